@@ -1,0 +1,95 @@
+"""Data for examples and tests: two worked examples with known truth, and two classic data sets."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgmm.mixture import Mixture
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Simulated", "galaxies", "old_faithful", "three_gaussians", "two_gaussians"]
+
+
+class Simulated(NamedTuple):
+    """Observations ``x``, their true components ``z``, and the ``mixture`` they were drawn from."""
+
+    x: NDArray[np.float64]
+    z: NDArray[np.int64]
+    mixture: Mixture
+
+
+def two_gaussians(n: int = 10_000, random_seed: int | np.random.Generator | None = 0) -> Simulated:
+    """Draws from 0.25 N(5, sd 1.5) + 0.75 N(10, sd 2).
+
+    Examples
+    --------
+    >>> two_gaussians(n=4).x.shape
+    (4,)
+    """
+    return _simulate(Mixture([0.25, 0.75], [5, 10], sigma=[1.5, 2]), n, random_seed)
+
+
+def three_gaussians(n: int = 10_000, random_seed: int | np.random.Generator | None = 0) -> Simulated:
+    """Draws from 0.3 N(0, sd 1) + 0.5 N(10, sd 1) + 0.2 N(3, sd 1).
+
+    Examples
+    --------
+    >>> three_gaussians(n=4).mixture.n_components
+    3
+    """
+    return _simulate(Mixture([0.3, 0.5, 0.2], [0, 10, 3], sigma=1), n, random_seed)
+
+
+def galaxies() -> pd.Series:
+    """Velocities of 82 galaxies in the Corona Borealis region, in 1000 km/s.
+
+    Observation 78 is 26.960 as in the literature; the copy in R's MASS has 26.690, which its help page calls a typo.
+
+    References
+    ----------
+    Postman, Huchra & Geller (1986), Probes of large-scale structure in the Corona Borealis region,
+    Astronomical Journal 92, 1238-1247. doi:10.1086/114257
+
+    Roeder (1990), Density estimation with confidence sets exemplified by superclusters and voids in the galaxies,
+    Journal of the American Statistical Association 85, 617-624. doi:10.1080/01621459.1990.10474918
+
+    Examples
+    --------
+    >>> len(galaxies())
+    82
+    """
+    return _read_csv("galaxies")["velocity"] / 1000
+
+
+def old_faithful() -> pd.DataFrame:
+    """272 eruptions of the Old Faithful geyser: columns ``eruptions`` and ``waiting``, both in minutes.
+
+    References
+    ----------
+    Azzalini & Bowman (1990), A look at some data on the Old Faithful geyser, Journal of the Royal Statistical Society:
+    Series C 39, 357-365. doi:10.2307/2347385
+
+    Examples
+    --------
+    >>> old_faithful().shape
+    (272, 2)
+    """
+    return _read_csv("old_faithful")
+
+
+def _simulate(mixture: Mixture, n: int, random_seed: int | np.random.Generator | None) -> Simulated:
+    x, z = mixture.sample(n, random_seed)
+    return Simulated(x, z, mixture)
+
+
+def _read_csv(name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    with files("bayesgmm.datasets").joinpath(f"{name}.csv").open() as file:
+        return pd.read_csv(file)

@@ -1,0 +1,356 @@
+"""EM: the point estimate that stands beside every posterior."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bayesgmm.estep import ESums, e_step
+from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning
+from bayesgmm.mixture import Mixture
+from bayesgmm.validation import (
+    FloatArray,
+    Missing,
+    read_choice,
+    read_count,
+    read_fit_data,
+    read_positive,
+    read_sample_weight,
+    read_seed,
+)
+
+Covariance = Literal["full", "tied"]
+COVARIANCES = ("full", "tied")
+
+
+@dataclass(frozen=True)
+class Restart:
+    """How one run of EM from one start ended."""
+
+    start: str
+    log_likelihood: float
+    n_iter: int
+    converged: bool
+    collapsed: bool
+
+
+@dataclass(frozen=True)
+class EMResult:
+    """The best of several EM runs.
+
+    Attributes
+    ----------
+    mixture : Mixture
+        Estimate in the data's units, components in increasing order of their means.
+    log_likelihood : float
+        At the estimate (natural log, data's units; weighted by ``sample_weight`` where given).
+    history : (n_iter + 1,) array
+        Log-likelihood before each iteration and at the end; it never decreases.
+    converged, n_iter : bool, int
+        Of the best run.
+    collapsed : bool
+        Whether a component of the estimate sits on the variance floor.
+    restarts : tuple of Restart
+        How every run ended, the best one first.
+    covariance : {"full", "tied"}
+    n_observations : float
+        n, or the sum of ``sample_weight``.
+    """
+
+    mixture: Mixture
+    log_likelihood: float
+    history: FloatArray = field(repr=False)
+    converged: bool
+    n_iter: int
+    collapsed: bool
+    restarts: tuple[Restart, ...] = field(repr=False)
+    covariance: str
+    n_observations: float
+    _x: FloatArray = field(repr=False)
+    _sample_weight: FloatArray | None = field(repr=False)
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters: K - 1 weights, K means, and K variances ("full") or one ("tied")."""
+        k = self.mixture.n_components
+        return 2 * k - 1 + (k if self.covariance == "full" else 1)
+
+    def bic(self) -> float:
+        """Bayesian information criterion, -2 log L + p log n; lower is better (mclust's has the opposite sign)."""
+        return -2 * self.log_likelihood + self.n_parameters * float(np.log(self.n_observations))
+
+    def aic(self) -> float:
+        """Akaike information criterion, -2 log L + 2 p; lower is better."""
+        return -2 * self.log_likelihood + 2 * self.n_parameters
+
+    def icl(self) -> float:
+        """Integrated completed likelihood: BIC - 2 sum_i log max_k r_ik; lower is better.
+
+        References
+        ----------
+        Biernacki, Celeux & Govaert (2000), Assessing a mixture model for clustering with the integrated completed
+        likelihood, IEEE Transactions on Pattern Analysis and Machine Intelligence 22, 719-725. doi:10.1109/34.865189
+        """
+        log_membership = np.log(self.responsibilities.max(axis=1))
+        weight = 1.0 if self._sample_weight is None else self._sample_weight
+        return self.bic() - 2 * float((weight * log_membership).sum())
+
+    @cached_property
+    def responsibilities(self) -> FloatArray:
+        """Probability of each component given each observation, (n, K)."""
+        return self.mixture.responsibilities(self._x)
+
+
+def fit_em(
+    x: ArrayLike,
+    k: int,
+    *,
+    covariance: Covariance = "full",
+    n_init: int = 10,
+    sample_weight: ArrayLike | None = None,
+    random_seed: int | np.random.Generator | None = None,
+    start: Mixture | Sequence[Mixture] | None = None,
+    tol: float = 1e-10,
+    parameter_tol: float = 1e-9,
+    max_iter: int = 5_000,
+    variance_floor: float = 1e-6,
+    missing: Missing = "raise",
+) -> EMResult:
+    r"""Maximise the likelihood of a Gaussian mixture by expectation-maximisation.
+
+    .. math::
+        r_{ik} = \frac{w_k N(x_i; \mu_k, \sigma_k)}{\sum_j w_j N(x_i; \mu_j, \sigma_j)}, \quad
+        w_k = \frac{N_k}{n}, \quad \mu_k = \frac{\sum_i r_{ik} x_i}{N_k}, \quad
+        \sigma_k^2 = \frac{\sum_i r_{ik} (x_i - \mu_k)^2}{N_k}, \quad N_k = \sum_i r_{ik}
+
+    Parameters
+    ----------
+    x : (n,) array-like
+    k : int
+        Number of components.
+    covariance : {"full", "tied"}
+        A variance for each component, or one common variance.
+    n_init : int
+        Number of starts: k-means++ and random ones in turn. The best run that did not collapse is kept.
+    sample_weight : (n,) array-like, optional
+        Observation weights (counts, survey weights); not negative.
+    random_seed : int, Generator or None
+    start : Mixture or sequence of Mixture, optional
+        Start here instead of at ``n_init`` chosen points.
+    tol : float
+        Converged when an iteration changes the log-likelihood by less than this fraction of it.
+    parameter_tol : float
+        Converged also when an iteration moves no weight, and no mean or standard deviation measured in standard
+        deviations of the data, by more than this.
+    max_iter : int
+    variance_floor : float
+        Smallest variance of a component as a fraction of the variance of the data.
+    missing : {"raise", "drop"}
+        What to do with NaN and infinite observations.
+
+    Returns
+    -------
+    EMResult
+
+    Warns
+    -----
+    CollapsedComponentWarning
+        If every run ended with a component on the variance floor.
+    ConvergenceWarning
+        If the best run used up ``max_iter``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For data or options that break a rule; the message names it.
+
+    Notes
+    -----
+    The likelihood of a mixture with own variances is unbounded (Kiefer & Wolfowitz 1956): a component that shrinks on
+    one observation sends it to infinity. The estimate sought is the best local maximum away from that edge.
+
+    References
+    ----------
+    Dempster, Laird & Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, Journal of the Royal
+    Statistical Society: Series B 39, 1-22. doi:10.1111/j.2517-6161.1977.tb01600.x
+
+    Arthur & Vassilvitskii (2007), k-means++: the advantages of careful seeding, Proceedings of SODA, 1027-1035.
+
+    Examples
+    --------
+    >>> from bayesgmm.datasets import galaxies
+    >>> fit_em(galaxies(), 3, random_seed=1).mixture.means.round(2)
+    array([ 9.71, 21.4 , 33.04])
+    """
+    data, k = read_fit_data(x, k, missing=missing)
+    read_choice(covariance, COVARIANCES, "covariance")
+    n_init = read_count(n_init, "n_init")
+    max_iter = read_count(max_iter, "max_iter")
+    tol, parameter_tol = read_positive(tol, "tol"), read_positive(parameter_tol, "parameter_tol")
+    variance_floor = read_positive(variance_floor, "variance_floor")
+    n_input = len(np.asarray(x)) if missing == "drop" else len(data.values)
+    weight = read_sample_weight(sample_weight, data, n_input)
+    rng = np.random.default_rng(read_seed(random_seed))
+
+    shift, scale = location_and_scale(data.values, weight)
+    z = (data.values - shift) / scale
+    settings = _Settings(z, weight, covariance == "tied", tol, parameter_tol, max_iter, variance_floor)
+    if start is None:
+        starts = _chosen_starts(settings, k, n_init if k > 1 else 1, rng)
+    else:
+        starts = [("given", m.rescaled(-shift / scale, 1 / scale)) for m in _given_starts(start, k)]
+    runs = [_run(settings, name, mixture) for name, mixture in starts]
+    runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
+    best = runs[0].end
+
+    total = float(len(z) if weight is None else weight.sum())
+    unit = total * float(np.log(scale))  # the change of variables from standardised data to the data's units
+    if best.collapsed:
+        warnings.warn(
+            f"a component of the best EM solution for k = {k} sits on the variance floor "
+            f"(standard deviation {scale * np.sqrt(variance_floor):.3g}): it holds a few nearly equal observations; "
+            "use fewer components, covariance='tied', more starts (n_init), or trust the posterior, whose prior forbids this",
+            CollapsedComponentWarning,
+            stacklevel=2,
+        )
+    if not best.converged:
+        warnings.warn(
+            f"EM did not converge in {max_iter} iterations for k = {k}; raise max_iter",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return EMResult(
+        mixture=runs[0].mixture.rescaled(shift, scale).sorted(),
+        log_likelihood=best.log_likelihood - unit,
+        history=np.array(runs[0].history) - unit,
+        converged=best.converged,
+        n_iter=best.n_iter,
+        collapsed=best.collapsed,
+        restarts=tuple(
+            Restart(e.start, e.log_likelihood - unit, e.n_iter, e.converged, e.collapsed)
+            for e in (run.end for run in runs)
+        ),
+        covariance=covariance,
+        n_observations=total,
+        _x=data.values,
+        _sample_weight=weight,
+    )
+
+
+def location_and_scale(x: FloatArray, weight: FloatArray | None = None) -> tuple[float, float]:
+    """Mean and standard deviation, safe for any legal scale and offset."""
+    low, high = float(x.min()), float(x.max())
+    middle, half = low + (high - low) / 2, (high - low) / 2
+    unit = (x - middle) / half
+    mean = np.average(unit, weights=weight)
+    variance = np.average((unit - mean) ** 2, weights=weight)
+    if variance == 0:
+        raise ValueError("x must vary among the observations with positive sample_weight, got a constant")
+    return float(middle + half * mean), float(half * np.sqrt(variance))
+
+
+@dataclass(frozen=True)
+class _Settings:
+    x: FloatArray
+    sample_weight: FloatArray | None
+    tied: bool
+    tol: float
+    parameter_tol: float
+    max_iter: int
+    variance_floor: float
+
+
+@dataclass(frozen=True)
+class _Run:
+    end: Restart
+    mixture: Mixture
+    history: list[float]
+
+
+def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
+    """Iterate E and M steps from one start until the log-likelihood or the parameters stop moving."""
+    weights, means, sigma = start.weights, start.means, start.sigma
+    sums = e_step(settings.x, weights, means, sigma, settings.sample_weight)
+    history = [sums.log_likelihood]
+    converged = collapsed = False
+    n_iter = 0
+    while n_iter < settings.max_iter and not converged:
+        n_iter += 1
+        previous = (weights, means, sigma)
+        weights, means, sigma, collapsed = _m_step(settings, sums, means, sigma)
+        sums = e_step(settings.x, weights, means, sigma, settings.sample_weight)
+        change = abs(sums.log_likelihood - history[-1])
+        moved = max(np.abs(new - old).max() for new, old in zip((weights, means, sigma), previous, strict=True))
+        history.append(sums.log_likelihood)
+        converged = change <= settings.tol * abs(history[-1]) or moved <= settings.parameter_tol
+    end = Restart(name, float(history[-1]), n_iter, bool(converged), collapsed)
+    return _Run(end, Mixture(weights, means, sigma=sigma), history)
+
+
+def _m_step(
+    settings: _Settings, sums: ESums, means: FloatArray, sigma: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, bool]:
+    """New weights, means, standard deviations, and whether a component has collapsed (onto the floor, or empty)."""
+    weights = sums.counts / sums.counts.sum()
+    alive = sums.counts > 1e-10
+    counts = np.where(alive, sums.counts, 1.0)
+    steps = np.where(alive, sums.first / counts, 0.0)
+    variances = np.where(alive, sums.second / counts - steps**2, sigma**2)
+    if settings.tied:
+        variances = np.full_like(variances, weights @ variances)
+    on_floor = variances <= settings.variance_floor
+    sigma = np.sqrt(np.maximum(variances, settings.variance_floor))
+    return weights, means + steps, sigma, bool(on_floor.any() or not alive.all())
+
+
+def _given_starts(start: Mixture | Sequence[Mixture], k: int) -> list[Mixture]:
+    mixtures = [start] if isinstance(start, Mixture) else list(start)
+    for mixture in mixtures:
+        found: Any = mixture.n_components if isinstance(mixture, Mixture) else type(mixture).__name__
+        if found != k or mixture.n_features != 1:
+            raise ValueError(f"start must be one Mixture or several with k = {k} components and one feature, got {found}")
+    if not mixtures:
+        raise ValueError("start must hold at least one Mixture, got none")
+    return mixtures
+
+
+def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
+    return [
+        ("k-means++", _kmeans_start(settings, k, rng)) if i % 2 == 0 else ("random", _random_start(settings, k, rng))
+        for i in range(n_init)
+    ]
+
+
+def _kmeans_start(settings: _Settings, k: int, rng: np.random.Generator) -> Mixture:
+    """Centres drawn with probability proportional to the squared distance from those drawn before (k-means++)."""
+    x = settings.x
+    weight = np.ones_like(x) if settings.sample_weight is None else settings.sample_weight
+    centres = [rng.choice(x, p=weight / weight.sum())]
+    distances = (x - centres[0]) ** 2
+    nearest = np.zeros(len(x), dtype=int)
+    for j in range(1, k):
+        mass = weight * distances
+        total = mass.sum()
+        centres.append(rng.choice(x, p=mass / total) if total > 0 else rng.choice(x))
+        closer = (x - centres[-1]) ** 2 < distances
+        nearest[closer] = j
+        distances[closer] = (x[closer] - centres[-1]) ** 2
+    counts = np.bincount(nearest, weights=weight, minlength=k)
+    counts = np.maximum(counts, 1e-3 * weight.sum() / k)
+    means = np.array(centres)
+    variances = np.bincount(nearest, weights=weight * distances, minlength=k) / counts
+    if settings.tied:
+        variances = np.full(k, (counts * variances).sum() / counts.sum())
+    # a group of one or two points has next to no variance of its own: start no narrower than a K-th of the data
+    return Mixture(counts / counts.sum(), means, np.maximum(variances, 0.1 / k**2))
+
+
+def _random_start(settings: _Settings, k: int, rng: np.random.Generator) -> Mixture:
+    """Means at random distinct observations, equal weights, the variance of the data."""
+    return Mixture(np.full(k, 1 / k), rng.choice(np.unique(settings.x), size=k, replace=False), np.ones(k))

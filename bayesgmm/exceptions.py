@@ -1,0 +1,17 @@
+"""Warning categories: filter or escalate them by name with :mod:`warnings`."""
+
+
+class CollapsedComponentWarning(UserWarning):
+    """The best EM solution has a component whose variance sits on the floor."""
+
+
+class ConvergenceWarning(UserWarning):
+    """An algorithm stopped before its convergence criterion was met."""
+
+
+class ApproximationWarning(UserWarning):
+    """A variational approximation is too far from the posterior (PSIS k-hat above 0.7)."""
+
+
+class InterruptedWarning(UserWarning):
+    """The run was interrupted; what had been finished by then is kept."""

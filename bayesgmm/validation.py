@@ -1,0 +1,195 @@
+"""Argument rules: what counts as data, as a number of components, as a choice.
+
+Every public function reads its arguments through these functions, so a wrong argument gets the same sentence everywhere:
+the argument, the rule, what was got, and the remedy.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Missing = Literal["raise", "drop"]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Observations ready for computation.
+
+    Attributes
+    ----------
+    values : (n,) array for one feature, (n, D) array for D >= 2 features
+    positions : (n,) array of int
+        Where each observation stood in the user's input (they differ from 0..n-1 when missing values were dropped).
+    features : tuple of str, or None
+        Column names, where the input had them.
+    """
+
+    values: FloatArray
+    positions: NDArray[np.int64]
+    features: tuple[str, ...] | None = None
+
+    @property
+    def n_features(self) -> int:
+        return 1 if self.values.ndim == 1 else self.values.shape[1]
+
+
+def read_data(x: ArrayLike, *, missing: Missing = "raise", name: str = "x") -> Data:
+    """Check ``x`` and bring it to shape (n,) or (n, D)."""
+    read_choice(missing, ("raise", "drop"), "missing")
+    features = _column_names(x)
+    array = _numeric_array(x, name)
+    if array.ndim == 0 or array.ndim > 2:
+        raise ValueError(
+            f"{name} must have shape (n,) or (n, D), got {array.ndim} dimensions; pass one row for each observation"
+        )
+    if array.size == 0:
+        raise ValueError(f"{name} must hold at least one observation, got none")
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    finite = np.isfinite(array) if array.ndim == 1 else np.isfinite(array).all(axis=1)
+    positions = np.flatnonzero(finite)
+    if len(positions) < len(array):
+        if missing == "raise":
+            raise ValueError(
+                f"{name} must be finite, got {_describe_missing(finite)}; "
+                "clean the data or pass missing='drop' to leave these observations out"
+            )
+        if len(positions) == 0:
+            raise ValueError(f"{name} must hold at least one finite observation, got {_describe_missing(finite)}")
+        array = array[finite]
+    return Data(np.ascontiguousarray(array), positions, features)
+
+
+def read_fit_data(x: ArrayLike, k: Any, *, missing: Missing = "raise") -> tuple[Data, int]:
+    """Check data and the number of components to be fitted to them."""
+    data = read_data(x, missing=missing)
+    k = read_count(k, "k")
+    if data.n_features > 1:
+        raise ValueError(
+            f"x must be one-dimensional to be fitted, got {data.n_features} columns; fit one column at a time"
+        )
+    n = len(data.values)
+    with np.errstate(over="ignore"):
+        spread = np.ptp(data.values)
+    if spread == 0:
+        raise ValueError(f"x must vary, got {n} observation(s) all equal to {data.values[0]:g}")
+    if not 1e-152 <= spread <= 1e152:
+        raise ValueError(f"x must have a range between 1e-152 and 1e152, got {spread:g}; choose another unit")
+    if n < k:
+        raise ValueError(f"k must be at most the number of observations, got k = {k} for n = {n}; use a smaller k")
+    distinct = len(np.unique(data.values))
+    if distinct < k:
+        raise ValueError(
+            f"k must be at most the number of distinct observations, got k = {k} for {distinct} distinct values; "
+            "use a smaller k"
+        )
+    return data, k
+
+
+def read_count(value: Any, name: str, *, minimum: int = 1) -> int:
+    """Check an integer that counts something."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer of at least {minimum}, got {value!r} ({type(value).__name__})")
+    if value < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value}")
+    return int(value)
+
+
+def read_choice(value: Any, choices: Sequence[str], name: str) -> str:
+    """Check a value that must be one of a few words."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return str(value)
+
+
+def read_positive(value: Any, name: str) -> float:
+    """Check a positive finite number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a positive number, got {value!r}") from None
+    if not (np.isfinite(number) and number > 0):
+        raise ValueError(f"{name} must be a positive finite number, got {value!r}")
+    return number
+
+
+def read_sample_weight(sample_weight: ArrayLike | None, data: Data, n_input: int | None = None) -> FloatArray | None:
+    """Check observation weights; they follow the observations when missing ones were dropped."""
+    if sample_weight is None:
+        return None
+    weights = _numeric_array(sample_weight, "sample_weight")
+    expected = len(data.values) if n_input is None else n_input
+    if weights.shape != (expected,):
+        raise ValueError(
+            f"sample_weight must hold one weight for each observation, shape ({expected},), got shape {weights.shape}"
+        )
+    weights = weights[data.positions]
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError("sample_weight must be finite and not negative; give unwanted observations the weight 0")
+    if not weights.any():
+        raise ValueError("sample_weight must hold at least one positive weight, got only zeros")
+    return weights
+
+
+def read_seed(random_seed: int | np.random.Generator | None) -> int:
+    """Turn any accepted seed into one integer, so that every run can be repeated from its record."""
+    if isinstance(random_seed, np.random.Generator):
+        return int(random_seed.integers(2**31))
+    if random_seed is None:
+        return int(np.random.default_rng().integers(2**31))
+    return read_count(random_seed, "random_seed", minimum=0)
+
+
+def _numeric_array(x: ArrayLike, name: str) -> FloatArray:
+    if isinstance(x, np.ma.MaskedArray):
+        x = x.astype(float).filled(np.nan)
+    if hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
+        x = _from_pandas(x, name)
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise ValueError(f"{name} must be a rectangular array of numbers, got rows of different lengths") from None
+    if array.dtype.kind == "c":
+        raise TypeError(f"{name} must hold real numbers, got complex ones; pass the real part or the modulus")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name} must hold numbers, got elements of type {array.dtype}; convert them to float or choose other columns"
+        )
+    return array.astype(np.float64)
+
+
+def _from_pandas(x: Any, name: str) -> NDArray[Any]:
+    """A Series or DataFrame as floats; nullable columns turn their missing values into NaN."""
+    dtypes = [x.dtypes] if getattr(x, "ndim", 2) == 1 else list(x.dtypes)
+    columns = _column_names(x) or (name,)
+    wrong = [
+        f"{column} ({dtype})"
+        for column, dtype in zip(columns, dtypes, strict=False)
+        if getattr(dtype, "kind", "O") not in "fiubc"
+    ]
+    if wrong:
+        raise TypeError(f"{name} must hold numeric columns, got {', '.join(wrong)}; convert or leave them out")
+    if any(dtype.kind == "c" for dtype in dtypes):
+        return np.asarray(x)
+    return np.asarray(x.to_numpy(dtype=float, na_value=np.nan))
+
+
+def _column_names(x: Any) -> tuple[str, ...] | None:
+    columns = getattr(x, "columns", None)
+    if columns is not None:
+        return tuple(map(str, columns))
+    series_name = getattr(x, "name", None)
+    return (str(series_name),) if series_name is not None and hasattr(x, "to_numpy") else None
+
+
+def _describe_missing(finite: NDArray[np.bool_]) -> str:
+    wrong = np.flatnonzero(~finite)
+    where = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
+    return f"{len(wrong)} of {len(finite)} observations with NaN or infinity (at positions {where})"
