@@ -1,1 +1,90 @@
-"""Bayesian Gaussian mixture models."""
+"""Bayesian Gaussian mixture models: the posterior over weights, means and standard deviations, checked against EM.
+
+>>> from bayesgmm import datasets, fit_em
+>>> fit_em(datasets.galaxies(), 3, random_seed=1).converged
+True
+
+The road: :class:`Mixture` is the generative story, :func:`fit_em` the point estimate, :func:`build_model` the PyMC model,
+:func:`fit` the posterior by NUTS or ADVI as a DataTree, :func:`check_against_em` and :func:`diagnose` the verdicts,
+:func:`compare` the comparison over k, :mod:`bayesgmm.plots` the pictures.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bayesgmm import datasets, exceptions, plots, priors
+    from bayesgmm.compare import Comparison, compare
+    from bayesgmm.diagnostics import Diagnosis, EMCheck, check_against_em, diagnose
+    from bayesgmm.em import EMResult, fit_em
+    from bayesgmm.inference import fit
+    from bayesgmm.labels import raw_order, relabel
+    from bayesgmm.mixture import Mixture
+    from bayesgmm.model import build_model
+    from bayesgmm.predictive import add_log_likelihood, add_posterior_predictive, predictive_density
+    from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
+
+_HOMES = {
+    "Comparison": "compare",
+    "ConjugatePrior": "priors",
+    "Diagnosis": "diagnostics",
+    "EMCheck": "diagnostics",
+    "EMResult": "em",
+    "HierarchicalPrior": "priors",
+    "Mixture": "mixture",
+    "add_log_likelihood": "predictive",
+    "add_posterior_predictive": "predictive",
+    "build_model": "model",
+    "check_against_em": "diagnostics",
+    "compare": "compare",
+    "diagnose": "diagnostics",
+    "fit": "inference",
+    "fit_em": "em",
+    "predictive_density": "predictive",
+    "raw_order": "labels",
+    "relabel": "labels",
+}
+_MODULES = ("datasets", "exceptions", "plots", "priors")
+
+__all__ = [
+    "Comparison",
+    "ConjugatePrior",
+    "Diagnosis",
+    "EMCheck",
+    "EMResult",
+    "HierarchicalPrior",
+    "Mixture",
+    "add_log_likelihood",
+    "add_posterior_predictive",
+    "build_model",
+    "check_against_em",
+    "compare",
+    "datasets",
+    "diagnose",
+    "exceptions",
+    "fit",
+    "fit_em",
+    "plots",
+    "predictive_density",
+    "priors",
+    "raw_order",
+    "relabel",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that ``import bayesgmm`` loads neither PyMC nor ArviZ."""
+    if name in _HOMES:
+        value = getattr(import_module(f"bayesgmm.{_HOMES[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"bayesgmm.{name}")
+    else:
+        raise AttributeError(f"module 'bayesgmm' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

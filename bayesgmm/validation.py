@@ -120,6 +120,14 @@ def read_positive(value: Any, name: str) -> float:
     return number
 
 
+def read_probability(value: Any, name: str) -> float:
+    """Check a number strictly between 0 and 1."""
+    number = read_positive(value, name)
+    if number >= 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
+    return number
+
+
 def read_sample_weight(sample_weight: ArrayLike | None, data: Data, n_input: int | None = None) -> FloatArray | None:
     """Check observation weights; they follow the observations when missing ones were dropped."""
     if sample_weight is None:
@@ -145,6 +153,25 @@ def read_seed(random_seed: int | np.random.Generator | None) -> int:
     if random_seed is None:
         return int(np.random.default_rng().integers(2**31))
     return read_count(random_seed, "random_seed", minimum=0)
+
+
+def require_memory(n_bytes: int, what: str, remedy: str) -> None:
+    """Refuse, before anything is allocated, what would not fit into the memory that is free."""
+    available = available_memory()
+    if available is not None and n_bytes > available:
+        raise MemoryError(
+            f"{what} would take {n_bytes / 1e9:.1f} GB, more than the {available / 1e9:.1f} GB available; {remedy}"
+        )
+
+
+def available_memory() -> int | None:
+    """Free physical memory in bytes, where the system tells it."""
+    try:
+        with open("/proc/meminfo") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return None
 
 
 def _numeric_array(x: ArrayLike, name: str) -> FloatArray:

@@ -1,0 +1,252 @@
+"""ADVI: a Gaussian fitted to the posterior on the unconstrained space by maximising the evidence lower bound.
+
+PyMC supplies the approximation, its objective and the gradients. The optimiser is ours: it starts at the Laplace
+approximation, works in that approximation's whitened coordinates, averages its iterates, and stops when the averages
+of two successive windows agree.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pymc as pm
+import pytensor
+import xarray as xr
+from arviz_stats.base import array_stats
+from pymc.blocking import DictToArrayBijection, RaveledVars
+from pymc.pytensorf import compile as compile_function
+from rich.console import Console
+from rich.progress import Progress
+from scipy.optimize import minimize
+
+from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
+from bayesgmm.inference.nuts import Sampled
+from bayesgmm.inference.phases import Phases
+from bayesgmm.validation import FloatArray
+
+_WINDOW = 500  # iterations of the first window; each following one is twice as long
+_STEP = 0.02  # Adam's step in whitened coordinates (standard deviations) in the first window
+_SMALLEST = 0.05  # a diagonal entry of the factor never falls below this share of its Laplace value
+_MEAN_TOL, _SD_TOL = 0.05, 0.05  # windows agree: means within 0.05 sd, standard deviations within 5 %
+_RELIABLE = 0.7  # PSIS k-hat up to which importance ratios have a usable variance
+
+LossAndGradient = Callable[[FloatArray, FloatArray], tuple[float, FloatArray, FloatArray]]
+
+
+@dataclass(frozen=True)
+class AdviSettings:
+    """Size of the sample to draw, the family, and when to give up."""
+
+    draws: int
+    chains: int
+    seed: int
+    family: str
+    max_iter: int
+    progressbar: bool
+
+
+@dataclass(frozen=True)
+class GaussianFit:
+    """A fitted Gaussian N(mean, factor factor') and the history of its objective."""
+
+    mean: FloatArray
+    factor: FloatArray
+    loss: FloatArray
+    converged: bool
+    interrupted: bool
+
+
+def sample_advi(model: pm.Model, start: Mapping[str, FloatArray], settings: AdviSettings, phases: Phases) -> Sampled:
+    """Fit the approximation from a start in the model's constrained variables, and draw from it."""
+    fit_seed, draw_seed = np.random.SeedSequence(settings.seed).spawn(2)
+    with phases("compile", "compiling the posterior for ADVI (10 to 30 seconds)"):
+        log_posterior = model.logp_dlogp_function(ravel_inputs=True)
+        log_posterior.set_extra_values({})
+        initial = _unconstrained(model, start)
+        mean, factor = _laplace(log_posterior, initial.data, mean_field=settings.family == "meanfield")
+        objective = _pymc_objective(model, settings.family, int(fit_seed.generate_state(1)[0]))
+        objective(mean, factor)
+    with phases("optimisation", f"maximising the evidence lower bound ({settings.family})"):
+        fit = _maximise(objective, mean, factor, settings)
+    if not fit.converged:
+        warnings.warn(
+            f"ADVI did not converge within {len(fit.loss)} iterations: the averages of its last two windows still differ; "
+            "raise max_iter, or use method='nuts'",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    with phases("draws", "drawing from the approximation and computing its k-hat"):
+        rng = np.random.default_rng(draw_seed)
+        size = settings.chains * settings.draws
+        noise = rng.standard_normal((size, len(fit.mean)))
+        points = fit.mean + noise @ fit.factor.T
+        log_p = np.array([float(log_posterior(point)[0]) for point in points])
+        log_q = -0.5 * (noise**2 + np.log(2 * np.pi)).sum(axis=1) - np.log(np.diagonal(fit.factor)).sum()
+        k_hat = _pareto_k(log_p - log_q)
+        posterior = _constrained(model, initial, points, (settings.chains, settings.draws))
+    if not k_hat <= _RELIABLE:
+        warnings.warn(
+            f"the approximation is too far from the posterior (PSIS k-hat {k_hat:.2f} > {_RELIABLE}): its means may serve, "
+            "its spread should not be trusted; use method='nuts'",
+            ApproximationWarning,
+            stacklevel=3,
+        )
+    dims = ("chain", "draw")
+    coords = {"chain": np.arange(settings.chains), "draw": np.arange(settings.draws)}
+    stats = xr.Dataset(
+        {
+            "lp": (dims, log_p.reshape(settings.chains, settings.draws)),
+            "log_q": (dims, log_q.reshape(settings.chains, settings.draws)),
+        },
+        coords=coords,
+    )
+    approximation = xr.Dataset(
+        {"elbo": ("iteration", -fit.loss)},
+        attrs={"family": settings.family, "pareto_k": k_hat, "converged": int(fit.converged)},
+    )
+    return Sampled(posterior, stats, fit.interrupted, approximation)
+
+
+def _unconstrained(model: pm.Model, start: Mapping[str, FloatArray]) -> RaveledVars:
+    """The start as one vector of the model's value variables."""
+    from pymc.initial_point import make_initial_point_fn
+
+    point = make_initial_point_fn(model=model, overrides=dict(start), jitter_rvs=set(), return_transformed=True)(0)
+    return DictToArrayBijection.map({value.name: point[value.name] for value in model.value_vars})
+
+
+def _laplace(log_posterior: pm.model.core.ValueGradFunction, initial: FloatArray, *, mean_field: bool) -> tuple[FloatArray, FloatArray]:
+    """Mode near the start, and the Cholesky factor of the inverse negative Hessian there.
+
+    For the mean-field family the factor is diagonal with the conditional standard deviations, which is what the
+    optimum of a mean-field approximation to a Gaussian is.
+    """
+
+    def negative(point: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = log_posterior(point)
+        return -float(value), -np.asarray(gradient)
+
+    mode = minimize(negative, initial, jac=True, method="BFGS", options={"gtol": 1e-4}).x
+    step = 1e-5
+    columns = [(negative(mode + step * e)[1] - negative(mode - step * e)[1]) / (2 * step) for e in np.eye(len(mode))]
+    hessian = np.array(columns)
+    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+    precision = (vectors * np.maximum(values, 1e-2)) @ vectors.T  # flat or saddle directions: at most 10 units wide
+    if mean_field:
+        return mode, np.diag(1 / np.sqrt(np.diagonal(precision)))
+    return mode, np.linalg.cholesky(np.linalg.inv(precision))
+
+
+def _pymc_objective(model: pm.Model, family: str, seed: int) -> LossAndGradient:
+    """PyMC's negative evidence lower bound, one draw at a time, and its gradient for the mean and the factor."""
+    seed = seed % 2**30
+    inference = (pm.FullRankADVI if family == "fullrank" else pm.ADVI)(model=model, random_seed=seed)
+    parameters = {p.name: p for p in inference.approx.params}
+    mean_parameter = parameters["mu"]
+    shape_parameter = parameters["L_tril" if family == "fullrank" else "rho"]
+    loss = inference.objective(1)
+    gradients = pytensor.grad(loss, [mean_parameter, shape_parameter])
+    function = compile_function([], [loss, *gradients], random_seed=seed)
+    size = inference.approx.ddim
+    entries = np.tril_indices(size) if family == "fullrank" else np.diag_indices(size)
+    on_diagonal = entries[0] == entries[1]
+
+    def objective(mean: FloatArray, factor: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        # PyMC keeps the diagonal of the factor as softplus of its parameter
+        raw = factor[entries]
+        diagonal = raw[on_diagonal]
+        raw[on_diagonal] = diagonal + np.log(-np.expm1(-diagonal))
+        mean_parameter.set_value(mean)
+        shape_parameter.set_value(raw)
+        value, mean_gradient, raw_gradient = function()
+        raw_gradient = np.array(raw_gradient)
+        raw_gradient[on_diagonal] /= -np.expm1(-diagonal)
+        factor_gradient = np.zeros((size, size))
+        factor_gradient[entries] = raw_gradient
+        return float(value), np.asarray(mean_gradient), factor_gradient
+
+    return objective
+
+
+def _maximise(objective: LossAndGradient, mean: FloatArray, whitener: FloatArray, settings: AdviSettings) -> GaussianFit:
+    """Adam (Kingma & Ba 2015) with iterate averaging over windows of doubling length.
+
+    In whitened coordinates mean = start + W d and factor = W B, so that at the start d = 0 and B = I; gradients are
+    W' g_mean and W' g_factor. A step is measured in posterior standard deviations whatever the data's n or units.
+    """
+    size = len(mean)
+    entries = np.tril_indices(size) if settings.family == "fullrank" else np.diag_indices(size)
+    diagonal = size + np.flatnonzero(entries[0] == entries[1])
+
+    def unpack(theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+        factor = np.zeros((size, size))
+        factor[entries] = theta[size:]
+        return mean + whitener @ theta[:size], whitener @ factor
+
+    theta = np.concatenate([np.zeros(size), np.eye(size)[entries]])
+    first, second = np.zeros_like(theta), np.zeros_like(theta)
+    average, count = np.zeros_like(theta), 0
+    best = theta
+    losses: list[float] = []
+    window, end = _WINDOW, _WINDOW
+    converged = interrupted = False
+    try:
+        with Progress(console=Console(stderr=True), disable=not settings.progressbar) as progress:
+            task = progress.add_task("ADVI, at most", total=settings.max_iter)
+            for i in range(1, settings.max_iter + 1):
+                loss, mean_gradient, factor_gradient = objective(*unpack(theta))
+                gradient = np.concatenate([whitener.T @ mean_gradient, (whitener.T @ factor_gradient)[entries]])
+                losses.append(loss)
+                progress.update(task, advance=1)
+                if not np.isfinite(gradient).all():  # a draw far out where the density overflows: no information
+                    continue
+                first = 0.9 * first + 0.1 * gradient
+                second = 0.999 * second + 0.001 * gradient**2
+                step = _STEP * np.sqrt(_WINDOW / window)
+                theta = theta - step * (first / (1 - 0.9**i)) / (np.sqrt(second / (1 - 0.999**i)) + 1e-12)
+                theta[diagonal] = np.maximum(theta[diagonal], _SMALLEST)
+                average += theta
+                count += 1
+                if i == end:
+                    previous, best = best, average / count
+                    converged = window > _WINDOW and _agree(unpack(previous)[1], unpack(best)[1], previous - best, whitener)
+                    if converged:
+                        break
+                    window *= 2
+                    end += window
+                    average, count = np.zeros_like(theta), 0
+    except KeyboardInterrupt:
+        interrupted = True
+    fitted_mean, factor = unpack(best)
+    return GaussianFit(fitted_mean, factor, np.array(losses), converged, interrupted)
+
+
+def _agree(old: FloatArray, new: FloatArray, shift: FloatArray, whitener: FloatArray) -> bool:
+    """Whether two successive windows give the same means and standard deviations."""
+    old_sd, new_sd = (np.sqrt((factor**2).sum(axis=1)) for factor in (old, new))
+    moved = np.abs(whitener @ shift[: len(whitener)]) / new_sd
+    return bool(moved.max() < _MEAN_TOL and np.abs(np.log(new_sd / old_sd)).max() < _SD_TOL)
+
+
+def _pareto_k(log_ratios: FloatArray) -> float:
+    """PSIS k-hat of the importance ratios p/q (Yao, Vehtari, Simpson & Gelman 2018)."""
+    _, k_hat = array_stats.psislw(-log_ratios)
+    return float(k_hat)
+
+
+def _constrained(model: pm.Model, initial: RaveledVars, points: FloatArray, shape: tuple[int, int]) -> xr.Dataset:
+    """Draws of the model's own variables from draws on the unconstrained space."""
+    variables = model.unobserved_RVs
+    function = model.compile_fn(
+        model.replace_rvs_by_values(variables), inputs=model.value_vars, mode="FAST_COMPILE", point_fn=True
+    )
+    rows = [function(DictToArrayBijection.rmap(RaveledVars(point, initial.point_map_info))) for point in points]
+    data = {}
+    for variable, *values in zip(variables, *rows, strict=True):
+        array = np.array(values)
+        dims = model.named_vars_to_dims.get(variable.name) or [f"{variable.name}_dim_{j}" for j in range(array.ndim - 1)]
+        data[variable.name] = (("chain", "draw", *dims), array.reshape(*shape, *array.shape[1:]))
+    return xr.Dataset(data, coords={"chain": np.arange(shape[0]), "draw": np.arange(shape[1])})
