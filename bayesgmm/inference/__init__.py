@@ -158,8 +158,9 @@ def fit(
         em = fit_em(data.values, k, covariance=covariance, n_init=n_init, random_seed=em_seed)  # type: ignore[arg-type]
     if model is None:
         shift, scale = location_and_scale(data.values)
-        target = build_model((data.values - shift) / scale, k, prior=own_prior.rescaled(shift, scale), covariance=covariance)
-        start = _start(em.mixture.rescaled(-shift / scale, 1 / scale), own_prior.rescaled(shift, scale), covariance)
+        standard_prior = own_prior.rescaled(shift, scale)
+        target = build_model((data.values - shift) / scale, k, prior=standard_prior, covariance=covariance)
+        start = _start(em.mixture.rescaled(-shift / scale, 1 / scale), standard_prior, covariance)
     else:
         shift, scale = 0.0, 1.0
         target = model
@@ -169,7 +170,10 @@ def fit(
         engine = sample_nuts if model is None else sample_custom
         sampled = engine(target, start, NutsSettings(draws, tune, chains, engine_seed, target_accept, progressbar), phases)
     else:
-        sampled = sample_advi(target, start, AdviSettings(draws, chains, engine_seed, family, max_iter, progressbar), phases)
+        conjugate = standard_prior if model is None and isinstance(standard_prior, HierarchicalPrior) else None
+        sampled = sample_advi(
+            target, start, AdviSettings(draws, chains, engine_seed, family, max_iter, progressbar), phases, conjugate
+        )
 
     attrs: dict[str, Any] = {
         "method": method,

@@ -1,0 +1,323 @@
+"""The command line: ``bayesgmm demo | simulate | fit | compare``.
+
+Tables go to standard output, progress and warnings to standard error. An output folder is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from bayesgmm.compare import Comparison
+
+app = typer.Typer(
+    help="Bayesian Gaussian mixture models: the posterior by NUTS or ADVI, checked against EM.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[Path, typer.Argument(help="CSV file with a header line.")]
+Column = Annotated[str | None, typer.Option(help="Column to fit; not needed if the file has only one.")]
+Method = Annotated[str, typer.Option(help="nuts or advi.")]
+Covariance = Annotated[str, typer.Option(help="full (own variances) or tied (one common variance).")]
+PriorName = Annotated[str, typer.Option("--prior", help="hierarchical or conjugate, scaled to the data.")]
+Draws = Annotated[int, typer.Option(help="Draws kept in each chain.")]
+Chains = Annotated[int, typer.Option(help="Number of chains.")]
+Seed = Annotated[int | None, typer.Option(help="Random seed; the one used is recorded.")]
+Missing = Annotated[str, typer.Option(help="raise, or drop observations that are missing or infinite.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for the posterior, tables and pictures.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the folder if it exists.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")]
+
+
+def main() -> None:
+    """Run the command line; errors become one sentence and a non-zero exit code."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        _say(f"error: {_in_shell_words(error)}")
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        _say("interrupted")
+        raise SystemExit(130) from None
+
+
+@app.command()
+def demo(
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default: the first free bayesgmm-demo.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 1,
+    force: Force = False,
+) -> None:
+    """Fit the galaxies with three components by EM, NUTS and ADVI, and compare k = 1 to 6. Takes a few minutes."""
+    out = out or _first_free(Path("bayesgmm-demo"))
+    with _whole_folder(out, force) as folder:
+        _say("loading PyMC and ArviZ ...")
+        from bayesgmm import check_against_em, compare, datasets, diagnose, fit, fit_em
+
+        x = datasets.galaxies()
+        _heading("The velocities of 82 galaxies, in 1000 km/s, as a mixture of three Gaussians")
+        em = fit_em(x, 3, random_seed=seed)
+        print(f"EM: {em.mixture}, log-likelihood {em.log_likelihood:.2f}, BIC {em.bic():.2f}")
+        trees = {}
+        for method in ("nuts", "advi"):
+            _heading(f"The posterior by {method.upper()}")
+            trees[method] = fit(x, 3, method=method, random_seed=seed, log_likelihood=True, posterior_predictive=True)
+            print(diagnose(trees[method]))
+            print()
+            print(check_against_em(trees[method]))
+            _write_fit(trees[method], folder / method)
+        _heading("How many components?")
+        comparison = compare(x, range(1, 7), random_seed=seed)
+        print(comparison)
+        _write_comparison(comparison, folder / "compare")
+        _heading("The answer")
+        for method, tree in trees.items():
+            print(f"{method.upper()}: {check_against_em(tree).verdict}.")
+        print(f"Over k: {comparison.verdict}.")
+    print(f"Posteriors, tables and pictures are in {out}")
+
+
+@app.command()
+def simulate(
+    weights: Annotated[str, typer.Option(help="Probabilities, separated by commas.")] = "0.25,0.75",
+    means: Annotated[str, typer.Option(help="Means, separated by commas.")] = "5,10",
+    sigma: Annotated[str, typer.Option(help="Standard deviations, separated by commas.")] = "1.5,2",
+    n: Annotated[int, typer.Option("-n", help="How many observations.")] = 10_000,
+    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write; default: standard output.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Draw from a mixture: columns x, the observation, and z, its component."""
+    from bayesgmm.mixture import Mixture
+
+    mixture = Mixture(_numbers(weights, "weights"), _numbers(means, "means"), sigma=_numbers(sigma, "sigma"))
+    x, z = mixture.sample(n, seed)
+    lines = "".join(f"{value!r},{component}\n" for value, component in zip(x.tolist(), z.tolist(), strict=True))
+    if out is None:
+        sys.stdout.write("x,z\n" + lines)
+        return
+    _refuse_existing(out, force)
+    with tempfile.NamedTemporaryFile("w", dir=out.absolute().parent, delete=False) as file:
+        file.write("x,z\n" + lines)
+    os.replace(file.name, out)
+    print(f"{n} observations are in {out}")
+
+
+@app.command()
+def fit(
+    file: File,
+    k: Annotated[int, typer.Option("-k", "--k", help="Number of components.")],
+    column: Column = None,
+    method: Method = "nuts",
+    covariance: Covariance = "full",
+    prior: PriorName = "hierarchical",
+    draws: Draws = 1000,
+    tune: Annotated[int | None, typer.Option(help="NUTS: adaptation steps of each chain.")] = None,
+    chains: Chains = 4,
+    seed: Seed = None,
+    missing: Missing = "raise",
+    out: Out = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Posterior of a mixture with K components in one column of a CSV file."""
+    x = _read_column(file, column)
+    if out is not None:
+        _refuse_existing(out, force)
+    import bayesgmm
+
+    tree = bayesgmm.fit(
+        x, k, method=method, covariance=covariance, prior=_prior(prior), draws=draws, tune=tune, chains=chains,
+        random_seed=seed, missing=missing, progressbar=not quiet,  # type: ignore[arg-type]
+    )
+    print(bayesgmm.diagnose(tree))
+    print()
+    print(bayesgmm.check_against_em(tree))
+    if out is not None:
+        _write_fit(tree, out, force)
+        print(f"Posterior, tables and pictures are in {out}")
+
+
+@app.command()
+def compare(
+    file: File,
+    column: Column = None,
+    k: Annotated[str, typer.Option(help="Numbers of components: 1:6 (both ends count) or 2,3,5.")] = "1:6",
+    method: Method = "nuts",
+    covariance: Covariance = "full",
+    prior: PriorName = "hierarchical",
+    draws: Draws = 1000,
+    chains: Chains = 4,
+    seed: Seed = None,
+    missing: Missing = "raise",
+    out: Out = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit several numbers of components and compare how well they predict."""
+    x = _read_column(file, column)
+    ks = _read_range(k)
+    if out is not None:
+        _refuse_existing(out, force)
+    import bayesgmm
+
+    comparison = bayesgmm.compare(
+        x, ks, method=method, covariance=covariance, prior=_prior(prior), draws=draws, chains=chains,
+        random_seed=seed, missing=missing, progressbar=not quiet,  # type: ignore[arg-type]
+    )
+    print(comparison)
+    if out is not None:
+        _write_comparison(comparison, out, force)
+        print(f"Posteriors, tables and pictures are in {out}")
+
+
+def _write_fit(tree: xr.DataTree, out: Path, force: bool = False) -> None:
+    import arviz as az
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    from bayesgmm import check_against_em, diagnose, plots
+
+    diagnosis, check = diagnose(tree), check_against_em(tree)
+    with _whole_folder(out, force) as folder:
+        tree.to_netcdf(folder / "posterior.nc")
+        (folder / "verdict.txt").write_text(f"{diagnosis}\n\n{check}\n")
+        diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
+        check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
+        plots.plot_fit(tree).savefig(folder / "fit.png", dpi=150)
+        az.plot_trace_dist(tree, var_names=["w", "mu", "sigma"], backend="matplotlib").savefig(folder / "trace.png")
+        plt.close("all")
+
+
+def _write_comparison(comparison: Comparison, out: Path, force: bool = False) -> None:
+    with _whole_folder(out, force) as folder:
+        comparison.table.to_csv(folder / "comparison.csv", index=False)
+        (folder / "verdict.txt").write_text(f"{comparison}\n")
+        for k, tree in comparison.fits.items():
+            _write_fit(tree, folder / f"k{k}")
+
+
+@contextmanager
+def _whole_folder(out: Path, force: bool) -> Iterator[Path]:
+    """Write into a folder beside ``out`` that takes its name when everything has been written.
+
+    An interrupt leaves under that name what had been finished, an error leaves nothing.
+    """
+    _refuse_existing(out, force)
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield folder
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and any(folder.iterdir()):
+            _publish(folder, out)
+            _say(f"interrupted: what had been finished is in {out}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    _publish(folder, out)
+
+
+def _publish(folder: Path, out: Path) -> None:
+    folder.chmod(0o755)
+    if out.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
+        os.replace(out, old / out.name)
+        os.replace(folder, out)
+        shutil.rmtree(old)
+    else:
+        os.replace(folder, out)
+
+
+def _refuse_existing(out: Path, force: bool) -> None:
+    if out.exists() and not force:
+        raise FileExistsError(f"{out} exists; choose another --out, or replace it with --force")
+
+
+def _first_free(folder: Path) -> Path:
+    number, candidate = 1, folder
+    while candidate.exists():
+        number += 1
+        candidate = Path(f"{folder}-{number}")
+    return candidate
+
+
+def _read_column(file: Path, column: str | None) -> pd.Series:
+    import pandas as pd
+
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is not a file; give a CSV file with a header line")
+    try:
+        table = pd.read_csv(file)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read as CSV: {str(error).strip()}") from None
+    names = list(map(str, table.columns))
+    if column is None and len(names) == 1:
+        column = names[0]
+    if column is None or column not in names:
+        got = "none" if column is None else repr(column)
+        raise ValueError(f"--column must name one of {', '.join(names)}, got {got}")
+    return table[column]
+
+
+def _read_range(text: str) -> list[int]:
+    try:
+        if ":" in text:
+            first, last = map(int, text.split(":"))
+            ks = list(range(first, last + 1))
+        else:
+            ks = [int(each) for each in text.split(",")]
+    except ValueError:
+        ks = []
+    if not ks:
+        raise ValueError(f"--k must be a range such as 1:6 or a list such as 2,3,5, got {text!r}")
+    return ks
+
+
+def _numbers(text: str, name: str) -> list[float]:
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--{name} must be numbers separated by commas, got {text!r}") from None
+
+
+def _prior(name: str) -> Any:
+    from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
+    from bayesgmm.validation import read_choice
+
+    choices = {"hierarchical": HierarchicalPrior, "conjugate": ConjugatePrior}
+    return choices[read_choice(name, list(choices), "--prior")]()
+
+
+def _in_shell_words(error: Exception) -> str:
+    return " ".join(str(error).split()).replace("missing='drop'", "--missing drop")
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    _say(f"{category.__name__}: {_in_shell_words(Exception(message))}")
+
+
+def _heading(text: str) -> None:
+    print(f"\n== {text} ==", flush=True)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
