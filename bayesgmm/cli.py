@@ -13,15 +13,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from bayesgmm.validation import Covariance, Method, Missing
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
     from bayesgmm.compare import Comparison
+    from bayesgmm.priors import Prior
 
 app = typer.Typer(
     help="Bayesian Gaussian mixture models: the posterior by NUTS or ADVI, checked against EM.",
@@ -32,13 +35,13 @@ app = typer.Typer(
 
 File = Annotated[Path, typer.Argument(help="CSV file with a header line.")]
 Column = Annotated[str | None, typer.Option(help="Column to fit; not needed if the file has only one.")]
-Method = Annotated[str, typer.Option(help="nuts or advi.")]
-Covariance = Annotated[str, typer.Option(help="full (own variances) or tied (one common variance).")]
-PriorName = Annotated[str, typer.Option("--prior", help="hierarchical or conjugate, scaled to the data.")]
+MethodOption = Annotated[Method, typer.Option(help="Sampler, or Gaussian approximation.")]
+CovarianceOption = Annotated[Covariance, typer.Option(help="Own variances, or one common variance.")]
+PriorOption = Annotated[Literal["hierarchical", "conjugate"], typer.Option(help="Scaled to the data.")]
 Draws = Annotated[int, typer.Option(help="Draws kept in each chain.")]
 Chains = Annotated[int, typer.Option(help="Number of chains.")]
 Seed = Annotated[int | None, typer.Option(help="Random seed; the one used is recorded.")]
-Missing = Annotated[str, typer.Option(help="raise, or drop observations that are missing or infinite.")]
+MissingOption = Annotated[Missing, typer.Option(help="What to do with missing and infinite observations.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the posterior, tables and pictures.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the folder if it exists.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")]
@@ -46,7 +49,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard er
 
 def main() -> None:
     """Run the command line; errors become one sentence and a non-zero exit code."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         app()
     except (ValueError, TypeError, OSError, MemoryError) as error:
@@ -123,14 +126,14 @@ def fit(
     file: File,
     k: Annotated[int, typer.Option("-k", "--k", help="Number of components.")],
     column: Column = None,
-    method: Method = "nuts",
-    covariance: Covariance = "full",
-    prior: PriorName = "hierarchical",
+    method: MethodOption = "nuts",
+    covariance: CovarianceOption = "full",
+    prior: PriorOption = "hierarchical",
     draws: Draws = 1000,
     tune: Annotated[int | None, typer.Option(help="NUTS: adaptation steps of each chain.")] = None,
     chains: Chains = 4,
     seed: Seed = None,
-    missing: Missing = "raise",
+    missing: MissingOption = "raise",
     out: Out = None,
     force: Force = False,
     quiet: Quiet = False,
@@ -142,8 +145,17 @@ def fit(
     import bayesgmm
 
     tree = bayesgmm.fit(
-        x, k, method=method, covariance=covariance, prior=_prior(prior), draws=draws, tune=tune, chains=chains,
-        random_seed=seed, missing=missing, progressbar=not quiet,  # type: ignore[arg-type]
+        x,
+        k,
+        method=method,
+        covariance=covariance,
+        prior=_prior(prior),
+        draws=draws,
+        tune=tune,
+        chains=chains,
+        random_seed=seed,
+        missing=missing,
+        progressbar=not quiet,
     )
     print(bayesgmm.diagnose(tree))
     print()
@@ -158,13 +170,13 @@ def compare(
     file: File,
     column: Column = None,
     k: Annotated[str, typer.Option(help="Numbers of components: 1:6 (both ends count) or 2,3,5.")] = "1:6",
-    method: Method = "nuts",
-    covariance: Covariance = "full",
-    prior: PriorName = "hierarchical",
+    method: MethodOption = "nuts",
+    covariance: CovarianceOption = "full",
+    prior: PriorOption = "hierarchical",
     draws: Draws = 1000,
     chains: Chains = 4,
     seed: Seed = None,
-    missing: Missing = "raise",
+    missing: MissingOption = "raise",
     out: Out = None,
     force: Force = False,
     quiet: Quiet = False,
@@ -177,8 +189,16 @@ def compare(
     import bayesgmm
 
     comparison = bayesgmm.compare(
-        x, ks, method=method, covariance=covariance, prior=_prior(prior), draws=draws, chains=chains,
-        random_seed=seed, missing=missing, progressbar=not quiet,  # type: ignore[arg-type]
+        x,
+        ks,
+        method=method,
+        covariance=covariance,
+        prior=_prior(prior),
+        draws=draws,
+        chains=chains,
+        random_seed=seed,
+        missing=missing,
+        progressbar=not quiet,
     )
     print(comparison)
     if out is not None:
@@ -202,7 +222,8 @@ def _write_fit(tree: xr.DataTree, out: Path, force: bool = False) -> None:
         diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
         check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
         plots.plot_fit(tree).savefig(folder / "fit.png", dpi=150)
-        az.plot_trace_dist(tree, var_names=["w", "mu", "sigma"], backend="matplotlib").savefig(folder / "trace.png")
+        names = ["w", "mu", "sigma"] if tree.attrs["k"] > 1 else ["mu", "sigma"]  # one weight is always 1
+        az.plot_trace_dist(tree, var_names=names, backend="matplotlib").savefig(folder / "trace.png")
         plt.close("all")
 
 
@@ -299,12 +320,10 @@ def _numbers(text: str, name: str) -> list[float]:
         raise ValueError(f"--{name} must be numbers separated by commas, got {text!r}") from None
 
 
-def _prior(name: str) -> Any:
+def _prior(name: str) -> Prior:
     from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
-    from bayesgmm.validation import read_choice
 
-    choices = {"hierarchical": HierarchicalPrior, "conjugate": ConjugatePrior}
-    return choices[read_choice(name, list(choices), "--prior")]()
+    return HierarchicalPrior() if name == "hierarchical" else ConjugatePrior()
 
 
 def _in_shell_words(error: Exception) -> str:

@@ -18,7 +18,7 @@ from bayesgmm.diagnostics import MAX_K_HAT, Diagnosis, diagnose
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, InterruptedWarning
 from bayesgmm.inference import fit
 from bayesgmm.priors import Prior
-from bayesgmm.validation import Missing, read_count, read_fit_data, read_seed
+from bayesgmm.validation import Covariance, Method, Missing, read_count, read_fit_data, read_seed
 
 _LOO_NUMBERS = 2**27  # draws x observations that LOO works on at once (1 GB); longer runs are thinned to this
 
@@ -50,12 +50,14 @@ class Comparison:
 
     @property
     def best(self) -> dict[str, int]:
+        """The k that each criterion prefers."""
         by_k = self.table.set_index("k")
         highest = {"elpd_loo": int(by_k["elpd_loo"].idxmax()), "weight": int(by_k["weight"].idxmax())}
         return highest | {name: int(by_k[name].idxmin()) for name in ("bic", "aic", "icl")}
 
     @property
     def weights(self) -> pd.Series:
+        """Stacking weights, by k."""
         return self.table.set_index("k")["weight"]
 
     @property
@@ -71,15 +73,15 @@ class Comparison:
         sentence = f"by LOO k = {best['elpd_loo']} predicts best and {decided}; EM's BIC prefers k = {best['bic']}"
         untrusted = by_k.index[~by_k["converged"] | (by_k["bad_k"] > 0)].tolist()
         if untrusted:
-            sentence += f"; with care for k = {', '.join(map(str, untrusted))}: not converged, or LOO unreliable at some points"
+            sentence += (
+                f"; with care for k = {', '.join(map(str, untrusted))}: not converged, or LOO unreliable at some points"
+            )
         return sentence
 
     def __repr__(self) -> str:
         formats = {"weight": "{:.3f}", "seconds": "{:.1f}"}
         shown = self.table.drop(columns=["aic", "icl", "log_likelihood"])
-        formatters = {
-            name: formats.get(name, "{:.2f}").format for name in shown if shown[name].dtype.kind == "f"
-        }
+        formatters = {name: formats.get(name, "{:.2f}").format for name in shown if shown[name].dtype.kind == "f"}
         return f"{shown.to_string(index=False, formatters=formatters)}\n{self.verdict}"
 
 
@@ -87,9 +89,9 @@ def compare(
     x: ArrayLike,
     k: Iterable[int] = range(1, 7),
     *,
-    method: str = "nuts",
+    method: Method = "nuts",
     prior: Prior | None = None,
-    covariance: str = "full",
+    covariance: Covariance = "full",
     draws: int = 1000,
     chains: int = 4,
     random_seed: int | np.random.Generator | None = None,
@@ -141,7 +143,14 @@ def compare(
         read_fit_data(x, each, missing=missing)
     rng = np.random.default_rng(read_seed(random_seed))
     seeds = {each: int(rng.integers(2**31)) for each in ks}
-    settings = {"method": method, "prior": prior, "covariance": covariance, "draws": draws, "chains": chains, "missing": missing}
+    settings: dict[str, Any] = {
+        "method": method,
+        "prior": prior,
+        "covariance": covariance,
+        "draws": draws,
+        "chains": chains,
+        "missing": missing,
+    }
     fits: dict[int, xr.DataTree] = {}
     loo: dict[str, Any] = {}
     for each in ks:
@@ -157,7 +166,9 @@ def compare(
                 raise
         if each not in fits or tree.attrs["interrupted"]:
             warnings.warn(
-                f"interrupted at k = {each}: the comparison holds k = {', '.join(map(str, fits))}", InterruptedWarning, stacklevel=2
+                f"interrupted at k = {each}: the comparison holds k = {', '.join(map(str, fits))}",
+                InterruptedWarning,
+                stacklevel=2,
             )
             break
     diagnoses = {each: diagnose(tree) for each, tree in fits.items()}
@@ -179,7 +190,10 @@ def _loo(tree: xr.DataTree) -> Any:
     step = int(np.ceil(n_chains * n_draws * tree["observed_data"].sizes["obs"] / _LOO_NUMBERS))
     if step > 1:
         tree = xr.DataTree.from_dict(
-            {name: tree[name].to_dataset().isel(draw=slice(None, None, step), missing_dims="ignore") for name in tree.children}
+            {
+                name: tree[name].to_dataset().isel(draw=slice(None, None, step), missing_dims="ignore")
+                for name in tree.children
+            }
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Estimated shape parameter of Pareto distribution", category=UserWarning)
@@ -209,7 +223,7 @@ def _table(fits: Mapping[int, xr.DataTree], loo: Mapping[str, Any], diagnoses: M
                 **{name: em[name] for name in ("bic", "aic", "icl", "log_likelihood")},
                 "converged": diagnoses[k].converged,
                 "divergences": int(diagnoses[k].sampler.get("divergences", 0)),
-                "seconds": sum(v for name, v in tree.attrs.items() if name.startswith("seconds_")),
+                "seconds": sum(v for name, v in tree.attrs.items() if str(name).startswith("seconds_")),
             }
         )
     return pd.DataFrame(rows)

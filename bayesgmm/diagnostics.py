@@ -1,4 +1,4 @@
-"""Can the posterior be trusted, and does it agree with EM?
+"""Verdicts: whether the posterior can be trusted, and whether it agrees with EM.
 
 Convergence is judged on quantities that do not depend on the labels of the clusters; labelled parameters come second.
 """
@@ -116,10 +116,14 @@ class EMCheck:
         """The answer in a sentence."""
         if self.ok:
             outside = ", ".join(self.table.index[~self.table["inside"].astype(bool)])
-            but = f" ({outside} outside the single {INTERVAL:.0%} interval, as one of {len(self.table)} may be)" if outside else ""
+            but = (
+                f" ({outside} outside the single {INTERVAL:.0%} interval, as one of {len(self.table)} may be)"
+                if outside
+                else ""
+            )
             return (
-                f"the posterior agrees with EM: the estimates lie in the joint {INTERVAL:.0%} interval{but}, and the densities "
-                f"differ by {self.total_variation:.3f} in total variation, within the posterior's own spread "
+                f"the posterior agrees with EM: the estimates lie in the joint {INTERVAL:.0%} interval{but}, and the "
+                f"densities differ by {self.total_variation:.3f} in total variation, within the posterior's own spread "
                 f"({self.total_variation_limit:.3f})"
             )
         return "the posterior does not agree with EM: " + "; ".join(self.reasons)
@@ -226,14 +230,18 @@ def check_against_em(tree: xr.DataTree, em: EMResult | None = None) -> EMCheck:
             reasons.append(f"EM lies outside the joint {INTERVAL:.0%} interval of {named}")
         mismatch = float((match(draws, mixture) != np.arange(draws.n_components)).any(axis=1).mean())
         if mismatch > MAX_MISMATCH:
-            reasons.append(f"{mismatch:.0%} of the draws carry other labels than EM's components (bayesgmm.relabel mends this)")
+            reasons.append(
+                f"{mismatch:.0%} of the draws carry other labels than EM's components (bayesgmm.relabel mends this)"
+            )
     if likelihood["max"] > em_log_likelihood + 1e-6 * max(1.0, abs(em_log_likelihood)):
         reasons.append(
             f"a draw has a higher log-likelihood ({likelihood['max']:.2f}) than EM ({em_log_likelihood:.2f}), "
             "so EM stopped at a local optimum (raise n_init)"
         )
     if not distance <= limit:
-        reasons.append(f"the densities differ by {distance:.3f} in total variation, more than the posterior's spread {limit:.3f}")
+        reasons.append(
+            f"the densities differ by {distance:.3f} in total variation, more than the posterior's spread {limit:.3f}"
+        )
     diagnosis = diagnose(tree)
     if not diagnosis.converged:
         reasons.append(f"the posterior cannot be judged: {diagnosis.findings[0].problem}")
@@ -245,7 +253,7 @@ def _invariants(tree: xr.DataTree, draws: Draws) -> Iterator[tuple[str, FloatArr
     for point, values in zip(points, log_density(draws, points).T, strict=True):
         yield f"log p({point:.4g})", draws.by_chain(values)
     if "sample_stats" in tree.children and "lp" in tree["sample_stats"]:
-        yield "log posterior", tree["sample_stats"]["lp"].values
+        yield "log posterior", tree["sample_stats"].to_dataset()["lp"].values
     for rank, values in enumerate(np.sort(draws.w, axis=1).T[::-1]):
         yield f"w, rank {rank}", draws.by_chain(values)
 
@@ -311,7 +319,7 @@ def _mixing_findings(invariants: pd.DataFrame, draws: Draws) -> Iterator[Finding
 def _sampler_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str, float]]:
     findings: list[Finding] = []
     sampler: dict[str, float] = {}
-    stats = tree["sample_stats"] if "sample_stats" in tree.children else {}
+    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
     if "diverging" in stats:
         count = int(stats["diverging"].sum())
         sampler["divergences"] = count
@@ -340,7 +348,11 @@ def _sampler_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str,
         sampler["draws at largest tree depth"] = count
         if count > 0.01 * stats["reached_max_treedepth"].size:
             findings.append(
-                Finding("tree depth", f"{count} draws reached the largest tree depth: sampling is slow", "raise tune, or use a smaller k")
+                Finding(
+                    "tree depth",
+                    f"{count} draws reached the largest tree depth: sampling is slow",
+                    "raise tune, or use a smaller k",
+                )
             )
     return tuple(findings), sampler
 
@@ -356,8 +368,8 @@ def _advi_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str, fl
         findings.append(
             Finding(
                 "k_hat",
-                f"the approximation misses part of the posterior, at the least its tails: PSIS k-hat {attrs['pareto_k']:.2f} "
-                f"(> {MAX_K_HAT}), importance sampling efficiency {attrs['importance_efficiency']:.0%}",
+                f"the approximation misses part of the posterior, at the least its tails: "
+                f"PSIS k-hat {attrs['pareto_k']:.2f} (> {MAX_K_HAT}), importance sampling efficiency {attrs['importance_efficiency']:.0%}",
                 "check it against method='nuts'",
             )
         )
@@ -423,6 +435,13 @@ def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[flo
 
 
 def _as_text(table: pd.DataFrame) -> str:
-    formats = {"ess_bulk": "{:.0f}", "ess_tail": "{:.0f}", "r_hat": "{:.3f}", "z": "{:+.2f}", "mcse_mean": "{:.2g}", "tail": "{:.3f}"}
+    formats = {
+        "ess_bulk": "{:.0f}",
+        "ess_tail": "{:.0f}",
+        "r_hat": "{:.3f}",
+        "z": "{:+.2f}",
+        "mcse_mean": "{:.2g}",
+        "tail": "{:.3f}",
+    }
     formatters = {name: formats.get(name, "{:.4g}").format for name in table.columns if name != "inside"}
     return table.to_string(formatters=formatters)

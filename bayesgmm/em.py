@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,7 @@ from bayesgmm.estep import ESums, e_step
 from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.mixture import Mixture
 from bayesgmm.validation import (
+    Covariance,
     FloatArray,
     Missing,
     read_choice,
@@ -24,9 +25,6 @@ from bayesgmm.validation import (
     read_sample_weight,
     read_seed,
 )
-
-Covariance = Literal["full", "tied"]
-COVARIANCES = ("full", "tied")
 
 
 @dataclass(frozen=True)
@@ -189,7 +187,7 @@ def fit_em(
     array([ 9.71, 21.4 , 33.04])
     """
     data, k = read_fit_data(x, k, missing=missing)
-    read_choice(covariance, COVARIANCES, "covariance")
+    read_choice(covariance, Covariance, "covariance")
     n_init = read_count(n_init, "n_init")
     max_iter = read_count(max_iter, "max_iter")
     tol, parameter_tol = read_positive(tol, "tol"), read_positive(parameter_tol, "parameter_tol")
@@ -215,7 +213,7 @@ def fit_em(
         warnings.warn(
             f"a component of the best EM solution for k = {k} sits on the variance floor "
             f"(standard deviation {scale * np.sqrt(variance_floor):.3g}): it holds a few nearly equal observations; "
-            "use fewer components, covariance='tied', more starts (n_init), or trust the posterior, whose prior forbids this",
+            "use fewer components, covariance='tied' or more starts (n_init); the posterior's prior forbids this",
             CollapsedComponentWarning,
             stacklevel=2,
         )
@@ -233,8 +231,7 @@ def fit_em(
         n_iter=best.n_iter,
         collapsed=best.collapsed,
         restarts=tuple(
-            Restart(e.start, e.log_likelihood - unit, e.n_iter, e.converged, e.collapsed)
-            for e in (run.end for run in runs)
+            Restart(e.start, e.log_likelihood - unit, e.n_iter, e.converged, e.collapsed) for e in (run.end for run in runs)
         ),
         covariance=covariance,
         n_observations=total,

@@ -82,9 +82,7 @@ class Mixture:
             return np.sqrt(self.covariances)
         return np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
 
-    def sample(
-        self, n: int, random_seed: int | np.random.Generator | None = None
-    ) -> tuple[FloatArray, NDArray[np.int64]]:
+    def sample(self, n: int, random_seed: int | np.random.Generator | None = None) -> tuple[FloatArray, NDArray[np.int64]]:
         """Draw z from the weights, then x from the component that z names.
 
         Parameters

@@ -7,11 +7,11 @@ import pymc as pm
 from numpy.typing import ArrayLike
 
 from bayesgmm.priors import HierarchicalPrior, Prior, read_prior
-from bayesgmm.validation import Missing, read_choice, read_fit_data
+from bayesgmm.validation import Covariance, Missing, read_choice, read_fit_data
 
 
 def build_model(
-    x: ArrayLike, k: int, *, prior: Prior | None = None, covariance: str = "full", missing: Missing = "raise"
+    x: ArrayLike, k: int, *, prior: Prior | None = None, covariance: Covariance = "full", missing: Missing = "raise"
 ) -> pm.Model:
     r"""Gaussian mixture with the labels summed out, as a PyMC model in the data's units.
 
@@ -52,11 +52,11 @@ def build_model(
     ['w', 'mu', 'C0', 'sigma2']
     """
     data, k = read_fit_data(x, k, missing=missing)
-    read_choice(covariance, ("full", "tied"), "covariance")
+    read_choice(covariance, Covariance, "covariance")
     prior = read_prior(prior, data.values)
     with pm.Model(coords={"cluster": np.arange(k), "obs": data.positions}) as model:
         w = pm.Dirichlet("w", a=np.full(k, prior.alpha), dims="cluster")
-        mu = pm.Normal("mu", mu=prior.b0, sigma=np.sqrt(prior.B0), dims="cluster")
+        mu = pm.Normal("mu", mu=prior.b0, sigma=np.sqrt(np.asarray(prior.B0)), dims="cluster")
         C0 = pm.Gamma("C0", alpha=prior.g0, beta=prior.G0) if isinstance(prior, HierarchicalPrior) else prior.C0
         own = covariance == "full"
         sigma2 = pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims="cluster" if own else None)

@@ -46,10 +46,7 @@ def plot_fit(
     x, draws = read_observations(tree), read_draws(tree)
     em, _ = read_em(tree)
     figure, ax = _canvas(ax, (8, 4.5))
-    if grid is None:
-        points = _grid(x, em.means, em.sigma)
-    else:
-        points = np.sort(read_data(grid, name="grid").values)
+    points = _grid(x, em.means, em.sigma) if grid is None else np.sort(read_data(grid, name="grid").values)
     density = predictive_density(tree, points, interval=interval)
     if isinstance(bins, str):
         bins = np.histogram_bin_edges(x, bins=bins)
@@ -57,7 +54,12 @@ def plot_fit(
             bins = 200
     ax.hist(x, bins=bins, density=True, color=_DATA, edgecolor="white", linewidth=0.5, label=f"data (n = {len(x)})")
     ax.fill_between(
-        points, density.sel(statistic="lower"), density.sel(statistic="upper"), color=_POSTERIOR, alpha=0.25, linewidth=0,
+        points,
+        density.sel(statistic="lower"),
+        density.sel(statistic="upper"),
+        color=_POSTERIOR,
+        alpha=0.25,
+        linewidth=0,
         label=f"{interval:.0%} band",
     )
     few = draws.thinned(500)

@@ -36,9 +36,7 @@ def add_log_likelihood(tree: xr.DataTree) -> xr.DataTree:
     return _with_group(tree, "log_likelihood", draws.by_chain(log_density(draws, x)))
 
 
-def add_posterior_predictive(
-    tree: xr.DataTree, random_seed: int | np.random.Generator | None = None
-) -> xr.DataTree:
+def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataTree:
     """The tree with a group ``posterior_predictive``: one replicated data set ``x`` (chain, draw, obs) for every draw.
 
     Parameters
@@ -129,13 +127,12 @@ def log_density(draws: Draws, x: FloatArray) -> FloatArray:
 def log_likelihood(draws: Draws, x: FloatArray) -> FloatArray:
     """Log-likelihood of all data for every draw, (S,); scratch is bounded whatever n is."""
     width = max(1, _BLOCK // max(1, len(draws.w)))
-    return np.asarray(
-        sum(log_density(draws, x[begin : begin + width]).sum(axis=1) for begin in range(0, len(x), width))
-    )
+    return np.asarray(sum(log_density(draws, x[begin : begin + width]).sum(axis=1) for begin in range(0, len(x), width)))
 
 
 def _require_room(tree: xr.DataTree, group: str) -> None:
-    n_draws, n = tree["posterior"]["w"][..., 0].size, tree["observed_data"].sizes[OBS]
+    posterior, n = tree["posterior"].sizes, tree["observed_data"].sizes[OBS]
+    n_draws = posterior["chain"] * posterior["draw"]
     require_memory(
         8 * n_draws * n,
         f"the group {group} of {n_draws} draws x {n} observations",

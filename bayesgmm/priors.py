@@ -54,7 +54,7 @@ class _Prior:
         low, high = x.min(axis=0), x.max(axis=0)
         spread = np.asarray(high - low, dtype=float)
         defaults = self._defaults(np.asarray(low + spread / 2, dtype=float), spread)
-        chosen = {name: default for name, default in defaults.items() if getattr(self, name) is None}
+        chosen: dict[str, Any] = {name: default for name, default in defaults.items() if getattr(self, name) is None}
         prior = replace(self, **chosen)
         n_features = 1 if x.ndim == 1 else x.shape[1]
         for name in defaults:

@@ -49,9 +49,10 @@ class Draws:
 
     @property
     def n_components(self) -> int:
+        """K."""
         return self.w.shape[1]
 
-    def by_chain(self, values: FloatArray) -> FloatArray:
+    def by_chain(self, values: NDArray[Any]) -> NDArray[Any]:
         """Reshape (S, ...) to (chain, draw, ...)."""
         return values.reshape(self.n_chains, self.n_draws, *values.shape[1:])
 
@@ -124,7 +125,7 @@ def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
     """The EM estimate beside the posterior, and its log-likelihood."""
     if "em_baseline" not in read_tree(tree).children:
         raise ValueError("tree must have a group em_baseline; pass what fit returned, or an EMResult as em=")
-    group = tree["em_baseline"]
+    group = tree["em_baseline"].to_dataset()
     mixture = Mixture(group["w"].values, group["mu"].values, sigma=group["sigma"].values)
     return mixture, float(group.attrs["log_likelihood"])
 

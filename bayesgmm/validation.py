@@ -7,14 +7,15 @@ the argument, the rule, what was got, and the remedy.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Missing = Literal["raise", "drop"]
+Covariance = Literal["full", "tied"]
+Method = Literal["nuts", "advi"]
 FloatArray = NDArray[np.float64]
 
 
@@ -37,12 +38,13 @@ class Data:
 
     @property
     def n_features(self) -> int:
+        """D."""
         return 1 if self.values.ndim == 1 else self.values.shape[1]
 
 
 def read_data(x: ArrayLike, *, missing: Missing = "raise", name: str = "x") -> Data:
     """Check ``x`` and bring it to shape (n,) or (n, D)."""
-    read_choice(missing, ("raise", "drop"), "missing")
+    read_choice(missing, Missing, "missing")
     features = _column_names(x)
     array = _numeric_array(x, name)
     if array.ndim == 0 or array.ndim > 2:
@@ -72,9 +74,7 @@ def read_fit_data(x: ArrayLike, k: Any, *, missing: Missing = "raise") -> tuple[
     data = read_data(x, missing=missing)
     k = read_count(k, "k")
     if data.n_features > 1:
-        raise ValueError(
-            f"x must be one-dimensional to be fitted, got {data.n_features} columns; fit one column at a time"
-        )
+        raise ValueError(f"x must be one-dimensional to be fitted, got {data.n_features} columns; fit one column at a time")
     n = len(data.values)
     with np.errstate(over="ignore"):
         spread = np.ptp(data.values)
@@ -102,8 +102,9 @@ def read_count(value: Any, name: str, *, minimum: int = 1) -> int:
     return int(value)
 
 
-def read_choice(value: Any, choices: Sequence[str], name: str) -> str:
-    """Check a value that must be one of a few words."""
+def read_choice(value: Any, choices: Any, name: str) -> str:
+    """Check a value that must be one of a few words: a sequence of them, or a ``Literal`` type."""
+    choices = get_args(choices) or choices
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return str(value)
@@ -176,7 +177,7 @@ def available_memory() -> int | None:
 
 def _numeric_array(x: ArrayLike, name: str) -> FloatArray:
     if isinstance(x, np.ma.MaskedArray):
-        x = x.astype(float).filled(np.nan)
+        x = np.ma.filled(x.astype(float), np.nan)
     if hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
         x = _from_pandas(x, name)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pymc as pm
@@ -23,8 +23,10 @@ from bayesgmm.model import build_model
 from bayesgmm.priors import HierarchicalPrior, Prior, read_prior
 from bayesgmm.tree import build_tree
 from bayesgmm.validation import (
+    Covariance,
     Data,
     FloatArray,
+    Method,
     Missing,
     read_choice,
     read_count,
@@ -40,9 +42,9 @@ def fit(
     x: ArrayLike,
     k: int,
     *,
-    method: str = "nuts",
+    method: Method = "nuts",
     prior: Prior | None = None,
-    covariance: str = "full",
+    covariance: Covariance = "full",
     draws: int = 1000,
     tune: int | None = None,
     chains: int = 4,
@@ -52,7 +54,7 @@ def fit(
     model: pm.Model | None = None,
     n_init: int = 10,
     target_accept: float | None = None,
-    approximation: str | None = None,
+    approximation: Literal["fullrank", "meanfield"] | None = None,
     max_iter: int | None = None,
     log_likelihood: bool = False,
     posterior_predictive: bool = False,
@@ -136,11 +138,13 @@ def fit(
     Machine Learning Research 80, 5581-5590.
     """
     data, k = read_fit_data(x, k, missing=missing)
-    read_choice(method, ("nuts", "advi"), "method")
-    read_choice(covariance, ("full", "tied"), "covariance")
+    read_choice(method, Method, "method")
+    read_choice(covariance, Covariance, "covariance")
     draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
     _refuse_foreign_options(
-        method, nuts={"tune": tune, "target_accept": target_accept}, advi={"approximation": approximation, "max_iter": max_iter}
+        method,
+        nuts={"tune": tune, "target_accept": target_accept},
+        advi={"approximation": approximation, "max_iter": max_iter},
     )
     tune = 800 if tune is None else read_count(tune, "tune")
     target_accept = 0.9 if target_accept is None else read_probability(target_accept, "target_accept")
@@ -155,7 +159,7 @@ def fit(
 
     phases = Phases(announce=progressbar)
     with phases("em", f"EM: k = {k}, n = {len(data.values)}"):
-        em = fit_em(data.values, k, covariance=covariance, n_init=n_init, random_seed=em_seed)  # type: ignore[arg-type]
+        em = fit_em(data.values, k, covariance=covariance, n_init=n_init, random_seed=em_seed)
     if model is None:
         shift, scale = location_and_scale(data.values)
         standard_prior = own_prior.rescaled(shift, scale)

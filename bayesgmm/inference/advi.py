@@ -139,7 +139,9 @@ def _unconstrained(model: pm.Model, start: Mapping[str, FloatArray]) -> RaveledV
     return DictToArrayBijection.map({value.name: point[value.name] for value in model.value_vars})
 
 
-def _laplace(log_posterior: pm.model.core.ValueGradFunction, initial: FloatArray, *, mean_field: bool) -> tuple[FloatArray, FloatArray]:
+def _laplace(
+    log_posterior: pm.model.core.ValueGradFunction, initial: FloatArray, *, mean_field: bool
+) -> tuple[FloatArray, FloatArray]:
     """Mode near the start, and the Cholesky factor of the inverse negative Hessian there.
 
     For the mean-field family the factor is diagonal with the conditional standard deviations, which is what the
@@ -233,7 +235,9 @@ def _maximise(objective: LossAndGradient, mean: FloatArray, whitener: FloatArray
                 count += 1
                 if i == end:
                     previous, best = best, average / count
-                    converged = window >= _LONG_ENOUGH and _agree(unpack(previous)[1], unpack(best)[1], previous - best, whitener)
+                    converged = window >= _LONG_ENOUGH and _agree(
+                        unpack(previous)[1], unpack(best)[1], previous - best, whitener
+                    )
                     if converged:
                         break
                     window *= 2
@@ -260,13 +264,15 @@ def _with_exact_scale(
     ends = np.cumsum([size for _, _, size, _ in initial.point_map_info])
     place = {name: slice(end - info[2], end) for name, end, info in zip(names, ends, initial.point_map_info, strict=True)}
     log_sigma2 = points[:, place["sigma2_log__"]]
-    shape = prior.g0 + log_sigma2.shape[1] * prior.c0  # type: ignore[operator]
-    rate = prior.G0 + np.exp(-log_sigma2).sum(axis=1)  # type: ignore[operator]
+    shape = prior.g0 + log_sigma2.shape[1] * prior.c0
+    rate = prior.G0 + np.exp(-log_sigma2).sum(axis=1)
     log_scale = np.log(rng.gamma(shape, 1 / rate))
     rest = np.delete(np.arange(len(fit.mean)), place["C0_log__"].start)
     covariance = (fit.factor @ fit.factor.T)[np.ix_(rest, rest)]
     log_q = multivariate_normal(fit.mean[rest], covariance).logpdf(points[:, rest])
-    log_q = log_q + shape * (np.log(rate) + log_scale) - rate * np.exp(log_scale) - gammaln(shape)  # with the Jacobian of log
+    log_q = (
+        log_q + shape * (np.log(rate) + log_scale) - rate * np.exp(log_scale) - gammaln(shape)
+    )  # with the Jacobian of log
     points = points.copy()
     points[:, place["C0_log__"]] = log_scale[:, None]
     return points, log_q

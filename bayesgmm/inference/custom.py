@@ -43,8 +43,12 @@ def as_contract(posterior: xr.Dataset, k: int) -> xr.Dataset:
     coords = [name for name in own_names if name in posterior.coords]
     result = posterior.drop_vars(coords)
     # dimensions named apart (w_dim_0, mu_dim_0) become one, which a renaming of the whole data set cannot do
-    result = xr.Dataset({name: values.rename({old: new for old, new in own_names.items() if old in values.dims})
-                         for name, values in result.data_vars.items()})
+    result = xr.Dataset(
+        {
+            name: values.rename({old: new for old, new in own_names.items() if old in values.dims})
+            for name, values in result.data_vars.items()
+        }
+    )
     like = result["w"]
     return result.assign({name: result[name].broadcast_like(like).transpose(*like.dims) for name in PARAMETERS})
 

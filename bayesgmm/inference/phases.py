@@ -17,6 +17,7 @@ class Phases:
 
     @contextmanager
     def __call__(self, name: str, text: str) -> Iterator[None]:
+        """Announce a phase, and time what is done within."""
         begin = time.perf_counter()
         self._say(f"{text} ...")
         yield
