@@ -368,8 +368,9 @@ def _advi_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str, fl
         findings.append(
             Finding(
                 "k_hat",
-                f"the approximation misses part of the posterior, at the least its tails: "
-                f"PSIS k-hat {attrs['pareto_k']:.2f} (> {MAX_K_HAT}), importance sampling efficiency {attrs['importance_efficiency']:.0%}",
+                f"the approximation misses part of the posterior, at the least its tails: PSIS k-hat "
+                f"{attrs['pareto_k']:.2f} (> {MAX_K_HAT}), "
+                f"importance sampling efficiency {attrs['importance_efficiency']:.0%}",
                 "check it against method='nuts'",
             )
         )

@@ -32,7 +32,7 @@ def add_log_likelihood(tree: xr.DataTree) -> xr.DataTree:
         If draws x observations would not fit into memory.
     """
     draws, x = read_draws(tree), read_observations(tree)
-    _require_room(tree, "log_likelihood")
+    require_room(len(draws.w), len(x), "log_likelihood")
     return _with_group(tree, "log_likelihood", draws.by_chain(log_density(draws, x)))
 
 
@@ -56,7 +56,7 @@ def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Gen
         If draws x observations would not fit into memory.
     """
     draws, x = read_draws(tree), read_observations(tree)
-    _require_room(tree, "posterior_predictive")
+    require_room(len(draws.w), len(x), "posterior_predictive")
     rng = np.random.default_rng(read_seed(random_seed))
     result = np.empty((len(draws.w), len(x)))
     for row, w, mu, sigma in zip(result, draws.w, draws.mu, draws.sigma, strict=True):
@@ -130,13 +130,12 @@ def log_likelihood(draws: Draws, x: FloatArray) -> FloatArray:
     return np.asarray(sum(log_density(draws, x[begin : begin + width]).sum(axis=1) for begin in range(0, len(x), width)))
 
 
-def _require_room(tree: xr.DataTree, group: str) -> None:
-    posterior, n = tree["posterior"].sizes, tree["observed_data"].sizes[OBS]
-    n_draws = posterior["chain"] * posterior["draw"]
+def require_room(n_draws: int, n: int, group: str) -> None:
+    """Refuse a group of draws x observations that would not fit into memory."""
     require_memory(
         8 * n_draws * n,
         f"the group {group} of {n_draws} draws x {n} observations",
-        "thin the tree, as in tree.isel(draw=slice(None, None, 10))",
+        "keep fewer draws, as in tree.isel(draw=slice(None, None, 10))",
     )
 
 

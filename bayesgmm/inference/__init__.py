@@ -122,6 +122,8 @@ def fit(
     ------
     ValueError, TypeError
         For arguments that break a rule; the message names it.
+    MemoryError
+        If a group asked for would not fit into memory; said before anything is sampled.
 
     Notes
     -----
@@ -156,6 +158,10 @@ def fit(
         own_prior = read_prior(prior, data.values)
     else:
         read_model(model, data.values, k, prior)
+
+    for wanted, group in ((log_likelihood, "log_likelihood"), (posterior_predictive, "posterior_predictive")):
+        if wanted:
+            predictive.require_room(draws * chains, len(data.values), group)
 
     phases = Phases(announce=progressbar)
     with phases("em", f"EM: k = {k}, n = {len(data.values)}"):

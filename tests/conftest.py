@@ -1,0 +1,60 @@
+"""Fits that many tests look at are made once; trees that need no sampler are built by hand."""
+
+import warnings
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+
+import bayesgmm as bg
+from bayesgmm.tree import build_tree
+from tests.statistics import SEED
+
+mpl.use("agg")
+
+
+def make_tree(x, k=2, *, chains=4, draws=250, seed=0, change=None):
+    """A tree whose draws scatter around EM as a normal posterior would; ``change(w, mu, sigma)`` may spoil them."""
+    x = np.asarray(x, dtype=float)
+    em = bg.fit_em(x, k, random_seed=seed)
+    mixture, rng = em.mixture, np.random.default_rng(seed)
+    counts = mixture.weights * len(x)
+    shape = (chains, draws, k)
+    w = rng.dirichlet(counts + 1, size=(chains, draws)) if k > 1 else np.ones(shape)
+    mu = mixture.means + mixture.sigma / np.sqrt(counts) * rng.standard_normal(shape)
+    sigma = mixture.sigma * np.exp(rng.standard_normal(shape) / np.sqrt(2 * counts))
+    values = {"w": w, "mu": mu, "sigma": sigma}
+    if change is not None:
+        values = dict(zip(values, change(**values), strict=True))
+    dims = ("chain", "draw", "cluster")
+    coords = {"chain": np.arange(chains), "draw": np.arange(draws)}
+    posterior = xr.Dataset({name: (dims, value) for name, value in values.items()}, coords=coords)
+    posterior["C0"] = (("chain", "draw"), rng.gamma(2, size=(chains, draws)))
+    stats = xr.Dataset({"lp": (("chain", "draw"), rng.standard_normal((chains, draws)))}, coords=coords)
+    return build_tree(posterior, stats, x, np.arange(len(x)), em, {"method": "nuts", "k": k})
+
+
+@pytest.fixture(scope="session")
+def galaxies():
+    return bg.datasets.galaxies()
+
+
+@pytest.fixture(scope="session")
+def nuts_tree(galaxies):
+    """Three clusters in the galaxies, by NUTS with the default settings."""
+    return bg.fit(galaxies, 3, random_seed=SEED, progressbar=False, log_likelihood=True, posterior_predictive=True)
+
+
+@pytest.fixture(scope="session")
+def advi_tree(galaxies):
+    """The same by ADVI."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.exceptions.ApproximationWarning)  # its k-hat is near the limit on these data
+        return bg.fit(galaxies, 3, method="advi", random_seed=SEED, progressbar=False)
+
+
+@pytest.fixture(scope="session")
+def two_small():
+    """400 draws of two overlapping Gaussians."""
+    return bg.datasets.two_gaussians(n=400, random_seed=SEED).x

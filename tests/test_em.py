@@ -1,0 +1,218 @@
+"""EM against loops, scikit-learn and closed forms; its laws; and what it does when a component collapses."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.mixture import GaussianMixture
+
+import bayesgmm as bg
+from bayesgmm import Mixture, fit_em
+from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning
+from tests.statistics import SEED, rng
+
+COVARIANCES = ["full", "tied"]
+
+
+def em_by_loop(x, mixture, n_iter, *, tied):
+    """The algorithm as it is written on paper."""
+    weights, means, sigma = mixture.weights, mixture.means, mixture.sigma
+    for _ in range(n_iter):
+        joint = np.array(
+            [[w * stats.norm(m, s).pdf(each) for w, m, s in zip(weights, means, sigma, strict=True)] for each in x]
+        )
+        r = joint / joint.sum(axis=1, keepdims=True)
+        counts = r.sum(axis=0)
+        weights, means = counts / len(x), r.T @ x / counts
+        squares = r * (x[:, None] - means) ** 2
+        variances = np.full(len(means), squares.sum() / len(x)) if tied else squares.sum(axis=0) / counts
+        sigma = np.sqrt(variances)
+    return Mixture(weights, means, sigma=sigma)
+
+
+def assert_same_mixture(one, other, rtol):
+    np.testing.assert_allclose(one.weights, other.weights, rtol=rtol)
+    np.testing.assert_allclose(one.means, other.means, rtol=rtol)
+    np.testing.assert_allclose(one.sigma, other.sigma, rtol=rtol)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_iterations_are_those_on_paper(two_small, covariance):
+    start = Mixture([0.5, 0.5], [4, 9], sigma=[1, 3])
+    with pytest.warns(ConvergenceWarning, match="did not converge in 3 iterations for k = 2; raise max_iter"):
+        result = fit_em(two_small, 2, covariance=covariance, start=start, max_iter=3)
+    assert_same_mixture(result.mixture, em_by_loop(two_small, start, 3, tied=covariance == "tied"), rtol=1e-12)
+    assert result.n_iter == 3
+    assert len(result.history) == 4
+    np.testing.assert_allclose(result.history[0], start.log_density(two_small).sum(), rtol=1e-12)
+    np.testing.assert_allclose(result.history[-1], result.mixture.log_density(two_small).sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # both stop after 300 iterations
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_agrees_with_scikit_learn_on_the_same_start(galaxies, k, covariance):
+    x = galaxies.to_numpy()
+    start = Mixture(np.full(k, 1 / k), np.quantile(x, (np.arange(k) + 0.5) / k), sigma=x.std())
+    precision = np.full((k, 1, 1), 1 / x.var()) if covariance == "full" else np.full((1, 1), 1 / x.var())
+    theirs = GaussianMixture(
+        k, covariance_type=covariance, reg_covar=0, tol=0, max_iter=300,
+        weights_init=start.weights, means_init=start.means[:, None], precisions_init=precision,
+    ).fit(x[:, None])  # fmt: skip
+    mine = fit_em(x, k, covariance=covariance, start=start, tol=1e-300, parameter_tol=1e-300, max_iter=300)
+    variances = np.broadcast_to(theirs.covariances_.ravel(), k)
+    assert_same_mixture(mine.mixture, Mixture(theirs.weights_, theirs.means_[:, 0], variances).sorted(), rtol=1e-6)
+    np.testing.assert_allclose(mine.log_likelihood, theirs.score(x[:, None]) * len(x), rtol=1e-9)
+    np.testing.assert_allclose(mine.bic(), theirs.bic(x[:, None]), rtol=1e-9)
+    np.testing.assert_allclose(mine.aic(), theirs.aic(x[:, None]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_one_component_is_closed_form(galaxies, covariance):
+    result = fit_em(galaxies, 1, covariance=covariance)
+    assert_same_mixture(result.mixture, Mixture([1], [galaxies.mean()], sigma=galaxies.std(ddof=0)), rtol=1e-12)
+    expected = stats.norm(galaxies.mean(), galaxies.std(ddof=0)).logpdf(galaxies).sum()
+    assert result.log_likelihood == pytest.approx(expected, rel=1e-12)
+    assert result.converged
+    assert result.icl() == result.bic()
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("k", [2, 3, 5])
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # one start may be a slow one
+def test_log_likelihood_never_decreases(galaxies, k, covariance):
+    for seed in range(5):
+        history = fit_em(galaxies, k, covariance=covariance, n_init=1, random_seed=seed).history
+        assert (np.diff(history) >= -1e-10 * np.abs(history[1:])).all()
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1e-150, 0), (1e150, 3), (1, 1e9), (1e3, -1e12)])
+def test_units_do_not_matter(galaxies, scale, shift):
+    plain = fit_em(galaxies, 3, random_seed=SEED)
+    moved = fit_em(scale * (galaxies.to_numpy() + shift), 3, random_seed=SEED)
+    rtol = max(1e-8, 1e-14 * abs(shift))  # an offset takes its digits from the data
+    np.testing.assert_allclose(moved.mixture.weights, plain.mixture.weights, rtol=rtol)
+    np.testing.assert_allclose(moved.mixture.means / scale - shift, plain.mixture.means, rtol=rtol)
+    np.testing.assert_allclose(moved.mixture.sigma / scale, plain.mixture.sigma, rtol=rtol)
+    np.testing.assert_allclose(moved.log_likelihood, plain.log_likelihood - len(galaxies) * np.log(scale), rtol=rtol)
+
+
+def test_sample_weight_counts_observations(two_small):
+    counts = rng(1).integers(0, 4, len(two_small))
+    start = Mixture([0.5, 0.5], [4, 9], sigma=[1, 3])
+    weighted = fit_em(two_small, 2, sample_weight=counts, start=start)
+    repeated = fit_em(np.repeat(two_small, counts), 2, start=start)
+    assert_same_mixture(weighted.mixture, repeated.mixture, rtol=1e-6)
+    for criterion in ("bic", "aic", "icl"):
+        assert getattr(weighted, criterion)() == pytest.approx(getattr(repeated, criterion)(), rel=1e-9)
+    doubled = fit_em(two_small, 2, sample_weight=2 * np.ones(len(two_small)), random_seed=1)
+    assert doubled.log_likelihood == pytest.approx(2 * fit_em(two_small, 2, random_seed=1).log_likelihood, rel=1e-8)
+
+
+def test_keeps_the_best_restart_where_restarts_differ(galaxies):
+    result = fit_em(galaxies, 4, n_init=20, random_seed=SEED)
+    ends = np.array([each.log_likelihood for each in result.restarts])
+    assert len(ends) == 20
+    assert ends.max() - ends.min() > 1  # else this test shows nothing
+    assert result.log_likelihood == ends[0] == ends.max()
+    assert {each.start for each in result.restarts} == {"k-means++", "random"}
+    assert result.log_likelihood == pytest.approx(-197.71, abs=0.01)
+
+
+def test_criteria_are_their_formulas(galaxies):
+    for covariance, parameters in (("full", 8), ("tied", 6)):
+        result = fit_em(galaxies, 3, covariance=covariance, random_seed=SEED)
+        assert result.n_parameters == parameters
+        assert result.bic() == pytest.approx(-2 * result.log_likelihood + parameters * np.log(82))
+        assert result.aic() == pytest.approx(-2 * result.log_likelihood + 2 * parameters)
+        memberships = result.mixture.responsibilities(galaxies).max(axis=1)
+        assert result.icl() == pytest.approx(result.bic() - 2 * np.log(memberships).sum())
+        assert result.icl() >= result.bic()
+
+
+def test_recovers_the_worked_examples():
+    for make, k in ((bg.datasets.two_gaussians, 2), (bg.datasets.three_gaussians, 3)):
+        x, _, truth = make()
+        result = fit_em(x, k, random_seed=SEED)
+        truth = truth.sorted()
+        errors = np.sqrt(1 / (len(x) * truth.weights)) * truth.sigma  # at best; overlap makes them larger
+        assert (np.abs(result.mixture.means - truth.means) < 15 * errors).all()
+        assert result.log_likelihood > truth.log_density(x).sum()
+
+
+def test_a_collapsing_component_is_marked_and_avoided():
+    x = np.concatenate([rng(3).normal(0, 1, 100), np.full(8, 4.0)])  # eight equal points: a bottomless pit
+    spike = Mixture([0.9, 0.1], [0, 4], sigma=[1, 0.01])
+    broad = Mixture([0.5, 0.5], [-1, 1], sigma=[2, 2])
+    both = fit_em(x, 2, start=[spike, broad], max_iter=20_000)
+    if both.collapsed:
+        assert all(each.collapsed for each in both.restarts)
+    with pytest.warns(
+        CollapsedComponentWarning, match=r"component of the best EM solution for k = 2 sits on the variance floor"
+    ):
+        alone = fit_em(x, 2, start=spike)
+    assert alone.collapsed
+    assert alone.restarts[0].collapsed
+    assert alone.mixture.sigma.min() == pytest.approx(1e-3 * x.std())
+
+
+def test_an_interior_solution_is_preferred_to_a_higher_collapsed_one(galaxies):
+    spike = Mixture([1 / 82, 81 / 82], [galaxies.iloc[40], 21], sigma=[1e-4, 4.5])
+    interior = Mixture([0.1, 0.9], [10, 22], sigma=[1, 3])
+    result = fit_em(galaxies, 2, start=[spike, interior], variance_floor=1e-12)
+    kept, left = result.restarts
+    assert left.collapsed
+    assert not kept.collapsed
+    assert not result.collapsed
+
+
+def test_distinct_points_as_many_as_components():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapsedComponentWarning)
+        result = fit_em([1.0, 1.0, 2.0, 5.0], 3, random_seed=SEED)
+    np.testing.assert_allclose(result.mixture.weights.sum(), 1)
+    assert np.isfinite(result.log_likelihood)
+
+
+def test_missing_observations_can_be_dropped(galaxies):
+    x = np.insert(galaxies.to_numpy(), [3, 50], [np.nan, np.inf])
+    weights = np.insert(np.ones(82), [3, 50], [9, 9])
+    plain = fit_em(galaxies, 2, random_seed=1)
+    assert fit_em(x, 2, random_seed=1, missing="drop").log_likelihood == plain.log_likelihood
+    assert fit_em(x, 2, random_seed=1, missing="drop", sample_weight=weights).log_likelihood == plain.log_likelihood
+
+
+def test_is_seeded(galaxies):
+    first, second = (fit_em(galaxies, 5, random_seed=4) for _ in range(2))
+    assert first.restarts == second.restarts
+    assert first.restarts != fit_em(galaxies, 5, random_seed=5).restarts
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"sample_weight": [1, 2]}, ValueError, r"sample_weight must hold one weight for each observation, shape \(400,\)"),
+        ({"sample_weight": -np.ones(400)}, ValueError, "sample_weight must be finite and not negative"),
+        (
+            {"sample_weight": np.zeros(400)},
+            ValueError,
+            "sample_weight must hold at least one positive weight, got only zeros",
+        ),
+        ({"sample_weight": np.eye(400)[0]}, ValueError, "vary among the observations with positive sample_weight"),
+        ({"n_init": 0}, ValueError, "n_init must be an integer of at least 1, got 0"),
+        ({"max_iter": 1.5}, TypeError, "max_iter must be an integer"),
+        ({"tol": 0}, ValueError, "tol must be a positive finite number, got 0"),
+        ({"tol": "small"}, TypeError, "tol must be a positive number, got 'small'"),
+        ({"variance_floor": -1}, ValueError, "variance_floor must be a positive finite number"),
+        ({"covariance": "diag"}, ValueError, "covariance must be one of 'full', 'tied', got 'diag'"),
+        ({"start": Mixture([1], [0], sigma=1)}, ValueError, "start must be one Mixture or several with k = 2 components"),
+        ({"start": []}, ValueError, "start must hold at least one Mixture"),
+        ({"start": ["k-means"]}, ValueError, "start must be one Mixture or several .* got str"),
+        ({"random_seed": 1.5}, TypeError, "random_seed must be an integer"),
+    ],
+)
+def test_bad_options_get_a_sentence(two_small, options, error, message):
+    with pytest.raises(error, match=message):
+        fit_em(two_small, 2, **options)

@@ -1,0 +1,112 @@
+"""The PyMC model is the specification: here it is held against scipy, label by label."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pymc as pm
+import pytest
+from scipy import stats
+from scipy.special import logsumexp
+
+import bayesgmm as bg
+from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
+from tests.statistics import SEED, assert_mean, rng
+
+X = np.array([0.3, 1.1, 2.5, 6.0])
+PRIORS = [HierarchicalPrior(alpha=1.5), ConjugatePrior(alpha=0.5)]
+
+
+def log_density_over_allocations(prior, x, k, covariance, w, mu, sigma2, C0):
+    """Log p(x, parameters), the labels summed out one allocation after another."""
+    sigma = np.sqrt(np.broadcast_to(sigma2, k))
+    terms = [
+        sum(np.log(w[z]) + stats.norm(mu[z], sigma[z]).logpdf(each) for z, each in zip(allocation, x, strict=True))
+        for allocation in itertools.product(range(k), repeat=len(x))
+    ]
+    result = logsumexp(terms) + stats.norm(prior.b0, np.sqrt(prior.B0)).logpdf(mu).sum()
+    if k > 1:
+        result += stats.dirichlet(np.full(k, prior.alpha)).logpdf(w)
+    if isinstance(prior, HierarchicalPrior):
+        result += stats.gamma(prior.g0, scale=1 / prior.G0).logpdf(C0)
+    else:
+        C0 = prior.C0
+    return result + np.sum(stats.invgamma(prior.c0, scale=C0).logpdf(sigma2))
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=lambda prior: type(prior).__name__)
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_log_density_equals_the_sum_over_all_allocations(prior, covariance, k):
+    model = bg.build_model(X, k, prior=prior, covariance=covariance)
+    log_density = model.compile_logp(jacobian=False, mode="FAST_COMPILE")
+    generator = rng(k)
+    for _ in range(3):
+        y = generator.normal(size=k - 1)  # PyMC's simplex: w = softmax([y, -sum y])
+        w = np.exp(np.append(y, -y.sum()))
+        w /= w.sum()
+        mu, C0 = generator.normal(2, 3, k), np.exp(generator.normal())
+        sigma2 = np.exp(generator.normal(size=k if covariance == "full" else ()))
+        point = {"w_simplex__": y, "mu": mu, "sigma2_log__": np.log(sigma2)}
+        if isinstance(prior, HierarchicalPrior):
+            point["C0_log__"] = np.log(C0)
+        exact = log_density_over_allocations(prior.scaled_to(X), X, k, covariance, w, mu, sigma2, C0)
+        np.testing.assert_allclose(log_density(point), exact, rtol=1e-10)
+
+
+def test_a_change_of_units_changes_only_the_constant():
+    shift, scale = 1.5, 2.5
+    prior = HierarchicalPrior().scaled_to(X)
+    own = bg.build_model(X, 2, prior=prior).compile_logp(mode="FAST_COMPILE")
+    standard = bg.build_model((X - shift) / scale, 2, prior=prior.rescaled(shift, scale)).compile_logp(mode="FAST_COMPILE")
+    generator, differences = rng(9), []
+    for _ in range(4):
+        y, mu, log_sigma2, log_C0 = (
+            generator.normal(size=1),
+            generator.normal(size=2),
+            generator.normal(size=2),
+            generator.normal(),
+        )
+        inside = {"w_simplex__": y, "mu": mu, "sigma2_log__": log_sigma2, "C0_log__": log_C0}
+        outside = inside | {
+            "mu": shift + scale * mu,
+            "sigma2_log__": log_sigma2 + 2 * np.log(scale),
+            "C0_log__": log_C0 + 2 * np.log(scale),
+        }
+        differences.append(standard(inside) - own(outside))
+    np.testing.assert_allclose(differences, (len(X) + 2) * np.log(scale), rtol=1e-9)  # of n observations and 2 means
+
+
+def test_names_and_dims():
+    model = bg.build_model(X, 2)
+    assert dict(model.named_vars_to_dims) == {
+        "w": ("cluster",), "mu": ("cluster",), "sigma2": ("cluster",), "sigma": ("cluster",), "x": ("obs",),
+    }  # fmt: skip
+    tied = bg.build_model(X, 2, covariance="tied", prior=ConjugatePrior())
+    assert [v.name for v in tied.free_RVs] == ["w", "mu", "sigma2"]
+    assert tied["sigma2"].ndim == 0
+    sigma = pm.draw(tied["sigma"], random_seed=SEED)
+    assert sigma[0] == sigma[1]
+
+
+def test_works_by_hand(galaxies):
+    """Prior predictive, graph, pm.sample, pointwise log-likelihood and posterior predictive, by PyMC alone."""
+    model = bg.build_model(galaxies, 2)
+    with model, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a run of 100 draws on two solutions: PyMC rightly complains
+        prior = pm.sample_prior_predictive(2000, random_seed=SEED)
+        graph = pm.model_to_graphviz(model)
+        tree = pm.sample(
+            100, tune=200, chains=2, random_seed=SEED, progressbar=False, compute_convergence_checks=False,
+        )  # fmt: skip
+        pm.compute_log_likelihood(tree, progressbar=False)
+        pm.sample_posterior_predictive(tree, extend_inferencedata=True, random_seed=SEED, progressbar=False)
+    half_range = np.ptp(galaxies)
+    assert_mean(prior["prior"]["mu"].values[0, :, 0], galaxies.min() + half_range / 2, "prior mean of mu")
+    assert_mean(prior["prior"]["w"].values[0, :, 0], 0.5, "prior mean of w")
+    assert all(f"\t{name} [" in graph.source for name in ("w", "mu", "sigma", "C0"))
+    assert tree["posterior_predictive"]["x"].sizes["obs"] == 82
+    chain, draw = 1, 50
+    point = tree["posterior"].to_dataset().isel(chain=chain, draw=draw)
+    mixture = bg.Mixture(point["w"].values, point["mu"].values, sigma=point["sigma"].values)
+    np.testing.assert_allclose(tree["log_likelihood"]["x"].values[chain, draw], mixture.log_density(galaxies), rtol=1e-9)
