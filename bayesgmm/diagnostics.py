@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from bayesgmm.em import EMResult
+from bayesgmm.em import EMResult, location_and_scale
 from bayesgmm.labels import match
 from bayesgmm.mixture import Mixture
 from bayesgmm.predictive import log_density, log_likelihood
@@ -276,16 +276,17 @@ def _summary(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
     for name, values in quantities:
         if np.ptp(values) == 0:
             continue
-        long_enough = values.shape[1] >= 4  # ArviZ splits chains in halves, each of which needs two draws
-        axes = {"chain_axis": 0, "draw_axis": 1}
-        rows[name] = {
-            "mean": values.mean(),
-            "sd": values.std(),
-            "mcse_mean": float(array_stats.mcse(values, **axes)) if long_enough else np.nan,
-            "ess_bulk": float(array_stats.ess(values, method="bulk", **axes)) if long_enough else np.nan,
-            "ess_tail": float(array_stats.ess(values, method="tail", prob=(0.05, 0.95), **axes)) if long_enough else np.nan,
-            "r_hat": float(array_stats.rhat(values, **axes)) if long_enough and len(values) > 1 else np.nan,
-        }
+        mean, sd = location_and_scale(values)
+        row = {"mean": mean, "sd": sd}
+        if values.shape[1] >= 4:  # ArviZ splits chains in halves, each of which needs two draws
+            standard = (values - mean) / sd  # squares of draws in the data's units could overflow
+            axes = {"chain_axis": 0, "draw_axis": 1}
+            row["mcse_mean"] = sd * float(array_stats.mcse(standard, **axes))
+            row["ess_bulk"] = float(array_stats.ess(standard, method="bulk", **axes))
+            row["ess_tail"] = float(array_stats.ess(standard, method="tail", prob=(0.05, 0.95), **axes))
+            if len(values) > 1:
+                row["r_hat"] = float(array_stats.rhat(standard, **axes))
+        rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"])
 
 

@@ -15,7 +15,7 @@ from bayesgmm.diagnostics import diagnose
 from bayesgmm.em import EMResult, fit_em, location_and_scale
 from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning
 from bayesgmm.inference.advi import AdviSettings, sample_advi
-from bayesgmm.inference.custom import as_contract, read_model
+from bayesgmm.inference.custom import as_contract, read_model, start_values
 from bayesgmm.inference.nuts import NutsSettings, Sampled, sample_custom, sample_nuts
 from bayesgmm.inference.phases import Phases
 from bayesgmm.mixture import Mixture
@@ -174,8 +174,7 @@ def fit(
     else:
         shift, scale = 0.0, 1.0
         target = model
-        start = {"w": em.mixture.weights, "mu": em.mixture.means, "sigma": em.mixture.sigma}
-    start = {name: value for name, value in start.items() if name in {v.name for v in target.free_RVs}}
+        start = start_values(model, em.mixture)
     if method == "nuts":
         engine = sample_nuts if model is None else sample_custom
         sampled = engine(target, start, NutsSettings(draws, tune, chains, engine_seed, target_accept, progressbar), phases)

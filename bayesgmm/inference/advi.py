@@ -26,7 +26,7 @@ from scipy.stats import multivariate_normal
 
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
 from bayesgmm.inference.nuts import Sampled
-from bayesgmm.inference.phases import Phases
+from bayesgmm.inference.phases import DeferredInterrupt, Phases
 from bayesgmm.priors import HierarchicalPrior
 from bayesgmm.validation import FloatArray
 
@@ -60,7 +60,6 @@ class GaussianFit:
     factor: FloatArray
     loss: FloatArray
     converged: bool
-    interrupted: bool
 
 
 def sample_advi(
@@ -83,8 +82,20 @@ def sample_advi(
         mean, factor = _laplace(log_posterior, initial.data, mean_field=settings.family == "meanfield")
         objective = _pymc_objective(model, settings.family, int(fit_seed.generate_state(1)[0]))
         objective(mean, factor)
-    with phases("optimisation", f"maximising the evidence lower bound ({settings.family})"):
-        fit = _maximise(objective, mean, factor, settings)
+    with DeferredInterrupt() as interrupt:
+        with phases("optimisation", f"maximising the evidence lower bound ({settings.family})"):
+            fit = _maximise(objective, mean, factor, settings, interrupt)
+        with phases("draws", "drawing from the approximation and computing its k-hat"):
+            rng = np.random.default_rng(draw_seed)
+            gaussian = multivariate_normal(fit.mean, fit.factor @ fit.factor.T)
+            points = gaussian.rvs(size=settings.chains * settings.draws, random_state=rng).reshape(-1, len(fit.mean))
+            if prior is None:
+                log_q = gaussian.logpdf(points)
+            else:
+                points, log_q = _with_exact_scale(points, fit, initial, prior, rng)
+            log_p = np.array([float(log_posterior(point)[0]) for point in points])
+            k_hat, efficiency = _pareto_k(log_p - log_q)
+            posterior = _constrained(model, initial, points, (settings.chains, settings.draws))
     if not fit.converged:
         warnings.warn(
             f"ADVI did not converge within {len(fit.loss)} iterations: the averages of its last two windows still differ; "
@@ -92,17 +103,6 @@ def sample_advi(
             ConvergenceWarning,
             stacklevel=3,
         )
-    with phases("draws", "drawing from the approximation and computing its k-hat"):
-        rng = np.random.default_rng(draw_seed)
-        gaussian = multivariate_normal(fit.mean, fit.factor @ fit.factor.T)
-        points = gaussian.rvs(size=settings.chains * settings.draws, random_state=rng).reshape(-1, len(fit.mean))
-        if prior is None:
-            log_q = gaussian.logpdf(points)
-        else:
-            points, log_q = _with_exact_scale(points, fit, initial, prior, rng)
-        log_p = np.array([float(log_posterior(point)[0]) for point in points])
-        k_hat, efficiency = _pareto_k(log_p - log_q)
-        posterior = _constrained(model, initial, points, (settings.chains, settings.draws))
     if not k_hat <= _RELIABLE:
         warnings.warn(
             f"the approximation misses part of the posterior, at the least its tails (PSIS k-hat {k_hat:.2f} > {_RELIABLE}, "
@@ -128,7 +128,7 @@ def sample_advi(
             "converged": int(fit.converged),
         },
     )
-    return Sampled(posterior, stats, fit.interrupted, approximation)
+    return Sampled(posterior, stats, interrupt.requested, approximation)
 
 
 def _unconstrained(model: pm.Model, start: Mapping[str, FloatArray]) -> RaveledVars:
@@ -194,7 +194,13 @@ def _pymc_objective(model: pm.Model, family: str, seed: int) -> LossAndGradient:
     return objective
 
 
-def _maximise(objective: LossAndGradient, mean: FloatArray, whitener: FloatArray, settings: AdviSettings) -> GaussianFit:
+def _maximise(
+    objective: LossAndGradient,
+    mean: FloatArray,
+    whitener: FloatArray,
+    settings: AdviSettings,
+    interrupt: DeferredInterrupt,
+) -> GaussianFit:
     """Adam (Kingma & Ba 2015) with iterate averaging over windows of doubling length.
 
     In whitened coordinates mean = start + W d and factor = W B, so that at the start d = 0 and B = I; gradients are
@@ -209,44 +215,36 @@ def _maximise(objective: LossAndGradient, mean: FloatArray, whitener: FloatArray
         factor[entries] = theta[size:]
         return mean + whitener @ theta[:size], whitener @ factor
 
-    theta = np.concatenate([np.zeros(size), np.eye(size)[entries]])
-    first, second = np.zeros_like(theta), np.zeros_like(theta)
-    average, count = np.zeros_like(theta), 0
-    best = theta
+    best = theta = np.concatenate([np.zeros(size), np.eye(size)[entries]])
+    first, second, updates = np.zeros_like(theta), np.zeros_like(theta), 0
     losses: list[float] = []
-    window, end = _WINDOW, _WINDOW
-    converged = interrupted = False
-    try:
-        with Progress(console=Console(stderr=True), disable=not settings.progressbar) as progress:
-            task = progress.add_task("ADVI, at most", total=settings.max_iter)
-            for i in range(1, settings.max_iter + 1):
+    window, converged = _WINDOW, False
+    with Progress(console=Console(stderr=True), disable=not settings.progressbar) as progress:
+        task = progress.add_task("ADVI, at most", total=settings.max_iter)
+        while len(losses) < settings.max_iter and not converged and not interrupt.requested:
+            step = _STEP * np.sqrt(_WINDOW / window)
+            total, count = np.zeros_like(theta), 0
+            for _ in range(min(window, settings.max_iter - len(losses))):
                 loss, mean_gradient, factor_gradient = objective(*unpack(theta))
-                gradient = np.concatenate([whitener.T @ mean_gradient, (whitener.T @ factor_gradient)[entries]])
                 losses.append(loss)
                 progress.update(task, advance=1)
-                if not np.isfinite(gradient).all():  # a draw far out where the density overflows: no information
-                    continue
-                first = 0.9 * first + 0.1 * gradient
-                second = 0.999 * second + 0.001 * gradient**2
-                step = _STEP * np.sqrt(_WINDOW / window)
-                theta = theta - step * (first / (1 - 0.9**i)) / (np.sqrt(second / (1 - 0.999**i)) + 1e-12)
-                theta[diagonal] = np.maximum(theta[diagonal], _SMALLEST)
-                average += theta
-                count += 1
-                if i == end:
-                    previous, best = best, average / count
-                    converged = window >= _LONG_ENOUGH and _agree(
-                        unpack(previous)[1], unpack(best)[1], previous - best, whitener
-                    )
-                    if converged:
-                        break
-                    window *= 2
-                    end += window
-                    average, count = np.zeros_like(theta), 0
-    except KeyboardInterrupt:
-        interrupted = True
-    fitted_mean, factor = unpack(best)
-    return GaussianFit(fitted_mean, factor, np.array(losses), converged, interrupted)
+                gradient = np.concatenate([whitener.T @ mean_gradient, (whitener.T @ factor_gradient)[entries]])
+                if np.isfinite(gradient).all():  # else a draw far out, where the density overflows: no information
+                    updates += 1
+                    first = 0.9 * first + 0.1 * gradient
+                    second = 0.999 * second + 0.001 * gradient**2
+                    momentum, size_of_gradient = first / (1 - 0.9**updates), np.sqrt(second / (1 - 0.999**updates))
+                    theta = theta - step * momentum / (size_of_gradient + 1e-12)
+                    theta[diagonal] = np.maximum(theta[diagonal], _SMALLEST)
+                    total += theta
+                    count += 1
+                if interrupt.requested:
+                    break
+            if count >= window / 2 or (count and window == _WINDOW):
+                previous, best = best, total / count
+                converged = count >= _LONG_ENOUGH and _agree(unpack(previous)[1], unpack(best)[1], previous - best, whitener)
+            window *= 2
+    return GaussianFit(*unpack(best), np.array(losses), converged)
 
 
 def _agree(old: FloatArray, new: FloatArray, shift: FloatArray, whitener: FloatArray) -> bool:

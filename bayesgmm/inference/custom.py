@@ -37,6 +37,17 @@ def read_model(model: Any, x: FloatArray, k: int, prior: Any) -> None:
     _check_likelihood(model, observed, x, k)
 
 
+def start_values(model: pm.Model, mixture: Mixture) -> dict[str, FloatArray]:
+    """The EM estimate as values of those of w, mu and sigma that the model draws itself; one common sigma as the mean."""
+    estimates = {"w": np.maximum(mixture.weights, 1e-6), "mu": mixture.means, "sigma": mixture.sigma}
+    estimates["w"] = estimates["w"] / estimates["w"].sum()
+    free = {variable.name: variable for variable in model.free_RVs if variable.name in estimates}
+    return {
+        name: np.asarray(estimates[name].mean() if variable.ndim == 0 else estimates[name])
+        for name, variable in free.items()
+    }
+
+
 def as_contract(posterior: xr.Dataset, k: int) -> xr.Dataset:
     """Draws of a user's model with the cluster dimension of w, mu and sigma under its name in the tree."""
     own_names = {posterior[name].dims[-1]: CLUSTER for name in PARAMETERS if posterior[name].ndim == 3}
@@ -58,7 +69,11 @@ def _check_likelihood(model: pm.Model, observed: Any, x: FloatArray, k: int) -> 
     variables = [model.named_vars[name] for name in PARAMETERS]
     [log_density] = model.logp(vars=[observed], sum=False)
     function = model.compile_fn(
-        [*model.replace_rvs_by_values(variables), log_density], inputs=model.value_vars, mode="FAST_COMPILE", point_fn=True
+        [*model.replace_rvs_by_values(variables), log_density],
+        inputs=model.value_vars,
+        mode="FAST_COMPILE",
+        on_unused_input="ignore",
+        point_fn=True,
     )
     w, mu, sigma, stated = function(model.initial_point())
     if np.shape(w) != (k,) or np.shape(mu) != (k,) or np.shape(sigma) not in ((), (k,)):

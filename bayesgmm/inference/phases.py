@@ -1,11 +1,14 @@
-"""Phases of a long run: announced while they last, timed for the record."""
+"""Phases of a long run: announced while they last, timed for the record, and how an interrupt reaches them."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Self
 
 
 class Phases:
@@ -20,10 +23,47 @@ class Phases:
         """Announce a phase, and time what is done within."""
         begin = time.perf_counter()
         self._say(f"{text} ...")
-        yield
+        try:
+            yield
+        except SystemError as error:  # what numba makes of an interrupt that meets it while it compiles
+            if _caused_by_interrupt(error):
+                raise KeyboardInterrupt from None
+            raise
         self.seconds[name] = time.perf_counter() - begin
         self._say(f"  done in {self.seconds[name]:.1f} s")
 
     def _say(self, text: str) -> None:
         if self.announce:
             print(text, file=sys.stderr, flush=True)
+
+
+class DeferredInterrupt:
+    """Within it a first Ctrl-C is noted in ``requested`` instead of raised; a second one is raised as always.
+
+    Compiled callbacks turn a raised interrupt into an error of their own. Outside the main thread signals cannot be
+    redirected, and nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> Self:
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._main:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *_: Any) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+def _caused_by_interrupt(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -1,0 +1,83 @@
+"""The direction of dependence, read from the imports; what a bare import loads; and the names at the top."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bayesgmm
+
+ROOT = Path(bayesgmm.__file__).parent
+# what each module may import from the package, at whatever depth of its code
+ALLOWED = {
+    "exceptions": set(),
+    "validation": set(),
+    "mixture": {"validation"},
+    "datasets": {"mixture"},
+    "estep": {"validation"},
+    "em": {"mixture", "estep", "validation", "exceptions"},
+    "priors": {"validation"},
+    "model": {"priors", "validation"},
+    "tree": {"em", "mixture", "validation"},
+    "labels": {"tree", "mixture"},
+    "predictive": {"tree", "validation"},
+    "diagnostics": {"em", "labels", "mixture", "predictive", "tree", "validation"},
+    "inference": {
+        "diagnostics", "em", "exceptions", "inference", "labels", "mixture", "model", "predictive", "priors", "tree", "validation",
+    },
+    "compare": {"diagnostics", "exceptions", "inference", "predictive", "priors", "validation"},
+    "plots": {"em", "predictive", "tree", "validation"},
+}  # fmt: skip
+OUTERMOST = {"__init__", "__main__", "cli"}
+PYMC_MAY = {"model", "inference"}
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.module == "bayesgmm":
+                yield from (f"bayesgmm.{name.name}" for name in node.names)
+            else:
+                yield node.module
+
+
+def modules():
+    for path in sorted(ROOT.rglob("*.py")):
+        name = path.relative_to(ROOT).with_suffix("").parts[0]
+        if name not in OUTERMOST:
+            yield pytest.param(path, name, id=str(path.relative_to(ROOT)))
+
+
+@pytest.mark.parametrize(("path", "name"), list(modules()))
+def test_dependence_has_one_direction(path, name):
+    own = {imported.split(".")[1] for imported in imports_of(path) if imported.startswith("bayesgmm.")}
+    assert own <= ALLOWED[name], f"{name} may not import {own - ALLOWED[name]}"
+    if name not in PYMC_MAY:
+        foreign = {imported.split(".")[0] for imported in imports_of(path)}
+        assert not foreign & {"pymc", "pytensor", "nutpie"}
+
+
+def loaded_after(code):
+    program = f"{code}; import sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_a_bare_import_is_light():
+    heavy = {"pymc", "pytensor", "arviz", "arviz_stats", "matplotlib", "nutpie", "pandas", "xarray"}
+    assert not loaded_after("import bayesgmm") & heavy
+    em = "import bayesgmm as b; x = b.datasets.two_gaussians(n=50).x; b.fit_em(x, 2, random_seed=1)"
+    assert not loaded_after(em) & heavy
+
+
+def test_public_names_are_there_and_described():
+    assert set(bayesgmm._HOMES) | set(bayesgmm._MODULES) == set(bayesgmm.__all__)
+    for name in bayesgmm.__all__:
+        assert getattr(bayesgmm, name).__doc__
+    assert set(bayesgmm.__all__) == set(dir(bayesgmm))
+    with pytest.raises(AttributeError, match="module 'bayesgmm' has no attribute 'fitt'"):
+        bayesgmm.fitt

@@ -1,0 +1,121 @@
+"""Every way in which data or k can be wrong has its own sentence, the same at every door."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import bayesgmm as bg
+from tests.conftest import make_tree
+
+GOOD = [1.0, 2.0, 5.0, 6.0, 7.5]
+DOORS = {
+    "fit_em": bg.fit_em,
+    "build_model": bg.build_model,
+    "fit": bg.fit,
+    "compare": lambda x, k, **options: bg.compare(x, [k], **options),
+}
+
+WRONG = {
+    "nan": ([1, np.nan, 2, 3, np.inf], 2, ValueError, r"x must be finite, got 2 of 5 observations with NaN or infinity \(at positions 1, 4\); .* missing='drop'"),
+    "many nan": ([np.nan] * 9 + [1, 2], 1, ValueError, r"9 of 11 observations .*\(at positions 0, 1, 2, 3, 4, ...\)"),
+    "masked": (np.ma.masked_equal([1.0, 2.0, 9.0], 9.0), 2, ValueError, "x must be finite, got 1 of 3"),
+    "nullable": (pd.Series([1, 2, None], dtype="Int64"), 2, ValueError, "x must be finite, got 1 of 3"),
+    "empty": ([], 1, ValueError, "x must hold at least one observation, got none"),
+    "scalar": (3.0, 1, ValueError, r"x must have shape \(n,\) or \(n, D\), got 0 dimensions"),
+    "cube": (np.ones((2, 2, 2)), 1, ValueError, "got 3 dimensions"),
+    "two columns": (bg.datasets.old_faithful(), 2, ValueError, "x must be one-dimensional to be fitted, got 2 columns; fit one column"),
+    "ragged": ([[1, 2], [3]], 1, ValueError, "x must be a rectangular array of numbers"),
+    "strings": (["1", "2"], 1, TypeError, "x must hold numbers, got elements of type <U1"),
+    "objects": (np.array([1, None, "a"], dtype=object), 1, TypeError, "x must hold numbers, got elements of type object"),
+    "dates": (np.array(["2020-01-01", "2020-01-02"], dtype="datetime64[D]"), 1, TypeError, "got elements of type datetime64"),
+    "string column": (pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), 1, TypeError, r"x must hold numeric columns, got b \("),
+    "complex": ([1 + 2j, 3], 1, TypeError, "x must hold real numbers, got complex ones"),
+    "constant": ([2.0, 2.0, 2.0], 1, ValueError, r"x must vary, got 3 observation\(s\) all equal to 2"),
+    "one": ([2.0], 1, ValueError, r"x must vary, got 1 observation\(s\)"),
+    "too wide": ([-1e308, 1e308], 1, ValueError, "x must have a range between 1e-152 and 1e152, got inf; choose another unit"),
+    "too narrow": ([0, 1e-200], 1, ValueError, "x must have a range between 1e-152 and 1e152"),
+    "k too large": (GOOD, 6, ValueError, "k must be at most the number of observations, got k = 6 for n = 5"),
+    "few distinct": ([1, 1, 1, 2, 2], 3, ValueError, "number of distinct observations, got k = 3 for 2 distinct values"),
+    "k zero": (GOOD, 0, ValueError, "must be an integer of at least 1, got 0"),
+    "k negative": (GOOD, -2, ValueError, "must be an integer of at least 1, got -2"),
+    "k float": (GOOD, 2.0, TypeError, r"must be an integer of at least 1, got 2.0 \(float\)"),
+    "k bool": (GOOD, True, TypeError, r"got True \(bool\)"),
+    "k text": (GOOD, "2", TypeError, r"got '2' \(str\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_data_and_k_get_a_sentence(door, case):
+    x, k, error, message = WRONG[case]
+    with pytest.raises(error, match=message):
+        DOORS[door](x, k)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_unknown_treatment_of_missing_values(door):
+    with pytest.raises(ValueError, match="missing must be one of 'raise', 'drop', got 'impute'"):
+        DOORS[door](GOOD, 2, missing="impute")
+
+
+def test_dropping_everything_is_refused():
+    with pytest.raises(ValueError, match="x must hold at least one finite observation, got 2 of 2"):
+        bg.fit_em([np.nan, np.inf], 1, missing="drop")
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        GOOD,
+        tuple(GOOD),
+        np.array(GOOD)[:, None],
+        np.array(GOOD, dtype=np.float32),
+        pd.Series(GOOD, name="y"),
+        pd.Series([1, 2, 5, 6, 7.5], dtype="Float64"),
+        pd.DataFrame({"y": GOOD}),
+        xr.DataArray(GOOD, dims="obs", name="y"),
+        np.ma.masked_array(GOOD, mask=False),
+    ],
+    ids=["list", "tuple", "column", "float32", "Series", "nullable", "DataFrame", "DataArray", "masked"],
+)
+def test_every_kind_of_array_gives_the_same_answer(x):
+    assert bg.fit_em(x, 2, random_seed=1).log_likelihood == bg.fit_em(GOOD, 2, random_seed=1).log_likelihood
+
+
+def test_integers_are_numbers():
+    assert bg.fit_em([1, 2, 8, 9], 2, random_seed=1).mixture.means == pytest.approx([1.5, 8.5], abs=1e-3)
+
+
+ANALYSES = {
+    "relabel": bg.relabel,
+    "raw_order": bg.raw_order,
+    "diagnose": bg.diagnose,
+    "check_against_em": bg.check_against_em,
+    "predictive_density": lambda tree: bg.predictive_density(tree, [0.0]),
+    "add_log_likelihood": bg.add_log_likelihood,
+    "add_posterior_predictive": bg.add_posterior_predictive,
+    "plot_fit": bg.plots.plot_fit,
+}
+
+
+@pytest.mark.parametrize("analysis", ANALYSES)
+def test_a_tree_from_elsewhere_gets_a_sentence(analysis):
+    call = ANALYSES[analysis]
+    with pytest.raises(TypeError, match="tree must be the DataTree that fit returns, got dict"):
+        call({})
+    with pytest.raises(ValueError, match="tree must have a group posterior, got no groups"):
+        call(xr.DataTree())
+    foreign = xr.DataTree.from_dict({"posterior": xr.Dataset({"beta": (("chain", "draw"), np.ones((2, 3)))})})
+    with pytest.raises(
+        ValueError, match=r"tree must hold posterior variables w, mu, sigma .* got {'beta': \('chain', 'draw'\)}"
+    ):
+        call(foreign)
+
+
+def test_a_tree_without_the_needed_group_gets_a_sentence():
+    tree = make_tree(GOOD, 1)
+    for group, call in (("em_baseline", bg.check_against_em), ("em_baseline", bg.relabel), ("observed_data", bg.diagnose)):
+        bare = xr.DataTree.from_dict({name: tree[name].to_dataset() for name in tree.children if name != group})
+        with pytest.raises(ValueError, match=f"tree must have a group {group}"):
+            call(bare)

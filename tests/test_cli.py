@@ -1,0 +1,182 @@
+"""The command line: answers on standard output, one sentence for an error, folders whole or not at all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesgmm as bg
+from bayesgmm import cli
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command in an empty folder; returns exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bayesgmm", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def csv(tmp_path, two_small):
+    path = tmp_path / "data.csv"
+    pd.DataFrame({"velocity": two_small, "name": "a", "gap": np.where(np.arange(400) == 7, np.nan, two_small)}).to_csv(path)
+    return path
+
+
+def test_help_names_every_command(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for name in ("demo", "simulate", "fit", "compare"):
+        assert name in out
+    for name in ("fit", "compare", "simulate", "demo"):
+        code, out, _ = run(name, "--help")
+        assert code == 0
+        assert "--seed" in out
+
+
+def test_simulate_writes_the_story(run, tmp_path):
+    code, out, _ = run("simulate", "-n", 5, "--seed", 3)
+    x, z = bg.Mixture([0.25, 0.75], [5, 10], sigma=[1.5, 2]).sample(5, 3)
+    lines = [line.split(",") for line in out.splitlines()]
+    assert code == 0
+    assert lines[0] == ["x", "z"]
+    np.testing.assert_array_equal([float(a) for a, _ in lines[1:]], x)
+    np.testing.assert_array_equal([int(b) for _, b in lines[1:]], z)
+    assert run("simulate", "--weights", "1", "--means", "0", "--sigma", "2", "--out", "x.csv")[0] == 0
+    assert len(pd.read_csv("x.csv")) == 10_000
+    code, _, err = run("simulate", "--out", "x.csv")
+    assert (code, err) == (1, "error: x.csv exists; choose another --out, or replace it with --force\n")
+    assert run("simulate", "-n", 3, "--out", "x.csv", "--force")[0] == 0
+    assert len(pd.read_csv("x.csv")) == 3
+
+
+def test_fit_writes_a_folder(run, csv, two_small):
+    arguments = ("fit", csv, "--column", "velocity", "-k", 2, "--seed", 5, "--out", "results")
+    code, out, err = run(*arguments)
+    assert code == 0, err
+    assert "the posterior agrees with EM" in out
+    assert "Diagnosis: ok" in out
+    assert "results" in out.splitlines()[-1]
+    assert "sampling 4 chains" in err
+    assert sorted(os.listdir("results")) == [
+        "check_against_em.csv", "fit.png", "parameters.csv", "posterior.nc", "trace.png", "verdict.txt",
+    ]  # fmt: skip
+    tree = az.from_netcdf("results/posterior.nc").load()
+    np.testing.assert_array_equal(tree["observed_data"]["x"], two_small)
+    assert tree.attrs["seed"] == 5
+    assert os.listdir(".") == ["results"] or sorted(os.listdir(".")) == [
+        "data.csv",
+        "results",
+    ]  # no half-written folder beside it
+    code, _, err = run(*arguments)
+    assert (code, err) == (1, "error: results exists; choose another --out, or replace it with --force\n")
+    before = os.stat("results/posterior.nc").st_mtime_ns
+    code, out, err = run(*arguments, "--force", "--quiet", "--draws", 300, "--prior", "conjugate", "--covariance", "tied")
+    assert code == 0
+    assert "sampling" not in err
+    assert os.stat("results/posterior.nc").st_mtime_ns != before
+    tree = az.from_netcdf("results/posterior.nc").load()
+    assert tree["posterior"].sizes["draw"] == 300
+    assert "ConjugatePrior" in tree.attrs["prior"]
+    assert tree.attrs["covariance"] == "tied"
+
+
+def test_compare_writes_a_folder(run, csv):
+    code, out, err = run("compare", csv, "--column", "velocity", "--k", "1:2", "--seed", 1, "--out", "results")
+    assert code == 0, err
+    assert "by LOO k = 2 predicts best" in out
+    assert pd.read_csv("results/comparison.csv")["k"].tolist() == [1, 2]
+    assert sorted(os.listdir("results")) == ["comparison.csv", "k1", "k2", "verdict.txt"]
+    assert os.path.exists("results/k2/posterior.nc")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fit", "nothing.csv", "-k", 2), "nothing.csv is not a file; give a CSV file with a header line"),
+        (("fit", "data.csv", "-k", 2), "--column must name one of Unnamed: 0, velocity, name, gap, got none"),
+        (("fit", "data.csv", "-k", 2, "--column", "speed"), "--column must name one of Unnamed: 0, velocity, name, gap, got 'speed'"),
+        (("fit", "data.csv", "-k", 2, "--column", "name"), "x must hold numeric columns, got name"),
+        (("fit", "data.csv", "-k", 2, "--column", "gap"), "(at positions 7); clean the data or pass --missing drop"),
+        (("fit", "data.csv", "-k", 0, "--column", "velocity"), "k must be an integer of at least 1, got 0"),
+        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--method", "advi", "--tune", 5), "tune is an option of method='nuts'"),
+        (("compare", "data.csv", "--column", "velocity", "--k", "3-5"), "--k must be a range such as 1:6 or a list such as 2,3,5, got '3-5'"),
+        (("compare", "data.csv", "--column", "velocity", "--k", "5:2"), "--k must be a range"),
+        (("simulate", "--weights", "a,b"), "--weights must be numbers separated by commas, got 'a,b'"),
+        (("simulate", "--weights", "1,1"), "weights must sum to 1"),
+        (("fit", "binary.csv", "-k", 2), "binary.csv cannot be read as CSV"),
+        (("fit", "empty.csv", "-k", 2), "empty.csv cannot be read as CSV"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_sentence(run, csv, arguments, message, tmp_path):
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x81" * 50)
+    (tmp_path / "empty.csv").touch()
+    code, out, err = run(*arguments)
+    assert code == 1
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def test_wrong_words_are_usage_errors(run, csv):
+    assert run("fit", csv, "-k", "two")[0] == 2
+    assert run("fit", csv, "-k", 2, "--method", "magic")[0] == 2
+    assert run("dance")[0] == 2
+
+
+def test_missing_observations_can_be_dropped(run, csv):
+    code, out, _ = run("fit", csv, "--column", "gap", "-k", 2, "--missing", "drop", "--draws", 200, "--seed", 1, "--quiet")
+    assert code == 0
+    assert "EMCheck" in out
+
+
+def test_a_failure_leaves_no_folder(run, csv, monkeypatch, tmp_path):
+    monkeypatch.setattr(bg.plots, "plot_fit", lambda tree: (_ for _ in ()).throw(OSError("no space left on device")))
+    code, _, err = run("fit", csv, "--column", "velocity", "-k", 1, "--draws", 200, "--quiet", "--out", "results")
+    assert (code, err.splitlines()[-1]) == (1, "error: no space left on device")
+    assert os.listdir(tmp_path) == ["data.csv"]
+
+
+def test_python_m_is_the_same_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "bayesgmm", "simulate", "-n", "2", "--seed", "1"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("x,z\n")
+
+
+def test_an_interrupted_demo_leaves_what_was_finished(tmp_path):
+    program = subprocess.Popen(
+        [sys.executable, "-m", "bayesgmm", "demo"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    for line in program.stdout:
+        if "The posterior by ADVI" in line:
+            break
+    time.sleep(1)
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=120)
+    assert program.returncode == 130, out + err
+    assert "interrupted: what had been finished is in" in err
+    assert "Traceback" not in err
+    assert os.listdir(tmp_path) == ["bayesgmm-demo"]
+    assert "nuts" in os.listdir(tmp_path / "bayesgmm-demo")
+    assert os.path.exists(tmp_path / "bayesgmm-demo/nuts/posterior.nc")

@@ -1,0 +1,326 @@
+"""The door: the tree it returns, what ArviZ makes of it, repetition, units, custom models, interrupts."""
+
+import os
+import signal
+import subprocess
+import sys
+import warnings
+
+import arviz as az
+import matplotlib.pyplot as plt
+import numpy as np
+import pymc as pm
+import pytest
+import xarray as xr
+
+import bayesgmm as bg
+from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
+from bayesgmm.tree import read_permutation
+from tests.statistics import SEED, assert_same_means
+
+
+def quick(x, k=2, **options):
+    """A run too short to have converged, for tests that do not ask whether it has."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", ApproximationWarning)
+        return bg.fit(x, k, **{"random_seed": SEED, "progressbar": False} | options)
+
+
+def test_the_tree_keeps_its_contract(nuts_tree, galaxies):
+    assert set(nuts_tree.children) == {
+        "posterior", "sample_stats", "observed_data", "em_baseline", "log_likelihood", "posterior_predictive",
+    }  # fmt: skip
+    posterior = nuts_tree["posterior"].to_dataset()
+    for name in ("w", "mu", "sigma"):
+        assert posterior[name].dims == ("chain", "draw", "cluster")
+        assert posterior[name].shape == (4, 1000, 3)
+    assert posterior["C0"].dims == ("chain", "draw")
+    assert set(posterior.data_vars) == {"w", "mu", "sigma", "C0"}
+    np.testing.assert_allclose(posterior["w"].sum("cluster"), 1)
+    np.testing.assert_array_equal(nuts_tree["observed_data"]["x"], galaxies)
+    baseline, em = nuts_tree["em_baseline"], bg.fit_em(galaxies, 3, random_seed=SEED)
+    np.testing.assert_allclose(baseline["mu"], em.mixture.means, rtol=1e-4)
+    assert baseline.attrs["bic"] == pytest.approx(em.bic(), rel=1e-6)
+    attrs = nuts_tree.attrs
+    assert (attrs["method"], attrs["k"], attrs["covariance"], attrs["seed"]) == ("nuts", 3, "full", SEED)
+    assert '"name": "HierarchicalPrior"' in attrs["prior"]
+    assert all(attrs[f"seconds_{phase}"] > 0 for phase in ("em", "compile", "sampling"))
+    assert nuts_tree["log_likelihood"]["x"].shape == nuts_tree["posterior_predictive"]["x"].shape == (4, 1000, 82)
+
+
+def test_nuts_converges_on_the_galaxies_and_agrees_with_em(nuts_tree):
+    diagnosis, check = bg.diagnose(nuts_tree), bg.check_against_em(nuts_tree)
+    assert diagnosis.converged, diagnosis
+    assert check.ok, check
+    assert diagnosis.sampler["divergences"] == 0
+
+
+@pytest.mark.parametrize("name", ["nuts_tree", "advi_tree"])
+def test_saves_and_loads_without_loss(name, request, tmp_path):
+    tree = request.getfixturevalue(name)
+    tree.to_netcdf(tmp_path / "tree.nc")
+    loaded = az.from_netcdf(tmp_path / "tree.nc").load()
+    for group in tree.children:
+        xr.testing.assert_identical(loaded[group].to_dataset(), tree[group].to_dataset())
+    assert dict(loaded.attrs) == dict(tree.attrs)
+    assert repr(bg.check_against_em(loaded)) == repr(bg.check_against_em(tree))
+    tree.to_zarr(tmp_path / "tree.zarr", consolidated=False)
+    again = xr.open_datatree(tmp_path / "tree.zarr", engine="zarr", consolidated=False).load()
+    xr.testing.assert_equal(again["posterior"].to_dataset(), tree["posterior"].to_dataset())
+
+
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto distribution")  # two galaxies of 82
+def test_arviz_reads_the_tree(nuts_tree):
+    summary = az.summary(nuts_tree, round_to="none")
+    assert {"mu[0]", "w[2]", "sigma[1]", "C0"} <= set(summary.index)
+    assert summary.loc["mu[1]", "mean"] == pytest.approx(21.4, abs=0.3)
+    loo = az.loo(nuts_tree)
+    assert loo.elpd == pytest.approx(-213, abs=2)
+    for plot in (az.plot_trace, az.plot_trace_dist, az.plot_energy):
+        plot(nuts_tree, backend="matplotlib")
+    az.plot_ppc_dist(nuts_tree, backend="matplotlib")
+    plt.close("all")
+
+
+def test_draws_are_relabelled_and_the_raw_order_kept(nuts_tree, galaxies):
+    assert bg.check_against_em(nuts_tree).table.loc["mu[0]", "mean"] == pytest.approx(9.7, abs=0.2)
+    raw = quick(galaxies, 3, draws=60, tune=60, relabel=False)
+    relabelled = quick(galaxies, 3, draws=60, tune=60)
+    assert (read_permutation(raw) == np.arange(3)).all()
+    np.testing.assert_array_equal(bg.raw_order(relabelled)["posterior"]["mu"], raw["posterior"]["mu"])
+    np.testing.assert_array_equal(bg.relabel(raw)["posterior"]["mu"], relabelled["posterior"]["mu"])
+
+
+@pytest.mark.parametrize("method", ["nuts", "advi"])
+def test_a_seed_repeats_the_run_and_its_record_repeats_it_too(galaxies, method):
+    options = {"nuts": {"tune": 60}, "advi": {"max_iter": 600}}[method]
+    first = quick(galaxies, method=method, draws=60, chains=2, **options)
+    again = quick(galaxies, method=method, draws=60, chains=2, **options)
+    other = quick(galaxies, method=method, draws=60, chains=2, random_seed=SEED + 1, **options)
+    unseeded = quick(galaxies, method=method, draws=60, chains=2, random_seed=None, **options)
+    repeated = quick(galaxies, method=method, draws=60, chains=2, random_seed=unseeded.attrs["seed"], **options)
+    for one, two in ((first, again), (unseeded, repeated)):
+        np.testing.assert_array_equal(one["posterior"]["mu"], two["posterior"]["mu"])
+    assert not np.array_equal(first["posterior"]["mu"], other["posterior"]["mu"])
+
+
+@pytest.mark.parametrize(
+    ("method", "covariance", "prior"),
+    [
+        ("nuts", "full", bg.HierarchicalPrior()),
+        ("nuts", "tied", bg.ConjugatePrior()),
+        ("advi", "full", bg.ConjugatePrior()),
+        ("advi", "tied", bg.HierarchicalPrior()),
+    ],
+    ids=["nuts-full-hierarchical", "nuts-tied-conjugate", "advi-full-conjugate", "advi-tied-hierarchical"],
+)
+def test_another_unit_gives_the_same_posterior_in_that_unit(two_small, method, covariance, prior):
+    options = {"method": method, "covariance": covariance, "prior": prior, "draws": 60, "chains": 2}
+    options |= {"nuts": {"tune": 60}, "advi": {"max_iter": 600}}[method]
+    scale = 2.0**40  # a power of two, so that standardising gives the same numbers to the last bit
+    plain, moved = quick(two_small, **options), quick(two_small * scale, **options)
+    np.testing.assert_array_equal(moved["posterior"]["w"], plain["posterior"]["w"])
+    for name in ("mu", "sigma"):
+        np.testing.assert_allclose(moved["posterior"][name], scale * plain["posterior"][name], rtol=1e-12)
+    assert ("C0" in plain["posterior"]) == isinstance(prior, bg.HierarchicalPrior)
+    if "C0" in plain["posterior"]:
+        np.testing.assert_allclose(moved["posterior"]["C0"], scale**2 * plain["posterior"]["C0"], rtol=1e-12)
+    if covariance == "tied":
+        np.testing.assert_array_equal(plain["posterior"]["sigma"][..., 0], plain["posterior"]["sigma"][..., 1])
+    assert (plain["posterior"]["sigma"] > 0).all()
+    if method == "advi":
+        jacobian = len(two_small) * np.log(scale)
+        np.testing.assert_allclose(moved["approximation"]["elbo"], plain["approximation"]["elbo"] - jacobian, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e9])
+@pytest.mark.parametrize("scale", [1e-150, 1e150])
+def test_extreme_units_are_legal(two_small, scale, shift):
+    tree = quick(scale * (two_small + shift), draws=60, tune=100, chains=2)
+    for name in ("w", "mu", "sigma"):
+        assert np.isfinite(tree["posterior"][name]).all()
+    centred = tree["posterior"]["mu"].mean(("chain", "draw")) / scale - shift
+    np.testing.assert_allclose(centred, tree["em_baseline"]["mu"] / scale - shift, atol=1.5)
+
+
+@pytest.mark.parametrize("method", ["nuts", "advi"])
+def test_one_component_is_dull(galaxies, method):
+    tree = quick(galaxies, 1, method=method, draws=500, chains=2)
+    assert (tree["posterior"]["w"] == 1).all()
+    assert tree["posterior"]["mu"].mean() == pytest.approx(galaxies.mean(), abs=0.2)
+    assert tree["posterior"]["sigma"].mean() == pytest.approx(galaxies.std(), abs=0.2)
+
+
+def test_missing_observations_are_dropped_and_the_others_keep_their_places(two_small):
+    x = np.insert(two_small, [3, 100], [np.nan, -np.inf])
+    tree = quick(x, draws=30, tune=30, chains=2, missing="drop")
+    np.testing.assert_array_equal(tree["observed_data"]["x"], two_small)
+    assert tree["observed_data"]["obs"].values[[2, 3, -1]].tolist() == [2, 4, 401]
+
+
+def test_advi_records_its_approximation(advi_tree):
+    approximation = advi_tree["approximation"]
+    assert approximation.attrs["family"] == "fullrank"
+    assert approximation.attrs["converged"] == 1
+    elbo = approximation["elbo"].values
+    assert len(elbo) >= 3500
+    assert elbo[-500:].mean() >= elbo[:50].mean() - 0.5
+    log_ratios = (advi_tree["sample_stats"]["lp"] - advi_tree["sample_stats"]["log_q"]).values.ravel()
+    weights = np.exp(log_ratios - log_ratios.max())
+    efficiency = weights.sum() ** 2 / (weights**2).sum() / len(weights)
+    assert approximation.attrs["importance_efficiency"] == pytest.approx(efficiency, rel=0.2)  # there it is smoothed
+    # log mean(p/q) >= mean log(p/q): the evidence bound is below the importance sampling estimate of the evidence
+    assert np.log(weights.mean()) + log_ratios.max() >= log_ratios.mean()
+
+
+def test_mean_field_on_correlated_parameters_is_warned_of_by_name(two_small):
+    with pytest.warns(ApproximationWarning, match=r"PSIS k-hat \d\.\d\d > 0.7, importance sampling efficiency"):
+        tree = bg.fit(two_small, 2, method="advi", approximation="meanfield", random_seed=SEED, progressbar=False)
+    assert tree["approximation"].attrs["family"] == "meanfield"
+    assert tree["approximation"].attrs["pareto_k"] > 0.7
+    full = quick(two_small, method="advi")
+    narrow, wide = (each["posterior"]["mu"].std(("chain", "draw")).values for each in (tree, full))
+    assert (narrow < 0.9 * wide).all()
+
+
+def test_advi_that_stops_early_says_so(galaxies):
+    with pytest.warns(ConvergenceWarning, match="ADVI did not converge within 300 iterations"):
+        tree = bg.fit(galaxies, 2, method="advi", max_iter=300, random_seed=SEED, progressbar=False)
+    assert not bg.diagnose(tree).converged
+
+
+def test_nuts_that_has_not_converged_says_so(galaxies):
+    with pytest.warns(ConvergenceWarning, match="not converged|too few effective draws"):
+        bg.fit(galaxies, 6, draws=30, tune=30, random_seed=SEED, progressbar=False)
+
+
+def test_phases_are_announced_on_standard_error(two_small, capfd):
+    quick(two_small, draws=20, tune=20, chains=2, progressbar=True)
+    out, err = capfd.readouterr()
+    assert "EM: k = 2, n = 400" in err
+    assert "compiling the posterior" in err
+    assert "sampling 2 chains x (20 + 20) draws" in err
+    assert out == ""
+
+
+def own_model(x, names=("w", "mu", "sigma"), observed=None, **options):
+    """What a user might write: other priors, dims of his own."""
+    x = np.asarray(x)
+    with pm.Model(coords={"group": range(2)}) as model:
+        w = pm.Dirichlet(names[0], a=np.array([2.0, 2.0]), dims="group")
+        mu = pm.Normal(names[1], x.mean(), 10, shape=2)
+        sigma = pm.HalfNormal(names[2], 5)
+        pm.NormalMixture("velocity", w=w, mu=mu, sigma=sigma, observed=x if observed is None else observed, **options)
+    return model
+
+
+def test_a_custom_model_gives_the_same_tree(two_small):
+    tree = bg.fit(two_small, 2, model=own_model(two_small), random_seed=SEED, progressbar=False, log_likelihood=True)
+    for name in ("w", "mu", "sigma"):
+        assert tree["posterior"][name].dims == ("chain", "draw", "cluster")
+    assert tree.attrs["prior"] == "custom model"
+    np.testing.assert_array_equal(tree["posterior"]["sigma"][..., 0], tree["posterior"]["sigma"][..., 1])
+    assert bg.diagnose(tree).converged
+    assert az.loo(tree).elpd < 0
+    advi = quick(two_small, method="advi", model=own_model(two_small))
+    for name in ("w", "mu"):
+        for cluster in range(2):
+            one, two = (each["posterior"][name].values[..., cluster] for each in (tree, advi))
+            assert abs(one.mean() - two.mean()) < 0.3 * one.std()
+
+
+def test_the_packages_own_model_handed_in_as_custom_gives_the_same_posterior(two_small):
+    """Nutpie on standardised data against pm.sample on the data's units."""
+    own = bg.fit(two_small, 2, random_seed=SEED, progressbar=False)
+    handed = bg.fit(two_small, 2, model=bg.build_model(two_small, 2), random_seed=SEED + 1, progressbar=False)
+    one, two = bg.check_against_em(own).table, bg.check_against_em(handed).table
+    for name in one.index:
+        a, b = one.loc[name], two.loc[name]
+        assert_same_means(a["mean"], a["mcse_mean"], b["mean"], b["mcse_mean"], name)
+
+
+def student(x):
+    with pm.Model() as model:
+        w, mu, sigma = pm.Dirichlet("w", np.ones(2)), pm.Normal("mu", 8, 5, shape=2), pm.HalfNormal("sigma", 5, shape=2)
+        pm.Mixture("x", w=w, comp_dists=pm.StudentT.dist(nu=4, mu=mu, sigma=sigma), observed=x)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "error", "message"),
+    [
+        (lambda x: "model", {}, TypeError, "model must be a pm.Model, got str"),
+        (
+            lambda x: own_model(x, names=("p", "mu", "sigma")),
+            {},
+            ValueError,
+            "model must have variables w, mu and sigma, got .*'p'",
+        ),
+        (lambda x: own_model(x, observed=x + 1), {}, ValueError, "model must observe the same data as x"),
+        (lambda x: own_model(x, observed=x[:-1]), {}, ValueError, "model must observe the same data as x"),
+        (own_model, {"k": 3}, ValueError, r"model must have k = 3 components, got shapes w \(2,\)"),
+        (own_model, {"prior": bg.ConjugatePrior()}, ValueError, "give either prior or model"),
+        (student, {}, ValueError, "model must be a Gaussian mixture with weights w, means mu and standard deviations sigma"),
+    ],
+)
+def test_a_custom_model_of_something_else_is_refused(two_small, make, options, error, message):
+    with pytest.raises(error, match=message):
+        bg.fit(two_small, **{"k": 2, "model": make(two_small)} | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"method": "gibbs-sampler"}, ValueError, "method must be one of 'nuts', 'advi', got 'gibbs-sampler'"),
+        ({"covariance": "diag"}, ValueError, "covariance must be one of 'full', 'tied', got 'diag'"),
+        ({"draws": 0}, ValueError, "draws must be an integer of at least 1, got 0"),
+        ({"chains": -1}, ValueError, "chains must be an integer of at least 1, got -1"),
+        ({"draws": 10.5}, TypeError, "draws must be an integer"),
+        ({"tune": 0}, ValueError, "tune must be an integer of at least 1, got 0"),
+        ({"target_accept": 1.5}, ValueError, "target_accept must lie between 0 and 1"),
+        ({"method": "advi", "tune": 100}, TypeError, "tune is an option of method='nuts', got method='advi'; leave it out"),
+        ({"approximation": "fullrank"}, TypeError, "approximation is an option of method='advi'"),
+        ({"method": "advi", "approximation": "flow"}, ValueError, "approximation must be one of 'fullrank', 'meanfield'"),
+        ({"prior": "flat"}, TypeError, "prior must be a HierarchicalPrior or a ConjugatePrior, got str"),
+        ({"prior": bg.ConjugatePrior(C0=np.eye(2))}, ValueError, "C0 must have shape"),
+    ],
+)
+def test_bad_options_get_a_sentence(two_small, options, error, message):
+    with pytest.raises(error, match=message):
+        bg.fit(two_small, 2, **options)
+
+
+INTERRUPTED = """
+import warnings
+import bayesgmm as bg
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    tree = bg.fit(bg.datasets.two_gaussians(n={n}).x, 2, {options}, random_seed=1, n_init=2)
+print([w.category.__name__ for w in caught], dict(tree["posterior"].sizes), tree.attrs["interrupted"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "n", "phase", "seconds", "draws"),
+    [("draws=1_000_000", 10_000, "sampling", 10, None), ("method='advi'", 300_000, "maximising", 4, 1000)],
+)
+def test_an_interrupt_keeps_what_there_is(options, n, phase, seconds, draws):
+    program = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED.format(options=options, n=n)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    for line in program.stderr:
+        if line.startswith(phase):
+            break
+    try:
+        program.wait(seconds)
+    except subprocess.TimeoutExpired:
+        program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=60)
+    assert program.returncode == 0, err
+    assert "InterruptedWarning" in out, out + err
+    sizes = eval(out[out.index("{") : out.index("}") + 1])
+    assert 1 <= sizes["chain"] <= 4  # those that had begun
+    assert sizes["draw"] == draws if draws else 10 < sizes["draw"] < 1_000_000
+    assert out.rstrip().endswith(" 1")

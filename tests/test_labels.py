@@ -1,0 +1,92 @@
+"""Relabelling: its laws, and data where the true permutation is known."""
+
+import itertools
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import bayesgmm as bg
+from bayesgmm import Mixture
+from bayesgmm.labels import match
+from bayesgmm.tree import Draws, permute, read_permutation
+from tests.conftest import make_tree
+from tests.statistics import rng
+
+
+@pytest.fixture(scope="module")
+def tree():
+    return make_tree(bg.datasets.three_gaussians(n=500).x, 3)
+
+
+def shuffled(tree, seed=0):
+    """The same draws with every draw's clusters in random order, and the permutation that made it."""
+    shape = tree["posterior"]["w"].shape
+    permutation = rng(seed).permuted(np.broadcast_to(np.arange(shape[-1]), shape), axis=2)
+    return permute(tree, permutation), permutation
+
+
+def test_finds_the_true_permutation(tree):
+    mixed, permutation = shuffled(tree)
+    assert (permutation != np.arange(3)).any()
+    mended = bg.relabel(mixed)
+    for name in ("w", "mu", "sigma"):
+        np.testing.assert_array_equal(mended["posterior"][name], tree["posterior"][name])
+
+
+def test_is_idempotent_and_permutes_everything_together(tree):
+    once = bg.relabel(shuffled(tree)[0])
+    xr.testing.assert_identical(bg.relabel(once), once)
+    triples = np.stack([tree["posterior"][name].values for name in ("w", "mu", "sigma")])
+    again = np.stack([once["posterior"][name].values for name in ("w", "mu", "sigma")])
+    order = np.argsort(triples[1], axis=-1), np.argsort(again[1], axis=-1)
+    for i in range(3):
+        np.testing.assert_array_equal(
+            np.take_along_axis(triples[i], order[0], -1), np.take_along_axis(again[i], order[1], -1)
+        )
+
+
+def test_hyperparameters_and_densities_stay(tree):
+    mixed = shuffled(tree)[0]
+    mended = bg.relabel(mixed)
+    np.testing.assert_array_equal(mended["posterior"]["C0"], tree["posterior"]["C0"])
+    grid = np.linspace(-3, 12, 20)
+    np.testing.assert_allclose(bg.predictive_density(mended, grid), bg.predictive_density(mixed, grid), rtol=1e-12)
+
+
+def test_raw_order_can_be_had_back(tree):
+    mixed, permutation = shuffled(tree)
+    mended = bg.relabel(mixed)
+    assert (read_permutation(mended) == np.arange(3)).all()  # two permutations that cancel
+    np.testing.assert_array_equal(read_permutation(mixed), permutation)
+    for each in (mixed, mended):
+        raw = bg.raw_order(each)
+        np.testing.assert_array_equal(raw["posterior"]["mu"], tree["posterior"]["mu"])
+        np.testing.assert_array_equal(read_permutation(raw), np.broadcast_to(np.arange(3), permutation.shape))
+
+
+def test_does_not_change_its_argument(tree):
+    mixed = shuffled(tree)[0]
+    before = mixed.copy(deep=True)
+    bg.relabel(mixed)
+    xr.testing.assert_identical(mixed, before)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1.0, 1e150])
+def test_match_minimises_over_all_permutations(scale):
+    generator, k = rng(4), 4
+    draws = Draws(*(generator.normal(size=(20, k)) for _ in range(2)), np.exp(generator.normal(size=(20, k))), 1, 20)
+    reference = Mixture(np.full(k, 1 / k), generator.normal(size=k), sigma=np.exp(generator.normal(size=k)))
+    moved = Draws(draws.w, scale * draws.mu, scale * draws.sigma, 1, 20)
+    found = match(moved, reference.rescaled(0, scale))
+    for i, order in enumerate(found):
+        costs = {
+            p: sum((draws.mu[i, p[j]] - reference.means[j]) ** 2 + (draws.sigma[i, p[j]] - reference.sigma[j]) ** 2 for j in range(k))
+            for p in itertools.permutations(range(k))
+        }  # fmt: skip
+        assert tuple(order) == min(costs, key=costs.get)
+
+
+def test_one_component_is_dull():
+    tree = make_tree(bg.datasets.galaxies(), 1)
+    xr.testing.assert_identical(bg.relabel(tree), tree)

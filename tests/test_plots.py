@@ -1,0 +1,77 @@
+"""Pictures show what they say: curves are compared with the quantities they stand for."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+import bayesgmm as bg
+from tests.conftest import make_tree
+
+
+@pytest.fixture(scope="module")
+def tree(galaxies):
+    return make_tree(galaxies, 3)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def curve(ax, label):
+    [line] = [line for line in ax.lines if line.get_label() == label]
+    return line.get_xdata(), line.get_ydata()
+
+
+def test_plot_fit_draws_the_densities(tree, galaxies):
+    figure = bg.plots.plot_fit(tree)
+    [ax] = figure.axes
+    grid, mean = curve(ax, "posterior mean density")
+    np.testing.assert_allclose(mean, bg.predictive_density(tree, grid).sel(statistic="mean"))
+    grid, em = curve(ax, "EM")
+    np.testing.assert_allclose(em, np.exp(bg.fit_em(galaxies, 3, random_seed=0).mixture.log_density(grid)), rtol=1e-6)
+    clusters = [line.get_ydata() for line in ax.lines if line.get_linestyle() == ":"]
+    assert len(clusters) == 3
+    np.testing.assert_allclose(np.sum(clusters, axis=0), mean, rtol=0.02, atol=1e-3)
+    bars = sum(patch.get_width() * patch.get_height() for patch in ax.patches)
+    assert bars == pytest.approx(1)
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {
+        "data (n = 82)", "90% band", "its clusters", "posterior mean density", "EM",
+    }  # fmt: skip
+
+
+def test_options_are_heeded(tree):
+    figure, ax = plt.subplots()
+    grid = np.linspace(0, 40, 77)
+    assert bg.plots.plot_fit(tree, ax=ax, grid=grid[::-1], bins=[0, 20, 40], interval=0.5) is figure
+    np.testing.assert_array_equal(curve(ax, "EM")[0], grid)
+    assert len(ax.patches) == 2
+    assert any(text.get_text() == "50% band" for text in ax.get_legend().get_texts())
+    narrow, wide = (bg.predictive_density(tree, [21.0], interval=each) for each in (0.5, 0.9))
+    assert np.diff(narrow.values[1:, 0]) < np.diff(wide.values[1:, 0])
+
+
+def test_narrow_components_are_not_lost_between_grid_points(galaxies):
+    spiky = make_tree(galaxies, 6)  # EM has a component of standard deviation 0.0175 here
+    grid, em = curve(bg.plots.plot_fit(spiky).axes[0], "EM")
+    assert em.max() == pytest.approx(np.exp(bg.fit_em(galaxies, 6, random_seed=0).mixture.log_density(grid)).max())
+    assert em.max() > 0.5
+
+
+def test_one_component_and_outlying_data(two_small):
+    bg.plots.plot_fit(make_tree(np.append(two_small, 1e6), 1))  # a bin rule alone would ask for a million bars
+    assert len(plt.gcf().axes[0].patches) <= 200
+
+
+def test_plot_em_history_draws_every_run(galaxies):
+    em = bg.fit_em(galaxies, 4, n_init=7, random_seed=1)
+    figure = bg.plots.plot_em_history(em)
+    [ax] = figure.axes
+    x, y = curve(ax, "best run")
+    np.testing.assert_array_equal(x, np.arange(1, len(em.history)))
+    np.testing.assert_allclose(y, np.maximum(em.log_likelihood - em.history[:-1], 1e-8))
+    ends = np.concatenate([collection.get_offsets() for collection in ax.collections])
+    assert sorted(ends[:, 0]) == sorted(each.n_iter for each in em.restarts[1:])
+    _, own = plt.subplots()
+    assert bg.plots.plot_em_history(em, ax=own) is own.figure

@@ -1,0 +1,96 @@
+"""Log-likelihood, predictive density and replicated data against the mixture itself, draw by draw."""
+
+import arviz as az
+import numpy as np
+import pytest
+
+import bayesgmm as bg
+from bayesgmm import Mixture, predictive, validation
+from bayesgmm.tree import read_draws
+from tests.conftest import make_tree
+from tests.statistics import SEED, assert_mean
+
+
+@pytest.fixture(scope="module")
+def tree(two_small):
+    return make_tree(two_small)
+
+
+def mixture_of(tree, chain, draw):
+    point = tree["posterior"].to_dataset().isel(chain=chain, draw=draw)
+    return Mixture(point["w"].values, point["mu"].values, sigma=point["sigma"].values)
+
+
+def test_log_likelihood_is_the_mixtures(tree, two_small):
+    group = bg.add_log_likelihood(tree)["log_likelihood"]["x"]
+    assert group.dims == ("chain", "draw", "obs")
+    for chain, draw in ((0, 0), (3, 249)):
+        np.testing.assert_allclose(group[chain, draw], mixture_of(tree, chain, draw).log_density(two_small), rtol=1e-12)
+    assert "log_likelihood" not in tree.children
+
+
+def test_blocks_do_not_matter(tree, two_small, monkeypatch):
+    draws = read_draws(tree)
+    whole, total = predictive.log_density(draws, two_small), predictive.log_likelihood(draws, two_small)
+    monkeypatch.setattr(predictive, "_BLOCK", 1_000)
+    np.testing.assert_array_equal(predictive.log_density(draws, two_small), whole)
+    np.testing.assert_allclose(predictive.log_likelihood(draws, two_small), total, rtol=1e-12)
+    np.testing.assert_allclose(total, whole.sum(axis=1), rtol=1e-12)
+
+
+def test_predictive_density_integrates_to_one_within_its_band(tree):
+    grid = np.linspace(-20, 40, 6_001)
+    density = bg.predictive_density(tree, grid, interval=0.8)
+    mean, lower, upper = (density.sel(statistic=name).values for name in ("mean", "lower", "upper"))
+    assert np.trapezoid(mean, grid) == pytest.approx(1, abs=1e-6)
+    assert (lower <= upper).all()
+    each = np.exp([mixture_of(tree, c, d).log_density([8.0])[0] for c in range(4) for d in range(250)])
+    at = density.sel(grid=8.0, method="nearest")
+    np.testing.assert_allclose(at, [each.mean(), *np.quantile(each, [0.1, 0.9])], rtol=1e-6)
+
+
+def test_posterior_predictive_follows_the_predictive_density(tree):
+    replicated = bg.add_posterior_predictive(tree, random_seed=SEED)["posterior_predictive"]["x"]
+    grid = np.linspace(-20, 40, 6_001)
+    density = bg.predictive_density(tree, grid).sel(statistic="mean").values
+    below = replicated.values.reshape(-1, replicated.sizes["obs"]) < 8  # rows are independent, their entries are not
+    assert_mean(below.mean(axis=1), np.trapezoid(np.where(grid < 8, density, 0), grid), "P(x < 8)")
+    again = bg.add_posterior_predictive(tree, random_seed=SEED)["posterior_predictive"]["x"]
+    np.testing.assert_array_equal(again, replicated)
+
+
+def test_memory_is_guarded_beforehand(tree, two_small, monkeypatch):
+    monkeypatch.setattr(validation, "available_memory", lambda: 1_000_000)
+    for call in (bg.add_log_likelihood, bg.add_posterior_predictive):
+        with pytest.raises(
+            MemoryError, match=r"of 1000 draws x 400 observations would take 0.0 GB, more than .* keep fewer draws"
+        ):
+            call(tree)
+    with pytest.raises(MemoryError, match="the group log_likelihood of 4000 draws x 400 observations"):
+        bg.fit(two_small, 2, log_likelihood=True)
+    monkeypatch.undo()
+    thinned = tree.isel(draw=slice(None, None, 10))  # the remedy that the message names
+    assert bg.add_log_likelihood(thinned)["log_likelihood"]["x"].shape == (4, 25, 400)
+
+
+def test_loo_agrees_with_leaving_out(tree):
+    """Az.loo reads the group; its elpd is that of the pointwise predictive densities, less the optimism."""
+    with_group = bg.add_log_likelihood(tree)
+    values = with_group["log_likelihood"]["x"].values.reshape(-1, 400)
+    in_sample = np.log(np.exp(values).mean(axis=0)).sum()
+    loo = az.loo(with_group)
+    assert loo.elpd < in_sample
+    assert loo.p == pytest.approx(in_sample - loo.elpd, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"grid": [1, np.nan]}, "grid must be finite, got 1 of 2 observations"),
+        ({"grid": np.ones((2, 2))}, "grid must be one-dimensional"),
+        ({"grid": [1.0], "interval": 1}, "interval must lie between 0 and 1"),
+    ],
+)
+def test_bad_input_gets_a_sentence(tree, options, message):
+    with pytest.raises(ValueError, match=message):
+        bg.predictive_density(tree, **options)
