@@ -166,7 +166,7 @@ def test_python_m_is_the_same_command():
 def test_an_interrupted_demo_leaves_what_was_finished(tmp_path):
     program = subprocess.Popen(
         [sys.executable, "-m", "bayesgmm", "demo"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"PYTHONUNBUFFERED": "1"}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     for line in program.stdout:
         if "The posterior by ADVI" in line:

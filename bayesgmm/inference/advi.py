@@ -75,7 +75,7 @@ def sample_advi(
     Gaussian: that can only bring the approximation nearer to the posterior, and log C0 has a tail no Gaussian has.
     """
     fit_seed, draw_seed = np.random.SeedSequence(settings.seed).spawn(2)
-    with phases("compile", "compiling the posterior for ADVI (10 to 30 seconds)"):
+    with phases("compile", "compiling the posterior for ADVI (up to half a minute)"):
         log_posterior = model.logp_dlogp_function(ravel_inputs=True)
         log_posterior.set_extra_values({})
         initial = _unconstrained(model, start)

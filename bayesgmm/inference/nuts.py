@@ -56,7 +56,7 @@ class Sampled:
 
 def sample_nuts(model: pm.Model, start: Mapping[str, FloatArray], settings: NutsSettings, phases: Phases) -> Sampled:
     """Sample the package's own model from a start in its constrained variables."""
-    with phases("compile", "compiling the posterior for NUTS (10 to 20 seconds)"):
+    with phases("compile", "compiling the posterior for NUTS (up to half a minute)"):
         compiled = nutpie.compile_pymc_model(model, initial_points=dict(start), jitter_rvs=set())
         centre = np.asarray(compiled.initial_point_func(0))
 
