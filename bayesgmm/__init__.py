@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayesgmm import datasets, exceptions, plots, priors
-    from bayesgmm.compare import Comparison, compare
+    from bayesgmm.comparison import Comparison, compare
     from bayesgmm.diagnostics import Diagnosis, EMCheck, check_against_em, diagnose
     from bayesgmm.em import EMResult, fit_em
     from bayesgmm.inference import fit
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
 
 _HOMES = {
-    "Comparison": "compare",
+    "Comparison": "comparison",
     "ConjugatePrior": "priors",
     "Diagnosis": "diagnostics",
     "EMCheck": "diagnostics",
@@ -38,7 +38,7 @@ _HOMES = {
     "add_posterior_predictive": "predictive",
     "build_model": "model",
     "check_against_em": "diagnostics",
-    "compare": "compare",
+    "compare": "comparison",
     "diagnose": "diagnostics",
     "fit": "inference",
     "fit_em": "em",

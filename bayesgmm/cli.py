@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from bayesgmm.compare import Comparison
+    from bayesgmm.comparison import Comparison
     from bayesgmm.priors import Prior
 
 app = typer.Typer(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -70,7 +71,9 @@ class Diagnosis:
 
     def __repr__(self) -> str:
         lines = [f"Diagnosis: {'ok' if self.ok else 'see the findings'}"]
-        lines += [f"  - {each.problem}\n    remedy: {each.remedy}" for each in self.findings]
+        for each in self.findings:
+            lines.append(fill(each.problem, 110, initial_indent="  - ", subsequent_indent="    "))
+            lines.append(fill(f"remedy: {each.remedy}", 110, initial_indent="    ", subsequent_indent="    "))
         lines.append("  " + ", ".join(f"{name} {value:g}" for name, value in self.sampler.items()))
         lines += ["label-invariant quantities", _as_text(self.invariants)]
         lines += ["labelled parameters", _as_text(self.parameters)]
@@ -131,7 +134,7 @@ class EMCheck:
     def __repr__(self) -> str:
         likelihood = self.log_likelihood
         lines = [
-            f"EMCheck: {self.verdict}",
+            fill(f"EMCheck: {self.verdict}", 110),
             f"  log-likelihood: EM {self.em_log_likelihood:.2f}, posterior {likelihood['mean']:.2f} "
             f"(sd {likelihood['sd']:.2f}, highest {likelihood['max']:.2f})",
             f"  total variation between the densities: {self.total_variation:.4f} (limit {self.total_variation_limit:.4f})",

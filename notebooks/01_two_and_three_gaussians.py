@@ -44,7 +44,7 @@ ax.hist(
 grid = np.linspace(x.min(), x.max(), 400)
 ax.plot(grid, np.exp(truth.log_density(grid)), color="#1f4e79", label="density of the mixture")
 ax.set(xlabel="x", ylabel="density")
-ax.legend(frameon=False)
+_ = ax.legend(frameon=False)
 # %% [markdown]
 # ## EM, and three slips to avoid
 #
@@ -84,7 +84,7 @@ em = bg.fit_em(x, 2, random_seed=1)
 em
 
 # %%
-bg.plots.plot_em_history(bg.fit_em(x, 2, start=start))
+_ = bg.plots.plot_em_history(bg.fit_em(x, 2, start=start))
 # %% [markdown]
 # The log-likelihood rises at every step. It rises slowly, because the two components overlap: a linear approach, the slower
 # the more information the hidden labels hold.
@@ -102,7 +102,7 @@ bg.diagnose(nuts)
 # Nothing to complain of. Traces that look like this can be believed: every chain on top of every other.
 
 # %%
-az.plot_trace_dist(nuts, var_names=["w", "mu", "sigma"], backend="matplotlib", figure_kwargs={"figsize": (10, 6)})
+_ = az.plot_trace_dist(nuts, var_names=["w", "mu", "sigma"], backend="matplotlib", figure_kwargs={"figsize": (10, 6)})
 # %% [markdown]
 # With 10 000 observations and a weak prior, posterior mean and EM estimate should be all but the same, and they are. What EM
 # does not give is the column `sd`.
@@ -112,7 +112,7 @@ check = bg.check_against_em(nuts)
 check
 
 # %%
-bg.plots.plot_fit(nuts)
+_ = bg.plots.plot_fit(nuts)
 # %% [markdown]
 # ## ADVI
 #
@@ -141,7 +141,7 @@ check3 = bg.check_against_em(nuts3)
 check3
 
 # %%
-bg.plots.plot_fit(nuts3)
+_ = bg.plots.plot_fit(nuts3)
 # %%
 truth3 = truth3.sorted()
 table3 = check3.table.assign(truth=np.concatenate([truth3.weights, truth3.means, truth3.sigma]))

@@ -27,7 +27,7 @@ ALLOWED = {
     "inference": {
         "diagnostics", "em", "exceptions", "inference", "labels", "mixture", "model", "predictive", "priors", "tree", "validation",
     },
-    "compare": {"diagnostics", "exceptions", "inference", "predictive", "priors", "validation"},
+    "comparison": {"diagnostics", "exceptions", "inference", "predictive", "priors", "validation"},
     "plots": {"em", "predictive", "tree", "validation"},
 }  # fmt: skip
 OUTERMOST = {"__init__", "__main__", "cli"}
@@ -81,3 +81,9 @@ def test_public_names_are_there_and_described():
     assert set(bayesgmm.__all__) == set(dir(bayesgmm))
     with pytest.raises(AttributeError, match="module 'bayesgmm' has no attribute 'fitt'"):
         bayesgmm.fitt
+
+
+def test_no_public_function_shares_its_name_with_a_module():
+    """Importing ``bayesgmm.NAME`` as a module would put it in the function's place."""
+    modules_here = {path.stem for path in ROOT.iterdir()}
+    assert not set(bayesgmm._HOMES) & modules_here

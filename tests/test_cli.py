@@ -66,6 +66,7 @@ def test_simulate_writes_the_story(run, tmp_path):
     assert len(pd.read_csv("x.csv")) == 3
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of the run of 300 draws
 def test_fit_writes_a_folder(run, csv, two_small):
     arguments = ("fit", csv, "--column", "velocity", "-k", 2, "--seed", 5, "--out", "results")
     code, out, err = run(*arguments)
@@ -142,12 +143,14 @@ def test_wrong_words_are_usage_errors(run, csv):
     assert run("dance")[0] == 2
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a run of 200 draws
 def test_missing_observations_can_be_dropped(run, csv):
     code, out, _ = run("fit", csv, "--column", "gap", "-k", 2, "--missing", "drop", "--draws", 200, "--seed", 1, "--quiet")
     assert code == 0
     assert "EMCheck" in out
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a run of 200 draws
 def test_a_failure_leaves_no_folder(run, csv, monkeypatch, tmp_path):
     monkeypatch.setattr(bg.plots, "plot_fit", lambda tree: (_ for _ in ()).throw(OSError("no space left on device")))
     code, _, err = run("fit", csv, "--column", "velocity", "-k", 1, "--draws", 200, "--quiet", "--out", "results")

@@ -75,14 +75,14 @@ def sample_advi(
     Gaussian: that can only bring the approximation nearer to the posterior, and log C0 has a tail no Gaussian has.
     """
     fit_seed, draw_seed = np.random.SeedSequence(settings.seed).spawn(2)
-    with phases("compile", "compiling the posterior for ADVI (up to half a minute)"):
+    with phases("compile", "compiling the posterior for ADVI (up to half a minute)"), DeferredInterrupt(raise_at_end=True):
         log_posterior = model.logp_dlogp_function(ravel_inputs=True)
         log_posterior.set_extra_values({})
         initial = _unconstrained(model, start)
         mean, factor = _laplace(log_posterior, initial.data, mean_field=settings.family == "meanfield")
         objective = _pymc_objective(model, settings.family, int(fit_seed.generate_state(1)[0]))
         objective(mean, factor)
-    with DeferredInterrupt() as interrupt:
+    with DeferredInterrupt(raise_at_end=False) as interrupt:
         with phases("optimisation", f"maximising the evidence lower bound ({settings.family})"):
             fit = _maximise(objective, mean, factor, settings, interrupt)
         with phases("draws", "drawing from the approximation and computing its k-hat"):

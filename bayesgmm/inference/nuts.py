@@ -11,7 +11,7 @@ import nutpie
 import pymc as pm
 import xarray as xr
 
-from bayesgmm.inference.phases import Phases
+from bayesgmm.inference.phases import DeferredInterrupt, Phases
 from bayesgmm.validation import FloatArray
 
 _JITTER = 0.1  # half-width of the spread of the chains' starts, on the unconstrained scale of standardised data
@@ -56,7 +56,7 @@ class Sampled:
 
 def sample_nuts(model: pm.Model, start: Mapping[str, FloatArray], settings: NutsSettings, phases: Phases) -> Sampled:
     """Sample the package's own model from a start in its constrained variables."""
-    with phases("compile", "compiling the posterior for NUTS (up to half a minute)"):
+    with phases("compile", "compiling the posterior for NUTS (up to half a minute)"), DeferredInterrupt(raise_at_end=True):
         compiled = nutpie.compile_pymc_model(model, initial_points=dict(start), jitter_rvs=set())
         centre = np.asarray(compiled.initial_point_func(0))
 

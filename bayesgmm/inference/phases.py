@@ -23,12 +23,7 @@ class Phases:
         """Announce a phase, and time what is done within."""
         begin = time.perf_counter()
         self._say(f"{text} ...")
-        try:
-            yield
-        except SystemError as error:  # what numba makes of an interrupt that meets it while it compiles
-            if _caused_by_interrupt(error):
-                raise KeyboardInterrupt from None
-            raise
+        yield
         self.seconds[name] = time.perf_counter() - begin
         self._say(f"  done in {self.seconds[name]:.1f} s")
 
@@ -40,11 +35,17 @@ class Phases:
 class DeferredInterrupt:
     """Within it a first Ctrl-C is noted in ``requested`` instead of raised; a second one is raised as always.
 
-    Compiled callbacks turn a raised interrupt into an error of their own. Outside the main thread signals cannot be
-    redirected, and nothing changes.
+    An interrupt raised inside a compiled callback becomes an error of the compiler's own, or is lost. Outside the main
+    thread signals cannot be redirected, and nothing changes.
+
+    Parameters
+    ----------
+    raise_at_end : bool
+        Raise the interrupt on leaving, for work that has nothing to keep.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, raise_at_end: bool) -> None:
+        self.raise_at_end = raise_at_end
         self.requested = False
 
     def __enter__(self) -> Self:
@@ -53,17 +54,14 @@ class DeferredInterrupt:
             self._before = signal.signal(signal.SIGINT, self._note)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self._main:
             signal.signal(signal.SIGINT, self._before)
+        if self.requested and self.raise_at_end and error is None:
+            raise KeyboardInterrupt
 
     def _note(self, *_: Any) -> None:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-
-
-def _caused_by_interrupt(error: BaseException | None) -> bool:
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
+        print("interrupted: finishing this step first (Ctrl-C again to stop at once)", file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from textwrap import fill
 from typing import Any
 
 import arviz as az
@@ -82,7 +83,7 @@ class Comparison:
         formats = {"weight": "{:.3f}", "seconds": "{:.1f}"}
         shown = self.table.drop(columns=["aic", "icl", "log_likelihood"])
         formatters = {name: formats.get(name, "{:.2f}").format for name in shown if shown[name].dtype.kind == "f"}
-        return f"{shown.to_string(index=False, formatters=formatters)}\n{self.verdict}"
+        return f"{shown.to_string(index=False, formatters=formatters)}\n{fill(self.verdict, 110)}"
 
 
 def compare(
