@@ -12,12 +12,14 @@ The road: :class:`Mixture` is the generative story, :func:`fit_em` the point est
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayesgmm import datasets, exceptions, plots, priors
+    from bayesgmm.agreement import EMCheck, check_against_em
     from bayesgmm.comparison import Comparison, compare
-    from bayesgmm.diagnostics import Diagnosis, EMCheck, check_against_em, diagnose
+    from bayesgmm.diagnostics import Diagnosis, diagnose
     from bayesgmm.em import EMResult, fit_em
     from bayesgmm.inference import fit
     from bayesgmm.labels import raw_order, relabel
@@ -30,14 +32,14 @@ _HOMES = {
     "Comparison": "comparison",
     "ConjugatePrior": "priors",
     "Diagnosis": "diagnostics",
-    "EMCheck": "diagnostics",
+    "EMCheck": "agreement",
     "EMResult": "em",
     "HierarchicalPrior": "priors",
     "Mixture": "mixture",
     "add_log_likelihood": "predictive",
     "add_posterior_predictive": "predictive",
     "build_model": "model",
-    "check_against_em": "diagnostics",
+    "check_against_em": "agreement",
     "compare": "comparison",
     "diagnose": "diagnostics",
     "fit": "inference",
@@ -46,6 +48,7 @@ _HOMES = {
     "raw_order": "labels",
     "relabel": "labels",
 }
+__version__ = version("bayesgmm")
 _MODULES = ("datasets", "exceptions", "plots", "priors")
 
 __all__ = [

@@ -6,14 +6,16 @@ Tables go to standard output, progress and warnings to standard error. An output
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -33,17 +35,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_MARK = "verdict.txt"  # every folder of results has one
+
 File = Annotated[Path, typer.Argument(help="CSV file with a header line.")]
 Column = Annotated[str | None, typer.Option(help="Column to fit; not needed if the file has only one.")]
 MethodOption = Annotated[Method, typer.Option(help="Sampler, or Gaussian approximation.")]
 CovarianceOption = Annotated[Covariance, typer.Option(help="Own variances, or one common variance.")]
-PriorOption = Annotated[Literal["hierarchical", "conjugate"], typer.Option(help="Scaled to the data.")]
+PriorOption = Annotated[
+    Literal["hierarchical", "conjugate"],
+    typer.Option(help="Scale of the variances learnt from the data, or fixed; both in units of their range."),
+]
 Draws = Annotated[int, typer.Option(help="Draws kept in each chain.")]
 Chains = Annotated[int, typer.Option(help="Number of chains.")]
-Seed = Annotated[int | None, typer.Option(help="Random seed; the one used is recorded.")]
+Seed = Annotated[int | None, typer.Option(help="Random seed; the one used is printed and recorded.")]
+Tune = Annotated[int | None, typer.Option(help="NUTS: adaptation steps of each chain.  [default: 800]")]
+TargetAccept = Annotated[float | None, typer.Option(help="NUTS: acceptance rate sought.  [default: 0.9]")]
+MaxIter = Annotated[int | None, typer.Option(help="ADVI: iterations at most.  [default: 40000]")]
+NInit = Annotated[int, typer.Option(help="Starts of EM.")]
 MissingOption = Annotated[Missing, typer.Option(help="What to do with missing and infinite observations.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the posterior, tables and pictures.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the folder if it exists.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the folder if it holds earlier results.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")]
 
 
@@ -58,6 +69,16 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("interrupted")
         raise SystemExit(130) from None
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Bayesian Gaussian mixture models: the posterior by NUTS or ADVI, checked against EM."""
+    if show:
+        from bayesgmm import __version__
+
+        print(__version__)
+        raise typer.Exit
 
 
 @app.command()
@@ -77,21 +98,23 @@ def demo(
         em = fit_em(x, 3, random_seed=seed)
         print(f"EM: {em.mixture}, log-likelihood {em.log_likelihood:.2f}, BIC {em.bic():.2f}")
         trees = {}
-        for method in ("nuts", "advi"):
+        for method in get_args(Method):
             _heading(f"The posterior by {method.upper()}")
             trees[method] = fit(x, 3, method=method, random_seed=seed, log_likelihood=True, posterior_predictive=True)
             print(diagnose(trees[method]))
             print()
             print(check_against_em(trees[method]))
-            _write_fit(trees[method], folder / method)
+            with _whole_folder(folder / method) as part:
+                _write_fit(trees[method], part)
         _heading("How many components?")
         comparison = compare(x, range(1, 7), random_seed=seed)
         print(comparison)
-        _write_comparison(comparison, folder / "compare")
+        with _whole_folder(folder / "compare") as part:
+            _write_comparison(comparison, part)
         _heading("The answer")
         for method, tree in trees.items():
-            print(f"{method.upper()}: {check_against_em(tree).verdict}.")
-        print(f"Over k: {comparison.verdict}.")
+            print(fill(f"{method.upper()}: {check_against_em(tree).verdict}.", 110))
+        print(fill(f"Over k: {comparison.verdict}.", 110))
     print(f"Posteriors, tables and pictures are in {out}")
 
 
@@ -114,10 +137,11 @@ def simulate(
     if out is None:
         sys.stdout.write("x,z\n" + lines)
         return
-    _refuse_existing(out, force)
-    with tempfile.NamedTemporaryFile("w", dir=out.absolute().parent, delete=False) as file:
-        file.write("x,z\n" + lines)
-    os.replace(file.name, out)
+    if out.exists() and not (force and out.is_file()):
+        raise FileExistsError(f"{out} exists; choose another --out, or replace a file with --force")
+    beside = out.with_name(f".{out.name}.part")
+    beside.write_text("x,z\n" + lines)
+    beside.replace(out)
     print(f"{n} observations are in {out}")
 
 
@@ -130,8 +154,11 @@ def fit(
     covariance: CovarianceOption = "full",
     prior: PriorOption = "hierarchical",
     draws: Draws = 1000,
-    tune: Annotated[int | None, typer.Option(help="NUTS: adaptation steps of each chain.")] = None,
+    tune: Tune = None,
     chains: Chains = 4,
+    target_accept: TargetAccept = None,
+    max_iter: MaxIter = None,
+    n_init: NInit = 10,
     seed: Seed = None,
     missing: MissingOption = "raise",
     out: Out = None,
@@ -140,28 +167,32 @@ def fit(
 ) -> None:
     """Posterior of a mixture with K components in one column of a CSV file."""
     x = _read_column(file, column)
-    if out is not None:
-        _refuse_existing(out, force)
-    import bayesgmm
+    with _whole_folder(out, force) if out else nullcontext() as folder:
+        import bayesgmm
 
-    tree = bayesgmm.fit(
-        x,
-        k,
-        method=method,
-        covariance=covariance,
-        prior=_prior(prior),
-        draws=draws,
-        tune=tune,
-        chains=chains,
-        random_seed=seed,
-        missing=missing,
-        progressbar=not quiet,
-    )
-    print(bayesgmm.diagnose(tree))
-    print()
-    print(bayesgmm.check_against_em(tree))
+        tree = bayesgmm.fit(
+            x,
+            k,
+            method=method,
+            covariance=covariance,
+            prior=_prior(prior),
+            draws=draws,
+            tune=tune,
+            chains=chains,
+            target_accept=target_accept,
+            max_iter=max_iter,
+            n_init=n_init,
+            random_seed=seed,
+            missing=missing,
+            progressbar=not quiet,
+        )
+        print(f"{x.name}: n = {tree['observed_data'].sizes['obs']}, k = {k}, seed {tree.attrs['seed']}")
+        print(bayesgmm.diagnose(tree))
+        print()
+        print(bayesgmm.check_against_em(tree))
+        if folder is not None:
+            _write_fit(tree, folder)
     if out is not None:
-        _write_fit(tree, out, force)
         print(f"Posterior, tables and pictures are in {out}")
 
 
@@ -174,7 +205,11 @@ def compare(
     covariance: CovarianceOption = "full",
     prior: PriorOption = "hierarchical",
     draws: Draws = 1000,
+    tune: Tune = None,
     chains: Chains = 4,
+    target_accept: TargetAccept = None,
+    max_iter: MaxIter = None,
+    n_init: NInit = 10,
     seed: Seed = None,
     missing: MissingOption = "raise",
     out: Out = None,
@@ -184,29 +219,35 @@ def compare(
     """Fit several numbers of components and compare how well they predict."""
     x = _read_column(file, column)
     ks = _read_range(k)
-    if out is not None:
-        _refuse_existing(out, force)
-    import bayesgmm
+    with _whole_folder(out, force) if out else nullcontext() as folder:
+        import bayesgmm
 
-    comparison = bayesgmm.compare(
-        x,
-        ks,
-        method=method,
-        covariance=covariance,
-        prior=_prior(prior),
-        draws=draws,
-        chains=chains,
-        random_seed=seed,
-        missing=missing,
-        progressbar=not quiet,
-    )
-    print(comparison)
+        comparison = bayesgmm.compare(
+            x,
+            ks,
+            method=method,
+            covariance=covariance,
+            prior=_prior(prior),
+            draws=draws,
+            tune=tune,
+            chains=chains,
+            target_accept=target_accept,
+            max_iter=max_iter,
+            n_init=n_init,
+            random_seed=seed,
+            missing=missing,
+            progressbar=not quiet,
+        )
+        n = comparison.fits[comparison.table["k"].iloc[0]]["observed_data"].sizes["obs"]
+        print(f"{x.name}: n = {n}, seed {comparison.seed}")
+        print(comparison)
+        if folder is not None:
+            _write_comparison(comparison, folder)
     if out is not None:
-        _write_comparison(comparison, out, force)
         print(f"Posteriors, tables and pictures are in {out}")
 
 
-def _write_fit(tree: xr.DataTree, out: Path, force: bool = False) -> None:
+def _write_fit(tree: xr.DataTree, folder: Path) -> None:
     import arviz as az
     import matplotlib
 
@@ -216,32 +257,34 @@ def _write_fit(tree: xr.DataTree, out: Path, force: bool = False) -> None:
     from bayesgmm import check_against_em, diagnose, plots
 
     diagnosis, check = diagnose(tree), check_against_em(tree)
-    with _whole_folder(out, force) as folder:
-        tree.to_netcdf(folder / "posterior.nc")
-        (folder / "verdict.txt").write_text(f"{diagnosis}\n\n{check}\n")
-        diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
-        check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
-        plots.plot_fit(tree).savefig(folder / "fit.png", dpi=150)
-        names = ["w", "mu", "sigma"] if tree.attrs["k"] > 1 else ["mu", "sigma"]  # one weight is always 1
-        az.plot_trace_dist(tree, var_names=names, backend="matplotlib").savefig(folder / "trace.png")
-        plt.close("all")
+    tree.to_netcdf(folder / "posterior.nc")
+    (folder / _MARK).write_text(f"{diagnosis}\n\n{check}\n")
+    diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
+    check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
+    plots.plot_fit(tree).savefig(folder / "fit.png", dpi=150)
+    names = ["w", "mu", "sigma"] if tree.attrs["k"] > 1 else ["mu", "sigma"]  # one weight is always 1
+    az.plot_trace_dist(tree, var_names=names, backend="matplotlib").savefig(folder / "trace.png")
+    plt.close("all")
 
 
-def _write_comparison(comparison: Comparison, out: Path, force: bool = False) -> None:
-    with _whole_folder(out, force) as folder:
-        comparison.table.to_csv(folder / "comparison.csv", index=False)
-        (folder / "verdict.txt").write_text(f"{comparison}\n")
-        for k, tree in comparison.fits.items():
-            _write_fit(tree, folder / f"k{k}")
+def _write_comparison(comparison: Comparison, folder: Path) -> None:
+    comparison.table.to_csv(folder / "comparison.csv", index=False)
+    (folder / _MARK).write_text(f"{comparison}\n")
+    for k, tree in comparison.fits.items():
+        with _whole_folder(folder / f"k{k}") as part:
+            _write_fit(tree, part)
 
 
 @contextmanager
-def _whole_folder(out: Path, force: bool) -> Iterator[Path]:
+def _whole_folder(out: Path, force: bool = False) -> Iterator[Path]:
     """Write into a folder beside ``out`` that takes its name when everything has been written.
 
-    An interrupt leaves under that name what had been finished, an error leaves nothing.
+    An interrupt leaves under that name what had been finished, an error leaves nothing. Only a folder of earlier
+    results is ever replaced.
     """
-    _refuse_existing(out, force)
+    if out.exists() and not (force and (out / _MARK).is_file() and not Path.cwd().is_relative_to(out.absolute())):
+        remedy = "only a folder of earlier results is replaced" if force else "or replace earlier results with --force"
+        raise FileExistsError(f"{out} exists; choose another --out, {remedy}")
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -268,11 +311,6 @@ def _publish(folder: Path, out: Path) -> None:
         os.replace(folder, out)
 
 
-def _refuse_existing(out: Path, force: bool) -> None:
-    if out.exists() and not force:
-        raise FileExistsError(f"{out} exists; choose another --out, or replace it with --force")
-
-
 def _first_free(folder: Path) -> Path:
     number, candidate = 1, folder
     while candidate.exists():
@@ -287,16 +325,28 @@ def _read_column(file: Path, column: str | None) -> pd.Series:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is not a file; give a CSV file with a header line")
     try:
-        table = pd.read_csv(file)
+        table = pd.read_csv(file, skip_blank_lines=False)  # a blank line in a single column is a missing observation
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} cannot be read as CSV: {str(error).strip()}") from None
     names = list(map(str, table.columns))
+    if all(_is_number(name) for name in names):
+        raise ValueError(f"{file} must begin with a header line of column names, got the numbers {', '.join(names)}")
+    if table.empty:
+        raise ValueError(f"{file} must hold at least one observation under its header line, got none")
     if column is None and len(names) == 1:
         column = names[0]
     if column is None or column not in names:
         got = "none" if column is None else repr(column)
         raise ValueError(f"--column must name one of {', '.join(names)}, got {got}")
     return table[column]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _read_range(text: str) -> list[int]:
@@ -327,7 +377,9 @@ def _prior(name: str) -> Prior:
 
 
 def _in_shell_words(error: Exception) -> str:
-    return " ".join(str(error).split()).replace("missing='drop'", "--missing drop")
+    """One line, with Python's ``name='value'`` written as an option."""
+    text = " ".join(str(error).split())
+    return re.sub(r"\b(missing|method|covariance|chains)=(?:'(\w+)'|(\d+))", r"--\1 \2\3", text)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:

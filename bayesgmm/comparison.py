@@ -32,12 +32,14 @@ class Comparison:
     ----------
     table : DataFrame
         One row per k, in order of k: k, elpd_loo with its standard error se, elpd_diff to the best with its standard
-        error dse, p_loo, bad_k (observations with a Pareto k-hat too high for PSIS-LOO to be trusted), stacking
+        error dse, p_loo, bad_pareto_k (observations with a Pareto k-hat too high for PSIS-LOO to be trusted), stacking
         weight, EM's bic, aic, icl and log_likelihood, converged, divergences, seconds.
     fits : dict of int to DataTree
     loo : dict of str to ELPDData
         ArviZ's LOO results, ready for ``az.compare``.
     diagnoses : dict of int to Diagnosis
+    seed : int
+        Of the whole comparison.
     best : dict of str to int
         The k that each criterion prefers.
     weights : Series
@@ -48,6 +50,7 @@ class Comparison:
     fits: Mapping[int, xr.DataTree] = field(repr=False)
     loo: Mapping[str, Any] = field(repr=False)
     diagnoses: Mapping[int, Diagnosis] = field(repr=False)
+    seed: int
 
     @property
     def best(self) -> dict[str, int]:
@@ -72,11 +75,12 @@ class Comparison:
         else:
             decided = "is better than every other k by more than two standard errors" if len(by_k) > 1 else "stands alone"
         sentence = f"by LOO k = {best['elpd_loo']} predicts best and {decided}; EM's BIC prefers k = {best['bic']}"
-        untrusted = by_k.index[~by_k["converged"] | (by_k["bad_k"] > 0)].tolist()
-        if untrusted:
-            sentence += (
-                f"; with care for k = {', '.join(map(str, untrusted))}: not converged, or LOO unreliable at some points"
-            )
+        for condition, trouble in (
+            (~by_k["converged"], "not converged (see .diagnoses)"),
+            (by_k["bad_pareto_k"] > 0, "LOO is unreliable at some observations"),
+        ):
+            if condition.any():
+                sentence += f"; {trouble}: k = {', '.join(map(str, by_k.index[condition]))}"
         return sentence
 
     def __repr__(self) -> str:
@@ -139,10 +143,13 @@ def compare(
     Yao, Vehtari, Simpson & Gelman (2018), Using stacking to average Bayesian predictive distributions, Bayesian
     Analysis 13, 917-1007. doi:10.1214/17-BA1091
     """
+    if options.get("model") is not None:
+        raise TypeError("model states one k and cannot be compared over k; fit each model and pass the trees to az.compare")
     ks = _read_ks(k)
     for each in ks:
         read_fit_data(x, each, missing=missing)
-    rng = np.random.default_rng(read_seed(random_seed))
+    seed = read_seed(random_seed)
+    rng = np.random.default_rng(seed)
     seeds = {each: int(rng.integers(2**31)) for each in ks}
     settings: dict[str, Any] = {
         "method": method,
@@ -173,7 +180,7 @@ def compare(
             )
             break
     diagnoses = {each: diagnose(tree) for each, tree in fits.items()}
-    return Comparison(_table(fits, loo, diagnoses), fits, loo, diagnoses)
+    return Comparison(_table(fits, loo, diagnoses), fits, loo, diagnoses, seed)
 
 
 def _read_ks(k: Any) -> list[int]:
@@ -219,7 +226,7 @@ def _table(fits: Mapping[int, xr.DataTree], loo: Mapping[str, Any], diagnoses: M
                 "elpd_diff": float(beside["elpd_diff"]),
                 "dse": float(beside["dse"]),
                 "p_loo": float(elpd.p),
-                "bad_k": int((k_hats > min(MAX_K_HAT, float(elpd.good_k))).sum()),
+                "bad_pareto_k": int((k_hats > min(MAX_K_HAT, float(elpd.good_k))).sum()),
                 "weight": float(beside["weight"]),
                 **{name: em[name] for name in ("bic", "aic", "icl", "log_likelihood")},
                 "converged": diagnoses[k].converged,

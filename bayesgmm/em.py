@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -29,13 +29,14 @@ from bayesgmm.validation import (
 
 @dataclass(frozen=True)
 class Restart:
-    """How one run of EM from one start ended."""
+    """How one run of EM from one start ended; ``mixture`` is in the data's units, sorted by means."""
 
     start: str
     log_likelihood: float
     n_iter: int
     converged: bool
     collapsed: bool
+    mixture: Mixture = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class EMResult:
     covariance : {"full", "tied"}
     n_observations : float
         n, or the sum of ``sample_weight``.
+    x, sample_weight : (n,) arrays
+        What was fitted; ``sample_weight`` is None where none was given.
     """
 
     mixture: Mixture
@@ -70,8 +73,30 @@ class EMResult:
     restarts: tuple[Restart, ...] = field(repr=False)
     covariance: str
     n_observations: float
-    _x: FloatArray = field(repr=False)
-    _sample_weight: FloatArray | None = field(repr=False)
+    x: FloatArray = field(repr=False)
+    sample_weight: FloatArray | None = field(repr=False)
+
+    def optima(self, within: float = 5.0) -> tuple[Mixture, ...]:
+        """Distinct solutions that the restarts found, the best first.
+
+        Parameters
+        ----------
+        within : float
+            Leave out solutions whose log-likelihood lies further below the best.
+
+        Returns
+        -------
+        tuple of Mixture
+            None collapsed (unless every run did); two of them differ by more than 0.05 in some weight, or in some mean or
+            standard deviation measured in standard deviations of the data.
+        """
+        _, scale = location_and_scale(self.x, self.sample_weight)
+        found: list[Mixture] = []
+        for end in self.restarts:
+            near = end.log_likelihood >= self.log_likelihood - within and end.collapsed == self.collapsed
+            if near and all(_largest_difference(end.mixture, other, scale) > 0.05 for other in found):
+                found.append(end.mixture)
+        return tuple(found)
 
     @property
     def n_parameters(self) -> int:
@@ -96,13 +121,13 @@ class EMResult:
         likelihood, IEEE Transactions on Pattern Analysis and Machine Intelligence 22, 719-725. doi:10.1109/34.865189
         """
         log_membership = np.log(self.responsibilities.max(axis=1))
-        weight = 1.0 if self._sample_weight is None else self._sample_weight
+        weight = 1.0 if self.sample_weight is None else self.sample_weight
         return self.bic() - 2 * float((weight * log_membership).sum())
 
     @cached_property
     def responsibilities(self) -> FloatArray:
         """Probability of each component given each observation, (n, K)."""
-        return self.mixture.responsibilities(self._x)
+        return self.mixture.responsibilities(self.x)
 
 
 def fit_em(
@@ -117,7 +142,7 @@ def fit_em(
     tol: float = 1e-10,
     parameter_tol: float = 1e-9,
     max_iter: int = 5_000,
-    variance_floor: float = 1e-6,
+    variance_floor: float = 1e-12,
     missing: Missing = "raise",
 ) -> EMResult:
     r"""Maximise the likelihood of a Gaussian mixture by expectation-maximisation.
@@ -195,6 +220,8 @@ def fit_em(
     n_input = len(np.asarray(x)) if missing == "drop" else len(data.values)
     weight = read_sample_weight(sample_weight, data, n_input)
     rng = np.random.default_rng(read_seed(random_seed))
+    if weight is not None and len(np.unique(data.values[weight > 0])) < k:
+        raise ValueError(f"k must be at most the number of distinct observations with positive sample_weight, got k = {k}")
 
     shift, scale = location_and_scale(data.values, weight)
     z = (data.values - shift) / scale
@@ -212,8 +239,8 @@ def fit_em(
     if best.collapsed:
         warnings.warn(
             f"a component of the best EM solution for k = {k} sits on the variance floor "
-            f"(standard deviation {scale * np.sqrt(variance_floor):.3g}): it holds a few nearly equal observations; "
-            "use fewer components, covariance='tied' or more starts (n_init); the posterior's prior forbids this",
+            f"(standard deviation {scale * np.sqrt(variance_floor):.3g}) or holds no observation; "
+            "use fewer components, covariance='tied' or other starts; the posterior's prior forbids this",
             CollapsedComponentWarning,
             stacklevel=2,
         )
@@ -223,20 +250,24 @@ def fit_em(
             ConvergenceWarning,
             stacklevel=2,
         )
+    restarts = tuple(
+        replace(
+            run.end, log_likelihood=run.end.log_likelihood - unit, mixture=run.end.mixture.rescaled(shift, scale).sorted()
+        )
+        for run in runs
+    )
     return EMResult(
-        mixture=runs[0].mixture.rescaled(shift, scale).sorted(),
+        mixture=restarts[0].mixture,
         log_likelihood=best.log_likelihood - unit,
         history=np.array(runs[0].history) - unit,
         converged=best.converged,
         n_iter=best.n_iter,
         collapsed=best.collapsed,
-        restarts=tuple(
-            Restart(e.start, e.log_likelihood - unit, e.n_iter, e.converged, e.collapsed) for e in (run.end for run in runs)
-        ),
+        restarts=restarts,
         covariance=covariance,
         n_observations=total,
-        _x=data.values,
-        _sample_weight=weight,
+        x=data.values,
+        sample_weight=weight,
     )
 
 
@@ -266,7 +297,6 @@ class _Settings:
 @dataclass(frozen=True)
 class _Run:
     end: Restart
-    mixture: Mixture
     history: list[float]
 
 
@@ -286,8 +316,8 @@ def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
         moved = max(np.abs(new - old).max() for new, old in zip((weights, means, sigma), previous, strict=True))
         history.append(sums.log_likelihood)
         converged = change <= settings.tol * abs(history[-1]) or moved <= settings.parameter_tol
-    end = Restart(name, float(history[-1]), n_iter, bool(converged), collapsed)
-    return _Run(end, Mixture(weights, means, sigma=sigma), history)
+    mixture = Mixture(weights, means, sigma=sigma)
+    return _Run(Restart(name, float(history[-1]), n_iter, bool(converged), collapsed, mixture), history)
 
 
 def _m_step(
@@ -295,7 +325,7 @@ def _m_step(
 ) -> tuple[FloatArray, FloatArray, FloatArray, bool]:
     """New weights, means, standard deviations, and whether a component has collapsed (onto the floor, or empty)."""
     weights = sums.counts / sums.counts.sum()
-    alive = sums.counts > 1e-10
+    alive = sums.counts > 1e-12 * sums.counts.sum()
     counts = np.where(alive, sums.counts, 1.0)
     steps = np.where(alive, sums.first / counts, 0.0)
     variances = np.where(alive, sums.second / counts - steps**2, sigma**2)
@@ -306,7 +336,14 @@ def _m_step(
     return weights, means + steps, sigma, bool(on_floor.any() or not alive.all())
 
 
+def _largest_difference(one: Mixture, other: Mixture, scale: float) -> float:
+    moved = np.concatenate([one.means - other.means, one.sigma - other.sigma]) / scale
+    return float(np.abs(np.concatenate([one.weights - other.weights, moved])).max())
+
+
 def _given_starts(start: Mixture | Sequence[Mixture], k: int) -> list[Mixture]:
+    if not isinstance(start, Mixture | Sequence):
+        raise TypeError(f"start must be a Mixture or a sequence of them, got {type(start).__name__}")
     mixtures = [start] if isinstance(start, Mixture) else list(start)
     for mixture in mixtures:
         found: Any = mixture.n_components if isinstance(mixture, Mixture) else type(mixture).__name__

@@ -56,5 +56,6 @@ def match(draws: Draws, reference: Mixture) -> NDArray[np.int64]:
     """For each draw the order of its clusters that fits the reference best, (S, K)."""
     cost = (draws.mu[:, :, None] - reference.means) ** 2 + (draws.sigma[:, :, None] - reference.sigma) ** 2
     # divided by the size of its draw: a data set in other units must not change the assignment, nor overflow
-    cost /= cost.max(axis=(1, 2), keepdims=True)
+    largest = cost.max(axis=(1, 2), keepdims=True)
+    cost /= np.where(largest > 0, largest, 1)
     return np.array([linear_sum_assignment(each.T)[1] for each in cost])

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp, softmax
 
-from bayesgmm.validation import FloatArray, read_count, read_data
+from bayesgmm.validation import FloatArray, read_count, read_data, read_numbers, read_seed
 
 _LOG_2PI = float(np.log(2 * np.pi))
 _BLOCK = 2**20  # elements of scratch in one block of observations
@@ -99,7 +99,7 @@ class Mixture:
             The component each came from.
         """
         n = read_count(n, "n", minimum=0)
-        rng = np.random.default_rng(random_seed)
+        rng = random_seed if isinstance(random_seed, np.random.Generator) else np.random.default_rng(read_seed(random_seed))
         z = rng.choice(self.n_components, size=n, p=self.weights)
         if self.n_features == 1:
             return self.means[z] + self.sigma[z] * rng.standard_normal(n), z
@@ -166,7 +166,7 @@ class Mixture:
 
 
 def _read_means(means: ArrayLike) -> FloatArray:
-    array = np.array(means, dtype=float)
+    array = read_numbers(means, "means")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (1, 2) or array.size == 0:
@@ -177,7 +177,7 @@ def _read_means(means: ArrayLike) -> FloatArray:
 
 
 def _read_weights(weights: ArrayLike, n_components: int) -> FloatArray:
-    array = np.array(weights, dtype=float)
+    array = read_numbers(weights, "weights")
     if array.shape != (n_components,):
         raise ValueError(f"weights must have shape ({n_components},) like the means, got shape {array.shape}")
     if not (array >= 0).all():
@@ -194,14 +194,14 @@ def _read_covariances(covariances: ArrayLike | None, sigma: ArrayLike | None, me
     if sigma is not None:
         if means.ndim == 2:
             raise ValueError(f"sigma is for one feature, got means with {means.shape[1]}; give covariances")
-        scales = np.array(np.broadcast_to(np.asarray(sigma, dtype=float), means.shape))
+        scales = np.array(np.broadcast_to(read_numbers(sigma, "sigma"), means.shape))
         if not (np.isfinite(scales).all() and (scales > 0).all()):
             raise ValueError(f"sigma must be positive and finite, got {scales.tolist()}")
         variances = scales**2
         if not (np.isfinite(variances).all() and (variances > 0).all()):
             raise ValueError(f"sigma must have a square within the range of a float, got {scales.tolist()}")
         return variances
-    array = np.array(covariances, dtype=float)
+    array = read_numbers(covariances, "covariances")  # type: ignore[arg-type]
     if means.ndim == 1:
         if array.ndim == 3 and array.shape[1:] == (1, 1):
             array = array[:, 0, 0]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.em import EMResult
 from bayesgmm.predictive import log_density, predictive_density
-from bayesgmm.tree import read_draws, read_em, read_observations
+from bayesgmm.tree import Draws, read_draws, read_em, read_observations
 from bayesgmm.validation import read_data
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def plot_fit(
     few = draws.thinned(500)
     for j in range(draws.n_components if draws.n_components > 1 else 0):
         w, mu, sigma = few.w[:, [j]], few.mu[:, [j]], few.sigma[:, [j]]
-        cluster = np.exp(log_density(type(few)(w, mu, sigma, 1, few.n_draws), points)).mean(axis=0)
+        cluster = np.exp(log_density(Draws(w, mu, sigma, 1, few.n_draws), points)).mean(axis=0)
         ax.plot(points, cluster, color=_POSTERIOR, linewidth=1, linestyle=":", label="its clusters" if j == 0 else None)
     ax.plot(points, density.sel(statistic="mean"), color=_POSTERIOR, linewidth=2, label="posterior mean density")
     ax.plot(points, np.exp(em.log_density(points)), color=_EM, linewidth=1.5, linestyle="--", label="EM")

@@ -3,7 +3,8 @@
 Every engine ends in :func:`build_tree`, every analysis begins with :func:`read_draws`.
 
 * ``posterior``: ``w``, ``mu``, ``sigma`` over (chain, draw, cluster), and hyperparameters such as ``C0``
-* ``sample_stats``: ``lp`` and what the sampler reports; ``permutation`` (chain, draw, cluster), the relabelling
+* ``sample_stats``: ``lp`` (the log posterior on the unconstrained space; for the package's own priors that of the
+  standardised data) and what the sampler reports; ``permutation`` (chain, draw, cluster), the relabelling
 * ``observed_data``: ``x`` (obs)
 * ``em_baseline``: ``w``, ``mu``, ``sigma`` (cluster), the EM estimate; its criteria are attributes
 * ``approximation`` (ADVI): ``elbo`` (iteration); k-hat and convergence are attributes
@@ -135,17 +136,17 @@ def permute(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
 
     The permutation from the raw order is kept in ``sample_stats``.
     """
-    total = xr.DataArray(permutation, dims=("chain", "draw", CLUSTER))
     posterior = tree["posterior"].to_dataset()
-    reordered = {
-        name: (values.dims, np.take_along_axis(values.values, permutation, axis=2), values.attrs)
-        for name, values in posterior.data_vars.items()
-        if values.dims == ("chain", "draw", CLUSTER)
-    }
+    reordered = {}
+    for name, values in posterior.data_vars.items():
+        if CLUSTER in values.dims:
+            front = values.transpose("chain", "draw", CLUSTER, ...)
+            index = permutation.reshape(permutation.shape + (1,) * (front.ndim - 3))
+            moved = front.copy(data=np.take_along_axis(front.values, index, axis=2))
+            reordered[name] = moved.transpose(*values.dims)
     result = tree.copy()
     result["posterior"] = xr.DataTree(posterior.assign(reordered))
-    before = read_permutation(tree)
-    return set_permutation(result, np.take_along_axis(before, total.values, axis=2))
+    return set_permutation(result, np.take_along_axis(read_permutation(tree), permutation, axis=2))
 
 
 def read_permutation(tree: xr.DataTree) -> NDArray[np.int64]:

@@ -28,13 +28,10 @@ class Data:
     values : (n,) array for one feature, (n, D) array for D >= 2 features
     positions : (n,) array of int
         Where each observation stood in the user's input (they differ from 0..n-1 when missing values were dropped).
-    features : tuple of str, or None
-        Column names, where the input had them.
     """
 
     values: FloatArray
     positions: NDArray[np.int64]
-    features: tuple[str, ...] | None = None
 
     @property
     def n_features(self) -> int:
@@ -45,8 +42,7 @@ class Data:
 def read_data(x: ArrayLike, *, missing: Missing = "raise", name: str = "x") -> Data:
     """Check ``x`` and bring it to shape (n,) or (n, D)."""
     read_choice(missing, Missing, "missing")
-    features = _column_names(x)
-    array = _numeric_array(x, name)
+    array = read_numbers(x, name)
     if array.ndim == 0 or array.ndim > 2:
         raise ValueError(
             f"{name} must have shape (n,) or (n, D), got {array.ndim} dimensions; pass one row for each observation"
@@ -66,7 +62,7 @@ def read_data(x: ArrayLike, *, missing: Missing = "raise", name: str = "x") -> D
         if len(positions) == 0:
             raise ValueError(f"{name} must hold at least one finite observation, got {_describe_missing(finite)}")
         array = array[finite]
-    return Data(np.ascontiguousarray(array), positions, features)
+    return Data(np.ascontiguousarray(array), positions)
 
 
 def read_fit_data(x: ArrayLike, k: Any, *, missing: Missing = "raise") -> tuple[Data, int]:
@@ -133,7 +129,7 @@ def read_sample_weight(sample_weight: ArrayLike | None, data: Data, n_input: int
     """Check observation weights; they follow the observations when missing ones were dropped."""
     if sample_weight is None:
         return None
-    weights = _numeric_array(sample_weight, "sample_weight")
+    weights = read_numbers(sample_weight, "sample_weight")
     expected = len(data.values) if n_input is None else n_input
     if weights.shape != (expected,):
         raise ValueError(
@@ -175,7 +171,8 @@ def available_memory() -> int | None:
         return None
 
 
-def _numeric_array(x: ArrayLike, name: str) -> FloatArray:
+def read_numbers(x: ArrayLike, name: str) -> FloatArray:
+    """Any array of real numbers, as floats in an array of its own."""
     if isinstance(x, np.ma.MaskedArray):
         x = np.ma.filled(x.astype(float), np.nan)
     if hasattr(x, "to_numpy") and hasattr(x, "dtypes"):

@@ -9,7 +9,7 @@ import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm.tree import build_tree
-from tests.statistics import SEED
+from tests.statistics import SEED, rng
 
 mpl.use("agg")
 
@@ -18,20 +18,20 @@ def make_tree(x, k=2, *, chains=4, draws=250, seed=0, change=None):
     """A tree whose draws scatter around EM as a normal posterior would; ``change(w, mu, sigma)`` may spoil them."""
     x = np.asarray(x, dtype=float)
     em = bg.fit_em(x, k, random_seed=seed)
-    mixture, rng = em.mixture, np.random.default_rng(seed)
+    mixture, generator = em.mixture, np.random.default_rng(seed)
     counts = mixture.weights * len(x)
     shape = (chains, draws, k)
-    w = rng.dirichlet(counts + 1, size=(chains, draws)) if k > 1 else np.ones(shape)
-    mu = mixture.means + mixture.sigma / np.sqrt(counts) * rng.standard_normal(shape)
-    sigma = mixture.sigma * np.exp(rng.standard_normal(shape) / np.sqrt(2 * counts))
+    w = generator.dirichlet(counts + 1, size=(chains, draws)) if k > 1 else np.ones(shape)
+    mu = mixture.means + mixture.sigma / np.sqrt(counts) * generator.standard_normal(shape)
+    sigma = mixture.sigma * np.exp(generator.standard_normal(shape) / np.sqrt(2 * counts))
     values = {"w": w, "mu": mu, "sigma": sigma}
     if change is not None:
         values = dict(zip(values, change(**values), strict=True))
     dims = ("chain", "draw", "cluster")
     coords = {"chain": np.arange(chains), "draw": np.arange(draws)}
     posterior = xr.Dataset({name: (dims, value) for name, value in values.items()}, coords=coords)
-    posterior["C0"] = (("chain", "draw"), rng.gamma(2, size=(chains, draws)))
-    stats = xr.Dataset({"lp": (("chain", "draw"), rng.standard_normal((chains, draws)))}, coords=coords)
+    posterior["C0"] = (("chain", "draw"), generator.gamma(2, size=(chains, draws)))
+    stats = xr.Dataset({"lp": (("chain", "draw"), generator.standard_normal((chains, draws)))}, coords=coords)
     return build_tree(posterior, stats, x, np.arange(len(x)), em, {"method": "nuts", "k": k})
 
 
@@ -58,3 +58,34 @@ def advi_tree(galaxies):
 def two_small():
     """400 draws of two overlapping Gaussians."""
     return bg.datasets.two_gaussians(n=400, random_seed=SEED).x
+
+
+# ways to spoil the draws of make_tree
+
+
+def turned(**parameters):
+    return [parameters[name][..., ::-1] for name in ("w", "mu", "sigma")]
+
+
+def first_chain_turned(**parameters):
+    for values in parameters.values():
+        values[0] = values[0, :, ::-1]
+    return parameters.values()
+
+
+def half_turned(**parameters):
+    which = rng(0).random(parameters["w"].shape[:2]) < 0.5
+    return [np.where(which[..., None], values[..., ::-1], values) for values in parameters.values()]
+
+
+def shifted(w, mu, sigma):
+    return w, mu + [0, 4 * mu[..., 1].std()], sigma
+
+
+def one_chain_elsewhere(w, mu, sigma):
+    mu[0] += 3
+    return w, mu, sigma
+
+
+def slow(w, mu, sigma):
+    return tuple(np.repeat(values[:, ::50], 50, axis=1) for values in (w, mu, sigma))

@@ -23,7 +23,8 @@ ALLOWED = {
     "tree": {"em", "mixture", "validation"},
     "labels": {"tree", "mixture"},
     "predictive": {"tree", "validation"},
-    "diagnostics": {"em", "labels", "mixture", "predictive", "tree", "validation"},
+    "diagnostics": {"em", "predictive", "tree", "validation"},
+    "agreement": {"diagnostics", "em", "labels", "mixture", "predictive", "tree", "validation"},
     "inference": {
         "diagnostics", "em", "exceptions", "inference", "labels", "mixture", "model", "predictive", "priors", "tree", "validation",
     },

@@ -50,6 +50,19 @@ def test_help_names_every_command(run):
         assert "--seed" in out
 
 
+def test_version(run):
+    assert run("--version")[:2] == (0, f"{bg.__version__}\n")
+
+
+def test_force_replaces_nothing_but_results(run, csv, tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.tex").touch()
+    code, _, err = run("fit", csv, "--column", "velocity", "-k", 1, "--out", "precious", "--force")
+    assert code == 1
+    assert "only a folder of earlier results is replaced" in err
+    assert (tmp_path / "precious" / "thesis.tex").exists()
+
+
 def test_simulate_writes_the_story(run, tmp_path):
     code, out, _ = run("simulate", "-n", 5, "--seed", 3)
     x, z = bg.Mixture([0.25, 0.75], [5, 10], sigma=[1.5, 2]).sample(5, 3)
@@ -61,7 +74,7 @@ def test_simulate_writes_the_story(run, tmp_path):
     assert run("simulate", "--weights", "1", "--means", "0", "--sigma", "2", "--out", "x.csv")[0] == 0
     assert len(pd.read_csv("x.csv")) == 10_000
     code, _, err = run("simulate", "--out", "x.csv")
-    assert (code, err) == (1, "error: x.csv exists; choose another --out, or replace it with --force\n")
+    assert (code, err) == (1, "error: x.csv exists; choose another --out, or replace a file with --force\n")
     assert run("simulate", "-n", 3, "--out", "x.csv", "--force")[0] == 0
     assert len(pd.read_csv("x.csv")) == 3
 
@@ -73,6 +86,7 @@ def test_fit_writes_a_folder(run, csv, two_small):
     assert code == 0, err
     assert "the posterior agrees with EM" in out
     assert "Diagnosis: ok" in out
+    assert "velocity: n = 400, k = 2, seed 5" in out
     assert "results" in out.splitlines()[-1]
     assert "sampling 4 chains" in err
     assert sorted(os.listdir("results")) == [
@@ -86,7 +100,7 @@ def test_fit_writes_a_folder(run, csv, two_small):
         "results",
     ]  # no half-written folder beside it
     code, _, err = run(*arguments)
-    assert (code, err) == (1, "error: results exists; choose another --out, or replace it with --force\n")
+    assert (code, err) == (1, "error: results exists; choose another --out, or replace earlier results with --force\n")
     before = os.stat("results/posterior.nc").st_mtime_ns
     code, out, err = run(*arguments, "--force", "--quiet", "--draws", 300, "--prior", "conjugate", "--covariance", "tied")
     assert code == 0
@@ -102,6 +116,7 @@ def test_compare_writes_a_folder(run, csv):
     code, out, err = run("compare", csv, "--column", "velocity", "--k", "1:2", "--seed", 1, "--out", "results")
     assert code == 0, err
     assert "by LOO k = 2 predicts best" in out
+    assert "velocity: n = 400, seed 1" in out
     assert pd.read_csv("results/comparison.csv")["k"].tolist() == [1, 2]
     assert sorted(os.listdir("results")) == ["comparison.csv", "k1", "k2", "verdict.txt"]
     assert os.path.exists("results/k2/posterior.nc")
@@ -123,11 +138,22 @@ def test_compare_writes_a_folder(run, csv):
         (("simulate", "--weights", "1,1"), "weights must sum to 1"),
         (("fit", "binary.csv", "-k", 2), "binary.csv cannot be read as CSV"),
         (("fit", "empty.csv", "-k", 2), "empty.csv cannot be read as CSV"),
+        (("fit", "bare.csv", "-k", 2), "bare.csv must begin with a header line of column names, got the numbers 1.5"),
+        (("fit", "header.csv", "-k", 2), "header.csv must hold at least one observation under its header line, got none"),
+        (("fit", "blank.csv", "-k", 2), "x must be finite, got 1 of 4 observations with NaN or infinity (at positions 2)"),
+        (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", "data.csv/sub"), "data.csv"),
+        (("fit", "blank.csv", "-k", 2, "--out", ".", "--force"), "only a folder of earlier results is replaced"),
+        (("fit", "blank.csv", "-k", 2, "--out", "data.csv", "--force"), "only a folder of earlier results is replaced"),
+        (("simulate", "--seed", "-1"), "random_seed must be an integer of at least 0, got -1"),
     ],
 )  # fmt: skip
 def test_errors_are_one_sentence(run, csv, arguments, message, tmp_path):
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x81" * 50)
     (tmp_path / "empty.csv").touch()
+    (tmp_path / "bare.csv").write_text("1.5\n2.5\n3.5\n")
+    (tmp_path / "header.csv").write_text("velocity\n")
+    (tmp_path / "blank.csv").write_text("velocity\n1.5\n2.5\n\n3.5\n")
+    before = sorted(os.listdir(tmp_path))
     code, out, err = run(*arguments)
     assert code == 1
     assert out == ""
@@ -135,6 +161,7 @@ def test_errors_are_one_sentence(run, csv, arguments, message, tmp_path):
     assert message in err
     assert err.count("\n") == 1
     assert "Traceback" not in err
+    assert sorted(os.listdir(tmp_path)) == before
 
 
 def test_wrong_words_are_usage_errors(run, csv):

@@ -29,7 +29,7 @@ def test_table(comparison, galaxies):
         loo = az.loo(bg.add_log_likelihood(comparison.fits[k]))
         assert table.loc[k, "elpd_loo"] == pytest.approx(loo.elpd)
         assert table.loc[k, "p_loo"] == pytest.approx(loo.p)
-        assert table.loc[k, "bad_k"] == (loo.pareto_k > 0.7).sum()
+        assert table.loc[k, "bad_pareto_k"] == (loo.pareto_k > 0.7).sum()
         assert table.loc[k, "converged"] == bg.diagnose(comparison.fits[k]).converged
     # the single Gaussian's elpd against its own leave-one-out, refitted in closed form (a flat prior, nearly)
     x, n = galaxies.to_numpy(), len(galaxies)
@@ -53,7 +53,8 @@ def test_best_and_verdict(comparison):
         rival = abs(table.loc[k, "elpd_diff"]) < 2 * table.loc[k, "dse"]
         assert rival == ("cannot be told apart" in comparison.verdict and f"{k}" in comparison.verdict.split(";")[0])
     for k in table.index[~table["converged"]]:
-        assert str(k) in comparison.verdict.split("with care")[1]
+        assert str(k) in comparison.verdict.split("not converged (see .diagnoses)")[1]
+    assert comparison.seed == SEED
     assert comparison.verdict in repr(comparison).replace("\n", " ")
 
 
@@ -119,3 +120,8 @@ def test_an_interrupt_before_anything_is_an_interrupt(two_small, monkeypatch):
 def test_bad_k_is_refused_before_anything_is_fitted(two_small, k, error, message):
     with pytest.raises(error, match=message):
         bg.compare(two_small, k)
+
+
+def test_a_model_of_one_k_is_refused(two_small):
+    with pytest.raises(TypeError, match="model states one k and cannot be compared over k"):
+        bg.compare(two_small, [2, 3], model=bg.build_model(two_small, 2))

@@ -129,6 +129,10 @@ def test_bad_parameters_get_a_sentence(arguments, sigma, message):
 
 
 def test_bad_data_get_a_sentence():
+    with pytest.raises(TypeError, match="weights must hold numbers, got elements of type"):
+        Mixture(["a", 0.5], [0, 1], sigma=1)
+    with pytest.raises(ValueError, match="random_seed must be an integer of at least 0, got -1"):
+        ONE.sample(3, -1)
     with pytest.raises(ValueError, match=r"x must have 1 feature\(s\) like the mixture, got 2"):
         ONE.log_density([[1.0, 2.0]])
     with pytest.raises(ValueError, match="n must be an integer of at least 0, got -1"):

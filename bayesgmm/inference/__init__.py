@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from bayesgmm import labels, predictive
 from bayesgmm.diagnostics import diagnose
 from bayesgmm.em import EMResult, fit_em, location_and_scale
-from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning
+from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, InterruptedWarning
 from bayesgmm.inference.advi import AdviSettings, sample_advi
 from bayesgmm.inference.custom import as_contract, read_model, start_values
 from bayesgmm.inference.nuts import NutsSettings, Sampled, sample_custom, sample_nuts
@@ -33,6 +33,7 @@ from bayesgmm.validation import (
     read_fit_data,
     read_probability,
     read_seed,
+    require_memory,
 )
 
 __all__ = ["fit"]
@@ -63,7 +64,8 @@ def fit(
     """Posterior over the parameters of a Gaussian mixture with k components.
 
     EM gives the start, the data are standardised inside, and the draws come back in the data's units, relabelled to
-    match the EM estimate that is stored beside them.
+    match the EM estimate that is stored beside them. The chains of NUTS start near the distinct optima that EM's restarts
+    found within five units of log-likelihood of the best, so that several solutions show as chains that disagree.
 
     Parameters
     ----------
@@ -76,7 +78,7 @@ def fit(
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     covariance : {"full", "tied"}
-        A variance for each component, or one common variance.
+        A variance for each component, or one common variance; ``model`` settles it by the shape of its ``sigma``.
     draws, chains : int
         Draws kept in each chain, and chains. ADVI's draws are independent and fill the same shape.
     tune : int, optional
@@ -112,7 +114,8 @@ def fit(
     Warns
     -----
     ConvergenceWarning
-        If :func:`bayesgmm.diagnose` finds that the chains have not converged, or ADVI has not.
+        If :func:`bayesgmm.diagnose` finds that the chains have not converged or the sampler had trouble, or ADVI has not
+        converged.
     ApproximationWarning
         If ADVI's PSIS k-hat exceeds 0.7.
     InterruptedWarning
@@ -157,8 +160,13 @@ def fit(
     if model is None:
         own_prior = read_prior(prior, data.values)
     else:
-        read_model(model, data.values, k, prior)
+        covariance = read_model(model, data.values, k, prior)
 
+    require_memory(
+        8 * draws * chains * (4 * k + 25),  # parameters and sampler statistics
+        f"{chains} x {draws} draws of {k} components",
+        "ask for fewer draws",
+    )
     for wanted, group in ((log_likelihood, "log_likelihood"), (posterior_predictive, "posterior_predictive")):
         if wanted:
             predictive.require_room(draws * chains, len(data.values), group)
@@ -170,18 +178,21 @@ def fit(
         shift, scale = location_and_scale(data.values)
         standard_prior = own_prior.rescaled(shift, scale)
         target = build_model((data.values - shift) / scale, k, prior=standard_prior, covariance=covariance)
-        start = _start(em.mixture.rescaled(-shift / scale, 1 / scale), standard_prior, covariance)
+        starts = [_start(each.rescaled(-shift / scale, 1 / scale), standard_prior, covariance) for each in em.optima()]
     else:
         shift, scale = 0.0, 1.0
         target = model
-        start = start_values(model, em.mixture)
+        starts = [start_values(model, em.mixture)]
     if method == "nuts":
-        engine = sample_nuts if model is None else sample_custom
-        sampled = engine(target, start, NutsSettings(draws, tune, chains, engine_seed, target_accept, progressbar), phases)
+        settings = NutsSettings(draws, tune, chains, engine_seed, target_accept, progressbar)
+        if model is None:
+            sampled = sample_nuts(target, starts, settings, phases)
+        else:
+            sampled = sample_custom(target, starts[0], settings, phases)
     else:
         conjugate = standard_prior if model is None and isinstance(standard_prior, HierarchicalPrior) else None
         sampled = sample_advi(
-            target, start, AdviSettings(draws, chains, engine_seed, family, max_iter, progressbar), phases, conjugate
+            target, starts[0], AdviSettings(draws, chains, engine_seed, family, max_iter, progressbar), phases, conjugate
         )
 
     attrs: dict[str, Any] = {
@@ -190,6 +201,9 @@ def fit(
         "covariance": covariance,
         "prior": own_prior.to_json() if model is None else "custom model",
         "seed": seed,
+        "n_init": n_init,
+        "missing": missing,
+        **({"tune": tune, "target_accept": target_accept} if method == "nuts" else {"max_iter": max_iter}),
         "interrupted": int(sampled.interrupted),
         **{f"seconds_{name}": value for name, value in phases.seconds.items()},
     }
@@ -248,7 +262,7 @@ def _warn_of_trouble(tree: xr.DataTree, sampled: Sampled) -> None:
             InterruptedWarning,
             stacklevel=3,
         )
-    diagnosis = diagnose(tree)
-    if tree.attrs["method"] == "nuts" and not diagnosis.converged:
-        finding = diagnosis.findings[0]
-        warnings.warn(f"{finding.problem}; {finding.remedy}", ConvergenceWarning, stacklevel=3)
+    for finding in diagnose(tree).findings:
+        if finding.kind != "labels":  # a property of the posterior, not of the run
+            category = ApproximationWarning if finding.kind == "k_hat" else ConvergenceWarning
+            warnings.warn(f"{finding.problem}; {finding.remedy}", category, stacklevel=3)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,12 @@ import pymc as pm
 import xarray as xr
 
 from bayesgmm.inference.phases import DeferredInterrupt, Phases
+from bayesgmm.inference.starts import Start, unconstrained
 from bayesgmm.validation import FloatArray
 
-_JITTER = 0.1  # half-width of the spread of the chains' starts, on the unconstrained scale of standardised data
+_JITTER = (
+    0.1  # half-width of the spread of the chains' starts about an optimum, on the unconstrained scale of standardised data
+)
 _STATS = {
     "logp": "lp",
     "lp": "lp",
@@ -54,33 +58,39 @@ class Sampled:
     approximation: xr.Dataset | None = None
 
 
-def sample_nuts(model: pm.Model, start: Mapping[str, FloatArray], settings: NutsSettings, phases: Phases) -> Sampled:
-    """Sample the package's own model from a start in its constrained variables."""
+def sample_nuts(model: pm.Model, starts: Sequence[Start], settings: NutsSettings, phases: Phases) -> Sampled:
+    """Sample the package's own model; the chains are dealt out to the starts in turn, the best start first."""
     with phases("compile", "compiling the posterior for NUTS (up to half a minute)"), DeferredInterrupt(raise_at_end=True):
-        compiled = nutpie.compile_pymc_model(model, initial_points=dict(start), jitter_rvs=set())
-        centre = np.asarray(compiled.initial_point_func(0))
+        compiled = nutpie.compile_pymc_model(model, jitter_rvs=set())
+        centres = [unconstrained(model, start).data for start in starts[: settings.chains]]
+    parts = []
+    many = f" from {len(centres)} different optima" if len(centres) > 1 else ""
+    with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {settings.draws}) draws{many}"):
+        for i, centre in enumerate(centres):
+            chains = len(range(i, settings.chains, len(centres)))
+            tree = nutpie.sample(
+                replace(compiled, initial_point_func=partial(_jittered, centre)),
+                draws=settings.draws,
+                tune=settings.tune,
+                chains=chains,
+                seed=settings.seed + i,
+                adaptation="low_rank",
+                target_accept=settings.target_accept,
+                progress_bar=settings.progressbar,
+                save_warmup=False,
+            )
+            parts.append(tree)
+            if np.isfinite(tree["sample_stats"]["logp"]).sum() < chains * settings.draws:
+                break  # interrupted
+    return _as_sampled(parts, settings)
 
-        def jittered(seed: Any) -> FloatArray:
-            return centre + np.random.default_rng(seed).uniform(-_JITTER, _JITTER, size=centre.shape)
 
-        compiled = replace(compiled, initial_point_func=jittered)
-    with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {settings.draws}) draws"):
-        tree = nutpie.sample(
-            compiled,
-            draws=settings.draws,
-            tune=settings.tune,
-            chains=settings.chains,
-            seed=settings.seed,
-            adaptation="low_rank",
-            target_accept=settings.target_accept,
-            progress_bar=settings.progressbar,
-            save_warmup=False,
-        )
-    return _as_sampled(tree, settings)
+def _jittered(centre: FloatArray, seed: Any) -> FloatArray:
+    return centre + np.random.default_rng(seed).uniform(-_JITTER, _JITTER, size=centre.shape)
 
 
-def sample_custom(model: pm.Model, start: Mapping[str, FloatArray], settings: NutsSettings, phases: Phases) -> Sampled:
-    """Sample a user's model by ``pm.sample``."""
+def sample_custom(model: pm.Model, start: Start, settings: NutsSettings, phases: Phases) -> Sampled:
+    """Sample a user's model by ``pm.sample``, which takes nutpie where it can."""
     with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {settings.draws}) draws by pm.sample"):
         tree = pm.sample(
             model=model,
@@ -93,13 +103,15 @@ def sample_custom(model: pm.Model, start: Mapping[str, FloatArray], settings: Nu
             progressbar=settings.progressbar,
             compute_convergence_checks=False,
         )
-    return _as_sampled(tree, settings)
+    return _as_sampled([tree], settings)
 
 
-def _as_sampled(tree: xr.DataTree, settings: NutsSettings) -> Sampled:
-    """Rename statistics, drop what does not save, and cut chains of an interrupted run to a full rectangle."""
-    posterior = tree["posterior"].to_dataset()
-    stats = tree["sample_stats"].to_dataset()
+def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings) -> Sampled:
+    """Join chains, rename statistics, drop what does not save, and cut interrupted chains to a full rectangle."""
+    posterior, stats = (
+        xr.concat([part[group].to_dataset() for part in parts], "chain", combine_attrs="drop")
+        for group in ("posterior", "sample_stats")
+    )
     stats = xr.Dataset(
         {_STATS[str(name)]: (values.dims, values.values) for name, values in stats.data_vars.items() if name in _STATS},
         coords={name: stats[name] for name in ("chain", "draw")},
@@ -112,7 +124,7 @@ def _as_sampled(tree: xr.DataTree, settings: NutsSettings) -> Sampled:
     kept = {"chain": chains, "draw": slice(0, length)}
     renumbered = {"chain": np.arange(len(chains)), "draw": np.arange(length)}
     posterior, stats = (part.isel(kept).assign_coords(renumbered) for part in (posterior, stats))
-    return Sampled(_without_attrs(posterior), stats, interrupted)
+    return Sampled(posterior, stats, interrupted)
 
 
 def _largest_rectangle(done: np.ndarray) -> tuple[list[int], int]:
@@ -121,9 +133,3 @@ def _largest_rectangle(done: np.ndarray) -> tuple[list[int], int]:
     kept = done[order] * np.arange(1, len(done) + 1)
     best = int(np.argmax(kept))
     return sorted(order[: best + 1].tolist()), int(done[order[best]])
-
-
-def _without_attrs(dataset: xr.Dataset) -> xr.Dataset:
-    dataset = dataset.copy()
-    dataset.attrs = {}
-    return dataset

@@ -1,0 +1,216 @@
+"""The check against EM: parameter by parameter, and as densities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesgmm.diagnostics import as_text, diagnose, labelled_quantities, summarise
+from bayesgmm.em import EMResult, location_and_scale
+from bayesgmm.labels import match
+from bayesgmm.mixture import Mixture
+from bayesgmm.predictive import log_density, log_likelihood
+from bayesgmm.tree import PARAMETERS, Draws, read_draws, read_em, read_observations
+from bayesgmm.validation import FloatArray
+
+MAX_MISMATCH = 0.05  # share of draws that EM's components would label otherwise
+INTERVAL = 0.95
+_SPREAD_DRAWS = 400  # draws whose densities tell how far from their mean a posterior density lies
+
+
+@dataclass(frozen=True)
+class EMCheck:
+    """What :func:`check_against_em` found.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Per parameter: em, mean, sd, z = (em - mean) / sd, lower, upper and inside (the 95 % interval), tail
+        (two-sided posterior probability beyond EM's value), mcse_mean, ess_bulk, ess_tail, r_hat.
+        Empty if EM has another number of components.
+    em_log_likelihood : float
+        Of the EM estimate.
+    log_likelihood : dict
+        Mean, sd and maximum of the log-likelihood over the draws.
+    total_variation : float
+        Between EM's density and the posterior predictive density; 0 = equal, 1 = disjoint.
+    total_variation_limit : float
+        The 99 % quantile of the same distance for the draws' own densities.
+    reasons : tuple of str
+        Why they do not agree.
+    unjudged : tuple of str
+        Why the draws cannot be used to judge it, from :func:`bayesgmm.diagnose`.
+    """
+
+    table: pd.DataFrame
+    em_log_likelihood: float
+    log_likelihood: Mapping[str, float]
+    total_variation: float
+    total_variation_limit: float
+    reasons: tuple[str, ...]
+    unjudged: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether posterior and EM agree, on draws that can be trusted."""
+        return not self.reasons and not self.unjudged
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a sentence."""
+        if self.ok:
+            outside = ", ".join(self.table.index[~self.table["inside"].astype(bool)])
+            but = (
+                f" ({outside} outside the single {INTERVAL:.0%} interval, as one of {len(self.table)} may be)"
+                if outside
+                else ""
+            )
+            return (
+                f"the posterior agrees with EM: the estimates lie in the joint {INTERVAL:.0%} interval{but}, and the "
+                f"densities differ by {self.total_variation:.3f} in total variation, within the posterior's own spread "
+                f"({self.total_variation_limit:.3f})"
+            )
+        if self.reasons:
+            return "the posterior does not agree with EM: " + "; ".join(self.reasons + self.unjudged)
+        return "whether the posterior agrees with EM cannot be judged: " + "; ".join(self.unjudged)
+
+    def __repr__(self) -> str:
+        likelihood = self.log_likelihood
+        lines = [
+            fill(f"EMCheck: {self.verdict}", 110),
+            f"  log-likelihood: EM {self.em_log_likelihood:.2f}, posterior {likelihood['mean']:.2f} "
+            f"(sd {likelihood['sd']:.2f}, highest {likelihood['max']:.2f})",
+            f"  total variation between the densities: {self.total_variation:.4f} (limit {self.total_variation_limit:.4f})",
+        ]
+        return "\n".join([*lines, as_text(self.table)] if len(self.table) else lines)
+
+
+def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) -> EMCheck:
+    """Compare the posterior with the EM estimate, parameter by parameter and as densities.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+    em : EMResult or Mixture, optional
+        Compare with this estimate, of the same data, in place of the one stored in the tree.
+
+    Returns
+    -------
+    EMCheck
+        Prints as a table; ``.ok`` and ``.verdict``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the tree does not keep the contract, or ``em`` is something else or was fitted to other data.
+
+    Notes
+    -----
+    They agree if EM has the same number of components, every EM estimate lies in the joint 95 % interval of its
+    parameter (Bonferroni: a two-sided tail probability of at least 0.05 / number of free parameters), the draws carry EM's
+    labels, no draw beats EM's log-likelihood by more than rounding, EM's density lies no further from the posterior
+    predictive density than the draws' own densities do (99 % quantile of the total variation distance), and the chains
+    have converged. EM maximises the likelihood, so the draws' log-likelihood lies below it, by half the
+    number of parameters on average where the posterior is normal and the prior weak.
+    """
+    draws, x = read_draws(tree), read_observations(tree)
+    if em is None:
+        mixture, em_log_likelihood = read_em(tree)
+    else:
+        mixture = _read_estimate(em, x)
+        em_log_likelihood = float(mixture.log_density(x).sum())
+    same_k = mixture.n_components == draws.n_components
+    table = _em_table(tree, mixture) if same_k else pd.DataFrame()
+    per_draw = log_likelihood(draws, x)
+    likelihood = {"mean": float(per_draw.mean()), "sd": float(per_draw.std()), "max": float(per_draw.max())}
+    distance, limit = _total_variation(draws, mixture, x)
+
+    reasons = []
+    if not same_k:
+        reasons.append(f"EM has {mixture.n_components} components, the posterior {draws.n_components}")
+    else:
+        outside = table[table["tail"] < (1 - INTERVAL) / _n_free(table)]
+        if len(outside):
+            named = ", ".join(f"{name} ({z:+.1f} sd)" for name, z in outside["z"].items())
+            reasons.append(f"EM lies outside the joint {INTERVAL:.0%} interval of {named}")
+        mismatch = float((match(draws, mixture) != np.arange(draws.n_components)).any(axis=1).mean())
+        if mismatch > MAX_MISMATCH:
+            reasons.append(
+                f"{mismatch:.0%} of the draws carry other labels than EM's components (bayesgmm.relabel mends this)"
+            )
+    if likelihood["max"] > em_log_likelihood + 1e-6 * max(1.0, abs(em_log_likelihood)):
+        reasons.append(
+            f"a draw has a higher log-likelihood ({likelihood['max']:.2f}) than EM ({em_log_likelihood:.2f}), "
+            "so EM stopped at a local optimum (raise n_init) or at its variance floor"
+        )
+    if not distance <= limit:
+        reasons.append(
+            f"the densities differ by {distance:.3f} in total variation, more than the posterior's spread {limit:.3f}"
+        )
+    diagnosis = diagnose(tree)
+    unjudged = tuple(finding.problem for finding in diagnosis.findings if finding.kind != "labels")
+    return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), unjudged)
+
+
+def _read_estimate(em: EMResult | Mixture, x: FloatArray) -> Mixture:
+    if isinstance(em, Mixture):
+        return em
+    if not isinstance(em, EMResult):
+        raise TypeError(f"em must be an EMResult or a Mixture, got {type(em).__name__}")
+    if not np.array_equal(em.x, x):
+        raise ValueError("em must be fitted to the data of the tree, got an estimate from other data; fit it again")
+    return em.mixture
+
+
+def _n_free(table: pd.DataFrame) -> int:
+    """Rows that say something new: the last weight follows from the others, a common sigma is listed once for each."""
+    repeated = table.duplicated(subset=["em", "mean", "sd"]).sum()
+    return max(1, len(table) - int(repeated) - int("w[0]" in table.index))
+
+
+def _em_table(tree: xr.DataTree, mixture: Mixture) -> pd.DataFrame:
+    estimates = {
+        f"{name}[{j}]": value
+        for name, values in zip(PARAMETERS, (mixture.weights, mixture.means, mixture.sigma), strict=True)
+        for j, value in enumerate(values)
+    }
+    labelled = {name: values for name, values in labelled_quantities(tree) if name in estimates and np.ptp(values) > 0}
+    summary = summarise(iter(labelled.items()))
+    tail = (1 - INTERVAL) / 2
+    bounds = np.array([np.quantile(values, [tail, 1 - tail]) for values in labelled.values()]).reshape(-1, 2)
+    em = np.array([estimates[name] for name in labelled])
+    table = pd.DataFrame({"em": em, "mean": summary["mean"], "sd": summary["sd"]}, index=summary.index)
+    table["z"] = (table["em"] - table["mean"]) / table["sd"]
+    table["lower"], table["upper"] = bounds.T
+    table["inside"] = (table["lower"] <= table["em"]) & (table["em"] <= table["upper"])
+    below = np.array([(values < estimates[name]).mean() for name, values in labelled.items()])
+    table["tail"] = 2 * np.minimum(below, 1 - below)
+    return table.join(summary[["mcse_mean", "ess_bulk", "ess_tail", "r_hat"]])
+
+
+def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[float, float]:
+    """Distance between EM's density and the mean density of the draws, and the 99 % quantile of the draws' own distances.
+
+    Half the integral of |p - q|, by the trapezoidal rule on a grid that reaches five standard deviations past the
+    data and is finer where EM's components are.
+    """
+    _, spread = location_and_scale(x)
+    grid = np.unique(
+        np.concatenate(
+            [
+                np.linspace(x.min() - 5 * spread, x.max() + 5 * spread, 1_000),
+                *(np.linspace(m - 6 * s, m + 6 * s, 200) for m, s in zip(mixture.means, mixture.sigma, strict=True)),
+            ]
+        )
+    )
+    densities = np.exp(log_density(draws.thinned(_SPREAD_DRAWS), grid))
+    mean = densities.mean(axis=0)
+    em = np.exp(mixture.log_density(grid))
+    own = 0.5 * np.trapezoid(np.abs(densities - mean), grid, axis=1)
+    return float(0.5 * np.trapezoid(np.abs(em - mean), grid)), float(np.quantile(own, 0.99))

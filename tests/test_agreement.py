@@ -1,0 +1,143 @@
+"""The check against EM must say yes where all is well, and no, for the right reason, where something was spoilt."""
+
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import bayesgmm as bg
+from bayesgmm import Mixture, check_against_em
+from tests.conftest import (
+    first_chain_turned,
+    half_turned,
+    make_tree,
+    one_chain_elsewhere,
+    shifted,
+    slow,
+    turned,
+)
+
+
+@pytest.fixture(scope="module")
+def good(two_small):
+    return make_tree(two_small)
+
+
+def test_says_yes_where_all_is_well(good):
+    check = check_against_em(good)
+    assert check.ok, check
+    assert "the posterior agrees with EM" in check.verdict
+
+
+def test_the_table_is_what_it_says(good):
+    table, posterior = check_against_em(good).table, good["posterior"].to_dataset()
+    assert list(table.index) == ["w[0]", "w[1]", "mu[0]", "mu[1]", "sigma[0]", "sigma[1]"]
+    em, draws = float(good["em_baseline"]["mu"][1]), posterior["mu"][:, :, 1].values
+    row = table.loc["mu[1]"]
+    assert row["em"] == em
+    assert row["mean"] == pytest.approx(draws.mean())
+    assert row["sd"] == pytest.approx(draws.std())
+    assert row["z"] == pytest.approx((em - draws.mean()) / draws.std())
+    assert (row["lower"], row["upper"]) == tuple(np.quantile(draws, [0.025, 0.975]))
+    assert row["inside"] == (row["lower"] <= em <= row["upper"])
+    assert row["mcse_mean"] == pytest.approx(draws.std() / np.sqrt(draws.size), rel=0.3)  # independent draws
+    assert row["r_hat"] == pytest.approx(1, abs=0.01)
+
+
+def test_likelihood_and_distance_are_what_they_say(good, two_small):
+    check = check_against_em(good)
+    em = bg.fit_em(two_small, 2, random_seed=0)
+    assert check.em_log_likelihood == pytest.approx(em.log_likelihood)
+    values = bg.add_log_likelihood(good)["log_likelihood"]["x"].values.sum(axis=2)
+    assert check.log_likelihood["mean"] == pytest.approx(values.mean())
+    assert check.log_likelihood["max"] == pytest.approx(values.max())
+    grid = np.linspace(-10, 30, 20_001)
+    predictive = np.exp(bg.predictive.log_density(bg.tree.read_draws(good), grid)).mean(axis=0)
+    distance = 0.5 * np.trapezoid(np.abs(predictive - np.exp(em.mixture.log_density(grid))), grid)
+    assert check.total_variation == pytest.approx(distance, rel=0.1)
+    assert 0 < check.total_variation < check.total_variation_limit < 0.2
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (shifted, r"EM lies outside the joint 95% interval of mu\[1\] \(-4"),
+        (turned, "100% of the draws carry other labels than EM's components"),
+        (first_chain_turned, "25% of the draws carry other labels"),
+        (half_turned, "5.% of the draws carry other labels|4.% of the draws carry other labels"),
+    ],
+)
+def test_says_no_to_spoilt_draws(two_small, change, reason):
+    check = check_against_em(make_tree(two_small, change=change))
+    assert not check.ok
+    assert any(re.search(reason, each) for each in check.reasons), check.reasons
+    assert "does not agree" in check.verdict
+
+
+@pytest.mark.parametrize("change", [one_chain_elsewhere, slow])
+def test_does_not_judge_by_draws_that_have_not_converged(two_small, change):
+    check = check_against_em(make_tree(two_small, change=change))
+    assert not check.ok
+    assert any("not converged" in each or "too few effective draws" in each for each in check.unjudged)
+
+
+def test_does_not_judge_by_draws_of_a_sampler_in_trouble(good):
+    tree = good.copy()
+    stats = tree["sample_stats"].to_dataset()
+    tree["sample_stats"] = xr.DataTree(stats.assign(diverging=xr.ones_like(stats["lp"], dtype=bool)))
+    check = check_against_em(tree)
+    assert not check.ok
+    assert not check.reasons
+    assert check.verdict.startswith("whether the posterior agrees with EM cannot be judged: 1000 divergent transitions")
+
+
+def test_an_offset_hides_nothing(two_small):
+    """A far offset must not make the points at which densities are followed look alike."""
+    spoilt = check_against_em(make_tree(two_small + 1e6, change=one_chain_elsewhere))
+    assert not spoilt.ok
+    assert check_against_em(make_tree(two_small + 1e6)).ok
+
+
+def test_one_draw_is_judged_by_nobody(two_small):
+    check = check_against_em(make_tree(two_small, chains=1, draws=1))
+    assert not check.ok
+    assert len(check.table) == 0
+
+
+def test_common_parameters_count_once(two_small):
+    tied = make_tree(two_small, change=lambda w, mu, sigma: (w, mu, np.broadcast_to(sigma[..., :1], sigma.shape)))
+    tied["em_baseline"]["sigma"][:] = float(tied["em_baseline"]["sigma"][0])
+    assert bg.agreement._n_free(check_against_em(tied).table) == 4  # one weight, two means, one standard deviation
+    assert bg.agreement._n_free(check_against_em(make_tree(two_small)).table) == 5
+
+
+def test_another_estimate_of_the_same_data_may_be_given(good, two_small):
+    em = bg.fit_em(two_small, 2, random_seed=9)
+    assert repr(check_against_em(good, em)) == repr(check_against_em(good, em.mixture))
+    assert not check_against_em(good, Mixture([0.5, 0.5], [0, 20], sigma=1)).ok
+    with pytest.raises(ValueError, match="em must be fitted to the data of the tree"):
+        check_against_em(good, bg.fit_em(two_small + 1, 2))
+    with pytest.raises(TypeError, match="em must be an EMResult or a Mixture, got dict"):
+        check_against_em(good, {})
+
+
+def test_relabelling_mends_turned_draws(two_small):
+    for change in (turned, first_chain_turned, half_turned):
+        assert check_against_em(bg.relabel(make_tree(two_small, change=change))).ok
+
+
+def test_says_no_to_another_k(good, two_small):
+    check = check_against_em(good, bg.fit_em(two_small, 3, random_seed=1))
+    assert not check.ok
+    assert "EM has 3 components, the posterior 2" in check.reasons
+    assert len(check.table) == 0
+    assert "EM has 3 components" in repr(check)
+
+
+def test_says_no_where_em_stopped_at_a_local_optimum(galaxies):
+    tree = make_tree(galaxies, 4, seed=1)
+    starts = [bg.fit_em(galaxies, 4, n_init=1, random_seed=seed) for seed in range(30)]
+    worst = min(starts, key=lambda each: each.log_likelihood)
+    assert worst.log_likelihood < tree["em_baseline"].attrs["log_likelihood"] - 5
+    assert any("local optimum (raise n_init)" in each for each in check_against_em(tree, worst).reasons)
