@@ -76,10 +76,13 @@ comparison = bg.compare(velocity, range(1, 7), random_seed=1, progressbar=False)
 comparison
 
 # %% [markdown]
-# One and two components predict clearly worse than three. Beyond three the differences are of the size of their standard
-# errors: 82 galaxies do not decide between three and six. For some k the chains have not converged: with two components, for
-# instance, there are two different solutions: the group near 10 split off from the rest, or one component so broad that it
-# covers everything with a narrow one in the middle. Chains stay in one of them. The package says so instead of averaging.
+# One and two components predict clearly worse than the best. From three on the differences are of the size of their standard
+# errors: 82 galaxies do not decide between three and six, whichever of them has the highest number, and a stacking weight
+# close to one for it says no more than that.
+#
+# Then the column `converged`. With two components there are two different solutions: the group near 10 split off from the
+# rest, or one component so broad that it covers everything with a narrow one in the middle. Each chain stays in one of them,
+# so their average means nothing, and the row for k = 2 should not be used. The package says so instead of averaging.
 
 # %%
 for k, diagnosis in comparison.diagnoses.items():

@@ -194,6 +194,7 @@ def test_advi_that_stops_early_says_so(galaxies):
     assert not bg.diagnose(tree).converged
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # there is one for each trouble
 def test_nuts_that_has_not_converged_says_so(galaxies):
     with pytest.warns(ConvergenceWarning, match="not converged|too few effective draws"):
         bg.fit(galaxies, 6, draws=30, tune=30, random_seed=SEED, progressbar=False)
