@@ -84,7 +84,8 @@ def fit(
     tune : int, optional
         NUTS: adaptation steps of each chain, which are not kept. Default 800.
     random_seed : int, Generator or None
-        The seed used is recorded in ``tree.attrs["seed"]``.
+        The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on one machine, except that
+        the very first run of a model, freshly compiled, may round otherwise than its cached code does ever after.
     relabel : bool
         Match the clusters of every draw to the EM estimate (:func:`bayesgmm.relabel`).
     progressbar : bool
