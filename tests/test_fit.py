@@ -15,6 +15,7 @@ import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
+from bayesgmm.inference import nuts
 from bayesgmm.tree import read_permutation
 from tests.statistics import SEED, assert_same_means
 
@@ -350,6 +351,50 @@ def test_a_custom_model_of_something_else_is_refused(two_small, make, options, e
 def test_bad_options_get_a_sentence(two_small, options, error, message):
     with pytest.raises(error, match=message):
         bg.fit(two_small, 2, **options)
+
+
+def piece(chains, lengths):
+    """What nutpie hands over: chains of unequal lengths, filled up with NaN."""
+    shape = (chains, max(lengths))
+    done = np.arange(shape[1]) < np.array(lengths)[:, None]
+    values = np.where(done, np.arange(chains)[:, None] + 1.0, np.nan)
+    coords = {"chain": np.arange(chains), "draw": np.arange(shape[1])}
+    posterior = xr.Dataset({"mu": (("chain", "draw"), values)}, coords=coords)
+    stats = {"logp": values, "diverging": np.zeros(shape, dtype=bool), "depth": np.ones(shape, dtype=np.uint64)}
+    stats = xr.Dataset({name: (("chain", "draw"), value) for name, value in stats.items()}, coords=coords)
+    stats["divergence_message"] = (("chain", "draw"), np.full(shape, None))
+    return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": stats})
+
+
+@pytest.mark.parametrize(
+    ("parts", "shape", "interrupted"),
+    [
+        ([piece(4, [10, 10, 10, 10])], (4, 10), False),
+        ([piece(2, [10, 10]), piece(2, [10, 10])], (4, 10), False),
+        ([piece(4, [10, 10, 3, 0])], (2, 10), True),
+        ([piece(4, [7, 9, 8, 0])], (3, 7), True),
+        ([piece(2, [10, 10]), piece(2, [4, 4])], (2, 10), True),
+        ([piece(2, [10, 10]), piece(2, [7, 8])], (4, 7), True),
+        ([piece(2, [10, 10]), piece(2, [0, 0])], (2, 10), True),
+        ([piece(2, [10, 10])], (2, 10), True),
+    ],
+)
+def test_interrupted_chains_are_cut_to_the_largest_rectangle(parts, shape, interrupted):
+    settings = nuts.NutsSettings(draws=10, tune=1, chains=4, seed=1, target_accept=0.9, progressbar=False)
+    sampled = nuts._as_sampled(parts, settings)
+    assert sampled.posterior["mu"].shape == shape
+    assert np.isfinite(sampled.posterior["mu"]).all()
+    assert set(sampled.sample_stats.data_vars) == {"lp", "diverging", "tree_depth"}
+    assert sampled.sample_stats["diverging"].dtype == bool
+    assert sampled.sample_stats["tree_depth"].dtype == np.uint64
+    assert sampled.posterior["chain"].values.tolist() == list(range(shape[0]))
+    assert sampled.interrupted is interrupted
+
+
+def test_an_interrupt_before_the_first_draw_is_an_interrupt():
+    settings = nuts.NutsSettings(draws=10, tune=1, chains=2, seed=1, target_accept=0.9, progressbar=False)
+    with pytest.raises(KeyboardInterrupt):
+        nuts._as_sampled([piece(2, [0, 0])], settings)
 
 
 INTERRUPTED = """

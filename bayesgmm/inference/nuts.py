@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -63,25 +63,30 @@ def sample_nuts(model: pm.Model, starts: Sequence[Start], settings: NutsSettings
     with phases("compile", "compiling the posterior for NUTS (up to half a minute)"), DeferredInterrupt(raise_at_end=True):
         compiled = nutpie.compile_pymc_model(model, jitter_rvs=set())
         centres = [unconstrained(model, start).data for start in starts[: settings.chains]]
-    parts = []
+    parts: list[xr.DataTree] = []
     many = f" from {len(centres)} different optima" if len(centres) > 1 else ""
     with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {settings.draws}) draws{many}"):
         for i, centre in enumerate(centres):
             chains = len(range(i, settings.chains, len(centres)))
-            tree = nutpie.sample(
-                replace(compiled, initial_point_func=partial(_jittered, centre)),
-                draws=settings.draws,
-                tune=settings.tune,
-                chains=chains,
-                seed=settings.seed + i,
-                adaptation="low_rank",
-                target_accept=settings.target_accept,
-                progress_bar=settings.progressbar,
-                save_warmup=False,
-            )
+            try:
+                tree = nutpie.sample(
+                    replace(compiled, initial_point_func=partial(_jittered, centre)),
+                    draws=settings.draws,
+                    tune=settings.tune,
+                    chains=chains,
+                    seed=settings.seed + i,
+                    adaptation="low_rank",
+                    target_accept=settings.target_accept,
+                    progress_bar=settings.progressbar,
+                    save_warmup=False,
+                )
+            except KeyboardInterrupt:
+                if parts:
+                    break
+                raise
             parts.append(tree)
             if np.isfinite(tree["sample_stats"]["logp"]).sum() < chains * settings.draws:
-                break  # interrupted
+                break  # interrupted while sampling: nutpie hands over what it had
     return _as_sampled(parts, settings)
 
 
@@ -108,14 +113,16 @@ def sample_custom(model: pm.Model, start: Start, settings: NutsSettings, phases:
 
 def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings) -> Sampled:
     """Join chains, rename statistics, drop what does not save, and cut interrupted chains to a full rectangle."""
-    posterior, stats = (
-        xr.concat([part[group].to_dataset() for part in parts], "chain", combine_attrs="drop")
-        for group in ("posterior", "sample_stats")
-    )
-    stats = xr.Dataset(
-        {_STATS[str(name)]: (values.dims, values.values) for name, values in stats.data_vars.items() if name in _STATS},
-        coords={name: stats[name] for name in ("chain", "draw")},
-    )
+    groups = []
+    for group in ("posterior", "sample_stats"):
+        pieces = [part[group].to_dataset() for part in parts]
+        if group == "sample_stats":
+            pieces = [
+                piece[[name for name in piece.data_vars if name in _STATS]].rename(_present(piece)) for piece in pieces
+            ]
+        groups.append(xr.concat(pieces, "chain", join="outer", combine_attrs="drop"))
+    dtypes = {name: values.dtype for name, values in pieces[0].data_vars.items()}  # which the gaps of a join change
+    posterior, stats = groups
     done = np.isfinite(stats["lp"].values).sum(axis=1)
     chains, length = _largest_rectangle(done)
     if length == 0:
@@ -124,7 +131,11 @@ def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings) -> Sampled
     kept = {"chain": chains, "draw": slice(0, length)}
     renumbered = {"chain": np.arange(len(chains)), "draw": np.arange(length)}
     posterior, stats = (part.isel(kept).assign_coords(renumbered) for part in (posterior, stats))
-    return Sampled(posterior, stats, interrupted)
+    return Sampled(posterior, stats.assign({name: stats[name].astype(dtype) for name, dtype in dtypes.items()}), interrupted)
+
+
+def _present(stats: xr.Dataset) -> dict[Hashable, str]:
+    return {name: _STATS[str(name)] for name in stats.data_vars if name in _STATS and name != _STATS[str(name)]}
 
 
 def _largest_rectangle(done: np.ndarray) -> tuple[list[int], int]:
