@@ -133,12 +133,14 @@ def _laplace(
     mode = minimize(negative, initial, jac=True, method="BFGS", options={"gtol": 1e-4}).x
     step = 1e-5
     columns = [(negative(mode + step * e)[1] - negative(mode - step * e)[1]) / (2 * step) for e in np.eye(len(mode))]
-    hessian = np.array(columns)
+    hessian = np.nan_to_num(np.array(columns), posinf=0.0, neginf=0.0)
     values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
-    precision = (vectors * np.maximum(values, 1e-2)) @ vectors.T  # flat or saddle directions: at most 10 units wide
+    values = np.maximum(values, 1e-2)  # flat or saddle directions: at most 10 units wide
     if mean_field:
-        return mode, np.diag(1 / np.sqrt(np.diagonal(precision)))
-    return mode, np.linalg.cholesky(np.linalg.inv(precision))
+        return mode, np.diag(1 / np.sqrt((vectors**2) @ values))
+    # the triangular factor of V diag(1/values) V', without forming that matrix, which may be singular to working precision
+    upper = np.linalg.qr((vectors / np.sqrt(values)).T, mode="r")
+    return mode, (upper * np.sign(np.diagonal(upper))[:, None]).T
 
 
 def _pymc_objective(model: pm.Model, family: str, seed: int) -> LossAndGradient:
