@@ -167,6 +167,7 @@ def fit(
 ) -> None:
     """Posterior of a mixture with K components in one column of a CSV file."""
     x = _read_column(file, column)
+    _keep_input(file, out)
     with _whole_folder(out, force) if out else nullcontext() as folder:
         import bayesgmm
 
@@ -218,6 +219,7 @@ def compare(
 ) -> None:
     """Fit several numbers of components and compare how well they predict."""
     x = _read_column(file, column)
+    _keep_input(file, out)
     ks = _read_range(k)
     with _whole_folder(out, force) if out else nullcontext() as folder:
         import bayesgmm
@@ -298,6 +300,12 @@ def _whole_folder(out: Path, force: bool = False) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
         raise
     _publish(folder, out)
+
+
+def _keep_input(file: Path, out: Path | None) -> None:
+    """Refuse to replace a folder of earlier results that the data lie in."""
+    if out is not None and (out / _MARK).is_file() and file.resolve().is_relative_to(out.resolve()):
+        raise FileExistsError(f"{out} holds the data {file}; choose another --out")
 
 
 def _publish(folder: Path, out: Path) -> None:

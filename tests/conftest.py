@@ -60,6 +60,12 @@ def two_small():
     return bg.datasets.two_gaussians(n=400, random_seed=SEED).x
 
 
+@pytest.fixture(scope="module")
+def good(two_small):
+    """A tree with nothing wrong."""
+    return make_tree(two_small)
+
+
 # ways to spoil the draws of make_tree
 
 

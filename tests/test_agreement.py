@@ -19,11 +19,6 @@ from tests.conftest import (
 )
 
 
-@pytest.fixture(scope="module")
-def good(two_small):
-    return make_tree(two_small)
-
-
 def test_says_yes_where_all_is_well(good):
     check = check_against_em(good)
     assert check.ok, check

@@ -63,6 +63,16 @@ def test_force_replaces_nothing_but_results(run, csv, tmp_path):
     assert (tmp_path / "precious" / "thesis.tex").exists()
 
 
+def test_force_keeps_data_that_lie_in_the_results(run, csv, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "verdict.txt").touch()
+    data = csv.rename(tmp_path / "results" / "data.csv")
+    code, _, err = run("fit", data, "--column", "velocity", "-k", 1, "--out", "results", "--force")
+    assert code == 1
+    assert "results holds the data" in err
+    assert data.exists()
+
+
 def test_simulate_writes_the_story(run, tmp_path):
     code, out, _ = run("simulate", "-n", 5, "--seed", 3)
     x, z = bg.Mixture([0.25, 0.75], [5, 10], sigma=[1.5, 2]).sample(5, 3)

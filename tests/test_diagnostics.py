@@ -14,11 +14,6 @@ def kinds(diagnosis):
     return {finding.kind for finding in diagnosis.findings}
 
 
-@pytest.fixture(scope="module")
-def good(two_small):
-    return make_tree(two_small)
-
-
 def test_says_yes_where_all_is_well(good):
     diagnosis = diagnose(good)
     assert diagnosis.ok, diagnosis

@@ -16,9 +16,8 @@ from bayesgmm.inference.phases import DeferredInterrupt, Phases
 from bayesgmm.inference.starts import Start, unconstrained
 from bayesgmm.validation import FloatArray
 
-_JITTER = (
-    0.1  # half-width of the spread of the chains' starts about an optimum, on the unconstrained scale of standardised data
-)
+# half-width of the spread of the chains' starts about an optimum, on the unconstrained scale of standardised data
+_JITTER = 0.1
 _STATS = {
     "logp": "lp",
     "lp": "lp",
