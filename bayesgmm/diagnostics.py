@@ -156,7 +156,7 @@ def summarise(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
     for name, values in quantities:
         if np.ptp(values) == 0:
             continue
-        mean, sd = location_and_scale(values)
+        mean, sd = location_and_scale(values.ravel())
         row = {"mean": mean, "sd": sd}
         if values.shape[1] >= 4:  # ArviZ splits chains in halves, each of which needs two draws
             standard = (values - mean) / sd  # squares of draws in the data's units could overflow

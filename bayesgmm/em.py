@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from bayesgmm.validation import (
     Covariance,
     FloatArray,
     Missing,
+    count_distinct,
     read_choice,
     read_count,
     read_fit_data,
@@ -25,6 +27,8 @@ from bayesgmm.validation import (
     read_sample_weight,
     read_seed,
 )
+
+_ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
 
 
 @dataclass(frozen=True)
@@ -217,15 +221,15 @@ def fit_em(
     max_iter = read_count(max_iter, "max_iter")
     tol, parameter_tol = read_positive(tol, "tol"), read_positive(parameter_tol, "parameter_tol")
     variance_floor = read_positive(variance_floor, "variance_floor")
-    n_input = len(np.asarray(x)) if missing == "drop" else len(data.values)
-    weight = read_sample_weight(sample_weight, data, n_input)
+    weight = read_sample_weight(sample_weight, data)
     rng = np.random.default_rng(read_seed(random_seed))
-    if weight is not None and len(np.unique(data.values[weight > 0])) < k:
+    if weight is not None and count_distinct(data.values[weight > 0], k) < k:
         raise ValueError(f"k must be at most the number of distinct observations with positive sample_weight, got k = {k}")
 
     shift, scale = location_and_scale(data.values, weight)
-    z = (data.values - shift) / scale
-    settings = _Settings(z, weight, covariance == "tied", tol, parameter_tol, max_iter, variance_floor)
+    settings = _Settings(
+        data.values, weight, shift, scale, covariance == "tied", tol, parameter_tol, max_iter, variance_floor
+    )
     if start is None:
         starts = _chosen_starts(settings, k, n_init if k > 1 else 1, rng)
     else:
@@ -234,7 +238,7 @@ def fit_em(
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
-    total = float(len(z) if weight is None else weight.sum())
+    total = float(len(data.values) if weight is None else weight.sum())
     unit = total * float(np.log(scale))  # the change of variables from standardised data to the data's units
     if best.collapsed:
         warnings.warn(
@@ -275,23 +279,32 @@ def location_and_scale(x: FloatArray, weight: FloatArray | None = None) -> tuple
     """Mean and standard deviation, safe for any legal scale and offset."""
     low, high = float(x.min()), float(x.max())
     middle, half = low + (high - low) / 2, (high - low) / 2
-    unit = (x - middle) / half
-    mean = np.average(unit, weights=weight)
-    variance = np.average((unit - mean) ** 2, weights=weight)
+    one = np.ones(1)
+    sums = e_step(x, one, np.zeros(1), one, weight, shift=middle, scale=half)
+    mean = sums.first / sums.counts
+    sums = e_step(x, one, mean, one, weight, shift=middle, scale=half)
+    variance = float((sums.second / sums.counts)[0])
     if variance == 0:
         raise ValueError("x must vary among the observations with positive sample_weight, got a constant")
-    return float(middle + half * mean), float(half * np.sqrt(variance))
+    return float(middle + half * mean[0]), half * math.sqrt(variance)
 
 
 @dataclass(frozen=True)
 class _Settings:
+    """What to fit and when to stop; parameters are those of the standardised data, (x - shift) / scale."""
+
     x: FloatArray
     sample_weight: FloatArray | None
+    shift: float
+    scale: float
     tied: bool
     tol: float
     parameter_tol: float
     max_iter: int
     variance_floor: float
+
+    def e_step(self, weights: FloatArray, means: FloatArray, sigma: FloatArray) -> ESums:
+        return e_step(self.x, weights, means, sigma, self.sample_weight, shift=self.shift, scale=self.scale)
 
 
 @dataclass(frozen=True)
@@ -303,7 +316,7 @@ class _Run:
 def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
     """Iterate E and M steps from one start until the log-likelihood or the parameters stop moving."""
     weights, means, sigma = start.weights, start.means, start.sigma
-    sums = e_step(settings.x, weights, means, sigma, settings.sample_weight)
+    sums = settings.e_step(weights, means, sigma)
     history = [sums.log_likelihood]
     converged = collapsed = False
     n_iter = 0
@@ -311,7 +324,7 @@ def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
         n_iter += 1
         previous = (weights, means, sigma)
         weights, means, sigma, collapsed = _m_step(settings, sums, means, sigma)
-        sums = e_step(settings.x, weights, means, sigma, settings.sample_weight)
+        sums = settings.e_step(weights, means, sigma)
         change = abs(sums.log_likelihood - history[-1])
         moved = max(np.abs(new - old).max() for new, old in zip((weights, means, sigma), previous, strict=True))
         history.append(sums.log_likelihood)
@@ -355,16 +368,26 @@ def _given_starts(start: Mixture | Sequence[Mixture], k: int) -> list[Mixture]:
 
 
 def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
-    return [
-        ("k-means++", _kmeans_start(settings, k, rng)) if i % 2 == 0 else ("random", _random_start(settings, k, rng))
-        for i in range(n_init)
-    ]
+    """Starts from the standardised data, or from a random sample of long data that holds k distinct values."""
+    x, weight = settings.x, settings.sample_weight
+    if len(x) > _ENOUGH_TO_START:
+        few = rng.choice(len(x), size=_ENOUGH_TO_START, replace=False, shuffle=False)
+        few = few if weight is None else few[weight[few] > 0]
+        if count_distinct(x[few], k) >= k:
+            x, weight = x[few], None if weight is None else weight[few]
+    z = (x - settings.shift) / settings.scale
+    weight = np.ones_like(z) if weight is None else weight
+    starts = []
+    for i in range(n_init):
+        if i % 2 == 0:
+            starts.append(("k-means++", _kmeans_start(z, weight, k, settings.tied, rng)))
+        else:
+            starts.append(("random", _random_start(z, k, rng)))
+    return starts
 
 
-def _kmeans_start(settings: _Settings, k: int, rng: np.random.Generator) -> Mixture:
+def _kmeans_start(x: FloatArray, weight: FloatArray, k: int, tied: bool, rng: np.random.Generator) -> Mixture:
     """Centres drawn with probability proportional to the squared distance from those drawn before (k-means++)."""
-    x = settings.x
-    weight = np.ones_like(x) if settings.sample_weight is None else settings.sample_weight
     centres = [rng.choice(x, p=weight / weight.sum())]
     distances = (x - centres[0]) ** 2
     nearest = np.zeros(len(x), dtype=int)
@@ -379,12 +402,12 @@ def _kmeans_start(settings: _Settings, k: int, rng: np.random.Generator) -> Mixt
     counts = np.maximum(counts, 1e-3 * weight.sum() / k)
     means = np.array(centres)
     variances = np.bincount(nearest, weights=weight * distances, minlength=k) / counts
-    if settings.tied:
+    if tied:
         variances = np.full(k, (counts * variances).sum() / counts.sum())
     # a group of one or two points has next to no variance of its own: start no narrower than a K-th of the data
     return Mixture(counts / counts.sum(), means, np.maximum(variances, 0.1 / k**2))
 
 
-def _random_start(settings: _Settings, k: int, rng: np.random.Generator) -> Mixture:
+def _random_start(x: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
     """Means at random distinct observations, equal weights, the variance of the data."""
-    return Mixture(np.full(k, 1 / k), rng.choice(np.unique(settings.x), size=k, replace=False), np.ones(k))
+    return Mixture(np.full(k, 1 / k), rng.choice(np.unique(x), size=k, replace=False), np.ones(k))

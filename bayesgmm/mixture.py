@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp, softmax
 
+from bayesgmm import estep
 from bayesgmm.validation import FloatArray, read_count, read_data, read_numbers, read_seed
 
 _LOG_2PI = float(np.log(2 * np.pi))
@@ -110,6 +111,8 @@ class Mixture:
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Log p(x) at each observation, shape (n,)."""
         values = self._read(x)
+        if self.n_features == 1:
+            return estep.log_density(values, self.weights, self.means, self.sigma)
         result = np.empty(len(values))
         for block, log_joint in self._blocks(values):
             result[block] = logsumexp(log_joint, axis=1)
@@ -118,6 +121,8 @@ class Mixture:
     def responsibilities(self, x: ArrayLike) -> FloatArray:
         """Probability of each component given each observation, shape (n, K); rows sum to one."""
         values = self._read(x)
+        if self.n_features == 1:
+            return estep.responsibilities(values, self.weights, self.means, self.sigma)
         result = np.empty((len(values), self.n_components))
         for block, log_joint in self._blocks(values):
             result[block] = softmax(log_joint, axis=1)
@@ -140,7 +145,7 @@ class Mixture:
         return data.values
 
     def _blocks(self, values: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
-        """Log w_k N(x_i; mu_k, Sigma_k) for one block of observations after another."""
+        """Log w_k N(x_i; mu_k, Sigma_k) for D features, one block of observations after another."""
         width = max(1, _BLOCK // (self.n_components * self.n_features))
         with np.errstate(divide="ignore"):
             log_weights = np.log(self.weights)
@@ -149,10 +154,7 @@ class Mixture:
             yield block, log_weights + self._log_components(values[block])
 
     def _log_components(self, values: FloatArray) -> FloatArray:
-        """Log N(x_i; mu_k, Sigma_k), shape (n, K)."""
-        if self.n_features == 1:
-            z = (values[:, None] - self.means) / self.sigma
-            return -0.5 * (np.clip(z, -1e150, 1e150) ** 2 + _LOG_2PI) - np.log(self.sigma)
+        """Log N(x_i; mu_k, Sigma_k) for D features, shape (n, K)."""
         result = np.empty((len(values), self.n_components))
         for j, (mean, factor) in enumerate(zip(self.means, np.linalg.cholesky(self.covariances), strict=True)):
             z = solve_triangular(factor, (values - mean).T, lower=True)

@@ -6,11 +6,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from bayesgmm import estep
 from bayesgmm.tree import OBS, Draws, read_draws, read_observations
 from bayesgmm.validation import FloatArray, read_data, read_probability, read_seed, require_memory
-
-_BLOCK = 2**22  # elements of scratch in one block of draws
-_LOG_2PI = float(np.log(2 * np.pi))
 
 
 def add_log_likelihood(tree: xr.DataTree) -> xr.DataTree:
@@ -109,25 +107,13 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
 
 def log_density(draws: Draws, x: FloatArray) -> FloatArray:
     """Log sum_k w_k N(x_i; mu_k, sigma_k) for every draw, (S, n)."""
-    result = np.empty((len(draws.w), len(x)))
-    with np.errstate(divide="ignore"):
-        constants = np.log(draws.w) - np.log(draws.sigma) - 0.5 * _LOG_2PI
-    height = max(1, _BLOCK // (len(x) * draws.n_components))
-    for begin in range(0, len(result), height):
-        rows = slice(begin, begin + height)
-        mu, sigma = draws.mu[rows].T[:, :, None], draws.sigma[rows].T[:, :, None]
-        log_joint = constants[rows].T[:, :, None] - 0.5 * np.clip((x - mu) / sigma, -1e150, 1e150) ** 2
-        largest = log_joint.max(axis=0)
-        log_joint -= largest
-        np.exp(log_joint, out=log_joint)
-        result[rows] = largest + np.log(log_joint.sum(axis=0))
-    return result
+    return estep.log_density(x, draws.w, draws.mu, draws.sigma)
 
 
 def log_likelihood(draws: Draws, x: FloatArray) -> FloatArray:
-    """Log-likelihood of all data for every draw, (S,); scratch is bounded whatever n is."""
-    width = max(1, _BLOCK // max(1, len(draws.w)))
-    return np.asarray(sum(log_density(draws, x[begin : begin + width]).sum(axis=1) for begin in range(0, len(x), width)))
+    """Log-likelihood of all data for every draw, (S,)."""
+    each = zip(draws.w, draws.mu, draws.sigma, strict=True)
+    return np.array([estep.e_step(x, *parameters).log_likelihood for parameters in each])
 
 
 def require_room(n_draws: int, n: int, group: str) -> None:

@@ -7,7 +7,7 @@ the argument, the rule, what was got, and the remedy.
 from __future__ import annotations
 
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -26,12 +26,17 @@ class Data:
     Attributes
     ----------
     values : (n,) array for one feature, (n, D) array for D >= 2 features
-    positions : (n,) array of int
-        Where each observation stood in the user's input (they differ from 0..n-1 when missing values were dropped).
+    kept : (n_input,) array of bool, or None
+        Which of the user's observations these are; None if all.
     """
 
     values: FloatArray
-    positions: NDArray[np.int64]
+    kept: NDArray[np.bool_] | None = field(repr=False)
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Where each observation stood in the user's input, (n,)."""
+        return np.arange(len(self.values)) if self.kept is None else np.flatnonzero(self.kept)
 
     @property
     def n_features(self) -> int:
@@ -52,17 +57,16 @@ def read_data(x: ArrayLike, *, missing: Missing = "raise", name: str = "x") -> D
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     finite = np.isfinite(array) if array.ndim == 1 else np.isfinite(array).all(axis=1)
-    positions = np.flatnonzero(finite)
-    if len(positions) < len(array):
-        if missing == "raise":
-            raise ValueError(
-                f"{name} must be finite, got {_describe_missing(finite)}; "
-                "clean the data or pass missing='drop' to leave these observations out"
-            )
-        if len(positions) == 0:
-            raise ValueError(f"{name} must hold at least one finite observation, got {_describe_missing(finite)}")
-        array = array[finite]
-    return Data(np.ascontiguousarray(array), positions)
+    if finite.all():
+        return Data(np.ascontiguousarray(array), None)
+    if missing == "raise":
+        raise ValueError(
+            f"{name} must be finite, got {_describe_missing(finite)}; "
+            "clean the data or pass missing='drop' to leave these observations out"
+        )
+    if not finite.any():
+        raise ValueError(f"{name} must hold at least one finite observation, got {_describe_missing(finite)}")
+    return Data(np.ascontiguousarray(array[finite]), finite)
 
 
 def read_fit_data(x: ArrayLike, k: Any, *, missing: Missing = "raise") -> tuple[Data, int]:
@@ -80,13 +84,19 @@ def read_fit_data(x: ArrayLike, k: Any, *, missing: Missing = "raise") -> tuple[
         raise ValueError(f"x must have a range between 1e-152 and 1e152, got {spread:g}; choose another unit")
     if n < k:
         raise ValueError(f"k must be at most the number of observations, got k = {k} for n = {n}; use a smaller k")
-    distinct = len(np.unique(data.values))
+    distinct = count_distinct(data.values, k)
     if distinct < k:
         raise ValueError(
             f"k must be at most the number of distinct observations, got k = {k} for {distinct} distinct values; "
             "use a smaller k"
         )
     return data, k
+
+
+def count_distinct(values: FloatArray, enough: int) -> int:
+    """How many distinct values there are; of long data only the beginning is looked at if that holds enough."""
+    distinct = len(np.unique(values[: 100 * enough]))
+    return distinct if distinct >= enough else len(np.unique(values))
 
 
 def read_count(value: Any, name: str, *, minimum: int = 1) -> int:
@@ -125,17 +135,17 @@ def read_probability(value: Any, name: str) -> float:
     return number
 
 
-def read_sample_weight(sample_weight: ArrayLike | None, data: Data, n_input: int | None = None) -> FloatArray | None:
+def read_sample_weight(sample_weight: ArrayLike | None, data: Data) -> FloatArray | None:
     """Check observation weights; they follow the observations when missing ones were dropped."""
     if sample_weight is None:
         return None
     weights = read_numbers(sample_weight, "sample_weight")
-    expected = len(data.values) if n_input is None else n_input
+    expected = len(data.values if data.kept is None else data.kept)
     if weights.shape != (expected,):
         raise ValueError(
             f"sample_weight must hold one weight for each observation, shape ({expected},), got shape {weights.shape}"
         )
-    weights = weights[data.positions]
+    weights = weights if data.kept is None else weights[data.kept]
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError("sample_weight must be finite and not negative; give unwanted observations the weight 0")
     if not weights.any():

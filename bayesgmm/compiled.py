@@ -1,0 +1,73 @@
+"""Compilation by numba: cached on disk, in memory where no cache can be written, and announced when it happens."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import event
+from numba.core.caching import FunctionCache
+
+STRICT = {"contract"}  # a product and a sum may become one fused operation, and nothing else
+SUMS = {"contract", "reassoc", "nsz"}  # sums may be reordered, which is what makes them vectors
+
+
+def compiled(*, fastmath: set[str]) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function when it is first called, without the GIL."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return _with_cache(numba.njit(fastmath=fastmath, error_model="numpy", nogil=True)(function), function)
+
+    return decorate
+
+
+def c_callback(signature: Any, function: Callable[..., Any]) -> Any:
+    """Compile a C callback, now; its machine code is at ``.address``."""
+    callback = numba.core.ccallback.CFunc(function, numba.core.sigutils.normalize_signature(signature), {}, {})
+    _with_cache(callback, function).compile()
+    return callback
+
+
+def _with_cache(target: Any, function: Callable[..., Any]) -> Any:
+    try:
+        target._cache = _Cache(function)
+    except RuntimeError:  # numba found no directory to write to
+        _say("no directory for compiled code can be written (NUMBA_CACHE_DIR names one): it is compiled in every process")
+    return target
+
+
+class _Cache(FunctionCache):
+    """numba's cache on disk, which looks at the file of a function but not at those of the functions it calls."""
+
+    def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
+        return (*super()._index_key(signature, codegen), _sources())
+
+
+@cache
+def _sources() -> str:
+    """Digest of all modules with compiled functions."""
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
+    return hashlib.sha256(b"".join(text for text in sources if b"bayesgmm.compiled" in text)).hexdigest()
+
+
+class _Announcer(event.Listener):
+    def on_start(self, event: Any) -> None:
+        if event.data["dispatcher"].py_func.__module__.startswith("bayesgmm."):
+            _say("compiling for this machine, once (up to half a minute)")
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+@cache
+def _say(text: str) -> None:
+    """Say it once in a process."""
+    print(f"bayesgmm: {text} ...", file=sys.stderr, flush=True)
+
+
+event.register("numba:compile", _Announcer())

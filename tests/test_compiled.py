@@ -1,0 +1,57 @@
+"""Compilation: nothing twice, announced once, and where no cache can be written as well."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import bayesgmm
+
+PROGRAM = """
+import numpy as np
+from bayesgmm import fit_em
+print(fit_em(np.arange(20.0) ** 2, 2, random_seed=1).mixture.means)
+"""
+ANNOUNCED = "bayesgmm: compiling for this machine, once (up to half a minute) ..."
+
+
+def run(**environment):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",  # not the checkout, which would come before PYTHONPATH
+        env={**os.environ, **environment},
+    )
+    return done.stdout, done.stderr.splitlines()
+
+
+def test_the_first_process_compiles_and_says_so_once_and_the_second_does_not(tmp_path):
+    first, said = run(NUMBA_CACHE_DIR=str(tmp_path))
+    assert said == [ANNOUNCED]
+    second, said = run(NUMBA_CACHE_DIR=str(tmp_path))
+    assert said == []
+    assert first == second
+
+
+def test_without_a_place_for_a_cache_it_compiles_in_memory(tmp_path):
+    package = tmp_path / "bayesgmm"
+    shutil.copytree(Path(bayesgmm.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for directory in (package, package / "inference", package / "datasets"):
+        (directory / "__pycache__").touch()  # a file where a directory is wanted stops even the superuser
+    _, said = run(PYTHONPATH=str(tmp_path), HOME="/dev/null", XDG_CACHE_HOME="/dev/null", NUMBA_CACHE_DIR="")
+    assert len(said) == 2
+    assert said[0].startswith("bayesgmm: no directory for compiled code can be written (NUMBA_CACHE_DIR names one)")
+    assert said[1] == ANNOUNCED
+
+
+def test_what_was_compiled_from_other_sources_is_not_used(tmp_path):
+    cache, site = tmp_path / "cache", tmp_path / "site"
+    package = site / "bayesgmm"
+    shutil.copytree(Path(bayesgmm.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    run(PYTHONPATH=str(site), NUMBA_CACHE_DIR=str(cache))
+    (package / "another.py").write_text("# bayesgmm.compiled: one more module with compiled functions")
+    _, said = run(PYTHONPATH=str(site), NUMBA_CACHE_DIR=str(cache))
+    assert said == [ANNOUNCED]
