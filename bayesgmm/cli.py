@@ -90,7 +90,7 @@ def demo(
     """Fit the galaxies with three components by EM, NUTS and ADVI, and compare k = 1 to 6. Takes a few minutes."""
     out = out or _first_free(Path("bayesgmm-demo"))
     with _whole_folder(out, force) as folder:
-        _say("loading PyMC and ArviZ ...")
+        _say("loading ArviZ ...")
         from bayesgmm import check_against_em, compare, datasets, diagnose, fit, fit_em
 
         x = datasets.galaxies()
@@ -106,6 +106,8 @@ def demo(
             print(check_against_em(trees[method]))
             with _whole_folder(folder / method) as part:
                 _write_fit(trees[method], part)
+            if trees[method].attrs["interrupted"]:
+                raise KeyboardInterrupt
         _heading("How many components?")
         comparison = compare(x, range(1, 7), random_seed=seed)
         print(comparison)

@@ -57,7 +57,7 @@ def _sources() -> str:
 
 class _Announcer(event.Listener):
     def on_start(self, event: Any) -> None:
-        if event.data["dispatcher"].py_func.__module__.startswith("bayesgmm."):
+        if str(event.data["dispatcher"].py_func.__module__).startswith("bayesgmm."):
             _say("compiling for this machine, once (up to half a minute)")
 
     def on_end(self, event: Any) -> None:

@@ -112,7 +112,7 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     R-hat for assessing convergence of MCMC, Bayesian Analysis 16, 667-718. doi:10.1214/20-BA1221
     """
     draws = read_draws(tree)
-    invariants = summarise(_invariants(tree, draws))
+    invariants = summarise(invariant_quantities(draws, read_observations(tree), _log_posterior(tree)))
     parameters = summarise(labelled_quantities(tree))
     if tree.attrs.get("method") == "advi":
         findings, sampler = _advi_findings(tree)
@@ -127,12 +127,21 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     return Diagnosis(invariants, parameters, sampler, findings, converged=not mixing)
 
 
-def _invariants(tree: xr.DataTree, draws: Draws) -> Iterator[tuple[str, FloatArray]]:
-    points = np.quantile(read_observations(tree), _POINTS)
+def _log_posterior(tree: xr.DataTree) -> FloatArray | None:
+    if "sample_stats" in tree.children and "lp" in tree["sample_stats"]:
+        return np.asarray(tree["sample_stats"]["lp"].values)
+    return None
+
+
+def invariant_quantities(
+    draws: Draws, x: FloatArray, log_posterior: FloatArray | None = None
+) -> Iterator[tuple[str, FloatArray]]:
+    """Draws (chain, draw) of what does not depend on the labels: densities, log posterior, sorted weights."""
+    points = np.quantile(x, _POINTS)
     for quantile, point, values in zip(_POINTS, points, log_density(draws, points).T, strict=True):
         yield f"log p({point:.5g}), {quantile:.0%}", draws.by_chain(values)
-    if "sample_stats" in tree.children and "lp" in tree["sample_stats"]:
-        yield "log posterior", tree["sample_stats"].to_dataset()["lp"].values
+    if log_posterior is not None:
+        yield "log posterior", log_posterior
     for rank, values in enumerate(np.sort(draws.w, axis=1).T[::-1]):
         yield f"w, rank {rank}", draws.by_chain(values)
 

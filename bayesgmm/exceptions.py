@@ -13,5 +13,9 @@ class ApproximationWarning(UserWarning):
     """A variational approximation is too far from the posterior (PSIS k-hat above 0.7)."""
 
 
+class EngineWarning(UserWarning):
+    """The compiled engine cannot be used here; PyMC's, which gives the same posterior more slowly, takes over."""
+
+
 class InterruptedWarning(UserWarning):
     """The run was interrupted; what had been finished by then is kept."""

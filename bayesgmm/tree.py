@@ -109,7 +109,11 @@ def read_tree(tree: Any) -> xr.DataTree:
 
 def read_draws(tree: xr.DataTree) -> Draws:
     """The draws of w, mu and sigma."""
-    posterior = read_tree(tree)["posterior"]
+    return draws_of(read_tree(tree)["posterior"].to_dataset())
+
+
+def draws_of(posterior: xr.Dataset) -> Draws:
+    """The draws of w, mu and sigma in a posterior group."""
     n_chains, n_draws, k = posterior["w"].shape
     w, mu, sigma = (np.asarray(posterior[name].values, dtype=float).reshape(-1, k) for name in PARAMETERS)
     return Draws(w, mu, sigma, n_chains, n_draws)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 Missing = Literal["raise", "drop"]
 Covariance = Literal["full", "tied"]
 Method = Literal["nuts", "advi"]
+Engine = Literal["compiled", "pymc"]
 FloatArray = NDArray[np.float64]
 
 

@@ -21,13 +21,15 @@ ALLOWED = {
     "em": {"mixture", "estep", "validation", "exceptions"},
     "priors": {"validation"},
     "model": {"priors", "validation"},
+    "density": {"compiled", "estep", "priors", "validation"},
     "tree": {"em", "mixture", "validation"},
     "labels": {"tree", "mixture"},
     "predictive": {"estep", "tree", "validation"},
     "diagnostics": {"em", "predictive", "tree", "validation"},
     "agreement": {"diagnostics", "em", "labels", "mixture", "predictive", "tree", "validation"},
     "inference": {
-        "diagnostics", "em", "exceptions", "inference", "labels", "mixture", "model", "predictive", "priors", "tree", "validation",
+        "density", "diagnostics", "em", "exceptions", "inference", "labels", "mixture", "model", "predictive", "priors", "tree",
+        "validation",
     },
     "comparison": {"diagnostics", "exceptions", "inference", "predictive", "priors", "validation"},
     "plots": {"em", "predictive", "tree", "validation"},
@@ -74,6 +76,14 @@ def test_a_bare_import_is_light():
     assert not loaded_after("import bayesgmm") & heavy
     em = "import bayesgmm as b; x = b.datasets.two_gaussians(n=50).x; b.fit_em(x, 2, random_seed=1)"
     assert not loaded_after(em) & heavy
+
+
+@pytest.mark.parametrize("method", ["nuts", "advi"])
+def test_the_compiled_engine_needs_no_pymc(method):
+    fit = (
+        f"import bayesgmm as b; x = b.datasets.galaxies(); b.fit(x, 2, method='{method}', random_seed=1, progressbar=False)"
+    )
+    assert not loaded_after(f"import warnings; warnings.simplefilter('ignore'); {fit}") & {"pymc", "pytensor"}
 
 
 def test_public_names_are_there_and_described():

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import arviz as az
 import numpy as np
@@ -211,7 +210,6 @@ def test_an_interrupted_demo_leaves_what_was_finished(tmp_path):
     for line in program.stdout:
         if "The posterior by ADVI" in line:
             break
-    time.sleep(1)
     program.send_signal(signal.SIGINT)
     out, err = program.communicate(timeout=120)
     assert program.returncode == 130, out + err

@@ -9,13 +9,16 @@ import warnings
 import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
+import nutpie
 import pymc as pm
 import pytest
 import xarray as xr
 
 import bayesgmm as bg
-from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
-from bayesgmm.inference import nuts
+from bayesgmm.density import LogPosterior
+from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning
+from bayesgmm.inference import compiled_target, nuts
+from bayesgmm.inference.pymc_target import unconstrained
 from bayesgmm.tree import read_permutation
 from tests.statistics import SEED, assert_same_means
 
@@ -212,9 +215,61 @@ def test_phases_are_announced_on_standard_error(two_small, capfd):
     quick(two_small, draws=20, tune=20, chains=2, progressbar=True)
     out, err = capfd.readouterr()
     assert "EM: k = 2, n = 400" in err
-    assert "compiling the posterior" in err
+    assert "compiling the posterior" not in err
     assert "sampling 2 chains x (20 + 20) draws" in err
     assert out == ""
+
+
+@pytest.mark.parametrize("method", ["nuts", "advi"])
+def test_both_engines_give_the_same_tree(two_small, method):
+    compiled, pymc = (quick(two_small, method=method, engine=engine, draws=50) for engine in ("compiled", "pymc"))
+    assert compiled.attrs["engine"] == "compiled"
+    assert pymc.attrs["engine"] == "pymc"
+    assert list(compiled.children) == list(pymc.children)
+    assert set(compiled.attrs) == set(pymc.attrs)
+    for group in compiled.children:
+        one, two = (tree[group].to_dataset() for tree in (compiled, pymc))
+        assert list(one.data_vars) == list(two.data_vars)
+        for name in one.data_vars:
+            assert (one[name].dims, one[name].dtype) == (two[name].dims, two[name].dtype)
+
+
+def test_another_nutpie_is_noticed_and_pymc_takes_over(two_small, monkeypatch):
+    monkeypatch.setattr(compiled_target, "_FIELDS", compiled_target._FIELDS | {"another_field"})
+    with pytest.warns(EngineWarning, match=r"its compiled model has other fields \(another_field\); PyMC's engine is used"):
+        tree = quick(two_small, draws=20, tune=50, chains=2)
+    assert tree.attrs["engine"] == "pymc"
+    assert quick(two_small, method="advi", draws=20).attrs["engine"] == "compiled"  # which has no need of nutpie
+
+
+def test_sampling_goes_on_until_the_target_is_reached(galaxies):
+    tree = bg.fit(galaxies, 3, draws=100, target_ess=600, random_seed=SEED, progressbar=False)
+    table = bg.diagnose(tree).invariants
+    assert tree.attrs["stopped_by"] == "target_ess"
+    assert table["ess_bulk"].min() >= 600
+    assert table["r_hat"].max() <= 1.01
+    length = tree["posterior"].sizes["draw"]
+    assert 100 < length < tree.attrs["max_draws"] == 2_000
+    again = bg.fit(galaxies, 3, draws=100, target_ess=600, random_seed=SEED, progressbar=False)
+    np.testing.assert_array_equal(tree["posterior"]["mu"], again["posterior"]["mu"])
+    shorter = tree.isel(draw=slice(0, int(length / 1.5) - 1))  # where it was judged before, it was not enough
+    assert bg.diagnose(shorter).invariants["ess_bulk"].min() < 600
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # there is one for each trouble
+def test_a_target_out_of_reach_ends_with_the_budget_and_says_so(galaxies):
+    with pytest.warns(
+        ConvergenceWarning, match=r"target_ess = 1e\+06 was not reached in max_draws = 300 draws of each chain"
+    ):
+        tree = bg.fit(galaxies, 3, draws=100, target_ess=1e6, max_draws=300, random_seed=SEED, progressbar=False)
+    assert tree.attrs["stopped_by"] == "max_draws"
+    assert tree["posterior"].sizes == {"chain": 4, "draw": 300, "cluster": 3}
+
+
+def test_the_lengths_at_which_an_adaptive_run_is_judged_are_fixed_beforehand():
+    settings = nuts.NutsSettings(10, 1, 4, 1, 0.9, False, enough=lambda *_: True, max_draws=50)
+    assert settings.lengths == [10, 15, 23, 35, 50]
+    assert nuts.NutsSettings(10, 1, 4, 1, 0.9, False).lengths == [10]
 
 
 def own_model(x, names=("w", "mu", "sigma"), observed=None, turned=False, precision=False):
@@ -281,14 +336,12 @@ def test_chains_start_at_different_optima_and_show_that_they_disagree(two_small)
 
 
 def test_starts_are_points_of_the_models_that_nutpie_samples(two_small):
-    import nutpie
-
-    from bayesgmm.inference.starts import unconstrained
-
     start = {"w": np.array([0.3, 0.7]), "mu": np.array([4.0, 9.0]), "sigma2": np.array([1.0, 3.0]), "C0": np.array(2.0)}
     model = bg.build_model(two_small, 2)
     compiled = nutpie.compile_pymc_model(model, initial_points=start, jitter_rvs=set())
-    np.testing.assert_allclose(unconstrained(model, start).data, compiled.initial_point_func(0))
+    own = LogPosterior(two_small, 2, bg.HierarchicalPrior().scaled_to(two_small), "full")
+    for point in (unconstrained(model, start).data, own.unconstrained(start)):
+        np.testing.assert_allclose(point, compiled.initial_point_func(0))
 
 
 @pytest.mark.parametrize(("x", "k"), [([1.0, 2.0], 2), ([1.0, 2.0, 4.0], 3)])
@@ -344,6 +397,11 @@ def test_a_custom_model_of_something_else_is_refused(two_small, make, options, e
         ({"method": "advi", "tune": 100}, TypeError, "tune is an option of method='nuts', got method='advi'; leave it out"),
         ({"approximation": "fullrank"}, TypeError, "approximation is an option of method='advi'"),
         ({"method": "advi", "approximation": "flow"}, ValueError, "approximation must be one of 'fullrank', 'meanfield'"),
+        ({"engine": "stan"}, ValueError, "engine must be one of 'compiled', 'pymc', got 'stan'"),
+        ({"target_ess": 0}, ValueError, "target_ess must be a positive finite number, got 0"),
+        ({"max_draws": 5_000}, TypeError, "max_draws is the budget of target_ess, got it alone"),
+        ({"target_ess": 400, "max_draws": 10}, ValueError, "max_draws must be an integer of at least 1000, got 10"),
+        ({"method": "advi", "target_ess": 400}, TypeError, "target_ess is an option of method='nuts'"),
         ({"prior": "flat"}, TypeError, "prior must be a HierarchicalPrior or a ConjugatePrior, got str"),
         ({"prior": bg.ConjugatePrior(C0=np.eye(2))}, ValueError, "C0 must have shape"),
     ],
@@ -409,7 +467,7 @@ print([w.category.__name__ for w in caught], dict(tree["posterior"].sizes), tree
 
 @pytest.mark.parametrize(
     ("options", "n", "phase", "seconds", "draws"),
-    [("draws=1_000_000", 10_000, "sampling", 10, None), ("method='advi'", 100_000, "maximising", 4, 1000)],
+    [("draws=1_000_000", 10_000, "sampling", 5, None), ("method='advi'", 400_000, "maximising", 2, 1000)],
 )
 def test_an_interrupt_keeps_what_there_is(options, n, phase, seconds, draws):
     program = subprocess.Popen(

@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pymc as pm
 import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm import labels, predictive
-from bayesgmm.diagnostics import diagnose
+from bayesgmm.density import LogPosterior
+from bayesgmm.diagnostics import MAX_R_HAT, Diagnosis, diagnose, invariant_quantities, summarise
 from bayesgmm.em import EMResult, fit_em, location_and_scale
-from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, InterruptedWarning
-from bayesgmm.inference.advi import AdviSettings, sample_advi
-from bayesgmm.inference.custom import as_contract, read_model, start_values
-from bayesgmm.inference.nuts import NutsSettings, Sampled, sample_custom, sample_nuts
+from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning, InterruptedWarning
+from bayesgmm.inference.compiled_target import CompiledTarget, interface_problem
+from bayesgmm.inference.interface import Sampled, Target
+from bayesgmm.inference.laplace import likeness
 from bayesgmm.inference.phases import Phases
 from bayesgmm.mixture import Mixture
-from bayesgmm.model import build_model
 from bayesgmm.priors import HierarchicalPrior, Prior, read_prior
-from bayesgmm.tree import build_tree
+from bayesgmm.tree import build_tree, draws_of
 from bayesgmm.validation import (
     Covariance,
     Data,
+    Engine,
     FloatArray,
     Method,
     Missing,
     read_choice,
     read_count,
     read_fit_data,
+    read_positive,
     read_probability,
     read_seed,
     require_memory,
 )
 
+if TYPE_CHECKING:
+    import pymc as pm
+
 __all__ = ["fit"]
+
+# low-rank adaptation pays where the Laplace approximation is at least this efficient, and loses chains where it is not
+_NEAR_GAUSSIAN = 0.5
+_BUDGET = 20  # times ``draws``, the longest that an adaptive run may take
 
 
 def fit(
@@ -60,6 +70,9 @@ def fit(
     log_likelihood: bool = False,
     posterior_predictive: bool = False,
     missing: Missing = "raise",
+    engine: Engine | None = None,
+    target_ess: float | None = None,
+    max_draws: int | None = None,
 ) -> xr.DataTree:
     """Posterior over the parameters of a Gaussian mixture with k components.
 
@@ -82,10 +95,10 @@ def fit(
     draws, chains : int
         Draws kept in each chain, and chains. ADVI's draws are independent and fill the same shape.
     tune : int, optional
-        NUTS: adaptation steps of each chain, which are not kept. Default 800.
+        NUTS: adaptation steps of each chain, which are not kept. Default 400; 800 for a custom model.
     random_seed : int, Generator or None
-        The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on one machine, except that
-        the very first run of a model, freshly compiled, may round otherwise than its cached code does ever after.
+        The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on one machine. (Under
+        ``engine="pymc"`` the first run of a model, freshly compiled, may round otherwise than its cached code later.)
     relabel : bool
         Match the clusters of every draw to the EM estimate (:func:`bayesgmm.relabel`).
     progressbar : bool
@@ -105,6 +118,15 @@ def fit(
         Add these groups to the tree (draws x observations numbers each).
     missing : {"raise", "drop"}
         What to do with NaN and infinite observations.
+    engine : {"compiled", "pymc"}, optional
+        What computes the posterior: the package's compiled density (the default), or PyMC, which needs longer and is what
+        the compiled one is tested against. A custom model is always PyMC's.
+    target_ess : float, optional
+        NUTS: go on until the smallest bulk effective sample size of the label-invariant quantities reaches this and
+        their R-hat is at most 1.01. ``draws`` is then the shortest run.
+    max_draws : int, optional
+        NUTS with ``target_ess``: draws of each chain at most. Default ``20 * draws``. ``tree.attrs["stopped_by"]`` says
+        which of the two ended the run.
 
     Returns
     -------
@@ -115,12 +137,14 @@ def fit(
     Warns
     -----
     ConvergenceWarning
-        If :func:`bayesgmm.diagnose` finds that the chains have not converged or the sampler had trouble, or ADVI has not
-        converged.
+        If :func:`bayesgmm.diagnose` finds that the chains have not converged or the sampler had trouble, if ``max_draws``
+        ended the run before ``target_ess``, or if ADVI has not converged.
     ApproximationWarning
         If ADVI's PSIS k-hat exceeds 0.7.
     InterruptedWarning
         If the run was interrupted; the tree holds the draws made by then.
+    EngineWarning
+        If the installed sampler does not take the compiled density, and PyMC's engine was used instead.
 
     Raises
     ------
@@ -149,10 +173,20 @@ def fit(
     draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
     _refuse_foreign_options(
         method,
-        nuts={"tune": tune, "target_accept": target_accept},
+        nuts={"tune": tune, "target_accept": target_accept, "target_ess": target_ess, "max_draws": max_draws},
         advi={"approximation": approximation, "max_iter": max_iter},
     )
-    tune = 800 if tune is None else read_count(tune, "tune")
+    if engine is not None:
+        read_choice(engine, Engine, "engine")
+    if model is not None and (engine == "compiled" or target_ess is not None):
+        given = "engine='compiled'" if engine == "compiled" else "target_ess"
+        raise TypeError(f"{given} is for the package's own priors, got it with model; leave it out")
+    if target_ess is not None:
+        target_ess = read_positive(target_ess, "target_ess")
+    elif max_draws is not None:
+        raise TypeError("max_draws is the budget of target_ess, got it alone; give target_ess, or raise draws instead")
+    max_draws = _BUDGET * draws if max_draws is None else read_count(max_draws, "max_draws", minimum=draws)
+    tune = (400 if model is None else 800) if tune is None else read_count(tune, "tune")
     target_accept = 0.9 if target_accept is None else read_probability(target_accept, "target_accept")
     family = read_choice("fullrank" if approximation is None else approximation, ("fullrank", "meanfield"), "approximation")
     max_iter = 40_000 if max_iter is None else read_count(max_iter, "max_iter")
@@ -161,40 +195,57 @@ def fit(
     if model is None:
         own_prior = read_prior(prior, data.values)
     else:
+        from bayesgmm.inference.custom import read_model
+
         covariance = read_model(model, data.values, k, prior)
 
+    longest = draws if target_ess is None else max_draws
     require_memory(
-        8 * draws * chains * (4 * k + 25),  # parameters and sampler statistics
-        f"{chains} x {draws} draws of {k} components",
+        8 * longest * chains * (4 * k + 25),  # parameters and sampler statistics
+        f"{chains} x {longest} draws of {k} components",
         "ask for fewer draws",
     )
     for wanted, group in ((log_likelihood, "log_likelihood"), (posterior_predictive, "posterior_predictive")):
         if wanted:
-            predictive.require_room(draws * chains, len(data.values), group)
+            predictive.require_room(longest * chains, len(data.values), group)
 
     phases = Phases(announce=progressbar)
     with phases("em", f"EM: k = {k}, n = {len(data.values)}"):
         em = fit_em(data.values, k, covariance=covariance, n_init=n_init, random_seed=em_seed)
+    shift, scale = (0.0, 1.0) if model is not None else location_and_scale(data.values)
+    own = None
     if model is None:
-        shift, scale = location_and_scale(data.values)
         standard_prior = own_prior.rescaled(shift, scale)
-        target = build_model((data.values - shift) / scale, k, prior=standard_prior, covariance=covariance)
-        starts = [_start(each.rescaled(-shift / scale, 1 / scale), standard_prior, covariance) for each in em.optima()]
+        own = LogPosterior((data.values - shift) / scale, k, standard_prior, covariance)
+        optima = (each.rescaled(-shift / scale, 1 / scale) for each in em.optima())
+        starts = [own.unconstrained(_start(each, standard_prior, covariance)) for each in optima]
+        target = _target(own, engine, method)
     else:
-        shift, scale = 0.0, 1.0
-        target = model
-        starts = [start_values(model, em.mixture)]
-    if method == "nuts":
-        settings = NutsSettings(draws, tune, chains, engine_seed, target_accept, progressbar)
-        if model is None:
-            sampled = sample_nuts(target, starts, settings, phases)
-        else:
-            sampled = sample_custom(target, starts[0], settings, phases)
-    else:
-        conjugate = standard_prior if model is None and isinstance(standard_prior, HierarchicalPrior) else None
+        from bayesgmm.inference.custom import start_values
+        from bayesgmm.inference.pymc_target import PyMCTarget, unconstrained
+
+        target = PyMCTarget(model)
+        start = start_values(model, em.mixture)
+        starts = [unconstrained(model, start).data]
+    if method == "advi":
+        from bayesgmm.inference.advi import AdviSettings, sample_advi
+
         sampled = sample_advi(
-            target, starts[0], AdviSettings(draws, chains, engine_seed, family, max_iter, progressbar), phases, conjugate
+            target, starts[0], AdviSettings(draws, chains, engine_seed, family, max_iter, progressbar), phases, own
         )
+    else:
+        from bayesgmm.inference.nuts import NutsSettings, sample_custom, sample_nuts
+
+        settings = NutsSettings(draws, tune, chains, engine_seed, target_accept, progressbar)
+        if own is None:
+            sampled = sample_custom(model, start, settings, phases)
+        else:
+            with phases("geometry", None):
+                near = likeness(own, starts[0], engine_seed) >= _NEAR_GAUSSIAN
+            settings = replace(settings, adaptation="low_rank" if near else "diag", max_draws=max_draws)
+            if target_ess is not None:
+                settings = replace(settings, enough=_has_reached(target_ess, own.x))
+            sampled = sample_nuts(target, starts, settings, phases)
 
     attrs: dict[str, Any] = {
         "method": method,
@@ -204,7 +255,10 @@ def fit(
         "seed": seed,
         "n_init": n_init,
         "missing": missing,
+        "engine": "compiled" if isinstance(target, CompiledTarget) else "pymc",
         **({"tune": tune, "target_accept": target_accept} if method == "nuts" else {"max_iter": max_iter}),
+        **({"target_ess": target_ess, "max_draws": max_draws} if target_ess is not None else {}),
+        **({"stopped_by": sampled.stopped_by} if sampled.stopped_by else {}),
         "interrupted": int(sampled.interrupted),
         **{f"seconds_{name}": value for name, value in phases.seconds.items()},
     }
@@ -215,8 +269,36 @@ def fit(
         tree = predictive.add_log_likelihood(tree)
     if posterior_predictive:
         tree = predictive.add_posterior_predictive(tree, engine_seed)
-    _warn_of_trouble(tree, sampled)
+    _warn_of_trouble(tree, diagnose(tree), sampled)
     return tree
+
+
+def _target(own: LogPosterior, engine: Engine | None, method: str) -> Target:
+    """The compiled posterior, or the same one stated by PyMC if asked for or if nutpie has changed."""
+    problem = interface_problem() if method == "nuts" and engine != "pymc" else None
+    if problem:
+        warnings.warn(
+            f"the installed nutpie cannot sample the compiled posterior: {problem}; PyMC's engine is used, which takes "
+            "longer; install a version of nutpie that bayesgmm's requirements allow",
+            EngineWarning,
+            stacklevel=3,
+        )
+    if engine != "pymc" and not problem:
+        return CompiledTarget(own)
+    from bayesgmm.inference.pymc_target import PyMCTarget
+    from bayesgmm.model import build_model
+
+    return PyMCTarget(build_model(own.x, own.k, prior=own.prior, covariance=own.covariance))
+
+
+def _has_reached(target_ess: float, x: FloatArray) -> Callable[[xr.Dataset, FloatArray], bool]:
+    """Whether the label-invariant quantities have the effective sample size wanted, and an R-hat that gives it a meaning."""
+
+    def enough(posterior: xr.Dataset, log_posterior: FloatArray) -> bool:
+        table = summarise(invariant_quantities(draws_of(posterior), x, log_posterior))
+        return bool(table["ess_bulk"].min() >= target_ess and not table["r_hat"].max() > MAX_R_HAT)
+
+    return enough
 
 
 def _refuse_foreign_options(method: str, **options: dict[str, Any]) -> None:
@@ -244,9 +326,12 @@ def _assemble(
     posterior = sampled.posterior
     approximation = sampled.approximation
     if custom:
+        from bayesgmm.inference.custom import as_contract
+
         posterior = as_contract(posterior, em.mixture.n_components)
     else:
-        posterior = posterior.drop_vars("sigma2")
+        names = ("w", "mu", "sigma", *(["C0"] if "C0" in posterior else []))
+        posterior = posterior[list(names)]
         posterior = posterior.assign(mu=shift + scale * posterior["mu"], sigma=scale * posterior["sigma"])
         if "C0" in posterior:
             posterior = posterior.assign(C0=scale**2 * posterior["C0"])
@@ -255,7 +340,7 @@ def _assemble(
     return build_tree(posterior, sampled.sample_stats, data.values, data.positions, em, attrs, approximation)
 
 
-def _warn_of_trouble(tree: xr.DataTree, sampled: Sampled) -> None:
+def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) -> None:
     if sampled.interrupted:
         chains, draws = tree["posterior"].sizes["chain"], tree["posterior"].sizes["draw"]
         warnings.warn(
@@ -263,7 +348,16 @@ def _warn_of_trouble(tree: xr.DataTree, sampled: Sampled) -> None:
             InterruptedWarning,
             stacklevel=3,
         )
-    for finding in diagnose(tree).findings:
+    if sampled.stopped_by == "max_draws":
+        target_ess, max_draws = tree.attrs["target_ess"], tree.attrs["max_draws"]
+        ess, r_hat = diagnosis.invariants["ess_bulk"].min(), diagnosis.invariants["r_hat"].max()
+        warnings.warn(
+            f"target_ess = {target_ess:g} was not reached in max_draws = {max_draws} draws of each chain: smallest bulk ESS "
+            f"{ess:.0f}, largest R-hat {r_hat:.3f}; raise max_draws",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    for finding in diagnosis.findings:
         if finding.kind != "labels":  # a property of the posterior, not of the run
             category = ApproximationWarning if finding.kind == "k_hat" else ConvergenceWarning
             warnings.warn(f"{finding.problem}; {finding.remedy}", category, stacklevel=3)

@@ -9,7 +9,7 @@ import pymc as pm
 import xarray as xr
 from pymc.blocking import DictToArrayBijection, RaveledVars
 
-from bayesgmm.inference.starts import unconstrained
+from bayesgmm.inference.pymc_target import unconstrained
 from bayesgmm.mixture import Mixture
 from bayesgmm.tree import CLUSTER, PARAMETERS
 from bayesgmm.validation import Covariance, FloatArray

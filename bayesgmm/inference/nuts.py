@@ -1,23 +1,28 @@
-"""NUTS: nutpie on the package's own model, ``pm.sample`` on a model the user wrote."""
+"""NUTS: nutpie on a target's density, ``pm.sample`` on a model the user wrote."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import os
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import nutpie
-import pymc as pm
 import xarray as xr
+from rich.console import Console
+from rich.progress import Progress
 
+from bayesgmm.inference.interface import Sampled, Target
 from bayesgmm.inference.phases import DeferredInterrupt, Phases
-from bayesgmm.inference.starts import Start, unconstrained
 from bayesgmm.validation import FloatArray
 
 # half-width of the spread of the chains' starts about an optimum, on the unconstrained scale of standardised data
 _JITTER = 0.1
+_GROWTH = 1.5  # an adaptive run is judged at lengths that grow by this factor
 _STATS = {
     "logp": "lp",
     "lp": "lp",
@@ -37,7 +42,10 @@ _STATS = {
 
 @dataclass(frozen=True)
 class NutsSettings:
-    """How long to sample, and from which seed."""
+    """How to sample, how long, and from which seed.
+
+    With ``enough`` the run goes on from ``draws`` to ``max_draws`` until the posterior and its log density satisfy it.
+    """
 
     draws: int
     tune: int
@@ -45,56 +53,132 @@ class NutsSettings:
     seed: int
     target_accept: float
     progressbar: bool
+    adaptation: str = "low_rank"
+    enough: Callable[[xr.Dataset, FloatArray], bool] | None = None
+    max_draws: int = 0
+
+    @property
+    def longest(self) -> int:
+        """Draws of a chain at most."""
+        return self.draws if self.enough is None else max(self.draws, self.max_draws)
+
+    @property
+    def lengths(self) -> list[int]:
+        """The lengths at which the run may end; fixed beforehand, so that a seed repeats the run."""
+        result = [self.draws]
+        while result[-1] < self.longest:
+            result.append(min(int(np.ceil(_GROWTH * result[-1])), self.longest))
+        return result
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """What an engine hands over: draws, what it says of itself, and whether it was cut short."""
-
-    posterior: xr.Dataset
-    sample_stats: xr.Dataset
-    interrupted: bool = False
-    approximation: xr.Dataset | None = None
-
-
-def sample_nuts(model: pm.Model, starts: Sequence[Start], settings: NutsSettings, phases: Phases) -> Sampled:
-    """Sample the package's own model; the chains are dealt out to the starts in turn, the best start first."""
-    with phases("compile", "compiling the posterior for NUTS (up to half a minute)"), DeferredInterrupt(raise_at_end=True):
-        compiled = nutpie.compile_pymc_model(model, jitter_rvs=set())
-        centres = [unconstrained(model, start).data for start in starts[: settings.chains]]
-    parts: list[xr.DataTree] = []
-    many = f" from {len(centres)} different optima" if len(centres) > 1 else ""
-    with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {settings.draws}) draws{many}"):
-        for i, centre in enumerate(centres):
-            chains = len(range(i, settings.chains, len(centres)))
-            try:
-                tree = nutpie.sample(
-                    replace(compiled, initial_point_func=partial(_jittered, centre)),
-                    draws=settings.draws,
+def sample_nuts(target: Target, starts: Sequence[FloatArray], settings: NutsSettings, phases: Phases) -> Sampled:
+    """Sample a target; the chains are dealt out to the starts in turn, the best start first, and run side by side."""
+    with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
+        model = target.for_nuts()
+    starts = starts[: settings.chains]
+    sizes = [len(range(i, settings.chains, len(starts))) for i in range(len(starts))]
+    many = f" from {len(starts)} different optima" if len(starts) > 1 else ""
+    upto = f"{settings.longest}" if settings.enough is None else f"{settings.draws} to {settings.longest}"
+    with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {upto}) draws{many}"):
+        run = _Run(
+            [
+                partial(
+                    nutpie.sample,
+                    replace(model, initial_point_func=partial(_jittered, start)),
+                    draws=settings.longest,
                     tune=settings.tune,
                     chains=chains,
+                    cores=min(chains, os.cpu_count() or 1),
                     seed=settings.seed + i,
-                    adaptation="low_rank",
+                    adaptation=settings.adaptation,
                     target_accept=settings.target_accept,
-                    progress_bar=settings.progressbar,
+                    progress_bar=False,
                     save_warmup=False,
+                    blocking=False,
                 )
-            except KeyboardInterrupt:
-                if parts:
-                    break
-                raise
-            parts.append(tree)
-            if np.isfinite(tree["sample_stats"]["logp"]).sum() < chains * settings.draws:
-                break  # interrupted while sampling: nutpie hands over what it had
-    return _as_sampled(parts, settings)
+                for i, (start, chains) in enumerate(zip(starts, sizes, strict=True))
+            ],
+            settings,
+        )
+        parts, length = run.until_done(target)
+    return _as_sampled([_with_variables(target, part) for part in parts], settings, length)
+
+
+class _Run:
+    """Groups of chains sampling in the background, watched from the main thread."""
+
+    def __init__(self, begin: Sequence[Callable[..., Any]], settings: NutsSettings) -> None:
+        self.settings = settings
+        self.progress: list[list[Any]] = [[] for _ in begin]
+        self.samplers = [
+            each(progress_callback=partial(self.progress.__setitem__, i), progress_rate=50) for i, each in enumerate(begin)
+        ]
+
+    def until_done(self, target: Target) -> tuple[list[xr.DataTree], int | None]:
+        """What the chains made, and the length at which it was enough, if that was asked and reached."""
+        try:
+            return self._watch(target)
+        except BaseException:
+            for sampler in self.samplers:  # no thread may outlive the compiled code that it runs
+                sampler.cancel()
+            raise
+
+    def _watch(self, target: Target) -> tuple[list[xr.DataTree], int | None]:
+        lengths = self.settings.lengths if self.settings.enough else []
+        total = self.settings.chains * (self.settings.tune + self.settings.longest)
+        with Progress(console=Console(stderr=True), disable=not self.settings.progressbar) as bar:
+            task = bar.add_task("NUTS", total=total)
+            with suppress(KeyboardInterrupt):  # what has been drawn is kept
+                while not all(map(_is_finished, self.samplers)):
+                    time.sleep(0.002)
+                    bar.update(task, completed=self._finished(), description=f"NUTS, {self._divergences()} divergences")
+                    while lengths and self._shortest() >= self.settings.tune + lengths[0]:
+                        if self._is_enough(target, [sampler.inspect() for sampler in self.samplers], lengths[0]):
+                            return [sampler.abort() for sampler in self.samplers], lengths[0]
+                        del lengths[0]
+                bar.update(task, completed=total)
+            parts = [sampler.wait() if _is_finished(sampler) else sampler.abort() for sampler in self.samplers]
+        for length in lengths:  # a short run can end before it is first looked at
+            if self._is_enough(target, parts, length):
+                return parts, length
+        return parts, None
+
+    def _is_enough(self, target: Target, parts: Sequence[xr.DataTree], length: int) -> bool:
+        posterior, stats = _join([_with_variables(target, part) for part in parts])
+        if _chain_lengths(stats).min() < length or stats.sizes["chain"] < self.settings.chains:
+            return False
+        assert self.settings.enough is not None
+        return self.settings.enough(posterior.isel(draw=slice(0, length)), stats["lp"].values[:, :length])
+
+    def _chains(self) -> list[Any]:
+        return [chain for group in self.progress for chain in group]
+
+    def _finished(self) -> int:
+        return sum(chain.finished_draws for chain in self._chains())
+
+    def _divergences(self) -> int:
+        return sum(chain.divergences for chain in self._chains())
+
+    def _shortest(self) -> int:
+        chains = self._chains()
+        return min(chain.finished_draws for chain in chains) if len(chains) == self.settings.chains else 0
+
+
+def _is_finished(sampler: Any) -> bool:
+    try:
+        return bool(sampler.is_finished)
+    except TimeoutError:  # nutpie 0.16's way of saying no
+        return False
 
 
 def _jittered(centre: FloatArray, seed: Any) -> FloatArray:
     return centre + np.random.default_rng(seed).uniform(-_JITTER, _JITTER, size=centre.shape)
 
 
-def sample_custom(model: pm.Model, start: Start, settings: NutsSettings, phases: Phases) -> Sampled:
+def sample_custom(model: Any, start: Mapping[str, FloatArray], settings: NutsSettings, phases: Phases) -> Sampled:
     """Sample a user's model by ``pm.sample``, which takes nutpie where it can."""
+    import pymc as pm
+
     with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {settings.draws}) draws by pm.sample"):
         tree = pm.sample(
             model=model,
@@ -110,8 +194,13 @@ def sample_custom(model: pm.Model, start: Start, settings: NutsSettings, phases:
     return _as_sampled([tree], settings)
 
 
-def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings) -> Sampled:
-    """Join chains, rename statistics, drop what does not save, and cut interrupted chains to a full rectangle."""
+def _with_variables(target: Target, part: xr.DataTree) -> xr.DataTree:
+    variables = target.sampled(part["posterior"].to_dataset())
+    return xr.DataTree.from_dict({"posterior": variables, "sample_stats": part["sample_stats"].to_dataset()})
+
+
+def _join(parts: Sequence[xr.DataTree]) -> tuple[xr.Dataset, xr.Dataset]:
+    """Posterior and statistics of all chains, statistics under ArviZ's names, gaps filled with NaN."""
     groups = []
     for group in ("posterior", "sample_stats"):
         pieces = [part[group].to_dataset() for part in parts]
@@ -120,17 +209,29 @@ def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings) -> Sampled
                 piece[[name for name in piece.data_vars if name in _STATS]].rename(_present(piece)) for piece in pieces
             ]
         groups.append(xr.concat(pieces, "chain", join="outer", combine_attrs="drop"))
-    dtypes = {name: values.dtype for name, values in pieces[0].data_vars.items()}  # which the gaps of a join change
-    posterior, stats = groups
-    done = np.isfinite(stats["lp"].values).sum(axis=1)
-    chains, length = _largest_rectangle(done)
+    return groups[0], groups[1]
+
+
+def _chain_lengths(stats: xr.Dataset) -> np.ndarray:
+    return np.isfinite(stats["lp"].values).sum(axis=1)
+
+
+def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings, enough: int | None = None) -> Sampled:
+    """Join chains and drop what does not save; cut where it was enough, or to the largest rectangle if interrupted."""
+    posterior, stats = _join(parts)
+    first = parts[0]["sample_stats"].to_dataset()
+    dtypes = {_STATS[str(name)]: values.dtype for name, values in first.data_vars.items() if name in _STATS}
+    chains, length = _largest_rectangle(_chain_lengths(stats))
     if length == 0:
         raise KeyboardInterrupt
-    interrupted = len(chains) < settings.chains or length < settings.draws
-    kept = {"chain": chains, "draw": slice(0, length)}
-    renumbered = {"chain": np.arange(len(chains)), "draw": np.arange(length)}
-    posterior, stats = (part.isel(kept).assign_coords(renumbered) for part in (posterior, stats))
-    return Sampled(posterior, stats.assign({name: stats[name].astype(dtype) for name, dtype in dtypes.items()}), interrupted)
+    interrupted = enough is None and (len(chains) < settings.chains or length < settings.longest)
+    kept = {"chain": chains, "draw": slice(0, enough or length)}
+    posterior, stats = (part.isel(kept) for part in (posterior, stats))
+    renumbered = {"chain": np.arange(len(chains)), "draw": np.arange(posterior.sizes["draw"])}
+    posterior, stats = (part.assign_coords(renumbered) for part in (posterior, stats))
+    stats = stats.assign({name: stats[name].astype(dtype) for name, dtype in dtypes.items()})  # gaps had changed them
+    stopped_by = None if settings.enough is None or interrupted else "max_draws" if enough is None else "target_ess"
+    return Sampled(posterior, stats, interrupted, stopped_by=stopped_by)
 
 
 def _present(stats: xr.Dataset) -> dict[Hashable, str]:

@@ -19,16 +19,17 @@ class Phases:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def __call__(self, name: str, text: str) -> Iterator[None]:
-        """Announce a phase, and time what is done within."""
+    def __call__(self, name: str, text: str | None) -> Iterator[None]:
+        """Announce a phase, unless there is no text, and time what is done within."""
         begin = time.perf_counter()
-        self._say(f"{text} ...")
+        self.say(f"{text} ..." if text else None)
         yield
         self.seconds[name] = time.perf_counter() - begin
-        self._say(f"  done in {self.seconds[name]:.1f} s")
+        self.say(f"  done in {self.seconds[name]:.1f} s" if text else None)
 
-    def _say(self, text: str) -> None:
-        if self.announce:
+    def say(self, text: str | None) -> None:
+        """A line on standard error."""
+        if self.announce and text:
             print(text, file=sys.stderr, flush=True)
 
 

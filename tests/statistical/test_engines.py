@@ -137,6 +137,34 @@ def test_fit_agrees_with_plain_pymc(nuts_tree, plain):
     assert_same_posterior(nuts_tree, plain)
 
 
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+@pytest.mark.parametrize(
+    "prior", [bg.HierarchicalPrior(alpha=2.0), bg.ConjugatePrior()], ids=lambda prior: type(prior).__name__
+)
+def test_compiled_and_pymc_engines_agree(covariance, prior):
+    """A skewed, overlapping target; 4 000 draws by each engine."""
+    x = bg.Mixture([0.3, 0.7], [0.0, 2.5], sigma=[1.0, 0.8]).sample(300, random_seed=SEED)[0]
+    options = {"covariance": covariance, "prior": prior, "progressbar": False}
+    one, two = (
+        bg.fit(x, 2, engine=engine, random_seed=SEED + i, **options) for i, engine in enumerate(("compiled", "pymc"))
+    )
+    assert_same_posterior(one, two)
+    a, b = parameters(one), parameters(two)
+    for name in a.index:
+        assert_same_means(a.loc[name, "mean"], a.loc[name, "mcse_mean"], b.loc[name, "mean"], b.loc[name, "mcse_mean"], name)
+
+
+def test_compiled_and_pymc_advi_end_at_the_same_approximation():
+    x = bg.datasets.two_gaussians().x
+    one, two = (
+        bg.fit(x, 2, method="advi", engine=engine, random_seed=SEED, draws=4_000, progressbar=False)
+        for engine in ("compiled", "pymc")
+    )
+    a, b = parameters(one), parameters(two)
+    assert ((a["mean"] - b["mean"]).abs() / a["sd"]).max() < 0.1
+    assert (a["sd"] / b["sd"] - 1).abs().max() < 0.05
+
+
 def test_control_another_prior_is_noticed(plain, galaxies):
     other = bg.fit(galaxies, 3, prior=bg.ConjugatePrior(), random_seed=SEED, progressbar=False)
     with pytest.raises(AssertionError):

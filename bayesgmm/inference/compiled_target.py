@@ -1,0 +1,103 @@
+"""The package's own compiled posterior as the engines see it: nothing of PyMC, nothing to compile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayesgmm.density import LogPosterior, sampler_callbacks
+from bayesgmm.inference.interface import LogDensity, Loss
+from bayesgmm.tree import CLUSTER
+from bayesgmm.validation import FloatArray
+
+_POINT = "point"  # the one variable that nutpie is told of
+# the interface of nutpie that is relied on and is not a public one
+_FIELDS = {
+    *("dims", "compiled_logp_func", "compiled_expand_func", "initial_point_func", "shared_data", "shared_var_keys"),
+    *("user_data", "n_expanded", "shape_info", "logp_func", "expand_func", "_n_dim", "_shapes", "_coords"),
+}
+_OPTIONAL = {"reparameterized_names", "_transform_adapt_args"}
+_NATIVE = ("LogpFunc", "ExpandFunc", "PyMcModel", "PySampler", "PyVariable")
+
+
+@dataclass(frozen=True)
+class CompiledTarget:
+    """See :class:`bayesgmm.inference.interface.Target`."""
+
+    log_posterior: LogPosterior
+    compiling: None = None
+
+    def for_advi(self, family: str, seed: int) -> tuple[LogDensity, Loss]:
+        """The log density, and the negative evidence lower bound estimated from a pair of opposite draws.
+
+        What is odd in the noise cancels within a pair: near a Gaussian posterior the gradient for the mean has none.
+        """
+        rng = np.random.default_rng(seed)
+        log_density, size = self.log_posterior, self.log_posterior.n_dim
+        entropy_of_noise = 0.5 * size * (1 + np.log(2 * np.pi))
+        lower = np.tril(np.ones((size, size)))
+
+        def loss(mean: FloatArray, factor: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+            noise = rng.standard_normal(size)
+            step = factor @ noise
+            (above, slope_above), (below, slope_below) = log_density(mean + step), log_density(mean - step)
+            diagonal = np.diagonal(factor)
+            value = -0.5 * (above + below) - np.log(diagonal).sum() - entropy_of_noise
+            slope = -0.5 * lower * np.outer(slope_above - slope_below, noise) - np.diag(1 / diagonal)
+            return value, -0.5 * (slope_above + slope_below), slope
+
+        return log_density, loss
+
+    def for_nuts(self) -> Any:
+        """A nutpie model around the compiled density; what it keeps of a draw is the point itself."""
+        from nutpie.compile_pymc import CompiledPyMCModel
+
+        density, draw = sampler_callbacks()
+        size = self.log_posterior.n_dim
+        return CompiledPyMCModel(
+            dims={},
+            compiled_logp_func=density,
+            compiled_expand_func=draw,
+            initial_point_func=lambda seed: np.zeros(size),
+            shared_data={},
+            shared_var_keys={},
+            user_data=self.log_posterior.user_data,
+            n_expanded=size,
+            shape_info=([_POINT], [slice(0, size)], [(size,)]),
+            logp_func=None,
+            expand_func=None,
+            _n_dim=size,
+            _shapes={_POINT: (size,)},
+            _coords={},
+        )
+
+    def sampled(self, posterior: xr.Dataset) -> xr.Dataset:
+        """The mixture's variables from nutpie's posterior."""
+        return self.constrained(posterior[_POINT].values)
+
+    def constrained(self, points: FloatArray) -> xr.Dataset:
+        """The mixture's variables at points (chain, draw, n_dim)."""
+        values = self.log_posterior.constrained(points)
+        values["sigma"] = np.sqrt(values.pop("sigma2"))
+        dims = ("chain", "draw", CLUSTER)
+        coords = {"chain": np.arange(len(points)), "draw": np.arange(points.shape[1])}
+        return xr.Dataset({name: (dims[: array.ndim], array) for name, array in values.items()}, coords=coords)
+
+
+def interface_problem() -> str | None:
+    """Why the installed nutpie cannot take the compiled density, if it cannot."""
+    try:
+        from nutpie import _lib
+        from nutpie.compile_pymc import CompiledPyMCModel
+    except ImportError as error:
+        return str(error)
+    found = {field.name for field in fields(CompiledPyMCModel)}
+    if found - _OPTIONAL != _FIELDS:
+        return f"its compiled model has other fields ({', '.join(sorted((found - _OPTIONAL) ^ _FIELDS))})"
+    missing = [
+        name for name in ("LogpFunc", "ExpandFunc", "PyMcModel", "PySampler", "PyVariable") if not hasattr(_lib, name)
+    ]
+    return f"it lacks {', '.join(missing)}" if missing else None

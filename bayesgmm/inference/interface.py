@@ -1,0 +1,48 @@
+"""What stands between ``fit`` and its engines: the posterior that goes in, the draws that come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import xarray as xr
+
+from bayesgmm.validation import FloatArray
+
+LogDensity = Callable[[FloatArray], tuple[float, FloatArray]]  # of a point: value and gradient
+Loss = Callable[[FloatArray, FloatArray], tuple[float, FloatArray, FloatArray]]  # of a mean and a factor, with gradients
+
+
+class Target(Protocol):
+    """A posterior on the unconstrained space."""
+
+    @property
+    def compiling(self) -> str | None:
+        """What to announce before it is compiled, if that takes long."""
+
+    def for_advi(self, family: str, seed: int) -> tuple[LogDensity, Loss]:
+        """The log density, and the noisy negative evidence lower bound of a Gaussian."""
+
+    def for_nuts(self) -> Any:
+        """A nutpie model that still lacks its starts."""
+
+    def sampled(self, posterior: xr.Dataset) -> xr.Dataset:
+        """The variables of the mixture from the posterior group that nutpie returns."""
+
+    def constrained(self, points: FloatArray) -> xr.Dataset:
+        """The variables of the mixture at points (chain, draw, n_dim)."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What an engine hands over: draws, what it says of itself, and whether it was cut short.
+
+    ``stopped_by`` says what ended an adaptive run, "target_ess" or "max_draws".
+    """
+
+    posterior: xr.Dataset
+    sample_stats: xr.Dataset
+    interrupted: bool = False
+    approximation: xr.Dataset | None = None
+    stopped_by: str | None = None

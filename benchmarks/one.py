@@ -1,0 +1,41 @@
+"""One peer on one problem in a process of its own: from the start of the process to the posterior."""
+
+import json
+import os
+import pickle
+import resource
+import sys
+import time
+
+
+def main(path, peer, seed):
+    from peers import PEERS
+
+    with open(path, "rb") as file:
+        given = pickle.load(file)
+    *draws, compiling, sampling = PEERS[peer](**given, seed=int(seed))
+    whole = time.time() - float(os.environ["BENCHMARK_BEGAN"])
+    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+
+    import numpy as np
+
+    from bayesgmm.diagnostics import invariant_quantities, summarise
+    from bayesgmm.tree import Draws
+
+    chains, length, k = draws[0].shape
+    table = summarise(invariant_quantities(Draws(*(np.reshape(a, (-1, k)) for a in draws), chains, length), given["x"]))
+    result = {
+        "compiling": compiling,
+        "sampling": sampling,
+        "fresh_process": whole,
+        "peak_mb": sum(peaks) / 1024,
+        "ess": float(table["ess_bulk"].min()),
+        "r_hat": float(table["r_hat"].max()),
+        "mean": table["mean"].to_dict(),
+        "mcse": table["mcse_mean"].to_dict(),
+    }
+    print("\nRESULT" + json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,47 @@
+"""The problems: data, K, how long every sampler runs, and the one prior that all of them state."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+import bayesgmm as bg
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Data, components, and draws and tuning steps of each of four chains."""
+
+    x: np.ndarray
+    k: int
+    draws: int = 1000
+    tune: int = 1000
+    peers: bool = True
+    """Whether the others run too: with a million observations one of their gradients costs as much as our whole draw."""
+
+
+def problems(smoke=False):
+    """Every problem by name; under smoke a small one of each kind."""
+    if smoke:
+        return {"two Gaussians, n = 200": Problem(bg.datasets.two_gaussians(n=200).x, 2, 200, 200)}
+    overlap = bg.Mixture([0.4, 0.6], [0.0, 1.5], sigma=[1.0, 1.0])
+    return {
+        "two Gaussians, n = 10 000": Problem(bg.datasets.two_gaussians().x, 2, 500, 500),
+        "three Gaussians, n = 10 000": Problem(bg.datasets.three_gaussians().x, 3, 500, 500),
+        "galaxies, K = 3": Problem(np.asarray(bg.datasets.galaxies()), 3),
+        "galaxies, K = 6": Problem(np.asarray(bg.datasets.galaxies()), 6),
+        "overlapping pair, n = 1 000": Problem(overlap.sample(1_000, random_seed=1)[0], 2),
+        "three Gaussians, n = 1 000 000": Problem(bg.datasets.three_gaussians(n=1_000_000).x, 3, 500, 500, peers=False),
+    }
+
+
+def prior_of(x):
+    """The default prior of bayesgmm in numbers, for the peers' models."""
+    prior = bg.HierarchicalPrior().scaled_to(x)
+    return {"b0": prior.b0, "B0": prior.B0, "c0": prior.c0, "g0": prior.g0, "G0": prior.G0}
+
+
+def start_of(x, k):
+    """The EM estimate, at which every peer may start."""
+    em = bg.fit_em(x, k, random_seed=1).mixture
+    c0 = 2.2 / (10 / np.ptp(x) ** 2 + (1 / em.covariances).sum())
+    return {"w": em.weights, "mu": em.means, "sigma2": em.covariances, "C0": np.asarray(c0)}

@@ -1,0 +1,190 @@
+"""All problems, all peers, in fresh processes, taking turns; writes results.json and the tables of README.md.
+
+uv run --extra benchmarks python benchmarks/run.py            some two hours on two cores
+uv run --extra benchmarks python benchmarks/run.py --smoke    a minute, writes nothing
+"""
+
+import argparse
+import json
+import os
+import pickle
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import kernel
+from peers import CORES, PEERS
+from problems import prior_of, problems, start_of
+
+HERE = Path(__file__).parent
+MAX_R_HAT, MIN_ESS, Z = 1.01, 400, 5.0
+PACKAGES = (
+    *("bayesgmm", "pymc", "pytensor", "nutpie", "numpyro", "jax", "pystan", "httpstan", "scikit-learn", "numba", "numpy"),
+)
+
+
+def run(peer, path, seed, caches=None, limit=1_800):
+    """The result of one fresh process, or why there is none; with ``caches`` a directory, all compilers start cold in it."""
+    environment = {**os.environ, "BENCHMARK_BEGAN": repr(time.time())}
+    if caches:
+        environment |= {
+            "NUMBA_CACHE_DIR": f"{caches}/numba",
+            "PYTENSOR_FLAGS": f"base_compiledir={caches}/pytensor",
+            "XDG_CACHE_HOME": f"{caches}/xdg",
+        }
+    command = [sys.executable, "-W", "ignore", str(HERE / "one.py"), path, peer, str(seed)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"not finished in {limit} s"}
+    if "\nRESULT" not in done.stdout:
+        return {"failed": (done.stderr.strip().splitlines() or ["no output"])[-1]}
+    return json.loads(done.stdout.split("\nRESULT")[1])
+
+
+def converged(result):
+    return "failed" not in result and result["r_hat"] <= MAX_R_HAT and result["ess"] >= MIN_ESS
+
+
+def assert_same_answer(one, other, what):
+    """Means of the label-invariant quantities agree within Monte Carlo error."""
+    for name, mean in one["mean"].items():
+        if name in other["mean"]:
+            error = (one["mcse"][name] ** 2 + other["mcse"][name] ** 2) ** 0.5
+            z = (mean - other["mean"][name]) / error
+            assert abs(z) < Z, f"{what}: {name} is {mean:.6g} for bayesgmm and {other['mean'][name]:.6g} (z = {z:.1f})"
+
+
+def measure(problem, peers, seeds, say):
+    """For each peer its first use, and its runs over the seeds."""
+    given = {"x": problem.x, "k": problem.k, "prior": prior_of(problem.x), "start": start_of(problem.x, problem.k)}
+    given |= {"draws": problem.draws, "tune": problem.tune}
+    results = {peer: {} for peer in peers}
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/given.pickle"
+        Path(path).write_bytes(pickle.dumps(given))
+        for peer in peers:  # first use, which also checks the answers before anything is timed
+            results[peer]["first"] = run(peer, path, 0, f"{folder}/{peer}")
+            say(f"  {peer}, first use: {brief(results[peer]['first'])}")
+        ours = results["bayesgmm"]["first"]
+        for peer in peers:
+            if converged(ours) and converged(results[peer]["first"]):
+                assert_same_answer(ours, results[peer]["first"], peer)
+            results[peer]["runs"] = []
+        for seed in range(1, seeds + 1):
+            for peer in peers:
+                results[peer]["runs"].append(run(peer, path, seed))
+                say(f"  {peer}, seed {seed}: {brief(results[peer]['runs'][-1])}")
+    return results
+
+
+def brief(result):
+    if "failed" in result:
+        return result["failed"]
+    text = "{fresh_process:.1f} s, of which sampling {sampling:.2f}; ESS {ess:.0f}, R-hat {r_hat:.3f}, {peak_mb:.0f} MB"
+    return text.format(**result)
+
+
+def median(runs, figure):
+    good = [figure(each) for each in runs if converged(each)]
+    return statistics.median(good) if len(good) > len(runs) / 2 else None
+
+
+def number(value):
+    return "not converged" if value is None else f"{value:,.0f}" if value >= 20 else f"{value:.2g}"
+
+
+def table(results):
+    """One row for each problem and peer, medians over the seeds that converged, and the ratio to bayesgmm."""
+    lines = [
+        "| problem | sampler | worst bulk ESS per second of sampling | bayesgmm is faster by | converged | compiling, s | "
+        "fresh process to posterior, s | first use, s | peak memory, MB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for problem, by_peer in results.items():
+        ours = median(by_peer["bayesgmm"]["runs"], lambda run: run["ess"] / run["sampling"])
+        for peer, found in by_peer.items():
+            runs = found["runs"]
+            rate = median(runs, lambda run: run["ess"] / run["sampling"])
+            finished = [run for run in runs if "failed" not in run]
+            middle = {
+                name: number(statistics.median(run[name] for run in finished)) if finished else runs[0]["failed"]
+                for name in ("compiling", "fresh_process", "peak_mb")
+            }
+            ratio = f"{ours / rate:,.0f} x" if ours and rate and peer != "bayesgmm" else ""
+            first = found["first"]
+            cells = [
+                problem, peer, number(rate), ratio, f"{sum(map(converged, runs))} of {len(runs)}", middle["compiling"],
+                middle["fresh_process"], number(first["fresh_process"]) if "failed" not in first else first["failed"],
+                middle["peak_mb"],
+            ]  # fmt: skip
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def versions():
+    found = {"python": platform.python_version(), "cores": CORES, "machine": platform.machine()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def render(report):
+    """Put the tables between the markers of README.md."""
+    text = (HERE / "README.md").read_text()
+    head, rest = text.split("<!-- tables -->\n")
+    _, tail = rest.split("<!-- end of tables -->")
+    used = ", ".join(f"{name} {value}" for name, value in report["versions"].items() if value is not None)
+    tables = f"{table(report['posterior'])}\n\n{kernel.table(report['kernel'])}\n\nVersions: {used}.\n"
+    (HERE / "README.md").write_text(f"{head}<!-- tables -->\n{tables}<!-- end of tables -->{tail}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="small problems, bayesgmm and PyMC with nutpie, one seed")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--problem", action="append", help="only the problems whose name contains this")
+    options = parser.parse_args()
+    peers = ["bayesgmm", "PyMC + nutpie"] if options.smoke else list(PEERS)
+    output = HERE / "results.json"
+    report = {"posterior": {}, "kernel": {}}
+    if options.problem and output.exists():
+        report = json.loads(output.read_text())
+    for name, problem in problems(options.smoke).items():
+        if options.problem and not any(part in name for part in options.problem):
+            continue
+        print(name, flush=True)
+        chosen = peers if problem.peers else ["bayesgmm"]
+        found = measure(problem, chosen, 1 if options.smoke else options.seeds, lambda text: print(text, flush=True))
+        report["posterior"][name] = found
+        if not options.smoke:
+            report["versions"] = versions()
+            output.write_text(json.dumps(report, indent=1))
+    if not options.problem or "kernel" in options.problem:
+        report["kernel"] = kernel.measure(options.smoke)
+    report["versions"] = versions()
+    if options.smoke:
+        failures = [
+            run["failed"]
+            for found in report["posterior"].values()
+            for peer in found.values()
+            for run in peer["runs"]
+            if "failed" in run
+        ]
+        assert not failures, failures
+        print(table(report["posterior"]), kernel.table(report["kernel"]), sep="\n\n")
+        return
+    output.write_text(json.dumps(report, indent=1))
+    render(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The compiled log posterior against its specification, the PyMC model, at the same unconstrained points."""
+
+import ctypes
+
+import numpy as np
+import pytest
+
+import bayesgmm as bg
+from bayesgmm.density import LogPosterior, sampler_callbacks
+from bayesgmm.inference.pymc_target import PyMCTarget
+from tests.statistics import rng
+
+X = np.concatenate([rng(1).normal(0, 1, 80), rng(2).normal(4, 0.5, 60), [30.0]])
+PRIORS = {
+    "hierarchical": bg.HierarchicalPrior(),
+    "hierarchical, all given": bg.HierarchicalPrior(alpha=2.5, b0=1.0, B0=9.0, c0=3.3, g0=0.7, G0=2.0),
+    "conjugate": bg.ConjugatePrior(),
+    "conjugate, all given": bg.ConjugatePrior(alpha=0.4, b0=-1.0, B0=4.0, c0=1.5, C0=0.3),
+}
+FAMILIES = [(prior, covariance, k) for prior in PRIORS for covariance in ("full", "tied") for k in (1, 2, 3, 10)]
+
+
+def pair(prior, covariance, k, x=X):
+    """The compiled posterior, and PyMC's value and gradient of the same model."""
+    own = LogPosterior(x, k, PRIORS[prior].scaled_to(x), covariance)
+    model = bg.build_model(x, k, prior=own.prior, covariance=covariance)
+    function = model.logp_dlogp_function(ravel_inputs=True, mode="FAST_COMPILE")
+    function.set_extra_values({})
+    return own, function
+
+
+@pytest.mark.parametrize(("prior", "covariance", "k"), FAMILIES)
+def test_value_and_gradient_are_those_of_the_pymc_model(prior, covariance, k):
+    own, pymc = pair(prior, covariance, k)
+    generator = rng(k)
+    for spread in (0.1, 1, 3):
+        for _ in range(3):
+            point = generator.normal(0, spread, own.n_dim)
+            (value, gradient), (exact, exact_gradient) = own(point), pymc(point)
+            np.testing.assert_allclose(value, exact, rtol=1e-8)
+            np.testing.assert_allclose(gradient, exact_gradient, rtol=1e-8, atol=1e-8 * np.abs(exact_gradient).max())
+
+
+def test_control_another_hyperparameter_is_noticed():
+    point = rng(5).normal(size=9)
+    value, gradient = pair("hierarchical, all given", "full", 3)[0](point)
+    _, pymc = pair("hierarchical", "full", 3)
+    exact, exact_gradient = pymc(point)
+    assert abs(value / exact - 1) > 1e-4
+    assert np.abs(gradient - exact_gradient).max() > 1e-4 * np.abs(exact_gradient).max()
+
+
+@pytest.mark.parametrize(("prior", "covariance", "k"), FAMILIES)
+def test_the_gradient_is_the_slope_of_the_value(prior, covariance, k):
+    own = LogPosterior(X, k, PRIORS[prior].scaled_to(X), covariance)
+    point, step = rng(k).normal(0, 0.5, own.n_dim), 1e-5
+    slopes = [(own(point + step * e)[0] - own(point - step * e)[0]) / (2 * step) for e in np.eye(own.n_dim)]
+    np.testing.assert_allclose(own(point)[1], slopes, rtol=1e-5, atol=1e-5 * np.abs(slopes).max())
+
+
+@pytest.mark.parametrize(("prior", "covariance", "k"), FAMILIES)
+def test_the_transformation_is_that_of_the_pymc_model(prior, covariance, k):
+    own = LogPosterior(X, k, PRIORS[prior].scaled_to(X), covariance)
+    model = bg.build_model(X, k, prior=own.prior, covariance=covariance)
+    points = rng(k).normal(size=(2, 3, own.n_dim))
+    theirs, ours = PyMCTarget(model).constrained(points), own.constrained(points)
+    for name in ("w", "mu", *(["C0"] if own.hierarchical else [])):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-12)
+    np.testing.assert_allclose(np.sqrt(ours["sigma2"]), theirs["sigma"], rtol=1e-12)
+    one = own.constrained(points[0, 0])
+    np.testing.assert_allclose(own.unconstrained(one), points[0, 0], atol=1e-12)
+
+
+def test_the_labels_do_not_matter():
+    own = LogPosterior(X, 3, PRIORS["hierarchical"].scaled_to(X), "full")
+    values = own.constrained(rng(4).normal(size=own.n_dim))
+    turned = {name: value[[2, 0, 1]] if np.ndim(value) else value for name, value in values.items()}
+    assert own(own.unconstrained(turned))[0] == pytest.approx(own(own.unconstrained(values))[0], rel=1e-13)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e4, -1e4, 1e200])
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+def test_points_beyond_a_float_are_refused_and_harm_nothing(bad, covariance):
+    own = LogPosterior(X, 3, PRIORS["hierarchical"].scaled_to(X), covariance)
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(sampler_callbacks()[0].address)
+    for place in range(own.n_dim):
+        point, gradient, value = np.zeros(own.n_dim), np.zeros(own.n_dim), np.zeros(1)
+        point[place] = bad
+        arrays = (array.ctypes.data for array in (point, gradient, value, own.user_data))
+        code = function(own.n_dim, *arrays)
+        finite = np.isfinite(value).all() and np.isfinite(gradient).all()
+        assert code == (0 if finite else 3 if not np.isfinite(gradient).all() else 4)
+        is_mean = place in range(own.n_dim)[own.places["mu"]]
+        assert finite == (is_mean and abs(bad) == 1e4)  # a mean far off is only improbable
+
+
+def test_the_sampler_steps_back_from_points_beyond_a_float():
+    """Two chains that start at the very edge of what a float holds come back from it."""
+    from bayesgmm.inference.compiled_target import CompiledTarget
+    from bayesgmm.inference.nuts import NutsSettings, sample_nuts
+    from bayesgmm.inference.phases import Phases
+
+    own = LogPosterior(X, 2, PRIORS["hierarchical"].scaled_to(X), "full")
+    start = np.zeros(own.n_dim)
+    start[own.places["sigma2"]] = 599.85
+    settings = NutsSettings(draws=20, tune=300, chains=2, seed=1, target_accept=0.9, progressbar=False)
+    sampled = sample_nuts(CompiledTarget(own), [start], settings, Phases(announce=False))
+    assert np.isfinite(sampled.sample_stats["lp"]).all()
+    assert (sampled.posterior["sigma"] < 1e3).all()
