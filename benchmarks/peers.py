@@ -81,8 +81,10 @@ def numpyro(x, k, prior, start, draws, tune, seed):
     from numpyro.infer import MCMC, NUTS, init_to_value
 
     compiling = []
+    stages = ("jaxpr_trace", "jaxpr_to_mlir_module", "backend_compile")
+    events = {f"/jax/core/compile/{stage}_duration" for stage in stages}
     monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: compiling.append(seconds) if "compile" in event or "trace" in event else None
+        lambda event, seconds, **_: compiling.append(seconds) if event in events else None
     )
 
     def model(x):

@@ -22,7 +22,7 @@ class Problem:
 def problems(smoke=False):
     """Every problem by name; under smoke a small one of each kind."""
     if smoke:
-        return {"two Gaussians, n = 200": Problem(bg.datasets.two_gaussians(n=200).x, 2, 200, 200)}
+        return {"two Gaussians, n = 1 000": Problem(bg.datasets.two_gaussians(n=1_000).x, 2)}
     overlap = bg.Mixture([0.4, 0.6], [0.0, 1.5], sigma=[1.0, 1.0])
     return {
         "two Gaussians, n = 10 000": Problem(bg.datasets.two_gaussians().x, 2, 500, 500),

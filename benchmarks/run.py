@@ -172,13 +172,8 @@ def main():
         report["kernel"] = kernel.measure(options.smoke)
     report["versions"] = versions()
     if options.smoke:
-        failures = [
-            run["failed"]
-            for found in report["posterior"].values()
-            for peer in found.values()
-            for run in peer["runs"]
-            if "failed" in run
-        ]
+        runs = [run for found in report["posterior"].values() for peer in found.values() for run in peer["runs"]]
+        failures = [run["failed"] for run in runs if "failed" in run]
         assert not failures, failures
         print(table(report["posterior"]), kernel.table(report["kernel"]), sep="\n\n")
         return
