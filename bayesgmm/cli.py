@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from bayesgmm.validation import Covariance, Method, Missing
+from bayesgmm.validation import Covariance, Engine, Method, Missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +48,13 @@ PriorOption = Annotated[
 Draws = Annotated[int, typer.Option(help="Draws kept in each chain.")]
 Chains = Annotated[int, typer.Option(help="Number of chains.")]
 Seed = Annotated[int | None, typer.Option(help="Random seed; the one used is printed and recorded.")]
-Tune = Annotated[int | None, typer.Option(help="NUTS: adaptation steps of each chain.  [default: 800]")]
+Tune = Annotated[int | None, typer.Option(help="NUTS: adaptation steps of each chain.  [default: 400]")]
 TargetAccept = Annotated[float | None, typer.Option(help="NUTS: acceptance rate sought.  [default: 0.9]")]
+TargetEss = Annotated[
+    float | None, typer.Option(help="NUTS: go on until the smallest effective sample size is this; --draws is the least.")
+]
+MaxDraws = Annotated[int | None, typer.Option(help="NUTS: the most draws, with --target-ess.  [default: 20 x draws]")]
+EngineOption = Annotated[Engine | None, typer.Option(help="What computes the posterior.  [default: compiled]")]
 MaxIter = Annotated[int | None, typer.Option(help="ADVI: iterations at most.  [default: 40000]")]
 NInit = Annotated[int, typer.Option(help="Starts of EM.")]
 MissingOption = Annotated[Missing, typer.Option(help="What to do with missing and infinite observations.")]
@@ -159,6 +164,9 @@ def fit(
     tune: Tune = None,
     chains: Chains = 4,
     target_accept: TargetAccept = None,
+    target_ess: TargetEss = None,
+    max_draws: MaxDraws = None,
+    engine: EngineOption = None,
     max_iter: MaxIter = None,
     n_init: NInit = 10,
     seed: Seed = None,
@@ -183,6 +191,9 @@ def fit(
             tune=tune,
             chains=chains,
             target_accept=target_accept,
+            target_ess=target_ess,
+            max_draws=max_draws,
+            engine=engine,
             max_iter=max_iter,
             n_init=n_init,
             random_seed=seed,
@@ -211,6 +222,9 @@ def compare(
     tune: Tune = None,
     chains: Chains = 4,
     target_accept: TargetAccept = None,
+    target_ess: TargetEss = None,
+    max_draws: MaxDraws = None,
+    engine: EngineOption = None,
     max_iter: MaxIter = None,
     n_init: NInit = 10,
     seed: Seed = None,
@@ -236,6 +250,9 @@ def compare(
             tune=tune,
             chains=chains,
             target_accept=target_accept,
+            target_ess=target_ess,
+            max_draws=max_draws,
+            engine=engine,
             max_iter=max_iter,
             n_init=n_init,
             random_seed=seed,
@@ -389,7 +406,7 @@ def _prior(name: str) -> Prior:
 def _in_shell_words(error: Exception) -> str:
     """One line, with Python's ``name='value'`` written as an option."""
     text = " ".join(str(error).split())
-    return re.sub(r"\b(missing|method|covariance|chains)=(?:'(\w+)'|(\d+))", r"--\1 \2\3", text)
+    return re.sub(r"\b(missing|method|covariance|chains|engine)=(?:'(\w+)'|(\d+))", r"--\1 \2\3", text)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
