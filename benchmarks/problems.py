@@ -26,11 +26,11 @@ def problems(smoke=False):
     overlap = bg.Mixture([0.4, 0.6], [0.0, 1.5], sigma=[1.0, 1.0])
     return {
         "two Gaussians, n = 10 000": Problem(bg.datasets.two_gaussians().x, 2, 500, 500),
-        "three Gaussians, n = 10 000": Problem(bg.datasets.three_gaussians().x, 3, 500, 500),
         "galaxies, K = 3": Problem(np.asarray(bg.datasets.galaxies()), 3),
         "galaxies, K = 6": Problem(np.asarray(bg.datasets.galaxies()), 6),
         "overlapping pair, n = 1 000": Problem(overlap.sample(1_000, random_seed=1)[0], 2),
         "three Gaussians, n = 1 000 000": Problem(bg.datasets.three_gaussians(n=1_000_000).x, 3, 500, 500, peers=False),
+        "three Gaussians, n = 10 000": Problem(bg.datasets.three_gaussians().x, 3, 500, 500),
     }
 
 
