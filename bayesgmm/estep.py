@@ -190,6 +190,43 @@ def _exponentiate(z, c, mu, h, joint, top, total):  # type: ignore[no-untyped-de
 
 
 @compiled(fastmath=SUMS)
+def _add_pair(x, shift, inverse_scale, c, mu, h, sums):  # type: ignore[no-untyped-def]
+    """One block for K = 2, with one exponential for each point and no scratch; NaN, and sums untouched, out of reach."""
+    zeroth_0, first_0, second_0 = 0.0, 0.0, 0.0
+    zeroth_1, first_1, second_1 = 0.0, 0.0, 0.0
+    top, product = 0.0, 1.0
+    for i in range(len(x)):
+        z = (x[i] - shift) * inverse_scale
+        deviation_0, deviation_1 = z - mu[0], z - mu[1]
+        u_0, u_1 = h[0] * deviation_0, h[1] * deviation_1
+        log_joint_0, log_joint_1 = c[0] - u_0 * u_0, c[1] - u_1 * u_1
+        gap = log_joint_1 - log_joint_0
+        ratio = _exp(-abs(gap))
+        total = 1.0 + ratio
+        larger = 1.0 / total
+        smaller = ratio * larger
+        r_0 = smaller if gap > 0.0 else larger
+        r_1 = larger if gap > 0.0 else smaller
+        top += max(log_joint_0, log_joint_1)
+        product *= total
+        zeroth_0 += r_0
+        first_0 += r_0 * deviation_0
+        second_0 += r_0 * deviation_0 * deviation_0
+        zeroth_1 += r_1
+        first_1 += r_1 * deviation_1
+        second_1 += r_1 * deviation_1 * deviation_1
+    if not np.isfinite(top):
+        return np.nan
+    sums[0, 0] += zeroth_0
+    sums[1, 0] += first_0
+    sums[2, 0] += second_0
+    sums[0, 1] += zeroth_1
+    sums[1, 1] += first_1
+    sums[2, 1] += second_1
+    return top + math.log(product)
+
+
+@compiled(fastmath=SUMS)
 def accumulate(x, weight, shift, inverse_scale, c, mu, h, sums):  # type: ignore[no-untyped-def]
     """Fill sums (3, K) with N, S1, S2 over z = (x - shift) * inverse_scale, and return the log-likelihood of z.
 
@@ -204,16 +241,21 @@ def accumulate(x, weight, shift, inverse_scale, c, mu, h, sums):  # type: ignore
     for begin in range(0, n, width):
         m = min(width, n - begin)
         block = x[begin : begin + m]  # a slice, because an index that may be negative is no vector
+        if k == 2 and len(weight) == 0:
+            part = _add_pair(block, shift, inverse_scale, c, mu, h, sums)
+            if part == part:
+                log_likelihood += part
+                continue
         for i in range(m):
             z[i] = (block[i] - shift) * inverse_scale
         _exponentiate(z[:m], c, mu, h, joint, top, total)
         if len(weight) == 0:
-            product, part = 1.0, 0.0
+            product, largest = 1.0, 0.0
             for i in range(m):
-                part += top[i]
+                largest += top[i]
                 product *= total[i]
                 total[i] = 1.0 / total[i]
-            log_likelihood += part + math.log(product)
+            log_likelihood += largest + math.log(product)
         else:
             counted = weight[begin : begin + m]
             for i in range(m):

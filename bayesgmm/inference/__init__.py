@@ -240,6 +240,8 @@ def fit(
         if own is None:
             sampled = sample_custom(model, start, settings, phases)
         else:
+            with phases("compile", None):
+                own(starts[0])
             with phases("geometry", None):
                 near = likeness(own, starts[0], engine_seed) >= _NEAR_GAUSSIAN
             settings = replace(settings, adaptation="low_rank" if near else "diag", max_draws=max_draws)

@@ -24,8 +24,9 @@ class Phases:
         begin = time.perf_counter()
         self.say(f"{text} ..." if text else None)
         yield
-        self.seconds[name] = time.perf_counter() - begin
-        self.say(f"  done in {self.seconds[name]:.1f} s" if text else None)
+        seconds = time.perf_counter() - begin
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        self.say(f"  done in {seconds:.1f} s" if text else None)
 
     def say(self, text: str | None) -> None:
         """A line on standard error."""
