@@ -76,54 +76,49 @@ def sample_nuts(target: Target, starts: Sequence[FloatArray], settings: NutsSett
     with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
         model = target.for_nuts()
     starts = starts[: settings.chains]
-    sizes = [len(range(i, settings.chains, len(starts))) for i in range(len(starts))]
     many = f" from {len(starts)} different optima" if len(starts) > 1 else ""
     upto = f"{settings.longest}" if settings.enough is None else f"{settings.draws} to {settings.longest}"
     with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {upto}) draws{many}"):
-        run = _Run(
-            [
-                partial(
-                    nutpie.sample,
-                    replace(model, initial_point_func=partial(_jittered, start)),
-                    draws=settings.longest,
-                    tune=settings.tune,
-                    chains=chains,
-                    cores=min(chains, os.cpu_count() or 1),
-                    seed=settings.seed + i,
-                    adaptation=settings.adaptation,
-                    target_accept=settings.target_accept,
-                    progress_bar=False,
-                    save_warmup=False,
-                    blocking=False,
-                )
-                for i, (start, chains) in enumerate(zip(starts, sizes, strict=True))
-            ],
-            settings,
-        )
-        parts, length = run.until_done(target)
+        parts, length = _Run(target, model, starts, settings).until_done()
     return _as_sampled([_with_variables(target, part) for part in parts], settings, length)
 
 
 class _Run:
-    """Groups of chains sampling in the background, watched from the main thread."""
+    """One group of chains for each start, sampling in the background, watched from the calling thread."""
 
-    def __init__(self, begin: Sequence[Callable[..., Any]], settings: NutsSettings) -> None:
-        self.settings = settings
-        self.progress: list[list[Any]] = [[] for _ in begin]
-        self.samplers = [
-            each(progress_callback=partial(self.progress.__setitem__, i), progress_rate=50) for i, each in enumerate(begin)
-        ]
+    def __init__(self, target: Target, model: Any, starts: Sequence[FloatArray], settings: NutsSettings) -> None:
+        self.target, self.settings = target, settings
+        self.progress: list[list[Any]] = [[] for _ in starts]
+        self.samplers = []
+        for i, start in enumerate(starts):
+            chains = len(range(i, settings.chains, len(starts)))
+            sampler = nutpie.sample(
+                replace(model, initial_point_func=partial(_jittered, start)),
+                draws=settings.longest,
+                tune=settings.tune,
+                chains=chains,
+                cores=min(chains, os.cpu_count() or 1),
+                seed=settings.seed + i,
+                adaptation=settings.adaptation,
+                target_accept=settings.target_accept,
+                progress_bar=False,
+                progress_callback=partial(self.progress.__setitem__, i),
+                progress_rate=50,
+                save_warmup=False,
+                blocking=False,
+            )
+            self.samplers.append(sampler)
 
-    def until_done(self, target: Target) -> tuple[list[xr.DataTree], int | None]:
+    def until_done(self) -> tuple[list[xr.DataTree], int | None]:
         """What the chains made, and the length at which it was enough, if that was asked and reached."""
         try:
-            return self._watch(target)
+            return self._watch()
         except BaseException:
             for sampler in self.samplers:  # no thread may outlive the compiled code that it runs
                 sampler.cancel()
             raise
 
-    def _watch(self, target: Target) -> tuple[list[xr.DataTree], int | None]:
+    def _watch(self) -> tuple[list[xr.DataTree], int | None]:
         lengths = self.settings.lengths if self.settings.enough else []
         total = self.settings.chains * (self.settings.tune + self.settings.longest)
         with Progress(console=Console(stderr=True), disable=not self.settings.progressbar) as bar:
@@ -133,20 +128,25 @@ class _Run:
                     time.sleep(0.002)
                     bar.update(task, completed=self._finished(), description=f"NUTS, {self._divergences()} divergences")
                     while lengths and self._shortest() >= self.settings.tune + lengths[0]:
-                        if self._is_enough(target, [sampler.inspect() for sampler in self.samplers], lengths[0]):
+                        parts = [sampler.inspect() for sampler in self.samplers]
+                        enough = self._is_enough(parts, lengths[0])
+                        if enough is None:  # the count of draws runs ahead of the draws
+                            break
+                        if enough:
                             return [sampler.abort() for sampler in self.samplers], lengths[0]
                         del lengths[0]
                 bar.update(task, completed=total)
             parts = [sampler.wait() if _is_finished(sampler) else sampler.abort() for sampler in self.samplers]
         for length in lengths:  # a short run can end before it is first looked at
-            if self._is_enough(target, parts, length):
+            if self._is_enough(parts, length):
                 return parts, length
         return parts, None
 
-    def _is_enough(self, target: Target, parts: Sequence[xr.DataTree], length: int) -> bool:
-        posterior, stats = _join([_with_variables(target, part) for part in parts])
-        if _chain_lengths(stats).min() < length or stats.sizes["chain"] < self.settings.chains:
-            return False
+    def _is_enough(self, parts: Sequence[xr.DataTree], length: int) -> bool | None:
+        """Whether a run of this length is enough; None if it is not there yet."""
+        posterior, stats = _join([_with_variables(self.target, part) for part in parts])
+        if stats.sizes["chain"] < self.settings.chains or _chain_lengths(stats).min() < length:
+            return None
         assert self.settings.enough is not None
         return self.settings.enough(posterior.isel(draw=slice(0, length)), stats["lp"].values[:, :length])
 
