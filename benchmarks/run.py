@@ -60,26 +60,24 @@ def assert_same_answer(one, other, what):
             assert abs(z) < Z, f"{what}: {name} is {mean:.6g} for bayesgmm and {other['mean'][name]:.6g} (z = {z:.1f})"
 
 
-def measure(problem, peers, seeds, say):
-    """For each peer its first use, and its runs over the seeds."""
+def measure(problem, peers, seeds, say, first_use=False):
+    """For each peer its runs over the seeds, before them its first use if asked; different answers end everything."""
     given = {"x": problem.x, "k": problem.k, "prior": prior_of(problem.x), "start": start_of(problem.x, problem.k)}
     given |= {"draws": problem.draws, "tune": problem.tune}
-    results = {peer: {} for peer in peers}
+    results = {peer: {"runs": []} for peer in peers}
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/given.pickle"
         Path(path).write_bytes(pickle.dumps(given))
-        for peer in peers:  # first use, which also checks the answers before anything is timed
+        for peer in peers if first_use else ():
             results[peer]["first"] = run(peer, path, 0, f"{folder}/{peer}")
             say(f"  {peer}, first use: {brief(results[peer]['first'])}")
-        ours = results["bayesgmm"]["first"]
-        for peer in peers:
-            if converged(ours) and converged(results[peer]["first"]):
-                assert_same_answer(ours, results[peer]["first"], peer)
-            results[peer]["runs"] = []
         for seed in range(1, seeds + 1):
             for peer in peers:
                 results[peer]["runs"].append(run(peer, path, seed))
                 say(f"  {peer}, seed {seed}: {brief(results[peer]['runs'][-1])}")
+                one, other = results["bayesgmm"]["runs"][-1], results[peer]["runs"][-1]
+                if converged(one) and converged(other):
+                    assert_same_answer(one, other, peer)
     return results
 
 
@@ -117,7 +115,7 @@ def table(results):
                 for name in ("compiling", "fresh_process", "peak_mb")
             }
             ratio = f"{ours / rate:,.0f} x" if ours and rate and peer != "bayesgmm" else ""
-            first = found["first"]
+            first = found.get("first", {"failed": ""})
             cells = [
                 problem, peer, number(rate), ratio, f"{sum(map(converged, runs))} of {len(runs)}", middle["compiling"],
                 middle["fresh_process"], number(first["fresh_process"]) if "failed" not in first else first["failed"],
@@ -163,7 +161,9 @@ def main():
             continue
         print(name, flush=True)
         chosen = peers if problem.peers else ["bayesgmm"]
-        found = measure(problem, chosen, 1 if options.smoke else options.seeds, lambda text: print(text, flush=True))
+        seeds = 1 if options.smoke else options.seeds
+        first_use = not report["posterior"]  # compiling does not depend on the problem
+        found = measure(problem, chosen, seeds, lambda text: print(text, flush=True), first_use)
         report["posterior"][name] = found
         if not options.smoke:
             report["versions"] = versions()
