@@ -15,6 +15,8 @@ class Problem:
     k: int
     draws: int = 1000
     tune: int = 1000
+    limit: int = 600
+    """Seconds that one run may take."""
     peers: bool = True
     """Whether the others run too: with a million observations one of their gradients costs as much as our whole draw."""
 
@@ -30,7 +32,7 @@ def problems(smoke=False):
         "galaxies, K = 6": Problem(np.asarray(bg.datasets.galaxies()), 6),
         "overlapping pair, n = 1 000": Problem(overlap.sample(1_000, random_seed=1)[0], 2),
         "three Gaussians, n = 1 000 000": Problem(bg.datasets.three_gaussians(n=1_000_000).x, 3, 500, 500, peers=False),
-        "three Gaussians, n = 10 000": Problem(bg.datasets.three_gaussians().x, 3, 500, 500),
+        "three Gaussians, n = 10 000": Problem(bg.datasets.three_gaussians().x, 3, 500, 500, limit=120),
     }
 
 

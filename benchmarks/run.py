@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -28,7 +29,7 @@ PACKAGES = (
 )
 
 
-def run(peer, path, seed, caches=None, limit=1_800):
+def run(peer, path, seed, limit, caches=None):
     """The result of one fresh process, or why there is none; with ``caches`` a directory, all compilers start cold in it."""
     environment = {**os.environ, "BENCHMARK_BEGAN": repr(time.time())}
     if caches:
@@ -38,13 +39,17 @@ def run(peer, path, seed, caches=None, limit=1_800):
             "XDG_CACHE_HOME": f"{caches}/xdg",
         }
     command = [sys.executable, "-W", "ignore", str(HERE / "one.py"), path, peer, str(seed)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return {"failed": f"not finished in {limit} s"}
-    if "\nRESULT" not in done.stdout:
-        return {"failed": (done.stderr.strip().splitlines() or ["no output"])[-1]}
-    return json.loads(done.stdout.split("\nRESULT")[1])
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # and the processes that it began
+            return {"failed": f"not finished in {limit} s"}
+    if "\nRESULT" not in out:
+        return {"failed": (err.strip().splitlines() or ["no output"])[-1]}
+    return json.loads(out.split("\nRESULT")[1])
 
 
 def converged(result):
@@ -69,13 +74,15 @@ def measure(problem, peers, seeds, say, first_use=False):
         path = f"{folder}/given.pickle"
         Path(path).write_bytes(pickle.dumps(given))
         for peer in peers if first_use else ():
-            results[peer]["first"] = run(peer, path, 0, f"{folder}/{peer}")
+            results[peer]["first"] = run(peer, path, 0, problem.limit, f"{folder}/{peer}")
             say(f"  {peer}, first use: {brief(results[peer]['first'])}")
         for seed in range(1, seeds + 1):
             for peer in peers:
-                results[peer]["runs"].append(run(peer, path, seed))
-                say(f"  {peer}, seed {seed}: {brief(results[peer]['runs'][-1])}")
-                one, other = results["bayesgmm"]["runs"][-1], results[peer]["runs"][-1]
+                runs = results[peer]["runs"]
+                too_slow = runs and runs[-1].get("failed", "").startswith("not finished")
+                runs.append(runs[-1] if too_slow else run(peer, path, seed, problem.limit))
+                say(f"  {peer}, seed {seed}: {brief(runs[-1])}")
+                one, other = results["bayesgmm"]["runs"][-1], runs[-1]
                 if converged(one) and converged(other):
                     assert_same_answer(one, other, peer)
     return results
