@@ -92,7 +92,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 1,
     force: Force = False,
 ) -> None:
-    """Fit the galaxies with three components by EM, NUTS and ADVI, and compare k = 1 to 6. Takes a few minutes."""
+    """Fit the galaxies with three components by EM, NUTS and ADVI, and compare k = 1 to 6. Takes about a minute."""
     out = out or _first_free(Path("bayesgmm-demo"))
     with _whole_folder(out, force) as folder:
         _say("loading ArviZ ...")
@@ -201,6 +201,8 @@ def fit(
             progressbar=not quiet,
         )
         print(f"{x.name}: n = {tree['observed_data'].sizes['obs']}, k = {k}, seed {tree.attrs['seed']}")
+        if "stopped_by" in tree.attrs:
+            print(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
         print(bayesgmm.diagnose(tree))
         print()
         print(bayesgmm.check_against_em(tree))

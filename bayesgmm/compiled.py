@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import event
+from numba.core import config, event
 from numba.core.caching import FunctionCache
 
 STRICT = {"contract"}  # a product and a sum may become one fused operation, and nothing else
@@ -37,15 +37,21 @@ def _with_cache(target: Any, function: Callable[..., Any]) -> Any:
     try:
         target._cache = _Cache(function)
     except RuntimeError:  # numba found no directory to write to
-        _say("no directory for compiled code can be written (NUMBA_CACHE_DIR names one): it is compiled in every process")
+        _say("no directory for compiled code can be written (NUMBA_CACHE_DIR names one): every process compiles")
     return target
 
 
 class _Cache(FunctionCache):
-    """numba's cache on disk, which looks at the file of a function but not at those of the functions it calls."""
+    """numba's cache on disk, which by itself looks at the file of a function but not at those of the functions it calls."""
 
     def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
-        return (*super()._index_key(signature, codegen), _sources())
+        return (*super()._index_key(signature, codegen), _sources(), config.BOUNDSCHECK)  # type: ignore[attr-defined]
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        try:
+            super().save_overload(signature, data)
+        except OSError as error:  # a full disk
+            _say(f"compiled code cannot be saved ({error.strerror}): every process compiles")
 
 
 @cache
@@ -56,11 +62,11 @@ def _sources() -> str:
 
 
 class _Announcer(event.Listener):
-    def on_start(self, event: Any) -> None:
-        if str(event.data["dispatcher"].py_func.__module__).startswith("bayesgmm."):
-            _say("compiling for this machine, once (up to half a minute)")
+    def on_start(self, started: Any) -> None:
+        if str(started.data["dispatcher"].py_func.__module__).startswith("bayesgmm."):
+            _say("compiling for this machine (up to half a minute, at first use only)")
 
-    def on_end(self, event: Any) -> None:
+    def on_end(self, ended: Any) -> None:
         pass
 
 

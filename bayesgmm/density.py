@@ -9,26 +9,28 @@ the two against each other. The likelihood and its gradient come from the E-step
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 from numba import carray, types
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 from bayesgmm.compiled import STRICT, c_callback, compiled
-from bayesgmm.estep import accumulate
+from bayesgmm.estep import HALF_LOG_2PI, ROOT_HALF, accumulate
+from bayesgmm.mixture import Mixture
 from bayesgmm.priors import HierarchicalPrior, Prior
 from bayesgmm.validation import Covariance, FloatArray
 
 Point = Mapping[str, FloatArray]
 
 _HEADER = 11  # n, K, own variances or one, hierarchical or not, alpha, b0, B0, c0, g0, G0 or C0, the constant
-_ROOT_HALF = math.sqrt(0.5)
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-_FAR = 600.0  # an unconstrained coordinate beyond which exp leaves the range of a float
+_LARGEST = 600.0  # the logarithm of a variance beyond which a float cannot follow
+_FARTHEST = 1e100  # the same of a mean or of a coordinate of the weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +86,10 @@ class LogPosterior:
         """w, mu, sigma2 and C0 of points (..., n_dim); sigma2 has K entries, all the same if tied."""
         parts = {name: points[..., place] for name, place in self.places.items()}
         logits = np.concatenate([parts["w"], -parts["w"].sum(axis=-1, keepdims=True)], axis=-1)
+        w = np.exp(logits - logits.max(axis=-1, keepdims=True))
         sigma2 = np.exp(parts["sigma2"])
         values = {
-            "w": np.exp(logits - logsumexp(logits, axis=-1, keepdims=True)),
+            "w": w / w.sum(axis=-1, keepdims=True),
             "mu": parts["mu"],
             "sigma2": np.broadcast_to(sigma2, (*sigma2.shape[:-1], self.k)),
         }
@@ -100,13 +103,37 @@ class LogPosterior:
             parts.append(np.log(np.atleast_1d(values["C0"])))
         return np.concatenate([*parts, np.log(np.atleast_1d(values["sigma2"]))[: self.n_variances]])
 
+    def at(self, mixture: Mixture) -> FloatArray:
+        """The point of a mixture."""
+        return self.unconstrained(self.values_at(mixture))
+
+    def values_at(self, mixture: Mixture) -> Point:
+        """A mixture as values of w, mu, sigma2 (one number if tied) and C0, at its conditional mean given the variances."""
+        w = np.maximum(mixture.weights, 1e-6)
+        own = self.covariance == "full"
+        sigma2 = mixture.covariances if own else np.asarray(mixture.covariances[0])
+        values: dict[str, Any] = {"w": w / w.sum(), "mu": mixture.means, "sigma2": sigma2}
+        if isinstance(self.prior, HierarchicalPrior):
+            prior: Any = self.prior
+            shape = prior.g0 + self.n_variances * prior.c0
+            values["C0"] = np.asarray(shape / (prior.G0 + np.sum(1 / sigma2)))
+        return values
+
+    def values(self, points: FloatArray) -> FloatArray:
+        """Log posterior at many points (S, n_dim), shape (S,), computed on all cores."""
+        result = np.empty(len(points))
+        parts = np.array_split(np.arange(len(points)), os.cpu_count() or 1)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda part: _log_posteriors(points[part], self.user_data, part, result), parts))
+        return result
+
     @cached_property
     def user_data(self) -> FloatArray:
         """Everything the compiled functions need, in one array: the header, then the data."""
         prior: Any = self.prior
         k, m = self.k, self.n_variances
         constant = gammaln(k * prior.alpha) - k * gammaln(prior.alpha) + math.log(k)
-        constant -= k * (_HALF_LOG_2PI + 0.5 * math.log(prior.B0)) + m * gammaln(prior.c0)
+        constant -= k * (HALF_LOG_2PI + 0.5 * math.log(prior.B0)) + m * gammaln(prior.c0)
         if self.hierarchical:
             constant += prior.g0 * math.log(prior.G0) - gammaln(prior.g0)
             scale = (prior.g0, prior.G0)
@@ -127,7 +154,7 @@ def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
     at_C0 = 2 * k - 1
     at_sigma2 = at_C0 + 1 if hierarchical else at_C0
     for i in range(len(point)):
-        if not (abs(point[i]) < _FAR or (k - 1 <= i < at_C0 and abs(point[i]) < 1e100)):
+        if not abs(point[i]) < (_FARTHEST if i < at_C0 else _LARGEST):
             gradient[:] = np.nan
             return np.nan
 
@@ -151,8 +178,8 @@ def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
     offsets, precisions = np.empty(k), np.empty(k)
     for j in range(k):
         log_sigma2 = point[at_sigma2 + j] if own else point[at_sigma2]
-        offsets[j] = log_w[j] - 0.5 * log_sigma2 - _HALF_LOG_2PI
-        precisions[j] = _ROOT_HALF * math.exp(-0.5 * log_sigma2)
+        offsets[j] = log_w[j] - 0.5 * log_sigma2 - HALF_LOG_2PI
+        precisions[j] = ROOT_HALF * math.exp(-0.5 * log_sigma2)
     sums = np.empty((3, k))
     value = accumulate(user_data[_HEADER:], user_data[:0], 0.0, 1.0, offsets, mu, precisions, sums)
     value += user_data[10] + alpha * sum_log_w
@@ -185,6 +212,14 @@ def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
         value += shape * point[at_C0] - rate * C0
         gradient[at_C0] = shape - C0 * (rate + sum_inverse)
     return value
+
+
+@compiled(fastmath=STRICT)
+def _log_posteriors(points, user_data, places, values):  # type: ignore[no-untyped-def]
+    """Values at points (S, n_dim), written to their places among all values."""
+    gradient = np.empty(points.shape[1])
+    for s in range(len(points)):
+        values[places[s]] = _log_posterior(points[s], user_data, gradient)
 
 
 def _sampler_density(dim, point, gradient, value, user_data):  # type: ignore[no-untyped-def]

@@ -29,6 +29,7 @@ from bayesgmm.validation import (
 )
 
 _ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
+_SAME = 0.05  # solutions that differ by less in every weight, and in every mean and sd in units of the data's sd, are one
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class EMResult:
     n_observations : float
         n, or the sum of ``sample_weight``.
     x, sample_weight : (n,) arrays
-        What was fitted; ``sample_weight`` is None where none was given.
+        What was fitted, not copied; ``sample_weight`` is None where none was given.
     """
 
     mixture: Mixture
@@ -98,7 +99,7 @@ class EMResult:
         found: list[Mixture] = []
         for end in self.restarts:
             near = end.log_likelihood >= self.log_likelihood - within and end.collapsed == self.collapsed
-            if near and all(_largest_difference(end.mixture, other, scale) > 0.05 for other in found):
+            if near and all(_largest_difference(end.mixture, other, scale) > _SAME for other in found):
                 found.append(end.mixture)
         return tuple(found)
 
@@ -164,7 +165,9 @@ def fit_em(
     covariance : {"full", "tied"}
         A variance for each component, or one common variance.
     n_init : int
-        Number of starts: k-means++ and random ones in turn. The best run that did not collapse is kept.
+        Number of starts: k-means++ and random ones in turn. The best run that did not collapse is kept. On more than
+        16 384 observations the starts first run on a random sample of that many, and of those that end in the same place
+        only one goes on.
     sample_weight : (n,) array-like, optional
         Observation weights (counts, survey weights); not negative.
     random_seed : int, Generator or None
@@ -277,15 +280,16 @@ def fit_em(
 
 def location_and_scale(x: FloatArray, weight: FloatArray | None = None) -> tuple[float, float]:
     """Mean and standard deviation, safe for any legal scale and offset."""
-    low, high = float(x.min()), float(x.max())
+    used = x if weight is None else x[weight > 0]
+    low, high = float(used.min()), float(used.max())
+    if low == high:
+        raise ValueError("x must vary among the observations with positive sample_weight, got a constant")
     middle, half = low + (high - low) / 2, (high - low) / 2
     one = np.ones(1)
     sums = e_step(x, one, np.zeros(1), one, weight, shift=middle, scale=half)
     mean = sums.first / sums.counts
     sums = e_step(x, one, mean, one, weight, shift=middle, scale=half)
     variance = float((sums.second / sums.counts)[0])
-    if variance == 0:
-        raise ValueError("x must vary among the observations with positive sample_weight, got a constant")
     return float(middle + half * mean[0]), half * math.sqrt(variance)
 
 
@@ -368,13 +372,14 @@ def _given_starts(start: Mixture | Sequence[Mixture], k: int) -> list[Mixture]:
 
 
 def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
-    """Starts from the standardised data, or from a random sample of long data that holds k distinct values."""
+    """Starts from the standardised data; for long data, where EM ends on a random sample of them."""
     x, weight = settings.x, settings.sample_weight
     if len(x) > _ENOUGH_TO_START:
         few = rng.choice(len(x), size=_ENOUGH_TO_START, replace=False, shuffle=False)
         few = few if weight is None else few[weight[few] > 0]
         if count_distinct(x[few], k) >= k:
-            x, weight = x[few], None if weight is None else weight[few]
+            sample = replace(settings, x=x[few], sample_weight=None if weight is None else weight[few], tol=1e-8)
+            return _ends(sample, _chosen_starts(sample, k, n_init, rng))
     z = (x - settings.shift) / settings.scale
     weight = np.ones_like(z) if weight is None else weight
     starts = []
@@ -384,6 +389,17 @@ def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Gene
         else:
             starts.append(("random", _random_start(z, k, rng)))
     return starts
+
+
+def _ends(settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[str, Mixture]]:
+    """Where EM ends from each start, one for each place; a start from which it collapses stays where it is."""
+    kept: list[tuple[str, Mixture]] = []
+    for name, start in starts:
+        end = _run(settings, name, start).end
+        mixture = start if end.collapsed else end.mixture.sorted()
+        if all(_largest_difference(mixture, other, 1.0) > _SAME for _, other in kept):
+            kept.append((name, mixture))
+    return kept
 
 
 def _kmeans_start(x: FloatArray, weight: FloatArray, k: int, tied: bool, rng: np.random.Generator) -> Mixture:

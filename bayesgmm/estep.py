@@ -19,8 +19,8 @@ from bayesgmm.compiled import STRICT, SUMS, compiled
 from bayesgmm.validation import FloatArray
 
 BLOCK = 128  # observations handled together: K rows of them stay in the first-level cache
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-_ROOT_HALF = math.sqrt(0.5)
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+ROOT_HALF = math.sqrt(0.5)
 _FAR = 1e150  # standard deviations; beyond it squares overflow
 _NO_WEIGHT = np.empty(0)
 
@@ -98,8 +98,8 @@ def responsibilities(x: FloatArray, weights: FloatArray, means: FloatArray, sigm
 
 def _coefficients(weights: FloatArray, means: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     with np.errstate(divide="ignore"):
-        offsets = np.log(weights) - np.log(sigma) - _HALF_LOG_2PI
-    return _given(offsets), _given(means), _given(_ROOT_HALF / sigma)
+        offsets = np.log(weights) - np.log(sigma) - HALF_LOG_2PI
+    return _given(offsets), _given(means), _given(ROOT_HALF / sigma)
 
 
 def _given(array: FloatArray) -> FloatArray:
@@ -155,6 +155,12 @@ def _exp(v):  # type: ignore[no-untyped-def]
     q = q * r + 5.000000000000001e-01
     power = _from_bits(_bits((q * r) * r + r + 1.0) + (_bits(shifted) << 52))  # type: ignore[call-arg, var-annotated]
     return power if v >= -708.0 else 0.0
+
+
+@compiled(fastmath=STRICT)
+def _has_nan(c, mu, h):  # type: ignore[no-untyped-def]
+    """Whether a parameter is not a number, which comparisons would pass over."""
+    return np.isnan(c).any() or np.isnan(mu).any() or np.isnan(h).any()
 
 
 @compiled(fastmath=SUMS)
@@ -232,6 +238,9 @@ def accumulate(x, weight, shift, inverse_scale, c, mu, h, sums):  # type: ignore
 
     The sum of log total_i over a block is the log of one product, which stays below K^block.
     """
+    if _has_nan(c, mu, h):
+        sums[:] = np.nan
+        return np.nan
     k, n = len(c), len(x)
     width = min(BLOCK, int(1000 / math.log2(k + 1)))
     joint = np.empty((k, width))
@@ -283,6 +292,9 @@ def _log_densities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
     joint = np.empty((k, BLOCK))
     top, total = np.empty(BLOCK), np.empty(BLOCK)
     for s in range(len(c)):
+        if _has_nan(c[s], mu[s], h[s]):
+            out[s] = np.nan
+            continue
         for begin in range(0, n, BLOCK):
             m = min(BLOCK, n - begin)
             _exponentiate(x[begin : begin + m], c[s], mu[s], h[s], joint, top, total)
@@ -293,6 +305,9 @@ def _log_densities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
 @compiled(fastmath=SUMS)
 def _responsibilities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
     """Responsibilities, into out (n, K)."""
+    if _has_nan(c, mu, h):
+        out[:] = np.nan
+        return
     k, n = len(c), len(x)
     joint = np.empty((k, BLOCK))
     top, total = np.empty(BLOCK), np.empty(BLOCK)

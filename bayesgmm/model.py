@@ -62,5 +62,5 @@ def build_model(
         sigma2 = pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims="cluster" if own else None)
         scale = pm.math.sqrt(sigma2)
         sigma = pm.Deterministic("sigma", scale if own else pm.math.ones_like(mu) * scale, dims="cluster")
-        pm.NormalMixture("x", w=w, mu=mu, sigma=sigma, observed=data.values, dims="obs")
+        pm.NormalMixture("x", w=w, mu=mu, sigma=sigma, observed=data.values.copy(), dims="obs")
     return model

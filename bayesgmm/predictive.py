@@ -116,12 +116,14 @@ def log_likelihood(draws: Draws, x: FloatArray) -> FloatArray:
     return np.array([estep.e_step(x, *parameters).log_likelihood for parameters in each])
 
 
-def require_room(n_draws: int, n: int, group: str) -> None:
+def require_room(
+    n_draws: int, n: int, group: str, remedy: str = "keep fewer draws, as in tree.isel(draw=slice(None, None, 10))"
+) -> None:
     """Refuse a group of draws x observations that would not fit into memory."""
     require_memory(
         8 * n_draws * n,
         f"the group {group} of {n_draws} draws x {n} observations",
-        "keep fewer draws, as in tree.isel(draw=slice(None, None, 10))",
+        remedy,
     )
 
 

@@ -78,7 +78,7 @@ def build_tree(
     groups = {
         "posterior": posterior,
         "sample_stats": sample_stats,
-        "observed_data": xr.Dataset({"x": (OBS, x)}, coords={OBS: positions}),
+        "observed_data": xr.Dataset({"x": (OBS, np.array(x))}, coords={OBS: positions}),
         "em_baseline": _em_dataset(em),
     }
     if approximation is not None:

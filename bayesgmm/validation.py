@@ -46,9 +46,9 @@ class Data:
 
 
 def read_data(x: ArrayLike, *, missing: Missing = "raise", name: str = "x") -> Data:
-    """Check ``x`` and bring it to shape (n,) or (n, D)."""
+    """Check ``x`` and bring it to shape (n,) or (n, D); what is in order already is not copied."""
     read_choice(missing, Missing, "missing")
-    array = read_numbers(x, name)
+    array = read_numbers(x, name, copy=False)
     if array.ndim == 0 or array.ndim > 2:
         raise ValueError(
             f"{name} must have shape (n,) or (n, D), got {array.ndim} dimensions; pass one row for each observation"
@@ -120,8 +120,10 @@ def read_choice(value: Any, choices: Any, name: str) -> str:
 def read_positive(value: Any, name: str) -> float:
     """Check a positive finite number."""
     try:
-        number = float(value)
+        number = float(value) if not isinstance(value, (bool, np.bool_)) else None
     except (TypeError, ValueError):
+        number = None
+    if number is None:
         raise TypeError(f"{name} must be a positive number, got {value!r}") from None
     if not (np.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be a positive finite number, got {value!r}")
@@ -149,6 +151,10 @@ def read_sample_weight(sample_weight: ArrayLike | None, data: Data) -> FloatArra
     weights = weights if data.kept is None else weights[data.kept]
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError("sample_weight must be finite and not negative; give unwanted observations the weight 0")
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total):
+        raise ValueError("sample_weight must have a finite sum; divide it by its largest value")
     if not weights.any():
         raise ValueError("sample_weight must hold at least one positive weight, got only zeros")
     return weights
@@ -182,8 +188,8 @@ def available_memory() -> int | None:
         return None
 
 
-def read_numbers(x: ArrayLike, name: str) -> FloatArray:
-    """Any array of real numbers, as floats in an array of its own."""
+def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
+    """Any array of real numbers, as floats, in an array of its own if ``copy``."""
     if isinstance(x, np.ma.MaskedArray):
         x = np.ma.filled(x.astype(float), np.nan)
     if hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
@@ -198,7 +204,7 @@ def read_numbers(x: ArrayLike, name: str) -> FloatArray:
         raise TypeError(
             f"{name} must hold numbers, got elements of type {array.dtype}; convert them to float or choose other columns"
         )
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=copy)
 
 
 def _from_pandas(x: Any, name: str) -> NDArray[Any]:

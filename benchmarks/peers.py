@@ -3,7 +3,6 @@
 Every function imports its package itself and samples four chains on all cores.
 """
 
-import os
 import time
 from typing import Any, NamedTuple
 
@@ -76,7 +75,7 @@ def pymc_nutpie(x, k, prior, start, draws, tune, seed):
     with Clock() as compiling:
         compiled = nutpie.compile_pymc_model(model, initial_points=start)
     with Clock() as sampling:
-        tree = nutpie.sample(compiled, draws=draws, tune=tune, chains=4, seed=seed, progress_bar=False)
+        tree = nutpie.sample(compiled, draws=draws, chains=4, seed=seed, progress_bar=False)
     return Run(*_arrays(tree), compiling.seconds, sampling.seconds)
 
 
@@ -155,4 +154,3 @@ PEERS = {
     "NumPyro": numpyro,
     "Stan": stan,
 }
-CORES = len(os.sched_getaffinity(0))

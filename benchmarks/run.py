@@ -19,14 +19,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import kernel
-from peers import CORES, PEERS
+from peers import PEERS
 from problems import prior_of, problems, start_of
 
 HERE = Path(__file__).parent
 MAX_R_HAT, MIN_ESS, Z = 1.01, 400, 5.0
-PACKAGES = (
-    *("bayesgmm", "pymc", "pytensor", "nutpie", "numpyro", "jax", "pystan", "httpstan", "scikit-learn", "numba", "numpy"),
-)
+PACKAGES = "bayesgmm pymc pytensor nutpie numpyro jax pystan httpstan scikit-learn numba numpy"
 
 
 def run(peer, path, seed, limit, caches=None):
@@ -56,13 +54,22 @@ def converged(result):
     return "failed" not in result and result["r_hat"] <= MAX_R_HAT and result["ess"] >= MIN_ESS
 
 
-def assert_same_answer(one, other, what):
-    """Means of the label-invariant quantities agree within Monte Carlo error."""
-    for name, mean in one["mean"].items():
-        if name in other["mean"]:
-            error = (one["mcse"][name] ** 2 + other["mcse"][name] ** 2) ** 0.5
-            z = (mean - other["mean"][name]) / error
-            assert abs(z) < Z, f"{what}: {name} is {mean:.6g} for bayesgmm and {other['mean'][name]:.6g} (z = {z:.1f})"
+def assert_same_answers(ours, theirs, peer):
+    """Means of the label-invariant quantities of all converged runs agree within Monte Carlo error."""
+    (one, one_error), (other, other_error) = pooled(ours), pooled(theirs)
+    for name in one.keys() & other.keys():
+        z = (one[name] - other[name]) / (one_error[name] ** 2 + other_error[name] ** 2) ** 0.5
+        assert abs(z) < Z, f"{peer}: {name} is {other[name]:.6g}, and {one[name]:.6g} for bayesgmm (z = {z:.1f})"
+
+
+def pooled(found):
+    """Means of the quantities over the converged runs, and their Monte Carlo errors."""
+    runs = [found[name] for name in ("first_use", "check") if name in found] + found["runs"]
+    runs = [each for each in runs if converged(each)]
+    names = runs[0]["mean"] if runs else ()
+    means = {name: statistics.fmean(each["mean"][name] for each in runs) for name in names}
+    errors = {name: sum(each["mcse"][name] ** 2 for each in runs) ** 0.5 / len(runs) for name in names}
+    return means, errors
 
 
 def measure(problem, peers, seeds, say, first_use=False):
@@ -73,18 +80,18 @@ def measure(problem, peers, seeds, say, first_use=False):
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/given.pickle"
         Path(path).write_bytes(pickle.dumps(given))
-        for peer in peers if first_use else ():
-            results[peer]["first"] = run(peer, path, 0, problem.limit, f"{folder}/{peer}")
-            say(f"  {peer}, first use: {brief(results[peer]['first'])}")
+        for peer in peers:  # before anything is timed: the answers, and first use where asked
+            first = run(peer, path, 0, problem.limit, f"{folder}/{list(peers).index(peer)}" if first_use else None)
+            results[peer]["first_use" if first_use else "check"] = first
+            say(f"  {peer}, {'first use' if first_use else 'check'}: {brief(first)}")
+            assert_same_answers(results["bayesgmm"], results[peer], peer)
         for seed in range(1, seeds + 1):
             for peer in peers:
                 runs = results[peer]["runs"]
                 too_slow = runs and runs[-1].get("failed", "").startswith("not finished")
                 runs.append(runs[-1] if too_slow else run(peer, path, seed, problem.limit))
                 say(f"  {peer}, seed {seed}: {brief(runs[-1])}")
-                one, other = results["bayesgmm"]["runs"][-1], runs[-1]
-                if converged(one) and converged(other):
-                    assert_same_answer(one, other, peer)
+                assert_same_answers(results["bayesgmm"], results[peer], peer)
     return results
 
 
@@ -122,7 +129,7 @@ def table(results):
                 for name in ("compiling", "fresh_process", "peak_mb")
             }
             ratio = f"{ours / rate:,.0f} x" if ours and rate and peer != "bayesgmm" else ""
-            first = found.get("first", {"failed": ""})
+            first = found.get("first_use", {"failed": ""})
             cells = [
                 problem, peer, number(rate), ratio, f"{sum(map(converged, runs))} of {len(runs)}", middle["compiling"],
                 middle["fresh_process"], number(first["fresh_process"]) if "failed" not in first else first["failed"],
@@ -133,8 +140,8 @@ def table(results):
 
 
 def versions():
-    found = {"python": platform.python_version(), "cores": CORES, "machine": platform.machine()}
-    for name in PACKAGES:
+    found = {"python": platform.python_version(), "cores": len(os.sched_getaffinity(0)), "machine": platform.machine()}
+    for name in PACKAGES.split():
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -21,7 +21,7 @@ ALLOWED = {
     "em": {"mixture", "estep", "validation", "exceptions"},
     "priors": {"validation"},
     "model": {"priors", "validation"},
-    "density": {"compiled", "estep", "priors", "validation"},
+    "density": {"compiled", "estep", "mixture", "priors", "validation"},
     "tree": {"em", "mixture", "validation"},
     "labels": {"tree", "mixture"},
     "predictive": {"estep", "tree", "validation"},

@@ -21,7 +21,7 @@ for method in ("nuts", "advi"):
     tree = bg.fit(bg.datasets.galaxies(), 3, method=method, random_seed=1, progressbar=False)
     print(repr(float(tree["posterior"]["mu"].mean())))
 """
-ANNOUNCED = "bayesgmm: compiling for this machine, once (up to half a minute) ..."
+ANNOUNCED = "bayesgmm: compiling for this machine (up to half a minute, at first use only) ..."
 
 
 def run(program=EM, **environment):

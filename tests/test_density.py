@@ -90,8 +90,24 @@ def test_points_beyond_a_float_are_refused_and_harm_nothing(bad, covariance):
         code = function(own.n_dim, *arrays)
         finite = np.isfinite(value).all() and np.isfinite(gradient).all()
         assert code == (0 if finite else 3 if not np.isfinite(gradient).all() else 4)
-        is_mean = place in range(own.n_dim)[own.places["mu"]]
-        assert finite == (is_mean and abs(bad) == 1e4)  # a mean far off is only improbable
+        is_logarithm = any(place in range(own.n_dim)[own.places[name]] for name in ("C0", "sigma2"))
+        assert finite == (abs(bad) == 1e4 and not is_logarithm)  # a mean far off, an empty component are only improbable
+
+
+def test_components_may_be_as_empty_as_a_sparse_prior_wants_them():
+    own, pymc = pair("conjugate, all given", "full", 2)
+    point = np.zeros(own.n_dim)
+    for y in (-599.0, 599.0, 601.0, 5_000.0):
+        point[0] = y
+        np.testing.assert_allclose(own(point)[0], pymc(point)[0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_many_points_at_once(k):
+    own = LogPosterior(X, k, PRIORS["hierarchical"].scaled_to(X), "full")
+    points = rng(k).normal(size=(7, own.n_dim))
+    points[3, -1] = np.nan
+    np.testing.assert_array_equal(own.values(points), [own(point)[0] for point in points])
 
 
 def test_the_sampler_steps_back_from_points_beyond_a_float():

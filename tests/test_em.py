@@ -249,3 +249,20 @@ def test_is_seeded(galaxies):
 def test_bad_options_get_a_sentence(two_small, options, error, message):
     with pytest.raises(error, match=message):
         fit_em(two_small, 2, **options)
+
+
+def test_observations_without_weight_do_not_count_at_all(galaxies):
+    plain = fit_em(galaxies, 2, random_seed=1)
+    weighted = fit_em([*galaxies, 1e20], 2, random_seed=1, sample_weight=[1.0] * 82 + [0.0])
+    np.testing.assert_allclose(weighted.mixture.means, plain.mixture.means, rtol=1e-6)
+    with pytest.raises(ValueError, match="sample_weight must have a finite sum"):
+        fit_em(galaxies, 2, sample_weight=np.full(82, 1e307))
+
+
+def test_long_data_start_where_em_ends_on_a_sample_of_them():
+    x, _, truth = bg.datasets.three_gaussians(n=40_000)
+    em = fit_em(x, 3, random_seed=1)
+    assert len(em.restarts) < 10  # starts that end in the same place go on once
+    np.testing.assert_allclose(em.mixture.means, np.sort(truth.means), atol=0.1)
+    weighted = fit_em(x, 3, random_seed=1, sample_weight=np.ones(len(x)))
+    assert weighted.log_likelihood == pytest.approx(em.log_likelihood, rel=1e-9)

@@ -42,7 +42,9 @@ def a_mixture(k, generator):
 
 
 @pytest.mark.parametrize(
-    ("n", "k"), [(n, k) for n in (1, 2, 127, 128, 129, 3_000) for k in (1, 2, 3, 64, 300)] + [(1_000_000, 1), (1_000_000, 3)]
+    ("n", "k"),
+    [(n, k) for n in (1, 2, 127, 128, 129, 3_000) for k in (1, 2, 3, 64, 300)]
+    + [(20_000, 64), (1_000_000, 1), (1_000_000, 3)],
 )
 @pytest.mark.parametrize("weighted", [False, True])
 def test_sums_are_exact(n, k, weighted):
@@ -76,15 +78,32 @@ def test_hard_cases_stay_exact(name):
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1.0, 1e150])
-def test_standardising_in_passing_stays_exact_at_an_offset_of_1e9_sd(scale):
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_standardising_in_passing_stays_exact_at_an_offset_of_1e9_sd(scale, k):
     x = (1e9 + rng(3).standard_normal(5_000)) * scale
-    assert_exact(x, *a_mixture(3, rng(4)), shift=x.mean(), scale=scale)
+    assert_exact(x, *a_mixture(k, rng(4)), shift=x.mean(), scale=scale)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_a_parameter_that_is_no_number_is_not_passed_over(k, which):
+    x, parameters = np.array([0.0, 1.0]), [np.full(k, 1 / k), np.arange(k) * 1.0, np.ones(k)]
+    parameters[which][0] = np.nan
+    assert np.isnan(e_step(x, *parameters).log_likelihood)
+    assert np.isnan(e_step(x, *parameters).counts).all()
+    assert np.isnan(estep.log_density(x, *parameters)).all()
+    assert np.isnan(estep.responsibilities(x, *parameters)).all()
 
 
 @pytest.mark.parametrize("sigma", [1e-150, 1.0, 1e150])
 def test_points_out_of_reach_belong_somewhere(sigma):
     x = np.array([0.0, 1e160, -1e300]) * sigma if sigma < 1 else np.array([0.0, 1e155, -1e155]) * min(sigma, 1e150)
     parameters = np.array([0.5, 0.5]), np.array([0.0, 1.0]) * sigma, np.array([1.0, 2.0]) * sigma
+    for k in (1, 2):
+        few = [p[:k] for p in (np.array([1.0, 0.0]) if k == 1 else parameters[0], *parameters[1:])]
+        sums = e_step(x, *few)
+        assert sums.log_likelihood == pytest.approx(estep.log_density(x, *few).sum(), rel=1e-12)
+        assert sums.counts.sum() == pytest.approx(len(x))
     r = estep.responsibilities(x, *parameters)
     assert np.isfinite(estep.log_density(x, *parameters)).all()
     np.testing.assert_allclose(r.sum(axis=1), 1)

@@ -17,7 +17,7 @@ import xarray as xr
 import bayesgmm as bg
 from bayesgmm.density import LogPosterior
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning
-from bayesgmm.inference import compiled_target, nuts
+from bayesgmm.inference import nutpie_interface, nuts
 from bayesgmm.inference.pymc_target import unconstrained
 from bayesgmm.tree import read_permutation
 from tests.statistics import SEED, assert_same_means
@@ -235,10 +235,20 @@ def test_both_engines_give_the_same_tree(two_small, method):
 
 
 def test_another_nutpie_is_noticed_and_pymc_takes_over(two_small, monkeypatch):
-    monkeypatch.setattr(compiled_target, "_FIELDS", compiled_target._FIELDS | {"another_field"})
-    with pytest.warns(EngineWarning, match=r"its compiled model has other fields \(another_field\); PyMC's engine is used"):
-        tree = quick(two_small, draws=20, tune=50, chains=2)
+    for name, changed, message in (
+        ("_FIELDS", nutpie_interface._FIELDS | {"another_field"}, r"its compiled model has other fields \(another_field\)"),
+        ("_OPTIONS", {"chain_count"}, "it lacks chain_count"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(nutpie_interface, name, changed)
+            with pytest.warns(EngineWarning, match=f"{message}; PyMC's engine is used"):
+                tree = quick(two_small, draws=20, tune=50, chains=2)
+        assert tree.attrs["engine"] == "pymc"
+    monkeypatch.setitem(sys.modules, "nutpie", None)  # not installed at all
+    with pytest.warns(EngineWarning, match="import of nutpie halted"):
+        tree = quick(two_small, draws=20, tune=50, chains=2, target_ess=1e6, max_draws=25)
     assert tree.attrs["engine"] == "pymc"
+    assert tree.attrs["stopped_by"] == "max_draws"
     assert quick(two_small, method="advi", draws=20).attrs["engine"] == "compiled"  # which has no need of nutpie
 
 
@@ -264,6 +274,27 @@ def test_a_target_out_of_reach_ends_with_the_budget_and_says_so(galaxies):
         tree = bg.fit(galaxies, 3, draws=100, target_ess=1e6, max_draws=300, random_seed=SEED, progressbar=False)
     assert tree.attrs["stopped_by"] == "max_draws"
     assert tree["posterior"].sizes == {"chain": 4, "draw": 300, "cluster": 3}
+
+
+def test_an_adaptive_run_of_a_custom_model(two_small):
+    options = {"model": own_model(two_small), "draws": 100, "tune": 300, "chains": 2, "target_ess": 110, "max_draws": 400}
+    tree = quick(two_small, **options)
+    assert tree.attrs["stopped_by"] == "target_ess"
+    assert tree["posterior"].sizes["draw"] in (150, 225, 338, 400)
+
+
+def test_one_chain_is_judged_by_its_halves(galaxies):
+    tree = quick(galaxies, 3, chains=1, draws=8, tune=100, target_ess=300)
+    assert tree.attrs["stopped_by"] in ("target_ess", "max_draws")
+    assert tree["posterior"].sizes["draw"] > 8
+
+
+def test_low_rank_adaptation_is_for_posteriors_near_a_gaussian(two_small):
+    for x, k, expected in ((two_small, 2, "low_rank"), (two_small, 4, "diag")):
+        own = LogPosterior((x - x.mean()) / x.std(), k, bg.HierarchicalPrior().scaled_to((x - x.mean()) / x.std()), "full")
+        em = bg.fit_em(x, k, random_seed=SEED).mixture.rescaled(-x.mean() / x.std(), 1 / x.std())
+        assert nuts.choose_adaptation(own, own.at(em)) == expected
+    assert quick(two_small, draws=20, tune=20).attrs["adaptation"] == "low_rank"
 
 
 def test_the_lengths_at_which_an_adaptive_run_is_judged_are_fixed_beforehand():
@@ -400,7 +431,8 @@ def test_a_custom_model_of_something_else_is_refused(two_small, make, options, e
         ({"engine": "stan"}, ValueError, "engine must be one of 'compiled', 'pymc', got 'stan'"),
         ({"target_ess": 0}, ValueError, "target_ess must be a positive finite number, got 0"),
         ({"max_draws": 5_000}, TypeError, "max_draws is the budget of target_ess, got it alone"),
-        ({"target_ess": 400, "max_draws": 10}, ValueError, "max_draws must be an integer of at least 1000, got 10"),
+        ({"target_ess": 400, "max_draws": 10}, ValueError, "max_draws must be at least draws, got 10 with draws = 1000"),
+        ({"target_ess": True}, TypeError, "target_ess must be a positive number, got True"),
         ({"method": "advi", "target_ess": 400}, TypeError, "target_ess is an option of method='nuts'"),
         ({"prior": "flat"}, TypeError, "prior must be a HierarchicalPrior or a ConjugatePrior, got str"),
         ({"prior": bg.ConjugatePrior(C0=np.eye(2))}, ValueError, "C0 must have shape"),
@@ -467,7 +499,11 @@ print([w.category.__name__ for w in caught], dict(tree["posterior"].sizes), tree
 
 @pytest.mark.parametrize(
     ("options", "n", "phase", "seconds", "draws"),
-    [("draws=1_000_000", 10_000, "sampling", 5, None), ("method='advi'", 400_000, "maximising", 2, 1000)],
+    [
+        ("draws=1_000_000", 10_000, "sampling", 5, None),
+        ("target_ess=1e7", 3_000, "sampling", 3, None),
+        ("method='advi'", 400_000, "maximising", 2, 1000),
+    ],
 )
 def test_an_interrupt_keeps_what_there_is(options, n, phase, seconds, draws):
     program = subprocess.Popen(

@@ -16,13 +16,12 @@ from bayesgmm.density import LogPosterior
 from bayesgmm.diagnostics import MAX_R_HAT, Diagnosis, diagnose, invariant_quantities, summarise
 from bayesgmm.em import EMResult, fit_em, location_and_scale
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning, InterruptedWarning
-from bayesgmm.inference.compiled_target import CompiledTarget, interface_problem
-from bayesgmm.inference.interface import Sampled, Target
-from bayesgmm.inference.laplace import likeness
+from bayesgmm.inference.compiled_target import CompiledTarget
+from bayesgmm.inference.interface import Sampled
+from bayesgmm.inference.nutpie_interface import interface_problem
 from bayesgmm.inference.phases import Phases
-from bayesgmm.mixture import Mixture
-from bayesgmm.priors import HierarchicalPrior, Prior, read_prior
-from bayesgmm.tree import build_tree, draws_of
+from bayesgmm.priors import Prior, read_prior
+from bayesgmm.tree import CLUSTER, Draws, build_tree, draws_of
 from bayesgmm.validation import (
     Covariance,
     Data,
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["fit"]
 
-# low-rank adaptation pays where the Laplace approximation is at least this efficient, and loses chains where it is not
-_NEAR_GAUSSIAN = 0.5
 _BUDGET = 20  # times ``draws``, the longest that an adaptive run may take
 
 
@@ -123,7 +120,8 @@ def fit(
         the compiled one is tested against. A custom model is always PyMC's.
     target_ess : float, optional
         NUTS: go on until the smallest bulk effective sample size of the label-invariant quantities reaches this and
-        their R-hat is at most 1.01. ``draws`` is then the shortest run.
+        their R-hat is at most 1.01. ``draws`` is then the shortest run. (``pm.sample``, which a custom model needs, cannot
+        go on where it stopped and begins anew for each length.)
     max_draws : int, optional
         NUTS with ``target_ess``: draws of each chain at most. Default ``20 * draws``. ``tree.attrs["stopped_by"]`` says
         which of the two ended the run.
@@ -178,14 +176,15 @@ def fit(
     )
     if engine is not None:
         read_choice(engine, Engine, "engine")
-    if model is not None and (engine == "compiled" or target_ess is not None):
-        given = "engine='compiled'" if engine == "compiled" else "target_ess"
-        raise TypeError(f"{given} is for the package's own priors, got it with model; leave it out")
+    if model is not None and engine == "compiled":
+        raise TypeError("engine='compiled' is for the package's own priors, got it with model; leave it out")
     if target_ess is not None:
         target_ess = read_positive(target_ess, "target_ess")
     elif max_draws is not None:
         raise TypeError("max_draws is the budget of target_ess, got it alone; give target_ess, or raise draws instead")
-    max_draws = _BUDGET * draws if max_draws is None else read_count(max_draws, "max_draws", minimum=draws)
+    max_draws = _BUDGET * draws if max_draws is None else read_count(max_draws, "max_draws")
+    if max_draws < draws:
+        raise ValueError(f"max_draws must be at least draws, got {max_draws} with draws = {draws}; lower draws too")
     tune = (400 if model is None else 800) if tune is None else read_count(tune, "tune")
     target_accept = 0.9 if target_accept is None else read_probability(target_accept, "target_accept")
     family = read_choice("fullrank" if approximation is None else approximation, ("fullrank", "meanfield"), "approximation")
@@ -203,23 +202,24 @@ def fit(
     require_memory(
         8 * longest * chains * (4 * k + 25),  # parameters and sampler statistics
         f"{chains} x {longest} draws of {k} components",
-        "ask for fewer draws",
+        "ask for fewer draws" if target_ess is None else "lower max_draws",
     )
     for wanted, group in ((log_likelihood, "log_likelihood"), (posterior_predictive, "posterior_predictive")):
         if wanted:
-            predictive.require_room(longest * chains, len(data.values), group)
+            remedy = "ask for fewer draws, or add the group afterwards"
+            predictive.require_room(longest * chains, len(data.values), group, remedy)
 
     phases = Phases(announce=progressbar)
     with phases("em", f"EM: k = {k}, n = {len(data.values)}"):
         em = fit_em(data.values, k, covariance=covariance, n_init=n_init, random_seed=em_seed)
     shift, scale = (0.0, 1.0) if model is not None else location_and_scale(data.values)
-    own = None
+    own, nutpie_problem = None, None
     if model is None:
-        standard_prior = own_prior.rescaled(shift, scale)
-        own = LogPosterior((data.values - shift) / scale, k, standard_prior, covariance)
-        optima = (each.rescaled(-shift / scale, 1 / scale) for each in em.optima())
-        starts = [own.unconstrained(_start(each, standard_prior, covariance)) for each in optima]
-        target = _target(own, engine, method)
+        own = LogPosterior((data.values - shift) / scale, k, own_prior.rescaled(shift, scale), covariance)
+        optima = [each.rescaled(-shift / scale, 1 / scale) for each in em.optima()]
+        starts = [own.at(mixture) for mixture in optima]
+        nutpie_problem = _nutpie_problem() if method == "nuts" else None
+        target = _target(own, "pymc" if nutpie_problem else engine)
     else:
         from bayesgmm.inference.custom import start_values
         from bayesgmm.inference.pymc_target import PyMCTarget, unconstrained
@@ -234,19 +234,20 @@ def fit(
             target, starts[0], AdviSettings(draws, chains, engine_seed, family, max_iter, progressbar), phases, own
         )
     else:
-        from bayesgmm.inference.nuts import NutsSettings, sample_custom, sample_nuts
+        from bayesgmm.inference.nuts import NutsSettings, choose_adaptation, sample_by_pymc, sample_nuts
 
-        settings = NutsSettings(draws, tune, chains, engine_seed, target_accept, progressbar)
+        settings = NutsSettings(draws, tune, chains, engine_seed, target_accept, progressbar, max_draws=max_draws)
+        if target_ess is not None:
+            settings = replace(settings, enough=_has_reached(target_ess, data.values if own is None else own.x, k))
         if own is None:
-            sampled = sample_custom(model, start, settings, phases)
+            sampled = sample_by_pymc(model, start, settings, phases)
+        elif nutpie_problem:
+            sampled = sample_by_pymc(target.model, own.values_at(optima[0]), settings, phases, nuts_sampler="pymc")
         else:
             with phases("compile", None):
                 own(starts[0])
             with phases("geometry", None):
-                near = likeness(own, starts[0], engine_seed) >= _NEAR_GAUSSIAN
-            settings = replace(settings, adaptation="low_rank" if near else "diag", max_draws=max_draws)
-            if target_ess is not None:
-                settings = replace(settings, enough=_has_reached(target_ess, own.x))
+                settings = replace(settings, adaptation=choose_adaptation(own, starts[0]))
             sampled = sample_nuts(target, starts, settings, phases)
 
     attrs: dict[str, Any] = {
@@ -261,6 +262,7 @@ def fit(
         **({"tune": tune, "target_accept": target_accept} if method == "nuts" else {"max_iter": max_iter}),
         **({"target_ess": target_ess, "max_draws": max_draws} if target_ess is not None else {}),
         **({"stopped_by": sampled.stopped_by} if sampled.stopped_by else {}),
+        **({"adaptation": settings.adaptation} if method == "nuts" and own is not None and not nutpie_problem else {}),
         "interrupted": int(sampled.interrupted),
         **{f"seconds_{name}": value for name, value in phases.seconds.items()},
     }
@@ -275,9 +277,9 @@ def fit(
     return tree
 
 
-def _target(own: LogPosterior, engine: Engine | None, method: str) -> Target:
-    """The compiled posterior, or the same one stated by PyMC if asked for or if nutpie has changed."""
-    problem = interface_problem() if method == "nuts" and engine != "pymc" else None
+def _nutpie_problem() -> str | None:
+    """Why nutpie cannot be used, if so; said as a warning."""
+    problem = interface_problem()
     if problem:
         warnings.warn(
             f"the installed nutpie cannot sample the compiled posterior: {problem}; PyMC's engine is used, which takes "
@@ -285,7 +287,12 @@ def _target(own: LogPosterior, engine: Engine | None, method: str) -> Target:
             EngineWarning,
             stacklevel=3,
         )
-    if engine != "pymc" and not problem:
+    return problem
+
+
+def _target(own: LogPosterior, engine: Engine | None) -> Any:
+    """The compiled posterior, or the same one stated by PyMC."""
+    if engine != "pymc":
         return CompiledTarget(own)
     from bayesgmm.inference.pymc_target import PyMCTarget
     from bayesgmm.model import build_model
@@ -293,12 +300,23 @@ def _target(own: LogPosterior, engine: Engine | None, method: str) -> Target:
     return PyMCTarget(build_model(own.x, own.k, prior=own.prior, covariance=own.covariance))
 
 
-def _has_reached(target_ess: float, x: FloatArray) -> Callable[[xr.Dataset, FloatArray], bool]:
+def _has_reached(target_ess: float, x: FloatArray, k: int) -> Callable[[xr.Dataset, FloatArray], bool]:
     """Whether the label-invariant quantities have the effective sample size wanted, and an R-hat that gives it a meaning."""
 
     def enough(posterior: xr.Dataset, log_posterior: FloatArray) -> bool:
-        table = summarise(invariant_quantities(draws_of(posterior), x, log_posterior))
-        return bool(table["ess_bulk"].min() >= target_ess and not table["r_hat"].max() > MAX_R_HAT)
+        if posterior["w"].dims[-1] != CLUSTER:  # a custom model's own names
+            from bayesgmm.inference.custom import as_contract
+
+            posterior = as_contract(posterior, k)
+        draws = draws_of(posterior)
+        if draws.n_chains == 1:  # halves of it stand for chains
+            half = draws.n_draws // 2
+            draws = Draws(draws.w[: 2 * half], draws.mu[: 2 * half], draws.sigma[: 2 * half], 2, half)
+            log_posterior = log_posterior[:, : 2 * half].reshape(2, half)
+        if draws.n_draws < 4:
+            return False
+        table = summarise(invariant_quantities(draws, x, log_posterior))
+        return bool(table["ess_bulk"].min() >= target_ess and table["r_hat"].max() <= MAX_R_HAT)
 
     return enough
 
@@ -308,17 +326,6 @@ def _refuse_foreign_options(method: str, **options: dict[str, Any]) -> None:
         given = [name for name, value in values.items() if value is not None]
         if owner != method and given:
             raise TypeError(f"{', '.join(given)} is an option of method={owner!r}, got method={method!r}; leave it out")
-
-
-def _start(mixture: Mixture, prior: Prior, covariance: str) -> dict[str, FloatArray]:
-    """The EM estimate as values of the model's variables; C0 at its conditional mean given the variances."""
-    w = np.maximum(mixture.weights, 1e-6)
-    sigma2 = mixture.covariances if covariance == "full" else mixture.covariances[0]
-    start = {"w": w / w.sum(), "mu": mixture.means, "sigma2": np.asarray(sigma2)}
-    if isinstance(prior, HierarchicalPrior):
-        shape = prior.g0 + np.size(sigma2) * prior.c0  # type: ignore[operator]
-        start["C0"] = np.asarray(shape / (prior.G0 + np.sum(1 / sigma2)))  # type: ignore[operator]
-    return start
 
 
 def _assemble(

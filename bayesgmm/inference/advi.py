@@ -83,7 +83,7 @@ def sample_advi(
                 points, log_q = _with_exact_scale(points, fit, own, own.prior, rng)
             else:
                 log_q = log_normal(noise, fit.factor)
-            log_p = np.array([log_density(point)[0] for point in points])
+            log_p = target.log_densities(points)
             k_hat, efficiency = _pareto_k(log_p - log_q)
             posterior = target.constrained(points[:size].reshape(settings.chains, settings.draws, -1))
     dims = ("chain", "draw")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,6 @@ from bayesgmm.tree import CLUSTER
 from bayesgmm.validation import FloatArray
 
 _POINT = "point"  # the one variable that nutpie is told of
-# the interface of nutpie that is relied on and is not a public one
-_FIELDS = {
-    *("dims", "compiled_logp_func", "compiled_expand_func", "initial_point_func", "shared_data", "shared_var_keys"),
-    *("user_data", "n_expanded", "shape_info", "logp_func", "expand_func", "_n_dim", "_shapes", "_coords"),
-}
-_OPTIONAL = {"reparameterized_names", "_transform_adapt_args"}
-_NATIVE = ("LogpFunc", "ExpandFunc", "PyMcModel", "PySampler", "PyVariable")
 
 
 @dataclass(frozen=True)
@@ -78,6 +71,10 @@ class CompiledTarget:
         """The mixture's variables from nutpie's posterior."""
         return self.constrained(posterior[_POINT].values)
 
+    def log_densities(self, points: FloatArray) -> FloatArray:
+        """The log density at points (S, n_dim)."""
+        return self.log_posterior.values(points)
+
     def constrained(self, points: FloatArray) -> xr.Dataset:
         """The mixture's variables at points (chain, draw, n_dim)."""
         values = self.log_posterior.constrained(points)
@@ -85,19 +82,3 @@ class CompiledTarget:
         dims = ("chain", "draw", CLUSTER)
         coords = {"chain": np.arange(len(points)), "draw": np.arange(points.shape[1])}
         return xr.Dataset({name: (dims[: array.ndim], array) for name, array in values.items()}, coords=coords)
-
-
-def interface_problem() -> str | None:
-    """Why the installed nutpie cannot take the compiled density, if it cannot."""
-    try:
-        from nutpie import _lib
-        from nutpie.compile_pymc import CompiledPyMCModel
-    except ImportError as error:
-        return str(error)
-    found = {field.name for field in fields(CompiledPyMCModel)}
-    if found - _OPTIONAL != _FIELDS:
-        return f"its compiled model has other fields ({', '.join(sorted((found - _OPTIONAL) ^ _FIELDS))})"
-    missing = [
-        name for name in ("LogpFunc", "ExpandFunc", "PyMcModel", "PySampler", "PyVariable") if not hasattr(_lib, name)
-    ]
-    return f"it lacks {', '.join(missing)}" if missing else None

@@ -24,6 +24,9 @@ class Target(Protocol):
     def for_advi(self, family: str, seed: int) -> tuple[LogDensity, Loss]:
         """The log density, and the noisy negative evidence lower bound of a Gaussian."""
 
+    def log_densities(self, points: FloatArray) -> FloatArray:
+        """The log density at points (S, n_dim), once :meth:`for_advi` has been called."""
+
     def for_nuts(self) -> Any:
         """A nutpie model that still lacks its starts."""
 

@@ -1,27 +1,29 @@
-"""NUTS: nutpie on a target's density, ``pm.sample`` on a model the user wrote."""
+"""NUTS: nutpie on a target's density, ``pm.sample`` on a model that the user wrote."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import nutpie
 import xarray as xr
 from rich.console import Console
 from rich.progress import Progress
 
+from bayesgmm.density import LogPosterior
 from bayesgmm.inference.interface import Sampled, Target
+from bayesgmm.inference.laplace import departure
 from bayesgmm.inference.phases import DeferredInterrupt, Phases
 from bayesgmm.validation import FloatArray
 
 # half-width of the spread of the chains' starts about an optimum, on the unconstrained scale of standardised data
 _JITTER = 0.1
+_NEAR_GAUSSIAN = 0.6  # nats from the Laplace approximation, up to which low-rank adaptation pays
 _GROWTH = 1.5  # an adaptive run is judged at lengths that grow by this factor
 _STATS = {
     "logp": "lp",
@@ -87,9 +89,11 @@ class _Run:
     """One group of chains for each start, sampling in the background, watched from the calling thread."""
 
     def __init__(self, target: Target, model: Any, starts: Sequence[FloatArray], settings: NutsSettings) -> None:
+        import nutpie
+
         self.target, self.settings = target, settings
         self.progress: list[list[Any]] = [[] for _ in starts]
-        self.samplers = []
+        self.samplers: list[Any] = []
         for i, start in enumerate(starts):
             chains = len(range(i, settings.chains, len(starts)))
             sampler = nutpie.sample(
@@ -97,7 +101,7 @@ class _Run:
                 draws=settings.longest,
                 tune=settings.tune,
                 chains=chains,
-                cores=min(chains, os.cpu_count() or 1),
+                cores=chains,  # all at once: an adaptive or an interrupted run ends with chains of like lengths
                 seed=settings.seed + i,
                 adaptation=settings.adaptation,
                 target_accept=settings.target_accept,
@@ -108,47 +112,49 @@ class _Run:
                 blocking=False,
             )
             self.samplers.append(sampler)
+        self.lengths = settings.lengths if settings.enough else []
 
     def until_done(self) -> tuple[list[xr.DataTree], int | None]:
         """What the chains made, and the length at which it was enough, if that was asked and reached."""
         try:
-            return self._watch()
+            with DeferredInterrupt(raise_at_end=False) as interrupt, _quietly():  # what has been drawn is kept
+                length = self._watch(interrupt)
+                parts = [each.wait() if length is None and _is_finished(each) else each.abort() for each in self.samplers]
+                return parts, self._length_enough(parts) if length is None else length
         except BaseException:
             for sampler in self.samplers:  # no thread may outlive the compiled code that it runs
-                sampler.cancel()
+                with suppress(Exception):  # one that has handed over its draws is done
+                    sampler.cancel()
             raise
 
-    def _watch(self) -> tuple[list[xr.DataTree], int | None]:
-        lengths = self.settings.lengths if self.settings.enough else []
+    def _watch(self, interrupt: DeferredInterrupt) -> int | None:
+        """Wait until the chains are done, an interrupt comes, or they are long enough: then how long."""
         total = self.settings.chains * (self.settings.tune + self.settings.longest)
         with Progress(console=Console(stderr=True), disable=not self.settings.progressbar) as bar:
             task = bar.add_task("NUTS", total=total)
-            with suppress(KeyboardInterrupt):  # what has been drawn is kept
-                while not all(map(_is_finished, self.samplers)):
-                    time.sleep(0.002)
-                    bar.update(task, completed=self._finished(), description=f"NUTS, {self._divergences()} divergences")
-                    while lengths and self._shortest() >= self.settings.tune + lengths[0]:
-                        parts = [sampler.inspect() for sampler in self.samplers]
-                        enough = self._is_enough(parts, lengths[0])
-                        if enough is None:  # the count of draws runs ahead of the draws
-                            break
-                        if enough:
-                            return [sampler.abort() for sampler in self.samplers], lengths[0]
-                        del lengths[0]
-                bar.update(task, completed=total)
-            parts = [sampler.wait() if _is_finished(sampler) else sampler.abort() for sampler in self.samplers]
-        for length in lengths:  # a short run can end before it is first looked at
-            if self._is_enough(parts, length):
-                return parts, length
-        return parts, None
+            while not interrupt.requested:
+                if all(map(_is_finished, self.samplers)):
+                    bar.update(task, completed=total)
+                    break
+                time.sleep(0.002)
+                bar.update(task, completed=self._finished(), description=f"NUTS, {self._divergences()} divergences")
+                if self.lengths and self._shortest() >= self.settings.tune + self.lengths[0]:
+                    length = self._length_enough([sampler.inspect() for sampler in self.samplers])
+                    if length is not None:
+                        return length
+        return None
 
-    def _is_enough(self, parts: Sequence[xr.DataTree], length: int) -> bool | None:
-        """Whether a run of this length is enough; None if it is not there yet."""
-        posterior, stats = _join([_with_variables(self.target, part) for part in parts])
-        if stats.sizes["chain"] < self.settings.chains or _chain_lengths(stats).min() < length:
+    def _length_enough(self, parts: Sequence[xr.DataTree]) -> int | None:
+        """The first of the lengths still to be judged that is enough; those that are not are struck off."""
+        if not self.lengths:
             return None
-        assert self.settings.enough is not None
-        return self.settings.enough(posterior.isel(draw=slice(0, length)), stats["lp"].values[:, :length])
+        posterior, stats = _join([_with_variables(self.target, part) for part in parts])
+        shortest = 0 if stats.sizes["chain"] < self.settings.chains else _chain_lengths(stats).min()
+        while self.lengths and self.lengths[0] <= shortest:
+            if _is_enough(self.settings, posterior, stats, self.lengths[0]):
+                return self.lengths[0]
+            del self.lengths[0]
+        return None
 
     def _chains(self) -> list[Any]:
         return [chain for group in self.progress for chain in group]
@@ -164,6 +170,14 @@ class _Run:
         return min(chain.finished_draws for chain in chains) if len(chains) == self.settings.chains else 0
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without ArviZ's advice on more chains than draws, which a very short or an interrupted run has."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Found chain dimension to be longer", category=UserWarning)
+        yield
+
+
 def _is_finished(sampler: Any) -> bool:
     try:
         return bool(sampler.is_finished)
@@ -171,27 +185,58 @@ def _is_finished(sampler: Any) -> bool:
         return False
 
 
+def _is_enough(settings: NutsSettings, posterior: xr.Dataset, stats: xr.Dataset, length: int) -> bool:
+    assert settings.enough is not None
+    return settings.enough(posterior.isel(draw=slice(0, length)), stats["lp"].values[:, :length])
+
+
 def _jittered(centre: FloatArray, seed: Any) -> FloatArray:
     return centre + np.random.default_rng(seed).uniform(-_JITTER, _JITTER, size=centre.shape)
 
 
-def sample_custom(model: Any, start: Mapping[str, FloatArray], settings: NutsSettings, phases: Phases) -> Sampled:
-    """Sample a user's model by ``pm.sample``, which takes nutpie where it can."""
+def sample_by_pymc(
+    model: Any,
+    start: Mapping[str, FloatArray],
+    settings: NutsSettings,
+    phases: Phases,
+    nuts_sampler: str | None = None,
+) -> Sampled:
+    """Sample a PyMC model by ``pm.sample``, which takes nutpie where it can unless told otherwise.
+
+    It cannot go on where it stopped, so an adaptive run begins anew for each length.
+    """
     import pymc as pm
 
-    with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {settings.draws}) draws by pm.sample"):
-        tree = pm.sample(
-            model=model,
-            draws=settings.draws,
-            tune=settings.tune,
-            chains=settings.chains,
-            random_seed=settings.seed,
-            initvals=dict(start),
-            target_accept=settings.target_accept,
-            progressbar=settings.progressbar,
-            compute_convergence_checks=False,
-        )
-    return _as_sampled([tree], settings)
+    for length in settings.lengths:
+        chains = f"{settings.chains} chains x ({settings.tune} + {length}) draws"
+        with phases("sampling", f"sampling {chains} by pm.sample"):
+            tree = pm.sample(
+                model=model,
+                draws=length,
+                tune=settings.tune,
+                chains=settings.chains,
+                random_seed=settings.seed,
+                initvals=dict(start),
+                target_accept=settings.target_accept,
+                progressbar=settings.progressbar,
+                compute_convergence_checks=False,
+                **({} if nuts_sampler is None else {"nuts_sampler": nuts_sampler}),
+            )
+        sampled = _as_sampled([tree], replace(settings, draws=length, enough=None))
+        if settings.enough is None or sampled.interrupted:
+            return sampled
+        if _is_enough(settings, sampled.posterior, sampled.sample_stats, length):
+            return replace(sampled, stopped_by="target_ess")
+    return replace(sampled, stopped_by="max_draws")
+
+
+def choose_adaptation(own: LogPosterior, start: FloatArray) -> str:
+    """Low-rank where the posterior is near its Laplace approximation, diagonal elsewhere.
+
+    Measured on many problems (benchmarks/settings.md): near a Gaussian low-rank adaptation gives several times the effective
+    draws, far from one some of its chains get stuck.
+    """
+    return "low_rank" if departure(own, start) < _NEAR_GAUSSIAN else "diag"
 
 
 def _with_variables(target: Target, part: xr.DataTree) -> xr.DataTree:

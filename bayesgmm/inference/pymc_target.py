@@ -27,14 +27,17 @@ class PyMCTarget:
 
     def for_advi(self, family: str, seed: int) -> tuple[LogDensity, Loss]:
         """PyMC's log density and its own objective, one draw at a time."""
-        compiled = self.model.logp_dlogp_function(ravel_inputs=True)
-        compiled.set_extra_values({})
+        self._compiled = self.model.logp_dlogp_function(ravel_inputs=True)
+        self._compiled.set_extra_values({})
+        return self._log_density, _objective(self.model, family, seed)
 
-        def log_density(point: FloatArray) -> tuple[float, FloatArray]:
-            value, gradient = compiled(point)
-            return float(value), np.asarray(gradient)
+    def _log_density(self, point: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = self._compiled(point)
+        return float(value), np.asarray(gradient)
 
-        return log_density, _objective(self.model, family, seed)
+    def log_densities(self, points: FloatArray) -> FloatArray:
+        """The log density at points (S, n_dim)."""
+        return np.array([self._log_density(point)[0] for point in points])
 
     def for_nuts(self) -> Any:
         """The model as nutpie compiles it."""
