@@ -29,6 +29,7 @@ from bayesgmm.validation import (
 )
 
 _ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
+_HOPELESS = 100.0  # log-likelihood below the best, on that sample, which more data cannot make good
 _SAME = 0.05  # solutions that differ by less in every weight, and in every mean and sd in units of the data's sd, are one
 
 
@@ -166,8 +167,8 @@ def fit_em(
         A variance for each component, or one common variance.
     n_init : int
         Number of starts: k-means++ and random ones in turn. The best run that did not collapse is kept. On more than
-        16 384 observations the starts first run on a random sample of that many, and of those that end in the same place
-        only one goes on.
+        16 384 observations the starts first run on a random sample of that many; of those that end in the same place
+        only one goes on, and none that ends more than 100 units of log-likelihood below the best.
     sample_weight : (n,) array-like, optional
         Observation weights (counts, survey weights); not negative.
     random_seed : int, Generator or None
@@ -392,13 +393,18 @@ def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Gene
 
 
 def _ends(settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[str, Mixture]]:
-    """Where EM ends from each start, one for each place; a start from which it collapses stays where it is."""
+    """Where EM ends from each start: one for each place, without those that are out of the race."""
+    ends = [_run(settings, name, start).end for name, start in starts]
+    sound = [end for end in ends if not end.collapsed]
+    if not sound:
+        return starts
+    best = max(end.log_likelihood for end in sound)
     kept: list[tuple[str, Mixture]] = []
-    for name, start in starts:
-        end = _run(settings, name, start).end
-        mixture = start if end.collapsed else end.mixture.sorted()
-        if all(_largest_difference(mixture, other, 1.0) > _SAME for _, other in kept):
-            kept.append((name, mixture))
+    for end in sound:
+        mixture = end.mixture.sorted()
+        new = all(_largest_difference(mixture, other, 1.0) > _SAME for _, other in kept)
+        if new and end.log_likelihood > best - _HOPELESS:
+            kept.append((end.start, mixture))
     return kept
 
 
