@@ -277,10 +277,11 @@ def test_a_target_out_of_reach_ends_with_the_budget_and_says_so(galaxies):
 
 
 def test_an_adaptive_run_of_a_custom_model(two_small):
-    options = {"model": own_model(two_small), "draws": 100, "tune": 300, "chains": 2, "target_ess": 110, "max_draws": 400}
+    options = {"model": own_model(two_small), "draws": 100, "tune": 500, "target_ess": 500, "max_draws": 3_000}
     tree = quick(two_small, **options)
     assert tree.attrs["stopped_by"] == "target_ess"
-    assert tree["posterior"].sizes["draw"] in (150, 225, 338, 400)
+    assert 100 < tree["posterior"].sizes["draw"] < 3_000
+    assert bg.diagnose(tree).invariants["ess_bulk"].min() >= 500
 
 
 def test_one_chain_is_judged_by_its_halves(galaxies):
@@ -501,7 +502,7 @@ print([w.category.__name__ for w in caught], dict(tree["posterior"].sizes), tree
     ("options", "n", "phase", "seconds", "draws"),
     [
         ("draws=1_000_000", 10_000, "sampling", 5, None),
-        ("target_ess=1e7", 3_000, "sampling", 3, None),
+        ("target_ess=1e7, max_draws=1_000_000", 10_000, "sampling", 5, None),
         ("method='advi'", 400_000, "maximising", 2, 1000),
     ],
 )
