@@ -1,4 +1,4 @@
-"""The E-step inside: EM against scikit-learn, one gradient against PyTensor, and both against the arithmetic they need."""
+"""The E-step inside: EM against scikit-learn, one gradient against PyTensor."""
 
 import time
 import tracemalloc
@@ -18,7 +18,7 @@ def measure(smoke=False):
 
 
 def em_per_iteration(n):
-    """Seconds per iteration of EM from one start on three Gaussians, and peak memory over that of the data."""
+    """Seconds per iteration of EM from one start on three Gaussians, and the memory it takes beside the data."""
     from sklearn.mixture import GaussianMixture
 
     x, _, truth = bg.datasets.three_gaussians(n=n)
@@ -83,7 +83,7 @@ def table(found):
     em, slope = found["em"], found["gradient"]
     n = em["bayesgmm"]["n"]
     lines = [
-        "| what | peer | time | bayesgmm is faster by | peak memory over the data |",
+        "| what | peer | time | bayesgmm is faster by | memory beside the data, of the data's |",
         "|---|---|---|---|---|",
     ]
     for what, by_peer in ((f"one iteration of EM, n = {n:,}, K = 3", em), ("value and gradient, n = 10,000, K = 2", slope)):

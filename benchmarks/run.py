@@ -1,7 +1,7 @@
 """All problems, all peers, in fresh processes, taking turns; writes results.json and the tables of README.md.
 
-uv run --extra benchmarks python benchmarks/run.py            some two hours on two cores
-uv run --extra benchmarks python benchmarks/run.py --smoke    a minute, writes nothing
+uv run --python 3.12 --extra benchmarks python benchmarks/run.py            over an hour on two cores
+uv run --python 3.12 --extra benchmarks python benchmarks/run.py --smoke    a minute, writes nothing
 """
 
 import argparse
@@ -167,9 +167,10 @@ def main():
     options = parser.parse_args()
     peers = ["bayesgmm", "PyMC + nutpie"] if options.smoke else list(PEERS)
     output = HERE / "results.json"
-    report = {"posterior": {}, "kernel": {}}
+    report = {"posterior": {}}
     if options.problem and output.exists():
         report = json.loads(output.read_text())
+    report |= {"kernel": kernel.measure(options.smoke), "versions": versions()}
     for name, problem in problems(options.smoke).items():
         if options.problem and not any(part in name for part in options.problem):
             continue
@@ -180,19 +181,13 @@ def main():
         found = measure(problem, chosen, seeds, lambda text: print(text, flush=True), first_use)
         report["posterior"][name] = found
         if not options.smoke:
-            report["versions"] = versions()
             output.write_text(json.dumps(report, indent=1))
-    if not options.problem or "kernel" in options.problem:
-        report["kernel"] = kernel.measure(options.smoke)
-    report["versions"] = versions()
+            render(report)
     if options.smoke:
         runs = [run for found in report["posterior"].values() for peer in found.values() for run in peer["runs"]]
         failures = [run["failed"] for run in runs if "failed" in run]
         assert not failures, failures
         print(table(report["posterior"]), kernel.table(report["kernel"]), sep="\n\n")
-        return
-    output.write_text(json.dumps(report, indent=1))
-    render(report)
 
 
 if __name__ == "__main__":
