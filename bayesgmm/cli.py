@@ -48,8 +48,8 @@ PriorOption = Annotated[
 Draws = Annotated[int, typer.Option(help="Draws kept in each chain.")]
 Chains = Annotated[int, typer.Option(help="Number of chains.")]
 Seed = Annotated[int | None, typer.Option(help="Random seed; the one used is printed and recorded.")]
-Tune = Annotated[int | None, typer.Option(help="NUTS: adaptation steps of each chain.  [default: 400]")]
-TargetAccept = Annotated[float | None, typer.Option(help="NUTS: acceptance rate sought.  [default: 0.9]")]
+Tune = Annotated[int | None, typer.Option(help="NUTS: adaptation steps of each chain.  [default: 200 or 400]")]
+TargetAccept = Annotated[float | None, typer.Option(help="NUTS: acceptance rate sought.  [default: 0.8 or 0.9]")]
 TargetEss = Annotated[
     float | None, typer.Option(help="NUTS: go on until the smallest effective sample size is this; --draws is the least.")
 ]

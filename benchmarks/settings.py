@@ -58,7 +58,7 @@ def main():
         far, chosen = departure(own, start), choose_adaptation(own, start)
         for adaptation, tune, target_accept in GRID:
             runs = np.array([one_run(own, start, adaptation, tune, target_accept, seed) for seed in SEEDS])
-            cells = [name, f"{far:.2f}, {chosen}", adaptation, tune, target_accept]
+            cells = [name, f"{far:.2f}, {chosen.kind}", adaptation, tune, target_accept]
             cells += [f"{np.median(runs[:, 0]):,.0f}", f"{runs[:, 1].min():,.0f}", f"{runs[:, 2].max():.0f}"]
             lines.append("| " + " | ".join(map(str, cells)) + " |")
             print(lines[-1], flush=True)

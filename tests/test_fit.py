@@ -294,8 +294,12 @@ def test_low_rank_adaptation_is_for_posteriors_near_a_gaussian(two_small):
     for x, k, expected in ((two_small, 2, "low_rank"), (two_small, 4, "diag")):
         own = LogPosterior((x - x.mean()) / x.std(), k, bg.HierarchicalPrior().scaled_to((x - x.mean()) / x.std()), "full")
         em = bg.fit_em(x, k, random_seed=SEED).mixture.rescaled(-x.mean() / x.std(), 1 / x.std())
-        assert nuts.choose_adaptation(own, own.at(em)) == expected
-    assert quick(two_small, draws=20, tune=20).attrs["adaptation"] == "low_rank"
+        assert nuts.choose_adaptation(own, own.at(em)).kind == expected
+    tree = quick(two_small, draws=20, tune=20)
+    assert tree.attrs["adaptation"] == "low_rank"
+    assert tree.attrs["tune"] == 20
+    assert quick(two_small, draws=20).attrs["tune"] == 200
+    assert quick(two_small, draws=20, target_accept=0.99).attrs["target_accept"] == 0.99
 
 
 def test_the_lengths_at_which_an_adaptive_run_is_judged_are_fixed_beforehand():

@@ -92,7 +92,8 @@ def fit(
     draws, chains : int
         Draws kept in each chain, and chains. ADVI's draws are independent and fill the same shape.
     tune : int, optional
-        NUTS: adaptation steps of each chain, which are not kept. Default 400; 800 for a custom model.
+        NUTS: adaptation steps of each chain, which are not kept. Default 200 where the posterior is near a Gaussian, else
+        400; 800 for a custom model.
     random_seed : int, Generator or None
         The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on one machine. (Under
         ``engine="pymc"`` the first run of a model, freshly compiled, may round otherwise than its cached code later.)
@@ -106,7 +107,7 @@ def fit(
     n_init : int
         Starts of EM.
     target_accept : float, optional
-        NUTS: acceptance rate sought, between 0 and 1. Default 0.9.
+        NUTS: acceptance rate sought, between 0 and 1. Default 0.9, or 0.8 where the posterior is all but a Gaussian.
     approximation : {"fullrank", "meanfield"}, optional
         ADVI: with or without correlations. Default "fullrank".
     max_iter : int, optional
@@ -185,8 +186,8 @@ def fit(
     max_draws = _BUDGET * draws if max_draws is None else read_count(max_draws, "max_draws")
     if max_draws < draws:
         raise ValueError(f"max_draws must be at least draws, got {max_draws} with draws = {draws}; lower draws too")
-    tune = (400 if model is None else 800) if tune is None else read_count(tune, "tune")
-    target_accept = 0.9 if target_accept is None else read_probability(target_accept, "target_accept")
+    tune = None if tune is None else read_count(tune, "tune")
+    target_accept = None if target_accept is None else read_probability(target_accept, "target_accept")
     family = read_choice("fullrank" if approximation is None else approximation, ("fullrank", "meanfield"), "approximation")
     max_iter = 40_000 if max_iter is None else read_count(max_iter, "max_iter")
     seed = read_seed(random_seed)
@@ -236,7 +237,9 @@ def fit(
     else:
         from bayesgmm.inference.nuts import NutsSettings, choose_adaptation, sample_by_pymc, sample_nuts
 
-        settings = NutsSettings(draws, tune, chains, engine_seed, target_accept, progressbar, max_draws=max_draws)
+        settings = NutsSettings(
+            draws, tune or 800, chains, engine_seed, target_accept or 0.9, progressbar, max_draws=max_draws
+        )
         if target_ess is not None:
             settings = replace(settings, enough=_has_reached(target_ess, data.values if own is None else own.x, k))
         if own is None:
@@ -247,7 +250,13 @@ def fit(
             with phases("compile", None):
                 own(starts[0])
             with phases("geometry", None):
-                settings = replace(settings, adaptation=choose_adaptation(own, starts[0]))
+                chosen = choose_adaptation(own, starts[0])
+            settings = replace(
+                settings,
+                adaptation=chosen.kind,
+                tune=tune or chosen.tune,
+                target_accept=target_accept or chosen.target_accept,
+            )
             sampled = sample_nuts(target, starts, settings, phases)
 
     attrs: dict[str, Any] = {
@@ -259,7 +268,7 @@ def fit(
         "n_init": n_init,
         "missing": missing,
         "engine": "compiled" if isinstance(target, CompiledTarget) else "pymc",
-        **({"tune": tune, "target_accept": target_accept} if method == "nuts" else {"max_iter": max_iter}),
+        **({"tune": settings.tune, "target_accept": settings.target_accept} if method == "nuts" else {"max_iter": max_iter}),
         **({"target_ess": target_ess, "max_draws": max_draws} if target_ess is not None else {}),
         **({"stopped_by": sampled.stopped_by} if sampled.stopped_by else {}),
         **({"adaptation": settings.adaptation} if method == "nuts" and own is not None and not nutpie_problem else {}),

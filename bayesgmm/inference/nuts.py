@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -24,6 +24,7 @@ from bayesgmm.validation import FloatArray
 # half-width of the spread of the chains' starts about an optimum, on the unconstrained scale of standardised data
 _JITTER = 0.1
 _NEAR_GAUSSIAN = 0.6  # nats from the Laplace approximation, up to which low-rank adaptation pays
+_ALL_BUT_GAUSSIAN = 0.25  # the same, up to which longer steps cost no divergences
 _GROWTH = 1.5  # an adaptive run is judged at lengths that grow by this factor
 _STATS = {
     "logp": "lp",
@@ -230,13 +231,24 @@ def sample_by_pymc(
     return replace(sampled, stopped_by="max_draws")
 
 
-def choose_adaptation(own: LogPosterior, start: FloatArray) -> str:
-    """Low-rank where the posterior is near its Laplace approximation, diagonal elsewhere.
+class Adaptation(NamedTuple):
+    """What NUTS adapts, in how many steps, to which acceptance rate."""
+
+    kind: str
+    tune: int
+    target_accept: float
+
+
+def choose_adaptation(own: LogPosterior, start: FloatArray) -> Adaptation:
+    """Low-rank, short and with long steps where the posterior is near its Laplace approximation; diagonal elsewhere.
 
     Measured on many problems (benchmarks/settings.md): near a Gaussian low-rank adaptation gives several times the effective
     draws, far from one some of its chains get stuck.
     """
-    return "low_rank" if departure(own, start) < _NEAR_GAUSSIAN else "diag"
+    distance = departure(own, start)
+    if distance < _NEAR_GAUSSIAN:
+        return Adaptation("low_rank", 200, 0.8 if distance < _ALL_BUT_GAUSSIAN else 0.9)
+    return Adaptation("diag", 400, 0.9)
 
 
 def _with_variables(target: Target, part: xr.DataTree) -> xr.DataTree:
