@@ -5,27 +5,22 @@ Tables go to standard output, progress and warnings to standard error. An output
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import sys
-import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
+from bayesgmm.results import first_free, keep_input, whole_folder, write_comparison, write_fit
 from bayesgmm.validation import Covariance, Engine, Method, Missing
 
 if TYPE_CHECKING:
     import pandas as pd
-    import xarray as xr
 
-    from bayesgmm.comparison import Comparison
     from bayesgmm.priors import Prior
 
 app = typer.Typer(
@@ -34,8 +29,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-_MARK = "verdict.txt"  # every folder of results has one
 
 File = Annotated[Path, typer.Argument(help="CSV file with a header line.")]
 Column = Annotated[str | None, typer.Option(help="Column to fit; not needed if the file has only one.")]
@@ -93,8 +86,8 @@ def demo(
     force: Force = False,
 ) -> None:
     """Fit the galaxies with three components by EM, NUTS and ADVI, and compare k = 1 to 6. Takes about a minute."""
-    out = out or _first_free(Path("bayesgmm-demo"))
-    with _whole_folder(out, force) as folder:
+    out = out or first_free(Path("bayesgmm-demo"))
+    with whole_folder(out, force) as folder:
         _say("loading ArviZ ...")
         from bayesgmm import check_against_em, compare, datasets, diagnose, fit, fit_em
 
@@ -109,15 +102,15 @@ def demo(
             print(diagnose(trees[method]))
             print()
             print(check_against_em(trees[method]))
-            with _whole_folder(folder / method) as part:
-                _write_fit(trees[method], part)
+            with whole_folder(folder / method) as part:
+                write_fit(trees[method], part)
             if trees[method].attrs["interrupted"]:
                 raise KeyboardInterrupt
         _heading("How many components?")
         comparison = compare(x, range(1, 7), random_seed=seed)
         print(comparison)
-        with _whole_folder(folder / "compare") as part:
-            _write_comparison(comparison, part)
+        with whole_folder(folder / "compare") as part:
+            write_comparison(comparison, part)
         _heading("The answer")
         for method, tree in trees.items():
             print(fill(f"{method.upper()}: {check_against_em(tree).verdict}.", 110))
@@ -177,8 +170,8 @@ def fit(
 ) -> None:
     """Posterior of a mixture with K components in one column of a CSV file."""
     x = _read_column(file, column)
-    _keep_input(file, out)
-    with _whole_folder(out, force) if out else nullcontext() as folder:
+    keep_input(file, out)
+    with whole_folder(out, force) if out else nullcontext() as folder:
         import bayesgmm
 
         tree = bayesgmm.fit(
@@ -207,7 +200,7 @@ def fit(
         print()
         print(bayesgmm.check_against_em(tree))
         if folder is not None:
-            _write_fit(tree, folder)
+            write_fit(tree, folder)
     if out is not None:
         print(f"Posterior, tables and pictures are in {out}")
 
@@ -237,9 +230,9 @@ def compare(
 ) -> None:
     """Fit several numbers of components and compare how well they predict."""
     x = _read_column(file, column)
-    _keep_input(file, out)
+    keep_input(file, out)
     ks = _read_range(k)
-    with _whole_folder(out, force) if out else nullcontext() as folder:
+    with whole_folder(out, force) if out else nullcontext() as folder:
         import bayesgmm
 
         comparison = bayesgmm.compare(
@@ -265,87 +258,9 @@ def compare(
         print(f"{x.name}: n = {n}, seed {comparison.seed}")
         print(comparison)
         if folder is not None:
-            _write_comparison(comparison, folder)
+            write_comparison(comparison, folder)
     if out is not None:
         print(f"Posteriors, tables and pictures are in {out}")
-
-
-def _write_fit(tree: xr.DataTree, folder: Path) -> None:
-    import arviz as az
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    from bayesgmm import check_against_em, diagnose, plots
-
-    diagnosis, check = diagnose(tree), check_against_em(tree)
-    tree.to_netcdf(folder / "posterior.nc")
-    (folder / _MARK).write_text(f"{diagnosis}\n\n{check}\n")
-    diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
-    check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
-    plots.plot_fit(tree).savefig(folder / "fit.png", dpi=150)
-    names = ["w", "mu", "sigma"] if tree.attrs["k"] > 1 else ["mu", "sigma"]  # one weight is always 1
-    az.plot_trace_dist(tree, var_names=names, backend="matplotlib").savefig(folder / "trace.png")
-    plt.close("all")
-
-
-def _write_comparison(comparison: Comparison, folder: Path) -> None:
-    comparison.table.to_csv(folder / "comparison.csv", index=False)
-    (folder / _MARK).write_text(f"{comparison}\n")
-    for k, tree in comparison.fits.items():
-        with _whole_folder(folder / f"k{k}") as part:
-            _write_fit(tree, part)
-
-
-@contextmanager
-def _whole_folder(out: Path, force: bool = False) -> Iterator[Path]:
-    """Write into a folder beside ``out`` that takes its name when everything has been written.
-
-    An interrupt leaves under that name what had been finished, an error leaves nothing. Only a folder of earlier
-    results is ever replaced.
-    """
-    if out.exists() and not (force and (out / _MARK).is_file() and not Path.cwd().is_relative_to(out.absolute())):
-        remedy = "only a folder of earlier results is replaced" if force else "or replace earlier results with --force"
-        raise FileExistsError(f"{out} exists; choose another --out, {remedy}")
-    out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        yield folder
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and any(folder.iterdir()):
-            _publish(folder, out)
-            _say(f"interrupted: what had been finished is in {out}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    _publish(folder, out)
-
-
-def _keep_input(file: Path, out: Path | None) -> None:
-    """Refuse to replace a folder of earlier results that the data lie in."""
-    if out is not None and (out / _MARK).is_file() and file.resolve().is_relative_to(out.resolve()):
-        raise FileExistsError(f"{out} holds the data {file}; choose another --out")
-
-
-def _publish(folder: Path, out: Path) -> None:
-    folder.chmod(0o755)
-    if out.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
-        os.replace(out, old / out.name)
-        os.replace(folder, out)
-        shutil.rmtree(old)
-    else:
-        os.replace(folder, out)
-
-
-def _first_free(folder: Path) -> Path:
-    number, candidate = 1, folder
-    while candidate.exists():
-        number += 1
-        candidate = Path(f"{folder}-{number}")
-    return candidate
 
 
 def _read_column(file: Path, column: str | None) -> pd.Series:

@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bayesgmm import em_starts
 from bayesgmm.estep import ESums, e_step
 from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.mixture import Mixture
@@ -237,7 +237,7 @@ def fit_em(
     if start is None:
         starts = _chosen_starts(settings, k, n_init if k > 1 else 1, rng)
     else:
-        starts = [("given", m.rescaled(-shift / scale, 1 / scale)) for m in _given_starts(start, k)]
+        starts = [("given", m.rescaled(-shift / scale, 1 / scale)) for m in em_starts.read(start, k)]
     runs = [_run(settings, name, mixture) for name, mixture in starts]
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
@@ -359,19 +359,6 @@ def _largest_difference(one: Mixture, other: Mixture, scale: float) -> float:
     return float(np.abs(np.concatenate([one.weights - other.weights, moved])).max())
 
 
-def _given_starts(start: Mixture | Sequence[Mixture], k: int) -> list[Mixture]:
-    if not isinstance(start, Mixture | Sequence):
-        raise TypeError(f"start must be a Mixture or a sequence of them, got {type(start).__name__}")
-    mixtures = [start] if isinstance(start, Mixture) else list(start)
-    for mixture in mixtures:
-        found: Any = mixture.n_components if isinstance(mixture, Mixture) else type(mixture).__name__
-        if found != k or mixture.n_features != 1:
-            raise ValueError(f"start must be one Mixture or several with k = {k} components and one feature, got {found}")
-    if not mixtures:
-        raise ValueError("start must hold at least one Mixture, got none")
-    return mixtures
-
-
 def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
     """Starts from the standardised data; for long data, where EM ends on a random sample of them."""
     x, weight = settings.x, settings.sample_weight
@@ -382,14 +369,7 @@ def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Gene
             sample = replace(settings, x=x[few], sample_weight=None if weight is None else weight[few], tol=1e-8)
             return _ends(sample, _chosen_starts(sample, k, n_init, rng))
     z = (x - settings.shift) / settings.scale
-    weight = np.ones_like(z) if weight is None else weight
-    starts = []
-    for i in range(n_init):
-        if i % 2 == 0:
-            starts.append(("k-means++", _kmeans_start(z, weight, k, settings.tied, rng)))
-        else:
-            starts.append(("random", _random_start(z, k, rng)))
-    return starts
+    return em_starts.choose(z, np.ones_like(z) if weight is None else weight, k, settings.tied, n_init, rng)
 
 
 def _ends(settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[str, Mixture]]:
@@ -406,30 +386,3 @@ def _ends(settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[
         if new and end.log_likelihood > best - _HOPELESS:
             kept.append((end.start, mixture))
     return kept
-
-
-def _kmeans_start(x: FloatArray, weight: FloatArray, k: int, tied: bool, rng: np.random.Generator) -> Mixture:
-    """Centres drawn with probability proportional to the squared distance from those drawn before (k-means++)."""
-    centres = [rng.choice(x, p=weight / weight.sum())]
-    distances = (x - centres[0]) ** 2
-    nearest = np.zeros(len(x), dtype=int)
-    for j in range(1, k):
-        mass = weight * distances
-        total = mass.sum()
-        centres.append(rng.choice(x, p=mass / total) if total > 0 else rng.choice(x))
-        closer = (x - centres[-1]) ** 2 < distances
-        nearest[closer] = j
-        distances[closer] = (x[closer] - centres[-1]) ** 2
-    counts = np.bincount(nearest, weights=weight, minlength=k)
-    counts = np.maximum(counts, 1e-3 * weight.sum() / k)
-    means = np.array(centres)
-    variances = np.bincount(nearest, weights=weight * distances, minlength=k) / counts
-    if tied:
-        variances = np.full(k, (counts * variances).sum() / counts.sum())
-    # a group of one or two points has next to no variance of its own: start no narrower than a K-th of the data
-    return Mixture(counts / counts.sum(), means, np.maximum(variances, 0.1 / k**2))
-
-
-def _random_start(x: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
-    """Means at random distinct observations, equal weights, the variance of the data."""
-    return Mixture(np.full(k, 1 / k), rng.choice(np.unique(x), size=k, replace=False), np.ones(k))

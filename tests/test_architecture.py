@@ -18,7 +18,8 @@ ALLOWED = {
     "mixture": {"estep", "validation"},
     "datasets": {"mixture"},
     "estep": {"compiled", "validation"},
-    "em": {"mixture", "estep", "validation", "exceptions"},
+    "em_starts": {"mixture", "validation"},
+    "em": {"em_starts", "mixture", "estep", "validation", "exceptions"},
     "priors": {"validation"},
     "model": {"priors", "validation"},
     "density": {"compiled", "estep", "mixture", "priors", "validation"},
@@ -32,6 +33,7 @@ ALLOWED = {
         "validation",
     },
     "comparison": {"diagnostics", "exceptions", "inference", "predictive", "priors", "validation"},
+    "results": {"agreement", "comparison", "diagnostics", "plots"},
     "plots": {"em", "predictive", "tree", "validation"},
 }  # fmt: skip
 OUTERMOST = {"__init__", "__main__", "cli"}
