@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config, event
+from numba.core import config, event, sigutils
 from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 
 STRICT = {"contract"}  # a product and a sum may become one fused operation, and nothing else
 SUMS = {"contract", "reassoc", "nsz"}  # sums may be reordered, which is what makes them vectors
@@ -28,7 +29,7 @@ def compiled(*, fastmath: set[str]) -> Callable[[Callable[..., Any]], Any]:
 
 def c_callback(signature: Any, function: Callable[..., Any]) -> Any:
     """Compile a C callback, now; its machine code is at ``.address``."""
-    callback = numba.core.ccallback.CFunc(function, numba.core.sigutils.normalize_signature(signature), {}, {})
+    callback = CFunc(function, sigutils.normalize_signature(signature), {}, {})
     _with_cache(callback, function).compile()
     return callback
 

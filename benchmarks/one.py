@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import resource
 import sys
 import time
 
@@ -15,7 +14,6 @@ def main(path, peer, seed):
         given = pickle.load(file)
     done = PEERS[peer](**given, seed=int(seed))
     whole = time.time() - float(os.environ["BENCHMARK_BEGAN"]) - done.repeated
-    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 
     import numpy as np
 
@@ -29,7 +27,6 @@ def main(path, peer, seed):
         "compiling": done.compiling,
         "sampling": done.sampling,
         "fresh_process": whole,
-        "peak_mb": sum(peaks) / 1024,
         "ess": float(table["ess_bulk"].min()),
         "r_hat": float(table["r_hat"].max()),
         "mean": table["mean"].to_dict(),

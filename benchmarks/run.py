@@ -15,10 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import kernel
+from memory import PeakMemory
 from peers import PEERS
 from problems import prior_of, problems, start_of
 
@@ -27,8 +29,11 @@ MAX_R_HAT, MIN_ESS, Z = 1.01, 400, 5.0
 PACKAGES = "bayesgmm pymc pytensor nutpie numpyro jax pystan httpstan scikit-learn numba numpy"
 
 
-def run(peer, path, seed, limit, caches=None):
-    """The result of one fresh process, or why there is none; with ``caches`` a directory, all compilers start cold in it."""
+def run(peer, path, seed, limit, caches=None, *, memory=False):
+    """The result of one fresh process, or why there is none; with ``caches`` a directory, all compilers start cold in it.
+
+    With ``memory`` its peak memory too, which takes some looking at while it runs.
+    """
     environment = {**os.environ, "BENCHMARK_BEGAN": repr(time.time())}
     if caches:
         environment |= {
@@ -41,13 +46,14 @@ def run(peer, path, seed, limit, caches=None):
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     ) as process:
         try:
-            out, err = process.communicate(timeout=limit)
+            with PeakMemory(process.pid) if memory else nullcontext() as peak:
+                out, err = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # and the processes that it began
             return {"failed": f"not finished in {limit} s"}
     if "\nRESULT" not in out:
         return {"failed": (err.strip().splitlines() or ["no output"])[-1]}
-    return json.loads(out.split("\nRESULT")[1])
+    return json.loads(out.split("\nRESULT")[1]) | ({"peak_mb": peak.mb} if memory else {})
 
 
 def converged(result):
@@ -81,7 +87,8 @@ def measure(problem, peers, seeds, say, first_use=False):
         path = f"{folder}/given.pickle"
         Path(path).write_bytes(pickle.dumps(given))
         for peer in peers:  # before anything is timed: the answers, and first use where asked
-            first = run(peer, path, 0, problem.limit, f"{folder}/{list(peers).index(peer)}" if first_use else None)
+            caches = f"{folder}/{list(peers).index(peer)}" if first_use else None
+            first = run(peer, path, 0, problem.limit, caches, memory=True)
             results[peer]["first_use" if first_use else "check"] = first
             say(f"  {peer}, {'first use' if first_use else 'check'}: {brief(first)}")
             assert_same_answers(results["bayesgmm"], results[peer], peer)
@@ -98,8 +105,8 @@ def measure(problem, peers, seeds, say, first_use=False):
 def brief(result):
     if "failed" in result:
         return result["failed"]
-    text = "{fresh_process:.1f} s, of which sampling {sampling:.2f}; ESS {ess:.0f}, R-hat {r_hat:.3f}, {peak_mb:.0f} MB"
-    return text.format(**result)
+    text = "{fresh_process:.1f} s, of which sampling {sampling:.2f}; ESS {ess:.0f}, R-hat {r_hat:.3f}".format(**result)
+    return text + (f", {result['peak_mb']:.0f} MB" if "peak_mb" in result else "")
 
 
 def median(runs, figure):
@@ -126,14 +133,15 @@ def table(results):
             finished = [run for run in runs if "failed" not in run]
             middle = {
                 name: number(statistics.median(run[name] for run in finished)) if finished else runs[0]["failed"]
-                for name in ("compiling", "fresh_process", "peak_mb")
+                for name in ("compiling", "fresh_process")
             }
             ratio = f"{ours / rate:,.0f} x" if ours and rate and peer != "bayesgmm" else ""
             first = found.get("first_use", {"failed": ""})
+            memory = found.get("check", first)
             cells = [
                 problem, peer, number(rate), ratio, f"{sum(map(converged, runs))} of {len(runs)}", middle["compiling"],
                 middle["fresh_process"], number(first["fresh_process"]) if "failed" not in first else first["failed"],
-                middle["peak_mb"],
+                number(memory["peak_mb"]) if "failed" not in memory else memory["failed"],
             ]  # fmt: skip
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
