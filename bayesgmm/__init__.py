@@ -1,4 +1,4 @@
-"""Bayesian Gaussian mixture models: the posterior over weights, means and standard deviations, checked against EM.
+"""Bayesian Gaussian mixture models: the posterior over weights, means and covariances, checked against EM.
 
 >>> from bayesgmm import datasets, fit_em
 >>> fit_em(datasets.galaxies(), 3, random_seed=1).converged
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bayesgmm.model import build_model
     from bayesgmm.predictive import add_log_likelihood, add_posterior_predictive, predictive_density
     from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
+    from bayesgmm.tree import add_correlations
 
 _HOMES = {
     "Comparison": "comparison",
@@ -36,6 +37,7 @@ _HOMES = {
     "EMResult": "em",
     "HierarchicalPrior": "priors",
     "Mixture": "mixture",
+    "add_correlations": "tree",
     "add_log_likelihood": "predictive",
     "add_posterior_predictive": "predictive",
     "build_model": "model",
@@ -59,6 +61,7 @@ __all__ = [
     "EMResult",
     "HierarchicalPrior",
     "Mixture",
+    "add_correlations",
     "add_log_likelihood",
     "add_posterior_predictive",
     "build_model",

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm.diagnostics import as_text, diagnose, labelled_quantities, summarise
+from bayesgmm.diagnostics import as_text, diagnose, entries, labelled_quantities, summarise
 from bayesgmm.em import EMResult, location_and_scale
 from bayesgmm.labels import match
 from bayesgmm.mixture import Mixture
 from bayesgmm.predictive import log_density, log_likelihood
-from bayesgmm.tree import PARAMETERS, Draws, read_draws, read_em, read_observations
+from bayesgmm.tree import Draws, features_of, parameter_dims, read_draws, read_em, read_observations
 from bayesgmm.validation import FloatArray
 
 MAX_MISMATCH = 0.05  # share of draws that EM's components would label otherwise
 INTERVAL = 0.95
+_POINTS = 10_000  # at which densities of several features are compared
 _SPREAD_DRAWS = 400  # draws whose densities tell how far from their mean a posterior density lies
 
 
@@ -175,11 +177,7 @@ def _n_free(table: pd.DataFrame) -> int:
 
 
 def _em_table(tree: xr.DataTree, mixture: Mixture) -> pd.DataFrame:
-    estimates = {
-        f"{name}[{j}]": value
-        for name, values in zip(PARAMETERS, (mixture.weights, mixture.means, mixture.sigma), strict=True)
-        for j, value in enumerate(values)
-    }
+    estimates = _named_estimates(mixture, features_of(tree))
     labelled = {name: values for name, values in labelled_quantities(tree) if name in estimates and np.ptp(values) > 0}
     summary = summarise(iter(labelled.items()))
     tail = (1 - INTERVAL) / 2
@@ -194,11 +192,35 @@ def _em_table(tree: xr.DataTree, mixture: Mixture) -> pd.DataFrame:
     return table.join(summary[["mcse_mean", "ess_bulk", "ess_tail", "r_hat"]])
 
 
-def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[float, float]:
-    """Distance between EM's density and the mean density of the draws, and the 99 % quantile of the draws' own distances.
+def _named_estimates(mixture: Mixture, features: Sequence[Any]) -> dict[str, float]:
+    """Each number of the estimate under the name that its posterior has."""
+    spread = mixture.sigma if mixture.n_features == 1 else mixture.covariances
+    named = {}
+    for (name, dims), values in zip(
+        parameter_dims(mixture.n_features).items(), (mixture.weights, mixture.means, spread), strict=True
+    ):
+        labels = [range(mixture.n_components), *[features] * (values.ndim - 1)]
+        named |= {label: float(values[index]) for index, label in entries(name, dims, labels)}
+    return named
 
-    Half the integral of |p - q|, by the trapezoidal rule on a grid that reaches five standard deviations past the
-    data and is finer where EM's components are.
+
+def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[float, float]:
+    """Distance between EM's density and the mean density of the draws, and the 99 % quantile of the draws' own distances."""
+    few = draws.thinned(_SPREAD_DRAWS)
+    points, measure = _grid(mixture, x) if x.ndim == 1 else _sample(few, mixture)
+    densities = np.exp(log_density(few, points))
+    mean, em = densities.mean(axis=0), np.exp(mixture.log_density(points))
+    if measure is None:  # the points were drawn from (mean + em) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            measure = np.nan_to_num(2 / (mean + em)) / len(points)
+    own = 0.5 * (np.abs(densities - mean) * measure).sum(axis=1)
+    return float(0.5 * (np.abs(em - mean) * measure).sum()), float(np.quantile(own, 0.99))
+
+
+def _grid(mixture: Mixture, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Points and the weights of the trapezoidal rule.
+
+    They reach five standard deviations past the data and are closer where EM's components are.
     """
     _, spread = location_and_scale(x)
     grid = np.unique(
@@ -209,8 +231,16 @@ def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[flo
             ]
         )
     )
-    densities = np.exp(log_density(draws.thinned(_SPREAD_DRAWS), grid))
-    mean = densities.mean(axis=0)
-    em = np.exp(mixture.log_density(grid))
-    own = 0.5 * np.trapezoid(np.abs(densities - mean), grid, axis=1)
-    return float(0.5 * np.trapezoid(np.abs(em - mean), grid)), float(np.quantile(own, 0.99))
+    steps = np.diff(grid) / 2
+    return grid, np.append(steps, 0) + np.append(0, steps)
+
+
+def _sample(few: Draws, mixture: Mixture) -> tuple[FloatArray, None]:
+    """Points of which half are drawn from the estimate and half from the draws, as many from each."""
+    rng = np.random.default_rng(0)
+    each = int(np.ceil(_POINTS / 2 / len(few.w)))
+    parts = [mixture.sample(each * len(few.w), rng)[0]]
+    for w, mu, factors in zip(few.w, few.mu, few.factors, strict=True):
+        z = rng.choice(len(w), size=each, p=w / w.sum())
+        parts.append(mu[z] + np.einsum("nij,nj->ni", factors[z], rng.standard_normal((each, mu.shape[1]))))
+    return np.concatenate(parts), None

@@ -31,9 +31,16 @@ app = typer.Typer(
 )
 
 File = Annotated[Path, typer.Argument(help="CSV file with a header line.")]
-Column = Annotated[str | None, typer.Option(help="Column to fit; not needed if the file has only one.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns", "--column", metavar="NAME ...", help="Columns to fit, one or several; not needed if the file has only one."
+    ),
+]
 MethodOption = Annotated[Method, typer.Option(help="Sampler, or Gaussian approximation.")]
-CovarianceOption = Annotated[Covariance, typer.Option(help="Own variances, or one common variance.")]
+CovarianceOption = Annotated[
+    Covariance, typer.Option(help="Own covariances, one for all, independent features, or one variance for all features.")
+]
 PriorOption = Annotated[
     Literal["hierarchical", "conjugate"],
     typer.Option(help="Scale of the variances learnt from the data, or fixed; both in units of their range."),
@@ -60,7 +67,7 @@ def main() -> None:
     """Run the command line; errors become one sentence and a non-zero exit code."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
-        app()
+        app(_spread_out(sys.argv[1:]))
     except (ValueError, TypeError, OSError, MemoryError) as error:
         _say(f"error: {_in_shell_words(error)}")
         raise SystemExit(1) from None
@@ -149,7 +156,7 @@ def simulate(
 def fit(
     file: File,
     k: Annotated[int, typer.Option("-k", "--k", help="Number of components.")],
-    column: Column = None,
+    columns: Columns = None,
     method: MethodOption = "nuts",
     covariance: CovarianceOption = "full",
     prior: PriorOption = "hierarchical",
@@ -168,8 +175,8 @@ def fit(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Posterior of a mixture with K components in one column of a CSV file."""
-    x = _read_column(file, column)
+    """Posterior of a mixture with K components in one or several columns of a CSV file, which comes before --columns."""
+    x = _read_columns(file, columns)
     keep_input(file, out)
     with whole_folder(out, force) if out else nullcontext() as folder:
         import bayesgmm
@@ -193,7 +200,7 @@ def fit(
             missing=missing,
             progressbar=not quiet,
         )
-        print(f"{x.name}: n = {tree['observed_data'].sizes['obs']}, k = {k}, seed {tree.attrs['seed']}")
+        print(f"{', '.join(x.columns)}: n = {tree['observed_data'].sizes['obs']}, k = {k}, seed {tree.attrs['seed']}")
         if "stopped_by" in tree.attrs:
             print(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
         print(bayesgmm.diagnose(tree))
@@ -208,7 +215,7 @@ def fit(
 @app.command()
 def compare(
     file: File,
-    column: Column = None,
+    columns: Columns = None,
     k: Annotated[str, typer.Option(help="Numbers of components: 1:6 (both ends count) or 2,3,5.")] = "1:6",
     method: MethodOption = "nuts",
     covariance: CovarianceOption = "full",
@@ -229,7 +236,7 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Fit several numbers of components and compare how well they predict."""
-    x = _read_column(file, column)
+    x = _read_columns(file, columns)
     keep_input(file, out)
     ks = _read_range(k)
     with whole_folder(out, force) if out else nullcontext() as folder:
@@ -255,7 +262,7 @@ def compare(
             progressbar=not quiet,
         )
         n = comparison.fits[comparison.table["k"].iloc[0]]["observed_data"].sizes["obs"]
-        print(f"{x.name}: n = {n}, seed {comparison.seed}")
+        print(f"{', '.join(x.columns)}: n = {n}, seed {comparison.seed}")
         print(comparison)
         if folder is not None:
             write_comparison(comparison, folder)
@@ -263,7 +270,7 @@ def compare(
         print(f"Posteriors, tables and pictures are in {out}")
 
 
-def _read_column(file: Path, column: str | None) -> pd.Series:
+def _read_columns(file: Path, columns: list[str] | None) -> pd.DataFrame:
     import pandas as pd
 
     if not file.is_file():
@@ -277,12 +284,27 @@ def _read_column(file: Path, column: str | None) -> pd.Series:
         raise ValueError(f"{file} must begin with a header line of column names, got the numbers {', '.join(names)}")
     if table.empty:
         raise ValueError(f"{file} must hold at least one observation under its header line, got none")
-    if column is None and len(names) == 1:
-        column = names[0]
-    if column is None or column not in names:
-        got = "none" if column is None else repr(column)
-        raise ValueError(f"--column must name one of {', '.join(names)}, got {got}")
-    return table[column]
+    chosen = columns or (names if len(names) == 1 else [])
+    wrong = [each for each in chosen if each not in names]
+    if not chosen or wrong:
+        got = ", ".join(map(repr, wrong)) or "none"
+        raise ValueError(f"--columns must name one or several of {', '.join(names)}, got {got}")
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"--columns must name each column once, got {', '.join(chosen)}")
+    return table[chosen]
+
+
+def _spread_out(arguments: list[str]) -> list[str]:
+    """``--columns a b`` as ``--columns a --columns b``, which is how an option takes several values."""
+    result: list[str] = []
+    within = False
+    for each in arguments:
+        if each.startswith("-"):
+            within = each in ("--columns", "--column")
+            result += [] if within else [each]
+        else:
+            result += ["--columns", each] if within else [each]
+    return result
 
 
 def _is_number(text: str) -> bool:

@@ -108,7 +108,7 @@ def compare(
 
     Parameters
     ----------
-    x : (n,) array-like
+    x : (n,) or (n, D) array-like
     k : iterable of int
         Numbers of components to try.
     method, prior, covariance, draws, chains, missing
@@ -147,7 +147,7 @@ def compare(
         raise TypeError("model states one k and cannot be compared over k; fit each model and pass the trees to az.compare")
     ks = _read_ks(k)
     for each in ks:
-        read_fit_data(x, each, missing=missing)
+        read_fit_data(x, each, covariance=covariance, missing=missing)
     seed = read_seed(random_seed)
     rng = np.random.default_rng(seed)
     seeds = {each: int(rng.integers(2**31)) for each in ks}

@@ -5,9 +5,10 @@ Convergence is judged on quantities that do not depend on the labels of the clus
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from arviz_stats.base import array_stats
 
 from bayesgmm.em import location_and_scale
 from bayesgmm.predictive import log_density
-from bayesgmm.tree import CLUSTER, PARAMETERS, Draws, read_draws, read_observations
+from bayesgmm.tree import CLUSTER, FEATURE, FEATURE_BIS, Draws, read_draws, read_observations
 from bayesgmm.validation import FloatArray
 
 MAX_R_HAT = 1.01  # Vehtari et al. (2021)
@@ -24,6 +25,7 @@ _HOPELESS_R_HAT = 1.05  # above this, more draws are no remedy and an effective 
 MIN_ESS_PER_CHAIN = 100  # the same
 MIN_BFMI = 0.3  # Betancourt (2016)
 MAX_K_HAT = 0.7  # Yao et al. (2018)
+_LONGEST = 40  # rows of a table that are printed
 _POINTS = np.linspace(0.05, 0.95, 9)  # quantiles of the data at which densities are followed
 
 
@@ -71,7 +73,7 @@ class Diagnosis:
             lines.append(fill(f"remedy: {each.remedy}", 110, initial_indent="    ", subsequent_indent="    "))
         lines.append("  " + ", ".join(f"{name} {value:g}" for name, value in self.sampler.items()))
         lines += [
-            "label-invariant quantities (log density at quantiles of the data, log posterior, sorted weights)",
+            "label-invariant quantities (log density at points of the data, log posterior, sorted weights)",
             as_text(self.invariants),
         ]
         lines += ["labelled parameters", as_text(self.parameters)]
@@ -81,8 +83,9 @@ class Diagnosis:
 def diagnose(tree: xr.DataTree) -> Diagnosis:
     """Judge whether the draws can be used, and say what to do where they cannot.
 
-    Label-invariant quantities come first: the log density at nine quantiles of the data, the log posterior, and the
-    sorted weights. Labelled parameters can fail where these are fine, when labels switch. Limits: R-hat 1.01, 100
+    Label-invariant quantities come first: the log density at nine quantiles of the data (for several features: at the
+    observations that stand at these quantiles along each of the two principal axes of the standardised data), the log
+    posterior, and the sorted weights. Labelled parameters can fail where these are fine, when labels switch. Limits: R-hat 1.01, 100
     effective draws (bulk and tail) for each chain, no divergences, BFMI 0.3, 1 % of draws at the largest tree depth;
     for ADVI, convergence and a PSIS k-hat of 0.7.
 
@@ -137,26 +140,48 @@ def invariant_quantities(
     draws: Draws, x: FloatArray, log_posterior: FloatArray | None = None
 ) -> Iterator[tuple[str, FloatArray]]:
     """Draws (chain, draw) of what does not depend on the labels: densities, log posterior, sorted weights."""
-    points = np.quantile(x, _POINTS)
-    for quantile, point, values in zip(_POINTS, points, log_density(draws, points).T, strict=True):
-        yield f"log p({point:.5g}), {quantile:.0%}", draws.by_chain(values)
+    names, points = _points(x)
+    for name, values in zip(names, log_density(draws, points).T, strict=True):
+        yield name, draws.by_chain(values)
     if log_posterior is not None:
         yield "log posterior", log_posterior
     for rank, values in enumerate(np.sort(draws.w, axis=1).T[::-1]):
         yield f"w, rank {rank}", draws.by_chain(values)
 
 
+def _points(x: FloatArray) -> tuple[list[str], FloatArray]:
+    """Where densities are followed: at quantiles of one feature, at observations along the data's two principal axes."""
+    if x.ndim == 1:
+        points = np.quantile(x, _POINTS)
+        return [f"log p({point:.5g}), {quantile:.0%}" for quantile, point in zip(_POINTS, points, strict=True)], points
+    shift, scale = np.array([location_and_scale(np.ascontiguousarray(column)) for column in x.T]).T
+    z = (x - shift) / scale
+    axes = np.linalg.eigh(z.T @ z)[1][:, :-3:-1]
+    axes *= np.sign(axes[abs(axes).argmax(axis=0), [0, 1]])
+    places = np.round(_POINTS * (len(x) - 1)).astype(int)
+    chosen = np.unique(np.argsort(z @ axes, axis=0, kind="stable")[places])
+    return [f"log p(x[{i}])" for i in chosen], x[chosen]
+
+
 def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
     """Draws (chain, draw) of each single parameter, by its name."""
     posterior = tree["posterior"].to_dataset()
-    names = [*PARAMETERS, *(str(name) for name in posterior.data_vars if name not in PARAMETERS)]
-    for name in names:
+    parameters = [name for name in ("w", "mu", "sigma", "cov", "corr") if name in posterior]
+    for name in [*parameters, *(str(each) for each in posterior.data_vars if each not in parameters)]:
         values = posterior[name]
-        if values.dims == ("chain", "draw", CLUSTER):
-            for j in range(values.sizes[CLUSTER]):
-                yield f"{name}[{j}]", values.values[:, :, j]
-        elif values.dims == ("chain", "draw"):
-            yield name, values.values
+        if values.dims[:2] == ("chain", "draw") and set(values.dims[2:]) <= {CLUSTER, FEATURE, FEATURE_BIS}:
+            labels = [values[dim].values.tolist() for dim in values.dims[2:]]
+            for index, label in entries(name, values.dims[2:], labels):
+                yield label, values.values[(..., *index)]
+
+
+def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]) -> Iterator[tuple[tuple[int, ...], str]]:
+    """Index and name of every entry of a variable over clusters and features; of symmetric matrices the upper half."""
+    symmetric = FEATURE in dims and FEATURE_BIS in dims
+    for index in np.ndindex(*map(len, labels)):
+        if not symmetric or index[-2] <= index[-1]:
+            called = ", ".join(str(each[i]) for each, i in zip(labels, index, strict=True))
+            yield index, f"{name}[{called}]" if index else name
 
 
 def summarise(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
@@ -289,7 +314,11 @@ def _label_findings(parameters: pd.DataFrame, draws: Draws) -> Iterator[Finding]
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """A table of draws' summaries with as many digits as they deserve."""
+    """A table of draws' summaries with as many digits as they deserve; of a long one the rows that are worst."""
+    if len(table) > _LONGEST:
+        key = "tail" if "tail" in table else "ess_bulk" if "ess_bulk" in table else "sd"
+        shown = table.sort_values(key, kind="stable").head(_LONGEST // 2)
+        return f"{as_text(shown)}\n({len(table) - len(shown)} more rows, with a larger {key})"
     formats = {
         "ess_bulk": "{:.0f}",
         "ess_tail": "{:.0f}",

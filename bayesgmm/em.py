@@ -7,25 +7,28 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm import em_starts
 from bayesgmm.estep import ESums, e_step
 from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.mixture import Mixture
+from bayesgmm.structures import Structure
 from bayesgmm.validation import (
     Covariance,
+    Data,
     FloatArray,
     Missing,
     count_distinct,
-    read_choice,
     read_count,
     read_fit_data,
     read_positive,
     read_sample_weight,
     read_seed,
+    warn_of_unlike_scales,
 )
 
 _ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
@@ -63,10 +66,10 @@ class EMResult:
         Whether a component of the estimate sits on the variance floor.
     restarts : tuple of Restart
         How every run ended, the best one first.
-    covariance : {"full", "tied"}
+    covariance : {"full", "tied", "diag", "spherical"}
     n_observations : float
         n, or the sum of ``sample_weight``.
-    x, sample_weight : (n,) arrays
+    x, sample_weight : (n,) or (n, D) array, (n,) array
         What was fitted, not copied; ``sample_weight`` is None where none was given.
     """
 
@@ -77,7 +80,7 @@ class EMResult:
     n_iter: int
     collapsed: bool
     restarts: tuple[Restart, ...] = field(repr=False)
-    covariance: str
+    covariance: Covariance
     n_observations: float
     x: FloatArray = field(repr=False)
     sample_weight: FloatArray | None = field(repr=False)
@@ -94,9 +97,10 @@ class EMResult:
         -------
         tuple of Mixture
             None collapsed (unless every run did); two of them differ by more than 0.05 in some weight, or in some mean or
-            standard deviation measured in standard deviations of the data.
+            entry of a covariance's Cholesky factor (the standard deviation) measured in standard deviations of the data.
         """
-        _, scale = location_and_scale(self.x, self.sample_weight)
+        structure = Structure(self.covariance, self.mixture.n_features)
+        _, scale = standardisation(self.x, structure, self.sample_weight)
         found: list[Mixture] = []
         for end in self.restarts:
             near = end.log_likelihood >= self.log_likelihood - within and end.collapsed == self.collapsed
@@ -106,9 +110,9 @@ class EMResult:
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters: K - 1 weights, K means, and K variances ("full") or one ("tied")."""
-        k = self.mixture.n_components
-        return 2 * k - 1 + (k if self.covariance == "full" else 1)
+        """Free parameters: K - 1 weights, K x D means, and those of the covariances."""
+        k, n_features = self.mixture.n_components, self.mixture.n_features
+        return k - 1 + k * n_features + Structure(self.covariance, n_features).n_parameters(k)
 
     def bic(self) -> float:
         """Bayesian information criterion, -2 log L + p log n; lower is better (mclust's has the opposite sign)."""
@@ -154,17 +158,18 @@ def fit_em(
     r"""Maximise the likelihood of a Gaussian mixture by expectation-maximisation.
 
     .. math::
-        r_{ik} = \frac{w_k N(x_i; \mu_k, \sigma_k)}{\sum_j w_j N(x_i; \mu_j, \sigma_j)}, \quad
+        r_{ik} = \frac{w_k N(x_i; \mu_k, \Sigma_k)}{\sum_j w_j N(x_i; \mu_j, \Sigma_j)}, \quad
         w_k = \frac{N_k}{n}, \quad \mu_k = \frac{\sum_i r_{ik} x_i}{N_k}, \quad
-        \sigma_k^2 = \frac{\sum_i r_{ik} (x_i - \mu_k)^2}{N_k}, \quad N_k = \sum_i r_{ik}
+        \Sigma_k = \frac{\sum_i r_{ik} (x_i - \mu_k)(x_i - \mu_k)'}{N_k}, \quad N_k = \sum_i r_{ik}
 
     Parameters
     ----------
-    x : (n,) array-like
+    x : (n,) or (n, D) array-like
     k : int
         Number of components.
-    covariance : {"full", "tied"}
-        A variance for each component, or one common variance.
+    covariance : {"full", "tied", "diag", "spherical"}
+        A covariance for each component; one for all; independent features; or, for each component, one variance for all
+        features. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
     n_init : int
         Number of starts: k-means++ and random ones in turn. The best run that did not collapse is kept. On more than
         16 384 observations the starts first run on a random sample of that many; of those that end in the same place
@@ -177,11 +182,12 @@ def fit_em(
     tol : float
         Converged when an iteration changes the log-likelihood by less than this fraction of it.
     parameter_tol : float
-        Converged also when an iteration moves no weight, and no mean or standard deviation measured in standard
-        deviations of the data, by more than this.
+        Converged also when an iteration moves no weight, and no mean or standard deviation (entry of a Cholesky factor)
+        measured in standard deviations of the data, by more than this.
     max_iter : int
     variance_floor : float
-        Smallest variance of a component as a fraction of the variance of the data.
+        Smallest variance of a component, in any direction, where every feature is measured in standard deviations of the
+        data.
     missing : {"raise", "drop"}
         What to do with NaN and infinite observations.
 
@@ -219,8 +225,7 @@ def fit_em(
     >>> fit_em(galaxies(), 3, random_seed=1).mixture.means.round(2)
     array([ 9.71, 21.4 , 33.04])
     """
-    data, k = read_fit_data(x, k, missing=missing)
-    read_choice(covariance, Covariance, "covariance")
+    data, k = read_fit_data(x, k, covariance=covariance, missing=missing)
     n_init = read_count(n_init, "n_init")
     max_iter = read_count(max_iter, "max_iter")
     tol, parameter_tol = read_positive(tol, "tol"), read_positive(parameter_tol, "parameter_tol")
@@ -230,28 +235,24 @@ def fit_em(
     if weight is not None and count_distinct(data.values[weight > 0], k) < k:
         raise ValueError(f"k must be at most the number of distinct observations with positive sample_weight, got k = {k}")
 
-    shift, scale = location_and_scale(data.values, weight)
-    settings = _Settings(
-        data.values, weight, shift, scale, covariance == "tied", tol, parameter_tol, max_iter, variance_floor
-    )
+    structure = Structure(covariance, data.n_features)
+    if structure.one_unit:
+        warn_of_unlike_scales(data, stacklevel=2)
+    shift, scale = standardisation(data.values, structure, weight)
+    settings = _Settings(data.values, weight, shift, scale, structure, tol, parameter_tol, max_iter, variance_floor)
     if start is None:
         starts = _chosen_starts(settings, k, n_init if k > 1 else 1, rng)
     else:
-        starts = [("given", m.rescaled(-shift / scale, 1 / scale)) for m in em_starts.read(start, k)]
+        starts = [("given", m.rescaled(-shift / scale, 1 / scale)) for m in em_starts.read(start, k, data.n_features)]
     runs = [_run(settings, name, mixture) for name, mixture in starts]
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
     total = float(len(data.values) if weight is None else weight.sum())
-    unit = total * float(np.log(scale))  # the change of variables from standardised data to the data's units
+    # the change of variables from standardised data to the data's units
+    unit = total * float(np.log(scale) if data.n_features == 1 else np.log(scale).sum())
     if best.collapsed:
-        warnings.warn(
-            f"a component of the best EM solution for k = {k} sits on the variance floor "
-            f"(standard deviation {scale * np.sqrt(variance_floor):.3g}) or holds no observation; "
-            "use fewer components, covariance='tied' or other starts; the posterior's prior forbids this",
-            CollapsedComponentWarning,
-            stacklevel=2,
-        )
+        _warn_of_collapse(runs[0], data, scale, np.sqrt(variance_floor))
     if not best.converged:
         warnings.warn(
             f"EM did not converge in {max_iter} iterations for k = {k}; raise max_iter",
@@ -279,8 +280,19 @@ def fit_em(
     )
 
 
+def standardisation(x: FloatArray, structure: Structure, weight: FloatArray | None = None) -> tuple[Any, Any]:
+    """Where the data are moved and what they are divided by before anything is computed: floats, or (D,) arrays."""
+    if x.ndim == 1:
+        return location_and_scale(x, weight)
+    shift, scale = np.array([location_and_scale(np.ascontiguousarray(column), weight) for column in x.T]).T
+    if structure.one_unit:
+        largest = scale.max()
+        scale = np.full_like(scale, largest * np.sqrt(np.mean((scale / largest) ** 2)))
+    return shift, scale
+
+
 def location_and_scale(x: FloatArray, weight: FloatArray | None = None) -> tuple[float, float]:
-    """Mean and standard deviation, safe for any legal scale and offset."""
+    """Mean and standard deviation of one feature, safe for any legal scale and offset."""
     used = x if weight is None else x[weight > 0]
     low, high = float(used.min()), float(used.max())
     if low == high:
@@ -300,63 +312,89 @@ class _Settings:
 
     x: FloatArray
     sample_weight: FloatArray | None
-    shift: float
-    scale: float
-    tied: bool
+    shift: Any
+    scale: Any
+    structure: Structure
     tol: float
     parameter_tol: float
     max_iter: int
     variance_floor: float
 
-    def e_step(self, weights: FloatArray, means: FloatArray, sigma: FloatArray) -> ESums:
-        return e_step(self.x, weights, means, sigma, self.sample_weight, shift=self.shift, scale=self.scale)
+    def e_step(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> ESums:
+        return e_step(self.x, weights, means, factors, self.sample_weight, shift=self.shift, scale=self.scale)
 
 
 @dataclass(frozen=True)
 class _Run:
+    """How a run ended, its log-likelihoods, and which components sit on the floor or are empty."""
+
     end: Restart
     history: list[float]
+    fallen: NDArray[np.bool_]
 
 
 def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
     """Iterate E and M steps from one start until the log-likelihood or the parameters stop moving."""
-    weights, means, sigma = start.weights, start.means, start.sigma
-    sums = settings.e_step(weights, means, sigma)
+    structure = settings.structure
+    weights, means = start.weights, start.means
+    moments = structure.of_mixture(weights, start.covariances)
+    factors, fallen = structure.factors(moments, settings.variance_floor)
+    sums = settings.e_step(weights, means, factors)
     history = [sums.log_likelihood]
-    converged = collapsed = False
+    converged = False
     n_iter = 0
     while n_iter < settings.max_iter and not converged:
         n_iter += 1
-        previous = (weights, means, sigma)
-        weights, means, sigma, collapsed = _m_step(settings, sums, means, sigma)
-        sums = settings.e_step(weights, means, sigma)
+        previous = (weights, means, factors)
+        weights, means, factors, fallen = _m_step(settings, sums, means, factors)
+        sums = settings.e_step(weights, means, factors)
         change = abs(sums.log_likelihood - history[-1])
-        moved = max(np.abs(new - old).max() for new, old in zip((weights, means, sigma), previous, strict=True))
+        moved = max(np.abs(new - old).max() for new, old in zip((weights, means, factors), previous, strict=True))
         history.append(sums.log_likelihood)
         converged = change <= settings.tol * abs(history[-1]) or moved <= settings.parameter_tol
-    mixture = Mixture(weights, means, sigma=sigma)
-    return _Run(Restart(name, float(history[-1]), n_iter, bool(converged), collapsed, mixture), history)
+    mixture = Mixture(weights, means, structure.matrices(factors))
+    end = Restart(name, float(history[-1]), n_iter, bool(converged), bool(fallen.any()), mixture)
+    return _Run(end, history, fallen)
 
 
 def _m_step(
-    settings: _Settings, sums: ESums, means: FloatArray, sigma: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, bool]:
-    """New weights, means, standard deviations, and whether a component has collapsed (onto the floor, or empty)."""
-    weights = sums.counts / sums.counts.sum()
-    alive = sums.counts > 1e-12 * sums.counts.sum()
-    counts = np.where(alive, sums.counts, 1.0)
-    steps = np.where(alive, sums.first / counts, 0.0)
-    variances = np.where(alive, sums.second / counts - steps**2, sigma**2)
-    if settings.tied:
-        variances = np.full_like(variances, weights @ variances)
-    on_floor = variances <= settings.variance_floor
-    sigma = np.sqrt(np.maximum(variances, settings.variance_floor))
-    return weights, means + steps, sigma, bool(on_floor.any() or not alive.all())
+    settings: _Settings, sums: ESums, means: FloatArray, factors: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_]]:
+    """New weights, means and factors, and which components have collapsed (onto the floor, or empty)."""
+    structure = settings.structure
+    total = sums.counts.sum()
+    alive = sums.counts > 1e-12 * total
+    steps = _per_component(sums.first, np.where(alive, sums.counts, np.inf))
+    moments = structure.estimate(sums, structure.second_moments(factors), alive)
+    factors, on_floor = structure.factors(moments, settings.variance_floor)
+    return sums.counts / total, means + steps, factors, on_floor | ~alive
 
 
-def _largest_difference(one: Mixture, other: Mixture, scale: float) -> float:
-    moved = np.concatenate([one.means - other.means, one.sigma - other.sigma]) / scale
-    return float(np.abs(np.concatenate([one.weights - other.weights, moved])).max())
+def _per_component(values: FloatArray, counts: FloatArray) -> FloatArray:
+    return values / counts.reshape((-1,) + (1,) * (values.ndim - 1))
+
+
+def _warn_of_collapse(run: _Run, data: Data, scale: Any, floor: float) -> None:
+    """Say which components sit on the floor, by what they are called in the result, and what to do."""
+    k = run.end.mixture.n_components
+    order = np.lexsort(run.end.mixture.means.reshape(k, -1).T[::-1])
+    which = ", ".join(str(j) for j in np.flatnonzero(run.fallen[order]))
+    floors = ", ".join(f"{each:.3g}" for each in np.atleast_1d(scale * floor))
+    warnings.warn(
+        f"a component of the best EM solution for k = {k} (component {which}) sits on the variance floor (standard "
+        f"deviation {floors}) or holds no observation; use fewer components, a simpler covariance ('tied'"
+        f"{", 'diag' or 'spherical'" if data.n_features > 1 else ''}) or other starts; the posterior's prior forbids this",
+        CollapsedComponentWarning,
+        stacklevel=3,
+    )
+
+
+def _largest_difference(one: Mixture, other: Mixture, scale: Any) -> float:
+    """In weights, and in means and factors in units of the scale."""
+    moved = [(one.means - other.means) / scale]
+    difference = one.factors - other.factors
+    moved.append(difference / scale if difference.ndim == 1 else difference / np.broadcast_to(scale, one.means.shape[1])[:, None])
+    return max(float(np.abs(each).max()) for each in (one.weights - other.weights, *moved))
 
 
 def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
@@ -369,7 +407,7 @@ def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Gene
             sample = replace(settings, x=x[few], sample_weight=None if weight is None else weight[few], tol=1e-8)
             return _ends(sample, _chosen_starts(sample, k, n_init, rng))
     z = (x - settings.shift) / settings.scale
-    return em_starts.choose(z, np.ones_like(z) if weight is None else weight, k, settings.tied, n_init, rng)
+    return em_starts.choose(z, np.ones(len(z)) if weight is None else weight, k, n_init, rng)
 
 
 def _ends(settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[str, Mixture]]:

@@ -6,60 +6,85 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from bayesgmm.mixture import Mixture
 from bayesgmm.validation import FloatArray
 
+_LLOYD_STEPS = 10
+_RIDGE = 1e-3  # added to the standardised features' variances where a start may need it
 
-def read(start: Mixture | Sequence[Mixture], k: int) -> list[Mixture]:
+
+def read(start: Mixture | Sequence[Mixture], k: int, n_features: int) -> list[Mixture]:
     """Check the mixtures given, in the data's units."""
     if not isinstance(start, Mixture | Sequence):
         raise TypeError(f"start must be a Mixture or a sequence of them, got {type(start).__name__}")
     mixtures = [start] if isinstance(start, Mixture) else list(start)
     for mixture in mixtures:
         found: Any = mixture.n_components if isinstance(mixture, Mixture) else type(mixture).__name__
-        if found != k or mixture.n_features != 1:
-            raise ValueError(f"start must be one Mixture or several with k = {k} components and one feature, got {found}")
+        if found != k:
+            raise ValueError(f"start must be one Mixture or several with k = {k} components, got {found}")
+        if mixture.n_features != n_features:
+            raise ValueError(f"start must have {n_features} feature(s) like x, got {mixture.n_features}")
     if not mixtures:
         raise ValueError("start must hold at least one Mixture, got none")
     return mixtures
 
 
-def choose(
-    x: FloatArray, weight: FloatArray, k: int, tied: bool, n_init: int, rng: np.random.Generator
-) -> list[tuple[str, Mixture]]:
+def choose(x: FloatArray, weight: FloatArray, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
     """Starts by name, k-means++ and random ones in turn."""
     starts = []
     for i in range(n_init):
         if i % 2 == 0:
-            starts.append(("k-means++", _by_kmeans(x, weight, k, tied, rng)))
+            starts.append(("k-means++", _by_kmeans(x, weight, k, rng)))
         else:
-            starts.append(("random", _at_random(x, k, rng)))
+            starts.append(("random", _at_random(x, weight, k, rng)))
     return starts
 
 
-def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, tied: bool, rng: np.random.Generator) -> Mixture:
-    """Centres drawn with probability proportional to the squared distance from those drawn before (k-means++)."""
-    centres = [rng.choice(x, p=weight / weight.sum())]
-    distances = (x - centres[0]) ** 2
-    nearest = np.zeros(len(x), dtype=int)
-    for j in range(1, k):
+def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
+    """Centres drawn with probability proportional to the squared distance from those drawn before (k-means++).
+
+    Of several features, where seeds alone are often poor, the centres then take some steps of k-means.
+    """
+    points = x.reshape(len(x), -1)
+    centres = points[[rng.choice(len(x), p=weight / weight.sum())]]
+    distances = _squared_distances(points, centres)[:, 0]
+    for _ in range(1, k):
         mass = weight * distances
         total = mass.sum()
-        centres.append(rng.choice(x, p=mass / total) if total > 0 else rng.choice(x))
-        closer = (x - centres[-1]) ** 2 < distances
-        nearest[closer] = j
-        distances[closer] = (x[closer] - centres[-1]) ** 2
-    counts = np.bincount(nearest, weights=weight, minlength=k)
-    counts = np.maximum(counts, 1e-3 * weight.sum() / k)
-    means = np.array(centres)
-    variances = np.bincount(nearest, weights=weight * distances, minlength=k) / counts
-    if tied:
-        variances = np.full(k, (counts * variances).sum() / counts.sum())
-    # a group of one or two points has next to no variance of its own: start no narrower than a K-th of the data
-    return Mixture(counts / counts.sum(), means, np.maximum(variances, 0.1 / k**2))
+        centre = points[[rng.choice(len(x), p=mass / total) if total > 0 else rng.choice(len(x))]]
+        centres = np.concatenate([centres, centre])
+        distances = np.minimum(distances, _squared_distances(points, centre)[:, 0])
+    for _ in range(_LLOYD_STEPS if x.ndim == 2 else 0):
+        members = _members(points, centres) * weight[:, None]
+        counts = members.sum(axis=0)
+        centres = np.where(counts[:, None] > 0, members.T @ points / np.maximum(counts, 1e-300)[:, None], centres)
+    members = _members(points, centres) * weight[:, None]
+    found = members.sum(axis=0)
+    counts = np.maximum(found, 1e-3 * weight.sum() / k)
+    if x.ndim == 1:
+        variances = (members * (points - centres[:, 0]) ** 2).sum(axis=0) / counts
+        # a group of one or two points has next to no variance of its own: start no narrower than a K-th of the data
+        return Mixture(counts / counts.sum(), centres[:, 0], np.maximum(variances, 0.1 / k**2))
+    scatters = np.array([(points - c).T @ (members[:, [j]] * (points - c)) for j, c in enumerate(centres)])
+    pooled = scatters.sum(axis=0) / found.sum() + _RIDGE * np.eye(points.shape[1])
+    prior_size = points.shape[1] + 1  # a group of few points leans on the others
+    covariances = (scatters + prior_size * pooled) / (found + prior_size)[:, None, None]
+    return Mixture(counts / counts.sum(), centres, covariances)
 
 
-def _at_random(x: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
+def _at_random(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
     """Means at random distinct observations, equal weights, the variance of the data."""
-    return Mixture(np.full(k, 1 / k), rng.choice(np.unique(x), size=k, replace=False), np.ones(k))
+    distinct = np.unique(x, axis=0)
+    covariance = np.ones(k) if x.ndim == 1 else np.cov(x, rowvar=False, aweights=weight) + _RIDGE * np.eye(x.shape[1])
+    return Mixture(np.full(k, 1 / k), rng.choice(distinct, size=k, replace=False), covariance)
+
+
+def _squared_distances(points: FloatArray, centres: FloatArray) -> FloatArray:
+    return cdist(points, centres, "sqeuclidean")
+
+
+def _members(points: FloatArray, centres: FloatArray) -> FloatArray:
+    """One for the nearest centre of each point, else zero, (n, K)."""
+    return np.eye(len(centres))[_squared_distances(points, centres).argmin(axis=1)]

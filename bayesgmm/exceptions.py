@@ -5,6 +5,10 @@ class CollapsedComponentWarning(UserWarning):
     """The best EM solution has a component whose variance sits on the floor."""
 
 
+class DataWarning(UserWarning):
+    """The data are legal, but not what the chosen model was made for."""
+
+
 class ConvergenceWarning(UserWarning):
     """An algorithm stopped before its convergence criterion was met."""
 

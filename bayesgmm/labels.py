@@ -15,7 +15,9 @@ def relabel(tree: xr.DataTree) -> xr.DataTree:
     r"""Match the clusters of every draw to the components of the EM estimate.
 
     Each draw gets the permutation that minimises the sum over clusters of the squared 2-Wasserstein distance
-    :math:`(\mu_j - \hat\mu_k)^2 + (\sigma_j - \hat\sigma_k)^2` (an assignment problem).
+    :math:`(\mu_j - \hat\mu_k)^2 + (\sigma_j - \hat\sigma_k)^2` (an assignment problem). For several features
+    :math:`\sigma` is the Cholesky factor of the covariance, whose squared Frobenius distance bounds that distance from above,
+    and each feature is measured in EM's standard deviations within clusters.
 
     Parameters
     ----------
@@ -54,7 +56,13 @@ def raw_order(tree: xr.DataTree) -> xr.DataTree:
 
 def match(draws: Draws, reference: Mixture) -> NDArray[np.int64]:
     """For each draw the order of its clusters that fits the reference best, (S, K)."""
-    cost = (draws.mu[:, :, None] - reference.means) ** 2 + (draws.sigma[:, :, None] - reference.sigma) ** 2
+    if draws.n_features == 1:
+        cost = (draws.mu[:, :, None] - reference.means) ** 2 + (draws.factors[:, :, None] - reference.sigma) ** 2
+    else:
+        unit = np.sqrt(np.average(reference.sigma**2, axis=0, weights=reference.weights))  # of each feature
+        cost = (((draws.mu[:, :, None] - reference.means) / unit) ** 2).sum(axis=-1)
+        for j, factor in enumerate(reference.factors):  # one after another, to save memory
+            cost[:, :, j] += (((draws.factors - factor) / unit[:, None]) ** 2).sum(axis=(-2, -1))
     # divided by the size of its draw: a data set in other units must not change the assignment, nor overflow
     largest = cost.max(axis=(1, 2), keepdims=True)
     cost /= np.where(largest > 0, largest, 1)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import solve_triangular
-from scipy.special import logsumexp, softmax
 
 from bayesgmm import estep
 from bayesgmm.validation import FloatArray, read_count, read_data, read_numbers, read_seed
-
-_LOG_2PI = float(np.log(2 * np.pi))
-_BLOCK = 2**20  # elements of scratch in one block of observations
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -83,6 +78,11 @@ class Mixture:
             return np.sqrt(self.covariances)
         return np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
 
+    @cached_property
+    def factors(self) -> FloatArray:
+        """Square roots of the covariances: (K,) standard deviations for one feature, else lower Cholesky factors (K, D, D)."""
+        return self.sigma if self.n_features == 1 else np.linalg.cholesky(self.covariances)
+
     def sample(self, n: int, random_seed: int | np.random.Generator | None = None) -> tuple[FloatArray, NDArray[np.int64]]:
         """Draw z from the weights, then x from the component that z names.
 
@@ -104,29 +104,16 @@ class Mixture:
         z = rng.choice(self.n_components, size=n, p=self.weights)
         if self.n_features == 1:
             return self.means[z] + self.sigma[z] * rng.standard_normal(n), z
-        factors = np.linalg.cholesky(self.covariances)
         noise = rng.standard_normal((n, self.n_features))
-        return self.means[z] + np.einsum("nij,nj->ni", factors[z], noise), z
+        return self.means[z] + np.einsum("nij,nj->ni", self.factors[z], noise), z
 
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Log p(x) at each observation, shape (n,)."""
-        values = self._read(x)
-        if self.n_features == 1:
-            return estep.log_density(values, self.weights, self.means, self.sigma)
-        result = np.empty(len(values))
-        for block, log_joint in self._blocks(values):
-            result[block] = logsumexp(log_joint, axis=1)
-        return result
+        return estep.log_density(self._read(x), self.weights, self.means, self.factors)
 
     def responsibilities(self, x: ArrayLike) -> FloatArray:
         """Probability of each component given each observation, shape (n, K); rows sum to one."""
-        values = self._read(x)
-        if self.n_features == 1:
-            return estep.responsibilities(values, self.weights, self.means, self.sigma)
-        result = np.empty((len(values), self.n_components))
-        for block, log_joint in self._blocks(values):
-            result[block] = softmax(log_joint, axis=1)
-        return result
+        return estep.responsibilities(self._read(x), self.weights, self.means, self.factors)
 
     def sorted(self) -> Mixture:
         """The same density with components in increasing order of their means (first feature first)."""
@@ -134,33 +121,18 @@ class Mixture:
         order = np.lexsort(keys)
         return Mixture(self.weights[order], self.means[order], self.covariances[order])
 
-    def rescaled(self, shift: float, scale: float) -> Mixture:
-        """The mixture of ``shift + scale * x``, for one feature."""
-        return Mixture(self.weights, shift + scale * self.means, sigma=scale * self.sigma)
+    def rescaled(self, shift: float | FloatArray, scale: float | FloatArray) -> Mixture:
+        """The mixture of ``shift + scale * x``; for D features shift and scale may hold a number for each."""
+        if self.n_features == 1:
+            return Mixture(self.weights, shift + scale * self.means, sigma=scale * self.sigma)
+        scales = np.broadcast_to(scale, (self.n_features,))
+        return Mixture(self.weights, shift + scale * self.means, self.covariances * np.outer(scales, scales))
 
     def _read(self, x: ArrayLike) -> FloatArray:
         data = read_data(x)
         if data.n_features != self.n_features:
             raise ValueError(f"x must have {self.n_features} feature(s) like the mixture, got {data.n_features}")
         return data.values
-
-    def _blocks(self, values: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
-        """Log w_k N(x_i; mu_k, Sigma_k) for D features, one block of observations after another."""
-        width = max(1, _BLOCK // (self.n_components * self.n_features))
-        with np.errstate(divide="ignore"):
-            log_weights = np.log(self.weights)
-        for begin in range(0, len(values), width):
-            block = slice(begin, begin + width)
-            yield block, log_weights + self._log_components(values[block])
-
-    def _log_components(self, values: FloatArray) -> FloatArray:
-        """Log N(x_i; mu_k, Sigma_k) for D features, shape (n, K)."""
-        result = np.empty((len(values), self.n_components))
-        for j, (mean, factor) in enumerate(zip(self.means, np.linalg.cholesky(self.covariances), strict=True)):
-            z = solve_triangular(factor, (values - mean).T, lower=True)
-            log_determinant = 2 * np.log(np.diagonal(factor)).sum()
-            result[:, j] = -0.5 * ((z**2).sum(axis=0) + log_determinant + self.n_features * _LOG_2PI)
-        return result
 
     def __repr__(self) -> str:
         third = f"sigma={_short(self.sigma)}" if self.n_features == 1 else f"covariances={_short(self.covariances)}"
@@ -218,12 +190,14 @@ def _read_covariances(covariances: ArrayLike | None, sigma: ArrayLike | None, me
     if array.shape not in (shape, shape[1:]):
         raise ValueError(f"covariances must have shape {shape} for these means, got shape {array.shape}")
     array = np.array(np.broadcast_to(array, shape))
-    if not np.isfinite(array).all() or not np.allclose(array, array.transpose(0, 2, 1), rtol=1e-8, atol=0):
+    sd = np.sqrt(np.maximum(np.diagonal(array, axis1=1, axis2=2), 0))
+    units = sd[:, :, None] * sd[:, None, :]
+    if not np.isfinite(array).all() or (abs(array - array.transpose(0, 2, 1)) > 1e-8 * units).any():
         raise ValueError("covariances must be finite and symmetric")
-    for j, matrix in enumerate(array):
-        if np.linalg.eigvalsh(matrix).min() <= 0:
+    for j in range(n_components):
+        if not (sd[j] > 0).all() or np.linalg.eigvalsh(array[j] / units[j]).min() <= 0:
             raise ValueError(f"covariances must be positive definite, but that of component {j} is not")
-    return array
+    return (array + array.transpose(0, 2, 1)) / 2
 
 
 def _short(array: FloatArray) -> str:

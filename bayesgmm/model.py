@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 from numpy.typing import ArrayLike
+from pymc.logprob.transforms import Transform
 
+from bayesgmm import wishart
 from bayesgmm.priors import HierarchicalPrior, Prior, read_prior
-from bayesgmm.validation import Covariance, Missing, read_choice, read_fit_data
+from bayesgmm.validation import Covariance, Missing, read_fit_data
 
 
 def build_model(
@@ -16,25 +21,31 @@ def build_model(
     r"""Gaussian mixture with the labels summed out, as a PyMC model in the data's units.
 
     .. math::
-        p(x \mid w, \mu, \sigma) = \prod_i \sum_k w_k N(x_i; \mu_k, \sigma_k)
+        p(x \mid w, \mu, \Sigma) = \prod_i \sum_k w_k N(x_i; \mu_k, \Sigma_k)
 
     Parameters
     ----------
-    x : (n,) array-like
+    x : (n,) or (n, D) array-like
     k : int
         Number of components.
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
-    covariance : {"full", "tied"}
-        A variance for each component, or one common variance.
+    covariance : {"full", "tied", "diag", "spherical"}
+        A covariance for each component; one for all; independent features; or, for each component, one variance for all
+        features. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
     missing : {"raise", "drop"}
         What to do with NaN and infinite observations.
 
     Returns
     -------
     pm.Model
-        Variables ``w``, ``mu``, ``sigma`` with dim ``cluster``, the variances ``sigma2`` under ``sigma`` (one of them
+        For one feature: ``w``, ``mu``, ``sigma`` with dim ``cluster``, the variances ``sigma2`` under ``sigma`` (one of them
         if tied), ``C0`` under the hierarchical prior, and the observed ``x`` with dim ``obs``.
+
+        For D >= 2 features: ``w`` (cluster), ``mu`` (cluster, feature), ``cov`` (cluster, feature, feature_bis), ``C0``, the
+        observed ``x`` (obs, feature). Under ``cov`` lie the variances ``sigma2`` (diag, spherical), or the triangular factors
+        of the precisions, row by row, ``precision_factor`` (full, tied), and ``C0_factor`` of C0: see
+        :mod:`bayesgmm.wishart`.
 
     Raises
     ------
@@ -43,7 +54,8 @@ def build_model(
 
     Notes
     -----
-    Tested property: the log density equals the sum over all K^N allocations of the labels.
+    Tested properties: the log density equals the sum over all K^N allocations of the labels; prior draws of a covariance
+    follow scipy's inverse-Wishart distribution.
 
     Examples
     --------
@@ -51,16 +63,121 @@ def build_model(
     >>> [variable.name for variable in model.free_RVs]
     ['w', 'mu', 'C0', 'sigma2']
     """
-    data, k = read_fit_data(x, k, missing=missing)
-    read_choice(covariance, Covariance, "covariance")
-    prior = read_prior(prior, data.values)
-    with pm.Model(coords={"cluster": np.arange(k), "obs": data.positions}) as model:
+    data, k = read_fit_data(x, k, covariance=covariance, missing=missing)
+    prior = read_prior(prior, data.values, covariance)
+    coords: dict[str, Any] = {"cluster": np.arange(k), "obs": data.positions}
+    if data.n_features > 1:
+        coords |= {"feature": data.features, "feature_bis": data.features}
+    with pm.Model(coords=coords) as model:
         w = pm.Dirichlet("w", a=np.full(k, prior.alpha), dims="cluster")
-        mu = pm.Normal("mu", mu=prior.b0, sigma=np.sqrt(np.asarray(prior.B0)), dims="cluster")
-        C0 = pm.Gamma("C0", alpha=prior.g0, beta=prior.G0) if isinstance(prior, HierarchicalPrior) else prior.C0
-        own = covariance == "full"
-        sigma2 = pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims="cluster" if own else None)
-        scale = pm.math.sqrt(sigma2)
-        sigma = pm.Deterministic("sigma", scale if own else pm.math.ones_like(mu) * scale, dims="cluster")
-        pm.NormalMixture("x", w=w, mu=mu, sigma=sigma, observed=data.values.copy(), dims="obs")
+        if data.n_features == 1:
+            mu = pm.Normal("mu", mu=prior.b0, sigma=np.sqrt(np.asarray(prior.B0)), dims="cluster")
+            sigma = _standard_deviations(prior, mu, own=covariance != "tied")
+            pm.NormalMixture("x", w=w, mu=mu, sigma=sigma, observed=data.values.copy(), dims="obs")
+        else:
+            mu = pm.MvNormal("mu", mu=prior.b0, cov=prior.B0, dims=("cluster", "feature"))
+            if covariance in ("diag", "spherical"):
+                roots = _diagonal_roots(prior, k, data.n_features, covariance)
+            else:
+                roots = _triangular_roots(prior, k, data.n_features, covariance)
+            components = pm.MvNormal.dist(mu=mu, chol=roots)
+            pm.Mixture("x", w=w, comp_dists=components, observed=data.values.copy(), dims=("obs", "feature"))
     return model
+
+
+def _standard_deviations(prior: Any, mu: Any, *, own: bool) -> Any:
+    """Sigma of one feature."""
+    C0 = pm.Gamma("C0", alpha=prior.g0, beta=prior.G0) if isinstance(prior, HierarchicalPrior) else prior.C0
+    sigma2 = pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims="cluster" if own else None)
+    scale = pm.math.sqrt(sigma2)
+    return pm.Deterministic("sigma", scale if own else pm.math.ones_like(mu) * scale, dims="cluster")
+
+
+def _diagonal_roots(prior: Any, k: int, n_features: int, covariance: Covariance) -> Any:
+    """Cholesky factors of covariances without correlations, (K, D, D)."""
+    per_feature = ("feature",) if covariance == "diag" else ()
+    hierarchical = isinstance(prior, HierarchicalPrior)
+    C0 = pm.Gamma("C0", alpha=prior.g0, beta=prior.G0, dims=per_feature or None) if hierarchical else prior.C0
+    sigma2 = pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims=("cluster", *per_feature))
+    variances = sigma2 if per_feature else sigma2[:, None] * np.ones(n_features)
+    pm.Deterministic("cov", variances[..., None] * np.eye(n_features), dims=("cluster", "feature", "feature_bis"))
+    return pt.sqrt(variances)[..., None] * np.eye(n_features)
+
+
+def _triangular_roots(prior: Any, k: int, n_features: int, covariance: Covariance) -> Any:
+    """Cholesky factors of covariances with inverse-Wishart priors, (K, D, D)."""
+    C0 = prior.C0 if not isinstance(prior, HierarchicalPrior) else None
+    if C0 is None:
+        factor = _unpacked(_wishart_factor("C0_factor", prior.g0, prior.G0, n_features, ()), n_features)
+        C0 = pm.Deterministic("C0", factor.T @ factor, dims=("feature", "feature_bis"))
+    clusters = () if covariance == "tied" else (k,)
+    factors = _unpacked(_wishart_factor("precision_factor", prior.c0, C0, n_features, clusters), n_features)
+    whitener = factors if clusters else factors[None] * np.ones((k, 1, 1))
+    inverse = pt.linalg.solve_triangular(whitener, np.eye(n_features), lower=True)
+    pm.Deterministic("cov", inverse @ inverse.mT, dims=("cluster", "feature", "feature_bis"))
+    return inverse
+
+
+def _wishart_factor(name: str, shape: float, rate: Any, n_features: int, clusters: tuple[int, ...]) -> Any:
+    """Packed F with F'F ~ Wishart(shape, rate)."""
+    diagonal, _ = wishart.diagonal_entries(n_features)
+    entries = wishart.n_entries(n_features)
+    constant = wishart.log_constant(shape, n_features)
+    powers = 2 * shape - n_features - 1 + np.arange(1, n_features + 1)
+
+    def logp(value: Any, rate: Any) -> Any:
+        factors = _unpacked(value, n_features)
+        log_determinant = 2 * pt.log(pt.diagonal(pt.linalg.cholesky(rate))).sum()
+        log_diagonal = (powers * pt.log(value[..., diagonal])).sum(axis=-1)
+        return constant + shape * log_determinant + log_diagonal - ((factors @ rate) * factors).sum(axis=(-2, -1))
+
+    def random(rate: Any, rng: np.random.Generator, size: Any) -> Any:
+        rates = np.broadcast_to(rate, (*(size or rate.shape[:-2]), n_features, n_features))
+        return wishart.pack(wishart.draw_factors(shape, rates, rng))
+
+    def support_point(rv: Any, size: Any, rate: Any) -> Any:
+        inverse = pt.linalg.solve_triangular(pt.linalg.cholesky(rate / shape), np.eye(n_features), lower=True)
+        packed = inverse[(..., *np.tril_indices(n_features))]
+        return pt.broadcast_to(packed, (*clusters, entries))
+
+    return pm.CustomDist(
+        name,
+        rate,
+        logp=logp,
+        random=random,
+        support_point=support_point,
+        signature="(d,d)->(t)",
+        shape=(*clusters, entries),
+        default_transform=_FactorTransform(n_features),
+        dims=("cluster", "entry") if clusters else ("entry",),
+        class_name="WishartFactor",
+    )
+
+
+def _unpacked(packed: Any, n_features: int) -> Any:
+    """Lower triangles (..., D, D) from entries (..., T)."""
+    where = np.zeros((n_features, n_features), dtype=int)
+    where[np.tril_indices(n_features)] = np.arange(wishart.n_entries(n_features))
+    return packed[..., where] * np.tril(np.ones((n_features, n_features)))
+
+
+class _FactorTransform(Transform):
+    """A packed factor in the coordinates of :mod:`bayesgmm.wishart`."""
+
+    name = "factor"
+    ndim_supp = 1
+
+    def __init__(self, n_features: int) -> None:
+        self.diagonal, self.own_diagonal = wishart.diagonal_entries(n_features)
+        self.order = np.arange(1, n_features + 1)
+
+    def forward(self, value: Any, *inputs: Any) -> Any:
+        scaled = value / value[..., self.own_diagonal]
+        return pt.set_subtensor(scaled[..., self.diagonal], pt.log(value[..., self.diagonal]))
+
+    def backward(self, value: Any, *inputs: Any) -> Any:
+        scaled = value * pt.exp(value[..., self.own_diagonal])
+        return pt.set_subtensor(scaled[..., self.diagonal], pt.exp(value[..., self.diagonal]))
+
+    def log_jac_det(self, value: Any, *inputs: Any) -> Any:
+        return (self.order * value[..., self.diagonal]).sum(axis=-1)

@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
+from bayesgmm import estep
 from bayesgmm.em import EMResult
-from bayesgmm.predictive import log_density, predictive_density
-from bayesgmm.tree import Draws, read_draws, read_em, read_observations
-from bayesgmm.validation import read_data
+from bayesgmm.mixture import Mixture
+from bayesgmm.predictive import log_density
+from bayesgmm.tree import Draws, features_of, read_draws, read_em, read_observations
+from bayesgmm.validation import read_data, read_probability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _POSTERIOR, _EM, _DATA = "#1f4e79", "#c8501e", "#c9ced6"
+_CLUSTERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#7f6000", "#8c564b", "#6a3d9a", "#333333")  # clusters in pairs
+_ELLIPSES = 40  # draws shown one by one
+_POINTS = 3_000  # observations shown at most
+_SURE = 0.9
 
 
 def plot_fit(
-    tree: xr.DataTree, *, ax: Axes | None = None, grid: ArrayLike | None = None, bins: Any = "auto", interval: float = 0.9
+    tree: xr.DataTree,
+    feature: Any = None,
+    *,
+    ax: Axes | None = None,
+    grid: ArrayLike | None = None,
+    bins: Any = "auto",
+    interval: float = 0.9,
 ) -> Figure:
-    """Histogram of the data, posterior mean density with its band, its clusters, and the EM density.
+    """Histogram of one feature, posterior mean of its density with a band, its clusters, and the EM density.
 
     Parameters
     ----------
     tree : DataTree
         From :func:`bayesgmm.fit`.
+    feature : optional
+        Which of several features, by its name in ``tree["posterior"]["feature"]``.
     ax : Axes, optional
         Draw here instead of in a new figure.
     grid : (G,) array-like, optional
-        Points at which the densities are drawn, in the data's units.
+        Points at which the densities are drawn, in the feature's units.
     bins : optional
         Of the histogram, as in ``numpy.histogram``.
     interval : float
@@ -43,11 +60,18 @@ def plot_fit(
     -------
     Figure
     """
+    name, place = _read_feature(tree, feature)
     x, draws = read_observations(tree), read_draws(tree)
     em, _ = read_em(tree)
+    if draws.n_features > 1:
+        x, draws = x[:, place], draws.marginal(place)
+        em = Mixture(em.weights, em.means[:, place], sigma=em.sigma[:, place])
     figure, ax = _canvas(ax, (8, 4.5))
     points = _grid(x, em.means, em.sigma) if grid is None else np.sort(read_data(grid, name="grid").values)
-    density = predictive_density(tree, points, interval=interval)
+    few = draws.thinned(2_000)
+    densities = np.exp(log_density(few, points))
+    tail = (1 - read_probability(interval, "interval")) / 2
+    lower, upper = np.quantile(densities, [tail, 1 - tail], axis=0)
     if isinstance(bins, str):
         bins = np.histogram_bin_edges(x, bins=bins)
         if len(bins) > 201:
@@ -55,24 +79,131 @@ def plot_fit(
     ax.hist(x, bins=bins, density=True, color=_DATA, edgecolor="white", linewidth=0.5, label=f"data (n = {len(x)})")
     ax.fill_between(
         points,
-        density.sel(statistic="lower"),
-        density.sel(statistic="upper"),
+        lower,
+        upper,
         color=_POSTERIOR,
         alpha=0.25,
         linewidth=0,
         label=f"{interval:.0%} band",
     )
-    few = draws.thinned(500)
     for j in range(draws.n_components if draws.n_components > 1 else 0):
-        w, mu, sigma = few.w[:, [j]], few.mu[:, [j]], few.sigma[:, [j]]
-        cluster = np.exp(log_density(Draws(w, mu, sigma, 1, few.n_draws), points)).mean(axis=0)
+        cluster = np.exp(log_density(few.thinned(500).cluster(j), points)).mean(axis=0)
         ax.plot(points, cluster, color=_POSTERIOR, linewidth=1, linestyle=":", label="its clusters" if j == 0 else None)
-    ax.plot(points, density.sel(statistic="mean"), color=_POSTERIOR, linewidth=2, label="posterior mean density")
+    ax.plot(points, densities.mean(axis=0), color=_POSTERIOR, linewidth=2, label="posterior mean density")
     ax.plot(points, np.exp(em.log_density(points)), color=_EM, linewidth=1.5, linestyle="--", label="EM")
-    ax.set(xlabel="x", ylabel="density", ylim=(0, None))
+    ax.set(xlabel=name, ylabel="density", ylim=(0, None))
     ax.margins(x=0)
     ax.legend(frameon=False, fontsize="small")
     return figure
+
+
+def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, level: float = 0.9) -> Figure:
+    """Scatter matrix of the data with the clusters' ellipses, in the posterior and by EM.
+
+    Each point has the colour of its most probable cluster, the paler the less probable that is; a ring marks points whose
+    most probable cluster has a posterior probability below 0.9. Each cluster is drawn as the ellipse of its posterior
+    mean, over thin ellipses of single draws that show how uncertain it is, and as EM's ellipse, dashed. On the diagonal
+    stand the densities of single features (:func:`plot_fit`).
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`, of two features or more, relabelled.
+    features : sequence, optional
+        Which features, by name; default: the first six.
+    level : float
+        Probability that each ellipse encloses under its normal distribution.
+
+    Returns
+    -------
+    Figure
+    """
+    names = features_of(tree)
+    if len(names) == 1:
+        raise ValueError("tree must have several features to be drawn in pairs, got one; use plot_fit")
+    chosen = [_read_feature(tree, each)[1] for each in (names[:6] if features is None else features)]
+    radius = np.sqrt(-2 * np.log1p(-read_probability(level, "level")))  # of a chi distribution with two degrees of freedom
+    x, draws, (em, _) = read_observations(tree), read_draws(tree), read_em(tree)
+    few = draws.thinned(_ELLIPSES)
+    shown = np.random.default_rng(0).permutation(len(x))[:_POINTS]
+    members = np.mean([estep.responsibilities(x[shown], *each) for each in zip(few.w, few.mu, few.factors, strict=True)], axis=0)
+    size = len(chosen)
+    figure, axes = plt.subplots(size, size, figsize=(2.6 * size + 1, 2.6 * size), squeeze=False, layout="constrained")
+    for row, i in enumerate(chosen):
+        for column, j in enumerate(chosen):
+            ax = axes[row, column]
+            ax.spines[["top", "right"]].set_visible(False)
+            if column > row:
+                ax.set_axis_off()
+            elif column == row:
+                plot_fit(tree, names[i], ax=ax)
+                ax.get_legend().remove()
+                ax.set(ylabel="density", xlabel="")
+            else:
+                _scatter(ax, x[shown][:, [j, i]], members)
+                _ellipses(ax, draws, em, [j, i], radius)
+                ax.set(xlabel="", ylabel="")
+            if row == size - 1 and column <= row:
+                ax.set_xlabel(str(names[j]))
+            if column == 0 and row > 0:
+                ax.set_ylabel(str(names[i]))
+    _legend(figure, draws.n_components, level)
+    return figure
+
+
+def _read_feature(tree: xr.DataTree, feature: Any) -> tuple[str, int]:
+    """A feature's name and place; of several one must be named."""
+    names = features_of(tree)
+    if feature is None and len(names) == 1:
+        return str(names[0]), 0
+    if feature not in names:
+        raise ValueError(f"feature must be one of {', '.join(map(repr, names))}, got {feature!r}")
+    return str(feature), names.index(feature)
+
+
+def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray) -> None:
+    """Points in their clusters' colours, pale where the cluster is uncertain, with a ring below a probability of 0.9."""
+    best, sure = members.argmax(axis=1), members.max(axis=1)
+    colours = np.array([to_rgb(_colour(j)) for j in range(members.shape[1])])[best]
+    least = 1 / members.shape[1]
+    strength = 0.25 + 0.6 * ((sure - least) / (1 - least) if least < 1 else np.ones_like(sure))
+    ax.scatter(*points.T, s=10, color=np.column_stack([colours, strength]), linewidth=0)
+    unsure = sure < _SURE
+    ax.scatter(*points[unsure].T, s=26, facecolor="none", edgecolor="#555555", linewidth=0.6)
+
+
+def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], radius: float) -> None:
+    """Of each cluster: single draws, posterior mean, EM."""
+    few = draws.thinned(_ELLIPSES)
+    covariances = draws.factors @ draws.factors.swapaxes(-1, -2)
+    single = few.factors @ few.factors.swapaxes(-1, -2)
+    of_pair = np.ix_(pair, pair)
+    for j in range(draws.n_components):
+        for mean, covariance in zip(few.mu[:, j], single[:, j], strict=True):
+            ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=_colour(j), linewidth=0.5, alpha=0.15)
+        mean, covariance = draws.mu[:, j].mean(axis=0), covariances[:, j].mean(axis=0)
+        ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=_colour(j), linewidth=2)
+        mean, covariance = em.means[j], em.covariances[j]
+        ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=_EM, linewidth=1.3, linestyle="--")
+
+
+def _ellipse(mean: np.ndarray, covariance: np.ndarray, radius: float) -> np.ndarray:
+    """Points (2, 100) at a Mahalanobis distance."""
+    angle = np.linspace(0, 2 * np.pi, 100)
+    return mean[:, None] + radius * np.linalg.cholesky(covariance) @ np.stack([np.cos(angle), np.sin(angle)])
+
+
+def _legend(figure: Figure, k: int, level: float) -> None:
+    lines = [Line2D([], [], color=_colour(j), linewidth=2, label=f"cluster {j}, posterior mean ({level:.0%})") for j in range(k)]
+    lines.append(Line2D([], [], color="#555555", linewidth=0.5, alpha=0.5, label="single draws"))
+    lines.append(Line2D([], [], color=_EM, linewidth=1.3, linestyle="--", label="EM"))
+    ring = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "#555555", "linestyle": ""}
+    lines.append(Line2D([], [], label=f"cluster less than {_SURE:.0%} sure", **ring))
+    figure.legend(handles=lines, loc="upper right", frameon=False, fontsize="small")
+
+
+def _colour(j: int) -> str:
+    return _CLUSTERS[j % len(_CLUSTERS)]
 
 
 def plot_em_history(em: EMResult, *, ax: Axes | None = None) -> Figure:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm import estep
-from bayesgmm.tree import OBS, Draws, read_draws, read_observations
+from bayesgmm.tree import Draws, features_of, read_draws, read_observations
 from bayesgmm.validation import FloatArray, read_data, read_probability, read_seed, require_memory
 
 
 def add_log_likelihood(tree: xr.DataTree) -> xr.DataTree:
-    """The tree with a group ``log_likelihood``: log p(x_i | w, mu, sigma) for every draw, as ``az.loo`` wants it.
+    """The tree with a group ``log_likelihood``: log p(x_i | parameters) for every draw, as ``az.loo`` wants it.
 
     Parameters
     ----------
@@ -35,7 +39,7 @@ def add_log_likelihood(tree: xr.DataTree) -> xr.DataTree:
 
 
 def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataTree:
-    """The tree with a group ``posterior_predictive``: one replicated data set ``x`` (chain, draw, obs) for every draw.
+    """The tree with a group ``posterior_predictive``: one replicated data set for every draw.
 
     Parameters
     ----------
@@ -46,7 +50,7 @@ def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Gen
     Returns
     -------
     DataTree
-        A new tree.
+        A new tree; ``posterior_predictive`` holds ``x`` (chain, draw, obs) or (chain, draw, obs, feature).
 
     Raises
     ------
@@ -54,12 +58,13 @@ def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Gen
         If draws x observations would not fit into memory.
     """
     draws, x = read_draws(tree), read_observations(tree)
-    require_room(len(draws.w), len(x), "posterior_predictive")
+    require_room(len(draws.w), x.size, "posterior_predictive")
     rng = np.random.default_rng(read_seed(random_seed))
-    result = np.empty((len(draws.w), len(x)))
-    for row, w, mu, sigma in zip(result, draws.w, draws.mu, draws.sigma, strict=True):
+    result = np.empty((len(draws.w), *x.shape))
+    for row, w, mu, factors in zip(result, draws.w, draws.mu, draws.factors, strict=True):
         z = rng.choice(len(w), size=len(x), p=w / w.sum())
-        row[:] = mu[z] + sigma[z] * rng.standard_normal(len(x))
+        noise = rng.standard_normal(x.shape)
+        row[:] = mu[z] + (factors[z] * noise if noise.ndim == 1 else np.einsum("nij,nj->ni", factors[z], noise))
     return _with_group(tree, "posterior_predictive", draws.by_chain(result))
 
 
@@ -70,7 +75,7 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     ----------
     tree : DataTree
         From :func:`bayesgmm.fit`.
-    grid : (G,) array-like
+    grid : (G,) or (G, D) array-like
         Points in the data's units.
     interval : float
         Probability of the equal-tailed band, between 0 and 1.
@@ -78,12 +83,13 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     Returns
     -------
     DataArray
-        Dims (statistic, grid), with statistics ``mean``, ``lower`` and ``upper``, in inverse units of the data.
+        Dims (statistic, grid), with statistics ``mean``, ``lower`` and ``upper``, in inverse units of the data. For one feature
+        the points are the coordinate of ``grid``; for several each feature is a coordinate along ``grid``.
 
     Raises
     ------
     ValueError
-        If the grid is not finite and one-dimensional, or ``interval`` not between 0 and 1.
+        If the grid is not finite or has not the data's features, or ``interval`` is not between 0 and 1.
 
     Notes
     -----
@@ -91,29 +97,40 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     """
     draws = read_draws(tree)
     points = read_data(grid, name="grid")
-    if points.n_features != 1:
-        raise ValueError(f"grid must be one-dimensional like the data, got {points.n_features} columns")
+    if points.n_features != draws.n_features:
+        raise ValueError(f"grid must have {draws.n_features} feature(s) like the data, got {points.n_features} column(s)")
     interval = read_probability(interval, "interval")
     density = np.exp(log_density(draws.thinned(2_000), points.values))
     tail = (1 - interval) / 2
     lower, upper = np.quantile(density, [tail, 1 - tail], axis=0)
+    if draws.n_features == 1:
+        coords: dict[Any, Any] = {"grid": points.values}
+    else:
+        coords = {name: ("grid", column) for name, column in zip(features_of(tree), points.values.T, strict=True)}
     return xr.DataArray(
         np.stack([density.mean(axis=0), lower, upper]),
         dims=("statistic", "grid"),
-        coords={"statistic": ["mean", "lower", "upper"], "grid": points.values},
+        coords={"statistic": ["mean", "lower", "upper"], **coords},
         name="density",
     )
 
 
 def log_density(draws: Draws, x: FloatArray) -> FloatArray:
-    """Log sum_k w_k N(x_i; mu_k, sigma_k) for every draw, (S, n)."""
-    return estep.log_density(x, draws.w, draws.mu, draws.sigma)
+    """Log sum_k w_k N(x_i; mu_k, Sigma_k) for every draw, (S, n)."""
+    return estep.log_density(x, draws.w, draws.mu, draws.factors)
 
 
 def log_likelihood(draws: Draws, x: FloatArray) -> FloatArray:
-    """Log-likelihood of all data for every draw, (S,)."""
-    each = zip(draws.w, draws.mu, draws.sigma, strict=True)
-    return np.array([estep.e_step(x, *parameters).log_likelihood for parameters in each])
+    """Log-likelihood of all data for every draw, (S,), on all cores."""
+
+    def of_one(s: int) -> float:
+        parameters = draws.w[s], draws.mu[s], draws.factors[s]
+        if x.ndim == 1:  # sums in one pass, without a logarithm for each observation
+            return estep.e_step(x, *parameters).log_likelihood
+        return float(estep.log_density(x, *parameters).sum())
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.array(list(pool.map(of_one, range(len(draws.w)))))
 
 
 def require_room(
@@ -130,6 +147,7 @@ def require_room(
 def _with_group(tree: xr.DataTree, group: str, values: FloatArray) -> xr.DataTree:
     posterior, observed = tree["posterior"], tree["observed_data"]
     result = tree.copy()
-    coords = {"chain": posterior["chain"], "draw": posterior["draw"], OBS: observed[OBS]}
-    result[group] = xr.DataTree(xr.Dataset({"x": (("chain", "draw", OBS), values)}, coords=coords))
+    dims = ("chain", "draw", *observed["x"].dims[: values.ndim - 2])
+    coords = {"chain": posterior["chain"], "draw": posterior["draw"], **{name: observed[name] for name in dims[2:]}}
+    result[group] = xr.DataTree(xr.Dataset({"x": (dims, values)}, coords=coords))
     return result

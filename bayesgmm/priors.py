@@ -2,7 +2,8 @@
 
 Notation: w ~ Dirichlet(alpha, ..., alpha), mu_k ~ N(b0, B0), Sigma_k | C0 ~ InvWishart(c0, C0), C0 ~ Wishart(g0, G0).
 c0 and g0 count half the degrees of freedom, so for one feature these are sigma_k^2 | C0 ~ InvGamma(c0, C0) and
-C0 ~ Gamma(shape g0, rate G0).
+C0 ~ Gamma(shape g0, rate G0). Diagonal covariances have these for each of their features, spherical ones for their one
+variance; a tied covariance has the prior of a full one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.validation import FloatArray, read_positive
+from bayesgmm.validation import Covariance, FloatArray, read_positive
 
 Value = float | FloatArray
 
@@ -34,12 +35,14 @@ class _Prior:
             if value is not None:
                 object.__setattr__(self, spec.name, _read_hyperparameter(spec.name, value))
 
-    def scaled_to(self, x: FloatArray) -> Self:
+    def scaled_to(self, x: FloatArray, covariance: Covariance = "full") -> Self:
         """Fill every open hyperparameter from the range and midrange of the data.
 
         Parameters
         ----------
         x : (n,) or (n, D) array
+        covariance : {"full", "tied", "diag", "spherical"}
+            The structure that the covariances are to have.
 
         Returns
         -------
@@ -49,20 +52,27 @@ class _Prior:
         Raises
         ------
         ValueError
-            If a given hyperparameter does not fit the number of features.
+            If a given hyperparameter does not fit the number of features or the structure.
         """
         low, high = x.min(axis=0), x.max(axis=0)
         spread = np.asarray(high - low, dtype=float)
-        defaults = self._defaults(np.asarray(low + spread / 2, dtype=float), spread)
+        defaults = self._defaults(np.asarray(low + spread / 2, dtype=float), spread, covariance)
         chosen: dict[str, Any] = {name: default for name, default in defaults.items() if getattr(self, name) is None}
         prior = replace(self, **chosen)
         n_features = 1 if x.ndim == 1 else x.shape[1]
         for name in defaults:
             given, wanted = np.shape(getattr(prior, name)), np.shape(defaults[name])
             if given != wanted:
+                structure = f" and covariance={covariance!r}" if n_features > 1 and name in ("C0", "G0") else ""
                 raise ValueError(
-                    f"{type(self).__name__}.{name} must have shape {wanted} for data with {n_features} feature(s), "
+                    f"{type(self).__name__}.{name} must have shape {wanted} for data with {n_features} feature(s){structure}, "
                     f"got shape {given}"
+                )
+            least = (n_features - 1) / 2
+            if name in ("c0", "g0") and covariance in ("full", "tied") and getattr(prior, name) <= least:
+                raise ValueError(
+                    f"{type(self).__name__}.{name} must be above {least:g} for {n_features} features and "
+                    f"covariance={covariance!r}, got {getattr(prior, name):g}"
                 )
         return prior
 
@@ -82,10 +92,11 @@ class _Prior:
         values = {name: np.asarray(v).tolist() for name, v in asdict(self).items() if v is not None}
         return json.dumps({"name": type(self).__name__, **values})
 
-    def _defaults(self, middle: FloatArray, spread: FloatArray) -> dict[str, Value]:
+    def _defaults(self, middle: FloatArray, spread: FloatArray, covariance: Covariance) -> dict[str, Value]:
         if middle.ndim == 0:
             return {"b0": float(middle), "B0": float(spread) ** 2, "c0": 2.0}
-        return {"b0": middle, "B0": np.diag(spread**2), "c0": 2.5 + (len(middle) - 1) / 2}
+        c0 = 2.5 + (len(middle) - 1) / 2 if _is_matrix(spread, covariance) else 2.0
+        return {"b0": middle, "B0": np.diag(spread**2), "c0": c0}
 
     def _rescaled_covariance(self, scale: Value) -> dict[str, Any]:
         return {}
@@ -100,8 +111,9 @@ class HierarchicalPrior(_Prior):
         \sigma_k^2 \mid C_0 \sim \mathrm{InvGamma}(c_0, C_0), \quad C_0 \sim \mathrm{Gamma}(g_0, \text{rate } G_0)
 
     With R the range and m the midrange of one feature, the open hyperparameters become b0 = m, B0 = R^2, c0 = 2,
-    g0 = 0.2, G0 = 10 / R^2. For D >= 2 features: b0 = m, B0 = diag(R^2), c0 = 2.5 + (D - 1) / 2,
-    g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2).
+    g0 = 0.2, G0 = 10 / R^2. For D >= 2 features: b0 = m, B0 = diag(R^2), and for full and tied covariances
+    c0 = 2.5 + (D - 1) / 2, g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2); diagonal covariances have the values of
+    one feature for each feature, spherical ones those of one feature with the mean of the R^2.
 
     Parameters
     ----------
@@ -115,8 +127,9 @@ class HierarchicalPrior(_Prior):
         Shape of the covariances (half the degrees of freedom).
     g0 : float, optional
         Shape of C0 (half the degrees of freedom).
-    G0 : float or (D, D) array, optional
-        Rate of C0, in inverse squared units.
+    G0 : float, (D,) or (D, D) array, optional
+        Rate of C0, in inverse squared units: a matrix for full and tied covariances, a number for each feature for diagonal
+        ones, one number for spherical ones.
 
     References
     ----------
@@ -136,10 +149,10 @@ class HierarchicalPrior(_Prior):
     g0: float | None = None
     G0: Value | None = None
 
-    def _defaults(self, middle: FloatArray, spread: FloatArray) -> dict[str, Value]:
-        shared = super()._defaults(middle, spread)
-        if middle.ndim == 0:
-            return {**shared, "g0": 0.2, "G0": 10 / float(spread) ** 2}
+    def _defaults(self, middle: FloatArray, spread: FloatArray, covariance: Covariance) -> dict[str, Value]:
+        shared = super()._defaults(middle, spread, covariance)
+        if not _is_matrix(spread, covariance):
+            return {**shared, "g0": 0.2, "G0": 10 / _squared_ranges(spread, covariance)}
         g0 = 0.5 + (len(middle) - 1) / 2
         c0 = shared["c0"] if self.c0 is None else self.c0
         return {**shared, "g0": g0, "G0": np.diag(100 * g0 / c0 / spread**2)}
@@ -158,7 +171,7 @@ class ConjugatePrior(_Prior):
         \sigma_k^2 \sim \mathrm{InvGamma}(c_0, C_0)
 
     Open hyperparameters are those of :class:`HierarchicalPrior`, with C0 at its prior mean g0 G0^-1: 0.02 R^2 for one
-    feature, (c0 / 100) diag(R^2) for D >= 2.
+    feature and for each feature of a diagonal covariance, (c0 / 100) diag(R^2) for full and tied covariances.
 
     Parameters
     ----------
@@ -170,8 +183,8 @@ class ConjugatePrior(_Prior):
         (Co)variance of the means, in squared units.
     c0 : float, optional
         Shape of the covariances (half the degrees of freedom).
-    C0 : float or (D, D) array, optional
-        Scale of the covariances, in squared units.
+    C0 : float, (D,) or (D, D) array, optional
+        Scale of the covariances, in squared units, shaped as G0 of :class:`HierarchicalPrior`.
 
     Examples
     --------
@@ -181,10 +194,10 @@ class ConjugatePrior(_Prior):
 
     C0: Value | None = None
 
-    def _defaults(self, middle: FloatArray, spread: FloatArray) -> dict[str, Value]:
-        shared = super()._defaults(middle, spread)
-        if middle.ndim == 0:
-            return {**shared, "C0": 0.02 * float(spread) ** 2}
+    def _defaults(self, middle: FloatArray, spread: FloatArray, covariance: Covariance) -> dict[str, Value]:
+        shared = super()._defaults(middle, spread, covariance)
+        if not _is_matrix(spread, covariance):
+            return {**shared, "C0": 0.02 * _squared_ranges(spread, covariance)}
         c0 = shared["c0"] if self.c0 is None else self.c0
         return {**shared, "C0": np.diag(c0 / 100 * spread**2)}
 
@@ -196,7 +209,7 @@ class ConjugatePrior(_Prior):
 Prior = HierarchicalPrior | ConjugatePrior
 
 
-def read_prior(prior: Prior | None, x: FloatArray) -> Prior:
+def read_prior(prior: Prior | None, x: FloatArray, covariance: Covariance) -> Prior:
     """The prior asked for, or the default, scaled to the data."""
     if prior is None:
         prior = HierarchicalPrior()
@@ -205,7 +218,7 @@ def read_prior(prior: Prior | None, x: FloatArray) -> Prior:
             f"prior must be a HierarchicalPrior or a ConjugatePrior, got {type(prior).__name__}; "
             "for any other prior write a pm.Model and pass it as model="
         )
-    return prior.scaled_to(x)
+    return prior.scaled_to(x, covariance)
 
 
 def _read_hyperparameter(name: str, value: ArrayLike) -> Value:
@@ -221,6 +234,10 @@ def _read_hyperparameter(name: str, value: ArrayLike) -> Value:
         return float(array) if array.ndim == 0 else array
     if array.ndim == 0:
         return read_positive(array, name)
+    if array.ndim == 1 and name in ("C0", "G0"):
+        if not (array > 0).all():
+            raise ValueError(f"{name} must hold positive numbers, got {array.tolist()}")
+        return array
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
         raise ValueError(f"{name} must be a positive number or a (D, D) matrix, got shape {array.shape}")
     if not np.allclose(array, array.T, rtol=1e-8, atol=0) or np.linalg.eigvalsh(array).min() <= 0:
@@ -228,8 +245,22 @@ def _read_hyperparameter(name: str, value: ArrayLike) -> Value:
     return array
 
 
+def _is_matrix(spread: FloatArray, covariance: Covariance) -> bool:
+    """Whether C0 is one, as for covariances with correlations."""
+    return spread.ndim > 0 and covariance in ("full", "tied")
+
+
+def _squared_ranges(spread: FloatArray, covariance: Covariance) -> Any:
+    """Of one feature; of each, if each has variances of its own; their mean for spheres."""
+    if spread.ndim == 0:
+        return float(spread) ** 2
+    return float(np.mean(spread**2)) if covariance == "spherical" else spread**2
+
+
 def _per_unit_square(covariance: Value, scale: Value) -> Value:
-    """A (co)variance after division of every feature by its scale."""
+    """A (co)variance after division of every feature by its scale; one number for several features has one scale."""
+    if np.ndim(covariance) == 2:
+        return covariance / np.outer(scale, scale)
     if np.ndim(covariance) == 0:
-        return covariance / scale / scale
-    return covariance / np.outer(scale, scale)
+        scale = float(np.ravel(scale)[0])
+    return covariance / scale / scale

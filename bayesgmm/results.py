@@ -36,8 +36,11 @@ def write_fit(tree: xr.DataTree, folder: Path) -> None:
     (folder / _MARK).write_text(f"{diagnosis}\n\n{check}\n")
     diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
     check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
-    plots.plot_fit(tree).savefig(folder / "fit.png", dpi=150)
-    names = ["w", "mu", "sigma"] if tree.attrs["k"] > 1 else ["mu", "sigma"]  # one weight is always 1
+    several = "cov" in tree["posterior"]
+    picture = plots.plot_pairs(tree) if several else plots.plot_fit(tree)
+    picture.savefig(folder / ("pairs.png" if several else "fit.png"), dpi=150)
+    names = ["w"] if tree.attrs["k"] > 1 else []  # one weight is always 1
+    names += ["mu"] if several else ["mu", "sigma"]
     az.plot_trace_dist(tree, var_names=names, backend="matplotlib").savefig(folder / "trace.png")
     plt.close("all")
 

@@ -2,11 +2,12 @@
 
 Every engine ends in :func:`build_tree`, every analysis begins with :func:`read_draws`.
 
-* ``posterior``: ``w``, ``mu``, ``sigma`` over (chain, draw, cluster), and hyperparameters such as ``C0``
+* ``posterior``: ``w`` over (chain, draw, cluster); for one feature ``mu`` and ``sigma`` likewise, for several ``mu`` with
+  ``feature`` and ``cov`` with ``feature`` and ``feature_bis`` behind; hyperparameters such as ``C0``
 * ``sample_stats``: ``lp`` (the log posterior on the unconstrained space; for the package's own priors that of the
   standardised data) and what the sampler reports; ``permutation`` (chain, draw, cluster), the relabelling
-* ``observed_data``: ``x`` (obs)
-* ``em_baseline``: ``w``, ``mu``, ``sigma`` (cluster), the EM estimate; its criteria are attributes
+* ``observed_data``: ``x`` (obs) or (obs, feature)
+* ``em_baseline``: ``w``, ``mu``, ``sigma`` or ``cov`` as in the posterior, the EM estimate; its criteria are attributes
 * ``approximation`` (ADVI): ``elbo`` (iteration); k-hat and convergence are attributes
 * ``log_likelihood``, ``posterior_predictive``: on request, see :mod:`bayesgmm.predictive`
 """
@@ -24,11 +25,18 @@ from numpy.typing import NDArray
 
 from bayesgmm.em import EMResult
 from bayesgmm.mixture import Mixture
-from bayesgmm.validation import FloatArray
+from bayesgmm.validation import Data, FloatArray
 
 CLUSTER = "cluster"
+FEATURE, FEATURE_BIS = "feature", "feature_bis"
 OBS = "obs"
-PARAMETERS = ("w", "mu", "sigma")
+
+
+def parameter_dims(n_features: int) -> dict[str, tuple[str, ...]]:
+    """The mixture's parameters and their dims after chain and draw."""
+    if n_features == 1:
+        return {"w": (CLUSTER,), "mu": (CLUSTER,), "sigma": (CLUSTER,)}
+    return {"w": (CLUSTER,), "mu": (CLUSTER, FEATURE), "cov": (CLUSTER, FEATURE, FEATURE_BIS)}
 
 
 @dataclass(frozen=True)
@@ -37,14 +45,17 @@ class Draws:
 
     Attributes
     ----------
-    w, mu, sigma : (S, K) arrays
+    w : (S, K) array
         S = chains x draws.
+    mu : (S, K) or (S, K, D) array
+    factors : (S, K) or (S, K, D, D) array
+        Standard deviations of one feature, else lower Cholesky factors of the covariances.
     n_chains, n_draws : int
     """
 
     w: FloatArray
     mu: FloatArray
-    sigma: FloatArray
+    factors: FloatArray
     n_chains: int
     n_draws: int
 
@@ -53,6 +64,11 @@ class Draws:
         """K."""
         return self.w.shape[1]
 
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return 1 if self.mu.ndim == 2 else self.mu.shape[2]
+
     def by_chain(self, values: NDArray[Any]) -> NDArray[Any]:
         """Reshape (S, ...) to (chain, draw, ...)."""
         return values.reshape(self.n_chains, self.n_draws, *values.shape[1:])
@@ -60,26 +76,44 @@ class Draws:
     def thinned(self, most: int) -> Draws:
         """At most ``most`` draws, evenly spaced, as one chain."""
         keep = np.linspace(0, len(self.w) - 1, min(most, len(self.w))).astype(int)
-        return Draws(self.w[keep], self.mu[keep], self.sigma[keep], 1, len(keep))
+        return Draws(self.w[keep], self.mu[keep], self.factors[keep], 1, len(keep))
+
+    def halves(self) -> Draws:
+        """The halves of one chain as two."""
+        half = self.n_draws // 2
+        return Draws(self.w[: 2 * half], self.mu[: 2 * half], self.factors[: 2 * half], 2, half)
+
+    def cluster(self, j: int) -> Draws:
+        """One cluster with its weight."""
+        return Draws(self.w[:, [j]], self.mu[:, [j]], self.factors[:, [j]], self.n_chains, self.n_draws)
+
+    def marginal(self, feature: int) -> Draws:
+        """What the draws say of one feature alone."""
+        if self.n_features == 1:
+            return self
+        sigma = np.sqrt((self.factors[..., feature, :] ** 2).sum(axis=-1))
+        return Draws(self.w, self.mu[..., feature], sigma, self.n_chains, self.n_draws)
 
 
 def build_tree(
     posterior: xr.Dataset,
     sample_stats: xr.Dataset,
-    x: FloatArray,
-    positions: NDArray[np.int64],
+    data: Data,
     em: EMResult,
     attrs: Mapping[str, Any],
     approximation: xr.Dataset | None = None,
 ) -> xr.DataTree:
     """Assemble the tree from what an engine produced, in the data's units."""
     k = em.mixture.n_components
-    posterior = posterior.assign_coords({CLUSTER: np.arange(k)})
+    features = {FEATURE: data.features, FEATURE_BIS: data.features} if data.n_features > 1 else {}
+    posterior = posterior.assign_coords({CLUSTER: np.arange(k), **features})
+    dims = (OBS,) if data.n_features == 1 else (OBS, FEATURE)
+    coords = {OBS: data.positions, **({FEATURE: data.features} if features else {})}
     groups = {
         "posterior": posterior,
         "sample_stats": sample_stats,
-        "observed_data": xr.Dataset({"x": (OBS, np.array(x))}, coords={OBS: positions}),
-        "em_baseline": _em_dataset(em),
+        "observed_data": xr.Dataset({"x": (dims, np.array(data.values))}, coords=coords),
+        "em_baseline": _em_dataset(em).assign_coords(features),
     }
     if approximation is not None:
         groups["approximation"] = approximation
@@ -97,26 +131,34 @@ def read_tree(tree: Any) -> xr.DataTree:
             f"tree must have a group posterior, got {sorted(tree.children) or 'no groups'}; pass what fit returned"
         )
     posterior = tree["posterior"]
-    for name in PARAMETERS:
-        if name not in posterior or posterior[name].dims != ("chain", "draw", CLUSTER):
+    for name, dims in parameter_dims(1 if "mu" in posterior and posterior["mu"].ndim == 3 else 2).items():
+        if name not in posterior or posterior[name].dims != ("chain", "draw", *dims):
             found = {str(key): value.dims for key, value in posterior.data_vars.items()}
             raise ValueError(
-                f"tree must hold posterior variables {', '.join(PARAMETERS)} with dims (chain, draw, {CLUSTER}), "
-                f"got {found}; pass what fit returned"
+                f"tree must hold posterior variables w, mu, sigma with dims (chain, draw, {CLUSTER}), or w, mu, cov with "
+                f"{FEATURE} and {FEATURE_BIS} behind, got {found}; pass what fit returned"
             )
     return tree
 
 
 def read_draws(tree: xr.DataTree) -> Draws:
-    """The draws of w, mu and sigma."""
+    """The draws of the mixture's parameters."""
     return draws_of(read_tree(tree)["posterior"].to_dataset())
 
 
 def draws_of(posterior: xr.Dataset) -> Draws:
-    """The draws of w, mu and sigma in a posterior group."""
+    """The draws of the mixture's parameters in a posterior group."""
     n_chains, n_draws, k = posterior["w"].shape
-    w, mu, sigma = (np.asarray(posterior[name].values, dtype=float).reshape(-1, k) for name in PARAMETERS)
-    return Draws(w, mu, sigma, n_chains, n_draws)
+    names = list(parameter_dims(1 if posterior["mu"].ndim == 3 else 2))
+    arrays = (np.asarray(posterior[name].values, dtype=float) for name in names)
+    w, mu, spread = (values.reshape(-1, k, *values.shape[3:]) for values in arrays)
+    return Draws(w, mu, spread if spread.ndim == 2 else np.linalg.cholesky(spread), n_chains, n_draws)
+
+
+def features_of(tree: xr.DataTree) -> list[Any]:
+    """What the features are called; of one feature nothing but x."""
+    posterior = read_tree(tree)["posterior"]
+    return posterior[FEATURE].values.tolist() if FEATURE in posterior["mu"].dims else ["x"]
 
 
 def read_observations(tree: xr.DataTree) -> FloatArray:
@@ -131,8 +173,40 @@ def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
     if "em_baseline" not in read_tree(tree).children:
         raise ValueError("tree must have a group em_baseline; pass what fit returned, or an EMResult as em=")
     group = tree["em_baseline"].to_dataset()
-    mixture = Mixture(group["w"].values, group["mu"].values, sigma=group["sigma"].values)
+    spread = {"sigma": group["sigma"].values} if "sigma" in group else {"covariances": group["cov"].values}
+    mixture = Mixture(group["w"].values, group["mu"].values, **spread)
     return mixture, float(group.attrs["log_likelihood"])
+
+
+def add_correlations(tree: xr.DataTree) -> xr.DataTree:
+    """The tree with the clusters' standard deviations and correlations beside their covariances.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`, of several features.
+
+    Returns
+    -------
+    DataTree
+        A new tree whose posterior, and whose EM baseline, holds ``sigma`` (..., cluster, feature), in the features' units, and
+        ``corr`` (..., cluster, feature, feature_bis) too.
+
+    Raises
+    ------
+    ValueError
+        If the tree is of one feature, or does not keep the contract.
+    """
+    if "cov" not in read_tree(tree)["posterior"]:
+        raise ValueError("tree must be of several features to have correlations, got one feature")
+    result = tree.copy()
+    for group in {"posterior", "em_baseline"} & set(tree.children):
+        dataset = tree[group].to_dataset()
+        cov = dataset["cov"]
+        sigma = np.sqrt(np.diagonal(cov.values, axis1=-2, axis2=-1))
+        corr = cov.values / sigma[..., :, None] / sigma[..., None, :]
+        result[group] = xr.DataTree(dataset.assign(sigma=(cov.dims[:-1], sigma), corr=(cov.dims, corr)))
+    return result
 
 
 def permute(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
@@ -174,9 +248,11 @@ def set_permutation(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.Dat
 
 def _em_dataset(em: EMResult) -> xr.Dataset:
     mixture = em.mixture
-    values = {"w": mixture.weights, "mu": mixture.means, "sigma": mixture.sigma}
+    dims = parameter_dims(mixture.n_features)
+    spread = mixture.sigma if mixture.n_features == 1 else mixture.covariances
+    values = zip(dims.items(), (mixture.weights, mixture.means, spread), strict=True)
     return xr.Dataset(
-        {name: (CLUSTER, np.array(value)) for name, value in values.items()},
+        {name: (of, np.array(value)) for (name, of), value in values},
         coords={CLUSTER: np.arange(mixture.n_components)},
         attrs={
             "log_likelihood": em.log_likelihood,

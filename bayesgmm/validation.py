@@ -7,17 +7,24 @@ the argument, the rule, what was got, and the remedy.
 from __future__ import annotations
 
 import numbers
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bayesgmm.exceptions import DataWarning
+
 Missing = Literal["raise", "drop"]
-Covariance = Literal["full", "tied"]
+Covariance = Literal["full", "tied", "diag", "spherical"]
 Method = Literal["nuts", "advi"]
 Engine = Literal["compiled", "pymc"]
 FloatArray = NDArray[np.float64]
+
+_SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that counts as one
+_UNLIKE = 1e3  # ratio of ranges from which on a sphere does not see the smaller one
+_ROWS = 2**16  # observations handled together
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,13 @@ class Data:
     values : (n,) array for one feature, (n, D) array for D >= 2 features
     kept : (n_input,) array of bool, or None
         Which of the user's observations these are; None if all.
+    names : tuple of str, or None
+        The columns' names, where the user's data had some.
     """
 
     values: FloatArray
     kept: NDArray[np.bool_] | None = field(repr=False)
+    names: tuple[str, ...] | None = None
 
     @property
     def positions(self) -> NDArray[np.int64]:
@@ -44,10 +54,18 @@ class Data:
         """D."""
         return 1 if self.values.ndim == 1 else self.values.shape[1]
 
+    @property
+    def features(self) -> NDArray[Any]:
+        """What the features are called: their names, or their numbers."""
+        return np.arange(self.n_features) if self.names is None else np.array(self.names)
 
-def read_data(x: ArrayLike, *, missing: Missing = "raise", name: str = "x") -> Data:
-    """Check ``x`` and bring it to shape (n,) or (n, D); what is in order already is not copied."""
+
+def read_data(x: ArrayLike | Data, *, missing: Missing = "raise", name: str = "x") -> Data:
+    """Check ``x`` and bring it to shape (n,) or (n, D); what is in order already is not copied, what was read is kept."""
+    if isinstance(x, Data):
+        return x
     read_choice(missing, Missing, "missing")
+    names = _column_names(x)
     array = read_numbers(x, name, copy=False)
     if array.ndim == 0 or array.ndim > 2:
         raise ValueError(
@@ -59,7 +77,7 @@ def read_data(x: ArrayLike, *, missing: Missing = "raise", name: str = "x") -> D
         array = array[:, 0]
     finite = np.isfinite(array) if array.ndim == 1 else np.isfinite(array).all(axis=1)
     if finite.all():
-        return Data(np.ascontiguousarray(array), None)
+        return Data(np.ascontiguousarray(array), None, names)
     if missing == "raise":
         raise ValueError(
             f"{name} must be finite, got {_describe_missing(finite)}; "
@@ -67,22 +85,26 @@ def read_data(x: ArrayLike, *, missing: Missing = "raise", name: str = "x") -> D
         )
     if not finite.any():
         raise ValueError(f"{name} must hold at least one finite observation, got {_describe_missing(finite)}")
-    return Data(np.ascontiguousarray(array[finite]), finite)
+    return Data(np.ascontiguousarray(array[finite]), finite, names)
 
 
-def read_fit_data(x: ArrayLike, k: Any, *, missing: Missing = "raise") -> tuple[Data, int]:
-    """Check data and the number of components to be fitted to them."""
+def read_fit_data(
+    x: ArrayLike | Data, k: Any, *, covariance: Covariance = "full", missing: Missing = "raise"
+) -> tuple[Data, int]:
+    """Check data, and the number of components of a given structure to be fitted to them."""
     data = read_data(x, missing=missing)
     k = read_count(k, "k")
-    if data.n_features > 1:
-        raise ValueError(f"x must be one-dimensional to be fitted, got {data.n_features} columns; fit one column at a time")
+    read_choice(covariance, Covariance, "covariance")
     n = len(data.values)
+    columns = data.values.reshape(n, -1)
     with np.errstate(over="ignore"):
-        spread = np.ptp(data.values)
-    if spread == 0:
-        raise ValueError(f"x must vary, got {n} observation(s) all equal to {data.values[0]:g}")
-    if not 1e-152 <= spread <= 1e152:
-        raise ValueError(f"x must have a range between 1e-152 and 1e152, got {spread:g}; choose another unit")
+        spreads = np.ptp(columns, axis=0)
+    for name, column, spread in zip(_called(data), columns.T, spreads, strict=True):
+        if spread == 0:
+            remedy = "" if data.n_features == 1 else "; leave it out"
+            raise ValueError(f"{name} must vary, got {n} observation(s) all equal to {column[0]:g}{remedy}")
+        if not 1e-152 <= spread <= 1e152:
+            raise ValueError(f"{name} must have a range between 1e-152 and 1e152, got {spread:g}; choose another unit")
     if n < k:
         raise ValueError(f"k must be at most the number of observations, got k = {k} for n = {n}; use a smaller k")
     distinct = count_distinct(data.values, k)
@@ -91,13 +113,59 @@ def read_fit_data(x: ArrayLike, k: Any, *, missing: Missing = "raise") -> tuple[
             f"k must be at most the number of distinct observations, got k = {k} for {distinct} distinct values; "
             "use a smaller k"
         )
+    if data.n_features > 1 and covariance in ("full", "tied"):
+        _require_full_rank(data, covariance, spreads)
     return data, k
+
+
+def warn_of_unlike_scales(data: Data, stacklevel: int) -> None:
+    """Say that a sphere sees next to nothing of features whose range is much smaller than that of others."""
+    spreads = np.ptp(data.values.reshape(len(data.values), -1), axis=0)
+    if spreads.max() > _UNLIKE * spreads.min():
+        small, large = _called(data)[spreads.argmin()], _called(data)[spreads.argmax()]
+        warnings.warn(
+            f"covariance='spherical' measures all features in one unit, but their ranges go from {spreads.min():.3g} ({small}) "
+            f"to {spreads.max():.3g} ({large}), so that the small ones hardly count; rescale the data, or use covariance='diag'",
+            DataWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def _called(data: Data) -> list[str]:
+    """What to call each column in a message."""
+    if data.n_features == 1:
+        return ["x"]
+    return [f"column {feature!r} of x" if data.names else f"column {feature} of x" for feature in data.features.tolist()]
+
+
+def _require_full_rank(data: Data, covariance: str, spreads: FloatArray) -> None:
+    """Refuse data in which some combination of the features does not vary: no covariance matrix fits them."""
+    n, n_features = data.values.shape
+    if n <= n_features:
+        raise ValueError(
+            f"x must have more observations than features for covariance={covariance!r}, got n = {n} for {n_features} "
+            "features; use covariance='diag' or 'spherical', or fewer features"
+        )
+    middle = data.values.mean(axis=0)
+    products = np.zeros((n_features, n_features))
+    for begin in range(0, n, _ROWS):
+        part = (data.values[begin : begin + _ROWS] - middle) / spreads
+        products += part.T @ part
+    sd = np.sqrt(np.diagonal(products))
+    values, vectors = np.linalg.eigh(products / np.outer(sd, sd))
+    if values[0] <= _SINGULAR:
+        involved = np.flatnonzero(abs(vectors[:, 0]) > 1e-3)
+        named = ", ".join(map(repr, data.features[involved].tolist()))
+        raise ValueError(
+            f"x must not have collinear columns for covariance={covariance!r}, got columns {named}, of which each follows from "
+            "the others; leave one out, or use covariance='diag'"
+        )
 
 
 def count_distinct(values: FloatArray, enough: int) -> int:
     """How many distinct values there are; of long data only the beginning is looked at if that holds enough."""
-    distinct = len(np.unique(values[: 100 * enough]))
-    return distinct if distinct >= enough else len(np.unique(values))
+    distinct = len(np.unique(values[: 100 * enough], axis=0))
+    return distinct if distinct >= enough else len(np.unique(values, axis=0))
 
 
 def read_count(value: Any, name: str, *, minimum: int = 1) -> int:

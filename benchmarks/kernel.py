@@ -7,33 +7,50 @@ import warnings
 import numpy as np
 
 import bayesgmm as bg
-from bayesgmm.density import LogPosterior
+from bayesgmm.density import log_posterior
 
 ITERATIONS = 20
 
 
 def measure(smoke=False):
-    n = 20_000 if smoke else 1_000_000
-    return {"em": em_per_iteration(n), "gradient": gradient(10_000, 2)}
+    one, several = (20_000, 2_000) if smoke else (1_000_000, 100_000)
+    x, _, truth = bg.datasets.three_gaussians(n=one)
+    start = bg.Mixture([1 / 3] * 3, truth.means + 0.5, sigma=[2.0] * 3)
+    found = {f"n = {one:,}, D = 1, K = 3": em_per_iteration(x, start, "full")}
+    rng = np.random.default_rng(10)
+    truth = bg.Mixture(np.full(10, 0.1), rng.normal(0, 2, (10, 10)), np.eye(10))
+    x, _ = truth.sample(several, rng)
+    start = bg.Mixture(truth.weights, truth.means + rng.normal(0, 0.3, (10, 10)), 2 * np.eye(10))
+    for covariance in ("full", "tied", "diag", "spherical"):
+        found[f"n = {several:,}, D = 10, K = 10, {covariance}"] = em_per_iteration(x, start, covariance)
+    return {"em": found, "gradient": gradient(10_000, 2)}
 
 
-def em_per_iteration(n):
-    """Seconds per iteration of EM from one start on three Gaussians, and the memory it takes beside the data."""
+def em_per_iteration(x, start, covariance):
+    """Seconds per iteration of EM from one start, and the memory it takes beside the data."""
     from sklearn.mixture import GaussianMixture
 
-    x, _, truth = bg.datasets.three_gaussians(n=n)
-    start = bg.Mixture([1 / 3] * 3, truth.means + 0.5, sigma=[2.0] * 3)
+    n, k = len(x), start.n_components
+    columns, means = x.reshape(n, -1), start.means.reshape(k, -1)
+    moments = start.covariances.reshape(k, means.shape[1], -1)
+    precisions = {
+        "full": lambda: np.linalg.inv(moments),
+        "tied": lambda: np.linalg.inv(moments[0]),
+        "diag": lambda: 1 / np.diagonal(moments, axis1=1, axis2=2),
+        "spherical": lambda: 1 / moments[:, 0, 0],
+    }[covariance]()
     found = {}
 
     def ours(iterations):
-        return bg.fit_em(x, 3, start=start, max_iter=iterations, tol=1e-300, parameter_tol=1e-300).log_likelihood
+        options = {"start": start, "max_iter": iterations, "tol": 1e-300, "parameter_tol": 1e-300}
+        return bg.fit_em(x, k, covariance=covariance, **options).log_likelihood
 
     def theirs(iterations):
         model = GaussianMixture(
-            3, tol=0, max_iter=iterations, reg_covar=0, weights_init=start.weights, means_init=start.means[:, None],
-            precisions_init=(1 / start.covariances)[:, None, None], init_params="random_from_data",
+            k, covariance_type=covariance, tol=0, max_iter=iterations, reg_covar=0, weights_init=start.weights,
+            means_init=means, precisions_init=precisions, init_params="random_from_data",
         )  # fmt: skip
-        return model.fit(x[:, None]).score(x[:, None]) * n
+        return model.fit(columns).score(columns) * n
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -52,7 +69,7 @@ def em_per_iteration(n):
             fit(2)
             peak = tracemalloc.get_traced_memory()[1] / x.nbytes
             tracemalloc.stop()
-            found[name] = {"seconds": float(np.median(times)), "peak_per_data": peak, "n": n}
+            found[name] = {"seconds": float(np.median(times)), "peak_per_data": peak}
     return found
 
 
@@ -61,7 +78,7 @@ def gradient(n, k):
     x = bg.datasets.two_gaussians(n=n).x
     z = (x - x.mean()) / x.std()
     prior = bg.HierarchicalPrior().scaled_to(z)
-    own = LogPosterior(z, k, prior, "full")
+    own = log_posterior(z, k, prior, "full")
     pymc = bg.build_model(z, k, prior=prior).logp_dlogp_function(ravel_inputs=True)
     pymc.set_extra_values({})
     point = np.random.default_rng(1).normal(0, 0.3, own.n_dim)
@@ -80,16 +97,15 @@ def gradient(n, k):
 
 
 def table(found):
-    em, slope = found["em"], found["gradient"]
-    n = em["bayesgmm"]["n"]
     lines = [
         "| what | peer | time | bayesgmm is faster by | memory beside the data, of the data's |",
         "|---|---|---|---|---|",
     ]
-    for what, by_peer in ((f"one iteration of EM, n = {n:,}, K = 3", em), ("value and gradient, n = 10,000, K = 2", slope)):
+    problems = {f"one iteration of EM, {name}": by_peer for name, by_peer in found["em"].items()}
+    for what, by_peer in (problems | {"value and gradient, n = 10,000, K = 2": found["gradient"]}).items():
         ours = by_peer["bayesgmm"]["seconds"]
         for peer, values in by_peer.items():
-            ratio = "" if peer == "bayesgmm" else f"{values['seconds'] / ours:,.0f} x"
+            ratio = "" if peer == "bayesgmm" else f"{values['seconds'] / ours:.2g} x"
             memory = f"{values['peak_per_data']:.2f} x" if "peak_per_data" in values else ""
             lines.append(f"| {what} | {peer} | {1e3 * values['seconds']:.3g} ms | {ratio} | {memory} |")
     return "\n".join(lines)

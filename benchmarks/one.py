@@ -21,7 +21,8 @@ def main(path, peer, seed):
     from bayesgmm.tree import Draws
 
     chains, length, k = done.w.shape
-    draws = Draws(*(np.reshape(a, (-1, k)) for a in (done.w, done.mu, done.sigma)), chains, length)
+    w, mu, spread = (np.reshape(a, (-1, k, *a.shape[3:])) for a in (done.w, done.mu, done.spread))
+    draws = Draws(w, mu, spread if spread.ndim == 2 else np.linalg.cholesky(spread), chains, length)
     table = summarise(invariant_quantities(draws, given["x"]))
     result = {
         "compiling": done.compiling,

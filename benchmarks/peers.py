@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 
 class Run(NamedTuple):
-    """Draws (chain, draw, K), seconds spent compiling and sampling, and seconds that no user would have spent."""
+    """Draws (chain, draw, K, ...), seconds spent compiling and sampling, and seconds that no user would have spent.
+
+    ``spread`` is sigma of one feature, cov of several.
+    """
 
     w: Any
     mu: Any
-    sigma: Any
+    spread: Any
     compiling: float
     sampling: float
     repeated: float = 0.0
@@ -38,13 +41,18 @@ def bayesgmm(x, k, prior, start, draws, tune, seed):
 
 
 def _arrays(tree):
-    return (tree["posterior"][name].values for name in ("w", "mu", "sigma"))
+    spread = "sigma" if "sigma" in tree["posterior"] else "cov"
+    return (tree["posterior"][name].values for name in ("w", "mu", spread))
 
 
 def _pymc_model(x, k, prior):
     import numpy as np
     import pymc as pm
 
+    if x.ndim == 2:  # PyMC has no inverse-Wishart to be sampled by NUTS: the package's own statement of one
+        import bayesgmm as bg
+
+        return bg.build_model(x, k, prior=bg.HierarchicalPrior(**prior))
     with pm.Model() as model:
         w = pm.Dirichlet("w", a=np.ones(k))
         mu = pm.Normal("mu", prior["b0"], prior["B0"] ** 0.5, shape=k)
@@ -59,6 +67,7 @@ def pymc(x, k, prior, start, draws, tune, seed):
     import pymc as pm
 
     model = _pymc_model(x, k, prior)
+    start = {variable.name: start[variable.name] for variable in model.free_RVs}
     with Clock() as clock:
         tree = pm.sample(
             draws, tune=tune, chains=4, model=model, initvals=start, random_seed=seed, nuts_sampler="pymc",
@@ -90,6 +99,15 @@ def numpyro(x, k, prior, start, draws, tune, seed):
     import numpyro.distributions as dist
     from numpyro.infer import MCMC, NUTS, init_to_value
 
+    def model_of_several_features(x):
+        w = numpyro.sample("w", dist.Dirichlet(jnp.ones(k)))
+        mu = numpyro.sample("mu", dist.MultivariateNormal(prior["b0"], prior["B0"]).expand([k]).to_event(1))
+        C0 = numpyro.sample("C0", dist.Wishart(2 * prior["g0"], rate_matrix=2 * prior["G0"]))
+        precision = numpyro.sample("precision", dist.Wishart(2 * prior["c0"], rate_matrix=2 * C0).expand([k]).to_event(1))
+        components = dist.MultivariateNormal(mu, precision_matrix=precision)
+        with numpyro.plate("data", len(x)):
+            numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(probs=w), components), obs=x)
+
     def model(x):
         w = numpyro.sample("w", dist.Dirichlet(jnp.ones(k)))
         mu = numpyro.sample("mu", dist.Normal(prior["b0"], prior["B0"] ** 0.5).expand([k]).to_event(1))
@@ -99,8 +117,9 @@ def numpyro(x, k, prior, start, draws, tune, seed):
         with numpyro.plate("data", len(x)):
             numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(probs=w), components), obs=x)
 
+    start = {name: value for name, value in start.items() if name not in ("cov", "precision_factor", "C0_factor")}
     values = {name: jnp.asarray(value) for name, value in start.items()}
-    kernel = NUTS(model, init_strategy=init_to_value(values=values))
+    kernel = NUTS(model if x.ndim == 1 else model_of_several_features, init_strategy=init_to_value(values=values))
     mcmc = MCMC(kernel, num_warmup=tune, num_samples=draws, num_chains=4, progress_bar=False)
     with Clock() as first:
         mcmc.run(jax.random.PRNGKey(seed), jnp.asarray(x))
@@ -109,8 +128,9 @@ def numpyro(x, k, prior, start, draws, tune, seed):
         mcmc.run(jax.random.PRNGKey(seed + 1_000), jnp.asarray(x))
         mcmc.get_samples()["mu"].block_until_ready()
     found = {name: np.asarray(value) for name, value in mcmc.get_samples(group_by_chain=True).items()}
+    spread = np.sqrt(found["sigma2"]) if x.ndim == 1 else np.linalg.inv(found["precision"])
     return Run(
-        found["w"], found["mu"], np.sqrt(found["sigma2"]), first.seconds - second.seconds, second.seconds, second.seconds
+        found["w"], found["mu"], spread, first.seconds - second.seconds, second.seconds, second.seconds
     )
 
 
@@ -133,17 +153,43 @@ model {
 """
 
 
+STAN_SEVERAL = """
+data { int n; int k; int d; array[n] vector[d] x; vector[d] b0; matrix[d, d] B0; real c0; real g0; matrix[d, d] G0; }
+transformed data { matrix[d, d] half_inverse_G0 = inverse_spd(2 * G0); }
+parameters { simplex[k] w; array[k] vector[d] mu; cov_matrix[d] C0; array[k] cov_matrix[d] cov; }
+model {
+  w ~ dirichlet(rep_vector(1, k));
+  mu ~ multi_normal(b0, B0);
+  C0 ~ wishart(2 * g0, half_inverse_G0);
+  vector[k] log_w = log(w);
+  array[k] matrix[d, d] roots;
+  for (j in 1:k) {
+    cov[j] ~ inv_wishart(2 * c0, 2 * C0);
+    roots[j] = cholesky_decompose(cov[j]);
+  }
+  for (i in 1:n) {
+    vector[k] terms = log_w;
+    for (j in 1:k) terms[j] += multi_normal_cholesky_lpdf(x[i] | mu[j], roots[j]);
+    target += log_sum_exp(terms);
+  }
+}
+"""
+
+
 def stan(x, k, prior, start, draws, tune, seed):
     import numpy as np
     import stan
 
+    size = {} if x.ndim == 1 else {"d": x.shape[1]}
     with Clock() as compiling:
-        posterior = stan.build(STAN, data={"n": len(x), "k": k, "x": x, **prior}, random_seed=seed)
-    start = {name: np.asarray(value).tolist() for name, value in start.items()}
+        code = STAN if x.ndim == 1 else STAN_SEVERAL
+        posterior = stan.build(code, data={"n": len(x), "k": k, "x": x, **size, **prior}, random_seed=seed)
+    start = {name: np.asarray(value).tolist() for name, value in start.items() if name in ("w", "mu", "sigma2", "C0", "cov")}
     with Clock() as sampling:
         fit = posterior.sample(num_chains=4, num_samples=draws, num_warmup=tune, init=[start] * 4)
     # pystan orders parameter, draw, chain
-    arrays = (np.moveaxis(fit[name].reshape(k, draws, 4), (0, 1, 2), (2, 1, 0)) for name in ("w", "mu", "sigma"))
+    names = ("w", "mu", "sigma") if x.ndim == 1 else ("w", "mu", "cov")
+    arrays = (np.moveaxis(fit[name].reshape(*fit[name].shape[:-1], draws, 4), (-1, -2), (0, 1)) for name in names)
     return Run(*arrays, compiling.seconds, sampling.seconds)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import bayesgmm as bg
+from bayesgmm.density import log_posterior
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,12 @@ class Problem:
 def problems(smoke=False):
     """Every problem by name; under smoke a small one of each kind."""
     if smoke:
-        return {"two Gaussians, n = 1 000": Problem(bg.datasets.two_gaussians(n=1_000).x, 2)}
+        return {
+            "two Gaussians, n = 1 000": Problem(bg.datasets.two_gaussians(n=1_000).x, 2),
+            "Old Faithful, D = 2, K = 2": Problem(bg.datasets.old_faithful().to_numpy(), 2),
+        }
+    from sklearn.datasets import load_iris
+
     overlap = bg.Mixture([0.4, 0.6], [0.0, 1.5], sigma=[1.0, 1.0])
     return {
         "two Gaussians, n = 10 000": Problem(bg.datasets.two_gaussians().x, 2, 500, 500),
@@ -33,7 +39,18 @@ def problems(smoke=False):
         "overlapping pair, n = 1 000": Problem(overlap.sample(1_000, random_seed=1)[0], 2),
         "three Gaussians, n = 1 000 000": Problem(bg.datasets.three_gaussians(n=1_000_000).x, 3, 500, 500, peers=False),
         "three Gaussians, n = 10 000": Problem(bg.datasets.three_gaussians().x, 3, 500, 500, limit=120),
+        "Old Faithful, D = 2, K = 2": Problem(bg.datasets.old_faithful().to_numpy(), 2),
+        "iris, D = 4, K = 3": Problem(load_iris().data, 3),
+        "simulated, D = 10, K = 5, n = 10 000": Problem(ten_features(), 5, 500, 500, limit=300),
     }
+
+
+def ten_features():
+    """Five clusters of ten correlated features, some of which overlap."""
+    rng = np.random.default_rng(10)
+    roots = rng.normal(0, 0.4, (5, 10, 10)) + np.eye(10)
+    mixture = bg.Mixture(rng.dirichlet(np.full(5, 5.0)), rng.normal(0, 2, (5, 10)), roots @ roots.swapaxes(1, 2))
+    return mixture.sample(10_000, rng)[0]
 
 
 def prior_of(x):
@@ -44,6 +61,10 @@ def prior_of(x):
 
 def start_of(x, k):
     """The EM estimate, at which every peer may start."""
-    em = bg.fit_em(x, k, random_seed=1).mixture
-    c0 = 2.2 / (10 / np.ptp(x) ** 2 + (1 / em.covariances).sum())
-    return {"w": em.weights, "mu": em.means, "sigma2": em.covariances, "C0": np.asarray(c0)}
+    mixture = bg.fit_em(x, k, random_seed=1).mixture
+    own = log_posterior(x, k, bg.HierarchicalPrior().scaled_to(x), "full")
+    values = own.values_at(mixture)
+    if x.ndim == 1:
+        return values
+    precisions = np.linalg.inv(mixture.covariances)
+    return {**values, "C0": own.constrained(own.at(mixture))["C0"], "cov": mixture.covariances, "precision": precisions}

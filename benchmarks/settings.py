@@ -10,7 +10,7 @@ import numpy as np
 from problems import problems
 
 import bayesgmm as bg
-from bayesgmm.density import LogPosterior
+from bayesgmm.density import log_posterior
 from bayesgmm.diagnostics import invariant_quantities, summarise
 from bayesgmm.em import location_and_scale
 from bayesgmm.inference.compiled_target import CompiledTarget
@@ -33,7 +33,7 @@ def posterior_and_start(x, k):
     em = bg.fit_em(x, k, random_seed=1)
     shift, scale = location_and_scale(x)
     prior = bg.HierarchicalPrior().scaled_to(x).rescaled(shift, scale)
-    own = LogPosterior((x - shift) / scale, k, prior, "full")
+    own = log_posterior((x - shift) / scale, k, prior, "full")
     return own, own.at(em.mixture.rescaled(-shift / scale, 1 / scale))
 
 

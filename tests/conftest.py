@@ -9,6 +9,7 @@ import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm.tree import build_tree
+from bayesgmm.validation import read_data
 from tests.statistics import SEED, rng
 
 mpl.use("agg")
@@ -32,7 +33,7 @@ def make_tree(x, k=2, *, chains=4, draws=250, seed=0, change=None):
     posterior = xr.Dataset({name: (dims, value) for name, value in values.items()}, coords=coords)
     posterior["C0"] = (("chain", "draw"), generator.gamma(2, size=(chains, draws)))
     stats = xr.Dataset({"lp": (("chain", "draw"), generator.standard_normal((chains, draws)))}, coords=coords)
-    return build_tree(posterior, stats, x, np.arange(len(x)), em, {"method": "nuts", "k": k})
+    return build_tree(posterior, stats, read_data(x), em, {"method": "nuts", "k": k})
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +53,17 @@ def advi_tree(galaxies):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bg.exceptions.ApproximationWarning)  # its k-hat is near the limit on these data
         return bg.fit(galaxies, 3, method="advi", random_seed=SEED, progressbar=False)
+
+
+@pytest.fixture(scope="session")
+def faithful():
+    return bg.datasets.old_faithful()
+
+
+@pytest.fixture(scope="session")
+def faithful_tree(faithful):
+    """Two clusters of the eruptions in both features, by NUTS."""
+    return bg.fit(faithful, 2, random_seed=SEED, progressbar=False)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,6 @@ WRONG = {
     "empty": ([], 1, ValueError, "x must hold at least one observation, got none"),
     "scalar": (3.0, 1, ValueError, r"x must have shape \(n,\) or \(n, D\), got 0 dimensions"),
     "cube": (np.ones((2, 2, 2)), 1, ValueError, "got 3 dimensions"),
-    "two columns": (bg.datasets.old_faithful(), 2, ValueError, "x must be one-dimensional to be fitted, got 2 columns; fit one column"),
     "ragged": ([[1, 2], [3]], 1, ValueError, "x must be a rectangular array of numbers"),
     "strings": (["1", "2"], 1, TypeError, "x must hold numbers, got elements of type <U1"),
     "objects": (np.array([1, None, "a"], dtype=object), 1, TypeError, "x must hold numbers, got elements of type object"),

@@ -135,8 +135,8 @@ def test_compare_writes_a_folder(run, csv):
     ("arguments", "message"),
     [
         (("fit", "nothing.csv", "-k", 2), "nothing.csv is not a file; give a CSV file with a header line"),
-        (("fit", "data.csv", "-k", 2), "--column must name one of Unnamed: 0, velocity, name, gap, got none"),
-        (("fit", "data.csv", "-k", 2, "--column", "speed"), "--column must name one of Unnamed: 0, velocity, name, gap, got 'speed'"),
+        (("fit", "data.csv", "-k", 2), "--columns must name one or several of Unnamed: 0, velocity, name, gap, got none"),
+        (("fit", "data.csv", "-k", 2, "--column", "speed"), "--columns must name one or several of Unnamed: 0, velocity, name, gap, got 'speed'"),
         (("fit", "data.csv", "-k", 2, "--column", "name"), "x must hold numeric columns, got name"),
         (("fit", "data.csv", "-k", 2, "--column", "gap"), "(at positions 7); clean the data or pass --missing drop"),
         (("fit", "data.csv", "-k", 0, "--column", "velocity"), "k must be an integer of at least 1, got 0"),
@@ -219,3 +219,21 @@ def test_an_interrupted_demo_leaves_what_was_finished(tmp_path):
     assert os.listdir(tmp_path) == ["bayesgmm-demo"]
     assert "nuts" in os.listdir(tmp_path / "bayesgmm-demo")
     assert os.path.exists(tmp_path / "bayesgmm-demo/nuts/posterior.nc")
+
+
+def test_fits_several_columns(run, tmp_path, faithful):
+    faithful.to_csv(tmp_path / "data.csv", index=False)
+    arguments = ("fit", "data.csv", "--columns", "eruptions", "waiting", "-k", 2, "--draws", 200, "--seed", 1, "--quiet")
+    code, out, err = run(*arguments, "--covariance", "tied", "--out", "results")
+    assert code == 0, err
+    assert out.startswith("eruptions, waiting: n = 272, k = 2, seed 1\n")
+    assert "cov[0, eruptions, waiting]" in out
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {
+        "posterior.nc", "verdict.txt", "parameters.csv", "check_against_em.csv", "pairs.png", "trace.png",
+    }  # fmt: skip
+    tree = az.from_netcdf(tmp_path / "results" / "posterior.nc")
+    assert list(tree["posterior"]["feature"].values) == ["eruptions", "waiting"]
+    code, _, err = run("fit", "data.csv", "--columns", "waiting", "waiting", "-k", 2)
+    assert (code, err) == (1, "error: --columns must name each column once, got waiting, waiting\n")
+    code, _, err = run("fit", "data.csv", "--columns", "eruptions", "wait", "-k", 2)
+    assert (code, err) == (1, "error: --columns must name one or several of eruptions, waiting, got 'wait'\n")

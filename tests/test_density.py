@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.density import LogPosterior, sampler_callbacks
+from bayesgmm.density import log_posterior
 from bayesgmm.inference.pymc_target import PyMCTarget
 from tests.statistics import rng
 
@@ -22,7 +22,7 @@ FAMILIES = [(prior, covariance, k) for prior in PRIORS for covariance in ("full"
 
 def pair(prior, covariance, k, x=X):
     """The compiled posterior, and PyMC's value and gradient of the same model."""
-    own = LogPosterior(x, k, PRIORS[prior].scaled_to(x), covariance)
+    own = log_posterior(x, k, PRIORS[prior].scaled_to(x), covariance)
     model = bg.build_model(x, k, prior=own.prior, covariance=covariance)
     function = model.logp_dlogp_function(ravel_inputs=True, mode="FAST_COMPILE")
     function.set_extra_values({})
@@ -52,7 +52,7 @@ def test_control_another_hyperparameter_is_noticed():
 
 @pytest.mark.parametrize(("prior", "covariance", "k"), FAMILIES)
 def test_the_gradient_is_the_slope_of_the_value(prior, covariance, k):
-    own = LogPosterior(X, k, PRIORS[prior].scaled_to(X), covariance)
+    own = log_posterior(X, k, PRIORS[prior].scaled_to(X), covariance)
     point, step = rng(k).normal(0, 0.5, own.n_dim), 1e-5
     slopes = [(own(point + step * e)[0] - own(point - step * e)[0]) / (2 * step) for e in np.eye(own.n_dim)]
     np.testing.assert_allclose(own(point)[1], slopes, rtol=1e-5, atol=1e-5 * np.abs(slopes).max())
@@ -60,7 +60,7 @@ def test_the_gradient_is_the_slope_of_the_value(prior, covariance, k):
 
 @pytest.mark.parametrize(("prior", "covariance", "k"), FAMILIES)
 def test_the_transformation_is_that_of_the_pymc_model(prior, covariance, k):
-    own = LogPosterior(X, k, PRIORS[prior].scaled_to(X), covariance)
+    own = log_posterior(X, k, PRIORS[prior].scaled_to(X), covariance)
     model = bg.build_model(X, k, prior=own.prior, covariance=covariance)
     points = rng(k).normal(size=(2, 3, own.n_dim))
     theirs, ours = PyMCTarget(model).constrained(points), own.constrained(points)
@@ -72,7 +72,7 @@ def test_the_transformation_is_that_of_the_pymc_model(prior, covariance, k):
 
 
 def test_the_labels_do_not_matter():
-    own = LogPosterior(X, 3, PRIORS["hierarchical"].scaled_to(X), "full")
+    own = log_posterior(X, 3, PRIORS["hierarchical"].scaled_to(X), "full")
     values = own.constrained(rng(4).normal(size=own.n_dim))
     turned = {name: value[[2, 0, 1]] if np.ndim(value) else value for name, value in values.items()}
     assert own(own.unconstrained(turned))[0] == pytest.approx(own(own.unconstrained(values))[0], rel=1e-13)
@@ -81,8 +81,8 @@ def test_the_labels_do_not_matter():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e4, -1e4, 1e200])
 @pytest.mark.parametrize("covariance", ["full", "tied"])
 def test_points_beyond_a_float_are_refused_and_harm_nothing(bad, covariance):
-    own = LogPosterior(X, 3, PRIORS["hierarchical"].scaled_to(X), covariance)
-    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(sampler_callbacks()[0].address)
+    own = log_posterior(X, 3, PRIORS["hierarchical"].scaled_to(X), covariance)
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(own.compiled().callback.address)
     for place in range(own.n_dim):
         point, gradient, value = np.zeros(own.n_dim), np.zeros(own.n_dim), np.zeros(1)
         point[place] = bad
@@ -104,7 +104,7 @@ def test_components_may_be_as_empty_as_a_sparse_prior_wants_them():
 
 @pytest.mark.parametrize("k", [2, 3])
 def test_many_points_at_once(k):
-    own = LogPosterior(X, k, PRIORS["hierarchical"].scaled_to(X), "full")
+    own = log_posterior(X, k, PRIORS["hierarchical"].scaled_to(X), "full")
     points = rng(k).normal(size=(7, own.n_dim))
     points[3, -1] = np.nan
     np.testing.assert_array_equal(own.values(points), [own(point)[0] for point in points])
@@ -116,7 +116,7 @@ def test_the_sampler_steps_back_from_points_beyond_a_float():
     from bayesgmm.inference.nuts import NutsSettings, sample_nuts
     from bayesgmm.inference.phases import Phases
 
-    own = LogPosterior(X, 2, PRIORS["hierarchical"].scaled_to(X), "full")
+    own = log_posterior(X, 2, PRIORS["hierarchical"].scaled_to(X), "full")
     start = np.zeros(own.n_dim)
     start[own.places["sigma2"]] = 599.85
     settings = NutsSettings(draws=20, tune=300, chains=2, seed=1, target_accept=0.9, progressbar=False)

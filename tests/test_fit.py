@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 import bayesgmm as bg
-from bayesgmm.density import LogPosterior
+from bayesgmm.density import log_posterior
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning
 from bayesgmm.inference import nutpie_interface, nuts
 from bayesgmm.inference.pymc_target import unconstrained
@@ -292,7 +292,7 @@ def test_one_chain_is_judged_by_its_halves(galaxies):
 
 def test_low_rank_adaptation_is_for_posteriors_near_a_gaussian(two_small):
     for x, k, expected in ((two_small, 2, "low_rank"), (two_small, 4, "diag")):
-        own = LogPosterior((x - x.mean()) / x.std(), k, bg.HierarchicalPrior().scaled_to((x - x.mean()) / x.std()), "full")
+        own = log_posterior((x - x.mean()) / x.std(), k, bg.HierarchicalPrior().scaled_to((x - x.mean()) / x.std()), "full")
         em = bg.fit_em(x, k, random_seed=SEED).mixture.rescaled(-x.mean() / x.std(), 1 / x.std())
         assert nuts.choose_adaptation(own, own.at(em)).kind == expected
     tree = quick(two_small, draws=20, tune=20)
@@ -375,7 +375,7 @@ def test_starts_are_points_of_the_models_that_nutpie_samples(two_small):
     start = {"w": np.array([0.3, 0.7]), "mu": np.array([4.0, 9.0]), "sigma2": np.array([1.0, 3.0]), "C0": np.array(2.0)}
     model = bg.build_model(two_small, 2)
     compiled = nutpie.compile_pymc_model(model, initial_points=start, jitter_rvs=set())
-    own = LogPosterior(two_small, 2, bg.HierarchicalPrior().scaled_to(two_small), "full")
+    own = log_posterior(two_small, 2, bg.HierarchicalPrior().scaled_to(two_small), "full")
     for point in (unconstrained(model, start).data, own.unconstrained(start)):
         np.testing.assert_allclose(point, compiled.initial_point_func(0))
 

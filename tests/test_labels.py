@@ -77,11 +77,11 @@ def test_match_minimises_over_all_permutations(scale):
     generator, k = rng(4), 4
     draws = Draws(*(generator.normal(size=(20, k)) for _ in range(2)), np.exp(generator.normal(size=(20, k))), 1, 20)
     reference = Mixture(np.full(k, 1 / k), generator.normal(size=k), sigma=np.exp(generator.normal(size=k)))
-    moved = Draws(draws.w, scale * draws.mu, scale * draws.sigma, 1, 20)
+    moved = Draws(draws.w, scale * draws.mu, scale * draws.factors, 1, 20)
     found = match(moved, reference.rescaled(0, scale))
     for i, order in enumerate(found):
         costs = {
-            p: sum((draws.mu[i, p[j]] - reference.means[j]) ** 2 + (draws.sigma[i, p[j]] - reference.sigma[j]) ** 2 for j in range(k))
+            p: sum((draws.mu[i, p[j]] - reference.means[j]) ** 2 + (draws.factors[i, p[j]] - reference.sigma[j]) ** 2 for j in range(k))
             for p in itertools.permutations(range(k))
         }  # fmt: skip
         assert tuple(order) == min(costs, key=costs.get)

@@ -10,6 +10,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 import bayesgmm as bg
+from bayesgmm import wishart
 from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
 from tests.statistics import SEED, assert_mean, rng
 
@@ -110,3 +111,115 @@ def test_works_by_hand(galaxies):
     point = tree["posterior"].to_dataset().isel(chain=chain, draw=draw)
     mixture = bg.Mixture(point["w"].values, point["mu"].values, sigma=point["sigma"].values)
     np.testing.assert_allclose(tree["log_likelihood"]["x"].values[chain, draw], mixture.log_density(galaxies), rtol=1e-9)
+
+
+X2 = np.array([[0.3, 1.0], [1.1, 0.2], [2.5, 3.0], [6.0, 4.0]])
+
+
+def log_density_of_several_features(prior, x, k, covariance, w, mu, parts, C0):
+    """Log p(x, parameters), the labels summed out one by one; ``parts`` are precisions (full, tied) or variances."""
+    matrix = covariance in ("full", "tied")
+    if matrix:
+        cov = np.broadcast_to(np.linalg.inv(parts), (k, 2, 2))
+    else:
+        cov = np.broadcast_to(parts.reshape(k, -1), (k, 2))[:, :, None] * np.eye(2)
+    terms = [
+        sum(np.log(w[z]) + stats.multivariate_normal(mu[z], cov[z]).logpdf(e) for z, e in zip(allocation, x, strict=True))
+        for allocation in itertools.product(range(k), repeat=len(x))
+    ]
+    result = logsumexp(terms) + stats.multivariate_normal(prior.b0, prior.B0).logpdf(mu).sum()
+    if k > 1:
+        result += stats.dirichlet(np.full(k, prior.alpha)).logpdf(w)
+    if matrix:
+        result += sum(stats.wishart(2 * prior.c0, np.linalg.inv(2 * C0)).logpdf(p) for p in parts.reshape(-1, 2, 2))
+    else:
+        result += stats.invgamma(prior.c0, scale=C0).logpdf(parts).sum()
+    if isinstance(prior, HierarchicalPrior):
+        if matrix:
+            result += stats.wishart(2 * prior.g0, np.linalg.inv(2 * prior.G0)).logpdf(C0)
+        else:
+            result += stats.gamma(prior.g0, scale=1 / prior.G0).logpdf(C0).sum()
+    return result
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=lambda prior: type(prior).__name__)
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("k", [1, 2])
+def test_several_features_equal_the_sum_over_all_allocations(prior, covariance, k):
+    model = bg.build_model(X2, k, prior=prior, covariance=covariance)
+    log_density = model.compile_logp(jacobian=False, mode="FAST_COMPILE")
+    scaled, generator, matrix = prior.scaled_to(X2, covariance), rng(k), covariance in ("full", "tied")
+    for _ in range(2):
+        y = generator.normal(size=k - 1)
+        w = np.exp(np.append(y, -y.sum()))
+        w /= w.sum()
+        point = {"w_simplex__": y, "mu": generator.normal(2, 3, (k, 2))}
+        if matrix:
+            coordinates = generator.normal(0, 0.5, (k, 3) if covariance == "full" else 3)
+            factors = wishart.from_coordinates(coordinates, 2)
+            point["precision_factor_factor__"], parts = coordinates, factors.swapaxes(-1, -2) @ factors
+        else:
+            parts = np.exp(generator.normal(size=(k, 2) if covariance == "diag" else k))
+            point["sigma2_log__"] = np.log(parts)
+        C0 = getattr(scaled, "C0", None)
+        if isinstance(prior, HierarchicalPrior) and matrix:
+            coordinates = generator.normal(0, 0.5, 3)
+            factor = wishart.from_coordinates(coordinates, 2)
+            point["C0_factor_factor__"], C0 = coordinates, factor.T @ factor
+        elif isinstance(prior, HierarchicalPrior):
+            C0 = np.exp(generator.normal(size=2 if covariance == "diag" else ()))
+            point["C0_log__"] = np.log(C0)
+        exact = log_density_of_several_features(scaled, X2, k, covariance, w, point["mu"], parts, C0)
+        # the model's variable is the factor F of the precision: the Jacobian of F'F is 2^D prod F_ii^i
+        packed = [factors] if matrix else []
+        packed += [factor[None]] if matrix and isinstance(prior, HierarchicalPrior) else []
+        for each in packed:
+            diagonal = np.diagonal(each, axis1=-2, axis2=-1)
+            exact += (np.log(2) + np.arange(1, 3) * np.log(diagonal)).sum()
+        np.testing.assert_allclose(log_density(point), exact, rtol=1e-9)
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+def test_prior_draws_of_a_covariance_are_scipys_inverse_wishart(covariance):
+    prior = ConjugatePrior(c0=3.2, C0=[[2.0, 0.5], [0.5, 1.0]])
+    with bg.build_model(X2, 2, prior=prior, covariance=covariance):
+        drawn = pm.sample_prior_predictive(20_000, random_seed=SEED)["prior"]["cov"].values[0, :, 1]
+    theirs = stats.invwishart(2 * 3.2, 2 * np.array(prior.C0)).rvs(20_000, random_state=rng(1))
+    mean = np.array(prior.C0) / (3.2 - 1.5)
+    for i, j in ((0, 0), (0, 1), (1, 1)):
+        assert stats.ks_2samp(drawn[:, i, j], theirs[:, i, j]).pvalue > 1e-6
+        ranks = np.median(drawn[:, i, j]) / np.median(theirs[:, i, j])
+        assert ranks == pytest.approx(1, abs=0.1)
+    assert np.median(drawn[:, 0, 0]) < mean[0, 0]  # the inverse-Wishart is skewed
+
+
+def test_prior_draws_of_the_hierarchical_scale_have_its_mean():
+    prior = HierarchicalPrior().scaled_to(X2)
+    with bg.build_model(X2, 2):
+        drawn = pm.sample_prior_predictive(20_000, random_seed=SEED)["prior"]["C0"].values[0]
+    expected = prior.g0 * np.linalg.inv(prior.G0)
+    for i in range(2):
+        assert_mean(drawn[:, i, i], expected[i, i], f"C0[{i}, {i}]")
+    assert_mean(drawn[:, 0, 1], 0.0, "C0[0, 1]")
+
+
+@pytest.mark.parametrize(
+    ("covariance", "free"),
+    [
+        ("full", ["w", "mu", "C0_factor", "precision_factor"]),
+        ("tied", ["w", "mu", "C0_factor", "precision_factor"]),
+        ("diag", ["w", "mu", "C0", "sigma2"]),
+        ("spherical", ["w", "mu", "C0", "sigma2"]),
+    ],
+)
+def test_names_and_dims_of_several_features(covariance, free):
+    model = bg.build_model(bg.datasets.old_faithful(), 2, covariance=covariance)
+    assert [v.name for v in model.free_RVs] == free
+    assert model.named_vars_to_dims["mu"] == ("cluster", "feature")
+    assert model.named_vars_to_dims["cov"] == ("cluster", "feature", "feature_bis")
+    assert model.named_vars_to_dims["x"] == ("obs", "feature")
+    assert list(model.coords["feature"]) == ["eruptions", "waiting"]
+    cov = pm.draw(model["cov"], random_seed=SEED)
+    assert (cov[0] == cov[1]).all() == (covariance == "tied")
+    assert (cov[:, 0, 1] == 0).all() == (covariance in ("diag", "spherical"))
+    assert np.allclose(cov[:, 0, 0], cov[:, 1, 1]) == (covariance == "spherical")

@@ -75,3 +75,45 @@ def test_plot_em_history_draws_every_run(galaxies):
     assert sorted(ends[:, 0]) == sorted(each.n_iter for each in em.restarts[1:])
     _, own = plt.subplots()
     assert bg.plots.plot_em_history(em, ax=own) is own.figure
+
+
+def test_plot_fit_of_one_of_several_features(faithful_tree, faithful):
+    figure = bg.plots.plot_fit(faithful_tree, "waiting")
+    [ax] = figure.axes
+    assert ax.get_xlabel() == "waiting"
+    grid, em = curve(ax, "EM")
+    mixture = bg.fit_em(faithful, 2, random_seed=0).mixture
+    marginal = bg.Mixture(mixture.weights, mixture.means[:, 1], sigma=mixture.sigma[:, 1])
+    np.testing.assert_allclose(em, np.exp(marginal.log_density(grid)), rtol=1e-4)
+    grid, mean = curve(ax, "posterior mean density")
+    assert np.trapezoid(mean, grid) == pytest.approx(1, abs=0.02)
+    with pytest.raises(ValueError, match="feature must be one of 'eruptions', 'waiting', got None"):
+        bg.plots.plot_fit(faithful_tree)
+
+
+def test_plot_pairs_draws_points_and_ellipses(faithful_tree, faithful):
+    figure = bg.plots.plot_pairs(faithful_tree, level=0.5)
+    lower = figure.axes[2]
+    points, rings = lower.collections
+    assert len(points.get_offsets()) == len(faithful)
+    assert 0 < len(rings.get_offsets()) < 0.1 * len(faithful)
+    assert (lower.get_xlabel(), lower.get_ylabel()) == ("eruptions", "waiting")
+    dashed = [line for line in lower.lines if line.get_linestyle() == "--"]
+    assert len(dashed) == 2
+    em = bg.fit_em(faithful, 2, random_seed=0).mixture
+    for line, mean, covariance in zip(dashed, em.means, em.covariances, strict=True):
+        deviation = np.column_stack(line.get_data()) - mean
+        distance = np.einsum("ni,ij,nj->n", deviation, np.linalg.inv(covariance), deviation)
+        np.testing.assert_allclose(distance, 2 * np.log(2), rtol=1e-2)  # the median of a chi-squared with 2 degrees
+    solid = [line for line in lower.lines if line.get_linewidth() == 2]
+    posterior = faithful_tree["posterior"].to_dataset().mean(("chain", "draw"))
+    for j, line in enumerate(solid):
+        deviation = np.column_stack(line.get_data()) - posterior["mu"].values[j]
+        distance = np.einsum("ni,ij,nj->n", deviation, np.linalg.inv(posterior["cov"].values[j]), deviation)
+        np.testing.assert_allclose(distance, 2 * np.log(2), rtol=1e-8)
+    assert len(bg.plots.plot_pairs(faithful_tree, ["waiting", "eruptions"]).axes) == 4
+
+
+def test_pairs_need_several_features(tree):
+    with pytest.raises(ValueError, match="tree must have several features to be drawn in pairs, got one; use plot_fit"):
+        bg.plots.plot_pairs(tree)

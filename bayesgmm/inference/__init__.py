@@ -1,4 +1,4 @@
-"""Fitting: every engine turns a model into a tree; :func:`fit` is the one door."""
+"""Fitting: every engine turns a posterior into a tree; :func:`fit` is the one door."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm import labels, predictive
-from bayesgmm.density import LogPosterior
 from bayesgmm.diagnostics import MAX_R_HAT, Diagnosis, diagnose, invariant_quantities, summarise
-from bayesgmm.em import EMResult, fit_em, location_and_scale
+from bayesgmm.em import EMResult, fit_em
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning, InterruptedWarning
 from bayesgmm.inference.compiled_target import CompiledTarget
 from bayesgmm.inference.interface import Sampled
 from bayesgmm.inference.nutpie_interface import interface_problem
+from bayesgmm.inference.options import Options, read_options
 from bayesgmm.inference.phases import Phases
+from bayesgmm.inference.problem import Problem, custom_problem, own_problem
 from bayesgmm.priors import Prior, read_prior
-from bayesgmm.tree import CLUSTER, Draws, build_tree, draws_of
+from bayesgmm.tree import build_tree, draws_of
 from bayesgmm.validation import (
     Covariance,
     Data,
@@ -29,11 +30,7 @@ from bayesgmm.validation import (
     FloatArray,
     Method,
     Missing,
-    read_choice,
-    read_count,
     read_fit_data,
-    read_positive,
-    read_probability,
     read_seed,
     require_memory,
 )
@@ -41,9 +38,9 @@ from bayesgmm.validation import (
 if TYPE_CHECKING:
     import pymc as pm
 
-__all__ = ["fit"]
+    from bayesgmm.inference.nuts import NutsSettings
 
-_BUDGET = 20  # times ``draws``, the longest that an adaptive run may take
+__all__ = ["fit"]
 
 
 def fit(
@@ -79,16 +76,18 @@ def fit(
 
     Parameters
     ----------
-    x : (n,) array-like
-        One-dimensional data.
+    x : (n,) or (n, D) array-like
+        One row for each observation; the columns' names become coordinates.
     k : int
         Number of components.
     method : {"nuts", "advi"}
         NUTS (exact up to Monte Carlo error), or ADVI (a Gaussian approximation on the unconstrained space).
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
-    covariance : {"full", "tied"}
-        A variance for each component, or one common variance; ``model`` settles it by the shape of its ``sigma``.
+    covariance : {"full", "tied", "diag", "spherical"}
+        A covariance for each component; one for all; independent features; or, for each component, one variance for all
+        features. For one feature "full", "diag" and "spherical" are the same: a variance for each component. ``model``
+        settles it by its ``sigma`` or ``cov``.
     draws, chains : int
         Draws kept in each chain, and chains. ADVI's draws are independent and fill the same shape.
     tune : int, optional
@@ -102,7 +101,8 @@ def fit(
     progressbar : bool
         Announce phases and show progress on standard error.
     model : pm.Model, optional
-        Your own model of ``x``: a Gaussian mixture in variables ``w``, ``mu``, ``sigma``, under any priors. It is
+        Your own model of ``x``, under any priors: a Gaussian mixture in variables ``w``, ``mu``, ``sigma``; for several
+        features ``w`` (K), ``mu`` (K, D) and ``cov``, or its lower Cholesky factor ``chol``, (K, D, D) or one (D, D). It is
         sampled as it stands, in its own units.
     n_init : int
         Starts of EM.
@@ -130,8 +130,9 @@ def fit(
     Returns
     -------
     DataTree
-        Groups ``posterior`` (``w``, ``mu``, ``sigma`` over chain, draw, cluster; hyperparameters), ``sample_stats``,
-        ``observed_data``, ``em_baseline``, for ADVI ``approximation``; settings and seconds as attributes.
+        Groups ``posterior`` (``w``, ``mu``, ``sigma`` over chain, draw, cluster, or for several features ``mu`` and ``cov``
+        over feature, feature_bis as well; hyperparameters), ``sample_stats``, ``observed_data``, ``em_baseline``, for ADVI
+        ``approximation``; settings and seconds as attributes.
 
     Warns
     -----
@@ -166,99 +167,38 @@ def fit(
     Yao, Vehtari, Simpson & Gelman (2018), Yes, but did it work? Evaluating variational inference, Proceedings of
     Machine Learning Research 80, 5581-5590.
     """
-    data, k = read_fit_data(x, k, missing=missing)
-    read_choice(method, Method, "method")
-    read_choice(covariance, Covariance, "covariance")
-    draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
-    _refuse_foreign_options(
-        method,
-        nuts={"tune": tune, "target_accept": target_accept, "target_ess": target_ess, "max_draws": max_draws},
-        advi={"approximation": approximation, "max_iter": max_iter},
+    data, k = read_fit_data(x, k, covariance=covariance, missing=missing)
+    options = read_options(
+        method=method,
+        draws=draws,
+        chains=chains,
+        tune=tune,
+        target_accept=target_accept,
+        target_ess=target_ess,
+        max_draws=max_draws,
+        approximation=approximation,
+        max_iter=max_iter,
+        engine=engine,
+        custom=model is not None,
     )
-    if engine is not None:
-        read_choice(engine, Engine, "engine")
-    if model is not None and engine == "compiled":
-        raise TypeError("engine='compiled' is for the package's own priors, got it with model; leave it out")
-    if target_ess is not None:
-        target_ess = read_positive(target_ess, "target_ess")
-    elif max_draws is not None:
-        raise TypeError("max_draws is the budget of target_ess, got it alone; give target_ess, or raise draws instead")
-    max_draws = _BUDGET * draws if max_draws is None else read_count(max_draws, "max_draws")
-    if max_draws < draws:
-        raise ValueError(f"max_draws must be at least draws, got {max_draws} with draws = {draws}; lower draws too")
-    tune = None if tune is None else read_count(tune, "tune")
-    target_accept = None if target_accept is None else read_probability(target_accept, "target_accept")
-    family = read_choice("fullrank" if approximation is None else approximation, ("fullrank", "meanfield"), "approximation")
-    max_iter = 40_000 if max_iter is None else read_count(max_iter, "max_iter")
     seed = read_seed(random_seed)
     em_seed, engine_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2) % 2**31)
     if model is None:
-        own_prior = read_prior(prior, data.values)
+        own_prior = read_prior(prior, data.values, covariance)
     else:
         from bayesgmm.inference.custom import read_model
 
         covariance = read_model(model, data.values, k, prior)
-
-    longest = draws if target_ess is None else max_draws
-    require_memory(
-        8 * longest * chains * (4 * k + 25),  # parameters and sampler statistics
-        f"{chains} x {longest} draws of {k} components",
-        "ask for fewer draws" if target_ess is None else "lower max_draws",
-    )
-    for wanted, group in ((log_likelihood, "log_likelihood"), (posterior_predictive, "posterior_predictive")):
-        if wanted:
-            remedy = "ask for fewer draws, or add the group afterwards"
-            predictive.require_room(longest * chains, len(data.values), group, remedy)
+    _require_room(data, k, options, log_likelihood=log_likelihood, posterior_predictive=posterior_predictive)
 
     phases = Phases(announce=progressbar)
     with phases("em", f"EM: k = {k}, n = {len(data.values)}"):
-        em = fit_em(data.values, k, covariance=covariance, n_init=n_init, random_seed=em_seed)
-    shift, scale = (0.0, 1.0) if model is not None else location_and_scale(data.values)
-    own, nutpie_problem = None, None
+        em = fit_em(data, k, covariance=covariance, n_init=n_init, random_seed=em_seed)
+    without_nutpie = model is None and method == "nuts" and _lacks_nutpie()
     if model is None:
-        own = LogPosterior((data.values - shift) / scale, k, own_prior.rescaled(shift, scale), covariance)
-        optima = [each.rescaled(-shift / scale, 1 / scale) for each in em.optima()]
-        starts = [own.at(mixture) for mixture in optima]
-        nutpie_problem = _nutpie_problem() if method == "nuts" else None
-        target = _target(own, "pymc" if nutpie_problem else engine)
+        problem = own_problem(data, em, own_prior, "pymc" if without_nutpie else engine)
     else:
-        from bayesgmm.inference.custom import start_values
-        from bayesgmm.inference.pymc_target import PyMCTarget, unconstrained
-
-        target = PyMCTarget(model)
-        start = start_values(model, em.mixture)
-        starts = [unconstrained(model, start).data]
-    if method == "advi":
-        from bayesgmm.inference.advi import AdviSettings, sample_advi
-
-        sampled = sample_advi(
-            target, starts[0], AdviSettings(draws, chains, engine_seed, family, max_iter, progressbar), phases, own
-        )
-    else:
-        from bayesgmm.inference.nuts import NutsSettings, choose_adaptation, sample_by_pymc, sample_nuts
-
-        settings = NutsSettings(
-            draws, tune or 800, chains, engine_seed, target_accept or 0.9, progressbar, max_draws=max_draws
-        )
-        if target_ess is not None:
-            settings = replace(settings, enough=_has_reached(target_ess, data.values if own is None else own.x, k))
-        if own is None:
-            sampled = sample_by_pymc(model, start, settings, phases)
-        elif nutpie_problem:
-            sampled = sample_by_pymc(target.model, own.values_at(optima[0]), settings, phases, nuts_sampler="pymc")
-        else:
-            with phases("compile", None):
-                own(starts[0])
-            with phases("geometry", None):
-                chosen = choose_adaptation(own, starts[0])
-            settings = replace(
-                settings,
-                adaptation=chosen.kind,
-                tune=tune or chosen.tune,
-                target_accept=target_accept or chosen.target_accept,
-            )
-            sampled = sample_nuts(target, starts, settings, phases)
-
+        problem = custom_problem(model, data, em)
     attrs: dict[str, Any] = {
         "method": method,
         "k": k,
@@ -267,15 +207,28 @@ def fit(
         "seed": seed,
         "n_init": n_init,
         "missing": missing,
-        "engine": "compiled" if isinstance(target, CompiledTarget) else "pymc",
-        **({"tune": settings.tune, "target_accept": settings.target_accept} if method == "nuts" else {"max_iter": max_iter}),
-        **({"target_ess": target_ess, "max_draws": max_draws} if target_ess is not None else {}),
-        **({"stopped_by": sampled.stopped_by} if sampled.stopped_by else {}),
-        **({"adaptation": settings.adaptation} if method == "nuts" and own is not None and not nutpie_problem else {}),
-        "interrupted": int(sampled.interrupted),
-        **{f"seconds_{name}": value for name, value in phases.seconds.items()},
+        "engine": "compiled" if isinstance(problem.target, CompiledTarget) else "pymc",
     }
-    tree = _assemble(sampled, data, em, attrs, shift, scale, custom=model is not None)
+    if method == "advi":
+        from bayesgmm.inference.advi import AdviSettings, sample_advi
+
+        family, most = options.approximation, options.max_iter
+        advi = AdviSettings(options.draws, options.chains, engine_seed, family, most, progressbar)
+        sampled = sample_advi(problem.target, problem.starts[0], advi, phases, problem.own)
+        attrs |= {"max_iter": most}
+    else:
+        sampled, nuts = _sample_by_nuts(problem, options, engine_seed, phases, without_nutpie=without_nutpie)
+        attrs |= {"tune": nuts.tune, "target_accept": nuts.target_accept}
+        if options.target_ess is not None:
+            attrs |= {"target_ess": options.target_ess, "max_draws": options.max_draws}
+        if sampled.stopped_by:
+            attrs["stopped_by"] = sampled.stopped_by
+        if model is None and not without_nutpie:
+            attrs["adaptation"] = nuts.adaptation
+    attrs |= {"interrupted": int(sampled.interrupted)}
+    attrs |= {f"seconds_{name}": value for name, value in phases.seconds.items()}
+
+    tree = _assemble(sampled, problem, data, em, attrs)
     if relabel:
         tree = labels.relabel(tree)
     if log_likelihood:
@@ -286,8 +239,59 @@ def fit(
     return tree
 
 
-def _nutpie_problem() -> str | None:
-    """Why nutpie cannot be used, if so; said as a warning."""
+def _require_room(data: Data, k: int, options: Options, *, log_likelihood: bool, posterior_predictive: bool) -> None:
+    """Refuse beforehand what memory would not hold: parameters, sampler statistics, groups of draws x observations."""
+    n, n_features, draws = len(data.values), data.n_features, options.longest * options.chains
+    of_cluster = 4 if n_features == 1 else 3 + 3 * n_features + 3 * n_features**2
+    require_memory(
+        8 * draws * (of_cluster * k + 25),
+        f"{options.chains} x {options.longest} draws of {k} components",
+        "ask for fewer draws" if options.target_ess is None else "lower max_draws",
+    )
+    for wanted, group, size in (
+        (log_likelihood, "log_likelihood", n),
+        (posterior_predictive, "posterior_predictive", n * n_features),
+    ):
+        if wanted:
+            predictive.require_room(draws, size, group, "ask for fewer draws, or add the group afterwards")
+
+
+def _sample_by_nuts(
+    problem: Problem, options: Options, seed: int, phases: Phases, *, without_nutpie: bool
+) -> tuple[Sampled, NutsSettings]:
+    """Draws, and the settings that were used: as asked for, or as the posterior's shape suggests."""
+    from bayesgmm.inference.nuts import NutsSettings, choose_adaptation, sample_by_pymc, sample_nuts
+
+    settings = NutsSettings(
+        options.draws,
+        options.tune or 800,
+        options.chains,
+        seed,
+        options.target_accept or 0.9,
+        phases.announce,
+        max_draws=options.max_draws,
+        enough=None if options.target_ess is None else _has_reached(options.target_ess, problem),
+    )
+    if problem.own is None:
+        return sample_by_pymc(problem.target.model, problem.start_values, settings, phases), settings
+    if without_nutpie:
+        sampled = sample_by_pymc(problem.target.model, problem.start_values, settings, phases, nuts_sampler="pymc")
+        return sampled, settings
+    with phases("compile", None):
+        problem.own(problem.starts[0])
+    with phases("geometry", None):
+        chosen = choose_adaptation(problem.own, problem.starts[0])
+    settings = replace(
+        settings,
+        adaptation=chosen.kind,
+        tune=options.tune or chosen.tune,
+        target_accept=options.target_accept or chosen.target_accept,
+    )
+    return sample_nuts(problem.target, problem.starts, settings, phases), settings
+
+
+def _lacks_nutpie() -> bool:
+    """Whether nutpie cannot be used; why is said as a warning."""
     problem = interface_problem()
     if problem:
         warnings.warn(
@@ -296,66 +300,32 @@ def _nutpie_problem() -> str | None:
             EngineWarning,
             stacklevel=3,
         )
-    return problem
+    return problem is not None
 
 
-def _target(own: LogPosterior, engine: Engine | None) -> Any:
-    """The compiled posterior, or the same one stated by PyMC."""
-    if engine != "pymc":
-        return CompiledTarget(own)
-    from bayesgmm.inference.pymc_target import PyMCTarget
-    from bayesgmm.model import build_model
-
-    return PyMCTarget(build_model(own.x, own.k, prior=own.prior, covariance=own.covariance))
-
-
-def _has_reached(target_ess: float, x: FloatArray, k: int) -> Callable[[xr.Dataset, FloatArray], bool]:
+def _has_reached(target_ess: float, problem: Problem) -> Callable[[xr.Dataset, FloatArray], bool]:
     """Whether the label-invariant quantities have the effective sample size wanted, and an R-hat that gives it a meaning."""
 
     def enough(posterior: xr.Dataset, log_posterior: FloatArray) -> bool:
-        if posterior["w"].dims[-1] != CLUSTER:  # a custom model's own names
-            from bayesgmm.inference.custom import as_contract
-
-            posterior = as_contract(posterior, k)
-        draws = draws_of(posterior)
+        draws = draws_of(problem.as_contract(posterior))
         if draws.n_chains == 1:  # halves of it stand for chains
-            half = draws.n_draws // 2
-            draws = Draws(draws.w[: 2 * half], draws.mu[: 2 * half], draws.sigma[: 2 * half], 2, half)
-            log_posterior = log_posterior[:, : 2 * half].reshape(2, half)
+            draws = draws.halves()
+            log_posterior = log_posterior[:, : 2 * draws.n_draws].reshape(2, draws.n_draws)
         if draws.n_draws < 4:
             return False
-        table = summarise(invariant_quantities(draws, x, log_posterior))
+        table = summarise(invariant_quantities(draws, problem.x, log_posterior))
         return bool(table["ess_bulk"].min() >= target_ess and table["r_hat"].max() <= MAX_R_HAT)
 
     return enough
 
 
-def _refuse_foreign_options(method: str, **options: dict[str, Any]) -> None:
-    for owner, values in options.items():
-        given = [name for name, value in values.items() if value is not None]
-        if owner != method and given:
-            raise TypeError(f"{', '.join(given)} is an option of method={owner!r}, got method={method!r}; leave it out")
-
-
-def _assemble(
-    sampled: Sampled, data: Data, em: EMResult, attrs: dict[str, Any], shift: float, scale: float, *, custom: bool
-) -> xr.DataTree:
+def _assemble(sampled: Sampled, problem: Problem, data: Data, em: EMResult, attrs: dict[str, Any]) -> xr.DataTree:
     """The tree in the data's units."""
-    posterior = sampled.posterior
+    posterior = problem.in_data_units(problem.as_contract(sampled.posterior))
     approximation = sampled.approximation
-    if custom:
-        from bayesgmm.inference.custom import as_contract
-
-        posterior = as_contract(posterior, em.mixture.n_components)
-    else:
-        names = ("w", "mu", "sigma", *(["C0"] if "C0" in posterior else []))
-        posterior = posterior[list(names)]
-        posterior = posterior.assign(mu=shift + scale * posterior["mu"], sigma=scale * posterior["sigma"])
-        if "C0" in posterior:
-            posterior = posterior.assign(C0=scale**2 * posterior["C0"])
-        if approximation is not None:  # the density of x in the data's units
-            approximation = approximation.assign(elbo=approximation["elbo"] - len(data.values) * np.log(scale))
-    return build_tree(posterior, sampled.sample_stats, data.values, data.positions, em, attrs, approximation)
+    if approximation is not None:
+        approximation = approximation.assign(elbo=approximation["elbo"] - problem.log_unit)
+    return build_tree(posterior, sampled.sample_stats, data, em, attrs, approximation)
 
 
 def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) -> None:

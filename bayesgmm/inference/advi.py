@@ -14,13 +14,11 @@ from arviz_stats.base import array_stats
 from rich.console import Console
 from rich.progress import Progress
 from scipy.linalg import solve_triangular
-from scipy.special import gammaln
 
 from bayesgmm.density import LogPosterior
 from bayesgmm.inference.interface import Loss, Sampled, Target
 from bayesgmm.inference.laplace import laplace, log_normal
 from bayesgmm.inference.phases import DeferredInterrupt, Phases
-from bayesgmm.priors import HierarchicalPrior
 from bayesgmm.validation import FloatArray
 
 _WINDOW = 500  # iterations of the first window; each following one is twice as long
@@ -79,8 +77,8 @@ def sample_advi(
             size = settings.chains * settings.draws
             noise = rng.standard_normal((max(size, _K_HAT_DRAWS), len(fit.mean)))
             points = fit.mean + noise @ fit.factor.T
-            if own is not None and isinstance(own.prior, HierarchicalPrior):
-                points, log_q = _with_exact_scale(points, fit, own, own.prior, rng)
+            if own is not None and own.hierarchical:
+                points, log_q = _with_exact_scale(points, fit, own, rng)
             else:
                 log_q = log_normal(noise, fit.factor)
             log_p = target.log_densities(points)
@@ -168,22 +166,14 @@ def _agree(old: FloatArray, new: FloatArray, shift: FloatArray, whitener: FloatA
 
 
 def _with_exact_scale(
-    points: FloatArray, fit: GaussianFit, own: LogPosterior, prior: HierarchicalPrior, rng: np.random.Generator
+    points: FloatArray, fit: GaussianFit, own: LogPosterior, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """Replace log C0 by draws from C0 | sigma2 ~ Gamma(g0 + m c0, G0 + sum 1/sigma2), m variances; and log q of it all."""
-    log_sigma2 = points[:, own.places["sigma2"]]
-    shape = prior.g0 + log_sigma2.shape[1] * prior.c0
-    rate = prior.G0 + np.exp(-log_sigma2).sum(axis=1)
-    log_scale = np.log(rng.gamma(shape, 1 / rate))
-    rest = np.delete(np.arange(len(fit.mean)), own.places["C0"])
+    """Replace the coordinates of C0 by draws from its conditional given the covariances; and log q of it all."""
+    rest = np.delete(np.arange(len(fit.mean)), np.r_[own.places[own.scale_name]])
     factor = np.linalg.qr(fit.factor[rest].T, mode="r").T  # of the other variables' covariance, up to signs
     log_q = log_normal(solve_triangular(factor, (points[:, rest] - fit.mean[rest]).T, lower=True).T, factor)
-    log_q = (
-        log_q + shape * (np.log(rate) + log_scale) - rate * np.exp(log_scale) - gammaln(shape)
-    )  # with the Jacobian of log
-    points = points.copy()
-    points[:, own.places["C0"]] = log_scale[:, None]
-    return points, log_q
+    points, log_q_scale = own.with_exact_scale(points, rng)
+    return points, log_q + log_q_scale
 
 
 def _pareto_k(log_ratios: FloatArray) -> tuple[float, float]:

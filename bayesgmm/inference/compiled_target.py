@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesgmm.density import LogPosterior, sampler_callbacks
+from bayesgmm.density import LogPosterior
+from bayesgmm.density.posterior import draw_callback
 from bayesgmm.inference.interface import LogDensity, Loss
-from bayesgmm.tree import CLUSTER
+from bayesgmm.tree import parameter_dims
 from bayesgmm.validation import FloatArray
 
 _POINT = "point"  # the one variable that nutpie is told of
@@ -48,12 +49,11 @@ class CompiledTarget:
         """A nutpie model around the compiled density; what it keeps of a draw is the point itself."""
         from nutpie.compile_pymc import CompiledPyMCModel
 
-        density, draw = sampler_callbacks()
         size = self.log_posterior.n_dim
         return CompiledPyMCModel(
             dims={},
-            compiled_logp_func=density,
-            compiled_expand_func=draw,
+            compiled_logp_func=self.log_posterior.compiled().callback,
+            compiled_expand_func=draw_callback(),
             initial_point_func=lambda seed: np.zeros(size),
             shared_data={},
             shared_var_keys={},
@@ -78,7 +78,17 @@ class CompiledTarget:
     def constrained(self, points: FloatArray) -> xr.Dataset:
         """The mixture's variables at points (chain, draw, n_dim)."""
         values = self.log_posterior.constrained(points)
-        values["sigma"] = np.sqrt(values.pop("sigma2"))
-        dims = ("chain", "draw", CLUSTER)
-        coords = {"chain": np.arange(len(points)), "draw": np.arange(points.shape[1])}
-        return xr.Dataset({name: (dims[: array.ndim], array) for name, array in values.items()}, coords=coords)
+        if "cov" not in values:
+            values["sigma"] = np.sqrt(values["sigma2"])
+        variables = mixture_dims(self.log_posterior)
+        dims, coords = ("chain", "draw"), {"chain": np.arange(len(points)), "draw": np.arange(points.shape[1])}
+        return xr.Dataset({name: ((*dims, *own), values[name]) for name, own in variables.items()}, coords=coords)
+
+
+def mixture_dims(log_posterior: LogPosterior) -> dict[str, tuple[str, ...]]:
+    """The variables of the package's own posterior that the tree keeps, and their dims after chain and draw."""
+    dims = parameter_dims(log_posterior.n_features)
+    if log_posterior.hierarchical:
+        per_feature = {"full": dims.get("cov", ())[1:], "tied": dims.get("cov", ())[1:], "diag": dims["mu"][1:], "spherical": ()}
+        dims["C0"] = per_feature[log_posterior.covariance]
+    return dims

@@ -11,20 +11,23 @@ from pymc.blocking import DictToArrayBijection, RaveledVars
 
 from bayesgmm.inference.pymc_target import unconstrained
 from bayesgmm.mixture import Mixture
-from bayesgmm.tree import CLUSTER, PARAMETERS
+from bayesgmm.tree import CLUSTER, parameter_dims
 from bayesgmm.validation import Covariance, FloatArray
 
 
 def read_model(model: Any, x: FloatArray, k: int, prior: Any) -> Covariance:
-    """Check that the model is a Gaussian mixture of these data in w, mu and sigma; return its covariance structure."""
+    """Check that the model is a Gaussian mixture of these data in w, mu and sigma or cov; return its covariance structure."""
     if not isinstance(model, pm.Model):
         raise TypeError(f"model must be a pm.Model, got {type(model).__name__}")
     if prior is not None:
         raise ValueError("give either prior or model: a model states its own priors")
-    missing = [name for name in PARAMETERS if name not in model.named_vars]
+    n_features = 1 if x.ndim == 1 else x.shape[1]
+    names = _names(model.named_vars, n_features)
+    missing = [name for name in names if name not in model.named_vars]
     if missing:
+        wanted = "w, mu and sigma" if n_features == 1 else f"w, mu and cov (or chol) for {n_features} features"
         raise ValueError(
-            f"model must have variables w, mu and sigma, got {sorted(model.named_vars)}; "
+            f"model must have variables {wanted}, got {sorted(model.named_vars)}; "
             f"name them so, or add pm.Deterministic for {', '.join(missing)}"
         )
     if len(model.observed_RVs) != 1:
@@ -36,16 +39,20 @@ def read_model(model: Any, x: FloatArray, k: int, prior: Any) -> Covariance:
             f"model must observe the same data as x, got {values.shape} in {observed.name!r} against {x.shape} or other "
             "values; pass the same array to both"
         )
-    return "tied" if _check_likelihood(model, observed, x, k) else "full"
+    return _check_likelihood(model, observed, x, k, names)
 
 
 def start_values(model: pm.Model, mixture: Mixture) -> dict[str, FloatArray]:
-    """The EM estimate as values of those of w, mu and sigma that the model draws itself; one common sigma as the mean."""
-    estimates = {"w": np.maximum(mixture.weights, 1e-6), "mu": mixture.means, "sigma": mixture.sigma}
-    estimates["w"] = estimates["w"] / estimates["w"].sum()
+    """The EM estimate as values of those parameters that the model draws itself; one common sigma as the mean."""
+    weights = np.maximum(mixture.weights, 1e-6)
+    estimates = {"w": weights / weights.sum(), "mu": mixture.means}
+    if mixture.n_features == 1:
+        estimates["sigma"] = mixture.sigma
+    else:
+        estimates |= {"cov": mixture.covariances, "chol": mixture.factors}
     free = {variable.name: variable for variable in model.free_RVs if variable.name in estimates}
     start = {
-        name: np.asarray(estimates[name].mean() if variable.ndim == 0 else estimates[name])
+        name: np.asarray(estimates[name].mean(axis=0) if variable.ndim < estimates[name].ndim else estimates[name])
         for name, variable in free.items()
     }
     log_posterior = model.compile_logp(mode="FAST_COMPILE")
@@ -55,28 +62,45 @@ def start_values(model: pm.Model, mixture: Mixture) -> dict[str, FloatArray]:
     return start if np.isfinite(ours) else {}  # EM's estimate may lie where the model's priors allow nothing
 
 
-def as_contract(posterior: xr.Dataset, k: int) -> xr.Dataset:
-    """Draws of a user's model with the cluster dimension of w, mu and sigma under its name in the tree."""
-    own_names = {posterior[name].dims[-1]: CLUSTER for name in PARAMETERS if posterior[name].ndim == 3}
-    for name, values in posterior.data_vars.items():  # a variable of the user's own over the clusters, dims not named
+def as_contract(posterior: xr.Dataset, k: int, n_features: int) -> xr.Dataset:
+    """Draws of a user's model with its parameters under the tree's names and dims, what is tied repeated."""
+    names = _names(posterior.data_vars, n_features)
+    contract, renamed = {}, {}
+    for name, dims in parameter_dims(n_features).items():
+        source = posterior[names[name]]
+        values = source.values
+        own = dims[len(dims) - (source.ndim - 2) :]  # without the cluster, if it is tied
+        renamed |= {old: new for old, new in zip(source.dims[2:], own, strict=True) if new == CLUSTER}
+        if names[name] == "chol":
+            values = values @ values.swapaxes(-1, -2)
+        if CLUSTER not in own:
+            values = np.broadcast_to(values[:, :, None], (*values.shape[:2], k, *values.shape[2:])).copy()
+        contract[name] = (("chain", "draw", *dims), values)
+    others = {}
+    for name, values in posterior.data_vars.items():
+        if name in contract or name == names.get("cov"):
+            continue
+        # a variable of the user's own over the clusters, dims not named
         if values.ndim == 3 and values.dims[-1] == f"{name}_dim_0" and values.sizes[values.dims[-1]] == k:
-            own_names[values.dims[-1]] = CLUSTER
-    coords = [name for name in own_names if name in posterior.coords]
-    result = posterior.drop_vars(coords)
-    # dimensions named apart (w_dim_0, mu_dim_0) become one, which a renaming of the whole data set cannot do
-    result = xr.Dataset(
-        {
-            name: values.rename({old: new for old, new in own_names.items() if old in values.dims})
-            for name, values in result.data_vars.items()
-        }
-    )
-    like = result["w"]
-    return result.assign({name: result[name].broadcast_like(like).transpose(*like.dims) for name in PARAMETERS})
+            renamed[values.dims[-1]] = CLUSTER
+        others[name] = values.drop_vars([c for c in values.coords if c not in ("chain", "draw")]).rename(
+            {old: new for old, new in renamed.items() if old in values.dims}
+        )
+    coords = {name: posterior[name].values for name in ("chain", "draw")}
+    return xr.Dataset(contract, coords=coords).assign(others)
 
 
-def _check_likelihood(model: pm.Model, observed: Any, x: FloatArray, k: int) -> bool:
-    """Compare the density of the data with the Gaussian mixture's at random points; true if sigma is one number."""
-    variables = [model.named_vars[name] for name in PARAMETERS]
+def _names(available: Any, n_features: int) -> dict[str, str]:
+    """The tree's parameters and what the model calls them: a Cholesky factor may stand for the covariance."""
+    names = {name: name for name in parameter_dims(n_features)}
+    if n_features > 1 and "cov" not in available and "chol" in available:
+        names["cov"] = "chol"
+    return names
+
+
+def _check_likelihood(model: pm.Model, observed: Any, x: FloatArray, k: int, names: dict[str, str]) -> Covariance:
+    """Compare the density of the data with the Gaussian mixture's at random points; return the covariance structure."""
+    variables = [model.named_vars[name] for name in names.values()]
     [log_density] = model.logp(vars=[observed], sum=False)
     function = model.compile_fn(
         [*model.replace_rvs_by_values(variables), log_density],
@@ -85,26 +109,54 @@ def _check_likelihood(model: pm.Model, observed: Any, x: FloatArray, k: int) -> 
         on_unused_input="ignore",
         point_fn=True,
     )
+    several = x.shape[1:]
+    shapes = {"w": [(k,)], "mu": [(k, *several)], "spread": [several * 2, (k, *several * 2)]}
     centre = unconstrained(model, {})
     rng = np.random.default_rng(0)
     compared = 0
     for _ in range(20):
         point = RaveledVars(centre.data + rng.normal(0, 0.5, size=centre.data.shape), centre.point_map_info)
-        w, mu, sigma, stated = function(DictToArrayBijection.rmap(point))
-        if np.shape(w) != (k,) or np.shape(mu) != (k,) or np.shape(sigma) not in ((), (k,)):
-            raise ValueError(
-                f"model must have k = {k} components, got shapes w {np.shape(w)}, mu {np.shape(mu)}, sigma {np.shape(sigma)}"
-            )
-        if not all(np.isfinite(values).all() for values in (w, mu, sigma, stated)) or np.min(sigma) <= 0:
+        *parameters, stated = function(DictToArrayBijection.rmap(point))
+        w, mu, spread = parameters
+        if any(np.shape(value) not in allowed for value, allowed in zip(parameters, shapes.values(), strict=True)):
+            found = ", ".join(f"{name} {np.shape(value)}" for name, value in zip(names.values(), parameters, strict=True))
+            raise ValueError(f"model must have k = {k} components{_of_features(several)}, got shapes {found}")
+        if names.get("cov") == "chol":
+            spread = spread @ spread.swapaxes(-1, -2)
+        try:
+            mixture = Mixture(w, mu, **({"covariances": spread} if several else {"sigma": spread}))
+        except ValueError:  # out of bounds, as such a point may be
             continue
-        if not np.allclose(stated, Mixture(w, mu, sigma=sigma).log_density(x), rtol=1e-6, atol=1e-6):
+        if not np.isfinite(stated).all():
+            continue
+        if not np.allclose(stated, mixture.log_density(x), rtol=1e-6, atol=1e-6):
+            what = "covariances cov" if several else "standard deviations sigma"
+            how = (
+                "pm.Mixture('x', w=w, comp_dists=pm.MvNormal.dist(mu=mu, cov=cov))"
+                if several
+                else "pm.NormalMixture('x', w=w, mu=mu, sigma=sigma)"
+            )
             raise ValueError(
-                "model must be a Gaussian mixture with weights w, means mu and standard deviations sigma, but its log "
-                "density of the data is another one; write it with pm.NormalMixture('x', w=w, mu=mu, sigma=sigma)"
+                f"model must be a Gaussian mixture with weights w, means mu and {what}, but its log density of the data is "
+                f"another one; write it with {how}"
             )
         compared += 1
         if compared == 3:
             break
     if not compared:
-        raise ValueError("model must have finite w, mu, sigma and log density near its initial point, got none")
-    return np.ndim(sigma) == 0
+        raise ValueError(f"model must have finite {', '.join(names.values())} and log density near its initial point, got none")
+    return _structure(np.asarray(spread), tied=np.ndim(spread) == 2 * len(several))
+
+
+def _of_features(several: tuple[int, ...]) -> str:
+    return f" of {several[0]} features" if several else ""
+
+
+def _structure(spread: FloatArray, *, tied: bool) -> Covariance:
+    """Which of the four structures covariances have."""
+    if tied or spread.ndim < 3:
+        return "tied" if tied else "full"
+    variances = np.diagonal(spread, axis1=1, axis2=2)
+    if (spread != variances[:, :, None] * np.eye(spread.shape[1])).any():
+        return "full"
+    return "spherical" if (variances == variances[:, :1]).all() else "diag"

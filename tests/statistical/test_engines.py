@@ -10,6 +10,7 @@ from scipy import stats
 import bayesgmm as bg
 from bayesgmm.exceptions import ApproximationWarning
 from bayesgmm.tree import build_tree
+from bayesgmm.validation import read_data
 from tests.statistics import SEED, Z, assert_same_means
 
 pytestmark = pytest.mark.statistical
@@ -124,7 +125,7 @@ def plain(galaxies):
         )  # fmt: skip
     posterior = tree["posterior"].to_dataset().drop_vars("sigma2")
     stats_of_draws = tree["sample_stats"].to_dataset()[["lp"]]
-    return build_tree(posterior, stats_of_draws, galaxies.to_numpy(), np.arange(82), em, {"method": "nuts", "k": 3})
+    return build_tree(posterior, stats_of_draws, read_data(galaxies), em, {"method": "nuts", "k": 3})
 
 
 def assert_same_posterior(one, two):

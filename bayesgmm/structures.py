@@ -1,0 +1,91 @@
+"""The covariance structures: what EM estimates in each of them, and how many numbers that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgmm.estep import ESums
+from bayesgmm.validation import Covariance, FloatArray
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One of the four families of covariances for D features.
+
+    Its *factors* are what the E-step takes: standard deviations (K,) for one feature and (K, D) for diagonal covariances,
+    else lower Cholesky factors (K, D, D).
+
+    Attributes
+    ----------
+    covariance : {"full", "tied", "diag", "spherical"}
+    n_features : int
+    """
+
+    covariance: Covariance
+    n_features: int
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether features are independent within a component."""
+        return self.covariance in ("diag", "spherical")
+
+    @property
+    def one_unit(self) -> bool:
+        """Whether all features must be measured in the same unit, because a sphere is to stay one."""
+        return self.covariance == "spherical" and self.n_features > 1
+
+    def n_parameters(self, k: int) -> int:
+        """Free numbers in the covariances of K components."""
+        entries = self.n_features * (self.n_features + 1) // 2
+        return {"full": k * entries, "tied": entries, "diag": k * self.n_features, "spherical": k}[self.covariance]
+
+    def second_moments(self, factors: FloatArray) -> FloatArray:
+        """Covariances from factors, or variances where those are all there is."""
+        return factors @ factors.swapaxes(-1, -2) if factors.ndim == 3 else factors**2
+
+    def estimate(self, sums: ESums, old: FloatArray, alive: NDArray[np.bool_]) -> FloatArray:
+        """The M-step's second moments: S2/N - (S1/N)(S1/N)', pooled as the structure wants it; ``old`` where none is alive."""
+        counts = np.where(alive, sums.counts, 1.0)
+        per_component = (-1,) + (1,) * (sums.second.ndim - 1)
+        steps = sums.first / (counts[:, None] if sums.first.ndim == 2 else counts)
+        squares = steps[:, :, None] * steps[:, None, :] if sums.second.ndim == 3 else steps**2
+        moments = sums.second / counts.reshape(per_component) - squares
+        moments = np.where(alive.reshape(per_component), moments, old)
+        if self.covariance == "tied":
+            shared = np.tensordot(sums.counts / sums.counts.sum(), moments, axes=1)
+            moments = np.broadcast_to(shared, moments.shape)
+        return self.pooled(moments)
+
+    def pooled(self, moments: FloatArray) -> FloatArray:
+        """Variances (K, D) of spherical covariances made equal over the features."""
+        if self.one_unit:
+            return np.broadcast_to(moments.mean(axis=1, keepdims=True), moments.shape)
+        return moments
+
+    def factors(self, moments: FloatArray, floor: float) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Factors of second moments whose smallest variance, in any direction, is held at the floor; and who needed it."""
+        if moments.ndim < 3:
+            below = moments <= floor
+            return np.sqrt(np.maximum(moments, floor)), below if moments.ndim == 1 else below.any(axis=1)
+        values, vectors = np.linalg.eigh(moments)
+        below = values[:, 0] <= floor
+        if below.any():
+            mended = (vectors * np.maximum(values, floor)[:, None, :]) @ vectors.swapaxes(-1, -2)
+            moments = np.where(below[:, None, None], mended, moments)
+        return np.linalg.cholesky(moments), below
+
+    def of_mixture(self, weights: FloatArray, covariances: FloatArray) -> FloatArray:
+        """Second moments nearest to the covariances of a mixture that may have another structure."""
+        moments = np.diagonal(covariances, axis1=1, axis2=2) if self.diagonal and covariances.ndim == 3 else covariances
+        if self.covariance == "tied":
+            moments = np.broadcast_to(np.tensordot(weights, moments, axes=1), moments.shape)
+        return self.pooled(moments)
+
+    def matrices(self, factors: FloatArray) -> FloatArray:
+        """Covariances as a mixture has them: (K,) variances for one feature, else (K, D, D)."""
+        if self.n_features == 1 or factors.ndim == 3:
+            return self.second_moments(factors)
+        return factors[:, :, None] ** 2 * np.eye(self.n_features)

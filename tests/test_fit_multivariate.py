@@ -1,0 +1,318 @@
+"""The road for several features: tree, relabelling, checks, units, custom models, bad input."""
+
+import warnings
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import pymc as pm
+import pytest
+import xarray as xr
+
+import bayesgmm as bg
+from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
+from bayesgmm.tree import permute
+from tests.statistics import SEED, assert_same_means, rng
+
+COVARIANCES = ["full", "tied", "diag", "spherical"]
+
+
+def quick(x, k=2, **options):
+    """A run too short to have converged, for tests that do not ask whether it has."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", ApproximationWarning)
+        return bg.fit(x, k, **{"random_seed": SEED, "progressbar": False, "draws": 50, "tune": 100} | options)
+
+
+def test_the_tree_keeps_its_contract(faithful_tree, faithful):
+    posterior = faithful_tree["posterior"].to_dataset()
+    assert set(posterior.data_vars) == {"w", "mu", "cov", "C0"}
+    assert posterior["w"].dims == ("chain", "draw", "cluster")
+    assert posterior["mu"].dims == ("chain", "draw", "cluster", "feature")
+    assert posterior["cov"].dims == ("chain", "draw", "cluster", "feature", "feature_bis")
+    assert posterior["C0"].dims == ("chain", "draw", "feature", "feature_bis")
+    assert list(posterior["feature"].values) == list(posterior["feature_bis"].values) == ["eruptions", "waiting"]
+    np.testing.assert_allclose(posterior["w"].sum("cluster"), 1)
+    np.testing.assert_array_equal(faithful_tree["observed_data"]["x"], faithful)
+    assert faithful_tree["observed_data"]["x"].dims == ("obs", "feature")
+    em = bg.fit_em(faithful, 2, random_seed=SEED).mixture
+    np.testing.assert_allclose(faithful_tree["em_baseline"]["mu"], em.means, rtol=1e-4)
+    np.testing.assert_allclose(faithful_tree["em_baseline"]["cov"].sel(feature="waiting", feature_bis="eruptions"), em.covariances[:, 1, 0], rtol=1e-3)
+    assert faithful_tree.attrs["covariance"] == "full"
+
+
+def test_converges_and_agrees_with_em(faithful_tree):
+    diagnosis, check = bg.diagnose(faithful_tree), bg.check_against_em(faithful_tree)
+    assert diagnosis.ok, diagnosis
+    assert check.ok, check
+    assert {"w[0]", "mu[1, waiting]", "cov[0, eruptions, waiting]"} <= set(check.table.index)
+    assert "cov[0, waiting, eruptions]" not in check.table.index
+    assert "C0[eruptions, waiting]" in diagnosis.parameters.index
+    assert sum(name.startswith("log p(x[") for name in diagnosis.invariants.index) >= 15
+
+
+def test_saves_and_loads_without_loss(faithful_tree, tmp_path):
+    faithful_tree.to_netcdf(tmp_path / "tree.nc")
+    loaded = az.from_netcdf(tmp_path / "tree.nc").load()
+    for group in faithful_tree.children:
+        xr.testing.assert_equal(loaded[group].to_dataset(), faithful_tree[group].to_dataset())
+    assert repr(bg.check_against_em(loaded)) == repr(bg.check_against_em(faithful_tree))
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("prior", [bg.HierarchicalPrior(), bg.ConjugatePrior()], ids=["hierarchical", "conjugate"])
+def test_every_structure_goes_all_the_way(faithful, covariance, prior):
+    tree = quick(faithful, covariance=covariance, prior=prior, chains=2, log_likelihood=True, posterior_predictive=True)
+    posterior = tree["posterior"].to_dataset()
+    cov = posterior["cov"].values
+    assert (np.linalg.eigvalsh(cov) > 0).all()
+    np.testing.assert_array_equal(cov, cov.swapaxes(-1, -2))
+    assert (cov[:, :, 0] == cov[:, :, 1]).all() == (covariance == "tied")
+    assert (cov[..., 0, 1] == 0).all() == (covariance in ("diag", "spherical"))
+    assert np.allclose(cov[..., 0, 0], cov[..., 1, 1], rtol=1e-10) == (covariance == "spherical")
+    if isinstance(prior, bg.HierarchicalPrior):
+        dims = {"diag": ("feature",), "spherical": ()}.get(covariance, ("feature", "feature_bis"))
+        assert posterior["C0"].dims == ("chain", "draw", *dims)
+    else:
+        assert "C0" not in posterior
+    point = posterior.isel(chain=1, draw=7)
+    mixture = bg.Mixture(point["w"].values, point["mu"].values, point["cov"].values)
+    x = faithful.to_numpy()
+    np.testing.assert_allclose(tree["log_likelihood"]["x"].values[1, 7], mixture.log_density(x), rtol=1e-9)
+    assert tree["posterior_predictive"]["x"].dims == ("chain", "draw", "obs", "feature")
+    assert np.isfinite(bg.check_against_em(tree).total_variation)
+    assert np.isfinite(tree["sample_stats"]["lp"]).all()
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_advi_and_pymcs_engine_go_the_same_way(faithful, covariance):
+    advi = quick(faithful, covariance=covariance, method="advi", max_iter=600, tune=None)
+    assert set(advi["posterior"].data_vars) == {"w", "mu", "cov", "C0"}
+    pymc = quick(faithful, covariance=covariance, engine="pymc", draws=20, tune=20, chains=2)
+    own = quick(faithful, covariance=covariance, draws=20, tune=20, chains=2)
+    for name, values in own["posterior"].data_vars.items():
+        assert pymc["posterior"][name].dims == values.dims
+    assert pymc.attrs["engine"] == "pymc"
+
+
+def test_units_of_each_feature_do_not_matter(faithful):
+    scale, shift = np.array([1e-100, 1e50]), np.array([0.0, 100.0])
+    plain, moved = quick(faithful), quick(scale * (faithful.to_numpy() + shift))
+    one, other = plain["posterior"], moved["posterior"]
+    np.testing.assert_allclose(other["mu"] / scale - shift, one["mu"], rtol=1e-4)
+    np.testing.assert_allclose(other["cov"] / np.outer(scale, scale), one["cov"], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(other["C0"] / np.outer(scale, scale), one["C0"], rtol=1e-2, atol=1e-3)
+
+
+def test_a_seed_repeats_the_run(faithful):
+    quick(faithful, draws=1, tune=1, chains=1)
+    one, two = (quick(faithful, k=3, covariance="tied") for _ in range(2))
+    xr.testing.assert_identical(one["posterior"].to_dataset(), two["posterior"].to_dataset())
+
+
+def test_relabelling_finds_the_true_permutation():
+    """Five clusters in five dimensions, labels shuffled by hand; two of them differ in their covariances alone."""
+    generator = rng(5)
+    means = np.array([[0.0] * 5, [0.0] * 5, [9.0] * 5, [0, 9, 0, 9, 0], [9, 0, 0, 0, 9]])
+    turned = np.eye(5) + 0.9 * (np.eye(5, k=1) + np.eye(5, k=-1)) / 2
+    covariances = np.array([4 * np.eye(5), turned, np.eye(5), turned, np.eye(5)])
+    x, _ = bg.Mixture(np.full(5, 0.2), means, covariances).sample(2_000, generator)
+    tree = quick(x, 5, draws=100, tune=200)
+    shape = tree["posterior"]["w"].shape
+    permutation = generator.permuted(np.broadcast_to(np.arange(5), shape), axis=2)
+    mixed = permute(tree, permutation)
+    mended = bg.relabel(mixed)
+    for name in ("w", "mu", "cov"):
+        np.testing.assert_array_equal(mended["posterior"][name], tree["posterior"][name])
+    np.testing.assert_array_equal(mended["posterior"]["C0"], tree["posterior"]["C0"])
+    bg.raw_order(mended)
+
+
+def test_adaptive_length(faithful):
+    tree = bg.fit(faithful, 2, draws=100, target_ess=500, random_seed=SEED, progressbar=False)
+    assert tree.attrs["stopped_by"] == "target_ess"
+    assert bg.diagnose(tree).invariants["ess_bulk"].min() >= 500
+
+
+def test_comparison_over_k(faithful):
+    comparison = bg.compare(faithful, [1, 2], covariance="tied", random_seed=SEED, progressbar=False)
+    assert comparison.best["elpd_loo"] == 2
+    assert comparison.table["converged"].all()
+
+
+def lkj_model(x, k=2, *, chol_only=False):
+    """A user's own priors: LKJ correlations and half-normal scales, one covariance for each cluster."""
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", a=np.ones(k))
+        mu = pm.Normal("mu", mu=x.mean(axis=0), sigma=3 * x.std(axis=0), shape=(k, 2))
+        roots = []
+        for j in range(k):
+            root, _, _ = pm.LKJCholeskyCov(f"lkj_{j}", n=2, eta=2, sd_dist=pm.HalfNormal.dist(x.std(axis=0)))
+            roots.append(root)
+        chol = pm.Deterministic("chol", pm.math.stack(roots))
+        if not chol_only:
+            pm.Deterministic("cov", chol @ chol.mT)
+        pm.Mixture("x", w=w, comp_dists=pm.MvNormal.dist(mu=mu, chol=chol), observed=x)
+    return model
+
+
+@pytest.mark.parametrize("chol_only", [False, True])
+def test_a_model_of_the_users_own(faithful, faithful_tree, chol_only):
+    x = faithful.to_numpy()
+    tree = quick(faithful, model=lkj_model(x, chol_only=chol_only), draws=300, tune=500, chains=2)
+    posterior = tree["posterior"].to_dataset()
+    assert posterior["cov"].dims == ("chain", "draw", "cluster", "feature", "feature_bis")
+    assert tree.attrs["prior"] == "custom model"
+    check = bg.check_against_em(tree)
+    assert check.total_variation < 0.1
+    ours = bg.check_against_em(faithful_tree).table
+    for name in ("w[0]", "mu[0, waiting]", "mu[1, eruptions]"):  # other priors, 272 observations
+        assert abs(check.table.loc[name, "mean"] - ours.loc[name, "mean"]) < 0.5 * ours.loc[name, "sd"]
+
+
+def test_one_common_covariance_of_the_users_own(faithful):
+    x = faithful.to_numpy()
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", a=np.ones(2))
+        mu = pm.Normal("mu", mu=x.mean(axis=0), sigma=3 * x.std(axis=0), shape=(2, 2))
+        root, _, _ = pm.LKJCholeskyCov("lkj", n=2, eta=2, sd_dist=pm.HalfNormal.dist(x.std(axis=0)))
+        cov = pm.Deterministic("cov", root @ root.T)
+        pm.Mixture("x", w=w, comp_dists=pm.MvNormal.dist(mu=mu, cov=cov), observed=x)
+    tree = quick(faithful, model=model, chains=2)
+    assert tree.attrs["covariance"] == "tied"
+    cov = tree["posterior"]["cov"].values
+    assert cov.shape == (2, 50, 2, 2, 2)
+    assert (cov[:, :, 0] == cov[:, :, 1]).all()
+
+
+def wrong_likelihood(x):
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", a=np.ones(2))
+        mu = pm.Normal("mu", sigma=10, shape=(2, 2))
+        pm.Deterministic("cov", 2 * np.eye(2) * pm.math.ones((2, 1, 1)))
+        pm.Mixture("x", w=w, comp_dists=pm.MvNormal.dist(mu=mu, cov=np.eye(2)), observed=x)
+    return model
+
+
+def without_cov(x):
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", a=np.ones(2))
+        mu = pm.Normal("mu", sigma=10, shape=(2, 2))
+        pm.Mixture("x", w=w, comp_dists=pm.MvNormal.dist(mu=mu, cov=np.eye(2)), observed=x)
+    return model
+
+
+def of_another_width(x):
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", a=np.ones(3))
+        mu = pm.Normal("mu", sigma=10, shape=(3, 2))
+        cov = pm.Deterministic("cov", pm.math.eye(2))
+        pm.Mixture("x", w=w, comp_dists=pm.MvNormal.dist(mu=mu, cov=cov), observed=x)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (wrong_likelihood, r"Gaussian mixture with weights w, means mu and covariances cov, .* pm.MvNormal.dist\(mu=mu, cov=cov\)"),
+        (without_cov, r"model must have variables w, mu and cov \(or chol\) for 2 features, got .* pm.Deterministic for cov"),
+        (of_another_width, r"model must have k = 2 components of 2 features, got shapes w \(3,\), mu \(3, 2\), cov \(2, 2\)"),
+    ],
+)  # fmt: skip
+def test_a_model_that_does_not_fit_gets_a_sentence(faithful, make, message):
+    with pytest.raises(ValueError, match=message):
+        bg.fit(faithful, 2, model=make(faithful.to_numpy()), progressbar=False)
+
+
+X = bg.datasets.old_faithful().assign(twice=lambda table: 2 * table["waiting"], constant=1.0)
+WRONG = {
+    "constant feature": (X[["eruptions", "constant"]], {}, r"column 'constant' of x must vary, got 272 observation\(s\) all equal to 1; leave it out"),
+    "duplicated feature": (X[["eruptions", "waiting", "twice"]], {}, r"x must not have collinear columns for covariance='full', got columns 'waiting', 'twice'"),
+    "collinear, tied": (np.c_[X.iloc[:, :2], X["eruptions"] + X["waiting"]], {"covariance": "tied"}, r"covariance='tied', got columns 0, 1, 2, of which"),
+    "too few": (X.iloc[:2, :2], {}, r"x must have more observations than features for covariance='full', got n = 2 for 2 features; use"),
+    "unknown structure": (X.iloc[:, :2], {"covariance": "VVV"}, "covariance must be one of 'full', 'tied', 'diag', 'spherical', got 'VVV'"),
+    "narrow feature": (X.iloc[:, :2] * [1, 1e-200], {}, "column 'waiting' of x must have a range between"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("door", [bg.fit_em, bg.build_model, bg.fit], ids=lambda door: door.__name__)
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_data_get_a_sentence(door, case):
+    x, options, message = WRONG[case]
+    with pytest.raises(ValueError, match=message):
+        door(x, 2, **options)
+
+
+@pytest.mark.parametrize("covariance", ["diag", "spherical"])
+def test_collinear_and_few_data_are_legal_without_correlations(covariance):
+    tree = quick(X[["waiting", "twice"]], covariance=covariance, chains=2)
+    assert np.isfinite(tree["posterior"]["cov"]).all()
+    few = quick(X.iloc[[0, 1, 5, 30, 99], :2], covariance=covariance, chains=2)
+    assert few["posterior"]["mu"].shape[-1] == 2
+
+
+def test_kinds_of_columns():
+    table = pd.DataFrame({"a": np.arange(30) % 7, "b": rng(1).normal(size=30), "c": pd.Categorical(["x", "y"] * 15)})
+    with pytest.raises(TypeError, match=r"x must hold numeric columns, got c \(category\); convert or leave them out"):
+        bg.fit_em(table, 2)
+    assert bg.fit_em(table[["a", "b"]], 1).mixture.means[0, 0] == pytest.approx(table["a"].mean())
+
+
+def test_widths_must_fit(faithful_tree):
+    with pytest.raises(ValueError, match=r"grid must have 2 feature\(s\) like the data, got 3 column\(s\)"):
+        bg.predictive_density(faithful_tree, np.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"x must have 2 feature\(s\) like the mixture, got 1"):
+        bg.fit_em(X.iloc[:, :2], 2, random_seed=1).mixture.log_density([1.0])
+    with pytest.raises(ValueError, match=r"HierarchicalPrior.b0 must have shape \(2,\) for data with 2 feature"):
+        bg.fit(X.iloc[:, :2], 2, prior=bg.HierarchicalPrior(b0=1.0))
+    with pytest.raises(ValueError, match=r"G0 must have shape \(2,\) for data with 2 feature\(s\) and covariance='diag', got"):
+        bg.fit(X.iloc[:, :2], 2, prior=bg.HierarchicalPrior(G0=np.eye(2)), covariance="diag")
+    with pytest.raises(ValueError, match="c0 must be above 0.5 for 2 features and covariance='full', got 0.4"):
+        bg.fit(X.iloc[:, :2], 2, prior=bg.ConjugatePrior(c0=0.4))
+
+
+def test_the_predictive_density_integrates_to_one(faithful_tree):
+    eruptions, waiting = np.linspace(0, 7, 141), np.linspace(20, 120, 141)
+    grid = np.stack(np.meshgrid(eruptions, waiting, indexing="ij"), axis=-1).reshape(-1, 2)
+    density = bg.predictive_density(faithful_tree, grid)
+    assert list(density.coords["waiting"].values) == list(grid[:, 1])
+    total = density.sel(statistic="mean").values.sum() * np.diff(eruptions)[0] * np.diff(waiting)[0]
+    assert total == pytest.approx(1, abs=1e-3)
+
+
+def test_missing_rows_are_dropped(faithful):
+    holed = faithful.copy()
+    holed.iloc[3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"x must be finite, got 1 of 272 observations .*\(at positions 3\)"):
+        bg.fit_em(holed, 2)
+    tree = quick(holed, missing="drop", chains=2)
+    assert 3 not in tree["observed_data"]["obs"].values
+    assert tree["observed_data"].sizes["obs"] == 271
+
+
+def test_pymcs_engine_gives_the_same_posterior(faithful, faithful_tree):
+    """A short look; tests/statistical has the long one."""
+    other = quick(faithful, engine="pymc", draws=500, tune=500)
+    one, two = (bg.diagnose(tree).invariants for tree in (faithful_tree, other))
+    for name in one.index.drop("log posterior"):
+        assert_same_means(
+            one.loc[name, "mean"], one.loc[name, "mcse_mean"], two.loc[name, "mean"], two.loc[name, "mcse_mean"], name
+        )
+
+
+def test_standard_deviations_and_correlations_on_request(faithful_tree):
+    tree = bg.add_correlations(faithful_tree)
+    posterior = tree["posterior"].to_dataset()
+    assert "sigma" not in faithful_tree["posterior"]
+    assert posterior["sigma"].dims == ("chain", "draw", "cluster", "feature")
+    one = posterior.isel(chain=2, draw=5, cluster=1)
+    np.testing.assert_allclose(one["sigma"], np.sqrt(np.diag(one["cov"])))
+    np.testing.assert_allclose(one["corr"] * np.outer(one["sigma"], one["sigma"]), one["cov"])
+    np.testing.assert_allclose(np.diagonal(tree["em_baseline"]["corr"], axis1=1, axis2=2), 1)
+    table = bg.diagnose(tree).parameters
+    assert {"sigma[0, eruptions]", "corr[0, eruptions, waiting]"} <= set(table.index)
+    assert bg.check_against_em(tree).ok
+    xr.testing.assert_equal(bg.relabel(tree)["posterior"].to_dataset(), posterior)
+    with pytest.raises(ValueError, match="tree must be of several features to have correlations, got one feature"):
+        bg.add_correlations(quick(X["waiting"], draws=20, tune=20))
