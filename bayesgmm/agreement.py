@@ -12,10 +12,11 @@ import pandas as pd
 import xarray as xr
 
 from bayesgmm.diagnostics import as_text, diagnose, entries, labelled_quantities, summarise
-from bayesgmm.em import EMResult, location_and_scale
+from bayesgmm.em import EMResult
 from bayesgmm.labels import match
 from bayesgmm.mixture import Mixture
 from bayesgmm.predictive import log_density, log_likelihood
+from bayesgmm.standardisation import location_and_scale
 from bayesgmm.tree import Draws, features_of, parameter_dims, read_draws, read_em, read_observations
 from bayesgmm.validation import FloatArray
 
@@ -207,14 +208,14 @@ def _named_estimates(mixture: Mixture, features: Sequence[Any]) -> dict[str, flo
 def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[float, float]:
     """Distance between EM's density and the mean density of the draws, and the 99 % quantile of the draws' own distances."""
     few = draws.thinned(_SPREAD_DRAWS)
-    points, measure = _grid(mixture, x) if x.ndim == 1 else _sample(few, mixture)
-    densities = np.exp(log_density(few, points))
-    mean, em = densities.mean(axis=0), np.exp(mixture.log_density(points))
-    if measure is None:  # the points were drawn from (mean + em) / 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            measure = np.nan_to_num(2 / (mean + em)) / len(points)
-    own = 0.5 * (np.abs(densities - mean) * measure).sum(axis=1)
-    return float(0.5 * (np.abs(em - mean) * measure).sum()), float(np.quantile(own, 0.99))
+    points, weights = _grid(mixture, x) if x.ndim == 1 else _sample(few, mixture)
+    single, em = log_density(few, points), mixture.log_density(points)
+    mean = np.logaddexp.reduce(single, axis=0) - np.log(len(single))
+    if x.ndim > 1:  # the points were drawn from (mean + em) / 2, relative to which densities are taken
+        sampled = np.logaddexp(mean, em) - np.log(2)
+        single, mean, em = single - sampled, mean - sampled, em - sampled
+    own = 0.5 * (np.abs(np.exp(single) - np.exp(mean)) * weights).sum(axis=1)
+    return float(0.5 * (np.abs(np.exp(em) - np.exp(mean)) * weights).sum()), float(np.quantile(own, 0.99))
 
 
 def _grid(mixture: Mixture, x: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -235,12 +236,13 @@ def _grid(mixture: Mixture, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     return grid, np.append(steps, 0) + np.append(0, steps)
 
 
-def _sample(few: Draws, mixture: Mixture) -> tuple[FloatArray, None]:
-    """Points of which half are drawn from the estimate and half from the draws, as many from each."""
+def _sample(few: Draws, mixture: Mixture) -> tuple[FloatArray, FloatArray]:
+    """Points of which half are drawn from the estimate and half from the draws, as many from each, and equal weights."""
     rng = np.random.default_rng(0)
     each = int(np.ceil(_POINTS / 2 / len(few.w)))
     parts = [mixture.sample(each * len(few.w), rng)[0]]
     for w, mu, factors in zip(few.w, few.mu, few.factors, strict=True):
         z = rng.choice(len(w), size=each, p=w / w.sum())
         parts.append(mu[z] + np.einsum("nij,nj->ni", factors[z], rng.standard_normal((each, mu.shape[1]))))
-    return np.concatenate(parts), None
+    points = np.concatenate(parts)
+    return points, np.full(len(points), 1 / len(points))

@@ -15,8 +15,8 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from bayesgmm.em import location_and_scale
 from bayesgmm.predictive import log_density
+from bayesgmm.standardisation import location_and_scale
 from bayesgmm.tree import CLUSTER, FEATURE, FEATURE_BIS, Draws, read_draws, read_observations
 from bayesgmm.validation import FloatArray
 

@@ -95,6 +95,8 @@ def read_fit_data(
     data = read_data(x, missing=missing)
     k = read_count(k, "k")
     read_choice(covariance, Covariance, "covariance")
+    if data.names and len(set(data.names)) < len(data.names):
+        raise ValueError(f"x must have columns of different names, got {', '.join(data.names)}; rename them")
     n = len(data.values)
     columns = data.values.reshape(n, -1)
     with np.errstate(over="ignore"):

@@ -12,11 +12,11 @@ from problems import problems
 import bayesgmm as bg
 from bayesgmm.density import log_posterior
 from bayesgmm.diagnostics import invariant_quantities, summarise
-from bayesgmm.em import location_and_scale
 from bayesgmm.inference.compiled_target import CompiledTarget
 from bayesgmm.inference.laplace import departure
 from bayesgmm.inference.nuts import NutsSettings, choose_adaptation, sample_nuts
 from bayesgmm.inference.phases import Phases
+from bayesgmm.standardisation import location_and_scale
 from bayesgmm.tree import draws_of
 
 SEEDS = range(1, 7)

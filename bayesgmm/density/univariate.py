@@ -153,7 +153,8 @@ def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
         value -= 0.5 * deviation * deviation / B0
         gradient[k - 1 + j] = inverse * sums[1, j] - deviation / B0
         gradient[at_sigma2 + (j if own else 0)] += 0.5 * (sums[2, j] * inverse - sums[0, j])
-    log_variances, slopes = point[at_sigma2:].reshape(-1, 1), gradient[at_sigma2:].reshape(-1, 1)
+    n_variances = k if own else 1
+    log_variances, slopes = point[at_sigma2:].reshape(n_variances, 1), gradient[at_sigma2:].reshape(n_variances, 1)
     rate = user_data[_HEADER : _HEADER + 1]
     value += add_variances(log_variances, point[at_C0:at_sigma2], c0, g0, rate, slopes, gradient[at_C0:at_sigma2])
     return value

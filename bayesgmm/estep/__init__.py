@@ -94,7 +94,7 @@ def e_step(
 def log_density(x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
     """Log sum_k w_k N(x_i; mu_k, Sigma_k) for one set of parameters or many, with an axis S in front: (n,) or (S, n)."""
     kernel = univariate if x.ndim == 1 else multivariate
-    coefficients = _coefficients(weights, means, _without_zeros(factors, x.ndim))
+    coefficients = _coefficients(weights, means, _without_zeros(means, factors))
     result = np.empty((*np.shape(weights)[:-1], len(x)))
     if np.ndim(weights) == 1:
         coefficients = tuple(each[None] for each in coefficients)
@@ -106,7 +106,7 @@ def responsibilities(x: FloatArray, weights: FloatArray, means: FloatArray, fact
     """Probability of each component given each observation, (n, K)."""
     kernel = univariate if x.ndim == 1 else multivariate
     result = np.empty((len(x), len(weights)))
-    kernel.responsibilities(_given(x), *_coefficients(weights, means, _without_zeros(factors, x.ndim)), result)
+    kernel.responsibilities(_given(x), *_coefficients(weights, means, _without_zeros(means, factors)), result)
     return result
 
 
@@ -121,9 +121,12 @@ def inverse_factors(factors: FloatArray) -> FloatArray:
     return inverse
 
 
-def _without_zeros(factors: FloatArray, n_dimensions: int) -> FloatArray:
+def _without_zeros(means: FloatArray, factors: FloatArray) -> FloatArray:
     """Cholesky factors, or their diagonals where there is nothing else in any of them."""
-    if n_dimensions == 1 or np.tril(factors, -1).any():
+    if factors.ndim == means.ndim:
+        return factors
+    matrices = factors.reshape(-1, *factors.shape[-2:])
+    if np.tril(matrices[0], -1).any() or np.tril(matrices, -1).any():
         return factors
     return np.diagonal(factors, axis1=-2, axis2=-1)
 

@@ -10,9 +10,10 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.density import LogPosterior, log_posterior
-from bayesgmm.em import EMResult, standardisation
+from bayesgmm.em import EMResult
 from bayesgmm.inference.compiled_target import CompiledTarget, mixture_dims
 from bayesgmm.priors import Prior
+from bayesgmm.standardisation import standardisation
 from bayesgmm.structures import Structure
 from bayesgmm.tree import FEATURE, FEATURE_BIS
 from bayesgmm.validation import Data, Engine, FloatArray
