@@ -127,15 +127,19 @@ def _wishart_factor(name: str, shape: float, rate: Any, n_features: int, cluster
 
     def logp(value: Any, rate: Any) -> Any:
         factors = _unpacked(value, n_features)
-        log_determinant = 2 * pt.log(pt.diagonal(pt.linalg.cholesky(rate))).sum()
+        log_determinant = 2 * pt.log(pt.diagonal(pt.linalg.cholesky(rate), axis1=-2, axis2=-1)).sum(axis=-1)
         log_diagonal = (powers * pt.log(value[..., diagonal])).sum(axis=-1)
         return constant + shape * log_determinant + log_diagonal - ((factors @ rate) * factors).sum(axis=(-2, -1))
 
-    def random(rate: Any, rng: np.random.Generator, size: Any) -> Any:
-        rates = np.broadcast_to(rate, (*(size or rate.shape[:-2]), n_features, n_features))
-        return wishart.pack(wishart.draw_factors(shape, rates, rng))
+    def dist(rate: Any, size: Any) -> Any:  # as in wishart.draw_factors
+        freedom = 2 * shape - n_features + np.arange(1, n_features + 1)
+        noise = pm.Normal.dist(size=(*clusters, entries))
+        roots = pt.sqrt(pm.ChiSquared.dist(nu=freedom, size=(*clusters, n_features)))
+        standard = _unpacked(pt.set_subtensor(noise[..., diagonal], roots), n_features)
+        factors = standard @ pt.linalg.solve_triangular(pt.linalg.cholesky(2 * rate), np.eye(n_features), lower=True)
+        return factors[(..., *np.tril_indices(n_features))]
 
-    def support_point(rv: Any, size: Any, rate: Any) -> Any:
+    def support_point(rv: Any, size: Any, rate: Any, *_: Any) -> Any:
         inverse = pt.linalg.solve_triangular(pt.linalg.cholesky(rate / shape), np.eye(n_features), lower=True)
         packed = inverse[(..., *np.tril_indices(n_features))]
         return pt.broadcast_to(packed, (*clusters, entries))
@@ -144,9 +148,9 @@ def _wishart_factor(name: str, shape: float, rate: Any, n_features: int, cluster
         name,
         rate,
         logp=logp,
-        random=random,
+        dist=dist,
         support_point=support_point,
-        signature="(d,d)->(t)",
+        signature=f"(d,d)->({entries})",
         shape=(*clusters, entries),
         default_transform=_FactorTransform(n_features),
         dims=("cluster", "entry") if clusters else ("entry",),

@@ -82,7 +82,7 @@ def test_the_labels_do_not_matter():
 @pytest.mark.parametrize("covariance", ["full", "tied"])
 def test_points_beyond_a_float_are_refused_and_harm_nothing(bad, covariance):
     own = log_posterior(X, 3, PRIORS["hierarchical"].scaled_to(X), covariance)
-    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(own.compiled().callback.address)
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(own.compiled().callback().address)
     for place in range(own.n_dim):
         point, gradient, value = np.zeros(own.n_dim), np.zeros(own.n_dim), np.zeros(1)
         point[place] = bad

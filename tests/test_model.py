@@ -183,7 +183,7 @@ def test_several_features_equal_the_sum_over_all_allocations(prior, covariance, 
 def test_prior_draws_of_a_covariance_are_scipys_inverse_wishart(covariance):
     prior = ConjugatePrior(c0=3.2, C0=[[2.0, 0.5], [0.5, 1.0]])
     with bg.build_model(X2, 2, prior=prior, covariance=covariance):
-        drawn = pm.sample_prior_predictive(20_000, random_seed=SEED)["prior"]["cov"].values[0, :, 1]
+        drawn = pm.sample_prior_predictive(20_000, var_names=["cov"], random_seed=SEED)["prior"]["cov"].values[0, :, 1]
     theirs = stats.invwishart(2 * 3.2, 2 * np.array(prior.C0)).rvs(20_000, random_state=rng(1))
     mean = np.array(prior.C0) / (3.2 - 1.5)
     for i, j in ((0, 0), (0, 1), (1, 1)):
@@ -196,7 +196,7 @@ def test_prior_draws_of_a_covariance_are_scipys_inverse_wishart(covariance):
 def test_prior_draws_of_the_hierarchical_scale_have_its_mean():
     prior = HierarchicalPrior().scaled_to(X2)
     with bg.build_model(X2, 2):
-        drawn = pm.sample_prior_predictive(20_000, random_seed=SEED)["prior"]["C0"].values[0]
+        drawn = pm.sample_prior_predictive(20_000, var_names=["C0"], random_seed=SEED)["prior"]["C0"].values[0]
     expected = prior.g0 * np.linalg.inv(prior.G0)
     for i in range(2):
         assert_mean(drawn[:, i, i], expected[i, i], f"C0[{i}, {i}]")

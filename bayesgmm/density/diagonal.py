@@ -64,7 +64,7 @@ class DiagonalPosterior(LogPosterior):
         values["cov"] = variances[..., None] * np.eye(self.n_features)
         if self.hierarchical:
             C0 = np.exp(points[..., self.places["C0"]])
-            values["C0"] = C0.reshape(*C0.shape[:-1], *shape)
+            values["C0"] = C0.reshape((*C0.shape[:-1], *shape))
         return values
 
     def unconstrained(self, values: Point) -> FloatArray:
@@ -100,10 +100,9 @@ class DiagonalPosterior(LogPosterior):
         return np.concatenate([np.array(header, dtype=float), matrices])
 
     @staticmethod
-    @cache
     def compiled() -> Compiled:
         """The compiled functions of the family."""
-        return Compiled(_log_posterior, _log_posteriors, density_callback(_sampler_density))
+        return Compiled(_log_posterior, _log_posteriors, _callback)
 
 
 @compiled(fastmath=STRICT)
@@ -164,3 +163,8 @@ def _sampler_density(dim, point, gradient, value, user_data):  # type: ignore[no
     result = _log_posterior(carray(point, (dim,)), carray(user_data, (size,)), slope)
     carray(value, (1,))[0] = result
     return code(result, slope)
+
+
+@cache
+def _callback() -> Any:
+    return density_callback(_sampler_density)

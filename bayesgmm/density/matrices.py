@@ -123,10 +123,9 @@ class MatrixPosterior(LogPosterior):
         return np.concatenate([np.array(header, dtype=float), matrices])
 
     @staticmethod
-    @cache
     def compiled() -> Compiled:
         """The compiled functions of the family."""
-        return Compiled(_log_posterior, _log_posteriors, density_callback(_sampler_density))
+        return Compiled(_log_posterior, _log_posteriors, _callback)
 
 
 @compiled(fastmath=STRICT)
@@ -289,3 +288,8 @@ def _sampler_density(dim, point, gradient, value, user_data):  # type: ignore[no
     result = _log_posterior(carray(point, (dim,)), carray(user_data, (size,)), slope)
     carray(value, (1,))[0] = result
     return code(result, slope)
+
+
+@cache
+def _callback() -> Any:
+    return density_callback(_sampler_density)

@@ -31,7 +31,7 @@ class Compiled(NamedTuple):
     """The compiled functions of one family of posteriors.
 
     ``value(point, user_data, gradient)`` fills the gradient; ``values(points, user_data, places, out)`` is the same for many
-    points; ``callback`` is what nutpie calls.
+    points; ``callback()`` is what nutpie calls, compiled when it is asked for.
     """
 
     value: Any

@@ -93,10 +93,9 @@ class UnivariatePosterior(LogPosterior):
         return np.concatenate([np.array(header, dtype=float), rate, self.x])
 
     @staticmethod
-    @cache
     def compiled() -> Compiled:
         """The compiled functions of the family."""
-        return Compiled(_log_posterior, _log_posteriors, density_callback(_sampler_density))
+        return Compiled(_log_posterior, _log_posteriors, _callback)
 
 
 def scale_constants(own: LogPosterior, m: int) -> tuple[float, FloatArray, float]:
@@ -175,3 +174,8 @@ def _sampler_density(dim, point, gradient, value, user_data):  # type: ignore[no
     result = _log_posterior(carray(point, (dim,)), carray(user_data, (_HEADER + 1 + n,)), slope)
     carray(value, (1,))[0] = result
     return code(result, slope)
+
+
+@cache
+def _callback() -> Any:
+    return density_callback(_sampler_density)

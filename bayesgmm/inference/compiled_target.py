@@ -52,7 +52,7 @@ class CompiledTarget:
         size = self.log_posterior.n_dim
         return CompiledPyMCModel(
             dims={},
-            compiled_logp_func=self.log_posterior.compiled().callback,
+            compiled_logp_func=self.log_posterior.compiled().callback(),
             compiled_expand_func=draw_callback(),
             initial_point_func=lambda seed: np.zeros(size),
             shared_data={},
