@@ -178,7 +178,7 @@ def fit_em(
         Observation weights (counts, survey weights); not negative.
     random_seed : int, Generator or None
     start : Mixture or sequence of Mixture, optional
-        Start here instead of at ``n_init`` chosen points.
+        Start here instead of at ``n_init`` chosen points, with covariances pooled as the structure wants them.
     tol : float
         Converged when an iteration changes the log-likelihood by less than this fraction of it.
     parameter_tol : float

@@ -45,17 +45,21 @@ def choose(x: FloatArray, weight: FloatArray, k: int, n_init: int, rng: np.rando
 def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
     """Centres drawn with probability proportional to the squared distance from those drawn before (k-means++).
 
-    Of several features, where seeds alone are often poor, the centres then take some steps of k-means.
+    Of several features, where this is often poor, each centre is the best of some that are drawn, and in the end they take some
+    steps of k-means.
     """
     points = x.reshape(len(x), -1)
+    n_candidates = 1 if x.ndim == 1 else 2 + int(np.log(k))
     centres = points[[rng.choice(len(x), p=weight / weight.sum())]]
     distances = _squared_distances(points, centres)[:, 0]
     for _ in range(1, k):
         mass = weight * distances
         total = mass.sum()
-        centre = points[[rng.choice(len(x), p=mass / total) if total > 0 else rng.choice(len(x))]]
-        centres = np.concatenate([centres, centre])
-        distances = np.minimum(distances, _squared_distances(points, centre)[:, 0])
+        candidates = points[rng.choice(len(x), p=mass / total if total > 0 else None, size=n_candidates)]
+        left = np.minimum(distances[:, None], _squared_distances(points, candidates))
+        best = int((weight @ left).argmin())
+        centres = np.concatenate([centres, candidates[[best]]])
+        distances = left[:, best]
     for _ in range(_LLOYD_STEPS if x.ndim == 2 else 0):
         members = _members(points, centres) * weight[:, None]
         counts = members.sum(axis=0)

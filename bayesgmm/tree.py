@@ -173,7 +173,7 @@ def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
     if "em_baseline" not in read_tree(tree).children:
         raise ValueError("tree must have a group em_baseline; pass what fit returned, or an EMResult as em=")
     group = tree["em_baseline"].to_dataset()
-    spread = {"sigma": group["sigma"].values} if "sigma" in group else {"covariances": group["cov"].values}
+    spread = {"covariances": group["cov"].values} if "cov" in group else {"sigma": group["sigma"].values}
     mixture = Mixture(group["w"].values, group["mu"].values, **spread)
     return mixture, float(group.attrs["log_likelihood"])
 

@@ -86,7 +86,7 @@ def test_loo_agrees_with_leaving_out(tree):
     ("options", "message"),
     [
         ({"grid": [1, np.nan]}, "grid must be finite, got 1 of 2 observations"),
-        ({"grid": np.ones((2, 2))}, "grid must be one-dimensional"),
+        ({"grid": np.ones((2, 2))}, r"grid must have 1 feature\(s\) like the data, got 2"),
         ({"grid": [1.0], "interval": 1}, "interval must lie between 0 and 1"),
     ],
 )

@@ -61,12 +61,13 @@ def test_is_frozen():
         (lambda: HierarchicalPrior(B0=-1), ValueError, "B0 must be a positive"),
         (lambda: HierarchicalPrior(b0=np.nan), ValueError, "b0 must be finite"),
         (lambda: HierarchicalPrior(b0=[[1]]), ValueError, "b0 must be a number or one number for each feature"),
-        (lambda: ConjugatePrior(C0=[1, 2]), ValueError, r"C0 must be a positive number or a \(D, D\) matrix"),
+        (lambda: ConjugatePrior(C0=np.ones((1, 2))), ValueError, r"C0 must be a positive number or a \(D, D\) matrix"),
+        (lambda: ConjugatePrior(C0=[1, -2]), ValueError, r"C0 must hold positive numbers, got \[1.0, -2.0\]"),
         (lambda: ConjugatePrior(C0=[[1, 2], [2, 1]]), ValueError, "C0 must be symmetric and positive definite"),
         (lambda: ConjugatePrior(C0=np.eye(2)).scaled_to(X1), ValueError, r"ConjugatePrior.C0 must have shape \(\) for data"),
         (lambda: ConjugatePrior(b0=1).scaled_to(X2), ValueError, r"b0 must have shape \(2,\) for data with 2 feature"),
         (lambda: ConjugatePrior().rescaled(0, 1), ValueError, "must be scaled to data"),
-        (lambda: read_prior("flat", X1), TypeError, "prior must be a HierarchicalPrior or a ConjugatePrior, got str"),
+        (lambda: read_prior("flat", X1, "full"), TypeError, "prior must be a HierarchicalPrior or a ConjugatePrior, got str"),
     ],
 )
 def test_bad_hyperparameters_get_a_sentence(make, error, message):

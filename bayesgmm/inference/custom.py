@@ -9,7 +9,7 @@ import pymc as pm
 import xarray as xr
 from pymc.blocking import DictToArrayBijection, RaveledVars
 
-from bayesgmm.inference.pymc_target import unconstrained
+from bayesgmm.inference.pymc_target import unconstrained, without_blas_advice
 from bayesgmm.mixture import Mixture
 from bayesgmm.tree import CLUSTER, parameter_dims
 from bayesgmm.validation import Covariance, FloatArray
@@ -23,7 +23,7 @@ def read_model(model: Any, x: FloatArray, k: int, prior: Any) -> Covariance:
         raise ValueError("give either prior or model: a model states its own priors")
     n_features = 1 if x.ndim == 1 else x.shape[1]
     names = _names(model.named_vars, n_features)
-    missing = [name for name in names if name not in model.named_vars]
+    missing = [name for name in names.values() if name not in model.named_vars]
     if missing:
         wanted = "w, mu and sigma" if n_features == 1 else f"w, mu and cov (or chol) for {n_features} features"
         raise ValueError(
@@ -55,8 +55,9 @@ def start_values(model: pm.Model, mixture: Mixture) -> dict[str, FloatArray]:
         name: np.asarray(estimates[name].mean(axis=0) if variable.ndim < estimates[name].ndim else estimates[name])
         for name, variable in free.items()
     }
-    log_posterior = model.compile_logp(mode="FAST_COMPILE")
-    own, ours = (log_posterior(DictToArrayBijection.rmap(unconstrained(model, each))) for each in ({}, start))
+    with without_blas_advice():
+        log_posterior = model.compile_logp(mode="FAST_COMPILE")
+        own, ours = (log_posterior(DictToArrayBijection.rmap(unconstrained(model, each))) for each in ({}, start))
     if not np.isfinite(own) and not np.isfinite(ours):
         raise ValueError("model must have a finite log density at its initial point or at the EM estimate, got neither")
     return start if np.isfinite(ours) else {}  # EM's estimate may lie where the model's priors allow nothing
@@ -102,13 +103,14 @@ def _check_likelihood(model: pm.Model, observed: Any, x: FloatArray, k: int, nam
     """Compare the density of the data with the Gaussian mixture's at random points; return the covariance structure."""
     variables = [model.named_vars[name] for name in names.values()]
     [log_density] = model.logp(vars=[observed], sum=False)
-    function = model.compile_fn(
-        [*model.replace_rvs_by_values(variables), log_density],
-        inputs=model.value_vars,
-        mode="FAST_COMPILE",
-        on_unused_input="ignore",
-        point_fn=True,
-    )
+    with without_blas_advice():
+        function = model.compile_fn(
+            [*model.replace_rvs_by_values(variables), log_density],
+            inputs=model.value_vars,
+            mode="FAST_COMPILE",
+            on_unused_input="ignore",
+            point_fn=True,
+        )
     several = x.shape[1:]
     shapes = {"w": [(k,)], "mu": [(k, *several)], "spread": [several * 2, (k, *several * 2)]}
     centre = unconstrained(model, {})

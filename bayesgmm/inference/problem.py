@@ -104,8 +104,8 @@ def _rescaled(posterior: xr.Dataset, shift: Any, scale: Any) -> xr.Dataset:
     unit = xr.DataArray(scale, dims=FEATURE)
     other = xr.DataArray(scale, dims=FEATURE_BIS)
     bare = posterior.drop_vars([name for name in (FEATURE, FEATURE_BIS) if name in posterior.coords])
-    found = {"mu": xr.DataArray(shift, dims=FEATURE) + unit * bare["mu"], "cov": bare["cov"] * unit * other}
+    found = {"mu": xr.DataArray(shift, dims=FEATURE) + unit * bare["mu"], "cov": bare["cov"] * (unit * other)}
     if "C0" in bare:
         C0 = bare["C0"]
-        found["C0"] = C0 * unit * other if FEATURE_BIS in C0.dims else C0 * (unit**2 if FEATURE in C0.dims else scale[0] ** 2)
+        found["C0"] = C0 * (unit * other) if FEATURE_BIS in C0.dims else C0 * (unit**2 if FEATURE in C0.dims else scale[0] ** 2)
     return bare.assign({name: values.transpose(*bare[name].dims) for name, values in found.items()})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -53,9 +55,10 @@ class PyMCTarget:
         """The model's variables at points (chain, draw, n_dim)."""
         model, shape = self.model, points.shape[:2]
         variables = model.unobserved_RVs
-        function = model.compile_fn(
-            model.replace_rvs_by_values(variables), inputs=model.value_vars, mode="FAST_COMPILE", point_fn=True
-        )
+        with without_blas_advice():
+            function = model.compile_fn(
+                model.replace_rvs_by_values(variables), inputs=model.value_vars, mode="FAST_COMPILE", point_fn=True
+            )
         layout = unconstrained(model, {}).point_map_info
         rows = [function(DictToArrayBijection.rmap(RaveledVars(p, layout))) for p in points.reshape(-1, points.shape[-1])]
         data = {}
@@ -68,8 +71,17 @@ class PyMCTarget:
 
 def unconstrained(model: pm.Model, start: Mapping[str, FloatArray]) -> RaveledVars:
     """One vector of the model's value variables; a variable without a start gets the model's own initial value."""
-    point = make_initial_point_fn(model=model, overrides=dict(start), jitter_rvs=set(), return_transformed=True)(0)
+    with without_blas_advice():
+        point = make_initial_point_fn(model=model, overrides=dict(start), jitter_rvs=set(), return_transformed=True)(0)
     return DictToArrayBijection.map({value.name: point[value.name] for value in model.value_vars})
+
+
+@contextmanager
+def without_blas_advice() -> Iterator[None]:
+    """Without PyTensor's advice to install BLAS, which a model that is compiled for a few evaluations does not need."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS installation", category=UserWarning)
+        yield
 
 
 def _objective(model: pm.Model, family: str, seed: int) -> Loss:
