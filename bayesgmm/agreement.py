@@ -196,7 +196,7 @@ def _em_table(tree: xr.DataTree, mixture: Mixture) -> pd.DataFrame:
 def _named_estimates(mixture: Mixture, features: Sequence[Any]) -> dict[str, float]:
     """Each number of the estimate under the name that its posterior has."""
     spread = mixture.sigma if mixture.n_features == 1 else mixture.covariances
-    named = {}
+    named: dict[str, float] = {}
     for (name, dims), values in zip(
         parameter_dims(mixture.n_features).items(), (mixture.weights, mixture.means, spread), strict=True
     ):

@@ -34,7 +34,10 @@ File = Annotated[Path, typer.Argument(help="CSV file with a header line.")]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
-        "--columns", "--column", metavar="NAME ...", help="Columns to fit, one or several; not needed if the file has only one."
+        "--columns",
+        "--column",
+        metavar="NAME ...",
+        help="Columns to fit, one or several; not needed if the file has only one.",
     ),
 ]
 MethodOption = Annotated[Method, typer.Option(help="Sampler, or Gaussian approximation.")]

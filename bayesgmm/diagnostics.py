@@ -85,9 +85,9 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
 
     Label-invariant quantities come first: the log density at nine quantiles of the data (for several features: at the
     observations that stand at these quantiles along each of the two principal axes of the standardised data), the log
-    posterior, and the sorted weights. Labelled parameters can fail where these are fine, when labels switch. Limits: R-hat 1.01, 100
-    effective draws (bulk and tail) for each chain, no divergences, BFMI 0.3, 1 % of draws at the largest tree depth;
-    for ADVI, convergence and a PSIS k-hat of 0.7.
+    posterior, and the sorted weights. Labelled parameters can fail where these are fine, when labels switch. Limits:
+    R-hat 1.01, 100 effective draws (bulk and tail) for each chain, no divergences, BFMI 0.3, 1 % of draws at the largest
+    tree depth; for ADVI, convergence and a PSIS k-hat of 0.7.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
         if values.dims[:2] == ("chain", "draw") and set(values.dims[2:]) <= {CLUSTER, FEATURE, FEATURE_BIS}:
             labels = [values[dim].values.tolist() for dim in values.dims[2:]]
             for index, label in entries(name, values.dims[2:], labels):
-                yield label, values.values[(..., *index)]
+                yield label, np.moveaxis(values.values, (0, 1), (-2, -1))[index]
 
 
 def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]) -> Iterator[tuple[tuple[int, ...], str]]:

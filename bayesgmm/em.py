@@ -367,7 +367,9 @@ def _largest_difference(one: Mixture, other: Mixture, scale: Any) -> float:
     """In weights, and in means and factors in units of the scale."""
     moved = [(one.means - other.means) / scale]
     difference = one.factors - other.factors
-    moved.append(difference / scale if difference.ndim == 1 else difference / np.broadcast_to(scale, one.means.shape[1])[:, None])
+    moved.append(
+        difference / scale if difference.ndim == 1 else difference / np.broadcast_to(scale, one.means.shape[1])[:, None]
+    )
     return max(float(np.abs(each).max()) for each in (one.weights - other.weights, *moved))
 
 

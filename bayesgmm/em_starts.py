@@ -45,8 +45,8 @@ def choose(x: FloatArray, weight: FloatArray, k: int, n_init: int, rng: np.rando
 def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
     """Centres drawn with probability proportional to the squared distance from those drawn before (k-means++).
 
-    Of several features, where this is often poor, each centre is the best of some that are drawn, and in the end they take some
-    steps of k-means.
+    Of several features, where this is often poor, each centre is the best of some that are drawn, and in the end they
+    take some steps of k-means.
     """
     points = x.reshape(len(x), -1)
     n_candidates = 1 if x.ndim == 1 else 2 + int(np.log(k))

@@ -16,8 +16,8 @@ def relabel(tree: xr.DataTree) -> xr.DataTree:
 
     Each draw gets the permutation that minimises the sum over clusters of the squared 2-Wasserstein distance
     :math:`(\mu_j - \hat\mu_k)^2 + (\sigma_j - \hat\sigma_k)^2` (an assignment problem). For several features
-    :math:`\sigma` is the Cholesky factor of the covariance, whose squared Frobenius distance bounds that distance from above,
-    and each feature is measured in EM's standard deviations within clusters.
+    :math:`\sigma` is the Cholesky factor of the covariance and squares are squared Frobenius norms, which bound that
+    distance from above; each feature is measured in EM's standard deviations within clusters.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ class Mixture:
 
     @cached_property
     def factors(self) -> FloatArray:
-        """Square roots of the covariances: (K,) standard deviations for one feature, else lower Cholesky factors (K, D, D)."""
+        """Standard deviations (K,) for one feature, else lower Cholesky factors (K, D, D) of the covariances."""
         return self.sigma if self.n_features == 1 else np.linalg.cholesky(self.covariances)
 
     def sample(self, n: int, random_seed: int | np.random.Generator | None = None) -> tuple[FloatArray, NDArray[np.int64]]:

@@ -43,8 +43,8 @@ def build_model(
         if tied), ``C0`` under the hierarchical prior, and the observed ``x`` with dim ``obs``.
 
         For D >= 2 features: ``w`` (cluster), ``mu`` (cluster, feature), ``cov`` (cluster, feature, feature_bis), ``C0``, the
-        observed ``x`` (obs, feature). Under ``cov`` lie the variances ``sigma2`` (diag, spherical), or the triangular factors
-        of the precisions, row by row, ``precision_factor`` (full, tied), and ``C0_factor`` of C0: see
+        observed ``x`` (obs, feature). Under ``cov`` lie the variances ``sigma2`` (diag, spherical), or the triangular
+        factors of the precisions, row by row, ``precision_factor`` (full, tied), and ``C0_factor`` of C0: see
         :mod:`bayesgmm.wishart`.
 
     Raises

@@ -126,7 +126,9 @@ def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, leve
     x, draws, (em, _) = read_observations(tree), read_draws(tree), read_em(tree)
     few = draws.thinned(_ELLIPSES)
     shown = np.random.default_rng(0).permutation(len(x))[:_POINTS]
-    members = np.mean([estep.responsibilities(x[shown], *each) for each in zip(few.w, few.mu, few.factors, strict=True)], axis=0)
+    members = np.mean(
+        [estep.responsibilities(x[shown], *each) for each in zip(few.w, few.mu, few.factors, strict=True)], axis=0
+    )
     size = len(chosen)
     figure, axes = plt.subplots(size, size, figsize=(2.6 * size + 1, 2.6 * size), squeeze=False, layout="constrained")
     for row, i in enumerate(chosen):
@@ -167,9 +169,9 @@ def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray) -> None:
     colours = np.array([to_rgb(_colour(j)) for j in range(members.shape[1])])[best]
     least = 1 / members.shape[1]
     strength = 0.25 + 0.6 * ((sure - least) / (1 - least) if least < 1 else np.ones_like(sure))
-    ax.scatter(*points.T, s=10, color=np.column_stack([colours, strength]), linewidth=0)
+    ax.scatter(points[:, 0], points[:, 1], s=10, color=np.column_stack([colours, strength]), linewidth=0)
     unsure = sure < _SURE
-    ax.scatter(*points[unsure].T, s=26, facecolor="none", edgecolor="#555555", linewidth=0.6)
+    ax.scatter(points[unsure, 0], points[unsure, 1], s=26, facecolor="none", edgecolor="#555555", linewidth=0.6)
 
 
 def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], radius: float) -> None:
@@ -194,10 +196,12 @@ def _ellipse(mean: np.ndarray, covariance: np.ndarray, radius: float) -> np.ndar
 
 
 def _legend(figure: Figure, k: int, level: float) -> None:
-    lines = [Line2D([], [], color=_colour(j), linewidth=2, label=f"cluster {j}, posterior mean ({level:.0%})") for j in range(k)]
+    lines = [
+        Line2D([], [], color=_colour(j), linewidth=2, label=f"cluster {j}, posterior mean ({level:.0%})") for j in range(k)
+    ]
     lines.append(Line2D([], [], color="#555555", linewidth=0.5, alpha=0.5, label="single draws"))
     lines.append(Line2D([], [], color=_EM, linewidth=1.3, linestyle="--", label="EM"))
-    ring = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "#555555", "linestyle": ""}
+    ring: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "#555555", "linestyle": ""}
     lines.append(Line2D([], [], label=f"cluster less than {_SURE:.0%} sure", **ring))
     figure.legend(handles=lines, loc="upper right", frameon=False, fontsize="small")
 

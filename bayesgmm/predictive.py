@@ -83,8 +83,8 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     Returns
     -------
     DataArray
-        Dims (statistic, grid), with statistics ``mean``, ``lower`` and ``upper``, in inverse units of the data. For one feature
-        the points are the coordinate of ``grid``; for several each feature is a coordinate along ``grid``.
+        Dims (statistic, grid), with statistics ``mean``, ``lower`` and ``upper``, in inverse units of the data. For one
+        feature the points are the coordinate of ``grid``; for several each feature is a coordinate along ``grid``.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def require_room(
 
 
 def _with_group(tree: xr.DataTree, group: str, values: FloatArray) -> xr.DataTree:
-    posterior, observed = tree["posterior"], tree["observed_data"]
+    posterior, observed = tree["posterior"].to_dataset(), tree["observed_data"].to_dataset()
     result = tree.copy()
     dims = ("chain", "draw", *observed["x"].dims[: values.ndim - 2])
     coords = {"chain": posterior["chain"], "draw": posterior["draw"], **{name: observed[name] for name in dims[2:]}}

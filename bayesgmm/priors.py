@@ -63,11 +63,10 @@ class _Prior:
         for name in defaults:
             given, wanted = np.shape(getattr(prior, name)), np.shape(defaults[name])
             if given != wanted:
-                structure = f" and covariance={covariance!r}" if n_features > 1 and name in ("C0", "G0") else ""
-                raise ValueError(
-                    f"{type(self).__name__}.{name} must have shape {wanted} for data with {n_features} feature(s){structure}, "
-                    f"got shape {given}"
-                )
+                of_data = f"data with {n_features} feature(s)"
+                if n_features > 1 and name in ("C0", "G0"):
+                    of_data += f" and covariance={covariance!r}"
+                raise ValueError(f"{type(self).__name__}.{name} must have shape {wanted} for {of_data}, got shape {given}")
             least = (n_features - 1) / 2
             if name in ("c0", "g0") and covariance in ("full", "tied") and getattr(prior, name) <= least:
                 raise ValueError(

@@ -47,7 +47,7 @@ class Structure:
         return factors @ factors.swapaxes(-1, -2) if factors.ndim == 3 else factors**2
 
     def estimate(self, sums: ESums, old: FloatArray, alive: NDArray[np.bool_]) -> FloatArray:
-        """The M-step's second moments: S2/N - (S1/N)(S1/N)', pooled as the structure wants it; ``old`` where none is alive."""
+        """The M-step's second moments, S2/N - (S1/N)(S1/N)', pooled as the structure wants it; ``old`` of the dead."""
         counts = np.where(alive, sums.counts, 1.0)
         per_component = (-1,) + (1,) * (sums.second.ndim - 1)
         steps = sums.first / (counts[:, None] if sums.first.ndim == 2 else counts)

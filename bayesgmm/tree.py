@@ -157,7 +157,7 @@ def draws_of(posterior: xr.Dataset) -> Draws:
 
 def features_of(tree: xr.DataTree) -> list[Any]:
     """What the features are called; of one feature nothing but x."""
-    posterior = read_tree(tree)["posterior"]
+    posterior = read_tree(tree)["posterior"].to_dataset()
     return posterior[FEATURE].values.tolist() if FEATURE in posterior["mu"].dims else ["x"]
 
 
@@ -189,8 +189,8 @@ def add_correlations(tree: xr.DataTree) -> xr.DataTree:
     Returns
     -------
     DataTree
-        A new tree whose posterior, and whose EM baseline, holds ``sigma`` (..., cluster, feature), in the features' units, and
-        ``corr`` (..., cluster, feature, feature_bis) too.
+        A new tree whose posterior, and whose EM baseline, holds ``sigma`` (..., cluster, feature), in the features'
+        units, and ``corr`` (..., cluster, feature, feature_bis) too.
 
     Raises
     ------

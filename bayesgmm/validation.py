@@ -126,8 +126,9 @@ def warn_of_unlike_scales(data: Data, stacklevel: int) -> None:
     if spreads.max() > _UNLIKE * spreads.min():
         small, large = _called(data)[spreads.argmin()], _called(data)[spreads.argmax()]
         warnings.warn(
-            f"covariance='spherical' measures all features in one unit, but their ranges go from {spreads.min():.3g} ({small}) "
-            f"to {spreads.max():.3g} ({large}), so that the small ones hardly count; rescale the data, or use covariance='diag'",
+            "covariance='spherical' measures all features in one unit, but their ranges go from "
+            f"{spreads.min():.3g} ({small}) to {spreads.max():.3g} ({large}), so that the small ones hardly count; "
+            "rescale the data, or use covariance='diag'",
             DataWarning,
             stacklevel=stacklevel + 1,
         )
@@ -159,8 +160,8 @@ def _require_full_rank(data: Data, covariance: str, spreads: FloatArray) -> None
         involved = np.flatnonzero(abs(vectors[:, 0]) > 1e-3)
         named = ", ".join(map(repr, data.features[involved].tolist()))
         raise ValueError(
-            f"x must not have collinear columns for covariance={covariance!r}, got columns {named}, of which each follows from "
-            "the others; leave one out, or use covariance='diag'"
+            f"x must not have collinear columns for covariance={covariance!r}, got columns {named}, of which each follows "
+            "from the others; leave one out, or use covariance='diag'"
         )
 
 

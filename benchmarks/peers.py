@@ -129,9 +129,7 @@ def numpyro(x, k, prior, start, draws, tune, seed):
         mcmc.get_samples()["mu"].block_until_ready()
     found = {name: np.asarray(value) for name, value in mcmc.get_samples(group_by_chain=True).items()}
     spread = np.sqrt(found["sigma2"]) if x.ndim == 1 else np.linalg.inv(found["precision"])
-    return Run(
-        found["w"], found["mu"], spread, first.seconds - second.seconds, second.seconds, second.seconds
-    )
+    return Run(found["w"], found["mu"], spread, first.seconds - second.seconds, second.seconds, second.seconds)
 
 
 STAN = """

@@ -11,8 +11,8 @@
 # %% [markdown]
 # # Old Faithful: two features, two kinds of eruptions
 #
-# **Question.** A geyser's eruptions are short or long, and the wait for the next one is short or long with them. Within a kind
-# of eruption, does a longer one still mean a longer wait, and how sure can one be?
+# **Question.** A geyser's eruptions are short or long, and the wait for the next one is short or long with them. Within a
+# kind of eruption, does a longer one still mean a longer wait, and how sure can one be?
 
 # %%
 import arviz as az

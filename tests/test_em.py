@@ -175,7 +175,8 @@ def test_a_collapsing_component_is_caught_at_the_floor_marked_and_warned_of():
     spike = Mixture([0.9, 0.1], [0, 4], sigma=[1, 0.01])
     for floor in (1e-12, 1e-6):
         with pytest.warns(
-            CollapsedComponentWarning, match=r"component of the best EM solution for k = 2 \(component 1\) sits on the variance floor"
+            CollapsedComponentWarning,
+            match=r"component of the best EM solution for k = 2 \(component 1\) sits on the variance floor",
         ):
             result = fit_em(x, 2, start=spike, variance_floor=floor)
         assert result.collapsed

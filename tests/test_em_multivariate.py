@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
-import bayesgmm as bg
 from bayesgmm import Mixture, fit_em
 from bayesgmm.exceptions import CollapsedComponentWarning, DataWarning
 from tests.statistics import rng
@@ -36,7 +35,9 @@ def em_by_loop(x, mixture, n_iter, covariance):
     weights, means = mixture.weights, mixture.means
     covariances = pooled(mixture.covariances, weights, covariance)
     for _ in range(n_iter):
-        joint = np.array([w * stats.multivariate_normal(m, c).pdf(x) for w, m, c in zip(weights, means, covariances, strict=True)])
+        joint = np.array(
+            [w * stats.multivariate_normal(m, c).pdf(x) for w, m, c in zip(weights, means, covariances, strict=True)]
+        )
         r = (joint / joint.sum(axis=0)).T
         counts = r.sum(axis=0)
         weights, means = counts / len(x), r.T @ x / counts[:, None]
@@ -129,7 +130,9 @@ def test_one_unit_for_all_features_does_not_matter_to_spheres(faithful):
 
 
 def test_spheres_are_told_when_some_features_hardly_count(faithful):
-    with pytest.warns(DataWarning, match=r"ranges go from 3.5e-09 \(column 'eruptions' of x\) to 53 \(column 'waiting' of x\)"):
+    with pytest.warns(
+        DataWarning, match=r"ranges go from 3.5e-09 \(column 'eruptions' of x\) to 53 \(column 'waiting' of x\)"
+    ):
         fit_em(faithful * [1e-9, 1], 2, covariance="spherical", random_seed=1)
 
 

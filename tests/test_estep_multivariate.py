@@ -163,9 +163,7 @@ def test_many_sets_of_parameters_at_once():
 def test_diagonal_factors_take_the_short_way_to_the_same_numbers():
     x, (weights, means, sds) = rng(1).normal(size=(200, 3)), a_mixture(2, 3, "diagonal", rng(2))
     factors = sds[:, :, None] * np.eye(3)
-    np.testing.assert_array_equal(
-        estep.log_density(x, weights, means, factors), estep.log_density(x, weights, means, sds)
-    )
+    np.testing.assert_array_equal(estep.log_density(x, weights, means, factors), estep.log_density(x, weights, means, sds))
     short, long = e_step(x, weights, means, sds), e_step(x, weights, means, factors)
     assert short.log_likelihood == pytest.approx(long.log_likelihood, rel=1e-13)
     np.testing.assert_allclose(short.second, np.diagonal(long.second, axis1=1, axis2=2), rtol=1e-12)

@@ -38,7 +38,11 @@ def test_the_tree_keeps_its_contract(faithful_tree, faithful):
     assert faithful_tree["observed_data"]["x"].dims == ("obs", "feature")
     em = bg.fit_em(faithful, 2, random_seed=SEED).mixture
     np.testing.assert_allclose(faithful_tree["em_baseline"]["mu"], em.means, rtol=1e-4)
-    np.testing.assert_allclose(faithful_tree["em_baseline"]["cov"].sel(feature="waiting", feature_bis="eruptions"), em.covariances[:, 1, 0], rtol=1e-3)
+    np.testing.assert_allclose(
+        faithful_tree["em_baseline"]["cov"].sel(feature="waiting", feature_bis="eruptions"),
+        em.covariances[:, 1, 0],
+        rtol=1e-3,
+    )
     assert faithful_tree.attrs["covariance"] == "full"
 
 
@@ -268,9 +272,11 @@ def test_widths_must_fit(faithful_tree):
         bg.fit_em(X.iloc[:, :2], 2, random_seed=1).mixture.log_density([1.0])
     with pytest.raises(ValueError, match=r"HierarchicalPrior.b0 must have shape \(2,\) for data with 2 feature"):
         bg.fit(X.iloc[:, :2], 2, prior=bg.HierarchicalPrior(b0=1.0))
-    with pytest.raises(ValueError, match=r"G0 must have shape \(2,\) for data with 2 feature\(s\) and covariance='diag', got"):
+    with pytest.raises(
+        ValueError, match=r"G0 must have shape \(2,\) for data with 2 feature\(s\) and covariance='diag', got"
+    ):
         bg.fit(X.iloc[:, :2], 2, prior=bg.HierarchicalPrior(G0=np.eye(2)), covariance="diag")
-    with pytest.raises(ValueError, match="c0 must be above 0.5 for 2 features and covariance='full', got 0.4"):
+    with pytest.raises(ValueError, match=r"c0 must be above 0.5 for 2 features and covariance='full', got 0.4"):
         bg.fit(X.iloc[:, :2], 2, prior=bg.ConjugatePrior(c0=0.4))
 
 

@@ -67,7 +67,11 @@ def test_is_frozen():
         (lambda: ConjugatePrior(C0=np.eye(2)).scaled_to(X1), ValueError, r"ConjugatePrior.C0 must have shape \(\) for data"),
         (lambda: ConjugatePrior(b0=1).scaled_to(X2), ValueError, r"b0 must have shape \(2,\) for data with 2 feature"),
         (lambda: ConjugatePrior().rescaled(0, 1), ValueError, "must be scaled to data"),
-        (lambda: read_prior("flat", X1, "full"), TypeError, "prior must be a HierarchicalPrior or a ConjugatePrior, got str"),
+        (
+            lambda: read_prior("flat", X1, "full"),
+            TypeError,
+            "prior must be a HierarchicalPrior or a ConjugatePrior, got str",
+        ),
     ],
 )
 def test_bad_hyperparameters_get_a_sentence(make, error, message):

@@ -34,14 +34,13 @@ from bayesgmm.density.posterior import (
 from bayesgmm.estep import HALF_LOG_2PI, ROOT_HALF, inverse_factors
 from bayesgmm.estep.multivariate import accumulate
 from bayesgmm.mixture import Mixture
-from bayesgmm.priors import HierarchicalPrior
 from bayesgmm.validation import FloatArray
 
 _HEADER = 10  # length of it all, n, D, K, M, hierarchical or not, alpha, c0, g0, the constant; then b0, B0^-1, G0 or C0, x
 
 
 class MatrixPosterior(LogPosterior):
-    """A point holds the coordinates of w and mu (K, D), of C0 (T) if it is learnt, and of M = K precisions, or one, (M, T)."""
+    """A point holds the coordinates of w, mu (K, D), C0 (T) if it is learnt, and M = K precisions, or one, (M, T)."""
 
     @property
     def n_matrices(self) -> int:
@@ -111,8 +110,8 @@ class MatrixPosterior(LogPosterior):
         prior: Any = self.prior
         m, n_features = self.n_matrices, self.n_features
         constant = self.log_constants() + m * wishart.log_constant(prior.c0, n_features)
-        if isinstance(prior, HierarchicalPrior):
-            rate: Any = prior.G0
+        if self.hierarchical:
+            rate = prior.G0
             constant += wishart.log_constant(prior.g0, n_features) + prior.g0 * np.linalg.slogdet(rate)[1]
         else:
             rate = prior.C0

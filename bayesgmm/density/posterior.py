@@ -168,15 +168,12 @@ def weight_coordinates(w: FloatArray) -> FloatArray:
 @compiled(fastmath=STRICT)
 def is_beyond(point, limit):  # type: ignore[no-untyped-def]
     """Whether any coordinate is not a number within the limit."""
-    for value in point:
-        if not abs(value) < limit:
-            return True
-    return False
+    return not (np.abs(point) < limit).all()
 
 
 @compiled(fastmath=STRICT)
 def log_weights(point, log_w):  # type: ignore[no-untyped-def]
-    """Fill log w from logits a = (y, -sum y), log w = a - logsumexp(a); return their sum, which with alpha is their prior."""
+    """Fill log w = a - logsumexp(a) of logits a = (y, -sum y); return their sum, which times alpha is their prior."""
     k = len(log_w)
     log_w[k - 1] = 0.0
     for j in range(k - 1):
@@ -222,7 +219,7 @@ def add_means(mu, b0, inverse_B0, slopes):  # type: ignore[no-untyped-def]
 def add_variances(log_variances, log_C0, c0, g0, rate, slopes, C0_slopes):  # type: ignore[no-untyped-def]
     """Log prior of variances (m, V) and, unless log_C0 is empty, of C0 (V), up to constants; slopes are added.
 
-    log InvGamma(c0, C0) and its Jacobian give c0 log C0 - c0 log sigma2 - C0 / sigma2; ``rate`` is G0, or C0 if that is given.
+    log InvGamma(c0, C0) and its Jacobian give c0 log C0 - c0 log sigma2 - C0 / sigma2; ``rate`` is G0, or C0 if given.
     """
     value = 0.0
     m, n_scales = log_variances.shape

@@ -94,10 +94,10 @@ def e_step(
 def log_density(x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
     """Log sum_k w_k N(x_i; mu_k, Sigma_k) for one set of parameters or many, with an axis S in front: (n,) or (S, n)."""
     kernel = univariate if x.ndim == 1 else multivariate
-    coefficients = _coefficients(weights, means, _without_zeros(means, factors))
-    result = np.empty((*np.shape(weights)[:-1], len(x)))
+    coefficients: tuple[FloatArray, ...] = _coefficients(weights, means, _without_zeros(means, factors))
     if np.ndim(weights) == 1:
         coefficients = tuple(each[None] for each in coefficients)
+    result = np.empty((*np.shape(weights)[:-1], len(x)))
     kernel.log_densities(_given(x), *coefficients, result.reshape(-1, len(x)))
     return result
 

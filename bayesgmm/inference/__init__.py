@@ -193,7 +193,8 @@ def fit(
 
     phases = Phases(announce=progressbar)
     with phases("em", f"EM: k = {k}, n = {len(data.values)}"):
-        em = fit_em(data, k, covariance=covariance, n_init=n_init, random_seed=em_seed)
+        # what has been read is not read again
+        em = fit_em(data, k, covariance=covariance, n_init=n_init, random_seed=em_seed)  # type: ignore[arg-type]
     without_nutpie = model is None and method == "nuts" and _lacks_nutpie()
     if model is None:
         problem = own_problem(data, em, own_prior, "pymc" if without_nutpie else engine)

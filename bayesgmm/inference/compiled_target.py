@@ -89,6 +89,11 @@ def mixture_dims(log_posterior: LogPosterior) -> dict[str, tuple[str, ...]]:
     """The variables of the package's own posterior that the tree keeps, and their dims after chain and draw."""
     dims = parameter_dims(log_posterior.n_features)
     if log_posterior.hierarchical:
-        per_feature = {"full": dims.get("cov", ())[1:], "tied": dims.get("cov", ())[1:], "diag": dims["mu"][1:], "spherical": ()}
+        per_feature = {
+            "full": dims.get("cov", ())[1:],
+            "tied": dims.get("cov", ())[1:],
+            "diag": dims["mu"][1:],
+            "spherical": (),
+        }
         dims["C0"] = per_feature[log_posterior.covariance]
     return dims

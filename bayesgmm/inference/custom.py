@@ -16,7 +16,7 @@ from bayesgmm.validation import Covariance, FloatArray
 
 
 def read_model(model: Any, x: FloatArray, k: int, prior: Any) -> Covariance:
-    """Check that the model is a Gaussian mixture of these data in w, mu and sigma or cov; return its covariance structure."""
+    """Check that the model is a Gaussian mixture of these data in w, mu and sigma or cov; return its structure."""
     if not isinstance(model, pm.Model):
         raise TypeError(f"model must be a pm.Model, got {type(model).__name__}")
     if prior is not None:
@@ -66,7 +66,8 @@ def start_values(model: pm.Model, mixture: Mixture) -> dict[str, FloatArray]:
 def as_contract(posterior: xr.Dataset, k: int, n_features: int) -> xr.Dataset:
     """Draws of a user's model with its parameters under the tree's names and dims, what is tied repeated."""
     names = _names(posterior.data_vars, n_features)
-    contract, renamed = {}, {}
+    contract: dict[str, Any] = {}
+    renamed: dict[Any, str] = {}
     for name, dims in parameter_dims(n_features).items():
         source = posterior[names[name]]
         values = source.values
@@ -78,14 +79,14 @@ def as_contract(posterior: xr.Dataset, k: int, n_features: int) -> xr.Dataset:
             values = np.broadcast_to(values[:, :, None], (*values.shape[:2], k, *values.shape[2:])).copy()
         contract[name] = (("chain", "draw", *dims), values)
     others = {}
-    for name, values in posterior.data_vars.items():
-        if name in contract or name == names.get("cov"):
+    for other, variable in posterior.data_vars.items():
+        if other in contract or other == names.get("cov"):
             continue
         # a variable of the user's own over the clusters, dims not named
-        if values.ndim == 3 and values.dims[-1] == f"{name}_dim_0" and values.sizes[values.dims[-1]] == k:
-            renamed[values.dims[-1]] = CLUSTER
-        others[name] = values.drop_vars([c for c in values.coords if c not in ("chain", "draw")]).rename(
-            {old: new for old, new in renamed.items() if old in values.dims}
+        if variable.ndim == 3 and variable.dims[-1] == f"{other}_dim_0" and variable.sizes[variable.dims[-1]] == k:
+            renamed[variable.dims[-1]] = CLUSTER
+        others[other] = variable.drop_vars([c for c in variable.coords if c not in ("chain", "draw")]).rename(
+            {old: new for old, new in renamed.items() if old in variable.dims}
         )
     coords = {name: posterior[name].values for name in ("chain", "draw")}
     return xr.Dataset(contract, coords=coords).assign(others)
@@ -146,7 +147,9 @@ def _check_likelihood(model: pm.Model, observed: Any, x: FloatArray, k: int, nam
         if compared == 3:
             break
     if not compared:
-        raise ValueError(f"model must have finite {', '.join(names.values())} and log density near its initial point, got none")
+        raise ValueError(
+            f"model must have finite {', '.join(names.values())} and log density near its initial point, got none"
+        )
     return _structure(np.asarray(spread), tied=np.ndim(spread) == 2 * len(several))
 
 

@@ -57,7 +57,10 @@ def own_problem(data: Data, em: EMResult, prior: Prior, engine: Engine | None) -
     structure = Structure(em.covariance, data.n_features)
     shift, scale = standardisation(data.values, structure)
     own = log_posterior(
-        np.ascontiguousarray((data.values - shift) / scale), em.mixture.n_components, prior.rescaled(shift, scale), em.covariance
+        np.ascontiguousarray((data.values - shift) / scale),
+        em.mixture.n_components,
+        prior.rescaled(shift, scale),
+        em.covariance,
     )
     optima = [each.rescaled(-shift / scale, 1 / scale) for each in em.optima()]
     names = list(mixture_dims(own))
@@ -107,5 +110,7 @@ def _rescaled(posterior: xr.Dataset, shift: Any, scale: Any) -> xr.Dataset:
     found = {"mu": xr.DataArray(shift, dims=FEATURE) + unit * bare["mu"], "cov": bare["cov"] * (unit * other)}
     if "C0" in bare:
         C0 = bare["C0"]
-        found["C0"] = C0 * (unit * other) if FEATURE_BIS in C0.dims else C0 * (unit**2 if FEATURE in C0.dims else scale[0] ** 2)
+        found["C0"] = (
+            C0 * (unit * other) if FEATURE_BIS in C0.dims else C0 * (unit**2 if FEATURE in C0.dims else scale[0] ** 2)
+        )
     return bare.assign({name: values.transpose(*bare[name].dims) for name, values in found.items()})
