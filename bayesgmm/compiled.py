@@ -18,11 +18,16 @@ STRICT = {"contract"}  # a product and a sum may become one fused operation, and
 SUMS = {"contract", "reassoc", "nsz"}  # sums may be reordered, which is what makes them vectors
 
 
-def compiled(*, fastmath: set[str]) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function when it is first called, without the GIL."""
+def compiled(*, fastmath: set[str], inline: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function when it is first called, without the GIL; with ``inline`` as a part of its caller, under its flags.
+
+    A sum in a function that stands alone may round otherwise in code just compiled than in the same code from the cache: of
+    its versions, each optimised beside another caller, the linker takes the one that it meets first.
+    """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        return _with_cache(numba.njit(fastmath=fastmath, error_model="numpy", nogil=True)(function), function)
+        options = {"fastmath": fastmath, "error_model": "numpy", "nogil": True}
+        return _with_cache(numba.njit(**options, inline="always" if inline else "never")(function), function)
 
     return decorate
 

@@ -223,7 +223,7 @@ def test_an_interrupted_demo_leaves_what_was_finished(tmp_path):
 
 def test_fits_several_columns(run, tmp_path, faithful):
     faithful.to_csv(tmp_path / "data.csv", index=False)
-    arguments = ("fit", "data.csv", "--columns", "eruptions", "waiting", "-k", 2, "--draws", 200, "--seed", 1, "--quiet")
+    arguments = ("fit", "data.csv", "--columns", "eruptions", "waiting", "-k", 2, "--seed", 1, "--quiet")
     code, out, err = run(*arguments, "--covariance", "tied", "--out", "results")
     assert code == 0, err
     assert out.startswith("eruptions, waiting: n = 272, k = 2, seed 1\n")

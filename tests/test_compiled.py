@@ -48,7 +48,7 @@ def test_the_first_process_compiles_and_says_so_once_and_the_second_does_not(pro
 def test_without_a_place_for_a_cache_it_compiles_in_memory(tmp_path):
     package = tmp_path / "bayesgmm"
     shutil.copytree(Path(bayesgmm.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    for directory in (package, package / "inference", package / "datasets"):
+    for directory in (package, *(path for path in package.rglob("*") if path.is_dir())):
         (directory / "__pycache__").touch()  # a file where a directory is wanted stops even the superuser
     out, said = run(POSTERIOR, PYTHONPATH=str(tmp_path), HOME="/dev/null", XDG_CACHE_HOME="/dev/null", NUMBA_CACHE_DIR="")
     assert len(out.split()) == 2  # both methods came to an end

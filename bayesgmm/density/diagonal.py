@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from bayesgmm.compiled import STRICT, compiled
+from bayesgmm.compiled import STRICT, SUMS, compiled
 from bayesgmm.density.posterior import (
     FARTHEST,
     LARGEST,
@@ -105,7 +105,7 @@ class DiagonalPosterior(LogPosterior):
         return Compiled(_log_posterior, _log_posteriors, _callback)
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=SUMS)  # the E-step is compiled into it
 def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
     """Value at a point; the gradient is filled in."""
     n, n_features, k, n_scales = int(user_data[1]), int(user_data[2]), int(user_data[3]), int(user_data[4])
@@ -123,14 +123,14 @@ def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
     log_w = np.empty(k)
     sum_log_w = log_weights(point, log_w)
     mu, log_variances = point[k - 1 : at_C0].reshape(k, n_features), point[at_sigma2:].reshape(k, n_scales)
-    offsets, precisions = np.empty(k), np.empty((k, n_features))
+    offsets, precisions = np.empty(k), np.empty((k, n_features, 1))
     for j in range(k):
         offsets[j] = log_w[j]
         for d in range(n_features):
             log_sigma2 = log_variances[j, d if n_scales > 1 else 0]
             offsets[j] -= 0.5 * log_sigma2 + HALF_LOG_2PI
-            precisions[j, d] = ROOT_HALF * math.exp(-0.5 * log_sigma2)
-    counts, first, second = np.empty(k), np.empty((k, n_features)), np.empty((k, n_features))
+            precisions[j, d, 0] = ROOT_HALF * math.exp(-0.5 * log_sigma2)
+    counts, first, second = np.empty(k), np.empty((k, n_features)), np.empty((k, n_features, 1))
     shift, scale = np.zeros(n_features), np.ones(n_features)
     value = accumulate(x, user_data[:0], shift, scale, offsets, mu, precisions, counts, first, second)
     value += user_data[9] + alpha * sum_log_w
@@ -140,9 +140,9 @@ def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
     mu_slopes, slopes = gradient[k - 1 : at_C0].reshape(k, n_features), gradient[at_sigma2:].reshape(k, n_scales)
     for j in range(k):
         for d in range(n_features):
-            inverse = 2.0 * precisions[j, d] * precisions[j, d]
+            inverse = 2.0 * precisions[j, d, 0] * precisions[j, d, 0]
             mu_slopes[j, d] = inverse * first[j, d]
-            slopes[j, d if n_scales > 1 else 0] += 0.5 * (second[j, d] * inverse - counts[j])
+            slopes[j, d if n_scales > 1 else 0] += 0.5 * (second[j, d, 0] * inverse - counts[j])
     value += add_means(mu, b0, inverse_B0, mu_slopes)
     value += add_variances(log_variances, point[at_C0:at_sigma2], c0, g0, rate, slopes, gradient[at_C0:at_sigma2])
     return value

@@ -15,7 +15,7 @@ import numpy as np
 from numba import carray
 
 from bayesgmm import wishart
-from bayesgmm.compiled import STRICT, compiled
+from bayesgmm.compiled import STRICT, SUMS, compiled
 from bayesgmm.density.posterior import (
     FARTHEST,
     LARGEST,
@@ -202,7 +202,7 @@ def _add_powers(coordinates, slopes, size, power):  # type: ignore[no-untyped-de
     return value
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=SUMS)  # the E-step is compiled into it
 def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
     """Value at a point; the gradient is filled in."""
     n, size, k, m = int(user_data[1]), int(user_data[2]), int(user_data[3]), int(user_data[4])

@@ -85,10 +85,10 @@ def e_step(
         log_likelihood = univariate.accumulate(_given(x), _given(weight), float(shift), 1 / float(scale), c, mu, h, sums)
         return ESums(log_likelihood, *sums)
     ones = np.ones(means.shape[1])
-    counts, first, second = np.empty(len(weights)), np.empty(means.shape), np.empty(factors.shape)
+    counts, first, second = np.empty(len(weights)), np.empty(means.shape), np.empty(h.shape)
     units = _given(shift * ones), _given(ones / scale)
     log_likelihood = multivariate.accumulate(_given(x), _given(weight), *units, c, mu, h, counts, first, second)
-    return ESums(log_likelihood, counts, first, second)
+    return ESums(log_likelihood, counts, first, second.reshape(factors.shape))
 
 
 def log_density(x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
@@ -132,7 +132,7 @@ def _without_zeros(means: FloatArray, factors: FloatArray) -> FloatArray:
 
 
 def _coefficients(weights: FloatArray, means: FloatArray, factors: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """c, mu and H of the kernels: log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2."""
+    """c, mu and H of the kernels: log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2; a diagonal H is (D, 1)."""
     beyond = factors.ndim - means.ndim
     scales = np.diagonal(factors, axis1=-2, axis2=-1) if beyond else factors
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -142,6 +142,8 @@ def _coefficients(weights: FloatArray, means: FloatArray, factors: FloatArray) -
         else:
             offsets = np.log(weights) - log_determinants - HALF_LOG_2PI
         whiteners = ROOT_HALF * inverse_factors(factors) if beyond else ROOT_HALF / factors
+    if scales.ndim > weights.ndim and not beyond:
+        whiteners = whiteners[..., None]
     return _given(offsets), _given(means), _given(whiteners)
 
 

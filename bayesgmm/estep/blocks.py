@@ -75,7 +75,7 @@ def exponentiate(joint, top, total, m):  # type: ignore[no-untyped-def]
             total[i] += power
 
 
-@compiled(fastmath=SUMS)
+@compiled(fastmath=SUMS, inline=True)
 def add_log_totals(top, total, weight, m):  # type: ignore[no-untyped-def]
     """Log-likelihood of a block; total_i becomes what joint_ki is multiplied by to give c_i r_ik.
 

@@ -1,8 +1,8 @@
 """The E-step kernel for several features.
 
-Component k is (c_k, mu_k, H_k) with log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2, where H_k is lower triangular
-(full and tied covariances) or, given by its diagonal alone, diagonal (diag and spherical ones). Inside a block features
-come first, so that neighbours in memory are neighbouring observations.
+Component k is (c_k, mu_k, H_k) with log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2, where H_k is lower triangular,
+(D, D), or diagonal and given as (D, 1). Inside a block features come first, so that neighbours in memory are neighbouring
+observations.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _deviate(z, mean, deviation, m):  # type: ignore[no-untyped-def]
             row[i] = source[i] - centre
 
 
-@compiled(fastmath=SUMS)
+@compiled(fastmath=SUMS, inline=True)
 def _whiten(deviation, h, out, m):  # type: ignore[no-untyped-def]
     """out_i = sum_d h_d deviation_di over the len(h) first features, four of them at a time."""
     for i in range(m):
@@ -59,7 +59,7 @@ def _whiten(deviation, h, out, m):  # type: ignore[no-untyped-def]
         d += 1
 
 
-@compiled(fastmath=SUMS)
+@compiled(fastmath=SUMS, inline=True)
 def _add_products(one, deviation, sums, m):  # type: ignore[no-untyped-def]
     """sums_d += sum_i one_i deviation_di over the len(sums) first features, four of them at a time."""
     d = 0
@@ -88,21 +88,22 @@ def _add_products(one, deviation, sums, m):  # type: ignore[no-untyped-def]
 def _joint(z, c, mu, h, deviation, y, joint, top, total, m):  # type: ignore[no-untyped-def]
     """For one block: joint_ki = exp(log_joint_ki - top_i), top_i = max_k log_joint_ki, total_i = sum_k joint_ki."""
     k, n_features = mu.shape
+    triangular = h.shape[2] > 1
     for i in range(m):
         top[i] = -np.inf
     for j in range(k):
         row, offset = joint[j], c[j]
         for i in range(m):
             row[i] = offset
-        if h.ndim == 3:
+        if triangular:
             _deviate(z, mu[j], deviation, m)
         for d in range(n_features):
-            if h.ndim == 3:
+            if triangular:
                 _whiten(deviation, h[j, d, : d + 1], y, m)
                 for i in range(m):
                     row[i] -= y[i] * y[i]
             else:
-                centre, precision, feature = mu[j, d], h[j, d], z[d]
+                centre, precision, feature = mu[j, d], h[j, d, 0], z[d]
                 for i in range(m):
                     u = precision * (feature[i] - centre)
                     row[i] -= u * u
@@ -130,12 +131,12 @@ def _far_joint(z, c, mu, h, joint, top, m):  # type: ignore[no-untyped-def]
             size = largest if largest > 0.0 else 1.0
             squared = 0.0
             for d in range(n_features):
-                if h.ndim == 3:
-                    y = 0.0
+                y = 0.0
+                if h.shape[2] > 1:
                     for e in range(d + 1):
                         y += h[j, d, e] * ((z[e, i] - mu[j, e]) / size)
                 else:
-                    y = h[j, d] * ((z[d, i] - mu[j, d]) / size)
+                    y = h[j, d, 0] * ((z[d, i] - mu[j, d]) / size)
                 y = min(abs(y), FAR)
                 squared += y * y
             distance = min(math.sqrt(squared) * size, FAR)
@@ -143,7 +144,7 @@ def _far_joint(z, c, mu, h, joint, top, m):  # type: ignore[no-untyped-def]
             top[i] = max(joint[j, i], top[i])
 
 
-@compiled(fastmath=SUMS)
+@compiled(fastmath=SUMS, inline=True)
 def accumulate(x, weight, shift, inverse_scale, c, mu, h, counts, first, second):  # type: ignore[no-untyped-def]
     """Fill N (K), S1 (K, D) and S2, of the shape of h, over standardised x (n, D); return the log-likelihood."""
     counts[:] = 0.0
@@ -154,7 +155,7 @@ def accumulate(x, weight, shift, inverse_scale, c, mu, h, counts, first, second)
         first[:] = np.nan
         second[:] = np.nan
         return np.nan
-    n = len(x)
+    n, triangular = len(x), h.shape[2] > 1
     k, n_features = mu.shape
     width = _width(n_features, k)
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
@@ -180,12 +181,12 @@ def accumulate(x, weight, shift, inverse_scale, c, mu, h, counts, first, second)
                     s1 += y[i]
                     s2 += y[i] * row[i]
                 first[j, d] += s1
-                if h.ndim == 3:
+                if triangular:
                     _add_products(y, deviation, second[j, d, :d], m)
                     second[j, d, d] += s2
                 else:
-                    second[j, d] += s2
-    if h.ndim == 3:
+                    second[j, d, 0] += s2
+    if triangular:
         for j in range(k):
             for d in range(n_features):
                 for e in range(d):
@@ -195,7 +196,7 @@ def accumulate(x, weight, shift, inverse_scale, c, mu, h, counts, first, second)
 
 @compiled(fastmath=SUMS)
 def log_densities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
-    """Log density of every x (n, D) for every set of parameters (S, K, ...), into out (S, n)."""
+    """Log density of every x (n, D) for every set of parameters c (S, K), mu, h, into out (S, n)."""
     n, (_, k, n_features) = len(x), mu.shape
     width = _width(n_features, k)
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))

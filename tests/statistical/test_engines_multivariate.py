@@ -25,6 +25,9 @@ def test_pymcs_engine_has_the_same_posterior(compiled, faithful):
     covariance = compiled.attrs["covariance"]
     pymc = bg.fit(faithful, 2, covariance=covariance, engine="pymc", draws=1000, random_seed=SEED, progressbar=False)
     assert bg.diagnose(compiled).ok, bg.diagnose(compiled)
+    assert pymc.attrs["engine"] == "pymc"
+    for name, values in compiled["posterior"].data_vars.items():
+        assert pymc["posterior"][name].dims == values.dims
     assert_same_posterior(compiled, pymc)
 
 
