@@ -57,7 +57,7 @@ az.summary(correlation.to_dataset(), ci_prob=0.9, ci_kind="eti", round_to="none"
 # %% [markdown]
 # Over all eruptions the correlation is 0.90, but that is mostly the difference between the two kinds. Within a kind it is
 # about 0.3 for the short ones and 0.4 for the long ones; that both are positive is all but certain, and which of them is
-# larger is not.
+# larger is not: 4 to 1 for the long ones.
 
 # %%
 positive = (correlation > 0).mean(("chain", "draw"))
@@ -79,8 +79,9 @@ comparison = az.compare({name: az.loo(each, pointwise=True) for name, each in st
 comparison[["elpd", "elpd_diff", "dse", "weight"]].round(2)
 
 # %% [markdown]
-# One common covariance predicts as well as two, and features that are independent within a cluster do not do as well: the
-# correlation is real. Spheres, which measure both features in one unit, are out of the question.
+# A covariance for each kind predicts best, but whether one common covariance does any worse cannot be told: the difference is
+# below two standard errors. Features that are independent within a cluster predict worse by more than that: the correlation
+# is real. Spheres, which measure both features in one unit, are out of the question.
 #
 # ## What was said above, checked
 
@@ -92,8 +93,9 @@ assert round(overall, 2) == 0.90
 mean = correlation.mean(("chain", "draw")).to_numpy()
 assert abs(mean[0] - 0.3) < 0.07
 assert abs(mean[1] - 0.4) < 0.07
-assert (positive > 0.98).all()
-assert 0.1 < larger < 0.95
-assert abs(comparison.loc["tied", "elpd"] - comparison.loc["full", "elpd"]) < 4
+assert (positive > 0.99).all()
+assert 0.7 < larger < 0.87
+assert comparison.index[0] == "full"
+assert -2 * comparison.loc["tied", "dse"] < comparison.loc["tied", "elpd_diff"] < 0
 assert comparison.loc["diag", "elpd_diff"] < -2 * comparison.loc["diag", "dse"]
 assert comparison.loc["spherical", "elpd_diff"] < -10 * comparison.loc["spherical", "dse"]
