@@ -79,9 +79,9 @@ comparison = az.compare({name: az.loo(each, pointwise=True) for name, each in st
 comparison[["elpd", "elpd_diff", "dse", "weight"]].round(2)
 
 # %% [markdown]
-# A covariance for each kind predicts best, but whether one common covariance does any worse cannot be told: the difference is
-# below two standard errors. Features that are independent within a cluster predict worse by more than that: the correlation
-# is real. Spheres, which measure both features in one unit, are out of the question.
+# A covariance for each kind predicts best, but whether one common covariance does any worse cannot be told: the difference
+# is below two standard errors. Features that are independent within a cluster predict worse by more than that: the
+# correlation is real. Spheres, which measure both features in one unit, are out of the question.
 #
 # ## What was said above, checked
 
