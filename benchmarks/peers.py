@@ -81,6 +81,7 @@ def pymc_nutpie(x, k, prior, start, draws, tune, seed):
     import nutpie
 
     model = _pymc_model(x, k, prior)
+    start = {variable.name: start[variable.name] for variable in model.free_RVs}
     with Clock() as compiling:
         compiled = nutpie.compile_pymc_model(model, initial_points=start)
     with Clock() as sampling:

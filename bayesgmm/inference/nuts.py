@@ -25,6 +25,7 @@ from bayesgmm.validation import FloatArray
 _JITTER = 0.1
 _NEAR_GAUSSIAN = 0.6  # nats from the Laplace approximation, up to which low-rank adaptation pays
 _ALL_BUT_GAUSSIAN = 0.25  # the same, up to which longer steps cost no divergences
+_MOST_DIMENSIONS = 1_000  # of which a Laplace approximation takes seconds
 _GROWTH = 1.5  # an adaptive run is judged at lengths that grow by this factor
 _STATS = {
     "logp": "lp",
@@ -243,9 +244,9 @@ def choose_adaptation(own: LogPosterior, start: FloatArray) -> Adaptation:
     """Low-rank, short and with long steps where the posterior is near its Laplace approximation; diagonal elsewhere.
 
     Measured on many problems (benchmarks/settings.md): near a Gaussian low-rank adaptation gives several times the effective
-    draws, far from one some of its chains get stuck.
+    draws, far from one some of its chains get stuck. Of very many parameters the distance is not measured.
     """
-    distance = departure(own, start)
+    distance = departure(own, start) if own.n_dim <= _MOST_DIMENSIONS else np.inf
     if distance < _NEAR_GAUSSIAN:
         return Adaptation("low_rank", 200, 0.8 if distance < _ALL_BUT_GAUSSIAN else 0.9)
     return Adaptation("diag", 400, 0.9)
