@@ -382,6 +382,9 @@ def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Gene
         if count_distinct(x[few], k) >= k:
             sample = replace(settings, x=x[few], sample_weight=None if weight is None else weight[few], tol=1e-8)
             return _ends(sample, _chosen_starts(sample, k, n_init, rng))
+    if weight is not None:
+        x, weight = x[weight > 0], weight[weight > 0]
+        weight = weight / weight.mean()
     z = (x - settings.shift) / settings.scale
     return em_starts.choose(z, np.ones(len(z)) if weight is None else weight, k, n_init, rng)
 

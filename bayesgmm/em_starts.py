@@ -81,7 +81,9 @@ def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generat
 def _at_random(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
     """Means at random distinct observations, equal weights, the variance of the data."""
     distinct = np.unique(x, axis=0)
-    covariance = np.ones(k) if x.ndim == 1 else np.cov(x, rowvar=False, aweights=weight) + _RIDGE * np.eye(x.shape[1])
+    covariance = (
+        np.ones(k) if x.ndim == 1 else np.cov(x, rowvar=False, aweights=weight, ddof=0) + _RIDGE * np.eye(x.shape[1])
+    )
     return Mixture(np.full(k, 1 / k), rng.choice(distinct, size=k, replace=False), covariance)
 
 

@@ -152,7 +152,7 @@ class HierarchicalPrior(_Prior):
         shared = super()._defaults(middle, spread, covariance)
         if not _is_matrix(spread, covariance):
             return {**shared, "g0": 0.2, "G0": 10 / _squared_ranges(spread, covariance)}
-        g0 = 0.5 + (len(middle) - 1) / 2
+        g0 = 0.5 + (len(middle) - 1) / 2 if self.g0 is None else self.g0
         c0 = shared["c0"] if self.c0 is None else self.c0
         return {**shared, "g0": g0, "G0": np.diag(100 * g0 / c0 / spread**2)}
 
@@ -239,7 +239,10 @@ def _read_hyperparameter(name: str, value: ArrayLike) -> Value:
         return array
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
         raise ValueError(f"{name} must be a positive number or a (D, D) matrix, got shape {array.shape}")
-    if not np.allclose(array, array.T, rtol=1e-8, atol=0) or np.linalg.eigvalsh(array).min() <= 0:
+    sd = np.sqrt(np.maximum(np.diagonal(array), 0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = array / sd[:, None] / sd  # free of units
+    if not (sd > 0).all() or (abs(scaled - scaled.T) > 1e-8).any() or np.linalg.eigvalsh(scaled).min() <= 0:
         raise ValueError(f"{name} must be symmetric and positive definite")
     return array
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from bayesgmm.estep import ESums
 from bayesgmm.validation import Covariance, FloatArray
 
+_ROUNDED = 1e-13  # of the largest variance of a component: a smaller one in another direction is lost in rounding
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -71,11 +73,16 @@ class Structure:
             below = moments <= floor
             return np.sqrt(np.maximum(moments, floor)), below if moments.ndim == 1 else below.any(axis=1)
         values, vectors = np.linalg.eigh(moments)
-        below = values[:, 0] <= floor
-        if below.any():
-            mended = (vectors * np.maximum(values, floor)[:, None, :]) @ vectors.swapaxes(-1, -2)
-            moments = np.where(below[:, None, None], mended, moments)
-        return np.linalg.cholesky(moments), below
+        floors = np.maximum(floor, _ROUNDED * values[:, -1])
+        below = values[:, 0] <= floors
+        factors = np.empty_like(moments)
+        factors[~below] = np.linalg.cholesky(moments[~below])
+        if below.any():  # by way of the roots, because a sum of squares would round the floor away
+            roots = np.sqrt(np.maximum(values, floors[:, None]))[below, :, None] * vectors[below].swapaxes(-1, -2)
+            upper = np.linalg.qr(roots, mode="r")
+            signs = np.sign(np.diagonal(upper, axis1=1, axis2=2))
+            factors[below] = (upper * signs[:, :, None]).swapaxes(-1, -2)
+        return factors, below
 
     def of_mixture(self, weights: FloatArray, covariances: FloatArray) -> FloatArray:
         """Second moments nearest to the covariances of a mixture that may have another structure."""

@@ -199,12 +199,13 @@ def add_correlations(tree: xr.DataTree) -> xr.DataTree:
     """
     if "cov" not in read_tree(tree)["posterior"]:
         raise ValueError("tree must be of several features to have correlations, got one feature")
-    result = tree.copy()
+    result, features = tree.copy(), features_of(tree)
     for group in {"posterior", "em_baseline"} & set(tree.children):
         dataset = tree[group].to_dataset()
         cov = dataset["cov"]
         sigma = np.sqrt(np.diagonal(cov.values, axis1=-2, axis2=-1))
         corr = cov.values / sigma[..., :, None] / sigma[..., None, :]
+        corr[..., np.arange(len(features)), np.arange(len(features))] = 1.0
         result[group] = xr.DataTree(dataset.assign(sigma=(cov.dims[:-1], sigma), corr=(cov.dims, corr)))
     return result
 

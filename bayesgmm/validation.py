@@ -295,11 +295,15 @@ def _from_pandas(x: Any, name: str) -> NDArray[Any]:
 
 
 def _column_names(x: Any) -> tuple[str, ...] | None:
+    """What the columns are called: by a table, by the coordinate of a labelled array, by the name of a single column."""
     columns = getattr(x, "columns", None)
+    if columns is None and getattr(x, "ndim", 0) == 2 and hasattr(x, "dims") and x.dims[1] in x.coords:
+        columns = x[x.dims[1]].values.tolist()
     if columns is not None:
-        return tuple(map(str, columns))
-    series_name = getattr(x, "name", None)
-    return (str(series_name),) if series_name is not None and hasattr(x, "to_numpy") else None
+        names = list(columns)
+        return None if names == list(range(len(names))) else tuple(map(str, names))
+    series_name = getattr(x, "name", None) if getattr(x, "ndim", 0) == 1 and hasattr(x, "to_numpy") else None
+    return None if series_name is None else (str(series_name),)
 
 
 def _describe_missing(finite: NDArray[np.bool_]) -> str:

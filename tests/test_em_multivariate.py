@@ -1,5 +1,7 @@
 """EM for several features: against loops, scikit-learn, mclust's published figures; its laws; near-singular components."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -202,3 +204,27 @@ def test_criteria_count_the_free_parameters(faithful, covariance):
 def test_a_start_of_another_width_gets_a_sentence(faithful):
     with pytest.raises(ValueError, match=r"start must have 2 feature\(s\) like x, got 1"):
         fit_em(faithful, 2, start=Mixture([0.5, 0.5], [1, 2], sigma=1))
+
+
+def test_two_points_far_off_do_not_break_the_floor():
+    """A component of two points on a line, whose other variance is rounded away beside the one along it."""
+    x = np.concatenate([rng(1).normal(size=(2_000, 2)), [[1e3, 1e3], [-1e3, -1e3]]])
+    for seed in range(4):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CollapsedComponentWarning)
+            result = fit_em(x, 3, n_init=2, random_seed=seed)
+        assert np.isfinite(result.log_likelihood)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_sample_weight_has_no_unit(faithful, unit):
+    plain = fit_em(faithful, 2, random_seed=1)
+    scaled = fit_em(faithful, 2, sample_weight=np.full(len(faithful), unit), random_seed=1)
+    np.testing.assert_allclose(scaled.mixture.means, plain.mixture.means, rtol=1e-6)
+
+
+def test_observations_without_weight_are_no_starts(faithful):
+    far = faithful + 1_000
+    x, weight = np.concatenate([faithful, far]), np.repeat([1.0, 0.0], len(faithful))
+    result = fit_em(x, 3, covariance="tied", sample_weight=weight, random_seed=1)
+    assert not any(end.collapsed for end in result.restarts)

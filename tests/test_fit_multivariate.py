@@ -312,3 +312,23 @@ def test_standard_deviations_and_correlations_on_request(faithful_tree):
     xr.testing.assert_equal(bg.relabel(tree)["posterior"].to_dataset(), posterior)
     with pytest.raises(ValueError, match="tree must be of several features to have correlations, got one feature"):
         bg.add_correlations(quick(X["waiting"], draws=20, tune=20))
+
+
+def test_names_come_from_every_kind_of_table(faithful_tree, faithful):
+    again = bg.build_model(faithful_tree["observed_data"]["x"], 2)
+    assert list(again.coords["feature"]) == ["eruptions", "waiting"]
+    assert list(bg.build_model(faithful.to_numpy(), 2).coords["feature"]) == [0, 1]
+    assert list(bg.build_model(pd.DataFrame(faithful.to_numpy()), 2).coords["feature"]) == [0, 1]
+
+
+def test_a_packed_factor_of_pymcs_is_no_start_and_no_cluster(faithful):
+    """PyMC draws the Cholesky factor packed, and its standard deviations are as many as there are clusters here."""
+    x = faithful.to_numpy()
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", a=np.ones(2))
+        mu = pm.Normal("mu", mu=x.mean(axis=0), sigma=3 * x.std(axis=0), shape=(2, 2))
+        chol, _, _ = pm.LKJCholeskyCov("chol", n=2, eta=2, sd_dist=pm.HalfNormal.dist(x.std(axis=0)))
+        pm.Deterministic("cov", chol @ chol.T)
+        pm.Mixture("x", w=w, comp_dists=pm.MvNormal.dist(mu=mu, chol=chol), observed=x)
+    tree = quick(faithful, model=model, chains=2)
+    assert "cluster" not in tree["posterior"]["chol_stds"].dims

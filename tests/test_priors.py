@@ -77,3 +77,8 @@ def test_is_frozen():
 def test_bad_hyperparameters_get_a_sentence(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_given_shapes_reach_the_default_scales():
+    prior = HierarchicalPrior(c0=4, g0=5).scaled_to(X2)
+    np.testing.assert_allclose(prior.G0, 100 * 5 / 4 * np.diag([1 / 16, 1 / 400]))

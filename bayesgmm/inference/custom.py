@@ -50,11 +50,13 @@ def start_values(model: pm.Model, mixture: Mixture) -> dict[str, FloatArray]:
         estimates["sigma"] = mixture.sigma
     else:
         estimates |= {"cov": mixture.covariances, "chol": mixture.factors}
-    free = {variable.name: variable for variable in model.free_RVs if variable.name in estimates}
-    start = {
-        name: np.asarray(estimates[name].mean(axis=0) if variable.ndim < estimates[name].ndim else estimates[name])
-        for name, variable in free.items()
-    }
+    start = {}
+    for variable in model.free_RVs:
+        if variable.name in estimates:
+            estimate = estimates[variable.name]
+            value = np.asarray(estimate.mean(axis=0) if variable.ndim < estimate.ndim else estimate)
+            if value.shape == tuple(variable.shape.eval()):  # PyMC packs the Cholesky factors that it draws
+                start[variable.name] = value
     with without_blas_advice():
         log_posterior = model.compile_logp(mode="FAST_COMPILE")
         own, ours = (log_posterior(DictToArrayBijection.rmap(unconstrained(model, each))) for each in ({}, start))
@@ -82,8 +84,14 @@ def as_contract(posterior: xr.Dataset, k: int, n_features: int) -> xr.Dataset:
     for other, variable in posterior.data_vars.items():
         if other in contract or other == names.get("cov"):
             continue
-        # a variable of the user's own over the clusters, dims not named
-        if variable.ndim == 3 and variable.dims[-1] == f"{other}_dim_0" and variable.sizes[variable.dims[-1]] == k:
+        # a variable of the user's own over the clusters, dims not named, that cannot be one over features or their pairs
+        unlike_features = n_features == 1 or k not in (n_features, n_features * (n_features + 1) // 2)
+        if (
+            unlike_features
+            and variable.ndim == 3
+            and variable.dims[-1] == f"{other}_dim_0"
+            and variable.sizes[variable.dims[-1]] == k
+        ):
             renamed[variable.dims[-1]] = CLUSTER
         others[other] = variable.drop_vars([c for c in variable.coords if c not in ("chain", "draw")]).rename(
             {old: new for old, new in renamed.items() if old in variable.dims}
