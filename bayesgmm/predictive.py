@@ -99,6 +99,11 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     points = read_data(grid, name="grid")
     if points.n_features != draws.n_features:
         raise ValueError(f"grid must have {draws.n_features} feature(s) like the data, got {points.n_features} column(s)")
+    features = features_of(tree)
+    named = draws.n_features > 1 and points.names is not None and isinstance(features[0], str)
+    if named and list(points.names or ()) != features:
+        wanted, got = ", ".join(features), ", ".join(points.names or ())
+        raise ValueError(f"grid must have the columns {wanted}, in this order, got {got}")
     interval = read_probability(interval, "interval")
     density = np.exp(log_density(draws.thinned(2_000), points.values))
     tail = (1 - interval) / 2
@@ -106,7 +111,7 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     if draws.n_features == 1:
         coords: dict[Any, Any] = {"grid": points.values}
     else:
-        coords = {name: ("grid", column) for name, column in zip(features_of(tree), points.values.T, strict=True)}
+        coords = {name: ("grid", column) for name, column in zip(features, points.values.T, strict=True)}
     return xr.DataArray(
         np.stack([density.mean(axis=0), lower, upper]),
         dims=("statistic", "grid"),

@@ -278,6 +278,15 @@ def test_widths_must_fit(faithful_tree):
         bg.fit(X.iloc[:, :2], 2, prior=bg.ConjugatePrior(c0=0.4))
 
 
+def test_columns_in_another_order_are_not_taken_for_each_other(faithful_tree, faithful):
+    with pytest.raises(
+        ValueError, match="grid must have the columns eruptions, waiting, in this order, got waiting, eruptions"
+    ):
+        bg.predictive_density(faithful_tree, faithful[["waiting", "eruptions"]])
+    named, bare = (bg.predictive_density(faithful_tree, x) for x in (faithful, faithful.to_numpy()))
+    np.testing.assert_array_equal(named, bare)
+
+
 def test_the_predictive_density_integrates_to_one(faithful_tree):
     eruptions, waiting = np.linspace(0, 7, 141), np.linspace(20, 120, 141)
     grid = np.stack(np.meshgrid(eruptions, waiting, indexing="ij"), axis=-1).reshape(-1, 2)
