@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from bayesgmm.agreement import EMCheck, check_against_em
     from bayesgmm.comparison import Comparison, compare
     from bayesgmm.diagnostics import Diagnosis, diagnose
-    from bayesgmm.em import EMResult, fit_em
+    from bayesgmm.em import fit_em
+    from bayesgmm.em_result import EMResult
     from bayesgmm.inference import fit
     from bayesgmm.labels import raw_order, relabel
     from bayesgmm.mixture import Mixture
@@ -34,7 +35,7 @@ _HOMES = {
     "ConjugatePrior": "priors",
     "Diagnosis": "diagnostics",
     "EMCheck": "agreement",
-    "EMResult": "em",
+    "EMResult": "em_result",
     "HierarchicalPrior": "priors",
     "Mixture": "mixture",
     "add_correlations": "tree",

@@ -12,12 +12,12 @@ import pandas as pd
 import xarray as xr
 
 from bayesgmm.diagnostics import as_text, diagnose, entries, labelled_quantities, summarise
-from bayesgmm.em import EMResult
+from bayesgmm.em_result import EMResult
 from bayesgmm.labels import match
 from bayesgmm.mixture import Mixture
 from bayesgmm.predictive import log_density, log_likelihood
 from bayesgmm.standardisation import location_and_scale
-from bayesgmm.tree import Draws, features_of, parameter_dims, read_draws, read_em, read_observations
+from bayesgmm.tree import Draws, features_of, parameter_dims, parameters_of, read_draws, read_em, read_observations
 from bayesgmm.validation import FloatArray
 
 MAX_MISMATCH = 0.05  # share of draws that EM's components would label otherwise
@@ -195,13 +195,11 @@ def _em_table(tree: xr.DataTree, mixture: Mixture) -> pd.DataFrame:
 
 def _named_estimates(mixture: Mixture, features: Sequence[Any]) -> dict[str, float]:
     """Each number of the estimate under the name that its posterior has."""
-    spread = mixture.sigma if mixture.n_features == 1 else mixture.covariances
+    dims = parameter_dims(mixture.n_features)
     named: dict[str, float] = {}
-    for (name, dims), values in zip(
-        parameter_dims(mixture.n_features).items(), (mixture.weights, mixture.means, spread), strict=True
-    ):
+    for name, values in parameters_of(mixture).items():
         labels = [range(mixture.n_components), *[features] * (values.ndim - 1)]
-        named |= {label: float(values[index]) for index, label in entries(name, dims, labels)}
+        named |= {label: float(values[index]) for index, label in entries(name, dims[name], labels)}
     return named
 
 

@@ -54,6 +54,10 @@ def build_model(
 
     Notes
     -----
+    A tree from :func:`bayesgmm.fit` does not hold the variables that lie under ``sigma``, ``cov`` and ``C0``:
+    ``pm.sample_posterior_predictive`` on it would draw those from the prior. Use
+    :func:`bayesgmm.add_posterior_predictive` instead.
+
     Tested properties: the log density equals the sum over all K^N allocations of the labels; prior draws of a covariance
     follow scipy's inverse-Wishart distribution.
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from bayesgmm import estep
-from bayesgmm.em import EMResult
+from bayesgmm.em_result import EMResult
 from bayesgmm.mixture import Mixture
 from bayesgmm.predictive import log_density
 from bayesgmm.tree import Draws, features_of, read_draws, read_em, read_observations

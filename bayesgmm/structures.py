@@ -48,14 +48,11 @@ class Structure:
         """Covariances from factors, or variances where those are all there is."""
         return factors @ factors.swapaxes(-1, -2) if factors.ndim == 3 else factors**2
 
-    def estimate(self, sums: ESums, old: FloatArray, alive: NDArray[np.bool_]) -> FloatArray:
-        """The M-step's second moments, S2/N - (S1/N)(S1/N)', pooled as the structure wants it; ``old`` of the dead."""
-        counts = np.where(alive, sums.counts, 1.0)
-        per_component = (-1,) + (1,) * (sums.second.ndim - 1)
-        steps = sums.first / (counts[:, None] if sums.first.ndim == 2 else counts)
+    def estimate(self, sums: ESums, steps: FloatArray, old: FloatArray, alive: NDArray[np.bool_]) -> FloatArray:
+        """The M-step's second moments, S2/N - steps steps' with steps S1/N, pooled; ``old`` of components that are dead."""
         squares = steps[:, :, None] * steps[:, None, :] if sums.second.ndim == 3 else steps**2
-        moments = sums.second / counts.reshape(per_component) - squares
-        moments = np.where(alive.reshape(per_component), moments, old)
+        moments = per_component(sums.second, np.where(alive, sums.counts, 1.0)) - squares
+        moments = np.where(alive.reshape((-1,) + (1,) * (moments.ndim - 1)), moments, old)
         if self.covariance == "tied":
             shared = np.tensordot(sums.counts / sums.counts.sum(), moments, axes=1)
             moments = np.broadcast_to(shared, moments.shape)
@@ -96,3 +93,8 @@ class Structure:
         if self.n_features == 1 or factors.ndim == 3:
             return self.second_moments(factors)
         return factors[:, :, None] ** 2 * np.eye(self.n_features)
+
+
+def per_component(values: FloatArray, counts: FloatArray) -> FloatArray:
+    """Values (K, ...) divided by one number for each component."""
+    return values / counts.reshape((-1,) + (1,) * (values.ndim - 1))

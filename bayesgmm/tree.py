@@ -23,7 +23,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayesgmm.em import EMResult
+from bayesgmm.em_result import EMResult
 from bayesgmm.mixture import Mixture
 from bayesgmm.validation import Data, FloatArray
 
@@ -37,6 +37,12 @@ def parameter_dims(n_features: int) -> dict[str, tuple[str, ...]]:
     if n_features == 1:
         return {"w": (CLUSTER,), "mu": (CLUSTER,), "sigma": (CLUSTER,)}
     return {"w": (CLUSTER,), "mu": (CLUSTER, FEATURE), "cov": (CLUSTER, FEATURE, FEATURE_BIS)}
+
+
+def parameters_of(mixture: Mixture) -> dict[str, FloatArray]:
+    """A mixture's parameters under the names that they have in a tree."""
+    spread = mixture.sigma if mixture.n_features == 1 else mixture.covariances
+    return dict(zip(parameter_dims(mixture.n_features), (mixture.weights, mixture.means, spread), strict=True))
 
 
 @dataclass(frozen=True)
@@ -250,10 +256,8 @@ def set_permutation(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.Dat
 def _em_dataset(em: EMResult) -> xr.Dataset:
     mixture = em.mixture
     dims = parameter_dims(mixture.n_features)
-    spread = mixture.sigma if mixture.n_features == 1 else mixture.covariances
-    values = zip(dims.items(), (mixture.weights, mixture.means, spread), strict=True)
     return xr.Dataset(
-        {name: (of, np.array(value)) for (name, of), value in values},
+        {name: (dims[name], np.array(value)) for name, value in parameters_of(mixture).items()},
         coords={CLUSTER: np.arange(mixture.n_components)},
         attrs={
             "log_likelihood": em.log_likelihood,

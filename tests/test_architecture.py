@@ -22,22 +22,23 @@ ALLOWED = {
     "standardisation": {"estep", "structures", "validation"},
     "wishart": {"estep", "validation"},
     "em_starts": {"mixture", "validation"},
-    "em": {"em_starts", "mixture", "estep", "standardisation", "structures", "validation", "exceptions"},
+    "em_result": {"mixture", "standardisation", "structures", "validation"},
+    "em": {"em_result", "em_starts", "mixture", "estep", "standardisation", "structures", "validation", "exceptions"},
     "priors": {"validation"},
     "model": {"priors", "validation", "wishart"},
     "density": {"compiled", "density", "estep", "mixture", "priors", "structures", "validation", "wishart"},
-    "tree": {"em", "mixture", "validation"},
+    "tree": {"em_result", "mixture", "validation"},
     "labels": {"tree", "mixture"},
     "predictive": {"estep", "tree", "validation"},
     "diagnostics": {"predictive", "standardisation", "tree", "validation"},
-    "agreement": {"diagnostics", "em", "labels", "mixture", "predictive", "standardisation", "tree", "validation"},
+    "agreement": {"diagnostics", "em_result", "labels", "mixture", "predictive", "standardisation", "tree", "validation"},
     "inference": {
-        "density", "diagnostics", "em", "exceptions", "inference", "labels", "mixture", "model", "predictive", "priors",
+        "density", "diagnostics", "em", "em_result", "exceptions", "inference", "labels", "mixture", "model", "predictive", "priors",
         "standardisation", "structures", "tree", "validation",
     },
     "comparison": {"diagnostics", "exceptions", "inference", "predictive", "priors", "validation"},
     "results": {"agreement", "comparison", "diagnostics", "plots"},
-    "plots": {"em", "estep", "mixture", "predictive", "tree", "validation"},
+    "plots": {"em_result", "estep", "mixture", "predictive", "tree", "validation"},
 }  # fmt: skip
 OUTERMOST = {"__init__", "__main__", "cli"}
 PYMC_MAY = {"model", "inference"}

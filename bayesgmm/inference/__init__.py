@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 
 from bayesgmm import labels, predictive
 from bayesgmm.diagnostics import MAX_R_HAT, Diagnosis, diagnose, invariant_quantities, summarise
-from bayesgmm.em import EMResult, fit_em
+from bayesgmm.em import fit_em
+from bayesgmm.em_result import EMResult
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning, InterruptedWarning
 from bayesgmm.inference.compiled_target import CompiledTarget
 from bayesgmm.inference.interface import Sampled

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.density import LogPosterior, log_posterior
-from bayesgmm.em import EMResult
+from bayesgmm.em_result import EMResult
 from bayesgmm.inference.compiled_target import CompiledTarget, mixture_dims
 from bayesgmm.priors import Prior
 from bayesgmm.standardisation import standardisation

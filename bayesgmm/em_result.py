@@ -1,0 +1,130 @@
+"""What EM found: the estimate, how every run ended, and the criteria that compare estimates over k."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.mixture import Mixture
+from bayesgmm.standardisation import standardisation
+from bayesgmm.structures import Structure
+from bayesgmm.validation import Covariance, FloatArray
+
+_SAME = 0.05  # solutions that differ by less in every weight, and in every mean and sd in units of the data's sd, are one
+
+
+@dataclass(frozen=True)
+class Restart:
+    """How one run of EM from one start ended; ``mixture`` is in the data's units, sorted by means."""
+
+    start: str
+    log_likelihood: float
+    n_iter: int
+    converged: bool
+    collapsed: bool
+    mixture: Mixture = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class EMResult:
+    """The best of several EM runs.
+
+    Attributes
+    ----------
+    mixture : Mixture
+        Estimate in the data's units, components in increasing order of their means.
+    log_likelihood : float
+        At the estimate (natural log, data's units; weighted by ``sample_weight`` where given).
+    history : (n_iter + 1,) array
+        Log-likelihood before each iteration and at the end; it never decreases.
+    converged, n_iter : bool, int
+        Of the best run.
+    collapsed : bool
+        Whether a component of the estimate sits on the variance floor.
+    restarts : tuple of Restart
+        How every run ended, the best one first.
+    covariance : {"full", "tied", "diag", "spherical"}
+    n_observations : float
+        n, or the sum of ``sample_weight``.
+    x, sample_weight : (n,) or (n, D) array, (n,) array
+        What was fitted, not copied; ``sample_weight`` is None where none was given.
+    """
+
+    mixture: Mixture
+    log_likelihood: float
+    history: FloatArray = field(repr=False)
+    converged: bool
+    n_iter: int
+    collapsed: bool
+    restarts: tuple[Restart, ...] = field(repr=False)
+    covariance: Covariance
+    n_observations: float
+    x: FloatArray = field(repr=False)
+    sample_weight: FloatArray | None = field(repr=False)
+
+    def optima(self, within: float = 5.0) -> tuple[Mixture, ...]:
+        """Distinct solutions that the restarts found, the best first.
+
+        Parameters
+        ----------
+        within : float
+            Leave out solutions whose log-likelihood lies further below the best.
+
+        Returns
+        -------
+        tuple of Mixture
+            None collapsed (unless every run did); two of them differ by more than 0.05 in some weight, or in some mean or
+            entry of a covariance's Cholesky factor (the standard deviation) measured in standard deviations of the data.
+        """
+        structure = Structure(self.covariance, self.mixture.n_features)
+        _, scale = standardisation(self.x, structure, self.sample_weight)
+        found: list[Mixture] = []
+        for end in self.restarts:
+            near = end.log_likelihood >= self.log_likelihood - within and end.collapsed == self.collapsed
+            if near and not any(are_one(end.mixture, other, scale) for other in found):
+                found.append(end.mixture)
+        return tuple(found)
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters: K - 1 weights, K x D means, and those of the covariances."""
+        k, n_features = self.mixture.n_components, self.mixture.n_features
+        return k - 1 + k * n_features + Structure(self.covariance, n_features).n_parameters(k)
+
+    def bic(self) -> float:
+        """Bayesian information criterion, -2 log L + p log n; lower is better (mclust's has the opposite sign)."""
+        return -2 * self.log_likelihood + self.n_parameters * float(np.log(self.n_observations))
+
+    def aic(self) -> float:
+        """Akaike information criterion, -2 log L + 2 p; lower is better."""
+        return -2 * self.log_likelihood + 2 * self.n_parameters
+
+    def icl(self) -> float:
+        """Integrated completed likelihood: BIC - 2 sum_i log max_k r_ik; lower is better.
+
+        References
+        ----------
+        Biernacki, Celeux & Govaert (2000), Assessing a mixture model for clustering with the integrated completed
+        likelihood, IEEE Transactions on Pattern Analysis and Machine Intelligence 22, 719-725. doi:10.1109/34.865189
+        """
+        log_membership = np.log(self.responsibilities.max(axis=1))
+        weight = 1.0 if self.sample_weight is None else self.sample_weight
+        return self.bic() - 2 * float((weight * log_membership).sum())
+
+    @cached_property
+    def responsibilities(self) -> FloatArray:
+        """Probability of each component given each observation, (n, K)."""
+        return self.mixture.responsibilities(self.x)
+
+
+def are_one(one: Mixture, other: Mixture, scale: Any) -> bool:
+    """Whether two estimates differ by little in weights, and in means and factors in units of the scale."""
+    moved = [(one.means - other.means) / scale]
+    difference = one.factors - other.factors
+    moved.append(
+        difference / scale if difference.ndim == 1 else difference / np.broadcast_to(scale, one.means.shape[1])[:, None]
+    )
+    return max(float(np.abs(each).max()) for each in (one.weights - other.weights, *moved)) <= _SAME
