@@ -7,6 +7,7 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm.density import log_posterior
+from bayesgmm.density.posterior import sampler_data
 from bayesgmm.inference.pymc_target import PyMCTarget
 from tests.statistics import rng
 
@@ -83,10 +84,11 @@ def test_the_labels_do_not_matter():
 def test_points_beyond_a_float_are_refused_and_harm_nothing(bad, covariance):
     own = log_posterior(X, 3, PRIORS["hierarchical"].scaled_to(X), covariance)
     function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(own.compiled().callback().address)
+    data = sampler_data(own.user_data)
     for place in range(own.n_dim):
         point, gradient, value = np.zeros(own.n_dim), np.zeros(own.n_dim), np.zeros(1)
         point[place] = bad
-        arrays = (array.ctypes.data for array in (point, gradient, value, own.user_data))
+        arrays = (array.ctypes.data for array in (point, gradient, value, data))
         code = function(own.n_dim, *arrays)
         finite = np.isfinite(value).all() and np.isfinite(gradient).all()
         assert code == (0 if finite else 3 if not np.isfinite(gradient).all() else 4)
@@ -113,6 +115,7 @@ def test_many_points_at_once(k):
 def test_the_sampler_steps_back_from_points_beyond_a_float():
     """Two chains that start at the very edge of what a float holds come back from it."""
     from bayesgmm.inference.compiled_target import CompiledTarget
+    from bayesgmm.inference.interface import Start
     from bayesgmm.inference.nuts import NutsSettings, sample_nuts
     from bayesgmm.inference.phases import Phases
 
@@ -120,6 +123,6 @@ def test_the_sampler_steps_back_from_points_beyond_a_float():
     start = np.zeros(own.n_dim)
     start[own.places["sigma2"]] = 599.85
     settings = NutsSettings(draws=20, tune=300, chains=2, seed=1, target_accept=0.9, progressbar=False)
-    sampled = sample_nuts(CompiledTarget(own), [start], settings, Phases(announce=False))
+    sampled = sample_nuts(CompiledTarget(own), [Start(start)], settings, Phases(announce=False))
     assert np.isfinite(sampled.sample_stats["lp"]).all()
     assert (sampled.posterior["sigma"] < 1e3).all()

@@ -9,6 +9,7 @@ import bayesgmm as bg
 from bayesgmm import wishart
 from bayesgmm.density import log_posterior
 from bayesgmm.density.matrices import MatrixPosterior
+from bayesgmm.density.posterior import draw_callback, sampler_data
 from bayesgmm.density.univariate import UnivariatePosterior
 from bayesgmm.inference.compiled_target import CompiledTarget
 from bayesgmm.inference.pymc_target import PyMCTarget
@@ -163,13 +164,37 @@ def test_one_feature_by_the_route_for_several_is_the_posterior_of_one_feature(co
 def test_points_beyond_a_float_are_refused_and_harm_nothing(bad, covariance):
     own = posterior("hierarchical", covariance, 2, 2)
     function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(own.compiled().callback().address)
+    handed = sampler_data(own.user_data)
     for place in range(own.n_dim):
         point, gradient, value = np.zeros(own.n_dim), np.zeros(own.n_dim), np.zeros(1)
         point[place] = bad
-        code = function(own.n_dim, *(array.ctypes.data for array in (point, gradient, value, own.user_data)))
+        code = function(own.n_dim, *(array.ctypes.data for array in (point, gradient, value, handed)))
         finite = np.isfinite(value).all() and np.isfinite(gradient).all()
         assert code == (0 if finite else 3 if not np.isfinite(gradient).all() else 4)
         assert finite or abs(bad) > 1e3 or np.isnan(bad)
+
+
+@pytest.mark.parametrize(("covariance", "n_features"), [("full", 1), *((covariance, 2) for covariance in COVARIANCES)])
+def test_the_sampler_sees_the_density_in_whitened_coordinates(covariance, n_features):
+    if n_features == 1:
+        own = UnivariatePosterior(data(1)[:, 0], 3, bg.HierarchicalPrior().scaled_to(data(1)[:, 0]), "full")
+    else:
+        own = posterior("hierarchical", covariance, 3, n_features)
+    floats = [ctypes.c_void_p] * 4
+    density = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *floats)(own.compiled().callback().address)
+    keep = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64, *floats[1:])(draw_callback().address)
+    size = own.n_dim
+    centre, factor = rng(3).normal(0, 0.5, size), np.tril(rng(4).normal(0, 0.3, (size, size)))
+    for noise in rng(5).normal(size=(5, size)):
+        for whitener, point in (([], noise), ([centre, factor[np.tril_indices(size)]], centre + factor @ noise)):
+            gradient, value, drawn = np.empty(size), np.empty(1), np.empty(size)
+            handed = sampler_data(own.user_data, *whitener)
+            assert density(size, *(array.ctypes.data for array in (noise, gradient, value, handed))) == 0
+            assert keep(size, size, *(array.ctypes.data for array in (noise, drawn, handed))) == 0
+            expected, slopes = own(point)
+            np.testing.assert_allclose(drawn, point, rtol=1e-13, atol=1e-13)
+            assert value[0] == pytest.approx(expected, rel=1e-11)
+            np.testing.assert_allclose(gradient, factor.T @ slopes if whitener else slopes, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)

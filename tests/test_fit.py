@@ -294,7 +294,7 @@ def test_low_rank_adaptation_is_for_posteriors_near_a_gaussian(two_small):
     for x, k, expected in ((two_small, 2, "low_rank"), (two_small, 4, "diag")):
         own = log_posterior((x - x.mean()) / x.std(), k, bg.HierarchicalPrior().scaled_to((x - x.mean()) / x.std()), "full")
         em = bg.fit_em(x, k, random_seed=SEED).mixture.rescaled(-x.mean() / x.std(), 1 / x.std())
-        assert nuts.choose_adaptation(own, own.at(em)).kind == expected
+        assert nuts.choose_geometry(own, [own.at(em)]).adaptation == expected
     tree = quick(two_small, draws=20, tune=20)
     assert tree.attrs["adaptation"] == "low_rank"
     assert tree.attrs["tune"] == 20

@@ -24,8 +24,11 @@ from bayesgmm.density.posterior import (
     add_variances,
     code,
     density_callback,
+    from_whitened,
     is_beyond,
     log_weights,
+    split,
+    to_whitened,
     weight_coordinates,
     weight_slopes,
     weights_of,
@@ -37,7 +40,7 @@ from bayesgmm.mixture import Mixture
 from bayesgmm.priors import HierarchicalPrior
 from bayesgmm.validation import FloatArray
 
-_HEADER = 10  # length of it all, n, D, K, V, hierarchical or not, alpha, c0, g0, the constant; then b0, B0^-1, G0 or C0, x
+_HEADER = 9  # n, D, K, V, hierarchical or not, alpha, c0, g0, the constant; then b0, B0^-1, G0 or C0, x
 
 
 class DiagonalPosterior(LogPosterior):
@@ -95,7 +98,7 @@ class DiagonalPosterior(LogPosterior):
         prior: Any = self.prior
         g0, rate, constant = scale_constants(self, self.k)
         matrices = np.concatenate([prior.b0, np.ravel(np.linalg.inv(prior.B0)), rate, np.ravel(self.x)])
-        structure = [_HEADER + len(matrices), *self.x.shape, self.k, self.n_scales, self.hierarchical]
+        structure = [*self.x.shape, self.k, self.n_scales, self.hierarchical]
         header = [*structure, prior.alpha, prior.c0, g0, constant + self.log_constants()]
         return np.concatenate([np.array(header, dtype=float), matrices])
 
@@ -108,8 +111,8 @@ class DiagonalPosterior(LogPosterior):
 @compiled(fastmath=SUMS)  # the E-step is compiled into it
 def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
     """Value at a point; the gradient is filled in."""
-    n, n_features, k, n_scales = int(user_data[1]), int(user_data[2]), int(user_data[3]), int(user_data[4])
-    hierarchical, alpha, c0, g0 = user_data[5] != 0.0, user_data[6], user_data[7], user_data[8]
+    n, n_features, k, n_scales = int(user_data[0]), int(user_data[1]), int(user_data[2]), int(user_data[3])
+    hierarchical, alpha, c0, g0 = user_data[4] != 0.0, user_data[5], user_data[6], user_data[7]
     at_B0 = _HEADER + n_features
     at_rate = at_B0 + n_features * n_features
     b0, inverse_B0 = user_data[_HEADER:at_B0], user_data[at_B0:at_rate].reshape(n_features, n_features)
@@ -133,7 +136,7 @@ def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
     counts, first, second = np.empty(k), np.empty((k, n_features)), np.empty((k, n_features, 1))
     shift, scale = np.zeros(n_features), np.ones(n_features)
     value = accumulate(x, user_data[:0], shift, scale, offsets, mu, precisions, counts, first, second)
-    value += user_data[9] + alpha * sum_log_w
+    value += user_data[8] + alpha * sum_log_w
 
     weight_slopes(log_w, counts, alpha, n, gradient)
     gradient[at_C0:] = 0.0
@@ -156,11 +159,13 @@ def _log_posteriors(points, user_data, places, values):  # type: ignore[no-untyp
         values[places[s]] = _log_posterior(points[s], user_data, gradient)
 
 
-def _sampler_density(dim, point, gradient, value, user_data):  # type: ignore[no-untyped-def]
-    """The density as nutpie calls it."""
-    size = int(carray(user_data, (1,))[0])
-    slope = carray(gradient, (dim,))
-    result = _log_posterior(carray(point, (dim,)), carray(user_data, (size,)), slope)
+def _sampler_density(dim, noise, gradient, value, sampler_data):  # type: ignore[no-untyped-def]
+    """The density as nutpie calls it, in whitened coordinates."""
+    user_data, whitener = split(sampler_data)
+    point, slopes, slope = np.empty(dim), np.empty(dim), carray(gradient, (dim,))
+    from_whitened(carray(noise, (dim,)), whitener, point)
+    result = _log_posterior(point, user_data, slopes)
+    to_whitened(slopes, whitener, slope)
     carray(value, (1,))[0] = result
     return code(result, slope)
 

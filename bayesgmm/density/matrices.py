@@ -25,8 +25,11 @@ from bayesgmm.density.posterior import (
     add_means,
     code,
     density_callback,
+    from_whitened,
     is_beyond,
     log_weights,
+    split,
+    to_whitened,
     weight_coordinates,
     weight_slopes,
     weights_of,
@@ -36,7 +39,7 @@ from bayesgmm.estep.multivariate import accumulate
 from bayesgmm.mixture import Mixture
 from bayesgmm.validation import FloatArray
 
-_HEADER = 10  # length of it all, n, D, K, M, hierarchical or not, alpha, c0, g0, the constant; then b0, B0^-1, G0 or C0, x
+_HEADER = 9  # n, D, K, M, hierarchical or not, alpha, c0, g0, the constant; then b0, B0^-1, G0 or C0, x
 
 
 class MatrixPosterior(LogPosterior):
@@ -117,7 +120,7 @@ class MatrixPosterior(LogPosterior):
             rate = prior.C0
             constant += m * prior.c0 * np.linalg.slogdet(rate)[1]
         matrices = np.concatenate([prior.b0, np.ravel(np.linalg.inv(prior.B0)), np.ravel(rate), np.ravel(self.x)])
-        structure = [_HEADER + len(matrices), *self.x.shape, self.k, m, self.hierarchical]
+        structure = [*self.x.shape, self.k, m, self.hierarchical]
         header = [*structure, prior.alpha, prior.c0, prior.g0 if self.hierarchical else 0.0, constant]
         return np.concatenate([np.array(header, dtype=float), matrices])
 
@@ -205,8 +208,8 @@ def _add_powers(coordinates, slopes, size, power):  # type: ignore[no-untyped-de
 @compiled(fastmath=SUMS)  # the E-step is compiled into it
 def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
     """Value at a point; the gradient is filled in."""
-    n, size, k, m = int(user_data[1]), int(user_data[2]), int(user_data[3]), int(user_data[4])
-    hierarchical, alpha, c0, g0 = user_data[5] != 0.0, user_data[6], user_data[7], user_data[8]
+    n, size, k, m = int(user_data[0]), int(user_data[1]), int(user_data[2]), int(user_data[3])
+    hierarchical, alpha, c0, g0 = user_data[4] != 0.0, user_data[5], user_data[6], user_data[7]
     entries = size * (size + 1) // 2
     at_B0 = _HEADER + size
     at_rate, at_x = at_B0 + size * size, at_B0 + 2 * size * size
@@ -237,7 +240,7 @@ def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
     counts, first, second = np.empty(k), np.empty((k, size)), np.empty((k, size, size))
     shift, scale = np.zeros(size), np.ones(size)
     value = accumulate(x, user_data[:0], shift, scale, offsets, mu, whiteners, counts, first, second)
-    value += user_data[9] + alpha * sum_log_w
+    value += user_data[8] + alpha * sum_log_w
 
     weight_slopes(log_w, counts, alpha, n, gradient)
     gradient[at_C0:] = 0.0
@@ -280,11 +283,13 @@ def _log_posteriors(points, user_data, places, values):  # type: ignore[no-untyp
         values[places[s]] = _log_posterior(points[s], user_data, gradient)
 
 
-def _sampler_density(dim, point, gradient, value, user_data):  # type: ignore[no-untyped-def]
-    """The density as nutpie calls it."""
-    size = int(carray(user_data, (1,))[0])
-    slope = carray(gradient, (dim,))
-    result = _log_posterior(carray(point, (dim,)), carray(user_data, (size,)), slope)
+def _sampler_density(dim, noise, gradient, value, sampler_data):  # type: ignore[no-untyped-def]
+    """The density as nutpie calls it, in whitened coordinates."""
+    user_data, whitener = split(sampler_data)
+    point, slopes, slope = np.empty(dim), np.empty(dim), carray(gradient, (dim,))
+    from_whitened(carray(noise, (dim,)), whitener, point)
+    result = _log_posterior(point, user_data, slopes)
+    to_whitened(slopes, whitener, slope)
     carray(value, (1,))[0] = result
     return code(result, slope)
 

@@ -246,6 +246,47 @@ def code(value, gradient):  # type: ignore[no-untyped-def]
     return 0 if np.isfinite(value) else 4
 
 
+@compiled(fastmath=STRICT)
+def from_whitened(noise, whitener, point):  # type: ignore[no-untyped-def]
+    """Fill point = centre + factor noise; a whitener is centre and packed triangular factor, or empty for the identity."""
+    dim = len(noise)
+    if len(whitener) == 0:
+        point[:] = noise
+        return
+    at = dim
+    for i in range(dim):
+        point[i] = whitener[i] + np.dot(whitener[at : at + i + 1], noise[: i + 1])
+        at += i + 1
+
+
+@compiled(fastmath=STRICT)
+def to_whitened(slopes, whitener, gradient):  # type: ignore[no-untyped-def]
+    """Fill gradient = factor' slopes, the slopes of the noise."""
+    dim = len(slopes)
+    if len(whitener) == 0:
+        gradient[:] = slopes
+        return
+    gradient[:] = 0.0
+    at = dim
+    for i in range(dim):
+        for j in range(i + 1):
+            gradient[j] += whitener[at + j] * slopes[i]
+        at += i + 1
+
+
+@compiled(fastmath=STRICT)
+def split(sampler_data):  # type: ignore[no-untyped-def]
+    """The density's user data and the whitener, out of what :func:`sampler_data` joined."""
+    size, n_whitener = carray(sampler_data, (2,))
+    whole = carray(sampler_data, (2 + int(size) + int(n_whitener),))
+    return whole[2 : 2 + int(size)], whole[2 + int(size) :]
+
+
+def sampler_data(user_data: FloatArray, *whitener: FloatArray) -> FloatArray:
+    """The array that nutpie hands to the callbacks: user data and the parts of a whitener, if any; see :func:`split`."""
+    return np.concatenate([[len(user_data), sum(map(len, whitener))], user_data, *whitener])
+
+
 def density_callback(function: Any) -> Any:
     """Compile the C callback of a density."""
     floats = types.CPointer(types.float64)
@@ -254,11 +295,11 @@ def density_callback(function: Any) -> Any:
 
 @cache
 def draw_callback() -> Any:
-    """Compile the C callback that keeps a draw, which is the unconstrained point itself."""
+    """Compile the C callback that keeps a draw: the unconstrained point."""
     floats = types.CPointer(types.float64)
     return c_callback(types.int64(types.uint64, types.uint64, floats, floats, floats), _keep)
 
 
-def _keep(dim, n_expanded, point, out, user_data):  # type: ignore[no-untyped-def]
-    carray(out, (n_expanded,))[:] = carray(point, (dim,))
+def _keep(dim, n_expanded, noise, out, sampler_data):  # type: ignore[no-untyped-def]
+    from_whitened(carray(noise, (dim,)), split(sampler_data)[1], carray(out, (n_expanded,)))
     return 0

@@ -25,8 +25,11 @@ from bayesgmm.density.posterior import (
     add_variances,
     code,
     density_callback,
+    from_whitened,
     is_beyond,
     log_weights,
+    split,
+    to_whitened,
     weight_coordinates,
     weight_slopes,
     weights_of,
@@ -167,11 +170,13 @@ def _log_posteriors(points, user_data, places, values):  # type: ignore[no-untyp
         values[places[s]] = _log_posterior(points[s], user_data, gradient)
 
 
-def _sampler_density(dim, point, gradient, value, user_data):  # type: ignore[no-untyped-def]
-    """The density as nutpie calls it."""
-    n = int(carray(user_data, (1,))[0])
-    slope = carray(gradient, (dim,))
-    result = _log_posterior(carray(point, (dim,)), carray(user_data, (_HEADER + 1 + n,)), slope)
+def _sampler_density(dim, noise, gradient, value, sampler_data):  # type: ignore[no-untyped-def]
+    """The density as nutpie calls it, in whitened coordinates."""
+    user_data, whitener = split(sampler_data)
+    point, slopes, slope = np.empty(dim), np.empty(dim), carray(gradient, (dim,))
+    from_whitened(carray(noise, (dim,)), whitener, point)
+    result = _log_posterior(point, user_data, slopes)
+    to_whitened(slopes, whitener, slope)
     carray(value, (1,))[0] = result
     return code(result, slope)
 

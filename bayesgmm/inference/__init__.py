@@ -262,7 +262,7 @@ def _sample_by_nuts(
     problem: Problem, options: Options, seed: int, phases: Phases, *, without_nutpie: bool
 ) -> tuple[Sampled, NutsSettings]:
     """Draws, and the settings that were used: as asked for, or as the posterior's shape suggests."""
-    from bayesgmm.inference.nuts import NutsSettings, choose_adaptation, sample_by_pymc, sample_nuts
+    from bayesgmm.inference.nuts import NutsSettings, choose_geometry, sample_by_pymc, sample_nuts
 
     settings = NutsSettings(
         options.draws,
@@ -282,14 +282,15 @@ def _sample_by_nuts(
     with phases("compile", None):
         problem.own(problem.starts[0])
     with phases("geometry", None):
-        chosen = choose_adaptation(problem.own, problem.starts[0])
+        can_whiten = isinstance(problem.target, CompiledTarget)
+        chosen = choose_geometry(problem.own, problem.starts[: options.chains], can_whiten=can_whiten)
     settings = replace(
         settings,
-        adaptation=chosen.kind,
+        adaptation=chosen.adaptation,
         tune=options.tune or chosen.tune,
         target_accept=options.target_accept or chosen.target_accept,
     )
-    return sample_nuts(problem.target, problem.starts, settings, phases), settings
+    return sample_nuts(problem.target, chosen.starts, settings, phases), settings
 
 
 def _lacks_nutpie() -> bool:

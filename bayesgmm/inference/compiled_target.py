@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.density import LogPosterior
-from bayesgmm.density.posterior import draw_callback
-from bayesgmm.inference.interface import LogDensity, Loss
+from bayesgmm.density.posterior import draw_callback, sampler_data
+from bayesgmm.inference.interface import LogDensity, Loss, Start
 from bayesgmm.tree import parameter_dims
 from bayesgmm.validation import FloatArray
 
@@ -45,19 +45,20 @@ class CompiledTarget:
 
         return log_density, loss
 
-    def for_nuts(self) -> Any:
-        """A nutpie model around the compiled density; what it keeps of a draw is the point itself."""
+    def for_nuts(self, start: Start) -> Any:
+        """A nutpie model around the compiled density; what it keeps of a draw is the unconstrained point."""
         from nutpie.compile_pymc import CompiledPyMCModel
 
         size = self.log_posterior.n_dim
+        whitener = [] if start.factor is None else [start.point, start.factor[np.tril_indices(size)]]
         return CompiledPyMCModel(
             dims={},
             compiled_logp_func=self.log_posterior.compiled().callback(),
             compiled_expand_func=draw_callback(),
-            initial_point_func=lambda seed: np.zeros(size),
+            initial_point_func=start.jittered,
             shared_data={},
             shared_var_keys={},
-            user_data=self.log_posterior.user_data,
+            user_data=sampler_data(self.log_posterior.user_data, *whitener),
             n_expanded=size,
             shape_info=([_POINT], [slice(0, size)], [(size,)]),
             logp_func=None,

@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import xarray as xr
 
 from bayesgmm.validation import FloatArray
 
 LogDensity = Callable[[FloatArray], tuple[float, FloatArray]]  # of a point: value and gradient
 Loss = Callable[[FloatArray, FloatArray], tuple[float, FloatArray, FloatArray]]  # of a mean and a factor, with gradients
+
+
+_JITTER = 0.1  # half-width of the spread of chains about a start, on the unconstrained scale of standardised data
+_WHITENED_JITTER = 2.0  # the same in standard deviations of the posterior, where they are known
+
+
+class Start(NamedTuple):
+    """Where chains of NUTS begin: a point, and the factor, if any, in whose coordinates point + factor noise they move."""
+
+    point: FloatArray
+    factor: FloatArray | None = None
+
+    def jittered(self, seed: Any) -> FloatArray:
+        """A place near the start in the coordinates of the chains."""
+        noise = np.random.default_rng(seed).uniform(-1, 1, size=len(self.point))
+        return self.point + _JITTER * noise if self.factor is None else _WHITENED_JITTER * noise
 
 
 class Target(Protocol):
@@ -27,8 +44,8 @@ class Target(Protocol):
     def log_densities(self, points: FloatArray) -> FloatArray:
         """The log density at points (S, n_dim), once :meth:`for_advi` has been called."""
 
-    def for_nuts(self) -> Any:
-        """A nutpie model that still lacks its starts."""
+    def for_nuts(self, start: Start) -> Any:
+        """A nutpie model whose chains begin near a start."""
 
     def sampled(self, posterior: xr.Dataset) -> xr.Dataset:
         """The variables of the mixture from the posterior group that nutpie returns."""

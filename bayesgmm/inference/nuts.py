@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -16,16 +16,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bayesgmm.density import LogPosterior
-from bayesgmm.inference.interface import Sampled, Target
-from bayesgmm.inference.laplace import departure
+from bayesgmm.inference.interface import Sampled, Start, Target
+from bayesgmm.inference.laplace import departure, laplace
 from bayesgmm.inference.phases import DeferredInterrupt, Phases
 from bayesgmm.validation import FloatArray
 
-# half-width of the spread of the chains' starts about an optimum, on the unconstrained scale of standardised data
-_JITTER = 0.1
-_NEAR_GAUSSIAN = 0.6  # nats from the Laplace approximation, up to which low-rank adaptation pays
-_ALL_BUT_GAUSSIAN = 0.25  # the same, up to which longer steps cost no divergences
-_MOST_DIMENSIONS = 1_000  # of which a Laplace approximation takes seconds
+_NUTPIE_ADAPTATION = {"low_rank": "low_rank", "diag": "diag", "whitened": "diag"}
+# distances from the Laplace approximation, in nats per square root of the number of parameters,
+_NEAR_GAUSSIAN = 0.25  # up to which knowing the correlations pays
+_ALL_BUT_GAUSSIAN = 0.1  # up to which longer steps cost no divergences
+_FEW_DIMENSIONS = 20  # whose correlations low-rank adaptation learns by itself
+_MOST_DIMENSIONS = 3_000  # of which a Laplace approximation takes half a minute
 _GROWTH = 1.5  # an adaptive run is judged at lengths that grow by this factor
 _STATS = {
     "logp": "lp",
@@ -44,6 +45,9 @@ _STATS = {
 }  # what the samplers report, under the names that ArviZ reads
 
 
+Adaptation = Literal["low_rank", "diag", "whitened"]
+
+
 @dataclass(frozen=True)
 class NutsSettings:
     """How to sample, how long, and from which seed.
@@ -57,7 +61,7 @@ class NutsSettings:
     seed: int
     target_accept: float
     progressbar: bool
-    adaptation: str = "low_rank"
+    adaptation: Adaptation = "low_rank"
     enough: Callable[[xr.Dataset, FloatArray], bool] | None = None
     max_draws: int = 0
 
@@ -75,37 +79,37 @@ class NutsSettings:
         return result
 
 
-def sample_nuts(target: Target, starts: Sequence[FloatArray], settings: NutsSettings, phases: Phases) -> Sampled:
+def sample_nuts(target: Target, starts: Sequence[Start], settings: NutsSettings, phases: Phases) -> Sampled:
     """Sample a target; the chains are dealt out to the starts in turn, the best start first, and run side by side."""
-    with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
-        model = target.for_nuts()
     starts = starts[: settings.chains]
+    with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
+        models = [target.for_nuts(start) for start in starts]
     many = f" from {len(starts)} different optima" if len(starts) > 1 else ""
     upto = f"{settings.longest}" if settings.enough is None else f"{settings.draws} to {settings.longest}"
     with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {upto}) draws{many}"):
-        parts, length = _Run(target, model, starts, settings).until_done()
+        parts, length = _Run(target, models, settings).until_done()
     return _as_sampled([_with_variables(target, part) for part in parts], settings, length)
 
 
 class _Run:
     """One group of chains for each start, sampling in the background, watched from the calling thread."""
 
-    def __init__(self, target: Target, model: Any, starts: Sequence[FloatArray], settings: NutsSettings) -> None:
+    def __init__(self, target: Target, models: Sequence[Any], settings: NutsSettings) -> None:
         import nutpie
 
         self.target, self.settings = target, settings
-        self.progress: list[list[Any]] = [[] for _ in starts]
+        self.progress: list[list[Any]] = [[] for _ in models]
         self.samplers: list[Any] = []
-        for i, start in enumerate(starts):
-            chains = len(range(i, settings.chains, len(starts)))
+        for i, model in enumerate(models):
+            chains = len(range(i, settings.chains, len(models)))
             sampler = nutpie.sample(
-                replace(model, initial_point_func=partial(_jittered, start)),
+                model,
                 draws=settings.longest,
                 tune=settings.tune,
                 chains=chains,
                 cores=chains,  # all at once: an adaptive or an interrupted run ends with chains of like lengths
                 seed=settings.seed + i,
-                adaptation=settings.adaptation,
+                adaptation=_NUTPIE_ADAPTATION[settings.adaptation],
                 target_accept=settings.target_accept,
                 progress_bar=False,
                 progress_callback=partial(self.progress.__setitem__, i),
@@ -192,10 +196,6 @@ def _is_enough(settings: NutsSettings, posterior: xr.Dataset, stats: xr.Dataset,
     return settings.enough(posterior.isel(draw=slice(0, length)), stats["lp"].values[:, :length])
 
 
-def _jittered(centre: FloatArray, seed: Any) -> FloatArray:
-    return centre + np.random.default_rng(seed).uniform(-_JITTER, _JITTER, size=centre.shape)
-
-
 def sample_by_pymc(
     model: Any,
     start: Mapping[str, FloatArray],
@@ -232,24 +232,34 @@ def sample_by_pymc(
     return replace(sampled, stopped_by="max_draws")
 
 
-class Adaptation(NamedTuple):
-    """What NUTS adapts, in how many steps, to which acceptance rate."""
+@dataclass(frozen=True)
+class Geometry:
+    """What NUTS adapts, in how many steps, to which acceptance rate, and where chains begin."""
 
-    kind: str
+    adaptation: Adaptation
     tune: int
     target_accept: float
+    starts: list[Start]
 
 
-def choose_adaptation(own: LogPosterior, start: FloatArray) -> Adaptation:
-    """Low-rank, short and with long steps where the posterior is near its Laplace approximation; diagonal elsewhere.
+def choose_geometry(own: LogPosterior, starts: Sequence[FloatArray], *, can_whiten: bool = True) -> Geometry:
+    """Short tuning in fitting coordinates where the posterior is near its Laplace approximation; a diagonal scale elsewhere.
 
-    Measured on many problems (benchmarks/settings.md): near a Gaussian low-rank adaptation gives several times the effective
-    draws, far from one some of its chains get stuck. Of very many parameters the distance is not measured.
+    Measured on many problems (benchmarks/settings.md): near a Gaussian the correlations are worth knowing, of few parameters
+    by low-rank adaptation, of many by the Laplace approximation at each start; far from one some such chains get stuck.
+    Of very many parameters the distance is not measured.
     """
-    distance = departure(own, start) if own.n_dim <= _MOST_DIMENSIONS else np.inf
-    if distance < _NEAR_GAUSSIAN:
-        return Adaptation("low_rank", 200, 0.8 if distance < _ALL_BUT_GAUSSIAN else 0.9)
-    return Adaptation("diag", 400, 0.9)
+    fallback = Geometry("diag", 400, 0.9, [Start(start) for start in starts])
+    if own.n_dim > _MOST_DIMENSIONS:
+        return fallback
+    approximations = [laplace(own, start) for start in starts]
+    distance = departure(own, approximations[0]) / np.sqrt(own.n_dim)
+    if distance >= _NEAR_GAUSSIAN:
+        return fallback
+    target_accept = 0.8 if distance < _ALL_BUT_GAUSSIAN else 0.9
+    if own.n_dim <= _FEW_DIMENSIONS or not can_whiten:
+        return Geometry("low_rank", 200, target_accept, fallback.starts)
+    return Geometry("whitened", 200, target_accept, [Start(*each) for each in approximations])
 
 
 def _with_variables(target: Target, part: xr.DataTree) -> xr.DataTree:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from pymc.blocking import DictToArrayBijection, RaveledVars
 from pymc.initial_point import make_initial_point_fn
 from pymc.pytensorf import compile as compile_function
 
-from bayesgmm.inference.interface import LogDensity, Loss
+from bayesgmm.inference.interface import LogDensity, Loss, Start
 from bayesgmm.validation import FloatArray
 
 
@@ -41,8 +43,14 @@ class PyMCTarget:
         """The log density at points (S, n_dim)."""
         return np.array([self._log_density(point)[0] for point in points])
 
-    def for_nuts(self) -> Any:
-        """The model as nutpie compiles it."""
+    def for_nuts(self, start: Start) -> Any:
+        """The model as nutpie compiles it, once."""
+        if start.factor is not None:
+            raise ValueError("a model that PyMC states is sampled in its own coordinates")
+        return replace(self._nutpie_model, initial_point_func=start.jittered)
+
+    @cached_property
+    def _nutpie_model(self) -> Any:
         import nutpie
 
         return nutpie.compile_pymc_model(self.model, jitter_rvs=set())
