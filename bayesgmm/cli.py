@@ -298,15 +298,23 @@ def _read_columns(file: Path, columns: list[str] | None) -> pd.DataFrame:
 
 
 def _spread_out(arguments: list[str]) -> list[str]:
-    """``--columns a b`` as ``--columns a --columns b``, which is how an option takes several values."""
+    """``--columns a b`` as ``--columns a --columns b``, which is how an option takes several values.
+
+    The list ends at the next option, or at the name of a file behind the first column.
+    """
     result: list[str] = []
-    within = False
+    columns: int | None = None  # how many have been read, within a list
     for each in arguments:
-        if each.startswith("-"):
-            within = each in ("--columns", "--column")
-            result += [] if within else [each]
+        option, equals, value = each.partition("=")
+        if option == "--columns":
+            columns = 1 if equals else 0
+            result += ["--columns", value] if equals else []
+        elif columns is None or each.startswith("-") or (columns and Path(each).is_file()):
+            columns = None
+            result.append(each)
         else:
-            result += ["--columns", each] if within else [each]
+            columns += 1
+            result += ["--columns", each]
     return result
 
 

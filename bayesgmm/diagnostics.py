@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
+from numpy.typing import NDArray
 
 from bayesgmm.predictive import log_density
 from bayesgmm.standardisation import location_and_scale
-from bayesgmm.tree import CLUSTER, FEATURE, FEATURE_BIS, Draws, read_draws, read_observations
+from bayesgmm.tree import CLUSTER, DRAWN, FEATURE, FEATURE_BIS, OBS, Draws, read_draws, read_observations
 from bayesgmm.validation import FloatArray
 
 MAX_R_HAT = 1.01  # Vehtari et al. (2021)
@@ -115,7 +116,8 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     R-hat for assessing convergence of MCMC, Bayesian Analysis 16, 667-718. doi:10.1214/20-BA1221
     """
     draws = read_draws(tree)
-    invariants = summarise(invariant_quantities(draws, read_observations(tree), _log_posterior(tree)))
+    x, positions = read_observations(tree), tree["observed_data"].to_dataset()["x"][OBS].values
+    invariants = summarise(invariant_quantities(draws, x, _log_posterior(tree), positions))
     parameters = summarise(labelled_quantities(tree))
     if tree.attrs.get("method") == "advi":
         findings, sampler = _advi_findings(tree)
@@ -137,10 +139,13 @@ def _log_posterior(tree: xr.DataTree) -> FloatArray | None:
 
 
 def invariant_quantities(
-    draws: Draws, x: FloatArray, log_posterior: FloatArray | None = None
+    draws: Draws, x: FloatArray, log_posterior: FloatArray | None = None, positions: NDArray[Any] | None = None
 ) -> Iterator[tuple[str, FloatArray]]:
-    """Draws (chain, draw) of what does not depend on the labels: densities, log posterior, sorted weights."""
-    names, points = _points(x)
+    """Draws (chain, draw) of what does not depend on the labels: densities, log posterior, sorted weights.
+
+    Of several features observations are called by their positions, which are 0, ..., n - 1 unless given.
+    """
+    names, points = _points(x, np.arange(len(x)) if positions is None else positions)
     for name, values in zip(names, log_density(draws, points).T, strict=True):
         yield name, draws.by_chain(values)
     if log_posterior is not None:
@@ -149,7 +154,7 @@ def invariant_quantities(
         yield f"w, rank {rank}", draws.by_chain(values)
 
 
-def _points(x: FloatArray) -> tuple[list[str], FloatArray]:
+def _points(x: FloatArray, positions: NDArray[Any]) -> tuple[list[str], FloatArray]:
     """Where densities are followed: at quantiles of one feature, at observations along the data's two principal axes."""
     if x.ndim == 1:
         points = np.quantile(x, _POINTS)
@@ -160,14 +165,14 @@ def _points(x: FloatArray) -> tuple[list[str], FloatArray]:
     axes *= np.sign(axes[abs(axes).argmax(axis=0), [0, 1]])
     places = np.round(_POINTS * (len(x) - 1)).astype(int)
     chosen = np.unique(np.argsort(z @ axes, axis=0, kind="stable")[places])
-    return [f"log p(x[{i}])" for i in chosen], x[chosen]
+    return [f"log p(x[{position}])" for position in positions[chosen]], x[chosen]
 
 
 def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
     """Draws (chain, draw) of each single parameter, by its name."""
     posterior = tree["posterior"].to_dataset()
     parameters = [name for name in ("w", "mu", "sigma", "cov", "corr") if name in posterior]
-    for name in [*parameters, *(str(each) for each in posterior.data_vars if each not in parameters)]:
+    for name in [*parameters, *(str(each) for each in posterior.data_vars if each not in (*parameters, *DRAWN))]:
         values = posterior[name]
         if values.dims[:2] == ("chain", "draw") and set(values.dims[2:]) <= {CLUSTER, FEATURE, FEATURE_BIS}:
             labels = [values[dim].values.tolist() for dim in values.dims[2:]]
@@ -177,7 +182,7 @@ def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
 
 def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]) -> Iterator[tuple[tuple[int, ...], str]]:
     """Index and name of every entry of a variable over clusters and features; of symmetric matrices the upper half."""
-    symmetric = FEATURE in dims and FEATURE_BIS in dims
+    symmetric = name in ("cov", "corr", "C0") and FEATURE_BIS in dims
     for index in np.ndindex(*map(len, labels)):
         if not symmetric or index[-2] <= index[-1]:
             called = ", ".join(str(each[i]) for each, i in zip(labels, index, strict=True))

@@ -127,8 +127,8 @@ def fit_em(
     variance_floor = read_positive(variance_floor, "variance_floor")
     weight = read_sample_weight(sample_weight, data)
     rng = np.random.default_rng(read_seed(random_seed))
-    if weight is not None and count_distinct(data.values[weight > 0], k) < k:
-        raise ValueError(f"k must be at most the number of distinct observations with positive sample_weight, got k = {k}")
+    if weight is not None and not weight.all():
+        _require_enough(Data(data.values[weight > 0], None, data.names), k, covariance)
 
     structure = Structure(covariance, data.n_features)
     if structure.one_unit:
@@ -173,6 +173,14 @@ def fit_em(
         x=data.values,
         sample_weight=weight,
     )
+
+
+def _require_enough(weighted: Data, k: int, covariance: Covariance) -> None:
+    """Check what is left without the observations of weight 0."""
+    try:
+        read_fit_data(weighted, k, covariance=covariance)
+    except ValueError as error:
+        raise ValueError(f"of the observations with a positive sample_weight: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from bayesgmm.mixture import Mixture
 from bayesgmm.standardisation import standardisation
@@ -121,10 +122,13 @@ class EMResult:
 
 
 def are_one(one: Mixture, other: Mixture, scale: Any) -> bool:
-    """Whether two estimates differ by little in weights, and in means and factors in units of the scale."""
-    moved = [(one.means - other.means) / scale]
-    difference = one.factors - other.factors
-    moved.append(
-        difference / scale if difference.ndim == 1 else difference / np.broadcast_to(scale, one.means.shape[1])[:, None]
-    )
-    return max(float(np.abs(each).max()) for each in (one.weights - other.weights, *moved)) <= _SAME
+    """Whether two estimates, their components in some order, differ by little: means and factors in units of the scale."""
+    k = one.n_components
+    units = (1.0, scale, scale if one.n_features == 1 else np.broadcast_to(scale, one.n_features)[:, None])
+    unlike = np.zeros((k, k), dtype=bool)
+    for unit, *pair in zip(
+        units, (one.weights, one.means, one.factors), (other.weights, other.means, other.factors), strict=True
+    ):
+        first, second = (values / unit for values in pair)
+        unlike |= (np.abs(first[:, None] - second) > _SAME).reshape(k, k, -1).any(axis=2)
+    return not unlike[linear_sum_assignment(unlike)].any()

@@ -54,12 +54,11 @@ def build_model(
 
     Notes
     -----
-    A tree from :func:`bayesgmm.fit` does not hold the variables that lie under ``sigma``, ``cov`` and ``C0``:
-    ``pm.sample_posterior_predictive`` on it would draw those from the prior. Use
-    :func:`bayesgmm.add_posterior_predictive` instead.
+    PyMC's functions take a tree from :func:`bayesgmm.fit` beside the model: ``pm.sample_posterior_predictive(tree,
+    model=model)``, ``pm.compute_log_likelihood(tree, model=model)``.
 
-    Tested properties: the log density equals the sum over all K^N allocations of the labels; prior draws of a covariance
-    follow scipy's inverse-Wishart distribution.
+    Tested properties: the log-likelihood so computed is that of :func:`bayesgmm.add_log_likelihood`; the log density equals
+    the sum over all K^N allocations of the labels; prior draws of a covariance follow scipy's inverse-Wishart distribution.
 
     Examples
     --------

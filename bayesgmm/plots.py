@@ -101,7 +101,8 @@ def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, leve
     """Scatter matrix of the data with the clusters' ellipses, in the posterior and by EM.
 
     Each point has the colour of its most probable cluster, the paler the less probable that is; a ring marks points whose
-    most probable cluster has a posterior probability below 0.9. Each cluster is drawn as the ellipse of its posterior
+    most probable cluster has a posterior probability below 0.9. Of more than 3 000 points that many, chosen at random, are
+    drawn. Each cluster is drawn as the ellipse of its posterior
     mean, over thin ellipses of single draws that show how uncertain it is, and as EM's ellipse, dashed. On the diagonal
     stand the densities of single features (:func:`plot_fit`).
 
@@ -122,6 +123,8 @@ def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, leve
     if len(names) == 1:
         raise ValueError("tree must have several features to be drawn in pairs, got one; use plot_fit")
     chosen = [_read_feature(tree, each)[1] for each in (names[:6] if features is None else features)]
+    if not chosen:
+        raise ValueError("features must name at least one feature, got none")
     radius = np.sqrt(-2 * np.log1p(-read_probability(level, "level")))  # of a chi distribution with two degrees of freedom
     x, draws, (em, _) = read_observations(tree), read_draws(tree), read_em(tree)
     few = draws.thinned(_ELLIPSES)

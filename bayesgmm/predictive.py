@@ -100,9 +100,9 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     if points.n_features != draws.n_features:
         raise ValueError(f"grid must have {draws.n_features} feature(s) like the data, got {points.n_features} column(s)")
     features = features_of(tree)
-    named = draws.n_features > 1 and points.names is not None and isinstance(features[0], str)
+    named = draws.n_features > 1 and points.names is not None and features != list(range(draws.n_features))
     if named and list(points.names or ()) != features:
-        wanted, got = ", ".join(features), ", ".join(points.names or ())
+        wanted, got = (", ".join(map(str, each)) for each in (features, points.names or ()))
         raise ValueError(f"grid must have the columns {wanted}, in this order, got {got}")
     interval = read_probability(interval, "interval")
     density = np.exp(log_density(draws.thinned(2_000), points.values))

@@ -118,9 +118,9 @@ class HierarchicalPrior(_Prior):
     ----------
     alpha : float
         Concentration of the weights; 1 is uniform on the simplex.
-    b0 : float or (D,) array, optional
+    b0 : float, or (D,) array for D >= 2 features, optional
         Mean of the means, in the data's units.
-    B0 : float or (D, D) array, optional
+    B0 : float, or (D, D) array for D >= 2 features, optional
         (Co)variance of the means, in squared units.
     c0 : float, optional
         Shape of the covariances (half the degrees of freedom).
@@ -176,9 +176,9 @@ class ConjugatePrior(_Prior):
     ----------
     alpha : float
         Concentration of the weights; 1 is uniform on the simplex.
-    b0 : float or (D,) array, optional
+    b0 : float, or (D,) array for D >= 2 features, optional
         Mean of the means, in the data's units.
-    B0 : float or (D, D) array, optional
+    B0 : float, or (D, D) array for D >= 2 features, optional
         (Co)variance of the means, in squared units.
     c0 : float, optional
         Shape of the covariances (half the degrees of freedom).

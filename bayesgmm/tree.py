@@ -3,7 +3,8 @@
 Every engine ends in :func:`build_tree`, every analysis begins with :func:`read_draws`.
 
 * ``posterior``: ``w`` over (chain, draw, cluster); for one feature ``mu`` and ``sigma`` likewise, for several ``mu`` with
-  ``feature`` and ``cov`` with ``feature`` and ``feature_bis`` behind; hyperparameters such as ``C0``
+  ``feature`` and ``cov`` with ``feature`` and ``feature_bis`` behind; hyperparameters such as ``C0``; and what
+  :func:`bayesgmm.build_model` draws to make them: ``sigma2``, or ``precision_factor`` and ``C0_factor`` over ``entry``
 * ``sample_stats``: ``lp`` (the log posterior on the unconstrained space; for the package's own priors that of the
   standardised data) and what the sampler reports; ``permutation`` (chain, draw, cluster), the relabelling
 * ``observed_data``: ``x`` (obs) or (obs, feature)
@@ -30,6 +31,8 @@ from bayesgmm.validation import Data, FloatArray
 CLUSTER = "cluster"
 FEATURE, FEATURE_BIS = "feature", "feature_bis"
 OBS = "obs"
+ENTRY = "entry"  # of a packed triangular factor
+DRAWN = ("sigma2", "precision_factor", "C0_factor")  # by the model, for the parameters to be made of
 
 
 def parameter_dims(n_features: int) -> dict[str, tuple[str, ...]]:

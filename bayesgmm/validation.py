@@ -36,13 +36,13 @@ class Data:
     values : (n,) array for one feature, (n, D) array for D >= 2 features
     kept : (n_input,) array of bool, or None
         Which of the user's observations these are; None if all.
-    names : tuple of str, or None
-        The columns' names, where the user's data had some.
+    names : tuple of str, tuple of int, or None
+        The columns' names, where the user's data had some other than 0, ..., D - 1; text unless all are integers.
     """
 
     values: FloatArray
     kept: NDArray[np.bool_] | None = field(repr=False)
-    names: tuple[str, ...] | None = None
+    names: tuple[str, ...] | tuple[int, ...] | None = None
 
     @property
     def positions(self) -> NDArray[np.int64]:
@@ -89,14 +89,15 @@ def read_data(x: ArrayLike | Data, *, missing: Missing = "raise", name: str = "x
 
 
 def read_fit_data(
-    x: ArrayLike | Data, k: Any, *, covariance: Covariance = "full", missing: Missing = "raise"
+    x: ArrayLike | Data, k: Any, *, covariance: Covariance | None = "full", missing: Missing = "raise"
 ) -> tuple[Data, int]:
-    """Check data, and the number of components of a given structure to be fitted to them."""
+    """Check data, and the number of components of a given structure, if it is known, to be fitted to them."""
     data = read_data(x, missing=missing)
     k = read_count(k, "k")
-    read_choice(covariance, Covariance, "covariance")
+    if covariance is not None:
+        read_choice(covariance, Covariance, "covariance")
     if data.names and len(set(data.names)) < len(data.names):
-        raise ValueError(f"x must have columns of different names, got {', '.join(data.names)}; rename them")
+        raise ValueError(f"x must have columns of different names, got {', '.join(map(str, data.names))}; rename them")
     n = len(data.values)
     columns = data.values.reshape(n, -1)
     with np.errstate(over="ignore"):
@@ -115,8 +116,8 @@ def read_fit_data(
             f"k must be at most the number of distinct observations, got k = {k} for {distinct} distinct values; "
             "use a smaller k"
         )
-    if data.n_features > 1 and covariance in ("full", "tied"):
-        _require_full_rank(data, covariance, spreads)
+    if covariance is not None:
+        require_full_rank(data, covariance)
     return data, k
 
 
@@ -141,9 +142,12 @@ def _called(data: Data) -> list[str]:
     return [f"column {feature!r} of x" if data.names else f"column {feature} of x" for feature in data.features.tolist()]
 
 
-def _require_full_rank(data: Data, covariance: str, spreads: FloatArray) -> None:
+def require_full_rank(data: Data, covariance: Covariance) -> None:
     """Refuse data in which some combination of the features does not vary: no covariance matrix fits them."""
+    if data.n_features == 1 or covariance not in ("full", "tied"):
+        return
     n, n_features = data.values.shape
+    spreads = np.ptp(data.values, axis=0)
     if n <= n_features:
         raise ValueError(
             f"x must have more observations than features for covariance={covariance!r}, got n = {n} for {n_features} "
@@ -294,14 +298,16 @@ def _from_pandas(x: Any, name: str) -> NDArray[Any]:
     return np.asarray(x.to_numpy(dtype=float, na_value=np.nan))
 
 
-def _column_names(x: Any) -> tuple[str, ...] | None:
+def _column_names(x: Any) -> tuple[str, ...] | tuple[int, ...] | None:
     """What the columns are called: by a table, by the coordinate of a labelled array, by the name of a single column."""
     columns = getattr(x, "columns", None)
     if columns is None and getattr(x, "ndim", 0) == 2 and hasattr(x, "dims") and x.dims[1] in x.coords:
         columns = x[x.dims[1]].values.tolist()
     if columns is not None:
         names = list(columns)
-        return None if names == list(range(len(names))) else tuple(map(str, names))
+        if all(isinstance(name, numbers.Integral) for name in names):
+            return None if names == list(range(len(names))) else tuple(map(int, names))
+        return tuple(map(str, names))
     series_name = getattr(x, "name", None) if getattr(x, "ndim", 0) == 1 and hasattr(x, "to_numpy") else None
     return None if series_name is None else (str(series_name),)
 

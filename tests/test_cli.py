@@ -233,6 +233,10 @@ def test_fits_several_columns(run, tmp_path, faithful):
     }  # fmt: skip
     tree = az.from_netcdf(tmp_path / "results" / "posterior.nc")
     assert list(tree["posterior"]["feature"].values) == ["eruptions", "waiting"]
+    for columns in (("--columns=eruptions", "waiting"), ("--column", "eruptions", "--column=waiting")):
+        code, other, err = run("fit", *columns, "data.csv", "-k", 2, "--seed", 1, "--quiet", "--covariance", "tied")
+        assert code == 0, err
+        assert out.startswith(other)
     code, _, err = run("fit", "data.csv", "--columns", "waiting", "waiting", "-k", 2)
     assert (code, err) == (1, "error: --columns must name each column once, got waiting, waiting\n")
     code, _, err = run("fit", "data.csv", "--columns", "eruptions", "wait", "-k", 2)

@@ -6,6 +6,7 @@ import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm import check_against_em, diagnose
+from bayesgmm.diagnostics import entries
 from tests.conftest import first_chain_turned, make_tree, one_chain_elsewhere, slow
 from tests.statistics import rng
 
@@ -103,3 +104,9 @@ def test_both_print_as_tables(good):
     text = repr(diagnose(good))
     assert text.index("label-invariant") < text.index("labelled parameters")
     assert "log posterior" in text
+
+
+def test_of_symmetric_matrices_each_entry_is_named_once():
+    dims, labels = ("cluster", "feature", "feature_bis"), [[0], ["a", "b"], ["a", "b"]]
+    assert [name for _, name in entries("cov", dims, labels)] == ["cov[0, a, a]", "cov[0, a, b]", "cov[0, b, b]"]
+    assert len(list(entries("of the user's own", dims, labels))) == 4

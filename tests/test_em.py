@@ -9,6 +9,7 @@ from sklearn.mixture import GaussianMixture
 
 import bayesgmm as bg
 from bayesgmm import Mixture, fit_em
+from bayesgmm.em_result import are_one
 from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning
 from tests.statistics import SEED, rng
 
@@ -139,6 +140,15 @@ def test_optima_are_the_distinct_solutions_near_the_best(galaxies):
     np.testing.assert_allclose(one.means, -two.means[::-1], atol=0.05)
 
 
+def test_solutions_are_the_same_in_any_order_of_their_components():
+    one = Mixture([0.3, 0.3, 0.4], [0, 5, 9], sigma=[1, 1, 2])
+    turned = Mixture([0.4, 0.3, 0.3], [9, 0.01, 5], sigma=[2, 1, 1])
+    moved = Mixture([0.4, 0.3, 0.3], [9, 0, 5], sigma=[1, 2, 1])
+    assert are_one(one, turned, 1.0)
+    assert not are_one(one, moved, 1.0)
+    assert are_one(one, moved, 100.0)
+
+
 def test_keeps_the_best_restart_where_restarts_differ(galaxies):
     result = fit_em(galaxies, 4, n_init=20, random_seed=SEED)
     ends = np.array([each.log_likelihood for each in result.restarts])
@@ -232,7 +242,7 @@ def test_is_seeded(galaxies):
         (
             {"sample_weight": np.eye(400)[0]},
             ValueError,
-            "number of distinct observations with positive sample_weight, got k = 2",
+            r"of the observations with a positive sample_weight: x must vary, got 1 observation\(s\)",
         ),
         ({"n_init": 0}, ValueError, "n_init must be an integer of at least 1, got 0"),
         ({"max_iter": 1.5}, TypeError, "max_iter must be an integer"),

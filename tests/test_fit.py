@@ -45,7 +45,7 @@ def test_the_tree_keeps_its_contract(nuts_tree, galaxies):
         assert posterior[name].dims == ("chain", "draw", "cluster")
         assert posterior[name].shape == (4, 1000, 3)
     assert posterior["C0"].dims == ("chain", "draw")
-    assert set(posterior.data_vars) == {"w", "mu", "sigma", "C0"}
+    assert set(posterior.data_vars) == {"w", "mu", "sigma", "C0", "sigma2"}
     np.testing.assert_allclose(posterior["w"].sum("cluster"), 1)
     np.testing.assert_array_equal(nuts_tree["observed_data"]["x"], galaxies)
     baseline, em = nuts_tree["em_baseline"], bg.fit_em(galaxies, 3, random_seed=SEED)

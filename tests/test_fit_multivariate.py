@@ -11,6 +11,7 @@ import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
+from bayesgmm.inference.custom import as_contract
 from bayesgmm.tree import permute
 from tests.statistics import SEED, rng
 
@@ -27,7 +28,7 @@ def quick(x, k=2, **options):
 
 def test_the_tree_keeps_its_contract(faithful_tree, faithful):
     posterior = faithful_tree["posterior"].to_dataset()
-    assert set(posterior.data_vars) == {"w", "mu", "cov", "C0"}
+    assert set(posterior.data_vars) == {"w", "mu", "cov", "C0", "precision_factor", "C0_factor"}
     assert posterior["w"].dims == ("chain", "draw", "cluster")
     assert posterior["mu"].dims == ("chain", "draw", "cluster", "feature")
     assert posterior["cov"].dims == ("chain", "draw", "cluster", "feature", "feature_bis")
@@ -96,6 +97,26 @@ def test_advi_goes_the_same_way(faithful, covariance):
     for name, values in nuts["posterior"].data_vars.items():
         assert advi["posterior"][name].dims == values.dims
     assert set(advi["posterior"].data_vars) == set(nuts["posterior"].data_vars)
+
+
+@pytest.mark.parametrize(
+    ("prior", "covariance", "n_features"),
+    [
+        *((bg.HierarchicalPrior(), *case) for case in [("full", 1), ("tied", 1), *((each, 2) for each in COVARIANCES)]),
+        (bg.ConjugatePrior(), "full", 2),
+    ],
+    ids=lambda each: type(each).__name__ if isinstance(each, bg.HierarchicalPrior | bg.ConjugatePrior) else str(each),
+)
+def test_the_functions_of_pymc_take_a_tree_beside_the_model(faithful, prior, covariance, n_features):
+    """Everything that the model draws is in the tree, in the data's units and under the same labels."""
+    x = faithful if n_features == 2 else faithful["waiting"].to_numpy()
+    tree = quick(x, covariance=covariance, prior=prior, draws=10, tune=50, chains=2)
+    with bg.build_model(x, 2, covariance=covariance, prior=prior) as model:
+        stated = pm.compute_log_likelihood(tree, extend_inferencedata=False, progressbar=False)
+        predicted = pm.sample_posterior_predictive(tree, progressbar=False, random_seed=SEED)
+    np.testing.assert_allclose(stated["x"], bg.add_log_likelihood(tree)["log_likelihood"]["x"], rtol=1e-9)
+    assert set(predicted["posterior_predictive"].data_vars) == {"x"}
+    assert {each.name for each in model.free_RVs} <= set(tree["posterior"].data_vars)
 
 
 def test_units_of_each_feature_do_not_matter(faithful):
@@ -206,6 +227,50 @@ def without_cov(x):
     return model
 
 
+def of_normals(x):
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", a=np.ones(2))
+        mu = pm.Normal("mu", sigma=10, shape=(2, 2))
+        pm.Deterministic("cov", pm.math.eye(2) * pm.math.ones((2, 1, 1)))
+        pm.NormalMixture("x", w=w, mu=mu.T, sigma=1, observed=x)
+    return model
+
+
+def diagonal_model(x):
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", a=np.ones(2))
+        mu = pm.Normal("mu", mu=x.mean(axis=0), sigma=3 * x.std(axis=0), shape=(2, 2))
+        sigma = pm.HalfNormal("sigma", sigma=x.std(axis=0), shape=(2, 2))
+        cov = pm.Deterministic("cov", (sigma**2)[..., None] * np.eye(2))
+        pm.Mixture("x", w=w, comp_dists=pm.MvNormal.dist(mu=mu, cov=cov), observed=x)
+    return model
+
+
+def test_a_model_states_its_own_structure():
+    x = X[["waiting", "twice"]].to_numpy()  # collinear, which independent features may be
+    tree = quick(x, model=diagonal_model(x), draws=20, tune=200, chains=2, covariance="diag")
+    assert tree.attrs["covariance"] == "diag"
+    with pytest.raises(
+        ValueError, match="covariance must be left out beside model, whose covariances are 'diag', got 'tied'"
+    ):
+        bg.fit(x, 2, model=diagonal_model(x), covariance="tied")
+
+
+def test_variables_over_clusters_and_features_are_known_by_their_shape():
+    """Those of the user's own, without named dims, are relabelled with the rest."""
+    front = ("chain", "draw")
+    draws = {
+        "w": ((*front, "w_dim_0"), np.full((1, 3, 4), 0.25)),
+        "mu": ((*front, "mu_dim_0", "mu_dim_1"), rng(1).normal(size=(1, 3, 4, 2))),
+        "cov": ((*front, "a", "b", "c"), np.broadcast_to(np.eye(2), (1, 3, 4, 2, 2))),
+        "z": ((*front, "z_dim_0", "z_dim_1"), rng(2).normal(size=(1, 3, 4, 2))),
+        "odd": ((*front, "odd_dim_0", "odd_dim_1"), rng(3).normal(size=(1, 3, 4, 5))),
+    }
+    posterior = as_contract(xr.Dataset(draws, coords={"chain": [0], "draw": [0, 1, 2]}), 4, 2)
+    assert posterior["z"].dims == ("chain", "draw", "cluster", "z_dim_1")
+    assert "cluster" not in posterior["odd"].dims
+
+
 def of_another_width(x):
     with pm.Model() as model:
         w = pm.Dirichlet("w", a=np.ones(3))
@@ -219,6 +284,7 @@ def of_another_width(x):
     ("make", "message"),
     [
         (wrong_likelihood, r"Gaussian mixture with weights w, means mu and covariances cov, .*=pm.MvNormal.dist\(mu=mu, cov=cov\)"),
+        (of_normals, r"its log density of the data is another one; write it with pm.Mixture\('x', w=w, comp_dists=pm.MvNormal"),
         (without_cov, r"model must have variables w, mu and cov \(or chol\) for 2 features, got .* pm.Deterministic for cov"),
         (of_another_width, r"model must have k = 2 components of 2 features, got shapes w \(3,\), mu \(3, 2\), cov \(2, 2\)"),
     ],
@@ -304,6 +370,12 @@ def test_missing_rows_are_dropped(faithful):
     tree = quick(holed, missing="drop", chains=2)
     assert 3 not in tree["observed_data"]["obs"].values
     assert tree["observed_data"].sizes["obs"] == 271
+    followed = [name for name in bg.diagnose(tree).invariants.index if name.startswith("log p(x[")]
+    log_likelihood = bg.add_log_likelihood(tree)["log_likelihood"]["x"]
+    for name in followed:
+        expected = float(log_likelihood.sel(obs=int(name[8:-2])).mean())
+        assert bg.diagnose(tree).invariants.loc[name, "mean"] == pytest.approx(expected, rel=1e-9)
+    assert len(followed) > 5
 
 
 def test_standard_deviations_and_correlations_on_request(faithful_tree):
@@ -328,6 +400,9 @@ def test_names_come_from_every_kind_of_table(faithful_tree, faithful):
     assert list(again.coords["feature"]) == ["eruptions", "waiting"]
     assert list(bg.build_model(faithful.to_numpy(), 2).coords["feature"]) == [0, 1]
     assert list(bg.build_model(pd.DataFrame(faithful.to_numpy()), 2).coords["feature"]) == [0, 1]
+    years = pd.DataFrame(faithful.to_numpy(), columns=[1999, 2000])
+    assert list(bg.build_model(years, 2).coords["feature"]) == [1999, 2000]
+    assert list(bg.build_model(years.rename(columns={2000: "x"}), 2).coords["feature"]) == ["1999", "x"]
 
 
 def test_a_packed_factor_of_pymcs_is_no_start_and_no_cluster(faithful):

@@ -114,6 +114,8 @@ def test_plot_pairs_draws_points_and_ellipses(faithful_tree, faithful):
     assert len(bg.plots.plot_pairs(faithful_tree, ["waiting", "eruptions"]).axes) == 4
 
 
-def test_pairs_need_several_features(tree):
+def test_pairs_need_several_features(tree, faithful_tree):
     with pytest.raises(ValueError, match="tree must have several features to be drawn in pairs, got one; use plot_fit"):
         bg.plots.plot_pairs(tree)
+    with pytest.raises(ValueError, match="features must name at least one feature, got none"):
+        bg.plots.plot_pairs(faithful_tree, [])

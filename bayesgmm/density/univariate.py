@@ -57,10 +57,9 @@ class UnivariatePosterior(LogPosterior):
         return {"w": self.k - 1, "mu": self.k, **({"C0": 1} if self.hierarchical else {}), "sigma2": self.n_variances}
 
     def constrained(self, points: FloatArray) -> dict[str, FloatArray]:
-        """w, mu, sigma2 and C0 of points (..., n_dim); sigma2 has K entries, all the same if tied."""
+        """w, mu, sigma2 (one number if tied) and C0 of points (..., n_dim)."""
         sigma2 = np.exp(points[..., self.places["sigma2"]])
-        values = self.weights_and_means(points)
-        values["sigma2"] = np.broadcast_to(sigma2, (*sigma2.shape[:-1], self.k))
+        values = self.weights_and_means(points) | {"sigma2": sigma2[..., 0] if self.covariance == "tied" else sigma2}
         return values | ({"C0": np.exp(points[..., self.places["C0"]])[..., 0]} if self.hierarchical else {})
 
     def unconstrained(self, values: Point) -> FloatArray:

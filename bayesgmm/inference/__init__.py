@@ -33,6 +33,7 @@ from bayesgmm.validation import (
     Missing,
     read_fit_data,
     read_seed,
+    require_full_rank,
     require_memory,
 )
 
@@ -168,7 +169,7 @@ def fit(
     Yao, Vehtari, Simpson & Gelman (2018), Yes, but did it work? Evaluating variational inference, Proceedings of
     Machine Learning Research 80, 5581-5590.
     """
-    data, k = read_fit_data(x, k, covariance=covariance, missing=missing)
+    data, k = read_fit_data(x, k, covariance=covariance if model is None else None, missing=missing)
     options = read_options(
         method=method,
         draws=draws,
@@ -189,7 +190,8 @@ def fit(
     else:
         from bayesgmm.inference.custom import read_model
 
-        covariance = read_model(model, data.values, k, prior)
+        covariance = read_model(model, data.values, k, prior, covariance)
+        require_full_rank(data, covariance)
     _require_room(data, k, options, log_likelihood=log_likelihood, posterior_predictive=posterior_predictive)
 
     phases = Phases(announce=progressbar)
@@ -244,7 +246,7 @@ def fit(
 def _require_room(data: Data, k: int, options: Options, *, log_likelihood: bool, posterior_predictive: bool) -> None:
     """Refuse beforehand what memory would not hold: parameters, sampler statistics, groups of draws x observations."""
     n, n_features, draws = len(data.values), data.n_features, options.longest * options.chains
-    of_cluster = 4 if n_features == 1 else 3 + 3 * n_features + 3 * n_features**2
+    of_cluster = 5 if n_features == 1 else 3 + 3 * n_features + 4 * n_features**2
     require_memory(
         8 * draws * (of_cluster * k + 25),
         f"{options.chains} x {options.longest} draws of {k} components",

@@ -11,7 +11,7 @@ import xarray as xr
 from bayesgmm.density import LogPosterior
 from bayesgmm.density.posterior import draw_callback, sampler_data
 from bayesgmm.inference.interface import LogDensity, Loss, Start
-from bayesgmm.tree import parameter_dims
+from bayesgmm.tree import ENTRY, parameter_dims
 from bayesgmm.validation import FloatArray
 
 _POINT = "point"  # the one variable that nutpie is told of
@@ -80,21 +80,27 @@ class CompiledTarget:
         """The mixture's variables at points (chain, draw, n_dim)."""
         values = self.log_posterior.constrained(points)
         if "cov" not in values:
-            values["sigma"] = np.sqrt(values["sigma2"])
+            sigma2 = values["sigma2"]
+            values["sigma"] = np.sqrt(np.broadcast_to(sigma2[..., None] if sigma2.ndim == 2 else sigma2, values["mu"].shape))
         variables = mixture_dims(self.log_posterior)
         dims, coords = ("chain", "draw"), {"chain": np.arange(len(points)), "draw": np.arange(points.shape[1])}
         return xr.Dataset({name: ((*dims, *own), values[name]) for name, own in variables.items()}, coords=coords)
 
 
 def mixture_dims(log_posterior: LogPosterior) -> dict[str, tuple[str, ...]]:
-    """The variables of the package's own posterior that the tree keeps, and their dims after chain and draw."""
-    dims = parameter_dims(log_posterior.n_features)
+    """The variables of the package's own posterior that the tree keeps, and their dims after chain and draw.
+
+    Those that the model draws are among them, so that PyMC's functions can take a tree beside the model.
+    """
+    dims, covariance = parameter_dims(log_posterior.n_features), log_posterior.covariance
+    clusters = () if covariance == "tied" else dims["w"]
+    per_feature = dims["mu"][1:] if covariance == "diag" else ()
+    if "precision_factor" in log_posterior.sizes:
+        drawn, scale = {"precision_factor": (*clusters, ENTRY)}, dims["cov"][1:]
+    else:
+        drawn, scale = {"sigma2": (*clusters, *per_feature)}, per_feature
     if log_posterior.hierarchical:
-        per_feature = {
-            "full": dims.get("cov", ())[1:],
-            "tied": dims.get("cov", ())[1:],
-            "diag": dims["mu"][1:],
-            "spherical": (),
-        }
-        dims["C0"] = per_feature[log_posterior.covariance]
-    return dims
+        dims["C0"] = scale
+        if log_posterior.scale_name != "C0":
+            drawn[log_posterior.scale_name] = (ENTRY,)
+    return dims | drawn

@@ -15,8 +15,11 @@ from bayesgmm.tree import CLUSTER, parameter_dims
 from bayesgmm.validation import Covariance, FloatArray
 
 
-def read_model(model: Any, x: FloatArray, k: int, prior: Any) -> Covariance:
-    """Check that the model is a Gaussian mixture of these data in w, mu and sigma or cov; return its structure."""
+def read_model(model: Any, x: FloatArray, k: int, prior: Any, covariance: Any) -> Covariance:
+    """Check that the model is a Gaussian mixture of these data in w, mu and sigma or cov; return its structure.
+
+    ``covariance`` is what the user asked for, or the default "full", which asks for nothing.
+    """
     if not isinstance(model, pm.Model):
         raise TypeError(f"model must be a pm.Model, got {type(model).__name__}")
     if prior is not None:
@@ -39,7 +42,10 @@ def read_model(model: Any, x: FloatArray, k: int, prior: Any) -> Covariance:
             f"model must observe the same data as x, got {values.shape} in {observed.name!r} against {x.shape} or other "
             "values; pass the same array to both"
         )
-    return _check_likelihood(model, observed, x, k, names)
+    found = _check_likelihood(model, observed, x, k, names)
+    if covariance not in ("full", found):
+        raise ValueError(f"covariance must be left out beside model, whose covariances are {found!r}, got {covariance!r}")
+    return found
 
 
 def start_values(model: pm.Model, mixture: Mixture) -> dict[str, FloatArray]:
@@ -86,13 +92,9 @@ def as_contract(posterior: xr.Dataset, k: int, n_features: int) -> xr.Dataset:
             continue
         # a variable of the user's own over the clusters, dims not named, that cannot be one over features or their pairs
         unlike_features = n_features == 1 or k not in (n_features, n_features * (n_features + 1) // 2)
-        if (
-            unlike_features
-            and variable.ndim == 3
-            and variable.dims[-1] == f"{other}_dim_0"
-            and variable.sizes[variable.dims[-1]] == k
-        ):
-            renamed[variable.dims[-1]] = CLUSTER
+        over_clusters = variable.ndim == 3 or variable.shape[3:] in ((n_features,), (n_features, n_features))
+        if unlike_features and over_clusters and variable.dims[2] == f"{other}_dim_0" and variable.shape[2] == k:
+            renamed[variable.dims[2]] = CLUSTER
         others[other] = variable.drop_vars([c for c in variable.coords if c not in ("chain", "draw")]).rename(
             {old: new for old, new in renamed.items() if old in variable.dims}
         )
@@ -140,7 +142,8 @@ def _check_likelihood(model: pm.Model, observed: Any, x: FloatArray, k: int, nam
             continue
         if not np.isfinite(stated).all():
             continue
-        if not np.allclose(stated, mixture.log_density(x), rtol=1e-6, atol=1e-6):
+        expected = mixture.log_density(x)
+        if stated.shape != expected.shape or not np.allclose(stated, expected, rtol=1e-6, atol=1e-6):
             what = "covariances cov" if several else "standard deviations sigma"
             how = (
                 "pm.Mixture('x', w=w, comp_dists=pm.MvNormal.dist(mu=mu, cov=cov))"
