@@ -95,8 +95,9 @@ def measure(problem, peers, seeds, say, first_use=False):
         for seed in range(1, seeds + 1):
             for peer in peers:
                 runs = results[peer]["runs"]
-                too_slow = runs and runs[-1].get("failed", "").startswith("not finished")
-                runs.append(runs[-1] if too_slow else run(peer, path, seed, problem.limit))
+                last = runs[-1] if runs else results[peer].get("check", {})
+                too_slow = last.get("failed", "").startswith("not finished")
+                runs.append(last if too_slow else run(peer, path, seed, problem.limit))
                 say(f"  {peer}, seed {seed}: {brief(runs[-1])}")
                 assert_same_answers(results["bayesgmm"], results[peer], peer)
     return results
