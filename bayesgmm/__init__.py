@@ -5,7 +5,7 @@
 True
 
 The road: :class:`Mixture` is the generative story, :func:`fit_em` the point estimate, :func:`build_model` the PyMC model,
-:func:`fit` the posterior by NUTS or ADVI as a DataTree, :func:`check_against_em` and :func:`diagnose` the verdicts,
+:func:`fit` the posterior by NUTS, Gibbs or ADVI as a DataTree, :func:`check_against_em` and :func:`diagnose` the verdicts,
 :func:`compare` the comparison over k, :mod:`bayesgmm.plots` the pictures.
 """
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bayesgmm.priors import Prior
 
 app = typer.Typer(
-    help="Bayesian Gaussian mixture models: the posterior by NUTS or ADVI, checked against EM.",
+    help="Bayesian Gaussian mixture models: the posterior by NUTS, Gibbs or ADVI, checked against EM.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,7 +51,12 @@ PriorOption = Annotated[
 Draws = Annotated[int, typer.Option(help="Draws kept in each chain.")]
 Chains = Annotated[int, typer.Option(help="Number of chains.")]
 Seed = Annotated[int | None, typer.Option(help="Random seed; the one used is printed and recorded.")]
-Tune = Annotated[int | None, typer.Option(help="NUTS: adaptation steps of each chain.  [default: 200 or 400]")]
+Tune = Annotated[
+    int | None, typer.Option(help="NUTS: adaptation steps of each chain; Gibbs: first sweeps.  [default: 200 or 400; 1000]")
+]
+Thin = Annotated[
+    int | None, typer.Option(help="Gibbs: sweeps from one draw to the next.  [default: 1 to 50, fewer for many data]")
+]
 TargetAccept = Annotated[float | None, typer.Option(help="NUTS: acceptance rate sought.  [default: 0.8 or 0.9]")]
 TargetEss = Annotated[
     float | None, typer.Option(help="NUTS: go on until the smallest effective sample size is this; --draws is the least.")
@@ -81,7 +86,7 @@ def main() -> None:
 
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    """Bayesian Gaussian mixture models: the posterior by NUTS or ADVI, checked against EM."""
+    """Bayesian Gaussian mixture models: the posterior by NUTS, Gibbs or ADVI, checked against EM."""
     if show:
         from bayesgmm import __version__
 
@@ -95,7 +100,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 1,
     force: Force = False,
 ) -> None:
-    """Fit the galaxies with three components by EM, NUTS and ADVI, and compare k = 1 to 6. Takes about a minute."""
+    """Fit the galaxies with three components by EM, NUTS, Gibbs and ADVI, and compare k = 1 to 6. Takes about a minute."""
     out = out or first_free(Path("bayesgmm-demo"))
     with whole_folder(out, force) as folder:
         _say("loading ArviZ ...")
@@ -165,6 +170,7 @@ def fit(
     prior: PriorOption = "hierarchical",
     draws: Draws = 1000,
     tune: Tune = None,
+    thin: Thin = None,
     chains: Chains = 4,
     target_accept: TargetAccept = None,
     target_ess: TargetEss = None,
@@ -192,6 +198,7 @@ def fit(
             prior=_prior(prior),
             draws=draws,
             tune=tune,
+            thin=thin,
             chains=chains,
             target_accept=target_accept,
             target_ess=target_ess,
@@ -225,6 +232,7 @@ def compare(
     prior: PriorOption = "hierarchical",
     draws: Draws = 1000,
     tune: Tune = None,
+    thin: Thin = None,
     chains: Chains = 4,
     target_accept: TargetAccept = None,
     target_ess: TargetEss = None,
@@ -253,6 +261,7 @@ def compare(
             prior=_prior(prior),
             draws=draws,
             tune=tune,
+            thin=thin,
             chains=chains,
             target_accept=target_accept,
             target_ess=target_ess,

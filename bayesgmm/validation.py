@@ -18,7 +18,7 @@ from bayesgmm.exceptions import DataWarning
 
 Missing = Literal["raise", "drop"]
 Covariance = Literal["full", "tied", "diag", "spherical"]
-Method = Literal["nuts", "advi"]
+Method = Literal["nuts", "gibbs", "advi"]
 Engine = Literal["compiled", "pymc"]
 FloatArray = NDArray[np.float64]
 

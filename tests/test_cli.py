@@ -141,7 +141,7 @@ def test_compare_writes_a_folder(run, csv):
         (("fit", "data.csv", "-k", 2, "--column", "gap"), "(at positions 7); clean the data or pass --missing drop"),
         (("fit", "data.csv", "-k", 0, "--column", "velocity"), "k must be an integer of at least 1, got 0"),
         (("fit", "data.csv", "-k", 2, "--column", "velocity", "--max-draws", 5), "max_draws is the budget of target_ess, got it alone"),
-        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--method", "advi", "--tune", 5), "tune is an option of --method nuts, got --method advi; leave it out"),
+        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--method", "advi", "--tune", 5), "tune is an option of --method nuts and --method gibbs, got --method advi; leave it out"),
         (("compare", "data.csv", "--column", "velocity", "--k", "3-5"), "--k must be a range such as 1:6 or a list such as 2,3,5, got '3-5'"),
         (("compare", "data.csv", "--column", "velocity", "--k", "5:2"), "--k must be a range"),
         (("simulate", "--weights", "a,b"), "--weights must be numbers separated by commas, got 'a,b'"),

@@ -423,14 +423,18 @@ def test_a_custom_model_of_something_else_is_refused(two_small, make, options, e
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"method": "gibbs-sampler"}, ValueError, "method must be one of 'nuts', 'advi', got 'gibbs-sampler'"),
+        ({"method": "gibbs-sampler"}, ValueError, "method must be one of 'nuts', 'gibbs', 'advi', got 'gibbs-sampler'"),
         ({"covariance": "VVV"}, ValueError, "covariance must be one of 'full', 'tied', 'diag', 'spherical', got 'VVV'"),
         ({"draws": 0}, ValueError, "draws must be an integer of at least 1, got 0"),
         ({"chains": -1}, ValueError, "chains must be an integer of at least 1, got -1"),
         ({"draws": 10.5}, TypeError, "draws must be an integer"),
         ({"tune": 0}, ValueError, "tune must be an integer of at least 1, got 0"),
         ({"target_accept": 1.5}, ValueError, "target_accept must lie between 0 and 1"),
-        ({"method": "advi", "tune": 100}, TypeError, "tune is an option of method='nuts', got method='advi'; leave it out"),
+        (
+            {"method": "advi", "tune": 100},
+            TypeError,
+            "tune is an option of method='nuts' and method='gibbs', got method='advi'; leave it out",
+        ),
         ({"approximation": "fullrank"}, TypeError, "approximation is an option of method='advi'"),
         ({"method": "advi", "approximation": "flow"}, ValueError, "approximation must be one of 'fullrank', 'meanfield'"),
         ({"engine": "stan"}, ValueError, "engine must be one of 'compiled', 'pymc', got 'stan'"),

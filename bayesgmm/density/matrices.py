@@ -142,7 +142,7 @@ def _is_beyond(coordinates, size):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def _fill_factor(coordinates, factor):  # type: ignore[no-untyped-def]
+def fill_factor(coordinates, factor):  # type: ignore[no-untyped-def]
     """F (D, D) from coordinates; returns sum_i l_i."""
     log_determinant, at = 0.0, 0
     for i in range(len(factor)):
@@ -158,7 +158,7 @@ def _fill_factor(coordinates, factor):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def _add_gram(factor, gram):  # type: ignore[no-untyped-def]
+def add_gram(factor, gram):  # type: ignore[no-untyped-def]
     """Gram += F'F."""
     size = len(factor)
     for i in range(size):
@@ -231,8 +231,8 @@ def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
     factors, whiteners, offsets = np.empty((m, size, size)), np.empty((k, size, size)), np.empty(k)
     precisions, precision_sum = np.zeros((m, size, size)), np.zeros((size, size))
     for j in range(m):
-        log_determinant = _fill_factor(coordinates[j], factors[j])
-        _add_gram(factors[j], precisions[j])
+        log_determinant = fill_factor(coordinates[j], factors[j])
+        add_gram(factors[j], precisions[j])
         precision_sum += precisions[j]
         for c in range(j, k if m == 1 else j + 1):
             offsets[c] = log_w[c] + log_determinant - size * HALF_LOG_2PI
@@ -261,8 +261,8 @@ def _log_posterior(point, user_data, gradient):  # type: ignore[no-untyped-def]
     C0 = np.zeros((size, size))
     if hierarchical:
         C0_factor = np.empty((size, size))
-        log_determinant = _fill_factor(point[at_C0:at_factors], C0_factor)
-        _add_gram(C0_factor, C0)
+        log_determinant = fill_factor(point[at_C0:at_factors], C0_factor)
+        add_gram(C0_factor, C0)
         C0_slopes = gradient[at_C0:at_factors]
         value += _add_powers(point[at_C0:at_factors], C0_slopes, size, 2.0 * (g0 + m * c0)) - _trace(rate, C0)
         _add_slopes(C0_factor, rate + precision_sum, -2.0, C0_slopes)

@@ -60,6 +60,7 @@ def fit(
     progressbar: bool = True,
     model: pm.Model | None = None,
     n_init: int = 10,
+    thin: int | None = None,
     target_accept: float | None = None,
     approximation: Literal["fullrank", "meanfield"] | None = None,
     max_iter: int | None = None,
@@ -82,8 +83,10 @@ def fit(
         One row for each observation; the columns' names become coordinates.
     k : int
         Number of components.
-    method : {"nuts", "advi"}
-        NUTS (exact up to Monte Carlo error), or ADVI (a Gaussian approximation on the unconstrained space).
+    method : {"nuts", "gibbs", "advi"}
+        NUTS or Gibbs (exact up to Monte Carlo error), or ADVI (a Gaussian approximation on the unconstrained space). Gibbs
+        draws the labels too, and forgets them: it passes between solutions that NUTS cannot leave, and suits small data;
+        NUTS is faster by far where observations are many.
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}
@@ -94,7 +97,10 @@ def fit(
         Draws kept in each chain, and chains. ADVI's draws are independent and fill the same shape.
     tune : int, optional
         NUTS: adaptation steps of each chain, which are not kept. Default 200 where the posterior is near a Gaussian, else
-        400; 800 for a custom model.
+        400; 800 for a custom model. Gibbs: sweeps before the first draw, default 1000.
+    thin : int, optional
+        Gibbs: sweeps from one draw to the next. Default: as many as take 20 000 visits of an observation's feature by a
+        component, at least one and at most 50.
     random_seed : int, Generator or None
         The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on one machine. (Under
         ``engine="pymc"`` the first run of a model, freshly compiled, may round otherwise than its cached code later.)
@@ -175,6 +181,7 @@ def fit(
         draws=draws,
         chains=chains,
         tune=tune,
+        thin=thin,
         target_accept=target_accept,
         target_ess=target_ess,
         max_draws=max_draws,
@@ -220,6 +227,14 @@ def fit(
         advi = AdviSettings(options.draws, options.chains, engine_seed, family, most, progressbar)
         sampled = sample_advi(problem.target, problem.starts[0], advi, phases, problem.own)
         attrs |= {"max_iter": most}
+    elif method == "gibbs":
+        from bayesgmm.inference.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
+
+        assert problem.own is not None
+        sweeps, thin = options.tune or 1000, options.thin or sweeps_between_draws(problem.own)
+        gibbs = GibbsSettings(options.draws, sweeps, thin, options.chains, engine_seed, progressbar)
+        sampled = sample_gibbs(problem.target, problem.starts, gibbs, phases)
+        attrs |= {"tune": sweeps, "thin": thin}
     else:
         sampled, nuts = _sample_by_nuts(problem, options, engine_seed, phases, without_nutpie=without_nutpie)
         attrs |= {"tune": nuts.tune, "target_accept": nuts.target_accept}

@@ -25,6 +25,7 @@ class Options:
     draws: int
     chains: int
     tune: int | None
+    thin: int | None
     target_accept: float | None
     target_ess: float | None
     max_draws: int
@@ -43,6 +44,7 @@ def read_options(
     draws: Any,
     chains: Any,
     tune: Any,
+    thin: Any,
     target_accept: Any,
     target_ess: Any,
     max_draws: Any,
@@ -56,11 +58,21 @@ def read_options(
     draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
     _refuse_foreign_options(
         method,
-        nuts={"tune": tune, "target_accept": target_accept, "target_ess": target_ess, "max_draws": max_draws},
-        advi={"approximation": approximation, "max_iter": max_iter},
+        tune=(tune, ("nuts", "gibbs")),
+        thin=(thin, ("gibbs",)),
+        target_accept=(target_accept, ("nuts",)),
+        target_ess=(target_ess, ("nuts",)),
+        max_draws=(max_draws, ("nuts",)),
+        approximation=(approximation, ("advi",)),
+        max_iter=(max_iter, ("advi",)),
     )
     if engine is not None:
         read_choice(engine, Engine, "engine")
+    if method == "gibbs" and (custom or engine == "pymc"):
+        owner = "model" if custom else "engine='pymc'"
+        raise TypeError(
+            f"method='gibbs' draws from the conditionals of the package's own priors, got it with {owner}; leave it out"
+        )
     if custom and engine == "compiled":
         raise TypeError("engine='compiled' is for the package's own priors, got it with model; leave it out")
     if target_ess is not None:
@@ -75,6 +87,7 @@ def read_options(
         draws,
         chains,
         None if tune is None else read_count(tune, "tune"),
+        None if thin is None else read_count(thin, "thin"),
         None if target_accept is None else read_probability(target_accept, "target_accept"),
         target_ess,
         max_draws,
@@ -83,8 +96,8 @@ def read_options(
     )
 
 
-def _refuse_foreign_options(method: str, **options: dict[str, Any]) -> None:
-    for owner, values in options.items():
-        given = [name for name, value in values.items() if value is not None]
-        if owner != method and given:
-            raise TypeError(f"{', '.join(given)} is an option of method={owner!r}, got method={method!r}; leave it out")
+def _refuse_foreign_options(method: str, **options: tuple[Any, tuple[str, ...]]) -> None:
+    for name, (value, owners) in options.items():
+        if value is not None and method not in owners:
+            of = " and ".join(f"method={owner!r}" for owner in owners)
+            raise TypeError(f"{name} is an option of {of}, got method={method!r}; leave it out")

@@ -31,6 +31,13 @@ def test_pymcs_engine_has_the_same_posterior(compiled, faithful):
     assert_same_posterior(compiled, pymc)
 
 
+def test_gibbs_has_the_same_posterior(compiled, faithful):
+    covariance = compiled.attrs["covariance"]
+    gibbs = bg.fit(faithful, 2, covariance=covariance, method="gibbs", random_seed=SEED, progressbar=False)
+    assert bg.diagnose(gibbs).ok, bg.diagnose(gibbs)
+    assert_same_posterior(compiled, gibbs, with_log_posterior=True)
+
+
 def test_control_another_prior_is_noticed(compiled, faithful):
     covariance = compiled.attrs["covariance"]
     prior = bg.HierarchicalPrior(alpha=8.0, c0=9.0)

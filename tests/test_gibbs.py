@@ -1,0 +1,156 @@
+"""Gibbs: the sweeps leave the joint distribution of parameters and data as it is; and the way to the tree."""
+
+import arviz as az
+import numpy as np
+import pytest
+from arviz_stats.base import array_stats
+from scipy import stats
+
+import bayesgmm as bg
+from bayesgmm import wishart
+from bayesgmm.conditionals import sweeps
+from bayesgmm.density import log_posterior
+from bayesgmm.exceptions import ConvergenceWarning
+from tests.statistics import SEED, assert_counts, assert_same_means, rng
+
+FAMILIES = [
+    ("full", 1),
+    ("tied", 1),
+    ("full", 2),
+    ("tied", 2),
+    ("diag", 2),
+    ("spherical", 2),
+]
+
+
+def small_posterior(covariance, n_features, kind, k=2, n=5):
+    """A posterior of few observations under a prior with moments."""
+    x = rng(1).normal(size=(n, n_features)) if n_features > 1 else rng(1).normal(size=n)
+    given = {"alpha": 2.0, "b0": np.zeros(n_features) + 0.5, "B0": np.eye(n_features), "c0": 4.0}
+    if n_features == 1:
+        given |= {"b0": 0.5, "B0": 1.0}
+    matrix = n_features > 1 and covariance in ("full", "tied")
+    scale = 3.0 * np.eye(2) + 0.5 if matrix else np.array([2.0, 4.0]) if covariance == "diag" and n_features > 1 else 3.0
+    if kind == "hierarchical":
+        prior = bg.HierarchicalPrior(**given, g0=3.0, G0=scale)
+    else:
+        prior = bg.ConjugatePrior(**given, C0=scale)
+    return log_posterior(x, k, prior.scaled_to(x, covariance), covariance)
+
+
+def prior_points(own, size, generator):
+    """Independent draws of the parameters from the prior, as points."""
+    prior, k, d = own.prior, own.k, own.n_features
+    w = generator.dirichlet(np.full(k, prior.alpha), size)
+    mu = generator.multivariate_normal(np.atleast_1d(prior.b0), np.atleast_2d(prior.B0), (size, k)).reshape(size, -1)
+    log_w = np.log(w)
+    parts = [(log_w - log_w.mean(axis=1, keepdims=True))[:, :-1], mu]
+    m = 1 if own.covariance == "tied" else k
+    if d > 1 and own.covariance in ("full", "tied"):
+        if own.hierarchical:
+            factors = wishart.draw_factors(prior.g0, np.broadcast_to(prior.G0, (size, d, d)), generator)
+            C0 = factors.swapaxes(-1, -2) @ factors
+            parts.append(wishart.to_coordinates(factors))
+        else:
+            C0 = np.broadcast_to(prior.C0, (size, d, d))
+        factors = wishart.draw_factors(prior.c0, np.repeat(C0[:, None], m, axis=1), generator)
+        parts.append(wishart.to_coordinates(factors).reshape(size, -1))
+    else:
+        v = d if own.covariance == "diag" else 1
+        C0 = (
+            np.full((size, v), prior.C0)
+            if not own.hierarchical
+            else generator.gamma(prior.g0, 1 / np.full((size, v), prior.G0))
+        )
+        parts += [np.log(C0)] if own.hierarchical else []
+        parts.append(np.log(C0[:, None] / generator.gamma(prior.c0, size=(size, m, v))).reshape(size, -1))
+    return np.concatenate(parts, axis=1)
+
+
+@pytest.mark.parametrize("kind", ["hierarchical", "conjugate"])
+@pytest.mark.parametrize(("covariance", "n_features"), FAMILIES)
+def test_parameters_and_data_drawn_in_turn_follow_the_prior(covariance, n_features, kind):
+    """Geweke (2004, doi:10.1198/016214504000001132): sweeps given data, data given parameters; the parameters are the prior's."""
+    own = small_posterior(covariance, n_features, kind)
+    run, generator, length = sweeps(own), rng(2), 15_000
+    state = prior_points(own, 1, generator)[0]
+    draws = np.empty((length, own.n_dim))
+    x = own.x  # which the sweeps look at
+    for s in range(length):
+        values = own.constrained(state)
+        z = generator.choice(own.k, len(x), p=values["w"])
+        roots = np.linalg.cholesky(values["cov"]) if n_features > 1 else np.sqrt(np.broadcast_to(values["sigma2"], own.k))
+        noise = generator.normal(size=x.shape)
+        spread = np.einsum("nij,nj->ni", roots[z], noise) if n_features > 1 else roots[z] * noise
+        x[:] = values["mu"][z] + spread
+        run(generator, state, 1, draws[s : s + 1])
+    independent = prior_points(own, length, rng(3))
+    for j in range(own.n_dim):
+        for power in (1, 2):
+            one, other = draws[:, j] ** power, independent[:, j] ** power
+            assert_same_means(
+                one.mean(), float(array_stats.mcse(one[None])), other.mean(), other.std() / np.sqrt(length), f"{j}^{power}"
+            )
+
+
+def test_components_come_in_every_order_equally_often():
+    own = small_posterior("full", 1, "conjugate", k=3)
+    draws = np.empty((6_000, own.n_dim))
+    sweeps(own)(rng(4), own.unconstrained(own.constrained(np.zeros(own.n_dim))), 1, draws)
+    order = np.argsort(draws[:, own.places["mu"]], axis=1)
+    _, counts = np.unique(order @ [9, 3, 1], return_counts=True)
+    assert_counts(counts, np.full(6, 1 / 6), "orders")
+
+
+def gibbs(x, k=2, **options):
+    return bg.fit(x, k, **{"method": "gibbs", "random_seed": SEED, "progressbar": False} | options)
+
+
+def test_the_galaxies(galaxies):
+    tree = gibbs(galaxies, 3)
+    assert bg.diagnose(tree).ok, bg.diagnose(tree)
+    assert (tree.attrs["method"], tree.attrs["tune"], tree.attrs["thin"]) == ("gibbs", 1000, 50)
+    assert set(tree["sample_stats"].data_vars) == {"lp", "permutation"}
+    nuts = bg.fit(galaxies, 3, random_seed=SEED, progressbar=False)
+    assert {str(v) for v in tree["posterior"].data_vars} == {str(v) for v in nuts["posterior"].data_vars}
+    assert float(az.rhat(tree, var_names=["mu"])["mu"].max()) < 1.01
+
+
+def test_raw_labels_are_exchangeable(galaxies):
+    posterior = gibbs(galaxies, 3, relabel=False)["posterior"].to_dataset()
+    means = posterior["mu"].mean(("chain", "draw")).values
+    assert np.ptp(means) < 1.0  # of clusters at 10, 21 and 33
+    assert stats.chisquare(np.bincount(posterior["mu"].argmin("cluster").values.ravel())).pvalue > 1e-6
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+def test_a_seed_repeats_the_run(galaxies):
+    one, two = (gibbs(galaxies, 3, draws=20, chains=2, tune=10) for _ in range(2))
+    np.testing.assert_array_equal(one["posterior"]["mu"], two["posterior"]["mu"])
+    other = gibbs(galaxies, 3, draws=20, chains=2, tune=10, random_seed=SEED + 1)
+    assert (one["posterior"]["mu"] != other["posterior"]["mu"]).any()
+    assert (one["posterior"]["mu"][0] != one["posterior"]["mu"][1]).any()
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+def test_one_component_one_chain_ten_draws(faithful, covariance):
+    for x in (faithful, faithful["waiting"]):
+        tree = gibbs(x, 1, covariance=covariance, chains=1, draws=10, thin=1, tune=20)
+        assert (tree["posterior"]["w"] == 1).all()
+        assert np.isfinite(tree["sample_stats"]["lp"]).all()
+
+
+def test_options_belong_to_it(galaxies):
+    with pytest.raises(TypeError, match="thin is an option of method='gibbs', got method='nuts'; leave it out"):
+        bg.fit(galaxies, 2, thin=2)
+    with pytest.raises(TypeError, match="target_accept is an option of method='nuts', got method='gibbs'; leave it out"):
+        gibbs(galaxies, target_accept=0.9)
+    with pytest.raises(
+        TypeError, match="method='gibbs' draws from the conditionals of the package's own priors, got it with eng"
+    ):
+        gibbs(galaxies, engine="pymc")
+    with pytest.raises(ValueError, match="thin must be an integer of at least 1, got 0"):
+        gibbs(galaxies, thin=0)
+    with pytest.warns(ConvergenceWarning):
+        assert gibbs(galaxies, 2, thin=3, tune=7, draws=10).attrs["thin"] == 3
