@@ -6,7 +6,8 @@ True
 
 The road: :class:`Mixture` is the generative story, :func:`fit_em` the point estimate, :func:`build_model` the PyMC model,
 :func:`fit` the posterior by NUTS, Gibbs or ADVI as a DataTree, :func:`check_against_em` and :func:`diagnose` the verdicts,
-:func:`compare` the comparison over k, :mod:`bayesgmm.plots` the pictures.
+:func:`responsibilities` and :func:`partition` what belongs together, :func:`compare` the comparison
+over k, :mod:`bayesgmm.plots` the pictures.
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bayesgmm import datasets, exceptions, plots, priors
     from bayesgmm.agreement import EMCheck, check_against_em
+    from bayesgmm.clusters import (
+        adjusted_rand,
+        coclustering,
+        occupied_clusters,
+        partition,
+        responsibilities,
+        sample_assignments,
+    )
     from bayesgmm.comparison import Comparison, compare
     from bayesgmm.diagnostics import Diagnosis, diagnose
     from bayesgmm.em import fit_em
@@ -41,15 +50,21 @@ _HOMES = {
     "add_correlations": "tree",
     "add_log_likelihood": "predictive",
     "add_posterior_predictive": "predictive",
+    "adjusted_rand": "clusters",
     "build_model": "model",
     "check_against_em": "agreement",
+    "coclustering": "clusters",
     "compare": "comparison",
     "diagnose": "diagnostics",
     "fit": "inference",
     "fit_em": "em",
+    "occupied_clusters": "clusters",
+    "partition": "clusters",
     "predictive_density": "predictive",
     "raw_order": "labels",
     "relabel": "labels",
+    "responsibilities": "clusters",
+    "sample_assignments": "clusters",
 }
 __version__ = version("bayesgmm")
 _MODULES = ("datasets", "exceptions", "plots", "priors")
@@ -65,19 +80,25 @@ __all__ = [
     "add_correlations",
     "add_log_likelihood",
     "add_posterior_predictive",
+    "adjusted_rand",
     "build_model",
     "check_against_em",
+    "coclustering",
     "compare",
     "datasets",
     "diagnose",
     "exceptions",
     "fit",
     "fit_em",
+    "occupied_clusters",
+    "partition",
     "plots",
     "predictive_density",
     "priors",
     "raw_order",
     "relabel",
+    "responsibilities",
+    "sample_assignments",
 ]
 
 

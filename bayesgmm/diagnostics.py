@@ -26,6 +26,7 @@ _HOPELESS_R_HAT = 1.05  # above this, more draws are no remedy and an effective 
 MIN_ESS_PER_CHAIN = 100  # the same
 MIN_BFMI = 0.3  # Betancourt (2016)
 MAX_K_HAT = 0.7  # Yao et al. (2018)
+_FEW = 2_000  # observations, through which Gibbs sweeps thousands of times in a second
 _LONGEST = 40  # rows of a table that are printed
 _POINTS = np.linspace(0.05, 0.95, 9)  # quantiles of the data at which densities are followed
 
@@ -124,7 +125,7 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
         chains = ["ess_bulk", "ess_tail", "r_hat"]  # of independent draws, about which they say nothing
         invariants, parameters = invariants.drop(columns=chains), parameters.drop(columns=chains)
         return Diagnosis(invariants, parameters, sampler, findings, converged=not findings)
-    mixing = tuple(_mixing_findings(invariants, draws))
+    mixing = tuple(_mixing_findings(invariants, draws, gibbs_would_help=_gibbs_would_help(tree, x)))
     sampler_findings, sampler = _sampler_findings(tree)
     findings = mixing + sampler_findings
     if not mixing:
@@ -209,7 +210,12 @@ def summarise(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"])
 
 
-def _mixing_findings(invariants: pd.DataFrame, draws: Draws) -> Iterator[Finding]:
+def _gibbs_would_help(tree: xr.DataTree, x: FloatArray) -> bool:
+    """Whether the chains are NUTS's, of the package's own posterior, and observations few enough for many sweeps."""
+    return tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and len(x) <= _FEW
+
+
+def _mixing_findings(invariants: pd.DataFrame, draws: Draws, *, gibbs_would_help: bool) -> Iterator[Finding]:
     if draws.n_chains < 2:
         yield Finding("chains", "one chain cannot show whether it has converged", "run several: chains=4")
     if draws.n_draws < 4:
@@ -220,7 +226,8 @@ def _mixing_findings(invariants: pd.DataFrame, draws: Draws) -> Iterator[Finding
         yield Finding(
             "r_hat",
             f"the chains have not converged: R-hat of {worst} is {invariants['r_hat'].max():.3f} (> {MAX_R_HAT})",
-            "look at az.plot_trace; run longer (raise draws and tune), and if chains stay apart they sit in different "
+            ("use method='gibbs', which passes between solutions that NUTS does not leave; or " if gibbs_would_help else "")
+            + "look at az.plot_trace, run longer (raise draws and tune), and if chains stay apart they sit in different "
             "solutions: try a smaller k",
         )
     if invariants["r_hat"].max() > _HOPELESS_R_HAT:

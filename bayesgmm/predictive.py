@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm import estep
-from bayesgmm.tree import Draws, features_of, read_draws, read_observations
+from bayesgmm.tree import OBS, Draws, features_of, read_draws, read_observations
 from bayesgmm.validation import FloatArray, read_data, read_probability, read_seed, require_memory
 
 
@@ -96,28 +96,35 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     The mean integrates to one; a test checks it. The density of a draw does not depend on its labels.
     """
     draws = read_draws(tree)
-    points = read_data(grid, name="grid")
-    if points.n_features != draws.n_features:
-        raise ValueError(f"grid must have {draws.n_features} feature(s) like the data, got {points.n_features} column(s)")
-    features = features_of(tree)
-    named = draws.n_features > 1 and points.names is not None and features != list(range(draws.n_features))
-    if named and list(points.names or ()) != features:
-        wanted, got = (", ".join(map(str, each)) for each in (features, points.names or ()))
-        raise ValueError(f"grid must have the columns {wanted}, in this order, got {got}")
+    points, _ = read_points(tree, grid, "grid")
     interval = read_probability(interval, "interval")
-    density = np.exp(log_density(draws.thinned(2_000), points.values))
+    density = np.exp(log_density(draws.thinned(2_000), points))
     tail = (1 - interval) / 2
     lower, upper = np.quantile(density, [tail, 1 - tail], axis=0)
     if draws.n_features == 1:
-        coords: dict[Any, Any] = {"grid": points.values}
+        coords: dict[Any, Any] = {"grid": points}
     else:
-        coords = {name: ("grid", column) for name, column in zip(features, points.values.T, strict=True)}
+        coords = {name: ("grid", column) for name, column in zip(features_of(tree), points.T, strict=True)}
     return xr.DataArray(
         np.stack([density.mean(axis=0), lower, upper]),
         dims=("statistic", "grid"),
         coords={"statistic": ["mean", "lower", "upper"], **coords},
         name="density",
     )
+
+
+def read_points(tree: xr.DataTree, x: ArrayLike | None, name: str) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Points with the data's features, by default the data themselves, and their positions in what the user gave."""
+    if x is None:
+        return read_observations(tree), tree["observed_data"].to_dataset()["x"][OBS].values
+    points, features = read_data(x, name=name), features_of(tree)
+    if points.n_features != len(features):
+        raise ValueError(f"{name} must have {len(features)} feature(s) like the data, got {points.n_features} column(s)")
+    named = len(features) > 1 and points.names is not None and features != list(range(len(features)))
+    if named and list(points.names or ()) != features:
+        wanted, got = (", ".join(map(str, each)) for each in (features, points.names or ()))
+        raise ValueError(f"{name} must have the columns {wanted}, in this order, got {got}")
+    return points.values, points.positions
 
 
 def log_density(draws: Draws, x: FloatArray) -> FloatArray:

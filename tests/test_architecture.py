@@ -30,6 +30,7 @@ ALLOWED = {
     "conditionals": {"compiled", "conditionals", "density", "validation", "wishart"},
     "tree": {"em_result", "mixture", "validation"},
     "labels": {"tree", "mixture"},
+    "clusters": {"compiled", "estep", "predictive", "tree", "validation"},
     "predictive": {"estep", "tree", "validation"},
     "diagnostics": {"predictive", "standardisation", "tree", "validation"},
     "agreement": {"diagnostics", "em_result", "labels", "mixture", "predictive", "standardisation", "tree", "validation"},

@@ -1,0 +1,144 @@
+"""Membership in expectation, co-clustering, and the partition that loses least, against enumeration and drawn labels."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.stats import entropy
+from sklearn.metrics import adjusted_rand_score
+
+import bayesgmm as bg
+from bayesgmm import clusters
+from bayesgmm.tree import read_draws
+from tests.statistics import SEED, Z
+
+
+@pytest.fixture(scope="module")
+def overlapping():
+    """The posterior of an overlapping pair, few draws: everything can be counted."""
+    x, _ = bg.Mixture([0.4, 0.6], [0, 2.5], sigma=1.0).sample(40, random_seed=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return bg.fit(x, 2, method="gibbs", draws=150, chains=2, random_seed=SEED, progressbar=False)
+
+
+def by_hand(tree, x):
+    posterior = tree["posterior"].to_dataset().stack(s=("chain", "draw"))
+    draws = [posterior.isel(s=s) for s in range(posterior.sizes["s"])]
+    return np.array([bg.Mixture(d["w"], d["mu"], sigma=d["sigma"]).responsibilities(x) for d in draws])
+
+
+def test_responsibilities_are_averages_over_the_draws(overlapping):
+    x = overlapping["observed_data"]["x"].values
+    for points, found in (
+        (x, bg.responsibilities(overlapping)),
+        (x[:3] + 0.1, bg.responsibilities(overlapping, x[:3] + 0.1)),
+    ):
+        r = by_hand(overlapping, points)
+        np.testing.assert_allclose(found["mean"], r.mean(axis=0), rtol=1e-9)
+        np.testing.assert_allclose(found["sd"], r.std(axis=0), atol=1e-7)
+        np.testing.assert_allclose(found["mean"].sum("cluster"), 1)
+        assert found.attrs["draws"] == 300
+    assert found["mean"].dims == ("obs", "cluster")
+
+
+def test_labels_are_drawn_with_these_probabilities(overlapping):
+    z, r = bg.sample_assignments(overlapping, SEED), by_hand(overlapping, overlapping["observed_data"]["x"].values)
+    assert z.dims == ("chain", "draw", "obs")
+    error = np.sqrt((r * (1 - r)).sum(axis=0)[:, 1]) / len(r)
+    deviation = (z == 1).mean(("chain", "draw")).values - r.mean(axis=0)[:, 1]
+    assert (np.abs(deviation) < Z * error + 1e-9).all()
+    again = bg.sample_assignments(overlapping, SEED)
+    np.testing.assert_array_equal(z, again)
+
+
+def test_coclustering_is_the_chance_of_equal_labels(overlapping):
+    r = by_hand(overlapping, overlapping["observed_data"]["x"].values)
+    expected = np.einsum("sik,sjk->ij", r, r) / len(r)
+    np.fill_diagonal(expected, 1)
+    found = bg.coclustering(overlapping)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    np.testing.assert_allclose(bg.coclustering(bg.raw_order(overlapping)), found, rtol=1e-9)
+    assert bg.coclustering(overlapping, [0.0, 3.0]).shape == (2, 2)
+
+
+def expected_loss(labels, z, loss):
+    """By the definitions: the variation of information by entropies, Binder's loss by pairs."""
+    n, total = len(labels), 0.0
+    for row in z:
+        if loss == "binder":
+            total += ((labels[:, None] == labels) != (row[:, None] == row)).sum() / n**2
+        else:
+            table = np.histogram2d(labels, row, bins=[np.arange(n + 2)] * 2)[0] / n
+            first, second, joint = (entropy(np.ravel(p), base=2) for p in (table.sum(axis=1), table.sum(axis=0), table))
+            total += 2 * joint - first - second
+    return total / len(z)
+
+
+def partitions(n):
+    """All of them, as labels in order of first appearance."""
+    found = [[0]]
+    for _ in range(n - 1):
+        found = [[*head, label] for head in found for label in range(max(head) + 2)]
+    return np.array(found)
+
+
+@pytest.mark.parametrize("loss", ["vi", "binder"])
+def test_the_partition_is_the_best_of_all(loss, overlapping):
+    few = overlapping.isel(obs=np.arange(0, 40, 6))
+    found = bg.partition(few, loss, draws=100, random_seed=1)
+    draws, x = read_draws(few).thinned(100), few["observed_data"]["x"].values
+    z = clusters._assignments(draws, x, np.random.default_rng(1))  # the labels that it drew
+    losses = [expected_loss(each, z, loss) for each in partitions(7)]
+    assert found.attrs["expected_loss"] == pytest.approx(min(losses), rel=1e-9)
+    assert expected_loss(found.values, z, loss) == pytest.approx(min(losses), rel=1e-9)
+    assert found.attrs["n_clusters"] == len(np.unique(found))
+    assert (np.diff(np.bincount(found)) <= 0).all()
+
+
+@pytest.mark.parametrize("loss", ["vi", "binder"])
+def test_clear_clusters_are_found(loss):
+    truth = bg.Mixture([0.5, 0.3, 0.2], [[0, 0], [8, 0], [0, 8]], [np.eye(2)] * 3)
+    x, z = truth.sample(200, random_seed=1)
+    tree = bg.fit(x, 3, method="gibbs", random_seed=SEED, progressbar=False)
+    found = bg.partition(tree, loss)
+    assert bg.adjusted_rand(found, z) == 1.0
+    assert found.attrs["n_clusters"] == 3
+    assert (bg.occupied_clusters(tree, SEED) == 3).all()
+
+
+def test_the_adjusted_rand_index_is_scikit_learns():
+    rng = np.random.default_rng(2)
+    for one, other in (
+        rng.integers(0, 4, (2, 50)),
+        (np.zeros(5), np.zeros(5)),
+        (np.arange(5), np.arange(5)),
+        ([0, 0, 1], [1, 0, 0]),
+    ):
+        assert bg.adjusted_rand(one, other) == pytest.approx(adjusted_rand_score(one, other))
+    with pytest.raises(ValueError, match="two partitions must be of the same observations, got 3 and 2"):
+        bg.adjusted_rand([0, 1, 1], [0, 1])
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+def test_one_component_is_dull(galaxies):
+    tree = bg.fit(galaxies, 1, method="gibbs", draws=10, chains=1, tune=5, random_seed=SEED, progressbar=False)
+    assert (bg.responsibilities(tree)["mean"] == 1).all()
+    assert (bg.coclustering(tree) == 1).all()
+    assert bg.partition(tree).attrs["n_clusters"] == 1
+    assert (bg.occupied_clusters(tree) == 1).all()
+
+
+def test_bad_arguments_get_a_sentence(overlapping, faithful_tree):
+    with pytest.raises(ValueError, match="loss must be one of 'vi', 'binder', got 'rand'"):
+        bg.partition(overlapping, "rand")
+    with pytest.raises(ValueError, match=r"x must have 1 feature\(s\) like the data, got 2 column\(s\)"):
+        bg.responsibilities(overlapping, np.ones((3, 2)))
+    with pytest.raises(ValueError, match="x must be finite, got 1 of 2 observations"):
+        bg.responsibilities(overlapping, [1.0, np.nan])
+    with pytest.raises(
+        ValueError, match="x must have the columns eruptions, waiting, in this order, got waiting, eruptions"
+    ):
+        bg.coclustering(faithful_tree, bg.datasets.old_faithful()[["waiting", "eruptions"]])
+    with pytest.raises(MemoryError, match=r"200000 x 200000 probabilities would take .* pass some of the observations as x"):
+        bg.coclustering(overlapping, np.zeros(200_000))
