@@ -29,7 +29,7 @@ ALLOWED = {
     "density": {"compiled", "density", "estep", "mixture", "priors", "structures", "validation", "wishart"},
     "conditionals": {"compiled", "conditionals", "density", "validation", "wishart"},
     "tree": {"em_result", "mixture", "validation"},
-    "labels": {"tree", "mixture"},
+    "labels": {"estep", "mixture", "tree", "validation"},
     "clusters": {"compiled", "estep", "predictive", "tree", "validation"},
     "predictive": {"estep", "tree", "validation"},
     "diagnostics": {"predictive", "standardisation", "tree", "validation"},
