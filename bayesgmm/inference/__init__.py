@@ -105,7 +105,7 @@ def fit(
         The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on one machine. (Under
         ``engine="pymc"`` the first run of a model, freshly compiled, may round otherwise than its cached code later.)
     relabel : bool
-        Match the clusters of every draw to the EM estimate (:func:`bayesgmm.relabel`).
+        Undo label switching (:func:`bayesgmm.relabel`, by its default method).
     progressbar : bool
         Announce phases and show progress on standard error.
     model : pm.Model, optional
