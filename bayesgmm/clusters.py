@@ -19,6 +19,7 @@ from scipy.special import comb, xlogy
 
 from bayesgmm import estep
 from bayesgmm.compiled import STRICT, compiled
+from bayesgmm.labels import relabel
 from bayesgmm.predictive import read_points
 from bayesgmm.tree import CLUSTER, OBS, Draws, read_draws
 from bayesgmm.validation import FloatArray, read_choice, read_count, read_seed, require_memory
@@ -27,6 +28,7 @@ _BLOCK = 8_192  # observations handled together
 _OPERATIONS = 2e11  # of the products of co-clustering, about which many draws are used
 _FEWEST = 100  # draws, however many the observations
 _MOST_LINKED = 2_000  # observations of which hierarchical clustering takes no time
+_MOST_CLUSTERS = 100  # of a partition
 _ORDERS = 8  # random orders in which greedy sweeps visit the observations
 
 
@@ -151,7 +153,8 @@ def partition(
     :math:`(\sum_a f(n_a) + \sum_b f(m_b) - 2 \sum_{ab} f(n_{ab})) / s`: the variation of information in bits for
     f(n) = n log2 n and s = n, Binder's loss for f(n) = n^2 and s = n^2. Candidates are the draws' own partitions, the most
     probable labels, and cuts of the hierarchical clustering of :func:`coclustering`; from the best of them, in random
-    orders, single observations move to where the expected loss is smallest, into clusters of their own too.
+    orders, single observations move to where the expected loss is smallest, into clusters of their own too: at most 100, or
+    2 K of them.
 
     Parameters
     ----------
@@ -181,14 +184,17 @@ def partition(
     559-626. doi:10.1214/17-BA1073
     """
     read_choice(loss, ("vi", "binder"), "loss")
+    tree = relabel(tree)  # labels, and with them the labels drawn, that do not depend on the order given
     all_draws, points, coords = _draws_and_points(tree, None)
     rng = np.random.default_rng(read_seed(random_seed))
     few, n = all_draws.thinned(read_count(draws, "draws")), len(points)
     z = _assignments(few, points, rng)
     sizes = np.arange(n + 1, dtype=float)
     f, unit = (xlogy(sizes, sizes) / np.log(2), n) if loss == "vi" else (sizes**2, n**2)
-    most = 2 * few.n_components + 1  # clusters of a partition, an empty one among them
+    most = min(n, max(_MOST_CLUSTERS, 2 * few.n_components))
     candidates = _candidates(tree, z, few.n_components)
+    if n <= most:
+        candidates.append(np.arange(n))  # each on its own, where Binder's loss of too many components leads
     losses = np.array([_expected_loss(each, z, f, most) for each in candidates])
     best, lowest = candidates[losses.argmin()], losses.min()
     for i in np.argsort(losses, kind="stable")[:_ORDERS]:
@@ -225,8 +231,8 @@ def adjusted_rand(one: ArrayLike, other: ArrayLike) -> float:
     table = np.zeros([each.max() + 1 for each in labels])
     np.add.at(table, tuple(labels), 1)
     both, first, second = comb(table, 2).sum(), comb(table.sum(axis=1), 2).sum(), comb(table.sum(axis=0), 2).sum()
-    expected, largest = first * second / comb(len(labels[0]), 2), (first + second) / 2
-    return 1.0 if largest == expected else float((both - expected) / (largest - expected))
+    expected, largest = first * second / max(comb(len(labels[0]), 2), 1), (first + second) / 2
+    return 1.0 if len(labels[0]) == 1 or largest == expected else float((both - expected) / (largest - expected))
 
 
 def _draws_and_points(tree: xr.DataTree, x: ArrayLike | None) -> tuple[Draws, FloatArray, dict[str, NDArray[np.int64]]]:
@@ -286,12 +292,12 @@ def _sweep(labels, z, f, most, rng):  # type: ignore[no-untyped-def]
     """Move single observations to where the expected loss is smallest, in random orders, until none moves."""
     n_draws, n = z.shape
     k = int(z.max()) + 1
-    own, both = np.zeros(most, np.int64), np.zeros((n_draws, most, k), np.int64)
+    own, both = np.zeros(most, np.int64), np.zeros((most, k, n_draws), np.int32)
     for i in range(n):
         own[labels[i]] += 1
         for s in range(n_draws):
-            both[s, labels[i], z[s, i]] += 1
-    order, gains = np.arange(n), np.empty(most)
+            both[labels[i], z[s, i], s] += 1
+    order = np.arange(n)
     for _ in range(100):
         for i in range(n - 1, 0, -1):
             other = int(rng.random() * (i + 1))
@@ -301,24 +307,23 @@ def _sweep(labels, z, f, most, rng):  # type: ignore[no-untyped-def]
             old = labels[i]
             own[old] -= 1
             for s in range(n_draws):
-                both[s, old, z[s, i]] -= 1
-            gains[:] = 0.0
-            for s in range(n_draws):
-                for a in range(most):
-                    count = both[s, a, z[s, i]]
-                    gains[a] += f[count + 1] - f[count]
+                both[old, z[s, i], s] -= 1
             best, lowest, emptied = old, np.inf, False
             for a in range(most):
                 if own[a] == 0 and a != old:
-                    if emptied:
+                    if emptied or own[old] == 0:
                         continue  # one empty cluster is like another
                     emptied = True
-                cost = f[own[a] + 1] - f[own[a]] - 2.0 * gains[a] / n_draws
+                gain = 0.0
+                for s in range(n_draws):
+                    count = both[a, z[s, i], s]
+                    gain += f[count + 1] - f[count]
+                cost = f[own[a] + 1] - f[own[a]] - 2.0 * gain / n_draws
                 if cost < lowest - 1e-9 or (a == old and cost <= lowest + 1e-9):
                     best, lowest = a, cost
             own[best] += 1
             for s in range(n_draws):
-                both[s, best, z[s, i]] += 1
+                both[best, z[s, i], s] += 1
             if best != old:
                 labels[i], moved = best, True
         if not moved:

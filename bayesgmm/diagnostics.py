@@ -226,7 +226,7 @@ def _mixing_findings(invariants: pd.DataFrame, draws: Draws, *, gibbs_would_help
         yield Finding(
             "r_hat",
             f"the chains have not converged: R-hat of {worst} is {invariants['r_hat'].max():.3f} (> {MAX_R_HAT})",
-            ("use method='gibbs', which passes between solutions that NUTS does not leave; or " if gibbs_would_help else "")
+            ("try method='gibbs', which may pass between solutions that NUTS is slow to leave; " if gibbs_would_help else "")
             + "look at az.plot_trace, run longer (raise draws and tune), and if chains stay apart they sit in different "
             "solutions: try a smaller k",
         )

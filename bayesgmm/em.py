@@ -288,7 +288,7 @@ def _ends(settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[
     kept: list[tuple[str, Mixture]] = []
     for end in sound:
         mixture = end.mixture.sorted()
-        new = not any(are_one(mixture, other, 1.0) for _, other in kept)
+        new = not any(are_one(mixture, other) for _, other in kept)
         if new and end.log_likelihood > best - _HOPELESS:
             kept.append((end.start, mixture))
     return kept

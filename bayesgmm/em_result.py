@@ -10,11 +10,11 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from bayesgmm.mixture import Mixture
-from bayesgmm.standardisation import standardisation
 from bayesgmm.structures import Structure
 from bayesgmm.validation import Covariance, FloatArray
 
-_SAME = 0.05  # solutions that differ by less in every weight, and in every mean and sd in units of the data's sd, are one
+# solutions that differ by less in every weight, and in every mean and sd in units of the sd within clusters, are one
+_SAME_WEIGHT, _SAME_PLACE = 0.05, 0.15
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,14 @@ class EMResult:
         Returns
         -------
         tuple of Mixture
-            None collapsed (unless every run did); two of them differ by more than 0.05 in some weight, or in some mean or
-            entry of a covariance's Cholesky factor (the standard deviation) measured in standard deviations of the data.
+            None collapsed (unless every run did); two of them differ, in any order of their components, by more than 0.05 in
+            some weight, or by more than 0.15 standard deviations within clusters in some mean or entry of a covariance's
+            Cholesky factor (the standard deviation).
         """
-        structure = Structure(self.covariance, self.mixture.n_features)
-        _, scale = standardisation(self.x, structure, self.sample_weight)
         found: list[Mixture] = []
         for end in self.restarts:
             near = end.log_likelihood >= self.log_likelihood - within and end.collapsed == self.collapsed
-            if near and not any(are_one(end.mixture, other, scale) for other in found):
+            if near and not any(are_one(end.mixture, other) for other in found):
                 found.append(end.mixture)
         return tuple(found)
 
@@ -121,14 +120,13 @@ class EMResult:
         return self.mixture.responsibilities(self.x)
 
 
-def are_one(one: Mixture, other: Mixture, scale: Any) -> bool:
-    """Whether two estimates, their components in some order, differ by little: means and factors in units of the scale."""
+def are_one(one: Mixture, other: Mixture) -> bool:
+    """Whether two estimates, their components in some order, differ by little: means and factors in the first's units."""
     k = one.n_components
-    units = (1.0, scale, scale if one.n_features == 1 else np.broadcast_to(scale, one.n_features)[:, None])
-    unlike = np.zeros((k, k), dtype=bool)
-    for unit, *pair in zip(
-        units, (one.weights, one.means, one.factors), (other.weights, other.means, other.factors), strict=True
-    ):
-        first, second = (values / unit for values in pair)
-        unlike |= (np.abs(first[:, None] - second) > _SAME).reshape(k, k, -1).any(axis=2)
-    return not unlike[linear_sum_assignment(unlike)].any()
+    unit: Any = np.sqrt(np.average(one.sigma**2, axis=0, weights=one.weights))
+    apart = np.abs(one.weights[:, None] - other.weights) > _SAME_WEIGHT
+    units = (unit, unit if one.n_features == 1 else unit[:, None])
+    for each, *pair in zip(units, (one.means, one.factors), (other.means, other.factors), strict=True):
+        first, second = (values / each for values in pair)
+        apart |= (np.abs(first[:, None] - second) > _SAME_PLACE).reshape(k, k, -1).any(axis=2)
+    return not apart[linear_sum_assignment(apart)].any()

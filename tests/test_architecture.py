@@ -30,7 +30,7 @@ ALLOWED = {
     "conditionals": {"compiled", "conditionals", "density", "validation", "wishart"},
     "tree": {"em_result", "mixture", "validation"},
     "labels": {"estep", "mixture", "tree", "validation"},
-    "clusters": {"compiled", "estep", "predictive", "tree", "validation"},
+    "clusters": {"compiled", "estep", "labels", "predictive", "tree", "validation"},
     "predictive": {"estep", "tree", "validation"},
     "diagnostics": {"predictive", "standardisation", "tree", "validation"},
     "agreement": {"diagnostics", "em_result", "labels", "mixture", "predictive", "standardisation", "tree", "validation"},

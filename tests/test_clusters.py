@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.stats import entropy
 from sklearn.metrics import adjusted_rand_score
 
@@ -87,13 +88,26 @@ def partitions(n):
 def test_the_partition_is_the_best_of_all(loss, overlapping):
     few = overlapping.isel(obs=np.arange(0, 40, 6))
     found = bg.partition(few, loss, draws=100, random_seed=1)
-    draws, x = read_draws(few).thinned(100), few["observed_data"]["x"].values
+    draws, x = read_draws(bg.relabel(few)).thinned(100), few["observed_data"]["x"].values
     z = clusters._assignments(draws, x, np.random.default_rng(1))  # the labels that it drew
     losses = [expected_loss(each, z, loss) for each in partitions(7)]
     assert found.attrs["expected_loss"] == pytest.approx(min(losses), rel=1e-9)
     assert expected_loss(found.values, z, loss) == pytest.approx(min(losses), rel=1e-9)
     assert found.attrs["n_clusters"] == len(np.unique(found))
     assert (np.diff(np.bincount(found)) <= 0).all()
+
+
+def test_binders_loss_of_too_many_components_leads_to_many_clusters():
+    x = np.random.default_rng(0).normal(size=60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = bg.fit(x, 6, method="gibbs", draws=200, random_seed=SEED, progressbar=False)
+    found = bg.partition(tree, "binder", draws=400)
+    draws = read_draws(bg.relabel(tree)).thinned(400)
+    z = clusters._assignments(draws, x, np.random.default_rng(0))
+    assert found.attrs["expected_loss"] == pytest.approx(expected_loss(found.values, z, "binder"))
+    assert found.attrs["expected_loss"] <= expected_loss(np.arange(60), z, "binder")
+    xr.testing.assert_identical(bg.partition(bg.raw_order(tree), "binder", draws=400), found)
 
 
 @pytest.mark.parametrize("loss", ["vi", "binder"])
@@ -116,6 +130,7 @@ def test_the_adjusted_rand_index_is_scikit_learns():
         ([0, 0, 1], [1, 0, 0]),
     ):
         assert bg.adjusted_rand(one, other) == pytest.approx(adjusted_rand_score(one, other))
+    assert bg.adjusted_rand([3], [5]) == 1.0
     with pytest.raises(ValueError, match="two partitions must be of the same observations, got 3 and 2"):
         bg.adjusted_rand([0, 1, 1], [0, 1])
 

@@ -144,9 +144,17 @@ def test_solutions_are_the_same_in_any_order_of_their_components():
     one = Mixture([0.3, 0.3, 0.4], [0, 5, 9], sigma=[1, 1, 2])
     turned = Mixture([0.4, 0.3, 0.3], [9, 0.01, 5], sigma=[2, 1, 1])
     moved = Mixture([0.4, 0.3, 0.3], [9, 0, 5], sigma=[1, 2, 1])
-    assert are_one(one, turned, 1.0)
-    assert not are_one(one, moved, 1.0)
-    assert are_one(one, moved, 100.0)
+    assert are_one(one, turned)
+    assert not are_one(one, moved)
+
+
+def test_solutions_beside_an_outlying_group_are_told_apart():
+    """Which is far enough for all others to lie close together in units of the data's standard deviation."""
+    generator = rng(11)
+    x = np.concatenate([generator.normal(at, 0.05, 30) for at in (0, 1.05, 2.1, 112)])
+    low = fit_em(x, 3, start=Mixture([0.5, 0.25, 0.25], [0.5, 2.1, 112], sigma=[0.5, 0.05, 0.05]))
+    high = fit_em(x, 3, start=Mixture([0.25, 0.5, 0.25], [0, 1.5, 112], sigma=[0.05, 0.5, 0.05]))
+    assert not are_one(low.mixture, high.mixture)
 
 
 def test_keeps_the_best_restart_where_restarts_differ(galaxies):

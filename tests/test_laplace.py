@@ -1,4 +1,4 @@
-"""The Laplace approximation: exact for a Gaussian, whatever its scales; and of a posterior, its mode and its curvature."""
+"""The Laplace approximation: exact for a Gaussian, whatever its scales below ten; and of a posterior, its mode and its curvature."""
 
 import numpy as np
 import pytest

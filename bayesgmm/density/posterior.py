@@ -143,7 +143,8 @@ class LogPosterior(ABC):
         y, mu = points[..., self.places["w"]], points[..., self.places["mu"]]
         logits = np.concatenate([y, -y.sum(axis=-1, keepdims=True)], axis=-1)
         w = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return {"w": w / w.sum(axis=-1, keepdims=True), "mu": mu.reshape(*mu.shape[:-1], self.k, *self.x.shape[1:])}
+        w = np.maximum(w / w.sum(axis=-1, keepdims=True), np.finfo(float).tiny)  # that of a component as good as empty
+        return {"w": w, "mu": mu.reshape(*mu.shape[:-1], self.k, *self.x.shape[1:])}
 
     def log_constants(self) -> float:
         """Normalising constants of the priors of weights and means, and of the simplex' Jacobian."""

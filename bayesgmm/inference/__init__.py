@@ -85,8 +85,8 @@ def fit(
         Number of components.
     method : {"nuts", "gibbs", "advi"}
         NUTS or Gibbs (exact up to Monte Carlo error), or ADVI (a Gaussian approximation on the unconstrained space). Gibbs
-        draws the labels too, and forgets them: it passes between solutions that NUTS cannot leave, and suits small data;
-        NUTS is faster by far where observations are many.
+        draws the labels too, and forgets them: it may pass between solutions that NUTS is slow to leave, and suits small
+        data; NUTS is faster by far where observations are many.
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}

@@ -31,7 +31,7 @@ def laplace(log_density: LogDensity, start: FloatArray, *, mean_field: bool = Fa
 
     The mode is sought in the coordinates that the Hessian whitens, in rounds, until the Hessian there is near the identity.
     For the mean-field family the factor is diagonal with the conditional standard deviations, which is what the optimum of a
-    mean-field approximation to a Gaussian is.
+    mean-field approximation to a Gaussian is. A standard deviation above 10 is taken for 10.
     """
     found = _settled(log_density, start)
     if mean_field:
