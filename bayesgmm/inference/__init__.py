@@ -139,8 +139,8 @@ def fit(
     -------
     DataTree
         Groups ``posterior`` (``w``, ``mu``, ``sigma`` over chain, draw, cluster, or for several features ``mu`` and ``cov``
-        over feature, feature_bis as well; hyperparameters), ``sample_stats``, ``observed_data``, ``em_baseline``, for ADVI
-        ``approximation``; settings and seconds as attributes.
+        over feature, feature_bis as well; hyperparameters; what the model draws to make these), ``sample_stats``,
+        ``observed_data``, ``em_baseline``, for ADVI ``approximation``; settings and seconds as attributes.
 
     Warns
     -----
