@@ -45,8 +45,9 @@ def responsibilities(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.Datase
     Returns
     -------
     Dataset
-        ``mean`` and ``sd`` (obs, cluster): of r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over all
-        draws. The means of an observation add to one: they are the posterior probabilities of z_i.
+        ``mean`` and ``sd`` (obs, cluster), obs being the position in what was given: of
+        r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over all draws. The means of an
+        observation add to one: they are the posterior probabilities of z_i.
 
     Raises
     ------
@@ -168,7 +169,8 @@ def partition(
     Returns
     -------
     DataArray
-        Labels (obs), 0 for the largest cluster, with attributes ``loss``, ``expected_loss``, ``n_clusters`` and ``draws``.
+        Labels (obs), 0 for the largest cluster, which need not be ``cluster`` 0 of the tree, with attributes ``loss``,
+        ``expected_loss``, ``n_clusters`` and ``draws``.
 
     Raises
     ------

@@ -27,6 +27,7 @@ MIN_ESS_PER_CHAIN = 100  # the same
 MIN_BFMI = 0.3  # Betancourt (2016)
 MAX_K_HAT = 0.7  # Yao et al. (2018)
 _FEW = 2_000  # observations, through which Gibbs sweeps thousands of times in a second
+_COLLAPSED = 1e-6  # standard deviation within a cluster, over the data's range, that stands for none
 _LONGEST = 40  # rows of a table that are printed
 _POINTS = np.linspace(0.05, 0.95, 9)  # quantiles of the data at which densities are followed
 
@@ -125,7 +126,9 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
         chains = ["ess_bulk", "ess_tail", "r_hat"]  # of independent draws, about which they say nothing
         invariants, parameters = invariants.drop(columns=chains), parameters.drop(columns=chains)
         return Diagnosis(invariants, parameters, sampler, findings, converged=not findings)
-    mixing = tuple(_mixing_findings(invariants, draws, gibbs_would_help=_gibbs_would_help(tree, x)))
+    mixing = tuple(_collapse_findings(draws, x)) + tuple(
+        _mixing_findings(invariants, draws, gibbs_would_help=_gibbs_would_help(tree, x))
+    )
     sampler_findings, sampler = _sampler_findings(tree)
     findings = mixing + sampler_findings
     if not mixing:
@@ -198,7 +201,10 @@ def summarise(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
             continue
         mean, sd = location_and_scale(values.ravel())
         row = {"mean": mean, "sd": sd}
-        if values.shape[1] >= 4:  # ArviZ splits chains in halves, each of which needs two draws
+        if values.shape[1] < 4:  # ArviZ splits chains in halves, each of which needs two draws
+            rows[name] = row
+            continue
+        with np.errstate(invalid="ignore", divide="ignore"):  # of a chain that stands still
             standard = (values - mean) / sd  # squares of draws in the data's units could overflow
             axes = {"chain_axis": 0, "draw_axis": 1}
             row["mcse_mean"] = sd * float(array_stats.mcse(standard, **axes))
@@ -208,6 +214,19 @@ def summarise(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
                 row["r_hat"] = float(array_stats.rhat(standard, **axes))
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"])
+
+
+def _collapse_findings(draws: Draws, x: FloatArray) -> Iterator[Finding]:
+    """Components that have shrunk onto equal or collinear observations, where the learnt scale C0 goes to zero with them."""
+    sd = draws.factors if draws.n_features == 1 else np.diagonal(draws.factors, axis1=-2, axis2=-1)  # given those before
+    share = float((sd / np.ptp(x, axis=0) < _COLLAPSED).reshape(len(sd), -1).any(axis=1).mean())
+    if share > 0:
+        yield Finding(
+            "collapse",
+            f"in {share:.0%} of the draws a component has shrunk onto equal or collinear observations (its sd is "
+            f"below {_COLLAPSED:g} of the data's range in some direction): with many ties the posterior is improper",
+            "use a ConjugatePrior, whose scale is fixed, covariance='tied' or a smaller k, or undo the rounding of the data",
+        )
 
 
 def _gibbs_would_help(tree: xr.DataTree, x: FloatArray) -> bool:

@@ -256,7 +256,7 @@ def _warn_of_collapse(run: _Run, data: Data, scale: Any, floor: float) -> None:
     warnings.warn(
         f"a component of the best EM solution for k = {k} (component {which}) sits on the variance floor (standard "
         f"deviation {floors}) or holds no observation; use fewer components, a simpler covariance ('tied'"
-        f"{", 'diag' or 'spherical'" if data.n_features > 1 else ''}) or other starts; the posterior's prior forbids this",
+        f"{", 'diag' or 'spherical'" if data.n_features > 1 else ''}) or other starts",
         CollapsedComponentWarning,
         stacklevel=3,
     )

@@ -122,9 +122,10 @@ def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, leve
     names = features_of(tree)
     if len(names) == 1:
         raise ValueError("tree must have several features to be drawn in pairs, got one; use plot_fit")
-    chosen = [_read_feature(tree, each)[1] for each in (names[:6] if features is None else features)]
-    if not chosen:
-        raise ValueError("features must name at least one feature, got none")
+    wanted = names[:6] if features is None else [features] if isinstance(features, str) else list(features)
+    chosen = [_read_feature(tree, each)[1] for each in wanted]
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(f"features must name at least one feature, each of them once, got {wanted}")
     radius = np.sqrt(-2 * np.log1p(-read_probability(level, "level")))  # of a chi distribution with two degrees of freedom
     x, draws, (em, _) = read_observations(tree), read_draws(tree), read_em(tree)
     few = draws.thinned(_ELLIPSES)

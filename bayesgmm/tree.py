@@ -31,6 +31,7 @@ from bayesgmm.validation import Data, FloatArray
 CLUSTER = "cluster"
 FEATURE, FEATURE_BIS = "feature", "feature_bis"
 OBS = "obs"
+_COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
 ENTRY = "entry"  # of a packed triangular factor
 DRAWN = ("sigma2", "precision_factor", "C0_factor")  # by the model, for the parameters to be made of
 
@@ -161,7 +162,19 @@ def draws_of(posterior: xr.Dataset) -> Draws:
     names = list(parameter_dims(1 if posterior["mu"].ndim == 3 else 2))
     arrays = (np.asarray(posterior[name].values, dtype=float) for name in names)
     w, mu, spread = (values.reshape(-1, k, *values.shape[3:]) for values in arrays)
-    return Draws(w, mu, spread if spread.ndim == 2 else np.linalg.cholesky(spread), n_chains, n_draws)
+    return Draws(w, mu, spread if spread.ndim == 2 else _roots(spread), n_chains, n_draws)
+
+
+def _roots(cov: FloatArray) -> FloatArray:
+    """Cholesky factors; of covariances that have collapsed beyond what a float can invert, of the nearest that have not."""
+    try:
+        return np.linalg.cholesky(cov)
+    except np.linalg.LinAlgError:
+        sd = np.sqrt(np.maximum(np.diagonal(cov, axis1=-2, axis2=-1), np.finfo(float).tiny))
+        units = sd[..., :, None] * sd[..., None, :]
+        values, vectors = np.linalg.eigh(cov / units)
+        values = np.maximum(values, _COLLAPSED)
+        return np.linalg.cholesky((vectors * values[..., None, :]) @ vectors.swapaxes(-1, -2) * units)
 
 
 def features_of(tree: xr.DataTree) -> list[Any]:

@@ -89,13 +89,12 @@ def read_data(x: ArrayLike | Data, *, missing: Missing = "raise", name: str = "x
 
 
 def read_fit_data(
-    x: ArrayLike | Data, k: Any, *, covariance: Covariance | None = "full", missing: Missing = "raise"
+    x: ArrayLike | Data, k: Any, *, covariance: Covariance = "full", missing: Missing = "raise", of_any_rank: bool = False
 ) -> tuple[Data, int]:
-    """Check data, and the number of components of a given structure, if it is known, to be fitted to them."""
+    """Check data, and the number of components of a given structure to be fitted to them."""
     data = read_data(x, missing=missing)
     k = read_count(k, "k")
-    if covariance is not None:
-        read_choice(covariance, Covariance, "covariance")
+    read_choice(covariance, Covariance, "covariance")
     if data.names and len(set(data.names)) < len(data.names):
         raise ValueError(f"x must have columns of different names, got {', '.join(map(str, data.names))}; rename them")
     n = len(data.values)
@@ -116,7 +115,7 @@ def read_fit_data(
             f"k must be at most the number of distinct observations, got k = {k} for {distinct} distinct values; "
             "use a smaller k"
         )
-    if covariance is not None:
+    if not of_any_rank:
         require_full_rank(data, covariance)
     return data, k
 

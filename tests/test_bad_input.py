@@ -118,3 +118,31 @@ def test_a_tree_without_the_needed_group_gets_a_sentence():
         bare = xr.DataTree.from_dict({name: tree[name].to_dataset() for name in tree.children if name != group})
         with pytest.raises(ValueError, match=f"tree must have a group {group}"):
             call(bare)
+
+
+TIES = np.array(
+    [[a, b] for a, b in zip([1, 2, 3, 10, 11, 12, 1, 2, 9, 10] * 5, [3, 4, 5, 1, 1, 2, 3, 4, 0, 1] * 5, strict=True)]
+)
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning")
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # there is one for each trouble
+def test_a_posterior_that_collapses_on_ties_is_named():
+    """Enough equal observations, and the default prior, which learns C0, does not keep a component from shrinking on them."""
+    options = {"draws": 100, "chains": 2, "random_seed": 1, "progressbar": False}
+    with pytest.warns(bg.exceptions.ConvergenceWarning, match="a component has shrunk onto equal or collinear observations"):
+        tree = bg.fit(TIES, 2, **options)
+    assert not bg.diagnose(tree).converged
+    assert np.isfinite(bg.responsibilities(tree)["mean"]).all()
+    with pytest.raises(
+        ValueError, match=r"the posterior has collapsed: .* use a ConjugatePrior, covariance='tied', or a small"
+    ):
+        bg.fit(TIES, 2, method="gibbs", **options)
+    tame = bg.fit(TIES, 2, method="gibbs", prior=bg.ConjugatePrior(), **options | {"draws": 500})
+    assert "collapse" not in {finding.kind for finding in bg.diagnose(tame).findings}
+
+
+@pytest.mark.parametrize("door", [bg.fit_em, bg.build_model, bg.fit], ids=lambda door: door.__name__)
+def test_no_structure_is_no_structure(door):
+    with pytest.raises(ValueError, match="covariance must be one of 'full', 'tied', 'diag', 'spherical', got None"):
+        door(TIES, 2, covariance=None)

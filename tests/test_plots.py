@@ -117,5 +117,7 @@ def test_plot_pairs_draws_points_and_ellipses(faithful_tree, faithful):
 def test_pairs_need_several_features(tree, faithful_tree):
     with pytest.raises(ValueError, match="tree must have several features to be drawn in pairs, got one; use plot_fit"):
         bg.plots.plot_pairs(tree)
-    with pytest.raises(ValueError, match="features must name at least one feature, got none"):
+    with pytest.raises(ValueError, match=r"features must name at least one feature, each of them once, got \[\]"):
         bg.plots.plot_pairs(faithful_tree, [])
+    with pytest.raises(ValueError, match=r"each of them once, got \['waiting', 'waiting'\]"):
+        bg.plots.plot_pairs(faithful_tree, ["waiting", "waiting"])

@@ -175,7 +175,7 @@ def fit(
     Yao, Vehtari, Simpson & Gelman (2018), Yes, but did it work? Evaluating variational inference, Proceedings of
     Machine Learning Research 80, 5581-5590.
     """
-    data, k = read_fit_data(x, k, covariance=covariance if model is None else None, missing=missing)
+    data, k = read_fit_data(x, k, covariance=covariance, missing=missing, of_any_rank=model is not None)
     options = read_options(
         method=method,
         draws=draws,

@@ -57,6 +57,11 @@ def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: Gib
         if length == 0:
             raise KeyboardInterrupt
         points = np.stack([chain.draws[:length] for chain in chains])
+        if not np.isfinite(points).all():
+            raise ValueError(
+                "the posterior has collapsed: a component has shrunk onto equal or collinear observations until its "
+                "covariance was lost; use a ConjugatePrior, covariance='tied', or a smaller k"
+            )
         log_p = target.log_densities(points.reshape(-1, own.n_dim)).reshape(points.shape[:2])
         posterior = target.constrained(points)
     coords = {name: posterior[name] for name in ("chain", "draw")}
