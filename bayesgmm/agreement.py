@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm.diagnostics import as_text, diagnose, entries, labelled_quantities, summarise
+from bayesgmm.diagnostics import diagnose
 from bayesgmm.em_result import EMResult
 from bayesgmm.labels import match
 from bayesgmm.mixture import Mixture
 from bayesgmm.predictive import log_density, log_likelihood
 from bayesgmm.standardisation import location_and_scale
+from bayesgmm.summaries import as_text, entries, labelled_quantities, summarise
 from bayesgmm.tree import Draws, features_of, parameter_dims, parameters_of, read_draws, read_em, read_observations
 from bayesgmm.validation import FloatArray
 

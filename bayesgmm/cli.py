@@ -55,7 +55,8 @@ Tune = Annotated[
     int | None, typer.Option(help="NUTS: adaptation steps of each chain; Gibbs: first sweeps.  [default: 200 or 400; 1000]")
 ]
 Thin = Annotated[
-    int | None, typer.Option(help="Gibbs: sweeps from one draw to the next.  [default: 1 to 50, fewer for many data]")
+    int | None,
+    typer.Option(help="Sweeps or steps from draw to draw.  [default: 1 to 50; NUTS 1 to 5]"),
 ]
 TargetAccept = Annotated[float | None, typer.Option(help="NUTS: acceptance rate sought.  [default: 0.8 or 0.9]")]
 TargetEss = Annotated[

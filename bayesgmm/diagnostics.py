@@ -5,20 +5,17 @@ Convergence is judged on quantities that do not depend on the labels of the clus
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from textwrap import fill
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
-from numpy.typing import NDArray
 
-from bayesgmm.predictive import log_density
-from bayesgmm.standardisation import location_and_scale
-from bayesgmm.tree import CLUSTER, DRAWN, FEATURE, FEATURE_BIS, OBS, Draws, read_draws, read_observations
+from bayesgmm.summaries import as_text, invariants_of, labelled_quantities, summarise
+from bayesgmm.tree import Draws, read_draws, read_observations
 from bayesgmm.validation import FloatArray
 
 MAX_R_HAT = 1.01  # Vehtari et al. (2021)
@@ -28,8 +25,6 @@ MIN_BFMI = 0.3  # Betancourt (2016)
 MAX_K_HAT = 0.7  # Yao et al. (2018)
 _FEW = 2_000  # observations, through which Gibbs sweeps thousands of times in a second
 _COLLAPSED = 1e-6  # standard deviation within a cluster, over the data's range, that stands for none
-_LONGEST = 40  # rows of a table that are printed
-_POINTS = np.linspace(0.05, 0.95, 9)  # quantiles of the data at which densities are followed
 
 
 @dataclass(frozen=True)
@@ -117,9 +112,8 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Rank-normalization, folding, and localization: an improved
     R-hat for assessing convergence of MCMC, Bayesian Analysis 16, 667-718. doi:10.1214/20-BA1221
     """
-    draws = read_draws(tree)
-    x, positions = read_observations(tree), tree["observed_data"].to_dataset()["x"][OBS].values
-    invariants = summarise(invariant_quantities(draws, x, _log_posterior(tree), positions))
+    draws, x = read_draws(tree), read_observations(tree)
+    invariants = summarise(iter(invariants_of(tree, draws).items()))
     parameters = summarise(labelled_quantities(tree))
     if tree.attrs.get("method") == "advi":
         findings, sampler = _advi_findings(tree)
@@ -134,86 +128,6 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     if not mixing:
         findings += tuple(_label_findings(parameters, draws))
     return Diagnosis(invariants, parameters, sampler, findings, converged=not mixing)
-
-
-def _log_posterior(tree: xr.DataTree) -> FloatArray | None:
-    if "sample_stats" in tree.children and "lp" in tree["sample_stats"]:
-        return np.asarray(tree["sample_stats"]["lp"].values)
-    return None
-
-
-def invariant_quantities(
-    draws: Draws, x: FloatArray, log_posterior: FloatArray | None = None, positions: NDArray[Any] | None = None
-) -> Iterator[tuple[str, FloatArray]]:
-    """Draws (chain, draw) of what does not depend on the labels: densities, log posterior, sorted weights.
-
-    Of several features observations are called by their positions, which are 0, ..., n - 1 unless given.
-    """
-    names, points = _points(x, np.arange(len(x)) if positions is None else positions)
-    for name, values in zip(names, log_density(draws, points).T, strict=True):
-        yield name, draws.by_chain(values)
-    if log_posterior is not None:
-        yield "log posterior", log_posterior
-    for rank, values in enumerate(np.sort(draws.w, axis=1).T[::-1]):
-        yield f"w, rank {rank}", draws.by_chain(values)
-
-
-def _points(x: FloatArray, positions: NDArray[Any]) -> tuple[list[str], FloatArray]:
-    """Where densities are followed: at quantiles of one feature, at observations along the data's two principal axes."""
-    if x.ndim == 1:
-        points = np.quantile(x, _POINTS)
-        return [f"log p({point:.5g}), {quantile:.0%}" for quantile, point in zip(_POINTS, points, strict=True)], points
-    shift, scale = np.array([location_and_scale(np.ascontiguousarray(column)) for column in x.T]).T
-    z = (x - shift) / scale
-    axes = np.linalg.eigh(z.T @ z)[1][:, :-3:-1]
-    axes *= np.sign(axes[abs(axes).argmax(axis=0), [0, 1]])
-    places = np.round(_POINTS * (len(x) - 1)).astype(int)
-    chosen = np.unique(np.argsort(z @ axes, axis=0, kind="stable")[places])
-    return [f"log p(x[{position}])" for position in positions[chosen]], x[chosen]
-
-
-def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
-    """Draws (chain, draw) of each single parameter, by its name."""
-    posterior = tree["posterior"].to_dataset()
-    parameters = [name for name in ("w", "mu", "sigma", "cov", "corr") if name in posterior]
-    for name in [*parameters, *(str(each) for each in posterior.data_vars if each not in (*parameters, *DRAWN))]:
-        values = posterior[name]
-        if values.dims[:2] == ("chain", "draw") and set(values.dims[2:]) <= {CLUSTER, FEATURE, FEATURE_BIS}:
-            labels = [values[dim].values.tolist() for dim in values.dims[2:]]
-            for index, label in entries(name, values.dims[2:], labels):
-                yield label, np.moveaxis(values.values, (0, 1), (-2, -1))[index]
-
-
-def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]) -> Iterator[tuple[tuple[int, ...], str]]:
-    """Index and name of every entry of a variable over clusters and features; of symmetric matrices the upper half."""
-    symmetric = name in ("cov", "corr", "C0") and FEATURE_BIS in dims
-    for index in np.ndindex(*map(len, labels)):
-        if not symmetric or index[-2] <= index[-1]:
-            called = ", ".join(str(each[i]) for each, i in zip(labels, index, strict=True))
-            yield index, f"{name}[{called}]" if index else name
-
-
-def summarise(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
-    """Mean, sd, Monte Carlo error and convergence of each quantity; a constant one (the weight for k = 1) is left out."""
-    rows = {}
-    for name, values in quantities:
-        if np.ptp(values) == 0:
-            continue
-        mean, sd = location_and_scale(values.ravel())
-        row = {"mean": mean, "sd": sd}
-        if values.shape[1] < 4:  # ArviZ splits chains in halves, each of which needs two draws
-            rows[name] = row
-            continue
-        with np.errstate(invalid="ignore", divide="ignore"):  # of a chain that stands still
-            standard = (values - mean) / sd  # squares of draws in the data's units could overflow
-            axes = {"chain_axis": 0, "draw_axis": 1}
-            row["mcse_mean"] = sd * float(array_stats.mcse(standard, **axes))
-            row["ess_bulk"] = float(array_stats.ess(standard, method="bulk", **axes))
-            row["ess_tail"] = float(array_stats.ess(standard, method="tail", prob=(0.05, 0.95), **axes))
-            if len(values) > 1:
-                row["r_hat"] = float(array_stats.rhat(standard, **axes))
-        rows[name] = row
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"])
 
 
 def _collapse_findings(draws: Draws, x: FloatArray) -> Iterator[Finding]:
@@ -342,21 +256,3 @@ def _label_findings(parameters: pd.DataFrame, draws: Draws) -> Iterator[Finding]
             "use what does not depend on labels (predictive_density, comparison over k); draw more, or use a smaller k, "
             "before describing single clusters",
         )
-
-
-def as_text(table: pd.DataFrame) -> str:
-    """A table of draws' summaries with as many digits as they deserve; of a long one the rows that are worst."""
-    if len(table) > _LONGEST:
-        key = "tail" if "tail" in table else "ess_bulk" if "ess_bulk" in table else "sd"
-        shown = table.sort_values(key, kind="stable").head(_LONGEST // 2)
-        return f"{as_text(shown)}\n({len(table) - len(shown)} more rows, with a larger {key})"
-    formats = {
-        "ess_bulk": "{:.0f}",
-        "ess_tail": "{:.0f}",
-        "r_hat": "{:.3f}",
-        "z": "{:+.2f}",
-        "mcse_mean": "{:.2g}",
-        "tail": "{:.3f}",
-    }
-    formatters = {name: formats.get(name, "{:.4g}").format for name in table.columns if name != "inside"}
-    return table.to_string(formatters=formatters)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
 from scipy.optimize import linear_sum_assignment
 
 from bayesgmm import estep
@@ -22,6 +25,40 @@ Relabelling = Literal["stephens", "ecr", "pivot"]
 _MOST = 10_000  # observations whose membership is looked at
 _ROUNDS = 50  # after which an iterative algorithm is not waited for
 _LEAST = 1e-300  # a probability that counts as none
+_SURE = 0.95  # probability of a draw's order of labels below which it is ambiguous
+MAX_CONFUSED = 0.1  # non-permutation rate, and share of ambiguous draws, up to which labels are trusted
+
+
+@dataclass(frozen=True)
+class LabelQuality:
+    """Whether single clusters can be told apart.
+
+    Attributes
+    ----------
+    non_permutation_rate : float
+        Share of draws whose K components do not fall one by one into the K groups into which k-means divides all draws'
+        components, in the space of means and log standard deviations.
+    ambiguous : float
+        Share of draws in which some exchange of two labels is nearly as plausible as the order given: under a normal
+        distribution of each cluster's parameters that order has a probability below 0.95.
+    """
+
+    non_permutation_rate: float
+    ambiguous: float
+
+    @property
+    def trusted(self) -> bool:
+        """Whether both are at most 0.1."""
+        return max(self.non_permutation_rate, self.ambiguous) <= MAX_CONFUSED
+
+    def __str__(self) -> str:
+        numbers = f"non-permutation rate {self.non_permutation_rate:.1%}, ambiguous draws {self.ambiguous:.1%}"
+        if self.trusted:
+            return numbers
+        return (
+            f"{numbers}: clusters cannot be told apart, statements about single ones are not meaningful; use what does not "
+            "depend on labels (predictive_density, partition, coclustering)"
+        )
 
 
 def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
@@ -81,6 +118,53 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
         few = x[np.linspace(0, len(x) - 1, min(len(x), _MOST)).astype(int)]
         order = _refined(draws, few, order, em, hard=method == "ecr")
     return permute(tree, draws.by_chain(order))
+
+
+def label_quality(tree: xr.DataTree) -> LabelQuality:
+    """Non-permutation rate and share of ambiguous draws, of the labels as they stand in the tree.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+
+    Returns
+    -------
+    LabelQuality
+        Prints as a sentence; ``.trusted``.
+
+    References
+    ----------
+    Malsiner-Walli, Frühwirth-Schnatter & Grün (2016), Model-based clustering based on sparse finite Gaussian mixtures,
+    Statistics and Computing 26, 303-324. doi:10.1007/s11222-014-9500-2
+    """
+    draws = read_draws(tree)
+    k = draws.n_components
+    if k == 1:
+        return LabelQuality(0.0, 0.0)
+    mu, factors = (values.reshape(*values.shape[:2], draws.n_features, -1) for values in (draws.mu, draws.factors))
+    sd = np.sqrt((factors**2).sum(axis=-1))
+    unit = np.sqrt(np.median(sd**2, axis=(0, 1)))  # of each feature
+    places = np.concatenate([mu[..., 0] / unit, np.log(sd / unit)], axis=-1)  # (S, K, 2 D)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="One of the clusters is empty")
+        _, groups = kmeans2(places.reshape(len(places) * k, -1), places.mean(axis=0), iter=_ROUNDS, minit="matrix")
+    is_permutation = (np.sort(groups.reshape(-1, k), axis=1) == np.arange(k)).all(axis=1)
+    return LabelQuality(float(1 - is_permutation.mean()), _ambiguous(np.dstack([places, np.log(draws.w)])))
+
+
+def _ambiguous(parameters: FloatArray) -> float:
+    """Share of draws (S, K, P) whose order is less than sure against the exchanges of two labels."""
+    k = parameters.shape[1]
+    means, spread = parameters.mean(axis=0), parameters.std(axis=0)
+    spread = np.maximum(spread, 1e-9 * np.abs(parameters).max())  # of a single draw
+    log_p = np.empty((len(parameters), k, k))  # of component i under the distribution of cluster j
+    for j in range(k):
+        log_p[:, :, j] = (-0.5 * ((parameters - means[j]) / spread[j]) ** 2 - np.log(spread[j])).sum(axis=-1)
+    own = np.diagonal(log_p, axis1=1, axis2=2)
+    loss = own[:, :, None] + own[:, None, :] - log_p - log_p.swapaxes(1, 2)
+    exchanges = np.exp(-np.maximum(loss[:, *np.triu_indices(k, 1)], -50)).sum(axis=1)
+    return float((1 / (1 + exchanges) < _SURE).mean())
 
 
 def raw_order(tree: xr.DataTree) -> xr.DataTree:

@@ -9,13 +9,15 @@ Every engine ends in :func:`build_tree`, every analysis begins with :func:`read_
   standardised data) and what the sampler reports; ``permutation`` (chain, draw, cluster), the relabelling
 * ``observed_data``: ``x`` (obs) or (obs, feature)
 * ``em_baseline``: ``w``, ``mu``, ``sigma`` or ``cov`` as in the posterior, the EM estimate; its criteria are attributes
+* ``optima``, where EM found several: ``w``, ``mu``, ``sigma`` or ``cov`` over (optimum, cluster, ...), their
+  ``log_likelihood``, ``mass`` (share of the posterior by Laplace's method) and ``chains`` (how many began there)
 * ``approximation`` (ADVI): ``elbo`` (iteration); k-hat and convergence are attributes
 * ``log_likelihood``, ``posterior_predictive``: on request, see :mod:`bayesgmm.predictive`
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -32,6 +34,7 @@ CLUSTER = "cluster"
 FEATURE, FEATURE_BIS = "feature", "feature_bis"
 OBS = "obs"
 _COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
+OPTIMUM = "optimum"
 ENTRY = "entry"  # of a packed triangular factor
 DRAWN = ("sigma2", "precision_factor", "C0_factor")  # by the model, for the parameters to be made of
 
@@ -130,6 +133,21 @@ def build_tree(
     tree = xr.DataTree.from_dict(groups)
     tree.attrs.update(attrs, version=version("bayesgmm"))
     return set_permutation(tree, np.broadcast_to(np.arange(k), posterior["w"].shape))
+
+
+def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, int]]) -> xr.DataTree:
+    """The tree with a group of the solutions that EM found: mixture, mass, and how many chains began there."""
+    mixtures, mass, chains = zip(*optima, strict=True)
+    x, dims = read_observations(tree), parameter_dims(mixtures[0].n_features)
+    values = [parameters_of(mixture) for mixture in mixtures]
+    variables: dict[str, Any] = {name: ((OPTIMUM, *dims[name]), np.stack([each[name] for each in values])) for name in dims}
+    variables["log_likelihood"] = (OPTIMUM, [float(mixture.log_density(x).sum()) for mixture in mixtures])
+    variables |= {"mass": (OPTIMUM, list(mass)), "chains": (OPTIMUM, list(chains))}
+    posterior = tree["posterior"].to_dataset()
+    coords = {name: posterior[name] for name in (CLUSTER, FEATURE, FEATURE_BIS) if name in posterior.coords}
+    result = tree.copy()
+    result["optima"] = xr.DataTree(xr.Dataset(variables, coords=coords))
+    return result
 
 
 def read_tree(tree: Any) -> xr.DataTree:

@@ -17,7 +17,7 @@ def main(path, peer, seed):
 
     import numpy as np
 
-    from bayesgmm.diagnostics import invariant_quantities, summarise
+    from bayesgmm.summaries import invariant_quantities, summarise
     from bayesgmm.tree import Draws
 
     chains, length, k = done.w.shape

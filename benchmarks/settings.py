@@ -12,12 +12,13 @@ import numpy as np
 from problems import problems
 
 import bayesgmm as bg
-from bayesgmm.diagnostics import invariant_quantities, summarise
-from bayesgmm.inference.interface import Start
+from bayesgmm.inference.interface import Start, Whitening
 from bayesgmm.inference.laplace import departure, laplace
 from bayesgmm.inference.nuts import NutsSettings, choose_geometry, sample_nuts
 from bayesgmm.inference.phases import Phases
 from bayesgmm.inference.problem import own_problem
+from bayesgmm.inference.starts import after_sweeps, weigh
+from bayesgmm.summaries import invariant_quantities, summarise
 from bayesgmm.tree import draws_of
 from bayesgmm.validation import read_fit_data
 
@@ -51,10 +52,11 @@ def posed(x, k):
     return own_problem(data, em, bg.HierarchicalPrior().scaled_to(x), None)
 
 
-def one_run(problem, start, adaptation, tune, target_accept, seed):
-    phases = Phases(announce=False)
+def one_run(problem, main, whitening, adaptation, tune, target_accept, seed):
+    phases, rng = Phases(announce=False), np.random.default_rng(seed)
+    starts = [Start(after_sweeps(problem.own, main.point, rng), whitening) for _ in range(4)]
     settings = NutsSettings(1000, tune, 4, seed, target_accept, progressbar=False, adaptation=adaptation)
-    sampled = sample_nuts(problem.target, [start], settings, phases)
+    sampled = sample_nuts(problem.target, starts, settings, phases)
     draws, stats = draws_of(problem.as_contract(sampled.posterior)), sampled.sample_stats
     ess = summarise(invariant_quantities(draws, problem.x, stats["lp"].values))["ess_bulk"].min()
     return ess / phases.seconds["sampling"], ess, int(stats["diverging"].sum()), float(stats["n_steps"].mean())
@@ -68,14 +70,15 @@ def main():
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name, (x, k) in cases.items():
         problem = posed(x, k)
-        own, start = problem.own, problem.starts[0]
-        approximation, chosen = laplace(own, start), choose_geometry(own, [start])
+        own, optima = problem.own, weigh(problem.own, problem.starts)
+        approximation, chosen = laplace(own, optima[0].point), choose_geometry(own, optima, 4, 1)
         far = departure(own, approximation) / np.sqrt(own.n_dim)
         many = own.n_dim > 100
         grid, seeds = (MANY, SEEDS[:1]) if many else (GRID, SEEDS)
         for adaptation, tune, target_accept in grid:
-            begin = Start(*approximation) if adaptation == "whitened" else Start(start)
-            runs = np.array([one_run(problem, begin, adaptation, tune, target_accept, seed) for seed in seeds])
+            whitening = Whitening(*approximation) if adaptation == "whitened" else None
+            settings = optima[0], whitening, adaptation, tune, target_accept
+            runs = np.array([one_run(problem, *settings, seed) for seed in seeds])
             cells = [name, f"{far:.2f}", chosen.adaptation, adaptation, tune, target_accept]
             cells += [f"{np.median(runs[:, 0]):,.0f}", f"{runs[:, 1].min():,.0f}", f"{runs[:, 2].max():.0f}"]
             cells += [f"{runs[:, 3].mean():.1f}"]

@@ -123,6 +123,8 @@ def test_the_sampler_steps_back_from_points_beyond_a_float():
     start = np.zeros(own.n_dim)
     start[own.places["sigma2"]] = 599.85
     settings = NutsSettings(draws=20, tune=300, chains=2, seed=1, target_accept=0.9, progressbar=False)
-    sampled = sample_nuts(CompiledTarget(own), [Start(start)], settings, Phases(announce=False))
+    sampled = sample_nuts(
+        CompiledTarget(own), [Start(start + shift) for shift in (-0.05, 0.05)], settings, Phases(announce=False)
+    )
     assert np.isfinite(sampled.sample_stats["lp"]).all()
     assert (sampled.posterior["sigma"] < 1e3).all()

@@ -6,7 +6,7 @@ import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm import check_against_em, diagnose
-from bayesgmm.diagnostics import entries
+from bayesgmm.summaries import entries
 from tests.conftest import first_chain_turned, make_tree, one_chain_elsewhere, slow
 from tests.statistics import rng
 

@@ -19,6 +19,7 @@ from bayesgmm.density import log_posterior
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning
 from bayesgmm.inference import nutpie_interface, nuts
 from bayesgmm.inference.pymc_target import unconstrained
+from bayesgmm.inference.starts import Optimum, deal, weigh
 from bayesgmm.tree import read_permutation
 from tests.statistics import SEED, assert_same_means
 
@@ -294,7 +295,8 @@ def test_low_rank_adaptation_is_for_posteriors_near_a_gaussian(two_small):
     for x, k, expected in ((two_small, 2, "low_rank"), (two_small, 4, "diag")):
         own = log_posterior((x - x.mean()) / x.std(), k, bg.HierarchicalPrior().scaled_to((x - x.mean()) / x.std()), "full")
         em = bg.fit_em(x, k, random_seed=SEED).mixture.rescaled(-x.mean() / x.std(), 1 / x.std())
-        assert nuts.choose_geometry(own, [own.at(em)]).adaptation == expected
+        optima = [Optimum(0, own.at(em), None, 1.0)]
+        assert nuts.choose_geometry(own, optima, chains=2, seed=1).adaptation == expected
     tree = quick(two_small, draws=20, tune=20)
     assert tree.attrs["adaptation"] == "low_rank"
     assert tree.attrs["tune"] == 20
@@ -369,6 +371,55 @@ def test_chains_start_at_different_optima_and_show_that_they_disagree(two_small)
     sides = np.sign(tree["posterior"]["mu"].median("cluster").mean("draw").values)
     assert set(sides) == {-1, 1}
     assert bg.check_against_em(tree).unjudged
+
+
+def own_posterior(x, k):
+    return log_posterior(x, k, bg.HierarchicalPrior().scaled_to(x), "full")
+
+
+def test_optima_are_weighed_by_their_share_of_the_posterior(two_small):
+    """Two mirror images weigh the same, and a mode that is met again counts once."""
+    mirrored = np.concatenate([two_small, -two_small])
+    own = own_posterior(mirrored, 3)
+    left, right = ([-10.0, -5.0, 7.0], [-7.0, 5.0, 10.0])
+    points = [own.at(bg.Mixture([0.375, 0.125, 0.5], left, sigma=[2, 1.5, 3]))]
+    points += [own.at(bg.Mixture([0.5, 0.125, 0.375], right, sigma=[3, 1.5, 2])), points[0] + 0.01]
+    optima = weigh(own, points)
+    assert [each.which for each in sorted(optima, key=lambda each: each.which)] == [0, 1]
+    np.testing.assert_allclose([each.mass for each in optima], 0.5, atol=0.02)
+    assert sorted(deal(optima, 4)) == [0, 0, 1, 1]
+    optima = [Optimum(i, points[0], None, mass) for i, mass in enumerate((0.6, 0.3, 0.1))]
+    assert [deal(optima, chains) for chains in (1, 3, 10)] == [[0], [0, 0, 1], [0] * 6 + [1] * 3 + [2]]
+
+
+def test_the_tree_says_which_optima_em_found(galaxies):
+    tree = quick(galaxies, 2, draws=10)
+    optima = tree["optima"].to_dataset()
+    assert dict(optima.sizes) == {"optimum": 2, "cluster": 2}
+    assert optima["mass"].sum() == pytest.approx(1)
+    assert optima["chains"].values.tolist() == [4, 0]
+    assert optima["log_likelihood"][1] > optima["log_likelihood"][0]  # the likelier one is the narrower
+    assert optima["log_likelihood"].max() == pytest.approx(tree["em_baseline"].attrs["log_likelihood"])
+    assert "optima" not in quick(two_lumps(), draws=10).children
+
+
+def two_lumps():
+    return np.random.default_rng(SEED).normal(np.repeat([0.0, 20.0], 30))
+
+
+@pytest.mark.parametrize("engine", ["compiled", "pymc"])
+def test_thinned_chains_are_the_whole_ones_thinned(two_small, engine):
+    whole = quick(two_small, draws=40, tune=100, chains=2, relabel=False, thin=1, engine=engine)
+    thinned = quick(two_small, draws=10, tune=100, chains=2, relabel=False, thin=4, engine=engine)
+    last = {"draw": slice(3, None, 4)}
+    xr.testing.assert_equal(
+        thinned["posterior"].to_dataset(), whole["posterior"].to_dataset().isel(last).assign_coords(draw=range(10))
+    )
+    stats, all_stats = thinned["sample_stats"].to_dataset(), whole["sample_stats"].to_dataset()
+    np.testing.assert_array_equal(stats["lp"], all_stats["lp"].isel(last))
+    np.testing.assert_array_equal(stats["n_steps"].sum("draw"), all_stats["n_steps"].sum("draw"))
+    np.testing.assert_array_equal(stats["diverging"], all_stats["diverging"].coarsen(draw=4).max())
+    assert (thinned.attrs["thin"], quick(two_small[:50], draws=5).attrs["thin"]) == (4, 5)
 
 
 def test_starts_are_points_of_the_models_that_nutpie_samples(two_small):

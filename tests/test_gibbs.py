@@ -138,8 +138,8 @@ def test_one_component_one_chain_ten_draws(faithful, covariance):
 
 
 def test_options_belong_to_it(galaxies):
-    with pytest.raises(TypeError, match="thin is an option of method='gibbs', got method='nuts'; leave it out"):
-        bg.fit(galaxies, 2, thin=2)
+    with pytest.raises(TypeError, match="thin is an option of method='nuts' and method='gibbs', got method='advi'; leave"):
+        bg.fit(galaxies, 2, method="advi", thin=2)
     with pytest.raises(TypeError, match="target_accept is an option of method='nuts', got method='gibbs'; leave it out"):
         gibbs(galaxies, target_accept=0.9)
     with pytest.raises(

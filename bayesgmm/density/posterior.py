@@ -107,6 +107,13 @@ class LogPosterior(ABC):
         """The point of a mixture, with C0 at its conditional mean given the covariances."""
         return self.unconstrained(self.values_at(mixture))
 
+    def mixture_at(self, point: FloatArray) -> Mixture:
+        """The mixture at a point, the other way round."""
+        values = self.constrained(point)
+        if "cov" in values:
+            return Mixture(values["w"], values["mu"], values["cov"])
+        return Mixture(values["w"], values["mu"], sigma=np.sqrt(np.broadcast_to(values["sigma2"], values["mu"].shape)))
+
     @property
     @abstractmethod
     def sizes(self) -> dict[str, int]:

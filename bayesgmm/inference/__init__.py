@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm import labels, predictive
-from bayesgmm.diagnostics import MAX_R_HAT, Diagnosis, diagnose, invariant_quantities, summarise
+from bayesgmm.diagnostics import MAX_R_HAT, Diagnosis, diagnose
 from bayesgmm.em import fit_em
 from bayesgmm.em_result import EMResult
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning, InterruptedWarning
@@ -20,10 +20,12 @@ from bayesgmm.inference.compiled_target import CompiledTarget
 from bayesgmm.inference.interface import Sampled
 from bayesgmm.inference.nutpie_interface import interface_problem
 from bayesgmm.inference.options import Options, read_options
-from bayesgmm.inference.phases import Phases
+from bayesgmm.inference.phases import DeferredInterrupt, Phases
 from bayesgmm.inference.problem import Problem, custom_problem, own_problem
+from bayesgmm.inference.starts import Optimum, compile_sweeps, deal, weigh
 from bayesgmm.priors import Prior, read_prior
-from bayesgmm.tree import build_tree, draws_of
+from bayesgmm.summaries import invariant_quantities, summarise
+from bayesgmm.tree import add_optima, build_tree, draws_of
 from bayesgmm.validation import (
     Covariance,
     Data,
@@ -74,8 +76,9 @@ def fit(
     """Posterior over the parameters of a Gaussian mixture with k components.
 
     EM gives the start, the data are standardised inside, and the draws come back in the data's units, relabelled to
-    match the EM estimate that is stored beside them. The chains of NUTS start near the distinct optima that EM's restarts
-    found within five units of log-likelihood of the best, so that several solutions show as chains that disagree.
+    match the EM estimate that is stored beside them. Chains begin at the distinct optima that EM's restarts found within
+    five units of log-likelihood of the best, in proportion to their share of the posterior (by Laplace's method); a short
+    Gibbs run from there gives each chain of NUTS its start. Several solutions show as chains that disagree.
 
     Parameters
     ----------
@@ -99,8 +102,8 @@ def fit(
         NUTS: adaptation steps of each chain, which are not kept. Default 200 where the posterior is near a Gaussian, else
         400; 800 for a custom model. Gibbs: sweeps before the first draw, default 1000.
     thin : int, optional
-        Gibbs: sweeps from one draw to the next. Default: as many as take 20 000 visits of an observation's feature by a
-        component, at least one and at most 50.
+        Sweeps (Gibbs) or steps (NUTS) from one draw to the next. Default: more than one where data are so few that they cost
+        next to nothing, up to 50 sweeps or 5 steps; 1 for a custom model.
     random_seed : int, Generator or None
         The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on one machine. (Under
         ``engine="pymc"`` the first run of a model, freshly compiled, may round otherwise than its cached code later.)
@@ -210,6 +213,12 @@ def fit(
         problem = own_problem(data, em, own_prior, "pymc" if without_nutpie else engine)
     else:
         problem = custom_problem(model, data, em)
+    optima = None
+    if problem.own is not None:
+        with phases("compile", None), DeferredInterrupt(raise_at_end=True):
+            compile_sweeps(problem.own, problem.starts[0])
+        with phases("geometry", None):
+            optima = weigh(problem.own, problem.starts)
     attrs: dict[str, Any] = {
         "method": method,
         "k": k,
@@ -225,19 +234,22 @@ def fit(
 
         family, most = options.approximation, options.max_iter
         advi = AdviSettings(options.draws, options.chains, engine_seed, family, most, progressbar)
-        sampled = sample_advi(problem.target, problem.starts[0], advi, phases, problem.own)
+        start = optima[0].point if optima else problem.starts[0]
+        sampled = sample_advi(problem.target, start, advi, phases, problem.own)
         attrs |= {"max_iter": most}
     elif method == "gibbs":
         from bayesgmm.inference.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
 
         assert problem.own is not None
+        assert optima is not None
         sweeps, thin = options.tune or 1000, options.thin or sweeps_between_draws(problem.own)
         gibbs = GibbsSettings(options.draws, sweeps, thin, options.chains, engine_seed, progressbar)
-        sampled = sample_gibbs(problem.target, problem.starts, gibbs, phases)
+        starts = [optima[i].point for i in deal(optima, options.chains)]
+        sampled = sample_gibbs(problem.target, starts, gibbs, phases)
         attrs |= {"tune": sweeps, "thin": thin}
     else:
-        sampled, nuts = _sample_by_nuts(problem, options, engine_seed, phases, without_nutpie=without_nutpie)
-        attrs |= {"tune": nuts.tune, "target_accept": nuts.target_accept}
+        sampled, nuts = _sample_by_nuts(problem, optima, options, engine_seed, phases, without_nutpie=without_nutpie)
+        attrs |= {"tune": nuts.tune, "thin": nuts.thin, "target_accept": nuts.target_accept}
         if options.target_ess is not None:
             attrs |= {"target_ess": options.target_ess, "max_draws": options.max_draws}
         if sampled.stopped_by:
@@ -248,6 +260,9 @@ def fit(
     attrs |= {f"seconds_{name}": value for name, value in phases.seconds.items()}
 
     tree = _assemble(sampled, problem, data, em, attrs)
+    if optima is not None and len(optima) > 1:
+        begun = deal(optima, options.chains)
+        tree = add_optima(tree, [(em.optima()[each.which], each.mass, begun.count(i)) for i, each in enumerate(optima)])
     if relabel:
         tree = labels.relabel(tree)
     if log_likelihood:
@@ -276,10 +291,16 @@ def _require_room(data: Data, k: int, options: Options, *, log_likelihood: bool,
 
 
 def _sample_by_nuts(
-    problem: Problem, options: Options, seed: int, phases: Phases, *, without_nutpie: bool
+    problem: Problem,
+    optima: Sequence[Optimum] | None,
+    options: Options,
+    seed: int,
+    phases: Phases,
+    *,
+    without_nutpie: bool,
 ) -> tuple[Sampled, NutsSettings]:
     """Draws, and the settings that were used: as asked for, or as the posterior's shape suggests."""
-    from bayesgmm.inference.nuts import NutsSettings, choose_geometry, sample_by_pymc, sample_nuts
+    from bayesgmm.inference.nuts import NutsSettings, choose_geometry, sample_by_pymc, sample_nuts, steps_between_draws
 
     settings = NutsSettings(
         options.draws,
@@ -290,17 +311,16 @@ def _sample_by_nuts(
         phases.announce,
         max_draws=options.max_draws,
         enough=None if options.target_ess is None else _has_reached(options.target_ess, problem),
+        thin=options.thin or (1 if problem.own is None else steps_between_draws(problem.own)),
     )
-    if problem.own is None:
+    if problem.own is None or optima is None:
         return sample_by_pymc(problem.target.model, problem.start_values, settings, phases), settings
     if without_nutpie:
         sampled = sample_by_pymc(problem.target.model, problem.start_values, settings, phases, nuts_sampler="pymc")
         return sampled, settings
-    with phases("compile", None):
-        problem.own(problem.starts[0])
     with phases("geometry", None):
         can_whiten = isinstance(problem.target, CompiledTarget)
-        chosen = choose_geometry(problem.own, problem.starts[: options.chains], can_whiten=can_whiten)
+        chosen = choose_geometry(problem.own, optima, options.chains, seed, can_whiten=can_whiten)
     settings = replace(
         settings,
         adaptation=chosen.adaptation,

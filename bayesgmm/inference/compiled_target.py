@@ -50,12 +50,13 @@ class CompiledTarget:
         from nutpie.compile_pymc import CompiledPyMCModel
 
         size = self.log_posterior.n_dim
-        whitener = [] if start.factor is None else [start.point, start.factor[np.tril_indices(size)]]
+        whitening = start.whitening
+        whitener = [] if whitening is None else [whitening.centre, whitening.factor[np.tril_indices(size)]]
         return CompiledPyMCModel(
             dims={},
             compiled_logp_func=self.log_posterior.compiled().callback(),
             compiled_expand_func=draw_callback(),
-            initial_point_func=start.jittered,
+            initial_point_func=start.initial,
             shared_data={},
             shared_var_keys={},
             user_data=sampler_data(self.log_posterior.user_data, *whitener),

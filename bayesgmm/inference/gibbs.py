@@ -41,14 +41,12 @@ def sweeps_between_draws(own: LogPosterior) -> int:
 
 
 def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: GibbsSettings, phases: Phases) -> Sampled:
-    """Sample by Gibbs sweeps; the chains are dealt out to the starts in turn, and run side by side."""
+    """Sample by Gibbs sweeps, one chain from each start, side by side."""
     own = target.log_posterior
     run = sweeps(own)
-    with phases("compile", None), DeferredInterrupt(raise_at_end=True):
-        run(np.random.default_rng(0), starts[0].copy(), 1, np.empty((1, own.n_dim)))
     seeds = np.random.SeedSequence(settings.seed).spawn(settings.chains)
     chains = [
-        _Chain(run, starts[i % len(starts)], np.random.default_rng(seed), own, settings) for i, seed in enumerate(seeds)
+        _Chain(run, start, np.random.default_rng(seed), own, settings) for start, seed in zip(starts, seeds, strict=True)
     ]
     text = f"sampling {settings.chains} chains x {settings.draws} draws, {settings.thin} sweeps apart, by Gibbs"
     with phases("sampling", text), DeferredInterrupt(raise_at_end=False) as interrupt:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import xarray as xr
+from scipy.linalg import solve_triangular
 
 from bayesgmm.validation import FloatArray
 
@@ -15,20 +16,26 @@ LogDensity = Callable[[FloatArray], tuple[float, FloatArray]]  # of a point: val
 Loss = Callable[[FloatArray, FloatArray], tuple[float, FloatArray, FloatArray]]  # of a mean and a factor, with gradients
 
 
-_JITTER = 0.1  # half-width of the spread of chains about a start, on the unconstrained scale of standardised data
-_WHITENED_JITTER = 2.0  # the same in standard deviations of the posterior, where they are known
+class Whitening(NamedTuple):
+    """Coordinates centre + factor noise, with a triangular factor."""
+
+    centre: FloatArray
+    factor: FloatArray
+
+    def noise(self, point: FloatArray) -> FloatArray:
+        """A point in these coordinates."""
+        return np.asarray(solve_triangular(self.factor, point - self.centre, lower=True))
 
 
 class Start(NamedTuple):
-    """Where chains of NUTS begin: a point, and the factor, if any, in whose coordinates point + factor noise they move."""
+    """Where a chain of NUTS begins, and the coordinates, if any but its own, in which it moves."""
 
     point: FloatArray
-    factor: FloatArray | None = None
+    whitening: Whitening | None = None
 
-    def jittered(self, seed: Any) -> FloatArray:
-        """A place near the start in the coordinates of the chains."""
-        noise = np.random.default_rng(seed).uniform(-1, 1, size=len(self.point))
-        return self.point + _JITTER * noise if self.factor is None else _WHITENED_JITTER * noise
+    def initial(self, seed: Any) -> FloatArray:
+        """The point in the chain's coordinates, which a sampler's seed does not change."""
+        return self.point.copy() if self.whitening is None else self.whitening.noise(self.point)
 
 
 class Target(Protocol):
@@ -45,7 +52,7 @@ class Target(Protocol):
         """The log density at points (S, n_dim), once :meth:`for_advi` has been called."""
 
     def for_nuts(self, start: Start) -> Any:
-        """A nutpie model whose chains begin near a start."""
+        """A nutpie model whose chains begin at a start."""
 
     def sampled(self, posterior: xr.Dataset) -> xr.Dataset:
         """The variables of the mixture from the posterior group that nutpie returns."""

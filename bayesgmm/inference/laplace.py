@@ -25,6 +25,11 @@ class Laplace(NamedTuple):
     mode: FloatArray
     factor: FloatArray
 
+    def log_mass(self, log_density: LogDensity) -> float:
+        """Logarithm of the integral of the density that it approximates."""
+        nowhere = np.zeros((1, len(self.mode)))
+        return log_density(self.mode)[0] - float(log_normal(nowhere, self.factor)[0])
+
 
 def laplace(log_density: LogDensity, start: FloatArray, *, mean_field: bool = False) -> Laplace:
     """Mode near the start, and the triangular factor of the inverse negative Hessian there.

@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bayesgmm.density import LogPosterior
-from bayesgmm.inference.interface import Sampled, Start, Target
-from bayesgmm.inference.laplace import departure, laplace
+from bayesgmm.inference.interface import Sampled, Start, Target, Whitening
+from bayesgmm.inference.laplace import Laplace, departure, laplace
 from bayesgmm.inference.phases import DeferredInterrupt, Phases
+from bayesgmm.inference.starts import MOST_DIMENSIONS, Optimum, after_sweeps, deal
 from bayesgmm.validation import FloatArray
 
 _NUTPIE_ADAPTATION = {"low_rank": "low_rank", "diag": "diag", "whitened": "diag"}
@@ -26,7 +27,8 @@ _NUTPIE_ADAPTATION = {"low_rank": "low_rank", "diag": "diag", "whitened": "diag"
 _NEAR_GAUSSIAN = 0.25  # up to which knowing the correlations pays
 _ALL_BUT_GAUSSIAN = 0.1  # up to which longer steps cost no divergences
 _FEW_DIMENSIONS = 20  # whose correlations low-rank adaptation learns by itself
-_MOST_DIMENSIONS = 3_000  # of which a Laplace approximation takes half a minute
+_FAR = 3.0  # squared distance for each parameter, from an optimum to a point that does not belong to it
+_OPERATIONS, _MOST_STEPS = 2_000, 5  # observations x components x features that steps from draw to draw take, and steps
 _GROWTH = 1.5  # an adaptive run is judged at lengths that grow by this factor
 _STATS = {
     "logp": "lp",
@@ -44,6 +46,7 @@ _STATS = {
     "acceptance_rate": "acceptance_rate",
 }  # what the samplers report, under the names that ArviZ reads
 
+_ON_THE_WAY = {"diverging": "max", "maxdepth_reached": "max", "reached_max_treedepth": "max", "n_steps": "sum"}
 
 Adaptation = Literal["low_rank", "diag", "whitened"]
 
@@ -64,6 +67,7 @@ class NutsSettings:
     adaptation: Adaptation = "low_rank"
     enough: Callable[[xr.Dataset, FloatArray], bool] | None = None
     max_draws: int = 0
+    thin: int = 1  # steps from one draw that is kept to the next
 
     @property
     def longest(self) -> int:
@@ -80,19 +84,17 @@ class NutsSettings:
 
 
 def sample_nuts(target: Target, starts: Sequence[Start], settings: NutsSettings, phases: Phases) -> Sampled:
-    """Sample a target; the chains are dealt out to the starts in turn, the best start first, and run side by side."""
-    starts = starts[: settings.chains]
+    """Sample a target, one chain from each start, side by side."""
     with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
         models = [target.for_nuts(start) for start in starts]
-    many = f" from {len(starts)} different optima" if len(starts) > 1 else ""
     upto = f"{settings.longest}" if settings.enough is None else f"{settings.draws} to {settings.longest}"
-    with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {upto}) draws{many}"):
+    with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {upto}) draws"):
         parts, length = _Run(target, models, settings).until_done()
-    return _as_sampled([_with_variables(target, part) for part in parts], settings, length)
+    return _as_sampled([_with_variables(target, part, settings.thin) for part in parts], settings, length)
 
 
 class _Run:
-    """One group of chains for each start, sampling in the background, watched from the calling thread."""
+    """One chain for each start, sampling in the background, watched from the calling thread."""
 
     def __init__(self, target: Target, models: Sequence[Any], settings: NutsSettings) -> None:
         import nutpie
@@ -101,13 +103,12 @@ class _Run:
         self.progress: list[list[Any]] = [[] for _ in models]
         self.samplers: list[Any] = []
         for i, model in enumerate(models):
-            chains = len(range(i, settings.chains, len(models)))
             sampler = nutpie.sample(
                 model,
-                draws=settings.longest,
+                draws=settings.longest * settings.thin,
                 tune=settings.tune,
-                chains=chains,
-                cores=chains,  # all at once: an adaptive or an interrupted run ends with chains of like lengths
+                chains=1,  # all at once: an adaptive or an interrupted run ends with chains of like lengths
+                cores=1,
                 seed=settings.seed + i,
                 adaptation=_NUTPIE_ADAPTATION[settings.adaptation],
                 target_accept=settings.target_accept,
@@ -135,7 +136,7 @@ class _Run:
 
     def _watch(self, interrupt: DeferredInterrupt) -> int | None:
         """Wait until the chains are done, an interrupt comes, or they are long enough: then how long."""
-        total = self.settings.chains * (self.settings.tune + self.settings.longest)
+        total = self.settings.chains * (self.settings.tune + self.settings.thin * self.settings.longest)
         with Progress(console=Console(stderr=True), disable=not self.settings.progressbar) as bar:
             task = bar.add_task("NUTS", total=total)
             while not interrupt.requested:
@@ -144,7 +145,7 @@ class _Run:
                     break
                 time.sleep(0.002)
                 bar.update(task, completed=self._finished(), description=f"NUTS, {self._divergences()} divergences")
-                if self.lengths and self._shortest() >= self.settings.tune + self.lengths[0]:
+                if self.lengths and self._shortest() >= self.settings.tune + self.settings.thin * self.lengths[0]:
                     length = self._length_enough([sampler.inspect() for sampler in self.samplers])
                     if length is not None:
                         return length
@@ -154,7 +155,7 @@ class _Run:
         """The first of the lengths still to be judged that is enough; those that are not are struck off."""
         if not self.lengths:
             return None
-        posterior, stats = _join([_with_variables(self.target, part) for part in parts])
+        posterior, stats = _join([_with_variables(self.target, part, self.settings.thin) for part in parts])
         shortest = 0 if stats.sizes["chain"] < self.settings.chains else _chain_lengths(stats).min()
         while self.lengths and self.lengths[0] <= shortest:
             if _is_enough(self.settings, posterior, stats, self.lengths[0]):
@@ -214,7 +215,7 @@ def sample_by_pymc(
         with phases("sampling", f"sampling {chains} by pm.sample"):
             tree = pm.sample(
                 model=model,
-                draws=length,
+                draws=length * settings.thin,
                 tune=settings.tune,
                 chains=settings.chains,
                 random_seed=settings.seed,
@@ -224,7 +225,7 @@ def sample_by_pymc(
                 compute_convergence_checks=False,
                 **({} if nuts_sampler is None else {"nuts_sampler": nuts_sampler}),
             )
-        sampled = _as_sampled([tree], replace(settings, draws=length, enough=None))
+        sampled = _as_sampled([_thinned(tree, settings.thin)], replace(settings, draws=length, enough=None))
         if settings.enough is None or sampled.interrupted:
             return sampled
         if _is_enough(settings, sampled.posterior, sampled.sample_stats, length):
@@ -234,7 +235,7 @@ def sample_by_pymc(
 
 @dataclass(frozen=True)
 class Geometry:
-    """What NUTS adapts, in how many steps, to which acceptance rate, and where chains begin."""
+    """What NUTS adapts, in how many steps, to which acceptance rate, and where each chain begins."""
 
     adaptation: Adaptation
     tune: int
@@ -242,29 +243,62 @@ class Geometry:
     starts: list[Start]
 
 
-def choose_geometry(own: LogPosterior, starts: Sequence[FloatArray], *, can_whiten: bool = True) -> Geometry:
+def choose_geometry(
+    own: LogPosterior, optima: Sequence[Optimum], chains: int, seed: int, *, can_whiten: bool = True
+) -> Geometry:
     """Short tuning in fitting coordinates where the posterior is near its Laplace approximation; a diagonal scale elsewhere.
 
     Measured on many problems (benchmarks/settings.md): near a Gaussian the correlations are worth knowing, of few parameters
-    by low-rank adaptation, of many by the Laplace approximation at each start; far from one some such chains get stuck.
-    Of very many parameters the distance is not measured.
+    by low-rank adaptation, of many by the Laplace approximation where the chain begins; far from one some such chains get
+    stuck. Of very many parameters the distance is not measured.
     """
-    fallback = Geometry("diag", 400, 0.9, [Start(start) for start in starts])
-    if own.n_dim > _MOST_DIMENSIONS:
+    begun = deal(optima, chains)
+    seeds = np.random.SeedSequence(seed).spawn(chains)
+    points = [after_sweeps(own, optima[i].point, np.random.default_rng(each)) for i, each in zip(begun, seeds, strict=True)]
+    fallback = Geometry("diag", 400, 0.9, [Start(point) for point in points])
+    if own.n_dim > MOST_DIMENSIONS:
         return fallback
-    approximations = [laplace(own, start) for start in starts]
-    distance = departure(own, approximations[0]) / np.sqrt(own.n_dim)
+    main = optima[0].approximation or laplace(own, optima[0].point)
+    distance = departure(own, main) / np.sqrt(own.n_dim)
     if distance >= _NEAR_GAUSSIAN:
         return fallback
     target_accept = 0.8 if distance < _ALL_BUT_GAUSSIAN else 0.9
     if own.n_dim <= _FEW_DIMENSIONS or not can_whiten:
         return Geometry("low_rank", 200, target_accept, fallback.starts)
-    return Geometry("whitened", 200, target_accept, [Start(*each) for each in approximations])
+    approximations = [optima[i].approximation or main for i in begun]
+    starts = [Start(point, _whitening(own, point, each)) for point, each in zip(points, approximations, strict=True)]
+    return Geometry("whitened", 200, target_accept, starts)
 
 
-def _with_variables(target: Target, part: xr.DataTree) -> xr.DataTree:
+def _whitening(own: LogPosterior, point: FloatArray, approximation: Laplace) -> Whitening:
+    """The coordinates of the optimum that the point comes from, or of another one if it has gone there."""
+    whitening = Whitening(*approximation)
+    if (whitening.noise(point) ** 2).sum() <= _FAR * own.n_dim:
+        return whitening
+    return Whitening(*laplace(own, point))
+
+
+def steps_between_draws(own: LogPosterior) -> int:
+    """Up to five where a step costs next to nothing."""
+    return int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_STEPS))
+
+
+def _with_variables(target: Target, part: xr.DataTree, thin: int) -> xr.DataTree:
+    part = _thinned(part, thin)
     variables = target.sampled(part["posterior"].to_dataset())
     return xr.DataTree.from_dict({"posterior": variables, "sample_stats": part["sample_stats"].to_dataset()})
+
+
+def _thinned(part: xr.DataTree, thin: int) -> xr.DataTree:
+    """The last of each ``thin`` draws, with what happened on the way to it."""
+    posterior, stats = part["posterior"].to_dataset(), part["sample_stats"].to_dataset()
+    last, on_the_way = {"draw": slice(thin - 1, None, thin)}, {}
+    if thin > 1:
+        for name in set(_ON_THE_WAY) & set(stats.data_vars):
+            on_the_way[name] = getattr(stats[name].coarsen(draw=thin, boundary="trim"), _ON_THE_WAY[name])().values
+    posterior, stats = posterior.isel(last), stats.isel(last)
+    stats = stats.assign({name: stats[name].copy(data=values) for name, values in on_the_way.items()})
+    return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": stats})
 
 
 def _join(parts: Sequence[xr.DataTree]) -> tuple[xr.Dataset, xr.Dataset]:

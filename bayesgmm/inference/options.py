@@ -59,7 +59,7 @@ def read_options(
     _refuse_foreign_options(
         method,
         tune=(tune, ("nuts", "gibbs")),
-        thin=(thin, ("gibbs",)),
+        thin=(thin, ("nuts", "gibbs")),
         target_accept=(target_accept, ("nuts",)),
         target_ess=(target_ess, ("nuts",)),
         max_draws=(max_draws, ("nuts",)),

@@ -45,9 +45,9 @@ class PyMCTarget:
 
     def for_nuts(self, start: Start) -> Any:
         """The model as nutpie compiles it, once."""
-        if start.factor is not None:
+        if start.whitening is not None:
             raise ValueError("a model that PyMC states is sampled in its own coordinates")
-        return replace(self._nutpie_model, initial_point_func=start.jittered)
+        return replace(self._nutpie_model, initial_point_func=start.initial)
 
     @cached_property
     def _nutpie_model(self) -> Any:

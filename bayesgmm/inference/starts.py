@@ -1,0 +1,85 @@
+"""Where chains begin: at the optima that EM found, in proportion to their mass, which a short Gibbs run then leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesgmm.conditionals import sweeps
+from bayesgmm.density import LogPosterior
+from bayesgmm.em_result import are_one
+from bayesgmm.inference.laplace import Laplace, laplace
+from bayesgmm.mixture import Mixture
+from bayesgmm.validation import FloatArray
+
+MOST_DIMENSIONS = 3_000  # of which a Laplace approximation takes half a minute
+_MOST_OPTIMA = 4  # that are weighed, those of the highest likelihood
+_MOST_SWEEPS = 1_000
+_OPERATIONS = 2_000_000  # observations x components x features, which the sweeps before a start may take together
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """A solution to begin at.
+
+    Attributes
+    ----------
+    which : int
+        Its place among EM's optima.
+    point : array
+        EM's estimate on the unconstrained space.
+    approximation : Laplace or None
+        Of the posterior near it; None where it is not needed, or where there are too many parameters for it.
+    mass : float
+        Its share of the posterior, among the optima, by that approximation; equal shares without.
+    """
+
+    which: int
+    point: FloatArray
+    approximation: Laplace | None
+    mass: float
+
+
+def weigh(own: LogPosterior, points: Sequence[FloatArray]) -> list[Optimum]:
+    """The solutions near these points with their shares of the posterior, the largest first; each mode once.
+
+    The mass of a mode is that of its Laplace approximation. All have as many mirror images by their labels.
+    """
+    if len(points) == 1 or own.n_dim > MOST_DIMENSIONS:
+        return [Optimum(i, point, None, 1 / len(points)) for i, point in enumerate(points)]
+    found: list[tuple[int, Laplace, Mixture]] = []
+    for i, point in enumerate(points[:_MOST_OPTIMA]):
+        approximation = laplace(own, point)
+        mixture = own.mixture_at(approximation.mode)
+        if not any(are_one(mixture, other) for _, _, other in found):
+            found.append((i, approximation, mixture))
+    log_masses = np.array([approximation.log_mass(own) for _, approximation, _ in found])
+    masses = np.exp(log_masses - log_masses.max())
+    masses /= masses.sum()
+    order = np.argsort(-masses, kind="stable")
+    return [Optimum(found[i][0], points[found[i][0]], found[i][1], float(masses[i])) for i in order]
+
+
+def deal(optima: Sequence[Optimum], chains: int) -> list[int]:
+    """Which optimum each chain begins at: as many chains as its share demands, what is left by the largest remainders."""
+    wanted = np.array([each.mass for each in optima]) * chains
+    counts = np.floor(wanted + 1e-9).astype(int)
+    for i in np.argsort(counts - wanted, kind="stable")[: chains - counts.sum()]:
+        counts[i] += 1
+    return [i for i, count in enumerate(counts) for _ in range(count)]
+
+
+def compile_sweeps(own: LogPosterior, point: FloatArray) -> None:
+    """Have the density and its sweeps compiled, which takes long at first use only."""
+    own(point)
+    sweeps(own)(np.random.default_rng(0), point.copy(), 1, np.empty((1, own.n_dim)))
+
+
+def after_sweeps(own: LogPosterior, point: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Where a short Gibbs run from a point ends; the labels are the point's, as far as the run does not exchange them."""
+    many = int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_SWEEPS))
+    state = point.copy()
+    sweeps(own)(rng, state, many, np.empty((1, own.n_dim)))
+    return state if np.isfinite(own(state)[0]) else point

@@ -1,0 +1,148 @@
+"""Several solutions: which chains agree with one another, and how much each group of them is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats import compare
+from arviz_stats.base import array_stats
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+
+from bayesgmm.predictive import add_log_likelihood, log_likelihood
+from bayesgmm.summaries import as_text, invariants_of
+from bayesgmm.tree import read_draws, read_observations
+from bayesgmm.validation import FloatArray, read_choice
+
+APART = 1.1  # R-hat above which chains are in different places (Gelman & Rubin 1992)
+
+
+@dataclass(frozen=True)
+class Solutions:
+    """The solutions in which the chains of a posterior sit.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row for each solution, that of the most chains first: its ``chains``, their ``share`` of the draws, whether they
+        are ``steady`` (or move about: the halves of a chain disagree), mean and sd of the log posterior, mean
+        log-likelihood, mean weights from the largest to the smallest; ``weight``, where asked for.
+    of_chain : (chain,) array of int
+        Which solution each chain sits in.
+    """
+
+    table: pd.DataFrame
+    of_chain: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        n = len(self)
+        heading = "one solution, in which all chains agree" if n == 1 else f"{n} solutions, in which different chains sit"
+        return f"{heading}\n{as_text(self.table)}"
+
+
+def solutions(tree: xr.DataTree, *, weigh: Literal["stacking"] | None = None) -> Solutions:
+    r"""Group the chains into solutions: those that no label-invariant quantity tells apart.
+
+    Two chains are linked if R-hat of the two alone is at most 1.1 for every label-invariant quantity of
+    :func:`bayesgmm.diagnose`; a solution is what links hold together. How many chains sit in a solution depends on where
+    they began: their share of the draws is not its share of the posterior. Stacking weighs solutions by how well they
+    predict together: the weights a maximise :math:`\sum_i \log \sum_m a_m p_m(x_i | x_{-i})`, the densities by PSIS-LOO.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`, by NUTS or Gibbs.
+    weigh : {"stacking"}, optional
+        Add the solutions' stacking weights.
+
+    Returns
+    -------
+    Solutions
+        Prints as a table. ``tree.isel(chain=[...], missing_dims="ignore")`` is the posterior of some chains alone.
+
+    Raises
+    ------
+    ValueError
+        If the tree does not keep the contract, or has fewer than four draws in each chain.
+
+    References
+    ----------
+    Yao, Vehtari & Gelman (2022), Stacking for non-mixing Bayesian computations: the curse and blessing of multimodal
+    posteriors, Journal of Machine Learning Research 23(79), 1-45.
+
+    Gelman & Rubin (1992), Inference from iterative simulation using multiple sequences, Statistical Science 7, 457-472.
+    doi:10.1214/ss/1177011136
+    """
+    draws = read_draws(tree)
+    if weigh is not None:
+        read_choice(weigh, ("stacking",), "weigh")
+    if draws.n_draws < 4:
+        raise ValueError(f"tree must have at least 4 draws in each chain to be judged, got {draws.n_draws}; raise draws")
+    invariants = invariants_of(tree, draws)
+    of_chain = group(invariants)
+    n_solutions = int(of_chain.max()) + 1
+    likelihood = draws.by_chain(log_likelihood(draws, read_observations(tree)))
+    ranked = np.sort(draws.by_chain(draws.w), axis=-1)[..., ::-1]
+    rows = []
+    for solution in range(n_solutions):
+        chains = np.flatnonzero(of_chain == solution)
+        row = {
+            "chains": ", ".join(map(str, chains)),
+            "share": len(chains) / len(of_chain),
+            "steady": all(_r_hat(values[[chain]]) <= APART for values in invariants.values() for chain in chains),
+        }
+        if "log posterior" in invariants:
+            row |= {
+                "log_posterior": invariants["log posterior"][chains].mean(),
+                "sd": invariants["log posterior"][chains].std(),
+            }
+        row["log_likelihood"] = likelihood[chains].mean()
+        row |= {f"w, rank {rank}": weight for rank, weight in enumerate(ranked[chains].mean(axis=(0, 1)))}
+        rows.append(row)
+    table = pd.DataFrame(rows).rename_axis("solution")
+    if weigh is not None:
+        table["weight"] = _stacked(tree, of_chain)
+    return Solutions(table, of_chain)
+
+
+def group(invariants: Mapping[str, FloatArray]) -> NDArray[np.int64]:
+    """Which solution each chain belongs to, solutions numbered from the one of the most chains."""
+    moving = [values for values in invariants.values() if np.ptp(values) > 0]
+    n_chains = len(next(iter(invariants.values())))
+    linked = np.eye(n_chains, dtype=bool)
+    for one, other in combinations(range(n_chains), 2):
+        linked[one, other] = all(_r_hat(values[[one, other]]) <= APART for values in moving)
+    _, labels = connected_components(linked, directed=False)
+    _, places, counts = np.unique(labels, return_index=True, return_counts=True)
+    rank = np.argsort(np.lexsort((places, -counts)))
+    return np.asarray(rank[labels])
+
+
+def _r_hat(values: FloatArray) -> float:
+    """R-hat of (chain, draw); of what stands still, infinite unless it stands in one place."""
+    if np.ptp(values) == 0:
+        return 1.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r_hat = float(array_stats.rhat((values - values.mean()) / values.std(), chain_axis=0, draw_axis=1))
+    return r_hat if np.isfinite(r_hat) else np.inf
+
+
+def _stacked(tree: xr.DataTree, of_chain: NDArray[np.int64]) -> FloatArray:
+    """Stacking weights of the solutions, from PSIS-LOO of each."""
+    n_solutions = int(of_chain.max()) + 1
+    if n_solutions == 1:
+        return np.ones(1)
+    parts = {}
+    for solution in range(n_solutions):
+        part = tree.isel(chain=np.flatnonzero(of_chain == solution), missing_dims="ignore")
+        parts[str(solution)] = add_log_likelihood(part)
+    return compare(parts, method="stacking")["weight"].loc[[str(i) for i in range(n_solutions)]].to_numpy()
