@@ -6,6 +6,7 @@ True
 
 The road: :class:`Mixture` is the generative story, :func:`fit_em` the point estimate, :func:`build_model` the PyMC model,
 :func:`fit` the posterior by NUTS, Gibbs or ADVI as a DataTree, :func:`check_against_em` and :func:`diagnose` the verdicts,
+:func:`solutions` what the chains disagree about,
 :func:`responsibilities` and :func:`partition` what belongs together, :func:`compare` the comparison
 over k, :mod:`bayesgmm.plots` the pictures.
 """
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
     from bayesgmm.em import fit_em
     from bayesgmm.em_result import EMResult
     from bayesgmm.inference import fit
-    from bayesgmm.labels import raw_order, relabel
+    from bayesgmm.labels import LabelQuality, label_quality, raw_order, relabel
     from bayesgmm.mixture import Mixture
     from bayesgmm.model import build_model
+    from bayesgmm.modes import Solutions, solutions
     from bayesgmm.predictive import add_log_likelihood, add_posterior_predictive, predictive_density
     from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
     from bayesgmm.tree import add_correlations
@@ -46,7 +48,9 @@ _HOMES = {
     "EMCheck": "agreement",
     "EMResult": "em_result",
     "HierarchicalPrior": "priors",
+    "LabelQuality": "labels",
     "Mixture": "mixture",
+    "Solutions": "modes",
     "add_correlations": "tree",
     "add_log_likelihood": "predictive",
     "add_posterior_predictive": "predictive",
@@ -58,6 +62,7 @@ _HOMES = {
     "diagnose": "diagnostics",
     "fit": "inference",
     "fit_em": "em",
+    "label_quality": "labels",
     "occupied_clusters": "clusters",
     "partition": "clusters",
     "predictive_density": "predictive",
@@ -65,6 +70,7 @@ _HOMES = {
     "relabel": "labels",
     "responsibilities": "clusters",
     "sample_assignments": "clusters",
+    "solutions": "modes",
 }
 __version__ = version("bayesgmm")
 _MODULES = ("datasets", "exceptions", "plots", "priors")
@@ -76,7 +82,9 @@ __all__ = [
     "EMCheck",
     "EMResult",
     "HierarchicalPrior",
+    "LabelQuality",
     "Mixture",
+    "Solutions",
     "add_correlations",
     "add_log_likelihood",
     "add_posterior_predictive",
@@ -90,6 +98,7 @@ __all__ = [
     "exceptions",
     "fit",
     "fit_em",
+    "label_quality",
     "occupied_clusters",
     "partition",
     "plots",
@@ -99,6 +108,7 @@ __all__ = [
     "relabel",
     "responsibilities",
     "sample_assignments",
+    "solutions",
 ]
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm.diagnostics import diagnose
+from bayesgmm.diagnostics import OF_THE_POSTERIOR, diagnose
 from bayesgmm.em_result import EMResult
-from bayesgmm.labels import match
+from bayesgmm.labels import LabelQuality, match
 from bayesgmm.mixture import Mixture
 from bayesgmm.predictive import log_density, log_likelihood
 from bayesgmm.standardisation import location_and_scale
@@ -49,6 +49,8 @@ class EMCheck:
         Why they do not agree.
     unjudged : tuple of str
         Why the draws cannot be used to judge it, from :func:`bayesgmm.diagnose`.
+    labels : LabelQuality
+        Whether single clusters, of which the table speaks, can be told apart.
     """
 
     table: pd.DataFrame
@@ -58,6 +60,7 @@ class EMCheck:
     total_variation_limit: float
     reasons: tuple[str, ...]
     unjudged: tuple[str, ...]
+    labels: LabelQuality
 
     @property
     def ok(self) -> bool:
@@ -91,7 +94,9 @@ class EMCheck:
             f"(sd {likelihood['sd']:.2f}, highest {likelihood['max']:.2f})",
             f"  total variation between the densities: {self.total_variation:.4f} (limit {self.total_variation_limit:.4f})",
         ]
-        return "\n".join([*lines, as_text(self.table)] if len(self.table) else lines)
+        if len(self.table):
+            lines += [fill(f"labels: {self.labels}", 110, initial_indent="  ", subsequent_indent="  "), as_text(self.table)]
+        return "\n".join(lines)
 
 
 def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) -> EMCheck:
@@ -158,8 +163,8 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
             f"the densities differ by {distance:.3f} in total variation, more than the posterior's spread {limit:.3f}"
         )
     diagnosis = diagnose(tree)
-    unjudged = tuple(finding.problem for finding in diagnosis.findings if finding.kind != "labels")
-    return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), unjudged)
+    unjudged = tuple(finding.problem for finding in diagnosis.findings if finding.kind not in OF_THE_POSTERIOR)
+    return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), unjudged, diagnosis.labels)
 
 
 def _read_estimate(em: EMResult | Mixture, x: FloatArray) -> Mixture:

@@ -14,6 +14,8 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
+from bayesgmm.labels import LabelQuality, label_quality
+from bayesgmm.modes import Solutions, missed_optima, solutions
 from bayesgmm.summaries import as_text, invariants_of, labelled_quantities, summarise
 from bayesgmm.tree import Draws, read_draws, read_observations
 from bayesgmm.validation import FloatArray
@@ -25,6 +27,7 @@ MIN_BFMI = 0.3  # Betancourt (2016)
 MAX_K_HAT = 0.7  # Yao et al. (2018)
 _FEW = 2_000  # observations, through which Gibbs sweeps thousands of times in a second
 _COLLAPSED = 1e-6  # standard deviation within a cluster, over the data's range, that stands for none
+OF_THE_POSTERIOR = ("labels", "missed")  # kinds of findings that are not the run's fault
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Diagnosis:
     sampler : dict
         Divergences, smallest BFMI and draws at the largest tree depth (NUTS); k-hat (ADVI).
     findings : tuple of Finding
+    labels : LabelQuality
+        Whether single clusters can be told apart: non-permutation rate and share of ambiguous draws.
+    solutions : Solutions or None
+        Where the chains disagree, the solutions in which they sit; see :func:`bayesgmm.solutions`.
     converged : bool
         Whether the label-invariant quantities have converged (for ADVI: the optimisation has, to a usable k-hat).
     """
@@ -57,7 +64,9 @@ class Diagnosis:
     parameters: pd.DataFrame
     sampler: Mapping[str, float]
     findings: tuple[Finding, ...]
+    labels: LabelQuality
     converged: bool
+    solutions: Solutions | None = None
 
     @property
     def ok(self) -> bool:
@@ -74,7 +83,10 @@ class Diagnosis:
             "label-invariant quantities (log density at points of the data, log posterior, sorted weights)",
             as_text(self.invariants),
         ]
-        lines += ["labelled parameters", as_text(self.parameters)]
+        if self.solutions is not None and len(self.solutions) > 1:
+            lines.append(repr(self.solutions))
+        lines.append(fill(f"labelled parameters ({self.labels})", 110))
+        lines.append(as_text(self.parameters))
         return "\n".join(lines)
 
 
@@ -105,7 +117,8 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     Notes
     -----
     Chains can only be compared where they have been. They start at the distinct optima that EM's restarts found within
-    five units of log-likelihood of the best; a solution that neither EM nor a chain found is not noticed.
+    five units of log-likelihood of the best; a solution that neither EM nor a chain found is not noticed. One that EM found
+    and no draw lies in is named if it has one per cent of the posterior by Laplace's method.
 
     References
     ----------
@@ -114,20 +127,21 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     """
     draws, x = read_draws(tree), read_observations(tree)
     invariants = summarise(iter(invariants_of(tree, draws).items()))
-    parameters = summarise(labelled_quantities(tree))
+    parameters, labels = summarise(labelled_quantities(tree)), label_quality(tree)
     if tree.attrs.get("method") == "advi":
         findings, sampler = _advi_findings(tree)
         chains = ["ess_bulk", "ess_tail", "r_hat"]  # of independent draws, about which they say nothing
         invariants, parameters = invariants.drop(columns=chains), parameters.drop(columns=chains)
-        return Diagnosis(invariants, parameters, sampler, findings, converged=not findings)
-    mixing = tuple(_collapse_findings(draws, x)) + tuple(
-        _mixing_findings(invariants, draws, gibbs_would_help=_gibbs_would_help(tree, x))
-    )
-    sampler_findings, sampler = _sampler_findings(tree)
-    findings = mixing + sampler_findings
+        return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not findings)
+    disagree = draws.n_draws >= 4 and invariants["r_hat"].max() > MAX_R_HAT
+    found = solutions(tree) if disagree else None
+    gibbs = _gibbs_would_help(tree, x)
+    mixing = tuple(_collapse_findings(draws, x)) + tuple(_mixing_findings(invariants, draws, found, gibbs_would_help=gibbs))
+    sampler_findings, sampler = _sampler_findings(tree, gibbs_would_help=gibbs)
+    findings = mixing + sampler_findings + tuple(_missed_findings(tree, draws))
     if not mixing:
-        findings += tuple(_label_findings(parameters, draws))
-    return Diagnosis(invariants, parameters, sampler, findings, converged=not mixing)
+        findings += tuple(_label_findings(parameters, draws, labels))
+    return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not mixing, solutions=found)
 
 
 def _collapse_findings(draws: Draws, x: FloatArray) -> Iterator[Finding]:
@@ -148,21 +162,31 @@ def _gibbs_would_help(tree: xr.DataTree, x: FloatArray) -> bool:
     return tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and len(x) <= _FEW
 
 
-def _mixing_findings(invariants: pd.DataFrame, draws: Draws, *, gibbs_would_help: bool) -> Iterator[Finding]:
+def _mixing_findings(
+    invariants: pd.DataFrame, draws: Draws, found: Solutions | None, *, gibbs_would_help: bool
+) -> Iterator[Finding]:
     if draws.n_chains < 2:
         yield Finding("chains", "one chain cannot show whether it has converged", "run several: chains=4")
     if draws.n_draws < 4:
         yield Finding("draws", f"{draws.n_draws} draws in each chain are too few to be judged", "raise draws")
         return
-    if invariants["r_hat"].max() > MAX_R_HAT:
+    if found is not None:
         worst = invariants["r_hat"].idxmax()
-        yield Finding(
-            "r_hat",
-            f"the chains have not converged: R-hat of {worst} is {invariants['r_hat'].max():.3f} (> {MAX_R_HAT})",
-            ("try method='gibbs', which may pass between solutions that NUTS is slow to leave; " if gibbs_would_help else "")
-            + "look at az.plot_trace, run longer (raise draws and tune), and if chains stay apart they sit in different "
-            "solutions: try a smaller k",
-        )
+        gibbs = "try method='gibbs', which may pass where NUTS is slow to; " if gibbs_would_help else ""
+        evidence = f"R-hat of {worst} is {invariants['r_hat'].max():.3f} (> {MAX_R_HAT})"
+        if len(found) > 1:
+            yield Finding(
+                "solutions",
+                f"the chains sit in different solutions and have not converged ({found.in_words()}): {evidence}",
+                f"{gibbs}do not average them, their shares of the chains come from where these began: look at "
+                "plots.plot_solutions, weigh them by solutions(tree, weigh='stacking'), or use a smaller k",
+            )
+        else:
+            yield Finding(
+                "r_hat",
+                f"the chains have not converged, although all visit the same places: {evidence}",
+                f"{gibbs}run longer (raise draws and tune), or use a smaller k",
+            )
     if invariants["r_hat"].max() > _HOPELESS_R_HAT:
         return
     needed = MIN_ESS_PER_CHAIN * draws.n_chains
@@ -176,7 +200,18 @@ def _mixing_findings(invariants: pd.DataFrame, draws: Draws, *, gibbs_would_help
             )
 
 
-def _sampler_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str, float]]:
+def _missed_findings(tree: xr.DataTree, draws: Draws) -> Iterator[Finding]:
+    """Optima of EM that have a share of the posterior, but none of the draws."""
+    for log_likelihood, mass in missed_optima(tree, draws):
+        yield Finding(
+            "missed",
+            f"EM found another solution (log-likelihood {log_likelihood:.2f}) with some {mass:.0%} of the posterior by "
+            "Laplace's method, in which no draw lies",
+            "if a share as small as that matters, run more chains: they begin at the solutions in proportion to their mass",
+        )
+
+
+def _sampler_findings(tree: xr.DataTree, *, gibbs_would_help: bool) -> tuple[tuple[Finding, ...], dict[str, float]]:
     findings: list[Finding] = []
     sampler: dict[str, float] = {}
     stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
@@ -188,7 +223,8 @@ def _sampler_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str,
                 Finding(
                     "divergences",
                     f"{count} divergent transitions: parts of the posterior may be missed",
-                    "raise target_accept (to 0.95 or 0.99), or use a smaller k",
+                    ("compare with method='gibbs', " if gibbs_would_help else "")
+                    + "raise target_accept (to 0.95 or 0.99), or use a smaller k",
                 )
             )
     if "energy" in stats and stats["energy"].sizes["draw"] >= 4:
@@ -245,7 +281,16 @@ def _advi_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str, fl
     }
 
 
-def _label_findings(parameters: pd.DataFrame, draws: Draws) -> Iterator[Finding]:
+def _label_findings(parameters: pd.DataFrame, draws: Draws, labels: LabelQuality) -> Iterator[Finding]:
+    if not labels.trusted:
+        yield Finding(
+            "labels",
+            f"single clusters cannot be told apart: in {labels.non_permutation_rate:.0%} of the draws the components do not "
+            f"fall one by one into the clusters, in {labels.ambiguous:.0%} another order of labels is nearly as plausible",
+            "if the draws are still in the sampler's order, bayesgmm.relabel; else use what does not depend on labels "
+            "(predictive_density, partition, coclustering, comparison over k), or a smaller k",
+        )
+        return
     worst = parameters["r_hat"].idxmax()
     needed = MIN_ESS_PER_CHAIN * draws.n_chains
     if parameters["r_hat"].max() > MAX_R_HAT or parameters["ess_bulk"].min() < needed:
@@ -253,6 +298,6 @@ def _label_findings(parameters: pd.DataFrame, draws: Draws) -> Iterator[Finding]
             "labels",
             f"the density has converged but single clusters have not: R-hat of {worst} is {parameters['r_hat'].max():.3f}, "
             f"smallest ess_bulk {parameters['ess_bulk'].min():.0f}",
-            "use what does not depend on labels (predictive_density, comparison over k); draw more, or use a smaller k, "
+            "use what does not depend on labels (predictive_density, partition); draw more, or use a smaller k, "
             "before describing single clusters",
         )

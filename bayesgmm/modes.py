@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,11 +16,13 @@ from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from bayesgmm.predictive import add_log_likelihood, log_likelihood
-from bayesgmm.summaries import as_text, invariants_of
-from bayesgmm.tree import read_draws, read_observations
+from bayesgmm.predictive import add_log_likelihood, log_density, log_likelihood
+from bayesgmm.summaries import as_text, followed, invariants_of
+from bayesgmm.tree import Draws, draws_of_optima, read_draws, read_observations
 from bayesgmm.validation import FloatArray, read_choice
 
+_LEAST_MASS = 0.01  # of a solution that is worth a word
+_FEW = 500  # draws that tell where the chains have been
 APART = 1.1  # R-hat above which chains are in different places (Gelman & Rubin 1992)
 
 
@@ -42,6 +45,15 @@ class Solutions:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def in_words(self) -> str:
+        """The solutions in a line."""
+        words = []
+        for solution, row in self.table.iterrows():
+            log_posterior = f", log posterior {row['log_posterior']:.1f}" if "log_posterior" in row else ""
+            moving = "" if row["steady"] else ", moving about"
+            words.append(f"solution {solution}: {row['share']:.0%} of the draws{log_posterior}{moving}")
+        return "; ".join(words)
 
     def __repr__(self) -> str:
         n = len(self)
@@ -98,7 +110,7 @@ def solutions(tree: xr.DataTree, *, weigh: Literal["stacking"] | None = None) ->
         row = {
             "chains": ", ".join(map(str, chains)),
             "share": len(chains) / len(of_chain),
-            "steady": all(_r_hat(values[[chain]]) <= APART for values in invariants.values() for chain in chains),
+            "steady": all(_r_hat(_halves(values[chain])) <= APART for values in invariants.values() for chain in chains),
         }
         if "log posterior" in invariants:
             row |= {
@@ -127,6 +139,31 @@ def group(invariants: Mapping[str, FloatArray]) -> NDArray[np.int64]:
     return np.asarray(rank[labels])
 
 
+def missed_optima(tree: xr.DataTree, draws: Draws) -> list[tuple[float, float]]:
+    """Log-likelihood and mass of EM's optima that have a share of the posterior, and none, or few, of the draws.
+
+    A draw is an optimum's if it is twice as near to it as to any other, by the mean absolute difference of log densities at
+    the points at which :func:`bayesgmm.diagnose` follows them.
+    """
+    if "optima" not in tree.children:
+        return []
+    optima = tree["optima"].to_dataset()
+    points = followed(read_observations(tree))
+    of_optima = log_density(draws_of_optima(optima), points)
+    of_draws = log_density(draws.thinned(_FEW), points)
+    apart = np.abs(of_draws[:, None] - of_optima).mean(axis=-1)
+    nearest, next_to_it = np.sort(apart, axis=1)[:, :2].T
+    shares = ((apart == nearest[:, None]) & (nearest < next_to_it / 2)[:, None]).mean(axis=0)
+    mass = optima["mass"].values
+    missed = (mass >= _LEAST_MASS) & (shares < mass / 10)
+    return [(float(optima["log_likelihood"][i]), float(mass[i])) for i in np.flatnonzero(missed)]
+
+
+def _halves(chain: FloatArray) -> FloatArray:
+    half = len(chain) // 2
+    return chain[: 2 * half].reshape(2, half)
+
+
 def _r_hat(values: FloatArray) -> float:
     """R-hat of (chain, draw); of what stands still, infinite unless it stands in one place."""
     if np.ptp(values) == 0:
@@ -145,4 +182,8 @@ def _stacked(tree: xr.DataTree, of_chain: NDArray[np.int64]) -> FloatArray:
     for solution in range(n_solutions):
         part = tree.isel(chain=np.flatnonzero(of_chain == solution), missing_dims="ignore")
         parts[str(solution)] = add_log_likelihood(part)
-    return compare(parts, method="stacking")["weight"].loc[[str(i) for i in range(n_solutions)]].to_numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of large Pareto k-hats, which a poor solution may well have
+        return (
+            compare(parts, method="stacking", round_to="none")["weight"].loc[[str(i) for i in range(n_solutions)]].to_numpy()
+        )

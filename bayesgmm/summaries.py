@@ -39,7 +39,7 @@ def invariant_quantities(
 
     Of several features observations are called by their positions, which are 0, ..., n - 1 unless given.
     """
-    names, points = _points(x, np.arange(len(x)) if positions is None else positions)
+    names, points = _named_points(x, np.arange(len(x)) if positions is None else positions)
     for name, values in zip(names, log_density(draws, points).T, strict=True):
         yield name, draws.by_chain(values)
     if log_posterior is not None:
@@ -48,8 +48,12 @@ def invariant_quantities(
         yield f"w, rank {rank}", draws.by_chain(values)
 
 
-def _points(x: FloatArray, positions: NDArray[Any]) -> tuple[list[str], FloatArray]:
+def followed(x: FloatArray) -> FloatArray:
     """Where densities are followed: at quantiles of one feature, at observations along the data's two principal axes."""
+    return _named_points(x, np.arange(len(x)))[1]
+
+
+def _named_points(x: FloatArray, positions: NDArray[Any]) -> tuple[list[str], FloatArray]:
     if x.ndim == 1:
         points = np.quantile(x, _POINTS)
         return [f"log p({point:.5g}), {quantile:.0%}" for quantile, point in zip(_POINTS, points, strict=True)], points
@@ -120,5 +124,6 @@ def as_text(table: pd.DataFrame) -> str:
         "mcse_mean": "{:.2g}",
         "tail": "{:.3f}",
     }
-    formatters = {name: formats.get(name, "{:.4g}").format for name in table.columns if name != "inside"}
+    numbers = table.select_dtypes("number").columns
+    formatters = {name: formats.get(name, "{:.4g}").format for name in numbers}
     return table.to_string(formatters=formatters)

@@ -183,6 +183,11 @@ def draws_of(posterior: xr.Dataset) -> Draws:
     return Draws(w, mu, spread if spread.ndim == 2 else _roots(spread), n_chains, n_draws)
 
 
+def draws_of_optima(optima: xr.Dataset) -> Draws:
+    """The mixtures of a group ``optima`` as if they were draws."""
+    return draws_of(optima.expand_dims("chain").rename({OPTIMUM: "draw"}))
+
+
 def _roots(cov: FloatArray) -> FloatArray:
     """Cholesky factors; of covariances that have collapsed beyond what a float can invert, of the nearest that have not."""
     try:

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 import bayesgmm as bg
 from bayesgmm import Mixture
 from bayesgmm.labels import match
-from bayesgmm.tree import Draws, build_tree, permute, read_permutation
+from bayesgmm.tree import Draws, build_tree, permute, read_draws, read_permutation
 from bayesgmm.validation import read_data
 from tests.conftest import make_tree
 from tests.statistics import rng
@@ -52,6 +53,54 @@ def test_is_idempotent_and_permutes_everything_together(tree, method):
         np.testing.assert_array_equal(
             np.take_along_axis(triples[i], order[0], -1), np.take_along_axis(again[i], order[1], -1)
         )
+
+
+def test_labels_of_clusters_far_apart_are_trusted(tree):
+    quality = bg.label_quality(tree)
+    assert quality == bg.LabelQuality(0.0, 0.0)
+    assert quality.trusted
+    assert bg.label_quality(make_tree(bg.datasets.galaxies(), 1)) == bg.LabelQuality(0.0, 0.0)
+    mixed = bg.label_quality(shuffled(tree)[0])
+    assert mixed.ambiguous > 0.95  # any order is as good as that given, although the components are far apart
+    assert not mixed.trusted
+
+
+def test_labels_of_clusters_that_cannot_be_told_apart_are_not_trusted(two_small):
+    def one_place(w, mu, sigma):
+        generator = rng(1)
+        return (
+            generator.dirichlet([5, 5], w.shape[:2]),
+            generator.normal(size=mu.shape),
+            np.exp(generator.normal(size=mu.shape)),
+        )
+
+    tree = make_tree(two_small, change=one_place)
+    quality = bg.label_quality(tree)
+    assert 0.3 < quality.non_permutation_rate < 0.7  # two components of one place fall into two halves of it by chance
+    assert "clusters cannot be told apart" in str(quality)
+    diagnosis = bg.diagnose(tree)
+    assert [finding.kind for finding in diagnosis.findings] == ["labels"]
+    assert "clusters cannot be told apart" in repr(diagnosis)
+    assert "clusters cannot be told apart" in repr(bg.check_against_em(tree))
+
+
+def test_ambiguous_draws_are_those_whose_exchange_is_plausible(two_small):
+    """Of two clusters there is one exchange: its odds by scipy's normal density."""
+
+    def near(w, mu, sigma):
+        return (
+            rng(1).dirichlet([9, 6], w.shape[:2]),
+            np.mean(mu, axis=-1, keepdims=True) + [-1, 1] + rng(2).normal(size=mu.shape),
+            1 + 0 * sigma,
+        )
+
+    draws = read_draws(tree := make_tree(two_small, change=near))
+    columns = np.stack([draws.mu, np.log(draws.w)], axis=-1)
+    given = stats.norm.logpdf(columns, columns.mean(axis=0), columns.std(axis=0)).sum(axis=(1, 2))
+    turned = stats.norm.logpdf(columns[:, ::-1], columns.mean(axis=0), columns.std(axis=0)).sum(axis=(1, 2))
+    expected = np.mean(np.exp(given - np.logaddexp(given, turned)) < 0.95)
+    assert 0 < expected < 1
+    assert bg.label_quality(tree).ambiguous == pytest.approx(expected)
 
 
 def test_hyperparameters_and_densities_stay(tree):
