@@ -35,9 +35,15 @@ if TYPE_CHECKING:
     from bayesgmm.inference import fit
     from bayesgmm.labels import LabelQuality, label_quality, raw_order, relabel
     from bayesgmm.mixture import Mixture
-    from bayesgmm.model import build_model
+    from bayesgmm.model import build_model, prior_predictive
     from bayesgmm.modes import Solutions, solutions
-    from bayesgmm.predictive import add_log_likelihood, add_posterior_predictive, predictive_density
+    from bayesgmm.predictive import (
+        add_log_likelihood,
+        add_posterior_predictive,
+        predictive_cdf,
+        predictive_density,
+        predictive_quantiles,
+    )
     from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
     from bayesgmm.tree import add_correlations
 
@@ -65,7 +71,10 @@ _HOMES = {
     "label_quality": "labels",
     "occupied_clusters": "clusters",
     "partition": "clusters",
+    "predictive_cdf": "predictive",
     "predictive_density": "predictive",
+    "predictive_quantiles": "predictive",
+    "prior_predictive": "model",
     "raw_order": "labels",
     "relabel": "labels",
     "responsibilities": "clusters",
@@ -102,7 +111,10 @@ __all__ = [
     "occupied_clusters",
     "partition",
     "plots",
+    "predictive_cdf",
     "predictive_density",
+    "predictive_quantiles",
+    "prior_predictive",
     "priors",
     "raw_order",
     "relabel",

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+import xarray as xr
 from numpy.typing import ArrayLike
 from pymc.logprob.transforms import Transform
 
 from bayesgmm import wishart
 from bayesgmm.priors import HierarchicalPrior, Prior, read_prior
-from bayesgmm.validation import Covariance, Missing, read_fit_data
+from bayesgmm.validation import Covariance, Missing, read_count, read_fit_data, read_seed, require_memory
 
 
 def build_model(
@@ -86,6 +87,49 @@ def build_model(
             components = pm.MvNormal.dist(mu=mu, chol=roots)
             pm.Mixture("x", w=w, comp_dists=components, observed=data.values.copy(), dims=("obs", "feature"))
     return model
+
+
+def prior_predictive(
+    x: ArrayLike,
+    k: int,
+    *,
+    prior: Prior | None = None,
+    covariance: Covariance = "full",
+    draws: int = 500,
+    random_seed: int | np.random.Generator | None = None,
+    missing: Missing = "raise",
+) -> xr.DataTree:
+    """Parameters drawn from the prior, and a data set drawn with each: what the prior expects of data of this scale.
+
+    Parameters
+    ----------
+    x : (n,) or (n, D) array-like
+        The data that the prior is scaled to, and as many as which are drawn.
+    k, prior, covariance, missing
+        As in :func:`build_model`.
+    draws : int
+        Data sets.
+    random_seed : int, Generator or None
+
+    Returns
+    -------
+    DataTree
+        Groups ``prior``, ``prior_predictive`` (``x`` over chain, draw, obs and, for several features, feature) and
+        ``observed_data``, as from ``pm.sample_prior_predictive``, which is what draws them:
+        ``az.plot_ppc_dist(tree, group="prior_predictive")``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For data or options that break a rule; the message names it.
+    MemoryError
+        If draws x observations would not fit into memory.
+    """
+    draws, seed = read_count(draws, "draws"), read_seed(random_seed)
+    model = build_model(x, k, prior=prior, covariance=covariance, missing=missing)
+    size = int(np.prod(model["x"].shape.eval()))
+    require_memory(8 * draws * size, f"{draws} data sets of {size} numbers", "ask for fewer draws")
+    return pm.sample_prior_predictive(draws, model=model, random_seed=seed)
 
 
 def _standard_deviations(prior: Any, mu: Any, *, own: bool) -> Any:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from bayesgmm import estep
 from bayesgmm.em_result import EMResult
 from bayesgmm.mixture import Mixture
-from bayesgmm.predictive import log_density
+from bayesgmm.predictive import log_density, read_feature
 from bayesgmm.tree import Draws, features_of, read_draws, read_em, read_observations
 from bayesgmm.validation import read_data, read_probability
 
@@ -60,7 +60,7 @@ def plot_fit(
     -------
     Figure
     """
-    name, place = _read_feature(tree, feature)
+    name, place = read_feature(tree, feature)
     x, draws = read_observations(tree), read_draws(tree)
     em, _ = read_em(tree)
     if draws.n_features > 1:
@@ -123,7 +123,7 @@ def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, leve
     if len(names) == 1:
         raise ValueError("tree must have several features to be drawn in pairs, got one; use plot_fit")
     wanted = names[:6] if features is None else [features] if isinstance(features, str) else list(features)
-    chosen = [_read_feature(tree, each)[1] for each in wanted]
+    chosen = [read_feature(tree, each)[1] for each in wanted]
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"features must name at least one feature, each of them once, got {wanted}")
     radius = np.sqrt(-2 * np.log1p(-read_probability(level, "level")))  # of a chi distribution with two degrees of freedom
@@ -155,16 +155,6 @@ def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, leve
                 ax.set_ylabel(str(names[i]))
     _legend(figure, draws.n_components, level)
     return figure
-
-
-def _read_feature(tree: xr.DataTree, feature: Any) -> tuple[str, int]:
-    """A feature's name and place; of several one must be named."""
-    names = features_of(tree)
-    if feature is None and len(names) == 1:
-        return str(names[0]), 0
-    if feature not in names:
-        raise ValueError(f"feature must be one of {', '.join(map(repr, names))}, got {feature!r}")
-    return str(feature), names.index(feature)
 
 
 def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri
 
 from bayesgmm import estep
 from bayesgmm.tree import OBS, Draws, features_of, read_draws, read_observations
 from bayesgmm.validation import FloatArray, read_data, read_probability, read_seed, require_memory
+
+_MOST_DRAWS = 2_000  # over which predictive distributions are averaged
+_HALVINGS = 60  # of the interval in which a quantile lies
+_STATISTICS = ["mean", "lower", "upper"]
 
 
 def add_log_likelihood(tree: xr.DataTree) -> xr.DataTree:
@@ -97,10 +103,8 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     """
     draws = read_draws(tree)
     points, _ = read_points(tree, grid, "grid")
-    interval = read_probability(interval, "interval")
-    density = np.exp(log_density(draws.thinned(2_000), points))
-    tail = (1 - interval) / 2
-    lower, upper = np.quantile(density, [tail, 1 - tail], axis=0)
+    density = np.exp(log_density(draws.thinned(_MOST_DRAWS), points))
+    lower, upper = _band(density, interval)
     if draws.n_features == 1:
         coords: dict[Any, Any] = {"grid": points}
     else:
@@ -108,9 +112,131 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     return xr.DataArray(
         np.stack([density.mean(axis=0), lower, upper]),
         dims=("statistic", "grid"),
-        coords={"statistic": ["mean", "lower", "upper"], **coords},
+        coords={"statistic": _STATISTICS, **coords},
         name="density",
     )
+
+
+def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, interval: float = 0.9) -> xr.DataArray:
+    r"""Posterior predictive distribution function of a feature, :math:`P(x \leq g)`, with a pointwise credible band.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+    grid : (G,) array-like
+        Points in the feature's units.
+    feature : optional
+        Which of several features, by its name.
+    interval : float
+        Probability of the equal-tailed band, between 0 and 1.
+
+    Returns
+    -------
+    DataArray
+        Dims (statistic, grid), with statistics ``mean``, ``lower`` and ``upper``: of sum_k w_k Phi((g - mu_k) / sigma_k) over
+        the draws, at most 2 000 of them.
+
+    Raises
+    ------
+    ValueError
+        If the grid is not finite or not of one feature, the feature is none of the tree's, or ``interval`` is not between 0
+        and 1.
+    """
+    few = _few_of_feature(tree, feature)
+    points = _of_one_feature(grid)
+    below = _cdf(few, np.broadcast_to(points, (len(few.w), len(points))))
+    statistics = np.stack([below.mean(axis=0), *_band(below, interval)])
+    coords = {"statistic": _STATISTICS, "grid": points}
+    return xr.DataArray(statistics, dims=("statistic", "grid"), coords=coords, name="cdf")
+
+
+def predictive_quantiles(
+    tree: xr.DataTree, probabilities: ArrayLike, feature: Any = None, *, interval: float = 0.9
+) -> xr.DataArray:
+    """Quantiles of a feature's posterior predictive distribution, with credible bands.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+    probabilities : float or (P,) array-like
+        Between 0 and 1.
+    feature : optional
+        Which of several features, by its name.
+    interval : float
+        Probability of the equal-tailed band, between 0 and 1.
+
+    Returns
+    -------
+    DataArray
+        Dims (statistic, probability), in the feature's units: ``predictive``, where the posterior mean of the distribution
+        function (:func:`predictive_cdf`) takes that probability, and ``lower`` and ``upper``, the band of the single
+        draws' quantiles, at most 2 000 of them.
+
+    Raises
+    ------
+    ValueError
+        If a probability is not between 0 and 1, or the feature is none of the tree's.
+    """
+    few = _few_of_feature(tree, feature)
+    wanted = np.array(
+        [read_probability(each, "probabilities") for each in np.atleast_1d(np.asarray(probabilities)).tolist()]
+    )
+    ends = few.mu[..., None] + few.factors[..., None] * ndtri(wanted)  # a mixture's quantile lies between its components'
+    lower, upper = ends.min(axis=1), ends.max(axis=1)
+    of_draws = _bisect(lambda x: _cdf(few, x) < wanted, lower, upper)
+    overall = _bisect(
+        lambda x: _cdf(few, np.broadcast_to(x, (len(few.w), len(x)))).mean(axis=0) < wanted,
+        lower.min(axis=0),
+        upper.max(axis=0),
+    )
+    coords = {"statistic": ["predictive", *_STATISTICS[1:]], "probability": wanted}
+    statistics = np.stack([overall, *_band(of_draws, interval)])
+    return xr.DataArray(statistics, dims=("statistic", "probability"), coords=coords, name="quantile")
+
+
+def _few_of_feature(tree: xr.DataTree, feature: Any) -> Draws:
+    return read_draws(tree).thinned(_MOST_DRAWS).marginal(read_feature(tree, feature)[1])
+
+
+def _of_one_feature(grid: ArrayLike) -> FloatArray:
+    points = read_data(grid, name="grid")
+    if points.n_features > 1:
+        raise ValueError(f"grid must hold values of one feature, got {points.n_features} columns")
+    return points.values
+
+
+def _cdf(draws: Draws, x: FloatArray) -> FloatArray:
+    """P(x[s, g] or less) under draw s, (S, G)."""
+    total = np.zeros(x.shape)
+    for j in range(draws.n_components):  # one after another, to save memory
+        total += draws.w[:, j, None] * ndtr((x - draws.mu[:, j, None]) / draws.factors[:, j, None])
+    return total
+
+
+def _band(values: FloatArray, interval: float) -> FloatArray:
+    tail = (1 - read_probability(interval, "interval")) / 2
+    return np.asarray(np.quantile(values, [tail, 1 - tail], axis=0))
+
+
+def _bisect(is_below: Callable[[FloatArray], NDArray[np.bool_]], lower: FloatArray, upper: FloatArray) -> FloatArray:
+    """Where, between these bounds, points cease to be below."""
+    for _ in range(_HALVINGS):
+        middle = (lower + upper) / 2
+        below = is_below(middle)
+        lower, upper = np.where(below, middle, lower), np.where(below, upper, middle)
+    return (lower + upper) / 2
+
+
+def read_feature(tree: xr.DataTree, feature: Any) -> tuple[str, int]:
+    """A feature's name and place; of several one must be named."""
+    names = features_of(tree)
+    if feature is None and len(names) == 1:
+        return str(names[0]), 0
+    if feature not in names:
+        raise ValueError(f"feature must be one of {', '.join(map(repr, names))}, got {feature!r}")
+    return str(feature), names.index(feature)
 
 
 def read_points(tree: xr.DataTree, x: ArrayLike | None, name: str) -> tuple[FloatArray, NDArray[np.int64]]:

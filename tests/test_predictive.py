@@ -3,6 +3,7 @@
 import arviz as az
 import numpy as np
 import pytest
+from scipy import stats
 
 import bayesgmm as bg
 from bayesgmm import Mixture, predictive, validation
@@ -44,6 +45,64 @@ def test_predictive_density_integrates_to_one_within_its_band(tree):
     each = np.exp([mixture_of(tree, c, d).log_density([8.0])[0] for c in range(4) for d in range(250)])
     at = density.sel(grid=8.0, method="nearest")
     np.testing.assert_allclose(at, [each.mean(), *np.quantile(each, [0.1, 0.9])], rtol=1e-6)
+
+
+def test_the_cdf_is_the_integral_of_the_density(tree):
+    grid = np.linspace(-20, 40, 6_001)
+    density = bg.predictive_density(tree, grid).sel(statistic="mean").values
+    integral = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(grid))])
+    cdf = bg.predictive_cdf(tree, grid, interval=0.8)
+    np.testing.assert_allclose(cdf.sel(statistic="mean"), integral, atol=1e-6)
+    at = cdf.sel(grid=8.0, method="nearest")
+    draws = read_draws(tree)
+    each = (draws.w * stats.norm.cdf(8.0, draws.mu, draws.factors)).sum(axis=1)
+    np.testing.assert_allclose(at, [each.mean(), *np.quantile(each, [0.1, 0.9])])
+
+
+def test_quantiles_undo_the_cdf(tree):
+    wanted = [1e-9, 0.05, 0.5, 0.95]
+    quantiles = bg.predictive_quantiles(tree, wanted)
+    predictive_one = quantiles.sel(statistic="predictive").values
+    np.testing.assert_allclose(bg.predictive_cdf(tree, predictive_one).sel(statistic="mean"), wanted, rtol=1e-6)
+    assert (quantiles.sel(statistic="lower") <= predictive_one).all()
+    assert (predictive_one <= quantiles.sel(statistic="upper")).all()
+    one = bg.predictive_quantiles(make_tree(bg.datasets.galaxies(), 1, chains=1, draws=1), 0.3)
+    posterior = make_tree(bg.datasets.galaxies(), 1, chains=1, draws=1)["posterior"]
+    expected = stats.norm.ppf(0.3, float(posterior["mu"].item()), float(posterior["sigma"].item()))
+    np.testing.assert_allclose(one.values[:, 0], expected, rtol=1e-12)
+
+
+def test_cdf_and_quantiles_of_one_of_several_features(faithful_tree, faithful):
+    tree = faithful_tree.isel(draw=slice(50), missing_dims="ignore")
+    median = float(bg.predictive_quantiles(tree, 0.5, "waiting").sel(statistic="predictive").item())
+    assert abs(median - faithful["waiting"].median()) < 3
+    draws = read_draws(tree)
+    sd = np.sqrt((draws.factors[:, :, 1] ** 2).sum(axis=-1))
+    below = (draws.w * stats.norm.cdf(median, draws.mu[:, :, 1], sd)).sum(axis=1).mean()
+    assert below == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="feature must be one of 'eruptions', 'waiting', got None"):
+        bg.predictive_cdf(tree, [1.0])
+
+
+def test_prior_predictive_is_the_priors(galaxies):
+    prior = bg.ConjugatePrior(alpha=2.0, b0=20.0, B0=9.0, c0=5.0, C0=20.0)
+    tree = bg.prior_predictive(galaxies, 2, prior=prior, draws=2_000, random_seed=SEED)
+    assert set(tree.children) == {"prior", "prior_predictive", "observed_data"}
+    x = tree["prior_predictive"]["x"]
+    assert x.shape == (1, 2_000, 82)
+    assert_mean(x.values[0, :, 0], 20.0, "E[x]")
+    assert_mean((x.values[0, :, 0] - 20) ** 2, 9.0 + 20.0 / 4, "Var[x]")
+    az.plot_ppc_dist(tree, group="prior_predictive", backend="matplotlib")
+
+
+def test_loo_pit_on_the_tree(nuts_tree):
+    """Of a density that fits, the observations' leave-one-out distribution values are uniform."""
+    loo_pit = az.loo_pit(nuts_tree)["x"].values
+    assert stats.kstest(loo_pit, "uniform").pvalue > 1e-6
+    az.plot_loo_pit(nuts_tree, backend="matplotlib")
+    shifted = nuts_tree.copy()
+    shifted["posterior_predictive"] = nuts_tree["posterior_predictive"].to_dataset() + 10
+    assert stats.kstest(az.loo_pit(shifted)["x"].values, "uniform").pvalue < 1e-6
 
 
 def test_posterior_predictive_follows_the_predictive_density(tree):
