@@ -134,8 +134,8 @@ def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, i
     Returns
     -------
     DataArray
-        Dims (statistic, grid), with statistics ``mean``, ``lower`` and ``upper``: of sum_k w_k Phi((g - mu_k) / sigma_k) over
-        the draws, at most 2 000 of them.
+        Dims (statistic, grid), with statistics ``mean``, ``lower`` and ``upper``: of sum_k w_k Phi((g - mu_k) / sigma_k)
+        over the draws, at most 2 000 of them.
 
     Raises
     ------

@@ -42,7 +42,7 @@ ALLOWED = {
     },
     "comparison": {"diagnostics", "exceptions", "inference", "predictive", "priors", "validation"},
     "results": {"agreement", "comparison", "diagnostics", "plots"},
-    "plots": {"em_result", "estep", "mixture", "predictive", "tree", "validation"},
+    "plots": {"clusters", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
 }  # fmt: skip
 OUTERMOST = {"__init__", "__main__", "cli"}
 PYMC_MAY = {"model", "inference"}

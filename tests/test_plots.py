@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from tests.conftest import make_tree
+from bayesgmm.tree import permute, set_permutation
+from tests.conftest import make_tree, one_chain_elsewhere
+from tests.statistics import rng
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +123,62 @@ def test_pairs_need_several_features(tree, faithful_tree):
         bg.plots.plot_pairs(faithful_tree, [])
     with pytest.raises(ValueError, match=r"each of them once, got \['waiting', 'waiting'\]"):
         bg.plots.plot_pairs(faithful_tree, ["waiting", "waiting"])
+
+
+def test_responsibilities_along_one_feature(tree):
+    figure = bg.plots.plot_responsibilities(tree)
+    ax = figure.axes[0]
+    points, mean = curve(ax, "cluster 0")
+    few = tree.isel(draw=slice(None, None, 2), missing_dims="ignore")  # 4 x 125 draws of 4 x 250
+    np.testing.assert_allclose(mean, bg.responsibilities(few, points)["mean"][:, 0], atol=0.02)
+    assert len(ax.collections) == 3
+    band = ax.collections[0].get_paths()[0].vertices
+    assert 0 <= band[:, 1].min() < band[:, 1].max() <= 1
+    own = plt.figure().subplots()
+    assert bg.plots.plot_responsibilities(tree, ax=own) is own.figure
+
+
+def test_responsibilities_of_two_features(faithful_tree):
+    figure = bg.plots.plot_responsibilities(faithful_tree, ("waiting", "eruptions"))
+    ax = figure.axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("waiting", "eruptions")
+    mean = bg.responsibilities(faithful_tree)["mean"].values
+    first = ax.collections[0]
+    assert len(first.get_offsets()) == (mean.argmax(axis=1) == 0).sum()
+    unsure = (1 - mean.max(axis=1))[mean.argmax(axis=1) == 0]
+    assert first.get_sizes().argmax() == unsure.argmax()
+    with pytest.raises(ValueError, match=r"features must name two features, got \['waiting'\]"):
+        bg.plots.plot_responsibilities(faithful_tree, ("waiting",))
+
+
+def test_coclustering_in_the_order_of_the_partition(tree):
+    image = bg.plots.plot_coclustering(tree).axes[0].images[0].get_array().data
+    together = bg.coclustering(tree).values
+    np.testing.assert_allclose(np.sort(image.ravel()), np.sort(together.ravel()))
+    np.testing.assert_allclose(image, image.T)
+    sizes = np.unique(bg.partition(tree), return_counts=True)[1]
+    inside = image[: sizes[0], : sizes[0]].mean()
+    assert inside > 0.7 > image[: sizes[0], sizes[0] :].mean()
+
+
+def test_traces_before_and_after_relabelling(tree):
+    order = np.broadcast_to([0, 1, 2], tree["posterior"]["w"].shape)
+    mixed = set_permutation(permute(tree, rng(1).permuted(order, axis=2)), order)
+    left, right = bg.plots.plot_relabelling(bg.relabel(mixed)).axes[:2]
+    before, after = (ax.get_lines()[0].get_ydata() for ax in (left, right))
+    np.testing.assert_array_equal(before, mixed["posterior"]["mu"].values[..., 0].ravel())
+    np.testing.assert_array_equal(after, tree["posterior"]["mu"].values[..., 0].ravel())
+    assert before.std() > 3 * after.std()
+
+
+def test_solutions_are_drawn_apart(two_small, faithful_tree):
+    tree = make_tree(two_small, change=one_chain_elsewhere)
+    figure = bg.plots.plot_solutions(tree)
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert [label.split(",")[0] for label in labels[1:]] == ["solution 0: chains 1", "solution 1: chain 0"]
+    points, density = curve(figure.axes[0], labels[2])
+    chain = tree.isel(chain=[0], missing_dims="ignore")
+    np.testing.assert_allclose(density, bg.predictive_density(chain, points).sel(statistic="mean"), rtol=1e-12)
+    assert [each.get_xlabel() for each in bg.plots.plot_solutions(faithful_tree).axes] == ["eruptions", "waiting"]
+    with pytest.raises(ValueError, match="features must name one feature where ax is given"):
+        bg.plots.plot_solutions(faithful_tree, ax=plt.figure().subplots())

@@ -1,4 +1,4 @@
-"""Pictures. Every function takes an axis or makes a figure, and returns the figure; traces are ``az.plot_trace``'s."""
+"""The data and the density that was fitted to them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from bayesgmm import estep
-from bayesgmm.em_result import EMResult
 from bayesgmm.mixture import Mixture
+from bayesgmm.plots.canvas import EM, POSTERIOR, canvas, colour, grid_for, histogram
 from bayesgmm.predictive import log_density, read_feature
 from bayesgmm.tree import Draws, features_of, read_draws, read_em, read_observations
 from bayesgmm.validation import read_data, read_probability
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_POSTERIOR, _EM, _DATA = "#1f4e79", "#c8501e", "#c9ced6"
-_CLUSTERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#7f6000", "#8c564b", "#6a3d9a", "#333333")  # clusters in pairs
 _ELLIPSES = 40  # draws shown one by one
 _POINTS = 3_000  # observations shown at most
 _SURE = 0.9
@@ -66,31 +64,27 @@ def plot_fit(
     if draws.n_features > 1:
         x, draws = x[:, place], draws.marginal(place)
         em = Mixture(em.weights, em.means[:, place], sigma=em.sigma[:, place])
-    figure, ax = _canvas(ax, (8, 4.5))
-    points = _grid(x, em.means, em.sigma) if grid is None else np.sort(read_data(grid, name="grid").values)
+    figure, ax = canvas(ax, (8, 4.5))
+    points = grid_for(x, em.means, em.sigma) if grid is None else np.sort(read_data(grid, name="grid").values)
     few = draws.thinned(2_000)
     densities = np.exp(log_density(few, points))
     tail = (1 - read_probability(interval, "interval")) / 2
     lower, upper = np.quantile(densities, [tail, 1 - tail], axis=0)
-    if isinstance(bins, str):
-        bins = np.histogram_bin_edges(x, bins=bins)
-        if len(bins) > 201:
-            bins = 200
-    ax.hist(x, bins=bins, density=True, color=_DATA, edgecolor="white", linewidth=0.5, label=f"data (n = {len(x)})")
+    histogram(ax, x, bins)
     ax.fill_between(
         points,
         lower,
         upper,
-        color=_POSTERIOR,
+        color=POSTERIOR,
         alpha=0.25,
         linewidth=0,
         label=f"{interval:.0%} band",
     )
     for j in range(draws.n_components if draws.n_components > 1 else 0):
         cluster = np.exp(log_density(few.thinned(500).cluster(j), points)).mean(axis=0)
-        ax.plot(points, cluster, color=_POSTERIOR, linewidth=1, linestyle=":", label="its clusters" if j == 0 else None)
-    ax.plot(points, densities.mean(axis=0), color=_POSTERIOR, linewidth=2, label="posterior mean density")
-    ax.plot(points, np.exp(em.log_density(points)), color=_EM, linewidth=1.5, linestyle="--", label="EM")
+        ax.plot(points, cluster, color=POSTERIOR, linewidth=1, linestyle=":", label="its clusters" if j == 0 else None)
+    ax.plot(points, densities.mean(axis=0), color=POSTERIOR, linewidth=2, label="posterior mean density")
+    ax.plot(points, np.exp(em.log_density(points)), color=EM, linewidth=1.5, linestyle="--", label="EM")
     ax.set(xlabel=name, ylabel="density", ylim=(0, None))
     ax.margins(x=0)
     ax.legend(frameon=False, fontsize="small")
@@ -160,7 +154,7 @@ def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, leve
 def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray) -> None:
     """Points in their clusters' colours, pale where the cluster is uncertain, with a ring below a probability of 0.9."""
     best, sure = members.argmax(axis=1), members.max(axis=1)
-    colours = np.array([to_rgb(_colour(j)) for j in range(members.shape[1])])[best]
+    colours = np.array([to_rgb(colour(j)) for j in range(members.shape[1])])[best]
     least = 1 / members.shape[1]
     strength = 0.25 + 0.6 * ((sure - least) / (1 - least) if least < 1 else np.ones_like(sure))
     ax.scatter(points[:, 0], points[:, 1], s=10, color=np.column_stack([colours, strength]), linewidth=0)
@@ -176,11 +170,11 @@ def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], radius: floa
     of_pair = np.ix_(pair, pair)
     for j in range(draws.n_components):
         for mean, covariance in zip(few.mu[:, j], single[:, j], strict=True):
-            ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=_colour(j), linewidth=0.5, alpha=0.15)
+            ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=colour(j), linewidth=0.5, alpha=0.15)
         mean, covariance = draws.mu[:, j].mean(axis=0), covariances[:, j].mean(axis=0)
-        ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=_colour(j), linewidth=2)
+        ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=colour(j), linewidth=2)
         mean, covariance = em.means[j], em.covariances[j]
-        ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=_EM, linewidth=1.3, linestyle="--")
+        ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=EM, linewidth=1.3, linestyle="--")
 
 
 def _ellipse(mean: np.ndarray, covariance: np.ndarray, radius: float) -> np.ndarray:
@@ -191,64 +185,10 @@ def _ellipse(mean: np.ndarray, covariance: np.ndarray, radius: float) -> np.ndar
 
 def _legend(figure: Figure, k: int, level: float) -> None:
     lines = [
-        Line2D([], [], color=_colour(j), linewidth=2, label=f"cluster {j}, posterior mean ({level:.0%})") for j in range(k)
+        Line2D([], [], color=colour(j), linewidth=2, label=f"cluster {j}, posterior mean ({level:.0%})") for j in range(k)
     ]
     lines.append(Line2D([], [], color="#555555", linewidth=0.5, alpha=0.5, label="single draws"))
-    lines.append(Line2D([], [], color=_EM, linewidth=1.3, linestyle="--", label="EM"))
+    lines.append(Line2D([], [], color=EM, linewidth=1.3, linestyle="--", label="EM"))
     ring: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "#555555", "linestyle": ""}
     lines.append(Line2D([], [], label=f"cluster less than {_SURE:.0%} sure", **ring))
     figure.legend(handles=lines, loc="upper right", frameon=False, fontsize="small")
-
-
-def _colour(j: int) -> str:
-    return _CLUSTERS[j % len(_CLUSTERS)]
-
-
-def plot_em_history(em: EMResult, *, ax: Axes | None = None) -> Figure:
-    """Log-likelihood of the best EM run over its iterations, and where the other restarts ended.
-
-    The vertical axis shows how far the log-likelihood is below the best, on a logarithmic scale; 1e-8 and less is
-    drawn as 1e-8.
-
-    Parameters
-    ----------
-    em : EMResult
-        From :func:`bayesgmm.fit_em`.
-    ax : Axes, optional
-        Draw here instead of in a new figure.
-
-    Returns
-    -------
-    Figure
-    """
-    figure, ax = _canvas(ax, (7, 4))
-    floor = 1e-8
-    gaps = np.maximum(em.log_likelihood - em.history[:-1], floor)
-    ax.plot(np.arange(1, len(gaps) + 1), gaps, color=_EM, linewidth=2, label="best run")
-    others = em.restarts[1:]
-    for ended, marker, name in ((False, "o", "end of another restart"), (True, "x", "the same, collapsed")):
-        chosen = [each for each in others if each.collapsed is ended]
-        if chosen:
-            ends = [max(abs(em.log_likelihood - each.log_likelihood), floor) for each in chosen]
-            ax.scatter([each.n_iter for each in chosen], ends, color="#555555", marker=marker, s=22, zorder=3, label=name)
-    ax.set(xscale="log", yscale="log", xlabel="EM iteration", ylabel="log-likelihood below the best")
-    ax.set_title(f"k = {em.mixture.n_components}, log-likelihood {em.log_likelihood:.3f}", fontsize="medium")
-    ax.legend(frameon=False, fontsize="small")
-    return figure
-
-
-def _canvas(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    if ax is not None:
-        return ax.figure, ax  # type: ignore[return-value]
-    figure, ax = plt.subplots(figsize=size, layout="constrained")
-    ax.spines[["top", "right"]].set_visible(False)
-    return figure, ax
-
-
-def _grid(x: np.ndarray, means: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Even points over the data's range and a margin, and closer ones where components are narrow."""
-    margin = 0.1 * np.ptp(x)
-    low, high = x.min() - margin, x.max() + margin
-    near = [np.linspace(m - 4 * s, m + 4 * s, 80) for m, s in zip(means, sigma, strict=True)]
-    points = np.unique(np.concatenate([np.linspace(low, high, 500), *near]))
-    return points[(points >= low) & (points <= high)]

@@ -1,0 +1,16 @@
+"""Pictures. Every function takes an axis or makes a figure, and returns the figure; traces are ``az.plot_trace``'s."""
+
+from bayesgmm.plots.chains import plot_relabelling, plot_solutions
+from bayesgmm.plots.clusters import plot_coclustering, plot_responsibilities
+from bayesgmm.plots.em import plot_em_history
+from bayesgmm.plots.fits import plot_fit, plot_pairs
+
+__all__ = [
+    "plot_coclustering",
+    "plot_em_history",
+    "plot_fit",
+    "plot_pairs",
+    "plot_relabelling",
+    "plot_responsibilities",
+    "plot_solutions",
+]

@@ -1,0 +1,136 @@
+"""Which observations belong together, and how surely."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from bayesgmm import estep
+from bayesgmm.clusters import coclustering, partition, responsibilities
+from bayesgmm.plots.canvas import canvas, colour
+from bayesgmm.predictive import read_feature
+from bayesgmm.tree import features_of, read_draws, read_observations
+from bayesgmm.validation import read_probability
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DRAWS = 500  # over which bands are taken
+_SMALLEST = 16  # area of a point whose cluster is sure
+_MOST = 1_000  # observations of a heat map
+
+
+def plot_responsibilities(
+    tree: xr.DataTree, features: tuple[Any, Any] | None = None, *, ax: Axes | None = None, interval: float = 0.9
+) -> Figure:
+    """Membership probabilities and how uncertain they are.
+
+    Of one feature: the posterior mean of each cluster's responsibility along x, with a band; the data are marked below. Of
+    several: a scatter of two features, each point in the colour of its most probable cluster, the larger and darker the less
+    probable that is.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`, relabelled.
+    features : pair, optional
+        Which two of several features, by name; default: the first two.
+    ax : Axes, optional
+        Draw here instead of in a new figure.
+    interval : float
+        Probability of the pointwise bands.
+
+    Returns
+    -------
+    Figure
+    """
+    names = features_of(tree)
+    figure, ax = canvas(ax, (8, 4.5))
+    if len(names) == 1:
+        _along(ax, tree, read_probability(interval, "interval"))
+        ax.set(xlabel=str(names[0]), ylabel="responsibility")
+    else:
+        pair = names[:2] if features is None else list(features)
+        if len(pair) != 2:
+            raise ValueError(f"features must name two features, got {pair}")
+        (first, i), (second, j) = (read_feature(tree, name) for name in pair)
+        _uncertainty(ax, tree, read_observations(tree)[:, [i, j]])
+        ax.set(xlabel=first, ylabel=second)
+    ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def _along(ax: Axes, tree: xr.DataTree, interval: float) -> None:
+    x, draws = read_observations(tree), read_draws(tree).thinned(_DRAWS)
+    margin = 0.05 * np.ptp(x)
+    points = np.linspace(x.min() - margin, x.max() + margin, 400)
+    r = np.array([estep.responsibilities(points, *each) for each in zip(draws.w, draws.mu, draws.factors, strict=True)])
+    lower, upper = np.quantile(r, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
+    for j in range(draws.n_components):
+        ax.fill_between(points, lower[:, j], upper[:, j], color=colour(j), alpha=0.2, linewidth=0)
+        ax.plot(points, r[:, :, j].mean(axis=0), color=colour(j), linewidth=1.8, label=f"cluster {j}")
+    ax.plot(x, np.full(len(x), -0.04), "|", color="#555555", markersize=7, label=f"data (n = {len(x)})")
+    ax.set_ylim(-0.08, 1.04)
+    ax.margins(x=0)
+
+
+def _uncertainty(ax: Axes, tree: xr.DataTree, points: np.ndarray) -> None:
+    mean = responsibilities(tree)["mean"].values
+    best, doubt = mean.argmax(axis=1), 1 - mean.max(axis=1)
+    largest = max(1 - 1 / mean.shape[1], 1e-12)
+    for j in range(mean.shape[1]):
+        of_cluster = best == j
+        doubts = doubt[of_cluster] / largest
+        ax.scatter(
+            points[of_cluster, 0],
+            points[of_cluster, 1],
+            s=_SMALLEST + 120 * doubts,
+            color=colour(j),
+            alpha=0.5 + 0.5 * doubts,
+            linewidth=0,
+        )
+        ax.scatter([], [], s=20, color=colour(j), label=f"cluster {j}")
+    for share in (0.1, 0.5):
+        if share < largest:
+            size = _SMALLEST + 120 * share / largest
+            ax.scatter([], [], s=size, color="#555555", label=f"{share:.0%} probably of another cluster")
+
+
+def plot_coclustering(tree: xr.DataTree, *, loss: Any = "vi", ax: Axes | None = None) -> Figure:
+    """Heat map of the probabilities that two observations belong to one cluster, ordered by the partition.
+
+    Observations are sorted by their cluster in :func:`bayesgmm.partition`, lines between clusters, and within it by how much
+    they belong to it. Of more than 1 000 observations as many, evenly spaced in that order, are drawn.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+    loss : {"vi", "binder"}
+        Of the partition.
+    ax : Axes, optional
+        Draw here instead of in a new figure.
+
+    Returns
+    -------
+    Figure
+    """
+    labels, x = partition(tree, loss).values, read_observations(tree)
+    order = np.argsort(labels, kind="stable")
+    chosen = order[np.linspace(0, len(order) - 1, min(len(order), _MOST)).astype(int)]
+    together, own = coclustering(tree, x[chosen]).values, labels[chosen]
+    belonging = (together * (own[:, None] == own)).sum(axis=1)
+    inner = np.lexsort((-belonging, own))
+    figure, ax = canvas(ax, (6, 5))
+    image = ax.imshow(together[np.ix_(inner, inner)], vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
+    for border in np.flatnonzero(np.diff(own[inner])) + 0.5:
+        ax.axhline(border, color="#c8501e", linewidth=0.8)
+        ax.axvline(border, color="#c8501e", linewidth=0.8)
+    n_clusters = len(np.unique(labels))
+    ax.set(xlabel="observations, by cluster", ylabel="observations, by cluster", xticks=[], yticks=[])
+    ax.set_title(f"partition of {len(labels)} observations into {n_clusters}", fontsize="medium")
+    figure.colorbar(image, ax=ax, label="probability of one cluster")
+    return figure
