@@ -29,7 +29,7 @@ _SURE = 0.95  # probability of a draw's order of labels below which it is ambigu
 MAX_CONFUSED = 0.1  # non-permutation rate, and share of ambiguous draws, up to which labels are trusted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LabelQuality:
     """Whether single clusters can be told apart.
 
@@ -51,7 +51,7 @@ class LabelQuality:
         """Whether both are at most 0.1."""
         return max(self.non_permutation_rate, self.ambiguous) <= MAX_CONFUSED
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         numbers = f"non-permutation rate {self.non_permutation_rate:.1%}, ambiguous draws {self.ambiguous:.1%}"
         if self.trusted:
             return numbers

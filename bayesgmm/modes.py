@@ -108,7 +108,7 @@ def solutions(tree: xr.DataTree, *, weigh: Literal["stacking"] | None = None) ->
     for solution in range(n_solutions):
         chains = np.flatnonzero(of_chain == solution)
         row = {
-            "chains": ", ".join(map(str, chains)),
+            "chains": _in_ranges(chains),
             "share": len(chains) / len(of_chain),
             "steady": all(_r_hat(_halves(values[chain])) <= APART for values in invariants.values() for chain in chains),
         }
@@ -126,6 +126,12 @@ def solutions(tree: xr.DataTree, *, weigh: Literal["stacking"] | None = None) ->
     return Solutions(table, of_chain)
 
 
+def _in_ranges(numbers: NDArray[np.int64]) -> str:
+    """As in "0-2, 5"."""
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
 def group(invariants: Mapping[str, FloatArray]) -> NDArray[np.int64]:
     """Which solution each chain belongs to, solutions numbered from the one of the most chains."""
     moving = [values for values in invariants.values() if np.ptp(values) > 0]
@@ -140,10 +146,10 @@ def group(invariants: Mapping[str, FloatArray]) -> NDArray[np.int64]:
 
 
 def missed_optima(tree: xr.DataTree, draws: Draws) -> list[tuple[float, float]]:
-    """Log-likelihood and mass of EM's optima that have a share of the posterior, and none, or few, of the draws.
+    """Log-likelihood and mass of EM's optima that have a share of the posterior, but no chain and few of the draws, if any.
 
-    A draw is an optimum's if it is twice as near to it as to any other, by the mean absolute difference of log densities at
-    the points at which :func:`bayesgmm.diagnose` follows them.
+    A draw may be an optimum's if it is as near to it as half of the draws are to their nearest, or half as far again: by the
+    mean absolute difference of log densities at the points at which :func:`bayesgmm.diagnose` follows them.
     """
     if "optima" not in tree.children:
         return []
@@ -152,10 +158,9 @@ def missed_optima(tree: xr.DataTree, draws: Draws) -> list[tuple[float, float]]:
     of_optima = log_density(draws_of_optima(optima), points)
     of_draws = log_density(draws.thinned(_FEW), points)
     apart = np.abs(of_draws[:, None] - of_optima).mean(axis=-1)
-    nearest, next_to_it = np.sort(apart, axis=1)[:, :2].T
-    shares = ((apart == nearest[:, None]) & (nearest < next_to_it / 2)[:, None]).mean(axis=0)
+    shares = (apart <= 1.5 * np.median(apart.min(axis=1))).mean(axis=0)
     mass = optima["mass"].values
-    missed = (mass >= _LEAST_MASS) & (shares < mass / 10)
+    missed = (optima["chains"].values == 0) & (mass >= _LEAST_MASS) & (shares < mass / 3)
     return [(float(optima["log_likelihood"][i]), float(mass[i])) for i in np.flatnonzero(missed)]
 
 

@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+from scipy import stats
 
 SEED = int(os.environ.get("BAYESGMM_TEST_SEED", "20261122"))
 Z = 5.0  # standard errors: a correct program fails one check in two million
@@ -24,6 +25,15 @@ def assert_same_means(a, a_error, b, b_error, name):
     """Two Monte Carlo estimates agree, given their Monte Carlo errors."""
     z = (a - b) / np.hypot(a_error, b_error)
     assert abs(z) < Z, f"{name}: {a:.6g} +- {a_error:.2g} against {b:.6g} +- {b_error:.2g} (z = {z:.1f}, seed {SEED})"
+
+
+def assert_uniform_ranks(ranks, n_draws, name="ranks", bins=20):
+    """Ranks among n_draws, from 0 to n_draws, are equally probable (chi-squared over bins, at the level of Z)."""
+    edges = np.linspace(0, n_draws + 1, bins + 1)
+    counts, _ = np.histogram(ranks, edges)
+    expected = len(ranks) * np.diff(np.ceil(edges)) / (n_draws + 1)
+    p = stats.chi2.sf(((counts - expected) ** 2 / expected).sum(), bins - 1)
+    assert p > 2 * stats.norm.sf(Z), f"{name}: counts {counts}, expected {expected[0]:.1f} (p = {p:.1g}, seed {SEED})"
 
 
 def assert_counts(counts, probabilities, name="counts"):

@@ -29,7 +29,7 @@ def test_chains_that_agree_are_one_solution(good):
 def test_chains_elsewhere_are_another_solution(two_small):
     found = bg.solutions(make_tree(two_small, change=one_chain_elsewhere))
     assert found.of_chain.tolist() == [1, 0, 0, 0]
-    assert found.table["chains"].tolist() == ["1, 2, 3", "0"]
+    assert found.table["chains"].tolist() == ["1-3", "0"]
     assert found.table["share"].tolist() == [0.75, 0.25]
     assert found.table["steady"].all()
     halves = bg.solutions(make_tree(two_small, change=two_elsewhere))
@@ -52,7 +52,7 @@ def test_what_is_said_of_a_solution_is_said_of_its_chains(two_small):
 
 def test_a_chain_that_moves_about_is_called_so(two_small):
     found = bg.solutions(make_tree(two_small, change=one_moves))
-    assert dict(zip(found.table["chains"], found.table["steady"], strict=True)) == {"0, 2, 3": True, "1": False}
+    assert dict(zip(found.table["chains"], found.table["steady"], strict=True)) == {"0, 2-3": True, "1": False}
     assert "moving about" in found.in_words()
 
 

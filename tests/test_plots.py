@@ -175,7 +175,7 @@ def test_solutions_are_drawn_apart(two_small, faithful_tree):
     tree = make_tree(two_small, change=one_chain_elsewhere)
     figure = bg.plots.plot_solutions(tree)
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert [label.split(",")[0] for label in labels[1:]] == ["solution 0: chains 1", "solution 1: chain 0"]
+    assert [label.split(",")[0] for label in labels[1:]] == ["solution 0: chains 1-3", "solution 1: chain 0"]
     points, density = curve(figure.axes[0], labels[2])
     chain = tree.isel(chain=[0], missing_dims="ignore")
     np.testing.assert_allclose(density, bg.predictive_density(chain, points).sel(statistic="mean"), rtol=1e-12)

@@ -1,0 +1,65 @@
+"""The joint distribution of parameters and data: both drawn from the prior's side, independently of any sampler."""
+
+import numpy as np
+
+import bayesgmm as bg
+from bayesgmm import wishart
+from bayesgmm.density import log_posterior
+from tests.statistics import rng
+
+
+def small_posterior(covariance, n_features, kind, k=3, n=6):
+    """A posterior of few observations under a prior with moments, no two features alike; components may well be empty."""
+    x = rng(1).normal(size=(n, n_features)) if n_features > 1 else rng(1).normal(size=n)
+    mixed = np.array([[1.0, 0.6, -0.2], [0.6, 2.0, 0.3], [-0.2, 0.3, 0.5]])
+    given = {"alpha": 0.3, "b0": 0.5, "B0": 1.0, "c0": 7.0}
+    if n_features > 1:
+        given |= {"b0": np.array([0.5, -1.0, 2.0]), "B0": mixed}
+    scale = 3.0
+    if n_features > 1 and covariance in ("full", "tied"):
+        scale = 4 * mixed[::-1, ::-1]
+    elif n_features > 1 and covariance == "diag":
+        scale = np.array([2.0, 4.0, 7.0])
+    if kind == "hierarchical":
+        prior = bg.HierarchicalPrior(**given, g0=5.0, G0=scale)
+    else:
+        prior = bg.ConjugatePrior(**given, C0=scale)
+    return log_posterior(x, k, prior.scaled_to(x, covariance), covariance)
+
+
+def prior_points(own, size, generator):
+    """Independent draws of the parameters from the prior, as points."""
+    prior, k, d = own.prior, own.k, own.n_features
+    w = generator.dirichlet(np.full(k, prior.alpha), size)
+    mu = generator.multivariate_normal(np.atleast_1d(prior.b0), np.atleast_2d(prior.B0), (size, k)).reshape(size, -1)
+    log_w = np.log(np.maximum(w, 1e-300))
+    parts = [(log_w - log_w.mean(axis=1, keepdims=True))[:, :-1], mu]
+    m = 1 if own.covariance == "tied" else k
+    if d > 1 and own.covariance in ("full", "tied"):
+        if own.hierarchical:
+            factors = wishart.draw_factors(prior.g0, np.broadcast_to(prior.G0, (size, d, d)), generator)
+            C0 = factors.swapaxes(-1, -2) @ factors
+            parts.append(wishart.to_coordinates(factors))
+        else:
+            C0 = np.broadcast_to(prior.C0, (size, d, d))
+        factors = wishart.draw_factors(prior.c0, np.repeat(C0[:, None], m, axis=1), generator)
+        parts.append(wishart.to_coordinates(factors).reshape(size, -1))
+    else:
+        v = d if own.covariance == "diag" else 1
+        C0 = (
+            np.full((size, v), prior.C0)
+            if not own.hierarchical
+            else generator.gamma(prior.g0, 1 / np.full((size, v), prior.G0))
+        )
+        parts += [np.log(C0)] if own.hierarchical else []
+        parts.append(np.log(C0[:, None] / generator.gamma(prior.c0, size=(size, m, v))).reshape(size, -1))
+    return np.concatenate(parts, axis=1)
+
+
+def draw_data(own, point, generator):
+    """As many observations as the posterior has, drawn with the parameters at a point."""
+    values, multivariate = own.constrained(point), own.n_features > 1
+    z = generator.choice(own.k, len(own.x), p=values["w"])
+    roots = np.linalg.cholesky(values["cov"]) if multivariate else np.sqrt(np.broadcast_to(values["sigma2"], own.k))
+    noise = generator.normal(size=own.x.shape)
+    return values["mu"][z] + (np.einsum("nij,nj->ni", roots[z], noise) if multivariate else roots[z] * noise)

@@ -1,0 +1,114 @@
+"""Simulation-based calibration: parameters from the prior, data given them; their rank among the draws is uniform.
+
+Talts, Betancourt, Simpson, Vehtari & Gelman (2018), Validating Bayesian inference algorithms with simulation-based
+calibration, arXiv:1804.06788. The log-likelihood is among the quantities, as Modrák et al. (2023, doi:10.1214/23-BA1404)
+advise; none depends on the labels.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bayesgmm.conditionals import sweeps
+from bayesgmm.density import log_posterior
+from bayesgmm.inference.advi import AdviSettings, sample_advi
+from bayesgmm.inference.compiled_target import CompiledTarget
+from bayesgmm.inference.interface import Start
+from bayesgmm.inference.nuts import NutsSettings, sample_nuts
+from bayesgmm.inference.phases import Phases
+from bayesgmm.predictive import log_density
+from bayesgmm.tree import draws_of
+from tests.joint import draw_data, prior_points, small_posterior
+from tests.statistics import assert_uniform_ranks, rng
+
+pytestmark = pytest.mark.statistical
+DRAWS = 99
+PROBLEMS = [("full", 1, "hierarchical", 2), ("full", 1, "hierarchical", 3), ("tied", 1, "conjugate", 2)]
+PROBLEMS += [("full", 3, "hierarchical", 2), ("diag", 3, "conjugate", 3)]
+
+
+def quantities(draws, x):
+    """Log-likelihood of the data, log density at the origin, largest weight, mean and variance of the first feature."""
+    w, mu, sd = draws.w, draws.marginal(0).mu, draws.marginal(0).factors
+    mean = (w * mu).sum(axis=1)
+    return {
+        "log-likelihood": log_density(draws, x).sum(axis=1),
+        "log density": log_density(draws, np.zeros((1, *x.shape[1:])))[:, 0],
+        "largest weight": w.max(axis=1),
+        "mean": mean,
+        "variance": (w * (sd**2 + mu**2)).sum(axis=1) - mean**2,
+    }
+
+
+def draws_at(own, points):
+    return draws_of(CompiledTarget(own).constrained(points[None]))
+
+
+def by_gibbs(own, start, generator):
+    draws, state = np.empty((DRAWS, own.n_dim)), start.copy()
+    sweeps(own)(generator, state, 500, np.empty((1, own.n_dim)))
+    sweeps(own)(generator, state, 20, draws)
+    return draws_at(own, draws)
+
+
+def by_nuts(own, start, generator):
+    settings = NutsSettings(DRAWS, 300, 1, int(generator.integers(2**31)), 0.9, False, adaptation="diag", thin=5)
+    return draws_of(sample_nuts(CompiledTarget(own), [Start(start)], settings, Phases(announce=False)).posterior)
+
+
+def by_mean_field(own, start, generator):
+    settings = AdviSettings(DRAWS, 1, int(generator.integers(2**31)), "meanfield", 2_000, False)
+    return draws_of(sample_advi(CompiledTarget(own), start, settings, Phases(announce=False), own).posterior)
+
+
+def ranks(problem, sampler, size, n=20, believed=None):
+    """Ranks of the true quantities among the draws', for data from as many draws of the prior; of a prior believed."""
+    covariance, n_features, kind, k = problem
+    own, generator = small_posterior(covariance, n_features, kind, k, n), rng(7)
+    result = {}
+    for truth in prior_points(own, size, generator):
+        posed = log_posterior(draw_data(own, truth, generator), k, believed or own.prior, covariance)
+        start = prior_points(own, 1, generator)[0]
+        true, drawn = (
+            quantities(draws_at(posed, truth[None]), posed.x),
+            quantities(sampler(posed, start, generator), posed.x),
+        )
+        for name, values in drawn.items():
+            result.setdefault(name, []).append((values < true[name]).sum())
+    return result
+
+
+def assert_calibrated(found):
+    for name, each in found.items():
+        assert_uniform_ranks(each, DRAWS, name)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+def test_gibbs_is_calibrated(problem):
+    assert_calibrated(ranks(problem, by_gibbs, 500))
+
+
+@pytest.mark.parametrize("problem", PROBLEMS[:2] + PROBLEMS[3:4], ids=str)
+def test_nuts_is_calibrated(problem):
+    assert_calibrated(ranks(problem, by_nuts, 200))
+
+
+def test_mean_field_is_too_narrow():
+    """True values lie beyond most of its draws too often, at either end: the fault that ADVI is known for."""
+    found = ranks(PROBLEMS[0], by_mean_field, 100)
+    tails = {
+        name: np.mean((np.array(each) < DRAWS * 0.05) | (np.array(each) > DRAWS * 0.95)) for name, each in found.items()
+    }
+    assert max(tails.values()) > 0.2, tails
+    with pytest.raises(AssertionError, match="expected"):
+        assert_calibrated(found)
+
+
+@pytest.mark.parametrize("sampler", [by_gibbs, by_nuts])
+def test_control_a_wrong_prior_is_noticed(sampler):
+    own = small_posterior(*PROBLEMS[0], 20)
+    believed = replace(own.prior, alpha=10 * own.prior.alpha)
+    found = ranks(PROBLEMS[0], sampler, 200, believed=believed)
+    with pytest.raises(AssertionError, match="expected"):
+        assert_calibrated(found)
