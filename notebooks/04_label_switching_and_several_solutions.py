@@ -11,8 +11,9 @@
 # %% [markdown]
 # # Label switching, and several solutions
 #
-# **Question.** The chains of a mixture disagree. Is that a matter of names, which can be mended, or of substance, which must
-# be told? The velocities of the 82 galaxies have both: several solutions with two components, exchangeable names with six.
+# **Question.** The chains of a mixture disagree. Is that a matter of names, which can be mended, or of substance, which
+# must be told? The velocities of the 82 galaxies have both: several solutions with two components, exchangeable names
+# with six.
 
 # %%
 import bayesgmm as bg
@@ -22,26 +23,26 @@ velocity = bg.datasets.galaxies()  # in 1000 km/s
 # %% [markdown]
 # ## Two components: several solutions
 #
-# EM's restarts find two optima whose log-likelihoods differ by 0.2. In one a small cluster holds the seven galaxies near 10; in
-# the other a narrow cluster near 21 stands on a broad one. Which of them is the answer? `fit` weighs them by Laplace's method:
-# what counts is not how high the posterior is, but how much of it there is.
+# EM's restarts find two optima whose log-likelihoods differ by 0.2. In one a small cluster holds the seven galaxies
+# near 10; in the other a narrow cluster near 21 stands on a broad one. Which of them is the answer? `fit` weighs them
+# by Laplace's method: what counts is not how high the posterior is, but how much of it there is.
 
 # %%
 few = bg.fit(velocity, 2, random_seed=1, progressbar=False)
 few["optima"].to_dataset()
 
 # %% [markdown]
-# The likelier optimum has about 2 % of the posterior: of four chains none begins there. The four agree, and `diagnose` says
-# what they leave out.
+# The likelier optimum has about 2 % of the posterior: of four chains none begins there. The four agree, and `diagnose`
+# says what they leave out.
 
 # %%
 diagnosis = bg.diagnose(few)
 diagnosis
 
 # %% [markdown]
-# With thirty chains one begins in the small solution, and stays there: R-hat is large, and no longer run would mend it. That is
-# not a failure to be hidden behind "not converged". `solutions` groups the chains by what does not depend on names, and can
-# weigh the groups by how well they predict.
+# With thirty chains one begins in the small solution, and stays there: R-hat is large, and no longer run would mend it.
+# That is not a failure to be hidden behind "not converged". `solutions` groups the chains by what does not depend on
+# names, and can weigh the groups by how well they predict.
 
 # %%
 import warnings
@@ -56,23 +57,24 @@ solutions
 _ = bg.plots.plot_solutions(many)
 
 # %% [markdown]
-# The log posterior of the two differs by less than three; the share of the chains is that of the starts. Stacking asks for the
-# mixture of the two that predicts best a galaxy that was left out, and not for the posterior probability: it takes about half of
-# each, since each describes some of the galaxies better. Two components are too few for these data, and this is how it shows.
+# The log posterior of the two differs by less than three; the share of the chains is that of the starts. Stacking asks
+# for the mixture of the two that predicts best a galaxy that was left out, and not for the posterior probability: it
+# takes about half of each, since each describes some of the galaxies better. Two components are too few for these data,
+# and this is how it shows.
 #
 # ## Six components: exchangeable names
 #
-# Nothing in the model says which cluster is number 0. With six components the sampler changes the names within a chain; by
-# Gibbs, which deals names anew in every sweep, it does so all the time. `relabel` (which `fit` does by default) looks for the
-# order in which the names mean the same.
+# Nothing in the model says which cluster is number 0. With six components the sampler changes the names within a chain;
+# by Gibbs, which deals names anew in every sweep, it does so all the time. `relabel` (which `fit` does by default)
+# looks for the order in which the names mean the same.
 
 # %%
 tree = bg.fit(velocity, 6, method="gibbs", random_seed=1, progressbar=False)
 _ = bg.plots.plot_relabelling(tree)
 
 # %% [markdown]
-# The picture on the right is tidier, and still it would be wrong to describe its clusters one by one. What does not depend on
-# names has converged; whether the names can be trusted is another question, and has another answer:
+# The picture on the right is tidier, and still it would be wrong to describe its clusters one by one. What does not
+# depend on names has converged; whether the names can be trusted is another question, and has another answer:
 
 # %%
 six = bg.diagnose(tree)
@@ -83,9 +85,10 @@ quality = bg.label_quality(tree)
 quality
 
 # %% [markdown]
-# In most draws the six components do not fall one by one into six groups: some clusters are split in one draw and joined in the
-# next, others are empty. Relabelling cannot mend that, since there is nothing to name. What can be said is what does not need
-# names: the density, the number of clusters that hold a galaxy, and which galaxies belong together.
+# In most draws the six components do not fall one by one into six groups: some clusters are split in one draw and
+# joined in the next, others are empty. Relabelling cannot mend that, since there is nothing to name. What can be said
+# is what does not need names: the density, the number of clusters that hold a galaxy, and which galaxies belong
+# together.
 
 # %%
 occupied = bg.occupied_clusters(tree, random_seed=1)
@@ -96,8 +99,8 @@ partition = bg.partition(tree)
 _ = bg.plots.plot_coclustering(tree)
 
 # %% [markdown]
-# The partition with the smallest expected variation of information has five groups, although six components were fitted: seven
-# galaxies near 10, two near 16, three near 33, and two groups of some 35 that touch near 21.
+# The partition with the smallest expected variation of information has five groups, although six components were
+# fitted: seven galaxies near 10, two near 16, three near 33, and two groups of some 35 that touch near 21.
 
 # %%
 velocity.groupby(partition.values).agg(["count", "min", "max"])
@@ -105,9 +108,9 @@ velocity.groupby(partition.values).agg(["count", "min", "max"])
 # %% [markdown]
 # ## NUTS or Gibbs?
 #
-# Both sample the same posterior. Gibbs passes between such solutions with ease on small data; NUTS begins at the optima in
-# proportion to their mass and needs more steps to go from one to another; `diagnose` says so, and recommends Gibbs. Their
-# densities agree, no more than a fifth apart even in the gap near 16.
+# Both sample the same posterior. Gibbs passes between such solutions with ease on small data; NUTS begins at the optima
+# in proportion to their mass and needs more steps to go from one to another; `diagnose` says so, and recommends Gibbs.
+# Their densities agree, no more than a fifth apart even in the gap near 16.
 
 # %%
 with warnings.catch_warnings():
