@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm.diagnostics import OF_THE_POSTERIOR, diagnose
+from bayesgmm.diagnostics import USABLE, diagnose
 from bayesgmm.em_result import EMResult
 from bayesgmm.labels import LabelQuality, match
 from bayesgmm.mixture import Mixture
@@ -163,7 +163,7 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
             f"the densities differ by {distance:.3f} in total variation, more than the posterior's spread {limit:.3f}"
         )
     diagnosis = diagnose(tree)
-    unjudged = tuple(finding.problem for finding in diagnosis.findings if finding.kind not in OF_THE_POSTERIOR)
+    unjudged = tuple(finding.problem for finding in diagnosis.findings if finding.kind not in USABLE)
     return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), unjudged, diagnosis.labels)
 
 

@@ -27,7 +27,7 @@ MIN_BFMI = 0.3  # Betancourt (2016)
 MAX_K_HAT = 0.7  # Yao et al. (2018)
 _FEW = 2_000  # observations, through which Gibbs sweeps thousands of times in a second
 _COLLAPSED = 1e-6  # standard deviation within a cluster, over the data's range, that stands for none
-OF_THE_POSTERIOR = ("labels", "missed")  # kinds of findings that are not the run's fault
+USABLE = ("labels", "missed", "interrupted")  # kinds of findings that leave the draws to be used
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     gibbs = _gibbs_would_help(tree, x)
     mixing = tuple(_collapse_findings(draws, x)) + tuple(_mixing_findings(invariants, draws, found, gibbs_would_help=gibbs))
     sampler_findings, sampler = _sampler_findings(tree, gibbs_would_help=gibbs)
-    findings = mixing + sampler_findings + tuple(_missed_findings(tree, draws))
+    findings = mixing + sampler_findings + tuple(_interrupt_findings(tree)) + tuple(_missed_findings(tree, draws))
     if not mixing:
         findings += tuple(_label_findings(parameters, draws, labels))
     return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not mixing, solutions=found)
@@ -198,6 +198,12 @@ def _mixing_findings(
                 f"too few effective draws: {kind} of {worst} is {invariants[kind].min():.0f} (< {needed})",
                 f"raise draws to some {int(np.ceil(draws.n_draws * needed / max(invariants[kind].min(), 1) / 100)) * 100}",
             )
+
+
+def _interrupt_findings(tree: xr.DataTree) -> Iterator[Finding]:
+    if tree.attrs.get("interrupted"):
+        chains, draws = (tree["posterior"].sizes[name] for name in ("chain", "draw"))
+        yield Finding("interrupted", f"the run was interrupted after {chains} x {draws} draws", "run it again for all draws")
 
 
 def _missed_findings(tree: xr.DataTree, draws: Draws) -> Iterator[Finding]:

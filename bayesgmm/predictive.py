@@ -201,7 +201,7 @@ def _few_of_feature(tree: xr.DataTree, feature: Any) -> Draws:
 
 
 def _of_one_feature(grid: ArrayLike) -> FloatArray:
-    points = read_data(grid, name="grid")
+    points = read_data(grid, name="grid", missing=None)
     if points.n_features > 1:
         raise ValueError(f"grid must hold values of one feature, got {points.n_features} columns")
     return points.values
@@ -243,7 +243,7 @@ def read_points(tree: xr.DataTree, x: ArrayLike | None, name: str) -> tuple[Floa
     """Points with the data's features, by default the data themselves, and their positions in what the user gave."""
     if x is None:
         return read_observations(tree), tree["observed_data"].to_dataset()["x"][OBS].values
-    points, features = read_data(x, name=name), features_of(tree)
+    points, features = read_data(x, name=name, missing=None), features_of(tree)
     if points.n_features != len(features):
         raise ValueError(f"{name} must have {len(features)} feature(s) like the data, got {points.n_features} column(s)")
     named = len(features) > 1 and points.names is not None and features != list(range(len(features)))

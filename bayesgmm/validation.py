@@ -60,11 +60,15 @@ class Data:
         return np.arange(self.n_features) if self.names is None else np.array(self.names)
 
 
-def read_data(x: ArrayLike | Data, *, missing: Missing = "raise", name: str = "x") -> Data:
-    """Check ``x`` and bring it to shape (n,) or (n, D); what is in order already is not copied, what was read is kept."""
+def read_data(x: ArrayLike | Data, *, missing: Missing | None = "raise", name: str = "x") -> Data:
+    """Check ``x`` and bring it to shape (n,) or (n, D); what is in order already is not copied, what was read is kept.
+
+    ``missing=None`` is for a caller that has no such option to recommend.
+    """
     if isinstance(x, Data):
         return x
-    read_choice(missing, Missing, "missing")
+    if missing is not None:
+        read_choice(missing, Missing, "missing")
     names = _column_names(x)
     array = read_numbers(x, name, copy=False)
     if array.ndim == 0 or array.ndim > 2:
@@ -78,11 +82,9 @@ def read_data(x: ArrayLike | Data, *, missing: Missing = "raise", name: str = "x
     finite = np.isfinite(array) if array.ndim == 1 else np.isfinite(array).all(axis=1)
     if finite.all():
         return Data(np.ascontiguousarray(array), None, names)
-    if missing == "raise":
-        raise ValueError(
-            f"{name} must be finite, got {_describe_missing(finite)}; "
-            "clean the data or pass missing='drop' to leave these observations out"
-        )
+    if missing != "drop":
+        remedy = "" if missing is None else " or pass missing='drop' to leave these observations out"
+        raise ValueError(f"{name} must be finite, got {_describe_missing(finite)}; clean the data{remedy}")
     if not finite.any():
         raise ValueError(f"{name} must hold at least one finite observation, got {_describe_missing(finite)}")
     return Data(np.ascontiguousarray(array[finite]), finite, names)

@@ -80,13 +80,16 @@ comparison
 # errors: 82 galaxies do not decide between three and six, whichever of them has the highest number, and a stacking weight
 # close to one for it says no more than that.
 #
-# Then the column `converged`. With two components there are two different solutions: the group near 10 split off from the
-# rest, or one component so broad that it covers everything with a narrow one in the middle. Each chain stays in one of them,
-# so their average means nothing, and the row for k = 2 should not be used. The package says so instead of averaging.
+# Then what `diagnose` has to say of each k. With two components there are two different solutions: the group near 10 split
+# off from the rest, or one component so broad that it covers everything with a narrow one in the middle. EM prefers the
+# first by a hair; the second has nearly all of the posterior. Chains begin in proportion, so all sit in the second, and the
+# package says what they leave out. The notebook on label switching and several solutions takes this up.
 
 # %%
 for k, diagnosis in comparison.diagnoses.items():
-    print(k, "converged" if diagnosis.converged else diagnosis.findings[0].problem)
+    print(k, "converged" if diagnosis.converged else "not converged")
+    for finding in diagnosis.findings:
+        print("   ", finding.problem)
 
 # %% [markdown]
 # ## What was said above, checked
@@ -108,7 +111,9 @@ for k in (1, 2):
     assert -table.loc[k, "elpd_diff"] > 2 * table.loc[k, "dse"]
 undecided = table.loc[3:]
 assert (-undecided["elpd_diff"] < 2 * undecided["dse"].clip(lower=1)).all()  # the Monte Carlo error is of the size of 0.3
-assert not table.loc[2, "converged"]
-of_chain = comparison.fits[2]["posterior"]["mu"].min("cluster").mean("draw")  # 9.7 in the first solution
-assert (of_chain < 11).any()
-assert (of_chain > 13).any()
+assert table.loc[2, "converged"]
+assert [finding.kind for finding in comparison.diagnoses[2].findings] == ["missed"]
+optima = comparison.fits[2]["optima"].to_dataset()
+assert optima["log_likelihood"][1] > optima["log_likelihood"][0]
+assert optima["mass"][0] > 0.95
+assert (comparison.fits[2]["posterior"]["mu"].min("cluster").mean("draw") > 13).all()  # 9.7 in the first solution

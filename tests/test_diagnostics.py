@@ -81,6 +81,16 @@ def test_sampler_trouble_is_named(good):
     assert kinds(diagnose(with_stats(good, reached_max_treedepth=deep))) == {"tree depth"}
 
 
+def test_an_interrupt_is_named(good):
+    cut = good.isel(draw=slice(200), missing_dims="ignore")
+    cut.attrs = {**good.attrs, "interrupted": 1}
+    found = diagnose(cut)
+    assert kinds(found) == {"interrupted"}
+    assert found.findings[0].problem == "the run was interrupted after 4 x 200 draws"
+    assert found.converged
+    assert check_against_em(cut).ok
+
+
 def test_advi_is_judged_by_its_approximation(good):
     def advi(**attrs):
         tree = good.copy()

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm import labels, predictive
-from bayesgmm.diagnostics import MAX_R_HAT, OF_THE_POSTERIOR, Diagnosis, diagnose
+from bayesgmm.diagnostics import MAX_R_HAT, USABLE, Diagnosis, diagnose
 from bayesgmm.em import fit_em
 from bayesgmm.em_result import EMResult
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning, InterruptedWarning
@@ -386,6 +386,6 @@ def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) 
             stacklevel=3,
         )
     for finding in diagnosis.findings:
-        if finding.kind not in OF_THE_POSTERIOR:
+        if finding.kind not in USABLE:
             category = ApproximationWarning if finding.kind == "k_hat" else ConvergenceWarning
             warnings.warn(f"{finding.problem}; {finding.remedy}", category, stacklevel=3)

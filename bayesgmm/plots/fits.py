@@ -65,7 +65,7 @@ def plot_fit(
         x, draws = x[:, place], draws.marginal(place)
         em = Mixture(em.weights, em.means[:, place], sigma=em.sigma[:, place])
     figure, ax = canvas(ax, (8, 4.5))
-    points = grid_for(x, em.means, em.sigma) if grid is None else np.sort(read_data(grid, name="grid").values)
+    points = grid_for(x, em.means, em.sigma) if grid is None else np.sort(read_data(grid, name="grid", missing=None).values)
     few = draws.thinned(2_000)
     densities = np.exp(log_density(few, points))
     tail = (1 - read_probability(interval, "interval")) / 2
