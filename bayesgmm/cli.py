@@ -56,7 +56,7 @@ Tune = Annotated[
 ]
 Thin = Annotated[
     int | None,
-    typer.Option(help="Sweeps or steps from draw to draw.  [default: 1 to 50; NUTS 1 to 5]"),
+    typer.Option(help="Sweeps or steps from draw to draw.  [default: 1 to 50; NUTS 1 to 8]"),
 ]
 TargetAccept = Annotated[float | None, typer.Option(help="NUTS: acceptance rate sought.  [default: 0.8 or 0.9]")]
 TargetEss = Annotated[

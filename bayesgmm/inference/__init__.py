@@ -103,7 +103,7 @@ def fit(
         400; 800 for a custom model. Gibbs: sweeps before the first draw, default 1000.
     thin : int, optional
         Sweeps (Gibbs) or steps (NUTS) from one draw to the next. Default: more than one where data are so few that they cost
-        next to nothing, up to 50 sweeps or 5 steps; 1 for a custom model.
+        next to nothing, up to 50 sweeps, or up to 8 steps where the posterior is far from a Gaussian.
     random_seed : int, Generator or None
         The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on one machine. (Under
         ``engine="pymc"`` the first run of a model, freshly compiled, may round otherwise than its cached code later.)
@@ -300,7 +300,7 @@ def _sample_by_nuts(
     without_nutpie: bool,
 ) -> tuple[Sampled, NutsSettings]:
     """Draws, and the settings that were used: as asked for, or as the posterior's shape suggests."""
-    from bayesgmm.inference.nuts import NutsSettings, choose_geometry, sample_by_pymc, sample_nuts, steps_between_draws
+    from bayesgmm.inference.nuts import NutsSettings, choose_geometry, sample_by_pymc, sample_nuts
 
     settings = NutsSettings(
         options.draws,
@@ -311,7 +311,7 @@ def _sample_by_nuts(
         phases.announce,
         max_draws=options.max_draws,
         enough=None if options.target_ess is None else _has_reached(options.target_ess, problem),
-        thin=options.thin or (1 if problem.own is None else steps_between_draws(problem.own)),
+        thin=options.thin or 1,
     )
     if problem.own is None or optima is None:
         return sample_by_pymc(problem.target.model, problem.start_values, settings, phases), settings
@@ -326,6 +326,7 @@ def _sample_by_nuts(
         adaptation=chosen.adaptation,
         tune=options.tune or chosen.tune,
         target_accept=options.target_accept or chosen.target_accept,
+        thin=options.thin or chosen.thin,
     )
     return sample_nuts(problem.target, chosen.starts, settings, phases), settings
 

@@ -26,9 +26,11 @@ _NUTPIE_ADAPTATION = {"low_rank": "low_rank", "diag": "diag", "whitened": "diag"
 # distances from the Laplace approximation, in nats per square root of the number of parameters,
 _NEAR_GAUSSIAN = 0.25  # up to which knowing the correlations pays
 _ALL_BUT_GAUSSIAN = 0.1  # up to which longer steps cost no divergences
+_ALL_BUT_ONE = 0.9  # share of the posterior that makes a solution as good as the only one
 _FEW_DIMENSIONS = 20  # whose correlations low-rank adaptation learns by itself
 _FAR = 3.0  # squared distance for each parameter, from an optimum to a point that does not belong to it
-_OPERATIONS, _MOST_STEPS = 2_000, 5  # observations x components x features that steps from draw to draw take, and steps
+_OPERATIONS = 5_000  # observations x components x features, which steps from draw to draw far from a Gaussian may take
+_MOST_STEPS = 8
 _GROWTH = 1.5  # an adaptive run is judged at lengths that grow by this factor
 _STATS = {
     "logp": "lp",
@@ -235,11 +237,12 @@ def sample_by_pymc(
 
 @dataclass(frozen=True)
 class Geometry:
-    """What NUTS adapts, in how many steps, to which acceptance rate, and where each chain begins."""
+    """What NUTS adapts, in how many steps, to which acceptance rate; steps from draw to draw; where each chain begins."""
 
     adaptation: Adaptation
     tune: int
     target_accept: float
+    thin: int
     starts: list[Start]
 
 
@@ -249,25 +252,27 @@ def choose_geometry(
     """Short tuning in fitting coordinates where the posterior is near its Laplace approximation; a diagonal scale elsewhere.
 
     Measured on many problems (benchmarks/settings.md): near a Gaussian the correlations are worth knowing, of few parameters
-    by low-rank adaptation, of many by the Laplace approximation where the chain begins; far from one some such chains get
-    stuck. Of very many parameters the distance is not measured.
+    by low-rank adaptation, of many by the Laplace approximation where the chain begins; far from one, or between several
+    solutions, some such chains get stuck, and where steps cost next to nothing several of them make a draw. Of very many
+    parameters the distance is not measured.
     """
     begun = deal(optima, chains)
     seeds = np.random.SeedSequence(seed).spawn(chains)
     points = [after_sweeps(own, optima[i].point, np.random.default_rng(each)) for i, each in zip(begun, seeds, strict=True)]
-    fallback = Geometry("diag", 400, 0.9, [Start(point) for point in points])
+    thin = int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_STEPS))
+    fallback = Geometry("diag", 400, 0.9, thin, [Start(point) for point in points])
     if own.n_dim > MOST_DIMENSIONS:
         return fallback
     main = optima[0].approximation or laplace(own, optima[0].point)
     distance = departure(own, main) / np.sqrt(own.n_dim)
-    if distance >= _NEAR_GAUSSIAN:
+    if distance >= _NEAR_GAUSSIAN or optima[0].mass < _ALL_BUT_ONE:
         return fallback
     target_accept = 0.8 if distance < _ALL_BUT_GAUSSIAN else 0.9
     if own.n_dim <= _FEW_DIMENSIONS or not can_whiten:
-        return Geometry("low_rank", 200, target_accept, fallback.starts)
+        return Geometry("low_rank", 200, target_accept, 1, fallback.starts)
     approximations = [optima[i].approximation or main for i in begun]
     starts = [Start(point, _whitening(own, point, each)) for point, each in zip(points, approximations, strict=True)]
-    return Geometry("whitened", 200, target_accept, starts)
+    return Geometry("whitened", 200, target_accept, 1, starts)
 
 
 def _whitening(own: LogPosterior, point: FloatArray, approximation: Laplace) -> Whitening:
@@ -276,11 +281,6 @@ def _whitening(own: LogPosterior, point: FloatArray, approximation: Laplace) -> 
     if (whitening.noise(point) ** 2).sum() <= _FAR * own.n_dim:
         return whitening
     return Whitening(*laplace(own, point))
-
-
-def steps_between_draws(own: LogPosterior) -> int:
-    """Up to five where a step costs next to nothing."""
-    return int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_STEPS))
 
 
 def _with_variables(target: Target, part: xr.DataTree, thin: int) -> xr.DataTree:
