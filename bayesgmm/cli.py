@@ -71,6 +71,8 @@ Out = Annotated[Path | None, typer.Option(help="Folder for the posterior, tables
 Force = Annotated[bool, typer.Option("--force", help="Replace the folder if it holds earlier results.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")]
 
+_INTERRUPTED = 130  # what shells call a program that Ctrl-C has ended
+
 
 def main() -> None:
     """Run the command line; errors become one sentence and a non-zero exit code."""
@@ -82,7 +84,11 @@ def main() -> None:
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         _say("interrupted")
-        raise SystemExit(130) from None
+        raise SystemExit(_INTERRUPTED) from None
+    except SystemExit as end:  # typer's way of ending, without a word
+        if end.code == _INTERRUPTED:
+            _say("interrupted")
+        raise
 
 
 @app.callback(invoke_without_command=True)
