@@ -184,7 +184,7 @@ def _mixing_findings(
         else:
             yield Finding(
                 "r_hat",
-                f"the chains have not converged, although all visit the same places: {evidence}",
+                f"the chains have not converged, although none of them sits apart: {evidence}",
                 f"{gibbs}run longer (raise draws and tune), or use a smaller k",
             )
     if invariants["r_hat"].max() > _HOPELESS_R_HAT:

@@ -306,8 +306,11 @@ def test_low_rank_adaptation_is_for_posteriors_near_a_gaussian(two_small):
 
 def test_the_lengths_at_which_an_adaptive_run_is_judged_are_fixed_beforehand():
     settings = nuts.NutsSettings(10, 1, 4, 1, 0.9, False, enough=lambda *_: True, max_draws=50)
-    assert settings.lengths == [10, 15, 23, 35, 50]
-    assert nuts.NutsSettings(10, 1, 4, 1, 0.9, False).lengths == [10]
+    assert [stop.steps for stop in settings.stops] == [10, 15, 23, 35, 50]
+    assert nuts.NutsSettings(10, 1, 4, 1, 0.9, False, thin=3).stops == [(30, 3)]
+    growing = nuts.NutsSettings(10, 1, 4, 1, 0.9, False, enough=lambda *_: True, most_thin=5)
+    assert growing.stops == [(10, 1), (20, 2), (40, 4), (50, 5)]
+    assert [growing.stop_at(steps) for steps in (3, 10, 49, 50)] == [(3, 1), (10, 1), (49, 4), (50, 5)]
 
 
 def own_model(x, names=("w", "mu", "sigma"), observed=None, turned=False, precision=False):
@@ -420,7 +423,14 @@ def test_thinned_chains_are_the_whole_ones_thinned(two_small, engine):
     np.testing.assert_array_equal(stats["n_steps"].sum("draw"), all_stats["n_steps"].sum("draw"))
     np.testing.assert_array_equal(stats["diverging"], all_stats["diverging"].coarsen(draw=4).max())
     assert thinned.attrs["thin"] == 4
-    assert [quick(x, k, draws=5).attrs["thin"] for x, k in ((two_small[:50], 3), (two_small, 2))] == [8, 1]
+
+
+def test_draws_far_from_a_gaussian_take_as_many_steps_as_it_takes(two_small, galaxies):
+    thins = {draws: quick(galaxies, 3, draws=draws, thin=None).attrs["thin"] for draws in (5, 1000, 8000)}
+    assert thins[5] == 8  # which are not enough
+    assert thins[1000] in (2, 4)
+    assert thins[8000] == 1
+    assert quick(two_small, 2, draws=5).attrs["thin"] == 1
 
 
 def test_starts_are_points_of_the_models_that_nutpie_samples(two_small):

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm import labels, predictive
-from bayesgmm.diagnostics import MAX_R_HAT, USABLE, Diagnosis, diagnose
+from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, USABLE, Diagnosis, diagnose
 from bayesgmm.em import fit_em
 from bayesgmm.em_result import EMResult
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning, InterruptedWarning
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from bayesgmm.inference.nuts import NutsSettings
 
 __all__ = ["fit"]
+
+_PLENTY = 3 * MIN_ESS_PER_CHAIN  # with which R-hat of chains that agree stays clear of its limit
 
 
 def fit(
@@ -103,7 +105,8 @@ def fit(
         400; 800 for a custom model. Gibbs: sweeps before the first draw, default 1000.
     thin : int, optional
         Sweeps (Gibbs) or steps (NUTS) from one draw to the next. Default: more than one where data are so few that they cost
-        next to nothing, up to 50 sweeps, or up to 8 steps where the posterior is far from a Gaussian.
+        next to nothing: up to 50 sweeps; as many steps, up to 8, as it takes for an effective sample size of 300 for each
+        chain where the posterior is far from a Gaussian (and without ``target_ess``).
     random_seed : int, Generator or None
         The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on one machine. (Under
         ``engine="pymc"`` the first run of a model, freshly compiled, may round otherwise than its cached code later.)
@@ -249,11 +252,11 @@ def fit(
         attrs |= {"tune": sweeps, "thin": thin}
     else:
         sampled, nuts = _sample_by_nuts(problem, optima, options, engine_seed, phases, without_nutpie=without_nutpie)
-        attrs |= {"tune": nuts.tune, "thin": nuts.thin, "target_accept": nuts.target_accept}
+        attrs |= {"tune": nuts.tune, "thin": sampled.thin, "target_accept": nuts.target_accept}
         if options.target_ess is not None:
             attrs |= {"target_ess": options.target_ess, "max_draws": options.max_draws}
-        if sampled.stopped_by:
-            attrs["stopped_by"] = sampled.stopped_by
+            if sampled.stopped_by:
+                attrs["stopped_by"] = sampled.stopped_by
         if model is None and not without_nutpie:
             attrs["adaptation"] = nuts.adaptation
     attrs |= {"interrupted": int(sampled.interrupted)}
@@ -326,8 +329,10 @@ def _sample_by_nuts(
         adaptation=chosen.adaptation,
         tune=options.tune or chosen.tune,
         target_accept=options.target_accept or chosen.target_accept,
-        thin=options.thin or chosen.thin,
     )
+    if options.thin is None and options.target_ess is None and chosen.most_thin > 1:
+        plenty = _has_reached(_PLENTY * options.chains, problem)
+        settings = replace(settings, most_thin=chosen.most_thin, enough=plenty)
     return sample_nuts(problem.target, chosen.starts, settings, phases), settings
 
 
@@ -377,7 +382,7 @@ def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) 
             InterruptedWarning,
             stacklevel=3,
         )
-    if sampled.stopped_by == "max_draws":
+    if tree.attrs.get("stopped_by") == "max_draws":
         target_ess, max_draws = tree.attrs["target_ess"], tree.attrs["max_draws"]
         ess, r_hat = diagnosis.invariants["ess_bulk"].min(), diagnosis.invariants["r_hat"].max()
         warnings.warn(

@@ -65,7 +65,7 @@ class Target(Protocol):
 class Sampled:
     """What an engine hands over: draws, what it says of itself, and whether it was cut short.
 
-    ``stopped_by`` says what ended an adaptive run, "target_ess" or "max_draws".
+    ``stopped_by`` says what ended an adaptive run, "target_ess" or "max_draws"; ``thin`` how many steps made a draw.
     """
 
     posterior: xr.Dataset
@@ -73,3 +73,4 @@ class Sampled:
     interrupted: bool = False
     approximation: xr.Dataset | None = None
     stopped_by: str | None = None
+    thin: int = 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -48,16 +48,24 @@ _STATS = {
     "acceptance_rate": "acceptance_rate",
 }  # what the samplers report, under the names that ArviZ reads
 
-_ON_THE_WAY = {"diverging": "max", "maxdepth_reached": "max", "reached_max_treedepth": "max", "n_steps": "sum"}
+_ON_THE_WAY = {"diverging": "max", "reached_max_treedepth": "max", "n_steps": "sum"}
 
 Adaptation = Literal["low_rank", "diag", "whitened"]
+
+
+class Stop(NamedTuple):
+    """Where a run may end: after so many steps of each chain, of which every ``thin``-th is a draw."""
+
+    steps: int
+    thin: int
 
 
 @dataclass(frozen=True)
 class NutsSettings:
     """How to sample, how long, and from which seed.
 
-    With ``enough`` the run goes on from ``draws`` to ``max_draws`` until the posterior and its log density satisfy it.
+    With ``enough`` the run goes on until the posterior and its log density satisfy it: from ``draws`` to ``max_draws``, or,
+    where ``most_thin`` allows for it, from one to that many steps for each of the draws.
     """
 
     draws: int
@@ -69,30 +77,38 @@ class NutsSettings:
     adaptation: Adaptation = "low_rank"
     enough: Callable[[xr.Dataset, FloatArray], bool] | None = None
     max_draws: int = 0
-    thin: int = 1  # steps from one draw that is kept to the next
+    thin: int = 1
+    most_thin: int = 1
 
     @property
-    def longest(self) -> int:
-        """Draws of a chain at most."""
-        return self.draws if self.enough is None else max(self.draws, self.max_draws)
+    def stops(self) -> list[Stop]:
+        """Where the run may end; fixed beforehand, so that a seed repeats the run."""
+        if self.enough is None:
+            return [Stop(self.draws * self.thin, self.thin)]
+        if self.most_thin > 1:
+            return [Stop(self.draws * thin, thin) for thin in _growing(1, 2.0, self.most_thin)]
+        return [Stop(draws * self.thin, self.thin) for draws in _growing(self.draws, _GROWTH, self.max_draws)]
 
-    @property
-    def lengths(self) -> list[int]:
-        """The lengths at which the run may end; fixed beforehand, so that a seed repeats the run."""
-        result = [self.draws]
-        while result[-1] < self.longest:
-            result.append(min(int(np.ceil(_GROWTH * result[-1])), self.longest))
-        return result
+    def stop_at(self, steps: int) -> Stop:
+        """Where a run ends that has been cut short, or has come to its end without satisfying anything."""
+        return Stop(steps, min(max(1, steps // self.draws), self.most_thin) if self.most_thin > 1 else self.thin)
+
+
+def _growing(first: int, factor: float, last: int) -> list[int]:
+    result = [first]
+    while result[-1] < last:
+        result.append(min(int(np.ceil(factor * result[-1])), last))
+    return result
 
 
 def sample_nuts(target: Target, starts: Sequence[Start], settings: NutsSettings, phases: Phases) -> Sampled:
     """Sample a target, one chain from each start, side by side."""
     with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
         models = [target.for_nuts(start) for start in starts]
-    upto = f"{settings.longest}" if settings.enough is None else f"{settings.draws} to {settings.longest}"
-    with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {upto}) draws"):
-        parts, length = _Run(target, models, settings).until_done()
-    return _as_sampled([_with_variables(target, part, settings.thin) for part in parts], settings, length)
+    steps = " to ".join(str(stop.steps) for stop in (settings.stops[0], *settings.stops[1:][-1:]))
+    with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {steps}) draws"):
+        parts, stop = _Run(target, models, settings).until_done()
+    return _as_sampled([_with_variables(target, part) for part in parts], settings, stop)
 
 
 class _Run:
@@ -107,7 +123,7 @@ class _Run:
         for i, model in enumerate(models):
             sampler = nutpie.sample(
                 model,
-                draws=settings.longest * settings.thin,
+                draws=settings.stops[-1].steps,
                 tune=settings.tune,
                 chains=1,  # all at once: an adaptive or an interrupted run ends with chains of like lengths
                 cores=1,
@@ -121,24 +137,24 @@ class _Run:
                 blocking=False,
             )
             self.samplers.append(sampler)
-        self.lengths = settings.lengths if settings.enough else []
+        self.stops = settings.stops if settings.enough else []
 
-    def until_done(self) -> tuple[list[xr.DataTree], int | None]:
-        """What the chains made, and the length at which it was enough, if that was asked and reached."""
+    def until_done(self) -> tuple[list[xr.DataTree], Stop | None]:
+        """What the chains made, and the stop at which it was enough, if that was asked and reached."""
         try:
             with DeferredInterrupt(raise_at_end=False) as interrupt, _quietly():  # what has been drawn is kept
-                length = self._watch(interrupt)
-                parts = [each.wait() if length is None and _is_finished(each) else each.abort() for each in self.samplers]
-                return parts, self._length_enough(parts) if length is None else length
+                stop = self._watch(interrupt)
+                parts = [each.wait() if stop is None and _is_finished(each) else each.abort() for each in self.samplers]
+                return parts, self._stop_enough(parts) if stop is None else stop
         except BaseException:
             for sampler in self.samplers:  # no thread may outlive the compiled code that it runs
                 with suppress(Exception):  # one that has handed over its draws is done
                     sampler.cancel()
             raise
 
-    def _watch(self, interrupt: DeferredInterrupt) -> int | None:
-        """Wait until the chains are done, an interrupt comes, or they are long enough: then how long."""
-        total = self.settings.chains * (self.settings.tune + self.settings.thin * self.settings.longest)
+    def _watch(self, interrupt: DeferredInterrupt) -> Stop | None:
+        """Wait until the chains are done, an interrupt comes, or they are long enough: then where they stop."""
+        total = self.settings.chains * (self.settings.tune + self.settings.stops[-1].steps)
         with Progress(console=Console(stderr=True), disable=not self.settings.progressbar) as bar:
             task = bar.add_task("NUTS", total=total)
             while not interrupt.requested:
@@ -147,22 +163,22 @@ class _Run:
                     break
                 time.sleep(0.002)
                 bar.update(task, completed=self._finished(), description=f"NUTS, {self._divergences()} divergences")
-                if self.lengths and self._shortest() >= self.settings.tune + self.settings.thin * self.lengths[0]:
-                    length = self._length_enough([sampler.inspect() for sampler in self.samplers])
-                    if length is not None:
-                        return length
+                if self.stops and self._shortest() >= self.settings.tune + self.stops[0].steps:
+                    stop = self._stop_enough([sampler.inspect() for sampler in self.samplers])
+                    if stop is not None:
+                        return stop
         return None
 
-    def _length_enough(self, parts: Sequence[xr.DataTree]) -> int | None:
-        """The first of the lengths still to be judged that is enough; those that are not are struck off."""
-        if not self.lengths:
+    def _stop_enough(self, parts: Sequence[xr.DataTree]) -> Stop | None:
+        """The first of the stops still to be judged that is enough; those that are not are struck off."""
+        if not self.stops:
             return None
-        posterior, stats = _join([_with_variables(self.target, part, self.settings.thin) for part in parts])
+        posterior, stats = _join([_with_variables(self.target, part) for part in parts])
         shortest = 0 if stats.sizes["chain"] < self.settings.chains else _chain_lengths(stats).min()
-        while self.lengths and self.lengths[0] <= shortest:
-            if _is_enough(self.settings, posterior, stats, self.lengths[0]):
-                return self.lengths[0]
-            del self.lengths[0]
+        while self.stops and self.stops[0].steps <= shortest:
+            if _is_enough(self.settings, *_thinned(posterior, stats, self.stops[0])):
+                return self.stops[0]
+            del self.stops[0]
         return None
 
     def _chains(self) -> list[Any]:
@@ -194,9 +210,9 @@ def _is_finished(sampler: Any) -> bool:
         return False
 
 
-def _is_enough(settings: NutsSettings, posterior: xr.Dataset, stats: xr.Dataset, length: int) -> bool:
+def _is_enough(settings: NutsSettings, posterior: xr.Dataset, stats: xr.Dataset) -> bool:
     assert settings.enough is not None
-    return settings.enough(posterior.isel(draw=slice(0, length)), stats["lp"].values[:, :length])
+    return settings.enough(posterior, stats["lp"].values)
 
 
 def sample_by_pymc(
@@ -212,12 +228,12 @@ def sample_by_pymc(
     """
     import pymc as pm
 
-    for length in settings.lengths:
-        chains = f"{settings.chains} chains x ({settings.tune} + {length}) draws"
+    for stop in settings.stops:
+        chains = f"{settings.chains} chains x ({settings.tune} + {stop.steps}) draws"
         with phases("sampling", f"sampling {chains} by pm.sample"):
             tree = pm.sample(
                 model=model,
-                draws=length * settings.thin,
+                draws=stop.steps,
                 tune=settings.tune,
                 chains=settings.chains,
                 random_seed=settings.seed,
@@ -227,22 +243,22 @@ def sample_by_pymc(
                 compute_convergence_checks=False,
                 **({} if nuts_sampler is None else {"nuts_sampler": nuts_sampler}),
             )
-        sampled = _as_sampled([_thinned(tree, settings.thin)], replace(settings, draws=length, enough=None))
+        sampled = _as_sampled([tree], replace(settings, draws=stop.steps // stop.thin, enough=None))
         if settings.enough is None or sampled.interrupted:
             return sampled
-        if _is_enough(settings, sampled.posterior, sampled.sample_stats, length):
+        if _is_enough(settings, sampled.posterior, sampled.sample_stats):
             return replace(sampled, stopped_by="target_ess")
     return replace(sampled, stopped_by="max_draws")
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What NUTS adapts, in how many steps, to which acceptance rate; steps from draw to draw; where each chain begins."""
+    """What NUTS adapts, in how many steps, to which acceptance rate; how many steps a draw may take; each chain's start."""
 
     adaptation: Adaptation
     tune: int
     target_accept: float
-    thin: int
+    most_thin: int
     starts: list[Start]
 
 
@@ -253,14 +269,14 @@ def choose_geometry(
 
     Measured on many problems (benchmarks/settings.md): near a Gaussian the correlations are worth knowing, of few parameters
     by low-rank adaptation, of many by the Laplace approximation where the chain begins; far from one, or between several
-    solutions, some such chains get stuck, and where steps cost next to nothing several of them make a draw. Of very many
+    solutions, some such chains get stuck, and where steps cost next to nothing several of them may make a draw. Of very many
     parameters the distance is not measured.
     """
     begun = deal(optima, chains)
     seeds = np.random.SeedSequence(seed).spawn(chains)
     points = [after_sweeps(own, optima[i].point, np.random.default_rng(each)) for i, each in zip(begun, seeds, strict=True)]
-    thin = int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_STEPS))
-    fallback = Geometry("diag", 400, 0.9, thin, [Start(point) for point in points])
+    most_thin = int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_STEPS))
+    fallback = Geometry("diag", 400, 0.9, most_thin, [Start(point) for point in points])
     if own.n_dim > MOST_DIMENSIONS:
         return fallback
     main = optima[0].approximation or laplace(own, optima[0].point)
@@ -283,22 +299,21 @@ def _whitening(own: LogPosterior, point: FloatArray, approximation: Laplace) -> 
     return Whitening(*laplace(own, point))
 
 
-def _with_variables(target: Target, part: xr.DataTree, thin: int) -> xr.DataTree:
-    part = _thinned(part, thin)
+def _with_variables(target: Target, part: xr.DataTree) -> xr.DataTree:
     variables = target.sampled(part["posterior"].to_dataset())
     return xr.DataTree.from_dict({"posterior": variables, "sample_stats": part["sample_stats"].to_dataset()})
 
 
-def _thinned(part: xr.DataTree, thin: int) -> xr.DataTree:
-    """The last of each ``thin`` draws, with what happened on the way to it."""
-    posterior, stats = part["posterior"].to_dataset(), part["sample_stats"].to_dataset()
-    last, on_the_way = {"draw": slice(thin - 1, None, thin)}, {}
-    if thin > 1:
+def _thinned(posterior: xr.Dataset, stats: xr.Dataset, stop: Stop) -> tuple[xr.Dataset, xr.Dataset]:
+    """Of the steps before the stop the last of each ``thin``, with what happened on the way to it."""
+    last = {"draw": slice(stop.thin - 1, stop.steps, stop.thin)}
+    kept = stats.isel(last)
+    if stop.thin > 1:
+        steps = stats.isel(draw=slice(0, stop.steps))
         for name in set(_ON_THE_WAY) & set(stats.data_vars):
-            on_the_way[name] = getattr(stats[name].coarsen(draw=thin, boundary="trim"), _ON_THE_WAY[name])().values
-    posterior, stats = posterior.isel(last), stats.isel(last)
-    stats = stats.assign({name: stats[name].copy(data=values) for name, values in on_the_way.items()})
-    return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": stats})
+            on_the_way = getattr(steps[name].coarsen(draw=stop.thin, boundary="trim"), _ON_THE_WAY[name])()
+            kept[name] = kept[name].copy(data=on_the_way.values)
+    return posterior.isel(last), kept
 
 
 def _join(parts: Sequence[xr.DataTree]) -> tuple[xr.Dataset, xr.Dataset]:
@@ -318,7 +333,7 @@ def _chain_lengths(stats: xr.Dataset) -> np.ndarray:
     return np.isfinite(stats["lp"].values).sum(axis=1)
 
 
-def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings, enough: int | None = None) -> Sampled:
+def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings, enough: Stop | None = None) -> Sampled:
     """Join chains and drop what does not save; cut where it was enough, or to the largest rectangle if interrupted."""
     posterior, stats = _join(parts)
     first = parts[0]["sample_stats"].to_dataset()
@@ -326,14 +341,16 @@ def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings, enough: in
     chains, length = _largest_rectangle(_chain_lengths(stats))
     if length == 0:
         raise KeyboardInterrupt
-    interrupted = enough is None and (len(chains) < settings.chains or length < settings.longest)
-    kept = {"chain": chains, "draw": slice(0, enough or length)}
-    posterior, stats = (part.isel(kept) for part in (posterior, stats))
+    interrupted = enough is None and (len(chains) < settings.chains or length < settings.stops[-1].steps)
+    stop = enough or settings.stop_at(length)
+    posterior, stats = _thinned(posterior.isel(chain=chains), stats.isel(chain=chains), stop)
+    if posterior.sizes["draw"] == 0:
+        raise KeyboardInterrupt
     renumbered = {"chain": np.arange(len(chains)), "draw": np.arange(posterior.sizes["draw"])}
     posterior, stats = (part.assign_coords(renumbered) for part in (posterior, stats))
     stats = stats.assign({name: stats[name].astype(dtype) for name, dtype in dtypes.items()})  # gaps had changed them
     stopped_by = None if settings.enough is None or interrupted else "max_draws" if enough is None else "target_ess"
-    return Sampled(posterior, stats, interrupted, stopped_by=stopped_by)
+    return Sampled(posterior, stats, interrupted, stopped_by=stopped_by, thin=stop.thin)
 
 
 def _present(stats: xr.Dataset) -> dict[Hashable, str]:
