@@ -23,6 +23,7 @@ from bayesgmm.validation import FloatArray
 
 MAX_MISMATCH = 0.05  # share of draws that EM's components would label otherwise
 INTERVAL = 0.95
+_FEW_DIVERGENCES = 0.01  # share of draws up to which they do not keep the estimates from being compared
 _POINTS = 10_000  # at which densities of several features are compared
 _SPREAD_DRAWS = 400  # draws whose densities tell how far from their mean a posterior density lies
 
@@ -151,7 +152,8 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
         mismatch = float((match(draws, mixture) != np.arange(draws.n_components)).any(axis=1).mean())
         if mismatch > MAX_MISMATCH:
             reasons.append(
-                f"{mismatch:.0%} of the draws carry other labels than EM's components (bayesgmm.relabel mends this)"
+                f"{mismatch:.0%} of the draws carry other labels than EM's components (which bayesgmm.relabel mends, unless "
+                "the clusters cannot be told apart)"
             )
     if likelihood["max"] > em_log_likelihood + 1e-6 * max(1.0, abs(em_log_likelihood)):
         reasons.append(
@@ -162,8 +164,12 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
         reasons.append(
             f"the densities differ by {distance:.3f} in total variation, more than the posterior's spread {limit:.3f}"
         )
+    if em is None and not tree["em_baseline"].attrs.get("converged", 1):
+        reasons.append("EM itself has not converged (give em=fit_em(x, k, max_iter=...))")
     diagnosis = diagnose(tree)
-    unjudged = tuple(finding.problem for finding in diagnosis.findings if finding.kind not in USABLE)
+    few = diagnosis.sampler.get("divergences", 0) <= _FEW_DIVERGENCES * len(draws.w)
+    harmless = (*USABLE, "divergences") if few else USABLE
+    unjudged = tuple(finding.problem for finding in diagnosis.findings if finding.kind not in harmless)
     return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), unjudged, diagnosis.labels)
 
 

@@ -82,8 +82,8 @@ def main() -> None:
     except (ValueError, TypeError, OSError, MemoryError) as error:
         _say(f"error: {_in_shell_words(error)}")
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        _say("interrupted")
+    except KeyboardInterrupt as interrupt:
+        _say(f"interrupted {interrupt}".strip())
         raise SystemExit(_INTERRUPTED) from None
     except SystemExit as end:  # typer's way of ending, without a word
         if end.code == _INTERRUPTED:

@@ -17,7 +17,7 @@ from arviz_stats.base import array_stats
 from bayesgmm.labels import LabelQuality, label_quality
 from bayesgmm.modes import Solutions, missed_optima, solutions
 from bayesgmm.summaries import as_text, invariants_of, labelled_quantities, summarise
-from bayesgmm.tree import Draws, read_draws, read_observations
+from bayesgmm.tree import Draws, read_draws, read_observations, read_permutation
 from bayesgmm.validation import FloatArray
 
 MAX_R_HAT = 1.01  # Vehtari et al. (2021)
@@ -83,7 +83,7 @@ class Diagnosis:
             "label-invariant quantities (log density at points of the data, log posterior, sorted weights)",
             as_text(self.invariants),
         ]
-        if self.solutions is not None and len(self.solutions) > 1:
+        if any(each.kind == "solutions" for each in self.findings):
             lines.append(repr(self.solutions))
         lines.append(fill(f"labelled parameters ({self.labels})", 110))
         lines.append(as_text(self.parameters))
@@ -140,7 +140,7 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     sampler_findings, sampler = _sampler_findings(tree, gibbs_would_help=gibbs)
     findings = mixing + sampler_findings + tuple(_interrupt_findings(tree)) + tuple(_missed_findings(tree, draws))
     if not mixing:
-        findings += tuple(_label_findings(parameters, draws, labels))
+        findings += tuple(_label_findings(parameters, draws, labels, relabelled=_is_relabelled(tree)))
     return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not mixing, solutions=found)
 
 
@@ -174,7 +174,7 @@ def _mixing_findings(
         worst = invariants["r_hat"].idxmax()
         gibbs = "try method='gibbs', which may pass where NUTS is slow to; " if gibbs_would_help else ""
         evidence = f"R-hat of {worst} is {invariants['r_hat'].max():.3f} (> {MAX_R_HAT})"
-        if len(found) > 1:
+        if found.table["steady"].sum() > 1:
             yield Finding(
                 "solutions",
                 f"the chains sit in different solutions and have not converged ({found.in_words()}): {evidence}",
@@ -184,7 +184,7 @@ def _mixing_findings(
         else:
             yield Finding(
                 "r_hat",
-                f"the chains have not converged, although none of them sits apart: {evidence}",
+                f"the chains have not converged: {_how(found)}, {evidence}",
                 f"{gibbs}run longer (raise draws and tune), or use a smaller k",
             )
     if invariants["r_hat"].max() > _HOPELESS_R_HAT:
@@ -204,6 +204,12 @@ def _interrupt_findings(tree: xr.DataTree) -> Iterator[Finding]:
     if tree.attrs.get("interrupted"):
         chains, draws = (tree["posterior"].sizes[name] for name in ("chain", "draw"))
         yield Finding("interrupted", f"the run was interrupted after {chains} x {draws} draws", "run it again for all draws")
+
+
+def _how(found: Solutions) -> str:
+    if len(found) == 1:
+        return "none of them sits apart from the others, but they pass too rarely between places"
+    return "they move about too slowly to have been everywhere"
 
 
 def _missed_findings(tree: xr.DataTree, draws: Draws) -> Iterator[Finding]:
@@ -228,7 +234,7 @@ def _sampler_findings(tree: xr.DataTree, *, gibbs_would_help: bool) -> tuple[tup
             findings.append(
                 Finding(
                     "divergences",
-                    f"{count} divergent transitions: parts of the posterior may be missed",
+                    f"{count} divergent transition{'s' if count > 1 else ''}: parts of the posterior may be missed",
                     ("compare with method='gibbs', " if gibbs_would_help else "")
                     + "raise target_accept (to 0.95 or 0.99), or use a smaller k",
                 )
@@ -287,14 +293,19 @@ def _advi_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str, fl
     }
 
 
-def _label_findings(parameters: pd.DataFrame, draws: Draws, labels: LabelQuality) -> Iterator[Finding]:
+def _is_relabelled(tree: xr.DataTree) -> bool:
+    permutation = read_permutation(tree)
+    return bool((permutation != np.arange(permutation.shape[-1])).any())
+
+
+def _label_findings(parameters: pd.DataFrame, draws: Draws, labels: LabelQuality, *, relabelled: bool) -> Iterator[Finding]:
     if not labels.trusted:
         yield Finding(
             "labels",
             f"single clusters cannot be told apart: in {labels.non_permutation_rate:.0%} of the draws the components do not "
             f"fall one by one into the clusters, in {labels.ambiguous:.0%} another order of labels is nearly as plausible",
-            "if the draws are still in the sampler's order, bayesgmm.relabel; else use what does not depend on labels "
-            "(predictive_density, partition, coclustering, comparison over k), or a smaller k",
+            ("" if relabelled else "bayesgmm.relabel, if the labels are still the sampler's; else ")
+            + "use what does not depend on labels (predictive_density, partition, coclustering), or a smaller k",
         )
         return
     worst = parameters["r_hat"].idxmax()

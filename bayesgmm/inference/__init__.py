@@ -208,7 +208,8 @@ def fit(
     _require_room(data, k, options, log_likelihood=log_likelihood, posterior_predictive=posterior_predictive)
 
     phases = Phases(announce=progressbar)
-    with phases("em", f"EM: k = {k}, n = {len(data.values)}"):
+    with phases("em", f"EM: k = {k}, n = {len(data.values)}"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so
         # what has been read is not read again
         em = fit_em(data, k, covariance=covariance, n_init=n_init, random_seed=em_seed)  # type: ignore[arg-type]
     without_nutpie = model is None and method == "nuts" and _lacks_nutpie()

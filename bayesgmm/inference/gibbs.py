@@ -53,7 +53,7 @@ def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: Gib
         _run_all(chains, interrupt, settings)
         length = min(chain.done for chain in chains)
         if length == 0:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("before the first draw: there is nothing to keep")
         points = np.stack([chain.draws[:length] for chain in chains])
         if not np.isfinite(points).all():
             raise ValueError(

@@ -340,12 +340,12 @@ def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings, enough: St
     dtypes = {_STATS[str(name)]: values.dtype for name, values in first.data_vars.items() if name in _STATS}
     chains, length = _largest_rectangle(_chain_lengths(stats))
     if length == 0:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("before the first draw: there is nothing to keep")
     interrupted = enough is None and (len(chains) < settings.chains or length < settings.stops[-1].steps)
     stop = enough or settings.stop_at(length)
     posterior, stats = _thinned(posterior.isel(chain=chains), stats.isel(chain=chains), stop)
     if posterior.sizes["draw"] == 0:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("before the first draw: there is nothing to keep")
     renumbered = {"chain": np.arange(len(chains)), "draw": np.arange(posterior.sizes["draw"])}
     posterior, stats = (part.assign_coords(renumbered) for part in (posterior, stats))
     stats = stats.assign({name: stats[name].astype(dtype) for name, dtype in dtypes.items()})  # gaps had changed them

@@ -45,15 +45,21 @@ def plot_relabelling(tree: xr.DataTree, feature: Any = None) -> Figure:
         draws = read_draws(each).marginal(place)
         step = max(1, len(draws.mu) // _MOST_POINTS)
         at = np.arange(0, len(draws.mu), step)
-        for j in range(draws.n_components):
-            ax.plot(at, draws.mu[at, j], ".", color=colour(j), markersize=2, alpha=0.5, label=f"cluster {j}")
+        j = np.tile(np.arange(draws.n_components), (len(at), 1))
+        mixed = np.random.default_rng(0).permutation(j.size)  # so that no cluster hides the others
+        colours = np.array([colour(each) for each in range(draws.n_components)])[j].ravel()
+        ax.scatter(
+            np.broadcast_to(at[:, None], j.shape).ravel()[mixed], draws.mu[at].ravel()[mixed], s=1.5, c=colours[mixed]
+        )
         for chain in range(1, draws.n_chains):
             ax.axvline(chain * draws.n_draws, color="#555555", linewidth=0.8)
         ax.set(title=title, xlabel=f"draw of {draws.n_chains} chains, one after another")
         ax.spines[["top", "right"]].set_visible(False)
         ax.margins(x=0)
     axes[0].set_ylabel(f"mean of {name}")
-    axes[1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1), markerscale=5)
+    for cluster in range(read_draws(tree).n_components):
+        axes[1].scatter([], [], s=20, color=colour(cluster), label=f"cluster {cluster}")
+    axes[1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

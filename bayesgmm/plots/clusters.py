@@ -9,6 +9,7 @@ import xarray as xr
 
 from bayesgmm import estep
 from bayesgmm.clusters import coclustering, partition, responsibilities
+from bayesgmm.labels import label_quality
 from bayesgmm.plots.canvas import canvas, colour
 from bayesgmm.predictive import read_feature
 from bayesgmm.tree import features_of, read_draws, read_observations
@@ -59,6 +60,8 @@ def plot_responsibilities(
         (first, i), (second, j) = (read_feature(tree, name) for name in pair)
         _uncertainty(ax, tree, read_observations(tree)[:, [i, j]])
         ax.set(xlabel=first, ylabel=second)
+    if not label_quality(tree).trusted:
+        ax.set_title("the clusters cannot be told apart: see label_quality", fontsize="medium", color="#c8501e")
     ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 

@@ -31,6 +31,8 @@ def plot_em_history(em: EMResult, *, ax: Axes | None = None) -> Figure:
     -------
     Figure
     """
+    if not isinstance(em, EMResult):
+        raise TypeError(f"em must be the EMResult that fit_em returns, got {type(em).__name__}")
     figure, ax = canvas(ax, (7, 4))
     floor = 1e-8
     gaps = np.maximum(em.log_likelihood - em.history[:-1], floor)
