@@ -118,7 +118,7 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     -----
     Chains can only be compared where they have been. They start at the distinct optima that EM's restarts found within
     five units of log-likelihood of the best; a solution that neither EM nor a chain found is not noticed. One that EM found
-    and no draw lies in is named if it has one per cent of the posterior by Laplace's method.
+    and in which no chain began, nor draws lie, is named if it has one per cent of the posterior by Laplace's method.
 
     References
     ----------
@@ -214,11 +214,11 @@ def _how(found: Solutions) -> str:
 
 def _missed_findings(tree: xr.DataTree, draws: Draws) -> Iterator[Finding]:
     """Optima of EM that have a share of the posterior, but none of the draws."""
-    for log_likelihood, mass in missed_optima(tree, draws):
+    for log_likelihood, mass, share in missed_optima(tree, draws):
         yield Finding(
             "missed",
             f"EM found another solution (log-likelihood {log_likelihood:.2f}) with some {mass:.0%} of the posterior by "
-            "Laplace's method, in which no draw lies",
+            f"Laplace's method, in which no chain began and near which {share:.1%} of the draws lie",
             "if a share as small as that matters, run more chains: they begin at the solutions in proportion to their mass",
         )
 
@@ -240,7 +240,7 @@ def _sampler_findings(tree: xr.DataTree, *, gibbs_would_help: bool) -> tuple[tup
                 )
             )
     if "energy" in stats and stats["energy"].sizes["draw"] >= 4:
-        bfmi = array_stats.bfmi(stats["energy"].values)
+        bfmi = stats["bfmi"].values if "bfmi" in stats else array_stats.bfmi(stats["energy"].values)
         sampler["smallest BFMI"] = float(bfmi.min())
         if bfmi.min() < MIN_BFMI:
             findings.append(

@@ -25,6 +25,7 @@ Relabelling = Literal["stephens", "ecr", "pivot"]
 _MOST = 10_000  # observations whose membership is looked at
 _ROUNDS = 50  # after which an iterative algorithm is not waited for
 _LEAST = 1e-300  # a probability that counts as none
+_CERTAIN = 1 - 1e-12  # a correlation beyond which Fisher's z is not followed
 _SURE = 0.95  # probability of a draw's order of labels below which it is ambiguous
 MAX_CONFUSED = 0.1  # non-permutation rate, and share of ambiguous draws, up to which labels are trusted
 
@@ -37,7 +38,7 @@ class LabelQuality:
     ----------
     non_permutation_rate : float
         Share of draws whose K components do not fall one by one into the K groups into which k-means divides all draws'
-        components, in the space of means and log standard deviations.
+        components, in the space of means, log standard deviations and, by Fisher's z, correlations.
     ambiguous : float
         Share of draws in which some exchange of two labels is nearly as plausible as the order given: under a normal
         distribution of each cluster's parameters that order has a probability below 0.95.
@@ -145,7 +146,10 @@ def label_quality(tree: xr.DataTree) -> LabelQuality:
     mu, factors = (values.reshape(*values.shape[:2], draws.n_features, -1) for values in (draws.mu, draws.factors))
     sd = np.sqrt((factors**2).sum(axis=-1))
     unit = np.sqrt(np.median(sd**2, axis=(0, 1)))  # of each feature
-    places = np.concatenate([mu[..., 0] / unit, np.log(sd / unit)], axis=-1)  # (S, K, 2 D)
+    rows = factors / sd[..., None]  # of a Cholesky factor of the correlations
+    correlations = (rows @ rows.swapaxes(-1, -2))[..., *np.triu_indices(draws.n_features, 1)]
+    fisher_z = np.arctanh(np.clip(correlations, -_CERTAIN, _CERTAIN))
+    places = np.concatenate([mu[..., 0] / unit, np.log(sd / unit), fisher_z], axis=-1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="One of the clusters is empty")
         _, groups = kmeans2(places.reshape(len(places) * k, -1), places.mean(axis=0), iter=_ROUNDS, minit="matrix")

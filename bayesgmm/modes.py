@@ -23,7 +23,8 @@ from bayesgmm.validation import FloatArray, read_choice
 
 _LEAST_MASS = 0.01  # of a solution that is worth a word
 _FEW = 500  # draws that tell where the chains have been
-APART = 1.1  # R-hat above which chains are in different places (Gelman & Rubin 1992)
+_APART = 1.1  # R-hat above which chains are in different places (Gelman & Rubin 1992), and
+_NOISE = 10.0  # over the number of draws, what is added to it, for R-hat of short chains is above 1 by chance
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Solutions:
 def solutions(tree: xr.DataTree, *, weigh: Literal["stacking"] | None = None) -> Solutions:
     r"""Group the chains into solutions: those that no label-invariant quantity tells apart.
 
-    Two chains are linked if R-hat of the two alone is at most 1.1 for every label-invariant quantity of
+    Two chains are linked if R-hat of the two alone is at most 1.1 + 10 / draws for every label-invariant quantity of
     :func:`bayesgmm.diagnose`; a solution is what links hold together. How many chains sit in a solution depends on where
     they began: their share of the draws is not its share of the posterior. Stacking weighs solutions by how well they
     predict together: the weights a maximise :math:`\sum_i \log \sum_m a_m p_m(x_i | x_{-i})`, the densities by PSIS-LOO.
@@ -110,7 +111,7 @@ def solutions(tree: xr.DataTree, *, weigh: Literal["stacking"] | None = None) ->
         row = {
             "chains": _in_ranges(chains),
             "share": len(chains) / len(of_chain),
-            "steady": all(_r_hat(_halves(values[chain])) <= APART for values in invariants.values() for chain in chains),
+            "steady": not any(_apart(_halves(values[chain])) for values in invariants.values() for chain in chains),
         }
         if "log posterior" in invariants:
             row |= {
@@ -138,15 +139,15 @@ def group(invariants: Mapping[str, FloatArray]) -> NDArray[np.int64]:
     n_chains = len(next(iter(invariants.values())))
     linked = np.eye(n_chains, dtype=bool)
     for one, other in combinations(range(n_chains), 2):
-        linked[one, other] = all(_r_hat(values[[one, other]]) <= APART for values in moving)
+        linked[one, other] = not any(_apart(values[[one, other]]) for values in moving)
     _, labels = connected_components(linked, directed=False)
     _, places, counts = np.unique(labels, return_index=True, return_counts=True)
     rank = np.argsort(np.lexsort((places, -counts)))
     return np.asarray(rank[labels])
 
 
-def missed_optima(tree: xr.DataTree, draws: Draws) -> list[tuple[float, float]]:
-    """Log-likelihood and mass of EM's optima that have a share of the posterior, but no chain and few of the draws, if any.
+def missed_optima(tree: xr.DataTree, draws: Draws) -> list[tuple[float, float, float]]:
+    """EM's optima that have a share of the posterior, but no chain and few draws, if any: log-likelihood, mass, their share.
 
     A draw may be an optimum's if it is as near to it as half of the draws are to their nearest, or half as far again: by the
     mean absolute difference of log densities at the points at which :func:`bayesgmm.diagnose` follows them.
@@ -161,7 +162,7 @@ def missed_optima(tree: xr.DataTree, draws: Draws) -> list[tuple[float, float]]:
     shares = (apart <= 1.5 * np.median(apart.min(axis=1))).mean(axis=0)
     mass = optima["mass"].values
     missed = (optima["chains"].values == 0) & (mass >= _LEAST_MASS) & (shares < mass / 3)
-    return [(float(optima["log_likelihood"][i]), float(mass[i])) for i in np.flatnonzero(missed)]
+    return [(float(optima["log_likelihood"][i]), float(mass[i]), float(shares[i])) for i in np.flatnonzero(missed)]
 
 
 def _halves(chain: FloatArray) -> FloatArray:
@@ -169,13 +170,13 @@ def _halves(chain: FloatArray) -> FloatArray:
     return chain[: 2 * half].reshape(2, half)
 
 
-def _r_hat(values: FloatArray) -> float:
-    """R-hat of (chain, draw); of what stands still, infinite unless it stands in one place."""
-    if np.ptp(values) == 0:
-        return 1.0
+def _apart(values: FloatArray) -> bool:
+    """Whether chains (chain, draw) are in different places; those that stand still are, unless they stand in one."""
+    if np.ptp(values) == 0 or values.shape[1] < 4:
+        return False
     with np.errstate(invalid="ignore", divide="ignore"):
         r_hat = float(array_stats.rhat((values - values.mean()) / values.std(), chain_axis=0, draw_axis=1))
-    return r_hat if np.isfinite(r_hat) else np.inf
+    return not r_hat <= _APART + _NOISE / values.shape[1]
 
 
 def _stacked(tree: xr.DataTree, of_chain: NDArray[np.int64]) -> FloatArray:

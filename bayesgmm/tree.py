@@ -6,7 +6,8 @@ Every engine ends in :func:`build_tree`, every analysis begins with :func:`read_
   ``feature`` and ``cov`` with ``feature`` and ``feature_bis`` behind; hyperparameters such as ``C0``; and what
   :func:`bayesgmm.build_model` draws to make them: ``sigma2``, or ``precision_factor`` and ``C0_factor`` over ``entry``
 * ``sample_stats``: ``lp`` (the log posterior on the unconstrained space; for the package's own priors that of the
-  standardised data) and what the sampler reports; ``permutation`` (chain, draw, cluster), the relabelling
+  standardised data) and what the sampler reports; ``bfmi`` (chain), of all steps, where several make a draw;
+  ``permutation`` (chain, draw, cluster), the relabelling
 * ``observed_data``: ``x`` (obs) or (obs, feature)
 * ``em_baseline``: ``w``, ``mu``, ``sigma`` or ``cov`` as in the posterior, the EM estimate; its criteria are attributes
 * ``optima``, where EM found several: ``w``, ``mu``, ``sigma`` or ``cov`` over (optimum, cluster, ...), their

@@ -13,6 +13,7 @@ import nutpie
 import pymc as pm
 import pytest
 import xarray as xr
+from arviz_stats.base import array_stats
 
 import bayesgmm as bg
 from bayesgmm.density import log_posterior
@@ -423,6 +424,27 @@ def test_thinned_chains_are_the_whole_ones_thinned(two_small, engine):
     np.testing.assert_array_equal(stats["n_steps"].sum("draw"), all_stats["n_steps"].sum("draw"))
     np.testing.assert_array_equal(stats["diverging"], all_stats["diverging"].coarsen(draw=4).max())
     assert thinned.attrs["thin"] == 4
+
+
+def test_thinning_does_not_hide_slow_energies(two_small):
+    whole, thinned = (quick(two_small, draws=draws, tune=100, thin=thin) for draws, thin in ((80, 1), (20, 4)))
+    bfmi = array_stats.bfmi(whole["sample_stats"]["energy"].values)
+    np.testing.assert_allclose(thinned["sample_stats"]["bfmi"], bfmi)
+    assert bg.diagnose(thinned).sampler["smallest BFMI"] == pytest.approx(bfmi.min())
+
+
+def test_a_sparse_prior_leaves_components_empty_and_starts_all_the_same(galaxies):
+    for seed in (0, 1):
+        tree = quick(galaxies, 6, prior=bg.HierarchicalPrior(alpha=0.01), random_seed=seed, draws=20)
+        assert np.isfinite(tree["posterior"]["mu"]).all()
+
+
+def test_the_tree_says_where_chains_began(galaxies, monkeypatch):
+    assert quick(galaxies, 4, method="advi", draws=10)["optima"]["chains"].values.tolist()[1:] == [0, 0]
+    monkeypatch.setattr("bayesgmm.inference._lacks_nutpie", lambda: True)
+    tree = quick(galaxies, 2, draws=200, tune=300, chains=1)
+    assert tree["optima"]["chains"].values.tolist() == [1, 0]
+    assert (tree["posterior"]["w"].min("cluster").mean() > 0.15).all()  # the solution of most mass has weights .26 and .74
 
 
 def test_draws_far_from_a_gaussian_take_as_many_steps_as_it_takes(two_small, galaxies):

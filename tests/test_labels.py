@@ -84,6 +84,14 @@ def test_labels_of_clusters_that_cannot_be_told_apart_are_not_trusted(two_small)
     assert "clusters cannot be told apart" in repr(bg.check_against_em(tree))
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+def test_labels_of_clusters_that_cross_are_trusted():
+    """Two clusters with one mean and the same standard deviations, told apart by their correlations alone."""
+    mixture = Mixture([0.5, 0.5], np.zeros((2, 2)), [[[1, 0.95], [0.95, 1]], [[1, -0.95], [-0.95, 1]]])
+    tree = bg.fit(mixture.sample(600, random_seed=1)[0], 2, draws=300, random_seed=1, progressbar=False)
+    assert bg.label_quality(tree).trusted
+
+
 def test_ambiguous_draws_are_those_whose_exchange_is_plausible(two_small):
     """Of two clusters there is one exchange: its odds by scipy's normal density."""
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
+from bayesgmm.modes import group
 from tests.conftest import make_tree, one_chain_elsewhere
 from tests.statistics import SEED, rng
 
@@ -54,6 +55,16 @@ def test_a_chain_that_moves_about_is_called_so(two_small):
     found = bg.solutions(make_tree(two_small, change=one_moves))
     assert dict(zip(found.table["chains"], found.table["steady"], strict=True)) == {"0, 2-3": True, "1": False}
     assert "moving about" in found.in_words()
+
+
+@pytest.mark.parametrize("n_draws", [10, 20, 50, 100, 400])
+def test_chains_that_differ_by_chance_are_not_told_apart(n_draws):
+    """Of thirteen independent quantities and four chains, as of a posterior that mixes perfectly."""
+    for seed in range(20):
+        invariants = {str(i): values for i, values in enumerate(rng(seed).normal(size=(13, 4, n_draws)))}
+        assert group(invariants).tolist() == [0, 0, 0, 0]
+        invariants["0"][3] += 8
+        assert group(invariants).tolist() == ([0, 0, 0, 1] if n_draws > 10 else [0, 0, 0, 0])
 
 
 def test_labels_do_not_matter(two_small):

@@ -149,7 +149,7 @@ def test_responsibilities_of_two_features(faithful_tree):
     assert len(first.get_offsets()) == (mean.argmax(axis=1) == 0).sum()
     unsure = (1 - mean.max(axis=1))[mean.argmax(axis=1) == 0]
     assert first.get_sizes().argmax() == unsure.argmax()
-    with pytest.raises(ValueError, match=r"features must name two features, got \['waiting'\]"):
+    with pytest.raises(ValueError, match=r"features must name two features of several, none of one, got \['waiting'\]"):
         bg.plots.plot_responsibilities(faithful_tree, ("waiting",))
 
 

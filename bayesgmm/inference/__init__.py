@@ -79,8 +79,9 @@ def fit(
 
     EM gives the start, the data are standardised inside, and the draws come back in the data's units, relabelled to
     match the EM estimate that is stored beside them. Chains begin at the distinct optima that EM's restarts found within
-    five units of log-likelihood of the best, in proportion to their share of the posterior (by Laplace's method); a short
-    Gibbs run from there gives each chain of NUTS its start. Several solutions show as chains that disagree.
+    five units of log-likelihood of the best, at most four, in proportion to their share of the posterior as Laplace's method
+    roughly tells it; a short Gibbs run from there gives each chain of NUTS its start. Several solutions show as chains that
+    disagree.
 
     Parameters
     ----------
@@ -265,8 +266,9 @@ def fit(
 
     tree = _assemble(sampled, problem, data, em, attrs)
     if optima is not None and len(optima) > 1:
-        begun = deal(optima, options.chains)
-        tree = add_optima(tree, [(em.optima()[each.which], each.mass, begun.count(i)) for i, each in enumerate(optima)])
+        begun = [0] * options.chains if method == "advi" or without_nutpie else deal(optima, options.chains)
+        masses = [each.mass if each.approximation is not None else np.nan for each in optima]
+        tree = add_optima(tree, [(em.optima()[each.which], masses[i], begun.count(i)) for i, each in enumerate(optima)])
     if relabel:
         tree = labels.relabel(tree)
     if log_likelihood:
@@ -280,10 +282,11 @@ def fit(
 def _require_room(data: Data, k: int, options: Options, *, log_likelihood: bool, posterior_predictive: bool) -> None:
     """Refuse beforehand what memory would not hold: parameters, sampler statistics, groups of draws x observations."""
     n, n_features, draws = len(data.values), data.n_features, options.longest * options.chains
+    sampled = draws * (options.thin or 1) if options.method == "nuts" else draws
     of_cluster = 5 if n_features == 1 else 3 + 3 * n_features + 4 * n_features**2
     require_memory(
-        8 * draws * (of_cluster * k + 25),
-        f"{options.chains} x {options.longest} draws of {k} components",
+        8 * sampled * (of_cluster * k + 25),
+        f"{options.chains} x {sampled // options.chains} draws of {k} components",
         "ask for fewer draws" if options.target_ess is None else "lower max_draws",
     )
     for wanted, group, size in (
@@ -320,7 +323,9 @@ def _sample_by_nuts(
     if problem.own is None or optima is None:
         return sample_by_pymc(problem.target.model, problem.start_values, settings, phases), settings
     if without_nutpie:
-        sampled = sample_by_pymc(problem.target.model, problem.start_values, settings, phases, nuts_sampler="pymc")
+        values = problem.own.constrained(optima[0].point)
+        start = {name: values[name] for name in problem.start_values}
+        sampled = sample_by_pymc(problem.target.model, start, settings, phases, nuts_sampler="pymc")
         return sampled, settings
     with phases("geometry", None):
         can_whiten = isinstance(problem.target, CompiledTarget)

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
+from arviz_stats.base import array_stats
 from rich.console import Console
 from rich.progress import Progress
 
@@ -28,6 +29,7 @@ _NEAR_GAUSSIAN = 0.25  # up to which knowing the correlations pays
 _ALL_BUT_GAUSSIAN = 0.1  # up to which longer steps cost no divergences
 _ALL_BUT_ONE = 0.9  # share of the posterior that makes a solution as good as the only one
 _FEW_DIMENSIONS = 20  # whose correlations low-rank adaptation learns by itself
+_FEWEST_FOR_BFMI = 4  # steps
 _FAR = 3.0  # squared distance for each parameter, from an optimum to a point that does not belong to it
 _OPERATIONS = 5_000  # observations x components x features, which steps from draw to draw far from a Gaussian may take
 _MOST_STEPS = 8
@@ -148,7 +150,7 @@ class _Run:
                 return parts, self._stop_enough(parts) if stop is None else stop
         except BaseException:
             for sampler in self.samplers:  # no thread may outlive the compiled code that it runs
-                with suppress(Exception):  # one that has handed over its draws is done
+                with suppress(BaseException):  # one that has handed over its draws is done, one that failed panics
                     sampler.cancel()
             raise
 
@@ -343,12 +345,18 @@ def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings, enough: St
         raise KeyboardInterrupt("before the first draw: there is nothing to keep")
     interrupted = enough is None and (len(chains) < settings.chains or length < settings.stops[-1].steps)
     stop = enough or settings.stop_at(length)
+    if stop.thin > 1 and stop.steps >= _FEWEST_FOR_BFMI:
+        energies = stats["energy"].isel(chain=chains, draw=slice(0, stop.steps)).values
+    else:
+        energies = None
     posterior, stats = _thinned(posterior.isel(chain=chains), stats.isel(chain=chains), stop)
     if posterior.sizes["draw"] == 0:
         raise KeyboardInterrupt("before the first draw: there is nothing to keep")
     renumbered = {"chain": np.arange(len(chains)), "draw": np.arange(posterior.sizes["draw"])}
     posterior, stats = (part.assign_coords(renumbered) for part in (posterior, stats))
     stats = stats.assign({name: stats[name].astype(dtype) for name, dtype in dtypes.items()})  # gaps had changed them
+    if energies is not None:
+        stats["bfmi"] = ("chain", array_stats.bfmi(energies))
     stopped_by = None if settings.enough is None or interrupted else "max_draws" if enough is None else "target_ess"
     return Sampled(posterior, stats, interrupted, stopped_by=stopped_by, thin=stop.thin)
 

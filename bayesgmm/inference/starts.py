@@ -16,6 +16,8 @@ from bayesgmm.validation import FloatArray
 
 MOST_DIMENSIONS = 3_000  # of which a Laplace approximation takes half a minute
 _MOST_OPTIMA = 4  # that are weighed, those of the highest likelihood
+_NO_WEIGHT = 1e-6
+_JITTER = 0.1  # on the unconstrained scale of standardised data
 _MOST_SWEEPS = 1_000
 _OPERATIONS = 2_000_000  # observations x components x features, which the sweeps before a start may take together
 
@@ -33,7 +35,7 @@ class Optimum:
     approximation : Laplace or None
         Of the posterior near it; None where it is not needed, or where there are too many parameters for it.
     mass : float
-        Its share of the posterior, among the optima, by that approximation; equal shares without.
+        Its share of the posterior, among the optima, by that approximation, which is a rough one; equal shares without.
     """
 
     which: int
@@ -78,8 +80,15 @@ def compile_sweeps(own: LogPosterior, point: FloatArray) -> None:
 
 
 def after_sweeps(own: LogPosterior, point: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Where a short Gibbs run from a point ends; the labels are the point's, as far as the run does not exchange them."""
+    """Where a short Gibbs run from a point ends; the labels are the point's, as far as the run does not exchange them.
+
+    Nutpie cannot begin where the density is flat, as it is along the weight of a component that has none: then a place near
+    the point is taken.
+    """
     many = int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_SWEEPS))
     state = point.copy()
     sweeps(own)(rng, state, many, np.empty((1, own.n_dim)))
-    return state if np.isfinite(own(state)[0]) else point
+    value, slopes = own(state)
+    if np.isfinite(value) and np.isfinite(slopes).all() and own.weights_and_means(state)["w"].min() > _NO_WEIGHT:
+        return state
+    return point + rng.uniform(-_JITTER, _JITTER, own.n_dim)

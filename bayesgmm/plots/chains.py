@@ -13,7 +13,7 @@ from bayesgmm.labels import raw_order
 from bayesgmm.modes import Solutions, solutions
 from bayesgmm.plots.canvas import canvas, colour, grid_for, histogram
 from bayesgmm.predictive import log_density, read_feature
-from bayesgmm.tree import Draws, features_of, read_draws, read_observations
+from bayesgmm.tree import Draws, features_of, read_draws, read_observations, read_permutation
 from bayesgmm.validation import read_probability
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ def plot_relabelling(tree: xr.DataTree, feature: Any = None) -> Figure:
     """
     name, place = read_feature(tree, feature)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    for ax, each, title in zip(axes, (raw_order(tree), tree), ("as sampled", "relabelled"), strict=True):
+    permutation = read_permutation(tree)
+    is_raw = (permutation == np.arange(permutation.shape[-1])).all()
+    titles = ("as sampled", "in the tree, which has not been relabelled" if is_raw else "relabelled")
+    for ax, each, title in zip(axes, (raw_order(tree), tree), titles, strict=True):
         draws = read_draws(each).marginal(place)
         step = max(1, len(draws.mu) // _MOST_POINTS)
         at = np.arange(0, len(draws.mu), step)
@@ -84,7 +87,11 @@ def plot_solutions(
     Figure
     """
     names = features_of(tree)
-    wanted = names[:6] if features is None else [features] if isinstance(features, str) else list(features)
+    wanted = names[:6] if features is None else list(features) if isinstance(features, list | tuple) else [features]
+    chosen = [read_feature(tree, feature) for feature in wanted]
+    if not chosen or (ax is not None and len(chosen) > 1):
+        raise ValueError(f"features must name one feature where ax is given, and at least one elsewhere, got {wanted}")
+    interval = read_probability(interval, "interval")
     found, draws, x = solutions(tree), read_draws(tree), read_observations(tree)
     if len(wanted) == 1 or ax is not None:
         figure, axes = canvas(ax, (8, 4.5))
@@ -92,12 +99,9 @@ def plot_solutions(
     else:
         figure, grid = plt.subplots(1, len(wanted), figsize=(4.5 * len(wanted), 4), squeeze=False, layout="constrained")
         panels = list(grid[0])
-    if len(wanted) != len(panels):
-        raise ValueError(f"features must name one feature where ax is given, got {wanted}")
-    for panel, feature in zip(panels, wanted, strict=True):
-        name, place = read_feature(tree, feature if len(names) > 1 else None)
+    for panel, (name, place) in zip(panels, chosen, strict=True):
         column = x if x.ndim == 1 else x[:, place]
-        _densities(panel, column, draws.marginal(place), found, read_probability(interval, "interval"))
+        _densities(panel, column, draws.marginal(place), found, interval)
         panel.set(xlabel=name, ylabel="density", ylim=(0, None))
         panel.spines[["top", "right"]].set_visible(False)
         panel.margins(x=0)
@@ -107,11 +111,11 @@ def plot_solutions(
 
 def _densities(ax: Axes, x: np.ndarray, draws: Draws, found: Solutions, interval: float) -> None:
     histogram(ax, x)
-    points = grid_for(x, draws.mu.mean(axis=0), draws.factors.mean(axis=0))
     for solution, row in found.table.iterrows():
         chains = found.of_chain == solution
         inside = np.repeat(chains, draws.n_draws)
         part = Draws(draws.w[inside], draws.mu[inside], draws.factors[inside], int(chains.sum()), draws.n_draws)
+        points = grid_for(x, part.mu.mean(axis=0), part.factors.mean(axis=0))
         densities = np.exp(log_density(part.thinned(1_000), points))
         lower, upper = np.quantile(densities, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
         where = "chain" if chains.sum() == 1 else "chains"

@@ -48,16 +48,17 @@ def plot_responsibilities(
     -------
     Figure
     """
-    names = features_of(tree)
+    names, interval = features_of(tree), read_probability(interval, "interval")
+    pair = names[:2] if features is None else list(features)
+    if len(pair) != min(len(names), 2):
+        raise ValueError(f"features must name two features of several, none of one, got {pair}")
+    chosen = [read_feature(tree, name) for name in pair]
     figure, ax = canvas(ax, (8, 4.5))
     if len(names) == 1:
-        _along(ax, tree, read_probability(interval, "interval"))
+        _along(ax, tree, interval)
         ax.set(xlabel=str(names[0]), ylabel="responsibility")
     else:
-        pair = names[:2] if features is None else list(features)
-        if len(pair) != 2:
-            raise ValueError(f"features must name two features, got {pair}")
-        (first, i), (second, j) = (read_feature(tree, name) for name in pair)
+        (first, i), (second, j) = chosen
         _uncertainty(ax, tree, read_observations(tree)[:, [i, j]])
         ax.set(xlabel=first, ylabel=second)
     if not label_quality(tree).trusted:

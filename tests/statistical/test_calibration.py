@@ -15,8 +15,9 @@ from bayesgmm.density import log_posterior
 from bayesgmm.inference.advi import AdviSettings, sample_advi
 from bayesgmm.inference.compiled_target import CompiledTarget
 from bayesgmm.inference.interface import Start
-from bayesgmm.inference.nuts import NutsSettings, sample_nuts
+from bayesgmm.inference.nuts import NutsSettings, choose_geometry, sample_nuts
 from bayesgmm.inference.phases import Phases
+from bayesgmm.inference.starts import Optimum
 from bayesgmm.predictive import log_density
 from bayesgmm.tree import draws_of
 from tests.joint import draw_data, prior_points, small_posterior
@@ -57,6 +58,14 @@ def by_nuts(own, start, generator):
     return draws_of(sample_nuts(CompiledTarget(own), [Start(start)], settings, Phases(announce=False)).posterior)
 
 
+def by_default(own, start, generator):
+    """NUTS as `fit` sets it up: in coordinates that fit the posterior, after a short Gibbs run."""
+    seed = int(generator.integers(2**31))
+    chosen = choose_geometry(own, [Optimum(0, start, None, 1.0)], 1, seed)
+    settings = NutsSettings(DRAWS, chosen.tune, 1, seed, chosen.target_accept, False, adaptation=chosen.adaptation, thin=5)
+    return draws_of(sample_nuts(CompiledTarget(own), chosen.starts, settings, Phases(announce=False)).posterior)
+
+
 def by_mean_field(own, start, generator):
     settings = AdviSettings(DRAWS, 1, int(generator.integers(2**31)), "meanfield", 2_000, False)
     return draws_of(sample_advi(CompiledTarget(own), start, settings, Phases(announce=False), own).posterior)
@@ -86,12 +95,17 @@ def assert_calibrated(found):
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 def test_gibbs_is_calibrated(problem):
-    assert_calibrated(ranks(problem, by_gibbs, 500))
+    assert_calibrated(ranks(problem, by_gibbs, 1_500))
 
 
-@pytest.mark.parametrize("problem", PROBLEMS[:2] + PROBLEMS[3:4], ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS[:2], ids=str)
 def test_nuts_is_calibrated(problem):
     assert_calibrated(ranks(problem, by_nuts, 200))
+
+
+@pytest.mark.parametrize("problem", [PROBLEMS[0], PROBLEMS[3]], ids=str)
+def test_nuts_as_fit_sets_it_up_is_calibrated(problem):
+    assert_calibrated(ranks(problem, by_default, 200))
 
 
 def test_mean_field_is_too_narrow():
@@ -101,14 +115,24 @@ def test_mean_field_is_too_narrow():
         name: np.mean((np.array(each) < DRAWS * 0.05) | (np.array(each) > DRAWS * 0.95)) for name, each in found.items()
     }
     assert max(tails.values()) > 0.2, tails
-    with pytest.raises(AssertionError, match="expected"):
+    with pytest.raises(AssertionError, match="seed"):
         assert_calibrated(found)
 
 
-@pytest.mark.parametrize("sampler", [by_gibbs, by_nuts])
-def test_control_a_wrong_prior_is_noticed(sampler):
+def spoilt(prior, name):
+    return replace(prior, **{name: {"alpha": 3, "B0": 3, "c0": 0.6, "G0": 3}[name] * getattr(prior, name)})
+
+
+@pytest.mark.parametrize("name", ["alpha", "B0", "c0", "G0"])
+def test_control_a_wrong_prior_is_noticed(name):
     own = small_posterior(*PROBLEMS[0], 20)
-    believed = replace(own.prior, alpha=10 * own.prior.alpha)
-    found = ranks(PROBLEMS[0], sampler, 200, believed=believed)
-    with pytest.raises(AssertionError, match="expected"):
+    found = ranks(PROBLEMS[0], by_gibbs, 1_500, believed=spoilt(own.prior, name))
+    with pytest.raises(AssertionError, match="seed"):
+        assert_calibrated(found)
+
+
+def test_control_a_wrong_prior_is_noticed_by_nuts():
+    own = small_posterior(*PROBLEMS[0], 20)
+    found = ranks(PROBLEMS[0], by_nuts, 200, believed=replace(own.prior, alpha=10 * own.prior.alpha))
+    with pytest.raises(AssertionError, match="seed"):
         assert_calibrated(found)
