@@ -110,6 +110,23 @@ def summarise(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"])
 
 
+def have_reached(quantities: Iterator[tuple[str, FloatArray]], ess: float, r_hat: float) -> bool:
+    """Whether all have this bulk effective sample size and at most this R-hat; the first that has not ends the question."""
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    for _, values in quantities:
+        if np.ptp(values) == 0:
+            continue
+        mean, sd = location_and_scale(values.ravel())
+        with np.errstate(invalid="ignore", divide="ignore"):
+            standard = (values - mean) / sd
+            if (
+                not array_stats.ess(standard, method="bulk", **axes) >= ess
+                or not array_stats.rhat(standard, **axes) <= r_hat
+            ):
+                return False
+    return True
+
+
 def as_text(table: pd.DataFrame) -> str:
     """A table of draws' summaries with as many digits as they deserve; of a long one the rows that are worst."""
     if len(table) > _LONGEST:

@@ -6,7 +6,7 @@ import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm import check_against_em, diagnose
-from bayesgmm.summaries import entries
+from bayesgmm.summaries import entries, have_reached, summarise
 from tests.conftest import first_chain_turned, make_tree, one_chain_elsewhere, slow
 from tests.statistics import rng
 
@@ -79,6 +79,15 @@ def test_sampler_trouble_is_named(good):
     deep = np.zeros(shape, dtype=bool)
     deep[:, ::10] = True
     assert kinds(diagnose(with_stats(good, reached_max_treedepth=deep))) == {"tree depth"}
+
+
+def test_reached_means_all_of_them_have():
+    values = {str(i): rng(i).normal(size=(4, 500)) for i in range(8)} | {"constant": np.ones((4, 500))}
+    table = summarise(iter(values.items()))
+    ess, r_hat = table["ess_bulk"].min(), table["r_hat"].max()
+    assert have_reached(iter(values.items()), ess, r_hat)
+    assert not have_reached(iter(values.items()), ess + 1, r_hat)
+    assert not have_reached(iter(values.items()), ess, r_hat - 1e-6)
 
 
 def test_an_interrupt_is_named(good):

@@ -24,7 +24,7 @@ from bayesgmm.inference.phases import DeferredInterrupt, Phases
 from bayesgmm.inference.problem import Problem, custom_problem, own_problem
 from bayesgmm.inference.starts import Optimum, compile_sweeps, deal, weigh
 from bayesgmm.priors import Prior, read_prior
-from bayesgmm.summaries import invariant_quantities, summarise
+from bayesgmm.summaries import have_reached, invariant_quantities
 from bayesgmm.tree import add_optima, build_tree, draws_of
 from bayesgmm.validation import (
     Covariance,
@@ -365,8 +365,7 @@ def _has_reached(target_ess: float, problem: Problem) -> Callable[[xr.Dataset, F
             log_posterior = log_posterior[:, : 2 * draws.n_draws].reshape(2, draws.n_draws)
         if draws.n_draws < 4:
             return False
-        table = summarise(invariant_quantities(draws, problem.x, log_posterior))
-        return bool(table["ess_bulk"].min() >= target_ess and table["r_hat"].max() <= MAX_R_HAT)
+        return have_reached(invariant_quantities(draws, problem.x, log_posterior), target_ess, MAX_R_HAT)
 
     return enough
 
