@@ -19,7 +19,7 @@ _MOST_OPTIMA = 4  # that are weighed, those of the highest likelihood
 _NO_WEIGHT = 1e-6
 _JITTER = 0.1  # on the unconstrained scale of standardised data
 _MOST_SWEEPS = 1_000
-_OPERATIONS = 2_000_000  # observations x components x features, which the sweeps before a start may take together
+_OPERATIONS = 200_000  # observations x components x features, which the sweeps before a start may take together
 
 
 @dataclass(frozen=True)
