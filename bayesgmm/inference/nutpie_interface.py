@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Container
 from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import xarray as xr
 
 _FIELDS = {
     *("dims", "compiled_logp_func", "compiled_expand_func", "initial_point_func", "shared_data", "shared_var_keys"),
@@ -13,7 +18,7 @@ _OPTIONAL = {"reparameterized_names", "_transform_adapt_args"}
 _NATIVE = ("LogpFunc", "ExpandFunc", "PyMcModel", "PySampler", "PyVariable")
 _OPTIONS = {
     *("draws", "tune", "chains", "cores", "seed", "adaptation", "progress_bar", "progress_callback", "progress_rate"),
-    *("save_warmup", "blocking"),
+    *("return_raw_trace", "blocking"),
 }
 _METHODS = ("wait", "inspect", "abort", "cancel", "is_finished")
 
@@ -33,3 +38,31 @@ def interface_problem() -> str | None:
     missing += sorted(_OPTIONS - set(inspect.signature(sample).parameters))
     missing += [name for name in _METHODS if not hasattr(_BackgroundSampler, name)]
     return f"it lacks {', '.join(missing)}" if missing else None
+
+
+def read_trace(trace: Any, statistics: Container[str]) -> xr.DataTree:
+    """Draws and these statistics of one chain behind its tuning, out of the raw trace of a sampler of one chain.
+
+    Nutpie's own conversion takes some 15 ms for a chain, which is longer than an easy posterior takes to be sampled.
+    """
+    draws, stats = (batches[0] for batches in trace.get_arrow_trace())
+    tuning = int(np.sum(_column(stats, "tuning")[1]))
+    coords = {"chain": [0], "draw": np.arange(draws.num_rows - tuning)}
+    groups = {}
+    for group, batch, wanted in (("posterior", draws, draws.column_names), ("sample_stats", stats, statistics)):
+        columns = {name: _column(batch, name) for name in batch.column_names if name in wanted}
+        variables = {name: (("chain", "draw", *dims), values[None, tuning:]) for name, (dims, values) in columns.items()}
+        groups[group] = xr.Dataset(variables, coords)
+    return xr.DataTree.from_dict(groups)
+
+
+def _column(batch: Any, name: str) -> tuple[list[str], Any]:
+    """The names of a column's dims behind the draw's, and its values, one row for each draw."""
+    import pyarrow
+
+    column = batch.column(name)
+    metadata = {key: value.decode() for key, value in (column.field.metadata or {}).items()}
+    shape = [int(size) for size in metadata.get(b"shape", "").split(",") if size]
+    array = pyarrow.array(column)
+    values = (array.flatten() if shape else array).to_numpy(zero_copy_only=False)
+    return [dim for dim in metadata.get(b"dims", "").split(",") if dim], values.reshape(batch.num_rows, *shape)

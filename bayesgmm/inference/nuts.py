@@ -19,6 +19,7 @@ from rich.progress import Progress
 from bayesgmm.density import LogPosterior
 from bayesgmm.inference.interface import Sampled, Start, Target, Whitening
 from bayesgmm.inference.laplace import Laplace, departure, laplace
+from bayesgmm.inference.nutpie_interface import read_trace
 from bayesgmm.inference.phases import DeferredInterrupt, Phases
 from bayesgmm.inference.starts import MOST_DIMENSIONS, Optimum, after_sweeps, deal
 from bayesgmm.validation import FloatArray
@@ -135,7 +136,7 @@ class _Run:
                 progress_bar=False,
                 progress_callback=partial(self.progress.__setitem__, i),
                 progress_rate=50,
-                save_warmup=False,
+                return_raw_trace=True,
                 blocking=False,
             )
             self.samplers.append(sampler)
@@ -146,7 +147,8 @@ class _Run:
         try:
             with DeferredInterrupt(raise_at_end=False) as interrupt, _quietly():  # what has been drawn is kept
                 stop = self._watch(interrupt)
-                parts = [each.wait() if stop is None and _is_finished(each) else each.abort() for each in self.samplers]
+                traces = [each.wait() if stop is None and _is_finished(each) else each.abort() for each in self.samplers]
+                parts = [read_trace(each, _STATS) for each in traces]
                 return parts, self._stop_enough(parts) if stop is None else stop
         except BaseException:
             for sampler in self.samplers:  # no thread may outlive the compiled code that it runs
@@ -166,7 +168,7 @@ class _Run:
                 time.sleep(0.002)
                 bar.update(task, completed=self._finished(), description=f"NUTS, {self._divergences()} divergences")
                 if self.stops and self._shortest() >= self.settings.tune + self.stops[0].steps:
-                    stop = self._stop_enough([sampler.inspect() for sampler in self.samplers])
+                    stop = self._stop_enough([read_trace(sampler.inspect(), _STATS) for sampler in self.samplers])
                     if stop is not None:
                         return stop
         return None
@@ -175,8 +177,10 @@ class _Run:
         """The first of the stops still to be judged that is enough; those that are not are struck off."""
         if not self.stops:
             return None
-        posterior, stats = _join([_with_variables(self.target, part) for part in parts])
-        shortest = 0 if stats.sizes["chain"] < self.settings.chains else _chain_lengths(stats).min()
+        shortest = min(part["sample_stats"].sizes["draw"] for part in parts)
+        if shortest < self.stops[0].steps:
+            return None
+        posterior, stats = _join([_with_variables(self.target, _first(part, shortest)) for part in parts])
         while self.stops and self.stops[0].steps <= shortest:
             if _is_enough(self.settings, *_thinned(posterior, stats, self.stops[0])):
                 return self.stops[0]
@@ -306,6 +310,10 @@ def _with_variables(target: Target, part: xr.DataTree) -> xr.DataTree:
     return xr.DataTree.from_dict({"posterior": variables, "sample_stats": part["sample_stats"].to_dataset()})
 
 
+def _first(part: xr.DataTree, steps: int) -> xr.DataTree:
+    return part.isel(draw=slice(0, steps))
+
+
 def _thinned(posterior: xr.Dataset, stats: xr.Dataset, stop: Stop) -> tuple[xr.Dataset, xr.Dataset]:
     """Of the steps before the stop the last of each ``thin``, with what happened on the way to it."""
     last = {"draw": slice(stop.thin - 1, stop.steps, stop.thin)}
@@ -337,7 +345,7 @@ def _chain_lengths(stats: xr.Dataset) -> np.ndarray:
 
 def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings, enough: Stop | None = None) -> Sampled:
     """Join chains and drop what does not save; cut where it was enough, or to the largest rectangle if interrupted."""
-    posterior, stats = _join(parts)
+    posterior, stats = _join(parts if enough is None else [_first(part, enough.steps) for part in parts])
     first = parts[0]["sample_stats"].to_dataset()
     dtypes = {_STATS[str(name)]: values.dtype for name, values in first.data_vars.items() if name in _STATS}
     chains, length = _largest_rectangle(_chain_lengths(stats))
