@@ -27,7 +27,7 @@ ALLOWED = {
     "priors": {"validation"},
     "model": {"priors", "validation", "wishart"},
     "density": {"compiled", "density", "estep", "mixture", "priors", "structures", "validation", "wishart"},
-    "conditionals": {"compiled", "conditionals", "density", "validation", "wishart"},
+    "conditionals": {"compiled", "conditionals", "density", "estep", "validation", "wishart"},
     "tree": {"em_result", "mixture", "validation"},
     "labels": {"estep", "mixture", "tree", "validation"},
     "clusters": {"compiled", "estep", "labels", "predictive", "tree", "validation"},

@@ -2,7 +2,8 @@
 
 A sweep draws the allocations z given the parameters, then the weights, the means given the covariances, the covariances
 given the means, and C0 given the covariances. Of the allocations only the sums over each component are kept. Draws are
-points of :mod:`bayesgmm.density`, their components in a random order.
+points of :mod:`bayesgmm.density`, their components in a random order. For one feature with own variances there are moves
+before each sweep that divide components anew (:mod:`bayesgmm.conditionals.splits`), which sweeps by themselves hardly do.
 
 References
 ----------
@@ -21,11 +22,20 @@ from typing import Any
 import numpy as np
 
 from bayesgmm import wishart
-from bayesgmm.conditionals import diagonal, matrices
+from bayesgmm.conditionals import diagonal, matrices, splits
 from bayesgmm.density import LogPosterior
 from bayesgmm.validation import FloatArray
 
+_OPERATIONS = 1_000  # observations x components for each move before a sweep
+_FEWEST_MOVES = 2
+_MOST_MOVES = 20
+
 Sweeps = Callable[[np.random.Generator, FloatArray, int, FloatArray], None]
+
+
+def moves_before_a_sweep(own: LogPosterior) -> int:
+    """As many as take about as long as the sweep: two on a hundred observations, twenty on ten thousand."""
+    return int(np.clip(own.x.size * own.k // _OPERATIONS, _FEWEST_MOVES, _MOST_MOVES))
 
 
 def sweeps(own: LogPosterior) -> Sweeps:
@@ -48,6 +58,8 @@ def sweeps(own: LogPosterior) -> Sweeps:
         rate if with_correlations else np.atleast_1d(rate),
     )
     sweep = matrices.sweep if with_correlations else diagonal.sweep
+    if n_features == 1 and m > 1:
+        sweep, fixed = splits.sweep, (*fixed, moves_before_a_sweep(own))  # type: ignore[assignment]
 
     def run(rng: np.random.Generator, state: FloatArray, thin: int, draws: FloatArray) -> None:
         sweep(rng, *fixed, state, thin, draws)

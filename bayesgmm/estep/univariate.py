@@ -118,6 +118,27 @@ def accumulate(x, weight, shift, inverse_scale, c, mu, h, sums):  # type: ignore
 
 
 @compiled(fastmath=SUMS)
+def log_likelihood(x, c, mu, h):  # type: ignore[no-untyped-def]
+    """The value alone that :func:`accumulate` returns for x as it stands."""
+    if has_nan(c, mu, h):
+        return np.nan
+    k, n = len(c), len(x)
+    width = min(BLOCK, block_width(k))
+    joint = np.empty((k, width))
+    top, total = np.empty(width), np.empty(width)
+    result = 0.0
+    for begin in range(0, n, width):
+        m = min(width, n - begin)
+        _joint(x[begin : begin + m], c, mu, h, joint, top, total)
+        product = 1.0
+        for i in range(m):
+            result += top[i]
+            product *= total[i]
+        result += math.log(product)
+    return result
+
+
+@compiled(fastmath=SUMS)
 def log_densities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
     """Log density of every x for every row of parameters (S, K), into out (S, n)."""
     k, n = c.shape[1], len(x)

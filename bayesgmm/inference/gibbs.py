@@ -19,7 +19,7 @@ from bayesgmm.inference.phases import DeferredInterrupt, Phases
 from bayesgmm.validation import FloatArray
 
 _MOST_SWEEPS = 50  # between two draws
-_OPERATIONS = 20_000  # observations x components x features, which sweeps between two draws may take together
+_OPERATIONS = 150_000  # observations x components x features, which sweeps between two draws may take together
 _STRETCH = 5_000_000  # the same, between two looks at whether an interrupt has come
 
 
@@ -36,7 +36,7 @@ class GibbsSettings:
 
 
 def sweeps_between_draws(own: LogPosterior) -> int:
-    """As many as cost about as much as a draw of NUTS: fifty on a hundred observations, one on ten thousand."""
+    """Fifty on a hundred observations, where they cost next to nothing; a few on ten thousand, where each takes two ms."""
     return int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_SWEEPS))
 
 

@@ -5,10 +5,12 @@ import pytest
 from scipy.optimize import approx_fprime
 
 import bayesgmm as bg
+from bayesgmm.conditionals import splits
 from bayesgmm.tree import permute, read_draws
 from tests.conftest import make_tree
 from tests.joint import prior_points, small_posterior
 from tests.statistics import rng
+from tests.test_splits import after_moves, assert_follow_the_prior
 
 pytestmark = pytest.mark.statistical
 
@@ -71,3 +73,14 @@ def test_control_responsibilities_of_another_draw_are_noticed(tree):
     broken["posterior"] = posterior.assign(w=posterior["w"].roll(draw=1))
     with pytest.raises(AssertionError):
         assert_responsibilities_are_the_draws_own(tree, bg.responsibilities(broken))
+
+
+def test_control_moves_with_a_wrong_jacobian_or_a_wrong_density_are_noticed(monkeypatch):
+    own = small_posterior("full", 1, "conjugate", k=3)
+    assert_follow_the_prior(own, after_moves(own, 1_000, 10, splits.move.py_func))
+    for spoilt in ("log_jacobian", "log_proposal"):
+        with monkeypatch.context() as patched:
+            patched.setattr(splits, spoilt, lambda *_: 0.0)
+            points = after_moves(own, 1_000, 10, splits.move.py_func)
+        with pytest.raises(AssertionError, match="seed"):
+            assert_follow_the_prior(own, points)
