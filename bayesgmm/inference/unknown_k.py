@@ -1,0 +1,354 @@
+"""The posterior of the number of components: one chain through mixtures of every size, and the tree it becomes."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from importlib.metadata import version
+from textwrap import fill
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats.base import array_stats
+from numpy.typing import ArrayLike
+
+from bayesgmm.clusters import partition_of
+from bayesgmm.conditionals import with_correlations
+from bayesgmm.conditionals.number import number_tables
+from bayesgmm.density import LogPosterior, log_posterior
+from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN
+from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning
+from bayesgmm.inference.gibbs import GibbsSettings, sweeps_between_draws
+from bayesgmm.inference.phases import Phases
+from bayesgmm.inference.telescoping import TYPICAL, Telescoped, components_of, sample_telescoping
+from bayesgmm.priors import Prior, read_prior
+from bayesgmm.priors_k import PriorOnK, read_prior_k
+from bayesgmm.standardisation import standardisation
+from bayesgmm.structures import Structure
+from bayesgmm.summaries import followed, summarise
+from bayesgmm.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS
+from bayesgmm.validation import (
+    Covariance,
+    Data,
+    FloatArray,
+    Missing,
+    read_choice,
+    read_count,
+    read_fit_data,
+    read_positive,
+    read_seed,
+    warn_of_unlike_scales,
+)
+
+Weights = Literal["static", "dynamic"]
+
+_NEGLIGIBLE = 1e-8  # probability of k, a priori and a posteriori, that is not listed at the end
+_LEAST_SWEEPS = 1_000  # before the first draw
+
+
+def posterior_k(
+    x: ArrayLike,
+    *,
+    prior_k: PriorOnK | ArrayLike | None = None,
+    alpha: float | None = None,
+    weights: Weights = "static",
+    prior: Prior | None = None,
+    covariance: Covariance = "full",
+    draws: int = 2000,
+    tune: int | None = None,
+    thin: int | None = None,
+    chains: int = 4,
+    random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
+    missing: Missing = "raise",
+) -> xr.DataTree:
+    r"""Posterior of the number of components k, and of how many of them the data occupy, by the telescoping sampler.
+
+    The mixture has k components, with k as unknown as all else:
+
+    .. math::
+        k \sim p(k), \quad w \mid k \sim \mathrm{Dirichlet}(\gamma_k, \dots, \gamma_k), \quad
+        \gamma_k = \alpha \text{ (static) or } \alpha / k \text{ (dynamic)}
+
+    A sweep draws the allocations given the components, the parameters of the components that are occupied, then
+
+    .. math::
+        p(k \mid \text{partition}) \propto p(k) \frac{k!}{(k - k_+)!} \frac{\Gamma(\gamma_k k)}{\Gamma(n + \gamma_k k)}
+        \prod_{j=1}^{k_+} \frac{\Gamma(n_j + \gamma_k)}{\Gamma(\gamma_k)}, \quad k \geq k_+
+
+    and with it the empty components, from their prior. Nothing is proposed or rejected, and k may exceed n.
+
+    Parameters
+    ----------
+    x : (n,) or (n, D) array-like
+    prior_k : prior on k, or sequence of float, optional
+        One of :mod:`bayesgmm.priors`: ``Uniform``, ``Geometric``, ``Poisson``, ``NegativeBinomial``,
+        ``BetaNegativeBinomial``; or the probabilities of k = 1, ..., m. Default: ``Uniform(30)``. One without a bound ends at
+        k = 200, or before, where all larger k together have a probability below 1e-12.
+    alpha : float, optional
+        Concentration of the weights. Default: the prior's ``alpha``, which is 1 unless it was given.
+    weights : {"static", "dynamic"}
+        Whether the concentration is the same for all k, or is shared out among them. With static weights of alpha = 1 most
+        components are occupied; with dynamic ones k may grow and few be occupied, as in a Dirichlet process, which is their
+        limit.
+    prior : HierarchicalPrior or ConjugatePrior, optional
+        On means and covariances, the same for all k. Default: ``HierarchicalPrior()``, scaled to the data.
+    covariance : {"full", "tied", "diag", "spherical"}
+    draws : int
+        Draws of each chain that are kept. The probabilities are averages over all sweeps.
+    tune : int, optional
+        Sweeps before the first draw. Default: a tenth of those that follow, at least 1000.
+    thin : int, optional
+        Sweeps from one draw to the next. Default: up to 50, where data are few.
+    chains : int
+        They begin with different numbers of components.
+    random_seed : int, Generator or None
+        The seed used is recorded in ``tree.attrs["seed"]``.
+    progressbar : bool
+        Announce phases and show progress on standard error.
+    missing : {"raise", "drop"}
+        What to do with NaN and infinite observations.
+
+    Returns
+    -------
+    DataTree
+        Over ``k``: ``p_k`` and ``p_occupied`` with their Monte Carlo standard errors ``p_k_mcse`` and ``p_occupied_mcse``, and
+        ``prior_k``. Group ``posterior``: ``n_components`` and ``occupied`` (chain, draw), ``C0`` if it is learnt,
+        ``log_density`` (chain, draw, point), that of the mixture at points of the data. Group ``components``, of some of the
+        draws: allocations ``z`` (chain, kept, obs), and ``w``, ``mu``, ``sigma`` or ``cov`` (chain, kept, cluster), NaN beyond
+        k, occupied components first. Group ``partition``: ``partition`` (obs), the partition with the smallest expected
+        variation of information among those tried (:func:`bayesgmm.partition`). ``observed_data``. Settings, seconds and a
+        ``verdict`` are attributes.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If R-hat of k, of the number occupied or of a density exceeds 1.01, or there are fewer than 100 effective draws for
+        each chain.
+    InterruptedWarning
+        If the run was interrupted; the tree holds the draws made by then.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that break a rule, among them a prior on k whose probabilities do not add to one; the message names it.
+    MemoryError
+        If the draws would not fit into memory.
+
+    Notes
+    -----
+    p(k | x) is averaged over p(k | partition) of the sweeps, which has less Monte Carlo error than counting k (Rao-Blackwell).
+    Tested properties: on a few observations it is the sum over all allocations; on the galaxies that of Richardson & Green;
+    data from the prior give calibrated probabilities; neither the order of the observations nor their unit matters.
+
+    References
+    ----------
+    Frühwirth-Schnatter, Malsiner-Walli & Grün (2021), Generalized mixtures of finite mixtures and telescoping sampling,
+    Bayesian Analysis 16, 1279-1307. doi:10.1214/21-BA1294
+
+    Richardson & Green (1997), On Bayesian analysis of mixtures with an unknown number of components, Journal of the
+    Royal Statistical Society: Series B 59, 731-792. doi:10.1111/1467-9868.00095
+
+    Examples
+    --------
+    >>> from bayesgmm import datasets, posterior_k
+    >>> tree = posterior_k(datasets.galaxies(), random_seed=1, progressbar=False)
+    >>> tree["p_k"].sel(k=slice(3, 9)).values.round(2)
+    array([0.06, 0.13, 0.18, 0.19, 0.16, 0.11, 0.07])
+    """
+    data, _ = read_fit_data(x, 1, covariance=covariance, missing=missing)
+    of_k = read_prior_k(prior_k)
+    p = of_k.probabilities()
+    read_choice(weights, Weights, "weights")
+    own_prior = read_prior(prior, data.values, covariance)
+    alpha = _read_alpha(alpha, prior)
+    draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
+    structure = Structure(covariance, data.n_features)
+    if structure.one_unit:
+        warn_of_unlike_scales(data, stacklevel=2)
+    shift, scale = standardisation(data.values, structure)
+    own = log_posterior(
+        np.ascontiguousarray((data.values - shift) / scale), 1, own_prior.rescaled(shift, scale), covariance
+    )
+    thin = sweeps_between_draws(own, TYPICAL) if thin is None else read_count(thin, "thin")
+    tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")
+    seed = read_seed(random_seed)
+    k = np.arange(1, len(p) + 1)
+    tables = number_tables(p, alpha / k if weights == "dynamic" else np.full(len(p), alpha), len(data.values))
+    phases, settings = Phases(announce=progressbar), GibbsSettings(draws, tune, thin, chains, seed, progressbar)
+    points = followed(data.values)
+    sampled = sample_telescoping(own, tables, (points - shift) / scale, settings, phases)
+    with phases("partition", "the partition with the smallest expected loss"):
+        kept_z = sampled.kept.z.reshape(-1, len(data.values))
+        labels, of_partition = partition_of(kept_z, "vi", np.random.default_rng(seed))
+
+    root, convergence = _probabilities(sampled, p), _convergence(sampled)
+    groups = {
+        "/": root,
+        "posterior": _posterior(sampled, own, points, shift, scale, data),
+        "components": _components(sampled, own, shift, scale, data),
+        "partition": xr.Dataset({"partition": (OBS, labels)}, coords={OBS: data.positions}, attrs=of_partition),
+        "observed_data": _observed(data),
+    }
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs.update(
+        method="telescoping",
+        prior_k=of_k.to_json(),
+        alpha=alpha,
+        weights=weights,
+        covariance=covariance,
+        prior=replace(own_prior, alpha=alpha).to_json(),
+        seed=seed,
+        missing=missing,
+        tune=tune,
+        thin=thin,
+        interrupted=int(sampled.interrupted),
+        verdict=_verdict(root, convergence, of_partition),
+        **{f"seconds_{name}": value for name, value in phases.seconds.items()},
+        version=version("bayesgmm"),
+    )
+    _warn_of_trouble(sampled, convergence)
+    return tree
+
+
+def _read_alpha(alpha: float | None, prior: Prior | None) -> float:
+    """The concentration asked for: by the argument, by the prior, or by both alike."""
+    by_prior = 1.0 if prior is None else prior.alpha
+    if alpha is None:
+        return by_prior
+    alpha = read_positive(alpha, "alpha")
+    if by_prior not in (1.0, alpha):
+        raise ValueError(
+            f"alpha must be that of the prior if both are given, got alpha = {alpha:g} with prior.alpha = {by_prior:g}; "
+            "give one of them"
+        )
+    return alpha
+
+
+def _probabilities(sampled: Telescoped, prior: FloatArray) -> xr.Dataset:
+    """p(k | x) and p(K+ | x) with their Monte Carlo errors, as far as they are worth listing."""
+    draws, variables = sampled.draws, {"prior_k": prior}
+    for name, values in (("p_k", draws.p_k), ("p_occupied", draws.p_occupied)):
+        variables[name] = values.mean(axis=(0, 1))
+        variables[f"{name}_mcse"] = np.array([_mcse(values[..., i]) for i in range(len(prior))])
+    listed = (prior > _NEGLIGIBLE) | (variables["p_k"] > _NEGLIGIBLE)
+    last = int(np.flatnonzero(listed)[-1]) + 1
+    order = ("p_k", "p_k_mcse", "prior_k", "p_occupied", "p_occupied_mcse")
+    return xr.Dataset({name: ("k", variables[name][:last]) for name in order}, coords={"k": np.arange(1, last + 1)})
+
+
+def _mcse(values: FloatArray) -> float:
+    """Monte Carlo standard error of the mean of draws (chain, draw); none of what never varies."""
+    if np.ptp(values) == 0:
+        return 0.0
+    scale = np.abs(values).max()  # squares of very small probabilities would vanish
+    return float(scale * array_stats.mcse(values / scale, chain_axis=0, draw_axis=1)) if values.shape[1] >= 4 else np.nan
+
+
+def _convergence(sampled: Telescoped) -> pd.DataFrame:
+    """Mean, Monte Carlo error, effective sample size and R-hat of what does not depend on labels."""
+    draws = sampled.draws
+    quantities = [("k", draws.n_components.astype(float)), ("the number occupied", draws.occupied.astype(float))]
+    quantities += [
+        (f"log_density at point {i}", np.ascontiguousarray(draws.log_density[..., i]))
+        for i in range(draws.log_density.shape[2])
+    ]
+    return summarise(iter(quantities))
+
+
+def _posterior(
+    sampled: Telescoped, own: LogPosterior, points: FloatArray, shift: Any, scale: Any, data: Data
+) -> xr.Dataset:
+    """The draws of what every mixture has, in the data's units."""
+    draws = sampled.draws
+    dims = ("chain", "draw")
+    coords: dict[str, Any] = {name: np.arange(size) for name, size in zip(dims, draws.n_components.shape, strict=True)}
+    coords["point"] = points if points.ndim == 1 else np.arange(len(points))
+    log_unit = float(np.sum(np.log(scale)))
+    variables: dict[str, Any] = {
+        "n_components": (dims, draws.n_components),
+        "occupied": (dims, draws.occupied),
+        "log_density": ((*dims, "point"), draws.log_density - log_unit),
+    }
+    if own.hierarchical:
+        if with_correlations(own):
+            d, (rows, columns) = own.n_features, np.tril_indices(own.n_features)
+            C0 = np.empty((*draws.scale.shape[:2], d, d))
+            C0[..., rows, columns] = C0[..., columns, rows] = draws.scale
+            variables["C0"] = ((*dims, FEATURE, FEATURE_BIS), C0 * np.outer(scale, scale))
+        elif own.n_features > 1 and own.covariance == "diag":
+            variables["C0"] = ((*dims, FEATURE), np.exp(draws.scale) * scale**2)
+        else:
+            variables["C0"] = (dims, np.exp(draws.scale[..., 0]) * np.ravel(scale)[0] ** 2)
+        for name in set(variables["C0"][0]) - set(dims):
+            coords[name] = data.features
+    return xr.Dataset(variables, coords=coords)
+
+
+def _components(sampled: Telescoped, own: LogPosterior, shift: Any, scale: Any, data: Data) -> xr.Dataset:
+    """Allocations and components of the draws that are kept, in the data's units."""
+    kept, w = sampled.kept, components_of(own, sampled.kept)
+    dims = ("chain", "kept")
+    coords: dict[str, Any] = {
+        "chain": np.arange(len(kept.z)),
+        "kept": np.arange(0, kept.done, kept.every),
+        CLUSTER: np.arange(w["w"].shape[2]),
+        OBS: data.positions,
+    }
+    variables: dict[str, Any] = {"z": ((*dims, OBS), kept.z), "w": ((*dims, CLUSTER), w["w"])}
+    if own.n_features == 1:
+        variables["mu"] = ((*dims, CLUSTER), shift + scale * w["mu"][..., 0])
+        variables["sigma"] = ((*dims, CLUSTER), scale * np.sqrt(w["cov"][..., 0, 0]))
+    else:
+        coords |= {FEATURE: data.features, FEATURE_BIS: data.features}
+        variables["mu"] = ((*dims, CLUSTER, FEATURE), shift + scale * w["mu"])
+        variables["cov"] = ((*dims, CLUSTER, FEATURE, FEATURE_BIS), np.outer(scale, scale) * w["cov"])
+    return xr.Dataset(variables, coords=coords)
+
+
+def _observed(data: Data) -> xr.Dataset:
+    dims = (OBS,) if data.n_features == 1 else (OBS, FEATURE)
+    coords = {OBS: data.positions, **({FEATURE: data.features} if data.n_features > 1 else {})}
+    return xr.Dataset({"x": (dims, np.array(data.values))}, coords=coords)
+
+
+def _verdict(root: xr.Dataset, convergence: pd.DataFrame, of_partition: dict[str, Any]) -> str:
+    """What was found, in a sentence."""
+    k, p = root["k"].values, root["p_k"].values
+    best = np.argsort(-p, kind="stable")[:3]
+    named = ", ".join(f"p(k = {k[i]} | x) = {p[i]:.3f} +- {root['p_k_mcse'].values[i]:.3f}" for i in best if p[i] > 0)
+    cumulated = p.cumsum()
+    low, high = (int(k[min(np.searchsorted(cumulated, q), len(k) - 1)]) for q in (0.05, 0.95))
+    occupied = root["p_occupied"].values
+    sentence = (
+        f"{named}; 90 % of the posterior of k lies on {low} to {high}; most often {k[occupied.argmax()]} components are "
+        f"occupied (probability {occupied.max():.2f}); the partition of smallest expected loss has "
+        f"{of_partition['n_clusters']} clusters"
+    )
+    if len(convergence) and convergence["r_hat"].notna().any():
+        sentence += f"; largest R-hat {convergence['r_hat'].max():.3f}, smallest bulk ESS {convergence['ess_bulk'].min():.0f}"
+    return fill(sentence, 110)
+
+
+def _warn_of_trouble(sampled: Telescoped, convergence: pd.DataFrame) -> None:
+    n_chains, n_draws = sampled.draws.n_components.shape
+    if sampled.interrupted:
+        warnings.warn(
+            f"interrupted: the tree keeps the {n_chains} x {n_draws} draws (chains x draws) made by then",
+            InterruptedWarning,
+            stacklevel=3,
+        )
+    if not len(convergence):
+        return
+    r_hat, ess = convergence["r_hat"], convergence["ess_bulk"]
+    least = MIN_ESS_PER_CHAIN * n_chains
+    if (r_hat > MAX_R_HAT).any():
+        problem = f"R-hat of {r_hat.idxmax()} is {r_hat.max():.3f}, above {MAX_R_HAT}: the chains do not agree"
+    elif not (ess >= least).all():
+        found = f"{ess.min():.0f} for {ess.idxmin()}" if ess.notna().any() else f"fewer than 4 for {ess.index[0]}"
+        problem = f"fewer than {MIN_ESS_PER_CHAIN} effective draws for each chain: {found}"
+    else:
+        return
+    warnings.warn(f"{problem}; raise draws, thin or tune", ConvergenceWarning, stacklevel=3)
