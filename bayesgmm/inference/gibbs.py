@@ -41,9 +41,9 @@ class GibbsSettings:
     progressbar: bool
 
 
-def sweeps_between_draws(own: LogPosterior, k: int | None = None) -> int:
+def sweeps_between_draws(own: LogPosterior) -> int:
     """As many as cost about as much as a draw of NUTS: fifty on a hundred observations, one on ten thousand."""
-    return int(np.clip(_OPERATIONS // (own.x.size * (k or own.k)), 1, _MOST_SWEEPS))
+    return int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_SWEEPS))
 
 
 def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: GibbsSettings, phases: Phases) -> Sampled:

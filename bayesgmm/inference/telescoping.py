@@ -16,7 +16,9 @@ from bayesgmm.inference.phases import DeferredInterrupt, Phases
 from bayesgmm.validation import FloatArray, count_distinct, require_memory
 
 TYPICAL = 8  # components, for guesses of the costs
-_MOST_AT_START = 20
+_FEWEST_AT_START, _MOST_AT_START = 3, 20
+_MOST_SWEEPS = 50  # between two draws
+_OPERATIONS = 400_000  # observations x components x features, which sweeps between two draws may take together
 _MOST_KEPT = 1_000  # draws, of all chains, whose allocations and components are kept
 _NUMBERS = 20_000_000  # in all that is kept of them
 
@@ -85,9 +87,14 @@ def compile_telescoping(own: LogPosterior, tables: NumberTables, points: FloatAr
 
 
 def sizes_at_start(own: LogPosterior, most: int, chains: int) -> list[int]:
-    """Components with which the chains begin: far apart, from one or two to twenty."""
+    """Components with which the chains begin, far apart but rather many: what is too much goes soon, what lacks comes late."""
     top = min(most, _MOST_AT_START, count_distinct(own.x, _MOST_AT_START))
-    return [round(k) for k in np.geomspace(1, top, 2 * chains + 1)[1::2].tolist()]
+    return [round(k) for k in np.geomspace(min(_FEWEST_AT_START, top), top, 2 * chains + 1)[1::2].tolist()]
+
+
+def sweeps_between_draws(own: LogPosterior) -> int:
+    """Fifty where data are few; one where a sweep takes as long as fifty on a thousand observations."""
+    return int(np.clip(_OPERATIONS // (own.x.size * TYPICAL), 1, _MOST_SWEEPS))
 
 
 def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Components:

@@ -20,9 +20,9 @@ from bayesgmm.conditionals.number import number_tables
 from bayesgmm.density import LogPosterior, log_posterior
 from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning
-from bayesgmm.inference.gibbs import GibbsSettings, sweeps_between_draws
+from bayesgmm.inference.gibbs import GibbsSettings
 from bayesgmm.inference.phases import Phases
-from bayesgmm.inference.telescoping import TYPICAL, Telescoped, components_of, sample_telescoping
+from bayesgmm.inference.telescoping import Telescoped, components_of, sample_telescoping, sweeps_between_draws
 from bayesgmm.priors import Prior, read_prior
 from bayesgmm.priors_k import PriorOnK, read_prior_k
 from bayesgmm.standardisation import standardisation
@@ -172,7 +172,7 @@ def posterior_k(
     own = log_posterior(
         np.ascontiguousarray((data.values - shift) / scale), 1, own_prior.rescaled(shift, scale), covariance
     )
-    thin = sweeps_between_draws(own, TYPICAL) if thin is None else read_count(thin, "thin")
+    thin = sweeps_between_draws(own) if thin is None else read_count(thin, "thin")
     tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")
     seed = read_seed(random_seed)
     k = np.arange(1, len(p) + 1)
@@ -231,7 +231,8 @@ def _probabilities(sampled: Telescoped, prior: FloatArray) -> xr.Dataset:
     """p(k | x) and p(K+ | x) with their Monte Carlo errors, as far as they are worth listing."""
     draws, variables = sampled.draws, {"prior_k": prior}
     for name, values in (("p_k", draws.p_k), ("p_occupied", draws.p_occupied)):
-        variables[name] = values.mean(axis=(0, 1))
+        mean = values.mean(axis=(0, 1))
+        variables[name] = mean / mean.sum()
         variables[f"{name}_mcse"] = np.array([_mcse(values[..., i]) for i in range(len(prior))])
     listed = (prior > _NEGLIGIBLE) | (variables["p_k"] > _NEGLIGIBLE)
     last = int(np.flatnonzero(listed)[-1]) + 1
