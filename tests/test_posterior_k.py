@@ -344,7 +344,12 @@ def test_settings_are_on_record(galaxies):
     tree = run_short(galaxies, alpha=0.5, weights="dynamic", prior_k=priors.Geometric(0.2))
     attrs = tree.attrs
     assert (attrs["method"], attrs["alpha"], attrs["weights"]) == ("telescoping", 0.5, "dynamic")
-    assert (attrs["prior_k"], attrs["seed"], attrs["thin"], attrs["tune"]) == ('{"name": "Geometric", "p": 0.2}', SEED, 2, 20)
+    assert (attrs["prior_k"], attrs["seed"], attrs["thin"], attrs["tune"]) == (
+        '{"name": "Geometric", "p": 0.2}',
+        SEED,
+        2,
+        20,
+    )
     assert '"alpha": 0.5' in attrs["prior"]
     assert "90 % of the posterior of k lies on" in " ".join(attrs["verdict"].split())
     assert dict(tree["posterior"].sizes) == {"chain": 2, "draw": 50, "point": 9, "k": tree.sizes["k"]}
@@ -382,7 +387,9 @@ def test_k_may_exceed_the_observations_and_they_may_be_few():
 
 def test_chains_that_disagree_and_short_ones_are_told(galaxies):
     x = np.concatenate([rng(7).normal(at, 1, 300) for at in (0, 1.5, 3, 40)])
-    with pytest.warns(ConvergenceWarning, match=r"R-hat of .* above 1.01: .*raise draws, thin or tune|fewer than 100 effective"):
+    with pytest.warns(
+        ConvergenceWarning, match=r"R-hat of .* above 1.01: .*raise draws, thin or tune|fewer than 100 effective"
+    ):
         run(x, draws=10, tune=5, thin=1)
     with pytest.warns(ConvergenceWarning, match="fewer than 100 effective draws for each chain: fewer than 4"):
         run(galaxies, draws=2, tune=5)

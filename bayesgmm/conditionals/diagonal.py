@@ -42,7 +42,12 @@ def sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, state, thin, draws):  #
     log_w, offsets, log_densities, cumulated = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
     inverse, difference = np.empty((k, n_features)), np.empty((k, n_features))
     counts, first, second = np.empty(k), np.empty((k, n_features)), np.empty((k, n_features))
-    squares, shapes, order, z = np.empty((m, n_scales)), np.empty((m, n_scales)), np.empty(k, np.int64), np.empty(n, np.int16)
+    squares, shapes, order, z = (
+        np.empty((m, n_scales)),
+        np.empty((m, n_scales)),
+        np.empty(k, np.int64),
+        np.empty(n, np.int16),
+    )
     for s in range(len(draws)):
         for _ in range(thin):
             log_weights(state, log_w)

@@ -2,10 +2,11 @@
 
 With n_1, ..., n_K+ the sizes of the occupied components and gamma_K the concentration of the weights
 
-    p(K | partition)  ~  p(K) K! / (K - K+)!  Gamma(gamma_K K) / Gamma(n + gamma_K K)  prod_j Gamma(n_j + gamma_K) / Gamma(gamma_K)
+    p(K | partition)  ~  p(K)  K! / (K - K+)!  Gamma(gamma_K K) / Gamma(n + gamma_K K)
+                         prod_j Gamma(n_j + gamma_K) / Gamma(gamma_K)
 
-for K >= K+ (Frühwirth-Schnatter, Malsiner-Walli & Grün 2021, equation 3.1). Where gamma_K is the same for all K the product
-does not matter, and the probabilities depend on the partition by K+ only.
+for K >= K+ (Frühwirth-Schnatter, Malsiner-Walli & Grün 2021, the third step of their sampler). Where gamma_K is the same for
+all K the product does not matter, and the probabilities depend on the partition by K+ only.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp
 
 from bayesgmm.compiled import STRICT, compiled
@@ -54,7 +56,7 @@ def number_tables(prior: FloatArray, concentrations: FloatArray, n: int) -> Numb
     return NumberTables(logs, rising, concentrations)
 
 
-def log_arrangements(occupied: FloatArray, k: FloatArray) -> FloatArray:
+def log_arrangements(occupied: NDArray[np.int64], k: NDArray[np.int64]) -> FloatArray:
     """Log K! / (K - K+)!, in how many ways the components that are occupied can be labelled; minus infinity for K < K+."""
     return np.where(k >= occupied, gammaln(k + 1) - gammaln(np.maximum(k - occupied, 0) + 1), -np.inf)
 

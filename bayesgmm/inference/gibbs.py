@@ -108,9 +108,7 @@ class Chain(Protocol):
         ...
 
 
-def run_side_by_side(
-    chains: Sequence[Chain], interrupt: DeferredInterrupt, settings: GibbsSettings, name: str
-) -> None:
+def run_side_by_side(chains: Sequence[Chain], interrupt: DeferredInterrupt, settings: GibbsSettings, name: str) -> None:
     """Run chains in a thread each, with a bar of the draws done."""
     with (
         Progress(console=Console(stderr=True), disable=not settings.progressbar) as bar,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
@@ -58,13 +59,20 @@ def sample_telescoping(
     length = min(chain.done for chain in chains)
     if length == 0:
         raise KeyboardInterrupt("before the first draw: there is nothing to keep")
-    n_kept = -(-length // chains[0].kept.every)
-    draws = Draws(*(np.stack([each[:length] for each in arrays]) for arrays in zip(*(c.draws for c in chains), strict=True)))
-    every, _, *arrays = chains[0].kept
-    arrays = [np.stack([chain.kept[2 + i][:n_kept] for chain in chains]) for i in range(len(arrays))]
+    draws = Draws._make(
+        np.stack([each[:length] for each in of_chains]) for of_chains in zip(*(c.draws for c in chains), strict=True)
+    )
+    every = chains[0].kept.every
+    rows = slice(0, -(-length // every))
+    kept = Kept(
+        every,
+        length,
+        np.stack([chain.kept.z[rows] for chain in chains]),
+        *(np.stack([getattr(chain.kept, name)[rows] for chain in chains]) for name in ("w", "mu", "spread")),
+    )
     if not np.isfinite(draws.log_density).all():
         raise ValueError(COLLAPSED)
-    return Telescoped(draws, Kept(every, length, *arrays), interrupted=length < settings.draws)
+    return Telescoped(draws, kept, interrupted=length < settings.draws)
 
 
 def components_of(own: LogPosterior, kept: Kept) -> dict[str, FloatArray]:
@@ -87,7 +95,7 @@ def compile_telescoping(own: LogPosterior, tables: NumberTables, points: FloatAr
 
 
 def sizes_at_start(own: LogPosterior, most: int, chains: int) -> list[int]:
-    """Components with which the chains begin, far apart but rather many: what is too much goes soon, what lacks comes late."""
+    """Components with which the chains begin, far apart but rather many: too many go sooner than too few grow."""
     top = min(most, _MOST_AT_START, count_distinct(own.x, _MOST_AT_START))
     return [round(k) for k in np.geomspace(min(_FEWEST_AT_START, top), top, 2 * chains + 1)[1::2].tolist()]
 
@@ -101,16 +109,17 @@ def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Com
     """K components about centres drawn by k-means++, in arrays with room for the largest K."""
     mixture = em_starts.choose(own.x, np.ones(len(own.x)), k, 1, rng)[0][1]
     of_k = log_posterior(own.x, k, own.prior, own.covariance)
-    values = of_k.constrained(of_k.at(mixture))
+    values, prior = of_k.constrained(of_k.at(mixture)), cast(Any, own.prior)
+    C0 = values["C0"] if own.hierarchical else prior.C0
     n_features, blocks = own.n_features, 1 if own.covariance == "tied" else most
+    given: FloatArray
     if with_correlations(own):
-        spread = np.zeros((blocks, n_features, n_features))
         given = wishart.unpack(values["precision_factor"], n_features).reshape(-1, n_features, n_features)
-        scale = np.array(values["C0"] if own.hierarchical else own.prior.C0, dtype=float)  # type: ignore[union-attr]
+        scale = np.array(C0, dtype=float)
     else:
-        spread = np.zeros((blocks, block_size(own)))
-        given = np.log(values["sigma2"]).reshape(-1, spread.shape[1])
-        scale = np.log(np.atleast_1d(values["C0"] if own.hierarchical else own.prior.C0))  # type: ignore[union-attr]
+        given = np.log(values["sigma2"]).reshape(-1, block_size(own))
+        scale = np.log(np.atleast_1d(C0))
+    spread = np.zeros((blocks, *given.shape[1:]))
     spread[: len(given)] = given
     log_w, mu = np.zeros(most), np.zeros((most, n_features))
     log_w[:k], mu[:k] = np.log(values["w"]), values["mu"].reshape(k, n_features)
@@ -168,7 +177,14 @@ class _Chain:
         points: FloatArray,
         settings: GibbsSettings,
     ) -> None:
-        self.run, self.components, self.rng, self.own, self.points, self.settings = run, components, rng, own, points, settings
+        self.run, self.components, self.rng, self.own, self.points, self.settings = (
+            run,
+            components,
+            rng,
+            own,
+            points,
+            settings,
+        )
         most = len(components.log_w)
         n_kept = kept_of_chain(own, most, settings.chains)
         self.draws, self.kept = room_for(own, most, len(points), settings.draws, n_kept)
@@ -185,7 +201,7 @@ class _Chain:
             self.run(self.rng, self.components, self.points[:0], many, *discarded)
         step = max(1, stretch // self.settings.thin)
         while self.done < self.settings.draws and not interrupt.requested:
-            part = Draws(*(each[self.done : self.done + step] for each in self.draws))
+            part = Draws._make(each[self.done : self.done + step] for each in self.draws)
             kept = self.kept._replace(done=self.done)
             self.run(self.rng, self.components, self.points, self.settings.thin, part, kept)
             self.done += len(part.n_components)

@@ -1,38 +1,34 @@
-"""The posterior of the number of components: one chain through mixtures of every size, and the tree it becomes."""
+"""The posterior of the number of components; :func:`posterior_k` is the door."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import replace
 from importlib.metadata import version
-from textwrap import fill
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from arviz_stats.base import array_stats
 from numpy.typing import ArrayLike
 
 from bayesgmm.clusters import partition_of
-from bayesgmm.conditionals import with_correlations
 from bayesgmm.conditionals.number import number_tables
-from bayesgmm.density import LogPosterior, log_posterior
+from bayesgmm.density import log_posterior
 from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning
 from bayesgmm.inference.gibbs import GibbsSettings
 from bayesgmm.inference.phases import Phases
-from bayesgmm.inference.telescoping import Telescoped, components_of, sample_telescoping, sweeps_between_draws
+from bayesgmm.inference.telescoped import Units, convergence_of, observed, probabilities, verdict
+from bayesgmm.inference.telescoping import Telescoped, sample_telescoping, sweeps_between_draws
 from bayesgmm.priors import Prior, read_prior
 from bayesgmm.priors_k import PriorOnK, read_prior_k
 from bayesgmm.standardisation import standardisation
 from bayesgmm.structures import Structure
-from bayesgmm.summaries import followed, summarise
-from bayesgmm.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS
+from bayesgmm.summaries import followed
+from bayesgmm.tree import OBS
 from bayesgmm.validation import (
     Covariance,
-    Data,
-    FloatArray,
     Missing,
     read_choice,
     read_count,
@@ -44,7 +40,6 @@ from bayesgmm.validation import (
 
 Weights = Literal["static", "dynamic"]
 
-_NEGLIGIBLE = 1e-8  # probability of k, a priori and a posteriori, that is not listed at the end
 _LEAST_SWEEPS = 1_000  # before the first draw
 
 
@@ -85,8 +80,8 @@ def posterior_k(
     x : (n,) or (n, D) array-like
     prior_k : prior on k, or sequence of float, optional
         One of :mod:`bayesgmm.priors`: ``Uniform``, ``Geometric``, ``Poisson``, ``NegativeBinomial``,
-        ``BetaNegativeBinomial``; or the probabilities of k = 1, ..., m. Default: ``Uniform(30)``. One without a bound ends at
-        k = 200, or before, where all larger k together have a probability below 1e-12.
+        ``BetaNegativeBinomial``; or the probabilities of k = 1, ..., m. Default: ``Uniform(30)``. One without a bound ends
+        at k = 200, or before, where all larger k together have a probability below 1e-12.
     alpha : float, optional
         Concentration of the weights. Default: the prior's ``alpha``, which is 1 unless it was given.
     weights : {"static", "dynamic"}
@@ -114,11 +109,11 @@ def posterior_k(
     Returns
     -------
     DataTree
-        Over ``k``: ``p_k`` and ``p_occupied`` with their Monte Carlo standard errors ``p_k_mcse`` and ``p_occupied_mcse``, and
+        Over ``k``: ``p_k`` and ``p_occupied``, their Monte Carlo standard errors ``p_k_mcse`` and ``p_occupied_mcse``, and
         ``prior_k``. Group ``posterior``: ``n_components`` and ``occupied`` (chain, draw), ``C0`` if it is learnt,
         ``log_density`` (chain, draw, point), that of the mixture at points of the data. Group ``components``, of some of the
-        draws: allocations ``z`` (chain, kept, obs), and ``w``, ``mu``, ``sigma`` or ``cov`` (chain, kept, cluster), NaN beyond
-        k, occupied components first. Group ``partition``: ``partition`` (obs), the partition with the smallest expected
+        draws: allocations ``z`` (chain, kept, obs), and ``w``, ``mu``, ``sigma`` or ``cov`` (chain, kept, cluster), occupied
+        components first, NaN beyond k. Group ``partition``: ``partition`` (obs), the partition with the smallest expected
         variation of information among those tried (:func:`bayesgmm.partition`). ``observed_data``. Settings, seconds and a
         ``verdict`` are attributes.
 
@@ -139,7 +134,7 @@ def posterior_k(
 
     Notes
     -----
-    p(k | x) is averaged over p(k | partition) of the sweeps, which has less Monte Carlo error than counting k (Rao-Blackwell).
+    p(k | x) is averaged over p(k | partition) of the sweeps, with less Monte Carlo error than by counting k (Rao-Blackwell).
     Tested properties: on a few observations it is the sum over all allocations; on the galaxies that of Richardson & Green;
     data from the prior give calibrated probabilities; neither the order of the observations nor their unit matters.
 
@@ -155,8 +150,8 @@ def posterior_k(
     --------
     >>> from bayesgmm import datasets, posterior_k
     >>> tree = posterior_k(datasets.galaxies(), random_seed=1, progressbar=False)
-    >>> tree["p_k"].sel(k=slice(3, 9)).values.round(2)
-    array([0.06, 0.13, 0.18, 0.19, 0.16, 0.11, 0.07])
+    >>> tree["p_k"].sel(k=[1, 5, 6, 20]).values.round(1)
+    array([0. , 0.2, 0.2, 0. ])
     """
     data, _ = read_fit_data(x, 1, covariance=covariance, missing=missing)
     of_k = read_prior_k(prior_k)
@@ -169,9 +164,7 @@ def posterior_k(
     if structure.one_unit:
         warn_of_unlike_scales(data, stacklevel=2)
     shift, scale = standardisation(data.values, structure)
-    own = log_posterior(
-        np.ascontiguousarray((data.values - shift) / scale), 1, own_prior.rescaled(shift, scale), covariance
-    )
+    own = log_posterior(np.ascontiguousarray((data.values - shift) / scale), 1, own_prior.rescaled(shift, scale), covariance)
     thin = sweeps_between_draws(own) if thin is None else read_count(thin, "thin")
     tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")
     seed = read_seed(random_seed)
@@ -184,13 +177,14 @@ def posterior_k(
         kept_z = sampled.kept.z.reshape(-1, len(data.values))
         labels, of_partition = partition_of(kept_z, "vi", np.random.default_rng(seed))
 
-    root, convergence = _probabilities(sampled, p), _convergence(sampled)
+    root, convergence = probabilities(sampled, p), convergence_of(sampled)
+    units = Units(own, shift, scale, data)
     groups = {
         "/": root,
-        "posterior": _posterior(sampled, own, points, shift, scale, data),
-        "components": _components(sampled, own, shift, scale, data),
+        "posterior": units.posterior(sampled, points),
+        "components": units.components(sampled),
         "partition": xr.Dataset({"partition": (OBS, labels)}, coords={OBS: data.positions}, attrs=of_partition),
-        "observed_data": _observed(data),
+        "observed_data": observed(data),
     }
     tree = xr.DataTree.from_dict(groups)
     tree.attrs.update(
@@ -205,7 +199,7 @@ def posterior_k(
         tune=tune,
         thin=thin,
         interrupted=int(sampled.interrupted),
-        verdict=_verdict(root, convergence, of_partition),
+        verdict=verdict(root, convergence, of_partition),
         **{f"seconds_{name}": value for name, value in phases.seconds.items()},
         version=version("bayesgmm"),
     )
@@ -225,112 +219,6 @@ def _read_alpha(alpha: float | None, prior: Prior | None) -> float:
             "give one of them"
         )
     return alpha
-
-
-def _probabilities(sampled: Telescoped, prior: FloatArray) -> xr.Dataset:
-    """p(k | x) and p(K+ | x) with their Monte Carlo errors, as far as they are worth listing."""
-    draws, variables = sampled.draws, {"prior_k": prior}
-    for name, values in (("p_k", draws.p_k), ("p_occupied", draws.p_occupied)):
-        mean = values.mean(axis=(0, 1))
-        variables[name] = mean / mean.sum()
-        variables[f"{name}_mcse"] = np.array([_mcse(values[..., i]) for i in range(len(prior))])
-    listed = (prior > _NEGLIGIBLE) | (variables["p_k"] > _NEGLIGIBLE)
-    last = int(np.flatnonzero(listed)[-1]) + 1
-    order = ("p_k", "p_k_mcse", "prior_k", "p_occupied", "p_occupied_mcse")
-    return xr.Dataset({name: ("k", variables[name][:last]) for name in order}, coords={"k": np.arange(1, last + 1)})
-
-
-def _mcse(values: FloatArray) -> float:
-    """Monte Carlo standard error of the mean of draws (chain, draw); none of what never varies."""
-    if np.ptp(values) == 0:
-        return 0.0
-    scale = np.abs(values).max()  # squares of very small probabilities would vanish
-    return float(scale * array_stats.mcse(values / scale, chain_axis=0, draw_axis=1)) if values.shape[1] >= 4 else np.nan
-
-
-def _convergence(sampled: Telescoped) -> pd.DataFrame:
-    """Mean, Monte Carlo error, effective sample size and R-hat of what does not depend on labels."""
-    draws = sampled.draws
-    quantities = [("k", draws.n_components.astype(float)), ("the number occupied", draws.occupied.astype(float))]
-    quantities += [
-        (f"log_density at point {i}", np.ascontiguousarray(draws.log_density[..., i]))
-        for i in range(draws.log_density.shape[2])
-    ]
-    return summarise(iter(quantities))
-
-
-def _posterior(
-    sampled: Telescoped, own: LogPosterior, points: FloatArray, shift: Any, scale: Any, data: Data
-) -> xr.Dataset:
-    """The draws of what every mixture has, in the data's units."""
-    draws = sampled.draws
-    dims = ("chain", "draw")
-    coords: dict[str, Any] = {name: np.arange(size) for name, size in zip(dims, draws.n_components.shape, strict=True)}
-    coords["point"] = points if points.ndim == 1 else np.arange(len(points))
-    log_unit = float(np.sum(np.log(scale)))
-    variables: dict[str, Any] = {
-        "n_components": (dims, draws.n_components),
-        "occupied": (dims, draws.occupied),
-        "log_density": ((*dims, "point"), draws.log_density - log_unit),
-    }
-    if own.hierarchical:
-        if with_correlations(own):
-            d, (rows, columns) = own.n_features, np.tril_indices(own.n_features)
-            C0 = np.empty((*draws.scale.shape[:2], d, d))
-            C0[..., rows, columns] = C0[..., columns, rows] = draws.scale
-            variables["C0"] = ((*dims, FEATURE, FEATURE_BIS), C0 * np.outer(scale, scale))
-        elif own.n_features > 1 and own.covariance == "diag":
-            variables["C0"] = ((*dims, FEATURE), np.exp(draws.scale) * scale**2)
-        else:
-            variables["C0"] = (dims, np.exp(draws.scale[..., 0]) * np.ravel(scale)[0] ** 2)
-        for name in set(variables["C0"][0]) - set(dims):
-            coords[name] = data.features
-    return xr.Dataset(variables, coords=coords)
-
-
-def _components(sampled: Telescoped, own: LogPosterior, shift: Any, scale: Any, data: Data) -> xr.Dataset:
-    """Allocations and components of the draws that are kept, in the data's units."""
-    kept, w = sampled.kept, components_of(own, sampled.kept)
-    dims = ("chain", "kept")
-    coords: dict[str, Any] = {
-        "chain": np.arange(len(kept.z)),
-        "kept": np.arange(0, kept.done, kept.every),
-        CLUSTER: np.arange(w["w"].shape[2]),
-        OBS: data.positions,
-    }
-    variables: dict[str, Any] = {"z": ((*dims, OBS), kept.z), "w": ((*dims, CLUSTER), w["w"])}
-    if own.n_features == 1:
-        variables["mu"] = ((*dims, CLUSTER), shift + scale * w["mu"][..., 0])
-        variables["sigma"] = ((*dims, CLUSTER), scale * np.sqrt(w["cov"][..., 0, 0]))
-    else:
-        coords |= {FEATURE: data.features, FEATURE_BIS: data.features}
-        variables["mu"] = ((*dims, CLUSTER, FEATURE), shift + scale * w["mu"])
-        variables["cov"] = ((*dims, CLUSTER, FEATURE, FEATURE_BIS), np.outer(scale, scale) * w["cov"])
-    return xr.Dataset(variables, coords=coords)
-
-
-def _observed(data: Data) -> xr.Dataset:
-    dims = (OBS,) if data.n_features == 1 else (OBS, FEATURE)
-    coords = {OBS: data.positions, **({FEATURE: data.features} if data.n_features > 1 else {})}
-    return xr.Dataset({"x": (dims, np.array(data.values))}, coords=coords)
-
-
-def _verdict(root: xr.Dataset, convergence: pd.DataFrame, of_partition: dict[str, Any]) -> str:
-    """What was found, in a sentence."""
-    k, p = root["k"].values, root["p_k"].values
-    best = np.argsort(-p, kind="stable")[:3]
-    named = ", ".join(f"p(k = {k[i]} | x) = {p[i]:.3f} +- {root['p_k_mcse'].values[i]:.3f}" for i in best if p[i] > 0)
-    cumulated = p.cumsum()
-    low, high = (int(k[min(np.searchsorted(cumulated, q), len(k) - 1)]) for q in (0.05, 0.95))
-    occupied = root["p_occupied"].values
-    sentence = (
-        f"{named}; 90 % of the posterior of k lies on {low} to {high}; most often {k[occupied.argmax()]} components are "
-        f"occupied (probability {occupied.max():.2f}); the partition of smallest expected loss has "
-        f"{of_partition['n_clusters']} clusters"
-    )
-    if len(convergence) and convergence["r_hat"].notna().any():
-        sentence += f"; largest R-hat {convergence['r_hat'].max():.3f}, smallest bulk ESS {convergence['ess_bulk'].min():.0f}"
-    return fill(sentence, 110)
 
 
 def _warn_of_trouble(sampled: Telescoped, convergence: pd.DataFrame) -> None:
