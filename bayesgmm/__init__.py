@@ -8,7 +8,7 @@ The road: :class:`Mixture` is the generative story, :func:`fit_em` the point est
 :func:`fit` the posterior by NUTS, Gibbs or ADVI as a DataTree, :func:`check_against_em` and :func:`diagnose` the verdicts,
 :func:`solutions` what the chains disagree about,
 :func:`responsibilities` and :func:`partition` what belongs together, :func:`compare` the comparison
-over k, :mod:`bayesgmm.plots` the pictures.
+over k, :func:`posterior_k` the posterior of k itself, :mod:`bayesgmm.plots` the pictures.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bayesgmm.em import fit_em
     from bayesgmm.em_result import EMResult
     from bayesgmm.inference import fit
+    from bayesgmm.inference.unknown_k import posterior_k
     from bayesgmm.labels import LabelQuality, label_quality, raw_order, relabel
     from bayesgmm.mixture import Mixture
     from bayesgmm.model import build_model, prior_predictive
@@ -71,6 +72,7 @@ _HOMES = {
     "label_quality": "labels",
     "occupied_clusters": "clusters",
     "partition": "clusters",
+    "posterior_k": "inference.unknown_k",
     "predictive_cdf": "predictive",
     "predictive_density": "predictive",
     "predictive_quantiles": "predictive",
@@ -111,6 +113,7 @@ __all__ = [
     "occupied_clusters",
     "partition",
     "plots",
+    "posterior_k",
     "predictive_cdf",
     "predictive_density",
     "predictive_quantiles",

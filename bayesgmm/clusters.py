@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -27,6 +27,7 @@ from bayesgmm.validation import FloatArray, read_choice, read_count, read_seed, 
 _BLOCK = 8_192  # observations handled together
 _OPERATIONS = 2e11  # of the products of co-clustering, about which many draws are used
 _FEWEST = 100  # draws, however many the observations
+_FEW = 200  # draws of allocations that are enough for a clustering to begin with
 _MOST_LINKED = 2_000  # observations of which hierarchical clustering takes no time
 _MOST_CLUSTERS = 100  # of a partition
 _ORDERS = 8  # random orders in which greedy sweeps visit the observations
@@ -189,26 +190,25 @@ def partition(
     tree = relabel(tree)  # labels, and with them the labels drawn, that do not depend on the order given
     all_draws, points, coords = _draws_and_points(tree, None)
     rng = np.random.default_rng(read_seed(random_seed))
-    few, n = all_draws.thinned(read_count(draws, "draws")), len(points)
+    few = all_draws.thinned(read_count(draws, "draws"))
     z = _assignments(few, points, rng)
-    sizes = np.arange(n + 1, dtype=float)
-    f, unit = (xlogy(sizes, sizes) / np.log(2), n) if loss == "vi" else (sizes**2, n**2)
-    most = min(n, max(_MOST_CLUSTERS, 2 * few.n_components))
-    candidates = _candidates(tree, z, few.n_components)
-    if n <= most:
-        candidates.append(np.arange(n))  # each on its own, where Binder's loss of too many components leads
-    losses = np.array([_expected_loss(each, z, f, most) for each in candidates])
-    best, lowest = candidates[losses.argmin()], losses.min()
-    for i in np.argsort(losses, kind="stable")[:_ORDERS]:
-        found = candidates[i].copy()
-        _sweep(found, z, f, most, rng)
-        found_loss = _expected_loss(found, z, f, most)
-        if found_loss < lowest:
-            best, lowest = found, found_loss
-    _, labels, counts = np.unique(best, return_inverse=True, return_counts=True)
-    order = np.argsort(np.argsort(-counts, kind="stable"))
-    attrs = {"loss": loss, "expected_loss": float(lowest / unit), "n_clusters": len(counts), "draws": len(few.w)}
-    return xr.DataArray(order[labels], dims=(OBS,), coords=coords, attrs=attrs, name="partition")
+    labels, attrs = _least_loss(z, _candidates(tree, z, few.n_components), few.n_components, loss, rng)
+    return xr.DataArray(labels, dims=(OBS,), coords=coords, attrs=attrs, name="partition")
+
+
+def partition_of(
+    z: NDArray[np.int16], loss: Literal["vi", "binder"], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """The same as :func:`partition` of allocations (S, n), each draw of which may have clusters of its own number."""
+    candidates, k = _own(z), int(z.max()) + 1
+    if 1 < z.shape[1] <= _MOST_LINKED:
+        together = np.zeros((z.shape[1], z.shape[1]))
+        rows = z[np.linspace(0, len(z) - 1, min(len(z), _FEW)).astype(int)]
+        for j in range(k):
+            members = (rows == j).astype(np.float32)
+            together += members.T @ members
+        candidates += _cuts(1 - together / len(rows), k)
+    return _least_loss(z, candidates, k, loss, rng)
 
 
 def occupied_clusters(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataArray:
@@ -255,14 +255,45 @@ def _assignments(draws: Draws, x: FloatArray, rng: np.random.Generator) -> NDArr
 
 def _candidates(tree: xr.DataTree, z: NDArray[np.int16], k: int) -> list[NDArray[np.int64]]:
     """Partitions to begin with: some of the draws, the most probable labels, cuts of a hierarchical clustering."""
-    rows = np.linspace(0, len(z) - 1, min(len(z), 100)).astype(int)
-    candidates = [z[row].astype(np.int64) for row in rows]
+    candidates = _own(z)
     candidates.append(responsibilities(tree)["mean"].values.argmax(axis=1))
     if 1 < z.shape[1] <= _MOST_LINKED:
-        apart = 1 - coclustering(tree).values
-        merged = linkage(squareform((apart + apart.T) / 2, checks=False), "average")
-        candidates += [fcluster(merged, size, "maxclust").astype(np.int64) - 1 for size in range(1, 2 * k + 1)]
+        candidates += _cuts(1 - coclustering(tree).values, k)
     return candidates
+
+
+def _own(z: NDArray[np.int16]) -> list[NDArray[np.int64]]:
+    """Some of the draws' own partitions."""
+    return [z[row].astype(np.int64) for row in np.linspace(0, len(z) - 1, min(len(z), 100)).astype(int)]
+
+
+def _cuts(apart: FloatArray, k: int) -> list[NDArray[np.int64]]:
+    """The hierarchical clustering of distances (n, n) into 1, ..., 2 K clusters."""
+    merged = linkage(squareform((apart + apart.T) / 2, checks=False), "average")
+    return [fcluster(merged, size, "maxclust").astype(np.int64) - 1 for size in range(1, 2 * k + 1)]
+
+
+def _least_loss(
+    z: NDArray[np.int16], candidates: list[NDArray[np.int64]], k: int, loss: str, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """Labels (n), 0 for the largest cluster, of the best partition found, and what there is to say of it."""
+    n = z.shape[1]
+    sizes = np.arange(n + 1, dtype=float)
+    f, unit = (xlogy(sizes, sizes) / np.log(2), n) if loss == "vi" else (sizes**2, n**2)
+    most = min(n, max(_MOST_CLUSTERS, 2 * k))
+    if n <= most:
+        candidates.append(np.arange(n))  # each on its own, where Binder's loss of too many components leads
+    losses = np.array([_expected_loss(each, z, f, most) for each in candidates])
+    best, lowest = candidates[losses.argmin()], losses.min()
+    for i in np.argsort(losses, kind="stable")[:_ORDERS]:
+        found = candidates[i].copy()
+        _sweep(found, z, f, most, rng)
+        found_loss = _expected_loss(found, z, f, most)
+        if found_loss < lowest:
+            best, lowest = found, found_loss
+    _, labels, counts = np.unique(best, return_inverse=True, return_counts=True)
+    order = np.argsort(np.argsort(-counts, kind="stable"))
+    return order[labels], {"loss": loss, "expected_loss": float(lowest / unit), "n_clusters": len(counts), "draws": len(z)}
 
 
 @compiled(fastmath=STRICT)

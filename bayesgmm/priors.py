@@ -15,7 +15,21 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bayesgmm.priors_k import BetaNegativeBinomial, Geometric, NegativeBinomial, Poisson, Probabilities, Uniform
 from bayesgmm.validation import Covariance, FloatArray, read_positive
+
+__all__ = [
+    "BetaNegativeBinomial",
+    "ConjugatePrior",
+    "Geometric",
+    "HierarchicalPrior",
+    "NegativeBinomial",
+    "Poisson",
+    "Prior",
+    "Probabilities",
+    "Uniform",
+    "read_prior",
+]
 
 Value = float | FloatArray
 

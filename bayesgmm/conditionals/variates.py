@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from bayesgmm.compiled import STRICT, compiled
+from bayesgmm.estep.blocks import exp
 
 
 @compiled(fastmath=STRICT)
@@ -18,10 +19,14 @@ def log_gamma_variate(rng, shape):  # type: ignore[no-untyped-def]
 @compiled(fastmath=STRICT)
 def choose(rng, log_densities, cumulated):  # type: ignore[no-untyped-def]
     """An index with probability proportional to exp(log_densities); ``cumulated`` is scratch."""
-    largest, k = log_densities.max(), len(log_densities)
+    k, largest = len(log_densities), log_densities[0]
+    for j in range(1, k):
+        largest = max(largest, log_densities[j])
+    for j in range(k):
+        cumulated[j] = exp(log_densities[j] - largest)
     total = 0.0
     for j in range(k):
-        total += math.exp(log_densities[j] - largest)
+        total += cumulated[j]
         cumulated[j] = total
     at = rng.random() * total
     for j in range(k - 1):
@@ -34,12 +39,29 @@ def choose(rng, log_densities, cumulated):  # type: ignore[no-untyped-def]
 def draw_weights(rng, counts, alpha, coordinates, log_gammas):  # type: ignore[no-untyped-def]
     """Fill the coordinates of w ~ Dirichlet(alpha + counts); ``log_gammas`` is scratch."""
     k = len(counts)
+    mean = draw_log_gammas(rng, counts, alpha, log_gammas)
+    for j in range(k - 1):
+        coordinates[j] = log_gammas[j] - mean
+
+
+@compiled(fastmath=STRICT)
+def draw_log_gammas(rng, counts, alpha, log_gammas):  # type: ignore[no-untyped-def]
+    """Fill log Gamma(alpha + counts) variates, which are log w ~ Dirichlet(alpha + counts) up to a constant; their mean."""
+    k = len(counts)
     mean = 0.0
     for j in range(k):
         log_gammas[j] = log_gamma_variate(rng, alpha + counts[j])
         mean += log_gammas[j] / k
-    for j in range(k - 1):
-        coordinates[j] = log_gammas[j] - mean
+    return mean
+
+
+@compiled(fastmath=STRICT)
+def log_sum_exp(values):  # type: ignore[no-untyped-def]
+    """Log of the sum of exponentials."""
+    largest, total = values.max(), 0.0
+    for j in range(len(values)):
+        total += math.exp(values[j] - largest)
+    return largest + math.log(total)
 
 
 @compiled(fastmath=STRICT)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import xarray as xr
@@ -18,9 +20,13 @@ from bayesgmm.inference.interface import Sampled
 from bayesgmm.inference.phases import DeferredInterrupt, Phases
 from bayesgmm.validation import FloatArray
 
+COLLAPSED = (
+    "the posterior has collapsed: a component has shrunk onto equal or collinear observations until its "
+    "covariance was lost; use a ConjugatePrior, covariance='tied', or a smaller k"
+)
 _MOST_SWEEPS = 50  # between two draws
 _OPERATIONS = 150_000  # observations x components x features, which sweeps between two draws may take together
-_STRETCH = 5_000_000  # the same, between two looks at whether an interrupt has come
+STRETCH = 5_000_000  # the same, between two looks at whether an interrupt has come
 
 
 @dataclass(frozen=True)
@@ -50,16 +56,13 @@ def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: Gib
     ]
     text = f"sampling {settings.chains} chains x {settings.draws} draws, {settings.thin} sweeps apart, by Gibbs"
     with phases("sampling", text), DeferredInterrupt(raise_at_end=False) as interrupt:
-        _run_all(chains, interrupt, settings)
+        run_side_by_side(chains, interrupt, settings, "Gibbs")
         length = min(chain.done for chain in chains)
         if length == 0:
             raise KeyboardInterrupt("before the first draw: there is nothing to keep")
         points = np.stack([chain.draws[:length] for chain in chains])
         if not np.isfinite(points).all():
-            raise ValueError(
-                "the posterior has collapsed: a component has shrunk onto equal or collinear observations until its "
-                "covariance was lost; use a ConjugatePrior, covariance='tied', or a smaller k"
-            )
+            raise ValueError(COLLAPSED)
         log_p = target.log_densities(points.reshape(-1, own.n_dim)).reshape(points.shape[:2])
         posterior = target.constrained(points)
     coords = {name: posterior[name] for name in ("chain", "draw")}
@@ -82,7 +85,7 @@ class _Chain:
 
     def go(self, interrupt: DeferredInterrupt) -> None:
         """Tune and draw, in stretches, until done or interrupted."""
-        stretch = max(1, _STRETCH // (self.own.x.size * self.own.k))  # sweeps
+        stretch = max(1, STRETCH // (self.own.x.size * self.own.k))  # sweeps
         state, discarded = self.start.copy(), np.empty((1, self.own.n_dim))
         for begin in range(0, self.settings.tune, stretch):
             if interrupt.requested:
@@ -95,12 +98,23 @@ class _Chain:
             self.done += len(part)
 
 
-def _run_all(chains: list[_Chain], interrupt: DeferredInterrupt, settings: GibbsSettings) -> None:
+class Chain(Protocol):
+    """What can be run beside others."""
+
+    done: int
+
+    def go(self, interrupt: DeferredInterrupt) -> None:
+        """Make all draws, or as many as there are when an interrupt comes."""
+        ...
+
+
+def run_side_by_side(chains: Sequence[Chain], interrupt: DeferredInterrupt, settings: GibbsSettings, name: str) -> None:
+    """Run chains in a thread each, with a bar of the draws done."""
     with (
         Progress(console=Console(stderr=True), disable=not settings.progressbar) as bar,
         ThreadPoolExecutor(len(chains)) as pool,
     ):
-        task = bar.add_task("Gibbs", total=settings.chains * settings.draws)
+        task = bar.add_task(name, total=settings.chains * settings.draws)
         running = [pool.submit(chain.go, interrupt) for chain in chains]
         while not all(each.done() for each in running):
             time.sleep(0.002)

@@ -1,0 +1,119 @@
+"""Calibration of p(k | x): for data from the prior, the probabilities given are those with which k is right.
+
+Of pairs (k, x) from the prior the indicator of k less p(k | x) has mean zero, and so has its product with anything that
+depends on x only, such as p(k | x) itself: a reliability diagram in two numbers for each k.
+"""
+
+import numpy as np
+import pytest
+
+import bayesgmm as bg
+from bayesgmm import priors
+from bayesgmm.conditionals import number
+from bayesgmm.inference.telescoping import room_for
+from tests.statistics import SEED, assert_mean, assert_same_means, assert_uniform_ranks, rng
+from tests.unknown_k import PRIOR, Problem, summary
+
+pytestmark = pytest.mark.statistical
+DRAWS, THIN, TUNE = 49, 40, 400
+PROBLEMS = [
+    ("full", 1, "hierarchical", "static"),
+    ("full", 1, "hierarchical", "dynamic"),
+    ("tied", 1, "conjugate", "static"),
+    ("full", 3, "hierarchical", "static"),
+    ("diag", 3, "conjugate", "dynamic"),
+]
+
+
+def simulate(which, size, n=20, alpha=1.0):
+    """True k and p(k | x) of data from the prior, and ranks of true quantities among the draws'."""
+    problem, generator = Problem(*which, n=n, alpha=alpha), rng(11)
+    d, truths, probabilities, ranks = problem.own.n_features, [], [], []
+    for mixture in problem.mixtures(size, generator):
+        problem.own.x[:], occupied = problem.data(mixture, generator)
+        sampler, components = problem.sampler(), problem.begin(generator)
+        sampler(generator, components, np.zeros((0, d)), TUNE, *room_for(problem.own, problem.most, 0, 1, 1))
+        draws, kept = room_for(problem.own, problem.most, 0, DRAWS, DRAWS)
+        sampler(generator, components, np.zeros((0, d)), THIN, draws, kept)
+        true = summary(mixture)[2:]
+        drawn = []
+        for s in range(DRAWS):
+            one = kept._replace(**{name: getattr(kept, name)[s : s + 1] for name in ("z", "w", "mu", "spread")})
+            drawn.append(summary(problem.mixture_at(components, one, None))[2:])
+        last = 2 + 3 * d  # beyond these there is C0, which is that of the last draw
+        drawn = np.array(drawn)[:, :last]
+        ranks.append((drawn < true[:last]).sum(axis=0))
+        truths.append([len(mixture[1]), occupied])
+        probabilities.append([draws.p_k.mean(axis=0), draws.p_occupied.mean(axis=0)])
+    return np.array(truths), np.array(probabilities), np.array(ranks)
+
+
+def assert_calibrated(truths, probabilities, ranks, compared):
+    for which, name in enumerate(("k", "occupied")):
+        for k in range(1, len(PRIOR) + 1):
+            p = probabilities[:, which, k - 1]
+            surprise = (truths[:, which] == k) - p
+            assert_mean(surprise, 0, f"{name} = {k}")
+            assert_mean(surprise * p, 0, f"{name} = {k}, where it is probable")
+            assert_mean(surprise * probabilities[:, 1, 0], 0, f"{name} = {k}, where one component is occupied")
+    for i in compared:
+        assert_uniform_ranks(ranks[:, i], DRAWS, f"quantity {i}", bins=10)
+
+
+def quantities(which):
+    """Sums over components, which vary under any structure, without exact ties where k = 1."""
+    d = which[1]
+    return range(2, 2 + 3 * d)
+
+
+@pytest.mark.parametrize("which", PROBLEMS, ids=str)
+def test_the_posterior_of_k_is_calibrated(which):
+    assert_calibrated(*simulate(which, 1_500), quantities(which))
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "weights"),
+    [("log_arrangements", "static"), ("log_arrangements", "dynamic"), ("log_normaliser", "static")],
+)
+def test_control_a_forgotten_factor_is_noticed(forgotten, weights, monkeypatch):
+    """K! / (K - K+)!, and Gamma(gamma K) / Gamma(n + gamma K), which with dynamic weights is the same for all K."""
+    if forgotten == "log_arrangements":
+        monkeypatch.setattr(number, forgotten, lambda occupied, k: np.where(k >= occupied, 0.0, -np.inf))
+    else:
+        monkeypatch.setattr(number, forgotten, lambda total, n: 0 * total)
+    which = ("full", 1, "hierarchical", weights)
+    with pytest.raises(AssertionError, match="seed"):
+        assert_calibrated(*simulate(which, 600), quantities(which))
+
+
+def test_control_another_prior_on_k_is_noticed(monkeypatch):
+    which, tables = PROBLEMS[0], number.number_tables
+    monkeypatch.setattr("tests.unknown_k.number_tables", lambda p, *given: tables(p[::-1] ** 2 / (p**2).sum(), *given))
+    with pytest.raises(AssertionError, match="seed"):
+        assert_calibrated(*simulate(which, 600), quantities(which))
+
+
+def test_a_long_run_on_the_galaxies_is_richardson_and_greens(galaxies):
+    """Their table 1 once more, with less than half the error of the default run; what is left is theirs."""
+    published = np.array([0.061, 0.128, 0.182, 0.199, 0.160, 0.109, 0.071, 0.040, 0.023, 0.013, 0.006, 0.003])
+    tree = bg.posterior_k(galaxies, draws=8_000, thin=100, random_seed=SEED, progressbar=False)
+    theirs = np.sqrt(published * (1 - published) / 5_000) + 0.0005
+    for k in range(3, 15):
+        found, error = tree["p_k"].sel(k=k).item(), tree["p_k_mcse"].sel(k=k).item()
+        assert error < 0.004
+        assert_same_means(found, error, published[k - 3], theirs[k - 3], f"p({k})")
+
+
+@pytest.mark.parametrize("weights", ["static", "dynamic"])
+def test_the_prior_on_k_enters_as_a_factor(galaxies, weights):
+    """p(k | x) / p(k) is the evidence, whatever the prior: two samplers that visit other k agree on it."""
+    one = bg.posterior_k(galaxies, weights=weights, prior_k=priors.Uniform(8), random_seed=SEED, progressbar=False)
+    p = np.array([1, 1, 2, 1, 2, 3, 4, 6]) / 20
+    other = bg.posterior_k(galaxies, weights=weights, prior_k=p, random_seed=SEED + 1, progressbar=False)
+    for k in range(4, 8):
+        ratios = []
+        for tree, prior in ((one, np.full(8, 1 / 8)), (other, p)):
+            found, error = tree["p_k"].values, tree["p_k_mcse"].values
+            log_ratio = np.log(found[k - 1] / prior[k - 1]) - np.log(found[7] / prior[7])
+            ratios += [log_ratio, np.hypot(error[k - 1] / found[k - 1], error[7] / found[7])]
+        assert_same_means(*ratios, f"evidence of {k} over that of 8")
