@@ -11,48 +11,75 @@ from scipy.special import expit
 
 from bayesgmm.validation import FloatArray
 
+_BEYOND = 50.0  # further out than all the ratios is no normalising constant
+_ROUNDS = 3  # in which the effective sample size settles
+
 
 @dataclass(frozen=True)
 class Bridge:
+    """An estimate of log Z, Z the integral of g, from draws of p = g / Z and of a proposal q.
+
+    Attributes
+    ----------
+    log_ratio : float
+        log Z.
+    variance : float
+        Of log Z, given the proposal.
+    ess : float
+        Effective sample size of the draws of p.
+    overlap : float
+        The integral of pq / (s1 p + s2 q), between 0 and 1, where it is the same distribution; s1 and s2 are the shares of
+        the two effective sample sizes.
+    """
+
     log_ratio: float
-    relative_variance: float
-    ess_posterior: float
-    ess_proposal: float
-    terms: tuple[FloatArray, FloatArray]
+    variance: float
+    ess: float
+    overlap: float
 
 
-def bridge(posterior: FloatArray, proposal: FloatArray) -> Bridge:
-    """posterior (chain, draw): log g - log q at the posterior's draws; proposal (S,)."""
-    size = posterior.size
-    efficiency = 1.0
-    log_ratio = _optimal(posterior.ravel(), proposal, size)
-    # relative error
-    n2 = len(proposal)
-    for _ in range(2):
-        n1 = size * efficiency
-        log_odds = np.log(n1 / n2)
-        log_ratio = _optimal(posterior.ravel(), proposal, n1)
-        of_posterior = expit(-(posterior - log_ratio) - log_odds)  # q s2/(s1 g + s2 q)
-        of_proposal = expit(proposal - log_ratio + log_odds)
-        ess = _ess(of_posterior)
-        efficiency = min(ess / size, 1.0)
-    v1 = of_posterior.var() / of_posterior.mean() ** 2 / ess
-    v2 = of_proposal.var() / of_proposal.mean() ** 2 / n2
-    return Bridge(log_ratio, v1 + v2, ess, n2, (of_posterior, of_proposal))
+def bridge(of_p: FloatArray, of_q: FloatArray) -> Bridge:
+    r"""Meng and Wong's optimal bridge between log g - log q at the draws of p (chain, draw) and at those of q (S,).
+
+    With n1 (effective) and n2 draws, c = log Z solves
+
+    .. math:: \sum_q \frac{n_1 g}{n_1 g + n_2 q e^c} = \sum_p \frac{n_2 q e^c}{n_1 g + n_2 q e^c}
+
+    and its variance is the sum of the two sides' relative ones (Frühwirth-Schnatter 2004, equation 18), that of the chains
+    by their effective sample size.
+
+    References
+    ----------
+    Meng & Wong (1996), Simulating ratios of normalizing constants via a simple identity, Statistica Sinica 6, 831-860.
+    """
+    n2, ess = len(of_q), float(of_p.size)
+    for _ in range(_ROUNDS):
+        log_odds = np.log(ess / n2)
+        c = _root(of_p.ravel(), of_q, ess, log_odds)
+        p_side, q_side = expit(c - of_p - log_odds), expit(of_q - c + log_odds)
+        ess = _effective_size(p_side)
+    share = n2 / (ess + n2)
+    variance = _relative_variance(p_side) / ess + _relative_variance(q_side) / n2
+    return Bridge(c, variance, ess, min(1.0, float(p_side.mean()) / share))
 
 
-def _ess(values: FloatArray) -> float:
-    if np.ptp(values) == 0:
-        return float(values.size)
-    return float(array_stats.ess(values, method="mean"))
-
-
-def _optimal(posterior: FloatArray, proposal: FloatArray, n1: float) -> float:
-    n2 = len(proposal)
-    log_odds = np.log(n1 / n2)
+def _root(of_p: FloatArray, of_q: FloatArray, ess: float, log_odds: float) -> float:
+    """The one c at which both sides are equal: what is left of one falls, of the other rises."""
+    finite = np.concatenate([of_p[np.isfinite(of_p)], of_q[np.isfinite(of_q)]])
 
     def excess(c: float) -> float:
-        return float(expit(proposal - c + log_odds).sum() / n1*n1/n2*1.0 - expit(-(posterior - c) - log_odds).mean() * n1 / n2)
+        return float(expit(of_q - c + log_odds).sum() - ess * expit(c - of_p - log_odds).mean())
 
-    both = np.concatenate([posterior[np.isfinite(posterior)], proposal[np.isfinite(proposal)]])
-    return float(brentq(excess, both.min() - 50, both.max() + 50, xtol=1e-10))
+    return float(brentq(excess, finite.min() - _BEYOND, finite.max() + _BEYOND, xtol=1e-10))
+
+
+def _effective_size(values: FloatArray) -> float:
+    """Of a mean over chains (chain, draw), which knows of chains that disagree; at most their number of draws."""
+    if np.ptp(values) == 0:
+        return float(values.size)
+    return min(float(array_stats.ess(values, method="mean")), float(values.size))
+
+
+def _relative_variance(values: FloatArray) -> float:
+    mean = float(values.mean())
+    return float(values.var()) / mean**2 if mean > 0 else np.inf

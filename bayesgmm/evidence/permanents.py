@@ -15,6 +15,7 @@ import numpy as np
 from bayesgmm.compiled import STRICT, compiled
 
 _NEGLIGIBLE = 20.0  # in logarithms: a kernel that cannot add more than exp(-20) of what there is
+_SMALL = 1e-250  # a permanent that has lost some of its terms to underflow
 _LARGE = 1e200  # of a product, beyond which its logarithm is taken
 
 
@@ -35,15 +36,16 @@ def subset_steps(k):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def log_permanent(log_f, steps, scaled, column_scales, table):  # type: ignore[no-untyped-def]
-    """Log permanent of exp(log_f), (K, K); scratch of sizes K^2, K and 2^K."""
+def log_permanent(log_f, least, steps, scaled, table):  # type: ignore[no-untyped-def]
+    """Log permanent of exp(log_f), (K, K), or -inf if it is below ``least``; scratch of sizes K^2 and 2^K."""
     k = len(log_f)
-    result = 0.0
+    scale, log_factorial = 0.0, 0.0
     for i in range(k):
         largest = log_f[i].max()
         if largest == -np.inf:
             return -np.inf
-        result += largest
+        scale += largest
+        log_factorial += math.log(i + 1.0)
         for j in range(k):
             scaled[i * k + j] = log_f[i, j] - largest
     for j in range(k):
@@ -52,21 +54,49 @@ def log_permanent(log_f, steps, scaled, column_scales, table):  # type: ignore[n
             largest = max(largest, scaled[i * k + j])
         if largest == -np.inf:
             return -np.inf
-        result += largest
-        column_scales[j] = largest
-    for i in range(k):
-        for j in range(k):
-            scaled[i * k + j] = math.exp(scaled[i * k + j] - column_scales[j])
+        scale += largest
+        for i in range(k):
+            scaled[i * k + j] -= largest
+    if scale + log_factorial < least:
+        return -np.inf
+    for entry in range(k * k):
+        scaled[entry] = math.exp(scaled[entry])
     table[0] = 1.0
     at = 0
     for columns in range(1, 1 << k):
         total = 0.0
-        row_end = (steps[at, 1] // k + 1) + at
-        while at < row_end:
+        end = at + steps[at, 1] // k + 1
+        while at < end:
             total += table[steps[at, 0]] * scaled[steps[at, 1]]
             at += 1
         table[columns] = total
-    return result + math.log(table[(1 << k) - 1])
+    if total > _SMALL:
+        return scale + math.log(total)
+    if scale + math.log(_SMALL) + log_factorial < least:
+        return -np.inf
+    return _by_logarithms(log_f, steps, table)
+
+
+@compiled(fastmath=STRICT)
+def _by_logarithms(log_f, steps, table):  # type: ignore[no-untyped-def]
+    """The same where no relabelling has all its entries near the largest of their rows and columns."""
+    k = len(log_f)
+    table[0] = 0.0
+    at = 0
+    for columns in range(1, 1 << k):
+        end = at + steps[at, 1] // k + 1
+        largest = -np.inf
+        for step in range(at, end):
+            entry = steps[step, 1]
+            largest = max(largest, table[steps[step, 0]] + log_f[entry // k, entry % k])
+        total = 0.0
+        while at < end:
+            entry = steps[at, 1]
+            if largest > -np.inf:
+                total += math.exp(table[steps[at, 0]] + log_f[entry // k, entry % k] - largest)
+            at += 1
+        table[columns] = largest + math.log(total) if largest > -np.inf else -np.inf
+    return table[(1 << k) - 1]
 
 
 @compiled(fastmath=STRICT)
@@ -101,15 +131,14 @@ def fill_log_densities(s, t, points, kernels, log_f):  # type: ignore[no-untyped
 
 @compiled(fastmath=STRICT)
 def mixture_log_densities(points, kernels, steps, out):  # type: ignore[no-untyped-def]
-    """Log mean over kernels of their densities at each point, over relabellings the sum or, unless symmetric, the identity."""
+    """Log mean over kernels of their densities at each point, each summed over all relabellings."""
     log_w, _, log_determinants, precisions = points[0], points[1], points[2], points[3]
     powers, rates, common = kernels[3], kernels[4], kernels[6]
     size, k = log_w.shape
     n_kernels = len(powers)
     tied = log_determinants.shape[1] < k or powers.shape[1] < k
-    log_f, scaled, scales = np.empty((k, k)), np.empty(k * k), np.empty(k)
-    symmetric = len(steps) > 0
-    table = np.empty(1 << k if symmetric else 1)
+    log_f, scaled = np.empty((k, k)), np.empty(k * k)
+    table = np.empty(1 << k)
     for s in range(size):
         largest, total = -np.inf, 0.0
         for t in range(n_kernels):
@@ -119,17 +148,7 @@ def mixture_log_densities(points, kernels, steps, out):  # type: ignore[no-untyp
                 for e in range(precisions.shape[2]):
                     shared -= rates[t, 0, e] * precisions[s, 0, e]
             fill_log_densities(s, t, points, kernels, log_f)
-            value = shared
-            if symmetric:
-                bound = shared + k * math.log(k)
-                for i in range(k):
-                    bound += log_f[i].max()
-                if bound < largest - _NEGLIGIBLE:
-                    continue
-                value += log_permanent(log_f, steps, scaled, scales, table)
-            else:
-                for j in range(k):
-                    value += log_f[j, j]
+            value = shared + log_permanent(log_f, largest - _NEGLIGIBLE - shared, steps, scaled, table)
             if value > largest:
                 total = total * math.exp(largest - value) + 1.0 if total > 0.0 else 1.0
                 largest = value

@@ -7,7 +7,8 @@ scatter about the draw's means. The kernel is what a Gibbs sweep would do next,
     w \sim \mathrm{Dirichlet}(\alpha + n_j), \quad \Sigma_j \sim p(\Sigma \mid \mu_t, z, C_{0t}), \quad
     \mu_j \sim p(\mu \mid \Sigma_j, z),
 
-a product over clusters but for constants and, if covariances are tied, their one factor. Densities are those of the
+with the likelihood given z raised to a power of at most 1, because what z leaves open of the parameters is less than what
+the posterior does; a product over clusters but for constants and, if covariances are tied, their one factor. Densities are those of the
 unconstrained coordinates of :mod:`bayesgmm.density` without C0. In the basis in which B0 is the identity and the precision of
 component i is diagonal, with eigenvalues lambda_id, the mean's conditional under counts n_j has precisions
 1 + n_j lambda_id: no matrix is factorised for a pair of component and cluster.
@@ -33,67 +34,11 @@ from bayesgmm import wishart
 from bayesgmm.density import LogPosterior
 from bayesgmm.evidence.allocations import allocate, draw_parameters
 from bayesgmm.evidence.permanents import mixture_log_densities, subset_steps
+from bayesgmm.evidence.posterior import Layout
 from bayesgmm.validation import FloatArray
 
-FLAT = 1.0
+_TEMPERS = (1.0, 0.6, 0.3)  # powers to which the likelihood given z is raised, in turn
 _CHUNK = 64  # points handled together
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """Where in a point of a posterior its parts stand, and what its covariances' coordinates are."""
-
-    own: LogPosterior
-
-    @property
-    def correlated(self) -> bool:
-        """Whether precisions are matrices."""
-        return self.own.n_features > 1 and self.own.covariance in ("full", "tied")
-
-    @property
-    def n_blocks(self) -> int:
-        """Covariances: K, or one if they are tied."""
-        return 1 if self.own.covariance == "tied" else self.own.k
-
-    @property
-    def at_factors(self) -> int:
-        """Where the covariances' coordinates begin."""
-        return next(reversed(self.own.places.values())).start
-
-    def log_weights(self, points: FloatArray) -> FloatArray:
-        """(S, K)."""
-        y = points[:, : self.own.k - 1]
-        logits = np.concatenate([y, -y.sum(axis=1, keepdims=True)], axis=1)
-        logits -= logits.max(axis=1, keepdims=True)
-        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-
-    def means(self, points: FloatArray) -> FloatArray:
-        """(S, K, D)."""
-        return points[:, self.own.places["mu"]].reshape(len(points), self.own.k, self.own.n_features)
-
-    def coordinates(self, points: FloatArray) -> FloatArray:
-        """Of the covariances, (S, m, E)."""
-        return points[:, self.at_factors :].reshape(len(points), self.n_blocks, -1)
-
-    def factors(self, points: FloatArray) -> FloatArray:
-        """F with F'F the precisions, (S, m, D, D)."""
-        coordinates, n_features = self.coordinates(points), self.own.n_features
-        if self.correlated:
-            return wishart.from_coordinates(coordinates, n_features)
-        inverse = np.exp(-0.5 * coordinates)
-        return np.broadcast_to(inverse, (*inverse.shape[:2], n_features))[..., None] * np.eye(n_features)
-
-    def scales(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """C0 given the covariances, drawn anew or fixed, (S, D, D) or (S, V)."""
-        prior: Any = self.own.prior
-        if not self.own.hierarchical:
-            C0 = np.asarray(prior.C0) if self.correlated else np.atleast_1d(prior.C0)
-            return np.broadcast_to(C0, (len(points), *C0.shape))
-        drawn = self.own.with_exact_scale(points, rng)[0][:, self.own.places[self.own.scale_name]]
-        if not self.correlated:
-            return np.exp(drawn)
-        factors = wishart.from_coordinates(drawn, self.own.n_features)
-        return factors.swapaxes(-1, -2) @ factors
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +75,9 @@ class Proposal:
             allocate(own_rng, x, log_w[s], mu[s], factors[s], counts[s], first[s], second[s])
 
         on_all_cores(fill, list(enumerate(rng.spawn(t))))
-        first, second, counts = FLAT*first, FLAT*second, FLAT*counts
+        means = np.where(counts[..., None] > 0, mu + first / np.maximum(counts, 1)[..., None], 0.0)
+        power = np.resize(_TEMPERS, t)
+        counts, second = power[:, None] * counts, power[:, None, None, None] * second
         prior: Any = own.prior
         within, n_per_block = second, counts
         if own.covariance == "tied":
@@ -144,7 +91,6 @@ class Proposal:
             if own.structure.one_unit:
                 squares, shapes = squares.sum(axis=2, keepdims=True), prior.c0 + n_per_block * d / 2
             rates = (C0 + squares / 2)[..., None]
-        means = np.where(counts[..., None] > 0, mu + first / np.maximum(counts, 1e-9)[..., None], 0.0)
         return cls(own, counts, means, shapes, rates)
 
     def draw(self, size: int, rng: np.random.Generator) -> FloatArray:
@@ -164,10 +110,9 @@ class Proposal:
         on_all_cores(fill, list(enumerate(rng.spawn(n_kernels))))
         return result
 
-    def log_density(self, points: FloatArray, *, symmetric: bool = True) -> FloatArray:
-        """Log density of the coordinates but C0 at points (S, n_dim), averaged over all relabellings or under none."""
-        result = np.empty(len(points))
-        steps = subset_steps(self.own.k) if symmetric else np.empty((0, 2), np.int32)
+    def log_density(self, points: FloatArray) -> FloatArray:
+        """Log density of the coordinates but C0 at points (S, n_dim), averaged over all relabellings."""
+        result, steps = np.empty(len(points)), subset_steps(self.own.k)
 
         def fill(part: slice) -> None:
             sides, jacobian = self._of_points(points[part])
@@ -176,7 +121,7 @@ class Proposal:
             result[part] = out + jacobian
 
         on_all_cores(fill, [slice(begin, begin + _CHUNK) for begin in range(0, len(points), _CHUNK)])
-        return result - gammaln(self.own.k + 1) if symmetric else result
+        return result - gammaln(self.own.k + 1)
 
     def _of_points(self, points: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray]:
         """log w, means in B0's units, log determinants and entries of the precisions, their eigenvalues and vectors."""
