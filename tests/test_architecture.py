@@ -36,6 +36,9 @@ ALLOWED = {
     "modes": {"predictive", "summaries", "tree", "validation"},
     "diagnostics": {"labels", "modes", "summaries", "tree", "validation"},
     "agreement": {"diagnostics", "em_result", "labels", "mixture", "predictive", "standardisation", "summaries", "tree", "validation"},
+    "evidence": {
+        "compiled", "conditionals", "density", "evidence", "priors", "standardisation", "structures", "tree", "validation", "wishart",
+    },
     "inference": {
         "conditionals", "density", "diagnostics", "em", "em_result", "exceptions", "inference", "labels", "mixture", "model", "predictive", "priors",
         "standardisation", "structures", "summaries", "tree", "validation",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesgmm.density import LogPosterior
 from bayesgmm.evidence.bridge import Bridge, bridge
@@ -16,7 +17,7 @@ from bayesgmm.validation import FloatArray, read_positive, read_seed
 
 __all__ = ["Evidence", "log_evidence"]
 
-MOST_COMPONENTS = 14  # of which relabellings are summed
+MOST_COMPONENTS = 12  # of which relabellings are summed
 _LEAST = 40  # draws of a chain, half of which are for the kernels
 _KERNELS = (50, 200)  # at least, and where they cost little
 _POINTS = (250, 1_000)  # the same of the draws on either side of the bridge
@@ -45,9 +46,8 @@ class Evidence:
     overlap: float
 
     def __repr__(self) -> str:
-        return (
-            f"log evidence {self.value:.3f} +- {self.mcse:.2g} (effective sample size {self.ess:.0f}, overlap {self.overlap:.2f})"
-        )
+        quality = f"effective sample size {self.ess:.0f}, overlap {self.overlap:.2f}"
+        return f"log evidence {self.value:.3f} +- {self.mcse:.2g} ({quality})"
 
 
 def log_evidence(tree: Any, *, effort: float = 1.0, random_seed: int | np.random.Generator | None = None) -> Evidence:
@@ -73,7 +73,7 @@ def log_evidence(tree: Any, *, effort: float = 1.0, random_seed: int | np.random
     ------
     TypeError, ValueError
         If the tree is none of fit's, if its draws are an approximation's, if its model is a user's own, if it has fewer than
-        40 draws in a chain or more than 14 components.
+        40 draws in a chain or more than 12 components.
 
     Notes
     -----
@@ -106,11 +106,12 @@ def log_evidence(tree: Any, *, effort: float = 1.0, random_seed: int | np.random
     """
     effort, rng = read_positive(effort, "effort"), np.random.default_rng(read_seed(random_seed))
     own, points, log_unit = read_posterior(tree)
-    if points.shape[1] < _LEAST:
-        raise ValueError(f"tree must have at least {_LEAST} draws in each chain, got {points.shape[1]}; fit with more draws=")
+    n_draws = points.shape[1]
+    if n_draws < _LEAST:
+        raise ValueError(f"tree must have at least {_LEAST} draws in each chain, got {n_draws}; fit with more draws")
     if own.k > MOST_COMPONENTS:
-        raise ValueError(f"tree must have at most {MOST_COMPONENTS} components for its evidence, got {own.k}; use a smaller k")
-    half = points.shape[1] // 2
+        raise ValueError(f"tree must have at most {MOST_COMPONENTS} components, got {own.k}; fit with a smaller k")
+    half = n_draws // 2
     one, other = points[:, :half], points[:, half:]
     bridges = [_estimate(own, kernels, draws, effort, rng) for kernels, draws in ((one, other), (other, one))]
     values = np.array([each.log_ratio for each in bridges])
@@ -123,9 +124,7 @@ def log_evidence(tree: Any, *, effort: float = 1.0, random_seed: int | np.random
     )
 
 
-def _estimate(
-    own: LogPosterior, kernels: FloatArray, draws: FloatArray, effort: float, rng: np.random.Generator
-) -> Bridge:
+def _estimate(own: LogPosterior, kernels: FloatArray, draws: FloatArray, effort: float, rng: np.random.Generator) -> Bridge:
     """With kernels at some points (chain, draw, n_dim), seen from others."""
     n_kernels, size = _sizes(own, effort)
     flat = kernels.reshape(-1, own.n_dim)
@@ -146,5 +145,5 @@ def _sizes(own: LogPosterior, effort: float) -> tuple[int, int]:
     return max(3, int(n_kernels)), max(100, int(np.clip(most / n_kernels, least, largest)))
 
 
-def _evenly(n: int, wanted: int) -> FloatArray:
+def _evenly(n: int, wanted: int) -> NDArray[np.int64]:
     return np.linspace(0, n - 1, min(wanted, n)).astype(int)

@@ -30,7 +30,8 @@ def read_posterior(tree: Any) -> tuple[LogPosterior, FloatArray, float]:
     prior = _read_prior(read_tree(tree))
     x, draws, covariance = read_observations(tree), read_draws(tree), tree.attrs["covariance"]
     if draws.n_components != tree.attrs["k"]:
-        raise ValueError(f"tree must hold all of its {tree.attrs['k']} clusters, got {draws.n_components}; pass what fit returned")
+        k = tree.attrs["k"]
+        raise ValueError(f"tree must hold all of its {k} clusters, got {draws.n_components}; pass what fit returned")
     if not all(np.isfinite(values).all() for values in (draws.w, draws.mu, draws.factors)):
         raise ValueError("tree must hold finite draws, got NaN or infinite ones; leave their chains out, or fit again")
     structure = Structure(covariance, draws.n_features)
@@ -119,16 +120,17 @@ def _read_prior(tree: xr.DataTree) -> Prior:
         raise ValueError("tree must tell its prior in its attributes, got none; pass what fit returned")
     if method not in _ENGINES:
         raise ValueError(
-            f"tree must hold draws from the posterior itself, got those of method={method!r}; fit again with method='nuts' or "
-            "method='gibbs'"
+            f"tree must hold draws from the posterior itself, got those of method={method!r}; fit again with method='nuts' "
+            "or method='gibbs'"
         )
     if not given.startswith("{"):
         raise ValueError(
             f"tree must come from one of the package's own priors, whose constants are known, got a {given}; fit again with "
             "prior= in place of model="
         )
-    fields = json.loads(given)
-    return _PRIORS[fields.pop("name")](**{name: np.array(value) if np.ndim(value) else value for name, value in fields.items()})
+    values: dict[str, Any] = json.loads(given)
+    name = values.pop("name")
+    return _PRIORS[name](**{field: np.array(value) if np.ndim(value) else value for field, value in values.items()})
 
 
 def _points(own: LogPosterior, draws: Draws, shift: Any, scale: Any) -> FloatArray:

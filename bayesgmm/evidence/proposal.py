@@ -7,10 +7,10 @@ scatter about the draw's means. The kernel is what a Gibbs sweep would do next,
     w \sim \mathrm{Dirichlet}(\alpha + n_j), \quad \Sigma_j \sim p(\Sigma \mid \mu_t, z, C_{0t}), \quad
     \mu_j \sim p(\mu \mid \Sigma_j, z),
 
-with the likelihood given z raised to a power of at most 1, because what z leaves open of the parameters is less than what
-the posterior does; a product over clusters but for constants and, if covariances are tied, their one factor. Densities are those of the
-unconstrained coordinates of :mod:`bayesgmm.density` without C0. In the basis in which B0 is the identity and the precision of
-component i is diagonal, with eigenvalues lambda_id, the mean's conditional under counts n_j has precisions
+with the likelihood given z raised to a power of at most 1, because z leaves less open of the parameters than the posterior
+does. It is a product over clusters but for constants and, if covariances are tied, their one factor. Densities are those of
+the unconstrained coordinates of :mod:`bayesgmm.density` without C0. In the basis in which B0 is the identity and the
+precision of component i is diagonal, with eigenvalues lambda_id, the mean's conditional under counts n_j has precisions
 1 + n_j lambda_id: no matrix is factorised for a pair of component and cluster.
 
 References
@@ -62,6 +62,11 @@ class Proposal:
     shapes: FloatArray
     rates: FloatArray
 
+    @property
+    def _prior(self) -> Any:
+        """Scaled to the data, so that no hyperparameter is open."""
+        return self.own.prior
+
     @classmethod
     def at(cls, own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> Proposal:
         """Kernels given allocations that are drawn at these points."""
@@ -95,8 +100,8 @@ class Proposal:
 
     def draw(self, size: int, rng: np.random.Generator) -> FloatArray:
         """Points (size, n_dim), as many from each kernel as from another; C0 is left at zero."""
-        prior, layout, b0 = self.own.prior, Layout(self.own), np.atleast_1d(self.own.prior.b0)
-        inverse_B0 = np.linalg.inv(np.atleast_2d(prior.B0))
+        prior, layout = self._prior, Layout(self.own)
+        b0, inverse_B0 = np.atleast_1d(prior.b0), np.linalg.inv(np.atleast_2d(prior.B0))
         result, n_kernels = np.zeros((size, self.own.n_dim)), len(self.counts)
         ends = np.linspace(0, size, n_kernels + 1).astype(int)
 
@@ -124,13 +129,13 @@ class Proposal:
         return result - gammaln(self.own.k + 1)
 
     def _of_points(self, points: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray]:
-        """log w, means in B0's units, log determinants and entries of the precisions, their eigenvalues and vectors."""
+        """Weights' logarithms, means in B0's basis, the precisions' log determinants, entries, eigenvalues and vectors."""
         layout, own = Layout(self.own), self.own
         factors, coordinates = layout.factors(points), layout.coordinates(points)
-        root = np.linalg.cholesky(np.atleast_2d(own.prior.B0))
+        root = np.linalg.cholesky(np.atleast_2d(self._prior.B0))
         scaled = factors @ root
         eigenvalues, rotations = np.linalg.eigh(scaled.swapaxes(-1, -2) @ scaled)
-        nu = (layout.means(points) - own.prior.b0) @ np.linalg.inv(root).T
+        nu = (layout.means(points) - self._prior.b0) @ np.linalg.inv(root).T
         nu = np.einsum("skd,skde->ske", nu, np.broadcast_to(rotations, (*nu.shape, own.n_features)))
         jacobian = np.zeros(len(points))
         if layout.correlated:
@@ -147,8 +152,7 @@ class Proposal:
     @cached_property
     def _of_kernels(self) -> tuple[FloatArray, ...]:
         """Counts, powers of the weights, constants of each cluster, shapes, rates, centres, constants of all clusters."""
-        own, layout, (_, k, d) = self.own, Layout(self.own), self.means.shape
-        prior: Any = own.prior
+        prior, layout, (_, k, d) = self._prior, Layout(self.own), self.means.shape
         root = np.linalg.cholesky(np.atleast_2d(prior.B0))
         centres = (self.means - prior.b0) @ np.linalg.inv(root).T
         powers = prior.alpha + self.counts
