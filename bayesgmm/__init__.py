@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bayesgmm.diagnostics import Diagnosis, diagnose
     from bayesgmm.em import fit_em
     from bayesgmm.em_result import EMResult
+    from bayesgmm.evidence import Evidence, log_evidence
     from bayesgmm.inference import fit
     from bayesgmm.inference.unknown_k import posterior_k
     from bayesgmm.labels import LabelQuality, label_quality, raw_order, relabel
@@ -54,6 +55,7 @@ _HOMES = {
     "Diagnosis": "diagnostics",
     "EMCheck": "agreement",
     "EMResult": "em_result",
+    "Evidence": "evidence",
     "HierarchicalPrior": "priors",
     "LabelQuality": "labels",
     "Mixture": "mixture",
@@ -70,6 +72,7 @@ _HOMES = {
     "fit": "inference",
     "fit_em": "em",
     "label_quality": "labels",
+    "log_evidence": "evidence",
     "occupied_clusters": "clusters",
     "partition": "clusters",
     "posterior_k": "inference.unknown_k",
@@ -92,6 +95,7 @@ __all__ = [
     "Diagnosis",
     "EMCheck",
     "EMResult",
+    "Evidence",
     "HierarchicalPrior",
     "LabelQuality",
     "Mixture",
@@ -110,6 +114,7 @@ __all__ = [
     "fit",
     "fit_em",
     "label_quality",
+    "log_evidence",
     "occupied_clusters",
     "partition",
     "plots",

@@ -37,6 +37,9 @@ ALLOWED = {
     "modes": {"predictive", "summaries", "tree", "validation"},
     "diagnostics": {"labels", "modes", "summaries", "tree", "validation"},
     "agreement": {"diagnostics", "em_result", "labels", "mixture", "predictive", "standardisation", "summaries", "tree", "validation"},
+    "evidence": {
+        "compiled", "conditionals", "density", "evidence", "priors", "standardisation", "structures", "tree", "validation", "wishart",
+    },
     "inference": {
         "clusters", "conditionals", "density", "diagnostics", "em", "em_result", "em_starts", "estep", "exceptions", "inference", "labels", "mixture", "model",
         "predictive", "priors", "priors_k", "standardisation", "structures", "summaries", "tree", "validation", "wishart",

@@ -1,0 +1,106 @@
+"""Marginal likelihoods by brute force: all allocations of a few observations, and grids over what is not conjugate."""
+
+from itertools import product
+
+import numpy as np
+from scipy.special import gammaln, logsumexp, multigammaln
+
+GRID = np.linspace(-14, 14, 281)  # of the logarithm of a variance or of a scale
+
+
+def log_allocations(n, k, alpha):
+    """Every allocation, with its log probability under Dirichlet weights."""
+    for z in product(range(k), repeat=n):
+        counts = np.bincount(z, minlength=k)
+        log_p = gammaln(k * alpha) - gammaln(n + k * alpha) + (gammaln(alpha + counts) - gammaln(alpha)).sum()
+        yield np.array(z), log_p
+
+
+def log_given_covariances(x, b0, B0, sigma):
+    """Log p(x, (n, D)) of one cluster given its covariances (..., D, D), the mean integrated out.
+
+    The observations about their mean, times the density of their mean, N(b0, B0 + Sigma / n).
+    """
+    n, d = x.shape
+    if n == 0:
+        return np.zeros(sigma.shape[:-2])
+    mean, log_det = x.mean(axis=0), np.linalg.slogdet(sigma)[1]
+    about = np.einsum("ab,...ab->...", (x - mean).T @ (x - mean), np.linalg.inv(sigma))
+    within = -0.5 * ((n - 1) * (log_det + d * np.log(2 * np.pi)) + d * np.log(n) + about)
+    spread = B0 + sigma / n
+    distance = np.einsum("a,...ab,b->...", mean - b0, np.linalg.inv(spread), mean - b0)
+    return within - 0.5 * (np.linalg.slogdet(2 * np.pi * spread)[1] + distance)
+
+
+def log_inverse_gamma(log_variance, c0, C0):
+    """Of the logarithm of a variance."""
+    return c0 * np.log(C0) - gammaln(c0) - c0 * log_variance - C0 * np.exp(-log_variance)
+
+
+def integral(log_values, axis=-1):
+    return logsumexp(log_values, axis=axis) + np.log(GRID[1] - GRID[0])
+
+
+def independent_features(x, k, prior, *, tied=False, spherical=False):
+    """Log marginal likelihood of data (n, D) with variances that are each cluster's and feature's own, tied, or spherical."""
+    n, d = x.shape
+    hierarchical = hasattr(prior, "G0")
+    b0, B0 = np.atleast_1d(prior.b0), np.atleast_2d(prior.B0)
+    blocks = [list(range(d))] if spherical else [[v] for v in range(d)]
+    scales = np.exp(GRID) if hierarchical else None
+    given = {}
+    for subset in product((False, True), repeat=n):
+        for v, block in enumerate(blocks):
+            each = [
+                log_given_covariances(x[list(subset)][:, [e]], b0[e], B0[e : e + 1, e : e + 1], np.exp(GRID)[:, None, None])
+                for e in block
+            ]
+            given[subset, v] = sum(each)  # over the grid of variances
+
+    def of_feature(z, v):
+        C0 = scales[:, None] if hierarchical else np.atleast_1d(prior.C0)[v]
+        log_prior = log_inverse_gamma(GRID, prior.c0, C0)
+        of_clusters = [given[tuple(z == j), v] for j in range(k)]
+        value = integral(log_prior + sum(of_clusters)) if tied else sum(integral(log_prior + each) for each in of_clusters)
+        if not hierarchical:
+            return value
+        g0, G0 = prior.g0, np.atleast_1d(prior.G0)[v]
+        return integral(value + g0 * (np.log(G0) + GRID) - gammaln(g0) - G0 * np.exp(GRID))
+
+    return logsumexp(
+        [log_p + sum(of_feature(z, v) for v in range(len(blocks))) for z, log_p in log_allocations(n, k, prior.alpha)]
+    )
+
+
+def correlated_features(x, k, prior, *, tied=False, size=45):
+    """The same for D = 2 and full covariances, on a grid of the precisions' coordinates; C0 fixed, or learnt if K = 1 or tied."""
+    n, d = x.shape
+    log_sd, steps = np.linspace(-3.5, 5, size), np.linspace(-4, 4, size)
+    one, two, b = np.meshgrid(log_sd, log_sd, np.sinh(steps), indexing="ij")
+    factors = np.zeros((*one.shape, 2, 2))
+    factors[..., 0, 0], factors[..., 1, 1], factors[..., 1, 0] = np.exp(-one), np.exp(-two), b * np.exp(-two)
+    precisions = factors.swapaxes(-1, -2) @ factors
+    weights = np.cosh(steps) * (steps[1] - steps[0]) * (log_sd[1] - log_sd[0]) ** 2
+    # |d P / d (log sd_1, log sd_2, b)| = 4 F_11^2 F_22^4: P_11, P_12, P_22 of F_11^2 + F_21^2, F_21 F_22, F_22^2
+    log_measure = np.log(weights) + np.log(4) - 2 * one - 4 * two
+    c0, log_det = prior.c0, -2 * (one + two)
+    if hasattr(prior, "G0"):  # the integral over C0 ~ Wishart(g0, G0) of |C0|^c0 exp(-tr C0 P)
+        g0 = prior.g0
+        log_prior = multigammaln(g0 + c0, d) - multigammaln(g0, d) + g0 * np.linalg.slogdet(prior.G0)[1]
+        log_prior = log_prior - (g0 + c0) * np.linalg.slogdet(prior.G0 + precisions)[1]
+    else:
+        log_prior = c0 * np.linalg.slogdet(prior.C0)[1] - np.einsum("ab,...ab->...", prior.C0, precisions)
+    log_prior = log_prior - multigammaln(c0, d) + (c0 - (d + 1) / 2) * log_det + log_measure
+    assert abs(logsumexp(log_prior)) < 1e-4  # the grid holds the whole prior
+    sigma = np.linalg.inv(precisions)
+    given = {
+        subset: log_given_covariances(x[list(subset)], prior.b0, prior.B0, sigma)
+        for subset in product((False, True), repeat=n)
+    }
+    if not tied:
+        given = {subset: logsumexp(log_prior + each) for subset, each in given.items()}
+    terms = []
+    for z, log_p in log_allocations(n, k, prior.alpha):
+        value = sum(given[tuple(z == j)] for j in range(k))
+        terms.append(log_p + (logsumexp(log_prior + value) if tied else value))
+    return logsumexp(terms)

@@ -1,0 +1,53 @@
+"""The evidence over many fits: its error is the one it tells, engines agree, and published probabilities of k come out."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import bayesgmm as bg
+from tests.statistics import SEED, Z, assert_same_means
+
+pytestmark = pytest.mark.statistical
+
+
+def evidence(x, k, seed, **options):
+    tree = bg.fit(x, k, **{"method": "gibbs", "random_seed": seed, "progressbar": False} | options)
+    return bg.log_evidence(tree, random_seed=seed)
+
+
+@pytest.mark.parametrize("k", [3, 5])
+def test_the_error_is_the_one_it_tells(galaxies, k):
+    """Scatter over independent fits: not beyond the error told, nor below half of it."""
+    found = [evidence(galaxies, k, SEED % 2**20 + seed, relabel=False) for seed in range(15)]
+    values, errors = (np.array([getattr(each, name) for each in found]) for name in ("value", "mcse"))
+    assert errors.max() < 0.15
+    squares = (((values - np.average(values, weights=errors**-2)) / errors) ** 2).sum()
+    tail = stats.norm.sf(Z)
+    low, high = stats.chi2.ppf(tail, len(found) - 1), stats.chi2.isf(tail, len(found) - 1)
+    assert low / 4 < squares < high, f"{values.std(ddof=1):.3g} against {errors.mean():.3g} (seed {SEED})"
+
+
+def test_richardson_and_green(galaxies):
+    """Table 1 of Richardson & Green (1997), three digits from a chain: p(k | x) with k uniform, as ratios to k = 5."""
+    published = {3: 0.061, 4: 0.128, 5: 0.182, 6: 0.199, 7: 0.160, 8: 0.109}
+    found = {k: evidence(galaxies, k, SEED % 2**20 + k, relabel=False) for k in published}
+    for k in (3, 4, 6, 7, 8):
+        log_ratio = found[k].value - found[5].value
+        error = np.hypot(found[k].mcse, found[5].mcse)
+        assert_same_means(log_ratio, error, np.log(published[k] / published[5]), 0.05, f"k = {k}")
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+def test_engines_agree(faithful, covariance):
+    one, other = (evidence(faithful, 2, SEED % 2**20, method=method, covariance=covariance) for method in ("nuts", "gibbs"))
+    assert max(one.mcse, other.mcse) < 0.05
+    assert_same_means(one.value, one.mcse, other.value, other.mcse, covariance)
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # chains pass slowly where k is too large
+@pytest.mark.parametrize("k", [2, 3])
+def test_many_observations(k):
+    """With as many clusters as there are, and with one too many, where z tells least of the parameters."""
+    x = bg.datasets.two_gaussians(n=2_000).x
+    one, other = evidence(x, k, SEED % 2**20, method="nuts"), evidence(x, k, SEED % 2**20, thin=20, draws=500)
+    assert_same_means(one.value, one.mcse, other.value, other.mcse, f"k = {k}")
