@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bayesgmm.inference import fit
     from bayesgmm.inference.unknown_k import posterior_k
     from bayesgmm.labels import LabelQuality, label_quality, raw_order, relabel
+    from bayesgmm.leave_one_out import loo
     from bayesgmm.mixture import Mixture
     from bayesgmm.model import build_model, prior_predictive
     from bayesgmm.modes import Solutions, solutions
@@ -73,6 +74,7 @@ _HOMES = {
     "fit_em": "em",
     "label_quality": "labels",
     "log_evidence": "evidence",
+    "loo": "leave_one_out",
     "occupied_clusters": "clusters",
     "partition": "clusters",
     "posterior_k": "inference.unknown_k",
@@ -115,6 +117,7 @@ __all__ = [
     "fit_em",
     "label_quality",
     "log_evidence",
+    "loo",
     "occupied_clusters",
     "partition",
     "plots",

@@ -233,8 +233,10 @@ def fit(
 def compare(
     file: File,
     columns: Columns = None,
-    k: Annotated[str, typer.Option(help="Numbers of components: 1:6 (both ends count) or 2,3,5.")] = "1:6",
-    method: MethodOption = "nuts",
+    k: Annotated[str, typer.Option(help="Numbers of components: 1:8 (both ends count) or 2,3,5.")] = "1:8",
+    method: Annotated[
+        Method | None, typer.Option(help="Sampler, or approximation.  [default: gibbs where data are few, else nuts]")
+    ] = None,
     covariance: CovarianceOption = "full",
     prior: PriorOption = "hierarchical",
     draws: Draws = 1000,
@@ -249,11 +251,14 @@ def compare(
     n_init: NInit = 10,
     seed: Seed = None,
     missing: MissingOption = "raise",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps finished fits, from which an interrupted comparison goes on.")
+    ] = None,
     out: Out = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit several numbers of components and compare how well they predict."""
+    """Fit several numbers of components; compare how well they predict, their evidence, and EM's criteria."""
     x = _read_columns(file, columns)
     keep_input(file, out)
     ks = _read_range(k)
@@ -276,6 +281,7 @@ def compare(
             engine=engine,
             max_iter=max_iter,
             n_init=n_init,
+            cache=cache,
             random_seed=seed,
             missing=missing,
             progressbar=not quiet,

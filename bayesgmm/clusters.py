@@ -220,6 +220,17 @@ def occupied_clusters(tree: xr.DataTree, random_seed: int | np.random.Generator 
     )
 
 
+def expected_occupied(draws: Draws, x: FloatArray) -> float:
+    """Posterior mean of the number of occupied clusters, sum_k 1 - prod_i (1 - r_ik), over some draws."""
+    few = draws.thinned(_FEWEST)
+    total = 0.0
+    for each in zip(few.w, few.mu, few.factors, strict=True):
+        with np.errstate(divide="ignore"):  # of an observation that is sure to belong to one
+            log_empty = np.log1p(-np.minimum(estep.responsibilities(x, *each), 1.0)).sum(axis=0)
+        total -= float(np.expm1(log_empty).sum())
+    return total / len(few.w)
+
+
 def adjusted_rand(one: ArrayLike, other: ArrayLike) -> float:
     """Adjusted Rand index of two partitions of the same observations: 1 if they are one, 0 on average by chance.
 

@@ -1,10 +1,11 @@
-"""How many components: fits for several k side by side."""
+"""How many components: fits for several k side by side, by prediction, by evidence, and by EM's criteria."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
@@ -13,15 +14,23 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
+from scipy.special import logsumexp
 
-from bayesgmm import predictive
-from bayesgmm.diagnostics import MAX_K_HAT, Diagnosis, diagnose
+from bayesgmm.clusters import expected_occupied
+from bayesgmm.diagnostics import USABLE, Diagnosis, diagnose
+from bayesgmm.evidence import log_evidence
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, InterruptedWarning
+from bayesgmm.fit_cache import FitCache
 from bayesgmm.inference import fit
-from bayesgmm.priors import Prior
-from bayesgmm.validation import Covariance, Method, Missing, read_count, read_fit_data, read_seed
+from bayesgmm.leave_one_out import bad_k_hats, loo, refitted
+from bayesgmm.preferences import Best, preferences
+from bayesgmm.priors import Prior, read_prior
+from bayesgmm.priors_k import PriorOnK, read_prior_k
+from bayesgmm.tree import read_draws, read_observations
+from bayesgmm.validation import Covariance, Data, Method, Missing, read_count, read_fit_data, read_seed
 
-_LOO_NUMBERS = 2**27  # draws x observations that LOO works on at once (1 GB); longer runs are thinned to this
+_SWEPT = 20_000  # observations x components x features, up to which Gibbs sweeps cost next to nothing
+_SAME = ("prior", "covariance", "method")  # attributes of trees that can be compared
 
 
 @dataclass(frozen=True)
@@ -31,17 +40,21 @@ class Comparison:
     Attributes
     ----------
     table : DataFrame
-        One row per k, in order of k: k, elpd_loo with its standard error se, elpd_diff to the best with its standard
-        error dse, p_loo, bad_pareto_k (observations with a Pareto k-hat too high for PSIS-LOO to be trusted), stacking
-        weight, EM's bic, aic, icl and log_likelihood, converged, divergences, seconds.
+        One row per k, in order of k: k; elpd_loo with its standard error se, elpd_diff to the best with its standard error
+        dse, p_loo, bad_pareto_k (observations at which LOO cannot be trusted), refitted (those that were left out by a refit
+        instead), stacking weight; log_evidence with its Monte Carlo standard error mcse, p_k, the posterior probability of k
+        among those compared; EM's bic, aic, icl and log_likelihood; occupied, the posterior mean of the number of clusters
+        that hold an observation; converged, finding (the first of :func:`bayesgmm.diagnose`), divergences, seconds.
     fits : dict of int to DataTree
     loo : dict of str to ELPDData
-        ArviZ's LOO results, ready for ``az.compare``.
+        LOO results, ready for ``az.compare``.
     diagnoses : dict of int to Diagnosis
-    seed : int
-        Of the whole comparison.
-    best : dict of str to int
-        The k that each criterion prefers.
+    seed : int or None
+        Of the whole comparison; None of fits that were given.
+    prior_k : Series
+        The prior probabilities of the k compared, which add to one.
+    best : Best
+        The k that each criterion prefers, as a dict; prints as sentences that say how decided that is.
     weights : Series
         Stacking weights, by k.
     """
@@ -50,14 +63,13 @@ class Comparison:
     fits: Mapping[int, xr.DataTree] = field(repr=False)
     loo: Mapping[str, Any] = field(repr=False)
     diagnoses: Mapping[int, Diagnosis] = field(repr=False)
-    seed: int
+    seed: int | None
+    prior_k: pd.Series = field(repr=False)
 
     @property
-    def best(self) -> dict[str, int]:
-        """The k that each criterion prefers."""
-        by_k = self.table.set_index("k")
-        highest = {"elpd_loo": int(by_k["elpd_loo"].idxmax()), "weight": int(by_k["weight"].idxmax())}
-        return highest | {name: int(by_k[name].idxmin()) for name in ("bic", "aic", "icl")}
+    def best(self) -> Best:
+        """The k that each criterion prefers, and how decided that is."""
+        return preferences(self.table.set_index("k"))
 
     @property
     def weights(self) -> pd.Series:
@@ -66,55 +78,61 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Which k predicts best, how decided that is, and what EM's criteria say."""
-        best = self.best
+        """What each criterion prefers, how decided that is, and which fits cannot be trusted."""
         by_k = self.table.set_index("k")
-        rivals = by_k.index[(by_k["elpd_diff"].abs() < 2 * by_k["dse"]) & (by_k.index != best["elpd_loo"])].tolist()
-        if rivals:
-            decided = f"cannot be told apart from k = {', '.join(map(str, rivals))} (less than two standard errors)"
-        else:
-            decided = "is better than every other k by more than two standard errors" if len(by_k) > 1 else "stands alone"
-        sentence = f"by LOO k = {best['elpd_loo']} predicts best and {decided}; EM's BIC prefers k = {best['bic']}"
+        sentences = list(self.best.sentences)
         for condition, trouble in (
             (~by_k["converged"], "not converged (see .diagnoses)"),
             (by_k["bad_pareto_k"] > 0, "LOO is unreliable at some observations"),
         ):
             if condition.any():
-                sentence += f"; {trouble}: k = {', '.join(map(str, by_k.index[condition]))}"
-        return sentence
+                sentences.append(f"{trouble}: k = {', '.join(map(str, by_k.index[condition]))}")
+        return "; ".join(sentences)
 
     def __repr__(self) -> str:
-        formats = {"weight": "{:.3f}", "seconds": "{:.1f}"}
-        shown = self.table.drop(columns=["aic", "icl", "log_likelihood"])
+        formats = {"weight": "{:.3f}", "p_k": "{:.3f}", "mcse": "{:.3f}", "seconds": "{:.1f}"}
+        shown = self.table.drop(columns=["aic", "icl", "log_likelihood", "refitted", "divergences"])
         formatters = {name: formats.get(name, "{:.2f}").format for name in shown if shown[name].dtype.kind == "f"}
-        return f"{shown.to_string(index=False, formatters=formatters)}\n{fill(self.verdict, 110)}"
+        table = shown.to_string(index=False, formatters=formatters, line_width=130)
+        return "\n".join([table, *(fill(each, 110, subsequent_indent="  ") for each in self.verdict.split("; "))])
 
 
 def compare(
-    x: ArrayLike,
-    k: Iterable[int] = range(1, 7),
+    x: ArrayLike | Mapping[int, xr.DataTree] | Iterable[xr.DataTree],
+    k: Iterable[int] = range(1, 9),
     *,
-    method: Method = "nuts",
+    method: Method | None = None,
     prior: Prior | None = None,
     covariance: Covariance = "full",
     draws: int = 1000,
     chains: int = 4,
+    prior_k: PriorOnK | ArrayLike | None = None,
+    cache: str | Path | None = None,
     random_seed: int | np.random.Generator | None = None,
     progressbar: bool = True,
     missing: Missing = "raise",
     **options: Any,
 ) -> Comparison:
-    """Fit every k and compare how well each predicts observations it has not seen.
+    """Fit every k and compare: how well each predicts observations it has not seen, and how probable each is.
 
     Parameters
     ----------
-    x : (n,) or (n, D) array-like
+    x : (n,) or (n, D) array-like; or several DataTrees
+        The data; or fits made before, of the same data under the same settings, which are then compared as they are.
     k : iterable of int
         Numbers of components to try.
-    method, prior, covariance, draws, chains, missing
+    method : {"nuts", "gibbs", "advi"}, optional
+        As in :func:`bayesgmm.fit`, for every k. Default: Gibbs for a k with which its sweeps cost next to nothing (n k D up
+        to 20 000), where it passes between solutions; NUTS for a k with which they do not.
+    prior, covariance, draws, chains, missing
         As in :func:`bayesgmm.fit`, the same for every k.
+    prior_k : PriorOnK or sequence of float, optional
+        Prior on k (:mod:`bayesgmm.priors`), restricted to those compared. Default: all of them equally probable.
+    cache : path, optional
+        A folder that keeps each finished fit, so that an interrupted comparison goes on where it stopped. A fit is
+        taken from it if data and settings are the same, and the seed if one is given.
     random_seed : int, Generator or None
-        One seed for the whole comparison.
+        One seed for the whole comparison. That of a k does not depend on which others are compared.
     progressbar : bool
         Announce phases and show progress on standard error.
     **options
@@ -123,7 +141,7 @@ def compare(
     Returns
     -------
     Comparison
-        Prints as a table; ``.fits``, ``.best``, ``.weights``.
+        Prints as a table with a verdict; ``.fits``, ``.best``, ``.weights``.
 
     Warns
     -----
@@ -133,7 +151,15 @@ def compare(
     Raises
     ------
     ValueError, TypeError
-        For arguments that break a rule; the message names it. Nothing is fitted before all k have been checked.
+        For arguments that break a rule; the message names it. Nothing is fitted before all k have been checked. Fits of
+        different data or settings are refused.
+
+    Notes
+    -----
+    Prediction and evidence ask different questions. LOO (:func:`bayesgmm.loo`) asks how well the fitted mixture predicts one
+    more observation; components that do little harm it little. The evidence (:func:`bayesgmm.log_evidence`) asks how well
+    mixtures drawn from the prior predict all the data, and depends on that prior. ADVI's draws are taken for the
+    posterior's in LOO, and have no evidence. Chains of one fit run on all cores, so the k are fitted one after another.
 
     References
     ----------
@@ -142,34 +168,49 @@ def compare(
 
     Yao, Vehtari, Simpson & Gelman (2018), Using stacking to average Bayesian predictive distributions, Bayesian
     Analysis 13, 917-1007. doi:10.1214/17-BA1091
+
+    Celeux, Frühwirth-Schnatter & Robert (2018), Model selection for mixture models: perspectives and strategies,
+    arXiv:1812.09885.
     """
+    trees = _given_trees(x)
+    if trees is not None:
+        return _compared(_read_fits(trees), None, prior_k)
     if options.get("model") is not None:
         raise TypeError("model states one k and cannot be compared over k; fit each model and pass the trees to az.compare")
     ks = _read_ks(k)
     for each in ks:
-        read_fit_data(x, each, covariance=covariance, missing=missing)
+        data, _ = read_fit_data(x, each, covariance=covariance, missing=missing)  # type: ignore[arg-type]
+    _weights_of(prior_k, ks)
     seed = read_seed(random_seed)
-    rng = np.random.default_rng(seed)
-    seeds = {each: int(rng.integers(2**31)) for each in ks}
-    settings: dict[str, Any] = {
-        "method": method,
-        "prior": prior,
-        "covariance": covariance,
-        "draws": draws,
-        "chains": chains,
-        "missing": missing,
-    }
+    settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
+    stated = settings | {"prior": read_prior(prior, data.values, covariance).to_json()}
     fits: dict[int, xr.DataTree] = {}
-    loo: dict[str, Any] = {}
     for each in ks:
+        own_seed = int(np.random.SeedSequence([seed, each]).generate_state(1)[0] % 2**31)
+        engine = method or _engine(data, each)
+        kept = None
+        if cache is not None:
+            kept = FitCache.of(cache, data, stated | {"method": engine}, None if random_seed is None else seed)
+            stored = kept.get(each, own_seed)
+            if stored is not None:
+                fits[each] = stored
+                continue
         try:
             with warnings.catch_warnings():
                 for category in (ConvergenceWarning, ApproximationWarning, InterruptedWarning):
                     warnings.simplefilter("ignore", category)  # the table says it, row by row
-                tree = fit(x, each, random_seed=seeds[each], progressbar=progressbar, **settings, **options)
-            fits[each], loo[str(each)] = tree, _loo(tree)
+                tree = fit(
+                    x,  # type: ignore[arg-type]
+                    each,
+                    method=engine,
+                    prior=prior,
+                    random_seed=own_seed,
+                    progressbar=progressbar,
+                    missing=missing,
+                    **settings,
+                )
+            fits[each] = tree
         except KeyboardInterrupt:
-            fits.pop(each, None)
             if not fits:
                 raise
         if each not in fits or tree.attrs["interrupted"]:
@@ -179,8 +220,9 @@ def compare(
                 stacklevel=2,
             )
             break
-    diagnoses = {each: diagnose(tree) for each, tree in fits.items()}
-    return Comparison(_table(fits, loo, diagnoses), fits, loo, diagnoses, seed)
+        if kept is not None:
+            kept.put(tree)
+    return _compared(fits, seed, prior_k)
 
 
 def _read_ks(k: Any) -> list[int]:
@@ -192,32 +234,72 @@ def _read_ks(k: Any) -> list[int]:
     return ks
 
 
-def _loo(tree: xr.DataTree) -> Any:
-    """PSIS-LOO of one fit, on evenly thinned draws where all of them would take too much memory."""
-    n_chains, n_draws = tree["posterior"].sizes["chain"], tree["posterior"].sizes["draw"]
-    step = int(np.ceil(n_chains * n_draws * tree["observed_data"].sizes["obs"] / _LOO_NUMBERS))
-    if step > 1:
-        tree = xr.DataTree.from_dict(
-            {
-                name: tree[name].to_dataset().isel(draw=slice(None, None, step), missing_dims="ignore")
-                for name in tree.children
-            }
-        )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Estimated shape parameter of Pareto distribution", category=UserWarning)
-        return az.loo(predictive.add_log_likelihood(tree), pointwise=True)
+def _engine(data: Data, k: int) -> Method:
+    return "gibbs" if data.values.size * k <= _SWEPT else "nuts"
 
 
-def _table(fits: Mapping[int, xr.DataTree], loo: Mapping[str, Any], diagnoses: Mapping[int, Diagnosis]) -> pd.DataFrame:
+def _given_trees(x: Any) -> list[xr.DataTree] | None:
+    """The trees, if x is several of them and not data."""
+    if isinstance(x, xr.DataTree):
+        raise TypeError("x must be data or several trees of different k, got one DataTree; its own k has nothing beside it")
+    if isinstance(x, Mapping) and x and all(isinstance(each, xr.DataTree) for each in x.values()):
+        return list(x.values())
+    if isinstance(x, list | tuple) and x and all(isinstance(each, xr.DataTree) for each in x):
+        return list(x)
+    return None
+
+
+def _read_fits(trees: list[xr.DataTree]) -> dict[int, xr.DataTree]:
+    """Trees by their k, all of the same data and settings."""
+    fits: dict[int, xr.DataTree] = {}
+    for tree in trees:
+        k = read_draws(tree).n_components
+        if k in fits:
+            raise ValueError(f"the fits compared must be of different k, got two of k = {k}")
+        fits[k] = tree
+    first, *others = fits
+    for other in others:
+        if not np.array_equal(read_observations(fits[first]), read_observations(fits[other])):
+            raise ValueError(f"the fits compared must be of the same data, got others for k = {other} than for k = {first}")
+        for name in _SAME[:2]:
+            values = [fits[each].attrs.get(name) for each in (first, other)]
+            if values[0] != values[1]:
+                raise ValueError(
+                    f"the fits compared must have the same {name}, got {values[0]!r} for k = {first} and {values[1]!r} for "
+                    f"k = {other}"
+                )
+    return dict(sorted(fits.items()))
+
+
+def _weights_of(prior_k: Any, ks: list[int]) -> pd.Series:
+    """Prior probabilities of these k, which add to one."""
+    if prior_k is None:
+        return pd.Series(1 / len(ks), index=ks)
+    log_p = read_prior_k(prior_k).log_pmf(np.array(ks))
+    if not np.isfinite(log_p).any():
+        raise ValueError(f"prior_k must give at least one of the k compared a positive probability, got none of {ks}")
+    return pd.Series(np.exp(log_p - logsumexp(log_p)), index=ks)
+
+
+def _compared(fits: dict[int, xr.DataTree], seed: int | None, prior_k: Any) -> Comparison:
+    weights = _weights_of(prior_k, list(fits))
+    elpds = {str(k): loo(tree) for k, tree in fits.items()}
+    diagnoses = {k: diagnose(tree) for k, tree in fits.items()}
+    return Comparison(_table(fits, elpds, diagnoses, weights), fits, elpds, diagnoses, seed, weights)
+
+
+def _table(
+    fits: Mapping[int, xr.DataTree], elpds: Mapping[str, Any], diagnoses: Mapping[int, Diagnosis], prior_k: pd.Series
+) -> pd.DataFrame:
     if len(fits) > 1:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # bad k-hats: in the column bad_k
-            compared = az.compare(dict(loo), round_to="none")
+            warnings.simplefilter("ignore", UserWarning)  # bad k-hats: in the column bad_pareto_k
+            compared = az.compare(dict(elpds), round_to="none")
     rows = []
     for k, tree in fits.items():
-        elpd, em = loo[str(k)], tree["em_baseline"].attrs
+        elpd, em, diagnosis = elpds[str(k)], tree["em_baseline"].attrs, diagnoses[k]
         beside = compared.loc[str(k)] if len(fits) > 1 else {"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}
-        k_hats = np.asarray(elpd.pareto_k.values)
+        value, mcse = _evidence(tree)
         rows.append(
             {
                 "k": k,
@@ -226,12 +308,32 @@ def _table(fits: Mapping[int, xr.DataTree], loo: Mapping[str, Any], diagnoses: M
                 "elpd_diff": float(beside["elpd_diff"]),
                 "dse": float(beside["dse"]),
                 "p_loo": float(elpd.p),
-                "bad_pareto_k": int((k_hats > min(MAX_K_HAT, float(elpd.good_k))).sum()),
+                "bad_pareto_k": bad_k_hats(elpd),
+                "refitted": refitted(elpd),
                 "weight": float(beside["weight"]),
+                "log_evidence": value,
+                "mcse": mcse,
                 **{name: em[name] for name in ("bic", "aic", "icl", "log_likelihood")},
-                "converged": diagnoses[k].converged,
-                "divergences": int(diagnoses[k].sampler.get("divergences", 0)),
+                "occupied": expected_occupied(read_draws(tree), read_observations(tree)),
+                "converged": diagnosis.converged,
+                "finding": next((each.kind for each in diagnosis.findings if each.kind not in USABLE), ""),
+                "divergences": int(diagnosis.sampler.get("divergences", 0)),
                 "seconds": sum(v for name, v in tree.attrs.items() if str(name).startswith("seconds_")),
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    with np.errstate(divide="ignore"):
+        joint = table["log_evidence"].to_numpy() + np.log(prior_k.to_numpy())
+    table.insert(int(table.columns.get_loc("mcse")) + 1, "p_k", np.exp(joint - logsumexp(joint)))
+    return table
+
+
+def _evidence(tree: xr.DataTree) -> tuple[float, float]:
+    """Log evidence and its error; none of an approximation, nor of too few draws."""
+    if tree.attrs.get("method") == "advi" or tree.attrs.get("prior") == "custom model":
+        return np.nan, np.nan
+    try:
+        found = log_evidence(tree, random_seed=0)
+    except ValueError:  # too few draws, as after an interrupt
+        return np.nan, np.nan
+    return found.value, found.mcse

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ from bayesgmm.validation import FloatArray, read_choice
 
 Relabelling = Literal["stephens", "ecr", "pivot"]
 _MOST = 10_000  # observations whose membership is looked at
+_REMEMBERED = 2**24  # numbers (128 MB) that are computed once for all rounds
 _ROUNDS = 50  # after which an iterative algorithm is not waited for
 _LEAST = 1e-300  # a probability that counts as none
 _CERTAIN = 1 - 1e-12  # a correlation beyond which Fisher's z is not followed
@@ -199,6 +200,8 @@ def _refined(draws: Draws, x: FloatArray, order: NDArray[np.int64], em: Mixture,
         r = estep.responsibilities(x, draws.w[s], draws.mu[s], draws.factors[s])
         return (r == r.max(axis=1, keepdims=True)).astype(float) if hard else r
 
+    if len(x) * draws.w.size <= _REMEMBERED:
+        membership = cache(membership)
     total = _reordered_sum(membership, lambda s, r: order[s], order)[1]
     agreement = -np.inf
     for _ in range(_ROUNDS):

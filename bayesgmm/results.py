@@ -46,12 +46,28 @@ def write_fit(tree: xr.DataTree, folder: Path) -> None:
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
-    """The table over k, and a folder for each k."""
+    """The table over k, its pictures, and a folder for each k."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    from bayesgmm import plots
+    from bayesgmm.tree import features_of
+
     comparison.table.to_csv(folder / "comparison.csv", index=False)
     (folder / _MARK).write_text(f"{comparison}\n")
+    plots.plot_compare(comparison).savefig(folder / "compare.png", dpi=150)
+    for name in features_of(next(iter(comparison.fits.values()))):
+        plots.plot_fits(comparison, name).savefig(folder / f"fits_{_as_file_name(name)}.png", dpi=150)
+    plt.close("all")
     for k, tree in comparison.fits.items():
         with whole_folder(folder / f"k{k}") as part:
             write_fit(tree, part)
+
+
+def _as_file_name(name: object) -> str:
+    return "".join(each if each.isalnum() else "_" for each in str(name))
 
 
 @contextmanager

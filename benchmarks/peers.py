@@ -45,7 +45,7 @@ def _arrays(tree):
     return (tree["posterior"][name].values for name in ("w", "mu", spread))
 
 
-def _pymc_model(x, k, prior):
+def pymc_model(x, k, prior):
     import numpy as np
     import pymc as pm
 
@@ -66,7 +66,7 @@ def _pymc_model(x, k, prior):
 def pymc(x, k, prior, start, draws, tune, seed):
     import pymc as pm
 
-    model = _pymc_model(x, k, prior)
+    model = pymc_model(x, k, prior)
     start = {variable.name: start[variable.name] for variable in model.free_RVs}
     with Clock() as clock:
         tree = pm.sample(
@@ -80,10 +80,10 @@ def pymc(x, k, prior, start, draws, tune, seed):
 def pymc_nutpie(x, k, prior, start, draws, tune, seed):
     import nutpie
 
-    model = _pymc_model(x, k, prior)
+    model = pymc_model(x, k, prior)
     start = {variable.name: start[variable.name] for variable in model.free_RVs}
     with Clock() as compiling:
-        compiled = nutpie.compile_pymc_model(model, initial_points=start)
+        compiled = nutpie.compilepymc_model(model, initial_points=start)
     with Clock() as sampling:
         tree = nutpie.sample(compiled, draws=draws, chains=4, seed=seed, progress_bar=False)
     return Run(*_arrays(tree), compiling.seconds, sampling.seconds)

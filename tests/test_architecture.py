@@ -44,9 +44,15 @@ ALLOWED = {
         "clusters", "conditionals", "density", "diagnostics", "em", "em_result", "em_starts", "estep", "exceptions", "inference", "labels", "mixture", "model",
         "predictive", "priors", "priors_k", "standardisation", "structures", "summaries", "tree", "validation", "wishart",
     },
-    "comparison": {"diagnostics", "exceptions", "inference", "predictive", "priors", "validation"},
-    "results": {"agreement", "comparison", "diagnostics", "plots"},
-    "plots": {"clusters", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
+    "leave_one_out": {"density", "diagnostics", "evidence", "inference", "predictive", "summaries", "tree", "validation"},
+    "preferences": set(),
+    "fit_cache": {"validation"},
+    "comparison": {
+        "clusters", "diagnostics", "evidence", "exceptions", "fit_cache", "inference", "leave_one_out", "preferences", "priors", "priors_k", "tree",
+        "validation",
+    },
+    "results": {"agreement", "comparison", "diagnostics", "plots", "tree"},
+    "plots": {"clusters", "comparison", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
 }  # fmt: skip
 OUTERMOST = {"__init__", "__main__", "cli"}
 PYMC_MAY = {"model", "inference"}

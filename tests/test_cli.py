@@ -127,8 +127,17 @@ def test_compare_writes_a_folder(run, csv):
     assert "by LOO k = 2 predicts best" in out
     assert "velocity: n = 400, seed 1" in out
     assert pd.read_csv("results/comparison.csv")["k"].tolist() == [1, 2]
-    assert sorted(os.listdir("results")) == ["comparison.csv", "k1", "k2", "verdict.txt"]
+    pictures = ["compare.png", "fits_velocity.png"]
+    assert sorted(os.listdir("results")) == sorted([*pictures, "comparison.csv", "k1", "k2", "verdict.txt"])
     assert os.path.exists("results/k2/posterior.nc")
+
+
+def test_compare_goes_on_from_its_cache(run, csv):
+    again = ("compare", csv, "--column", "velocity", "--seed", 1, "--cache", "fits", "--draws", 100, "--quiet")
+    first, second = run(*again, "--k", "1"), run(*again, "--k", "1:2")
+    assert first[0] == second[0] == 0, second
+    assert len(os.listdir("fits")) == 2
+    assert first[1].splitlines()[2].split()[1] == second[1].splitlines()[2].split()[1]  # elpd of k = 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 import bayesgmm as bg
 from bayesgmm import comparison as comparison_module
 from bayesgmm.exceptions import InterruptedWarning
-from tests.statistics import SEED
+from tests.conftest import make_tree
+from tests.statistics import SEED, rng
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +27,15 @@ def test_table(comparison, galaxies):
     for k in (1, 2, 3):
         em = bg.fit_em(galaxies, k, n_init=20, random_seed=SEED)
         assert table.loc[k, "bic"] == pytest.approx(em.bic(), abs=0.01)
-        loo = az.loo(bg.add_log_likelihood(comparison.fits[k]))
-        assert table.loc[k, "elpd_loo"] == pytest.approx(loo.elpd)
-        assert table.loc[k, "p_loo"] == pytest.approx(loo.p)
+        loo = bg.loo(comparison.fits[k])
+        assert table.loc[k, "elpd_loo"] == loo.elpd
+        assert table.loc[k, "p_loo"] == loo.p
         assert table.loc[k, "bad_pareto_k"] == (loo.pareto_k > 0.7).sum()
+        assert table.loc[k, "refitted"] == (loo.influence_pareto_k > 0.7).sum() - table.loc[k, "bad_pareto_k"]
+        evidence = bg.log_evidence(comparison.fits[k], random_seed=0)
+        assert (table.loc[k, "log_evidence"], table.loc[k, "mcse"]) == (evidence.value, evidence.mcse)
+        occupied = bg.occupied_clusters(comparison.fits[k], random_seed=SEED)
+        assert table.loc[k, "occupied"] == pytest.approx(float(occupied.mean()), abs=0.1)
         assert table.loc[k, "converged"] == bg.diagnose(comparison.fits[k]).converged
     # the single Gaussian's elpd against its own leave-one-out, refitted in closed form (a flat prior, nearly)
     x, n = galaxies.to_numpy(), len(galaxies)
@@ -55,7 +61,119 @@ def test_best_and_verdict(comparison):
     for k in table.index[~table["converged"]]:
         assert str(k) in comparison.verdict.split("not converged (see .diagnoses)")[1]
     assert comparison.seed == SEED
-    assert comparison.verdict in repr(comparison).replace("\n", " ")
+    assert " ".join(comparison.verdict.split("; ")) in " ".join(repr(comparison).split())
+    assert repr(comparison.best).split("\n")[0] in repr(comparison)
+
+
+def test_probabilities_of_k(comparison, galaxies):
+    """By Bayes' theorem from the evidence, under a uniform prior on those compared and under another."""
+    table = comparison.table.set_index("k")
+    joint = np.exp(table["log_evidence"] - table["log_evidence"].max())
+    np.testing.assert_allclose(table["p_k"], joint / joint.sum())
+    assert comparison.prior_k.tolist() == pytest.approx([1 / 3] * 3)
+    other = bg.compare(comparison.fits, prior_k=[0.5, 0.25, 0.125, 0.125])
+    joint *= [4, 2, 1]
+    np.testing.assert_allclose(other.table.set_index("k")["p_k"], joint / joint.sum())
+    with pytest.raises(ValueError, match="prior_k must give at least one of the k compared a positive probability"):
+        bg.compare(galaxies, [2, 3], prior_k=[1.0])
+
+
+def test_fits_made_before_are_compared_as_they_are(comparison):
+    again = bg.compare(list(comparison.fits.values())[::-1])
+    assert again.table.drop(columns="seconds").equals(comparison.table.drop(columns="seconds"))
+    assert again.seed is None
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (lambda x: make_tree(x[1:], 3), "must be of the same data, got others for k = 3 than for k = 2"),
+        (lambda x: make_tree(x, 2), "must be of different k, got two of k = 2"),
+        (lambda x: _with(make_tree(x, 3), prior="{}"), "must have the same prior, got None for k = 2 and '{}' for k = 3"),
+        (lambda x: _with(make_tree(x, 3), covariance="tied"), "must have the same covariance"),
+    ],
+)
+def test_fits_that_cannot_be_compared_are_refused(two_small, other, message):
+    x = two_small[:50]
+    with pytest.raises(ValueError, match=message):
+        bg.compare([make_tree(x, 2), other(x)])
+
+
+def _with(tree, **attrs):
+    tree.attrs.update(attrs)
+    return tree
+
+
+def test_one_tree_is_not_a_comparison(two_small):
+    with pytest.raises(TypeError, match="several trees of different k, got one DataTree"):
+        bg.compare(make_tree(two_small[:50], 2))
+
+
+def test_small_data_go_to_gibbs_and_large_data_to_nuts(two_small):
+    few = bg.compare(two_small[:100], [1], draws=50, random_seed=SEED, progressbar=False)
+    many = bg.compare(
+        np.tile(two_small, 60) + 1e-3 * rng(3).normal(size=24_000), [1], draws=50, random_seed=SEED, progressbar=False
+    )
+    asked = bg.compare(two_small[:100], [1], method="nuts", draws=50, random_seed=SEED, progressbar=False)
+    assert [each.fits[1].attrs["method"] for each in (few, many, asked)] == ["gibbs", "nuts", "nuts"]
+
+
+def test_a_seed_of_k_does_not_depend_on_the_others(two_small):
+    options = {"draws": 50, "random_seed": SEED, "progressbar": False}
+    one, several = bg.compare(two_small, [2], **options), bg.compare(two_small, [1, 2], **options)
+    assert one.fits[2].equals(several.fits[2])
+
+
+def test_approximations_have_no_evidence(two_small):
+    by_advi = bg.compare(two_small, [1, 2], method="advi", max_iter=2_000, random_seed=SEED, progressbar=False)
+    assert by_advi.table["log_evidence"].isna().all()
+    assert "evidence" not in by_advi.verdict
+
+
+def test_a_cache_resumes_and_trusts_only_its_own_key(two_small, tmp_path, monkeypatch):
+    options = {"draws": 50, "random_seed": SEED, "progressbar": False, "cache": tmp_path / "fits"}
+    first = bg.compare(two_small, [1, 2], **options)
+    assert len(list((tmp_path / "fits").iterdir())) == 2
+    fitted = []
+
+    def counted(x, k, **settings):
+        fitted.append(k)
+        return bg.fit(x, k, **settings)
+
+    monkeypatch.setattr(comparison_module, "fit", counted)
+    resumed = bg.compare(two_small, [1, 2, 3], **options)
+    assert fitted == [3]
+    assert resumed.fits[2]["posterior"].equals(first.fits[2]["posterior"])
+    # another file under the right name, and half a file
+    (right,), (wrong,) = ((tmp_path / "fits").glob(f"k{k}-*.nc") for k in (3, 2))
+    for content in (wrong.read_bytes(), right.read_bytes()[:1000]):
+        right.write_bytes(content)
+        fitted.clear()
+        bg.compare(two_small, [3], **options)
+        assert fitted == [3]
+    for changed in (
+        {"draws": 60},
+        {"prior": bg.HierarchicalPrior(alpha=2)},
+        {"covariance": "tied"},
+        {"random_seed": SEED + 1},
+        {"method": "nuts"},
+        {"n_init": 3},
+    ):
+        fitted.clear()
+        bg.compare(two_small, [1], **(options | changed))
+        assert fitted == [1], changed
+    fitted.clear()
+    bg.compare(two_small + 1e-9, [1], **options)
+    assert fitted == [1]
+    fitted.clear()
+    bg.compare(two_small, [2], **(options | {"random_seed": None}))  # any seed will do
+    assert fitted == []
+
+
+def test_a_cache_must_be_a_folder(two_small, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cache must be a folder, got the file"):
+        bg.compare(two_small, [1], cache=tmp_path / "file")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # bad k-hats, which are counted in the table
@@ -71,13 +189,11 @@ def test_one_k_stands_alone(two_small):
     assert "stands alone" in alone.verdict
 
 
-def test_loo_on_thinned_draws_where_memory_is_short(comparison, monkeypatch):
-    whole = comparison_module._loo(comparison.fits[3])
-    monkeypatch.setattr(comparison_module, "_LOO_NUMBERS", 1000 * 82)
-    thinned = comparison_module._loo(comparison.fits[3])
-    assert thinned.n_samples == 1000
-    assert whole.n_samples == 4000
-    assert thinned.elpd == pytest.approx(whole.elpd, abs=1)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # as above
+def test_arviz_weights_the_predictions(galaxies):
+    comparison = bg.compare(galaxies, [2, 3], posterior_predictive=True, draws=100, random_seed=SEED, progressbar=False)
+    mixed = az.weight_predictions(list(comparison.fits.values()), weights=comparison.weights.to_numpy())
+    assert mixed["posterior_predictive"]["x"].sizes["obs"] == 82
 
 
 @pytest.mark.parametrize("stop", ["before", "within"])

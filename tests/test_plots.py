@@ -185,3 +185,70 @@ def test_solutions_are_drawn_apart(two_small, faithful_tree):
     assert [each.get_xlabel() for each in bg.plots.plot_solutions(faithful_tree).axes] == ["eruptions", "waiting"]
     with pytest.raises(ValueError, match="features must name one feature where ax is given"):
         bg.plots.plot_solutions(faithful_tree, ax=plt.figure().subplots())
+
+
+@pytest.fixture(scope="module")
+def comparison(galaxies):
+    return bg.compare(galaxies, [1, 2, 3], draws=200, random_seed=1, progressbar=False)
+
+
+def test_criteria_over_k(comparison):
+    figure = bg.plots.plot_compare(comparison)
+    by_k = comparison.table.set_index("k")
+    prediction, evidence, em = figure.axes
+    for ax, differences, errors in (
+        (prediction, by_k["elpd_diff"], by_k["dse"]),
+        (evidence, by_k["log_evidence"] - by_k["log_evidence"].max(), by_k["mcse"]),
+    ):
+        (drawn,) = ax.containers
+        line, _, (bars,) = drawn
+        np.testing.assert_allclose(line.get_ydata(), differences)
+        ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+        np.testing.assert_allclose(ends[:, 1] - ends[:, 0], 4 * errors, atol=1e-9)
+    for name in ("bic", "icl"):
+        np.testing.assert_allclose(curve(em, name.upper())[1], by_k[name].min() - by_k[name])
+    rings = [[int(line.get_xdata()[0]) for line in ax.lines if line.get_markersize() == 13] for ax in figure.axes]
+    best = comparison.best
+    assert rings == [[best["elpd_loo"]], [best["log_evidence"]], [best["bic"], best["icl"]]]
+
+
+def test_criteria_of_approximations_and_of_chains_that_disagree(comparison):
+    table = comparison.table.assign(log_evidence=np.nan, mcse=np.nan, p_k=np.nan, converged=[True, False, True])
+    spoilt = type(comparison)(
+        table, comparison.fits, comparison.loo, comparison.diagnoses, comparison.seed, comparison.prior_k
+    )
+    figure = bg.plots.plot_compare(spoilt)
+    assert "no evidence" in figure.axes[1].texts[0].get_text()
+    assert figure.get_supxlabel() == "not converged: k = 2"
+    assert "k = 2" in bg.plots.plot_fits(spoilt).axes[1].get_title()
+    assert "not converged" in bg.plots.plot_fits(spoilt).axes[1].get_title()
+
+
+def test_fits_side_by_side(comparison):
+    figure = bg.plots.plot_fits(comparison)
+    assert len(figure.axes) == 3
+    highest = 0.0
+    for k, ax in zip((1, 2, 3), figure.axes, strict=True):
+        grid, mean = curve(ax, "posterior mean density")
+        np.testing.assert_allclose(mean, bg.predictive_density(comparison.fits[k], grid).sel(statistic="mean"))
+        upper = bg.predictive_density(comparison.fits[k], grid).sel(statistic="upper")
+        highest = max(highest, float(upper.max()))
+        assert ax.get_title().startswith(f"k = {k}: elpd {comparison.table['elpd_loo'][k - 1]:.1f}")
+    assert figure.axes[0].get_ylim() == pytest.approx((0, 1.05 * highest), rel=0.01)
+
+
+def test_posterior_of_k(galaxies):
+    tree = bg.posterior_k(galaxies, draws=200, tune=200, chains=2, random_seed=1, progressbar=False)
+    figure = bg.plots.plot_k(tree)
+    for ax, name in zip(figure.axes, ("p_k", "p_occupied"), strict=True):
+        heights = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in ax.patches}
+        for k, height in heights.items():
+            assert height == pytest.approx(float(tree[name].sel(k=k)))
+        assert sum(heights.values()) > 0.98
+    k, prior = curve(figure.axes[0], "prior")
+    np.testing.assert_allclose(prior, tree["prior_k"].sel(k=k))
+
+
+def test_a_posterior_of_k_is_needed(tree):
+    with pytest.raises(ValueError, match="tree must come from posterior_k"):
+        bg.plots.plot_k(tree)

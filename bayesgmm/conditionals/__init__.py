@@ -97,7 +97,7 @@ def sweeps(own: LogPosterior) -> Sweeps:
     hyper = np.array([prior.alpha, prior.c0, prior.g0 if own.hierarchical else 0.0])
     x, *hyperparameters = _data_and_hyperparameters(own)
     sweep = matrices.sweep if with_correlations(own) else diagonal.sweep
-    moves = ()
+    moves: tuple[int, ...] = ()
     if own.n_features == 1 and m > 1:
         sweep, moves = splits.sweep, (moves_before_a_sweep(own),)
 

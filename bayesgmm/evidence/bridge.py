@@ -39,9 +39,11 @@ class Bridge:
 
 
 def bridge(of_p: FloatArray, of_q: FloatArray) -> Bridge:
-    r"""Meng and Wong's optimal bridge between log g - log q at the draws of p (chain, draw) and at those of q (S,).
+    r"""Meng and Wong's optimal bridge between log g - log q at the draws of p (chain, draw) and at those of q.
 
-    With n1 (effective) and n2 draws, c = log Z solves
+    Those of q are independent, (S,), or of chains, (chain, draw).
+
+    With n1 and n2 (effective) draws, c = log Z solves
 
     .. math:: \sum_q \frac{n_1 g}{n_1 g + n_2 q e^c} = \sum_p \frac{n_2 q e^c}{n_1 g + n_2 q e^c}
 
@@ -52,23 +54,26 @@ def bridge(of_p: FloatArray, of_q: FloatArray) -> Bridge:
     ----------
     Meng & Wong (1996), Simulating ratios of normalizing constants via a simple identity, Statistica Sinica 6, 831-860.
     """
-    n2, ess = len(of_q), float(of_p.size)
+    ess, n2 = float(of_p.size), float(of_q.size)
     for _ in range(_ROUNDS):
         log_odds = np.log(ess / n2)
-        c = _root(of_p.ravel(), of_q, ess, log_odds)
+        c = _root(of_p.ravel(), of_q.ravel(), ess, n2)
         p_side, q_side = expit(c - of_p - log_odds), expit(of_q - c + log_odds)
         ess = _effective_size(p_side)
+        n2 = _effective_size(q_side) if of_q.ndim > 1 else n2
     share = n2 / (ess + n2)
     variance = _relative_variance(p_side) / ess + _relative_variance(q_side) / n2
     return Bridge(c, variance, ess, min(1.0, float(p_side.mean()) / share))
 
 
-def _root(of_p: FloatArray, of_q: FloatArray, ess: float, log_odds: float) -> float:
+def _root(of_p: FloatArray, of_q: FloatArray, ess: float, n2: float) -> float:
     """The one c at which both sides are equal: what is left of one falls, of the other rises."""
     finite = np.concatenate([of_p[np.isfinite(of_p)], of_q[np.isfinite(of_q)]])
 
+    log_odds = np.log(ess / n2)
+
     def excess(c: float) -> float:
-        return float(expit(of_q - c + log_odds).sum() - ess * expit(c - of_p - log_odds).mean())
+        return float(n2 * expit(of_q - c + log_odds).mean() - ess * expit(c - of_p - log_odds).mean())
 
     return float(brentq(excess, finite.min() - _BEYOND, finite.max() + _BEYOND, xtol=1e-10))
 

@@ -19,7 +19,7 @@ from bayesgmm.tree import Draws, read_draws, read_observations, read_tree
 from bayesgmm.validation import FloatArray
 
 _PRIORS = {"HierarchicalPrior": HierarchicalPrior, "ConjugatePrior": ConjugatePrior}
-_ENGINES = ("nuts", "gibbs")
+EXACT = ("nuts", "gibbs")  # engines whose draws are those of the posterior
 
 
 def read_posterior(tree: Any) -> tuple[LogPosterior, FloatArray, float]:
@@ -118,7 +118,7 @@ def _read_prior(tree: xr.DataTree) -> Prior:
     method, given = tree.attrs.get("method"), tree.attrs.get("prior")
     if method is None or given is None or not {"k", "covariance"} <= set(tree.attrs):
         raise ValueError("tree must tell its prior in its attributes, got none; pass what fit returned")
-    if method not in _ENGINES:
+    if method not in EXACT:
         raise ValueError(
             f"tree must hold draws from the posterior itself, got those of method={method!r}; fit again with method='nuts' "
             "or method='gibbs'"

@@ -4,11 +4,15 @@ from bayesgmm.plots.chains import plot_relabelling, plot_solutions
 from bayesgmm.plots.clusters import plot_coclustering, plot_responsibilities
 from bayesgmm.plots.em import plot_em_history
 from bayesgmm.plots.fits import plot_fit, plot_pairs
+from bayesgmm.plots.numbers import plot_compare, plot_fits, plot_k
 
 __all__ = [
     "plot_coclustering",
+    "plot_compare",
     "plot_em_history",
     "plot_fit",
+    "plot_fits",
+    "plot_k",
     "plot_pairs",
     "plot_relabelling",
     "plot_responsibilities",

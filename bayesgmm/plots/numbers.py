@@ -1,0 +1,144 @@
+"""How many components: criteria over k, the fits side by side, the posterior of k."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+
+from bayesgmm.plots.canvas import EM, POSTERIOR
+from bayesgmm.plots.fits import plot_fit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from bayesgmm.comparison import Comparison
+
+_GREY = "#666666"
+_LEAST = 1e-3  # probability of a k that is worth a bar
+_COLUMNS = 3
+
+
+def plot_compare(comparison: Comparison) -> Figure:
+    """What prediction, evidence and EM's criteria say of each k, one panel each, the best k ringed.
+
+    LOO and the evidence are drawn as differences to the best k, the former with two standard errors of the difference, the
+    latter with two Monte Carlo standard errors; BIC and ICL as differences to the smallest, downwards, so that up is better
+    in every panel.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        From :func:`bayesgmm.compare`.
+
+    Returns
+    -------
+    Figure
+    """
+    by_k = comparison.table.set_index("k")
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    best = comparison.best
+    _differences(axes[0], by_k["elpd_diff"], by_k["dse"], best["elpd_loo"], POSTERIOR, "elpd by LOO")
+    axes[0].set(title="prediction: LOO", ylabel="elpd, difference to the best (2 standard errors)")
+    if "log_evidence" in best:
+        evidence = by_k["log_evidence"] - by_k["log_evidence"].max()
+        _differences(axes[1], evidence, by_k["mcse"], best["log_evidence"], POSTERIOR, "log evidence")
+    else:
+        axes[1].text(0.5, 0.5, "no evidence of an approximation", ha="center", transform=axes[1].transAxes)
+    axes[1].set(title="evidence", ylabel="log evidence, difference to the best (2 MCSE)")
+    for name, marker, style in (("bic", "o", "--"), ("icl", "s", ":")):
+        values = by_k[name].min() - by_k[name]
+        axes[2].plot(by_k.index, values, marker=marker, linestyle=style, color=EM, label=name.upper())
+        _ring(axes[2], best[name], 0.0)
+    axes[2].set(title="point estimates: EM", ylabel="smallest BIC or ICL less that of k")
+    axes[2].legend(frameon=False, fontsize="small")
+    unsure = by_k.index[~by_k["converged"]]
+    for ax in axes:
+        ax.set(xlabel="k, number of components")
+        ax.set_xticks(by_k.index)
+        ax.spines[["top", "right"]].set_visible(False)
+    if len(unsure):
+        figure.supxlabel(f"not converged: k = {', '.join(map(str, unsure))}", fontsize="small", color=_GREY)
+    return figure
+
+
+def _differences(ax: Axes, values: Any, errors: Any, best: int, color: str, label: str) -> None:
+    ax.axhline(0, color=_GREY, linewidth=0.8)
+    ax.errorbar(values.index, values, yerr=2 * errors, marker="o", capsize=3, linewidth=1, color=color, label=label)
+    _ring(ax, best, float(values.loc[best]))
+
+
+def _ring(ax: Axes, k: int, value: float) -> None:
+    ax.plot([k], [value], marker="o", markersize=13, markerfacecolor="none", markeredgecolor="black", linestyle="")
+
+
+def plot_fits(comparison: Comparison, feature: Any = None) -> Figure:
+    """The fit of every k, a panel each (:func:`plot_fit`), on the same axes.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        From :func:`bayesgmm.compare`.
+    feature : optional
+        Which of several features, by its name.
+
+    Returns
+    -------
+    Figure
+    """
+    by_k = comparison.table.set_index("k")
+    columns = min(_COLUMNS, len(by_k))
+    rows = -(-len(by_k) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(4 * columns, 2.8 * rows), sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    panels = list(axes.ravel())
+    for ax, (k, row) in zip(panels, by_k.iterrows(), strict=False):
+        plot_fit(comparison.fits[int(str(k))], feature, ax=ax)
+        converged = "" if row["converged"] else ", not converged"
+        ax.set_title(f"k = {k}: elpd {row['elpd_loo']:.1f}, weight {row['weight']:.2f}{converged}", fontsize="medium")
+        ax.get_legend().remove()
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.label_outer()
+    for ax in panels[len(by_k) :]:
+        ax.set_axis_off()
+    bands = [each for ax in panels[: len(by_k)] for each in ax.collections]
+    panels[0].set_ylim(0, 1.05 * max(path.vertices[:, 1].max() for band in bands for path in band.get_paths()))
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize="small")
+    return figure
+
+
+def plot_k(tree: xr.DataTree) -> Figure:
+    """Posterior probabilities of the number of components, and of how many of them are occupied, over the prior's.
+
+    Bars with two Monte Carlo standard errors; k less probable than 0.001 at either end are left out.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.posterior_k`.
+
+    Returns
+    -------
+    Figure
+    """
+    if not isinstance(tree, xr.DataTree) or "p_k" not in tree:
+        raise ValueError("tree must come from posterior_k, got one without p_k; for several fits use plot_compare")
+    values = tree.to_dataset()
+    shown = np.flatnonzero((values["p_k"].values >= _LEAST) | (values["p_occupied"].values >= _LEAST))
+    part = values.isel(k=slice(int(shown[0]), int(shown[-1]) + 1))
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, sharex=True, layout="constrained")
+    for ax, name, title in zip(axes, ("p_k", "p_occupied"), ("components", "clusters that hold data"), strict=True):
+        error = 2 * part[f"{name}_mcse"]
+        ax.bar(part["k"], part[name], yerr=error, color=POSTERIOR, alpha=0.8, capsize=2, label="posterior (2 MCSE)")
+        ax.set(title=f"number of {title}", xlabel="k")
+        ax.set_xticks(part["k"].values[:: max(1, part.sizes["k"] // 15)])
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].plot(part["k"], part["prior_k"], color=EM, marker="o", linestyle="--", label="prior")
+    axes[0].set(ylabel="probability")
+    axes[0].legend(frameon=False, fontsize="small")
+    return figure

@@ -1,0 +1,77 @@
+"""Which k each criterion prefers, and how decided that is."""
+
+from __future__ import annotations
+
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+
+_DECIDED = 2.0  # standard errors of a difference
+_BAYES_FACTOR = np.log(3.0)  # below which evidence is "not worth more than a bare mention" (Kass & Raftery 1995)
+_CRITERION = 2.0  # difference of BIC, AIC or ICL, which is twice a log Bayes factor, below which the same holds
+
+
+class Best(dict[str, int]):
+    """The k that each criterion prefers, by the criterion's name; prints as sentences that say how decided that is."""
+
+    def __init__(self, preferred: dict[str, int], sentences: tuple[str, ...]) -> None:
+        super().__init__(preferred)
+        self.sentences = sentences
+
+    def __repr__(self) -> str:
+        return "\n".join(fill(each, 110, subsequent_indent="  ") for each in self.sentences)
+
+
+def preferences(by_k: pd.DataFrame) -> Best:
+    """What a comparison's table, indexed by k, prefers."""
+    preferred = {"elpd_loo": int(by_k["elpd_loo"].idxmax()), "weight": int(by_k["weight"].idxmax())}
+    sentences = [_of_loo(by_k, preferred["elpd_loo"]), _of_stacking(by_k, preferred["weight"])]
+    if by_k["log_evidence"].notna().any():
+        preferred |= {"log_evidence": int(by_k["log_evidence"].idxmax()), "p_k": int(by_k["p_k"].idxmax())}
+        sentences.append(_of_evidence(by_k, preferred["log_evidence"], preferred["p_k"]))
+    for name in ("bic", "aic", "icl"):
+        preferred[name] = int(by_k[name].idxmin())
+    sentences.append(_of_em(by_k, preferred))
+    return Best(preferred, tuple(sentences))
+
+
+def _of_loo(by_k: pd.DataFrame, best: int) -> str:
+    close = by_k.index[(by_k["elpd_diff"].abs() < _DECIDED * by_k["dse"]) & (by_k.index != best)].tolist()
+    if close:
+        decided = f"cannot be told apart from k = {_listed(close)} (less than two standard errors)"
+    else:
+        decided = "is better than every other k by more than two standard errors" if len(by_k) > 1 else "stands alone"
+    return f"by LOO k = {best} predicts best and {decided}"
+
+
+def _of_stacking(by_k: pd.DataFrame, best: int) -> str:
+    return f"stacking gives k = {best} a weight of {by_k.loc[best, 'weight']:.2f}"
+
+
+def _of_evidence(by_k: pd.DataFrame, best: int, most_probable: int) -> str:
+    behind = by_k.loc[best, "log_evidence"] - by_k["log_evidence"]
+    error = np.hypot(by_k.loc[best, "mcse"], by_k["mcse"])
+    close = by_k.index[(behind < np.maximum(_BAYES_FACTOR, _DECIDED * error)) & (by_k.index != best)].tolist()
+    if close:
+        decided = f"cannot be told apart from k = {_listed(close)} (Bayes factors below 3)"
+    elif len(by_k) > 1:
+        second = int(behind.drop(best).idxmin())
+        decided = f"is ahead of k = {second} by a log Bayes factor of {behind[second]:.1f}"
+    else:
+        decided = "stands alone"
+    unsure = by_k.index[by_k["log_evidence"].isna()].tolist()
+    missing = f" (none of k = {_listed(unsure)})" if unsure else ""
+    probable = f"k = {most_probable} has p(k | x) = {by_k.loc[most_probable, 'p_k']:.2f} among those compared"
+    return f"the evidence prefers k = {best}, which {decided}{missing}, and {probable}"
+
+
+def _of_em(by_k: pd.DataFrame, preferred: dict[str, int]) -> str:
+    best = preferred["bic"]
+    close = by_k.index[(by_k["bic"] - by_k.loc[best, "bic"] < _CRITERION) & (by_k.index != best)].tolist()
+    hardly = f" (k = {_listed(close)} within {_CRITERION:g})" if close else ""
+    return f"EM's BIC prefers k = {best}{hardly}, AIC k = {preferred['aic']}, ICL k = {preferred['icl']}"
+
+
+def _listed(ks: list[int]) -> str:
+    return ", ".join(map(str, ks))

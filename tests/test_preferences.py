@@ -1,0 +1,53 @@
+"""Which k is preferred and how decided that is, in sentences, on tables made by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayesgmm.preferences import preferences
+
+
+def table(**columns):
+    rows = {
+        "elpd_loo": [-110.0, -100.0, -101.0], "elpd_diff": [-10.0, 0.0, -1.0], "dse": [2.0, 0.0, 1.0],
+        "weight": [0.0, 0.7, 0.3], "log_evidence": [-120.0, -110.0, -111.5], "mcse": [0.01, 0.02, 0.05],
+        "p_k": [0.0, 0.8, 0.2], "bic": [230.0, 210.0, 211.0], "aic": [225.0, 200.0, 199.0], "icl": [231.0, 215.0, 230.0],
+    }  # fmt: skip
+    return pd.DataFrame(rows | columns, index=pd.Index([1, 2, 3], name="k"))
+
+
+def test_every_criterion_names_its_k():
+    best = preferences(table())
+    assert best == {"elpd_loo": 2, "weight": 2, "log_evidence": 2, "p_k": 2, "bic": 2, "aic": 3, "icl": 2}
+    text = repr(best)
+    for part in ("LOO k = 2", "weight of 0.70", "evidence prefers k = 2", "0.80", "BIC prefers k = 2", "AIC k = 3"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({}, "by LOO k = 2 predicts best and cannot be told apart from k = 3"),
+        ({"dse": [2.0, 0.0, 0.4]}, "by LOO k = 2 predicts best and is better than every other k"),
+        ({}, "prefers k = 2, which is ahead of k = 3 by a log Bayes factor of 1.5"),
+        ({"log_evidence": [-120, -110, -110.9]}, "prefers k = 2, which cannot be told apart from k = 3"),
+        ({"mcse": [0.01, 0.02, 0.9]}, "prefers k = 2, which cannot be told apart from k = 3"),
+        ({"log_evidence": [np.nan, -110, -112]}, "log Bayes factor of 2.0 (none of k = 1)"),
+        ({}, "BIC prefers k = 2 (k = 3 within 2)"),
+        ({"bic": [230.0, 210.0, 213.0]}, "BIC prefers k = 2, AIC"),
+    ],
+)  # fmt: skip
+def test_how_decided_it_is(columns, said):
+    assert said in " ".join(preferences(table(**columns)).sentences)
+
+
+def test_without_evidence_nothing_is_said_of_it():
+    best = preferences(table(log_evidence=[np.nan] * 3, mcse=[np.nan] * 3, p_k=[np.nan] * 3))
+    assert "log_evidence" not in best
+    assert "evidence" not in repr(best)
+
+
+def test_one_k_stands_alone():
+    alone = preferences(table().loc[[2]])
+    assert alone["elpd_loo"] == 2
+    assert " ".join(alone.sentences).count("stands alone") == 2
