@@ -68,11 +68,11 @@ _ = az.plot_ppc_dist(tree, backend="matplotlib")
 # %% [markdown]
 # ## How many components?
 #
-# `compare` fits each k, estimates how well it predicts a galaxy it has not seen (`elpd_loo`, higher is better) and sets EM's
-# BIC beside it (lower is better).
+# `compare` fits each k, estimates how well it predicts a galaxy it has not seen (`elpd_loo`, higher is better), and sets the
+# evidence (higher is better) and EM's BIC (lower is better) beside it. The notebook on how many components asks further.
 
 # %%
-comparison = bg.compare(velocity, range(1, 7), random_seed=1, progressbar=False)
+comparison = bg.compare(velocity, range(1, 7), method="nuts", random_seed=1, progressbar=False)
 comparison
 
 # %% [markdown]
