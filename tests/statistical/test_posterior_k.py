@@ -6,13 +6,14 @@ depends on x only, such as p(k | x) itself: a reliability diagram in two numbers
 
 import numpy as np
 import pytest
+from arviz_stats.base import array_stats
 
 import bayesgmm as bg
 from bayesgmm import priors
 from bayesgmm.conditionals import number
 from bayesgmm.inference.telescoping import room_for
 from tests.statistics import SEED, assert_mean, assert_same_means, assert_uniform_ranks, rng
-from tests.unknown_k import PRIOR, Problem, summary
+from tests.unknown_k import AXES, PRIOR, Problem, summary
 
 pytestmark = pytest.mark.statistical
 DRAWS, THIN, TUNE = 49, 40, 400
@@ -117,3 +118,21 @@ def test_the_prior_on_k_enters_as_a_factor(galaxies, weights):
             log_ratio = np.log(found[k - 1] / prior[k - 1]) - np.log(found[7] / prior[7])
             ratios += [log_ratio, np.hypot(error[k - 1] / found[k - 1], error[7] / found[7])]
         assert_same_means(*ratios, f"evidence of {k} over that of 8")
+
+
+def test_fixed_numbers_of_components_give_the_same_evidence(galaxies):
+    """Partitions into K clusters have one likelihood under K and K + 1 components: their frequencies tell the evidence."""
+    own = bg.posterior_k(galaxies, draws=4_000, thin=100, random_seed=SEED + 2, progressbar=False)
+    of_fixed = {}
+    for k in (3, 4, 5):
+        tree = bg.fit(galaxies, k, method="gibbs", draws=2_000, random_seed=SEED, progressbar=False, relabel=False)
+        of_fixed[k] = bg.occupied_clusters(tree, SEED).values
+    for k in (3, 4):
+        log_ratio, variance = 0.0, 0.0
+        for components, sign in ((k, 1), (k + 1, -1)):
+            same = (of_fixed[components] == k).astype(float)
+            log_prior = number.log_arrangements(np.array(k), np.array(components)) + number.log_normaliser(components, 82)
+            log_ratio += sign * (np.log(same.mean()) - log_prior)
+            variance += (float(array_stats.mcse(same, **AXES)) / same.mean()) ** 2
+        p, error = own["p_k"].sel(k=[k, k + 1]).values, own["p_k_mcse"].sel(k=[k, k + 1]).values
+        assert_same_means(np.log(p[1] / p[0]), np.hypot(*(error / p)), log_ratio, np.sqrt(variance), f"{k + 1} over {k}")
