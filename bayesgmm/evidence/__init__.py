@@ -19,7 +19,7 @@ __all__ = ["Evidence", "log_evidence"]
 
 MOST_COMPONENTS = 12  # of which relabellings are summed
 _LEAST = 40  # draws of a chain, half of which are for the kernels
-_KERNELS = (50, 200)  # at least, and where they cost little
+_KERNELS = (50, 300)  # at least, and where they cost little
 _POINTS = (250, 1_000)  # the same of the draws on either side of the bridge
 _OPERATIONS = 250_000_000  # to be spent on the densities of kernels
 
