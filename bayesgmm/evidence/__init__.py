@@ -130,7 +130,7 @@ def _estimate(own: LogPosterior, kernels: FloatArray, draws: FloatArray, effort:
     flat = kernels.reshape(-1, own.n_dim)
     proposal = Proposal.at(own, flat[_evenly(len(flat), n_kernels)], rng)
     draws = draws[:, _evenly(draws.shape[1], -(-size // len(draws)))]
-    seen, drawn = draws.reshape(-1, own.n_dim), proposal.draw(size, rng)
+    seen, drawn = draws.reshape(-1, own.n_dim), proposal.draw(-(-size // len(proposal.counts)), rng)
     of_p, of_q = (log_joint(own, each, rng) - proposal.log_density(each) for each in (seen, drawn))
     return bridge(of_p.reshape(draws.shape[:2]), of_q)
 
