@@ -213,7 +213,7 @@ def test_the_bridge_knows_a_normalising_constant_and_its_own_error():
     z = []
     for seed in range(200):
         generator = rng(seed)
-        p, q = generator.normal(0, 1, (4, 100)), generator.normal(0.7, 1.4, 300)
+        p, q = generator.normal(0, 1, (4, 100)), generator.normal(0.7, 1.4, (1, 300))
         ratios = [stats.norm.logpdf(each) + 7.0 - stats.norm.logpdf(each, 0.7, 1.4) for each in (p, q)]
         found = bridge(*ratios)
         z.append((found.log_ratio - 7.0) / np.sqrt(found.variance))

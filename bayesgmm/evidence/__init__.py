@@ -132,7 +132,7 @@ def _estimate(own: LogPosterior, kernels: FloatArray, draws: FloatArray, effort:
     draws = draws[:, _evenly(draws.shape[1], -(-size // len(draws)))]
     seen, drawn = draws.reshape(-1, own.n_dim), proposal.draw(-(-size // len(proposal.counts)), rng)
     of_p, of_q = (log_joint(own, each, rng) - proposal.log_density(each) for each in (seen, drawn))
-    return bridge(of_p.reshape(draws.shape[:2]), of_q)
+    return bridge(of_p.reshape(draws.shape[:2]), of_q.reshape(len(proposal.counts), -1))
 
 
 def _sizes(own: LogPosterior, effort: float) -> tuple[int, int]:

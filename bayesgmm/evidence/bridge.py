@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,27 +40,28 @@ class Bridge:
 
 
 def bridge(of_p: FloatArray, of_q: FloatArray) -> Bridge:
-    r"""Meng and Wong's optimal bridge between log g - log q at the draws of p (chain, draw) and at those of q (S,).
+    r"""Meng and Wong's optimal bridge between log g - log q at draws of p (chain, draw) and of q (stratum, draw).
 
     With n1 (effective) and n2 draws, c = log Z solves
 
     .. math:: \sum_q \frac{n_1 g}{n_1 g + n_2 q e^c} = \sum_p \frac{n_2 q e^c}{n_1 g + n_2 q e^c}
 
     and its variance is the sum of the two sides' relative ones (Frühwirth-Schnatter 2004, equation 18), that of the chains
-    by their effective sample size.
+    by their effective sample size, that of q, a mixture of which each stratum is a component, by what varies within them.
 
     References
     ----------
     Meng & Wong (1996), Simulating ratios of normalizing constants via a simple identity, Statistica Sinica 6, 831-860.
     """
-    n2, ess = len(of_q), float(of_p.size)
+    n2, ess = of_q.size, float(of_p.size)
     for _ in range(_ROUNDS):
         log_odds = np.log(ess / n2)
-        c = _root(of_p.ravel(), of_q, ess, log_odds)
+        c = _root(of_p.ravel(), of_q.ravel(), ess, log_odds)
         p_side, q_side = expit(c - of_p - log_odds), expit(of_q - c + log_odds)
         ess = _effective_size(p_side)
     share = n2 / (ess + n2)
-    variance = _relative_variance(p_side) / ess + _relative_variance(q_side) / n2
+    of_strata = q_side.var(axis=1, ddof=1).mean() if q_side.shape[1] > 1 else q_side.var()
+    variance = _relative(p_side.var(), p_side.mean()) / ess + _relative(of_strata, q_side.mean()) / n2
     return Bridge(c, variance, ess, min(1.0, float(p_side.mean()) / share))
 
 
@@ -80,6 +82,5 @@ def _effective_size(values: FloatArray) -> float:
     return min(float(array_stats.ess(values, method="mean")), float(values.size))
 
 
-def _relative_variance(values: FloatArray) -> float:
-    mean = float(values.mean())
-    return float(values.var()) / mean**2 if mean > 0 else np.inf
+def _relative(variance: float, mean: float) -> float:
+    return float(variance / mean**2) if mean > 0 else math.inf
