@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import fill
@@ -29,7 +29,8 @@ from bayesgmm.priors_k import PriorOnK, read_prior_k
 from bayesgmm.tree import read_draws, read_observations
 from bayesgmm.validation import Covariance, Data, Method, Missing, read_count, read_fit_data, read_seed
 
-_SWEPT = 20_000  # observations x components x features, up to which Gibbs sweeps cost next to nothing
+_SWEPT = 5_000  # observations x components x features, up to which Gibbs sweeps cost next to nothing,
+_AFFORDABLE = 150_000  # and up to which they are worth a try where NUTS's chains do not agree
 _SAME = ("prior", "covariance", "method")  # attributes of trees that can be compared
 
 
@@ -122,8 +123,10 @@ def compare(
     k : iterable of int
         Numbers of components to try.
     method : {"nuts", "gibbs", "advi"}, optional
-        As in :func:`bayesgmm.fit`, for every k. Default: Gibbs for a k with which its sweeps cost next to nothing (n k D up
-        to 20 000), where it passes between solutions; NUTS for a k with which they do not.
+        As in :func:`bayesgmm.fit`, for every k. Default: Gibbs where its sweeps cost next to nothing (n k D up to 5 000),
+        for it passes between solutions. Elsewhere NUTS, until a k has more components than the data support, so that its
+        chains do not agree: then that k by Gibbs as well (n k D up to 150 000), of which the fit with the smaller R-hat is
+        kept, and larger k by Gibbs at once if it was that one.
     prior, covariance, draws, chains, missing
         As in :func:`bayesgmm.fit`, the same for every k.
     prior_k : PriorOnK or sequence of float, optional
@@ -185,31 +188,31 @@ def compare(
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
     stated = settings | {"prior": read_prior(prior, data.values, covariance).to_json()}
     fits: dict[int, xr.DataTree] = {}
+    gibbs_is_better = False
     for each in ks:
         own_seed = int(np.random.SeedSequence([seed, each]).generate_state(1)[0] % 2**31)
-        engine = method or _engine(data, each)
+        operations = data.values.size * each
+        engine: Method = "gibbs" if operations <= _SWEPT or (gibbs_is_better and operations <= _AFFORDABLE) else "nuts"
         kept = None
         if cache is not None:
-            kept = FitCache.of(cache, data, stated | {"method": engine}, None if random_seed is None else seed)
+            kept = FitCache.of(cache, data, stated | {"method": method}, None if random_seed is None else seed)
             stored = kept.get(each, own_seed)
             if stored is not None:
                 fits[each] = stored
                 continue
-        try:
+
+        def fitted(engine: Method, each: int = each, own_seed: int = own_seed) -> xr.DataTree:
             with warnings.catch_warnings():
                 for category in (ConvergenceWarning, ApproximationWarning, InterruptedWarning):
                     warnings.simplefilter("ignore", category)  # the table says it, row by row
-                tree = fit(
-                    x,  # type: ignore[arg-type]
-                    each,
-                    method=engine,
-                    prior=prior,
-                    random_seed=own_seed,
-                    progressbar=progressbar,
-                    missing=missing,
-                    **settings,
-                )
-            fits[each] = tree
+                asked = {"method": engine, "prior": prior, "random_seed": own_seed, "missing": missing}
+                return fit(x, each, progressbar=progressbar, **asked, **settings)  # type: ignore[arg-type]
+
+        try:
+            tree = fits[each] = fitted(method or engine)
+            if method is None and engine == "nuts" and operations <= _AFFORDABLE:
+                tree = fits[each] = _mended(tree, fitted)
+                gibbs_is_better = tree.attrs["method"] == "gibbs"
         except KeyboardInterrupt:
             if not fits:
                 raise
@@ -234,8 +237,13 @@ def _read_ks(k: Any) -> list[int]:
     return ks
 
 
-def _engine(data: Data, k: int) -> Method:
-    return "gibbs" if data.values.size * k <= _SWEPT else "nuts"
+def _mended(tree: xr.DataTree, fitted: Callable[[Method], xr.DataTree]) -> xr.DataTree:
+    """The tree, or one by Gibbs if its chains do not agree and that one's agree better."""
+    by_nuts = diagnose(tree)
+    if by_nuts.converged or tree.attrs["interrupted"]:
+        return tree
+    other = fitted("gibbs")
+    return other if diagnose(other).invariants["r_hat"].max() < by_nuts.invariants["r_hat"].max() else tree
 
 
 def _given_trees(x: Any) -> list[xr.DataTree] | None:

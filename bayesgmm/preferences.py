@@ -9,6 +9,7 @@ import pandas as pd
 
 _DECIDED = 2.0  # standard errors of a difference
 _BAYES_FACTOR = np.log(3.0)  # below which evidence is "not worth more than a bare mention" (Kass & Raftery 1995)
+_UNKNOWN = 1.0  # standard error of a log evidence that leaves it as good as unknown
 _CRITERION = 2.0  # difference of BIC, AIC or ICL, which is twice a log Bayes factor, below which the same holds
 
 
@@ -60,8 +61,8 @@ def _of_evidence(by_k: pd.DataFrame, best: int, most_probable: int) -> str:
         decided = f"is ahead of k = {second} by a log Bayes factor of {behind[second]:.1f}"
     else:
         decided = "stands alone"
-    unsure = by_k.index[by_k["log_evidence"].isna()].tolist()
-    missing = f" (none of k = {_listed(unsure)})" if unsure else ""
+    unsure = by_k.index[~(by_k["mcse"] <= _UNKNOWN)].tolist()
+    missing = f" (that of k = {_listed(unsure)} is as good as unknown)" if unsure else ""
     probable = f"k = {most_probable} has p(k | x) = {by_k.loc[most_probable, 'p_k']:.2f} among those compared"
     return f"the evidence prefers k = {best}, which {decided}{missing}, and {probable}"
 

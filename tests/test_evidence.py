@@ -166,7 +166,7 @@ def log_kernel(own, proposal, t, parts):
 def test_kernels_are_the_full_conditionals_over_all_relabellings(covariance, n_features, kind):
     own = small_posterior(covariance, n_features, kind)
     proposal = Proposal.at(own, prior_points(own, 4, rng(1)), rng(2))
-    points, layout = np.concatenate([proposal.draw(4, rng(3)), prior_points(own, 3, rng(4))]), Layout(own)
+    points, layout = np.concatenate([proposal.draw(1, rng(3)), prior_points(own, 3, rng(4))]), Layout(own)
     factors = layout.factors(points)
     precisions = factors.swapaxes(-1, -2) @ factors
     for s, found in enumerate(proposal.log_density(points)):
@@ -185,7 +185,7 @@ def test_what_is_drawn_has_the_density(covariance, n_features, kind):
     own = small_posterior(covariance, n_features, kind, k=1)
     proposal = Proposal.at(own, prior_points(own, 20, rng(1)), rng(2))
     keep = np.delete(np.arange(own.n_dim), np.r_[own.places[own.scale_name]] if own.hierarchical else [])
-    points = proposal.draw(20_000, rng(3))
+    points = proposal.draw(1_000, rng(3))
     h = stats.multivariate_normal(np.median(points[:, keep], axis=0), 0.2 * np.cov(points[:, keep].T))
     assert_mean(np.exp(h.logpdf(points[:, keep]) - proposal.log_density(points)), 1.0)
 
@@ -213,9 +213,9 @@ def test_the_bridge_knows_a_normalising_constant_and_its_own_error():
     z = []
     for seed in range(200):
         generator = rng(seed)
-        p, q = generator.normal(0, 1, (4, 100)), generator.normal(0.7, 1.4, 300)
+        p, q = generator.normal(0, 1, (4, 100)), generator.normal(0.7, 1.4, (1, 300))
         ratios = [stats.norm.logpdf(each) + 7.0 - stats.norm.logpdf(each, 0.7, 1.4) for each in (p, q)]
-        found = bridge(*ratios)
+        found = bridge(*ratios, stratified=True)
         z.append((found.log_ratio - 7.0) / np.sqrt(found.variance))
         assert 0.5 < found.overlap < 1.0
     assert_mean(z, 0.0)
@@ -272,7 +272,7 @@ def test_it_prints_as_a_line(galaxies):
     found = bg.log_evidence(posterior_tree(galaxies, 1, None), random_seed=1)
     assert repr(found).startswith(f"log evidence {found.value:.3f} +- {found.mcse:.2g} (effective sample size")
     more = bg.log_evidence(posterior_tree(galaxies, 1, None), random_seed=1, effort=4)
-    assert more.mcse < found.mcse
+    assert more.ess > found.ess
 
 
 def test_bad_input_gets_a_sentence(galaxies):

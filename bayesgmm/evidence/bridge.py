@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,42 +39,41 @@ class Bridge:
     overlap: float
 
 
-def bridge(of_p: FloatArray, of_q: FloatArray) -> Bridge:
-    r"""Meng and Wong's optimal bridge between log g - log q at the draws of p (chain, draw) and at those of q.
-
-    Those of q are independent, (S,), or of chains, (chain, draw).
+def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> Bridge:
+    r"""Meng and Wong's optimal bridge between log g - log q at draws of p and of q, (chain, draw) both.
 
     With n1 and n2 (effective) draws, c = log Z solves
 
     .. math:: \sum_q \frac{n_1 g}{n_1 g + n_2 q e^c} = \sum_p \frac{n_2 q e^c}{n_1 g + n_2 q e^c}
 
-    and its variance is the sum of the two sides' relative ones (Frühwirth-Schnatter 2004, equation 18), that of the chains
-    by their effective sample size.
+    and its variance is the sum of the two sides' relative ones (Frühwirth-Schnatter 2004, equation 18), that of chains by
+    their effective sample size. A ``stratified`` q is a mixture of which each row holds independent draws of one component,
+    and its variance is what varies within them.
 
     References
     ----------
     Meng & Wong (1996), Simulating ratios of normalizing constants via a simple identity, Statistica Sinica 6, 831-860.
     """
-    ess, n2 = float(of_p.size), float(of_q.size)
+    n1, n2 = float(of_p.size), float(of_q.size)
     for _ in range(_ROUNDS):
-        log_odds = np.log(ess / n2)
-        c = _root(of_p.ravel(), of_q.ravel(), ess, n2)
+        c = _root(of_p.ravel(), of_q.ravel(), n1, n2)
+        log_odds = np.log(n1 / n2)
         p_side, q_side = expit(c - of_p - log_odds), expit(of_q - c + log_odds)
-        ess = _effective_size(p_side)
-        n2 = _effective_size(q_side) if of_q.ndim > 1 else n2
-    share = n2 / (ess + n2)
-    variance = _relative_variance(p_side) / ess + _relative_variance(q_side) / n2
-    return Bridge(c, variance, ess, min(1.0, float(p_side.mean()) / share))
+        n1 = _effective_size(p_side)
+        n2 = n2 if stratified else _effective_size(q_side)
+    within = q_side.var(axis=1, ddof=1).mean() if stratified and q_side.shape[1] > 1 else q_side.var()
+    variance = _relative(p_side.var(), p_side.mean()) / n1 + _relative(within, q_side.mean()) / n2
+    share = n2 / (n1 + n2)
+    return Bridge(c, variance, n1, min(1.0, float(p_side.mean()) / share))
 
 
-def _root(of_p: FloatArray, of_q: FloatArray, ess: float, n2: float) -> float:
+def _root(of_p: FloatArray, of_q: FloatArray, n1: float, n2: float) -> float:
     """The one c at which both sides are equal: what is left of one falls, of the other rises."""
     finite = np.concatenate([of_p[np.isfinite(of_p)], of_q[np.isfinite(of_q)]])
-
-    log_odds = np.log(ess / n2)
+    log_odds = np.log(n1 / n2)
 
     def excess(c: float) -> float:
-        return float(n2 * expit(of_q - c + log_odds).mean() - ess * expit(c - of_p - log_odds).mean())
+        return float(n2 * expit(of_q - c + log_odds).mean() - n1 * expit(c - of_p - log_odds).mean())
 
     return float(brentq(excess, finite.min() - _BEYOND, finite.max() + _BEYOND, xtol=1e-10))
 
@@ -85,6 +85,5 @@ def _effective_size(values: FloatArray) -> float:
     return min(float(array_stats.ess(values, method="mean")), float(values.size))
 
 
-def _relative_variance(values: FloatArray) -> float:
-    mean = float(values.mean())
-    return float(values.var()) / mean**2 if mean > 0 else np.inf
+def _relative(variance: float, mean: float) -> float:
+    return float(variance / mean**2) if mean > 0 else math.inf

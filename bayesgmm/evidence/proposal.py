@@ -98,22 +98,22 @@ class Proposal:
             rates = (C0 + squares / 2)[..., None]
         return cls(own, counts, means, shapes, rates)
 
-    def draw(self, size: int, rng: np.random.Generator) -> FloatArray:
-        """Points (size, n_dim), as many from each kernel as from another; C0 is left at zero."""
+    def draw(self, times: int, rng: np.random.Generator) -> FloatArray:
+        """Points (T times, n_dim), equally many from each kernel, as their mixture has them; C0 is left at zero."""
         prior, layout = self._prior, Layout(self.own)
         b0, inverse_B0 = np.atleast_1d(prior.b0), np.linalg.inv(np.atleast_2d(prior.B0))
-        result, n_kernels = np.zeros((size, self.own.n_dim)), len(self.counts)
-        ends = np.linspace(0, size, n_kernels + 1).astype(int)
+        n_kernels = len(self.counts)
+        result = np.zeros((n_kernels, times, self.own.n_dim))
 
         def fill(each: tuple[int, np.random.Generator]) -> None:
             t, own_rng = each
             draw_parameters(
                 own_rng, self.counts[t], self.means[t], self.shapes[t], self.rates[t], layout.correlated,
-                prior.alpha, b0, inverse_B0, layout.at_factors, result[ends[t] : ends[t + 1]],
+                prior.alpha, b0, inverse_B0, layout.at_factors, result[t],
             )  # fmt: skip
 
         on_all_cores(fill, list(enumerate(rng.spawn(n_kernels))))
-        return result
+        return result.reshape(-1, self.own.n_dim)
 
     def log_density(self, points: FloatArray) -> FloatArray:
         """Log density of the coordinates but C0 at points (S, n_dim), averaged over all relabellings."""

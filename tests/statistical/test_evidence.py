@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 import bayesgmm as bg
-from tests.statistics import SEED, Z, assert_same_means
+from tests.marginal import independent_features
+from tests.statistics import SEED, Z, assert_mean, assert_same_means
 
 pytestmark = pytest.mark.statistical
 
@@ -25,6 +26,16 @@ def test_the_error_is_the_one_it_tells(galaxies, k):
     tail = stats.norm.sf(Z)
     low, high = stats.chi2.ppf(tail, len(found) - 1), stats.chi2.isf(tail, len(found) - 1)
     assert low / 4 < squares < high, f"{values.std(ddof=1):.3g} against {errors.mean():.3g} (seed {SEED})"
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning")
+def test_no_bias_against_all_allocations():
+    x = np.array([-1.3, -0.4, 0.1, 1.8, 2.5])
+    prior = bg.HierarchicalPrior(alpha=1.5, b0=0.3, B0=2.0, c0=3.0, g0=2.0, G0=1.5)
+    found = [evidence(x, 2, seed, prior=prior, relabel=False).value for seed in range(20)]
+    assert np.std(found) < 0.03
+    assert_mean(found, independent_features(x[:, None], 2, prior), "log evidence")
 
 
 def test_richardson_and_green(galaxies):
