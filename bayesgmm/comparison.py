@@ -27,10 +27,12 @@ from bayesgmm.preferences import Best, preferences
 from bayesgmm.priors import Prior, read_prior
 from bayesgmm.priors_k import PriorOnK, read_prior_k
 from bayesgmm.tree import read_draws, read_observations
-from bayesgmm.validation import Covariance, Data, Method, Missing, read_count, read_fit_data, read_seed
+from bayesgmm.validation import Covariance, Method, Missing, read_count, read_fit_data, read_seed
 
 _SWEPT = 5_000  # observations x components x features, up to which Gibbs sweeps cost next to nothing,
 _AFFORDABLE = 150_000  # and up to which they are worth a try where NUTS's chains do not agree
+_LARGE_ERROR = 0.15  # of a log evidence, beyond which more effort is made for it
+_MORE_EFFORT = 8.0
 _SAME = ("prior", "covariance", "method")  # attributes of trees that can be compared
 
 
@@ -342,6 +344,8 @@ def _evidence(tree: xr.DataTree) -> tuple[float, float]:
         return np.nan, np.nan
     try:
         found = log_evidence(tree, random_seed=0)
-    except ValueError:  # too few draws, as after an interrupt
+        if found.mcse > _LARGE_ERROR:
+            found = log_evidence(tree, effort=_MORE_EFFORT, random_seed=0)
+    except ValueError:  # too few draws, as after an interrupt, or too many components
         return np.nan, np.nan
     return found.value, found.mcse
