@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import Any, NamedTuple
 
 import arviz as az
 import numpy as np
@@ -34,6 +34,15 @@ _AFFORDABLE = 150_000  # and up to which they are worth a try where NUTS's chain
 _LARGE_ERROR = 0.15  # of a log evidence, beyond which more effort is made for it
 _MORE_EFFORT = 8.0
 _SAME = ("prior", "covariance", "method")  # attributes of trees that can be compared
+
+
+class _Judged(NamedTuple):
+    """What is said of one fit."""
+
+    elpd: Any
+    diagnosis: Diagnosis
+    log_evidence: float
+    mcse: float
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,9 @@ class Comparison:
         """What each criterion prefers, how decided that is, and which fits cannot be trusted."""
         by_k = self.table.set_index("k")
         sentences = list(self.best.sentences)
+        samples = {each.subsample_size for each in self.loo.values() if hasattr(each, "subsample_size")}
+        if samples:
+            sentences.append(f"LOO is estimated from a sample of {max(samples)} observations")
         for condition, trouble in (
             (~by_k["converged"], "not converged (see .diagnoses)"),
             (by_k["bad_pareto_k"] > 0, "LOO is unreliable at some observations"),
@@ -189,19 +201,20 @@ def compare(
     seed = read_seed(random_seed)
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
     stated = settings | {"prior": read_prior(prior, data.values, covariance).to_json()}
+    kept = None
+    if cache is not None:
+        kept = FitCache.of(cache, data, stated | {"method": method}, None if random_seed is None else seed)
     fits: dict[int, xr.DataTree] = {}
     gibbs_is_better = False
     for each in ks:
         own_seed = int(np.random.SeedSequence([seed, each]).generate_state(1)[0] % 2**31)
         operations = data.values.size * each
-        engine: Method = "gibbs" if operations <= _SWEPT or (gibbs_is_better and operations <= _AFFORDABLE) else "nuts"
-        kept = None
-        if cache is not None:
-            kept = FitCache.of(cache, data, stated | {"method": method}, None if random_seed is None else seed)
-            stored = kept.get(each, own_seed)
-            if stored is not None:
-                fits[each] = stored
-                continue
+        few = operations <= _SWEPT
+        stored = kept.get(each, own_seed) if kept else None
+        if stored is not None:
+            fits[each] = stored
+            gibbs_is_better = method is None and not few and stored.attrs["method"] == "gibbs"
+            continue
 
         def fitted(engine: Method, each: int = each, own_seed: int = own_seed) -> xr.DataTree:
             with warnings.catch_warnings():
@@ -210,23 +223,22 @@ def compare(
                 asked = {"method": engine, "prior": prior, "random_seed": own_seed, "missing": missing}
                 return fit(x, each, progressbar=progressbar, **asked, **settings)  # type: ignore[arg-type]
 
+        interrupted = False
+        by_gibbs = few or (gibbs_is_better and operations <= _AFFORDABLE)
         try:
-            tree = fits[each] = fitted(method or engine)
-            if method is None and engine == "nuts" and operations <= _AFFORDABLE:
-                tree = fits[each] = _mended(tree, fitted)
-                gibbs_is_better = tree.attrs["method"] == "gibbs"
+            fits[each] = fitted(method or ("gibbs" if by_gibbs else "nuts"))
+            if method is None and not by_gibbs and operations <= _AFFORDABLE:
+                fits[each] = _mended(fits[each], fitted)
+                gibbs_is_better = fits[each].attrs["method"] == "gibbs"
         except KeyboardInterrupt:
             if not fits:
                 raise
-        if each not in fits or tree.attrs["interrupted"]:
-            warnings.warn(
-                f"interrupted at k = {each}: the comparison holds k = {', '.join(map(str, fits))}",
-                InterruptedWarning,
-                stacklevel=2,
-            )
+            interrupted = True
+        if interrupted or fits[each].attrs["interrupted"]:
+            _warn_of_interrupt(f"at k = {each}", fits)
             break
         if kept is not None:
-            kept.put(tree)
+            kept.put(fits[each])
     return _compared(fits, seed, prior_k)
 
 
@@ -245,6 +257,8 @@ def _mended(tree: xr.DataTree, fitted: Callable[[Method], xr.DataTree]) -> xr.Da
     if by_nuts.converged or tree.attrs["interrupted"]:
         return tree
     other = fitted("gibbs")
+    if other.attrs["interrupted"]:
+        raise KeyboardInterrupt
     return other if diagnose(other).invariants["r_hat"].max() < by_nuts.invariants["r_hat"].max() else tree
 
 
@@ -292,24 +306,36 @@ def _weights_of(prior_k: Any, ks: list[int]) -> pd.Series:
 
 
 def _compared(fits: dict[int, xr.DataTree], seed: int | None, prior_k: Any) -> Comparison:
-    weights = _weights_of(prior_k, list(fits))
-    elpds = {str(k): loo(tree) for k, tree in fits.items()}
-    diagnoses = {k: diagnose(tree) for k, tree in fits.items()}
-    return Comparison(_table(fits, elpds, diagnoses, weights), fits, elpds, diagnoses, seed, weights)
+    """The comparison of all fits; after an interrupt, of those that had been judged by then."""
+    judged: dict[int, _Judged] = {}
+    try:
+        for k, tree in fits.items():
+            judged[k] = _Judged(loo(tree), diagnose(tree), *_evidence(tree))
+    except KeyboardInterrupt:
+        if not judged:
+            raise
+        _warn_of_interrupt("before all fits were judged", judged)
+    weights = _weights_of(prior_k, list(judged))
+    elpds = {str(k): each.elpd for k, each in judged.items()}
+    diagnoses = {k: each.diagnosis for k, each in judged.items()}
+    return Comparison(_table(fits, judged, weights), fits, elpds, diagnoses, seed, weights)
 
 
-def _table(
-    fits: Mapping[int, xr.DataTree], elpds: Mapping[str, Any], diagnoses: Mapping[int, Diagnosis], prior_k: pd.Series
-) -> pd.DataFrame:
-    if len(fits) > 1:
+def _warn_of_interrupt(when: str, ks: Iterable[int]) -> None:
+    warnings.warn(
+        f"interrupted {when}: the comparison holds k = {', '.join(map(str, ks))}", InterruptedWarning, stacklevel=3
+    )
+
+
+def _table(fits: Mapping[int, xr.DataTree], judged: Mapping[int, _Judged], prior_k: pd.Series) -> pd.DataFrame:
+    if len(judged) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # bad k-hats: in the column bad_pareto_k
-            compared = az.compare(dict(elpds), round_to="none")
+            compared = az.compare({str(k): each.elpd for k, each in judged.items()}, round_to="none")
     rows = []
-    for k, tree in fits.items():
-        elpd, em, diagnosis = elpds[str(k)], tree["em_baseline"].attrs, diagnoses[k]
-        beside = compared.loc[str(k)] if len(fits) > 1 else {"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}
-        value, mcse = _evidence(tree)
+    for k, (elpd, diagnosis, value, mcse) in judged.items():
+        tree, em = fits[k], fits[k]["em_baseline"].attrs
+        beside = compared.loc[str(k)] if len(judged) > 1 else {"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}
         rows.append(
             {
                 "k": k,

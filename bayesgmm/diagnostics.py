@@ -25,7 +25,8 @@ _HOPELESS_R_HAT = 1.05  # above this, more draws are no remedy and an effective 
 MIN_ESS_PER_CHAIN = 100  # the same
 MIN_BFMI = 0.3  # Betancourt (2016)
 MAX_K_HAT = 0.7  # Yao et al. (2018)
-_FEW = 2_000  # observations, through which Gibbs sweeps thousands of times in a second
+_FEW = 2_000  # observations, through which Gibbs sweeps thousands of times in a second,
+_FEW_WITH_MOVES = 20_000  # and of one feature, where it also moves superfluous components from one place to another
 _COLLAPSED = 1e-6  # standard deviation within a cluster, over the data's range, that stands for none
 USABLE = ("labels", "missed", "interrupted")  # kinds of findings that leave the draws to be used
 
@@ -159,7 +160,9 @@ def _collapse_findings(draws: Draws, x: FloatArray) -> Iterator[Finding]:
 
 def _gibbs_would_help(tree: xr.DataTree, x: FloatArray) -> bool:
     """Whether the chains are NUTS's, of the package's own posterior, and observations few enough for many sweeps."""
-    return tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and len(x) <= _FEW
+    with_moves = x.ndim == 1 and tree.attrs.get("covariance") != "tied"
+    few = len(x) <= (_FEW_WITH_MOVES if with_moves else _FEW)
+    return tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and few
 
 
 def _mixing_findings(

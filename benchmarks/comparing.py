@@ -17,7 +17,7 @@ from problems import prior_of
 
 import bayesgmm as bg
 
-LIMIT = 600  # seconds for one k by PyMC: with this spent, larger k are not asked
+LIMIT = 150  # seconds for one k by PyMC: with this spent, larger k are not asked
 
 
 def by_bayesgmm(x, ks, seed):

@@ -83,7 +83,7 @@ def pymc_nutpie(x, k, prior, start, draws, tune, seed):
     model = pymc_model(x, k, prior)
     start = {variable.name: start[variable.name] for variable in model.free_RVs}
     with Clock() as compiling:
-        compiled = nutpie.compilepymc_model(model, initial_points=start)
+        compiled = nutpie.compile_pymc_model(model, initial_points=start)
     with Clock() as sampling:
         tree = nutpie.sample(compiled, draws=draws, chains=4, seed=seed, progress_bar=False)
     return Run(*_arrays(tree), compiling.seconds, sampling.seconds)

@@ -173,6 +173,7 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="small problems, bayesgmm and PyMC with nutpie, one seed")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--problem", action="append", help="only the problems whose name contains this")
+    parser.add_argument("--peer", action="append", help="beside bayesgmm only this one; the others' figures stay as they are")
     options = parser.parse_args()
     peers = ["bayesgmm", "PyMC + nutpie"] if options.smoke else list(PEERS)
     output = HERE / "results.json"
@@ -180,15 +181,18 @@ def main():
     if options.problem and output.exists():
         report = json.loads(output.read_text())
     report |= {"kernel": kernel.measure(options.smoke), "versions": versions()}
-    for name, problem in problems(options.smoke).items():
+    chosen_problems = problems(options.smoke)
+    for name, problem in chosen_problems.items():
         if options.problem and not any(part in name for part in options.problem):
             continue
         print(name, flush=True)
         chosen = peers if problem.peers else ["bayesgmm"]
         seeds = 1 if options.smoke else options.seeds
-        first_use = not report["posterior"]  # compiling does not depend on the problem
+        if options.peer:
+            chosen = [peer for peer in chosen if peer in ("bayesgmm", *options.peer)]
+        first_use = name == next(iter(chosen_problems))  # compiling does not depend on the problem
         found = measure(problem, chosen, seeds, lambda text: print(text, flush=True), first_use)
-        report["posterior"][name] = found
+        report["posterior"][name] = report["posterior"].get(name, {}) | found
         if not options.smoke:
             output.write_text(json.dumps(report, indent=1))
             render(report)

@@ -16,6 +16,10 @@
 # with six.
 
 # %%
+import warnings
+
+import numpy as np
+
 import bayesgmm as bg
 
 velocity = bg.datasets.galaxies()  # in 1000 km/s
@@ -40,32 +44,47 @@ diagnosis = bg.diagnose(few)
 diagnosis
 
 # %% [markdown]
-# With thirty chains one begins in the small solution, and stays there. R-hat is above its limit, and `diagnose` says why:
-# not "not converged" and no more, but which solutions there are.
+# Is 2 % right? NUTS cannot say: from the large solution it does not find the way to the small one. Gibbs for one feature
+# can, because between its sweeps it divides components anew. Counting the draws whose lower mean is below 11:
 
 # %%
-import warnings
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)  # which says what is printed next
-    many = bg.fit(velocity, 2, chains=30, draws=250, random_seed=1, progressbar=False)
-[finding.problem for finding in bg.diagnose(many).findings]
+passing = bg.fit(velocity, 2, method="gibbs", random_seed=1, progressbar=False)
+share = (passing["posterior"]["mu"].min("cluster") < 11).mean("draw")
+print("in each chain", share.values.round(3), "in all", float(share.mean().round(3)))
+print("largest R-hat", bg.diagnose(passing).invariants["r_hat"].max().round(3))
 
 # %% [markdown]
-# `solutions` groups the chains by what does not depend on names, and can weigh the groups by how well they predict. (The
-# log posterior is that of the standardised data with the prior's share; the log-likelihood is that of the data.)
+# All four chains pass back and forth, and agree with one another. The rough weight by Laplace's method was about right.
+#
+# ## When chains sit apart
+#
+# Between other solutions no sampler passes. Four groups at the corners of a square can be taken for two in two ways, side
+# by side or one above the other, and there is nothing in between.
 
 # %%
-solutions = bg.solutions(many, weigh="stacking")
+corners = bg.Mixture([0.25] * 4, [[0, 0], [0, 4], [4, 0], [4, 4]], np.broadcast_to(np.eye(2), (4, 2, 2)))
+square, _ = corners.sample(120, random_seed=4)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)  # which says what is printed next
+    apart = bg.fit(square, 2, random_seed=1, progressbar=False)
+[finding.problem for finding in bg.diagnose(apart).findings]
+
+# %% [markdown]
+# Not "not converged" and no more, but which solutions there are. `solutions` groups the chains by what does not depend on
+# names, and can weigh the groups by how well they predict. (The log posterior is that of the standardised data with the
+# prior's share; the log-likelihood is that of the data.)
+
+# %%
+solutions = bg.solutions(apart, weigh="stacking")
 solutions
 
 # %%
-_ = bg.plots.plot_solutions(many)
+_ = bg.plots.plot_solutions(apart)
 
 # %% [markdown]
-# The log posterior of the two differs by less than three; the share of the chains is that of the starts. Stacking asks
-# for the mixture of the two that predicts best a galaxy that was left out, and not for the posterior probability: it
-# takes about half of each. That two components are best mixed with two others shows that two are too few for these data.
+# The share of the chains is that of the starts, which were dealt in proportion to Laplace's weights. Stacking asks for the
+# mixture of the two that predicts best an observation that was left out, and not for the posterior probability: it takes
+# some of each. That two components are best mixed with two others shows that two are too few for these data.
 #
 # ## Six components: exchangeable names
 #
@@ -138,11 +157,12 @@ assert abs(float(optima["log_likelihood"][1] - optima["log_likelihood"][0]) - 0.
 assert abs(float(optima["mass"][1]) - 0.02) < 0.005
 assert diagnosis.converged
 assert [finding.kind for finding in diagnosis.findings] == ["missed"]
-assert bg.diagnose(many).findings[0].kind == "solutions"
+assert (share > 0).all()
+assert 0.01 < float(share.mean()) < 0.05
+assert bg.diagnose(passing).invariants["r_hat"].max() <= 1.01
+assert bg.diagnose(apart).findings[0].kind == "solutions"
 assert len(solutions) == 2
-assert solutions.table["share"].round(2).tolist() == [0.97, 0.03]
-assert abs(solutions.table["log_posterior"].diff()[1]) < 3
-assert abs(solutions.table["weight"][1] - 0.5) < 0.1
+assert (solutions.table["weight"] > 0.05).all()
 assert six.converged
 assert not quality.trusted
 assert quality.non_permutation_rate > 0.5

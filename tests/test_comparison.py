@@ -183,6 +183,14 @@ def test_arviz_compares_the_same_fits(comparison):
     np.testing.assert_allclose(theirs["weight"].sort_index(), comparison.table["weight"], atol=1e-6)
 
 
+def test_a_sample_of_the_observations_is_named(two_small, monkeypatch):
+    monkeypatch.setattr("bayesgmm.leave_one_out._MOST_EXACT", 300)
+    monkeypatch.setattr("bayesgmm.leave_one_out._SAMPLE", 150)
+    sampled = bg.compare([make_tree(two_small, 1), make_tree(two_small, 2)])
+    assert "LOO is estimated from a sample of 150 observations" in sampled.verdict
+    assert sampled.best["elpd_loo"] == 2
+
+
 def test_one_k_stands_alone(two_small):
     alone = bg.compare(two_small, [2], random_seed=SEED, progressbar=False)
     assert alone.table.loc[0, ["elpd_diff", "dse", "weight"]].tolist() == [0, 0, 1]
@@ -211,6 +219,48 @@ def test_an_interrupt_leaves_the_fits_made_by_then(two_small, monkeypatch, stop)
         left = bg.compare(two_small, range(2, 6), draws=50, tune=50, random_seed=SEED, progressbar=False)
     assert list(left.fits) == ([2] if stop == "before" else [2, 3])
     assert left.table["k"].tolist() == list(left.fits)
+
+
+def test_an_interrupt_while_fits_are_judged_keeps_the_fits(two_small, monkeypatch):
+    def interrupted(tree, **options):
+        if tree.attrs["k"] == 3:
+            raise KeyboardInterrupt
+        return bg.log_evidence(tree, **options)
+
+    monkeypatch.setattr(comparison_module, "log_evidence", interrupted)
+    with pytest.warns(InterruptedWarning, match="interrupted before all fits were judged: the comparison holds k = 1, 2"):
+        left = bg.compare(two_small, [1, 2, 3], draws=50, random_seed=SEED, progressbar=False)
+    assert left.table["k"].tolist() == [1, 2]
+    assert list(left.fits) == [1, 2, 3]
+    assert left.table["p_k"].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("r_hat", "kept"), [("worse", "nuts"), ("better", "gibbs"), ("interrupted", "nuts")])
+def test_gibbs_where_the_chains_of_nuts_do_not_agree(two_small, monkeypatch, r_hat, kept):
+    """Fits by hand: NUTS's chains disagree a little; Gibbs's more, less, or an interrupt comes first."""
+    fitted = []
+
+    def by_hand(x, k, method, **options):
+        def shift(w, mu, sigma):
+            if k > 1:
+                mu[0] += {"nuts": 0.3, "gibbs": {"worse": 1.0, "better": 0.0, "interrupted": 0.0}[r_hat]}[method]
+            return w, mu, sigma
+
+        fitted.append((k, method))
+        tree = make_tree(two_small, k, change=shift)
+        tree.attrs.update(method=method, interrupted=int(method == "gibbs" and r_hat == "interrupted"))
+        return tree
+
+    monkeypatch.setattr(comparison_module, "fit", by_hand)
+    monkeypatch.setattr(comparison_module, "_SWEPT", 0)
+    if r_hat == "interrupted":
+        with pytest.warns(InterruptedWarning, match="interrupted at k = 2: the comparison holds k = 1, 2"):
+            comparison = bg.compare(two_small, [1, 2, 3], progressbar=False)
+    else:
+        comparison = bg.compare(two_small, [1, 2, 3], progressbar=False)
+    assert comparison.fits[2].attrs["method"] == kept
+    last = {"worse": [(3, "nuts"), (3, "gibbs")], "better": [(3, "gibbs")], "interrupted": []}[r_hat]
+    assert fitted == [(1, "nuts"), (2, "nuts"), (2, "gibbs"), *last]
 
 
 def test_an_interrupt_before_anything_is_an_interrupt(two_small, monkeypatch):
