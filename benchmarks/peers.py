@@ -3,6 +3,7 @@
 Every function imports its package itself and samples four chains on all cores.
 """
 
+import os
 import time
 from typing import Any, NamedTuple
 
@@ -70,8 +71,8 @@ def pymc(x, k, prior, start, draws, tune, seed):
     start = {variable.name: start[variable.name] for variable in model.free_RVs}
     with Clock() as clock:
         tree = pm.sample(
-            draws, tune=tune, chains=4, model=model, initvals=start, random_seed=seed, nuts_sampler="pymc",
-            progressbar=False, compute_convergence_checks=False,
+            draws, tune=tune, chains=4, cores=os.cpu_count(), model=model, initvals=start, random_seed=seed,
+            nuts_sampler="pymc", progressbar=False, compute_convergence_checks=False,
         )  # fmt: skip
     sampling = tree["sample_stats"].attrs["sampling_time"]
     return Run(*_arrays(tree), clock.seconds - sampling, sampling)

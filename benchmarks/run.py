@@ -173,7 +173,7 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="small problems, bayesgmm and PyMC with nutpie, one seed")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--problem", action="append", help="only the problems whose name contains this")
-    parser.add_argument("--peer", action="append", help="beside bayesgmm only this one; the others' figures stay as they are")
+    parser.add_argument("--peer", action="append", help="beside bayesgmm only this one; other figures stay as they are")
     options = parser.parse_args()
     peers = ["bayesgmm", "PyMC + nutpie"] if options.smoke else list(PEERS)
     output = HERE / "results.json"
