@@ -58,8 +58,10 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     comparison.table.to_csv(folder / "comparison.csv", index=False)
     (folder / _MARK).write_text(f"{comparison}\n")
     plots.plot_compare(comparison).savefig(folder / "compare.png", dpi=150)
-    for name in features_of(next(iter(comparison.fits.values()))):
-        plots.plot_fits(comparison, name).savefig(folder / f"fits_{_as_file_name(name)}.png", dpi=150)
+    names = features_of(next(iter(comparison.fits.values())))
+    for name in names:
+        of_feature = f"_{_as_file_name(name)}" if len(names) > 1 else ""
+        plots.plot_fits(comparison, name).savefig(folder / f"fits{of_feature}.png", dpi=150)
     plt.close("all")
     for k, tree in comparison.fits.items():
         with whole_folder(folder / f"k{k}") as part:

@@ -14,8 +14,8 @@ import bayesgmm as bg
 
 N_SETS, N, KS, MOST = 50, 200, range(1, 7), 4
 CRITERIA = {
-    "p(k | x), compare": "p_k",
-    "p(k | x), posterior_k": "counted",
+    "p(k given x), compare": "p_k",
+    "p(k given x), posterior_k": "counted",
     "LOO, smallest k within 2 standard errors": "simplest",
     "LOO, highest": "elpd_loo",
     "stacking weight": "weight",

@@ -127,7 +127,7 @@ def test_compare_writes_a_folder(run, csv):
     assert "by LOO k = 2 predicts best" in out
     assert "velocity: n = 400, seed 1" in out
     assert pd.read_csv("results/comparison.csv")["k"].tolist() == [1, 2]
-    pictures = ["compare.png", "fits_velocity.png"]
+    pictures = ["compare.png", "fits.png"]
     assert sorted(os.listdir("results")) == sorted([*pictures, "comparison.csv", "k1", "k2", "verdict.txt"])
     assert os.path.exists("results/k2/posterior.nc")
 

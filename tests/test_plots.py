@@ -237,6 +237,7 @@ def test_fits_side_by_side(comparison):
     assert figure.axes[0].get_ylim() == pytest.approx((0, 1.05 * highest), rel=0.01)
 
 
+@pytest.mark.filterwarnings("ignore:R-hat of")  # of a run as short as this
 def test_posterior_of_k(galaxies):
     tree = bg.posterior_k(galaxies, draws=200, tune=200, chains=2, random_seed=1, progressbar=False)
     figure = bg.plots.plot_k(tree)

@@ -78,7 +78,7 @@ def _add_pair(x, shift, inverse_scale, c, mu, h, sums):  # type: ignore[no-untyp
     return top + math.log(product)
 
 
-@compiled(fastmath=SUMS)
+@compiled(fastmath=SUMS, inline=True)
 def accumulate(x, weight, shift, inverse_scale, c, mu, h, sums):  # type: ignore[no-untyped-def]
     """Fill sums (3, K) with N, S1, S2 over z = (x - shift) * inverse_scale, and return the log-likelihood of z."""
     if has_nan(c, mu, h):
@@ -117,7 +117,7 @@ def accumulate(x, weight, shift, inverse_scale, c, mu, h, sums):  # type: ignore
     return log_likelihood
 
 
-@compiled(fastmath=SUMS)
+@compiled(fastmath=SUMS, inline=True)
 def log_likelihood(x, c, mu, h):  # type: ignore[no-untyped-def]
     """The value alone that :func:`accumulate` returns for x as it stands."""
     if has_nan(c, mu, h):

@@ -67,7 +67,8 @@ def plot_compare(comparison: Comparison) -> Figure:
 
 def _differences(ax: Axes, values: Any, errors: Any, best: int, color: str, label: str) -> None:
     ax.axhline(0, color=_GREY, linewidth=0.8)
-    ax.errorbar(values.index, values, yerr=2 * errors, marker="o", capsize=3, linewidth=1, color=color, label=label)
+    at, heights, error = (np.asarray(each, dtype=float) for each in (values.index, values, errors))
+    ax.errorbar(at, heights, yerr=2 * error, marker="o", capsize=3, linewidth=1, color=color, label=label)
     _ring(ax, best, float(values.loc[best]))
 
 
