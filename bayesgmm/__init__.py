@@ -1,14 +1,32 @@
 """Bayesian Gaussian mixture models: the posterior over weights, means and covariances, checked against EM.
 
->>> from bayesgmm import datasets, fit_em
->>> fit_em(datasets.galaxies(), 3, random_seed=1).converged
-True
+>>> import bayesgmm as bg
+>>> x = bg.datasets.galaxies()                                     # any column, or table, of numbers
+>>> tree = bg.fit(x, 3, random_seed=1, progressbar=False)          # an ArviZ DataTree
+>>> bg.diagnose(tree).converged, bg.check_against_em(tree).ok      # print them for tables, reasons and remedies
+(True, True)
 
-The road: :class:`Mixture` is the generative story, :func:`fit_em` the point estimate, :func:`build_model` the PyMC model,
-:func:`fit` the posterior by NUTS, Gibbs or ADVI as a DataTree, :func:`check_against_em` and :func:`diagnose` the verdicts,
-:func:`solutions` what the chains disagree about,
-:func:`responsibilities` and :func:`partition` what belongs together, :func:`compare` the comparison
-over k, :func:`posterior_k` the posterior of k itself, :mod:`bayesgmm.plots` the pictures.
+The model
+    z_i ~ Categorical(w), x_i | z_i = k ~ Normal(mu_k, Sigma_k), with z summed out. :class:`Mixture` is this story with known
+    parameters, :func:`build_model` states it in PyMC with a prior (:mod:`bayesgmm.priors`), :func:`prior_predictive` draws
+    from that.
+Fitting
+    :func:`fit_em` for the point estimate; :func:`fit` for the posterior by NUTS, Gibbs or ADVI; :func:`compare` for several
+    numbers of components, :func:`posterior_k` for k as one more unknown. :class:`BayesianGMM` is all this for scikit-learn.
+Can it be trusted?
+    :func:`diagnose` judges the draws, :func:`check_against_em` sets EM beside them, :func:`label_quality` says whether
+    single clusters can be told apart, :func:`solutions` where the chains sit if they disagree.
+What it says
+    Of the density: :func:`predictive_density`, :func:`predictive_cdf`, :func:`predictive_quantiles`. Of the observations:
+    :func:`responsibilities`, :func:`partition`, :func:`coclustering`, :func:`occupied_clusters`. Of single clusters:
+    ``tree["posterior"]``, relabelled (:func:`relabel`, :func:`raw_order`), with :func:`add_correlations`.
+Which k?
+    ``print(compare(x))`` in words; :func:`loo` and :func:`log_evidence` of one fit.
+To look at and to hand on
+    :mod:`bayesgmm.plots`, ArviZ's plots on the same tree, and :func:`report`, one HTML file.
+
+Every function takes data as a list, array, Series, DataFrame or DataArray of shape (n,) or (n, D), works in its units, and
+answers a wrong argument with one sentence (ValueError, TypeError). Warnings have categories, in :mod:`bayesgmm.exceptions`.
 """
 
 from __future__ import annotations

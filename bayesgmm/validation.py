@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
+import psutil
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.exceptions import DataWarning
@@ -247,21 +248,11 @@ def read_seed(random_seed: int | np.random.Generator | None) -> int:
 
 def require_memory(n_bytes: int, what: str, remedy: str) -> None:
     """Refuse, before anything is allocated, what would not fit into the memory that is free."""
-    available = available_memory()
-    if available is not None and n_bytes > available:
+    available = psutil.virtual_memory().available
+    if n_bytes > available:
         raise MemoryError(
             f"{what} would take {n_bytes / 1e9:.1f} GB, more than the {available / 1e9:.1f} GB available; {remedy}"
         )
-
-
-def available_memory() -> int | None:
-    """Free physical memory in bytes, where the system tells it."""
-    try:
-        with open("/proc/meminfo") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):
-        return None
 
 
 def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:

@@ -18,6 +18,10 @@ from problems import prior_of
 
 import bayesgmm as bg
 
+NOTE = """
+PyMC by its own sampler on all cores, from az.loo as it comes. On the galaxies with two components its chains do not find the
+second solution: refits without each of the 82 observations in turn give -226.8.
+"""
 LIMIT = 150  # seconds for one k by PyMC: with this spent, larger k are not asked
 
 
@@ -50,10 +54,10 @@ def by_pymc(x, ks, seed):
 
 
 def sweeps_per_second(x):
-    """Of the telescoping sampler, on one core."""
+    """Of the telescoping sampler on one core, a thousand draws that are 200 sweeps apart."""
     began = time.perf_counter()
-    bg.posterior_k(x, draws=20_000, tune=1_000, thin=1, chains=1, random_seed=1, progressbar=False)
-    return 21_000 / (time.perf_counter() - began)
+    bg.posterior_k(x, draws=1_000, tune=1_000, thin=200, chains=1, random_seed=1, progressbar=False)
+    return 201_000 / (time.perf_counter() - began)
 
 
 def main():
@@ -89,7 +93,7 @@ def main():
         lines.append(f"| {name} | posterior_k, sweeps a second, one core | {rate:,.0f} | | | |")
         print(lines[-1], flush=True)
     if not smoke:
-        (Path(__file__).parent / "comparing.md").write_text("# Choosing k\n\n" + "\n".join(lines) + "\n")
+        (Path(__file__).parent / "comparing.md").write_text("# Choosing k\n\n" + "\n".join(lines) + "\n" + NOTE)
 
 
 if __name__ == "__main__":

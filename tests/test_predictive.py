@@ -1,5 +1,7 @@
 """Log-likelihood, predictive density and replicated data against the mixture itself, draw by draw."""
 
+from types import SimpleNamespace
+
 import arviz as az
 import numpy as np
 import pytest
@@ -118,7 +120,7 @@ def test_posterior_predictive_follows_the_predictive_density(tree):
 def test_memory_is_guarded_beforehand(tree, two_small, monkeypatch):
     with pytest.raises(MemoryError, match=r"4 x 1000000000000 draws of 2 components would take .* ask for fewer draws"):
         bg.fit(two_small, 2, draws=10**12)
-    monkeypatch.setattr(validation, "available_memory", lambda: 1_200_000)
+    monkeypatch.setattr(validation.psutil, "virtual_memory", lambda: SimpleNamespace(available=1_200_000))
     for call in (bg.add_log_likelihood, bg.add_posterior_predictive):
         with pytest.raises(
             MemoryError, match=r"of 1000 draws x 400 observations would take 0.0 GB, more than .* keep fewer draws"
