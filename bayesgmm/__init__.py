@@ -8,13 +8,16 @@ The road: :class:`Mixture` is the generative story, :func:`fit_em` the point est
 :func:`fit` the posterior by NUTS, Gibbs or ADVI as a DataTree, :func:`check_against_em` and :func:`diagnose` the verdicts,
 :func:`solutions` what the chains disagree about,
 :func:`responsibilities` and :func:`partition` what belongs together, :func:`compare` the comparison
-over k, :func:`posterior_k` the posterior of k itself, :mod:`bayesgmm.plots` the pictures.
+over k, :func:`posterior_k` the posterior of k itself, :mod:`bayesgmm.plots` the pictures. :class:`BayesianGMM` is all of it
+as a scikit-learn estimator. Phases and their seconds go to the logger ``bayesgmm``.
 """
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from bayesgmm.diagnostics import Diagnosis, diagnose
     from bayesgmm.em import fit_em
     from bayesgmm.em_result import EMResult
+    from bayesgmm.estimator import BayesianGMM
     from bayesgmm.evidence import Evidence, log_evidence
     from bayesgmm.inference import fit
     from bayesgmm.inference.unknown_k import posterior_k
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
     from bayesgmm.tree import add_correlations
 
 _HOMES = {
+    "BayesianGMM": "estimator",
     "Comparison": "comparison",
     "ConjugatePrior": "priors",
     "Diagnosis": "diagnostics",
@@ -92,6 +97,7 @@ __version__ = version("bayesgmm")
 _MODULES = ("datasets", "exceptions", "plots", "priors")
 
 __all__ = [
+    "BayesianGMM",
     "Comparison",
     "ConjugatePrior",
     "Diagnosis",
@@ -133,6 +139,10 @@ __all__ = [
     "sample_assignments",
     "solutions",
 ]
+if find_spec("sklearn") is None:  # what cannot be imported would break help() and import *
+    __all__.remove("BayesianGMM")
+
+logging.getLogger("bayesgmm").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
