@@ -139,7 +139,7 @@ __all__ = [
     "sample_assignments",
     "solutions",
 ]
-if find_spec("sklearn") is None:  # what cannot be imported would break help() and import *
+if not TYPE_CHECKING and find_spec("sklearn") is None:  # what cannot be imported would break help() and import *
     __all__.remove("BayesianGMM")
 
 logging.getLogger("bayesgmm").addHandler(logging.NullHandler())
