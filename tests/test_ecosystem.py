@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import arviz as az
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -18,6 +19,13 @@ from bayesgmm.tree import build_tree, features_of
 from bayesgmm.validation import read_data
 from tests.conftest import make_tree
 from tests.statistics import SEED
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
 
 VALUES = [1.0, 2.0, 5.0, 6.0, 7.5]
 COLUMNS = {"a": VALUES, "b": [3, 1, 4, 1, 5]}
