@@ -26,13 +26,16 @@ To look at and to hand on
     :mod:`bayesgmm.plots`, ArviZ's plots on the same tree, and :func:`report`, one HTML file.
 
 Every function takes data as a list, array, Series, DataFrame or DataArray of shape (n,) or (n, D), works in its units, and
-answers a wrong argument with one sentence (ValueError, TypeError). Warnings have categories, in :mod:`bayesgmm.exceptions`.
+answers a wrong argument with one sentence (ValueError, TypeError). Warnings have categories, in
+:mod:`bayesgmm.exceptions`; phases and their seconds go to the logger ``bayesgmm``.
 """
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from bayesgmm.diagnostics import Diagnosis, diagnose
     from bayesgmm.em import fit_em
     from bayesgmm.em_result import EMResult
+    from bayesgmm.estimator import BayesianGMM
     from bayesgmm.evidence import Evidence, log_evidence
     from bayesgmm.inference import fit
     from bayesgmm.inference.unknown_k import posterior_k
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
     from bayesgmm.tree import add_correlations
 
 _HOMES = {
+    "BayesianGMM": "estimator",
     "Comparison": "comparison",
     "ConjugatePrior": "priors",
     "Diagnosis": "diagnostics",
@@ -110,6 +115,7 @@ __version__ = version("bayesgmm")
 _MODULES = ("datasets", "exceptions", "plots", "priors")
 
 __all__ = [
+    "BayesianGMM",
     "Comparison",
     "ConjugatePrior",
     "Diagnosis",
@@ -151,6 +157,10 @@ __all__ = [
     "sample_assignments",
     "solutions",
 ]
+if not TYPE_CHECKING and find_spec("sklearn") is None:  # what cannot be imported would break help() and import *
+    __all__.remove("BayesianGMM")
+
+logging.getLogger("bayesgmm").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from bayesgmm.priors_k import PriorOnK, read_prior_k
 from bayesgmm.tree import read_draws, read_observations
 from bayesgmm.validation import Covariance, Method, Missing, read_count, read_fit_data, read_seed
 
+_log = logging.getLogger(__name__)
 _SWEPT = 5_000  # observations x components x features, up to which Gibbs sweeps cost next to nothing,
 _AFFORDABLE = 150_000  # and up to which they are worth a try where NUTS's chains do not agree
 _LARGE_ERROR = 0.15  # of a log evidence, beyond which more effort is made for it
@@ -311,6 +313,7 @@ def _compared(fits: dict[int, xr.DataTree], seed: int | None, prior_k: Any) -> C
     try:
         for k, tree in fits.items():
             judged[k] = _Judged(loo(tree), diagnose(tree), *_evidence(tree))
+            _log.debug("k = %d: elpd_loo %.2f, log evidence %.2f", k, judged[k].elpd.elpd, judged[k].log_evidence)
     except KeyboardInterrupt:
         if not judged:
             raise

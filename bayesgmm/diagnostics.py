@@ -5,6 +5,7 @@ Convergence is judged on quantities that do not depend on the labels of the clus
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from textwrap import fill
@@ -14,6 +15,7 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
+from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
 from bayesgmm.labels import LabelQuality, label_quality
 from bayesgmm.modes import Solutions, missed_optima, solutions
 from bayesgmm.summaries import as_text, invariants_of, labelled_quantities, summarise
@@ -73,6 +75,13 @@ class Diagnosis:
     def ok(self) -> bool:
         """Whether there is no finding at all."""
         return not self.findings
+
+    def warn(self, stacklevel: int = 1) -> None:
+        """Say as warnings what keeps the draws from being used; ``stacklevel`` counts from the caller."""
+        for each in self.findings:
+            if each.kind not in USABLE:
+                category = ApproximationWarning if each.kind == "k_hat" else ConvergenceWarning
+                warnings.warn(f"{each.problem}; {each.remedy}", category, stacklevel=stacklevel + 1)
 
     def __repr__(self) -> str:
         lines = [f"Diagnosis: {'ok' if self.ok else 'see the findings'}"]

@@ -91,8 +91,7 @@ class EMResult:
     @property
     def n_parameters(self) -> int:
         """Free parameters: K - 1 weights, K x D means, and those of the covariances."""
-        k, n_features = self.mixture.n_components, self.mixture.n_features
-        return k - 1 + k * n_features + Structure(self.covariance, n_features).n_parameters(k)
+        return n_parameters(self.mixture, self.covariance)
 
     def bic(self) -> float:
         """Bayesian information criterion, -2 log L + p log n; lower is better (mclust's has the opposite sign)."""
@@ -118,6 +117,12 @@ class EMResult:
     def responsibilities(self) -> FloatArray:
         """Probability of each component given each observation, (n, K)."""
         return self.mixture.responsibilities(self.x)
+
+
+def n_parameters(mixture: Mixture, covariance: Covariance) -> int:
+    """Free parameters of a mixture with covariances of a given structure."""
+    k, n_features = mixture.n_components, mixture.n_features
+    return k - 1 + k * n_features + Structure(covariance, n_features).n_parameters(k)
 
 
 def are_one(one: Mixture, other: Mixture) -> bool:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import logsumexp, ndtr, ndtri
 
 from bayesgmm import estep
 from bayesgmm.tree import OBS, Draws, features_of, read_draws, read_observations
 from bayesgmm.validation import FloatArray, read_data, read_probability, read_seed, require_memory
 
 _MOST_DRAWS = 2_000  # over which predictive distributions are averaged
+_TOGETHER = 2**22  # densities of draws x points in memory at once
 _HALVINGS = 60  # of the interval in which a quantile lies
 _STATISTICS = ["mean", "lower", "upper"]
 
@@ -256,6 +257,15 @@ def read_points(tree: xr.DataTree, x: ArrayLike | None, name: str) -> tuple[Floa
 def log_density(draws: Draws, x: FloatArray) -> FloatArray:
     """Log sum_k w_k N(x_i; mu_k, Sigma_k) for every draw, (S, n)."""
     return estep.log_density(x, draws.w, draws.mu, draws.factors)
+
+
+def log_predictive(draws: Draws, x: FloatArray) -> FloatArray:
+    """Log of the posterior predictive density, the mean of the density over all draws, at each point, (n,)."""
+    result, step = np.empty(len(x)), max(1, _TOGETHER // len(draws.w))
+    for begin in range(0, len(x), step):
+        part = slice(begin, begin + step)
+        result[part] = logsumexp(log_density(draws, x[part]), axis=0)
+    return result - np.log(len(draws.w))
 
 
 def log_likelihood(draws: Draws, x: FloatArray) -> FloatArray:

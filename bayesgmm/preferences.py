@@ -1,12 +1,14 @@
-"""Which k each criterion prefers, and how decided that is."""
+"""Which k each criterion prefers, how decided that is, and one k to go on with."""
 
 from __future__ import annotations
 
 from textwrap import fill
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+Criterion = Literal["loo", "evidence", "bic", "icl"]
 _DECIDED = 2.0  # standard errors of a difference
 _BAYES_FACTOR = np.log(3.0)  # below which evidence is "not worth more than a bare mention" (Kass & Raftery 1995)
 _UNKNOWN = 1.0  # standard error of a log evidence that leaves it as good as unknown
@@ -29,12 +31,33 @@ def preferences(by_k: pd.DataFrame) -> Best:
     preferred = {"elpd_loo": int(by_k["elpd_loo"].idxmax()), "weight": int(by_k["weight"].idxmax())}
     sentences = [_of_loo(by_k, preferred["elpd_loo"]), _of_stacking(by_k, preferred["weight"])]
     if by_k["log_evidence"].notna().any():
-        preferred |= {"log_evidence": int(by_k["log_evidence"].idxmax()), "p_k": int(by_k["p_k"].idxmax())}
-        sentences.append(_of_evidence(by_k, preferred["log_evidence"], preferred["p_k"]))
+        preferred["log_evidence"] = int(by_k["log_evidence"].idxmax())
+        if by_k["p_k"].notna().any():
+            preferred["p_k"] = int(by_k["p_k"].idxmax())
+        sentences.append(_of_evidence(by_k, preferred["log_evidence"], preferred.get("p_k")))
     for name in ("bic", "aic", "icl"):
         preferred[name] = int(by_k[name].idxmin())
     sentences.append(_of_em(by_k, preferred))
     return Best(preferred, tuple(sentences))
+
+
+def choose(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
+    """One k by one criterion, and the sentence that says how it was chosen."""
+    if criterion == "loo":
+        best = int(by_k["elpd_loo"].idxmax())
+        k = int(by_k.index[by_k["elpd_diff"].abs() <= _DECIDED * by_k["dse"]].union([best]).min())
+        return k, f"{_of_loo(by_k, best)}; k = {k} is the smallest that predicts as well within two standard errors"
+    if criterion == "evidence":
+        if by_k["log_evidence"].isna().any():
+            none = _listed(by_k.index[by_k["log_evidence"].isna()].tolist())
+            raise ValueError(
+                f"criterion='evidence' needs the evidence of every k, got none of k = {none}; use more draws, or another one"
+            )
+        best, k = int(by_k["log_evidence"].idxmax()), int(by_k["p_k"].idxmax())
+        return k, f"{_of_evidence(by_k, best, k)}; k = {k} is the most probable"
+    preferred = {name: int(by_k[name].idxmin()) for name in ("bic", "aic", "icl")}
+    k = preferred[criterion]
+    return k, f"{_of_em(by_k, preferred)}; k = {k} has the lowest {criterion.upper()}"
 
 
 def _of_loo(by_k: pd.DataFrame, best: int) -> str:
@@ -50,20 +73,22 @@ def _of_stacking(by_k: pd.DataFrame, best: int) -> str:
     return f"stacking gives k = {best} a weight of {by_k.loc[best, 'weight']:.2f}"
 
 
-def _of_evidence(by_k: pd.DataFrame, best: int, most_probable: int) -> str:
+def _of_evidence(by_k: pd.DataFrame, best: int, most_probable: int | None) -> str:
     behind = by_k.loc[best, "log_evidence"] - by_k["log_evidence"]
     error = np.hypot(by_k.loc[best, "mcse"], by_k["mcse"])
     close = by_k.index[(behind < np.maximum(_BAYES_FACTOR, _DECIDED * error)) & (by_k.index != best)].tolist()
     if close:
         decided = f"cannot be told apart from k = {_listed(close)} (Bayes factors below 3)"
-    elif len(by_k) > 1:
+    elif behind.drop(best).notna().any():
         second = int(behind.drop(best).idxmin())
         decided = f"is ahead of k = {second} by a log Bayes factor of {behind[second]:.1f}"
     else:
         decided = "stands alone"
     unsure = by_k.index[~(by_k["mcse"] <= _UNKNOWN)].tolist()
     missing = f" (that of k = {_listed(unsure)} is as good as unknown)" if unsure else ""
-    probable = f"k = {most_probable} has p(k | x) = {by_k.loc[most_probable, 'p_k']:.2f} among those compared"
+    probable = "p(k | x) is unknown"
+    if most_probable is not None:
+        probable = f"k = {most_probable} has p(k | x) = {by_k.loc[most_probable, 'p_k']:.2f} among those compared"
     return f"the evidence prefers k = {best}, which {decided}{missing}, and {probable}"
 
 

@@ -8,7 +8,7 @@ Every engine ends in :func:`build_tree`, every analysis begins with :func:`read_
 * ``sample_stats``: ``lp`` (the log posterior on the unconstrained space; for the package's own priors that of the
   standardised data) and what the sampler reports; ``bfmi`` (chain), of all steps, where several make a draw;
   ``permutation`` (chain, draw, cluster), the relabelling
-* ``observed_data``: ``x`` (obs) or (obs, feature)
+* ``observed_data``: ``x`` (obs) or (obs, feature); the name of a single feature is its attribute ``long_name``
 * ``em_baseline``: ``w``, ``mu``, ``sigma`` or ``cov`` as in the posterior, the EM estimate; its criteria are attributes
 * ``optima``, where EM found several: ``w``, ``mu``, ``sigma`` or ``cov`` over (optimum, cluster, ...), their
   ``log_likelihood``, ``mass`` (share of the posterior by Laplace's method) and ``chains`` (how many began there)
@@ -121,12 +121,10 @@ def build_tree(
     k = em.mixture.n_components
     features = {FEATURE: data.features, FEATURE_BIS: data.features} if data.n_features > 1 else {}
     posterior = posterior.assign_coords({CLUSTER: np.arange(k), **features})
-    dims = (OBS,) if data.n_features == 1 else (OBS, FEATURE)
-    coords = {OBS: data.positions, **({FEATURE: data.features} if features else {})}
     groups = {
         "posterior": posterior,
         "sample_stats": sample_stats,
-        "observed_data": xr.Dataset({"x": (dims, np.array(data.values))}, coords=coords),
+        "observed_data": observed(data),
         "em_baseline": _em_dataset(em).assign_coords(features),
     }
     if approximation is not None:
@@ -134,6 +132,15 @@ def build_tree(
     tree = xr.DataTree.from_dict(groups)
     tree.attrs.update(attrs, version=version("bayesgmm"))
     return set_permutation(tree, np.broadcast_to(np.arange(k), posterior["w"].shape))
+
+
+def observed(data: Data) -> xr.Dataset:
+    """The group ``observed_data``."""
+    values = np.array(data.values)
+    if data.n_features == 1:
+        called = {} if data.names is None else {"long_name": str(data.names[0])}
+        return xr.Dataset({"x": (OBS, values, called)}, coords={OBS: data.positions})
+    return xr.Dataset({"x": ((OBS, FEATURE), values)}, coords={OBS: data.positions, FEATURE: data.features})
 
 
 def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, int]]) -> xr.DataTree:
@@ -202,9 +209,12 @@ def _roots(cov: FloatArray) -> FloatArray:
 
 
 def features_of(tree: xr.DataTree) -> list[Any]:
-    """What the features are called; of one feature nothing but x."""
+    """What the features are called; a single one without a name is x."""
     posterior = read_tree(tree)["posterior"].to_dataset()
-    return posterior[FEATURE].values.tolist() if FEATURE in posterior["mu"].dims else ["x"]
+    if FEATURE in posterior["mu"].dims:
+        return list(posterior[FEATURE].values.tolist())
+    has_data = "observed_data" in tree.children and "x" in tree["observed_data"]
+    return [tree["observed_data"]["x"].attrs.get("long_name", "x") if has_data else "x"]
 
 
 def read_observations(tree: xr.DataTree) -> FloatArray:

@@ -38,7 +38,8 @@ class Data:
     kept : (n_input,) array of bool, or None
         Which of the user's observations these are; None if all.
     names : tuple of str, tuple of int, or None
-        The columns' names, where the user's data had some other than 0, ..., D - 1; text unless all are integers.
+        The columns' names (of one feature, its name), where the user's data had some other than 0, ..., D - 1; text unless
+        all are integers.
     """
 
     values: FloatArray
@@ -70,8 +71,8 @@ def read_data(x: ArrayLike | Data, *, missing: Missing | None = "raise", name: s
         return x
     if missing is not None:
         read_choice(missing, Missing, "missing")
-    names = _column_names(x)
     array = read_numbers(x, name, copy=False)
+    names = _column_names(x)
     if array.ndim == 0 or array.ndim > 2:
         raise ValueError(
             f"{name} must have shape (n,) or (n, D), got {array.ndim} dimensions; pass one row for each observation"
@@ -259,7 +260,12 @@ def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
     """Any array of real numbers, as floats, in an array of its own if ``copy``."""
     if isinstance(x, np.ma.MaskedArray):
         x = np.ma.filled(x.astype(float), np.nan)
-    if hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
+    if hasattr(x, "collect") and not hasattr(x, "to_numpy"):
+        raise TypeError(f"{name} must be a table in memory, got a {type(x).__name__}; call its collect() first")
+    columns = _arrow_columns(x)
+    if columns is not None:
+        x = _from_arrow(columns, _column_names(x) or (), name)
+    elif hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
         x = _from_pandas(x, name)
     try:
         array = np.asarray(x)
@@ -290,18 +296,46 @@ def _from_pandas(x: Any, name: str) -> NDArray[Any]:
     return np.asarray(x.to_numpy(dtype=float, na_value=np.nan))
 
 
+def _arrow_columns(x: Any) -> list[Any] | None:
+    """The columns of a table of polars or pyarrow; None of anything else."""
+    if hasattr(x, "get_columns") and hasattr(x, "schema"):
+        return list(x.get_columns())
+    return list(x.itercolumns()) if hasattr(x, "column_names") and hasattr(x, "itercolumns") else None
+
+
+def _from_arrow(columns: list[Any], names: tuple[Any, ...], name: str) -> NDArray[Any]:
+    """Columns side by side as floats, with nulls as NaN."""
+    arrays = [np.asarray(column) for column in columns]
+    wrong = [
+        f"{names[i]} ({columns[i].dtype if hasattr(columns[i], 'dtype') else columns[i].type})"
+        for i, array in enumerate(arrays)
+        if array.dtype.kind not in "fiub" and not _are_numbers_and_nulls(array)
+    ]
+    if wrong:
+        raise TypeError(f"{name} must hold numeric columns, got {', '.join(wrong)}; convert or leave them out")
+    return np.array([array.astype(float) for array in arrays]).T
+
+
+def _are_numbers_and_nulls(array: NDArray[Any]) -> bool:
+    """Whether these objects are decimals, truth values or nulls."""
+    return array.dtype.kind == "O" and all(each is None or isinstance(each, numbers.Number) for each in array)
+
+
 def _column_names(x: Any) -> tuple[str, ...] | tuple[int, ...] | None:
     """What the columns are called: by a table, by the coordinate of a labelled array, by the name of a single column."""
-    columns = getattr(x, "columns", None)
-    if columns is None and getattr(x, "ndim", 0) == 2 and hasattr(x, "dims") and x.dims[1] in x.coords:
-        columns = x[x.dims[1]].values.tolist()
-    if columns is not None:
-        names = list(columns)
-        if all(isinstance(name, numbers.Integral) for name in names):
-            return None if names == list(range(len(names))) else tuple(map(int, names))
-        return tuple(map(str, names))
-    series_name = getattr(x, "name", None) if getattr(x, "ndim", 0) == 1 and hasattr(x, "to_numpy") else None
-    return None if series_name is None else (str(series_name),)
+    columns = getattr(x, "column_names", getattr(x, "columns", None))
+    if columns is None and hasattr(x, "to_numpy"):
+        dims: tuple[Any, ...] = getattr(x, "dims", ())
+        if len(dims) == 2 and dims[1] in x.coords:
+            columns = x[dims[1]].values.tolist()
+        elif getattr(x, "ndim", 1) == 1 and getattr(x, "name", None) not in (None, ""):
+            columns = [x.name]
+    if columns is None:
+        return None
+    names = list(columns)
+    if all(isinstance(name, numbers.Integral) for name in names):
+        return None if names == list(range(len(names))) else tuple(map(int, names))
+    return tuple(map(str, names))
 
 
 def _describe_missing(finite: NDArray[np.bool_]) -> str:

@@ -35,7 +35,7 @@ ALLOWED = {
     "predictive": {"estep", "tree", "validation"},
     "summaries": {"predictive", "standardisation", "tree", "validation"},
     "modes": {"predictive", "summaries", "tree", "validation"},
-    "diagnostics": {"labels", "modes", "summaries", "tree", "validation"},
+    "diagnostics": {"exceptions", "labels", "modes", "summaries", "tree", "validation"},
     "agreement": {"diagnostics", "em_result", "labels", "mixture", "predictive", "standardisation", "summaries", "tree", "validation"},
     "evidence": {
         "compiled", "conditionals", "density", "evidence", "priors", "standardisation", "structures", "tree", "validation", "wishart",
@@ -51,11 +51,32 @@ ALLOWED = {
         "clusters", "diagnostics", "evidence", "exceptions", "fit_cache", "inference", "leave_one_out", "preferences", "priors", "priors_k", "tree",
         "validation",
     },
+    "estimator": {
+        "clusters", "comparison", "diagnostics", "em_result", "inference", "predictive", "preferences", "priors", "tree", "validation",
+    },
     "results": {"agreement", "comparison", "diagnostics", "plots", "tree"},
     "plots": {"clusters", "comparison", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
 }  # fmt: skip
 OUTERMOST = {"__init__", "__main__", "cli"}
 PYMC_MAY = {"model", "inference"}
+SKLEARN_MAY = {"estimator"}
+
+
+def warnings_of(path):
+    """The categories of a file's warnings, by line; of a choice both; of a name what it was given."""
+    tree = ast.parse(path.read_text())
+    given = {
+        target.id: node.value
+        for node in ast.walk(tree) if isinstance(node, ast.Assign)
+        for target in node.targets if isinstance(target, ast.Name)
+    }  # fmt: skip
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("warnings.warn", "warn"):
+            category = node.args[1] if len(node.args) > 1 else None
+            if isinstance(category, ast.Name):
+                category = given.get(category.id, category)
+            for each in [category.body, category.orelse] if isinstance(category, ast.IfExp) else [category]:
+                yield node.lineno, each.id if isinstance(each, ast.Name) else None
 
 
 def imports_of(path):
@@ -85,6 +106,28 @@ def test_dependence_has_one_direction(path, name):
         assert not foreign & {"pymc", "pytensor", "nutpie"}
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_scikit_learn_has_one_door(path):
+    foreign = {imported.split(".")[0] for imported in imports_of(path)}
+    assert "sklearn" not in foreign or path.stem in SKLEARN_MAY
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_warning_has_a_category_of_the_package(path):
+    own = {
+        name for name, value in vars(bayesgmm.exceptions).items() if isinstance(value, type) and issubclass(value, Warning)
+    }
+    assert all(category in own for _, category in warnings_of(path)), list(warnings_of(path))
+
+
+def test_a_warning_without_a_category_is_noticed(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        "kind = A if x else B\nwarnings.warn('1', kind)\nwarnings.warn('2')\nwarnings.warn('3', C, stacklevel=2)\n"
+    )
+    assert list(warnings_of(path)) == [(2, "A"), (2, "B"), (3, None), (4, "C")]
+
+
 def loaded_after(code):
     program = f"{code}; import sys; print(*{{name.split('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -92,7 +135,7 @@ def loaded_after(code):
 
 
 def test_a_bare_import_is_light():
-    heavy = {"pymc", "pytensor", "arviz", "arviz_stats", "matplotlib", "nutpie", "pandas", "xarray"}
+    heavy = {"pymc", "pytensor", "arviz", "arviz_stats", "matplotlib", "nutpie", "pandas", "sklearn", "xarray"}
     assert not loaded_after("import bayesgmm") & heavy
     em = "import bayesgmm as b; x = b.datasets.two_gaussians(n=50).x; b.fit_em(x, 2, random_seed=1)"
     assert not loaded_after(em) & heavy
@@ -104,6 +147,22 @@ def test_the_compiled_engine_needs_no_pymc(method):
         f"import bayesgmm as b; x = b.datasets.galaxies(); b.fit(x, 2, method='{method}', random_seed=1, progressbar=False)"
     )
     assert not loaded_after(f"import warnings; warnings.simplefilter('ignore'); {fit}") & {"pymc", "pytensor"}
+
+
+def test_without_scikit_learn_everything_else_is_there():
+    program = (
+        "import sys; sys.modules['sklearn'] = None\n"
+        "from bayesgmm import *\n"
+        "import bayesgmm\n"
+        "assert 'BayesianGMM' not in dir(bayesgmm) and 'fit' in dir(bayesgmm)\n"
+        "try: bayesgmm.BayesianGMM\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (
+        done.stdout
+        == "BayesianGMM needs scikit-learn 1.6 or newer, which is not installed; install it, or bayesgmm[sklearn]\n"
+    )
 
 
 def test_public_names_are_there_and_described():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayesgmm.preferences import preferences
+from bayesgmm.preferences import choose, preferences
 
 
 def table(**columns):
@@ -46,6 +46,37 @@ def test_without_evidence_nothing_is_said_of_it():
     best = preferences(table(log_evidence=[np.nan] * 3, mcse=[np.nan] * 3, p_k=[np.nan] * 3))
     assert "log_evidence" not in best
     assert "evidence" not in repr(best)
+
+
+def test_evidence_of_some_k_only_leaves_p_k_unknown():
+    best = preferences(table(log_evidence=[np.nan, -110, np.nan], mcse=[np.nan, 0.1, np.nan], p_k=[np.nan] * 3))
+    assert best["log_evidence"] == 2
+    assert "p_k" not in best
+    assert "stands alone (that of k = 1, 3 is as good as unknown), and p(k | x) is unknown" in best.sentences[2]
+
+
+@pytest.mark.parametrize(
+    ("criterion", "columns", "k", "said"),
+    [
+        ("loo", {}, 2, "k = 2 is the smallest that predicts as well within two standard errors"),
+        ("loo", {"dse": [6.0, 0.0, 1.0]}, 1, "by LOO k = 2 predicts best and cannot be told apart from k = 1, 3"),
+        ("loo", {"elpd_diff": [-10.0, -1.0, 0.0], "elpd_loo": [-110.0, -101.0, -100.0], "dse": [2.0, 0.4, 0.0]}, 3, "LOO k = 3"),
+        ("evidence", {}, 2, "k = 2 is the most probable"),
+        ("evidence", {"p_k": [0.0, 0.3, 0.7]}, 3, "the evidence prefers k = 2"),
+        ("bic", {"bic": [230.0, 212.0, 211.0]}, 3, "k = 3 has the lowest BIC"),
+        ("icl", {}, 2, "k = 2 has the lowest ICL"),
+    ],
+)  # fmt: skip
+def test_one_k_is_chosen_and_said_why(criterion, columns, k, said):
+    chosen, sentence = choose(table(**columns), criterion)
+    assert chosen == k
+    assert said in sentence
+
+
+def test_no_choice_by_an_evidence_that_is_missing():
+    missing = table(log_evidence=[-120, -110, np.nan], p_k=[np.nan] * 3)
+    with pytest.raises(ValueError, match="criterion='evidence' needs the evidence of every k, got none of k = 3; use more"):
+        choose(missing, "evidence")
 
 
 def test_one_k_stands_alone():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,10 +13,10 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm import labels, predictive
-from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, USABLE, Diagnosis, diagnose
+from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, diagnose
 from bayesgmm.em import fit_em
 from bayesgmm.em_result import EMResult
-from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning, InterruptedWarning
+from bayesgmm.exceptions import ConvergenceWarning, EngineWarning, InterruptedWarning
 from bayesgmm.inference.compiled_target import CompiledTarget
 from bayesgmm.inference.interface import Sampled
 from bayesgmm.inference.nutpie_interface import interface_problem
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fit"]
 
+_log = logging.getLogger(__name__)
 _PLENTY = 3 * MIN_ESS_PER_CHAIN  # with which R-hat of chains that agree stays clear of its limit
 
 
@@ -263,6 +265,7 @@ def fit(
             attrs["adaptation"] = nuts.adaptation
     attrs |= {"interrupted": int(sampled.interrupted)}
     attrs |= {f"seconds_{name}": value for name, value in phases.seconds.items()}
+    _log.debug("%s", ", ".join(f"{name} = {value}" for name, value in attrs.items()))
 
     tree = _assemble(sampled, problem, data, em, attrs)
     if optima is not None and len(optima) > 1:
@@ -396,7 +399,4 @@ def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) 
             ConvergenceWarning,
             stacklevel=3,
         )
-    for finding in diagnosis.findings:
-        if finding.kind not in USABLE:
-            category = ApproximationWarning if finding.kind == "k_hat" else ConvergenceWarning
-            warnings.warn(f"{finding.problem}; {finding.remedy}", category, stacklevel=3)
+    diagnosis.warn(stacklevel=3)

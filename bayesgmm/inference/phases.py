@@ -1,7 +1,8 @@
-"""Phases of a long run: announced while they last, timed for the record, and how an interrupt reaches them."""
+"""Phases of a long run: announced while they last, timed for the record, logged, and how an interrupt reaches them."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
+_log = logging.getLogger(__name__)
+
 
 class Phases:
-    """Announces phases on standard error, if asked to, and keeps their wall-clock seconds."""
+    """Announces phases on standard error, if asked to, logs them, and keeps their wall-clock seconds."""
 
     def __init__(self, announce: bool) -> None:
         self.announce = announce
@@ -20,13 +23,14 @@ class Phases:
 
     @contextmanager
     def __call__(self, name: str, text: str | None) -> Iterator[None]:
-        """Announce a phase, unless there is no text, and time what is done within."""
+        """Announce a phase, unless there is no text, and time what is done within; details have no text."""
         begin = time.perf_counter()
         self.say(f"{text} ..." if text else None)
         yield
         seconds = time.perf_counter() - begin
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         self.say(f"  done in {seconds:.1f} s" if text else None)
+        _log.log(logging.INFO if text else logging.DEBUG, "%s: %.2f s", text or name, seconds)
 
     def say(self, text: str | None) -> None:
         """A line on standard error."""

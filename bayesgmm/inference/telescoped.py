@@ -66,13 +66,6 @@ def verdict(root: xr.Dataset, convergence: pd.DataFrame, of_partition: Mapping[s
     return fill(sentence, 110)
 
 
-def observed(data: Data) -> xr.Dataset:
-    """The group ``observed_data``."""
-    dims = (OBS,) if data.n_features == 1 else (OBS, FEATURE)
-    coords = {OBS: data.positions, **({FEATURE: data.features} if data.n_features > 1 else {})}
-    return xr.Dataset({"x": (dims, np.array(data.values))}, coords=coords)
-
-
 @dataclass(frozen=True)
 class Units:
     """From the posterior's units to the data's, which are ``shift + scale`` times as much."""

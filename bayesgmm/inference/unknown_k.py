@@ -19,14 +19,14 @@ from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning
 from bayesgmm.inference.gibbs import GibbsSettings
 from bayesgmm.inference.phases import Phases
-from bayesgmm.inference.telescoped import Units, convergence_of, observed, probabilities, verdict
+from bayesgmm.inference.telescoped import Units, convergence_of, probabilities, verdict
 from bayesgmm.inference.telescoping import Telescoped, sample_telescoping, sweeps_between_draws
 from bayesgmm.priors import Prior, read_prior
 from bayesgmm.priors_k import PriorOnK, read_prior_k
 from bayesgmm.standardisation import standardisation
 from bayesgmm.structures import Structure
 from bayesgmm.summaries import followed
-from bayesgmm.tree import OBS
+from bayesgmm.tree import OBS, observed
 from bayesgmm.validation import (
     Covariance,
     Missing,

@@ -1,0 +1,320 @@
+"""The estimator against scikit-learn's checks, and against the functions that its answers come from."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import logsumexp
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
+from sklearn.exceptions import NotFittedError
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import bayesgmm as bg
+from bayesgmm.tree import read_draws
+from tests.statistics import SEED, assert_mean
+
+COVARIANCES = ("full", "tied", "diag", "spherical")
+SMALL = {"draws": 50, "tune": 100, "chains": 2, "n_init": 2, "random_state": SEED}
+
+
+@parametrize_with_checks([bg.BayesianGMM(2, **SMALL), bg.BayesianGMM(2, method="gibbs", **SMALL)])
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # 50 draws of noise
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning")
+def test_scikit_learn_takes_it_for_an_estimator(estimator, check):
+    check(estimator)
+
+
+def fitted(x, k=2, **options):
+    """An estimator that is not asked whether it has converged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)
+        return bg.BayesianGMM(k, **SMALL | {"method": "gibbs"} | options).fit(x)
+
+
+@pytest.fixture(scope="module")
+def faithful_gmm(faithful):
+    return bg.BayesianGMM(2, random_state=SEED).fit(faithful)
+
+
+@pytest.fixture(scope="module")
+def iris_like():
+    return make_blobs(150, 3, centers=3, cluster_std=[0.5, 1, 1.5], random_state=SEED)[0]
+
+
+def test_it_is_the_fit_of_the_same_seed(faithful_gmm, faithful_tree):
+    np.testing.assert_array_equal(faithful_gmm.posterior_["posterior"]["mu"], faithful_tree["posterior"]["mu"])
+    assert faithful_gmm.posterior_["posterior"]["feature"].values.tolist() == ["eruptions", "waiting"]
+    assert faithful_gmm.feature_names_in_.tolist() == ["eruptions", "waiting"]
+    assert (faithful_gmm.n_features_in_, faithful_gmm.n_components_, faithful_gmm.converged_) == (2, 2, True)
+    assert (faithful_gmm.comparison_, faithful_gmm.selection_) == (None, None)
+
+
+def test_probabilities_are_the_responsibilities(faithful_gmm, faithful):
+    new = faithful.iloc[:50] + 0.1
+    r = bg.responsibilities(faithful_gmm.posterior_, new)["mean"].values
+    np.testing.assert_array_equal(faithful_gmm.predict_proba(new), r)
+    np.testing.assert_array_equal(faithful_gmm.predict(new), r.argmax(axis=1))
+    np.testing.assert_allclose(r.sum(axis=1), 1, rtol=1e-12)
+
+
+def test_scores_are_the_log_of_the_mean_density(faithful_gmm, faithful):
+    by_draw = bg.predictive.log_density(read_draws(faithful_gmm.posterior_), faithful.to_numpy())
+    expected = logsumexp(by_draw, axis=0) - np.log(len(by_draw))
+    np.testing.assert_allclose(faithful_gmm.score_samples(faithful), expected, rtol=1e-12)
+    assert faithful_gmm.score(faithful) == pytest.approx(expected.mean(), rel=1e-12)
+    few = faithful_gmm.posterior_.isel(draw=slice(0, 500), missing_dims="ignore")  # which predictive_density does not thin
+    other = clone(faithful_gmm)
+    other.__dict__.update(faithful_gmm.__dict__, posterior_=few)
+    density = bg.predictive_density(few, faithful).sel(statistic="mean").values
+    np.testing.assert_allclose(np.exp(other.score_samples(faithful)), density, rtol=1e-10)
+
+
+def test_many_points_are_scored_in_parts(faithful_gmm, faithful, monkeypatch):
+    whole = faithful_gmm.score_samples(faithful)
+    monkeypatch.setattr(bg.predictive, "_TOGETHER", 7 * 4000)
+    np.testing.assert_allclose(faithful_gmm.score_samples(faithful), whole, rtol=1e-13)
+
+
+def test_the_score_is_near_that_of_the_maximum(faithful_gmm, faithful):
+    """The posterior predictive loses to the maximum of the likelihood by about half a parameter each, on what was fitted."""
+    theirs = GaussianMixture(2, n_init=5, tol=1e-8, max_iter=1000, random_state=0).fit(faithful)
+    behind = (theirs.score(faithful) - faithful_gmm.score(faithful)) * len(faithful)
+    assert 0 < behind < 11
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_shapes_and_counts_are_scikit_learns(iris_like, covariance):
+    ours = fitted(iris_like, 3, covariance_type=covariance)
+    theirs = GaussianMixture(3, covariance_type=covariance, n_init=5, tol=1e-9, max_iter=2000, random_state=0).fit(iris_like)
+    for name in ("weights_", "means_", "covariances_"):
+        assert getattr(ours, name).shape == getattr(theirs, name).shape
+    order = np.argsort(theirs.means_[:, 0])
+    sd = np.asarray(ours.posterior_["posterior"]["mu"].std(("chain", "draw")))
+    assert (abs(ours.means_[np.argsort(ours.means_[:, 0])] - theirs.means_[order]) < 4 * sd.max()).all()
+    assert ours.weights_.sum() == pytest.approx(1, rel=1e-12)
+    # EM is the point of both criteria, and the parameters are counted alike
+    assert ours.bic(iris_like) == pytest.approx(theirs.bic(iris_like), rel=1e-6)
+    assert ours.aic(iris_like) == pytest.approx(theirs.aic(iris_like), rel=1e-6)
+    em = bg.fit_em(iris_like, 3, covariance=covariance, random_seed=0)
+    assert ours.bic(iris_like) == pytest.approx(em.bic(), rel=1e-6)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_means_are_the_posteriors(iris_like, covariance):
+    gmm = fitted(iris_like, 3, covariance_type=covariance)
+    draws = read_draws(gmm.posterior_)
+    matrices = (draws.factors @ draws.factors.swapaxes(-1, -2)).mean(axis=0)
+    np.testing.assert_allclose(gmm.means_, draws.mu.mean(axis=0), rtol=1e-12)
+    rebuilt = {
+        "full": lambda c: c,
+        "tied": lambda c: np.broadcast_to(c, (3, 3, 3)),
+        "diag": lambda c: c[:, :, None] * np.eye(3),
+        "spherical": lambda c: c[:, None, None] * np.eye(3),
+    }[covariance](gmm.covariances_)
+    np.testing.assert_allclose(rebuilt, matrices, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("covariance", "shape"), [("full", (2, 1, 1)), ("tied", (1, 1)), ("diag", (2, 1)), ("spherical", (2,))]
+)
+def test_one_column(two_small, covariance, shape):
+    gmm = fitted(two_small[:, None], covariance_type=covariance)
+    assert gmm.covariances_.shape == shape
+    assert gmm.means_.shape == (2, 1)
+    sigma = gmm.posterior_["posterior"]["sigma"].values
+    np.testing.assert_allclose(gmm.covariances_.ravel()[0], (sigma[..., 0] ** 2).mean(), rtol=1e-12)
+    x, labels = gmm.sample(5)
+    assert (x.shape, labels.shape) == ((5, 1), (5,))
+    assert gmm.predict(two_small[:, None]).shape == (400,)
+    assert gmm.bic(two_small[:, None]) == pytest.approx(
+        bg.fit_em(two_small, 2, covariance=covariance, random_seed=0).bic(), rel=1e-6
+    )
+
+
+def test_the_name_of_one_column_is_kept(galaxies):
+    gmm = fitted(galaxies.to_frame(), 3)
+    assert gmm.feature_names_in_.tolist() == ["velocity"]
+    assert bg.plots.plot_fit(gmm.posterior_).axes[0].get_xlabel() == "velocity"
+
+
+def test_samples_follow_the_predictive_distribution(faithful_gmm, faithful):
+    x, labels = faithful_gmm.sample(20_000)
+    draws = read_draws(faithful_gmm.posterior_)
+    for j in (0, 1):
+        assert_mean((labels == j).astype(float), draws.w[:, j].mean(), f"P(z = {j})")
+        mean = (draws.w[:, j, None] * draws.mu[:, j]).mean(axis=0)  # E[x 1(z = j)]
+        for d in (0, 1):
+            assert_mean(np.where(labels == j, x[:, d], 0), mean[d], f"E[x{d}; z = {j}]")
+    mu, cov = draws.mu, draws.factors @ draws.factors.swapaxes(-1, -2)
+    product = (draws.w * (mu[:, :, 0] * mu[:, :, 1] + cov[:, :, 0, 1])).sum(axis=1).mean()
+    assert_mean(x[:, 0] * x[:, 1], product, "E[x0 x1]")
+    below = bg.predictive_cdf(faithful_gmm.posterior_, [3.0], "eruptions").sel(statistic="mean").item()
+    assert_mean((x[:, 0] < 3).astype(float), below, "P(eruptions < 3)")
+
+
+def test_random_states(two_small):
+    x = two_small[:60, None]
+    state = np.random.RandomState(SEED)
+    one, two = fitted(x, random_state=state), fitted(x, random_state=state)
+    assert one.posterior_.attrs["seed"] != two.posterior_.attrs["seed"]
+    first, second = one.sample(3)[0], one.sample(3)[0]
+    assert not np.array_equal(first, second)
+    again = fitted(x)
+    np.testing.assert_array_equal(again.sample(3)[0], again.sample(3)[0])
+    np.random.seed(SEED)  # noqa: NPY002 - which None stands for in scikit-learn
+    third = fitted(x, random_state=None).posterior_.attrs["seed"]
+    np.random.seed(SEED)  # noqa: NPY002
+    assert fitted(x, random_state=None).posterior_.attrs["seed"] == third
+
+
+def test_clones_and_pickles_answer_alike(faithful_gmm, faithful, iris_like):
+    loaded = pickle.loads(pickle.dumps(faithful_gmm))
+    np.testing.assert_array_equal(loaded.predict_proba(faithful), faithful_gmm.predict_proba(faithful))
+    assert loaded.score(faithful) == faithful_gmm.score(faithful)
+    gmm = fitted(iris_like, 3, prior=bg.ConjugatePrior(alpha=2.0), fit_options={"thin": 2}, candidates=range(1, 4))
+    other = clone(gmm)
+    assert not hasattr(other, "posterior_")
+    assert repr(other.get_params()) == repr(gmm.get_params())  # priors, which may hold arrays, have no equality
+    np.testing.assert_array_equal(_fit(other, iris_like), gmm.means_)
+    assert gmm.posterior_.attrs["thin"] == 2
+    assert "Conjugate" in gmm.posterior_.attrs["prior"]
+
+
+def _fit(gmm, x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)
+        return gmm.fit(x).means_
+
+
+def test_every_parameter_reaches_the_fit(iris_like):
+    gmm = fitted(iris_like, 2, method="nuts", draws=60, tune=150, chains=3, n_init=4, fit_options={"target_accept": 0.85})
+    attrs, sizes = gmm.posterior_.attrs, gmm.posterior_["posterior"].sizes
+    assert (sizes["draw"], sizes["chain"]) == (60, 3)
+    assert {name: attrs[name] for name in ("method", "tune", "n_init", "target_accept", "seed")} == {
+        "method": "nuts", "tune": 150, "n_init": 4, "target_accept": 0.85, "seed": SEED,
+    }  # fmt: skip
+    advi = fitted(iris_like, 3, method="advi", tune=None)
+    assert advi.posterior_.attrs["method"] == "advi"
+    assert fitted(iris_like, method=None).posterior_.attrs["method"] == "nuts"
+
+
+def test_progress_is_for_those_who_ask(iris_like, capfd):
+    fitted(iris_like)
+    assert "EM" not in capfd.readouterr().err
+    fitted(iris_like, verbose=True)
+    assert "EM: k = 2, n = 150" in capfd.readouterr().err
+
+
+def test_pipelines_and_searches(faithful):
+    pipeline = make_pipeline(StandardScaler(), bg.BayesianGMM(2, method="gibbs", draws=200, random_state=SEED))
+    pipeline.set_output(transform="pandas")
+    labels = pipeline.fit_predict(faithful)
+    assert isinstance(labels, np.ndarray)
+    assert pipeline[-1].feature_names_in_.tolist() == ["eruptions", "waiting"]
+    assert bg.adjusted_rand(labels, faithful["eruptions"] > 3) > 0.95
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)
+        search = GridSearchCV(bg.BayesianGMM(method="gibbs", **SMALL), {"n_components": [1, 2]}, cv=3).fit(
+            faithful.sample(frac=1, random_state=1)
+        )
+    assert search.best_params_ == {"n_components": 2}
+    held_out = search.cv_results_["mean_test_score"]
+    assert held_out[1] - held_out[0] > 0.3  # log densities of an observation: elpd differs by 147 over 272 of them
+
+
+@pytest.fixture(scope="module")
+def automatic(two_small):
+    gmm = bg.BayesianGMM("auto", candidates=(3, 1, 2), method=None, draws=500, random_state=SEED)
+    return gmm.fit(two_small[:, None])
+
+
+def test_the_number_is_chosen_and_said_how(automatic, two_small):
+    comparison = bg.compare(two_small, [1, 2, 3], draws=500, random_seed=SEED, progressbar=False)
+    np.testing.assert_allclose(automatic.comparison_.table["elpd_loo"], comparison.table["elpd_loo"], rtol=1e-9)
+    by_k = comparison.table.set_index("k")
+    expected = min(k for k in by_k.index if by_k.loc[k, "elpd_diff"] >= -2 * by_k.loc[k, "dse"])
+    assert automatic.n_components_ == expected == len(automatic.weights_)
+    assert automatic.posterior_ is automatic.comparison_.fits[expected]
+    assert automatic.selection_.endswith(f"k = {expected} is the smallest that predicts as well within two standard errors")
+    assert automatic.converged_ == comparison.diagnoses[expected].converged
+
+
+@pytest.mark.parametrize(
+    ("criterion", "column", "best"), [("evidence", "p_k", "max"), ("bic", "bic", "min"), ("icl", "icl", "min")]
+)
+def test_other_criteria(two_small, criterion, column, best):
+    gmm = fitted(two_small[:, None], "auto", candidates=[1, 2], criterion=criterion, draws=200)
+    by_k = gmm.comparison_.table.set_index("k")[column]
+    assert gmm.n_components_ == (by_k.idxmax() if best == "max" else by_k.idxmin())
+    refitted = gmm.set_params(n_components=1)
+    _fit(refitted, two_small[:, None])
+    assert (refitted.comparison_, refitted.selection_, refitted.n_components_) == (None, None, 1)
+
+
+def test_what_was_chosen_warns_if_it_has_not_converged(two_small):
+    gmm = bg.BayesianGMM("auto", candidates=[2], method="gibbs", draws=10, random_state=SEED)
+    with pytest.warns(bg.exceptions.ConvergenceWarning, match="effective|R-hat"):
+        gmm.fit(two_small[:40, None])
+    assert not gmm.converged_
+
+
+GOOD = np.array([[1.0, 2.0], [2.0, 1.0], [5.0, 4.0], [6.0, 7.5], [7.5, 6.0], [3.0, 3.5]])
+WRONG = {
+    "count": ({"n_components": 0}, GOOD, ValueError, "n_components must be an integer of at least 1, got 0"),
+    "float": ({"n_components": 2.0}, GOOD, TypeError, "n_components must be an integer of at least 1, got 2.0"),
+    "word": ({"n_components": "best"}, GOOD, ValueError, "n_components must be an integer of at least 1 or 'auto', got 'best'"),
+    "too many": ({"n_components": 7}, GOOD, ValueError, r"n_components must be at most the number of distinct observations, got 7 for 6 of them \(n_samples = 6\)"),
+    "ties": ({"n_components": 3}, GOOD[[0, 1] * 4], ValueError, r"got 3 for 2 of them \(n_samples = 8\); use fewer components"),
+    "candidates": ({"n_components": "auto", "candidates": (1, 9)}, GOOD, ValueError, "candidates must be at most the number of distinct .* got 9 for 6"),
+    "no candidates": ({"n_components": "auto", "candidates": ()}, GOOD, ValueError, r"candidates must hold at least one number of components, got \(\)"),
+    "one candidate": ({"n_components": "auto", "candidates": 3}, GOOD, ValueError, "candidates must hold at least one number of components, got 3"),
+    "half a candidate": ({"n_components": "auto", "candidates": (1, 1.5)}, GOOD, TypeError, "every one of candidates must be an integer of at least 1, got 1.5"),
+    "criterion": ({"n_components": "auto", "criterion": "waic"}, GOOD, ValueError, "criterion must be one of 'loo', 'evidence', 'bic', 'icl', got 'waic'"),
+    "evidence by ADVI": ({"n_components": "auto", "candidates": [1], "criterion": "evidence", "method": "advi"}, GOOD, ValueError, "criterion='evidence' needs draws of the posterior itself, got method='advi'"),
+    "covariance": ({"covariance_type": "round"}, GOOD, ValueError, "covariance_type must be one of 'full', 'tied', 'diag', 'spherical', got 'round'"),
+    "method": ({"method": "vb"}, GOOD, ValueError, "method must be one of 'nuts', 'gibbs', 'advi', got 'vb'"),
+    "options": ({"fit_options": {"relabel": False}}, GOOD, ValueError, "fit_options may hold approximation, .*, got relabel; leave these out"),
+    "foreign option": ({"fit_options": {"max_iter": 3}}, GOOD, TypeError, "max_iter is an option of method='advi', got method='nuts'"),
+    "draws": ({"draws": 0}, GOOD, ValueError, "draws must be an integer of at least 1, got 0"),
+    "seed": ({"random_state": -1}, GOOD, ValueError, "random_seed must be an integer of at least 0, got -1"),
+    "constant": ({}, GOOD * [1, 0], ValueError, "column 1 of x must vary"),
+    "one dimension": ({}, GOOD[:, 0], ValueError, "Reshape your data"),
+    "nan": ({}, np.where(GOOD > 7, np.nan, GOOD), ValueError, "Input X contains NaN"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_parameters_get_a_sentence(case):
+    options, x, error, message = WRONG[case]
+    with pytest.raises(error, match=message):
+        bg.BayesianGMM(**{"n_components": 2} | options).fit(x)
+
+
+def test_wrong_questions_get_a_sentence(faithful_gmm, faithful):
+    with pytest.raises(NotFittedError):
+        bg.BayesianGMM().sample()
+    with pytest.raises(ValueError, match="n_samples must be an integer of at least 1, got 0"):
+        faithful_gmm.sample(0)
+    with pytest.raises(ValueError, match="3 features, but BayesianGMM is expecting 2"):
+        fitted(faithful.to_numpy()).predict(np.ones((2, 3)))
+    with pytest.raises(ValueError, match="Feature names must be in the same order"):
+        faithful_gmm.predict(faithful[["waiting", "eruptions"]])
+    with pytest.raises(TypeError, match="sample_weight"):
+        faithful_gmm.fit(faithful, sample_weight=np.ones(272))
+
+
+def test_tags():
+    assert get_tags(bg.BayesianGMM()).estimator_type == get_tags(GaussianMixture()).estimator_type == "density_estimator"
+
+
+def test_far_points_have_a_finite_score(faithful_gmm):
+    far = pd.DataFrame({"eruptions": [1e4], "waiting": [-1e4]})
+    assert -np.inf < faithful_gmm.score_samples(far)[0] < -1e6

@@ -1,0 +1,28 @@
+"""A user's program, which mypy checks under --strict: tests/test_ecosystem.py."""
+
+import numpy as np
+import xarray as xr
+
+import bayesgmm as bg
+from bayesgmm import Comparison, Diagnosis, EMResult, Evidence, HierarchicalPrior, Mixture
+
+
+def analyse(velocity: list[float]) -> tuple[int, float]:
+    em: EMResult = bg.fit_em(velocity, 3, random_seed=1)
+    mixture: Mixture = em.mixture
+    x, z = mixture.sample(100, random_seed=1)
+    prior = HierarchicalPrior(alpha=2.0)
+    tree: xr.DataTree = bg.fit(x, 3, method="gibbs", prior=prior, covariance="tied", random_seed=1, progressbar=False)
+    diagnosis: Diagnosis = bg.diagnose(tree)
+    if not diagnosis.converged:
+        raise RuntimeError(str(diagnosis))
+    r: xr.Dataset = bg.responsibilities(tree)
+    density: xr.DataArray = bg.predictive_density(tree, np.linspace(0.0, 40.0, 100))
+    labels: xr.DataArray = bg.partition(tree, loss="binder")
+    evidence: Evidence = bg.log_evidence(tree, random_seed=1)
+    comparison: Comparison = bg.compare(x, range(1, 4), random_seed=1)
+    best: int = comparison.best["elpd_loo"]
+    gmm = bg.BayesianGMM(3, covariance_type="diag", random_state=1).fit(x[:, None])
+    share: float = float(gmm.weights_.max())
+    print(z.dtype, r["mean"].sizes, density.sizes, labels.attrs["n_clusters"], gmm.n_components_, share)
+    return best, evidence.value + gmm.bic(x[:, None])
