@@ -51,7 +51,9 @@ ALLOWED = {
         "clusters", "diagnostics", "evidence", "exceptions", "fit_cache", "inference", "leave_one_out", "preferences", "priors", "priors_k", "tree",
         "validation",
     },
-    "results": {"agreement", "comparison", "diagnostics", "plots", "tree"},
+    "shell_words": {"agreement", "diagnostics"},
+    "documents": {"agreement", "comparison", "diagnostics", "tree"},
+    "results": {"agreement", "clusters", "comparison", "diagnostics", "documents", "plots", "shell_words", "tree"},
     "plots": {"clusters", "comparison", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
 }  # fmt: skip
 OUTERMOST = {"__init__", "__main__", "cli"}

@@ -8,96 +8,77 @@ from typing import Annotated
 
 import typer
 
-from bayesgmm.cli.options import (
-    Chains,
-    Columns,
-    CovarianceOption,
-    Draws,
-    EngineOption,
-    File,
-    Force,
-    MaxDraws,
-    MaxIter,
-    MissingOption,
-    NInit,
-    Out,
-    PriorOption,
-    Quiet,
-    Seed,
-    TargetAccept,
-    TargetEss,
-    Thin,
-    Tune,
-    prior_called,
-)
-from bayesgmm.cli.reading import read_columns
-from bayesgmm.results import keep_input, whole_folder, write_comparison
+from bayesgmm.cli.ending import end
+from bayesgmm.cli.messages import answer
+from bayesgmm.cli.options import Output, Settings, Source, unfolded
+from bayesgmm.results import comparison_text, document_of, keep_input, whole_folder, write_comparison
 from bayesgmm.validation import Method
 
+EXAMPLES = """
+Examples:
 
+bayesgmm compare galaxies.csv --column velocity --k 1:8 --out results/
+
+bayesgmm compare geyser.parquet --columns eruptions waiting --k 1,2,3 --covariance tied
+
+bayesgmm compare long.csv --column x --cache fits/      (goes on where it was interrupted)
+"""
+
+
+@unfolded
 def compare(
-    file: File,
-    columns: Columns = None,
-    k: Annotated[str, typer.Option(help="Numbers of components: 1:8 (both ends count) or 2,3,5.")] = "1:8",
+    source: Source,
+    *,
+    k: Annotated[str, typer.Option("-k", "--k", help="Numbers of components: 1:8 (both ends count) or 2,3,5.")] = "1:8",
     method: Annotated[
-        Method | None, typer.Option(help="Sampler, or approximation.  [default: gibbs where data are few, else nuts]")
+        Method | None,
+        typer.Option(
+            help="Sampler, or approximation.", show_default="gibbs where data are few, else nuts", rich_help_panel="Sampling"
+        ),
     ] = None,
-    covariance: CovarianceOption = "full",
-    prior: PriorOption = "hierarchical",
-    draws: Draws = 1000,
-    tune: Tune = None,
-    thin: Thin = None,
-    chains: Chains = 4,
-    target_accept: TargetAccept = None,
-    target_ess: TargetEss = None,
-    max_draws: MaxDraws = None,
-    engine: EngineOption = None,
-    max_iter: MaxIter = None,
-    n_init: NInit = 10,
-    seed: Seed = None,
-    missing: MissingOption = "raise",
+    settings: Settings,
+    output: Output,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps finished fits, from which an interrupted comparison goes on.")
+        Path | None,
+        typer.Option(
+            help="Folder that keeps finished fits, from which an interrupted comparison goes on.", rich_help_panel="Output"
+        ),
     ] = None,
-    out: Out = None,
-    force: Force = False,
-    quiet: Quiet = False,
 ) -> None:
-    """Fit several numbers of components; compare how well they predict, their evidence, and EM's criteria."""
-    x = read_columns(file, columns)
-    keep_input(file, out)
+    """Fit several numbers of components; compare how well they predict, their evidence, and EM's criteria.
+
+    Prints a row for each k, and what each criterion prefers and how decided that is.
+
+    --out keeps the tables, pictures, and for each k a folder like that of fit.
+    """
+    x = source.read()
+    keep_input(source.file, output.out)
     ks = _read_range(k)
-    with whole_folder(out, force) if out else nullcontext() as folder:
+    with whole_folder(output.out, output.force) if output.out else nullcontext() as folder:
         import bayesgmm
 
         comparison = bayesgmm.compare(
             x,
             ks,
             method=method,
-            covariance=covariance,
-            prior=prior_called(prior),
-            draws=draws,
-            tune=tune,
-            thin=thin,
-            chains=chains,
-            target_accept=target_accept,
-            target_ess=target_ess,
-            max_draws=max_draws,
-            engine=engine,
-            max_iter=max_iter,
-            n_init=n_init,
+            missing=source.missing,
             cache=cache,
-            random_seed=seed,
-            missing=missing,
-            progressbar=not quiet,
+            progressbar=not output.quiet,
+            **settings.arguments(),
         )
-        n = comparison.fits[comparison.table["k"].iloc[0]]["observed_data"].sizes["obs"]
-        print(f"{', '.join(x.columns)}: n = {n}, seed {comparison.seed}")
-        print(comparison)
+        interrupted = set(comparison.fits) != set(ks) or any(t.attrs["interrupted"] for t in comparison.fits.values())
+        columns = list(x.columns)
+        if output.json:
+            from bayesgmm.documents import to_json
+
+            answer(to_json(document_of(comparison, columns, interrupted=interrupted)))
+        else:
+            n = next(iter(comparison.fits.values()))["observed_data"].sizes["obs"]
+            answer(f"{', '.join(columns)}: n = {n}, seed {comparison.seed}")
+            answer(comparison_text(comparison))
         if folder is not None:
-            write_comparison(comparison, folder)
-    if out is not None:
-        print(f"Posteriors, tables and pictures are in {out}")
+            write_comparison(comparison, folder, columns, interrupted=interrupted)
+    end(output, interrupted=interrupted, trusted=bool(comparison.table["converged"].all()))
 
 
 def _read_range(text: str) -> list[int]:

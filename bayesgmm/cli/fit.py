@@ -7,89 +7,56 @@ from typing import Annotated
 
 import typer
 
-from bayesgmm.cli.options import (
-    Chains,
-    Columns,
-    CovarianceOption,
-    Draws,
-    EngineOption,
-    File,
-    Force,
-    MaxDraws,
-    MaxIter,
-    MethodOption,
-    MissingOption,
-    NInit,
-    Out,
-    PriorOption,
-    Quiet,
-    Seed,
-    TargetAccept,
-    TargetEss,
-    Thin,
-    Tune,
-    prior_called,
-)
-from bayesgmm.cli.reading import read_columns
-from bayesgmm.results import keep_input, whole_folder, write_fit
+from bayesgmm.cli.ending import end
+from bayesgmm.cli.messages import answer
+from bayesgmm.cli.options import Output, Settings, Source, unfolded
+from bayesgmm.results import judge, keep_input, whole_folder, write_fit
+from bayesgmm.validation import Method
+
+EXAMPLES = """
+Examples:
+
+bayesgmm fit galaxies.csv --column velocity -k 3
+
+bayesgmm fit geyser.csv --columns eruptions waiting -k 2 --out results/
+
+bayesgmm simulate --seed 1 | bayesgmm fit - --column x -k 2 --json --quiet
+"""
 
 
+@unfolded
 def fit(
-    file: File,
+    source: Source,
     k: Annotated[int, typer.Option("-k", "--k", help="Number of components.")],
-    columns: Columns = None,
-    method: MethodOption = "nuts",
-    covariance: CovarianceOption = "full",
-    prior: PriorOption = "hierarchical",
-    draws: Draws = 1000,
-    tune: Tune = None,
-    thin: Thin = None,
-    chains: Chains = 4,
-    target_accept: TargetAccept = None,
-    target_ess: TargetEss = None,
-    max_draws: MaxDraws = None,
-    engine: EngineOption = None,
-    max_iter: MaxIter = None,
-    n_init: NInit = 10,
-    seed: Seed = None,
-    missing: MissingOption = "raise",
-    out: Out = None,
-    force: Force = False,
-    quiet: Quiet = False,
+    *,
+    method: Annotated[Method, typer.Option(help="Sampler, or Gaussian approximation.", rich_help_panel="Sampling")] = "nuts",
+    settings: Settings,
+    output: Output,
 ) -> None:
-    """Posterior of a mixture with K components in one or several columns of a CSV file, which comes before --columns."""
-    x = read_columns(file, columns)
-    keep_input(file, out)
-    with whole_folder(out, force) if out else nullcontext() as folder:
+    """Posterior of a mixture of K Gaussians in one or several columns of a file.
+
+    Prints a verdict on the draws, one on whether they agree with EM, and tables.
+
+    --out keeps posterior.nc, the tables, each observation's cluster probabilities (clusters.csv) and pictures.
+    """
+    x = source.read()
+    keep_input(source.file, output.out)
+    with whole_folder(output.out, output.force) if output.out else nullcontext() as folder:
         import bayesgmm
 
         tree = bayesgmm.fit(
-            x,
-            k,
-            method=method,
-            covariance=covariance,
-            prior=prior_called(prior),
-            draws=draws,
-            tune=tune,
-            thin=thin,
-            chains=chains,
-            target_accept=target_accept,
-            target_ess=target_ess,
-            max_draws=max_draws,
-            engine=engine,
-            max_iter=max_iter,
-            n_init=n_init,
-            random_seed=seed,
-            missing=missing,
-            progressbar=not quiet,
+            x, k, method=method, missing=source.missing, progressbar=not output.quiet, **settings.arguments()
         )
-        print(f"{', '.join(x.columns)}: n = {tree['observed_data'].sizes['obs']}, k = {k}, seed {tree.attrs['seed']}")
-        if "stopped_by" in tree.attrs:
-            print(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
-        print(bayesgmm.diagnose(tree))
-        print()
-        print(bayesgmm.check_against_em(tree))
+        judged = judge(tree)
+        if output.json:
+            from bayesgmm.documents import fit_document, to_json
+
+            answer(to_json(fit_document(tree, *judged, list(x.columns))))
+        else:
+            answer(f"{', '.join(x.columns)}: n = {tree['observed_data'].sizes['obs']}, k = {k}, seed {tree.attrs['seed']}")
+            if "stopped_by" in tree.attrs:
+                answer(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
+            answer(judged)
         if folder is not None:
-            write_fit(tree, folder)
-    if out is not None:
-        print(f"Posterior, tables and pictures are in {out}")
+            write_fit(tree, folder, judged, list(x.columns))
+    end(output, interrupted=bool(tree.attrs["interrupted"]), trusted=judged.diagnosis.converged)
