@@ -2,25 +2,62 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from bayesgmm.agreement import EMCheck
     from bayesgmm.comparison import Comparison
+    from bayesgmm.diagnostics import Diagnosis
 
 _MARK = "verdict.txt"  # every folder of results has one
+_PROBABILITIES = 400_000_000  # draws x observations x clusters, up to which all draws are used
+_FEWEST = 100  # draws, however many the observations
+_ROWS = 2**16  # of a table written together
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def write_fit(tree: xr.DataTree, folder: Path) -> None:
-    """The posterior, its verdicts and tables, and two pictures."""
+class _FullDiskError(OSError):
+    """What had been begun is gone again."""
+
+
+class Judged(NamedTuple):
+    """A fit's diagnosis and its check against EM, in the shell's words."""
+
+    diagnosis: Diagnosis
+    check: EMCheck
+
+    def __str__(self) -> str:
+        from bayesgmm.shell_words import text_in_shell_words
+
+        return text_in_shell_words(f"{self.diagnosis}\n\n{self.check}")
+
+
+def judge(tree: xr.DataTree, diagnosis: Diagnosis | None = None) -> Judged:
+    """Diagnose a fit, unless that has been done, and check it against EM."""
+    from bayesgmm.agreement import check_against_em
+    from bayesgmm.diagnostics import diagnose
+    from bayesgmm.shell_words import check_in_shell_words, diagnosis_in_shell_words
+
+    return Judged(
+        diagnosis_in_shell_words(diagnose(tree) if diagnosis is None else diagnosis),
+        check_in_shell_words(check_against_em(tree)),
+    )
+
+
+def write_fit(tree: xr.DataTree, folder: Path, judged: Judged | None = None, columns: Sequence[str] | None = None) -> None:
+    """The posterior, its verdicts and tables, each observation's clusters, and two pictures."""
     import arviz as az
     import matplotlib
 
@@ -28,16 +65,21 @@ def write_fit(tree: xr.DataTree, folder: Path) -> None:
     import matplotlib.pyplot as plt
 
     from bayesgmm import plots
-    from bayesgmm.agreement import check_against_em
-    from bayesgmm.diagnostics import diagnose
+    from bayesgmm.documents import fit_document, to_json
+    from bayesgmm.tree import features_of
 
-    diagnosis, check = diagnose(tree), check_against_em(tree)
+    judged = judge(tree) if judged is None else judged
+    columns = list(map(str, features_of(tree) if columns is None else columns))
     tree.to_netcdf(folder / "posterior.nc")
-    (folder / _MARK).write_text(f"{diagnosis}\n\n{check}\n")
-    diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
-    check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
+    (folder / _MARK).write_text(f"{judged}\n")
+    (folder / "summary.json").write_text(to_json(fit_document(tree, *judged, columns)) + "\n")
+    judged.diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
+    judged.check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
+    _write_clusters(tree, folder / "clusters.csv", columns)
     several = "cov" in tree["posterior"]
     picture = plots.plot_pairs(tree) if several else plots.plot_fit(tree)
+    if not several:
+        picture.axes[0].set_xlabel(columns[0])
     picture.savefig(folder / ("pairs.png" if several else "fit.png"), dpi=150)
     names = ["w"] if tree.attrs["k"] > 1 else []  # one weight is always 1
     names += ["mu"] if several else ["mu", "sigma"]
@@ -45,7 +87,9 @@ def write_fit(tree: xr.DataTree, folder: Path) -> None:
     plt.close("all")
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> None:
+def write_comparison(
+    comparison: Comparison, folder: Path, columns: Sequence[str] | None = None, *, interrupted: bool = False
+) -> None:
     """The table over k, its pictures, and a folder for each k."""
     import matplotlib
 
@@ -53,19 +97,77 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     import matplotlib.pyplot as plt
 
     from bayesgmm import plots
+    from bayesgmm.documents import to_json
     from bayesgmm.tree import features_of
 
-    comparison.table.to_csv(folder / "comparison.csv", index=False)
-    (folder / _MARK).write_text(f"{comparison}\n")
-    plots.plot_compare(comparison).savefig(folder / "compare.png", dpi=150)
     names = features_of(next(iter(comparison.fits.values())))
+    columns = list(map(str, names if columns is None else columns))
+    comparison.table.to_csv(folder / "comparison.csv", index=False)
+    (folder / _MARK).write_text(f"{comparison_text(comparison)}\n")
+    (folder / "summary.json").write_text(to_json(document_of(comparison, columns, interrupted=interrupted)) + "\n")
+    plots.plot_compare(comparison).savefig(folder / "compare.png", dpi=150)
     for name in names:
         of_feature = f"_{_as_file_name(name)}" if len(names) > 1 else ""
         plots.plot_fits(comparison, name).savefig(folder / f"fits{of_feature}.png", dpi=150)
     plt.close("all")
     for k, tree in comparison.fits.items():
         with whole_folder(folder / f"k{k}") as part:
-            write_fit(tree, part)
+            write_fit(tree, part, judge(tree, comparison.diagnoses[k]), columns)
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """The comparison as a table with its verdict, in the shell's words."""
+    from bayesgmm.shell_words import text_in_shell_words
+
+    return text_in_shell_words(repr(comparison))
+
+
+def document_of(comparison: Comparison, columns: Sequence[str], *, interrupted: bool = False) -> Mapping[str, Any]:
+    """The comparison's document, in the shell's words."""
+    from bayesgmm.documents import comparison_document
+    from bayesgmm.shell_words import diagnosis_in_shell_words, in_shell_words
+
+    diagnoses = {k: diagnosis_in_shell_words(each) for k, each in comparison.diagnoses.items()}
+    document = comparison_document(comparison, diagnoses, columns, interrupted=interrupted)
+    return document | {"verdict": in_shell_words(comparison.verdict)}
+
+
+def _write_clusters(tree: xr.DataTree, file: Path, columns: Sequence[str]) -> None:
+    """A row for each observation: its position in the input, its data, its most probable cluster, probabilities with sd."""
+    import pandas as pd
+
+    from bayesgmm.clusters import responsibilities
+    from bayesgmm.tree import OBS, read_observations
+
+    x = read_observations(tree)
+    of_obs = responsibilities(_thinned(tree, len(x), file.name))
+    mean, sd = of_obs["mean"].values, of_obs["sd"].values
+    clusters = range(mean.shape[1])
+    header = True
+    with file.open("w", newline="") as text:
+        for begin in range(0, len(x), _ROWS):
+            rows = slice(begin, begin + _ROWS)
+            part = pd.DataFrame(x[rows].reshape(-1, len(columns)), columns=list(columns), index=of_obs[OBS].values[rows])
+            part["cluster"] = mean[rows].argmax(axis=1)
+            for name, values in (("p", mean[rows]), ("sd", sd[rows])):
+                part = part.join(pd.DataFrame(values, columns=[f"{name}[{j}]" for j in clusters], index=part.index))
+            part.to_csv(text, index_label=OBS, header=header)
+            header = False
+
+
+def _thinned(tree: xr.DataTree, n: int, file: str) -> xr.DataTree:
+    """The tree with as many of its draws as membership probabilities of all observations take little time; says so."""
+    import xarray as xr
+
+    posterior = tree["posterior"].to_dataset()
+    n_chains, n_draws, k = posterior["w"].shape
+    most = max(_FEWEST, _PROBABILITIES // (n * k))
+    if n_chains * n_draws <= most:
+        return tree
+    keep = np.linspace(0, n_draws - 1, max(1, most // n_chains)).astype(int)
+    print(f"{file} is made from {n_chains * len(keep)} of {n_chains * n_draws} draws", file=sys.stderr, flush=True)
+    groups = {"posterior": posterior.isel(draw=keep), "observed_data": tree["observed_data"].to_dataset()}
+    return xr.DataTree.from_dict(groups)
 
 
 def _as_file_name(name: object) -> str:
@@ -82,7 +184,7 @@ def whole_folder(out: Path, force: bool = False) -> Iterator[Path]:
     if out.exists() and not (force and (out / _MARK).is_file() and not Path.cwd().is_relative_to(out.absolute())):
         remedy = "only a folder of earlier results is replaced" if force else "or replace earlier results with --force"
         raise FileExistsError(f"{out} exists; choose another --out, {remedy}")
-    out = out.absolute()
+    asked, out = out, out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -90,16 +192,26 @@ def whole_folder(out: Path, force: bool = False) -> Iterator[Path]:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and any(folder.iterdir()):
             _publish(folder, out)
-            print(f"interrupted: what had been finished is in {out}", file=sys.stderr, flush=True)
+            print(f"interrupted: what had been finished is in {asked}", file=sys.stderr, flush=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, Exception) and is_of_full_disk(error):
+            raise _FullDiskError(
+                f"{asked} could not be written, there is no space left on its disk; free some, or choose another --out"
+            ) from None
         raise
     _publish(folder, out)
 
 
-def keep_input(file: Path, out: Path | None) -> None:
+def is_of_full_disk(error: Exception) -> bool:
+    """Whether the disk, or a quota, is full: as the system says it, or as HDF5 repeats it in errors of its own."""
+    named = any(os.strerror(number) in str(error) for number in _FULL)
+    return isinstance(error, _FullDiskError) or getattr(error, "errno", None) in _FULL or named
+
+
+def keep_input(file: str | Path, out: Path | None) -> None:
     """Refuse to replace a folder of earlier results that the data lie in."""
-    if out is not None and (out / _MARK).is_file() and file.resolve().is_relative_to(out.resolve()):
+    if out is not None and (out / _MARK).is_file() and Path(file).resolve().is_relative_to(out.resolve()):
         raise FileExistsError(f"{out} holds the data {file}; choose another --out")
 
 

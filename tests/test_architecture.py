@@ -54,7 +54,9 @@ ALLOWED = {
     "estimator": {
         "clusters", "comparison", "diagnostics", "em_result", "inference", "predictive", "preferences", "priors", "tree", "validation",
     },
-    "results": {"agreement", "comparison", "diagnostics", "plots", "tree"},
+    "shell_words": {"agreement", "diagnostics"},
+    "documents": {"agreement", "comparison", "diagnostics", "tree"},
+    "results": {"agreement", "clusters", "comparison", "diagnostics", "documents", "plots", "shell_words", "tree"},
     "plots": {"clusters", "comparison", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
 }  # fmt: skip
 OUTERMOST = {"__init__", "__main__", "cli"}

@@ -1,0 +1,95 @@
+"""``bayesgmm compare``."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bayesgmm.cli.ending import end
+from bayesgmm.cli.messages import answer
+from bayesgmm.cli.options import Output, Settings, Source, unfolded
+from bayesgmm.results import comparison_text, document_of, keep_input, whole_folder, write_comparison
+from bayesgmm.validation import Method
+
+EXAMPLES = """
+Examples:
+
+bayesgmm compare galaxies.csv --column velocity --k 1:8 --out results/
+
+bayesgmm compare geyser.parquet --columns eruptions waiting --k 1,2,3 --covariance tied
+
+bayesgmm compare long.csv --column x --cache fits/      (goes on where it was interrupted)
+"""
+
+
+@unfolded
+def compare(
+    source: Source,
+    *,
+    k: Annotated[str, typer.Option("-k", "--k", help="Numbers of components: 1:8 (both ends count) or 2,3,5.")] = "1:8",
+    method: Annotated[
+        Method | None,
+        typer.Option(
+            help="Sampler, or approximation.", show_default="gibbs where data are few, else nuts", rich_help_panel="Sampling"
+        ),
+    ] = None,
+    settings: Settings,
+    output: Output,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps finished fits, from which an interrupted comparison goes on.", rich_help_panel="Output"
+        ),
+    ] = None,
+) -> None:
+    """Fit several numbers of components; compare how well they predict, their evidence, and EM's criteria.
+
+    Prints a row for each k, and what each criterion prefers and how decided that is.
+
+    --out keeps the tables, pictures, and for each k a folder like that of fit.
+    """
+    x = source.read()
+    keep_input(source.file, output.out)
+    ks = _read_range(k)
+    with whole_folder(output.out, output.force) if output.out else nullcontext() as folder:
+        import bayesgmm
+
+        comparison = bayesgmm.compare(
+            x,
+            ks,
+            method=method,
+            missing=source.missing,
+            cache=cache,
+            progressbar=not output.quiet,
+            **settings.arguments(),
+        )
+        interrupted = set(comparison.fits) != set(ks) or any(t.attrs["interrupted"] for t in comparison.fits.values())
+        columns = list(x.columns)
+        if output.json:
+            from bayesgmm.documents import to_json
+
+            answer(to_json(document_of(comparison, columns, interrupted=interrupted)))
+        else:
+            n = next(iter(comparison.fits.values()))["observed_data"].sizes["obs"]
+            answer(f"{', '.join(columns)}: n = {n}, seed {comparison.seed}")
+            answer(comparison_text(comparison))
+        if folder is not None:
+            write_comparison(comparison, folder, columns, interrupted=interrupted)
+    end(output, interrupted=interrupted, trusted=bool(comparison.table["converged"].all()))
+
+
+def _read_range(text: str) -> list[int]:
+    try:
+        if ":" in text:
+            first, last = map(int, text.split(":"))
+            ks = list(range(first, last + 1))
+        else:
+            ks = [int(each) for each in text.split(",")]
+    except ValueError:
+        ks = []
+    if not ks:
+        raise ValueError(f"--k must be a range such as 1:6 or a list such as 2,3,5, got {text!r}")
+    return ks

@@ -1,0 +1,82 @@
+"""``bayesgmm demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import fill
+from typing import Annotated, Any, get_args
+
+import typer
+
+from bayesgmm.cli.messages import answer, heading, say
+from bayesgmm.cli.options import ForceOption, JsonOption, QuietOption
+from bayesgmm.results import (
+    comparison_text,
+    document_of,
+    first_free,
+    judge,
+    whole_folder,
+    write_comparison,
+    write_fit,
+)
+from bayesgmm.validation import Method
+
+_COLUMNS = ["velocity"]
+
+
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results.", show_default="the first free bayesgmm-demo")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 1,
+    force: Annotated[bool, ForceOption] = False,
+    json: Annotated[bool, JsonOption] = False,
+    quiet: Annotated[bool, QuietOption] = False,
+) -> None:
+    """Fit the galaxies with three components by EM, NUTS, Gibbs and ADVI, and compare k = 1 to 6. Takes about a minute."""
+    out = out or first_free(Path("bayesgmm-demo"))
+    with whole_folder(out, force) as folder:
+        if not quiet:
+            say("loading ArviZ ...")
+        from bayesgmm import compare, datasets, fit, fit_em
+        from bayesgmm.documents import fit_document, to_json
+
+        def tell(*parts: object) -> None:
+            if not json:
+                answer("\n".join(map(str, parts)))
+
+        x = datasets.galaxies()
+        em = fit_em(x, 3, random_seed=seed)
+        tell(heading("The velocities of 82 galaxies, in 1000 km/s, as a mixture of three Gaussians"))
+        tell(f"EM: {em.mixture}, log-likelihood {em.log_likelihood:.2f}, BIC {em.bic():.2f}")
+        document: dict[str, Any] = {"document": "demo", "fits": {}}
+        verdicts = []
+        for method in get_args(Method):
+            tell(heading(f"The posterior by {method.upper()}"))
+            tree = fit(
+                x,
+                3,
+                method=method,
+                random_seed=seed,
+                log_likelihood=True,
+                posterior_predictive=True,
+                progressbar=not quiet,
+            )
+            judged = judge(tree)
+            tell(judged)
+            document["fits"][method] = fit_document(tree, *judged, _COLUMNS)
+            verdicts.append(f"{method.upper()}: {judged.check.verdict}.")
+            with whole_folder(folder / method) as part:
+                write_fit(tree, part, judged, _COLUMNS)
+            if tree.attrs["interrupted"]:
+                raise KeyboardInterrupt
+        tell(heading("How many components?"))
+        comparison = compare(x, range(1, 7), random_seed=seed, progressbar=not quiet)
+        document["comparison"] = document_of(comparison, _COLUMNS)
+        tell(comparison_text(comparison))
+        with whole_folder(folder / "compare") as part:
+            write_comparison(comparison, part, _COLUMNS)
+        tell(heading("The answer"), *(fill(each, 110) for each in [*verdicts, f"Over k: {comparison.verdict}."]))
+    if json:
+        answer(to_json(document))
+    (say if json else answer)(f"Posteriors, tables and pictures are in {out}")

@@ -1,0 +1,31 @@
+"""How a command ends: its exit code, and where the results are.
+
+0: done, whatever was found; 1: bad input or a full disk, in one sentence; 2: wrong options; 3: with ``--strict``, draws that
+cannot be trusted; 130: interrupted, what had been finished is kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from bayesgmm.cli.messages import answer, say
+
+if TYPE_CHECKING:
+    from bayesgmm.cli.options import Output
+
+BAD_INPUT = 1
+UNTRUSTED = 3
+INTERRUPTED = 130  # what shells call a program that Ctrl-C has ended
+
+
+def end(output: Output, *, interrupted: bool, trusted: bool) -> None:
+    """Say where the results are; leave with the exit code that fits them."""
+    if output.out is not None:
+        (say if output.json else answer)(f"Posteriors, tables and pictures are in {output.out}")
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if output.strict and not trusted:
+        say("the draws cannot be trusted, and --strict was asked for")
+        raise typer.Exit(UNTRUSTED)

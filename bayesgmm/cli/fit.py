@@ -1,0 +1,62 @@
+"""``bayesgmm fit``."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Annotated
+
+import typer
+
+from bayesgmm.cli.ending import end
+from bayesgmm.cli.messages import answer
+from bayesgmm.cli.options import Output, Settings, Source, unfolded
+from bayesgmm.results import judge, keep_input, whole_folder, write_fit
+from bayesgmm.validation import Method
+
+EXAMPLES = """
+Examples:
+
+bayesgmm fit galaxies.csv --column velocity -k 3
+
+bayesgmm fit geyser.csv --columns eruptions waiting -k 2 --out results/
+
+bayesgmm simulate --seed 1 | bayesgmm fit - --column x -k 2 --json --quiet
+"""
+
+
+@unfolded
+def fit(
+    source: Source,
+    k: Annotated[int, typer.Option("-k", "--k", help="Number of components.")],
+    *,
+    method: Annotated[Method, typer.Option(help="Sampler, or Gaussian approximation.", rich_help_panel="Sampling")] = "nuts",
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Posterior of a mixture of K Gaussians in one or several columns of a file.
+
+    Prints a verdict on the draws, one on whether they agree with EM, and tables.
+
+    --out keeps posterior.nc, the tables, each observation's cluster probabilities (clusters.csv) and pictures.
+    """
+    x = source.read()
+    keep_input(source.file, output.out)
+    with whole_folder(output.out, output.force) if output.out else nullcontext() as folder:
+        import bayesgmm
+
+        tree = bayesgmm.fit(
+            x, k, method=method, missing=source.missing, progressbar=not output.quiet, **settings.arguments()
+        )
+        judged = judge(tree)
+        if output.json:
+            from bayesgmm.documents import fit_document, to_json
+
+            answer(to_json(fit_document(tree, *judged, list(x.columns))))
+        else:
+            answer(f"{', '.join(x.columns)}: n = {tree['observed_data'].sizes['obs']}, k = {k}, seed {tree.attrs['seed']}")
+            if "stopped_by" in tree.attrs:
+                answer(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
+            answer(judged)
+        if folder is not None:
+            write_fit(tree, folder, judged, list(x.columns))
+    end(output, interrupted=bool(tree.attrs["interrupted"]), trusted=judged.diagnosis.converged)

@@ -1,0 +1,207 @@
+"""The options that several commands have, as dataclasses of which each field is an option."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+import typer
+
+from bayesgmm.cli.reading import ENDINGS, Format, column_names, read_columns
+from bayesgmm.validation import Covariance, Engine, Missing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayesgmm.priors import Prior
+
+_DATA, _SAMPLING, _OUTPUT = "Data", "Sampling", "Output"
+
+
+def _columns_beginning(context: typer.Context, incomplete: str) -> list[str]:
+    try:
+        return [each for each in column_names(context.params.get("file") or "") if each.startswith(incomplete)]
+    except (OSError, ValueError):
+        return []
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the data are."""
+
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="CSV, TSV, Parquet or NetCDF file, or - for standard input. Text begins with a header line.",
+            autocompletion=lambda: [],
+        ),
+    ]
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--columns",
+            "--column",
+            metavar="NAME ...",
+            help="Columns to fit, one or several; not needed if the file has only one.",
+            autocompletion=_columns_beginning,
+            rich_help_panel=_DATA,
+        ),
+    ] = None
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="How to read the file.", show_default="by its ending; of text, by its header line", rich_help_panel=_DATA
+        ),
+    ] = None
+    missing: Annotated[
+        Missing, typer.Option(help="What to do with missing and infinite observations.", rich_help_panel=_DATA)
+    ] = "raise"
+
+    def read(self) -> pd.DataFrame:
+        """The columns to fit."""
+        return read_columns(self.file, self.columns, format=self.format, missing=self.missing)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How each posterior is computed."""
+
+    covariance: Annotated[
+        Covariance,
+        typer.Option(
+            help="Own covariances, one for all, independent features, or one variance for all features.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = "full"
+    prior: Annotated[
+        Literal["hierarchical", "conjugate"],
+        typer.Option(
+            help="Scale of the variances learnt from the data, or fixed; both in units of their range.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = "hierarchical"
+    draws: Annotated[int, typer.Option(help="Draws kept in each chain.", rich_help_panel=_SAMPLING)] = 1000
+    chains: Annotated[int, typer.Option(help="Number of chains.", rich_help_panel=_SAMPLING)] = 4
+    seed: Annotated[
+        int | None, typer.Option(help="Random seed; the one used is printed and recorded.", rich_help_panel=_SAMPLING)
+    ] = None
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            help="NUTS: adaptation steps of each chain; Gibbs: first sweeps.",
+            show_default="200 or 400; 1000",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    thin: Annotated[
+        int | None,
+        typer.Option(help="Sweeps or steps from draw to draw.", show_default="1 to 50", rich_help_panel=_SAMPLING),
+    ] = None
+    target_ess: Annotated[
+        float | None,
+        typer.Option(
+            help="NUTS: go on until the smallest effective sample size is this; --draws is the least.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    max_draws: Annotated[
+        int | None,
+        typer.Option(help="NUTS: the most draws, with --target-ess.", show_default="20 x draws", rich_help_panel=_SAMPLING),
+    ] = None
+    target_accept: Annotated[
+        float | None,
+        typer.Option(help="NUTS: acceptance rate sought.", show_default="0.8 or 0.9", rich_help_panel=_SAMPLING),
+    ] = None
+    max_iter: Annotated[
+        int | None, typer.Option(help="ADVI: iterations at most.", show_default="40000", rich_help_panel=_SAMPLING)
+    ] = None
+    n_init: Annotated[int, typer.Option(help="Starts of EM.", rich_help_panel=_SAMPLING)] = 10
+    engine: Annotated[
+        Engine | None,
+        typer.Option(help="What computes the posterior.", show_default="compiled", rich_help_panel=_SAMPLING),
+    ] = None
+
+    def arguments(self) -> dict[str, Any]:
+        """As arguments of :func:`bayesgmm.fit`."""
+        arguments = asdict(self)
+        return arguments | {"prior": _prior_called(self.prior), "random_seed": arguments.pop("seed")}
+
+
+OutOption = typer.Option(help="Folder for posteriors, tables and pictures.", rich_help_panel=_OUTPUT)
+ForceOption = typer.Option("--force", help="Replace the folder if it holds earlier results.", rich_help_panel=_OUTPUT)
+JsonOption = typer.Option("--json", help="One JSON document on standard output in place of tables.", rich_help_panel=_OUTPUT)
+QuietOption = typer.Option("--quiet", "-q", help="No progress on standard error.", rich_help_panel=_OUTPUT)
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the answer goes."""
+
+    out: Annotated[Path | None, OutOption] = None
+    force: Annotated[bool, ForceOption] = False
+    json: Annotated[bool, JsonOption] = False
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="End with exit code 3 where draws cannot be trusted.", rich_help_panel=_OUTPUT),
+    ] = False
+    quiet: Annotated[bool, QuietOption] = False
+
+
+def unfolded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each field of those of its parameters that are dataclasses."""
+    hints = get_type_hints(command, include_extras=True)
+    parts = {name: hint for name, hint in hints.items() if inspect.isclass(hint) and is_dataclass(hint)}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name not in parts:
+            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints[parameter.name]))
+            continue
+        own = inspect.signature(parts[parameter.name]).parameters.values()
+        of_fields = get_type_hints(parts[parameter.name], include_extras=True)
+        parameters += [each.replace(kind=each.KEYWORD_ONLY, annotation=of_fields[each.name]) for each in own]
+
+    @wraps(command)
+    def with_options(**values: Any) -> None:
+        folded = {name: part(**{each.name: values.pop(each.name) for each in fields(part)}) for name, part in parts.items()}
+        command(**folded, **values)
+
+    del with_options.__wrapped__  # whose parameters are not these
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {each.name: each.annotation for each in parameters}
+    return with_options
+
+
+def spread_out(arguments: list[str]) -> list[str]:
+    """``--columns a b`` as ``--columns a --columns b``, which is how an option takes several values.
+
+    The list ends at the next option, or at the name of a file behind the first column.
+    """
+    result: list[str] = []
+    columns: int | None = None  # how many have been read, within a list
+    for each in arguments:
+        option, equals, value = each.partition("=")
+        if option == "--columns":
+            columns = 1 if equals else 0
+            result += ["--columns", value] if equals else []
+        elif columns is None or each.startswith("-") or (columns and _is_file(each)):
+            columns = None
+            result.append(each)
+        else:
+            columns += 1
+            result += ["--columns", each]
+    return result
+
+
+def _is_file(text: str) -> bool:
+    return Path(text).is_file() or text.lower().endswith(tuple(ENDINGS))
+
+
+def _prior_called(name: str) -> Prior:
+    from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
+
+    return HierarchicalPrior() if name == "hierarchical" else ConjugatePrior()

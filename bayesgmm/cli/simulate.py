@@ -1,0 +1,168 @@
+"""``bayesgmm simulate``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import typer
+
+from bayesgmm.cli.messages import answer, say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayesgmm.mixture import Mixture
+
+EXAMPLES = """
+Examples:
+
+bayesgmm simulate --weights 0.25,0.75 --means 5,10 --sigma 1.5,2 -n 1000 --seed 1
+
+bayesgmm simulate --weights 0.5,0.5 --means 0,0 --means 3,3 --sigma 1,1 --sigma 1,2      (two features)
+
+bayesgmm simulate --weights 0.5,0.5 --means 0,0 --means 3,3 --covariance 1,0.8,0.8,1      (correlated)
+
+bayesgmm simulate --dataset old_faithful --out geyser.csv
+"""
+
+_WEIGHTS, _MEANS, _SIGMA, _N = "0.25,0.75", ["5,10"], ["1.5,2"], 10_000
+_ROWS = 2**16  # written together
+_DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t", ".tab": "\t"}
+
+
+def simulate(
+    weights: Annotated[str | None, typer.Option(help="Probabilities, separated by commas.", show_default=_WEIGHTS)] = None,
+    means: Annotated[
+        list[str] | None,
+        typer.Option(help="Means of one feature; of several, --means for each component.", show_default=_MEANS[0]),
+    ] = None,
+    sigma: Annotated[
+        list[str] | None,
+        typer.Option(help="Standard deviations, likewise; one --sigma for all will do.", show_default=_SIGMA[0]),
+    ] = None,
+    covariance: Annotated[
+        list[str] | None,
+        typer.Option(help="Covariance matrix, row by row, of each component or of all, in place of --sigma."),
+    ] = None,
+    dataset: Annotated[
+        Literal["galaxies", "old_faithful", "two_gaussians", "three_gaussians"] | None,
+        typer.Option(help="Write one of the package's own data sets."),
+    ] = None,
+    n: Annotated[int | None, typer.Option("-n", help="How many observations.", show_default=str(_N))] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed; if none is given, the one used is said.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV or TSV file to write.", show_default="standard output")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Draw from a mixture, or write a data set, to try the other commands on.
+
+    Columns: x (of several features x1, x2, ...), the observation, and z, the component it was drawn from.
+    """
+    _require_free(out, force)
+    if dataset is None:
+        mixture = _mixture(weights or _WEIGHTS, means or _MEANS, sigma or [], covariance or [], given=means is not None)
+        frame = _drawn(mixture, _N if n is None else n, seed)
+    else:
+        if any(each is not None for each in (weights, means, sigma, covariance)):
+            raise ValueError("--dataset has a mixture of its own; leave out --weights, --means, --sigma and --covariance")
+        frame = _packaged(dataset, n, seed)
+    if out is None:
+        for part in _text(frame, ","):
+            if not answer(part, end=""):
+                return
+        return
+    with tempfile.NamedTemporaryFile("w", dir=out.parent, prefix=f".{out.name}-", delete=False) as beside:
+        try:
+            beside.writelines(_text(frame, _DELIMITERS[out.suffix.lower()]))
+            beside.flush()
+            Path(beside.name).chmod(0o644)
+            Path(beside.name).replace(out)
+        except BaseException:
+            Path(beside.name).unlink(missing_ok=True)
+            raise
+    answer(f"{len(frame)} observations are in {out}")
+
+
+def _require_free(out: Path | None, force: bool) -> None:
+    if out is None:
+        return
+    if out.exists() and not (force and out.is_file()):
+        raise FileExistsError(f"{out} exists; choose another --out, or replace a file with --force")
+    if out.suffix.lower() not in _DELIMITERS:
+        raise ValueError(f"--out must end in .csv, .txt, .tsv or .tab, got {out}; write CSV or TSV")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{out.parent} is not a folder; make it first, or choose another --out")
+
+
+def _mixture(weights: str, means: list[str], sigma: list[str], covariance: list[str], *, given: bool) -> Mixture:
+    """One list of means is of one feature, unless there is one component; several are of a component each."""
+    from bayesgmm.mixture import Mixture
+
+    shares = _numbers(weights, "weights")
+    centres = [_numbers(each, "means") for each in means]
+    if len(centres) == 1 and not (len(shares) == 1 and len(centres[0]) > 1):
+        if covariance:
+            raise ValueError("--covariance is for several features, got means of one; give --sigma")
+        if len(sigma) > 1:
+            raise ValueError("--sigma must be one list for one feature, got several; give --means for each component")
+        if given and not sigma:
+            raise ValueError("--sigma must be given with --means, got none")
+        return Mixture(shares, centres[0], sigma=_numbers((sigma or _SIGMA)[0], "sigma"))
+    n_features = len(centres[0])
+    if any(len(each) != n_features for each in centres):
+        got = ", ".join(str(len(each)) for each in centres)
+        raise ValueError(f"--means must have as many numbers for each component, got {got}")
+    if bool(sigma) == bool(covariance):
+        raise ValueError("give either --sigma or --covariance with means of several features, once or for each component")
+    name, size = ("sigma", n_features) if sigma else ("covariance", n_features**2)
+    spreads = [_numbers(each, name) for each in sigma or covariance]
+    if len(spreads) not in (1, len(centres)) or any(len(each) != size for each in spreads):
+        got = ", ".join(str(len(each)) for each in spreads)
+        raise ValueError(f"--{name} must hold {size} numbers, once or for each component, got {got}")
+    if sigma and not (np.array(spreads) > 0).all():
+        raise ValueError(f"--sigma must be positive, got {', '.join(sigma)}")
+    matrices = [np.diag(np.square(each)) if sigma else np.reshape(each, (n_features, n_features)) for each in spreads]
+    return Mixture(shares, centres, np.array(matrices) if len(matrices) > 1 else matrices[0])
+
+
+def _drawn(mixture: Mixture, n: int, seed: int | None) -> pd.DataFrame:
+    from bayesgmm.validation import read_seed
+
+    used = read_seed(seed)
+    frame = _as_frame(*mixture.sample(n, used))
+    if seed is None:
+        say(f"seed {used}")
+    return frame
+
+
+def _packaged(name: str, n: int | None, seed: int | None) -> pd.DataFrame:
+    from bayesgmm import datasets
+
+    if name in ("galaxies", "old_faithful"):
+        if n is not None or seed is not None:
+            raise ValueError(f"-n and --seed are for simulated data, and {name} is not; leave them out")
+        return datasets.galaxies().to_frame() if name == "galaxies" else datasets.old_faithful()
+    simulated = getattr(datasets, name)(_N if n is None else n, 0 if seed is None else seed)
+    return _as_frame(simulated.x, simulated.z)
+
+
+def _as_frame(x: np.ndarray, z: np.ndarray) -> pd.DataFrame:
+    import pandas as pd
+
+    names = ["x"] if x.ndim == 1 else [f"x{j + 1}" for j in range(x.shape[1])]
+    return pd.DataFrame(x.reshape(len(z), -1), columns=names).assign(z=z)
+
+
+def _text(frame: pd.DataFrame, delimiter: str) -> Iterator[str]:
+    for begin in range(0, max(len(frame), 1), _ROWS):
+        yield frame.iloc[begin : begin + _ROWS].to_csv(index=False, header=begin == 0, sep=delimiter)
+
+
+def _numbers(text: str, name: str) -> list[float]:
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--{name} must be numbers separated by commas, got {text!r}") from None
