@@ -8,7 +8,8 @@ The road: :class:`Mixture` is the generative story, :func:`fit_em` the point est
 :func:`fit` the posterior by NUTS, Gibbs or ADVI as a DataTree, :func:`check_against_em` and :func:`diagnose` the verdicts,
 :func:`solutions` what the chains disagree about,
 :func:`responsibilities` and :func:`partition` what belongs together, :func:`compare` the comparison
-over k, :func:`posterior_k` the posterior of k itself, :mod:`bayesgmm.plots` the pictures.
+over k, :func:`posterior_k` the posterior of k itself, :mod:`bayesgmm.plots` the pictures, :func:`report` all of it in one
+file to hand on.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from bayesgmm.em import fit_em
     from bayesgmm.em_result import EMResult
     from bayesgmm.evidence import Evidence, log_evidence
+    from bayesgmm.html_report import report
     from bayesgmm.inference import fit
     from bayesgmm.inference.unknown_k import posterior_k
     from bayesgmm.labels import LabelQuality, label_quality, raw_order, relabel
@@ -84,6 +86,7 @@ _HOMES = {
     "prior_predictive": "model",
     "raw_order": "labels",
     "relabel": "labels",
+    "report": "html_report",
     "responsibilities": "clusters",
     "sample_assignments": "clusters",
     "solutions": "modes",
@@ -129,6 +132,7 @@ __all__ = [
     "priors",
     "raw_order",
     "relabel",
+    "report",
     "responsibilities",
     "sample_assignments",
     "solutions",
