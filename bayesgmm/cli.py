@@ -1,4 +1,4 @@
-"""The command line: ``bayesgmm demo | simulate | fit | compare``.
+"""The command line: ``bayesgmm demo | simulate | fit | compare | report``.
 
 Tables go to standard output, progress and warnings to standard error. An output folder is written whole or not at all.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
+from bayesgmm.cli_report import report
 from bayesgmm.results import first_free, keep_input, whole_folder, write_comparison, write_fit
 from bayesgmm.validation import Covariance, Engine, Method, Missing
 
@@ -293,6 +294,9 @@ def compare(
             write_comparison(comparison, folder)
     if out is not None:
         print(f"Posteriors, tables and pictures are in {out}")
+
+
+app.command()(report)
 
 
 def _read_columns(file: Path, columns: list[str] | None) -> pd.DataFrame:

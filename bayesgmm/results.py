@@ -11,16 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bayesgmm.stored_results import POSTERIOR, write_comparison_parts
+
 if TYPE_CHECKING:
     import xarray as xr
 
     from bayesgmm.comparison import Comparison
 
+_REPORT = "report.html"
 _MARK = "verdict.txt"  # every folder of results has one
 
 
-def write_fit(tree: xr.DataTree, folder: Path) -> None:
-    """The posterior, its verdicts and tables, and two pictures."""
+def write_fit(tree: xr.DataTree, folder: Path, *, with_report: bool = True) -> None:
+    """The posterior, its verdicts and tables, two pictures, and the report."""
     import arviz as az
     import matplotlib
 
@@ -30,9 +33,10 @@ def write_fit(tree: xr.DataTree, folder: Path) -> None:
     from bayesgmm import plots
     from bayesgmm.agreement import check_against_em
     from bayesgmm.diagnostics import diagnose
+    from bayesgmm.html_report import report
 
     diagnosis, check = diagnose(tree), check_against_em(tree)
-    tree.to_netcdf(folder / "posterior.nc")
+    tree.to_netcdf(folder / POSTERIOR)
     (folder / _MARK).write_text(f"{diagnosis}\n\n{check}\n")
     diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
     check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
@@ -43,19 +47,22 @@ def write_fit(tree: xr.DataTree, folder: Path) -> None:
     names += ["mu"] if several else ["mu", "sigma"]
     az.plot_trace_dist(tree, var_names=names, backend="matplotlib").savefig(folder / "trace.png")
     plt.close("all")
+    if with_report:
+        report(tree, folder / _REPORT)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
-    """The table over k, its pictures, and a folder for each k."""
+    """The table over k, its pictures, a folder for each k, and the report on all of them."""
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
     from bayesgmm import plots
+    from bayesgmm.html_report import report
     from bayesgmm.tree import features_of
 
-    comparison.table.to_csv(folder / "comparison.csv", index=False)
+    write_comparison_parts(comparison, folder)
     (folder / _MARK).write_text(f"{comparison}\n")
     plots.plot_compare(comparison).savefig(folder / "compare.png", dpi=150)
     names = features_of(next(iter(comparison.fits.values())))
@@ -65,7 +72,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     plt.close("all")
     for k, tree in comparison.fits.items():
         with whole_folder(folder / f"k{k}") as part:
-            write_fit(tree, part)
+            write_fit(tree, part, with_report=False)
+    report(comparison, folder / _REPORT)
 
 
 def _as_file_name(name: object) -> str:

@@ -51,10 +51,14 @@ ALLOWED = {
         "clusters", "diagnostics", "evidence", "exceptions", "fit_cache", "inference", "leave_one_out", "preferences", "priors", "priors_k", "tree",
         "validation",
     },
-    "results": {"agreement", "comparison", "diagnostics", "plots", "tree"},
+    "html_report": {
+        "agreement", "clusters", "comparison", "diagnostics", "html_report", "plots", "preferences", "priors", "summaries", "tree", "validation",
+    },
+    "stored_results": {"comparison", "diagnostics"},
+    "results": {"agreement", "comparison", "diagnostics", "html_report", "plots", "stored_results", "tree"},
     "plots": {"clusters", "comparison", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
 }  # fmt: skip
-OUTERMOST = {"__init__", "__main__", "cli"}
+OUTERMOST = {"__init__", "__main__", "cli", "cli_report"}
 PYMC_MAY = {"model", "inference"}
 
 

@@ -140,7 +140,7 @@ def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, lis
     else:
         raise ValueError(f"k must be one of those compared, {', '.join(map(str, ks))}, got {k!r}")
     fitted = Fitted.of(comparison.fits[k], comparison.diagnoses[k])
-    compared = f" Of k = {listed(ks)}, k = {k} is told in detail here: {why}. {_criteria(comparison)}"
+    compared = f" {_criteria(comparison, ks)} k = {k} is told in detail here: {why}."
     _, lead, sections = _of_fit(fitted, compared)
     sections = [
         *sections[:2],
@@ -152,10 +152,12 @@ def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, lis
     return f"How many Gaussian clusters{of}?", lead, sections
 
 
-def _criteria(comparison: Comparison) -> str:
+def _criteria(comparison: Comparison, ks: list[int]) -> str:
     best = comparison.best
     names = {"elpd_loo": "prediction (LOO)", "log_evidence": "the evidence", "bic": "BIC", "icl": "ICL"}
-    return f"The best k is {listed([f'{best[name]} by {said}' for name, said in names.items() if name in best])}."
+    return (
+        f"Of k = {listed(ks)}, {listed([f'{said} prefers {best[name]}' for name, said in names.items() if name in best])}."
+    )
 
 
 def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from markupsafe import Markup
 
+_LONGEST = 40  # letters of a name in a picture
+_MINUS, NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
 Level = Literal["good", "caution", "bad"]
 
 
@@ -93,7 +95,7 @@ class Section:
 def number(value: float, spread: float | None = None) -> str:
     """A number with the digits that its spread leaves: two of the spread's own; without a spread four in all."""
     if not np.isfinite(value):
-        return "–"
+        return NONE
     scale = abs(value) if spread is None or not np.isfinite(spread) or spread <= 0 else spread
     digits = 2 if scale is spread else 4
     if value == 0 and scale == 0:
@@ -101,8 +103,13 @@ def number(value: float, spread: float | None = None) -> str:
     decimals = digits - 1 - int(np.floor(np.log10(scale)))
     largest = max(abs(value), scale)
     if not 1e-4 <= largest < 1e7:
-        return f"{value:.{int(np.clip(decimals + np.floor(np.log10(largest)), 1, 12))}e}".replace("-", "−")
-    return f"{round(value, decimals):,.{max(decimals, 0)}f}".replace("-", "−").replace(",", " ")
+        return f"{value:.{int(np.clip(decimals + np.floor(np.log10(largest)), 1, 12))}e}".replace("-", _MINUS)
+    return f"{round(value, decimals):,.{max(decimals, 0)}f}".replace("-", _MINUS).replace(",", " ")
+
+
+def signed(value: float) -> str:
+    """A number of standard deviations."""
+    return f"{value:+.2f}".replace("-", _MINUS)
 
 
 def count(value: int) -> str:
@@ -113,13 +120,18 @@ def count(value: int) -> str:
 def percent(share: float) -> str:
     """A share in per cent; one that rounds to 0 or 100 but is neither says so."""
     if 0 < share < 0.005:
-        return "below 1 %"
+        return "below 1%"
     if 0.995 <= share < 1:
-        return "above 99 %"
-    return f"{share:.0%}".replace("%", " %")
+        return "above 99%"
+    return f"{share:.0%}"
 
 
 def listed(names: Sequence[object]) -> str:
     """As in "a, b and c"."""
     *front, last = map(str, names)
     return f"{', '.join(front)} and {last}" if front else last
+
+
+def short(name: str) -> str:
+    """A name that fits beside an axis, with nothing that Matplotlib would take for mathematics."""
+    return (name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…").replace("$", r"\$")

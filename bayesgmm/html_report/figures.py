@@ -9,9 +9,10 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm import plots
-from bayesgmm.html_report.blocks import Picture, count, listed, number, percent
+from bayesgmm.html_report.blocks import Picture, count, listed, number, percent, short
 from bayesgmm.html_report.fitted import INTERVAL, Fitted
 from bayesgmm.html_report.svg import drawn
+from bayesgmm.html_report.traces import plot_traces, shown_step
 from bayesgmm.tree import OBS
 from bayesgmm.validation import FloatArray
 
@@ -24,7 +25,6 @@ MOST_POINTS = 2_000  # observations drawn one by one
 _MOST_FEATURES = 4  # in a scatter matrix
 _MOST_PANELS = 6
 _DATA = "#c9ced6"
-_MANY = 20_000  # draws of all chains, of which a trace shows every so manieth
 
 
 def sample(tree: xr.DataTree, most: int) -> xr.DataTree:
@@ -57,7 +57,7 @@ def data_picture(x: FloatArray, features: list[str]) -> Picture:
         for ax, column, name in zip(axes.ravel(), columns.T, shown, strict=False):
             edges = np.histogram_bin_edges(column, bins="auto")
             ax.hist(column, bins=edges if len(edges) <= 201 else 200, color=_DATA, edgecolor="white", linewidth=0.5)
-            ax.set(xlabel=_short(name), ylabel="observations")
+            ax.set(xlabel=short(name), ylabel="observations")
             ax.spines[["top", "right"]].set_visible(False)
         return figure
 
@@ -74,10 +74,10 @@ def density_picture(fitted: Fitted) -> Picture:
     """Densities over the data: of one feature with bands, of several in pairs."""
     if len(fitted.features) == 1:
         words = (
-            f"Posterior mean of the density (line) with its {_in_words(INTERVAL)} band, the {fitted.k} clusters it is made of "
+            f"Posterior mean of the density (line) with its {percent(INTERVAL)} band, the {fitted.k} clusters it is made of "
             "(dotted), and EM's density (dashed), over the histogram of the data."
             if fitted.k > 1
-            else f"Posterior mean of the density (line) with its {_in_words(INTERVAL)} band, and EM's density (dashed), over "
+            else f"Posterior mean of the density (line) with its {percent(INTERVAL)} band, and EM's density (dashed), over "
             "the histogram of the data."
         )
         svg = drawn("density", lambda: plots.plot_fit(fitted.tree), f"{words} {_where(fitted)}")
@@ -86,8 +86,8 @@ def density_picture(fitted: Fitted) -> Picture:
     part = f" The first {len(shown)} of {len(fitted.features)} features." if len(fitted.features) > len(shown) else ""
     some = f" A sample of {count(MOST_POINTS)} observations is drawn." if len(fitted.x) > 3_000 else ""
     words = (
-        "Observations in the colours of their most probable clusters, with the ellipses that hold 90 % of each cluster: "
-        "posterior mean (line), single draws (thin), EM (dashed). A ring marks observations whose cluster is less than 90 % "
+        "Observations in the colours of their most probable clusters, with the ellipses that hold 90% of each cluster: "
+        "posterior mean (line), single draws (thin), EM (dashed). A ring marks observations whose cluster is less than 90% "
         f"sure. On the diagonal, densities of single features with their bands.{part}{some}"
     )
     svg = drawn("density", lambda: plots.plot_pairs(fitted.tree, shown), f"{words} {_where(fitted)}")
@@ -110,7 +110,7 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
     """Membership probabilities of observations."""
     n = len(fitted.x)
     if len(fitted.features) == 1:
-        words = f"Probability of each cluster along the data, with {_in_words(INTERVAL)} bands; the data are marked below."
+        words = f"Probability of each cluster along the data, with {percent(INTERVAL)} bands; the data are marked below."
     else:
         first, second = fitted.features[:2]
         words = (
@@ -119,7 +119,7 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
         )
     if n > MOST_POINTS:
         words += f" A sample of {count(MOST_POINTS)} observations is drawn."
-    about = f" Of {count(of)} observations {count(unsure)} have no cluster with a probability of 90 % or more."
+    about = f" Of {count(of)} observations {count(unsure)} have no cluster with a probability of 90% or more."
     tree = sample(fitted.tree, MOST_POINTS)
     return Picture(
         "responsibilities", drawn("responsibilities", lambda: plots.plot_responsibilities(tree), words + about), words
@@ -137,31 +137,16 @@ def solutions_picture(fitted: Fitted) -> Picture:
 
 
 def traces_picture(fitted: Fitted) -> Picture:
-    """Distributions and traces of the mixture's parameters, by ArviZ."""
-    import arviz as az
-
-    posterior = fitted.tree["posterior"].to_dataset()
-    names = ([] if fitted.k == 1 else ["w"]) + ["mu"] + (["sigma"] if "sigma" in posterior else [])
-    step = max(1, posterior["w"].sizes["chain"] * posterior["w"].sizes["draw"] // _MANY)
-    part = xr.DataTree.from_dict({"posterior": posterior[names].isel(draw=slice(None, None, step))})
-
-    def draw() -> Figure:
-        drawing = az.plot_trace_dist(
-            part, var_names=names, backend="matplotlib", figure_kwargs={"figsize": (9, 2.1 * len(names))}
-        )
-        figure: Figure = drawing.viz["figure"].item()
-        return figure
-
-    sizes = posterior.sizes
-    thinned = f" Every {step}th draw is drawn." if step > 1 else ""
-    words = (
-        f"Distributions (left) and traces over {count(sizes['draw'])} draws (right) of {listed(names)} in "
-        f"{sizes['chain']} chain{'s' if sizes['chain'] > 1 else ''}, a colour for each entry and a line style for each chain."
-        f"{thinned}"
-    )
+    """Distributions and traces of the mixture's parameters."""
+    sizes, step = fitted.tree["posterior"].sizes, shown_step(fitted)
+    thinned = f", of which every {step}th is drawn" if step > 1 else ""
+    chains = f"{sizes['chain']} chains" if sizes["chain"] > 1 else "one chain"
+    words = f"Densities (left) and {count(sizes['draw'])} draws in their order (right{thinned}), in each of {chains}."
+    if len(fitted.features) > 1:
+        words += " Covariances are in the tables of the diagnostics."
     r_hat = fitted.diagnosis.parameters.get("r_hat")
     worst = "" if r_hat is None or r_hat.isna().all() else f" The largest R-hat is {r_hat.max():.3f}, of {r_hat.idxmax()}."
-    return Picture("traces", drawn("traces", draw, words + worst), words)
+    return Picture("traces", drawn("traces", lambda: plot_traces(fitted), words + worst), words)
 
 
 def compare_picture(comparison: Comparison) -> Picture:
@@ -193,14 +178,5 @@ def numbers_picture(tree: xr.DataTree) -> Picture:
     return Picture("numbers", drawn("numbers", lambda: plots.plot_k(tree), words + about), words)
 
 
-def _in_words(probability: float) -> str:
-    return f"{probability:.0%}".replace("%", " %")
-
-
 def _sd(column: FloatArray) -> float:
     return float(column.std())
-
-
-def _short(name: str) -> str:
-    """A name that fits under an axis, with nothing that Matplotlib would take for mathematics."""
-    return (name if len(name) <= 40 else f"{name[:39]}…").replace("$", r"\$")

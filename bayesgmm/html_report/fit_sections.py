@@ -10,6 +10,7 @@ import pandas as pd
 from bayesgmm.clusters import partition, responsibilities
 from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import (
+    NONE,
     Block,
     Finding,
     Section,
@@ -20,6 +21,7 @@ from bayesgmm.html_report.blocks import (
     count,
     number,
     percent,
+    signed,
 )
 from bayesgmm.html_report.fitted import Fitted
 from bayesgmm.tree import OBS
@@ -57,7 +59,7 @@ MEANINGS = (
     ),
     (
         "Label quality",
-        "whether clusters keep their identity from draw to draw. Non-permutation rate or ambiguous draws above 10 %: speak of "
+        "whether clusters keep their identity from draw to draw. Non-permutation rate or ambiguous draws above 10%: speak of "
         "densities and partitions, not of single clusters.",
     ),
 )
@@ -119,14 +121,14 @@ def _clusters(fitted: Fitted) -> Section:
                     count(int((own & (sure >= _UNSURE)).sum())),
                 ]
             )
-        heads = ["", "expected number", "most probably in it", "of these 90 % sure"]
+        heads = ["", "expected number", "most probably in it", "of these 90% sure"]
         blocks.append(Table(f"Sizes of the clusters, in observations{sampled}", heads, rows))
     elif n <= _MOST_PARTITIONED:
         blocks += _partition(fitted)
     blocks.append(figures.responsibilities_picture(fitted, unsure, judged))
-    part = f"{count(unsure)} of {count(judged)} observations ({percent(unsure / judged)})" if unsure else "No observation"
-    verb = "have" if unsure > 1 else "has"
-    blocks.append(Text(f"{part} {verb} no cluster with a probability of 90 % or more{sampled}."))
+    some = f"{count(unsure)} of {count(judged)} observations ({percent(unsure / judged)}) belong to no cluster with"
+    all_sure = "Every observation belongs to its cluster with"
+    blocks.append(Text(f"{some if unsure else all_sure} a probability of 90% or more{sampled}."))
     if unsure and fitted.diagnosis.labels.trusted:
         blocks.append(_unsure_table(fitted, tree["observed_data"]["x"].values, positions, mean))
     return Section("clusters", title, blocks)
@@ -180,13 +182,13 @@ def _em(fitted: Fitted) -> Section:
                 number(row["em"], row["sd"]),
                 number(row["mean"], row["sd"]),
                 number(row["sd"], row["sd"]),
-                f"{row['z']:+.2f}".replace("-", "−"),
+                signed(row["z"]),
                 f"{number(row['lower'], row['sd'])} to {number(row['upper'], row['sd'])}",
                 "yes" if row["inside"] else "no",
             ]
             for name, row in _first(check.table).iterrows()
         ]
-        heads = ["parameter", "EM", "posterior mean", "sd", "difference in sd", "95 % interval", "EM inside"]
+        heads = ["parameter", "EM", "posterior mean", "sd", "difference in sd", "95% interval", "EM inside"]
         blocks.append(Table(f"EM beside the posterior{_more(check.table)}", heads, rows, folded=len(rows) > 12))
     return Section("em", "Check against EM", blocks)
 
@@ -236,9 +238,9 @@ def draws_table(caption: str, table: pd.DataFrame, *, folded: bool = True) -> Ta
         cells = [str(name)]
         for column in columns:
             if column.startswith("ess"):
-                cells.append(count(round(row[column])) if np.isfinite(row[column]) else "–")
+                cells.append(count(round(row[column])) if np.isfinite(row[column]) else NONE)
             elif column == "r_hat":
-                cells.append(f"{row[column]:.3f}" if np.isfinite(row[column]) else "–")
+                cells.append(f"{row[column]:.3f}" if np.isfinite(row[column]) else NONE)
             elif column == "mcse_mean":
                 cells.append(number(row[column], row[column]))
             else:

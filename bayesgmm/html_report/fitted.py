@@ -15,7 +15,7 @@ from bayesgmm.tree import Draws, features_of, read_draws, read_observations
 from bayesgmm.validation import FloatArray
 
 INTERVAL = 0.9  # probability of the intervals that are told
-_TOLD = 4  # clusters and features that a paragraph can hold
+_TOLD = 4  # clusters times features that a paragraph can hold
 METHODS = {"nuts": "NUTS", "gibbs": "Gibbs sampling", "advi": "ADVI, an approximation"}
 _SHAPES = {
     "full": "each with a covariance matrix of its own",
@@ -83,20 +83,20 @@ class Fitted:
 
     def describe(self) -> str:
         """The clusters in words, where they are few and can be told apart."""
-        if len(self.features) > _TOLD or self.k > _TOLD or not self.one_by_one:
+        if len(self.features) * self.k > _TOLD or not self.one_by_one:
             return ""
         said = []
         for j in range(self.k):
-            of_features = [
-                (f"{name} " if len(self.features) > 1 else "")
-                + f"{number(*_told(mean))} (sd {number(*_told(sd))}) on average"
+            weight = f"cluster {j} holds {_told(100 * self.draws.w[:, j], '%')} of them" if self.k > 1 else "it has"
+            places = [
+                f"{_told(mean)} in {name}"
+                if len(self.features) > 1
+                else f"{_told(mean)} with standard deviation {_told(sd)}"
                 for name, mean, sd in self._features_of(j)
             ]
-            weight = self.draws.w[:, j]
-            who = f"cluster {j} holds {number(*_told(100 * weight))} % of them, with " if self.k > 1 else "It has "
-            said.append(who + listed([each.removesuffix(" on average") for each in of_features]).replace("(sd", "(sd"))
+            said.append(f"{weight}{',' if self.k > 1 else ' its mass'} around {listed(places)}")
         text = "; ".join(said)
-        return text[0].upper() + text[1:] + "."
+        return f"{text[0].upper()}{text[1:]}. In brackets, {INTERVAL:.0%} intervals."
 
     def _features_of(self, j: int) -> list[tuple[str, FloatArray, FloatArray]]:
         """Draws of mean and standard deviation of a cluster, feature by feature."""
@@ -153,8 +153,11 @@ def with_interval(values: FloatArray) -> str:
     return f"{number(float(values.mean()), spread)} ({number(float(lower), spread)} to {number(float(upper), spread)})"
 
 
-def _told(values: FloatArray) -> tuple[float, float]:
-    return float(values.mean()), float(values.std()) * 5  # a digit fewer than in the table
+def _told(values: FloatArray, unit: str = "") -> str:
+    """Mean and interval with a digit fewer than in the table."""
+    lower, upper = np.quantile(values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+    mean, low, high = (number(float(each), 10 * float(values.std())) for each in (values.mean(), lower, upper))
+    return f"{mean}{unit} ({low} to {high})" if low != high else f"{mean}{unit}"
 
 
 def _sentence(text: str) -> str:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.html_report import figures
-from bayesgmm.html_report.blocks import Block, Section, Table, Terms, Text, Verdict, count, number
+from bayesgmm.html_report.blocks import NONE, Block, Section, Table, Terms, Text, Verdict, count, number
 from bayesgmm.html_report.fit_sections import MEANINGS, draws_table
 from bayesgmm.html_report.observed import feature_names
 from bayesgmm.preferences import close_by_evidence, close_by_loo
@@ -75,8 +75,8 @@ def _criteria(comparison: Comparison, k: int) -> Table:
                 f"{number(row.elpd_loo, 1.0)} ± {number(row.se, 1.0)}",
                 f"{number(row.elpd_diff, 1.0)} ± {number(row.dse, 1.0)}" if row.elpd_diff or row.dse else "best",
                 f"{row.weight:.2f}",
-                f"{number(row.log_evidence, max(row.mcse, 0.1))} ± {number(row.mcse, row.mcse)}" if has else "–",
-                f"{row.p_k:.3f}" if has else "–",
+                f"{number(row.log_evidence, max(row.mcse, 0.1))} ± {number(row.mcse, row.mcse)}" if has else NONE,
+                f"{row.p_k:.3f}" if has else NONE,
                 number(row.bic, 1.0),
                 number(row.icl, 1.0),
                 f"{row.occupied:.1f}",
@@ -84,7 +84,18 @@ def _criteria(comparison: Comparison, k: int) -> Table:
                 converged,
             ]
         )
-    heads = ["k", "elpd (LOO)", "difference", "weight", "log evidence", "p(k | x)", "BIC", "ICL", "occupied", "bad k-hat"]
+    heads = [
+        "k",
+        "elpd (LOO)",
+        "difference",
+        "weight",
+        "log evidence",
+        "p(k\N{NO-BREAK SPACE}|\N{NO-BREAK SPACE}x)",
+        "BIC",
+        "ICL",
+        "occupied",
+        "bad k-hat",
+    ]
     return Table(f"Criteria for each k; k = {k} is told in detail", [*heads, "converged"], rows, marked=ks.index(k))
 
 

@@ -17,6 +17,7 @@ from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, read_prior
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
 
+_WIDTH = 76
 _PACKAGES = ("bayesgmm", "arviz", "matplotlib", "numba", "numpy", "nutpie", "pymc", "scipy", "xarray")
 _OF_METHOD = {
     "nuts": ("tune", "thin", "target_accept", "target_ess", "max_draws"),
@@ -47,11 +48,11 @@ def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) ->
     else:
         blocks.append(Text("The tree does not hold a seed and the settings of a run, so its call cannot be told."))
     blocks.append(_settings(tree))
-    rows = [[name, found] for name in _PACKAGES if (found := _version_of(name))]
-    rows.append(["python", platform.python_version()])
+    versions = [f"{name} {found}" for name in _PACKAGES if (found := _version_of(name))]
     made = str(attrs.get("version", ""))
     by = f"; the fit itself was made by bayesgmm {made}" if made else ""
-    blocks.append(Table(f"Versions at the writing of this report{by}", ["package", "version"], rows))
+    told = ", ".join([*versions, f"Python {platform.python_version()}"])
+    blocks.append(Text(f"Versions at the writing of this report: {told}{by}."))
     return Section("settings", "Settings, to reproduce it", blocks)
 
 
@@ -145,9 +146,24 @@ def _is_default(tree: xr.DataTree, prior: HierarchicalPrior | ConjugatePrior) ->
 
 
 def _call(positional: list[str], stated: dict[str, Any]) -> str:
-    arguments = [*positional, *(f"{name}={_plain(value)!r}" for name, value in stated.items())]
+    arguments = [*positional, *(f"{name}={_source(value)}" for name, value in stated.items())]
     line = ", ".join(arguments)
-    return line if len(line) <= 64 else "\n    " + ",\n    ".join(arguments) + ",\n"
+    return line if len(line) <= 64 else f"\n    {_packed(arguments, ', ')},\n"
+
+
+def _packed(words: list[str], between: str, end: str = "") -> str:
+    """Words in lines that a page can hold, which a break never divides."""
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + len(word) > _WIDTH:
+            lines.append("")
+        lines[-1] += (between if lines[-1] else "") + word
+    return f"{between.rstrip()}{end}\n    ".join(lines)
+
+
+def _source(value: Any) -> str:
+    """A value as it stands in Python's source."""
+    return json.dumps(value) if type(value) is str else repr(_plain(value))
 
 
 def _plain(value: Any) -> Any:
@@ -184,7 +200,7 @@ def _options(tree: xr.DataTree, command: str, stated: dict[str, Any], seed: Any)
     words += [f"--{name.replace('_', '-')} {_plain(value)}" for name, value in stated.items()]
     words += [f"--seed {seed}", "--out results/"]
     note = "# the prior's numbers are not the default's; the shell cannot set them\n" if len(str(prior)) > 60 else ""
-    return note + " \\\n  ".join([words[0], " ".join(words[1:])])
+    return note + _packed(words, " ", " \\")
 
 
 def _settings(tree: xr.DataTree) -> Table:
