@@ -104,7 +104,7 @@ def _page(result: Any, k: int | None, title: str | None) -> str:
         undefined=StrictUndefined,
     )
     source, *_ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
-    style = Markup(source)  # noqa: S704 - a file of this package
+    style = Markup(source)
     template = environment.get_template("template.html")
     return template.render(title=title or heading, lead=lead, sections=sections, style=style)
 

@@ -133,5 +133,5 @@ def listed(names: Sequence[object]) -> str:
 
 
 def short(name: str) -> str:
-    """A name that fits beside an axis, with nothing that Matplotlib would take for mathematics."""
-    return (name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…").replace("$", r"\$")
+    """A name that fits beside an axis."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

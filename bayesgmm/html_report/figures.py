@@ -82,7 +82,7 @@ def density_picture(fitted: Fitted) -> Picture:
         )
         svg = drawn("density", lambda: plots.plot_fit(fitted.tree), f"{words} {_where(fitted)}")
         return Picture("density", svg, words)
-    shown = list(fitted.tree["posterior"]["feature"].values[:_MOST_FEATURES])
+    shown = list(fitted.tree["posterior"]["feature"].to_numpy()[:_MOST_FEATURES])
     part = f" The first {len(shown)} of {len(fitted.features)} features." if len(fitted.features) > len(shown) else ""
     some = f" A sample of {count(MOST_POINTS)} observations is drawn." if len(fitted.x) > 3_000 else ""
     words = (
@@ -114,8 +114,8 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
     else:
         first, second = fitted.features[:2]
         words = (
-            f"Observations by {first} and {second}, in the colour of their most probable cluster: the larger and darker, the "
-            "less probable that is."
+            f"Observations by {first} and {second}, in the colour of their most probable cluster: the larger and darker, "
+            "the less probable that is."
         )
     if n > MOST_POINTS:
         words += f" A sample of {count(MOST_POINTS)} observations is drawn."
@@ -130,7 +130,7 @@ def solutions_picture(fitted: Fitted) -> Picture:
     """The densities of the solutions in which chains sit."""
     found = fitted.diagnosis.solutions
     assert found is not None
-    shown = None if len(fitted.features) == 1 else list(fitted.tree["posterior"]["feature"].values[:3])
+    shown = None if len(fitted.features) == 1 else list(fitted.tree["posterior"]["feature"].to_numpy()[:3])
     words = "Density of each solution in which chains sit, with its band, over the data."
     svg = drawn("solutions", lambda: plots.plot_solutions(fitted.tree, shown), f"{words} {found.in_words()}.")
     return Picture("solutions", svg, words)

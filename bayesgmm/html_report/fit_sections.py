@@ -24,6 +24,7 @@ from bayesgmm.html_report.blocks import (
     signed,
 )
 from bayesgmm.html_report.fitted import Fitted
+from bayesgmm.html_report.observed import observations
 from bayesgmm.tree import OBS
 from bayesgmm.validation import FloatArray
 
@@ -34,13 +35,13 @@ _LONGEST = 30  # rows of a table of parameters
 MEANINGS = (
     (
         "R-hat",
-        "compares the spread between chains with that within them: 1 where all chains tell the same, above 1.01 they do not; "
-        "then run longer, or look for several solutions.",
+        "compares the spread between chains with that within them: 1 where all chains tell the same, above 1.01 they do "
+        "not; then run longer, or look for several solutions.",
     ),
     (
         "ESS, bulk and tail",
-        "how many independent draws these are worth, for averages and for the ends of intervals; at least 100 for each chain. "
-        "Too few: raise draws.",
+        "how many independent draws these are worth, for averages and for the ends of intervals; at least 100 for each "
+        "chain. Too few: raise draws.",
     ),
     (
         "Divergences",
@@ -49,8 +50,8 @@ MEANINGS = (
     ),
     (
         "BFMI",
-        "how freely the energy moves from draw to draw; below 0.3 the tails are visited too rarely. Remedy: more tuning, or a "
-        "more informative prior.",
+        "how freely the energy moves from draw to draw; below 0.3 the tails are visited too rarely. Remedy: more tuning, or "
+        "a more informative prior.",
     ),
     (
         "k-hat",
@@ -59,8 +60,8 @@ MEANINGS = (
     ),
     (
         "Label quality",
-        "whether clusters keep their identity from draw to draw. Non-permutation rate or ambiguous draws above 10%: speak of "
-        "densities and partitions, not of single clusters.",
+        "whether clusters keep their identity from draw to draw. Non-permutation rate or ambiguous draws above 10%: speak "
+        "of densities and partitions, not of single clusters.",
     ),
 )
 
@@ -104,7 +105,7 @@ def _clusters(fitted: Fitted) -> Section:
     blocks: list[Block] = [Text(f"Labels: {fitted.diagnosis.labels}.")]
     tree = figures.sample(fitted.tree, _MOST_JUDGED)
     mean = responsibilities(tree)["mean"].values
-    positions = tree["observed_data"][OBS].values
+    positions = tree["observed_data"][OBS].to_numpy()
     n, judged, sure = len(fitted.x), len(mean), mean.max(axis=1)
     unsure = int((sure < _UNSURE).sum())
     sampled = f", in a sample of {count(judged)}" if judged < n else ""
@@ -130,7 +131,7 @@ def _clusters(fitted: Fitted) -> Section:
     all_sure = "Every observation belongs to its cluster with"
     blocks.append(Text(f"{some if unsure else all_sure} a probability of 90% or more{sampled}."))
     if unsure and fitted.diagnosis.labels.trusted:
-        blocks.append(_unsure_table(fitted, tree["observed_data"]["x"].values, positions, mean))
+        blocks.append(_unsure_table(fitted, observations(tree), positions, mean))
     return Section("clusters", title, blocks)
 
 
@@ -154,8 +155,14 @@ def _unsure_table(fitted: Fitted, x: FloatArray, positions: FloatArray, mean: Fl
         first, second = np.argsort(-mean[at], kind="stable")[:2]
         values = [number(float(value)) for value in columns[at][:4]]
         rows.append(
-            [str(positions[at]), *values, f"cluster {first}", f"{mean[at, first]:.2f}", f"cluster {second}"]
-            + [f"{mean[at, second]:.2f}"]
+            [
+                str(positions[at]),
+                *values,
+                f"cluster {first}",
+                f"{mean[at, first]:.2f}",
+                f"cluster {second}",
+                f"{mean[at, second]:.2f}",
+            ]
         )
     heads = ["position", *fitted.features[:4], "most probable", "probability", "next", "probability of that"]
     return Table("The least certain observations, by their position in the data (from 0)", heads, rows)
@@ -266,8 +273,8 @@ def _solutions(fitted: Fitted) -> Section:
         rows.append(cells)
     blocks: list[Block] = [
         Text(
-            "Chains that no label-invariant quantity tells apart sit in one solution. How many chains sit in a solution depends "
-            "on where they began: that is not its probability."
+            "Chains that no label-invariant quantity tells apart sit in one solution. How many chains sit in a solution "
+            "depends on where they began: that is not its probability."
         ),
         Table("The solutions", heads, rows),
     ]

@@ -13,7 +13,7 @@ from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import NONE, Block, Section, Table, Terms, Text, Verdict, count, number
 from bayesgmm.html_report.fit_sections import MEANINGS, draws_table
-from bayesgmm.html_report.observed import feature_names
+from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.preferences import close_by_evidence, close_by_loo
 from bayesgmm.summaries import summarise
 from bayesgmm.tree import features_of
@@ -31,8 +31,8 @@ _ASKED = (
     ("Stacking weight", "in which shares to average over k to predict best; not which k is true."),
     (
         "Evidence, p(k | x)",
-        "how probable the data are under the prior; it depends on the prior of means and variances, by design. Below a Bayes "
-        "factor of 3 nothing is decided.",
+        "how probable the data are under the prior; it depends on the prior of means and variances, by design. Below a "
+        "Bayes factor of 3 nothing is decided.",
     ),
     ("BIC, AIC, ICL", "which point estimate has the best penalised likelihood; ICL also asks that clusters be well apart."),
     ("Occupied", "how many clusters hold data; where it stays below k, more components are not used."),
@@ -118,7 +118,7 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
     ]
     yield Section("number", "How many components", blocks)
     group = tree["partition"]
-    labels, x = group["partition"].values, tree["observed_data"]["x"].values
+    labels, x = group["partition"].to_numpy(), observations(tree)
     columns = x[:, None] if x.ndim == 1 else x
     of_groups = []
     for j in np.unique(labels):
@@ -140,10 +140,10 @@ def posterior_answer(tree: xr.DataTree) -> list[Block]:
     p_k, p_occupied = tree["p_k"], tree["p_occupied"]
     n = tree["observed_data"].sizes["obs"]
     words = (
-        f"{count(n)} observations, as a mixture of Gaussians whose number of components is unknown. The most probable number "
-        f"of components is {int(p_k.idxmax())} (probability {float(p_k.max()):.2f}); most probably "
-        f"{int(p_occupied.idxmax())} clusters hold data (probability {float(p_occupied.max()):.2f}). The best single partition "
-        f"has {tree['partition'].attrs['n_clusters']} groups."
+        f"{count(n)} observations, as a mixture of Gaussians whose number of components is unknown. The most probable "
+        f"number of components is {int(p_k.idxmax())} (probability {float(p_k.max()):.2f}); most probably "
+        f"{int(p_occupied.idxmax())} clusters hold data (probability {float(p_occupied.max()):.2f}). The best single "
+        f"partition has {tree['partition'].attrs['n_clusters']} groups."
     )
     table = _convergence(tree)
     chains, judged = tree["posterior"].sizes["chain"], "r_hat" in table and table["r_hat"].notna().any()

@@ -17,4 +17,4 @@ def observations(tree: xr.DataTree) -> FloatArray:
 def feature_names(tree: xr.DataTree) -> list[str]:
     """What the features are called; of one feature nothing but x."""
     x = tree["observed_data"]["x"]
-    return list(map(str, x[FEATURE].values.tolist())) if FEATURE in x.dims else ["x"]
+    return list(map(str, x[FEATURE].to_numpy())) if FEATURE in x.dims else ["x"]

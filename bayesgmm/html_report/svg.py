@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 from markupsafe import Markup
 from matplotlib.collections import Collection
 from matplotlib.lines import Line2D
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INK, _AXIS = "#1b2430", "#8b95a1"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a feature may be called anything
     "svg.fonttype": "none",
     "svg.hashsalt": "bayesgmm",
     "path.simplify_threshold": 0.2,
@@ -68,27 +70,27 @@ def drawn(name: str, draw: Callable[[], Figure], description: str) -> Markup:
         file = BytesIO()
         figure.savefig(file, format="svg", transparent=True, dpi=150, metadata={"Date": None, "Creator": None})
         plt.close(figure)
-    return Markup(_for_a_page(file.getvalue(), name, description))  # noqa: S704 - serialised from a parsed tree
+    return Markup(_for_a_page(file.getvalue(), name, description))
 
 
 def _lighten(figure: Figure) -> None:
     """Make pixels of what would be too many paths."""
-    parts = [part for ax in figure.axes for part in (*ax.lines, *ax.collections)]
+    parts: list[Any] = [part for ax in figure.axes for part in (*ax.lines, *ax.collections)]
     if sum(map(_vertices, parts)) <= _MOST_VERTICES:
         return
     for part in parts:
-        if _vertices(part) > _HEAVY and not _is_band(part) or (part.get_alpha() or 1) <= _FAINT and not _is_band(part):
+        if (_vertices(part) > _HEAVY or (part.get_alpha() or 1) <= _FAINT) and not _is_band(part):
             part.set_rasterized(True)
 
 
 def _is_band(part: Line2D | Collection) -> bool:
-    return isinstance(part, Collection) and len(part.get_offsets()) <= 1 and len(part.get_paths()) <= 1
+    return isinstance(part, Collection) and np.size(part.get_offsets()) <= 2 and len(part.get_paths()) <= 1
 
 
 def _vertices(part: Line2D | Collection) -> int:
     if isinstance(part, Line2D):
-        return len(part.get_xydata())
-    return max(len(part.get_offsets()), sum(len(path.vertices) for path in part.get_paths()))
+        return np.size(part.get_xydata()) // 2
+    return max(np.size(part.get_offsets()) // 2, sum(np.size(path.vertices) // 2 for path in part.get_paths()))
 
 
 def _for_a_page(source: bytes, name: str, description: str) -> str:
