@@ -118,7 +118,8 @@ class Fitted:
         columns = ["", "weight in %"]
         for name in self.features:
             columns += [f"mean of {name}", f"sd of {name}"] if several else ["mean", "standard deviation"]
-        return Table(f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets", columns, rows)
+        doubt = "" if self.one_by_one else "; which cluster is which differs from draw to draw or from chain to chain"
+        return Table(f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets{doubt}", columns, rows)
 
     def trust(self) -> Verdict:
         """Whether the answer can be relied on, in a sentence or two."""
