@@ -62,6 +62,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     from bayesgmm.html_report import report
     from bayesgmm.tree import features_of
 
+    comparison.table.to_csv(folder / "comparison.csv", index=False)
     write_comparison_parts(comparison, folder)
     (folder / _MARK).write_text(f"{comparison}\n")
     plots.plot_compare(comparison).savefig(folder / "compare.png", dpi=150)

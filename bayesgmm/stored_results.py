@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
 
 POSTERIOR = "posterior.nc"
-_TABLE, _LOO, _REST = "comparison.csv", "loo.nc", "comparison.json"
+_LOO, _REST = "loo.nc", "comparison.json"
 
 
 def read_results(place: str | Path) -> xr.DataTree | Comparison:
@@ -50,12 +50,12 @@ def read_results(place: str | Path) -> xr.DataTree | Comparison:
 
 
 def write_comparison_parts(comparison: Comparison, folder: Path) -> None:
-    """The table, LOO and settings of a comparison, beside which the fits are kept as k*/posterior.nc."""
-    comparison.table.to_csv(folder / _TABLE, index=False)
+    """LOO, table and settings of a comparison, beside which the fits are kept as k*/posterior.nc."""
     groups = {f"k{k}": _loo_as_dataset(elpd) for k, elpd in comparison.loo.items()}
     xr.DataTree.from_dict(groups).to_netcdf(folder / _LOO)
     probabilities = {str(k): float(p) for k, p in comparison.prior_k.items()}
-    rest = {"seed": comparison.seed, "prior_k": probabilities, "k": list(map(int, comparison.fits))}
+    table = comparison.table.to_dict("list")  # to the last digit, which a CSV file would not keep
+    rest = {"seed": comparison.seed, "prior_k": probabilities, "k": list(map(int, comparison.fits)), "table": table}
     (folder / _REST).write_text(json.dumps(rest, indent=1) + "\n")
 
 
@@ -80,11 +80,11 @@ def _read_comparison(folder: Path) -> Comparison:
     from bayesgmm.comparison import Comparison
     from bayesgmm.diagnostics import diagnose
 
-    missing = [name for name in (_TABLE, _LOO) if not (folder / name).is_file()]
+    missing = [_LOO] if not (folder / _LOO).is_file() else []
     try:
         rest = json.loads((folder / _REST).read_text())
         seed, prior_k = rest["seed"], {int(k): float(p) for k, p in rest["prior_k"].items()}
-        ks = [int(k) for k in rest["k"]]
+        ks, table = [int(k) for k in rest["k"]], pd.DataFrame(rest["table"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{folder / _REST} must be as compare --out wrote it, got {_first(error)}; run compare again"
@@ -93,7 +93,6 @@ def _read_comparison(folder: Path) -> Comparison:
     if missing:
         raise ValueError(f"{folder} must be as compare --out wrote it, got no {', '.join(missing)}; run compare again")
     fits = {k: _read_tree(folder / f"k{k}" / POSTERIOR) for k in ks}
-    table = pd.read_csv(folder / _TABLE, float_precision="round_trip").fillna({"finding": ""}).astype({"finding": object})
     with xr.open_datatree(folder / _LOO, engine="h5netcdf") as stored:
         parts = stored.load()
     loo = {str(k): _loo_from(parts[f"k{k}"].to_dataset()) for k in prior_k}
