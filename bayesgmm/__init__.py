@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from bayesgmm.em_result import EMResult
     from bayesgmm.estimator import BayesianGMM
     from bayesgmm.evidence import Evidence, log_evidence
+    from bayesgmm.html_report import report
     from bayesgmm.inference import fit
     from bayesgmm.inference.unknown_k import posterior_k
     from bayesgmm.labels import LabelQuality, label_quality, raw_order, relabel
@@ -107,6 +108,7 @@ _HOMES = {
     "prior_predictive": "model",
     "raw_order": "labels",
     "relabel": "labels",
+    "report": "html_report",
     "responsibilities": "clusters",
     "sample_assignments": "clusters",
     "solutions": "modes",
@@ -153,6 +155,7 @@ __all__ = [
     "priors",
     "raw_order",
     "relabel",
+    "report",
     "responsibilities",
     "sample_assignments",
     "solutions",

@@ -60,8 +60,20 @@ def choose(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
     return k, f"{_of_em(by_k, preferred)}; k = {k} has the lowest {criterion.upper()}"
 
 
+def close_by_loo(by_k: pd.DataFrame, best: int) -> list[int]:
+    """Those k whose prediction cannot be told apart from that of the best."""
+    return by_k.index[(by_k["elpd_diff"].abs() < _DECIDED * by_k["dse"]) & (by_k.index != best)].tolist()
+
+
+def close_by_evidence(by_k: pd.DataFrame, best: int) -> list[int]:
+    """Those k whose evidence cannot be told apart from that of the best."""
+    behind = by_k.loc[best, "log_evidence"] - by_k["log_evidence"]
+    error = np.hypot(by_k.loc[best, "mcse"], by_k["mcse"])
+    return by_k.index[(behind < np.maximum(_BAYES_FACTOR, _DECIDED * error)) & (by_k.index != best)].tolist()
+
+
 def _of_loo(by_k: pd.DataFrame, best: int) -> str:
-    close = by_k.index[(by_k["elpd_diff"].abs() < _DECIDED * by_k["dse"]) & (by_k.index != best)].tolist()
+    close = close_by_loo(by_k, best)
     if close:
         decided = f"cannot be told apart from k = {_listed(close)} (less than two standard errors)"
     else:
@@ -75,8 +87,7 @@ def _of_stacking(by_k: pd.DataFrame, best: int) -> str:
 
 def _of_evidence(by_k: pd.DataFrame, best: int, most_probable: int | None) -> str:
     behind = by_k.loc[best, "log_evidence"] - by_k["log_evidence"]
-    error = np.hypot(by_k.loc[best, "mcse"], by_k["mcse"])
-    close = by_k.index[(behind < np.maximum(_BAYES_FACTOR, _DECIDED * error)) & (by_k.index != best)].tolist()
+    close = close_by_evidence(by_k, best)
     if close:
         decided = f"cannot be told apart from k = {_listed(close)} (Bayes factors below 3)"
     elif behind.drop(best).notna().any():

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bayesgmm.stored_results import POSTERIOR, write_comparison_parts
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
     from bayesgmm.diagnostics import Diagnosis
 
+_REPORT = "report.html"
 _MARK = "verdict.txt"  # every folder of results has one
 _PROBABILITIES = 400_000_000  # draws x observations x clusters, up to which all draws are used
 _FEWEST = 100  # draws, however many the observations
@@ -56,8 +59,15 @@ def judge(tree: xr.DataTree, diagnosis: Diagnosis | None = None) -> Judged:
     )
 
 
-def write_fit(tree: xr.DataTree, folder: Path, judged: Judged | None = None, columns: Sequence[str] | None = None) -> None:
-    """The posterior, its verdicts and tables, each observation's clusters, and two pictures."""
+def write_fit(
+    tree: xr.DataTree,
+    folder: Path,
+    judged: Judged | None = None,
+    columns: Sequence[str] | None = None,
+    *,
+    with_report: bool = True,
+) -> None:
+    """The posterior, its verdicts and tables, each observation's clusters, two pictures, and the report."""
     import arviz as az
     import matplotlib
 
@@ -66,11 +76,12 @@ def write_fit(tree: xr.DataTree, folder: Path, judged: Judged | None = None, col
 
     from bayesgmm import plots
     from bayesgmm.documents import fit_document, to_json
+    from bayesgmm.html_report import report
     from bayesgmm.tree import features_of
 
     judged = judge(tree) if judged is None else judged
     columns = list(map(str, features_of(tree) if columns is None else columns))
-    tree.to_netcdf(folder / "posterior.nc")
+    tree.to_netcdf(folder / POSTERIOR)
     (folder / _MARK).write_text(f"{judged}\n")
     (folder / "summary.json").write_text(to_json(fit_document(tree, *judged, columns)) + "\n")
     judged.diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
@@ -85,12 +96,14 @@ def write_fit(tree: xr.DataTree, folder: Path, judged: Judged | None = None, col
     names += ["mu"] if several else ["mu", "sigma"]
     az.plot_trace_dist(tree, var_names=names, backend="matplotlib").savefig(folder / "trace.png")
     plt.close("all")
+    if with_report:
+        report(tree, folder / _REPORT)
 
 
 def write_comparison(
     comparison: Comparison, folder: Path, columns: Sequence[str] | None = None, *, interrupted: bool = False
 ) -> None:
-    """The table over k, its pictures, and a folder for each k."""
+    """The table over k, its pictures, a folder for each k, and the report on all of them."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -98,11 +111,13 @@ def write_comparison(
 
     from bayesgmm import plots
     from bayesgmm.documents import to_json
+    from bayesgmm.html_report import report
     from bayesgmm.tree import features_of
 
     names = features_of(next(iter(comparison.fits.values())))
     columns = list(map(str, names if columns is None else columns))
     comparison.table.to_csv(folder / "comparison.csv", index=False)
+    write_comparison_parts(comparison, folder)
     (folder / _MARK).write_text(f"{comparison_text(comparison)}\n")
     (folder / "summary.json").write_text(to_json(document_of(comparison, columns, interrupted=interrupted)) + "\n")
     plots.plot_compare(comparison).savefig(folder / "compare.png", dpi=150)
@@ -112,7 +127,8 @@ def write_comparison(
     plt.close("all")
     for k, tree in comparison.fits.items():
         with whole_folder(folder / f"k{k}") as part:
-            write_fit(tree, part, judge(tree, comparison.diagnoses[k]), columns)
+            write_fit(tree, part, judge(tree, comparison.diagnoses[k]), columns, with_report=False)
+    report(comparison, folder / _REPORT)
 
 
 def comparison_text(comparison: Comparison) -> str:

@@ -54,9 +54,15 @@ ALLOWED = {
     "estimator": {
         "clusters", "comparison", "diagnostics", "em_result", "inference", "predictive", "preferences", "priors", "tree", "validation",
     },
+    "html_report": {
+        "agreement", "clusters", "comparison", "diagnostics", "html_report", "plots", "preferences", "priors", "summaries", "tree", "validation",
+    },
     "shell_words": {"agreement", "diagnostics"},
     "documents": {"agreement", "comparison", "diagnostics", "tree"},
-    "results": {"agreement", "clusters", "comparison", "diagnostics", "documents", "plots", "shell_words", "tree"},
+    "stored_results": {"comparison", "diagnostics"},
+    "results": {
+        "agreement", "clusters", "comparison", "diagnostics", "documents", "html_report", "plots", "shell_words", "stored_results", "tree",
+    },
     "plots": {"clusters", "comparison", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
 }  # fmt: skip
 OUTERMOST = {"__init__", "__main__", "cli"}

@@ -1,4 +1,4 @@
-"""The command line: ``bayesgmm demo | simulate | fit | compare``.
+"""The command line: ``bayesgmm demo | simulate | fit | compare | report``.
 
 Answers go to standard output, as tables or as JSON; progress and warnings to standard error. An output folder is written
 whole or not at all. Exit codes are those of :mod:`bayesgmm.cli.ending`. A new command is a module here and a line below.
@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from bayesgmm.cli import compare, demo, fit, simulate
+from bayesgmm.cli import compare, demo, fit, report, simulate
 from bayesgmm.cli.ending import BAD_INPUT, INTERRUPTED
 from bayesgmm.cli.messages import answer, say, show_warning
 from bayesgmm.cli.options import spread_out
@@ -30,6 +30,7 @@ app.command()(demo.demo)
 app.command(epilog=simulate.EXAMPLES)(simulate.simulate)
 app.command(epilog=fit.EXAMPLES)(fit.fit)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
+app.command()(report.report)
 
 
 def main() -> None:

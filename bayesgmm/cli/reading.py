@@ -175,9 +175,8 @@ def _read_text(file: str, name: str, kind: str) -> Table:
     except pd.errors.ParserWarning:
         raise ValueError(f"{name} must have as many fields in each line as in its header line, got more") from None
     except (pd.errors.ParserError, csv.Error, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ValueError(
-            f"{name} cannot be read as {'text' if kind == 'text' else kind.upper()}: {str(error).strip().split('C error: ')[-1]}"
-        ) from None
+        reason = str(error).strip().split("C error: ")[-1]
+        raise ValueError(f"{name} cannot be read as {'text' if kind == 'text' else kind.upper()}: {reason}") from None
     broken = any(frame[each].astype(str).str.contains("\n").any() for each in frame if frame[each].dtype.kind not in "iufb")
     place = (lambda row: f"row {row + 1}") if broken else (lambda row: f"line {row + 2}")  # text may go over several lines
     return Table(name, frame, place, _only(frame))

@@ -1,0 +1,176 @@
+"""A report to hand on: one HTML file with the answer, the pictures behind it, and what to type to get it again."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from bayesgmm.comparison import Comparison
+from bayesgmm.html_report.blocks import Block, Section, Text, count, listed
+from bayesgmm.html_report.fit_sections import data_section, fit_sections
+from bayesgmm.html_report.fitted import METHODS, Fitted
+from bayesgmm.html_report.k_sections import comparison_section, detailed, posterior_answer, posterior_sections
+from bayesgmm.html_report.observed import feature_names, observations
+from bayesgmm.html_report.settings import settings_section
+
+__all__ = ["report"]
+
+
+def report(
+    result: xr.DataTree | Comparison,
+    path: str | Path,
+    *,
+    k: int | None = None,
+    title: str | None = None,
+    force: bool = False,
+) -> Path:
+    """Write a report of a fit, of a comparison over k, or of the posterior of k, as one HTML file.
+
+    The file needs nothing else: pictures are inside, as SVG, and it loads nothing from anywhere. It follows the reader's
+    light or dark theme, and prints.
+
+    Parameters
+    ----------
+    result : DataTree or Comparison
+        From :func:`bayesgmm.fit`, :func:`bayesgmm.compare` or :func:`bayesgmm.posterior_k`.
+    path : path
+        The file to write; its folder is made if there is none.
+    k : int, optional
+        Of a comparison, the fit that is told in detail. Default: the smallest k that neither prediction nor evidence rules
+        out.
+    title : str, optional
+        Heading of the report.
+    force : bool
+        Replace the file if it exists.
+
+    Returns
+    -------
+    Path
+        The file, which is written whole or not at all.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``result`` is something else, or a tree that does not keep the contract, or k is not among those compared.
+    FileExistsError
+        If the file exists and ``force`` is not given.
+
+    Notes
+    -----
+    The same result gives the same file. Of more than 20 000 observations, memberships are told from a sample of that size;
+    of more than 2 000, as many are drawn one by one. The report says so.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg, tempfile
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.report(tree, tempfile.mkdtemp() + "/galaxies.html").name
+    'galaxies.html'
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise ValueError(f"path must be a file to write, got the folder {file}; add a name, such as {file / 'report.html'}")
+    if file.exists() and not force:
+        raise FileExistsError(f"{file} exists; choose another path, or replace it with force=True")
+    page = _page(result, k, title)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as beside:
+        part = Path(beside) / file.name
+        part.write_text(page, encoding="utf-8")
+        os.replace(part, file)
+    return file
+
+
+def _page(result: Any, k: int | None, title: str | None) -> str:
+    if isinstance(result, Comparison):
+        heading, lead, sections = _of_comparison(result, k)
+    elif k is not None:
+        raise ValueError(f"k chooses among the fits of a comparison, got k={k!r} with a single result; leave it out")
+    elif isinstance(result, xr.DataTree):
+        heading, lead, sections = _of_posterior_k(result) if "p_k" in result else _of_fit(Fitted.of(result), None)
+    else:
+        raise TypeError(f"result must be a DataTree or a Comparison, got {type(result).__name__}; pass what fit returned")
+    environment = Environment(
+        loader=PackageLoader("bayesgmm.html_report", "."),
+        autoescape=select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    source, *_ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
+    style = Markup(source)
+    template = environment.get_template("template.html")
+    return template.render(title=title or heading, lead=lead, sections=sections, style=style)
+
+
+def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]]:
+    tree = fitted.tree
+    how = chosen or ("" if fitted.k == 1 else f" The number of components, k = {fitted.k}, was given.")
+    method = METHODS.get(str(tree.attrs.get("method")), "draws")
+    sizes = tree["posterior"].sizes
+    words = (
+        f"{fitted.data[0].upper()}{fitted.data[1:]}, described by {fitted.model}.{how} {fitted.describe()} The posterior is "
+        f"known by {count(sizes['chain'] * sizes['draw'])} draws of {method}, in {sizes['chain']} "
+        f"chain{'s' if sizes['chain'] > 1 else ''}."
+    )
+    answer: list[Block] = [Text(" ".join(words.split())), fitted.trust(), fitted.table()]
+    sections = [
+        Section("answer", "The answer", answer),
+        data_section(fitted.x, fitted.features),
+        *fit_sections(fitted),
+        settings_section(tree),
+    ]
+    of = "" if fitted.features == ["x"] else f" in {_few(fitted.features)}"
+    clusters = "One Gaussian" if fitted.k == 1 else f"{fitted.k} Gaussian clusters"
+    return f"{clusters}{of}", f"Bayesian Gaussian mixture of {count(len(fitted.x))} observations", sections
+
+
+def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, list[Section]]:
+    ks = comparison.table["k"].tolist()
+    if k is None:
+        k, why = detailed(comparison)
+    elif k in ks:
+        why = "which was asked for"
+    else:
+        raise ValueError(f"k must be one of those compared, {', '.join(map(str, ks))}, got {k!r}")
+    fitted = Fitted.of(comparison.fits[k], comparison.diagnoses[k])
+    compared = f" {_criteria(comparison, ks)} k = {k} is told in detail here: {why}."
+    _, lead, sections = _of_fit(fitted, compared)
+    sections = [
+        *sections[:2],
+        comparison_section(comparison, k),
+        *sections[2:-1],
+        settings_section(fitted.tree, comparison),
+    ]
+    of = "" if fitted.features == ["x"] else f" in {_few(fitted.features)}"
+    return f"How many Gaussian clusters{of}?", lead, sections
+
+
+def _criteria(comparison: Comparison, ks: list[int]) -> str:
+    best = comparison.best
+    names = {"elpd_loo": "prediction (LOO)", "log_evidence": "the evidence", "bic": "BIC", "icl": "ICL"}
+    return (
+        f"Of k = {listed(ks)}, {listed([f'{said} prefers {best[name]}' for name, said in names.items() if name in best])}."
+    )
+
+
+def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:
+    x, features = observations(tree), feature_names(tree)
+    sections = [
+        Section("answer", "The answer", posterior_answer(tree)),
+        data_section(x, features),
+        *posterior_sections(tree),
+        settings_section(tree),
+    ]
+    of = "" if features == ["x"] else f" in {_few(features)}"
+    return f"How many Gaussian clusters{of}?", f"The posterior of k, given {count(len(x))} observations", sections
+
+
+def _few(names: list[str]) -> str:
+    return listed(names) if len(names) <= 3 else f"{len(names)} features"

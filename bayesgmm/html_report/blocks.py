@@ -1,0 +1,137 @@
+"""What a report is made of, before it has a look: sections of text, tables, pictures, code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from markupsafe import Markup
+
+_LONGEST = 40  # letters of a name in a picture
+_MINUS, NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
+Level = Literal["good", "caution", "bad"]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+    kind: str = "text"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judgement that stands out: its level is said in words too, never by colour alone."""
+
+    level: Level
+    title: str
+    text: str
+    kind: str = "verdict"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem, and what to do about it."""
+
+    problem: str
+    remedy: str
+    kind: str = "finding"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose first column names its rows; ``folded`` ones open on request."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    folded: bool = False
+    marked: int | None = None  # row that stands out
+    kind: str = "table"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG with what it shows in words, for those who do not see it."""
+
+    name: str
+    svg: Markup
+    caption: str
+    kind: str = "picture"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Words and what they mean."""
+
+    entries: Sequence[tuple[str, str]]
+    kind: str = "terms"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Something to type."""
+
+    label: str
+    text: str
+    kind: str = "code"
+
+
+Block = Text | Verdict | Finding | Table | Picture | Terms | Code
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with blocks under it."""
+
+    name: str
+    title: str
+    blocks: Sequence[Block]
+
+
+def number(value: float, spread: float | None = None) -> str:
+    """A number with the digits that its spread leaves: two of the spread's own; without a spread four in all."""
+    if not np.isfinite(value):
+        return NONE
+    scale = abs(value) if spread is None or not np.isfinite(spread) or spread <= 0 else spread
+    digits = 2 if scale is spread else 4
+    if value == 0 and scale == 0:
+        return "0"
+    decimals = digits - 1 - int(np.floor(np.log10(scale)))
+    largest = max(abs(value), scale)
+    if not 1e-4 <= largest < 1e7:
+        return f"{value:.{int(np.clip(decimals + np.floor(np.log10(largest)), 1, 12))}e}".replace("-", _MINUS)
+    return f"{round(value, decimals):,.{max(decimals, 0)}f}".replace("-", _MINUS).replace(",", " ")
+
+
+def signed(value: float) -> str:
+    """A number of standard deviations."""
+    return f"{value:+.2f}".replace("-", _MINUS)
+
+
+def count(value: int) -> str:
+    """An integer with its thousands apart."""
+    return f"{value:,}".replace(",", " ")
+
+
+def percent(share: float) -> str:
+    """A share in per cent; one that rounds to 0 or 100 but is neither says so."""
+    if 0 < share < 0.005:
+        return "below 1%"
+    if 0.995 <= share < 1:
+        return "above 99%"
+    return f"{share:.0%}"
+
+
+def listed(names: Sequence[object]) -> str:
+    """As in "a, b and c"."""
+    *front, last = map(str, names)
+    return f"{', '.join(front)} and {last}" if front else last
+
+
+def short(name: str) -> str:
+    """A name that fits beside an axis."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

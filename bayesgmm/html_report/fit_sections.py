@@ -1,0 +1,283 @@
+"""Sections on one fit: data, density, clusters, EM, diagnostics, solutions, traces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from bayesgmm.clusters import partition, responsibilities
+from bayesgmm.html_report import figures
+from bayesgmm.html_report.blocks import (
+    NONE,
+    Block,
+    Finding,
+    Section,
+    Table,
+    Terms,
+    Text,
+    Verdict,
+    count,
+    number,
+    percent,
+    signed,
+)
+from bayesgmm.html_report.fitted import Fitted
+from bayesgmm.html_report.observed import observations
+from bayesgmm.tree import OBS
+from bayesgmm.validation import FloatArray
+
+_MOST_JUDGED = 20_000  # observations whose membership is looked at
+_MOST_PARTITIONED = 2_000  # observations that are divided without labels
+_UNSURE, _LISTED = 0.9, 10
+_LONGEST = 30  # rows of a table of parameters
+MEANINGS = (
+    (
+        "R-hat",
+        "compares the spread between chains with that within them: 1 where all chains tell the same, above 1.01 they do "
+        "not; then run longer, or look for several solutions.",
+    ),
+    (
+        "ESS, bulk and tail",
+        "how many independent draws these are worth, for averages and for the ends of intervals; at least 100 for each "
+        "chain. Too few: raise draws.",
+    ),
+    (
+        "Divergences",
+        "steps of NUTS that went astray where the posterior bends sharply: it may be missed there. Remedy: a larger "
+        "target_accept, or Gibbs.",
+    ),
+    (
+        "BFMI",
+        "how freely the energy moves from draw to draw; below 0.3 the tails are visited too rarely. Remedy: more tuning, or "
+        "a more informative prior.",
+    ),
+    (
+        "k-hat",
+        "how heavy the tail of importance weights is: of ADVI, above 0.7 the approximation misses part of the posterior; of "
+        "LOO, above its limit an observation's estimate cannot be trusted, and is found by a refit.",
+    ),
+    (
+        "Label quality",
+        "whether clusters keep their identity from draw to draw. Non-permutation rate or ambiguous draws above 10%: speak "
+        "of densities and partitions, not of single clusters.",
+    ),
+)
+
+
+def fit_sections(fitted: Fitted) -> Iterator[Section]:
+    """All that is told of one fit, after the data and the choice of k."""
+    yield Section("density", "Density and components", [figures.density_picture(fitted), *_components(fitted)])
+    yield _clusters(fitted)
+    yield _em(fitted)
+    yield _diagnostics(fitted)
+    if fitted.diagnosis.solutions is not None:
+        yield _solutions(fitted)
+    yield Section("traces", "Traces", [figures.traces_picture(fitted)])
+
+
+def data_section(x: FloatArray, features: list[str]) -> Section:
+    """A summary of the data, and their histograms."""
+    columns = x[:, None] if x.ndim == 1 else x
+    summary = pd.DataFrame(columns, columns=features).describe()
+    rows = []
+    for place, name in enumerate(features):
+        column = summary.iloc[:, place]
+        spread = float(column["std"])
+        found = [number(float(column[each]), spread) for each in ("mean", "std", "min", "25%", "50%", "75%", "max")]
+        rows.append([name, count(int(column["count"])), *found])
+    heads = ["feature", "n", "mean", "sd", "smallest", "lower quartile", "median", "upper quartile", "largest"]
+    return Section("data", "The data", [Table("Summary of the data", heads, rows), figures.data_picture(x, features)])
+
+
+def _components(fitted: Fitted) -> list[Block]:
+    if fitted.one_by_one:
+        return []
+    reason = "the chains do not agree" if not fitted.diagnosis.converged else "their labels cannot be told apart"
+    return [Text(f"Read the density, not its parts: {reason}, so that what is drawn of single clusters means little.")]
+
+
+def _clusters(fitted: Fitted) -> Section:
+    title = "Cluster probabilities"
+    if fitted.k == 1:
+        return Section("clusters", title, [Text("With a single component every observation belongs to it.")])
+    blocks: list[Block] = [Text(f"Labels: {fitted.diagnosis.labels}.")]
+    tree = figures.sample(fitted.tree, _MOST_JUDGED)
+    mean = responsibilities(tree)["mean"].values
+    positions = tree["observed_data"][OBS].to_numpy()
+    n, judged, sure = len(fitted.x), len(mean), mean.max(axis=1)
+    unsure = int((sure < _UNSURE).sum())
+    sampled = f", in a sample of {count(judged)}" if judged < n else ""
+    if fitted.diagnosis.labels.trusted:
+        best = mean.argmax(axis=1)
+        rows = []
+        for j in range(fitted.k):
+            own = best == j
+            rows.append(
+                [
+                    f"cluster {j}",
+                    number(float(mean[:, j].sum()), 10.0),
+                    count(int(own.sum())),
+                    count(int((own & (sure >= _UNSURE)).sum())),
+                ]
+            )
+        heads = ["", "expected number", "most probably in it", "of these 90% sure"]
+        blocks.append(Table(f"Sizes of the clusters, in observations{sampled}", heads, rows))
+    elif n <= _MOST_PARTITIONED:
+        blocks += _partition(fitted)
+    blocks.append(figures.responsibilities_picture(fitted, unsure, judged))
+    some = f"{count(unsure)} of {count(judged)} observations ({percent(unsure / judged)}) belong to no cluster with"
+    all_sure = "Every observation belongs to its cluster with"
+    blocks.append(Text(f"{some if unsure else all_sure} a probability of 90% or more{sampled}."))
+    if unsure and fitted.diagnosis.labels.trusted:
+        blocks.append(_unsure_table(fitted, observations(tree), positions, mean))
+    return Section("clusters", title, blocks)
+
+
+def _partition(fitted: Fitted) -> list[Block]:
+    labels = partition(fitted.tree)
+    sizes = np.bincount(labels.values)
+    rows = [[f"group {j}", count(int(size))] for j, size in enumerate(sizes)]
+    words = (
+        f"Without labels: the partition with the smallest expected variation of information has "
+        f"{labels.attrs['n_clusters']} groups (expected loss {labels.attrs['expected_loss']:.2f})."
+    )
+    return [Text(words), Table("Sizes of the partition's groups", ["", "observations"], rows)]
+
+
+def _unsure_table(fitted: Fitted, x: FloatArray, positions: FloatArray, mean: FloatArray) -> Table:
+    order = np.argsort(mean.max(axis=1), kind="stable")
+    order = order[mean.max(axis=1)[order] < _UNSURE][:_LISTED]
+    columns = x[:, None] if x.ndim == 1 else x
+    rows = []
+    for at in order:
+        first, second = np.argsort(-mean[at], kind="stable")[:2]
+        values = [number(float(value)) for value in columns[at][:4]]
+        rows.append(
+            [
+                str(positions[at]),
+                *values,
+                f"cluster {first}",
+                f"{mean[at, first]:.2f}",
+                f"cluster {second}",
+                f"{mean[at, second]:.2f}",
+            ]
+        )
+    heads = ["position", *fitted.features[:4], "most probable", "probability", "next", "probability of that"]
+    return Table("The least certain observations, by their position in the data (from 0)", heads, rows)
+
+
+def _em(fitted: Fitted) -> Section:
+    check, likelihood = fitted.check, fitted.check.log_likelihood
+    level = "good" if check.ok else "caution"
+    title = "Posterior and EM agree" if check.ok else "Posterior and EM differ"
+    if check.unjudged and not check.reasons:
+        title = "It cannot be judged whether posterior and EM agree"
+    blocks: list[Block] = [
+        Verdict(level, title, f"{check.verdict[0].upper()}{check.verdict[1:]}."),  # type: ignore[arg-type]
+        Text(
+            f"The log-likelihood is {number(check.em_log_likelihood, 1.0)} at EM's estimate, and "
+            f"{number(likelihood['mean'], 1.0)} on average over the posterior (sd {number(likelihood['sd'], 1.0)}), which "
+            "takes into account how uncertain the parameters are."
+        ),
+    ]
+    if len(check.table):
+        rows = [
+            [
+                str(name),
+                number(row["em"], row["sd"]),
+                number(row["mean"], row["sd"]),
+                number(row["sd"], row["sd"]),
+                signed(row["z"]),
+                f"{number(row['lower'], row['sd'])} to {number(row['upper'], row['sd'])}",
+                "yes" if row["inside"] else "no",
+            ]
+            for name, row in _first(check.table).iterrows()
+        ]
+        heads = ["parameter", "EM", "posterior mean", "sd", "difference in sd", "95% interval", "EM inside"]
+        blocks.append(Table(f"EM beside the posterior{_more(check.table)}", heads, rows, folded=len(rows) > 12))
+    return Section("em", "Check against EM", blocks)
+
+
+def _first(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are worst, of a long table."""
+    if len(table) <= _LONGEST:
+        return table
+    by = next(name for name in ("tail", "ess_bulk", "sd") if name in table)
+    return table.sort_values(by, kind="stable").head(_LONGEST)
+
+
+def _more(table: pd.DataFrame) -> str:
+    return f", the {_LONGEST} worst of {len(table)} rows" if len(table) > _LONGEST else ""
+
+
+def _diagnostics(fitted: Fitted) -> Section:
+    diagnosis = fitted.diagnosis
+    blocks: list[Block] = []
+    if diagnosis.ok:
+        blocks.append(Verdict("good", "No findings", "Every diagnostic is within its limits."))
+    blocks += [Finding(f"{each.problem[0].upper()}{each.problem[1:]}.", f"{each.remedy}.") for each in diagnosis.findings]
+    if diagnosis.sampler:
+        rows = [
+            [name, number(float(value)) if value % 1 else count(int(value))] for name, value in diagnosis.sampler.items()
+        ]
+        blocks.append(Table("The sampler", ["", "value"], rows))
+    blocks.append(draws_table("What does not depend on labels", diagnosis.invariants))
+    blocks.append(draws_table("Parameters, by label", diagnosis.parameters))
+    blocks.append(Terms(MEANINGS))
+    return Section("diagnostics", "Diagnostics", blocks)
+
+
+def draws_table(caption: str, table: pd.DataFrame, *, folded: bool = True) -> Table:
+    """Summaries of draws, with their convergence."""
+    heads = {
+        "mean": "mean",
+        "sd": "sd",
+        "mcse_mean": "MCSE",
+        "ess_bulk": "ESS, bulk",
+        "ess_tail": "ESS, tail",
+        "r_hat": "R-hat",
+    }
+    columns = [name for name in heads if name in table and table[name].notna().any()]
+    rows = []
+    for name, row in _first(table).iterrows():
+        cells = [str(name)]
+        for column in columns:
+            if column.startswith("ess"):
+                cells.append(count(round(row[column])) if np.isfinite(row[column]) else NONE)
+            elif column == "r_hat":
+                cells.append(f"{row[column]:.3f}" if np.isfinite(row[column]) else NONE)
+            elif column == "mcse_mean":
+                cells.append(number(row[column], row[column]))
+            else:
+                cells.append(number(row[column], row["sd"]))
+        rows.append(cells)
+    return Table(f"{caption}{_more(table)}", ["quantity", *(heads[each] for each in columns)], rows, folded=folded)
+
+
+def _solutions(fitted: Fitted) -> Section:
+    found = fitted.diagnosis.solutions
+    assert found is not None
+    heads: Sequence[str] = ["solution", *(str(name).replace("_", " ") for name in found.table)]
+    rows = []
+    for solution, row in found.table.iterrows():
+        cells = [f"solution {solution}"]
+        for name, value in row.items():
+            if name == "share":
+                cells.append(percent(float(value)))
+            elif isinstance(value, (bool, np.bool_)):
+                cells.append("yes" if value else "no")
+            else:
+                cells.append(value if isinstance(value, str) else number(float(value)))
+        rows.append(cells)
+    blocks: list[Block] = [
+        Text(
+            "Chains that no label-invariant quantity tells apart sit in one solution. How many chains sit in a solution "
+            "depends on where they began: that is not its probability."
+        ),
+        Table("The solutions", heads, rows),
+    ]
+    if len(found) > 1:
+        blocks.append(figures.solutions_picture(fitted))
+    return Section("solutions", "Several solutions" if len(found) > 1 else "How the chains move", blocks)

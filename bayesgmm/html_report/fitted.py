@@ -1,0 +1,166 @@
+"""One fit with what is said of it, and the answer it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import xarray as xr
+
+from bayesgmm.agreement import EMCheck, check_against_em
+from bayesgmm.diagnostics import Diagnosis, diagnose
+from bayesgmm.html_report.blocks import Table, Verdict, count, listed, number
+from bayesgmm.tree import Draws, features_of, read_draws, read_observations
+from bayesgmm.validation import FloatArray
+
+INTERVAL = 0.9  # probability of the intervals that are told
+_TOLD = 4  # clusters times features that a paragraph can hold
+METHODS = {"nuts": "NUTS", "gibbs": "Gibbs sampling", "advi": "ADVI, an approximation"}
+_SHAPES = {
+    "full": "each with a covariance matrix of its own",
+    "tied": "all with the same covariance",
+    "diag": "each with independent features",
+    "spherical": "each with independent features of one variance",
+}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A tree with its verdicts."""
+
+    tree: xr.DataTree
+    diagnosis: Diagnosis
+    check: EMCheck
+
+    @classmethod
+    def of(cls, tree: xr.DataTree, diagnosis: Diagnosis | None = None) -> Fitted:
+        """Judge a tree, unless that has been done."""
+        return cls(tree, diagnosis or diagnose(tree), check_against_em(tree))
+
+    @cached_property
+    def draws(self) -> Draws:
+        """The mixture's parameters."""
+        return read_draws(self.tree)
+
+    @cached_property
+    def x(self) -> FloatArray:
+        """The data, (n,) or (n, D)."""
+        return read_observations(self.tree)
+
+    @property
+    def k(self) -> int:
+        """How many components."""
+        return self.draws.n_components
+
+    @property
+    def features(self) -> list[str]:
+        """What the features are called."""
+        return list(map(str, features_of(self.tree)))
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether single clusters can be spoken of."""
+        return self.diagnosis.converged and self.diagnosis.labels.trusted
+
+    @property
+    def model(self) -> str:
+        """What was fitted, in words."""
+        if self.k == 1:
+            return "a single Gaussian"
+        shape = _SHAPES.get(str(self.tree.attrs.get("covariance"))) if len(self.features) > 1 else None
+        if len(self.features) == 1 and self.tree.attrs.get("covariance") == "tied":
+            shape = "all with the same variance"
+        return f"a mixture of {self.k} Gaussians" + (f", {shape}" if shape else "")
+
+    @property
+    def data(self) -> str:
+        """What the model was fitted to, in words."""
+        n = f"{count(len(self.x))} observations"
+        if len(self.features) == 1:
+            return n
+        return f"{n} of {listed(self.features) if len(self.features) <= _TOLD else f'{len(self.features)} features'}"
+
+    def describe(self) -> str:
+        """The clusters in words, where they are few and can be told apart."""
+        if len(self.features) * self.k > _TOLD or not self.one_by_one:
+            return ""
+        said = []
+        for j in range(self.k):
+            weight = f"cluster {j} holds {_told(100 * self.draws.w[:, j], '%')} of them" if self.k > 1 else "it has"
+            places = [
+                f"{_told(mean)} in {name}"
+                if len(self.features) > 1
+                else f"{_told(mean)} with standard deviation {_told(sd)}"
+                for name, mean, sd in self._features_of(j)
+            ]
+            said.append(f"{weight}{',' if self.k > 1 else ' its mass'} around {listed(places)}")
+        text = "; ".join(said)
+        return f"{text[0].upper()}{text[1:]}. In brackets, {INTERVAL:.0%} intervals."
+
+    def _features_of(self, j: int) -> list[tuple[str, FloatArray, FloatArray]]:
+        """Draws of mean and standard deviation of a cluster, feature by feature."""
+        found = []
+        for place, name in enumerate(self.features):
+            part = self.draws.marginal(place)
+            found.append((name, part.mu[:, j], part.factors[:, j]))
+        return found
+
+    def table(self) -> Table:
+        """Weights, means and standard deviations with their intervals."""
+        several = len(self.features) > 1
+        rows = []
+        for j in range(self.k):
+            row = [f"cluster {j}", with_interval(100 * self.draws.w[:, j]) if self.k > 1 else "100"]
+            for _, mean, sd in self._features_of(j):
+                row += [with_interval(mean), with_interval(sd)]
+            rows.append(row)
+        columns = ["", "weight in %"]
+        for name in self.features:
+            columns += [f"mean of {name}", f"sd of {name}"] if several else ["mean", "standard deviation"]
+        doubt = "" if self.one_by_one else "; which cluster is which differs from draw to draw or from chain to chain"
+        return Table(f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets{doubt}", columns, rows)
+
+    def trust(self) -> Verdict:
+        """Whether the answer can be relied on, in a sentence or two."""
+        diagnosis, k = self.diagnosis, self.k
+        problems = [each for each in diagnosis.findings if each.kind not in ("labels", "missed")]
+        if not diagnosis.converged:
+            what = problems[0].problem if problems else "the draws cannot be judged"
+            return Verdict("bad", "Not to be relied on as it stands", f"{_sentence(what)} See the diagnostics.")
+        if not diagnosis.labels.trusted:
+            return Verdict(
+                "caution",
+                "The density can be relied on, single clusters cannot",
+                "The draws agree on the density, yet in many of them another order of the clusters is as plausible. What is "
+                "said of a cluster by its number means little; densities, partitions and co-clustering hold. "
+                + " ".join(map(_sentence, (each.problem for each in problems))),
+            )
+        if problems:
+            return Verdict("caution", "To be used with reservations", " ".join(_sentence(each.problem) for each in problems))
+        reserve = "" if self.tree.attrs.get("method") != "advi" else " It is an approximation all the same."
+        alone = "what was followed has converged" if k == 1 else "the chains agree and the clusters can be told apart"
+        if self.tree.attrs.get("method") == "advi":
+            alone = "the approximation has converged to a usable k-hat"
+        return Verdict("good", "The posterior can be relied on", f"No diagnostic objects: {alone}.{reserve}")
+
+
+def with_interval(values: FloatArray) -> str:
+    """Mean and central interval, with the digits that the spread leaves."""
+    lower, upper = np.quantile(values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+    spread = float(upper - lower) / 4
+    if spread == 0:
+        return number(float(values.mean()))
+    return f"{number(float(values.mean()), spread)} ({number(float(lower), spread)} to {number(float(upper), spread)})"
+
+
+def _told(values: FloatArray, unit: str = "") -> str:
+    """Mean and interval with a digit fewer than in the table."""
+    lower, upper = np.quantile(values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+    mean, low, high = (number(float(each), 10 * float(values.std())) for each in (values.mean(), lower, upper))
+    return f"{mean}{unit} ({low} to {high})" if low != high else f"{mean}{unit}"
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")

@@ -1,0 +1,165 @@
+"""Sections on the number of components: of a comparison, and of the posterior of k."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN
+from bayesgmm.html_report import figures
+from bayesgmm.html_report.blocks import NONE, Block, Section, Table, Terms, Text, Verdict, count, number
+from bayesgmm.html_report.fit_sections import MEANINGS, draws_table
+from bayesgmm.html_report.observed import feature_names, observations
+from bayesgmm.preferences import close_by_evidence, close_by_loo
+from bayesgmm.summaries import summarise
+from bayesgmm.tree import features_of
+
+if TYPE_CHECKING:
+    from bayesgmm.comparison import Comparison
+
+_LEAST = 1e-3  # probability of a k that is worth a row
+_ASKED = (
+    (
+        "LOO (elpd)",
+        "how well one more observation is predicted. Differences within two of their standard errors decide nothing; a "
+        "component too many costs little here, so this says how many are needed at the least.",
+    ),
+    ("Stacking weight", "in which shares to average over k to predict best; not which k is true."),
+    (
+        "Evidence, p(k | x)",
+        "how probable the data are under the prior; it depends on the prior of means and variances, by design. Below a "
+        "Bayes factor of 3 nothing is decided.",
+    ),
+    ("BIC, AIC, ICL", "which point estimate has the best penalised likelihood; ICL also asks that clusters be well apart."),
+    ("Occupied", "how many clusters hold data; where it stays below k, more components are not used."),
+)
+
+
+def detailed(comparison: Comparison) -> tuple[int, str]:
+    """The k that is worth telling in detail, and why: the smallest that neither prediction nor evidence rules out."""
+    by_k, best = comparison.table.set_index("k"), comparison.best
+    if len(by_k) == 1:
+        return int(by_k.index[0]), "the only one compared"
+    by_loo = {best["elpd_loo"], *close_by_loo(by_k, best["elpd_loo"])}
+    if "log_evidence" not in best:
+        return min(by_loo), "the smallest k whose prediction cannot be told apart from the best"
+    by_evidence = {best["log_evidence"], *close_by_evidence(by_k, best["log_evidence"])}
+    if by_loo & by_evidence:
+        return min(by_loo & by_evidence), "the smallest k that neither prediction (LOO) nor evidence rules out"
+    return best["log_evidence"], "the k of the largest evidence; prediction (LOO) prefers others"
+
+
+def comparison_section(comparison: Comparison, k: int) -> Section:
+    """Criteria over k, with what each of them asks."""
+    sentences = [f"{each[0].upper()}{each[1:]}." for each in comparison.verdict.split("; ")]
+    blocks: list[Block] = [Text(" ".join(sentences)), figures.compare_picture(comparison), _criteria(comparison, k)]
+    names = features_of(next(iter(comparison.fits.values())))
+    blocks.append(figures.fits_picture(comparison, names[0] if len(names) > 1 else None))
+    blocks.append(Terms(_ASKED))
+    return Section("number", "How many components", blocks)
+
+
+def _criteria(comparison: Comparison, k: int) -> Table:
+    rows = []
+    ks = comparison.table["k"].tolist()
+    for row in comparison.table.itertuples():
+        has = np.isfinite(row.log_evidence)
+        converged = "yes" if row.converged else f"no: {row.finding}"
+        rows.append(
+            [
+                str(row.k),
+                f"{number(row.elpd_loo, 1.0)} ± {number(row.se, 1.0)}",
+                f"{number(row.elpd_diff, 1.0)} ± {number(row.dse, 1.0)}" if row.elpd_diff or row.dse else "best",
+                f"{row.weight:.2f}",
+                f"{number(row.log_evidence, max(row.mcse, 0.1))} ± {number(row.mcse, row.mcse)}" if has else NONE,
+                f"{row.p_k:.3f}" if has else NONE,
+                number(row.bic, 1.0),
+                number(row.icl, 1.0),
+                f"{row.occupied:.1f}",
+                str(row.bad_pareto_k),
+                converged,
+            ]
+        )
+    heads = [
+        "k",
+        "elpd (LOO)",
+        "difference",
+        "weight",
+        "log evidence",
+        "p(k\N{NO-BREAK SPACE}|\N{NO-BREAK SPACE}x)",
+        "BIC",
+        "ICL",
+        "occupied",
+        "bad k-hat",
+    ]
+    return Table(f"Criteria for each k; k = {k} is told in detail", [*heads, "converged"], rows, marked=ks.index(k))
+
+
+def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
+    """p(k | x), how many clusters hold data, and the partition."""
+    values = tree.to_dataset()
+    shown = np.flatnonzero((values["p_k"].values >= _LEAST) | (values["p_occupied"].values >= _LEAST))
+    rows = []
+    for at in range(int(shown[0]), int(shown[-1]) + 1):
+        part = values.isel(k=at)
+        cells = [str(int(part["k"]))]
+        for name in ("p_k", "p_occupied"):
+            cells.append(f"{float(part[name]):.3f} ± {float(part[f'{name}_mcse']):.3f}")
+        rows.append([*cells, f"{float(part['prior_k']):.3f}"])
+    heads = ["k", "components: p(k | x)", "clusters that hold data", "prior of k"]
+    blocks: list[Block] = [
+        figures.numbers_picture(tree),
+        Table("Posterior probabilities, with Monte Carlo standard errors", heads, rows),
+        Text("Probabilities of k depend on the priors of k and of the components, by design: report them together."),
+    ]
+    yield Section("number", "How many components", blocks)
+    group = tree["partition"]
+    labels, x = group["partition"].to_numpy(), observations(tree)
+    columns = x[:, None] if x.ndim == 1 else x
+    of_groups = []
+    for j in np.unique(labels):
+        own = columns[labels == j]
+        means = [number(float(own[:, i].mean()), float(columns[:, i].std()) / 5) for i in range(columns.shape[1])]
+        of_groups.append([f"group {j}", count(len(own)), *means])
+    heads = ["", "observations", *(f"mean of {name}" for name in feature_names(tree))]
+    words = (
+        f"The partition with the smallest expected loss, averaged over k, has {group.attrs['n_clusters']} groups "
+        f"(expected variation of information {float(group.attrs['expected_loss']):.2f})."
+    )
+    yield Section("clusters", "Clusters", [Text(words), Table("Groups of the partition", heads, of_groups)])
+    blocks = [draws_table("What does not depend on labels", _convergence(tree), folded=False), Terms(MEANINGS[:2])]
+    yield Section("diagnostics", "Diagnostics", blocks)
+
+
+def posterior_answer(tree: xr.DataTree) -> list[Block]:
+    """The answer of the posterior of k."""
+    p_k, p_occupied = tree["p_k"], tree["p_occupied"]
+    n = tree["observed_data"].sizes["obs"]
+    words = (
+        f"{count(n)} observations, as a mixture of Gaussians whose number of components is unknown. The most probable "
+        f"number of components is {int(p_k.idxmax())} (probability {float(p_k.max()):.2f}); most probably "
+        f"{int(p_occupied.idxmax())} clusters hold data (probability {float(p_occupied.max()):.2f}). The best single "
+        f"partition has {tree['partition'].attrs['n_clusters']} groups."
+    )
+    table = _convergence(tree)
+    chains, judged = tree["posterior"].sizes["chain"], "r_hat" in table and table["r_hat"].notna().any()
+    enough = judged and table["r_hat"].max() <= MAX_R_HAT and table["ess_bulk"].min() >= MIN_ESS_PER_CHAIN * chains
+    verdict = f"{' '.join(str(tree.attrs.get('verdict', '')).split())}."
+    if not judged:
+        return [Text(words), Verdict("bad", "The draws are too few to be judged", verdict)]
+    if not enough:
+        return [Text(words), Verdict("bad", "The chains do not agree, or have too few effective draws", verdict)]
+    return [Text(words), Verdict("good", "The chains agree", verdict)]
+
+
+def _convergence(tree: xr.DataTree) -> pd.DataFrame:
+    """Convergence of the numbers of components and of densities."""
+    posterior = tree["posterior"].to_dataset()
+    quantities = [(name, posterior[name].values.astype(float)) for name in ("n_components", "occupied")]
+    for place, point in enumerate(posterior["point"].values):
+        quantities.append((f"log density {place} ({point:.4g})", posterior["log_density"].values[..., place]))
+    return summarise(iter(quantities))

@@ -1,0 +1,20 @@
+"""The data in any tree of the package, whatever its posterior holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from bayesgmm.tree import FEATURE
+from bayesgmm.validation import FloatArray
+
+
+def observations(tree: xr.DataTree) -> FloatArray:
+    """The data, (n,) or (n, D)."""
+    return np.asarray(tree["observed_data"]["x"].values, dtype=float)
+
+
+def feature_names(tree: xr.DataTree) -> list[str]:
+    """What the features are called; of one feature nothing but x."""
+    x = tree["observed_data"]["x"]
+    return list(map(str, x[FEATURE].to_numpy())) if FEATURE in x.dims else ["x"]

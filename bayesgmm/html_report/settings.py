@@ -1,0 +1,218 @@
+"""What to type to get the same fit again, and with which versions."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
+from bayesgmm.html_report.observed import feature_names, observations
+from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, read_prior
+
+if TYPE_CHECKING:
+    from bayesgmm.comparison import Comparison
+
+_WIDTH = 76
+_PACKAGES = ("bayesgmm", "arviz", "matplotlib", "numba", "numpy", "nutpie", "pymc", "scipy", "xarray")
+_OF_METHOD = {
+    "nuts": ("tune", "thin", "target_accept", "target_ess", "max_draws"),
+    "gibbs": ("tune", "thin"),
+    "advi": ("max_iter",),
+    "telescoping": ("tune", "thin"),
+}
+
+
+def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) -> Section:
+    """Calls that repeat the run, its settings, and the versions of what was used."""
+    blocks: list[Block] = []
+    attrs = tree.attrs
+    custom = attrs.get("prior") == "custom model"
+    if attrs.get("interrupted"):
+        blocks.append(Text("The run was interrupted: these calls make the draws again that it had made by then."))
+    if custom:
+        blocks.append(
+            Text("The model is a user's own pm.Model, which stands where model is; it is not part of this report.")
+        )
+    if "seed" in attrs and attrs.get("method") in _OF_METHOD:
+        if comparison is None:
+            blocks.append(Code("In Python", _python(tree)))
+            if attrs["method"] != "telescoping" and not custom:
+                blocks.append(Code("In a shell", _shell(tree)))
+        else:
+            blocks += _of_comparison(tree, comparison)
+    else:
+        blocks.append(Text("The tree does not hold a seed and the settings of a run, so its call cannot be told."))
+    blocks.append(_settings(tree))
+    versions = [f"{name} {found}" for name in _PACKAGES if (found := _version_of(name))]
+    made = str(attrs.get("version", ""))
+    by = f"; the fit itself was made by bayesgmm {made}" if made else ""
+    told = ", ".join([*versions, f"Python {platform.python_version()}"])
+    blocks.append(Text(f"Versions at the writing of this report: {told}{by}."))
+    return Section("settings", "Settings, to reproduce it", blocks)
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
+    ks = [int(k) for k in comparison.table["k"]]
+    if comparison.seed is None:
+        calls = "\n".join(["# fits made one by one, then compared", _python(tree), "bg.compare([tree, ...])"])
+        return [Code(f"In Python (the fit of k = {tree.attrs.get('k')})", calls)]
+    of_k = comparison.prior_k.to_list()
+    prior_k = {} if max(of_k) - min(of_k) < 1e-12 else {"prior_k": _as_prior_of_k(ks, of_k)}
+    own = {"covariance": tree.attrs.get("covariance", "full")} if tree.attrs.get("covariance") != "full" else {}
+    sizes = tree["posterior"].sizes
+    size = {"draws": sizes["draw"], "chains": sizes["chain"], "n_init": tree.attrs.get("n_init", 10)}
+    methods = {str(each.attrs.get("method")) for each in comparison.fits.values()}
+    method = f"  # chose {', '.join(sorted(methods))}; a method that was asked for goes in as method="
+    stated = _stated_prior(tree) | own | size | prior_k | {"random_seed": comparison.seed}
+    numbers = f"range({ks[0]}, {ks[-1] + 1})" if ks == list(range(ks[0], ks[-1] + 1)) else repr(ks)
+    python = f"import bayesgmm as bg\n\ncomparison = bg.compare({_call(['x', numbers], stated)}){method}"
+    of_shell = f"{ks[0]}:{ks[-1]}" if numbers.startswith("range") else ",".join(map(str, ks))
+    shell = _options(tree, f"bayesgmm compare data.csv{_columns(tree)} --k {of_shell}", size | own, comparison.seed)
+    return [Code("In Python", python), Code("In a shell", shell)]
+
+
+def _as_prior_of_k(ks: list[int], probabilities: list[float]) -> Any:
+    """The probabilities of 1, 2, ... that give these to the k compared."""
+    by_k = dict(zip(ks, probabilities, strict=True))
+    return [by_k.get(k, 0.0) for k in range(1, max(ks) + 1)]
+
+
+def _python(tree: xr.DataTree) -> str:
+    attrs, sizes = tree.attrs, tree["posterior"].sizes
+    method = attrs["method"]
+    stated: dict[str, Any] = {}
+    if method == "telescoping":
+        prior_k = json.loads(attrs["prior_k"])
+        arguments = ", ".join(f"{name}={value!r}" for name, value in prior_k.items() if name != "name")
+        stated |= {"prior_k": _Verbatim(f"bg.priors.{prior_k['name']}({arguments})")}
+        stated |= {"alpha": attrs["alpha"], "weights": attrs["weights"]}
+    else:
+        stated |= {"method": method}
+    stated |= _stated_prior(tree)
+    if attrs.get("covariance", "full") != "full":
+        stated["covariance"] = attrs["covariance"]
+    stated |= {"draws": sizes["draw"], "chains": sizes["chain"]}
+    stated |= {name: attrs[name] for name in (*_OF_METHOD[method], "n_init") if name in attrs}
+    if "target_ess" in attrs:
+        stated.pop("draws")  # which was the least, not what it came to
+    if attrs.get("engine") == "pymc" and attrs.get("prior") != "custom model":
+        stated["engine"] = "pymc"
+    if attrs.get("missing") == "drop":
+        stated["missing"] = "drop"
+    stated["random_seed"] = attrs["seed"]
+    if method == "telescoping":
+        return f"import bayesgmm as bg\n\ntree = bg.posterior_k({_call(['x'], stated)})"
+    return f"import bayesgmm as bg\n\ntree = bg.fit({_call(['x', str(attrs['k'])], stated)})"
+
+
+class _Verbatim(str):
+    """Source code, which is its own representation."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _stated_prior(tree: xr.DataTree) -> dict[str, Any]:
+    """The argument prior, or model; nothing for the default prior."""
+    stored = tree.attrs.get("prior")
+    if stored == "custom model":
+        return {"model": _Verbatim("model")}
+    if stored is None or _is_default(tree, HierarchicalPrior()):
+        return {}
+    if _is_default(tree, ConjugatePrior()):
+        return {"prior": _Verbatim("bg.ConjugatePrior()")}
+    values = json.loads(stored)
+    arguments = ", ".join(f"{name}={value!r}" for name, value in values.items() if name != "name")
+    return {"prior": _Verbatim(f"bg.{values['name']}({arguments})")}
+
+
+def _is_default(tree: xr.DataTree, prior: HierarchicalPrior | ConjugatePrior) -> bool:
+    scaled = read_prior(prior, observations(tree), tree.attrs.get("covariance", "full"))
+    return bool(scaled.to_json() == tree.attrs.get("prior"))
+
+
+def _call(positional: list[str], stated: dict[str, Any]) -> str:
+    arguments = [*positional, *(f"{name}={_source(value)}" for name, value in stated.items())]
+    line = ", ".join(arguments)
+    return line if len(line) <= 64 else f"\n    {_packed(arguments, ', ')},\n"
+
+
+def _packed(words: list[str], between: str, end: str = "") -> str:
+    """Words in lines that a page can hold, which a break never divides."""
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + len(word) > _WIDTH:
+            lines.append("")
+        lines[-1] += (between if lines[-1] else "") + word
+    return f"{between.rstrip()}{end}\n    ".join(lines)
+
+
+def _source(value: Any) -> str:
+    """A value as it stands in Python's source."""
+    return json.dumps(value) if type(value) is str else repr(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """A Python number for a NumPy one."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _columns(tree: xr.DataTree) -> str:
+    names = feature_names(tree)
+    if len(names) == 1:
+        return " --column NAME"
+    return " --columns " + " ".join(shlex.quote(name) for name in names)
+
+
+def _shell(tree: xr.DataTree) -> str:
+    attrs, sizes = tree.attrs, tree["posterior"].sizes
+    stated: dict[str, Any] = {"method": attrs["method"]}
+    if attrs.get("covariance", "full") != "full":
+        stated["covariance"] = attrs["covariance"]
+    if "target_ess" not in attrs:
+        stated["draws"] = sizes["draw"]
+    stated["chains"] = sizes["chain"]
+    stated |= {name: attrs[name] for name in (*_OF_METHOD[attrs["method"]], "n_init") if name in attrs}
+    if attrs.get("missing") == "drop":
+        stated["missing"] = "drop"
+    return _options(tree, f"bayesgmm fit data.csv{_columns(tree)} -k {attrs['k']}", stated, attrs["seed"])
+
+
+def _options(tree: xr.DataTree, command: str, stated: dict[str, Any], seed: Any) -> str:
+    prior = _stated_prior(tree)
+    words = [command]
+    if prior == {"prior": "bg.ConjugatePrior()"}:
+        words.append("--prior conjugate")
+    words += [f"--{name.replace('_', '-')} {_plain(value)}" for name, value in stated.items()]
+    words += [f"--seed {seed}", "--out results/"]
+    note = "# the prior's numbers are not the default's; the shell cannot set them\n" if len(str(prior)) > 60 else ""
+    return note + _packed(words, " ", " \\")
+
+
+def _settings(tree: xr.DataTree) -> Table:
+    """All that the tree records of its run."""
+    rows = []
+    for name, value in tree.attrs.items():
+        if str(name).startswith("seconds_"):
+            rows.append([str(name).replace("_", ", "), number(float(value))])
+        elif name == "prior" and str(value).startswith("{"):
+            stored = json.loads(value)
+            rows.append(["prior", stored.pop("name")])
+            rows += [[f"prior, {each}", str(of)] for each, of in stored.items()]
+        elif name not in ("cache_key", "verdict"):
+            rows.append([str(name), str(_plain(value))])
+    return Table("All settings, as the tree records them", ["setting", "value"], rows, folded=True)

@@ -1,0 +1,143 @@
+"""Matplotlib's figures as SVG that lives in a page: its text is text, its colours follow the page's theme."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from markupsafe import Markup
+from matplotlib.collections import Collection
+from matplotlib.lines import Line2D
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_INK, _AXIS = "#1b2430", "#8b95a1"
+_STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a feature may be called anything
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bayesgmm",
+    "path.simplify_threshold": 0.2,
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.titlecolor": _INK,
+    "axes.edgecolor": _AXIS,
+    "xtick.color": _AXIS,
+    "ytick.color": _AXIS,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "axes.titlesize": 10.5,
+    "legend.frameon": False,
+}
+# colours of the pictures that the style sheet has under other names, for either theme; all others stay as they are
+_THEMED = {
+    _INK: "ink",
+    _AXIS: "axis",
+    "#000000": "ink",
+    "#333333": "cluster-7",
+    "#555555": "muted",
+    "#666666": "muted",
+    "#ffffff": "paper",
+    "#c9ced6": "data",
+    "#1f4e79": "posterior",
+    "#c8501e": "em",
+    "#0072b2": "cluster-0",
+    "#009e73": "cluster-1",
+    "#cc79a7": "cluster-2",
+    "#56b4e9": "cluster-3",
+    "#7f6000": "cluster-4",
+    "#8c564b": "cluster-5",
+    "#6a3d9a": "cluster-6",
+}
+_MOST_VERTICES = 30_000  # of a figure, beyond which its heavy parts become pixels
+_HEAVY = 400  # vertices of one part
+_FAINT = 0.2  # opacity of parts that are many
+_NAMESPACES = {"svg": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}
+
+
+def drawn(name: str, draw: Callable[[], Figure], description: str) -> Markup:
+    """The figure that ``draw`` makes, as an SVG element with a description; the same input gives the same bytes."""
+    with mpl.rc_context(_STYLE):
+        figure = draw()
+        _lighten(figure)
+        file = BytesIO()
+        figure.savefig(file, format="svg", transparent=True, dpi=150, metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+    return Markup(_for_a_page(file.getvalue(), name, description))
+
+
+def _lighten(figure: Figure) -> None:
+    """Make pixels of what would be too many paths."""
+    parts: list[Any] = [part for ax in figure.axes for part in (*ax.lines, *ax.collections)]
+    if sum(map(_vertices, parts)) <= _MOST_VERTICES:
+        return
+    for part in parts:
+        if (_vertices(part) > _HEAVY or (part.get_alpha() or 1) <= _FAINT) and not _is_band(part):
+            part.set_rasterized(True)
+
+
+def _is_band(part: Line2D | Collection) -> bool:
+    return isinstance(part, Collection) and np.size(part.get_offsets()) <= 2 and len(part.get_paths()) <= 1
+
+
+def _vertices(part: Line2D | Collection) -> int:
+    if isinstance(part, Line2D):
+        return np.size(part.get_xydata()) // 2
+    return max(np.size(part.get_offsets()) // 2, sum(np.size(path.vertices) // 2 for path in part.get_paths()))
+
+
+def _for_a_page(source: bytes, name: str, description: str) -> str:
+    for prefix, address in _NAMESPACES.items():
+        ElementTree.register_namespace("" if prefix == "svg" else prefix, address)
+    svg, xlink = (f"{{{address}}}" for address in _NAMESPACES.values())
+    root = ElementTree.fromstring(source)
+    for metadata in root.findall(f"{svg}metadata"):
+        root.remove(metadata)
+    for element in root.iter():
+        link = element.attrib.pop(f"{xlink}href", None)
+        if link is not None:
+            element.set("href", link)
+    text = " ".join(value for element in root.iter() for value in element.attrib.values() if len(value) < 1_000)
+    used = set(re.findall(r"#([\w-]+)", text))
+    for element in root.iter():
+        if element.get("id") not in used:
+            element.attrib.pop("id", None)
+        for key, value in element.attrib.items():
+            if not value.startswith("data:"):
+                element.set(key, _rewritten(key, value, name))
+    width, height = (float(root.get(each, "0").removesuffix("pt")) for each in ("width", "height"))
+    for key in ("width", "height", "version"):
+        root.attrib.pop(key, None)
+    root.set("viewBox", f"0 0 {width:g} {height:g}")
+    root.set("style", f"--width:{width / 72:.3g}")
+    root.set("role", "img")
+    root.set("aria-labelledby", f"{name}-title")
+    title = ElementTree.Element(f"{svg}title", {"id": f"{name}-title"})
+    title.text = description
+    root.insert(0, title)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _rewritten(key: str, value: str, name: str) -> str:
+    """An attribute with its ids made the figure's own, its colours the page's, and digits that can be seen."""
+    if key == "id":
+        return f"{name}-{value}"
+    value = re.sub(r"url\(#([\w-]+)\)", rf"url(#{name}-\1)", value)
+    if key == "href":
+        return re.sub(r"^#", f"#{name}-", value)
+    if key == "style":
+        value = re.sub(r"(font: [^;]*?px) [^;]+", r"\1 inherit", value)
+        value = re.sub(r"font: ([\d.]+px) inherit", r"font-size: \1", value)
+        return re.sub(r"#[0-9a-f]{6}", lambda found: _themed(found[0]), value)
+    return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", value)
+
+
+def _themed(colour: str) -> str:
+    return f"var(--{_THEMED[colour]})" if colour in _THEMED else colour

@@ -1,0 +1,345 @@
+"""The report: what it says, that it stands alone, and that it can be written from what the command line wrote."""
+
+import itertools
+import re
+import warnings
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import bayesgmm as bg
+from bayesgmm import stored_results
+from bayesgmm.html_report import blocks
+from bayesgmm.html_report.k_sections import detailed
+from bayesgmm.results import write_comparison, write_fit
+from tests.conftest import make_tree, one_chain_elsewhere
+from tests.statistics import SEED
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Page(HTMLParser):
+    """Elements of a page in their order, with their attributes and text; ends that do not match are kept."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.elements, self.open, self.unmatched = [], [], []
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append([tag, dict(attrs), ""])
+        if tag not in VOID:
+            self.open.append(self.elements[-1])
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append([tag, dict(attrs), ""])
+
+    def handle_endtag(self, tag):
+        if self.open and self.open[-1][0] == tag:
+            self.open.pop()
+            self.handle_data(" ")  # between cells
+        else:
+            self.unmatched.append(tag)
+
+    def handle_data(self, data):
+        for element in self.open:
+            element[2] += data
+
+    def all(self, *tags):
+        return [each for each in self.elements if each[0] in tags]
+
+    def text(self, tag="main"):
+        return " ".join(" ".join(each[2] for each in self.all(tag)).split())
+
+
+def written(result, tmp_path, **options):
+    return Page(bg.report(result, tmp_path / "report.html", **options).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def comparison(galaxies):
+    return bg.compare(galaxies, range(1, 5), random_seed=SEED, draws=300, progressbar=False)
+
+
+@pytest.fixture(scope="module")
+def cases(galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, two_small):
+    """Every kind of result, by its name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of runs that are too short on purpose
+        return _cases(galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, two_small)
+
+
+def _cases(galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, two_small):
+    import pymc as pm
+
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(2))
+        mu = pm.Normal("mu", 20, 10, shape=2, initval=[10, 25])
+        sigma = pm.HalfNormal("sigma", 10, shape=2)
+        pm.NormalMixture("x", w, mu, sigma, observed=galaxies)
+    short = {"random_seed": SEED, "progressbar": False, "draws": 10, "tune": 50}
+    interrupted = make_tree(two_small)
+    interrupted.attrs["interrupted"] = 1
+    rng = np.random.default_rng(0)
+    many = np.concatenate([rng.normal(5, 1, 30_000), rng.normal(12, 2, 70_000)])
+    return {
+        "one feature": nuts_tree,
+        "two features": faithful_tree,
+        "ADVI": advi_tree,
+        "one component": bg.fit(galaxies, 1, method="gibbs", random_seed=SEED, progressbar=False),
+        "one component of two features": bg.fit(faithful, 1, method="gibbs", draws=200, random_seed=SEED, progressbar=False),
+        "one chain": bg.fit(galaxies, 2, method="gibbs", chains=1, random_seed=SEED, progressbar=False),
+        "ten draws": bg.fit(galaxies, 2, method="gibbs", **short),
+        "a user's model": bg.fit(galaxies, 2, model=model, chains=2, **short),
+        "interrupted": interrupted,
+        "several solutions": make_tree(two_small, change=one_chain_elsewhere),
+        "little known of the run": make_tree(two_small),
+        "many observations": make_tree(many, draws=50),
+        "comparison": comparison,
+        "posterior of k": bg.posterior_k(galaxies, draws=400, random_seed=SEED, progressbar=False),
+        "posterior of k, two features": bg.posterior_k(faithful, draws=50, random_seed=SEED, progressbar=False),
+    }
+
+
+NAMES = [
+    "one feature", "two features", "ADVI", "one component", "one component of two features", "one chain", "ten draws",
+    "a user's model", "interrupted", "several solutions", "little known of the run", "many observations", "comparison",
+    "posterior of k", "posterior of k, two features",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_result_gives_a_sound_page(cases, name, tmp_path):
+    page = written(cases[name], tmp_path)
+    assert not page.open
+    assert not page.unmatched
+    ids = [attrs["id"] for _, attrs, _ in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    local = {attrs["href"][1:] for _, attrs, _ in page.elements if attrs.get("href", "").startswith("#")}
+    assert local <= set(ids)
+    levels = [int(tag[1]) for tag, _, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    for _, attrs, text in page.all("svg"):
+        assert attrs["role"] == "img"
+        title = next(each for each in page.all("title") if each[1].get("id") == attrs["aria-labelledby"])
+        assert re.search(r"\d", title[2]), "a picture is described with numbers"
+        assert "nan" not in text
+    for _, attrs, _ in page.all("th"):
+        assert attrs["scope"] in ("col", "row")
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert not re.search(r"\b(nan|NaN|inf|None)\b", page.text())
+    assert (tmp_path / "report.html").stat().st_size < 3e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_asks_for_nothing_else(cases, name, tmp_path):
+    page = written(cases[name], tmp_path)
+    for _, attrs, _ in page.elements:
+        for key in ("src", "href", "xlink:href", "srcset", "action", "poster"):
+            assert attrs.get(key, "#").startswith(("#", "data:"))
+    source = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"url\((?!#)|@import|https?://(?!www\.w3\.org)", source)
+
+
+def test_the_same_result_gives_the_same_file(nuts_tree, tmp_path):
+    one, other = bg.report(nuts_tree, tmp_path / "one.html"), bg.report(nuts_tree, tmp_path / "other.html")
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_the_answer_has_the_numbers_of_the_tree(cases, tmp_path):
+    page = written(cases["one feature"], tmp_path)
+    posterior = cases["one feature"]["posterior"]
+    answer = page.text("main").split("The data")[0]
+    assert "82 observations, described by a mixture of 3 Gaussians. The number of components, k = 3, was given." in answer
+    assert "The posterior can be relied on." in answer
+    for j in range(3):
+        mean, (lower, upper) = float(posterior["mu"][..., j].mean()), np.quantile(posterior["mu"][..., j], [0.05, 0.95])
+        told = re.search(rf"cluster {j} \S+ \(\S+ to \S+\) (\S+) \((\S+) to (\S+)\)", answer)
+        sd = float(posterior["mu"][..., j].std())
+        np.testing.assert_allclose([float(each) for each in told.groups()], [mean, lower, upper], rtol=0, atol=0.06 * sd)
+
+
+def test_trouble_comes_first_and_with_its_remedy(cases, tmp_path):
+    page = written(cases["several solutions"], tmp_path)
+    answer, rest = page.text().split("The data", 1)
+    assert "Not to be relied on as it stands" in answer
+    assert "The posterior can be relied on" not in answer
+    diagnosis = bg.diagnose(cases["several solutions"])
+    for finding in diagnosis.findings:
+        assert finding.problem[1:] in rest
+        assert finding.remedy in rest
+    assert "Several solutions" in page.text("nav")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ADVI", ["It is an approximation all the same", "k-hat"]),
+        ("one chain", ["one chain cannot show whether it has converged", "Not to be relied on"]),
+        ("ten draws", ["Not to be relied on"]),
+        ("interrupted", ["The run was interrupted"]),
+        ("a user's model", ["The model is a user's own pm.Model", "model=model"]),
+        ("many observations", ["in a sample of 20 000", "A sample of 2 000 observations is drawn"]),
+        ("one component", ["a single Gaussian", "every observation belongs to it"]),
+        ("posterior of k", ["The most probable number of components is", "bg.posterior_k(", "bg.priors.Uniform(most=30)"]),
+    ],
+)
+def test_what_is_special_is_said(cases, name, words, tmp_path):
+    if name == "ADVI" and not bg.diagnose(cases[name]).converged:
+        words = words[1:]
+    text = written(cases[name], tmp_path).text().replace("\N{NO-BREAK SPACE}", " ")
+    for each in words:
+        assert each in text
+
+
+def test_names_are_escaped(tmp_path):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(0, 1, (60, 2)), rng.normal(6, 1, (60, 2))])
+    names = ["<script>alert(1)</script>", "a & b $x$ \"quoted\" 'so'"]
+    data = xr.DataArray(x, dims=("row", "feature"), coords={"feature": names})
+    tree = bg.fit(data, 2, method="gibbs", draws=200, random_seed=SEED, progressbar=False)
+    page = written(tree, tmp_path, title="<b>bold</b>")
+    assert len(page.all("script")) == 1
+    assert "alert" not in page.all("script")[0][2]
+    assert not page.all("b")
+    assert page.all("h1")[0][2] == "<b>bold</b>"
+    for name in names:
+        assert name in page.text()
+        assert any(name in text for _, _, text in page.all("svg"))
+
+
+def test_what_is_to_be_typed_gives_the_fit_again(cases, two_small, tmp_path):
+    """The call in a report, run, gives the same draws."""
+    x = two_small
+    options = {"prior": bg.ConjugatePrior(alpha=2), "covariance": "tied", "thin": 2, "random_seed": 3}
+    tree = bg.fit(x, 2, method="gibbs", **options, progressbar=False)
+    for result, data in ((tree, x), (cases["one feature"], bg.datasets.galaxies())):
+        code = written(result, tmp_path, force=True).all("code")[0][2]
+        scope = {"x": data}
+        exec(code, scope)
+        np.testing.assert_array_equal(scope["tree"]["posterior"]["mu"], result["posterior"]["mu"])
+
+
+def test_a_comparison_tells_its_choice(comparison, tmp_path):
+    page = written(comparison, tmp_path)
+    k, why = detailed(comparison)
+    assert f"k = {k} is told in detail here: {why}." in page.text()
+    for sentence in comparison.verdict.split("; "):
+        assert sentence[1:] in page.text()
+    marked = [text for _, attrs, text in page.all("tr") if attrs.get("class") == "marked"]
+    assert len(marked) == 1
+    assert marked[0].startswith(str(k))
+    other = written(comparison, tmp_path, k=2, force=True)
+    assert "k = 2 is told in detail here: which was asked for." in other.text()
+    assert "described by a mixture of 2 Gaussians" in other.text()
+
+
+def test_the_k_told_is_the_smallest_not_ruled_out(comparison):
+    """Against the criteria's definitions: two standard errors, a Bayes factor of 3."""
+    by_k = comparison.table.set_index("k")
+    open_by_loo = by_k.index[by_k["elpd_diff"].abs() <= 2 * by_k["dse"]]
+    behind = by_k["log_evidence"].max() - by_k["log_evidence"]
+    error = np.hypot(by_k["mcse"], by_k.loc[behind.idxmin(), "mcse"])
+    open_by_evidence = by_k.index[(behind < np.maximum(np.log(3), 2 * error)) | (behind == 0)]
+    assert detailed(comparison)[0] == min(set(open_by_loo) & set(open_by_evidence))
+    assert detailed(comparison)[0] == 3
+
+
+def test_a_report_is_written_whole_and_over_nothing(nuts_tree, tmp_path, monkeypatch):
+    file = tmp_path / "new" / "folder" / "report.html"
+    assert bg.report(nuts_tree, str(file)) == file
+    before = file.read_bytes()
+    with pytest.raises(FileExistsError, match=r"report\.html exists; choose another path, or replace it with force=True"):
+        bg.report(nuts_tree, file)
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        bg.report(nuts_tree, file, force=True)
+    assert file.read_bytes() == before
+    assert [each.name for each in file.parent.iterdir()] == ["report.html"]
+
+
+def test_bad_arguments_get_a_sentence(nuts_tree, comparison, tmp_path):
+    with pytest.raises(TypeError, match="result must be a DataTree or a Comparison, got list"):
+        bg.report([nuts_tree], tmp_path / "a.html")
+    with pytest.raises(ValueError, match="path must be a file to write, got the folder"):
+        bg.report(nuts_tree, tmp_path)
+    with pytest.raises(ValueError, match="k chooses among the fits of a comparison, got k=2 with a single result"):
+        bg.report(nuts_tree, tmp_path / "a.html", k=2)
+    with pytest.raises(ValueError, match="k must be one of those compared, 1, 2, 3, 4, got 7"):
+        bg.report(comparison, tmp_path / "a.html", k=7)
+    with pytest.raises(ValueError, match="tree must"):
+        bg.report(xr.DataTree(), tmp_path / "a.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_comparison_comes_back_from_its_folder(comparison, tmp_path):
+    write_comparison(comparison, tmp_path)
+    back = stored_results.read_results(tmp_path)
+    assert back.table.equals(comparison.table)
+    assert back.table.dtypes.equals(comparison.table.dtypes)
+    assert back.seed == comparison.seed
+    assert back.prior_k.equals(comparison.prior_k)
+    assert back.best == comparison.best
+    assert back.verdict == comparison.verdict
+    assert list(back.fits) == list(comparison.fits)
+    for k, elpd in comparison.loo.items():
+        for name, value in vars(elpd).items():
+            other = getattr(back.loo[k], name)
+            same = value.equals(other) if isinstance(value, xr.DataArray) else value == other
+            assert same, f"{name} of k = {k}"
+    assert bg.report(back, tmp_path / "again.html").read_bytes() == (tmp_path / "report.html").read_bytes()
+
+
+def test_loo_of_a_sample_comes_back(nuts_tree):
+    elpd = bg.loo(nuts_tree, sample=30)
+    stored = stored_results._loo_as_dataset(elpd)
+    back = stored_results._loo_from(stored)
+    assert type(back) is type(elpd)
+    for name, value in vars(elpd).items():
+        other = getattr(back, name)
+        if isinstance(value, xr.DataArray):
+            assert value.equals(other)
+        else:
+            np.testing.assert_array_equal(other, value)
+
+
+def test_a_fit_comes_back_from_its_folder(cases, tmp_path):
+    write_fit(cases["two features"], tmp_path)
+    for place in (tmp_path, tmp_path / "posterior.nc"):
+        assert bg.report(stored_results.read_results(place), tmp_path / "again.html", force=True)
+        assert (tmp_path / "again.html").read_bytes() == (tmp_path / "report.html").read_bytes()
+
+
+def test_a_folder_of_something_else_gets_a_sentence(comparison, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        stored_results.read_results(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"must hold posterior.nc or comparison.json, got neither"):
+        stored_results.read_results(tmp_path)
+    (tmp_path / "text.nc").write_text("no tree")
+    with pytest.raises(ValueError, match="must be a tree in NetCDF, got something that cannot be read"):
+        stored_results.read_results(tmp_path / "text.nc")
+    xr.DataTree.from_dict({"other": xr.Dataset({"a": 1})}).to_netcdf(tmp_path / "other.nc")
+    with pytest.raises(ValueError, match="must hold the groups posterior and observed_data, got other"):
+        stored_results.read_results(tmp_path / "other.nc")
+    stored_results.write_comparison_parts(comparison, tmp_path)
+    with pytest.raises(ValueError, match=r"got no k1/posterior\.nc, k2/posterior\.nc"):
+        stored_results.read_results(tmp_path)
+    (tmp_path / "comparison.json").write_text("{}")
+    with pytest.raises(ValueError, match="must be as compare --out wrote it"):
+        stored_results.read_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "told"),
+    [
+        (21.3912, 0.2605, "21.39"), (21.3912, 14.0, "21"), (-203.4819, 1.0, "\N{MINUS SIGN}203.5"), (1234567.0, 3e4, "1 235 000"),
+        (3.2e-160, 1e-161, "3.20e\N{MINUS SIGN}160"), (np.nan, 1.0, "\N{EN DASH}"), (0.0, None, "0"), (0.87086, None, "0.8709"),
+        (5.0, 0.0, "5.000"), (1e9, 12.0, "1.000000000e+09"),
+    ],
+)  # fmt: skip
+def test_numbers_have_the_digits_that_their_spread_leaves(value, spread, told):
+    assert blocks.number(value, spread) == told

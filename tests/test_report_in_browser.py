@@ -1,0 +1,182 @@
+"""The report in a real browser: nothing is fetched, nothing fails, and it can be read in every light and on every screen."""
+
+import base64
+import json
+import shutil
+
+import pytest
+
+import bayesgmm as bg
+from tests.conftest import make_tree, one_chain_elsewhere
+from tests.statistics import SEED
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium or chromedriver is not installed")
+OPTIONS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+NAMES = ["one feature", "two features", "comparison", "several solutions", "posterior of k"]
+
+# smallest contrast of an element's own text with what is behind it, by WCAG's definition
+CONTRAST = """
+const luminance = c => { const [r, g, b] = c.slice(0, 3).map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const parsed = text => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+const behind = element => { for (let e = element; e; e = e.parentElement) {
+  const c = parsed(getComputedStyle(e).backgroundColor); if (c[3] === 1) return c; } return [255, 255, 255, 1]; };
+const found = [];
+for (const element of document.body.querySelectorAll("*")) {
+  const own = [...element.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+  if (!own || ["SCRIPT", "STYLE", "title"].includes(element.tagName) || !element.getClientRects().length) continue;
+  const style = getComputedStyle(element), svg = element instanceof SVGElement;
+  const [one, other] = [luminance(parsed(svg ? style.fill : style.color)), luminance(behind(element))];
+  const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+  found.push([ratio, element.tagName + ": " + element.textContent.trim().slice(0, 40)]);
+}
+return found.sort((a, b) => a[0] - b[0]);
+"""
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, nuts_tree, faithful_tree, galaxies, two_small):
+    """Files of reports, by their names."""
+    folder = tmp_path_factory.mktemp("reports")
+    results = {
+        "one feature": nuts_tree,
+        "two features": faithful_tree,
+        "comparison": bg.compare(galaxies, [2, 3], random_seed=SEED, draws=300, progressbar=False),
+        "several solutions": make_tree(two_small, change=one_chain_elsewhere),
+        "posterior of k": bg.posterior_k(galaxies, random_seed=SEED, progressbar=False),
+    }
+    return {name: bg.report(result, folder / f"{name}.html") for name, result in results.items()}
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for each in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(each)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def show(chromium, pages):
+    """Open a report at a width, in a colour scheme, with or without JavaScript."""
+
+    def opened(name, *, width=1280, scheme="light", mobile=False, script=True):
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": mobile}
+        features = [{"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "reduce"}]
+        chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
+        chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not script})
+        for log in ("browser", "performance"):
+            chromium.get_log(log)
+        chromium.get("about:blank")
+        chromium.get(pages[name].as_uri())
+        return chromium
+
+    yield opened
+    chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_errors_and_no_requests(show, name, scheme):
+    browser = show(name, scheme=scheme)
+    assert browser.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    addresses = [
+        each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"
+    ]  # fmt: skip
+    assert any(address.startswith("file:") for address in addresses)
+    assert all(address.startswith(("data:", "about:")) or address == browser.current_url for address in addresses)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out(show, name, scheme):
+    browser = show(name, scheme=scheme)
+    browser.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
+    found = browser.execute_script(CONTRAST)
+    assert len(found) > 100
+    assert found[0][0] >= 4.5, found[:5]
+    background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 24, 30)")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("width", [320, 390, 700, 1280])
+def test_only_tables_and_pictures_scroll_sideways(show, name, width):
+    browser = show(name, width=width, mobile=width < 700)
+    browser.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script(
+        "return [...document.querySelectorAll('table, svg, pre')].every(each => each.closest('.scroll'))"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_and_headings_as_a_reader_hears_them(show, name):
+    browser = show(name)
+    nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    roles = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node.get("ignored")]
+    pictures = [said for role, said in roles if role in ("image", "img", "graphics-document")]
+    assert len(pictures) == browser.execute_script("return document.querySelectorAll('svg').length") > 0
+    assert all(len(said) > 20 for said in pictures)
+    for landmark in ("main", "navigation", "banner", "contentinfo"):
+        assert sum(role == landmark for role, _ in roles) == 1
+    assert all(said for role, said in roles if role in ("heading", "link", "region"))
+    assert browser.execute_script("return document.documentElement.lang") == "en"
+
+
+def test_by_keyboard(show):
+    from selenium.webdriver.common.keys import Keys
+
+    browser = show("one feature")
+    browser.switch_to.active_element.send_keys(Keys.TAB)
+    skip = browser.switch_to.active_element
+    assert skip.text == "Skip to the answer"
+    assert skip.location["y"] >= 0
+    assert browser.execute_script("return getComputedStyle(arguments[0]).outlineStyle", skip) == "solid"
+    skip.send_keys(Keys.ENTER)
+    assert browser.switch_to.active_element.get_attribute("id") == "main"
+    browser.switch_to.active_element.send_keys(Keys.TAB)
+    assert browser.execute_script("return document.activeElement.closest('main') !== null")
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_picture_can_be_enlarged_and_closed(show, script):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    browser = show("one feature", script=script)
+    figure = browser.find_element(By.ID, "figure-density")
+    before = figure.find_element(By.TAG_NAME, "svg").size["width"]
+    figure.find_element(By.CLASS_NAME, "enlarge").send_keys(Keys.ENTER)
+    assert figure.find_element(By.TAG_NAME, "svg").size["width"] > 1.3 * before
+    close = figure.find_element(By.CLASS_NAME, "close")
+    if script:
+        browser.find_element(By.TAG_NAME, "body").send_keys(Keys.ESCAPE)
+    else:
+        close.send_keys(Keys.ENTER)
+    assert figure.find_element(By.TAG_NAME, "svg").size["width"] == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_prints_in_black_on_white(show, name):
+    browser = show(name, scheme="dark")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.execute_script("return getComputedStyle(document.querySelector('nav')).display") == "none"
+    printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "preferCSSPageSize": True})
+    pdf = base64.b64decode(printed["data"])
+    assert pdf.startswith(b"%PDF")
+    assert 2 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") <= 20
