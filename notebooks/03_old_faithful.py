@@ -13,6 +13,12 @@
 #
 # **Question.** A geyser's eruptions are short or long, and the wait for the next one is short or long with them. Within a
 # kind of eruption, does a longer one still mean a longer wait, and how sure can one be?
+#
+# **You will learn** that several features go through the same calls, how to get from covariances to correlations with
+# their uncertainty, and how to choose among structures of covariances by prediction.
+#
+# *Notebook 3 of 6. Before: [the galaxies](02_galaxies.ipynb). Next:
+# [label switching and several solutions](04_label_switching_and_several_solutions.ipynb), when chains disagree.*
 
 # %%
 import arviz as az
@@ -25,39 +31,49 @@ eruptions.describe().round(2)
 # %% [markdown]
 # ## The same calls as for one feature
 #
-# `fit` takes the table as it is; the columns' names become coordinates. Each cluster has a mean vector `mu` and a covariance
-# matrix `cov`.
+# `fit` takes the table as it is; the columns' names become coordinates. Each cluster has a mean vector `mu` and a
+# covariance matrix `cov`. (The other variables are the scale of the covariances, `C0`, which is learnt, and what PyMC
+# draws in place of covariances.) The posterior means:
 
 # %%
 tree = bg.fit(eruptions, 2, random_seed=1, progressbar=False)
 tree["posterior"].to_dataset().mean(("chain", "draw"))
+
+# %% [markdown]
+# Can the draws be trusted, and do they agree with EM? Both verdicts stand in the first line.
+
 # %%
 bg.diagnose(tree)
+
 # %%
 check = bg.check_against_em(tree)
 check
+
 # %% [markdown]
 # ## The picture
 #
-# Thick ellipses hold 90 % of a cluster at its posterior mean, thin ones are single draws, dashed ones EM's. A ring marks the
-# eruptions of which it is uncertain to which kind they belong.
+# Thick ellipses hold 90 % of a cluster at its posterior mean, thin ones are single draws, dashed ones EM's. A ring marks
+# an eruption of which it is less than 90 % sure to which kind it belongs: there is one. On the diagonal stand the
+# densities of each feature, as in the notebooks before.
 
 # %%
 _ = bg.plots.plot_pairs(tree)
+
 # %% [markdown]
 # ## The answer
 #
-# Correlations and standard deviations are functions of `cov`; `add_correlations` puts them beside it.
+# The ellipses lean: within both kinds longer eruptions come with longer waits. Correlations and standard deviations are
+# functions of `cov`, so every draw has its own; `add_correlations` puts them beside it.
 
 # %%
 within = bg.add_correlations(tree)
 correlation = within["posterior"]["corr"].sel(feature="eruptions", feature_bis="waiting").rename("correlation")
-az.summary(correlation.to_dataset(), ci_prob=0.9, ci_kind="eti", round_to="none").round(2)
+az.summary(correlation.to_dataset(), kind="stats", ci_prob=0.9, ci_kind="eti", round_to="none").round(2)
 
 # %% [markdown]
 # Over all eruptions the correlation is 0.90, but that is mostly the difference between the two kinds. Within a kind it is
-# about 0.3 for the short ones and 0.4 for the long ones; that both are positive is all but certain, and which of them is
-# larger is not: 4 to 1 for the long ones.
+# about 0.3 for the short ones and 0.4 for the long ones. That both are positive is all but certain. That the second is
+# larger is not: its probability is about 0.8. To get such probabilities, count draws.
 
 # %%
 positive = (correlation > 0).mean(("chain", "draw"))
@@ -68,7 +84,10 @@ print("probability that that of the long eruptions is larger:", round(float(larg
 # %% [markdown]
 # ## Simpler covariances
 #
-# Four structures can be asked for. How well does each predict an eruption that it has not seen?
+# Did the answer need a covariance matrix for each kind? Four structures can be asked for (scikit-learn calls them
+# `covariance_type`). Leave-one-out cross-validation (LOO) tells how well each predicts an eruption that it has not seen:
+# `elpd` is the log density that it gives to such eruptions, summed, higher is better; `dse` is the standard error of the
+# difference to the best.
 
 # %%
 structures = {
@@ -76,7 +95,7 @@ structures = {
     for covariance in ("full", "tied", "diag", "spherical")
 }
 comparison = az.compare({name: az.loo(each, pointwise=True) for name, each in structures.items()}, round_to="none")
-comparison[["elpd", "elpd_diff", "dse", "weight"]].round(2)
+comparison[["elpd", "elpd_diff", "dse"]].round(1)
 
 # %% [markdown]
 # A covariance for each kind predicts best, but whether one common covariance does any worse cannot be told: the difference

@@ -246,6 +246,7 @@ def sample_by_pymc(
                 initvals=dict(start),
                 target_accept=settings.target_accept,
                 progressbar=settings.progressbar,
+                quiet=not settings.progressbar,
                 compute_convergence_checks=False,
                 **({} if nuts_sampler is None else {"nuts_sampler": nuts_sampler}),
             )
