@@ -99,7 +99,8 @@ def test_fit_writes_a_folder(run, csv, two_small):
     assert "results" in out.splitlines()[-1]
     assert "sampling 4 chains" in err
     assert sorted(os.listdir("results")) == [
-        "check_against_em.csv", "fit.png", "parameters.csv", "posterior.nc", "report.html", "trace.png", "verdict.txt",
+        "check_against_em.csv", "clusters.csv", "fit.png", "parameters.csv", "posterior.nc", "report.html", "summary.json", "trace.png",
+        "verdict.txt",
     ]  # fmt: skip
     tree = az.from_netcdf("results/posterior.nc").load()
     np.testing.assert_array_equal(tree["observed_data"]["x"], two_small)
