@@ -129,7 +129,9 @@ def test_compare_writes_a_folder(run, csv):
     assert "velocity: n = 400, seed 1" in out
     assert pd.read_csv("results/comparison.csv")["k"].tolist() == [1, 2]
     pictures = ["compare.png", "fits.png"]
-    assert sorted(os.listdir("results")) == sorted([*pictures, "comparison.csv", "k1", "k2", "verdict.txt"])
+    assert sorted(os.listdir("results")) == sorted(
+        [*pictures, "comparison.csv", "comparison.json", "k1", "k2", "loo.nc", "report.html", "summary.json", "verdict.txt"]
+    )
     assert os.path.exists("results/k2/posterior.nc")
 
 
@@ -144,27 +146,27 @@ def test_compare_goes_on_from_its_cache(run, csv):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("fit", "nothing.csv", "-k", 2), "nothing.csv is not a file; give a CSV file with a header line"),
+        (("fit", "nothing.csv", "-k", 2), "nothing.csv is not a file; give one that exists, or - for standard input"),
         (("fit", "data.csv", "-k", 2), "--columns must name one or several of Unnamed: 0, velocity, name, gap, got none"),
         (("fit", "data.csv", "-k", 2, "--column", "speed"), "--columns must name one or several of Unnamed: 0, velocity, name, gap, got 'speed'"),
-        (("fit", "data.csv", "-k", 2, "--column", "name"), "x must hold numeric columns, got name"),
-        (("fit", "data.csv", "-k", 2, "--column", "gap"), "(at positions 7); clean the data or pass --missing drop"),
+        (("fit", "data.csv", "-k", 2, "--column", "name"), "column name of data.csv must hold numbers, got 'a' (line 2); mend it"),
+        (("fit", "data.csv", "-k", 2, "--column", "gap"), "gap of data.csv must have no gaps, got 1 of 400 observations with missing or infinite values (line 9); mend them, or leave these observations out by --missing drop"),
         (("fit", "data.csv", "-k", 0, "--column", "velocity"), "k must be an integer of at least 1, got 0"),
-        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--max-draws", 5), "max_draws is the budget of target_ess, got it alone"),
+        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--max-draws", 5), "--max-draws is the budget of --target-ess, got it alone"),
         (("fit", "data.csv", "-k", 2, "--column", "velocity", "--method", "advi", "--tune", 5), "tune is an option of --method nuts and --method gibbs, got --method advi; leave it out"),
         (("compare", "data.csv", "--column", "velocity", "--k", "3-5"), "--k must be a range such as 1:6 or a list such as 2,3,5, got '3-5'"),
         (("compare", "data.csv", "--column", "velocity", "--k", "5:2"), "--k must be a range"),
         (("simulate", "--weights", "a,b"), "--weights must be numbers separated by commas, got 'a,b'"),
         (("simulate", "--weights", "1,1"), "weights must sum to 1"),
-        (("fit", "binary.csv", "-k", 2), "binary.csv cannot be read as CSV"),
-        (("fit", "empty.csv", "-k", 2), "empty.csv cannot be read as CSV"),
+        (("fit", "binary.csv", "-k", 2), "binary.csv must be text in UTF-8, got the byte 0xff"),
+        (("fit", "empty.csv", "-k", 2), "empty.csv is empty; it must hold a header line and observations"),
         (("fit", "bare.csv", "-k", 2), "bare.csv must begin with a header line of column names, got the numbers 1.5"),
         (("fit", "header.csv", "-k", 2), "header.csv must hold at least one observation under its header line, got none"),
-        (("fit", "blank.csv", "-k", 2), "x must be finite, got 1 of 4 observations with NaN or infinity (at positions 2)"),
+        (("fit", "blank.csv", "-k", 2), "velocity of blank.csv must have no gaps, got 1 of 4 observations with missing or infinite values (line 4)"),
         (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", "data.csv/sub"), "data.csv"),
-        (("fit", "blank.csv", "-k", 2, "--out", ".", "--force"), "only a folder of earlier results is replaced"),
-        (("fit", "blank.csv", "-k", 2, "--out", "data.csv", "--force"), "only a folder of earlier results is replaced"),
-        (("simulate", "--seed", "-1"), "random_seed must be an integer of at least 0, got -1"),
+        (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", ".", "--force"), "only a folder of earlier results is replaced"),
+        (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", "data.csv", "--force"), "only a folder of earlier results is replaced"),
+        (("simulate", "--seed", "-1"), "--seed must be an integer of at least 0, got -1"),
     ],
 )  # fmt: skip
 def test_errors_are_one_sentence(run, csv, arguments, message, tmp_path):
@@ -239,7 +241,8 @@ def test_fits_several_columns(run, tmp_path, faithful):
     assert out.startswith("eruptions, waiting: n = 272, k = 2, seed 1\n")
     assert "cov[0, eruptions, waiting]" in out
     assert {path.name for path in (tmp_path / "results").iterdir()} == {
-        "posterior.nc", "verdict.txt", "parameters.csv", "check_against_em.csv", "pairs.png", "trace.png",
+        "posterior.nc", "verdict.txt", "parameters.csv", "check_against_em.csv", "clusters.csv", "pairs.png", "report.html", "summary.json",
+        "trace.png",
     }  # fmt: skip
     tree = az.from_netcdf(tmp_path / "results" / "posterior.nc")
     assert list(tree["posterior"]["feature"].values) == ["eruptions", "waiting"]
