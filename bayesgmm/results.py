@@ -81,7 +81,7 @@ def write_fit(
 
     judged = judge(tree) if judged is None else judged
     columns = list(map(str, features_of(tree) if columns is None else columns))
-    tree.to_netcdf(folder / POSTERIOR)
+    (folder / POSTERIOR).write_bytes(tree.to_netcdf(engine="h5netcdf"))  # of a full disk HDF5 would print its own tracebacks
     (folder / _MARK).write_text(f"{judged}\n")
     (folder / "summary.json").write_text(to_json(fit_document(tree, *judged, columns)) + "\n")
     judged.diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")

@@ -23,8 +23,9 @@ _DATA, _SAMPLING, _OUTPUT = "Data", "Sampling", "Output"
 
 
 def _columns_beginning(context: typer.Context, incomplete: str) -> list[str]:
+    file = context.params.get("file") or next(iter(context.args), "")  # not yet an argument before an option is complete
     try:
-        return [each for each in column_names(context.params.get("file") or "") if each.startswith(incomplete)]
+        return [each for each in column_names(file) if each.startswith(incomplete)]
     except (OSError, ValueError):
         return []
 

@@ -97,7 +97,7 @@ def density_picture(fitted: Fitted) -> Picture:
 def _where(fitted: Fitted) -> str:
     """Where the clusters are, as far as they can be told apart."""
     if not fitted.one_by_one:
-        return "Single clusters cannot be told apart."
+        return f"Single clusters are not to be relied on: {fitted.doubt}."
     clusters = []
     for j in range(min(fitted.k, 8)):
         means = [float(fitted.draws.marginal(i).mu[:, j].mean()) for i in range(min(len(fitted.features), _MOST_FEATURES))]

@@ -94,8 +94,7 @@ def data_section(x: FloatArray, features: list[str]) -> Section:
 def _components(fitted: Fitted) -> list[Block]:
     if fitted.one_by_one:
         return []
-    reason = "the chains do not agree" if not fitted.diagnosis.converged else "their labels cannot be told apart"
-    return [Text(f"Read the density, not its parts: {reason}, so that what is drawn of single clusters means little.")]
+    return [Text(f"What is drawn of single clusters is not to be relied on: {fitted.doubt}.")]
 
 
 def _clusters(fitted: Fitted) -> Section:

@@ -61,7 +61,15 @@ class Fitted:
     @property
     def one_by_one(self) -> bool:
         """Whether single clusters can be spoken of."""
-        return self.diagnosis.converged and self.diagnosis.labels.trusted
+        return not self.doubt
+
+    @property
+    def doubt(self) -> str:
+        """Why single clusters cannot be spoken of; nothing where they can."""
+        if not self.diagnosis.converged:
+            apart = any(each.kind in ("r_hat", "solutions") for each in self.diagnosis.findings)
+            return "the chains do not agree" if apart else "the draws do not suffice"
+        return "" if self.diagnosis.labels.trusted else "their labels cannot be told apart"
 
     @property
     def model(self) -> str:
@@ -118,7 +126,7 @@ class Fitted:
         columns = ["", "weight in %"]
         for name in self.features:
             columns += [f"mean of {name}", f"sd of {name}"] if several else ["mean", "standard deviation"]
-        doubt = "" if self.one_by_one else "; which cluster is which differs from draw to draw or from chain to chain"
+        doubt = f"; not to be relied on, {self.doubt}" if self.doubt else ""
         return Table(f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets{doubt}", columns, rows)
 
     def trust(self) -> Verdict:
