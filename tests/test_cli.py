@@ -254,3 +254,20 @@ def test_fits_several_columns(run, tmp_path, faithful):
     assert (code, err) == (1, "error: --columns must name each column once, got waiting, waiting\n")
     code, _, err = run("fit", "data.csv", "--columns", "eruptions", "wait", "-k", 2)
     assert (code, err) == (1, "error: --columns must name one or several of eruptions, waiting, got 'wait'\n")
+
+
+def test_report_reads_what_the_others_wrote(run, csv, tmp_path):
+    assert run("compare", csv, "--column", "velocity", "--k", "1:2", "--draws", 300, "--seed", 1, "--out", "results")[0] == 0
+    written = (tmp_path / "results" / "report.html").read_bytes()
+    code, _, err = run("report", "results")
+    assert (code, err) == (1, "error: results/report.html exists; choose another --out, or replace it with --force\n")
+    code, out, err = run("report", "results", "--out", "again.html")
+    assert (code, out) == (0, "The report is in again.html\n"), err
+    assert (tmp_path / "again.html").read_bytes() == written
+    assert run("report", "results", "--force", "-k", 1, "--title", "One cluster")[0] == 0
+    assert "<h1>One cluster</h1>" in (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
+    assert run("report", "results/k2/posterior.nc", "--out", "k2.html")[0] == 0
+    code, _, err = run("report", csv)
+    assert code == 1
+    assert err.startswith(f"error: {csv} must be a tree in NetCDF")
+    assert err.count("\n") == 1
