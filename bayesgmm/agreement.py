@@ -128,6 +128,13 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
     predictive density than the draws' own densities do (99 % quantile of the total variation distance), and the chains
     have converged. EM maximises the likelihood, so the draws' log-likelihood lies below it, by half the
     number of parameters on average where the posterior is normal and the prior weak.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.check_against_em(tree).ok
+    True
     """
     draws, x = read_draws(tree), read_observations(tree)
     if em is None:

@@ -59,6 +59,13 @@ def responsibilities(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.Datase
     -----
     Draws and observations are streamed: memory is that of the result. Tested property: the mean is the frequency of
     labels drawn by :func:`sample_assignments`.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.responsibilities(tree, [9.5, 21.0, 33.0])["mean"].argmax("cluster").values.tolist()
+    [0, 1, 2]
     """
     draws, points, coords = _draws_and_points(tree, x)
     mean, square = np.zeros((2, len(points), draws.n_components))
@@ -97,6 +104,13 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
     ------
     MemoryError
         If draws x observations would not fit into memory.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.sample_assignments(tree, random_seed=1).shape
+    (4, 1000, 82)
     """
     draws, points, coords = _draws_and_points(tree, None)
     z = draws.by_chain(_assignments(draws, points, np.random.default_rng(read_seed(random_seed))))
@@ -125,6 +139,13 @@ def coclustering(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.DataArray:
     ------
     MemoryError
         If n x n numbers would not fit into memory; pass a sample of the observations as x.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.coclustering(tree, [9.5, 9.8, 33.0]).round(0).values.tolist()
+    [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     draws, points, coords = _draws_and_points(tree, x)
     n, k = len(points), draws.n_components
@@ -185,6 +206,13 @@ def partition(
 
     Wade & Ghahramani (2018), Bayesian cluster analysis: point estimation and credible balls, Bayesian Analysis 13,
     559-626. doi:10.1214/17-BA1073
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.partition(tree).attrs["n_clusters"]
+    3
     """
     read_choice(loss, ("vi", "binder"), "loss")
     tree = relabel(tree)  # labels, and with them the labels drawn, that do not depend on the order given
@@ -212,7 +240,15 @@ def partition_of(
 
 
 def occupied_clusters(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataArray:
-    """How many clusters hold an observation, (chain, draw), by labels drawn as in :func:`sample_assignments`."""
+    """How many clusters hold an observation, (chain, draw), by labels drawn as in :func:`sample_assignments`.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> int(bg.occupied_clusters(tree, random_seed=1).median())
+    3
+    """
     z = sample_assignments(tree, random_seed)
     k = tree["posterior"].sizes[CLUSTER]
     return sum(((z == j).any(OBS).astype(int) for j in range(k)), xr.zeros_like(z.isel({OBS: 0}, drop=True))).rename(
@@ -237,6 +273,11 @@ def adjusted_rand(one: ArrayLike, other: ArrayLike) -> float:
     References
     ----------
     Hubert & Arabie (1985), Comparing partitions, Journal of Classification 2, 193-218. doi:10.1007/BF01908075
+
+    Examples
+    --------
+    >>> adjusted_rand([0, 0, 1, 1], ["b", "b", "a", "a"])
+    1.0
     """
     labels = [np.unique(np.asarray(each), return_inverse=True)[1].ravel() for each in (one, other)]
     if len(labels[0]) != len(labels[1]):

@@ -190,6 +190,13 @@ def compare(
 
     Celeux, Frühwirth-Schnatter & Robert (2018), Model selection for mixture models: perspectives and strategies,
     arXiv:1812.09885.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> comparison = bg.compare(bg.datasets.galaxies(), [1, 3], random_seed=1, progressbar=False)
+    >>> comparison.best["log_evidence"]
+    3
     """
     trees = _given_trees(x)
     if trees is not None:

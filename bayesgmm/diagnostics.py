@@ -134,6 +134,13 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     ----------
     Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Rank-normalization, folding, and localization: an improved
     R-hat for assessing convergence of MCMC, Bayesian Analysis 16, 667-718. doi:10.1214/20-BA1221
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.diagnose(tree).converged
+    True
     """
     draws, x = read_draws(tree), read_observations(tree)
     invariants = summarise(iter(invariants_of(tree, draws).items()))

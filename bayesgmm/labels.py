@@ -110,6 +110,14 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
     Papastamoulis & Iliopoulos (2010), An artificial allocations based solution to the label switching problem in Bayesian
     analysis of mixtures of distributions, Journal of Computational and Graphical Statistics 19, 313-331.
     doi:10.1198/jcgs.2010.09008
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> again = bg.relabel(bg.raw_order(tree))
+    >>> bool((again["posterior"]["mu"] == tree["posterior"]["mu"]).all())
+    True
     """
     read_choice(method, Relabelling, "method")
     draws = read_draws(tree)
@@ -139,6 +147,13 @@ def label_quality(tree: xr.DataTree) -> LabelQuality:
     ----------
     Malsiner-Walli, Frühwirth-Schnatter & Grün (2016), Model-based clustering based on sparse finite Gaussian mixtures,
     Statistics and Computing 26, 303-324. doi:10.1007/s11222-014-9500-2
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.label_quality(tree).trusted
+    True
     """
     draws = read_draws(tree)
     k = draws.n_components

@@ -124,6 +124,11 @@ def prior_predictive(
         For data or options that break a rule; the message names it.
     MemoryError
         If draws x observations would not fit into memory.
+
+    Examples
+    --------
+    >>> prior_predictive([1.0, 2.0, 5.0, 6.0], k=2, draws=10, random_seed=1)["prior_predictive"]["x"].shape
+    (1, 10, 4)
     """
     draws, seed = read_count(draws, "draws"), read_seed(random_seed)
     model = build_model(x, k, prior=prior, covariance=covariance, missing=missing)

@@ -94,6 +94,13 @@ def solutions(tree: xr.DataTree, *, weigh: Literal["stacking"] | None = None) ->
 
     Gelman & Rubin (1992), Inference from iterative simulation using multiple sequences, Statistical Science 7, 457-472.
     doi:10.1214/ss/1177011136
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> len(bg.solutions(tree))
+    1
     """
     draws = read_draws(tree)
     if weigh is not None:

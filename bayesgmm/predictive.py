@@ -39,6 +39,13 @@ def add_log_likelihood(tree: xr.DataTree) -> xr.DataTree:
     ------
     MemoryError
         If draws x observations would not fit into memory.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.add_log_likelihood(tree)["log_likelihood"]["x"].shape
+    (4, 1000, 82)
     """
     draws, x = read_draws(tree), read_observations(tree)
     require_room(len(draws.w), len(x), "log_likelihood")
@@ -63,6 +70,13 @@ def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Gen
     ------
     MemoryError
         If draws x observations would not fit into memory.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.add_posterior_predictive(tree, random_seed=1)["posterior_predictive"]["x"].shape
+    (4, 1000, 82)
     """
     draws, x = read_draws(tree), read_observations(tree)
     require_room(len(draws.w), x.size, "posterior_predictive")
@@ -101,6 +115,14 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     Notes
     -----
     The mean integrates to one; a test checks it. The density of a draw does not depend on its labels.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> density = bg.predictive_density(tree, [10, 15, 20]).sel(statistic="mean")
+    >>> density.idxmax("grid").item()
+    20.0
     """
     draws = read_draws(tree)
     points, _ = read_points(tree, grid, "grid")
@@ -143,6 +165,13 @@ def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, i
     ValueError
         If the grid is not finite or not of one feature, the feature is none of the tree's, or ``interval`` is not between 0
         and 1.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.predictive_cdf(tree, [15, 40]).sel(statistic="mean").round(1).values.tolist()
+    [0.1, 1.0]
     """
     few = _few_of_feature(tree, feature)
     points = _of_one_feature(grid)
@@ -179,6 +208,13 @@ def predictive_quantiles(
     ------
     ValueError
         If a probability is not between 0 and 1, or the feature is none of the tree's.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.predictive_quantiles(tree, 0.5).sel(statistic="predictive").round(0).values.tolist()
+    [21.0]
     """
     few = _few_of_feature(tree, feature)
     wanted = np.array(

@@ -252,6 +252,14 @@ def add_correlations(tree: xr.DataTree) -> xr.DataTree:
     ------
     ValueError
         If the tree is of one feature, or does not keep the contract.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.old_faithful(), 2, method="gibbs", random_seed=1, progressbar=False)
+    >>> correlation = bg.add_correlations(tree)["posterior"]["corr"].sel(feature="eruptions", feature_bis="waiting")
+    >>> correlation.mean(("chain", "draw")).round(1).values.tolist()
+    [0.3, 0.4]
     """
     if "cov" not in read_tree(tree)["posterior"]:
         raise ValueError("tree must be of several features to have correlations, got one feature")

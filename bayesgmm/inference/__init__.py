@@ -120,7 +120,7 @@ def fit(
     model : pm.Model, optional
         Your own model of ``x``, under any priors: a Gaussian mixture in variables ``w``, ``mu``, ``sigma``; for several
         features ``w`` (K), ``mu`` (K, D) and ``cov``, or its lower Cholesky factor ``chol``, (K, D, D) or one (D, D). It is
-        sampled as it stands, in its own units.
+        sampled as it stands, in its own units. Where its priors tell the components apart, pass ``relabel=False``.
     n_init : int
         Starts of EM.
     target_accept : float, optional
@@ -183,6 +183,13 @@ def fit(
 
     Yao, Vehtari, Simpson & Gelman (2018), Yes, but did it work? Evaluating variational inference, Proceedings of
     Machine Learning Research 80, 5581-5590.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree["posterior"]["mu"].mean(("chain", "draw")).round(0).values.tolist()
+    [10.0, 21.0, 33.0]
     """
     data, k = read_fit_data(x, k, covariance=covariance, missing=missing, of_any_rank=model is not None)
     options = read_options(
