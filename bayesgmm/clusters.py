@@ -48,7 +48,8 @@ def responsibilities(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.Datase
     Dataset
         ``mean`` and ``sd`` (obs, cluster), obs being the position in what was given: of
         r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over all draws. The means of an
-        observation add to one: they are the posterior probabilities of z_i.
+        observation add to one: of fitted observations they are the posterior probabilities of z_i. New ones say
+        nothing of the parameters here; to condition on them too would weigh each draw by the density it gives them.
 
     Raises
     ------

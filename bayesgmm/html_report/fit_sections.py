@@ -177,8 +177,8 @@ def _em(fitted: Fitted) -> Section:
         Verdict(level, title, f"{check.verdict[0].upper()}{check.verdict[1:]}."),  # type: ignore[arg-type]
         Text(
             f"The log-likelihood is {number(check.em_log_likelihood, 1.0)} at EM's estimate, and "
-            f"{number(likelihood['mean'], 1.0)} on average over the posterior (sd {number(likelihood['sd'], 1.0)}), which "
-            "takes into account how uncertain the parameters are."
+            f"{number(likelihood['mean'], 1.0)} on average over the posterior (sd {number(likelihood['sd'], 1.0)}). "
+            "EM's is the larger by construction."
         ),
     ]
     if len(check.table):

@@ -140,7 +140,7 @@ class Fitted:
             return Verdict(
                 "caution",
                 "The density can be relied on, single clusters cannot",
-                "The draws agree on the density, yet in many of them another order of the clusters is as plausible. What is "
+                "The draws agree on the density, yet single clusters cannot be followed from draw to draw. What is "
                 "said of a cluster by its number means little; densities, partitions and co-clustering hold. "
                 + " ".join(map(_sentence, (each.problem for each in problems))),
             )
