@@ -20,11 +20,12 @@ from scipy.special import comb, xlogy
 from bayesgmm import estep
 from bayesgmm.compiled import STRICT, compiled
 from bayesgmm.labels import relabel
-from bayesgmm.predictive import read_points
+from bayesgmm.predictive import read_points, shares_given
 from bayesgmm.tree import CLUSTER, OBS, Draws, read_draws
 from bayesgmm.validation import FloatArray, read_choice, read_count, read_seed, require_memory
 
 _BLOCK = 8_192  # observations handled together
+_SHARES = 2**22  # of draws in observations, at once
 _OPERATIONS = 2e11  # of the products of co-clustering, about which many draws are used
 _FEWEST = 100  # draws, however many the observations
 _FEW = 200  # draws of allocations that are enough for a clustering to begin with
@@ -41,15 +42,16 @@ def responsibilities(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.Datase
     tree : DataTree
         From :func:`bayesgmm.fit`, relabelled.
     x : (n,) or (n, D) array-like, optional
-        New observations; default: those that were fitted.
+        Further observations, each on its own; default: those that were fitted.
 
     Returns
     -------
     Dataset
         ``mean`` and ``sd`` (obs, cluster), obs being the position in what was given: of
-        r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over all draws. The means of an
-        observation add to one: of fitted observations they are the posterior probabilities of z_i. New ones say
-        nothing of the parameters here; to condition on them too would weigh each draw by the density it gives them.
+        r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over the posterior. The means of an
+        observation add to one and are the probabilities of z_i given all that is known: the fitted data, and
+        of a further observation also where it lies, p(z_i | x_i, data) = E[w_k N(x_i; ...)] / E[sum_j w_j N(x_i; ...)]. To
+        that end each draw has a share in proportion to the density that it gives x_i.
 
     Raises
     ------
@@ -59,7 +61,7 @@ def responsibilities(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.Datase
     Notes
     -----
     Draws and observations are streamed: memory is that of the result. Tested property: the mean is the frequency of
-    labels drawn by :func:`sample_assignments`.
+    labels drawn by :func:`sample_assignments`; of a further observation, Bayes' theorem with the predictive density.
 
     Examples
     --------
@@ -70,19 +72,22 @@ def responsibilities(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.Datase
     """
     draws, points, coords = _draws_and_points(tree, x)
     mean, square = np.zeros((2, len(points), draws.n_components))
+    step = _BLOCK if x is None else max(1, min(_BLOCK, _SHARES // len(draws.w)))
 
     def of_block(begin: int) -> None:
-        part = slice(begin, begin + _BLOCK)
-        for each in zip(draws.w, draws.mu, draws.factors, strict=True):
+        part = slice(begin, begin + step)
+        shares = np.ones((len(draws.w), 1)) if x is None else shares_given(draws, points[part])
+        for share, *each in zip(shares[..., None], draws.w, draws.mu, draws.factors, strict=True):
             r = estep.responsibilities(points[part], *each)
-            mean[part] += r
+            mean[part] += share * r
             r *= r
-            square[part] += r
+            square[part] += share * r
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(of_block, range(0, len(points), _BLOCK)))
-    mean /= len(draws.w)
-    sd = np.sqrt(np.maximum(square / len(draws.w) - mean**2, 0))
+        list(pool.map(of_block, range(0, len(points), step)))
+    total = mean.sum(axis=1, keepdims=True)
+    mean /= total
+    sd = np.sqrt(np.maximum(square / total - mean**2, 0))
     dims, coords = (OBS, CLUSTER), coords | {CLUSTER: tree["posterior"][CLUSTER].to_numpy()}
     return xr.Dataset({"mean": (dims, mean), "sd": (dims, sd)}, coords=coords, attrs={"draws": len(draws.w)})
 
@@ -128,7 +133,7 @@ def coclustering(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.DataArray:
     tree : DataTree
         From :func:`bayesgmm.fit`; its labels do not matter.
     x : (n,) or (n, D) array-like, optional
-        Observations to compare; default: those that were fitted.
+        Those of the fitted observations that are to be compared; default: all.
 
     Returns
     -------

@@ -48,8 +48,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     r"""Bayesian Gaussian mixture as a scikit-learn estimator.
 
     Its answers are expectations over the posterior: ``score_samples`` is the log of the posterior predictive density,
-    ``predict_proba`` the posterior mean of the responsibilities. ``posterior_`` is the tree of :func:`bayesgmm.fit`, which
-    every function of this package takes.
+    ``predict_proba`` the probability of each component given where the observation lies. ``posterior_`` is the tree of
+    :func:`bayesgmm.fit`, which every function of this package takes.
 
     Parameters
     ----------
@@ -225,7 +225,11 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return self.predict_proba(X).argmax(axis=1)
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """Posterior mean of :func:`bayesgmm.responsibilities`, (n, K); rows sum to one."""
+        """Probability of each component for a further observation at X, (n, K); rows sum to one.
+
+        That is p(z | X, fitted data), :func:`bayesgmm.responsibilities` of X. Of the observations that were fitted, which
+        would count twice, ask ``bayesgmm.responsibilities(posterior_)``; the difference is seldom to be seen.
+        """
         points = self._read(X)
         return np.asarray(responsibilities(self.posterior_, points)["mean"].values)
 

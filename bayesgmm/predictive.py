@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp, ndtr, ndtri
+from scipy.special import logsumexp, ndtr, ndtri, softmax
 
 from bayesgmm import estep
 from bayesgmm.tree import OBS, Draws, features_of, read_draws, read_observations
@@ -302,6 +302,11 @@ def log_predictive(draws: Draws, x: FloatArray) -> FloatArray:
         part = slice(begin, begin + step)
         result[part] = logsumexp(log_density(draws, x[part]), axis=0)
     return result - np.log(len(draws.w))
+
+
+def shares_given(draws: Draws, x: FloatArray) -> FloatArray:
+    """Each draw's share in the posterior once a further observation lies at x, (S, n); they add to one at each point."""
+    return np.asarray(softmax(log_density(draws, x), axis=0))
 
 
 def log_likelihood(draws: Draws, x: FloatArray) -> FloatArray:

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.stats import entropy
+from scipy.stats import entropy, norm
 from sklearn.metrics import adjusted_rand_score
 
 import bayesgmm as bg
@@ -31,16 +31,44 @@ def by_hand(tree, x):
 
 def test_responsibilities_are_averages_over_the_draws(overlapping):
     x = overlapping["observed_data"]["x"].values
-    for points, found in (
-        (x, bg.responsibilities(overlapping)),
-        (x[:3] + 0.1, bg.responsibilities(overlapping, x[:3] + 0.1)),
-    ):
-        r = by_hand(overlapping, points)
-        np.testing.assert_allclose(found["mean"], r.mean(axis=0), rtol=1e-9)
-        np.testing.assert_allclose(found["sd"], r.std(axis=0), atol=1e-7)
-        np.testing.assert_allclose(found["mean"].sum("cluster"), 1)
-        assert found.attrs["draws"] == 300
+    found = bg.responsibilities(overlapping)
+    r = by_hand(overlapping, x)
+    np.testing.assert_allclose(found["mean"], r.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(found["sd"], r.std(axis=0), atol=1e-7)
+    np.testing.assert_allclose(found["mean"].sum("cluster"), 1)
+    assert found.attrs["draws"] == 300
     assert found["mean"].dims == ("obs", "cluster")
+
+
+def test_a_further_observation_tells_of_the_parameters_too(overlapping):
+    points = np.linspace(-4, 7, 9)
+    found = bg.responsibilities(overlapping, points)
+    draws = overlapping["posterior"].to_dataset().stack(s=("chain", "draw")).transpose("s", ...)
+    joint = draws["w"].values * norm.pdf(points[:, None, None], draws["mu"].values, draws["sigma"].values)
+    expected = joint.mean(axis=1) / joint.sum(axis=2).mean(axis=1)[:, None]  # p(z, x | data) / p(x | data)
+    np.testing.assert_allclose(found["mean"], expected, rtol=1e-9)
+    shares = joint.sum(axis=2) / joint.sum(axis=(1, 2))[:, None]
+    spread = np.sqrt(
+        (shares[..., None] * (by_hand(overlapping, points).swapaxes(0, 1) - expected[:, None]) ** 2).sum(axis=1)
+    )
+    np.testing.assert_allclose(found["sd"], spread, atol=1e-7)
+    assert np.abs(found["mean"].values - by_hand(overlapping, points).mean(axis=0)).max() > 0.01  # not the plain average
+
+
+def test_probabilities_are_the_frequencies_of_what_is_predicted(overlapping):
+    rng, x = np.random.default_rng(SEED), overlapping["observed_data"]["x"].values
+    points = np.linspace(x.min(), x.max(), 200)
+    apart = bg.responsibilities(overlapping, points)["mean"].values[:, 1] - by_hand(overlapping, points).mean(axis=0)[:, 1]
+    at = points[np.abs(apart).argmax()]  # where it matters most how draws are weighed
+    draws = overlapping["posterior"].to_dataset().stack(s=("chain", "draw")).transpose("s", ...)
+    s = rng.integers(draws.sizes["s"], size=1_000_000)
+    z = (rng.random(len(s)) > draws["w"].values[s, 0]).astype(int)
+    x = rng.normal(draws["mu"].values[s, z], draws["sigma"].values[s, z])
+    near = z[np.abs(x - at) < 0.02]
+    probability = float(bg.responsibilities(overlapping, [at])["mean"][0, 1])
+    assert abs(near.mean() - probability) < 4 * np.sqrt(probability * (1 - probability) / len(near)) + 0.02**2
+    plain = by_hand(overlapping, [at]).mean(axis=0)[0, 1]
+    assert abs(near.mean() - plain) > 4 * np.sqrt(plain * (1 - plain) / len(near))  # the control
 
 
 def test_labels_are_drawn_with_these_probabilities(overlapping):

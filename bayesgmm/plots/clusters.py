@@ -11,7 +11,7 @@ from bayesgmm import estep
 from bayesgmm.clusters import coclustering, partition, responsibilities
 from bayesgmm.labels import label_quality
 from bayesgmm.plots.canvas import canvas, colour
-from bayesgmm.predictive import read_feature
+from bayesgmm.predictive import read_feature, shares_given
 from bayesgmm.tree import features_of, read_draws, read_observations
 from bayesgmm.validation import read_probability
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_DRAWS = 500  # over which bands are taken
+_DRAWS = 2_000  # over which bands are taken
 _SMALLEST = 16  # area of a point whose cluster is sure
 _MOST = 1_000  # observations of a heat map
 
@@ -29,7 +29,7 @@ def plot_responsibilities(
 ) -> Figure:
     """Membership probabilities and how uncertain they are.
 
-    Of one feature: the posterior mean of each cluster's responsibility along x, with a band; the data are marked below. Of
+    Of one feature: each cluster's probability for a further observation along x, with a band; the data are marked below. Of
     several: a scatter of two features, each point in the colour of its most probable cluster, the larger and darker the less
     probable that is.
 
@@ -56,7 +56,7 @@ def plot_responsibilities(
     figure, ax = canvas(ax, (8, 4.5))
     if len(names) == 1:
         _along(ax, tree, interval)
-        ax.set(xlabel=str(names[0]), ylabel="responsibility")
+        ax.set(xlabel=str(names[0]), ylabel="probability of the cluster")
     else:
         (first, i), (second, j) = chosen
         _uncertainty(ax, tree, read_observations(tree)[:, [i, j]])
@@ -72,10 +72,13 @@ def _along(ax: Axes, tree: xr.DataTree, interval: float) -> None:
     margin = 0.05 * np.ptp(x)
     points = np.linspace(x.min() - margin, x.max() + margin, 400)
     r = np.array([estep.responsibilities(points, *each) for each in zip(draws.w, draws.mu, draws.factors, strict=True)])
-    lower, upper = np.quantile(r, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
+    shares = np.broadcast_to(shares_given(draws, points)[..., None], r.shape)
+    tails = [(1 - interval) / 2, (1 + interval) / 2]
+    lower, upper = np.quantile(r, tails, axis=0, weights=shares, method="inverted_cdf")
+    mean = (shares * r).sum(axis=0)
     for j in range(draws.n_components):
         ax.fill_between(points, lower[:, j], upper[:, j], color=colour(j), alpha=0.2, linewidth=0)
-        ax.plot(points, r[:, :, j].mean(axis=0), color=colour(j), linewidth=1.8, label=f"cluster {j}")
+        ax.plot(points, mean[:, j], color=colour(j), linewidth=1.8, label=f"cluster {j}")
     ax.plot(x, np.full(len(x), -0.04), "|", color="#555555", markersize=7, label=f"data (n = {len(x)})")
     ax.set_ylim(-0.08, 1.04)
     ax.margins(x=0)
