@@ -19,15 +19,16 @@ from scipy.special import logsumexp
 
 from bayesgmm.clusters import expected_occupied
 from bayesgmm.diagnostics import USABLE, Diagnosis, diagnose
+from bayesgmm.em_result import spurious
 from bayesgmm.evidence import log_evidence
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, InterruptedWarning
 from bayesgmm.fit_cache import FitCache
 from bayesgmm.inference import fit
 from bayesgmm.leave_one_out import bad_k_hats, loo, refitted
-from bayesgmm.preferences import Best, preferences
+from bayesgmm.preferences import SPURIOUS, Best, preferences
 from bayesgmm.priors import Prior, read_prior
 from bayesgmm.priors_k import PriorOnK, read_prior_k
-from bayesgmm.tree import read_draws, read_observations
+from bayesgmm.tree import read_draws, read_em, read_observations
 from bayesgmm.validation import Covariance, Method, Missing, read_count, read_fit_data, read_seed
 
 _log = logging.getLogger(__name__)
@@ -57,8 +58,9 @@ class Comparison:
         One row per k, in order of k: k; elpd_loo with its standard error se, elpd_diff to the best with its standard error
         dse, p_loo, bad_pareto_k (observations at which LOO cannot be trusted), refitted (those that were left out by a refit
         instead), stacking weight; log_evidence with its Monte Carlo standard error mcse, p_k, the posterior probability of k
-        among those compared; EM's bic, aic, icl and log_likelihood; occupied, the posterior mean of the number of clusters
-        that hold an observation; converged, finding (the first of :func:`bayesgmm.diagnose`), divergences, seconds.
+        among those compared; EM's bic, aic, icl and log_likelihood, and em_spurious, how many of EM's components hold hardly
+        more observations than determine them (:attr:`EMResult.spurious`); occupied, the posterior mean of the number of
+        clusters that hold an observation; converged, finding (the first of :func:`bayesgmm.diagnose`), divergences, seconds.
     fits : dict of int to DataTree
     loo : dict of str to ELPDData
         LOO results, ready for ``az.compare``.
@@ -99,6 +101,7 @@ class Comparison:
         if samples:
             sentences.append(f"LOO is estimated from a sample of {max(samples)} observations")
         for condition, trouble in (
+            (by_k["em_spurious"] > 0, SPURIOUS),
             (~by_k["converged"], "not converged (see .diagnoses)"),
             (by_k["bad_pareto_k"] > 0, "LOO is unreliable at some observations"),
         ):
@@ -108,7 +111,7 @@ class Comparison:
 
     def __repr__(self) -> str:
         formats = {"weight": "{:.3f}", "p_k": "{:.3f}", "mcse": "{:.3f}", "seconds": "{:.1f}"}
-        shown = self.table.drop(columns=["aic", "icl", "log_likelihood", "refitted", "divergences"])
+        shown = self.table.drop(columns=["aic", "icl", "log_likelihood", "em_spurious", "refitted", "divergences"])
         formatters = {name: formats.get(name, "{:.2f}").format for name in shown if shown[name].dtype.kind == "f"}
         table = shown.to_string(index=False, formatters=formatters, line_width=130)
         return "\n".join([table, *(fill(each, 110, subsequent_indent="  ") for each in self.verdict.split("; "))])
@@ -345,6 +348,7 @@ def _table(fits: Mapping[int, xr.DataTree], judged: Mapping[int, _Judged], prior
     rows = []
     for k, (elpd, diagnosis, value, mcse) in judged.items():
         tree, em = fits[k], fits[k]["em_baseline"].attrs
+        x, (estimate, _) = read_observations(tree), read_em(tree)
         beside = compared.loc[str(k)] if len(judged) > 1 else {"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}
         rows.append(
             {
@@ -360,7 +364,8 @@ def _table(fits: Mapping[int, xr.DataTree], judged: Mapping[int, _Judged], prior
                 "log_evidence": value,
                 "mcse": mcse,
                 **{name: em[name] for name in ("bic", "aic", "icl", "log_likelihood")},
-                "occupied": expected_occupied(read_draws(tree), read_observations(tree)),
+                "em_spurious": len(spurious(estimate, tree.attrs.get("covariance", "full"), len(x))),
+                "occupied": expected_occupied(read_draws(tree), x),
                 "converged": diagnosis.converged,
                 "finding": next((each.kind for each in diagnosis.findings if each.kind not in USABLE), ""),
                 "divergences": int(diagnosis.sampler.get("divergences", 0)),

@@ -192,7 +192,7 @@ def _mixing_findings(
     if found is not None:
         worst = invariants["r_hat"].idxmax()
         gibbs = "try method='gibbs', which may pass where NUTS is slow to; " if gibbs_would_help else ""
-        evidence = f"R-hat of {worst} is {invariants['r_hat'].max():.3f} (> {MAX_R_HAT})"
+        evidence = f"R-hat of {worst} is {invariants['r_hat'].max():.4f} (> {MAX_R_HAT})"
         if found.table["steady"].sum() > 1:
             yield Finding(
                 "solutions",

@@ -113,6 +113,18 @@ class EMResult:
         weight = 1.0 if self.sample_weight is None else self.sample_weight
         return self.bic() - 2 * float((weight * log_membership).sum())
 
+    @property
+    def spurious(self) -> tuple[int, ...]:
+        """Components that hold hardly more observations than determine their covariances.
+
+        The likelihood of so narrow a component says little of the data, and every criterion rewards it.
+
+        References
+        ----------
+        McLachlan & Peel (2000), Finite Mixture Models, section 3.10. doi:10.1002/0471721182
+        """
+        return spurious(self.mixture, self.covariance, self.n_observations)
+
     @cached_property
     def responsibilities(self) -> FloatArray:
         """Probability of each component given each observation, (n, K)."""
@@ -123,6 +135,12 @@ def n_parameters(mixture: Mixture, covariance: Covariance) -> int:
     """Free parameters of a mixture with covariances of a given structure."""
     k, n_features = mixture.n_components, mixture.n_features
     return k - 1 + k * n_features + Structure(covariance, n_features).n_parameters(k)
+
+
+def spurious(mixture: Mixture, covariance: Covariance, n_observations: float) -> tuple[int, ...]:
+    """Components that hold at most half an observation more than determine a covariance of this structure."""
+    fewest = Structure(covariance, mixture.n_features).determined_by
+    return tuple(np.flatnonzero(mixture.weights * n_observations < fewest + 0.5).tolist()) if fewest else ()
 
 
 def are_one(one: Mixture, other: Mixture) -> bool:

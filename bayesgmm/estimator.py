@@ -59,7 +59,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         As in :class:`sklearn.mixture.GaussianMixture`, and as ``covariance`` in :func:`bayesgmm.fit`.
     method : {"nuts", "gibbs", "advi"} or None
         As in :func:`bayesgmm.fit`. None stands for NUTS, or with ``n_components="auto"`` for what :func:`bayesgmm.compare`
-        chooses for each number.
+        chooses for each number: Gibbs where data are few, for superfluous components leave NUTS in several solutions.
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     draws, chains : int
@@ -102,7 +102,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     comparison_ : Comparison or None
         What "auto" compared; its ``fits`` holds every posterior.
     selection_ : str or None
-        How "auto" chose, in a sentence.
+        How "auto" chose, in a sentence; which candidates have not converged, and for "bic" and "icl" where EM has
+        spurious components (:attr:`bayesgmm.EMResult.spurious`).
     n_features_in_ : int
     feature_names_in_ : (D,) array of str
         Of X with names of columns that are all text.
@@ -138,7 +139,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         n_components: int | Literal["auto"] = 3,
         *,
         covariance_type: Covariance = "full",
-        method: Method | None = "nuts",
+        method: Method | None = None,
         prior: Prior | None = None,
         draws: int = 1000,
         tune: int | None = None,
@@ -188,7 +189,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         ValueError, TypeError
             For data or parameters that break a rule; the message names it.
         """
-        values = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        values = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_all_finite=False)
         data = replace(read_data(values, name="X", missing=None), names=self._names())
         ks = self._read_components(data)
         read_choice(self.covariance_type, Covariance, "covariance_type")
@@ -292,7 +293,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     def _read(self, X: Any) -> FloatArray:
         """Points in the shape that the tree's data have."""
         check_is_fitted(self)
-        values = validate_data(self, X, dtype=np.float64, reset=False)
+        values = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
         return read_points(self.posterior_, values, "X")[0]
 
     def _names(self) -> tuple[str, ...] | None:

@@ -12,6 +12,7 @@ Criterion = Literal["loo", "evidence", "bic", "icl"]
 _DECIDED = 2.0  # standard errors of a difference
 _BAYES_FACTOR = np.log(3.0)  # below which evidence is "not worth more than a bare mention" (Kass & Raftery 1995)
 _UNKNOWN = 1.0  # standard error of a log evidence that leaves it as good as unknown
+SPURIOUS = "EM has a component on hardly more observations than determine it, which BIC, AIC and ICL reward"
 _CRITERION = 2.0  # difference of BIC, AIC or ICL, which is twice a log Bayes factor, below which the same holds
 
 
@@ -42,7 +43,18 @@ def preferences(by_k: pd.DataFrame) -> Best:
 
 
 def choose(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
-    """One k by one criterion, and the sentence that says how it was chosen."""
+    """One k by one criterion, and the sentences that say how it was chosen and what to hold against it."""
+    k, how = _chosen(by_k, criterion)
+    unsettled = by_k.index[~by_k["converged"]].tolist()
+    if unsettled:
+        how += f"; the draws of k = {_listed(unsettled)} have not converged, so this is provisional"
+    spurious = by_k.index[by_k["em_spurious"] > 0].tolist()
+    if spurious and criterion in ("bic", "icl"):
+        how += f"; {SPURIOUS}: k = {_listed(spurious)}"
+    return k, how
+
+
+def _chosen(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
     if criterion == "loo":
         best = int(by_k["elpd_loo"].idxmax())
         k = int(by_k.index[by_k["elpd_diff"].abs() <= _DECIDED * by_k["dse"]].union([best]).min())

@@ -44,6 +44,11 @@ class Structure:
         entries = self.n_features * (self.n_features + 1) // 2
         return {"full": k * entries, "tied": entries, "diag": k * self.n_features, "spherical": k}[self.covariance]
 
+    @property
+    def determined_by(self) -> int:
+        """How many observations determine the covariance of a component on its own; none where all share one."""
+        return {"full": self.n_features + 1, "tied": 0, "diag": 2, "spherical": 2}[self.covariance]
+
     def second_moments(self, factors: FloatArray) -> FloatArray:
         """Covariances from factors, or variances where those are all there is."""
         return factors @ factors.swapaxes(-1, -2) if factors.ndim == 3 else factors**2

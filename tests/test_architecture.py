@@ -48,7 +48,7 @@ ALLOWED = {
     "preferences": set(),
     "fit_cache": {"validation"},
     "comparison": {
-        "clusters", "diagnostics", "evidence", "exceptions", "fit_cache", "inference", "leave_one_out", "preferences", "priors", "priors_k", "tree",
+        "clusters", "diagnostics", "em_result", "evidence", "exceptions", "fit_cache", "inference", "leave_one_out", "preferences", "priors", "priors_k", "tree",
         "validation",
     },
     "estimator": {

@@ -1,5 +1,7 @@
 """Comparison over k: its table, its sentence, and what an interrupt leaves."""
 
+from dataclasses import replace
+
 import arviz as az
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ def test_table(comparison, galaxies):
     for k in (1, 2, 3):
         em = bg.fit_em(galaxies, k, n_init=20, random_seed=SEED)
         assert table.loc[k, "bic"] == pytest.approx(em.bic(), abs=0.01)
+        assert table.loc[k, "em_spurious"] == len(em.spurious)
         loo = bg.loo(comparison.fits[k])
         assert table.loc[k, "elpd_loo"] == loo.elpd
         assert table.loc[k, "p_loo"] == loo.p
@@ -47,6 +50,12 @@ def test_table(comparison, galaxies):
         for xi, o in zip(x, others, strict=True)
     )
     assert table.loc[1, "elpd_loo"] == pytest.approx(exact, abs=0.5)
+
+
+def test_spurious_components_of_em_are_named(comparison):
+    assert "hardly more" not in comparison.verdict
+    spurious = replace(comparison, table=comparison.table.assign(em_spurious=[0, 1, 2]))
+    assert "which BIC, AIC and ICL reward: k = 2, 3" in spurious.verdict
 
 
 def test_best_and_verdict(comparison):

@@ -178,6 +178,23 @@ def test_criteria_are_their_formulas(galaxies):
         assert result.icl() >= result.bic()
 
 
+def test_components_of_two_galaxies_are_spurious(galaxies):
+    result = bg.fit_em(galaxies, 6, random_seed=SEED)
+    two = np.flatnonzero(np.bincount(result.responsibilities.argmax(axis=1)) == 2).tolist()
+    assert list(result.spurious) == two != []
+    assert bg.fit_em(galaxies, 3, random_seed=SEED).spurious == ()  # the smallest holds three
+    assert bg.fit_em(galaxies, 6, covariance="tied", random_seed=SEED).spurious == ()
+
+
+@pytest.mark.parametrize(("covariance", "fewest"), [("full", 4), ("diag", 2), ("spherical", 2)])
+def test_as_many_observations_as_determine_a_component_make_it_spurious(covariance, fewest):
+    rng = np.random.default_rng(SEED)
+    for more in (0, 1):
+        x = np.concatenate([rng.standard_normal((50, 3)), 1_000 + rng.standard_normal((fewest + more, 3))])
+        result = bg.fit_em(x, 2, covariance=covariance, random_seed=SEED)
+        assert result.spurious == ((1,) if more == 0 else ())
+
+
 def test_recovers_the_worked_examples():
     for make, k in ((bg.datasets.two_gaussians, 2), (bg.datasets.three_gaussians, 3)):
         x, _, truth = make()

@@ -232,7 +232,7 @@ def test_pipelines_and_searches(faithful):
 
 @pytest.fixture(scope="module")
 def automatic(two_small):
-    gmm = bg.BayesianGMM("auto", candidates=(3, 1, 2), method=None, draws=500, random_state=SEED)
+    gmm = bg.BayesianGMM("auto", candidates=(3, 1, 2), draws=500, random_state=SEED)
     return gmm.fit(two_small[:, None])
 
 
@@ -264,6 +264,7 @@ def test_what_was_chosen_warns_if_it_has_not_converged(two_small):
     with pytest.warns(bg.exceptions.ConvergenceWarning, match="effective|R-hat"):
         gmm.fit(two_small[:40, None])
     assert not gmm.converged_
+    assert gmm.selection_.endswith("; the draws of k = 2 have not converged, so this is provisional")
 
 
 GOOD = np.array([[1.0, 2.0], [2.0, 1.0], [5.0, 4.0], [6.0, 7.5], [7.5, 6.0], [3.0, 3.5]])
@@ -287,7 +288,7 @@ WRONG = {
     "seed": ({"random_state": -1}, GOOD, ValueError, "random_seed must be an integer of at least 0, got -1"),
     "constant": ({}, GOOD * [1, 0], ValueError, "column 1 of x must vary"),
     "one dimension": ({}, GOOD[:, 0], ValueError, "Reshape your data"),
-    "nan": ({}, np.where(GOOD > 7, np.nan, GOOD), ValueError, "Input X contains NaN"),
+    "nan": ({}, np.where(GOOD > 7, np.nan, GOOD), ValueError, r"X must be finite, got 2 of 6 observations with NaN or infinity .at positions 3, 4.; clean the data$"),
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ def table(**columns):
         "elpd_loo": [-110.0, -100.0, -101.0], "elpd_diff": [-10.0, 0.0, -1.0], "dse": [2.0, 0.0, 1.0],
         "weight": [0.0, 0.7, 0.3], "log_evidence": [-120.0, -110.0, -111.5], "mcse": [0.01, 0.02, 0.05],
         "p_k": [0.0, 0.8, 0.2], "bic": [230.0, 210.0, 211.0], "aic": [225.0, 200.0, 199.0], "icl": [231.0, 215.0, 230.0],
+        "converged": [True, True, True], "em_spurious": [0, 0, 0],
     }  # fmt: skip
     return pd.DataFrame(rows | columns, index=pd.Index([1, 2, 3], name="k"))
 
@@ -71,6 +72,16 @@ def test_one_k_is_chosen_and_said_why(criterion, columns, k, said):
     chosen, sentence = choose(table(**columns), criterion)
     assert chosen == k
     assert said in sentence
+    assert "converged" not in sentence
+    assert "hardly more" not in sentence
+
+
+@pytest.mark.parametrize("criterion", ["loo", "evidence", "bic", "icl"])
+def test_a_choice_says_what_stands_against_it(criterion):
+    _, sentence = choose(table(converged=[True, False, False], em_spurious=[0, 0, 1]), criterion)
+    assert "; the draws of k = 2, 3 have not converged, so this is provisional" in sentence
+    spurious = "; EM has a component on hardly more observations than determine it, which BIC, AIC and ICL reward: k = 3"
+    assert sentence.endswith(spurious) == (criterion in ("bic", "icl"))
 
 
 def test_no_choice_by_an_evidence_that_is_missing():

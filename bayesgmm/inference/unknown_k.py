@@ -234,7 +234,7 @@ def _warn_of_trouble(sampled: Telescoped, convergence: pd.DataFrame) -> None:
     r_hat, ess = convergence["r_hat"], convergence["ess_bulk"]
     least = MIN_ESS_PER_CHAIN * n_chains
     if (r_hat > MAX_R_HAT).any():
-        problem = f"R-hat of {r_hat.idxmax()} is {r_hat.max():.3f}, above {MAX_R_HAT}: the chains do not agree"
+        problem = f"R-hat of {r_hat.idxmax()} is {r_hat.max():.4f}, above {MAX_R_HAT}: the chains do not agree"
     elif not (ess >= least).all():
         found = f"{ess.min():.0f} for {ess.idxmin()}" if ess.notna().any() else f"fewer than 4 for {ess.index[0]}"
         problem = f"fewer than {MIN_ESS_PER_CHAIN} effective draws for each chain: {found}"
