@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import get_terminal_size
 from textwrap import fill
 from typing import Any, NamedTuple
 
@@ -36,6 +37,13 @@ _SWEPT = 5_000  # observations x components x features, up to which Gibbs sweeps
 _AFFORDABLE = 150_000  # and up to which they are worth a try where NUTS's chains do not agree
 _LARGE_ERROR = 0.15  # of a log evidence, beyond which more effort is made for it
 _MORE_EFFORT = 8.0
+_PRINTED = {  # columns that people read, and how
+    **dict.fromkeys(("elpd_loo", "se", "elpd_diff", "dse"), "{:.1f}"),
+    "weight": "{:.2f}",
+    "log_evidence": "{:.2f}",
+    **dict.fromkeys(("mcse", "p_k"), "{:.3f}"),
+    **dict.fromkeys(("bic", "icl", "occupied", "seconds"), "{:.1f}"),
+}
 _SAME = ("prior", "covariance", "method")  # attributes of trees that can be compared
 
 
@@ -110,10 +118,10 @@ class Comparison:
         return "; ".join(sentences)
 
     def __repr__(self) -> str:
-        formats = {"weight": "{:.3f}", "p_k": "{:.3f}", "mcse": "{:.3f}", "seconds": "{:.1f}"}
-        shown = self.table.drop(columns=["aic", "icl", "log_likelihood", "em_spurious", "refitted", "divergences"])
-        formatters = {name: formats.get(name, "{:.2f}").format for name in shown if shown[name].dtype.kind == "f"}
-        table = shown.to_string(index=False, formatters=formatters, line_width=130)
+        shown = self.table.set_index("k").rename_axis(index=None, columns="k")[list(_PRINTED)]
+        shown["converged"] = np.where(self.table["converged"], "yes", "no: " + self.table["finding"])
+        formatters = {name: each.format for name, each in _PRINTED.items()}
+        table = shown.to_string(formatters=formatters, line_width=max(60, get_terminal_size((140, 24)).columns))
         return "\n".join([table, *(fill(each, 110, subsequent_indent="  ") for each in self.verdict.split("; "))])
 
 
