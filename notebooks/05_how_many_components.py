@@ -60,7 +60,7 @@ _ = bg.plots.plot_compare(comparison)
 # regular parameters. Mixtures with more components than needed are not regular, and 82 galaxies are not many.
 #
 # The fits themselves: from five on the posterior's density (solid) hardly changes, while EM (dashed) puts peaks on single
-# pairs of galaxies.
+# pairs of galaxies. That is why BIC turns to six, and what the last line under the table warns of.
 
 # %%
 _ = bg.plots.plot_fits(comparison)

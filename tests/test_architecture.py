@@ -22,7 +22,7 @@ ALLOWED = {
     "standardisation": {"estep", "structures", "validation"},
     "wishart": {"estep", "validation"},
     "em_starts": {"mixture", "validation"},
-    "em_result": {"mixture", "standardisation", "structures", "validation"},
+    "em_result": {"estep", "mixture", "standardisation", "structures", "validation"},
     "em": {"em_result", "em_starts", "mixture", "estep", "standardisation", "structures", "validation", "exceptions"},
     "priors_k": {"validation"},
     "priors": {"priors_k", "validation"},

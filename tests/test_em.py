@@ -1,10 +1,12 @@
 """EM against loops, scikit-learn and closed forms; its laws; and what it does when a component collapses."""
 
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import gammaln
 from sklearn.mixture import GaussianMixture
 
 import bayesgmm as bg
@@ -77,7 +79,7 @@ def test_one_component_is_closed_form(galaxies, covariance):
     expected = stats.norm(galaxies.mean(), galaxies.std(ddof=0)).logpdf(galaxies).sum()
     assert result.log_likelihood == pytest.approx(expected, rel=1e-12)
     assert result.converged
-    assert result.icl() == result.bic()
+    assert result.icl() == pytest.approx(result.bic(), rel=1e-12)
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
@@ -173,9 +175,59 @@ def test_criteria_are_their_formulas(galaxies):
         assert result.n_parameters == parameters
         assert result.bic() == pytest.approx(-2 * result.log_likelihood + parameters * np.log(82))
         assert result.aic() == pytest.approx(-2 * result.log_likelihood + 2 * parameters)
-        memberships = result.mixture.responsibilities(galaxies).max(axis=1)
-        assert result.icl() == pytest.approx(result.bic() - 2 * np.log(memberships).sum())
+        z = result.mixture.responsibilities(galaxies).argmax(axis=1)
+        own = [galaxies[z == j] for j in range(3)]
+        spread = [np.std(x) for x in own]
+        if covariance == "tied":
+            spread = 3 * [np.sqrt(sum(len(x) * np.var(x) for x in own) / 82)]
+        completed = sum(
+            stats.norm(x.mean(), sd).logpdf(x).sum() + len(x) * np.log(len(x) / 82)
+            for x, sd in zip(own, spread, strict=True)
+        )
+        assert result.icl() == pytest.approx(-2 * completed + parameters * np.log(82))
         assert result.icl() >= result.bic()
+
+
+def exact_icl(x, z, k, prior):
+    """-2 log p(x, z) under a normal-inverse-gamma prior and weights uniform on the simplex, in closed form."""
+    m0, k0, a0, b0 = prior
+    value = gammaln(k) - gammaln(k + len(x))
+    for own in (x[z == j] for j in range(k)):
+        n = len(own)
+        kn, an = k0 + n, a0 + n / 2
+        bn = b0 + 0.5 * n * own.var() + 0.5 * k0 * n * (own.mean() - m0) ** 2 / kn
+        value += gammaln(1 + n) + gammaln(an) - gammaln(a0) + a0 * np.log(b0) - an * np.log(bn)
+        value += 0.5 * np.log(k0 / kn) - n / 2 * np.log(2 * np.pi)
+    return -2 * value
+
+
+@pytest.mark.parametrize("prior", [(5.0, 0.01, 2.0, 2.0), (0.0, 0.001, 1.0, 1.0)])
+def test_icl_differs_from_the_integral_that_it_approximates_by_a_constant(prior):
+    differences, plugged_in = [], []
+    for n in (1_000, 10_000):
+        x = bg.datasets.three_gaussians(n).x
+        result = fit_em(x, 3, random_seed=SEED)
+        exact = exact_icl(x, result.responsibilities.argmax(axis=1), 3, prior)
+        differences.append(result.icl() - exact)
+        plugged_in.append(result.bic() - 2 * np.log(result.responsibilities.max(axis=1)).sum() - exact)
+    assert abs(differences[1] - differences[0]) < 2  # of -2 log: the prior's density where the estimates lie
+    assert abs(plugged_in[1] - plugged_in[0]) > 20  # the control grows with n
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # four components are slow
+def test_icl_finds_three_gaussians():
+    x = bg.datasets.three_gaussians().x
+    found = {k: fit_em(x, k, random_seed=SEED).icl() for k in range(1, 5)}
+    assert min(found, key=found.__getitem__) == 3
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_icl_of_components_that_labels_do_not_determine(covariance):
+    x = np.concatenate([rng(2).standard_normal(40), [9.0]])  # one observation on its own
+    start = Mixture([0.9, 0.1], [0.0, 9.0], sigma=[1.0, 1.0])
+    with pytest.warns(CollapsedComponentWarning) if covariance != "tied" else nullcontext():
+        result = fit_em(x, 2, covariance=covariance, start=start)
+    assert np.isfinite(result.icl())
 
 
 def test_components_of_two_galaxies_are_spurious(galaxies):
