@@ -5,6 +5,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import arviz as az
+import bambi
+import kulprit
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -232,6 +234,27 @@ def test_nothing_is_said_twice(galaxies, capfd):
     bg.fit(galaxies, 1, method="gibbs", draws=500, random_seed=SEED, progressbar=True)
     assert capfd.readouterr().err.count("EM: k = 1") == 1
     assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("bayesgmm").handlers)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # kulprit's calls of bambi
+def test_kulprit_takes_a_tree_as_its_reference(faithful):
+    data = faithful.rename(columns={"waiting": "x"})  # what kulprit predicts must be called as the tree calls it
+    tree = bg.fit(
+        data["x"],
+        2,
+        draws=250,
+        random_seed=SEED,
+        progressbar=False,
+        log_likelihood=True,
+        posterior_predictive=True,
+    )
+    regression = bambi.Model("x ~ eruptions", data)
+    regression.build()
+    projected = kulprit.ProjectionPredictive(regression, tree, rng=SEED)
+    projected.project()
+    table = projected.compare()
+    assert table.loc["reference", "elpd"] == pytest.approx(az.loo(tree).elpd)
+    assert set(table.index) == {"reference", "Intercept", "eruptions"}
 
 
 def checked(path, *options):
