@@ -74,10 +74,9 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         How "auto" chooses. "loo": the smallest number whose predictions of observations left out are within two standard
         errors of the best's, which goes with ``score`` and hardly depends on the prior. "evidence": the most probable one,
         each being equally probable beforehand, which depends on the prior of weights, means and
-        variances. "bic", "icl": by EM's
-        estimates alone. In 50 simulated data sets of 200 observations they found the truth in 76, 64, 80 and 68 % of cases
-        (give or take 6);
-        "loo", "bic" and "icl" missed it by too few components, "evidence" by too many.
+        variances. "bic", "icl": by EM's estimates alone. In 50 simulated data sets of 200 observations they found the truth
+        in 76, 64, 80 and 76 % of cases (give or take 6); "loo", "bic" and "icl" missed it by too few components, "evidence"
+        by too many.
     fit_options : mapping, optional
         Further options of :func:`bayesgmm.fit`: approximation, engine, max_draws, max_iter, target_accept, target_ess, thin.
     random_state : int, RandomState or None
