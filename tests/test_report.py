@@ -196,6 +196,32 @@ def test_what_is_special_is_said(cases, name, words, tmp_path):
         assert each in text
 
 
+@pytest.fixture(scope="module")
+def five_clusters(galaxies):
+    """A posterior that has converged, whose labels mean nothing."""
+    return bg.fit(galaxies, 5, method="gibbs", random_seed=SEED, progressbar=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "doubt"),
+    [("several solutions", "the chains do not agree"), ("five clusters", "their labels cannot be told apart")],
+)
+def test_every_table_by_label_says_that_labels_mean_nothing(cases, five_clusters, name, doubt, tmp_path):
+    captions = [text.strip() for _, _, text in written(cases.get(name, five_clusters), tmp_path).all("caption")]
+    by_label = re.compile("The clusters|Sizes of the clusters|The least certain|EM beside|Parameters, by label")
+    about = [caption for caption in captions if by_label.match(caption)]
+    assert len(about) >= 3
+    assert all(caption.endswith(f"; not to be relied on, {doubt}") for caption in about)
+    sound = written(cases["one feature"], tmp_path, force=True)
+    assert "not to be relied on" not in sound.text()
+
+
+def test_em_is_not_said_to_differ_where_labels_mean_nothing(five_clusters, tmp_path):
+    text = written(five_clusters, tmp_path).text()
+    assert "As densities posterior and EM agree; single clusters cannot be compared." in text
+    assert "differ." not in text
+
+
 def test_names_are_escaped(tmp_path):
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(0, 1, (60, 2)), rng.normal(6, 1, (60, 2))])

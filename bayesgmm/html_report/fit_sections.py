@@ -68,13 +68,13 @@ MEANINGS = (
 
 def fit_sections(fitted: Fitted) -> Iterator[Section]:
     """All that is told of one fit, after the data and the choice of k."""
-    yield Section("density", "Density and components", [figures.density_picture(fitted), *_components(fitted)])
+    yield Section("density", "Density and components", [*_doubt(fitted), figures.density_picture(fitted)])
     yield _clusters(fitted)
     yield _em(fitted)
     yield _diagnostics(fitted)
     if fitted.diagnosis.solutions is not None:
         yield _solutions(fitted)
-    yield Section("traces", "Traces", [figures.traces_picture(fitted)])
+    yield Section("traces", "Traces", [*_doubt(fitted), figures.traces_picture(fitted)])
 
 
 def data_section(x: FloatArray, features: list[str]) -> Section:
@@ -91,8 +91,8 @@ def data_section(x: FloatArray, features: list[str]) -> Section:
     return Section("data", "The data", [Table("Summary of the data", heads, rows), figures.data_picture(x, features)])
 
 
-def _components(fitted: Fitted) -> list[Block]:
-    if fitted.one_by_one:
+def _doubt(fitted: Fitted) -> list[Block]:
+    if fitted.one_by_one or fitted.k == 1:
         return []
     return [Text(f"What is drawn of single clusters is not to be relied on: {fitted.doubt}.")]
 
@@ -101,7 +101,7 @@ def _clusters(fitted: Fitted) -> Section:
     title = "Cluster probabilities"
     if fitted.k == 1:
         return Section("clusters", title, [Text("With a single component every observation belongs to it.")])
-    blocks: list[Block] = [Text(f"Labels: {fitted.diagnosis.labels}.")]
+    blocks: list[Block] = [Text(f"Labels: {fitted.diagnosis.labels}."), *_doubt(fitted)]
     tree = figures.sample(fitted.tree, _MOST_JUDGED)
     mean = responsibilities(tree)["mean"].values
     positions = tree["observed_data"][OBS].to_numpy()
@@ -122,7 +122,7 @@ def _clusters(fitted: Fitted) -> Section:
                 ]
             )
         heads = ["", "expected number", "most probably in it", "of these 90% sure"]
-        blocks.append(Table(f"Sizes of the clusters, in observations{sampled}", heads, rows))
+        blocks.append(Table(f"Sizes of the clusters, in observations{sampled}{fitted.caveat}", heads, rows))
     elif n <= _MOST_PARTITIONED:
         blocks += _partition(fitted)
     blocks.append(figures.responsibilities_picture(fitted, unsure, judged))
@@ -164,7 +164,8 @@ def _unsure_table(fitted: Fitted, x: FloatArray, positions: FloatArray, mean: Fl
             ]
         )
     heads = ["position", *fitted.features[:4], "most probable", "probability", "next", "probability of that"]
-    return Table("The least certain observations, by their position in the data (from 0)", heads, rows)
+    caption = f"The least certain observations, by their position in the data (from 0){fitted.caveat}"
+    return Table(caption, heads, rows)
 
 
 def _em(fitted: Fitted) -> Section:
@@ -173,6 +174,8 @@ def _em(fitted: Fitted) -> Section:
     title = "Posterior and EM agree" if check.ok else "Posterior and EM differ"
     if check.unjudged and not check.reasons:
         title = "It cannot be judged whether posterior and EM agree"
+        if fitted.diagnosis.converged:
+            title = "As densities posterior and EM agree; single clusters cannot be compared"
     blocks: list[Block] = [
         Verdict(level, title, f"{check.verdict[0].upper()}{check.verdict[1:]}."),  # type: ignore[arg-type]
         Text(
@@ -195,7 +198,8 @@ def _em(fitted: Fitted) -> Section:
             for name, row in _first(check.table).iterrows()
         ]
         heads = ["parameter", "EM", "posterior mean", "sd", "difference in sd", "95% interval", "EM inside"]
-        blocks.append(Table(f"EM beside the posterior{_more(check.table)}", heads, rows, folded=len(rows) > 12))
+        caption = f"EM beside the posterior{_more(check.table)}{fitted.caveat}"
+        blocks.append(Table(caption, heads, rows, folded=len(rows) > 12))
     return Section("em", "Check against EM", blocks)
 
 
@@ -223,12 +227,12 @@ def _diagnostics(fitted: Fitted) -> Section:
         ]
         blocks.append(Table("The sampler", ["", "value"], rows))
     blocks.append(draws_table("What does not depend on labels", diagnosis.invariants))
-    blocks.append(draws_table("Parameters, by label", diagnosis.parameters))
+    blocks.append(draws_table("Parameters, by label", diagnosis.parameters, fitted.caveat))
     blocks.append(Terms(MEANINGS))
     return Section("diagnostics", "Diagnostics", blocks)
 
 
-def draws_table(caption: str, table: pd.DataFrame, *, folded: bool = True) -> Table:
+def draws_table(caption: str, table: pd.DataFrame, caveat: str = "", *, folded: bool = True) -> Table:
     """Summaries of draws, with their convergence."""
     heads = {
         "mean": "mean",
@@ -252,7 +256,7 @@ def draws_table(caption: str, table: pd.DataFrame, *, folded: bool = True) -> Ta
             else:
                 cells.append(number(row[column], row["sd"]))
         rows.append(cells)
-    return Table(f"{caption}{_more(table)}", ["quantity", *(heads[each] for each in columns)], rows, folded=folded)
+    return Table(f"{caption}{_more(table)}{caveat}", ["quantity", *(heads[each] for each in columns)], rows, folded=folded)
 
 
 def _solutions(fitted: Fitted) -> Section:

@@ -72,6 +72,11 @@ class Fitted:
         return "" if self.diagnosis.labels.trusted else "their labels cannot be told apart"
 
     @property
+    def caveat(self) -> str:
+        """What the caption of everything that speaks of single clusters ends with."""
+        return f"; not to be relied on, {self.doubt}" if self.doubt else ""
+
+    @property
     def model(self) -> str:
         """What was fitted, in words."""
         if self.k == 1:
@@ -126,8 +131,7 @@ class Fitted:
         columns = ["", "weight in %"]
         for name in self.features:
             columns += [f"mean of {name}", f"sd of {name}"] if several else ["mean", "standard deviation"]
-        doubt = f"; not to be relied on, {self.doubt}" if self.doubt else ""
-        return Table(f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets{doubt}", columns, rows)
+        return Table(f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets{self.caveat}", columns, rows)
 
     def trust(self) -> Verdict:
         """Whether the answer can be relied on, in a sentence or two."""
