@@ -19,6 +19,7 @@ from bayesgmm.html_report.blocks import (
     Text,
     Verdict,
     count,
+    listed,
     number,
     percent,
     signed,
@@ -69,6 +70,7 @@ MEANINGS = (
 def fit_sections(fitted: Fitted) -> Iterator[Section]:
     """All that is told of one fit, after the data and the choice of k."""
     yield Section("density", "Density and components", [*_doubt(fitted), figures.density_picture(fitted)])
+    yield _adequacy(fitted)
     yield _clusters(fitted)
     yield _em(fitted)
     yield _diagnostics(fitted)
@@ -89,6 +91,30 @@ def data_section(x: FloatArray, features: list[str]) -> Section:
         rows.append([name, count(int(column["count"])), *found])
     heads = ["feature", "n", "mean", "sd", "smallest", "lower quartile", "median", "upper quartile", "largest"]
     return Section("data", "The data", [Table("Summary of the data", heads, rows), figures.data_picture(x, features)])
+
+
+def _adequacy(fitted: Fitted) -> Section:
+    blocks: list[Block] = []
+    if not fitted.diagnosis.converged:
+        blocks.append(Text(f"This check is no better than the draws, which are not to be relied on: {fitted.doubt}."))
+    blocks += [fitted.adequacy(), figures.calibration_picture(fitted)]
+    n, looked_at = len(fitted.x), fitted.calibrations[0].n
+    words = [
+        "Where the line rises there are more observations than predicted, where it falls fewer. The model was fitted to "
+        "these data, so that the line of a model that is right strays less than the band allows: a line that leaves it is a "
+        "clear sign, one that stays inside is no proof."
+    ]
+    if looked_at < n:
+        words.append(f"A sample of {count(looked_at)} observations is looked at.")
+    columns = fitted.x.reshape(n, -1).T
+    tied = [
+        f"{name} has {count(distinct)}"
+        for name, column in zip(fitted.features, columns, strict=True)
+        if (distinct := len(np.unique(column))) < n / 2
+    ]
+    if tied:
+        words.append(f"Rounded data move the line too: of {count(n)} observations {listed(tied[:4])} distinct values.")
+    return Section("adequacy", "Does the model describe the data?", [*blocks, Text(" ".join(words))])
 
 
 def _doubt(fitted: Fitted) -> list[Block]:
