@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from bayesgmm.comparison import ASKED
 from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, read_prior
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 76
 _PACKAGES = ("bayesgmm", "arviz", "matplotlib", "numba", "numpy", "nutpie", "pymc", "scipy", "xarray")
+_DEFAULTS = {"covariance": "full", "missing": "raise"}  # that need not be stated
+_ONLY_PYTHON = {"approximation", "relabel", "log_likelihood", "posterior_predictive"}  # options that the shell lacks
 _OF_METHOD = {
     "nuts": ("tune", "thin", "target_accept", "target_ess", "max_draws"),
     "gibbs": ("tune", "thin"),
@@ -70,17 +73,26 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
         return [Code(f"In Python (the fit of k = {tree.attrs.get('k')})", calls)]
     of_k = comparison.prior_k.to_list()
     prior_k = {} if max(of_k) - min(of_k) < 1e-12 else {"prior_k": _as_prior_of_k(ks, of_k)}
-    own = {"covariance": tree.attrs.get("covariance", "full")} if tree.attrs.get("covariance") != "full" else {}
-    sizes = tree["posterior"].sizes
-    size = {"draws": sizes["draw"], "chains": sizes["chain"], "n_init": tree.attrs.get("n_init", 10)}
-    methods = {str(each.attrs.get("method")) for each in comparison.fits.values()}
-    method = f"  # chose {', '.join(sorted(methods))}; a method that was asked for goes in as method="
-    stated = _stated_prior(tree) | own | size | prior_k | {"random_seed": comparison.seed}
+    asked = {name: value for name, value in _asked(tree).items() if _DEFAULTS.get(name) != value}
     numbers = f"range({ks[0]}, {ks[-1] + 1})" if ks == list(range(ks[0], ks[-1] + 1)) else repr(ks)
-    python = f"import bayesgmm as bg\n\ncomparison = bg.compare({_call(['x', numbers], stated)}){method}"
+    stated = _stated_prior(tree) | asked | prior_k | {"random_seed": comparison.seed}
+    methods = {str(each.attrs.get("method")) for each in comparison.fits.values()}
+    chosen = "" if "method" in asked else f"  # which chose {' and '.join(sorted(methods))}"
+    python = Code("In Python", f"import bayesgmm as bg\n\ncomparison = bg.compare({_call(['x', numbers], stated)}){chosen}")
+    if prior_k or asked.keys() & _ONLY_PYTHON:
+        return [python]
     of_shell = f"{ks[0]}:{ks[-1]}" if numbers.startswith("range") else ",".join(map(str, ks))
-    shell = _options(tree, f"bayesgmm compare data.csv{_columns(tree)} --k {of_shell}", size | own, comparison.seed)
-    return [Code("In Python", python), Code("In a shell", shell)]
+    command = f"bayesgmm compare data.csv{_columns(tree)} --k {of_shell}"
+    return [python, Code("In a shell", _options(tree, command, asked, comparison.seed))]
+
+
+def _asked(tree: xr.DataTree) -> dict[str, Any]:
+    """The options of compare; of trees that do not record them, what they hold."""
+    sizes, attrs = tree["posterior"].sizes, tree.attrs
+    size = {"draws": sizes["draw"], "chains": sizes["chain"], "n_init": attrs.get("n_init", 10)}
+    if ASKED in attrs:
+        return {"n_init": size["n_init"]} | json.loads(attrs[ASKED])
+    return size | {"covariance": attrs.get("covariance", "full"), "missing": attrs.get("missing", "raise")}
 
 
 def _as_prior_of_k(ks: list[int], probabilities: list[float]) -> Any:
