@@ -6,16 +6,20 @@ import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.colors import to_rgb
 from scipy.stats import norm
 
 import bayesgmm as bg
 from bayesgmm import stored_results
-from bayesgmm.html_report import blocks
+from bayesgmm.html_report import blocks, figures
 from bayesgmm.html_report.calibration import band, calibrations
+from bayesgmm.html_report.fitted import Fitted
 from bayesgmm.html_report.k_sections import detailed
+from bayesgmm.html_report.traces import plot_traces
 from bayesgmm.results import write_comparison, write_fit
 from bayesgmm.tree import read_draws
 from tests.conftest import make_tree, one_chain_elsewhere
@@ -199,6 +203,20 @@ def test_what_is_special_is_said(cases, name, words, tmp_path):
     text = written(cases[name], tmp_path).text().replace("\N{NO-BREAK SPACE}", " ")
     for each in words:
         assert each in text
+
+
+def test_chains_have_shades_of_their_cluster(cases):
+    fitted = Fitted.of(cases["several solutions"])
+    left, right = plot_traces(fitted).axes[:2]
+    for ax in (left, right):
+        colours = [line.get_color() for line in ax.lines]
+        assert len(set(colours)) == 8  # of two clusters in four chains
+        lightness = np.array([sum(to_rgb(each)) for each in colours]).reshape(2, 4)
+        assert (np.diff(lightness, axis=1) > 0.1).all()
+    plt.close("all")
+    svg = str(figures.traces_picture(fitted).svg)
+    assert "color-mix(in srgb, var(--cluster-0) 55%, black)" in svg
+    assert "color-mix(in srgb, var(--cluster-1) 55%, white)" in svg
 
 
 @pytest.mark.parametrize("n", [50, 500])

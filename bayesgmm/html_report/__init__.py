@@ -170,9 +170,11 @@ def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, lis
 def _criteria(comparison: Comparison, ks: list[int]) -> str:
     best = comparison.best
     names = {"elpd_loo": "prediction (LOO)", "log_evidence": "the evidence", "bic": "BIC", "icl": "ICL"}
-    return (
-        f"Of k = {listed(ks)}, {listed([f'{said} prefers {best[name]}' for name, said in names.items() if name in best])}."
-    )
+    return f"Of k = {_span(ks)}, {listed([f'{said} prefers {best[name]}' for name, said in names.items() if name in best])}."
+
+
+def _span(ks: list[int]) -> str:
+    return f"{ks[0]} to {ks[-1]}" if len(ks) > 3 and ks == list(range(ks[0], ks[-1] + 1)) else listed(ks)
 
 
 def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:

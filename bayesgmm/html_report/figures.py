@@ -181,6 +181,8 @@ def traces_picture(fitted: Fitted) -> Picture:
     thinned = f", of which every {step}th is drawn" if step > 1 else ""
     chains = f"{sizes['chain']} chains" if sizes["chain"] > 1 else "one chain"
     words = f"Densities (left) and {count(sizes['draw'])} draws in their order (right{thinned}), in each of {chains}."
+    if sizes["chain"] > 1:
+        words += " Chains go from dark, the first, to light, the last."
     if len(fitted.features) > 1:
         words += " Covariances are in the tables of the diagnostics."
     r_hat = fitted.diagnosis.parameters.get("r_hat")
@@ -192,7 +194,7 @@ def compare_picture(comparison: Comparison) -> Picture:
     """Criteria over k."""
     words = (
         "What prediction, evidence and EM's criteria say of each k, as differences to the best, which is ringed; up is "
-        "better in every panel."
+        "better in every panel. Arrows with numbers stand for values further down."
     )
     svg = drawn("criteria", lambda: plots.plot_compare(comparison), f"{words} {comparison.best!r}")
     return Picture("criteria", svg, words)

@@ -94,17 +94,21 @@ def _criteria(comparison: Comparison, k: int) -> Table:
         )
     heads = [
         "k",
-        "elpd (LOO)",
-        "difference",
+        "elpd (LOO) ± SE",
+        "difference ± SE",
         "weight",
-        "log evidence",
+        "log evidence ± MCSE",
         "p(k\N{NO-BREAK SPACE}|\N{NO-BREAK SPACE}x)",
         "BIC",
         "ICL",
         "occupied",
         "bad k-hat",
     ]
-    return Table(f"Criteria for each k; k = {k} is told in detail", [*heads, "converged"], rows, marked=ks.index(k))
+    caption = (
+        f"Criteria for each k; k = {k} is told in detail. SE: standard errors, which more observations make smaller; MCSE: "
+        "Monte Carlo errors, which more draws do"
+    )
+    return Table(caption, [*heads, "converged"], rows, marked=ks.index(k))
 
 
 def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:

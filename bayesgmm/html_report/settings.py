@@ -77,8 +77,9 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
     numbers = f"range({ks[0]}, {ks[-1] + 1})" if ks == list(range(ks[0], ks[-1] + 1)) else repr(ks)
     stated = _stated_prior(tree) | asked | prior_k | {"random_seed": comparison.seed}
     methods = {str(each.attrs.get("method")) for each in comparison.fits.values()}
-    chosen = "" if "method" in asked else f"  # which chose {' and '.join(sorted(methods))}"
-    python = Code("In Python", f"import bayesgmm as bg\n\ncomparison = bg.compare({_call(['x', numbers], stated)}){chosen}")
+    chosen = "" if "method" in asked else f"# chooses the method: {' and '.join(sorted(methods))}\n"
+    call = f"comparison = bg.compare({_call(['x', numbers], stated)})"
+    python = Code("In Python", f"import bayesgmm as bg\n\n{chosen}{call}")
     if prior_k or asked.keys() & _ONLY_PYTHON:
         return [python]
     of_shell = f"{ks[0]}:{ks[-1]}" if numbers.startswith("range") else ",".join(map(str, ks))
@@ -160,7 +161,7 @@ def _is_default(tree: xr.DataTree, prior: HierarchicalPrior | ConjugatePrior) ->
 def _call(positional: list[str], stated: dict[str, Any]) -> str:
     arguments = [*positional, *(f"{name}={_source(value)}" for name, value in stated.items())]
     line = ", ".join(arguments)
-    return line if len(line) <= 64 else f"\n    {_packed(arguments, ', ')},\n"
+    return line if len(line) <= 48 else f"\n    {_packed(arguments, ', ')},\n"
 
 
 def _packed(words: list[str], between: str, end: str = "") -> str:
