@@ -177,10 +177,12 @@ def test_trouble_comes_first_and_with_its_remedy(cases, tmp_path):
     answer, rest = page.text().split("The data", 1)
     assert "Not to be relied on as it stands" in answer
     assert "The sampling can be relied on" not in answer
+    assert "The model describes the data" not in page.text()
+    assert "This check is no better than the draws" in page.text()
     diagnosis = bg.diagnose(cases["several solutions"])
     for finding in diagnosis.findings:
         assert finding.problem[1:] in rest
-        assert finding.remedy in rest
+        assert finding.remedy[1:] in rest
     assert "Several solutions" in page.text("nav")
 
 

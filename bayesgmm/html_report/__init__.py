@@ -134,7 +134,8 @@ def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]
         f"known by {count(sizes['chain'] * sizes['draw'])} draws of {method}, in {sizes['chain']} "
         f"chain{'s' if sizes['chain'] > 1 else ''}."
     )
-    answer: list[Block] = [Text(" ".join(words.split())), fitted.trust(), fitted.adequacy(), fitted.table()]
+    answer: list[Block] = [Text(" ".join(words.split())), fitted.trust()]
+    answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), fitted.table()]
     sections = [
         Section("answer", "The answer", answer),
         data_section(fitted.x, fitted.features),

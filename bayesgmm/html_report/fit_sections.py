@@ -94,10 +94,12 @@ def data_section(x: FloatArray, features: list[str]) -> Section:
 
 
 def _adequacy(fitted: Fitted) -> Section:
-    blocks: list[Block] = []
-    if not fitted.diagnosis.converged:
-        blocks.append(Text(f"This check is no better than the draws, which are not to be relied on: {fitted.doubt}."))
-    blocks += [fitted.adequacy(), figures.calibration_picture(fitted)]
+    blocks: list[Block] = [
+        fitted.adequacy()
+        if fitted.diagnosis.converged
+        else Text(f"This check is no better than the draws, which are not to be relied on: {fitted.doubt}."),
+        figures.calibration_picture(fitted),
+    ]
     n, looked_at = len(fitted.x), fitted.calibrations[0].n
     words = [
         "Where the line rises there are more observations than predicted, where it falls fewer. The model was fitted to "
@@ -246,7 +248,10 @@ def _diagnostics(fitted: Fitted) -> Section:
     blocks: list[Block] = []
     if diagnosis.ok:
         blocks.append(Verdict("good", "No findings", "Every diagnostic is within its limits."))
-    blocks += [Finding(f"{each.problem[0].upper()}{each.problem[1:]}.", f"{each.remedy}.") for each in diagnosis.findings]
+    blocks += [
+        Finding(f"{each.problem[0].upper()}{each.problem[1:]}.", f"{each.remedy[0].upper()}{each.remedy[1:]}.")
+        for each in diagnosis.findings
+    ]
     if diagnosis.sampler:
         rows = [
             [name, number(float(value)) if value % 1 else count(int(value))] for name, value in diagnosis.sampler.items()

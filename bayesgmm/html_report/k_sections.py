@@ -160,7 +160,7 @@ def posterior_answer(tree: xr.DataTree) -> list[Block]:
     table = _convergence(tree)
     chains, judged = tree["posterior"].sizes["chain"], "r_hat" in table and table["r_hat"].notna().any()
     enough = judged and table["r_hat"].max() <= MAX_R_HAT and table["ess_bulk"].min() >= MIN_ESS_PER_CHAIN * chains
-    verdict = f"{' '.join(str(tree.attrs.get('verdict', '')).split())}."
+    verdict = f"{' '.join(str(tree.attrs.get('verdict', '')).split())}.".replace("+-", "±")
     if not judged:
         return [Text(words), Verdict("bad", "The draws are too few to be judged", verdict)]
     if not enough:

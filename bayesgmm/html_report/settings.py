@@ -187,7 +187,8 @@ def _plain(value: Any) -> Any:
 def _columns(tree: xr.DataTree) -> str:
     names = feature_names(tree)
     if len(names) == 1:
-        return " --column NAME"
+        named = "long_name" in tree["observed_data"]["x"].attrs
+        return f" --column {shlex.quote(names[0]) if named else 'NAME'}"
     return " --columns " + " ".join(shlex.quote(name) for name in names)
 
 
