@@ -58,7 +58,8 @@ class EMCheck:
     reasons : tuple of str
         Why they do not agree.
     unjudged : tuple of str
-        Why the draws cannot be used to judge it, or not cluster by cluster, from :func:`bayesgmm.diagnose`.
+        Why it cannot be judged, or not cluster by cluster: draws, labels (:func:`bayesgmm.diagnose`) or EM itself are in
+        trouble.
     labels : LabelQuality
         Whether single clusters, of which the table speaks, can be told apart.
     """
@@ -139,10 +140,10 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
     parameter (Bonferroni: a two-sided tail probability of at least 0.05 / number of free parameters), the draws carry EM's
     labels, no draw beats EM's log-likelihood by more than rounding, EM's density lies no further from the posterior
     predictive density than the draws' own densities do (99 % quantile of the total variation distance), and the chains
-    have converged. Where single clusters cannot be told apart (:func:`bayesgmm.label_quality`), the comparison parameter by
-    parameter means nothing: likelihoods and densities alone are compared, and ``unjudged`` says so. EM maximises the
-    likelihood, so the draws' log-likelihood lies below it, by half the number of parameters on average where the posterior
-    is normal and the prior weak.
+    and EM have converged. Where single clusters cannot be told apart (:func:`bayesgmm.label_quality`), the comparison
+    parameter by parameter means nothing: likelihoods and densities alone are compared, and ``unjudged`` says so. EM
+    maximises the likelihood, so the draws' log-likelihood lies below it, by half the number of parameters on average where
+    the posterior is normal and the prior weak.
 
     Examples
     --------
@@ -192,7 +193,7 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
             f"the densities differ by {distance:.3f} in total variation, more than the posterior's spread {limit:.3f}"
         )
     if em is None and not tree["em_baseline"].attrs.get("converged", 1):
-        reasons.append("EM itself has not converged (give em=fit_em(x, k, max_iter=...))")
+        unjudged.append("EM itself has not converged (give em=fit_em(x, k, max_iter=...))")
     return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), tuple(unjudged), diagnosis.labels)
 
 

@@ -121,6 +121,15 @@ def test_does_not_judge_by_draws_of_a_sampler_in_trouble(good):
     assert check.verdict.startswith("whether the posterior agrees with EM cannot be judged: 1000 divergent transitions")
 
 
+def test_does_not_judge_by_an_estimate_that_has_not_converged(good):
+    tree = good.copy(deep=True)
+    tree["em_baseline"].attrs["converged"] = 0
+    check = check_against_em(tree)
+    assert not check.ok
+    assert not check.reasons
+    assert check.unjudged[0].startswith("EM itself has not converged")
+
+
 def test_an_offset_hides_nothing(two_small):
     """A far offset must not make the points at which densities are followed look alike."""
     spoilt = check_against_em(make_tree(two_small + 1e6, change=one_chain_elsewhere))

@@ -234,16 +234,16 @@ def test_the_band_holds_uniform_numbers_as_often_as_it_says(n):
 
 def test_where_observations_fall_equals_leaving_each_of_them_out(two_small):
     x = two_small[::20]
-    [found] = calibrations(read_draws(_quick(x, 2)), x, ["x"])
+    [found] = calibrations(read_draws(_quick(x, 2, thin=5)), x, ["x"])
     pit = np.empty(len(x))
     for i, value in enumerate(x):
-        pit[i] = bg.predictive_cdf(_quick(np.delete(x, i), 2), [value]).sel(statistic="mean").item()
+        pit[i] = bg.predictive_cdf(_quick(np.delete(x, i), 2, thin=5), [value]).sel(statistic="mean").item()
     shares = np.searchsorted(np.sort(pit), found.points, side="right") / len(x)
     np.testing.assert_allclose(found.shares, shares, rtol=0, atol=1.01 / len(x))  # one observation on either side
 
 
-def _quick(x, k):
-    return bg.fit(x, k, method="gibbs", random_seed=SEED, progressbar=False)
+def _quick(x, k, **options):
+    return bg.fit(x, k, method="gibbs", random_seed=SEED, progressbar=False, **options)
 
 
 def test_a_model_that_is_right_is_not_blamed_and_one_that_is_wrong_is(tmp_path):
@@ -316,12 +316,14 @@ def test_names_are_escaped(tmp_path):
         assert any(name in text for _, _, text in page.all("svg"))
 
 
+@pytest.mark.filterwarnings("ignore:the approximation misses part")
 def test_what_is_to_be_typed_gives_the_fit_again(cases, two_small, tmp_path):
     """The call in a report, run, gives the same draws."""
     x = two_small
     options = {"prior": bg.ConjugatePrior(alpha=2), "covariance": "tied", "thin": 2, "random_seed": 3}
     tree = bg.fit(x, 2, method="gibbs", **options, progressbar=False)
-    for result, data in ((tree, x), (cases["one feature"], bg.datasets.galaxies())):
+    by_advi = bg.fit(x, 2, method="advi", approximation="meanfield", random_seed=3, progressbar=False)
+    for result, data in ((tree, x), (by_advi, x), (cases["one feature"], bg.datasets.galaxies())):
         code = written(result, tmp_path, force=True).all("code")[0][2]
         scope = {"x": data}
         exec(code, scope)

@@ -44,7 +44,7 @@ def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) ->
     if "seed" in attrs and attrs.get("method") in _OF_METHOD:
         if comparison is None:
             blocks.append(Code("In Python", _python(tree)))
-            if attrs["method"] != "telescoping" and not custom:
+            if attrs["method"] != "telescoping" and not custom and not _is_mean_field(tree):
                 blocks.append(Code("In a shell", _shell(tree)))
         else:
             blocks += _of_comparison(tree, comparison)
@@ -118,6 +118,8 @@ def _python(tree: xr.DataTree) -> str:
         stated["covariance"] = attrs["covariance"]
     stated |= {"draws": sizes["draw"], "chains": sizes["chain"]}
     stated |= {name: attrs[name] for name in (*_OF_METHOD[method], "n_init") if name in attrs}
+    if _is_mean_field(tree):
+        stated["approximation"] = "meanfield"
     if "target_ess" in attrs:
         stated.pop("draws")  # which was the least, not what it came to
     if attrs.get("engine") == "pymc" and attrs.get("prior") != "custom model":
@@ -128,6 +130,10 @@ def _python(tree: xr.DataTree) -> str:
     if method == "telescoping":
         return f"import bayesgmm as bg\n\ntree = bg.posterior_k({_call(['x'], stated)})"
     return f"import bayesgmm as bg\n\ntree = bg.fit({_call(['x', str(attrs['k'])], stated)})"
+
+
+def _is_mean_field(tree: xr.DataTree) -> bool:
+    return "approximation" in tree.children and tree["approximation"].attrs.get("family") == "meanfield"
 
 
 class _Verbatim(str):
