@@ -18,7 +18,16 @@ from bayesgmm.mixture import Mixture
 from bayesgmm.predictive import log_density, log_likelihood
 from bayesgmm.standardisation import location_and_scale
 from bayesgmm.summaries import as_text, entries, labelled_quantities, summarise
-from bayesgmm.tree import Draws, features_of, parameter_dims, parameters_of, read_draws, read_em, read_observations
+from bayesgmm.tree import (
+    Draws,
+    features_of,
+    is_relabelled,
+    parameter_dims,
+    parameters_of,
+    read_draws,
+    read_em,
+    read_observations,
+)
 from bayesgmm.validation import FloatArray
 
 MAX_MISMATCH = 0.05  # share of draws that EM's components would label otherwise
@@ -49,7 +58,8 @@ class EMCheck:
     reasons : tuple of str
         Why they do not agree.
     unjudged : tuple of str
-        Why the draws cannot be used to judge it, from :func:`bayesgmm.diagnose`.
+        Why it cannot be judged, or not cluster by cluster: draws, labels (:func:`bayesgmm.diagnose`) or EM itself are in
+        trouble.
     labels : LabelQuality
         Whether single clusters, of which the table speaks, can be told apart.
     """
@@ -85,7 +95,11 @@ class EMCheck:
             )
         if self.reasons:
             return "the posterior does not agree with EM: " + "; ".join(self.reasons + self.unjudged)
-        return "whether the posterior agrees with EM cannot be judged: " + "; ".join(self.unjudged)
+        return (
+            f"whether the posterior agrees with EM cannot be judged: {'; '.join(self.unjudged)}; the densities differ by "
+            f"{self.total_variation:.3f} in total variation, within the posterior's own spread "
+            f"({self.total_variation_limit:.3f})"
+        )
 
     def __repr__(self) -> str:
         likelihood = self.log_likelihood
@@ -126,8 +140,10 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
     parameter (Bonferroni: a two-sided tail probability of at least 0.05 / number of free parameters), the draws carry EM's
     labels, no draw beats EM's log-likelihood by more than rounding, EM's density lies no further from the posterior
     predictive density than the draws' own densities do (99 % quantile of the total variation distance), and the chains
-    have converged. EM maximises the likelihood, so the draws' log-likelihood lies below it, by half the
-    number of parameters on average where the posterior is normal and the prior weak.
+    and EM have converged. Where single clusters cannot be told apart (:func:`bayesgmm.label_quality`), the comparison
+    parameter by parameter means nothing: likelihoods and densities alone are compared, and ``unjudged`` says so. EM
+    maximises the likelihood, so the draws' log-likelihood lies below it, by half the number of parameters on average where
+    the posterior is normal and the prior weak.
 
     Examples
     --------
@@ -148,20 +164,25 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
     likelihood = {"mean": float(per_draw.mean()), "sd": float(per_draw.std()), "max": float(per_draw.max())}
     distance, limit = _total_variation(draws, mixture, x)
 
+    diagnosis = diagnose(tree)
+    few = diagnosis.sampler.get("divergences", 0) <= _FEW_DIVERGENCES * len(draws.w)
+    harmless = (*USABLE, "divergences") if few else USABLE
+    unjudged = [finding.problem for finding in diagnosis.findings if finding.kind not in harmless]
+    remedy = "" if is_relabelled(tree) else " (which bayesgmm.relabel mends, unless the clusters cannot be told apart)"
     reasons = []
     if not same_k:
         reasons.append(f"EM has {mixture.n_components} components, the posterior {draws.n_components}")
-    else:
+    elif diagnosis.labels.trusted:
         outside = table[table["tail"] < (1 - INTERVAL) / _n_free(table)]
         if len(outside):
             named = ", ".join(f"{name} ({z:+.1f} sd)" for name, z in outside["z"].items())
             reasons.append(f"EM lies outside the joint {INTERVAL:.0%} interval of {named}")
         mismatch = float((match(draws, mixture) != np.arange(draws.n_components)).any(axis=1).mean())
         if mismatch > MAX_MISMATCH:
-            reasons.append(
-                f"{mismatch:.0%} of the draws carry other labels than EM's components (which bayesgmm.relabel mends, unless "
-                "the clusters cannot be told apart)"
-            )
+            reasons.append(f"{mismatch:.0%} of the draws carry other labels than EM's components{remedy}")
+    else:
+        why = "the labels are still the sampler's" if remedy else "single clusters cannot be told apart"
+        unjudged.append(f"{why}, so that only likelihoods and densities were compared{remedy}")
     if likelihood["max"] > em_log_likelihood + 1e-6 * max(1.0, abs(em_log_likelihood)):
         reasons.append(
             f"a draw has a higher log-likelihood ({likelihood['max']:.2f}) than EM ({em_log_likelihood:.2f}), "
@@ -172,12 +193,8 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
             f"the densities differ by {distance:.3f} in total variation, more than the posterior's spread {limit:.3f}"
         )
     if em is None and not tree["em_baseline"].attrs.get("converged", 1):
-        reasons.append("EM itself has not converged (give em=fit_em(x, k, max_iter=...))")
-    diagnosis = diagnose(tree)
-    few = diagnosis.sampler.get("divergences", 0) <= _FEW_DIVERGENCES * len(draws.w)
-    harmless = (*USABLE, "divergences") if few else USABLE
-    unjudged = tuple(finding.problem for finding in diagnosis.findings if finding.kind not in harmless)
-    return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), unjudged, diagnosis.labels)
+        unjudged.append("EM itself has not converged (give em=fit_em(x, k, max_iter=...))")
+    return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), tuple(unjudged), diagnosis.labels)
 
 
 def _read_estimate(em: EMResult | Mixture, x: FloatArray) -> Mixture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -44,6 +45,7 @@ _PRINTED = {  # columns that people read, and how
     **dict.fromkeys(("mcse", "p_k"), "{:.3f}"),
     **dict.fromkeys(("bic", "icl", "occupied", "seconds"), "{:.1f}"),
 }
+ASKED = "asked_of_compare"  # attribute of its trees: the options, but prior and seed, which trees record anyway
 _SAME = ("prior", "covariance", "method")  # attributes of trees that can be compared
 
 
@@ -259,7 +261,15 @@ def compare(
             break
         if kept is not None:
             kept.put(fits[each])
+    asked = {"method": method, "missing": missing} | settings
+    for tree in fits.values():
+        tree.attrs[ASKED] = json.dumps({name: value for name, value in asked.items() if value is not None}, default=_plain)
     return _compared(fits, seed, prior_k)
+
+
+def _plain(value: Any) -> Any:
+    """A Python number for a NumPy one, and words for what has no form in JSON."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def _read_ks(k: Any) -> list[int]:

@@ -175,7 +175,7 @@ def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, i
     """
     few = _few_of_feature(tree, feature)
     points = _of_one_feature(grid)
-    below = _cdf(few, np.broadcast_to(points, (len(few.w), len(points))))
+    below = distribution_function(few, np.broadcast_to(points, (len(few.w), len(points))))
     statistics = np.stack([below.mean(axis=0), *_band(below, interval)])
     coords = {"statistic": _STATISTICS, "grid": points}
     return xr.DataArray(statistics, dims=("statistic", "grid"), coords=coords, name="cdf")
@@ -222,9 +222,9 @@ def predictive_quantiles(
     )
     ends = few.mu[..., None] + few.factors[..., None] * ndtri(wanted)  # a mixture's quantile lies between its components'
     lower, upper = ends.min(axis=1), ends.max(axis=1)
-    of_draws = _bisect(lambda x: _cdf(few, x) < wanted, lower, upper)
+    of_draws = _bisect(lambda x: distribution_function(few, x) < wanted, lower, upper)
     overall = _bisect(
-        lambda x: _cdf(few, np.broadcast_to(x, (len(few.w), len(x)))).mean(axis=0) < wanted,
+        lambda x: distribution_function(few, np.broadcast_to(x, (len(few.w), len(x)))).mean(axis=0) < wanted,
         lower.min(axis=0),
         upper.max(axis=0),
     )
@@ -244,7 +244,7 @@ def _of_one_feature(grid: ArrayLike) -> FloatArray:
     return points.values
 
 
-def _cdf(draws: Draws, x: FloatArray) -> FloatArray:
+def distribution_function(draws: Draws, x: FloatArray) -> FloatArray:
     """P(x[s, g] or less) under draw s, (S, G)."""
     total = np.zeros(x.shape)
     for j in range(draws.n_components):  # one after another, to save memory

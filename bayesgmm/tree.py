@@ -300,6 +300,12 @@ def read_permutation(tree: xr.DataTree) -> NDArray[np.int64]:
     return np.broadcast_to(np.arange(shape[-1]), shape)
 
 
+def is_relabelled(tree: xr.DataTree) -> bool:
+    """Whether some draw's clusters stand in another order than the sampler's."""
+    permutation = read_permutation(tree)
+    return bool((permutation != np.arange(permutation.shape[-1])).any())
+
+
 def set_permutation(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
     """Record the permutation from the raw order."""
     dims = ("chain", "draw", CLUSTER)

@@ -1,5 +1,7 @@
 """Pictures show what they say: curves are compared with the quantities they stand for."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -209,6 +211,30 @@ def test_criteria_over_k(comparison):
     rings = [[int(line.get_xdata()[0]) for line in ax.lines if line.get_markersize() == 13] for ax in figure.axes]
     best = comparison.best
     assert rings == [[best["elpd_loo"]], [best["log_evidence"]], [best["bic"], best["icl"]]]
+
+
+def test_what_is_far_behind_is_an_arrow_with_its_number(comparison):
+    """So that those k can be told apart which matter."""
+    evidence, elpd = [-247.6, -227.2, -226.0], [-33.0, -2.8, 0.0]
+    table = comparison.table.assign(
+        log_evidence=evidence, mcse=0.03, elpd_loo=elpd, elpd_diff=elpd, dse=[7.0, 2.0, 0.0], bic=[490.0, 442.0, 440.0]
+    )
+    prediction, ax, em = bg.plots.plot_compare(replace(comparison, table=table)).axes
+    assert [(text.xy[0], text.get_text()) for text in ax.texts] == [(1, "\N{MINUS SIGN}22")]
+    assert [text.get_text() for text in (*prediction.texts, *em.texts)] == ["\N{MINUS SIGN}33", "\N{MINUS SIGN}50"]
+    bottom, top = ax.get_ylim()
+    assert -2 < bottom < -1.2 - 0.06
+    assert 0.06 < top < 1
+    bottom, top = prediction.get_ylim()
+    assert -12 < bottom < -2.8 - 4
+    assert top > -2.8 + 4
+
+
+def test_an_axis_with_nothing_far_behind_is_left_alone(comparison):
+    table = comparison.table.assign(log_evidence=[-1.5, -1.0, 0.0], mcse=0.03)
+    ax = bg.plots.plot_compare(replace(comparison, table=table)).axes[1]
+    assert not ax.texts
+    assert -2 < ax.get_ylim()[0] < -1.5
 
 
 def test_criteria_of_approximations_and_of_chains_that_disagree(comparison):

@@ -3,19 +3,27 @@
 import itertools
 import re
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.colors import to_rgb
+from scipy.stats import norm
 
 import bayesgmm as bg
 from bayesgmm import stored_results
-from bayesgmm.html_report import blocks
+from bayesgmm.html_report import blocks, figures
+from bayesgmm.html_report.calibration import band, calibrations
+from bayesgmm.html_report.fitted import Fitted
 from bayesgmm.html_report.k_sections import detailed
+from bayesgmm.html_report.traces import plot_traces
 from bayesgmm.results import write_comparison, write_fit
+from bayesgmm.tree import read_draws
 from tests.conftest import make_tree, one_chain_elsewhere
-from tests.statistics import SEED
+from tests.statistics import SEED, assert_same_means, rng
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -154,8 +162,9 @@ def test_the_answer_has_the_numbers_of_the_tree(cases, tmp_path):
     page = written(cases["one feature"], tmp_path)
     posterior = cases["one feature"]["posterior"]
     answer = page.text("main").split("The data")[0]
-    assert "82 observations, described by a mixture of 3 Gaussians. The number of components, k = 3, was given." in answer
-    assert "The posterior can be relied on." in answer
+    assert "82 observations, described by a mixture of 3 Gaussians. The number of components, k = 3, was given, " in answer
+    assert "others were not examined: bg.compare does that" in answer
+    assert "The sampling can be relied on." in answer
     for j in range(3):
         mean, (lower, upper) = float(posterior["mu"][..., j].mean()), np.quantile(posterior["mu"][..., j], [0.05, 0.95])
         told = re.search(rf"cluster {j} \S+ \(\S+ to \S+\) (\S+) \((\S+) to (\S+)\)", answer)
@@ -167,11 +176,13 @@ def test_trouble_comes_first_and_with_its_remedy(cases, tmp_path):
     page = written(cases["several solutions"], tmp_path)
     answer, rest = page.text().split("The data", 1)
     assert "Not to be relied on as it stands" in answer
-    assert "The posterior can be relied on" not in answer
+    assert "The sampling can be relied on" not in answer
+    assert "The model describes the data" not in page.text()
+    assert "This check is no better than the draws" in page.text()
     diagnosis = bg.diagnose(cases["several solutions"])
     for finding in diagnosis.findings:
         assert finding.problem[1:] in rest
-        assert finding.remedy in rest
+        assert finding.remedy[1:] in rest
     assert "Several solutions" in page.text("nav")
 
 
@@ -196,6 +207,99 @@ def test_what_is_special_is_said(cases, name, words, tmp_path):
         assert each in text
 
 
+def test_chains_have_shades_of_their_cluster(cases):
+    fitted = Fitted.of(cases["several solutions"])
+    left, right = plot_traces(fitted).axes[:2]
+    for ax in (left, right):
+        colours = [line.get_color() for line in ax.lines]
+        assert len(set(colours)) == 8  # of two clusters in four chains
+        lightness = np.array([sum(to_rgb(each)) for each in colours]).reshape(2, 4)
+        assert (np.diff(lightness, axis=1) > 0.1).all()
+    plt.close("all")
+    svg = str(figures.traces_picture(fitted).svg)
+    assert "color-mix(in srgb, var(--cluster-0) 55%, black)" in svg
+    assert "color-mix(in srgb, var(--cluster-1) 55%, white)" in svg
+
+
+@pytest.mark.parametrize("n", [50, 500])
+def test_the_band_holds_uniform_numbers_as_often_as_it_says(n):
+    points, lower, upper = band(n)
+    generator, runs = rng(1), 2_000
+    values = np.sort(generator.uniform(size=(runs, n)), axis=1)
+    shares = np.array([np.searchsorted(each, points, side="right") for each in values]) / n
+    outside = ((shares < lower) | (shares > upper)).any(axis=1).mean()
+    errors = (np.sqrt(0.05 * 0.95 / each) for each in (runs, 4_000))  # the band is simulated too
+    assert_same_means(outside, next(errors), 0.05, next(errors), "outside")
+
+
+def test_where_observations_fall_equals_leaving_each_of_them_out(two_small):
+    x = two_small[::20]
+    [found] = calibrations(read_draws(_quick(x, 2, thin=5)), x, ["x"])
+    pit = np.empty(len(x))
+    for i, value in enumerate(x):
+        pit[i] = bg.predictive_cdf(_quick(np.delete(x, i), 2, thin=5), [value]).sel(statistic="mean").item()
+    shares = np.searchsorted(np.sort(pit), found.points, side="right") / len(x)
+    np.testing.assert_allclose(found.shares, shares, rtol=0, atol=1.01 / len(x))  # one observation on either side
+
+
+def _quick(x, k, **options):
+    return bg.fit(x, k, method="gibbs", random_seed=SEED, progressbar=False, **options)
+
+
+def test_a_model_that_is_right_is_not_blamed_and_one_that_is_wrong_is(tmp_path):
+    right = bg.Mixture([0.4, 0.6], [0, 4], sigma=[1, 1.5]).sample(400, rng(2))[0]
+    wrong = rng(3).exponential(size=400)
+    text = written(_quick(right, 2), tmp_path).text()
+    assert "The model describes the data, as far as this check sees." in text
+    assert "does not describe" not in text
+    text = written(_quick(wrong, 1), tmp_path, force=True).text()
+    assert "The model does not describe the data." in text
+    share, place, expected = re.search(
+        r"(\d+)% of the observations lie below (\S+), where the model expects (\d+)%", text
+    ).groups()
+    place = float(place.replace("\N{MINUS SIGN}", "-"))
+    assert (wrong < place).mean() == pytest.approx(int(share) / 100, abs=0.02)
+    assert norm.cdf(place, wrong.mean(), wrong.std()) == pytest.approx(int(expected) / 100, abs=0.02)
+
+
+def test_each_feature_is_checked_by_itself(tmp_path):
+    generator = rng(4)
+    x = np.column_stack([generator.normal(size=400), generator.exponential(size=400)])
+    data = xr.DataArray(x, dims=("row", "feature"), coords={"feature": ["even", "skewed"]})
+    tree = bg.fit(data, 1, method="gibbs", random_seed=SEED, progressbar=False)
+    found = calibrations(read_draws(tree), x, ["even", "skewed"])
+    assert [each.inside for each in found] == [True, False]
+    text = written(tree, tmp_path).text()
+    assert re.search(r"of the observations lie below \S+ in skewed, where", text)
+    assert "in even, where" not in text
+
+
+@pytest.fixture(scope="module")
+def five_clusters(galaxies):
+    """A posterior that has converged, whose labels mean nothing."""
+    return bg.fit(galaxies, 5, method="gibbs", random_seed=SEED, progressbar=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "doubt"),
+    [("several solutions", "the chains do not agree"), ("five clusters", "their labels cannot be told apart")],
+)
+def test_every_table_by_label_says_that_labels_mean_nothing(cases, five_clusters, name, doubt, tmp_path):
+    captions = [text.strip() for _, _, text in written(cases.get(name, five_clusters), tmp_path).all("caption")]
+    by_label = re.compile("The clusters|Sizes of the clusters|The least certain|EM beside|Parameters, by label")
+    about = [caption for caption in captions if by_label.match(caption)]
+    assert len(about) >= 3
+    assert all(caption.endswith(f"; not to be relied on, {doubt}") for caption in about)
+    sound = written(cases["one feature"], tmp_path, force=True)
+    assert "not to be relied on" not in sound.text()
+
+
+def test_em_is_not_said_to_differ_where_labels_mean_nothing(five_clusters, tmp_path):
+    text = written(five_clusters, tmp_path).text()
+    assert "As densities posterior and EM agree; single clusters cannot be compared." in text
+    assert "differ." not in text
+
+
 def test_names_are_escaped(tmp_path):
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(0, 1, (60, 2)), rng.normal(6, 1, (60, 2))])
@@ -212,12 +316,14 @@ def test_names_are_escaped(tmp_path):
         assert any(name in text for _, _, text in page.all("svg"))
 
 
+@pytest.mark.filterwarnings("ignore:the approximation misses part")
 def test_what_is_to_be_typed_gives_the_fit_again(cases, two_small, tmp_path):
     """The call in a report, run, gives the same draws."""
     x = two_small
     options = {"prior": bg.ConjugatePrior(alpha=2), "covariance": "tied", "thin": 2, "random_seed": 3}
     tree = bg.fit(x, 2, method="gibbs", **options, progressbar=False)
-    for result, data in ((tree, x), (cases["one feature"], bg.datasets.galaxies())):
+    by_advi = bg.fit(x, 2, method="advi", approximation="meanfield", random_seed=3, progressbar=False)
+    for result, data in ((tree, x), (by_advi, x), (cases["one feature"], bg.datasets.galaxies())):
         code = written(result, tmp_path, force=True).all("code")[0][2]
         scope = {"x": data}
         exec(code, scope)
@@ -239,14 +345,59 @@ def test_a_comparison_tells_its_choice(comparison, tmp_path):
 
 
 def test_the_k_told_is_the_smallest_not_ruled_out(comparison):
-    """Against the criteria's definitions: two standard errors, a Bayes factor of 3."""
+    """Against the criteria's definitions: two standard errors, a Bayes factor of 20 and two Monte Carlo errors."""
     by_k = comparison.table.set_index("k")
     open_by_loo = by_k.index[by_k["elpd_diff"].abs() <= 2 * by_k["dse"]]
     behind = by_k["log_evidence"].max() - by_k["log_evidence"]
     error = np.hypot(by_k["mcse"], by_k.loc[behind.idxmin(), "mcse"])
-    open_by_evidence = by_k.index[(behind < np.maximum(np.log(3), 2 * error)) | (behind == 0)]
+    open_by_evidence = by_k.index[(behind < np.log(20) + 2 * error) | (behind == 0)]
     assert detailed(comparison)[0] == min(set(open_by_loo) & set(open_by_evidence))
     assert detailed(comparison)[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("log_evidence", "elpd_diff", "k"),
+    [
+        ([-21.8, -9.6, -1.2, 0], [-33, -16, -3, 0], 3),  # a Bayes factor of little more than 3 rules nothing out
+        ([-21.8, -9.6, -3.1, 0], [-33, -16, -3, 0], 3),  # beyond 20, but not by two Monte Carlo errors
+        ([-21.8, -9.6, -3.4, 0], [-33, -16, -3, 0], 4),
+        ([-21.8, -9.6, -1.2, 0], [-33, -16, -5, 0], 4),  # prediction rules it out
+        ([-21.8, 0, -8, -9], [-33, -16, -3, 0], 2),  # no k is left by both
+        ([np.nan] * 4, [-33, -16, -3, 0], 3),
+        ([-21.8, -9.6, np.nan, 0], [-33, -16, -3, 0], 3),  # what is unknown rules nothing out
+    ],
+)
+def test_what_rules_a_k_out(comparison, log_evidence, elpd_diff, k):
+    known = np.isfinite(log_evidence)
+    changed = {"log_evidence": log_evidence, "mcse": np.where(known, 0.1, np.nan), "p_k": np.where(known, 0.25, np.nan)}
+    elpd = -200.0 + np.array(elpd_diff)
+    table = comparison.table.assign(**changed, elpd_loo=elpd, elpd_diff=elpd_diff, dse=[7.0, 6.0, 2.0, 0.0])
+    assert detailed(replace(comparison, table=table))[0] == k
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "nuts", "tune": 150, "thin": 2, "target_accept": 0.85, "draws": 60, "chains": 2, "n_init": 5},
+        {"method": "gibbs", "covariance": "tied", "thin": 3, "draws": 50, "prior": bg.ConjugatePrior(alpha=2)},
+        {"draws": np.int64(50), "missing": "drop", "prior_k": [0, 0.7, 0.3]},
+    ],
+)
+def test_what_is_to_be_typed_gives_the_comparison_again(options, two_small, tmp_path):
+    x = np.append(two_small[::4], np.nan if "missing" in options else 0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of runs that are too short on purpose
+        result = bg.compare(x, [2, 3], **options, random_seed=3, progressbar=False)
+        (tmp_path / "folder").mkdir()
+        write_comparison(result, tmp_path / "folder")
+        back = stored_results.read_results(tmp_path / "folder")
+        scope = {"x": x}
+        exec(written(back, tmp_path).all("code")[0][2], scope)
+    again = scope["comparison"]
+    for k in (2, 3):
+        assert again.fits[k]["posterior"].equals(result.fits[k]["posterior"])
+    assert again.table["log_evidence"].equals(result.table["log_evidence"])
+    assert again.prior_k.equals(result.prior_k)
 
 
 def test_a_report_is_written_whole_and_over_nothing(nuts_tree, tmp_path, monkeypatch):

@@ -123,6 +123,18 @@ def test_only_tables_and_pictures_scroll_sideways(show, name, width):
     )
 
 
+@pytest.mark.parametrize("name", ["two features", "comparison"])
+def test_tables_fit_a_screen_and_scroll_in_a_box_of_their_own_on_a_phone(show, name):
+    overflowing = (
+        "return [...document.querySelectorAll('.scroll:has(> table)')].filter(each => each.scrollWidth > each.clientWidth)"
+    )
+    assert show(name, width=1200).execute_script(overflowing) == []
+    boxes = show(name, width=390, mobile=True).execute_script(overflowing)
+    assert boxes
+    for box in boxes:
+        assert (box.get_attribute("role"), box.get_attribute("tabindex")) == ("region", "0")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_pictures_and_headings_as_a_reader_hears_them(show, name):
     browser = show(name)
@@ -134,6 +146,8 @@ def test_pictures_and_headings_as_a_reader_hears_them(show, name):
     for landmark in ("main", "navigation", "banner", "contentinfo"):
         assert sum(role == landmark for role, _ in roles) == 1
     assert all(said for role, said in roles if role in ("heading", "link", "region"))
+    regions = [said for role, said in roles if role == "region"]
+    assert len(regions) == len(set(regions))
     assert browser.execute_script("return document.documentElement.lang") == "en"
 
 
@@ -174,6 +188,9 @@ def test_a_picture_can_be_enlarged_and_closed(show, script):
 def test_it_prints_in_black_on_white(show, name):
     browser = show(name, scheme="dark")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    size = {"width": 680, "height": 800, "deviceScaleFactor": 1, "mobile": False}  # A4 less its margins
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 680
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.execute_script("return getComputedStyle(document.querySelector('nav')).display") == "none"
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "preferCSSPageSize": True})

@@ -43,7 +43,8 @@ def report(
         The file to write; its folder is made if there is none.
     k : int, optional
         Of a comparison, the fit that is told in detail. Default: the smallest k that neither prediction nor evidence rules
-        out.
+        out: the former by two standard errors of the difference to the best, the latter by a Bayes factor of 20 ("strong",
+        Kass & Raftery 1995) and two Monte Carlo errors.
     title : str, optional
         Heading of the report.
     force : bool
@@ -64,7 +65,18 @@ def report(
     Notes
     -----
     The same result gives the same file. Of more than 20 000 observations, memberships are told from a sample of that size;
-    of more than 2 000, as many are drawn one by one. The report says so.
+    of more than 2 000, as many are drawn one by one and compared with what is predicted of them. The report says so.
+
+    Whether the model describes the data is told by LOO-PIT: where each observation falls in what the fit without it
+    predicts, one feature at a time, beside the simultaneous band of uniform numbers.
+
+    References
+    ----------
+    Kass & Raftery (1995), Bayes factors, Journal of the American Statistical Association 90, 773-795.
+    doi:10.1080/01621459.1995.10476572
+
+    Säilynoja, Bürkner & Vehtari (2022), Graphical test for discrete uniformity and its applications in goodness-of-fit
+    evaluation and multiple sample comparison, Statistics and Computing 32, 32. doi:10.1007/s11222-022-10090-6
 
     Examples
     --------
@@ -111,7 +123,10 @@ def _page(result: Any, k: int | None, title: str | None) -> str:
 
 def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]]:
     tree = fitted.tree
-    how = chosen or ("" if fitted.k == 1 else f" The number of components, k = {fitted.k}, was given.")
+    how = chosen or (
+        f" The number of components, k = {fitted.k}, was given, others were not examined: bg.compare does that, or "
+        "bayesgmm compare in a shell."
+    )
     method = METHODS.get(str(tree.attrs.get("method")), "draws")
     sizes = tree["posterior"].sizes
     words = (
@@ -119,7 +134,8 @@ def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]
         f"known by {count(sizes['chain'] * sizes['draw'])} draws of {method}, in {sizes['chain']} "
         f"chain{'s' if sizes['chain'] > 1 else ''}."
     )
-    answer: list[Block] = [Text(" ".join(words.split())), fitted.trust(), fitted.table()]
+    answer: list[Block] = [Text(" ".join(words.split())), fitted.trust()]
+    answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), fitted.table()]
     sections = [
         Section("answer", "The answer", answer),
         data_section(fitted.x, fitted.features),
@@ -155,9 +171,11 @@ def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, lis
 def _criteria(comparison: Comparison, ks: list[int]) -> str:
     best = comparison.best
     names = {"elpd_loo": "prediction (LOO)", "log_evidence": "the evidence", "bic": "BIC", "icl": "ICL"}
-    return (
-        f"Of k = {listed(ks)}, {listed([f'{said} prefers {best[name]}' for name, said in names.items() if name in best])}."
-    )
+    return f"Of k = {_span(ks)}, {listed([f'{said} prefers {best[name]}' for name, said in names.items() if name in best])}."
+
+
+def _span(ks: list[int]) -> str:
+    return f"{ks[0]} to {ks[-1]}" if len(ks) > 3 and ks == list(range(ks[0], ks[-1] + 1)) else listed(ks)
 
 
 def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:

@@ -10,9 +10,11 @@ import xarray as xr
 
 from bayesgmm import plots
 from bayesgmm.html_report.blocks import Picture, count, listed, number, percent, short
+from bayesgmm.html_report.calibration import PROBABILITY
 from bayesgmm.html_report.fitted import INTERVAL, Fitted
 from bayesgmm.html_report.svg import drawn
 from bayesgmm.html_report.traces import plot_traces, shown_step
+from bayesgmm.plots.canvas import EM, POSTERIOR
 from bayesgmm.tree import OBS
 from bayesgmm.validation import FloatArray
 
@@ -126,6 +128,43 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
     )
 
 
+def calibration_picture(fitted: Fitted) -> Picture:
+    """LOO-PIT of each feature: how far its distribution function is from a uniform one's."""
+    shown = fitted.calibrations[:_MOST_PANELS]
+
+    def draw() -> Figure:
+        across = min(len(shown), 3)
+        down = -(-len(shown) // across)
+        size = (7.2 if len(shown) == 1 else 9.0, 2.9 * down)
+        figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey=True, layout="constrained")
+        for ax in axes.ravel()[len(shown) :]:
+            ax.set_axis_off()
+        for ax, each in zip(axes.ravel(), shown, strict=False):
+            ax.axhline(0, color="#666666", linewidth=0.8)
+            lower, upper = each.lower - each.points, each.upper - each.points
+            ax.fill_between(each.points, lower, upper, step="mid", color=POSTERIOR, alpha=0.2, linewidth=0)
+            ax.step(each.points, each.shares - each.points, where="mid", color=EM, linewidth=1.4)
+            ax.set(xlabel=f"predicted share below, {short(each.feature)}", xlim=(0, 1))
+            ax.spines[["top", "right"]].set_visible(False)
+            ax.label_outer(remove_inner_ticks=False)
+        for ax in axes[:, 0]:
+            ax.set_ylabel("observed share less predicted")
+        return figure
+
+    omitted = f" The first {len(shown)} of {len(fitted.features)} features." if len(fitted.features) > len(shown) else ""
+    words = (
+        "Which share of the observations lies where the model, fitted without each of them, predicts a share of 0 to 1 "
+        "(LOO-PIT): the difference of the two (line), and the band in which the whole line of independent observations lies "
+        f"with a probability of {percent(PROBABILITY)} if the model is right.{omitted}"
+    )
+    about = "; ".join(
+        f"{each.feature}: {'inside' if each.inside else 'outside'} the band, largest difference "
+        f"{np.abs(each.shares - each.points).max():.3f}"
+        for each in shown
+    )
+    return Picture("calibration", drawn("calibration", draw, f"{words} {about}."), words)
+
+
 def solutions_picture(fitted: Fitted) -> Picture:
     """The densities of the solutions in which chains sit."""
     found = fitted.diagnosis.solutions
@@ -142,6 +181,8 @@ def traces_picture(fitted: Fitted) -> Picture:
     thinned = f", of which every {step}th is drawn" if step > 1 else ""
     chains = f"{sizes['chain']} chains" if sizes["chain"] > 1 else "one chain"
     words = f"Densities (left) and {count(sizes['draw'])} draws in their order (right{thinned}), in each of {chains}."
+    if sizes["chain"] > 1:
+        words += " Chains go from dark, the first, to light, the last."
     if len(fitted.features) > 1:
         words += " Covariances are in the tables of the diagnostics."
     r_hat = fitted.diagnosis.parameters.get("r_hat")
@@ -153,7 +194,7 @@ def compare_picture(comparison: Comparison) -> Picture:
     """Criteria over k."""
     words = (
         "What prediction, evidence and EM's criteria say of each k, as differences to the best, which is ringed; up is "
-        "better in every panel."
+        "better in every panel. Arrows with numbers stand for values further down."
     )
     svg = drawn("criteria", lambda: plots.plot_compare(comparison), f"{words} {comparison.best!r}")
     return Picture("criteria", svg, words)

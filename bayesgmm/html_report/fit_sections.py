@@ -19,6 +19,7 @@ from bayesgmm.html_report.blocks import (
     Text,
     Verdict,
     count,
+    listed,
     number,
     percent,
     signed,
@@ -68,13 +69,14 @@ MEANINGS = (
 
 def fit_sections(fitted: Fitted) -> Iterator[Section]:
     """All that is told of one fit, after the data and the choice of k."""
-    yield Section("density", "Density and components", [figures.density_picture(fitted), *_components(fitted)])
+    yield Section("density", "Density and components", [*_doubt(fitted), figures.density_picture(fitted)])
+    yield _adequacy(fitted)
     yield _clusters(fitted)
     yield _em(fitted)
     yield _diagnostics(fitted)
     if fitted.diagnosis.solutions is not None:
         yield _solutions(fitted)
-    yield Section("traces", "Traces", [figures.traces_picture(fitted)])
+    yield Section("traces", "Traces", [*_doubt(fitted), figures.traces_picture(fitted)])
 
 
 def data_section(x: FloatArray, features: list[str]) -> Section:
@@ -91,8 +93,34 @@ def data_section(x: FloatArray, features: list[str]) -> Section:
     return Section("data", "The data", [Table("Summary of the data", heads, rows), figures.data_picture(x, features)])
 
 
-def _components(fitted: Fitted) -> list[Block]:
-    if fitted.one_by_one:
+def _adequacy(fitted: Fitted) -> Section:
+    blocks: list[Block] = [
+        fitted.adequacy()
+        if fitted.diagnosis.converged
+        else Text(f"This check is no better than the draws, which are not to be relied on: {fitted.doubt}."),
+        figures.calibration_picture(fitted),
+    ]
+    n, looked_at = len(fitted.x), fitted.calibrations[0].n
+    words = [
+        "Where the line rises there are more observations than predicted, where it falls fewer. The model was fitted to "
+        "these data, so that the line of a model that is right strays less than the band allows: a line that leaves it is a "
+        "clear sign, one that stays inside is no proof."
+    ]
+    if looked_at < n:
+        words.append(f"A sample of {count(looked_at)} observations is looked at.")
+    columns = fitted.x.reshape(n, -1).T
+    tied = [
+        f"{name} has {count(distinct)}"
+        for name, column in zip(fitted.features, columns, strict=True)
+        if (distinct := len(np.unique(column))) < n / 2
+    ]
+    if tied:
+        words.append(f"Rounded data move the line too: of {count(n)} observations {listed(tied[:4])} distinct values.")
+    return Section("adequacy", "Does the model describe the data?", [*blocks, Text(" ".join(words))])
+
+
+def _doubt(fitted: Fitted) -> list[Block]:
+    if fitted.one_by_one or fitted.k == 1:
         return []
     return [Text(f"What is drawn of single clusters is not to be relied on: {fitted.doubt}.")]
 
@@ -101,7 +129,7 @@ def _clusters(fitted: Fitted) -> Section:
     title = "Cluster probabilities"
     if fitted.k == 1:
         return Section("clusters", title, [Text("With a single component every observation belongs to it.")])
-    blocks: list[Block] = [Text(f"Labels: {fitted.diagnosis.labels}.")]
+    blocks: list[Block] = [Text(f"Labels: {fitted.diagnosis.labels}."), *_doubt(fitted)]
     tree = figures.sample(fitted.tree, _MOST_JUDGED)
     mean = responsibilities(tree)["mean"].values
     positions = tree["observed_data"][OBS].to_numpy()
@@ -122,7 +150,7 @@ def _clusters(fitted: Fitted) -> Section:
                 ]
             )
         heads = ["", "expected number", "most probably in it", "of these 90% sure"]
-        blocks.append(Table(f"Sizes of the clusters, in observations{sampled}", heads, rows))
+        blocks.append(Table(f"Sizes of the clusters, in observations{sampled}{fitted.caveat}", heads, rows))
     elif n <= _MOST_PARTITIONED:
         blocks += _partition(fitted)
     blocks.append(figures.responsibilities_picture(fitted, unsure, judged))
@@ -164,7 +192,8 @@ def _unsure_table(fitted: Fitted, x: FloatArray, positions: FloatArray, mean: Fl
             ]
         )
     heads = ["position", *fitted.features[:4], "most probable", "probability", "next", "probability of that"]
-    return Table("The least certain observations, by their position in the data (from 0)", heads, rows)
+    caption = f"The least certain observations, by their position in the data (from 0){fitted.caveat}"
+    return Table(caption, heads, rows)
 
 
 def _em(fitted: Fitted) -> Section:
@@ -173,6 +202,8 @@ def _em(fitted: Fitted) -> Section:
     title = "Posterior and EM agree" if check.ok else "Posterior and EM differ"
     if check.unjudged and not check.reasons:
         title = "It cannot be judged whether posterior and EM agree"
+        if fitted.diagnosis.converged:
+            title = "As densities posterior and EM agree; single clusters cannot be compared"
     blocks: list[Block] = [
         Verdict(level, title, f"{check.verdict[0].upper()}{check.verdict[1:]}."),  # type: ignore[arg-type]
         Text(
@@ -195,7 +226,8 @@ def _em(fitted: Fitted) -> Section:
             for name, row in _first(check.table).iterrows()
         ]
         heads = ["parameter", "EM", "posterior mean", "sd", "difference in sd", "95% interval", "EM inside"]
-        blocks.append(Table(f"EM beside the posterior{_more(check.table)}", heads, rows, folded=len(rows) > 12))
+        caption = f"EM beside the posterior{_more(check.table)}{fitted.caveat}"
+        blocks.append(Table(caption, heads, rows, folded=len(rows) > 12))
     return Section("em", "Check against EM", blocks)
 
 
@@ -216,19 +248,22 @@ def _diagnostics(fitted: Fitted) -> Section:
     blocks: list[Block] = []
     if diagnosis.ok:
         blocks.append(Verdict("good", "No findings", "Every diagnostic is within its limits."))
-    blocks += [Finding(f"{each.problem[0].upper()}{each.problem[1:]}.", f"{each.remedy}.") for each in diagnosis.findings]
+    blocks += [
+        Finding(f"{each.problem[0].upper()}{each.problem[1:]}.", f"{each.remedy[0].upper()}{each.remedy[1:]}.")
+        for each in diagnosis.findings
+    ]
     if diagnosis.sampler:
         rows = [
             [name, number(float(value)) if value % 1 else count(int(value))] for name, value in diagnosis.sampler.items()
         ]
         blocks.append(Table("The sampler", ["", "value"], rows))
     blocks.append(draws_table("What does not depend on labels", diagnosis.invariants))
-    blocks.append(draws_table("Parameters, by label", diagnosis.parameters))
+    blocks.append(draws_table("Parameters, by label", diagnosis.parameters, fitted.caveat))
     blocks.append(Terms(MEANINGS))
     return Section("diagnostics", "Diagnostics", blocks)
 
 
-def draws_table(caption: str, table: pd.DataFrame, *, folded: bool = True) -> Table:
+def draws_table(caption: str, table: pd.DataFrame, caveat: str = "", *, folded: bool = True) -> Table:
     """Summaries of draws, with their convergence."""
     heads = {
         "mean": "mean",
@@ -252,7 +287,7 @@ def draws_table(caption: str, table: pd.DataFrame, *, folded: bool = True) -> Ta
             else:
                 cells.append(number(row[column], row["sd"]))
         rows.append(cells)
-    return Table(f"{caption}{_more(table)}", ["quantity", *(heads[each] for each in columns)], rows, folded=folded)
+    return Table(f"{caption}{_more(table)}{caveat}", ["quantity", *(heads[each] for each in columns)], rows, folded=folded)
 
 
 def _solutions(fitted: Fitted) -> Section:

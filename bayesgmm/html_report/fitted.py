@@ -10,7 +10,8 @@ import xarray as xr
 
 from bayesgmm.agreement import EMCheck, check_against_em
 from bayesgmm.diagnostics import Diagnosis, diagnose
-from bayesgmm.html_report.blocks import Table, Verdict, count, listed, number
+from bayesgmm.html_report.blocks import Table, Verdict, count, listed, number, percent
+from bayesgmm.html_report.calibration import Calibration, calibrations
 from bayesgmm.tree import Draws, features_of, read_draws, read_observations
 from bayesgmm.validation import FloatArray
 
@@ -48,6 +49,11 @@ class Fitted:
         """The data, (n,) or (n, D)."""
         return read_observations(self.tree)
 
+    @cached_property
+    def calibrations(self) -> list[Calibration]:
+        """Where the observations of each feature fall in what is predicted of them."""
+        return calibrations(self.draws, self.x, self.features)
+
     @property
     def k(self) -> int:
         """How many components."""
@@ -70,6 +76,11 @@ class Fitted:
             apart = any(each.kind in ("r_hat", "solutions") for each in self.diagnosis.findings)
             return "the chains do not agree" if apart else "the draws do not suffice"
         return "" if self.diagnosis.labels.trusted else "their labels cannot be told apart"
+
+    @property
+    def caveat(self) -> str:
+        """What the caption of everything that speaks of single clusters ends with."""
+        return f"; not to be relied on, {self.doubt}" if self.doubt else ""
 
     @property
     def model(self) -> str:
@@ -126,8 +137,7 @@ class Fitted:
         columns = ["", "weight in %"]
         for name in self.features:
             columns += [f"mean of {name}", f"sd of {name}"] if several else ["mean", "standard deviation"]
-        doubt = f"; not to be relied on, {self.doubt}" if self.doubt else ""
-        return Table(f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets{doubt}", columns, rows)
+        return Table(f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets{self.caveat}", columns, rows)
 
     def trust(self) -> Verdict:
         """Whether the answer can be relied on, in a sentence or two."""
@@ -139,7 +149,7 @@ class Fitted:
         if not diagnosis.labels.trusted:
             return Verdict(
                 "caution",
-                "The density can be relied on, single clusters cannot",
+                "The sampling can be relied on, single clusters cannot",
                 "The draws agree on the density, yet single clusters cannot be followed from draw to draw. What is "
                 "said of a cluster by its number means little; densities, partitions and co-clustering hold. "
                 + " ".join(map(_sentence, (each.problem for each in problems))),
@@ -150,7 +160,36 @@ class Fitted:
         alone = "what was followed has converged" if k == 1 else "the chains agree and the clusters can be told apart"
         if self.tree.attrs.get("method") == "advi":
             alone = "the approximation has converged to a usable k-hat"
-        return Verdict("good", "The posterior can be relied on", f"No diagnostic objects: {alone}.{reserve}")
+        return Verdict("good", "The sampling can be relied on", f"No diagnostic objects: {alone}.{reserve}")
+
+    def adequacy(self) -> Verdict:
+        """Whether the model describes the data, as far as single features tell."""
+        strange = [each for each in self.calibrations if not each.inside]
+        several = len(self.features) > 1
+        if not strange:
+            return Verdict(
+                "good",
+                "The model describes the data, as far as this check sees",
+                f"{'In every feature the' if several else 'The'} observations lie where the model predicts them to lie."
+                + (" How features depend on one another is not looked at here." if several else ""),
+            )
+        said = []
+        for each in strange[:_TOLD]:
+            at = each.worst
+            place = number(float(each.values[at]), float(np.ptp(each.values)) / 5)
+            of = f" in {each.feature}" if several else ""
+            said.append(
+                f"{percent(each.shares[at])} of the observations lie below {place}{of}, where the model expects "
+                f"{percent(each.points[at])}"
+            )
+        more = f"; {len(strange) - _TOLD} more features stray" if len(strange) > _TOLD else ""
+        structure = ", another covariance structure" if several else ""
+        return Verdict(
+            "caution",
+            "The model does not describe the data",
+            f"{_sentence('; '.join(said) + more)} Try more components (bg.compare weighs them){structure}, or, for heavy "
+            "tails and outliers, a model of your own (model=).",
+        )
 
 
 def with_interval(values: FloatArray) -> str:

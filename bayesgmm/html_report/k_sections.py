@@ -14,13 +14,14 @@ from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import NONE, Block, Section, Table, Terms, Text, Verdict, count, number
 from bayesgmm.html_report.fit_sections import MEANINGS, draws_table
 from bayesgmm.html_report.observed import feature_names, observations
-from bayesgmm.preferences import close_by_evidence, close_by_loo
+from bayesgmm.preferences import close_by_loo
 from bayesgmm.summaries import summarise
 from bayesgmm.tree import features_of
 
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
 
+_STRONG = 20  # Bayes factor (Kass & Raftery 1995)
 _LEAST = 1e-3  # probability of a k that is worth a row
 _ASKED = (
     (
@@ -45,12 +46,19 @@ def detailed(comparison: Comparison) -> tuple[int, str]:
     if len(by_k) == 1:
         return int(by_k.index[0]), "the only one compared"
     by_loo = {best["elpd_loo"], *close_by_loo(by_k, best["elpd_loo"])}
+    predicts = "prediction (LOO, differences above two standard errors)"
     if "log_evidence" not in best:
-        return min(by_loo), "the smallest k whose prediction cannot be told apart from the best"
-    by_evidence = {best["log_evidence"], *close_by_evidence(by_k, best["log_evidence"])}
-    if by_loo & by_evidence:
-        return min(by_loo & by_evidence), "the smallest k that neither prediction (LOO) nor evidence rules out"
-    return best["log_evidence"], "the k of the largest evidence; prediction (LOO) prefers others"
+        return min(by_loo), f"the smallest k that {predicts} does not rule out"
+    top = by_k.loc[best["log_evidence"]]
+    behind = top["log_evidence"] - by_k["log_evidence"]
+    by_evidence = by_k.index[~(behind > np.log(_STRONG) + 2 * np.hypot(top["mcse"], by_k["mcse"]))]
+    if by_loo.intersection(by_evidence):
+        return (
+            min(by_loo.intersection(by_evidence)),
+            f"the smallest k that neither {predicts} nor the evidence (Bayes factors above {_STRONG} and two Monte Carlo "
+            "errors) rules out",
+        )
+    return best["log_evidence"], f"the k of the largest evidence; {predicts} rules it out"
 
 
 def comparison_section(comparison: Comparison, k: int) -> Section:
@@ -86,17 +94,21 @@ def _criteria(comparison: Comparison, k: int) -> Table:
         )
     heads = [
         "k",
-        "elpd (LOO)",
-        "difference",
+        "elpd (LOO) ± SE",
+        "difference ± SE",
         "weight",
-        "log evidence",
+        "log evidence ± MCSE",
         "p(k\N{NO-BREAK SPACE}|\N{NO-BREAK SPACE}x)",
         "BIC",
         "ICL",
         "occupied",
         "bad k-hat",
     ]
-    return Table(f"Criteria for each k; k = {k} is told in detail", [*heads, "converged"], rows, marked=ks.index(k))
+    caption = (
+        f"Criteria for each k; k = {k} is told in detail. SE: standard errors, which more observations make smaller; MCSE: "
+        "Monte Carlo errors, which more draws do"
+    )
+    return Table(caption, [*heads, "converged"], rows, marked=ks.index(k))
 
 
 def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
@@ -148,7 +160,7 @@ def posterior_answer(tree: xr.DataTree) -> list[Block]:
     table = _convergence(tree)
     chains, judged = tree["posterior"].sizes["chain"], "r_hat" in table and table["r_hat"].notna().any()
     enough = judged and table["r_hat"].max() <= MAX_R_HAT and table["ess_bulk"].min() >= MIN_ESS_PER_CHAIN * chains
-    verdict = f"{' '.join(str(tree.attrs.get('verdict', '')).split())}."
+    verdict = f"{' '.join(str(tree.attrs.get('verdict', '')).split())}.".replace("+-", "±")
     if not judged:
         return [Text(words), Verdict("bad", "The draws are too few to be judged", verdict)]
     if not enough:

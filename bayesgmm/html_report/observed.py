@@ -15,6 +15,6 @@ def observations(tree: xr.DataTree) -> FloatArray:
 
 
 def feature_names(tree: xr.DataTree) -> list[str]:
-    """What the features are called; of one feature nothing but x."""
+    """What the features are called; a single one without a name is x."""
     x = tree["observed_data"]["x"]
-    return list(map(str, x[FEATURE].to_numpy())) if FEATURE in x.dims else ["x"]
+    return list(map(str, x[FEATURE].to_numpy())) if FEATURE in x.dims else [str(x.attrs.get("long_name", "x"))]

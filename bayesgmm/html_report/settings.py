@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from bayesgmm.comparison import ASKED
 from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, read_prior
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 76
 _PACKAGES = ("bayesgmm", "arviz", "matplotlib", "numba", "numpy", "nutpie", "pymc", "scipy", "xarray")
+_DEFAULTS = {"covariance": "full", "missing": "raise"}  # that need not be stated
+_ONLY_PYTHON = {"approximation", "relabel", "log_likelihood", "posterior_predictive"}  # options that the shell lacks
 _OF_METHOD = {
     "nuts": ("tune", "thin", "target_accept", "target_ess", "max_draws"),
     "gibbs": ("tune", "thin"),
@@ -41,7 +44,7 @@ def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) ->
     if "seed" in attrs and attrs.get("method") in _OF_METHOD:
         if comparison is None:
             blocks.append(Code("In Python", _python(tree)))
-            if attrs["method"] != "telescoping" and not custom:
+            if attrs["method"] != "telescoping" and not custom and not _is_mean_field(tree):
                 blocks.append(Code("In a shell", _shell(tree)))
         else:
             blocks += _of_comparison(tree, comparison)
@@ -70,17 +73,27 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
         return [Code(f"In Python (the fit of k = {tree.attrs.get('k')})", calls)]
     of_k = comparison.prior_k.to_list()
     prior_k = {} if max(of_k) - min(of_k) < 1e-12 else {"prior_k": _as_prior_of_k(ks, of_k)}
-    own = {"covariance": tree.attrs.get("covariance", "full")} if tree.attrs.get("covariance") != "full" else {}
-    sizes = tree["posterior"].sizes
-    size = {"draws": sizes["draw"], "chains": sizes["chain"], "n_init": tree.attrs.get("n_init", 10)}
-    methods = {str(each.attrs.get("method")) for each in comparison.fits.values()}
-    method = f"  # chose {', '.join(sorted(methods))}; a method that was asked for goes in as method="
-    stated = _stated_prior(tree) | own | size | prior_k | {"random_seed": comparison.seed}
+    asked = {name: value for name, value in _asked(tree).items() if _DEFAULTS.get(name) != value}
     numbers = f"range({ks[0]}, {ks[-1] + 1})" if ks == list(range(ks[0], ks[-1] + 1)) else repr(ks)
-    python = f"import bayesgmm as bg\n\ncomparison = bg.compare({_call(['x', numbers], stated)}){method}"
+    stated = _stated_prior(tree) | asked | prior_k | {"random_seed": comparison.seed}
+    methods = {str(each.attrs.get("method")) for each in comparison.fits.values()}
+    chosen = "" if "method" in asked else f"# chooses the method: {' and '.join(sorted(methods))}\n"
+    call = f"comparison = bg.compare({_call(['x', numbers], stated)})"
+    python = Code("In Python", f"import bayesgmm as bg\n\n{chosen}{call}")
+    if prior_k or asked.keys() & _ONLY_PYTHON:
+        return [python]
     of_shell = f"{ks[0]}:{ks[-1]}" if numbers.startswith("range") else ",".join(map(str, ks))
-    shell = _options(tree, f"bayesgmm compare data.csv{_columns(tree)} --k {of_shell}", size | own, comparison.seed)
-    return [Code("In Python", python), Code("In a shell", shell)]
+    command = f"bayesgmm compare data.csv{_columns(tree)} --k {of_shell}"
+    return [python, Code("In a shell", _options(tree, command, asked, comparison.seed))]
+
+
+def _asked(tree: xr.DataTree) -> dict[str, Any]:
+    """The options of compare; of trees that do not record them, what they hold."""
+    sizes, attrs = tree["posterior"].sizes, tree.attrs
+    size = {"draws": sizes["draw"], "chains": sizes["chain"], "n_init": attrs.get("n_init", 10)}
+    if ASKED in attrs:
+        return {"n_init": size["n_init"]} | json.loads(attrs[ASKED])
+    return size | {"covariance": attrs.get("covariance", "full"), "missing": attrs.get("missing", "raise")}
 
 
 def _as_prior_of_k(ks: list[int], probabilities: list[float]) -> Any:
@@ -105,6 +118,8 @@ def _python(tree: xr.DataTree) -> str:
         stated["covariance"] = attrs["covariance"]
     stated |= {"draws": sizes["draw"], "chains": sizes["chain"]}
     stated |= {name: attrs[name] for name in (*_OF_METHOD[method], "n_init") if name in attrs}
+    if _is_mean_field(tree):
+        stated["approximation"] = "meanfield"
     if "target_ess" in attrs:
         stated.pop("draws")  # which was the least, not what it came to
     if attrs.get("engine") == "pymc" and attrs.get("prior") != "custom model":
@@ -115,6 +130,10 @@ def _python(tree: xr.DataTree) -> str:
     if method == "telescoping":
         return f"import bayesgmm as bg\n\ntree = bg.posterior_k({_call(['x'], stated)})"
     return f"import bayesgmm as bg\n\ntree = bg.fit({_call(['x', str(attrs['k'])], stated)})"
+
+
+def _is_mean_field(tree: xr.DataTree) -> bool:
+    return "approximation" in tree.children and tree["approximation"].attrs.get("family") == "meanfield"
 
 
 class _Verbatim(str):
@@ -148,7 +167,7 @@ def _is_default(tree: xr.DataTree, prior: HierarchicalPrior | ConjugatePrior) ->
 def _call(positional: list[str], stated: dict[str, Any]) -> str:
     arguments = [*positional, *(f"{name}={_source(value)}" for name, value in stated.items())]
     line = ", ".join(arguments)
-    return line if len(line) <= 64 else f"\n    {_packed(arguments, ', ')},\n"
+    return line if len(line) <= 48 else f"\n    {_packed(arguments, ', ')},\n"
 
 
 def _packed(words: list[str], between: str, end: str = "") -> str:
@@ -174,7 +193,8 @@ def _plain(value: Any) -> Any:
 def _columns(tree: xr.DataTree) -> str:
     names = feature_names(tree)
     if len(names) == 1:
-        return " --column NAME"
+        named = "long_name" in tree["observed_data"]["x"].attrs
+        return f" --column {shlex.quote(names[0]) if named else 'NAME'}"
     return " --columns " + " ".join(shlex.quote(name) for name in names)
 
 

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from markupsafe import Markup
 from matplotlib.collections import Collection
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.lines import Line2D
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ _THEMED = {
     "#8c564b": "cluster-5",
     "#6a3d9a": "cluster-6",
 }
+_TONES = (-0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45)  # shares of black, or of white
 _MOST_VERTICES = 30_000  # of a figure, beyond which its heavy parts become pixels
 _HEAVY = 400  # vertices of one part
 _FAINT = 0.2  # opacity of parts that are many
@@ -71,6 +73,18 @@ def drawn(name: str, draw: Callable[[], Figure], description: str) -> Markup:
         figure.savefig(file, format="svg", transparent=True, dpi=150, metadata={"Date": None, "Creator": None})
         plt.close(figure)
     return Markup(_for_a_page(file.getvalue(), name, description))
+
+
+def shaded(colour: str, chain: int, n_chains: int) -> str:
+    """The colour of a cluster in a chain: from dark, of the first, to light, of the last."""
+    place = round((len(_TONES) - 1) * (chain / (n_chains - 1) if n_chains > 1 else 0.5))
+    return _mixed(colour, _TONES[place])
+
+
+def _mixed(colour: str, share: float) -> str:
+    other = float(share > 0)
+    parts = np.array(to_rgb(colour)) * (1 - abs(share)) + other * abs(share)
+    return to_hex(parts.tolist())
 
 
 def _lighten(figure: Figure) -> None:
@@ -140,4 +154,15 @@ def _rewritten(key: str, value: str, name: str) -> str:
 
 
 def _themed(colour: str) -> str:
-    return f"var(--{_THEMED[colour]})" if colour in _THEMED else colour
+    return f"var(--{_THEMED[colour]})" if colour in _THEMED else _SHADES.get(colour, colour)
+
+
+_SHADES = {
+    _mixed(colour, share): (
+        f"color-mix(in srgb, var(--{name}) {100 - 100 * abs(share):.0f}%, {'white' if share > 0 else 'black'})"
+    )
+    for colour, name in _THEMED.items()
+    if name.startswith("cluster-")
+    for share in _TONES
+    if share
+}

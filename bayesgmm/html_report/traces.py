@@ -9,6 +9,7 @@ import numpy as np
 from arviz_stats.base import array_stats
 
 from bayesgmm.html_report.blocks import short
+from bayesgmm.html_report.svg import shaded
 from bayesgmm.plots.canvas import colour
 from bayesgmm.validation import FloatArray
 
@@ -38,10 +39,11 @@ def plot_traces(fitted: Fitted) -> Figure:
     step = shown_step(fitted)
     for (left, right), (name, values) in zip(axes, rows, strict=True):
         for j in range(values.shape[-1]):
-            for chain in values[..., j]:
-                _density(left, chain, colour(j))
+            for place, chain in enumerate(values[..., j]):
+                shade = shaded(colour(j), place, len(values))
+                _density(left, chain, shade)
                 at = np.arange(0, len(chain), step)
-                right.plot(at, chain[::step], color=colour(j), linewidth=0.5, alpha=0.6, rasterized=len(at) > 100)
+                right.plot(at, chain[::step], color=shade, linewidth=0.5, alpha=0.7, rasterized=len(at) > 100)
         left.set(xlabel=short(name), yticks=[], ylim=(0, None))
         right.set(ylabel=short(name))
         right.margins(x=0.01)

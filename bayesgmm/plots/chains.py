@@ -13,7 +13,7 @@ from bayesgmm.labels import raw_order
 from bayesgmm.modes import Solutions, solutions
 from bayesgmm.plots.canvas import canvas, colour, grid_for, histogram
 from bayesgmm.predictive import log_density, read_feature
-from bayesgmm.tree import Draws, features_of, read_draws, read_observations, read_permutation
+from bayesgmm.tree import Draws, features_of, is_relabelled, read_draws, read_observations
 from bayesgmm.validation import read_probability
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ def plot_relabelling(tree: xr.DataTree, feature: Any = None) -> Figure:
     """
     name, place = read_feature(tree, feature)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    permutation = read_permutation(tree)
-    is_raw = (permutation == np.arange(permutation.shape[-1])).all()
-    titles = ("as sampled", "in the tree, which has not been relabelled" if is_raw else "relabelled")
+    titles = ("as sampled", "relabelled" if is_relabelled(tree) else "in the tree, which has not been relabelled")
     for ax, each, title in zip(axes, (raw_order(tree), tree), titles, strict=True):
         draws = read_draws(each).marginal(place)
         step = max(1, len(draws.mu) // _MOST_POINTS)

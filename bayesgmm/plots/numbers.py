@@ -12,12 +12,14 @@ from bayesgmm.plots.canvas import EM, POSTERIOR
 from bayesgmm.plots.fits import plot_fit
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from bayesgmm.comparison import Comparison
 
 _GREY = "#666666"
+_SHOWN = 5.0  # nats behind the best that matter: a Bayes factor of 150 (Kass & Raftery 1995)
 _LEAST = 1e-3  # probability of a k that is worth a bar
 _COLUMNS = 3
 
@@ -27,7 +29,7 @@ def plot_compare(comparison: Comparison) -> Figure:
 
     LOO and the evidence are drawn as differences to the best k, the former with two standard errors of the difference, the
     latter with two Monte Carlo standard errors; BIC and ICL as differences to the smallest, downwards, so that up is better
-    in every panel.
+    in every panel. What is some 5 or more behind the best, or 10 by BIC, is an arrow with its number.
 
     Parameters
     ----------
@@ -49,10 +51,11 @@ def plot_compare(comparison: Comparison) -> Figure:
     else:
         axes[1].text(0.5, 0.5, "no evidence of an approximation", ha="center", transform=axes[1].transAxes)
     axes[1].set(title="evidence", ylabel="log evidence, difference to the best (2 MCSE)")
+    behind = {name: by_k[name].min() - by_k[name] for name in ("bic", "icl")}
     for name, marker, style in (("bic", "o", "--"), ("icl", "s", ":")):
-        values = by_k[name].min() - by_k[name]
-        axes[2].plot(by_k.index, values, marker=marker, linestyle=style, color=EM, label=name.upper())
+        axes[2].plot(by_k.index, behind[name], marker=marker, linestyle=style, color=EM, label=name.upper())
         _ring(axes[2], best[name], 0.0)
+    _shorten(axes[2], behind["bic"], 0.0, 2 * _SHOWN, EM)
     axes[2].set(title="point estimates: EM", ylabel="smallest BIC or ICL less that of k")
     axes[2].legend(frameon=False, fontsize="small")
     unsure = by_k.index[~by_k["converged"]]
@@ -70,6 +73,22 @@ def _differences(ax: Axes, values: Any, errors: Any, best: int, color: str, labe
     at, heights, error = (np.asarray(each, dtype=float) for each in (values.index, values, errors))
     ax.errorbar(at, heights, yerr=2 * error, marker="o", capsize=3, linewidth=1, color=color, label=label)
     _ring(ax, best, float(values.loc[best]))
+    _shorten(ax, values, 2 * errors, _SHOWN, color)
+
+
+def _shorten(ax: Axes, behind: pd.Series, errors: Any, most: float, color: str) -> None:
+    """End the axis below what is near the best; arrows with numbers for what lies further down."""
+    near = behind >= -most
+    low = max(float((behind - errors)[near].min()), -2 * most)
+    bottom = 1.25 * min(low, -most / 4)
+    far = behind[behind < bottom]
+    if far.empty:
+        return
+    ax.set_ylim(bottom, max(-0.1 * bottom, 1.1 * float((behind + errors)[near].max())))
+    for k, value in far.items():
+        ax.plot([k], [0.97 * bottom], marker="v", color=color, linestyle="")
+        words = f"{value:.0f}".replace("-", "\N{MINUS SIGN}")
+        ax.annotate(words, (k, 0.97 * bottom), (0, 6), textcoords="offset points", ha="center", fontsize="small")
 
 
 def _ring(ax: Axes, k: int, value: float) -> None:

@@ -1,0 +1,97 @@
+"""Whether the model describes the data: where observations fall in what the fit without them predicts."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from arviz_stats.base import array_stats
+from scipy.special import softmax
+from scipy.stats import binom
+
+from bayesgmm.predictive import distribution_function, log_density
+from bayesgmm.tree import Draws
+from bayesgmm.validation import FloatArray
+
+PROBABILITY = 0.95  # with which the whole curve of a model that is right stays in the band
+_MOST_OBSERVATIONS, _MOST_DRAWS = 2_000, 2_000
+_POINTS = 200  # at which curve and band are compared
+_SIMULATED = 4_000  # curves of uniform numbers, from which the band is made
+
+
+@dataclass(frozen=True)
+class Calibration:
+    r"""LOO-PIT of a feature: :math:`p_i = P(X_i \leq x_i \mid x_{-i})`, uniform where the model is right.
+
+    Attributes
+    ----------
+    feature : str
+    n : int
+        Observations that were looked at.
+    points : (P,) array
+        Probabilities at which the share of the p_i up to there is compared with the probability itself.
+    shares : (P,) array
+    lower, upper : (P,) arrays
+        Between which the shares of independent uniform numbers lie at all points at once, with probability 0.95.
+    values : (P,) array
+        Of the feature, of which the model says that a share of ``points`` lies below.
+    """
+
+    feature: str
+    n: int
+    points: FloatArray
+    shares: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    values: FloatArray
+
+    @property
+    def inside(self) -> bool:
+        """Whether the curve stays in its band."""
+        return bool(((self.lower <= self.shares) & (self.shares <= self.upper)).all())
+
+    @property
+    def worst(self) -> int:
+        """The point that is least like a uniform number's."""
+        return int(np.argmax(np.maximum(self.lower - self.shares, self.shares - self.upper)))
+
+
+def calibrations(draws: Draws, x: FloatArray, features: list[str]) -> list[Calibration]:
+    """The check of each feature, by its marginal predictive distribution; of many observations, of a sample."""
+    few = draws.thinned(_MOST_DRAWS)
+    some = np.random.default_rng(0).permutation(len(x))[:_MOST_OBSERVATIONS]
+    weights = _leave_one_out_weights(few, x[some])
+    columns = x[some].reshape(len(some), -1).T
+    found = []
+    for place, (name, column) in enumerate(zip(features, columns, strict=True)):
+        pit = (weights * distribution_function(few.marginal(place), np.broadcast_to(column, weights.shape))).sum(axis=0)
+        points, lower, upper = band(len(pit))
+        shares = np.searchsorted(np.sort(pit), points, side="right") / len(pit)
+        values = np.interp(points, np.sort(pit), np.sort(column))
+        found.append(Calibration(name, len(pit), points, shares, lower, upper, values))
+    return found
+
+
+@cache
+def band(n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Points, and bounds between which the shares of n uniform numbers lie at all of them (Säilynoja et al. 2022)."""
+    parts = min(n, _POINTS) + 1
+    points = np.arange(1, parts) / parts
+    counts = np.random.default_rng(0).multinomial(n, np.full(parts, 1 / parts), size=_SIMULATED).cumsum(axis=1)[:, :-1]
+    tails = 2 * np.minimum(binom.cdf(counts, n, points), binom.sf(counts - 1, n, points))
+    level = np.quantile(tails.min(axis=1), 1 - PROBABILITY)
+    return points, binom.ppf(level / 2, n, points) / n, binom.isf(level / 2, n, points) / n
+
+
+def _leave_one_out_weights(draws: Draws, x: FloatArray) -> FloatArray:
+    """Share of each draw in the posterior without an observation, by Pareto-smoothed importance sampling, (S, n)."""
+    log_likelihood = np.ascontiguousarray(log_density(draws, x).T)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of single observations, which do not move the curve
+        try:
+            log_weights, _ = array_stats.psislw(log_likelihood)
+        except ValueError:  # too few draws to be smoothed
+            log_weights = -log_likelihood
+    return np.asarray(softmax(log_weights, axis=1).T)
