@@ -26,7 +26,7 @@ from bayesgmm.evidence import log_evidence
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, InterruptedWarning
 from bayesgmm.fit_cache import FitCache
 from bayesgmm.inference import fit
-from bayesgmm.leave_one_out import bad_k_hats, loo, refitted
+from bayesgmm.leave_one_out import FEWEST_DRAWS, bad_k_hats, loo, refitted
 from bayesgmm.preferences import SPURIOUS, Best, preferences
 from bayesgmm.priors import Prior, read_prior
 from bayesgmm.priors_k import PriorOnK, read_prior_k
@@ -220,6 +220,8 @@ def compare(
     for each in ks:
         data, _ = read_fit_data(x, each, covariance=covariance, missing=missing)  # type: ignore[arg-type]
     _weights_of(prior_k, ks)
+    if read_count(draws, "draws") * read_count(chains, "chains") < FEWEST_DRAWS:
+        raise ValueError(f"draws x chains must be at least {FEWEST_DRAWS} for LOO, got {draws} x {chains}; raise draws")
     seed = read_seed(random_seed)
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
     stated = settings | {"prior": read_prior(prior, data.values, covariance).to_json()}
@@ -257,6 +259,10 @@ def compare(
                 raise
             interrupted = True
         if interrupted or fits[each].attrs["interrupted"]:
+            if not interrupted and fits[each]["posterior"].sizes["draw"] * chains < FEWEST_DRAWS:
+                del fits[each]  # of which nothing could be said
+            if not fits:
+                raise KeyboardInterrupt
             _warn_of_interrupt(f"at k = {each}", fits)
             break
         if kept is not None:

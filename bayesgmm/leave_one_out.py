@@ -26,6 +26,7 @@ from bayesgmm.summaries import followed
 from bayesgmm.tree import OBS, Draws, draws_of, read_draws, read_observations
 from bayesgmm.validation import FloatArray, read_count, read_seed
 
+FEWEST_DRAWS = 25  # of which a fifth is the tail that is smoothed
 _NUMBERS = 2**24  # draws x observations that are worked on at once, 128 MB
 _MOST_EXACT = 20_000  # observations that are all left out in turn; of more a sample is
 _SAMPLE = 2_000
@@ -79,7 +80,7 @@ def loo(
     Raises
     ------
     ValueError, TypeError
-        If the tree does not keep the contract or ``sample`` is not a count.
+        If the tree does not keep the contract or has fewer than 25 draws, or ``sample`` is not a count.
 
     Notes
     -----
@@ -104,6 +105,8 @@ def loo(
     False
     """
     draws, x = read_draws(tree), read_observations(tree)
+    if len(draws.w) < FEWEST_DRAWS:
+        raise ValueError(f"tree must hold at least {FEWEST_DRAWS} draws for LOO, got {len(draws.w)}; keep more draws")
     rng = np.random.default_rng(read_seed(random_seed))
     size = len(x) if len(x) <= _MOST_EXACT else _SAMPLE
     if sample is not None:

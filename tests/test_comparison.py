@@ -219,21 +219,33 @@ def test_arviz_weights_the_predictions(galaxies):
     assert mixed["posterior_predictive"]["x"].sizes["obs"] == 82
 
 
-@pytest.mark.parametrize("stop", ["before", "within"])
+@pytest.mark.parametrize("stop", ["before", "early", "within"])
 def test_an_interrupt_leaves_the_fits_made_by_then(two_small, monkeypatch, stop):
     def interrupted(x, k, **options):
         if k == 3 and stop == "before":
             raise KeyboardInterrupt
         tree = bg.fit(x, k, **options)
         if k == 3:
+            tree = tree.isel(draw=slice(0, 3 if stop == "early" else None), missing_dims="ignore")
             tree.attrs["interrupted"] = 1
         return tree
 
     monkeypatch.setattr(comparison_module, "fit", interrupted)
     with pytest.warns(InterruptedWarning, match="interrupted at k = 3"):
         left = bg.compare(two_small, range(2, 6), draws=50, tune=50, random_seed=SEED, progressbar=False)
-    assert list(left.fits) == ([2] if stop == "before" else [2, 3])
+    assert list(left.fits) == ([2, 3] if stop == "within" else [2])
     assert left.table["k"].tolist() == list(left.fits)
+    if stop == "early":
+        with pytest.raises(KeyboardInterrupt):
+            bg.compare(two_small, [3, 4], draws=50, tune=50, random_seed=SEED, progressbar=False)
+
+
+def test_too_few_draws_for_loo_are_refused_before_any_is_made(two_small):
+    with pytest.raises(ValueError, match="draws x chains must be at least 25 for LOO, got 5 x 4; raise draws"):
+        bg.compare(two_small, [2], draws=5, random_seed=SEED, progressbar=False)
+    short = make_tree(two_small, draws=6)
+    with pytest.raises(ValueError, match="tree must hold at least 25 draws for LOO, got"):
+        bg.loo(short)
 
 
 def test_an_interrupt_while_fits_are_judged_keeps_the_fits(two_small, monkeypatch):
