@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from bayesgmm.cli.messages import say, silence
 from bayesgmm.cli.reading import ENDINGS, Format, column_names, read_columns
 from bayesgmm.validation import Covariance, Engine, Missing
 
@@ -151,6 +152,11 @@ class Output:
         typer.Option("--strict", help="End with exit code 3 where draws cannot be trusted.", rich_help_panel=_OUTPUT),
     ] = False
     quiet: Annotated[bool, QuietOption] = False
+
+    @property
+    def announce(self) -> Callable[[str], None]:
+        """What says on standard error which phase begins."""
+        return silence if self.quiet else say
 
 
 def unfolded(command: Callable[..., None]) -> Callable[..., None]:
