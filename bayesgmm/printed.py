@@ -76,13 +76,12 @@ def _reliance(fitted: Fitted, width: int | None) -> str:
 
 
 def _clusters(fitted: Fitted, width: int | None) -> str:
-    """A row for each cluster; of several features in a narrow terminal a column, or as many blocks as they need."""
+    """A row for each cluster, or a column where that takes fewer lines of the terminal."""
     table = fitted.table()
     frame = pd.DataFrame([row[1:] for row in table.rows], columns=table.columns[1:], index=[row[0] for row in table.rows])
-    if width is not None and _widest(frame.to_string()) > width:
-        frame = frame.T
-    lines = frame.to_string(line_width=width)
-    return f"{_filled(in_shell_words(table.caption), width)}\n{lines}"
+    lines = min((each.to_string(line_width=width).splitlines() for each in (frame, frame.T)), key=len)
+    lines = [each.rstrip(" \\") for each in lines]
+    return "\n".join([_filled(in_shell_words(table.caption), width), *lines])
 
 
 def _against_em(fitted: Fitted, width: int | None) -> str:

@@ -50,8 +50,9 @@ def keep_draws(tree: xr.DataTree, folder: Path) -> None:
     """The posterior, before it is judged, so that it is kept whatever happens then."""
     from bayesgmm.stored_results import POSTERIOR
 
-    with _whole_file(folder / POSTERIOR) as file:
-        file.write_bytes(tree.to_netcdf(engine="h5netcdf"))  # of a full disk HDF5 would print its own tracebacks
+    # through memory: of a full disk HDF5 would print its own tracebacks
+    with _whole_file(folder / POSTERIOR) as file, tree.to_netcdf(engine="h5netcdf") as content, file.open("wb") as opened:
+        opened.write(content)
     (folder / _MARK).write_text("not judged: the run ended before that\n")
 
 

@@ -249,6 +249,7 @@ def test_fits_several_columns(run, tmp_path, faithful):
     assert code == 0, err
     assert out.startswith("eruptions, waiting: n = 272, k = 2, seed 1\n")
     assert "cov[0, eruptions, waiting]" in out
+    assert "no room" not in out  # which is for terminals
     assert {path.name for path in (tmp_path / "results").iterdir()} == {
         "posterior.nc", "verdict.txt", "parameters.csv", "check_against_em.csv", "clusters.csv", "pairs.png", "report.html", "summary.json",
         "trace.png",

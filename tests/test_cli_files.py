@@ -139,6 +139,7 @@ def test_a_full_disk_leaves_nothing(folder):
     assert done.returncode == 1, done.stderr
     assert "results could not be written, there is no space left on its disk" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "ignored" not in done.stderr
     assert sorted(os.listdir()) == before
 
 

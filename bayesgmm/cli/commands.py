@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,8 @@ from bayesgmm.cli import compare, demo, fit, report, simulate
 from bayesgmm.cli.messages import answer
 
 _EXIT_CODES = "Exit codes: 0 done, 1 bad input, 2 wrong options, 3 draws not to be trusted (with --strict), 130 interrupted."
+_COLUMNS = get_terminal_size().columns
+_BOXED = 60  # columns of a terminal in whose boxes the names of options find room
 
 
 class _Commands(TyperGroup):
@@ -46,6 +49,8 @@ app = typer.Typer(
     epilog=_EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if _COLUMNS >= _BOXED else None,
+    context_settings={"terminal_width": _COLUMNS},
 )
 app.command(cls=_Command)(demo.demo)
 app.command(cls=_Command, epilog=simulate.EXAMPLES)(simulate.simulate)
