@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _WIDEST = 110  # a line of words
 _WORST = 5  # rows of what does not depend on labels
 _PLAIN = str.maketrans({"\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " "})
+_OF_CHAINS = ("ess_bulk", "ess_tail", "r_hat")
 # columns that a narrow terminal can do without, the least needed first
 _OF_DRAWS = ("mcse_mean", "ess_tail", "sd", "ess_bulk")
 _OF_EM = ("ess_tail", "mcse_mean", "ess_bulk", "r_hat", "tail", "sd")
@@ -70,8 +71,11 @@ def _reliance(fitted: Fitted, width: int | None) -> str:
     for each in fitted.diagnosis.findings:
         lines.append(_filled(f"- {in_shell_words(each.problem)}", width, "    ", begin="  "))
         lines.append(_filled(f"remedy: {in_shell_words(each.remedy)}", width, "    ", begin="    "))
-    if any(each.kind == "solutions" for each in fitted.diagnosis.findings):
-        lines.append(str(fitted.diagnosis.solutions))
+    found = fitted.diagnosis.solutions
+    if found is not None and any(each.kind == "solutions" for each in fitted.diagnosis.findings):
+        heading, *_ = str(found).splitlines()
+        dispensable = [name for name in ("sd", *reversed(list(found.table))) if name not in ("chains", "share")]
+        lines += [heading, _fitted_in(found.table, width, dispensable, as_text)]
     return "\n".join(lines)
 
 
@@ -94,18 +98,22 @@ def _against_em(fitted: Fitted, width: int | None) -> str:
     lines = [_filled(f"{verdict[0].upper()}{verdict[1:]}.", width), _filled(words, width)]
     if len(check.table):
         lines.append(_filled(f"labels: {in_shell_words(str(check.labels))}", width))
-        table = check.table.drop(columns=["lower", "upper", "inside"])  # of another probability than the intervals above
+        of_chains = [name for name in _OF_CHAINS if name not in fitted.diagnosis.parameters]
+        # its interval has another probability than those above
+        table = check.table.drop(columns=["lower", "upper", "inside", *of_chains])
         lines.append(_fitted_in(table, width, _OF_EM, as_text))
     return "\n".join(lines)
 
 
 def _of_draws(diagnosis: Diagnosis, width: int | None, *, worst: bool) -> str:
-    sampler = ", ".join(f"{name} {value:g}" for name, value in diagnosis.sampler.items())
-    what = "label-invariant quantities: log density at points of the data, log posterior, sorted weights"
+    lines = [_filled(f"The draws: {', '.join(f'{name} {value:.4g}' for name, value in diagnosis.sampler.items())}", width)]
     table, key = diagnosis.invariants, "ess_bulk"
-    few = worst and key in table and len(table) > _WORST
+    if worst and key not in table:  # draws from an approximation, which are independent
+        return lines[0]
+    few = worst and len(table) > _WORST
     shown = table.sort_values(key, kind="stable").head(_WORST) if few else table
-    lines = [_filled(f"The draws: {sampler}", width), _filled(what, width), _fitted_in(shown, width, _OF_DRAWS, as_text)]
+    what = "label-invariant quantities: log density at points of the data, log posterior, sorted weights"
+    lines = [*(lines if diagnosis.sampler else []), _filled(what, width), _fitted_in(shown, width, _OF_DRAWS, as_text)]
     return "\n".join([*lines, f"({len(table) - len(shown)} more rows, with a larger {key})"] if few else lines)
 
 

@@ -6,6 +6,7 @@ whole or not at all. Exit codes are those of :mod:`bayesgmm.cli.ending`.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import warnings
@@ -21,8 +22,10 @@ def main() -> None:
         signal.signal(signal.SIGTERM, _as_interrupt)
         warnings.showwarning = show_warning  # type: ignore[assignment]
         from bayesgmm.cli.commands import app  # takes its time, in which an interrupt is no accident
-        from bayesgmm.cli.options import spread_out
+        from bayesgmm.cli.options import spread_out, spread_out_completion
 
+        if {"COMP_WORDS", "COMP_CWORD"} <= os.environ.keys():
+            spread_out_completion(os.environ)
         app(spread_out(sys.argv[1:]))
     except (ValueError, TypeError, OSError, MemoryError) as error:
         _say_error(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -202,6 +202,17 @@ def spread_out(arguments: list[str]) -> list[str]:
             columns += 1
             result += ["--columns", each]
     return result
+
+
+def spread_out_completion(environment: MutableMapping[str, str]) -> None:
+    """The same of a line that bash asks to be completed: its words, and the place of the one that is not finished."""
+    words, at = environment["COMP_WORDS"].split("\n"), int(environment["COMP_CWORD"])
+    unfinished = words[at : at + 1] or [""]
+    if unfinished[0].startswith("-"):
+        before = [*spread_out(words[1:at]), *unfinished]
+    else:
+        before = spread_out([*words[1:at], *unfinished])
+    environment.update(COMP_WORDS="\n".join([words[0], *before]), COMP_CWORD=str(len(before)))
 
 
 def _is_file(text: str) -> bool:
