@@ -47,6 +47,7 @@ def _as_interrupt(_: int, frame: Any) -> None:
 def _end_interrupted(interrupt: BaseException | None) -> None:
     reason = f": {interrupt}" if isinstance(interrupt, KeyboardInterrupt) and str(interrupt) else ""
     say(f"interrupted{reason}")
+    exec("")  # an interrupt within exec, as dataclasses have it, leaves a mark that ends Python by the signal all the same
     raise SystemExit(INTERRUPTED) from None
 
 
