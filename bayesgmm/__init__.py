@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import logging
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +71,8 @@ if TYPE_CHECKING:
     )
     from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
     from bayesgmm.tree import add_correlations
+
+    __version__: str
 
 _HOMES = {
     "BayesianGMM": "estimator",
@@ -113,7 +114,6 @@ _HOMES = {
     "sample_assignments": "clusters",
     "solutions": "modes",
 }
-__version__ = version("bayesgmm")
 _MODULES = ("datasets", "exceptions", "plots", "priors")
 
 __all__ = [
@@ -172,6 +172,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f"bayesgmm.{_HOMES[name]}"), name)
     elif name in _MODULES:
         value = import_module(f"bayesgmm.{name}")
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("bayesgmm")
     else:
         raise AttributeError(f"module 'bayesgmm' has no attribute {name!r}")
     globals()[name] = value

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core import config, event, sigutils
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 
 STRICT = {"contract"}  # a product and a sum may become one fused operation, and nothing else
 SUMS = {"contract", "reassoc", "nsz"}  # sums may be reordered, which is what makes them vectors
+_PAUSE = 0.3  # seconds after which compiling is announced anew
 
 
 def compiled(*, fastmath: set[str], inline: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -68,17 +71,30 @@ def _sources() -> str:
 
 
 class _Announcer(event.Listener):
+    """Says that compiling has begun, once for functions that follow each other; one calls for others while it compiles."""
+
+    def __init__(self) -> None:
+        self.depth, self.ended = 0, -np.inf
+
     def on_start(self, started: Any) -> None:
-        if str(started.data["dispatcher"].py_func.__module__).startswith("bayesgmm."):
-            _say("compiling for this machine (up to half a minute, at first use only)")
+        ours = str(started.data["dispatcher"].py_func.__module__).startswith("bayesgmm.")
+        if ours and not self.depth and time.monotonic() - self.ended > _PAUSE:
+            first = "for this machine (up to half a minute, at first use only)"
+            _print(f"compiling {'further functions' if np.isfinite(self.ended) else first}")
+        self.depth += 1
 
     def on_end(self, ended: Any) -> None:
-        pass
+        self.depth -= 1
+        self.ended = time.monotonic()
 
 
 @cache
 def _say(text: str) -> None:
     """Say it once in a process."""
+    _print(text)
+
+
+def _print(text: str) -> None:
     print(f"bayesgmm: {text} ...", file=sys.stderr, flush=True)
 
 

@@ -22,7 +22,8 @@ from bayesgmm.tree import Draws, permute, read_draws, read_em, read_observations
 from bayesgmm.validation import FloatArray, read_choice
 
 Relabelling = Literal["stephens", "ecr", "pivot"]
-_MOST = 10_000  # observations whose membership is looked at
+_MOST, _FEWEST = 10_000, 1_000  # observations whose membership is looked at
+_JUDGED = 80_000_000  # draws x observations, up to which they are the most
 _REMEMBERED = 2**24  # numbers (128 MB) that are computed once for all rounds
 _ROUNDS = 50  # after which an iterative algorithm is not waited for
 _LEAST = 1e-300  # a probability that counts as none
@@ -98,9 +99,9 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
 
     Notes
     -----
-    Membership is that of at most 10 000 observations, evenly spaced, and is computed anew for each draw in each round, so
-    that memory is that of observations x clusters. Tested properties: idempotent; the result does not depend on the labels
-    it was given; densities do not change.
+    Membership is that of at most 10 000 observations, evenly spaced, of more than 8 000 draws of fewer (1 000 at the least).
+    It is computed anew for each draw in each round, so that memory is that of observations x clusters. Tested properties:
+    idempotent; the result does not depend on the labels it was given; densities do not change.
 
     References
     ----------
@@ -125,7 +126,8 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
     order = match(draws, em)
     if method != "pivot" and draws.n_components > 1:
         x = read_observations(tree)
-        few = x[np.linspace(0, len(x) - 1, min(len(x), _MOST)).astype(int)]
+        most = int(np.clip(_JUDGED // len(draws.w), _FEWEST, _MOST))
+        few = x[np.linspace(0, len(x) - 1, min(len(x), most)).astype(int)]
         order = _refined(draws, few, order, em, hard=method == "ecr")
     return permute(tree, draws.by_chain(order))
 

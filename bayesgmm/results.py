@@ -5,23 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from bayesgmm.stored_results import POSTERIOR, write_comparison_parts
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayesgmm.agreement import EMCheck
     from bayesgmm.comparison import Comparison
     from bayesgmm.diagnostics import Diagnosis
+    from bayesgmm.html_report.fitted import Fitted
 
 _REPORT = "report.html"
 _MARK = "verdict.txt"  # every folder of results has one
@@ -31,43 +28,43 @@ _ROWS = 2**16  # of a table written together
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+type Announce = Callable[[str], object]
+
+
 class _FullDiskError(OSError):
     """What had been begun is gone again."""
 
 
-class Judged(NamedTuple):
-    """A fit's diagnosis and its check against EM, in the shell's words."""
-
-    diagnosis: Diagnosis
-    check: EMCheck
-
-    def __str__(self) -> str:
-        from bayesgmm.shell_words import text_in_shell_words
-
-        return text_in_shell_words(f"{self.diagnosis}\n\n{self.check}")
+def _in_silence(_: str) -> None:
+    pass
 
 
-def judge(tree: xr.DataTree, diagnosis: Diagnosis | None = None) -> Judged:
+def judge(tree: xr.DataTree, diagnosis: Diagnosis | None = None) -> Fitted:
     """Diagnose a fit, unless that has been done, and check it against EM."""
-    from bayesgmm.agreement import check_against_em
-    from bayesgmm.diagnostics import diagnose
-    from bayesgmm.shell_words import check_in_shell_words, diagnosis_in_shell_words
+    from bayesgmm.html_report.fitted import Fitted
 
-    return Judged(
-        diagnosis_in_shell_words(diagnose(tree) if diagnosis is None else diagnosis),
-        check_in_shell_words(check_against_em(tree)),
-    )
+    return Fitted.of(tree, diagnosis)
+
+
+def keep_draws(tree: xr.DataTree, folder: Path) -> None:
+    """The posterior, before it is judged, so that it is kept whatever happens then."""
+    from bayesgmm.stored_results import POSTERIOR
+
+    # through memory: of a full disk HDF5 would print its own tracebacks
+    with _whole_file(folder / POSTERIOR) as file, tree.to_netcdf(engine="h5netcdf") as content, file.open("wb") as opened:
+        opened.write(content)
+    (folder / _MARK).write_text("not judged: the run ended before that\n")
 
 
 def write_fit(
-    tree: xr.DataTree,
+    fitted: Fitted,
     folder: Path,
-    judged: Judged | None = None,
     columns: Sequence[str] | None = None,
+    announce: Announce = _in_silence,
     *,
-    with_report: bool = True,
+    report: bool = True,
 ) -> None:
-    """The posterior, its verdicts and tables, each observation's clusters, two pictures, and the report."""
+    """Beside its draws a fit's verdicts and tables, each observation's clusters, two pictures, and the report."""
     import arviz as az
     import matplotlib
 
@@ -75,33 +72,42 @@ def write_fit(
     import matplotlib.pyplot as plt
 
     from bayesgmm import plots
-    from bayesgmm.documents import fit_document, to_json
-    from bayesgmm.html_report import report
-    from bayesgmm.tree import features_of
+    from bayesgmm.documents import to_json
+    from bayesgmm.html_report import write_report
+    from bayesgmm.printed import fit_text
 
-    judged = judge(tree) if judged is None else judged
-    columns = list(map(str, features_of(tree) if columns is None else columns))
-    (folder / POSTERIOR).write_bytes(tree.to_netcdf(engine="h5netcdf"))  # of a full disk HDF5 would print its own tracebacks
-    (folder / _MARK).write_text(f"{judged}\n")
-    (folder / "summary.json").write_text(to_json(fit_document(tree, *judged, columns)) + "\n")
-    judged.diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
-    judged.check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
-    _write_clusters(tree, folder / "clusters.csv", columns)
+    tree = fitted.tree
+    columns = list(map(str, fitted.features if columns is None else columns))
+    (folder / _MARK).write_text(f"{fit_text(fitted)}\n")
+    (folder / "summary.json").write_text(to_json(fit_document_of(fitted, columns)) + "\n")
+    fitted.diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
+    fitted.check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
+    announce("writing each observation's clusters, and pictures ...")
+    with _whole_file(folder / "clusters.csv") as file:
+        _write_clusters(tree, file, columns, announce)
     several = "cov" in tree["posterior"]
     picture = plots.plot_pairs(tree) if several else plots.plot_fit(tree)
     if not several:
         picture.axes[0].set_xlabel(columns[0])
-    picture.savefig(folder / ("pairs.png" if several else "fit.png"), dpi=150)
+    with _whole_file(folder / ("pairs.png" if several else "fit.png")) as file:
+        picture.savefig(file, dpi=150)
     names = ["w"] if tree.attrs["k"] > 1 else []  # one weight is always 1
     names += ["mu"] if several else ["mu", "sigma"]
-    az.plot_trace_dist(tree, var_names=names, backend="matplotlib").savefig(folder / "trace.png")
+    with _whole_file(folder / "trace.png") as file:
+        az.plot_trace_dist(tree, var_names=names, backend="matplotlib").savefig(file)
     plt.close("all")
-    if with_report:
-        report(tree, folder / _REPORT)
+    if report:
+        announce("writing the report ...")
+        write_report(tree, folder / _REPORT, [fitted])
 
 
 def write_comparison(
-    comparison: Comparison, folder: Path, columns: Sequence[str] | None = None, *, interrupted: bool = False
+    comparison: Comparison,
+    folder: Path,
+    columns: Sequence[str] | None = None,
+    announce: Announce = _in_silence,
+    *,
+    interrupted: bool = False,
 ) -> None:
     """The table over k, its pictures, a folder for each k, and the report on all of them."""
     import matplotlib
@@ -111,31 +117,45 @@ def write_comparison(
 
     from bayesgmm import plots
     from bayesgmm.documents import to_json
-    from bayesgmm.html_report import report
+    from bayesgmm.html_report import write_report
+    from bayesgmm.printed import comparison_text
+    from bayesgmm.stored_results import write_comparison_parts
     from bayesgmm.tree import features_of
 
     names = features_of(next(iter(comparison.fits.values())))
     columns = list(map(str, names if columns is None else columns))
-    comparison.table.to_csv(folder / "comparison.csv", index=False)
-    write_comparison_parts(comparison, folder)
     (folder / _MARK).write_text(f"{comparison_text(comparison)}\n")
+    comparison.table.to_csv(folder / "comparison.csv", index=False)
+    announce("writing the draws and pictures ...")
+    folders = {k: folder / f"k{k}" for k in comparison.fits}
+    for k, tree in comparison.fits.items():
+        folders[k].mkdir()
+        keep_draws(tree, folders[k])
+    write_comparison_parts(comparison, folder)
     (folder / "summary.json").write_text(to_json(document_of(comparison, columns, interrupted=interrupted)) + "\n")
-    plots.plot_compare(comparison).savefig(folder / "compare.png", dpi=150)
+    with _whole_file(folder / "compare.png") as file:
+        plots.plot_compare(comparison).savefig(file, dpi=150)
     for name in names:
         of_feature = f"_{_as_file_name(name)}" if len(names) > 1 else ""
-        plots.plot_fits(comparison, name).savefig(folder / f"fits{of_feature}.png", dpi=150)
+        with _whole_file(folder / f"fits{of_feature}.png") as file:
+            plots.plot_fits(comparison, name).savefig(file, dpi=150)
     plt.close("all")
+    fitted = []
     for k, tree in comparison.fits.items():
-        with whole_folder(folder / f"k{k}") as part:
-            write_fit(tree, part, judge(tree, comparison.diagnoses[k]), columns, with_report=False)
-    report(comparison, folder / _REPORT)
+        announce(f"k = {k}: checking against EM ...")
+        fitted.append(judge(tree, comparison.diagnoses[k]))
+        write_fit(fitted[-1], folders[k], columns, announce, report=False)
+    announce("writing the report ...")
+    write_report(comparison, folder / _REPORT, fitted)
 
 
-def comparison_text(comparison: Comparison) -> str:
-    """The comparison as a table with its verdict, in the shell's words."""
-    from bayesgmm.shell_words import text_in_shell_words
+def fit_document_of(fitted: Fitted, columns: Sequence[str]) -> Mapping[str, Any]:
+    """The fit's document, in the shell's words."""
+    from bayesgmm.documents import fit_document
+    from bayesgmm.shell_words import check_in_shell_words, diagnosis_in_shell_words
 
-    return text_in_shell_words(repr(comparison))
+    diagnosis, check = diagnosis_in_shell_words(fitted.diagnosis), check_in_shell_words(fitted.check)
+    return fit_document(fitted.tree, diagnosis, check, columns)
 
 
 def document_of(comparison: Comparison, columns: Sequence[str], *, interrupted: bool = False) -> Mapping[str, Any]:
@@ -148,7 +168,7 @@ def document_of(comparison: Comparison, columns: Sequence[str], *, interrupted: 
     return document | {"verdict": in_shell_words(comparison.verdict)}
 
 
-def _write_clusters(tree: xr.DataTree, file: Path, columns: Sequence[str]) -> None:
+def _write_clusters(tree: xr.DataTree, file: Path, columns: Sequence[str], announce: Announce) -> None:
     """A row for each observation: its position in the input, its data, its most probable cluster, probabilities with sd."""
     import pandas as pd
 
@@ -156,7 +176,7 @@ def _write_clusters(tree: xr.DataTree, file: Path, columns: Sequence[str]) -> No
     from bayesgmm.tree import OBS, read_observations
 
     x = read_observations(tree)
-    of_obs = responsibilities(_thinned(tree, len(x), file.name))
+    of_obs = responsibilities(_thinned(tree, len(x), announce))
     mean, sd = of_obs["mean"].values, of_obs["sd"].values
     clusters = range(mean.shape[1])
     header = True
@@ -171,7 +191,7 @@ def _write_clusters(tree: xr.DataTree, file: Path, columns: Sequence[str]) -> No
             header = False
 
 
-def _thinned(tree: xr.DataTree, n: int, file: str) -> xr.DataTree:
+def _thinned(tree: xr.DataTree, n: int, announce: Announce) -> xr.DataTree:
     """The tree with as many of its draws as membership probabilities of all observations take little time; says so."""
     import xarray as xr
 
@@ -181,7 +201,7 @@ def _thinned(tree: xr.DataTree, n: int, file: str) -> xr.DataTree:
     if n_chains * n_draws <= most:
         return tree
     keep = np.linspace(0, n_draws - 1, max(1, most // n_chains)).astype(int)
-    print(f"{file} is made from {n_chains * len(keep)} of {n_chains * n_draws} draws", file=sys.stderr, flush=True)
+    announce(f"  clusters.csv is made from {n_chains * len(keep)} of {n_chains * n_draws} draws")
     groups = {"posterior": posterior.isel(draw=keep), "observed_data": tree["observed_data"].to_dataset()}
     return xr.DataTree.from_dict(groups)
 
@@ -207,16 +227,25 @@ def whole_folder(out: Path, force: bool = False) -> Iterator[Path]:
         yield folder
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and any(folder.iterdir()):
-            _publish(folder, out)
-            print(f"interrupted: what had been finished is in {asked}", file=sys.stderr, flush=True)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+            raise KeyboardInterrupt(publish_unfinished(folder, asked)) from None
+        shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, Exception) and is_of_full_disk(error):
             raise _FullDiskError(
                 f"{asked} could not be written, there is no space left on its disk; free some, or choose another --out"
             ) from None
         raise
     _publish(folder, out)
+
+
+@contextmanager
+def _whole_file(file: Path) -> Iterator[Path]:
+    """A file that takes its name when everything has been written."""
+    part = file.with_name(f".part-{file.name}")
+    try:
+        yield part
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def is_of_full_disk(error: Exception) -> bool:
@@ -229,6 +258,14 @@ def keep_input(file: str | Path, out: Path | None) -> None:
     """Refuse to replace a folder of earlier results that the data lie in."""
     if out is not None and (out / _MARK).is_file() and Path(file).resolve().is_relative_to(out.resolve()):
         raise FileExistsError(f"{out} holds the data {file}; choose another --out")
+
+
+def publish_unfinished(folder: Path, out: Path) -> str:
+    """Give a folder of :func:`whole_folder` its name before everything has been written; says that."""
+    for begun in folder.glob(".*"):
+        shutil.rmtree(begun) if begun.is_dir() else begun.unlink()
+    _publish(folder, out.absolute())
+    return f"what had been finished is in {out}"
 
 
 def _publish(folder: Path, out: Path) -> None:

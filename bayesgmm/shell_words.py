@@ -48,12 +48,6 @@ def in_shell_words(message: str | Exception) -> str:
     return re.sub(r"--[a-z]+(?:_[a-z]+)+", lambda option: option[0].replace("_", "-"), text)
 
 
-def text_in_shell_words(text: str) -> str:
-    """Finished tables, whose lines have been broken, without the names of functions."""
-    text = re.sub(r"\(see\s+\.diagnoses\)", "(see the column finding)", text)
-    return re.sub(r"\(predictive_density,\s+partition(,\s+coclustering)?\)", "(the density of all clusters together)", text)
-
-
 def diagnosis_in_shell_words(diagnosis: Diagnosis) -> Diagnosis:
     """The diagnosis with its findings' remedies as options."""
     findings = tuple(

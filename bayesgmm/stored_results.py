@@ -52,7 +52,7 @@ def read_results(place: str | Path) -> xr.DataTree | Comparison:
 def write_comparison_parts(comparison: Comparison, folder: Path) -> None:
     """LOO, table and settings of a comparison, beside which the fits are kept as k*/posterior.nc."""
     groups = {f"k{k}": _loo_as_dataset(elpd) for k, elpd in comparison.loo.items()}
-    (folder / _LOO).write_bytes(xr.DataTree.from_dict(groups).to_netcdf(engine="h5netcdf"))
+    (folder / _LOO).write_bytes(bytes(xr.DataTree.from_dict(groups).to_netcdf(engine="h5netcdf")))
     probabilities = {str(k): float(p) for k, p in comparison.prior_k.items()}
     table = comparison.table.to_dict("list")  # to the last digit, which a CSV file would not keep
     rest = {"seed": comparison.seed, "prior_k": probabilities, "k": list(map(int, comparison.fits)), "table": table}

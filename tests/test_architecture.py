@@ -60,8 +60,9 @@ ALLOWED = {
     "shell_words": {"agreement", "diagnostics"},
     "documents": {"agreement", "comparison", "diagnostics", "tree"},
     "stored_results": {"comparison", "diagnostics"},
+    "printed": {"comparison", "diagnostics", "html_report", "shell_words", "summaries"},
     "results": {
-        "agreement", "clusters", "comparison", "diagnostics", "documents", "html_report", "plots", "shell_words", "stored_results", "tree",
+        "clusters", "comparison", "diagnostics", "documents", "html_report", "plots", "printed", "shell_words", "stored_results", "tree",
     },
     "plots": {"clusters", "comparison", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
 }  # fmt: skip

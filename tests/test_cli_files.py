@@ -139,6 +139,7 @@ def test_a_full_disk_leaves_nothing(folder):
     assert done.returncode == 1, done.stderr
     assert "results could not be written, there is no space left on its disk" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "ignored" not in done.stderr
     assert sorted(os.listdir()) == before
 
 
@@ -172,7 +173,7 @@ def test_completion_names_columns_and_choices(folder):
     def completed(*words):
         environment = {
             "_BAYESGMM_COMPLETE": "complete_bash",
-            "COMP_WORDS": " ".join(words),
+            "COMP_WORDS": "\n".join(words),
             "COMP_CWORD": str(len(words) - 1),
         }
         program = Path(sys.executable).with_name("bayesgmm")
@@ -181,6 +182,8 @@ def test_completion_names_columns_and_choices(folder):
 
     assert completed("bayesgmm", "fit", "geyser.csv", "--column", "") == {"eruptions", "waiting"}
     assert completed("bayesgmm", "fit", "geyser.csv", "--column", "w") == {"waiting"}
+    assert completed("bayesgmm", "fit", "geyser.csv", "--columns", "eruptions", "wa") == {"waiting"}
+    assert completed("bayesgmm", "fit", "geyser.csv", "--columns", "eruptions", "--me") == {"--method"}
     assert completed("bayesgmm", "fit", "--method", "") == {"nuts", "gibbs", "advi"}
 
 

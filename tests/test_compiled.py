@@ -1,4 +1,4 @@
-"""Compilation: nothing twice, announced once, and where no cache can be written as well."""
+"""Compilation: nothing twice, announced when it begins, and where no cache can be written as well."""
 
 import os
 import shutil
@@ -22,6 +22,7 @@ for method in ("nuts", "advi"):
     print(repr(float(tree["posterior"]["mu"].mean())))
 """
 ANNOUNCED = "bayesgmm: compiling for this machine (up to half a minute, at first use only) ..."
+FURTHER = "bayesgmm: compiling further functions ..."
 
 
 def run(program=EM, **environment):
@@ -37,9 +38,11 @@ def run(program=EM, **environment):
 
 
 @pytest.mark.parametrize("program", [EM, POSTERIOR], ids=["em", "posterior"])
-def test_the_first_process_compiles_and_says_so_once_and_the_second_does_not(program, tmp_path):
+def test_the_first_process_compiles_and_says_so_and_the_second_does_not(program, tmp_path):
     first, said = run(program, NUMBA_CACHE_DIR=str(tmp_path))
-    assert said == [ANNOUNCED]
+    assert said[0] == ANNOUNCED
+    assert set(said[1:]) <= {FURTHER}
+    assert len(said) > 1 or program == EM
     second, said = run(program, NUMBA_CACHE_DIR=str(tmp_path))
     assert said == []
     assert first == second  # to the last digit
@@ -53,7 +56,7 @@ def test_without_a_place_for_a_cache_it_compiles_in_memory(tmp_path):
     out, said = run(POSTERIOR, PYTHONPATH=str(tmp_path), HOME="/dev/null", XDG_CACHE_HOME="/dev/null", NUMBA_CACHE_DIR="")
     assert len(out.split()) == 2  # both methods came to an end
     ours = [line for line in said if line.startswith("bayesgmm: ")]  # matplotlib has its own to say
-    assert len(ours) == 2
+    assert set(ours[2:]) == {FURTHER}
     assert ours[0].startswith("bayesgmm: no directory for compiled code can be written (NUMBA_CACHE_DIR names one)")
     assert ours[1] == ANNOUNCED
 
@@ -65,4 +68,4 @@ def test_what_was_compiled_from_other_sources_is_not_used(tmp_path):
     run(PYTHONPATH=str(site), NUMBA_CACHE_DIR=str(cache))
     (package / "another.py").write_text("# bayesgmm.compiled: one more module with compiled functions")
     _, said = run(PYTHONPATH=str(site), NUMBA_CACHE_DIR=str(cache))
-    assert said == [ANNOUNCED]
+    assert said[0] == ANNOUNCED

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy import stats
 
 import bayesgmm as bg
-from bayesgmm import Mixture
+from bayesgmm import Mixture, labels
 from bayesgmm.labels import match
 from bayesgmm.tree import Draws, build_tree, permute, read_draws, read_permutation
 from bayesgmm.validation import read_data
@@ -168,6 +168,20 @@ def test_overlapping_clusters_are_told_apart_by_whom_they_hold():
     assert wrong["stephens"] == 0
     assert wrong["ecr"] < 0.02
     assert wrong["pivot"] > wrong["stephens"]
+
+
+def test_of_many_draws_few_observations_tell_the_order(monkeypatch):
+    x = bg.datasets.three_gaussians(n=5_000).x
+    tree = make_tree(x, 3, draws=50)
+    mixed = shuffled(tree)[0]
+    seen, refined = [], labels._refined
+    monkeypatch.setattr(
+        labels, "_refined", lambda draws, few, *a, **b: seen.append(len(few)) or refined(draws, few, *a, **b)
+    )
+    for judged, n in ((labels._JUDGED, 5_000), (0, 1_000)):
+        monkeypatch.setattr(labels, "_JUDGED", judged)
+        np.testing.assert_array_equal(bg.relabel(mixed)["posterior"]["mu"], tree["posterior"]["mu"])
+        assert seen.pop() == n
 
 
 def test_control_a_relabelling_of_the_means_alone_is_noticed(tree):

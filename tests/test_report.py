@@ -20,7 +20,7 @@ from bayesgmm.html_report.calibration import band, calibrations
 from bayesgmm.html_report.fitted import Fitted
 from bayesgmm.html_report.k_sections import detailed
 from bayesgmm.html_report.traces import plot_traces
-from bayesgmm.results import write_comparison, write_fit
+from bayesgmm.results import judge, keep_draws, write_comparison, write_fit
 from bayesgmm.tree import read_draws
 from tests.conftest import make_tree, one_chain_elsewhere
 from tests.statistics import SEED, assert_same_means, rng
@@ -459,7 +459,8 @@ def test_loo_of_a_sample_comes_back(nuts_tree):
 
 
 def test_a_fit_comes_back_from_its_folder(cases, tmp_path):
-    write_fit(cases["two features"], tmp_path)
+    keep_draws(cases["two features"], tmp_path)
+    write_fit(judge(cases["two features"]), tmp_path)
     for place in (tmp_path, tmp_path / "posterior.nc"):
         assert bg.report(stored_results.read_results(place), tmp_path / "again.html", force=True)
         assert (tmp_path / "again.html").read_bytes() == (tmp_path / "report.html").read_bytes()

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from bayesgmm.cli.ending import end
-from bayesgmm.cli.messages import answer
+from bayesgmm.cli.ending import at_once, end
+from bayesgmm.cli.messages import answer, terminal_width
 from bayesgmm.cli.options import Output, Settings, Source, unfolded
-from bayesgmm.results import comparison_text, document_of, keep_input, whole_folder, write_comparison
+from bayesgmm.results import document_of, keep_input, whole_folder, write_comparison
 from bayesgmm.validation import Method
 
 EXAMPLES = """
@@ -68,16 +68,19 @@ def compare(
         )
         interrupted = set(comparison.fits) != set(ks) or any(t.attrs["interrupted"] for t in comparison.fits.values())
         columns = list(x.columns)
-        if output.json:
-            from bayesgmm.documents import to_json
+        with at_once(folder, output.out):
+            if output.json:
+                from bayesgmm.documents import to_json
 
-            answer(to_json(document_of(comparison, columns, interrupted=interrupted)))
-        else:
-            n = next(iter(comparison.fits.values()))["observed_data"].sizes["obs"]
-            answer(f"{', '.join(columns)}: n = {n}, seed {comparison.seed}")
-            answer(comparison_text(comparison))
-        if folder is not None:
-            write_comparison(comparison, folder, columns, interrupted=interrupted)
+                answer(to_json(document_of(comparison, columns, interrupted=interrupted)))
+            else:
+                from bayesgmm.printed import comparison_text
+
+                n = next(iter(comparison.fits.values()))["observed_data"].sizes["obs"]
+                answer(f"{', '.join(columns)}: n = {n}, seed {comparison.seed}")
+                answer(comparison_text(comparison, terminal_width()))
+            if folder is not None:
+                write_comparison(comparison, folder, columns, output.announce, interrupted=interrupted)
     end(output, interrupted=interrupted, trusted=bool(comparison.table["converged"].all()))
 
 

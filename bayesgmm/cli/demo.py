@@ -8,13 +8,14 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from bayesgmm.cli.messages import answer, heading, say
+from bayesgmm.cli.messages import answer, heading, say, silence, terminal_width
 from bayesgmm.cli.options import ForceOption, JsonOption, QuietOption
 from bayesgmm.results import (
-    comparison_text,
     document_of,
     first_free,
+    fit_document_of,
     judge,
+    keep_draws,
     whole_folder,
     write_comparison,
     write_fit,
@@ -36,10 +37,12 @@ def demo(
     """Fit the galaxies with three components by EM, NUTS, Gibbs and ADVI, and compare k = 1 to 6. Takes about a minute."""
     out = out or first_free(Path("bayesgmm-demo"))
     with whole_folder(out, force) as folder:
-        if not quiet:
-            say("loading ArviZ ...")
+        announce = silence if quiet else say
+        announce("loading ArviZ ...")
         from bayesgmm import compare, datasets, fit, fit_em
-        from bayesgmm.documents import fit_document, to_json
+        from bayesgmm.documents import to_json
+        from bayesgmm.printed import comparison_text, fit_text
+        from bayesgmm.shell_words import in_shell_words
 
         def tell(*parts: object) -> None:
             if not json:
@@ -62,20 +65,22 @@ def demo(
                 posterior_predictive=True,
                 progressbar=not quiet,
             )
-            judged = judge(tree)
-            tell(judged)
-            document["fits"][method] = fit_document(tree, *judged, _COLUMNS)
-            verdicts.append(f"{method.upper()}: {judged.check.verdict}.")
             with whole_folder(folder / method) as part:
-                write_fit(tree, part, judged, _COLUMNS)
+                keep_draws(tree, part)
+                announce("checking against EM ...")
+                fitted = judge(tree)
+                tell(fit_text(fitted, terminal_width(), worst=True))
+                document["fits"][method] = fit_document_of(fitted, _COLUMNS)
+                verdicts.append(f"{method.upper()}: {in_shell_words(fitted.check.verdict)}.")
+                write_fit(fitted, part, _COLUMNS, announce)
             if tree.attrs["interrupted"]:
                 raise KeyboardInterrupt
         tell(heading("How many components?"))
         comparison = compare(x, range(1, 7), random_seed=seed, progressbar=not quiet)
         document["comparison"] = document_of(comparison, _COLUMNS)
-        tell(comparison_text(comparison))
+        tell(comparison_text(comparison, terminal_width()))
         with whole_folder(folder / "compare") as part:
-            write_comparison(comparison, part, _COLUMNS)
+            write_comparison(comparison, part, _COLUMNS, announce)
         tell(heading("The answer"), *(fill(each, 110) for each in [*verdicts, f"Over k: {comparison.verdict}."]))
     if json:
         answer(to_json(document))

@@ -6,9 +6,13 @@ cannot be trusted; 130: interrupted, what had been finished is kept.
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-import typer
 
 from bayesgmm.cli.messages import answer, say
 
@@ -25,7 +29,25 @@ def end(output: Output, *, interrupted: bool, trusted: bool) -> None:
     if output.out is not None:
         (say if output.json else answer)(f"Posteriors, tables and pictures are in {output.out}")
     if interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise SystemExit(INTERRUPTED)
     if output.strict and not trusted:
         say("the draws cannot be trusted, and --strict was asked for")
-        raise typer.Exit(UNTRUSTED)
+        raise SystemExit(UNTRUSTED)
+
+
+@contextmanager
+def at_once(folder: Path | None, out: Path | None) -> Iterator[None]:
+    """Within it Ctrl-C ends the process without waiting for threads; what the folder holds by then is kept as ``out``."""
+
+    def stop(*_: object) -> None:
+        from bayesgmm.results import publish_unfinished
+
+        kept = f": {publish_unfinished(folder, out)}" if folder is not None and out is not None else ""
+        os.write(sys.stderr.fileno(), f"interrupted{kept}\n".encode())  # in the middle of whatever else is being printed
+        os._exit(INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

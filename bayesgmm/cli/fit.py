@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from bayesgmm.cli.ending import end
-from bayesgmm.cli.messages import answer
+from bayesgmm.cli.ending import at_once, end
+from bayesgmm.cli.messages import answer, terminal_width
 from bayesgmm.cli.options import Output, Settings, Source, unfolded
-from bayesgmm.results import judge, keep_input, whole_folder, write_fit
+from bayesgmm.results import fit_document_of, judge, keep_draws, keep_input, whole_folder, write_fit
 from bayesgmm.validation import Method
 
 EXAMPLES = """
@@ -35,7 +35,7 @@ def fit(
 ) -> None:
     """Posterior of a mixture of K Gaussians in one or several columns of a file.
 
-    Prints a verdict on the draws, one on whether they agree with EM, and tables.
+    Prints the clusters with their intervals, whether they can be relied on, and whether they agree with EM.
 
     --out keeps posterior.nc, the tables, each observation's cluster probabilities (clusters.csv) and pictures.
     """
@@ -47,16 +47,23 @@ def fit(
         tree = bayesgmm.fit(
             x, k, method=method, missing=source.missing, progressbar=not output.quiet, **settings.arguments()
         )
-        judged = judge(tree)
-        if output.json:
-            from bayesgmm.documents import fit_document, to_json
-
-            answer(to_json(fit_document(tree, *judged, list(x.columns))))
-        else:
-            answer(f"{', '.join(x.columns)}: n = {tree['observed_data'].sizes['obs']}, k = {k}, seed {tree.attrs['seed']}")
-            if "stopped_by" in tree.attrs:
-                answer(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
-            answer(judged)
+        columns, announce = list(x.columns), output.announce
         if folder is not None:
-            write_fit(tree, folder, judged, list(x.columns))
-    end(output, interrupted=bool(tree.attrs["interrupted"]), trusted=judged.diagnosis.converged)
+            keep_draws(tree, folder)
+        with at_once(folder, output.out):
+            announce("checking against EM ...")
+            fitted = judge(tree)
+            if output.json:
+                from bayesgmm.documents import to_json
+
+                answer(to_json(fit_document_of(fitted, columns)))
+            else:
+                from bayesgmm.printed import fit_text
+
+                answer(f"{', '.join(columns)}: n = {tree['observed_data'].sizes['obs']}, k = {k}, seed {tree.attrs['seed']}")
+                if "stopped_by" in tree.attrs:
+                    answer(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
+                answer(f"\n{fit_text(fitted, terminal_width(), worst=True)}")
+            if folder is not None:
+                write_fit(fitted, folder, columns, announce)
+    end(output, interrupted=bool(tree.attrs["interrupted"]), trusted=fitted.diagnosis.converged)

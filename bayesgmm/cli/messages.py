@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import Any
 
@@ -29,6 +30,15 @@ def heading(text: str) -> str:
 def say(text: str) -> None:
     """A line on standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+def silence(_: str) -> None:
+    """In place of :func:`say`, with ``--quiet``."""
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that answers go to; of a file or a pipe nothing."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:

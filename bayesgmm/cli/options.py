@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from bayesgmm.cli.messages import say, silence
 from bayesgmm.cli.reading import ENDINGS, Format, column_names, read_columns
 from bayesgmm.validation import Covariance, Engine, Missing
 
@@ -152,6 +153,11 @@ class Output:
     ] = False
     quiet: Annotated[bool, QuietOption] = False
 
+    @property
+    def announce(self) -> Callable[[str], None]:
+        """What says on standard error which phase begins."""
+        return silence if self.quiet else say
+
 
 def unfolded(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for each field of those of its parameters that are dataclasses."""
@@ -196,6 +202,17 @@ def spread_out(arguments: list[str]) -> list[str]:
             columns += 1
             result += ["--columns", each]
     return result
+
+
+def spread_out_completion(environment: MutableMapping[str, str]) -> None:
+    """The same of a line that bash asks to be completed: its words, and the place of the one that is not finished."""
+    words, at = environment["COMP_WORDS"].split("\n"), int(environment["COMP_CWORD"])
+    unfinished = words[at : at + 1] or [""]
+    if unfinished[0].startswith("-"):
+        before = [*spread_out(words[1:at]), *unfinished]
+    else:
+        before = spread_out([*words[1:at], *unfinished])
+    environment.update(COMP_WORDS="\n".join([words[0], *before]), COMP_CWORD=str(len(before)))
 
 
 def _is_file(text: str) -> bool:

@@ -35,22 +35,33 @@ _DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t", ".tab": "\t"}
 
 
 def simulate(
-    weights: Annotated[str | None, typer.Option(help="Probabilities, separated by commas.", show_default=_WEIGHTS)] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="NUMBERS", help="Probabilities, separated by commas.", show_default=_WEIGHTS)
+    ] = None,
     means: Annotated[
         list[str] | None,
-        typer.Option(help="Means of one feature; of several, --means for each component.", show_default=_MEANS[0]),
+        typer.Option(
+            metavar="NUMBERS", help="Means of one feature; of several, --means for each component.", show_default=_MEANS[0]
+        ),
     ] = None,
     sigma: Annotated[
         list[str] | None,
-        typer.Option(help="Standard deviations, likewise; one --sigma for all will do.", show_default=_SIGMA[0]),
+        typer.Option(
+            metavar="NUMBERS", help="Standard deviations, likewise; one --sigma for all will do.", show_default=_SIGMA[0]
+        ),
     ] = None,
     covariance: Annotated[
         list[str] | None,
-        typer.Option(help="Covariance matrix, row by row, of each component or of all, in place of --sigma."),
+        typer.Option(
+            metavar="NUMBERS", help="Covariance matrix, row by row, of each component or of all, in place of --sigma."
+        ),
     ] = None,
     dataset: Annotated[
         Literal["galaxies", "old_faithful", "two_gaussians", "three_gaussians"] | None,
-        typer.Option(help="Write one of the package's own data sets."),
+        typer.Option(
+            metavar="NAME",
+            help="A data set of the package: galaxies, old_faithful, two_gaussians or three_gaussians.",
+        ),
     ] = None,
     n: Annotated[int | None, typer.Option("-n", help="How many observations.", show_default=str(_N))] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed; if none is given, the one used is said.")] = None,

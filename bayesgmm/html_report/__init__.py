@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from bayesgmm.comparison import Comparison
+from bayesgmm.diagnostics import Diagnosis
 from bayesgmm.html_report.blocks import Block, Section, Text, count, listed
 from bayesgmm.html_report.fit_sections import data_section, fit_sections
 from bayesgmm.html_report.fitted import METHODS, Fitted
@@ -85,12 +87,25 @@ def report(
     >>> bg.report(tree, tempfile.mkdtemp() + "/galaxies.html").name
     'galaxies.html'
     """
+    return write_report(result, path, k=k, title=title, force=force)
+
+
+def write_report(
+    result: xr.DataTree | Comparison,
+    path: str | Path,
+    judged: Sequence[Fitted] = (),
+    *,
+    k: int | None = None,
+    title: str | None = None,
+    force: bool = False,
+) -> Path:
+    """The same, of fits some of which have been judged."""
     file = Path(path)
     if file.is_dir():
         raise ValueError(f"path must be a file to write, got the folder {file}; add a name, such as {file / 'report.html'}")
     if file.exists() and not force:
         raise FileExistsError(f"{file} exists; choose another path, or replace it with force=True")
-    page = _page(result, k, title)
+    page = _page(result, judged, k, title)
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as beside:
         part = Path(beside) / file.name
@@ -99,13 +114,16 @@ def report(
     return file
 
 
-def _page(result: Any, k: int | None, title: str | None) -> str:
+def _page(result: Any, judged: Sequence[Fitted], k: int | None, title: str | None) -> str:
     if isinstance(result, Comparison):
-        heading, lead, sections = _of_comparison(result, k)
+        heading, lead, sections = _of_comparison(result, judged, k)
     elif k is not None:
         raise ValueError(f"k chooses among the fits of a comparison, got k={k!r} with a single result; leave it out")
     elif isinstance(result, xr.DataTree):
-        heading, lead, sections = _of_posterior_k(result) if "p_k" in result else _of_fit(Fitted.of(result), None)
+        if "p_k" in result:
+            heading, lead, sections = _of_posterior_k(result)
+        else:
+            heading, lead, sections = _of_fit(_judged(result, judged), None)
     else:
         raise TypeError(f"result must be a DataTree or a Comparison, got {type(result).__name__}; pass what fit returned")
     environment = Environment(
@@ -119,6 +137,10 @@ def _page(result: Any, k: int | None, title: str | None) -> str:
     style = Markup(source)
     template = environment.get_template("template.html")
     return template.render(title=title or heading, lead=lead, sections=sections, style=style)
+
+
+def _judged(tree: xr.DataTree, judged: Sequence[Fitted], diagnosis: Diagnosis | None = None) -> Fitted:
+    return next((each for each in judged if each.tree is tree), None) or Fitted.of(tree, diagnosis)
 
 
 def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]]:
@@ -147,7 +169,7 @@ def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]
     return f"{clusters}{of}", f"Bayesian Gaussian mixture of {count(len(fitted.x))} observations", sections
 
 
-def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, list[Section]]:
+def _of_comparison(comparison: Comparison, judged: Sequence[Fitted], k: int | None) -> tuple[str, str, list[Section]]:
     ks = comparison.table["k"].tolist()
     if k is None:
         k, why = detailed(comparison)
@@ -155,7 +177,7 @@ def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, lis
         why = "which was asked for"
     else:
         raise ValueError(f"k must be one of those compared, {', '.join(map(str, ks))}, got {k!r}")
-    fitted = Fitted.of(comparison.fits[k], comparison.diagnoses[k])
+    fitted = _judged(comparison.fits[k], judged, comparison.diagnoses[k])
     compared = f" {_criteria(comparison, ks)} k = {k} is told in detail here: {why}."
     _, lead, sections = _of_fit(fitted, compared)
     sections = [

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["fit"]
 
 _log = logging.getLogger(__name__)
+_LONG = 50_000_000  # draws x clusters x observations whose relabelling takes more than a second
 _PLENTY = 3 * MIN_ESS_PER_CHAIN  # with which R-hat of chains that agree stays clear of its limit
 
 
@@ -280,7 +281,8 @@ def fit(
         masses = [each.mass if each.approximation is not None else np.nan for each in optima]
         tree = add_optima(tree, [(em.optima()[each.which], masses[i], begun.count(i)) for i, each in enumerate(optima)])
     if relabel:
-        tree = labels.relabel(tree)
+        with phases("relabel", "relabelling" if tree["posterior"]["w"].size * len(data.values) > _LONG else None):
+            tree = labels.relabel(tree)
     if log_likelihood:
         tree = predictive.add_log_likelihood(tree)
     if posterior_predictive:

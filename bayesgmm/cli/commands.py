@@ -1,0 +1,69 @@
+"""The commands and what they share; a new one is a module here and a line below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from shutil import get_terminal_size
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from bayesgmm.cli import compare, demo, fit, report, simulate
+from bayesgmm.cli.messages import answer
+
+_EXIT_CODES = "Exit codes: 0 done, 1 bad input, 2 wrong options, 3 draws not to be trusted (with --strict), 130 interrupted."
+_COLUMNS = get_terminal_size().columns
+_BOXED = 60  # columns of a terminal in whose boxes the names of options find room
+
+
+class _Commands(TyperGroup):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _nearest_option():
+            return super().parse_args(ctx, args)
+
+
+class _Command(TyperCommand):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _nearest_option():
+            return super().parse_args(ctx, args)
+
+
+@contextmanager
+def _nearest_option() -> Iterator[None]:
+    """Of an option that does not exist, suggest the one most like it."""
+    try:
+        yield
+    except Exception as error:
+        like = getattr(error, "possibilities", None)
+        if like:
+            error.message += f". Did you mean {like[0]}?"  # type: ignore[attr-defined]
+            error.possibilities = None  # type: ignore[attr-defined]
+        raise
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Bayesian Gaussian mixture models: the posterior by NUTS, Gibbs or ADVI, checked against EM.",
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if _COLUMNS >= _BOXED else None,
+    context_settings={"terminal_width": _COLUMNS},
+)
+app.command(cls=_Command)(demo.demo)
+app.command(cls=_Command, epilog=simulate.EXAMPLES)(simulate.simulate)
+app.command(cls=_Command, epilog=fit.EXAMPLES)(fit.fit)
+app.command(cls=_Command, epilog=compare.EXAMPLES)(compare.compare)
+app.command(cls=_Command)(report.report)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Bayesian Gaussian mixture models: the posterior by NUTS, Gibbs or ADVI, checked against EM."""
+    if show:
+        from bayesgmm import __version__
+
+        answer(__version__)
+        raise typer.Exit
