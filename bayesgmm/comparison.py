@@ -70,7 +70,8 @@ class Comparison:
         instead), stacking weight; log_evidence with its Monte Carlo standard error mcse, p_k, the posterior probability of k
         among those compared; EM's bic, aic, icl and log_likelihood, and em_spurious, how many of EM's components hold hardly
         more observations than determine them (:attr:`EMResult.spurious`); occupied, the posterior mean of the number of
-        clusters that hold an observation; converged, finding (the first of :func:`bayesgmm.diagnose`), divergences, seconds.
+        clusters that hold an observation; converged, finding (the first of :func:`bayesgmm.diagnose`), divergences, seconds
+        (compiling included).
     fits : dict of int to DataTree
     loo : dict of str to ELPDData
         LOO results, ready for ``az.compare``.
@@ -120,11 +121,15 @@ class Comparison:
         return "; ".join(sentences)
 
     def __repr__(self) -> str:
-        shown = self.table.set_index("k").rename_axis(index=None, columns="k")[list(_PRINTED)]
-        shown["converged"] = np.where(self.table["converged"], "yes", "no: " + self.table["finding"])
-        formatters = {name: each.format for name, each in _PRINTED.items()}
-        table = shown.to_string(formatters=formatters, line_width=max(60, get_terminal_size((140, 24)).columns))
+        table = as_printed(self.table).to_string(line_width=max(60, get_terminal_size((140, 24)).columns))
         return "\n".join([table, *(fill(each, 110, subsequent_indent="  ") for each in self.verdict.split("; "))])
+
+
+def as_printed(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a comparison's table that people read, as text, by k."""
+    by_k = table.set_index("k").rename_axis(index=None, columns="k")
+    shown = pd.DataFrame({name: by_k[name].map(text.format) for name, text in _PRINTED.items()}).rename_axis(columns="k")
+    return shown.assign(converged=np.where(by_k["converged"], "yes", "no: " + by_k["finding"]))
 
 
 def compare(

@@ -19,7 +19,7 @@ from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
 from bayesgmm.labels import LabelQuality, label_quality
 from bayesgmm.modes import Solutions, missed_optima, solutions
 from bayesgmm.summaries import as_text, invariants_of, labelled_quantities, summarise
-from bayesgmm.tree import Draws, read_draws, read_observations, read_permutation
+from bayesgmm.tree import Draws, is_relabelled, read_draws, read_observations
 from bayesgmm.validation import FloatArray
 
 MAX_R_HAT = 1.01  # Vehtari et al. (2021)
@@ -157,7 +157,7 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     sampler_findings, sampler = _sampler_findings(tree, gibbs_would_help=gibbs)
     findings = mixing + sampler_findings + tuple(_interrupt_findings(tree)) + tuple(_missed_findings(tree, draws))
     if not mixing:
-        findings += tuple(_label_findings(parameters, draws, labels, relabelled=_is_relabelled(tree)))
+        findings += tuple(_label_findings(parameters, draws, labels, relabelled=is_relabelled(tree)))
     return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not mixing, solutions=found)
 
 
@@ -310,11 +310,6 @@ def _advi_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str, fl
         "PSIS k-hat": attrs["pareto_k"],
         "importance sampling efficiency": attrs["importance_efficiency"],
     }
-
-
-def _is_relabelled(tree: xr.DataTree) -> bool:
-    permutation = read_permutation(tree)
-    return bool((permutation != np.arange(permutation.shape[-1])).any())
 
 
 def _label_findings(parameters: pd.DataFrame, draws: Draws, labels: LabelQuality, *, relabelled: bool) -> Iterator[Finding]:

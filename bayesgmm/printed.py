@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from bayesgmm.comparison import Comparison, as_printed
 from bayesgmm.shell_words import in_shell_words
 from bayesgmm.summaries import as_text
 
 if TYPE_CHECKING:
-    from bayesgmm.comparison import Comparison
     from bayesgmm.diagnostics import Diagnosis
     from bayesgmm.html_report.fitted import Fitted
 
@@ -23,7 +23,7 @@ _OF_CHAINS = ("ess_bulk", "ess_tail", "r_hat")
 # columns that a narrow terminal can do without, the least needed first
 _OF_DRAWS = ("mcse_mean", "ess_tail", "sd", "ess_bulk")
 _OF_EM = ("ess_tail", "mcse_mean", "ess_bulk", "r_hat", "tail", "sd")
-_OF_COMPARISON = ("seconds", "p_loo", "se", "bad_pareto_k", "mcse", "occupied", "weight", "bic", "dse", "p_k")
+_OF_COMPARISON = ("seconds", "se", "mcse", "occupied", "weight", "icl", "dse", "bic", "p_k")
 
 
 def fit_text(fitted: Fitted, width: int | None = None, *, worst: bool = False) -> str:
@@ -49,17 +49,8 @@ def fit_text(fitted: Fitted, width: int | None = None, *, worst: bool = False) -
 
 def comparison_text(comparison: Comparison, width: int | None = None) -> str:
     """The table over k, and what each criterion prefers and how decided that is."""
-    table = comparison.table.drop(columns=["aic", "icl", "log_likelihood", "refitted", "divergences"])
-    if not table["finding"].any():
-        table = table.drop(columns="finding")
-    formats = {"weight": "{:.3f}", "p_k": "{:.3f}", "mcse": "{:.3f}", "seconds": "{:.1f}"}
-
-    def text(shown: pd.DataFrame) -> str:
-        numbers = {name: formats.get(name, "{:.2f}").format for name in shown if shown[name].dtype.kind == "f"}
-        return shown.to_string(index=False, formatters=numbers)
-
     sentences = [_filled(in_shell_words(each), width, "  ") for each in comparison.verdict.split("; ")]
-    return "\n".join([_fitted_in(table, width, _OF_COMPARISON, text), *sentences])
+    return "\n".join([_fitted_in(as_printed(comparison.table), width, _OF_COMPARISON, pd.DataFrame.to_string), *sentences])
 
 
 def _reliance(fitted: Fitted, width: int | None) -> str:
