@@ -16,8 +16,9 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 import bayesgmm as bg
+from bayesgmm import inference
 from bayesgmm.density import log_posterior
-from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning
+from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning, InterruptedWarning
 from bayesgmm.inference import nutpie_interface, nuts
 from bayesgmm.inference.pymc_target import unconstrained
 from bayesgmm.inference.starts import Optimum, deal, weigh
@@ -574,6 +575,24 @@ def test_interrupted_chains_are_cut_to_the_largest_rectangle(parts, shape, inter
     assert sampled.interrupted is interrupted
 
 
+@pytest.mark.parametrize(("module", "function"), [("labels", "relabel"), ("predictive", "add_log_likelihood")])
+def test_an_interrupt_after_sampling_keeps_the_draws(galaxies, monkeypatch, module, function):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    options = {"method": "gibbs", "draws": 500, "log_likelihood": True, "random_seed": SEED, "progressbar": False}
+    whole = bg.fit(galaxies, 3, **options)
+    with monkeypatch.context() as patched:
+        patched.setattr(getattr(inference, module), function, interrupted)
+        with pytest.warns(
+            InterruptedWarning, match="interrupted after sampling: the tree keeps all draws; bayesgmm.relabel, "
+        ):
+            kept = bg.fit(galaxies, 3, **options)
+    assert kept.attrs["interrupted"] == 1
+    assert "log_likelihood" not in kept
+    xr.testing.assert_equal(bg.relabel(kept)["posterior"].to_dataset(), whole["posterior"].to_dataset())
+
+
 def test_an_interrupt_before_the_first_draw_is_an_interrupt():
     settings = nuts.NutsSettings(draws=10, tune=1, chains=2, seed=1, target_accept=0.9, progressbar=False)
     with pytest.raises(KeyboardInterrupt):
@@ -583,6 +602,7 @@ def test_an_interrupt_before_the_first_draw_is_an_interrupt():
 INTERRUPTED = """
 import warnings
 import bayesgmm as bg
+from bayesgmm import inference
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     tree = bg.fit(bg.datasets.two_gaussians(n={n}).x, 2, {options}, random_seed=1, n_init=2)

@@ -160,7 +160,7 @@ def fit(
     ApproximationWarning
         If ADVI's PSIS k-hat exceeds 0.7.
     InterruptedWarning
-        If the run was interrupted; the tree holds the draws made by then.
+        If the run was interrupted; the tree holds the draws made by then, and what had been made of them.
     EngineWarning
         If the installed sampler does not take the compiled density, and PyMC's engine was used instead.
 
@@ -280,13 +280,18 @@ def fit(
         begun = [0] * options.chains if method == "advi" or without_nutpie else deal(optima, options.chains)
         masses = [each.mass if each.approximation is not None else np.nan for each in optima]
         tree = add_optima(tree, [(em.optima()[each.which], masses[i], begun.count(i)) for i, each in enumerate(optima)])
-    if relabel:
-        with phases("relabel", "relabelling" if tree["posterior"]["w"].size * len(data.values) > _LONG else None):
-            tree = labels.relabel(tree)
-    if log_likelihood:
-        tree = predictive.add_log_likelihood(tree)
-    if posterior_predictive:
-        tree = predictive.add_posterior_predictive(tree, engine_seed)
+    try:
+        if relabel:
+            with phases("relabel", "relabelling" if tree["posterior"]["w"].size * len(data.values) > _LONG else None):
+                tree = labels.relabel(tree)
+        if log_likelihood:
+            tree = predictive.add_log_likelihood(tree)
+        if posterior_predictive:
+            tree = predictive.add_posterior_predictive(tree, engine_seed)
+    except KeyboardInterrupt:
+        tree.attrs["interrupted"] = 1
+        left = "bayesgmm.relabel, add_log_likelihood and add_posterior_predictive do what is left"
+        warnings.warn(f"interrupted after sampling: the tree keeps all draws; {left}", InterruptedWarning, stacklevel=2)
     _warn_of_trouble(tree, diagnose(tree), sampled)
     return tree
 
