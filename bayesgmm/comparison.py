@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import get_terminal_size
@@ -84,6 +84,8 @@ class Comparison:
         The k that each criterion prefers, as a dict; prints as sentences that say how decided that is.
     weights : Series
         Stacking weights, by k.
+    unfinished : tuple of int
+        The k that were asked for and, because of an interrupt, have not been fitted, or compared, with all their draws.
     """
 
     table: pd.DataFrame
@@ -92,6 +94,7 @@ class Comparison:
     diagnoses: Mapping[int, Diagnosis] = field(repr=False)
     seed: int | None
     prior_k: pd.Series = field(repr=False)
+    unfinished: tuple[int, ...] = ()
 
     @property
     def best(self) -> Best:
@@ -108,12 +111,19 @@ class Comparison:
         """What each criterion prefers, how decided that is, and which fits cannot be trusted."""
         by_k = self.table.set_index("k")
         sentences = list(self.best.sentences)
+        if self.unfinished:
+            ks = ", ".join(map(str, self.unfinished))
+            sentences.insert(0, f"interrupted, so that this is provisional: k = {ks} cut short or not compared at all")
         samples = {each.subsample_size for each in self.loo.values() if hasattr(each, "subsample_size")}
         if samples:
             sentences.append(f"LOO is estimated from a sample of {max(samples)} observations")
         for condition, trouble in (
             (by_k["em_spurious"] > 0, SPURIOUS),
             (~by_k["converged"], "not converged (see .diagnoses)"),
+            (
+                pd.Series({k: each.converged and not each.labels.trusted for k, each in self.diagnoses.items()}),
+                "single clusters cannot be told apart, though densities have converged",
+            ),
             (by_k["bad_pareto_k"] > 0, "LOO is unreliable at some observations"),
         ):
             if condition.any():
@@ -275,7 +285,7 @@ def compare(
     asked = {"method": method, "missing": missing} | settings
     for tree in fits.values():
         tree.attrs[ASKED] = json.dumps({name: value for name, value in asked.items() if value is not None}, default=_plain)
-    return _compared(fits, seed, prior_k)
+    return _compared(fits, seed, prior_k, ks)
 
 
 def _plain(value: Any) -> Any:
@@ -346,8 +356,8 @@ def _weights_of(prior_k: Any, ks: list[int]) -> pd.Series:
     return pd.Series(np.exp(log_p - logsumexp(log_p)), index=ks)
 
 
-def _compared(fits: dict[int, xr.DataTree], seed: int | None, prior_k: Any) -> Comparison:
-    """The comparison of all fits; after an interrupt, of those that had been judged by then."""
+def _compared(fits: dict[int, xr.DataTree], seed: int | None, prior_k: Any, ks: Sequence[int] = ()) -> Comparison:
+    """The comparison of all fits; after an interrupt, of those that had been judged by then, at least of the first."""
     judged: dict[int, _Judged] = {}
     try:
         for k, tree in fits.items():
@@ -355,12 +365,14 @@ def _compared(fits: dict[int, xr.DataTree], seed: int | None, prior_k: Any) -> C
             _log.debug("k = %d: elpd_loo %.2f, log evidence %.2f", k, judged[k].elpd.elpd, judged[k].log_evidence)
     except KeyboardInterrupt:
         if not judged:
-            raise
+            k, tree = next(iter(fits.items()))
+            judged[k] = _Judged(loo(tree, refit=False), diagnose(tree), np.nan, np.nan)
         _warn_of_interrupt("before all fits were judged", judged)
     weights = _weights_of(prior_k, list(judged))
     elpds = {str(k): each.elpd for k, each in judged.items()}
     diagnoses = {k: each.diagnosis for k, each in judged.items()}
-    return Comparison(_table(fits, judged, weights), fits, elpds, diagnoses, seed, weights)
+    unfinished = tuple(k for k in ks or fits if k not in judged or fits[k].attrs.get("interrupted"))
+    return Comparison(_table(fits, judged, weights), fits, elpds, diagnoses, seed, weights, unfinished)
 
 
 def _warn_of_interrupt(when: str, ks: Iterable[int]) -> None:

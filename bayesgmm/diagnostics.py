@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import fill
 
 import numpy as np
@@ -22,6 +23,7 @@ from bayesgmm.summaries import as_text, invariants_of, labelled_quantities, summ
 from bayesgmm.tree import Draws, is_relabelled, read_draws, read_observations
 from bayesgmm.validation import FloatArray
 
+_PACKAGE = str(Path(__file__).parent)
 MAX_R_HAT = 1.01  # Vehtari et al. (2021)
 _HOPELESS_R_HAT = 1.05  # above this, more draws are no remedy and an effective sample size means little
 MIN_ESS_PER_CHAIN = 100  # the same
@@ -76,12 +78,12 @@ class Diagnosis:
         """Whether there is no finding at all."""
         return not self.findings
 
-    def warn(self, stacklevel: int = 1) -> None:
-        """Say as warnings what keeps the draws from being used; ``stacklevel`` counts from the caller."""
+    def warn(self) -> None:
+        """Say as warnings what keeps the draws from being used, of the line outside the package that asked."""
         for each in self.findings:
             if each.kind not in USABLE:
                 category = ApproximationWarning if each.kind == "k_hat" else ConvergenceWarning
-                warnings.warn(f"{each.problem}; {each.remedy}", category, stacklevel=stacklevel + 1)
+                warnings.warn(f"{each.problem}; {each.remedy}", category, skip_file_prefixes=(_PACKAGE,))
 
     def __repr__(self) -> str:
         lines = [f"Diagnosis: {'ok' if self.ok else 'see the findings'}"]

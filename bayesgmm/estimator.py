@@ -187,6 +187,9 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         ------
         ValueError, TypeError
             For data or parameters that break a rule; the message names it.
+        KeyboardInterrupt
+            If interrupted, so that a search or pipeline ends too; once sampling had begun, the estimator has been fitted to
+            the draws made by then.
         """
         values = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_all_finite=False)
         data = replace(read_data(values, name="X", missing=None), names=self._names())
@@ -206,7 +209,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             comparison = compare(data, ks, method=self.method, **settings)  # type: ignore[arg-type]
             k, self.selection_ = choose(comparison.table.set_index("k"), self.criterion)
             self.posterior_, diagnosis = comparison.fits[k], comparison.diagnoses[k]
-            diagnosis.warn(stacklevel=2)
+            diagnosis.warn()
             self.comparison_ = comparison
         else:
             self.comparison_ = self.selection_ = None
@@ -214,6 +217,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             diagnosis = diagnose(self.posterior_)
         self.converged_ = diagnosis.converged
         self._set_means()
+        if self.posterior_.attrs["interrupted"] or (self.comparison_ is not None and self.comparison_.unfinished):
+            raise KeyboardInterrupt("what had been drawn by then is kept: posterior_, means_ and the others")
         return self
 
     def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.int64]:

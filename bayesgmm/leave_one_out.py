@@ -19,7 +19,7 @@ from bayesgmm.evidence.bridge import bridge
 from bayesgmm.evidence.posterior import EXACT, read_posterior
 from bayesgmm.inference.compiled_target import CompiledTarget
 from bayesgmm.inference.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
-from bayesgmm.inference.interface import Start
+from bayesgmm.inference.interface import Sampled, Start
 from bayesgmm.inference.phases import Phases
 from bayesgmm.predictive import log_density
 from bayesgmm.summaries import followed
@@ -229,8 +229,14 @@ def _sampled(own: LogPosterior, starts: list[FloatArray], seed: int) -> xr.Datas
     if own.x.size * own.k <= _FEW_OPERATIONS:
         thin = min(_MOST_SWEEPS, sweeps_between_draws(own))
         gibbs = GibbsSettings(_REFIT_DRAWS, _REFIT_TUNE, thin, len(starts), seed, progressbar=False)
-        return sample_gibbs(target, starts, gibbs, quiet).posterior
+        return _whole(sample_gibbs(target, starts, gibbs, quiet))
     from bayesgmm.inference.nuts import NutsSettings, sample_nuts
 
     nuts = NutsSettings(_REFIT_DRAWS, _REFIT_TUNE, len(starts), seed, 0.9, progressbar=False, adaptation="diag")
-    return sample_nuts(target, [Start(point) for point in starts], nuts, quiet).posterior
+    return _whole(sample_nuts(target, [Start(point) for point in starts], nuts, quiet))
+
+
+def _whole(sampled: Sampled) -> xr.Dataset:
+    if sampled.interrupted:
+        raise KeyboardInterrupt
+    return sampled.posterior

@@ -11,6 +11,7 @@ import pandas as pd
 Criterion = Literal["loo", "evidence", "bic", "icl"]
 _DECIDED = 2.0  # standard errors of a difference
 _BAYES_FACTOR = np.log(3.0)  # below which evidence is "not worth more than a bare mention" (Kass & Raftery 1995)
+_STRONG = 20  # Bayes factor that is strong evidence (Kass & Raftery 1995)
 _UNKNOWN = 1.0  # standard error of a log evidence that leaves it as good as unknown
 SPURIOUS = "EM has a component on hardly more observations than determine it, which BIC, AIC and ICL reward"
 _CRITERION = 2.0  # difference of BIC, AIC or ICL, which is twice a log Bayes factor, below which the same holds
@@ -39,6 +40,9 @@ def preferences(by_k: pd.DataFrame) -> Best:
     for name in ("bic", "aic", "icl"):
         preferred[name] = int(by_k[name].idxmin())
     sentences.append(_of_em(by_k, preferred))
+    if len(by_k) > 1:
+        k, why = smallest_left(by_k)
+        sentences.append(f"k = {k} is {why}")
     return Best(preferred, tuple(sentences))
 
 
@@ -70,6 +74,27 @@ def _chosen(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
     preferred = {name: int(by_k[name].idxmin()) for name in ("bic", "aic", "icl")}
     k = preferred[criterion]
     return k, f"{_of_em(by_k, preferred)}; k = {k} has the lowest {criterion.upper()}"
+
+
+def smallest_left(by_k: pd.DataFrame) -> tuple[int, str]:
+    """The smallest k that neither prediction nor evidence rules out, and in words why it is that."""
+    if len(by_k) == 1:
+        return int(by_k.index[0]), "the only one compared"
+    best = int(by_k["elpd_loo"].idxmax())
+    by_loo = {best, *close_by_loo(by_k, best)}
+    predicts = "prediction (LOO, differences above two standard errors)"
+    if by_k["log_evidence"].isna().all():
+        return min(by_loo), f"the smallest k that {predicts} does not rule out"
+    best = int(by_k["log_evidence"].idxmax())
+    behind = by_k.loc[best, "log_evidence"] - by_k["log_evidence"]
+    error = np.hypot(by_k.loc[best, "mcse"], by_k["mcse"])
+    left = by_loo.intersection(by_k.index[~(behind > np.log(_STRONG) + _DECIDED * error)])
+    if left:
+        return min(left), (
+            f"the smallest k that neither {predicts} nor the evidence (Bayes factors above {_STRONG} and two Monte Carlo "
+            "errors) rules out"
+        )
+    return best, f"the k of the largest evidence; {predicts} rules it out"
 
 
 def close_by_loo(by_k: pd.DataFrame, best: int) -> list[int]:

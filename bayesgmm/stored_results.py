@@ -56,6 +56,7 @@ def write_comparison_parts(comparison: Comparison, folder: Path) -> None:
     probabilities = {str(k): float(p) for k, p in comparison.prior_k.items()}
     table = comparison.table.to_dict("list")  # to the last digit, which a CSV file would not keep
     rest = {"seed": comparison.seed, "prior_k": probabilities, "k": list(map(int, comparison.fits)), "table": table}
+    rest["unfinished"] = list(comparison.unfinished)
     (folder / _REST).write_text(json.dumps(rest, indent=1) + "\n")
 
 
@@ -85,6 +86,7 @@ def _read_comparison(folder: Path) -> Comparison:
         rest = json.loads((folder / _REST).read_text())
         seed, prior_k = rest["seed"], {int(k): float(p) for k, p in rest["prior_k"].items()}
         ks, table = [int(k) for k in rest["k"]], pd.DataFrame(rest["table"])
+        unfinished = tuple(int(k) for k in rest["unfinished"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{folder / _REST} must be as compare --out wrote it, got {_first(error)}; run compare again"
@@ -97,7 +99,7 @@ def _read_comparison(folder: Path) -> Comparison:
         parts = stored.load()
     loo = {str(k): _loo_from(parts[f"k{k}"].to_dataset()) for k in prior_k}
     diagnoses = {k: diagnose(fits[k]) for k in prior_k}
-    return Comparison(table, fits, loo, diagnoses, seed, pd.Series(prior_k))
+    return Comparison(table, fits, loo, diagnoses, seed, pd.Series(prior_k), unfinished)
 
 
 def _loo_as_dataset(elpd: Any) -> xr.Dataset:

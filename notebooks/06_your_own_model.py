@@ -111,8 +111,9 @@ of_field[of_field["mean"] > 0.1].round(2)
 # The two near 16 are probably strays, five to one; of the two near 27 nothing can be said. The three beyond 32 are more
 # probably a cluster than strays, about four to one.
 #
-# The picture asks the same of one more galaxy, at any velocity (which would itself say something of the clusters: one more at
-# 33 would make that cluster surer). Cluster 4, the field, has what lies between the clusters, and everything far outside.
+# The picture asks the same of one more galaxy, at any velocity (which would itself say something of the clusters: one
+# more at 33 would make that cluster surer). Cluster 4, the field, has what lies between the clusters, and everything far
+# outside.
 
 # %%
 figure = bg.plots.plot_responsibilities(tree)

@@ -152,8 +152,8 @@ def test_compare_goes_on_from_its_cache(run, csv):
     ("arguments", "message"),
     [
         (("fit", "nothing.csv", "-k", 2), "nothing.csv is not a file; give one that exists, or - for standard input"),
-        (("fit", "data.csv", "-k", 2), "--columns must name one or several of Unnamed: 0, velocity, name, gap, got none"),
-        (("fit", "data.csv", "-k", 2, "--column", "speed"), "--columns must name one or several of Unnamed: 0, velocity, name, gap, got 'speed'"),
+        (("fit", "data.csv", "-k", 2), "--columns must name one or several of 'Unnamed: 0', 'velocity', 'name', 'gap', got none"),
+        (("fit", "data.csv", "-k", 2, "--column", "speed"), "--columns must name one or several of 'Unnamed: 0', 'velocity', 'name', 'gap', got 'speed'"),
         (("fit", "data.csv", "-k", 2, "--column", "name"), "column name of data.csv must hold numbers, got 'a' (line 2); mend it"),
         (("fit", "data.csv", "-k", 2, "--column", "gap"), "gap of data.csv must have no gaps, got 1 of 400 observations with missing or infinite values (line 9); mend them, or leave these observations out by --missing drop"),
         (("fit", "data.csv", "-k", 0, "--column", "velocity"), "k must be an integer of at least 1, got 0"),
@@ -263,7 +263,7 @@ def test_fits_several_columns(run, tmp_path, faithful):
     code, _, err = run("fit", "data.csv", "--columns", "waiting", "waiting", "-k", 2)
     assert (code, err) == (1, "error: --columns must name each column once, got waiting, waiting\n")
     code, _, err = run("fit", "data.csv", "--columns", "eruptions", "wait", "-k", 2)
-    assert (code, err) == (1, "error: --columns must name one or several of eruptions, waiting, got 'wait'\n")
+    assert (code, err) == (1, "error: --columns must name one or several of 'eruptions', 'waiting', got 'wait'\n")
 
 
 def test_report_reads_what_the_others_wrote(run, csv, tmp_path):

@@ -235,6 +235,10 @@ def test_an_interrupt_leaves_the_fits_made_by_then(two_small, monkeypatch, stop)
         left = bg.compare(two_small, range(2, 6), draws=50, tune=50, random_seed=SEED, progressbar=False)
     assert list(left.fits) == ([2, 3] if stop == "within" else [2])
     assert left.table["k"].tolist() == list(left.fits)
+    assert left.unfinished == (3, 4, 5)
+    assert left.verdict.startswith(
+        "interrupted, so that this is provisional: k = 3, 4, 5 cut short or not compared at all; "
+    )
     if stop == "early":
         with pytest.raises(KeyboardInterrupt):
             bg.compare(two_small, [3, 4], draws=50, tune=50, random_seed=SEED, progressbar=False)
@@ -260,6 +264,28 @@ def test_an_interrupt_while_fits_are_judged_keeps_the_fits(two_small, monkeypatc
     assert left.table["k"].tolist() == [1, 2]
     assert list(left.fits) == [1, 2, 3]
     assert left.table["p_k"].sum() == pytest.approx(1)
+
+
+def test_an_interrupt_while_the_first_fit_is_judged_keeps_it(two_small, monkeypatch):
+    def interrupted(tree, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison_module, "log_evidence", interrupted)
+    with pytest.warns(InterruptedWarning, match="interrupted before all fits were judged: the comparison holds k = 1"):
+        left = bg.compare(two_small, [1, 2], draws=50, random_seed=SEED, progressbar=False)
+    assert list(left.fits) == [1, 2]
+    assert left.table["k"].tolist() == [1]
+    assert left.table["log_evidence"].isna().all()
+    assert left.unfinished == (2,)
+
+
+def test_labels_that_cannot_be_trusted_are_named(comparison):
+    untrusted = replace(comparison.diagnoses[3].labels, non_permutation_rate=0.5)
+    diagnoses = dict(comparison.diagnoses) | {3: replace(comparison.diagnoses[3], labels=untrusted)}
+    assert (
+        "single clusters cannot be told apart, though densities have converged: k = 3"
+        in replace(comparison, diagnoses=diagnoses).verdict
+    )
 
 
 @pytest.mark.parametrize(("r_hat", "kept"), [("worse", "nuts"), ("better", "gibbs"), ("interrupted", "nuts")])

@@ -267,6 +267,27 @@ def test_what_was_chosen_warns_if_it_has_not_converged(two_small):
     assert gmm.selection_.endswith("; the draws of k = 2 have not converged, so this is provisional")
 
 
+@pytest.mark.parametrize("components", [2, "auto"])
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.InterruptedWarning")
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+def test_an_interrupt_ends_a_search_and_leaves_the_draws(two_small, monkeypatch, components):
+    whole = bg.fit
+
+    def interrupted(x, k, **options):
+        tree = whole(x, k, **options)
+        tree.attrs["interrupted"] = int(k == 2)
+        return tree
+
+    for module in ("estimator", "comparison"):
+        monkeypatch.setattr(f"bayesgmm.{module}.fit", interrupted)
+    gmm = bg.BayesianGMM(components, candidates=[1, 2, 3], method="gibbs", draws=200, random_state=SEED)
+    with pytest.raises(KeyboardInterrupt, match="what had been drawn by then is kept"):
+        gmm.fit(two_small[:, None])
+    assert gmm.means_.shape == (gmm.n_components_, 1)
+    assert np.isfinite(gmm.score(two_small[:, None]))
+    assert components == 2 or gmm.comparison_.unfinished == (2, 3)
+
+
 GOOD = np.array([[1.0, 2.0], [2.0, 1.0], [5.0, 4.0], [6.0, 7.5], [7.5, 6.0], [3.0, 3.5]])
 WRONG = {
     "count": ({"n_components": 0}, GOOD, ValueError, "n_components must be an integer of at least 1, got 0"),

@@ -3,7 +3,6 @@
 import itertools
 import re
 import warnings
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
@@ -18,8 +17,8 @@ from bayesgmm import stored_results
 from bayesgmm.html_report import blocks, figures
 from bayesgmm.html_report.calibration import band, calibrations
 from bayesgmm.html_report.fitted import Fitted
-from bayesgmm.html_report.k_sections import detailed
 from bayesgmm.html_report.traces import plot_traces
+from bayesgmm.preferences import smallest_left
 from bayesgmm.results import judge, keep_draws, write_comparison, write_fit
 from bayesgmm.tree import read_draws
 from tests.conftest import make_tree, one_chain_elsewhere
@@ -332,7 +331,7 @@ def test_what_is_to_be_typed_gives_the_fit_again(cases, two_small, tmp_path):
 
 def test_a_comparison_tells_its_choice(comparison, tmp_path):
     page = written(comparison, tmp_path)
-    k, why = detailed(comparison)
+    k, why = smallest_left(comparison.table.set_index("k"))
     assert f"k = {k} is told in detail here: {why}." in page.text()
     for sentence in comparison.verdict.split("; "):
         assert sentence[1:] in page.text()
@@ -351,8 +350,8 @@ def test_the_k_told_is_the_smallest_not_ruled_out(comparison):
     behind = by_k["log_evidence"].max() - by_k["log_evidence"]
     error = np.hypot(by_k["mcse"], by_k.loc[behind.idxmin(), "mcse"])
     open_by_evidence = by_k.index[(behind < np.log(20) + 2 * error) | (behind == 0)]
-    assert detailed(comparison)[0] == min(set(open_by_loo) & set(open_by_evidence))
-    assert detailed(comparison)[0] == 3
+    assert smallest_left(comparison.table.set_index("k"))[0] == min(set(open_by_loo) & set(open_by_evidence))
+    assert smallest_left(comparison.table.set_index("k"))[0] == 3
 
 
 @pytest.mark.parametrize(
@@ -372,7 +371,7 @@ def test_what_rules_a_k_out(comparison, log_evidence, elpd_diff, k):
     changed = {"log_evidence": log_evidence, "mcse": np.where(known, 0.1, np.nan), "p_k": np.where(known, 0.25, np.nan)}
     elpd = -200.0 + np.array(elpd_diff)
     table = comparison.table.assign(**changed, elpd_loo=elpd, elpd_diff=elpd_diff, dse=[7.0, 6.0, 2.0, 0.0])
-    assert detailed(replace(comparison, table=table))[0] == k
+    assert smallest_left(table.set_index("k"))[0] == k
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def compare(
             progressbar=not output.quiet,
             **settings.arguments(),
         )
-        interrupted = set(comparison.fits) != set(ks) or any(t.attrs["interrupted"] for t in comparison.fits.values())
+        interrupted = bool(comparison.unfinished)
         columns = list(x.columns)
         with at_once(folder, output.out):
             if output.json:

@@ -88,7 +88,7 @@ def read_columns(
     chosen = [one for each in asked for one in table.groups.get(each, [each])]
     wrong = [each for each in chosen if each not in names]
     if wrong or not chosen:
-        listed = ", ".join(names[:_LISTED]) + (f", ... ({len(names)} in all)" if len(names) > _LISTED else "")
+        listed = ", ".join(map(repr, names[:_LISTED])) + (f", ... ({len(names)} in all)" if len(names) > _LISTED else "")
         got = ", ".join(map(repr, wrong)) or "none"
         raise ValueError(f"--columns must name one or several of {listed}, got {got}")
     if len(set(chosen)) < len(chosen):

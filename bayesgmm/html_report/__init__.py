@@ -17,9 +17,10 @@ from bayesgmm.diagnostics import Diagnosis
 from bayesgmm.html_report.blocks import Block, Section, Text, count, listed
 from bayesgmm.html_report.fit_sections import data_section, fit_sections
 from bayesgmm.html_report.fitted import METHODS, Fitted
-from bayesgmm.html_report.k_sections import comparison_section, detailed, posterior_answer, posterior_sections
+from bayesgmm.html_report.k_sections import comparison_section, posterior_answer, posterior_sections
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.html_report.settings import settings_section
+from bayesgmm.preferences import smallest_left
 
 __all__ = ["report"]
 
@@ -172,7 +173,7 @@ def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]
 def _of_comparison(comparison: Comparison, judged: Sequence[Fitted], k: int | None) -> tuple[str, str, list[Section]]:
     ks = comparison.table["k"].tolist()
     if k is None:
-        k, why = detailed(comparison)
+        k, why = smallest_left(comparison.table.set_index("k"))
     elif k in ks:
         why = "which was asked for"
     else:

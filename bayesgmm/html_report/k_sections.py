@@ -14,14 +14,12 @@ from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import NONE, Block, Section, Table, Terms, Text, Verdict, count, number
 from bayesgmm.html_report.fit_sections import MEANINGS, draws_table
 from bayesgmm.html_report.observed import feature_names, observations
-from bayesgmm.preferences import close_by_loo
 from bayesgmm.summaries import summarise
 from bayesgmm.tree import features_of
 
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
 
-_STRONG = 20  # Bayes factor (Kass & Raftery 1995)
 _LEAST = 1e-3  # probability of a k that is worth a row
 _ASKED = (
     (
@@ -38,27 +36,6 @@ _ASKED = (
     ("BIC, AIC, ICL", "which point estimate has the best penalised likelihood; ICL also asks that clusters be well apart."),
     ("Occupied", "how many clusters hold data; where it stays below k, more components are not used."),
 )
-
-
-def detailed(comparison: Comparison) -> tuple[int, str]:
-    """The k that is worth telling in detail, and why: the smallest that neither prediction nor evidence rules out."""
-    by_k, best = comparison.table.set_index("k"), comparison.best
-    if len(by_k) == 1:
-        return int(by_k.index[0]), "the only one compared"
-    by_loo = {best["elpd_loo"], *close_by_loo(by_k, best["elpd_loo"])}
-    predicts = "prediction (LOO, differences above two standard errors)"
-    if "log_evidence" not in best:
-        return min(by_loo), f"the smallest k that {predicts} does not rule out"
-    top = by_k.loc[best["log_evidence"]]
-    behind = top["log_evidence"] - by_k["log_evidence"]
-    by_evidence = by_k.index[~(behind > np.log(_STRONG) + 2 * np.hypot(top["mcse"], by_k["mcse"]))]
-    if by_loo.intersection(by_evidence):
-        return (
-            min(by_loo.intersection(by_evidence)),
-            f"the smallest k that neither {predicts} nor the evidence (Bayes factors above {_STRONG} and two Monte Carlo "
-            "errors) rules out",
-        )
-    return best["log_evidence"], f"the k of the largest evidence; {predicts} rules it out"
 
 
 def comparison_section(comparison: Comparison, k: int) -> Section:

@@ -288,11 +288,13 @@ def fit(
             tree = predictive.add_log_likelihood(tree)
         if posterior_predictive:
             tree = predictive.add_posterior_predictive(tree, engine_seed)
+        diagnosis = diagnose(tree)
     except KeyboardInterrupt:
         tree.attrs["interrupted"] = 1
         left = "bayesgmm.relabel, add_log_likelihood and add_posterior_predictive do what is left"
         warnings.warn(f"interrupted after sampling: the tree keeps all draws; {left}", InterruptedWarning, stacklevel=2)
-    _warn_of_trouble(tree, diagnose(tree), sampled)
+        return tree
+    _warn_of_trouble(tree, diagnosis, sampled)
     return tree
 
 
@@ -413,4 +415,4 @@ def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) 
             ConvergenceWarning,
             stacklevel=3,
         )
-    diagnosis.warn(stacklevel=3)
+    diagnosis.warn()

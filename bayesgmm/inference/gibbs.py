@@ -67,7 +67,7 @@ def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: Gib
         posterior = target.constrained(points)
     coords = {name: posterior[name] for name in ("chain", "draw")}
     stats = xr.Dataset({"lp": (("chain", "draw"), log_p)}, coords=coords)
-    return Sampled(posterior, stats, interrupted=length < settings.draws)
+    return Sampled(posterior, stats, interrupted=interrupt.requested)
 
 
 @dataclass

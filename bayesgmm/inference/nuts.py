@@ -110,8 +110,10 @@ def sample_nuts(target: Target, starts: Sequence[Start], settings: NutsSettings,
         models = [target.for_nuts(start) for start in starts]
     steps = " to ".join(str(stop.steps) for stop in (settings.stops[0], *settings.stops[1:][-1:]))
     with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {steps}) draws"):
-        parts, stop = _Run(target, models, settings).until_done()
-    return _as_sampled([_with_variables(target, part) for part in parts], settings, stop)
+        run = _Run(target, models, settings)
+        parts, stop = run.until_done()
+    sampled = _as_sampled([_with_variables(target, part) for part in parts], settings, stop)
+    return replace(sampled, interrupted=sampled.interrupted or run.interrupted)
 
 
 class _Run:
@@ -140,7 +142,7 @@ class _Run:
                 blocking=False,
             )
             self.samplers.append(sampler)
-        self.stops = settings.stops if settings.enough else []
+        self.stops, self.interrupted = settings.stops if settings.enough else [], False
 
     def until_done(self) -> tuple[list[xr.DataTree], Stop | None]:
         """What the chains made, and the stop at which it was enough, if that was asked and reached."""
@@ -149,6 +151,7 @@ class _Run:
                 stop = self._watch(interrupt)
                 traces = [each.wait() if stop is None and _is_finished(each) else each.abort() for each in self.samplers]
                 parts = [read_trace(each, _STATS) for each in traces]
+                self.interrupted = interrupt.requested
                 return parts, self._stop_enough(parts) if stop is None else stop
         except BaseException:
             for sampler in self.samplers:  # no thread may outlive the compiled code that it runs

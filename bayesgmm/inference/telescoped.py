@@ -47,8 +47,8 @@ def convergence_of(sampled: Telescoped) -> pd.DataFrame:
     return summarise(iter(quantities))
 
 
-def verdict(root: xr.Dataset, convergence: pd.DataFrame, of_partition: Mapping[str, Any]) -> str:
-    """What was found, in a sentence."""
+def verdict(root: xr.Dataset, convergence: pd.DataFrame, of_partition: Mapping[str, Any], trouble: str) -> str:
+    """What was found, in a sentence, and why it is not to be relied on, if it is not."""
     k, p, mcse, occupied = (root[name].values for name in ("k", "p_k", "p_k_mcse", "p_occupied"))
     best = np.argsort(-p, kind="stable")[:3]
     named = ", ".join(f"p(k = {k[i]} | x) = {p[i]:.3f} +- {mcse[i]:.3f}" for i in best if p[i] > 0)
@@ -63,6 +63,8 @@ def verdict(root: xr.Dataset, convergence: pd.DataFrame, of_partition: Mapping[s
     r_hat, ess = convergence["r_hat"].max(), convergence["ess_bulk"].min()
     if np.isfinite(r_hat):
         sentence += f"; largest R-hat {r_hat:.3f}, smallest bulk ESS {ess:.0f}"
+    if trouble:
+        sentence += f"; not to be relied on as it stands: {trouble}"
     return fill(sentence, 110)
 
 

@@ -72,7 +72,7 @@ def sample_telescoping(
     )
     if not np.isfinite(draws.log_density).all():
         raise ValueError(COLLAPSED)
-    return Telescoped(draws, kept, interrupted=length < settings.draws)
+    return Telescoped(draws, kept, interrupted=interrupt.requested)
 
 
 def components_of(own: LogPosterior, kept: Kept) -> dict[str, FloatArray]:

@@ -186,7 +186,7 @@ def posterior_k(
         "partition": xr.Dataset({"partition": (OBS, labels)}, coords={OBS: data.positions}, attrs=of_partition),
         "observed_data": observed(data),
     }
-    tree = xr.DataTree.from_dict(groups)
+    tree, trouble = xr.DataTree.from_dict(groups), _trouble(convergence, sampled.draws.n_components.shape[0])
     tree.attrs.update(
         method="telescoping",
         prior_k=of_k.to_json(),
@@ -199,11 +199,11 @@ def posterior_k(
         tune=tune,
         thin=thin,
         interrupted=int(sampled.interrupted),
-        verdict=verdict(root, convergence, of_partition),
+        verdict=verdict(root, convergence, of_partition, trouble),
         **{f"seconds_{name}": value for name, value in phases.seconds.items()},
         version=version("bayesgmm"),
     )
-    _warn_of_trouble(sampled, convergence)
+    _warn(sampled, trouble)
     return tree
 
 
@@ -221,23 +221,26 @@ def _read_alpha(alpha: float | None, prior: Prior | None) -> float:
     return alpha
 
 
-def _warn_of_trouble(sampled: Telescoped, convergence: pd.DataFrame) -> None:
-    n_chains, n_draws = sampled.draws.n_components.shape
+def _trouble(convergence: pd.DataFrame, n_chains: int) -> str:
+    """Why the draws do not suffice, if they do not."""
+    if not len(convergence):
+        return ""
+    r_hat, ess = convergence["r_hat"], convergence["ess_bulk"]
+    if (r_hat > MAX_R_HAT).any():
+        return f"R-hat of {r_hat.idxmax()} is {r_hat.max():.4f}, above {MAX_R_HAT}: the chains do not agree"
+    if not (ess >= MIN_ESS_PER_CHAIN * n_chains).all():
+        found = f"{ess.min():.0f} for {ess.idxmin()}" if ess.notna().any() else f"fewer than 4 for {ess.index[0]}"
+        return f"fewer than {MIN_ESS_PER_CHAIN} effective draws for each chain: {found}"
+    return ""
+
+
+def _warn(sampled: Telescoped, trouble: str) -> None:
     if sampled.interrupted:
+        n_chains, n_draws = sampled.draws.n_components.shape
         warnings.warn(
             f"interrupted: the tree keeps the {n_chains} x {n_draws} draws (chains x draws) made by then",
             InterruptedWarning,
             stacklevel=3,
         )
-    if not len(convergence):
-        return
-    r_hat, ess = convergence["r_hat"], convergence["ess_bulk"]
-    least = MIN_ESS_PER_CHAIN * n_chains
-    if (r_hat > MAX_R_HAT).any():
-        problem = f"R-hat of {r_hat.idxmax()} is {r_hat.max():.4f}, above {MAX_R_HAT}: the chains do not agree"
-    elif not (ess >= least).all():
-        found = f"{ess.min():.0f} for {ess.idxmin()}" if ess.notna().any() else f"fewer than 4 for {ess.index[0]}"
-        problem = f"fewer than {MIN_ESS_PER_CHAIN} effective draws for each chain: {found}"
-    else:
-        return
-    warnings.warn(f"{problem}; raise draws, thin or tune", ConvergenceWarning, stacklevel=3)
+    if trouble:
+        warnings.warn(f"{trouble}; raise draws, thin or tune", ConvergenceWarning, stacklevel=3)
