@@ -205,6 +205,7 @@ def test_wrong_words_are_usage_errors(run, csv):
 def test_missing_observations_can_be_dropped(run, csv):
     code, out, _ = run("fit", csv, "--column", "gap", "-k", 2, "--missing", "drop", "--draws", 200, "--seed", 1, "--quiet")
     assert code == 0
+    assert out.startswith("gap: n = 399 (1 left out, with missing or infinite values), k = 2, seed 1\n")
     assert "with EM" in out
 
 

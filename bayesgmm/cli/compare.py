@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bayesgmm.cli.ending import at_once, end
-from bayesgmm.cli.messages import answer, terminal_width
+from bayesgmm.cli.messages import answer, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, unfolded
 from bayesgmm.results import document_of, keep_input, whole_folder, write_comparison
 from bayesgmm.validation import Method
@@ -77,7 +77,7 @@ def compare(
                 from bayesgmm.printed import comparison_text
 
                 n = next(iter(comparison.fits.values()))["observed_data"].sizes["obs"]
-                answer(f"{', '.join(columns)}: n = {n}, seed {comparison.seed}")
+                answer(f"{what_was_read(columns, n, len(x))}, seed {comparison.seed}")
                 answer(comparison_text(comparison, terminal_width()))
             if folder is not None:
                 write_comparison(comparison, folder, columns, output.announce, interrupted=interrupted)

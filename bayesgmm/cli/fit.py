@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bayesgmm.cli.ending import at_once, end
-from bayesgmm.cli.messages import answer, terminal_width
+from bayesgmm.cli.messages import answer, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, unfolded
 from bayesgmm.results import fit_document_of, judge, keep_draws, keep_input, whole_folder, write_fit
 from bayesgmm.validation import Method
@@ -60,7 +60,8 @@ def fit(
             else:
                 from bayesgmm.printed import fit_text
 
-                answer(f"{', '.join(columns)}: n = {tree['observed_data'].sizes['obs']}, k = {k}, seed {tree.attrs['seed']}")
+                read = what_was_read(columns, tree["observed_data"].sizes["obs"], len(x))
+                answer(f"{read}, k = {k}, seed {tree.attrs['seed']}")
                 if "stopped_by" in tree.attrs:
                     answer(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
                 answer(f"\n{fit_text(fitted, terminal_width(), worst=True)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -34,6 +35,12 @@ def say(text: str) -> None:
 
 def silence(_: str) -> None:
     """In place of :func:`say`, with ``--quiet``."""
+
+
+def what_was_read(columns: Sequence[str], n: int, given: int) -> str:
+    """The columns, how many observations of them were used, and how many were not."""
+    left_out = f" ({given - n} left out, with missing or infinite values)" if given > n else ""
+    return f"{', '.join(columns)}: n = {n}{left_out}"
 
 
 def terminal_width() -> int | None:
