@@ -75,7 +75,7 @@ def fit_document(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck, column
 
 
 def comparison_document(
-    comparison: Comparison, diagnoses: Mapping[int, Diagnosis], columns: Sequence[str], *, interrupted: bool = False
+    comparison: Comparison, diagnoses: Mapping[int, Diagnosis], columns: Sequence[str]
 ) -> dict[str, Any]:
     """The document of a comparison over k.
 
@@ -87,8 +87,6 @@ def comparison_document(
         Of its fits, by k.
     columns : sequence of str
         What the data's columns are called.
-    interrupted : bool
-        Whether some k are missing for that reason.
 
     Returns
     -------
@@ -103,7 +101,7 @@ def comparison_document(
         "data": _data(next(iter(comparison.fits.values())), columns),
         "seed": comparison.seed,
         "versions": _versions(),
-        "interrupted": interrupted,
+        "interrupted": bool(comparison.unfinished),
         "ok": bool(comparison.table["converged"].all()),
         "verdict": comparison.verdict,
         "sentences": list(comparison.best.sentences),

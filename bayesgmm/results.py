@@ -106,8 +106,6 @@ def write_comparison(
     folder: Path,
     columns: Sequence[str] | None = None,
     announce: Announce = _in_silence,
-    *,
-    interrupted: bool = False,
 ) -> None:
     """The table over k, its pictures, a folder for each k, and the report on all of them."""
     import matplotlib
@@ -132,7 +130,7 @@ def write_comparison(
         folders[k].mkdir()
         keep_draws(tree, folders[k])
     write_comparison_parts(comparison, folder)
-    (folder / "summary.json").write_text(to_json(document_of(comparison, columns, interrupted=interrupted)) + "\n")
+    (folder / "summary.json").write_text(to_json(document_of(comparison, columns)) + "\n")
     with _whole_file(folder / "compare.png") as file:
         plots.plot_compare(comparison).savefig(file, dpi=150)
     for name in names:
@@ -158,13 +156,13 @@ def fit_document_of(fitted: Fitted, columns: Sequence[str]) -> Mapping[str, Any]
     return fit_document(fitted.tree, diagnosis, check, columns)
 
 
-def document_of(comparison: Comparison, columns: Sequence[str], *, interrupted: bool = False) -> Mapping[str, Any]:
+def document_of(comparison: Comparison, columns: Sequence[str]) -> Mapping[str, Any]:
     """The comparison's document, in the shell's words."""
     from bayesgmm.documents import comparison_document
     from bayesgmm.shell_words import diagnosis_in_shell_words, in_shell_words
 
     diagnoses = {k: diagnosis_in_shell_words(each) for k, each in comparison.diagnoses.items()}
-    document = comparison_document(comparison, diagnoses, columns, interrupted=interrupted)
+    document = comparison_document(comparison, diagnoses, columns)
     return document | {"verdict": in_shell_words(comparison.verdict)}
 
 

@@ -66,13 +66,12 @@ def compare(
             progressbar=not output.quiet,
             **settings.arguments(),
         )
-        interrupted = bool(comparison.unfinished)
         columns = list(x.columns)
         with at_once(folder, output.out):
             if output.json:
                 from bayesgmm.documents import to_json
 
-                answer(to_json(document_of(comparison, columns, interrupted=interrupted)))
+                answer(to_json(document_of(comparison, columns)))
             else:
                 from bayesgmm.printed import comparison_text
 
@@ -80,8 +79,8 @@ def compare(
                 answer(f"{what_was_read(columns, n, len(x))}, seed {comparison.seed}")
                 answer(comparison_text(comparison, terminal_width()))
             if folder is not None:
-                write_comparison(comparison, folder, columns, output.announce, interrupted=interrupted)
-    end(output, interrupted=interrupted, trusted=bool(comparison.table["converged"].all()))
+                write_comparison(comparison, folder, columns, output.announce)
+    end(output, interrupted=bool(comparison.unfinished), trusted=bool(comparison.table["converged"].all()))
 
 
 def _read_range(text: str) -> list[int]:
