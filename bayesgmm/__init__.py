@@ -13,6 +13,8 @@ The model
 Fitting
     :func:`fit_em` for the point estimate; :func:`fit` for the posterior by NUTS, Gibbs or ADVI; :func:`compare` for several
     numbers of components, :func:`posterior_k` for k as one more unknown. :class:`BayesianGMM` is all this for scikit-learn.
+Before fitting
+    Rounded data have ties, onto which components can shrink: :func:`jitter` spreads them again.
 Can it be trusted?
     :func:`diagnose` judges the draws, :func:`check_against_em` sets EM beside them, :func:`label_quality` says whether
     single clusters can be told apart, :func:`solutions` where the chains sit if they disagree.
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
         predictive_quantiles,
     )
     from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
+    from bayesgmm.ties import jitter
     from bayesgmm.tree import add_correlations
 
     __version__: str
@@ -97,6 +100,7 @@ _HOMES = {
     "diagnose": "diagnostics",
     "fit": "inference",
     "fit_em": "em",
+    "jitter": "ties",
     "label_quality": "labels",
     "log_evidence": "evidence",
     "loo": "leave_one_out",
@@ -141,6 +145,7 @@ __all__ = [
     "exceptions",
     "fit",
     "fit_em",
+    "jitter",
     "label_quality",
     "log_evidence",
     "loo",

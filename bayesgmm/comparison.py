@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import get_terminal_size
@@ -23,9 +23,16 @@ from bayesgmm.clusters import expected_occupied
 from bayesgmm.diagnostics import USABLE, Diagnosis, diagnose
 from bayesgmm.em_result import spurious
 from bayesgmm.evidence import log_evidence
-from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, InterruptedWarning
+from bayesgmm.exceptions import (
+    ApproximationWarning,
+    ConvergenceWarning,
+    DataWarning,
+    ImproperPosteriorWarning,
+    InterruptedWarning,
+)
 from bayesgmm.fit_cache import FitCache
 from bayesgmm.inference import fit
+from bayesgmm.inference.forewarning import forewarn
 from bayesgmm.leave_one_out import FEWEST_DRAWS, bad_k_hats, loo, refitted
 from bayesgmm.preferences import SPURIOUS, Best, preferences
 from bayesgmm.priors import Prior, read_prior
@@ -45,12 +52,14 @@ _PRINTED = {  # columns that people read, and how
     **dict.fromkeys(("mcse", "p_k"), "{:.3f}"),
     **dict.fromkeys(("bic", "icl", "occupied", "seconds"), "{:.1f}"),
 }
+# the table says it, row by row, or it was said before
+_SAID = (ApproximationWarning, ConvergenceWarning, DataWarning, ImproperPosteriorWarning, InterruptedWarning)
 ASKED = "asked_of_compare"  # attribute of its trees: the options, but prior and seed, which trees record anyway
 _SAME = ("prior", "covariance", "method")  # attributes of trees that can be compared
 
 
 class _Judged(NamedTuple):
-    """What is said of one fit."""
+    """What is said of one fit; no elpd where the posterior is improper or has collapsed."""
 
     elpd: Any
     diagnosis: Diagnosis
@@ -65,13 +74,14 @@ class Comparison:
     Attributes
     ----------
     table : DataFrame
-        One row per k, in order of k: k; elpd_loo with its standard error se, elpd_diff to the best with its standard error
-        dse, p_loo, bad_pareto_k (observations at which LOO cannot be trusted), refitted (those that were left out by a refit
-        instead), stacking weight; log_evidence with its Monte Carlo standard error mcse, p_k, the posterior probability of k
-        among those compared; EM's bic, aic, icl and log_likelihood, and em_spurious, how many of EM's components hold hardly
-        more observations than determine them (:attr:`EMResult.spurious`); occupied, the posterior mean of the number of
-        clusters that hold an observation; converged, finding (the first of :func:`bayesgmm.diagnose`), divergences, seconds
-        (compiling included).
+        One row per k, in order of k. Of a k whose posterior is improper or has collapsed, all that LOO and the evidence say
+        is NaN; of one on which EM has collapsed, EM's criteria. The columns: k; elpd_loo with its standard error se,
+        elpd_diff to the best with its standard error dse, p_loo, bad_pareto_k (observations at which LOO cannot be trusted),
+        refitted (those that were left out by a refit instead), stacking weight; log_evidence with its Monte Carlo standard
+        error mcse, p_k, the posterior probability of k among those compared; EM's bic, aic, icl and log_likelihood, and
+        em_spurious, how many of EM's components hold hardly more observations than determine them
+        (:attr:`EMResult.spurious`); occupied, the posterior mean of the number of clusters that hold an observation;
+        converged, finding (the first of :func:`bayesgmm.diagnose`), divergences, seconds (compiling included).
     fits : dict of int to DataTree
     loo : dict of str to ELPDData
         LOO results, ready for ``az.compare``.
@@ -110,7 +120,7 @@ class Comparison:
     def verdict(self) -> str:
         """What each criterion prefers, how decided that is, and which fits cannot be trusted."""
         by_k = self.table.set_index("k")
-        sentences = list(self.best.sentences)
+        sentences = [*self._left_out(), *self.best.sentences, *self._strays()]
         if self.unfinished:
             ks = ", ".join(map(str, self.unfinished))
             sentences.insert(0, f"interrupted, so that this is provisional: k = {ks} cut short or not compared at all")
@@ -118,6 +128,7 @@ class Comparison:
         if samples:
             sentences.append(f"LOO is estimated from a sample of {max(samples)} observations")
         for condition, trouble in (
+            (by_k["bic"].isna(), "EM has collapsed onto equal observations, where its likelihood has no largest value"),
             (by_k["em_spurious"] > 0, SPURIOUS),
             (~by_k["converged"], "not converged (see .diagnoses)"),
             (
@@ -129,6 +140,21 @@ class Comparison:
             if condition.any():
                 sentences.append(f"{trouble}: k = {', '.join(map(str, by_k.index[condition]))}")
         return "; ".join(sentences)
+
+    def _left_out(self) -> Iterator[str]:
+        """The k whose posterior is improper or has collapsed."""
+        for kind in ("improper", "collapse"):
+            of_k = {k: each.finding(kind) for k, each in self.diagnoses.items()}
+            found = {k: each for k, each in of_k.items() if each is not None}
+            if found:
+                last = found[max(found)]
+                ks = ", ".join(map(str, found))
+                yield f"k = {ks} left out of prediction and evidence: {last.problem}; {last.remedy}"
+
+    def _strays(self) -> list[str]:
+        """Observations that set the scale of the prior, which is the same for every k."""
+        first = next(iter(self.diagnoses.values()))
+        return [f"{each.problem}; {each.remedy}" for each in first.findings if each.kind == "stray"]
 
     def __repr__(self) -> str:
         table = as_printed(self.table).to_string(line_width=max(60, get_terminal_size((140, 24)).columns))
@@ -239,7 +265,9 @@ def compare(
         raise ValueError(f"draws x chains must be at least {FEWEST_DRAWS} for LOO, got {draws} x {chains}; raise draws")
     seed = read_seed(random_seed)
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
-    stated = settings | {"prior": read_prior(prior, data.values, covariance).to_json()}
+    own_prior = read_prior(prior, data.values, covariance)
+    forewarn(data, ks, own_prior, covariance)
+    stated = settings | {"prior": own_prior.to_json()}
     kept = None
     if cache is not None:
         kept = FitCache.of(cache, data, stated | {"method": method}, None if random_seed is None else seed)
@@ -257,8 +285,8 @@ def compare(
 
         def fitted(engine: Method, each: int = each, own_seed: int = own_seed) -> xr.DataTree:
             with warnings.catch_warnings():
-                for category in (ConvergenceWarning, ApproximationWarning, InterruptedWarning):
-                    warnings.simplefilter("ignore", category)  # the table says it, row by row
+                for category in _SAID:
+                    warnings.simplefilter("ignore", category)
                 asked = {"method": engine, "prior": prior, "random_seed": own_seed, "missing": missing}
                 return fit(x, each, progressbar=progressbar, **asked, **settings)  # type: ignore[arg-type]
 
@@ -361,18 +389,25 @@ def _compared(fits: dict[int, xr.DataTree], seed: int | None, prior_k: Any, ks: 
     judged: dict[int, _Judged] = {}
     try:
         for k, tree in fits.items():
-            judged[k] = _Judged(loo(tree), diagnose(tree), *_evidence(tree))
-            _log.debug("k = %d: elpd_loo %.2f, log evidence %.2f", k, judged[k].elpd.elpd, judged[k].log_evidence)
+            judged[k] = _judged(tree)
     except KeyboardInterrupt:
         if not judged:
             k, tree = next(iter(fits.items()))
-            judged[k] = _Judged(loo(tree, refit=False), diagnose(tree), np.nan, np.nan)
+            judged[k] = _judged(tree, quickly=True)
         _warn_of_interrupt("before all fits were judged", judged)
     weights = _weights_of(prior_k, list(judged))
-    elpds = {str(k): each.elpd for k, each in judged.items()}
+    elpds = {str(k): each.elpd for k, each in judged.items() if each.elpd is not None}
     diagnoses = {k: each.diagnosis for k, each in judged.items()}
     unfinished = tuple(k for k in ks or fits if k not in judged or fits[k].attrs.get("interrupted"))
     return Comparison(_table(fits, judged, weights), fits, elpds, diagnoses, seed, weights, unfinished)
+
+
+def _judged(tree: xr.DataTree, *, quickly: bool = False) -> _Judged:
+    """One fit; quickly without refits of LOO and without evidence."""
+    diagnosis = diagnose(tree)
+    if not diagnosis.exists:
+        return _Judged(None, diagnosis, np.nan, np.nan)
+    return _Judged(loo(tree, refit=not quickly), diagnosis, *((np.nan, np.nan) if quickly else _evidence(tree)))
 
 
 def _warn_of_interrupt(when: str, ks: Iterable[int]) -> None:
@@ -382,29 +417,32 @@ def _warn_of_interrupt(when: str, ks: Iterable[int]) -> None:
 
 
 def _table(fits: Mapping[int, xr.DataTree], judged: Mapping[int, _Judged], prior_k: pd.Series) -> pd.DataFrame:
-    if len(judged) > 1:
+    elpds = {str(k): each.elpd for k, each in judged.items() if each.elpd is not None}
+    if len(elpds) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # bad k-hats: in the column bad_pareto_k
-            compared = az.compare({str(k): each.elpd for k, each in judged.items()}, round_to="none")
+            compared = az.compare(elpds, round_to="none")
+    else:
+        compared = pd.DataFrame({"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}, index=list(elpds))
     rows = []
     for k, (elpd, diagnosis, value, mcse) in judged.items():
         tree, em = fits[k], fits[k]["em_baseline"].attrs
         x, (estimate, _) = read_observations(tree), read_em(tree)
-        beside = compared.loc[str(k)] if len(judged) > 1 else {"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}
+        beside = compared.reindex([str(k)]).iloc[0]
         rows.append(
             {
                 "k": k,
-                "elpd_loo": float(elpd.elpd),
-                "se": float(elpd.se),
+                "elpd_loo": np.nan if elpd is None else float(elpd.elpd),
+                "se": np.nan if elpd is None else float(elpd.se),
                 "elpd_diff": float(beside["elpd_diff"]),
                 "dse": float(beside["dse"]),
-                "p_loo": float(elpd.p),
-                "bad_pareto_k": bad_k_hats(elpd),
-                "refitted": refitted(elpd),
+                "p_loo": np.nan if elpd is None else float(elpd.p),
+                "bad_pareto_k": 0 if elpd is None else bad_k_hats(elpd),
+                "refitted": 0 if elpd is None else refitted(elpd),
                 "weight": float(beside["weight"]),
                 "log_evidence": value,
                 "mcse": mcse,
-                **{name: em[name] for name in ("bic", "aic", "icl", "log_likelihood")},
+                **{name: np.nan if em.get("collapsed") else em[name] for name in ("bic", "aic", "icl", "log_likelihood")},
                 "em_spurious": len(spurious(estimate, tree.attrs.get("covariance", "full"), len(x))),
                 "occupied": expected_occupied(read_draws(tree), x),
                 "converged": diagnosis.converged,
@@ -416,7 +454,9 @@ def _table(fits: Mapping[int, xr.DataTree], judged: Mapping[int, _Judged], prior
     table = pd.DataFrame(rows)
     with np.errstate(divide="ignore"):
         joint = table["log_evidence"].to_numpy() + np.log(prior_k.to_numpy())
-    table.insert(int(table.columns.get_loc("mcse")) + 1, "p_k", np.exp(joint - logsumexp(joint)))
+    exists = table["elpd_loo"].notna().to_numpy()
+    p_k = np.where(exists, np.exp(joint - logsumexp(joint[exists])), np.nan) if exists.any() else np.nan
+    table.insert(int(table.columns.get_loc("mcse")) + 1, "p_k", p_k)
     return table
 
 

@@ -17,10 +17,13 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
+from bayesgmm.impropriety import COLLAPSE_REMEDY, Existence, existence
 from bayesgmm.labels import LabelQuality, label_quality
 from bayesgmm.modes import Solutions, missed_optima, solutions
+from bayesgmm.priors import prior_of
+from bayesgmm.strays import scaled_to_range, strays
 from bayesgmm.summaries import as_text, invariants_of, labelled_quantities, summarise
-from bayesgmm.tree import Draws, is_relabelled, read_draws, read_observations
+from bayesgmm.tree import OBS, Draws, features_of, is_relabelled, read_draws, read_observations
 from bayesgmm.validation import FloatArray
 
 _PACKAGE = str(Path(__file__).parent)
@@ -31,8 +34,7 @@ MIN_BFMI = 0.3  # Betancourt (2016)
 MAX_K_HAT = 0.7  # Yao et al. (2018)
 _FEW = 2_000  # observations, through which Gibbs sweeps thousands of times in a second,
 _FEW_WITH_MOVES = 20_000  # and of one feature, where it also moves superfluous components from one place to another
-_COLLAPSED = 1e-6  # standard deviation within a cluster, over the data's range, that stands for none
-USABLE = ("labels", "missed", "interrupted")  # kinds of findings that leave the draws to be used
+USABLE = ("improper", "stray", "labels", "missed", "interrupted")  # kinds of findings that leave the draws to be used
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,15 @@ class Diagnosis:
     def ok(self) -> bool:
         """Whether there is no finding at all."""
         return not self.findings
+
+    @property
+    def exists(self) -> bool:
+        """Whether evidence and LOO exist: not of an improper posterior, nor of draws that have collapsed onto ties."""
+        return self.finding("improper") is None and self.finding("collapse") is None
+
+    def finding(self, kind: str) -> Finding | None:
+        """The first finding of a kind."""
+        return next((each for each in self.findings if each.kind == kind), None)
 
     def warn(self) -> None:
         """Say as warnings what keeps the draws from being used, of the line outside the package that asked."""
@@ -147,33 +158,36 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     draws, x = read_draws(tree), read_observations(tree)
     invariants = summarise(iter(invariants_of(tree, draws).items()))
     parameters, labels = summarise(labelled_quantities(tree)), label_quality(tree)
+    found = existence(tree)
+    collapse = (Finding("collapse", found.collapse, COLLAPSE_REMEDY),) if found.collapsed > 0 else ()
+    about_data = tuple(_data_findings(tree, x, found))
     if tree.attrs.get("method") == "advi":
-        findings, sampler = _advi_findings(tree)
+        of_approximation, sampler = _advi_findings(tree)
         chains = ["ess_bulk", "ess_tail", "r_hat"]  # of independent draws, about which they say nothing
         invariants, parameters = invariants.drop(columns=chains), parameters.drop(columns=chains)
-        return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not findings)
+        trouble = collapse + of_approximation
+        return Diagnosis(invariants, parameters, sampler, trouble + about_data, labels, converged=not trouble)
     disagree = draws.n_draws >= 4 and invariants["r_hat"].max() > MAX_R_HAT
-    found = solutions(tree) if disagree else None
+    apart = solutions(tree) if disagree else None
     gibbs = _gibbs_would_help(tree, x)
-    mixing = tuple(_collapse_findings(draws, x)) + tuple(_mixing_findings(invariants, draws, found, gibbs_would_help=gibbs))
+    mixing = collapse + tuple(_mixing_findings(invariants, draws, apart, gibbs_would_help=gibbs))
     sampler_findings, sampler = _sampler_findings(tree, gibbs_would_help=gibbs)
-    findings = mixing + sampler_findings + tuple(_interrupt_findings(tree)) + tuple(_missed_findings(tree, draws))
+    findings = mixing + sampler_findings + about_data
+    findings += tuple(_interrupt_findings(tree)) + tuple(_missed_findings(tree, draws))
     if not mixing:
         findings += tuple(_label_findings(parameters, draws, labels, relabelled=is_relabelled(tree)))
-    return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not mixing, solutions=found)
+    return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not mixing, solutions=apart)
 
 
-def _collapse_findings(draws: Draws, x: FloatArray) -> Iterator[Finding]:
-    """Components that have shrunk onto equal or collinear observations, where the learnt scale C0 goes to zero with them."""
-    sd = draws.factors if draws.n_features == 1 else np.diagonal(draws.factors, axis1=-2, axis2=-1)  # given those before
-    share = float((sd / np.ptp(x, axis=0) < _COLLAPSED).reshape(len(sd), -1).any(axis=1).mean())
-    if share > 0:
-        yield Finding(
-            "collapse",
-            f"in {share:.0%} of the draws a component has shrunk onto equal or collinear observations (its sd is "
-            f"below {_COLLAPSED:g} of the data's range in some direction): with many ties the posterior is improper",
-            "use a ConjugatePrior, whose scale is fixed, covariance='tied' or a smaller k, or undo the rounding of the data",
-        )
+def _data_findings(tree: xr.DataTree, x: FloatArray, found: Existence) -> Iterator[Finding]:
+    """What the data do to the prior: ties that make the posterior improper, strays that set its scale."""
+    if found.improper is not None:
+        yield Finding("improper", found.improper.problem, found.improper.remedy)
+    prior = prior_of(tree.attrs.get("prior"))
+    if prior is not None and scaled_to_range(prior, x, tree.attrs["covariance"]):
+        positions = tree["observed_data"].to_dataset()["x"][OBS].values
+        for each in strays(x, features_of(tree), positions):
+            yield Finding("stray", each.problem, each.remedy)
 
 
 def _gibbs_would_help(tree: xr.DataTree, x: FloatArray) -> bool:

@@ -9,6 +9,10 @@ class DataWarning(UserWarning):
     """The data are legal, but not what the chosen model was made for."""
 
 
+class ImproperPosteriorWarning(UserWarning):
+    """The posterior is improper on these data: evidence, LOO and p(k | x) do not exist."""
+
+
 class ConvergenceWarning(UserWarning):
     """An algorithm stopped before its convergence criterion was met."""
 

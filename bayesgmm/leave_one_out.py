@@ -17,6 +17,7 @@ from bayesgmm.density import LogPosterior, log_posterior
 from bayesgmm.diagnostics import MAX_K_HAT
 from bayesgmm.evidence.bridge import bridge
 from bayesgmm.evidence.posterior import EXACT, read_posterior
+from bayesgmm.impropriety import require_existence
 from bayesgmm.inference.compiled_target import CompiledTarget
 from bayesgmm.inference.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
 from bayesgmm.inference.interface import Sampled, Start
@@ -80,7 +81,8 @@ def loo(
     Raises
     ------
     ValueError, TypeError
-        If the tree does not keep the contract or has fewer than 25 draws, or ``sample`` is not a count.
+        If the tree does not keep the contract or has fewer than 25 draws, or ``sample`` is not a count. Also if equal
+        observations make the posterior improper, or draws have collapsed onto them.
 
     Notes
     -----
@@ -105,6 +107,7 @@ def loo(
     False
     """
     draws, x = read_draws(tree), read_observations(tree)
+    require_existence(tree, "LOO")
     if len(draws.w) < FEWEST_DRAWS:
         raise ValueError(f"tree must hold at least {FEWEST_DRAWS} draws for LOO, got {len(draws.w)}; keep more draws")
     rng = np.random.default_rng(read_seed(random_seed))

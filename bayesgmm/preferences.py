@@ -29,17 +29,20 @@ class Best(dict[str, int]):
 
 
 def preferences(by_k: pd.DataFrame) -> Best:
-    """What a comparison's table, indexed by k, prefers."""
-    preferred = {"elpd_loo": int(by_k["elpd_loo"].idxmax()), "weight": int(by_k["weight"].idxmax())}
-    sentences = [_of_loo(by_k, preferred["elpd_loo"]), _of_stacking(by_k, preferred["weight"])]
+    """What a comparison's table, indexed by k, prefers; of prediction and evidence among those k that have them."""
+    every, by_k = by_k, by_k[by_k["elpd_loo"].notna()]
+    preferred, sentences = {}, []
+    if len(by_k):
+        preferred = {"elpd_loo": int(by_k["elpd_loo"].idxmax()), "weight": int(by_k["weight"].idxmax())}
+        sentences = [_of_loo(by_k, preferred["elpd_loo"]), _of_stacking(by_k, preferred["weight"])]
     if by_k["log_evidence"].notna().any():
         preferred["log_evidence"] = int(by_k["log_evidence"].idxmax())
         if by_k["p_k"].notna().any():
             preferred["p_k"] = int(by_k["p_k"].idxmax())
         sentences.append(_of_evidence(by_k, preferred["log_evidence"], preferred.get("p_k")))
-    for name in ("bic", "aic", "icl"):
-        preferred[name] = int(by_k[name].idxmin())
-    sentences.append(_of_em(by_k, preferred))
+    if every["bic"].notna().any():
+        preferred |= {name: int(every[name].idxmin()) for name in ("bic", "aic", "icl")}
+        sentences.append(_of_em(every, preferred))
     if len(by_k) > 1:
         k, why = smallest_left(by_k)
         sentences.append(f"k = {k} is {why}")
@@ -48,6 +51,12 @@ def preferences(by_k: pd.DataFrame) -> Best:
 
 def choose(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
     """One k by one criterion, and the sentences that say how it was chosen and what to hold against it."""
+    without = by_k.index[by_k["elpd_loo"].isna()].tolist()
+    if without and criterion in ("loo", "evidence"):
+        raise ValueError(
+            f"criterion={criterion!r} needs a proper posterior of every k, got none of k = {_listed(without)}, because many "
+            "observations are equal; spread rounded data again (bayesgmm.jitter), or use criterion='bic' or 'icl'"
+        )
     k, how = _chosen(by_k, criterion)
     unsettled = by_k.index[~by_k["converged"]].tolist()
     if unsettled:

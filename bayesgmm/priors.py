@@ -234,6 +234,15 @@ def read_prior(prior: Prior | None, x: FloatArray, covariance: Covariance) -> Pr
     return prior.scaled_to(x, covariance)
 
 
+def prior_of(record: Any) -> Prior | None:
+    """The prior that :meth:`to_json` wrote; None of anything else, such as a model of the user's own."""
+    if not str(record).startswith("{"):
+        return None
+    values: dict[str, Any] = json.loads(record)
+    kind = {"HierarchicalPrior": HierarchicalPrior, "ConjugatePrior": ConjugatePrior}[values.pop("name")]
+    return kind(**{field: np.array(value) if np.ndim(value) else value for field, value in values.items()})
+
+
 def _read_hyperparameter(name: str, value: ArrayLike) -> Value:
     """Check one given hyperparameter: shapes and rates are positive numbers, B0, C0, G0 may be matrices, b0 a vector."""
     if name in ("alpha", "c0", "g0"):

@@ -188,7 +188,7 @@ def draws_of(posterior: xr.Dataset) -> Draws:
     names = list(parameter_dims(1 if posterior["mu"].ndim == 3 else 2))
     arrays = (np.asarray(posterior[name].values, dtype=float) for name in names)
     w, mu, spread = (values.reshape(-1, k, *values.shape[3:]) for values in arrays)
-    return Draws(w, mu, spread if spread.ndim == 2 else _roots(spread), n_chains, n_draws)
+    return Draws(w, mu, spread if spread.ndim == 2 else roots(spread), n_chains, n_draws)
 
 
 def draws_of_optima(optima: xr.Dataset) -> Draws:
@@ -196,7 +196,7 @@ def draws_of_optima(optima: xr.Dataset) -> Draws:
     return draws_of(optima.expand_dims("chain").rename({OPTIMUM: "draw"}))
 
 
-def _roots(cov: FloatArray) -> FloatArray:
+def roots(cov: FloatArray) -> FloatArray:
     """Cholesky factors; of covariances that have collapsed beyond what a float can invert, of the nearest that have not."""
     try:
         return np.linalg.cholesky(cov)

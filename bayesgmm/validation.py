@@ -61,6 +61,11 @@ class Data:
         """What the features are called: their names, or their numbers."""
         return np.arange(self.n_features) if self.names is None else np.array(self.names)
 
+    @property
+    def called(self) -> list[Any]:
+        """What to call each feature: its name or its number; a single one without a name is x."""
+        return ["x"] if self.n_features == 1 and self.names is None else self.features.tolist()
+
 
 def read_data(x: ArrayLike | Data, *, missing: Missing | None = "raise", name: str = "x") -> Data:
     """Check ``x`` and bring it to shape (n,) or (n, D); what is in order already is not copied, what was read is kept.

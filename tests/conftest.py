@@ -56,8 +56,15 @@ def advi_tree(galaxies):
 
 
 @pytest.fixture(scope="session")
-def faithful():
+def faithful_as_published():
+    """With waiting times in whole minutes, on which the default posterior is improper."""
     return bg.datasets.old_faithful()
+
+
+@pytest.fixture(scope="session")
+def faithful(faithful_as_published):
+    """Spread over the intervals to which they were rounded."""
+    return bg.jitter(faithful_as_published, random_seed=SEED)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from bayesgmm.density import LogPosterior
 from bayesgmm.evidence.bridge import Bridge, bridge
 from bayesgmm.evidence.posterior import log_joint, read_posterior
 from bayesgmm.evidence.proposal import Proposal
+from bayesgmm.impropriety import require_existence
 from bayesgmm.validation import FloatArray, read_positive, read_seed
 
 __all__ = ["Evidence", "log_evidence"]
@@ -73,7 +74,8 @@ def log_evidence(tree: Any, *, effort: float = 1.0, random_seed: int | np.random
     ------
     TypeError, ValueError
         If the tree is none of fit's, if its draws are an approximation's, if its model is a user's own, if it has fewer than
-        40 draws in a chain or more than 12 components.
+        40 draws in a chain or more than 12 components. Also if equal observations make the posterior improper, or draws have
+        collapsed onto them.
 
     Notes
     -----
@@ -107,6 +109,7 @@ def log_evidence(tree: Any, *, effort: float = 1.0, random_seed: int | np.random
     """
     effort, rng = read_positive(effort, "effort"), np.random.default_rng(read_seed(random_seed))
     own, points, log_unit = read_posterior(tree)
+    require_existence(tree, "the evidence")
     n_draws = points.shape[1]
     if n_draws < _LEAST:
         raise ValueError(f"tree must have at least {_LEAST} draws in each chain, got {n_draws}; fit with more draws")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +11,12 @@ from numpy.typing import NDArray
 
 from bayesgmm import wishart
 from bayesgmm.density import LogPosterior, log_posterior
-from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, Prior
+from bayesgmm.priors import Prior, prior_of
 from bayesgmm.standardisation import standardisation
 from bayesgmm.structures import Structure
 from bayesgmm.tree import Draws, read_draws, read_observations, read_tree
 from bayesgmm.validation import FloatArray
 
-_PRIORS = {"HierarchicalPrior": HierarchicalPrior, "ConjugatePrior": ConjugatePrior}
 EXACT = ("nuts", "gibbs")  # engines whose draws are those of the posterior
 
 
@@ -123,14 +121,13 @@ def _read_prior(tree: xr.DataTree) -> Prior:
             f"tree must hold draws from the posterior itself, got those of method={method!r}; fit again with method='nuts' "
             "or method='gibbs'"
         )
-    if not given.startswith("{"):
+    prior = prior_of(given)
+    if prior is None:
         raise ValueError(
             f"tree must come from one of the package's own priors, whose constants are known, got a {given}; fit again with "
             "prior= in place of model="
         )
-    values: dict[str, Any] = json.loads(given)
-    name = values.pop("name")
-    return _PRIORS[name](**{field: np.array(value) if np.ndim(value) else value for field, value in values.items()})
+    return prior
 
 
 def _points(own: LogPosterior, draws: Draws, shift: Any, scale: Any) -> FloatArray:

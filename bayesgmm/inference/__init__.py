@@ -18,6 +18,7 @@ from bayesgmm.em import fit_em
 from bayesgmm.em_result import EMResult
 from bayesgmm.exceptions import ConvergenceWarning, EngineWarning, InterruptedWarning
 from bayesgmm.inference.compiled_target import CompiledTarget
+from bayesgmm.inference.forewarning import forewarn
 from bayesgmm.inference.interface import Sampled
 from bayesgmm.inference.nutpie_interface import interface_problem
 from bayesgmm.inference.options import Options, read_options
@@ -161,6 +162,10 @@ def fit(
         If ADVI's PSIS k-hat exceeds 0.7.
     InterruptedWarning
         If the run was interrupted; the tree holds the draws made by then, and what had been made of them.
+    ImproperPosteriorWarning
+        If so many observations are equal that the posterior is improper; said before anything is sampled.
+    DataWarning
+        If a few observations far from all others set the scale of the prior.
     EngineWarning
         If the installed sampler does not take the compiled density, and PyMC's engine was used instead.
 
@@ -211,6 +216,7 @@ def fit(
     em_seed, engine_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2) % 2**31)
     if model is None:
         own_prior = read_prior(prior, data.values, covariance)
+        forewarn(data, [k], own_prior, covariance)
     else:
         from bayesgmm.inference.custom import read_model
 

@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from bayesgmm.conditionals import Sweeps, sweeps
 from bayesgmm.density import LogPosterior
+from bayesgmm.impropriety import COLLAPSE_REMEDY
 from bayesgmm.inference.compiled_target import CompiledTarget
 from bayesgmm.inference.interface import Sampled
 from bayesgmm.inference.phases import DeferredInterrupt, Phases
@@ -22,7 +23,7 @@ from bayesgmm.validation import FloatArray
 
 COLLAPSED = (
     "the posterior has collapsed: a component has shrunk onto equal or collinear observations until its "
-    "covariance was lost; use a ConjugatePrior, covariance='tied', or a smaller k"
+    f"covariance was lost; {COLLAPSE_REMEDY}"
 )
 _MOST_SWEEPS = 50  # between two draws
 _OPERATIONS = 150_000  # observations x components x features, which sweeps between two draws may take together

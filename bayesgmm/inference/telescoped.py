@@ -16,7 +16,7 @@ from bayesgmm.conditionals import with_correlations
 from bayesgmm.density import LogPosterior
 from bayesgmm.inference.telescoping import Telescoped, components_of
 from bayesgmm.summaries import summarise
-from bayesgmm.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS
+from bayesgmm.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS, Draws, roots
 from bayesgmm.validation import Data, FloatArray
 
 _NEGLIGIBLE = 1e-8  # probability of k, a priori and a posteriori, that is not listed at the end
@@ -47,7 +47,9 @@ def convergence_of(sampled: Telescoped) -> pd.DataFrame:
     return summarise(iter(quantities))
 
 
-def verdict(root: xr.Dataset, convergence: pd.DataFrame, of_partition: Mapping[str, Any], trouble: str) -> str:
+def verdict(
+    root: xr.Dataset, convergence: pd.DataFrame, of_partition: Mapping[str, Any], trouble: str, of_strays: list[str]
+) -> str:
     """What was found, in a sentence, and why it is not to be relied on, if it is not."""
     k, p, mcse, occupied = (root[name].values for name in ("k", "p_k", "p_k_mcse", "p_occupied"))
     best = np.argsort(-p, kind="stable")[:3]
@@ -63,6 +65,7 @@ def verdict(root: xr.Dataset, convergence: pd.DataFrame, of_partition: Mapping[s
     r_hat, ess = convergence["r_hat"].max(), convergence["ess_bulk"].min()
     if np.isfinite(r_hat):
         sentence += f"; largest R-hat {r_hat:.3f}, smallest bulk ESS {ess:.0f}"
+    sentence += "".join(f"; {each}" for each in of_strays)
     if trouble:
         sentence += f"; not to be relied on as it stands: {trouble}"
     return fill(sentence, 110)
@@ -104,6 +107,17 @@ class Units:
         if self.own.n_features > 1 and self.own.covariance == "diag":
             return (FEATURE,), np.exp(drawn) * self.scale**2
         return (), np.exp(drawn[..., 0]) * float(np.ravel(self.scale)[0]) ** 2
+
+    def mixtures(self, sampled: Telescoped) -> Draws:
+        """The components that are kept as draws, those beyond k in the place of the first."""
+        found = components_of(self.own, sampled.kept)
+        w, mu, cov = (found[name].reshape(-1, *found[name].shape[2:]) for name in ("w", "mu", "cov"))
+        beyond = np.isnan(w)[..., None]
+        mu, cov = np.where(beyond, mu[:, :1], mu), np.where(beyond[..., None], cov[:, :1], cov)
+        mu, factors = self.shift + self.scale * mu, np.ravel(self.scale)[:, None] * roots(cov)
+        if self.own.n_features == 1:
+            mu, factors = mu[..., 0], factors[..., 0, 0]
+        return Draws(np.nan_to_num(w), mu, factors, 1, len(w))
 
     def components(self, sampled: Telescoped) -> xr.Dataset:
         """Allocations and components of the draws that are kept."""

@@ -17,6 +17,8 @@ from bayesgmm.conditionals.number import number_tables
 from bayesgmm.density import log_posterior
 from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning
+from bayesgmm.impropriety import collapse_of
+from bayesgmm.inference.forewarning import impropriety_on, warn_of_strays
 from bayesgmm.inference.gibbs import GibbsSettings
 from bayesgmm.inference.phases import Phases
 from bayesgmm.inference.telescoped import Units, convergence_of, probabilities, verdict
@@ -121,7 +123,9 @@ def posterior_k(
     -----
     ConvergenceWarning
         If R-hat of k, of the number occupied or of a density exceeds 1.01, or there are fewer than 100 effective draws for
-        each chain.
+        each chain; or if a component has shrunk onto equal observations.
+    DataWarning
+        If a few observations far from all others set the scale of the prior.
     InterruptedWarning
         If the run was interrupted; the tree holds the draws made by then.
 
@@ -129,6 +133,7 @@ def posterior_k(
     ------
     ValueError, TypeError
         For arguments that break a rule, among them a prior on k whose probabilities do not add to one; the message names it.
+        Also if so many observations are equal that the posterior is improper for the largest k.
     MemoryError
         If the draws would not fit into memory.
 
@@ -159,6 +164,10 @@ def posterior_k(
     read_choice(weights, Weights, "weights")
     own_prior = read_prior(prior, data.values, covariance)
     alpha = _read_alpha(alpha, prior)
+    improper = impropriety_on(data, int(np.flatnonzero(p)[-1]) + 1, own_prior, covariance)
+    if improper is not None:
+        raise ValueError(f"p(k | x) cannot be computed: {improper.problem}; {improper.remedy}")
+    of_strays = warn_of_strays(data, own_prior, covariance)
     draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
     structure = Structure(covariance, data.n_features)
     if structure.one_unit:
@@ -187,6 +196,7 @@ def posterior_k(
         "observed_data": observed(data),
     }
     tree, trouble = xr.DataTree.from_dict(groups), _trouble(convergence, sampled.draws.n_components.shape[0])
+    refused = collapse_of(units.mixtures(sampled), data, covariance).refusal
     tree.attrs.update(
         method="telescoping",
         prior_k=of_k.to_json(),
@@ -199,11 +209,13 @@ def posterior_k(
         tune=tune,
         thin=thin,
         interrupted=int(sampled.interrupted),
-        verdict=verdict(root, convergence, of_partition, trouble),
+        verdict=f"p(k | x) is not given: {refused}"
+        if refused
+        else verdict(root, convergence, of_partition, trouble, of_strays),
         **{f"seconds_{name}": value for name, value in phases.seconds.items()},
         version=version("bayesgmm"),
     )
-    _warn(sampled, trouble)
+    _warn(sampled, refused or (f"{trouble}; raise draws, thin or tune" if trouble else ""))
     return tree
 
 
@@ -243,4 +255,4 @@ def _warn(sampled: Telescoped, trouble: str) -> None:
             stacklevel=3,
         )
     if trouble:
-        warnings.warn(f"{trouble}; raise draws, thin or tune", ConvergenceWarning, stacklevel=3)
+        warnings.warn(trouble, ConvergenceWarning, stacklevel=3)
