@@ -118,7 +118,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> geyser = bg.datasets.old_faithful()
+    >>> geyser = bg.jitter(bg.datasets.old_faithful(), random_seed=1)  # rounded to minutes: spread again
     >>> gmm = bg.BayesianGMM(2, random_state=1).fit(geyser)
     >>> gmm.means_.round(1).tolist()
     [[2.0, 54.5], [4.3, 80.0]]

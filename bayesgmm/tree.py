@@ -256,7 +256,8 @@ def add_correlations(tree: xr.DataTree) -> xr.DataTree:
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.old_faithful(), 2, method="gibbs", random_seed=1, progressbar=False)
+    >>> geyser = bg.jitter(bg.datasets.old_faithful(), random_seed=1)  # rounded to minutes: spread again
+    >>> tree = bg.fit(geyser, 2, method="gibbs", random_seed=1, progressbar=False)
     >>> correlation = bg.add_correlations(tree)["posterior"]["corr"].sel(feature="eruptions", feature_bis="waiting")
     >>> correlation.mean(("chain", "draw")).round(1).values.tolist()
     [0.3, 0.4]

@@ -15,8 +15,8 @@ SEEDS = (1, 2, 3, 4, 5)
 PROBLEMS = {f"galaxies, K = {k}": (bg.datasets.galaxies(), k) for k in range(2, 9)}
 PROBLEMS |= {
     "two Gaussians, n = 10 000, K = 2": (bg.datasets.two_gaussians().x, 2),
-    "Old Faithful, D = 2, K = 2": (bg.datasets.old_faithful(), 2),
-    "Old Faithful, D = 2, K = 3": (bg.datasets.old_faithful(), 3),
+    "Old Faithful, D = 2, K = 2": (bg.jitter(bg.datasets.old_faithful(), random_seed=0), 2),
+    "Old Faithful, D = 2, K = 3": (bg.jitter(bg.datasets.old_faithful(), random_seed=0), 3),
 }
 
 

@@ -27,7 +27,7 @@ def problems(smoke=False):
     if smoke:
         return {
             "two Gaussians, n = 1 000": Problem(bg.datasets.two_gaussians(n=1_000).x, 2),
-            "Old Faithful, D = 2, K = 2": Problem(bg.datasets.old_faithful().to_numpy(), 2),
+            "Old Faithful, D = 2, K = 2": Problem(bg.jitter(bg.datasets.old_faithful(), random_seed=0).to_numpy(), 2),
         }
     from sklearn.datasets import load_iris
 
@@ -39,7 +39,7 @@ def problems(smoke=False):
         "overlapping pair, n = 1 000": Problem(overlap.sample(1_000, random_seed=1)[0], 2),
         "three Gaussians, n = 1 000 000": Problem(bg.datasets.three_gaussians(n=1_000_000).x, 3, 500, 500, peers=False),
         "three Gaussians, n = 10 000": Problem(bg.datasets.three_gaussians().x, 3, 500, 500, limit=120),
-        "Old Faithful, D = 2, K = 2": Problem(bg.datasets.old_faithful().to_numpy(), 2),
+        "Old Faithful, D = 2, K = 2": Problem(bg.jitter(bg.datasets.old_faithful(), random_seed=0).to_numpy(), 2),
         "iris, D = 4, K = 3": Problem(load_iris().data, 3),
         "simulated, D = 10, K = 5, n = 10 000": Problem(ten_features(), 5, 500, 500, limit=300),
     }

@@ -39,7 +39,7 @@ MORE = {  # beside the problems of the comparison, so that the rule is not judge
     "galaxies, K = 4": (np.asarray(bg.datasets.galaxies()), 4),
     "three, close together, n = 500": (bg.Mixture([0.3, 0.3, 0.4], [0, 2, 5], sigma=1.0).sample(500, random_seed=1)[0], 3),
     "two, half apart, n = 2 000": (bg.Mixture([0.5, 0.5], [0, 2.5], sigma=[1, 1.3]).sample(2_000, random_seed=1)[0], 2),
-    "Old Faithful, K = 3": (bg.datasets.old_faithful().to_numpy(), 3),
+    "Old Faithful, K = 3": (bg.jitter(bg.datasets.old_faithful(), random_seed=0).to_numpy(), 3),
     "four features, three overlapping, n = 300": (overlapping(), 3),
     "two, far apart, n = 300": (bg.Mixture([0.5, 0.5], [0, 6], sigma=[1, 1.3]).sample(300, random_seed=1)[0], 2),
 }

@@ -78,7 +78,7 @@ def log_evidence_cut(x, k, cuts, c0=2.0, g0=0.2, step=0.5):
 )
 def test_the_condition_for_one_feature_is_that_of_quadrature(k, ties, improper):
     """A cut-off of the variances changes nothing where the posterior is proper, and everything where it is not."""
-    x = np.concatenate([np.repeat([2.0, 5.0][: len(ties)], ties), DISTINCT])[: max(8, sum(ties) + 2)]
+    x = np.concatenate([np.repeat([2.0, 5.0][: len(ties)], ties), DISTINCT])[:9]
     values = log_evidence_cut(x, k, [40, 80, 160])
     rises = np.diff(values)
     assert is_improper(x, k) is improper
@@ -198,7 +198,7 @@ def rounded():
 def improper_comparison(rounded):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return bg.compare(rounded, [1, 2, 3], draws=100, **QUIET)
+        return bg.compare(rounded, [1, 2, 3], draws=50, thin=1, **QUIET)
 
 
 def test_fit_names_an_improper_posterior_before_sampling(rounded):
@@ -232,7 +232,7 @@ def test_a_comparison_leaves_out_what_does_not_exist_and_says_so_first(improper_
 def test_a_comparison_of_nothing_but_improper_posteriors_has_em_alone(rounded):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        comparison = bg.compare(rounded, [2, 3], draws=50, **QUIET)
+        comparison = bg.compare(rounded, [2, 3], draws=50, thin=1, **QUIET)
     assert comparison.table["elpd_loo"].isna().all()
     assert "elpd_loo" not in comparison.best
     assert comparison.verdict.startswith("k = 2, 3 left out")
@@ -243,7 +243,7 @@ def test_a_comparison_of_nothing_but_improper_posteriors_has_em_alone(rounded):
 def test_the_remedies_work(rounded, remedy):
     """The data spread again, and a common variance, have a posterior whose evidence and p(k | x) exist."""
     x, covariance = (bg.jitter(rounded, random_seed=1), "full") if remedy == "jitter" else (rounded, "tied")
-    comparison = bg.compare(x, [1, 2], covariance=covariance, method="gibbs", **QUIET)
+    comparison = bg.compare(x, [1, 2], covariance=covariance, method="gibbs", draws=500, thin=10, **QUIET)
     assert comparison.table["converged"].all()
     assert comparison.table["p_k"].sum() == pytest.approx(1)
     assert comparison.best["log_evidence"] == 1  # they come from one normal distribution
@@ -280,9 +280,10 @@ def test_a_narrow_cluster_is_no_collapse():
     assert existence(collapsed_tree(y, 1.0)).collapsed == 0
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning")
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ApproximationWarning")
 def test_ties_of_two_features_collapse_in_the_direction_of_the_ties():
     x = np.vstack([np.column_stack([rng(0).normal(size=10), np.full(10, 2.0)]), rng(1).normal(size=(60, 2)) + 4])
-    em = bg.fit_em(x, 2, random_seed=1)
     tree = bg.fit(x, 2, method="advi", draws=50, chains=2, prior=ConjugatePrior(), **QUIET)
     assert existence(tree).collapsed == 0
     cov, mu = tree["posterior"]["cov"].values.copy(), tree["posterior"]["mu"].values.copy()
@@ -294,5 +295,4 @@ def test_ties_of_two_features_collapse_in_the_direction_of_the_ties():
         .to_dataset()
         .assign(mu=(tree["posterior"]["mu"].dims, mu), cov=(tree["posterior"]["cov"].dims, cov))
     )
-    assert em.mixture.n_features == 2
     assert existence(spoilt).collapsed == pytest.approx(0.1)

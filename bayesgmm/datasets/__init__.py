@@ -70,6 +70,9 @@ def galaxies() -> pd.Series:
 def old_faithful() -> pd.DataFrame:
     """272 eruptions of the Old Faithful geyser: columns ``eruptions`` and ``waiting``, both in minutes.
 
+    Waiting times are whole minutes, so that many are equal. The default prior is improper on such ties:
+    :func:`bayesgmm.jitter` spreads them again.
+
     References
     ----------
     Azzalini & Bowman (1990), A look at some data on the Old Faithful geyser, Journal of the Royal Statistical Society:
