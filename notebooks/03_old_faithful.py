@@ -35,13 +35,8 @@ published.describe().round(2)
 
 # %%
 eruptions = bg.jitter(published, random_seed=1)
-print(
-    "equal waiting times:",
-    published["waiting"].value_counts().max(),
-    "before,",
-    eruptions["waiting"].value_counts().max(),
-    "now",
-)
+for name, table in (("as published", published), ("spread again", eruptions)):
+    print(f"{name}: at most {table['waiting'].value_counts().max()} equal waiting times")
 
 # %% [markdown]
 # ## The same calls as for one feature

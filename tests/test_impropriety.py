@@ -243,7 +243,7 @@ def test_a_comparison_of_nothing_but_improper_posteriors_has_em_alone(rounded):
 def test_the_remedies_work(rounded, remedy):
     """The data spread again, and a common variance, have a posterior whose evidence and p(k | x) exist."""
     x, covariance = (bg.jitter(rounded, random_seed=1), "full") if remedy == "jitter" else (rounded, "tied")
-    comparison = bg.compare(x, [1, 2], covariance=covariance, method="gibbs", draws=500, thin=10, **QUIET)
+    comparison = bg.compare(x, [1, 2], covariance=covariance, method="gibbs", draws=500, **QUIET)
     assert comparison.table["converged"].all()
     assert comparison.table["p_k"].sum() == pytest.approx(1)
     assert comparison.best["log_evidence"] == 1  # they come from one normal distribution
