@@ -72,6 +72,8 @@ class Impropriety:
     def remedy(self) -> str:
         """What to do about it."""
         tied = ", or use covariance='tied'" if self.tied_is_proper else ""
+        if len(self.groups) == len(self.ties.values):
+            tied += f", or let k be below {len(self.groups)}, the number of distinct values"
         if self.covariance == "spherical":
             return f"leave repeated rows out, or spread rounded ones again: bayesgmm.jitter(x){tied}"
         if self.ties.resolution is None:

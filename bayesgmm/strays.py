@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.priors import Prior
-from bayesgmm.validation import Covariance, FloatArray
+from bayesgmm.validation import Covariance, FloatArray, named
 
 _SHARE = 100  # observations for each one that may be a stray
 _NAMED = 5  # strays that are listed
@@ -66,7 +66,7 @@ def strays(x: FloatArray, names: Sequence[Any], positions: NDArray[np.int64]) ->
         outside = np.flatnonzero((column < low) | (column > high))
         if len(outside):
             factor = float(np.ptp(column) / (high - low))
-            yield Strays(str(name), tuple(positions[outside].tolist()), tuple(column[outside].tolist()), factor)
+            yield Strays(named(name), tuple(positions[outside].tolist()), tuple(column[outside].tolist()), factor)
 
 
 def _core(column: FloatArray) -> tuple[float, float]:

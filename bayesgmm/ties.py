@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm.validation import Covariance, FloatArray, read_data, read_seed
+from bayesgmm.validation import Covariance, FloatArray, named, read_data, read_seed
 
 _EQUAL = 4 * np.finfo(float).eps  # of the largest value: a smaller difference is rounding of floats
 _PAIRED = 2**25  # observations x pairs of features, up to which sums and differences of features are looked at
@@ -82,14 +82,14 @@ def directions(x: FloatArray, names: Sequence[Any], covariance: Covariance) -> I
     of theirs in these.
     """
     if x.ndim == 1:
-        yield ties_of(x, str(names[0]), np.ones(1))
+        yield ties_of(x, named(names[0]), np.ones(1))
         return
     if covariance == "spherical":
         yield ties_of(x, "")
         return
     n, n_features = x.shape
     units = np.eye(n_features)
-    single = [ties_of(x[:, j], str(names[j]), units[j]) for j in range(n_features)]
+    single = [ties_of(x[:, j], named(names[j]), units[j]) for j in range(n_features)]
     yield from single
     if covariance == "diag" or n * n_features * (n_features - 1) > _PAIRED:
         return
@@ -163,7 +163,7 @@ def _steps(columns: FloatArray, names: Sequence[Any], given: ArrayLike | None) -
         return np.broadcast_to(array, columns.shape[1:]).copy()
     found = np.zeros(columns.shape[1])
     for j, column in enumerate(columns.T):
-        each = ties_of(column, str(names[j]))
+        each = ties_of(column, named(names[j]))
         step = each.resolution
         if step is None and each.counts.max() > 1:
             at = each.largest(1)[0]
@@ -176,4 +176,4 @@ def _steps(columns: FloatArray, names: Sequence[Any], given: ArrayLike | None) -
 
 
 def _in_units(name: Any, step: float) -> str:
-    return str(name) if step == 1 else f"{name}/{step:g}"
+    return named(name) if step == 1 else f"{named(name)}/{step:g}"

@@ -183,6 +183,11 @@ def count_distinct(values: FloatArray, enough: int) -> int:
     return distinct if distinct >= enough else len(np.unique(values, axis=0))
 
 
+def named(feature: Any) -> str:
+    """What to call a feature in a sentence: by its name, or by its number."""
+    return f"column {feature}" if isinstance(feature, numbers.Integral) else str(feature)
+
+
 def read_count(value: Any, name: str, *, minimum: int = 1) -> int:
     """Check an integer that counts something."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):

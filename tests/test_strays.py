@@ -89,5 +89,5 @@ def test_strays_are_named_by_the_users_numbers():
     frame = np.column_stack([rng(0).normal(size=60), rng(1).normal(size=60)])
     frame[3] = np.nan
     frame[10, 1] = 90
-    with pytest.warns(bg.exceptions.DataWarning, match=r"observation 10 \(1 = 90\)"):
+    with pytest.warns(bg.exceptions.DataWarning, match=r"observation 10 \(column 1 = 90\)"):
         bg.fit(frame, 1, missing="drop", method="gibbs", draws=20, random_seed=1, progressbar=False)
