@@ -1,17 +1,16 @@
-"""Folders of results: written whole or not at all, and never over anything but earlier results."""
+"""What folders of results hold: draws first, then verdicts, tables, pictures and the report, each as far as it can be had."""
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
-import tempfile
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from bayesgmm.result_folders import is_of_full_disk, whole_file
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,14 +24,10 @@ _MARK = "verdict.txt"  # every folder of results has one
 _PROBABILITIES = 400_000_000  # draws x observations x clusters, up to which all draws are used
 _FEWEST = 100  # draws, however many the observations
 _ROWS = 2**16  # of a table written together
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
 
 type Announce = Callable[[str], object]
 
-
-class _FullDiskError(OSError):
-    """What had been begun is gone again."""
+_log = logging.getLogger(__name__)
 
 
 def _in_silence(_: str) -> None:
@@ -51,9 +46,9 @@ def keep_draws(tree: xr.DataTree, folder: Path) -> None:
     from bayesgmm.stored_results import POSTERIOR
 
     # through memory: of a full disk HDF5 would print its own tracebacks
-    with _whole_file(folder / POSTERIOR) as file, tree.to_netcdf(engine="h5netcdf") as content, file.open("wb") as opened:
+    with whole_file(folder / POSTERIOR) as file, tree.to_netcdf(engine="h5netcdf") as content, file.open("wb") as opened:
         opened.write(content)
-    (folder / _MARK).write_text("not judged: the run ended before that\n")
+    _write(folder / _MARK, "not judged: the run ended before that")
 
 
 def write_fit(
@@ -63,42 +58,55 @@ def write_fit(
     announce: Announce = _in_silence,
     *,
     report: bool = True,
-) -> None:
-    """Beside its draws a fit's verdicts and tables, each observation's clusters, two pictures, and the report."""
-    import arviz as az
-    import matplotlib
+) -> list[str]:
+    """Beside its draws a fit's verdicts and tables, each observation's clusters, two pictures, and the report.
 
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    from bayesgmm import plots
+    Returns
+    -------
+    list of str
+        What could not be written, and why.
+    """
     from bayesgmm.documents import to_json
     from bayesgmm.html_report import write_report
     from bayesgmm.printed import fit_text
 
-    tree = fitted.tree
     columns = list(map(str, fitted.features if columns is None else columns))
-    (folder / _MARK).write_text(f"{fit_text(fitted)}\n")
-    (folder / "summary.json").write_text(to_json(fit_document_of(fitted, columns)) + "\n")
-    fitted.diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
-    fitted.check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
+    left_out: list[str] = []
+    with _or_left_out(_MARK, left_out):
+        _write(folder / _MARK, fit_text(fitted))
+    with _or_left_out("summary.json", left_out):
+        _write(folder / "summary.json", to_json(fit_document_of(fitted, columns)))
+    with _or_left_out("parameters.csv", left_out):
+        fitted.diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
+    with _or_left_out("check_against_em.csv", left_out):
+        fitted.check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
     announce("writing each observation's clusters, and pictures ...")
-    with _whole_file(folder / "clusters.csv") as file:
-        _write_clusters(tree, file, columns, announce)
+    with _or_left_out("clusters.csv", left_out), whole_file(folder / "clusters.csv") as file:
+        _write_clusters(fitted.tree, file, columns, announce)
+    _draw_fit(fitted.tree, folder, columns, left_out)
+    if report:
+        announce("writing the report ...")
+        with _or_left_out(_REPORT, left_out):
+            write_report(fitted.tree, folder / _REPORT, [fitted])
+    return left_out
+
+
+def _draw_fit(tree: xr.DataTree, folder: Path, columns: Sequence[str], left_out: list[str]) -> None:
+    """The density, or the features in pairs, and the traces."""
+    import arviz as az
+
+    from bayesgmm import plots
+
     several = "cov" in tree["posterior"]
-    picture = plots.plot_pairs(tree) if several else plots.plot_fit(tree)
-    if not several:
-        picture.axes[0].set_xlabel(columns[0])
-    with _whole_file(folder / ("pairs.png" if several else "fit.png")) as file:
+    with _picture("pairs.png" if several else "fit.png", folder, left_out) as file:
+        picture = plots.plot_pairs(tree) if several else plots.plot_fit(tree)
+        if not several:
+            picture.axes[0].set_xlabel(columns[0])
         picture.savefig(file, dpi=150)
     names = ["w"] if tree.attrs["k"] > 1 else []  # one weight is always 1
     names += ["mu"] if several else ["mu", "sigma"]
-    with _whole_file(folder / "trace.png") as file:
+    with _picture("trace.png", folder, left_out) as file:
         az.plot_trace_dist(tree, var_names=names, backend="matplotlib").savefig(file)
-    plt.close("all")
-    if report:
-        announce("writing the report ...")
-        write_report(tree, folder / _REPORT, [fitted])
 
 
 def write_comparison(
@@ -106,14 +114,14 @@ def write_comparison(
     folder: Path,
     columns: Sequence[str] | None = None,
     announce: Announce = _in_silence,
-) -> None:
-    """The table over k, its pictures, a folder for each k, and the report on all of them."""
-    import matplotlib
+) -> list[str]:
+    """The table over k, its pictures, a folder for each k, and the report on all of them.
 
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    from bayesgmm import plots
+    Returns
+    -------
+    list of str
+        What could not be written, and why.
+    """
     from bayesgmm.documents import to_json
     from bayesgmm.html_report import write_report
     from bayesgmm.printed import comparison_text
@@ -122,29 +130,75 @@ def write_comparison(
 
     names = features_of(next(iter(comparison.fits.values())))
     columns = list(map(str, names if columns is None else columns))
-    (folder / _MARK).write_text(f"{comparison_text(comparison)}\n")
-    comparison.table.to_csv(folder / "comparison.csv", index=False)
+    left_out: list[str] = []
     announce("writing the draws and pictures ...")
     folders = {k: folder / f"k{k}" for k in comparison.fits}
     for k, tree in comparison.fits.items():
         folders[k].mkdir()
         keep_draws(tree, folders[k])
     write_comparison_parts(comparison, folder)
-    (folder / "summary.json").write_text(to_json(document_of(comparison, columns)) + "\n")
-    with _whole_file(folder / "compare.png") as file:
-        plots.plot_compare(comparison).savefig(file, dpi=150)
-    for name in names:
-        of_feature = f"_{_as_file_name(name)}" if len(names) > 1 else ""
-        with _whole_file(folder / f"fits{of_feature}.png") as file:
-            plots.plot_fits(comparison, name).savefig(file, dpi=150)
-    plt.close("all")
+    with _or_left_out(_MARK, left_out):
+        _write(folder / _MARK, comparison_text(comparison))
+    with _or_left_out("comparison.csv", left_out):
+        comparison.table.to_csv(folder / "comparison.csv", index=False)
+    with _or_left_out("summary.json", left_out):
+        _write(folder / "summary.json", to_json(document_of(comparison, columns)))
+    _draw_comparison(comparison, folder, names, left_out)
     fitted = []
     for k, tree in comparison.fits.items():
         announce(f"k = {k}: checking against EM ...")
-        fitted.append(judge(tree, comparison.diagnoses[k]))
-        write_fit(fitted[-1], folders[k], columns, announce, report=False)
+        with _or_left_out(f"k{k}", left_out):
+            fitted.append(judge(tree, comparison.diagnoses.get(k)))
+            found = write_fit(fitted[-1], folders[k], columns, announce, report=False)
+            left_out += [f"k{k}/{each}" for each in found]
     announce("writing the report ...")
-    write_report(comparison, folder / _REPORT, fitted)
+    with _or_left_out(_REPORT, left_out):
+        write_report(comparison, folder / _REPORT, fitted)
+    return left_out
+
+
+def _draw_comparison(comparison: Comparison, folder: Path, names: Sequence[Any], left_out: list[str]) -> None:
+    """The criteria over k, and the fits of every k in each feature."""
+    from bayesgmm import plots
+
+    with _picture("compare.png", folder, left_out) as file:
+        plots.plot_compare(comparison).savefig(file, dpi=150)
+    for name in names:
+        of_feature = f"_{_as_file_name(name)}" if len(names) > 1 else ""
+        with _picture(f"fits{of_feature}.png", folder, left_out) as file:
+            plots.plot_fits(comparison, name).savefig(file, dpi=150)
+
+
+@contextmanager
+def _picture(name: str, folder: Path, left_out: list[str]) -> Iterator[Path]:
+    """A picture's file; one that cannot be drawn is left out."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    try:
+        with _or_left_out(name, left_out), whole_file(folder / name) as file:
+            yield file
+    finally:
+        plt.close("all")
+
+
+@contextmanager
+def _or_left_out(name: str, left_out: list[str]) -> Iterator[None]:
+    """Whatever error keeps a part from being written, the others are; of a full disk nothing more is tried."""
+    try:
+        yield
+    except Exception as error:
+        if is_of_full_disk(error):
+            raise
+        _log.debug("%s cannot be written", name, exc_info=True)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        left_out.append(f"{name} is left out, for it cannot be written: {reason}")
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_text(f"{text}\n", encoding="utf-8")
 
 
 def fit_document_of(fitted: Fitted, columns: Sequence[str]) -> Mapping[str, Any]:
@@ -178,7 +232,7 @@ def _write_clusters(tree: xr.DataTree, file: Path, columns: Sequence[str], annou
     mean, sd = of_obs["mean"].values, of_obs["sd"].values
     clusters = range(mean.shape[1])
     header = True
-    with file.open("w", newline="") as text:
+    with file.open("w", newline="", encoding="utf-8") as text:
         for begin in range(0, len(x), _ROWS):
             rows = slice(begin, begin + _ROWS)
             part = pd.DataFrame(x[rows].reshape(-1, len(columns)), columns=list(columns), index=of_obs[OBS].values[rows])
@@ -206,81 +260,3 @@ def _thinned(tree: xr.DataTree, n: int, announce: Announce) -> xr.DataTree:
 
 def _as_file_name(name: object) -> str:
     return "".join(each if each.isalnum() else "_" for each in str(name))
-
-
-@contextmanager
-def whole_folder(out: Path, force: bool = False) -> Iterator[Path]:
-    """Write into a folder beside ``out`` that takes its name when everything has been written.
-
-    An interrupt leaves under that name what had been finished, an error leaves nothing. Only a folder of earlier
-    results is ever replaced.
-    """
-    if out.exists() and not (force and (out / _MARK).is_file() and not Path.cwd().is_relative_to(out.absolute())):
-        remedy = "only a folder of earlier results is replaced" if force else "or replace earlier results with --force"
-        raise FileExistsError(f"{out} exists; choose another --out, {remedy}")
-    asked, out = out, out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        yield folder
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and any(folder.iterdir()):
-            raise KeyboardInterrupt(publish_unfinished(folder, asked)) from None
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, Exception) and is_of_full_disk(error):
-            raise _FullDiskError(
-                f"{asked} could not be written, there is no space left on its disk; free some, or choose another --out"
-            ) from None
-        raise
-    _publish(folder, out)
-
-
-@contextmanager
-def _whole_file(file: Path) -> Iterator[Path]:
-    """A file that takes its name when everything has been written."""
-    part = file.with_name(f".part-{file.name}")
-    try:
-        yield part
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def is_of_full_disk(error: Exception) -> bool:
-    """Whether the disk, or a quota, is full: as the system says it, or as HDF5 repeats it in errors of its own."""
-    named = any(os.strerror(number) in str(error) for number in _FULL)
-    return isinstance(error, _FullDiskError) or getattr(error, "errno", None) in _FULL or named
-
-
-def keep_input(file: str | Path, out: Path | None) -> None:
-    """Refuse to replace a folder of earlier results that the data lie in."""
-    if out is not None and (out / _MARK).is_file() and Path(file).resolve().is_relative_to(out.resolve()):
-        raise FileExistsError(f"{out} holds the data {file}; choose another --out")
-
-
-def publish_unfinished(folder: Path, out: Path) -> str:
-    """Give a folder of :func:`whole_folder` its name before everything has been written; says that."""
-    for begun in folder.glob(".*"):
-        shutil.rmtree(begun) if begun.is_dir() else begun.unlink()
-    _publish(folder, out.absolute())
-    return f"what had been finished is in {out}"
-
-
-def _publish(folder: Path, out: Path) -> None:
-    folder.chmod(0o755)
-    if out.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
-        os.replace(out, old / out.name)
-        os.replace(folder, out)
-        shutil.rmtree(old)
-    else:
-        os.replace(folder, out)
-
-
-def first_free(folder: Path) -> Path:
-    """The folder, or the first of folder-2, folder-3, ... that does not exist."""
-    number, candidate = 1, folder
-    while candidate.exists():
-        number += 1
-        candidate = Path(f"{folder}-{number}")
-    return candidate

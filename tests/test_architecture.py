@@ -49,7 +49,7 @@ ALLOWED = {
     },
     "leave_one_out": {"density", "diagnostics", "evidence", "impropriety", "inference", "predictive", "summaries", "tree", "validation"},
     "preferences": set(),
-    "fit_cache": {"validation"},
+    "fit_cache": {"exceptions", "result_folders", "validation"},
     "comparison": {
         "clusters", "diagnostics", "em_result", "evidence", "exceptions", "fit_cache", "inference", "leave_one_out", "preferences", "priors", "priors_k", "tree",
         "validation",
@@ -61,11 +61,13 @@ ALLOWED = {
         "agreement", "clusters", "comparison", "diagnostics", "html_report", "plots", "predictive", "preferences", "priors", "summaries", "tree", "validation",
     },
     "shell_words": {"agreement", "diagnostics"},
+    "result_folders": set(),
     "documents": {"agreement", "comparison", "diagnostics", "tree"},
-    "stored_results": {"comparison", "diagnostics"},
+    "stored_results": {"comparison", "diagnostics", "result_folders"},
     "printed": {"comparison", "diagnostics", "html_report", "shell_words", "summaries"},
     "results": {
-        "clusters", "comparison", "diagnostics", "documents", "html_report", "plots", "printed", "shell_words", "stored_results", "tree",
+        "clusters", "comparison", "diagnostics", "documents", "html_report", "plots", "printed", "result_folders", "shell_words", "stored_results",
+        "tree",
     },
     "plots": {"clusters", "comparison", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
 }  # fmt: skip

@@ -14,12 +14,14 @@ from typing import Any
 
 from bayesgmm.cli.ending import BAD_INPUT, INTERRUPTED
 from bayesgmm.cli.messages import say, show_warning
+from bayesgmm.cli.streams import make_safe, output_error
 
 
 def main() -> None:
     """Run the command line; errors become one sentence and a non-zero exit code."""
     try:
-        signal.signal(signal.SIGTERM, _as_interrupt)
+        make_safe()
+        _listen()
         warnings.showwarning = show_warning  # type: ignore[assignment]
         from bayesgmm.cli.commands import app  # takes its time, in which an interrupt is no accident
         from bayesgmm.cli.options import spread_out, spread_out_completion
@@ -33,15 +35,33 @@ def main() -> None:
     except KeyboardInterrupt as interrupt:
         _end_interrupted(interrupt)
     except SystemExit as end:
+        if not end.code:
+            _end_answered()
         if end.code != INTERRUPTED:
             raise
         _end_interrupted(getattr(end.__context__, "__cause__", None))  # of which typer makes an exit without a word
+
+
+def _listen() -> None:
+    """A request to terminate, or a terminal that is closed, ends the run as Ctrl-C does, unless that is to be ignored."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # there is no hang-up on every system
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as it is under nohup
+            signal.signal(number, _as_interrupt)
 
 
 def _as_interrupt(_: int, frame: Any) -> None:
     """To be told to terminate is Ctrl-C, whoever listens to that at the moment."""
     listener = signal.getsignal(signal.SIGINT)
     (listener if callable(listener) else signal.default_int_handler)(signal.SIGINT, frame)
+
+
+def _end_answered() -> None:
+    """An answer that could not be printed is an error, unless its reader has gone away, as ``head`` does."""
+    error = output_error()
+    if error is not None and not isinstance(error, BrokenPipeError):
+        say(f"error: the answer could not be printed: {error.strerror}")
+        raise SystemExit(BAD_INPUT) from None
 
 
 def _end_interrupted(interrupt: BaseException | None) -> None:
@@ -52,8 +72,9 @@ def _end_interrupted(interrupt: BaseException | None) -> None:
 
 
 def _say_error(error: Exception) -> None:
-    from bayesgmm.results import is_of_full_disk
+    from bayesgmm.result_folders import is_of_full_disk
     from bayesgmm.shell_words import in_shell_words
 
     bare_full = is_of_full_disk(error) and getattr(error, "errno", None)
-    say("error: there is no space left on the disk" if bare_full else f"error: {in_shell_words(error)}")
+    text = "there is no space left on the disk" if bare_full else in_shell_words(error)
+    say("; ".join([f"error: {text}", *getattr(error, "__notes__", ())]))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
+from shutil import rmtree
 from typing import Annotated
 
 import typer
 
 from bayesgmm.cli.ending import at_once, end
-from bayesgmm.cli.messages import answer, terminal_width, what_was_read
+from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, unfolded
-from bayesgmm.results import document_of, keep_input, whole_folder, write_comparison
+from bayesgmm.result_folders import keep_input
+from bayesgmm.results import document_of, write_comparison
 from bayesgmm.validation import Method
 
 EXAMPLES = """
@@ -23,6 +24,9 @@ bayesgmm compare geyser.parquet --columns eruptions waiting --k 1,2,3 --covarian
 
 bayesgmm compare long.csv --column x --cache fits/      (goes on where it was interrupted)
 """
+
+
+_FITS = "fits"  # a cache in the folder of results, until these have been written: no error loses a finished fit
 
 
 @unfolded
@@ -54,7 +58,7 @@ def compare(
     x = source.read()
     keep_input(source.file, output.out)
     ks = _read_range(k)
-    with whole_folder(output.out, output.force) if output.out else nullcontext() as folder:
+    with output.folder() as results:
         import bayesgmm
 
         comparison = bayesgmm.compare(
@@ -62,12 +66,12 @@ def compare(
             ks,
             method=method,
             missing=source.missing,
-            cache=cache,
+            cache=cache if results is None or cache is not None else results.folder / _FITS,
             progressbar=not output.quiet,
             **settings.arguments(),
         )
         columns = list(x.columns)
-        with at_once(folder, output.out):
+        with at_once(results):
             if output.json:
                 from bayesgmm.documents import to_json
 
@@ -78,9 +82,11 @@ def compare(
                 n = next(iter(comparison.fits.values()))["observed_data"].sizes["obs"]
                 answer(f"{what_was_read(columns, n, len(x))}, seed {comparison.seed}")
                 answer(comparison_text(comparison, terminal_width()))
-            if folder is not None:
-                write_comparison(comparison, folder, columns, output.announce)
-    end(output, interrupted=bool(comparison.unfinished), trusted=bool(comparison.table["converged"].all()))
+            if results is not None:
+                for left_out in write_comparison(comparison, results.folder, columns, output.announce):
+                    say(left_out)
+                rmtree(results.folder / _FITS, ignore_errors=True)
+    end(output, results, interrupted=bool(comparison.unfinished), trusted=bool(comparison.table["converged"].all()))
 
 
 def _read_range(text: str) -> list[int]:

@@ -10,16 +10,8 @@ import typer
 
 from bayesgmm.cli.messages import answer, heading, say, silence, terminal_width
 from bayesgmm.cli.options import ForceOption, JsonOption, QuietOption
-from bayesgmm.results import (
-    document_of,
-    first_free,
-    fit_document_of,
-    judge,
-    keep_draws,
-    whole_folder,
-    write_comparison,
-    write_fit,
-)
+from bayesgmm.result_folders import first_free, whole_folder
+from bayesgmm.results import document_of, fit_document_of, judge, keep_draws, write_comparison, write_fit
 from bayesgmm.validation import Method
 
 _COLUMNS = ["velocity"]
@@ -36,7 +28,7 @@ def demo(
 ) -> None:
     """Fit the galaxies with three components by EM, NUTS, Gibbs and ADVI, and compare k = 1 to 6. Takes about a minute."""
     out = out or first_free(Path("bayesgmm-demo"))
-    with whole_folder(out, force) as folder:
+    with whole_folder(out, force, say) as results:
         announce = silence if quiet else say
         announce("loading ArviZ ...")
         from bayesgmm import compare, datasets, fit, fit_em
@@ -53,7 +45,7 @@ def demo(
         tell(heading("The velocities of 82 galaxies, in 1000 km/s, as a mixture of three Gaussians"))
         tell(f"EM: {em.mixture}, log-likelihood {em.log_likelihood:.2f}, BIC {em.bic():.2f}")
         document: dict[str, Any] = {"document": "demo", "fits": {}}
-        verdicts = []
+        verdicts, left_out = [], []
         for method in get_args(Method):
             tell(heading(f"The posterior by {method.upper()}"))
             tree = fit(
@@ -65,23 +57,25 @@ def demo(
                 posterior_predictive=True,
                 progressbar=not quiet,
             )
-            with whole_folder(folder / method) as part:
-                keep_draws(tree, part)
+            with whole_folder(results.folder / method) as part:
+                keep_draws(tree, part.folder)
                 announce("checking against EM ...")
                 fitted = judge(tree)
                 tell(fit_text(fitted, terminal_width(), worst=True))
                 document["fits"][method] = fit_document_of(fitted, _COLUMNS)
                 verdicts.append(f"{method.upper()}: {in_shell_words(fitted.check.verdict)}.")
-                write_fit(fitted, part, _COLUMNS, announce)
+                left_out += [f"{method}: {each}" for each in write_fit(fitted, part.folder, _COLUMNS, announce)]
             if tree.attrs["interrupted"]:
                 raise KeyboardInterrupt
         tell(heading("How many components?"))
         comparison = compare(x, range(1, 7), random_seed=seed, progressbar=not quiet)
         document["comparison"] = document_of(comparison, _COLUMNS)
         tell(comparison_text(comparison, terminal_width()))
-        with whole_folder(folder / "compare") as part:
-            write_comparison(comparison, part, _COLUMNS, announce)
+        with whole_folder(results.folder / "compare") as part:
+            left_out += write_comparison(comparison, part.folder, _COLUMNS, announce)
+        for each in left_out:
+            say(each)
         tell(heading("The answer"), *(fill(each, 110) for each in [*verdicts, f"Over k: {comparison.verdict}."]))
     if json:
         answer(to_json(document))
-    (say if json else answer)(f"Posteriors, tables and pictures are in {out}")
+    (say if json else answer)(f"Posteriors, tables and pictures are in {results.place}")

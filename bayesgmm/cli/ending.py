@@ -11,23 +11,23 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bayesgmm.cli.messages import answer, say
 
 if TYPE_CHECKING:
     from bayesgmm.cli.options import Output
+    from bayesgmm.result_folders import ResultFolder
 
 BAD_INPUT = 1
 UNTRUSTED = 3
 INTERRUPTED = 130  # what shells call a program that Ctrl-C has ended
 
 
-def end(output: Output, *, interrupted: bool, trusted: bool) -> None:
+def end(output: Output, results: ResultFolder | None, *, interrupted: bool, trusted: bool) -> None:
     """Say where the results are; leave with the exit code that fits them."""
-    if output.out is not None:
-        (say if output.json else answer)(f"Posteriors, tables and pictures are in {output.out}")
+    if results is not None:
+        (say if output.json else answer)(f"Posteriors, tables and pictures are in {results.place}")
     if interrupted:
         raise SystemExit(INTERRUPTED)
     if output.strict and not trusted:
@@ -36,15 +36,15 @@ def end(output: Output, *, interrupted: bool, trusted: bool) -> None:
 
 
 @contextmanager
-def at_once(folder: Path | None, out: Path | None) -> Iterator[None]:
-    """Within it Ctrl-C ends the process without waiting for threads; what the folder holds by then is kept as ``out``."""
+def at_once(results: ResultFolder | None) -> Iterator[None]:
+    """Within it Ctrl-C ends the process without waiting for threads; what has been finished by then is kept."""
 
     def stop(*_: object) -> None:
-        from bayesgmm.results import publish_unfinished
-
-        kept = f": {publish_unfinished(folder, out)}" if folder is not None and out is not None else ""
-        os.write(sys.stderr.fileno(), f"interrupted{kept}\n".encode())  # in the middle of whatever else is being printed
-        os._exit(INTERRUPTED)
+        try:
+            kept = f": {results.publish_unfinished()}" if results is not None else ""
+            os.write(sys.stderr.fileno(), f"interrupted{kept}\n".encode())  # in the middle of whatever else is being printed
+        finally:
+            os._exit(INTERRUPTED)
 
     before = signal.signal(signal.SIGINT, stop)
     try:

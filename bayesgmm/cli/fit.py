@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
 from bayesgmm.cli.ending import at_once, end
-from bayesgmm.cli.messages import answer, terminal_width, what_was_read
+from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, unfolded
-from bayesgmm.results import fit_document_of, judge, keep_draws, keep_input, whole_folder, write_fit
+from bayesgmm.result_folders import keep_input
+from bayesgmm.results import fit_document_of, judge, keep_draws, write_fit
 from bayesgmm.validation import Method
 
 EXAMPLES = """
@@ -41,16 +41,16 @@ def fit(
     """
     x = source.read()
     keep_input(source.file, output.out)
-    with whole_folder(output.out, output.force) if output.out else nullcontext() as folder:
+    with output.folder() as results:
         import bayesgmm
 
         tree = bayesgmm.fit(
             x, k, method=method, missing=source.missing, progressbar=not output.quiet, **settings.arguments()
         )
         columns, announce = list(x.columns), output.announce
-        if folder is not None:
-            keep_draws(tree, folder)
-        with at_once(folder, output.out):
+        if results is not None:
+            keep_draws(tree, results.folder)
+        with at_once(results):
             announce("checking against EM ...")
             fitted = judge(tree)
             if output.json:
@@ -65,6 +65,6 @@ def fit(
                 if "stopped_by" in tree.attrs:
                     answer(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
                 answer(f"\n{fit_text(fitted, terminal_width(), worst=True)}")
-            if folder is not None:
-                write_fit(fitted, folder, columns, announce)
-    end(output, interrupted=bool(tree.attrs["interrupted"]), trusted=fitted.diagnosis.converged)
+            for left_out in write_fit(fitted, results.folder, columns, announce) if results is not None else []:
+                say(left_out)
+    end(output, results, interrupted=bool(tree.attrs["interrupted"]), trusted=fitted.diagnosis.converged)

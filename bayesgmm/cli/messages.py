@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from bayesgmm.cli.streams import output_error
+
 
 def answer(text: object, end: str = "\n") -> bool:
     """Print a part of the answer; whether anyone still reads.
 
-    A reader that has gone away, as ``head`` does, is no error: the rest of the answer goes nowhere, what is still to be
-    written into files is written.
+    What cannot be printed, because its reader has gone away as ``head`` does or for another reason, goes nowhere; what is
+    still to be written into files is written.
     """
-    try:
-        print(text, end=end, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return False
-    return True
+    print(text, end=end)
+    return output_error() is None
 
 
 def heading(text: str) -> str:

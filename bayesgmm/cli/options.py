@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 
 from bayesgmm.cli.messages import say, silence
 from bayesgmm.cli.reading import ENDINGS, Format, column_names, read_columns
+from bayesgmm.result_folders import ResultFolder, whole_folder
 from bayesgmm.validation import Covariance, Engine, Missing
 
 if TYPE_CHECKING:
@@ -135,7 +137,9 @@ class Settings:
 
 
 OutOption = typer.Option(help="Folder for posteriors, tables and pictures.", rich_help_panel=_OUTPUT)
-ForceOption = typer.Option("--force", help="Replace the folder if it holds earlier results.", rich_help_panel=_OUTPUT)
+ForceOption = typer.Option(
+    "--force", help="Replace earlier results in the folder; other files in it stay.", rich_help_panel=_OUTPUT
+)
 JsonOption = typer.Option("--json", help="One JSON document on standard output in place of tables.", rich_help_panel=_OUTPUT)
 QuietOption = typer.Option("--quiet", "-q", help="No progress on standard error.", rich_help_panel=_OUTPUT)
 
@@ -157,6 +161,15 @@ class Output:
     def announce(self) -> Callable[[str], None]:
         """What says on standard error which phase begins."""
         return silence if self.quiet else say
+
+    @contextmanager
+    def folder(self) -> Iterator[ResultFolder | None]:
+        """The folder of results in the making, if one is wanted."""
+        if self.out is None:
+            yield None
+        else:
+            with whole_folder(self.out, self.force, say) as results:
+                yield results
 
 
 def unfolded(command: Callable[..., None]) -> Callable[..., None]:

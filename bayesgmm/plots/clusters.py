@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.colors import to_rgb
 
 from bayesgmm import estep
 from bayesgmm.clusters import coclustering, partition, responsibilities
@@ -88,17 +89,11 @@ def _uncertainty(ax: Axes, tree: xr.DataTree, points: np.ndarray) -> None:
     mean = responsibilities(tree)["mean"].values
     best, doubt = mean.argmax(axis=1), 1 - mean.max(axis=1)
     largest = max(1 - 1 / mean.shape[1], 1e-12)
+    doubts = doubt / largest
+    colours = np.array([to_rgb(colour(j)) for j in range(mean.shape[1])])[best]
+    shades = np.column_stack([colours, 0.5 + 0.5 * doubts])
+    ax.scatter(points[:, 0], points[:, 1], s=_SMALLEST + 120 * doubts, color=shades, linewidth=0)
     for j in range(mean.shape[1]):
-        of_cluster = best == j
-        doubts = doubt[of_cluster] / largest
-        ax.scatter(
-            points[of_cluster, 0],
-            points[of_cluster, 1],
-            s=_SMALLEST + 120 * doubts,
-            color=colour(j),
-            alpha=0.5 + 0.5 * doubts,
-            linewidth=0,
-        )
         ax.scatter([], [], s=20, color=colour(j), label=f"cluster {j}")
     for share in (0.1, 0.5):
         if share < largest:
