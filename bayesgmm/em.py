@@ -170,9 +170,16 @@ def fit_em(
         restarts=restarts,
         covariance=covariance,
         n_observations=total,
-        x=data.values,
+        x=data.values if x is data else _copied(data.values),
         sample_weight=weight,
     )
+
+
+def _copied(values: FloatArray) -> FloatArray:
+    """A copy that nobody changes, so that a result stays what it was whatever becomes of the user's array."""
+    copy = values.copy()
+    copy.flags.writeable = False
+    return copy
 
 
 def _require_enough(weighted: Data, k: int, covariance: Covariance) -> None:

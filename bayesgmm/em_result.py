@@ -54,7 +54,7 @@ class EMResult:
     n_observations : float
         n, or the sum of ``sample_weight``.
     x, sample_weight : (n,) or (n, D) array, (n,) array
-        What was fitted, not copied; ``sample_weight`` is None where none was given.
+        What was fitted, in a copy that cannot be written to; ``sample_weight`` is None where none was given.
     """
 
     mixture: Mixture

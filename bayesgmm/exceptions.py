@@ -25,5 +25,9 @@ class EngineWarning(UserWarning):
     """The compiled engine cannot be used here; PyMC's, which gives the same posterior more slowly, takes over."""
 
 
+class CacheWarning(UserWarning):
+    """A finished fit could not be kept in the cache of a comparison; the comparison goes on all the same."""
+
+
 class InterruptedWarning(UserWarning):
     """The run was interrupted; what had been finished by then is kept."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesgmm.exceptions import CacheWarning
+from bayesgmm.result_folders import digest_of
 from bayesgmm.validation import Data
 
 _KEY = "cache_key"
@@ -22,6 +25,8 @@ _KEY = "cache_key"
 @dataclass(frozen=True)
 class FitCache:
     """Fits of the same data under the same settings, one file for each k.
+
+    A file's name ends with a digest of its content: one that has been damaged is not even opened.
 
     Attributes
     ----------
@@ -51,26 +56,57 @@ class FitCache:
 
     def get(self, k: int, seed: int) -> xr.DataTree | None:
         """The finished fit of k components, if there is one; with a seed, of that seed only."""
-        path = self._path(k)
-        if not path.is_file():
-            return None
-        try:
-            with xr.open_datatree(path) as stored:
-                tree = stored.load()
-        except (OSError, ValueError, KeyError):
-            return None  # not a file that was written whole
-        fits = tree.attrs.get(_KEY) == self.key and tree.attrs.get("k") == k
-        return tree if fits and (self.seed is None or tree.attrs["seed"] == seed) else None
+        for path in self._paths(k):
+            try:
+                tree = _read(path)
+            except Exception:  # what cannot be read is fitted again
+                continue
+            fits = tree is not None and tree.attrs.get(_KEY) == self.key and tree.attrs.get("k") == k
+            if tree is not None and fits and (self.seed is None or tree.attrs["seed"] == seed):
+                return tree
+        return None
 
     def put(self, tree: xr.DataTree) -> None:
-        """Keep a finished fit: the file is there whole or not at all."""
-        path = self._path(int(tree.attrs["k"]))
-        kept = tree.copy()
-        kept.attrs[_KEY] = self.key
-        with tempfile.TemporaryDirectory(prefix=".", dir=self.folder) as beside:
-            part = Path(beside) / path.name
-            kept.to_netcdf(part)
-            part.replace(path)
+        """Keep a finished fit in place of an earlier one: the file is there whole or not at all.
 
-    def _path(self, k: int) -> Path:
-        return self.folder / f"k{k}-{self.key[:12]}.nc"
+        Warns
+        -----
+        CacheWarning
+            If it cannot be written; the fit itself is not lost by that.
+        """
+        k = int(tree.attrs["k"])
+        kept, earlier = tree.copy(), self._paths(k)
+        kept.attrs[_KEY] = self.key
+        try:
+            with (
+                tempfile.TemporaryDirectory(prefix=".", dir=self.folder) as beside,
+                kept.to_netcdf(engine="h5netcdf") as content,
+            ):
+                part = Path(beside) / "part.nc"
+                part.write_bytes(content)  # through memory: of a full disk HDF5 would print its own tracebacks
+                path = self.folder / f"{self._begin(k)}{hashlib.sha256(content).hexdigest()}.nc"
+                part.replace(path)
+            for each in set(earlier) - {path}:
+                each.unlink(missing_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            warnings.warn(
+                f"the fit of k = {k} cannot be kept in the cache {self.folder} ({reason}): should the comparison be "
+                "interrupted, it will be fitted again",
+                CacheWarning,
+                stacklevel=3,
+            )
+
+    def _paths(self, k: int) -> list[Path]:
+        return sorted(self.folder.glob(f"{self._begin(k)}*.nc"))
+
+    def _begin(self, k: int) -> str:
+        return f"k{k}-{self.key[:12]}-"
+
+
+def _read(path: Path) -> xr.DataTree | None:
+    """The tree in a file, unless its content is not what its name says: HDF5 may not return from what is damaged."""
+    if digest_of(path) != path.stem.rsplit("-", 1)[-1]:
+        return None
+    with xr.open_datatree(path, engine="h5netcdf") as stored:
+        return stored.load()

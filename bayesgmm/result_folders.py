@@ -224,12 +224,12 @@ def _begun(asked: Path, force: bool, tell: Tell) -> ResultFolder:
     """A folder in the making, if its name can be given to it."""
     if asked.name in ("", ".."):
         raise ValueError(f"--out must name a folder of its own, got {asked}; add a name, such as {asked / 'results'}")
-    for each in (asked, *asked.parents):
-        if os.path.islink(each) and not os.path.exists(each):
-            raise FileNotFoundError(f"{each} is a link that leads nowhere; mend it, or choose another --out")
-        if each != asked and os.path.isfile(each):
-            raise NotADirectoryError(f"{each} is no folder; choose another --out")
     try:
+        for each in (asked, *asked.parents):
+            if each.is_symlink() and not each.exists():
+                raise FileNotFoundError(f"{each} is a link that leads nowhere; mend it, or choose another --out")
+            if each != asked and each.is_file():
+                raise NotADirectoryError(f"{each} is no folder; choose another --out")
         out = asked.resolve()
         if os.path.lexists(out):
             _require_replaceable(asked, out, force)

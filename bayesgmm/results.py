@@ -1,4 +1,4 @@
-"""What folders of results hold: draws first, then verdicts, tables, pictures and the report, each as far as it can be had."""
+"""What folders of results hold: draws first, then verdicts, tables, pictures and the report, as far as they can be had."""
 
 from __future__ import annotations
 

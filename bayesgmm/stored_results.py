@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesgmm.result_folders import require_undamaged
+
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
 
@@ -32,7 +34,7 @@ def read_results(place: str | Path) -> xr.DataTree | Comparison:
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is nothing, or something that is none of these.
+        If there is nothing, something that is none of these, or a file that is not as it was written.
     """
     folder = Path(place)
     if not folder.exists():
@@ -57,20 +59,25 @@ def write_comparison_parts(comparison: Comparison, folder: Path) -> None:
     table = comparison.table.to_dict("list")  # to the last digit, which a CSV file would not keep
     rest = {"seed": comparison.seed, "prior_k": probabilities, "k": list(map(int, comparison.fits)), "table": table}
     rest["unfinished"] = list(comparison.unfinished)
-    (folder / _REST).write_text(json.dumps(rest, indent=1) + "\n")
+    (folder / _REST).write_text(json.dumps(rest, indent=1) + "\n", encoding="utf-8")
 
 
 def _read_tree(file: Path) -> xr.DataTree:
-    try:
-        with xr.open_datatree(file, engine="h5netcdf") as stored:
-            tree = stored.load()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} must be a tree in NetCDF, got something that cannot be read: {_first(error)}") from None
+    tree = _read_netcdf(file)
     if "posterior" not in tree.children or "observed_data" not in tree.children:
         raise ValueError(
             f"{file} must hold the groups posterior and observed_data, got {', '.join(tree.children) or 'none'}"
         )
     return tree
+
+
+def _read_netcdf(file: Path) -> xr.DataTree:
+    require_undamaged(file)  # before HDF5 opens it, which may not return from what is damaged
+    try:
+        with xr.open_datatree(file, engine="h5netcdf") as stored:
+            return stored.load()
+    except Exception as error:  # whatever h5py makes of it
+        raise ValueError(f"{file} must be a tree in NetCDF, got something that cannot be read: {_first(error)}") from None
 
 
 def _first(error: Exception) -> str:
@@ -81,9 +88,10 @@ def _read_comparison(folder: Path) -> Comparison:
     from bayesgmm.comparison import Comparison
     from bayesgmm.diagnostics import diagnose
 
+    require_undamaged(folder / _REST)
     missing = [_LOO] if not (folder / _LOO).is_file() else []
     try:
-        rest = json.loads((folder / _REST).read_text())
+        rest = json.loads((folder / _REST).read_text(encoding="utf-8"))
         seed, prior_k = rest["seed"], {int(k): float(p) for k, p in rest["prior_k"].items()}
         ks, table = [int(k) for k in rest["k"]], pd.DataFrame(rest["table"])
         unfinished = tuple(int(k) for k in rest["unfinished"])
@@ -95,9 +103,13 @@ def _read_comparison(folder: Path) -> Comparison:
     if missing:
         raise ValueError(f"{folder} must be as compare --out wrote it, got no {', '.join(missing)}; run compare again")
     fits = {k: _read_tree(folder / f"k{k}" / POSTERIOR) for k in ks}
-    with xr.open_datatree(folder / _LOO, engine="h5netcdf") as stored:
-        parts = stored.load()
-    loo = {str(k): _loo_from(parts[f"k{k}"].to_dataset()) for k in prior_k}
+    parts = _read_netcdf(folder / _LOO)
+    try:
+        loo = {str(k): _loo_from(parts[f"k{k}"].to_dataset()) for k in prior_k}
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder / _LOO} must be as compare --out wrote it, got {_first(error)}; run compare again"
+        ) from None
     diagnoses = {k: diagnose(fits[k]) for k in prior_k}
     return Comparison(table, fits, loo, diagnoses, seed, pd.Series(prior_k), unfinished)
 

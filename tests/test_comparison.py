@@ -9,6 +9,7 @@ import pytest
 import bayesgmm as bg
 from bayesgmm import comparison as comparison_module
 from bayesgmm.exceptions import InterruptedWarning
+from bayesgmm.fit_cache import FitCache
 from tests.conftest import make_tree
 from tests.statistics import SEED, rng
 
@@ -160,8 +161,9 @@ def test_a_cache_resumes_and_trusts_only_its_own_key(two_small, tmp_path, monkey
     assert fitted == [3]
     assert resumed.fits[2]["posterior"].equals(first.fits[2]["posterior"])
     # another file under the right name, and half a file
-    (right,), (wrong,) = ((tmp_path / "fits").glob(f"k{k}-*.nc") for k in (3, 2))
-    for content in (wrong.read_bytes(), right.read_bytes()[:1000]):
+    other = next((tmp_path / "fits").glob("k2-*.nc")).read_bytes()
+    for content in (other, other[:1000]):
+        [right] = (tmp_path / "fits").glob("k3-*.nc")
         right.write_bytes(content)
         fitted.clear()
         bg.compare(two_small, [3], **options)
@@ -183,6 +185,35 @@ def test_a_cache_resumes_and_trusts_only_its_own_key(two_small, tmp_path, monkey
     fitted.clear()
     bg.compare(two_small, [2], **(options | {"random_seed": None}))  # any seed will do
     assert fitted == []
+
+
+def test_a_damaged_fit_is_never_opened(two_small, tmp_path, monkeypatch):
+    cache, tree = FitCache(tmp_path, "key", None), make_tree(two_small)
+    cache.put(tree)
+    assert cache.get(2, 0)["posterior"].equals(tree["posterior"])
+    [file] = tmp_path.iterdir()
+    whole, places = file.read_bytes(), rng(0)
+    monkeypatch.setattr("xarray.open_datatree", lambda *_, **__: pytest.fail("opened"))
+    for bits in (1, 4):
+        content = bytearray(whole)
+        for at in places.choice(len(whole), size=bits, replace=False):
+            content[at] ^= 1 << int(places.integers(8))
+        file.write_bytes(content)
+        assert cache.get(2, 0) is None
+    file.write_bytes(whole[:4096] + bytes(4096) + whole[8192:])
+    assert cache.get(2, 0) is None
+    monkeypatch.undo()
+    cache.put(tree)
+    assert cache.get(2, 0)["posterior"].equals(tree["posterior"])
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_cache_that_cannot_be_written_loses_no_fit(two_small, tmp_path):
+    cache = FitCache(tmp_path / "gone", "key", None)
+    with pytest.warns(
+        bg.exceptions.CacheWarning, match=r"k = 2 cannot be kept in the cache .*gone \(No such file or directory\)"
+    ):
+        cache.put(make_tree(two_small))
 
 
 def test_a_cache_must_be_a_folder(two_small, tmp_path):

@@ -354,3 +354,15 @@ def test_long_data_start_where_em_ends_on_a_sample_of_them():
     np.testing.assert_allclose(em.mixture.means, np.sort(truth.means), atol=0.1)
     weighted = fit_em(x, 3, random_seed=1, sample_weight=np.ones(len(x)))
     assert weighted.log_likelihood == pytest.approx(em.log_likelihood, rel=1e-9)
+
+
+def test_a_result_stays_what_it_was_when_the_users_array_changes():
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    weight = np.ones(200)
+    em = bg.fit_em(x, 2, sample_weight=weight, random_seed=1)
+    icl, other = em.icl(), bg.fit_em(x.copy(), 2, sample_weight=weight.copy(), random_seed=1)
+    x[:], weight[:] = 0, 5
+    assert em.icl() == icl
+    np.testing.assert_array_equal(em.responsibilities, other.responsibilities)
+    with pytest.raises(ValueError, match="read-only"):
+        em.x[0] = 1

@@ -5,6 +5,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.colors import to_rgba
 
 import bayesgmm as bg
@@ -146,10 +147,11 @@ def test_responsibilities_of_two_features(faithful_tree):
     ax = figure.axes[0]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("waiting", "eruptions")
     mean = bg.responsibilities(faithful_tree)["mean"].values
-    first = ax.collections[0]
-    assert len(first.get_offsets()) == (mean.argmax(axis=1) == 0).sum()
-    unsure = (1 - mean.max(axis=1))[mean.argmax(axis=1) == 0]
-    assert first.get_sizes().argmax() == unsure.argmax()
+    doubt, points = 1 - mean.max(axis=1), ax.collections[0]
+    np.testing.assert_allclose(points.get_sizes(), 16 + 120 * doubt / 0.5)
+    np.testing.assert_allclose(points.get_facecolors()[:, 3], 0.5 + 0.5 * doubt / 0.5)
+    expected = [to_rgba(_CLUSTERS[j])[:3] for j in mean.argmax(axis=1)]
+    np.testing.assert_allclose(points.get_facecolors()[:, :3], expected)
     with pytest.raises(ValueError, match=r"features must name two features of several, none of one, got \['waiting'\]"):
         bg.plots.plot_responsibilities(faithful_tree, ("waiting",))
 
@@ -278,3 +280,30 @@ def test_posterior_of_k(galaxies):
 def test_a_posterior_of_k_is_needed(tree):
     with pytest.raises(ValueError, match="tree must come from posterior_k"):
         bg.plots.plot_k(tree)
+
+
+@pytest.fixture(scope="module")
+def nobodys_cluster(faithful_tree, galaxies):
+    """Trees of one feature and of two in which a cluster is no observation's most probable one."""
+    trees = []
+    for tree in (make_tree(galaxies, 2), faithful_tree.copy()):
+        posterior = tree["posterior"].to_dataset().copy(deep=True)
+        posterior["w"].values[:] = [0.999, 0.001]
+        for name in set(posterior.data_vars) & {"mu", "sigma", "cov"}:
+            posterior[name].values[:, :, 1] = posterior[name].values[:, :, 0]
+        groups = {name: tree[name].to_dataset() for name in tree.children}
+        trees.append(xr.DataTree.from_dict({"/": xr.Dataset(attrs=tree.attrs), **groups, "posterior": posterior}))
+    return trees
+
+
+@pytest.mark.parametrize("features", [1, 2])
+def test_a_cluster_that_is_nobodys_most_probable_is_drawn_as_any_other(nobodys_cluster, features):
+    tree = nobodys_cluster[features - 1]
+    assert (bg.responsibilities(tree)["mean"].values.argmax(axis=1) == 0).all()
+    assert bg.plots.plot_responsibilities(tree)
+    assert bg.plots.plot_coclustering(tree)
+    assert bg.plots.plot_fit(tree, None if features == 1 else "waiting")
+    assert bg.plots.plot_relabelling(tree, None if features == 1 else "waiting")
+    assert bg.plots.plot_solutions(tree)
+    if features == 2:
+        assert bg.plots.plot_pairs(tree)

@@ -39,7 +39,7 @@ def make_safe() -> None:
         os.set_inheritable(opened, True)
     os.close(opened)
     if sys.stdin is None:
-        sys.stdin = open(0, encoding="utf-8", closefd=False)
+        sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), "utf-8")
     sys.stdout = _made_safe(sys.stdout, sys.__stdout__, 1)
     sys.stderr = _made_safe(sys.stderr, sys.__stderr__, 2)
 
