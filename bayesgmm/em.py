@@ -28,10 +28,12 @@ from bayesgmm.validation import (
     read_positive,
     read_sample_weight,
     read_seed,
+    require_memory,
     warn_of_unlike_scales,
 )
 
 _ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
+_OF_START = 3_000  # bytes at the least, of a start and how it ended
 _HOPELESS = 100.0  # log-likelihood below the best, on that sample, which more data cannot make good
 
 
@@ -122,6 +124,7 @@ def fit_em(
     """
     data, k = read_fit_data(x, k, covariance=covariance, missing=missing)
     n_init = read_count(n_init, "n_init")
+    require_memory(n_init * (_OF_START + 32 * data.n_features * k), f"{n_init} starts of EM", "ask for a smaller n_init")
     max_iter = read_count(max_iter, "max_iter")
     tol, parameter_tol = read_positive(tol, "tol"), read_positive(parameter_tol, "parameter_tol")
     variance_floor = read_positive(variance_floor, "variance_floor")

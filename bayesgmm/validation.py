@@ -26,6 +26,7 @@ FloatArray = NDArray[np.float64]
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that counts as one
 _UNLIKE = 1e3  # ratio of ranges from which on a sphere does not see the smaller one
 _ROWS = 2**16  # observations handled together
+_LARGEST = 2**63 - 1  # integer
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,8 @@ def read_count(value: Any, name: str, *, minimum: int = 1) -> int:
         raise TypeError(f"{name} must be an integer of at least {minimum}, got {value!r} ({type(value).__name__})")
     if value < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {value}")
+    if value > _LARGEST:  # neither compiled code nor a file takes it
+        raise ValueError(f"{name} must be an integer below 2**63, got {value}")
     return int(value)
 
 

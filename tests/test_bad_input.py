@@ -146,3 +146,10 @@ def test_a_posterior_that_collapses_on_ties_is_named():
 def test_no_structure_is_no_structure(door):
     with pytest.raises(ValueError, match="covariance must be one of 'full', 'tied', 'diag', 'spherical', got None"):
         door(TIES, 2, covariance=None)
+
+
+@pytest.mark.parametrize("option", ["thin", "tune", "draws", "chains", "random_seed"])
+@pytest.mark.parametrize("door", [lambda **options: bg.fit(GOOD, 2, method="gibbs", **options), lambda **options: bg.posterior_k(GOOD, **options)])  # fmt: skip
+def test_counts_fit_into_an_integer_of_the_machine(door, option):
+    with pytest.raises(ValueError, match=rf"{option} must be an integer below 2\*\*63, got 1{'0' * 19}$"):
+        door(**{option: 10**19})

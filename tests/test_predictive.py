@@ -118,8 +118,12 @@ def test_posterior_predictive_follows_the_predictive_density(tree):
 
 
 def test_memory_is_guarded_beforehand(tree, two_small, monkeypatch):
-    with pytest.raises(MemoryError, match=r"4 x 1000000000000 draws of 2 components would take .* ask for fewer draws"):
+    with pytest.raises(MemoryError, match=r"4 x 6000000000000 steps of 2 components would take .* ask for fewer draws"):
         bg.fit(two_small, 2, draws=10**12)
+    with pytest.raises(MemoryError, match=r"4 x \(600000000 \+ 6000\) steps .* ask for fewer draws or a smaller tune"):
+        bg.fit(two_small, 2, tune=600_000_000)
+    with pytest.raises(MemoryError, match=r"1000000000 starts of EM would take .* ask for a smaller n_init"):
+        bg.fit_em(two_small, 2, n_init=10**9)
     monkeypatch.setattr(validation.psutil, "virtual_memory", lambda: SimpleNamespace(available=1_200_000))
     for call in (bg.add_log_likelihood, bg.add_posterior_predictive):
         with pytest.raises(
@@ -127,7 +131,7 @@ def test_memory_is_guarded_beforehand(tree, two_small, monkeypatch):
         ):
             call(tree)
     with pytest.raises(MemoryError, match="the group log_likelihood of 4000 draws x 400 observations"):
-        bg.fit(two_small, 2, log_likelihood=True)
+        bg.fit(two_small, 2, method="gibbs", log_likelihood=True)
     monkeypatch.undo()
     thinned = tree.isel(draw=slice(None, None, 10))  # the remedy that the message names
     assert bg.add_log_likelihood(thinned)["log_likelihood"]["x"].shape == (4, 25, 400)

@@ -307,12 +307,19 @@ def fit(
 def _require_room(data: Data, k: int, options: Options, *, log_likelihood: bool, posterior_predictive: bool) -> None:
     """Refuse beforehand what memory would not hold: parameters, sampler statistics, groups of draws x observations."""
     n, n_features, draws = len(data.values), data.n_features, options.longest * options.chains
-    sampled = draws * (options.thin or 1) if options.method == "nuts" else draws
+    steps, what, remedy = options.longest, f"{options.longest} draws", "ask for fewer draws"
+    if options.method == "nuts":  # which holds every step of a chain, those of its tuning as well
+        from bayesgmm.inference.nuts import most_steps_between_draws
+
+        few = 1 if options.target_ess is not None else most_steps_between_draws(data.values.size * k)
+        tune, steps = options.tune or 0, options.longest * (options.thin or few)
+        steps, what = steps + tune, f"({tune} + {steps}) steps" if tune else f"{steps} steps"
+        remedy = "ask for fewer draws or a smaller tune" if tune else remedy
     of_cluster = 5 if n_features == 1 else 3 + 3 * n_features + 4 * n_features**2
     require_memory(
-        8 * sampled * (of_cluster * k + 25),
-        f"{options.chains} x {sampled // options.chains} draws of {k} components",
-        "ask for fewer draws" if options.target_ess is None else "lower max_draws",
+        8 * options.chains * steps * (of_cluster * k + 25),
+        f"{options.chains} x {what} of {k} components",
+        remedy if options.target_ess is None else "lower max_draws or tune",
     )
     for wanted, group, size in (
         (log_likelihood, "log_likelihood", n),

@@ -285,7 +285,7 @@ def choose_geometry(
     begun = deal(optima, chains)
     seeds = np.random.SeedSequence(seed).spawn(chains)
     points = [after_sweeps(own, optima[i].point, np.random.default_rng(each)) for i, each in zip(begun, seeds, strict=True)]
-    most_thin = int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_STEPS))
+    most_thin = most_steps_between_draws(own.x.size * own.k)
     fallback = Geometry("diag", 400, 0.9, most_thin, [Start(point) for point in points])
     if own.n_dim > MOST_DIMENSIONS:
         return fallback
@@ -299,6 +299,11 @@ def choose_geometry(
     approximations = [optima[i].approximation or main for i in begun]
     starts = [Start(point, _whitening(own, point, each)) for point, each in zip(points, approximations, strict=True)]
     return Geometry("whitened", 200, target_accept, 1, starts)
+
+
+def most_steps_between_draws(operations: int) -> int:
+    """How many steps a draw may take where each takes so many operations, far from a Gaussian."""
+    return int(np.clip(_OPERATIONS // operations, 1, _MOST_STEPS))
 
 
 def _whitening(own: LogPosterior, point: FloatArray, approximation: Laplace) -> Whitening:
