@@ -30,4 +30,4 @@ class CacheWarning(UserWarning):
 
 
 class InterruptedWarning(UserWarning):
-    """The run was interrupted; what had been finished by then is kept."""
+    """The run was interrupted, or ended by an error after sampling; what had been finished by then is kept."""

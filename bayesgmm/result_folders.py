@@ -173,7 +173,10 @@ def publish_file(part: Path, file: Path, *, force: bool) -> None:
         If the name has been taken.
     """
     if not force:
-        file.touch(exist_ok=False)
+        try:
+            file.touch(exist_ok=False)
+        except FileExistsError:
+            raise FileExistsError(f"{file} exists by now; choose another name, or have it replaced") from None
     part.replace(file)
 
 

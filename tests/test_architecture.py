@@ -58,7 +58,7 @@ ALLOWED = {
         "clusters", "comparison", "diagnostics", "em_result", "inference", "predictive", "preferences", "priors", "tree", "validation",
     },
     "html_report": {
-        "agreement", "clusters", "comparison", "diagnostics", "html_report", "plots", "predictive", "preferences", "priors", "summaries", "tree", "validation",
+        "agreement", "clusters", "comparison", "diagnostics", "html_report", "plots", "predictive", "preferences", "priors", "result_folders", "summaries", "tree", "validation",
     },
     "shell_words": {"agreement", "diagnostics"},
     "result_folders": set(),

@@ -104,7 +104,7 @@ def test_fit_writes_a_folder(run, csv, two_small):
     phases = ["sampling 4 chains", "checking against EM ...", "pictures ...", "writing the report ..."]
     assert sorted(phases, key=err.index) == phases
     assert sorted(os.listdir("results")) == [
-        "check_against_em.csv", "clusters.csv", "fit.png", "parameters.csv", "posterior.nc", "report.html", "summary.json", "trace.png",
+        "check_against_em.csv", "clusters.csv", "digests.json", "fit.png", "parameters.csv", "posterior.nc", "report.html", "summary.json", "trace.png",
         "verdict.txt",
     ]  # fmt: skip
     tree = az.from_netcdf("results/posterior.nc").load()
@@ -135,7 +135,18 @@ def test_compare_writes_a_folder(run, csv):
     assert pd.read_csv("results/comparison.csv")["k"].tolist() == [1, 2]
     pictures = ["compare.png", "fits.png"]
     assert sorted(os.listdir("results")) == sorted(
-        [*pictures, "comparison.csv", "comparison.json", "k1", "k2", "loo.nc", "report.html", "summary.json", "verdict.txt"]
+        [
+            *pictures,
+            "comparison.csv",
+            "comparison.json",
+            "digests.json",
+            "k1",
+            "k2",
+            "loo.nc",
+            "report.html",
+            "summary.json",
+            "verdict.txt",
+        ]
     )
     assert os.path.exists("results/k2/posterior.nc")
 
@@ -169,7 +180,8 @@ def test_compare_goes_on_from_its_cache(run, csv):
         (("fit", "header.csv", "-k", 2), "header.csv must hold at least one observation under its header line, got none"),
         (("fit", "blank.csv", "-k", 2), "velocity of blank.csv must have no gaps, got 1 of 4 observations with missing or infinite values (line 4)"),
         (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", "data.csv/sub"), "data.csv"),
-        (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", ".", "--force"), "only a folder of earlier results is replaced"),
+        (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", ".", "--force"), "--out must name a folder of its own, got .; add a name, such as results"),
+        (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", "b" * 250), "cannot be written: File name too long; choose another --out"),
         (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", "data.csv", "--force"), "only a folder of earlier results is replaced"),
         (("simulate", "--seed", "-1"), "--seed must be an integer of at least 0, got -1"),
     ],
@@ -209,12 +221,62 @@ def test_missing_observations_can_be_dropped(run, csv):
     assert "with EM" in out
 
 
+def fails(*_, **__):
+    raise ValueError("zero-size array to reduction operation")
+
+
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a run of 200 draws
-def test_a_failure_leaves_no_folder(run, csv, monkeypatch, tmp_path):
-    monkeypatch.setattr(bg.plots, "plot_fit", lambda tree: (_ for _ in ()).throw(OSError("no space left on device")))
+def test_a_picture_that_fails_is_left_out_and_named(run, csv, monkeypatch, tmp_path):
+    monkeypatch.setattr(bg.plots, "plot_fit", fails)
+    monkeypatch.setattr("bayesgmm.html_report.fit_sections._em", fails)
     code, _, err = run("fit", csv, "--column", "velocity", "-k", 1, "--draws", 200, "--quiet", "--out", "results")
-    assert (code, err.splitlines()[-1]) == (1, "error: no space left on device")
-    assert os.listdir(tmp_path) == ["data.csv"]
+    assert code == 0, err
+    assert err.splitlines()[-1] == "fit.png is left out, for it cannot be written: zero-size array to reduction operation"
+    assert {"posterior.nc", "trace.png", "clusters.csv", "report.html"} <= set(os.listdir("results"))
+    assert "fit.png" not in os.listdir("results")
+    report = (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
+    for what, why in (("picture", "drawn"), ("section", "written")):
+        assert f"This {what} is left out, for it cannot be {why}: zero-size array to reduction operation" in report
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a run of 200 draws
+def test_an_error_after_sampling_keeps_the_draws(run, csv, monkeypatch, tmp_path):
+    monkeypatch.setattr("bayesgmm.html_report.fitted.check_against_em", fails)
+    code, _, err = run("fit", csv, "--column", "velocity", "-k", 1, "--draws", 200, "--quiet", "--out", "results")
+    assert code == 1
+    assert err.splitlines()[-1] == "error: zero-size array to reduction operation; what had been finished is in results"
+    assert sorted(os.listdir("results")) == ["digests.json", "posterior.nc", "verdict.txt"]
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of runs of 200 draws
+def test_an_error_in_a_comparison_keeps_its_fits(run, csv, monkeypatch, tmp_path):
+    monkeypatch.setattr("bayesgmm.comparison.loo", fails)
+    arguments = ("compare", csv, "--column", "velocity", "-k", "1,2", "--draws", 200, "--seed", 1, "--quiet")
+    code, _, err = run(*arguments, "--out", "results")
+    assert code == 1
+    assert err.splitlines()[-1].endswith("; what had been finished is in results")
+    assert len(os.listdir("results/fits")) == 2
+    monkeypatch.undo()
+    monkeypatch.setattr("bayesgmm.comparison.fit", fails)
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments, "--cache", "results/fits")[0] == 0
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a run of 200 draws
+def test_what_appears_under_the_name_is_kept_beside_the_results(run, csv, monkeypatch, tmp_path):
+    def fit(*arguments, **options):
+        (tmp_path / "results").mkdir()
+        (tmp_path / "results" / "thesis.tex").write_text("precious")
+        return original(*arguments, **options)
+
+    original = bg.fit
+    monkeypatch.setattr(bg, "fit", fit)
+    code, out, err = run("fit", csv, "--column", "velocity", "-k", 1, "--draws", 200, "--quiet", "--out", "results")
+    assert code == 0, err
+    assert err.splitlines()[-1] == "results has been taken by something else meanwhile: the results are in results-2"
+    assert out.splitlines()[-1] == "Posteriors, tables and pictures are in results-2"
+    assert os.listdir("results") == ["thesis.tex"]
+    assert "posterior.nc" in os.listdir("results-2")
 
 
 def test_python_m_is_the_same_command():
@@ -252,8 +314,8 @@ def test_fits_several_columns(run, tmp_path, faithful):
     assert "cov[0, eruptions, waiting]" in out
     assert "no room" not in out  # which is for terminals
     assert {path.name for path in (tmp_path / "results").iterdir()} == {
-        "posterior.nc", "verdict.txt", "parameters.csv", "check_against_em.csv", "clusters.csv", "pairs.png", "report.html", "summary.json",
-        "trace.png",
+        "posterior.nc", "verdict.txt", "parameters.csv", "check_against_em.csv", "clusters.csv", "digests.json", "pairs.png", "report.html",
+        "summary.json", "trace.png",
     }  # fmt: skip
     tree = az.from_netcdf(tmp_path / "results" / "posterior.nc")
     assert list(tree["posterior"]["feature"].values) == ["eruptions", "waiting"]

@@ -637,3 +637,14 @@ def test_an_interrupt_keeps_what_there_is(options, n, phase, seconds, draws):
     assert 1 <= sizes["chain"] <= 4  # those that had begun
     assert sizes["draw"] == draws if draws else 10 < sizes["draw"] < 1_000_000
     assert out.rstrip().endswith(" 1")
+
+
+def test_an_error_after_sampling_loses_no_draws(galaxies, monkeypatch):
+    expected = bg.fit(galaxies, 2, method="gibbs", draws=50, relabel=False, random_seed=1, progressbar=False)
+    monkeypatch.setattr("bayesgmm.labels.relabel", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+    with pytest.warns(
+        bg.exceptions.InterruptedWarning, match=r"an error after sampling \(no room\): the tree keeps all draws"
+    ):
+        tree = bg.fit(galaxies, 2, method="gibbs", draws=50, random_seed=1, progressbar=False)
+    assert tree["posterior"].equals(expected["posterior"])
+    assert not tree.attrs["interrupted"]

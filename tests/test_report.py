@@ -19,6 +19,7 @@ from bayesgmm.html_report.calibration import band, calibrations
 from bayesgmm.html_report.fitted import Fitted
 from bayesgmm.html_report.traces import plot_traces
 from bayesgmm.preferences import smallest_left
+from bayesgmm.result_folders import whole_folder
 from bayesgmm.results import judge, keep_draws, write_comparison, write_fit
 from bayesgmm.tree import read_draws
 from tests.conftest import make_tree, one_chain_elsewhere
@@ -494,3 +495,32 @@ def test_a_folder_of_something_else_gets_a_sentence(comparison, tmp_path):
 )  # fmt: skip
 def test_numbers_have_the_digits_that_their_spread_leaves(value, spread, told):
     assert blocks.number(value, spread) == told
+
+
+def test_a_damaged_result_is_a_sentence_and_is_never_opened(cases, comparison, tmp_path, monkeypatch):
+    with whole_folder(tmp_path / "fit") as results:
+        keep_draws(cases["two features"], results.folder)
+    with whole_folder(tmp_path / "comparison") as results:
+        write_comparison(comparison, results.folder)
+    monkeypatch.setattr("xarray.open_datatree", lambda *_, **__: pytest.fail("opened"))
+    for name in ("fit/posterior.nc", "comparison/comparison.json", "comparison/loo.nc", "comparison/k1/posterior.nc"):
+        file = tmp_path / name
+        whole = file.read_bytes()
+        if name == "comparison/loo.nc":
+            monkeypatch.setattr(stored_results, "_read_tree", lambda _: None)
+        file.write_bytes(whole[: len(whole) // 2] + b"\0\0\0\0" + whole[len(whole) // 2 + 4 :])
+        place = file if file.parent.name == "k1" else file.parent
+        with pytest.raises(ValueError, match=rf"{file.name} has been damaged or changed since it was written; run"):
+            stored_results.read_results(place)
+        file.write_bytes(whole)
+
+
+def test_results_without_digests_are_read_as_before(cases, tmp_path):
+    with whole_folder(tmp_path / "fit") as results:
+        keep_draws(cases["two features"], results.folder)
+    (tmp_path / "fit" / "digests.json").unlink()
+    back = stored_results.read_results(tmp_path / "fit")
+    assert back["posterior"].equals(cases["two features"]["posterior"])
+    (tmp_path / "fit" / "posterior.nc").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(1000))
+    with pytest.raises(ValueError, match=r"posterior\.nc must be a tree in NetCDF, got something that cannot be read"):
+        stored_results.read_results(tmp_path / "fit")

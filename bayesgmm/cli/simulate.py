@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from bayesgmm.cli.messages import answer, say
+from bayesgmm.result_folders import publish_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +91,7 @@ def simulate(
             beside.writelines(_text(frame, _DELIMITERS[out.suffix.lower()]))
             beside.flush()
             Path(beside.name).chmod(0o644)
-            Path(beside.name).replace(out)
+            publish_file(Path(beside.name), out, force=force)
         except BaseException:
             Path(beside.name).unlink(missing_ok=True)
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from bayesgmm.html_report.k_sections import comparison_section, posterior_answer
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.html_report.settings import settings_section
 from bayesgmm.preferences import smallest_left
+from bayesgmm.result_folders import publish_file
 
 __all__ = ["report"]
 
@@ -111,7 +111,7 @@ def write_report(
     with tempfile.TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as beside:
         part = Path(beside) / file.name
         part.write_text(page, encoding="utf-8")
-        os.replace(part, file)
+        publish_file(part, file, force=force)
     return file
 
 

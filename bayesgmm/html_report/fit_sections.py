@@ -69,14 +69,27 @@ MEANINGS = (
 
 def fit_sections(fitted: Fitted) -> Iterator[Section]:
     """All that is told of one fit, after the data and the choice of k."""
-    yield Section("density", "Density and components", [*_doubt(fitted), figures.density_picture(fitted)])
-    yield _adequacy(fitted)
-    yield _clusters(fitted)
-    yield _em(fitted)
-    yield _diagnostics(fitted)
-    if fitted.diagnosis.solutions is not None:
-        yield _solutions(fitted)
-    yield Section("traces", "Traces", [*_doubt(fitted), figures.traces_picture(fitted)])
+    for name, title, make in (
+        ("density", "Density and components", _density),
+        ("adequacy", "Does the model describe the data?", _adequacy),
+        ("clusters", "Cluster probabilities", _clusters),
+        ("em", "Check against EM", _em),
+        ("diagnostics", "Diagnostics", _diagnostics),
+        *([("solutions", "How the chains move", _solutions)] if fitted.diagnosis.solutions is not None else []),
+        ("traces", "Traces", _traces),
+    ):
+        try:
+            yield make(fitted)
+        except Exception as error:  # the other sections are worth having
+            yield Section(name, title, [Text(f"This section is left out, for it cannot be written: {error}")])
+
+
+def _density(fitted: Fitted) -> Section:
+    return Section("density", "Density and components", [*_doubt(fitted), figures.density_picture(fitted)])
+
+
+def _traces(fitted: Fitted) -> Section:
+    return Section("traces", "Traces", [*_doubt(fitted), figures.traces_picture(fitted)])
 
 
 def data_section(x: FloatArray, features: list[str]) -> Section:

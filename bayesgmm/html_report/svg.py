@@ -65,13 +65,22 @@ _NAMESPACES = {"svg": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/
 
 
 def drawn(name: str, draw: Callable[[], Figure], description: str) -> Markup:
-    """The figure that ``draw`` makes, as an SVG element with a description; the same input gives the same bytes."""
+    """The figure that ``draw`` makes, as an SVG element with a description; the same input gives the same bytes.
+
+    In place of a figure that cannot be drawn stands a sentence that says so.
+    """
+    file = BytesIO()
     with mpl.rc_context(_STYLE):
-        figure = draw()
-        _lighten(figure)
-        file = BytesIO()
-        figure.savefig(file, format="svg", transparent=True, dpi=150, metadata={"Date": None, "Creator": None})
-        plt.close(figure)
+        before = plt.get_fignums()
+        try:
+            figure = draw()
+            _lighten(figure)
+            figure.savefig(file, format="svg", transparent=True, dpi=150, metadata={"Date": None, "Creator": None})
+        except Exception as error:  # the rest of the report is worth having
+            return Markup("<p>This picture is left out, for it cannot be drawn: {}</p>").format(error)
+        finally:
+            for number in set(plt.get_fignums()) - set(before):
+                plt.close(number)
     return Markup(_for_a_page(file.getvalue(), name, description))
 
 

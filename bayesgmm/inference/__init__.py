@@ -161,7 +161,8 @@ def fit(
     ApproximationWarning
         If ADVI's PSIS k-hat exceeds 0.7.
     InterruptedWarning
-        If the run was interrupted; the tree holds the draws made by then, and what had been made of them.
+        If the run was interrupted, or an error ended it after sampling; the tree holds the draws made by then, and what had
+        been made of them.
     ImproperPosteriorWarning
         If so many observations are equal that the posterior is improper; said before anything is sampled.
     DataWarning
@@ -295,13 +296,19 @@ def fit(
         if posterior_predictive:
             tree = predictive.add_posterior_predictive(tree, engine_seed)
         diagnosis = diagnose(tree)
-    except KeyboardInterrupt:
-        tree.attrs["interrupted"] = 1
+    except (KeyboardInterrupt, Exception) as error:  # no draws are lost by what is made of them
+        interrupted = isinstance(error, KeyboardInterrupt)
+        tree.attrs["interrupted"] = int(interrupted or sampled.interrupted)
+        what = "interrupted after sampling" if interrupted else f"an error after sampling ({_in_a_line(error)})"
         left = "bayesgmm.relabel, add_log_likelihood and add_posterior_predictive do what is left"
-        warnings.warn(f"interrupted after sampling: the tree keeps all draws; {left}", InterruptedWarning, stacklevel=2)
+        warnings.warn(f"{what}: the tree keeps all draws; {left}", InterruptedWarning, stacklevel=2)
         return tree
     _warn_of_trouble(tree, diagnosis, sampled)
     return tree
+
+
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _require_room(data: Data, k: int, options: Options, *, log_likelihood: bool, posterior_predictive: bool) -> None:
