@@ -639,6 +639,7 @@ def test_an_interrupt_keeps_what_there_is(options, n, phase, seconds, draws):
     assert out.rstrip().endswith(" 1")
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of 50 draws
 def test_an_error_after_sampling_loses_no_draws(galaxies, monkeypatch):
     expected = bg.fit(galaxies, 2, method="gibbs", draws=50, relabel=False, random_seed=1, progressbar=False)
     monkeypatch.setattr("bayesgmm.labels.relabel", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))

@@ -497,9 +497,9 @@ def test_numbers_have_the_digits_that_their_spread_leaves(value, spread, told):
     assert blocks.number(value, spread) == told
 
 
-def test_a_damaged_result_is_a_sentence_and_is_never_opened(cases, comparison, tmp_path, monkeypatch):
+def test_a_damaged_result_is_a_sentence_and_is_never_opened(faithful_tree, comparison, tmp_path, monkeypatch):
     with whole_folder(tmp_path / "fit") as results:
-        keep_draws(cases["two features"], results.folder)
+        keep_draws(faithful_tree, results.folder)
     with whole_folder(tmp_path / "comparison") as results:
         write_comparison(comparison, results.folder)
     monkeypatch.setattr("xarray.open_datatree", lambda *_, **__: pytest.fail("opened"))
@@ -515,12 +515,12 @@ def test_a_damaged_result_is_a_sentence_and_is_never_opened(cases, comparison, t
         file.write_bytes(whole)
 
 
-def test_results_without_digests_are_read_as_before(cases, tmp_path):
+def test_results_without_digests_are_read_as_before(faithful_tree, tmp_path):
     with whole_folder(tmp_path / "fit") as results:
-        keep_draws(cases["two features"], results.folder)
+        keep_draws(faithful_tree, results.folder)
     (tmp_path / "fit" / "digests.json").unlink()
     back = stored_results.read_results(tmp_path / "fit")
-    assert back["posterior"].equals(cases["two features"]["posterior"])
+    assert back["posterior"].equals(faithful_tree["posterior"])
     (tmp_path / "fit" / "posterior.nc").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(1000))
     with pytest.raises(ValueError, match=r"posterior\.nc must be a tree in NetCDF, got something that cannot be read"):
         stored_results.read_results(tmp_path / "fit")
