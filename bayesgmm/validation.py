@@ -195,7 +195,7 @@ def read_count(value: Any, name: str, *, minimum: int = 1) -> int:
         raise TypeError(f"{name} must be an integer of at least {minimum}, got {value!r} ({type(value).__name__})")
     if value < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {value}")
-    if value > _LARGEST:  # neither compiled code nor a file takes it
+    if int(value) > _LARGEST:  # neither compiled code nor a file takes it
         raise ValueError(f"{name} must be an integer below 2**63, got {value}")
     return int(value)
 
