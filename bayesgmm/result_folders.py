@@ -17,9 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-DIGESTS = (
-    "digests.json"  # of every file of a folder of results, by which it is recognised and can be told from a damaged one
-)
+try:
+    import fcntl
+except ImportError:  # where there is none, no folder counts as left behind
+    fcntl = None  # type: ignore[assignment]
+
+DIGESTS = "digests.json"  # of every file of a folder of results: it is recognised by them, and damage is found
 _FIT = (
     *("verdict.txt", "summary.json", "posterior.nc", "parameters.csv", "check_against_em.csv", "clusters.csv", "fit.png"),
     *("pairs.png", "trace.png", "report.html"),
@@ -270,27 +273,25 @@ def _tell_of_left_behind(asked: Path, out: Path, tell: Tell) -> None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold a lock on the folder, which ends with this process however that ends."""
-    with suppress(ImportError):
-        import fcntl
-
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(opened, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(opened)
+    if fcntl is None:
+        yield
         return
-    yield
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 def _is_in_use(folder: Path) -> bool:
     """Whether a process that is alive writes into the folder, or it is someone else's."""
+    if fcntl is None:
+        return True
     try:
-        import fcntl
-
         opened = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
+    except OSError:
         return True
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
