@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
+from bayesgmm.contract import is_approximation
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
 from bayesgmm.impropriety import COLLAPSE_REMEDY, Existence, existence
 from bayesgmm.labels import LabelQuality, label_quality
@@ -161,7 +162,7 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     found = existence(tree)
     collapse = (Finding("collapse", found.collapse, COLLAPSE_REMEDY),) if found.collapsed > 0 else ()
     about_data = tuple(_data_findings(tree, x, found))
-    if tree.attrs.get("method") == "advi":
+    if is_approximation(tree):
         of_approximation, sampler = _advi_findings(tree)
         chains = ["ess_bulk", "ess_tail", "r_hat"]  # of independent draws, about which they say nothing
         invariants, parameters = invariants.drop(columns=chains), parameters.drop(columns=chains)
@@ -300,9 +301,10 @@ def _sampler_findings(tree: xr.DataTree, *, gibbs_would_help: bool) -> tuple[tup
 
 
 def _advi_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str, float]]:
-    if "approximation" not in tree.children:
-        raise ValueError("tree must have a group approximation for method 'advi'; pass what fit returned")
     attrs = tree["approximation"].attrs
+    missing = [name for name in ("converged", "pareto_k", "importance_efficiency") if name not in attrs]
+    if missing:
+        raise ValueError(f"approximation of tree must tell its {', '.join(missing)}, got none; pass what fit returned")
     findings = []
     if not attrs["converged"]:
         findings.append(

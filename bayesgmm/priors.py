@@ -28,6 +28,7 @@ __all__ = [
     "Prior",
     "Probabilities",
     "Uniform",
+    "prior_from_json",
     "read_prior",
 ]
 
@@ -220,6 +221,24 @@ class ConjugatePrior(_Prior):
 
 
 Prior = HierarchicalPrior | ConjugatePrior
+
+
+def prior_from_json(stored: Any) -> Prior:
+    """The prior that ``to_json`` recorded, with every hyperparameter."""
+    kinds = {kind.__name__: kind for kind in (HierarchicalPrior, ConjugatePrior)}
+    try:
+        values = json.loads(stored)
+        kind = kinds[values.pop("name")]
+        if set(values) != {spec.name for spec in fields(kind)}:
+            raise KeyError(", ".join(values))
+        return kind(**values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        why = f": {error}" if type(error) in (TypeError, ValueError) and isinstance(stored, str) else ""
+        short = stored if len(str(stored)) <= 80 else f"{str(stored)[:80]}..."
+        raise ValueError(
+            f"attribute prior of tree must be the record of a HierarchicalPrior or a ConjugatePrior, got {short!r}{why}; "
+            "pass what fit returned"
+        ) from None
 
 
 def read_prior(prior: Prior | None, x: FloatArray, covariance: Covariance) -> Prior:

@@ -18,6 +18,7 @@ Every engine ends in :func:`build_tree`, every analysis begins with :func:`read_
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,24 +28,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from bayesgmm.contract import CLUSTER, FEATURE, FEATURE_BIS, parameter_dims, require_draws, require_tree
 from bayesgmm.em_result import EMResult
 from bayesgmm.mixture import Mixture
-from bayesgmm.validation import Data, FloatArray
+from bayesgmm.validation import Data, FloatArray, read_numbers
 
-CLUSTER = "cluster"
-FEATURE, FEATURE_BIS = "feature", "feature_bis"
 OBS = "obs"
 _COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
+_IMPOSSIBLE = -1e-5  # one that rounding, be it to single precision, does not explain
 OPTIMUM = "optimum"
 ENTRY = "entry"  # of a packed triangular factor
 DRAWN = ("sigma2", "precision_factor", "C0_factor")  # by the model, for the parameters to be made of
-
-
-def parameter_dims(n_features: int) -> dict[str, tuple[str, ...]]:
-    """The mixture's parameters and their dims after chain and draw."""
-    if n_features == 1:
-        return {"w": (CLUSTER,), "mu": (CLUSTER,), "sigma": (CLUSTER,)}
-    return {"w": (CLUSTER,), "mu": (CLUSTER, FEATURE), "cov": (CLUSTER, FEATURE, FEATURE_BIS)}
 
 
 def parameters_of(mixture: Mixture) -> dict[str, FloatArray]:
@@ -160,26 +154,14 @@ def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, int]]) 
 
 def read_tree(tree: Any) -> xr.DataTree:
     """Check that a tree keeps the contract."""
-    if not isinstance(tree, xr.DataTree):
-        raise TypeError(f"tree must be the DataTree that fit returns, got {type(tree).__name__}")
-    if "posterior" not in tree.children:
-        raise ValueError(
-            f"tree must have a group posterior, got {sorted(tree.children) or 'no groups'}; pass what fit returned"
-        )
-    posterior = tree["posterior"]
-    for name, dims in parameter_dims(1 if "mu" in posterior and posterior["mu"].ndim == 3 else 2).items():
-        if name not in posterior or posterior[name].dims != ("chain", "draw", *dims):
-            found = {str(key): value.dims for key, value in posterior.data_vars.items()}
-            raise ValueError(
-                f"tree must hold posterior variables w, mu, sigma with dims (chain, draw, {CLUSTER}), or w, mu, cov with "
-                f"{FEATURE} and {FEATURE_BIS} behind, got {found}; pass what fit returned"
-            )
-    return tree
+    return require_tree(tree)
 
 
 def read_draws(tree: xr.DataTree) -> Draws:
-    """The draws of the mixture's parameters."""
-    return draws_of(read_tree(tree)["posterior"].to_dataset())
+    """The draws of the mixture's parameters, which are possible ones."""
+    posterior = read_tree(tree)["posterior"].to_dataset()
+    require_draws(posterior, tree.attrs.get("covariance"))
+    return draws_of(posterior)
 
 
 def draws_of(posterior: xr.Dataset) -> Draws:
@@ -204,6 +186,12 @@ def roots(cov: FloatArray) -> FloatArray:
         sd = np.sqrt(np.maximum(np.diagonal(cov, axis1=-2, axis2=-1), np.finfo(float).tiny))
         units = sd[..., :, None] * sd[..., None, :]
         values, vectors = np.linalg.eigh(cov / units)
+        if values.min() < _IMPOSSIBLE:
+            wrong = (values < _IMPOSSIBLE).any(axis=-1)
+            raise ValueError(
+                "tree must hold covariance matrices cov that are positive definite, got "
+                f"{wrong.sum()} of {wrong.size} that are not; pass what fit returned"
+            ) from None
         values = np.maximum(values, _COLLAPSED)
         return np.linalg.cholesky((vectors * values[..., None, :]) @ vectors.swapaxes(-1, -2) * units)
 
@@ -221,17 +209,40 @@ def read_observations(tree: xr.DataTree) -> FloatArray:
     """The data the tree was fitted to."""
     if "observed_data" not in read_tree(tree).children or "x" not in tree["observed_data"]:
         raise ValueError("tree must have a group observed_data with x; pass what fit returned")
-    return np.asarray(tree["observed_data"]["x"].values, dtype=float)
+    x = tree["observed_data"]["x"]
+    posterior = tree["posterior"]
+    dims = (OBS,) if posterior["mu"].ndim == 3 else (OBS, FEATURE)
+    if x.dims != dims or x.shape[1:] != posterior["mu"].shape[3:] or not x.size:
+        raise ValueError(
+            f"tree must hold observations x with the dims {dims} and the features of its draws, got {dict(x.sizes)}; pass "
+            "what fit returned"
+        )
+    values = read_numbers(x.values, "x in observed_data of tree", copy=False)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"tree must hold finite observations x, got {(~np.isfinite(values)).sum()} of {values.size} numbers that are "
+            "NaN or infinite; pass what fit returned"
+        )
+    return values
 
 
 def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
     """The EM estimate beside the posterior, and its log-likelihood."""
     if "em_baseline" not in read_tree(tree).children:
         raise ValueError("tree must have a group em_baseline; pass what fit returned, or an EMResult as em=")
-    group = tree["em_baseline"].to_dataset()
-    spread = {"covariances": group["cov"].values} if "cov" in group else {"sigma": group["sigma"].values}
-    mixture = Mixture(group["w"].values, group["mu"].values, **spread)
-    return mixture, float(group.attrs["log_likelihood"])
+    group, posterior = tree["em_baseline"].to_dataset(), tree["posterior"]
+    dims = parameter_dims(1 if posterior["mu"].ndim == 3 else 2)
+    wrong = [name for name in dims if name not in group or group[name].shape != posterior[name].shape[2:]]
+    log_likelihood = group.attrs.get("log_likelihood")
+    if wrong or not (isinstance(log_likelihood, numbers.Real) and np.isfinite(log_likelihood)):
+        what = f"{', '.join(wrong)} shaped as in its draws" if wrong else "its log_likelihood as an attribute"
+        raise ValueError(f"em_baseline of tree must hold EM's estimate, got none of {what}; pass what fit returned")
+    spread = {"covariances" if "cov" in dims else "sigma": group["cov" if "cov" in dims else "sigma"].values}
+    try:
+        mixture = Mixture(group["w"].values, group["mu"].values, **spread)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"em_baseline of tree must hold EM's estimate, but its {error}; pass what fit returned") from None
+    return mixture, float(log_likelihood)
 
 
 def add_correlations(tree: xr.DataTree) -> xr.DataTree:
@@ -262,7 +273,7 @@ def add_correlations(tree: xr.DataTree) -> xr.DataTree:
     >>> correlation.mean(("chain", "draw")).round(1).values.tolist()
     [0.3, 0.4]
     """
-    if "cov" not in read_tree(tree)["posterior"]:
+    if read_draws(tree).n_features == 1:
         raise ValueError("tree must be of several features to have correlations, got one feature")
     result, features = tree.copy(), features_of(tree)
     for group in {"posterior", "em_baseline"} & set(tree.children):

@@ -32,16 +32,17 @@ ALLOWED = {
     "model": {"priors", "validation", "wishart"},
     "density": {"compiled", "density", "estep", "mixture", "priors", "structures", "validation", "wishart"},
     "conditionals": {"compiled", "conditionals", "density", "estep", "validation", "wishart"},
-    "tree": {"em_result", "mixture", "validation"},
+    "contract": {"priors", "validation"},
+    "tree": {"contract", "em_result", "mixture", "validation"},
     "labels": {"estep", "mixture", "tree", "validation"},
     "clusters": {"compiled", "estep", "labels", "predictive", "tree", "validation"},
     "predictive": {"estep", "tree", "validation"},
     "summaries": {"predictive", "standardisation", "tree", "validation"},
     "modes": {"predictive", "summaries", "tree", "validation"},
-    "diagnostics": {"exceptions", "impropriety", "priors", "strays", "labels", "modes", "summaries", "tree", "validation"},
+    "diagnostics": {"contract", "exceptions", "impropriety", "priors", "strays", "labels", "modes", "summaries", "tree", "validation"},
     "agreement": {"diagnostics", "em_result", "labels", "mixture", "predictive", "standardisation", "summaries", "tree", "validation"},
     "evidence": {
-        "compiled", "conditionals", "density", "evidence", "impropriety", "priors", "standardisation", "structures", "tree", "validation", "wishart",
+        "compiled", "conditionals", "contract", "density", "evidence", "impropriety", "priors", "standardisation", "structures", "tree", "validation", "wishart",
     },
     "inference": {
         "clusters", "conditionals", "density", "diagnostics", "em", "em_result", "em_starts", "estep", "exceptions", "impropriety", "inference", "labels", "mixture", "model",
@@ -69,7 +70,7 @@ ALLOWED = {
         "clusters", "comparison", "diagnostics", "documents", "html_report", "plots", "printed", "result_folders", "shell_words", "stored_results",
         "tree",
     },
-    "plots": {"clusters", "comparison", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
+    "plots": {"clusters", "comparison", "contract", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
 }  # fmt: skip
 OUTERMOST = {"__init__", "__main__", "cli"}
 PYMC_MAY = {"model", "inference"}

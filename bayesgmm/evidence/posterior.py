@@ -10,8 +10,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import wishart
+from bayesgmm.contract import CUSTOM, attribute, is_approximation, stored_prior
 from bayesgmm.density import LogPosterior, log_posterior
-from bayesgmm.priors import Prior, prior_of
+from bayesgmm.priors import Prior
 from bayesgmm.standardisation import standardisation
 from bayesgmm.structures import Structure
 from bayesgmm.tree import Draws, read_draws, read_observations, read_tree
@@ -26,12 +27,8 @@ def read_posterior(tree: Any) -> tuple[LogPosterior, FloatArray, float]:
     A draw's clusters are put in order, so that nothing depends on their labels; C0 is left at zero.
     """
     prior = _read_prior(read_tree(tree))
-    x, draws, covariance = read_observations(tree), read_draws(tree), tree.attrs["covariance"]
-    if draws.n_components != tree.attrs["k"]:
-        k = tree.attrs["k"]
-        raise ValueError(f"tree must hold all of its {k} clusters, got {draws.n_components}; pass what fit returned")
-    if not all(np.isfinite(values).all() for values in (draws.w, draws.mu, draws.factors)):
-        raise ValueError("tree must hold finite draws, got NaN or infinite ones; leave their chains out, or fit again")
+    x, draws, covariance = read_observations(tree), read_draws(tree), attribute(tree, "covariance")
+    prior = prior.scaled_to(x, covariance)  # nothing is left open: this asks whether it fits the data
     structure = Structure(covariance, draws.n_features)
     shift, scale = standardisation(x, structure)
     own = log_posterior(
@@ -113,19 +110,16 @@ class Layout:
 
 def _read_prior(tree: xr.DataTree) -> Prior:
     """The package's own prior under which a tree was sampled exactly."""
-    method, given = tree.attrs.get("method"), tree.attrs.get("prior")
-    if method is None or given is None or not {"k", "covariance"} <= set(tree.attrs):
-        raise ValueError("tree must tell its prior in its attributes, got none; pass what fit returned")
-    if method not in EXACT:
+    prior = stored_prior(tree)
+    if is_approximation(tree):
         raise ValueError(
-            f"tree must hold draws from the posterior itself, got those of method={method!r}; fit again with method='nuts' "
+            "tree must hold draws from the posterior itself, got those of method='advi'; fit again with method='nuts' "
             "or method='gibbs'"
         )
-    prior = prior_of(given)
     if prior is None:
         raise ValueError(
-            f"tree must come from one of the package's own priors, whose constants are known, got a {given}; fit again with "
-            "prior= in place of model="
+            f"tree must come from one of the package's own priors, whose constants are known, got a {CUSTOM}; fit again "
+            "with prior= in place of model="
         )
     return prior
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from bayesgmm.comparison import Comparison
+from bayesgmm.contract import require_posterior_k
 from bayesgmm.diagnostics import Diagnosis
 from bayesgmm.html_report.blocks import Block, Section, Text, count, listed
 from bayesgmm.html_report.fit_sections import data_section, fit_sections
@@ -122,7 +123,7 @@ def _page(result: Any, judged: Sequence[Fitted], k: int | None, title: str | Non
         raise ValueError(f"k chooses among the fits of a comparison, got k={k!r} with a single result; leave it out")
     elif isinstance(result, xr.DataTree):
         if "p_k" in result:
-            heading, lead, sections = _of_posterior_k(result)
+            heading, lead, sections = _of_posterior_k(require_posterior_k(result))
         else:
             heading, lead, sections = _of_fit(_judged(result, judged), None)
     else:

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
+from bayesgmm.contract import require_posterior_k
 from bayesgmm.plots.canvas import EM, POSTERIOR
 from bayesgmm.plots.fits import plot_fit
 
@@ -146,9 +147,7 @@ def plot_k(tree: xr.DataTree) -> Figure:
     -------
     Figure
     """
-    if not isinstance(tree, xr.DataTree) or "p_k" not in tree:
-        raise ValueError("tree must come from posterior_k, got one without p_k; for several fits use plot_compare")
-    values = tree.to_dataset()
+    values = require_posterior_k(tree).to_dataset()
     shown = np.flatnonzero((values["p_k"].values >= _LEAST) | (values["p_occupied"].values >= _LEAST))
     part = values.isel(k=slice(int(shown[0]), int(shown[-1]) + 1))
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, sharex=True, layout="constrained")

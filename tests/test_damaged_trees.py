@@ -1,0 +1,271 @@
+"""Whatever reads a tree refuses a damaged one by a sentence, or gives the right answer, which does not need what is damaged."""
+
+import json
+import warnings
+from copy import deepcopy
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+
+import bayesgmm as bg
+from tests.statistics import SEED
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ApproximationWarning"),
+]
+SHORT = {"draws": 30, "chains": 2, "random_seed": SEED, "progressbar": False}
+
+
+@pytest.fixture(scope="module")
+def trees(galaxies, faithful):
+    """Of every kind, by name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {
+            "D = 1": bg.fit(galaxies, 2, method="gibbs", **SHORT),
+            "D = 2": bg.fit(faithful, 2, method="gibbs", **SHORT),
+            "D = 2, tied": bg.fit(faithful, 2, method="gibbs", covariance="tied", **SHORT),
+            "D = 2, diag": bg.fit(faithful, 2, method="gibbs", covariance="diag", **SHORT),
+            "ADVI": bg.fit(galaxies, 2, method="advi", max_iter=2_000, **SHORT),
+            "posterior_k": bg.posterior_k(galaxies, **SHORT),
+            "posterior_k, D = 2": bg.posterior_k(faithful, prior_k=bg.priors.Uniform(3), **SHORT),
+        }
+
+
+FITS = ("D = 1", "D = 2", "D = 2, tied", "D = 2, diag", "ADVI")
+
+
+def first_feature(tree):
+    return tree["posterior"]["feature"].values.tolist()[0] if "feature" in tree["posterior"].coords else None
+
+
+def points(tree):
+    return tree["observed_data"]["x"].values[:3] if "observed_data" in tree.children else [15.0, 20.0, 25.0]
+
+
+READERS = {
+    "add_correlations": bg.add_correlations,
+    "add_log_likelihood": bg.add_log_likelihood,
+    "add_posterior_predictive": lambda tree: bg.add_posterior_predictive(tree, 1),
+    "check_against_em": bg.check_against_em,
+    "coclustering": bg.coclustering,
+    "compare": lambda tree: bg.compare([tree]),
+    "diagnose": bg.diagnose,
+    "label_quality": bg.label_quality,
+    "log_evidence": lambda tree: bg.log_evidence(tree, random_seed=1),
+    "loo": lambda tree: bg.loo(tree, refit=False),
+    "occupied_clusters": lambda tree: bg.occupied_clusters(tree, 1),
+    "partition": lambda tree: bg.partition(tree, random_seed=1),
+    "plot_coclustering": bg.plots.plot_coclustering,
+    "plot_fit": lambda tree: bg.plots.plot_fit(tree, first_feature(tree)),
+    "plot_pairs": bg.plots.plot_pairs,
+    "plot_relabelling": lambda tree: bg.plots.plot_relabelling(tree, first_feature(tree)),
+    "plot_responsibilities": bg.plots.plot_responsibilities,
+    "plot_solutions": bg.plots.plot_solutions,
+    "predictive_cdf": lambda tree: bg.predictive_cdf(tree, [20.0], first_feature(tree)),
+    "predictive_density": lambda tree: bg.predictive_density(tree, points(tree)),
+    "predictive_quantiles": lambda tree: bg.predictive_quantiles(tree, 0.5, first_feature(tree)),
+    "raw_order": bg.raw_order,
+    "relabel": bg.relabel,
+    "report": lambda tree: bg.report(tree, "report.html", force=True),
+    "responsibilities": bg.responsibilities,
+    "responsibilities of new points": lambda tree: bg.responsibilities(tree, points(tree)),
+    "sample_assignments": lambda tree: bg.sample_assignments(tree, 1),
+    "solutions": bg.solutions,
+}
+OF_K = {"plot_k": bg.plots.plot_k, "report": READERS["report"]}
+NO_TREES = {  # of the public names; their data and settings are attacked elsewhere
+    "BayesianGMM", "Comparison", "ConjugatePrior", "Diagnosis", "EMCheck", "EMResult", "Evidence", "HierarchicalPrior",
+    "LabelQuality", "Mixture", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "plots",
+    "posterior_k", "prior_predictive", "priors", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
+}  # fmt: skip
+
+
+def test_the_table_holds_every_public_function():
+    assert {*READERS} - {"responsibilities of new points"} == {*bg.__all__, *bg.plots.__all__} - NO_TREES
+
+
+def changed(group, name, change):
+    """A damage that changes one variable of a group; trees without it are left as they are."""
+
+    def damage(tree):
+        if group in tree.children and name in tree[group].data_vars:
+            dataset = tree[group].to_dataset().copy(deep=True)
+            values = dataset[name].values.copy()
+            dataset[name] = (dataset[name].dims, np.asarray(change(values)))
+            tree[group] = xr.DataTree(dataset)
+        return tree
+
+    return damage
+
+
+def put(value, where=(0, 3)):
+    def change(values):
+        values[where] = value
+        return values
+
+    return change
+
+
+def spread(change):
+    """The same change of sigma or cov, whichever there is."""
+
+    def damage(tree):
+        return changed("posterior", "cov", change)(changed("posterior", "sigma", change)(tree))
+
+    return damage
+
+
+def attrs(**values):
+    def damage(tree):
+        tree.attrs.update(values)
+        return tree
+
+    return damage
+
+
+def without(*names):
+    def damage(tree):
+        for name in names:
+            tree.attrs.pop(name, None)
+        return tree
+
+    return damage
+
+
+def without_variable(group, name):
+    def damage(tree):
+        if group in tree.children and name in tree[group].data_vars:
+            tree[group] = xr.DataTree(tree[group].to_dataset().drop_vars(name))
+        return tree
+
+    return damage
+
+
+def without_group(group):
+    return lambda tree: xr.DataTree.from_dict(
+        {"/": xr.Dataset(attrs=tree.attrs), **{name: tree[name].to_dataset() for name in tree.children if name != group}}
+    )
+
+
+def prior(change):
+    def damage(tree):
+        stored = json.loads(tree.attrs["prior"])
+        change(stored)
+        tree.attrs["prior"] = json.dumps(stored)
+        return tree
+
+    return damage
+
+
+def indefinite(values):
+    if values.ndim == 3:
+        return put(-1.0)(values)
+    values[1, 2, 0] = [[1.0, 2.0], [2.0, 1.0]]
+    return values
+
+
+IMPOSSIBLE = {  # draws of no mixture: nothing can be said of them by anything
+    "negative w": changed("posterior", "w", put(-0.1)),
+    "NaN w": changed("posterior", "w", put(np.nan)),
+    "zero w": changed("posterior", "w", put((0.0, 1.0))),
+    "w that do not add to one": changed("posterior", "w", lambda w: 0.9 * w),
+    "NaN mu": changed("posterior", "mu", put(np.nan)),
+    "infinite mu": changed("posterior", "mu", put(np.inf)),
+    "mu as text": changed("posterior", "mu", lambda mu: mu.astype(str)),
+    "zero sigma": spread(put(0.0)),
+    "negative sigma": spread(put(-1.0)),
+    "NaN sigma": spread(put(np.nan)),
+    "not positive definite": spread(indefinite),
+    "a cluster left out": lambda tree: tree.isel(cluster=[0], missing_dims="ignore"),
+    "no draws": lambda tree: tree.isel(draw=slice(0, 0), missing_dims="ignore"),
+    "a chain without its dim": lambda tree: tree.isel(chain=0, missing_dims="ignore"),
+    "prior that is no JSON": attrs(prior="{'name': 'Hier"),
+    "prior that is no text": attrs(prior=3),
+    "prior that is a list": attrs(prior="[1, 2]"),
+    "prior of another name": prior(lambda stored: stored.update(name="FlatPrior")),
+    "prior with a negative rate": prior(lambda stored: stored.update(c0=-1.0)),
+    "prior without b0": prior(lambda stored: stored.pop("b0")),
+    "prior with another field": prior(lambda stored: stored.update(beta=1.0)),
+    "unknown covariance": attrs(covariance="banded"),
+    "covariance as a number": attrs(covariance=3),
+    "unknown method": attrs(method="hmc"),
+    "method of an approximation": attrs(method="advi"),
+    "another k": attrs(k=5),
+    "k as text": attrs(k="2"),
+}
+PARTIAL = {  # what some functions can do without
+    "no covariance": without("covariance"),
+    "no method": without("method"),
+    "no k": without("k"),
+    "no prior": without("prior"),
+    "no attributes": without("covariance", "method", "k", "prior", "seed", "n_init", "missing", "interrupted", "version"),
+    "no em_baseline": without_group("em_baseline"),
+    "em_baseline without w": without_variable("em_baseline", "w"),
+    "em_baseline without mu": without_variable("em_baseline", "mu"),
+    "em_baseline with weights that do not add to one": changed("em_baseline", "w", lambda w: 2 * w),
+    "em_baseline with NaN": changed("em_baseline", "mu", put(np.nan, 0)),
+    "em_baseline without attributes": lambda tree: _set(tree, "em_baseline", {}),
+    "no observed_data": without_group("observed_data"),
+    "observed_data without x": without_variable("observed_data", "x"),
+    "observed_data with NaN": changed("observed_data", "x", put(np.nan, 5)),
+    "observed_data as text": changed("observed_data", "x", lambda x: x.astype(str)),
+    "no sample_stats": without_group("sample_stats"),
+    "NaN lp": changed("sample_stats", "lp", put(np.nan)),
+    "a permutation that is none": changed("sample_stats", "permutation", put(7)),
+    "ADVI without attributes": lambda tree: _set(tree, "approximation", {}),
+    "no approximation": without_group("approximation"),
+}
+
+
+def _set(tree, group, attributes):
+    if group in tree.children:
+        tree[group].attrs = attributes
+    return tree
+
+
+def copied(tree):
+    return xr.DataTree.from_dict({node.path: deepcopy(node.to_dataset(inherit=False)) for node in tree.subtree})
+
+
+def a_sentence(call, tree):
+    """Whether the call ends in one; anything else that is raised fails the test."""
+    try:
+        call(tree)
+    except (ValueError, TypeError) as error:
+        said = str(error)
+        assert "\n" not in said, said
+        assert any(word in said for word in ("must", "needs", "give")), said
+        assert "tree" in said or "em_baseline" in said or "approximation" in said, said
+        deepest = error.__traceback__
+        while deepest.tb_next is not None:
+            deepest = deepest.tb_next
+        assert "/bayesgmm/" in deepest.tb_frame.f_code.co_filename, said  # raised here, not by a library
+        return True
+    finally:
+        plt.close("all")
+    return False
+
+
+@pytest.mark.parametrize("damage", IMPOSSIBLE)
+@pytest.mark.parametrize("reader", READERS)
+def test_impossible_draws_and_attributes_get_a_sentence(trees, reader, damage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in FITS:
+        if damage == "method of an approximation" and name == "ADVI":
+            continue
+        tree = IMPOSSIBLE[damage](copied(trees[name]))
+        assert a_sentence(READERS[reader], tree), name
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", PARTIAL)
+@pytest.mark.parametrize("reader", READERS)
+def test_a_tree_in_part_gets_a_sentence_or_the_same_answer(trees, reader, damage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in FITS:
+        tree = PARTIAL[damage](copied(trees[name]))
+        a_sentence(READERS[reader], tree)
