@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from bayesgmm.clusters import expected_occupied
+from bayesgmm.contract import attribute
 from bayesgmm.diagnostics import USABLE, Diagnosis, diagnose
 from bayesgmm.em_result import spurious
 from bayesgmm.evidence import log_evidence
@@ -357,6 +358,8 @@ def _read_fits(trees: list[xr.DataTree]) -> dict[int, xr.DataTree]:
     fits: dict[int, xr.DataTree] = {}
     for tree in trees:
         k = read_draws(tree).n_components
+        read_em(tree)
+        attribute(tree, "covariance")
         if k in fits:
             raise ValueError(f"the fits compared must be of different k, got two of k = {k}")
         fits[k] = tree
@@ -443,7 +446,7 @@ def _table(fits: Mapping[int, xr.DataTree], judged: Mapping[int, _Judged], prior
                 "log_evidence": value,
                 "mcse": mcse,
                 **{name: np.nan if em.get("collapsed") else em[name] for name in ("bic", "aic", "icl", "log_likelihood")},
-                "em_spurious": len(spurious(estimate, tree.attrs.get("covariance", "full"), len(x))),
+                "em_spurious": len(spurious(estimate, tree.attrs["covariance"], len(x))),
                 "occupied": expected_occupied(read_draws(tree), x),
                 "converged": diagnosis.converged,
                 "finding": next((each.kind for each in diagnosis.findings if each.kind not in USABLE), ""),

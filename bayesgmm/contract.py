@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm.priors import Prior, prior_from_json
+from bayesgmm.priors_k import prior_k_from_json
 from bayesgmm.validation import Covariance, FloatArray, Method, read_choice
 
 CLUSTER = "cluster"
@@ -174,4 +175,12 @@ def require_posterior_k(tree: Any) -> xr.DataTree:
         p = root[name].values
         if p.dtype.kind not in "fiu" or not np.isfinite(p).all() or (p < 0).any() or p.sum() > 1 + _ROUNDED or not p.any():
             raise ValueError(f"tree must hold probabilities in {name}, got {np.array2string(p, threshold=8)}; {remedy}")
+    posterior = tree["posterior"].to_dataset()
+    for name in ("n_components", "occupied", "log_density"):
+        if name not in posterior or posterior[name].dtype.kind not in "fiu" or not np.isfinite(posterior[name]).all():
+            raise ValueError(f"tree must hold finite numbers in {name} of its posterior, got others or none; {remedy}")
+    for name in ("prior", "prior_k", "alpha", "weights", "covariance", "seed"):
+        attribute(tree, name)
+    prior_from_json(tree.attrs["prior"])
+    prior_k_from_json(tree.attrs["prior_k"])
     return tree

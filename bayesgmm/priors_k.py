@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -262,6 +263,21 @@ def read_prior_k(prior_k: PriorOnK | ArrayLike | None) -> PriorOnK:
             f"or a sequence of the probabilities of k = 1, ..., m, got {prior_k!r}"
         )
     return Probabilities(prior_k)  # type: ignore[arg-type]
+
+
+def prior_k_from_json(stored: Any) -> PriorOnK:
+    """The prior on k that ``to_json`` recorded."""
+    kinds = {
+        kind.__name__: kind for kind in (Probabilities, Uniform, Geometric, Poisson, NegativeBinomial, BetaNegativeBinomial)
+    }
+    try:
+        values = json.loads(stored)
+        return kinds[values.pop("name")](**values)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"attribute prior_k of tree must be the record of a prior on k, got {str(stored)[:80]!r}; pass what posterior_k "
+            "returned"
+        ) from None
 
 
 def _on_support(log_p: FloatArray, k: FloatArray, most: float = np.inf) -> FloatArray:

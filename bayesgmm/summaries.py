@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bayesgmm.predictive import log_density
 from bayesgmm.standardisation import location_and_scale
-from bayesgmm.tree import CLUSTER, DRAWN, FEATURE, FEATURE_BIS, OBS, Draws, read_observations
+from bayesgmm.tree import CLUSTER, DRAWN, FEATURE, FEATURE_BIS, OBS, Draws, read_log_posterior, read_observations
 from bayesgmm.validation import FloatArray
 
 _LONGEST = 40  # rows of a table that are printed
@@ -23,13 +23,7 @@ _POINTS = np.linspace(0.05, 0.95, 9)  # quantiles of the data at which densities
 def invariants_of(tree: xr.DataTree, draws: Draws) -> dict[str, FloatArray]:
     """The label-invariant quantities of a tree, (chain, draw) each."""
     x, positions = read_observations(tree), tree["observed_data"].to_dataset()["x"][OBS].values
-    return dict(invariant_quantities(draws, x, _log_posterior(tree), positions))
-
-
-def _log_posterior(tree: xr.DataTree) -> FloatArray | None:
-    if "sample_stats" in tree.children and "lp" in tree["sample_stats"]:
-        return np.asarray(tree["sample_stats"]["lp"].values)
-    return None
+    return dict(invariant_quantities(draws, x, read_log_posterior(tree), positions))
 
 
 def invariant_quantities(

@@ -233,16 +233,20 @@ def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
     group, posterior = tree["em_baseline"].to_dataset(), tree["posterior"]
     dims = parameter_dims(1 if posterior["mu"].ndim == 3 else 2)
     wrong = [name for name in dims if name not in group or group[name].shape != posterior[name].shape[2:]]
-    log_likelihood = group.attrs.get("log_likelihood")
-    if wrong or not (isinstance(log_likelihood, numbers.Real) and np.isfinite(log_likelihood)):
-        what = f"{', '.join(wrong)} shaped as in its draws" if wrong else "its log_likelihood as an attribute"
+    unknown = [name for name in ("log_likelihood", "bic", "aic", "icl") if not _is_finite(group.attrs.get(name))]
+    if wrong or unknown:
+        what = f"{', '.join(wrong)} shaped as in its draws" if wrong else f"the numbers {', '.join(unknown)}"
         raise ValueError(f"em_baseline of tree must hold EM's estimate, got none of {what}; pass what fit returned")
     spread = {"covariances" if "cov" in dims else "sigma": group["cov" if "cov" in dims else "sigma"].values}
     try:
         mixture = Mixture(group["w"].values, group["mu"].values, **spread)
     except (TypeError, ValueError) as error:
         raise ValueError(f"em_baseline of tree must hold EM's estimate, but its {error}; pass what fit returned") from None
-    return mixture, float(log_likelihood)
+    return mixture, float(group.attrs["log_likelihood"])
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and bool(np.isfinite(value))
 
 
 def add_correlations(tree: xr.DataTree) -> xr.DataTree:
@@ -306,10 +310,29 @@ def permute(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
 
 def read_permutation(tree: xr.DataTree) -> NDArray[np.int64]:
     """Which raw cluster stands in each place, (chain, draw, cluster)."""
-    if "sample_stats" in tree.children and "permutation" in tree["sample_stats"]:
-        return np.asarray(tree["sample_stats"]["permutation"].values)
     shape = tree["posterior"]["w"].shape
-    return np.broadcast_to(np.arange(shape[-1]), shape)
+    identity = np.broadcast_to(np.arange(shape[-1]), shape)
+    if "sample_stats" not in tree.children or "permutation" not in tree["sample_stats"]:
+        return identity
+    permutation = np.asarray(tree["sample_stats"]["permutation"].values)
+    if permutation.shape != shape or not np.array_equal(np.sort(permutation, axis=-1), identity):
+        raise ValueError(
+            f"permutation in sample_stats of tree must hold each of 0, ..., {shape[-1] - 1} once in every draw, got "
+            "others; pass what fit returned"
+        )
+    return permutation
+
+
+def read_log_posterior(tree: xr.DataTree) -> FloatArray | None:
+    """The log posterior of each draw, (chain, draw), where it was recorded."""
+    if "sample_stats" not in tree.children or "lp" not in tree["sample_stats"]:
+        return None
+    values = np.asarray(tree["sample_stats"]["lp"].values)
+    if values.shape != tree["posterior"]["w"].shape[:2] or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+        raise ValueError(
+            "lp in sample_stats of tree must be a finite number for every draw, got something else; pass what fit returned"
+        )
+    return values
 
 
 def is_relabelled(tree: xr.DataTree) -> bool:

@@ -32,7 +32,7 @@ ALLOWED = {
     "model": {"priors", "validation", "wishart"},
     "density": {"compiled", "density", "estep", "mixture", "priors", "structures", "validation", "wishart"},
     "conditionals": {"compiled", "conditionals", "density", "estep", "validation", "wishart"},
-    "contract": {"priors", "validation"},
+    "contract": {"priors", "priors_k", "validation"},
     "tree": {"contract", "em_result", "mixture", "validation"},
     "labels": {"estep", "mixture", "tree", "validation"},
     "clusters": {"compiled", "estep", "labels", "predictive", "tree", "validation"},
@@ -52,7 +52,7 @@ ALLOWED = {
     "preferences": set(),
     "fit_cache": {"exceptions", "result_folders", "validation"},
     "comparison": {
-        "clusters", "diagnostics", "em_result", "evidence", "exceptions", "fit_cache", "inference", "leave_one_out", "preferences", "priors", "priors_k", "tree",
+        "clusters", "contract", "diagnostics", "em_result", "evidence", "exceptions", "fit_cache", "inference", "leave_one_out", "preferences", "priors", "priors_k", "tree",
         "validation",
     },
     "estimator": {

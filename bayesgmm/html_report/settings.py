@@ -41,7 +41,7 @@ def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) ->
         blocks.append(
             Text("The model is a user's own pm.Model, which stands where model is; it is not part of this report.")
         )
-    if "seed" in attrs and attrs.get("method") in _OF_METHOD:
+    if "seed" in attrs and attrs.get("method") in _OF_METHOD and ("k" in attrs or "p_k" in tree):
         if comparison is None:
             blocks.append(Code("In Python", _python(tree)))
             if attrs["method"] != "telescoping" and not custom and not _is_mean_field(tree):
