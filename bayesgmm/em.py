@@ -65,6 +65,7 @@ def fit_em(
     k : int
         Number of components.
     covariance : {"full", "tied", "diag", "spherical"}
+        What scikit-learn, and :class:`bayesgmm.BayesianGMM` with it, call ``covariance_type``.
         A covariance for each component; one for all; independent features; or, for each component, one variance for all
         features. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
     n_init : int

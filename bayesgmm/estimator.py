@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numbers
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -22,13 +24,14 @@ except ImportError as error:
 
 from bayesgmm.clusters import responsibilities
 from bayesgmm.comparison import Comparison, compare
-from bayesgmm.diagnostics import diagnose
+from bayesgmm.diagnostics import USABLE, Diagnosis, diagnose
 from bayesgmm.em_result import n_parameters
+from bayesgmm.exceptions import ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.inference import fit
 from bayesgmm.predictive import log_predictive, read_points
 from bayesgmm.preferences import Criterion, choose
 from bayesgmm.priors import Prior
-from bayesgmm.tree import read_draws, read_em
+from bayesgmm.tree import OBS, read_draws, read_em
 from bayesgmm.validation import (
     Covariance,
     Data,
@@ -39,8 +42,10 @@ from bayesgmm.validation import (
     read_count,
     read_data,
     read_seed,
+    refuse_hidden_numbers,
 )
 
+_PACKAGE = str(Path(__file__).parent)
 _FURTHER = ("approximation", "engine", "max_draws", "max_iter", "target_accept", "target_ess", "thin")  # options of fit
 
 
@@ -56,7 +61,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     n_components : int or "auto"
         Number of components, or "auto" to choose it among ``candidates`` by ``criterion``.
     covariance_type : {"full", "tied", "diag", "spherical"}
-        As in :class:`sklearn.mixture.GaussianMixture`, and as ``covariance`` in :func:`bayesgmm.fit`.
+        As in :class:`sklearn.mixture.GaussianMixture`. The functions of this package call the same thing ``covariance``:
+        :func:`bayesgmm.fit`, :func:`bayesgmm.compare` and the others.
     method : {"nuts", "gibbs", "advi"} or None
         As in :func:`bayesgmm.fit`. None stands for NUTS, or with ``n_components="auto"`` for what :func:`bayesgmm.compare`
         chooses for each number: Gibbs where data are few, for superfluous components leave NUTS in several solutions.
@@ -68,7 +74,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         As in :func:`bayesgmm.fit`.
     n_init : int
         Starts of EM.
-    candidates : sequence of int
+    candidates : sequence or array of int
         The numbers of components that ``n_components="auto"`` fits and compares.
     criterion : {"loo", "evidence", "bic", "icl"}
         How "auto" chooses. "loo": the smallest number whose predictions of observations left out are within two standard
@@ -94,6 +100,13 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     covariances_ : array
         (K, D, D) "full", (D, D) "tied", (K, D) "diag", (K,) "spherical". Where :func:`bayesgmm.label_quality` does not trust
         the labels, means over single components mean little; densities and scores are not affected.
+    precisions_, precisions_cholesky_ : array
+        The inverse of ``covariances_``, in the same shape, and its factors: U with U U' the precision, upper triangular, or
+        for "diag" and "spherical" the roots of the precisions.
+    lower_bound_ : float
+        The largest log-likelihood that EM reached, divided by the number of observations; and
+    n_iter_ : int
+        the iterations of EM that led there. Both are those of the estimate beside the posterior, as are ``bic`` and ``aic``.
     n_components_ : int
         K.
     converged_ : bool
@@ -128,6 +141,10 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     weights_: FloatArray
     means_: FloatArray
     covariances_: FloatArray
+    precisions_: FloatArray
+    precisions_cholesky_: FloatArray
+    n_iter_: int
+    lower_bound_: float
     posterior_: xr.DataTree
     converged_: bool
     comparison_: Comparison | None
@@ -181,7 +198,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         Warns
         -----
         ConvergenceWarning, ApproximationWarning
-            As :func:`bayesgmm.fit`; of several candidates, for the one that was chosen.
+            As :func:`bayesgmm.fit`, but in words without numbers, so that many fits of a search say the same; of several
+            candidates, for the one that was chosen, and one if others have not converged.
 
         Raises
         ------
@@ -191,6 +209,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             If interrupted, so that a search or pipeline ends too; once sampling had begun, the estimator has been fitted to
             the draws made by then.
         """
+        X = refuse_hidden_numbers(X, "X")
         values = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_all_finite=False)
         data = replace(read_data(values, name="X", missing=None), names=self._names())
         ks = self._read_components(data)
@@ -209,13 +228,16 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             comparison = compare(data, ks, method=self.method, **settings)  # type: ignore[arg-type]
             k, self.selection_ = choose(comparison.table.set_index("k"), self.criterion)
             self.posterior_, diagnosis = comparison.fits[k], comparison.diagnoses[k]
-            diagnosis.warn()
             self.comparison_ = comparison
         else:
             self.comparison_ = self.selection_ = None
-            self.posterior_ = fit(data, ks[0], method=self.method or "nuts", **settings)  # type: ignore[arg-type]
+            with warnings.catch_warnings():
+                for category in (ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning):
+                    warnings.simplefilter("ignore", category)  # whose texts hold numbers
+                self.posterior_ = fit(data, ks[0], method=self.method or "nuts", **settings)  # type: ignore[arg-type]
             diagnosis = diagnose(self.posterior_)
         self.converged_ = diagnosis.converged
+        self._warn(diagnosis)
         self._set_means()
         if self.posterior_.attrs["interrupted"] or (self.comparison_ is not None and self.comparison_.unfinished):
             raise KeyboardInterrupt("what had been drawn by then is kept: posterior_, means_ and the others")
@@ -297,6 +319,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     def _read(self, X: Any) -> FloatArray:
         """Points in the shape that the tree's data have."""
         check_is_fitted(self)
+        X = refuse_hidden_numbers(X, "X")
+        X = refuse_hidden_numbers(X, "X")
         values = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
         return read_points(self.posterior_, values, "X")[0]
 
@@ -315,9 +339,10 @@ class BayesianGMM(DensityMixin, BaseEstimator):
                 raise ValueError(
                     "criterion='evidence' needs draws of the posterior itself, got method='advi'; use criterion='loo'"
                 )
-            if isinstance(self.candidates, str) or not isinstance(self.candidates, Sequence) or not len(self.candidates):
+            wanted = [] if isinstance(self.candidates, str) or np.ndim(self.candidates) != 1 else list(self.candidates)
+            if not wanted:
                 raise ValueError(f"candidates must hold at least one number of components, got {self.candidates!r}")
-            ks = sorted({read_count(each, "every one of candidates") for each in self.candidates})
+            ks = sorted({read_count(each, "every one of candidates") for each in wanted})
         else:
             name, ks = "n_components", [read_count(self.n_components, "n_components")]
         distinct = count_distinct(data.values, ks[-1])
@@ -341,6 +366,29 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             return read_seed(int(self.random_state))
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
+    def _warn(self, diagnosis: Diagnosis) -> None:
+        """Say by kind what keeps the draws from being used, in texts that are the same in every fit."""
+        kinds = {each.kind for each in diagnosis.findings if each.kind not in USABLE}
+        for kind in sorted(kinds):
+            category = ApproximationWarning if kind == "k_hat" else ConvergenceWarning
+            text = f"the posterior has not passed its diagnostics ({kind}); bayesgmm.diagnose(posterior_) says why and what to do"
+            warnings.warn(text, category, skip_file_prefixes=(_PACKAGE,))
+        if self.posterior_["em_baseline"].attrs["collapsed"]:
+            warnings.warn(
+                "EM's best estimate has a component without a variance of its own, or without observations; use fewer "
+                "components, or a simpler covariance_type",
+                CollapsedComponentWarning,
+                skip_file_prefixes=(_PACKAGE,),
+            )
+        others = () if self.comparison_ is None else self.comparison_.diagnoses.values()
+        if not all(each.converged for each in others if each is not diagnosis):
+            warnings.warn(
+                "candidates have not converged, so that the choice of n_components is provisional: selection_ names them; "
+                "raise draws, or leave them out",
+                ConvergenceWarning,
+                skip_file_prefixes=(_PACKAGE,),
+            )
+
     def _set_means(self) -> None:
         """Posterior means, in the shapes of scikit-learn's mixtures."""
         draws = self.posterior_["posterior"].to_dataset()
@@ -357,3 +405,17 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             "spherical": matrices[:, 0, 0].copy(),
         }
         self.covariances_ = shapes[self.covariance_type]
+        self.precisions_cholesky_ = _precision_factors(self.covariances_, self.covariance_type)
+        factors = self.precisions_cholesky_
+        matrices = self.covariance_type in ("full", "tied")
+        self.precisions_ = factors @ factors.swapaxes(-1, -2) if matrices else factors**2
+        em = self.posterior_["em_baseline"].attrs
+        self.n_iter_ = int(em["n_iter"])
+        self.lower_bound_ = float(em["log_likelihood"]) / self.posterior_["observed_data"].sizes[OBS]
+
+
+def _precision_factors(covariances: FloatArray, covariance_type: Covariance) -> FloatArray:
+    """Upper triangular U with U U' the inverse of each covariance matrix; of variances, the roots of their inverses."""
+    if covariance_type in ("diag", "spherical"):
+        return 1 / np.sqrt(covariances)
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(covariances)).swapaxes(-1, -2))

@@ -17,7 +17,7 @@ import xarray as xr
 
 from bayesgmm.exceptions import CacheWarning
 from bayesgmm.result_folders import digest_of
-from bayesgmm.validation import Data
+from bayesgmm.validation import Data, read_path
 
 _KEY = "cache_key"
 
@@ -44,7 +44,7 @@ class FitCache:
     @classmethod
     def of(cls, folder: str | Path, data: Data, settings: Mapping[str, Any], seed: int | None) -> FitCache:
         """The cache of these data and settings; the folder is made if there is none."""
-        place = Path(folder)
+        place = read_path(folder, "cache")
         if place.exists() and not place.is_dir():
             raise ValueError(f"cache must be a folder, got the file {place}")
         place.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm import estep
-from bayesgmm.validation import FloatArray, read_count, read_data, read_numbers, read_seed
+from bayesgmm.validation import FloatArray, read_count, read_data, read_numbers, read_seed, require_memory
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -100,6 +100,7 @@ class Mixture:
             The component each came from.
         """
         n = read_count(n, "n", minimum=0)
+        require_memory(8 * n * (3 * self.n_features + self.n_features**2 + 2), f"a sample of {n} observations", "draw fewer")
         rng = random_seed if isinstance(random_seed, np.random.Generator) else np.random.default_rng(read_seed(random_seed))
         z = rng.choice(self.n_components, size=n, p=self.weights)
         if self.n_features == 1:
@@ -156,7 +157,8 @@ def _read_weights(weights: ArrayLike, n_components: int) -> FloatArray:
         raise ValueError(f"weights must have shape ({n_components},) like the means, got shape {array.shape}")
     if not (array >= 0).all():
         raise ValueError(f"weights must not be negative, got {array.tolist()}")
-    total = array.sum()
+    with np.errstate(over="ignore"):
+        total = array.sum()
     if not abs(total - 1) < 1e-6:
         raise ValueError(f"weights must sum to 1, got {array.tolist()} with sum {total:g}; divide them by their sum")
     return array / total
@@ -168,10 +170,14 @@ def _read_covariances(covariances: ArrayLike | None, sigma: ArrayLike | None, me
     if sigma is not None:
         if means.ndim == 2:
             raise ValueError(f"sigma is for one feature, got means with {means.shape[1]}; give covariances")
-        scales = np.array(np.broadcast_to(read_numbers(sigma, "sigma"), means.shape))
+        scales = read_numbers(sigma, "sigma")
+        if scales.shape not in ((), means.shape):
+            raise ValueError(f"sigma must be a number or have shape {means.shape} like the means, got shape {scales.shape}")
+        scales = np.array(np.broadcast_to(scales, means.shape))
         if not (np.isfinite(scales).all() and (scales > 0).all()):
             raise ValueError(f"sigma must be positive and finite, got {scales.tolist()}")
-        variances = scales**2
+        with np.errstate(over="ignore", under="ignore"):
+            variances = scales**2
         if not (np.isfinite(variances).all() and (variances > 0).all()):
             raise ValueError(f"sigma must have a square within the range of a float, got {scales.tolist()}")
         return variances
@@ -191,13 +197,23 @@ def _read_covariances(covariances: ArrayLike | None, sigma: ArrayLike | None, me
         raise ValueError(f"covariances must have shape {shape} for these means, got shape {array.shape}")
     array = np.array(np.broadcast_to(array, shape))
     sd = np.sqrt(np.maximum(np.diagonal(array, axis1=1, axis2=2), 0))
-    units = sd[:, :, None] * sd[:, None, :]
-    if not np.isfinite(array).all() or (abs(array - array.transpose(0, 2, 1)) > 1e-8 * units).any():
+    with np.errstate(all="ignore"):  # what is not finite, and variances of zero, are refused
+        scaled = array / sd[:, :, None] / sd[:, None, :]
+        symmetric = abs(array - array.transpose(0, 2, 1)) <= 1e-8 * sd[:, :, None] * sd[:, None, :]
+    if not np.isfinite(array).all() or not symmetric.all():
         raise ValueError("covariances must be finite and symmetric")
+    array = array / 2 + array.transpose(0, 2, 1) / 2
     for j in range(n_components):
-        if not (sd[j] > 0).all() or np.linalg.eigvalsh(array[j] / units[j]).min() <= 0:
+        if not (sd[j] > 0).all() or np.linalg.eigvalsh(scaled[j]).min() <= 0 or not _has_factor(array[j]):
             raise ValueError(f"covariances must be positive definite, but that of component {j} is not")
-    return (array + array.transpose(0, 2, 1)) / 2
+    return array
+
+
+def _has_factor(covariance: FloatArray) -> bool:
+    try:
+        return bool(np.isfinite(np.linalg.cholesky(covariance)).all())
+    except np.linalg.LinAlgError:
+        return False
 
 
 def _short(array: FloatArray) -> str:

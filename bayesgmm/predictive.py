@@ -14,7 +14,7 @@ from scipy.special import logsumexp, ndtr, ndtri, softmax
 
 from bayesgmm import estep
 from bayesgmm.tree import OBS, Draws, features_of, read_draws, read_observations
-from bayesgmm.validation import FloatArray, read_data, read_probability, read_seed, require_memory
+from bayesgmm.validation import FloatArray, read_data, read_numbers, read_probability, read_seed, require_memory
 
 _MOST_DRAWS = 2_000  # over which predictive distributions are averaged
 _TOGETHER = 2**22  # densities of draws x points in memory at once
@@ -218,7 +218,7 @@ def predictive_quantiles(
     """
     few = _few_of_feature(tree, feature)
     wanted = np.array(
-        [read_probability(each, "probabilities") for each in np.atleast_1d(np.asarray(probabilities)).tolist()]
+        [read_probability(each, "probabilities") for each in _one_by_one(read_numbers(probabilities, "probabilities"))]
     )
     ends = few.mu[..., None] + few.factors[..., None] * ndtri(wanted)  # a mixture's quantile lies between its components'
     lower, upper = ends.min(axis=1), ends.max(axis=1)
@@ -231,6 +231,12 @@ def predictive_quantiles(
     coords = {"statistic": ["predictive", *_STATISTICS[1:]], "probability": wanted}
     statistics = np.stack([overall, *_band(of_draws, interval)])
     return xr.DataArray(statistics, dims=("statistic", "probability"), coords=coords, name="quantile")
+
+
+def _one_by_one(probabilities: FloatArray) -> list[float]:
+    if probabilities.ndim > 1 or not probabilities.size:
+        raise ValueError(f"probabilities must be a number or have shape (P,), got shape {probabilities.shape}")
+    return list(np.atleast_1d(probabilities).tolist())
 
 
 def _few_of_feature(tree: xr.DataTree, feature: Any) -> Draws:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm.priors_k import BetaNegativeBinomial, Geometric, NegativeBinomial, Poisson, Probabilities, Uniform
-from bayesgmm.validation import Covariance, FloatArray, read_positive
+from bayesgmm.validation import Covariance, FloatArray, read_numbers, read_positive
 
 __all__ = [
     "BetaNegativeBinomial",
@@ -266,7 +266,9 @@ def _read_hyperparameter(name: str, value: ArrayLike) -> Value:
     """Check one given hyperparameter: shapes and rates are positive numbers, B0, C0, G0 may be matrices, b0 a vector."""
     if name in ("alpha", "c0", "g0"):
         return read_positive(value, name)
-    array = np.array(value, dtype=float)
+    array = read_numbers(value, name)
+    if not array.size:
+        raise ValueError(f"{name} must hold at least one number, got none")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {array.tolist()}")
     if name == "b0":
@@ -282,9 +284,9 @@ def _read_hyperparameter(name: str, value: ArrayLike) -> Value:
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
         raise ValueError(f"{name} must be a positive number or a (D, D) matrix, got shape {array.shape}")
     sd = np.sqrt(np.maximum(np.diagonal(array), 0))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         scaled = array / sd[:, None] / sd  # free of units
-    if not (sd > 0).all() or (abs(scaled - scaled.T) > 1e-8).any() or np.linalg.eigvalsh(scaled).min() <= 0:
+    if not (sd > 0).all() or not (abs(scaled - scaled.T) <= 1e-8).all() or np.linalg.eigvalsh(scaled).min() <= 0:
         raise ValueError(f"{name} must be symmetric and positive definite")
     return array
 

@@ -7,8 +7,11 @@ the argument, the rule, what was got, and the remedy.
 from __future__ import annotations
 
 import numbers
+import os
 import warnings
 from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,9 +25,11 @@ Covariance = Literal["full", "tied", "diag", "spherical"]
 Method = Literal["nuts", "gibbs", "advi"]
 Engine = Literal["compiled", "pymc"]
 FloatArray = NDArray[np.float64]
+_HIDING = (str, bytes, date, timedelta, np.datetime64, np.timedelta64)  # what float() or NumPy might take for a number
 
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that counts as one
 _UNLIKE = 1e3  # ratio of ranges from which on a sphere does not see the smaller one
+_ROUNDED = 2.0**-50  # of the range, below which standardised values need not differ
 _ROWS = 2**16  # observations handled together
 _LARGEST = 2**63 - 1  # integer
 
@@ -121,8 +126,9 @@ def read_fit_data(
         raise ValueError(f"k must be at most the number of observations, got k = {k} for n = {n}; use a smaller k")
     distinct = count_distinct(data.values, k)
     if distinct < k:
+        rounding = "" if len(np.unique(data.values, axis=0)) < k else " (to the accuracy of numbers as large as their range)"
         raise ValueError(
-            f"k must be at most the number of distinct observations, got k = {k} for {distinct} distinct values; "
+            f"k must be at most the number of distinct observations, got k = {k} for {distinct} distinct values{rounding}; "
             "use a smaller k"
         )
     if not of_any_rank:
@@ -179,9 +185,23 @@ def require_full_rank(data: Data, covariance: Covariance) -> None:
 
 
 def count_distinct(values: FloatArray, enough: int) -> int:
-    """How many distinct values there are; of long data only the beginning is looked at if that holds enough."""
-    distinct = len(np.unique(values[: 100 * enough], axis=0))
-    return distinct if distinct >= enough else len(np.unique(values, axis=0))
+    """How many distinct values there are once each feature is measured by its range.
+
+    Of long data only the beginning is looked at if that holds enough.
+    """
+    columns = values.reshape(len(values), -1)
+    gaps = _ROUNDED * np.ptp(columns, axis=0)
+    distinct = _count_apart(columns[: 100 * enough], gaps)
+    return distinct if distinct >= enough else _count_apart(columns, gaps)
+
+
+def _count_apart(columns: FloatArray, gaps: FloatArray) -> int:
+    """Rows that differ, in some column, by a gap that is larger than these in the sorted values."""
+    places = np.empty(columns.shape, dtype=np.int64)
+    for place, column, gap in zip(places.T, columns.T, gaps, strict=True):
+        order = np.argsort(column, kind="stable")
+        place[order] = np.append(0, np.cumsum(np.diff(column[order]) > gap))
+    return len(np.unique(places, axis=0))
 
 
 def named(feature: Any) -> str:
@@ -211,14 +231,26 @@ def read_choice(value: Any, choices: Any, name: str) -> str:
 def read_positive(value: Any, name: str) -> float:
     """Check a positive finite number."""
     try:
-        number = float(value) if not isinstance(value, (bool, np.bool_)) else None
+        is_number = value is not np.ma.masked and np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiuO"
+        number = float(value) if is_number and not isinstance(value, str | bytes) else None
     except (TypeError, ValueError):
         number = None
+    except OverflowError:
+        number = np.inf
     if number is None:
         raise TypeError(f"{name} must be a positive number, got {value!r}") from None
     if not (np.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be a positive finite number, got {value!r}")
     return number
+
+
+def read_path(value: Any, name: str) -> Path:
+    """Check the name of a file or folder."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be the name of a file or folder, got {value!r} ({type(value).__name__})")
+    if "\0" in str(value):
+        raise ValueError(f"{name} must be the name of a file or folder, which holds no NUL character, got {str(value)!r}")
+    return Path(value)
 
 
 def read_probability(value: Any, name: str) -> float:
@@ -272,7 +304,12 @@ def require_memory(n_bytes: int, what: str, remedy: str) -> None:
 def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
     """Any array of real numbers, as floats, in an array of its own if ``copy``."""
     if isinstance(x, np.ma.MaskedArray):
-        x = np.ma.filled(x.astype(float), np.nan)
+        x = _without_masked(x)
+    if hasattr(x, "data_vars"):
+        raise TypeError(
+            f"{name} must be an array or a table, got an xarray {type(x).__name__} with the variables "
+            f"{', '.join(map(str, x.data_vars)) or 'none'}; choose one, as in dataset['name']"
+        )
     if hasattr(x, "collect") and not hasattr(x, "to_numpy"):
         raise TypeError(f"{name} must be a table in memory, got a {type(x).__name__}; call its collect() first")
     columns = _arrow_columns(x)
@@ -286,11 +323,38 @@ def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
         raise ValueError(f"{name} must be a rectangular array of numbers, got rows of different lengths") from None
     if array.dtype.kind == "c":
         raise TypeError(f"{name} must hold real numbers, got complex ones; pass the real part or the modulus")
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{name} must hold numbers, got elements of type {array.dtype}; convert them to float or choose other columns"
-        )
+    _require_numeric(array, name)
     return array.astype(np.float64, copy=copy)
+
+
+def refuse_hidden_numbers(x: Any, name: str) -> Any:
+    """What another library is to read, with NaN for what is masked, unless it holds dates or text, which that would take."""
+    if isinstance(x, np.ma.MaskedArray):
+        return _without_masked(x)
+    if hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
+        _from_pandas(x, name)
+        return x
+    try:
+        array = np.asarray(x)
+    except ValueError:  # of rows of different lengths, which that has a sentence for
+        return x
+    if array.dtype.kind in "SUMm" or (array.dtype.kind == "O" and any(isinstance(each, _HIDING) for each in array.flat)):
+        _require_numeric(array, name)
+    return x
+
+
+def _without_masked(x: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
+    """Floats with NaN in the masked places; anything but numbers as it is."""
+    return np.ma.filled(x.astype(float), np.nan) if x.dtype.kind in "fiub" else np.asarray(x)
+
+
+def _require_numeric(array: NDArray[Any], name: str) -> None:
+    if array.dtype.kind in "fiub":
+        return
+    remedy = "convert them to float or choose other columns"
+    if array.dtype.kind in "Mm":
+        remedy = "divide differences by a unit, as in (x - x[0]) / np.timedelta64(1, 'D')"
+    raise TypeError(f"{name} must hold numbers, got elements of type {array.dtype}; {remedy}")
 
 
 def _from_pandas(x: Any, name: str) -> NDArray[Any]:

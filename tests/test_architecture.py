@@ -56,7 +56,7 @@ ALLOWED = {
         "validation",
     },
     "estimator": {
-        "clusters", "comparison", "diagnostics", "em_result", "inference", "predictive", "preferences", "priors", "tree", "validation",
+        "clusters", "comparison", "diagnostics", "em_result", "exceptions", "inference", "predictive", "preferences", "priors", "tree", "validation",
     },
     "html_report": {
         "agreement", "clusters", "comparison", "diagnostics", "html_report", "plots", "predictive", "preferences", "priors", "result_folders", "summaries", "tree", "validation",

@@ -22,6 +22,7 @@ from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.html_report.settings import settings_section
 from bayesgmm.preferences import smallest_left
 from bayesgmm.result_folders import publish_file
+from bayesgmm.validation import read_path
 
 __all__ = ["report"]
 
@@ -102,7 +103,7 @@ def write_report(
     force: bool = False,
 ) -> Path:
     """The same, of fits some of which have been judged."""
-    file = Path(path)
+    file = read_path(path, "path")
     if file.is_dir():
         raise ValueError(f"path must be a file to write, got the folder {file}; add a name, such as {file / 'report.html'}")
     if file.exists() and not force:

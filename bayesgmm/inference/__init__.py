@@ -100,6 +100,7 @@ def fit(
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}
+        What scikit-learn, and :class:`bayesgmm.BayesianGMM` with it, call ``covariance_type``.
         A covariance for each component; one for all; independent features; or, for each component, one variance for all
         features. For one feature "full", "diag" and "spherical" are the same: a variance for each component. ``model``
         settles it by its ``sigma`` or ``cov``.

@@ -93,6 +93,7 @@ def posterior_k(
     prior : HierarchicalPrior or ConjugatePrior, optional
         On means and covariances, the same for all k. Default: ``HierarchicalPrior()``, scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}
+        What scikit-learn, and :class:`bayesgmm.BayesianGMM` with it, call ``covariance_type``.
     draws : int
         Draws of each chain that are kept. The probabilities are averages over all sweeps.
     tune : int, optional
