@@ -371,13 +371,19 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         kinds = {each.kind for each in diagnosis.findings if each.kind not in USABLE}
         for kind in sorted(kinds):
             category = ApproximationWarning if kind == "k_hat" else ConvergenceWarning
-            text = f"the posterior has not passed its diagnostics ({kind}); bayesgmm.diagnose(posterior_) says why and what to do"
+            text = f"the posterior has not passed its diagnostics ({kind}); print bayesgmm.diagnose(posterior_) for remedies"
             warnings.warn(text, category, skip_file_prefixes=(_PACKAGE,))
         if self.posterior_["em_baseline"].attrs["collapsed"]:
             warnings.warn(
                 "EM's best estimate has a component without a variance of its own, or without observations; use fewer "
                 "components, or a simpler covariance_type",
                 CollapsedComponentWarning,
+                skip_file_prefixes=(_PACKAGE,),
+            )
+        if self.posterior_.attrs.get("stopped_by") == "max_draws":
+            warnings.warn(
+                "max_draws ended the run before target_ess was reached; raise max_draws, or ask for less",
+                ConvergenceWarning,
                 skip_file_prefixes=(_PACKAGE,),
             )
         others = () if self.comparison_ is None else self.comparison_.diagnoses.values()
