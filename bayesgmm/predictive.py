@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -253,8 +254,9 @@ def _of_one_feature(grid: ArrayLike) -> FloatArray:
 def distribution_function(draws: Draws, x: FloatArray) -> FloatArray:
     """P(x[s, g] or less) under draw s, (S, G)."""
     total = np.zeros(x.shape)
-    for j in range(draws.n_components):  # one after another, to save memory
-        total += draws.w[:, j, None] * ndtr((x - draws.mu[:, j, None]) / draws.factors[:, j, None])
+    with np.errstate(over="ignore"):  # what lies beyond a float's range of deviations is certain
+        for j in range(draws.n_components):  # one after another, to save memory
+            total += draws.w[:, j, None] * ndtr((x - draws.mu[:, j, None]) / draws.factors[:, j, None])
     return total
 
 
@@ -277,8 +279,8 @@ def read_feature(tree: xr.DataTree, feature: Any) -> tuple[str, int]:
     names = features_of(tree)
     if feature is None and len(names) == 1:
         return str(names[0]), 0
-    if feature not in names:
-        raise ValueError(f"feature must be one of {', '.join(map(repr, names))}, got {feature!r}")
+    if not isinstance(feature, str | numbers.Integral) or feature not in names:
+        raise ValueError(f"feature must be one of {', '.join(map(repr, names))}, got {' '.join(repr(feature).split())}")
     return str(feature), names.index(feature)
 
 

@@ -47,7 +47,7 @@ class _Prior:
     def __post_init__(self) -> None:
         for spec in fields(self):
             value = getattr(self, spec.name)
-            if value is not None:
+            if value is not None or spec.name == "alpha":
                 object.__setattr__(self, spec.name, _read_hyperparameter(spec.name, value))
 
     def scaled_to(self, x: FloatArray, covariance: Covariance = "full") -> Self:

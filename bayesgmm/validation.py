@@ -30,6 +30,7 @@ _HIDING = (str, bytes, date, timedelta, np.datetime64, np.timedelta64)  # what f
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that counts as one
 _UNLIKE = 1e3  # ratio of ranges from which on a sphere does not see the smaller one
 _ROUNDED = 2.0**-50  # of the range, below which standardised values need not differ
+_LONGEST = 80  # letters of a value that a sentence repeats
 _ROWS = 2**16  # observations handled together
 _LARGEST = 2**63 - 1  # integer
 
@@ -209,10 +210,16 @@ def named(feature: Any) -> str:
     return f"column {feature}" if isinstance(feature, numbers.Integral) else str(feature)
 
 
+def _shown(value: Any) -> str:
+    """A value in a line."""
+    words = " ".join(repr(value).split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."
+
+
 def read_count(value: Any, name: str, *, minimum: int = 1) -> int:
     """Check an integer that counts something."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer of at least {minimum}, got {value!r} ({type(value).__name__})")
+    if isinstance(value, (bool, np.bool_, np.timedelta64)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer of at least {minimum}, got {_shown(value)} ({type(value).__name__})")
     if value < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {value}")
     if int(value) > _LARGEST:  # neither compiled code nor a file takes it
@@ -223,8 +230,8 @@ def read_count(value: Any, name: str, *, minimum: int = 1) -> int:
 def read_choice(value: Any, choices: Any, name: str) -> str:
     """Check a value that must be one of a few words: a sequence of them, or a ``Literal`` type."""
     choices = get_args(choices) or choices
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {_shown(value)}")
     return str(value)
 
 
@@ -238,7 +245,7 @@ def read_positive(value: Any, name: str) -> float:
     except OverflowError:
         number = np.inf
     if number is None:
-        raise TypeError(f"{name} must be a positive number, got {value!r}") from None
+        raise TypeError(f"{name} must be a positive number, got {_shown(value)}") from None
     if not (np.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be a positive finite number, got {value!r}")
     return number
@@ -247,7 +254,7 @@ def read_positive(value: Any, name: str) -> float:
 def read_path(value: Any, name: str) -> Path:
     """Check the name of a file or folder."""
     if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{name} must be the name of a file or folder, got {value!r} ({type(value).__name__})")
+        raise TypeError(f"{name} must be the name of a file or folder, got {_shown(value)} ({type(value).__name__})")
     if "\0" in str(value):
         raise ValueError(f"{name} must be the name of a file or folder, which holds no NUL character, got {str(value)!r}")
     return Path(value)
