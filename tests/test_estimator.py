@@ -340,3 +340,71 @@ def test_tags():
 def test_far_points_have_a_finite_score(faithful_gmm):
     far = pd.DataFrame({"eruptions": [1e4], "waiting": [-1e4]})
     assert -np.inf < faithful_gmm.score_samples(far)[0] < -1e6
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_precisions_and_em_are_scikit_learns(iris_like, covariance):
+    ours = fitted(iris_like, 3, covariance_type=covariance)
+    theirs = GaussianMixture(3, covariance_type=covariance, n_init=5, tol=1e-9, max_iter=2000, random_state=0).fit(iris_like)
+    for name in ("precisions_", "precisions_cholesky_"):
+        assert getattr(ours, name).shape == getattr(theirs, name).shape
+    assert isinstance(ours.n_iter_, int)
+    assert ours.n_iter_ >= 1
+    assert ours.lower_bound_ == pytest.approx(theirs.score(iris_like), rel=1e-6)
+    # scikit-learn itself, given these parameters, takes the same factors from them
+    other = GaussianMixture(3, covariance_type=covariance)
+    other.weights_, other.means_, other.covariances_ = ours.weights_, ours.means_, ours.covariances_
+    other._set_parameters((ours.weights_, ours.means_, ours.covariances_, ours.precisions_cholesky_))
+    np.testing.assert_allclose(ours.precisions_, other.precisions_, rtol=1e-9)
+    if covariance in ("full", "tied"):
+        np.testing.assert_allclose(ours.precisions_, np.linalg.inv(ours.covariances_), rtol=1e-8)
+        assert (np.tril(ours.precisions_cholesky_, -1) == 0).all()
+    else:
+        np.testing.assert_allclose(ours.precisions_ * ours.covariances_, 1, rtol=1e-12)
+
+
+HIDDEN = {
+    "masked": (np.ma.masked_equal([[1.0], [2.0], [-9999.0]], -9999.0), ValueError, "X must be finite, got 1 of 3"),
+    "dates": (np.array([["2020-01-01"], ["2020-01-02"]], dtype="datetime64[ns]"), TypeError, "X must hold numbers, got elements of type datetime64"),
+    "spans": (np.array([[1], [2]], dtype="timedelta64[s]"), TypeError, "X must hold numbers, got elements of type timedelta64"),
+    "text": (np.array([["1.5"], ["2.5"]]), TypeError, "X must hold numbers, got elements of type <U3"),
+    "text among objects": (np.array([[1.5], ["2.5"]], dtype=object), TypeError, "X must hold numbers, got elements of type object"),
+    "a column of dates": (pd.DataFrame({"a": pd.to_datetime(["2020-01-01", "2020-01-02"])}), TypeError, r"X must hold numeric columns, got a \(datetime64"),
+    "a column of text": (pd.DataFrame({"a": ["1.5", "2.5"]}), TypeError, r"X must hold numeric columns, got a \("),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HIDDEN)
+def test_what_is_masked_or_no_number_is_not_taken_for_data(faithful_gmm, case):
+    x, error, message = HIDDEN[case]
+    with pytest.raises(error, match=message):
+        bg.BayesianGMM(1).fit(x)
+    if not isinstance(x, pd.DataFrame):
+        with pytest.raises(error, match=message):
+            faithful_gmm.score_samples(np.hstack([x, x]) if case != "masked" else np.ma.hstack([x, x]))
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_candidates_may_be_an_array(two_small):
+    gmm = fitted(two_small[:60, None], "auto", candidates=np.array([1, 2]), method="gibbs")
+    assert gmm.comparison_.table["k"].tolist() == [1, 2]
+
+
+def test_auto_says_that_candidates_have_not_converged(two_small):
+    with pytest.warns(bg.exceptions.ConvergenceWarning) as said:
+        bg.BayesianGMM("auto", candidates=[1, 5], draws=20, tune=20, chains=2, n_init=2, random_state=SEED).fit(
+            two_small[:60, None]
+        )
+    assert any("candidates have not converged" in str(each.message) for each in said)
+
+
+def test_warnings_of_many_fits_are_alike(iris_like):
+    """A text for each kind of finding, without numbers: what differs from fit to fit is told by ``diagnose``."""
+    texts = set()
+    for seed in range(3):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            bg.BayesianGMM(5, **SMALL | {"draws": 20, "random_state": seed}).fit(iris_like[seed:])
+        texts |= {str(each.message) for each in said}
+    assert texts
+    assert not any(character.isdigit() for text in texts for character in text)
