@@ -12,13 +12,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayesgmm.priors import Prior, prior_from_json
+from bayesgmm.priors import Prior, prior_of
 from bayesgmm.priors_k import prior_k_from_json
 from bayesgmm.validation import Covariance, FloatArray, Method, read_choice
 
 CLUSTER = "cluster"
 FEATURE, FEATURE_BIS = "feature", "feature_bis"
-CUSTOM = "custom model"  # in place of a prior's record
 _ROUNDED = 1e-5  # of one, by which weights stored in single precision may miss it
 _UNLIKE = 1e-4  # relative difference between numbers that the structure of the covariances makes equal
 _OF_K = ("p_k", "p_k_mcse", "prior_k", "p_occupied", "p_occupied_mcse")
@@ -73,8 +72,8 @@ def _require_known(tree: xr.DataTree) -> None:
             f"tree must have a group approximation for method 'advi' and for no other, got method {attrs['method']!r} in a "
             f"tree that {has} such group; {_REMEDY}"
         )
-    if "prior" in attrs and attrs["prior"] != CUSTOM:
-        prior_from_json(attrs["prior"])
+    if prior_of(attrs.get("prior")) is not None:
+        attribute(tree, "covariance")  # without which a prior says nothing
 
 
 def is_approximation(tree: xr.DataTree) -> bool:
@@ -91,8 +90,7 @@ def attribute(tree: xr.DataTree, name: str) -> Any:
 
 def stored_prior(tree: xr.DataTree) -> Prior | None:
     """The prior that a fit recorded; None of a custom model."""
-    stored = attribute(tree, "prior")
-    return None if stored == CUSTOM else prior_from_json(stored)
+    return prior_of(attribute(tree, "prior"))
 
 
 def require_draws(posterior: xr.Dataset, covariance: str | None) -> None:
@@ -181,6 +179,6 @@ def require_posterior_k(tree: Any) -> xr.DataTree:
             raise ValueError(f"tree must hold finite numbers in {name} of its posterior, got others or none; {remedy}")
     for name in ("prior", "prior_k", "alpha", "weights", "covariance", "seed"):
         attribute(tree, name)
-    prior_from_json(tree.attrs["prior"])
+    prior_of(tree.attrs["prior"])
     prior_k_from_json(tree.attrs["prior_k"])
     return tree

@@ -373,7 +373,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             category = ApproximationWarning if kind == "k_hat" else ConvergenceWarning
             text = f"the posterior has not passed its diagnostics ({kind}); print bayesgmm.diagnose(posterior_) for remedies"
             warnings.warn(text, category, skip_file_prefixes=(_PACKAGE,))
-        if self.posterior_["em_baseline"].attrs["collapsed"]:
+        if self.comparison_ is None and self.posterior_["em_baseline"].attrs["collapsed"]:
             warnings.warn(
                 "EM's best estimate has a component without a variance of its own, or without observations; use fewer "
                 "components, or a simpler covariance_type",
@@ -412,9 +412,9 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         }
         self.covariances_ = shapes[self.covariance_type]
         self.precisions_cholesky_ = _precision_factors(self.covariances_, self.covariance_type)
-        factors = self.precisions_cholesky_
-        matrices = self.covariance_type in ("full", "tied")
-        self.precisions_ = factors @ factors.swapaxes(-1, -2) if matrices else factors**2
+        factors: Any = self.precisions_cholesky_
+        several = self.covariance_type in ("full", "tied")
+        self.precisions_ = factors @ factors.swapaxes(-1, -2) if several else factors**2
         em = self.posterior_["em_baseline"].attrs
         self.n_iter_ = int(em["n_iter"])
         self.lower_bound_ = float(em["log_likelihood"]) / self.posterior_["observed_data"].sizes[OBS]

@@ -28,11 +28,12 @@ __all__ = [
     "Prior",
     "Probabilities",
     "Uniform",
-    "prior_from_json",
+    "prior_of",
     "read_prior",
 ]
 
 Value = float | FloatArray
+CUSTOM_MODEL = "custom model"  # in place of a prior's record
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,24 +224,6 @@ class ConjugatePrior(_Prior):
 Prior = HierarchicalPrior | ConjugatePrior
 
 
-def prior_from_json(stored: Any) -> Prior:
-    """The prior that ``to_json`` recorded, with every hyperparameter."""
-    kinds = {kind.__name__: kind for kind in (HierarchicalPrior, ConjugatePrior)}
-    try:
-        values = json.loads(stored)
-        kind = kinds[values.pop("name")]
-        if set(values) != {spec.name for spec in fields(kind)}:
-            raise KeyError(", ".join(values))
-        return kind(**values)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        why = f": {error}" if type(error) in (TypeError, ValueError) and isinstance(stored, str) else ""
-        short = stored if len(str(stored)) <= 80 else f"{str(stored)[:80]}..."
-        raise ValueError(
-            f"attribute prior of tree must be the record of a HierarchicalPrior or a ConjugatePrior, got {short!r}{why}; "
-            "pass what fit returned"
-        ) from None
-
-
 def read_prior(prior: Prior | None, x: FloatArray, covariance: Covariance) -> Prior:
     """The prior asked for, or the default, scaled to the data."""
     if prior is None:
@@ -254,12 +237,23 @@ def read_prior(prior: Prior | None, x: FloatArray, covariance: Covariance) -> Pr
 
 
 def prior_of(record: Any) -> Prior | None:
-    """The prior that :meth:`to_json` wrote; None of anything else, such as a model of the user's own."""
-    if not str(record).startswith("{"):
+    """The prior that :meth:`to_json` wrote, with every hyperparameter; None of no record and of a user's own model."""
+    if record is None or record == CUSTOM_MODEL:
         return None
-    values: dict[str, Any] = json.loads(record)
-    kind = {"HierarchicalPrior": HierarchicalPrior, "ConjugatePrior": ConjugatePrior}[values.pop("name")]
-    return kind(**{field: np.array(value) if np.ndim(value) else value for field, value in values.items()})
+    kinds = {kind.__name__: kind for kind in (HierarchicalPrior, ConjugatePrior)}
+    try:
+        values = json.loads(record)
+        kind = kinds[values.pop("name")]
+        if set(values) != {spec.name for spec in fields(kind)}:
+            raise KeyError(", ".join(values))
+        return kind(**values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        why = f": {error}" if type(error) in (TypeError, ValueError) and isinstance(record, str) else ""
+        short = record if len(str(record)) <= 80 else f"{str(record)[:80]}..."
+        raise ValueError(
+            f"attribute prior of tree must be the record of a HierarchicalPrior or a ConjugatePrior, got {short!r}{why}; "
+            "pass what fit returned"
+        ) from None
 
 
 def _read_hyperparameter(name: str, value: ArrayLike) -> Value:

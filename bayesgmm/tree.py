@@ -246,7 +246,7 @@ def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and bool(np.isfinite(value))
+    return isinstance(value, numbers.Real) and bool(np.isfinite(float(value)))
 
 
 def add_correlations(tree: xr.DataTree) -> xr.DataTree:

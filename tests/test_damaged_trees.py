@@ -192,6 +192,7 @@ IMPOSSIBLE = {  # draws of no mixture: nothing can be said of them by anything
     "prior with a negative rate": prior(lambda stored: stored.update(c0=-1.0)),
     "prior without b0": prior(lambda stored: stored.pop("b0")),
     "prior with another field": prior(lambda stored: stored.update(beta=1.0)),
+    "no covariance": without("covariance"),
     "unknown covariance": attrs(covariance="banded"),
     "covariance as a number": attrs(covariance=3),
     "unknown method": attrs(method="hmc"),
@@ -206,7 +207,6 @@ OF_DATA = (
     "plot_solutions", "relabel", "report", "responsibilities", "sample_assignments", "solutions", "compare",
 )  # fmt: skip
 PARTIAL = {  # what is damaged, and the functions that cannot do without
-    "no covariance": (without("covariance"), ("log_evidence", "compare")),
     "no method": (without("method"), ()),
     "no k": (without("k"), ()),
     "no prior": (without("prior"), ("log_evidence",)),

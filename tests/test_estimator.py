@@ -374,6 +374,7 @@ HIDDEN = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 @pytest.mark.parametrize("case", HIDDEN)
 def test_what_is_masked_or_no_number_is_not_taken_for_data(faithful_gmm, case):
     x, error, message = HIDDEN[case]
@@ -384,7 +385,6 @@ def test_what_is_masked_or_no_number_is_not_taken_for_data(faithful_gmm, case):
             faithful_gmm.score_samples(np.hstack([x, x]) if case != "masked" else np.ma.hstack([x, x]))
 
 
-@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 def test_candidates_may_be_an_array(two_small):
     gmm = fitted(two_small[:60, None], "auto", candidates=np.array([1, 2]), method="gibbs")
     assert gmm.comparison_.table["k"].tolist() == [1, 2]

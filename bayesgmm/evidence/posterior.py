@@ -10,9 +10,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import wishart
-from bayesgmm.contract import CUSTOM, attribute, is_approximation, stored_prior
+from bayesgmm.contract import attribute, is_approximation, stored_prior
 from bayesgmm.density import LogPosterior, log_posterior
-from bayesgmm.priors import Prior
+from bayesgmm.priors import CUSTOM_MODEL, Prior
 from bayesgmm.standardisation import standardisation
 from bayesgmm.structures import Structure
 from bayesgmm.tree import Draws, read_draws, read_observations, read_tree
@@ -118,8 +118,8 @@ def _read_prior(tree: xr.DataTree) -> Prior:
         )
     if prior is None:
         raise ValueError(
-            f"tree must come from one of the package's own priors, whose constants are known, got a {CUSTOM}; fit again "
-            "with prior= in place of model="
+            f"tree must come from one of the package's own priors, whose constants are known, got a {CUSTOM_MODEL}; fit "
+            "again with prior= in place of model="
         )
     return prior
 
