@@ -13,6 +13,7 @@ import numpy as np
 from bayesgmm.result_folders import is_of_full_disk, whole_file
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
     from bayesgmm.comparison import Comparison
@@ -58,8 +59,11 @@ def write_fit(
     announce: Announce = _in_silence,
     *,
     report: bool = True,
+    ids: pd.Series | None = None,
 ) -> list[str]:
     """Beside its draws a fit's verdicts and tables, each observation's clusters, two pictures, and the report.
+
+    ``ids`` names each row of the data that were given.
 
     Returns
     -------
@@ -82,7 +86,7 @@ def write_fit(
         fitted.check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
     announce("writing each observation's clusters, and pictures ...")
     with _or_left_out("clusters.csv", left_out), whole_file(folder / "clusters.csv") as file:
-        _write_clusters(fitted.tree, file, columns, announce)
+        _write_clusters(fitted.tree, file, columns, announce, ids)
     _draw_fit(fitted.tree, folder, columns, left_out)
     if report:
         announce("writing the report ...")
@@ -114,6 +118,8 @@ def write_comparison(
     folder: Path,
     columns: Sequence[str] | None = None,
     announce: Announce = _in_silence,
+    *,
+    ids: pd.Series | None = None,
 ) -> list[str]:
     """The table over k, its pictures, a folder for each k, and the report on all of them.
 
@@ -149,7 +155,7 @@ def write_comparison(
         announce(f"k = {k}: checking against EM ...")
         with _or_left_out(f"k{k}", left_out):
             fitted.append(judge(tree, comparison.diagnoses.get(k)))
-            found = write_fit(fitted[-1], folders[k], columns, announce, report=False)
+            found = write_fit(fitted[-1], folders[k], columns, announce, report=False, ids=ids)
             left_out += [f"k{k}/{each}" for each in found]
     announce("writing the report ...")
     with _or_left_out(_REPORT, left_out):
@@ -220,8 +226,10 @@ def document_of(comparison: Comparison, columns: Sequence[str]) -> Mapping[str, 
     return document | {"verdict": in_shell_words(comparison.verdict)}
 
 
-def _write_clusters(tree: xr.DataTree, file: Path, columns: Sequence[str], announce: Announce) -> None:
-    """A row for each observation: its position in the input, its data, its most probable cluster, probabilities with sd."""
+def _write_clusters(
+    tree: xr.DataTree, file: Path, columns: Sequence[str], announce: Announce, ids: pd.Series | None
+) -> None:
+    """A row for each observation: its position in the input, its name, data, most probable cluster, probabilities."""
     import pandas as pd
 
     from bayesgmm.clusters import responsibilities
@@ -236,6 +244,8 @@ def _write_clusters(tree: xr.DataTree, file: Path, columns: Sequence[str], annou
         for begin in range(0, len(x), _ROWS):
             rows = slice(begin, begin + _ROWS)
             part = pd.DataFrame(x[rows].reshape(-1, len(columns)), columns=list(columns), index=of_obs[OBS].values[rows])
+            if ids is not None:
+                part.insert(0, ids.name, ids.to_numpy()[part.index])
             part["cluster"] = mean[rows].argmax(axis=1)
             for name, values in (("p", mean[rows]), ("sd", sd[rows])):
                 part = part.join(pd.DataFrame(values, columns=[f"{name}[{j}]" for j in clusters], index=part.index))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from bayesgmm.agreement import EMCheck
-from bayesgmm.diagnostics import Diagnosis
+if TYPE_CHECKING:
+    from bayesgmm.agreement import EMCheck
+    from bayesgmm.diagnostics import Diagnosis
 
 _OPTION = "missing|method|covariance|chains|engine|draws|tune|thin|cache"
 _ONLY_ARGUMENTS = "target_accept|target_ess|max_draws|max_iter|n_init"  # words that mean nothing else

@@ -55,7 +55,8 @@ def compare(
 
     --out keeps the tables, pictures, and for each k a folder like that of fit.
     """
-    x = source.read()
+    observations = source.read(output)
+    x = observations.x
     keep_input(source.file, output.out)
     ks = _read_range(k)
     with output.folder() as results:
@@ -83,7 +84,7 @@ def compare(
                 answer(f"{what_was_read(columns, n, len(x))}, seed {comparison.seed}")
                 answer(comparison_text(comparison, terminal_width()))
             if results is not None:
-                for left_out in write_comparison(comparison, results.folder, columns, output.announce):
+                for left_out in write_comparison(comparison, results.folder, columns, output.announce, ids=observations.ids):
                     say(left_out)
                 rmtree(results.folder / _FITS, ignore_errors=True)
     end(output, results, interrupted=bool(comparison.unfinished), trusted=bool(comparison.table["converged"].all()))

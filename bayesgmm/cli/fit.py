@@ -39,7 +39,8 @@ def fit(
 
     --out keeps posterior.nc, the tables, each observation's cluster probabilities (clusters.csv) and pictures.
     """
-    x = source.read()
+    observations = source.read(output)
+    x = observations.x
     keep_input(source.file, output.out)
     with output.folder() as results:
         import bayesgmm
@@ -65,6 +66,8 @@ def fit(
                 if "stopped_by" in tree.attrs:
                     answer(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
                 answer(f"\n{fit_text(fitted, terminal_width(), worst=True)}")
-            for left_out in write_fit(fitted, results.folder, columns, announce) if results is not None else []:
+            for left_out in (
+                write_fit(fitted, results.folder, columns, announce, ids=observations.ids) if results is not None else []
+            ):
                 say(left_out)
     end(output, results, interrupted=bool(tree.attrs["interrupted"]), trusted=fitted.diagnosis.converged)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from bayesgmm.cli.layout import TextOptions
 from bayesgmm.cli.messages import say, silence
-from bayesgmm.cli.reading import ENDINGS, Format, column_names, read_columns
+from bayesgmm.cli.reading import Observations, read_observations
+from bayesgmm.cli.tables import ENDINGS, Format, column_names
 from bayesgmm.result_folders import ResultFolder, whole_folder
 from bayesgmm.validation import Covariance, Engine, Missing
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bayesgmm.priors import Prior
 
 _DATA, _SAMPLING, _OUTPUT = "Data", "Sampling", "Output"
@@ -29,7 +29,7 @@ def _columns_beginning(context: typer.Context, incomplete: str) -> list[str]:
     file = context.params.get("file") or next(iter(context.args), "")  # not yet an argument before an option is complete
     try:
         return [each for each in column_names(file) if each.startswith(incomplete)]
-    except (OSError, ValueError):
+    except (OSError, ValueError, MemoryError):
         return []
 
 
@@ -41,7 +41,7 @@ class Source:
         str,
         typer.Argument(
             metavar="FILE",
-            help="CSV, TSV, Parquet or NetCDF file, or - for standard input. Text begins with a header line.",
+            help="CSV or other text, Parquet or NetCDF file, or - for standard input. Text begins with a header line.",
             autocompletion=lambda: [],
         ),
     ]
@@ -58,17 +58,65 @@ class Source:
     ] = None
     format: Annotated[
         Format | None,
+        typer.Option(help="How to read the file.", show_default="by its ending, or its first bytes", rich_help_panel=_DATA),
+    ] = None
+    separator: Annotated[
+        str | None,
         typer.Option(
-            help="How to read the file.", show_default="by its ending; of text, by its header line", rich_help_panel=_DATA
+            metavar="CHARACTER", help="What parts the columns of text: a character, or tab or space.", rich_help_panel=_DATA
         ),
     ] = None
+    decimal: Annotated[
+        str | None, typer.Option(metavar="CHARACTER", help="What numbers' decimals begin with.", rich_help_panel=_DATA)
+    ] = None
+    thousands: Annotated[
+        str | None, typer.Option(metavar="CHARACTER", help="What parts the thousands in numbers.", rich_help_panel=_DATA)
+    ] = None
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Encoding of text, such as latin-1 or utf-16.", rich_help_panel=_DATA)
+    ] = None
+    comment: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What lines begin with that are not data; '' if none do.", rich_help_panel=_DATA),
+    ] = None
     missing: Annotated[
-        Missing, typer.Option(help="What to do with missing and infinite observations.", rich_help_panel=_DATA)
+        Missing,
+        typer.Option(help="Refuse missing and infinite observations, or leave them out.", rich_help_panel=_DATA),
     ] = "raise"
+    missing_values: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALUES",
+            help="What else stands for a missing value, separated by commas: -99,-999,na",
+            show_default="empty, NA, NaN, null, ...",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
+    id: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="NAME",
+            help="Column that names each observation in clusters.csv; may hold text.",
+            autocompletion=_columns_beginning,
+            rich_help_panel=_DATA,
+        ),
+    ] = None
 
-    def read(self) -> pd.DataFrame:
-        """The columns to fit."""
-        return read_columns(self.file, self.columns, format=self.format, missing=self.missing)
+    def read(self, output: Output) -> Observations:
+        """The columns to fit, and what names their rows."""
+        if self.id is not None and output.out is None:
+            raise ValueError("--id names observations in clusters.csv, which --out writes, got it alone; give --out too")
+        return read_observations(
+            self.file,
+            self.columns,
+            id=self.id,
+            format=self.format,
+            missing=self.missing,
+            missing_values=[each.strip() for each in (self.missing_values or "").split(",") if each.strip()],
+            text=TextOptions(self.separator, self.decimal, self.thousands, self.encoding, self.comment),
+            announce=output.announce,
+        )
 
 
 @dataclass(frozen=True)

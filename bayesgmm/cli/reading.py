@@ -1,68 +1,70 @@
-"""Data files and standard input: CSV, TSV, Parquet and NetCDF, of which columns are chosen.
+"""The observations in a file: columns are chosen, and hold nothing but numbers.
 
 Whatever is wrong is said in one sentence, in which rows are counted as the file counts them.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import sys
-import warnings
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesgmm.cli.inputs import Input
+from bayesgmm.cli.layout import TextOptions
+from bayesgmm.cli.messages import silence
+from bayesgmm.cli.numerals import is_numeral
+from bayesgmm.cli.tables import Format, Table, read_table
 from bayesgmm.validation import Missing
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Format = Literal["csv", "tsv", "parquet", "netcdf"]
-STANDARD_INPUT = "-"
-_TEXT = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "text", ".dat": "text"}
-_ENDINGS = _TEXT | {f"{ending}.gz": kind for ending, kind in _TEXT.items()}
-ENDINGS = _ENDINGS | {".parquet": "parquet", ".pq": "parquet", ".nc": "netcdf", ".netcdf": "netcdf"}
-_DELIMITERS = "\t,;"
 _SHOWN = 5  # of the places that are wrong
+_SHORT = 10  # characters of what stands for a missing value
 _LISTED = 20  # of the columns that could have been named
+_COMPARED = 10_000  # columns among which the nearest name is sought
+_CLUSTERS = re.compile(r"obs|cluster|(p|sd)\[\d+\]")  # columns of clusters.csv
 
 
 @dataclass(frozen=True)
-class Table:
-    """What a file holds.
+class Observations:
+    """What is fitted.
 
     Attributes
     ----------
-    name : str
-        What to call the file.
-    columns : DataFrame or dict of Series
-        By name; of one length unless they come from a NetCDF file.
-    place : callable
-        What the file calls its row 0, 1, ...
-    only : str or None
-        The column, or group of columns, that is meant if none is named.
-    groups : dict
-        Names that stand for several columns.
+    x : DataFrame
+        A column for each feature.
+    ids : Series or None
+        What else names each row of ``x``.
     """
 
-    name: str
-    columns: Mapping[str, pd.Series] | pd.DataFrame
-    place: Callable[[int], str]
-    only: str | None
-    groups: Mapping[str, list[str]] = field(default_factory=dict)
+    x: pd.DataFrame
+    ids: pd.Series | None = None
 
 
-def read_columns(
-    file: str, columns: list[str] | None = None, *, format: Format | None = None, missing: Missing = "raise"
-) -> pd.DataFrame:
-    """The columns to fit.
+def read_columns(file: str, columns: list[str] | None = None, **options: Any) -> pd.DataFrame:
+    """The columns to fit; options are those of :func:`read_observations`."""
+    return read_observations(file, columns, **options).x
+
+
+def read_observations(
+    file: str,
+    columns: list[str] | None = None,
+    *,
+    id: str | None = None,
+    format: Format | None = None,
+    missing: Missing = "raise",
+    missing_values: Sequence[str] = (),
+    text: TextOptions = TextOptions(),  # noqa: B008
+    announce: Callable[[str], object] = silence,
+) -> Observations:
+    """The columns to fit, and what names each row.
+
+    What was assumed of a text, and is not obvious, is said on standard error.
 
     Parameters
     ----------
@@ -70,215 +72,124 @@ def read_columns(
         A path, or "-" for standard input.
     columns : list of str, optional
         Their names, in the order wanted; not needed if there is only one.
+    id : str, optional
+        The column that names each row; it may hold any text.
     format : {"csv", "tsv", "parquet", "netcdf"}, optional
-        Default: by the file's ending; of standard input and of text, by the delimiter in the header line.
+        Default: by the file's ending or its first bytes.
     missing : {"raise", "drop"}
         Whether missing and infinite values are refused here, where the file's own count of rows is known.
+    missing_values : sequence of str
+        What else than an empty field, NA and NaN stands for a missing value.
+    text : TextOptions, optional
+        What is known of a text's layout.
+    announce : callable, optional
+        What says that a stream is being read.
 
     Raises
     ------
     ValueError, OSError
         One sentence that says what is wrong with which file, and what to do.
+    MemoryError
+        If what is read does not fit into memory.
     """
-    import pandas as pd
-
-    table = _read_table(file, format)
-    names = list(map(str, table.columns))
-    asked = columns or ([table.only] if table.only else [])
-    chosen = [one for each in asked for one in table.groups.get(each, [each])]
-    wrong = [each for each in chosen if each not in names]
-    if wrong or not chosen:
-        listed = ", ".join(map(repr, names[:_LISTED])) + (f", ... ({len(names)} in all)" if len(names) > _LISTED else "")
-        got = ", ".join(map(repr, wrong)) or "none"
-        raise ValueError(f"--columns must name one or several of {listed}, got {got}")
-    if len(set(chosen)) < len(chosen):
-        raise ValueError(f"--columns must name each column once, got {', '.join(chosen)}")
-    lengths = {len(table.columns[each]) for each in chosen}
+    table = read_table(Input(file, announce), format, text, missing_values)
+    chosen = _chosen(table, columns)
+    ids = [] if id is None else [_as_id(table, id, chosen)]
+    read = table.columns(chosen, ids)
+    lengths = {len(each) for each in read.values()}
     if len(lengths) > 1:
-        raise ValueError(f"--columns must name variables of one length, got {', '.join(chosen)} of {table.name}")
+        raise ValueError(f"--columns and --id must name variables of one length, got {', '.join(read)} of {table.name}")
     if lengths == {0}:
         raise ValueError(f"{table.name} must hold at least one observation under its header line, got none")
+    import pandas as pd
+
     for name in chosen:
-        _require_numbers(table, name)
-    frame = pd.DataFrame({name: table.columns[name] for name in chosen})
+        _require_numbers(table, name, read[name])
+    frame = _without(pd.DataFrame({name: read[name] for name in chosen}), missing_values)
     if missing == "raise":
         _require_finite(table, frame)
-    return frame
+    return Observations(frame, read[ids[0]].rename(ids[0]) if ids else None)
 
 
-def column_names(file: str) -> list[str]:
-    """What the columns of a text file are called, from its first line; nothing of other files."""
-    kind = _ENDINGS.get(_ending(Path(file)))
-    if kind is None or not Path(file).is_file():
-        return []
-    with _opened_text(file) as text:
-        header = text.readline()
-    return next(csv.reader([header], delimiter=_delimiter(header, kind)), [])
+def _chosen(table: Table, columns: list[str] | None) -> list[str]:
+    asked = columns or ([table.only] if table.only is not None else [])
+    chosen = [one for each in asked for one in table.groups.get(each, [each])]
+    known = set(table.names)
+    wrong = [each for each in chosen if each not in known]
+    if wrong or not chosen:
+        raise ValueError(f"--columns must name one or several of {_listed(table)}, {_got(table, wrong)}")
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"--columns must name each column once, got {', '.join(chosen)}")
+    return chosen
 
 
-def _read_table(file: str, format: Format | None) -> Table:
-    path, name = Path(file), "standard input" if file == STANDARD_INPUT else file
-    if file != STANDARD_INPUT and path.is_dir():
-        raise IsADirectoryError(f"{file} is a folder; give one file in it")
-    if file != STANDARD_INPUT and not path.exists():
-        raise FileNotFoundError(f"{file} is not a file; give one that exists, or - for standard input")
-    kind = format or _kind_of(file)
-    if kind in _BINARY:
-        return _BINARY[kind](file, name)
-    return _read_text(file, name, kind)
-
-
-def _kind_of(file: str) -> str:
-    if _is_stream(file):
-        return "text"
-    kind = ENDINGS.get(_ending(Path(file)))
-    if kind is None:
+def _as_id(table: Table, name: str, chosen: Sequence[str]) -> str:
+    if name not in set(table.names):
+        raise ValueError(f"--id must name one of {_listed(table)}, {_got(table, [name])}")
+    if name in chosen:
+        raise ValueError(f"--id must name a column that is not fitted, got {name!r}, which is among --columns")
+    if _CLUSTERS.fullmatch(name):
         raise ValueError(
-            f"{file} must end in .csv, .tsv, .txt, .parquet or .nc for its format to be known; "
-            "rename it, or say which it is by --format"
+            f"--id must not be called as one of the columns of clusters.csv, got {name!r}; rename it in the file"
         )
-    return kind
+    return name
 
 
-def _is_stream(file: str) -> bool:
-    """Standard input, or a pipe such as shells make for <(command)."""
-    return file == STANDARD_INPUT or not Path(file).is_file()
+def _listed(table: Table) -> str:
+    more = f", ... ({len(table.names)} in all)" if len(table.names) > _LISTED else ""
+    return ", ".join(map(_quoted, table.names[:_LISTED])) + more
 
 
-def _ending(path: Path) -> str:
-    suffixes = [each.lower() for each in path.suffixes[-2:]]
-    return "".join(suffixes) if suffixes[-1:] == [".gz"] else "".join(suffixes[-1:])
+def _quoted(name: str) -> str:
+    return repr(name) if name.strip() else f"{name!r} (a column without a name)"
 
 
-def _read_text(file: str, name: str, kind: str) -> Table:
+def _got(table: Table, wrong: Sequence[str]) -> str:
+    """What was got in place of the columns' names, and what may have been meant."""
+    if not wrong:
+        return "got none"
+    lowered = {each.strip().lower(): each for each in table.names[:_COMPARED]}
+    near = [like for each in wrong for like in get_close_matches(each.strip().lower(), lowered, n=1)]
+    remedy = f"; did you mean {' and '.join(repr(lowered[each]) for each in dict.fromkeys(near))}?" if near else ""
+    if not near and len(table.names) == 1 and not table.names[0].isidentifier():
+        remedy = "; if that line is a comment, or its columns are parted otherwise, say so by --comment or --separator"
+    return f"got {', '.join(map(repr, wrong))}{remedy}"
+
+
+def _require_numbers(table: Table, name: str, column: pd.Series) -> None:
     import pandas as pd
 
-    try:
-        with _opened_text(file) as text, warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than the header line names
-            header = text.readline()
-            delimiter = _delimiter(header, kind)
-            names = next(csv.reader([header], delimiter=delimiter), [])
-            if not header:
-                raise ValueError(f"{name} is empty; it must hold a header line and observations")
-            if all(_is_number(each) for each in names) or not header.strip():
-                got = f"the numbers {', '.join(names)}" if header.strip() else "a blank line"
-                raise ValueError(f"{name} must begin with a header line of column names, got {got}")
-            text.seek(0)
-            # a blank line in a single column is a missing observation
-            frame = pd.read_csv(text, sep=delimiter, skip_blank_lines=False, index_col=False, low_memory=False)
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{name} must be text in UTF-8, got the byte 0x{error.object[error.start]:02x}; "
-            "save it in that encoding, or name its format by --format"
-        ) from None
-    except pd.errors.ParserWarning:
-        raise ValueError(f"{name} must have as many fields in each line as in its header line, got more") from None
-    except (pd.errors.ParserError, csv.Error, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        reason = str(error).strip().split("C error: ")[-1]
-        raise ValueError(f"{name} cannot be read as {'text' if kind == 'text' else kind.upper()}: {reason}") from None
-    broken = any(frame[each].astype(str).str.contains("\n").any() for each in frame if frame[each].dtype.kind not in "iufb")
-    place = (lambda row: f"row {row + 1}") if broken else (lambda row: f"line {row + 2}")  # text may go over several lines
-    return Table(name, frame, place, _only(frame))
-
-
-@contextmanager
-def _opened_text(file: str) -> Iterator[IO[str]]:
-    if not _is_stream(file):
-        opened = gzip.open if Path(file).suffix.lower() == ".gz" else open
-        with opened(file, "rt", encoding="utf-8-sig", newline="") as text:
-            yield text
-    else:
-        yield io.StringIO(_bytes_of(file).decode("utf-8-sig"), newline="")
-
-
-def _bytes_of(file: str) -> bytes:
-    if file != STANDARD_INPUT:
-        return Path(file).read_bytes()
-    if sys.stdin.isatty():
-        print("reading standard input; Ctrl-D ends it", file=sys.stderr, flush=True)
-    return sys.stdin.buffer.read()
-
-
-def _delimiter(header: str, kind: str) -> str:
-    """A tab in TSV; a comma in CSV, or a semicolon if there is none; elsewhere what the header line has most of."""
-    if kind == "tsv":
-        return "\t"
-    if kind == "csv":
-        return ";" if ";" in header and "," not in header else ","
-    counts = {each: header.count(each) for each in _DELIMITERS}
-    return max(counts, key=counts.__getitem__) if any(counts.values()) else ","
-
-
-def _read_parquet(file: str, name: str) -> Table:
-    import pandas as pd
-
-    source = _binary_source(file)
-    try:
-        frame = pd.read_parquet(source)
-    except ImportError:
-        raise ValueError(
-            f"{name} cannot be read without pyarrow; install it (pip install pyarrow, or bayesgmm with its extra parquet)"
-        ) from None
-    except (ValueError, OSError) as error:  # pyarrow's own errors are of these kinds
-        raise ValueError(f"{name} cannot be read as Parquet: {_first_sentence(error)}") from None
-    frame.columns = frame.columns.map(str)
-    return Table(name, frame, lambda row: f"row {row + 1}", _only(frame))
-
-
-def _read_netcdf(file: str, name: str) -> Table:
-    """Variables of one dimension are columns; of two, columns along the second, called by its labels."""
-    import pandas as pd
-    import xarray as xr
-
-    try:
-        with xr.open_dataset(_binary_source(file)) as opened:
-            data = opened.load()
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise ValueError(f"{name} cannot be read as NetCDF: {_first_sentence(error)}") from None
-    columns: dict[str, pd.Series] = {}
-    groups: dict[str, list[str]] = {}
-    for variable in data.data_vars.values():
-        called = str(variable.name)
-        if variable.ndim == 1:
-            columns[called] = pd.Series(variable.values)
-        elif variable.ndim == 2:
-            along = variable.dims[1]
-            labels = data[along].values.tolist() if along in data.coords else []
-            textual = bool(labels) and all(isinstance(each, str) for each in labels)
-            groups[called] = labels if textual else [f"{called}[{i}]" for i in range(variable.shape[1])]
-            columns |= {label: pd.Series(each) for label, each in zip(groups[called], variable.values.T, strict=True)}
-    if not columns:
-        raise ValueError(f"{name} must hold variables of one or two dimensions in its root group, got none")
-    return Table(name, columns, lambda row: f"position {row}", _only(data.data_vars), groups)
-
-
-_BINARY: dict[str, Callable[[str, str], Table]] = {"parquet": _read_parquet, "netcdf": _read_netcdf}
-
-
-def _binary_source(file: str) -> Any:
-    return io.BytesIO(_bytes_of(file)) if _is_stream(file) else Path(file)
-
-
-def _only(names: Iterable[Any]) -> str | None:
-    called = list(map(str, names))
-    return called[0] if len(called) == 1 else None
-
-
-def _require_numbers(table: Table, name: str) -> None:
-    import pandas as pd
-
-    column = table.columns[name]
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
         return
     bad = column.notna()
     if not pd.api.types.is_datetime64_any_dtype(column) and not pd.api.types.is_timedelta64_dtype(column):
         bad &= pd.to_numeric(column.astype(str), errors="coerce").isna()
     row = int(np.flatnonzero(bad)[0]) if bad.any() else 0
+    got = str(column.iloc[row])
     raise ValueError(
-        f"column {name} of {table.name} must hold numbers, got {str(column.iloc[row])!r} ({table.place(row)}); "
-        "mend it, or choose other columns with --columns"
+        f"column {name or '(without a name)'} of {table.name} must hold numbers, got {got!r} ({table.place(row)}); "
+        f"{_remedy(got, float(bad.mean()))}mend it, or choose other columns with --columns"
     )
+
+
+def _remedy(got: str, share: float) -> str:
+    """What the text in place of a number may be, and the option that says so."""
+    text = got.strip()
+    if text.startswith(("#", "%", "//", "!")):
+        return f"if such lines are comments, say --comment '{text[0]}'; else "
+    if re.search(r"\d", text) is None and len(text) <= _SHORT and share < 1:
+        return f"if that is a missing value, say --missing-values '{text}'; else "
+    if any(map(is_numeral, re.split(r"[\s:;|/,_']+", text))):
+        return "if numbers are written so, say --decimal, --thousands or --separator; else "
+    return ""
+
+
+def _without(frame: pd.DataFrame, missing_values: Sequence[str]) -> pd.DataFrame:
+    """The frame without the numbers that stand for missing values."""
+    import pandas as pd
+
+    marks = pd.to_numeric(pd.Series(missing_values, dtype=object), errors="coerce").dropna()
+    return frame.mask(frame.isin(marks.tolist())) if len(marks) else frame
 
 
 def _require_finite(table: Table, frame: pd.DataFrame) -> None:
@@ -291,15 +202,3 @@ def _require_finite(table: Table, frame: pd.DataFrame) -> None:
         f"{', '.join(frame)} of {table.name} must have no gaps, got {len(wrong)} of {len(values)} observations with missing "
         f"or infinite values ({where}); mend them, or leave these observations out by --missing drop"
     )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _first_sentence(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].split(". ")[0]

@@ -1,0 +1,127 @@
+"""The bytes of a file or a stream, decompressed: as often as wanted, though a stream gives them but once."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, cast
+
+from bayesgmm.validation import require_memory
+
+STANDARD_INPUT = "-"
+BROKEN = (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
+_COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_AT_ONCE = 2**20  # bytes
+_TOLD = 2**28  # bytes of a stream from which on is told how many there were so far, and again at each doubling
+
+
+@dataclass(frozen=True)
+class Input:
+    """Where bytes come from.
+
+    Attributes
+    ----------
+    file : str
+        A path, or "-" for standard input.
+    announce : callable
+        What says that a stream is being read, and how much of it has been.
+    """
+
+    file: str
+    announce: Callable[[str], object]
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return "standard input" if self.file == STANDARD_INPUT else self.file
+
+    @property
+    def is_stream(self) -> bool:
+        """Standard input, or a pipe such as shells make for <(command)."""
+        return self.file == STANDARD_INPUT or not Path(self.file).is_file()
+
+    @contextmanager
+    def opened(self) -> Iterator[IO[bytes]]:
+        """The bytes from the first one on, decompressed if they begin as compressed ones do."""
+        with io.BufferedReader(_Again(self._stream)) if self.is_stream else open(self.file, "rb") as file:
+            begin = file.read(max(map(len, _COMPRESSED)))
+            file.seek(0)
+            kind = next((kind for mark, kind in _COMPRESSED.items() if begin.startswith(mark)), None)
+            if kind is None:
+                yield file
+                return
+            with kind(file) as decompressed:
+                yield decompressed
+
+    @cached_property
+    def _stream(self) -> _Kept:
+        if self.file == STANDARD_INPUT and sys.stdin.isatty():
+            print("reading standard input; Ctrl-D ends it", file=sys.stderr, flush=True)
+        else:
+            self.announce(f"reading {self.name} ...")
+        stream = sys.stdin.buffer if self.file == STANDARD_INPUT else open(self.file, "rb")  # noqa: SIM115
+        return _Kept(cast(IO[bytes], stream), self.name, self.announce)
+
+
+class _Kept:
+    """What has been read of a stream; more is read as it is asked for, as long as it fits into memory."""
+
+    def __init__(self, stream: IO[bytes], name: str, announce: Callable[[str], object]) -> None:
+        self._stream, self._name, self._announce = stream, name, announce
+        self._content = bytearray()
+        self._told = _TOLD // 2
+
+    def copy(self, begin: int, into: memoryview) -> int:
+        """How many of the bytes from ``begin`` on could be put into ``into``: none at the end only."""
+        if begin >= len(self._content):
+            self._read_on()
+        part = memoryview(self._content)[begin : begin + len(into)]
+        into[: len(part)] = part
+        return len(part)
+
+    def _read_on(self) -> None:
+        self._content += self._stream.read1(_AT_ONCE)  # type: ignore[attr-defined]
+        size = len(self._content)
+        if size >= 2 * self._told:
+            self._told = size
+            self._announce(f"reading {self._name}: {size / 1e9:.1f} GB so far")
+        require_memory(
+            size, f"{self._name} holds more than {size / 1e9:.1f} GB, and to read on", "give a file, or fewer observations"
+        )
+
+
+class _Again(io.RawIOBase):
+    """A stream from its beginning."""
+
+    def __init__(self, kept: _Kept) -> None:
+        self._kept, self._at = kept, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence:
+            raise io.UnsupportedOperation("the end of a stream is not known")
+        self._at = offset
+        return offset
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        with memoryview(buffer) as into:
+            size = self._kept.copy(self._at, into)
+        self._at += size
+        return size

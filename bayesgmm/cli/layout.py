@@ -1,0 +1,364 @@
+"""How a text is laid out: its encoding, what parts its columns, which of its lines are data.
+
+What can be understood in two ways is refused, with the option that decides.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bayesgmm.cli.inputs import Input
+from bayesgmm.cli.numerals import Style, is_numeral
+
+WHITESPACE = r"\s+"  # as pandas calls it
+ROW_NAMES = "row.names"  # as R calls them
+FALLBACK = "cp1252"  # of text that is not in UTF-8
+IN_FALLBACK = "Windows-1252, which includes latin-1, as it is not in UTF-8 (else say --encoding)"
+_DELIMITERS = "\t,;|"
+_NO_SEPARATOR = "\x1f"  # of a single column
+_CALLED = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+_CALLED |= dict.fromkeys((" ", "space", "whitespace", WHITESPACE), WHITESPACE)
+_SHOWN = {"\t": "tab", WHITESPACE: "space"}
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # begins as the next one does
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_HASH = "#"
+_HEAD = 2**18  # bytes that are looked at, if they hold lines
+_LONGEST = 2**28  # bytes without a line's end
+_LEAST, _MOST = 3, 1000  # lines that are looked at
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a"))
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """What is known of a text file; None where it is to be found out.
+
+    Attributes
+    ----------
+    separator : str, optional
+        One character, or "tab" or "space"; kept as pandas calls it.
+    decimal, thousands : str, optional
+        What parts the whole from its fraction, and the thousands.
+    encoding : str, optional
+        As Python calls it.
+    comment : str, optional
+        What lines that are no data begin with; empty if there are none.
+    """
+
+    separator: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    encoding: str | None = None
+    comment: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.separator is not None:
+            separator = _CALLED.get(self.separator.lower(), self.separator)
+            if separator != WHITESPACE and (len(separator) != 1 or separator.isalnum() or separator in "\"'.\n\r"):
+                raise ValueError(f"--separator must be a character such as , or ; or |, or tab or space, got {separator!r}")
+            object.__setattr__(self, "separator", separator)
+        if self.decimal not in (None, ".", ","):
+            raise ValueError(f"--decimal must be a point or a comma, got {self.decimal!r}")
+        if self.thousands is not None and (len(self.thousands) > 1 or self.thousands.isalnum()):
+            raise ValueError(f"--thousands must be a character such as , or . or ' or a blank, got {self.thousands!r}")
+        if self.thousands and self.thousands == (self.decimal or "."):
+            raise ValueError(f"--thousands must differ from --decimal, got {self.thousands!r} for both")
+        if self.encoding is not None:
+            object.__setattr__(self, "encoding", _encoding_called(self.encoding))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where in a text its columns are.
+
+    Attributes
+    ----------
+    separator : str
+    names : list of str
+        One for each column.
+    width : int
+        Fields in a line of data: one more than names where lines end in a separator.
+    has_row_names : bool
+        Whether the first column has no name in the header line.
+    encoding : str
+    begin : int
+        Lines before the data.
+    comment : str
+        What lines that are no data begin with; empty if there are none.
+    commas : bool
+        Whether numbers may well have decimal commas.
+    assumed : tuple of str
+        What is not obvious.
+    """
+
+    separator: str
+    names: list[str]
+    width: int
+    has_row_names: bool = False
+    encoding: str = "utf-8-sig"
+    begin: int = 1
+    comment: str = ""
+    commas: bool = False
+    assumed: tuple[str, ...] = ()
+
+    def assuming(self, *what: str) -> Layout:
+        """The layout, with more that is not obvious."""
+        return replace(self, assumed=(*self.assumed, *what))
+
+
+def layout_of(source: Input, kind: str, options: TextOptions) -> Layout:
+    """Find out from the first lines of a text how it is laid out.
+
+    ``kind`` is "csv", "tsv" or "text", by the file's ending or as asked for.
+
+    Raises
+    ------
+    ValueError
+        If the text holds no table, or if it can be understood in two ways.
+    """
+    encoding, lines = _first_lines(source, options)
+    begin = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
+    if begin < len(lines) and (found := re.fullmatch(r'"?sep=(.)"?', lines[begin], re.IGNORECASE)):
+        said = _CALLED.get(found[1], found[1])
+        options, begin = replace(options, separator=options.separator or said), begin + 1
+    if begin == len(lines):
+        raise ValueError(f"{source.name} is empty; it must hold a header line and observations")
+    layout = _Finder(source.name, "\t" if kind == "tsv" else "", options).layout(lines[begin:])
+    if all(map(is_numeral, layout.names)):
+        raise ValueError(
+            f"{source.name} must begin with a header line of column names, got the numbers {', '.join(layout.names)}"
+        )
+    if encoding == FALLBACK and not options.encoding:
+        layout = layout.assuming(IN_FALLBACK)
+    return replace(layout, encoding=encoding, begin=begin + layout.begin, names=_distinct(layout.names))
+
+
+def _encoding_called(name: str) -> str:
+    try:
+        io.TextIOWrapper(io.BytesIO(), encoding=name)
+    except LookupError:
+        raise ValueError(f"--encoding must be one such as utf-8, latin-1 or utf-16, got {name!r}") from None
+    return "utf-8-sig" if codecs.lookup(name).name == "utf-8" else name
+
+
+def _first_lines(source: Input, options: TextOptions) -> tuple[str, list[str]]:
+    """The encoding, and the lines that are looked at, without their ends."""
+    size, content = _HEAD, b""
+    with source.opened() as file:
+        while True:
+            content += file.read(size - len(content))
+            encoding, text = _decoded(source.name, content, options)
+            whole = len(content) < size
+            if whole or text.count("\n") + text.count("\r") >= _LEAST:
+                break
+            if size >= _LONGEST:
+                raise ValueError(f"{source.name} must consist of lines, got none that ends within {size / 1e6:.0f} MB")
+            size *= 2
+    lines = [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
+    return encoding, lines[:_MOST] if whole or len(lines) > _MOST else lines[:-1] or lines
+
+
+def _decoded(name: str, content: bytes, options: TextOptions) -> tuple[str, str]:
+    """The encoding that cannot be mistaken, and the text up to its last whole character."""
+    marked = next((encoding for mark, encoding in _MARKS.items() if content.startswith(mark)), "utf-8-sig")
+    wrong = ""
+    for encoding in [options.encoding] if options.encoding else [marked, "utf-8-sig"]:
+        try:
+            text = codecs.getincrementaldecoder(encoding)().decode(content).removeprefix("\ufeff")
+        except UnicodeDecodeError as error:
+            wrong = f"the byte 0x{error.object[error.start]:02x}"
+        else:
+            if not {"\0", "\ufeff"} & set(text):
+                return encoding, text
+            wrong = "characters that no text has"
+    if not options.encoding and len(content.translate(None, _CONTROL)) == len(content):
+        return FALLBACK, content.decode(FALLBACK, errors="replace")
+    asked = options.encoding or "UTF-8"
+    raise ValueError(
+        f"{name} must be text in {asked}, got {wrong}; "
+        "say its encoding by --encoding (utf-16-le, say), or its format by --format"
+    )
+
+
+class _Finder:
+    """What the lines of a text, from its header line on, say about its layout."""
+
+    def __init__(self, name: str, preferred: str, options: TextOptions) -> None:
+        self._name, self._preferred, self._options = name, preferred, options
+
+    def layout(self, lines: list[str]) -> Layout:
+        at, header, assumed = self._header(lines)
+        following = [line for line in lines[at + 1 :] if line.strip()]
+        mark = _HASH if self._options.comment is None else self._options.comment
+        commented = [line for line in following if mark and line.lstrip().startswith(mark)]
+        data = [line for line in following if line not in commented] if commented else following
+        if not data and self._options.comment is None:
+            data, commented = following, []
+        layout = self._columns(header, data)
+        if commented and self._options.comment is None:
+            self._require_comments(layout, commented)
+            assumed = (*assumed, _left_out(mark))
+        comment = mark if commented or self._options.comment else ""
+        cells = [cell for row in fields_of(data, layout.separator) for cell in row]
+        commas = layout.separator == ";" or any(map(_has_decimal_comma, cells))
+        return replace(layout, begin=at + 1, comment=comment, commas=commas).assuming(*assumed)
+
+    def _header(self, lines: list[str]) -> tuple[int, str, tuple[str, ...]]:
+        """Where the header line is, what it says, and what is assumed with that."""
+        mark = self._options.comment
+        if mark == "":
+            return 0, lines[0], ()
+        leading = [line.lstrip().startswith(mark or _HASH) or not line.strip() for line in lines]
+        at = leading.index(False) if False in leading else len(lines)
+        if at == 0 or mark is not None:
+            if at == len(lines):
+                raise ValueError(f"{self._name} must hold a header line, got only lines that begin with {mark}")
+            return at, lines[at], ()
+        last = max(i for i in range(at) if lines[i].strip())
+        named = lines[last].lstrip()[1:].strip()
+        first = [cell.strip('"') for cell in re.split(r"[\s,;|]+", lines[at].strip())] if at < len(lines) else []
+        numbers = [is_numeral(cell) for cell in first]
+        if all(numbers):
+            return last, named, (f"the header line is the one that begins with {_HASH}",)
+        if any(numbers) and self._as_many_cells(named, lines[at]):
+            raise ValueError(
+                f"{self._name} begins with {lines[last]!r}, which may be a comment or the header line; "
+                f"say --comment {_HASH!r} or --comment ''"
+            )
+        return at, lines[at], (_left_out(_HASH),)
+
+    def _as_many_cells(self, line: str, other: str) -> bool:
+        for separator in [self._options.separator] if self._options.separator else [*_DELIMITERS, WHITESPACE]:
+            one, two = (len(row) for row in fields_of([line, other], separator))
+            if one == two > 1:
+                return True
+        return False
+
+    def _require_comments(self, layout: Layout, commented: list[str]) -> None:
+        if layout.width > 1 and any(len(row) == layout.width for row in fields_of(commented, layout.separator)):
+            raise ValueError(
+                f"{self._name} has lines such as {commented[0][:40]!r}, which may be comments or data; "
+                f"say --comment {_HASH!r} or --comment ''"
+            )
+
+    def _columns(self, header: str, data: list[str]) -> Layout:
+        wanted = self._options.separator
+        if wanted:
+            return self._fit(wanted, header, data) or _ragged(wanted, header)
+        marks = {self._options.decimal, self._options.thousands} - {None, ""}
+        among = [each for each in _DELIMITERS if each in header or each not in marks]
+        fits = [fit for each in among if (fit := self._fit(each, header, data)) and fit.width > 1]
+        fits = [fit for fit in fits if fit.separator == self._preferred] or fits
+        fits = [fit for fit in fits if not fit.has_row_names] or fits
+        if len(fits) > 1:
+            one, other = (_SHOWN.get(fit.separator, fit.separator) for fit in fits[:2])
+            raise ValueError(f"the columns of {self._name} may be parted by {one} or by {other}; say which by --separator")
+        if fits:
+            return fits[0]
+        parted = [each for each in _DELIMITERS if each in header]
+        if parted:  # whose lines are not as long as the header line
+            return _ragged(max(parted, key=header.count), header)
+        return self._by_whitespace(header, data) or self._one_column(header, data)
+
+    def _fit(self, separator: str, header: str, data: list[str]) -> Layout | None:
+        """The columns if this is the separator; None if that cannot be."""
+        (names,), rows = fields_of([header], separator), fields_of(data, separator)
+        m, widths = len(names), {len(row) for row in rows}
+        if m > 1 and not names[-1] and widths <= {m, m - 1} and all(not row[-1] for row in rows if len(row) == m):
+            return Layout(separator, names[:-1], m)
+        if widths <= {m}:
+            return Layout(separator, names, m)
+        if widths <= {m, m + 1} and all(not row[-1] for row in rows if len(row) > m):
+            return Layout(separator, names, m + 1)
+        if widths == {m + 1} and self._are_row_names(separator, m, data, [row[0] for row in rows]):
+            return Layout(separator, [ROW_NAMES, *names], m + 1, has_row_names=True).assuming(
+                "the first column names the rows"
+            )
+        return None
+
+    @staticmethod
+    def _are_row_names(separator: str, m: int, data: list[str], names: Sequence[str]) -> bool:
+        """A field more than the header line has may as well be the digits behind a decimal comma."""
+        if all(line.lstrip().startswith('"') for line in data) or not any(map(is_numeral, names)):
+            return True
+        if separator == ",":
+            return m > 1 and len(names) > 2 and _count_up(names)
+        return len(set(names)) == len(names) and all(name.isdigit() for name in names)
+
+    def _by_whitespace(self, header: str, data: list[str]) -> Layout | None:
+        layout = self._fit(WHITESPACE, header, data)
+        if layout is None or layout.width == 1:
+            return None
+        if len(layout.names) == 2 and layout.has_row_names and self._options.thousands is None:
+            if all(Style(thousands=" ").fits(line.strip()) for line in data):
+                raise ValueError(
+                    f"lines of {self._name} such as {data[0].strip()!r} may hold a row's name and a number, or one number; "
+                    "say --separator space or --thousands ' '"
+                )
+        elif len(layout.names) == 2 and layout.has_row_names and self._options.thousands == " ":
+            return None
+        return layout
+
+    def _one_column(self, header: str, data: list[str]) -> Layout:
+        rows = fields_of(data, ",")
+        pairs = bool(rows) and {len(row) for row in rows} == {2}
+        if (
+            pairs
+            and self._options.decimal is None
+            and self._options.thousands is None
+            and _count_up([row[0] for row in rows])
+        ):
+            raise ValueError(
+                f"lines of {self._name} such as {data[0]!r} may hold a row's name and a number, or one number; "
+                "say --separator , or --decimal ,"
+            )
+        if any("," in line and not re.fullmatch(r"[-+\d.,'eE\s\"]+", line) for line in data):
+            return _ragged(",", header)
+        return Layout(_NO_SEPARATOR, fields_of([header], _NO_SEPARATOR)[0], 1)
+
+
+def _ragged(separator: str, header: str) -> Layout:
+    names = fields_of([header], separator)[0]
+    return Layout(separator, names, len(names))
+
+
+def fields_of(lines: Sequence[str], separator: str) -> list[list[str]]:
+    """The fields of each line that is not blank."""
+    if separator == WHITESPACE:
+        lines = [line.strip().replace("\t", " ") for line in lines]
+    delimiter = " " if separator == WHITESPACE else separator
+    return [[field.strip() for field in row] for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True) if row]
+
+
+def _left_out(mark: str) -> str:
+    return f"lines that begin with {mark} left out"
+
+
+def _count_up(names: Sequence[str]) -> bool:
+    return list(names) == [str(i + 1) for i in range(len(names))]
+
+
+def _has_decimal_comma(cell: str) -> bool:
+    return Style(",").fits(cell) and not Style(".").fits(cell) and not Style(".", ",").fits(cell)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names as pandas gives them: of columns without one, and of the second of two that are called the same."""
+    result: dict[str, None] = {}
+    for position, given in enumerate(names):
+        name = given or f"Unnamed: {position}"
+        number = 0
+        while name in result:
+            number += 1
+            name = f"{given}.{number}"
+        result[name] = None
+    return list(result)

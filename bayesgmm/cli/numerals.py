@@ -1,0 +1,124 @@
+"""Numbers as people write them, with decimal commas and thousands apart; where two readings are possible, none is taken."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DECIMALS = ".,"
+_THOUSANDS = ".,' \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}\N{RIGHT SINGLE QUOTATION MARK}"
+
+
+@dataclass(frozen=True)
+class Style:
+    """How numbers are written.
+
+    Attributes
+    ----------
+    decimal : str
+        What parts the whole from its fraction.
+    thousands : str
+        What parts the thousands; empty where nothing does.
+    """
+
+    decimal: str = "."
+    thousands: str = ""
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """What a number looks like; where thousands are parted, all are."""
+        whole = rf"(?:0|[1-9]\d{{0,2}}(?:{re.escape(self.thousands)}\d{{3}})*)" if self.thousands else r"\d+"
+        mark, digits = re.escape(self.decimal), r"\d*" if self.decimal == "." else r"\d+"
+        number = rf"(?:{whole}(?:{mark}{digits})?|{mark}\d+)(?:e[+-]?\d+)?"
+        return re.compile(rf"[+-]?(?:{number}|inf(?:inity)?)|nan", re.ASCII | re.IGNORECASE)
+
+    def fits(self, text: str) -> bool:
+        """Whether a number is written like this."""
+        return self.pattern.fullmatch(text) is not None
+
+    def as_point(self, text: str) -> str:
+        """The same number in Python's style."""
+        return (text.replace(self.thousands, "") if self.thousands else text).replace(self.decimal, ".")
+
+    def __str__(self) -> str:
+        parts = [] if self.decimal == "." else ["decimal commas"]
+        return " and ".join([*parts, *([f"thousands parted by {self.thousands!r}"] if self.thousands else [])])
+
+
+def is_numeral(text: str) -> bool:
+    """Whether it is a number, in whatever style."""
+    return any(style.fits(text.strip()) for style in (Style("."), Style(","), Style(".", ","), Style(",", ".")))
+
+
+class UnclearNumeralsError(ValueError):
+    """Numerals that can be read in two ways."""
+
+
+def read_numerals(
+    texts: pd.Series, *, decimal: str | None = None, thousands: str | None = None, commas: bool = False
+) -> tuple[pd.Series, Style]:
+    """Numbers of texts, NaN where there is none; in the only style that all of the texts have.
+
+    Parameters
+    ----------
+    texts : Series of str
+        Missing where nothing is known.
+    decimal, thousands : str, optional
+        What is known of the style.
+    commas : bool
+        Whether decimal commas are to be thought of even where points would do.
+
+    Raises
+    ------
+    UnclearNumeralsError
+        If two styles give different numbers.
+    ValueError
+        If no style fits.
+    """
+    import pandas as pd
+
+    stripped = texts.str.strip()
+    codes, unique = pd.factorize(stripped)
+    written = [str(each) for each in unique]
+    if decimal is None and thousands is None and not commas:
+        plain = pd.to_numeric(pd.Series(written, dtype=object), errors="coerce").to_numpy(dtype=float)
+        if not np.isnan(plain).any():
+            return _spread(plain, codes, texts), Style()
+    found: dict[tuple[float, ...], Style] = {}
+    for style in _styles(written, decimal, thousands):
+        numbers = _numbers(written, style)
+        if numbers is not None:
+            found.setdefault(numbers, style)
+    if not found:
+        raise ValueError("no numbers")
+    if len(found) > 1:
+        raise UnclearNumeralsError(next(each for each, *values in zip(written, *found, strict=True) if len(set(values)) > 1))
+    numbers, style = next(iter(found.items()))
+    return _spread(np.array(numbers), codes, texts), style
+
+
+def _styles(written: list[str], decimal: str | None, thousands: str | None) -> list[Style]:
+    """Those that differ on these texts."""
+    present = {each for text in written for each in text}
+    parted = ["", *(each for each in _THOUSANDS if each in present)] if thousands is None else [thousands]
+    return [Style(one, other) for one, other in product(decimal or _DECIMALS, parted) if one != other]
+
+
+def _numbers(written: list[str], style: Style) -> tuple[float, ...] | None:
+    if not all(map(style.fits, written)):
+        return None
+    return tuple(float(style.as_point(each)) for each in written)
+
+
+def _spread(numbers: np.ndarray, codes: np.ndarray, texts: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    return pd.Series(np.where(codes < 0, np.nan, np.append(numbers, np.nan)[codes]), index=texts.index)

@@ -1,0 +1,169 @@
+"""Columns of a text whose layout is known: only those that are asked for, read by pandas part by part."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Literal, cast
+
+import numpy as np
+
+from bayesgmm.cli.inputs import Input
+from bayesgmm.cli.layout import FALLBACK, IN_FALLBACK, WHITESPACE, Layout, fields_of
+from bayesgmm.validation import require_memory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+type Kind = Literal["numbers", "text", "as it stands"]
+_CELLS = 2**23  # read together
+_CHARACTERS = 2**18  # decoded together
+_COPIES = 3  # of the numbers, on their way to a fit
+_TOLD = 2**24  # lines from which on is told how many there were so far, and again at each doubling
+
+
+@dataclass
+class Text:
+    """A text and its layout, which is mended if a later part of the text is in another encoding."""
+
+    source: Input
+    layout: Layout
+
+    def columns(self, names: Sequence[str], kind: Kind = "numbers") -> dict[str, pd.Series]:
+        """Columns by name: as numbers where pandas finds nothing else; as text; or as it stands, with nothing missing."""
+        try:
+            return self._columns(names, kind)
+        except UnicodeDecodeError:
+            if self.layout.encoding != "utf-8-sig":
+                raise
+            self.layout = replace(self.layout, encoding=FALLBACK).assuming(IN_FALLBACK)
+            return self._columns(names, kind)
+
+    def place(self, row: int) -> str:
+        """The line of a row, as editors count; if fields go over several lines, the row."""
+        return f"line {self._lines[row]}" if row < len(self._lines) == self._n else f"row {row + 1}"
+
+    def too_long(self) -> str:
+        """Which line has more fields than the header line; nothing if none has."""
+        with self._opened() as text:
+            for number, line in enumerate(text, self.layout.begin + 1):
+                fields = 0 if self._is_comment(line) else sum(map(len, fields_of([line], self.layout.separator)))
+                if fields > self.layout.width:
+                    return f"line {number} has {fields} fields, its header line {len(self.layout.names)}"
+        return ""
+
+    def _columns(self, names: Sequence[str], kind: Kind) -> dict[str, pd.Series]:
+        import pandas as pd
+
+        positions = [self.layout.names.index(each) for each in names]
+        wanted = sorted(set(positions))
+        parts: list[pd.DataFrame] = []
+        told = _TOLD
+        self._n = 0
+        for part in self._parts(wanted, kind):
+            parts.append(part)
+            self._n += len(part)
+            needed = 8 * _COPIES * self._n * len(wanted)
+            require_memory(needed, f"{len(wanted)} columns of {self._n} observations and more", "give fewer observations")
+            if self._n >= told:
+                told *= 2
+                self.source.announce(f"reading {self.source.name}: {self._n / 1e6:.0f} million lines so far")
+        frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=wanted)
+        return {name: frame[position] for name, position in zip(names, positions, strict=True)}
+
+    def _parts(self, positions: Sequence[int], kind: Kind) -> Iterator[pd.DataFrame]:
+        import pandas as pd
+
+        beyond = self.layout.width  # the field behind the last one, which must be empty
+        with self._opened() as text, warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than the header line names
+            try:
+                reader = pd.read_csv(
+                    cast(IO[str], _Pieces(self._data(text))),
+                    sep=self.layout.separator,
+                    header=None,
+                    names=range(beyond + 1),
+                    usecols=[*positions, beyond],
+                    dtype=None if kind == "numbers" else str,
+                    na_filter=kind != "as it stands",
+                    index_col=False,
+                    skipinitialspace=True,
+                    skip_blank_lines=not self._single,
+                    low_memory=False,
+                    chunksize=max(1, _CELLS // self.layout.width),
+                )
+            except pd.errors.EmptyDataError:
+                return
+            with reader:
+                for part in reader:
+                    surplus = part.pop(beyond)
+                    if surplus.notna().any() and surplus.ne("").any():
+                        raise pd.errors.ParserError("lines have more fields than the header line")
+                    yield part
+
+    @contextmanager
+    def _opened(self) -> Iterator[IO[str]]:
+        """The text behind its header line."""
+        encoding = self.layout.encoding
+        errors = "replace" if encoding == FALLBACK else "strict"
+        with self.source.opened() as file, io.TextIOWrapper(file, encoding, errors) as text:
+            for _ in islice(text, self.layout.begin):
+                pass
+            yield text
+
+    def _data(self, text: IO[str]) -> Iterator[str]:
+        """The text without comments, and without what is blank at its end."""
+        separator = "" if self.layout.separator == WHITESPACE else self.layout.separator
+        held = ""
+        for piece in self._pieces(text):
+            content = (held + piece).rstrip(separator + " \t\n\x1a")
+            held = (held + piece)[len(content) :]
+            yield content
+        yield held.partition("\n")[0]
+
+    def _pieces(self, text: IO[str]) -> Iterator[str]:
+        if not self.layout.comment:
+            yield from iter(lambda: text.read(_CHARACTERS), "")
+            return
+        while lines := text.readlines(_CHARACTERS):
+            yield "".join(each for each in lines if not self._is_comment(each))
+
+    def _is_comment(self, line: str) -> bool:
+        return bool(self.layout.comment) and line.lstrip().startswith(self.layout.comment)
+
+    @property
+    def _single(self) -> bool:
+        """Whether a blank line is an observation that is missing."""
+        return self.layout.width == 1
+
+    @cached_property
+    def _lines(self) -> np.ndarray:
+        """The line of each row, counted as pandas counts rows."""
+        separator = "" if self.layout.separator == WHITESPACE else self.layout.separator
+        with self._opened() as text:
+            found = [
+                (number, line.strip(separator + " \t\n\x1a") != "")
+                for number, line in enumerate(text, self.layout.begin + 1)
+                if not self._is_comment(line) and (self._single or line.strip(" \n") != "")
+            ]
+        while found and not found[-1][1]:
+            found.pop()
+        return np.array([number for number, _ in found])
+
+
+class _Pieces:
+    """What pandas reads of: pieces of text, none of them empty before the end."""
+
+    def __init__(self, pieces: Iterator[str]) -> None:
+        self._pieces = (each for each in pieces if each)
+
+    def __iter__(self) -> Iterator[str]:
+        return self._pieces
+
+    def read(self, _: int = -1) -> str:
+        return next(self._pieces, "")
