@@ -35,6 +35,7 @@ _HASH = "#"
 _HEAD = 2**18  # bytes that are looked at, if they hold lines
 _LONGEST = 2**28  # bytes without a line's end
 _LEAST, _MOST = 3, 1000  # lines that are looked at
+csv.field_size_limit(_LONGEST)
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a"))
 
 

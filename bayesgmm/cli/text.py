@@ -86,7 +86,7 @@ class Text:
                 reader = pd.read_csv(
                     cast(IO[str], _Pieces(self._data(text))),
                     sep=self.layout.separator,
-                    header=None,
+                    header=0,
                     names=range(beyond + 1),
                     usecols=[*positions, beyond],
                     dtype=None if kind == "numbers" else str,
@@ -119,6 +119,8 @@ class Text:
     def _data(self, text: IO[str]) -> Iterator[str]:
         """The text without comments, and without what is blank at its end."""
         separator = "" if self.layout.separator == WHITESPACE else self.layout.separator
+        # a header line of one field more than there should be, for pandas to find fields that should not be there
+        yield (separator or " ").join(map(str, range(self.layout.width + 1))) + "\n"
         held = ""
         for piece in self._pieces(text):
             content = (held + piece).rstrip(separator + " \t\n\x1a")
