@@ -20,19 +20,19 @@ _BOXED = 60  # columns of a terminal in whose boxes the names of options find ro
 
 class _Commands(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        with _nearest_option():
+        with _in_own_words():
             return super().parse_args(ctx, args)
 
 
 class _Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        with _nearest_option():
+        with _in_own_words():
             return super().parse_args(ctx, args)
 
 
 @contextmanager
-def _nearest_option() -> Iterator[None]:
-    """Of an option that does not exist, suggest the one most like it."""
+def _in_own_words() -> Iterator[None]:
+    """Of a value that an option cannot have, say which it can; of an option that does not exist, suggest the one most like it."""
     try:
         yield
     except Exception as error:
@@ -40,7 +40,18 @@ def _nearest_option() -> Iterator[None]:
         if like:
             error.message += f". Did you mean {like[0]}?"  # type: ignore[attr-defined]
             error.possibilities = None  # type: ignore[attr-defined]
+        invalid = getattr(error.__cause__, "errors", None)
+        if callable(invalid) and (rule := _rule(error.param, invalid()[0]["type"])):  # type: ignore[attr-defined]
+            error.message = f"must be {rule}, got {invalid()[0]['input']!r}"  # type: ignore[attr-defined]
         raise
+
+
+def _rule(option: Any, fault: str) -> str | None:
+    """What the values of an option are, as far as the validator's kind of fault tells."""
+    choices = getattr(getattr(option, "type_descriptor", None), "choices", None)
+    if choices:
+        return f"one of {', '.join(map(str, choices))}"
+    return next((rule for kind, rule in (("int", "an integer"), ("float", "a number")) if fault.startswith(kind)), None)
 
 
 app = typer.Typer(

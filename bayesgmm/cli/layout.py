@@ -71,7 +71,7 @@ class TextOptions:
             raise ValueError(f"--decimal must be a point or a comma, got {self.decimal!r}")
         if self.thousands is not None and (len(self.thousands) > 1 or self.thousands.isalnum()):
             raise ValueError(f"--thousands must be a character such as , or . or ' or a blank, got {self.thousands!r}")
-        if self.thousands and self.thousands == (self.decimal or "."):
+        if self.thousands and self.thousands == self.decimal:
             raise ValueError(f"--thousands must differ from --decimal, got {self.thousands!r} for both")
         if self.encoding is not None:
             object.__setattr__(self, "encoding", _encoding_called(self.encoding))
@@ -134,10 +134,6 @@ def layout_of(source: Input, kind: str, options: TextOptions) -> Layout:
     if begin == len(lines):
         raise ValueError(f"{source.name} is empty; it must hold a header line and observations")
     layout = _Finder(source.name, "\t" if kind == "tsv" else "", options).layout(lines[begin:])
-    if all(map(is_numeral, layout.names)):
-        raise ValueError(
-            f"{source.name} must begin with a header line of column names, got the numbers {', '.join(layout.names)}"
-        )
     if encoding == FALLBACK and not options.encoding:
         layout = layout.assuming(IN_FALLBACK)
     return replace(layout, encoding=encoding, begin=begin + layout.begin, names=_distinct(layout.names))
@@ -198,6 +194,8 @@ class _Finder:
 
     def layout(self, lines: list[str]) -> Layout:
         at, header, assumed = self._header(lines)
+        if all(map(is_numeral, _words(header))):
+            raise ValueError(f"{self._name} must begin with a header line of column names, got the numbers {header.strip()}")
         following = [line for line in lines[at + 1 :] if line.strip()]
         mark = _HASH if self._options.comment is None else self._options.comment
         commented = [line for line in following if mark and line.lstrip().startswith(mark)]
@@ -226,8 +224,7 @@ class _Finder:
             return at, lines[at], ()
         last = max(i for i in range(at) if lines[i].strip())
         named = lines[last].lstrip()[1:].strip()
-        first = [cell.strip('"') for cell in re.split(r"[\s,;|]+", lines[at].strip())] if at < len(lines) else []
-        numbers = [is_numeral(cell) for cell in first]
+        numbers = [is_numeral(word) for word in _words(lines[at])] if at < len(lines) else []
         if all(numbers):
             return last, named, (f"the header line is the one that begins with {_HASH}",)
         if any(numbers) and self._as_many_cells(named, lines[at]):
@@ -254,7 +251,7 @@ class _Finder:
     def _columns(self, header: str, data: list[str]) -> Layout:
         wanted = self._options.separator
         if wanted:
-            return self._fit(wanted, header, data) or _ragged(wanted, header)
+            return self._fit(wanted, header, data, asked=True) or _ragged(wanted, header)
         marks = {self._options.decimal, self._options.thousands} - {None, ""}
         among = [each for each in _DELIMITERS if each in header or each not in marks]
         fits = [fit for each in among if (fit := self._fit(each, header, data)) and fit.width > 1]
@@ -270,7 +267,7 @@ class _Finder:
             return _ragged(max(parted, key=header.count), header)
         return self._by_whitespace(header, data) or self._one_column(header, data)
 
-    def _fit(self, separator: str, header: str, data: list[str]) -> Layout | None:
+    def _fit(self, separator: str, header: str, data: list[str], *, asked: bool = False) -> Layout | None:
         """The columns if this is the separator; None if that cannot be."""
         (names,), rows = fields_of([header], separator), fields_of(data, separator)
         m, widths = len(names), {len(row) for row in rows}
@@ -280,7 +277,7 @@ class _Finder:
             return Layout(separator, names, m)
         if widths <= {m, m + 1} and all(not row[-1] for row in rows if len(row) > m):
             return Layout(separator, names, m + 1)
-        if widths == {m + 1} and self._are_row_names(separator, m, data, [row[0] for row in rows]):
+        if widths == {m + 1} and (asked or self._are_row_names(separator, m, data, [row[0] for row in rows])):
             return Layout(separator, [ROW_NAMES, *names], m + 1, has_row_names=True).assuming(
                 "the first column names the rows"
             )
@@ -297,6 +294,8 @@ class _Finder:
 
     def _by_whitespace(self, header: str, data: list[str]) -> Layout | None:
         layout = self._fit(WHITESPACE, header, data)
+        if layout is None and min(len(row) for row in fields_of([header, *data], WHITESPACE)) > 1:
+            return _ragged(WHITESPACE, header)
         if layout is None or layout.width == 1:
             return None
         if len(layout.names) == 2 and layout.has_row_names and self._options.thousands is None:
@@ -338,6 +337,11 @@ def fields_of(lines: Sequence[str], separator: str) -> list[list[str]]:
         lines = [line.strip().replace("\t", " ") for line in lines]
     delimiter = " " if separator == WHITESPACE else separator
     return [[field.strip() for field in row] for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True) if row]
+
+
+def _words(line: str) -> list[str]:
+    """What stands between separators, whichever those are."""
+    return [each.strip("\"'") for each in re.split(r"[\s,;|]+", line.strip())]
 
 
 def _left_out(mark: str) -> str:

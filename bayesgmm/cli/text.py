@@ -121,12 +121,15 @@ class Text:
         separator = "" if self.layout.separator == WHITESPACE else self.layout.separator
         # a header line of one field more than there should be, for pandas to find fields that should not be there
         yield (separator or " ").join(map(str, range(self.layout.width + 1))) + "\n"
-        held = ""
+        blank = separator + " \t\n\x1a"
+        held: list[str] = []
         for piece in self._pieces(text):
-            content = (held + piece).rstrip(separator + " \t\n\x1a")
-            held = (held + piece)[len(content) :]
-            yield content
-        yield held.partition("\n")[0]
+            content = piece.rstrip(blank)
+            if content:
+                yield "".join([*held, content])
+                held.clear()
+            held.append(piece[len(content) :])
+        yield "".join(held).partition("\n")[0]
 
     def _pieces(self, text: IO[str]) -> Iterator[str]:
         if not self.layout.comment:
