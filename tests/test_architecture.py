@@ -143,6 +143,14 @@ def test_a_warning_without_a_category_is_noticed(tmp_path):
     assert list(warnings_of(path)) == [(2, "A"), (2, "B"), (3, None), (4, "C")]
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_legend_has_its_place(path):
+    """Where matplotlib seeks one, among many observations, it warns the user that this is slow."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "legend":
+            assert "loc" in {keyword.arg for keyword in node.keywords}, f"line {node.lineno}"
+
+
 def loaded_after(code):
     program = f"{code}; import sys; print(*{{name.split('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

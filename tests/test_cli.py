@@ -129,8 +129,11 @@ def test_fit_writes_a_folder(run, csv, two_small):
 
 
 def test_compare_writes_a_folder(run, csv):
-    code, out, err = run("compare", csv, "--column", "velocity", "--k", "1:2", "--seed", 1, "--out", "results")
+    code, out, err = run(
+        "compare", csv, "--column", "velocity", "--k", "1:2", "--seed", 1, "--out", "results", "--id", "name"
+    )
     assert code == 0, err
+    assert pd.read_csv("results/k2/clusters.csv").columns.tolist()[:3] == ["obs", "name", "velocity"]
     assert "by LOO k = 2 predicts best" in out
     assert "velocity: n = 400, seed 1" in out
     assert pd.read_csv("results/comparison.csv")["k"].tolist() == [1, 2]
@@ -184,6 +187,11 @@ def test_compare_goes_on_from_its_cache(run, csv):
         (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", ".", "--force"), "--out must name a folder of its own, got .; add a name, such as results"),
         (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", "b" * 250), "cannot be written: File name too long; choose another --out"),
         (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", "data.csv", "--force"), "only a folder of earlier results is replaced"),
+        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--id", "name"), "--id names observations in clusters.csv, which --out writes, got it alone; give --out too"),
+        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--id", "nam", "--out", "new"), "got 'nam'; did you mean 'name'?"),
+        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--separator", "::"), "--separator must be a character"),
+        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--encoding", "klingon"), "--encoding must be one such as utf-8, latin-1 or utf-16, got 'klingon'"),
+        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--missing-values", "a", "--comment", "%", "--thousands", "''"), "--thousands must be a character"),
         (("simulate", "--seed", "-1"), "--seed must be an integer of at least 0, got -1"),
     ],
 )  # fmt: skip
@@ -205,9 +213,16 @@ def test_errors_are_one_sentence(run, csv, arguments, message, tmp_path):
 
 
 def test_wrong_words_are_usage_errors(run, csv):
-    assert run("fit", csv, "-k", "two")[0] == 2
-    assert run("fit", csv, "-k", 2, "--method", "magic")[0] == 2
     assert run("dance")[0] == 2
+    for arguments, message in [
+        (("fit", csv, "-k", "two"), "'-k' / '--k': must be an integer, got 'two'"),
+        (("fit", csv, "-k", 2, "--method", "nutz"), "'--method': must be one of nuts, gibbs, advi, got 'nutz'"),
+        (("fit", csv, "-k", 2, "--target-ess", "many"), "'--target-ess': must be a number, got 'many'"),
+        (("simulate", "-n", 2.5), "'-n': must be an integer, got '2.5'"),
+    ]:
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert message in " ".join(err.replace("│", " ").split())
     code, out, err = run("fit", csv, "-k", 2, "--colum", "velocity")
     assert (code, out) == (2, "")
     assert "No such option: --colum. Did you mean --column?" in err
@@ -327,7 +342,10 @@ def test_fits_several_columns(run, tmp_path, faithful):
     code, _, err = run("fit", "data.csv", "--columns", "waiting", "waiting", "-k", 2)
     assert (code, err) == (1, "error: --columns must name each column once, got waiting, waiting\n")
     code, _, err = run("fit", "data.csv", "--columns", "eruptions", "wait", "-k", 2)
-    assert (code, err) == (1, "error: --columns must name one or several of 'eruptions', 'waiting', got 'wait'\n")
+    assert (code, err) == (
+        1,
+        "error: --columns must name one or several of 'eruptions', 'waiting', got 'wait'; did you mean 'waiting'?\n",
+    )
 
 
 def test_report_reads_what_the_others_wrote(run, csv, tmp_path):

@@ -107,11 +107,26 @@ def test_a_comparison_as_json(folder):
 
 def test_each_observation_has_its_clusters(folder, faithful):
     holes = faithful.assign(waiting=faithful["waiting"].where(np.arange(len(faithful)) != 5))
+    holes["eruption"] = [f"no. {i}" for i in range(len(holes))]
     holes.to_csv("holes.csv", index=False)
-    done = command("fit", "holes.csv", "--columns", "eruptions", "waiting", *FIT, "--missing", "drop", "--out", "results")
+    done = command(
+        "fit",
+        "holes.csv",
+        "--columns",
+        "eruptions",
+        "waiting",
+        *FIT,
+        "--missing",
+        "drop",
+        "--id",
+        "eruption",
+        "--out",
+        "results",
+    )
     assert done.returncode == 0, done.stderr
     clusters = pd.read_csv("results/clusters.csv", index_col="obs")
     assert clusters.index.tolist() == [i for i in range(len(faithful)) if i != 5]
+    assert clusters["eruption"].tolist() == [f"no. {i}" for i in clusters.index]
     np.testing.assert_array_equal(clusters["eruptions"], faithful["eruptions"].drop(index=5))
     np.testing.assert_allclose(clusters["p[0]"] + clusters["p[1]"], 1)
     with xr.open_datatree("results/posterior.nc") as stored:

@@ -32,7 +32,7 @@ class _Command(TyperCommand):
 
 @contextmanager
 def _in_own_words() -> Iterator[None]:
-    """Of a value that an option cannot have, say which it can; of an option that does not exist, suggest the one most like it."""
+    """Say which values an option can have; of an option that does not exist, suggest the one most like it."""
     try:
         yield
     except Exception as error:

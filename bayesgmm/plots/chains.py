@@ -103,7 +103,7 @@ def plot_solutions(
         panel.set(xlabel=name, ylabel="density", ylim=(0, None))
         panel.spines[["top", "right"]].set_visible(False)
         panel.margins(x=0)
-    panels[0].legend(frameon=False, fontsize="small")
+    panels[0].legend(frameon=False, fontsize="small", loc="upper right")
     return figure
 
 

@@ -45,5 +45,5 @@ def plot_em_history(em: EMResult, *, ax: Axes | None = None) -> Figure:
             ax.scatter([each.n_iter for each in chosen], ends, color="#555555", marker=marker, s=22, zorder=3, label=name)
     ax.set(xscale="log", yscale="log", xlabel="EM iteration", ylabel="log-likelihood below the best")
     ax.set_title(f"k = {em.mixture.n_components}, log-likelihood {em.log_likelihood:.3f}", fontsize="medium")
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(frameon=False, fontsize="small", loc="upper right")
     return figure

@@ -87,7 +87,7 @@ def plot_fit(
     ax.plot(points, np.exp(em.log_density(points)), color=EM, linewidth=1.5, linestyle="--", label="EM")
     ax.set(xlabel=name, ylabel="density", ylim=(0, None))
     ax.margins(x=0)
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

@@ -58,7 +58,7 @@ def plot_compare(comparison: Comparison) -> Figure:
         _ring(axes[2], best[name], 0.0)
     _shorten(axes[2], behind["bic"], 0.0, 2 * _SHOWN, EM)
     axes[2].set(title="point estimates: EM", ylabel="smallest BIC or ICL less that of k")
-    axes[2].legend(frameon=False, fontsize="small")
+    axes[2].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     unsure = by_k.index[~by_k["converged"]]
     for ax in axes:
         ax.set(xlabel="k, number of components")
@@ -159,5 +159,6 @@ def plot_k(tree: xr.DataTree) -> Figure:
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].plot(part["k"], part["prior_k"], color=EM, marker="o", linestyle="--", label="prior")
     axes[0].set(ylabel="probability")
-    axes[0].legend(frameon=False, fontsize="small")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize="small")
     return figure
