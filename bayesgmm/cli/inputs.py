@@ -78,18 +78,24 @@ class _Kept:
     def __init__(self, stream: IO[bytes], name: str, announce: Callable[[str], object]) -> None:
         self._stream, self._name, self._announce = stream, name, announce
         self._content = bytearray()
+        self._ended = False  # as a terminal's input may do but once
         self._told = _TOLD // 2
 
     def copy(self, begin: int, into: memoryview) -> int:
         """How many of the bytes from ``begin`` on could be put into ``into``: none at the end only."""
-        if begin >= len(self._content):
+        if begin >= len(self._content) and not self._ended:
             self._read_on()
         part = memoryview(self._content)[begin : begin + len(into)]
         into[: len(part)] = part
         return len(part)
 
     def _read_on(self) -> None:
-        self._content += self._stream.read1(_AT_ONCE)  # type: ignore[attr-defined]
+        more = self._stream.read1(_AT_ONCE)  # type: ignore[attr-defined]
+        if not more:
+            self._ended = True
+            if self._stream is not sys.stdin.buffer:
+                self._stream.close()
+        self._content += more
         size = len(self._content)
         if size >= 2 * self._told:
             self._told = size

@@ -199,7 +199,7 @@ class _Finder:
         following = [line for line in lines[at + 1 :] if line.strip()]
         mark = _HASH if self._options.comment is None else self._options.comment
         commented = [line for line in following if mark and line.lstrip().startswith(mark)]
-        data = [line for line in following if line not in commented] if commented else following
+        data = [line for line in following if not (mark and line.lstrip().startswith(mark))]
         if not data and self._options.comment is None:
             data, commented = following, []
         layout = self._columns(header, data)
@@ -277,19 +277,20 @@ class _Finder:
             return Layout(separator, names, m)
         if widths <= {m, m + 1} and all(not row[-1] for row in rows if len(row) > m):
             return Layout(separator, names, m + 1)
-        if widths == {m + 1} and (asked or self._are_row_names(separator, m, data, [row[0] for row in rows])):
+        if widths == {m + 1} and (asked or self._are_row_names(separator, m, data, rows)):
             return Layout(separator, [ROW_NAMES, *names], m + 1, has_row_names=True).assuming(
                 "the first column names the rows"
             )
         return None
 
     @staticmethod
-    def _are_row_names(separator: str, m: int, data: list[str], names: Sequence[str]) -> bool:
-        """A field more than the header line has may as well be the digits behind a decimal comma."""
+    def _are_row_names(separator: str, m: int, data: list[str], rows: list[list[str]]) -> bool:
+        """Whether the fields without a name are these; they may as well be the digits behind a decimal comma."""
+        names = [row[0] for row in rows]
         if all(line.lstrip().startswith('"') for line in data) or not any(map(is_numeral, names)):
             return True
         if separator == ",":
-            return m > 1 and len(names) > 2 and _count_up(names)
+            return m > 1 and _count_up(names) and any("." in cell for row in rows for cell in row)
         return len(set(names)) == len(names) and all(name.isdigit() for name in names)
 
     def _by_whitespace(self, header: str, data: list[str]) -> Layout | None:
