@@ -37,6 +37,8 @@ def read(tmp_path, content, columns=None, name="data.csv", **options):
         pytest.param("x,y\n1,2\n\n3,4\n", "x", [1, 3], id="blank line between rows"),
         pytest.param("x,\n1,\n2,\n", None, [1, 2], id="trailing commas"),
         pytest.param("x,y\n1,2,\n3,4,\n", "y", [2, 4], id="trailing commas but in the header line"),
+        pytest.param('"x";\n"1";5;\n"2";7;\n', None, [5, 7], id="trailing semicolons and row names"),
+        pytest.param("x\n26'138\n1'637\n", None, [26138, 1637], id="thousands apart in one column"),
         pytest.param("x,y,\n1,2\n3,4\n", "y", [2, 4], id="trailing comma in the header line"),
         pytest.param("x\n1\n2,\n", None, [1, 2], id="a trailing comma"),
         pytest.param("x|y\n1|2\n3|4\n", "y", [2, 4], id="bars"),
@@ -87,6 +89,8 @@ def test_what_cannot_be_mistaken_is_read(tmp_path, content, column, values):
         ("x\n1,5\n2,7\n", None, "say --separator , or --decimal ,"),
         ("x,y\n1,5,2\n2,5,3\n3,5,9\n", "x", "line 2 has 3 fields, its header line 2; if the first one names the row, say --separator"),
         ("x\n1 500\n2 700\n", None, "say --separator space or --thousands ' '"),
+        ("v\n4 982,1\n", None, "say --separator space or --thousands ' '"),
+        ("v,\n100,1.5,\n93,2.5,\n", "v", "line 2 has 3 fields"),
         ("a,b;c\n1,2;3\n4,5;6\n", "c", "may be parted by , or by ;; say which by --separator"),
         ("#id,x\na,1\nb,2\n", "x", "may be a comment or the header line; say --comment"),
         ("# x,y\nid,2019\na,1\n", "2019", "may be a comment or the header line; say --comment"),
@@ -218,6 +222,47 @@ def test_every_layout_of_a_table_gives_the_same(tmp_path, faithful):
         np.testing.assert_array_equal(
             found.to_numpy(), faithful[["waiting", "eruptions"]].to_numpy(), err_msg=repr((sep, decimal))
         )
+
+
+def written(rng):
+    """A table in some style of some country and program, its column, and the numbers in that."""
+    n, m = rng.integers(1, 8), rng.integers(1, 4)
+    sep, decimal = rng.choice([",", ";", "\t", "|", " "]), rng.choice([".", ","])
+    digits, thousands = rng.integers(0, 4), rng.choice(["", "", " ", "'", ".", ","])
+    if thousands in (decimal, sep) or (
+        thousands == "." and digits == 0 and sep != ";"
+    ):  # which all programs take for decimals
+        thousands = ""
+    quote = '"' if sep in (decimal, thousands) or rng.random() < 0.3 else ""
+    values = np.round(rng.normal(0, 1, (n, m)) * 10.0 ** rng.integers(0, 6), digits)
+    rows = {
+        "": None,
+        "counted": range(1, n + 1),
+        "quoted": [f'"{i}"' for i in range(n)],
+        "named": "abcdefgh",
+        "some": range(100, 0, -7),
+    }
+    names, trailing = rows[rng.choice(list(rows))], sep if sep != " " and rng.random() < 0.2 else ""
+    lines = [sep.join(f"v{j}" for j in range(m)) + trailing]
+    for i, row in enumerate(values):
+        marks = str.maketrans({",": thousands, ".": decimal})
+        cells = [f"{quote}{f'{value:,.{digits}f}'.translate(marks)}{quote}" for value in row]
+        lines.append(sep.join([*([] if names is None else [str(names[i])]), *cells]) + trailing)
+    comment = "# made by me, here\n" if rng.random() < 0.2 else ""
+    return comment + "\n".join(lines) + "\n" * rng.integers(0, 4), f"v{m - 1}", values[:, -1]
+
+
+def test_nothing_is_misread_in_any_style(tmp_path):
+    right = 0
+    for seed in range(500):
+        text, column, values = written(np.random.default_rng(seed))
+        try:
+            found = read(tmp_path, text, [column]).x[column].to_numpy()
+        except ValueError:  # where it could be mistaken
+            continue
+        np.testing.assert_allclose(found, values, err_msg=f"seed {seed}: {text}")
+        right += 1
+    assert right > 250
 
 
 def test_ids_are_kept_as_they_stand(tmp_path):

@@ -257,6 +257,8 @@ class _Finder:
         fits = [fit for each in among if (fit := self._fit(each, header, data)) and fit.width > 1]
         fits = [fit for fit in fits if fit.separator == self._preferred] or fits
         fits = [fit for fit in fits if not fit.has_row_names] or fits
+        if fits and fits[0].has_row_names and (fit := self._fit(WHITESPACE, header, data)) and fit.has_row_names:
+            fits.append(fit)
         if len(fits) > 1:
             one, other = (_SHOWN.get(fit.separator, fit.separator) for fit in fits[:2])
             raise ValueError(f"the columns of {self._name} may be parted by {one} or by {other}; say which by --separator")
@@ -270,24 +272,25 @@ class _Finder:
     def _fit(self, separator: str, header: str, data: list[str], *, asked: bool = False) -> Layout | None:
         """The columns if this is the separator; None if that cannot be."""
         (names,), rows = fields_of([header], separator), fields_of(data, separator)
-        m, widths = len(names), {len(row) for row in rows}
-        if m > 1 and not names[-1] and widths <= {m, m - 1} and all(not row[-1] for row in rows if len(row) == m):
-            return Layout(separator, names[:-1], m)
-        if widths <= {m}:
-            return Layout(separator, names, m)
-        if widths <= {m, m + 1} and all(not row[-1] for row in rows if len(row) > m):
+        if {len(row) for row in rows} <= {len(names)} and not (names[-1] == "" and all(row[-1] == "" for row in rows)):
+            return Layout(separator, names, len(names))
+        names = names[:-1] if len(names) > 1 and names[-1] == "" else names
+        m = len(names)
+        if all(len(row) == m or (len(row) == m + 1 and row[-1] == "") for row in rows):
             return Layout(separator, names, m + 1)
-        if widths == {m + 1} and (asked or self._are_row_names(separator, m, data, rows)):
-            return Layout(separator, [ROW_NAMES, *names], m + 1, has_row_names=True).assuming(
-                "the first column names the rows"
-            )
+        width = max(map(len, rows))
+        rows = [row[:-1] for row in rows] if width == m + 2 and all(row[-1] == "" for row in rows) else rows
+        if {len(row) for row in rows} == {m + 1} and (asked or self._are_row_names(separator, m, data, rows)):
+            named = Layout(separator, [ROW_NAMES, *names], width, has_row_names=True)
+            return named.assuming("the first column names the rows")
         return None
 
     @staticmethod
     def _are_row_names(separator: str, m: int, data: list[str], rows: list[list[str]]) -> bool:
         """Whether the fields without a name are these; they may as well be the digits behind a decimal comma."""
         names = [row[0] for row in rows]
-        if all(line.lstrip().startswith('"') for line in data) or not any(map(is_numeral, names)):
+        quoted = re.compile(rf'\s*"[^"]*"\s*{re.escape(separator) if separator != WHITESPACE else ""}')
+        if all(map(quoted.match, data)) or not any(map(is_numeral, names)):
             return True
         if separator == ",":
             return m > 1 and _count_up(names) and any("." in cell for row in rows for cell in row)
@@ -300,7 +303,7 @@ class _Finder:
         if layout is None or layout.width == 1:
             return None
         if len(layout.names) == 2 and layout.has_row_names and self._options.thousands is None:
-            if all(Style(thousands=" ").fits(line.strip()) for line in data):
+            if all(Style(".", " ").fits(line.strip()) or Style(",", " ").fits(line.strip()) for line in data):
                 raise ValueError(
                     f"lines of {self._name} such as {data[0].strip()!r} may hold a row's name and a number, or one number; "
                     "say --separator space or --thousands ' '"
@@ -329,6 +332,7 @@ class _Finder:
 
 def _ragged(separator: str, header: str) -> Layout:
     names = fields_of([header], separator)[0]
+    names = names[:-1] if len(names) > 1 and names[-1] == "" else names
     return Layout(separator, names, len(names))
 
 

@@ -55,7 +55,10 @@ class Style:
 
 def is_numeral(text: str) -> bool:
     """Whether it is a number, in whatever style."""
-    return any(style.fits(text.strip()) for style in (Style("."), Style(","), Style(".", ","), Style(",", ".")))
+    return any(style.fits(text.strip()) for style in _ALL_STYLES)
+
+
+_ALL_STYLES = [Style(one, other) for one, other in product(_DECIMALS, ["", *_THOUSANDS]) if one != other]
 
 
 class UnclearNumeralsError(ValueError):
