@@ -32,6 +32,7 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _HASH = "#"
+_COMMAS, _COMMAS_APART = Style(","), Style(".", ",")
 _HEAD = 2**18  # bytes that are looked at, if they hold lines
 _LONGEST = 2**28  # bytes without a line's end
 _LEAST, _MOST = 3, 1000  # lines that are looked at
@@ -358,7 +359,7 @@ def _count_up(names: Sequence[str]) -> bool:
 
 
 def _has_decimal_comma(cell: str) -> bool:
-    return Style(",").fits(cell) and not Style(".").fits(cell) and not Style(".", ",").fits(cell)
+    return "," in cell and _COMMAS.fits(cell) and not _COMMAS_APART.fits(cell)
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
