@@ -66,8 +66,7 @@ def fit(
                 if "stopped_by" in tree.attrs:
                     answer(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
                 answer(f"\n{fit_text(fitted, terminal_width(), worst=True)}")
-            for left_out in (
-                write_fit(fitted, results.folder, columns, announce, ids=observations.ids) if results is not None else []
-            ):
-                say(left_out)
+            if results is not None:
+                for left_out in write_fit(fitted, results.folder, columns, announce, ids=observations.ids):
+                    say(left_out)
     end(output, results, interrupted=bool(tree.attrs["interrupted"]), trusted=fitted.diagnosis.converged)
