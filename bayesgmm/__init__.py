@@ -62,11 +62,12 @@ if TYPE_CHECKING:
     from bayesgmm.labels import LabelQuality, label_quality, raw_order, relabel
     from bayesgmm.leave_one_out import loo
     from bayesgmm.mixture import Mixture
-    from bayesgmm.model import build_model, prior_predictive
+    from bayesgmm.model import build_model, for_pymc, prior_predictive
     from bayesgmm.modes import Solutions, solutions
     from bayesgmm.predictive import (
         add_log_likelihood,
         add_posterior_predictive,
+        by_feature,
         predictive_cdf,
         predictive_density,
         predictive_quantiles,
@@ -94,12 +95,14 @@ _HOMES = {
     "add_posterior_predictive": "predictive",
     "adjusted_rand": "clusters",
     "build_model": "model",
+    "by_feature": "predictive",
     "check_against_em": "agreement",
     "coclustering": "clusters",
     "compare": "comparison",
     "diagnose": "diagnostics",
     "fit": "inference",
     "fit_em": "em",
+    "for_pymc": "model",
     "jitter": "ties",
     "label_quality": "labels",
     "log_evidence": "evidence",
@@ -137,6 +140,7 @@ __all__ = [
     "add_posterior_predictive",
     "adjusted_rand",
     "build_model",
+    "by_feature",
     "check_against_em",
     "coclustering",
     "compare",
@@ -145,6 +149,7 @@ __all__ = [
     "exceptions",
     "fit",
     "fit_em",
+    "for_pymc",
     "jitter",
     "label_quality",
     "log_evidence",

@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp, ndtr, ndtri, softmax
 
 from bayesgmm import estep
-from bayesgmm.tree import OBS, Draws, features_of, read_draws, read_observations
+from bayesgmm.tree import FEATURE, OBS, Draws, features_of, read_draws, read_observations
 from bayesgmm.validation import FloatArray, read_data, read_probability, read_seed, require_memory
 
 _MOST_DRAWS = 2_000  # over which predictive distributions are averaged
 _TOGETHER = 2**22  # densities of draws x points in memory at once
 _HALVINGS = 60  # of the interval in which a quantile lies
+_OF_DATA = ("observed_data", "posterior_predictive", "prior_predictive", "log_likelihood")  # groups that hold x
 _STATISTICS = ["mean", "lower", "upper"]
 
 
@@ -64,7 +65,8 @@ def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Gen
     Returns
     -------
     DataTree
-        A new tree; ``posterior_predictive`` holds ``x`` (chain, draw, obs) or (chain, draw, obs, feature).
+        A new tree; ``posterior_predictive`` holds ``x`` (chain, draw, obs) or (chain, draw, obs, feature). For ArviZ's
+        predictive checks of several features see :func:`by_feature`.
 
     Raises
     ------
@@ -87,6 +89,48 @@ def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Gen
         noise = rng.standard_normal(x.shape)
         row[:] = mu[z] + (factors[z] * noise if noise.ndim == 1 else np.einsum("nij,nj->ni", factors[z], noise))
     return _with_group(tree, "posterior_predictive", draws.by_chain(result))
+
+
+def by_feature(tree: xr.DataTree) -> xr.DataTree:
+    """The tree with a variable for each feature, so that ArviZ's predictive checks show each by itself, in its own units.
+
+    ArviZ pools all that a variable holds: ``az.plot_ppc_dist(bg.by_feature(tree))`` has a panel for each feature, and so
+    have ``az.plot_ppc_pit`` and ``az.plot_loo_pit``.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`, with :func:`add_posterior_predictive` (for ``az.plot_loo_pit`` with
+        :func:`add_log_likelihood` too), or from :func:`bayesgmm.prior_predictive`.
+
+    Returns
+    -------
+    DataTree
+        A new tree. In the groups of data, observed, replicated, or drawn from the prior, ``x[NAME]`` (..., obs) holds each
+        feature. ``log_likelihood`` has under each of these names that of the whole observation, which LOO leaves out. A tree
+        of one feature stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If the tree has no data.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.old_faithful(), 2, method="gibbs", random_seed=1, progressbar=False)
+    >>> list(bg.by_feature(bg.add_posterior_predictive(tree, 1))["posterior_predictive"].data_vars)
+    ['x[eruptions]', 'x[waiting]']
+    """
+    if "observed_data" not in getattr(tree, "children", ()) or "x" not in tree["observed_data"]:
+        raise ValueError("tree must have a group observed_data with x; pass what fit or prior_predictive returned")
+    result, observed = tree.copy(), tree["observed_data"]["x"]
+    names = observed[FEATURE].to_numpy().tolist() if FEATURE in observed.dims else []
+    for group in set(_OF_DATA) & set(tree.children) if names else ():
+        values = tree[group]["x"]
+        parts = {f"x[{name}]": values.isel({FEATURE: i}, drop=True, missing_dims="ignore") for i, name in enumerate(names)}
+        result[group] = xr.DataTree(xr.Dataset(parts))
+    return result
 
 
 def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 0.9) -> xr.DataArray:

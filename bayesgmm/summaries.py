@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bayesgmm.digits import with_digits
 from bayesgmm.predictive import log_density
 from bayesgmm.standardisation import location_and_scale
-from bayesgmm.tree import CLUSTER, DRAWN, FEATURE, FEATURE_BIS, OBS, Draws, read_observations
+from bayesgmm.tree import CLUSTER, DRAWN, FEATURE, FEATURE_BIS, HYPERPARAMETERS, OBS, PAIR, Draws, read_observations
 from bayesgmm.validation import FloatArray
 
 _LONGEST = 40  # rows of a table that are printed
@@ -79,10 +79,12 @@ def _named_points(x: FloatArray, positions: NDArray[Any]) -> tuple[list[str], Fl
 def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
     """Draws (chain, draw) of each single parameter, by its name."""
     posterior = tree["posterior"].to_dataset()
+    if HYPERPARAMETERS in tree.children:
+        posterior = posterior.merge(tree[HYPERPARAMETERS].to_dataset())
     parameters = [name for name in ("w", "mu", "sigma", "cov", "corr") if name in posterior]
     for name in [*parameters, *(str(each) for each in posterior.data_vars if each not in (*parameters, *DRAWN))]:
         values = posterior[name]
-        if values.dims[:2] == ("chain", "draw") and set(values.dims[2:]) <= {CLUSTER, FEATURE, FEATURE_BIS}:
+        if values.dims[:2] == ("chain", "draw") and set(values.dims[2:]) <= {CLUSTER, FEATURE, FEATURE_BIS, PAIR}:
             labels = [values[dim].values.tolist() for dim in values.dims[2:]]
             for index, label in entries(name, values.dims[2:], labels):
                 yield label, np.moveaxis(values.values, (0, 1), (-2, -1))[index]
@@ -90,7 +92,7 @@ def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
 
 def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]) -> Iterator[tuple[tuple[int, ...], str]]:
     """Index and name of every entry of a variable over clusters and features; of symmetric matrices the upper half."""
-    symmetric = name in ("cov", "corr", "C0") and FEATURE_BIS in dims
+    symmetric = name in ("cov", "C0") and FEATURE_BIS in dims
     for index in np.ndindex(*map(len, labels)):
         if not symmetric or index[-2] <= index[-1]:
             called = ", ".join(str(each[i]) for each, i in zip(labels, index, strict=True))

@@ -30,7 +30,7 @@ ALLOWED = {
     "ties": {"validation"},
     "impropriety": {"priors", "ties", "tree", "validation"},
     "strays": {"priors", "validation"},
-    "model": {"priors", "validation", "wishart"},
+    "model": {"estep", "priors", "tree", "validation", "wishart"},
     "density": {"compiled", "density", "estep", "mixture", "priors", "structures", "validation", "wishart"},
     "conditionals": {"compiled", "conditionals", "density", "estep", "validation", "wishart"},
     "tree": {"em_result", "mixture", "validation"},
