@@ -178,10 +178,12 @@ logging.getLogger("bayesgmm").addHandler(logging.NullHandler())
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for, so that ``import bayesgmm`` loads neither PyMC nor ArviZ."""
-    if name in _HOMES:
-        value = getattr(import_module(f"bayesgmm.{_HOMES[name]}"), name)
-    elif name in _MODULES:
-        value = import_module(f"bayesgmm.{name}")
+    import numpy as np
+
+    if name in _HOMES or name in _MODULES:
+        with np.errstate(under="ignore"):  # libraries, too, underflow when they are imported
+            module = import_module(f"bayesgmm.{_HOMES.get(name, name)}")
+        value = getattr(module, name) if name in _HOMES else module
     elif name == "__version__":
         from importlib.metadata import version
 

@@ -64,6 +64,7 @@ class LabelQuality:
         )
 
 
+@np.errstate(under="ignore")
 def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
     r"""Undo label switching: give every draw's clusters the order in which they mean the same.
 
@@ -132,6 +133,7 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
     return permute(tree, draws.by_chain(order))
 
 
+@np.errstate(under="ignore")
 def label_quality(tree: xr.DataTree) -> LabelQuality:
     """Non-permutation rate and share of ambiguous draws, of the labels as they stand in the tree.
 

@@ -113,9 +113,9 @@ def for_pymc(tree: xr.DataTree) -> xr.DataTree:
 
     Notes
     -----
-    Then ``pm.compute_log_likelihood(bg.for_pymc(tree), model=model)``, ``pm.sample_posterior_predictive``,
-    ``pm.compute_log_prior`` and the like find all that they look for. A test compares the log-likelihood so computed with
-    that of :func:`bayesgmm.add_log_likelihood`.
+    Then ``pm.stats.compute_log_likelihood(bg.for_pymc(tree), model=model)``, ``pm.sample_posterior_predictive``,
+    ``pm.stats.compute_log_prior`` and the like find all that they look for. A test compares the log-likelihood so
+    computed with that of :func:`bayesgmm.add_log_likelihood`.
 
     Examples
     --------

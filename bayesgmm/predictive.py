@@ -53,6 +53,7 @@ def add_log_likelihood(tree: xr.DataTree) -> xr.DataTree:
     return _with_group(tree, "log_likelihood", draws.by_chain(log_density(draws, x)))
 
 
+@np.errstate(under="ignore")
 def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataTree:
     """The tree with a group ``posterior_predictive``: one replicated data set for every draw.
 
@@ -133,6 +134,7 @@ def by_feature(tree: xr.DataTree) -> xr.DataTree:
     return result
 
 
+@np.errstate(under="ignore")
 def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 0.9) -> xr.DataArray:
     """Posterior mean of the density at each point of a grid, with a pointwise credible band.
 
@@ -288,6 +290,7 @@ def _of_one_feature(grid: ArrayLike) -> FloatArray:
     return points.values
 
 
+@np.errstate(under="ignore")
 def distribution_function(draws: Draws, x: FloatArray) -> FloatArray:
     """P(x[s, g] or less) under draw s, (S, G)."""
     total = np.zeros(x.shape)
@@ -339,6 +342,7 @@ def log_density(draws: Draws, x: FloatArray) -> FloatArray:
     return estep.log_density(x, draws.w, draws.mu, draws.factors)
 
 
+@np.errstate(under="ignore")
 def log_predictive(draws: Draws, x: FloatArray) -> FloatArray:
     """Log of the posterior predictive density, the mean of the density over all draws, at each point, (n,)."""
     result, step = np.empty(len(x)), max(1, _TOGETHER // len(draws.w))
@@ -348,6 +352,7 @@ def log_predictive(draws: Draws, x: FloatArray) -> FloatArray:
     return result - np.log(len(draws.w))
 
 
+@np.errstate(under="ignore")
 def shares_given(draws: Draws, x: FloatArray) -> FloatArray:
     """Each draw's share in the posterior once a further observation lies at x, (S, n); they add to one at each point."""
     return np.asarray(softmax(log_density(draws, x), axis=0))

@@ -132,7 +132,7 @@ def build_tree(
         "em_baseline": _em_dataset(em).assign_coords(features),
     }
     if apart:
-        groups[HYPERPARAMETERS] = posterior[list(apart)].drop_vars(CLUSTER)
+        groups[HYPERPARAMETERS] = posterior[list(apart)]
     if approximation is not None:
         groups["approximation"] = approximation
     tree = xr.DataTree.from_dict(groups)

@@ -107,6 +107,7 @@ def plot_solutions(
     return figure
 
 
+@np.errstate(under="ignore")
 def _densities(ax: Axes, x: np.ndarray, draws: Draws, found: Solutions, interval: float) -> None:
     histogram(ax, x)
     for solution, row in found.table.iterrows():

@@ -28,6 +28,7 @@ _POINTS = 3_000  # observations shown at most
 _SURE = 0.9
 
 
+@np.errstate(under="ignore")
 def plot_fit(
     tree: xr.DataTree,
     feature: Any = None,
