@@ -119,7 +119,8 @@ def by_feature(tree: xr.DataTree) -> xr.DataTree:
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.old_faithful(), 2, method="gibbs", random_seed=1, progressbar=False)
+    >>> geyser = bg.jitter(bg.datasets.old_faithful(), random_seed=1)  # rounded to minutes: spread again
+    >>> tree = bg.fit(geyser, 2, method="gibbs", random_seed=1, progressbar=False)
     >>> list(bg.by_feature(bg.add_posterior_predictive(tree, 1))["posterior_predictive"].data_vars)
     ['x[eruptions]', 'x[waiting]']
     """
