@@ -71,6 +71,7 @@ CALLS = {
     "fit by gibbs": lambda d: bg.fit(data(d), 3, method="gibbs", **SETTINGS),
     "fit by nuts": lambda d: bg.fit(data(d), 2, **SETTINGS),
     "for_pymc": lambda d: bg.for_pymc(tree(d)),
+    "jitter": lambda d: bg.jitter(bg.datasets.old_faithful(), random_seed=1),
     "label_quality": lambda d: bg.label_quality(tree(d)),
     "log_evidence": lambda d: bg.log_evidence(tree(d), random_seed=1),
     "loo": lambda d: bg.loo(tree(d)),
