@@ -62,11 +62,12 @@ if TYPE_CHECKING:
     from bayesgmm.labels import LabelQuality, label_quality, raw_order, relabel
     from bayesgmm.leave_one_out import loo
     from bayesgmm.mixture import Mixture
-    from bayesgmm.model import build_model, prior_predictive
+    from bayesgmm.model import build_model, for_pymc, prior_predictive
     from bayesgmm.modes import Solutions, solutions
     from bayesgmm.predictive import (
         add_log_likelihood,
         add_posterior_predictive,
+        by_feature,
         predictive_cdf,
         predictive_density,
         predictive_quantiles,
@@ -94,12 +95,14 @@ _HOMES = {
     "add_posterior_predictive": "predictive",
     "adjusted_rand": "clusters",
     "build_model": "model",
+    "by_feature": "predictive",
     "check_against_em": "agreement",
     "coclustering": "clusters",
     "compare": "comparison",
     "diagnose": "diagnostics",
     "fit": "inference",
     "fit_em": "em",
+    "for_pymc": "model",
     "jitter": "ties",
     "label_quality": "labels",
     "log_evidence": "evidence",
@@ -137,6 +140,7 @@ __all__ = [
     "add_posterior_predictive",
     "adjusted_rand",
     "build_model",
+    "by_feature",
     "check_against_em",
     "coclustering",
     "compare",
@@ -145,6 +149,7 @@ __all__ = [
     "exceptions",
     "fit",
     "fit_em",
+    "for_pymc",
     "jitter",
     "label_quality",
     "log_evidence",
@@ -173,10 +178,12 @@ logging.getLogger("bayesgmm").addHandler(logging.NullHandler())
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for, so that ``import bayesgmm`` loads neither PyMC nor ArviZ."""
-    if name in _HOMES:
-        value = getattr(import_module(f"bayesgmm.{_HOMES[name]}"), name)
-    elif name in _MODULES:
-        value = import_module(f"bayesgmm.{name}")
+    import numpy as np
+
+    if name in _HOMES or name in _MODULES:
+        with np.errstate(under="ignore"):  # libraries, too, underflow when they are imported
+            module = import_module(f"bayesgmm.{_HOMES.get(name, name)}")
+        value = getattr(module, name) if name in _HOMES else module
     elif name == "__version__":
         from importlib.metadata import version
 

@@ -114,6 +114,7 @@ class EMCheck:
         return "\n".join(lines)
 
 
+@np.errstate(under="ignore")
 def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) -> EMCheck:
     """Compare the posterior with the EM estimate, parameter by parameter and as densities.
 

@@ -34,6 +34,7 @@ _MOST_CLUSTERS = 100  # of a partition
 _ORDERS = 8  # random orders in which greedy sweeps visit the observations
 
 
+@np.errstate(under="ignore")
 def responsibilities(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.Dataset:
     """Posterior mean and standard deviation of each observation's membership probabilities.
 
@@ -92,6 +93,7 @@ def responsibilities(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.Datase
     return xr.Dataset({"mean": (dims, mean), "sd": (dims, sd)}, coords=coords, attrs={"draws": len(draws.w)})
 
 
+@np.errstate(under="ignore")
 def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataArray:
     """A label for each observation and draw, from its distribution given the draw's parameters.
 
@@ -125,6 +127,7 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
     return xr.DataArray(z, dims=("chain", "draw", OBS), coords=coords, name="z")
 
 
+@np.errstate(under="ignore")
 def coclustering(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.DataArray:
     """Posterior probability that two observations belong to one cluster.
 
@@ -169,6 +172,7 @@ def coclustering(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.DataArray:
     return xr.DataArray(together, dims=(OBS, f"{OBS}_bis"), coords=coords, attrs={"draws": len(few.w)}, name="together")
 
 
+@np.errstate(under="ignore")
 def partition(
     tree: xr.DataTree,
     loss: Literal["vi", "binder"] = "vi",
@@ -230,6 +234,7 @@ def partition(
     return xr.DataArray(labels, dims=(OBS,), coords=coords, attrs=attrs, name="partition")
 
 
+@np.errstate(under="ignore")
 def partition_of(
     z: NDArray[np.int16], loss: Literal["vi", "binder"], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
@@ -245,6 +250,7 @@ def partition_of(
     return _least_loss(z, candidates, k, loss, rng)
 
 
+@np.errstate(under="ignore")
 def occupied_clusters(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataArray:
     """How many clusters hold an observation, (chain, draw), by labels drawn as in :func:`sample_assignments`.
 

@@ -384,7 +384,8 @@ def _weights_of(prior_k: Any, ks: list[int]) -> pd.Series:
     log_p = read_prior_k(prior_k).log_pmf(np.array(ks))
     if not np.isfinite(log_p).any():
         raise ValueError(f"prior_k must give at least one of the k compared a positive probability, got none of {ks}")
-    return pd.Series(np.exp(log_p - logsumexp(log_p)), index=ks)
+    with np.errstate(under="ignore"):
+        return pd.Series(np.exp(log_p - logsumexp(log_p)), index=ks)
 
 
 def _compared(fits: dict[int, xr.DataTree], seed: int | None, prior_k: Any, ks: Sequence[int] = ()) -> Comparison:
@@ -455,10 +456,10 @@ def _table(fits: Mapping[int, xr.DataTree], judged: Mapping[int, _Judged], prior
             }
         )
     table = pd.DataFrame(rows)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", under="ignore"):
         joint = table["log_evidence"].to_numpy() + np.log(prior_k.to_numpy())
-    exists = table["elpd_loo"].notna().to_numpy()
-    p_k = np.where(exists, np.exp(joint - logsumexp(joint[exists])), np.nan) if exists.any() else np.nan
+        exists = table["elpd_loo"].notna().to_numpy()
+        p_k = np.where(exists, np.exp(joint - logsumexp(joint[exists])), np.nan) if exists.any() else np.nan
     table.insert(int(table.columns.get_loc("mcse")) + 1, "p_k", p_k)
     return table
 

@@ -114,6 +114,7 @@ class Diagnosis:
         return "\n".join(lines)
 
 
+@np.errstate(under="ignore")
 def diagnose(tree: xr.DataTree) -> Diagnosis:
     """Judge whether the draws can be used, and say what to do where they cannot.
 

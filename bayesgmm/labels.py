@@ -64,6 +64,7 @@ class LabelQuality:
         )
 
 
+@np.errstate(under="ignore")
 def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
     r"""Undo label switching: give every draw's clusters the order in which they mean the same.
 
@@ -132,6 +133,7 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
     return permute(tree, draws.by_chain(order))
 
 
+@np.errstate(under="ignore")
 def label_quality(tree: xr.DataTree) -> LabelQuality:
     """Non-permutation rate and share of ambiguous draws, of the labels as they stand in the tree.
 
@@ -161,18 +163,24 @@ def label_quality(tree: xr.DataTree) -> LabelQuality:
     k = draws.n_components
     if k == 1:
         return LabelQuality(0.0, 0.0)
-    mu, factors = (values.reshape(*values.shape[:2], draws.n_features, -1) for values in (draws.mu, draws.factors))
-    sd = np.sqrt((factors**2).sum(axis=-1))
-    unit = np.sqrt(np.median(sd**2, axis=(0, 1)))  # of each feature
-    rows = factors / sd[..., None]  # of a Cholesky factor of the correlations
-    correlations = (rows @ rows.swapaxes(-1, -2))[..., *np.triu_indices(draws.n_features, 1)]
-    fisher_z = np.arctanh(np.clip(correlations, -_CERTAIN, _CERTAIN))
-    places = np.concatenate([mu[..., 0] / unit, np.log(sd / unit), fisher_z], axis=-1)
+    places = _places(draws)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="One of the clusters is empty")
         _, groups = kmeans2(places.reshape(len(places) * k, -1), places.mean(axis=0), iter=_ROUNDS, minit="matrix")
     is_permutation = (np.sort(groups.reshape(-1, k), axis=1) == np.arange(k)).all(axis=1)
     return LabelQuality(float(1 - is_permutation.mean()), _ambiguous(np.dstack([places, np.log(draws.w)])))
+
+
+def _places(draws: Draws) -> FloatArray:
+    """Means, log standard deviations and, by Fisher's z, correlations, (S, K, P), relative to where the clusters are."""
+    mu, factors = (values.reshape(*values.shape[:2], draws.n_features, -1) for values in (draws.mu, draws.factors))
+    sd = np.sqrt((factors**2).sum(axis=-1))
+    unit = np.median(sd, axis=(0, 1))  # of each feature
+    centre = np.median(mu[..., 0], axis=(0, 1))  # squares of means far from zero would leave no digit
+    rows = factors / sd[..., None]  # of a Cholesky factor of the correlations
+    correlations = (rows @ rows.swapaxes(-1, -2))[..., *np.triu_indices(draws.n_features, 1)]
+    fisher_z = np.arctanh(np.clip(correlations, -_CERTAIN, _CERTAIN))
+    return np.concatenate([(mu[..., 0] - centre) / unit, np.log(sd / unit), fisher_z], axis=-1)
 
 
 def _ambiguous(parameters: FloatArray) -> float:

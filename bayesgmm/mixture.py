@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm import estep
+from bayesgmm.digits import with_digits
 from bayesgmm.validation import FloatArray, read_count, read_data, read_numbers, read_seed, require_memory
+
+_LARGE, _SMALL = 1e8, 1e-3  # means and standard deviations beyond which NumPy's four decimals do not show a mean
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -137,7 +140,7 @@ class Mixture:
 
     def __repr__(self) -> str:
         third = f"sigma={_short(self.sigma)}" if self.n_features == 1 else f"covariances={_short(self.covariances)}"
-        return f"Mixture(weights={_short(self.weights)}, means={_short(self.means)}, {third})"
+        return f"Mixture(weights={_short(self.weights)}, means={_located(self.means, self.sigma)}, {third})"
 
 
 def _read_means(means: ArrayLike) -> FloatArray:
@@ -214,6 +217,15 @@ def _has_factor(covariance: FloatArray) -> bool:
         return bool(np.isfinite(np.linalg.cholesky(covariance)).all())
     except np.linalg.LinAlgError:
         return False
+
+
+def _located(means: FloatArray, sigma: FloatArray) -> str:
+    """Means with the digits that their standard deviations leave, where four decimals do not show them."""
+    if abs(means).max() < _LARGE and sigma.min() > _SMALL:
+        return _short(means)
+    texts = [with_digits(*each, least=5) for each in zip(means.ravel(), sigma.ravel(), strict=True)]
+    rows = np.array(texts, dtype=object).reshape(means.shape).tolist()
+    return str(rows).replace("'", "")
 
 
 def _short(array: FloatArray) -> str:

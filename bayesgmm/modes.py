@@ -62,6 +62,7 @@ class Solutions:
         return f"{heading}\n{as_text(self.table)}"
 
 
+@np.errstate(under="ignore")
 def solutions(tree: xr.DataTree, *, weigh: Literal["stacking"] | None = None) -> Solutions:
     r"""Group the chains into solutions: those that no label-invariant quantity tells apart.
 

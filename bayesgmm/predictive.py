@@ -14,12 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp, ndtr, ndtri, softmax
 
 from bayesgmm import estep
-from bayesgmm.tree import OBS, Draws, features_of, read_draws, read_observations
+from bayesgmm.tree import FEATURE, OBS, Draws, features_of, read_draws, read_observations
 from bayesgmm.validation import FloatArray, read_data, read_numbers, read_probability, read_seed, require_memory
 
 _MOST_DRAWS = 2_000  # over which predictive distributions are averaged
 _TOGETHER = 2**22  # densities of draws x points in memory at once
 _HALVINGS = 60  # of the interval in which a quantile lies
+_OF_DATA = ("observed_data", "posterior_predictive", "prior_predictive", "log_likelihood")  # groups that hold x
 _STATISTICS = ["mean", "lower", "upper"]
 
 
@@ -53,6 +54,7 @@ def add_log_likelihood(tree: xr.DataTree) -> xr.DataTree:
     return _with_group(tree, "log_likelihood", draws.by_chain(log_density(draws, x)))
 
 
+@np.errstate(under="ignore")
 def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataTree:
     """The tree with a group ``posterior_predictive``: one replicated data set for every draw.
 
@@ -65,7 +67,8 @@ def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Gen
     Returns
     -------
     DataTree
-        A new tree; ``posterior_predictive`` holds ``x`` (chain, draw, obs) or (chain, draw, obs, feature).
+        A new tree; ``posterior_predictive`` holds ``x`` (chain, draw, obs) or (chain, draw, obs, feature). For ArviZ's
+        predictive checks of several features see :func:`by_feature`.
 
     Raises
     ------
@@ -90,6 +93,50 @@ def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Gen
     return _with_group(tree, "posterior_predictive", draws.by_chain(result))
 
 
+def by_feature(tree: xr.DataTree) -> xr.DataTree:
+    """The tree with a variable for each feature, so that ArviZ's predictive checks show each by itself, in its own units.
+
+    ArviZ pools all that a variable holds: ``az.plot_ppc_dist(bg.by_feature(tree))`` has a panel for each feature, and so
+    have ``az.plot_ppc_pit`` and ``az.plot_loo_pit``.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`, with :func:`add_posterior_predictive` (for ``az.plot_loo_pit`` with
+        :func:`add_log_likelihood` too), or from :func:`bayesgmm.prior_predictive`.
+
+    Returns
+    -------
+    DataTree
+        A new tree. In the groups of data, observed, replicated, or drawn from the prior, ``x[NAME]`` (..., obs) holds each
+        feature. ``log_likelihood`` has under each of these names that of the whole observation, which LOO leaves out. A tree
+        of one feature stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If the tree has no data.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> geyser = bg.jitter(bg.datasets.old_faithful(), random_seed=1)  # rounded to minutes: spread again
+    >>> tree = bg.fit(geyser, 2, method="gibbs", random_seed=1, progressbar=False)
+    >>> list(bg.by_feature(bg.add_posterior_predictive(tree, 1))["posterior_predictive"].data_vars)
+    ['x[eruptions]', 'x[waiting]']
+    """
+    if "observed_data" not in getattr(tree, "children", ()) or "x" not in tree["observed_data"]:
+        raise ValueError("tree must have a group observed_data with x; pass what fit or prior_predictive returned")
+    result, observed = tree.copy(), tree["observed_data"]["x"]
+    names = observed[FEATURE].to_numpy().tolist() if FEATURE in observed.dims else []
+    for group in set(_OF_DATA) & set(tree.children) if names else ():
+        values = tree[group]["x"]
+        parts = {f"x[{name}]": values.isel({FEATURE: i}, drop=True, missing_dims="ignore") for i, name in enumerate(names)}
+        result[group] = xr.DataTree(xr.Dataset(parts))
+    return result
+
+
+@np.errstate(under="ignore")
 def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 0.9) -> xr.DataArray:
     """Posterior mean of the density at each point of a grid, with a pointwise credible band.
 
@@ -251,6 +298,7 @@ def _of_one_feature(grid: ArrayLike) -> FloatArray:
     return points.values
 
 
+@np.errstate(under="ignore")
 def distribution_function(draws: Draws, x: FloatArray) -> FloatArray:
     """P(x[s, g] or less) under draw s, (S, G)."""
     total = np.zeros(x.shape)
@@ -303,6 +351,7 @@ def log_density(draws: Draws, x: FloatArray) -> FloatArray:
     return estep.log_density(x, draws.w, draws.mu, draws.factors)
 
 
+@np.errstate(under="ignore")
 def log_predictive(draws: Draws, x: FloatArray) -> FloatArray:
     """Log of the posterior predictive density, the mean of the density over all draws, at each point, (n,)."""
     result, step = np.empty(len(x)), max(1, _TOGETHER // len(draws.w))
@@ -312,6 +361,7 @@ def log_predictive(draws: Draws, x: FloatArray) -> FloatArray:
     return result - np.log(len(draws.w))
 
 
+@np.errstate(under="ignore")
 def shares_given(draws: Draws, x: FloatArray) -> FloatArray:
     """Each draw's share in the posterior once a further observation lies at x, (S, n); they add to one at each point."""
     return np.asarray(softmax(log_density(draws, x), axis=0))

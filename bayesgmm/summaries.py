@@ -11,12 +11,32 @@ import xarray as xr
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
+from bayesgmm.digits import with_digits
 from bayesgmm.predictive import log_density
 from bayesgmm.standardisation import location_and_scale
-from bayesgmm.tree import CLUSTER, DRAWN, FEATURE, FEATURE_BIS, OBS, Draws, read_log_posterior, read_observations
+from bayesgmm.tree import (
+    CLUSTER,
+    DRAWN,
+    FEATURE,
+    FEATURE_BIS,
+    HYPERPARAMETERS,
+    OBS,
+    PAIR,
+    Draws,
+    read_log_posterior,
+    read_observations,
+)
 from bayesgmm.validation import FloatArray
 
 _LONGEST = 40  # rows of a table that are printed
+_FORMATS = {
+    **dict.fromkeys(("ess_bulk", "ess_tail"), "{:.0f}"),
+    "r_hat": "{:.3f}",
+    "z": "{:+.2f}",
+    "mcse_mean": "{:.2g}",
+    "tail": "{:.3f}",
+}
+_LOCATED = ("em", "mean", "lower", "upper", "log_posterior", "log_likelihood")  # columns beside which sd says how exact
 _POINTS = np.linspace(0.05, 0.95, 9)  # quantiles of the data at which densities are followed
 
 
@@ -49,8 +69,9 @@ def followed(x: FloatArray) -> FloatArray:
 
 def _named_points(x: FloatArray, positions: NDArray[Any]) -> tuple[list[str], FloatArray]:
     if x.ndim == 1:
-        points = np.quantile(x, _POINTS)
-        return [f"log p({point:.5g}), {quantile:.0%}" for quantile, point in zip(_POINTS, points, strict=True)], points
+        points, (_, spread) = np.quantile(x, _POINTS), location_and_scale(x)
+        called = [with_digits(point, spread, least=5) for point in points]
+        return [f"log p({point}), {quantile:.0%}" for quantile, point in zip(_POINTS, called, strict=True)], points
     shift, scale = np.array([location_and_scale(np.ascontiguousarray(column)) for column in x.T]).T
     z = (x - shift) / scale
     axes = np.linalg.eigh(z.T @ z)[1][:, :-3:-1]
@@ -63,10 +84,12 @@ def _named_points(x: FloatArray, positions: NDArray[Any]) -> tuple[list[str], Fl
 def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
     """Draws (chain, draw) of each single parameter, by its name."""
     posterior = tree["posterior"].to_dataset()
+    if HYPERPARAMETERS in tree.children:
+        posterior = posterior.merge(tree[HYPERPARAMETERS].to_dataset())
     parameters = [name for name in ("w", "mu", "sigma", "cov", "corr") if name in posterior]
     for name in [*parameters, *(str(each) for each in posterior.data_vars if each not in (*parameters, *DRAWN))]:
         values = posterior[name]
-        if values.dims[:2] == ("chain", "draw") and set(values.dims[2:]) <= {CLUSTER, FEATURE, FEATURE_BIS}:
+        if values.dims[:2] == ("chain", "draw") and set(values.dims[2:]) <= {CLUSTER, FEATURE, FEATURE_BIS, PAIR}:
             labels = [values[dim].values.tolist() for dim in values.dims[2:]]
             for index, label in entries(name, values.dims[2:], labels):
                 yield label, np.moveaxis(values.values, (0, 1), (-2, -1))[index]
@@ -74,7 +97,7 @@ def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
 
 def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]) -> Iterator[tuple[tuple[int, ...], str]]:
     """Index and name of every entry of a variable over clusters and features; of symmetric matrices the upper half."""
-    symmetric = name in ("cov", "corr", "C0") and FEATURE_BIS in dims
+    symmetric = name in ("cov", "C0") and FEATURE_BIS in dims
     for index in np.ndindex(*map(len, labels)):
         if not symmetric or index[-2] <= index[-1]:
             called = ", ".join(str(each[i]) for each, i in zip(labels, index, strict=True))
@@ -127,14 +150,12 @@ def as_text(table: pd.DataFrame) -> str:
         key = "tail" if "tail" in table else "ess_bulk" if "ess_bulk" in table else "sd"
         shown = table.sort_values(key, kind="stable").head(_LONGEST // 2)
         return f"{as_text(shown)}\n({len(table) - len(shown)} more rows, with a larger {key})"
-    formats = {
-        "ess_bulk": "{:.0f}",
-        "ess_tail": "{:.0f}",
-        "r_hat": "{:.3f}",
-        "z": "{:+.2f}",
-        "mcse_mean": "{:.2g}",
-        "tail": "{:.3f}",
-    }
-    numbers = table.select_dtypes("number").columns
-    formatters = {name: formats.get(name, "{:.4g}").format for name in numbers}
-    return table.to_string(formatters=formatters)
+    texts = {name: _cells(table, name) for name in table.select_dtypes("number")}
+    return table.assign(**texts).to_string()
+
+
+def _cells(table: pd.DataFrame, name: str) -> list[str]:
+    """A column's numbers; those that lie within a spread with the digits that it leaves."""
+    if name in _LOCATED and "sd" in table:
+        return [with_digits(value, sd) for value, sd in zip(table[name], table["sd"], strict=True)]
+    return [_FORMATS.get(name, "{:.4g}").format(value) for value in table[name]]

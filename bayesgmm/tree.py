@@ -3,8 +3,9 @@
 Every engine ends in :func:`build_tree`, every analysis begins with :func:`read_draws`.
 
 * ``posterior``: ``w`` over (chain, draw, cluster); for one feature ``mu`` and ``sigma`` likewise, for several ``mu`` with
-  ``feature`` and ``cov`` with ``feature`` and ``feature_bis`` behind; hyperparameters such as ``C0``; and what
-  :func:`bayesgmm.build_model` draws to make them: ``sigma2``, or ``precision_factor`` and ``C0_factor`` over ``entry``
+  ``feature`` and ``cov`` with ``feature`` and ``feature_bis`` behind; of a custom model all else that it holds
+* ``hyperparameters``, under a hierarchical prior: ``C0`` (chain, draw), (chain, draw, feature) or (chain, draw, feature,
+  feature_bis). What else :func:`bayesgmm.build_model` draws follows from this and the posterior: :func:`bayesgmm.for_pymc`
 * ``sample_stats``: ``lp`` (the log posterior on the unconstrained space; for the package's own priors that of the
   standardised data) and what the sampler reports; ``bfmi`` (chain), of all steps, where several make a draw;
   ``permutation`` (chain, draw, cluster), the relabelling
@@ -37,8 +38,10 @@ OBS = "obs"
 _COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
 _IMPOSSIBLE = -1e-5  # one that rounding, be it to single precision, does not explain
 OPTIMUM = "optimum"
+HYPERPARAMETERS = "hyperparameters"
+PAIR = "pair"  # of different features
 ENTRY = "entry"  # of a packed triangular factor
-DRAWN = ("sigma2", "precision_factor", "C0_factor")  # by the model, for the parameters to be made of
+DRAWN = ("sigma2", "precision_factor", "C0_factor")  # by the model; trees of earlier versions hold them in their posterior
 
 
 def parameters_of(mixture: Mixture) -> dict[str, FloatArray]:
@@ -110,17 +113,20 @@ def build_tree(
     em: EMResult,
     attrs: Mapping[str, Any],
     approximation: xr.Dataset | None = None,
+    apart: Sequence[str] = (),
 ) -> xr.DataTree:
-    """Assemble the tree from what an engine produced, in the data's units."""
+    """Assemble the tree from what an engine produced, in the data's units; hyperparameters, named in ``apart``, aside."""
     k = em.mixture.n_components
     features = {FEATURE: data.features, FEATURE_BIS: data.features} if data.n_features > 1 else {}
     posterior = posterior.assign_coords({CLUSTER: np.arange(k), **features})
     groups = {
-        "posterior": posterior,
+        "posterior": posterior.drop_vars(apart),
         "sample_stats": sample_stats,
         "observed_data": observed(data),
         "em_baseline": _em_dataset(em).assign_coords(features),
     }
+    if apart:
+        groups[HYPERPARAMETERS] = posterior[list(apart)]
     if approximation is not None:
         groups["approximation"] = approximation
     tree = xr.DataTree.from_dict(groups)
@@ -261,7 +267,7 @@ def add_correlations(tree: xr.DataTree) -> xr.DataTree:
     -------
     DataTree
         A new tree whose posterior, and whose EM baseline, holds ``sigma`` (..., cluster, feature), in the features'
-        units, and ``corr`` (..., cluster, feature, feature_bis) too.
+        units, and ``corr`` (..., cluster, pair) too. A pair is called by both features, as in ``"eruptions, waiting"``.
 
     Raises
     ------
@@ -273,20 +279,22 @@ def add_correlations(tree: xr.DataTree) -> xr.DataTree:
     >>> import bayesgmm as bg
     >>> geyser = bg.jitter(bg.datasets.old_faithful(), random_seed=1)  # rounded to minutes: spread again
     >>> tree = bg.fit(geyser, 2, method="gibbs", random_seed=1, progressbar=False)
-    >>> correlation = bg.add_correlations(tree)["posterior"]["corr"].sel(feature="eruptions", feature_bis="waiting")
+    >>> correlation = bg.add_correlations(tree)["posterior"]["corr"].sel(pair="eruptions, waiting")
     >>> correlation.mean(("chain", "draw")).round(1).values.tolist()
     [0.3, 0.4]
     """
     if read_draws(tree).n_features == 1:
         raise ValueError("tree must be of several features to have correlations, got one feature")
     result, features = tree.copy(), features_of(tree)
+    one, other = np.triu_indices(len(features), 1)
+    pairs = [f"{features[i]}, {features[j]}" for i, j in zip(one, other, strict=True)]
     for group in {"posterior", "em_baseline"} & set(tree.children):
         dataset = tree[group].to_dataset()
-        cov = dataset["cov"]
-        sigma = np.sqrt(np.diagonal(cov.values, axis1=-2, axis2=-1))
-        corr = cov.values / sigma[..., :, None] / sigma[..., None, :]
-        corr[..., np.arange(len(features)), np.arange(len(features))] = 1.0
-        result[group] = xr.DataTree(dataset.assign(sigma=(cov.dims[:-1], sigma), corr=(cov.dims, corr)))
+        dims, cov = dataset["cov"].dims, dataset["cov"].values
+        sigma = np.sqrt(np.diagonal(cov, axis1=-2, axis2=-1))
+        corr = cov[..., one, other] / sigma[..., one] / sigma[..., other]
+        added = {"sigma": (dims[:-1], sigma), "corr": ((*dims[:-2], PAIR), corr)}
+        result[group] = xr.DataTree(dataset.assign(added).assign_coords({PAIR: pairs}))
     return result
 
 

@@ -77,7 +77,7 @@ _ = bg.plots.plot_pairs(tree)
 
 # %%
 within = bg.add_correlations(tree)
-correlation = within["posterior"]["corr"].sel(feature="eruptions", feature_bis="waiting").rename("correlation")
+correlation = within["posterior"]["corr"].sel(pair="eruptions, waiting").rename("correlation")
 az.summary(correlation.to_dataset(), kind="stats", ci_prob=0.9, ci_kind="eti", round_to="none").round(2)
 
 # %% [markdown]

@@ -94,6 +94,7 @@ ANALYSES = {
     "predictive_density": lambda tree: bg.predictive_density(tree, [0.0]),
     "add_log_likelihood": bg.add_log_likelihood,
     "add_posterior_predictive": bg.add_posterior_predictive,
+    "for_pymc": bg.for_pymc,
     "plot_fit": bg.plots.plot_fit,
 }
 

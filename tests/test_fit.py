@@ -41,14 +41,15 @@ def compile_first(x, method, **options):
 
 def test_the_tree_keeps_its_contract(nuts_tree, galaxies):
     assert set(nuts_tree.children) == {
-        "posterior", "sample_stats", "observed_data", "em_baseline", "log_likelihood", "posterior_predictive",
+        "posterior", "hyperparameters", "sample_stats", "observed_data", "em_baseline", "log_likelihood", "posterior_predictive",
     }  # fmt: skip
     posterior = nuts_tree["posterior"].to_dataset()
     for name in ("w", "mu", "sigma"):
         assert posterior[name].dims == ("chain", "draw", "cluster")
         assert posterior[name].shape == (4, 1000, 3)
-    assert posterior["C0"].dims == ("chain", "draw")
-    assert set(posterior.data_vars) == {"w", "mu", "sigma", "C0", "sigma2"}
+    assert nuts_tree["hyperparameters"]["C0"].dims == ("chain", "draw")
+    assert "C0" in bg.diagnose(nuts_tree).parameters.index
+    assert set(posterior.data_vars) == {"w", "mu", "sigma"}
     np.testing.assert_allclose(posterior["w"].sum("cluster"), 1)
     np.testing.assert_array_equal(nuts_tree["observed_data"]["x"], galaxies)
     baseline, em = nuts_tree["em_baseline"], bg.fit_em(galaxies, 3, random_seed=SEED)
@@ -85,7 +86,8 @@ def test_saves_and_loads_without_loss(name, request, tmp_path):
 @pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto distribution")  # two galaxies of 82
 def test_arviz_reads_the_tree(nuts_tree):
     summary = az.summary(nuts_tree, round_to="none")
-    assert {"mu[0]", "w[2]", "sigma[1]", "C0"} <= set(summary.index)
+    assert set(summary.index) == {f"{name}[{j}]" for name in ("w", "mu", "sigma") for j in range(3)}
+    assert az.summary(nuts_tree, group="hyperparameters").index.tolist() == ["C0"]
     assert summary.loc["mu[1]", "mean"] == pytest.approx(21.4, abs=0.3)
     loo = az.loo(nuts_tree)
     assert loo.elpd == pytest.approx(-213, abs=2)
@@ -137,9 +139,10 @@ def test_another_unit_gives_the_same_posterior_in_that_unit(two_small, method, c
     np.testing.assert_array_equal(moved["posterior"]["w"], plain["posterior"]["w"])
     for name in ("mu", "sigma"):
         np.testing.assert_allclose(moved["posterior"][name], scale * plain["posterior"][name], rtol=1e-12)
-    assert ("C0" in plain["posterior"]) == isinstance(prior, bg.HierarchicalPrior)
-    if "C0" in plain["posterior"]:
-        np.testing.assert_allclose(moved["posterior"]["C0"], scale**2 * plain["posterior"]["C0"], rtol=1e-12)
+    assert ("hyperparameters" in plain.children) == isinstance(prior, bg.HierarchicalPrior)
+    if "hyperparameters" in plain.children:
+        one, other = (each["hyperparameters"]["C0"] for each in (plain, moved))
+        np.testing.assert_allclose(other, scale**2 * one, rtol=1e-12)
     if covariance == "tied":
         np.testing.assert_array_equal(plain["posterior"]["sigma"][..., 0], plain["posterior"]["sigma"][..., 1])
     assert (plain["posterior"]["sigma"] > 0).all()

@@ -10,9 +10,10 @@ import pytest
 import xarray as xr
 
 import bayesgmm as bg
+from bayesgmm import wishart
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
 from bayesgmm.inference.custom import as_contract
-from bayesgmm.tree import permute
+from bayesgmm.tree import DRAWN, permute
 from tests.statistics import SEED, rng
 
 COVARIANCES = ["full", "tied", "diag", "spherical"]
@@ -28,11 +29,11 @@ def quick(x, k=2, **options):
 
 def test_the_tree_keeps_its_contract(faithful_tree, faithful):
     posterior = faithful_tree["posterior"].to_dataset()
-    assert set(posterior.data_vars) == {"w", "mu", "cov", "C0", "precision_factor", "C0_factor"}
+    assert set(posterior.data_vars) == {"w", "mu", "cov"}
     assert posterior["w"].dims == ("chain", "draw", "cluster")
     assert posterior["mu"].dims == ("chain", "draw", "cluster", "feature")
     assert posterior["cov"].dims == ("chain", "draw", "cluster", "feature", "feature_bis")
-    assert posterior["C0"].dims == ("chain", "draw", "feature", "feature_bis")
+    assert faithful_tree["hyperparameters"]["C0"].dims == ("chain", "draw", "feature", "feature_bis")
     assert list(posterior["feature"].values) == list(posterior["feature_bis"].values) == ["eruptions", "waiting"]
     np.testing.assert_allclose(posterior["w"].sum("cluster"), 1)
     np.testing.assert_array_equal(faithful_tree["observed_data"]["x"], faithful)
@@ -78,9 +79,9 @@ def test_every_structure_goes_all_the_way(faithful, covariance, prior):
     assert np.allclose(cov[..., 0, 0], cov[..., 1, 1], rtol=1e-10) == (covariance == "spherical")
     if isinstance(prior, bg.HierarchicalPrior):
         dims = {"diag": ("feature",), "spherical": ()}.get(covariance, ("feature", "feature_bis"))
-        assert posterior["C0"].dims == ("chain", "draw", *dims)
+        assert tree["hyperparameters"]["C0"].dims == ("chain", "draw", *dims)
     else:
-        assert "C0" not in posterior
+        assert "hyperparameters" not in tree.children
     point = posterior.isel(chain=1, draw=7)
     mixture = bg.Mixture(point["w"].values, point["mu"].values, point["cov"].values)
     x = faithful.to_numpy()
@@ -108,15 +109,30 @@ def test_advi_goes_the_same_way(faithful, covariance):
     ids=lambda each: type(each).__name__ if isinstance(each, bg.HierarchicalPrior | bg.ConjugatePrior) else str(each),
 )
 def test_the_functions_of_pymc_take_a_tree_beside_the_model(faithful, prior, covariance, n_features):
-    """Everything that the model draws is in the tree, in the data's units and under the same labels."""
+    """What the model draws follows from the tree, in the data's units and under the same labels."""
     x = faithful if n_features == 2 else faithful["waiting"].to_numpy()
     tree = quick(x, covariance=covariance, prior=prior, draws=10, tune=50, chains=2)
+    full = bg.for_pymc(tree)
     with bg.build_model(x, 2, covariance=covariance, prior=prior) as model:
-        stated = pm.compute_log_likelihood(tree, extend_inferencedata=False, progressbar=False)
-        predicted = pm.sample_posterior_predictive(tree, progressbar=False, random_seed=SEED)
+        stated = pm.compute_log_likelihood(full, extend_inferencedata=False, progressbar=False)
+        predicted = pm.sample_posterior_predictive(full, progressbar=False, random_seed=SEED)
     np.testing.assert_allclose(stated["x"], bg.add_log_likelihood(tree)["log_likelihood"]["x"], rtol=1e-9)
     assert set(predicted["posterior_predictive"].data_vars) == {"x"}
-    assert {each.name for each in model.free_RVs} <= set(tree["posterior"].data_vars)
+    posterior = full["posterior"].to_dataset()
+    assert {each.name for each in model.free_RVs} <= set(posterior.data_vars)
+    assert not set(DRAWN) & set(tree["posterior"].data_vars)
+    assert not az.summary(tree, kind="stats").index.str.contains("C0|sigma2|factor").any()
+    for name, of in (("precision_factor", "cov"), ("C0_factor", "C0")):
+        if name in posterior:
+            factors = wishart.unpack(posterior[name].values, n_features)
+            squares = factors.swapaxes(-1, -2) @ factors
+            expected = np.linalg.inv(posterior[of].values) if of == "cov" else posterior[of].values
+            np.testing.assert_allclose(squares, expected[:, :, 0] if squares.ndim < expected.ndim else expected, rtol=1e-9)
+    old = full.copy()  # as trees were before, with all this in their posterior
+    assert repr(bg.diagnose(old)) == repr(bg.diagnose(tree))
+    xr.testing.assert_equal(
+        bg.for_pymc(bg.relabel(old))["posterior"].to_dataset(), bg.for_pymc(bg.relabel(tree))["posterior"].to_dataset()
+    )
 
 
 def test_units_of_each_feature_do_not_matter(faithful):
@@ -126,7 +142,8 @@ def test_units_of_each_feature_do_not_matter(faithful):
     one, other = plain["posterior"], moved["posterior"]
     np.testing.assert_array_equal(other["mu"] / scale, one["mu"])
     np.testing.assert_array_equal(other["cov"] / np.outer(scale, scale), one["cov"])
-    np.testing.assert_array_equal(other["C0"] / np.outer(scale, scale), one["C0"])
+    one, other = (each["hyperparameters"]["C0"] for each in (plain, moved))
+    np.testing.assert_array_equal(other / np.outer(scale, scale), one)
 
 
 def test_a_seed_repeats_the_run(faithful):
@@ -149,7 +166,7 @@ def test_relabelling_finds_the_true_permutation():
     mended = bg.relabel(mixed)
     for name in ("w", "mu", "cov"):
         np.testing.assert_array_equal(mended["posterior"][name], tree["posterior"][name])
-    np.testing.assert_array_equal(mended["posterior"]["C0"], tree["posterior"]["C0"])
+    np.testing.assert_array_equal(mended["hyperparameters"]["C0"], tree["hyperparameters"]["C0"])
     bg.raw_order(mended)
 
 
@@ -385,8 +402,9 @@ def test_standard_deviations_and_correlations_on_request(faithful_tree):
     assert posterior["sigma"].dims == ("chain", "draw", "cluster", "feature")
     one = posterior.isel(chain=2, draw=5, cluster=1)
     np.testing.assert_allclose(one["sigma"], np.sqrt(np.diag(one["cov"])))
-    np.testing.assert_allclose(one["corr"] * np.outer(one["sigma"], one["sigma"]), one["cov"])
-    np.testing.assert_allclose(np.diagonal(tree["em_baseline"]["corr"], axis1=1, axis2=2), 1)
+    np.testing.assert_allclose(one["corr"] * one["sigma"].prod(), one["cov"].values[[0], [1]])
+    assert tree["em_baseline"]["corr"].sel(pair="eruptions, waiting").dims == ("cluster",)
+    assert not az.summary(tree, round_to="none").isna().any(axis=None)  # of nothing that is constant
     table = bg.diagnose(tree).parameters
     assert {"sigma[0, eruptions]", "corr[0, eruptions, waiting]"} <= set(table.index)
     assert bg.check_against_em(tree).ok

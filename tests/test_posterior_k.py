@@ -243,15 +243,15 @@ def test_one_possible_number_is_the_sampler_of_that_number(galaxies):
     assert (tree["posterior"]["n_components"] == 3).all()
     assert tree["p_k"].values.tolist() == [0, 0, 1]
     points = followed(galaxies.to_numpy())
-    fixed = bg.fit(galaxies, 3, method="gibbs", random_seed=SEED + 1, progressbar=False)["posterior"]
-    w, mu, sigma = (fixed[name].values[..., None] for name in ("w", "mu", "sigma"))
+    fixed = bg.fit(galaxies, 3, method="gibbs", random_seed=SEED + 1, progressbar=False)
+    w, mu, sigma = (fixed["posterior"][name].values[..., None] for name in ("w", "mu", "sigma"))
     other = np.log((w * stats.norm.pdf(points, mu, sigma)).sum(axis=2))
     own = tree["posterior"]["log_density"].values
     for i, point in enumerate(points):
         one, two = np.ascontiguousarray(own[..., i]), np.ascontiguousarray(other[..., i])
         assert_same_means(one.mean(), mcse(one), two.mean(), mcse(two), f"log p({point:.1f})")
         assert_same_means((one**2).mean(), mcse(one**2), (two**2).mean(), mcse(two**2), f"log p({point:.1f}), squared")
-    one, two = tree["posterior"]["C0"].values, fixed["C0"].values
+    one, two = tree["posterior"]["C0"].values, fixed["hyperparameters"]["C0"].values
     assert_same_means(one.mean(), mcse(one), two.mean(), mcse(two), "C0")
 
 

@@ -51,6 +51,7 @@ class Evidence:
         return f"log evidence {self.value:.3f} +- {self.mcse:.2g} ({quality})"
 
 
+@np.errstate(under="ignore")
 def log_evidence(tree: Any, *, effort: float = 1.0, random_seed: int | np.random.Generator | None = None) -> Evidence:
     r"""Log marginal likelihood of the data under a mixture of k components, by bridge sampling.
 

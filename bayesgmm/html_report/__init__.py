@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
@@ -93,6 +94,7 @@ def report(
     return write_report(result, path, k=k, title=title, force=force)
 
 
+@np.errstate(under="ignore")
 def write_report(
     result: xr.DataTree | Comparison,
     path: str | Path,

@@ -94,4 +94,5 @@ def _leave_one_out_weights(draws: Draws, x: FloatArray) -> FloatArray:
             log_weights, _ = array_stats.psislw(log_likelihood)
         except ValueError:  # too few draws to be smoothed
             log_weights = -log_likelihood
-    return np.asarray(softmax(log_weights, axis=1).T)
+    with np.errstate(under="ignore"):
+        return np.asarray(softmax(log_weights, axis=1).T)

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN
+from bayesgmm.digits import with_digits
 from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import NONE, Block, Section, Table, Terms, Text, Verdict, count, number
 from bayesgmm.html_report.fit_sections import MEANINGS, draws_table
@@ -149,6 +150,9 @@ def _convergence(tree: xr.DataTree) -> pd.DataFrame:
     """Convergence of the numbers of components and of densities."""
     posterior = tree["posterior"].to_dataset()
     quantities = [(name, posterior[name].values.astype(float)) for name in ("n_components", "occupied")]
-    for place, point in enumerate(posterior["point"].values):
-        quantities.append((f"log density {place} ({point:.4g})", posterior["log_density"].values[..., place]))
+    points = posterior["point"].values
+    for place, point in enumerate(points):
+        quantities.append(
+            (f"log density {place} ({with_digits(point, np.std(points))})", posterior["log_density"].values[..., place])
+        )
     return summarise(iter(quantities))

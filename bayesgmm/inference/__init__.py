@@ -151,7 +151,7 @@ def fit(
     -------
     DataTree
         Groups ``posterior`` (``w``, ``mu``, ``sigma`` over chain, draw, cluster, or for several features ``mu`` and ``cov``
-        over feature, feature_bis as well; hyperparameters; what the model draws to make these), ``sample_stats``,
+        over feature, feature_bis as well), ``hyperparameters`` (``C0``, if the prior has any), ``sample_stats``,
         ``observed_data``, ``em_baseline``, for ADVI ``approximation``; settings and seconds as attributes.
 
     Warns
@@ -416,7 +416,8 @@ def _assemble(sampled: Sampled, problem: Problem, data: Data, em: EMResult, attr
     approximation = sampled.approximation
     if approximation is not None:
         approximation = approximation.assign(elbo=approximation["elbo"] - problem.log_unit)
-    return build_tree(posterior, sampled.sample_stats, data, em, attrs, approximation)
+    apart = ["C0"] if problem.own is not None and problem.own.hierarchical else []
+    return build_tree(posterior, sampled.sample_stats, data, em, attrs, approximation, apart)
 
 
 def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) -> None:

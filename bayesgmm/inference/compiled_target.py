@@ -11,7 +11,7 @@ import xarray as xr
 from bayesgmm.density import LogPosterior
 from bayesgmm.density.posterior import draw_callback, sampler_data
 from bayesgmm.inference.interface import LogDensity, Loss, Start
-from bayesgmm.tree import ENTRY, parameter_dims
+from bayesgmm.tree import parameter_dims
 from bayesgmm.validation import FloatArray
 
 _POINT = "point"  # the one variable that nutpie is told of
@@ -91,17 +91,10 @@ class CompiledTarget:
 def mixture_dims(log_posterior: LogPosterior) -> dict[str, tuple[str, ...]]:
     """The variables of the package's own posterior that the tree keeps, and their dims after chain and draw.
 
-    Those that the model draws are among them, so that PyMC's functions can take a tree beside the model.
+    What the model draws to make them follows from them: see :func:`bayesgmm.for_pymc`.
     """
-    dims, covariance = parameter_dims(log_posterior.n_features), log_posterior.covariance
-    clusters = () if covariance == "tied" else dims["w"]
-    per_feature = dims["mu"][1:] if covariance == "diag" else ()
-    if "precision_factor" in log_posterior.sizes:
-        drawn, scale = {"precision_factor": (*clusters, ENTRY)}, dims["cov"][1:]
-    else:
-        drawn, scale = {"sigma2": (*clusters, *per_feature)}, per_feature
+    dims = parameter_dims(log_posterior.n_features)
     if log_posterior.hierarchical:
-        dims["C0"] = scale
-        if log_posterior.scale_name != "C0":
-            drawn[log_posterior.scale_name] = (ENTRY,)
-    return dims | drawn
+        matrix = dims.get("cov", ())[1:]
+        dims["C0"] = {"diag": dims["mu"][1:], "spherical": ()}.get(log_posterior.covariance, matrix)
+    return dims

@@ -15,7 +15,7 @@ from bayesgmm.inference.compiled_target import CompiledTarget, mixture_dims
 from bayesgmm.priors import Prior
 from bayesgmm.standardisation import standardisation
 from bayesgmm.structures import Structure
-from bayesgmm.tree import ENTRY, FEATURE, FEATURE_BIS
+from bayesgmm.tree import FEATURE, FEATURE_BIS
 from bayesgmm.validation import Data, Engine, FloatArray
 
 
@@ -102,18 +102,13 @@ def _stated_by_pymc(own: LogPosterior) -> Any:
 def _rescaled(posterior: xr.Dataset, shift: Any, scale: Any) -> xr.Dataset:
     """The variables of the mixture of ``shift + scale * x``."""
     if np.ndim(scale) == 0:
-        squares = {name: scale**2 * posterior[name] for name in ("C0", "sigma2") if name in posterior}
-        return posterior.assign(mu=shift + scale * posterior["mu"], sigma=scale * posterior["sigma"], **squares)
+        C0 = {"C0": scale**2 * posterior["C0"]} if "C0" in posterior else {}
+        return posterior.assign(mu=shift + scale * posterior["mu"], sigma=scale * posterior["sigma"], **C0)
     unit = xr.DataArray(scale, dims=FEATURE)
-    other = xr.DataArray(scale, dims=FEATURE_BIS)
-    of_entry = xr.DataArray(scale[np.tril_indices(len(scale))[1]], dims=ENTRY)  # a factor's column is a feature's
+    units = unit * xr.DataArray(scale, dims=FEATURE_BIS)
     bare = posterior.drop_vars([name for name in (FEATURE, FEATURE_BIS) if name in posterior.coords])
-    found = {"mu": xr.DataArray(shift, dims=FEATURE) + unit * bare["mu"], "cov": bare["cov"] * (unit * other)}
-    for name in {"C0", "sigma2"} & set(bare):
-        dims = bare[name].dims
-        found[name] = bare[name] * (unit * other if FEATURE_BIS in dims else unit**2 if FEATURE in dims else scale[0] ** 2)
-    if "precision_factor" in bare:
-        found["precision_factor"] = bare["precision_factor"] / of_entry
-    if "C0_factor" in bare:
-        found["C0_factor"] = bare["C0_factor"] * of_entry
+    found = {"mu": xr.DataArray(shift, dims=FEATURE) + unit * bare["mu"], "cov": bare["cov"] * units}
+    if "C0" in bare:
+        dims = bare["C0"].dims
+        found["C0"] = bare["C0"] * (units if FEATURE_BIS in dims else unit**2 if FEATURE in dims else scale[0] ** 2)
     return bare.assign({name: values.transpose(*bare[name].dims) for name, values in found.items()})

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _MOST_POINTS = 4_000  # of a trace
 
 
+@np.errstate(under="ignore")
 def plot_relabelling(tree: xr.DataTree, feature: Any = None) -> Figure:
     """Traces of the clusters' means side by side: as the sampler labelled them, and as they stand in the tree.
 
@@ -64,6 +65,7 @@ def plot_relabelling(tree: xr.DataTree, feature: Any = None) -> Figure:
     return figure
 
 
+@np.errstate(under="ignore")
 def plot_solutions(
     tree: xr.DataTree, features: Sequence[Any] | None = None, *, interval: float = 0.9, ax: Axes | None = None
 ) -> Figure:
@@ -107,6 +109,7 @@ def plot_solutions(
     return figure
 
 
+@np.errstate(under="ignore")
 def _densities(ax: Axes, x: np.ndarray, draws: Draws, found: Solutions, interval: float) -> None:
     histogram(ax, x)
     for solution, row in found.table.iterrows():

@@ -25,6 +25,7 @@ _SMALLEST = 16  # area of a point whose cluster is sure
 _MOST = 1_000  # observations of a heat map
 
 
+@np.errstate(under="ignore")
 def plot_responsibilities(
     tree: xr.DataTree, features: tuple[Any, Any] | None = None, *, ax: Axes | None = None, interval: float = 0.9
 ) -> Figure:
@@ -101,6 +102,7 @@ def _uncertainty(ax: Axes, tree: xr.DataTree, points: np.ndarray) -> None:
             ax.scatter([], [], s=size, color="#555555", label=f"{share:.0%} probably of another cluster")
 
 
+@np.errstate(under="ignore")
 def plot_coclustering(tree: xr.DataTree, *, loss: Any = "vi", ax: Axes | None = None) -> Figure:
     """Heat map of the probabilities that two observations belong to one cluster, ordered by the partition.
 

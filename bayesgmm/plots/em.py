@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@np.errstate(under="ignore")
 def plot_em_history(em: EMResult, *, ax: Axes | None = None) -> Figure:
     """Log-likelihood of the best EM run over its iterations, and where the other restarts ended.
 

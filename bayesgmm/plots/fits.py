@@ -28,6 +28,7 @@ _POINTS = 3_000  # observations shown at most
 _SURE = 0.9
 
 
+@np.errstate(under="ignore")
 def plot_fit(
     tree: xr.DataTree,
     feature: Any = None,
@@ -91,6 +92,7 @@ def plot_fit(
     return figure
 
 
+@np.errstate(under="ignore")
 def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, level: float = 0.9) -> Figure:
     """Scatter matrix of the data with the clusters' ellipses, in the posterior and by EM.
 

@@ -25,6 +25,7 @@ _LEAST = 1e-3  # probability of a k that is worth a bar
 _COLUMNS = 3
 
 
+@np.errstate(under="ignore")
 def plot_compare(comparison: Comparison) -> Figure:
     """What prediction, evidence and EM's criteria say of each k, one panel each, the best k ringed.
 
@@ -96,6 +97,7 @@ def _ring(ax: Axes, k: int, value: float) -> None:
     ax.plot([k], [value], marker="o", markersize=13, markerfacecolor="none", markeredgecolor="black", linestyle="")
 
 
+@np.errstate(under="ignore")
 def plot_fits(comparison: Comparison, feature: Any = None) -> Figure:
     """The fit of every k, a panel each (:func:`plot_fit`), on the same axes.
 
@@ -133,6 +135,7 @@ def plot_fits(comparison: Comparison, feature: Any = None) -> Figure:
     return figure
 
 
+@np.errstate(under="ignore")
 def plot_k(tree: xr.DataTree) -> Figure:
     """Posterior probabilities of the number of components, and of how many of them are occupied, over the prior's.
 

@@ -1,0 +1,26 @@
+"""How many digits of a number are printed: as many as its spread leaves."""
+
+from __future__ import annotations
+
+import math
+
+_MOST = 16  # that a float has
+
+
+def with_digits(value: float, spread: float, least: int = 4) -> str:
+    """A number down to the second digit of its spread, and with so many significant digits at least.
+
+    Examples
+    --------
+    >>> with_digits(1_700_000_012.345, 2.5), with_digits(12.3456, 2.5)
+    ('1700000012.3', '12.35')
+    """
+    return f"{value:.{n_digits(value, spread, least)}g}"
+
+
+def n_digits(value: float, spread: float, least: int = 4) -> int:
+    """Significant digits down to the second one of the spread, where there is one."""
+    if not (math.isfinite(value) and math.isfinite(spread) and value and spread > 0):
+        return least
+    beyond = math.floor(math.log10(abs(value))) - math.floor(math.log10(spread))
+    return min(max(least, beyond + 2), _MOST)

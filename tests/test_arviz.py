@@ -1,0 +1,107 @@
+"""All of ArviZ's plots and summaries that apply, on trees of one, two and four features."""
+
+import warnings
+from functools import cache
+
+import arviz as az
+import numpy as np
+import pymc as pm
+import pytest
+
+import bayesgmm as bg
+from tests.statistics import SEED
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto"),
+    pytest.mark.filterwarnings("ignore:No 'constant_data' group found"),  # plot_ppc_censored asks for censoring
+]
+N_FEATURES = [1, 2, 4]
+OTHER = {
+    "plot_bf": "a point hypothesis", "plot_collection": "a module", "plot_compare": "a comparison", "plot_matrix": "a module",
+    "plot_ecdf_pit": "simulation-based calibration", "plot_lm": "a regression", "plot_ppc_pava_residuals": "a regression",
+    "plot_ppc_rootogram": "counts", "plot_prior_posterior": "draws from the prior", "plot_psense_dist": "a log prior",
+    "plot_psense_quantities": "a log prior", "plot_khat": "what az.loo found",
+}  # fmt: skip
+PLOTS = [name for name in dir(az) if name.startswith("plot_") and name not in OTHER]
+PREDICTIVE = [name for name in PLOTS if "ppc" in name or "loo" in name]
+OF_DRAWS = [name for name in PLOTS if name not in PREDICTIVE]
+
+
+@cache
+def tree(d):
+    """Two clusters apart, a few draws."""
+    mixture = bg.Mixture([0.4, 0.6], np.outer([-3.0, 3.0], np.ones(d)), np.eye(d) if d > 1 else 1.0)
+    x = mixture.sample(30, random_seed=1)[0].reshape(30, d) * 10.0 ** np.arange(d)  # features of different units
+    options = {"draws": 50, "random_seed": SEED, "progressbar": False, "log_likelihood": True, "posterior_predictive": True}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)
+        return bg.fit(x, 2, **options)
+
+
+@pytest.mark.parametrize("d", N_FEATURES)
+@pytest.mark.parametrize("name", OF_DRAWS)
+def test_plots_of_the_draws(name, d):
+    options = {} if d < 4 or name == "plot_energy" else {"var_names": ["mu"]}  # ArviZ draws 40 panels at most
+    if name == "plot_pair":
+        options = {"var_names": ["mu"], "coords": {"cluster": [0]}}
+    elif name == "plot_pair_focus":
+        options["focus_var"], options["focus_var_coords"] = "mu", {"cluster": 0} | ({"feature": 0} if d > 1 else {})
+    assert getattr(az, name)(tree(d), backend="none", **options) is not None
+
+
+@pytest.mark.parametrize("d", N_FEATURES)
+@pytest.mark.parametrize("name", PREDICTIVE)
+def test_predictive_checks_of_each_feature(name, d):
+    assert getattr(az, name)(bg.by_feature(tree(d)), backend="none") is not None
+
+
+@pytest.mark.parametrize("d", N_FEATURES)
+def test_summaries(d):
+    table = az.summary(tree(d), round_to="none")
+    assert len(table) == 2 * (1 + d + d**2)  # weights, means, covariances: nothing else
+    assert not table.isna().any(axis=None)
+    if d > 1:
+        table = az.summary(bg.add_correlations(tree(d)), round_to="none")
+        assert len(table) == 2 * (1 + d + d**2 + d + d * (d - 1) // 2)
+        assert not table.isna().any(axis=None)
+    for each in (az.ess, az.rhat, az.mcse, az.hdi, az.eti):
+        assert np.isfinite(each(tree(d))["mu"]).all()
+    assert np.isfinite(az.loo(tree(d)).elpd)
+    az.plot_khat(az.loo(tree(d), pointwise=True), backend="none")
+    assert az.diagnose(tree(d), return_diagnostics=True)[0] is not None
+
+
+def test_each_feature_has_its_own_variable():
+    one, four = tree(1), tree(4)
+    assert bg.by_feature(one) is not one
+    assert set(bg.by_feature(one)["observed_data"].data_vars) == {"x"}
+    by = bg.by_feature(four)
+    for group in ("observed_data", "posterior_predictive"):
+        for i in range(4):
+            np.testing.assert_array_equal(by[group][f"x[{i}]"], four[group]["x"].sel(feature=i))
+    for i in range(4):  # what is left out is the whole observation
+        np.testing.assert_array_equal(by["log_likelihood"][f"x[{i}]"], four["log_likelihood"]["x"])
+    with pytest.raises(ValueError, match="tree must have a group observed_data with x"):
+        bg.by_feature({})
+
+
+def test_loo_pit_of_each_feature_is_that_of_its_margin():
+    """By hand: the share of replicates below, each draw with the weight that PSIS gives it once the observation is left out."""
+    two = tree(2)
+    found = az.loo_pit(bg.by_feature(two))
+    log_weights, _ = two["log_likelihood"]["x"].azstats.psislw()
+    below = (two["posterior_predictive"]["x"] <= two["observed_data"]["x"]).sel(feature=1)
+    weights = np.exp(log_weights)
+    expected = (weights * below).sum(("chain", "draw")) / weights.sum(("chain", "draw"))
+    np.testing.assert_allclose(found["x[1]"], expected, rtol=1e-9)
+
+
+def test_prior_sensitivity():
+    """A log prior by PyMC, which finds in the tree what the model draws."""
+    two = tree(2)
+    with bg.build_model(two["observed_data"]["x"], 2):
+        full = pm.stats.compute_log_prior(bg.for_pymc(two), progressbar=False)
+    assert set(bg.for_pymc(two)["posterior"].data_vars) == {"w", "mu", "cov", "C0", "C0_factor", "precision_factor"}
+    table = az.psense_summary(full, var_names=["mu"])
+    assert len(table) == 4
+    az.plot_psense_dist(full, var_names=["w"], backend="none")
