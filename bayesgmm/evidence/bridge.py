@@ -13,6 +13,7 @@ from scipy.special import expit
 from bayesgmm.validation import FloatArray
 
 _BEYOND = 50.0  # further out than all the ratios is no normalising constant
+_STEPS = 10_000  # of bisection at most: ratios may lie anywhere within a float's range
 _ROUNDS = 3  # in which the effective sample size settles
 
 
@@ -54,6 +55,7 @@ def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> B
     ----------
     Meng & Wong (1996), Simulating ratios of normalizing constants via a simple identity, Statistica Sinica 6, 831-860.
     """
+    _require_common_ground(of_p, of_q)
     n1, n2 = float(of_p.size), float(of_q.size)
     for _ in range(_ROUNDS):
         c = _root(of_p.ravel(), of_q.ravel(), n1, n2)
@@ -69,13 +71,28 @@ def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> B
 
 def _root(of_p: FloatArray, of_q: FloatArray, n1: float, n2: float) -> float:
     """The one c at which both sides are equal: what is left of one falls, of the other rises."""
-    finite = np.concatenate([of_p[np.isfinite(of_p)], of_q[np.isfinite(of_q)]])
+    finite = np.concatenate([of_p, of_q[of_q > -np.inf]])  # q may draw where g is 0
     log_odds = np.log(n1 / n2)
 
     def excess(c: float) -> float:
         return float(n2 * expit(of_q - c + log_odds).mean() - n1 * expit(c - of_p - log_odds).mean())
 
-    return float(brentq(excess, finite.min() - _BEYOND, finite.max() + _BEYOND, xtol=1e-10))
+    return float(brentq(excess, finite.min() - _BEYOND, finite.max() + _BEYOND, xtol=1e-10, maxiter=_STEPS))
+
+
+def _require_common_ground(of_p: FloatArray, of_q: FloatArray) -> None:
+    """Refuse ratios that leave nothing to solve: zero or infinite where p has been, or zero wherever q has been."""
+    lost = int(np.count_nonzero(~np.isfinite(of_p)) + np.count_nonzero(~(of_q < np.inf)))
+    if lost:
+        raise ValueError(
+            f"bridge sampling needs densities that a float can hold, got {lost} of {of_p.size + of_q.size} points beyond its "
+            "range; a component has all but collapsed: fit a smaller k or covariance='tied'"
+        )
+    if not (of_q > -np.inf).any():
+        raise ValueError(
+            "bridge sampling needs a proposal that overlaps the posterior, got none of its points where the posterior has a "
+            "density; fit with more draws, or a smaller k"
+        )
 
 
 def _effective_size(values: FloatArray) -> float:
