@@ -26,10 +26,9 @@ from bayesgmm.inference.starts import MOST_DIMENSIONS, NO_START, Optimum, after_
 from bayesgmm.validation import FloatArray
 
 _log = logging.getLogger(__name__)
-_REMEDY = "try another random_seed or engine"
 _NO_START_OF_MODEL = (
-    "pm.sample cannot begin: the density of model, or its slope, is not finite at EM's estimate; let the priors allow for it, "
-    "or use a smaller k"
+    "pm.sample cannot begin: the density of model, or its slope, is not finite at EM's estimate; let the priors allow for "
+    "it, or use a smaller k"
 )
 _NUTPIE_ADAPTATION = {"low_rank": "low_rank", "diag": "diag", "whitened": "diag"}
 # distances from the Laplace approximation, in nats per square root of the number of parameters,
@@ -116,10 +115,10 @@ def sample_nuts(target: Target, starts: Sequence[Start], settings: NutsSettings,
     with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
         models = [target.for_nuts(start) for start in starts]
     steps = " to ".join(str(stop.steps) for stop in (settings.stops[0], *settings.stops[1:][-1:]))
-    with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {steps}) draws"):
-        with _named_failures(NO_START):
-            run = _Run(target, models, settings)
-            parts, stop = run.until_done()
+    text = f"sampling {settings.chains} chains x ({settings.tune} + {steps}) draws"
+    with phases("sampling", text), _named_failures(NO_START):
+        run = _Run(target, models, settings)
+        parts, stop = run.until_done()
     sampled = _as_sampled([_with_variables(target, part) for part in parts], settings, stop)
     return replace(sampled, interrupted=sampled.interrupted or run.interrupted)
 
@@ -230,9 +229,9 @@ def _named_failures(no_start: str) -> Iterator[None]:
             raise
         first, *_ = str(error).splitlines() or [type(error).__name__]
         _log.debug("the sampler failed: %s", error)
-        raise ValueError(
-            no_start if "initial" in str(error).lower() else f"the sampler failed: {first}; {_REMEDY}"
-        ) from None
+        if "initial" in str(error).lower():
+            raise ValueError(no_start) from None
+        raise ValueError(f"the sampler failed: {first}; try another random_seed or engine") from None
 
 
 def _is_finished(sampler: Any) -> bool:

@@ -23,8 +23,8 @@ _ROUNDING = 1e-3  # of the log density where NUTS begins, by the rounding of a c
 _MOST_SWEEPS = 1_000
 _OPERATIONS = 200_000  # observations x components x features, which the sweeps before a start may take together
 NO_START = (
-    "NUTS cannot begin: the posterior's density or its slope is not finite, or flat, at the starts, as where a component has "
-    "shrunk onto equal observations; use method='gibbs', covariance='tied', or a smaller k"
+    "NUTS cannot begin: the posterior's density or its slope is not finite, or flat, at the starts, as where a component "
+    "has shrunk onto equal observations; use method='gibbs', covariance='tied', or a smaller k"
 )
 
 
