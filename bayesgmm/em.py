@@ -35,6 +35,7 @@ from bayesgmm.validation import (
 _ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
 _OF_START = 3_000  # bytes at the least, of a start and how it ended
 _CRAWLS = 50  # iterations after which EM is slow, and every other step is an extrapolation
+_LONGER = 4.0  # by how much an extrapolation may be longer than the last one that raised the likelihood
 _HOPELESS = 100.0  # log-likelihood below the best, on that sample, which more data cannot make good
 
 
@@ -238,6 +239,7 @@ def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
     converged = False
     n_iter = 0
     path = [(weights, means, factors)]  # parameters of successive iterations
+    farthest = 1.0  # extrapolation that has not led astray
     while n_iter < settings.max_iter and not converged:
         n_iter += 1
         weights, means, factors, fallen = _m_step(settings, sums, means, factors)
@@ -248,11 +250,13 @@ def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
         history.append(sums.log_likelihood)
         converged = change <= settings.tol * abs(history[-1]) or moved <= settings.parameter_tol
         if len(path) == 3 and n_iter >= _CRAWLS and not converged and not fallen.any():
-            further = _extrapolated(path)
+            further = _extrapolated(path, farthest)
             if further is not None:
                 n_iter += 1
                 there = settings.e_step(*further)
-                if there.log_likelihood >= history[-1]:
+                better = there.log_likelihood >= history[-1]
+                farthest = _LONGER * farthest if better else max(farthest / _LONGER, 1.0)
+                if better:
                     (weights, means, factors), sums = further, there
                     history.append(sums.log_likelihood)
         path = [(weights, means, factors)] if len(path) == 3 else path
@@ -261,14 +265,16 @@ def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
     return _Run(end, history, fallen)
 
 
-def _extrapolated(path: Sequence[tuple[FloatArray, ...]]) -> tuple[FloatArray, FloatArray, FloatArray] | None:
+def _extrapolated(
+    path: Sequence[tuple[FloatArray, ...]], farthest: float
+) -> tuple[FloatArray, FloatArray, FloatArray] | None:
     """Where three successive sets of parameters lead (SQUAREM, step S3); None if that is no mixture."""
     first, second, third = (np.concatenate([part.ravel() for part in each]) for each in path)
     step, bend = second - first, (third - second) - (second - first)
     curvature = np.linalg.norm(bend)
     if curvature == 0:
         return None
-    length = max(np.linalg.norm(step) / curvature, 1.0)
+    length = np.clip(np.linalg.norm(step) / curvature, 1.0, farthest)
     there, parts, begin = first + 2 * length * step + length**2 * bend, [], 0
     for part in path[0]:
         parts.append(there[begin : begin + part.size].reshape(part.shape))

@@ -235,7 +235,7 @@ def _said_of_error(elpd: LOO | SampledLOO) -> str:
     fair = int(((elpd.pareto_k.values > _FAIR_K) & (elpd.pareto_k.values <= elpd.good_k)).sum())
     said = f"\nMonte Carlo standard error of elpd: {elpd.elpd_mcse:.2g}\n" if elpd.elpd_mcse >= 0 else "\n"
     if fair:
-        said += f"Pareto k is above {_FAIR_K} at {fair} observations: of few observations their estimates may be off.\n"
+        said += f"Pareto k above {_FAIR_K} and not refitted: {fair}. Of few observations their estimates may be off.\n"
     return said
 
 

@@ -100,15 +100,15 @@ def with_stray():
 def test_few_observations_are_refitted_from_one_half(with_stray, monkeypatch):
     """Between 0.5 and 0.7 the approximation is off where observations are few: refits of all of them tell."""
     _, tree = with_stray
+    monkeypatch.setattr(leave_one_out, "_FAIR_K", 0.3)
     before, after = bg.loo(tree, refit=False), bg.loo(tree)
-    fair = (before.pareto_k > 0.5) & (before.pareto_k <= before.good_k)
-    assert fair.any()
-    assert not (after.pareto_k > 0.5).any()
-    assert refitted(after) == (before.pareto_k > 0.5).sum()
-    monkeypatch.setattr(leave_one_out, "_to_refit", lambda k_hat, good_k, operations: np.argsort(-k_hat)[:12])
+    assert ((before.pareto_k > 0.3) & (before.pareto_k <= before.good_k)).any()
+    assert not (after.pareto_k > 0.3).any()
+    assert refitted(after) == (before.pareto_k > 0.3).sum()
+    monkeypatch.setattr(leave_one_out, "_to_refit", lambda k_hat, good_k, operations: np.argsort(-k_hat)[:6])
     most = bg.loo(tree, random_seed=1)
     assert after.elpd == pytest.approx(most.elpd, abs=5 * np.hypot(after.elpd_mcse, most.elpd_mcse))
-    assert abs(before.elpd - most.elpd) > 5 * most.elpd_mcse  # a control: what the approximation alone says is another
+    assert abs(before.elpd - most.elpd) > 5 * most.elpd_mcse  # a control: the approximation alone says something else
 
 
 @pytest.mark.parametrize(("operations", "expected"), [(1_000, [3, 0, 2]), (1_001, [3, 0])])
@@ -118,10 +118,13 @@ def test_which_are_refitted(operations, expected):
 
 
 def test_what_is_not_refitted_is_mentioned(with_stray, monkeypatch):
+    monkeypatch.setattr(leave_one_out, "_FAIR_K", 0.3)
     monkeypatch.setattr(leave_one_out, "_CHEAP", 0)
-    said = str(bg.loo(with_stray[1]))
-    assert "Pareto k is above 0.5 at 1 observations" in said
-    assert "Monte Carlo standard error of elpd: 0." in said
+    found = bg.loo(with_stray[1])
+    fair = int((found.pareto_k > 0.3).sum())
+    assert fair > 0
+    assert f"Pareto k above 0.3 and not refitted: {fair}." in str(found)
+    assert "Monte Carlo standard error of elpd: 0." in str(found)
     assert "Monte Carlo" not in str(bg.loo(with_stray[1], refit=False))  # a bad k-hat: none can be told
 
 
@@ -129,12 +132,12 @@ def test_what_is_not_refitted_is_mentioned(with_stray, monkeypatch):
 def test_the_monte_carlo_error_is_that_of_other_seeds():
     x = rng(1).normal(size=40)
     found = [
-        bg.loo(bg.fit(x, 2, method="gibbs", draws=200, chains=2, thin=1, random_seed=seed, relabel=False, progressbar=False))
-        for seed in range(SEED, SEED + 40)
+        bg.loo(bg.fit(x, 1, method="gibbs", draws=200, chains=2, thin=1, random_seed=seed, progressbar=False), refit=False)
+        for seed in range(SEED, SEED + 25)
     ]
     variance = np.var([each.elpd for each in found], ddof=1)
     expected = np.mean([each.elpd_mcse**2 for each in found])
-    assert abs(np.log(variance / expected)) < Z * np.sqrt(2 / 39), f"{variance:.3g} against {expected:.3g}"
+    assert abs(np.log(variance / expected)) < Z * np.sqrt(2 / 24), f"{variance:.3g} against {expected:.3g}"
 
 
 @pytest.mark.parametrize("value", [-np.inf, np.nan])
