@@ -47,7 +47,9 @@ _AFFORDABLE = 150_000  # and up to which they are worth a try where NUTS's chain
 _LARGE_ERROR = 0.15  # of a log evidence, beyond which more effort is made for it
 _MORE_EFFORT = 8.0
 _PRINTED = {  # columns that people read, and how
-    **dict.fromkeys(("elpd_loo", "se", "elpd_diff", "dse"), "{:.1f}"),
+    **dict.fromkeys(("elpd_loo", "se"), "{:.1f}"),
+    "elpd_mcse": "{:.2f}",
+    **dict.fromkeys(("elpd_diff", "dse"), "{:.1f}"),
     "weight": "{:.2f}",
     "log_evidence": "{:.2f}",
     **dict.fromkeys(("mcse", "p_k"), "{:.3f}"),
@@ -76,11 +78,12 @@ class Comparison:
     ----------
     table : DataFrame
         One row per k, in order of k. Of a k whose posterior is improper or has collapsed, all that LOO and the evidence say
-        is NaN; of one on which EM has collapsed, EM's criteria. The columns: k; elpd_loo with its standard error se,
-        elpd_diff to the best with its standard error dse, p_loo, bad_pareto_k (observations at which LOO cannot be trusted),
-        refitted (those that were left out by a refit instead), stacking weight; log_evidence with its Monte Carlo standard
-        error mcse, p_k, the posterior probability of k among those compared; EM's bic, aic, icl and log_likelihood, and
-        em_spurious, how many of EM's components hold hardly more observations than determine them
+        is NaN; of one on which EM has collapsed, EM's criteria. The columns: k; elpd_loo with its standard error se and its
+        Monte Carlo error elpd_mcse (NaN where LOO cannot be trusted), elpd_diff to the best with its standard error dse
+        (both standard errors by n - 1), p_loo, bad_pareto_k (observations at which LOO cannot be trusted), refitted (those
+        that were left out by a refit instead), stacking weight; log_evidence with its Monte Carlo standard error mcse (NaN
+        of more than 12 components), p_k, the posterior probability of k among those compared; EM's bic, aic, icl and
+        log_likelihood, and em_spurious, how many of EM's components hold hardly more observations than determine them
         (:attr:`EMResult.spurious`); occupied, the posterior mean of the number of clusters that hold an observation;
         converged, finding (the first of :func:`bayesgmm.diagnose`), divergences, seconds (compiling included).
     fits : dict of int to DataTree
@@ -429,6 +432,9 @@ def _table(fits: Mapping[int, xr.DataTree], judged: Mapping[int, _Judged], prior
     else:
         compared = pd.DataFrame({"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}, index=list(elpds))
     rows = []
+    n = len(read_observations(next(iter(fits.values()))))
+    sampled = any(hasattr(each, "subsample_size") for each in elpds.values())
+    unbiased = 1.0 if sampled else np.sqrt(n / (n - 1))  # az.loo's se divides by n - 1, az.compare's dse by n
     for k, (elpd, diagnosis, value, mcse) in judged.items():
         tree, em = fits[k], fits[k]["em_baseline"].attrs
         x, (estimate, _) = read_observations(tree), read_em(tree)
@@ -438,8 +444,9 @@ def _table(fits: Mapping[int, xr.DataTree], judged: Mapping[int, _Judged], prior
                 "k": k,
                 "elpd_loo": np.nan if elpd is None else float(elpd.elpd),
                 "se": np.nan if elpd is None else float(elpd.se),
+                "elpd_mcse": np.nan if elpd is None else float(elpd.elpd_mcse),
                 "elpd_diff": float(beside["elpd_diff"]),
-                "dse": float(beside["dse"]),
+                "dse": float(beside["dse"]) * unbiased,
                 "p_loo": np.nan if elpd is None else float(elpd.p),
                 "bad_pareto_k": 0 if elpd is None else bad_k_hats(elpd),
                 "refitted": 0 if elpd is None else refitted(elpd),

@@ -34,6 +34,8 @@ from bayesgmm.validation import (
 
 _ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
 _OF_START = 3_000  # bytes at the least, of a start and how it ended
+_CRAWLS = 50  # iterations after which EM is slow, and every other step is an extrapolation
+_LONGER = 4.0  # by how much an extrapolation may be longer than the last one that raised the likelihood
 _HOPELESS = 100.0  # log-likelihood below the best, on that sample, which more data cannot make good
 
 
@@ -70,8 +72,9 @@ def fit_em(
         features. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
     n_init : int
         Number of starts: k-means++ and random ones in turn. The best run that did not collapse is kept. On more than
-        16 384 observations the starts first run on a random sample of that many; of those that end in the same place
-        only one goes on, and none that ends more than 100 units of log-likelihood below the best.
+        16 384 observations the starts first run on a weighted sample of about that many, in which rare and far groups are
+        present; of those that end in the same place only one goes on, and none that ends more than 100 units of
+        log-likelihood below the best.
     sample_weight : (n,) array-like, optional
         Observation weights (counts, survey weights); not negative.
     random_seed : int, Generator or None
@@ -108,7 +111,9 @@ def fit_em(
     Notes
     -----
     The likelihood of a mixture with own variances is unbounded (Kiefer & Wolfowitz 1956): a component that shrinks on
-    one observation sends it to infinity. The estimate sought is the best local maximum away from that edge.
+    one observation sends it to infinity. The estimate sought is the best local maximum away from that edge. A run that has
+    not converged after 50 iterations is accelerated by extrapolation (Varadhan & Roland 2008) where that raises the
+    likelihood, so that it never falls.
 
     References
     ----------
@@ -116,6 +121,9 @@ def fit_em(
     Statistical Society: Series B 39, 1-22. doi:10.1111/j.2517-6161.1977.tb01600.x
 
     Arthur & Vassilvitskii (2007), k-means++: the advantages of careful seeding, Proceedings of SODA, 1027-1035.
+
+    Varadhan & Roland (2008), Simple and globally convergent methods for accelerating the convergence of any EM algorithm,
+    Scandinavian Journal of Statistics 35, 335-353. doi:10.1111/j.1467-9469.2007.00585.x
 
     Examples
     --------
@@ -231,18 +239,50 @@ def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
     history = [sums.log_likelihood]
     converged = False
     n_iter = 0
+    path = [(weights, means, factors)]  # parameters of successive iterations
+    farthest = 1.0  # extrapolation that has not led astray
     while n_iter < settings.max_iter and not converged:
         n_iter += 1
-        previous = (weights, means, factors)
         weights, means, factors, fallen = _m_step(settings, sums, means, factors)
         sums = settings.e_step(weights, means, factors)
+        path.append((weights, means, factors))
         change = abs(sums.log_likelihood - history[-1])
-        moved = max(np.abs(new - old).max() for new, old in zip((weights, means, factors), previous, strict=True))
+        moved = max(np.abs(new - old).max() for new, old in zip(path[-1], path[-2], strict=True))
         history.append(sums.log_likelihood)
         converged = change <= settings.tol * abs(history[-1]) or moved <= settings.parameter_tol
+        if len(path) == 3 and n_iter >= _CRAWLS and not converged and not fallen.any():
+            further = _extrapolated(path, farthest)
+            if further is not None:
+                n_iter += 1
+                there = settings.e_step(*further)
+                better = there.log_likelihood >= history[-1]
+                farthest = _LONGER * farthest if better else max(farthest / _LONGER, 1.0)
+                if better:
+                    (weights, means, factors), sums = further, there
+                    history.append(sums.log_likelihood)
+        path = [(weights, means, factors)] if len(path) == 3 else path
     mixture = Mixture(weights, means, structure.matrices(factors))
     end = Restart(name, float(history[-1]), n_iter, bool(converged), bool(fallen.any()), mixture)
     return _Run(end, history, fallen)
+
+
+def _extrapolated(
+    path: Sequence[tuple[FloatArray, ...]], farthest: float
+) -> tuple[FloatArray, FloatArray, FloatArray] | None:
+    """Where three successive sets of parameters lead (SQUAREM, step S3); None if that is no mixture."""
+    first, second, third = (np.concatenate([part.ravel() for part in each]) for each in path)
+    step, bend = second - first, (third - second) - (second - first)
+    curvature = np.linalg.norm(bend)
+    if curvature == 0:
+        return None
+    length = np.clip(np.linalg.norm(step) / curvature, 1.0, farthest)
+    there, parts, begin = first + 2 * length * step + length**2 * bend, [], 0
+    for part in path[0]:
+        parts.append(there[begin : begin + part.size].reshape(part.shape))
+        begin += part.size
+    weights, means, factors = parts
+    scales = np.diagonal(factors, axis1=-2, axis2=-1) if factors.ndim > means.ndim else factors
+    return (weights, means, factors) if weights.min() > 0 and scales.min() > 0 else None
 
 
 def _m_step(
@@ -274,14 +314,18 @@ def _warn_of_collapse(run: _Run, data: Data, scale: Any, floor: float) -> None:
 
 
 def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
-    """Starts from the standardised data; for long data, where EM ends on a random sample of them."""
-    x, weight = settings.x, settings.sample_weight
+    """Starts from the standardised data; for long data, where EM ends on a weighted sample of them."""
+    x = settings.x
     if len(x) > _ENOUGH_TO_START:
-        few = rng.choice(len(x), size=_ENOUGH_TO_START, replace=False, shuffle=False)
-        few = few if weight is None else few[weight[few] > 0]
+        few, weight = em_starts.sample(x, settings.sample_weight, settings.scale, k, _ENOUGH_TO_START, rng)
         if count_distinct(x[few], k) >= k:
-            sample = replace(settings, x=x[few], sample_weight=None if weight is None else weight[few], tol=1e-8)
-            return _ends(sample, _chosen_starts(sample, k, n_init, rng))
+            short = replace(settings, x=x[few], sample_weight=weight, tol=1e-8)
+            return _ends(short, _near_data(short, k, n_init, rng))
+    return _near_data(settings, k, n_init, rng)
+
+
+def _near_data(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
+    x, weight = settings.x, settings.sample_weight
     if weight is not None:
         x, weight = x[weight > 0], weight[weight > 0]
         weight = weight / weight.mean()

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from bayesgmm.mixture import Mixture
 from bayesgmm.validation import FloatArray
 
 _LLOYD_STEPS = 10
+_BLOCK = 2**20  # rows whose distances are taken together
 _RIDGE = 1e-3  # added to the standardised features' variances where a start may need it
 
 
@@ -40,6 +42,40 @@ def choose(x: FloatArray, weight: FloatArray, k: int, n_init: int, rng: np.rando
         else:
             starts.append(("random", _at_random(x, weight, k, rng)))
     return starts
+
+
+def sample(
+    x: FloatArray, weight: FloatArray | None, unit: Any, k: int, size: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], FloatArray]:
+    """Some ``size`` rows that stand for all, and the weight of each, one on average: a coreset.
+
+    K centres are drawn as in k-means++. The chance of a row is made of three parts: the same for all, in proportion to the
+    squared distance from the nearest centre, and the same for each centre's rows together. So a group that is rare, but far
+    from all others, is in it, though it would be missing from a random sample. A row's weight is the inverse of its chance.
+    """
+    mass = np.ones(len(x)) if weight is None else weight / weight.max()
+    distances, nearest = np.where(mass > 0, np.inf, 0.0), np.zeros(len(x), dtype=np.int32)
+    chance = mass
+    for j in range(k):
+        total = chance.sum()
+        if not total > 0:
+            break
+        centre = x[[rng.choice(len(x), p=chance / total)]]
+        for begin in range(0, len(x), _BLOCK):
+            part = slice(begin, begin + _BLOCK)
+            with np.errstate(over="ignore", invalid="ignore"):  # far out, among rows without weight
+                squares = (((x[part] - centre) / unit) ** 2).reshape(len(x[part]), -1).sum(axis=1)
+            nearer = squares < distances[part]
+            distances[part][nearer], nearest[part][nearer] = squares[nearer], j
+        chance = mass * distances
+    of_cell = np.bincount(nearest, weights=mass)
+    parts = [mass / mass.sum(), mass / (of_cell[nearest] * np.count_nonzero(of_cell))]
+    if chance.any():
+        parts.append(chance / chance.sum())
+    chance = np.minimum(size * np.mean(parts, axis=0), 1.0)
+    chosen = np.flatnonzero(rng.random(len(x)) < chance)
+    weights = mass[chosen] / chance[chosen]
+    return chosen, weights / weights.mean()
 
 
 def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:

@@ -125,10 +125,14 @@ def _loo_as_dataset(elpd: Any) -> xr.Dataset:
 
 
 def _loo_from(stored: xr.Dataset) -> Any:
-    from arviz_stats.utils import ELPDDataLOO, ELPDDataLOOSubsample
+    from bayesgmm.leave_one_out import LOO, SampledLOO
 
-    attrs = {str(name): value.item() if hasattr(value, "item") else value for name, value in stored.attrs.items()}
+    attrs: dict[str, Any] = {
+        str(name): value.item() if hasattr(value, "item") else value for name, value in stored.attrs.items()
+    }
     attrs |= {name: bool(attrs[name]) for name in ("warning", "approx_posterior") if name in attrs}
-    arrays = {str(name): value.values if value.dims == ("chosen",) else value for name, value in stored.data_vars.items()}
-    kind = ELPDDataLOOSubsample if "subsample_size" in attrs else ELPDDataLOO
+    arrays: dict[str, Any] = {
+        str(name): value.values if value.dims == ("chosen",) else value for name, value in stored.data_vars.items()
+    }
+    kind: Any = SampledLOO if "subsample_size" in attrs else LOO
     return kind(**attrs, **arrays)

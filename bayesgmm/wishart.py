@@ -70,7 +70,14 @@ def to_coordinates(factors: FloatArray) -> FloatArray:
 
 def factors_of_inverse(matrices: FloatArray) -> FloatArray:
     """F with F'F = matrices^-1, for symmetric positive definite matrices (..., D, D)."""
-    return inverse_factors(np.linalg.cholesky(matrices))
+    try:
+        return inverse_factors(np.linalg.cholesky(matrices))
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            "the posterior has collapsed: at some draws a covariance, or the scale of all of them, is singular to a float's "
+            "precision, as where a component has shrunk onto equal or collinear observations; use covariance='tied' or "
+            "'diag', or a smaller k"
+        ) from None
 
 
 def draw_factors(shape: float, rates: FloatArray, rng: np.random.Generator) -> FloatArray:

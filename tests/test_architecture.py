@@ -66,7 +66,7 @@ ALLOWED = {
     "shell_words": {"agreement", "diagnostics"},
     "result_folders": set(),
     "documents": {"agreement", "comparison", "diagnostics", "tree"},
-    "stored_results": {"comparison", "diagnostics", "result_folders"},
+    "stored_results": {"comparison", "diagnostics", "leave_one_out", "result_folders"},
     "printed": {"comparison", "diagnostics", "html_report", "shell_words", "summaries"},
     "results": {
         "clusters", "comparison", "diagnostics", "documents", "html_report", "plots", "printed", "result_folders", "shell_words", "stored_results",

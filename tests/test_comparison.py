@@ -229,6 +229,17 @@ def test_arviz_compares_the_same_fits(comparison):
     np.testing.assert_allclose(theirs["weight"].sort_index(), comparison.table["weight"], atol=1e-6)
 
 
+def test_one_rule_for_both_standard_errors(comparison):
+    """Both by n - 1, as of a mean."""
+    by_k, best = comparison.table.set_index("k"), comparison.best["elpd_loo"]
+    for k, row in by_k.iterrows():
+        values = comparison.loo[str(k)].elpd_i.values
+        differences = values - comparison.loo[str(best)].elpd_i.values
+        assert row["se"] == pytest.approx(np.sqrt(len(values)) * values.std(ddof=1))
+        assert row["dse"] == pytest.approx(np.sqrt(len(values)) * differences.std(ddof=1))
+        assert row["elpd_mcse"] == comparison.loo[str(k)].elpd_mcse
+
+
 def test_a_sample_of_the_observations_is_named(two_small, monkeypatch):
     monkeypatch.setattr("bayesgmm.leave_one_out._MOST_EXACT", 300)
     monkeypatch.setattr("bayesgmm.leave_one_out._SAMPLE", 150)

@@ -10,10 +10,11 @@ from scipy.special import gammaln
 from sklearn.mixture import GaussianMixture
 
 import bayesgmm as bg
-from bayesgmm import Mixture, fit_em
+from bayesgmm import Mixture, em_starts, fit_em
+from bayesgmm import em as em_module
 from bayesgmm.em_result import are_one
 from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning
-from tests.statistics import SEED, rng
+from tests.statistics import SEED, Z, assert_mean, rng
 
 COVARIANCES = ["full", "tied"]
 
@@ -56,7 +57,9 @@ def test_iterations_are_those_on_paper(two_small, covariance):
 @pytest.mark.parametrize("k", [1, 2, 3])
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # both stop after 300 iterations
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_agrees_with_scikit_learn_on_the_same_start(galaxies, k, covariance):
+def test_agrees_with_scikit_learn_on_the_same_start(galaxies, monkeypatch, k, covariance):
+    """Iteration for iteration, without acceleration."""
+    monkeypatch.setattr(em_module, "_CRAWLS", 10**9)
     x = galaxies.to_numpy()
     start = Mixture(np.full(k, 1 / k), np.quantile(x, (np.arange(k) + 0.5) / k), sigma=x.std())
     precision = np.full((k, 1, 1), 1 / x.var()) if covariance == "full" else np.full((1, 1), 1 / x.var())
@@ -366,3 +369,51 @@ def test_a_result_stays_what_it_was_when_the_users_array_changes():
     np.testing.assert_array_equal(em.responsibilities, other.responsibilities)
     with pytest.raises(ValueError, match="read-only"):
         em.x[0] = 1
+
+
+def three_and_a_rare_one(n=60_000, rare=10, where=50.0):
+    generator = rng(1)
+    many = [generator.normal(size=(n // 3, 2)) + centre for centre in ([0, 0], [4, 0], [0, 4])]
+    return np.vstack([*many, generator.normal(size=(rare, 2)) + where])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_rare_cluster_far_away_is_found(seed):
+    """Ten of sixty thousand, of which a random sample of 16 384 has too few to start from."""
+    em = fit_em(three_and_a_rare_one(), 4, random_seed=seed)
+    np.testing.assert_allclose(em.mixture.means[-1], [50, 50], atol=Z / np.sqrt(10))
+    assert em.mixture.weights[-1] == pytest.approx(10 / 60_010, rel=1e-6)
+    assert em.converged
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_sample_for_starts_stands_for_all_rows(weighted):
+    x = three_and_a_rare_one(6_000, 5) + 1e6
+    weight = np.where(np.arange(len(x)) % 7, 2.0, 0.0) if weighted else None
+    mass = np.ones(len(x)) if weight is None else weight
+    quantities = np.column_stack([np.ones(len(x)), x - x.mean(axis=0), (x - x.mean(axis=0)) ** 2])
+    z = []
+    for seed in range(50):
+        few, inverse = em_starts.sample(x, weight, x.std(axis=0), 3, 1_000, rng(seed))
+        assert set(np.flatnonzero(mass[6_000:])) <= set(few - 6_000)  # the rare ones are all there
+        assert mass[few].all()
+        assert inverse.mean() == pytest.approx(1.0)
+        assert 500 < len(few) < 1_200
+        z.append(inverse @ quantities[few] / inverse.sum() - mass @ quantities / mass.sum())
+    for error in np.transpose(z)[1:]:
+        assert_mean(error, 0.0)
+
+
+def test_acceleration_ends_where_em_ends(monkeypatch):
+    """A component too many makes EM crawl: the extrapolations never lower the likelihood and lead to the same place."""
+    x, _, _ = bg.datasets.three_gaussians(n=2_000)
+    with pytest.warns(ConvergenceWarning):
+        start = fit_em(x, 4, random_seed=SEED, n_init=1, max_iter=40, tol=1e-16).mixture
+    fast = fit_em(x, 4, start=start)
+    monkeypatch.setattr(em_module, "_CRAWLS", 10**9)
+    slow = fit_em(x, 4, start=start, tol=1e-13)
+    assert (np.diff(fast.history) >= -1e-9 * abs(fast.log_likelihood)).all()
+    assert fast.converged
+    assert fast.n_iter < slow.n_iter / 3
+    assert fast.log_likelihood >= slow.log_likelihood - 0.01
+    assert are_one(fast.mixture, slow.mixture)

@@ -4,6 +4,8 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import gammaln, logsumexp
 
@@ -302,3 +304,39 @@ def test_bad_input_gets_a_sentence(galaxies):
     del other.attrs["prior"]
     with pytest.raises(ValueError, match="tree must tell its prior in its attributes, got none; pass what fit returned"):
         bg.log_evidence(other)
+
+
+@given(
+    exponents=st.lists(st.floats(0, 300), min_size=2, max_size=2),
+    seed=st.integers(0, 10_000),
+    zero=st.floats(0, 0.9),
+    stratified=st.booleans(),
+)
+def test_the_bridge_stands_whatever_the_ratios(exponents, seed, zero, stratified):
+    """A collapsed posterior's log ratios are as large as floats allow: the root lies between them, within 50."""
+    generator = np.random.default_rng(seed)
+    of_p, of_q = (generator.normal(size=(2, 20)) * 10.0**exponent for exponent in exponents)
+    of_q[generator.random(of_q.shape) < zero] = -np.inf
+    of_q[0, 0] = 0.0
+    found = bridge(of_p, of_q, stratified=stratified)
+    both = np.concatenate([of_p.ravel(), of_q[np.isfinite(of_q)]])
+    assert both.min() - 50 <= found.log_ratio <= both.max() + 50
+    assert found.variance >= 0
+    assert 0 <= found.overlap <= 1
+
+
+@pytest.mark.parametrize(
+    ("of_p", "of_q", "sentence"),
+    [
+        (np.inf, 0.0, "densities that a float can hold, got 1 of 20 points beyond"),
+        (-np.inf, 0.0, "densities that a float can hold, got 1 of 20 points beyond"),
+        (np.nan, 0.0, "densities that a float can hold, got 1 of 20 points beyond"),
+        (0.0, np.nan, "densities that a float can hold, got 10 of 20 points beyond"),
+        (0.0, -np.inf, "a proposal that overlaps the posterior, got none of its points"),
+    ],
+)
+def test_the_bridge_refuses_ratios_that_say_nothing(of_p, of_q, sentence):
+    seen = np.zeros((2, 5))
+    seen[0, 0] = of_p
+    with pytest.raises(ValueError, match=sentence):
+        bridge(seen, np.full((2, 5), of_q))

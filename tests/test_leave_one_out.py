@@ -1,16 +1,19 @@
 """LOO: equal to ArviZ's where that can be trusted, to refits where it cannot, in chunks and from a sample."""
 
+import warnings
+
 import arviz as az
 import numpy as np
 import pytest
 
 import bayesgmm as bg
 from bayesgmm import leave_one_out
+from bayesgmm.exceptions import CollapsedComponentWarning
 from bayesgmm.leave_one_out import bad_k_hats, refitted
 from bayesgmm.predictive import log_density
 from bayesgmm.tree import read_draws, read_observations
 from tests.conftest import make_tree
-from tests.statistics import SEED, rng
+from tests.statistics import SEED, Z, rng
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +86,87 @@ def test_a_refit_of_too_large_an_error_is_not_believed(with_outlier, monkeypatch
     assert bad_k_hats(left) == 1
     assert refitted(left) == 0
     assert left.warning
+
+
+@pytest.fixture(scope="module")
+def with_stray():
+    """Few observations, one of them astray, more components than they tell of."""
+    x = np.append(rng(3).normal(size=29), 6.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapsedComponentWarning)  # EM's
+        return x, bg.fit(x, 3, method="gibbs", random_seed=SEED, progressbar=False)
+
+
+def test_few_observations_are_refitted_from_one_half(with_stray, monkeypatch):
+    """Between 0.5 and 0.7 the approximation is off where observations are few: refits of all of them tell."""
+    _, tree = with_stray
+    monkeypatch.setattr(leave_one_out, "_FAIR_K", 0.3)
+    before, after = bg.loo(tree, refit=False), bg.loo(tree)
+    assert ((before.pareto_k > 0.3) & (before.pareto_k <= before.good_k)).any()
+    assert not (after.pareto_k > 0.3).any()
+    assert refitted(after) == (before.pareto_k > 0.3).sum()
+    monkeypatch.setattr(leave_one_out, "_to_refit", lambda k_hat, good_k, operations: np.argsort(-k_hat)[:6])
+    most = bg.loo(tree, random_seed=1)
+    assert after.elpd == pytest.approx(most.elpd, abs=5 * np.hypot(after.elpd_mcse, most.elpd_mcse))
+    assert abs(before.elpd - most.elpd) > 5 * most.elpd_mcse  # a control: the approximation alone says something else
+
+
+@pytest.mark.parametrize(("operations", "expected"), [(1_000, [3, 0, 2]), (1_001, [3, 0])])
+def test_which_are_refitted(operations, expected):
+    k_hat = np.array([0.9, 0.4, 0.6, np.inf, -0.1])
+    assert leave_one_out._to_refit(k_hat, 0.7, operations).tolist() == expected
+
+
+def test_what_is_not_refitted_is_mentioned(with_stray, monkeypatch):
+    monkeypatch.setattr(leave_one_out, "_FAIR_K", 0.3)
+    monkeypatch.setattr(leave_one_out, "_CHEAP", 0)
+    found = bg.loo(with_stray[1])
+    fair = int((found.pareto_k > 0.3).sum())
+    assert fair > 0
+    assert f"Pareto k above 0.3 and not refitted: {fair}." in str(found)
+    assert "Monte Carlo standard error of elpd: 0." in str(found)
+    assert "Monte Carlo" not in str(bg.loo(with_stray[1], refit=False))  # a bad k-hat: none can be told
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of short chains
+def test_the_monte_carlo_error_is_that_of_other_seeds():
+    x = rng(1).normal(size=40)
+    found = [
+        bg.loo(bg.fit(x, 1, method="gibbs", draws=200, chains=2, thin=1, random_seed=seed, progressbar=False), refit=False)
+        for seed in range(SEED, SEED + 25)
+    ]
+    variance = np.var([each.elpd for each in found], ddof=1)
+    expected = np.mean([each.elpd_mcse**2 for each in found])
+    assert abs(np.log(variance / expected)) < Z * np.sqrt(2 / 24), f"{variance:.3g} against {expected:.3g}"
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.nan])
+def test_no_density_is_a_sentence(tree, monkeypatch, value):
+    def broken(draws, x):
+        densities = log_density(draws, x)
+        densities[0, 0] = value
+        return densities
+
+    monkeypatch.setattr(leave_one_out, "log_density", broken)
+    with pytest.raises(ValueError, match=r"LOO needs a density .* got none that a float can hold at 1 of 150 observations"):
+        bg.loo(tree, refit=False)
+
+
+def test_a_tail_of_equal_values_is_no_error(tree, monkeypatch):
+    """As of draws that stand still: no tail can be fitted, which counts as the worst of k-hats."""
+
+    def still(draws, x):
+        densities = log_density(draws, x)
+        densities[:, 0] = np.log(2.0)
+        return densities
+
+    monkeypatch.setattr(leave_one_out, "log_density", still)
+    found = bg.loo(tree, refit=False)
+    assert found.elpd_i.values[0] == pytest.approx(np.log(2.0))
+    assert found.pareto_k.values[0] == np.inf
+    assert np.isfinite(found.pareto_k.values[1:]).all()
+    assert found.warning
+    assert np.isnan(found.elpd_mcse)
 
 
 def test_a_sample_of_the_observations(two_small):

@@ -62,3 +62,9 @@ def test_draws_are_scipys(shape):
 def test_factors_of_inverse():
     factor = wishart.factors_of_inverse(RATE)
     np.testing.assert_allclose(factor.T @ factor, np.linalg.inv(RATE), rtol=1e-12)
+
+
+def test_what_cannot_be_inverted_is_a_sentence():
+    with pytest.raises(ValueError, match="the posterior has collapsed: .* singular") as found:
+        wishart.factors_of_inverse(np.stack([RATE, 1e20 * np.ones((3, 3))]))
+    assert not isinstance(found.value, np.linalg.LinAlgError)

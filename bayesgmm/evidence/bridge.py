@@ -13,6 +13,8 @@ from scipy.special import expit
 from bayesgmm.validation import FloatArray
 
 _BEYOND = 50.0  # further out than all the ratios is no normalising constant
+_STEPS = 10_000  # of bisection at most: ratios may lie anywhere within a float's range
+_FEWEST = 4  # draws of a chain that tell anything of its autocorrelation
 _ROUNDS = 3  # in which the effective sample size settles
 
 
@@ -54,13 +56,14 @@ def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> B
     ----------
     Meng & Wong (1996), Simulating ratios of normalizing constants via a simple identity, Statistica Sinica 6, 831-860.
     """
+    _require_common_ground(of_p, of_q)
     n1, n2 = float(of_p.size), float(of_q.size)
     for _ in range(_ROUNDS):
         c = _root(of_p.ravel(), of_q.ravel(), n1, n2)
         log_odds = np.log(n1 / n2)
         p_side, q_side = expit(c - of_p - log_odds), expit(of_q - c + log_odds)
-        n1 = _effective_size(p_side)
-        n2 = n2 if stratified else _effective_size(q_side)
+        n1 = effective_size(p_side)
+        n2 = n2 if stratified else effective_size(q_side)
     within = q_side.var(axis=1, ddof=1).mean() if stratified and q_side.shape[1] > 1 else q_side.var()
     variance = _relative(p_side.var(), p_side.mean()) / n1 + _relative(within, q_side.mean()) / n2
     share = n2 / (n1 + n2)
@@ -69,18 +72,33 @@ def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> B
 
 def _root(of_p: FloatArray, of_q: FloatArray, n1: float, n2: float) -> float:
     """The one c at which both sides are equal: what is left of one falls, of the other rises."""
-    finite = np.concatenate([of_p[np.isfinite(of_p)], of_q[np.isfinite(of_q)]])
+    finite = np.concatenate([of_p, of_q[of_q > -np.inf]])  # q may draw where g is 0
     log_odds = np.log(n1 / n2)
 
     def excess(c: float) -> float:
         return float(n2 * expit(of_q - c + log_odds).mean() - n1 * expit(c - of_p - log_odds).mean())
 
-    return float(brentq(excess, finite.min() - _BEYOND, finite.max() + _BEYOND, xtol=1e-10))
+    return float(brentq(excess, finite.min() - _BEYOND, finite.max() + _BEYOND, xtol=1e-10, maxiter=_STEPS))
 
 
-def _effective_size(values: FloatArray) -> float:
+def _require_common_ground(of_p: FloatArray, of_q: FloatArray) -> None:
+    """Refuse ratios that leave nothing to solve: zero or infinite where p has been, or zero wherever q has been."""
+    lost = int(np.count_nonzero(~np.isfinite(of_p)) + np.count_nonzero(~(of_q < np.inf)))
+    if lost:
+        raise ValueError(
+            f"bridge sampling needs densities that a float can hold, got {lost} of {of_p.size + of_q.size} points beyond "
+            "its range; a component has all but collapsed: fit a smaller k or covariance='tied'"
+        )
+    if not (of_q > -np.inf).any():
+        raise ValueError(
+            "bridge sampling needs a proposal that overlaps the posterior, got none of its points where the posterior has a "
+            "density; fit with more draws, or a smaller k"
+        )
+
+
+def effective_size(values: FloatArray) -> float:
     """Of a mean over chains (chain, draw), which knows of chains that disagree; at most their number of draws."""
-    if np.ptp(values) == 0:
+    if np.ptp(values) == 0 or values.shape[1] < _FEWEST:
         return float(values.size)
     return min(float(array_stats.ess(values, method="mean")), float(values.size))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -21,9 +22,14 @@ from bayesgmm.inference.interface import Sampled, Start, Target, Whitening
 from bayesgmm.inference.laplace import Laplace, departure, laplace
 from bayesgmm.inference.nutpie_interface import read_trace
 from bayesgmm.inference.phases import DeferredInterrupt, Phases
-from bayesgmm.inference.starts import MOST_DIMENSIONS, Optimum, after_sweeps, deal
+from bayesgmm.inference.starts import MOST_DIMENSIONS, NO_START, Optimum, after_sweeps, deal
 from bayesgmm.validation import FloatArray
 
+_log = logging.getLogger(__name__)
+_NO_START_OF_MODEL = (
+    "pm.sample cannot begin: the density of model, or its slope, is not finite at EM's estimate; let the priors allow for "
+    "it, or use a smaller k"
+)
 _NUTPIE_ADAPTATION = {"low_rank": "low_rank", "diag": "diag", "whitened": "diag"}
 # distances from the Laplace approximation, in nats per square root of the number of parameters,
 _NEAR_GAUSSIAN = 0.25  # up to which knowing the correlations pays
@@ -109,7 +115,8 @@ def sample_nuts(target: Target, starts: Sequence[Start], settings: NutsSettings,
     with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
         models = [target.for_nuts(start) for start in starts]
     steps = " to ".join(str(stop.steps) for stop in (settings.stops[0], *settings.stops[1:][-1:]))
-    with phases("sampling", f"sampling {settings.chains} chains x ({settings.tune} + {steps}) draws"):
+    text = f"sampling {settings.chains} chains x ({settings.tune} + {steps}) draws"
+    with phases("sampling", text), _named_failures(NO_START):
         run = _Run(target, models, settings)
         parts, stop = run.until_done()
     sampled = _as_sampled([_with_variables(target, part) for part in parts], settings, stop)
@@ -212,6 +219,21 @@ def _quietly() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _named_failures(no_start: str) -> Iterator[None]:
+    """A sampler's failure as a sentence; a panic of its thread is not even an ``Exception``."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, RuntimeError) and type(error).__name__ != "PanicException":
+            raise
+        first, *_ = str(error).splitlines() or [type(error).__name__]
+        _log.debug("the sampler failed: %s", error)
+        if "initial" in str(error).lower():
+            raise ValueError(no_start) from None
+        raise ValueError(f"the sampler failed: {first}; try another random_seed or engine") from None
+
+
 def _is_finished(sampler: Any) -> bool:
     try:
         return bool(sampler.is_finished)
@@ -239,7 +261,7 @@ def sample_by_pymc(
 
     for stop in settings.stops:
         chains = f"{settings.chains} chains x ({settings.tune} + {stop.steps}) draws"
-        with phases("sampling", f"sampling {chains} by pm.sample"):
+        with phases("sampling", f"sampling {chains} by pm.sample"), _named_failures(_NO_START_OF_MODEL):
             tree = pm.sample(
                 model=model,
                 draws=stop.steps,

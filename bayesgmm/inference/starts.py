@@ -18,8 +18,14 @@ MOST_DIMENSIONS = 3_000  # of which a Laplace approximation takes half a minute
 _MOST_OPTIMA = 4  # that are weighed, those of the highest likelihood
 _NO_WEIGHT = 1e-6
 _JITTER = 0.1  # on the unconstrained scale of standardised data
+_TRIES = 20
+_ROUNDING = 1e-3  # of the log density where NUTS begins, by the rounding of a coordinate of standardised data
 _MOST_SWEEPS = 1_000
 _OPERATIONS = 200_000  # observations x components x features, which the sweeps before a start may take together
+NO_START = (
+    "NUTS cannot begin: the posterior's density or its slope is not finite, or flat, at the starts, as where a component "
+    "has shrunk onto equal observations; use method='gibbs', covariance='tied', or a smaller k"
+)
 
 
 @dataclass(frozen=True)
@@ -82,13 +88,32 @@ def compile_sweeps(own: LogPosterior, point: FloatArray) -> None:
 def after_sweeps(own: LogPosterior, point: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Where a short Gibbs run from a point ends; the labels are the point's, as far as the run does not exchange them.
 
-    Nutpie cannot begin where the density is flat, as it is along the weight of a component that has none: then a place near
-    the point is taken.
+    A run that ends where NUTS cannot begin gives way to a place near the point.
     """
     many = int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_SWEEPS))
     state = point.copy()
     sweeps(own)(rng, state, many, np.empty((1, own.n_dim)))
-    value, slopes = own(state)
-    if np.isfinite(value) and np.isfinite(slopes).all() and own.weights_and_means(state)["w"].min() > _NO_WEIGHT:
+    if can_begin(own, state) and own.weights_and_means(state)["w"].min() > _NO_WEIGHT:
         return state
-    return point + rng.uniform(-_JITTER, _JITTER, own.n_dim)
+    return near(own, point, rng)
+
+
+def near(own: LogPosterior, point: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """A place near the point where NUTS can begin."""
+    for _ in range(_TRIES):
+        place = point + rng.uniform(-_JITTER, _JITTER, own.n_dim)
+        if can_begin(own, place):
+            return place
+    raise ValueError(NO_START)
+
+
+def can_begin(own: LogPosterior, point: FloatArray) -> bool:
+    """Whether NUTS can begin at a point: nutpie wants every slope finite and none exactly zero.
+
+    A component without weight has no slopes. Of one that has shrunk onto equal observations they are so steep that the
+    rounding of a mean decides them.
+    """
+    value, slopes = own(point)
+    with np.errstate(invalid="ignore", over="ignore"):
+        rounding = np.abs(slopes) * np.spacing(np.maximum(np.abs(point), 1.0))
+    return bool(np.isfinite(value) and slopes.all() and (rounding < _ROUNDING).all())
