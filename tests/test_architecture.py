@@ -57,19 +57,20 @@ ALLOWED = {
     "estimator": {
         "clusters", "comparison", "diagnostics", "em_result", "inference", "predictive", "preferences", "priors", "tree", "validation",
     },
+    "judgement": {"agreement", "diagnostics", "tree"},
     "html_report": {
-        "agreement", "clusters", "comparison", "diagnostics", "html_report", "plots", "predictive", "preferences", "priors", "result_folders", "summaries", "tree", "validation",
+        "agreement", "clusters", "comparison", "diagnostics", "em", "html_report", "judgement", "plots", "predictive", "preferences", "priors", "result_folders", "summaries", "tree", "validation",
     },
     "shell_words": {"agreement", "diagnostics"},
     "result_folders": set(),
-    "documents": {"agreement", "comparison", "diagnostics", "tree"},
+    "documents": {"agreement", "comparison", "diagnostics", "judgement", "tree"},
     "stored_results": {"comparison", "diagnostics", "result_folders"},
-    "printed": {"comparison", "diagnostics", "html_report", "shell_words", "summaries"},
+    "printed": {"comparison", "diagnostics", "html_report", "judgement", "shell_words", "summaries"},
     "results": {
         "clusters", "comparison", "diagnostics", "documents", "html_report", "plots", "printed", "result_folders", "shell_words", "stored_results",
         "tree",
     },
-    "plots": {"clusters", "comparison", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
+    "plots": {"clusters", "comparison", "em_result", "estep", "exceptions", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
 }  # fmt: skip
 OUTERMOST = {"__init__", "__main__", "cli"}
 PYMC_MAY = {"model", "inference"}

@@ -94,8 +94,20 @@ def test_plot_fit_of_one_of_several_features(faithful_tree, faithful):
     np.testing.assert_allclose(em, np.exp(marginal.log_density(grid)), rtol=1e-4)
     grid, mean = curve(ax, "posterior mean density")
     assert np.trapezoid(mean, grid) == pytest.approx(1, abs=0.02)
-    with pytest.raises(ValueError, match="feature must be one of 'eruptions', 'waiting', got None"):
-        bg.plots.plot_fit(faithful_tree)
+    with pytest.raises(ValueError, match="feature must be one of 'eruptions', 'waiting', got 'length'"):
+        bg.plots.plot_fit(faithful_tree, "length")
+
+
+@pytest.mark.parametrize("plot", [bg.plots.plot_fit, bg.plots.plot_relabelling, bg.plots.plot_solutions])
+def test_without_a_feature_every_one_is_drawn(plot, faithful_tree):
+    labels = {label for ax in plot(faithful_tree).axes for label in (ax.get_xlabel(), ax.get_ylabel())}
+    assert {"eruptions", "waiting"} <= {label.removeprefix("mean of ") for label in labels}
+
+
+@pytest.mark.parametrize("plot", [bg.plots.plot_fit, bg.plots.plot_solutions])
+def test_one_axis_takes_one_feature(plot, faithful_tree):
+    with pytest.raises(ValueError, match=r"features? must name one feature where ax is given, .*\['eruptions', 'waiting'\]"):
+        plot(faithful_tree, ax=plt.figure().subplots())
 
 
 def test_plot_pairs_draws_points_and_ellipses(faithful_tree, faithful):

@@ -16,7 +16,7 @@ from bayesgmm.diagnostics import Diagnosis
 from bayesgmm.html_report.blocks import Block, Section, Text, count, listed
 from bayesgmm.html_report.fit_sections import data_section, fit_sections
 from bayesgmm.html_report.fitted import METHODS, Fitted
-from bayesgmm.html_report.k_sections import comparison_section, posterior_answer, posterior_sections
+from bayesgmm.html_report.k_sections import comparison_section, groups, posterior_answer, posterior_sections
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.html_report.settings import settings_section
 from bayesgmm.preferences import smallest_left
@@ -70,8 +70,9 @@ def report(
     The same result gives the same file. Of more than 20 000 observations, memberships are told from a sample of that size;
     of more than 2 000, as many are drawn one by one and compared with what is predicted of them. The report says so.
 
-    Whether the model describes the data is told by LOO-PIT: where each observation falls in what the fit without it
-    predicts, one feature at a time, beside the simultaneous band of uniform numbers.
+    Whether data and model conflict is looked for by LOO-PIT: where each observation falls in what the fit without it
+    predicts, one feature at a time, beside the simultaneous band of uniform numbers. That no conflict is found does not
+    show that the model is right.
 
     References
     ----------
@@ -161,7 +162,7 @@ def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]
     answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), fitted.table()]
     sections = [
         Section("answer", "The answer", answer),
-        data_section(fitted.x, fitted.features),
+        data_section(fitted.x, fitted.features, fitted.clusters_of_em),
         *fit_sections(fitted),
         settings_section(tree),
     ]
@@ -205,7 +206,7 @@ def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:
     x, features = observations(tree), feature_names(tree)
     sections = [
         Section("answer", "The answer", posterior_answer(tree)),
-        data_section(x, features),
+        data_section(x, features, groups(tree)),
         *posterior_sections(tree),
         settings_section(tree),
     ]

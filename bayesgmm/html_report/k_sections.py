@@ -14,6 +14,8 @@ from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import NONE, Block, Section, Table, Terms, Text, Verdict, count, number
 from bayesgmm.html_report.fit_sections import MEANINGS, draws_table
 from bayesgmm.html_report.observed import feature_names, observations
+from bayesgmm.judgement import sentence
+from bayesgmm.plots.canvas import Clusters
 from bayesgmm.summaries import summarise
 from bayesgmm.tree import features_of
 
@@ -40,8 +42,8 @@ _ASKED = (
 
 def comparison_section(comparison: Comparison, k: int) -> Section:
     """Criteria over k, with what each of them asks."""
-    sentences = [f"{each[0].upper()}{each[1:]}." for each in comparison.verdict.split("; ")]
-    blocks: list[Block] = [Text(" ".join(sentences)), figures.compare_picture(comparison), _criteria(comparison, k)]
+    sentences = " ".join(map(sentence, comparison.verdict.split("; ")))
+    blocks: list[Block] = [Text(sentences), figures.compare_picture(comparison), _criteria(comparison, k)]
     names = features_of(next(iter(comparison.fits.values())))
     blocks.append(figures.fits_picture(comparison, names[0] if len(names) > 1 else None))
     blocks.append(Terms(_ASKED))
@@ -108,13 +110,13 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
     yield Section("number", "How many components", blocks)
     group = tree["partition"]
     labels, x = group["partition"].to_numpy(), observations(tree)
-    columns = x[:, None] if x.ndim == 1 else x
+    columns, names = x[:, None] if x.ndim == 1 else x, feature_names(tree)
     of_groups = []
     for j in np.unique(labels):
         own = columns[labels == j]
-        means = [number(float(own[:, i].mean()), float(columns[:, i].std()) / 5) for i in range(columns.shape[1])]
+        means = [number(float(own[:, i].mean()), float(own[:, i].std() or columns[:, i].std())) for i in range(len(names))]
         of_groups.append([f"group {j}", count(len(own)), *means])
-    heads = ["", "observations", *(f"mean of {name}" for name in feature_names(tree))]
+    heads = ["", "observations", *(f"mean of {name}" for name in names)]
     words = (
         f"The partition with the smallest expected loss, averaged over k, has {group.attrs['n_clusters']} groups "
         f"(expected variation of information {float(group.attrs['expected_loss']):.2f})."
@@ -122,6 +124,14 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
     yield Section("clusters", "Clusters", [Text(words), Table("Groups of the partition", heads, of_groups)])
     blocks = [draws_table("What does not depend on labels", _convergence(tree), folded=False), Terms(MEANINGS[:2])]
     yield Section("diagnostics", "Diagnostics", blocks)
+
+
+def groups(tree: xr.DataTree) -> list[Clusters]:
+    """Sizes and standard deviations of the partition's groups, for each feature."""
+    x, labels = observations(tree), tree["partition"]["partition"].to_numpy()
+    of_groups = [x.reshape(len(x), -1)[labels == j] for j in np.unique(labels)]
+    sizes = np.array([len(each) for each in of_groups], dtype=float)
+    return [Clusters(sizes, sigma) for sigma in np.array([each.std(axis=0) for each in of_groups]).T]
 
 
 def posterior_answer(tree: xr.DataTree) -> list[Block]:
