@@ -235,7 +235,12 @@ def test_what_is_far_behind_is_an_arrow_with_its_number(comparison):
     )
     prediction, ax, em = bg.plots.plot_compare(replace(comparison, table=table)).axes
     assert [(text.xy[0], text.get_text()) for text in ax.texts] == [(1, "\N{MINUS SIGN}22")]
-    assert [text.get_text() for text in (*prediction.texts, *em.texts)] == ["\N{MINUS SIGN}33", "\N{MINUS SIGN}50"]
+    assert [text.get_text() for text in prediction.texts] == ["\N{MINUS SIGN}33"]
+    icl = table["icl"].min() - table["icl"]
+    far = [("BIC", 1, -50.0), *(("ICL", k, value) for k, value in zip((1, 2, 3), icl, strict=True) if value < -15)]
+    assert len(far) == 3
+    told = [(text.get_text(), text.xy[0]) for text in em.texts]
+    assert told == [(f"{name} {value:.0f}".replace("-", "\N{MINUS SIGN}"), k) for name, k, value in far]
     bottom, top = ax.get_ylim()
     assert -2 < bottom < -1.2 - 0.06
     assert 0.06 < top < 1

@@ -196,7 +196,7 @@ def test_trouble_comes_first_and_with_its_remedy(cases, tmp_path):
         ("a user's model", ["The model is a user's own pm.Model", "model=model"]),
         ("many observations", ["in a sample of 20 000", "A sample of 2 000 observations is drawn"]),
         ("one component", ["a single Gaussian", "every observation belongs to it"]),
-        ("posterior of k", ["The most probable number of components is", "bg.posterior_k(", "bg.priors.Uniform(most=30)"]),
+        ("posterior of k", ["The answer The answer is ", "most probably as many clusters hold data", "components, with or without data, is", "bg.posterior_k(", "bg.priors.Uniform(most=30)"]),
     ],
 )
 def test_what_is_special_is_said(cases, name, words, tmp_path):
@@ -333,14 +333,15 @@ def test_what_is_to_be_typed_gives_the_fit_again(cases, two_small, tmp_path):
 def test_a_comparison_tells_its_choice(comparison, tmp_path):
     page = written(comparison, tmp_path)
     k, why = smallest_left(comparison.table.set_index("k"))
-    assert f"k = {k} is told in detail here: {why}." in page.text()
+    assert page.text().startswith(f"The answer The answer is k = {k}, {why}. 82 observations")
+    assert f"k = {k} is told in detail here." in page.text()
     for sentence in comparison.verdict.split("; "):
         assert sentence[1:] in page.text()
     marked = [text for _, attrs, text in page.all("tr") if attrs.get("class") == "marked"]
     assert len(marked) == 1
     assert marked[0].startswith(str(k))
     other = written(comparison, tmp_path, k=2, force=True)
-    assert "k = 2 is told in detail here: which was asked for." in other.text()
+    assert "k = 2 is told in detail here, which was asked for." in other.text()
     assert "described by a mixture of 2 Gaussians" in other.text()
 
 

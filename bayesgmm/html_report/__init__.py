@@ -24,6 +24,8 @@ from bayesgmm.result_folders import publish_file
 
 __all__ = ["report"]
 
+_MOST_COLUMNS = 5  # of numbers with their intervals, which fit a screen
+
 
 def report(
     result: xr.DataTree | Comparison,
@@ -145,7 +147,7 @@ def _judged(tree: xr.DataTree, judged: Sequence[Fitted], diagnosis: Diagnosis | 
     return next((each for each in judged if each.tree is tree), None) or Fitted.of(tree, diagnosis)
 
 
-def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]]:
+def _of_fit(fitted: Fitted, chosen: str | None, first: str = "") -> tuple[str, str, list[Section]]:
     tree = fitted.tree
     how = chosen or (
         f" The number of components, k = {fitted.k}, was given, others were not examined: bg.compare does that, or "
@@ -154,12 +156,12 @@ def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]
     method = METHODS.get(str(tree.attrs.get("method")), "draws")
     sizes = tree["posterior"].sizes
     words = (
-        f"{fitted.data[0].upper()}{fitted.data[1:]}, described by {fitted.model}.{how} {fitted.describe()} The posterior is "
+        f"{first}{fitted.data[0].upper()}{fitted.data[1:]}, described by {fitted.model}.{how} {fitted.describe()} The posterior is "
         f"known by {count(sizes['chain'] * sizes['draw'])} draws of {method}, in {sizes['chain']} "
         f"chain{'s' if sizes['chain'] > 1 else ''}."
     )
     answer: list[Block] = [Text(" ".join(words.split())), fitted.trust()]
-    answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), fitted.table()]
+    answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), *fitted.table().parts(_MOST_COLUMNS)]
     sections = [
         Section("answer", "The answer", answer),
         data_section(fitted.x, fitted.features, fitted.clusters_of_em),
@@ -173,15 +175,13 @@ def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]
 
 def _of_comparison(comparison: Comparison, judged: Sequence[Fitted], k: int | None) -> tuple[str, str, list[Section]]:
     ks = comparison.table["k"].tolist()
-    if k is None:
-        k, why = smallest_left(comparison.table.set_index("k"))
-    elif k in ks:
-        why = "which was asked for"
-    else:
+    left, why = smallest_left(comparison.table.set_index("k"))
+    k = left if k is None else k
+    if k not in ks:
         raise ValueError(f"k must be one of those compared, {', '.join(map(str, ks))}, got {k!r}")
     fitted = _judged(comparison.fits[k], judged, comparison.diagnoses[k])
-    compared = f" {_criteria(comparison, ks)} k = {k} is told in detail here: {why}."
-    _, lead, sections = _of_fit(fitted, compared)
+    detail = f"k = {k} is told in detail here{'' if k == left else ', which was asked for'}."
+    _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", f"The answer is k = {left}, {why}. ")
     sections = [
         *sections[:2],
         comparison_section(comparison, k),

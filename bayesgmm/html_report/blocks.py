@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -55,6 +55,26 @@ class Table:
     folded: bool = False
     marked: int | None = None  # row that stands out
     kind: str = "table"
+
+    def parts(self, most: int) -> list[Table]:
+        """The table in parts of at most so many columns, each with the names of the rows."""
+        n = len(self.columns) - 1
+        cuts = [slice(1 + begin, 1 + begin + most) for begin in range(0, n, most)]
+        if len(cuts) == 1:
+            return [self]
+        return [
+            replace(
+                self,
+                caption=f"{self.caption}, {self.columns[cut][0]} to {self.columns[cut][-1]}",
+                columns=_part(self.columns, cut),
+                rows=[_part(row, cut) for row in self.rows],
+            )
+            for cut in cuts
+        ]
+
+
+def _part(row: Sequence[str], cut: slice) -> list[str]:
+    return [row[0], *row[cut]]
 
 
 @dataclass(frozen=True)

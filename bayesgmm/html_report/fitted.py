@@ -16,9 +16,10 @@ from bayesgmm.html_report.logarithm import as_logarithm
 from bayesgmm.judgement import Judgement, judgement_of, sentence
 from bayesgmm.plots.canvas import Clusters
 from bayesgmm.tree import Draws, features_of, read_draws, read_em, read_observations
-from bayesgmm.validation import FloatArray
+from bayesgmm.validation import FloatArray, spoken
 
 INTERVAL = 0.9  # probability of the intervals that are told
+_MOST_ACROSS = 2  # features whose means and standard deviations stand side by side
 _TOLD = 4  # clusters times features that a paragraph can hold
 METHODS = {"nuts": "NUTS", "gibbs": "Gibbs sampling", "advi": "ADVI, an approximation"}
 _SHAPES = {
@@ -70,7 +71,7 @@ class Fitted:
     @property
     def features(self) -> list[str]:
         """What the features are called."""
-        return list(map(str, features_of(self.tree)))
+        return list(map(spoken, features_of(self.tree)))
 
     @property
     def clusters_of_em(self) -> list[Clusters]:
@@ -143,7 +144,7 @@ class Fitted:
         return found
 
     def table(self) -> Table:
-        """Weights, means and standard deviations with their intervals."""
+        """Weights, means and standard deviations with their intervals: a row for each cluster, or for each of many numbers."""
         several = len(self.features) > 1
         rows = []
         for j in range(self.k):
@@ -154,6 +155,8 @@ class Fitted:
         columns = ["", "weight in %"]
         for name in self.features:
             columns += [f"mean of {name}", f"sd of {name}"] if several else ["mean", "standard deviation"]
+        if len(self.features) > _MOST_ACROSS:
+            columns, *rows = map(list, zip(columns, *rows, strict=True))
         return Table(f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets{self.caveat}", columns, rows)
 
     def trust(self) -> Verdict:

@@ -85,7 +85,8 @@ def histogram(ax: Axes, x: np.ndarray, bins: Any = "auto", clusters: Clusters | 
             heights /= len(x) * width
         if len(lefts) > _MANY_BARS:  # borders would be all that is seen
             options["edgecolor"] = "none"
-        ax.bar([left for left, _ in lefts], heights, width, align="edge", **options)
+        label = options.pop("label")
+        ax.bar([left for left, _ in lefts], heights, width, align="edge", **options)[0].set_label(label)
         return
     if isinstance(bins, str):
         edges = np.histogram_bin_edges(x, bins=bins)

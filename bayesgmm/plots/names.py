@@ -13,6 +13,7 @@ import matplotlib as mpl
 from matplotlib import font_manager
 
 from bayesgmm.exceptions import DataWarning
+from bayesgmm.validation import spoken
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ def name_axes(ax: Axes, *, x: Any = None, y: Any = None, before: str = "") -> No
     """Name axes after features, with words ``before``: no mathematics, in fonts that have the letters."""
     for name, label in ((x, ax.xaxis.label), (y, ax.yaxis.label)):
         if name is not None:
-            _write(label, str(name), before)
+            _write(label, spoken(name), before)
 
 
 @contextmanager
