@@ -23,9 +23,9 @@ _TITLES = {  # where all that was found is of these kinds
 _MEANINGS = {
     "missed": "The draws may lack a part of the posterior. With that probability the clusters are those of EM's other "
     "solution, and not those told here; all intervals are too narrow by as much.",
-    EM: "EM gives the point of the highest likelihood, the draws all that data and prior leave. The two may differ without a "
-    "fault where the prior is strong, observations are few, or EM's solution is a narrow one that has hardly a share of the "
-    "posterior. The clusters told here are those of the draws, not EM's.",
+    EM: "EM gives the point of the highest likelihood, the draws all that data and prior leave. The two may differ without "
+    "a fault where the prior is strong, observations are few, or EM's solution is a narrow one that has hardly a share of "
+    "the posterior. The clusters told here are those of the draws, not EM's.",
     "labels": "The draws agree on the density. What is said of a cluster by its number means little; densities, partitions "
     "and co-clustering hold.",
 }

@@ -1,15 +1,19 @@
 """Pictures show what they say: curves are compared with the quantities they stand for."""
 
+import warnings
 from dataclasses import replace
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.colors import to_rgba
 
 import bayesgmm as bg
-from bayesgmm.plots.canvas import _CLUSTERS
+from bayesgmm.plots.canvas import _CLUSTERS, bars
+from bayesgmm.plots.names import fonts_for, name_axes
 from bayesgmm.tree import permute, set_permutation
 from tests.conftest import make_tree, one_chain_elsewhere
 from tests.statistics import rng
@@ -324,3 +328,105 @@ def test_a_cluster_that_is_nobodys_most_probable_is_drawn_as_any_other(nobodys_c
     assert bg.plots.plot_solutions(tree)
     if features == 2:
         assert bg.plots.plot_pairs(tree)
+
+
+def far_apart(n=120, sd=0.8):
+    return np.concatenate([rng(5).normal(20 * j, sd, n) for j in range(8)])
+
+
+def test_bars_are_as_high_as_the_density_of_clusters_far_apart():
+    x = far_apart()
+    ax = bg.plots.plot_fit(make_tree(x, 8)).axes[0]
+    _, density = curve(ax, "EM")
+    heights = np.array([bar.get_height() for bar in ax.patches])
+    assert heights.max() == pytest.approx(density.max(), rel=0.4)  # ten bars over all: .006 beside .06
+    assert sum(bar.get_width() * bar.get_height() for bar in ax.patches) == pytest.approx(1)
+    assert max(bar.get_width() for bar in ax.patches) < 0.8
+
+
+def test_bars_of_rounded_data_stand_on_whole_steps():
+    x = np.round(rng(6).normal(50, 7, 300))
+    lefts, width = bars(x)
+    assert width == round(width)
+    np.testing.assert_allclose([(left + 0.5) % 1 for left, _ in lefts], 0, atol=1e-12)
+    assert sum(count for _, count in lefts) == len(x)
+    for left, count in lefts:
+        assert count == ((x > left) & (x < left + width)).sum()
+
+
+def test_pairs_keep_to_the_data_where_components_are_empty(faithful):
+    tree = bg.fit(faithful, 2, method="gibbs", draws=50, random_seed=1, progressbar=False)
+    tree["posterior"]["mu"][:, ::2, 1] = 1e4  # half of the draws of a component that holds nothing
+    for ax in bg.plots.plot_pairs(tree).axes:
+        if ax.axison:
+            assert ax.get_xlim()[1] < 120
+
+
+def test_the_legend_of_solutions_hides_nothing(two_small):
+    figure = bg.plots.plot_solutions(make_tree(two_small, change=one_chain_elsewhere))
+    figure.draw_without_rendering()
+    [ax] = figure.axes
+    assert ax.get_legend().get_window_extent().y1 < ax.get_window_extent().y0
+
+
+def named(*names):
+    x = np.column_stack([rng(place).normal(size=60) for place in range(len(names))])
+    data = pd.DataFrame(x, columns=list(names))
+    return bg.fit(data, 1, method="gibbs", draws=20, random_seed=1, progressbar=False)
+
+
+@pytest.fixture(scope="module")
+def oddly_named():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of so few draws
+        return named("Ba$$in", "a$b_$")
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        bg.plots.plot_fit,
+        bg.plots.plot_pairs,
+        bg.plots.plot_responsibilities,
+        bg.plots.plot_relabelling,
+        bg.plots.plot_solutions,
+    ],
+)
+def test_names_are_drawn_as_they_are(plot, oddly_named):
+    figure = plot(oddly_named)
+    figure.draw_without_rendering()  # reads mathematics, where there is any
+    labels = {label.get_text(): label for ax in figure.axes for label in (ax.xaxis.label, ax.yaxis.label)}
+    for name in ("Ba$$in", "a$b_$"):
+        assert any(text.endswith(name) and not label.get_parse_math() for text, label in labels.items())
+
+
+def test_an_axis_that_was_there_takes_any_name(oddly_named):
+    ax = plt.figure().subplots()
+    bg.plots.plot_fit(oddly_named, "Ba$$in", ax=ax)
+    ax.figure.draw_without_rendering()
+    assert ax.get_xlabel() == "Ba$$in"
+
+
+def test_letters_come_from_another_font_where_one_has_them():
+    with mpl.rc_context({"font.family": "cmr10", "axes.formatter.use_mathtext": True}):  # which has no Cyrillic letters
+        ax = plt.figure().subplots()
+        name_axes(ax, x="Рост")
+        ax.figure.draw_without_rendering()  # warns of each letter that it lacks
+    assert ax.get_xlabel() == "Рост"
+    assert fonts_for("length") == []
+
+
+def test_letters_that_no_font_has_are_named_once(monkeypatch):
+    monkeypatch.setattr("bayesgmm.plots.names._installed", lambda: ())
+    ax = plt.figure().subplots()
+    with pytest.warns(bg.exceptions.DataWarning, match="no installed font has all letters of the feature") as caught:
+        name_axes(ax, x="\N{EGYPTIAN HIEROGLYPH A001}\N{EGYPTIAN HIEROGLYPH A002} (cm)")
+        ax.figure.draw_without_rendering()
+    assert len(caught) == 1
+    assert ax.get_xlabel() == "?? (cm)"
+
+
+def test_an_empty_name_is_seen():
+    ax = plt.figure().subplots()
+    name_axes(ax, x="")
+    assert ax.get_xlabel() == '""'

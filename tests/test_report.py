@@ -196,7 +196,16 @@ def test_trouble_comes_first_and_with_its_remedy(cases, tmp_path):
         ("a user's model", ["The model is a user's own pm.Model", "model=model"]),
         ("many observations", ["in a sample of 20 000", "A sample of 2 000 observations is drawn"]),
         ("one component", ["a single Gaussian", "every observation belongs to it"]),
-        ("posterior of k", ["The answer The answer is ", "most probably as many clusters hold data", "components, with or without data, is", "bg.posterior_k(", "bg.priors.Uniform(most=30)"]),
+        (
+            "posterior of k",
+            [
+                "The answer The answer is ",
+                "most probably as many clusters hold data",
+                "components, with or without data, is",
+                "bg.posterior_k(",
+                "bg.priors.Uniform(most=30)",
+            ],
+        ),
     ],
 )
 def test_what_is_special_is_said(cases, name, words, tmp_path):

@@ -156,8 +156,8 @@ def _of_fit(fitted: Fitted, chosen: str | None, first: str = "") -> tuple[str, s
     method = METHODS.get(str(tree.attrs.get("method")), "draws")
     sizes = tree["posterior"].sizes
     words = (
-        f"{first}{fitted.data[0].upper()}{fitted.data[1:]}, described by {fitted.model}.{how} {fitted.describe()} The posterior is "
-        f"known by {count(sizes['chain'] * sizes['draw'])} draws of {method}, in {sizes['chain']} "
+        f"{first}{fitted.data[0].upper()}{fitted.data[1:]}, described by {fitted.model}.{how} {fitted.describe()} "
+        f"The posterior is known by {count(sizes['chain'] * sizes['draw'])} draws of {method}, in {sizes['chain']} "
         f"chain{'s' if sizes['chain'] > 1 else ''}."
     )
     answer: list[Block] = [Text(" ".join(words.split())), fitted.trust()]

@@ -179,12 +179,13 @@ def percent(share: float) -> str:
 
 
 def percents(share: float, other: float) -> tuple[str, str]:
-    """Two shares in per cent, with the digits that tell them from one another and from none and all."""
+    """Two shares in per cent, with the digits that tell them from one another, and what is not none or all from these."""
     for digits in range(3):
-        one, two = f"{share:.{digits}%}", f"{other:.{digits}%}"
-        if one != two and not {float(each[:-1]) for each in (one, two)} & {0.0, 100.0}:
+        told = f"{share:.{digits}%}", f"{other:.{digits}%}"
+        rounded = [float(text[:-1]) in (0, 100) and 0 < each < 1 for text, each in zip(told, (share, other), strict=True)]
+        if told[0] != told[1] and not any(rounded):
             break
-    return one, two
+    return told
 
 
 def listed(names: Sequence[object]) -> str:

@@ -56,7 +56,8 @@ def data_picture(x: FloatArray, features: list[str], clusters: Sequence[Clusters
         figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
         for ax in axes.ravel()[len(shown) :]:
             ax.set_axis_off()
-        for ax, column, name, each in zip(axes.ravel(), columns.T, shown, clusters or [None] * len(shown), strict=False):
+        known: Sequence[Clusters | None] = clusters or [None] * len(shown)
+        for ax, column, name, each in zip(axes.ravel(), columns.T, shown, known, strict=False):
             histogram(ax, column, clusters=each, density=False)
             ax.set(xlabel=short(name), ylabel="observations")
             ax.spines[["top", "right"]].set_visible(False)
@@ -64,8 +65,7 @@ def data_picture(x: FloatArray, features: list[str], clusters: Sequence[Clusters
 
     each = [
         f"{name} from {told(float(column.min()))} to {told(float(column.max()))}"
-        for name, column in zip(shown, columns.T, strict=True)
-        if (told := as_recorded(column))
+        for name, column, told in zip(shown, columns.T, map(as_recorded, columns.T), strict=True)
     ]
     omitted = f", the first {len(shown)} of {len(features)} features" if len(features) > len(shown) else ""
     words = f"Histogram{'s' if len(shown) > 1 else ''} of {count(len(x))} observations: {listed(each)}{omitted}."

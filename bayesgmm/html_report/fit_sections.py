@@ -107,7 +107,9 @@ def data_section(x: FloatArray, features: list[str], clusters: Sequence[Clusters
         quantiles = [told(float(column[each])) for each in ("min", "25%", "50%", "75%", "max")]
         rows.append([name, count(int(column["count"])), *moments, *quantiles])
     heads = ["feature", "n", "mean", "sd", "smallest", "lower quartile", "median", "upper quartile", "largest"]
-    return Section("data", "The data", [Table("Summary of the data", heads, rows), figures.data_picture(x, features, clusters)])
+    return Section(
+        "data", "The data", [Table("Summary of the data", heads, rows), figures.data_picture(x, features, clusters)]
+    )
 
 
 def _adequacy(fitted: Fitted) -> Section:

@@ -144,7 +144,7 @@ class Fitted:
         return found
 
     def table(self) -> Table:
-        """Weights, means and standard deviations with their intervals: a row for each cluster, or for each of many numbers."""
+        """Weights, means and standard deviations with their intervals, clusters as rows or, of many numbers, as columns."""
         several = len(self.features) > 1
         rows = []
         for j in range(self.k):
@@ -198,8 +198,8 @@ class Fitted:
                 [
                     sentence("; ".join(said) + more),
                     *logarithms,
-                    f"{'Else try' if logarithms else 'Try'} more components (bg.compare weighs them){structure}, or, for heavy "
-                    "tails and outliers, a model of your own (model=).",
+                    f"{'Else try' if logarithms else 'Try'} more components (bg.compare weighs them){structure}, or, for "
+                    "heavy tails and outliers, a model of your own (model=).",
                 ]
             ),
         )

@@ -138,13 +138,15 @@ def posterior_answer(tree: xr.DataTree) -> list[Block]:
     """The answer of the posterior of k."""
     p_k, p_occupied = tree["p_k"], tree["p_occupied"]
     n = tree["observed_data"].sizes["obs"]
-    lower, upper = (int(p_occupied["k"][np.searchsorted(p_occupied.cumsum("k"), share)]) for share in (0.05, 0.95))
+    ks, cumulative = tree["k"].to_numpy(), np.cumsum(p_occupied.to_numpy())
+    lower, upper = (int(ks[np.argmax(cumulative >= share)]) for share in (0.05, 0.95))
     between = f"; with a probability of 90% or more they are {lower} to {upper}" if lower < upper else ""
     words = (
         f"The answer is {int(p_occupied.idxmax())}: most probably as many clusters hold data (probability "
-        f"{float(p_occupied.max()):.2f}){between}. Known are {count(n)} observations, as a mixture of Gaussians whose number "
-        f"of components is unknown. The most probable number of components, with or without data, is {int(p_k.idxmax())} "
-        f"(probability {float(p_k.max()):.2f}). The best single partition has {tree['partition'].attrs['n_clusters']} groups."
+        f"{float(p_occupied.max()):.2f}){between}. Known are {count(n)} observations, as a mixture of Gaussians whose "
+        "number of components is unknown. The most probable number of components, with or without data, is "
+        f"{int(p_k.idxmax())} (probability {float(p_k.max()):.2f}). The best single partition has "
+        f"{tree['partition'].attrs['n_clusters']} groups."
     )
     table = _convergence(tree)
     chains, judged = tree["posterior"].sizes["chain"], "r_hat" in table and table["r_hat"].notna().any()

@@ -76,14 +76,20 @@ class Clusters(NamedTuple):
 
 def histogram(ax: Axes, x: np.ndarray, bins: Any = "auto", clusters: Clusters | None = None, **options: Any) -> None:
     """The data, as a density unless ``options`` say otherwise; automatic bins are narrow enough for every cluster."""
-    plain = {"density": True, "color": DATA, "edgecolor": "white", "linewidth": 0.5, "label": f"data (n = {len(x)})"}
+    plain: dict[str, Any] = {
+        "density": True,
+        "color": DATA,
+        "edgecolor": "white",
+        "linewidth": 0.5,
+        "label": f"data (n = {len(x)})",
+    }
     options = plain | options
     if isinstance(bins, str) and bins == "auto":
         lefts, width = bars(x, clusters)
         heights = np.array([count for _, count in lefts], dtype=float)
         if options.pop("density"):
             heights /= len(x) * width
-        if len(lefts) > _MANY_BARS:  # borders would be all that is seen
+        if np.ptp(x) > _MANY_BARS * width:  # borders would be all that is seen
             options["edgecolor"] = "none"
         label = options.pop("label")
         ax.bar([left for left, _ in lefts], heights, width, align="edge", **options)[0].set_label(label)

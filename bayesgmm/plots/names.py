@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = str(Path(__file__).parents[1])
 _LAST_RESORT = "Last Resort"  # matplotlib's own, which has a box for every letter
+_USUAL = (400, "normal", "regular")  # weights
 _GLYPH = "Glyph .* missing from"
 
 
@@ -35,7 +36,8 @@ def name_axes(ax: Axes, *, x: Any = None, y: Any = None, before: str = "") -> No
 def drawable(names: Iterable[Any]) -> Iterator[None]:
     """Draw text that holds these names, by whatever function, without mathematics and without a flood of warnings."""
     fonts = fonts_for("".join(map(str, names)))
-    with mpl.rc_context({"text.parse_math": False} | ({"font.family": fonts} if fonts else {})), warnings.catch_warnings():
+    style: dict[Any, Any] = {"text.parse_math": False} | ({"font.family": fonts} if fonts else {})
+    with mpl.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", _GLYPH, UserWarning)
         yield
 
@@ -75,8 +77,8 @@ def _write(label: Text, name: str, before: str) -> None:
 
 
 def _families() -> list[str]:
-    families = mpl.rcParams["font.family"]
-    return [each for family in families for each in mpl.rcParams.get(f"font.{family}", [family])]
+    given: dict[Any, Any] = dict(mpl.rcParams)
+    return [each for family in given["font.family"] for each in given.get(f"font.{family}", [family])]
 
 
 @cache
@@ -97,10 +99,10 @@ def _letters(path: str) -> frozenset[int]:
 
 @cache
 def _installed() -> tuple[tuple[str, str], ...]:
-    """Names and files of the upright fonts of usual weight, those without serifs first."""
+    """Names and files of the upright fonts that are not bold, those of usual weight and without serifs first."""
     fonts = {
-        each.name: each.fname
+        (each.weight not in _USUAL, "Sans" not in each.name, each.name): each.fname
         for each in font_manager.fontManager.ttflist
-        if each.style == "normal" and each.weight in (400, "normal", "regular") and not each.name.startswith(_LAST_RESORT)
+        if each.style == "normal" and each.weight in (*_USUAL, 500, "medium") and not each.name.startswith(_LAST_RESORT)
     }
-    return tuple(sorted(fonts.items(), key=lambda font: ("Sans" not in font[0], font[0])))
+    return tuple((name, fonts[order, serifs, name]) for order, serifs, name in sorted(fonts))

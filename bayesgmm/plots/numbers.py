@@ -90,7 +90,9 @@ def _shorten(ax: Axes, behind: Mapping[str, pd.Series], most: float, color: str,
         for k, value in series[series < bottom].items():
             ax.plot([k], [0.97 * bottom], marker="v", color=color, linestyle="")
             words = f"{name.upper()} {value:.0f}".strip().replace("-", "\N{MINUS SIGN}")
-            ax.annotate(words, (k, 0.97 * bottom), (0, 6 + 11 * place), textcoords="offset points", ha="center", fontsize="small")
+            ax.annotate(
+                words, (k, 0.97 * bottom), (0, 6 + 11 * place), textcoords="offset points", ha="center", fontsize="small"
+            )
 
 
 def _ring(ax: Axes, k: int, value: float) -> None:
@@ -131,13 +133,13 @@ def _side_by_side(comparison: Comparison, by_k: pd.DataFrame, name: Any, axes: l
         plot_fit(comparison.fits[int(str(k))], name, ax=ax)
         converged = "" if row["converged"] else ", not converged"
         ax.set_title(f"k = {k}: elpd {row['elpd_loo']:.1f}, weight {row['weight']:.2f}{converged}", fontsize="medium")
-        ax.get_legend().remove()
+        ax.legend().remove()
         ax.spines[["top", "right"]].set_visible(False)
         ax.label_outer()
     for ax in axes[len(by_k) :]:
         ax.set_axis_off()
-    bands = [each for ax in axes[: len(by_k)] for each in ax.collections]
-    axes[0].set_ylim(0, 1.05 * max(path.vertices[:, 1].max() for band in bands for path in band.get_paths()))
+    paths = [path for ax in axes[: len(by_k)] for band in ax.collections for path in band.get_paths()]
+    axes[0].set_ylim(0, 1.05 * max(float(np.asarray(path.vertices)[:, 1].max()) for path in paths))
 
 
 def plot_k(tree: xr.DataTree) -> Figure:
