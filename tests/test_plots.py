@@ -354,8 +354,8 @@ def test_bars_of_rounded_data_stand_on_whole_steps():
         assert count == ((x > left) & (x < left + width)).sum()
 
 
-def test_pairs_keep_to_the_data_where_components_are_empty(faithful):
-    tree = bg.fit(faithful, 2, method="gibbs", draws=50, random_seed=1, progressbar=False)
+def test_pairs_keep_to_the_data_where_components_are_empty(faithful_tree):
+    tree = faithful_tree.copy(deep=True)
     tree["posterior"]["mu"][:, ::2, 1] = 1e4  # half of the draws of a component that holds nothing
     for ax in bg.plots.plot_pairs(tree).axes:
         if ax.axison:
@@ -421,7 +421,7 @@ def test_letters_that_no_font_has_are_named_once(monkeypatch):
     ax = plt.figure().subplots()
     with pytest.warns(bg.exceptions.DataWarning, match="no installed font has all letters of the feature") as caught:
         name_axes(ax, x="\N{EGYPTIAN HIEROGLYPH A001}\N{EGYPTIAN HIEROGLYPH A002} (cm)")
-        ax.figure.draw_without_rendering()
+    ax.figure.draw_without_rendering()  # without another word
     assert len(caught) == 1
     assert ax.get_xlabel() == "?? (cm)"
 
