@@ -16,6 +16,7 @@ Level = Literal["good", "caution", "bad"]
 EM = "em"  # kind of what the check against EM has to say
 _TITLES = {  # where all that was found is of these kinds
     ("labels",): "The sampling can be relied on, single clusters cannot",
+    ("improper",): "The draws agree with one another, but the posterior is improper",
     (EM,): "The draws agree with one another, but not with EM",
     ("missed",): "The draws agree with one another, but EM found another solution",
     ("missed", EM): "The draws agree with one another, but EM found another solution",

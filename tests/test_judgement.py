@@ -13,7 +13,7 @@ from bayesgmm.printed import fit_text
 from bayesgmm.tree import add_optima, read_em
 from tests.conftest import half_turned, make_tree, one_chain_elsewhere, shifted
 
-IMPROPER = Finding("improper", "the posterior is improper: 6 values are equal", "undo the rounding")
+NOVEL = Finding("novel", "something of a kind that nobody knows yet", "do something about it")
 
 
 def with_another_solution(tree):
@@ -27,7 +27,7 @@ def with_another_solution(tree):
 def cases(two_small):
     """Fits by what is wrong with them."""
     sound, em_differs = make_tree(two_small), make_tree(two_small, change=shifted)
-    improper = Fitted.of(sound)
+    fitted = Fitted.of(sound)
     return {
         "nothing": Fitted.of(sound),
         "EM": Fitted.of(em_differs),
@@ -35,9 +35,9 @@ def cases(two_small):
         "both": Fitted.of(with_another_solution(em_differs)),
         "labels": Fitted.of(make_tree(two_small, change=half_turned)),
         "chains": Fitted.of(make_tree(two_small, change=one_chain_elsewhere)),
-        "a kind of its own": replace(improper, diagnosis=replace(improper.diagnosis, findings=(IMPROPER,))),
+        "a kind of its own": replace(fitted, diagnosis=replace(fitted.diagnosis, findings=(NOVEL,))),
         "a kind of its own, hopeless": replace(
-            improper, diagnosis=replace(improper.diagnosis, findings=(IMPROPER,), converged=False)
+            fitted, diagnosis=replace(fitted.diagnosis, findings=(NOVEL,), converged=False)
         ),
     }
 
@@ -49,8 +49,8 @@ JUDGED = {
     "both": ("caution", "The draws agree with one another, but EM found another solution", ("missed", "em")),
     "labels": ("caution", "The sampling can be relied on, single clusters cannot", ("labels",)),
     "chains": ("bad", "Not to be relied on as it stands", ("solutions",)),
-    "a kind of its own": ("caution", "To be used with reservations", ("improper",)),
-    "a kind of its own, hopeless": ("bad", "Not to be relied on as it stands", ("improper",)),
+    "a kind of its own": ("caution", "To be used with reservations", ("novel",)),
+    "a kind of its own, hopeless": ("bad", "Not to be relied on as it stands", ("novel",)),
 }
 
 

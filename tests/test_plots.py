@@ -266,7 +266,7 @@ def test_criteria_of_approximations_and_of_chains_that_disagree(comparison):
         table, comparison.fits, comparison.loo, comparison.diagnoses, comparison.seed, comparison.prior_k
     )
     figure = bg.plots.plot_compare(spoilt)
-    assert "no evidence" in figure.axes[1].texts[0].get_text()
+    assert "no evidence of any k" in figure.axes[1].texts[0].get_text()
     assert figure.get_supxlabel() == "not converged: k = 2"
     assert "k = 2" in bg.plots.plot_fits(spoilt).axes[1].get_title()
     assert "not converged" in bg.plots.plot_fits(spoilt).axes[1].get_title()
@@ -430,3 +430,18 @@ def test_an_empty_name_is_seen():
     ax = plt.figure().subplots()
     name_axes(ax, x="")
     assert ax.get_xlabel() == '""'
+
+
+@pytest.mark.parametrize("unknown", [[2], [1, 2, 3]])
+def test_k_of_which_nothing_is_known_are_left_out(comparison, unknown):
+    """As those of an improper posterior, on which EM has collapsed too."""
+    columns = ["elpd_loo", "se", "elpd_diff", "dse", "weight", "log_evidence", "mcse", "p_k", "bic", "aic", "icl"]
+    table = comparison.table.copy()
+    table.loc[table["k"].isin(unknown), columns] = np.nan
+    partly = replace(comparison, table=table)
+    prediction, evidence, em = bg.plots.plot_compare(partly).axes
+    if len(unknown) == 3:
+        assert prediction.texts[0].get_text() == "no prediction of any k"
+        assert evidence.texts[0].get_text() == "no evidence of any k"
+    assert len([line for line in em.lines if line.get_markersize() == 13]) == (0 if len(unknown) == 3 else 2)
+    assert bg.plots.plot_fits(partly).axes[1].get_title().startswith("k = 2: no elpd")

@@ -3,6 +3,7 @@
 import itertools
 import re
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
@@ -633,3 +634,13 @@ def test_many_numbers_stand_below_one_another(four_features):
     one, other = table.parts(2)
     assert (list(one.columns), list(other.columns)) == (["", "cluster 0", "cluster 1"], ["", "cluster 2"])
     assert [row[0] for row in other.rows] == [row[0] for row in table.rows]
+
+
+@pytest.mark.parametrize(("unknown", "answer"), [([4], "could not be weighed"), ([1, 2, 3, 4], "There is no answer")])
+def test_how_many_is_answered_where_some_k_have_no_prediction(comparison, unknown, answer, tmp_path):
+    columns = ["elpd_loo", "se", "elpd_diff", "dse", "weight", "log_evidence", "mcse", "p_k"]
+    table = comparison.table.copy()
+    table.loc[table["k"].isin(unknown), columns] = np.nan
+    text = written(replace(comparison, table=table), tmp_path).text()
+    assert answer in text.split("The data")[0]
+    assert not re.search(r"\bnan\b", text)

@@ -175,13 +175,13 @@ def _of_fit(fitted: Fitted, chosen: str | None, first: str = "") -> tuple[str, s
 
 def _of_comparison(comparison: Comparison, judged: Sequence[Fitted], k: int | None) -> tuple[str, str, list[Section]]:
     ks = comparison.table["k"].tolist()
-    left, why = smallest_left(comparison.table.set_index("k"))
+    left, why = _answer(comparison)
     k = left if k is None else k
     if k not in ks:
         raise ValueError(f"k must be one of those compared, {', '.join(map(str, ks))}, got {k!r}")
     fitted = _judged(comparison.fits[k], judged, comparison.diagnoses[k])
     detail = f"k = {k} is told in detail here{'' if k == left else ', which was asked for'}."
-    _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", f"The answer is k = {left}, {why}. ")
+    _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", why)
     sections = [
         *sections[:2],
         comparison_section(comparison, k),
@@ -192,9 +192,23 @@ def _of_comparison(comparison: Comparison, judged: Sequence[Fitted], k: int | No
     return f"How many Gaussian clusters{of}?", lead, sections
 
 
+def _answer(comparison: Comparison) -> tuple[int, str]:
+    """The k that is told, and the sentence that answers how many; none of posteriors that are improper."""
+    by_k = comparison.table.set_index("k")
+    known = by_k[by_k["elpd_loo"].notna()]
+    if known.empty:
+        return int(by_k.index.min()), "There is no answer: prediction and evidence exist for no k. "
+    k, why = smallest_left(known)
+    without = by_k.index[by_k["elpd_loo"].isna()].tolist()
+    but = f"; k = {listed(without)} could not be weighed" if without else ""
+    return k, f"The answer is k = {k}, {why}{but}. "
+
+
 def _criteria(comparison: Comparison, ks: list[int]) -> str:
     best = comparison.best
     names = {"elpd_loo": "prediction (LOO)", "log_evidence": "the evidence", "bic": "BIC", "icl": "ICL"}
+    if not best:
+        return ""
     return f"Of k = {_span(ks)}, {listed([f'{said} prefers {best[name]}' for name, said in names.items() if name in best])}."
 
 

@@ -207,7 +207,7 @@ def fits_picture(comparison: Comparison, feature: Any = None) -> Picture:
     """The fit of every k."""
     of = f" of {feature}" if feature is not None else ""
     words = f"Density{of} of every k, with its band and clusters, over the data."
-    elpd = "; ".join(f"k = {row.k}: elpd {row.elpd_loo:.1f}" for row in comparison.table.itertuples())
+    elpd = "; ".join(f"k = {row.k}: elpd {number(row.elpd_loo, 1.0)}" for row in comparison.table.itertuples())
     svg = drawn("fits", lambda: plots.plot_fits(comparison, feature), f"{words} {elpd}.")
     return Picture("fits", svg, words)
 

@@ -61,7 +61,7 @@ def _criteria(comparison: Comparison, k: int) -> Table:
                 str(row.k),
                 f"{number(row.elpd_loo, 1.0)} ± {number(row.se, 1.0)}",
                 f"{number(row.elpd_diff, 1.0)} ± {number(row.dse, 1.0)}" if row.elpd_diff or row.dse else "best",
-                f"{row.weight:.2f}",
+                f"{row.weight:.2f}" if np.isfinite(row.weight) else NONE,
                 f"{number(row.log_evidence, max(row.mcse, 0.1))} ± {number(row.mcse, row.mcse)}" if has else NONE,
                 f"{row.p_k:.3f}" if has else NONE,
                 number(row.bic, 1.0),

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features
 from bayesgmm.plots.fits import plot_fit
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -44,18 +44,22 @@ def plot_compare(comparison: Comparison) -> Figure:
     by_k = comparison.table.set_index("k")
     figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
     best = comparison.best
-    _differences(axes[0], by_k["elpd_diff"], by_k["dse"], best["elpd_loo"], POSTERIOR, "elpd by LOO")
+    if "elpd_loo" in best:
+        _differences(axes[0], by_k["elpd_diff"], by_k["dse"], best["elpd_loo"], POSTERIOR, "elpd by LOO")
+    else:
+        _none(axes[0], "no prediction of any k")
     axes[0].set(title="prediction: LOO", ylabel="elpd, difference to the best (2 standard errors)")
     if "log_evidence" in best:
         evidence = by_k["log_evidence"] - by_k["log_evidence"].max()
         _differences(axes[1], evidence, by_k["mcse"], best["log_evidence"], POSTERIOR, "log evidence")
     else:
-        axes[1].text(0.5, 0.5, "no evidence of an approximation", ha="center", transform=axes[1].transAxes)
+        _none(axes[1], "no evidence of any k")
     axes[1].set(title="evidence", ylabel="log evidence, difference to the best (2 MCSE)")
     behind = {name: by_k[name].min() - by_k[name] for name in ("bic", "icl")}
     for name, marker, style in (("bic", "o", "--"), ("icl", "s", ":")):
         axes[2].plot(by_k.index, behind[name], marker=marker, linestyle=style, color=EM, label=name.upper())
-        _ring(axes[2], best[name], 0.0)
+        if name in best:
+            _ring(axes[2], best[name], 0.0)
     _shorten(axes[2], behind, 2 * _SHOWN, EM)
     axes[2].set(title="point estimates: EM", ylabel="smallest BIC or ICL less that of k")
     axes[2].legend(frameon=False, fontsize="small")
@@ -69,6 +73,10 @@ def plot_compare(comparison: Comparison) -> Figure:
     return figure
 
 
+def _none(ax: Axes, words: str) -> None:
+    ax.text(0.5, 0.5, words, ha="center", transform=ax.transAxes)
+
+
 def _differences(ax: Axes, values: Any, errors: Any, best: int, color: str, label: str) -> None:
     ax.axhline(0, color=_GREY, linewidth=0.8)
     at, heights, error = (np.asarray(each, dtype=float) for each in (values.index, values, errors))
@@ -80,11 +88,11 @@ def _differences(ax: Axes, values: Any, errors: Any, best: int, color: str, labe
 def _shorten(ax: Axes, behind: Mapping[str, pd.Series], most: float, color: str, errors: Any = 0.0) -> None:
     """End the axis below what is near the best; arrows with numbers for what lies further down, by its name."""
     near = [(each - errors)[each >= -most].min() for each in behind.values()]
-    low = max(float(min(near)), -2 * most)
+    low = max(float(pd.Series(near).min()), -2 * most)  # leaves out what is unknown
     bottom = 1.25 * min(low, -most / 4)
-    if not any((each < bottom).any() for each in behind.values()):
+    if not any((each < bottom).any() for each in behind.values()):  # nor where nothing is known
         return
-    top = max(float((each + errors)[each >= -most].max()) for each in behind.values())
+    top = float(pd.Series([(each + errors)[each >= -most].max() for each in behind.values()]).max())
     ax.set_ylim(bottom, max(-0.1 * bottom, 1.1 * top))
     for place, (name, series) in enumerate(behind.items()):
         for k, value in series[series < bottom].items():
@@ -132,7 +140,8 @@ def _side_by_side(comparison: Comparison, by_k: pd.DataFrame, name: Any, axes: l
     for ax, (k, row) in zip(axes, by_k.iterrows(), strict=False):
         plot_fit(comparison.fits[int(str(k))], name, ax=ax)
         converged = "" if row["converged"] else ", not converged"
-        ax.set_title(f"k = {k}: elpd {row['elpd_loo']:.1f}, weight {row['weight']:.2f}{converged}", fontsize="medium")
+        elpd = f"elpd {row['elpd_loo']:.1f}, weight {row['weight']:.2f}" if np.isfinite(row["elpd_loo"]) else "no elpd"
+        ax.set_title(f"k = {k}: {elpd}{converged}", fontsize="medium")
         ax.legend().remove()
         ax.spines[["top", "right"]].set_visible(False)
         ax.label_outer()
