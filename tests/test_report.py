@@ -570,15 +570,15 @@ def test_two_shares_are_told_apart(share, other, told):
 
 def test_what_lies_below_is_true_of_the_data(tmp_path):
     x = np.round(np.exp(rng(8).normal(7.9, 0.9, 800)))
-    text = written(_quick(x, 1), tmp_path).text()
+    text = written(make_tree(x, 1), tmp_path).text()
     share, place = re.search(r"([\d.]+)% of the observations lie below ([\d. ]+), where", text).groups()
     assert (x < float(place.replace(" ", ""))).mean() == pytest.approx(float(share) / 100, abs=0.01)
 
 
-def test_skewed_positive_data_are_advised_the_logarithm(tmp_path):
+def test_skewed_positive_data_are_advised_the_logarithm():
     generator = rng(9)
     skewed = np.exp(generator.normal(3, 1, 500))
-    text = Fitted.of(_quick(skewed, 1)).adequacy().text
+    text = Fitted.of(make_tree(skewed, 1)).adequacy().text
     assert "All values of x are positive, and one Gaussian describes their logarithm better" in text
     assert text.index("Fit the logarithm of x.") < text.index("Else try more components")
     gain = float(re.search(r"log-likelihood is higher by (\d+)", text)[1])
