@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.colors import to_rgb
@@ -23,7 +24,7 @@ from bayesgmm.html_report.logarithm import as_logarithm
 from bayesgmm.html_report.traces import plot_traces
 from bayesgmm.preferences import smallest_left
 from bayesgmm.result_folders import whole_folder
-from bayesgmm.results import judge, keep_draws, write_comparison, write_fit
+from bayesgmm.results import _write_clusters, judge, keep_draws, write_comparison, write_fit
 from bayesgmm.tree import read_draws
 from tests.conftest import make_tree, one_chain_elsewhere
 from tests.statistics import SEED, assert_same_means, rng
@@ -555,6 +556,21 @@ def test_data_are_shown_in_their_own_digits():
     )
     assert blocks.as_recorded(np.array([0.1, 0.25, 3.0]))(3.0) == "3.00"
     assert blocks.as_recorded(1e-160 * np.array([1.5, 2.5]))(1.5e-160).startswith("1.5")
+
+
+def test_numbers_do_not_break_at_their_thousands(cases, tmp_path):
+    page = written(cases["many observations"], tmp_path)
+    assert "100\N{NARROW NO-BREAK SPACE}000 observations" in page.all("p")[2][2]
+    assert not [text for _, _, text in page.all("p", "td", "figcaption") if re.search(r"\d \d{3}\b", text)]
+
+
+def test_columns_may_be_called_as_ours_are(two_small, tmp_path):
+    tree = make_tree(two_small)
+    for name, called in (("p[0]", "p[0] (data)"), ("sd[1]", "sd[1] (data)"), ("cluster", "cluster (data)"), ("y", "y")):
+        _write_clusters(tree, tmp_path / "clusters.csv", [name], print)
+        table = pd.read_csv(tmp_path / "clusters.csv")
+        assert list(table) == ["obs", called, "cluster", "p[0]", "p[1]", "sd[0]", "sd[1]"]
+        np.testing.assert_allclose(table[called], two_small)
 
 
 @pytest.mark.parametrize(

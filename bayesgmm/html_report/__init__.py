@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -160,7 +161,7 @@ def _of_fit(fitted: Fitted, chosen: str | None, first: str = "") -> tuple[str, s
         f"The posterior is known by {count(sizes['chain'] * sizes['draw'])} draws of {method}, in {sizes['chain']} "
         f"chain{'s' if sizes['chain'] > 1 else ''}."
     )
-    answer: list[Block] = [Text(" ".join(words.split())), fitted.trust()]
+    answer: list[Block] = [Text(re.sub(" +", " ", words)), fitted.trust()]
     answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), *fitted.table().parts(_MOST_COLUMNS)]
     sections = [
         Section("answer", "The answer", answer),
