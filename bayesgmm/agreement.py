@@ -34,6 +34,7 @@ MAX_MISMATCH = 0.05  # share of draws that EM's components would label otherwise
 INTERVAL = 0.95
 _FEW_DIVERGENCES = 0.01  # share of draws up to which they do not keep the estimates from being compared
 _POINTS = 10_000  # at which densities of several features are compared
+_NAMED = 4  # parameters in a sentence
 _SPREAD_DRAWS = 400  # draws whose densities tell how far from their mean a posterior density lies
 
 
@@ -176,8 +177,7 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
     elif diagnosis.labels.trusted:
         outside = table[table["tail"] < (1 - INTERVAL) / _n_free(table)]
         if len(outside):
-            named = ", ".join(f"{name} ({z:+.1f} sd)" for name, z in outside["z"].items())
-            reasons.append(f"EM lies outside the joint {INTERVAL:.0%} interval of {named}")
+            reasons.append(f"EM lies outside the joint {INTERVAL:.0%} interval of {_worst_of(outside)}")
         mismatch = float((match(draws, mixture) != np.arange(draws.n_components)).any(axis=1).mean())
         if mismatch > MAX_MISMATCH:
             reasons.append(f"{mismatch:.0%} of the draws carry other labels than EM's components{remedy}")
@@ -196,6 +196,13 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
     if em is None and not tree["em_baseline"].attrs.get("converged", 1):
         unjudged.append("EM itself has not converged (give em=fit_em(x, k, max_iter=...))")
     return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), tuple(unjudged), diagnosis.labels)
+
+
+def _worst_of(outside: pd.DataFrame) -> str:
+    """The parameters that lie furthest out, by name."""
+    worst = outside.loc[outside["z"].abs().sort_values(ascending=False, kind="stable").index[:_NAMED], "z"]
+    more = f" and of {len(outside) - _NAMED} more" if len(outside) > _NAMED else ""
+    return ", ".join(f"{name} ({z:+.1f} sd)" for name, z in worst.items()) + more
 
 
 def _read_estimate(em: EMResult | Mixture, x: FloatArray) -> Mixture:

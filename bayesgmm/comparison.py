@@ -134,7 +134,7 @@ class Comparison:
         for condition, trouble in (
             (by_k["bic"].isna(), "EM has collapsed onto equal observations, where its likelihood has no largest value"),
             (by_k["em_spurious"] > 0, SPURIOUS),
-            (~by_k["converged"], "not converged (see .diagnoses)"),
+            (~by_k["converged"], "not converged (see the column converged)"),
             (
                 pd.Series({k: each.converged and not each.labels.trusted for k, each in self.diagnoses.items()}),
                 "single clusters cannot be told apart, though densities have converged",

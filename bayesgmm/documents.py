@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayesgmm.judgement import judgement_of
 from bayesgmm.tree import OBS
 
 if TYPE_CHECKING:
@@ -44,12 +45,14 @@ def fit_document(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck, column
     -------
     dict
         ``document``: "fit"; ``data``: columns, n; ``settings``, with the seed; ``versions``; ``seconds`` by phase;
-        ``interrupted``; ``ok``: whether nothing was found and EM agrees;
+        ``interrupted``; ``ok``: whether nothing was found and EM agrees; ``judgement`` on both: level ("good", "caution",
+        "bad"), title, sentences;
         ``diagnosis``: ok, converged, findings (kind, problem, remedy), sampler, labels, invariants;
         ``parameters``: a row for each;
         ``em``: ok, verdict, reasons, unjudged, log_likelihood, posterior_log_likelihood, total_variation with its limit, and
         EM's ``parameters``.
     """
+    judgement = judgement_of(tree, diagnosis, check)
     return {
         "document": "fit",
         "data": _data(tree, columns),
@@ -57,7 +60,8 @@ def fit_document(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck, column
         "versions": _versions(),
         "seconds": {name.removeprefix(_SECONDS): each for name, each in _attrs(tree).items() if name.startswith(_SECONDS)},
         "interrupted": bool(tree.attrs.get("interrupted")),
-        "ok": diagnosis.ok and check.ok,
+        "ok": judgement.level == "good",
+        "judgement": {"level": judgement.level, "title": judgement.title, "sentences": list(judgement.sentences)},
         "diagnosis": _diagnosis(diagnosis),
         "parameters": _rows(diagnosis.parameters, "parameter"),
         "em": {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from bayesgmm.comparison import Comparison, as_printed
+from bayesgmm.judgement import meaning, sentence
 from bayesgmm.shell_words import in_shell_words
 from bayesgmm.summaries import as_text
 
@@ -55,12 +56,14 @@ def comparison_text(comparison: Comparison, width: int | None = None) -> str:
 
 def _reliance(fitted: Fitted, width: int | None) -> str:
     """The verdict with its ground, or with what was found and its remedies."""
-    trust = fitted.trust()
-    if fitted.diagnosis.ok:
-        return _filled(f"{trust.title}. {trust.text}", width)
-    lines = [f"{trust.title}:"]
-    for each in fitted.diagnosis.findings:
+    judgement = fitted.judgement
+    if not judgement.grounds:
+        return _filled(f"{judgement.title}. {judgement.praise}", width)
+    lines = [_filled(f"{judgement.title}. What was found:", width)]
+    for each in judgement.grounds:
         lines.append(_filled(f"- {in_shell_words(each.problem)}", width, "    ", begin="  "))
+        if meaning(each):
+            lines.append(_filled(meaning(each), width, "    ", begin="    "))
         lines.append(_filled(f"remedy: {in_shell_words(each.remedy)}", width, "    ", begin="    "))
     found = fitted.diagnosis.solutions
     if found is not None and any(each.kind == "solutions" for each in fitted.diagnosis.findings):
@@ -85,8 +88,7 @@ def _against_em(fitted: Fitted, width: int | None) -> str:
         f"log-likelihood: EM {check.em_log_likelihood:.2f}, posterior {likelihood['mean']:.2f} "
         f"(sd {likelihood['sd']:.2f}, highest {likelihood['max']:.2f})"
     )
-    verdict = in_shell_words(check.verdict)
-    lines = [_filled(f"{verdict[0].upper()}{verdict[1:]}.", width), _filled(words, width)]
+    lines = [_filled(sentence(in_shell_words(check.verdict)), width), _filled(words, width)]
     if len(check.table):
         lines.append(_filled(f"labels: {in_shell_words(str(check.labels))}", width))
         of_chains = [name for name in _OF_CHAINS if name not in fitted.diagnosis.parameters]

@@ -73,8 +73,9 @@ def write_fit(
     from bayesgmm.documents import to_json
     from bayesgmm.html_report import write_report
     from bayesgmm.printed import fit_text
+    from bayesgmm.tree import features_of
 
-    columns = list(map(str, fitted.features if columns is None else columns))
+    columns = list(map(str, features_of(fitted.tree) if columns is None else columns))
     left_out: list[str] = []
     with _or_left_out(_MARK, left_out):
         _write(folder / _MARK, fit_text(fitted))
@@ -100,16 +101,17 @@ def _draw_fit(tree: xr.DataTree, folder: Path, columns: Sequence[str], left_out:
     import arviz as az
 
     from bayesgmm import plots
+    from bayesgmm.plots.names import name_axes
 
     several = "cov" in tree["posterior"]
-    with _picture("pairs.png" if several else "fit.png", folder, left_out) as file:
+    with _picture("pairs.png" if several else "fit.png", folder, left_out, columns) as file:
         picture = plots.plot_pairs(tree) if several else plots.plot_fit(tree)
         if not several:
-            picture.axes[0].set_xlabel(columns[0])
+            name_axes(picture.axes[0], x=columns[0])
         picture.savefig(file, dpi=150)
     names = ["w"] if tree.attrs["k"] > 1 else []  # one weight is always 1
     names += ["mu"] if several else ["mu", "sigma"]
-    with _picture("trace.png", folder, left_out) as file:
+    with _picture("trace.png", folder, left_out, columns) as file:
         az.plot_trace_dist(tree, var_names=names, backend="matplotlib").savefig(file)
 
 
@@ -171,20 +173,22 @@ def _draw_comparison(comparison: Comparison, folder: Path, names: Sequence[Any],
         plots.plot_compare(comparison).savefig(file, dpi=150)
     for name in names:
         of_feature = f"_{_as_file_name(name)}" if len(names) > 1 else ""
-        with _picture(f"fits{of_feature}.png", folder, left_out) as file:
+        with _picture(f"fits{of_feature}.png", folder, left_out, [name]) as file:
             plots.plot_fits(comparison, name).savefig(file, dpi=150)
 
 
 @contextmanager
-def _picture(name: str, folder: Path, left_out: list[str]) -> Iterator[Path]:
-    """A picture's file; one that cannot be drawn is left out."""
+def _picture(name: str, folder: Path, left_out: list[str], features: Sequence[Any] = ()) -> Iterator[Path]:
+    """A picture's file, in which features may have any name; one that cannot be drawn is left out."""
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
+    from bayesgmm.plots.names import drawable
+
     try:
-        with _or_left_out(name, left_out), whole_file(folder / name) as file:
+        with _or_left_out(name, left_out), drawable(features), whole_file(folder / name) as file:
             yield file
     finally:
         plt.close("all")
@@ -239,6 +243,8 @@ def _write_clusters(
     of_obs = responsibilities(_thinned(tree, len(x), announce))
     mean, sd = of_obs["mean"].values, of_obs["sd"].values
     clusters = range(mean.shape[1])
+    added = ["cluster", *(f"{name}[{j}]" for name in ("p", "sd") for j in clusters)]
+    columns = [_unlike(name, [OBS, *added, *columns[:place]]) for place, name in enumerate(columns)]
     header = True
     with file.open("w", newline="", encoding="utf-8") as text:
         for begin in range(0, len(x), _ROWS):
@@ -251,6 +257,11 @@ def _write_clusters(
                 part = part.join(pd.DataFrame(values, columns=[f"{name}[{j}]" for j in clusters], index=part.index))
             part.to_csv(text, index_label=OBS, header=header)
             header = False
+
+
+def _unlike(name: str, others: Sequence[str]) -> str:
+    """The name of a column of data, with a mark where another column has it."""
+    return _unlike(f"{name} (data)", others) if name in others else name
 
 
 def _thinned(tree: xr.DataTree, n: int, announce: Announce) -> xr.DataTree:

@@ -20,7 +20,6 @@ _TRANSLATIONS = [
     (r" \(which bayesgmm\.relabel mends, unless the clusters cannot be told apart\)", ""),
     (r"\(predictive_density, partition(, coclustering)?\)", "(the density of all clusters together)"),
     (r" \(give em=fit_em\(x, k, max_iter=\.\.\.\)\)", " (raise --n-init)"),
-    (r"see\s+\.diagnoses", "see the column converged"),
     (r"\brandom_seed\b", "--seed"),
     (rf"\b({_OPTION}|{_ONLY_ARGUMENTS}|k)\s?=\s?'(\w+)'(?: or '(\w+)')?", r"--\1 \2 or \3"),
     (rf"\b({_OPTION}|{_ONLY_ARGUMENTS})\s?=\s?(\d+)", r"--\1 \2"),

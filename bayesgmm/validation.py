@@ -112,7 +112,7 @@ def read_fit_data(
     k = read_count(k, "k")
     read_choice(covariance, Covariance, "covariance")
     if data.names and len(set(data.names)) < len(data.names):
-        raise ValueError(f"x must have columns of different names, got {', '.join(map(str, data.names))}; rename them")
+        raise ValueError(f"x must have columns of different names, got {', '.join(map(spoken, data.names))}; rename them")
     n = len(data.values)
     columns = data.values.reshape(n, -1)
     with np.errstate(over="ignore"):
@@ -369,7 +369,7 @@ def _from_pandas(x: Any, name: str) -> NDArray[Any]:
     dtypes = [x.dtypes] if getattr(x, "ndim", 2) == 1 else list(x.dtypes)
     columns = _column_names(x) or (name,)
     wrong = [
-        f"{column} ({dtype})"
+        f"{spoken(column)} ({dtype})"
         for column, dtype in zip(columns, dtypes, strict=False)
         if getattr(dtype, "kind", "O") not in "fiubc"
     ]
@@ -391,7 +391,7 @@ def _from_arrow(columns: list[Any], names: tuple[Any, ...], name: str) -> NDArra
     """Columns side by side as floats, with nulls as NaN."""
     arrays = [np.asarray(column) for column in columns]
     wrong = [
-        f"{names[i]} ({columns[i].dtype if hasattr(columns[i], 'dtype') else columns[i].type})"
+        f"{spoken(names[i])} ({columns[i].dtype if hasattr(columns[i], 'dtype') else columns[i].type})"
         for i, array in enumerate(arrays)
         if array.dtype.kind not in "fiub" and not _are_numbers_and_nulls(array)
     ]
@@ -403,6 +403,11 @@ def _from_arrow(columns: list[Any], names: tuple[Any, ...], name: str) -> NDArra
 def _are_numbers_and_nulls(array: NDArray[Any]) -> bool:
     """Whether these objects are decimals, truth values or nulls."""
     return array.dtype.kind == "O" and all(each is None or isinstance(each, numbers.Number) for each in array)
+
+
+def spoken(name: Any) -> str:
+    """A column's name in a sentence; an empty one in quotation marks."""
+    return str(name) if str(name).strip() else f'"{name}"'
 
 
 def _column_names(x: Any) -> tuple[str, ...] | tuple[int, ...] | None:

@@ -59,20 +59,23 @@ ALLOWED = {
     "estimator": {
         "clusters", "comparison", "diagnostics", "em_result", "exceptions", "inference", "predictive", "preferences", "priors", "tree", "validation",
     },
+    "judgement": {"agreement", "diagnostics", "tree"},
     "html_report": {
-        "agreement", "clusters", "comparison", "diagnostics", "digits", "html_report", "plots", "predictive", "preferences", "priors", "result_folders",
-        "summaries", "tree", "validation",
+        "agreement", "clusters", "comparison", "diagnostics", "digits", "em", "html_report", "judgement", "plots", "predictive", "preferences", "priors",
+        "result_folders", "summaries", "tree", "validation",
     },
     "shell_words": {"agreement", "diagnostics"},
     "result_folders": set(),
-    "documents": {"agreement", "comparison", "diagnostics", "tree"},
+    "documents": {"agreement", "comparison", "diagnostics", "judgement", "tree"},
     "stored_results": {"comparison", "diagnostics", "leave_one_out", "result_folders"},
-    "printed": {"comparison", "diagnostics", "html_report", "shell_words", "summaries"},
+    "printed": {"comparison", "diagnostics", "html_report", "judgement", "shell_words", "summaries"},
     "results": {
         "clusters", "comparison", "diagnostics", "documents", "html_report", "plots", "printed", "result_folders", "shell_words", "stored_results",
         "tree",
     },
-    "plots": {"clusters", "comparison", "contract", "em_result", "estep", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation"},
+    "plots": {
+        "clusters", "comparison", "contract", "em_result", "estep", "exceptions", "labels", "mixture", "modes", "plots", "predictive", "tree", "validation",
+    },
 }  # fmt: skip
 OUTERMOST = {"__init__", "__main__", "cli"}
 PYMC_MAY = {"model", "inference"}

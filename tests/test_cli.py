@@ -95,7 +95,7 @@ def test_fit_writes_a_folder(run, csv, two_small):
     code, out, err = run(*arguments)
     assert code == 0, err
     assert out.index("400 observations, described by a mixture of 2 Gaussians") < out.index(
-        "can be relied on. No diagnostic"
+        "can be relied on. All diagnostics passed"
     )
     assert (
         out.index("The clusters: posterior means") < out.index("The posterior agrees with EM: ") < out.index("log posterior")

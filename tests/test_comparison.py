@@ -69,7 +69,7 @@ def test_best_and_verdict(comparison):
         rival = abs(table.loc[k, "elpd_diff"]) < 2 * table.loc[k, "dse"]
         assert rival == ("cannot be told apart" in comparison.verdict and f"{k}" in comparison.verdict.split(";")[0])
     for k in table.index[~table["converged"]]:
-        assert str(k) in comparison.verdict.split("not converged (see .diagnoses)")[1]
+        assert str(k) in comparison.verdict.split("not converged (see the column converged)")[1]
     assert comparison.seed == SEED
     assert " ".join(comparison.verdict.split("; ")) in " ".join(repr(comparison).split())
     assert repr(comparison.best).split("\n")[0] in repr(comparison)

@@ -1,15 +1,19 @@
 """Pictures show what they say: curves are compared with the quantities they stand for."""
 
+import warnings
 from dataclasses import replace
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.colors import to_rgba
 
 import bayesgmm as bg
-from bayesgmm.plots.canvas import _CLUSTERS
+from bayesgmm.plots.canvas import _CLUSTERS, bars
+from bayesgmm.plots.names import fonts_for, name_axes
 from bayesgmm.tree import permute, set_permutation
 from tests.conftest import make_tree, one_chain_elsewhere
 from tests.statistics import rng
@@ -94,8 +98,20 @@ def test_plot_fit_of_one_of_several_features(faithful_tree, faithful):
     np.testing.assert_allclose(em, np.exp(marginal.log_density(grid)), rtol=1e-4)
     grid, mean = curve(ax, "posterior mean density")
     assert np.trapezoid(mean, grid) == pytest.approx(1, abs=0.02)
-    with pytest.raises(ValueError, match="feature must be one of 'eruptions', 'waiting', got None"):
-        bg.plots.plot_fit(faithful_tree)
+    with pytest.raises(ValueError, match="feature must be one of 'eruptions', 'waiting', got 'length'"):
+        bg.plots.plot_fit(faithful_tree, "length")
+
+
+@pytest.mark.parametrize("plot", [bg.plots.plot_fit, bg.plots.plot_relabelling, bg.plots.plot_solutions])
+def test_without_a_feature_every_one_is_drawn(plot, faithful_tree):
+    labels = {label for ax in plot(faithful_tree).axes for label in (ax.get_xlabel(), ax.get_ylabel())}
+    assert {"eruptions", "waiting"} <= {label.removeprefix("mean of ") for label in labels}
+
+
+@pytest.mark.parametrize("plot", [bg.plots.plot_fit, bg.plots.plot_solutions])
+def test_one_axis_takes_one_feature(plot, faithful_tree):
+    with pytest.raises(ValueError, match=r"features? must name one feature where ax is given, .*\['eruptions', 'waiting'\]"):
+        plot(faithful_tree, ax=plt.figure().subplots())
 
 
 def test_plot_pairs_draws_points_and_ellipses(faithful_tree, faithful):
@@ -223,7 +239,12 @@ def test_what_is_far_behind_is_an_arrow_with_its_number(comparison):
     )
     prediction, ax, em = bg.plots.plot_compare(replace(comparison, table=table)).axes
     assert [(text.xy[0], text.get_text()) for text in ax.texts] == [(1, "\N{MINUS SIGN}22")]
-    assert [text.get_text() for text in (*prediction.texts, *em.texts)] == ["\N{MINUS SIGN}33", "\N{MINUS SIGN}50"]
+    assert [text.get_text() for text in prediction.texts] == ["\N{MINUS SIGN}33"]
+    icl = table["icl"].min() - table["icl"]
+    far = [("BIC", 1, -50.0), *(("ICL", k, value) for k, value in zip((1, 2, 3), icl, strict=True) if value < -15)]
+    assert len(far) == 3
+    told = [(text.get_text(), text.xy[0]) for text in em.texts]
+    assert told == [(f"{name} {value:.0f}".replace("-", "\N{MINUS SIGN}"), k) for name, k, value in far]
     bottom, top = ax.get_ylim()
     assert -2 < bottom < -1.2 - 0.06
     assert 0.06 < top < 1
@@ -245,7 +266,7 @@ def test_criteria_of_approximations_and_of_chains_that_disagree(comparison):
         table, comparison.fits, comparison.loo, comparison.diagnoses, comparison.seed, comparison.prior_k
     )
     figure = bg.plots.plot_compare(spoilt)
-    assert "no evidence" in figure.axes[1].texts[0].get_text()
+    assert "no evidence of any k" in figure.axes[1].texts[0].get_text()
     assert figure.get_supxlabel() == "not converged: k = 2"
     assert "k = 2" in bg.plots.plot_fits(spoilt).axes[1].get_title()
     assert "not converged" in bg.plots.plot_fits(spoilt).axes[1].get_title()
@@ -307,3 +328,120 @@ def test_a_cluster_that_is_nobodys_most_probable_is_drawn_as_any_other(nobodys_c
     assert bg.plots.plot_solutions(tree)
     if features == 2:
         assert bg.plots.plot_pairs(tree)
+
+
+def far_apart(n=120, sd=0.8):
+    return np.concatenate([rng(5).normal(20 * j, sd, n) for j in range(8)])
+
+
+def test_bars_are_as_high_as_the_density_of_clusters_far_apart():
+    x = far_apart()
+    ax = bg.plots.plot_fit(make_tree(x, 8)).axes[0]
+    _, density = curve(ax, "EM")
+    heights = np.array([bar.get_height() for bar in ax.patches])
+    assert heights.max() == pytest.approx(density.max(), rel=0.4)  # ten bars over all: .006 beside .06
+    assert sum(bar.get_width() * bar.get_height() for bar in ax.patches) == pytest.approx(1)
+    assert max(bar.get_width() for bar in ax.patches) < 0.8
+
+
+def test_bars_of_rounded_data_stand_on_whole_steps():
+    x = np.round(rng(6).normal(50, 7, 300))
+    lefts, width = bars(x)
+    assert width == round(width)
+    np.testing.assert_allclose([(left + 0.5) % 1 for left, _ in lefts], 0, atol=1e-12)
+    assert sum(count for _, count in lefts) == len(x)
+    for left, count in lefts:
+        assert count == ((x > left) & (x < left + width)).sum()
+
+
+def test_pairs_keep_to_the_data_where_components_are_empty(faithful_tree):
+    tree = faithful_tree.copy(deep=True)
+    tree["posterior"]["mu"][:, ::2, 1] = 1e4  # half of the draws of a component that holds nothing
+    for ax in bg.plots.plot_pairs(tree).axes:
+        if ax.axison:
+            assert ax.get_xlim()[1] < 120
+
+
+def test_the_legend_of_solutions_hides_nothing(two_small):
+    figure = bg.plots.plot_solutions(make_tree(two_small, change=one_chain_elsewhere))
+    figure.draw_without_rendering()
+    [ax] = figure.axes
+    assert ax.get_legend().get_window_extent().y1 < ax.get_window_extent().y0
+
+
+def named(*names):
+    x = np.column_stack([rng(place).normal(size=60) for place in range(len(names))])
+    data = pd.DataFrame(x, columns=list(names))
+    return bg.fit(data, 1, method="gibbs", draws=20, random_seed=1, progressbar=False)
+
+
+@pytest.fixture(scope="module")
+def oddly_named():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of so few draws
+        return named("Ba$$in", "a$b_$")
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        bg.plots.plot_fit,
+        bg.plots.plot_pairs,
+        bg.plots.plot_responsibilities,
+        bg.plots.plot_relabelling,
+        bg.plots.plot_solutions,
+    ],
+)
+def test_names_are_drawn_as_they_are(plot, oddly_named):
+    figure = plot(oddly_named)
+    figure.draw_without_rendering()  # reads mathematics, where there is any
+    labels = {label.get_text(): label for ax in figure.axes for label in (ax.xaxis.label, ax.yaxis.label)}
+    for name in ("Ba$$in", "a$b_$"):
+        assert any(text.endswith(name) and not label.get_parse_math() for text, label in labels.items())
+
+
+def test_an_axis_that_was_there_takes_any_name(oddly_named):
+    ax = plt.figure().subplots()
+    bg.plots.plot_fit(oddly_named, "Ba$$in", ax=ax)
+    ax.figure.draw_without_rendering()
+    assert ax.get_xlabel() == "Ba$$in"
+
+
+def test_letters_come_from_another_font_where_one_has_them():
+    with mpl.rc_context({"font.family": "cmr10", "axes.formatter.use_mathtext": True}):  # which has no Cyrillic letters
+        ax = plt.figure().subplots()
+        name_axes(ax, x="Рост")
+        ax.figure.draw_without_rendering()  # warns of each letter that it lacks
+    assert ax.get_xlabel() == "Рост"
+    assert fonts_for("length") == []
+
+
+def test_letters_that_no_font_has_are_named_once(monkeypatch):
+    monkeypatch.setattr("bayesgmm.plots.names._installed", lambda: ())
+    ax = plt.figure().subplots()
+    with pytest.warns(bg.exceptions.DataWarning, match="no installed font has all letters of the feature") as caught:
+        name_axes(ax, x="\N{EGYPTIAN HIEROGLYPH A001}\N{EGYPTIAN HIEROGLYPH A002} (cm)")
+    ax.figure.draw_without_rendering()  # without another word
+    assert len(caught) == 1
+    assert ax.get_xlabel() == "?? (cm)"
+
+
+def test_an_empty_name_is_seen():
+    ax = plt.figure().subplots()
+    name_axes(ax, x="")
+    assert ax.get_xlabel() == '""'
+
+
+@pytest.mark.parametrize("unknown", [[2], [1, 2, 3]])
+def test_k_of_which_nothing_is_known_are_left_out(comparison, unknown):
+    """As those of an improper posterior, on which EM has collapsed too."""
+    columns = ["elpd_loo", "se", "elpd_diff", "dse", "weight", "log_evidence", "mcse", "p_k", "bic", "aic", "icl"]
+    table = comparison.table.copy()
+    table.loc[table["k"].isin(unknown), columns] = np.nan
+    partly = replace(comparison, table=table)
+    prediction, evidence, em = bg.plots.plot_compare(partly).axes
+    if len(unknown) == 3:
+        assert prediction.texts[0].get_text() == "no prediction of any k"
+        assert evidence.texts[0].get_text() == "no evidence of any k"
+    assert len([line for line in em.lines if line.get_markersize() == 13]) == (0 if len(unknown) == 3 else 2)
+    assert bg.plots.plot_fits(partly).axes[1].get_title().startswith("k = 2: no elpd")

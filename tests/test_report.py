@@ -3,10 +3,12 @@
 import itertools
 import re
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.colors import to_rgb
@@ -16,11 +18,13 @@ import bayesgmm as bg
 from bayesgmm import stored_results
 from bayesgmm.html_report import blocks, figures
 from bayesgmm.html_report.calibration import band, calibrations
+from bayesgmm.html_report.fit_sections import fit_sections
 from bayesgmm.html_report.fitted import Fitted
+from bayesgmm.html_report.logarithm import as_logarithm
 from bayesgmm.html_report.traces import plot_traces
 from bayesgmm.preferences import smallest_left
 from bayesgmm.result_folders import whole_folder
-from bayesgmm.results import judge, keep_draws, write_comparison, write_fit
+from bayesgmm.results import _write_clusters, judge, keep_draws, write_comparison, write_fit
 from bayesgmm.tree import read_draws
 from tests.conftest import make_tree, one_chain_elsewhere
 from tests.statistics import SEED, assert_same_means, rng
@@ -177,7 +181,7 @@ def test_trouble_comes_first_and_with_its_remedy(cases, tmp_path):
     answer, rest = page.text().split("The data", 1)
     assert "Not to be relied on as it stands" in answer
     assert "The sampling can be relied on" not in answer
-    assert "The model describes the data" not in page.text()
+    assert "No conflict" not in page.text()
     assert "This check is no better than the draws" in page.text()
     diagnosis = bg.diagnose(cases["several solutions"])
     for finding in diagnosis.findings:
@@ -194,9 +198,18 @@ def test_trouble_comes_first_and_with_its_remedy(cases, tmp_path):
         ("ten draws", ["Not to be relied on"]),
         ("interrupted", ["The run was interrupted"]),
         ("a user's model", ["The model is a user's own pm.Model", "model=model"]),
-        ("many observations", ["in a sample of 20 000", "A sample of 2 000 observations is drawn"]),
+        ("many observations", ["estimated from a sample of 20 000", "A sample of 2 000 observations is drawn"]),
         ("one component", ["a single Gaussian", "every observation belongs to it"]),
-        ("posterior of k", ["The most probable number of components is", "bg.posterior_k(", "bg.priors.Uniform(most=30)"]),
+        (
+            "posterior of k",
+            [
+                "The answer The answer is ",
+                "most probably as many clusters hold data",
+                "components, with or without data, is",
+                "bg.posterior_k(",
+                "bg.priors.Uniform(most=30)",
+            ],
+        ),
     ],
 )
 def test_what_is_special_is_said(cases, name, words, tmp_path):
@@ -250,10 +263,11 @@ def test_a_model_that_is_right_is_not_blamed_and_one_that_is_wrong_is(tmp_path):
     right = bg.Mixture([0.4, 0.6], [0, 4], sigma=[1, 1.5]).sample(400, rng(2))[0]
     wrong = rng(3).exponential(size=400)
     text = written(_quick(right, 2), tmp_path).text()
-    assert "The model describes the data, as far as this check sees." in text
-    assert "does not describe" not in text
+    assert "No conflict between data and model was found where it was looked for." in text
+    assert "That does not show that the model is right" in text
+    assert "Data and model conflict." not in text
     text = written(_quick(wrong, 1), tmp_path, force=True).text()
-    assert "The model does not describe the data." in text
+    assert "Data and model conflict." in text
     share, place, expected = re.search(
         r"(\d+)% of the observations lie below (\S+), where the model expects (\d+)%", text
     ).groups()
@@ -333,14 +347,17 @@ def test_what_is_to_be_typed_gives_the_fit_again(cases, two_small, tmp_path):
 def test_a_comparison_tells_its_choice(comparison, tmp_path):
     page = written(comparison, tmp_path)
     k, why = smallest_left(comparison.table.set_index("k"))
-    assert f"k = {k} is told in detail here: {why}." in page.text()
+    assert page.text().startswith(f"The answer The answer is k = {k}, {why}. 82 observations")
+    assert f"k = {k} is told in detail here." in page.text()
     for sentence in comparison.verdict.split("; "):
         assert sentence[1:] in page.text()
+    assert "K = " not in page.text()
+    assert ".diagnoses" not in page.text()
     marked = [text for _, attrs, text in page.all("tr") if attrs.get("class") == "marked"]
     assert len(marked) == 1
     assert marked[0].startswith(str(k))
     other = written(comparison, tmp_path, k=2, force=True)
-    assert "k = 2 is told in detail here: which was asked for." in other.text()
+    assert "k = 2 is told in detail here, which was asked for." in other.text()
     assert "described by a mixture of 2 Gaussians" in other.text()
 
 
@@ -488,7 +505,7 @@ def test_a_folder_of_something_else_gets_a_sentence(comparison, tmp_path):
 @pytest.mark.parametrize(
     ("value", "spread", "told"),
     [
-        (21.3912, 0.2605, "21.39"), (21.3912, 14.0, "21"), (-203.4819, 1.0, "\N{MINUS SIGN}203.5"), (1234567.0, 3e4, "1 235 000"),
+        (21.3912, 0.2605, "21.39"), (21.3912, 14.0, "21"), (-203.4819, 1.0, "\N{MINUS SIGN}203.5"), (1234567.0, 3e4, "1\N{NARROW NO-BREAK SPACE}235\N{NARROW NO-BREAK SPACE}000"),
         (3.2e-160, 1e-161, "3.20e\N{MINUS SIGN}160"), (np.nan, 1.0, "\N{EN DASH}"), (0.0, None, "0"), (0.87086, None, "0.8709"),
         (5.0, 0.0, "5.000"), (1e9, 12.0, "1.000000000e+09"),
     ],
@@ -525,3 +542,121 @@ def test_results_without_digests_are_read_as_before(faithful_tree, tmp_path):
     (tmp_path / "fit" / "posterior.nc").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(1000))
     with pytest.raises(ValueError, match=r"posterior\.nc must be a tree in NetCDF, got something that cannot be read"):
         stored_results.read_results(tmp_path / "fit")
+
+
+def test_data_are_shown_in_their_own_digits():
+    price = np.array([326, 18823, 950, 5324, 2401.0])
+    assert [blocks.as_recorded(price)(each) for each in (326, 18823, 5324.25)] == [
+        "326", "18\N{NARROW NO-BREAK SPACE}823", "5\N{NARROW NO-BREAK SPACE}324.2",
+    ]  # fmt: skip
+    small = np.exp(rng(7).normal(0, 3, 500))
+    assert blocks.as_recorded(small)(0.159123) == "0.1591"
+    assert blocks.as_recorded(1.7e9 + np.arange(30.0))(1.7e9 + 12) == "1 700 000 012".replace(
+        " ", "\N{NARROW NO-BREAK SPACE}"
+    )
+    assert blocks.as_recorded(np.array([0.1, 0.25, 3.0]))(3.0) == "3.00"
+    assert blocks.as_recorded(1e-160 * np.array([1.5, 2.5]))(1.5e-160).startswith("1.5")
+
+
+def test_numbers_do_not_break_at_their_thousands(cases, tmp_path):
+    page = written(cases["many observations"], tmp_path)
+    assert "100\N{NARROW NO-BREAK SPACE}000 observations" in page.all("p")[2][2]
+    assert not [text for _, _, text in page.all("p", "td", "figcaption") if re.search(r"\d \d{3}\b", text)]
+
+
+def test_columns_may_be_called_as_ours_are(two_small, tmp_path):
+    tree = make_tree(two_small)
+    for name, called in (("p[0]", "p[0] (data)"), ("sd[1]", "sd[1] (data)"), ("cluster", "cluster (data)"), ("y", "y")):
+        _write_clusters(tree, tmp_path / "clusters.csv", [name], print)
+        table = pd.read_csv(tmp_path / "clusters.csv")
+        assert list(table) == ["obs", called, "cluster", "p[0]", "p[1]", "sd[0]", "sd[1]"]
+        np.testing.assert_allclose(table[called], two_small)
+
+
+@pytest.mark.parametrize(
+    ("share", "other", "told"),
+    [
+        (0.24, 0.18, ("24%", "18%")), (0.002, 0.0099, ("0.2%", "1.0%")), (0.0, 0.17, ("0%", "17%")),
+        (0.101, 0.104, ("10.1%", "10.4%")), (1.0, 0.98, ("100%", "98%")),
+    ],
+)  # fmt: skip
+def test_two_shares_are_told_apart(share, other, told):
+    assert blocks.percents(share, other) == told
+
+
+def test_what_lies_below_is_true_of_the_data(tmp_path):
+    x = np.round(np.exp(rng(8).normal(7.9, 0.9, 800)))
+    text = written(make_tree(x, 1), tmp_path).text()
+    share, place = re.search(r"([\d.]+)% of the observations lie below ([\d. ]+), where", text).groups()
+    assert (x < float(place.replace(" ", ""))).mean() == pytest.approx(float(share) / 100, abs=0.01)
+
+
+def test_skewed_positive_data_are_advised_the_logarithm():
+    generator = rng(9)
+    skewed = np.exp(generator.normal(3, 1, 500))
+    text = Fitted.of(make_tree(skewed, 1)).adequacy().text
+    assert "All values of x are positive, and one Gaussian describes their logarithm better" in text
+    assert text.index("Fit the logarithm of x.") < text.index("Else try more components")
+    gain = float(re.search(r"log-likelihood is higher by (\d+)", text)[1])
+    exact = norm.logpdf(np.log(skewed), np.log(skewed).mean(), np.log(skewed).std()).sum() - np.log(skewed).sum()
+    assert gain == pytest.approx(exact - norm.logpdf(skewed, skewed.mean(), skewed.std()).sum(), rel=0.06)
+    for other in (skewed - 100, 100 + generator.choice([0, 10], 400) + generator.normal(0, 1, 400)):
+        assert as_logarithm("x", other, 1) == ""
+
+
+def test_sizes_are_those_of_all_observations(cases):
+    tree = cases["many observations"]
+    [table] = [
+        block
+        for section in fit_sections(Fitted.of(tree))
+        for block in section.blocks
+        if block.kind == "table" and block.caption.startswith("Sizes of the clusters")
+    ]
+    expected = 100_000 * tree["posterior"]["w"].mean(("chain", "draw")).values
+    told = [float("".join(row[1].split())) for row in table.rows]
+    np.testing.assert_allclose(told, expected, rtol=0, atol=5 * np.sqrt(0.21 / 20_000) * 100_000)
+
+
+@pytest.fixture(scope="module")
+def four_features():
+    means = np.array([[0, 0, 0, 0], [5, 5, 5, 5], [10, 0, 10, 0]])
+    x = means[np.arange(150) % 3] + rng(10).normal(size=(150, 4))
+    names = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
+    data = xr.DataArray(x, dims=("row", "feature"), coords={"feature": names})
+    return names, Fitted.of(bg.fit(data, 3, method="gibbs", draws=250, random_seed=SEED, progressbar=False))
+
+
+def test_every_panel_of_the_check_and_of_the_traces_has_its_name(four_features, monkeypatch):
+    names, fitted = four_features
+    texts = []
+    monkeypatch.setattr(figures, "drawn", lambda name, draw, description: texts.append(draw()) or "")
+    figures.calibration_picture(fitted)
+    figures.traces_picture(fitted)
+    calibration, traces = texts
+    assert [ax.get_title() for ax in calibration.axes if ax.axison] == names
+    traces.draw_without_rendering()
+    left = traces.axes[::2]
+    assert [ax.get_title(loc="left") for ax in left] == ["weight", *(f"mean, {name}" for name in names)]
+    boxes = [ax._left_title.get_window_extent() for ax in left] + [ax.get_window_extent() for ax in left]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    plt.close("all")
+
+
+def test_many_numbers_stand_below_one_another(four_features):
+    names, fitted = four_features
+    table = fitted.table()
+    assert list(table.columns) == ["", "cluster 0", "cluster 1", "cluster 2"]
+    assert [row[0] for row in table.rows][:3] == ["weight in %", f"mean of {names[0]}", f"sd of {names[0]}"]
+    one, other = table.parts(2)
+    assert (list(one.columns), list(other.columns)) == (["", "cluster 0", "cluster 1"], ["", "cluster 2"])
+    assert [row[0] for row in other.rows] == [row[0] for row in table.rows]
+
+
+@pytest.mark.parametrize(("unknown", "answer"), [([4], "could not be weighed"), ([1, 2, 3, 4], "There is no answer")])
+def test_how_many_is_answered_where_some_k_have_no_prediction(comparison, unknown, answer, tmp_path):
+    columns = ["elpd_loo", "se", "elpd_diff", "dse", "weight", "log_evidence", "mcse", "p_k"]
+    table = comparison.table.copy()
+    table.loc[table["k"].isin(unknown), columns] = np.nan
+    text = written(replace(comparison, table=table), tmp_path).text()
+    assert answer in text.split("The data")[0]
+    assert not re.search(r"\bnan\b", text)

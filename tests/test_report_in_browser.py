@@ -4,11 +4,13 @@ import base64
 import json
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import bayesgmm as bg
 from tests.conftest import make_tree, one_chain_elsewhere
-from tests.statistics import SEED
+from tests.statistics import SEED, rng
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium or chromedriver is not installed")
@@ -48,8 +50,15 @@ def pages(tmp_path_factory, nuts_tree, faithful_tree, galaxies, two_small):
         "comparison": bg.compare(galaxies, [2, 3], random_seed=SEED, draws=300, progressbar=False),
         "several solutions": make_tree(two_small, change=one_chain_elsewhere),
         "posterior of k": bg.posterior_k(galaxies, random_seed=SEED, progressbar=False),
+        "four features": bg.fit(_four_features(), 3, method="gibbs", random_seed=SEED, progressbar=False),
     }
     return {name: bg.report(result, folder / f"{name}.html") for name, result in results.items()}
+
+
+def _four_features():
+    means = np.array([[0, 0, 0, 0], [5, 5, 5, 5], [10, 0, 10, 0]])
+    x = means[np.arange(150) % 3] + rng(10).normal(size=(150, 4))
+    return pd.DataFrame(x, columns=["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"])
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +132,7 @@ def test_only_tables_and_pictures_scroll_sideways(show, name, width):
     )
 
 
-@pytest.mark.parametrize("name", ["two features", "comparison"])
+@pytest.mark.parametrize("name", ["two features", "four features", "comparison"])
 def test_tables_fit_a_screen_and_scroll_in_a_box_of_their_own_on_a_phone(show, name):
     overflowing = (
         "return [...document.querySelectorAll('.scroll:has(> table)')].filter(each => each.scrollWidth > each.clientWidth)"

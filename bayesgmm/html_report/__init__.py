@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from bayesgmm.diagnostics import Diagnosis
 from bayesgmm.html_report.blocks import Block, Section, Text, count, listed
 from bayesgmm.html_report.fit_sections import data_section, fit_sections
 from bayesgmm.html_report.fitted import METHODS, Fitted
-from bayesgmm.html_report.k_sections import comparison_section, posterior_answer, posterior_sections
+from bayesgmm.html_report.k_sections import comparison_section, groups, posterior_answer, posterior_sections
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.html_report.settings import settings_section
 from bayesgmm.preferences import smallest_left
@@ -26,6 +27,8 @@ from bayesgmm.result_folders import publish_file
 from bayesgmm.validation import read_path
 
 __all__ = ["report"]
+
+_MOST_COLUMNS = 5  # of numbers with their intervals, which fit a screen
 
 
 def report(
@@ -73,8 +76,9 @@ def report(
     The same result gives the same file. Of more than 20 000 observations, memberships are told from a sample of that size;
     of more than 2 000, as many are drawn one by one and compared with what is predicted of them. The report says so.
 
-    Whether the model describes the data is told by LOO-PIT: where each observation falls in what the fit without it
-    predicts, one feature at a time, beside the simultaneous band of uniform numbers.
+    Whether data and model conflict is looked for by LOO-PIT: where each observation falls in what the fit without it
+    predicts, one feature at a time, beside the simultaneous band of uniform numbers. That no conflict is found does not
+    show that the model is right.
 
     References
     ----------
@@ -148,7 +152,7 @@ def _judged(tree: xr.DataTree, judged: Sequence[Fitted], diagnosis: Diagnosis | 
     return next((each for each in judged if each.tree is tree), None) or Fitted.of(tree, diagnosis)
 
 
-def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]]:
+def _of_fit(fitted: Fitted, chosen: str | None, first: str = "") -> tuple[str, str, list[Section]]:
     tree = fitted.tree
     how = chosen or (
         f" The number of components, k = {fitted.k}, was given, others were not examined: bg.compare does that, or "
@@ -157,15 +161,15 @@ def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]
     method = METHODS.get(str(tree.attrs.get("method")), "draws")
     sizes = tree["posterior"].sizes
     words = (
-        f"{fitted.data[0].upper()}{fitted.data[1:]}, described by {fitted.model}.{how} {fitted.describe()} The posterior is "
-        f"known by {count(sizes['chain'] * sizes['draw'])} draws of {method}, in {sizes['chain']} "
+        f"{first}{fitted.data[0].upper()}{fitted.data[1:]}, described by {fitted.model}.{how} {fitted.describe()} "
+        f"The posterior is known by {count(sizes['chain'] * sizes['draw'])} draws of {method}, in {sizes['chain']} "
         f"chain{'s' if sizes['chain'] > 1 else ''}."
     )
-    answer: list[Block] = [Text(" ".join(words.split())), fitted.trust()]
-    answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), fitted.table()]
+    answer: list[Block] = [Text(re.sub(" +", " ", words)), fitted.trust()]
+    answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), *fitted.table().parts(_MOST_COLUMNS)]
     sections = [
         Section("answer", "The answer", answer),
-        data_section(fitted.x, fitted.features),
+        data_section(fitted.x, fitted.features, fitted.clusters_of_em),
         *fit_sections(fitted),
         settings_section(tree),
     ]
@@ -176,15 +180,13 @@ def _of_fit(fitted: Fitted, chosen: str | None) -> tuple[str, str, list[Section]
 
 def _of_comparison(comparison: Comparison, judged: Sequence[Fitted], k: int | None) -> tuple[str, str, list[Section]]:
     ks = comparison.table["k"].tolist()
-    if k is None:
-        k, why = smallest_left(comparison.table.set_index("k"))
-    elif k in ks:
-        why = "which was asked for"
-    else:
+    left, why = _answer(comparison)
+    k = left if k is None else k
+    if k not in ks:
         raise ValueError(f"k must be one of those compared, {', '.join(map(str, ks))}, got {k!r}")
     fitted = _judged(comparison.fits[k], judged, comparison.diagnoses[k])
-    compared = f" {_criteria(comparison, ks)} k = {k} is told in detail here: {why}."
-    _, lead, sections = _of_fit(fitted, compared)
+    detail = f"k = {k} is told in detail here{'' if k == left else ', which was asked for'}."
+    _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", why)
     sections = [
         *sections[:2],
         comparison_section(comparison, k),
@@ -195,9 +197,23 @@ def _of_comparison(comparison: Comparison, judged: Sequence[Fitted], k: int | No
     return f"How many Gaussian clusters{of}?", lead, sections
 
 
+def _answer(comparison: Comparison) -> tuple[int, str]:
+    """The k that is told, and the sentence that answers how many; none of posteriors that are improper."""
+    by_k = comparison.table.set_index("k")
+    known = by_k[by_k["elpd_loo"].notna()]
+    if known.empty:
+        return int(by_k.index.min()), "There is no answer: prediction and evidence exist for no k. "
+    k, why = smallest_left(known)
+    without = by_k.index[by_k["elpd_loo"].isna()].tolist()
+    but = f"; k = {listed(without)} could not be weighed" if without else ""
+    return k, f"The answer is k = {k}, {why}{but}. "
+
+
 def _criteria(comparison: Comparison, ks: list[int]) -> str:
     best = comparison.best
     names = {"elpd_loo": "prediction (LOO)", "log_evidence": "the evidence", "bic": "BIC", "icl": "ICL"}
+    if not best:
+        return ""
     return f"Of k = {_span(ks)}, {listed([f'{said} prefers {best[name]}' for name, said in names.items() if name in best])}."
 
 
@@ -209,7 +225,7 @@ def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:
     x, features = observations(tree), feature_names(tree)
     sections = [
         Section("answer", "The answer", posterior_answer(tree)),
-        data_section(x, features),
+        data_section(x, features, groups(tree)),
         *posterior_sections(tree),
         settings_section(tree),
     ]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from markupsafe import Markup
 
+from bayesgmm.validation import FloatArray
+
 _LONGEST = 40  # letters of a name in a picture
 _MINUS, NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
-Level = Literal["good", "caution", "bad"]
+THOUSANDS = "\N{NARROW NO-BREAK SPACE}"
+_FEW_DIGITS = 9  # with which a recorded value is shown whole
+Level = Literal["good", "plain", "caution", "bad"]  # plain: what was looked at, without praise or blame
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,26 @@ class Table:
     folded: bool = False
     marked: int | None = None  # row that stands out
     kind: str = "table"
+
+    def parts(self, most: int) -> list[Table]:
+        """The table in parts of at most so many columns, each with the names of the rows."""
+        n = len(self.columns) - 1
+        cuts = [slice(1 + begin, 1 + begin + most) for begin in range(0, n, most)]
+        if len(cuts) == 1:
+            return [self]
+        return [
+            replace(
+                self,
+                caption=f"{self.caption}, {self.columns[cut][0]} to {self.columns[cut][-1]}",
+                columns=_part(self.columns, cut),
+                rows=[_part(row, cut) for row in self.rows],
+            )
+            for cut in cuts
+        ]
+
+
+def _part(row: Sequence[str], cut: slice) -> list[str]:
+    return [row[0], *row[cut]]
 
 
 @dataclass(frozen=True)
@@ -104,7 +128,35 @@ def number(value: float, spread: float | None = None) -> str:
     largest = max(abs(value), scale)
     if not 1e-4 <= largest < 1e7:
         return f"{value:.{int(np.clip(decimals + np.floor(np.log10(largest)), 1, 12))}e}".replace("-", _MINUS)
-    return f"{round(value, decimals):,.{max(decimals, 0)}f}".replace("-", _MINUS).replace(",", " ")
+    return _fixed(value, decimals)
+
+
+def as_recorded(column: FloatArray) -> Callable[[float], str]:
+    """How to show values of a column: with the digits that it has itself; of endless ones four, of value and spread."""
+    size, spread = float(np.abs(column).max()), float(column.std())
+    with np.errstate(over="ignore", invalid="ignore"):
+        own = next((d for d in range(13) if (np.abs(np.round(column, d) - column) <= 1e-12 * size).all()), None)
+
+    def told(value: float) -> str:
+        between = own is not None and abs(round(value, own) - value) > 1e-12 * size  # as a quantile may be
+        decimals = max((3 - _exponent(each) for each in (value, spread) if each), default=0)
+        if own is not None:
+            few = own + _exponent(size) < _FEW_DIGITS
+            decimals = own + between if few else min(decimals, own + between)
+        largest = max(abs(value), spread)
+        if largest and not 1e-4 <= largest < 1e12:
+            return f"{value:.{int(np.clip(decimals + _exponent(largest), 1, 15))}e}".replace("-", _MINUS)
+        return _fixed(value, decimals)
+
+    return told
+
+
+def _exponent(value: float) -> int:
+    return int(np.floor(np.log10(abs(value)))) if value else 0
+
+
+def _fixed(value: float, decimals: int) -> str:
+    return f"{round(value, decimals):,.{max(decimals, 0)}f}".replace("-", _MINUS).replace(",", THOUSANDS)
 
 
 def signed(value: float) -> str:
@@ -114,7 +166,7 @@ def signed(value: float) -> str:
 
 def count(value: int) -> str:
     """An integer with its thousands apart."""
-    return f"{value:,}".replace(",", " ")
+    return f"{value:,}".replace(",", THOUSANDS)
 
 
 def percent(share: float) -> str:
@@ -124,6 +176,16 @@ def percent(share: float) -> str:
     if 0.995 <= share < 1:
         return "above 99%"
     return f"{share:.0%}"
+
+
+def percents(share: float, other: float) -> tuple[str, str]:
+    """Two shares in per cent, with the digits that tell them from one another, and what is not none or all from these."""
+    for digits in range(3):
+        told = f"{share:.{digits}%}", f"{other:.{digits}%}"
+        rounded = [float(text[:-1]) in (0, 100) and 0 < each < 1 for text, each in zip(told, (share, other), strict=True)]
+        if told[0] != told[1] and not any(rounded):
+            break
+    return told
 
 
 def listed(names: Sequence[object]) -> str:

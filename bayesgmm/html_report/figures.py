@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -9,12 +10,12 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm import plots
-from bayesgmm.html_report.blocks import Picture, count, listed, number, percent, short
+from bayesgmm.html_report.blocks import Picture, as_recorded, count, listed, number, percent, short
 from bayesgmm.html_report.calibration import PROBABILITY
 from bayesgmm.html_report.fitted import INTERVAL, Fitted
 from bayesgmm.html_report.svg import drawn
 from bayesgmm.html_report.traces import plot_traces, shown_step
-from bayesgmm.plots.canvas import EM, POSTERIOR
+from bayesgmm.plots.canvas import EM, POSTERIOR, Clusters, histogram
 from bayesgmm.tree import OBS
 from bayesgmm.validation import FloatArray
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 MOST_POINTS = 2_000  # observations drawn one by one
 _MOST_FEATURES = 4  # in a scatter matrix
 _MOST_PANELS = 6
-_DATA = "#c9ced6"
 
 
 def sample(tree: xr.DataTree, most: int) -> xr.DataTree:
@@ -43,7 +43,7 @@ def sample(tree: xr.DataTree, most: int) -> xr.DataTree:
     return xr.DataTree.from_dict(groups)
 
 
-def data_picture(x: FloatArray, features: list[str]) -> Picture:
+def data_picture(x: FloatArray, features: list[str], clusters: Sequence[Clusters] = ()) -> Picture:
     """Histograms of the features."""
     columns = x[:, None] if x.ndim == 1 else x[:, :_MOST_PANELS]
     shown = features[:_MOST_PANELS]
@@ -56,16 +56,16 @@ def data_picture(x: FloatArray, features: list[str]) -> Picture:
         figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
         for ax in axes.ravel()[len(shown) :]:
             ax.set_axis_off()
-        for ax, column, name in zip(axes.ravel(), columns.T, shown, strict=False):
-            edges = np.histogram_bin_edges(column, bins="auto")
-            ax.hist(column, bins=edges if len(edges) <= 201 else 200, color=_DATA, edgecolor="white", linewidth=0.5)
+        known: Sequence[Clusters | None] = clusters or [None] * len(shown)
+        for ax, column, name, each in zip(axes.ravel(), columns.T, shown, known, strict=False):
+            histogram(ax, column, clusters=each, density=False)
             ax.set(xlabel=short(name), ylabel="observations")
             ax.spines[["top", "right"]].set_visible(False)
         return figure
 
     each = [
-        f"{name} from {number(float(column.min()), _sd(column))} to {number(float(column.max()), _sd(column))}"
-        for name, column in zip(shown, columns.T, strict=True)
+        f"{name} from {told(float(column.min()))} to {told(float(column.max()))}"
+        for name, column, told in zip(shown, columns.T, map(as_recorded, columns.T), strict=True)
     ]
     omitted = f", the first {len(shown)} of {len(features)} features" if len(features) > len(shown) else ""
     words = f"Histogram{'s' if len(shown) > 1 else ''} of {count(len(x))} observations: {listed(each)}{omitted}."
@@ -144,9 +144,12 @@ def calibration_picture(fitted: Fitted) -> Picture:
             lower, upper = each.lower - each.points, each.upper - each.points
             ax.fill_between(each.points, lower, upper, step="mid", color=POSTERIOR, alpha=0.2, linewidth=0)
             ax.step(each.points, each.shares - each.points, where="mid", color=EM, linewidth=1.4)
-            ax.set(xlabel=f"predicted share below, {short(each.feature)}", xlim=(0, 1))
+            ax.set(xlim=(0, 1))
+            if len(shown) > 1:
+                ax.set_title(short(each.feature))
             ax.spines[["top", "right"]].set_visible(False)
-            ax.label_outer(remove_inner_ticks=False)
+        for ax in axes.ravel()[max(0, len(shown) - across) : len(shown)]:  # with nothing beneath
+            ax.set_xlabel("predicted share below")
         for ax in axes[:, 0]:
             ax.set_ylabel("observed share less predicted")
         return figure
@@ -204,7 +207,7 @@ def fits_picture(comparison: Comparison, feature: Any = None) -> Picture:
     """The fit of every k."""
     of = f" of {feature}" if feature is not None else ""
     words = f"Density{of} of every k, with its band and clusters, over the data."
-    elpd = "; ".join(f"k = {row.k}: elpd {row.elpd_loo:.1f}" for row in comparison.table.itertuples())
+    elpd = "; ".join(f"k = {row.k}: elpd {number(row.elpd_loo, 1.0)}" for row in comparison.table.itertuples())
     svg = drawn("fits", lambda: plots.plot_fits(comparison, feature), f"{words} {elpd}.")
     return Picture("fits", svg, words)
 
@@ -217,7 +220,3 @@ def numbers_picture(tree: xr.DataTree) -> Picture:
     of_k = tree["p_k"]
     about = f" The most probable k is {int(of_k.idxmax())}, with probability {float(of_k.max()):.2f}."
     return Picture("numbers", drawn("numbers", lambda: plots.plot_k(tree), words + about), words)
-
-
-def _sd(column: FloatArray) -> float:
-    return float(column.std())

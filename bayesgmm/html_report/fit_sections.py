@@ -18,6 +18,7 @@ from bayesgmm.html_report.blocks import (
     Terms,
     Text,
     Verdict,
+    as_recorded,
     count,
     listed,
     number,
@@ -26,6 +27,8 @@ from bayesgmm.html_report.blocks import (
 )
 from bayesgmm.html_report.fitted import Fitted
 from bayesgmm.html_report.observed import observations
+from bayesgmm.judgement import sentence
+from bayesgmm.plots.canvas import Clusters
 from bayesgmm.tree import OBS
 from bayesgmm.validation import FloatArray
 
@@ -92,18 +95,21 @@ def _traces(fitted: Fitted) -> Section:
     return Section("traces", "Traces", [*_doubt(fitted), figures.traces_picture(fitted)])
 
 
-def data_section(x: FloatArray, features: list[str]) -> Section:
-    """A summary of the data, and their histograms."""
+def data_section(x: FloatArray, features: list[str], clusters: Sequence[Clusters] = ()) -> Section:
+    """A summary of the data, and their histograms, with bins for what is known of clusters in each feature."""
     columns = x[:, None] if x.ndim == 1 else x
     summary = pd.DataFrame(columns, columns=features).describe()
     rows = []
     for place, name in enumerate(features):
         column = summary.iloc[:, place]
-        spread = float(column["std"])
-        found = [number(float(column[each]), spread) for each in ("mean", "std", "min", "25%", "50%", "75%", "max")]
-        rows.append([name, count(int(column["count"])), *found])
+        spread, told = float(column["std"]), as_recorded(columns[:, place])
+        moments = [number(float(column[each]), spread) for each in ("mean", "std")]
+        quantiles = [told(float(column[each])) for each in ("min", "25%", "50%", "75%", "max")]
+        rows.append([name, count(int(column["count"])), *moments, *quantiles])
     heads = ["feature", "n", "mean", "sd", "smallest", "lower quartile", "median", "upper quartile", "largest"]
-    return Section("data", "The data", [Table("Summary of the data", heads, rows), figures.data_picture(x, features)])
+    return Section(
+        "data", "The data", [Table("Summary of the data", heads, rows), figures.data_picture(x, features, clusters)]
+    )
 
 
 def _adequacy(fitted: Fitted) -> Section:
@@ -129,7 +135,7 @@ def _adequacy(fitted: Fitted) -> Section:
     ]
     if tied:
         words.append(f"Rounded data move the line too: of {count(n)} observations {listed(tied[:4])} distinct values.")
-    return Section("adequacy", "Does the model describe the data?", [*blocks, Text(" ".join(words))])
+    return Section("adequacy", "Do data and model conflict?", [*blocks, Text(" ".join(words))])
 
 
 def _doubt(fitted: Fitted) -> list[Block]:
@@ -148,20 +154,14 @@ def _clusters(fitted: Fitted) -> Section:
     positions = tree["observed_data"][OBS].to_numpy()
     n, judged, sure = len(fitted.x), len(mean), mean.max(axis=1)
     unsure = int((sure < _UNSURE).sum())
-    sampled = f", in a sample of {count(judged)}" if judged < n else ""
+    sampled = f", estimated from a sample of {count(judged)}" if judged < n else ""
     if fitted.diagnosis.labels.trusted:
         best = mean.argmax(axis=1)
         rows = []
         for j in range(fitted.k):
             own = best == j
-            rows.append(
-                [
-                    f"cluster {j}",
-                    number(float(mean[:, j].sum()), 10.0),
-                    count(int(own.sum())),
-                    count(int((own & (sure >= _UNSURE)).sum())),
-                ]
-            )
+            shares = [float(each.mean()) for each in (mean[:, j], own, own & (sure >= _UNSURE))]
+            rows.append([f"cluster {j}", *(_size(share, judged, n) for share in shares)])
         heads = ["", "expected number", "most probably in it", "of these 90% sure"]
         blocks.append(Table(f"Sizes of the clusters, in observations{sampled}{fitted.caveat}", heads, rows))
     elif n <= _MOST_PARTITIONED:
@@ -173,6 +173,13 @@ def _clusters(fitted: Fitted) -> Section:
     if unsure and fitted.diagnosis.labels.trusted:
         blocks.append(_unsure_table(fitted, observations(tree), positions, mean))
     return Section("clusters", title, blocks)
+
+
+def _size(share: float, judged: int, n: int) -> str:
+    """A share of n observations; one of a sample with the digits that the sample leaves."""
+    if judged == n:
+        return count(round(n * share))
+    return number(n * share, n * max(np.sqrt(share * (1 - share) / judged), 1 / judged))
 
 
 def _partition(fitted: Fitted) -> list[Block]:
@@ -190,10 +197,11 @@ def _unsure_table(fitted: Fitted, x: FloatArray, positions: FloatArray, mean: Fl
     order = np.argsort(mean.max(axis=1), kind="stable")
     order = order[mean.max(axis=1)[order] < _UNSURE][:_LISTED]
     columns = x[:, None] if x.ndim == 1 else x
+    tellers = [as_recorded(column) for column in columns.T[:4]]
     rows = []
     for at in order:
         first, second = np.argsort(-mean[at], kind="stable")[:2]
-        values = [number(float(value)) for value in columns[at][:4]]
+        values = [told(float(value)) for told, value in zip(tellers, columns[at], strict=False)]
         rows.append(
             [
                 str(positions[at]),
@@ -211,14 +219,13 @@ def _unsure_table(fitted: Fitted, x: FloatArray, positions: FloatArray, mean: Fl
 
 def _em(fitted: Fitted) -> Section:
     check, likelihood = fitted.check, fitted.check.log_likelihood
-    level = "good" if check.ok else "caution"
     title = "Posterior and EM agree" if check.ok else "Posterior and EM differ"
     if check.unjudged and not check.reasons:
         title = "It cannot be judged whether posterior and EM agree"
         if fitted.diagnosis.converged:
             title = "As densities posterior and EM agree; single clusters cannot be compared"
     blocks: list[Block] = [
-        Verdict(level, title, f"{check.verdict[0].upper()}{check.verdict[1:]}."),  # type: ignore[arg-type]
+        Verdict("good" if check.ok else "caution", title, sentence(check.verdict)),
         Text(
             f"The log-likelihood is {number(check.em_log_likelihood, 1.0)} at EM's estimate, and "
             f"{number(likelihood['mean'], 1.0)} on average over the posterior (sd {number(likelihood['sd'], 1.0)}). "
@@ -260,11 +267,8 @@ def _diagnostics(fitted: Fitted) -> Section:
     diagnosis = fitted.diagnosis
     blocks: list[Block] = []
     if diagnosis.ok:
-        blocks.append(Verdict("good", "No findings", "Every diagnostic is within its limits."))
-    blocks += [
-        Finding(f"{each.problem[0].upper()}{each.problem[1:]}.", f"{each.remedy[0].upper()}{each.remedy[1:]}.")
-        for each in diagnosis.findings
-    ]
+        blocks.append(Verdict("good" if fitted.check.ok else "plain", "No findings", _within(fitted)))
+    blocks += [Finding(sentence(each.problem), sentence(each.remedy)) for each in diagnosis.findings]
     if diagnosis.sampler:
         rows = [
             [name, number(float(value)) if value % 1 else count(int(value))] for name, value in diagnosis.sampler.items()
@@ -274,6 +278,11 @@ def _diagnostics(fitted: Fitted) -> Section:
     blocks.append(draws_table("Parameters, by label", diagnosis.parameters, fitted.caveat))
     blocks.append(Terms(MEANINGS))
     return Section("diagnostics", "Diagnostics", blocks)
+
+
+def _within(fitted: Fitted) -> str:
+    but = "" if fitted.check.ok else " What the check against EM has to say stands above."
+    return f"Every diagnostic of the draws is within its limits.{but}"
 
 
 def draws_table(caption: str, table: pd.DataFrame, caveat: str = "", *, folded: bool = True) -> Table:

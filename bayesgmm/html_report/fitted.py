@@ -10,12 +10,16 @@ import xarray as xr
 
 from bayesgmm.agreement import EMCheck, check_against_em
 from bayesgmm.diagnostics import Diagnosis, diagnose
-from bayesgmm.html_report.blocks import Table, Verdict, count, listed, number, percent
+from bayesgmm.html_report.blocks import Table, Verdict, as_recorded, count, listed, number, percents
 from bayesgmm.html_report.calibration import Calibration, calibrations
-from bayesgmm.tree import Draws, features_of, read_draws, read_observations
-from bayesgmm.validation import FloatArray
+from bayesgmm.html_report.logarithm import as_logarithm
+from bayesgmm.judgement import Judgement, judgement_of, sentence
+from bayesgmm.plots.canvas import Clusters
+from bayesgmm.tree import Draws, features_of, read_draws, read_em, read_observations
+from bayesgmm.validation import FloatArray, spoken
 
 INTERVAL = 0.9  # probability of the intervals that are told
+_MOST_ACROSS = 2  # features whose means and standard deviations stand side by side
 _TOLD = 4  # clusters times features that a paragraph can hold
 METHODS = {"nuts": "NUTS", "gibbs": "Gibbs sampling", "advi": "ADVI, an approximation"}
 _SHAPES = {
@@ -54,6 +58,11 @@ class Fitted:
         """Where the observations of each feature fall in what is predicted of them."""
         return calibrations(self.draws, self.x, self.features)
 
+    @cached_property
+    def judgement(self) -> Judgement:
+        """Whether the answer can be relied on."""
+        return judgement_of(self.tree, self.diagnosis, self.check)
+
     @property
     def k(self) -> int:
         """How many components."""
@@ -62,7 +71,13 @@ class Fitted:
     @property
     def features(self) -> list[str]:
         """What the features are called."""
-        return list(map(str, features_of(self.tree)))
+        return list(map(spoken, features_of(self.tree)))
+
+    @property
+    def clusters_of_em(self) -> list[Clusters]:
+        """Expected sizes and standard deviations of EM's clusters, for each feature."""
+        em, _ = read_em(self.tree)
+        return [Clusters(len(self.x) * em.weights, sigma) for sigma in em.sigma.reshape(em.n_components, -1).T]
 
     @property
     def one_by_one(self) -> bool:
@@ -75,7 +90,10 @@ class Fitted:
         if not self.diagnosis.converged:
             apart = any(each.kind in ("r_hat", "solutions") for each in self.diagnosis.findings)
             return "the chains do not agree" if apart else "the draws do not suffice"
-        return "" if self.diagnosis.labels.trusted else "their labels cannot be told apart"
+        if not self.diagnosis.labels.trusted:
+            return "their labels cannot be told apart"
+        found = any(each.kind == "labels" for each in self.diagnosis.findings)
+        return "their parameters have not converged" if found else ""
 
     @property
     def caveat(self) -> str:
@@ -126,7 +144,7 @@ class Fitted:
         return found
 
     def table(self) -> Table:
-        """Weights, means and standard deviations with their intervals."""
+        """Weights, means and standard deviations with their intervals, clusters as rows or, of many numbers, as columns."""
         several = len(self.features) > 1
         rows = []
         for j in range(self.k):
@@ -137,58 +155,53 @@ class Fitted:
         columns = ["", "weight in %"]
         for name in self.features:
             columns += [f"mean of {name}", f"sd of {name}"] if several else ["mean", "standard deviation"]
+        if len(self.features) > _MOST_ACROSS:
+            columns, *rows = map(list, zip(columns, *rows, strict=True))
         return Table(f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets{self.caveat}", columns, rows)
 
     def trust(self) -> Verdict:
-        """Whether the answer can be relied on, in a sentence or two."""
-        diagnosis, k = self.diagnosis, self.k
-        problems = [each for each in diagnosis.findings if each.kind not in ("labels", "missed")]
-        if not diagnosis.converged:
-            what = problems[0].problem if problems else "the draws cannot be judged"
-            return Verdict("bad", "Not to be relied on as it stands", f"{_sentence(what)} See the diagnostics.")
-        if not diagnosis.labels.trusted:
-            return Verdict(
-                "caution",
-                "The sampling can be relied on, single clusters cannot",
-                "The draws agree on the density, yet single clusters cannot be followed from draw to draw. What is "
-                "said of a cluster by its number means little; densities, partitions and co-clustering hold. "
-                + " ".join(map(_sentence, (each.problem for each in problems))),
-            )
-        if problems:
-            return Verdict("caution", "To be used with reservations", " ".join(_sentence(each.problem) for each in problems))
-        reserve = "" if self.tree.attrs.get("method") != "advi" else " It is an approximation all the same."
-        alone = "what was followed has converged" if k == 1 else "the chains agree and the clusters can be told apart"
-        if self.tree.attrs.get("method") == "advi":
-            alone = "the approximation has converged to a usable k-hat"
-        return Verdict("good", "The sampling can be relied on", f"No diagnostic objects: {alone}.{reserve}")
+        """The judgement in a box."""
+        judgement = self.judgement
+        remedies = " What to do about it stands under Diagnostics." if self.diagnosis.findings else ""
+        return Verdict(judgement.level, judgement.title, f"{' '.join(judgement.sentences)}{remedies}")
 
     def adequacy(self) -> Verdict:
-        """Whether the model describes the data, as far as single features tell."""
+        """Whether data and model conflict, as far as single features tell."""
         strange = [each for each in self.calibrations if not each.inside]
         several = len(self.features) > 1
         if not strange:
             return Verdict(
-                "good",
-                "The model describes the data, as far as this check sees",
-                f"{'In every feature the' if several else 'The'} observations lie where the model predicts them to lie."
-                + (" How features depend on one another is not looked at here." if several else ""),
+                "plain",
+                "No conflict between data and model was found where it was looked for",
+                "Looked at was where each observation falls in what the fit without it predicts"
+                + (", one feature at a time. How features depend on one another was not looked at." if several else ".")
+                + " That does not show that the model is right: a component too few can pass this check.",
             )
+        columns = self.x.reshape(len(self.x), -1)
         said = []
         for each in strange[:_TOLD]:
-            at = each.worst
-            place = number(float(each.values[at]), float(np.ptp(each.values)) / 5)
+            place = as_recorded(columns[:, self.features.index(each.feature)])(float(each.values[each.worst]))
             of = f" in {each.feature}" if several else ""
-            said.append(
-                f"{percent(each.shares[at])} of the observations lie below {place}{of}, where the model expects "
-                f"{percent(each.points[at])}"
-            )
+            found, expected = percents(float(each.shares[each.worst]), float(each.points[each.worst]))
+            said.append(f"{found} of the observations lie below {place}{of}, where the model expects {expected}")
         more = f"; {len(strange) - _TOLD} more features stray" if len(strange) > _TOLD else ""
+        logarithms = [
+            better
+            for each in strange[:_TOLD]
+            if (better := as_logarithm(each.feature, columns[:, self.features.index(each.feature)], self.k))
+        ]
         structure = ", another covariance structure" if several else ""
         return Verdict(
             "caution",
-            "The model does not describe the data",
-            f"{_sentence('; '.join(said) + more)} Try more components (bg.compare weighs them){structure}, or, for heavy "
-            "tails and outliers, a model of your own (model=).",
+            "Data and model conflict",
+            " ".join(
+                [
+                    sentence("; ".join(said) + more),
+                    *logarithms,
+                    f"{'Else try' if logarithms else 'Try'} more components (bg.compare weighs them){structure}, or, for "
+                    "heavy tails and outliers, a model of your own (model=).",
+                ]
+            ),
         )
 
 
@@ -206,8 +219,3 @@ def _told(values: FloatArray, unit: str = "") -> str:
     lower, upper = np.quantile(values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
     mean, low, high = (number(float(each), 10 * float(values.std())) for each in (values.mean(), lower, upper))
     return f"{mean}{unit} ({low} to {high})" if low != high else f"{mean}{unit}"
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")

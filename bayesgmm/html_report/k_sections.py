@@ -15,6 +15,8 @@ from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import NONE, Block, Section, Table, Terms, Text, Verdict, count, number
 from bayesgmm.html_report.fit_sections import MEANINGS, draws_table
 from bayesgmm.html_report.observed import feature_names, observations
+from bayesgmm.judgement import sentence
+from bayesgmm.plots.canvas import Clusters
 from bayesgmm.summaries import summarise
 from bayesgmm.tree import features_of
 
@@ -41,8 +43,8 @@ _ASKED = (
 
 def comparison_section(comparison: Comparison, k: int) -> Section:
     """Criteria over k, with what each of them asks."""
-    sentences = [f"{each[0].upper()}{each[1:]}." for each in comparison.verdict.split("; ")]
-    blocks: list[Block] = [Text(" ".join(sentences)), figures.compare_picture(comparison), _criteria(comparison, k)]
+    sentences = " ".join(map(sentence, comparison.verdict.split("; ")))
+    blocks: list[Block] = [Text(sentences), figures.compare_picture(comparison), _criteria(comparison, k)]
     names = features_of(next(iter(comparison.fits.values())))
     blocks.append(figures.fits_picture(comparison, names[0] if len(names) > 1 else None))
     blocks.append(Terms(_ASKED))
@@ -60,7 +62,7 @@ def _criteria(comparison: Comparison, k: int) -> Table:
                 str(row.k),
                 f"{number(row.elpd_loo, 1.0)} ± {number(row.se, 1.0)}",
                 f"{number(row.elpd_diff, 1.0)} ± {number(row.dse, 1.0)}" if row.elpd_diff or row.dse else "best",
-                f"{row.weight:.2f}",
+                f"{row.weight:.2f}" if np.isfinite(row.weight) else NONE,
                 f"{number(row.log_evidence, max(row.mcse, 0.1))} ± {number(row.mcse, row.mcse)}" if has else NONE,
                 f"{row.p_k:.3f}" if has else NONE,
                 number(row.bic, 1.0),
@@ -109,13 +111,13 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
     yield Section("number", "How many components", blocks)
     group = tree["partition"]
     labels, x = group["partition"].to_numpy(), observations(tree)
-    columns = x[:, None] if x.ndim == 1 else x
+    columns, names = x[:, None] if x.ndim == 1 else x, feature_names(tree)
     of_groups = []
     for j in np.unique(labels):
         own = columns[labels == j]
-        means = [number(float(own[:, i].mean()), float(columns[:, i].std()) / 5) for i in range(columns.shape[1])]
+        means = [number(float(own[:, i].mean()), float(own[:, i].std() or columns[:, i].std())) for i in range(len(names))]
         of_groups.append([f"group {j}", count(len(own)), *means])
-    heads = ["", "observations", *(f"mean of {name}" for name in feature_names(tree))]
+    heads = ["", "observations", *(f"mean of {name}" for name in names)]
     words = (
         f"The partition with the smallest expected loss, averaged over k, has {group.attrs['n_clusters']} groups "
         f"(expected variation of information {float(group.attrs['expected_loss']):.2f})."
@@ -125,15 +127,27 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
     yield Section("diagnostics", "Diagnostics", blocks)
 
 
+def groups(tree: xr.DataTree) -> list[Clusters]:
+    """Sizes and standard deviations of the partition's groups, for each feature."""
+    x, labels = observations(tree), tree["partition"]["partition"].to_numpy()
+    of_groups = [x.reshape(len(x), -1)[labels == j] for j in np.unique(labels)]
+    sizes = np.array([len(each) for each in of_groups], dtype=float)
+    return [Clusters(sizes, sigma) for sigma in np.array([each.std(axis=0) for each in of_groups]).T]
+
+
 def posterior_answer(tree: xr.DataTree) -> list[Block]:
     """The answer of the posterior of k."""
     p_k, p_occupied = tree["p_k"], tree["p_occupied"]
     n = tree["observed_data"].sizes["obs"]
+    ks, cumulative = tree["k"].to_numpy(), np.cumsum(p_occupied.to_numpy())
+    lower, upper = (int(ks[np.argmax(cumulative >= share)]) for share in (0.05, 0.95))
+    between = f"; with a probability of 90% or more they are {lower} to {upper}" if lower < upper else ""
     words = (
-        f"{count(n)} observations, as a mixture of Gaussians whose number of components is unknown. The most probable "
-        f"number of components is {int(p_k.idxmax())} (probability {float(p_k.max()):.2f}); most probably "
-        f"{int(p_occupied.idxmax())} clusters hold data (probability {float(p_occupied.max()):.2f}). The best single "
-        f"partition has {tree['partition'].attrs['n_clusters']} groups."
+        f"The answer is {int(p_occupied.idxmax())}: most probably as many clusters hold data (probability "
+        f"{float(p_occupied.max()):.2f}){between}. Known are {count(n)} observations, as a mixture of Gaussians whose "
+        "number of components is unknown. The most probable number of components, with or without data, is "
+        f"{int(p_k.idxmax())} (probability {float(p_k.max()):.2f}). The best single partition has "
+        f"{tree['partition'].attrs['n_clusters']} groups."
     )
     table = _convergence(tree)
     chains, judged = tree["posterior"].sizes["chain"], "r_hat" in table and table["r_hat"].notna().any()

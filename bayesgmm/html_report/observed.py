@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.tree import FEATURE
-from bayesgmm.validation import FloatArray
+from bayesgmm.validation import FloatArray, spoken
 
 
 def observations(tree: xr.DataTree) -> FloatArray:
@@ -17,4 +17,4 @@ def observations(tree: xr.DataTree) -> FloatArray:
 def feature_names(tree: xr.DataTree) -> list[str]:
     """What the features are called; a single one without a name is x."""
     x = tree["observed_data"]["x"]
-    return list(map(str, x[FEATURE].to_numpy())) if FEATURE in x.dims else [str(x.attrs.get("long_name", "x"))]
+    return [spoken(each) for each in (x[FEATURE].to_numpy() if FEATURE in x.dims else [x.attrs.get("long_name", "x")])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,8 @@ def drawn(name: str, draw: Callable[[], Figure], description: str) -> Markup:
     In place of a figure that cannot be drawn stands a sentence that says so.
     """
     file = BytesIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # letters stay text, the browser has fonts
         before = plt.get_fignums()
         try:
             figure = draw()

@@ -32,7 +32,7 @@ def shown_step(fitted: Fitted) -> int:
 def plot_traces(fitted: Fitted) -> Figure:
     """A row for each kind of parameter: its density in each chain on the left, its draws in their order on the right."""
     rows = _rows(fitted)
-    height = 1.5 * len(rows) + 0.4
+    height = 1.6 * len(rows) + 0.4
     figure, axes = plt.subplots(
         len(rows), 2, figsize=(9.5, height), width_ratios=(1, 2.2), squeeze=False, layout="constrained"
     )
@@ -44,8 +44,8 @@ def plot_traces(fitted: Fitted) -> Figure:
                 _density(left, chain, shade)
                 at = np.arange(0, len(chain), step)
                 right.plot(at, chain[::step], color=shade, linewidth=0.5, alpha=0.7, rasterized=len(at) > 100)
-        left.set(xlabel=short(name), yticks=[], ylim=(0, None))
-        right.set(ylabel=short(name))
+        left.set(yticks=[], ylim=(0, None))
+        left.set_title(short(name), loc="left")
         right.margins(x=0.01)
         left.spines[["top", "right", "left"]].set_visible(False)
         right.spines[["top", "right"]].set_visible(False)

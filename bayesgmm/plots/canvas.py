@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 
+from bayesgmm.predictive import read_feature
+from bayesgmm.tree import features_of
+from bayesgmm.validation import FloatArray
+
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 POSTERIOR, EM, DATA = "#1f4e79", "#c8501e", "#c9ced6"
 _CLUSTERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#7f6000", "#8c564b", "#6a3d9a", "#333333")  # clusters in pairs
+_MOST_FEATURES, _ACROSS = 6, 3  # panels, and how many of them side by side
+_FEWEST = 10  # observations of a cluster that has bins of its own
+_MOST_BINS, _FINEST, _MANY_BARS = 200, 800, 150
 
 
 def canvas(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
@@ -24,13 +32,98 @@ def canvas(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, ax
 
 
-def histogram(ax: Axes, x: np.ndarray, bins: Any = "auto") -> None:
-    """The data, as a density."""
+def chosen_features(tree: xr.DataTree, wanted: Any, argument: str, *, ax: Axes | None = None) -> list[tuple[str, int]]:
+    """Names and places of the features that are drawn: one or several named ones, else the first six."""
+    names = features_of(tree)
+    given = names[:_MOST_FEATURES] if wanted is None else list(wanted) if isinstance(wanted, list | tuple) else [wanted]
+    chosen = [read_feature(tree, each) for each in given]
+    if not chosen or (ax is not None and len(chosen) > 1):
+        raise ValueError(f"{argument} must name one feature where ax is given, and at least one elsewhere, got {given}")
+    return chosen
+
+
+def panels(ax: Axes | None, n: int) -> tuple[Figure, list[Axes]]:
+    """The axes given, or those of a new figure, a panel for each feature."""
+    if ax is not None:
+        return ax.figure, [ax]  # type: ignore[return-value]
+    across = min(n, _ACROSS)
+    down = -(-n // across)
+    size = (8, 4.5) if n == 1 else (4.5 * across, 3.6 * down)
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
+    for each in axes.ravel():
+        each.spines[["top", "right"]].set_visible(False)
+    for each in axes.ravel()[n:]:
+        each.set_axis_off()
+    return figure, list(axes.ravel()[:n])
+
+
+def legend(figure: Figure, axes: list[Axes]) -> None:
+    """What lines mean: in a single panel, of several beneath them."""
+    if len(axes) == 1:
+        axes[0].legend(frameon=False, fontsize="small")
+        return
+    handles, labels = axes[0].get_legend_handles_labels()
+    columns = min(len(labels), 2 * _ACROSS - 1)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
+
+
+class Clusters(NamedTuple):
+    """What is known of the clusters in a feature: how many observations each holds, and its standard deviation."""
+
+    sizes: FloatArray
+    sigma: FloatArray
+
+
+def histogram(ax: Axes, x: np.ndarray, bins: Any = "auto", clusters: Clusters | None = None, **options: Any) -> None:
+    """The data, as a density unless ``options`` say otherwise; automatic bins are narrow enough for every cluster."""
+    plain: dict[str, Any] = {
+        "density": True,
+        "color": DATA,
+        "edgecolor": "white",
+        "linewidth": 0.5,
+        "label": f"data (n = {len(x)})",
+    }
+    options = plain | options
+    if isinstance(bins, str) and bins == "auto":
+        lefts, width = bars(x, clusters)
+        heights = np.array([count for _, count in lefts], dtype=float)
+        if options.pop("density"):
+            heights /= len(x) * width
+        if np.ptp(x) > _MANY_BARS * width:  # borders would be all that is seen
+            options["edgecolor"] = "none"
+        label = options.pop("label")
+        ax.bar([left for left, _ in lefts], heights, width, align="edge", **options)[0].set_label(label)
+        return
     if isinstance(bins, str):
-        bins = np.histogram_bin_edges(x, bins=bins)
-        if len(bins) > 201:
-            bins = 200
-    ax.hist(x, bins=bins, density=True, color=DATA, edgecolor="white", linewidth=0.5, label=f"data (n = {len(x)})")
+        edges = np.histogram_bin_edges(x, bins=bins)
+        bins = edges if len(edges) <= _MOST_BINS + 1 else _MOST_BINS
+    ax.hist(x, bins=bins, **options)
+
+
+def bars(x: np.ndarray, clusters: Clusters | None = None) -> tuple[list[tuple[float, int]], float]:
+    """The left ends of even bins that hold observations, with their numbers, and their width.
+
+    The width is the smaller of Sturges' and Freedman and Diaconis', or what Scott's rule gives within the narrowest cluster
+    that holds ten observations, whichever is less. Rounded data get bins of whole steps.
+    """
+    reach = float(np.ptp(x))
+    width = reach / (np.log2(len(x)) + 1)
+    spread = float(np.subtract(*np.quantile(x, [0.75, 0.25])))
+    widths = [width] if spread == 0 else [width, 2 * spread / np.cbrt(len(x))]
+    if clusters is not None:
+        known = (clusters.sizes >= _FEWEST) & (clusters.sigma > 0)
+        widths += (3.49 * clusters.sigma[known] / np.cbrt(clusters.sizes[known])).tolist()
+    width = max(min(widths), reach / _FINEST)
+    begin, distinct = float(x.min()), np.unique(x)
+    step = float(np.diff(distinct).min()) if len(distinct) < len(x) / 2 else 0.0
+    if step > reach / _FINEST:
+        width = step * max(1, round(width / step))
+        begin -= step / 2
+    else:
+        width = reach / np.ceil(reach / width)
+    last = np.ceil((x.max() - begin) / width) - 1
+    places, counts = np.unique(np.minimum(np.floor((x - begin) / width), last), return_counts=True)
+    return [(begin + place * width, int(count)) for place, count in zip(places, counts, strict=True)], width
 
 
 def grid_for(x: np.ndarray, means: np.ndarray, sigma: np.ndarray) -> np.ndarray:

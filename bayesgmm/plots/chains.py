@@ -11,9 +11,10 @@ import xarray as xr
 
 from bayesgmm.labels import raw_order
 from bayesgmm.modes import Solutions, solutions
-from bayesgmm.plots.canvas import canvas, colour, grid_for, histogram
-from bayesgmm.predictive import log_density, read_feature
-from bayesgmm.tree import Draws, features_of, is_relabelled, read_draws, read_observations
+from bayesgmm.plots.canvas import Clusters, chosen_features, colour, grid_for, histogram, legend, panels
+from bayesgmm.plots.names import name_axes
+from bayesgmm.predictive import log_density
+from bayesgmm.tree import Draws, is_relabelled, read_draws, read_em, read_observations
 from bayesgmm.validation import read_probability
 
 if TYPE_CHECKING:
@@ -34,35 +35,41 @@ def plot_relabelling(tree: xr.DataTree, feature: Any = None) -> Figure:
     tree : DataTree
         From :func:`bayesgmm.fit`.
     feature : optional
-        Which of several features, by its name.
+        Which of several features, by its name; default: the first six, a row each.
 
     Returns
     -------
     Figure
     """
-    name, place = read_feature(tree, feature)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    titles = ("as sampled", "relabelled" if is_relabelled(tree) else "in the tree, which has not been relabelled")
-    for ax, each, title in zip(axes, (raw_order(tree), tree), titles, strict=True):
-        draws = read_draws(each).marginal(place)
-        step = max(1, len(draws.mu) // _MOST_POINTS)
-        at = np.arange(0, len(draws.mu), step)
-        j = np.tile(np.arange(draws.n_components), (len(at), 1))
-        mixed = np.random.default_rng(0).permutation(j.size)  # so that no cluster hides the others
-        colours = np.array([colour(each) for each in range(draws.n_components)])[j].ravel()
-        ax.scatter(
-            np.broadcast_to(at[:, None], j.shape).ravel()[mixed], draws.mu[at].ravel()[mixed], s=1.5, c=colours[mixed]
-        )
-        for chain in range(1, draws.n_chains):
-            ax.axvline(chain * draws.n_draws, color="#555555", linewidth=0.8)
-        ax.set(title=title, xlabel=f"draw of {draws.n_chains} chains, one after another")
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.margins(x=0)
-    axes[0].set_ylabel(f"mean of {name}")
+    chosen = chosen_features(tree, feature, "feature")
+    size = (10, max(4.0, 0.4 + 2.6 * len(chosen)))
+    figure, axes = plt.subplots(len(chosen), 2, figsize=size, sharex=True, sharey="row", squeeze=False, layout="constrained")
+    for column, each in enumerate((raw_order(tree), tree)):
+        draws = read_draws(each)
+        for row, (name, place) in enumerate(chosen):
+            _means(axes[row, column], draws.marginal(place))
+            name_axes(axes[row, 0], y=name, before="mean of ")
+        axes[-1, column].set_xlabel(f"draw of {draws.n_chains} chains, one after another")
+    axes[0, 0].set_title("labels as sampled")
+    axes[0, 1].set_title("labels after relabelling" if is_relabelled(tree) else "labels in the tree: as sampled")
     for cluster in range(read_draws(tree).n_components):
-        axes[1].scatter([], [], s=20, color=colour(cluster), label=f"cluster {cluster}")
-    axes[1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+        axes[0, 1].scatter([], [], s=20, color=colour(cluster), label=f"cluster {cluster}")
+    axes[0, 1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
+
+
+def _means(ax: Axes, draws: Draws) -> None:
+    step = max(1, len(draws.mu) // _MOST_POINTS)
+    at = np.arange(0, len(draws.mu), step)
+    j = np.tile(np.arange(draws.n_components), (len(at), 1))
+    mixed = np.random.default_rng(0).permutation(j.size)  # so that no cluster hides the others
+    colours = np.array([colour(each) for each in range(draws.n_components)])[j].ravel()
+    places = np.broadcast_to(at[:, None], j.shape).ravel()
+    ax.scatter(places[mixed], draws.mu[at].ravel()[mixed], s=1.5, c=colours[mixed])
+    for chain in range(1, draws.n_chains):
+        ax.axvline(chain * draws.n_draws, color="#555555", linewidth=0.8)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.margins(x=0)
 
 
 @np.errstate(under="ignore")
@@ -86,32 +93,27 @@ def plot_solutions(
     -------
     Figure
     """
-    names = features_of(tree)
-    wanted = names[:6] if features is None else list(features) if isinstance(features, list | tuple) else [features]
-    chosen = [read_feature(tree, feature) for feature in wanted]
-    if not chosen or (ax is not None and len(chosen) > 1):
-        raise ValueError(f"features must name one feature where ax is given, and at least one elsewhere, got {wanted}")
+    chosen = chosen_features(tree, features, "features", ax=ax)
     interval = read_probability(interval, "interval")
-    found, draws, x = solutions(tree), read_draws(tree), read_observations(tree)
-    if len(wanted) == 1 or ax is not None:
-        figure, axes = canvas(ax, (8, 4.5))
-        panels = [axes]
-    else:
-        figure, grid = plt.subplots(1, len(wanted), figsize=(4.5 * len(wanted), 4), squeeze=False, layout="constrained")
-        panels = list(grid[0])
-    for panel, (name, place) in zip(panels, chosen, strict=True):
+    found, draws, x, (em, _) = solutions(tree), read_draws(tree), read_observations(tree), read_em(tree)
+    figure, axes = panels(ax, len(chosen))
+    for panel, (name, place) in zip(axes, chosen, strict=True):
         column = x if x.ndim == 1 else x[:, place]
+        sigma = em.sigma if x.ndim == 1 else em.sigma[:, place]
+        histogram(panel, column, clusters=Clusters(len(x) * em.weights, sigma))
         _densities(panel, column, draws.marginal(place), found, interval)
-        panel.set(xlabel=name, ylabel="density", ylim=(0, None))
-        panel.spines[["top", "right"]].set_visible(False)
+        name_axes(panel, x=name)
+        panel.set(ylabel="density", ylim=(0, None))
         panel.margins(x=0)
-    panels[0].legend(frameon=False, fontsize="small", loc="upper right")
+    if len(axes) > 1:
+        legend(figure, axes)
+    else:  # its labels are long
+        axes[0].legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
     return figure
 
 
 @np.errstate(under="ignore")
 def _densities(ax: Axes, x: np.ndarray, draws: Draws, found: Solutions, interval: float) -> None:
-    histogram(ax, x)
     for solution, row in found.table.iterrows():
         chains = found.of_chain == solution
         inside = np.repeat(chains, draws.n_draws)

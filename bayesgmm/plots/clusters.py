@@ -12,6 +12,7 @@ from bayesgmm import estep
 from bayesgmm.clusters import coclustering, partition, responsibilities
 from bayesgmm.labels import label_quality
 from bayesgmm.plots.canvas import canvas, colour
+from bayesgmm.plots.names import name_axes
 from bayesgmm.predictive import read_feature, shares_given
 from bayesgmm.tree import features_of, read_draws, read_observations
 from bayesgmm.validation import read_probability
@@ -58,11 +59,12 @@ def plot_responsibilities(
     figure, ax = canvas(ax, (8, 4.5))
     if len(names) == 1:
         _along(ax, tree, interval)
-        ax.set(xlabel=str(names[0]), ylabel="probability of the cluster")
+        name_axes(ax, x=names[0])
+        ax.set_ylabel("probability of the cluster")
     else:
         (first, i), (second, j) = chosen
         _uncertainty(ax, tree, read_observations(tree)[:, [i, j]])
-        ax.set(xlabel=first, ylabel=second)
+        name_axes(ax, x=first, y=second)
     if not label_quality(tree).trusted:
         ax.set_title("the clusters cannot be told apart: see label_quality", fontsize="medium", color="#c8501e")
     ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))

@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike
 
 from bayesgmm import estep
 from bayesgmm.mixture import Mixture
-from bayesgmm.plots.canvas import EM, POSTERIOR, canvas, colour, grid_for, histogram
+from bayesgmm.plots.canvas import EM, POSTERIOR, Clusters, chosen_features, colour, grid_for, histogram, legend, panels
+from bayesgmm.plots.names import name_axes
 from bayesgmm.predictive import log_density, read_feature
 from bayesgmm.tree import Draws, features_of, read_draws, read_em, read_observations
-from bayesgmm.validation import read_data, read_probability
+from bayesgmm.validation import FloatArray, read_data, read_probability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,20 +39,20 @@ def plot_fit(
     bins: Any = "auto",
     interval: float = 0.9,
 ) -> Figure:
-    """Histogram of one feature, posterior mean of its density with a band, its clusters, and the EM density.
+    """Histogram of each feature, posterior mean of its density with a band, its clusters, and the EM density.
 
     Parameters
     ----------
     tree : DataTree
         From :func:`bayesgmm.fit`.
     feature : optional
-        Which of several features, by its name in ``tree["posterior"]["feature"]``.
+        Which of several features, by its name in ``tree["posterior"]["feature"]``; default: the first six, a panel each.
     ax : Axes, optional
-        Draw here instead of in a new figure.
+        Draw a single feature here instead of in a new figure.
     grid : (G,) array-like, optional
         Points at which the densities are drawn, in the feature's units.
     bins : optional
-        Of the histogram, as in ``numpy.histogram``.
+        Of the histogram, as in ``numpy.histogram``; "auto" heeds the narrowest cluster too.
     interval : float
         Probability of the pointwise band.
 
@@ -59,37 +60,36 @@ def plot_fit(
     -------
     Figure
     """
-    name, place = read_feature(tree, feature)
-    x, draws = read_observations(tree), read_draws(tree)
-    em, _ = read_em(tree)
-    if draws.n_features > 1:
-        x, draws = x[:, place], draws.marginal(place)
-        em = Mixture(em.weights, em.means[:, place], sigma=em.sigma[:, place])
-    figure, ax = canvas(ax, (8, 4.5))
-    points = grid_for(x, em.means, em.sigma) if grid is None else np.sort(read_data(grid, name="grid", missing=None).values)
+    chosen = chosen_features(tree, feature, "feature", ax=ax)
+    figure, axes = panels(ax, len(chosen))
+    draws, x, (em, _) = read_draws(tree), read_observations(tree), read_em(tree)
+    points = None if grid is None else np.sort(read_data(grid, name="grid", missing=None).values)
+    interval = read_probability(interval, "interval")
+    for panel, (name, place) in zip(axes, chosen, strict=True):
+        column = x if x.ndim == 1 else x[:, place]
+        of_em = em if x.ndim == 1 else Mixture(em.weights, em.means[:, place], sigma=em.sigma[:, place])
+        _density(panel, column, draws.marginal(place), of_em, points, bins, interval)
+        name_axes(panel, x=name)
+    legend(figure, axes)
+    return figure
+
+
+def _density(
+    ax: Axes, x: FloatArray, draws: Draws, em: Mixture, points: FloatArray | None, bins: Any, interval: float
+) -> None:
+    points = grid_for(x, em.means, em.sigma) if points is None else points
     few = draws.thinned(2_000)
     densities = np.exp(log_density(few, points))
-    tail = (1 - read_probability(interval, "interval")) / 2
-    lower, upper = np.quantile(densities, [tail, 1 - tail], axis=0)
-    histogram(ax, x, bins)
-    ax.fill_between(
-        points,
-        lower,
-        upper,
-        color=POSTERIOR,
-        alpha=0.25,
-        linewidth=0,
-        label=f"{interval:.0%} band",
-    )
+    lower, upper = np.quantile(densities, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
+    histogram(ax, x, bins, Clusters(len(x) * em.weights, em.sigma))
+    ax.fill_between(points, lower, upper, color=POSTERIOR, alpha=0.25, linewidth=0, label=f"{interval:.0%} band")
     for j in range(draws.n_components if draws.n_components > 1 else 0):
         cluster = np.exp(log_density(few.thinned(500).cluster(j), points)).mean(axis=0)
         ax.plot(points, cluster, color=POSTERIOR, linewidth=1, linestyle=":", label="its clusters" if j == 0 else None)
     ax.plot(points, densities.mean(axis=0), color=POSTERIOR, linewidth=2, label="posterior mean density")
     ax.plot(points, np.exp(em.log_density(points)), color=EM, linewidth=1.5, linestyle="--", label="EM")
-    ax.set(xlabel=name, ylabel="density", ylim=(0, None))
+    ax.set(ylabel="density", ylim=(0, None))
     ax.margins(x=0)
-    ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
 
 
 @np.errstate(under="ignore")
@@ -137,20 +137,25 @@ def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, leve
             ax.spines[["top", "right"]].set_visible(False)
             if column > row:
                 ax.set_axis_off()
-            elif column == row:
+                continue
+            if column == row:
                 plot_fit(tree, names[i], ax=ax)
                 ax.get_legend().remove()
-                ax.set(ylabel="density", xlabel="")
+                ax.set_xlabel("")
             else:
                 _scatter(ax, x[shown][:, [j, i]], members)
                 _ellipses(ax, draws, em, [j, i], radius)
-                ax.set(xlabel="", ylabel="")
-            if row == size - 1 and column <= row:
-                ax.set_xlabel(str(names[j]))
-            if column == 0 and row > 0:
-                ax.set_ylabel(str(names[i]))
+                ax.set_ylim(_reach(x[:, i]))
+            ax.set_xlim(_reach(x[:, j]))  # however far components reach that hold no observation
+            name_axes(ax, x=names[j] if row == size - 1 else None, y=names[i] if column == 0 < row else None)
     _legend(figure, draws.n_components, level)
     return figure
+
+
+def _reach(x: FloatArray) -> tuple[float, float]:
+    """The data's range with a margin."""
+    margin = 0.1 * np.ptp(x)
+    return float(x.min() - margin), float(x.max() + margin)
 
 
 def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray) -> None:

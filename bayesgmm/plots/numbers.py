@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayesgmm.contract import require_posterior_k
-from bayesgmm.plots.canvas import EM, POSTERIOR
+from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features
 from bayesgmm.plots.fits import plot_fit
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -45,19 +46,23 @@ def plot_compare(comparison: Comparison) -> Figure:
     by_k = comparison.table.set_index("k")
     figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
     best = comparison.best
-    _differences(axes[0], by_k["elpd_diff"], by_k["dse"], best["elpd_loo"], POSTERIOR, "elpd by LOO")
+    if "elpd_loo" in best:
+        _differences(axes[0], by_k["elpd_diff"], by_k["dse"], best["elpd_loo"], POSTERIOR, "elpd by LOO")
+    else:
+        _none(axes[0], "no prediction of any k")
     axes[0].set(title="prediction: LOO", ylabel="elpd, difference to the best (2 standard errors)")
     if "log_evidence" in best:
         evidence = by_k["log_evidence"] - by_k["log_evidence"].max()
         _differences(axes[1], evidence, by_k["mcse"], best["log_evidence"], POSTERIOR, "log evidence")
     else:
-        axes[1].text(0.5, 0.5, "no evidence of an approximation", ha="center", transform=axes[1].transAxes)
+        _none(axes[1], "no evidence of any k")
     axes[1].set(title="evidence", ylabel="log evidence, difference to the best (2 MCSE)")
     behind = {name: by_k[name].min() - by_k[name] for name in ("bic", "icl")}
     for name, marker, style in (("bic", "o", "--"), ("icl", "s", ":")):
         axes[2].plot(by_k.index, behind[name], marker=marker, linestyle=style, color=EM, label=name.upper())
-        _ring(axes[2], best[name], 0.0)
-    _shorten(axes[2], behind["bic"], 0.0, 2 * _SHOWN, EM)
+        if name in best:
+            _ring(axes[2], best[name], 0.0)
+    _shorten(axes[2], behind, 2 * _SHOWN, EM)
     axes[2].set(title="point estimates: EM", ylabel="smallest BIC or ICL less that of k")
     axes[2].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     unsure = by_k.index[~by_k["converged"]]
@@ -70,27 +75,34 @@ def plot_compare(comparison: Comparison) -> Figure:
     return figure
 
 
+def _none(ax: Axes, words: str) -> None:
+    ax.text(0.5, 0.5, words, ha="center", transform=ax.transAxes)
+
+
 def _differences(ax: Axes, values: Any, errors: Any, best: int, color: str, label: str) -> None:
     ax.axhline(0, color=_GREY, linewidth=0.8)
     at, heights, error = (np.asarray(each, dtype=float) for each in (values.index, values, errors))
     ax.errorbar(at, heights, yerr=2 * error, marker="o", capsize=3, linewidth=1, color=color, label=label)
     _ring(ax, best, float(values.loc[best]))
-    _shorten(ax, values, 2 * errors, _SHOWN, color)
+    _shorten(ax, {"": values}, _SHOWN, color, 2 * errors)
 
 
-def _shorten(ax: Axes, behind: pd.Series, errors: Any, most: float, color: str) -> None:
-    """End the axis below what is near the best; arrows with numbers for what lies further down."""
-    near = behind >= -most
-    low = max(float((behind - errors)[near].min()), -2 * most)
+def _shorten(ax: Axes, behind: Mapping[str, pd.Series], most: float, color: str, errors: Any = 0.0) -> None:
+    """End the axis below what is near the best; arrows with numbers for what lies further down, by its name."""
+    near = [(each - errors)[each >= -most].min() for each in behind.values()]
+    low = max(float(pd.Series(near).min()), -2 * most)  # leaves out what is unknown
     bottom = 1.25 * min(low, -most / 4)
-    far = behind[behind < bottom]
-    if far.empty:
+    if not any((each < bottom).any() for each in behind.values()):  # nor where nothing is known
         return
-    ax.set_ylim(bottom, max(-0.1 * bottom, 1.1 * float((behind + errors)[near].max())))
-    for k, value in far.items():
-        ax.plot([k], [0.97 * bottom], marker="v", color=color, linestyle="")
-        words = f"{value:.0f}".replace("-", "\N{MINUS SIGN}")
-        ax.annotate(words, (k, 0.97 * bottom), (0, 6), textcoords="offset points", ha="center", fontsize="small")
+    top = float(pd.Series([(each + errors)[each >= -most].max() for each in behind.values()]).max())
+    ax.set_ylim(bottom, max(-0.1 * bottom, 1.1 * top))
+    for place, (name, series) in enumerate(behind.items()):
+        for k, value in series[series < bottom].items():
+            ax.plot([k], [0.97 * bottom], marker="v", color=color, linestyle="")
+            words = f"{name.upper()} {value:.0f}".strip().replace("-", "\N{MINUS SIGN}")
+            ax.annotate(
+                words, (k, 0.97 * bottom), (0, 6 + 11 * place), textcoords="offset points", ha="center", fontsize="small"
+            )
 
 
 def _ring(ax: Axes, k: int, value: float) -> None:
@@ -106,36 +118,42 @@ def plot_fits(comparison: Comparison, feature: Any = None) -> Figure:
     comparison : Comparison
         From :func:`bayesgmm.compare`.
     feature : optional
-        Which of several features, by its name.
+        Which of several features, by its name; default: the first six, a row each.
 
     Returns
     -------
     Figure
     """
     by_k = comparison.table.set_index("k")
-    columns = min(_COLUMNS, len(by_k))
-    rows = -(-len(by_k) // columns)
+    chosen = chosen_features(next(iter(comparison.fits.values())), feature, "feature")
+    columns = min(_COLUMNS, len(by_k)) if len(chosen) == 1 else len(by_k)
+    rows = len(chosen) * -(-len(by_k) // columns)
+    shared: Any = {"sharex": "all", "sharey": "all"} if len(chosen) == 1 else {"sharex": "row", "sharey": "row"}
     figure, axes = plt.subplots(
-        rows, columns, figsize=(4 * columns, 2.8 * rows), sharex=True, sharey=True, squeeze=False, layout="constrained"
+        rows, columns, figsize=(4 * columns, 2.8 * rows), squeeze=False, layout="constrained", **shared
     )
-    panels = list(axes.ravel())
-    for ax, (k, row) in zip(panels, by_k.iterrows(), strict=False):
-        plot_fit(comparison.fits[int(str(k))], feature, ax=ax)
-        converged = "" if row["converged"] else ", not converged"
-        ax.set_title(f"k = {k}: elpd {row['elpd_loo']:.1f}, weight {row['weight']:.2f}{converged}", fontsize="medium")
-        ax.get_legend().remove()
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.label_outer()
-    for ax in panels[len(by_k) :]:
-        ax.set_axis_off()
-    bands = [each for ax in panels[: len(by_k)] for each in ax.collections]
-    panels[0].set_ylim(0, 1.05 * max(path.vertices[:, 1].max() for band in bands for path in band.get_paths()))
-    handles, labels = panels[0].get_legend_handles_labels()
+    for (name, _), row in zip(chosen, axes.reshape(len(chosen), -1), strict=True):
+        _side_by_side(comparison, by_k, name, list(row))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize="small")
     return figure
 
 
-@np.errstate(under="ignore")
+def _side_by_side(comparison: Comparison, by_k: pd.DataFrame, name: Any, axes: list[Axes]) -> None:
+    for ax, (k, row) in zip(axes, by_k.iterrows(), strict=False):
+        plot_fit(comparison.fits[int(str(k))], name, ax=ax)
+        converged = "" if row["converged"] else ", not converged"
+        elpd = f"elpd {row['elpd_loo']:.1f}, weight {row['weight']:.2f}" if np.isfinite(row["elpd_loo"]) else "no elpd"
+        ax.set_title(f"k = {k}: {elpd}{converged}", fontsize="medium")
+        ax.legend().remove()
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.label_outer()
+    for ax in axes[len(by_k) :]:
+        ax.set_axis_off()
+    paths = [path for ax in axes[: len(by_k)] for band in ax.collections for path in band.get_paths()]
+    axes[0].set_ylim(0, 1.05 * max(float(np.asarray(path.vertices)[:, 1].max()) for path in paths))
+
+
 def plot_k(tree: xr.DataTree) -> Figure:
     """Posterior probabilities of the number of components, and of how many of them are occupied, over the prior's.
 

@@ -1,0 +1,108 @@
+"""Names of features in pictures: as they are, whatever letters they have."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib import font_manager
+
+from bayesgmm.exceptions import DataWarning
+from bayesgmm.validation import spoken
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
+
+_PACKAGE = str(Path(__file__).parents[1])
+_LAST_RESORT = "Last Resort"  # matplotlib's own, which has a box for every letter
+_USUAL = (400, "normal", "regular")  # weights
+_GLYPH = "Glyph .* missing from"
+
+
+def name_axes(ax: Axes, *, x: Any = None, y: Any = None, before: str = "") -> None:
+    """Name axes after features, with words ``before``: no mathematics, in fonts that have the letters."""
+    for name, label in ((x, ax.xaxis.label), (y, ax.yaxis.label)):
+        if name is not None:
+            _write(label, spoken(name), before)
+
+
+@contextmanager
+def drawable(names: Iterable[Any]) -> Iterator[None]:
+    """Draw text that holds these names, by whatever function, without mathematics and without a flood of warnings."""
+    fonts = fonts_for("".join(map(str, names)))
+    style: dict[Any, Any] = {"text.parse_math": False} | ({"font.family": fonts} if fonts else {})
+    with mpl.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", _GLYPH, UserWarning)
+        yield
+
+
+def fonts_for(text: str) -> list[str] | None:
+    """The font in use and those installed that have the letters it lacks; nothing if it lacks none, None if all do."""
+    used = next(((family, path) for family in _families() if (path := _found(family))), None)
+    letters = {ord(each) for each in text if each.isprintable()} - (_letters(used[1]) if used else set())
+    if not letters:
+        return []
+    chosen = [used[0]] if used else []
+    for name, path in _installed():
+        if have := letters & _letters(path):
+            chosen.append(name)
+            letters -= have
+        if not letters:
+            return chosen
+    return None
+
+
+def _write(label: Text, name: str, before: str) -> None:
+    label.set_parse_math(False)
+    fonts = fonts_for(name)
+    if fonts is None and mpl.rcParams["svg.fonttype"] != "none":  # else whoever shows the text has fonts of his own
+        drawn = "".join(each if fonts_for(each) is not None else "?" for each in name)
+        label.set_text(f"{before}{drawn}")
+        warnings.warn(
+            f"no installed font has all letters of the feature {name!r}, so that its axis is called {drawn!r}; install one "
+            "that has, such as Noto Sans CJK",
+            DataWarning,
+            skip_file_prefixes=(_PACKAGE,),
+        )
+        return
+    label.set_text(f"{before}{name}")
+    if fonts:
+        label.set_fontfamily(fonts)
+
+
+def _families() -> list[str]:
+    given: dict[Any, Any] = dict(mpl.rcParams)
+    return [each for family in given["font.family"] for each in given.get(f"font.{family}", [family])]
+
+
+@cache
+def _found(family: str) -> str | None:
+    try:
+        return str(font_manager.findfont(font_manager.FontProperties(family=family), fallback_to_default=False))
+    except ValueError:
+        return None
+
+
+@cache
+def _letters(path: str) -> frozenset[int]:
+    try:
+        return frozenset(font_manager.get_font(path).get_charmap())
+    except (OSError, RuntimeError):  # a file that is no font
+        return frozenset()
+
+
+@cache
+def _installed() -> tuple[tuple[str, str], ...]:
+    """Names and files of the upright fonts that are not bold, those of usual weight and without serifs first."""
+    fonts = {
+        (each.weight not in _USUAL, "Sans" not in each.name, each.name): each.fname
+        for each in font_manager.fontManager.ttflist
+        if each.style == "normal" and each.weight in (*_USUAL, 500, "medium") and not each.name.startswith(_LAST_RESORT)
+    }
+    return tuple((name, fonts[order, serifs, name]) for order, serifs, name in sorted(fonts))
