@@ -65,6 +65,6 @@ def test_factors_of_inverse():
 
 
 def test_what_cannot_be_inverted_is_a_sentence():
-    with pytest.raises(ValueError, match="the posterior has collapsed: .* singular") as found:
+    with pytest.raises(ValueError, match=r"the posterior has collapsed: .* singular") as found:
         wishart.factors_of_inverse(np.stack([RATE, 1e20 * np.ones((3, 3))]))
     assert not isinstance(found.value, np.linalg.LinAlgError)
