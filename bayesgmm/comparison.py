@@ -34,7 +34,7 @@ from bayesgmm.exceptions import (
 from bayesgmm.fit_cache import FitCache
 from bayesgmm.inference import fit
 from bayesgmm.inference.forewarning import forewarn
-from bayesgmm.leave_one_out import FEWEST_DRAWS, bad_k_hats, loo, refitted
+from bayesgmm.leave_one_out import FEWEST_DRAWS, NoDensityError, bad_k_hats, loo, refitted
 from bayesgmm.preferences import SPURIOUS, Best, preferences
 from bayesgmm.priors import Prior, read_prior
 from bayesgmm.priors_k import PriorOnK, read_prior_k
@@ -414,7 +414,11 @@ def _judged(tree: xr.DataTree, *, quickly: bool = False) -> _Judged:
     diagnosis = diagnose(tree)
     if not diagnosis.exists:
         return _Judged(None, diagnosis, np.nan, np.nan)
-    return _Judged(loo(tree, refit=not quickly), diagnosis, *((np.nan, np.nan) if quickly else _evidence(tree)))
+    try:
+        elpd = loo(tree, refit=not quickly)
+    except NoDensityError:
+        return _Judged(None, diagnosis, np.nan, np.nan)
+    return _Judged(elpd, diagnosis, *((np.nan, np.nan) if quickly else _evidence(tree)))
 
 
 def _warn_of_interrupt(when: str, ks: Iterable[int]) -> None:

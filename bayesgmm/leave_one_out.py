@@ -43,6 +43,10 @@ _FEW_OPERATIONS = 20_000  # observations x components x features, up to which Gi
 _LARGEST_ERROR = 0.3  # of a refit's log predictive density, beyond which it is not believed
 
 
+class NoDensityError(ValueError):
+    """Draws give observations no density that a float can hold."""
+
+
 @dataclass(kw_only=True, repr=False)
 class LOO(ELPDDataLOO):
     """ArviZ's result, and the Monte Carlo standard error of elpd; NaN where a k-hat says that none can be told."""
@@ -213,7 +217,7 @@ def _mend(found: _Pointwise, tree: xr.DataTree, chosen: NDArray[np.int64], good_
 
 def _require_densities(found: _Pointwise) -> None:
     if not np.isfinite(found.elpd).all():
-        raise ValueError(
+        raise NoDensityError(
             "LOO needs a density of each observation under every draw, got none that a float can hold at "
             f"{np.count_nonzero(~np.isfinite(found.elpd))} of {len(found.elpd)} observations; a component has all but "
             "collapsed, fit a smaller k or covariance='tied'"

@@ -8,6 +8,7 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm import comparison as comparison_module
+from bayesgmm import leave_one_out
 from bayesgmm.exceptions import InterruptedWarning
 from bayesgmm.fit_cache import FitCache
 from tests.conftest import make_tree
@@ -386,3 +387,18 @@ def test_bad_k_is_refused_before_anything_is_fitted(two_small, k, error, message
 def test_a_model_of_one_k_is_refused(two_small):
     with pytest.raises(TypeError, match="model states one k and cannot be compared over k"):
         bg.compare(two_small, [2, 3], model=bg.build_model(two_small, 2))
+
+
+def test_a_fit_whose_draws_give_no_density_is_left_out(two_small, monkeypatch):
+    whole = leave_one_out.log_density
+
+    def broken(draws, x):
+        densities = whole(draws, x)
+        densities[0] = -np.inf if draws.n_components == 2 else densities[0]
+        return densities
+
+    monkeypatch.setattr(leave_one_out, "log_density", broken)
+    monkeypatch.setattr(leave_one_out, "EXACT", ())
+    found = bg.compare([make_tree(two_small, 1), make_tree(two_small, 2)])
+    assert found.table["elpd_loo"].isna().tolist() == [False, True]
+    assert found.best["elpd_loo"] == 1
