@@ -61,7 +61,7 @@ ALLOWED = {
     },
     "judgement": {"agreement", "diagnostics", "tree"},
     "html_report": {
-        "agreement", "clusters", "comparison", "diagnostics", "digits", "em", "html_report", "judgement", "plots", "predictive", "preferences", "priors",
+        "agreement", "clusters", "comparison", "contract", "diagnostics", "digits", "em", "html_report", "judgement", "plots", "predictive", "preferences", "priors",
         "result_folders", "summaries", "tree", "validation",
     },
     "shell_words": {"agreement", "diagnostics"},

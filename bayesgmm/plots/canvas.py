@@ -60,7 +60,7 @@ def panels(ax: Axes | None, n: int) -> tuple[Figure, list[Axes]]:
 def legend(figure: Figure, axes: list[Axes]) -> None:
     """What lines mean: in a single panel, of several beneath them."""
     if len(axes) == 1:
-        axes[0].legend(frameon=False, fontsize="small")
+        axes[0].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
         return
     handles, labels = axes[0].get_legend_handles_labels()
     columns = min(len(labels), 2 * _ACROSS - 1)
