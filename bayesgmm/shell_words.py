@@ -15,6 +15,11 @@ _ONLY_ARGUMENTS = "target_accept|target_ess|max_draws|max_iter|n_init"  # words 
 # in this order: whole remedies first, then values, then bare names
 _TRANSLATIONS = [
     (r"use a ConjugatePrior", "use --prior conjugate"),
+    (r"bayesgmm\.jitter\(x\)", "--jitter"),
+    (
+        r"scale the prior to the others, prior=HierarchicalPrior\(\)\.scaled_to\(others\), or leave them out of the data",
+        "leave them out of the file, or scale the prior to the others in Python",
+    ),
     (r"look at plots\.plot_solutions, weigh them by solutions\(tree, weigh='stacking'\)", "look at trace.png in --out"),
     (r"bayesgmm\.relabel, if the labels are still the sampler's; else ?", ""),
     (r" \(which bayesgmm\.relabel mends, unless the clusters cannot be told apart\)", ""),

@@ -14,8 +14,10 @@ import psutil
 import pytest
 
 from bayesgmm.cli.layout import TextOptions
+from bayesgmm.cli.options import Output, Source
 from bayesgmm.cli.reading import read_observations
 from bayesgmm.cli.tables import column_names
+from bayesgmm.shell_words import in_shell_words
 
 NAN = np.nan
 
@@ -380,3 +382,24 @@ def test_a_file_whose_columns_do_not_fit_into_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1e5))
     with pytest.raises(MemoryError, match="1 columns of 100000 observations"):
         read(tmp_path, "x\n" + "1\n" * 100_000)
+
+
+def test_rounded_columns_are_spread_again_on_request(tmp_path):
+    """--jitter spreads what is rounded over its interval, the same in every run, and leaves continuous columns as they are."""
+    file, ids = tmp_path / "rounded.csv", np.random.default_rng(0).normal(size=8)
+    whole = [1, 1, 1, 2, 2, 4, 4, 5]
+    file.write_text("a,b\n" + "".join(f"{a},{b!r}\n" for a, b in zip(whole, ids.tolist(), strict=True)))
+    quiet = Output(quiet=True)
+    spread, again = (Source(str(file), ["a", "b"], jitter=True).read(quiet).x for _ in range(2))
+    assert spread["a"].is_unique
+    assert spread["a"].round().tolist() == whole
+    assert spread["b"].tolist() == ids.tolist()
+    assert spread.equals(again)
+    assert Source(str(file), ["a", "b"]).read(quiet).x["a"].tolist() == whole
+
+
+def test_remedies_for_ties_and_strays_are_options_in_the_shell():
+    ties = in_shell_words("spread them again: bayesgmm.jitter(x), or use covariance='tied'")
+    assert ties == "spread them again: --jitter, or use --covariance tied"
+    stray = "scale the prior to the others, prior=HierarchicalPrior().scaled_to(others), or leave them out of the data"
+    assert in_shell_words(stray) == "leave them out of the file, or scale the prior to the others in Python"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -103,11 +103,20 @@ class Source:
         ),
     ] = None
 
+    jitter: Annotated[
+        bool,
+        typer.Option(
+            "--jitter",
+            help="Spread rounded columns over the intervals that they were rounded from, the same in every run.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False
+
     def read(self, output: Output) -> Observations:
         """The columns to fit, and what names their rows."""
         if self.id is not None and output.out is None:
             raise ValueError("--id names observations in clusters.csv, which --out writes, got it alone; give --out too")
-        return read_observations(
+        observations = read_observations(
             self.file,
             self.columns,
             id=self.id,
@@ -117,6 +126,11 @@ class Source:
             text=TextOptions(self.separator, self.decimal, self.thousands, self.encoding, self.comment),
             announce=output.announce,
         )
+        if self.jitter:
+            from bayesgmm.ties import jitter
+
+            observations = replace(observations, x=jitter(observations.x, random_seed=0))
+        return observations
 
 
 @dataclass(frozen=True)

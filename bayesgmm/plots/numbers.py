@@ -145,8 +145,8 @@ def _side_by_side(comparison: Comparison, by_k: pd.DataFrame, name: Any, axes: l
         converged = "" if row["converged"] else ", not converged"
         elpd = f"elpd {row['elpd_loo']:.1f}, weight {row['weight']:.2f}" if np.isfinite(row["elpd_loo"]) else "no elpd"
         ax.set_title(f"k = {k}: {elpd}{converged}", fontsize="medium")
-        if ax.get_legend() is not None:
-            ax.get_legend().remove()
+        if (own := ax.get_legend()) is not None:
+            own.remove()
         ax.spines[["top", "right"]].set_visible(False)
         ax.label_outer()
     for ax in axes[len(by_k) :]:
