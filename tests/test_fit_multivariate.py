@@ -14,6 +14,7 @@ from bayesgmm import wishart
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
 from bayesgmm.inference.custom import as_contract
 from bayesgmm.tree import DRAWN, permute
+from tests.conftest import make_tree
 from tests.statistics import SEED, rng
 
 COVARIANCES = ["full", "tied", "diag", "spherical"]
@@ -410,7 +411,7 @@ def test_standard_deviations_and_correlations_on_request(faithful_tree):
     assert bg.check_against_em(tree).ok
     xr.testing.assert_equal(bg.relabel(tree)["posterior"].to_dataset(), posterior)
     with pytest.raises(ValueError, match="tree must be of several features to have correlations, got one feature"):
-        bg.add_correlations(quick(X["waiting"], draws=20, tune=20))
+        bg.add_correlations(make_tree(X["waiting"]))
 
 
 def test_names_come_from_every_kind_of_table(faithful_tree, faithful):
