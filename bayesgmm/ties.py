@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from bayesgmm.validation import Covariance, FloatArray, named, read_data, read_seed
 
 _EQUAL = 4 * np.finfo(float).eps  # of the largest value: a smaller difference is rounding of floats
+_OFF_GRID = 1e-3  # steps, by which a rounded value may miss a multiple of the step
+_WIDE = 100.0  # steps between neighbouring values, beyond which the grid is too fine to have made ties
 _PAIRED = 2**25  # observations x pairs of features, up to which sums and differences of features are looked at
 
 
@@ -50,13 +52,16 @@ class Ties:
     def resolution(self) -> float | None:
         """What one feature is rounded to: the smallest step between its values; None if it does not look rounded.
 
-        Values on a grid of L points coincide only if L is not much larger than their number. Ties on a finer grid are no
-        rounding: zeros among continuous values, or repeated rows.
+        Rounded values are multiples of that step, and mostly a few steps apart. Ties among others are no rounding: zeros among
+        continuous values, or repeated rows.
         """
         if self.values.ndim == 2 or len(self.values) < 2 or self.counts.max() == 1:
             return None
-        step = float(np.diff(self.values).min())
-        return step if float(np.ptp(self.values)) / step <= 10 * self.n**1.2 else None
+        gaps = np.diff(self.values)
+        step = float(gaps.min())
+        steps = (self.values - self.values[0]) / step
+        on_grid = bool((abs(steps - np.round(steps)) < _OFF_GRID).all())
+        return step if on_grid and np.median(gaps) <= _WIDE * step else None
 
     def largest(self, groups: int) -> NDArray[np.int64]:
         """Where the groups with most observations stand, the largest first."""

@@ -26,6 +26,11 @@ def test_the_resolution_of_rounded_data_is_found(step, scale):
     assert ties_of(x, "x").resolution == pytest.approx(step)
 
 
+def test_integers_in_groups_far_apart_are_rounded():
+    x = np.round(np.repeat([0.0, 30.0, 4_000.0], [12, 16, 12]) + rng(0).normal(size=40))
+    assert ties_of(x, "x").resolution == 1
+
+
 @pytest.mark.parametrize(
     "x", [rng(0).normal(size=200), np.concatenate([np.zeros(50), rng(0).normal(size=150)])], ids=["continuous", "zeros"]
 )
