@@ -36,6 +36,11 @@ WRONG = {
     "too narrow": ([0, 1e-200], 1, ValueError, "x must have a range between 1e-152 and 1e152"),
     "k too large": (GOOD, 6, ValueError, "k must be at most the number of observations, got k = 6 for n = 5"),
     "few distinct": ([1, 1, 1, 2, 2], 3, ValueError, "number of distinct observations, got k = 3 for 2 distinct values"),
+    "distinct as given only": ([0, 1e-3, 1, 1e20], 4, ValueError, r"got k = 4 for 2 distinct values \(to the accuracy of numbers as large as their range\)"),
+    "distinct rows as given only": ([[0, 0], [1e-3, 0], [1, 0], [1e20, 1]], 3, ValueError, "got k = 3 for 2 distinct values"),
+    "Dataset": (xr.Dataset({"a": ("obs", GOOD), "b": ("obs", GOOD)}), 1, TypeError, r"got an xarray Dataset with the variables a, b; choose one, as in dataset\['name'\]"),
+    "masked text": (np.ma.masked_equal(["1", "2"], "1"), 1, TypeError, "x must hold numbers, got elements of type <U1"),
+    "spans of time": (np.array([1, 2], dtype="timedelta64[s]"), 1, TypeError, "divide differences by a unit"),
     "k zero": (GOOD, 0, ValueError, "must be an integer of at least 1, got 0"),
     "k negative": (GOOD, -2, ValueError, "must be an integer of at least 1, got -2"),
     "k float": (GOOD, 2.0, TypeError, r"must be an integer of at least 1, got 2.0 \(float\)"),
@@ -50,6 +55,22 @@ def test_wrong_data_and_k_get_a_sentence(door, case):
     x, k, error, message = WRONG[case]
     with pytest.raises(error, match=message):
         DOORS[door](x, k)
+
+
+def test_observations_that_rounding_leaves_apart_are_fitted():
+    """[0, 1e-3, 1, 1e20] are two places, which is what k may be."""
+    with pytest.warns(bg.exceptions.CollapsedComponentWarning):
+        mixture = bg.fit_em([0, 1e-3, 1, 1e20], 2, random_seed=1).mixture
+    np.testing.assert_allclose(mixture.weights, [0.75, 0.25], rtol=1e-6)
+
+
+@pytest.mark.parametrize("path", [None, 3, ["a"]])
+def test_a_path_that_is_none_is_named(path):
+    with pytest.raises(TypeError, match="path must be the name of a file or folder, got"):
+        bg.report(make_tree(GOOD, 1), path)
+    if path is not None:
+        with pytest.raises(TypeError, match="cache must be the name of a file or folder, got"):
+            bg.compare(GOOD, [1], cache=path)
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -81,7 +81,7 @@ READERS = {
 OF_K = {"plot_k": bg.plots.plot_k, "report": READERS["report"]}
 NO_TREES = {  # of the public names; their data and settings are attacked elsewhere
     "BayesianGMM", "Comparison", "ConjugatePrior", "Diagnosis", "EMCheck", "EMResult", "Evidence", "HierarchicalPrior",
-    "LabelQuality", "Mixture", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "plots",
+    "LabelQuality", "Mixture", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "jitter", "plots",
     "posterior_k", "prior_predictive", "priors", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
 }  # fmt: skip
 

@@ -28,6 +28,7 @@ SMALL = {"draws": 50, "tune": 100, "chains": 2, "n_init": 2, "random_state": SEE
 @parametrize_with_checks([bg.BayesianGMM(2, **SMALL), bg.BayesianGMM(2, method="gibbs", **SMALL)])
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # 50 draws of noise
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning")
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ImproperPosteriorWarning")  # a check takes iris, which is rounded
 def test_scikit_learn_takes_it_for_an_estimator(estimator, check):
     check(estimator)
 

@@ -68,10 +68,9 @@ def test_a_mixture_reads_observations(x):
         assert density is None or not np.isnan(density).any()
 
 
-@pytest.mark.parametrize("n", [10**12, 10**30])
-def test_a_sample_larger_than_memory_is_refused(n):
+def test_a_sample_larger_than_memory_is_refused():
     with pytest.raises(MemoryError, match="draw fewer"):
-        bg.Mixture([1.0], [0], sigma=1).sample(n)
+        bg.Mixture([1.0], [0], sigma=1).sample(10**12)
 
 
 HYPERPARAMETERS = st.dictionaries(st.sampled_from(["alpha", "b0", "B0", "c0"]), st.one_of(VALUES, MATRICES), max_size=3)
