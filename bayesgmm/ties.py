@@ -52,8 +52,8 @@ class Ties:
     def resolution(self) -> float | None:
         """What one feature is rounded to: the smallest step between its values; None if it does not look rounded.
 
-        Rounded values are multiples of that step, and mostly a few steps apart. Ties among others are no rounding: zeros among
-        continuous values, or repeated rows.
+        Rounded values are multiples of that step, and mostly a few steps apart. Ties among others are no rounding: zeros
+        among continuous values, or repeated rows.
         """
         if self.values.ndim == 2 or len(self.values) < 2 or self.counts.max() == 1:
             return None
