@@ -18,6 +18,7 @@ from bayesgmm.validation import Covariance, FloatArray, Method, read_choice
 
 CLUSTER = "cluster"
 FEATURE, FEATURE_BIS = "feature", "feature_bis"
+IMPOSSIBLE = -1e-5  # eigenvalue of a correlation matrix that rounding, be it to single precision, does not explain
 _ROUNDED = 1e-5  # of one, by which weights stored in single precision may miss it
 _UNLIKE = 1e-4  # relative difference between numbers that the structure of the covariances makes equal
 _OF_K = ("p_k", "p_k_mcse", "prior_k", "p_occupied", "p_occupied_mcse")
@@ -138,6 +139,20 @@ def _require_matrices(cov: FloatArray) -> None:
         abs(cov - cov.swapaxes(-1, -2)) <= _ROUNDED * sd[..., :, None] * sd[..., None, :],
         "symmetric covariance matrices cov",
     )
+
+
+def require_hyperparameters(drawn: xr.Dataset) -> None:
+    """Refuse scales C0 that are none: not finite, not above zero, or no covariance matrices beyond rounding."""
+    if "C0" not in drawn:
+        return
+    C0 = _numbers(drawn, "C0")
+    _require(np.isfinite(C0), "finite numbers in C0")
+    if FEATURE_BIS in drawn["C0"].dims:
+        _require(np.diagonal(C0, axis1=-2, axis2=-1) > 0, "scales C0 above zero")
+        sd = np.sqrt(np.diagonal(C0, axis1=-2, axis2=-1))
+        _require(np.linalg.eigvalsh(C0 / sd[..., :, None] / sd[..., None, :]) > IMPOSSIBLE, "positive definite scales C0")
+    else:
+        _require(C0 > 0, "scales C0 above zero")
 
 
 def _require_structure(spread: FloatArray, covariance: str) -> None:

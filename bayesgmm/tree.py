@@ -29,14 +29,22 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayesgmm.contract import CLUSTER, FEATURE, FEATURE_BIS, parameter_dims, require_draws, require_tree
+from bayesgmm.contract import (
+    CLUSTER,
+    FEATURE,
+    FEATURE_BIS,
+    IMPOSSIBLE,
+    parameter_dims,
+    require_draws,
+    require_hyperparameters,
+    require_tree,
+)
 from bayesgmm.em_result import EMResult
 from bayesgmm.mixture import Mixture
 from bayesgmm.validation import Data, FloatArray, read_numbers
 
 OBS = "obs"
 _COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
-_IMPOSSIBLE = -1e-5  # one that rounding, be it to single precision, does not explain
 OPTIMUM = "optimum"
 HYPERPARAMETERS = "hyperparameters"
 PAIR = "pair"  # of different features
@@ -167,6 +175,8 @@ def read_draws(tree: xr.DataTree) -> Draws:
     """The draws of the mixture's parameters, which are possible ones."""
     posterior = read_tree(tree)["posterior"].to_dataset()
     require_draws(posterior, tree.attrs.get("covariance"))
+    if HYPERPARAMETERS in tree.children:
+        require_hyperparameters(tree[HYPERPARAMETERS].to_dataset())
     return draws_of(posterior)
 
 
@@ -192,8 +202,8 @@ def roots(cov: FloatArray) -> FloatArray:
         sd = np.sqrt(np.maximum(np.diagonal(cov, axis1=-2, axis2=-1), np.finfo(float).tiny))
         units = sd[..., :, None] * sd[..., None, :]
         values, vectors = np.linalg.eigh(cov / units)
-        if values.min() < _IMPOSSIBLE:
-            wrong = (values < _IMPOSSIBLE).any(axis=-1)
+        if values.min() < IMPOSSIBLE:
+            wrong = (values < IMPOSSIBLE).any(axis=-1)
             raise ValueError(
                 "tree must hold covariance matrices cov that are positive definite, got "
                 f"{wrong.sum()} of {wrong.size} that are not; pass what fit returned"

@@ -56,6 +56,7 @@ READERS = {
     "coclustering": bg.coclustering,
     "compare": lambda tree: bg.compare([tree]),
     "diagnose": bg.diagnose,
+    "for_pymc": bg.for_pymc,
     "label_quality": bg.label_quality,
     "log_evidence": lambda tree: bg.log_evidence(tree, random_seed=1),
     "loo": lambda tree: bg.loo(tree, refit=False),
@@ -79,8 +80,8 @@ READERS = {
     "solutions": bg.solutions,
 }
 OF_K = {"plot_k": bg.plots.plot_k, "report": READERS["report"]}
-NO_TREES = {  # of the public names; their data and settings are attacked elsewhere
-    "BayesianGMM", "Comparison", "ConjugatePrior", "Diagnosis", "EMCheck", "EMResult", "Evidence", "HierarchicalPrior",
+NO_TREES = {  # of the public names: data and settings, attacked elsewhere; by_feature arranges data, whatever the draws are
+    "BayesianGMM", "Comparison", "ConjugatePrior", "Diagnosis", "EMCheck", "EMResult", "Evidence", "by_feature", "HierarchicalPrior",
     "LabelQuality", "Mixture", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "jitter", "plots",
     "posterior_k", "prior_predictive", "priors", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
 }  # fmt: skip
@@ -182,6 +183,8 @@ IMPOSSIBLE = {  # draws of no mixture: nothing can be said of them by anything
     "negative sigma": spread(put(-1.0)),
     "NaN sigma": spread(put(np.nan)),
     "not positive definite": spread(indefinite),
+    "NaN C0": changed("hyperparameters", "C0", put(np.nan)),
+    "negative C0": changed("hyperparameters", "C0", put(-1.0)),
     "a cluster left out": lambda tree: tree.isel(cluster=[0], missing_dims="ignore"),
     "no draws": lambda tree: tree.isel(draw=slice(0, 0), missing_dims="ignore"),
     "a chain without its dim": lambda tree: tree.isel(chain=0, missing_dims="ignore"),
@@ -209,8 +212,8 @@ OF_DATA = (
 PARTIAL = {  # what is damaged, and the functions that cannot do without
     "no method": (without("method"), ()),
     "no k": (without("k"), ()),
-    "no prior": (without("prior"), ("log_evidence",)),
-    "no attributes": (lambda tree: _set(tree, "/", {}), ("log_evidence", "compare")),
+    "no prior": (without("prior"), ("log_evidence", "for_pymc")),
+    "no attributes": (lambda tree: _set(tree, "/", {}), ("log_evidence", "compare", "for_pymc")),
     "no em_baseline": (without_group("em_baseline"), OF_EM),
     "em_baseline without w": (without_variable("em_baseline", "w"), OF_EM),
     "em_baseline without mu": (without_variable("em_baseline", "mu"), OF_EM),
