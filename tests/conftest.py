@@ -33,7 +33,7 @@ def make_tree(x, k=2, *, chains=4, draws=250, seed=0, change=None):
     posterior = xr.Dataset({name: (dims, value) for name, value in values.items()}, coords=coords)
     posterior["C0"] = (("chain", "draw"), generator.gamma(2, size=(chains, draws)))
     stats = xr.Dataset({"lp": (("chain", "draw"), generator.standard_normal((chains, draws)))}, coords=coords)
-    return build_tree(posterior, stats, read_data(x), em, {"method": "nuts", "k": k})
+    return build_tree(posterior, stats, read_data(x), em, {"method": "nuts", "k": k, "covariance": "full"})
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm import leave_one_out
-from bayesgmm.exceptions import CollapsedComponentWarning
+from bayesgmm.exceptions import CollapsedComponentWarning, DataWarning
 from bayesgmm.leave_one_out import bad_k_hats, refitted
 from bayesgmm.predictive import log_density
 from bayesgmm.tree import read_draws, read_observations
@@ -25,7 +25,8 @@ def tree(two_small):
 def with_outlier():
     """Thirty points and a thirty-first far off, without which the posterior is another."""
     x = np.append(rng(1).normal(size=30), 9.0)
-    return x, bg.fit(x, 1, method="gibbs", random_seed=SEED, progressbar=False)
+    with pytest.warns(DataWarning, match="observation 30"):
+        return x, bg.fit(x, 1, method="gibbs", random_seed=SEED, progressbar=False)
 
 
 def test_equals_arviz(tree):
@@ -94,6 +95,7 @@ def with_stray():
     x = np.append(rng(3).normal(size=29), 6.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapsedComponentWarning)  # EM's
+        warnings.simplefilter("ignore", DataWarning)  # of the stray
         return x, bg.fit(x, 3, method="gibbs", random_seed=SEED, progressbar=False)
 
 
