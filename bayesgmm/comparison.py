@@ -132,6 +132,10 @@ class Comparison:
         if samples:
             sentences.append(f"LOO is estimated from a sample of {max(samples)} observations")
         for condition, trouble in (
+            (
+                by_k["elpd_loo"].isna() & pd.Series({k: each.exists for k, each in self.diagnoses.items()}),
+                "left out of prediction and evidence, because some draws give an observation no density",
+            ),
             (by_k["bic"].isna(), "EM has collapsed onto equal observations, where its likelihood has no largest value"),
             (by_k["em_spurious"] > 0, SPURIOUS),
             (~by_k["converged"], "not converged (see the column converged)"),
