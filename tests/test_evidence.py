@@ -4,6 +4,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -289,7 +290,7 @@ def test_bad_input_gets_a_sentence(galaxies):
     with pytest.raises(ValueError, match="effort must be a positive finite number, got 0"):
         bg.log_evidence(tree, effort=0)
     for change, sentence in (
-        ({"method": "advi"}, "from the posterior itself, got those of method='advi'; fit again with method='nuts'"),
+        ({"method": "advi"}, "tree must have a group approximation for method 'advi' and for no other, got method 'advi'"),
         (
             {"prior": "custom model"},
             "whose constants are known, got a custom model; fit again with prior= in place of model=",
@@ -300,6 +301,13 @@ def test_bad_input_gets_a_sentence(galaxies):
         other.attrs |= change
         with pytest.raises(ValueError, match=sentence):
             bg.log_evidence(other)
+    other = tree.copy()
+    other.attrs |= {"method": "advi"}
+    other["approximation"] = xr.DataTree()
+    with pytest.raises(
+        ValueError, match="from the posterior itself, got those of method='advi'; fit again with method='nuts'"
+    ):
+        bg.log_evidence(other)
     other = tree.copy()
     del other.attrs["prior"]
     with pytest.raises(ValueError, match="tree must tell its prior in its attributes, got none; pass what fit returned"):
