@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import gammaln, logsumexp
@@ -314,6 +314,7 @@ def test_bad_input_gets_a_sentence(galaxies):
         bg.log_evidence(other)
 
 
+@settings(deadline=None)
 @given(
     exponents=st.lists(st.floats(0, 300), min_size=2, max_size=2),
     seed=st.integers(0, 10_000),
