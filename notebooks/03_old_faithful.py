@@ -42,8 +42,8 @@ for name, table in (("as published", published), ("spread again", eruptions)):
 # ## The same calls as for one feature
 #
 # `fit` takes the table as it is; the columns' names become coordinates. Each cluster has a mean vector `mu` and a
-# covariance matrix `cov`. (The other variables are the scale of the covariances, `C0`, which is learnt, and what PyMC
-# draws in place of covariances.) The posterior means:
+# covariance matrix `cov`. (The scale of the covariances, `C0`, is learnt too; it has a group of its own,
+# `hyperparameters`.) The posterior means:
 
 # %%
 tree = bg.fit(eruptions, 2, random_seed=1, progressbar=False)
