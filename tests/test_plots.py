@@ -244,7 +244,7 @@ def test_what_is_far_behind_is_an_arrow_with_its_number(comparison):
     far = [("BIC", 1, -50.0), *(("ICL", k, value) for k, value in zip((1, 2, 3), icl, strict=True) if value < -15)]
     assert len(far) == 3
     told = [(text.get_text(), text.xy[0]) for text in em.texts]
-    assert told == [(f"{name} {value:.0f}".replace("-", "\N{MINUS SIGN}"), k) for name, k, value in far]
+    assert told == [(f"{name}\n{value:.0f}".replace("-", "\N{MINUS SIGN}"), k) for name, k, value in far]
     bottom, top = ax.get_ylim()
     assert -2 < bottom < -1.2 - 0.06
     assert 0.06 < top < 1

@@ -99,10 +99,9 @@ def _shorten(ax: Axes, behind: Mapping[str, pd.Series], most: float, color: str,
     for place, (name, series) in enumerate(behind.items()):
         for k, value in series[series < bottom].items():
             ax.plot([k], [0.97 * bottom], marker="v", color=color, linestyle="")
-            words = f"{name.upper()} {value:.0f}".strip().replace("-", "\N{MINUS SIGN}")
-            ax.annotate(
-                words, (k, 0.97 * bottom), (0, 6 + 11 * place), textcoords="offset points", ha="center", fontsize="small"
-            )
+            words = f"{name.upper()}\n{value:.0f}".strip().replace("-", "\N{MINUS SIGN}")
+            above = (0, 6 + 24 * place)
+            ax.annotate(words, (k, 0.97 * bottom), above, textcoords="offset points", ha="center", fontsize="small")
 
 
 def _ring(ax: Axes, k: int, value: float) -> None:
