@@ -100,14 +100,24 @@ def test_fits_made_before_are_compared_as_they_are(comparison):
     [
         (lambda x: make_tree(x[1:], 3), "must be of the same data, got others for k = 3 than for k = 2"),
         (lambda x: make_tree(x, 2), "must be of different k, got two of k = 2"),
-        (lambda x: _with(make_tree(x, 3), prior="{}"), "must have the same prior, got None for k = 2 and '{}' for k = 3"),
-        (lambda x: _with(make_tree(x, 3), covariance="tied"), "must have the same covariance"),
+        (
+            lambda x: _with(make_tree(x, 3), prior=_conjugate(x)),
+            "must have the same prior, got None for k = 2 and '{.*for k = 3",
+        ),
+        (
+            lambda x: _with(make_tree(x, 3), covariance="diag"),
+            "must have the same covariance, got 'full' for k = 2 and 'diag'",
+        ),
     ],
 )
 def test_fits_that_cannot_be_compared_are_refused(two_small, other, message):
     x = two_small[:50]
     with pytest.raises(ValueError, match=message):
         bg.compare([make_tree(x, 2), other(x)])
+
+
+def _conjugate(x):
+    return bg.ConjugatePrior().scaled_to(x).to_json()
 
 
 def _with(tree, **attrs):
