@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from bayesgmm.cli.streams import output_error
-from bayesgmm.validation import spoken
 
 
 def answer(text: object, end: str = "\n") -> bool:
@@ -37,6 +36,8 @@ def silence(_: str) -> None:
 
 def what_was_read(columns: Sequence[str], n: int, given: int) -> str:
     """The columns, how many observations of them were used, and how many were not."""
+    from bayesgmm.validation import spoken
+
     left_out = f" ({given - n} left out, with missing or infinite values)" if given > n else ""
     return f"{', '.join(map(spoken, columns))}: n = {n}{left_out}"
 
