@@ -14,8 +14,7 @@ each feature of diagonal covariances, u is that feature. Spheres shrink in all D
 m_j - 1 counts D times. A full covariance can shrink along any direction. A tied one shrinks only if all components do.
 Fixed scales (:class:`bayesgmm.priors.ConjugatePrior`) make every posterior proper.
 
-The condition is tested against quadrature (tests/test_impropriety.py). Improper posteriors of mixtures under learnt scales
-and ties are pointed out in Richardson & Green (1997), discussion. doi:10.1111/1467-9868.00095
+The condition is derived here and tested against quadrature (tests/test_impropriety.py).
 """
 
 from __future__ import annotations

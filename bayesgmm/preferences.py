@@ -54,8 +54,8 @@ def choose(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
     without = by_k.index[by_k["elpd_loo"].isna()].tolist()
     if without and criterion in ("loo", "evidence"):
         raise ValueError(
-            f"criterion={criterion!r} needs a proper posterior of every k, got none of k = {_listed(without)}, because many "
-            "observations are equal; spread rounded data again (bayesgmm.jitter), or use criterion='bic' or 'icl'"
+            f"criterion={criterion!r} needs a proper posterior of every k, got none of k = {_listed(without)}; print "
+            "the comparison for the reason, spread rounded data again (bayesgmm.jitter), or use criterion='bic' or 'icl'"
         )
     k, how = _chosen(by_k, criterion)
     unsettled = by_k.index[~by_k["converged"]].tolist()

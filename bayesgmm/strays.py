@@ -39,14 +39,14 @@ class Strays:
     @property
     def problem(self) -> str:
         """What is the matter."""
-        named = ", ".join(
+        listed = ", ".join(
             f"observation {position} ({self.feature} = {value:g})"
             for position, value in list(zip(self.positions, self.values, strict=True))[:_NAMED]
         )
         more = f" and {len(self.positions) - _NAMED} more" if len(self.positions) > _NAMED else ""
         lie = "lies" if len(self.positions) == 1 else "lie"
         return (
-            f"{named}{more} {lie} far from all others, and the prior takes its scale from the data's range, which is "
+            f"{listed}{more} {lie} far from all others, and the prior takes its scale from the data's range, which is "
             f"{self.factor:.3g} times that of the others: clusters may be merged, and evidence and p(k | x) move"
         )
 

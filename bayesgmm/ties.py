@@ -174,7 +174,7 @@ def _steps(columns: FloatArray, names: Sequence[Any], given: ArrayLike | None) -
             at = each.largest(1)[0]
             raise ValueError(
                 f"x must be rounded to be spread, got {each.counts[at]} observations equal to {each.values[at]:g} "
-                "among values on no grid; leave these out, or pass resolution= (0 leaves a feature as it is)"
+                "among values on no coarse grid; leave these out, or pass resolution= (0 leaves a feature as it is)"
             )
         found[j] = step or 0.0
     return found
