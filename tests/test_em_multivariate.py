@@ -92,11 +92,11 @@ def test_agrees_with_scikit_learn_on_the_same_start(faithful, k, covariance):
     np.testing.assert_allclose(mine.responsibilities, theirs.predict_proba(x)[:, order], atol=1e-5)
 
 
-def test_reaches_what_mclust_reports_on_old_faithful(faithful):
+def test_reaches_what_mclust_reports_on_old_faithful(faithful_as_published):
     """mclust: tied K = 3 converges to -1126.316 (stopped at -1126.326), full K = 2 has BIC -2322.19 in its sign."""
-    tied = fit_em(faithful, 3, covariance="tied", random_seed=1)
+    tied = fit_em(faithful_as_published, 3, covariance="tied", random_seed=1)
     assert tied.log_likelihood == pytest.approx(-1126.316, abs=1e-3)
-    full = fit_em(faithful, 2, random_seed=1)
+    full = fit_em(faithful_as_published, 2, random_seed=1)
     assert full.bic() == pytest.approx(2322.19, abs=0.01)
 
 
@@ -131,11 +131,11 @@ def test_one_unit_for_all_features_does_not_matter_to_spheres(faithful):
     np.testing.assert_allclose(moved.mixture.covariances / 1e200, plain.mixture.covariances, rtol=1e-8, atol=1e-12)
 
 
-def test_spheres_are_told_when_some_features_hardly_count(faithful):
+def test_spheres_are_told_when_some_features_hardly_count(faithful_as_published):
     with pytest.warns(
         DataWarning, match=r"ranges go from 3.5e-09 \(column 'eruptions' of x\) to 53 \(column 'waiting' of x\)"
     ):
-        fit_em(faithful * [1e-9, 1], 2, covariance="spherical", random_seed=1)
+        fit_em(faithful_as_published * [1e-9, 1], 2, covariance="spherical", random_seed=1)
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)

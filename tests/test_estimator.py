@@ -262,7 +262,7 @@ def test_other_criteria(two_small, criterion, column, best):
 
 def test_what_was_chosen_warns_if_it_has_not_converged(two_small):
     gmm = bg.BayesianGMM("auto", candidates=[2], method="gibbs", draws=10, random_state=SEED)
-    with pytest.warns(bg.exceptions.ConvergenceWarning, match=r"has not passed its diagnostics \((ess_bulk|r_hat)"):
+    with pytest.warns(bg.exceptions.ConvergenceWarning, match=r"has not passed its diagnostics \((ess_bulk|ess_tail|r_hat)"):
         gmm.fit(two_small[:40, None])
     assert not gmm.converged_
     assert gmm.selection_.endswith("; the draws of k = 2 have not converged, so this is provisional")

@@ -333,8 +333,9 @@ def test_wrong_data_get_a_sentence(door, case):
 
 
 @pytest.mark.parametrize("covariance", ["diag", "spherical"])
-def test_collinear_and_few_data_are_legal_without_correlations(covariance):
-    tree = quick(X[["waiting", "twice"]], covariance=covariance, chains=2)
+def test_collinear_and_few_data_are_legal_without_correlations(faithful, covariance):
+    collinear = faithful[["waiting"]].assign(twice=2 * faithful["waiting"])
+    tree = quick(collinear, covariance=covariance, chains=2)
     assert np.isfinite(tree["posterior"]["cov"]).all()
     few = quick(X.iloc[[0, 1, 5, 30, 99], :2], covariance=covariance, chains=2)
     assert few["posterior"]["mu"].shape[-1] == 2
