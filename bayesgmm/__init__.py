@@ -41,8 +41,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayesgmm import datasets, exceptions, plots, priors
-    from bayesgmm.agreement import EMCheck, check_against_em
-    from bayesgmm.clusters import (
+    from bayesgmm.analysis.clusters import (
         adjusted_rand,
         coclustering,
         occupied_clusters,
@@ -50,21 +49,10 @@ if TYPE_CHECKING:
         responsibilities,
         sample_assignments,
     )
-    from bayesgmm.comparison import Comparison, compare
-    from bayesgmm.diagnostics import Diagnosis, diagnose
-    from bayesgmm.em import fit_em
-    from bayesgmm.em_result import EMResult
-    from bayesgmm.estimator import BayesianGMM
-    from bayesgmm.evidence import Evidence, log_evidence
-    from bayesgmm.html_report import report
-    from bayesgmm.inference import fit
-    from bayesgmm.inference.unknown_k import posterior_k
-    from bayesgmm.labels import LabelQuality, label_quality, raw_order, relabel
-    from bayesgmm.leave_one_out import loo
-    from bayesgmm.mixture import Mixture
-    from bayesgmm.model import build_model, for_pymc, prior_predictive
-    from bayesgmm.modes import Solutions, solutions
-    from bayesgmm.predictive import (
+    from bayesgmm.analysis.diagnosis import Diagnosis, diagnose
+    from bayesgmm.analysis.em_check import EMCheck, check_against_em
+    from bayesgmm.analysis.labels import LabelQuality, label_quality, raw_order, relabel
+    from bayesgmm.analysis.predictive import (
         add_log_likelihood,
         add_posterior_predictive,
         by_feature,
@@ -72,54 +60,66 @@ if TYPE_CHECKING:
         predictive_density,
         predictive_quantiles,
     )
-    from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
-    from bayesgmm.ties import jitter
-    from bayesgmm.tree import add_correlations
+    from bayesgmm.analysis.solutions import Solutions, solutions
+    from bayesgmm.analysis.tree import add_correlations
+    from bayesgmm.comparison.comparing import Comparison, compare
+    from bayesgmm.comparison.evidence import Evidence, log_evidence
+    from bayesgmm.comparison.leave_one_out import loo
+    from bayesgmm.counting import posterior_k
+    from bayesgmm.data.ties import jitter
+    from bayesgmm.em.fitting import fit_em
+    from bayesgmm.em.result import EMResult
+    from bayesgmm.estimator import BayesianGMM
+    from bayesgmm.fitting import fit
+    from bayesgmm.html_report.writing import report
+    from bayesgmm.model.mixture import Mixture
+    from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
+    from bayesgmm.model.pymc_model import build_model, for_pymc, prior_predictive
 
     __version__: str
 
 _HOMES = {
     "BayesianGMM": "estimator",
-    "Comparison": "comparison",
-    "ConjugatePrior": "priors",
-    "Diagnosis": "diagnostics",
-    "EMCheck": "agreement",
-    "EMResult": "em_result",
-    "Evidence": "evidence",
-    "HierarchicalPrior": "priors",
-    "LabelQuality": "labels",
-    "Mixture": "mixture",
-    "Solutions": "modes",
-    "add_correlations": "tree",
-    "add_log_likelihood": "predictive",
-    "add_posterior_predictive": "predictive",
-    "adjusted_rand": "clusters",
-    "build_model": "model",
-    "by_feature": "predictive",
-    "check_against_em": "agreement",
-    "coclustering": "clusters",
-    "compare": "comparison",
-    "diagnose": "diagnostics",
-    "fit": "inference",
-    "fit_em": "em",
-    "for_pymc": "model",
-    "jitter": "ties",
-    "label_quality": "labels",
-    "log_evidence": "evidence",
-    "loo": "leave_one_out",
-    "occupied_clusters": "clusters",
-    "partition": "clusters",
-    "posterior_k": "inference.unknown_k",
-    "predictive_cdf": "predictive",
-    "predictive_density": "predictive",
-    "predictive_quantiles": "predictive",
-    "prior_predictive": "model",
-    "raw_order": "labels",
-    "relabel": "labels",
-    "report": "html_report",
-    "responsibilities": "clusters",
-    "sample_assignments": "clusters",
-    "solutions": "modes",
+    "Comparison": "comparison.comparing",
+    "ConjugatePrior": "model.priors",
+    "Diagnosis": "analysis.diagnosis",
+    "EMCheck": "analysis.em_check",
+    "EMResult": "em.result",
+    "Evidence": "comparison.evidence",
+    "HierarchicalPrior": "model.priors",
+    "LabelQuality": "analysis.labels",
+    "Mixture": "model.mixture",
+    "Solutions": "analysis.solutions",
+    "add_correlations": "analysis.tree",
+    "add_log_likelihood": "analysis.predictive",
+    "add_posterior_predictive": "analysis.predictive",
+    "adjusted_rand": "analysis.clusters",
+    "build_model": "model.pymc_model",
+    "by_feature": "analysis.predictive",
+    "check_against_em": "analysis.em_check",
+    "coclustering": "analysis.clusters",
+    "compare": "comparison.comparing",
+    "diagnose": "analysis.diagnosis",
+    "fit": "fitting",
+    "fit_em": "em.fitting",
+    "for_pymc": "model.pymc_model",
+    "jitter": "data.ties",
+    "label_quality": "analysis.labels",
+    "log_evidence": "comparison.evidence",
+    "loo": "comparison.leave_one_out",
+    "occupied_clusters": "analysis.clusters",
+    "partition": "analysis.clusters",
+    "posterior_k": "counting",
+    "predictive_cdf": "analysis.predictive",
+    "predictive_density": "analysis.predictive",
+    "predictive_quantiles": "analysis.predictive",
+    "prior_predictive": "model.pymc_model",
+    "raw_order": "analysis.labels",
+    "relabel": "analysis.labels",
+    "report": "html_report.writing",
+    "responsibilities": "analysis.clusters",
+    "sample_assignments": "analysis.clusters",
+    "solutions": "analysis.solutions",
 }
 _MODULES = ("datasets", "exceptions", "plots", "priors")
 

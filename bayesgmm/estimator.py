@@ -6,7 +6,6 @@ import numbers
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -22,30 +21,19 @@ except ImportError as error:
         "BayesianGMM needs scikit-learn 1.6 or newer, which is not installed; install it, or bayesgmm[sklearn]"
     ) from error
 
-from bayesgmm.clusters import responsibilities
-from bayesgmm.comparison import Comparison, compare
-from bayesgmm.diagnostics import USABLE, Diagnosis, diagnose
-from bayesgmm.em_result import n_parameters
-from bayesgmm.exceptions import ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning
-from bayesgmm.inference import fit
-from bayesgmm.predictive import log_predictive, read_points
-from bayesgmm.preferences import Criterion, choose
-from bayesgmm.priors import Prior
-from bayesgmm.tree import OBS, read_draws, read_em
-from bayesgmm.validation import (
-    Covariance,
-    Data,
-    FloatArray,
-    Method,
-    count_distinct,
-    read_choice,
-    read_count,
-    read_data,
-    read_seed,
-    refuse_hidden_numbers,
-)
+from bayesgmm.analysis.clusters import responsibilities
+from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnose
+from bayesgmm.analysis.predictive import log_predictive, read_points
+from bayesgmm.analysis.tree import OBS, read_draws, read_em
+from bayesgmm.arguments import Covariance, FloatArray, Method, read_choice, read_count, read_seed
+from bayesgmm.comparison.comparing import Comparison, compare
+from bayesgmm.comparison.verdict import Criterion, choose
+from bayesgmm.data.reading import Data, count_distinct, read_data, refuse_hidden_numbers
+from bayesgmm.em.result import n_parameters
+from bayesgmm.exceptions import PACKAGE, ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning
+from bayesgmm.fitting import fit
+from bayesgmm.model.priors import Prior
 
-_PACKAGE = str(Path(__file__).parent)
 _FURTHER = ("approximation", "engine", "max_draws", "max_iter", "target_accept", "target_ess", "thin")  # options of fit
 
 
@@ -372,19 +360,19 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         for kind in sorted(kinds):
             category = ApproximationWarning if kind == "k_hat" else ConvergenceWarning
             text = f"the posterior has not passed its diagnostics ({kind}); print bayesgmm.diagnose(posterior_) for remedies"
-            warnings.warn(text, category, skip_file_prefixes=(_PACKAGE,))
+            warnings.warn(text, category, skip_file_prefixes=PACKAGE)
         if self.comparison_ is None and self.posterior_["em_baseline"].attrs["collapsed"]:
             warnings.warn(
                 "EM's best estimate has a component without a variance of its own, or without observations; use fewer "
                 "components, or a simpler covariance_type",
                 CollapsedComponentWarning,
-                skip_file_prefixes=(_PACKAGE,),
+                skip_file_prefixes=PACKAGE,
             )
         if self.posterior_.attrs.get("stopped_by") == "max_draws":
             warnings.warn(
                 "max_draws ended the run before target_ess was reached; raise max_draws, or ask for less",
                 ConvergenceWarning,
-                skip_file_prefixes=(_PACKAGE,),
+                skip_file_prefixes=PACKAGE,
             )
         others = () if self.comparison_ is None else self.comparison_.diagnoses.values()
         if not all(each.converged for each in others if each is not diagnosis):
@@ -392,7 +380,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
                 "candidates have not converged, so that the choice of n_components is provisional: selection_ names them; "
                 "raise draws, or leave them out",
                 ConvergenceWarning,
-                skip_file_prefixes=(_PACKAGE,),
+                skip_file_prefixes=PACKAGE,
             )
 
     def _set_means(self) -> None:

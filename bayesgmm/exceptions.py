@@ -1,5 +1,9 @@
 """Warning categories: filter or escalate them by name with :mod:`warnings`."""
 
+from pathlib import Path
+
+PACKAGE = (str(Path(__file__).parent),)  # whose own frames a warning passes over: it names the line of its user
+
 
 class CollapsedComponentWarning(UserWarning):
     """The best EM solution has a component whose variance sits on the floor."""

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 import bayesgmm as bg
-from bayesgmm.density import log_posterior
+from bayesgmm.posterior import log_posterior
 
 ITERATIONS = 20
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import bayesgmm as bg
-from bayesgmm.density import log_posterior
+from bayesgmm.posterior import log_posterior
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ import numpy as np
 from problems import problems
 
 import bayesgmm as bg
-from bayesgmm.inference.interface import Start, Whitening
-from bayesgmm.inference.laplace import departure, laplace
-from bayesgmm.inference.nuts import NutsSettings, choose_geometry, sample_nuts
-from bayesgmm.inference.phases import Phases
-from bayesgmm.inference.problem import own_problem
-from bayesgmm.inference.starts import after_sweeps, weigh
-from bayesgmm.summaries import invariant_quantities, summarise
-from bayesgmm.tree import draws_of
-from bayesgmm.validation import read_fit_data
+from bayesgmm.analysis.quantities import invariant_quantities, summarise
+from bayesgmm.analysis.tree import draws_of
+from bayesgmm.data.reading import read_fit_data
+from bayesgmm.engines.interface import Start, Whitening
+from bayesgmm.engines.laplace import departure, laplace
+from bayesgmm.engines.nuts import NutsSettings, choose_geometry, sample_nuts
+from bayesgmm.engines.phases import Phases
+from bayesgmm.engines.problem import own_problem
+from bayesgmm.engines.starts import after_sweeps, weigh
 
 SEEDS = (1, 2, 3, 4, 5, 6)
 GRID = list(product(("low_rank", "diag", "whitened"), (200, 400), (0.8, 0.9)))

@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 
 import bayesgmm as bg
-from bayesgmm.tree import build_tree
-from bayesgmm.validation import read_data
+from bayesgmm.analysis.tree import build_tree
+from bayesgmm.data.reading import read_data
 from tests.statistics import SEED, rng
 
 mpl.use("agg")

@@ -3,8 +3,8 @@
 import numpy as np
 
 import bayesgmm as bg
-from bayesgmm import wishart
-from bayesgmm.density import log_posterior
+from bayesgmm.model import wishart
+from bayesgmm.posterior import log_posterior
 from tests.statistics import rng
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm import Mixture, check_against_em
-from bayesgmm.tree import permute
+from bayesgmm.analysis.tree import permute
 from tests.conftest import (
     first_chain_turned,
     half_turned,

@@ -266,14 +266,14 @@ def test_an_error_after_sampling_keeps_the_draws(run, csv, monkeypatch, tmp_path
 
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of runs of 200 draws
 def test_an_error_in_a_comparison_keeps_its_fits(run, csv, monkeypatch, tmp_path):
-    monkeypatch.setattr("bayesgmm.comparison.loo", fails)
+    monkeypatch.setattr("bayesgmm.comparison.comparing.loo", fails)
     arguments = ("compare", csv, "--column", "velocity", "-k", "1,2", "--draws", 200, "--seed", 1, "--quiet")
     code, _, err = run(*arguments, "--out", "results")
     assert code == 1
     assert err.splitlines()[-1].endswith("; what had been finished is in results")
     assert len(os.listdir("results/fits")) == 2
     monkeypatch.undo()
-    monkeypatch.setattr("bayesgmm.comparison.fit", fails)
+    monkeypatch.setattr("bayesgmm.comparison.comparing.fit", fails)
     monkeypatch.chdir(tmp_path)
     assert run(*arguments, "--cache", "results/fits")[0] == 0
 

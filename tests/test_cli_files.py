@@ -15,7 +15,7 @@ import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm.cli.reading import read_columns
-from bayesgmm.shell_words import in_shell_words
+from bayesgmm.cli.shell_words import in_shell_words
 
 FIT = ("-k", "2", "--draws", "100", "--seed", "1", "--quiet")
 

@@ -16,8 +16,8 @@ import pytest
 from bayesgmm.cli.layout import TextOptions
 from bayesgmm.cli.options import Output, Source
 from bayesgmm.cli.reading import read_observations
+from bayesgmm.cli.shell_words import in_shell_words
 from bayesgmm.cli.tables import column_names
-from bayesgmm.shell_words import in_shell_words
 
 NAN = np.nan
 

@@ -9,8 +9,8 @@ from scipy.stats import entropy, norm
 from sklearn.metrics import adjusted_rand_score
 
 import bayesgmm as bg
-from bayesgmm import clusters
-from bayesgmm.tree import read_draws
+from bayesgmm.analysis import clusters
+from bayesgmm.analysis.tree import read_draws
 from tests.statistics import SEED, Z
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm import comparison as comparison_module
-from bayesgmm import leave_one_out
+from bayesgmm.comparison import comparing as comparison_module
+from bayesgmm.comparison import leave_one_out
+from bayesgmm.comparison.cache import FitCache
 from bayesgmm.exceptions import InterruptedWarning
-from bayesgmm.fit_cache import FitCache
 from tests.conftest import make_tree
 from tests.statistics import SEED, rng
 
@@ -252,8 +252,8 @@ def test_one_rule_for_both_standard_errors(comparison):
 
 
 def test_a_sample_of_the_observations_is_named(two_small, monkeypatch):
-    monkeypatch.setattr("bayesgmm.leave_one_out._MOST_EXACT", 300)
-    monkeypatch.setattr("bayesgmm.leave_one_out._SAMPLE", 150)
+    monkeypatch.setattr("bayesgmm.comparison.leave_one_out._MOST_EXACT", 300)
+    monkeypatch.setattr("bayesgmm.comparison.leave_one_out._SAMPLE", 150)
     sampled = bg.compare([make_tree(two_small, 1), make_tree(two_small, 2)])
     assert "LOO is estimated from a sample of 150 observations" in sampled.verdict
     assert sampled.best["elpd_loo"] == 2

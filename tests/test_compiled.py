@@ -66,6 +66,6 @@ def test_what_was_compiled_from_other_sources_is_not_used(tmp_path):
     package = site / "bayesgmm"
     shutil.copytree(Path(bayesgmm.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     run(PYTHONPATH=str(site), NUMBA_CACHE_DIR=str(cache))
-    (package / "another.py").write_text("# bayesgmm.compiled: one more module with compiled functions")
+    (package / "another.py").write_text("# bayesgmm.kernels.compiled: one more module with compiled functions")
     _, said = run(PYTHONPATH=str(site), NUMBA_CACHE_DIR=str(cache))
     assert said[0] == ANNOUNCED

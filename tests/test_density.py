@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.density import log_posterior
-from bayesgmm.density.posterior import sampler_data
-from bayesgmm.inference.pymc_target import PyMCTarget
+from bayesgmm.engines.pymc_target import PyMCTarget
+from bayesgmm.posterior import log_posterior
+from bayesgmm.posterior.log_posterior import sampler_data
 from tests.statistics import rng
 
 X = np.concatenate([rng(1).normal(0, 1, 80), rng(2).normal(4, 0.5, 60), [30.0]])
@@ -114,10 +114,10 @@ def test_many_points_at_once(k):
 
 def test_the_sampler_steps_back_from_points_beyond_a_float():
     """Two chains that start at the very edge of what a float holds come back from it."""
-    from bayesgmm.inference.compiled_target import CompiledTarget
-    from bayesgmm.inference.interface import Start
-    from bayesgmm.inference.nuts import NutsSettings, sample_nuts
-    from bayesgmm.inference.phases import Phases
+    from bayesgmm.engines.compiled_target import CompiledTarget
+    from bayesgmm.engines.interface import Start
+    from bayesgmm.engines.nuts import NutsSettings, sample_nuts
+    from bayesgmm.engines.phases import Phases
 
     own = log_posterior(X, 2, PRIORS["hierarchical"].scaled_to(X), "full")
     start = np.zeros(own.n_dim)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm import wishart
-from bayesgmm.density import log_posterior
-from bayesgmm.density.matrices import MatrixPosterior
-from bayesgmm.density.posterior import draw_callback, sampler_data
-from bayesgmm.density.univariate import UnivariatePosterior
-from bayesgmm.inference.compiled_target import CompiledTarget
-from bayesgmm.inference.pymc_target import PyMCTarget
+from bayesgmm.engines.compiled_target import CompiledTarget
+from bayesgmm.engines.pymc_target import PyMCTarget
+from bayesgmm.model import wishart
+from bayesgmm.posterior import log_posterior
+from bayesgmm.posterior.log_posterior import draw_callback, sampler_data
+from bayesgmm.posterior.matrices import MatrixPosterior
+from bayesgmm.posterior.univariate import UnivariatePosterior
 from tests.statistics import rng
 
 COVARIANCES = ["full", "tied", "diag", "spherical"]

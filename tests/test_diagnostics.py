@@ -6,7 +6,7 @@ import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm import check_against_em, diagnose
-from bayesgmm.summaries import entries, have_reached, summarise
+from bayesgmm.analysis.quantities import entries, have_reached, summarise
 from tests.conftest import first_chain_turned, make_tree, one_chain_elsewhere, slow
 from tests.statistics import rng
 

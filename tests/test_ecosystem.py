@@ -17,8 +17,8 @@ import xarray as xr
 from mypy import api as mypy
 
 import bayesgmm as bg
-from bayesgmm.tree import build_tree, features_of
-from bayesgmm.validation import read_data
+from bayesgmm.analysis.tree import build_tree, features_of
+from bayesgmm.data.reading import read_data
 from tests.conftest import make_tree
 from tests.statistics import SEED
 

@@ -10,9 +10,10 @@ from scipy.special import gammaln
 from sklearn.mixture import GaussianMixture
 
 import bayesgmm as bg
-from bayesgmm import Mixture, em_starts, fit_em
-from bayesgmm import em as em_module
-from bayesgmm.em_result import are_one
+from bayesgmm import Mixture, fit_em
+from bayesgmm.em import fitting as em_module
+from bayesgmm.em import starts as em_starts
+from bayesgmm.em.result import are_one
 from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning
 from tests.statistics import SEED, Z, assert_mean, rng
 

@@ -6,8 +6,8 @@ import numba
 import numpy as np
 import pytest
 
-from bayesgmm import estep
-from bayesgmm.estep import blocks, e_step, univariate
+from bayesgmm.kernels import blocks, estep, univariate
+from bayesgmm.kernels.estep import e_step
 from tests.statistics import rng
 
 PRECISE = np.longdouble

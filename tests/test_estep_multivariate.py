@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesgmm import estep
-from bayesgmm.estep import e_step, inverse_factors
+from bayesgmm.kernels import estep
+from bayesgmm.kernels.estep import e_step, inverse_factors
 from tests.statistics import rng
 from tests.test_estep import PRECISE
 

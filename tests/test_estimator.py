@@ -18,7 +18,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import bayesgmm as bg
-from bayesgmm.tree import read_draws
+from bayesgmm.analysis.tree import read_draws
 from tests.statistics import SEED, assert_mean
 
 COVARIANCES = ("full", "tied", "diag", "spherical")

@@ -11,12 +11,12 @@ from scipy import stats
 from scipy.special import gammaln, logsumexp
 
 import bayesgmm as bg
-from bayesgmm import tree as trees
-from bayesgmm.density.posterior import LogPosterior
-from bayesgmm.evidence.bridge import bridge
-from bayesgmm.evidence.permanents import log_permanent, subset_steps
-from bayesgmm.evidence.posterior import Layout, log_joint
-from bayesgmm.evidence.proposal import Proposal
+from bayesgmm.analysis import tree as trees
+from bayesgmm.comparison.bridge import bridge
+from bayesgmm.comparison.joint import Layout, log_joint
+from bayesgmm.comparison.permanents import log_permanent, subset_steps
+from bayesgmm.comparison.proposal import Proposal
+from bayesgmm.posterior.log_posterior import LogPosterior
 from tests.joint import prior_points, small_posterior
 from tests.marginal import correlated_features, independent_features, log_given_covariances
 from tests.statistics import SEED, Z, assert_mean, rng

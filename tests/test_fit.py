@@ -16,13 +16,13 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 import bayesgmm as bg
-from bayesgmm import inference
-from bayesgmm.density import log_posterior
+from bayesgmm import fitting as inference
+from bayesgmm.analysis.tree import read_permutation
+from bayesgmm.engines import nutpie_interface, nuts
+from bayesgmm.engines.pymc_target import unconstrained
+from bayesgmm.engines.starts import Optimum, deal, weigh
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning, InterruptedWarning
-from bayesgmm.inference import nutpie_interface, nuts
-from bayesgmm.inference.pymc_target import unconstrained
-from bayesgmm.inference.starts import Optimum, deal, weigh
-from bayesgmm.tree import read_permutation
+from bayesgmm.posterior import log_posterior
 from tests.statistics import SEED, assert_same_means
 
 
@@ -445,7 +445,7 @@ def test_a_sparse_prior_leaves_components_empty_and_starts_all_the_same(galaxies
 
 def test_the_tree_says_where_chains_began(galaxies, monkeypatch):
     assert quick(galaxies, 4, method="advi", draws=10)["optima"]["chains"].values.tolist()[1:] == [0, 0]
-    monkeypatch.setattr("bayesgmm.inference._lacks_nutpie", lambda: True)
+    monkeypatch.setattr("bayesgmm.fitting._lacks_nutpie", lambda: True)
     tree = quick(galaxies, 2, draws=200, tune=300, chains=1)
     assert tree["optima"]["chains"].values.tolist() == [1, 0]
     assert (tree["posterior"]["w"].min("cluster").mean() > 0.15).all()  # the solution of most mass has weights .26 and .74
@@ -605,7 +605,7 @@ def test_an_interrupt_before_the_first_draw_is_an_interrupt():
 INTERRUPTED = """
 import warnings
 import bayesgmm as bg
-from bayesgmm import inference
+from bayesgmm import fitting as inference
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     tree = bg.fit(bg.datasets.two_gaussians(n={n}).x, 2, {options}, random_seed=1, n_init=2)
@@ -645,7 +645,7 @@ def test_an_interrupt_keeps_what_there_is(options, n, phase, seconds, draws):
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of 50 draws
 def test_an_error_after_sampling_loses_no_draws(galaxies, monkeypatch):
     expected = bg.fit(galaxies, 2, method="gibbs", draws=50, relabel=False, random_seed=1, progressbar=False)
-    monkeypatch.setattr("bayesgmm.labels.relabel", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+    monkeypatch.setattr("bayesgmm.analysis.labels.relabel", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
     with pytest.warns(
         bg.exceptions.InterruptedWarning, match=r"an error after sampling \(no room\): the tree keeps all draws"
     ):

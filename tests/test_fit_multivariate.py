@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 
 import bayesgmm as bg
-from bayesgmm import wishart
+from bayesgmm.analysis.tree import DRAWN, permute
+from bayesgmm.engines.custom import as_contract
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
-from bayesgmm.inference.custom import as_contract
-from bayesgmm.tree import DRAWN, permute
+from bayesgmm.model import wishart
 from tests.conftest import make_tree
 from tests.statistics import SEED, rng
 

@@ -7,7 +7,7 @@ from arviz_stats.base import array_stats
 from scipy import stats
 
 import bayesgmm as bg
-from bayesgmm.conditionals import sweeps
+from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.exceptions import ConvergenceWarning
 from tests.joint import draw_data, prior_points, small_posterior
 from tests.statistics import SEED, assert_counts, assert_same_means, rng

@@ -9,8 +9,8 @@ import pytest
 from scipy.special import gammaln, logsumexp, multigammaln
 
 import bayesgmm as bg
-from bayesgmm.impropriety import existence, impropriety
-from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
+from bayesgmm.analysis.impropriety import existence, impropriety
+from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
 from tests.conftest import make_tree
 from tests.statistics import rng
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.diagnostics import Finding
-from bayesgmm.documents import fit_document
+from bayesgmm.analysis.diagnosis import Finding
+from bayesgmm.analysis.judgement import sentence
+from bayesgmm.analysis.tree import add_optima, read_em
+from bayesgmm.cli.documents import fit_document
+from bayesgmm.cli.printed import fit_text
 from bayesgmm.html_report.fitted import Fitted
-from bayesgmm.judgement import sentence
-from bayesgmm.printed import fit_text
-from bayesgmm.tree import add_optima, read_em
 from tests.conftest import half_turned, make_tree, one_chain_elsewhere, shifted
 
 NOVEL = Finding("novel", "something of a kind that nobody knows yet", "do something about it")

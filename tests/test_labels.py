@@ -9,10 +9,11 @@ import xarray as xr
 from scipy import stats
 
 import bayesgmm as bg
-from bayesgmm import Mixture, labels
-from bayesgmm.labels import match
-from bayesgmm.tree import Draws, build_tree, permute, read_draws, read_permutation
-from bayesgmm.validation import read_data
+from bayesgmm import Mixture
+from bayesgmm.analysis import labels
+from bayesgmm.analysis.labels import match
+from bayesgmm.analysis.tree import Draws, build_tree, permute, read_draws, read_permutation
+from bayesgmm.data.reading import read_data
 from tests.conftest import make_tree
 from tests.statistics import rng
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.density import log_posterior
-from bayesgmm.inference.laplace import departure, laplace
+from bayesgmm.engines.laplace import departure, laplace
+from bayesgmm.posterior import log_posterior
 from tests.statistics import rng
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm import leave_one_out
+from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.tree import read_draws, read_observations
+from bayesgmm.comparison import leave_one_out
+from bayesgmm.comparison.leave_one_out import bad_k_hats, refitted
 from bayesgmm.exceptions import CollapsedComponentWarning, DataWarning
-from bayesgmm.leave_one_out import bad_k_hats, refitted
-from bayesgmm.predictive import log_density
-from bayesgmm.tree import read_draws, read_observations
 from tests.conftest import make_tree
 from tests.statistics import SEED, Z, rng
 

@@ -10,8 +10,8 @@ from scipy import stats
 from scipy.special import logsumexp
 
 import bayesgmm as bg
-from bayesgmm import wishart
-from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
+from bayesgmm.model import wishart
+from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
 from tests.statistics import SEED, assert_mean, rng
 
 X = np.array([0.3, 1.1, 2.5, 6.0])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.modes import group
+from bayesgmm.analysis.solutions import group
 from tests.conftest import make_tree, one_chain_elsewhere
 from tests.statistics import SEED, rng
 

@@ -12,9 +12,9 @@ import xarray as xr
 from matplotlib.colors import to_rgba
 
 import bayesgmm as bg
+from bayesgmm.analysis.tree import permute, set_permutation
 from bayesgmm.plots.canvas import _CLUSTERS, bars
 from bayesgmm.plots.names import fonts_for, name_axes
-from bayesgmm.tree import permute, set_permutation
 from tests.conftest import make_tree, one_chain_elsewhere
 from tests.statistics import rng
 

@@ -16,11 +16,11 @@ from scipy import integrate, stats
 
 import bayesgmm as bg
 from bayesgmm import priors
-from bayesgmm.compiled import STRICT, compiled
-from bayesgmm.conditionals.number import draw_number, number_tables
+from bayesgmm.analysis.quantities import followed
 from bayesgmm.exceptions import ConvergenceWarning, DataWarning
-from bayesgmm.mixture import Mixture
-from bayesgmm.summaries import followed
+from bayesgmm.kernels.compiled import STRICT, compiled
+from bayesgmm.kernels.number import draw_number, number_tables
+from bayesgmm.model.mixture import Mixture
 from tests.statistics import SEED, assert_counts, assert_same_means, rng
 from tests.test_clusters import expected_loss
 from tests.unknown_k import AXES, PRIOR, Problem, concentrations_of, summary
@@ -143,7 +143,7 @@ def test_the_number_given_the_partition_is_that_of_all_allocations(weights, alph
     concentrations = concentrations_of(weights, alpha, most)
     tables = [number_tables(PRIOR, concentrations, n)]
     if weights == "dynamic":  # sizes beyond the table
-        monkeypatch.setattr("bayesgmm.conditionals.number._NUMBERS", 8)
+        monkeypatch.setattr("bayesgmm.kernels.number._NUMBERS", 8)
         tables.append(number_tables(PRIOR, concentrations, n))
         assert len(tables[1].rising) == 3
     joint = {}
@@ -368,11 +368,11 @@ def test_a_seed_repeats_the_run(galaxies):
 
 
 def test_of_long_data_few_allocations_are_kept(monkeypatch, two_small):
-    monkeypatch.setattr("bayesgmm.inference.telescoping._NUMBERS", 10 * len(two_small))
+    monkeypatch.setattr("bayesgmm.engines.telescoping._NUMBERS", 10 * len(two_small))
     tree = run_short(two_small)
     assert dict(tree["components"].sizes)["kept"] == 5
     assert tree["components"]["kept"].values.tolist() == [0, 10, 20, 30, 40]
-    monkeypatch.setattr("bayesgmm.inference.telescoping.STRETCH", 1)  # a look at interrupts after every draw
+    monkeypatch.setattr("bayesgmm.engines.telescoping.STRETCH", 1)  # a look at interrupts after every draw
     xr.testing.assert_identical(run_short(two_small)["components"].to_dataset(), tree["components"].to_dataset())
 
 

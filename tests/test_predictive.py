@@ -8,8 +8,10 @@ import pytest
 from scipy import stats
 
 import bayesgmm as bg
-from bayesgmm import Mixture, predictive, validation
-from bayesgmm.tree import read_draws
+from bayesgmm import Mixture
+from bayesgmm.analysis import predictive
+from bayesgmm.analysis.tree import read_draws
+from bayesgmm.data import reading as validation
 from tests.conftest import make_tree
 from tests.statistics import SEED, assert_mean
 

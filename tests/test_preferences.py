@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayesgmm.preferences import choose, preferences
+from bayesgmm.comparison.verdict import choose, preferences
 
 
 def table(**columns):

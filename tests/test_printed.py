@@ -3,8 +3,8 @@
 import pytest
 import xarray as xr
 
-from bayesgmm.printed import fit_text
-from bayesgmm.results import judge
+from bayesgmm.cli.printed import fit_text
+from bayesgmm.cli.results import judge
 from tests.conftest import make_tree, one_chain_elsewhere
 
 

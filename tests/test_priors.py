@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, read_prior
+from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, read_prior
 
 X1 = np.array([2.0, 4.0, 12.0])
 X2 = np.array([[0.0, 10.0], [1.0, 30.0], [4.0, 20.0]])

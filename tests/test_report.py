@@ -15,17 +15,17 @@ from matplotlib.colors import to_rgb
 from scipy.stats import norm
 
 import bayesgmm as bg
-from bayesgmm import stored_results
+from bayesgmm.analysis.tree import read_draws
+from bayesgmm.cli import stored_results
+from bayesgmm.cli.folders import whole_folder
+from bayesgmm.cli.results import _write_clusters, judge, keep_draws, write_comparison, write_fit
+from bayesgmm.comparison.verdict import smallest_left
 from bayesgmm.html_report import blocks, figures
 from bayesgmm.html_report.calibration import band, calibrations
 from bayesgmm.html_report.fit_sections import fit_sections
 from bayesgmm.html_report.fitted import Fitted
 from bayesgmm.html_report.logarithm import as_logarithm
 from bayesgmm.html_report.traces import plot_traces
-from bayesgmm.preferences import smallest_left
-from bayesgmm.result_folders import whole_folder
-from bayesgmm.results import _write_clusters, judge, keep_draws, write_comparison, write_fit
-from bayesgmm.tree import read_draws
 from tests.conftest import make_tree, one_chain_elsewhere
 from tests.statistics import SEED, assert_same_means, rng
 

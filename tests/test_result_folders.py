@@ -8,14 +8,15 @@ import sys
 
 import pytest
 
-from bayesgmm.result_folders import DIGESTS, digest_of, first_free, publish_file, require_undamaged, whole_folder
+from bayesgmm.cli.folders import DIGESTS, first_free, require_undamaged, whole_folder
+from bayesgmm.files import digest_of, publish_file
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 # a run in a process of its own: it begins, says so, waits for a line, and writes its draws
 RUN = """
 import sys
 from pathlib import Path
-from bayesgmm.result_folders import whole_folder
+from bayesgmm.cli.folders import whole_folder
 with whole_folder(Path(sys.argv[1]), len(sys.argv) > 3, print) as results:
     print("begun", flush=True)
     (results.folder / "posterior.nc").write_text(sys.argv[2])
@@ -252,7 +253,7 @@ def test_results_that_cannot_be_named_are_left_where_they_are(folder, monkeypatc
         raise PermissionError(13, "Permission denied")
 
     def meanwhile():
-        monkeypatch.setattr("bayesgmm.result_folders._rename", refused)
+        monkeypatch.setattr("bayesgmm.cli.folders._rename", refused)
 
     place, said = write(folder / "results", meanwhile=meanwhile)
     assert said == [f"the results cannot be named {folder / 'results'}, Permission denied: they are in {place}"]

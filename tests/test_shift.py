@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 
 import bayesgmm as bg
-from bayesgmm.labels import match
-from bayesgmm.summaries import as_text
-from bayesgmm.tree import permute, read_draws, read_em, read_permutation
+from bayesgmm.analysis.labels import match
+from bayesgmm.analysis.quantities import as_text
+from bayesgmm.analysis.tree import permute, read_draws, read_em, read_permutation
 from tests.statistics import SEED, rng
 
 SHIFTS = [2.0**20, 2.0**30]  # some 1e6 and 1e9; the data's sd is near one

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.density import log_posterior
+from bayesgmm.engines.nuts import _named_failures
+from bayesgmm.engines.starts import NO_START, after_sweeps, can_begin, near
 from bayesgmm.exceptions import ConvergenceWarning
-from bayesgmm.inference.nuts import _named_failures
-from bayesgmm.inference.starts import NO_START, after_sweeps, can_begin, near
+from bayesgmm.posterior import log_posterior
 from tests.statistics import rng
 
 # ten integers whose default posterior is improper for k = 3: Gibbs sweeps fall into its spike

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.strays import strays
+from bayesgmm.model.strays import strays
 from tests.statistics import rng
 
 pytestmark = [  # EM sits on the stray, and some runs are short

@@ -130,7 +130,7 @@ def test_to_be_told_to_terminate_is_ctrl_c(folder):
     assert sorted(os.listdir()) == ["galaxies.csv", "geyser.csv", "large.csv", "results"]
 
 
-@pytest.mark.parametrize("module", ["typer", "numpy", "pandas", "numba", "arviz_stats", "bayesgmm.inference"])
+@pytest.mark.parametrize("module", ["typer", "numpy", "pandas", "numba", "arviz_stats", "bayesgmm.fitting"])
 def test_ctrl_c_while_loading_is_one_line(folder, module):
     (folder / "interrupting.py").write_text(
         "import signal, sys\n"

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.ties import directions, ties_of
+from bayesgmm.data.ties import directions, ties_of
 from tests.statistics import rng
 
 

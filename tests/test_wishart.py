@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesgmm import wishart
+from bayesgmm.model import wishart
 from tests.statistics import assert_mean, rng
 
 RATE = np.array([[2.0, 0.3, -0.4], [0.3, 1.0, 0.2], [-0.4, 0.2, 0.7]])

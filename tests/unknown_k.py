@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from bayesgmm.conditionals import telescoping
-from bayesgmm.conditionals.number import number_tables
-from bayesgmm.inference.telescoping import components_of, room_for, start
+from bayesgmm.engines.sweeps import telescoping
+from bayesgmm.engines.telescoping import components_of, room_for, start
+from bayesgmm.kernels.number import number_tables
 from tests.joint import prior_points, small_posterior
 
 PRIOR = np.array([0.15, 0.35, 0.2, 0.3])  # of k = 1, ..., 4

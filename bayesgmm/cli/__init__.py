@@ -72,8 +72,8 @@ def _end_interrupted(interrupt: BaseException | None) -> None:
 
 
 def _say_error(error: Exception) -> None:
-    from bayesgmm.result_folders import is_of_full_disk
-    from bayesgmm.shell_words import in_shell_words
+    from bayesgmm.cli.shell_words import in_shell_words
+    from bayesgmm.files import is_of_full_disk
 
     bare_full = is_of_full_disk(error) and getattr(error, "errno", None)
     text = "there is no space left on the disk" if bare_full else in_shell_words(error)

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
+from bayesgmm.arguments import Method
 from bayesgmm.cli.ending import at_once, end
+from bayesgmm.cli.folders import keep_input
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, unfolded
-from bayesgmm.result_folders import keep_input
-from bayesgmm.results import document_of, write_comparison
-from bayesgmm.validation import Method
+from bayesgmm.cli.results import document_of, write_comparison
 
 EXAMPLES = """
 Examples:
@@ -74,11 +74,11 @@ def compare(
         columns = list(x.columns)
         with at_once(results):
             if output.json:
-                from bayesgmm.documents import to_json
+                from bayesgmm.cli.documents import to_json
 
                 answer(to_json(document_of(comparison, columns)))
             else:
-                from bayesgmm.printed import comparison_text
+                from bayesgmm.cli.printed import comparison_text
 
                 n = next(iter(comparison.fits.values()))["observed_data"].sizes["obs"]
                 answer(f"{what_was_read(columns, n, len(x))}, seed {comparison.seed}")

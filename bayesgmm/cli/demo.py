@@ -8,11 +8,11 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from bayesgmm.arguments import Method
+from bayesgmm.cli.folders import first_free, whole_folder
 from bayesgmm.cli.messages import answer, heading, say, silence, terminal_width
 from bayesgmm.cli.options import ForceOption, JsonOption, QuietOption
-from bayesgmm.result_folders import first_free, whole_folder
-from bayesgmm.results import document_of, fit_document_of, judge, keep_draws, write_comparison, write_fit
-from bayesgmm.validation import Method
+from bayesgmm.cli.results import document_of, fit_document_of, judge, keep_draws, write_comparison, write_fit
 
 _COLUMNS = ["velocity"]
 
@@ -32,9 +32,9 @@ def demo(
         announce = silence if quiet else say
         announce("loading ArviZ ...")
         from bayesgmm import compare, datasets, fit, fit_em
-        from bayesgmm.documents import to_json
-        from bayesgmm.printed import comparison_text, fit_text
-        from bayesgmm.shell_words import in_shell_words
+        from bayesgmm.cli.documents import to_json
+        from bayesgmm.cli.printed import comparison_text, fit_text
+        from bayesgmm.cli.shell_words import in_shell_words
 
         def tell(*parts: object) -> None:
             if not json:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from bayesgmm.cli.messages import answer, say
 
 if TYPE_CHECKING:
+    from bayesgmm.cli.folders import ResultFolder
     from bayesgmm.cli.options import Output
-    from bayesgmm.result_folders import ResultFolder
 
 BAD_INPUT = 1
 UNTRUSTED = 3

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
+from bayesgmm.arguments import Method
 from bayesgmm.cli.ending import at_once, end
+from bayesgmm.cli.folders import keep_input
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, unfolded
-from bayesgmm.result_folders import keep_input
-from bayesgmm.results import fit_document_of, judge, keep_draws, write_fit
-from bayesgmm.validation import Method
+from bayesgmm.cli.results import fit_document_of, judge, keep_draws, write_fit
 
 EXAMPLES = """
 Examples:
@@ -55,11 +55,11 @@ def fit(
             announce("checking against EM ...")
             fitted = judge(tree)
             if output.json:
-                from bayesgmm.documents import to_json
+                from bayesgmm.cli.documents import to_json
 
                 answer(to_json(fit_document_of(fitted, columns)))
             else:
-                from bayesgmm.printed import fit_text
+                from bayesgmm.cli.printed import fit_text
 
                 read = what_was_read(columns, tree["observed_data"].sizes["obs"], len(x))
                 answer(f"{read}, k = {k}, seed {tree.attrs['seed']}")

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, cast
 
-from bayesgmm.validation import require_memory
+from bayesgmm.arguments import require_memory
 
 STANDARD_INPUT = "-"
 BROKEN = (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)

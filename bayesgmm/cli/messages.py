@@ -36,7 +36,7 @@ def silence(_: str) -> None:
 
 def what_was_read(columns: Sequence[str], n: int, given: int) -> str:
     """The columns, how many observations of them were used, and how many were not."""
-    from bayesgmm.validation import spoken
+    from bayesgmm.arguments import spoken
 
     left_out = f" ({given - n} left out, with missing or infinite values)" if given > n else ""
     return f"{', '.join(map(spoken, columns))}: n = {n}{left_out}"
@@ -49,6 +49,6 @@ def terminal_width() -> int | None:
 
 def show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
     """In place of :func:`warnings.showwarning`: one line, without the place in the source."""
-    from bayesgmm.shell_words import in_shell_words
+    from bayesgmm.cli.shell_words import in_shell_words
 
     say(f"{category.__name__}: {in_shell_words(str(message))}")

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from bayesgmm.arguments import Covariance, Engine, Missing
+from bayesgmm.cli.folders import ResultFolder, whole_folder
 from bayesgmm.cli.layout import TextOptions
 from bayesgmm.cli.messages import say, silence
 from bayesgmm.cli.reading import Observations, read_observations
 from bayesgmm.cli.tables import ENDINGS, Format, column_names
-from bayesgmm.result_folders import ResultFolder, whole_folder
-from bayesgmm.validation import Covariance, Engine, Missing
 
 if TYPE_CHECKING:
-    from bayesgmm.priors import Prior
+    from bayesgmm.model.priors import Prior
 
 _DATA, _SAMPLING, _OUTPUT = "Data", "Sampling", "Output"
 
@@ -127,7 +127,7 @@ class Source:
             announce=output.announce,
         )
         if self.jitter:
-            from bayesgmm.ties import jitter
+            from bayesgmm.data.ties import jitter
 
             observations = replace(observations, x=jitter(observations.x, random_seed=0))
         return observations
@@ -295,6 +295,6 @@ def _is_file(text: str) -> bool:
 
 
 def _prior_called(name: str) -> Prior:
-    from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
+    from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
 
     return HierarchicalPrior() if name == "hierarchical" else ConjugatePrior()

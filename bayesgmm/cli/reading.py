@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesgmm.arguments import Missing
 from bayesgmm.cli.inputs import Input
 from bayesgmm.cli.layout import TextOptions
 from bayesgmm.cli.messages import silence
 from bayesgmm.cli.numerals import is_numeral
 from bayesgmm.cli.tables import Format, Table, read_table
-from bayesgmm.validation import Missing
 
 if TYPE_CHECKING:
     import pandas as pd

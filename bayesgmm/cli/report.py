@@ -21,8 +21,8 @@ def report(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write one HTML file to hand on: the answer, the pictures behind it, and how to get it again."""
-    from bayesgmm.html_report import report as write
-    from bayesgmm.stored_results import read_results
+    from bayesgmm.cli.stored_results import read_results
+    from bayesgmm.html_report.writing import report as write
 
     file = out or (results if results.is_dir() else results.parent) / "report.html"
     if file.exists() and not force:

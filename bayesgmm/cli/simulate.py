@@ -11,12 +11,12 @@ import numpy as np
 import typer
 
 from bayesgmm.cli.messages import answer, say
-from bayesgmm.result_folders import publish_file
+from bayesgmm.files import publish_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayesgmm.mixture import Mixture
+    from bayesgmm.model.mixture import Mixture
 
 EXAMPLES = """
 Examples:
@@ -111,7 +111,7 @@ def _require_free(out: Path | None, force: bool) -> None:
 
 def _mixture(weights: str, means: list[str], sigma: list[str], covariance: list[str], *, given: bool) -> Mixture:
     """One list of means is of one feature, unless there is one component; several are of a component each."""
-    from bayesgmm.mixture import Mixture
+    from bayesgmm.model.mixture import Mixture
 
     shares = _numbers(weights, "weights")
     centres = [_numbers(each, "means") for each in means]
@@ -141,7 +141,7 @@ def _mixture(weights: str, means: list[str], sigma: list[str], covariance: list[
 
 
 def _drawn(mixture: Mixture, n: int, seed: int | None) -> pd.DataFrame:
-    from bayesgmm.validation import read_seed
+    from bayesgmm.arguments import read_seed
 
     used = read_seed(seed)
     frame = _as_frame(*mixture.sample(n, used))

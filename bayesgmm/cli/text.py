@@ -13,9 +13,9 @@ from typing import IO, TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
+from bayesgmm.arguments import require_memory
 from bayesgmm.cli.inputs import Input
 from bayesgmm.cli.layout import FALLBACK, IN_FALLBACK, WHITESPACE, Layout, fields_of
-from bayesgmm.validation import require_memory
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,4 +1,7 @@
-"""Data for examples and tests: two worked examples with known truth, and two classic data sets."""
+"""Data for examples and tests: two worked examples with known truth, and two classic data sets.
+
+It imports model.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.mixture import Mixture
+from bayesgmm.model.mixture import Mixture
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from markupsafe import Markup
 
-from bayesgmm.validation import FloatArray
+from bayesgmm.arguments import FloatArray
 
 _LONGEST = 40  # letters of a name in a picture
 _MINUS, NONE = "\N{MINUS SIGN}", "\N{EN DASH}"

@@ -11,9 +11,9 @@ from arviz_stats.base import array_stats
 from scipy.special import softmax
 from scipy.stats import binom
 
-from bayesgmm.predictive import distribution_function, log_density
-from bayesgmm.tree import Draws
-from bayesgmm.validation import FloatArray
+from bayesgmm.analysis.predictive import distribution_function, log_density
+from bayesgmm.analysis.tree import Draws
+from bayesgmm.arguments import FloatArray
 
 PROBABILITY = 0.95  # with which the whole curve of a model that is right stays in the band
 _MOST_OBSERVATIONS, _MOST_DRAWS = 2_000, 2_000

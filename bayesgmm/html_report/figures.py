@@ -10,19 +10,19 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm import plots
+from bayesgmm.analysis.tree import OBS
+from bayesgmm.arguments import FloatArray
 from bayesgmm.html_report.blocks import Picture, as_recorded, count, listed, number, percent, short
 from bayesgmm.html_report.calibration import PROBABILITY
 from bayesgmm.html_report.fitted import INTERVAL, Fitted
 from bayesgmm.html_report.svg import drawn
 from bayesgmm.html_report.traces import plot_traces, shown_step
 from bayesgmm.plots.canvas import EM, POSTERIOR, Clusters, histogram
-from bayesgmm.tree import OBS
-from bayesgmm.validation import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bayesgmm.comparison import Comparison
+    from bayesgmm.comparison.comparing import Comparison
 
 MOST_POINTS = 2_000  # observations drawn one by one
 _MOST_FEATURES = 4  # in a scatter matrix

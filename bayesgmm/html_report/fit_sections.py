@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from bayesgmm.clusters import partition, responsibilities
+from bayesgmm.analysis.clusters import partition, responsibilities
+from bayesgmm.analysis.judgement import sentence
+from bayesgmm.analysis.tree import OBS
+from bayesgmm.arguments import FloatArray
 from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import (
     NONE,
@@ -27,10 +30,7 @@ from bayesgmm.html_report.blocks import (
 )
 from bayesgmm.html_report.fitted import Fitted
 from bayesgmm.html_report.observed import observations
-from bayesgmm.judgement import sentence
 from bayesgmm.plots.canvas import Clusters
-from bayesgmm.tree import OBS
-from bayesgmm.validation import FloatArray
 
 _MOST_JUDGED = 20_000  # observations whose membership is looked at
 _MOST_PARTITIONED = 2_000  # observations that are divided without labels

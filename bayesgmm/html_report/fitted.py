@@ -8,15 +8,15 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from bayesgmm.agreement import EMCheck, check_against_em
-from bayesgmm.diagnostics import Diagnosis, diagnose
+from bayesgmm.analysis.diagnosis import Diagnosis, diagnose
+from bayesgmm.analysis.em_check import EMCheck, check_against_em
+from bayesgmm.analysis.judgement import Judgement, judgement_of, sentence
+from bayesgmm.analysis.tree import Draws, features_of, read_draws, read_em, read_observations
+from bayesgmm.arguments import FloatArray, spoken
 from bayesgmm.html_report.blocks import Table, Verdict, as_recorded, count, listed, number, percents
 from bayesgmm.html_report.calibration import Calibration, calibrations
 from bayesgmm.html_report.logarithm import as_logarithm
-from bayesgmm.judgement import Judgement, judgement_of, sentence
 from bayesgmm.plots.canvas import Clusters
-from bayesgmm.tree import Draws, features_of, read_draws, read_em, read_observations
-from bayesgmm.validation import FloatArray, spoken
 
 INTERVAL = 0.9  # probability of the intervals that are told
 _MOST_ACROSS = 2  # features whose means and standard deviations stand side by side

@@ -9,19 +9,19 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN
+from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
+from bayesgmm.analysis.judgement import sentence
+from bayesgmm.analysis.quantities import summarise
+from bayesgmm.analysis.tree import features_of
 from bayesgmm.digits import with_digits
 from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import NONE, Block, Section, Table, Terms, Text, Verdict, count, number
 from bayesgmm.html_report.fit_sections import MEANINGS, draws_table
 from bayesgmm.html_report.observed import feature_names, observations
-from bayesgmm.judgement import sentence
 from bayesgmm.plots.canvas import Clusters
-from bayesgmm.summaries import summarise
-from bayesgmm.tree import features_of
 
 if TYPE_CHECKING:
-    from bayesgmm.comparison import Comparison
+    from bayesgmm.comparison.comparing import Comparison
 
 _LEAST = 1e-3  # probability of a k that is worth a row
 _ASKED = (

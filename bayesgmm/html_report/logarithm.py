@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 from scipy.stats import skew
 
-from bayesgmm.em import fit_em
+from bayesgmm.arguments import FloatArray
+from bayesgmm.em.fitting import fit_em
 from bayesgmm.html_report.blocks import number
-from bayesgmm.validation import FloatArray
 
 _MOST = 2_000  # observations that are looked at
 _DECIDED = 5.0  # by which a log-likelihood with as many parameters must be higher: a factor of 150 (Kass & Raftery 1995)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from bayesgmm.tree import FEATURE
-from bayesgmm.validation import FloatArray, spoken
+from bayesgmm.analysis.tree import FEATURE
+from bayesgmm.arguments import FloatArray, spoken
 
 
 def observations(tree: xr.DataTree) -> FloatArray:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from bayesgmm.comparison import ASKED
+from bayesgmm.comparison.comparing import ASKED
 from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
 from bayesgmm.html_report.observed import feature_names, observations
-from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, read_prior
+from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, read_prior
 
 if TYPE_CHECKING:
-    from bayesgmm.comparison import Comparison
+    from bayesgmm.comparison.comparing import Comparison
 
 _WIDTH = 76
 _PACKAGES = ("bayesgmm", "arviz", "matplotlib", "numba", "numpy", "nutpie", "pymc", "scipy", "xarray")

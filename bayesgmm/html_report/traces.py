@@ -8,10 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from arviz_stats.base import array_stats
 
+from bayesgmm.arguments import FloatArray
 from bayesgmm.html_report.blocks import short
 from bayesgmm.html_report.svg import shaded
 from bayesgmm.plots.canvas import colour
-from bayesgmm.validation import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

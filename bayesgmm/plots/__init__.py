@@ -1,4 +1,7 @@
-"""Pictures. Every function takes an axis or makes a figure, and returns the figure; traces are ``az.plot_trace``'s."""
+"""Pictures. Every function takes an axis or makes a figure, and returns the figure; traces are ``az.plot_trace``'s.
+
+It imports analysis, arguments, comparison, data, em, exceptions, kernels, model.
+"""
 
 from bayesgmm.plots.chains import plot_relabelling, plot_solutions
 from bayesgmm.plots.clusters import plot_coclustering, plot_responsibilities

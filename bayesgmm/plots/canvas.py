@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bayesgmm.predictive import read_feature
-from bayesgmm.tree import features_of
-from bayesgmm.validation import FloatArray
+from bayesgmm.analysis.predictive import read_feature
+from bayesgmm.analysis.tree import features_of
+from bayesgmm.arguments import FloatArray
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -9,13 +9,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
-from bayesgmm.labels import raw_order
-from bayesgmm.modes import Solutions, solutions
+from bayesgmm.analysis.labels import raw_order
+from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.solutions import Solutions, solutions
+from bayesgmm.analysis.tree import Draws, is_relabelled, read_draws, read_em, read_observations
+from bayesgmm.arguments import read_probability
 from bayesgmm.plots.canvas import Clusters, chosen_features, colour, grid_for, histogram, legend, panels
 from bayesgmm.plots.names import name_axes
-from bayesgmm.predictive import log_density
-from bayesgmm.tree import Draws, is_relabelled, read_draws, read_em, read_observations
-from bayesgmm.validation import read_probability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

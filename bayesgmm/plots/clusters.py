@@ -8,14 +8,14 @@ import numpy as np
 import xarray as xr
 from matplotlib.colors import to_rgb
 
-from bayesgmm import estep
-from bayesgmm.clusters import coclustering, partition, responsibilities
-from bayesgmm.labels import label_quality
+from bayesgmm.analysis.clusters import coclustering, partition, responsibilities
+from bayesgmm.analysis.labels import label_quality
+from bayesgmm.analysis.predictive import read_feature, shares_given
+from bayesgmm.analysis.tree import features_of, read_draws, read_observations
+from bayesgmm.arguments import read_probability
+from bayesgmm.kernels import estep
 from bayesgmm.plots.canvas import canvas, colour
 from bayesgmm.plots.names import name_axes
-from bayesgmm.predictive import read_feature, shares_given
-from bayesgmm.tree import features_of, read_draws, read_observations
-from bayesgmm.validation import read_probability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

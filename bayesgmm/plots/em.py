@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesgmm.em_result import EMResult
+from bayesgmm.em.result import EMResult
 from bayesgmm.plots.canvas import EM, canvas
 
 if TYPE_CHECKING:

@@ -12,13 +12,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from bayesgmm import estep
-from bayesgmm.mixture import Mixture
+from bayesgmm.analysis.predictive import log_density, read_feature
+from bayesgmm.analysis.tree import Draws, features_of, read_draws, read_em, read_observations
+from bayesgmm.arguments import FloatArray, read_probability
+from bayesgmm.data.reading import read_data
+from bayesgmm.kernels import estep
+from bayesgmm.model.mixture import Mixture
 from bayesgmm.plots.canvas import EM, POSTERIOR, Clusters, chosen_features, colour, grid_for, histogram, legend, panels
 from bayesgmm.plots.names import name_axes
-from bayesgmm.predictive import log_density, read_feature
-from bayesgmm.tree import Draws, features_of, read_draws, read_em, read_observations
-from bayesgmm.validation import FloatArray, read_data, read_probability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

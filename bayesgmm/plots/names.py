@@ -6,20 +6,18 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib import font_manager
 
-from bayesgmm.exceptions import DataWarning
-from bayesgmm.validation import spoken
+from bayesgmm.arguments import spoken
+from bayesgmm.exceptions import PACKAGE, DataWarning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.text import Text
 
-_PACKAGE = str(Path(__file__).parents[1])
 _LAST_RESORT = "Last Resort"  # matplotlib's own, which has a box for every letter
 _USUAL = (400, "normal", "regular")  # weights
 _GLYPH = "Glyph .* missing from"
@@ -68,7 +66,7 @@ def _write(label: Text, name: str, before: str) -> None:
             f"no installed font has all letters of the feature {name!r}, so that its axis is called {drawn!r}; install one "
             "that has, such as Noto Sans CJK",
             DataWarning,
-            skip_file_prefixes=(_PACKAGE,),
+            skip_file_prefixes=PACKAGE,
         )
         return
     label.set_text(f"{before}{name}")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm.contract import require_posterior_k
+from bayesgmm.analysis.contract import require_posterior_k
 from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features
 from bayesgmm.plots.fits import plot_fit
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bayesgmm.comparison import Comparison
+    from bayesgmm.comparison.comparing import Comparison
 
 _GREY = "#666666"
 _SHOWN = 5.0  # nats behind the best that matter: a Bayes factor of 150 (Kass & Raftery 1995)

@@ -10,16 +10,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bayesgmm.conditionals import sweeps
-from bayesgmm.density import log_posterior
-from bayesgmm.inference.advi import AdviSettings, sample_advi
-from bayesgmm.inference.compiled_target import CompiledTarget
-from bayesgmm.inference.interface import Start
-from bayesgmm.inference.nuts import NutsSettings, choose_geometry, sample_nuts
-from bayesgmm.inference.phases import Phases
-from bayesgmm.inference.starts import Optimum
-from bayesgmm.predictive import log_density
-from bayesgmm.tree import draws_of
+from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.tree import draws_of
+from bayesgmm.engines.advi import AdviSettings, sample_advi
+from bayesgmm.engines.compiled_target import CompiledTarget
+from bayesgmm.engines.interface import Start
+from bayesgmm.engines.nuts import NutsSettings, choose_geometry, sample_nuts
+from bayesgmm.engines.phases import Phases
+from bayesgmm.engines.starts import Optimum
+from bayesgmm.engines.sweeps import sweeps
+from bayesgmm.posterior import log_posterior
 from tests.joint import draw_data, prior_points, small_posterior
 from tests.statistics import assert_uniform_ranks, rng
 

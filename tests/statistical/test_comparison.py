@@ -6,8 +6,8 @@ from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
 import bayesgmm as bg
-from bayesgmm.predictive import log_density
-from bayesgmm.tree import read_draws
+from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.tree import read_draws
 from tests.statistics import SEED, Z, assert_same_means, rng
 
 pytestmark = pytest.mark.statistical

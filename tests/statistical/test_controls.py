@@ -5,8 +5,8 @@ import pytest
 from scipy.optimize import approx_fprime
 
 import bayesgmm as bg
-from bayesgmm.conditionals import splits
-from bayesgmm.tree import permute, read_draws
+from bayesgmm.analysis.tree import permute, read_draws
+from bayesgmm.kernels import split_merge as splits
 from tests.conftest import make_tree
 from tests.joint import prior_points, small_posterior
 from tests.statistics import rng

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 import bayesgmm as bg
+from bayesgmm.analysis.tree import build_tree
+from bayesgmm.data.reading import read_data
 from bayesgmm.exceptions import ApproximationWarning
-from bayesgmm.tree import build_tree
-from bayesgmm.validation import read_data
 from tests.statistics import SEED, Z, assert_same_means
 
 pytestmark = pytest.mark.statistical

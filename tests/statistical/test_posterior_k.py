@@ -10,8 +10,8 @@ from arviz_stats.base import array_stats
 
 import bayesgmm as bg
 from bayesgmm import priors
-from bayesgmm.conditionals import number
-from bayesgmm.inference.telescoping import room_for
+from bayesgmm.engines.telescoping import room_for
+from bayesgmm.kernels import number
 from tests.statistics import SEED, assert_mean, assert_same_means, assert_uniform_ranks, rng
 from tests.unknown_k import AXES, PRIOR, Problem, summary
 

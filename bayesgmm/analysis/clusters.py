@@ -1,0 +1,427 @@
+"""Which observations belong together: membership probabilities, co-clustering, one partition, from the posterior's draws.
+
+The labels z are summed out of the posterior that is sampled. Given a draw of the parameters they are independent, with the
+probabilities r_ik of the E-step, so what follows from them is computed in expectation wherever that is possible.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+from scipy.special import comb, xlogy
+
+from bayesgmm.analysis.labels import relabel
+from bayesgmm.analysis.predictive import read_points, shares_given
+from bayesgmm.analysis.tree import CLUSTER, OBS, Draws, read_draws
+from bayesgmm.arguments import FloatArray, read_choice, read_count, read_seed, require_memory
+from bayesgmm.kernels import estep
+from bayesgmm.kernels.compiled import STRICT, compiled
+
+_BLOCK = 8_192  # observations handled together
+_SHARES = 2**22  # of draws in observations, at once
+_OPERATIONS = 2e11  # of the products of co-clustering, about which many draws are used
+_FEWEST = 100  # draws, however many the observations
+_FEW = 200  # draws of allocations that are enough for a clustering to begin with
+_MOST_LINKED = 2_000  # observations of which hierarchical clustering takes no time
+_MOST_CLUSTERS = 100  # of a partition
+_ORDERS = 8  # random orders in which greedy sweeps visit the observations
+
+
+@np.errstate(under="ignore")
+def responsibilities(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.Dataset:
+    """Posterior mean and standard deviation of each observation's membership probabilities.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`, relabelled.
+    x : (n,) or (n, D) array-like, optional
+        Further observations, each on its own; default: those that were fitted.
+
+    Returns
+    -------
+    Dataset
+        ``mean`` and ``sd`` (obs, cluster), obs being the position in what was given: of
+        r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over the posterior. The means of an
+        observation add to one and are the probabilities of z_i given all that is known: the fitted data, and
+        of a further observation also where it lies, p(z_i | x_i, data) = E[w_k N(x_i; ...)] / E[sum_j w_j N(x_i; ...)]. To
+        that end each draw has a share in proportion to the density that it gives x_i.
+
+    Raises
+    ------
+    ValueError
+        If x is not finite or has not the data's features.
+
+    Notes
+    -----
+    Draws and observations are streamed: memory is that of the result. Tested property: the mean is the frequency of
+    labels drawn by :func:`sample_assignments`; of a further observation, Bayes' theorem with the predictive density.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.responsibilities(tree, [9.5, 21.0, 33.0])["mean"].argmax("cluster").values.tolist()
+    [0, 1, 2]
+    """
+    draws, points, coords = _draws_and_points(tree, x)
+    mean, square = np.zeros((2, len(points), draws.n_components))
+    step = _BLOCK if x is None else max(1, min(_BLOCK, _SHARES // len(draws.w)))
+
+    def of_block(begin: int) -> None:
+        part = slice(begin, begin + step)
+        shares = np.ones((len(draws.w), 1)) if x is None else shares_given(draws, points[part])
+        for share, *each in zip(shares[..., None], draws.w, draws.mu, draws.factors, strict=True):
+            r = estep.responsibilities(points[part], *each)
+            mean[part] += share * r
+            r *= r
+            square[part] += share * r
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(of_block, range(0, len(points), step)))
+    total = mean.sum(axis=1, keepdims=True)
+    mean /= total
+    sd = np.sqrt(np.maximum(square / total - mean**2, 0))
+    dims, coords = (OBS, CLUSTER), coords | {CLUSTER: tree["posterior"][CLUSTER].to_numpy()}
+    return xr.Dataset({"mean": (dims, mean), "sd": (dims, sd)}, coords=coords, attrs={"draws": len(draws.w)})
+
+
+@np.errstate(under="ignore")
+def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataArray:
+    """A label for each observation and draw, from its distribution given the draw's parameters.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+    random_seed : int, Generator or None
+
+    Returns
+    -------
+    DataArray
+        z (chain, draw, obs), integers 0, ..., K - 1.
+
+    Raises
+    ------
+    MemoryError
+        If draws x observations would not fit into memory.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.sample_assignments(tree, random_seed=1).shape
+    (4, 1000, 82)
+    """
+    draws, points, coords = _draws_and_points(tree, None)
+    z = draws.by_chain(_assignments(draws, points, np.random.default_rng(read_seed(random_seed))))
+    posterior = tree["posterior"].to_dataset()
+    coords |= {name: posterior[name].values for name in ("chain", "draw")}
+    return xr.DataArray(z, dims=("chain", "draw", OBS), coords=coords, name="z")
+
+
+@np.errstate(under="ignore")
+def coclustering(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.DataArray:
+    """Posterior probability that two observations belong to one cluster.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`; its labels do not matter.
+    x : (n,) or (n, D) array-like, optional
+        Those of the fitted observations that are to be compared; default: all.
+
+    Returns
+    -------
+    DataArray
+        (obs, obs_bis), symmetric, with ones on the diagonal; ``attrs["draws"]`` says how many draws were used, which are
+        fewer than all where observations are many.
+
+    Raises
+    ------
+    MemoryError
+        If n x n numbers would not fit into memory; pass a sample of the observations as x.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.coclustering(tree, [9.5, 9.8, 33.0]).round(0).values.tolist()
+    [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    draws, points, coords = _draws_and_points(tree, x)
+    n, k = len(points), draws.n_components
+    require_memory(3 * 8 * n**2, f"{n} x {n} probabilities", "pass some of the observations as x")
+    few = draws.thinned(max(_FEWEST, int(_OPERATIONS / (n**2 * k))))
+    together, step = np.zeros((n, n)), max(1, 4_000 // k)  # columns of a product
+    for begin in range(0, len(few.w), step):
+        part = slice(begin, begin + step)
+        parameters = zip(few.w[part], few.mu[part], few.factors[part], strict=True)
+        r = np.concatenate([estep.responsibilities(points, *each) for each in parameters], axis=1)
+        together += r @ r.T
+    together /= len(few.w)
+    np.fill_diagonal(together, 1.0)
+    coords |= {f"{OBS}_bis": coords[OBS]}
+    return xr.DataArray(together, dims=(OBS, f"{OBS}_bis"), coords=coords, attrs={"draws": len(few.w)}, name="together")
+
+
+@np.errstate(under="ignore")
+def partition(
+    tree: xr.DataTree,
+    loss: Literal["vi", "binder"] = "vi",
+    *,
+    draws: int = 1000,
+    random_seed: int | np.random.Generator | None = 0,
+) -> xr.DataArray:
+    r"""The partition of the observations with the smallest posterior expected loss that was found.
+
+    With n_a the sizes of its clusters, m_b those of a draw's and n_ab of their intersections, the loss is
+    :math:`(\sum_a f(n_a) + \sum_b f(m_b) - 2 \sum_{ab} f(n_{ab})) / s`: the variation of information in bits for
+    f(n) = n log2 n and s = n, Binder's loss for f(n) = n^2 and s = n^2. Candidates are the draws' own partitions, the most
+    probable labels, and cuts of the hierarchical clustering of :func:`coclustering`; from the best of them, in random
+    orders, single observations move to where the expected loss is smallest, into clusters of their own too: at most 100, or
+    2 K of them.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`; its labels do not matter.
+    loss : {"vi", "binder"}
+    draws : int
+        Draws of the labels, at most, over which the loss is averaged.
+    random_seed : int, Generator or None
+
+    Returns
+    -------
+    DataArray
+        Labels (obs), 0 for the largest cluster, which need not be ``cluster`` 0 of the tree, with attributes ``loss``,
+        ``expected_loss``, ``n_clusters`` and ``draws``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown loss.
+
+    References
+    ----------
+    Dahl, Johnson & Müller (2022), Search algorithms and loss functions for Bayesian clustering, Journal of Computational
+    and Graphical Statistics 31, 1189-1201. doi:10.1080/10618600.2022.2069779
+
+    Wade & Ghahramani (2018), Bayesian cluster analysis: point estimation and credible balls, Bayesian Analysis 13,
+    559-626. doi:10.1214/17-BA1073
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.partition(tree).attrs["n_clusters"]
+    3
+    """
+    read_choice(loss, ("vi", "binder"), "loss")
+    tree = relabel(tree)  # labels, and with them the labels drawn, that do not depend on the order given
+    all_draws, points, coords = _draws_and_points(tree, None)
+    rng = np.random.default_rng(read_seed(random_seed))
+    few = all_draws.thinned(read_count(draws, "draws"))
+    z = _assignments(few, points, rng)
+    labels, attrs = _least_loss(z, _candidates(tree, z, few.n_components), few.n_components, loss, rng)
+    return xr.DataArray(labels, dims=(OBS,), coords=coords, attrs=attrs, name="partition")
+
+
+@np.errstate(under="ignore")
+def partition_of(
+    z: NDArray[np.int16], loss: Literal["vi", "binder"], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """The same as :func:`partition` of allocations (S, n), each draw of which may have clusters of its own number."""
+    candidates, k = _own(z), int(z.max()) + 1
+    if 1 < z.shape[1] <= _MOST_LINKED:
+        together = np.zeros((z.shape[1], z.shape[1]))
+        rows = z[np.linspace(0, len(z) - 1, min(len(z), _FEW)).astype(int)]
+        for j in range(k):
+            members = (rows == j).astype(np.float32)
+            together += members.T @ members
+        candidates += _cuts(1 - together / len(rows), k)
+    return _least_loss(z, candidates, k, loss, rng)
+
+
+@np.errstate(under="ignore")
+def occupied_clusters(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataArray:
+    """How many clusters hold an observation, (chain, draw), by labels drawn as in :func:`sample_assignments`.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> int(bg.occupied_clusters(tree, random_seed=1).median())
+    3
+    """
+    z = sample_assignments(tree, random_seed)
+    k = tree["posterior"].sizes[CLUSTER]
+    return sum(((z == j).any(OBS).astype(int) for j in range(k)), xr.zeros_like(z.isel({OBS: 0}, drop=True))).rename(
+        "occupied"
+    )
+
+
+def expected_occupied(draws: Draws, x: FloatArray) -> float:
+    """Posterior mean of the number of occupied clusters, sum_k 1 - prod_i (1 - r_ik), over some draws."""
+    few = draws.thinned(_FEWEST)
+    total = 0.0
+    for each in zip(few.w, few.mu, few.factors, strict=True):
+        with np.errstate(divide="ignore"):  # of an observation that is sure to belong to one
+            log_empty = np.log1p(-np.minimum(estep.responsibilities(x, *each), 1.0)).sum(axis=0)
+        total -= float(np.expm1(log_empty).sum())
+    return total / len(few.w)
+
+
+def adjusted_rand(one: ArrayLike, other: ArrayLike) -> float:
+    """Adjusted Rand index of two partitions of the same observations: 1 if they are one, 0 on average by chance.
+
+    References
+    ----------
+    Hubert & Arabie (1985), Comparing partitions, Journal of Classification 2, 193-218. doi:10.1007/BF01908075
+
+    Examples
+    --------
+    >>> adjusted_rand([0, 0, 1, 1], ["b", "b", "a", "a"])
+    1.0
+    """
+    labels = [np.unique(np.asarray(each), return_inverse=True)[1].ravel() for each in (one, other)]
+    if len(labels[0]) != len(labels[1]):
+        raise ValueError(f"two partitions must be of the same observations, got {len(labels[0])} and {len(labels[1])}")
+    table = np.zeros([each.max() + 1 for each in labels])
+    np.add.at(table, tuple(labels), 1)
+    both, first, second = comb(table, 2).sum(), comb(table.sum(axis=1), 2).sum(), comb(table.sum(axis=0), 2).sum()
+    expected, largest = first * second / max(comb(len(labels[0]), 2), 1), (first + second) / 2
+    return 1.0 if len(labels[0]) == 1 or largest == expected else float((both - expected) / (largest - expected))
+
+
+def _draws_and_points(tree: xr.DataTree, x: ArrayLike | None) -> tuple[Draws, FloatArray, dict[str, NDArray[np.int64]]]:
+    draws = read_draws(tree)
+    points, positions = read_points(tree, x, "x")
+    return draws, points, {OBS: positions}
+
+
+def _assignments(draws: Draws, x: FloatArray, rng: np.random.Generator) -> NDArray[np.int16]:
+    """Labels (S, n)."""
+    require_memory(2 * len(draws.w) * len(x), f"labels of {len(draws.w)} draws x {len(x)} observations", "keep fewer draws")
+    z = np.empty((len(draws.w), len(x)), dtype=np.int16)
+    for row, *each in zip(z, draws.w, draws.mu, draws.factors, strict=True):
+        cumulated = estep.responsibilities(x, *each).cumsum(axis=1)
+        row[:] = (rng.random((len(x), 1)) * cumulated[:, -1:] >= cumulated[:, :-1]).sum(axis=1)
+    return z
+
+
+def _candidates(tree: xr.DataTree, z: NDArray[np.int16], k: int) -> list[NDArray[np.int64]]:
+    """Partitions to begin with: some of the draws, the most probable labels, cuts of a hierarchical clustering."""
+    candidates = _own(z)
+    candidates.append(responsibilities(tree)["mean"].values.argmax(axis=1))
+    if 1 < z.shape[1] <= _MOST_LINKED:
+        candidates += _cuts(1 - coclustering(tree).values, k)
+    return candidates
+
+
+def _own(z: NDArray[np.int16]) -> list[NDArray[np.int64]]:
+    """Some of the draws' own partitions."""
+    return [z[row].astype(np.int64) for row in np.linspace(0, len(z) - 1, min(len(z), 100)).astype(int)]
+
+
+def _cuts(apart: FloatArray, k: int) -> list[NDArray[np.int64]]:
+    """The hierarchical clustering of distances (n, n) into 1, ..., 2 K clusters."""
+    merged = linkage(squareform((apart + apart.T) / 2, checks=False), "average")
+    return [fcluster(merged, size, "maxclust").astype(np.int64) - 1 for size in range(1, 2 * k + 1)]
+
+
+def _least_loss(
+    z: NDArray[np.int16], candidates: list[NDArray[np.int64]], k: int, loss: str, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """Labels (n), 0 for the largest cluster, of the best partition found, and what there is to say of it."""
+    n = z.shape[1]
+    sizes = np.arange(n + 1, dtype=float)
+    f, unit = (xlogy(sizes, sizes) / np.log(2), n) if loss == "vi" else (sizes**2, n**2)
+    most = min(n, max(_MOST_CLUSTERS, 2 * k))
+    if n <= most:
+        candidates.append(np.arange(n))  # each on its own, where Binder's loss of too many components leads
+    losses = np.array([_expected_loss(each, z, f, most) for each in candidates])
+    best, lowest = candidates[losses.argmin()], losses.min()
+    for i in np.argsort(losses, kind="stable")[:_ORDERS]:
+        found = candidates[i].copy()
+        _sweep(found, z, f, most, rng)
+        found_loss = _expected_loss(found, z, f, most)
+        if found_loss < lowest:
+            best, lowest = found, found_loss
+    _, labels, counts = np.unique(best, return_inverse=True, return_counts=True)
+    order = np.argsort(np.argsort(-counts, kind="stable"))
+    return order[labels], {"loss": loss, "expected_loss": float(lowest / unit), "n_clusters": len(counts), "draws": len(z)}
+
+
+@compiled(fastmath=STRICT)
+def _expected_loss(labels, z, f, most):  # type: ignore[no-untyped-def]
+    """Sum f(n_a) + mean over draws of (sum f(m_b) - 2 sum f(n_ab)), not divided by the unit."""
+    n_draws, n = z.shape
+    k = int(z.max()) + 1
+    own, theirs, both = np.zeros(most, np.int64), np.empty(k, np.int64), np.empty((most, k), np.int64)
+    for i in range(n):
+        own[labels[i]] += 1
+    value = 0.0
+    for s in range(n_draws):
+        theirs[:], both[:] = 0, 0
+        for i in range(n):
+            theirs[z[s, i]] += 1
+            both[labels[i], z[s, i]] += 1
+        for b in range(k):
+            value += f[theirs[b]]
+            for a in range(most):
+                value -= 2.0 * f[both[a, b]]
+    value /= n_draws
+    for a in range(most):
+        value += f[own[a]]
+    return value
+
+
+@compiled(fastmath=STRICT)
+def _sweep(labels, z, f, most, rng):  # type: ignore[no-untyped-def]
+    """Move single observations to where the expected loss is smallest, in random orders, until none moves."""
+    n_draws, n = z.shape
+    k = int(z.max()) + 1
+    own, both = np.zeros(most, np.int64), np.zeros((most, k, n_draws), np.int32)
+    for i in range(n):
+        own[labels[i]] += 1
+        for s in range(n_draws):
+            both[labels[i], z[s, i], s] += 1
+    order = np.arange(n)
+    for _ in range(100):
+        for i in range(n - 1, 0, -1):
+            other = int(rng.random() * (i + 1))
+            order[i], order[other] = order[other], order[i]
+        moved = False
+        for i in order:
+            old = labels[i]
+            own[old] -= 1
+            for s in range(n_draws):
+                both[old, z[s, i], s] -= 1
+            best, lowest, emptied = old, np.inf, False
+            for a in range(most):
+                if own[a] == 0 and a != old:
+                    if emptied or own[old] == 0:
+                        continue  # one empty cluster is like another
+                    emptied = True
+                gain = 0.0
+                for s in range(n_draws):
+                    count = both[a, z[s, i], s]
+                    gain += f[count + 1] - f[count]
+                cost = f[own[a] + 1] - f[own[a]] - 2.0 * gain / n_draws
+                if cost < lowest - 1e-9 or (a == old and cost <= lowest + 1e-9):
+                    best, lowest = a, cost
+            own[best] += 1
+            for s in range(n_draws):
+                both[best, z[s, i], s] += 1
+            if best != old:
+                labels[i], moved = best, True
+        if not moved:
+            break

@@ -1,0 +1,199 @@
+"""What a tree must keep for its numbers to mean something: draws of mixtures, and attributes that say of which.
+
+Everything that reads a tree passes through here, so a damaged one gets a sentence before anything is computed from it.
+"""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayesgmm.arguments import Covariance, FloatArray, Method, read_choice
+from bayesgmm.model.number_priors import prior_k_from_json
+from bayesgmm.model.priors import Prior, prior_of
+
+CLUSTER = "cluster"
+FEATURE, FEATURE_BIS = "feature", "feature_bis"
+IMPOSSIBLE = -1e-5  # eigenvalue of a correlation matrix that rounding, be it to single precision, does not explain
+_ROUNDED = 1e-5  # of one, by which weights stored in single precision may miss it
+_UNLIKE = 1e-4  # relative difference between numbers that the structure of the covariances makes equal
+_OF_K = ("p_k", "p_k_mcse", "prior_k", "p_occupied", "p_occupied_mcse")
+_REMEDY = "pass what fit returned"
+
+
+def parameter_dims(n_features: int) -> dict[str, tuple[str, ...]]:
+    """The mixture's parameters and their dims after chain and draw."""
+    if n_features == 1:
+        return {"w": (CLUSTER,), "mu": (CLUSTER,), "sigma": (CLUSTER,)}
+    return {"w": (CLUSTER,), "mu": (CLUSTER, FEATURE), "cov": (CLUSTER, FEATURE, FEATURE_BIS)}
+
+
+def require_tree(tree: Any) -> xr.DataTree:
+    """Refuse what is no tree, or one of the posterior of k, whose draws are not mixtures of one k."""
+    if not isinstance(tree, xr.DataTree):
+        raise TypeError(f"tree must be the DataTree that fit returns, got {type(tree).__name__}")
+    if "p_k" in tree.data_vars or tree.attrs.get("method") == "telescoping":
+        raise ValueError(
+            "tree must be of one k, as fit returns it, got one from posterior_k; look at tree['p_k'], tree['partition'] and "
+            "tree['components'], plots.plot_k or report, or fit the k that you want"
+        )
+    if "posterior" not in tree.children:
+        raise ValueError(f"tree must have a group posterior, got {sorted(tree.children) or 'no groups'}; {_REMEDY}")
+    posterior = tree["posterior"]
+    for name, dims in parameter_dims(1 if "mu" in posterior and posterior["mu"].ndim == 3 else 2).items():
+        if name not in posterior or posterior[name].dims != ("chain", "draw", *dims):
+            found = {str(key): value.dims for key, value in posterior.data_vars.items()}
+            raise ValueError(
+                f"tree must hold posterior variables w, mu, sigma with dims (chain, draw, {CLUSTER}), or w, mu, cov with "
+                f"{FEATURE} and {FEATURE_BIS} behind, got {found}; {_REMEDY}"
+            )
+    _require_known(tree)
+    return tree
+
+
+def _require_known(tree: xr.DataTree) -> None:
+    """Refuse attributes that are no longer what a fit wrote; those that are missing are asked for where they are needed."""
+    attrs = tree.attrs
+    for name, choices in (("method", Method), ("covariance", Covariance)):
+        if name in attrs:
+            try:
+                read_choice(attrs[name], choices, f"attribute {name} of tree")
+            except ValueError as error:
+                raise ValueError(f"{error}; {_REMEDY}") from None
+    k = tree["posterior"].sizes[CLUSTER]
+    if "k" in attrs and not (isinstance(attrs["k"], numbers.Integral) and attrs["k"] == k):
+        raise ValueError(f"tree must hold all of its {attrs['k']} clusters, got {k}; {_REMEDY}")
+    if "method" in attrs and (attrs["method"] == "advi") != is_approximation(tree):
+        has = "has" if is_approximation(tree) else "has no"
+        raise ValueError(
+            f"tree must have a group approximation for method 'advi' and for no other, got method {attrs['method']!r} in a "
+            f"tree that {has} such group; {_REMEDY}"
+        )
+    if prior_of(attrs.get("prior")) is not None:
+        attribute(tree, "covariance")  # without which a prior says nothing
+
+
+def is_approximation(tree: xr.DataTree) -> bool:
+    """Whether the draws are ADVI's."""
+    return "approximation" in tree.children
+
+
+def attribute(tree: xr.DataTree, name: str) -> Any:
+    """An attribute without which there is no answer."""
+    if name not in tree.attrs:
+        raise ValueError(f"tree must tell its {name} in its attributes, got none; {_REMEDY}")
+    return tree.attrs[name]
+
+
+def stored_prior(tree: xr.DataTree) -> Prior | None:
+    """The prior that a fit recorded; None of a custom model."""
+    return prior_of(attribute(tree, "prior"))
+
+
+def require_draws(posterior: xr.Dataset, covariance: str | None) -> None:
+    """Refuse draws that no mixture has, and covariances that have not the structure that the tree tells of."""
+    if not posterior["w"].size:
+        raise ValueError(f"tree must hold draws, got {dict(posterior['w'].sizes)}; {_REMEDY}")
+    n_features = 1 if posterior["mu"].ndim == 3 else posterior["mu"].shape[3]
+    w, mu, spread = (_numbers(posterior, name) for name in parameter_dims(n_features))
+    for values, name in ((w, "w"), (mu, "mu"), (spread, "sigma" if n_features == 1 else "cov")):
+        _require(np.isfinite(values), f"finite numbers in {name}")
+    _require(w > 0, "weights w above zero")
+    _require(abs(w.sum(axis=-1) - 1) <= _ROUNDED, "weights w that sum to one")
+    if n_features == 1:
+        _require(spread > 0, "standard deviations sigma above zero")
+    else:
+        _require_matrices(spread)
+    if covariance is not None:
+        _require_structure(spread, covariance)
+
+
+def _numbers(posterior: xr.Dataset, name: str) -> FloatArray:
+    if posterior[name].dtype.kind not in "fiu":
+        raise TypeError(f"tree must hold numbers in {name}, got elements of type {posterior[name].dtype}; {_REMEDY}")
+    return np.asarray(posterior[name].values, dtype=float)
+
+
+def _require(holds: NDArray[np.bool_], rule: str) -> None:
+    """Say in how many draws (chain, draw, ...) something does not hold."""
+    if holds.all():
+        return
+    wrong = ~holds.reshape(*holds.shape[:2], -1).all(axis=2)
+    chain, draw = np.argwhere(wrong)[0]
+    raise ValueError(
+        f"tree must hold {rule} in every draw, got {wrong.sum()} of {wrong.size} draws without (the first is draw {draw} of "
+        f"chain {chain}, counted from 0); {_REMEDY}"
+    )
+
+
+def _require_matrices(cov: FloatArray) -> None:
+    """Symmetric, with variances on the diagonal; whether they are positive definite shows when they are factorised."""
+    variances = np.diagonal(cov, axis1=-2, axis2=-1)
+    _require(variances > 0, "variances above zero in cov")
+    sd = np.sqrt(variances)
+    _require(
+        abs(cov - cov.swapaxes(-1, -2)) <= _ROUNDED * sd[..., :, None] * sd[..., None, :],
+        "symmetric covariance matrices cov",
+    )
+
+
+def require_hyperparameters(drawn: xr.Dataset) -> None:
+    """Refuse scales C0 that are none: not finite, not above zero, or no covariance matrices beyond rounding."""
+    if "C0" not in drawn:
+        return
+    C0 = _numbers(drawn, "C0")
+    _require(np.isfinite(C0), "finite numbers in C0")
+    if FEATURE_BIS in drawn["C0"].dims:
+        _require(np.diagonal(C0, axis1=-2, axis2=-1) > 0, "scales C0 above zero")
+        sd = np.sqrt(np.diagonal(C0, axis1=-2, axis2=-1))
+        _require(np.linalg.eigvalsh(C0 / sd[..., :, None] / sd[..., None, :]) > IMPOSSIBLE, "positive definite scales C0")
+    else:
+        _require(C0 > 0, "scales C0 above zero")
+
+
+def _require_structure(spread: FloatArray, covariance: str) -> None:
+    """Equal clusters, no correlations, equal variances: what tied, diagonal and spherical covariances have."""
+    several = spread.ndim > 3
+    holds = np.ones((*spread.shape[:2], 1), dtype=bool)
+    if covariance == "tied":
+        holds = _alike(spread, spread[:, :, :1])
+    elif several and covariance in ("diag", "spherical"):
+        variances = np.diagonal(spread, axis1=-2, axis2=-1)
+        beside = ~np.eye(spread.shape[-1], dtype=bool)
+        holds = (spread == 0) | ~beside
+        if covariance == "spherical":
+            holds &= _alike(variances, variances[..., :1])[..., None]
+    _require(holds, f"covariances that are {covariance!r}, as its attribute covariance says,")
+
+
+def _alike(values: FloatArray, others: FloatArray) -> NDArray[np.bool_]:
+    return np.asarray(abs(values - others) <= _UNLIKE * abs(others))
+
+
+def require_posterior_k(tree: Any) -> xr.DataTree:
+    """Check that a tree is what posterior_k returns: probabilities of k, and the groups that belong to them."""
+    if not isinstance(tree, xr.DataTree) or "p_k" not in tree.data_vars:
+        raise ValueError("tree must come from posterior_k, got one without p_k; for several fits use plot_compare")
+    remedy = "pass what posterior_k returned"
+    root = tree.to_dataset()
+    missing = [name for name in _OF_K if name not in root or root[name].dims != ("k",)]
+    missing += [f"group {name}" for name in ("posterior", "components", "partition", "observed_data") if name not in tree]
+    if missing:
+        raise ValueError(f"tree must hold what posterior_k returns, got none of {', '.join(missing)}; {remedy}")
+    for name in ("p_k", "prior_k", "p_occupied"):
+        p = root[name].values
+        if p.dtype.kind not in "fiu" or not np.isfinite(p).all() or (p < 0).any() or p.sum() > 1 + _ROUNDED or not p.any():
+            raise ValueError(f"tree must hold probabilities in {name}, got {np.array2string(p, threshold=8)}; {remedy}")
+    posterior = tree["posterior"].to_dataset()
+    for name in ("n_components", "occupied", "log_density"):
+        if name not in posterior or posterior[name].dtype.kind not in "fiu" or not np.isfinite(posterior[name]).all():
+            raise ValueError(f"tree must hold finite numbers in {name} of its posterior, got others or none; {remedy}")
+    for name in ("prior", "prior_k", "alpha", "weights", "covariance", "seed"):
+        attribute(tree, name)
+    prior_of(tree.attrs["prior"])
+    prior_k_from_json(tree.attrs["prior_k"])
+    return tree

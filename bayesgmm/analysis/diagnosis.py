@@ -1,0 +1,351 @@
+"""Whether the draws can be trusted, and what to do where they cannot.
+
+Convergence is judged on quantities that do not depend on the labels of the clusters; labelled parameters come second.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats.base import array_stats
+
+from bayesgmm.analysis.contract import is_approximation
+from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, Existence, existence
+from bayesgmm.analysis.labels import LabelQuality, label_quality
+from bayesgmm.analysis.quantities import as_text, invariants_of, labelled_quantities, summarise
+from bayesgmm.analysis.solutions import Solutions, missed_optima, solutions
+from bayesgmm.analysis.tree import OBS, Draws, features_of, is_relabelled, read_draws, read_observations
+from bayesgmm.arguments import FloatArray
+from bayesgmm.exceptions import PACKAGE, ApproximationWarning, ConvergenceWarning
+from bayesgmm.model.priors import prior_of
+from bayesgmm.model.strays import scaled_to_range, strays
+
+MAX_R_HAT = 1.01  # Vehtari et al. (2021)
+_HOPELESS_R_HAT = 1.05  # above this, more draws are no remedy and an effective sample size means little
+MIN_ESS_PER_CHAIN = 100  # the same
+MIN_BFMI = 0.3  # Betancourt (2016)
+MAX_K_HAT = 0.7  # Yao et al. (2018)
+_FEW = 2_000  # observations, through which Gibbs sweeps thousands of times in a second,
+_FEW_WITH_MOVES = 20_000  # and of one feature, where it also moves superfluous components from one place to another
+USABLE = ("improper", "stray", "labels", "missed", "interrupted")  # kinds of findings that leave the draws to be used
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that limits what the posterior can be used for, and what to do about it."""
+
+    kind: str
+    problem: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What :func:`diagnose` found.
+
+    Attributes
+    ----------
+    invariants : DataFrame
+        Label-invariant quantities: mean, sd, mcse_mean, ess_bulk, ess_tail, r_hat.
+    parameters : DataFrame
+        The same for labelled parameters and hyperparameters.
+    sampler : dict
+        Divergences, smallest BFMI and draws at the largest tree depth (NUTS); k-hat (ADVI).
+    findings : tuple of Finding
+    labels : LabelQuality
+        Whether single clusters can be told apart: non-permutation rate and share of ambiguous draws.
+    solutions : Solutions or None
+        Where the chains disagree, the solutions in which they sit; see :func:`bayesgmm.solutions`.
+    converged : bool
+        Whether the label-invariant quantities have converged (for ADVI: the optimisation has, to a usable k-hat).
+    """
+
+    invariants: pd.DataFrame
+    parameters: pd.DataFrame
+    sampler: Mapping[str, float]
+    findings: tuple[Finding, ...]
+    labels: LabelQuality
+    converged: bool
+    solutions: Solutions | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no finding at all."""
+        return not self.findings
+
+    @property
+    def exists(self) -> bool:
+        """Whether evidence and LOO exist: not of an improper posterior, nor of draws that have collapsed onto ties."""
+        return self.finding("improper") is None and self.finding("collapse") is None
+
+    def finding(self, kind: str) -> Finding | None:
+        """The first finding of a kind."""
+        return next((each for each in self.findings if each.kind == kind), None)
+
+    def warn(self) -> None:
+        """Say as warnings what keeps the draws from being used, of the line outside the package that asked."""
+        for each in self.findings:
+            if each.kind not in USABLE:
+                category = ApproximationWarning if each.kind == "k_hat" else ConvergenceWarning
+                warnings.warn(f"{each.problem}; {each.remedy}", category, skip_file_prefixes=PACKAGE)
+
+    def __repr__(self) -> str:
+        lines = [f"Diagnosis: {'ok' if self.ok else 'see the findings'}"]
+        for each in self.findings:
+            lines.append(fill(each.problem, 110, initial_indent="  - ", subsequent_indent="    "))
+            lines.append(fill(f"remedy: {each.remedy}", 110, initial_indent="    ", subsequent_indent="    "))
+        lines.append("  " + ", ".join(f"{name} {value:g}" for name, value in self.sampler.items()))
+        lines += [
+            "label-invariant quantities (log density at points of the data, log posterior, sorted weights)",
+            as_text(self.invariants),
+        ]
+        if any(each.kind == "solutions" for each in self.findings):
+            lines.append(repr(self.solutions))
+        lines.append(fill(f"labelled parameters ({self.labels})", 110))
+        lines.append(as_text(self.parameters))
+        return "\n".join(lines)
+
+
+@np.errstate(under="ignore")
+def diagnose(tree: xr.DataTree) -> Diagnosis:
+    """Judge whether the draws can be used, and say what to do where they cannot.
+
+    Label-invariant quantities come first: the log density at nine quantiles of the data (for several features: at the
+    observations that stand at these quantiles along each of the two principal axes of the standardised data), the log
+    posterior, and the sorted weights. Labelled parameters can fail where these are fine, when labels switch. Limits:
+    R-hat 1.01, 100 effective draws (bulk and tail) for each chain, no divergences, BFMI 0.3, 1 % of draws at the largest
+    tree depth; for ADVI, convergence and a PSIS k-hat of 0.7.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+
+    Returns
+    -------
+    Diagnosis
+        Prints as tables; ``.ok``, ``.converged``, ``.findings`` with remedies.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the tree does not keep the contract.
+
+    Notes
+    -----
+    Chains can only be compared where they have been. They start at the distinct optima that EM's restarts found within
+    five units of log-likelihood of the best; a solution that neither EM nor a chain found is not noticed. One that EM found
+    and in which no chain began, nor draws lie, is named if it has one per cent of the posterior by Laplace's method.
+
+    References
+    ----------
+    Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Rank-normalization, folding, and localization: an improved
+    R-hat for assessing convergence of MCMC, Bayesian Analysis 16, 667-718. doi:10.1214/20-BA1221
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.diagnose(tree).converged
+    True
+    """
+    draws, x = read_draws(tree), read_observations(tree)
+    invariants = summarise(iter(invariants_of(tree, draws).items()))
+    parameters, labels = summarise(labelled_quantities(tree)), label_quality(tree)
+    found = existence(tree)
+    collapse = (Finding("collapse", found.collapse, COLLAPSE_REMEDY),) if found.collapsed > 0 else ()
+    about_data = tuple(_data_findings(tree, x, found))
+    if is_approximation(tree):
+        of_approximation, sampler = _advi_findings(tree)
+        chains = ["ess_bulk", "ess_tail", "r_hat"]  # of independent draws, about which they say nothing
+        invariants, parameters = invariants.drop(columns=chains), parameters.drop(columns=chains)
+        trouble = collapse + of_approximation
+        return Diagnosis(invariants, parameters, sampler, trouble + about_data, labels, converged=not trouble)
+    disagree = draws.n_draws >= 4 and invariants["r_hat"].max() > MAX_R_HAT
+    apart = solutions(tree) if disagree else None
+    gibbs = _gibbs_would_help(tree, x)
+    mixing = collapse + tuple(_mixing_findings(invariants, draws, apart, gibbs_would_help=gibbs))
+    sampler_findings, sampler = _sampler_findings(tree, gibbs_would_help=gibbs)
+    findings = mixing + sampler_findings + about_data
+    findings += tuple(_interrupt_findings(tree)) + tuple(_missed_findings(tree, draws))
+    if not mixing:
+        findings += tuple(_label_findings(parameters, draws, labels, relabelled=is_relabelled(tree)))
+    return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not mixing, solutions=apart)
+
+
+def _data_findings(tree: xr.DataTree, x: FloatArray, found: Existence) -> Iterator[Finding]:
+    """What the data do to the prior: ties that make the posterior improper, strays that set its scale."""
+    if found.improper is not None:
+        yield Finding("improper", found.improper.problem, found.improper.remedy)
+    prior = prior_of(tree.attrs.get("prior"))
+    if prior is not None and scaled_to_range(prior, x, tree.attrs["covariance"]):
+        positions = tree["observed_data"].to_dataset()["x"][OBS].values
+        for each in strays(x, features_of(tree), positions):
+            yield Finding("stray", each.problem, each.remedy)
+
+
+def _gibbs_would_help(tree: xr.DataTree, x: FloatArray) -> bool:
+    """Whether the chains are NUTS's, of the package's own posterior, and observations few enough for many sweeps."""
+    with_moves = x.ndim == 1 and tree.attrs.get("covariance") != "tied"
+    few = len(x) <= (_FEW_WITH_MOVES if with_moves else _FEW)
+    return tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and few
+
+
+def _mixing_findings(
+    invariants: pd.DataFrame, draws: Draws, found: Solutions | None, *, gibbs_would_help: bool
+) -> Iterator[Finding]:
+    if draws.n_chains < 2:
+        yield Finding("chains", "one chain cannot show whether it has converged", "run several: chains=4")
+    if draws.n_draws < 4:
+        yield Finding("draws", f"{draws.n_draws} draws in each chain are too few to be judged", "raise draws")
+        return
+    if found is not None:
+        worst = invariants["r_hat"].idxmax()
+        gibbs = "try method='gibbs', which may pass where NUTS is slow to; " if gibbs_would_help else ""
+        evidence = f"R-hat of {worst} is {invariants['r_hat'].max():.4f} (> {MAX_R_HAT})"
+        if found.table["steady"].sum() > 1:
+            yield Finding(
+                "solutions",
+                f"the chains sit in different solutions and have not converged ({found.in_words()}): {evidence}",
+                f"{gibbs}do not average them, their shares of the chains come from where these began: look at "
+                "plots.plot_solutions, weigh them by solutions(tree, weigh='stacking'), or use a smaller k",
+            )
+        else:
+            yield Finding(
+                "r_hat",
+                f"the chains have not converged: {_how(found)}, {evidence}",
+                f"{gibbs}run longer (raise draws and tune), or use a smaller k",
+            )
+    if invariants["r_hat"].max() > _HOPELESS_R_HAT:
+        return
+    needed = MIN_ESS_PER_CHAIN * draws.n_chains
+    for kind in ("ess_bulk", "ess_tail"):
+        if invariants[kind].min() < needed:
+            worst = invariants[kind].idxmin()
+            yield Finding(
+                kind,
+                f"too few effective draws: {kind} of {worst} is {invariants[kind].min():.0f} (< {needed})",
+                f"raise draws to some {int(np.ceil(draws.n_draws * needed / max(invariants[kind].min(), 1) / 100)) * 100}",
+            )
+
+
+def _interrupt_findings(tree: xr.DataTree) -> Iterator[Finding]:
+    if tree.attrs.get("interrupted"):
+        chains, draws = (tree["posterior"].sizes[name] for name in ("chain", "draw"))
+        yield Finding("interrupted", f"the run was interrupted after {chains} x {draws} draws", "run it again for all draws")
+
+
+def _how(found: Solutions) -> str:
+    if len(found) == 1:
+        return "none of them sits apart from the others, but they pass too rarely between places"
+    return "they move about too slowly to have been everywhere"
+
+
+def _missed_findings(tree: xr.DataTree, draws: Draws) -> Iterator[Finding]:
+    """Optima of EM that have a share of the posterior, but none of the draws."""
+    for log_likelihood, mass, share in missed_optima(tree, draws):
+        yield Finding(
+            "missed",
+            f"EM found another solution (log-likelihood {log_likelihood:.2f}) with some {mass:.0%} of the posterior by "
+            f"Laplace's method, in which no chain began and near which {share:.1%} of the draws lie",
+            "if a share as small as that matters, run more chains: they begin at the solutions in proportion to their mass",
+        )
+
+
+def _sampler_findings(tree: xr.DataTree, *, gibbs_would_help: bool) -> tuple[tuple[Finding, ...], dict[str, float]]:
+    findings: list[Finding] = []
+    sampler: dict[str, float] = {}
+    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
+    if "diverging" in stats:
+        count = int(stats["diverging"].sum())
+        sampler["divergences"] = count
+        if count:
+            findings.append(
+                Finding(
+                    "divergences",
+                    f"{count} divergent transition{'s' if count > 1 else ''}: parts of the posterior may be missed",
+                    ("compare with method='gibbs', " if gibbs_would_help else "")
+                    + "raise target_accept (to 0.95 or 0.99), or use a smaller k",
+                )
+            )
+    if "energy" in stats and stats["energy"].sizes["draw"] >= 4:
+        bfmi = stats["bfmi"].values if "bfmi" in stats else array_stats.bfmi(stats["energy"].values)
+        sampler["smallest BFMI"] = float(bfmi.min())
+        if bfmi.min() < MIN_BFMI:
+            findings.append(
+                Finding(
+                    "energy",
+                    f"the energy moves too slowly: BFMI {bfmi.min():.2f} (< {MIN_BFMI})",
+                    "raise tune and draws, or use a more informative prior",
+                )
+            )
+    if "reached_max_treedepth" in stats:
+        count = int(stats["reached_max_treedepth"].sum())
+        sampler["draws at largest tree depth"] = count
+        if count > 0.01 * stats["reached_max_treedepth"].size:
+            findings.append(
+                Finding(
+                    "tree depth",
+                    f"{count} draws reached the largest tree depth: sampling is slow",
+                    "raise tune, or use a smaller k",
+                )
+            )
+    return tuple(findings), sampler
+
+
+def _advi_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str, float]]:
+    attrs = tree["approximation"].attrs
+    missing = [name for name in ("converged", "pareto_k", "importance_efficiency") if name not in attrs]
+    if missing:
+        raise ValueError(f"approximation of tree must tell its {', '.join(missing)}, got none; pass what fit returned")
+    findings = []
+    if not attrs["converged"]:
+        findings.append(
+            Finding(
+                "elbo",
+                "ADVI did not converge: the averages of its last two windows still differ",
+                "raise max_iter, or use method='nuts'",
+            )
+        )
+    if not attrs["pareto_k"] <= MAX_K_HAT:
+        findings.append(
+            Finding(
+                "k_hat",
+                f"the approximation misses part of the posterior, at the least its tails: PSIS k-hat "
+                f"{attrs['pareto_k']:.2f} (> {MAX_K_HAT}), "
+                f"importance sampling efficiency {attrs['importance_efficiency']:.0%}",
+                "check it against method='nuts'",
+            )
+        )
+    return tuple(findings), {
+        "PSIS k-hat": attrs["pareto_k"],
+        "importance sampling efficiency": attrs["importance_efficiency"],
+    }
+
+
+def _label_findings(parameters: pd.DataFrame, draws: Draws, labels: LabelQuality, *, relabelled: bool) -> Iterator[Finding]:
+    if not labels.trusted:
+        yield Finding(
+            "labels",
+            f"single clusters cannot be told apart: in {labels.non_permutation_rate:.0%} of the draws the components do not "
+            f"fall one by one into the clusters, in {labels.ambiguous:.0%} another order of labels is nearly as plausible",
+            ("" if relabelled else "bayesgmm.relabel, if the labels are still the sampler's; else ")
+            + "use what does not depend on labels (predictive_density, partition, coclustering), or a smaller k",
+        )
+        return
+    worst = parameters["r_hat"].idxmax()
+    needed = MIN_ESS_PER_CHAIN * draws.n_chains
+    if parameters["r_hat"].max() > MAX_R_HAT or parameters["ess_bulk"].min() < needed:
+        yield Finding(
+            "labels",
+            f"the density has converged but single clusters have not: R-hat of {worst} is {parameters['r_hat'].max():.3f}, "
+            f"smallest ess_bulk {parameters['ess_bulk'].min():.0f}",
+            "use what does not depend on labels (predictive_density, partition); draw more, or use a smaller k, "
+            "before describing single clusters",
+        )

@@ -1,0 +1,290 @@
+"""The check against EM: parameter by parameter, and as densities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesgmm.analysis.diagnosis import USABLE, diagnose
+from bayesgmm.analysis.labels import LabelQuality, match
+from bayesgmm.analysis.predictive import log_density, log_likelihood
+from bayesgmm.analysis.quantities import as_text, entries, labelled_quantities, summarise
+from bayesgmm.analysis.tree import (
+    Draws,
+    features_of,
+    is_relabelled,
+    parameter_dims,
+    parameters_of,
+    read_draws,
+    read_em,
+    read_observations,
+)
+from bayesgmm.arguments import FloatArray
+from bayesgmm.data.units import location_and_scale
+from bayesgmm.em.result import EMResult
+from bayesgmm.model.mixture import Mixture
+
+MAX_MISMATCH = 0.05  # share of draws that EM's components would label otherwise
+INTERVAL = 0.95
+_FEW_DIVERGENCES = 0.01  # share of draws up to which they do not keep the estimates from being compared
+_POINTS = 10_000  # at which densities of several features are compared
+_NAMED = 4  # parameters in a sentence
+_SPREAD_DRAWS = 400  # draws whose densities tell how far from their mean a posterior density lies
+
+
+@dataclass(frozen=True)
+class EMCheck:
+    """What :func:`check_against_em` found.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Per parameter: em, mean, sd, z = (em - mean) / sd, lower, upper and inside (the 95 % interval), tail
+        (two-sided posterior probability beyond EM's value), mcse_mean, ess_bulk, ess_tail, r_hat.
+        Empty if EM has another number of components.
+    em_log_likelihood : float
+        Of the EM estimate.
+    log_likelihood : dict
+        Mean, sd and maximum of the log-likelihood over the draws.
+    total_variation : float
+        Between EM's density and the posterior predictive density; 0 = equal, 1 = disjoint.
+    total_variation_limit : float
+        The 99 % quantile of the same distance for the draws' own densities.
+    reasons : tuple of str
+        Why they do not agree.
+    unjudged : tuple of str
+        Why it cannot be judged, or not cluster by cluster: draws, labels (:func:`bayesgmm.diagnose`) or EM itself are in
+        trouble.
+    labels : LabelQuality
+        Whether single clusters, of which the table speaks, can be told apart.
+    """
+
+    table: pd.DataFrame
+    em_log_likelihood: float
+    log_likelihood: Mapping[str, float]
+    total_variation: float
+    total_variation_limit: float
+    reasons: tuple[str, ...]
+    unjudged: tuple[str, ...]
+    labels: LabelQuality
+
+    @property
+    def ok(self) -> bool:
+        """Whether posterior and EM agree, on draws that can be trusted."""
+        return not self.reasons and not self.unjudged
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a sentence."""
+        if self.ok:
+            outside = ", ".join(self.table.index[~self.table["inside"].astype(bool)])
+            but = (
+                f" ({outside} outside the single {INTERVAL:.0%} interval, as one of {len(self.table)} may be)"
+                if outside
+                else ""
+            )
+            return (
+                f"the posterior agrees with EM: the estimates lie in the joint {INTERVAL:.0%} interval{but}, and the "
+                f"densities differ by {self.total_variation:.3f} in total variation, within the posterior's own spread "
+                f"({self.total_variation_limit:.3f})"
+            )
+        if self.reasons:
+            return "the posterior does not agree with EM: " + "; ".join(self.reasons + self.unjudged)
+        return (
+            f"whether the posterior agrees with EM cannot be judged: {'; '.join(self.unjudged)}; the densities differ by "
+            f"{self.total_variation:.3f} in total variation, within the posterior's own spread "
+            f"({self.total_variation_limit:.3f})"
+        )
+
+    def __repr__(self) -> str:
+        likelihood = self.log_likelihood
+        lines = [
+            fill(f"EMCheck: {self.verdict}", 110),
+            f"  log-likelihood: EM {self.em_log_likelihood:.2f}, posterior {likelihood['mean']:.2f} "
+            f"(sd {likelihood['sd']:.2f}, highest {likelihood['max']:.2f})",
+            f"  total variation between the densities: {self.total_variation:.4f} (limit {self.total_variation_limit:.4f})",
+        ]
+        if len(self.table):
+            lines += [fill(f"labels: {self.labels}", 110, initial_indent="  ", subsequent_indent="  "), as_text(self.table)]
+        return "\n".join(lines)
+
+
+@np.errstate(under="ignore")
+def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) -> EMCheck:
+    """Compare the posterior with the EM estimate, parameter by parameter and as densities.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+    em : EMResult or Mixture, optional
+        Compare with this estimate, of the same data, in place of the one stored in the tree.
+
+    Returns
+    -------
+    EMCheck
+        Prints as a table; ``.ok`` and ``.verdict``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the tree does not keep the contract, or ``em`` is something else or was fitted to other data.
+
+    Notes
+    -----
+    They agree if EM has the same number of components, every EM estimate lies in the joint 95 % interval of its
+    parameter (Bonferroni: a two-sided tail probability of at least 0.05 / number of free parameters), the draws carry EM's
+    labels, no draw beats EM's log-likelihood by more than rounding, EM's density lies no further from the posterior
+    predictive density than the draws' own densities do (99 % quantile of the total variation distance), and the chains
+    and EM have converged. Where single clusters cannot be told apart (:func:`bayesgmm.label_quality`), the comparison
+    parameter by parameter means nothing: likelihoods and densities alone are compared, and ``unjudged`` says so. EM
+    maximises the likelihood, so the draws' log-likelihood lies below it, by half the number of parameters on average where
+    the posterior is normal and the prior weak.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.check_against_em(tree).ok
+    True
+    """
+    draws, x = read_draws(tree), read_observations(tree)
+    if em is None:
+        mixture, em_log_likelihood = read_em(tree)
+    else:
+        mixture = _read_estimate(em, x)
+        em_log_likelihood = float(mixture.log_density(x).sum())
+    same_k = mixture.n_components == draws.n_components
+    table = _em_table(tree, mixture) if same_k else pd.DataFrame()
+    per_draw = log_likelihood(draws, x)
+    likelihood = {"mean": float(per_draw.mean()), "sd": float(per_draw.std()), "max": float(per_draw.max())}
+    distance, limit = _total_variation(draws, mixture, x)
+
+    diagnosis = diagnose(tree)
+    few = diagnosis.sampler.get("divergences", 0) <= _FEW_DIVERGENCES * len(draws.w)
+    harmless = (*USABLE, "divergences") if few else USABLE
+    unjudged = [finding.problem for finding in diagnosis.findings if finding.kind not in harmless]
+    remedy = "" if is_relabelled(tree) else " (which bayesgmm.relabel mends, unless the clusters cannot be told apart)"
+    reasons = []
+    if not same_k:
+        reasons.append(f"EM has {mixture.n_components} components, the posterior {draws.n_components}")
+    elif diagnosis.labels.trusted:
+        outside = table[table["tail"] < (1 - INTERVAL) / _n_free(table)]
+        if len(outside):
+            reasons.append(f"EM lies outside the joint {INTERVAL:.0%} interval of {_worst_of(outside)}")
+        mismatch = float((match(draws, mixture) != np.arange(draws.n_components)).any(axis=1).mean())
+        if mismatch > MAX_MISMATCH:
+            reasons.append(f"{mismatch:.0%} of the draws carry other labels than EM's components{remedy}")
+    else:
+        why = "the labels are still the sampler's" if remedy else "single clusters cannot be told apart"
+        unjudged.append(f"{why}, so that only likelihoods and densities were compared{remedy}")
+    if likelihood["max"] > em_log_likelihood + 1e-6 * max(1.0, abs(em_log_likelihood)):
+        reasons.append(
+            f"a draw has a higher log-likelihood ({likelihood['max']:.2f}) than EM ({em_log_likelihood:.2f}), "
+            "so EM stopped at a local optimum (raise n_init) or at its variance floor"
+        )
+    if not distance <= limit:
+        reasons.append(
+            f"the densities differ by {distance:.3f} in total variation, more than the posterior's spread {limit:.3f}"
+        )
+    if em is None and not tree["em_baseline"].attrs.get("converged", 1):
+        unjudged.append("EM itself has not converged (give em=fit_em(x, k, max_iter=...))")
+    return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), tuple(unjudged), diagnosis.labels)
+
+
+def _worst_of(outside: pd.DataFrame) -> str:
+    """The parameters that lie furthest out, by name."""
+    worst = outside.loc[outside["z"].abs().sort_values(ascending=False, kind="stable").index[:_NAMED], "z"]
+    more = f" and of {len(outside) - _NAMED} more" if len(outside) > _NAMED else ""
+    return ", ".join(f"{name} ({z:+.1f} sd)" for name, z in worst.items()) + more
+
+
+def _read_estimate(em: EMResult | Mixture, x: FloatArray) -> Mixture:
+    if isinstance(em, Mixture):
+        return em
+    if not isinstance(em, EMResult):
+        raise TypeError(f"em must be an EMResult or a Mixture, got {type(em).__name__}")
+    if not np.array_equal(em.x, x):
+        raise ValueError("em must be fitted to the data of the tree, got an estimate from other data; fit it again")
+    return em.mixture
+
+
+def _n_free(table: pd.DataFrame) -> int:
+    """Rows that say something new: the last weight follows from the others, a common sigma is listed once for each."""
+    repeated = table.duplicated(subset=["em", "mean", "sd"]).sum()
+    return max(1, len(table) - int(repeated) - int("w[0]" in table.index))
+
+
+def _em_table(tree: xr.DataTree, mixture: Mixture) -> pd.DataFrame:
+    estimates = _named_estimates(mixture, features_of(tree))
+    labelled = {name: values for name, values in labelled_quantities(tree) if name in estimates and np.ptp(values) > 0}
+    summary = summarise(iter(labelled.items()))
+    tail = (1 - INTERVAL) / 2
+    bounds = np.array([np.quantile(values, [tail, 1 - tail]) for values in labelled.values()]).reshape(-1, 2)
+    em = np.array([estimates[name] for name in labelled])
+    table = pd.DataFrame({"em": em, "mean": summary["mean"], "sd": summary["sd"]}, index=summary.index)
+    table["z"] = (table["em"] - table["mean"]) / table["sd"]
+    table["lower"], table["upper"] = bounds.T
+    table["inside"] = (table["lower"] <= table["em"]) & (table["em"] <= table["upper"])
+    below = np.array([(values < estimates[name]).mean() for name, values in labelled.items()])
+    table["tail"] = 2 * np.minimum(below, 1 - below)
+    return table.join(summary[["mcse_mean", "ess_bulk", "ess_tail", "r_hat"]])
+
+
+def _named_estimates(mixture: Mixture, features: Sequence[Any]) -> dict[str, float]:
+    """Each number of the estimate under the name that its posterior has."""
+    dims = parameter_dims(mixture.n_features)
+    named: dict[str, float] = {}
+    for name, values in parameters_of(mixture).items():
+        labels = [range(mixture.n_components), *[features] * (values.ndim - 1)]
+        named |= {label: float(values[index]) for index, label in entries(name, dims[name], labels)}
+    return named
+
+
+def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[float, float]:
+    """Distance between EM's density and the mean density of the draws, and the 99 % quantile of the draws' own distances."""
+    few = draws.thinned(_SPREAD_DRAWS)
+    points, weights = _grid(mixture, x) if x.ndim == 1 else _sample(few, mixture)
+    single, em = log_density(few, points), mixture.log_density(points)
+    mean = np.logaddexp.reduce(single, axis=0) - np.log(len(single))
+    if x.ndim > 1:  # the points were drawn from (mean + em) / 2, relative to which densities are taken
+        sampled = np.logaddexp(mean, em) - np.log(2)
+        single, mean, em = single - sampled, mean - sampled, em - sampled
+    own = 0.5 * (np.abs(np.exp(single) - np.exp(mean)) * weights).sum(axis=1)
+    return float(0.5 * (np.abs(np.exp(em) - np.exp(mean)) * weights).sum()), float(np.quantile(own, 0.99))
+
+
+def _grid(mixture: Mixture, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Points and the weights of the trapezoidal rule.
+
+    They reach five standard deviations past the data and are closer where EM's components are.
+    """
+    _, spread = location_and_scale(x)
+    grid = np.unique(
+        np.concatenate(
+            [
+                np.linspace(x.min() - 5 * spread, x.max() + 5 * spread, 1_000),
+                *(np.linspace(m - 6 * s, m + 6 * s, 200) for m, s in zip(mixture.means, mixture.sigma, strict=True)),
+            ]
+        )
+    )
+    steps = np.diff(grid) / 2
+    return grid, np.append(steps, 0) + np.append(0, steps)
+
+
+def _sample(few: Draws, mixture: Mixture) -> tuple[FloatArray, FloatArray]:
+    """Points of which half are drawn from the estimate and half from the draws, as many from each, and equal weights."""
+    rng = np.random.default_rng(0)
+    each = int(np.ceil(_POINTS / 2 / len(few.w)))
+    parts = [mixture.sample(each * len(few.w), rng)[0]]
+    for w, mu, factors in zip(few.w, few.mu, few.factors, strict=True):
+        z = rng.choice(len(w), size=each, p=w / w.sum())
+        parts.append(mu[z] + np.einsum("nij,nj->ni", factors[z], rng.standard_normal((each, mu.shape[1]))))
+    points = np.concatenate(parts)
+    return points, np.full(len(points), 1 / len(points))

@@ -1,0 +1,220 @@
+r"""Whether the posterior exists: the hierarchical priors let a component shrink onto equal observations without limit.
+
+Let C0 shrink by a factor eps along one direction u of the feature space. A component that shrinks with it onto m
+observations with equal u'x contributes eps^(-(m - 1)/2) to the integrated likelihood, one that does not eps^c0, an empty one
+nothing, and the prior of C0 eps^g0. So the posterior is improper if, and for a given direction only if, for some allocation
+of the observations
+
+.. math::
+    \sum_j (m_j - 1) / 2 \ge g_0 + B c_0,
+
+with the sum over the shrunk components and B the components that stay. One that stays is enough to hold all other
+observations, and where u'x has no more distinct values than there are components, none need stay. For one feature, and for
+each feature of diagonal covariances, u is that feature. Spheres shrink in all D features at once, onto equal rows, and each
+m_j - 1 counts D times. A full covariance can shrink along any direction. A tied one shrinks only if all components do.
+Fixed scales (:class:`bayesgmm.priors.ConjugatePrior`) make every posterior proper.
+
+The condition is derived here and tested against quadrature (tests/test_impropriety.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from bayesgmm.analysis.tree import Draws, features_of, read_draws, read_observations
+from bayesgmm.arguments import Covariance, FloatArray
+from bayesgmm.data.reading import Data
+from bayesgmm.data.ties import Ties, directions
+from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of
+
+COLLAPSE_REMEDY = "spread rounded data again: bayesgmm.jitter(x), or use covariance='tied' or a smaller k"
+_SHRUNK = 1e-3  # standard deviation of a component, over the gap around the value that it sits on
+_ROUNDING = 1e-12  # of the largest value, by which a centre may miss what it sits on
+_NAMED = 3  # groups of equal observations that are spelled out
+
+
+@dataclass(frozen=True)
+class Impropriety:
+    """Ties onto which components can shrink without limit.
+
+    Attributes
+    ----------
+    ties : Ties
+        Along the direction in which they shrink.
+    groups : array of int
+        Which of its values the shrunk components sit on.
+    covariance : {"full", "tied", "diag", "spherical"}
+    tied_is_proper : bool
+        Whether covariance="tied" would have a proper posterior.
+    """
+
+    ties: Ties
+    groups: NDArray[np.int64]
+    covariance: Covariance
+    tied_is_proper: bool
+
+    @property
+    def problem(self) -> str:
+        """What is the matter."""
+        return (
+            f"the posterior is improper: {self._equal()}, and components can shrink onto equal observations without limit, "
+            "so that evidence, LOO and p(k | x) do not exist; draws away from there describe the rest of the posterior"
+        )
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        tied = ", or use covariance='tied'" if self.tied_is_proper else ""
+        if len(self.groups) == len(self.ties.values):
+            tied += f", or let k be below {len(self.groups)}, the number of distinct values"
+        if self.covariance == "spherical":
+            return f"leave repeated rows out, or spread rounded ones again: bayesgmm.jitter(x){tied}"
+        if self.ties.resolution is None:
+            return f"leave these observations out and describe them apart{tied}"
+        return f"{self._rounded()}; spread them again: bayesgmm.jitter(x){tied}"
+
+    def _equal(self) -> str:
+        """The largest groups."""
+        name = self.ties.name
+        if self.ties.values.ndim == 2:
+            parts = [f"{self.ties.counts[at]} rows are equal" for at in self.groups[:_NAMED]]
+        else:
+            parts = [
+                f"{self.ties.counts[at]} observations have {name} = {self.ties.values[at]:g}" for at in self.groups[:_NAMED]
+            ]
+        more = len(self.groups) - len(parts)
+        return ", ".join(parts) + (f", and so on for {more} more values" if more > 0 else "")
+
+    def _rounded(self) -> str:
+        return f"the values of {self.ties.name} look rounded to {self.ties.resolution:g}"
+
+
+def impropriety(x: FloatArray, names: Sequence[Any], k: int, prior: Prior, covariance: Covariance) -> Impropriety | None:
+    """Why the posterior of k components under a prior scaled to the data is improper; None if it is proper.
+
+    For full covariances of D >= 2 features every direction is one in which ties may lie. Those of
+    :func:`bayesgmm.data.ties.directions` are looked at.
+    """
+    return _found(directions(x, names, covariance), k, prior, covariance, x)
+
+
+def _found(along: Iterable[Ties], k: int, prior: Prior, covariance: Covariance, x: FloatArray) -> Impropriety | None:
+    if not isinstance(prior, HierarchicalPrior):
+        return None
+    assert prior.c0 is not None
+    assert prior.g0 is not None
+    for ties in along:
+        groups = _shrinking(ties, k, prior.c0, prior.g0, covariance)
+        if len(groups):
+            return Impropriety(ties, groups, covariance, covariance != "tied" and _tied_is_proper(x, k))
+    return None
+
+
+def _tied_is_proper(x: FloatArray, k: int) -> bool:
+    names = range(1 if x.ndim == 1 else x.shape[1])
+    return impropriety(x, names, k, HierarchicalPrior().scaled_to(x, "tied"), "tied") is None
+
+
+def _shrinking(ties: Ties, k: int, c0: float, g0: float, covariance: Covariance) -> NDArray[np.int64]:
+    """The groups onto which components shrink without limit along one direction, if they do."""
+    per_row = ties.values.shape[1] if ties.values.ndim == 2 else 1
+    groups = ties.largest(k - 1)
+    if covariance != "tied" and _gain(ties, groups, per_row) >= c0 + g0:
+        needed = np.cumsum(per_row * (ties.counts[groups] - 1) / 2) >= c0 + g0
+        return groups[: int(needed.argmax()) + 1]
+    everything = ties.largest(len(ties.values))
+    if len(everything) <= k and _gain(ties, everything, per_row) >= g0:
+        return everything
+    return groups[:0]
+
+
+def _gain(ties: Ties, groups: NDArray[np.int64], per_row: int) -> float:
+    return per_row * float((ties.counts[groups] - 1).sum()) / 2
+
+
+@dataclass(frozen=True)
+class Existence:
+    """Whether what is computed from a tree's posterior exists.
+
+    Attributes
+    ----------
+    improper : Impropriety or None
+        None where the posterior is proper, or the tree does not tell its prior.
+    collapsed : float
+        Share of the draws in which a component sits on equal observations: along some direction its centre is at their
+        value, and its standard deviation is below a thousandth of the gap around them.
+    """
+
+    improper: Impropriety | None
+    collapsed: float
+
+    @property
+    def collapse(self) -> str:
+        """What the collapse is."""
+        return (
+            f"in {self.collapsed:.0%} of the draws a component has shrunk onto equal observations (its standard deviation "
+            f"is below {_SHRUNK:g} of the gap around them): these draws describe ties and no clusters"
+        )
+
+    @property
+    def refusal(self) -> str | None:
+        """Why evidence, LOO and p(k | x) do not exist; None if they do."""
+        if self.improper is not None:
+            return f"{self.improper.problem}; {self.improper.remedy}"
+        return f"{self.collapse}; {COLLAPSE_REMEDY}" if self.collapsed > 0 else None
+
+
+def existence(tree: xr.DataTree) -> Existence:
+    """Look at a tree's prior, data and draws."""
+    x, covariance = read_observations(tree), tree.attrs.get("covariance", "full")
+    draws, prior = read_draws(tree), prior_of(tree.attrs.get("prior"))
+    along = list(directions(x, features_of(tree), covariance))
+    improper = None if prior is None else _found(along, draws.n_components, prior, covariance, x)
+    return Existence(improper, _collapsed(draws, along))
+
+
+def collapse_of(draws: Draws, data: Data, covariance: Covariance) -> Existence:
+    """Look at the draws of a posterior that is known to be proper."""
+    return Existence(None, _collapsed(draws, directions(data.values, data.called, covariance)))
+
+
+def _collapsed(draws: Draws, along: Iterable[Ties]) -> float:
+    shrunk = np.zeros(len(draws.w), dtype=bool)
+    for ties in along:
+        if ties.counts.max() > 1:
+            shrunk |= _shrunk(draws, ties)
+    return float(shrunk.mean())
+
+
+def require_existence(tree: xr.DataTree, what: str) -> None:
+    """Refuse what does not exist of an improper or collapsed posterior."""
+    reason = existence(tree).refusal
+    if reason:
+        raise ValueError(f"{what} cannot be computed: {reason}")
+
+
+def _shrunk(draws: Draws, ties: Ties) -> NDArray[np.bool_]:
+    """In which draws some component sits on a tie, (S,)."""
+    values, n_features = ties.values, draws.n_features
+    if values.ndim == 2:
+        rows = KDTree(values)
+        sd, gaps = draws.factors[..., 0, 0], rows.query(values, k=2)[0][:, 1]
+        distance, nearest = rows.query(draws.mu)
+    else:
+        centre, sd = draws.mu, draws.factors
+        if n_features > 1:
+            centre, sd = centre @ ties.along, np.sqrt(((ties.along @ draws.factors) ** 2).sum(axis=-1))
+        steps = np.concatenate([[np.inf], np.diff(values), [np.inf]])
+        gaps = np.minimum(steps[:-1], steps[1:])
+        right = np.clip(np.searchsorted(values, centre), 1, len(values) - 1)
+        nearest = np.where(centre - values[right - 1] < values[right] - centre, right - 1, right)
+        distance = abs(centre - values[nearest])
+    near = distance <= np.maximum(6 * np.sqrt(n_features) * sd, _ROUNDING * abs(values).max())
+    return np.asarray(((sd <= _SHRUNK * gaps[nearest]) & near & (ties.counts[nearest] > 1)).any(axis=1))

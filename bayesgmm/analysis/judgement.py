@@ -1,0 +1,101 @@
+"""One judgement of a fit, from its diagnosis and its check against EM: what every page, text and document says of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import xarray as xr
+
+from bayesgmm.analysis.diagnosis import Diagnosis, Finding
+from bayesgmm.analysis.em_check import EMCheck
+from bayesgmm.analysis.tree import CLUSTER
+
+Level = Literal["good", "caution", "bad"]
+EM = "em"  # kind of what the check against EM has to say
+_TITLES = {  # where all that was found is of these kinds
+    ("labels",): "The sampling can be relied on, single clusters cannot",
+    ("improper",): "The draws agree with one another, but the posterior is improper",
+    (EM,): "The draws agree with one another, but not with EM",
+    ("missed",): "The draws agree with one another, but EM found another solution",
+    ("missed", EM): "The draws agree with one another, but EM found another solution",
+}
+_MEANINGS = {
+    "missed": "The draws may lack a part of the posterior. With that probability the clusters are those of EM's other "
+    "solution, and not those told here; all intervals are too narrow by as much.",
+    EM: "EM gives the point of the highest likelihood, the draws all that data and prior leave. The two may differ without "
+    "a fault where the prior is strong, observations are few, or EM's solution is a narrow one that has hardly a share of "
+    "the posterior. The clusters told here are those of the draws, not EM's.",
+    "labels": "The draws agree on the density. What is said of a cluster by its number means little; densities, partitions "
+    "and co-clustering hold.",
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether a fit can be relied on.
+
+    Attributes
+    ----------
+    level : {"good", "caution", "bad"}
+        "good" if and only if nothing was found and EM agrees.
+    title : str
+    grounds : tuple of Finding
+        What speaks against it; what EM has to say is of the kind "em".
+    praise : str
+        What it rests on, where nothing speaks against it.
+    """
+
+    level: Level
+    title: str
+    grounds: tuple[Finding, ...]
+    praise: str = ""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was found, each followed by what it means."""
+        if not self.grounds:
+            return (self.praise,)
+        told = (text for each in self.grounds for text in (sentence(each.problem), meaning(each)))
+        return tuple(each for each in told if each)
+
+
+def judgement_of(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck) -> Judgement:
+    """The judgement on a tree that has been diagnosed and checked against EM."""
+    grounds = diagnosis.findings if not diagnosis.converged else diagnosis.findings + _against_em(diagnosis, check)
+    if not diagnosis.converged:
+        return Judgement("bad", "Not to be relied on as it stands", grounds)
+    if grounds:
+        kinds = tuple(dict.fromkeys(each.kind for each in grounds))
+        return Judgement("caution", _TITLES.get(kinds, "To be used with reservations"), grounds)
+    if tree.attrs.get("method") == "advi":
+        why = "the approximation has converged to a usable k-hat, and agrees with EM. It is an approximation all the same"
+    elif tree["posterior"].sizes[CLUSTER] == 1:
+        why = "what was followed has converged, and posterior and EM agree"
+    else:
+        why = "the chains agree, the clusters can be told apart, and posterior and EM agree"
+    return Judgement("good", "The sampling can be relied on", (), f"All diagnostics passed: {why}.")
+
+
+def meaning(found: Finding) -> str:
+    """What a finding means for the answer; nothing where its problem says so."""
+    return _MEANINGS.get(found.kind, "")
+
+
+def sentence(text: str) -> str:
+    """The text with a capital letter, unless it begins with a symbol, and a full stop."""
+    text = text.strip()
+    symbol = re.match(r"(?!a )[a-z]\b(?!')", text)  # as in k = 3, k-hat
+    return (text if symbol else text[:1].upper() + text[1:]) + ("" if text.endswith((".", "?", "!")) else ".")
+
+
+def _against_em(diagnosis: Diagnosis, check: EMCheck) -> tuple[Finding, ...]:
+    """What the check says beyond the diagnosis."""
+    if check.reasons:
+        problem = f"posterior and EM differ: {'; '.join(check.reasons)}"
+    elif check.unjudged and not diagnosis.findings:
+        problem = f"whether the posterior agrees with EM cannot be judged: {'; '.join(check.unjudged)}"
+    else:
+        return ()
+    return (Finding(EM, problem, "compare the two cluster by cluster, in the check against EM, before either is used"),)

@@ -1,0 +1,267 @@
+"""Label switching: the posterior does not know which cluster is called 0, the reader must."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
+from scipy.optimize import linear_sum_assignment
+
+from bayesgmm.analysis.tree import Draws, permute, read_draws, read_em, read_observations, read_permutation
+from bayesgmm.arguments import FloatArray, read_choice
+from bayesgmm.kernels import estep
+from bayesgmm.model.mixture import Mixture
+
+Relabelling = Literal["stephens", "ecr", "pivot"]
+_MOST, _FEWEST = 10_000, 1_000  # observations whose membership is looked at
+_JUDGED = 80_000_000  # draws x observations, up to which they are the most
+_REMEMBERED = 2**24  # numbers (128 MB) that are computed once for all rounds
+_ROUNDS = 50  # after which an iterative algorithm is not waited for
+_LEAST = 1e-300  # a probability that counts as none
+_CERTAIN = 1 - 1e-12  # a correlation beyond which Fisher's z is not followed
+_SURE = 0.95  # probability of a draw's order of labels below which it is ambiguous
+MAX_CONFUSED = 0.1  # non-permutation rate, and share of ambiguous draws, up to which labels are trusted
+
+
+@dataclass(frozen=True, repr=False)
+class LabelQuality:
+    """Whether single clusters can be told apart.
+
+    Attributes
+    ----------
+    non_permutation_rate : float
+        Share of draws whose K components do not fall one by one into the K groups into which k-means divides all draws'
+        components, in the space of means, log standard deviations and, by Fisher's z, correlations.
+    ambiguous : float
+        Share of draws in which some exchange of two labels is nearly as plausible as the order given: under a normal
+        distribution of each cluster's parameters that order has a probability below 0.95.
+    """
+
+    non_permutation_rate: float
+    ambiguous: float
+
+    @property
+    def trusted(self) -> bool:
+        """Whether both are at most 0.1."""
+        return max(self.non_permutation_rate, self.ambiguous) <= MAX_CONFUSED
+
+    def __repr__(self) -> str:
+        numbers = f"non-permutation rate {self.non_permutation_rate:.1%}, ambiguous draws {self.ambiguous:.1%}"
+        if self.trusted:
+            return numbers
+        return (
+            f"{numbers}: clusters cannot be told apart, statements about single ones are not meaningful; use what does not "
+            "depend on labels (predictive_density, partition, coclustering)"
+        )
+
+
+@np.errstate(under="ignore")
+def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
+    r"""Undo label switching: give every draw's clusters the order in which they mean the same.
+
+    * "stephens": the permutations that minimise the Kullback-Leibler divergence of each draw's membership probabilities from
+      their mean over the draws, in turn with that mean (Stephens 2000, algorithm 2).
+    * "ecr": equivalence classes representatives (Papastamoulis & Iliopoulos 2010), iterated: each draw's most probable
+      labels agree with the pivot's for as many observations as they can; the pivot is each observation's most frequent
+      label.
+    * "pivot": the permutation that minimises the sum over clusters of the squared 2-Wasserstein distance to the EM estimate,
+      :math:`(\mu_j - \hat\mu_k)^2 + (\sigma_j - \hat\sigma_k)^2` (an assignment problem). For several features
+      :math:`\sigma` is the Cholesky factor of the covariance and squares are squared Frobenius norms, which bound that
+      distance from above; each feature is measured in EM's standard deviations within clusters.
+
+    The iterative two begin with the order of "pivot", and end with the clusters that belong most to EM's in EM's order. The
+    default is what recovers known permutations best; "pivot" fails first where clusters overlap in several features.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+    method : {"stephens", "ecr", "pivot"}
+
+    Returns
+    -------
+    DataTree
+        A new tree: ``w``, ``mu``, ``sigma`` (and every other variable over ``cluster``) permuted together, the
+        permutation from the raw order in ``sample_stats``. Hyperparameters stay as they are.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method, or if the tree does not hold draws and an EM baseline, and data for the iterative ones.
+
+    Notes
+    -----
+    Membership is that of at most 10 000 observations, evenly spaced, of more than 8 000 draws of fewer (1 000 at the least).
+    It is computed anew for each draw in each round, so that memory is that of observations x clusters. Tested properties:
+    idempotent; the result does not depend on the labels it was given; densities do not change.
+
+    References
+    ----------
+    Stephens (2000), Dealing with label switching in mixture models, Journal of the Royal Statistical Society:
+    Series B 62, 795-809. doi:10.1111/1467-9868.00265
+
+    Papastamoulis & Iliopoulos (2010), An artificial allocations based solution to the label switching problem in Bayesian
+    analysis of mixtures of distributions, Journal of Computational and Graphical Statistics 19, 313-331.
+    doi:10.1198/jcgs.2010.09008
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> again = bg.relabel(bg.raw_order(tree))
+    >>> bool((again["posterior"]["mu"] == tree["posterior"]["mu"]).all())
+    True
+    """
+    read_choice(method, Relabelling, "method")
+    draws = read_draws(tree)
+    em, _ = read_em(tree)
+    order = match(draws, em)
+    if method != "pivot" and draws.n_components > 1:
+        x = read_observations(tree)
+        most = int(np.clip(_JUDGED // len(draws.w), _FEWEST, _MOST))
+        few = x[np.linspace(0, len(x) - 1, min(len(x), most)).astype(int)]
+        order = _refined(draws, few, order, em, hard=method == "ecr")
+    return permute(tree, draws.by_chain(order))
+
+
+@np.errstate(under="ignore")
+def label_quality(tree: xr.DataTree) -> LabelQuality:
+    """Non-permutation rate and share of ambiguous draws, of the labels as they stand in the tree.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+
+    Returns
+    -------
+    LabelQuality
+        Prints as a sentence; ``.trusted``.
+
+    References
+    ----------
+    Malsiner-Walli, Frühwirth-Schnatter & Grün (2016), Model-based clustering based on sparse finite Gaussian mixtures,
+    Statistics and Computing 26, 303-324. doi:10.1007/s11222-014-9500-2
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.label_quality(tree).trusted
+    True
+    """
+    draws = read_draws(tree)
+    k = draws.n_components
+    if k == 1:
+        return LabelQuality(0.0, 0.0)
+    places = _places(draws)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="One of the clusters is empty")
+        _, groups = kmeans2(places.reshape(len(places) * k, -1), places.mean(axis=0), iter=_ROUNDS, minit="matrix")
+    is_permutation = (np.sort(groups.reshape(-1, k), axis=1) == np.arange(k)).all(axis=1)
+    return LabelQuality(float(1 - is_permutation.mean()), _ambiguous(np.dstack([places, np.log(draws.w)])))
+
+
+def _places(draws: Draws) -> FloatArray:
+    """Means, log standard deviations and, by Fisher's z, correlations, (S, K, P), relative to where the clusters are."""
+    mu, factors = (values.reshape(*values.shape[:2], draws.n_features, -1) for values in (draws.mu, draws.factors))
+    sd = np.sqrt((factors**2).sum(axis=-1))
+    unit = np.median(sd, axis=(0, 1))  # of each feature
+    centre = np.median(mu[..., 0], axis=(0, 1))  # squares of means far from zero would leave no digit
+    rows = factors / sd[..., None]  # of a Cholesky factor of the correlations
+    correlations = (rows @ rows.swapaxes(-1, -2))[..., *np.triu_indices(draws.n_features, 1)]
+    fisher_z = np.arctanh(np.clip(correlations, -_CERTAIN, _CERTAIN))
+    return np.concatenate([(mu[..., 0] - centre) / unit, np.log(sd / unit), fisher_z], axis=-1)
+
+
+def _ambiguous(parameters: FloatArray) -> float:
+    """Share of draws (S, K, P) whose order is less than sure against the exchanges of two labels."""
+    k = parameters.shape[1]
+    means, spread = parameters.mean(axis=0), parameters.std(axis=0)
+    spread = np.maximum(spread, 1e-9 * np.abs(parameters).max())  # of a single draw
+    log_p = np.empty((len(parameters), k, k))  # of component i under the distribution of cluster j
+    for j in range(k):
+        log_p[:, :, j] = (-0.5 * ((parameters - means[j]) / spread[j]) ** 2 - np.log(spread[j])).sum(axis=-1)
+    own = np.diagonal(log_p, axis1=1, axis2=2)
+    loss = own[:, :, None] + own[:, None, :] - log_p - log_p.swapaxes(1, 2)
+    exchanges = np.exp(-np.maximum(loss[:, *np.triu_indices(k, 1)], -50)).sum(axis=1)
+    return float((1 / (1 + exchanges) < _SURE).mean())
+
+
+def raw_order(tree: xr.DataTree) -> xr.DataTree:
+    """The tree with every draw's clusters in the order in which the sampler had them."""
+    read_draws(tree)
+    return permute(tree, np.argsort(read_permutation(tree), axis=2))
+
+
+def match(draws: Draws, reference: Mixture) -> NDArray[np.int64]:
+    """For each draw the order of its clusters that fits the reference best, (S, K)."""
+    if draws.n_features == 1:
+        cost = (draws.mu[:, :, None] - reference.means) ** 2 + (draws.factors[:, :, None] - reference.sigma) ** 2
+    else:
+        unit = np.sqrt(np.average(reference.sigma**2, axis=0, weights=reference.weights))  # of each feature
+        cost = (((draws.mu[:, :, None] - reference.means) / unit) ** 2).sum(axis=-1)
+        for j, factor in enumerate(reference.factors):  # one after another, to save memory
+            cost[:, :, j] += (((draws.factors - factor) / unit[:, None]) ** 2).sum(axis=(-2, -1))
+    # divided by the size of its draw: a data set in other units must not change the assignment, nor overflow
+    largest = cost.max(axis=(1, 2), keepdims=True)
+    cost /= np.where(largest > 0, largest, 1)
+    return np.array([linear_sum_assignment(each.T)[1] for each in cost])
+
+
+def _refined(draws: Draws, x: FloatArray, order: NDArray[np.int64], em: Mixture, *, hard: bool) -> NDArray[np.int64]:
+    """Orders (S, K) that agree with their own average membership, from those given; most probable labels if ``hard``."""
+
+    def membership(s: int) -> FloatArray:
+        r = estep.responsibilities(x, draws.w[s], draws.mu[s], draws.factors[s])
+        return (r == r.max(axis=1, keepdims=True)).astype(float) if hard else r
+
+    if len(x) * draws.w.size <= _REMEMBERED:
+        membership = cache(membership)
+    total = _reordered_sum(membership, lambda s, r: order[s], order)[1]
+    agreement = -np.inf
+    for _ in range(_ROUNDS):
+        if hard:
+            target = (total == total.max(axis=1, keepdims=True)).astype(float)
+        else:
+            target = np.log(np.maximum(total / len(order), _LEAST))
+        order, total = _reordered_sum(membership, partial(_nearest, target), order)
+        before, agreement = agreement, float((target * total).sum())  # which never falls
+        if agreement <= before + 1e-9 * abs(before):
+            break
+    return order[:, linear_sum_assignment(-em.responsibilities(x).T @ total)[1]]
+
+
+def _nearest(target: FloatArray, s: int, r: FloatArray) -> NDArray[np.int64]:
+    """The order of a draw's clusters whose membership (n, K) fits the target best."""
+    return np.asarray(linear_sum_assignment(-target.T @ r)[1])
+
+
+def _reordered_sum(
+    membership: Callable[[int], FloatArray],
+    choose: Callable[[int, FloatArray], NDArray[np.int64]],
+    order: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], FloatArray]:
+    """The orders chosen for each draw, and the sum over draws of its membership in that order, on all cores."""
+
+    def of_part(part: NDArray[np.int64]) -> tuple[NDArray[np.int64], FloatArray]:
+        chosen, total = np.empty_like(order[part]), np.zeros(())
+        for row, s in enumerate(part):
+            r = membership(s)
+            chosen[row] = choose(s, r)
+            total = total + r[:, chosen[row]]
+        return chosen, total
+
+    cores = min(os.cpu_count() or 1, len(order))
+    with ThreadPoolExecutor(cores) as pool:
+        orders, totals = zip(*pool.map(of_part, np.array_split(np.arange(len(order)), cores)), strict=True)
+    return np.concatenate(orders), sum(totals[1:], start=totals[0])

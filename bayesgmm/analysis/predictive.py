@@ -1,0 +1,401 @@
+"""What the posterior says of the data: pointwise log-likelihood, predictive density, replicated data."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp, ndtr, ndtri, softmax
+
+from bayesgmm.analysis.tree import FEATURE, OBS, Draws, features_of, read_draws, read_observations
+from bayesgmm.arguments import FloatArray, read_probability, read_seed, require_memory
+from bayesgmm.data.reading import read_data, read_numbers
+from bayesgmm.kernels import estep
+
+_MOST_DRAWS = 2_000  # over which predictive distributions are averaged
+_TOGETHER = 2**22  # densities of draws x points in memory at once
+_HALVINGS = 60  # of the interval in which a quantile lies
+_OF_DATA = ("observed_data", "posterior_predictive", "prior_predictive", "log_likelihood")  # groups that hold x
+_STATISTICS = ["mean", "lower", "upper"]
+
+
+def add_log_likelihood(tree: xr.DataTree) -> xr.DataTree:
+    """The tree with a group ``log_likelihood``: log p(x_i | parameters) for every draw, as ``az.loo`` wants it.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+
+    Returns
+    -------
+    DataTree
+        A new tree; ``log_likelihood`` holds ``x`` (chain, draw, obs).
+
+    Raises
+    ------
+    MemoryError
+        If draws x observations would not fit into memory.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.add_log_likelihood(tree)["log_likelihood"]["x"].shape
+    (4, 1000, 82)
+    """
+    draws, x = read_draws(tree), read_observations(tree)
+    require_room(len(draws.w), len(x), "log_likelihood")
+    return _with_group(tree, "log_likelihood", draws.by_chain(log_density(draws, x)))
+
+
+@np.errstate(under="ignore")
+def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataTree:
+    """The tree with a group ``posterior_predictive``: one replicated data set for every draw.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+    random_seed : int, Generator or None
+
+    Returns
+    -------
+    DataTree
+        A new tree; ``posterior_predictive`` holds ``x`` (chain, draw, obs) or (chain, draw, obs, feature). For ArviZ's
+        predictive checks of several features see :func:`by_feature`.
+
+    Raises
+    ------
+    MemoryError
+        If draws x observations would not fit into memory.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.add_posterior_predictive(tree, random_seed=1)["posterior_predictive"]["x"].shape
+    (4, 1000, 82)
+    """
+    draws, x = read_draws(tree), read_observations(tree)
+    require_room(len(draws.w), x.size, "posterior_predictive")
+    rng = np.random.default_rng(read_seed(random_seed))
+    result = np.empty((len(draws.w), *x.shape))
+    for row, w, mu, factors in zip(result, draws.w, draws.mu, draws.factors, strict=True):
+        z = rng.choice(len(w), size=len(x), p=w / w.sum())
+        noise = rng.standard_normal(x.shape)
+        row[:] = mu[z] + (factors[z] * noise if noise.ndim == 1 else np.einsum("nij,nj->ni", factors[z], noise))
+    return _with_group(tree, "posterior_predictive", draws.by_chain(result))
+
+
+def by_feature(tree: xr.DataTree) -> xr.DataTree:
+    """The tree with a variable for each feature, so that ArviZ's predictive checks show each by itself, in its own units.
+
+    ArviZ pools all that a variable holds: ``az.plot_ppc_dist(bg.by_feature(tree))`` has a panel for each feature, and so
+    have ``az.plot_ppc_pit`` and ``az.plot_loo_pit``.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`, with :func:`add_posterior_predictive` (for ``az.plot_loo_pit`` with
+        :func:`add_log_likelihood` too), or from :func:`bayesgmm.prior_predictive`.
+
+    Returns
+    -------
+    DataTree
+        A new tree. In the groups of data, observed, replicated, or drawn from the prior, ``x[NAME]`` (..., obs) holds each
+        feature. ``log_likelihood`` has under each of these names that of the whole observation, which LOO leaves out. A tree
+        of one feature stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If the tree has no data.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> geyser = bg.jitter(bg.datasets.old_faithful(), random_seed=1)  # rounded to minutes: spread again
+    >>> tree = bg.fit(geyser, 2, method="gibbs", random_seed=1, progressbar=False)
+    >>> list(bg.by_feature(bg.add_posterior_predictive(tree, 1))["posterior_predictive"].data_vars)
+    ['x[eruptions]', 'x[waiting]']
+    """
+    if "observed_data" not in getattr(tree, "children", ()) or "x" not in tree["observed_data"]:
+        raise ValueError("tree must have a group observed_data with x; pass what fit or prior_predictive returned")
+    result, observed = tree.copy(), tree["observed_data"]["x"]
+    names = observed[FEATURE].to_numpy().tolist() if FEATURE in observed.dims else []
+    for group in set(_OF_DATA) & set(tree.children) if names else ():
+        values = tree[group]["x"]
+        parts = {f"x[{name}]": values.isel({FEATURE: i}, drop=True, missing_dims="ignore") for i, name in enumerate(names)}
+        result[group] = xr.DataTree(xr.Dataset(parts))
+    return result
+
+
+@np.errstate(under="ignore")
+def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 0.9) -> xr.DataArray:
+    """Posterior mean of the density at each point of a grid, with a pointwise credible band.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+    grid : (G,) or (G, D) array-like
+        Points in the data's units.
+    interval : float
+        Probability of the equal-tailed band, between 0 and 1.
+
+    Returns
+    -------
+    DataArray
+        Dims (statistic, grid), with statistics ``mean``, ``lower`` and ``upper``, in inverse units of the data. For one
+        feature the points are the coordinate of ``grid``; for several each feature is a coordinate along ``grid``.
+
+    Raises
+    ------
+    ValueError
+        If the grid is not finite or has not the data's features, or ``interval`` is not between 0 and 1.
+
+    Notes
+    -----
+    The mean integrates to one; a test checks it. The density of a draw does not depend on its labels.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> density = bg.predictive_density(tree, [10, 15, 20]).sel(statistic="mean")
+    >>> density.idxmax("grid").item()
+    20.0
+    """
+    draws = read_draws(tree)
+    points, _ = read_points(tree, grid, "grid")
+    density = np.exp(log_density(draws.thinned(_MOST_DRAWS), points))
+    lower, upper = _band(density, interval)
+    if draws.n_features == 1:
+        coords: dict[Any, Any] = {"grid": points}
+    else:
+        coords = {name: ("grid", column) for name, column in zip(features_of(tree), points.T, strict=True)}
+    return xr.DataArray(
+        np.stack([density.mean(axis=0), lower, upper]),
+        dims=("statistic", "grid"),
+        coords={"statistic": _STATISTICS, **coords},
+        name="density",
+    )
+
+
+def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, interval: float = 0.9) -> xr.DataArray:
+    r"""Posterior predictive distribution function of a feature, :math:`P(x \leq g)`, with a pointwise credible band.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+    grid : (G,) array-like
+        Points in the feature's units.
+    feature : optional
+        Which of several features, by its name.
+    interval : float
+        Probability of the equal-tailed band, between 0 and 1.
+
+    Returns
+    -------
+    DataArray
+        Dims (statistic, grid), with statistics ``mean``, ``lower`` and ``upper``: of sum_k w_k Phi((g - mu_k) / sigma_k)
+        over the draws, at most 2 000 of them.
+
+    Raises
+    ------
+    ValueError
+        If the grid is not finite or not of one feature, the feature is none of the tree's, or ``interval`` is not between 0
+        and 1.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.predictive_cdf(tree, [15, 40]).sel(statistic="mean").round(1).values.tolist()
+    [0.1, 1.0]
+    """
+    few = _few_of_feature(tree, feature)
+    points = _of_one_feature(grid)
+    below = distribution_function(few, np.broadcast_to(points, (len(few.w), len(points))))
+    statistics = np.stack([below.mean(axis=0), *_band(below, interval)])
+    coords = {"statistic": _STATISTICS, "grid": points}
+    return xr.DataArray(statistics, dims=("statistic", "grid"), coords=coords, name="cdf")
+
+
+def predictive_quantiles(
+    tree: xr.DataTree, probabilities: ArrayLike, feature: Any = None, *, interval: float = 0.9
+) -> xr.DataArray:
+    """Quantiles of a feature's posterior predictive distribution, with credible bands.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+    probabilities : float or (P,) array-like
+        Between 0 and 1.
+    feature : optional
+        Which of several features, by its name.
+    interval : float
+        Probability of the equal-tailed band, between 0 and 1.
+
+    Returns
+    -------
+    DataArray
+        Dims (statistic, probability), in the feature's units: ``predictive``, where the posterior mean of the distribution
+        function (:func:`predictive_cdf`) takes that probability, and ``lower`` and ``upper``, the band of the single
+        draws' quantiles, at most 2 000 of them.
+
+    Raises
+    ------
+    ValueError
+        If a probability is not between 0 and 1, or the feature is none of the tree's.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.predictive_quantiles(tree, 0.5).sel(statistic="predictive").round(0).values.tolist()
+    [21.0]
+    """
+    few = _few_of_feature(tree, feature)
+    wanted = np.array(
+        [read_probability(each, "probabilities") for each in _one_by_one(read_numbers(probabilities, "probabilities"))]
+    )
+    ends = few.mu[..., None] + few.factors[..., None] * ndtri(wanted)  # a mixture's quantile lies between its components'
+    lower, upper = ends.min(axis=1), ends.max(axis=1)
+    of_draws = _bisect(lambda x: distribution_function(few, x) < wanted, lower, upper)
+    overall = _bisect(
+        lambda x: distribution_function(few, np.broadcast_to(x, (len(few.w), len(x)))).mean(axis=0) < wanted,
+        lower.min(axis=0),
+        upper.max(axis=0),
+    )
+    coords = {"statistic": ["predictive", *_STATISTICS[1:]], "probability": wanted}
+    statistics = np.stack([overall, *_band(of_draws, interval)])
+    return xr.DataArray(statistics, dims=("statistic", "probability"), coords=coords, name="quantile")
+
+
+def _one_by_one(probabilities: FloatArray) -> list[float]:
+    if probabilities.ndim > 1 or not probabilities.size:
+        raise ValueError(f"probabilities must be a number or have shape (P,), got shape {probabilities.shape}")
+    return list(np.atleast_1d(probabilities).tolist())
+
+
+def _few_of_feature(tree: xr.DataTree, feature: Any) -> Draws:
+    return read_draws(tree).thinned(_MOST_DRAWS).marginal(read_feature(tree, feature)[1])
+
+
+def _of_one_feature(grid: ArrayLike) -> FloatArray:
+    points = read_data(grid, name="grid", missing=None)
+    if points.n_features > 1:
+        raise ValueError(f"grid must hold values of one feature, got {points.n_features} columns")
+    return points.values
+
+
+@np.errstate(under="ignore")
+def distribution_function(draws: Draws, x: FloatArray) -> FloatArray:
+    """P(x[s, g] or less) under draw s, (S, G)."""
+    total = np.zeros(x.shape)
+    with np.errstate(over="ignore"):  # what lies beyond a float's range of deviations is certain
+        for j in range(draws.n_components):  # one after another, to save memory
+            total += draws.w[:, j, None] * ndtr((x - draws.mu[:, j, None]) / draws.factors[:, j, None])
+    return total
+
+
+def _band(values: FloatArray, interval: float) -> FloatArray:
+    tail = (1 - read_probability(interval, "interval")) / 2
+    return np.asarray(np.quantile(values, [tail, 1 - tail], axis=0))
+
+
+def _bisect(is_below: Callable[[FloatArray], NDArray[np.bool_]], lower: FloatArray, upper: FloatArray) -> FloatArray:
+    """Where, between these bounds, points cease to be below."""
+    for _ in range(_HALVINGS):
+        middle = (lower + upper) / 2
+        below = is_below(middle)
+        lower, upper = np.where(below, middle, lower), np.where(below, upper, middle)
+    return (lower + upper) / 2
+
+
+def read_feature(tree: xr.DataTree, feature: Any) -> tuple[str, int]:
+    """A feature's name and place; of several one must be named."""
+    names = features_of(tree)
+    if feature is None and len(names) == 1:
+        return str(names[0]), 0
+    if not isinstance(feature, str | numbers.Integral) or feature not in names:
+        raise ValueError(f"feature must be one of {', '.join(map(repr, names))}, got {' '.join(repr(feature).split())}")
+    return str(feature), names.index(feature)
+
+
+def read_points(tree: xr.DataTree, x: ArrayLike | None, name: str) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Points with the data's features, by default the data themselves, and their positions in what the user gave."""
+    if x is None:
+        return read_observations(tree), tree["observed_data"].to_dataset()["x"][OBS].values
+    points, features = read_data(x, name=name, missing=None), features_of(tree)
+    if points.n_features != len(features):
+        raise ValueError(f"{name} must have {len(features)} feature(s) like the data, got {points.n_features} column(s)")
+    named = len(features) > 1 and points.names is not None and features != list(range(len(features)))
+    if named and list(points.names or ()) != features:
+        wanted, got = (", ".join(map(str, each)) for each in (features, points.names or ()))
+        raise ValueError(f"{name} must have the columns {wanted}, in this order, got {got}")
+    return points.values, points.positions
+
+
+def log_density(draws: Draws, x: FloatArray) -> FloatArray:
+    """Log sum_k w_k N(x_i; mu_k, Sigma_k) for every draw, (S, n)."""
+    return estep.log_density(x, draws.w, draws.mu, draws.factors)
+
+
+@np.errstate(under="ignore")
+def log_predictive(draws: Draws, x: FloatArray) -> FloatArray:
+    """Log of the posterior predictive density, the mean of the density over all draws, at each point, (n,)."""
+    result, step = np.empty(len(x)), max(1, _TOGETHER // len(draws.w))
+    for begin in range(0, len(x), step):
+        part = slice(begin, begin + step)
+        result[part] = logsumexp(log_density(draws, x[part]), axis=0)
+    return result - np.log(len(draws.w))
+
+
+@np.errstate(under="ignore")
+def shares_given(draws: Draws, x: FloatArray) -> FloatArray:
+    """Each draw's share in the posterior once a further observation lies at x, (S, n); they add to one at each point."""
+    return np.asarray(softmax(log_density(draws, x), axis=0))
+
+
+def log_likelihood(draws: Draws, x: FloatArray) -> FloatArray:
+    """Log-likelihood of all data for every draw, (S,), on all cores."""
+
+    def of_one(s: int) -> float:
+        parameters = draws.w[s], draws.mu[s], draws.factors[s]
+        if x.ndim == 1:  # sums in one pass, without a logarithm for each observation
+            return estep.e_step(x, *parameters).log_likelihood
+        return float(estep.log_density(x, *parameters).sum())
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.array(list(pool.map(of_one, range(len(draws.w)))))
+
+
+def require_room(
+    n_draws: int, n: int, group: str, remedy: str = "keep fewer draws, as in tree.isel(draw=slice(None, None, 10))"
+) -> None:
+    """Refuse a group of draws x observations that would not fit into memory."""
+    require_memory(
+        8 * n_draws * n,
+        f"the group {group} of {n_draws} draws x {n} observations",
+        remedy,
+    )
+
+
+def _with_group(tree: xr.DataTree, group: str, values: FloatArray) -> xr.DataTree:
+    posterior, observed = tree["posterior"].to_dataset(), tree["observed_data"].to_dataset()
+    result = tree.copy()
+    dims = ("chain", "draw", *observed["x"].dims[: values.ndim - 2])
+    coords = {"chain": posterior["chain"], "draw": posterior["draw"], **{name: observed[name] for name in dims[2:]}}
+    result[group] = xr.DataTree(xr.Dataset({"x": (dims, values)}, coords=coords))
+    return result

@@ -1,0 +1,161 @@
+"""Quantities of the draws by their names, those that do not depend on labels first, and tables of their summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats.base import array_stats
+from numpy.typing import NDArray
+
+from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.tree import (
+    CLUSTER,
+    DRAWN,
+    FEATURE,
+    FEATURE_BIS,
+    HYPERPARAMETERS,
+    OBS,
+    PAIR,
+    Draws,
+    read_log_posterior,
+    read_observations,
+)
+from bayesgmm.arguments import FloatArray
+from bayesgmm.data.units import location_and_scale
+from bayesgmm.digits import with_digits
+
+_LONGEST = 40  # rows of a table that are printed
+_FORMATS = {
+    **dict.fromkeys(("ess_bulk", "ess_tail"), "{:.0f}"),
+    "r_hat": "{:.3f}",
+    "z": "{:+.2f}",
+    "mcse_mean": "{:.2g}",
+    "tail": "{:.3f}",
+}
+_LOCATED = ("em", "mean", "lower", "upper", "log_posterior", "log_likelihood")  # columns beside which sd says how exact
+_POINTS = np.linspace(0.05, 0.95, 9)  # quantiles of the data at which densities are followed
+
+
+def invariants_of(tree: xr.DataTree, draws: Draws) -> dict[str, FloatArray]:
+    """The label-invariant quantities of a tree, (chain, draw) each."""
+    x, positions = read_observations(tree), tree["observed_data"].to_dataset()["x"][OBS].values
+    return dict(invariant_quantities(draws, x, read_log_posterior(tree), positions))
+
+
+def invariant_quantities(
+    draws: Draws, x: FloatArray, log_posterior: FloatArray | None = None, positions: NDArray[Any] | None = None
+) -> Iterator[tuple[str, FloatArray]]:
+    """Draws (chain, draw) of what does not depend on the labels: densities, log posterior, sorted weights.
+
+    Of several features observations are called by their positions, which are 0, ..., n - 1 unless given.
+    """
+    names, points = _named_points(x, np.arange(len(x)) if positions is None else positions)
+    for name, values in zip(names, log_density(draws, points).T, strict=True):
+        yield name, draws.by_chain(values)
+    if log_posterior is not None:
+        yield "log posterior", log_posterior
+    for rank, values in enumerate(np.sort(draws.w, axis=1).T[::-1]):
+        yield f"w, rank {rank}", draws.by_chain(values)
+
+
+def followed(x: FloatArray) -> FloatArray:
+    """Where densities are followed: at quantiles of one feature, at observations along the data's two principal axes."""
+    return _named_points(x, np.arange(len(x)))[1]
+
+
+def _named_points(x: FloatArray, positions: NDArray[Any]) -> tuple[list[str], FloatArray]:
+    if x.ndim == 1:
+        points, (_, spread) = np.quantile(x, _POINTS), location_and_scale(x)
+        called = [with_digits(point, spread, least=5) for point in points]
+        return [f"log p({point}), {quantile:.0%}" for quantile, point in zip(_POINTS, called, strict=True)], points
+    shift, scale = np.array([location_and_scale(np.ascontiguousarray(column)) for column in x.T]).T
+    z = (x - shift) / scale
+    axes = np.linalg.eigh(z.T @ z)[1][:, :-3:-1]
+    axes *= np.sign(axes[abs(axes).argmax(axis=0), [0, 1]])
+    places = np.round(_POINTS * (len(x) - 1)).astype(int)
+    chosen = np.unique(np.argsort(z @ axes, axis=0, kind="stable")[places])
+    return [f"log p(x[{position}])" for position in positions[chosen]], x[chosen]
+
+
+def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
+    """Draws (chain, draw) of each single parameter, by its name."""
+    posterior = tree["posterior"].to_dataset()
+    if HYPERPARAMETERS in tree.children:
+        posterior = posterior.merge(tree[HYPERPARAMETERS].to_dataset())
+    parameters = [name for name in ("w", "mu", "sigma", "cov", "corr") if name in posterior]
+    for name in [*parameters, *(str(each) for each in posterior.data_vars if each not in (*parameters, *DRAWN))]:
+        values = posterior[name]
+        if values.dims[:2] == ("chain", "draw") and set(values.dims[2:]) <= {CLUSTER, FEATURE, FEATURE_BIS, PAIR}:
+            labels = [values[dim].values.tolist() for dim in values.dims[2:]]
+            for index, label in entries(name, values.dims[2:], labels):
+                yield label, np.moveaxis(values.values, (0, 1), (-2, -1))[index]
+
+
+def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]) -> Iterator[tuple[tuple[int, ...], str]]:
+    """Index and name of every entry of a variable over clusters and features; of symmetric matrices the upper half."""
+    symmetric = name in ("cov", "C0") and FEATURE_BIS in dims
+    for index in np.ndindex(*map(len, labels)):
+        if not symmetric or index[-2] <= index[-1]:
+            called = ", ".join(str(each[i]) for each, i in zip(labels, index, strict=True))
+            yield index, f"{name}[{called}]" if index else name
+
+
+def summarise(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
+    """Mean, sd, Monte Carlo error and convergence of each quantity; a constant one (the weight for k = 1) is left out."""
+    rows = {}
+    for name, values in quantities:
+        if np.ptp(values) == 0:
+            continue
+        mean, sd = location_and_scale(values.ravel())
+        row = {"mean": mean, "sd": sd}
+        if values.shape[1] < 4:  # ArviZ splits chains in halves, each of which needs two draws
+            rows[name] = row
+            continue
+        with np.errstate(invalid="ignore", divide="ignore"):  # of a chain that stands still
+            standard = (values - mean) / sd  # squares of draws in the data's units could overflow
+            axes = {"chain_axis": 0, "draw_axis": 1}
+            row["mcse_mean"] = sd * float(array_stats.mcse(standard, **axes))
+            row["ess_bulk"] = float(array_stats.ess(standard, method="bulk", **axes))
+            row["ess_tail"] = float(array_stats.ess(standard, method="tail", prob=(0.05, 0.95), **axes))
+            if len(values) > 1:
+                row["r_hat"] = float(array_stats.rhat(standard, **axes))
+        rows[name] = row
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"])
+
+
+def have_reached(quantities: Iterator[tuple[str, FloatArray]], ess: float, r_hat: float) -> bool:
+    """Whether all have this bulk effective sample size and at most this R-hat; the first that has not ends the question."""
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    for _, values in quantities:
+        if np.ptp(values) == 0:
+            continue
+        mean, sd = location_and_scale(values.ravel())
+        with np.errstate(invalid="ignore", divide="ignore"):
+            standard = (values - mean) / sd
+            if (
+                not array_stats.ess(standard, method="bulk", **axes) >= ess
+                or not array_stats.rhat(standard, **axes) <= r_hat
+            ):
+                return False
+    return True
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """A table of draws' summaries with as many digits as they deserve; of a long one the rows that are worst."""
+    if len(table) > _LONGEST:
+        key = "tail" if "tail" in table else "ess_bulk" if "ess_bulk" in table else "sd"
+        shown = table.sort_values(key, kind="stable").head(_LONGEST // 2)
+        return f"{as_text(shown)}\n({len(table) - len(shown)} more rows, with a larger {key})"
+    texts = {name: _cells(table, name) for name in table.select_dtypes("number")}
+    return table.assign(**texts).to_string()
+
+
+def _cells(table: pd.DataFrame, name: str) -> list[str]:
+    """A column's numbers; those that lie within a spread with the digits that it leaves."""
+    if name in _LOCATED and "sd" in table:
+        return [with_digits(value, sd) for value, sd in zip(table[name], table["sd"], strict=True)]
+    return [_FORMATS.get(name, "{:.4g}").format(value) for value in table[name]]

@@ -1,0 +1,203 @@
+"""Several solutions: which chains agree with one another, and how much each group of them is worth."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats import compare
+from arviz_stats.base import array_stats
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+
+from bayesgmm.analysis.predictive import add_log_likelihood, log_density, log_likelihood
+from bayesgmm.analysis.quantities import as_text, followed, invariants_of
+from bayesgmm.analysis.tree import Draws, draws_of_optima, read_draws, read_observations
+from bayesgmm.arguments import FloatArray, read_choice
+
+_LEAST_MASS = 0.01  # of a solution that is worth a word
+_FEW = 500  # draws that tell where the chains have been
+_APART = 1.1  # R-hat above which chains are in different places (Gelman & Rubin 1992), and
+_NOISE = 10.0  # over the number of draws, what is added to it, for R-hat of short chains is above 1 by chance
+
+
+@dataclass(frozen=True)
+class Solutions:
+    """The solutions in which the chains of a posterior sit.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row for each solution, that of the most chains first: its ``chains``, their ``share`` of the draws, whether they
+        are ``steady`` (or move about: the halves of a chain disagree), mean and sd of the log posterior, mean
+        log-likelihood, mean weights from the largest to the smallest; ``weight``, where asked for.
+    of_chain : (chain,) array of int
+        Which solution each chain sits in.
+    """
+
+    table: pd.DataFrame
+    of_chain: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def in_words(self) -> str:
+        """The solutions in a line."""
+        words = []
+        for solution, row in self.table.iterrows():
+            log_posterior = f", log posterior {row['log_posterior']:.1f}" if "log_posterior" in row else ""
+            moving = "" if row["steady"] else ", moving about"
+            words.append(f"solution {solution}: {row['share']:.0%} of the draws{log_posterior}{moving}")
+        return "; ".join(words)
+
+    def __repr__(self) -> str:
+        n = len(self)
+        heading = "one solution, in which all chains agree" if n == 1 else f"{n} solutions, in which different chains sit"
+        return f"{heading}\n{as_text(self.table)}"
+
+
+@np.errstate(under="ignore")
+def solutions(tree: xr.DataTree, *, weigh: Literal["stacking"] | None = None) -> Solutions:
+    r"""Group the chains into solutions: those that no label-invariant quantity tells apart.
+
+    Two chains are linked if R-hat of the two alone is at most 1.1 + 10 / draws for every label-invariant quantity of
+    :func:`bayesgmm.diagnose`; a solution is what links hold together. How many chains sit in a solution depends on where
+    they began: their share of the draws is not its share of the posterior. Stacking weighs solutions by how well they
+    predict together: the weights a maximise :math:`\sum_i \log \sum_m a_m p_m(x_i | x_{-i})`, the densities by PSIS-LOO.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`, by NUTS or Gibbs.
+    weigh : {"stacking"}, optional
+        Add the solutions' stacking weights.
+
+    Returns
+    -------
+    Solutions
+        Prints as a table. ``tree.isel(chain=[...], missing_dims="ignore")`` is the posterior of some chains alone.
+
+    Raises
+    ------
+    ValueError
+        If the tree does not keep the contract, or has fewer than four draws in each chain.
+
+    References
+    ----------
+    Yao, Vehtari & Gelman (2022), Stacking for non-mixing Bayesian computations: the curse and blessing of multimodal
+    posteriors, Journal of Machine Learning Research 23(79), 1-45.
+
+    Gelman & Rubin (1992), Inference from iterative simulation using multiple sequences, Statistical Science 7, 457-472.
+    doi:10.1214/ss/1177011136
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> len(bg.solutions(tree))
+    1
+    """
+    draws = read_draws(tree)
+    if weigh is not None:
+        read_choice(weigh, ("stacking",), "weigh")
+    if draws.n_draws < 4:
+        raise ValueError(f"tree must have at least 4 draws in each chain to be judged, got {draws.n_draws}; raise draws")
+    invariants = invariants_of(tree, draws)
+    of_chain = group(invariants)
+    n_solutions = int(of_chain.max()) + 1
+    likelihood = draws.by_chain(log_likelihood(draws, read_observations(tree)))
+    ranked = np.sort(draws.by_chain(draws.w), axis=-1)[..., ::-1]
+    rows = []
+    for solution in range(n_solutions):
+        chains = np.flatnonzero(of_chain == solution)
+        row = {
+            "chains": _in_ranges(chains),
+            "share": len(chains) / len(of_chain),
+            "steady": not any(_apart(_halves(values[chain])) for values in invariants.values() for chain in chains),
+        }
+        if "log posterior" in invariants:
+            row |= {
+                "log_posterior": invariants["log posterior"][chains].mean(),
+                "sd": invariants["log posterior"][chains].std(),
+            }
+        row["log_likelihood"] = likelihood[chains].mean()
+        row |= {f"w, rank {rank}": weight for rank, weight in enumerate(ranked[chains].mean(axis=(0, 1)))}
+        rows.append(row)
+    table = pd.DataFrame(rows).rename_axis("solution")
+    if weigh is not None:
+        table["weight"] = _stacked(tree, of_chain)
+    return Solutions(table, of_chain)
+
+
+def _in_ranges(numbers: NDArray[np.int64]) -> str:
+    """As in "0-2, 5"."""
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def group(invariants: Mapping[str, FloatArray]) -> NDArray[np.int64]:
+    """Which solution each chain belongs to, solutions numbered from the one of the most chains."""
+    moving = [values for values in invariants.values() if np.ptp(values) > 0]
+    n_chains = len(next(iter(invariants.values())))
+    linked = np.eye(n_chains, dtype=bool)
+    for one, other in combinations(range(n_chains), 2):
+        linked[one, other] = not any(_apart(values[[one, other]]) for values in moving)
+    _, labels = connected_components(linked, directed=False)
+    _, places, counts = np.unique(labels, return_index=True, return_counts=True)
+    rank = np.argsort(np.lexsort((places, -counts)))
+    return np.asarray(rank[labels])
+
+
+def missed_optima(tree: xr.DataTree, draws: Draws) -> list[tuple[float, float, float]]:
+    """EM's optima that have a share of the posterior, but no chain and few draws, if any: log-likelihood, mass, their share.
+
+    A draw may be an optimum's if it is as near to it as half of the draws are to their nearest, or half as far again: by the
+    mean absolute difference of log densities at the points at which :func:`bayesgmm.diagnose` follows them.
+    """
+    if "optima" not in tree.children:
+        return []
+    optima = tree["optima"].to_dataset()
+    points = followed(read_observations(tree))
+    of_optima = log_density(draws_of_optima(optima), points)
+    of_draws = log_density(draws.thinned(_FEW), points)
+    apart = np.abs(of_draws[:, None] - of_optima).mean(axis=-1)
+    shares = (apart <= 1.5 * np.median(apart.min(axis=1))).mean(axis=0)
+    mass = optima["mass"].values
+    missed = (optima["chains"].values == 0) & (mass >= _LEAST_MASS) & (shares < mass / 3)
+    return [(float(optima["log_likelihood"][i]), float(mass[i]), float(shares[i])) for i in np.flatnonzero(missed)]
+
+
+def _halves(chain: FloatArray) -> FloatArray:
+    half = len(chain) // 2
+    return chain[: 2 * half].reshape(2, half)
+
+
+def _apart(values: FloatArray) -> bool:
+    """Whether chains (chain, draw) are in different places; those that stand still are, unless they stand in one."""
+    if np.ptp(values) == 0 or values.shape[1] < 4:
+        return False
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r_hat = float(array_stats.rhat((values - values.mean()) / values.std(), chain_axis=0, draw_axis=1))
+    return not r_hat <= _APART + _NOISE / values.shape[1]
+
+
+def _stacked(tree: xr.DataTree, of_chain: NDArray[np.int64]) -> FloatArray:
+    """Stacking weights of the solutions, from PSIS-LOO of each."""
+    n_solutions = int(of_chain.max()) + 1
+    if n_solutions == 1:
+        return np.ones(1)
+    parts = {}
+    for solution in range(n_solutions):
+        part = tree.isel(chain=np.flatnonzero(of_chain == solution), missing_dims="ignore")
+        parts[str(solution)] = add_log_likelihood(part)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of large Pareto k-hats, which a poor solution may well have
+        return (
+            compare(parts, method="stacking", round_to="none")["weight"].loc[[str(i) for i in range(n_solutions)]].to_numpy()
+        )

@@ -1,0 +1,389 @@
+"""The tree: the one contract between inference and analysis.
+
+Every engine ends in :func:`build_tree`, every analysis begins with :func:`read_draws`.
+
+* ``posterior``: ``w`` over (chain, draw, cluster); for one feature ``mu`` and ``sigma`` likewise, for several ``mu`` with
+  ``feature`` and ``cov`` with ``feature`` and ``feature_bis`` behind; of a custom model all else that it holds
+* ``hyperparameters``, under a hierarchical prior: ``C0`` (chain, draw), (chain, draw, feature) or (chain, draw, feature,
+  feature_bis). What else :func:`bayesgmm.build_model` draws follows from this and the posterior: :func:`bayesgmm.for_pymc`
+* ``sample_stats``: ``lp`` (the log posterior on the unconstrained space; for the package's own priors that of the
+  standardised data) and what the sampler reports; ``bfmi`` (chain), of all steps, where several make a draw;
+  ``permutation`` (chain, draw, cluster), the relabelling
+* ``observed_data``: ``x`` (obs) or (obs, feature); the name of a single feature is its attribute ``long_name``
+* ``em_baseline``: ``w``, ``mu``, ``sigma`` or ``cov`` as in the posterior, the EM estimate; its criteria are attributes
+* ``optima``, where EM found several: ``w``, ``mu``, ``sigma`` or ``cov`` over (optimum, cluster, ...), their
+  ``log_likelihood``, ``mass`` (share of the posterior by Laplace's method) and ``chains`` (how many began there)
+* ``approximation`` (ADVI): ``elbo`` (iteration); k-hat and convergence are attributes
+* ``log_likelihood``, ``posterior_predictive``: on request, see :mod:`bayesgmm.analysis.predictive`
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayesgmm.analysis.contract import (
+    CLUSTER,
+    FEATURE,
+    FEATURE_BIS,
+    IMPOSSIBLE,
+    parameter_dims,
+    require_draws,
+    require_hyperparameters,
+    require_tree,
+)
+from bayesgmm.arguments import FloatArray
+from bayesgmm.data.reading import Data, read_numbers
+from bayesgmm.em.result import EMResult
+from bayesgmm.model.mixture import Mixture
+
+OBS = "obs"
+_COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
+OPTIMUM = "optimum"
+HYPERPARAMETERS = "hyperparameters"
+PAIR = "pair"  # of different features
+ENTRY = "entry"  # of a packed triangular factor
+DRAWN = ("sigma2", "precision_factor", "C0_factor")  # by the model; trees of earlier versions hold them in their posterior
+
+
+def parameters_of(mixture: Mixture) -> dict[str, FloatArray]:
+    """A mixture's parameters under the names that they have in a tree."""
+    spread = mixture.sigma if mixture.n_features == 1 else mixture.covariances
+    return dict(zip(parameter_dims(mixture.n_features), (mixture.weights, mixture.means, spread), strict=True))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The mixture's parameters in a tree as arrays, chains one after another.
+
+    Attributes
+    ----------
+    w : (S, K) array
+        S = chains x draws.
+    mu : (S, K) or (S, K, D) array
+    factors : (S, K) or (S, K, D, D) array
+        Standard deviations of one feature, else lower Cholesky factors of the covariances.
+    n_chains, n_draws : int
+    """
+
+    w: FloatArray
+    mu: FloatArray
+    factors: FloatArray
+    n_chains: int
+    n_draws: int
+
+    @property
+    def n_components(self) -> int:
+        """K."""
+        return self.w.shape[1]
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return 1 if self.mu.ndim == 2 else self.mu.shape[2]
+
+    def by_chain(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Reshape (S, ...) to (chain, draw, ...)."""
+        return values.reshape(self.n_chains, self.n_draws, *values.shape[1:])
+
+    def thinned(self, most: int) -> Draws:
+        """At most ``most`` draws, evenly spaced, as one chain."""
+        keep = np.linspace(0, len(self.w) - 1, min(most, len(self.w))).astype(int)
+        return Draws(self.w[keep], self.mu[keep], self.factors[keep], 1, len(keep))
+
+    def halves(self) -> Draws:
+        """The halves of one chain as two."""
+        half = self.n_draws // 2
+        return Draws(self.w[: 2 * half], self.mu[: 2 * half], self.factors[: 2 * half], 2, half)
+
+    def cluster(self, j: int) -> Draws:
+        """One cluster with its weight."""
+        return Draws(self.w[:, [j]], self.mu[:, [j]], self.factors[:, [j]], self.n_chains, self.n_draws)
+
+    def marginal(self, feature: int) -> Draws:
+        """What the draws say of one feature alone."""
+        if self.n_features == 1:
+            return self
+        sigma = np.sqrt((self.factors[..., feature, :] ** 2).sum(axis=-1))
+        return Draws(self.w, self.mu[..., feature], sigma, self.n_chains, self.n_draws)
+
+
+def build_tree(
+    posterior: xr.Dataset,
+    sample_stats: xr.Dataset,
+    data: Data,
+    em: EMResult,
+    attrs: Mapping[str, Any],
+    approximation: xr.Dataset | None = None,
+    apart: Sequence[str] = (),
+) -> xr.DataTree:
+    """Assemble the tree from what an engine produced, in the data's units; hyperparameters, named in ``apart``, aside."""
+    k = em.mixture.n_components
+    features = {FEATURE: data.features, FEATURE_BIS: data.features} if data.n_features > 1 else {}
+    posterior = posterior.assign_coords({CLUSTER: np.arange(k), **features})
+    groups = {
+        "posterior": posterior.drop_vars(apart),
+        "sample_stats": sample_stats,
+        "observed_data": observed(data),
+        "em_baseline": _em_dataset(em).assign_coords(features),
+    }
+    if apart:
+        groups[HYPERPARAMETERS] = posterior[list(apart)]
+    if approximation is not None:
+        groups["approximation"] = approximation
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs.update(attrs, version=version("bayesgmm"))
+    return set_permutation(tree, np.broadcast_to(np.arange(k), posterior["w"].shape))
+
+
+def observed(data: Data) -> xr.Dataset:
+    """The group ``observed_data``."""
+    values = np.array(data.values)
+    if data.n_features == 1:
+        called = {} if data.names is None else {"long_name": str(data.names[0])}
+        return xr.Dataset({"x": (OBS, values, called)}, coords={OBS: data.positions})
+    return xr.Dataset({"x": ((OBS, FEATURE), values)}, coords={OBS: data.positions, FEATURE: data.features})
+
+
+def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, int]]) -> xr.DataTree:
+    """The tree with a group of the solutions that EM found: mixture, mass, and how many chains began there."""
+    mixtures, mass, chains = zip(*optima, strict=True)
+    x, dims = read_observations(tree), parameter_dims(mixtures[0].n_features)
+    values = [parameters_of(mixture) for mixture in mixtures]
+    variables: dict[str, Any] = {name: ((OPTIMUM, *dims[name]), np.stack([each[name] for each in values])) for name in dims}
+    variables["log_likelihood"] = (OPTIMUM, [float(mixture.log_density(x).sum()) for mixture in mixtures])
+    variables |= {"mass": (OPTIMUM, list(mass)), "chains": (OPTIMUM, list(chains))}
+    posterior = tree["posterior"].to_dataset()
+    coords = {name: posterior[name] for name in (CLUSTER, FEATURE, FEATURE_BIS) if name in posterior.coords}
+    result = tree.copy()
+    result["optima"] = xr.DataTree(xr.Dataset(variables, coords=coords))
+    return result
+
+
+def read_tree(tree: Any) -> xr.DataTree:
+    """Check that a tree keeps the contract."""
+    return require_tree(tree)
+
+
+def read_draws(tree: xr.DataTree) -> Draws:
+    """The draws of the mixture's parameters, which are possible ones."""
+    posterior = read_tree(tree)["posterior"].to_dataset()
+    require_draws(posterior, tree.attrs.get("covariance"))
+    if HYPERPARAMETERS in tree.children:
+        require_hyperparameters(tree[HYPERPARAMETERS].to_dataset())
+    return draws_of(posterior)
+
+
+def draws_of(posterior: xr.Dataset) -> Draws:
+    """The draws of the mixture's parameters in a posterior group."""
+    n_chains, n_draws, k = posterior["w"].shape
+    names = list(parameter_dims(1 if posterior["mu"].ndim == 3 else 2))
+    arrays = (np.asarray(posterior[name].values, dtype=float) for name in names)
+    w, mu, spread = (values.reshape(-1, k, *values.shape[3:]) for values in arrays)
+    return Draws(w, mu, spread if spread.ndim == 2 else roots(spread), n_chains, n_draws)
+
+
+def draws_of_optima(optima: xr.Dataset) -> Draws:
+    """The mixtures of a group ``optima`` as if they were draws."""
+    return draws_of(optima.expand_dims("chain").rename({OPTIMUM: "draw"}))
+
+
+def roots(cov: FloatArray) -> FloatArray:
+    """Cholesky factors; of covariances that have collapsed beyond what a float can invert, of the nearest that have not."""
+    try:
+        return np.linalg.cholesky(cov)
+    except np.linalg.LinAlgError:
+        sd = np.sqrt(np.maximum(np.diagonal(cov, axis1=-2, axis2=-1), np.finfo(float).tiny))
+        units = sd[..., :, None] * sd[..., None, :]
+        values, vectors = np.linalg.eigh(cov / units)
+        if values.min() < IMPOSSIBLE:
+            wrong = (values < IMPOSSIBLE).any(axis=-1)
+            raise ValueError(
+                "tree must hold covariance matrices cov that are positive definite, got "
+                f"{wrong.sum()} of {wrong.size} that are not; pass what fit returned"
+            ) from None
+        values = np.maximum(values, _COLLAPSED)
+        return np.linalg.cholesky((vectors * values[..., None, :]) @ vectors.swapaxes(-1, -2) * units)
+
+
+def features_of(tree: xr.DataTree) -> list[Any]:
+    """What the features are called; a single one without a name is x."""
+    posterior = read_tree(tree)["posterior"].to_dataset()
+    if FEATURE in posterior["mu"].dims:
+        return list(posterior[FEATURE].values.tolist())
+    has_data = "observed_data" in tree.children and "x" in tree["observed_data"]
+    return [tree["observed_data"]["x"].attrs.get("long_name", "x") if has_data else "x"]
+
+
+def read_observations(tree: xr.DataTree) -> FloatArray:
+    """The data the tree was fitted to."""
+    if "observed_data" not in read_tree(tree).children or "x" not in tree["observed_data"]:
+        raise ValueError("tree must have a group observed_data with x; pass what fit returned")
+    x = tree["observed_data"]["x"]
+    posterior = tree["posterior"]
+    dims = (OBS,) if posterior["mu"].ndim == 3 else (OBS, FEATURE)
+    if x.dims != dims or x.shape[1:] != posterior["mu"].shape[3:] or not x.size:
+        raise ValueError(
+            f"tree must hold observations x with the dims {dims} and the features of its draws, got {dict(x.sizes)}; pass "
+            "what fit returned"
+        )
+    values = read_numbers(x.values, "x in observed_data of tree", copy=False)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"tree must hold finite observations x, got {(~np.isfinite(values)).sum()} of {values.size} numbers that are "
+            "NaN or infinite; pass what fit returned"
+        )
+    return values
+
+
+def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
+    """The EM estimate beside the posterior, and its log-likelihood."""
+    if "em_baseline" not in read_tree(tree).children:
+        raise ValueError("tree must have a group em_baseline; pass what fit returned, or an EMResult as em=")
+    group, posterior = tree["em_baseline"].to_dataset(), tree["posterior"]
+    dims = parameter_dims(1 if posterior["mu"].ndim == 3 else 2)
+    wrong = [name for name in dims if name not in group or group[name].shape != posterior[name].shape[2:]]
+    unknown = [name for name in ("log_likelihood", "bic", "aic", "icl") if not _is_finite(group.attrs.get(name))]
+    if wrong or unknown:
+        what = f"{', '.join(wrong)} shaped as in its draws" if wrong else f"the numbers {', '.join(unknown)}"
+        raise ValueError(f"em_baseline of tree must hold EM's estimate, got none of {what}; pass what fit returned")
+    spread = {"covariances" if "cov" in dims else "sigma": group["cov" if "cov" in dims else "sigma"].values}
+    try:
+        mixture = Mixture(group["w"].values, group["mu"].values, **spread)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"em_baseline of tree must hold EM's estimate, but its {error}; pass what fit returned") from None
+    return mixture, float(group.attrs["log_likelihood"])
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and bool(np.isfinite(float(value)))
+
+
+def add_correlations(tree: xr.DataTree) -> xr.DataTree:
+    """The tree with the clusters' standard deviations and correlations beside their covariances.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`, of several features.
+
+    Returns
+    -------
+    DataTree
+        A new tree whose posterior, and whose EM baseline, holds ``sigma`` (..., cluster, feature), in the features'
+        units, and ``corr`` (..., cluster, pair) too. A pair is called by both features, as in ``"eruptions, waiting"``.
+
+    Raises
+    ------
+    ValueError
+        If the tree is of one feature, or does not keep the contract.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> geyser = bg.jitter(bg.datasets.old_faithful(), random_seed=1)  # rounded to minutes: spread again
+    >>> tree = bg.fit(geyser, 2, method="gibbs", random_seed=1, progressbar=False)
+    >>> correlation = bg.add_correlations(tree)["posterior"]["corr"].sel(pair="eruptions, waiting")
+    >>> correlation.mean(("chain", "draw")).round(1).values.tolist()
+    [0.3, 0.4]
+    """
+    if read_draws(tree).n_features == 1:
+        raise ValueError("tree must be of several features to have correlations, got one feature")
+    result, features = tree.copy(), features_of(tree)
+    one, other = np.triu_indices(len(features), 1)
+    pairs = [f"{features[i]}, {features[j]}" for i, j in zip(one, other, strict=True)]
+    for group in {"posterior", "em_baseline"} & set(tree.children):
+        dataset = tree[group].to_dataset()
+        dims, cov = dataset["cov"].dims, dataset["cov"].values
+        sigma = np.sqrt(np.diagonal(cov, axis1=-2, axis2=-1))
+        corr = cov[..., one, other] / sigma[..., one] / sigma[..., other]
+        added = {"sigma": (dims[:-1], sigma), "corr": ((*dims[:-2], PAIR), corr)}
+        result[group] = xr.DataTree(dataset.assign(added).assign_coords({PAIR: pairs}))
+    return result
+
+
+def permute(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
+    """Give cluster ``j`` of each draw to what was cluster ``permutation[chain, draw, j]``, in every variable at once.
+
+    The permutation from the raw order is kept in ``sample_stats``.
+    """
+    posterior = tree["posterior"].to_dataset()
+    reordered = {}
+    for name, values in posterior.data_vars.items():
+        if CLUSTER in values.dims:
+            front = values.transpose("chain", "draw", CLUSTER, ...)
+            index = permutation.reshape(permutation.shape + (1,) * (front.ndim - 3))
+            moved = front.copy(data=np.take_along_axis(front.values, index, axis=2))
+            reordered[name] = moved.transpose(*values.dims)
+    result = tree.copy()
+    result["posterior"] = xr.DataTree(posterior.assign(reordered))
+    return set_permutation(result, np.take_along_axis(read_permutation(tree), permutation, axis=2))
+
+
+def read_permutation(tree: xr.DataTree) -> NDArray[np.int64]:
+    """Which raw cluster stands in each place, (chain, draw, cluster)."""
+    shape = tree["posterior"]["w"].shape
+    identity = np.broadcast_to(np.arange(shape[-1]), shape)
+    if "sample_stats" not in tree.children or "permutation" not in tree["sample_stats"]:
+        return identity
+    permutation = np.asarray(tree["sample_stats"]["permutation"].values)
+    if permutation.shape != shape or not np.array_equal(np.sort(permutation, axis=-1), identity):
+        raise ValueError(
+            f"permutation in sample_stats of tree must hold each of 0, ..., {shape[-1] - 1} once in every draw, got "
+            "others; pass what fit returned"
+        )
+    return permutation
+
+
+def read_log_posterior(tree: xr.DataTree) -> FloatArray | None:
+    """The log posterior of each draw, (chain, draw), where it was recorded."""
+    if "sample_stats" not in tree.children or "lp" not in tree["sample_stats"]:
+        return None
+    values = np.asarray(tree["sample_stats"]["lp"].values)
+    if values.shape != tree["posterior"]["w"].shape[:2] or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+        raise ValueError(
+            "lp in sample_stats of tree must be a finite number for every draw, got something else; pass what fit returned"
+        )
+    return values
+
+
+def is_relabelled(tree: xr.DataTree) -> bool:
+    """Whether some draw's clusters stand in another order than the sampler's."""
+    permutation = read_permutation(tree)
+    return bool((permutation != np.arange(permutation.shape[-1])).any())
+
+
+def set_permutation(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
+    """Record the permutation from the raw order."""
+    dims = ("chain", "draw", CLUSTER)
+    coords = {name: tree["posterior"][name] for name in dims}
+    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
+    tree["sample_stats"] = xr.DataTree(
+        stats.assign(permutation=xr.DataArray(np.array(permutation), dims=dims, coords=coords))
+    )
+    return tree
+
+
+def _em_dataset(em: EMResult) -> xr.Dataset:
+    mixture = em.mixture
+    dims = parameter_dims(mixture.n_features)
+    return xr.Dataset(
+        {name: (dims[name], np.array(value)) for name, value in parameters_of(mixture).items()},
+        coords={CLUSTER: np.arange(mixture.n_components)},
+        attrs={
+            "log_likelihood": em.log_likelihood,
+            "bic": em.bic(),
+            "aic": em.aic(),
+            "icl": em.icl(),
+            "converged": int(em.converged),
+            "collapsed": int(em.collapsed),
+            "n_iter": em.n_iter,
+        },
+    )

@@ -1,0 +1,105 @@
+"""Argument rules: what counts as a number of components, as a choice, as a file; and the types that arguments have.
+
+Every public function reads its arguments through these functions, so a wrong argument gets the same sentence everywhere:
+the argument, the rule, what was got, and the remedy.
+"""
+
+from __future__ import annotations
+
+import numbers
+import os
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+Missing = Literal["raise", "drop"]
+Covariance = Literal["full", "tied", "diag", "spherical"]
+Method = Literal["nuts", "gibbs", "advi"]
+Engine = Literal["compiled", "pymc"]
+FloatArray = NDArray[np.float64]
+_LONGEST = 80  # letters of a value that a sentence repeats
+_LARGEST = 2**63 - 1  # integer
+
+
+def read_count(value: Any, name: str, *, minimum: int = 1) -> int:
+    """Check an integer that counts something."""
+    if isinstance(value, (bool, np.bool_, np.timedelta64)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer of at least {minimum}, got {_shown(value)} ({type(value).__name__})")
+    if value < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value}")
+    if int(value) > _LARGEST:  # neither compiled code nor a file takes it
+        raise ValueError(f"{name} must be an integer below 2**63, got {value}")
+    return int(value)
+
+
+def read_choice(value: Any, choices: Any, name: str) -> str:
+    """Check a value that must be one of a few words: a sequence of them, or a ``Literal`` type."""
+    choices = get_args(choices) or choices
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {_shown(value)}")
+    return str(value)
+
+
+def read_positive(value: Any, name: str) -> float:
+    """Check a positive finite number."""
+    try:
+        is_number = value is not np.ma.masked and np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiuO"
+        number = float(value) if is_number and not isinstance(value, str | bytes) else None
+    except (TypeError, ValueError):
+        number = None
+    except OverflowError:
+        number = np.inf
+    if number is None:
+        raise TypeError(f"{name} must be a positive number, got {_shown(value)}") from None
+    if not (np.isfinite(number) and number > 0):
+        raise ValueError(f"{name} must be a positive finite number, got {value!r}")
+    return number
+
+
+def read_probability(value: Any, name: str) -> float:
+    """Check a number strictly between 0 and 1."""
+    number = read_positive(value, name)
+    if number >= 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
+    return number
+
+
+def read_path(value: Any, name: str) -> Path:
+    """Check the name of a file or folder."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be the name of a file or folder, got {_shown(value)} ({type(value).__name__})")
+    if "\0" in str(value):
+        raise ValueError(f"{name} must be the name of a file or folder, which holds no NUL character, got {str(value)!r}")
+    return Path(value)
+
+
+def read_seed(random_seed: int | np.random.Generator | None) -> int:
+    """Turn any accepted seed into one integer, so that every run can be repeated from its record."""
+    if isinstance(random_seed, np.random.Generator):
+        return int(random_seed.integers(2**31))
+    if random_seed is None:
+        return int(np.random.default_rng().integers(2**31))
+    return read_count(random_seed, "random_seed", minimum=0)
+
+
+def require_memory(n_bytes: int, what: str, remedy: str) -> None:
+    """Refuse, before anything is allocated, what would not fit into the memory that is free."""
+    available = psutil.virtual_memory().available
+    if n_bytes > available:
+        raise MemoryError(
+            f"{what} would take {n_bytes / 1e9:.1f} GB, more than the {available / 1e9:.1f} GB available; {remedy}"
+        )
+
+
+def spoken(name: Any) -> str:
+    """A column's name in a sentence; an empty one in quotation marks."""
+    return str(name) if str(name).strip() else f'"{name}"'
+
+
+def _shown(value: Any) -> str:
+    """A value in a line."""
+    words = " ".join(repr(value).split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."

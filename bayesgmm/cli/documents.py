@@ -1,0 +1,194 @@
+"""What a fit or a comparison found as one document of plain values, for programs to read.
+
+Keys are only ever added. NaN and infinity, for which JSON has no word, are None; tables are lists of rows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bayesgmm.analysis.judgement import judgement_of
+from bayesgmm.analysis.tree import OBS
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayesgmm.analysis.diagnosis import Diagnosis
+    from bayesgmm.analysis.em_check import EMCheck
+    from bayesgmm.comparison.comparing import Comparison
+
+_VERSIONED = ("bayesgmm", "arviz", "numpy", "numba", "nutpie", "pymc")
+_SECONDS = "seconds_"
+
+
+def fit_document(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck, columns: Sequence[str]) -> dict[str, Any]:
+    """The document of a fit.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+    diagnosis : Diagnosis
+    check : EMCheck
+    columns : sequence of str
+        What the data's columns are called.
+
+    Returns
+    -------
+    dict
+        ``document``: "fit"; ``data``: columns, n; ``settings``, with the seed; ``versions``; ``seconds`` by phase;
+        ``interrupted``; ``ok``: whether nothing was found and EM agrees; ``judgement`` on both: level ("good", "caution",
+        "bad"), title, sentences;
+        ``diagnosis``: ok, converged, findings (kind, problem, remedy), sampler, labels, invariants;
+        ``parameters``: a row for each;
+        ``em``: ok, verdict, reasons, unjudged, log_likelihood, posterior_log_likelihood, total_variation with its limit, and
+        EM's ``parameters``.
+    """
+    judgement = judgement_of(tree, diagnosis, check)
+    return {
+        "document": "fit",
+        "data": _data(tree, columns),
+        "settings": _settings(tree),
+        "versions": _versions(),
+        "seconds": {name.removeprefix(_SECONDS): each for name, each in _attrs(tree).items() if name.startswith(_SECONDS)},
+        "interrupted": bool(tree.attrs.get("interrupted")),
+        "ok": judgement.level == "good",
+        "judgement": {"level": judgement.level, "title": judgement.title, "sentences": list(judgement.sentences)},
+        "diagnosis": _diagnosis(diagnosis),
+        "parameters": _rows(diagnosis.parameters, "parameter"),
+        "em": {
+            "ok": check.ok,
+            "verdict": check.verdict,
+            "reasons": list(check.reasons),
+            "unjudged": list(check.unjudged),
+            "log_likelihood": check.em_log_likelihood,
+            "posterior_log_likelihood": dict(check.log_likelihood),
+            "total_variation": check.total_variation,
+            "total_variation_limit": check.total_variation_limit,
+            "parameters": _rows(check.table, "parameter"),
+        },
+    }
+
+
+def comparison_document(
+    comparison: Comparison, diagnoses: Mapping[int, Diagnosis], columns: Sequence[str]
+) -> dict[str, Any]:
+    """The document of a comparison over k.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        From :func:`bayesgmm.compare`.
+    diagnoses : dict of int to Diagnosis
+        Of its fits, by k.
+    columns : sequence of str
+        What the data's columns are called.
+
+    Returns
+    -------
+    dict
+        ``document``: "comparison"; ``data``: columns, n; ``seed``; ``versions``; ``interrupted``; ``ok``: whether every fit
+        has converged; ``verdict`` and its ``sentences``; ``best``: the k of each criterion;
+        ``table``: a row for each k, with the columns of ``Comparison.table``; ``prior_k``: by k;
+        ``fits``: of each k its k, settings, diagnosis and parameters.
+    """
+    return {
+        "document": "comparison",
+        "data": _data(next(iter(comparison.fits.values())), columns),
+        "seed": comparison.seed,
+        "versions": _versions(),
+        "interrupted": bool(comparison.unfinished),
+        "ok": bool(comparison.table["converged"].all()),
+        "verdict": comparison.verdict,
+        "sentences": list(comparison.best.sentences),
+        "best": dict(comparison.best),
+        "table": comparison.table.to_dict(orient="records"),
+        "prior_k": {str(k): value for k, value in comparison.prior_k.items()},
+        "fits": [
+            {
+                "k": k,
+                "settings": _settings(tree),
+                "diagnosis": _diagnosis(diagnoses[k]),
+                "parameters": _rows(diagnoses[k].parameters, "parameter"),
+            }
+            for k, tree in comparison.fits.items()
+        ],
+    }
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """The document as text that any JSON parser takes.
+
+    Examples
+    --------
+    >>> print(to_json({"mcse": np.float64("nan"), "k": np.int64(3)}))
+    {
+      "mcse": null,
+      "k": 3
+    }
+    """
+    return json.dumps(_plain(document), indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def _data(tree: xr.DataTree, columns: Sequence[str]) -> dict[str, Any]:
+    return {"columns": list(columns), "n": tree["observed_data"].sizes[OBS]}
+
+
+def _settings(tree: xr.DataTree) -> dict[str, Any]:
+    """What was asked for and what was chosen; the prior with its hyperparameters."""
+    left_out = ("version", "interrupted")
+    settings = {name: each for name, each in _attrs(tree).items() if not name.startswith((*left_out, _SECONDS))}
+    sizes = tree["posterior"].sizes
+    prior = settings.get("prior", "")
+    as_object = {"prior": json.loads(prior)} if str(prior).startswith("{") else {}
+    return settings | as_object | {"draws": sizes["draw"], "chains": sizes["chain"]}
+
+
+def _attrs(tree: xr.DataTree) -> dict[str, Any]:
+    return {str(name): value for name, value in tree.attrs.items()}
+
+
+def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
+    labels = diagnosis.labels
+    return {
+        "ok": diagnosis.ok,
+        "converged": diagnosis.converged,
+        "findings": [{"kind": each.kind, "problem": each.problem, "remedy": each.remedy} for each in diagnosis.findings],
+        "sampler": dict(diagnosis.sampler),
+        "labels": {
+            "trusted": labels.trusted,
+            "non_permutation_rate": labels.non_permutation_rate,
+            "ambiguous": labels.ambiguous,
+        },
+        "invariants": _rows(diagnosis.invariants, "quantity"),
+    }
+
+
+def _rows(table: pd.DataFrame, index: str) -> list[dict[str, Any]]:
+    return [{index: str(name)} | row for name, row in zip(table.index, table.to_dict(orient="records"), strict=True)]
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in _VERSIONED}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

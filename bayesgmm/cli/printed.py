@@ -1,0 +1,132 @@
+"""What a fit or a comparison found as text in the shell's words: the answer first, then what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from bayesgmm.analysis.judgement import meaning, sentence
+from bayesgmm.analysis.quantities import as_text
+from bayesgmm.cli.shell_words import in_shell_words
+from bayesgmm.comparison.comparing import Comparison, as_printed
+
+if TYPE_CHECKING:
+    from bayesgmm.analysis.diagnosis import Diagnosis
+    from bayesgmm.html_report.fitted import Fitted
+
+_WIDEST = 110  # a line of words
+_WORST = 5  # rows of what does not depend on labels
+_PLAIN = str.maketrans({"\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " "})
+_OF_CHAINS = ("ess_bulk", "ess_tail", "r_hat")
+# columns that a narrow terminal can do without, the least needed first
+_OF_DRAWS = ("mcse_mean", "ess_tail", "sd", "ess_bulk")
+_OF_EM = ("ess_tail", "mcse_mean", "ess_bulk", "r_hat", "tail", "sd")
+_OF_COMPARISON = ("seconds", "se", "mcse", "occupied", "weight", "icl", "dse", "bic", "p_k")
+
+
+def fit_text(fitted: Fitted, width: int | None = None, *, worst: bool = False) -> str:
+    """The answer, whether it can be relied on, the clusters, the check against EM, and the draws.
+
+    Parameters
+    ----------
+    fitted : Fitted
+    width : int, optional
+        Columns of the terminal, in which tables leave out what does not fit. Default: nothing is left out.
+    worst : bool
+        Of what does not depend on labels only the worst rows, and no convergence of single parameters.
+    """
+    diagnosis = fitted.diagnosis
+    parts = [_filled(f"{fitted.data}, described by {fitted.model}. {fitted.describe()}", width)]
+    parts += [_reliance(fitted, width), _clusters(fitted, width), _against_em(fitted, width)]
+    parts.append(_of_draws(diagnosis, width, worst=worst))
+    if not worst:
+        labels = _filled(f"labelled parameters ({in_shell_words(str(diagnosis.labels))})", width)
+        parts.append(f"{labels}\n{_fitted_in(diagnosis.parameters, width, _OF_DRAWS, as_text)}")
+    return "\n\n".join(parts).translate(_PLAIN)
+
+
+def comparison_text(comparison: Comparison, width: int | None = None) -> str:
+    """The table over k, and what each criterion prefers and how decided that is."""
+    sentences = [_filled(in_shell_words(each), width, "  ") for each in comparison.verdict.split("; ")]
+    return "\n".join([_fitted_in(as_printed(comparison.table), width, _OF_COMPARISON, pd.DataFrame.to_string), *sentences])
+
+
+def _reliance(fitted: Fitted, width: int | None) -> str:
+    """The verdict with its ground, or with what was found and its remedies."""
+    judgement = fitted.judgement
+    if not judgement.grounds:
+        return _filled(f"{judgement.title}. {judgement.praise}", width)
+    lines = [_filled(f"{judgement.title}. What was found:", width)]
+    for each in judgement.grounds:
+        lines.append(_filled(f"- {in_shell_words(each.problem)}", width, "    ", begin="  "))
+        if meaning(each):
+            lines.append(_filled(meaning(each), width, "    ", begin="    "))
+        lines.append(_filled(f"remedy: {in_shell_words(each.remedy)}", width, "    ", begin="    "))
+    found = fitted.diagnosis.solutions
+    if found is not None and any(each.kind == "solutions" for each in fitted.diagnosis.findings):
+        heading, *_ = str(found).splitlines()
+        dispensable = [name for name in ("sd", *reversed(list(found.table))) if name not in ("chains", "share")]
+        lines += [heading, _fitted_in(found.table, width, dispensable, as_text)]
+    return "\n".join(lines)
+
+
+def _clusters(fitted: Fitted, width: int | None) -> str:
+    """A row for each cluster, or a column where that takes fewer lines of the terminal."""
+    table = fitted.table()
+    frame = pd.DataFrame([row[1:] for row in table.rows], columns=table.columns[1:], index=[row[0] for row in table.rows])
+    lines = min((each.to_string(line_width=width).splitlines() for each in (frame, frame.T)), key=len)
+    lines = [each.rstrip(" \\") for each in lines]
+    return "\n".join([_filled(in_shell_words(table.caption), width), *lines])
+
+
+def _against_em(fitted: Fitted, width: int | None) -> str:
+    check, likelihood = fitted.check, fitted.check.log_likelihood
+    words = (
+        f"log-likelihood: EM {check.em_log_likelihood:.2f}, posterior {likelihood['mean']:.2f} "
+        f"(sd {likelihood['sd']:.2f}, highest {likelihood['max']:.2f})"
+    )
+    lines = [_filled(sentence(in_shell_words(check.verdict)), width), _filled(words, width)]
+    if len(check.table):
+        lines.append(_filled(f"labels: {in_shell_words(str(check.labels))}", width))
+        of_chains = [name for name in _OF_CHAINS if name not in fitted.diagnosis.parameters]
+        # its interval has another probability than those above
+        table = check.table.drop(columns=["lower", "upper", "inside", *of_chains])
+        lines.append(_fitted_in(table, width, _OF_EM, as_text))
+    return "\n".join(lines)
+
+
+def _of_draws(diagnosis: Diagnosis, width: int | None, *, worst: bool) -> str:
+    lines = [_filled(f"The draws: {', '.join(f'{name} {value:.4g}' for name, value in diagnosis.sampler.items())}", width)]
+    table, key = diagnosis.invariants, "ess_bulk"
+    if worst and key not in table:  # draws from an approximation, which are independent
+        return lines[0]
+    few = worst and len(table) > _WORST
+    shown = table.sort_values(key, kind="stable").head(_WORST) if few else table
+    what = "label-invariant quantities: log density at points of the data, log posterior, sorted weights"
+    lines = [*(lines if diagnosis.sampler else []), _filled(what, width), _fitted_in(shown, width, _OF_DRAWS, as_text)]
+    return "\n".join([*lines, f"({len(table) - len(shown)} more rows, with a larger {key})"] if few else lines)
+
+
+def _fitted_in(
+    table: pd.DataFrame, width: int | None, dispensable: Sequence[str], text: Callable[[pd.DataFrame], str]
+) -> str:
+    """A table as text, without the columns that find no room."""
+    left_out: list[str] = []
+    for each in [name for name in dispensable if name in table]:
+        if width is None or _widest(text(table.drop(columns=left_out))) <= width:
+            break
+        left_out.append(each)
+    lines = text(table.drop(columns=left_out))
+    return f"{lines}\n{_filled(f'(no room for {", ".join(left_out)})', width)}" if left_out else lines
+
+
+def _widest(text: str) -> int:
+    return max(map(len, text.splitlines()))
+
+
+def _filled(text: str, width: int | None, indent: str = "", *, begin: str = "") -> str:
+    most = _WIDEST if width is None else min(width, _WIDEST)
+    return fill(" ".join(text.split()), most, initial_indent=begin, subsequent_indent=indent, break_on_hyphens=False)

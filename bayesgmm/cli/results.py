@@ -1,0 +1,283 @@
+"""What folders of results hold: draws first, then verdicts, tables, pictures and the report, as far as they can be had."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesgmm.files import is_of_full_disk, whole_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from bayesgmm.analysis.diagnosis import Diagnosis
+    from bayesgmm.comparison.comparing import Comparison
+    from bayesgmm.html_report.fitted import Fitted
+
+_REPORT = "report.html"
+_MARK = "verdict.txt"  # every folder of results has one
+_PROBABILITIES = 400_000_000  # draws x observations x clusters, up to which all draws are used
+_FEWEST = 100  # draws, however many the observations
+_ROWS = 2**16  # of a table written together
+
+type Announce = Callable[[str], object]
+
+_log = logging.getLogger(__name__)
+
+
+def _in_silence(_: str) -> None:
+    pass
+
+
+def judge(tree: xr.DataTree, diagnosis: Diagnosis | None = None) -> Fitted:
+    """Diagnose a fit, unless that has been done, and check it against EM."""
+    from bayesgmm.html_report.fitted import Fitted
+
+    return Fitted.of(tree, diagnosis)
+
+
+def keep_draws(tree: xr.DataTree, folder: Path) -> None:
+    """The posterior, before it is judged, so that it is kept whatever happens then."""
+    from bayesgmm.cli.stored_results import POSTERIOR
+
+    # through memory: of a full disk HDF5 would print its own tracebacks
+    with whole_file(folder / POSTERIOR) as file, tree.to_netcdf(engine="h5netcdf") as content, file.open("wb") as opened:
+        opened.write(content)
+    _write(folder / _MARK, "not judged: the run ended before that")
+
+
+def write_fit(
+    fitted: Fitted,
+    folder: Path,
+    columns: Sequence[str] | None = None,
+    announce: Announce = _in_silence,
+    *,
+    report: bool = True,
+    ids: pd.Series | None = None,
+) -> list[str]:
+    """Beside its draws a fit's verdicts and tables, each observation's clusters, two pictures, and the report.
+
+    ``ids`` names each row of the data that were given.
+
+    Returns
+    -------
+    list of str
+        What could not be written, and why.
+    """
+    from bayesgmm.analysis.tree import features_of
+    from bayesgmm.cli.documents import to_json
+    from bayesgmm.cli.printed import fit_text
+    from bayesgmm.html_report.writing import write_report
+
+    columns = list(map(str, features_of(fitted.tree) if columns is None else columns))
+    left_out: list[str] = []
+    with _or_left_out(_MARK, left_out):
+        _write(folder / _MARK, fit_text(fitted))
+    with _or_left_out("summary.json", left_out):
+        _write(folder / "summary.json", to_json(fit_document_of(fitted, columns)))
+    with _or_left_out("parameters.csv", left_out):
+        fitted.diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
+    with _or_left_out("check_against_em.csv", left_out):
+        fitted.check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
+    announce("writing each observation's clusters, and pictures ...")
+    with _or_left_out("clusters.csv", left_out), whole_file(folder / "clusters.csv") as file:
+        _write_clusters(fitted.tree, file, columns, announce, ids)
+    _draw_fit(fitted.tree, folder, columns, left_out)
+    if report:
+        announce("writing the report ...")
+        with _or_left_out(_REPORT, left_out):
+            write_report(fitted.tree, folder / _REPORT, [fitted])
+    return left_out
+
+
+def _draw_fit(tree: xr.DataTree, folder: Path, columns: Sequence[str], left_out: list[str]) -> None:
+    """The density, or the features in pairs, and the traces."""
+    import arviz as az
+
+    from bayesgmm import plots
+    from bayesgmm.plots.names import name_axes
+
+    several = "cov" in tree["posterior"]
+    with _picture("pairs.png" if several else "fit.png", folder, left_out, columns) as file:
+        picture = plots.plot_pairs(tree) if several else plots.plot_fit(tree)
+        if not several:
+            name_axes(picture.axes[0], x=columns[0])
+        picture.savefig(file, dpi=150)
+    names = ["w"] if tree.attrs["k"] > 1 else []  # one weight is always 1
+    names += ["mu"] if several else ["mu", "sigma"]
+    with _picture("trace.png", folder, left_out, columns) as file:
+        az.plot_trace_dist(tree, var_names=names, backend="matplotlib").savefig(file)
+
+
+def write_comparison(
+    comparison: Comparison,
+    folder: Path,
+    columns: Sequence[str] | None = None,
+    announce: Announce = _in_silence,
+    *,
+    ids: pd.Series | None = None,
+) -> list[str]:
+    """The table over k, its pictures, a folder for each k, and the report on all of them.
+
+    Returns
+    -------
+    list of str
+        What could not be written, and why.
+    """
+    from bayesgmm.analysis.tree import features_of
+    from bayesgmm.cli.documents import to_json
+    from bayesgmm.cli.printed import comparison_text
+    from bayesgmm.cli.stored_results import write_comparison_parts
+    from bayesgmm.html_report.writing import write_report
+
+    names = features_of(next(iter(comparison.fits.values())))
+    columns = list(map(str, names if columns is None else columns))
+    left_out: list[str] = []
+    announce("writing the draws and pictures ...")
+    folders = {k: folder / f"k{k}" for k in comparison.fits}
+    for k, tree in comparison.fits.items():
+        folders[k].mkdir()
+        keep_draws(tree, folders[k])
+    write_comparison_parts(comparison, folder)
+    with _or_left_out(_MARK, left_out):
+        _write(folder / _MARK, comparison_text(comparison))
+    with _or_left_out("comparison.csv", left_out):
+        comparison.table.to_csv(folder / "comparison.csv", index=False)
+    with _or_left_out("summary.json", left_out):
+        _write(folder / "summary.json", to_json(document_of(comparison, columns)))
+    _draw_comparison(comparison, folder, names, left_out)
+    fitted = []
+    for k, tree in comparison.fits.items():
+        announce(f"k = {k}: checking against EM ...")
+        with _or_left_out(f"k{k}", left_out):
+            fitted.append(judge(tree, comparison.diagnoses.get(k)))
+            found = write_fit(fitted[-1], folders[k], columns, announce, report=False, ids=ids)
+            left_out += [f"k{k}/{each}" for each in found]
+    announce("writing the report ...")
+    with _or_left_out(_REPORT, left_out):
+        write_report(comparison, folder / _REPORT, fitted)
+    return left_out
+
+
+def _draw_comparison(comparison: Comparison, folder: Path, names: Sequence[Any], left_out: list[str]) -> None:
+    """The criteria over k, and the fits of every k in each feature."""
+    from bayesgmm import plots
+
+    with _picture("compare.png", folder, left_out) as file:
+        plots.plot_compare(comparison).savefig(file, dpi=150)
+    for name in names:
+        of_feature = f"_{_as_file_name(name)}" if len(names) > 1 else ""
+        with _picture(f"fits{of_feature}.png", folder, left_out, [name]) as file:
+            plots.plot_fits(comparison, name).savefig(file, dpi=150)
+
+
+@contextmanager
+def _picture(name: str, folder: Path, left_out: list[str], features: Sequence[Any] = ()) -> Iterator[Path]:
+    """A picture's file, in which features may have any name; one that cannot be drawn is left out."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    from bayesgmm.plots.names import drawable
+
+    try:
+        with _or_left_out(name, left_out), drawable(features), whole_file(folder / name) as file:
+            yield file
+    finally:
+        plt.close("all")
+
+
+@contextmanager
+def _or_left_out(name: str, left_out: list[str]) -> Iterator[None]:
+    """Whatever error keeps a part from being written, the others are; of a full disk nothing more is tried."""
+    try:
+        yield
+    except Exception as error:
+        if is_of_full_disk(error):
+            raise
+        _log.debug("%s cannot be written", name, exc_info=True)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        left_out.append(f"{name} is left out, for it cannot be written: {reason}")
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_text(f"{text}\n", encoding="utf-8")
+
+
+def fit_document_of(fitted: Fitted, columns: Sequence[str]) -> Mapping[str, Any]:
+    """The fit's document, in the shell's words."""
+    from bayesgmm.cli.documents import fit_document
+    from bayesgmm.cli.shell_words import check_in_shell_words, diagnosis_in_shell_words
+
+    diagnosis, check = diagnosis_in_shell_words(fitted.diagnosis), check_in_shell_words(fitted.check)
+    return fit_document(fitted.tree, diagnosis, check, columns)
+
+
+def document_of(comparison: Comparison, columns: Sequence[str]) -> Mapping[str, Any]:
+    """The comparison's document, in the shell's words."""
+    from bayesgmm.cli.documents import comparison_document
+    from bayesgmm.cli.shell_words import diagnosis_in_shell_words, in_shell_words
+
+    diagnoses = {k: diagnosis_in_shell_words(each) for k, each in comparison.diagnoses.items()}
+    document = comparison_document(comparison, diagnoses, columns)
+    return document | {"verdict": in_shell_words(comparison.verdict)}
+
+
+def _write_clusters(
+    tree: xr.DataTree, file: Path, columns: Sequence[str], announce: Announce, ids: pd.Series | None
+) -> None:
+    """A row for each observation: its position in the input, its name, data, most probable cluster, probabilities."""
+    import pandas as pd
+
+    from bayesgmm.analysis.clusters import responsibilities
+    from bayesgmm.analysis.tree import OBS, read_observations
+
+    x = read_observations(tree)
+    of_obs = responsibilities(_thinned(tree, len(x), announce))
+    mean, sd = of_obs["mean"].values, of_obs["sd"].values
+    clusters = range(mean.shape[1])
+    added = ["cluster", *(f"{name}[{j}]" for name in ("p", "sd") for j in clusters)]
+    columns = [_unlike(name, [OBS, *added, *columns[:place]]) for place, name in enumerate(columns)]
+    header = True
+    with file.open("w", newline="", encoding="utf-8") as text:
+        for begin in range(0, len(x), _ROWS):
+            rows = slice(begin, begin + _ROWS)
+            part = pd.DataFrame(x[rows].reshape(-1, len(columns)), columns=list(columns), index=of_obs[OBS].values[rows])
+            if ids is not None:
+                part.insert(0, ids.name, ids.to_numpy()[part.index])
+            part["cluster"] = mean[rows].argmax(axis=1)
+            for name, values in (("p", mean[rows]), ("sd", sd[rows])):
+                part = part.join(pd.DataFrame(values, columns=[f"{name}[{j}]" for j in clusters], index=part.index))
+            part.to_csv(text, index_label=OBS, header=header)
+            header = False
+
+
+def _unlike(name: str, others: Sequence[str]) -> str:
+    """The name of a column of data, with a mark where another column has it."""
+    return _unlike(f"{name} (data)", others) if name in others else name
+
+
+def _thinned(tree: xr.DataTree, n: int, announce: Announce) -> xr.DataTree:
+    """The tree with as many of its draws as membership probabilities of all observations take little time; says so."""
+    import xarray as xr
+
+    posterior = tree["posterior"].to_dataset()
+    n_chains, n_draws, k = posterior["w"].shape
+    most = max(_FEWEST, _PROBABILITIES // (n * k))
+    if n_chains * n_draws <= most:
+        return tree
+    keep = np.linspace(0, n_draws - 1, max(1, most // n_chains)).astype(int)
+    announce(f"  clusters.csv is made from {n_chains * len(keep)} of {n_chains * n_draws} draws")
+    groups = {"posterior": posterior.isel(draw=keep), "observed_data": tree["observed_data"].to_dataset()}
+    return xr.DataTree.from_dict(groups)
+
+
+def _as_file_name(name: object) -> str:
+    return "".join(each if each.isalnum() else "_" for each in str(name))

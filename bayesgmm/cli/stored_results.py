@@ -1,0 +1,138 @@
+"""What ``bayesgmm fit`` and ``bayesgmm compare`` wrote, read again as what it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesgmm.cli.folders import require_undamaged
+
+if TYPE_CHECKING:
+    from bayesgmm.comparison.comparing import Comparison
+
+POSTERIOR = "posterior.nc"
+_LOO, _REST = "loo.nc", "comparison.json"
+
+
+def read_results(place: str | Path) -> xr.DataTree | Comparison:
+    """The fit, the posterior of k or the comparison in a folder of results, or the tree in a NetCDF file.
+
+    Parameters
+    ----------
+    place : path
+        A folder that ``bayesgmm fit --out`` or ``bayesgmm compare --out`` wrote, or a tree's NetCDF file.
+
+    Returns
+    -------
+    DataTree or Comparison
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is nothing, something that is none of these, or a file that is not as it was written.
+    """
+    folder = Path(place)
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder} does not exist; give a folder of results, or a posterior.nc")
+    if folder.is_file():
+        return _read_tree(folder)
+    if (folder / _REST).is_file():
+        return _read_comparison(folder)
+    if (folder / POSTERIOR).is_file():
+        return _read_tree(folder / POSTERIOR)
+    inside = sorted(each.parent.name for each in folder.glob(f"*/{POSTERIOR}"))
+    inside += sorted(each.parent.name for each in folder.glob(f"*/{_REST}"))
+    remedy = f"give one of its folders {', '.join(inside)}" if inside else "give what fit --out or compare --out wrote"
+    raise ValueError(f"{folder} must hold {POSTERIOR} or {_REST}, got neither; {remedy}")
+
+
+def write_comparison_parts(comparison: Comparison, folder: Path) -> None:
+    """LOO, table and settings of a comparison, beside which the fits are kept as k*/posterior.nc."""
+    groups = {f"k{k}": _loo_as_dataset(elpd) for k, elpd in comparison.loo.items()}
+    (folder / _LOO).write_bytes(bytes(xr.DataTree.from_dict(groups).to_netcdf(engine="h5netcdf")))
+    probabilities = {str(k): float(p) for k, p in comparison.prior_k.items()}
+    table = comparison.table.to_dict("list")  # to the last digit, which a CSV file would not keep
+    rest = {"seed": comparison.seed, "prior_k": probabilities, "k": list(map(int, comparison.fits)), "table": table}
+    rest["unfinished"] = list(comparison.unfinished)
+    (folder / _REST).write_text(json.dumps(rest, indent=1) + "\n", encoding="utf-8")
+
+
+def _read_tree(file: Path) -> xr.DataTree:
+    tree = _read_netcdf(file)
+    if "posterior" not in tree.children or "observed_data" not in tree.children:
+        raise ValueError(
+            f"{file} must hold the groups posterior and observed_data, got {', '.join(tree.children) or 'none'}"
+        )
+    return tree
+
+
+def _read_netcdf(file: Path) -> xr.DataTree:
+    require_undamaged(file)  # before HDF5 opens it, which may not return from what is damaged
+    try:
+        with xr.open_datatree(file, engine="h5netcdf") as stored:
+            return stored.load()
+    except Exception as error:  # whatever h5py makes of it
+        raise ValueError(f"{file} must be a tree in NetCDF, got something that cannot be read: {_first(error)}") from None
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _read_comparison(folder: Path) -> Comparison:
+    from bayesgmm.analysis.diagnosis import diagnose
+    from bayesgmm.comparison.comparing import Comparison
+
+    require_undamaged(folder / _REST)
+    missing = [_LOO] if not (folder / _LOO).is_file() else []
+    try:
+        rest = json.loads((folder / _REST).read_text(encoding="utf-8"))
+        seed, prior_k = rest["seed"], {int(k): float(p) for k, p in rest["prior_k"].items()}
+        ks, table = [int(k) for k in rest["k"]], pd.DataFrame(rest["table"])
+        unfinished = tuple(int(k) for k in rest["unfinished"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{folder / _REST} must be as compare --out wrote it, got {_first(error)}; run compare again"
+        ) from None
+    missing += [f"k{k}/{POSTERIOR}" for k in ks if not (folder / f"k{k}" / POSTERIOR).is_file()]
+    if missing:
+        raise ValueError(f"{folder} must be as compare --out wrote it, got no {', '.join(missing)}; run compare again")
+    fits = {k: _read_tree(folder / f"k{k}" / POSTERIOR) for k in ks}
+    parts = _read_netcdf(folder / _LOO)
+    try:
+        loo = {str(k): _loo_from(parts[f"k{k}"].to_dataset()) for k in prior_k}
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder / _LOO} must be as compare --out wrote it, got {_first(error)}; run compare again"
+        ) from None
+    diagnoses = {k: diagnose(fits[k]) for k in prior_k}
+    return Comparison(table, fits, loo, diagnoses, seed, pd.Series(prior_k), unfinished)
+
+
+def _loo_as_dataset(elpd: Any) -> xr.Dataset:
+    """What LOO found: arrays over the observations as variables, numbers as attributes."""
+    values = {name: value for name, value in vars(elpd).items() if value is not None}
+    arrays = {name: value for name, value in values.items() if isinstance(value, xr.DataArray)}
+    lists = {name: ("chosen", value) for name, value in values.items() if isinstance(value, np.ndarray)}
+    rest = {name: value for name, value in values.items() if name not in arrays and name not in lists}
+    numbers = {name: int(value) if isinstance(value, bool) else value for name, value in rest.items()}
+    return xr.Dataset({**arrays, **lists}, attrs=numbers)
+
+
+def _loo_from(stored: xr.Dataset) -> Any:
+    from bayesgmm.comparison.leave_one_out import LOO, SampledLOO
+
+    attrs: dict[str, Any] = {
+        str(name): value.item() if hasattr(value, "item") else value for name, value in stored.attrs.items()
+    }
+    attrs |= {name: bool(attrs[name]) for name in ("warning", "approx_posterior") if name in attrs}
+    arrays: dict[str, Any] = {
+        str(name): value.values if value.dims == ("chosen",) else value for name, value in stored.data_vars.items()
+    }
+    kind: Any = SampledLOO if "subsample_size" in attrs else LOO
+    return kind(**attrs, **arrays)

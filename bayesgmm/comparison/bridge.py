@@ -1,0 +1,107 @@
+"""Bridge sampling: a normalising constant from draws of two distributions and both their densities."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from arviz_stats.base import array_stats
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from bayesgmm.arguments import FloatArray
+
+_BEYOND = 50.0  # further out than all the ratios is no normalising constant
+_STEPS = 10_000  # of bisection at most: ratios may lie anywhere within a float's range
+_FEWEST = 4  # draws of a chain that tell anything of its autocorrelation
+_ROUNDS = 3  # in which the effective sample size settles
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """An estimate of log Z, Z the integral of g, from draws of p = g / Z and of a proposal q.
+
+    Attributes
+    ----------
+    log_ratio : float
+        log Z.
+    variance : float
+        Of log Z, given the proposal.
+    ess : float
+        Effective sample size of the draws of p.
+    overlap : float
+        The integral of pq / (s1 p + s2 q), between 0 and 1, where it is the same distribution; s1 and s2 are the shares of
+        the two effective sample sizes.
+    """
+
+    log_ratio: float
+    variance: float
+    ess: float
+    overlap: float
+
+
+def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> Bridge:
+    r"""Meng and Wong's optimal bridge between log g - log q at draws of p and of q, (chain, draw) both.
+
+    With n1 and n2 (effective) draws, c = log Z solves
+
+    .. math:: \sum_q \frac{n_1 g}{n_1 g + n_2 q e^c} = \sum_p \frac{n_2 q e^c}{n_1 g + n_2 q e^c}
+
+    and its variance is the sum of the two sides' relative ones (Frühwirth-Schnatter 2004, equation 18), that of chains by
+    their effective sample size. A ``stratified`` q is a mixture of which each row holds independent draws of one component,
+    and its variance is what varies within them.
+
+    References
+    ----------
+    Meng & Wong (1996), Simulating ratios of normalizing constants via a simple identity, Statistica Sinica 6, 831-860.
+    """
+    _require_common_ground(of_p, of_q)
+    n1, n2 = float(of_p.size), float(of_q.size)
+    for _ in range(_ROUNDS):
+        c = _root(of_p.ravel(), of_q.ravel(), n1, n2)
+        log_odds = np.log(n1 / n2)
+        p_side, q_side = expit(c - of_p - log_odds), expit(of_q - c + log_odds)
+        n1 = effective_size(p_side)
+        n2 = n2 if stratified else effective_size(q_side)
+    within = q_side.var(axis=1, ddof=1).mean() if stratified and q_side.shape[1] > 1 else q_side.var()
+    variance = _relative(p_side.var(), p_side.mean()) / n1 + _relative(within, q_side.mean()) / n2
+    share = n2 / (n1 + n2)
+    return Bridge(c, variance, n1, min(1.0, float(p_side.mean()) / share))
+
+
+def _root(of_p: FloatArray, of_q: FloatArray, n1: float, n2: float) -> float:
+    """The one c at which both sides are equal: what is left of one falls, of the other rises."""
+    finite = np.concatenate([of_p, of_q[of_q > -np.inf]])  # q may draw where g is 0
+    log_odds = np.log(n1 / n2)
+
+    def excess(c: float) -> float:
+        return float(n2 * expit(of_q - c + log_odds).mean() - n1 * expit(c - of_p - log_odds).mean())
+
+    return float(brentq(excess, finite.min() - _BEYOND, finite.max() + _BEYOND, xtol=1e-10, maxiter=_STEPS))
+
+
+def _require_common_ground(of_p: FloatArray, of_q: FloatArray) -> None:
+    """Refuse ratios that leave nothing to solve: zero or infinite where p has been, or zero wherever q has been."""
+    lost = int(np.count_nonzero(~np.isfinite(of_p)) + np.count_nonzero(~(of_q < np.inf)))
+    if lost:
+        raise ValueError(
+            f"bridge sampling needs densities that a float can hold, got {lost} of {of_p.size + of_q.size} points beyond "
+            "its range; a component has all but collapsed: fit a smaller k or covariance='tied'"
+        )
+    if not (of_q > -np.inf).any():
+        raise ValueError(
+            "bridge sampling needs a proposal that overlaps the posterior, got none of its points where the posterior has a "
+            "density; fit with more draws, or a smaller k"
+        )
+
+
+def effective_size(values: FloatArray) -> float:
+    """Of a mean over chains (chain, draw), which knows of chains that disagree; at most their number of draws."""
+    if np.ptp(values) == 0 or values.shape[1] < _FEWEST:
+        return float(values.size)
+    return min(float(array_stats.ess(values, method="mean")), float(values.size))
+
+
+def _relative(variance: float, mean: float) -> float:
+    return float(variance / mean**2) if mean > 0 else math.inf

@@ -1,0 +1,113 @@
+"""Finished fits in a folder, from which an interrupted comparison goes on; recognised by data and settings, not by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayesgmm.arguments import read_path
+from bayesgmm.data.reading import Data
+from bayesgmm.exceptions import CacheWarning
+from bayesgmm.files import digest_of
+
+_KEY = "cache_key"
+
+
+@dataclass(frozen=True)
+class FitCache:
+    """Fits of the same data under the same settings, one file for each k.
+
+    A file's name ends with a digest of its content: one that has been damaged is not even opened.
+
+    Attributes
+    ----------
+    folder : Path
+    key : str
+        Digest of all that a fit depends on but k and the seed.
+    seed : int or None
+        The seed that a fit must have; any will do if None.
+    """
+
+    folder: Path
+    key: str
+    seed: int | None
+
+    @classmethod
+    def of(cls, folder: str | Path, data: Data, settings: Mapping[str, Any], seed: int | None) -> FitCache:
+        """The cache of these data and settings; the folder is made if there is none."""
+        place = read_path(folder, "cache")
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"cache must be a folder, got the file {place}")
+        place.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(np.ascontiguousarray(data.values).tobytes())
+        stated = {name: repr(value) for name, value in sorted(settings.items())}
+        known = [data.values.shape, data.features, data.positions.tolist(), stated, version("bayesgmm")]
+        digest.update(json.dumps(known, default=str).encode())
+        return cls(place, digest.hexdigest(), seed)
+
+    def get(self, k: int, seed: int) -> xr.DataTree | None:
+        """The finished fit of k components, if there is one; with a seed, of that seed only."""
+        for path in self._paths(k):
+            try:
+                tree = _read(path)
+            except Exception:  # what cannot be read is fitted again
+                continue
+            fits = tree is not None and tree.attrs.get(_KEY) == self.key and tree.attrs.get("k") == k
+            if tree is not None and fits and (self.seed is None or tree.attrs["seed"] == seed):
+                return tree
+        return None
+
+    def put(self, tree: xr.DataTree) -> None:
+        """Keep a finished fit in place of an earlier one: the file is there whole or not at all.
+
+        Warns
+        -----
+        CacheWarning
+            If it cannot be written; the fit itself is not lost by that.
+        """
+        k = int(tree.attrs["k"])
+        kept, earlier = tree.copy(), self._paths(k)
+        kept.attrs[_KEY] = self.key
+        try:
+            with (
+                tempfile.TemporaryDirectory(prefix=".", dir=self.folder) as beside,
+                kept.to_netcdf(engine="h5netcdf") as content,
+            ):
+                part = Path(beside) / "part.nc"
+                part.write_bytes(content)  # through memory: of a full disk HDF5 would print its own tracebacks
+                path = self.folder / f"{self._begin(k)}{hashlib.sha256(content).hexdigest()}.nc"
+                part.replace(path)
+            for each in set(earlier) - {path}:
+                each.unlink(missing_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            warnings.warn(
+                f"the fit of k = {k} cannot be kept in the cache {self.folder} ({reason}): should the comparison be "
+                "interrupted, it will be fitted again",
+                CacheWarning,
+                stacklevel=3,
+            )
+
+    def _paths(self, k: int) -> list[Path]:
+        return sorted(self.folder.glob(f"{self._begin(k)}*.nc"))
+
+    def _begin(self, k: int) -> str:
+        return f"k{k}-{self.key[:12]}-"
+
+
+def _read(path: Path) -> xr.DataTree | None:
+    """The tree in a file, unless its content is not what its name says: HDF5 may not return from what is damaged."""
+    if digest_of(path) != path.stem.rsplit("-", 1)[-1]:
+        return None
+    with xr.open_datatree(path, engine="h5netcdf") as stored:
+        return stored.load()

@@ -1,0 +1,149 @@
+"""The posterior of a tree: its compiled density, its draws as points, and its log density with C0 integrated out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayesgmm.analysis.contract import attribute, is_approximation, stored_prior
+from bayesgmm.analysis.tree import Draws, read_draws, read_observations, read_tree
+from bayesgmm.arguments import FloatArray
+from bayesgmm.data.units import standardisation
+from bayesgmm.model import wishart
+from bayesgmm.model.priors import CUSTOM_MODEL, Prior
+from bayesgmm.model.structures import Structure
+from bayesgmm.posterior import LogPosterior, log_posterior
+
+EXACT = ("nuts", "gibbs")  # engines whose draws are those of the posterior
+
+
+def read_posterior(tree: Any) -> tuple[LogPosterior, FloatArray, float]:
+    """The posterior of standardised data, its draws as points (chain, draw, n_dim), and n times the sum of log units.
+
+    A draw's clusters are put in order, so that nothing depends on their labels; C0 is left at zero.
+    """
+    prior = _read_prior(read_tree(tree))
+    x, draws, covariance = read_observations(tree), read_draws(tree), attribute(tree, "covariance")
+    prior = prior.scaled_to(x, covariance)  # nothing is left open: this asks whether it fits the data
+    structure = Structure(covariance, draws.n_features)
+    shift, scale = standardisation(x, structure)
+    own = log_posterior(
+        np.ascontiguousarray((x - shift) / scale), draws.n_components, prior.rescaled(shift, scale), covariance
+    )
+    points = _points(own, draws, shift, scale)
+    return own, draws.by_chain(points), len(x) * float(np.sum(np.log(scale)))
+
+
+def log_joint(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Log p(x, parameters) at points (S, n_dim) whatever their C0, which is integrated out; -inf beyond a float's range.
+
+    p(x, theta) = p(x, theta, C0) / p(C0 | theta) for any C0, here one drawn from that conditional.
+    """
+    if own.hierarchical:
+        points, log_q = own.with_exact_scale(points, rng)
+        values = own.values(points) - log_q
+    else:
+        values = own.values(points)
+    return np.where(np.isnan(values), -np.inf, values)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where in a point of a posterior its parts stand, and what its covariances' coordinates are."""
+
+    own: LogPosterior
+
+    @property
+    def correlated(self) -> bool:
+        """Whether precisions are matrices."""
+        return self.own.n_features > 1 and self.own.covariance in ("full", "tied")
+
+    @property
+    def n_blocks(self) -> int:
+        """Covariances: K, or one if they are tied."""
+        return 1 if self.own.covariance == "tied" else self.own.k
+
+    @property
+    def at_factors(self) -> int:
+        """Where the covariances' coordinates begin."""
+        return next(reversed(self.own.places.values())).start
+
+    def log_weights(self, points: FloatArray) -> FloatArray:
+        """(S, K)."""
+        y = points[:, : self.own.k - 1]
+        logits = np.concatenate([y, -y.sum(axis=1, keepdims=True)], axis=1)
+        logits -= logits.max(axis=1, keepdims=True)
+        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+    def means(self, points: FloatArray) -> FloatArray:
+        """(S, K, D)."""
+        return points[:, self.own.places["mu"]].reshape(len(points), self.own.k, self.own.n_features)
+
+    def coordinates(self, points: FloatArray) -> FloatArray:
+        """Of the covariances, (S, m, E)."""
+        return points[:, self.at_factors :].reshape(len(points), self.n_blocks, -1)
+
+    def factors(self, points: FloatArray) -> FloatArray:
+        """F with F'F the precisions, (S, m, D, D)."""
+        coordinates, n_features = self.coordinates(points), self.own.n_features
+        if self.correlated:
+            return wishart.from_coordinates(coordinates, n_features)
+        inverse = np.exp(-0.5 * coordinates)
+        return np.broadcast_to(inverse, (*inverse.shape[:2], n_features))[..., None] * np.eye(n_features)
+
+    def scales(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """C0 given the covariances, drawn anew or fixed, (S, D, D) or (S, V)."""
+        prior: Any = self.own.prior
+        if not self.own.hierarchical:
+            C0 = np.asarray(prior.C0) if self.correlated else np.atleast_1d(prior.C0)
+            return np.broadcast_to(C0, (len(points), *C0.shape))
+        drawn = self.own.with_exact_scale(points, rng)[0][:, self.own.places[self.own.scale_name]]
+        if not self.correlated:
+            return np.exp(drawn)
+        factors = wishart.from_coordinates(drawn, self.own.n_features)
+        return factors.swapaxes(-1, -2) @ factors
+
+
+def _read_prior(tree: xr.DataTree) -> Prior:
+    """The package's own prior under which a tree was sampled exactly."""
+    prior = stored_prior(tree)
+    if is_approximation(tree):
+        raise ValueError(
+            "tree must hold draws from the posterior itself, got those of method='advi'; fit again with method='nuts' "
+            "or method='gibbs'"
+        )
+    if prior is None:
+        raise ValueError(
+            f"tree must come from one of the package's own priors, whose constants are known, got a {CUSTOM_MODEL}; fit "
+            "again with prior= in place of model="
+        )
+    return prior
+
+
+def _points(own: LogPosterior, draws: Draws, shift: Any, scale: Any) -> FloatArray:
+    """Points (S, n_dim) of draws in the data's units."""
+    size, layout = len(draws.w), Layout(own)
+    order = np.lexsort((draws.w, draws.mu.reshape(*draws.w.shape, -1)[..., 0]), axis=1)
+    log_w = np.log(np.maximum(_sorted(draws.w, order), np.finfo(float).tiny))
+    mu, factors = (_sorted(draws.mu, order) - shift) / scale, _sorted(draws.factors, order)[:, : layout.n_blocks]
+    points = np.zeros((size, own.n_dim))
+    points[:, : own.k - 1] = (log_w - log_w.mean(axis=1, keepdims=True))[:, :-1]
+    points[:, own.places["mu"]] = mu.reshape(size, -1)
+    if own.n_features == 1:
+        coordinates = 2 * np.log(factors / scale)
+    elif layout.correlated:
+        roots = factors / scale[:, None]
+        coordinates = wishart.to_coordinates(wishart.factors_of_inverse(roots @ roots.swapaxes(-1, -2)))
+    else:
+        sd = np.diagonal(factors, axis1=2, axis2=3) / scale
+        coordinates = 2 * np.log(sd if own.covariance == "diag" else sd[..., :1])
+    points[:, layout.at_factors :] = coordinates.reshape(size, -1)
+    return points
+
+
+def _sorted(values: FloatArray, order: NDArray[np.int64]) -> FloatArray:
+    return np.take_along_axis(values, order.reshape(order.shape + (1,) * (values.ndim - 2)), axis=1)

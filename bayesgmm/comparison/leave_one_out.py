@@ -1,0 +1,342 @@
+"""Leave-one-out cross-validation that can be trusted: by PSIS, and by exact refits where that fails."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from arviz_stats.base import array_stats
+from arviz_stats.utils import ELPDDataLOO, ELPDDataLOOSubsample
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from bayesgmm.analysis.diagnosis import MAX_K_HAT
+from bayesgmm.analysis.impropriety import require_existence
+from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.quantities import followed
+from bayesgmm.analysis.tree import OBS, Draws, draws_of, read_draws, read_observations
+from bayesgmm.arguments import FloatArray, read_count, read_seed
+from bayesgmm.comparison.bridge import Bridge, bridge, effective_size
+from bayesgmm.comparison.joint import EXACT, read_posterior
+from bayesgmm.engines.compiled_target import CompiledTarget
+from bayesgmm.engines.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
+from bayesgmm.engines.interface import Sampled, Start
+from bayesgmm.engines.phases import Phases
+from bayesgmm.engines.starts import can_begin, near
+from bayesgmm.posterior import LogPosterior, log_posterior
+
+FEWEST_DRAWS = 25  # of which a fifth is the tail that is smoothed
+_NUMBERS = 2**24  # draws x observations that are worked on at once, 128 MB
+_MOST_EXACT = 20_000  # observations that are all left out in turn; of more a sample is
+_SAMPLE = 2_000
+_FEW_DRAWS = 400  # for the approximation at the observations that are not in the sample
+_MOST_REFITS = 30
+_FAIR_K = 0.5  # up to which the approximation is near on few observations as well
+_CHEAP, _MOST_CHEAP = 1_000, 10  # observations x components x features up to which so many are refitted from there
+_REFIT_CHAINS, _REFIT_TUNE, _REFIT_DRAWS = 4, 300, 1000
+_MOST_SWEEPS = 10  # between two draws of a refit
+_FEW_OPERATIONS = 20_000  # observations x components x features, up to which Gibbs sweeps refit, above NUTS
+_LARGEST_ERROR = 0.3  # of a refit's log predictive density, beyond which it is not believed
+
+
+class NoDensityError(ValueError):
+    """Draws give observations no density that a float can hold."""
+
+
+@dataclass(kw_only=True, repr=False)
+class LOO(ELPDDataLOO):
+    """ArviZ's result, and the Monte Carlo standard error of elpd; NaN where a k-hat says that none can be told."""
+
+    elpd_mcse: float = np.nan
+
+    def _footer(self) -> str:
+        return _said_of_error(self) + str(super()._footer())
+
+
+@dataclass(kw_only=True, repr=False)
+class SampledLOO(ELPDDataLOOSubsample):
+    """The same from a sample of the observations."""
+
+    elpd_mcse: float = np.nan
+
+    def _footer(self) -> str:
+        return _said_of_error(self) + str(super()._footer())
+
+
+class _Pointwise(NamedTuple):
+    """Of some observations: elpd, log posterior predictive density, Pareto k-hat; and each draw's part in elpd's error.
+
+    The error of elpd_i is the mean over draws of S w_s (p_s / exp(elpd_i) - 1), with weights w_s that add to one. It is
+    summed over observations before anything is squared, for they share the draws.
+    """
+
+    elpd: FloatArray
+    lpd: FloatArray
+    k_hat: FloatArray
+    error: FloatArray
+
+
+def loo(
+    tree: xr.DataTree, *, refit: bool = True, sample: int | None = None, random_seed: int | np.random.Generator | None = 0
+) -> LOO | SampledLOO:
+    r"""Expected log predictive density of an observation that the fit has not seen, summed over the observations.
+
+    .. math::
+        \mathrm{elpd} = \sum_i \log \int p(x_i \mid \theta) \, p(\theta \mid x_{-i}) \, d\theta
+
+    by Pareto-smoothed importance sampling. Where the Pareto k-hat of an observation says that this cannot be trusted, the
+    posterior without it is sampled, under the same prior, and the integral, a ratio of the normalising constants of the two
+    posteriors, is found by bridge sampling from the draws of both.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`.
+    refit : bool
+        Sample again without each observation of a bad k-hat: at most 30 of them, the worst first. Where that costs next to
+        nothing (n k D up to 1 000), also without those above 0.5, at most 10 more. Only NUTS's and Gibbs's posteriors under
+        the package's own priors can be.
+    sample : int, optional
+        Leave out so many observations only, chosen at random, and correct an approximation at all others by what they tell
+        (the difference estimator). Default: all up to 20 000 observations, 2 000 of more.
+    random_seed : int, Generator or None
+        Of the sample and the refits.
+
+    Returns
+    -------
+    LOO
+        An ELPDDataLOO as from ``az.loo(..., pointwise=True)``, for ``az.compare`` to take; in ``pareto_k`` refitted
+        observations have 0, in ``influence_pareto_k`` what they had. ``se`` is elpd's standard error as an estimate for new
+        data, ``elpd_mcse`` what the draws add to it, NaN where a k-hat is still bad. Of a sample of the observations an
+        ELPDDataLOOSubsample, with ``subsampling_se``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the tree does not keep the contract or has fewer than 25 draws, or ``sample`` is not a count. Also if equal
+        observations make the posterior improper, if draws have collapsed onto them, or give an observation no density.
+
+    Notes
+    -----
+    Observations are handled in chunks: draws x observations are never in memory together. Tested property: equal to
+    leaving out every observation by refits, within Monte Carlo error.
+
+    References
+    ----------
+    Vehtari, Gelman & Gabry (2017), Practical Bayesian model evaluation using leave-one-out cross-validation and WAIC,
+    Statistics and Computing 27, 1413-1432. doi:10.1007/s11222-016-9696-4
+
+    Meng & Wong (1996), Simulating ratios of normalizing constants via a simple identity, Statistica Sinica 6, 831-860.
+
+    Magnusson, Andersen, Jonasson & Vehtari (2019), Bayesian leave-one-out cross-validation for large data, Proceedings of
+    Machine Learning Research 97, 4244-4253.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.loo(tree).warning
+    False
+    """
+    draws, x = read_draws(tree), read_observations(tree)
+    require_existence(tree, "LOO")
+    if len(draws.w) < FEWEST_DRAWS:
+        raise ValueError(f"tree must hold at least {FEWEST_DRAWS} draws for LOO, got {len(draws.w)}; keep more draws")
+    rng = np.random.default_rng(read_seed(random_seed))
+    size = len(x) if len(x) <= _MOST_EXACT else _SAMPLE
+    if sample is not None:
+        size = min(read_count(sample, "sample"), len(x))
+    chosen = np.sort(rng.choice(len(x), size, replace=False)) if size < len(x) else np.arange(len(x))
+    found = _by_importance(draws, x[chosen], _relative_efficiency(draws, x))
+    good_k = min(1 - 1 / np.log10(max(len(draws.w), 11)), MAX_K_HAT)
+    before, variance = found.k_hat.copy(), 0.0
+    if refit and tree.attrs.get("method") in EXACT and tree.attrs.get("prior") != "custom model":
+        variance = _mend(found, tree, chosen, good_k, rng)
+    _require_densities(found)
+    trusted = bool((found.k_hat <= good_k).all())
+    error = draws.by_chain(found.error)
+    variance += float(error.var()) / effective_size(error)
+    shared: dict[str, Any] = {
+        "n_samples": len(draws.w),
+        "n_data_points": len(x),
+        "scale": "log",
+        "warning": not trusted,
+        "good_k": float(good_k),
+        "elpd_mcse": float(np.sqrt(variance)) * len(x) / size if trusted else np.nan,
+    }
+    coords = {OBS: tree["observed_data"].to_dataset()["x"][OBS].values}
+
+    def pointwise(values: FloatArray) -> xr.DataArray:
+        whole = np.full(len(x), np.nan)
+        whole[chosen] = values
+        return xr.DataArray(whole, dims=(OBS,), coords=coords)
+
+    shared |= {"elpd_i": pointwise(found.elpd), "pareto_k": pointwise(found.k_hat)}
+    shared |= {"influence_pareto_k": pointwise(before)}
+    if size == len(x):
+        return LOO(
+            elpd=float(found.elpd.sum()),
+            se=float(np.sqrt(len(x) * found.elpd.var(ddof=1))),
+            p=float((found.lpd - found.elpd).sum()),
+            **shared,
+        )
+    approximate = _approximation(draws, x)
+    estimate, subsampling_se, se = xr.DataArray(found.elpd, dims=(OBS,)).azstats.diff_srs_estimator(
+        lpd_approx_sample=xr.DataArray(approximate[chosen], dims=(OBS,)),
+        lpd_approx_all=xr.DataArray(approximate, dims=(OBS,)),
+        n_data_points=len(x),
+    )
+    return SampledLOO(
+        elpd=float(estimate),
+        se=float(se),
+        p=float(len(x) * (found.lpd - found.elpd).mean()),
+        subsample_size=size,
+        subsampling_se=float(subsampling_se),
+        loo_subsample_observations=chosen,
+        elpd_loo_approx=xr.DataArray(approximate, dims=(OBS,), coords=coords),
+        **shared,
+    )
+
+
+def _mend(found: _Pointwise, tree: xr.DataTree, chosen: NDArray[np.int64], good_k: float, rng: np.random.Generator) -> float:
+    """Put what refits tell in the place of the approximation, where that is bad; the variance of all these together."""
+    draws, x = read_draws(tree), read_observations(tree)
+    worst, variance = _to_refit(found.k_hat, good_k, draws.n_components * x.size), 0.0
+    relative = _relative_efficiency(draws, x)
+    for at, exact in zip(worst, _left_out(tree, chosen[worst], rng), strict=True):
+        if exact is not None:
+            found.error[:] -= _by_importance(draws, x[chosen[[at]]], relative).error
+            found.elpd[at], found.k_hat[at] = exact.log_ratio, 0.0
+            variance += exact.variance
+    return variance
+
+
+def _require_densities(found: _Pointwise) -> None:
+    if not np.isfinite(found.elpd).all():
+        raise NoDensityError(
+            "LOO needs a density of each observation under every draw, got none that a float can hold at "
+            f"{np.count_nonzero(~np.isfinite(found.elpd))} of {len(found.elpd)} observations; a component has all but "
+            "collapsed, fit a smaller k or covariance='tied'"
+        )
+
+
+def bad_k_hats(elpd: ELPDDataLOO) -> int:
+    """Observations at which the estimate cannot be trusted."""
+    k_hats = elpd.pareto_k.values
+    return int((k_hats[~np.isnan(k_hats)] > elpd.good_k).sum())
+
+
+def refitted(elpd: ELPDDataLOO) -> int:
+    """Observations that were left out by a refit."""
+    return int(((elpd.pareto_k.values == 0) & (elpd.influence_pareto_k.values > 0)).sum())
+
+
+def _said_of_error(elpd: LOO | SampledLOO) -> str:
+    fair = int(((elpd.pareto_k.values > _FAIR_K) & (elpd.pareto_k.values <= elpd.good_k)).sum())
+    said = f"\nMonte Carlo standard error of elpd: {elpd.elpd_mcse:.2g}\n" if elpd.elpd_mcse >= 0 else "\n"
+    if fair:
+        said += f"Pareto k above {_FAIR_K} and not refitted: {fair}. Of few observations their estimates may be off.\n"
+    return said
+
+
+def _to_refit(k_hat: FloatArray, good_k: float, operations: int) -> NDArray[np.int64]:
+    """Which observations are left out by a refit, the worst first."""
+    worst = np.argsort(-k_hat, kind="stable")
+    bad = int(np.count_nonzero(k_hat > good_k))
+    fair = int(np.count_nonzero(k_hat > _FAIR_K)) - bad if operations <= _CHEAP else 0
+    return worst[: min(bad + min(fair, _MOST_CHEAP), _MOST_REFITS)]
+
+
+def _by_importance(draws: Draws, x: FloatArray, relative: float) -> _Pointwise:
+    """PSIS-LOO of observations, chunk by chunk."""
+    size = len(draws.w)
+    found = _Pointwise(np.empty(len(x)), np.empty(len(x)), np.empty(len(x)), np.zeros(size))
+    step = max(1, _NUMBERS // size)
+    for begin in range(0, len(x), step):
+        part = slice(begin, begin + step)
+        values = np.ascontiguousarray(log_density(draws, x[part]).T)
+        log_weights, found.k_hat[part] = _smoothed(values, relative)
+        with np.errstate(invalid="ignore"):  # where a draw gives no density, elpd is -inf or NaN
+            found.elpd[part] = logsumexp(log_weights + values, axis=1)
+            found.lpd[part] = logsumexp(values, axis=1) - np.log(size)
+            shares = np.exp(log_weights + values - found.elpd[part, None]) - np.exp(log_weights)
+        found.error[:] += size * np.where(np.isfinite(found.elpd[part, None]), shares, 0.0).sum(axis=0)
+    return found
+
+
+def _smoothed(values: FloatArray, relative: float) -> tuple[FloatArray, FloatArray]:
+    """Log weights (observations, draws) and Pareto k-hats; raw ones, with an infinite k-hat, where no tail can be fitted."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", UserWarning)  # of few draws: the k-hats say it
+        try:
+            log_weights, k_hat = array_stats.psislw(values, r_eff=relative)
+        except ValueError:  # a tail of equal values
+            if len(values) > 1:
+                rows = [_smoothed(row[None], relative) for row in values]
+                return np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
+            log_weights, k_hat = -values - logsumexp(-values), np.array([np.inf])
+    return log_weights, np.where(np.isnan(k_hat), np.inf, k_hat)
+
+
+def _relative_efficiency(draws: Draws, x: FloatArray) -> float:
+    """Effective over actual draws, of log densities, which do not depend on labels; at most one."""
+    if draws.n_draws < 4:
+        return 1.0
+    values = log_density(draws, followed(x))
+    moving = np.isfinite(values).all(axis=0) & (values.max(axis=0) > values.min(axis=0))
+    values = draws.by_chain(values)[:, :, moving]
+    each = [array_stats.ess(values[..., i], chain_axis=0, draw_axis=1, method="mean") for i in range(values.shape[2])]
+    return float(min(np.mean(each) / len(draws.w), 1.0)) if each else 1.0
+
+
+def _approximation(draws: Draws, x: FloatArray) -> FloatArray:
+    """Log posterior predictive density of all observations, over some draws."""
+    few, step = draws.thinned(_FEW_DRAWS), max(1, _NUMBERS // _FEW_DRAWS)
+    parts = [logsumexp(log_density(few, x[begin : begin + step]), axis=0) for begin in range(0, len(x), step)]
+    return np.concatenate(parts) - np.log(len(few.w))
+
+
+def _left_out(tree: xr.DataTree, places: NDArray[np.int64], rng: np.random.Generator) -> Iterator[Bridge | None]:
+    """Log predictive densities of observations given all others, from draws without each; None if unsure."""
+    if not len(places):
+        return
+    own, points, log_unit = read_posterior(tree)
+    draws = draws_of(CompiledTarget(own).constrained(points))
+    starts = points.reshape(-1, own.n_dim)[np.linspace(0, points[..., 0].size - 1, _REFIT_CHAINS).astype(int)]
+    if own.hierarchical:
+        starts, _ = own.with_exact_scale(starts, rng)
+    for i in places:
+        others = log_posterior(np.delete(own.x, i, axis=0), own.k, own.prior, own.covariance)
+        try:
+            without = draws_of(_sampled(others, list(starts), int(rng.integers(2**31))))
+            of_all, of_others = (each.by_chain(log_density(each, own.x[[i]])[:, 0]) for each in (draws, without))
+            found = bridge(of_all, of_others)
+        except ValueError:  # a posterior that collapses without this observation
+            yield None
+            continue
+        exact = replace(found, log_ratio=found.log_ratio - log_unit / len(own.x))
+        yield exact if found.variance <= _LARGEST_ERROR**2 else None
+
+
+def _sampled(own: LogPosterior, starts: list[FloatArray], seed: int) -> xr.Dataset:
+    target, quiet = CompiledTarget(own), Phases(announce=False)
+    if own.x.size * own.k <= _FEW_OPERATIONS:
+        thin = min(_MOST_SWEEPS, sweeps_between_draws(own))
+        gibbs = GibbsSettings(_REFIT_DRAWS, _REFIT_TUNE, thin, len(starts), seed, progressbar=False)
+        return _whole(sample_gibbs(target, starts, gibbs, quiet))
+    from bayesgmm.engines.nuts import NutsSettings, sample_nuts
+
+    nuts = NutsSettings(_REFIT_DRAWS, _REFIT_TUNE, len(starts), seed, 0.9, progressbar=False, adaptation="diag")
+    rng = np.random.default_rng(seed)
+    begun = [Start(point if can_begin(own, point) else near(own, point, rng)) for point in starts]
+    return _whole(sample_nuts(target, begun, nuts, quiet))
+
+
+def _whole(sampled: Sampled) -> xr.Dataset:
+    if sampled.interrupted:
+        raise KeyboardInterrupt
+    return sampled.posterior

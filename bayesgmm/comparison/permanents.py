@@ -1,0 +1,157 @@
+"""Densities of mixtures of products over clusters, summed over all relabellings: permanents by dynamic programming.
+
+A kernel t is a product over clusters j. Of a point with components i its density, summed over the K! ways to give components
+to clusters, is the permanent of the matrix f_ij, the density of component i under cluster j. The permanent over the first
+r rows and a set of r columns is the sum over these columns of the last row's entry times the permanent without both: K 2^K
+products of positive numbers in all, and no cancellation. Rows, then columns, are divided by their largest entries.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bayesgmm.kernels.compiled import STRICT, compiled
+
+_NEGLIGIBLE = 20.0  # in logarithms: a kernel that cannot add more than exp(-20) of what there is
+_SMALL = 1e-250  # a permanent that has lost some of its terms to underflow
+_LARGE = 1e200  # of a product, beyond which its logarithm is taken
+
+
+@compiled(fastmath=STRICT)
+def subset_steps(k):  # type: ignore[no-untyped-def]
+    """For each set of columns in turn, for each of its columns: the set without it, and its entry in the set's last row."""
+    steps = np.empty((k << (k - 1), 2), np.int32)
+    at = 0
+    for columns in range(1, 1 << k):
+        row = -1
+        for j in range(k):
+            row += columns >> j & 1
+        for j in range(k):
+            if columns >> j & 1:
+                steps[at, 0], steps[at, 1] = columns ^ (1 << j), row * k + j
+                at += 1
+    return steps
+
+
+@compiled(fastmath=STRICT)
+def log_permanent(log_f, least, steps, scaled, table):  # type: ignore[no-untyped-def]
+    """Log permanent of exp(log_f), (K, K), or -inf if it is below ``least``; scratch of sizes K^2 and 2^K."""
+    k = len(log_f)
+    scale, log_factorial = 0.0, 0.0
+    for i in range(k):
+        largest = log_f[i].max()
+        if largest == -np.inf:
+            return -np.inf
+        scale += largest
+        log_factorial += math.log(i + 1.0)
+        for j in range(k):
+            scaled[i * k + j] = log_f[i, j] - largest
+    for j in range(k):
+        largest = -np.inf
+        for i in range(k):
+            largest = max(largest, scaled[i * k + j])
+        if largest == -np.inf:
+            return -np.inf
+        scale += largest
+        for i in range(k):
+            scaled[i * k + j] -= largest
+    if scale + log_factorial < least:
+        return -np.inf
+    for entry in range(k * k):
+        scaled[entry] = math.exp(scaled[entry])
+    table[0] = 1.0
+    at = 0
+    for columns in range(1, 1 << k):
+        total = 0.0
+        end = at + steps[at, 1] // k + 1
+        while at < end:
+            total += table[steps[at, 0]] * scaled[steps[at, 1]]
+            at += 1
+        table[columns] = total
+    if total > _SMALL:
+        return scale + math.log(total)
+    if scale + math.log(_SMALL) + log_factorial < least:
+        return -np.inf
+    return _by_logarithms(log_f, steps, table)
+
+
+@compiled(fastmath=STRICT)
+def _by_logarithms(log_f, steps, table):  # type: ignore[no-untyped-def]
+    """The same where no relabelling has all its entries near the largest of their rows and columns."""
+    k = len(log_f)
+    table[0] = 0.0
+    at = 0
+    for columns in range(1, 1 << k):
+        end = at + steps[at, 1] // k + 1
+        largest = -np.inf
+        for step in range(at, end):
+            entry = steps[step, 1]
+            largest = max(largest, table[steps[step, 0]] + log_f[entry // k, entry % k])
+        total = 0.0
+        while at < end:
+            entry = steps[at, 1]
+            if largest > -np.inf:
+                total += math.exp(table[steps[at, 0]] + log_f[entry // k, entry % k] - largest)
+            at += 1
+        table[columns] = largest + math.log(total) if largest > -np.inf else -np.inf
+    return table[(1 << k) - 1]
+
+
+@compiled(fastmath=STRICT)
+def fill_log_densities(s, t, points, kernels, log_f):  # type: ignore[no-untyped-def]
+    """Fill log f_ij of point s and kernel t, up to what all pairs share; see :mod:`bayesgmm.comparison.proposal`."""
+    log_w, nu, log_determinants, precisions, eigenvalues, rotations = points
+    counts, weight_powers, constants, powers, rates, centres, _ = kernels
+    k, n_features = nu.shape[1], nu.shape[2]
+    own, entries = log_determinants.shape[1] == k, precisions.shape[2]
+    for i in range(k):
+        block = i if own else 0
+        for j in range(k):
+            value = constants[t, j] + weight_powers[t, j] * log_w[s, i]
+            if own:
+                value += powers[t, j] * log_determinants[s, i]
+                for e in range(entries):
+                    value -= rates[t, j, e] * precisions[s, i, e]
+            product, distance = 1.0, 0.0
+            for d in range(n_features):
+                gain = counts[t, j] * eigenvalues[s, block, d]
+                centre = 0.0
+                for e in range(n_features):
+                    centre += rotations[s, block, e, d] * centres[t, j, e]
+                step = nu[s, i, d] - gain / (1.0 + gain) * centre
+                distance += (1.0 + gain) * step * step
+                product *= 1.0 + gain
+                if product > _LARGE:
+                    value += 0.5 * math.log(product)
+                    product = 1.0
+            log_f[i, j] = value + 0.5 * math.log(product) - 0.5 * distance
+
+
+@compiled(fastmath=STRICT)
+def mixture_log_densities(points, kernels, steps, out):  # type: ignore[no-untyped-def]
+    """Log mean over kernels of their densities at each point, each summed over all relabellings."""
+    log_w, _, log_determinants, precisions = points[0], points[1], points[2], points[3]
+    powers, rates, common = kernels[3], kernels[4], kernels[6]
+    size, k = log_w.shape
+    n_kernels = len(powers)
+    tied = log_determinants.shape[1] < k or powers.shape[1] < k
+    log_f, scaled = np.empty((k, k)), np.empty(k * k)
+    table = np.empty(1 << k)
+    for s in range(size):
+        largest, total = -np.inf, 0.0
+        for t in range(n_kernels):
+            shared = common[t]
+            if tied:
+                shared += powers[t, 0] * log_determinants[s, 0]
+                for e in range(precisions.shape[2]):
+                    shared -= rates[t, 0, e] * precisions[s, 0, e]
+            fill_log_densities(s, t, points, kernels, log_f)
+            value = shared + log_permanent(log_f, largest - _NEGLIGIBLE - shared, steps, scaled, table)
+            if value > largest:
+                total = total * math.exp(largest - value) + 1.0 if total > 0.0 else 1.0
+                largest = value
+            elif value > -np.inf:
+                total += math.exp(value - largest)
+        out[s] = largest + math.log(total / n_kernels) if total > 0.0 else -np.inf

@@ -1,0 +1,179 @@
+r"""A proposal that looks like the posterior and has a known density: a mixture of full conditionals, over all relabellings.
+
+Given one draw of the parameters, allocations z are drawn, and kept are their sums over each cluster: counts n_j, means, and
+scatter about the draw's means. The kernel is what a Gibbs sweep would do next,
+
+.. math::
+    w \sim \mathrm{Dirichlet}(\alpha + n_j), \quad \Sigma_j \sim p(\Sigma \mid \mu_t, z, C_{0t}), \quad
+    \mu_j \sim p(\mu \mid \Sigma_j, z),
+
+with the likelihood given z raised to a power of at most 1, because z leaves less open of the parameters than the posterior
+does. It is a product over clusters but for constants and, if covariances are tied, their one factor. Densities are those of
+the unconstrained coordinates of :mod:`bayesgmm.posterior` without C0. In the basis in which B0 is the identity and the
+precision of component i is diagonal, with eigenvalues lambda_id, the mean's conditional under counts n_j has precisions
+1 + n_j lambda_id: no matrix is factorised for a pair of component and cluster.
+
+References
+----------
+Frühwirth-Schnatter (2004), Estimating marginal likelihoods for mixture and Markov switching models using bridge sampling
+techniques, Econometrics Journal 7, 143-167. doi:10.1111/j.1368-423X.2004.00125.x
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.special import gammaln, multigammaln
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.comparison.allocations import allocate, draw_parameters
+from bayesgmm.comparison.joint import Layout
+from bayesgmm.comparison.permanents import mixture_log_densities, subset_steps
+from bayesgmm.model import wishart
+from bayesgmm.posterior import LogPosterior
+
+_TEMPERS = (1.0, 0.6, 0.3)  # powers to which the likelihood given z is raised, in turn
+_CHUNK = 64  # points handled together
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Kernels at some points (T, n_dim) of the posterior, each as probable as another.
+
+    Attributes
+    ----------
+    own : LogPosterior
+    counts : (T, K) array
+    means : (T, K, D) array
+        Of the observations allocated; zero where there are none.
+    shapes : (T, m) array
+        Of the precisions.
+    rates : (T, m, D, D) or (T, m, V, 1) array
+    """
+
+    own: LogPosterior
+    counts: FloatArray
+    means: FloatArray
+    shapes: FloatArray
+    rates: FloatArray
+
+    @property
+    def _prior(self) -> Any:
+        """Scaled to the data, so that no hyperparameter is open."""
+        return self.own.prior
+
+    @classmethod
+    def at(cls, own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> Proposal:
+        """Kernels given allocations that are drawn at these points."""
+        layout, (t, k, d) = Layout(own), (len(points), own.k, own.n_features)
+        x = np.ascontiguousarray(own.x.reshape(len(own.x), d))
+        mu, factors, log_w = layout.means(points), layout.factors(points), layout.log_weights(points)
+        counts, first, second = np.empty((t, k)), np.empty((t, k, d)), np.empty((t, k, d, d))
+
+        def fill(each: tuple[int, np.random.Generator]) -> None:
+            s, own_rng = each
+            allocate(own_rng, x, log_w[s], mu[s], factors[s], counts[s], first[s], second[s])
+
+        on_all_cores(fill, list(enumerate(rng.spawn(t))))
+        means = np.where(counts[..., None] > 0, mu + first / np.maximum(counts, 1)[..., None], 0.0)
+        power = np.resize(_TEMPERS, t)
+        counts, second = power[:, None] * counts, power[:, None, None, None] * second
+        prior: Any = own.prior
+        within, n_per_block = second, counts
+        if own.covariance == "tied":
+            within, n_per_block = second.sum(axis=1, keepdims=True), counts.sum(axis=1, keepdims=True)
+        C0 = layout.scales(points, rng)[:, None]
+        shapes = prior.c0 + n_per_block / 2
+        if layout.correlated:
+            rates = C0 + within / 2
+        else:
+            squares = np.diagonal(within, axis1=2, axis2=3)
+            if own.structure.one_unit:
+                squares, shapes = squares.sum(axis=2, keepdims=True), prior.c0 + n_per_block * d / 2
+            rates = (C0 + squares / 2)[..., None]
+        return cls(own, counts, means, shapes, rates)
+
+    def draw(self, times: int, rng: np.random.Generator) -> FloatArray:
+        """Points (T times, n_dim), equally many from each kernel, as their mixture has them; C0 is left at zero."""
+        prior, layout = self._prior, Layout(self.own)
+        b0, inverse_B0 = np.atleast_1d(prior.b0), np.linalg.inv(np.atleast_2d(prior.B0))
+        n_kernels = len(self.counts)
+        result = np.zeros((n_kernels, times, self.own.n_dim))
+
+        def fill(each: tuple[int, np.random.Generator]) -> None:
+            t, own_rng = each
+            draw_parameters(
+                own_rng, self.counts[t], self.means[t], self.shapes[t], self.rates[t], layout.correlated,
+                prior.alpha, b0, inverse_B0, layout.at_factors, result[t],
+            )  # fmt: skip
+
+        on_all_cores(fill, list(enumerate(rng.spawn(n_kernels))))
+        return result.reshape(-1, self.own.n_dim)
+
+    def log_density(self, points: FloatArray) -> FloatArray:
+        """Log density of the coordinates but C0 at points (S, n_dim), averaged over all relabellings."""
+        result, steps = np.empty(len(points)), subset_steps(self.own.k)
+
+        def fill(part: slice) -> None:
+            sides, jacobian = self._of_points(points[part])
+            out = np.empty(len(jacobian))
+            mixture_log_densities(sides, self._of_kernels, steps, out)
+            result[part] = out + jacobian
+
+        on_all_cores(fill, [slice(begin, begin + _CHUNK) for begin in range(0, len(points), _CHUNK)])
+        return result - gammaln(self.own.k + 1)
+
+    def _of_points(self, points: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray]:
+        """Weights' logarithms, means in B0's basis, the precisions' log determinants, entries, eigenvalues and vectors."""
+        layout, own = Layout(self.own), self.own
+        factors, coordinates = layout.factors(points), layout.coordinates(points)
+        root = np.linalg.cholesky(np.atleast_2d(self._prior.B0))
+        scaled = factors @ root
+        eigenvalues, rotations = np.linalg.eigh(scaled.swapaxes(-1, -2) @ scaled)
+        nu = (layout.means(points) - self._prior.b0) @ np.linalg.inv(root).T
+        nu = np.einsum("skd,skde->ske", nu, np.broadcast_to(rotations, (*nu.shape, own.n_features)))
+        jacobian = np.zeros(len(points))
+        if layout.correlated:
+            diagonal, _ = wishart.diagonal_entries(own.n_features)
+            logs = coordinates[..., diagonal]
+            log_determinants = 2 * logs.sum(axis=-1)
+            jacobian = (logs * (2 * np.arange(1, own.n_features + 1) - own.n_features - 1)).sum(axis=(1, 2))
+            entries = wishart.pack(factors.swapaxes(-1, -2) @ factors)
+        else:
+            log_determinants, entries = -coordinates.sum(axis=-1), np.exp(-coordinates)
+        sides = (layout.log_weights(points), nu, log_determinants, entries, np.maximum(eigenvalues, 0.0), rotations)
+        return tuple(np.ascontiguousarray(side) for side in sides), jacobian
+
+    @cached_property
+    def _of_kernels(self) -> tuple[FloatArray, ...]:
+        """Counts, powers of the weights, constants of each cluster, shapes, rates, centres, constants of all clusters."""
+        prior, layout, (_, k, d) = self._prior, Layout(self.own), self.means.shape
+        root = np.linalg.cholesky(np.atleast_2d(prior.B0))
+        centres = (self.means - prior.b0) @ np.linalg.inv(root).T
+        powers = prior.alpha + self.counts
+        common = gammaln(powers.sum(axis=1)) + np.log(k) - k * (0.5 * d * np.log(2 * np.pi) + np.log(np.diag(root)).sum())
+        if layout.correlated:
+            of_precisions = d * np.log(2) - multigammaln(self.shapes.ravel(), d).reshape(self.shapes.shape)
+            of_precisions += self.shapes * np.linalg.slogdet(self.rates)[1]
+            doubled = self.rates * (2 - np.eye(d))  # an entry beside the diagonal stands for two
+            rates = wishart.pack(doubled)
+        else:
+            rates = self.rates[..., 0]
+            of_precisions = self.shapes * np.log(rates).sum(axis=-1) - rates.shape[-1] * gammaln(self.shapes)
+        constants = -gammaln(powers)
+        if layout.n_blocks == k:
+            constants = constants + of_precisions
+        else:
+            common = common + of_precisions[:, 0]
+        return tuple(map(np.ascontiguousarray, (self.counts, powers, constants, self.shapes, rates, centres, common)))
+
+
+def on_all_cores(function: Any, parts: list[Any]) -> None:
+    """Call a function that lets go of the GIL with each part."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(function, parts))

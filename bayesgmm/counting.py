@@ -1,0 +1,251 @@
+"""The posterior of the number of components; :func:`posterior_k` is the door."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayesgmm.analysis.clusters import partition_of
+from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
+from bayesgmm.analysis.forewarning import impropriety_on, warn_of_strays
+from bayesgmm.analysis.impropriety import collapse_of
+from bayesgmm.analysis.quantities import followed
+from bayesgmm.analysis.tree import OBS, observed
+from bayesgmm.arguments import Covariance, Missing, read_choice, read_count, read_positive, read_seed
+from bayesgmm.data.reading import read_fit_data, warn_of_unlike_scales
+from bayesgmm.data.units import standardisation
+from bayesgmm.engines.gibbs import GibbsSettings
+from bayesgmm.engines.phases import Phases
+from bayesgmm.engines.telescoped import Units, convergence_of, probabilities, verdict
+from bayesgmm.engines.telescoping import Telescoped, sample_telescoping, sweeps_between_draws
+from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning
+from bayesgmm.kernels.number import number_tables
+from bayesgmm.model.number_priors import PriorOnK, read_prior_k
+from bayesgmm.model.priors import Prior, read_prior
+from bayesgmm.model.structures import Structure
+from bayesgmm.posterior import log_posterior
+
+Weights = Literal["static", "dynamic"]
+
+_LEAST_SWEEPS = 1_000  # before the first draw
+
+
+def posterior_k(
+    x: ArrayLike,
+    *,
+    prior_k: PriorOnK | ArrayLike | None = None,
+    alpha: float | None = None,
+    weights: Weights = "static",
+    prior: Prior | None = None,
+    covariance: Covariance = "full",
+    draws: int = 2000,
+    tune: int | None = None,
+    thin: int | None = None,
+    chains: int = 4,
+    random_seed: int | np.random.Generator | None = None,
+    progressbar: bool = True,
+    missing: Missing = "raise",
+) -> xr.DataTree:
+    r"""Posterior of the number of components k, and of how many of them the data occupy, by the telescoping sampler.
+
+    The mixture has k components, with k as unknown as all else:
+
+    .. math::
+        k \sim p(k), \quad w \mid k \sim \mathrm{Dirichlet}(\gamma_k, \dots, \gamma_k), \quad
+        \gamma_k = \alpha \text{ (static) or } \alpha / k \text{ (dynamic)}
+
+    A sweep draws the allocations given the components, the parameters of the components that are occupied, then
+
+    .. math::
+        p(k \mid \text{partition}) \propto p(k) \frac{k!}{(k - k_+)!} \frac{\Gamma(\gamma_k k)}{\Gamma(n + \gamma_k k)}
+        \prod_{j=1}^{k_+} \frac{\Gamma(n_j + \gamma_k)}{\Gamma(\gamma_k)}, \quad k \geq k_+
+
+    and with it the empty components, from their prior. Nothing is proposed or rejected, and k may exceed n.
+
+    Parameters
+    ----------
+    x : (n,) or (n, D) array-like
+    prior_k : prior on k, or sequence of float, optional
+        One of :mod:`bayesgmm.priors`: ``Uniform``, ``Geometric``, ``Poisson``, ``NegativeBinomial``,
+        ``BetaNegativeBinomial``; or the probabilities of k = 1, ..., m. Default: ``Uniform(30)``. One without a bound ends
+        at k = 200, or before, where all larger k together have a probability below 1e-12.
+    alpha : float, optional
+        Concentration of the weights. Default: the prior's ``alpha``, which is 1 unless it was given.
+    weights : {"static", "dynamic"}
+        Whether the concentration is the same for all k, or is shared out among them. With static weights of alpha = 1 most
+        components are occupied; with dynamic ones k may grow and few be occupied, as in a Dirichlet process, which is their
+        limit.
+    prior : HierarchicalPrior or ConjugatePrior, optional
+        On means and covariances, the same for all k. Default: ``HierarchicalPrior()``, scaled to the data.
+    covariance : {"full", "tied", "diag", "spherical"}
+        What scikit-learn, and :class:`bayesgmm.BayesianGMM` with it, call ``covariance_type``.
+    draws : int
+        Draws of each chain that are kept. The probabilities are averages over all sweeps.
+    tune : int, optional
+        Sweeps before the first draw. Default: a tenth of those that follow, at least 1000.
+    thin : int, optional
+        Sweeps from one draw to the next. Default: up to 50, where data are few.
+    chains : int
+        They begin with different numbers of components.
+    random_seed : int, Generator or None
+        The seed used is recorded in ``tree.attrs["seed"]``.
+    progressbar : bool
+        Announce phases and show progress on standard error.
+    missing : {"raise", "drop"}
+        What to do with NaN and infinite observations.
+
+    Returns
+    -------
+    DataTree
+        Over ``k``: ``p_k`` and ``p_occupied``, their Monte Carlo standard errors ``p_k_mcse`` and ``p_occupied_mcse``, and
+        ``prior_k``. Group ``posterior``: ``n_components`` and ``occupied`` (chain, draw), ``C0`` if it is learnt,
+        ``log_density`` (chain, draw, point), that of the mixture at points of the data. Group ``components``, of some of the
+        draws: allocations ``z`` (chain, kept, obs), and ``w``, ``mu``, ``sigma`` or ``cov`` (chain, kept, cluster), occupied
+        components first, NaN beyond k. Group ``partition``: ``partition`` (obs), the partition with the smallest expected
+        variation of information among those tried (:func:`bayesgmm.partition`). ``observed_data``. Settings, seconds and a
+        ``verdict`` are attributes.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If R-hat of k, of the number occupied or of a density exceeds 1.01, or there are fewer than 100 effective draws for
+        each chain; or if a component has shrunk onto equal observations.
+    DataWarning
+        If a few observations far from all others set the scale of the prior.
+    InterruptedWarning
+        If the run was interrupted; the tree holds the draws made by then.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that break a rule, among them a prior on k whose probabilities do not add to one; the message names it.
+        Also if so many observations are equal that the posterior is improper for the largest k.
+    MemoryError
+        If the draws would not fit into memory.
+
+    Notes
+    -----
+    p(k | x) is averaged over p(k | partition) of the sweeps, with less Monte Carlo error than by counting k (Rao-Blackwell).
+    Tested properties: on a few observations it is the sum over all allocations; on the galaxies that of Richardson & Green;
+    data from the prior give calibrated probabilities; neither the order of the observations nor their unit matters.
+
+    References
+    ----------
+    Frühwirth-Schnatter, Malsiner-Walli & Grün (2021), Generalized mixtures of finite mixtures and telescoping sampling,
+    Bayesian Analysis 16, 1279-1307. doi:10.1214/21-BA1294
+
+    Richardson & Green (1997), On Bayesian analysis of mixtures with an unknown number of components, Journal of the
+    Royal Statistical Society: Series B 59, 731-792. doi:10.1111/1467-9868.00095
+
+    Examples
+    --------
+    >>> from bayesgmm import datasets, posterior_k
+    >>> tree = posterior_k(datasets.galaxies(), random_seed=1, progressbar=False)
+    >>> tree["p_k"].sel(k=[1, 5, 6, 20]).values.round(1)
+    array([0. , 0.2, 0.2, 0. ])
+    """
+    data, _ = read_fit_data(x, 1, covariance=covariance, missing=missing)
+    of_k = read_prior_k(prior_k)
+    p = of_k.probabilities()
+    read_choice(weights, Weights, "weights")
+    own_prior = read_prior(prior, data.values, covariance)
+    alpha = _read_alpha(alpha, prior)
+    improper = impropriety_on(data, int(np.flatnonzero(p)[-1]) + 1, own_prior, covariance)
+    if improper is not None:
+        raise ValueError(f"p(k | x) cannot be computed: {improper.problem}; {improper.remedy}")
+    of_strays = warn_of_strays(data, own_prior, covariance)
+    draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
+    structure = Structure(covariance, data.n_features)
+    if structure.one_unit:
+        warn_of_unlike_scales(data, stacklevel=2)
+    shift, scale = standardisation(data.values, structure)
+    own = log_posterior(np.ascontiguousarray((data.values - shift) / scale), 1, own_prior.rescaled(shift, scale), covariance)
+    thin = sweeps_between_draws(own) if thin is None else read_count(thin, "thin")
+    tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")
+    seed = read_seed(random_seed)
+    k = np.arange(1, len(p) + 1)
+    tables = number_tables(p, alpha / k if weights == "dynamic" else np.full(len(p), alpha), len(data.values))
+    phases, settings = Phases(announce=progressbar), GibbsSettings(draws, tune, thin, chains, seed, progressbar)
+    points = followed(data.values)
+    sampled = sample_telescoping(own, tables, (points - shift) / scale, settings, phases)
+    with phases("partition", "the partition with the smallest expected loss"):
+        kept_z = sampled.kept.z.reshape(-1, len(data.values))
+        labels, of_partition = partition_of(kept_z, "vi", np.random.default_rng(seed))
+
+    root, convergence = probabilities(sampled, p), convergence_of(sampled)
+    units = Units(own, shift, scale, data)
+    groups = {
+        "/": root,
+        "posterior": units.posterior(sampled, points),
+        "components": units.components(sampled),
+        "partition": xr.Dataset({"partition": (OBS, labels)}, coords={OBS: data.positions}, attrs=of_partition),
+        "observed_data": observed(data),
+    }
+    tree, trouble = xr.DataTree.from_dict(groups), _trouble(convergence, sampled.draws.n_components.shape[0])
+    refused = collapse_of(units.mixtures(sampled), data, covariance).refusal
+    tree.attrs.update(
+        method="telescoping",
+        prior_k=of_k.to_json(),
+        alpha=alpha,
+        weights=weights,
+        covariance=covariance,
+        prior=replace(own_prior, alpha=alpha).to_json(),
+        seed=seed,
+        missing=missing,
+        tune=tune,
+        thin=thin,
+        interrupted=int(sampled.interrupted),
+        verdict=f"p(k | x) is not given: {refused}"
+        if refused
+        else verdict(root, convergence, of_partition, trouble, of_strays),
+        **{f"seconds_{name}": value for name, value in phases.seconds.items()},
+        version=version("bayesgmm"),
+    )
+    _warn(sampled, refused or (f"{trouble}; raise draws, thin or tune" if trouble else ""))
+    return tree
+
+
+def _read_alpha(alpha: float | None, prior: Prior | None) -> float:
+    """The concentration asked for: by the argument, by the prior, or by both alike."""
+    by_prior = 1.0 if prior is None else prior.alpha
+    if alpha is None:
+        return by_prior
+    alpha = read_positive(alpha, "alpha")
+    if by_prior not in (1.0, alpha):
+        raise ValueError(
+            f"alpha must be that of the prior if both are given, got alpha = {alpha:g} with prior.alpha = {by_prior:g}; "
+            "give one of them"
+        )
+    return alpha
+
+
+def _trouble(convergence: pd.DataFrame, n_chains: int) -> str:
+    """Why the draws do not suffice, if they do not."""
+    if not len(convergence):
+        return ""
+    r_hat, ess = convergence["r_hat"], convergence["ess_bulk"]
+    if (r_hat > MAX_R_HAT).any():
+        return f"R-hat of {r_hat.idxmax()} is {r_hat.max():.4f}, above {MAX_R_HAT}: the chains do not agree"
+    if not (ess >= MIN_ESS_PER_CHAIN * n_chains).all():
+        found = f"{ess.min():.0f} for {ess.idxmin()}" if ess.notna().any() else f"fewer than 4 for {ess.index[0]}"
+        return f"fewer than {MIN_ESS_PER_CHAIN} effective draws for each chain: {found}"
+    return ""
+
+
+def _warn(sampled: Telescoped, trouble: str) -> None:
+    if sampled.interrupted:
+        n_chains, n_draws = sampled.draws.n_components.shape
+        warnings.warn(
+            f"interrupted: the tree keeps the {n_chains} x {n_draws} draws (chains x draws) made by then",
+            InterruptedWarning,
+            stacklevel=3,
+        )
+    if trouble:
+        warnings.warn(trouble, ConvergenceWarning, stacklevel=3)

@@ -1,0 +1,339 @@
+"""Any array or table of numbers as rows: what counts as data, and what is refused."""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bayesgmm.arguments import Covariance, FloatArray, Missing, read_choice, read_count, spoken
+from bayesgmm.exceptions import DataWarning
+
+_HIDING = (str, bytes, date, timedelta, np.datetime64, np.timedelta64)  # what float() or NumPy might take for a number
+
+_SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that counts as one
+_UNLIKE = 1e3  # ratio of ranges from which on a sphere does not see the smaller one
+_ROUNDED = 2.0**-50  # of the range, below which standardised values need not differ
+_ROWS = 2**16  # observations handled together
+
+
+@dataclass(frozen=True)
+class Data:
+    """Observations ready for computation.
+
+    Attributes
+    ----------
+    values : (n,) array for one feature, (n, D) array for D >= 2 features
+    kept : (n_input,) array of bool, or None
+        Which of the user's observations these are; None if all.
+    names : tuple of str, tuple of int, or None
+        The columns' names (of one feature, its name), where the user's data had some other than 0, ..., D - 1; text unless
+        all are integers.
+    """
+
+    values: FloatArray
+    kept: NDArray[np.bool_] | None = field(repr=False)
+    names: tuple[str, ...] | tuple[int, ...] | None = None
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Where each observation stood in the user's input, (n,)."""
+        return np.arange(len(self.values)) if self.kept is None else np.flatnonzero(self.kept)
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return 1 if self.values.ndim == 1 else self.values.shape[1]
+
+    @property
+    def features(self) -> NDArray[Any]:
+        """What the features are called: their names, or their numbers."""
+        return np.arange(self.n_features) if self.names is None else np.array(self.names)
+
+    @property
+    def called(self) -> list[Any]:
+        """What to call each feature: its name or its number; a single one without a name is x."""
+        return ["x"] if self.n_features == 1 and self.names is None else self.features.tolist()
+
+
+def read_data(x: ArrayLike | Data, *, missing: Missing | None = "raise", name: str = "x") -> Data:
+    """Check ``x`` and bring it to shape (n,) or (n, D); what is in order already is not copied, what was read is kept.
+
+    ``missing=None`` is for a caller that has no such option to recommend.
+    """
+    if isinstance(x, Data):
+        return x
+    if missing is not None:
+        read_choice(missing, Missing, "missing")
+    array = read_numbers(x, name, copy=False)
+    names = _column_names(x)
+    if array.ndim == 0 or array.ndim > 2:
+        raise ValueError(
+            f"{name} must have shape (n,) or (n, D), got {array.ndim} dimensions; pass one row for each observation"
+        )
+    if array.size == 0:
+        raise ValueError(f"{name} must hold at least one observation, got none")
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    finite = np.isfinite(array) if array.ndim == 1 else np.isfinite(array).all(axis=1)
+    if finite.all():
+        return Data(np.ascontiguousarray(array), None, names)
+    if missing != "drop":
+        remedy = "" if missing is None else " or pass missing='drop' to leave these observations out"
+        raise ValueError(f"{name} must be finite, got {_describe_missing(finite)}; clean the data{remedy}")
+    if not finite.any():
+        raise ValueError(f"{name} must hold at least one finite observation, got {_describe_missing(finite)}")
+    return Data(np.ascontiguousarray(array[finite]), finite, names)
+
+
+def read_fit_data(
+    x: ArrayLike | Data, k: Any, *, covariance: Covariance = "full", missing: Missing = "raise", of_any_rank: bool = False
+) -> tuple[Data, int]:
+    """Check data, and the number of components of a given structure to be fitted to them."""
+    data = read_data(x, missing=missing)
+    k = read_count(k, "k")
+    read_choice(covariance, Covariance, "covariance")
+    if data.names and len(set(data.names)) < len(data.names):
+        raise ValueError(f"x must have columns of different names, got {', '.join(map(spoken, data.names))}; rename them")
+    n = len(data.values)
+    columns = data.values.reshape(n, -1)
+    with np.errstate(over="ignore"):
+        spreads = np.ptp(columns, axis=0)
+    for name, column, spread in zip(_called(data), columns.T, spreads, strict=True):
+        if spread == 0:
+            remedy = "" if data.n_features == 1 else "; leave it out"
+            raise ValueError(f"{name} must vary, got {n} observation(s) all equal to {column[0]:g}{remedy}")
+        if not 1e-152 <= spread <= 1e152:
+            raise ValueError(f"{name} must have a range between 1e-152 and 1e152, got {spread:g}; choose another unit")
+    if n < k:
+        raise ValueError(f"k must be at most the number of observations, got k = {k} for n = {n}; use a smaller k")
+    distinct = count_distinct(data.values, k)
+    if distinct < k:
+        rounding = "" if len(np.unique(data.values, axis=0)) < k else " (to the accuracy of numbers as large as their range)"
+        raise ValueError(
+            f"k must be at most the number of distinct observations, got k = {k} for {distinct} distinct values{rounding}; "
+            "use a smaller k"
+        )
+    if not of_any_rank:
+        require_full_rank(data, covariance)
+    return data, k
+
+
+def warn_of_unlike_scales(data: Data, stacklevel: int) -> None:
+    """Say that a sphere sees next to nothing of features whose range is much smaller than that of others."""
+    spreads = np.ptp(data.values.reshape(len(data.values), -1), axis=0)
+    if spreads.max() > _UNLIKE * spreads.min():
+        small, large = _called(data)[spreads.argmin()], _called(data)[spreads.argmax()]
+        warnings.warn(
+            "covariance='spherical' measures all features in one unit, but their ranges go from "
+            f"{spreads.min():.3g} ({small}) to {spreads.max():.3g} ({large}), so that the small ones hardly count; "
+            "rescale the data, or use covariance='diag'",
+            DataWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def _called(data: Data) -> list[str]:
+    """What to call each column in a message."""
+    if data.n_features == 1:
+        return ["x"]
+    return [f"column {feature!r} of x" if data.names else f"column {feature} of x" for feature in data.features.tolist()]
+
+
+def require_full_rank(data: Data, covariance: Covariance) -> None:
+    """Refuse data in which some combination of the features does not vary: no covariance matrix fits them."""
+    if data.n_features == 1 or covariance not in ("full", "tied"):
+        return
+    n, n_features = data.values.shape
+    spreads = np.ptp(data.values, axis=0)
+    if n <= n_features:
+        raise ValueError(
+            f"x must have more observations than features for covariance={covariance!r}, got n = {n} for {n_features} "
+            "features; use covariance='diag' or 'spherical', or fewer features"
+        )
+    middle = data.values.mean(axis=0)
+    products = np.zeros((n_features, n_features))
+    for begin in range(0, n, _ROWS):
+        part = (data.values[begin : begin + _ROWS] - middle) / spreads
+        products += part.T @ part
+    sd = np.sqrt(np.diagonal(products))
+    values, vectors = np.linalg.eigh(products / np.outer(sd, sd))
+    if values[0] <= _SINGULAR:
+        involved = np.flatnonzero(abs(vectors[:, 0]) > 1e-3)
+        named = ", ".join(map(repr, data.features[involved].tolist()))
+        raise ValueError(
+            f"x must not have collinear columns for covariance={covariance!r}, got columns {named}, of which each follows "
+            "from the others; leave one out, or use covariance='diag'"
+        )
+
+
+def count_distinct(values: FloatArray, enough: int) -> int:
+    """How many distinct values there are once each feature is measured by its range.
+
+    Of long data only the beginning is looked at if that holds enough.
+    """
+    columns = values.reshape(len(values), -1)
+    gaps = _ROUNDED * np.ptp(columns, axis=0)
+    distinct = _count_apart(columns[: 100 * enough], gaps)
+    return distinct if distinct >= enough else _count_apart(columns, gaps)
+
+
+def _count_apart(columns: FloatArray, gaps: FloatArray) -> int:
+    """Rows that differ, in some column, by a gap that is larger than these in the sorted values."""
+    places = np.empty(columns.shape, dtype=np.int64)
+    for place, column, gap in zip(places.T, columns.T, gaps, strict=True):
+        order = np.argsort(column, kind="stable")
+        place[order] = np.append(0, np.cumsum(np.diff(column[order]) > gap))
+    return len(np.unique(places, axis=0))
+
+
+def named(feature: Any) -> str:
+    """What to call a feature in a sentence: by its name, or by its number."""
+    return f"column {feature}" if isinstance(feature, numbers.Integral) else str(feature)
+
+
+def read_sample_weight(sample_weight: ArrayLike | None, data: Data) -> FloatArray | None:
+    """Check observation weights; they follow the observations when missing ones were dropped."""
+    if sample_weight is None:
+        return None
+    weights = read_numbers(sample_weight, "sample_weight")
+    expected = len(data.values if data.kept is None else data.kept)
+    if weights.shape != (expected,):
+        raise ValueError(
+            f"sample_weight must hold one weight for each observation, shape ({expected},), got shape {weights.shape}"
+        )
+    weights = weights if data.kept is None else weights[data.kept]
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError("sample_weight must be finite and not negative; give unwanted observations the weight 0")
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total):
+        raise ValueError("sample_weight must have a finite sum; divide it by its largest value")
+    if not weights.any():
+        raise ValueError("sample_weight must hold at least one positive weight, got only zeros")
+    return weights
+
+
+def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
+    """Any array of real numbers, as floats, in an array of its own if ``copy``."""
+    if isinstance(x, np.ma.MaskedArray):
+        x = _without_masked(x)
+    if hasattr(x, "data_vars"):
+        raise TypeError(
+            f"{name} must be an array or a table, got an xarray {type(x).__name__} with the variables "
+            f"{', '.join(map(str, x.data_vars)) or 'none'}; choose one, as in dataset['name']"
+        )
+    if hasattr(x, "collect") and not hasattr(x, "to_numpy"):
+        raise TypeError(f"{name} must be a table in memory, got a {type(x).__name__}; call its collect() first")
+    columns = _arrow_columns(x)
+    if columns is not None:
+        x = _from_arrow(columns, _column_names(x) or (), name)
+    elif hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
+        x = _from_pandas(x, name)
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise ValueError(f"{name} must be a rectangular array of numbers, got rows of different lengths") from None
+    if array.dtype.kind == "c":
+        raise TypeError(f"{name} must hold real numbers, got complex ones; pass the real part or the modulus")
+    _require_numeric(array, name)
+    return array.astype(np.float64, copy=copy)
+
+
+def refuse_hidden_numbers(x: Any, name: str) -> Any:
+    """What another library is to read, with NaN for what is masked, unless it holds dates or text, which that would take."""
+    if isinstance(x, np.ma.MaskedArray):
+        return _without_masked(x)
+    if hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
+        _from_pandas(x, name)
+        return x
+    try:
+        array = np.asarray(x)
+    except ValueError:  # of rows of different lengths, which that has a sentence for
+        return x
+    if array.dtype.kind in "SUMm" or (array.dtype.kind == "O" and any(isinstance(each, _HIDING) for each in array.flat)):
+        _require_numeric(array, name)
+    return x
+
+
+def _without_masked(x: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
+    """Floats with NaN in the masked places; anything but numbers as it is."""
+    return np.ma.filled(x.astype(float), np.nan) if x.dtype.kind in "fiub" else np.asarray(x)
+
+
+def _require_numeric(array: NDArray[Any], name: str) -> None:
+    if array.dtype.kind in "fiub":
+        return
+    remedy = "convert them to float or choose other columns"
+    if array.dtype.kind in "Mm":
+        remedy = "divide differences by a unit, as in (x - x[0]) / np.timedelta64(1, 'D')"
+    raise TypeError(f"{name} must hold numbers, got elements of type {array.dtype}; {remedy}")
+
+
+def _from_pandas(x: Any, name: str) -> NDArray[Any]:
+    """A Series or DataFrame as floats; nullable columns turn their missing values into NaN."""
+    dtypes = [x.dtypes] if getattr(x, "ndim", 2) == 1 else list(x.dtypes)
+    columns = _column_names(x) or (name,)
+    wrong = [
+        f"{spoken(column)} ({dtype})"
+        for column, dtype in zip(columns, dtypes, strict=False)
+        if getattr(dtype, "kind", "O") not in "fiubc"
+    ]
+    if wrong:
+        raise TypeError(f"{name} must hold numeric columns, got {', '.join(wrong)}; convert or leave them out")
+    if any(dtype.kind == "c" for dtype in dtypes):
+        return np.asarray(x)
+    return np.asarray(x.to_numpy(dtype=float, na_value=np.nan))
+
+
+def _arrow_columns(x: Any) -> list[Any] | None:
+    """The columns of a table of polars or pyarrow; None of anything else."""
+    if hasattr(x, "get_columns") and hasattr(x, "schema"):
+        return list(x.get_columns())
+    return list(x.itercolumns()) if hasattr(x, "column_names") and hasattr(x, "itercolumns") else None
+
+
+def _from_arrow(columns: list[Any], names: tuple[Any, ...], name: str) -> NDArray[Any]:
+    """Columns side by side as floats, with nulls as NaN."""
+    arrays = [np.asarray(column) for column in columns]
+    wrong = [
+        f"{spoken(names[i])} ({columns[i].dtype if hasattr(columns[i], 'dtype') else columns[i].type})"
+        for i, array in enumerate(arrays)
+        if array.dtype.kind not in "fiub" and not _are_numbers_and_nulls(array)
+    ]
+    if wrong:
+        raise TypeError(f"{name} must hold numeric columns, got {', '.join(wrong)}; convert or leave them out")
+    return np.array([array.astype(float) for array in arrays]).T
+
+
+def _are_numbers_and_nulls(array: NDArray[Any]) -> bool:
+    """Whether these objects are decimals, truth values or nulls."""
+    return array.dtype.kind == "O" and all(each is None or isinstance(each, numbers.Number) for each in array)
+
+
+def _column_names(x: Any) -> tuple[str, ...] | tuple[int, ...] | None:
+    """What the columns are called: by a table, by the coordinate of a labelled array, by the name of a single column."""
+    columns = getattr(x, "column_names", getattr(x, "columns", None))
+    if columns is None and hasattr(x, "to_numpy"):
+        dims: tuple[Any, ...] = getattr(x, "dims", ())
+        if len(dims) == 2 and dims[1] in x.coords:
+            columns = x[dims[1]].values.tolist()
+        elif getattr(x, "ndim", 1) == 1 and getattr(x, "name", None) not in (None, ""):
+            columns = [x.name]
+    if columns is None:
+        return None
+    names = list(columns)
+    if all(isinstance(name, numbers.Integral) for name in names):
+        return None if names == list(range(len(names))) else tuple(map(int, names))
+    return tuple(map(str, names))
+
+
+def _describe_missing(finite: NDArray[np.bool_]) -> str:
+    wrong = np.flatnonzero(~finite)
+    where = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
+    return f"{len(wrong)} of {len(finite)} observations with NaN or infinity (at positions {where})"

@@ -1,0 +1,185 @@
+"""Equal observations: where they are, what the data are rounded to, and spreading them again.
+
+Rounded data are the rule. A component that shrinks onto equal observations makes the likelihood as large as one likes, so
+what the ties are decides whether a posterior is proper (:mod:`bayesgmm.analysis.impropriety`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bayesgmm.arguments import Covariance, FloatArray, read_seed
+from bayesgmm.data.reading import named, read_data
+
+_EQUAL = 4 * np.finfo(float).eps  # of the largest value: a smaller difference is rounding of floats
+_OFF_GRID = 1e-3  # steps, by which a rounded value may miss a multiple of the step
+_WIDE = 100.0  # steps between neighbouring values, beyond which the grid is too fine to have made ties
+_PAIRED = 2**25  # observations x pairs of features, up to which sums and differences of features are looked at
+
+
+@dataclass(frozen=True, eq=False)
+class Ties:
+    """The distinct values of the data along one direction, and how often each occurs.
+
+    Attributes
+    ----------
+    name : str
+        What the direction is called: a feature, the sum or difference of two, or nothing where whole rows are meant.
+    along : (D,) array, or None
+        The direction; None where whole rows are meant.
+    values : (m,) array, or (m, D) array of rows
+        Distinct values in order.
+    counts : (m,) array
+        How many observations have each.
+    """
+
+    name: str
+    along: Any
+    values: FloatArray
+    counts: NDArray[np.int64]
+
+    @property
+    def n(self) -> int:
+        """Observations."""
+        return int(self.counts.sum())
+
+    @property
+    def resolution(self) -> float | None:
+        """What one feature is rounded to: the smallest step between its values; None if it does not look rounded.
+
+        Rounded values are multiples of that step, and mostly a few steps apart. Ties among others are no rounding: zeros
+        among continuous values, or repeated rows.
+        """
+        if self.values.ndim == 2 or len(self.values) < 2 or self.counts.max() == 1:
+            return None
+        gaps = np.diff(self.values)
+        step = float(gaps.min())
+        steps = (self.values - self.values[0]) / step
+        on_grid = bool((abs(steps - np.round(steps)) < _OFF_GRID).all())
+        return step if on_grid and np.median(gaps) <= _WIDE * step else None
+
+    def largest(self, groups: int) -> NDArray[np.int64]:
+        """Where the groups with most observations stand, the largest first."""
+        return np.argsort(-self.counts, kind="stable")[:groups]
+
+
+def ties_of(values: FloatArray, name: str, along: Any = None) -> Ties:
+    """The ties of one feature (n,), or of rows (n, D)."""
+    if values.ndim == 2:
+        rows, counts = np.unique(values, axis=0, return_counts=True)
+        return Ties(name, None, rows, counts)
+    ordered = np.sort(values)
+    tolerance = _EQUAL * max(abs(ordered[0]), abs(ordered[-1]))
+    begins = np.flatnonzero(np.concatenate([[True], np.diff(ordered) > tolerance]))
+    return Ties(name, along, ordered[begins], np.diff(np.append(begins, len(ordered))))
+
+
+def directions(x: FloatArray, names: Sequence[Any], covariance: Covariance) -> Iterator[Ties]:
+    """Ties along every direction in which a component of this structure can shrink alone, as far as they are looked for.
+
+    These are each feature, or whole rows for spheres. For full and tied covariances they are also the sums and differences
+    of two rounded features in units of their resolutions. Ties could lie in any other direction too; rounded data have most
+    of theirs in these.
+    """
+    if x.ndim == 1:
+        yield ties_of(x, named(names[0]), np.ones(1))
+        return
+    if covariance == "spherical":
+        yield ties_of(x, "")
+        return
+    n, n_features = x.shape
+    units = np.eye(n_features)
+    single = [ties_of(x[:, j], named(names[j]), units[j]) for j in range(n_features)]
+    yield from single
+    if covariance == "diag" or n * n_features * (n_features - 1) > _PAIRED:
+        return
+    rounded = [(j, each.resolution) for j, each in enumerate(single) if each.resolution is not None]
+    for (j, one), (i, other) in combinations(rounded, 2):
+        for sign, word in ((1, "+"), (-1, "-")):
+            along = units[j] / one + sign * units[i] / other
+            name = f"{_in_units(names[j], one)} {word} {_in_units(names[i], other)}"
+            counted = ties_of(np.round((x - x[0]) @ along), name, along)
+            yield Ties(name, along, counted.values + float(x[0] @ along), counted.counts)
+
+
+def jitter(
+    x: ArrayLike, *, resolution: ArrayLike | None = None, random_seed: int | np.random.Generator | None = None
+) -> Any:
+    """Rounded observations, each spread uniformly over the interval that it was rounded from.
+
+    A component of a mixture can shrink onto equal observations without limit. Spread again, the data have no ties, and the
+    default posterior is proper.
+
+    Parameters
+    ----------
+    x : (n,) or (n, D) array-like
+        NaN stays NaN.
+    resolution : float or (D,) array-like, optional
+        What each feature is rounded to, in its units; 0 leaves a feature as it is. Default: the smallest step between the
+        values of a feature with ties that lie on a grid.
+    random_seed : int, Generator or None
+
+    Returns
+    -------
+    ndarray, Series or DataFrame
+        ``x + u`` with u uniform between minus and plus half the resolution; a Series or DataFrame keeps its names.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For data or a resolution that break a rule; and if ties are no rounding, as zeros among continuous values: state then
+        what a tie means, in a model of your own or by leaving these observations out.
+
+    Examples
+    --------
+    >>> x = jitter([1, 1, 1, 2, 2, 4], random_seed=1)
+    >>> x.round().tolist()
+    [1.0, 1.0, 1.0, 2.0, 2.0, 4.0]
+    """
+    data = read_data(x, missing="drop")
+    columns = data.values.reshape(len(data.values), -1)
+    steps = _steps(columns, data.features.tolist(), resolution)
+    noise = np.random.default_rng(read_seed(random_seed)).uniform(-0.5, 0.5, size=columns.shape) * steps
+    whole = np.zeros((len(columns) if data.kept is None else len(data.kept), columns.shape[1]))
+    whole[data.positions] = noise
+    table: Any = x
+    if hasattr(table, "iloc"):
+        return table + (whole if np.ndim(table) == 2 else whole[:, 0])
+    values = np.asarray(x, dtype=float)
+    return values + whole.reshape(values.shape)
+
+
+def _steps(columns: FloatArray, names: Sequence[Any], given: ArrayLike | None) -> FloatArray:
+    """The resolution of each feature, 0 where there is nothing to spread."""
+    if given is not None:
+        array = np.asarray(given, dtype=float)
+        if array.ndim > 1 or array.size not in (1, columns.shape[1]):
+            raise ValueError(
+                f"resolution must be a number, or one number for each of the {columns.shape[1]} feature(s), "
+                f"got shape {array.shape}"
+            )
+        if not np.isfinite(array).all() or (array < 0).any():
+            raise ValueError(f"resolution must be finite and not negative, got {array.tolist()}")
+        return np.broadcast_to(array, columns.shape[1:]).copy()
+    found = np.zeros(columns.shape[1])
+    for j, column in enumerate(columns.T):
+        each = ties_of(column, named(names[j]))
+        step = each.resolution
+        if step is None and each.counts.max() > 1:
+            at = each.largest(1)[0]
+            raise ValueError(
+                f"x must be rounded to be spread, got {each.counts[at]} observations equal to {each.values[at]:g} "
+                "among values on no coarse grid; leave these out, or pass resolution= (0 leaves a feature as it is)"
+            )
+        found[j] = step or 0.0
+    return found
+
+
+def _in_units(name: Any, step: float) -> str:
+    return named(name) if step == 1 else f"{named(name)}/{step:g}"

@@ -1,0 +1,337 @@
+"""EM: the point estimate that stands beside every posterior."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bayesgmm.arguments import Covariance, FloatArray, Missing, read_count, read_positive, read_seed, require_memory
+from bayesgmm.data.reading import Data, count_distinct, read_fit_data, read_sample_weight, warn_of_unlike_scales
+from bayesgmm.data.units import standardisation
+from bayesgmm.em import starts as em_starts
+from bayesgmm.em.result import EMResult, Restart, are_one
+from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning
+from bayesgmm.kernels.estep import ESums, e_step
+from bayesgmm.model.mixture import Mixture
+from bayesgmm.model.structures import Structure, per_component
+
+_ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
+_OF_START = 3_000  # bytes at the least, of a start and how it ended
+_CRAWLS = 50  # iterations after which EM is slow, and every other step is an extrapolation
+_LONGER = 4.0  # by how much an extrapolation may be longer than the last one that raised the likelihood
+_HOPELESS = 100.0  # log-likelihood below the best, on that sample, which more data cannot make good
+
+
+def fit_em(
+    x: ArrayLike,
+    k: int,
+    *,
+    covariance: Covariance = "full",
+    n_init: int = 10,
+    sample_weight: ArrayLike | None = None,
+    random_seed: int | np.random.Generator | None = None,
+    start: Mixture | Sequence[Mixture] | None = None,
+    tol: float = 1e-10,
+    parameter_tol: float = 1e-9,
+    max_iter: int = 5_000,
+    variance_floor: float = 1e-12,
+    missing: Missing = "raise",
+) -> EMResult:
+    r"""Maximise the likelihood of a Gaussian mixture by expectation-maximisation.
+
+    .. math::
+        r_{ik} = \frac{w_k N(x_i; \mu_k, \Sigma_k)}{\sum_j w_j N(x_i; \mu_j, \Sigma_j)}, \quad
+        w_k = \frac{N_k}{n}, \quad \mu_k = \frac{\sum_i r_{ik} x_i}{N_k}, \quad
+        \Sigma_k = \frac{\sum_i r_{ik} (x_i - \mu_k)(x_i - \mu_k)'}{N_k}, \quad N_k = \sum_i r_{ik}
+
+    Parameters
+    ----------
+    x : (n,) or (n, D) array-like
+    k : int
+        Number of components.
+    covariance : {"full", "tied", "diag", "spherical"}
+        What scikit-learn, and :class:`bayesgmm.BayesianGMM` with it, call ``covariance_type``.
+        A covariance for each component; one for all; independent features; or, for each component, one variance for all
+        features. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
+    n_init : int
+        Number of starts: k-means++ and random ones in turn. The best run that did not collapse is kept. On more than
+        16 384 observations the starts first run on a weighted sample of about that many, in which rare and far groups are
+        present; of those that end in the same place only one goes on, and none that ends more than 100 units of
+        log-likelihood below the best.
+    sample_weight : (n,) array-like, optional
+        Observation weights (counts, survey weights); not negative.
+    random_seed : int, Generator or None
+    start : Mixture or sequence of Mixture, optional
+        Start here instead of at ``n_init`` chosen points, with covariances pooled as the structure wants them.
+    tol : float
+        Converged when an iteration changes the log-likelihood by less than this fraction of it.
+    parameter_tol : float
+        Converged also when an iteration moves no weight, and no mean or standard deviation (entry of a Cholesky factor)
+        measured in standard deviations of the data, by more than this.
+    max_iter : int
+    variance_floor : float
+        Smallest variance of a component, in any direction, where every feature is measured in standard deviations of the
+        data.
+    missing : {"raise", "drop"}
+        What to do with NaN and infinite observations.
+
+    Returns
+    -------
+    EMResult
+
+    Warns
+    -----
+    CollapsedComponentWarning
+        If every run ended with a component on the variance floor.
+    ConvergenceWarning
+        If the best run used up ``max_iter``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For data or options that break a rule; the message names it.
+
+    Notes
+    -----
+    The likelihood of a mixture with own variances is unbounded (Kiefer & Wolfowitz 1956): a component that shrinks on
+    one observation sends it to infinity. The estimate sought is the best local maximum away from that edge. A run that has
+    not converged after 50 iterations is accelerated by extrapolation (Varadhan & Roland 2008) where that raises the
+    likelihood, so that it never falls.
+
+    References
+    ----------
+    Dempster, Laird & Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, Journal of the Royal
+    Statistical Society: Series B 39, 1-22. doi:10.1111/j.2517-6161.1977.tb01600.x
+
+    Arthur & Vassilvitskii (2007), k-means++: the advantages of careful seeding, Proceedings of SODA, 1027-1035.
+
+    Varadhan & Roland (2008), Simple and globally convergent methods for accelerating the convergence of any EM algorithm,
+    Scandinavian Journal of Statistics 35, 335-353. doi:10.1111/j.1467-9469.2007.00585.x
+
+    Examples
+    --------
+    >>> from bayesgmm.datasets import galaxies
+    >>> fit_em(galaxies(), 3, random_seed=1).mixture.means.round(2)
+    array([ 9.71, 21.4 , 33.04])
+    """
+    data, k = read_fit_data(x, k, covariance=covariance, missing=missing)
+    n_init = read_count(n_init, "n_init")
+    require_memory(n_init * (_OF_START + 32 * data.n_features * k), f"{n_init} starts of EM", "ask for a smaller n_init")
+    max_iter = read_count(max_iter, "max_iter")
+    tol, parameter_tol = read_positive(tol, "tol"), read_positive(parameter_tol, "parameter_tol")
+    variance_floor = read_positive(variance_floor, "variance_floor")
+    weight = read_sample_weight(sample_weight, data)
+    rng = np.random.default_rng(read_seed(random_seed))
+    if weight is not None and not weight.all():
+        _require_enough(Data(data.values[weight > 0], None, data.names), k, covariance)
+
+    structure = Structure(covariance, data.n_features)
+    if structure.one_unit:
+        warn_of_unlike_scales(data, stacklevel=2)
+    shift, scale = standardisation(data.values, structure, weight)
+    settings = _Settings(data.values, weight, shift, scale, structure, tol, parameter_tol, max_iter, variance_floor)
+    if start is None:
+        starts = _chosen_starts(settings, k, n_init if k > 1 else 1, rng)
+    else:
+        starts = [("given", m.rescaled(-shift / scale, 1 / scale)) for m in em_starts.read(start, k, data.n_features)]
+    runs = [_run(settings, name, mixture) for name, mixture in starts]
+    runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
+    best = runs[0].end
+
+    total = float(len(data.values) if weight is None else weight.sum())
+    # the change of variables from standardised data to the data's units
+    unit = total * float(np.log(scale) if data.n_features == 1 else np.log(scale).sum())
+    if best.collapsed:
+        _warn_of_collapse(runs[0], data, scale, np.sqrt(variance_floor))
+    if not best.converged:
+        warnings.warn(
+            f"EM did not converge in {max_iter} iterations for k = {k}; raise max_iter",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    restarts = tuple(
+        replace(
+            run.end, log_likelihood=run.end.log_likelihood - unit, mixture=run.end.mixture.rescaled(shift, scale).sorted()
+        )
+        for run in runs
+    )
+    return EMResult(
+        mixture=restarts[0].mixture,
+        log_likelihood=best.log_likelihood - unit,
+        history=np.array(runs[0].history) - unit,
+        converged=best.converged,
+        n_iter=best.n_iter,
+        collapsed=best.collapsed,
+        restarts=restarts,
+        covariance=covariance,
+        n_observations=total,
+        x=data.values if x is data else _copied(data.values),
+        sample_weight=weight,
+    )
+
+
+def _copied(values: FloatArray) -> FloatArray:
+    """A copy that nobody changes, so that a result stays what it was whatever becomes of the user's array."""
+    copy = values.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def _require_enough(weighted: Data, k: int, covariance: Covariance) -> None:
+    """Check what is left without the observations of weight 0."""
+    try:
+        read_fit_data(weighted, k, covariance=covariance)
+    except ValueError as error:
+        raise ValueError(f"of the observations with a positive sample_weight: {error}") from None
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What to fit and when to stop; parameters are those of the standardised data, (x - shift) / scale."""
+
+    x: FloatArray
+    sample_weight: FloatArray | None
+    shift: Any
+    scale: Any
+    structure: Structure
+    tol: float
+    parameter_tol: float
+    max_iter: int
+    variance_floor: float
+
+    def e_step(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> ESums:
+        return e_step(self.x, weights, means, factors, self.sample_weight, shift=self.shift, scale=self.scale)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """How a run ended, its log-likelihoods, and which components sit on the floor or are empty."""
+
+    end: Restart
+    history: list[float]
+    fallen: NDArray[np.bool_]
+
+
+def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
+    """Iterate E and M steps from one start until the log-likelihood or the parameters stop moving."""
+    structure = settings.structure
+    weights, means = start.weights, start.means
+    moments = structure.of_mixture(weights, start.covariances)
+    factors, fallen = structure.factors(moments, settings.variance_floor)
+    sums = settings.e_step(weights, means, factors)
+    history = [sums.log_likelihood]
+    converged = False
+    n_iter = 0
+    path = [(weights, means, factors)]  # parameters of successive iterations
+    farthest = 1.0  # extrapolation that has not led astray
+    while n_iter < settings.max_iter and not converged:
+        n_iter += 1
+        weights, means, factors, fallen = _m_step(settings, sums, means, factors)
+        sums = settings.e_step(weights, means, factors)
+        path.append((weights, means, factors))
+        change = abs(sums.log_likelihood - history[-1])
+        moved = max(np.abs(new - old).max() for new, old in zip(path[-1], path[-2], strict=True))
+        history.append(sums.log_likelihood)
+        converged = change <= settings.tol * abs(history[-1]) or moved <= settings.parameter_tol
+        if len(path) == 3 and n_iter >= _CRAWLS and not converged and not fallen.any():
+            further = _extrapolated(path, farthest)
+            if further is not None:
+                n_iter += 1
+                there = settings.e_step(*further)
+                better = there.log_likelihood >= history[-1]
+                farthest = _LONGER * farthest if better else max(farthest / _LONGER, 1.0)
+                if better:
+                    (weights, means, factors), sums = further, there
+                    history.append(sums.log_likelihood)
+        path = [(weights, means, factors)] if len(path) == 3 else path
+    mixture = Mixture(weights, means, structure.matrices(factors))
+    end = Restart(name, float(history[-1]), n_iter, bool(converged), bool(fallen.any()), mixture)
+    return _Run(end, history, fallen)
+
+
+def _extrapolated(
+    path: Sequence[tuple[FloatArray, ...]], farthest: float
+) -> tuple[FloatArray, FloatArray, FloatArray] | None:
+    """Where three successive sets of parameters lead (SQUAREM, step S3); None if that is no mixture."""
+    first, second, third = (np.concatenate([part.ravel() for part in each]) for each in path)
+    step, bend = second - first, (third - second) - (second - first)
+    curvature = np.linalg.norm(bend)
+    if curvature == 0:
+        return None
+    length = np.clip(np.linalg.norm(step) / curvature, 1.0, farthest)
+    there, parts, begin = first + 2 * length * step + length**2 * bend, [], 0
+    for part in path[0]:
+        parts.append(there[begin : begin + part.size].reshape(part.shape))
+        begin += part.size
+    weights, means, factors = parts
+    scales = np.diagonal(factors, axis1=-2, axis2=-1) if factors.ndim > means.ndim else factors
+    return (weights, means, factors) if weights.min() > 0 and scales.min() > 0 else None
+
+
+def _m_step(
+    settings: _Settings, sums: ESums, means: FloatArray, factors: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_]]:
+    """New weights, means and factors, and which components have collapsed (onto the floor, or empty)."""
+    structure = settings.structure
+    total = sums.counts.sum()
+    alive = sums.counts > 1e-12 * total
+    steps = per_component(sums.first, np.where(alive, sums.counts, np.inf))
+    moments = structure.estimate(sums, steps, structure.second_moments(factors), alive)
+    factors, on_floor = structure.factors(moments, settings.variance_floor)
+    return sums.counts / total, means + steps, factors, on_floor | ~alive
+
+
+def _warn_of_collapse(run: _Run, data: Data, scale: Any, floor: float) -> None:
+    """Say which components sit on the floor, by what they are called in the result, and what to do."""
+    k = run.end.mixture.n_components
+    order = np.lexsort(run.end.mixture.means.reshape(k, -1).T[::-1])
+    which = ", ".join(str(j) for j in np.flatnonzero(run.fallen[order]))
+    floors = ", ".join(f"{each:.3g}" for each in np.atleast_1d(scale * floor))
+    warnings.warn(
+        f"a component of the best EM solution for k = {k} (component {which}) sits on the variance floor (standard "
+        f"deviation {floors}) or holds no observation; use fewer components, a simpler covariance ('tied'"
+        f"{", 'diag' or 'spherical'" if data.n_features > 1 else ''}) or other starts",
+        CollapsedComponentWarning,
+        stacklevel=3,
+    )
+
+
+def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
+    """Starts from the standardised data; for long data, where EM ends on a weighted sample of them."""
+    x = settings.x
+    if len(x) > _ENOUGH_TO_START:
+        few, weight = em_starts.sample(x, settings.sample_weight, settings.scale, k, _ENOUGH_TO_START, rng)
+        if count_distinct(x[few], k) >= k:
+            short = replace(settings, x=x[few], sample_weight=weight, tol=1e-8)
+            return _ends(short, _near_data(short, k, n_init, rng))
+    return _near_data(settings, k, n_init, rng)
+
+
+def _near_data(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
+    x, weight = settings.x, settings.sample_weight
+    if weight is not None:
+        x, weight = x[weight > 0], weight[weight > 0]
+        weight = weight / weight.mean()
+    z = (x - settings.shift) / settings.scale
+    return em_starts.choose(z, np.ones(len(z)) if weight is None else weight, k, n_init, rng)
+
+
+def _ends(settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[str, Mixture]]:
+    """Where EM ends from each start: one for each place, without those that are out of the race."""
+    ends = [_run(settings, name, start).end for name, start in starts]
+    sound = [end for end in ends if not end.collapsed]
+    if not sound:
+        return starts
+    best = max(end.log_likelihood for end in sound)
+    kept: list[tuple[str, Mixture]] = []
+    for end in sound:
+        mixture = end.mixture.sorted()
+        new = not any(are_one(mixture, other) for _, other in kept)
+        if new and end.log_likelihood > best - _HOPELESS:
+            kept.append((end.start, mixture))
+    return kept

@@ -1,0 +1,195 @@
+"""What EM found: the estimate, how every run ended, and the criteria that compare estimates over k."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from bayesgmm.arguments import Covariance, FloatArray
+from bayesgmm.data.units import standardisation
+from bayesgmm.kernels.estep import ESums
+from bayesgmm.model.mixture import Mixture
+from bayesgmm.model.structures import Structure
+
+# solutions that differ by less in every weight, and in every mean and sd in units of the sd within clusters, are one
+_SAME_WEIGHT, _SAME_PLACE = 0.05, 0.15
+_SINGULAR = 1e-12  # variance, in units of the data's, of labelled observations that do not determine a covariance
+
+
+@dataclass(frozen=True)
+class Restart:
+    """How one run of EM from one start ended; ``mixture`` is in the data's units, sorted by means."""
+
+    start: str
+    log_likelihood: float
+    n_iter: int
+    converged: bool
+    collapsed: bool
+    mixture: Mixture = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class EMResult:
+    """The best of several EM runs.
+
+    Attributes
+    ----------
+    mixture : Mixture
+        Estimate in the data's units, components in increasing order of their means.
+    log_likelihood : float
+        At the estimate (natural log, data's units; weighted by ``sample_weight`` where given).
+    history : (n_iter + 1,) array
+        Log-likelihood before each iteration and at the end; it never decreases.
+    converged, n_iter : bool, int
+        Of the best run.
+    collapsed : bool
+        Whether a component of the estimate sits on the variance floor.
+    restarts : tuple of Restart
+        How every run ended, the best one first.
+    covariance : {"full", "tied", "diag", "spherical"}
+    n_observations : float
+        n, or the sum of ``sample_weight``.
+    x, sample_weight : (n,) or (n, D) array, (n,) array
+        What was fitted, in a copy that cannot be written to; ``sample_weight`` is None where none was given.
+    """
+
+    mixture: Mixture
+    log_likelihood: float
+    history: FloatArray = field(repr=False)
+    converged: bool
+    n_iter: int
+    collapsed: bool
+    restarts: tuple[Restart, ...] = field(repr=False)
+    covariance: Covariance
+    n_observations: float
+    x: FloatArray = field(repr=False)
+    sample_weight: FloatArray | None = field(repr=False)
+
+    def optima(self, within: float = 5.0) -> tuple[Mixture, ...]:
+        """Distinct solutions that the restarts found, the best first.
+
+        Parameters
+        ----------
+        within : float
+            Leave out solutions whose log-likelihood lies further below the best.
+
+        Returns
+        -------
+        tuple of Mixture
+            None collapsed (unless every run did); two of them differ, in any order of their components, by more than 0.05 in
+            some weight, or by more than 0.15 standard deviations within clusters in some mean or entry of a covariance's
+            Cholesky factor (the standard deviation).
+        """
+        found: list[Mixture] = []
+        for end in self.restarts:
+            near = end.log_likelihood >= self.log_likelihood - within and end.collapsed == self.collapsed
+            if near and not any(are_one(end.mixture, other) for other in found):
+                found.append(end.mixture)
+        return tuple(found)
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters: K - 1 weights, K x D means, and those of the covariances."""
+        return n_parameters(self.mixture, self.covariance)
+
+    def bic(self) -> float:
+        """Bayesian information criterion, -2 log L + p log n; lower is better (mclust's has the opposite sign)."""
+        return -2 * self.log_likelihood + self.n_parameters * float(np.log(self.n_observations))
+
+    def aic(self) -> float:
+        """Akaike information criterion, -2 log L + 2 p; lower is better."""
+        return -2 * self.log_likelihood + 2 * self.n_parameters
+
+    def icl(self) -> float:
+        r"""Integrated completed likelihood; lower is better.
+
+        It is :math:`-2 \max_\theta \log p(x, z \mid \theta) + p \log n` with z the most probable label of each observation.
+        The parameters are those that maximise the likelihood of observations and labels together, as the approximation of
+        the integral asks for; mclust puts EM's estimate in their place (BIC - 2 sum_i log max_k r_ik), which makes it
+        larger, the more so the more observations lie where components overlap.
+
+        Notes
+        -----
+        Tested property: from the integral under conjugate priors (Bertoletti, Friel & Rastelli 2015) it differs by a number
+        that does not grow with n, as mclust's difference does. A component without enough observations to determine its
+        covariance keeps EM's.
+
+        References
+        ----------
+        Biernacki, Celeux & Govaert (2000), Assessing a mixture model for clustering with the integrated completed
+        likelihood, IEEE Transactions on Pattern Analysis and Machine Intelligence 22, 719-725. doi:10.1109/34.865189
+
+        Bertoletti, Friel & Rastelli (2015), Choosing the number of clusters in a finite mixture model using an exact
+        integrated completed likelihood criterion, METRON 73, 177-199. arXiv:1411.4257
+        """
+        return -2 * self._completed() + self.n_parameters * float(np.log(self.n_observations))
+
+    def _completed(self) -> float:
+        """The highest log-likelihood of the observations with their most probable labels."""
+        structure = Structure(self.covariance, self.mixture.n_features)
+        shift, scale = standardisation(self.x, structure, self.sample_weight)
+        x, mixture = (self.x - shift) / scale, self.mixture.rescaled(-shift / scale, 1 / scale)
+        weight = np.ones(len(x)) if self.sample_weight is None else self.sample_weight
+        z = self.responsibilities.argmax(axis=1)
+        counts = np.bincount(z, weight, minlength=mixture.n_components)
+        means, old = mixture.means.copy(), structure.of_mixture(mixture.weights, mixture.covariances)
+        second, used = np.zeros_like(old), counts > 0
+        for j in np.flatnonzero(used):
+            own, c = x[z == j], weight[z == j]
+            means[j] = np.average(own, axis=0, weights=c)
+            away = own - means[j]
+            second[j] = (c[:, None] * away).T @ away if second.ndim == 3 else c @ away**2
+        sums, steps = ESums(0.0, counts, np.zeros_like(means), second), np.zeros_like(means)
+        _, fallen = structure.factors(structure.estimate(sums, steps, old, used), _SINGULAR)
+        factors, _ = structure.factors(structure.estimate(sums, steps, old, used & ~fallen), _SINGULAR)
+        covariances = structure.matrices(factors)
+        value = -counts.sum() * float(np.sum(np.log(scale)))
+        for j in np.flatnonzero(used):
+            alone = Mixture(np.ones(1), means[j : j + 1], covariances[j : j + 1])
+            value += float(weight[z == j] @ (np.log(counts[j] / counts.sum()) + alone.log_density(x[z == j])))
+        return value
+
+    @property
+    def spurious(self) -> tuple[int, ...]:
+        """Components that hold hardly more observations than determine their covariances.
+
+        The likelihood of so narrow a component says little of the data, and every criterion rewards it.
+
+        References
+        ----------
+        McLachlan & Peel (2000), Finite Mixture Models, section 3.10. doi:10.1002/0471721182
+        """
+        return spurious(self.mixture, self.covariance, self.n_observations)
+
+    @cached_property
+    def responsibilities(self) -> FloatArray:
+        """Probability of each component given each observation, (n, K)."""
+        return self.mixture.responsibilities(self.x)
+
+
+def n_parameters(mixture: Mixture, covariance: Covariance) -> int:
+    """Free parameters of a mixture with covariances of a given structure."""
+    k, n_features = mixture.n_components, mixture.n_features
+    return k - 1 + k * n_features + Structure(covariance, n_features).n_parameters(k)
+
+
+def spurious(mixture: Mixture, covariance: Covariance, n_observations: float) -> tuple[int, ...]:
+    """Components that hold at most half an observation more than determine a covariance of this structure."""
+    fewest = Structure(covariance, mixture.n_features).determined_by
+    return tuple(np.flatnonzero(mixture.weights * n_observations < fewest + 0.5).tolist()) if fewest else ()
+
+
+def are_one(one: Mixture, other: Mixture) -> bool:
+    """Whether two estimates, their components in some order, differ by little: means and factors in the first's units."""
+    k = one.n_components
+    unit: Any = np.sqrt(np.average(one.sigma**2, axis=0, weights=one.weights))
+    apart = np.abs(one.weights[:, None] - other.weights) > _SAME_WEIGHT
+    units = (unit, unit if one.n_features == 1 else unit[:, None])
+    for each, *pair in zip(units, (one.means, one.factors), (other.means, other.factors), strict=True):
+        first, second = (values / each for values in pair)
+        apart |= (np.abs(first[:, None] - second) > _SAME_PLACE).reshape(k, k, -1).any(axis=2)
+    return not apart[linear_sum_assignment(apart)].any()

@@ -1,0 +1,132 @@
+"""Where EM starts: mixtures that the user gives, or that are chosen from standardised data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.model.mixture import Mixture
+
+_LLOYD_STEPS = 10
+_BLOCK = 2**20  # rows whose distances are taken together
+_RIDGE = 1e-3  # added to the standardised features' variances where a start may need it
+
+
+def read(start: Mixture | Sequence[Mixture], k: int, n_features: int) -> list[Mixture]:
+    """Check the mixtures given, in the data's units."""
+    if not isinstance(start, Mixture | Sequence):
+        raise TypeError(f"start must be a Mixture or a sequence of them, got {type(start).__name__}")
+    mixtures = [start] if isinstance(start, Mixture) else list(start)
+    for mixture in mixtures:
+        found: Any = mixture.n_components if isinstance(mixture, Mixture) else type(mixture).__name__
+        if found != k:
+            raise ValueError(f"start must be one Mixture or several with k = {k} components, got {found}")
+        if mixture.n_features != n_features:
+            raise ValueError(f"start must have {n_features} feature(s) like x, got {mixture.n_features}")
+    if not mixtures:
+        raise ValueError("start must hold at least one Mixture, got none")
+    return mixtures
+
+
+def choose(x: FloatArray, weight: FloatArray, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
+    """Starts by name, k-means++ and random ones in turn."""
+    starts = []
+    for i in range(n_init):
+        if i % 2 == 0:
+            starts.append(("k-means++", _by_kmeans(x, weight, k, rng)))
+        else:
+            starts.append(("random", _at_random(x, weight, k, rng)))
+    return starts
+
+
+def sample(
+    x: FloatArray, weight: FloatArray | None, unit: Any, k: int, size: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], FloatArray]:
+    """Some ``size`` rows that stand for all, and the weight of each, one on average: a coreset.
+
+    K centres are drawn as in k-means++. The chance of a row is made of three parts: the same for all, in proportion to the
+    squared distance from the nearest centre, and the same for each centre's rows together. So a group that is rare, but far
+    from all others, is in it, though it would be missing from a random sample. A row's weight is the inverse of its chance.
+    """
+    mass = np.ones(len(x)) if weight is None else weight / weight.max()
+    distances, nearest = np.where(mass > 0, np.inf, 0.0), np.zeros(len(x), dtype=np.int32)
+    chance = mass
+    for j in range(k):
+        total = chance.sum()
+        if not total > 0:
+            break
+        centre = x[[rng.choice(len(x), p=chance / total)]]
+        for begin in range(0, len(x), _BLOCK):
+            part = slice(begin, begin + _BLOCK)
+            with np.errstate(over="ignore", invalid="ignore"):  # far out, among rows without weight
+                squares = (((x[part] - centre) / unit) ** 2).reshape(len(x[part]), -1).sum(axis=1)
+            nearer = squares < distances[part]
+            distances[part][nearer], nearest[part][nearer] = squares[nearer], j
+        chance = mass * distances
+    of_cell = np.bincount(nearest, weights=mass)
+    parts = [mass / mass.sum(), mass / (of_cell[nearest] * np.count_nonzero(of_cell))]
+    if chance.any():
+        parts.append(chance / chance.sum())
+    chance = np.minimum(size * np.mean(parts, axis=0), 1.0)
+    chosen = np.flatnonzero(rng.random(len(x)) < chance)
+    weights = mass[chosen] / chance[chosen]
+    return chosen, weights / weights.mean()
+
+
+def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
+    """Centres drawn with probability proportional to the squared distance from those drawn before (k-means++).
+
+    Of several features, where this is often poor, each centre is the best of some that are drawn, and in the end they
+    take some steps of k-means.
+    """
+    points = x.reshape(len(x), -1)
+    n_candidates = 1 if x.ndim == 1 else 2 + int(np.log(k))
+    centres = points[[rng.choice(len(x), p=weight / weight.sum())]]
+    distances = _squared_distances(points, centres)[:, 0]
+    for _ in range(1, k):
+        mass = weight * distances
+        total = mass.sum()
+        candidates = points[rng.choice(len(x), p=mass / total if total > 0 else None, size=n_candidates)]
+        left = np.minimum(distances[:, None], _squared_distances(points, candidates))
+        best = int((weight @ left).argmin())
+        centres = np.concatenate([centres, candidates[[best]]])
+        distances = left[:, best]
+    for _ in range(_LLOYD_STEPS if x.ndim == 2 else 0):
+        members = _members(points, centres) * weight[:, None]
+        counts = members.sum(axis=0)
+        centres = np.where(counts[:, None] > 0, members.T @ points / np.maximum(counts, 1e-300)[:, None], centres)
+    members = _members(points, centres) * weight[:, None]
+    found = members.sum(axis=0)
+    counts = np.maximum(found, 1e-3 * weight.sum() / k)
+    if x.ndim == 1:
+        variances = (members * (points - centres[:, 0]) ** 2).sum(axis=0) / counts
+        # a group of one or two points has next to no variance of its own: start no narrower than a K-th of the data
+        return Mixture(counts / counts.sum(), centres[:, 0], np.maximum(variances, 0.1 / k**2))
+    scatters = np.array([(points - c).T @ (members[:, [j]] * (points - c)) for j, c in enumerate(centres)])
+    pooled = scatters.sum(axis=0) / found.sum() + _RIDGE * np.eye(points.shape[1])
+    prior_size = points.shape[1] + 1  # a group of few points leans on the others
+    covariances = (scatters + prior_size * pooled) / (found + prior_size)[:, None, None]
+    return Mixture(counts / counts.sum(), centres, covariances)
+
+
+def _at_random(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
+    """Means at random distinct observations, equal weights, the variance of the data."""
+    distinct = np.unique(x, axis=0)
+    covariance = (
+        np.ones(k) if x.ndim == 1 else np.cov(x, rowvar=False, aweights=weight, ddof=0) + _RIDGE * np.eye(x.shape[1])
+    )
+    return Mixture(np.full(k, 1 / k), rng.choice(distinct, size=k, replace=False), covariance)
+
+
+def _squared_distances(points: FloatArray, centres: FloatArray) -> FloatArray:
+    return cdist(points, centres, "sqeuclidean")
+
+
+def _members(points: FloatArray, centres: FloatArray) -> FloatArray:
+    """One for the nearest centre of each point, else zero, (n, K)."""
+    return np.eye(len(centres))[_squared_distances(points, centres).argmin(axis=1)]

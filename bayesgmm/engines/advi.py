@@ -1,0 +1,182 @@
+"""ADVI: a Gaussian fitted to the posterior on the unconstrained space by maximising the evidence lower bound.
+
+The target supplies the objective and its gradients. The optimiser starts at the Laplace approximation, works in that
+approximation's whitened coordinates, averages its iterates, and stops when the averages of two successive windows agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from arviz_stats.base import array_stats
+from rich.console import Console
+from rich.progress import Progress
+from scipy.linalg import solve_triangular
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.engines.interface import Loss, Sampled, Target
+from bayesgmm.engines.laplace import laplace, log_normal
+from bayesgmm.engines.phases import DeferredInterrupt, Phases
+from bayesgmm.posterior import LogPosterior
+
+_WINDOW = 500  # iterations of the first window; each following one is twice as long
+_LONG_ENOUGH = 2_000  # shortest window whose average is accepted
+_STEP = 0.02  # Adam's step in whitened coordinates (standard deviations) in the first window
+_K_HAT_DRAWS = 1_000  # draws that k-hat is estimated from, at the least
+_SMALLEST = 0.05  # a diagonal entry of the factor never falls below this share of its Laplace value
+_MEAN_TOL, _SD_TOL = 0.05, 0.05  # windows agree: means within 0.05 sd, standard deviations within 5 %
+
+
+@dataclass(frozen=True)
+class AdviSettings:
+    """Size of the sample to draw, the family, and when to give up."""
+
+    draws: int
+    chains: int
+    seed: int
+    family: str
+    max_iter: int
+    progressbar: bool
+
+
+@dataclass(frozen=True)
+class GaussianFit:
+    """A fitted Gaussian N(mean, factor factor') and the history of its objective."""
+
+    mean: FloatArray
+    factor: FloatArray
+    loss: FloatArray
+    converged: bool
+
+
+def sample_advi(
+    target: Target,
+    start: FloatArray,
+    settings: AdviSettings,
+    phases: Phases,
+    own: LogPosterior | None = None,
+) -> Sampled:
+    """Fit the approximation from a start, and draw from it.
+
+    Where the target is the package's ``own`` posterior under the hierarchical prior, C0 is drawn from its exact conditional
+    given the drawn variances instead of from the Gaussian: that can only bring the approximation nearer to the posterior,
+    and log C0 has a tail no Gaussian has.
+    """
+    fit_seed, draw_seed = np.random.SeedSequence(settings.seed).spawn(2)
+    with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
+        log_density, loss = target.for_advi(settings.family, int(fit_seed.generate_state(1)[0]))
+        mean, factor = laplace(log_density, start, mean_field=settings.family == "meanfield")
+        loss(mean, factor)
+    with DeferredInterrupt(raise_at_end=False) as interrupt:
+        with phases("optimisation", f"maximising the evidence lower bound ({settings.family})"):
+            fit = _maximise(loss, mean, factor, settings, interrupt)
+        with phases("draws", "drawing from the approximation and computing its k-hat"):
+            rng = np.random.default_rng(draw_seed)
+            size = settings.chains * settings.draws
+            noise = rng.standard_normal((max(size, _K_HAT_DRAWS), len(fit.mean)))
+            points = fit.mean + noise @ fit.factor.T
+            if own is not None and own.hierarchical:
+                points, log_q = _with_exact_scale(points, fit, own, rng)
+            else:
+                log_q = log_normal(noise, fit.factor)
+            log_p = target.log_densities(points)
+            k_hat, efficiency = _pareto_k(log_p - log_q)
+            posterior = target.constrained(points[:size].reshape(settings.chains, settings.draws, -1))
+    dims = ("chain", "draw")
+    coords = {"chain": np.arange(settings.chains), "draw": np.arange(settings.draws)}
+    stats = xr.Dataset(
+        {
+            "lp": (dims, log_p[:size].reshape(settings.chains, settings.draws)),
+            "log_q": (dims, log_q[:size].reshape(settings.chains, settings.draws)),
+        },
+        coords=coords,
+    )
+    approximation = xr.Dataset(
+        {"elbo": ("iteration", -fit.loss)},
+        attrs={
+            "family": settings.family,
+            "pareto_k": k_hat,
+            "importance_efficiency": efficiency,
+            "converged": int(fit.converged),
+        },
+    )
+    return Sampled(posterior, stats, interrupt.requested, approximation)
+
+
+def _maximise(
+    objective: Loss,
+    mean: FloatArray,
+    whitener: FloatArray,
+    settings: AdviSettings,
+    interrupt: DeferredInterrupt,
+) -> GaussianFit:
+    """Adam (Kingma & Ba 2015) with iterate averaging over windows of doubling length.
+
+    In whitened coordinates mean = start + W d and factor = W B, so that at the start d = 0 and B = I; gradients are
+    W' g_mean and W' g_factor. A step is measured in posterior standard deviations whatever the data's n or units.
+    """
+    size = len(mean)
+    entries = np.tril_indices(size) if settings.family == "fullrank" else np.diag_indices(size)
+    diagonal = size + np.flatnonzero(entries[0] == entries[1])
+
+    def unpack(theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+        factor = np.zeros((size, size))
+        factor[entries] = theta[size:]
+        return mean + whitener @ theta[:size], whitener @ factor
+
+    best = theta = np.concatenate([np.zeros(size), np.eye(size)[entries]])
+    first, second, updates = np.zeros_like(theta), np.zeros_like(theta), 0
+    losses: list[float] = []
+    window, converged = _WINDOW, False
+    with Progress(console=Console(stderr=True), disable=not settings.progressbar) as progress:
+        task = progress.add_task("ADVI, at most", total=settings.max_iter)
+        while len(losses) < settings.max_iter and not converged and not interrupt.requested:
+            step = _STEP * np.sqrt(_WINDOW / window)
+            total, count = np.zeros_like(theta), 0
+            for _ in range(min(window, settings.max_iter - len(losses))):
+                loss, mean_gradient, factor_gradient = objective(*unpack(theta))
+                losses.append(loss)
+                progress.update(task, advance=1)
+                gradient = np.concatenate([whitener.T @ mean_gradient, (whitener.T @ factor_gradient)[entries]])
+                if np.isfinite(gradient).all():  # else a draw far out, where the density overflows: no information
+                    updates += 1
+                    first = 0.9 * first + 0.1 * gradient
+                    second = 0.999 * second + 0.001 * gradient**2
+                    momentum, size_of_gradient = first / (1 - 0.9**updates), np.sqrt(second / (1 - 0.999**updates))
+                    theta = theta - step * momentum / (size_of_gradient + 1e-12)
+                    theta[diagonal] = np.maximum(theta[diagonal], _SMALLEST)
+                    total += theta
+                    count += 1
+                if interrupt.requested:
+                    break
+            if count >= window / 2 or (count and window == _WINDOW):
+                previous, best = best, total / count
+                converged = count >= _LONG_ENOUGH and _agree(unpack(previous)[1], unpack(best)[1], previous - best, whitener)
+            window *= 2
+    return GaussianFit(*unpack(best), np.array(losses), converged)
+
+
+def _agree(old: FloatArray, new: FloatArray, shift: FloatArray, whitener: FloatArray) -> bool:
+    """Whether two successive windows give the same means and standard deviations."""
+    old_sd, new_sd = (np.sqrt((factor**2).sum(axis=1)) for factor in (old, new))
+    moved = np.abs(whitener @ shift[: len(whitener)]) / new_sd
+    return bool(moved.max() < _MEAN_TOL and np.abs(np.log(new_sd / old_sd)).max() < _SD_TOL)
+
+
+def _with_exact_scale(
+    points: FloatArray, fit: GaussianFit, own: LogPosterior, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Replace the coordinates of C0 by draws from its conditional given the covariances; and log q of it all."""
+    rest = np.delete(np.arange(len(fit.mean)), np.r_[own.places[own.scale_name]])
+    factor = np.linalg.qr(fit.factor[rest].T, mode="r").T  # of the other variables' covariance, up to signs
+    log_q = log_normal(solve_triangular(factor, (points[:, rest] - fit.mean[rest]).T, lower=True).T, factor)
+    points, log_q_scale = own.with_exact_scale(points, rng)
+    return points, log_q + log_q_scale
+
+
+def _pareto_k(log_ratios: FloatArray) -> tuple[float, float]:
+    """PSIS k-hat of the importance ratios p/q (Yao, Vehtari, Simpson & Gelman 2018), and their effective share."""
+    log_weights, k_hat = array_stats.psislw(-log_ratios)
+    return float(k_hat), float(1 / np.exp(2 * log_weights).sum() / len(log_weights))

@@ -1,0 +1,100 @@
+"""The package's own compiled posterior as the engines see it: nothing of PyMC, nothing to compile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayesgmm.analysis.tree import parameter_dims
+from bayesgmm.arguments import FloatArray
+from bayesgmm.engines.interface import LogDensity, Loss, Start
+from bayesgmm.posterior import LogPosterior
+from bayesgmm.posterior.log_posterior import draw_callback, sampler_data
+
+_POINT = "point"  # the one variable that nutpie is told of
+
+
+@dataclass(frozen=True)
+class CompiledTarget:
+    """See :class:`bayesgmm.engines.interface.Target`."""
+
+    log_posterior: LogPosterior
+    compiling: None = None
+
+    def for_advi(self, family: str, seed: int) -> tuple[LogDensity, Loss]:
+        """The log density, and the negative evidence lower bound estimated from a pair of opposite draws.
+
+        What is odd in the noise cancels within a pair: near a Gaussian posterior the gradient for the mean has none.
+        """
+        rng = np.random.default_rng(seed)
+        log_density, size = self.log_posterior, self.log_posterior.n_dim
+        entropy_of_noise = 0.5 * size * (1 + np.log(2 * np.pi))
+        lower = np.tril(np.ones((size, size)))
+
+        def loss(mean: FloatArray, factor: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+            noise = rng.standard_normal(size)
+            step = factor @ noise
+            (above, slope_above), (below, slope_below) = log_density(mean + step), log_density(mean - step)
+            diagonal = np.diagonal(factor)
+            value = -0.5 * (above + below) - np.log(diagonal).sum() - entropy_of_noise
+            slope = -0.5 * lower * np.outer(slope_above - slope_below, noise) - np.diag(1 / diagonal)
+            return value, -0.5 * (slope_above + slope_below), slope
+
+        return log_density, loss
+
+    def for_nuts(self, start: Start) -> Any:
+        """A nutpie model around the compiled density; what it keeps of a draw is the unconstrained point."""
+        from nutpie.compile_pymc import CompiledPyMCModel
+
+        size = self.log_posterior.n_dim
+        whitening = start.whitening
+        whitener = [] if whitening is None else [whitening.centre, whitening.factor[np.tril_indices(size)]]
+        return CompiledPyMCModel(
+            dims={},
+            compiled_logp_func=self.log_posterior.compiled().callback(),
+            compiled_expand_func=draw_callback(),
+            initial_point_func=start.initial,
+            shared_data={},
+            shared_var_keys={},
+            user_data=sampler_data(self.log_posterior.user_data, *whitener),
+            n_expanded=size,
+            shape_info=([_POINT], [slice(0, size)], [(size,)]),
+            logp_func=None,
+            expand_func=None,
+            _n_dim=size,
+            _shapes={_POINT: (size,)},
+            _coords={},
+        )
+
+    def sampled(self, posterior: xr.Dataset) -> xr.Dataset:
+        """The mixture's variables from nutpie's posterior."""
+        return self.constrained(posterior[_POINT].values)
+
+    def log_densities(self, points: FloatArray) -> FloatArray:
+        """The log density at points (S, n_dim)."""
+        return self.log_posterior.values(points)
+
+    def constrained(self, points: FloatArray) -> xr.Dataset:
+        """The mixture's variables at points (chain, draw, n_dim)."""
+        values = self.log_posterior.constrained(points)
+        if "cov" not in values:
+            sigma2 = values["sigma2"]
+            values["sigma"] = np.sqrt(np.broadcast_to(sigma2[..., None] if sigma2.ndim == 2 else sigma2, values["mu"].shape))
+        variables = mixture_dims(self.log_posterior)
+        dims, coords = ("chain", "draw"), {"chain": np.arange(len(points)), "draw": np.arange(points.shape[1])}
+        return xr.Dataset({name: ((*dims, *own), values[name]) for name, own in variables.items()}, coords=coords)
+
+
+def mixture_dims(log_posterior: LogPosterior) -> dict[str, tuple[str, ...]]:
+    """The variables of the package's own posterior that the tree keeps, and their dims after chain and draw.
+
+    What the model draws to make them follows from them: see :func:`bayesgmm.for_pymc`.
+    """
+    dims = parameter_dims(log_posterior.n_features)
+    if log_posterior.hierarchical:
+        matrix = dims.get("cov", ())[1:]
+        dims["C0"] = {"diag": dims["mu"][1:], "spherical": ()}.get(log_posterior.covariance, matrix)
+    return dims

@@ -1,0 +1,76 @@
+"""What stands between ``fit`` and its engines: the posterior that goes in, the draws that come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import xarray as xr
+from scipy.linalg import solve_triangular
+
+from bayesgmm.arguments import FloatArray
+
+LogDensity = Callable[[FloatArray], tuple[float, FloatArray]]  # of a point: value and gradient
+Loss = Callable[[FloatArray, FloatArray], tuple[float, FloatArray, FloatArray]]  # of a mean and a factor, with gradients
+
+
+class Whitening(NamedTuple):
+    """Coordinates centre + factor noise, with a triangular factor."""
+
+    centre: FloatArray
+    factor: FloatArray
+
+    def noise(self, point: FloatArray) -> FloatArray:
+        """A point in these coordinates."""
+        return np.asarray(solve_triangular(self.factor, point - self.centre, lower=True))
+
+
+class Start(NamedTuple):
+    """Where a chain of NUTS begins, and the coordinates, if any but its own, in which it moves."""
+
+    point: FloatArray
+    whitening: Whitening | None = None
+
+    def initial(self, seed: Any) -> FloatArray:
+        """The point in the chain's coordinates, which a sampler's seed does not change."""
+        return self.point.copy() if self.whitening is None else self.whitening.noise(self.point)
+
+
+class Target(Protocol):
+    """A posterior on the unconstrained space."""
+
+    @property
+    def compiling(self) -> str | None:
+        """What to announce before it is compiled, if that takes long."""
+
+    def for_advi(self, family: str, seed: int) -> tuple[LogDensity, Loss]:
+        """The log density, and the noisy negative evidence lower bound of a Gaussian."""
+
+    def log_densities(self, points: FloatArray) -> FloatArray:
+        """The log density at points (S, n_dim), once :meth:`for_advi` has been called."""
+
+    def for_nuts(self, start: Start) -> Any:
+        """A nutpie model whose chains begin at a start."""
+
+    def sampled(self, posterior: xr.Dataset) -> xr.Dataset:
+        """The variables of the mixture from the posterior group that nutpie returns."""
+
+    def constrained(self, points: FloatArray) -> xr.Dataset:
+        """The variables of the mixture at points (chain, draw, n_dim)."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What an engine hands over: draws, what it says of itself, and whether it was cut short.
+
+    ``stopped_by`` says what ended an adaptive run, "target_ess" or "max_draws"; ``thin`` how many steps made a draw.
+    """
+
+    posterior: xr.Dataset
+    sample_stats: xr.Dataset
+    interrupted: bool = False
+    approximation: xr.Dataset | None = None
+    stopped_by: str | None = None
+    thin: int = 1

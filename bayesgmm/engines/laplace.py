@@ -1,0 +1,103 @@
+"""The Laplace approximation on the unconstrained space: ADVI's start, NUTS's coordinates, and the distance from it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.engines.interface import LogDensity
+from bayesgmm.posterior import LogPosterior
+
+_DRAWS = 500  # which tell how near to a Gaussian the posterior is
+_ROUNDS = 4  # of looking for the mode, at most
+_NEAR_IDENTITY = 2.0  # a Hessian whose eigenvalues are within this factor of 1 is not improved upon
+_FLATTEST = 1e-2  # curvature that a flat direction counts as having: a round makes it at most 10 times wider,
+_WIDEST = 10.0  # and no coordinate has a larger standard deviation than this
+
+
+class Laplace(NamedTuple):
+    """The Gaussian N(mode, factor factor'), with a triangular factor."""
+
+    mode: FloatArray
+    factor: FloatArray
+
+    def log_mass(self, log_density: LogDensity) -> float:
+        """Logarithm of the integral of the density that it approximates."""
+        nowhere = np.zeros((1, len(self.mode)))
+        return log_density(self.mode)[0] - float(log_normal(nowhere, self.factor)[0])
+
+
+def laplace(log_density: LogDensity, start: FloatArray, *, mean_field: bool = False) -> Laplace:
+    """Mode near the start, and the triangular factor of the inverse negative Hessian there.
+
+    The mode is sought in the coordinates that the Hessian whitens, in rounds, until the Hessian there is near the identity.
+    For the mean-field family the factor is diagonal with the conditional standard deviations, which is what the optimum of a
+    mean-field approximation to a Gaussian is. A standard deviation above 10 is taken for 10.
+    """
+    found = _settled(log_density, start)
+    if mean_field:
+        inverse = solve_triangular(found.factor, np.eye(len(start)), lower=True)
+        return found._replace(factor=np.diag(1 / np.sqrt((inverse**2).sum(axis=0))))
+    return found
+
+
+def _settled(log_density: LogDensity, start: FloatArray) -> Laplace:
+    """Mode and factor after as many rounds as it takes; where there is no mode to settle at, those of the first round."""
+    mode, factor = start, np.eye(len(start))
+    rounds: list[Laplace] = []
+    for _ in range(_ROUNDS):
+        values, vectors = _curvature(log_density, mode, factor)
+        # the triangular factor of V diag(1/values) V', without forming that matrix, which may be nearly singular
+        upper = np.linalg.qr((vectors / np.sqrt(values)).T, mode="r")
+        factor = factor @ (upper * np.sign(np.diagonal(upper))[:, None]).T
+        factor /= np.maximum(np.linalg.norm(factor, axis=1, keepdims=True) / _WIDEST, 1)
+        if rounds and values.min() > 1 / _NEAR_IDENTITY and values.max() < _NEAR_IDENTITY:
+            return Laplace(mode, factor)
+        mode = _mode(log_density, mode, factor)
+        rounds.append(Laplace(mode, factor))
+    return rounds[0]
+
+
+def _curvature(log_density: LogDensity, point: FloatArray, factor: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Eigenvalues, none flat or negative, and eigenvectors of the negative Hessian of noise, for point + factor noise."""
+    step = 1e-5
+    rows = [log_density(point - step * each)[1] - log_density(point + step * each)[1] for each in factor.T]
+    hessian = np.nan_to_num(np.array(rows) @ factor / (2 * step), posinf=0.0, neginf=0.0)
+    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+    return np.maximum(values, _FLATTEST), vectors
+
+
+def _mode(log_density: LogDensity, start: FloatArray, factor: FloatArray) -> FloatArray:
+    """The mode near a start, sought in the coordinates of noise, for start + factor noise."""
+
+    def negative(noise: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = log_density(start + factor @ noise)
+        if not np.isfinite(value):
+            return np.inf, np.zeros_like(noise)
+        return -float(value), -(factor.T @ gradient)
+
+    found = minimize(negative, np.zeros_like(start), jac=True, method="L-BFGS-B", options={"gtol": 1e-4, "ftol": 1e-14})
+    return start + factor @ found.x
+
+
+def log_normal(noise: FloatArray, factor: FloatArray) -> FloatArray:
+    """Log density of mean + factor noise, for standard normal noise (S, d) and a triangular factor."""
+    log_determinant = np.log(np.abs(np.diagonal(factor))).sum()
+    return -0.5 * (noise**2 + np.log(2 * np.pi)).sum(axis=1) - log_determinant
+
+
+def departure(log_posterior: LogPosterior, approximation: Laplace) -> float:
+    """How far the posterior is from its Laplace approximation q, in nats: the spread of log p - log q over draws from q.
+
+    The spread is the interquartile range over that of a unit normal, which a few far draws do not move.
+    """
+    mode, factor = approximation
+    noise = np.random.default_rng(0).standard_normal((_DRAWS, len(mode)))
+    values = log_posterior.values(mode + noise @ factor.T)
+    log_ratios = np.where(np.isfinite(values), values - log_normal(noise, factor), -np.inf)
+    lower, upper = np.sort(log_ratios)[[_DRAWS // 4, 3 * _DRAWS // 4]]
+    return float((upper - lower) / 1.349) if np.isfinite(lower) else np.inf

@@ -1,0 +1,412 @@
+"""NUTS: nutpie on a target's density, ``pm.sample`` on a model that the user wrote."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+from arviz_stats.base import array_stats
+from rich.console import Console
+from rich.progress import Progress
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.engines.interface import Sampled, Start, Target, Whitening
+from bayesgmm.engines.laplace import Laplace, departure, laplace
+from bayesgmm.engines.nutpie_interface import read_trace
+from bayesgmm.engines.phases import DeferredInterrupt, Phases
+from bayesgmm.engines.starts import MOST_DIMENSIONS, NO_START, Optimum, after_sweeps, deal
+from bayesgmm.posterior import LogPosterior
+
+_log = logging.getLogger(__name__)
+_NO_START_OF_MODEL = (
+    "pm.sample cannot begin: the density of model, or its slope, is not finite at EM's estimate; let the priors allow for "
+    "it, or use a smaller k"
+)
+_NUTPIE_ADAPTATION = {"low_rank": "low_rank", "diag": "diag", "whitened": "diag"}
+# distances from the Laplace approximation, in nats per square root of the number of parameters,
+_NEAR_GAUSSIAN = 0.25  # up to which knowing the correlations pays
+_ALL_BUT_GAUSSIAN = 0.1  # up to which longer steps cost no divergences
+_ALL_BUT_ONE = 0.9  # share of the posterior that makes a solution as good as the only one
+_FEW_DIMENSIONS = 20  # whose correlations low-rank adaptation learns by itself
+_FEWEST_FOR_BFMI = 4  # steps
+_FAR = 3.0  # squared distance for each parameter, from an optimum to a point that does not belong to it
+_OPERATIONS = 5_000  # observations x components x features, which steps from draw to draw far from a Gaussian may take
+_MOST_STEPS = 8
+_GROWTH = 1.5  # an adaptive run is judged at lengths that grow by this factor
+_STATS = {
+    "logp": "lp",
+    "lp": "lp",
+    "energy": "energy",
+    "energy_error": "energy_error",
+    "diverging": "diverging",
+    "depth": "tree_depth",
+    "tree_depth": "tree_depth",
+    "maxdepth_reached": "reached_max_treedepth",
+    "reached_max_treedepth": "reached_max_treedepth",
+    "n_steps": "n_steps",
+    "step_size": "step_size",
+    "mean_tree_accept": "acceptance_rate",
+    "acceptance_rate": "acceptance_rate",
+}  # what the samplers report, under the names that ArviZ reads
+
+_ON_THE_WAY = {"diverging": "max", "reached_max_treedepth": "max", "n_steps": "sum"}
+
+Adaptation = Literal["low_rank", "diag", "whitened"]
+
+
+class Stop(NamedTuple):
+    """Where a run may end: after so many steps of each chain, of which every ``thin``-th is a draw."""
+
+    steps: int
+    thin: int
+
+
+@dataclass(frozen=True)
+class NutsSettings:
+    """How to sample, how long, and from which seed.
+
+    With ``enough`` the run goes on until the posterior and its log density satisfy it: from ``draws`` to ``max_draws``, or,
+    where ``most_thin`` allows for it, from one to that many steps for each of the draws.
+    """
+
+    draws: int
+    tune: int
+    chains: int
+    seed: int
+    target_accept: float
+    progressbar: bool
+    adaptation: Adaptation = "low_rank"
+    enough: Callable[[xr.Dataset, FloatArray], bool] | None = None
+    max_draws: int = 0
+    thin: int = 1
+    most_thin: int = 1
+
+    @property
+    def stops(self) -> list[Stop]:
+        """Where the run may end; fixed beforehand, so that a seed repeats the run."""
+        if self.enough is None:
+            return [Stop(self.draws * self.thin, self.thin)]
+        if self.most_thin > 1:
+            return [Stop(self.draws * thin, thin) for thin in _growing(1, 2.0, self.most_thin)]
+        return [Stop(draws * self.thin, self.thin) for draws in _growing(self.draws, _GROWTH, self.max_draws)]
+
+    def stop_at(self, steps: int) -> Stop:
+        """Where a run ends that has been cut short, or has come to its end without satisfying anything."""
+        return Stop(steps, min(max(1, steps // self.draws), self.most_thin) if self.most_thin > 1 else self.thin)
+
+
+def _growing(first: int, factor: float, last: int) -> list[int]:
+    result = [first]
+    while result[-1] < last:
+        result.append(min(int(np.ceil(factor * result[-1])), last))
+    return result
+
+
+def sample_nuts(target: Target, starts: Sequence[Start], settings: NutsSettings, phases: Phases) -> Sampled:
+    """Sample a target, one chain from each start, side by side."""
+    with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
+        models = [target.for_nuts(start) for start in starts]
+    steps = " to ".join(str(stop.steps) for stop in (settings.stops[0], *settings.stops[1:][-1:]))
+    text = f"sampling {settings.chains} chains x ({settings.tune} + {steps}) draws"
+    with phases("sampling", text), _named_failures(NO_START):
+        run = _Run(target, models, settings)
+        parts, stop = run.until_done()
+    sampled = _as_sampled([_with_variables(target, part) for part in parts], settings, stop)
+    return replace(sampled, interrupted=sampled.interrupted or run.interrupted)
+
+
+class _Run:
+    """One chain for each start, sampling in the background, watched from the calling thread."""
+
+    def __init__(self, target: Target, models: Sequence[Any], settings: NutsSettings) -> None:
+        import nutpie
+
+        self.target, self.settings = target, settings
+        self.progress: list[list[Any]] = [[] for _ in models]
+        self.samplers: list[Any] = []
+        for i, model in enumerate(models):
+            sampler = nutpie.sample(
+                model,
+                draws=settings.stops[-1].steps,
+                tune=settings.tune,
+                chains=1,  # all at once: an adaptive or an interrupted run ends with chains of like lengths
+                cores=1,
+                seed=settings.seed + i,
+                adaptation=_NUTPIE_ADAPTATION[settings.adaptation],
+                target_accept=settings.target_accept,
+                progress_bar=False,
+                progress_callback=partial(self.progress.__setitem__, i),
+                progress_rate=50,
+                return_raw_trace=True,
+                blocking=False,
+            )
+            self.samplers.append(sampler)
+        self.stops, self.interrupted = settings.stops if settings.enough else [], False
+
+    def until_done(self) -> tuple[list[xr.DataTree], Stop | None]:
+        """What the chains made, and the stop at which it was enough, if that was asked and reached."""
+        try:
+            with DeferredInterrupt(raise_at_end=False) as interrupt, _quietly():  # what has been drawn is kept
+                stop = self._watch(interrupt)
+                traces = [each.wait() if stop is None and _is_finished(each) else each.abort() for each in self.samplers]
+                parts = [read_trace(each, _STATS) for each in traces]
+                self.interrupted = interrupt.requested
+                return parts, self._stop_enough(parts) if stop is None else stop
+        except BaseException:
+            for sampler in self.samplers:  # no thread may outlive the compiled code that it runs
+                with suppress(BaseException):  # one that has handed over its draws is done, one that failed panics
+                    sampler.cancel()
+            raise
+
+    def _watch(self, interrupt: DeferredInterrupt) -> Stop | None:
+        """Wait until the chains are done, an interrupt comes, or they are long enough: then where they stop."""
+        total = self.settings.chains * (self.settings.tune + self.settings.stops[-1].steps)
+        with Progress(console=Console(stderr=True), disable=not self.settings.progressbar) as bar:
+            task = bar.add_task("NUTS", total=total)
+            while not interrupt.requested:
+                if all(map(_is_finished, self.samplers)):
+                    bar.update(task, completed=total)
+                    break
+                time.sleep(0.002)
+                bar.update(task, completed=self._finished(), description=f"NUTS, {self._divergences()} divergences")
+                if self.stops and self._shortest() >= self.settings.tune + self.stops[0].steps:
+                    stop = self._stop_enough([read_trace(sampler.inspect(), _STATS) for sampler in self.samplers])
+                    if stop is not None:
+                        return stop
+        return None
+
+    def _stop_enough(self, parts: Sequence[xr.DataTree]) -> Stop | None:
+        """The first of the stops still to be judged that is enough; those that are not are struck off."""
+        if not self.stops:
+            return None
+        shortest = min(part["sample_stats"].sizes["draw"] for part in parts)
+        if shortest < self.stops[0].steps:
+            return None
+        posterior, stats = _join([_with_variables(self.target, _first(part, shortest)) for part in parts])
+        while self.stops and self.stops[0].steps <= shortest:
+            if _is_enough(self.settings, *_thinned(posterior, stats, self.stops[0])):
+                return self.stops[0]
+            del self.stops[0]
+        return None
+
+    def _chains(self) -> list[Any]:
+        return [chain for group in self.progress for chain in group]
+
+    def _finished(self) -> int:
+        return sum(chain.finished_draws for chain in self._chains())
+
+    def _divergences(self) -> int:
+        return sum(chain.divergences for chain in self._chains())
+
+    def _shortest(self) -> int:
+        chains = self._chains()
+        return min(chain.finished_draws for chain in chains) if len(chains) == self.settings.chains else 0
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without ArviZ's advice on more chains than draws, which a very short or an interrupted run has."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Found chain dimension to be longer", category=UserWarning)
+        yield
+
+
+@contextmanager
+def _named_failures(no_start: str) -> Iterator[None]:
+    """A sampler's failure as a sentence; a panic of its thread is not even an ``Exception``."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, RuntimeError) and type(error).__name__ != "PanicException":
+            raise
+        first, *_ = str(error).splitlines() or [type(error).__name__]
+        _log.debug("the sampler failed: %s", error)
+        if "initial" in str(error).lower():
+            raise ValueError(no_start) from None
+        raise ValueError(f"the sampler failed: {first}; try another random_seed or engine") from None
+
+
+def _is_finished(sampler: Any) -> bool:
+    try:
+        return bool(sampler.is_finished)
+    except TimeoutError:  # nutpie 0.16's way of saying no
+        return False
+
+
+def _is_enough(settings: NutsSettings, posterior: xr.Dataset, stats: xr.Dataset) -> bool:
+    assert settings.enough is not None
+    return settings.enough(posterior, stats["lp"].values)
+
+
+def sample_by_pymc(
+    model: Any,
+    start: Mapping[str, FloatArray],
+    settings: NutsSettings,
+    phases: Phases,
+    nuts_sampler: str | None = None,
+) -> Sampled:
+    """Sample a PyMC model by ``pm.sample``, which takes nutpie where it can unless told otherwise.
+
+    It cannot go on where it stopped, so an adaptive run begins anew for each length.
+    """
+    import pymc as pm
+
+    for stop in settings.stops:
+        chains = f"{settings.chains} chains x ({settings.tune} + {stop.steps}) draws"
+        with phases("sampling", f"sampling {chains} by pm.sample"), _named_failures(_NO_START_OF_MODEL):
+            tree = pm.sample(
+                model=model,
+                draws=stop.steps,
+                tune=settings.tune,
+                chains=settings.chains,
+                random_seed=settings.seed,
+                initvals=dict(start),
+                target_accept=settings.target_accept,
+                progressbar=settings.progressbar,
+                quiet=not settings.progressbar,
+                compute_convergence_checks=False,
+                **({} if nuts_sampler is None else {"nuts_sampler": nuts_sampler}),
+            )
+        sampled = _as_sampled([tree], replace(settings, draws=stop.steps // stop.thin, enough=None))
+        if settings.enough is None or sampled.interrupted:
+            return sampled
+        if _is_enough(settings, sampled.posterior, sampled.sample_stats):
+            return replace(sampled, stopped_by="target_ess")
+    return replace(sampled, stopped_by="max_draws")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What NUTS adapts, in how many steps, to which acceptance rate; how many steps a draw may take; each chain's start."""
+
+    adaptation: Adaptation
+    tune: int
+    target_accept: float
+    most_thin: int
+    starts: list[Start]
+
+
+def choose_geometry(
+    own: LogPosterior, optima: Sequence[Optimum], chains: int, seed: int, *, can_whiten: bool = True
+) -> Geometry:
+    """Short tuning in fitting coordinates where the posterior is near its Laplace approximation; a diagonal scale elsewhere.
+
+    Measured on many problems (benchmarks/settings.md): near a Gaussian the correlations are worth knowing, of few parameters
+    by low-rank adaptation, of many by the Laplace approximation where the chain begins; far from one, or between several
+    solutions, some such chains get stuck, and where steps cost next to nothing several of them may make a draw. Of very many
+    parameters the distance is not measured.
+    """
+    begun = deal(optima, chains)
+    seeds = np.random.SeedSequence(seed).spawn(chains)
+    points = [after_sweeps(own, optima[i].point, np.random.default_rng(each)) for i, each in zip(begun, seeds, strict=True)]
+    most_thin = most_steps_between_draws(own.x.size * own.k)
+    fallback = Geometry("diag", 400, 0.9, most_thin, [Start(point) for point in points])
+    if own.n_dim > MOST_DIMENSIONS:
+        return fallback
+    main = optima[0].approximation or laplace(own, optima[0].point)
+    distance = departure(own, main) / np.sqrt(own.n_dim)
+    if distance >= _NEAR_GAUSSIAN or optima[0].mass < _ALL_BUT_ONE:
+        return fallback
+    target_accept = 0.8 if distance < _ALL_BUT_GAUSSIAN else 0.9
+    if own.n_dim <= _FEW_DIMENSIONS or not can_whiten:
+        return Geometry("low_rank", 200, target_accept, 1, fallback.starts)
+    approximations = [optima[i].approximation or main for i in begun]
+    starts = [Start(point, _whitening(own, point, each)) for point, each in zip(points, approximations, strict=True)]
+    return Geometry("whitened", 200, target_accept, 1, starts)
+
+
+def most_steps_between_draws(operations: int) -> int:
+    """How many steps a draw may take where each takes so many operations, far from a Gaussian."""
+    return int(np.clip(_OPERATIONS // operations, 1, _MOST_STEPS))
+
+
+def _whitening(own: LogPosterior, point: FloatArray, approximation: Laplace) -> Whitening:
+    """The coordinates of the optimum that the point comes from, or of another one if it has gone there."""
+    whitening = Whitening(*approximation)
+    if (whitening.noise(point) ** 2).sum() <= _FAR * own.n_dim:
+        return whitening
+    return Whitening(*laplace(own, point))
+
+
+def _with_variables(target: Target, part: xr.DataTree) -> xr.DataTree:
+    variables = target.sampled(part["posterior"].to_dataset())
+    return xr.DataTree.from_dict({"posterior": variables, "sample_stats": part["sample_stats"].to_dataset()})
+
+
+def _first(part: xr.DataTree, steps: int) -> xr.DataTree:
+    return part.isel(draw=slice(0, steps))
+
+
+def _thinned(posterior: xr.Dataset, stats: xr.Dataset, stop: Stop) -> tuple[xr.Dataset, xr.Dataset]:
+    """Of the steps before the stop the last of each ``thin``, with what happened on the way to it."""
+    last = {"draw": slice(stop.thin - 1, stop.steps, stop.thin)}
+    kept = stats.isel(last)
+    if stop.thin > 1:
+        steps = stats.isel(draw=slice(0, stop.steps))
+        for name in set(_ON_THE_WAY) & set(stats.data_vars):
+            on_the_way = getattr(steps[name].coarsen(draw=stop.thin, boundary="trim"), _ON_THE_WAY[name])()
+            kept[name] = kept[name].copy(data=on_the_way.values)
+    return posterior.isel(last), kept
+
+
+def _join(parts: Sequence[xr.DataTree]) -> tuple[xr.Dataset, xr.Dataset]:
+    """Posterior and statistics of all chains, statistics under ArviZ's names, gaps filled with NaN."""
+    groups = []
+    for group in ("posterior", "sample_stats"):
+        pieces = [part[group].to_dataset() for part in parts]
+        if group == "sample_stats":
+            pieces = [
+                piece[[name for name in piece.data_vars if name in _STATS]].rename(_present(piece)) for piece in pieces
+            ]
+        groups.append(xr.concat(pieces, "chain", join="outer", combine_attrs="drop"))
+    return groups[0], groups[1]
+
+
+def _chain_lengths(stats: xr.Dataset) -> np.ndarray:
+    return np.isfinite(stats["lp"].values).sum(axis=1)
+
+
+def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings, enough: Stop | None = None) -> Sampled:
+    """Join chains and drop what does not save; cut where it was enough, or to the largest rectangle if interrupted."""
+    posterior, stats = _join(parts if enough is None else [_first(part, enough.steps) for part in parts])
+    first = parts[0]["sample_stats"].to_dataset()
+    dtypes = {_STATS[str(name)]: values.dtype for name, values in first.data_vars.items() if name in _STATS}
+    chains, length = _largest_rectangle(_chain_lengths(stats))
+    if length == 0:
+        raise KeyboardInterrupt("before the first draw: there is nothing to keep")
+    interrupted = enough is None and (len(chains) < settings.chains or length < settings.stops[-1].steps)
+    stop = enough or settings.stop_at(length)
+    if stop.thin > 1 and stop.steps >= _FEWEST_FOR_BFMI:
+        energies = stats["energy"].isel(chain=chains, draw=slice(0, stop.steps)).values
+    else:
+        energies = None
+    posterior, stats = _thinned(posterior.isel(chain=chains), stats.isel(chain=chains), stop)
+    if posterior.sizes["draw"] == 0:
+        raise KeyboardInterrupt("before the first draw: there is nothing to keep")
+    renumbered = {"chain": np.arange(len(chains)), "draw": np.arange(posterior.sizes["draw"])}
+    posterior, stats = (part.assign_coords(renumbered) for part in (posterior, stats))
+    stats = stats.assign({name: stats[name].astype(dtype) for name, dtype in dtypes.items()})  # gaps had changed them
+    if energies is not None:
+        stats["bfmi"] = ("chain", array_stats.bfmi(energies))
+    stopped_by = None if settings.enough is None or interrupted else "max_draws" if enough is None else "target_ess"
+    return Sampled(posterior, stats, interrupted, stopped_by=stopped_by, thin=stop.thin)
+
+
+def _present(stats: xr.Dataset) -> dict[Hashable, str]:
+    return {name: _STATS[str(name)] for name in stats.data_vars if name in _STATS and name != _STATS[str(name)]}
+
+
+def _largest_rectangle(done: np.ndarray) -> tuple[list[int], int]:
+    """The chains, and the length common to them, that keep the most draws."""
+    order = np.argsort(-done, kind="stable")
+    kept = done[order] * np.arange(1, len(done) + 1)
+    best = int(np.argmax(kept))
+    return sorted(order[: best + 1].tolist()), int(done[order[best]])

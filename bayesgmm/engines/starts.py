@@ -1,0 +1,119 @@
+"""Where chains begin: at the optima that EM found, in proportion to their mass, which a short Gibbs run then leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.em.result import are_one
+from bayesgmm.engines.laplace import Laplace, laplace
+from bayesgmm.engines.sweeps import sweeps
+from bayesgmm.model.mixture import Mixture
+from bayesgmm.posterior import LogPosterior
+
+MOST_DIMENSIONS = 3_000  # of which a Laplace approximation takes half a minute
+_MOST_OPTIMA = 4  # that are weighed, those of the highest likelihood
+_NO_WEIGHT = 1e-6
+_JITTER = 0.1  # on the unconstrained scale of standardised data
+_TRIES = 20
+_ROUNDING = 1e-3  # of the log density where NUTS begins, by the rounding of a coordinate of standardised data
+_MOST_SWEEPS = 1_000
+_OPERATIONS = 200_000  # observations x components x features, which the sweeps before a start may take together
+NO_START = (
+    "NUTS cannot begin: the posterior's density or its slope is not finite, or flat, at the starts, as where a component "
+    "has shrunk onto equal observations; use method='gibbs', covariance='tied', or a smaller k"
+)
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """A solution to begin at.
+
+    Attributes
+    ----------
+    which : int
+        Its place among EM's optima.
+    point : array
+        EM's estimate on the unconstrained space.
+    approximation : Laplace or None
+        Of the posterior near it; None where it is not needed, or where there are too many parameters for it.
+    mass : float
+        Its share of the posterior, among the optima, by that approximation, which is a rough one; equal shares without.
+    """
+
+    which: int
+    point: FloatArray
+    approximation: Laplace | None
+    mass: float
+
+
+def weigh(own: LogPosterior, points: Sequence[FloatArray]) -> list[Optimum]:
+    """The solutions near these points with their shares of the posterior, the largest first; each mode once.
+
+    The mass of a mode is that of its Laplace approximation. All have as many mirror images by their labels.
+    """
+    if len(points) == 1 or own.n_dim > MOST_DIMENSIONS:
+        return [Optimum(i, point, None, 1 / len(points)) for i, point in enumerate(points)]
+    found: list[tuple[int, Laplace, Mixture]] = []
+    for i, point in enumerate(points[:_MOST_OPTIMA]):
+        approximation = laplace(own, point)
+        mixture = own.mixture_at(approximation.mode)
+        if not any(are_one(mixture, other) for _, _, other in found):
+            found.append((i, approximation, mixture))
+    log_masses = np.array([approximation.log_mass(own) for _, approximation, _ in found])
+    masses = np.exp(log_masses - log_masses.max())
+    masses /= masses.sum()
+    order = np.argsort(-masses, kind="stable")
+    return [Optimum(found[i][0], points[found[i][0]], found[i][1], float(masses[i])) for i in order]
+
+
+def deal(optima: Sequence[Optimum], chains: int) -> list[int]:
+    """Which optimum each chain begins at: as many chains as its share demands, what is left by the largest remainders."""
+    wanted = np.array([each.mass for each in optima]) * chains
+    counts = np.floor(wanted + 1e-9).astype(int)
+    for i in np.argsort(counts - wanted, kind="stable")[: chains - counts.sum()]:
+        counts[i] += 1
+    return [i for i, count in enumerate(counts) for _ in range(count)]
+
+
+def compile_sweeps(own: LogPosterior, point: FloatArray) -> None:
+    """Have the density and its sweeps compiled, which takes long at first use only."""
+    own(point)
+    sweeps(own)(np.random.default_rng(0), point.copy(), 1, np.empty((1, own.n_dim)))
+
+
+def after_sweeps(own: LogPosterior, point: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Where a short Gibbs run from a point ends; the labels are the point's, as far as the run does not exchange them.
+
+    A run that ends where NUTS cannot begin gives way to a place near the point.
+    """
+    many = int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_SWEEPS))
+    state = point.copy()
+    sweeps(own)(rng, state, many, np.empty((1, own.n_dim)))
+    if can_begin(own, state) and own.weights_and_means(state)["w"].min() > _NO_WEIGHT:
+        return state
+    return near(own, point, rng)
+
+
+def near(own: LogPosterior, point: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """A place near the point where NUTS can begin."""
+    for _ in range(_TRIES):
+        place = point + rng.uniform(-_JITTER, _JITTER, own.n_dim)
+        if can_begin(own, place):
+            return place
+    raise ValueError(NO_START)
+
+
+def can_begin(own: LogPosterior, point: FloatArray) -> bool:
+    """Whether NUTS can begin at a point: nutpie wants every slope finite and none exactly zero.
+
+    A component without weight has no slopes. Of one that has shrunk onto equal observations they are so steep that the
+    rounding of a mean decides them.
+    """
+    value, slopes = own(point)
+    with np.errstate(invalid="ignore", over="ignore"):
+        rounding = np.abs(slopes) * np.spacing(np.maximum(np.abs(point), 1.0))
+    return bool(np.isfinite(value) and slopes.all() and (rounding < _ROUNDING).all())

@@ -1,0 +1,155 @@
+"""Blocked Gibbs sweeps through the full conditionals of a posterior, compiled once for any data, K, D and prior.
+
+A sweep draws the allocations z given the parameters, then the weights, the means given the covariances, the covariances
+given the means, and C0 given the covariances. Of the allocations only the sums over each component are kept. Draws are
+points of :mod:`bayesgmm.posterior`, their components in a random order. For one feature with own variances there are moves
+before each sweep that divide components anew (:mod:`bayesgmm.kernels.split_merge`), which sweeps by themselves hardly do.
+
+A telescoping sweep (:func:`telescoping`) draws the number of components too. After z only the components that are occupied
+are kept and updated, then C0, given these; then K given the partition (:mod:`bayesgmm.kernels.number`); then K - K+
+empty components, from the prior given C0, and the weights.
+
+References
+----------
+Diebolt & Robert (1994), Estimation of finite mixture distributions through Bayesian sampling, Journal of the Royal
+Statistical Society: Series B 56, 363-375. doi:10.1111/j.2517-6161.1994.tb01985.x
+
+Frühwirth-Schnatter (2001), Markov chain Monte Carlo estimation of classical and dynamic switching and mixture models,
+Journal of the American Statistical Association 96, 194-209. doi:10.1198/016214501750333063
+
+Frühwirth-Schnatter, Malsiner-Walli & Grün (2021), Generalized mixtures of finite mixtures and telescoping sampling,
+Bayesian Analysis 16, 1279-1307. doi:10.1214/21-BA1294
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.kernels import split_merge, sweep_diagonal, sweep_matrices
+from bayesgmm.kernels.number import NumberTables
+from bayesgmm.model import wishart
+from bayesgmm.posterior import LogPosterior
+
+_OPERATIONS = 1_000  # observations x components for each move before a sweep
+_FEWEST_MOVES = 2
+_MOST_MOVES = 20
+
+Sweeps = Callable[[np.random.Generator, FloatArray, int, FloatArray], None]
+
+
+class Components(NamedTuple):
+    """Where a telescoping chain stands, in arrays with room for the largest K; those of the first ``size[0]`` count.
+
+    ``log_w`` is defined up to a constant. ``spread`` holds log variances (K, V), or the precisions' factors F (K, D, D) with
+    Sigma^-1 = F'F, of one component if they are tied; ``scale`` log C0 (V), or C0 (D, D).
+    """
+
+    size: NDArray[np.int64]
+    log_w: FloatArray
+    mu: FloatArray
+    spread: FloatArray
+    scale: FloatArray
+
+
+class Draws(NamedTuple):
+    """What is kept of each of S draws of a telescoping chain.
+
+    ``p_k`` (S, M) holds p(K | partition), ``p_occupied`` how often K+ components were occupied, averaged over the sweeps
+    that led to the draw, which add to the zeros found here; ``scale`` log C0 (S, V) or its lower triangle (S, T);
+    ``log_density`` (S, P) that of the mixture at the points followed.
+    """
+
+    n_components: NDArray[np.int64]
+    occupied: NDArray[np.int64]
+    scale: FloatArray
+    log_density: FloatArray
+    p_k: FloatArray
+    p_occupied: FloatArray
+
+
+class Kept(NamedTuple):
+    """What is kept of every ``every``-th draw, counted from the chain's first, of which ``done`` have been made.
+
+    These are the allocations (A, n), the weights, the means and the spreads; what is not of a component stays as it is.
+    """
+
+    every: int
+    done: int
+    z: NDArray[np.int16]
+    w: FloatArray
+    mu: FloatArray
+    spread: FloatArray
+
+
+Telescoping = Callable[[np.random.Generator, Components, FloatArray, int, Draws, Kept], None]
+
+
+def sweeps(own: LogPosterior) -> Sweeps:
+    """A function (rng, state, thin, draws) that fills draws (S, n_dim), moving the state (n_dim) along."""
+    prior: Any = own.prior
+    m = 1 if own.covariance == "tied" else own.k
+    sizes = np.array([m, block_size(own), own.hierarchical], dtype=np.int64)
+    hyper = np.array([prior.alpha, prior.c0, prior.g0 if own.hierarchical else 0.0])
+    x, *hyperparameters = _data_and_hyperparameters(own)
+    sweep = sweep_matrices.sweep if with_correlations(own) else sweep_diagonal.sweep
+    moves: tuple[int, ...] = ()
+    if own.n_features == 1 and m > 1:
+        sweep, moves = split_merge.sweep, (moves_before_a_sweep(own),)
+
+    def run(rng: np.random.Generator, state: FloatArray, thin: int, draws: FloatArray) -> None:
+        sweep(rng, x, own.k, sizes, hyper, *hyperparameters, *moves, state, thin, draws)
+
+    return run
+
+
+def moves_before_a_sweep(own: LogPosterior) -> int:
+    """As many as take about as long as the sweep: two on a hundred observations, twenty on ten thousand."""
+    return int(np.clip(own.x.size * own.k // _OPERATIONS, _FEWEST_MOVES, _MOST_MOVES))
+
+
+def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
+    """A function (rng, components, points, thin, draws, kept) that fills draws, moving the components along.
+
+    The posterior's k and the prior's alpha do not matter: the tables say what there is to know of K and of the weights.
+    """
+    prior: Any = own.prior
+    sizes = np.array([own.covariance == "tied", block_size(own), own.hierarchical], dtype=np.int64)
+    hyper = np.array([prior.c0, prior.g0 if own.hierarchical else 0.0])
+    x, *hyperparameters = _data_and_hyperparameters(own)
+    telescope = sweep_matrices.telescope if with_correlations(own) else sweep_diagonal.telescope
+
+    def run(
+        rng: np.random.Generator, components: Components, points: FloatArray, thin: int, draws: Draws, kept: Kept
+    ) -> None:
+        telescope(rng, x, sizes, hyper, *hyperparameters, tables, components, points, thin, draws, kept)
+
+    return run
+
+
+def with_correlations(own: LogPosterior) -> bool:
+    """Whether covariances are matrices."""
+    return own.n_features > 1 and own.covariance in ("full", "tied")
+
+
+def block_size(own: LogPosterior) -> int:
+    """How many numbers make a covariance."""
+    if with_correlations(own):
+        return wishart.n_entries(own.n_features)
+    return own.n_features if own.covariance == "diag" else 1
+
+
+def _data_and_hyperparameters(own: LogPosterior) -> tuple[FloatArray, ...]:
+    """X (n, D), b0, the inverse of B0, and G0, or C0 if it is given."""
+    prior: Any = own.prior
+    rate = np.asarray(prior.G0 if own.hierarchical else prior.C0, dtype=float)
+    return (
+        np.ascontiguousarray(own.x.reshape(len(own.x), own.n_features)),
+        np.atleast_1d(np.asarray(prior.b0, dtype=float)),
+        np.linalg.inv(np.atleast_2d(np.asarray(prior.B0, dtype=float))),
+        rate if with_correlations(own) else np.atleast_1d(rate),
+    )

@@ -1,0 +1,151 @@
+"""What a telescoping run becomes: probabilities with their errors, groups of the tree in the data's units, a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats.base import array_stats
+
+from bayesgmm.analysis.quantities import summarise
+from bayesgmm.analysis.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS, Draws, roots
+from bayesgmm.arguments import FloatArray
+from bayesgmm.data.reading import Data
+from bayesgmm.engines.sweeps import with_correlations
+from bayesgmm.engines.telescoping import Telescoped, components_of
+from bayesgmm.posterior import LogPosterior
+
+_NEGLIGIBLE = 1e-8  # probability of k, a priori and a posteriori, that is not listed at the end
+_AT_THE_END = 0.05  # probability of the largest k that calls for larger ones
+
+
+def probabilities(sampled: Telescoped, prior: FloatArray) -> xr.Dataset:
+    """p(k | x) and p(K+ | x) with their Monte Carlo errors, as far as they are worth listing."""
+    draws, variables = sampled.draws, {"prior_k": prior}
+    for name, values in (("p_k", draws.p_k), ("p_occupied", draws.p_occupied)):
+        mean = values.mean(axis=(0, 1))
+        variables[name] = mean / mean.sum()
+        variables[f"{name}_mcse"] = np.array([_mcse(values[..., i]) for i in range(len(prior))])
+    listed = (prior > _NEGLIGIBLE) | (variables["p_k"] > _NEGLIGIBLE)
+    last = int(np.flatnonzero(listed)[-1]) + 1
+    order = ("p_k", "p_k_mcse", "prior_k", "p_occupied", "p_occupied_mcse")
+    return xr.Dataset({name: ("k", variables[name][:last]) for name in order}, coords={"k": np.arange(1, last + 1)})
+
+
+def convergence_of(sampled: Telescoped) -> pd.DataFrame:
+    """Mean, Monte Carlo error, effective sample size and R-hat of what does not depend on labels."""
+    draws = sampled.draws
+    quantities = [("k", draws.n_components.astype(float)), ("the number occupied", draws.occupied.astype(float))]
+    quantities += [
+        (f"log_density at point {i}", np.ascontiguousarray(draws.log_density[..., i]))
+        for i in range(draws.log_density.shape[2])
+    ]
+    return summarise(iter(quantities))
+
+
+def verdict(
+    root: xr.Dataset, convergence: pd.DataFrame, of_partition: Mapping[str, Any], trouble: str, of_strays: list[str]
+) -> str:
+    """What was found, in a sentence, and why it is not to be relied on, if it is not."""
+    k, p, mcse, occupied = (root[name].values for name in ("k", "p_k", "p_k_mcse", "p_occupied"))
+    best = np.argsort(-p, kind="stable")[:3]
+    named = ", ".join(f"p(k = {k[i]} | x) = {p[i]:.3f} +- {mcse[i]:.3f}" for i in best if p[i] > 0)
+    low, high = (int(k[min(int(np.searchsorted(p.cumsum(), q)), len(k) - 1)]) for q in (0.05, 0.95))
+    sentence = (
+        f"{named}; 90 % of the posterior of k lies on {low} to {high}; most often {k[occupied.argmax()]} components are "
+        f"occupied (probability {occupied.max():.2f}); the partition of smallest expected loss has "
+        f"{of_partition['n_clusters']} clusters"
+    )
+    if len(k) > 1 and p[-1] > _AT_THE_END:
+        sentence += f"; p({k[-1]} | x) = {p[-1]:.2f} is at the end of the prior: let k be larger"
+    r_hat, ess = convergence["r_hat"].max(), convergence["ess_bulk"].min()
+    if np.isfinite(r_hat):
+        sentence += f"; largest R-hat {r_hat:.3f}, smallest bulk ESS {ess:.0f}"
+    sentence += "".join(f"; {each}" for each in of_strays)
+    if trouble:
+        sentence += f"; not to be relied on as it stands: {trouble}"
+    return fill(sentence, 110)
+
+
+@dataclass(frozen=True)
+class Units:
+    """From the posterior's units to the data's, which are ``shift + scale`` times as much."""
+
+    own: LogPosterior
+    shift: Any
+    scale: Any
+    data: Data
+
+    def posterior(self, sampled: Telescoped, points: FloatArray) -> xr.Dataset:
+        """The draws of what every mixture has; the densities are those at the points, which are in the data's units."""
+        draws, dims = sampled.draws, ("chain", "draw")
+        coords: dict[str, Any] = {name: np.arange(size) for name, size in zip(dims, draws.n_components.shape, strict=True)}
+        coords["point"] = points if points.ndim == 1 else np.arange(len(points))
+        log_unit = float(np.sum(np.log(self.scale)))
+        variables: dict[str, Any] = {
+            "n_components": (dims, draws.n_components),
+            "occupied": (dims, draws.occupied),
+            "log_density": ((*dims, "point"), draws.log_density - log_unit),
+        }
+        if self.own.hierarchical:
+            of_C0, C0 = self._scales(draws.scale)
+            variables["C0"] = ((*dims, *of_C0), C0)
+            coords |= dict.fromkeys(of_C0, self.data.features)
+        return xr.Dataset(variables, coords=coords)
+
+    def _scales(self, drawn: FloatArray) -> tuple[tuple[str, ...], FloatArray]:
+        """C0 and its dims."""
+        if with_correlations(self.own):
+            n_features, (rows, columns) = self.own.n_features, np.tril_indices(self.own.n_features)
+            C0 = np.empty((*drawn.shape[:-1], n_features, n_features))
+            C0[..., rows, columns] = C0[..., columns, rows] = drawn
+            return (FEATURE, FEATURE_BIS), C0 * np.outer(self.scale, self.scale)
+        if self.own.n_features > 1 and self.own.covariance == "diag":
+            return (FEATURE,), np.exp(drawn) * self.scale**2
+        return (), np.exp(drawn[..., 0]) * float(np.ravel(self.scale)[0]) ** 2
+
+    def mixtures(self, sampled: Telescoped) -> Draws:
+        """The components that are kept as draws, those beyond k in the place of the first."""
+        found = components_of(self.own, sampled.kept)
+        w, mu, cov = (found[name].reshape(-1, *found[name].shape[2:]) for name in ("w", "mu", "cov"))
+        beyond = np.isnan(w)[..., None]
+        mu, cov = np.where(beyond, mu[:, :1], mu), np.where(beyond[..., None], cov[:, :1], cov)
+        mu, factors = self.shift + self.scale * mu, np.ravel(self.scale)[:, None] * roots(cov)
+        if self.own.n_features == 1:
+            mu, factors = mu[..., 0], factors[..., 0, 0]
+        return Draws(np.nan_to_num(w), mu, factors, 1, len(w))
+
+    def components(self, sampled: Telescoped) -> xr.Dataset:
+        """Allocations and components of the draws that are kept."""
+        kept, found, dims = sampled.kept, components_of(self.own, sampled.kept), ("chain", "kept")
+        coords: dict[str, Any] = {
+            "chain": np.arange(len(kept.z)),
+            "kept": np.arange(0, kept.done, kept.every),
+            CLUSTER: np.arange(found["w"].shape[2]),
+            OBS: self.data.positions,
+        }
+        variables: dict[str, Any] = {"z": ((*dims, OBS), kept.z), "w": ((*dims, CLUSTER), found["w"])}
+        if self.own.n_features == 1:
+            variables["mu"] = ((*dims, CLUSTER), self.shift + self.scale * found["mu"][..., 0])
+            variables["sigma"] = ((*dims, CLUSTER), self.scale * np.sqrt(found["cov"][..., 0, 0]))
+        else:
+            coords |= {FEATURE: self.data.features, FEATURE_BIS: self.data.features}
+            variables["mu"] = ((*dims, CLUSTER, FEATURE), self.shift + self.scale * found["mu"])
+            units = np.outer(self.scale, self.scale)
+            variables["cov"] = ((*dims, CLUSTER, FEATURE, FEATURE_BIS), units * found["cov"])
+        return xr.Dataset(variables, coords=coords)
+
+
+def _mcse(values: FloatArray) -> float:
+    """Monte Carlo standard error of the mean of draws (chain, draw); none of what never varies."""
+    if np.ptp(values) == 0:
+        return 0.0
+    if values.shape[1] < 4:
+        return np.nan
+    largest = values.max()  # squares of very small probabilities would vanish
+    return float(largest * array_stats.mcse(values / largest, chain_axis=0, draw_axis=1))

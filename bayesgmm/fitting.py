@@ -1,0 +1,430 @@
+"""Fitting: every engine turns a posterior into a tree; :func:`fit` is the one door."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayesgmm.analysis import labels, predictive
+from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, diagnose
+from bayesgmm.analysis.forewarning import forewarn
+from bayesgmm.analysis.quantities import have_reached, invariant_quantities
+from bayesgmm.analysis.tree import add_optima, build_tree, draws_of
+from bayesgmm.arguments import Covariance, Engine, FloatArray, Method, Missing, read_seed, require_memory
+from bayesgmm.data.reading import Data, read_fit_data, require_full_rank
+from bayesgmm.em.fitting import fit_em
+from bayesgmm.em.result import EMResult
+from bayesgmm.engines.compiled_target import CompiledTarget
+from bayesgmm.engines.interface import Sampled
+from bayesgmm.engines.nutpie_interface import interface_problem
+from bayesgmm.engines.options import Options, read_options
+from bayesgmm.engines.phases import DeferredInterrupt, Phases
+from bayesgmm.engines.problem import Problem, custom_problem, own_problem
+from bayesgmm.engines.starts import Optimum, compile_sweeps, deal, weigh
+from bayesgmm.exceptions import ConvergenceWarning, EngineWarning, InterruptedWarning
+from bayesgmm.model.priors import Prior, read_prior
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+    from bayesgmm.engines.nuts import NutsSettings
+
+__all__ = ["fit"]
+
+_log = logging.getLogger(__name__)
+_LONG = 50_000_000  # draws x clusters x observations whose relabelling takes more than a second
+_PLENTY = 3 * MIN_ESS_PER_CHAIN  # with which R-hat of chains that agree stays clear of its limit
+
+
+def fit(
+    x: ArrayLike,
+    k: int,
+    *,
+    method: Method = "nuts",
+    prior: Prior | None = None,
+    covariance: Covariance = "full",
+    draws: int = 1000,
+    tune: int | None = None,
+    chains: int = 4,
+    random_seed: int | np.random.Generator | None = None,
+    relabel: bool = True,
+    progressbar: bool = True,
+    model: pm.Model | None = None,
+    n_init: int = 10,
+    thin: int | None = None,
+    target_accept: float | None = None,
+    approximation: Literal["fullrank", "meanfield"] | None = None,
+    max_iter: int | None = None,
+    log_likelihood: bool = False,
+    posterior_predictive: bool = False,
+    missing: Missing = "raise",
+    engine: Engine | None = None,
+    target_ess: float | None = None,
+    max_draws: int | None = None,
+) -> xr.DataTree:
+    """Posterior over the parameters of a Gaussian mixture with k components.
+
+    EM gives the start, the data are standardised inside, and the draws come back in the data's units, relabelled to
+    match the EM estimate that is stored beside them. Chains begin at the distinct optima that EM's restarts found within
+    five units of log-likelihood of the best, at most four, in proportion to their share of the posterior as Laplace's method
+    roughly tells it; a short Gibbs run from there gives each chain of NUTS its start. Several solutions show as chains that
+    disagree.
+
+    Parameters
+    ----------
+    x : (n,) or (n, D) array-like
+        One row for each observation; the columns' names become coordinates.
+    k : int
+        Number of components.
+    method : {"nuts", "gibbs", "advi"}
+        NUTS or Gibbs (exact up to Monte Carlo error), or ADVI (a Gaussian approximation on the unconstrained space). Gibbs
+        draws the labels too, and forgets them: it may pass between solutions that NUTS is slow to leave, and suits small
+        data; NUTS is faster by far where observations are many.
+    prior : HierarchicalPrior or ConjugatePrior, optional
+        Default: ``HierarchicalPrior()``, scaled to the data.
+    covariance : {"full", "tied", "diag", "spherical"}
+        What scikit-learn, and :class:`bayesgmm.BayesianGMM` with it, call ``covariance_type``.
+        A covariance for each component; one for all; independent features; or, for each component, one variance for all
+        features. For one feature "full", "diag" and "spherical" are the same: a variance for each component. ``model``
+        settles it by its ``sigma`` or ``cov``.
+    draws, chains : int
+        Draws kept in each chain, and chains. ADVI's draws are independent and fill the same shape.
+    tune : int, optional
+        NUTS: adaptation steps of each chain, which are not kept. Default 200 where the posterior is near a Gaussian, else
+        400; 800 for a custom model. Gibbs: sweeps before the first draw, default 1000.
+    thin : int, optional
+        Sweeps (Gibbs) or steps (NUTS) from one draw to the next. Default: more than one where data are so few that they cost
+        next to nothing: up to 50 sweeps; as many steps, up to 8, as it takes for an effective sample size of 300 for each
+        chain where the posterior is far from a Gaussian (and without ``target_ess``).
+    random_seed : int, Generator or None
+        The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on one machine. (Under
+        ``engine="pymc"`` the first run of a model, freshly compiled, may round otherwise than its cached code later.)
+    relabel : bool
+        Undo label switching (:func:`bayesgmm.relabel`, by its default method).
+    progressbar : bool
+        Announce phases and show progress on standard error.
+    model : pm.Model, optional
+        Your own model of ``x``, under any priors: a Gaussian mixture in variables ``w``, ``mu``, ``sigma``; for several
+        features ``w`` (K), ``mu`` (K, D) and ``cov``, or its lower Cholesky factor ``chol``, (K, D, D) or one (D, D). It is
+        sampled as it stands, in its own units. Where its priors tell the components apart, pass ``relabel=False``.
+    n_init : int
+        Starts of EM.
+    target_accept : float, optional
+        NUTS: acceptance rate sought, between 0 and 1. Default 0.9, or 0.8 where the posterior is all but a Gaussian.
+    approximation : {"fullrank", "meanfield"}, optional
+        ADVI: with or without correlations. Default "fullrank".
+    max_iter : int, optional
+        ADVI: iterations at most. Default 40 000.
+    log_likelihood, posterior_predictive : bool
+        Add these groups to the tree (draws x observations numbers each).
+    missing : {"raise", "drop"}
+        What to do with NaN and infinite observations.
+    engine : {"compiled", "pymc"}, optional
+        What computes the posterior: the package's compiled density (the default), or PyMC, which needs longer and is what
+        the compiled one is tested against. A custom model is always PyMC's.
+    target_ess : float, optional
+        NUTS: go on until the smallest bulk effective sample size of the label-invariant quantities reaches this and
+        their R-hat is at most 1.01. ``draws`` is then the shortest run. (``pm.sample``, which a custom model needs, cannot
+        go on where it stopped and begins anew for each length.)
+    max_draws : int, optional
+        NUTS with ``target_ess``: draws of each chain at most. Default ``20 * draws``. ``tree.attrs["stopped_by"]`` says
+        which of the two ended the run.
+
+    Returns
+    -------
+    DataTree
+        Groups ``posterior`` (``w``, ``mu``, ``sigma`` over chain, draw, cluster, or for several features ``mu`` and ``cov``
+        over feature, feature_bis as well), ``hyperparameters`` (``C0``, if the prior has any), ``sample_stats``,
+        ``observed_data``, ``em_baseline``, for ADVI ``approximation``; settings and seconds as attributes.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If :func:`bayesgmm.diagnose` finds that the chains have not converged or the sampler had trouble, if ``max_draws``
+        ended the run before ``target_ess``, or if ADVI has not converged.
+    ApproximationWarning
+        If ADVI's PSIS k-hat exceeds 0.7.
+    InterruptedWarning
+        If the run was interrupted, or an error ended it after sampling; the tree holds the draws made by then, and what had
+        been made of them.
+    ImproperPosteriorWarning
+        If so many observations are equal that the posterior is improper; said before anything is sampled.
+    DataWarning
+        If a few observations far from all others set the scale of the prior.
+    EngineWarning
+        If the installed sampler does not take the compiled density, and PyMC's engine was used instead.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that break a rule; the message names it.
+    MemoryError
+        If a group asked for would not fit into memory; said before anything is sampled.
+
+    Notes
+    -----
+    Tested property: the posterior is equivariant, rescaled or shifted data give the rescaled or shifted posterior.
+
+    References
+    ----------
+    Hoffman & Gelman (2014), The No-U-Turn sampler, Journal of Machine Learning Research 15, 1593-1623.
+
+    Kucukelbir, Tran, Ranganath, Gelman & Blei (2017), Automatic differentiation variational inference, Journal of
+    Machine Learning Research 18(14), 1-45.
+
+    Yao, Vehtari, Simpson & Gelman (2018), Yes, but did it work? Evaluating variational inference, Proceedings of
+    Machine Learning Research 80, 5581-5590.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree["posterior"]["mu"].mean(("chain", "draw")).round(0).values.tolist()
+    [10.0, 21.0, 33.0]
+    """
+    data, k = read_fit_data(x, k, covariance=covariance, missing=missing, of_any_rank=model is not None)
+    options = read_options(
+        method=method,
+        draws=draws,
+        chains=chains,
+        tune=tune,
+        thin=thin,
+        target_accept=target_accept,
+        target_ess=target_ess,
+        max_draws=max_draws,
+        approximation=approximation,
+        max_iter=max_iter,
+        engine=engine,
+        custom=model is not None,
+    )
+    seed = read_seed(random_seed)
+    em_seed, engine_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2) % 2**31)
+    if model is None:
+        own_prior = read_prior(prior, data.values, covariance)
+        forewarn(data, [k], own_prior, covariance)
+    else:
+        from bayesgmm.engines.custom import read_model
+
+        covariance = read_model(model, data.values, k, prior, covariance)
+        require_full_rank(data, covariance)
+    _require_room(data, k, options, log_likelihood=log_likelihood, posterior_predictive=posterior_predictive)
+
+    phases = Phases(announce=progressbar)
+    with phases("em", f"EM: k = {k}, n = {len(data.values)}"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so
+        # what has been read is not read again
+        em = fit_em(data, k, covariance=covariance, n_init=n_init, random_seed=em_seed)  # type: ignore[arg-type]
+    without_nutpie = model is None and method == "nuts" and _lacks_nutpie()
+    if model is None:
+        problem = own_problem(data, em, own_prior, "pymc" if without_nutpie else engine)
+    else:
+        problem = custom_problem(model, data, em)
+    optima = None
+    if problem.own is not None:
+        with phases("compile", None), DeferredInterrupt(raise_at_end=True):
+            compile_sweeps(problem.own, problem.starts[0])
+        with phases("geometry", None):
+            optima = weigh(problem.own, problem.starts)
+    attrs: dict[str, Any] = {
+        "method": method,
+        "k": k,
+        "covariance": covariance,
+        "prior": own_prior.to_json() if model is None else "custom model",
+        "seed": seed,
+        "n_init": n_init,
+        "missing": missing,
+        "engine": "compiled" if isinstance(problem.target, CompiledTarget) else "pymc",
+    }
+    if method == "advi":
+        from bayesgmm.engines.advi import AdviSettings, sample_advi
+
+        family, most = options.approximation, options.max_iter
+        advi = AdviSettings(options.draws, options.chains, engine_seed, family, most, progressbar)
+        start = optima[0].point if optima else problem.starts[0]
+        sampled = sample_advi(problem.target, start, advi, phases, problem.own)
+        attrs |= {"max_iter": most}
+    elif method == "gibbs":
+        from bayesgmm.engines.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
+
+        assert problem.own is not None
+        assert optima is not None
+        sweeps, thin = options.tune or 1000, options.thin or sweeps_between_draws(problem.own)
+        gibbs = GibbsSettings(options.draws, sweeps, thin, options.chains, engine_seed, progressbar)
+        starts = [optima[i].point for i in deal(optima, options.chains)]
+        sampled = sample_gibbs(problem.target, starts, gibbs, phases)
+        attrs |= {"tune": sweeps, "thin": thin}
+    else:
+        sampled, nuts = _sample_by_nuts(problem, optima, options, engine_seed, phases, without_nutpie=without_nutpie)
+        attrs |= {"tune": nuts.tune, "thin": sampled.thin, "target_accept": nuts.target_accept}
+        if options.target_ess is not None:
+            attrs |= {"target_ess": options.target_ess, "max_draws": options.max_draws}
+            if sampled.stopped_by:
+                attrs["stopped_by"] = sampled.stopped_by
+        if model is None and not without_nutpie:
+            attrs["adaptation"] = nuts.adaptation
+    attrs |= {"interrupted": int(sampled.interrupted)}
+    attrs |= {f"seconds_{name}": value for name, value in phases.seconds.items()}
+    _log.debug("%s", ", ".join(f"{name} = {value}" for name, value in attrs.items()))
+
+    tree = _assemble(sampled, problem, data, em, attrs)
+    if optima is not None and len(optima) > 1:
+        begun = [0] * options.chains if method == "advi" or without_nutpie else deal(optima, options.chains)
+        masses = [each.mass if each.approximation is not None else np.nan for each in optima]
+        tree = add_optima(tree, [(em.optima()[each.which], masses[i], begun.count(i)) for i, each in enumerate(optima)])
+    try:
+        if relabel:
+            with phases("relabel", "relabelling" if tree["posterior"]["w"].size * len(data.values) > _LONG else None):
+                tree = labels.relabel(tree)
+        if log_likelihood:
+            tree = predictive.add_log_likelihood(tree)
+        if posterior_predictive:
+            tree = predictive.add_posterior_predictive(tree, engine_seed)
+        diagnosis = diagnose(tree)
+    except (KeyboardInterrupt, Exception) as error:  # no draws are lost by what is made of them
+        interrupted = isinstance(error, KeyboardInterrupt)
+        tree.attrs["interrupted"] = int(interrupted or sampled.interrupted)
+        what = "interrupted after sampling" if interrupted else f"an error after sampling ({_in_a_line(error)})"
+        left = "bayesgmm.relabel, add_log_likelihood and add_posterior_predictive do what is left"
+        warnings.warn(f"{what}: the tree keeps all draws; {left}", InterruptedWarning, stacklevel=2)
+        return tree
+    _warn_of_trouble(tree, diagnosis, sampled)
+    return tree
+
+
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _require_room(data: Data, k: int, options: Options, *, log_likelihood: bool, posterior_predictive: bool) -> None:
+    """Refuse beforehand what memory would not hold: parameters, sampler statistics, groups of draws x observations."""
+    n, n_features, draws = len(data.values), data.n_features, options.longest * options.chains
+    steps, what, remedy = options.longest, f"{options.longest} draws", "ask for fewer draws"
+    if options.method == "nuts":  # which holds every step of a chain, those of its tuning as well
+        from bayesgmm.engines.nuts import most_steps_between_draws
+
+        few = 1 if options.target_ess is not None else most_steps_between_draws(data.values.size * k)
+        tune, steps = options.tune or 0, options.longest * (options.thin or few)
+        steps, what = steps + tune, f"({tune} + {steps}) steps" if tune else f"{steps} steps"
+        remedy = "ask for fewer draws or a smaller tune" if tune else remedy
+    of_cluster = 5 if n_features == 1 else 3 + 3 * n_features + 4 * n_features**2
+    require_memory(
+        8 * options.chains * steps * (of_cluster * k + 25),
+        f"{options.chains} x {what} of {k} components",
+        remedy if options.target_ess is None else "lower max_draws or tune",
+    )
+    for wanted, group, size in (
+        (log_likelihood, "log_likelihood", n),
+        (posterior_predictive, "posterior_predictive", n * n_features),
+    ):
+        if wanted:
+            predictive.require_room(draws, size, group, "ask for fewer draws, or add the group afterwards")
+
+
+def _sample_by_nuts(
+    problem: Problem,
+    optima: Sequence[Optimum] | None,
+    options: Options,
+    seed: int,
+    phases: Phases,
+    *,
+    without_nutpie: bool,
+) -> tuple[Sampled, NutsSettings]:
+    """Draws, and the settings that were used: as asked for, or as the posterior's shape suggests."""
+    from bayesgmm.engines.nuts import NutsSettings, choose_geometry, sample_by_pymc, sample_nuts
+
+    settings = NutsSettings(
+        options.draws,
+        options.tune or 800,
+        options.chains,
+        seed,
+        options.target_accept or 0.9,
+        phases.announce,
+        max_draws=options.max_draws,
+        enough=None if options.target_ess is None else _has_reached(options.target_ess, problem),
+        thin=options.thin or 1,
+    )
+    if problem.own is None or optima is None:
+        return sample_by_pymc(problem.target.model, problem.start_values, settings, phases), settings
+    if without_nutpie:
+        values = problem.own.constrained(optima[0].point)
+        start = {name: values[name] for name in problem.start_values}
+        sampled = sample_by_pymc(problem.target.model, start, settings, phases, nuts_sampler="pymc")
+        return sampled, settings
+    with phases("geometry", None):
+        can_whiten = isinstance(problem.target, CompiledTarget)
+        chosen = choose_geometry(problem.own, optima, options.chains, seed, can_whiten=can_whiten)
+    settings = replace(
+        settings,
+        adaptation=chosen.adaptation,
+        tune=options.tune or chosen.tune,
+        target_accept=options.target_accept or chosen.target_accept,
+    )
+    if options.thin is None and options.target_ess is None and chosen.most_thin > 1:
+        plenty = _has_reached(_PLENTY * options.chains, problem)
+        settings = replace(settings, most_thin=chosen.most_thin, enough=plenty)
+    return sample_nuts(problem.target, chosen.starts, settings, phases), settings
+
+
+def _lacks_nutpie() -> bool:
+    """Whether nutpie cannot be used; why is said as a warning."""
+    problem = interface_problem()
+    if problem:
+        warnings.warn(
+            f"the installed nutpie cannot sample the compiled posterior: {problem}; PyMC's engine is used, which takes "
+            "longer; install a version of nutpie that bayesgmm's requirements allow",
+            EngineWarning,
+            stacklevel=3,
+        )
+    return problem is not None
+
+
+def _has_reached(target_ess: float, problem: Problem) -> Callable[[xr.Dataset, FloatArray], bool]:
+    """Whether the label-invariant quantities have the effective sample size wanted, and an R-hat that gives it a meaning."""
+
+    def enough(posterior: xr.Dataset, log_posterior: FloatArray) -> bool:
+        draws = draws_of(problem.as_contract(posterior))
+        if draws.n_chains == 1:  # halves of it stand for chains
+            draws = draws.halves()
+            log_posterior = log_posterior[:, : 2 * draws.n_draws].reshape(2, draws.n_draws)
+        if draws.n_draws < 4:
+            return False
+        return have_reached(invariant_quantities(draws, problem.x, log_posterior), target_ess, MAX_R_HAT)
+
+    return enough
+
+
+def _assemble(sampled: Sampled, problem: Problem, data: Data, em: EMResult, attrs: dict[str, Any]) -> xr.DataTree:
+    """The tree in the data's units."""
+    posterior = problem.in_data_units(problem.as_contract(sampled.posterior))
+    approximation = sampled.approximation
+    if approximation is not None:
+        approximation = approximation.assign(elbo=approximation["elbo"] - problem.log_unit)
+    apart = ["C0"] if problem.own is not None and problem.own.hierarchical else []
+    return build_tree(posterior, sampled.sample_stats, data, em, attrs, approximation, apart)
+
+
+def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) -> None:
+    if sampled.interrupted:
+        chains, draws = tree["posterior"].sizes["chain"], tree["posterior"].sizes["draw"]
+        warnings.warn(
+            f"interrupted: the tree keeps the {chains} x {draws} draws (chains x draws) made by then",
+            InterruptedWarning,
+            stacklevel=3,
+        )
+    if tree.attrs.get("stopped_by") == "max_draws":
+        target_ess, max_draws = tree.attrs["target_ess"], tree.attrs["max_draws"]
+        ess, r_hat = diagnosis.invariants["ess_bulk"].min(), diagnosis.invariants["r_hat"].max()
+        warnings.warn(
+            f"target_ess = {target_ess:g} was not reached in max_draws = {max_draws} draws of each chain: smallest bulk ESS "
+            f"{ess:.0f}, largest R-hat {r_hat:.3f}; raise max_draws",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    diagnosis.warn()

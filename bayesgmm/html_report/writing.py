@@ -1,0 +1,237 @@
+"""A report to hand on: one HTML file with the answer, the pictures behind it, and what to type to get it again."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from bayesgmm.analysis.contract import require_posterior_k
+from bayesgmm.analysis.diagnosis import Diagnosis
+from bayesgmm.arguments import read_path
+from bayesgmm.comparison.comparing import Comparison
+from bayesgmm.comparison.verdict import smallest_left
+from bayesgmm.files import publish_file
+from bayesgmm.html_report.blocks import Block, Section, Text, count, listed
+from bayesgmm.html_report.fit_sections import data_section, fit_sections
+from bayesgmm.html_report.fitted import METHODS, Fitted
+from bayesgmm.html_report.k_sections import comparison_section, groups, posterior_answer, posterior_sections
+from bayesgmm.html_report.observed import feature_names, observations
+from bayesgmm.html_report.settings import settings_section
+
+__all__ = ["report"]
+
+_MOST_COLUMNS = 5  # of numbers with their intervals, which fit a screen
+
+
+def report(
+    result: xr.DataTree | Comparison,
+    path: str | Path,
+    *,
+    k: int | None = None,
+    title: str | None = None,
+    force: bool = False,
+) -> Path:
+    """Write a report of a fit, of a comparison over k, or of the posterior of k, as one HTML file.
+
+    The file needs nothing else: pictures are inside, as SVG, and it loads nothing from anywhere. It follows the reader's
+    light or dark theme, and prints.
+
+    Parameters
+    ----------
+    result : DataTree or Comparison
+        From :func:`bayesgmm.fit`, :func:`bayesgmm.compare` or :func:`bayesgmm.posterior_k`.
+    path : path
+        The file to write; its folder is made if there is none.
+    k : int, optional
+        Of a comparison, the fit that is told in detail. Default: the smallest k that neither prediction nor evidence rules
+        out: the former by two standard errors of the difference to the best, the latter by a Bayes factor of 20 ("strong",
+        Kass & Raftery 1995) and two Monte Carlo errors.
+    title : str, optional
+        Heading of the report.
+    force : bool
+        Replace the file if it exists.
+
+    Returns
+    -------
+    Path
+        The file, which is written whole or not at all.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``result`` is something else, or a tree that does not keep the contract, or k is not among those compared.
+    FileExistsError
+        If the file exists and ``force`` is not given.
+
+    Notes
+    -----
+    The same result gives the same file. Of more than 20 000 observations, memberships are told from a sample of that size;
+    of more than 2 000, as many are drawn one by one and compared with what is predicted of them. The report says so.
+
+    Whether data and model conflict is looked for by LOO-PIT: where each observation falls in what the fit without it
+    predicts, one feature at a time, beside the simultaneous band of uniform numbers. That no conflict is found does not
+    show that the model is right.
+
+    References
+    ----------
+    Kass & Raftery (1995), Bayes factors, Journal of the American Statistical Association 90, 773-795.
+    doi:10.1080/01621459.1995.10476572
+
+    Säilynoja, Bürkner & Vehtari (2022), Graphical test for discrete uniformity and its applications in goodness-of-fit
+    evaluation and multiple sample comparison, Statistics and Computing 32, 32. doi:10.1007/s11222-022-10090-6
+
+    Examples
+    --------
+    >>> import bayesgmm as bg, tempfile
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> bg.report(tree, tempfile.mkdtemp() + "/galaxies.html").name
+    'galaxies.html'
+    """
+    return write_report(result, path, k=k, title=title, force=force)
+
+
+@np.errstate(under="ignore")
+def write_report(
+    result: xr.DataTree | Comparison,
+    path: str | Path,
+    judged: Sequence[Fitted] = (),
+    *,
+    k: int | None = None,
+    title: str | None = None,
+    force: bool = False,
+) -> Path:
+    """The same, of fits some of which have been judged."""
+    file = read_path(path, "path")
+    if file.is_dir():
+        raise ValueError(f"path must be a file to write, got the folder {file}; add a name, such as {file / 'report.html'}")
+    if file.exists() and not force:
+        raise FileExistsError(f"{file} exists; choose another path, or replace it with force=True")
+    page = _page(result, judged, k, title)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as beside:
+        part = Path(beside) / file.name
+        part.write_text(page, encoding="utf-8")
+        publish_file(part, file, force=force)
+    return file
+
+
+def _page(result: Any, judged: Sequence[Fitted], k: int | None, title: str | None) -> str:
+    if isinstance(result, Comparison):
+        heading, lead, sections = _of_comparison(result, judged, k)
+    elif k is not None:
+        raise ValueError(f"k chooses among the fits of a comparison, got k={k!r} with a single result; leave it out")
+    elif isinstance(result, xr.DataTree):
+        if "p_k" in result:
+            heading, lead, sections = _of_posterior_k(require_posterior_k(result))
+        else:
+            heading, lead, sections = _of_fit(_judged(result, judged), None)
+    else:
+        raise TypeError(f"result must be a DataTree or a Comparison, got {type(result).__name__}; pass what fit returned")
+    environment = Environment(
+        loader=PackageLoader("bayesgmm.html_report", "."),
+        autoescape=select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    source, *_ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
+    style = Markup(source)
+    template = environment.get_template("template.html")
+    return template.render(title=title or heading, lead=lead, sections=sections, style=style)
+
+
+def _judged(tree: xr.DataTree, judged: Sequence[Fitted], diagnosis: Diagnosis | None = None) -> Fitted:
+    return next((each for each in judged if each.tree is tree), None) or Fitted.of(tree, diagnosis)
+
+
+def _of_fit(fitted: Fitted, chosen: str | None, first: str = "") -> tuple[str, str, list[Section]]:
+    tree = fitted.tree
+    how = chosen or (
+        f" The number of components, k = {fitted.k}, was given, others were not examined: bg.compare does that, or "
+        "bayesgmm compare in a shell."
+    )
+    method = METHODS.get(str(tree.attrs.get("method")), "draws")
+    sizes = tree["posterior"].sizes
+    words = (
+        f"{first}{fitted.data[0].upper()}{fitted.data[1:]}, described by {fitted.model}.{how} {fitted.describe()} "
+        f"The posterior is known by {count(sizes['chain'] * sizes['draw'])} draws of {method}, in {sizes['chain']} "
+        f"chain{'s' if sizes['chain'] > 1 else ''}."
+    )
+    answer: list[Block] = [Text(re.sub(" +", " ", words)), fitted.trust()]
+    answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), *fitted.table().parts(_MOST_COLUMNS)]
+    sections = [
+        Section("answer", "The answer", answer),
+        data_section(fitted.x, fitted.features, fitted.clusters_of_em),
+        *fit_sections(fitted),
+        settings_section(tree),
+    ]
+    of = "" if fitted.features == ["x"] else f" in {_few(fitted.features)}"
+    clusters = "One Gaussian" if fitted.k == 1 else f"{fitted.k} Gaussian clusters"
+    return f"{clusters}{of}", f"Bayesian Gaussian mixture of {count(len(fitted.x))} observations", sections
+
+
+def _of_comparison(comparison: Comparison, judged: Sequence[Fitted], k: int | None) -> tuple[str, str, list[Section]]:
+    ks = comparison.table["k"].tolist()
+    left, why = _answer(comparison)
+    k = left if k is None else k
+    if k not in ks:
+        raise ValueError(f"k must be one of those compared, {', '.join(map(str, ks))}, got {k!r}")
+    fitted = _judged(comparison.fits[k], judged, comparison.diagnoses[k])
+    detail = f"k = {k} is told in detail here{'' if k == left else ', which was asked for'}."
+    _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", why)
+    sections = [
+        *sections[:2],
+        comparison_section(comparison, k),
+        *sections[2:-1],
+        settings_section(fitted.tree, comparison),
+    ]
+    of = "" if fitted.features == ["x"] else f" in {_few(fitted.features)}"
+    return f"How many Gaussian clusters{of}?", lead, sections
+
+
+def _answer(comparison: Comparison) -> tuple[int, str]:
+    """The k that is told, and the sentence that answers how many; none of posteriors that are improper."""
+    by_k = comparison.table.set_index("k")
+    known = by_k[by_k["elpd_loo"].notna()]
+    if known.empty:
+        return int(by_k.index.min()), "There is no answer: prediction and evidence exist for no k. "
+    k, why = smallest_left(known)
+    without = by_k.index[by_k["elpd_loo"].isna()].tolist()
+    but = f"; k = {listed(without)} could not be weighed" if without else ""
+    return k, f"The answer is k = {k}, {why}{but}. "
+
+
+def _criteria(comparison: Comparison, ks: list[int]) -> str:
+    best = comparison.best
+    names = {"elpd_loo": "prediction (LOO)", "log_evidence": "the evidence", "bic": "BIC", "icl": "ICL"}
+    if not best:
+        return ""
+    return f"Of k = {_span(ks)}, {listed([f'{said} prefers {best[name]}' for name, said in names.items() if name in best])}."
+
+
+def _span(ks: list[int]) -> str:
+    return f"{ks[0]} to {ks[-1]}" if len(ks) > 3 and ks == list(range(ks[0], ks[-1] + 1)) else listed(ks)
+
+
+def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:
+    x, features = observations(tree), feature_names(tree)
+    sections = [
+        Section("answer", "The answer", posterior_answer(tree)),
+        data_section(x, features, groups(tree)),
+        *posterior_sections(tree),
+        settings_section(tree),
+    ]
+    of = "" if features == ["x"] else f" in {_few(features)}"
+    return f"How many Gaussian clusters{of}?", f"The posterior of k, given {count(len(x))} observations", sections
+
+
+def _few(names: list[str]) -> str:
+    return listed(names) if len(names) <= 3 else f"{len(names)} features"

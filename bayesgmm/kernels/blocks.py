@@ -1,0 +1,107 @@
+"""What the kernels for one and for several features share: a block of log joint densities becomes responsibilities."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from numba.extending import intrinsic
+
+from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
+
+FAR = 1e150  # standard deviations; beyond it squares overflow
+
+
+@intrinsic
+def _bits(_context: Any, _value: Any) -> Any:  # pragma: no cover - runs in the compiler
+    """A float's bits as an integer."""
+    from llvmlite import ir
+
+    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.IntType(64))
+
+    return numba.int64(numba.float64), generate
+
+
+@intrinsic
+def _from_bits(_context: Any, _value: Any) -> Any:  # pragma: no cover - runs in the compiler
+    """The float with these bits."""
+    from llvmlite import ir
+
+    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return numba.float64(numba.int64), generate
+
+
+@compiled(fastmath=STRICT)
+def exp(v):  # type: ignore[no-untyped-def]
+    """Exp of v <= 0 to the last bits, in operations that exist for vectors; zero below -708.
+
+    v = n log 2 + r with |r| <= log(2) / 2: adding 1.5 * 2^52 rounds v / log 2 to an integer in the low bits of the sum,
+    which are shifted into the exponent of exp(r) = 1 + r + r^2 q(r), q near-minimax of degree 9 (error 1.6e-17).
+    """
+    clipped = max(v, -708.0)
+    shifted = clipped * 1.4426950408889634 + 6755399441055744.0
+    n = shifted - 6755399441055744.0
+    r = clipped - n * 6.93147180369123816490e-01
+    r = r - n * 1.90821492927058770002e-10
+    q = 2.510038549551032e-08
+    q = q * r + 2.7620088445409746e-07
+    q = q * r + 2.7557268459997064e-06
+    q = q * r + 2.4801521295954376e-05
+    q = q * r + 1.9841269863053618e-04
+    q = q * r + 1.3888888917213717e-03
+    q = q * r + 8.333333333330062e-03
+    q = q * r + 4.166666666662413e-02
+    q = q * r + 1.6666666666666669e-01
+    q = q * r + 5.000000000000001e-01
+    power = _from_bits(_bits((q * r) * r + r + 1.0) + (_bits(shifted) << 52))  # type: ignore[call-arg, var-annotated]
+    return power if v >= -708.0 else 0.0
+
+
+@compiled(fastmath=SUMS)
+def exponentiate(joint, top, total, m):  # type: ignore[no-untyped-def]
+    """Turn rows log_joint_k into joint_ki = exp(log_joint_ki - top_i), with total_i = sum_k joint_ki."""
+    for i in range(m):
+        total[i] = 0.0
+    for j in range(len(joint)):
+        row = joint[j]
+        for i in range(m):
+            power = exp(row[i] - top[i])
+            row[i] = power
+            total[i] += power
+
+
+@compiled(fastmath=SUMS, inline=True)
+def add_log_totals(top, total, weight, m):  # type: ignore[no-untyped-def]
+    """Log-likelihood of a block; total_i becomes what joint_ki is multiplied by to give c_i r_ik.
+
+    Without observation weights the sum of log total_i is the log of one product (:func:`block_width`).
+    """
+    log_likelihood = 0.0
+    if len(weight) == 0:
+        product = 1.0
+        for i in range(m):
+            log_likelihood += top[i]
+            product *= total[i]
+            total[i] = 1.0 / total[i]
+        return log_likelihood + math.log(product)
+    for i in range(m):
+        log_likelihood += weight[i] * (top[i] + math.log(total[i]))
+        total[i] = weight[i] / total[i]
+    return log_likelihood
+
+
+@compiled(fastmath=STRICT)
+def block_width(k):  # type: ignore[no-untyped-def]
+    """The most observations in a block for which the product of all total_i, each at most K, is within a float."""
+    return int(1000 / math.log2(k + 1))
+
+
+@compiled(fastmath=STRICT)
+def has_nan(c, mu, h):  # type: ignore[no-untyped-def]
+    """Whether a parameter is not a number, which comparisons would pass over."""
+    return np.isnan(c).any() or np.isnan(mu).any() or np.isnan(h).any()

@@ -1,0 +1,101 @@
+"""Compilation by numba: cached on disk, in memory where no cache can be written, and announced when it happens."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import config, event, sigutils
+from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
+
+STRICT = {"contract"}  # a product and a sum may become one fused operation, and nothing else
+SUMS = {"contract", "reassoc", "nsz"}  # sums may be reordered, which is what makes them vectors
+_PAUSE = 0.3  # seconds after which compiling is announced anew
+
+
+def compiled(*, fastmath: set[str], inline: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function when it is first called, without the GIL; with ``inline`` as a part of its caller, under its flags.
+
+    A sum in a function that stands alone may round otherwise in code just compiled than in the same code from the cache: of
+    its versions, each optimised beside another caller, the linker takes the one that it meets first.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        options: dict[str, Any] = {"fastmath": fastmath, "error_model": "numpy", "nogil": True}
+        return _with_cache(numba.njit(**options, inline="always" if inline else "never")(function), function)
+
+    return decorate
+
+
+def c_callback(signature: Any, function: Callable[..., Any]) -> Any:
+    """Compile a C callback, now; its machine code is at ``.address``."""
+    callback = CFunc(function, sigutils.normalize_signature(signature), {}, {})
+    _with_cache(callback, function).compile()
+    return callback
+
+
+def _with_cache(target: Any, function: Callable[..., Any]) -> Any:
+    try:
+        target._cache = _Cache(function)
+    except RuntimeError:  # numba found no directory to write to
+        _say("no directory for compiled code can be written (NUMBA_CACHE_DIR names one): every process compiles")
+    return target
+
+
+class _Cache(FunctionCache):
+    """numba's cache on disk, which by itself looks at the file of a function but not at those of the functions it calls."""
+
+    def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
+        return (*super()._index_key(signature, codegen), _sources(), config.BOUNDSCHECK)  # type: ignore[attr-defined]
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        try:
+            super().save_overload(signature, data)
+        except OSError as error:  # a full disk
+            _say(f"compiled code cannot be saved ({error.strerror}): every process compiles")
+
+
+@cache
+def _sources() -> str:
+    """Digest of all modules with compiled functions."""
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
+    return hashlib.sha256(b"".join(text for text in sources if b"bayesgmm.kernels.compiled" in text)).hexdigest()
+
+
+class _Announcer(event.Listener):
+    """Says that compiling has begun, once for functions that follow each other; one calls for others while it compiles."""
+
+    def __init__(self) -> None:
+        self.depth, self.ended = 0, -np.inf
+
+    def on_start(self, started: Any) -> None:
+        ours = str(started.data["dispatcher"].py_func.__module__).startswith("bayesgmm.")
+        if ours and not self.depth and time.monotonic() - self.ended > _PAUSE:
+            first = "for this machine (up to half a minute, at first use only)"
+            _print(f"compiling {'further functions' if np.isfinite(self.ended) else first}")
+        self.depth += 1
+
+    def on_end(self, ended: Any) -> None:
+        self.depth -= 1
+        self.ended = time.monotonic()
+
+
+@cache
+def _say(text: str) -> None:
+    """Say it once in a process."""
+    _print(text)
+
+
+def _print(text: str) -> None:
+    print(f"bayesgmm: {text} ...", file=sys.stderr, flush=True)
+
+
+event.register("numba:compile", _Announcer())

@@ -1,0 +1,154 @@
+"""The E-step: one pass over the data gives the log-likelihood and its responsibility-weighted sums.
+
+EM needs them for its M-step, and the gradient of the log-likelihood is made of the same numbers. The same blocks give
+the pointwise log density and the responsibilities. Scratch is (K + D) x block, never n x K.
+
+A covariance comes as its ``factor``: the standard deviation (one feature), the standard deviations of all features (a
+diagonal covariance), or the lower triangular Cholesky factor L with Sigma = L L'.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.kernels import multivariate, univariate
+
+__all__ = ["ESums", "e_step", "inverse_factors", "log_density", "responsibilities"]
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+ROOT_HALF = math.sqrt(0.5)
+_NO_WEIGHT = np.empty(0)
+
+
+class ESums(NamedTuple):
+    """The four sums over observations, each weighted by ``c_i`` where observation weights are given.
+
+    Attributes
+    ----------
+    log_likelihood : float
+        sum_i c_i log p(x_i)
+    counts : (K,) array
+        N_k = sum_i c_i r_ik
+    first : (K,) or (K, D) array
+        S1_k = sum_i c_i r_ik (x_i - mu_k)
+    second : array
+        S2_k = sum_i c_i r_ik (x_i - mu_k)(x_i - mu_k)': (K,) for one feature, (K, D) the diagonals for diagonal
+        covariances, else (K, D, D).
+    """
+
+    log_likelihood: float
+    counts: FloatArray
+    first: FloatArray
+    second: FloatArray
+
+
+def e_step(
+    x: FloatArray,
+    weights: FloatArray,
+    means: FloatArray,
+    factors: FloatArray,
+    sample_weight: FloatArray | None = None,
+    *,
+    shift: float | FloatArray = 0.0,
+    scale: float | FloatArray = 1.0,
+) -> ESums:
+    """Sums of the E-step over z = (x - shift) / scale, which is the unit of means and factors.
+
+    Parameters
+    ----------
+    x : (n,) or (n, D) array
+    weights : (K,) array
+    means : (K,) or (K, D) array
+    factors : (K,), (K, D) or (K, D, D) array
+        Standard deviations, or lower Cholesky factors of the covariances.
+    sample_weight : (n,) array, optional
+        Observation weights, not negative.
+    shift, scale : float or (D,) array
+        The data are standardised in passing, without a copy.
+
+    Returns
+    -------
+    ESums
+
+    Notes
+    -----
+    Tested property: within 1e-11 of extended-precision sums, relative to the sums of absolute values.
+    """
+    weight = _NO_WEIGHT if sample_weight is None else sample_weight
+    c, mu, h = _coefficients(weights, means, factors)
+    if means.ndim == 1:
+        sums = np.empty((3, len(weights)))
+        log_likelihood = univariate.accumulate(_given(x), _given(weight), float(shift), 1 / float(scale), c, mu, h, sums)
+        return ESums(log_likelihood, *sums)
+    ones = np.ones(means.shape[1])
+    counts, first, second = np.empty(len(weights)), np.empty(means.shape), np.empty(h.shape)
+    units = _given(shift * ones), _given(ones / scale)
+    log_likelihood = multivariate.accumulate(_given(x), _given(weight), *units, c, mu, h, counts, first, second)
+    return ESums(log_likelihood, counts, first, second.reshape(factors.shape))
+
+
+def log_density(x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
+    """Log sum_k w_k N(x_i; mu_k, Sigma_k) for one set of parameters or many, with an axis S in front: (n,) or (S, n)."""
+    kernel = univariate if x.ndim == 1 else multivariate
+    coefficients: tuple[FloatArray, ...] = _coefficients(weights, means, _without_zeros(means, factors))
+    if np.ndim(weights) == 1:
+        coefficients = tuple(each[None] for each in coefficients)
+    result = np.empty((*np.shape(weights)[:-1], len(x)))
+    kernel.log_densities(_given(x), *coefficients, result.reshape(-1, len(x)))
+    return result
+
+
+def responsibilities(x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
+    """Probability of each component given each observation, (n, K)."""
+    kernel = univariate if x.ndim == 1 else multivariate
+    result = np.empty((len(x), len(weights)))
+    kernel.responsibilities(_given(x), *_coefficients(weights, means, _without_zeros(means, factors)), result)
+    return result
+
+
+def inverse_factors(factors: FloatArray) -> FloatArray:
+    """Inverses of lower triangular matrices (..., D, D), row after row by substitution."""
+    size = factors.shape[-1]
+    inverse = np.zeros(factors.shape)
+    for d in range(size):
+        known = -np.einsum("...e,...ef->...f", factors[..., d, :d], inverse[..., :d, :])
+        known[..., d] += 1.0
+        inverse[..., d, :] = known / factors[..., d, d, None]
+    return inverse
+
+
+def _without_zeros(means: FloatArray, factors: FloatArray) -> FloatArray:
+    """Cholesky factors, or their diagonals where there is nothing else in any of them."""
+    if factors.ndim == means.ndim:
+        return factors
+    matrices = factors.reshape(-1, *factors.shape[-2:])
+    if np.tril(matrices[0], -1).any() or np.tril(matrices, -1).any():
+        return factors
+    return np.diagonal(factors, axis1=-2, axis2=-1)
+
+
+def _coefficients(weights: FloatArray, means: FloatArray, factors: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """c, mu and H of the kernels: log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2; a diagonal H is (D, 1)."""
+    beyond = factors.ndim - means.ndim
+    scales = np.diagonal(factors, axis1=-2, axis2=-1) if beyond else factors
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_determinants = np.log(scales)
+        if scales.ndim > weights.ndim:
+            offsets = np.log(weights) - log_determinants.sum(axis=-1) - scales.shape[-1] * HALF_LOG_2PI
+        else:
+            offsets = np.log(weights) - log_determinants - HALF_LOG_2PI
+        whiteners = ROOT_HALF * inverse_factors(factors) if beyond else ROOT_HALF / factors
+    if scales.ndim > weights.ndim and not beyond:
+        whiteners = whiteners[..., None]
+    return _given(offsets), _given(means), _given(whiteners)
+
+
+def _given(array: FloatArray) -> FloatArray:
+    """A contiguous, read-only view, so that whatever array a user has runs through the same compiled code."""
+    view = np.ascontiguousarray(array, dtype=float).view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,236 @@
+"""The E-step kernel for several features.
+
+Component k is (c_k, mu_k, H_k) with log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2, where H_k is lower triangular,
+(D, D), or diagonal and given as (D, 1). Inside a block features come first, so that neighbours in memory are neighbouring
+observations.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bayesgmm.kernels.blocks import FAR, add_log_totals, block_width, exponentiate, has_nan
+from bayesgmm.kernels.compiled import SUMS, compiled
+
+_BLOCK = 128  # observations handled together
+_SCRATCH = 2_048  # numbers of one such block of all features, which with another one stay in the first-level cache
+
+
+@compiled(fastmath=SUMS)
+def _width(n_features, k):  # type: ignore[no-untyped-def]
+    return max(8, min(_BLOCK, _SCRATCH // n_features, block_width(k)))
+
+
+@compiled(fastmath=SUMS)
+def _standardise(block, shift, inverse_scale, z):  # type: ignore[no-untyped-def]
+    """Observations (m, D) into z (D, m)."""
+    for d in range(block.shape[1]):
+        centre, factor, row = shift[d], inverse_scale[d], z[d]
+        for i in range(len(block)):
+            row[i] = (block[i, d] - centre) * factor
+
+
+@compiled(fastmath=SUMS)
+def _deviate(z, mean, deviation, m):  # type: ignore[no-untyped-def]
+    for d in range(len(mean)):
+        centre, source, row = mean[d], z[d], deviation[d]
+        for i in range(m):
+            row[i] = source[i] - centre
+
+
+@compiled(fastmath=SUMS, inline=True)
+def _whiten(deviation, h, out, m):  # type: ignore[no-untyped-def]
+    """out_i = sum_d h_d deviation_di over the len(h) first features, four of them at a time."""
+    for i in range(m):
+        out[i] = 0.0
+    d = 0
+    while d + 4 <= len(h):
+        h0, h1, h2, h3 = h[d], h[d + 1], h[d + 2], h[d + 3]
+        row0, row1, row2, row3 = deviation[d], deviation[d + 1], deviation[d + 2], deviation[d + 3]
+        for i in range(m):
+            out[i] += (h0 * row0[i] + h1 * row1[i]) + (h2 * row2[i] + h3 * row3[i])
+        d += 4
+    while d < len(h):
+        h0, row0 = h[d], deviation[d]
+        for i in range(m):
+            out[i] += h0 * row0[i]
+        d += 1
+
+
+@compiled(fastmath=SUMS, inline=True)
+def _add_products(one, deviation, sums, m):  # type: ignore[no-untyped-def]
+    """sums_d += sum_i one_i deviation_di over the len(sums) first features, four of them at a time."""
+    d = 0
+    while d + 4 <= len(sums):
+        row0, row1, row2, row3 = deviation[d], deviation[d + 1], deviation[d + 2], deviation[d + 3]
+        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+        for i in range(m):
+            s0 += one[i] * row0[i]
+            s1 += one[i] * row1[i]
+            s2 += one[i] * row2[i]
+            s3 += one[i] * row3[i]
+        sums[d] += s0
+        sums[d + 1] += s1
+        sums[d + 2] += s2
+        sums[d + 3] += s3
+        d += 4
+    while d < len(sums):
+        row0, s0 = deviation[d], 0.0
+        for i in range(m):
+            s0 += one[i] * row0[i]
+        sums[d] += s0
+        d += 1
+
+
+@compiled(fastmath=SUMS)
+def _joint(z, c, mu, h, deviation, y, joint, top, total, m):  # type: ignore[no-untyped-def]
+    """For one block: joint_ki = exp(log_joint_ki - top_i), top_i = max_k log_joint_ki, total_i = sum_k joint_ki."""
+    k, n_features = mu.shape
+    triangular = h.shape[2] > 1
+    for i in range(m):
+        top[i] = -np.inf
+    for j in range(k):
+        row, offset = joint[j], c[j]
+        for i in range(m):
+            row[i] = offset
+        if triangular:
+            _deviate(z, mu[j], deviation, m)
+        for d in range(n_features):
+            if triangular:
+                _whiten(deviation, h[j, d, : d + 1], y, m)
+                for i in range(m):
+                    row[i] -= y[i] * y[i]
+            else:
+                centre, precision, feature = mu[j, d], h[j, d, 0], z[d]
+                for i in range(m):
+                    u = precision * (feature[i] - centre)
+                    row[i] -= u * u
+        for i in range(m):
+            top[i] = max(row[i], top[i])
+    exponentiate(joint, top, total, m)
+    check = 0.0
+    for i in range(m):
+        check += top[i] + total[i]
+    if not np.isfinite(check):  # a point out of reach of every component: the farthest that a float can tell
+        _far_joint(z, c, mu, h, joint, top, m)
+        exponentiate(joint, top, total, m)
+
+
+@compiled(fastmath=SUMS)
+def _far_joint(z, c, mu, h, joint, top, m):  # type: ignore[no-untyped-def]
+    """Log joint densities with distances no larger than what can be squared."""
+    k, n_features = mu.shape
+    for i in range(m):
+        top[i] = -np.inf
+        for j in range(k):
+            largest = 0.0
+            for d in range(n_features):
+                largest = max(largest, abs(z[d, i] - mu[j, d]))
+            size = largest if largest > 0.0 else 1.0
+            squared = 0.0
+            for d in range(n_features):
+                y = 0.0
+                if h.shape[2] > 1:
+                    for e in range(d + 1):
+                        y += h[j, d, e] * ((z[e, i] - mu[j, e]) / size)
+                else:
+                    y = h[j, d, 0] * ((z[d, i] - mu[j, d]) / size)
+                y = min(abs(y), FAR)
+                squared += y * y
+            distance = min(math.sqrt(squared) * size, FAR)
+            joint[j, i] = c[j] - distance * distance
+            top[i] = max(joint[j, i], top[i])
+
+
+@compiled(fastmath=SUMS, inline=True)
+def accumulate(x, weight, shift, inverse_scale, c, mu, h, counts, first, second):  # type: ignore[no-untyped-def]
+    """Fill N (K), S1 (K, D) and S2, of the shape of h, over standardised x (n, D); return the log-likelihood."""
+    counts[:] = 0.0
+    first[:] = 0.0
+    second[:] = 0.0
+    if has_nan(c, mu, h):
+        counts[:] = np.nan
+        first[:] = np.nan
+        second[:] = np.nan
+        return np.nan
+    n, triangular = len(x), h.shape[2] > 1
+    k, n_features = mu.shape
+    width = _width(n_features, k)
+    z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
+    joint = np.empty((k, width))
+    y, top, total = np.empty(width), np.empty(width), np.empty(width)
+    log_likelihood = 0.0
+    for begin in range(0, n, width):
+        m = min(width, n - begin)
+        _standardise(x[begin : begin + m], shift, inverse_scale, z)
+        _joint(z, c, mu, h, deviation, y, joint, top, total, m)
+        log_likelihood += add_log_totals(top, total, weight[begin : begin + m], m)
+        for j in range(k):
+            r, zeroth = joint[j], 0.0
+            for i in range(m):
+                r[i] *= total[i]
+                zeroth += r[i]
+            counts[j] += zeroth
+            _deviate(z, mu[j], deviation, m)
+            for d in range(n_features):
+                row, s1, s2 = deviation[d], 0.0, 0.0
+                for i in range(m):
+                    y[i] = r[i] * row[i]
+                    s1 += y[i]
+                    s2 += y[i] * row[i]
+                first[j, d] += s1
+                if triangular:
+                    _add_products(y, deviation, second[j, d, :d], m)
+                    second[j, d, d] += s2
+                else:
+                    second[j, d, 0] += s2
+    if triangular:
+        for j in range(k):
+            for d in range(n_features):
+                for e in range(d):
+                    second[j, e, d] = second[j, d, e]
+    return log_likelihood
+
+
+@compiled(fastmath=SUMS)
+def log_densities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
+    """Log density of every x (n, D) for every set of parameters c (S, K), mu, h, into out (S, n)."""
+    n, (_, k, n_features) = len(x), mu.shape
+    width = _width(n_features, k)
+    z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
+    joint = np.empty((k, width))
+    y, top, total = np.empty(width), np.empty(width), np.empty(width)
+    shift, inverse_scale = np.zeros(n_features), np.ones(n_features)
+    for begin in range(0, n, width):
+        m = min(width, n - begin)
+        _standardise(x[begin : begin + m], shift, inverse_scale, z)
+        for s in range(len(c)):
+            if has_nan(c[s], mu[s], h[s]):
+                out[s, begin : begin + m] = np.nan
+                continue
+            _joint(z, c[s], mu[s], h[s], deviation, y, joint, top, total, m)
+            for i in range(m):
+                out[s, begin + i] = top[i] + math.log(total[i])
+
+
+@compiled(fastmath=SUMS)
+def responsibilities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
+    """Responsibilities, into out (n, K)."""
+    if has_nan(c, mu, h):
+        out[:] = np.nan
+        return
+    n, (k, n_features) = len(x), mu.shape
+    width = _width(n_features, k)
+    z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
+    joint = np.empty((k, width))
+    y, top, total = np.empty(width), np.empty(width), np.empty(width)
+    shift, inverse_scale = np.zeros(n_features), np.ones(n_features)
+    for begin in range(0, n, width):
+        m = min(width, n - begin)
+        _standardise(x[begin : begin + m], shift, inverse_scale, z)
+        _joint(z, c, mu, h, deviation, y, joint, top, total, m)
+        for i in range(m):
+            for j in range(k):
+                out[begin + i, j] = joint[j, i] / total[i]

@@ -1,0 +1,117 @@
+"""The number of components K given a partition of the observations: the step that makes a sampler telescope.
+
+With n_1, ..., n_K+ the sizes of the occupied components and gamma_K the concentration of the weights
+
+    p(K | partition)  ~  p(K)  K! / (K - K+)!  Gamma(gamma_K K) / Gamma(n + gamma_K K)
+                         prod_j Gamma(n_j + gamma_K) / Gamma(gamma_K)
+
+for K >= K+ (Frühwirth-Schnatter, Malsiner-Walli & Grün 2021, the third step of their sampler). Where gamma_K is the same for
+all K the product does not matter, and the probabilities depend on the partition by K+ only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln, logsumexp
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.kernels.compiled import STRICT, compiled
+
+_NUMBERS = 2_000_000  # of a table
+
+
+class NumberTables(NamedTuple):
+    """What the step looks up.
+
+    Attributes
+    ----------
+    of_occupied : (R, M) array
+        Row K+ - 1, column K - 1. Where all gamma_K are one, p(K | K+); else the logarithm of all factors but the product.
+    rising : (n' + 1, M) or (0, M) array
+        log Gamma(m + gamma_K) / Gamma(gamma_K) for m = 0, ..., n', none where all gamma_K are one.
+    concentrations : (M,) array
+        gamma_K.
+    """
+
+    of_occupied: FloatArray
+    rising: FloatArray
+    concentrations: FloatArray
+
+
+def number_tables(prior: FloatArray, concentrations: FloatArray, n: int) -> NumberTables:
+    """Tables for a prior p(K) and concentrations gamma_K, K = 1, ..., M, and n observations."""
+    with np.errstate(divide="ignore"):
+        log_prior = np.log(prior)
+    most = len(prior)
+    occupied, k = np.arange(1, min(n, most) + 1)[:, None], np.arange(1, most + 1)
+    logs = log_prior + log_arrangements(occupied, k) + log_normaliser(concentrations * k, n)
+    if (concentrations == concentrations[0]).all():
+        return NumberTables(np.exp(logs - logsumexp(logs, axis=1, keepdims=True)), np.empty((0, most)), concentrations)
+    sizes = np.arange(min(n, max(1, _NUMBERS // most)) + 1)[:, None]
+    rising = gammaln(sizes + concentrations) - gammaln(concentrations)
+    return NumberTables(logs, rising, concentrations)
+
+
+def log_arrangements(occupied: NDArray[np.int64], k: NDArray[np.int64]) -> FloatArray:
+    """Log K! / (K - K+)!, in how many ways the components that are occupied can be labelled; minus infinity for K < K+."""
+    return np.where(k >= occupied, gammaln(k + 1) - gammaln(np.maximum(k - occupied, 0) + 1), -np.inf)
+
+
+def log_normaliser(total: FloatArray, n: int) -> FloatArray:
+    """Log Gamma(total) / Gamma(n + total) of a total concentration gamma_K K."""
+    return gammaln(total) - gammaln(n + total)
+
+
+@compiled(fastmath=STRICT)
+def draw_number(rng, counts, tables, probabilities):  # type: ignore[no-untyped-def]
+    """K given the sizes of the occupied components; the probabilities of K = 1, ..., M are filled in."""
+    of_occupied, rising, concentrations = tables
+    occupied, most = len(counts), len(probabilities)
+    row = of_occupied[occupied - 1]
+    if len(rising) == 0:
+        probabilities[:] = row
+    else:
+        for b in range(most):
+            probabilities[b] = row[b]
+        for j in range(occupied):
+            size = int(counts[j])
+            if size < len(rising):
+                for b in range(occupied - 1, most):
+                    probabilities[b] += rising[size, b]
+            else:
+                for b in range(occupied - 1, most):
+                    probabilities[b] += math.lgamma(size + concentrations[b]) - math.lgamma(concentrations[b])
+        largest, total = probabilities.max(), 0.0
+        for b in range(most):
+            probabilities[b] = math.exp(probabilities[b] - largest)
+            total += probabilities[b]
+        for b in range(most):
+            probabilities[b] /= total
+    at, k = rng.random(), 0
+    for b in range(occupied - 1, most):
+        if probabilities[b] > 0.0:
+            k = b + 1
+            at -= probabilities[b]
+            if at < 0.0:
+                break
+    return k
+
+
+@compiled(fastmath=STRICT)
+def bring_forward(counts, places):  # type: ignore[no-untyped-def]
+    """Number of occupied components; ``places`` says for each component at which place, occupied ones first, it goes."""
+    occupied = 0
+    for j in range(len(counts)):
+        if counts[j] > 0.0:
+            places[j] = occupied
+            occupied += 1
+    empty = occupied
+    for j in range(len(counts)):
+        if counts[j] == 0.0:
+            places[j] = empty
+            empty += 1
+    return occupied

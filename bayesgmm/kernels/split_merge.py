@@ -1,0 +1,223 @@
+"""Moves that divide two components anew, or make one of two and two of another: one feature, own variances.
+
+Where a mixture has more components than the data support, a superfluous one may be a part of any of the others, and no
+path of high density leads from one of these places to the next. Two components a and b are their sum (its weight T, mean m
+and variance V) and its division, z = log(w_b / w_a), delta = (mu_b - mu_a) / sqrt(V), rho = log(sigma_b^2 / sigma_a^2). The
+data know the sum of parts that they cannot tell from a Gaussian well, and its division badly. So a move keeps the sums:
+
+* a step away from a division,
+* a division that does not depend on the one before, from a density g that knows how many observations there are,
+* of three components a, b, d: a and b become one component, their sum; d becomes the sum of two, its division drawn from g.
+
+They are moves of Metropolis and Hastings on the posterior with the allocations and C0 summed out. Its density p is of
+(w, mu, log sigma^2); that of (T, m, log V, z, delta, rho) is J p with the Jacobian
+
+    J = T r (1 - r) sqrt(V) / (1 - q),    r = 1 / (1 + exp(-z)),    q = r (1 - r) delta^2 < 1.
+
+The components are chosen at random. To the third move the way back, for which they are d, b, a, is as probable, so that
+division u of a sum S is exchanged for division u' of d with probability min(1, ratio), where
+
+    ratio = [p' J(d, u') g(u | S)] / [p J(S, u) g(u' | d)];
+
+to the second the same applies with d = S; in a step, which is symmetric, there is no g.
+
+References
+----------
+Richardson & Green (1997), On Bayesian analysis of mixtures with an unknown number of components, Journal of the Royal
+Statistical Society: Series B 59, 731-792. doi:10.1111/1467-9868.00095
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bayesgmm.kernels import sweep_diagonal
+from bayesgmm.kernels.compiled import STRICT, compiled
+from bayesgmm.kernels.estep import ROOT_HALF
+from bayesgmm.kernels.univariate import log_likelihood
+from bayesgmm.kernels.variates import log_gamma_variate
+from bayesgmm.posterior.log_posterior import log_weights
+
+_STEPS = 0.5  # share of the moves
+_EXCHANGES = 0.25  # the same, where there are three components
+_LONGEST = 4.0  # steps are from exp(-4) to 1 long
+_EVEN = 0.4  # share of proposals whose r is uniform; for the others its logit is
+_WIDEST = 2.0  # the scale of delta and rho where a part is so small that the data do not see it
+
+
+@compiled(fastmath=STRICT)
+def sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, moves, state, thin, draws):  # type: ignore[no-untyped-def]
+    """Like :func:`bayesgmm.kernels.sweep_diagonal.sweep`, with so many moves before each sweep."""
+    for s in range(len(draws)):
+        for _ in range(thin):
+            move(rng, x[:, 0], k, sizes, hyper, b0, inverse_B0, rate, moves, state)
+            sweep_diagonal.sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, state, 1, draws[s : s + 1])
+
+
+@compiled(fastmath=STRICT)
+def move(rng, x, k, sizes, hyper, b0, inverse_B0, rate, moves, state):  # type: ignore[no-untyped-def]
+    """Move a state, then draw C0 given the variances."""
+    hierarchical = sizes[2] != 0
+    at_factors = 2 * k if hierarchical else 2 * k - 1
+    log_w, mu, log_variances = np.empty(k), state[k - 1 : 2 * k - 1], state[at_factors:]
+    log_weights(state, log_w)
+    proposed = np.empty((3, k))
+    offsets, scales = np.empty(k), np.empty(k)
+    whole, division, other = np.empty(3), np.empty(3), np.empty(3)
+    value = log_density(x, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales)
+    for _ in range(moves):
+        a, b, d = _choose_three(rng, k)
+        proposed[0], proposed[1], proposed[2] = log_w, mu, log_variances
+        merge(log_w, mu, log_variances, a, b, whole, division)
+        log_ratio = -log_jacobian(whole, division)
+        kind = rng.random()
+        if kind < _STEPS:
+            size = math.exp(-_LONGEST * rng.random())
+            other[0] = division[0] + 3.0 * size * rng.standard_normal()
+            other[1] = division[1] + size * rng.standard_normal()
+            other[2] = division[2] + size * rng.standard_normal()
+            split(whole, other, proposed, a, b)
+            log_ratio += log_jacobian(whole, other)
+        else:
+            log_ratio += log_proposal(division, len(x) * math.exp(whole[0]))
+            if kind < _STEPS + _EXCHANGES and d >= 0:
+                proposed[:, a] = whole
+                whole[0], whole[1], whole[2] = log_w[d], mu[d], log_variances[d]
+            else:
+                d = a
+            visible = len(x) * math.exp(whole[0])
+            propose(rng, visible, other)
+            split(whole, other, proposed, d, b)
+            log_ratio += log_jacobian(whole, other) - log_proposal(other, visible)
+        if not np.isfinite(log_ratio):  # no such pair, or none that the way back would come from
+            continue
+        new = log_density(
+            x, proposed[0], proposed[1], proposed[2], hyper, b0, inverse_B0, rate, hierarchical, offsets, scales
+        )
+        if -rng.standard_exponential() < new - value + log_ratio:
+            value = new
+            log_w[:], mu[:], log_variances[:] = proposed[0], proposed[1], proposed[2]
+
+    mean = log_w.mean()
+    for j in range(k - 1):
+        state[j] = log_w[j] - mean
+    if hierarchical:
+        total = rate[0]
+        for j in range(k):
+            total += math.exp(-log_variances[j])
+        state[2 * k - 1] = log_gamma_variate(rng, hyper[2] + k * hyper[1]) - math.log(total)
+
+
+@compiled(fastmath=STRICT)
+def _choose_three(rng, k):  # type: ignore[no-untyped-def]
+    """Three components in a random order, the last -1 if there are but two."""
+    a, b = int(rng.random() * k), int(rng.random() * (k - 1))
+    b += b >= a
+    if k == 2:
+        return a, b, -1
+    d = int(rng.random() * (k - 2))
+    d += d >= min(a, b)
+    d += d >= max(a, b)
+    return a, b, d
+
+
+@compiled(fastmath=STRICT)
+def merge(log_w, mu, log_variances, a, b, whole, division):  # type: ignore[no-untyped-def]
+    """Fill log T, m, log V of the sum of two components, and the division z, delta, rho."""
+    z = log_w[b] - log_w[a]
+    r, rest = 1.0 / (1.0 + math.exp(-z)), 1.0 / (1.0 + math.exp(z))
+    gap = mu[b] - mu[a]
+    largest = max(log_w[a], log_w[b])
+    variance = rest * math.exp(log_variances[a]) + r * math.exp(log_variances[b]) + r * rest * gap * gap
+    whole[0] = largest + math.log1p(math.exp(-abs(z)))
+    whole[1] = rest * mu[a] + r * mu[b]
+    whole[2] = math.log(variance)
+    division[0], division[1], division[2] = z, gap / math.sqrt(variance), log_variances[b] - log_variances[a]
+
+
+@compiled(fastmath=STRICT)
+def split(whole, division, components, a, b):  # type: ignore[no-untyped-def]
+    """The other way round, into columns of components (3, K); NaN if they were farther apart than the variance allows."""
+    z, delta, rho = division
+    r, rest = 1.0 / (1.0 + math.exp(-z)), 1.0 / (1.0 + math.exp(z))
+    distance = delta * math.exp(0.5 * whole[2])
+    smaller = math.log1p(math.exp(-abs(z)))
+    components[0, a], components[0, b] = whole[0] - max(z, 0.0) - smaller, whole[0] + min(z, 0.0) - smaller
+    components[1, a], components[1, b] = whole[1] - r * distance, whole[1] + rest * distance
+    components[2, a] = whole[2] + math.log1p(-r * rest * delta * delta) - math.log(rest + r * math.exp(rho))
+    components[2, b] = components[2, a] + rho
+
+
+@compiled(fastmath=STRICT)
+def _log_shares(z):  # type: ignore[no-untyped-def]
+    """Of the two parts, added: log r (1 - r)."""
+    return -abs(z) - 2.0 * math.log1p(math.exp(-abs(z)))
+
+
+@compiled(fastmath=STRICT)
+def log_jacobian(whole, division):  # type: ignore[no-untyped-def]
+    """Of (w, mu, log sigma^2) of two components by (T, m, log V, z, delta, rho)."""
+    log_shares = _log_shares(division[0])
+    return whole[0] + log_shares + 0.5 * whole[2] - math.log1p(-math.exp(log_shares) * division[1] ** 2)
+
+
+@compiled(fastmath=STRICT)
+def _spread(z, visible):  # type: ignore[no-untyped-def]
+    """The scale of delta and rho up to which so many observations hardly tell two parts from one Gaussian.
+
+    Parts that far apart change skewness and kurtosis of their sum by about these moments' standard errors.
+    """
+    return min(_WIDEST, math.exp(-0.5 * _log_shares(z)) / math.sqrt(math.sqrt(visible)))
+
+
+@compiled(fastmath=STRICT)
+def propose(rng, visible, division):  # type: ignore[no-untyped-def]
+    """Fill a division: z from a mixture, delta and rho from Student's t with four degrees of freedom."""
+    if rng.random() < _EVEN:
+        r = rng.random()
+        division[0] = math.log(r) - math.log1p(-r)
+    else:
+        division[0] = (2.0 * rng.random() - 1.0) * _farthest(visible)
+    spread = _spread(division[0], visible)
+    for i in range(1, 3):
+        division[i] = spread * rng.standard_normal() / math.sqrt(0.5 * rng.standard_gamma(2.0))
+
+
+@compiled(fastmath=STRICT)
+def log_proposal(division, visible):  # type: ignore[no-untyped-def]
+    """Log density of what :func:`propose` fills in."""
+    z, farthest = division[0], _farthest(visible)
+    density = _EVEN * math.exp(_log_shares(z))
+    if abs(z) < farthest:
+        density += 0.5 * (1.0 - _EVEN) / farthest
+    spread = _spread(z, visible)
+    value = math.log(density) + 2.0 * math.log(0.375 / spread)
+    for i in range(1, 3):
+        value -= 2.5 * math.log1p(0.25 * (division[i] / spread) ** 2)
+    return value
+
+
+@compiled(fastmath=STRICT)
+def _farthest(visible):  # type: ignore[no-untyped-def]
+    """The logit of a part with less than one observation."""
+    return 2.0 + math.log1p(visible)
+
+
+@compiled(fastmath=STRICT)
+def log_density(x, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales):  # type: ignore[no-untyped-def]
+    """Of the data and of (w, mu, log sigma^2), up to a constant, without C0; the last two are scratch."""
+    alpha, c0, g0 = hyper[0], hyper[1], hyper[2]
+    value, total = 0.0, 0.0
+    k = len(mu)
+    for j in range(k):
+        offsets[j] = log_w[j] - 0.5 * log_variances[j]
+        scales[j] = ROOT_HALF * math.exp(-0.5 * log_variances[j])
+        total += math.exp(-log_variances[j])
+        value += (alpha - 1.0) * log_w[j] - 0.5 * inverse_B0[0, 0] * (mu[j] - b0[0]) ** 2 - c0 * log_variances[j]
+    if hierarchical:
+        value -= (g0 + k * c0) * math.log(rate[0] + total)
+    else:
+        value -= rate[0] * total
+    return value + log_likelihood(x, offsets, mu, scales)

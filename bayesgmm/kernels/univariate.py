@@ -1,0 +1,172 @@
+"""The E-step kernel for one feature.
+
+Component k is (c_k, mu_k, h_k) with log w_k N(x; mu_k, sigma_k) = c_k - (h_k (x - mu_k))^2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bayesgmm.kernels.blocks import FAR, add_log_totals, block_width, exp, exponentiate, has_nan
+from bayesgmm.kernels.compiled import SUMS, compiled
+
+BLOCK = 128  # observations handled together: K rows of them stay in the first-level cache
+
+
+@compiled(fastmath=SUMS)
+def _joint(z, c, mu, h, joint, top, total):  # type: ignore[no-untyped-def]
+    """For one block: joint_ki = exp(log_joint_ki - top_i), top_i = max_k log_joint_ki, total_i = sum_k joint_ki."""
+    k, m = len(c), len(z)
+    lowest = 0.0
+    for i in range(m):
+        top[i] = -np.inf
+    for j in range(k):
+        offset, mean, precision = c[j], mu[j], h[j]
+        row = joint[j]
+        for i in range(m):
+            u = precision * (z[i] - mean)
+            value = offset - u * u
+            row[i] = value
+            top[i] = max(value, top[i])
+    for i in range(m):
+        lowest += top[i]
+    if lowest == -np.inf:  # a point out of reach of every component: the farthest that a float can tell
+        for j in range(k):
+            for i in range(m):
+                u = min(max(h[j] * (z[i] - mu[j]), -FAR), FAR)
+                joint[j, i] = c[j] - u * u
+                top[i] = max(joint[j, i], top[i])
+    exponentiate(joint, top, total, m)
+
+
+@compiled(fastmath=SUMS)
+def _add_pair(x, shift, inverse_scale, c, mu, h, sums):  # type: ignore[no-untyped-def]
+    """One block for K = 2, with one exponential for each point and no scratch; NaN, and sums untouched, out of reach."""
+    zeroth_0, first_0, second_0 = 0.0, 0.0, 0.0
+    zeroth_1, first_1, second_1 = 0.0, 0.0, 0.0
+    top, product = 0.0, 1.0
+    for i in range(len(x)):
+        z = (x[i] - shift) * inverse_scale
+        deviation_0, deviation_1 = z - mu[0], z - mu[1]
+        u_0, u_1 = h[0] * deviation_0, h[1] * deviation_1
+        log_joint_0, log_joint_1 = c[0] - u_0 * u_0, c[1] - u_1 * u_1
+        gap = log_joint_1 - log_joint_0
+        ratio = exp(-abs(gap))
+        total = 1.0 + ratio
+        larger = 1.0 / total
+        smaller = ratio * larger
+        r_0 = smaller if gap > 0.0 else larger
+        r_1 = larger if gap > 0.0 else smaller
+        top += max(log_joint_0, log_joint_1)
+        product *= total
+        zeroth_0 += r_0
+        first_0 += r_0 * deviation_0
+        second_0 += r_0 * deviation_0 * deviation_0
+        zeroth_1 += r_1
+        first_1 += r_1 * deviation_1
+        second_1 += r_1 * deviation_1 * deviation_1
+    if not np.isfinite(top):
+        return np.nan
+    sums[0, 0] += zeroth_0
+    sums[1, 0] += first_0
+    sums[2, 0] += second_0
+    sums[0, 1] += zeroth_1
+    sums[1, 1] += first_1
+    sums[2, 1] += second_1
+    return top + math.log(product)
+
+
+@compiled(fastmath=SUMS, inline=True)
+def accumulate(x, weight, shift, inverse_scale, c, mu, h, sums):  # type: ignore[no-untyped-def]
+    """Fill sums (3, K) with N, S1, S2 over z = (x - shift) * inverse_scale, and return the log-likelihood of z."""
+    if has_nan(c, mu, h):
+        sums[:] = np.nan
+        return np.nan
+    k, n = len(c), len(x)
+    width = min(BLOCK, block_width(k))
+    joint = np.empty((k, width))
+    z, top, total = np.empty(width), np.empty(width), np.empty(width)
+    sums[:] = 0.0
+    log_likelihood = 0.0
+    for begin in range(0, n, width):
+        m = min(width, n - begin)
+        block = x[begin : begin + m]  # a slice, because an index that may be negative is no vector
+        if k == 2 and len(weight) == 0:
+            part = _add_pair(block, shift, inverse_scale, c, mu, h, sums)
+            if part == part:
+                log_likelihood += part
+                continue
+        for i in range(m):
+            z[i] = (block[i] - shift) * inverse_scale
+        _joint(z[:m], c, mu, h, joint, top, total)
+        log_likelihood += add_log_totals(top, total, weight[begin : begin + m], m)
+        for j in range(k):
+            zeroth, first, second = 0.0, 0.0, 0.0
+            mean, row = mu[j], joint[j]
+            for i in range(m):
+                deviation = z[i] - mean
+                r = row[i] * total[i]
+                zeroth += r
+                first += r * deviation
+                second += r * deviation * deviation
+            sums[0, j] += zeroth
+            sums[1, j] += first
+            sums[2, j] += second
+    return log_likelihood
+
+
+@compiled(fastmath=SUMS, inline=True)
+def log_likelihood(x, c, mu, h):  # type: ignore[no-untyped-def]
+    """The value alone that :func:`accumulate` returns for x as it stands."""
+    if has_nan(c, mu, h):
+        return np.nan
+    k, n = len(c), len(x)
+    width = min(BLOCK, block_width(k))
+    joint = np.empty((k, width))
+    top, total = np.empty(width), np.empty(width)
+    result = 0.0
+    for begin in range(0, n, width):
+        m = min(width, n - begin)
+        _joint(x[begin : begin + m], c, mu, h, joint, top, total)
+        product = 1.0
+        for i in range(m):
+            result += top[i]
+            product *= total[i]
+        result += math.log(product)
+    return result
+
+
+@compiled(fastmath=SUMS)
+def log_densities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
+    """Log density of every x for every row of parameters (S, K), into out (S, n)."""
+    k, n = c.shape[1], len(x)
+    joint = np.empty((k, BLOCK))
+    top, total = np.empty(BLOCK), np.empty(BLOCK)
+    for s in range(len(c)):
+        if has_nan(c[s], mu[s], h[s]):
+            out[s] = np.nan
+            continue
+        for begin in range(0, n, BLOCK):
+            m = min(BLOCK, n - begin)
+            _joint(x[begin : begin + m], c[s], mu[s], h[s], joint, top, total)
+            for i in range(m):
+                out[s, begin + i] = top[i] + math.log(total[i])
+
+
+@compiled(fastmath=SUMS)
+def responsibilities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
+    """Responsibilities, into out (n, K)."""
+    if has_nan(c, mu, h):
+        out[:] = np.nan
+        return
+    k, n = len(c), len(x)
+    joint = np.empty((k, BLOCK))
+    top, total = np.empty(BLOCK), np.empty(BLOCK)
+    for begin in range(0, n, BLOCK):
+        m = min(BLOCK, n - begin)
+        _joint(x[begin : begin + m], c, mu, h, joint, top, total)
+        for i in range(m):
+            for j in range(k):
+                out[begin + i, j] = joint[j, i] / total[i]

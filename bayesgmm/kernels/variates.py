@@ -1,0 +1,156 @@
+"""Random variates and small matrices for compiled sweeps."""
+
+from __future__ import annotations
+
+import math
+
+from bayesgmm.kernels.blocks import exp
+from bayesgmm.kernels.compiled import STRICT, compiled
+
+
+@compiled(fastmath=STRICT)
+def log_gamma_variate(rng, shape):  # type: ignore[no-untyped-def]
+    """Logarithm of a Gamma(shape, 1) variate, finite however small the shape is."""
+    if shape >= 1.0:
+        return math.log(rng.standard_gamma(shape))
+    return math.log(rng.standard_gamma(shape + 1.0)) - rng.standard_exponential() / shape
+
+
+@compiled(fastmath=STRICT)
+def choose(rng, log_densities, cumulated):  # type: ignore[no-untyped-def]
+    """An index with probability proportional to exp(log_densities); ``cumulated`` is scratch."""
+    k, largest = len(log_densities), log_densities[0]
+    for j in range(1, k):
+        largest = max(largest, log_densities[j])
+    for j in range(k):
+        cumulated[j] = exp(log_densities[j] - largest)
+    total = 0.0
+    for j in range(k):
+        total += cumulated[j]
+        cumulated[j] = total
+    at = rng.random() * total
+    for j in range(k - 1):
+        if at < cumulated[j]:
+            return j
+    return k - 1
+
+
+@compiled(fastmath=STRICT)
+def draw_weights(rng, counts, alpha, coordinates, log_gammas):  # type: ignore[no-untyped-def]
+    """Fill the coordinates of w ~ Dirichlet(alpha + counts); ``log_gammas`` is scratch."""
+    k = len(counts)
+    mean = draw_log_gammas(rng, counts, alpha, log_gammas)
+    for j in range(k - 1):
+        coordinates[j] = log_gammas[j] - mean
+
+
+@compiled(fastmath=STRICT)
+def draw_log_gammas(rng, counts, alpha, log_gammas):  # type: ignore[no-untyped-def]
+    """Fill log Gamma(alpha + counts) variates, which are log w ~ Dirichlet(alpha + counts) up to a constant; their mean."""
+    k = len(counts)
+    mean = 0.0
+    for j in range(k):
+        log_gammas[j] = log_gamma_variate(rng, alpha + counts[j])
+        mean += log_gammas[j] / k
+    return mean
+
+
+@compiled(fastmath=STRICT)
+def log_sum_exp(values):  # type: ignore[no-untyped-def]
+    """Log of the sum of exponentials."""
+    largest, total = values.max(), 0.0
+    for j in range(len(values)):
+        total += math.exp(values[j] - largest)
+    return largest + math.log(total)
+
+
+@compiled(fastmath=STRICT)
+def factorise(matrix):  # type: ignore[no-untyped-def]
+    """Replace the lower triangle of a symmetric positive definite matrix by its Cholesky factor."""
+    size = len(matrix)
+    for i in range(size):
+        for j in range(i + 1):
+            total = matrix[i, j]
+            for e in range(j):
+                total -= matrix[i, e] * matrix[j, e]
+            matrix[i, j] = math.sqrt(total) if i == j else total / matrix[j, j]
+
+
+@compiled(fastmath=STRICT)
+def draw_normal(rng, precision, pull, result):  # type: ignore[no-untyped-def]
+    """Fill a draw from N(precision^-1 pull, precision^-1); the precision is overwritten by its factor L, the pull by noise.
+
+    With L L' the precision, L'^-1 (L^-1 pull + noise) is that draw.
+    """
+    size = len(pull)
+    factorise(precision)
+    for i in range(size):
+        for j in range(i):
+            pull[i] -= precision[i, j] * pull[j]
+        pull[i] /= precision[i, i]
+    for i in range(size):
+        pull[i] += rng.standard_normal()
+    for i in range(size - 1, -1, -1):
+        total = pull[i]
+        for j in range(i + 1, size):
+            total -= precision[j, i] * result[j]
+        result[i] = total / precision[i, i]
+
+
+@compiled(fastmath=STRICT)
+def draw_wishart_factor(rng, shape, rate, factor, coordinates):  # type: ignore[no-untyped-def]
+    """Fill F (lower) with F'F ~ Wishart(shape, rate), and its coordinates (:mod:`bayesgmm.model.wishart`).
+
+    F = V C^-1 with 2 rate = C C' and V as in :func:`bayesgmm.model.wishart.draw_factors`; the rate is overwritten.
+    """
+    size = len(rate)
+    for i in range(size):
+        for j in range(i + 1):
+            rate[i, j] *= 2.0
+    factorise(rate)
+    at = 0
+    for i in range(size):
+        for j in range(i):
+            factor[i, j] = rng.standard_normal()
+        freedom = 2.0 * shape - size + i + 1
+        factor[i, i] = math.sqrt(2.0) * math.exp(0.5 * log_gamma_variate(rng, 0.5 * freedom))
+        for j in range(i, -1, -1):  # the row of V C^-1, from the right
+            for e in range(j + 1, i + 1):
+                factor[i, j] -= factor[i, e] * rate[e, j]
+            factor[i, j] /= rate[j, j]
+        for j in range(i):
+            coordinates[at + j] = factor[i, j] / factor[i, i]
+        coordinates[at + i] = math.log(factor[i, i])
+        at += i + 1
+
+
+@compiled(fastmath=STRICT)
+def shuffle(rng, order):  # type: ignore[no-untyped-def]
+    """Put 0, ..., K - 1 in a random order."""
+    for j in range(len(order)):
+        order[j] = j
+    for j in range(len(order) - 1, 0, -1):
+        other = int(rng.random() * (j + 1))
+        order[j], order[other] = order[other], order[j]
+
+
+@compiled(fastmath=STRICT)
+def reorder(point, order, k, n_features, at_factors, entries, result):  # type: ignore[no-untyped-def]
+    """Fill a point with the components of another in this order; what is not of a component is copied.
+
+    A point holds K - 1 coordinates of the weights, K x D means, C0, and from ``at_factors`` on a block of ``entries`` for
+    each component, or one block for all.
+    """
+    result[:] = point
+    last = 0.0
+    for j in range(k - 1):
+        last -= point[j]
+    for j in range(k):
+        source = order[j]
+        if j < k - 1:
+            result[j] = point[source] if source < k - 1 else last
+        for d in range(n_features):
+            result[k - 1 + j * n_features + d] = point[k - 1 + source * n_features + d]
+        if len(point) - at_factors == k * entries:
+            for e in range(entries):
+                result[at_factors + j * entries + e] = point[at_factors + source * entries + e]

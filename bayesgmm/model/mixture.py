@@ -1,0 +1,233 @@
+"""The generative story: z ~ Categorical(w), x | z = k ~ Normal(mu_k, Sigma_k)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bayesgmm.arguments import FloatArray, read_count, read_seed, require_memory
+from bayesgmm.data.reading import read_data, read_numbers
+from bayesgmm.digits import with_digits
+from bayesgmm.kernels import estep
+
+_LARGE, _SMALL = 1e8, 1e-3  # means and standard deviations beyond which NumPy's four decimals do not show a mean
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Mixture:
+    r"""A Gaussian mixture with known parameters, :math:`p(x) = \sum_k w_k N(x; \mu_k, \Sigma_k)`.
+
+    Parameters
+    ----------
+    weights : (K,) array
+        Probabilities; not negative, summing to one.
+    means : (K,) array for one feature, (K, D) array for D features
+    covariances : (K,) array of variances for one feature, (K, D, D) array of covariance matrices for D features
+        Give these or ``sigma``. A scalar or one (D, D) matrix stands for all components.
+    sigma : (K,) array or scalar, optional
+        Standard deviations, for one feature only, in place of ``covariances``.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, weights are not probabilities, or a covariance is not positive definite.
+
+    Examples
+    --------
+    >>> mixture = Mixture([0.25, 0.75], [5.0, 10.0], sigma=[1.5, 2.0])
+    >>> x, z = mixture.sample(3, random_seed=1)
+    >>> mixture.responsibilities(x).sum(axis=1)
+    array([1., 1., 1.])
+    """
+
+    weights: FloatArray
+    means: FloatArray
+    covariances: FloatArray
+
+    def __init__(
+        self,
+        weights: ArrayLike,
+        means: ArrayLike,
+        covariances: ArrayLike | None = None,
+        *,
+        sigma: ArrayLike | None = None,
+    ) -> None:
+        checked_means = _read_means(means)
+        n_components = len(checked_means)
+        for name, value in (
+            ("weights", _read_weights(weights, n_components)),
+            ("means", checked_means),
+            ("covariances", _read_covariances(covariances, sigma, checked_means)),
+        ):
+            value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
+    @property
+    def n_components(self) -> int:
+        """K, the number of components."""
+        return len(self.weights)
+
+    @property
+    def n_features(self) -> int:
+        """D, the number of features."""
+        return 1 if self.means.ndim == 1 else self.means.shape[1]
+
+    @property
+    def sigma(self) -> FloatArray:
+        """Standard deviations: (K,) for one feature, (K, D) per feature otherwise."""
+        if self.n_features == 1:
+            return np.sqrt(self.covariances)
+        return np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
+
+    @cached_property
+    def factors(self) -> FloatArray:
+        """Standard deviations (K,) for one feature, else lower Cholesky factors (K, D, D) of the covariances."""
+        return self.sigma if self.n_features == 1 else np.linalg.cholesky(self.covariances)
+
+    def sample(self, n: int, random_seed: int | np.random.Generator | None = None) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Draw z from the weights, then x from the component that z names.
+
+        Parameters
+        ----------
+        n : int
+            How many observations.
+        random_seed : int, Generator or None
+
+        Returns
+        -------
+        x : (n,) or (n, D) array
+            Observations.
+        z : (n,) array of int
+            The component each came from.
+        """
+        n = read_count(n, "n", minimum=0)
+        require_memory(8 * n * (3 * self.n_features + self.n_features**2 + 2), f"a sample of {n} observations", "draw fewer")
+        rng = random_seed if isinstance(random_seed, np.random.Generator) else np.random.default_rng(read_seed(random_seed))
+        z = rng.choice(self.n_components, size=n, p=self.weights)
+        if self.n_features == 1:
+            return self.means[z] + self.sigma[z] * rng.standard_normal(n), z
+        noise = rng.standard_normal((n, self.n_features))
+        return self.means[z] + np.einsum("nij,nj->ni", self.factors[z], noise), z
+
+    def log_density(self, x: ArrayLike) -> FloatArray:
+        """Log p(x) at each observation, shape (n,)."""
+        return estep.log_density(self._read(x), self.weights, self.means, self.factors)
+
+    def responsibilities(self, x: ArrayLike) -> FloatArray:
+        """Probability of each component given each observation, shape (n, K); rows sum to one."""
+        return estep.responsibilities(self._read(x), self.weights, self.means, self.factors)
+
+    def sorted(self) -> Mixture:
+        """The same density with components in increasing order of their means (first feature first)."""
+        keys = self.means[None] if self.n_features == 1 else self.means.T[::-1]
+        order = np.lexsort(keys)
+        return Mixture(self.weights[order], self.means[order], self.covariances[order])
+
+    def rescaled(self, shift: float | FloatArray, scale: float | FloatArray) -> Mixture:
+        """The mixture of ``shift + scale * x``; for D features shift and scale may hold a number for each."""
+        if self.n_features == 1:
+            return Mixture(self.weights, shift + scale * self.means, sigma=scale * self.sigma)
+        scales = np.broadcast_to(scale, (self.n_features,))
+        return Mixture(self.weights, shift + scale * self.means, self.covariances * np.outer(scales, scales))
+
+    def _read(self, x: ArrayLike) -> FloatArray:
+        data = read_data(x)
+        if data.n_features != self.n_features:
+            raise ValueError(f"x must have {self.n_features} feature(s) like the mixture, got {data.n_features}")
+        return data.values
+
+    def __repr__(self) -> str:
+        third = f"sigma={_short(self.sigma)}" if self.n_features == 1 else f"covariances={_short(self.covariances)}"
+        return f"Mixture(weights={_short(self.weights)}, means={_located(self.means, self.sigma)}, {third})"
+
+
+def _read_means(means: ArrayLike) -> FloatArray:
+    array = read_numbers(means, "means")
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim not in (1, 2) or array.size == 0:
+        raise ValueError(f"means must have shape (K,) or (K, D), got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"means must be finite, got {array.tolist()}")
+    return array
+
+
+def _read_weights(weights: ArrayLike, n_components: int) -> FloatArray:
+    array = read_numbers(weights, "weights")
+    if array.shape != (n_components,):
+        raise ValueError(f"weights must have shape ({n_components},) like the means, got shape {array.shape}")
+    if not (array >= 0).all():
+        raise ValueError(f"weights must not be negative, got {array.tolist()}")
+    with np.errstate(over="ignore"):
+        total = array.sum()
+    if not abs(total - 1) < 1e-6:
+        raise ValueError(f"weights must sum to 1, got {array.tolist()} with sum {total:g}; divide them by their sum")
+    return array / total
+
+
+def _read_covariances(covariances: ArrayLike | None, sigma: ArrayLike | None, means: FloatArray) -> FloatArray:
+    if (covariances is None) == (sigma is None):
+        raise ValueError("give exactly one of covariances and sigma")
+    if sigma is not None:
+        if means.ndim == 2:
+            raise ValueError(f"sigma is for one feature, got means with {means.shape[1]}; give covariances")
+        scales = read_numbers(sigma, "sigma")
+        if scales.shape not in ((), means.shape):
+            raise ValueError(f"sigma must be a number or have shape {means.shape} like the means, got shape {scales.shape}")
+        scales = np.array(np.broadcast_to(scales, means.shape))
+        if not (np.isfinite(scales).all() and (scales > 0).all()):
+            raise ValueError(f"sigma must be positive and finite, got {scales.tolist()}")
+        with np.errstate(over="ignore", under="ignore"):
+            variances = scales**2
+        if not (np.isfinite(variances).all() and (variances > 0).all()):
+            raise ValueError(f"sigma must have a square within the range of a float, got {scales.tolist()}")
+        return variances
+    array = read_numbers(covariances, "covariances")  # type: ignore[arg-type]
+    if means.ndim == 1:
+        if array.ndim == 3 and array.shape[1:] == (1, 1):
+            array = array[:, 0, 0]
+        if array.shape not in ((), means.shape):
+            raise ValueError(f"covariances must have shape {means.shape} like the means, got shape {array.shape}")
+        array = np.array(np.broadcast_to(array, means.shape))
+        if not (np.isfinite(array).all() and (array > 0).all()):
+            raise ValueError(f"covariances must be positive and finite, got {array.tolist()}")
+        return array
+    n_components, n_features = means.shape
+    shape = (n_components, n_features, n_features)
+    if array.shape not in (shape, shape[1:]):
+        raise ValueError(f"covariances must have shape {shape} for these means, got shape {array.shape}")
+    array = np.array(np.broadcast_to(array, shape))
+    sd = np.sqrt(np.maximum(np.diagonal(array, axis1=1, axis2=2), 0))
+    with np.errstate(all="ignore"):  # what is not finite, and variances of zero, are refused
+        scaled = array / sd[:, :, None] / sd[:, None, :]
+        symmetric = abs(array - array.transpose(0, 2, 1)) <= 1e-8 * sd[:, :, None] * sd[:, None, :]
+    if not np.isfinite(array).all() or not symmetric.all():
+        raise ValueError("covariances must be finite and symmetric")
+    array = array / 2 + array.transpose(0, 2, 1) / 2
+    for j in range(n_components):
+        if not (sd[j] > 0).all() or np.linalg.eigvalsh(scaled[j]).min() <= 0 or not _has_factor(array[j]):
+            raise ValueError(f"covariances must be positive definite, but that of component {j} is not")
+    return array
+
+
+def _has_factor(covariance: FloatArray) -> bool:
+    try:
+        return bool(np.isfinite(np.linalg.cholesky(covariance)).all())
+    except np.linalg.LinAlgError:
+        return False
+
+
+def _located(means: FloatArray, sigma: FloatArray) -> str:
+    """Means with the digits that their standard deviations leave, where four decimals do not show them."""
+    if abs(means).max() < _LARGE and sigma.min() > _SMALL:
+        return _short(means)
+    texts = [with_digits(*each, least=5) for each in zip(means.ravel(), sigma.ravel(), strict=True)]
+    rows = np.array(texts, dtype=object).reshape(means.shape).tolist()
+    return str(rows).replace("'", "")
+
+
+def _short(array: FloatArray) -> str:
+    return np.array2string(array, precision=4, separator=", ").replace("\n", "")

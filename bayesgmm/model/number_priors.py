@@ -1,0 +1,286 @@
+"""Priors on the number of components k = 1, 2, ...: frozen, validated once, and proper."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import betaln, gammaln, xlog1py, xlogy
+
+from bayesgmm.arguments import FloatArray, read_count, read_positive, read_probability
+from bayesgmm.data.reading import read_numbers
+
+LARGEST_K = 200  # at which a prior without a bound is cut off
+_LONGEST = 1_000  # largest k of a prior with one
+_NOTHING = 1e-12  # probability of all larger k that is as good as none
+_CUT_OFF = 1e-4  # the same, beyond which cutting it off is another prior
+
+
+@dataclass(frozen=True, eq=False)
+class PriorOnK(ABC):
+    """Probabilities p(k) of k = 1, 2, ..."""
+
+    @abstractmethod
+    def log_pmf(self, k: ArrayLike) -> FloatArray:
+        """Log p(k), minus infinity where k is impossible."""
+
+    def probabilities(self) -> FloatArray:
+        """P(k) of k = 1, ..., m, which add to one: m is the largest k with p(k) > 0.
+
+        A prior without a bound ends where the probability of all larger k is below 1e-12, at k = 200 at most, and is
+        divided by what is left. A prior of which this would take more than 1e-4 is refused.
+        """
+        p = np.exp(self.log_pmf(np.arange(1, LARGEST_K + 1)))
+        beyond = 1 - p.cumsum()
+        if beyond[-1] > _CUT_OFF:
+            raise ValueError(
+                f"prior_k must have all but {_CUT_OFF:g} of its probability on k = 1, ..., {LARGEST_K}, "
+                f"got {beyond[-1]:.2g} beyond under {self}; choose smaller values, or give probabilities of "
+                "k = 1, ..., m as a sequence"
+            )
+        enough = np.flatnonzero(beyond <= _NOTHING)
+        p = p[: enough[0] + 1] if len(enough) else p
+        return p / p.sum()
+
+    def to_json(self) -> str:
+        """Name and parameters, for the record."""
+        return json.dumps({"name": type(self).__name__, **asdict(self)})
+
+
+@dataclass(frozen=True, eq=False)
+class Probabilities(PriorOnK):
+    """Any probabilities of k = 1, ..., m.
+
+    Parameters
+    ----------
+    values : sequence of float
+        p(1), ..., p(m), which add to one.
+
+    Examples
+    --------
+    >>> Probabilities([0.5, 0, 0.5]).probabilities()
+    array([0.5, 0. , 0.5])
+    """
+
+    values: Sequence[float]
+
+    def __post_init__(self) -> None:
+        values = read_numbers(self.values, "prior_k")
+        if values.ndim != 1 or not 1 <= len(values) <= _LONGEST:
+            raise ValueError(
+                f"prior_k must hold the probabilities of k = 1, ..., m for an m up to {_LONGEST}, got shape {values.shape}"
+            )
+        if not np.isfinite(values).all() or (values < 0).any():
+            raise ValueError("prior_k must hold probabilities, which are finite and not negative; give impossible k a zero")
+        if abs(values.sum() - 1) > 1e-6:
+            remedy = "divide them by their sum" if values.any() else "make at least one k possible"
+            raise ValueError(f"prior_k must hold probabilities that add to one, got a sum of {values.sum():g}; {remedy}")
+        object.__setattr__(self, "values", tuple((values / values.sum()).tolist()))
+
+    def log_pmf(self, k: ArrayLike) -> FloatArray:
+        """Log p(k)."""
+        k, p = np.asarray(k), np.asarray(self.values)
+        with np.errstate(divide="ignore"):
+            return _on_support(np.log(p[np.clip(k - 1, 0, len(p) - 1).astype(int)]), k, len(p))
+
+    def probabilities(self) -> FloatArray:
+        """P(k) of k = 1, ..., m, the largest k with p(k) > 0."""
+        return np.array(self.values)[: np.flatnonzero(self.values)[-1] + 1]
+
+
+@dataclass(frozen=True, eq=False)
+class Uniform(PriorOnK):
+    """The same probability for k = 1, ..., most; Richardson & Green (1997) chose 30.
+
+    Parameters
+    ----------
+    most : int
+        At most 1000.
+
+    Examples
+    --------
+    >>> Uniform(4).probabilities()
+    array([0.25, 0.25, 0.25, 0.25])
+    """
+
+    most: int = 30
+
+    def __post_init__(self) -> None:
+        if read_count(self.most, "most") > _LONGEST:
+            raise ValueError(f"most must be at most {_LONGEST}, got {self.most}; choose a smaller one")
+
+    def log_pmf(self, k: ArrayLike) -> FloatArray:
+        """Log p(k) = -log most."""
+        k = np.asarray(k)
+        return _on_support(np.full(k.shape, -np.log(self.most)), k, self.most)
+
+    def probabilities(self) -> FloatArray:
+        """P(k) of k = 1, ..., most."""
+        return np.full(self.most, 1 / self.most)
+
+
+@dataclass(frozen=True, eq=False)
+class Geometric(PriorOnK):
+    """p(k) = p (1 - p)^(k - 1), with mean 1 / p.
+
+    Parameters
+    ----------
+    p : float
+        Between 0 and 1.
+
+    Examples
+    --------
+    >>> np.exp(Geometric(0.5).log_pmf([1, 2, 3]))
+    array([0.5  , 0.25 , 0.125])
+    """
+
+    p: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "p", read_probability(self.p, "p"))
+
+    def log_pmf(self, k: ArrayLike) -> FloatArray:
+        """Log p(k)."""
+        k = np.asarray(k)
+        return _on_support(np.log(self.p) + (k - 1) * np.log1p(-self.p), k)
+
+
+@dataclass(frozen=True, eq=False)
+class Poisson(PriorOnK):
+    """k - 1 ~ Poisson(rate).
+
+    Parameters
+    ----------
+    rate : float
+        Positive.
+
+    Examples
+    --------
+    >>> np.exp(Poisson(1.0).log_pmf(1)).round(4).item()
+    0.3679
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rate", read_positive(self.rate, "rate"))
+
+    def log_pmf(self, k: ArrayLike) -> FloatArray:
+        """Log p(k)."""
+        k = np.asarray(k)
+        m = np.maximum(k - 1, 0)
+        return _on_support(xlogy(m, self.rate) - self.rate - gammaln(m + 1), k)
+
+
+@dataclass(frozen=True, eq=False)
+class NegativeBinomial(PriorOnK):
+    r"""k - 1 failures before the r-th success of probability p.
+
+    .. math::
+        p(k) = \frac{\Gamma(r + k - 1)}{\Gamma(r) (k - 1)!} p^r (1 - p)^{k - 1}
+
+    Parameters
+    ----------
+    r : float
+        Positive; 1 is the geometric distribution.
+    p : float
+        Between 0 and 1.
+
+    Examples
+    --------
+    >>> np.exp(NegativeBinomial(2, 0.5).log_pmf([1, 2])).round(2)
+    array([0.25, 0.25])
+    """
+
+    r: float
+    p: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "r", read_positive(self.r, "r"))
+        object.__setattr__(self, "p", read_probability(self.p, "p"))
+
+    def log_pmf(self, k: ArrayLike) -> FloatArray:
+        """Log p(k)."""
+        k = np.asarray(k)
+        m = np.maximum(k - 1, 0)
+        ways = gammaln(self.r + m) - gammaln(self.r) - gammaln(m + 1)
+        return _on_support(ways + self.r * np.log(self.p) + xlog1py(m, -self.p), k)
+
+
+@dataclass(frozen=True, eq=False)
+class BetaNegativeBinomial(PriorOnK):
+    r"""k - 1 ~ BNB(a_lambda, a_pi, b_pi), a negative binomial distribution whose p ~ Beta(a_pi, b_pi).
+
+    .. math::
+        p(k) = \frac{\Gamma(a_\lambda + k - 1)}{\Gamma(a_\lambda) (k - 1)!}
+        \frac{B(a_\lambda + a_\pi, k - 1 + b_\pi)}{B(a_\pi, b_\pi)}
+
+    Parameters
+    ----------
+    a_lambda, a_pi, b_pi : float
+        Positive. The defaults have mean 2 and are those of the reference.
+
+    References
+    ----------
+    Frühwirth-Schnatter, Malsiner-Walli & Grün (2021), Generalized mixtures of finite mixtures and telescoping sampling,
+    Bayesian Analysis 16, 1279-1307. doi:10.1214/21-BA1294
+
+    Examples
+    --------
+    >>> np.exp(BetaNegativeBinomial(1, 4, 3).log_pmf(1)).round(4).item()
+    0.5714
+    """
+
+    a_lambda: float = 1.0
+    a_pi: float = 4.0
+    b_pi: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name in ("a_lambda", "a_pi", "b_pi"):
+            object.__setattr__(self, name, read_positive(getattr(self, name), name))
+
+    def log_pmf(self, k: ArrayLike) -> FloatArray:
+        """Log p(k)."""
+        k = np.asarray(k)
+        m = np.maximum(k - 1, 0)
+        ways = gammaln(self.a_lambda + m) - gammaln(self.a_lambda) - gammaln(m + 1)
+        return _on_support(ways + betaln(self.a_lambda + self.a_pi, m + self.b_pi) - betaln(self.a_pi, self.b_pi), k)
+
+
+def read_prior_k(prior_k: PriorOnK | ArrayLike | None) -> PriorOnK:
+    """The prior asked for, or the default; a sequence is one of probabilities."""
+    if prior_k is None:
+        return Uniform(30)
+    if isinstance(prior_k, PriorOnK):
+        return prior_k
+    if isinstance(prior_k, str | type) or callable(prior_k) or not np.iterable(prior_k):
+        raise TypeError(
+            "prior_k must be one of bayesgmm.priors.Uniform, Geometric, Poisson, NegativeBinomial, BetaNegativeBinomial, "
+            f"or a sequence of the probabilities of k = 1, ..., m, got {prior_k!r}"
+        )
+    return Probabilities(prior_k)  # type: ignore[arg-type]
+
+
+def prior_k_from_json(stored: Any) -> PriorOnK:
+    """The prior on k that ``to_json`` recorded."""
+    kinds = {
+        kind.__name__: kind for kind in (Probabilities, Uniform, Geometric, Poisson, NegativeBinomial, BetaNegativeBinomial)
+    }
+    try:
+        values = json.loads(stored)
+        return kinds[values.pop("name")](**values)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"attribute prior_k of tree must be the record of a prior on k, got {str(stored)[:80]!r}; pass what posterior_k "
+            "returned"
+        ) from None
+
+
+def _on_support(log_p: FloatArray, k: FloatArray, most: float = np.inf) -> FloatArray:
+    """Log probabilities, minus infinity where k is not an integer from 1 to the largest."""
+    return np.where((k >= 1) & (k <= most) & (k == np.floor(k)), log_p, -np.inf)

@@ -1,0 +1,292 @@
+"""Priors on the mixture's parameters: frozen, validated once, scaled to the data where the user left them open.
+
+Notation: w ~ Dirichlet(alpha, ..., alpha), mu_k ~ N(b0, B0), Sigma_k | C0 ~ InvWishart(c0, C0), C0 ~ Wishart(g0, G0).
+c0 and g0 count half the degrees of freedom, so for one feature these are sigma_k^2 | C0 ~ InvGamma(c0, C0) and
+C0 ~ Gamma(shape g0, rate G0). Diagonal covariances have these for each of their features, spherical ones for their one
+variance; a tied covariance has the prior of a full one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bayesgmm.arguments import Covariance, FloatArray, read_positive
+from bayesgmm.data.reading import read_numbers
+
+Value = float | FloatArray
+CUSTOM_MODEL = "custom model"  # in place of a prior's record
+
+
+@dataclass(frozen=True, eq=False)
+class _Prior:
+    """What the two priors share: the weights' and the means' hyperparameters, and the rules for a change of units."""
+
+    alpha: float = 1.0
+    b0: Value | None = None
+    B0: Value | None = None
+    c0: float | None = None
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            if value is not None or spec.name == "alpha":
+                object.__setattr__(self, spec.name, _read_hyperparameter(spec.name, value))
+
+    def scaled_to(self, x: FloatArray, covariance: Covariance = "full") -> Self:
+        """Fill every open hyperparameter from the range and midrange of the data.
+
+        Parameters
+        ----------
+        x : (n,) or (n, D) array
+        covariance : {"full", "tied", "diag", "spherical"}
+            The structure that the covariances are to have.
+
+        Returns
+        -------
+        prior
+            Without open hyperparameters, in the data's units.
+
+        Raises
+        ------
+        ValueError
+            If a given hyperparameter does not fit the number of features or the structure.
+        """
+        low, high = x.min(axis=0), x.max(axis=0)
+        spread = np.asarray(high - low, dtype=float)
+        defaults = self._defaults(np.asarray(low + spread / 2, dtype=float), spread, covariance)
+        chosen: dict[str, Any] = {name: default for name, default in defaults.items() if getattr(self, name) is None}
+        prior = replace(self, **chosen)
+        n_features = 1 if x.ndim == 1 else x.shape[1]
+        for name in defaults:
+            given, wanted = np.shape(getattr(prior, name)), np.shape(defaults[name])
+            if given != wanted:
+                of_data = f"data with {n_features} feature(s)"
+                if n_features > 1 and name in ("C0", "G0"):
+                    of_data += f" and covariance={covariance!r}"
+                raise ValueError(f"{type(self).__name__}.{name} must have shape {wanted} for {of_data}, got shape {given}")
+            least = (n_features - 1) / 2
+            if name in ("c0", "g0") and covariance in ("full", "tied") and getattr(prior, name) <= least:
+                raise ValueError(
+                    f"{type(self).__name__}.{name} must be above {least:g} for {n_features} features and "
+                    f"covariance={covariance!r}, got {getattr(prior, name):g}"
+                )
+        return prior
+
+    def rescaled(self, shift: Value, scale: Value) -> Self:
+        """The prior of ``(parameters - shift) / scale``: what standardising the data makes of it."""
+        if self.b0 is None or self.B0 is None:
+            raise ValueError("a prior must be scaled to data (scaled_to) before it is rescaled")
+        return replace(
+            self,
+            b0=(self.b0 - shift) / scale,
+            B0=_per_unit_square(self.B0, scale),
+            **self._rescaled_covariance(scale),
+        )
+
+    def to_json(self) -> str:
+        """Name and hyperparameters, for the record."""
+        values = {name: np.asarray(v).tolist() for name, v in asdict(self).items() if v is not None}
+        return json.dumps({"name": type(self).__name__, **values})
+
+    def _defaults(self, middle: FloatArray, spread: FloatArray, covariance: Covariance) -> dict[str, Value]:
+        if middle.ndim == 0:
+            return {"b0": float(middle), "B0": float(spread) ** 2, "c0": 2.0}
+        c0 = 2.5 + (len(middle) - 1) / 2 if _is_matrix(spread, covariance) else 2.0
+        return {"b0": middle, "B0": np.diag(spread**2), "c0": c0}
+
+    def _rescaled_covariance(self, scale: Value) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class HierarchicalPrior(_Prior):
+    r"""The default: proper, weakly informative, and with a scale of the covariances that is learnt from the data.
+
+    .. math::
+        w \sim \mathrm{Dirichlet}(\alpha, \dots, \alpha), \quad \mu_k \sim N(b_0, B_0), \quad
+        \sigma_k^2 \mid C_0 \sim \mathrm{InvGamma}(c_0, C_0), \quad C_0 \sim \mathrm{Gamma}(g_0, \text{rate } G_0)
+
+    With R the range and m the midrange of one feature, the open hyperparameters become b0 = m, B0 = R^2, c0 = 2,
+    g0 = 0.2, G0 = 10 / R^2. For D >= 2 features: b0 = m, B0 = diag(R^2), and for full and tied covariances
+    c0 = 2.5 + (D - 1) / 2, g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2); diagonal covariances have the values of
+    one feature for each feature, spherical ones those of one feature with the mean of the R^2.
+
+    Parameters
+    ----------
+    alpha : float
+        Concentration of the weights; 1 is uniform on the simplex.
+    b0 : float, or (D,) array for D >= 2 features, optional
+        Mean of the means, in the data's units.
+    B0 : float, or (D, D) array for D >= 2 features, optional
+        (Co)variance of the means, in squared units.
+    c0 : float, optional
+        Shape of the covariances (half the degrees of freedom).
+    g0 : float, optional
+        Shape of C0 (half the degrees of freedom).
+    G0 : float, (D,) or (D, D) array, optional
+        Rate of C0, in inverse squared units: a matrix for full and tied covariances, a number for each feature for diagonal
+        ones, one number for spherical ones.
+
+    References
+    ----------
+    Richardson & Green (1997), On Bayesian analysis of mixtures with an unknown number of components, Journal of the
+    Royal Statistical Society: Series B 59, 731-792. doi:10.1111/1467-9868.00095
+
+    Stephens (2000), Bayesian analysis of mixture models with an unknown number of components: an alternative to
+    reversible jump methods, Annals of Statistics 28, 40-74. doi:10.1214/aos/1016120364
+
+    Examples
+    --------
+    >>> prior = HierarchicalPrior().scaled_to(np.array([0.0, 4.0, 10.0]))
+    >>> prior.b0, prior.B0, prior.G0
+    (5.0, 100.0, 0.1)
+    """
+
+    g0: float | None = None
+    G0: Value | None = None
+
+    def _defaults(self, middle: FloatArray, spread: FloatArray, covariance: Covariance) -> dict[str, Value]:
+        shared = super()._defaults(middle, spread, covariance)
+        if not _is_matrix(spread, covariance):
+            return {**shared, "g0": 0.2, "G0": 10 / _squared_ranges(spread, covariance)}
+        g0 = 0.5 + (len(middle) - 1) / 2 if self.g0 is None else self.g0
+        c0 = shared["c0"] if self.c0 is None else self.c0
+        return {**shared, "g0": g0, "G0": np.diag(100 * g0 / c0 / spread**2)}
+
+    def _rescaled_covariance(self, scale: Value) -> dict[str, Any]:
+        assert self.G0 is not None
+        return {"G0": _per_unit_square(self.G0, 1 / scale)}
+
+
+@dataclass(frozen=True, eq=False)
+class ConjugatePrior(_Prior):
+    r"""Fixed scale of the covariances: given the labels, every conditional is conjugate.
+
+    .. math::
+        w \sim \mathrm{Dirichlet}(\alpha, \dots, \alpha), \quad \mu_k \sim N(b_0, B_0), \quad
+        \sigma_k^2 \sim \mathrm{InvGamma}(c_0, C_0)
+
+    Open hyperparameters are those of :class:`HierarchicalPrior`, with C0 at its prior mean g0 G0^-1: 0.02 R^2 for one
+    feature and for each feature of a diagonal covariance, (c0 / 100) diag(R^2) for full and tied covariances.
+
+    Parameters
+    ----------
+    alpha : float
+        Concentration of the weights; 1 is uniform on the simplex.
+    b0 : float, or (D,) array for D >= 2 features, optional
+        Mean of the means, in the data's units.
+    B0 : float, or (D, D) array for D >= 2 features, optional
+        (Co)variance of the means, in squared units.
+    c0 : float, optional
+        Shape of the covariances (half the degrees of freedom).
+    C0 : float, (D,) or (D, D) array, optional
+        Scale of the covariances, in squared units, shaped as G0 of :class:`HierarchicalPrior`.
+
+    Examples
+    --------
+    >>> ConjugatePrior(b0=20, B0=100, c0=3, C0=20).scaled_to(np.array([10.0, 30.0])).C0
+    20.0
+    """
+
+    C0: Value | None = None
+
+    def _defaults(self, middle: FloatArray, spread: FloatArray, covariance: Covariance) -> dict[str, Value]:
+        shared = super()._defaults(middle, spread, covariance)
+        if not _is_matrix(spread, covariance):
+            return {**shared, "C0": 0.02 * _squared_ranges(spread, covariance)}
+        c0 = shared["c0"] if self.c0 is None else self.c0
+        return {**shared, "C0": np.diag(c0 / 100 * spread**2)}
+
+    def _rescaled_covariance(self, scale: Value) -> dict[str, Any]:
+        assert self.C0 is not None
+        return {"C0": _per_unit_square(self.C0, scale)}
+
+
+Prior = HierarchicalPrior | ConjugatePrior
+
+
+def read_prior(prior: Prior | None, x: FloatArray, covariance: Covariance) -> Prior:
+    """The prior asked for, or the default, scaled to the data."""
+    if prior is None:
+        prior = HierarchicalPrior()
+    if not isinstance(prior, HierarchicalPrior | ConjugatePrior):
+        raise TypeError(
+            f"prior must be a HierarchicalPrior or a ConjugatePrior, got {type(prior).__name__}; "
+            "for any other prior write a pm.Model and pass it as model="
+        )
+    return prior.scaled_to(x, covariance)
+
+
+def prior_of(record: Any) -> Prior | None:
+    """The prior that :meth:`to_json` wrote, with every hyperparameter; None of no record and of a user's own model."""
+    if record is None or record == CUSTOM_MODEL:
+        return None
+    kinds = {kind.__name__: kind for kind in (HierarchicalPrior, ConjugatePrior)}
+    try:
+        values = json.loads(record)
+        kind = kinds[values.pop("name")]
+        if set(values) != {spec.name for spec in fields(kind)}:
+            raise KeyError(", ".join(values))
+        return kind(**values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        why = f": {error}" if type(error) in (TypeError, ValueError) and isinstance(record, str) else ""
+        short = record if len(str(record)) <= 80 else f"{str(record)[:80]}..."
+        raise ValueError(
+            f"attribute prior of tree must be the record of a HierarchicalPrior or a ConjugatePrior, got {short!r}{why}; "
+            "pass what fit returned"
+        ) from None
+
+
+def _read_hyperparameter(name: str, value: ArrayLike) -> Value:
+    """Check one given hyperparameter: shapes and rates are positive numbers, B0, C0, G0 may be matrices, b0 a vector."""
+    if name in ("alpha", "c0", "g0"):
+        return read_positive(value, name)
+    array = read_numbers(value, name)
+    if not array.size:
+        raise ValueError(f"{name} must hold at least one number, got none")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array.tolist()}")
+    if name == "b0":
+        if array.ndim > 1:
+            raise ValueError(f"b0 must be a number or one number for each feature, got shape {array.shape}")
+        return float(array) if array.ndim == 0 else array
+    if array.ndim == 0:
+        return read_positive(array, name)
+    if array.ndim == 1 and name in ("C0", "G0"):
+        if not (array > 0).all():
+            raise ValueError(f"{name} must hold positive numbers, got {array.tolist()}")
+        return array
+    if array.ndim != 2 or array.shape[0] != array.shape[1]:
+        raise ValueError(f"{name} must be a positive number or a (D, D) matrix, got shape {array.shape}")
+    sd = np.sqrt(np.maximum(np.diagonal(array), 0))
+    with np.errstate(all="ignore"):
+        scaled = array / sd[:, None] / sd  # free of units
+    if not (sd > 0).all() or not (abs(scaled - scaled.T) <= 1e-8).all() or np.linalg.eigvalsh(scaled).min() <= 0:
+        raise ValueError(f"{name} must be symmetric and positive definite")
+    return array
+
+
+def _is_matrix(spread: FloatArray, covariance: Covariance) -> bool:
+    """Whether C0 is one, as for covariances with correlations."""
+    return spread.ndim > 0 and covariance in ("full", "tied")
+
+
+def _squared_ranges(spread: FloatArray, covariance: Covariance) -> Any:
+    """Of one feature; of each, if each has variances of its own; their mean for spheres."""
+    if spread.ndim == 0:
+        return float(spread) ** 2
+    return float(np.mean(spread**2)) if covariance == "spherical" else spread**2
+
+
+def _per_unit_square(covariance: Value, scale: Value) -> Value:
+    """A (co)variance after division of every feature by its scale; one number for several features has one scale."""
+    if np.ndim(covariance) == 2:
+        return covariance / np.outer(scale, scale)
+    if np.ndim(covariance) == 0:
+        scale = float(np.ravel(scale)[0])
+    return covariance / scale / scale

@@ -1,0 +1,306 @@
+"""The PyMC model: the only statement of the posterior in PyMC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+import xarray as xr
+from numpy.typing import ArrayLike
+from pymc.logprob.transforms import Transform
+
+from bayesgmm.analysis.tree import ENTRY, HYPERPARAMETERS, Draws, read_draws
+from bayesgmm.arguments import Covariance, Missing, read_count, read_seed, require_memory
+from bayesgmm.data.reading import read_fit_data
+from bayesgmm.kernels.estep import inverse_factors
+from bayesgmm.model import wishart
+from bayesgmm.model.priors import HierarchicalPrior, Prior, read_prior
+
+
+def build_model(
+    x: ArrayLike, k: int, *, prior: Prior | None = None, covariance: Covariance = "full", missing: Missing = "raise"
+) -> pm.Model:
+    r"""Gaussian mixture with the labels summed out, as a PyMC model in the data's units.
+
+    .. math::
+        p(x \mid w, \mu, \Sigma) = \prod_i \sum_k w_k N(x_i; \mu_k, \Sigma_k)
+
+    Parameters
+    ----------
+    x : (n,) or (n, D) array-like
+    k : int
+        Number of components.
+    prior : HierarchicalPrior or ConjugatePrior, optional
+        Default: ``HierarchicalPrior()``, scaled to the data.
+    covariance : {"full", "tied", "diag", "spherical"}
+        A covariance for each component; one for all; independent features; or, for each component, one variance for all
+        features. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
+    missing : {"raise", "drop"}
+        What to do with NaN and infinite observations.
+
+    Returns
+    -------
+    pm.Model
+        For one feature: ``w``, ``mu``, ``sigma`` with dim ``cluster``, the variances ``sigma2`` under ``sigma`` (one of them
+        if tied), ``C0`` under the hierarchical prior, and the observed ``x`` with dim ``obs``.
+
+        For D >= 2 features: ``w`` (cluster), ``mu`` (cluster, feature), ``cov`` (cluster, feature, feature_bis), ``C0``, the
+        observed ``x`` (obs, feature). Under ``cov`` lie the variances ``sigma2`` (diag, spherical), or the triangular
+        factors of the precisions, row by row, ``precision_factor`` (full, tied), and ``C0_factor`` of C0: see
+        :mod:`bayesgmm.model.wishart`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For data or options that break a rule; the message names it.
+
+    Notes
+    -----
+    PyMC's functions take a tree from :func:`bayesgmm.fit` beside the model by way of :func:`bayesgmm.for_pymc`:
+    ``pm.sample_posterior_predictive(bg.for_pymc(tree), model=model)``.
+
+    Tested properties: the log-likelihood so computed is that of :func:`bayesgmm.add_log_likelihood`; the log density equals
+    the sum over all K^N allocations of the labels; prior draws of a covariance follow scipy's inverse-Wishart distribution.
+
+    Examples
+    --------
+    >>> model = build_model([1.0, 2.0, 5.0, 6.0], k=2)
+    >>> [variable.name for variable in model.free_RVs]
+    ['w', 'mu', 'C0', 'sigma2']
+    """
+    data, k = read_fit_data(x, k, covariance=covariance, missing=missing)
+    prior = read_prior(prior, data.values, covariance)
+    coords: dict[str, Any] = {"cluster": np.arange(k), "obs": data.positions}
+    if data.n_features > 1:
+        coords |= {"feature": data.features, "feature_bis": data.features}
+    with pm.Model(coords=coords) as model:
+        w = pm.Dirichlet("w", a=np.full(k, prior.alpha), dims="cluster")
+        if data.n_features == 1:
+            mu = pm.Normal("mu", mu=prior.b0, sigma=np.sqrt(np.asarray(prior.B0)), dims="cluster")
+            sigma = _standard_deviations(prior, mu, own=covariance != "tied")
+            pm.NormalMixture("x", w=w, mu=mu, sigma=sigma, observed=data.values.copy(), dims="obs")
+        else:
+            mu = pm.MvNormal("mu", mu=prior.b0, cov=prior.B0, dims=("cluster", "feature"))
+            if covariance in ("diag", "spherical"):
+                roots = _diagonal_roots(prior, k, data.n_features, covariance)
+            else:
+                roots = _triangular_roots(prior, k, data.n_features, covariance)
+            components = pm.MvNormal.dist(mu=mu, chol=roots)
+            pm.Mixture("x", w=w, comp_dists=components, observed=data.values.copy(), dims=("obs", "feature"))
+    return model
+
+
+def for_pymc(tree: xr.DataTree) -> xr.DataTree:
+    r"""The tree with what the model draws in its posterior, as PyMC's functions want it beside :func:`build_model`.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`, under one of the package's own priors.
+
+    Returns
+    -------
+    DataTree
+        A new tree, whose posterior holds too: ``C0`` (hierarchical prior), the variances ``sigma2`` (one feature, diag,
+        spherical), or ``precision_factor``, F with :math:`F'F = \Sigma^{-1}`, and ``C0_factor``, F with :math:`F'F = C_0`
+        (full, tied), the entries of these lower triangles row by row.
+
+    Raises
+    ------
+    ValueError
+        If the tree does not keep the contract, or is of a model of your own, which holds all that it draws.
+
+    Notes
+    -----
+    Then ``pm.stats.compute_log_likelihood(bg.for_pymc(tree), model=model)``, ``pm.sample_posterior_predictive``,
+    ``pm.stats.compute_log_prior`` and the like find all that they look for. A test compares the log-likelihood so
+    computed with that of :func:`bayesgmm.add_log_likelihood`.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> list(bg.for_pymc(tree)["posterior"].data_vars)
+    ['w', 'mu', 'sigma', 'C0', 'sigma2']
+    """
+    draws, covariance = read_draws(tree), tree.attrs.get("covariance")
+    if covariance is None or not tree.attrs.get("prior", "").startswith("{"):
+        raise ValueError(
+            f"tree must come from one of the package's own priors, got a {tree.attrs.get('prior', 'tree without a prior')}; "
+            "pass the tree itself beside a model of your own"
+        )
+    result = tree.copy()
+    posterior = tree["posterior"].to_dataset()
+    if HYPERPARAMETERS in tree.children:
+        posterior = posterior.merge(tree[HYPERPARAMETERS].to_dataset())
+    drawn = _precisions(draws, covariance)
+    if "precision_factor" in drawn and "C0" in posterior:
+        turned = np.linalg.cholesky(posterior["C0"].values[..., ::-1, ::-1])  # C0 = F'F with F lower, not L L'
+        drawn["C0_factor"] = (("chain", "draw", ENTRY), wishart.pack(turned[..., ::-1, ::-1].swapaxes(-1, -2)))
+    result["posterior"] = xr.DataTree(posterior.assign(drawn))
+    return result
+
+
+def _precisions(draws: Draws, covariance: Covariance) -> dict[str, Any]:
+    """What the model draws for the covariances, by its name, with its dims."""
+    tied = covariance == "tied"
+    dims: tuple[str, ...] = ("chain", "draw") if tied else ("chain", "draw", "cluster")
+    factors = draws.factors[:, 0] if tied else draws.factors
+    if draws.n_features == 1:
+        return {"sigma2": (dims, draws.by_chain(factors**2))}
+    if covariance in ("full", "tied"):
+        return {"precision_factor": ((*dims, ENTRY), draws.by_chain(wishart.pack(inverse_factors(factors))))}
+    variances = draws.by_chain(np.diagonal(factors, axis1=2, axis2=3) ** 2)
+    return {"sigma2": (dims, variances[..., 0]) if covariance == "spherical" else ((*dims, "feature"), variances)}
+
+
+def prior_predictive(
+    x: ArrayLike,
+    k: int,
+    *,
+    prior: Prior | None = None,
+    covariance: Covariance = "full",
+    draws: int = 500,
+    random_seed: int | np.random.Generator | None = None,
+    missing: Missing = "raise",
+) -> xr.DataTree:
+    """Parameters drawn from the prior, and a data set drawn with each: what the prior expects of data of this scale.
+
+    Parameters
+    ----------
+    x : (n,) or (n, D) array-like
+        The data that the prior is scaled to, and as many as which are drawn.
+    k, prior, covariance, missing
+        As in :func:`build_model`.
+    draws : int
+        Data sets.
+    random_seed : int, Generator or None
+
+    Returns
+    -------
+    DataTree
+        Groups ``prior``, ``prior_predictive`` (``x`` over chain, draw, obs and, for several features, feature) and
+        ``observed_data``, as from ``pm.sample_prior_predictive``, which is what draws them:
+        ``az.plot_ppc_dist(tree, group="prior_predictive")``, for several features of :func:`bayesgmm.by_feature`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For data or options that break a rule; the message names it.
+    MemoryError
+        If draws x observations would not fit into memory.
+
+    Examples
+    --------
+    >>> prior_predictive([1.0, 2.0, 5.0, 6.0], k=2, draws=10, random_seed=1)["prior_predictive"]["x"].shape
+    (1, 10, 4)
+    """
+    draws, seed = read_count(draws, "draws"), read_seed(random_seed)
+    model = build_model(x, k, prior=prior, covariance=covariance, missing=missing)
+    size = int(np.prod(model["x"].shape.eval()))
+    require_memory(8 * draws * size, f"{draws} data sets of {size} numbers", "ask for fewer draws")
+    return pm.sample_prior_predictive(draws, model=model, random_seed=seed)
+
+
+def _standard_deviations(prior: Any, mu: Any, *, own: bool) -> Any:
+    """Sigma of one feature."""
+    C0 = pm.Gamma("C0", alpha=prior.g0, beta=prior.G0) if isinstance(prior, HierarchicalPrior) else prior.C0
+    sigma2 = pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims="cluster" if own else None)
+    scale = pm.math.sqrt(sigma2)
+    return pm.Deterministic("sigma", scale if own else pm.math.ones_like(mu) * scale, dims="cluster")
+
+
+def _diagonal_roots(prior: Any, k: int, n_features: int, covariance: Covariance) -> Any:
+    """Cholesky factors of covariances without correlations, (K, D, D)."""
+    per_feature = ("feature",) if covariance == "diag" else ()
+    hierarchical = isinstance(prior, HierarchicalPrior)
+    C0 = pm.Gamma("C0", alpha=prior.g0, beta=prior.G0, dims=per_feature or None) if hierarchical else prior.C0
+    sigma2 = pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims=("cluster", *per_feature))
+    variances = sigma2 if per_feature else sigma2[:, None] * np.ones(n_features)
+    pm.Deterministic("cov", variances[..., None] * np.eye(n_features), dims=("cluster", "feature", "feature_bis"))
+    return pt.sqrt(variances)[..., None] * np.eye(n_features)
+
+
+def _triangular_roots(prior: Any, k: int, n_features: int, covariance: Covariance) -> Any:
+    """Cholesky factors of covariances with inverse-Wishart priors, (K, D, D)."""
+    C0 = prior.C0 if not isinstance(prior, HierarchicalPrior) else None
+    if C0 is None:
+        factor = _unpacked(_wishart_factor("C0_factor", prior.g0, prior.G0, n_features, ()), n_features)
+        C0 = pm.Deterministic("C0", factor.T @ factor, dims=("feature", "feature_bis"))
+    clusters = () if covariance == "tied" else (k,)
+    factors = _unpacked(_wishart_factor("precision_factor", prior.c0, C0, n_features, clusters), n_features)
+    whitener = factors if clusters else factors[None] * np.ones((k, 1, 1))
+    inverse = pt.linalg.solve_triangular(whitener, np.eye(n_features), lower=True)
+    pm.Deterministic("cov", inverse @ inverse.mT, dims=("cluster", "feature", "feature_bis"))
+    return inverse
+
+
+def _wishart_factor(name: str, shape: float, rate: Any, n_features: int, clusters: tuple[int, ...]) -> Any:
+    """Packed F with F'F ~ Wishart(shape, rate)."""
+    diagonal, _ = wishart.diagonal_entries(n_features)
+    entries = wishart.n_entries(n_features)
+    constant = wishart.log_constant(shape, n_features)
+    powers = 2 * shape - n_features - 1 + np.arange(1, n_features + 1)
+
+    def logp(value: Any, rate: Any) -> Any:
+        factors = _unpacked(value, n_features)
+        log_determinant = 2 * pt.log(pt.diagonal(pt.linalg.cholesky(rate), axis1=-2, axis2=-1)).sum(axis=-1)
+        log_diagonal = (powers * pt.log(value[..., diagonal])).sum(axis=-1)
+        return constant + shape * log_determinant + log_diagonal - ((factors @ rate) * factors).sum(axis=(-2, -1))
+
+    def dist(rate: Any, size: Any) -> Any:  # as in wishart.draw_factors
+        freedom = 2 * shape - n_features + np.arange(1, n_features + 1)
+        noise = pm.Normal.dist(size=(*clusters, entries))
+        roots = pt.sqrt(pm.ChiSquared.dist(nu=freedom, size=(*clusters, n_features)))
+        standard = _unpacked(pt.set_subtensor(noise[..., diagonal], roots), n_features)
+        factors = standard @ pt.linalg.solve_triangular(pt.linalg.cholesky(2 * rate), np.eye(n_features), lower=True)
+        return factors[(..., *np.tril_indices(n_features))]
+
+    def support_point(rv: Any, size: Any, rate: Any, *_: Any) -> Any:
+        inverse = pt.linalg.solve_triangular(pt.linalg.cholesky(rate / shape), np.eye(n_features), lower=True)
+        packed = inverse[(..., *np.tril_indices(n_features))]
+        return pt.broadcast_to(packed, (*clusters, entries))
+
+    return pm.CustomDist(
+        name,
+        rate,
+        logp=logp,
+        dist=dist,
+        support_point=support_point,
+        signature=f"(d,d)->({entries})",
+        shape=(*clusters, entries),
+        default_transform=_FactorTransform(n_features),
+        dims=("cluster", "entry") if clusters else ("entry",),
+        class_name="WishartFactor",
+    )
+
+
+def _unpacked(packed: Any, n_features: int) -> Any:
+    """Lower triangles (..., D, D) from entries (..., T)."""
+    where = np.zeros((n_features, n_features), dtype=int)
+    where[np.tril_indices(n_features)] = np.arange(wishart.n_entries(n_features))
+    return packed[..., where] * np.tril(np.ones((n_features, n_features)))
+
+
+class _FactorTransform(Transform):
+    """A packed factor in the coordinates of :mod:`bayesgmm.model.wishart`."""
+
+    name = "factor"
+    ndim_supp = 1
+
+    def __init__(self, n_features: int) -> None:
+        self.diagonal, self.own_diagonal = wishart.diagonal_entries(n_features)
+        self.order = np.arange(1, n_features + 1)
+
+    def forward(self, value: Any, *inputs: Any) -> Any:
+        scaled = value / value[..., self.own_diagonal]
+        return pt.set_subtensor(scaled[..., self.diagonal], pt.log(value[..., self.diagonal]))
+
+    def backward(self, value: Any, *inputs: Any) -> Any:
+        scaled = value * pt.exp(value[..., self.own_diagonal])
+        return pt.set_subtensor(scaled[..., self.diagonal], pt.exp(value[..., self.diagonal]))
+
+    def log_jac_det(self, value: Any, *inputs: Any) -> Any:
+        return (self.order * value[..., self.diagonal]).sum(axis=-1)

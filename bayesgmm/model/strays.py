@@ -1,0 +1,95 @@
+"""Observations far from all others: they make the data's range, and so the scale of a prior that is taken from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgmm.arguments import Covariance, FloatArray
+from bayesgmm.data.reading import named
+from bayesgmm.model.priors import Prior
+
+_SHARE = 100  # observations for each one that may be a stray
+_NAMED = 5  # strays that are listed
+_LEAST = 30  # observations, fewer of which have no shape that one could lie outside of
+
+
+@dataclass(frozen=True)
+class Strays:
+    """A few observations beyond a gap wider than the range of all others, in one feature.
+
+    Attributes
+    ----------
+    feature : str
+    positions : tuple of int
+        Which observations they are, as numbered by the user.
+    values : tuple of float
+    factor : float
+        The range of all observations over that of the others.
+    """
+
+    feature: str
+    positions: tuple[int, ...]
+    values: tuple[float, ...]
+    factor: float
+
+    @property
+    def problem(self) -> str:
+        """What is the matter."""
+        listed = ", ".join(
+            f"observation {position} ({self.feature} = {value:g})"
+            for position, value in list(zip(self.positions, self.values, strict=True))[:_NAMED]
+        )
+        more = f" and {len(self.positions) - _NAMED} more" if len(self.positions) > _NAMED else ""
+        lie = "lies" if len(self.positions) == 1 else "lie"
+        return (
+            f"{listed}{more} {lie} far from all others, and the prior takes its scale from the data's range, which is "
+            f"{self.factor:.3g} times that of the others: clusters may be merged, and evidence and p(k | x) move"
+        )
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return "scale the prior to the others, prior=HierarchicalPrior().scaled_to(others), or leave them out of the data"
+
+
+def strays(x: FloatArray, names: Sequence[Any], positions: NDArray[np.int64]) -> Iterator[Strays]:
+    """The strays of each feature, at either end at most one observation in a hundred, or one."""
+    columns = x.reshape(len(x), -1)
+    if len(columns) < _LEAST:
+        return
+    for name, column in zip(names, columns.T, strict=True):
+        low, high = _core(column)
+        outside = np.flatnonzero((column < low) | (column > high))
+        if len(outside):
+            factor = float(np.ptp(column) / (high - low))
+            yield Strays(named(name), tuple(positions[outside].tolist()), tuple(column[outside].tolist()), factor)
+
+
+def _core(column: FloatArray) -> tuple[float, float]:
+    """The range of all but the strays: from the inner observations outwards until a gap is wider than the range so far."""
+    most = max(1, len(column) // _SHARE)
+    parts = np.partition(column, [most, len(column) - most - 1])
+    below, above = np.sort(parts[:most])[::-1].tolist(), np.sort(parts[-most:]).tolist()
+    low, high = float(parts[most]), float(parts[-most - 1])
+    for _ in range(2 * most):
+        down, up = low - below[0] if below else np.inf, above[0] - high if above else np.inf
+        if min(down, up) > high - low:
+            break
+        if down <= up:
+            low = below.pop(0)
+        else:
+            high = above.pop(0)
+    return low, high
+
+
+def scaled_to_range(prior: Prior, x: FloatArray, covariance: Covariance) -> bool:
+    """Whether a prior took some scale from the range of the data."""
+    names = [name for name in ("B0", "C0", "G0") if hasattr(prior, name)]
+    opened: Any = dict.fromkeys(names)
+    by_range = replace(prior, **opened).scaled_to(x, covariance)
+    return any(np.allclose(getattr(prior, name), getattr(by_range, name), rtol=1e-9, atol=0) for name in names)

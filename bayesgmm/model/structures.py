@@ -1,0 +1,105 @@
+"""The covariance structures: what EM estimates in each of them, and how many numbers that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgmm.arguments import Covariance, FloatArray
+from bayesgmm.kernels.estep import ESums
+
+_ROUNDED = 1e-13  # of the largest variance of a component: a smaller one in another direction is lost in rounding
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One of the four families of covariances for D features.
+
+    Its *factors* are what the E-step takes: standard deviations (K,) for one feature and (K, D) for diagonal covariances,
+    else lower Cholesky factors (K, D, D).
+
+    Attributes
+    ----------
+    covariance : {"full", "tied", "diag", "spherical"}
+    n_features : int
+    """
+
+    covariance: Covariance
+    n_features: int
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether features are independent within a component."""
+        return self.covariance in ("diag", "spherical")
+
+    @property
+    def one_unit(self) -> bool:
+        """Whether all features must be measured in the same unit, because a sphere is to stay one."""
+        return self.covariance == "spherical" and self.n_features > 1
+
+    def n_parameters(self, k: int) -> int:
+        """Free numbers in the covariances of K components."""
+        entries = self.n_features * (self.n_features + 1) // 2
+        return {"full": k * entries, "tied": entries, "diag": k * self.n_features, "spherical": k}[self.covariance]
+
+    @property
+    def determined_by(self) -> int:
+        """How many observations determine the covariance of a component on its own; none where all share one."""
+        return {"full": self.n_features + 1, "tied": 0, "diag": 2, "spherical": 2}[self.covariance]
+
+    def second_moments(self, factors: FloatArray) -> FloatArray:
+        """Covariances from factors, or variances where those are all there is."""
+        return factors @ factors.swapaxes(-1, -2) if factors.ndim == 3 else factors**2
+
+    def estimate(self, sums: ESums, steps: FloatArray, old: FloatArray, alive: NDArray[np.bool_]) -> FloatArray:
+        """The M-step's second moments, S2/N - steps steps' with steps S1/N, pooled; ``old`` of components that are dead."""
+        squares = steps[:, :, None] * steps[:, None, :] if sums.second.ndim == 3 else steps**2
+        moments = per_component(sums.second, np.where(alive, sums.counts, 1.0)) - squares
+        moments = np.where(alive.reshape((-1,) + (1,) * (moments.ndim - 1)), moments, old)
+        if self.covariance == "tied":
+            shared = np.tensordot(sums.counts / sums.counts.sum(), moments, axes=1)
+            moments = np.broadcast_to(shared, moments.shape)
+        return self.pooled(moments)
+
+    def pooled(self, moments: FloatArray) -> FloatArray:
+        """Variances (K, D) of spherical covariances made equal over the features."""
+        if self.one_unit:
+            return np.broadcast_to(moments.mean(axis=1, keepdims=True), moments.shape)
+        return moments
+
+    def factors(self, moments: FloatArray, floor: float) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Factors of second moments whose smallest variance, in any direction, is held at the floor; and who needed it."""
+        if moments.ndim < 3:
+            below = moments <= floor
+            return np.sqrt(np.maximum(moments, floor)), below if moments.ndim == 1 else below.any(axis=1)
+        values, vectors = np.linalg.eigh(moments)
+        floors = np.maximum(floor, _ROUNDED * values[:, -1])
+        below = values[:, 0] <= floors
+        factors = np.empty_like(moments)
+        factors[~below] = np.linalg.cholesky(moments[~below])
+        if below.any():  # by way of the roots, because a sum of squares would round the floor away
+            roots = np.sqrt(np.maximum(values, floors[:, None]))[below, :, None] * vectors[below].swapaxes(-1, -2)
+            upper = np.linalg.qr(roots, mode="r")
+            signs = np.sign(np.diagonal(upper, axis1=1, axis2=2))
+            factors[below] = (upper * signs[:, :, None]).swapaxes(-1, -2)
+        return factors, below
+
+    def of_mixture(self, weights: FloatArray, covariances: FloatArray) -> FloatArray:
+        """Second moments nearest to the covariances of a mixture that may have another structure."""
+        moments = np.diagonal(covariances, axis1=1, axis2=2) if self.diagonal and covariances.ndim == 3 else covariances
+        if self.covariance == "tied":
+            moments = np.broadcast_to(np.tensordot(weights, moments, axes=1), moments.shape)
+        return self.pooled(moments)
+
+    def matrices(self, factors: FloatArray) -> FloatArray:
+        """Covariances as a mixture has them: (K,) variances for one feature, else (K, D, D)."""
+        if self.n_features == 1 or factors.ndim == 3:
+            return self.second_moments(factors)
+        return factors[:, :, None] ** 2 * np.eye(self.n_features)
+
+
+def per_component(values: FloatArray, counts: FloatArray) -> FloatArray:
+    """Values (K, ...) divided by one number for each component."""
+    return values / counts.reshape((-1,) + (1,) * (values.ndim - 1))
