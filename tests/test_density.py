@@ -8,7 +8,6 @@ import pytest
 import bayesgmm as bg
 from bayesgmm.engines.pymc_target import PyMCTarget
 from bayesgmm.posterior import log_posterior
-from bayesgmm.posterior.log_posterior import sampler_data
 from tests.statistics import rng
 
 X = np.concatenate([rng(1).normal(0, 1, 80), rng(2).normal(4, 0.5, 60), [30.0]])
@@ -83,8 +82,8 @@ def test_the_labels_do_not_matter():
 @pytest.mark.parametrize("covariance", ["full", "tied"])
 def test_points_beyond_a_float_are_refused_and_harm_nothing(bad, covariance):
     own = log_posterior(X, 3, PRIORS["hierarchical"].scaled_to(X), covariance)
-    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(own.compiled().callback().address)
-    data = sampler_data(own.user_data)
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(own.density.address)
+    data = own.header
     for place in range(own.n_dim):
         point, gradient, value = np.zeros(own.n_dim), np.zeros(own.n_dim), np.zeros(1)
         point[place] = bad

@@ -8,11 +8,11 @@ import pytest
 import bayesgmm as bg
 from bayesgmm.engines.compiled_target import CompiledTarget
 from bayesgmm.engines.pymc_target import PyMCTarget
+from bayesgmm.kernels.density import draw_callback, with_whitener
 from bayesgmm.model import wishart
+from bayesgmm.model.structures import Structure
 from bayesgmm.posterior import log_posterior
-from bayesgmm.posterior.log_posterior import draw_callback, sampler_data
-from bayesgmm.posterior.matrices import MatrixPosterior
-from bayesgmm.posterior.univariate import UnivariatePosterior
+from bayesgmm.posterior.spread import FactorSpread
 from tests.statistics import rng
 
 COVARIANCES = ["full", "tied", "diag", "spherical"]
@@ -140,19 +140,20 @@ def test_one_feature_by_the_route_for_several_is_the_posterior_of_one_feature(co
     """D = 1 as a matrix of one entry: the coordinates differ (log 1/sigma, log sqrt C0), the density only by their Jacobian."""
     x = data(2)[:, 0].copy()
     prior = bg.HierarchicalPrior() if kind == "hierarchical" else bg.ConjugatePrior()
-    one = UnivariatePosterior(x, 3, prior.scaled_to(x), covariance)
+    one = log_posterior(x, 3, prior.scaled_to(x), covariance)
     scale = {"G0": np.array([[one.prior.G0]])} if kind == "hierarchical" else {"C0": np.array([[one.prior.C0]])}
     shared = {"b0": np.array([one.prior.b0]), "B0": np.array([[one.prior.B0]]), "c0": one.prior.c0}
     if kind == "hierarchical":
         several_prior = bg.HierarchicalPrior(**shared, g0=one.prior.g0, **scale)
     else:
         several_prior = bg.ConjugatePrior(**shared, **scale)
-    several = MatrixPosterior(x[:, None], 3, several_prior, covariance)
+    several = log_posterior(x[:, None], 3, several_prior, covariance)
+    vars(several)["spread"] = FactorSpread(3, Structure(covariance, 1), several_prior)
     for seed in range(4):
         point = rng(seed).normal(0, 0.5, one.n_dim)
         other = point.copy()
         other[one.places["sigma2"]] *= -0.5
-        n_halved = one.n_variances
+        n_halved = one.spread.n_blocks
         if kind == "hierarchical":
             other[one.places["C0"]] *= 0.5
             n_halved += 1
@@ -163,8 +164,8 @@ def test_one_feature_by_the_route_for_several_is_the_posterior_of_one_feature(co
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_points_beyond_a_float_are_refused_and_harm_nothing(bad, covariance):
     own = posterior("hierarchical", covariance, 2, 2)
-    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(own.compiled().callback().address)
-    handed = sampler_data(own.user_data)
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(own.density.address)
+    handed = own.header
     for place in range(own.n_dim):
         point, gradient, value = np.zeros(own.n_dim), np.zeros(own.n_dim), np.zeros(1)
         point[place] = bad
@@ -177,18 +178,18 @@ def test_points_beyond_a_float_are_refused_and_harm_nothing(bad, covariance):
 @pytest.mark.parametrize(("covariance", "n_features"), [("full", 1), *((covariance, 2) for covariance in COVARIANCES)])
 def test_the_sampler_sees_the_density_in_whitened_coordinates(covariance, n_features):
     if n_features == 1:
-        own = UnivariatePosterior(data(1)[:, 0], 3, bg.HierarchicalPrior().scaled_to(data(1)[:, 0]), "full")
+        own = log_posterior(data(1)[:, 0], 3, bg.HierarchicalPrior().scaled_to(data(1)[:, 0]), "full")
     else:
         own = posterior("hierarchical", covariance, 3, n_features)
     floats = [ctypes.c_void_p] * 4
-    density = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *floats)(own.compiled().callback().address)
+    density = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *floats)(own.density.address)
     keep = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64, *floats[1:])(draw_callback().address)
     size = own.n_dim
     centre, factor = rng(3).normal(0, 0.5, size), np.tril(rng(4).normal(0, 0.3, (size, size)))
     for noise in rng(5).normal(size=(5, size)):
         for whitener, point in (([], noise), ([centre, factor[np.tril_indices(size)]], centre + factor @ noise)):
             gradient, value, drawn = np.empty(size), np.empty(1), np.empty(size)
-            handed = sampler_data(own.user_data, *whitener)
+            handed = with_whitener(own.header, *whitener)
             assert density(size, *(array.ctypes.data for array in (noise, gradient, value, handed))) == 0
             assert keep(size, size, *(array.ctypes.data for array in (noise, drawn, handed))) == 0
             expected, slopes = own(point)
@@ -211,7 +212,7 @@ def test_the_scale_is_drawn_from_its_conditional(covariance):
     own = posterior("hierarchical, all given", covariance, 2, 3)
     points = np.repeat(rng(6).normal(0, 0.5, (1, own.n_dim)), 6, axis=0)
     drawn, log_q = own.with_exact_scale(points, rng(7))
-    place = own.places[own.scale_name]
+    place = own.places[own.spread.scale_name]
     assert (np.delete(drawn, np.r_[place], axis=1) == np.delete(points, np.r_[place], axis=1)).all()
     assert np.ptp(drawn[:, place], axis=0).min() > 0
     differences = own.values(drawn) - log_q
@@ -222,11 +223,11 @@ def test_no_new_compilation_for_another_k_d_or_data():
     for covariance in COVARIANCES:
         own = posterior("hierarchical", covariance, 2, 2)
         own(np.zeros(own.n_dim))
-        before = len(own.compiled().value.signatures)
+        before = own.density
         for prior, k, d in (("conjugate", 1, 3), ("hierarchical", 5, 4)):
             other = posterior(prior, covariance, k, d)
             other(np.zeros(other.n_dim))
-        assert len(own.compiled().value.signatures) == before
+            assert other.density is before
 
 
 def test_prior_of_the_precision_alone_is_a_wishart():

@@ -13,9 +13,9 @@ from scipy.special import gammaln, logsumexp
 import bayesgmm as bg
 from bayesgmm.analysis import tree as trees
 from bayesgmm.comparison.bridge import bridge
-from bayesgmm.comparison.joint import Layout, log_joint
-from bayesgmm.comparison.permanents import log_permanent, subset_steps
+from bayesgmm.comparison.joint import log_joint
 from bayesgmm.comparison.proposal import Proposal
+from bayesgmm.kernels.permanents import log_permanent, subset_steps
 from bayesgmm.posterior.log_posterior import LogPosterior
 from tests.joint import prior_points, small_posterior
 from tests.marginal import correlated_features, independent_features, log_given_covariances
@@ -169,11 +169,11 @@ def log_kernel(own, proposal, t, parts):
 def test_kernels_are_the_full_conditionals_over_all_relabellings(covariance, n_features, kind):
     own = small_posterior(covariance, n_features, kind)
     proposal = Proposal.at(own, prior_points(own, 4, rng(1)), rng(2))
-    points, layout = np.concatenate([proposal.draw(1, rng(3)), prior_points(own, 3, rng(4))]), Layout(own)
-    factors = layout.factors(points)
+    points = np.concatenate([proposal.draw(1, rng(3)), prior_points(own, 3, rng(4))])
+    factors = own.spread.precision_factors(own.coordinates(points))
     precisions = factors.swapaxes(-1, -2) @ factors
     for s, found in enumerate(proposal.log_density(points)):
-        w, mu = np.exp(layout.log_weights(points))[s], layout.means(points)[s]
+        w, mu = np.exp(own.log_weights(points))[s], own.means(points)[s]
         terms = []
         for order in map(list, permutations(range(own.k))):
             turned = precisions[s] if covariance == "tied" else precisions[s][order]
@@ -187,7 +187,7 @@ def test_what_is_drawn_has_the_density(covariance, n_features, kind):
     """E_q[h / q] = 1 for a density h, the narrow normal that is fitted to draws; symmetric as q is."""
     own = small_posterior(covariance, n_features, kind, k=1)
     proposal = Proposal.at(own, prior_points(own, 20, rng(1)), rng(2))
-    keep = np.delete(np.arange(own.n_dim), np.r_[own.places[own.scale_name]] if own.hierarchical else [])
+    keep = np.delete(np.arange(own.n_dim), np.r_[own.places[own.spread.scale_name]] if own.hierarchical else [])
     points = proposal.draw(1_000, rng(3))
     h = stats.multivariate_normal(np.median(points[:, keep], axis=0), 0.2 * np.cov(points[:, keep].T))
     assert_mean(np.exp(h.logpdf(points[:, keep]) - proposal.log_density(points)), 1.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,9 +30,7 @@ def read_posterior(tree: Any) -> tuple[LogPosterior, FloatArray, float]:
     prior = prior.scaled_to(x, covariance)  # nothing is left open: this asks whether it fits the data
     structure = Structure(covariance, draws.n_features)
     shift, scale = standardisation(x, structure)
-    own = log_posterior(
-        np.ascontiguousarray((x - shift) / scale), draws.n_components, prior.rescaled(shift, scale), covariance
-    )
+    own = log_posterior((x - shift) / scale, draws.n_components, prior.rescaled(shift, scale), covariance)
     points = _points(own, draws, shift, scale)
     return own, draws.by_chain(points), len(x) * float(np.sum(np.log(scale)))
 
@@ -49,63 +46,6 @@ def log_joint(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -
     else:
         values = own.values(points)
     return np.where(np.isnan(values), -np.inf, values)
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """Where in a point of a posterior its parts stand, and what its covariances' coordinates are."""
-
-    own: LogPosterior
-
-    @property
-    def correlated(self) -> bool:
-        """Whether precisions are matrices."""
-        return self.own.n_features > 1 and self.own.covariance in ("full", "tied")
-
-    @property
-    def n_blocks(self) -> int:
-        """Covariances: K, or one if they are tied."""
-        return 1 if self.own.covariance == "tied" else self.own.k
-
-    @property
-    def at_factors(self) -> int:
-        """Where the covariances' coordinates begin."""
-        return next(reversed(self.own.places.values())).start
-
-    def log_weights(self, points: FloatArray) -> FloatArray:
-        """(S, K)."""
-        y = points[:, : self.own.k - 1]
-        logits = np.concatenate([y, -y.sum(axis=1, keepdims=True)], axis=1)
-        logits -= logits.max(axis=1, keepdims=True)
-        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-
-    def means(self, points: FloatArray) -> FloatArray:
-        """(S, K, D)."""
-        return points[:, self.own.places["mu"]].reshape(len(points), self.own.k, self.own.n_features)
-
-    def coordinates(self, points: FloatArray) -> FloatArray:
-        """Of the covariances, (S, m, E)."""
-        return points[:, self.at_factors :].reshape(len(points), self.n_blocks, -1)
-
-    def factors(self, points: FloatArray) -> FloatArray:
-        """F with F'F the precisions, (S, m, D, D)."""
-        coordinates, n_features = self.coordinates(points), self.own.n_features
-        if self.correlated:
-            return wishart.from_coordinates(coordinates, n_features)
-        inverse = np.exp(-0.5 * coordinates)
-        return np.broadcast_to(inverse, (*inverse.shape[:2], n_features))[..., None] * np.eye(n_features)
-
-    def scales(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """C0 given the covariances, drawn anew or fixed, (S, D, D) or (S, V)."""
-        prior: Any = self.own.prior
-        if not self.own.hierarchical:
-            C0 = np.asarray(prior.C0) if self.correlated else np.atleast_1d(prior.C0)
-            return np.broadcast_to(C0, (len(points), *C0.shape))
-        drawn = self.own.with_exact_scale(points, rng)[0][:, self.own.places[self.own.scale_name]]
-        if not self.correlated:
-            return np.exp(drawn)
-        factors = wishart.from_coordinates(drawn, self.own.n_features)
-        return factors.swapaxes(-1, -2) @ factors
 
 
 def _read_prior(tree: xr.DataTree) -> Prior:
@@ -126,22 +66,22 @@ def _read_prior(tree: xr.DataTree) -> Prior:
 
 def _points(own: LogPosterior, draws: Draws, shift: Any, scale: Any) -> FloatArray:
     """Points (S, n_dim) of draws in the data's units."""
-    size, layout = len(draws.w), Layout(own)
+    size, spread = len(draws.w), own.spread
     order = np.lexsort((draws.w, draws.mu.reshape(*draws.w.shape, -1)[..., 0]), axis=1)
     log_w = np.log(np.maximum(_sorted(draws.w, order), np.finfo(float).tiny))
-    mu, factors = (_sorted(draws.mu, order) - shift) / scale, _sorted(draws.factors, order)[:, : layout.n_blocks]
+    mu, factors = (_sorted(draws.mu, order) - shift) / scale, _sorted(draws.factors, order)[:, : spread.n_blocks]
     points = np.zeros((size, own.n_dim))
     points[:, : own.k - 1] = (log_w - log_w.mean(axis=1, keepdims=True))[:, :-1]
     points[:, own.places["mu"]] = mu.reshape(size, -1)
     if own.n_features == 1:
         coordinates = 2 * np.log(factors / scale)
-    elif layout.correlated:
+    elif spread.structure.correlated:
         roots = factors / scale[:, None]
         coordinates = wishart.to_coordinates(wishart.factors_of_inverse(roots @ roots.swapaxes(-1, -2)))
     else:
         sd = np.diagonal(factors, axis1=2, axis2=3) / scale
         coordinates = 2 * np.log(sd if own.covariance == "diag" else sd[..., :1])
-    points[:, layout.at_factors :] = coordinates.reshape(size, -1)
+    points[:, own.places[spread.name]] = coordinates.reshape(size, -1)
     return points
 
 

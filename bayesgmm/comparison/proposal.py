@@ -31,9 +31,8 @@ import numpy as np
 from scipy.special import gammaln, multigammaln
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.comparison.allocations import allocate, draw_parameters
-from bayesgmm.comparison.joint import Layout
-from bayesgmm.comparison.permanents import mixture_log_densities, subset_steps
+from bayesgmm.kernels.allocations import allocate, draw_parameters
+from bayesgmm.kernels.permanents import mixture_log_densities, subset_steps
 from bayesgmm.model import wishart
 from bayesgmm.posterior import LogPosterior
 
@@ -70,9 +69,10 @@ class Proposal:
     @classmethod
     def at(cls, own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> Proposal:
         """Kernels given allocations that are drawn at these points."""
-        layout, (t, k, d) = Layout(own), (len(points), own.k, own.n_features)
+        t, k, d = len(points), own.k, own.n_features
         x = np.ascontiguousarray(own.x.reshape(len(own.x), d))
-        mu, factors, log_w = layout.means(points), layout.factors(points), layout.log_weights(points)
+        mu, log_w = own.means(points), own.log_weights(points)
+        factors = own.spread.precision_factors(own.coordinates(points))
         counts, first, second = np.empty((t, k)), np.empty((t, k, d)), np.empty((t, k, d, d))
 
         def fill(each: tuple[int, np.random.Generator]) -> None:
@@ -87,20 +87,20 @@ class Proposal:
         within, n_per_block = second, counts
         if own.covariance == "tied":
             within, n_per_block = second.sum(axis=1, keepdims=True), counts.sum(axis=1, keepdims=True)
-        C0 = layout.scales(points, rng)[:, None]
+        C0 = own.scales(points, rng)[:, None]
         shapes = prior.c0 + n_per_block / 2
-        if layout.correlated:
+        if own.spread.structure.correlated:
             rates = C0 + within / 2
         else:
             squares = np.diagonal(within, axis1=2, axis2=3)
-            if own.structure.one_unit:
+            if own.spread.structure.one_unit:
                 squares, shapes = squares.sum(axis=2, keepdims=True), prior.c0 + n_per_block * d / 2
             rates = (C0 + squares / 2)[..., None]
         return cls(own, counts, means, shapes, rates)
 
     def draw(self, times: int, rng: np.random.Generator) -> FloatArray:
         """Points (T times, n_dim), equally many from each kernel, as their mixture has them; C0 is left at zero."""
-        prior, layout = self._prior, Layout(self.own)
+        prior, spread = self._prior, self.own.spread
         b0, inverse_B0 = np.atleast_1d(prior.b0), np.linalg.inv(np.atleast_2d(prior.B0))
         n_kernels = len(self.counts)
         result = np.zeros((n_kernels, times, self.own.n_dim))
@@ -108,8 +108,8 @@ class Proposal:
         def fill(each: tuple[int, np.random.Generator]) -> None:
             t, own_rng = each
             draw_parameters(
-                own_rng, self.counts[t], self.means[t], self.shapes[t], self.rates[t], layout.correlated,
-                prior.alpha, b0, inverse_B0, layout.at_factors, result[t],
+                own_rng, self.counts[t], self.means[t], self.shapes[t], self.rates[t], spread.structure.correlated,
+                prior.alpha, b0, inverse_B0, self.own.places[spread.name].start, result[t],
             )  # fmt: skip
 
         on_all_cores(fill, list(enumerate(rng.spawn(n_kernels))))
@@ -130,15 +130,15 @@ class Proposal:
 
     def _of_points(self, points: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray]:
         """Weights' logarithms, means in B0's basis, the precisions' log determinants, entries, eigenvalues and vectors."""
-        layout, own = Layout(self.own), self.own
-        factors, coordinates = layout.factors(points), layout.coordinates(points)
+        own, coordinates = self.own, self.own.coordinates(points)
+        factors = own.spread.precision_factors(coordinates)
         root = np.linalg.cholesky(np.atleast_2d(self._prior.B0))
         scaled = factors @ root
         eigenvalues, rotations = np.linalg.eigh(scaled.swapaxes(-1, -2) @ scaled)
-        nu = (layout.means(points) - self._prior.b0) @ np.linalg.inv(root).T
+        nu = (own.means(points) - self._prior.b0) @ np.linalg.inv(root).T
         nu = np.einsum("skd,skde->ske", nu, np.broadcast_to(rotations, (*nu.shape, own.n_features)))
         jacobian = np.zeros(len(points))
-        if layout.correlated:
+        if own.spread.structure.correlated:
             diagonal, _ = wishart.diagonal_entries(own.n_features)
             logs = coordinates[..., diagonal]
             log_determinants = 2 * logs.sum(axis=-1)
@@ -146,18 +146,18 @@ class Proposal:
             entries = wishart.pack(factors.swapaxes(-1, -2) @ factors)
         else:
             log_determinants, entries = -coordinates.sum(axis=-1), np.exp(-coordinates)
-        sides = (layout.log_weights(points), nu, log_determinants, entries, np.maximum(eigenvalues, 0.0), rotations)
+        sides = (own.log_weights(points), nu, log_determinants, entries, np.maximum(eigenvalues, 0.0), rotations)
         return tuple(np.ascontiguousarray(side) for side in sides), jacobian
 
     @cached_property
     def _of_kernels(self) -> tuple[FloatArray, ...]:
         """Counts, powers of the weights, constants of each cluster, shapes, rates, centres, constants of all clusters."""
-        prior, layout, (_, k, d) = self._prior, Layout(self.own), self.means.shape
+        prior, spread, (_, k, d) = self._prior, self.own.spread, self.means.shape
         root = np.linalg.cholesky(np.atleast_2d(prior.B0))
         centres = (self.means - prior.b0) @ np.linalg.inv(root).T
         powers = prior.alpha + self.counts
         common = gammaln(powers.sum(axis=1)) + np.log(k) - k * (0.5 * d * np.log(2 * np.pi) + np.log(np.diag(root)).sum())
-        if layout.correlated:
+        if spread.structure.correlated:
             of_precisions = d * np.log(2) - multigammaln(self.shapes.ravel(), d).reshape(self.shapes.shape)
             of_precisions += self.shapes * np.linalg.slogdet(self.rates)[1]
             doubled = self.rates * (2 - np.eye(d))  # an entry beside the diagonal stands for two
@@ -166,7 +166,7 @@ class Proposal:
             rates = self.rates[..., 0]
             of_precisions = self.shapes * np.log(rates).sum(axis=-1) - rates.shape[-1] * gammaln(self.shapes)
         constants = -gammaln(powers)
-        if layout.n_blocks == k:
+        if spread.n_blocks == k:
             constants = constants + of_precisions
         else:
             common = common + of_precisions[:, 0]

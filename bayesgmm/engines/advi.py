@@ -169,7 +169,7 @@ def _with_exact_scale(
     points: FloatArray, fit: GaussianFit, own: LogPosterior, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """Replace the coordinates of C0 by draws from its conditional given the covariances; and log q of it all."""
-    rest = np.delete(np.arange(len(fit.mean)), np.r_[own.places[own.scale_name]])
+    rest = np.delete(np.arange(len(fit.mean)), np.r_[own.places[own.spread.scale_name]])
     factor = np.linalg.qr(fit.factor[rest].T, mode="r").T  # of the other variables' covariance, up to signs
     log_q = log_normal(solve_triangular(factor, (points[:, rest] - fit.mean[rest]).T, lower=True).T, factor)
     points, log_q_scale = own.with_exact_scale(points, rng)

@@ -11,8 +11,8 @@ import xarray as xr
 from bayesgmm.analysis.tree import parameter_dims
 from bayesgmm.arguments import FloatArray
 from bayesgmm.engines.interface import LogDensity, Loss, Start
+from bayesgmm.kernels.density import draw_callback, with_whitener
 from bayesgmm.posterior import LogPosterior
-from bayesgmm.posterior.log_posterior import draw_callback, sampler_data
 
 _POINT = "point"  # the one variable that nutpie is told of
 
@@ -54,12 +54,12 @@ class CompiledTarget:
         whitener = [] if whitening is None else [whitening.centre, whitening.factor[np.tril_indices(size)]]
         return CompiledPyMCModel(
             dims={},
-            compiled_logp_func=self.log_posterior.compiled().callback(),
+            compiled_logp_func=self.log_posterior.density,
             compiled_expand_func=draw_callback(),
             initial_point_func=start.initial,
             shared_data={},
             shared_var_keys={},
-            user_data=sampler_data(self.log_posterior.user_data, *whitener),
+            user_data=with_whitener(self.log_posterior.header, *whitener),
             n_expanded=size,
             shape_info=([_POINT], [slice(0, size)], [(size,)]),
             logp_func=None,

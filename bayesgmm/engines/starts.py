@@ -93,7 +93,7 @@ def after_sweeps(own: LogPosterior, point: FloatArray, rng: np.random.Generator)
     many = int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_SWEEPS))
     state = point.copy()
     sweeps(own)(rng, state, many, np.empty((1, own.n_dim)))
-    if can_begin(own, state) and own.weights_and_means(state)["w"].min() > _NO_WEIGHT:
+    if can_begin(own, state) and np.exp(own.log_weights(state[None])).min() > _NO_WEIGHT:
         return state
     return near(own, point, rng)
 

@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels import split_merge, sweep_diagonal, sweep_matrices
 from bayesgmm.kernels.number import NumberTables
-from bayesgmm.model import wishart
 from bayesgmm.posterior import LogPosterior
 
 _OPERATIONS = 1_000  # observations x components for each move before a sweep
@@ -92,11 +91,11 @@ Telescoping = Callable[[np.random.Generator, Components, FloatArray, int, Draws,
 def sweeps(own: LogPosterior) -> Sweeps:
     """A function (rng, state, thin, draws) that fills draws (S, n_dim), moving the state (n_dim) along."""
     prior: Any = own.prior
-    m = 1 if own.covariance == "tied" else own.k
-    sizes = np.array([m, block_size(own), own.hierarchical], dtype=np.int64)
+    m = own.spread.n_blocks
+    sizes = np.array([m, own.spread.size, own.hierarchical], dtype=np.int64)
     hyper = np.array([prior.alpha, prior.c0, prior.g0 if own.hierarchical else 0.0])
     x, *hyperparameters = _data_and_hyperparameters(own)
-    sweep = sweep_matrices.sweep if with_correlations(own) else sweep_diagonal.sweep
+    sweep = sweep_matrices.sweep if own.spread.structure.correlated else sweep_diagonal.sweep
     moves: tuple[int, ...] = ()
     if own.n_features == 1 and m > 1:
         sweep, moves = split_merge.sweep, (moves_before_a_sweep(own),)
@@ -118,10 +117,10 @@ def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
     The posterior's k and the prior's alpha do not matter: the tables say what there is to know of K and of the weights.
     """
     prior: Any = own.prior
-    sizes = np.array([own.covariance == "tied", block_size(own), own.hierarchical], dtype=np.int64)
+    sizes = np.array([own.covariance == "tied", own.spread.size, own.hierarchical], dtype=np.int64)
     hyper = np.array([prior.c0, prior.g0 if own.hierarchical else 0.0])
     x, *hyperparameters = _data_and_hyperparameters(own)
-    telescope = sweep_matrices.telescope if with_correlations(own) else sweep_diagonal.telescope
+    telescope = sweep_matrices.telescope if own.spread.structure.correlated else sweep_diagonal.telescope
 
     def run(
         rng: np.random.Generator, components: Components, points: FloatArray, thin: int, draws: Draws, kept: Kept
@@ -131,25 +130,12 @@ def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
     return run
 
 
-def with_correlations(own: LogPosterior) -> bool:
-    """Whether covariances are matrices."""
-    return own.n_features > 1 and own.covariance in ("full", "tied")
-
-
-def block_size(own: LogPosterior) -> int:
-    """How many numbers make a covariance."""
-    if with_correlations(own):
-        return wishart.n_entries(own.n_features)
-    return own.n_features if own.covariance == "diag" else 1
-
-
 def _data_and_hyperparameters(own: LogPosterior) -> tuple[FloatArray, ...]:
     """X (n, D), b0, the inverse of B0, and G0, or C0 if it is given."""
     prior: Any = own.prior
-    rate = np.asarray(prior.G0 if own.hierarchical else prior.C0, dtype=float)
     return (
         np.ascontiguousarray(own.x.reshape(len(own.x), own.n_features)),
         np.atleast_1d(np.asarray(prior.b0, dtype=float)),
         np.linalg.inv(np.atleast_2d(np.asarray(prior.B0, dtype=float))),
-        rate if with_correlations(own) else np.atleast_1d(rate),
+        own.spread.rate,
     )

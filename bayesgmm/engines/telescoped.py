@@ -16,7 +16,6 @@ from bayesgmm.analysis.quantities import summarise
 from bayesgmm.analysis.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS, Draws, roots
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.reading import Data
-from bayesgmm.engines.sweeps import with_correlations
 from bayesgmm.engines.telescoping import Telescoped, components_of
 from bayesgmm.posterior import LogPosterior
 
@@ -100,7 +99,7 @@ class Units:
 
     def _scales(self, drawn: FloatArray) -> tuple[tuple[str, ...], FloatArray]:
         """C0 and its dims."""
-        if with_correlations(self.own):
+        if self.own.spread.structure.correlated:
             n_features, (rows, columns) = self.own.n_features, np.tril_indices(self.own.n_features)
             C0 = np.empty((*drawn.shape[:-1], n_features, n_features))
             C0[..., rows, columns] = C0[..., columns, rows] = drawn

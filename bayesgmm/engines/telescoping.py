@@ -12,7 +12,7 @@ from bayesgmm.data.reading import count_distinct
 from bayesgmm.em import starts as em_starts
 from bayesgmm.engines.gibbs import COLLAPSED, STRETCH, GibbsSettings, run_side_by_side
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
-from bayesgmm.engines.sweeps import Components, Draws, Kept, Telescoping, block_size, telescoping, with_correlations
+from bayesgmm.engines.sweeps import Components, Draws, Kept, Telescoping, telescoping
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.kernels.number import NumberTables
 from bayesgmm.model import wishart
@@ -80,7 +80,7 @@ def sample_telescoping(
 def components_of(own: LogPosterior, kept: Kept) -> dict[str, FloatArray]:
     """W (..., K), mu (..., K, D) and cov (..., K, D, D) of what is kept, up to the largest K in it, NaN beyond each K."""
     k = int(np.isfinite(kept.w).sum(axis=-1).max())
-    if with_correlations(own):
+    if own.spread.structure.correlated:
         roots = inverse_factors(kept.spread[..., :k, :, :])
         cov = roots @ roots.swapaxes(-1, -2)
     else:
@@ -115,11 +115,11 @@ def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Com
     C0 = values["C0"] if own.hierarchical else prior.C0
     n_features, blocks = own.n_features, 1 if own.covariance == "tied" else most
     given: FloatArray
-    if with_correlations(own):
+    if own.spread.structure.correlated:
         given = wishart.unpack(values["precision_factor"], n_features).reshape(-1, n_features, n_features)
         scale = np.array(C0, dtype=float)
     else:
-        given = np.log(values["sigma2"]).reshape(-1, block_size(own))
+        given = np.log(values["sigma2"]).reshape(-1, own.spread.size)
         scale = np.log(np.atleast_1d(C0))
     spread = np.zeros((blocks, *given.shape[1:]))
     spread[: len(given)] = given
@@ -130,8 +130,8 @@ def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Com
 
 def room_for(own: LogPosterior, most: int, n_points: int, n_draws: int, n_kept: int) -> tuple[Draws, Kept]:
     """Arrays for the draws of one chain; probabilities are zero, and what is not of a component is NaN."""
-    blocks, size, n_features = 1 if own.covariance == "tied" else most, block_size(own), own.n_features
-    spread = (n_features, n_features) if with_correlations(own) else (size,)
+    blocks, size, n_features = 1 if own.covariance == "tied" else most, own.spread.size, own.n_features
+    spread = (n_features, n_features) if own.spread.structure.correlated else (size,)
     draws = Draws(
         np.zeros(n_draws, dtype=np.int64),
         np.zeros(n_draws, dtype=np.int64),
@@ -161,7 +161,7 @@ def kept_of_chain(own: LogPosterior, most: int, chains: int) -> int:
 
 def require_room(own: LogPosterior, most: int, n_points: int, settings: GibbsSettings) -> None:
     """Refuse beforehand what memory would not hold."""
-    of_draw = 2 * most + n_points + block_size(own) + 2
+    of_draw = 2 * most + n_points + own.spread.size + 2
     require_memory(
         2 * 8 * settings.chains * settings.draws * of_draw,
         f"{settings.chains} x {settings.draws} draws of the probabilities of {most} numbers of components",

@@ -37,7 +37,7 @@ def _from_bits(_context: Any, _value: Any) -> Any:  # pragma: no cover - runs in
 
 
 @compiled(fastmath=STRICT)
-def exp(v):  # type: ignore[no-untyped-def]
+def exp(v):
     """Exp of v <= 0 to the last bits, in operations that exist for vectors; zero below -708.
 
     v = n log 2 + r with |r| <= log(2) / 2: adding 1.5 * 2^52 rounds v / log 2 to an integer in the low bits of the sum,
@@ -58,12 +58,12 @@ def exp(v):  # type: ignore[no-untyped-def]
     q = q * r + 4.166666666662413e-02
     q = q * r + 1.6666666666666669e-01
     q = q * r + 5.000000000000001e-01
-    power = _from_bits(_bits((q * r) * r + r + 1.0) + (_bits(shifted) << 52))  # type: ignore[call-arg, var-annotated]
+    power = _from_bits(_bits((q * r) * r + r + 1.0) + (_bits(shifted) << 52))
     return power if v >= -708.0 else 0.0
 
 
 @compiled(fastmath=SUMS)
-def exponentiate(joint, top, total, m):  # type: ignore[no-untyped-def]
+def exponentiate(joint, top, total, m):
     """Turn rows log_joint_k into joint_ki = exp(log_joint_ki - top_i), with total_i = sum_k joint_ki."""
     for i in range(m):
         total[i] = 0.0
@@ -76,7 +76,7 @@ def exponentiate(joint, top, total, m):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=SUMS, inline=True)
-def add_log_totals(top, total, weight, m):  # type: ignore[no-untyped-def]
+def add_log_totals(top, total, weight, m):
     """Log-likelihood of a block; total_i becomes what joint_ki is multiplied by to give c_i r_ik.
 
     Without observation weights the sum of log total_i is the log of one product (:func:`block_width`).
@@ -96,12 +96,12 @@ def add_log_totals(top, total, weight, m):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def block_width(k):  # type: ignore[no-untyped-def]
+def block_width(k):
     """The most observations in a block for which the product of all total_i, each at most K, is within a float."""
     return int(1000 / math.log2(k + 1))
 
 
 @compiled(fastmath=STRICT)
-def has_nan(c, mu, h):  # type: ignore[no-untyped-def]
+def has_nan(c, mu, h):
     """Whether a parameter is not a number, which comparisons would pass over."""
     return np.isnan(c).any() or np.isnan(mu).any() or np.isnan(h).any()

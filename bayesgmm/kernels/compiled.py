@@ -54,7 +54,7 @@ class _Cache(FunctionCache):
     """numba's cache on disk, which by itself looks at the file of a function but not at those of the functions it calls."""
 
     def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
-        return (*super()._index_key(signature, codegen), _sources(), config.BOUNDSCHECK)  # type: ignore[attr-defined]
+        return (*super()._index_key(signature, codegen), _sources(), config.BOUNDSCHECK)
 
     def save_overload(self, signature: Any, data: Any) -> None:
         try:

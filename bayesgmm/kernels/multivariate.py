@@ -19,12 +19,12 @@ _SCRATCH = 2_048  # numbers of one such block of all features, which with anothe
 
 
 @compiled(fastmath=SUMS)
-def _width(n_features, k):  # type: ignore[no-untyped-def]
+def _width(n_features, k):
     return max(8, min(_BLOCK, _SCRATCH // n_features, block_width(k)))
 
 
 @compiled(fastmath=SUMS)
-def _standardise(block, shift, inverse_scale, z):  # type: ignore[no-untyped-def]
+def _standardise(block, shift, inverse_scale, z):
     """Observations (m, D) into z (D, m)."""
     for d in range(block.shape[1]):
         centre, factor, row = shift[d], inverse_scale[d], z[d]
@@ -33,7 +33,7 @@ def _standardise(block, shift, inverse_scale, z):  # type: ignore[no-untyped-def
 
 
 @compiled(fastmath=SUMS)
-def _deviate(z, mean, deviation, m):  # type: ignore[no-untyped-def]
+def _deviate(z, mean, deviation, m):
     for d in range(len(mean)):
         centre, source, row = mean[d], z[d], deviation[d]
         for i in range(m):
@@ -41,7 +41,7 @@ def _deviate(z, mean, deviation, m):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=SUMS, inline=True)
-def _whiten(deviation, h, out, m):  # type: ignore[no-untyped-def]
+def _whiten(deviation, h, out, m):
     """out_i = sum_d h_d deviation_di over the len(h) first features, four of them at a time."""
     for i in range(m):
         out[i] = 0.0
@@ -60,7 +60,7 @@ def _whiten(deviation, h, out, m):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=SUMS, inline=True)
-def _add_products(one, deviation, sums, m):  # type: ignore[no-untyped-def]
+def _add_products(one, deviation, sums, m):
     """sums_d += sum_i one_i deviation_di over the len(sums) first features, four of them at a time."""
     d = 0
     while d + 4 <= len(sums):
@@ -85,7 +85,7 @@ def _add_products(one, deviation, sums, m):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=SUMS)
-def _joint(z, c, mu, h, deviation, y, joint, top, total, m):  # type: ignore[no-untyped-def]
+def _joint(z, c, mu, h, deviation, y, joint, top, total, m):
     """For one block: joint_ki = exp(log_joint_ki - top_i), top_i = max_k log_joint_ki, total_i = sum_k joint_ki."""
     k, n_features = mu.shape
     triangular = h.shape[2] > 1
@@ -119,7 +119,7 @@ def _joint(z, c, mu, h, deviation, y, joint, top, total, m):  # type: ignore[no-
 
 
 @compiled(fastmath=SUMS)
-def _far_joint(z, c, mu, h, joint, top, m):  # type: ignore[no-untyped-def]
+def _far_joint(z, c, mu, h, joint, top, m):
     """Log joint densities with distances no larger than what can be squared."""
     k, n_features = mu.shape
     for i in range(m):
@@ -145,7 +145,7 @@ def _far_joint(z, c, mu, h, joint, top, m):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=SUMS, inline=True)
-def accumulate(x, weight, shift, inverse_scale, c, mu, h, counts, first, second):  # type: ignore[no-untyped-def]
+def accumulate(x, weight, shift, inverse_scale, c, mu, h, counts, first, second):
     """Fill N (K), S1 (K, D) and S2, of the shape of h, over standardised x (n, D); return the log-likelihood."""
     counts[:] = 0.0
     first[:] = 0.0
@@ -195,7 +195,7 @@ def accumulate(x, weight, shift, inverse_scale, c, mu, h, counts, first, second)
 
 
 @compiled(fastmath=SUMS)
-def log_densities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
+def log_densities(x, c, mu, h, out):
     """Log density of every x (n, D) for every set of parameters c (S, K), mu, h, into out (S, n)."""
     n, (_, k, n_features) = len(x), mu.shape
     width = _width(n_features, k)
@@ -216,7 +216,7 @@ def log_densities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=SUMS)
-def responsibilities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
+def responsibilities(x, c, mu, h, out):
     """Responsibilities, into out (n, K)."""
     if has_nan(c, mu, h):
         out[:] = np.nan

@@ -67,7 +67,7 @@ def log_normaliser(total: FloatArray, n: int) -> FloatArray:
 
 
 @compiled(fastmath=STRICT)
-def draw_number(rng, counts, tables, probabilities):  # type: ignore[no-untyped-def]
+def draw_number(rng, counts, tables, probabilities):
     """K given the sizes of the occupied components; the probabilities of K = 1, ..., M are filled in."""
     of_occupied, rising, concentrations = tables
     occupied, most = len(counts), len(probabilities)
@@ -102,7 +102,7 @@ def draw_number(rng, counts, tables, probabilities):  # type: ignore[no-untyped-
 
 
 @compiled(fastmath=STRICT)
-def bring_forward(counts, places):  # type: ignore[no-untyped-def]
+def bring_forward(counts, places):
     """Number of occupied components; ``places`` says for each component at which place, occupied ones first, it goes."""
     occupied = 0
     for j in range(len(counts)):

@@ -36,9 +36,9 @@ import numpy as np
 from bayesgmm.kernels import sweep_diagonal
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.estep import ROOT_HALF
+from bayesgmm.kernels.points import log_weights
 from bayesgmm.kernels.univariate import log_likelihood
 from bayesgmm.kernels.variates import log_gamma_variate
-from bayesgmm.posterior.log_posterior import log_weights
 
 _STEPS = 0.5  # share of the moves
 _EXCHANGES = 0.25  # the same, where there are three components
@@ -48,7 +48,7 @@ _WIDEST = 2.0  # the scale of delta and rho where a part is so small that the da
 
 
 @compiled(fastmath=STRICT)
-def sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, moves, state, thin, draws):  # type: ignore[no-untyped-def]
+def sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, moves, state, thin, draws):
     """Like :func:`bayesgmm.kernels.sweep_diagonal.sweep`, with so many moves before each sweep."""
     for s in range(len(draws)):
         for _ in range(thin):
@@ -57,7 +57,7 @@ def sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, moves, state, thin, dra
 
 
 @compiled(fastmath=STRICT)
-def move(rng, x, k, sizes, hyper, b0, inverse_B0, rate, moves, state):  # type: ignore[no-untyped-def]
+def move(rng, x, k, sizes, hyper, b0, inverse_B0, rate, moves, state):
     """Move a state, then draw C0 given the variances."""
     hierarchical = sizes[2] != 0
     at_factors = 2 * k if hierarchical else 2 * k - 1
@@ -111,7 +111,7 @@ def move(rng, x, k, sizes, hyper, b0, inverse_B0, rate, moves, state):  # type: 
 
 
 @compiled(fastmath=STRICT)
-def _choose_three(rng, k):  # type: ignore[no-untyped-def]
+def _choose_three(rng, k):
     """Three components in a random order, the last -1 if there are but two."""
     a, b = int(rng.random() * k), int(rng.random() * (k - 1))
     b += b >= a
@@ -124,7 +124,7 @@ def _choose_three(rng, k):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def merge(log_w, mu, log_variances, a, b, whole, division):  # type: ignore[no-untyped-def]
+def merge(log_w, mu, log_variances, a, b, whole, division):
     """Fill log T, m, log V of the sum of two components, and the division z, delta, rho."""
     z = log_w[b] - log_w[a]
     r, rest = 1.0 / (1.0 + math.exp(-z)), 1.0 / (1.0 + math.exp(z))
@@ -138,7 +138,7 @@ def merge(log_w, mu, log_variances, a, b, whole, division):  # type: ignore[no-u
 
 
 @compiled(fastmath=STRICT)
-def split(whole, division, components, a, b):  # type: ignore[no-untyped-def]
+def split(whole, division, components, a, b):
     """The other way round, into columns of components (3, K); NaN if they were farther apart than the variance allows."""
     z, delta, rho = division
     r, rest = 1.0 / (1.0 + math.exp(-z)), 1.0 / (1.0 + math.exp(z))
@@ -151,20 +151,20 @@ def split(whole, division, components, a, b):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def _log_shares(z):  # type: ignore[no-untyped-def]
+def _log_shares(z):
     """Of the two parts, added: log r (1 - r)."""
     return -abs(z) - 2.0 * math.log1p(math.exp(-abs(z)))
 
 
 @compiled(fastmath=STRICT)
-def log_jacobian(whole, division):  # type: ignore[no-untyped-def]
+def log_jacobian(whole, division):
     """Of (w, mu, log sigma^2) of two components by (T, m, log V, z, delta, rho)."""
     log_shares = _log_shares(division[0])
     return whole[0] + log_shares + 0.5 * whole[2] - math.log1p(-math.exp(log_shares) * division[1] ** 2)
 
 
 @compiled(fastmath=STRICT)
-def _spread(z, visible):  # type: ignore[no-untyped-def]
+def _spread(z, visible):
     """The scale of delta and rho up to which so many observations hardly tell two parts from one Gaussian.
 
     Parts that far apart change skewness and kurtosis of their sum by about these moments' standard errors.
@@ -173,7 +173,7 @@ def _spread(z, visible):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def propose(rng, visible, division):  # type: ignore[no-untyped-def]
+def propose(rng, visible, division):
     """Fill a division: z from a mixture, delta and rho from Student's t with four degrees of freedom."""
     if rng.random() < _EVEN:
         r = rng.random()
@@ -186,7 +186,7 @@ def propose(rng, visible, division):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def log_proposal(division, visible):  # type: ignore[no-untyped-def]
+def log_proposal(division, visible):
     """Log density of what :func:`propose` fills in."""
     z, farthest = division[0], _farthest(visible)
     density = _EVEN * math.exp(_log_shares(z))
@@ -200,13 +200,13 @@ def log_proposal(division, visible):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def _farthest(visible):  # type: ignore[no-untyped-def]
+def _farthest(visible):
     """The logit of a part with less than one observation."""
     return 2.0 + math.log1p(visible)
 
 
 @compiled(fastmath=STRICT)
-def log_density(x, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales):  # type: ignore[no-untyped-def]
+def log_density(x, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales):
     """Of the data and of (w, mu, log sigma^2), up to a constant, without C0; the last two are scratch."""
     alpha, c0, g0 = hyper[0], hyper[1], hyper[2]
     value, total = 0.0, 0.0

@@ -12,6 +12,7 @@ import numpy as np
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.estep import HALF_LOG_2PI
 from bayesgmm.kernels.number import bring_forward, draw_number
+from bayesgmm.kernels.points import log_weights
 from bayesgmm.kernels.variates import (
     choose,
     draw_log_gammas,
@@ -22,11 +23,10 @@ from bayesgmm.kernels.variates import (
     reorder,
     shuffle,
 )
-from bayesgmm.posterior.log_posterior import log_weights
 
 
 @compiled(fastmath=STRICT)
-def sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, state, thin, draws):  # type: ignore[no-untyped-def]
+def sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, state, thin, draws):
     """Fill the draws (S, n_dim), each ``thin`` sweeps after the one before, from a state, which moves along.
 
     ``sizes`` holds the number m of variances' blocks (K, or one if tied), the number V of variances in a block, and whether
@@ -66,7 +66,7 @@ def sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, state, thin, draws):  #
 
 
 @compiled(fastmath=STRICT)
-def telescope(rng, x, sizes, hyper, b0, inverse_B0, rate, tables, state, points, thin, draws, kept):  # type: ignore[no-untyped-def]
+def telescope(rng, x, sizes, hyper, b0, inverse_B0, rate, tables, state, points, thin, draws, kept):
     """Fill the draws, each ``thin`` sweeps after the one before, from a state, which moves along; see :class:`Draws`.
 
     ``sizes`` holds whether variances are tied, the number V of variances in a block, and whether C0 is learnt; ``hyper`` c0
@@ -130,7 +130,7 @@ def telescope(rng, x, sizes, hyper, b0, inverse_B0, rate, tables, state, points,
 
 
 @compiled(fastmath=STRICT)
-def _prepare(log_w, log_variances, inverse, offsets):  # type: ignore[no-untyped-def]
+def _prepare(log_w, log_variances, inverse, offsets):
     """Fill each component's inverse variances, and its log density at its mean without the constant."""
     n_features, (m, n_scales) = inverse.shape[1], log_variances.shape
     for j in range(len(log_w)):
@@ -142,7 +142,7 @@ def _prepare(log_w, log_variances, inverse, offsets):  # type: ignore[no-untyped
 
 
 @compiled(fastmath=STRICT, inline=True)
-def _fill_log_densities(points, i, offsets, mu, inverse, difference, log_densities):  # type: ignore[no-untyped-def]
+def _fill_log_densities(points, i, offsets, mu, inverse, difference, log_densities):
     """Fill each component's log density at a point without the constant, and the point's distances from its mean."""
     for j in range(len(offsets)):
         distance = 0.0
@@ -153,7 +153,7 @@ def _fill_log_densities(points, i, offsets, mu, inverse, difference, log_densiti
 
 
 @compiled(fastmath=STRICT)
-def _allocate(rng, x, offsets, mu, inverse, difference, log_densities, cumulated, z, counts, first, second):  # type: ignore[no-untyped-def]
+def _allocate(rng, x, offsets, mu, inverse, difference, log_densities, cumulated, z, counts, first, second):
     """Draw z given the components; fill their counts and the sums of distances from their means, and of the squares."""
     k, (n, n_features), of_components = len(offsets), x.shape, log_densities[: len(offsets)]
     counts[:k], first[:k], second[:k] = 0.0, 0.0, 0.0
@@ -168,7 +168,7 @@ def _allocate(rng, x, offsets, mu, inverse, difference, log_densities, cumulated
 
 
 @compiled(fastmath=STRICT)
-def _draw_means(rng, begin, end, counts, first, second, inverse, b0, inverse_B0, mu, squares, shapes):  # type: ignore[no-untyped-def]
+def _draw_means(rng, begin, end, counts, first, second, inverse, b0, inverse_B0, mu, squares, shapes):
     """Draw the means of components begin, ..., end - 1; to their blocks' squares and shapes the observations' are added."""
     n_features, (m, n_scales) = mu.shape[1], squares.shape
     precision, pull, moved = np.empty((n_features, n_features)), np.empty(n_features), np.empty(n_features)
@@ -190,7 +190,7 @@ def _draw_means(rng, begin, end, counts, first, second, inverse, b0, inverse_B0,
 
 
 @compiled(fastmath=STRICT)
-def _draw_variances(rng, begin, end, v, C0, squares, shapes, log_variances):  # type: ignore[no-untyped-def]
+def _draw_variances(rng, begin, end, v, C0, squares, shapes, log_variances):
     """Draw variance v of blocks begin, ..., end - 1; the sum of their inverses."""
     total = 0.0
     for block in range(begin, end):

@@ -11,7 +11,9 @@ import numpy as np
 
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.estep import HALF_LOG_2PI
+from bayesgmm.kernels.factors import add_gram, fill_factor
 from bayesgmm.kernels.number import bring_forward, draw_number
+from bayesgmm.kernels.points import log_weights
 from bayesgmm.kernels.variates import (
     choose,
     draw_log_gammas,
@@ -22,12 +24,10 @@ from bayesgmm.kernels.variates import (
     reorder,
     shuffle,
 )
-from bayesgmm.posterior.log_posterior import log_weights
-from bayesgmm.posterior.matrices import add_gram, fill_factor
 
 
 @compiled(fastmath=STRICT)
-def sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, state, thin, draws):  # type: ignore[no-untyped-def]
+def sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, state, thin, draws):
     """Fill the draws (S, n_dim), each ``thin`` sweeps after the one before, from a state, which moves along.
 
     ``sizes`` holds the number m of covariances (K, or one if tied), the number of entries of a factor, and whether C0 is
@@ -74,7 +74,7 @@ def sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, state, thin, draws):  #
 
 
 @compiled(fastmath=STRICT)
-def telescope(rng, x, sizes, hyper, b0, inverse_B0, rate, tables, state, points, thin, draws, kept):  # type: ignore[no-untyped-def]
+def telescope(rng, x, sizes, hyper, b0, inverse_B0, rate, tables, state, points, thin, draws, kept):
     """Fill the draws, each ``thin`` sweeps after the one before, from a state, which moves along; see :class:`Draws`.
 
     ``sizes`` holds whether covariances are tied, the number of entries of a factor, and whether C0 is learnt; ``hyper`` c0
@@ -149,7 +149,7 @@ def telescope(rng, x, sizes, hyper, b0, inverse_B0, rate, tables, state, points,
 
 
 @compiled(fastmath=STRICT)
-def _prepare(log_w, factors, offsets):  # type: ignore[no-untyped-def]
+def _prepare(log_w, factors, offsets):
     """Fill each component's log density at its mean without the constant."""
     m, size = len(factors), factors.shape[1]
     for j in range(len(log_w)):
@@ -159,7 +159,7 @@ def _prepare(log_w, factors, offsets):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT, inline=True)
-def _fill_log_densities(points, i, offsets, mu, factors, difference, log_densities):  # type: ignore[no-untyped-def]
+def _fill_log_densities(points, i, offsets, mu, factors, difference, log_densities):
     """Fill each component's log density at a point without the constant, and the point's distances from its mean."""
     for j in range(len(offsets)):
         factor, distance = factors[j if len(factors) > 1 else 0], 0.0
@@ -173,7 +173,7 @@ def _fill_log_densities(points, i, offsets, mu, factors, difference, log_densiti
 
 
 @compiled(fastmath=STRICT)
-def _allocate(rng, x, offsets, mu, factors, difference, log_densities, cumulated, z, counts, first, second):  # type: ignore[no-untyped-def]
+def _allocate(rng, x, offsets, mu, factors, difference, log_densities, cumulated, z, counts, first, second):
     """Draw z given the components; fill their counts and the sums of distances from their means, and of the products."""
     k, (n, size), of_components = len(offsets), x.shape, log_densities[: len(offsets)]
     counts[:k], first[:k], second[:k] = 0.0, 0.0, 0.0
@@ -189,7 +189,7 @@ def _allocate(rng, x, offsets, mu, factors, difference, log_densities, cumulated
 
 
 @compiled(fastmath=STRICT)
-def _draw_means(rng, begin, end, counts, first, second, factors, b0, inverse_B0, mu, rates, shapes):  # type: ignore[no-untyped-def]
+def _draw_means(rng, begin, end, counts, first, second, factors, b0, inverse_B0, mu, rates, shapes):
     """Draw the means of components begin, ..., end - 1; to their blocks' rates and shapes the observations' are added."""
     m, size = len(factors), mu.shape[1]
     own, precision, pull, moved = np.empty((size, size)), np.empty((size, size)), np.empty(size), np.empty(size)

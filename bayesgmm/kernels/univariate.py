@@ -16,7 +16,7 @@ BLOCK = 128  # observations handled together: K rows of them stay in the first-l
 
 
 @compiled(fastmath=SUMS)
-def _joint(z, c, mu, h, joint, top, total):  # type: ignore[no-untyped-def]
+def _joint(z, c, mu, h, joint, top, total):
     """For one block: joint_ki = exp(log_joint_ki - top_i), top_i = max_k log_joint_ki, total_i = sum_k joint_ki."""
     k, m = len(c), len(z)
     lowest = 0.0
@@ -42,7 +42,7 @@ def _joint(z, c, mu, h, joint, top, total):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=SUMS)
-def _add_pair(x, shift, inverse_scale, c, mu, h, sums):  # type: ignore[no-untyped-def]
+def _add_pair(x, shift, inverse_scale, c, mu, h, sums):
     """One block for K = 2, with one exponential for each point and no scratch; NaN, and sums untouched, out of reach."""
     zeroth_0, first_0, second_0 = 0.0, 0.0, 0.0
     zeroth_1, first_1, second_1 = 0.0, 0.0, 0.0
@@ -79,7 +79,7 @@ def _add_pair(x, shift, inverse_scale, c, mu, h, sums):  # type: ignore[no-untyp
 
 
 @compiled(fastmath=SUMS, inline=True)
-def accumulate(x, weight, shift, inverse_scale, c, mu, h, sums):  # type: ignore[no-untyped-def]
+def accumulate(x, weight, shift, inverse_scale, c, mu, h, sums):
     """Fill sums (3, K) with N, S1, S2 over z = (x - shift) * inverse_scale, and return the log-likelihood of z."""
     if has_nan(c, mu, h):
         sums[:] = np.nan
@@ -118,7 +118,7 @@ def accumulate(x, weight, shift, inverse_scale, c, mu, h, sums):  # type: ignore
 
 
 @compiled(fastmath=SUMS, inline=True)
-def log_likelihood(x, c, mu, h):  # type: ignore[no-untyped-def]
+def log_likelihood(x, c, mu, h):
     """The value alone that :func:`accumulate` returns for x as it stands."""
     if has_nan(c, mu, h):
         return np.nan
@@ -139,7 +139,7 @@ def log_likelihood(x, c, mu, h):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=SUMS)
-def log_densities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
+def log_densities(x, c, mu, h, out):
     """Log density of every x for every row of parameters (S, K), into out (S, n)."""
     k, n = c.shape[1], len(x)
     joint = np.empty((k, BLOCK))
@@ -156,7 +156,7 @@ def log_densities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=SUMS)
-def responsibilities(x, c, mu, h, out):  # type: ignore[no-untyped-def]
+def responsibilities(x, c, mu, h, out):
     """Responsibilities, into out (n, K)."""
     if has_nan(c, mu, h):
         out[:] = np.nan

@@ -9,7 +9,7 @@ from bayesgmm.kernels.compiled import STRICT, compiled
 
 
 @compiled(fastmath=STRICT)
-def log_gamma_variate(rng, shape):  # type: ignore[no-untyped-def]
+def log_gamma_variate(rng, shape):
     """Logarithm of a Gamma(shape, 1) variate, finite however small the shape is."""
     if shape >= 1.0:
         return math.log(rng.standard_gamma(shape))
@@ -17,7 +17,7 @@ def log_gamma_variate(rng, shape):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def choose(rng, log_densities, cumulated):  # type: ignore[no-untyped-def]
+def choose(rng, log_densities, cumulated):
     """An index with probability proportional to exp(log_densities); ``cumulated`` is scratch."""
     k, largest = len(log_densities), log_densities[0]
     for j in range(1, k):
@@ -36,7 +36,7 @@ def choose(rng, log_densities, cumulated):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def draw_weights(rng, counts, alpha, coordinates, log_gammas):  # type: ignore[no-untyped-def]
+def draw_weights(rng, counts, alpha, coordinates, log_gammas):
     """Fill the coordinates of w ~ Dirichlet(alpha + counts); ``log_gammas`` is scratch."""
     k = len(counts)
     mean = draw_log_gammas(rng, counts, alpha, log_gammas)
@@ -45,7 +45,7 @@ def draw_weights(rng, counts, alpha, coordinates, log_gammas):  # type: ignore[n
 
 
 @compiled(fastmath=STRICT)
-def draw_log_gammas(rng, counts, alpha, log_gammas):  # type: ignore[no-untyped-def]
+def draw_log_gammas(rng, counts, alpha, log_gammas):
     """Fill log Gamma(alpha + counts) variates, which are log w ~ Dirichlet(alpha + counts) up to a constant; their mean."""
     k = len(counts)
     mean = 0.0
@@ -56,7 +56,7 @@ def draw_log_gammas(rng, counts, alpha, log_gammas):  # type: ignore[no-untyped-
 
 
 @compiled(fastmath=STRICT)
-def log_sum_exp(values):  # type: ignore[no-untyped-def]
+def log_sum_exp(values):
     """Log of the sum of exponentials."""
     largest, total = values.max(), 0.0
     for j in range(len(values)):
@@ -65,7 +65,7 @@ def log_sum_exp(values):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def factorise(matrix):  # type: ignore[no-untyped-def]
+def factorise(matrix):
     """Replace the lower triangle of a symmetric positive definite matrix by its Cholesky factor."""
     size = len(matrix)
     for i in range(size):
@@ -77,7 +77,7 @@ def factorise(matrix):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def draw_normal(rng, precision, pull, result):  # type: ignore[no-untyped-def]
+def draw_normal(rng, precision, pull, result):
     """Fill a draw from N(precision^-1 pull, precision^-1); the precision is overwritten by its factor L, the pull by noise.
 
     With L L' the precision, L'^-1 (L^-1 pull + noise) is that draw.
@@ -98,7 +98,7 @@ def draw_normal(rng, precision, pull, result):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def draw_wishart_factor(rng, shape, rate, factor, coordinates):  # type: ignore[no-untyped-def]
+def draw_wishart_factor(rng, shape, rate, factor, coordinates):
     """Fill F (lower) with F'F ~ Wishart(shape, rate), and its coordinates (:mod:`bayesgmm.model.wishart`).
 
     F = V C^-1 with 2 rate = C C' and V as in :func:`bayesgmm.model.wishart.draw_factors`; the rate is overwritten.
@@ -125,7 +125,7 @@ def draw_wishart_factor(rng, shape, rate, factor, coordinates):  # type: ignore[
 
 
 @compiled(fastmath=STRICT)
-def shuffle(rng, order):  # type: ignore[no-untyped-def]
+def shuffle(rng, order):
     """Put 0, ..., K - 1 in a random order."""
     for j in range(len(order)):
         order[j] = j
@@ -135,7 +135,7 @@ def shuffle(rng, order):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def reorder(point, order, k, n_features, at_factors, entries, result):  # type: ignore[no-untyped-def]
+def reorder(point, order, k, n_features, at_factors, entries, result):
     """Fill a point with the components of another in this order; what is not of a component is copied.
 
     A point holds K - 1 coordinates of the weights, K x D means, C0, and from ``at_factors`` on a block of ``entries`` for

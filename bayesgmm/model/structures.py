@@ -35,6 +35,11 @@ class Structure:
         return self.covariance in ("diag", "spherical")
 
     @property
+    def correlated(self) -> bool:
+        """Whether a covariance is a matrix that is not diagonal."""
+        return self.n_features > 1 and not self.diagonal
+
+    @property
     def one_unit(self) -> bool:
         """Whether all features must be measured in the same unit, because a sphere is to stay one."""
         return self.covariance == "spherical" and self.n_features > 1

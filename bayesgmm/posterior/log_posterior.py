@@ -1,66 +1,74 @@
-"""What the compiled posteriors of all covariance structures have in common."""
+"""The log posterior on the unconstrained space, with its gradient, compiled once for any data, K, D and prior.
+
+It states what :func:`bayesgmm.build_model` states, in the same coordinates and with the same constants; the tests hold
+the two against each other.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numba import carray, types
 from scipy.special import gammaln
 
 from bayesgmm.arguments import Covariance, FloatArray
-from bayesgmm.kernels.compiled import STRICT, c_callback, compiled
+from bayesgmm.kernels import density
+from bayesgmm.kernels.spread import Factors
 from bayesgmm.model.mixture import Mixture
-from bayesgmm.model.priors import HierarchicalPrior, Prior
+from bayesgmm.model.priors import Prior
 from bayesgmm.model.structures import Structure
+from bayesgmm.posterior.spread import Spread, spread_of
 
 Point = Mapping[str, FloatArray]
 
-LARGEST = 600.0  # the logarithm of a variance beyond which a float cannot follow
-FARTHEST = 1e100  # the same of a mean or of a coordinate of the weights
 
-
-class Compiled(NamedTuple):
-    """The compiled functions of one family of posteriors.
-
-    ``value(point, user_data, gradient)`` fills the gradient; ``values(points, user_data, places, out)`` is the same for many
-    points; ``callback()`` is what nutpie calls, compiled when it is asked for.
-    """
-
-    value: Any
-    values: Any
-    callback: Any
+def log_posterior(
+    x: FloatArray, k: int, prior: Prior, covariance: Covariance, weight: FloatArray | None = None
+) -> LogPosterior:
+    """The posterior of k components for data (n,) or (n, D), under a prior that is scaled to them."""
+    given = None if weight is None else np.ascontiguousarray(weight, dtype=float)
+    return LogPosterior(np.ascontiguousarray(x, dtype=float), k, prior, covariance, given)
 
 
 @dataclass(frozen=True, eq=False)
-class LogPosterior(ABC):
+class LogPosterior:
     """Log density of data and parameters plus the log Jacobian of the transformation to the unconstrained space.
+
+    A point holds K - 1 coordinates of the weights, the means (K, D), those of C0 if it is learnt, and of the covariances.
 
     Attributes
     ----------
     x : (n,) or (n, D) array
+        Contiguous: compiled code finds it by its address.
     k : int
     prior : HierarchicalPrior or ConjugatePrior
         Scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}
+    weight : (n,) array, optional
+        How often each observation counts.
     """
 
     x: FloatArray
     k: int
     prior: Prior
     covariance: Covariance
+    weight: FloatArray | None = None
+
+    @cached_property
+    def spread(self) -> Spread:
+        """Of the components."""
+        return spread_of(self.k, Structure(self.covariance, self.n_features), self.prior)
 
     @property
     def hierarchical(self) -> bool:
         """Whether C0 is learnt."""
-        return isinstance(self.prior, HierarchicalPrior)
+        return self.spread.learnt
 
     @property
     def n_features(self) -> int:
@@ -68,39 +76,56 @@ class LogPosterior(ABC):
         return 1 if self.x.ndim == 1 else self.x.shape[1]
 
     @property
-    def structure(self) -> Structure:
-        """Of the covariances."""
-        return Structure(self.covariance, self.n_features)
+    def sizes(self) -> dict[str, int]:
+        """Number of coordinates of each variable, in their order."""
+        return {"w": self.k - 1, "mu": self.k * self.n_features} | self.spread.sizes
 
     @property
     def n_dim(self) -> int:
         """Number of unconstrained coordinates."""
         return sum(self.sizes.values())
 
-    @property
+    @cached_property
     def places(self) -> dict[str, slice]:
         """Where in a point the coordinates of each variable stand."""
         ends = np.cumsum(list(self.sizes.values()))
         return {name: slice(int(end) - size, int(end)) for (name, size), end in zip(self.sizes.items(), ends, strict=True)}
 
+    @cached_property
+    def header(self) -> FloatArray:
+        """What compiled code needs, with the addresses of x and weight."""
+        prior: Any = self.prior
+        return density.header(
+            self.x,
+            self.weight,
+            self.spread.compiled,
+            learnt=self.hierarchical,
+            alpha=prior.alpha,
+            c0=prior.c0,
+            g0=prior.g0 if self.hierarchical else 0.0,
+            constant=self._log_constants() + self.spread.log_constant,
+            b0=np.atleast_1d(prior.b0),
+            inverse_B0=np.linalg.inv(np.atleast_2d(prior.B0)),
+            rate=self.spread.rate,
+        )
+
     @property
-    def scale_name(self) -> str:
-        """The free variable that C0 is made of."""
-        return "C0_factor" if "C0_factor" in self.sizes else "C0"
+    def density(self) -> Any:
+        """The compiled function, of which there is one for each kind of spread."""
+        return density.density(one_feature=self.x.ndim == 1, correlated=self.spread.kind is Factors)
 
     def __call__(self, point: FloatArray) -> tuple[float, FloatArray]:
         """Log posterior and its gradient; NaN where it is beyond the range of a float."""
         gradient = np.empty(self.n_dim)
-        value = self.compiled().value(np.ascontiguousarray(point, dtype=float), self.user_data, gradient)
-        return value, gradient
+        return density.value(self.density, np.ascontiguousarray(point, dtype=float), self.header, gradient), gradient
 
     def values(self, points: FloatArray) -> FloatArray:
         """Log posterior at many points (S, n_dim), shape (S,), computed on all cores."""
-        result = np.empty(len(points))
+        result, given = np.empty(len(points)), np.ascontiguousarray(points, dtype=float)
         parts = np.array_split(np.arange(len(points)), os.cpu_count() or 1)
-        compute = self.compiled().values
+        function, header = self.density, self.header
         with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda part: compute(points[part], self.user_data, part, result), parts))
+            list(pool.map(lambda part: density.values(function, given[part], header, part, result), parts))
         return result
 
     def at(self, mixture: Mixture) -> FloatArray:
@@ -114,46 +139,57 @@ class LogPosterior(ABC):
             return Mixture(values["w"], values["mu"], values["cov"])
         return Mixture(values["w"], values["mu"], sigma=np.sqrt(np.broadcast_to(values["sigma2"], values["mu"].shape)))
 
-    @property
-    @abstractmethod
-    def sizes(self) -> dict[str, int]:
-        """Number of coordinates of each variable, in their order."""
-
-    @abstractmethod
     def constrained(self, points: FloatArray) -> dict[str, FloatArray]:
         """The model's variables at points (..., n_dim), and ``cov`` and ``C0`` made of them; those tied repeated K times."""
-
-    @abstractmethod
-    def unconstrained(self, values: Point) -> FloatArray:
-        """The point at which the model's free variables have these values."""
-
-    @abstractmethod
-    def values_at(self, mixture: Mixture) -> Point:
-        """A mixture as values of the model's free variables, C0 at its conditional mean given the covariances."""
-
-    @abstractmethod
-    def with_exact_scale(self, points: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        """Points with C0 drawn anew from its conditional given the covariances, and that conditional's log density."""
-
-    @property
-    @abstractmethod
-    def user_data(self) -> FloatArray:
-        """Everything the compiled functions need, in one array."""
-
-    @staticmethod
-    @abstractmethod
-    def compiled() -> Compiled:
-        """The compiled functions of the family."""
-
-    def weights_and_means(self, points: FloatArray) -> dict[str, FloatArray]:
-        """W and mu at points (..., n_dim)."""
         y, mu = points[..., self.places["w"]], points[..., self.places["mu"]]
         logits = np.concatenate([y, -y.sum(axis=-1, keepdims=True)], axis=-1)
         w = np.exp(logits - logits.max(axis=-1, keepdims=True))
         w = np.maximum(w / w.sum(axis=-1, keepdims=True), np.finfo(float).tiny)  # that of a component as good as empty
-        return {"w": w, "mu": mu.reshape(*mu.shape[:-1], self.k, *self.x.shape[1:])}
+        values = {"w": w, "mu": mu.reshape(*mu.shape[:-1], self.k, *self.x.shape[1:])}
+        if self.hierarchical:
+            values |= self.spread.scale_values(points[..., self.places[self.spread.scale_name]])
+        return values | self.spread.values(points[..., self.places[self.spread.name]])
 
-    def log_constants(self) -> float:
+    def log_weights(self, points: FloatArray) -> FloatArray:
+        """Of points (S, n_dim), shape (S, K)."""
+        y = points[:, self.places["w"]]
+        logits = np.concatenate([y, -y.sum(axis=1, keepdims=True)], axis=1)
+        logits -= logits.max(axis=1, keepdims=True)
+        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+    def means(self, points: FloatArray) -> FloatArray:
+        """Of points (S, n_dim), shape (S, K, D)."""
+        return points[:, self.places["mu"]].reshape(len(points), self.k, self.n_features)
+
+    def coordinates(self, points: FloatArray) -> FloatArray:
+        """Of the covariances at points (S, n_dim), shape (S, m, size)."""
+        return self.spread.blocks(points[:, self.places[self.spread.name]])
+
+    def scales(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """C0 given the covariances at points (S, n_dim), drawn anew or as it is given: (S, V) or (S, D, D)."""
+        if not self.hierarchical:
+            return np.broadcast_to(self.spread.rate, (len(points), *self.spread.rate.shape))
+        drawn = self.spread.scale_values(self.spread.draw_scale(self.coordinates(points), rng)[0])["C0"]
+        return drawn.reshape(len(points), *self.spread.rate.shape)
+
+    def unconstrained(self, values: Point) -> FloatArray:
+        """The point at which the model's free variables have these values."""
+        parts = [_weight_coordinates(values["w"]), np.ravel(values["mu"])]
+        return np.concatenate([*parts, *(self.spread.coordinates(values[name]) for name in self.spread.sizes)])
+
+    def values_at(self, mixture: Mixture) -> Point:
+        """A mixture as values of the model's free variables, C0 at its conditional mean given the covariances."""
+        w = np.maximum(mixture.weights, 1e-6)  # none of them zero
+        return {"w": w / w.sum(), "mu": mixture.means} | self.spread.of_mixture(mixture)
+
+    def with_exact_scale(self, points: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        """Points with C0 drawn anew from its conditional given the covariances, and that conditional's log density."""
+        drawn, log_q = self.spread.draw_scale(self.coordinates(points), rng)
+        points = points.copy()
+        points[:, self.places[self.spread.scale_name]] = drawn
+        return points, log_q
+
+    def _log_constants(self) -> float:
         """Normalising constants of the priors of weights and means, and of the simplex' Jacobian."""
         k, alpha = self.k, self.prior.alpha
         B0: Any = np.atleast_2d(np.asarray(self.prior.B0))
@@ -161,153 +197,7 @@ class LogPosterior(ABC):
         return float(gammaln(k * alpha) - k * gammaln(alpha) + math.log(k) - means)
 
 
-def weights_of(mixture: Mixture) -> FloatArray:
-    """A mixture's weights, none of them zero."""
-    w = np.maximum(mixture.weights, 1e-6)
-    return w / w.sum()
-
-
-def weight_coordinates(w: FloatArray) -> FloatArray:
+def _weight_coordinates(w: FloatArray) -> FloatArray:
     """The K - 1 free coordinates y, w = softmax([y, -sum y])."""
     log_weights = np.log(w)
     return (log_weights - log_weights.mean())[:-1]
-
-
-@compiled(fastmath=STRICT)
-def is_beyond(point, limit):  # type: ignore[no-untyped-def]
-    """Whether any coordinate is not a number within the limit."""
-    return not (np.abs(point) < limit).all()
-
-
-@compiled(fastmath=STRICT)
-def log_weights(point, log_w):  # type: ignore[no-untyped-def]
-    """Fill log w = a - logsumexp(a) of logits a = (y, -sum y); return their sum, which times alpha is their prior."""
-    k = len(log_w)
-    log_w[k - 1] = 0.0
-    for j in range(k - 1):
-        log_w[j] = point[j]
-        log_w[k - 1] -= point[j]
-    largest = log_w.max()
-    total = 0.0
-    for j in range(k):
-        total += math.exp(log_w[j] - largest)
-    log_total = largest + math.log(total)
-    sum_log_w = 0.0
-    for j in range(k):
-        log_w[j] -= log_total
-        sum_log_w += log_w[j]
-    return sum_log_w
-
-
-@compiled(fastmath=STRICT)
-def weight_slopes(log_w, counts, alpha, n, gradient):  # type: ignore[no-untyped-def]
-    """Slopes of y, of likelihood, prior and Jacobian."""
-    k = len(log_w)
-    last = counts[k - 1] + alpha - math.exp(log_w[k - 1]) * (n + k * alpha)
-    for j in range(k - 1):
-        gradient[j] = counts[j] + alpha - math.exp(log_w[j]) * (n + k * alpha) - last
-
-
-@compiled(fastmath=STRICT)
-def add_means(mu, b0, inverse_B0, slopes):  # type: ignore[no-untyped-def]
-    """Log prior of the means (K, D) up to its constant; its slopes are added."""
-    value = 0.0
-    k, n_features = mu.shape
-    for j in range(k):
-        for d in range(n_features):
-            pull = 0.0
-            for e in range(n_features):
-                pull += inverse_B0[d, e] * (mu[j, e] - b0[e])
-            value -= 0.5 * pull * (mu[j, d] - b0[d])
-            slopes[j, d] -= pull
-    return value
-
-
-@compiled(fastmath=STRICT)
-def add_variances(log_variances, log_C0, c0, g0, rate, slopes, C0_slopes):  # type: ignore[no-untyped-def]
-    """Log prior of variances (m, V) and, unless log_C0 is empty, of C0 (V), up to constants; slopes are added.
-
-    log InvGamma(c0, C0) and its Jacobian give c0 log C0 - c0 log sigma2 - C0 / sigma2; ``rate`` is G0, or C0 if given.
-    """
-    value = 0.0
-    m, n_scales = log_variances.shape
-    for v in range(n_scales):
-        C0 = rate[v] if len(log_C0) == 0 else math.exp(log_C0[v])
-        sum_inverse = 0.0
-        for j in range(m):
-            inverse = math.exp(-log_variances[j, v])
-            sum_inverse += inverse
-            value -= c0 * log_variances[j, v] + C0 * inverse
-            slopes[j, v] += C0 * inverse - c0
-        if len(log_C0) > 0:
-            shape = g0 + m * c0
-            value += shape * log_C0[v] - rate[v] * C0
-            C0_slopes[v] += shape - C0 * (rate[v] + sum_inverse)
-    return value
-
-
-@compiled(fastmath=STRICT)
-def code(value, gradient):  # type: ignore[no-untyped-def]
-    """What nutpie is told: 0 if all is well, 3 or 4 where the gradient or the value is not finite."""
-    if not np.isfinite(gradient).all():
-        return 3
-    return 0 if np.isfinite(value) else 4
-
-
-@compiled(fastmath=STRICT)
-def from_whitened(noise, whitener, point):  # type: ignore[no-untyped-def]
-    """Fill point = centre + factor noise; a whitener is centre and packed triangular factor, or empty for the identity."""
-    dim = len(noise)
-    if len(whitener) == 0:
-        point[:] = noise
-        return
-    at = dim
-    for i in range(dim):
-        point[i] = whitener[i] + np.dot(whitener[at : at + i + 1], noise[: i + 1])
-        at += i + 1
-
-
-@compiled(fastmath=STRICT)
-def to_whitened(slopes, whitener, gradient):  # type: ignore[no-untyped-def]
-    """Fill gradient = factor' slopes, the slopes of the noise."""
-    dim = len(slopes)
-    if len(whitener) == 0:
-        gradient[:] = slopes
-        return
-    gradient[:] = 0.0
-    at = dim
-    for i in range(dim):
-        for j in range(i + 1):
-            gradient[j] += whitener[at + j] * slopes[i]
-        at += i + 1
-
-
-@compiled(fastmath=STRICT)
-def split(sampler_data):  # type: ignore[no-untyped-def]
-    """The density's user data and the whitener, out of what :func:`sampler_data` joined."""
-    size, n_whitener = carray(sampler_data, (2,))
-    whole = carray(sampler_data, (2 + int(size) + int(n_whitener),))
-    return whole[2 : 2 + int(size)], whole[2 + int(size) :]
-
-
-def sampler_data(user_data: FloatArray, *whitener: FloatArray) -> FloatArray:
-    """The array that nutpie hands to the callbacks: user data and the parts of a whitener, if any; see :func:`split`."""
-    return np.concatenate([[len(user_data), sum(map(len, whitener))], user_data, *whitener])
-
-
-def density_callback(function: Any) -> Any:
-    """Compile the C callback of a density."""
-    floats = types.CPointer(types.float64)
-    return c_callback(types.int64(types.uint64, floats, floats, floats, floats), function)
-
-
-@cache
-def draw_callback() -> Any:
-    """Compile the C callback that keeps a draw: the unconstrained point."""
-    floats = types.CPointer(types.float64)
-    return c_callback(types.int64(types.uint64, types.uint64, floats, floats, floats), _keep)
-
-
-def _keep(dim, n_expanded, noise, out, sampler_data):  # type: ignore[no-untyped-def]
-    from_whitened(carray(noise, (dim,)), split(sampler_data)[1], carray(out, (n_expanded,)))
-    return 0

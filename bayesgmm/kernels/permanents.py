@@ -20,7 +20,7 @@ _LARGE = 1e200  # of a product, beyond which its logarithm is taken
 
 
 @compiled(fastmath=STRICT)
-def subset_steps(k):  # type: ignore[no-untyped-def]
+def subset_steps(k):
     """For each set of columns in turn, for each of its columns: the set without it, and its entry in the set's last row."""
     steps = np.empty((k << (k - 1), 2), np.int32)
     at = 0
@@ -36,7 +36,7 @@ def subset_steps(k):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def log_permanent(log_f, least, steps, scaled, table):  # type: ignore[no-untyped-def]
+def log_permanent(log_f, least, steps, scaled, table):
     """Log permanent of exp(log_f), (K, K), or -inf if it is below ``least``; scratch of sizes K^2 and 2^K."""
     k = len(log_f)
     scale, log_factorial = 0.0, 0.0
@@ -78,7 +78,7 @@ def log_permanent(log_f, least, steps, scaled, table):  # type: ignore[no-untype
 
 
 @compiled(fastmath=STRICT)
-def _by_logarithms(log_f, steps, table):  # type: ignore[no-untyped-def]
+def _by_logarithms(log_f, steps, table):
     """The same where no relabelling has all its entries near the largest of their rows and columns."""
     k = len(log_f)
     table[0] = 0.0
@@ -100,7 +100,7 @@ def _by_logarithms(log_f, steps, table):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=STRICT)
-def fill_log_densities(s, t, points, kernels, log_f):  # type: ignore[no-untyped-def]
+def fill_log_densities(s, t, points, kernels, log_f):
     """Fill log f_ij of point s and kernel t, up to what all pairs share; see :mod:`bayesgmm.comparison.proposal`."""
     log_w, nu, log_determinants, precisions, eigenvalues, rotations = points
     counts, weight_powers, constants, powers, rates, centres, _ = kernels
@@ -130,7 +130,7 @@ def fill_log_densities(s, t, points, kernels, log_f):  # type: ignore[no-untyped
 
 
 @compiled(fastmath=STRICT)
-def mixture_log_densities(points, kernels, steps, out):  # type: ignore[no-untyped-def]
+def mixture_log_densities(points, kernels, steps, out):
     """Log mean over kernels of their densities at each point, each summed over all relabellings."""
     log_w, _, log_determinants, precisions = points[0], points[1], points[2], points[3]
     powers, rates, common = kernels[3], kernels[4], kernels[6]

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from bayesgmm.kernels.compiled import STRICT, compiled
+from bayesgmm.kernels.factors import add_gram
 from bayesgmm.kernels.variates import choose, draw_normal, draw_weights, draw_wishart_factor, log_gamma_variate
-from bayesgmm.posterior.matrices import add_gram
 
 
 @compiled(fastmath=STRICT)
-def allocate(rng, x, log_w, mu, factors, counts, first, second):  # type: ignore[no-untyped-def]
+def allocate(rng, x, log_w, mu, factors, counts, first, second):
     """Draw z given one draw's parameters; fill the sums of 1, x - mu_k, (x - mu_k)(x - mu_k)' over each component.
 
     ``factors`` (m, D, D) are lower, F'F the precisions of the components, or of all if m = 1.
@@ -45,7 +45,7 @@ def allocate(rng, x, log_w, mu, factors, counts, first, second):  # type: ignore
 
 
 @compiled(fastmath=STRICT)
-def draw_parameters(rng, counts, means, shapes, rates, correlated, alpha, b0, inverse_B0, at_factors, out):  # type: ignore[no-untyped-def]
+def draw_parameters(rng, counts, means, shapes, rates, correlated, alpha, b0, inverse_B0, at_factors, out):
     """Fill points (R, n_dim) given one kernel's sums: w, then the precisions, then the means given these.
 
     ``rates`` are those of Wishart precisions, (m, D, D), or of m x V Gamma precisions, (m, V, 1).

@@ -1,0 +1,254 @@
+"""The log posterior on the unconstrained space with its gradient, compiled once for each kind of spread.
+
+A point holds K - 1 coordinates of the weights, the means (K, D), C0's coordinates if it is learnt, and those of the
+covariances. :func:`bayesgmm.kernels.spread.prepare` turns it into what the E-step takes, the E-step's sums over the
+observations follow, and :func:`~bayesgmm.kernels.spread.assemble` makes the slopes of them and of the prior.
+
+The compiled function is the C callback that a sampler calls, in whitened coordinates; :func:`value` and :func:`values` call
+it by its address. The observations are found by their address in the header, so that all chains share them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+from numba import carray, types
+from numba.extending import intrinsic, overload
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.kernels import multivariate, univariate
+from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
+from bayesgmm.kernels.points import FARTHEST, add_means, is_beyond, log_weights, weight_slopes
+from bayesgmm.kernels.spread import Factors, Variances, assemble, is_out_of_range, prepare, whiteners
+
+# the header: lengths of header and whitener; n, D, K, m, the size of a block; whether C0 is learnt; alpha, c0, g0; the
+# constant; the weight of all observations; addresses of the observations and of their weights (0 if there are none);
+# then b0, B0^-1, and the rate G0, or C0 where that is given
+_FIXED = 15
+_OF_X, _OF_WEIGHT = 13, 14
+
+
+def header(
+    x: FloatArray,
+    weight: FloatArray | None,
+    spread: Variances | Factors,
+    *,
+    learnt: bool,
+    alpha: float,
+    c0: float,
+    g0: float,
+    constant: float,
+    b0: FloatArray,
+    inverse_B0: FloatArray,
+    rate: FloatArray,
+) -> FloatArray:
+    """What a density needs, in one array, without the observations: x and weight must live as long as it is used."""
+    for array in (x,) if weight is None else (x, weight):
+        if not (array.flags.c_contiguous and array.dtype == np.float64):
+            raise TypeError("the density takes contiguous arrays of floats")
+    total = len(x) if weight is None else weight.sum()
+    numbers = [0, 0, len(x), *_sizes(spread), learnt, alpha, c0, g0, constant, total, 0, 0]
+    result = np.concatenate([np.array(numbers, dtype=float), np.ravel(b0), np.ravel(inverse_B0), np.ravel(rate)])
+    result[0] = len(result)
+    addresses = result.view(np.int64)
+    addresses[_OF_X], addresses[_OF_WEIGHT] = x.ctypes.data, 0 if weight is None else weight.ctypes.data
+    return result
+
+
+def _sizes(spread: Variances | Factors) -> tuple[int, int, int, int]:
+    return spread.n_features, spread.k, spread.n_blocks, spread.size
+
+
+def with_whitener(header: FloatArray, *whitener: FloatArray) -> FloatArray:
+    """A header for coordinates centre + factor noise: the centre, then the packed triangular factor."""
+    result = np.concatenate([header, *whitener])
+    result[1] = len(result) - len(header)
+    return result
+
+
+@cache
+def density(*, one_feature: bool, correlated: bool) -> Any:
+    """The compiled density of observations (n,) or (n, D), in variances or in factors; its machine code is at ``.address``."""
+    function = _of_factors if correlated else _of_one_feature if one_feature else _of_variances
+    floats = types.CPointer(types.float64)
+    return c_callback(types.int64(types.uint64, floats, floats, floats, floats), function)
+
+
+@cache
+def draw_callback() -> Any:
+    """The C callback that keeps a draw: the unconstrained point."""
+    floats = types.CPointer(types.float64)
+    return c_callback(types.int64(types.uint64, types.uint64, floats, floats, floats), _keep)
+
+
+@compiled(fastmath=STRICT)
+def value(function, point, data, gradient):
+    """Value at a point; the gradient is filled in."""
+    result = np.empty(1)
+    function(np.uint64(len(point)), _at(point), _at(gradient), _at(result), _at(data))
+    return result[0]
+
+
+@compiled(fastmath=STRICT)
+def values(function, points, data, places, out):
+    """Values at points (S, n_dim), written to their places among all values."""
+    gradient, result = np.empty(points.shape[1]), np.empty(1)
+    for s in range(len(points)):
+        function(np.uint64(points.shape[1]), _at(points[s]), _at(gradient), _at(result), _at(data))
+        out[places[s]] = result[0]
+
+
+@intrinsic
+def _pointer(_context: Any, _address: Any) -> Any:  # pragma: no cover - runs in the compiler
+    """An address as a pointer to floats."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.float64)(types.int64), generate
+
+
+@compiled(fastmath=STRICT)
+def _at(array):
+    """Where an array begins."""
+    return _pointer(numba.int64(array.ctypes.data))
+
+
+def _of_one_feature(dim, noise, gradient, value, data):
+    own, whitener = _split(data)
+    x = carray(_pointer(own.view(np.int64)[_OF_X]), (int(own[2]),))
+    spread = Variances(int(own[4]), int(own[3]), int(own[5]), int(own[6]))
+    return _evaluate(carray(noise, (dim,)), carray(gradient, (dim,)), carray(value, (1,)), own, whitener, x, spread)
+
+
+def _of_variances(dim, noise, gradient, value, data):
+    own, whitener = _split(data)
+    x = carray(_pointer(own.view(np.int64)[_OF_X]), (int(own[2]), int(own[3])))
+    spread = Variances(int(own[4]), int(own[3]), int(own[5]), int(own[6]))
+    return _evaluate(carray(noise, (dim,)), carray(gradient, (dim,)), carray(value, (1,)), own, whitener, x, spread)
+
+
+def _of_factors(dim, noise, gradient, value, data):
+    own, whitener = _split(data)
+    x = carray(_pointer(own.view(np.int64)[_OF_X]), (int(own[2]), int(own[3])))
+    spread = Factors(int(own[4]), int(own[3]), int(own[5]), int(own[6]))
+    return _evaluate(carray(noise, (dim,)), carray(gradient, (dim,)), carray(value, (1,)), own, whitener, x, spread)
+
+
+@compiled(fastmath=STRICT)
+def _split(data):
+    """The header, and the whitener behind it."""
+    lengths = carray(data, (2,))
+    whole = carray(data, (int(lengths[0]) + int(lengths[1]),))
+    return whole[: int(lengths[0])], whole[int(lengths[0]) :]
+
+
+@compiled(fastmath=STRICT)
+def _evaluate(noise, gradient, value, own, whitener, x, spread):
+    """Fill value and gradient; returns what nutpie is told: 0 if all is well, 3 or 4 where one of them is not finite."""
+    point, slopes = np.empty(len(noise)), np.empty(len(noise))
+    _from_whitened(noise, whitener, point)
+    value[0] = _log_posterior(point, own, x, spread, slopes)
+    _to_whitened(slopes, whitener, gradient)
+    if not np.isfinite(gradient).all():
+        return 3
+    return 0 if np.isfinite(value[0]) else 4
+
+
+@compiled(fastmath=STRICT)
+def _log_posterior(point, own, x, spread, gradient):
+    """Value at a point; the gradient is filled in."""
+    k, n_features = spread.k, spread.n_features
+    alpha, total = own[8], own[12]
+    at_B0 = _FIXED + n_features
+    at_rate = at_B0 + n_features * n_features
+    b0, inverse_B0 = own[_FIXED:at_B0], own[at_B0:at_rate].reshape(n_features, n_features)
+    at_C0 = k - 1 + k * n_features
+    at_spread = at_C0 + spread.size if own[7] != 0.0 else at_C0
+    if is_beyond(point[:at_C0], FARTHEST) or is_out_of_range(spread, point[at_C0:]):
+        gradient[:] = np.nan
+        return np.nan
+
+    log_w, offsets, h = np.empty(k), np.empty(k), whiteners(spread)
+    sum_log_w = log_weights(point, log_w)
+    mu, coordinates = point[k - 1 : at_C0].reshape(k, n_features), point[at_spread:].reshape(spread.n_blocks, spread.size)
+    prepare(spread, coordinates, log_w, offsets, h)
+
+    address = own.view(np.int64)[_OF_WEIGHT]
+    weight = carray(_pointer(address), (len(x) if address != 0 else 0,))
+    sums = np.empty(k), np.empty((k, n_features)), np.empty(h.shape)
+    value = _accumulate(x, weight, offsets, mu, h, sums)
+
+    weight_slopes(log_w, sums[0], alpha, total, gradient)
+    gradient[at_C0:] = 0.0
+    mu_slopes = gradient[k - 1 : at_C0].reshape(k, n_features)
+    slopes = gradient[at_spread:].reshape(spread.n_blocks, spread.size)
+    prior = own[9], own[10], own[at_rate:]
+    value += own[11] + alpha * sum_log_w
+    value += assemble(
+        spread, coordinates, point[at_C0:at_spread], prior, h, sums, slopes, gradient[at_C0:at_spread], mu_slopes
+    )
+    return value + add_means(mu, b0, inverse_B0, mu_slopes)
+
+
+def _accumulate(x, weight, offsets, mu, h, sums):
+    """Fill N, S1 and S2; returns the log-likelihood."""
+
+
+@compiled(fastmath=SUMS)
+def _accumulate_one(x, weight, offsets, mu, h, sums):
+    counts, first, second = sums
+    k, together = len(offsets), np.empty((3, len(offsets)))
+    log_likelihood = univariate.accumulate(x, weight, 0.0, 1.0, offsets, mu.reshape(k), h.reshape(k), together)
+    counts[:], first[:, 0], second[:, 0, 0] = together[0], together[1], together[2]
+    return log_likelihood
+
+
+@compiled(fastmath=SUMS)
+def _accumulate_several(x, weight, offsets, mu, h, sums):
+    counts, first, second = sums
+    shift, scale = np.zeros(mu.shape[1]), np.ones(mu.shape[1])
+    return multivariate.accumulate(x, weight, shift, scale, offsets, mu, h, counts, first, second)
+
+
+@overload(_accumulate)
+def _(x, weight, offsets, mu, h, sums):
+    if x.ndim == 1:
+        return lambda x, weight, offsets, mu, h, sums: _accumulate_one(x, weight, offsets, mu, h, sums)
+    return lambda x, weight, offsets, mu, h, sums: _accumulate_several(x, weight, offsets, mu, h, sums)
+
+
+@compiled(fastmath=STRICT)
+def _from_whitened(noise, whitener, point):
+    """Fill point = centre + factor noise; a whitener is centre and packed triangular factor, or empty for the identity."""
+    dim = len(noise)
+    if len(whitener) == 0:
+        point[:] = noise
+        return
+    at = dim
+    for i in range(dim):
+        point[i] = whitener[i] + np.dot(whitener[at : at + i + 1], noise[: i + 1])
+        at += i + 1
+
+
+@compiled(fastmath=STRICT)
+def _to_whitened(slopes, whitener, gradient):
+    """Fill gradient = factor' slopes, the slopes of the noise."""
+    dim = len(slopes)
+    if len(whitener) == 0:
+        gradient[:] = slopes
+        return
+    gradient[:] = 0.0
+    at = dim
+    for i in range(dim):
+        for j in range(i + 1):
+            gradient[j] += whitener[at + j] * slopes[i]
+        at += i + 1
+
+
+def _keep(dim, n_expanded, noise, out, data):
+    _from_whitened(carray(noise, (dim,)), _split(data)[1], carray(out, (n_expanded,)))
+    return 0

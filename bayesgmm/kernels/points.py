@@ -1,0 +1,61 @@
+"""The coordinates of weights and means: their prior, and their slopes, which are the same for every kind of covariance."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bayesgmm.kernels.compiled import STRICT, compiled
+
+FARTHEST = 1e100  # a mean, or a coordinate of the weights, beyond which a float cannot follow
+
+
+@compiled(fastmath=STRICT)
+def is_beyond(point, limit):
+    """Whether any coordinate is not a number within the limit."""
+    return not (np.abs(point) < limit).all()
+
+
+@compiled(fastmath=STRICT)
+def log_weights(point, log_w):
+    """Fill log w = a - logsumexp(a) of logits a = (y, -sum y); return their sum, which times alpha is their prior."""
+    k = len(log_w)
+    log_w[k - 1] = 0.0
+    for j in range(k - 1):
+        log_w[j] = point[j]
+        log_w[k - 1] -= point[j]
+    largest = log_w.max()
+    total = 0.0
+    for j in range(k):
+        total += math.exp(log_w[j] - largest)
+    log_total = largest + math.log(total)
+    sum_log_w = 0.0
+    for j in range(k):
+        log_w[j] -= log_total
+        sum_log_w += log_w[j]
+    return sum_log_w
+
+
+@compiled(fastmath=STRICT)
+def weight_slopes(log_w, counts, alpha, n, gradient):
+    """Slopes of y, of likelihood, prior and Jacobian."""
+    k = len(log_w)
+    last = counts[k - 1] + alpha - math.exp(log_w[k - 1]) * (n + k * alpha)
+    for j in range(k - 1):
+        gradient[j] = counts[j] + alpha - math.exp(log_w[j]) * (n + k * alpha) - last
+
+
+@compiled(fastmath=STRICT)
+def add_means(mu, b0, inverse_B0, slopes):
+    """Log prior of the means (K, D) up to its constant; its slopes are added."""
+    value = 0.0
+    k, n_features = mu.shape
+    for j in range(k):
+        for d in range(n_features):
+            pull = 0.0
+            for e in range(n_features):
+                pull += inverse_B0[d, e] * (mu[j, e] - b0[e])
+            value -= 0.5 * pull * (mu[j, d] - b0[d])
+            slopes[j, d] -= pull
+    return value

@@ -1,0 +1,206 @@
+"""What a point holds of the covariances: prepared for the E-step, and the slopes assembled from its sums and the prior.
+
+Two kinds of coordinates make all covariance structures; the type of a spread says for which of them code is compiled.
+
+:class:`Variances`
+    Log variances (m, V) of features that are independent within a component: one feature (V = 1), diagonal covariances
+    (V = D) and spherical ones (V = 1). d/d log sigma_kv^2 = (S2_kv / sigma_kv^2 - N_k) / 2, summed over the features that
+    share a variance; d/d mu_kd = S1_kd / sigma_kd^2.
+:class:`Factors`
+    Coordinates (m, T) of triangular factors F of the precisions F'F (:mod:`bayesgmm.model.wishart`): full and tied
+    covariances. d/d F = N_k diag(1 / F_ii) - F S2_k (lower part); d/d mu_k = F'F S1_k.
+
+m is the number of components, or one where all share one covariance.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.extending import overload
+
+from bayesgmm.kernels.compiled import STRICT, compiled
+from bayesgmm.kernels.estep import HALF_LOG_2PI, ROOT_HALF
+from bayesgmm.kernels.factors import add_gram, add_powers, add_slopes, fill_factor, trace
+from bayesgmm.kernels.points import FARTHEST, is_beyond
+
+LARGEST = 600.0  # the logarithm of a variance beyond which a float cannot follow
+
+
+class Variances(NamedTuple):
+    """K, D, the number m of blocks of variances, and the number V of variances in each."""
+
+    k: int
+    n_features: int
+    n_blocks: int
+    size: int
+
+
+class Factors(NamedTuple):
+    """K, D, the number m of factors, and the number T = D (D + 1) / 2 of entries of each."""
+
+    k: int
+    n_features: int
+    n_blocks: int
+    size: int
+
+
+def whiteners(spread: Any) -> Any:
+    """Room for H of every component, as the E-step takes it: (K, D, 1) for a diagonal H, else (K, D, D)."""
+
+
+def is_out_of_range(spread: Any, coordinates: Any) -> Any:
+    """Whether any of the coordinates (..., size) is beyond a float."""
+
+
+def prepare(spread: Any, coordinates: Any, log_w: Any, offsets: Any, h: Any) -> Any:
+    """Fill the E-step's coefficients, log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2."""
+
+
+def assemble(
+    spread: Any, coordinates: Any, scale: Any, prior: Any, h: Any, sums: Any, slopes: Any, scale_slopes: Any, mu_slopes: Any
+) -> Any:
+    """Log prior of the covariances (m, size), and of C0 unless ``scale`` is empty, up to constants; fill all slopes.
+
+    ``prior`` holds c0, g0 and the rate: G0, or C0 if that is given. ``sums`` are N, S1 and S2.
+    """
+
+
+@compiled(fastmath=STRICT)
+def block_of(spread, j):
+    """The covariance of component j."""
+    return j if spread.n_blocks > 1 else 0
+
+
+def _whiteners_of_variances(spread):
+    return np.empty((spread.k, spread.n_features, 1))
+
+
+def _whiteners_of_factors(spread):
+    return np.empty((spread.k, spread.n_features, spread.n_features))
+
+
+def _variances_out_of_range(spread, coordinates):
+    return is_beyond(coordinates, LARGEST)
+
+
+def _factors_out_of_range(spread, coordinates):
+    """The diagonal of a factor holds half the logarithm of a precision."""
+    for begin in range(0, len(coordinates), spread.size):
+        at = begin
+        for i in range(spread.n_features):
+            if is_beyond(coordinates[at : at + i], FARTHEST) or is_beyond(coordinates[at + i : at + i + 1], 0.5 * LARGEST):
+                return True
+            at += i + 1
+    return False
+
+
+def _prepare_variances(spread, coordinates, log_w, offsets, h):
+    for j in range(spread.k):
+        offsets[j] = log_w[j]
+        for d in range(spread.n_features):
+            log_sigma2 = coordinates[block_of(spread, j), d if spread.size > 1 else 0]
+            offsets[j] -= 0.5 * log_sigma2 + HALF_LOG_2PI
+            h[j, d, 0] = ROOT_HALF * math.exp(-0.5 * log_sigma2)
+
+
+def _prepare_factors(spread, coordinates, log_w, offsets, h):
+    factor = np.empty((spread.n_features, spread.n_features))
+    log_determinant = 0.0
+    for j in range(spread.k):
+        if j < spread.n_blocks:
+            log_determinant = fill_factor(coordinates[j], factor)
+        offsets[j] = log_w[j] + log_determinant - spread.n_features * HALF_LOG_2PI
+        h[j] = ROOT_HALF * factor
+
+
+def _assemble_variances(spread, coordinates, scale, prior, h, sums, slopes, scale_slopes, mu_slopes):
+    """Log InvGamma(c0, C0) and its Jacobian give c0 log C0 - c0 log sigma2 - C0 / sigma2."""
+    counts, first, second = sums
+    c0, g0, rate = prior
+    for j in range(spread.k):
+        block = block_of(spread, j)
+        for d in range(spread.n_features):
+            inverse = 2.0 * h[j, d, 0] * h[j, d, 0]
+            mu_slopes[j, d] = inverse * first[j, d]
+            slopes[block, d if spread.size > 1 else 0] += 0.5 * (second[j, d, 0] * inverse - counts[j])
+    value = 0.0
+    for v in range(spread.size):
+        C0 = rate[v] if len(scale) == 0 else math.exp(scale[v])
+        sum_inverse = 0.0
+        for block in range(spread.n_blocks):
+            inverse = math.exp(-coordinates[block, v])
+            sum_inverse += inverse
+            value -= c0 * coordinates[block, v] + C0 * inverse
+            slopes[block, v] += C0 * inverse - c0
+        if len(scale) > 0:
+            shape = g0 + spread.n_blocks * c0
+            value += shape * scale[v] - rate[v] * C0
+            scale_slopes[v] += shape - C0 * (rate[v] + sum_inverse)
+    return value
+
+
+def _assemble_factors(spread, coordinates, scale, prior, h, sums, slopes, scale_slopes, mu_slopes):
+    counts, first, second = sums
+    c0, g0, flat_rate = prior
+    size, m = spread.n_features, spread.n_blocks
+    rate = flat_rate.reshape(size, size)
+    factors, precisions, precision_sum = np.empty((m, size, size)), np.zeros((m, size, size)), np.zeros((size, size))
+    for block in range(m):
+        fill_factor(coordinates[block], factors[block])
+        add_gram(factors[block], precisions[block])
+        precision_sum += precisions[block]
+    for j in range(spread.k):
+        block = block_of(spread, j)
+        for a in range(size):
+            mu_slopes[j, a] = 0.0
+            for b in range(size):
+                mu_slopes[j, a] += precisions[block, a, b] * first[j, b]
+        diagonal = 0
+        for i in range(size):
+            slopes[block, diagonal + i] += counts[j]
+            diagonal += i + 1
+        add_slopes(factors[block], second[j], -1.0, slopes[block])
+    value, C0 = 0.0, np.zeros((size, size))
+    if len(scale) > 0:
+        C0_factor = np.empty((size, size))
+        fill_factor(scale, C0_factor)
+        add_gram(C0_factor, C0)
+        value += add_powers(scale, scale_slopes, size, 2.0 * (g0 + m * c0)) - trace(rate, C0)
+        add_slopes(C0_factor, rate + precision_sum, -2.0, scale_slopes)
+    else:
+        C0[:] = rate
+    value -= trace(C0, precision_sum)
+    for block in range(m):
+        value += add_powers(coordinates[block], slopes[block], size, 2.0 * c0)
+        add_slopes(factors[block], C0, -2.0, slopes[block])
+    return value
+
+
+_OPTIONS: Any = {"fastmath": STRICT, "error_model": "numpy", "nogil": True}
+
+
+def _by_type(spread: Any, of_variances: Any, of_factors: Any) -> Any:
+    return of_variances if spread.instance_class is Variances else of_factors
+
+
+@overload(whiteners, jit_options=_OPTIONS)
+def _(spread):
+    return _by_type(spread, _whiteners_of_variances, _whiteners_of_factors)
+
+
+@overload(is_out_of_range, jit_options=_OPTIONS)
+def _(spread, coordinates):
+    return _by_type(spread, _variances_out_of_range, _factors_out_of_range)
+
+
+@overload(prepare, jit_options=_OPTIONS)
+def _(spread, coordinates, log_w, offsets, h):
+    return _by_type(spread, _prepare_variances, _prepare_factors)
+
+
+@overload(assemble, jit_options=_OPTIONS)
+def _(spread, coordinates, scale, prior, h, sums, slopes, scale_slopes, mu_slopes):
+    return _by_type(spread, _assemble_variances, _assemble_factors)

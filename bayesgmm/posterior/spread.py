@@ -1,0 +1,252 @@
+"""The covariances of a posterior: as coordinates of a point, as the model's variables, as those of a mixture; and C0."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import gammaln
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.kernels import spread as kernels
+from bayesgmm.kernels.estep import inverse_factors
+from bayesgmm.model import wishart
+from bayesgmm.model.mixture import Mixture
+from bayesgmm.model.priors import HierarchicalPrior, Prior
+from bayesgmm.model.structures import Structure
+
+
+@dataclass(frozen=True)
+class Spread(ABC):
+    """The m covariances of K components, and their scale C0, in one kind of coordinates.
+
+    Attributes
+    ----------
+    k : int
+    structure : Structure
+    prior : HierarchicalPrior or ConjugatePrior
+        Scaled to the data.
+    """
+
+    k: int
+    structure: Structure
+    prior: Prior
+
+    name = ""  # of the variable that the model draws for the covariances
+    scale_name = ""  # of the one that C0 is made of
+    kind: ClassVar[type[kernels.Variances | kernels.Factors]]
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return self.structure.n_features
+
+    @property
+    def n_blocks(self) -> int:
+        """m: K, or one where all components share a covariance."""
+        return 1 if self.structure.covariance == "tied" else self.k
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of coordinates of one covariance."""
+
+    @property
+    def learnt(self) -> bool:
+        """Whether C0 is unknown."""
+        return isinstance(self.prior, HierarchicalPrior)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of coordinates of each variable, in their order."""
+        return ({self.scale_name: self.size} if self.learnt else {}) | {self.name: self.n_blocks * self.size}
+
+    @property
+    def compiled(self) -> kernels.Variances | kernels.Factors:
+        """The same for compiled code."""
+        return self.kind(self.k, self.n_features, self.n_blocks, self.size)
+
+    def blocks(self, coordinates: FloatArray) -> FloatArray:
+        """Coordinates (..., m size) as (..., m, size)."""
+        return coordinates.reshape(*coordinates.shape[:-1], self.n_blocks, self.size)
+
+    @property
+    def rate(self) -> FloatArray:
+        """G0, or C0 if that is given: (V,) or (D, D)."""
+        prior: Any = self.prior
+        return np.asarray(prior.G0 if self.learnt else prior.C0, dtype=float)
+
+    @property
+    @abstractmethod
+    def log_constant(self) -> float:
+        """Normalising constants of the priors of the covariances and of C0."""
+
+    @abstractmethod
+    def values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
+        """The model's variable, and ``cov`` where there are several features, at coordinates (..., m size)."""
+
+    @abstractmethod
+    def scale_values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
+        """C0, and what it is made of, at coordinates (..., size)."""
+
+    @abstractmethod
+    def of_mixture(self, mixture: Mixture) -> dict[str, Any]:
+        """The model's variables for a mixture, C0 at its conditional mean given the covariances."""
+
+    @abstractmethod
+    def coordinates(self, values: FloatArray) -> FloatArray:
+        """Coordinates of the model's variable, in a row; those of C0 are found in the same way."""
+
+    @abstractmethod
+    def precision_factors(self, coordinates: FloatArray) -> FloatArray:
+        """F (..., m, D, D), lower triangular with F'F the precisions, at coordinates (..., m, size)."""
+
+    @abstractmethod
+    def draw_scale(self, coordinates: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        """C0's coordinates (S, size) drawn given covariances (S, m, size), and their log density."""
+
+
+class VarianceSpread(Spread):
+    """Log variances (m, V): one feature, diagonal and spherical covariances."""
+
+    name, scale_name, kind = "sigma2", "C0", kernels.Variances
+
+    @property
+    def size(self) -> int:
+        """V: D, or one where all features share a variance."""
+        return self.n_features if self.structure.covariance == "diag" else 1
+
+    @property
+    def rate(self) -> FloatArray:
+        """(V,)."""
+        return np.atleast_1d(super().rate)
+
+    @property
+    def log_constant(self) -> float:
+        """Of InvGamma(c0, C0) for each variance, and of Gamma(g0, G0)."""
+        prior: Any = self.prior
+        m, rate = self.n_blocks, self.rate
+        constant = -len(rate) * m * gammaln(prior.c0)
+        if self.learnt:
+            return float(constant + (prior.g0 * np.log(rate) - gammaln(prior.g0)).sum())
+        return float(constant + m * prior.c0 * np.log(rate).sum())
+
+    def values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
+        """sigma2 (..., K), (..., K, D), or a number if tied; cov (..., K, D, D)."""
+        sigma2 = self.blocks(np.exp(coordinates))
+        result = {"sigma2": sigma2 if self.size > 1 else sigma2[..., 0]}
+        if self.structure.covariance == "tied":
+            result["sigma2"] = sigma2[..., 0, 0]
+        if self.n_features > 1:
+            variances = np.broadcast_to(sigma2, (*sigma2.shape[:-1], self.n_features))
+            result["cov"] = variances[..., None] * np.eye(self.n_features)
+        return result
+
+    def scale_values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
+        """C0 (...) or (..., D)."""
+        C0 = np.exp(coordinates)
+        return {"C0": C0 if self.size > 1 else C0[..., 0]}
+
+    def of_mixture(self, mixture: Mixture) -> dict[str, Any]:
+        """sigma2, and C0 at (g0 + m c0) / (G0 + sum 1 / sigma2)."""
+        moments = self.structure.of_mixture(mixture.weights, mixture.covariances)
+        sigma2 = moments.reshape(self.k, -1)[: self.n_blocks, : self.size]
+        shape = (-1, self.size) if self.size > 1 else () if self.structure.covariance == "tied" else (-1,)
+        values: dict[str, Any] = {"sigma2": sigma2.reshape(shape)}
+        if self.learnt:
+            prior: Any = self.prior
+            C0 = (prior.g0 + self.n_blocks * prior.c0) / (self.rate + (1 / sigma2).sum(axis=0))
+            values["C0"] = C0 if self.size > 1 else C0[0]
+        return values
+
+    def coordinates(self, values: FloatArray) -> FloatArray:
+        """Logarithms."""
+        return np.log(np.ravel(values))
+
+    def precision_factors(self, coordinates: FloatArray) -> FloatArray:
+        """Diagonal ones."""
+        inverse = np.exp(-0.5 * coordinates)
+        return np.broadcast_to(inverse, (*inverse.shape[:-1], self.n_features))[..., None] * np.eye(self.n_features)
+
+    def draw_scale(self, coordinates: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        """Each from Gamma(g0 + m c0, G0 + sum 1 / sigma2)."""
+        prior: Any = self.prior
+        shape = prior.g0 + self.n_blocks * prior.c0
+        rate = self.rate + np.exp(-coordinates).sum(axis=1)
+        log_scale = np.log(rng.gamma(shape, 1 / rate))
+        log_q = shape * (np.log(rate) + log_scale) - rate * np.exp(log_scale) - gammaln(shape)  # the Jacobian of log, too
+        return log_scale, log_q.sum(axis=1)
+
+
+class FactorSpread(Spread):
+    """Triangular factors of precisions (m, T), in the coordinates of ``wishart``: full and tied covariances."""
+
+    name, scale_name, kind = "precision_factor", "C0_factor", kernels.Factors
+
+    @property
+    def size(self) -> int:
+        """T, entries of a triangle."""
+        return wishart.n_entries(self.n_features)
+
+    @property
+    def log_constant(self) -> float:
+        """Of Wishart(c0, C0) for each precision, and of Wishart(g0, G0)."""
+        prior: Any = self.prior
+        m, log_determinant = self.n_blocks, np.linalg.slogdet(self.rate)[1]
+        constant = m * wishart.log_constant(prior.c0, self.n_features)
+        if self.learnt:
+            return float(constant + wishart.log_constant(prior.g0, self.n_features) + prior.g0 * log_determinant)
+        return float(constant + m * prior.c0 * log_determinant)
+
+    def values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
+        """The packed factors (..., K, T), or (..., T) if tied; cov (..., K, D, D)."""
+        factors = wishart.from_coordinates(self.blocks(coordinates), self.n_features)
+        packed, roots = wishart.pack(factors), inverse_factors(factors)
+        cov = roots @ roots.swapaxes(-1, -2)
+        tied = self.structure.covariance == "tied"
+        return {
+            "precision_factor": packed[..., 0, :] if tied else packed,
+            "cov": np.broadcast_to(cov, (*cov.shape[:-3], self.k, *cov.shape[-2:])),
+        }
+
+    def scale_values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
+        """C0 (..., D, D) and its packed factor."""
+        factors = wishart.from_coordinates(coordinates, self.n_features)
+        return {"C0_factor": wishart.pack(factors), "C0": factors.swapaxes(-1, -2) @ factors}
+
+    def of_mixture(self, mixture: Mixture) -> dict[str, Any]:
+        """The packed factors, and that of C0 at (g0 + m c0) (G0 + sum of precisions)^-1."""
+        covariances = self.structure.of_mixture(mixture.weights, mixture.covariances)[: self.n_blocks]
+        factors = wishart.factors_of_inverse(covariances)
+        packed = wishart.pack(factors)
+        values = {"precision_factor": packed[0] if self.structure.covariance == "tied" else packed}
+        if self.learnt:
+            shape, rate = self._scale_given(factors)
+            values["C0_factor"] = wishart.pack(wishart.factors_of_inverse(rate / shape))
+        return values
+
+    def coordinates(self, values: FloatArray) -> FloatArray:
+        """Of packed factors (..., T)."""
+        return np.ravel(wishart.to_coordinates(wishart.unpack(np.asarray(values), self.n_features)))
+
+    def precision_factors(self, coordinates: FloatArray) -> FloatArray:
+        """From the coordinates of their entries."""
+        return wishart.from_coordinates(coordinates, self.n_features)
+
+    def draw_scale(self, coordinates: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        """From Wishart(g0 + m c0, G0 + sum of precisions)."""
+        shape, rates = self._scale_given(wishart.from_coordinates(coordinates, self.n_features))
+        drawn = wishart.to_coordinates(wishart.draw_factors(shape, rates, rng))
+        return drawn, wishart.log_density(drawn, shape, rates)
+
+    def _scale_given(self, factors: FloatArray) -> tuple[float, FloatArray]:
+        """Shape and rate of C0's conditional given the precisions' factors (..., m, D, D)."""
+        prior: Any = self.prior
+        return prior.g0 + self.n_blocks * prior.c0, self.rate + (factors.swapaxes(-1, -2) @ factors).sum(axis=-3)
+
+
+def spread_of(k: int, structure: Structure, prior: Prior) -> Spread:
+    """In the coordinates that suit the structure."""
+    return (FactorSpread if structure.correlated else VarianceSpread)(k, structure, prior)
