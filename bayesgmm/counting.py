@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.analysis.clusters import partition_of
 from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
-from bayesgmm.analysis.forewarning import impropriety_on, warn_of_strays
-from bayesgmm.analysis.impropriety import collapse_of
+from bayesgmm.analysis.forewarning import warn_of_strays
+from bayesgmm.analysis.impropriety import existence_of, look_at
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.tree import OBS, observed
 from bayesgmm.arguments import Covariance, Missing, read_choice, read_count, read_positive, read_seed
@@ -157,10 +157,11 @@ def posterior_k(
     read_choice(weights, Weights, "weights")
     own_prior = read_prior(prior, data.values, covariance)
     alpha = _read_alpha(alpha, prior)
-    improper = impropriety_on(data, int(np.flatnonzero(p)[-1]) + 1, own_prior, covariance)
-    if improper is not None:
-        raise ValueError(f"p(k | x) cannot be computed: {improper.problem}; {improper.remedy}")
-    of_strays = warn_of_strays(data, own_prior, covariance)
+    largest = int(np.flatnonzero(p)[-1]) + 1
+    of_data = look_at(data, [largest], own_prior, covariance)[largest]
+    if of_data.improper is not None:
+        raise ValueError(f"p(k | x) cannot be computed: {of_data.improper.problem}; {of_data.improper.remedy}")
+    of_strays = warn_of_strays(of_data)
     draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
     structure = Structure(covariance, data.n_features)
     if structure.one_unit:
@@ -189,7 +190,7 @@ def posterior_k(
         "observed_data": observed(data),
     }
     tree, trouble = xr.DataTree.from_dict(groups), _trouble(convergence, sampled.draws.n_components.shape[0])
-    refused = collapse_of(units.mixtures(sampled), data, covariance).refusal
+    refused = existence_of(units.mixtures(sampled), of_data).refusal
     tree.attrs.update(
         method="telescoping",
         prior_k=of_k.to_json(),

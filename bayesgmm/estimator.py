@@ -22,8 +22,9 @@ except ImportError as error:
     ) from error
 
 from bayesgmm.analysis.clusters import responsibilities
-from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnose
+from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
 from bayesgmm.analysis.predictive import log_predictive, read_points
+from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import OBS, read_draws, read_em
 from bayesgmm.arguments import Covariance, FloatArray, Method, read_choice, read_count, read_seed
 from bayesgmm.comparison.comparing import Comparison, compare
@@ -31,7 +32,7 @@ from bayesgmm.comparison.verdict import Criterion, choose
 from bayesgmm.data.reading import Data, count_distinct, read_data, refuse_hidden_numbers
 from bayesgmm.em.result import n_parameters
 from bayesgmm.exceptions import PACKAGE, ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning
-from bayesgmm.fitting import fit
+from bayesgmm.fitting import judged_fit
 from bayesgmm.model.priors import Prior
 
 _FURTHER = ("approximation", "engine", "max_draws", "max_iter", "target_accept", "target_ess", "thin")  # options of fit
@@ -222,8 +223,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             with warnings.catch_warnings():
                 for category in (ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning):
                     warnings.simplefilter("ignore", category)  # whose texts hold numbers
-                self.posterior_ = fit(data, ks[0], method=self.method or "nuts", **settings)  # type: ignore[arg-type]
-            diagnosis = diagnose(self.posterior_)
+                reading = judged_fit(data, ks[0], method=self.method or "nuts", **settings)  # type: ignore[arg-type]
+            self.posterior_, diagnosis = reading.tree, reading.ask(diagnosis_of)
         self.converged_ = diagnosis.converged
         self._warn(diagnosis)
         self._set_means()
@@ -310,7 +311,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         X = refuse_hidden_numbers(X, "X")
         X = refuse_hidden_numbers(X, "X")
         values = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
-        return read_points(self.posterior_, values, "X")[0]
+        return read_points(Reading(self.posterior_), values, "X")[0]
 
     def _names(self) -> tuple[str, ...] | None:
         names = getattr(self, "feature_names_in_", None)

@@ -13,9 +13,11 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm.analysis import labels, predictive
-from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, diagnose
+from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, diagnosis_of
 from bayesgmm.analysis.forewarning import forewarn
+from bayesgmm.analysis.impropriety import OfData, of_data
 from bayesgmm.analysis.quantities import have_reached, invariant_quantities
+from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import add_optima, build_tree, draws_of
 from bayesgmm.arguments import Covariance, Engine, FloatArray, Method, Missing, read_seed, require_memory
 from bayesgmm.data.reading import Data, read_fit_data, require_full_rank
@@ -28,7 +30,7 @@ from bayesgmm.engines.options import Options, read_options
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.engines.problem import Problem, custom_problem, own_problem
 from bayesgmm.engines.starts import Optimum, compile_sweeps, deal, weigh
-from bayesgmm.exceptions import ConvergenceWarning, EngineWarning, InterruptedWarning
+from bayesgmm.exceptions import PACKAGE, ConvergenceWarning, EngineWarning, InterruptedWarning
 from bayesgmm.model.priors import Prior, read_prior
 
 if TYPE_CHECKING:
@@ -189,6 +191,48 @@ def fit(
     >>> tree["posterior"]["mu"].mean(("chain", "draw")).round(0).values.tolist()
     [10.0, 21.0, 33.0]
     """
+    return _fit(**locals()).tree
+
+
+def judged_fit(x: ArrayLike, k: int, known: OfData | None = None, **options: Any) -> Reading:
+    """The tree that :func:`fit` returns, with what has been learnt of it, its diagnosis in particular.
+
+    ``known`` is what data and prior are known to do to the posterior, if a warning has said so.
+    """
+    defaults = dict(fit.__kwdefaults__ or {})
+    unknown = options.keys() - defaults.keys()
+    if unknown:
+        raise TypeError(f"fit() got an unexpected keyword argument {min(unknown)!r}")
+    return _fit(x=x, k=k, known=known, **(defaults | options))
+
+
+def _fit(
+    *,
+    x: ArrayLike,
+    k: int,
+    method: Method,
+    prior: Prior | None,
+    covariance: Covariance,
+    draws: int,
+    tune: int | None,
+    chains: int,
+    random_seed: int | np.random.Generator | None,
+    relabel: bool,
+    progressbar: bool,
+    model: pm.Model | None,
+    n_init: int,
+    thin: int | None,
+    target_accept: float | None,
+    approximation: str | None,
+    max_iter: int | None,
+    log_likelihood: bool,
+    posterior_predictive: bool,
+    missing: Missing,
+    engine: Engine | None,
+    target_ess: float | None,
+    max_draws: int | None,
+    known: OfData | None = None,
+) -> Reading:
     data, k = read_fit_data(x, k, covariance=covariance, missing=missing, of_any_rank=model is not None)
     options = read_options(
         method=method,
@@ -208,7 +252,7 @@ def fit(
     em_seed, engine_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2) % 2**31)
     if model is None:
         own_prior = read_prior(prior, data.values, covariance)
-        forewarn(data, [k], own_prior, covariance)
+        known = known or forewarn(data, [k], own_prior, covariance)[k]
     else:
         from bayesgmm.engines.custom import read_model
 
@@ -278,24 +322,27 @@ def fit(
         begun = [0] * options.chains if method == "advi" or without_nutpie else deal(optima, options.chains)
         masses = [each.mass if each.approximation is not None else np.nan for each in optima]
         tree = add_optima(tree, [(em.optima()[each.which], masses[i], begun.count(i)) for i, each in enumerate(optima)])
+    reading = Reading(tree)
     try:
         if relabel:
             with phases("relabel", "relabelling" if tree["posterior"]["w"].size * len(data.values) > _LONG else None):
-                tree = labels.relabel(tree)
+                reading = labels.relabelled(reading)
         if log_likelihood:
-            tree = predictive.add_log_likelihood(tree)
+            reading = reading.beside(predictive.add_log_likelihood(reading))
         if posterior_predictive:
-            tree = predictive.add_posterior_predictive(tree, engine_seed)
-        diagnosis = diagnose(tree)
+            reading = reading.beside(predictive.add_posterior_predictive(reading, engine_seed))
+        if known is not None:
+            reading = reading.knowing(of_data, known)
+        diagnosis = reading.ask(diagnosis_of)
     except (KeyboardInterrupt, Exception) as error:  # no draws are lost by what is made of them
         interrupted = isinstance(error, KeyboardInterrupt)
-        tree.attrs["interrupted"] = int(interrupted or sampled.interrupted)
+        reading.tree.attrs["interrupted"] = int(interrupted or sampled.interrupted)
         what = "interrupted after sampling" if interrupted else f"an error after sampling ({_in_a_line(error)})"
         left = "bayesgmm.relabel, add_log_likelihood and add_posterior_predictive do what is left"
-        warnings.warn(f"{what}: the tree keeps all draws; {left}", InterruptedWarning, stacklevel=2)
-        return tree
-    _warn_of_trouble(tree, diagnosis, sampled)
-    return tree
+        warnings.warn(f"{what}: the tree keeps all draws; {left}", InterruptedWarning, skip_file_prefixes=PACKAGE)
+        return reading
+    _warn_of_trouble(reading.tree, diagnosis, sampled)
+    return reading
 
 
 def _in_a_line(error: BaseException) -> str:
@@ -380,7 +427,7 @@ def _lacks_nutpie() -> bool:
             f"the installed nutpie cannot sample the compiled posterior: {problem}; PyMC's engine is used, which takes "
             "longer; install a version of nutpie that bayesgmm's requirements allow",
             EngineWarning,
-            stacklevel=3,
+            skip_file_prefixes=PACKAGE,
         )
     return problem is not None
 
@@ -416,7 +463,7 @@ def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) 
         warnings.warn(
             f"interrupted: the tree keeps the {chains} x {draws} draws (chains x draws) made by then",
             InterruptedWarning,
-            stacklevel=3,
+            skip_file_prefixes=PACKAGE,
         )
     if tree.attrs.get("stopped_by") == "max_draws":
         target_ess, max_draws = tree.attrs["target_ess"], tree.attrs["max_draws"]
@@ -425,6 +472,6 @@ def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) 
             f"target_ess = {target_ess:g} was not reached in max_draws = {max_draws} draws of each chain: smallest bulk ESS "
             f"{ess:.0f}, largest R-hat {r_hat:.3f}; raise max_draws",
             ConvergenceWarning,
-            stacklevel=3,
+            skip_file_prefixes=PACKAGE,
         )
     diagnosis.warn()

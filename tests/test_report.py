@@ -15,10 +15,11 @@ from matplotlib.colors import to_rgb
 from scipy.stats import norm
 
 import bayesgmm as bg
+from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import read_draws
 from bayesgmm.cli import stored_results
 from bayesgmm.cli.folders import whole_folder
-from bayesgmm.cli.results import _write_clusters, judge, keep_draws, write_comparison, write_fit
+from bayesgmm.cli.results import _write_clusters, keep_draws, write_comparison, write_fit
 from bayesgmm.comparison.verdict import smallest_left
 from bayesgmm.html_report import blocks, figures
 from bayesgmm.html_report.calibration import band, calibrations
@@ -477,7 +478,7 @@ def test_loo_of_a_sample_comes_back(nuts_tree):
 
 def test_a_fit_comes_back_from_its_folder(cases, tmp_path):
     keep_draws(cases["two features"], tmp_path)
-    write_fit(judge(cases["two features"]), tmp_path)
+    write_fit(Fitted.of(cases["two features"]), tmp_path)
     for place in (tmp_path, tmp_path / "posterior.nc"):
         assert bg.report(stored_results.read_results(place), tmp_path / "again.html", force=True)
         assert (tmp_path / "again.html").read_bytes() == (tmp_path / "report.html").read_bytes()
@@ -567,7 +568,7 @@ def test_numbers_do_not_break_at_their_thousands(cases, tmp_path):
 def test_columns_may_be_called_as_ours_are(two_small, tmp_path):
     tree = make_tree(two_small)
     for name, called in (("p[0]", "p[0] (data)"), ("sd[1]", "sd[1] (data)"), ("cluster", "cluster (data)"), ("y", "y")):
-        _write_clusters(tree, tmp_path / "clusters.csv", [name], print)
+        _write_clusters(Reading(tree), tmp_path / "clusters.csv", [name], print)
         table = pd.read_csv(tmp_path / "clusters.csv")
         assert list(table) == ["obs", called, "cluster", "p[0]", "p[1]", "sd[0]", "sd[1]"]
         np.testing.assert_allclose(table[called], two_small)

@@ -17,9 +17,10 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from scipy.special import comb, xlogy
 
-from bayesgmm.analysis.labels import relabel
+from bayesgmm.analysis.labels import relabelled
 from bayesgmm.analysis.predictive import read_points, shares_given
-from bayesgmm.analysis.tree import CLUSTER, OBS, Draws, read_draws
+from bayesgmm.analysis.reading import Reading, Tree
+from bayesgmm.analysis.tree import CLUSTER, OBS, Draws
 from bayesgmm.arguments import FloatArray, read_choice, read_count, read_seed, require_memory
 from bayesgmm.kernels import estep, partitions
 
@@ -34,7 +35,7 @@ _ORDERS = 8  # random orders in which greedy sweeps visit the observations
 
 
 @np.errstate(under="ignore")
-def responsibilities(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.Dataset:
+def responsibilities(tree: Tree, x: ArrayLike | None = None) -> xr.Dataset:
     """Posterior mean and standard deviation of each observation's membership probabilities.
 
     Parameters
@@ -88,7 +89,7 @@ def responsibilities(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.Datase
     total = mean.sum(axis=1, keepdims=True)
     mean /= total
     sd = np.sqrt(np.maximum(square / total - mean**2, 0))
-    dims, coords = (OBS, CLUSTER), coords | {CLUSTER: tree["posterior"][CLUSTER].to_numpy()}
+    dims, coords = (OBS, CLUSTER), coords | {CLUSTER: Reading.of(tree).tree["posterior"][CLUSTER].to_numpy()}
     return xr.Dataset({"mean": (dims, mean), "sd": (dims, sd)}, coords=coords, attrs={"draws": len(draws.w)})
 
 
@@ -127,7 +128,7 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
 
 
 @np.errstate(under="ignore")
-def coclustering(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.DataArray:
+def coclustering(tree: Tree, x: ArrayLike | None = None) -> xr.DataArray:
     """Posterior probability that two observations belong to one cluster.
 
     Parameters
@@ -173,7 +174,7 @@ def coclustering(tree: xr.DataTree, x: ArrayLike | None = None) -> xr.DataArray:
 
 @np.errstate(under="ignore")
 def partition(
-    tree: xr.DataTree,
+    tree: Tree,
     loss: Literal["vi", "binder"] = "vi",
     *,
     draws: int = 1000,
@@ -224,7 +225,7 @@ def partition(
     3
     """
     read_choice(loss, ("vi", "binder"), "loss")
-    tree = relabel(tree)  # labels, and with them the labels drawn, that do not depend on the order given
+    tree = relabelled(Reading.of(tree))  # labels, and with them the labels drawn, that do not depend on the order given
     all_draws, points, coords = _draws_and_points(tree, None)
     rng = np.random.default_rng(read_seed(random_seed))
     few = all_draws.thinned(read_count(draws, "draws"))
@@ -300,9 +301,10 @@ def adjusted_rand(one: ArrayLike, other: ArrayLike) -> float:
     return 1.0 if len(labels[0]) == 1 or largest == expected else float((both - expected) / (largest - expected))
 
 
-def _draws_and_points(tree: xr.DataTree, x: ArrayLike | None) -> tuple[Draws, FloatArray, dict[str, NDArray[np.int64]]]:
-    draws = read_draws(tree)
-    points, positions = read_points(tree, x, "x")
+def _draws_and_points(tree: Tree, x: ArrayLike | None) -> tuple[Draws, FloatArray, dict[str, NDArray[np.int64]]]:
+    reading = Reading.of(tree)
+    draws = reading.draws
+    points, positions = read_points(reading, x, "x")
     return draws, points, {OBS: positions}
 
 
@@ -316,7 +318,7 @@ def _assignments(draws: Draws, x: FloatArray, rng: np.random.Generator) -> NDArr
     return z
 
 
-def _candidates(tree: xr.DataTree, z: NDArray[np.int16], k: int) -> list[NDArray[np.int64]]:
+def _candidates(tree: Tree, z: NDArray[np.int16], k: int) -> list[NDArray[np.int64]]:
     """Partitions to begin with: some of the draws, the most probable labels, cuts of a hierarchical clustering."""
     candidates = _own(z)
     candidates.append(responsibilities(tree)["mean"].values.argmax(axis=1))

@@ -16,15 +16,13 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 from bayesgmm.analysis.contract import is_approximation
-from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, Existence, existence
-from bayesgmm.analysis.labels import LabelQuality, label_quality
+from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, OfData, existence, of_data
+from bayesgmm.analysis.labels import LabelQuality, quality_of
 from bayesgmm.analysis.quantities import as_text, invariants_of, labelled_quantities, summarise
+from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, missed_optima, solutions
-from bayesgmm.analysis.tree import OBS, Draws, features_of, is_relabelled, read_draws, read_observations
-from bayesgmm.arguments import FloatArray
+from bayesgmm.analysis.tree import Draws, is_relabelled
 from bayesgmm.exceptions import PACKAGE, ApproximationWarning, ConvergenceWarning
-from bayesgmm.model.priors import prior_of
-from bayesgmm.model.strays import scaled_to_range, strays
 
 MAX_R_HAT = 1.01  # Vehtari et al. (2021)
 _HOPELESS_R_HAT = 1.05  # above this, more draws are no remedy and an effective sample size means little
@@ -112,8 +110,7 @@ class Diagnosis:
         return "\n".join(lines)
 
 
-@np.errstate(under="ignore")
-def diagnose(tree: xr.DataTree) -> Diagnosis:
+def diagnose(tree: Tree) -> Diagnosis:
     """Judge whether the draws can be used, and say what to do where they cannot.
 
     Label-invariant quantities come first: the log density at nine quantiles of the data (for several features: at the
@@ -155,12 +152,18 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
     >>> bg.diagnose(tree).converged
     True
     """
-    draws, x = read_draws(tree), read_observations(tree)
-    invariants = summarise(iter(invariants_of(tree, draws).items()))
-    parameters, labels = summarise(labelled_quantities(tree)), label_quality(tree)
-    found = existence(tree)
+    return Reading.of(tree).ask(diagnosis_of)
+
+
+@np.errstate(under="ignore")
+def diagnosis_of(reading: Reading) -> Diagnosis:
+    """What there is to say of the draws of a tree."""
+    tree, draws, x = reading.tree, reading.draws, reading.x
+    invariants = summarise(iter(reading.ask(invariants_of).items()))
+    parameters, labels = summarise(labelled_quantities(tree)), reading.ask(quality_of)
+    found = reading.ask(existence)
     collapse = (Finding("collapse", found.collapse, COLLAPSE_REMEDY),) if found.collapsed > 0 else ()
-    about_data = tuple(_data_findings(tree, x, found))
+    about_data = tuple(_data_findings(reading.ask(of_data)))
     if is_approximation(tree):
         of_approximation, sampler = _advi_findings(tree)
         chains = ["ess_bulk", "ess_tail", "r_hat"]  # of independent draws, about which they say nothing
@@ -168,32 +171,29 @@ def diagnose(tree: xr.DataTree) -> Diagnosis:
         trouble = collapse + of_approximation
         return Diagnosis(invariants, parameters, sampler, trouble + about_data, labels, converged=not trouble)
     disagree = draws.n_draws >= 4 and invariants["r_hat"].max() > MAX_R_HAT
-    apart = solutions(tree) if disagree else None
-    gibbs = _gibbs_would_help(tree, x)
+    apart = reading.ask(solutions) if disagree else None
+    gibbs = _gibbs_would_help(tree, len(x), draws.n_features)
     mixing = collapse + tuple(_mixing_findings(invariants, draws, apart, gibbs_would_help=gibbs))
     sampler_findings, sampler = _sampler_findings(tree, gibbs_would_help=gibbs)
     findings = mixing + sampler_findings + about_data
-    findings += tuple(_interrupt_findings(tree)) + tuple(_missed_findings(tree, draws))
+    findings += tuple(_interrupt_findings(tree)) + tuple(_missed_findings(reading))
     if not mixing:
         findings += tuple(_label_findings(parameters, draws, labels, relabelled=is_relabelled(tree)))
     return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not mixing, solutions=apart)
 
 
-def _data_findings(tree: xr.DataTree, x: FloatArray, found: Existence) -> Iterator[Finding]:
+def _data_findings(found: OfData) -> Iterator[Finding]:
     """What the data do to the prior: ties that make the posterior improper, strays that set its scale."""
     if found.improper is not None:
         yield Finding("improper", found.improper.problem, found.improper.remedy)
-    prior = prior_of(tree.attrs.get("prior"))
-    if prior is not None and scaled_to_range(prior, x, tree.attrs["covariance"]):
-        positions = tree["observed_data"].to_dataset()["x"][OBS].values
-        for each in strays(x, features_of(tree), positions):
-            yield Finding("stray", each.problem, each.remedy)
+    for each in found.strays:
+        yield Finding("stray", each.problem, each.remedy)
 
 
-def _gibbs_would_help(tree: xr.DataTree, x: FloatArray) -> bool:
+def _gibbs_would_help(tree: xr.DataTree, n: int, n_features: int) -> bool:
     """Whether the chains are NUTS's, of the package's own posterior, and observations few enough for many sweeps."""
-    with_moves = x.ndim == 1 and tree.attrs.get("covariance") != "tied"
-    few = len(x) <= (_FEW_WITH_MOVES if with_moves else _FEW)
+    with_moves = n_features == 1 and tree.attrs.get("covariance") != "tied"
+    few = n <= (_FEW_WITH_MOVES if with_moves else _FEW)
     return tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and few
 
 
@@ -247,9 +247,9 @@ def _how(found: Solutions) -> str:
     return "they move about too slowly to have been everywhere"
 
 
-def _missed_findings(tree: xr.DataTree, draws: Draws) -> Iterator[Finding]:
+def _missed_findings(reading: Reading) -> Iterator[Finding]:
     """Optima of EM that have a share of the posterior, but none of the draws."""
-    for log_likelihood, mass, share in missed_optima(tree, draws):
+    for log_likelihood, mass, share in missed_optima(reading):
         yield Finding(
             "missed",
             f"EM found another solution (log-likelihood {log_likelihood:.2f}) with some {mass:.0%} of the posterior by "

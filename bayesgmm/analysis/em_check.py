@@ -11,20 +11,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm.analysis.diagnosis import USABLE, diagnose
+from bayesgmm.analysis.diagnosis import USABLE, diagnosis_of
 from bayesgmm.analysis.labels import LabelQuality, match
 from bayesgmm.analysis.predictive import log_density, log_likelihood
 from bayesgmm.analysis.quantities import as_text, entries, labelled_quantities, summarise
-from bayesgmm.analysis.tree import (
-    Draws,
-    features_of,
-    is_relabelled,
-    parameter_dims,
-    parameters_of,
-    read_draws,
-    read_em,
-    read_observations,
-)
+from bayesgmm.analysis.reading import Reading, Tree
+from bayesgmm.analysis.tree import Draws, features_of, is_relabelled, parameter_dims, parameters_of
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.units import location_and_scale
 from bayesgmm.em.result import EMResult
@@ -116,7 +108,7 @@ class EMCheck:
 
 
 @np.errstate(under="ignore")
-def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) -> EMCheck:
+def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMCheck:
     """Compare the posterior with the EM estimate, parameter by parameter and as densities.
 
     Parameters
@@ -154,9 +146,10 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
     >>> bg.check_against_em(tree).ok
     True
     """
-    draws, x = read_draws(tree), read_observations(tree)
+    reading = Reading.of(tree)
+    tree, draws, x = reading.tree, reading.draws, reading.x
     if em is None:
-        mixture, em_log_likelihood = read_em(tree)
+        mixture, em_log_likelihood = reading.em
     else:
         mixture = _read_estimate(em, x)
         em_log_likelihood = float(mixture.log_density(x).sum())
@@ -166,7 +159,7 @@ def check_against_em(tree: xr.DataTree, em: EMResult | Mixture | None = None) ->
     likelihood = {"mean": float(per_draw.mean()), "sd": float(per_draw.std()), "max": float(per_draw.max())}
     distance, limit = _total_variation(draws, mixture, x)
 
-    diagnosis = diagnose(tree)
+    diagnosis = reading.ask(diagnosis_of)
     few = diagnosis.sampler.get("divergences", 0) <= _FEW_DIVERGENCES * len(draws.w)
     harmless = (*USABLE, "divergences") if few else USABLE
     unjudged = [finding.problem for finding in diagnosis.findings if finding.kind not in harmless]

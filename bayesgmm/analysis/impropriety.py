@@ -24,15 +24,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from bayesgmm.analysis.tree import Draws, features_of, read_draws, read_observations
+from bayesgmm.analysis.reading import Reading, Tree
+from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import Covariance, FloatArray
 from bayesgmm.data.reading import Data
 from bayesgmm.data.ties import Ties, directions
 from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of
+from bayesgmm.model.strays import Strays, scaled_to_range, strays
 
 COLLAPSE_REMEDY = "spread rounded data again: bayesgmm.jitter(x), or use covariance='tied' or a smaller k"
 _SHRUNK = 1e-3  # standard deviation of a component, over the gap around the value that it sits on
@@ -94,6 +95,52 @@ class Impropriety:
 
     def _rounded(self) -> str:
         return f"the values of {self.ties.name} look rounded to {self.ties.resolution:g}"
+
+
+@dataclass(frozen=True, eq=False)
+class OfData:
+    """What data do to the posterior of k components under a prior.
+
+    Attributes
+    ----------
+    ties : tuple of Ties
+        Directions along which some observations are equal.
+    improper : Impropriety or None
+        None where the posterior is proper, or the prior is not known.
+    strays : tuple of Strays
+        Those that set the scale of the prior.
+    """
+
+    ties: tuple[Ties, ...]
+    improper: Impropriety | None
+    strays: tuple[Strays, ...]
+
+
+def look_at(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
+    """What data as read do to the posterior of each k."""
+    return _look_at(data.values, data.called, data.positions, ks, prior, covariance)
+
+
+def of_data(reading: Reading) -> OfData:
+    """What the data of a tree do to its posterior."""
+    tree, k, covariance = reading.tree, reading.draws.n_components, reading.tree.attrs.get("covariance", "full")
+    prior = prior_of(tree.attrs.get("prior"))
+    return _look_at(reading.x, features_of(tree), reading.positions, [k], prior, covariance)[k]
+
+
+def _look_at(
+    x: FloatArray,
+    names: Sequence[Any],
+    positions: NDArray[np.int64],
+    ks: Sequence[int],
+    prior: Prior | None,
+    covariance: Covariance,
+) -> dict[int, OfData]:
+    along = tuple(each for each in directions(x, names, covariance) if each.counts.max() > 1)
+    if prior is None:
+        return {k: OfData(along, None, ()) for k in ks}
+    outside = tuple(strays(x, names, positions)) if scaled_to_range(prior, x, covariance) else ()
+    return {k: OfData(along, _found(along, k, prior, covariance, x), outside) for k in ks}
 
 
 def impropriety(x: FloatArray, names: Sequence[Any], k: int, prior: Prior, covariance: Covariance) -> Impropriety | None:
@@ -171,31 +218,23 @@ class Existence:
         return f"{self.collapse}; {COLLAPSE_REMEDY}" if self.collapsed > 0 else None
 
 
-def existence(tree: xr.DataTree) -> Existence:
+def existence(tree: Tree) -> Existence:
     """Look at a tree's prior, data and draws."""
-    x, covariance = read_observations(tree), tree.attrs.get("covariance", "full")
-    draws, prior = read_draws(tree), prior_of(tree.attrs.get("prior"))
-    along = list(directions(x, features_of(tree), covariance))
-    improper = None if prior is None else _found(along, draws.n_components, prior, covariance, x)
-    return Existence(improper, _collapsed(draws, along))
+    reading = Reading.of(tree)
+    return existence_of(reading.draws, reading.ask(of_data))
 
 
-def collapse_of(draws: Draws, data: Data, covariance: Covariance) -> Existence:
-    """Look at the draws of a posterior that is known to be proper."""
-    return Existence(None, _collapsed(draws, directions(data.values, data.called, covariance)))
-
-
-def _collapsed(draws: Draws, along: Iterable[Ties]) -> float:
+def existence_of(draws: Draws, data: OfData) -> Existence:
+    """Look at draws beside what the data do to their prior."""
     shrunk = np.zeros(len(draws.w), dtype=bool)
-    for ties in along:
-        if ties.counts.max() > 1:
-            shrunk |= _shrunk(draws, ties)
-    return float(shrunk.mean())
+    for ties in data.ties:
+        shrunk |= _shrunk(draws, ties)
+    return Existence(data.improper, float(shrunk.mean()))
 
 
-def require_existence(tree: xr.DataTree, what: str) -> None:
+def require_existence(reading: Reading, what: str) -> None:
     """Refuse what does not exist of an improper or collapsed posterior."""
-    reason = existence(tree).refusal
+    reason = reading.ask(existence).refusal
     if reason:
         raise ValueError(f"{what} cannot be computed: {reason}")
 

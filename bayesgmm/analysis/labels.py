@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 from scipy.optimize import linear_sum_assignment
 
-from bayesgmm.analysis.tree import Draws, permute, read_draws, read_em, read_observations, read_permutation
+from bayesgmm.analysis.reading import Reading
+from bayesgmm.analysis.tree import Draws, permute, read_draws, read_permutation
 from bayesgmm.arguments import FloatArray, read_choice
 from bayesgmm.kernels import estep
 from bayesgmm.model.mixture import Mixture
@@ -122,15 +123,19 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
     True
     """
     read_choice(method, Relabelling, "method")
-    draws = read_draws(tree)
-    em, _ = read_em(tree)
+    return relabelled(Reading.of(tree), method).tree
+
+
+def relabelled(reading: Reading, method: Relabelling = "stephens") -> Reading:
+    """A reading of the tree with its clusters in the order in which they mean the same."""
+    draws, (em, _) = reading.draws, reading.em
     order = match(draws, em)
     if method != "pivot" and draws.n_components > 1:
-        x = read_observations(tree)
+        x = reading.x
         most = int(np.clip(_JUDGED // len(draws.w), _FEWEST, _MOST))
         few = x[np.linspace(0, len(x) - 1, min(len(x), most)).astype(int)]
         order = _refined(draws, few, order, em, hard=method == "ecr")
-    return permute(tree, draws.by_chain(order))
+    return reading.reordered(order)
 
 
 @np.errstate(under="ignore")
@@ -159,7 +164,12 @@ def label_quality(tree: xr.DataTree) -> LabelQuality:
     >>> bg.label_quality(tree).trusted
     True
     """
-    draws = read_draws(tree)
+    return Reading.of(tree).ask(quality_of)
+
+
+def quality_of(reading: Reading) -> LabelQuality:
+    """How well the labels of a tree can be told apart."""
+    draws = reading.draws
     k = draws.n_components
     if k == 1:
         return LabelQuality(0.0, 0.0)

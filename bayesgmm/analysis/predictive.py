@@ -13,7 +13,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp, ndtr, ndtri, softmax
 
-from bayesgmm.analysis.tree import FEATURE, OBS, Draws, features_of, read_draws, read_observations
+from bayesgmm.analysis.reading import Reading, Tree
+from bayesgmm.analysis.tree import FEATURE, Draws, features_of, read_draws
 from bayesgmm.arguments import FloatArray, read_probability, read_seed, require_memory
 from bayesgmm.data.reading import read_data, read_numbers
 from bayesgmm.kernels import estep
@@ -25,7 +26,7 @@ _OF_DATA = ("observed_data", "posterior_predictive", "prior_predictive", "log_li
 _STATISTICS = ["mean", "lower", "upper"]
 
 
-def add_log_likelihood(tree: xr.DataTree) -> xr.DataTree:
+def add_log_likelihood(tree: Tree) -> xr.DataTree:
     """The tree with a group ``log_likelihood``: log p(x_i | parameters) for every draw, as ``az.loo`` wants it.
 
     Parameters
@@ -50,13 +51,14 @@ def add_log_likelihood(tree: xr.DataTree) -> xr.DataTree:
     >>> bg.add_log_likelihood(tree)["log_likelihood"]["x"].shape
     (4, 1000, 82)
     """
-    draws, x = read_draws(tree), read_observations(tree)
+    reading = Reading.of(tree)
+    draws, x = reading.draws, reading.x
     require_room(len(draws.w), len(x), "log_likelihood")
-    return _with_group(tree, "log_likelihood", draws.by_chain(log_density(draws, x)))
+    return _with_group(reading.tree, "log_likelihood", draws.by_chain(log_density(draws, x)))
 
 
 @np.errstate(under="ignore")
-def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataTree:
+def add_posterior_predictive(tree: Tree, random_seed: int | np.random.Generator | None = None) -> xr.DataTree:
     """The tree with a group ``posterior_predictive``: one replicated data set for every draw.
 
     Parameters
@@ -83,7 +85,8 @@ def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Gen
     >>> bg.add_posterior_predictive(tree, random_seed=1)["posterior_predictive"]["x"].shape
     (4, 1000, 82)
     """
-    draws, x = read_draws(tree), read_observations(tree)
+    reading = Reading.of(tree)
+    draws, x = reading.draws, reading.x
     require_room(len(draws.w), x.size, "posterior_predictive")
     rng = np.random.default_rng(read_seed(random_seed))
     result = np.empty((len(draws.w), *x.shape))
@@ -91,7 +94,7 @@ def add_posterior_predictive(tree: xr.DataTree, random_seed: int | np.random.Gen
         z = rng.choice(len(w), size=len(x), p=w / w.sum())
         noise = rng.standard_normal(x.shape)
         row[:] = mu[z] + (factors[z] * noise if noise.ndim == 1 else np.einsum("nij,nj->ni", factors[z], noise))
-    return _with_group(tree, "posterior_predictive", draws.by_chain(result))
+    return _with_group(reading.tree, "posterior_predictive", draws.by_chain(result))
 
 
 def by_feature(tree: xr.DataTree) -> xr.DataTree:
@@ -173,8 +176,9 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     >>> density.idxmax("grid").item()
     20.0
     """
-    draws = read_draws(tree)
-    points, _ = read_points(tree, grid, "grid")
+    reading = Reading.of(tree)
+    draws = reading.draws
+    points, _ = read_points(reading, grid, "grid")
     density = np.exp(log_density(draws.thinned(_MOST_DRAWS), points))
     lower, upper = _band(density, interval)
     if draws.n_features == 1:
@@ -333,11 +337,11 @@ def read_feature(tree: xr.DataTree, feature: Any) -> tuple[str, int]:
     return str(feature), names.index(feature)
 
 
-def read_points(tree: xr.DataTree, x: ArrayLike | None, name: str) -> tuple[FloatArray, NDArray[np.int64]]:
+def read_points(reading: Reading, x: ArrayLike | None, name: str) -> tuple[FloatArray, NDArray[np.int64]]:
     """Points with the data's features, by default the data themselves, and their positions in what the user gave."""
     if x is None:
-        return read_observations(tree), tree["observed_data"].to_dataset()["x"][OBS].values
-    points, features = read_data(x, name=name, missing=None), features_of(tree)
+        return reading.x, reading.positions
+    points, features = read_data(x, name=name, missing=None), features_of(reading.tree)
     if points.n_features != len(features):
         raise ValueError(f"{name} must have {len(features)} feature(s) like the data, got {points.n_features} column(s)")
     named = len(features) > 1 and points.names is not None and features != list(range(len(features)))

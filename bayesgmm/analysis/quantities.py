@@ -12,17 +12,16 @@ from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
 from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import (
     CLUSTER,
     DRAWN,
     FEATURE,
     FEATURE_BIS,
     HYPERPARAMETERS,
-    OBS,
     PAIR,
     Draws,
     read_log_posterior,
-    read_observations,
 )
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.units import location_and_scale
@@ -40,10 +39,9 @@ _LOCATED = ("em", "mean", "lower", "upper", "log_posterior", "log_likelihood")  
 _POINTS = np.linspace(0.05, 0.95, 9)  # quantiles of the data at which densities are followed
 
 
-def invariants_of(tree: xr.DataTree, draws: Draws) -> dict[str, FloatArray]:
+def invariants_of(reading: Reading) -> dict[str, FloatArray]:
     """The label-invariant quantities of a tree, (chain, draw) each."""
-    x, positions = read_observations(tree), tree["observed_data"].to_dataset()["x"][OBS].values
-    return dict(invariant_quantities(draws, x, read_log_posterior(tree), positions))
+    return dict(invariant_quantities(reading.draws, reading.x, read_log_posterior(reading.tree), reading.positions))
 
 
 def invariant_quantities(

@@ -18,7 +18,8 @@ from scipy.sparse.csgraph import connected_components
 
 from bayesgmm.analysis.predictive import add_log_likelihood, log_density, log_likelihood
 from bayesgmm.analysis.quantities import as_text, followed, invariants_of
-from bayesgmm.analysis.tree import Draws, draws_of_optima, read_draws, read_observations
+from bayesgmm.analysis.reading import Reading, Tree
+from bayesgmm.analysis.tree import draws_of_optima
 from bayesgmm.arguments import FloatArray, read_choice
 
 _LEAST_MASS = 0.01  # of a solution that is worth a word
@@ -63,7 +64,7 @@ class Solutions:
 
 
 @np.errstate(under="ignore")
-def solutions(tree: xr.DataTree, *, weigh: Literal["stacking"] | None = None) -> Solutions:
+def solutions(tree: Tree, *, weigh: Literal["stacking"] | None = None) -> Solutions:
     r"""Group the chains into solutions: those that no label-invariant quantity tells apart.
 
     Two chains are linked if R-hat of the two alone is at most 1.1 + 10 / draws for every label-invariant quantity of
@@ -103,15 +104,16 @@ def solutions(tree: xr.DataTree, *, weigh: Literal["stacking"] | None = None) ->
     >>> len(bg.solutions(tree))
     1
     """
-    draws = read_draws(tree)
+    reading = Reading.of(tree)
+    draws = reading.draws
     if weigh is not None:
         read_choice(weigh, ("stacking",), "weigh")
     if draws.n_draws < 4:
         raise ValueError(f"tree must have at least 4 draws in each chain to be judged, got {draws.n_draws}; raise draws")
-    invariants = invariants_of(tree, draws)
+    invariants = reading.ask(invariants_of)
     of_chain = group(invariants)
     n_solutions = int(of_chain.max()) + 1
-    likelihood = draws.by_chain(log_likelihood(draws, read_observations(tree)))
+    likelihood = draws.by_chain(log_likelihood(draws, reading.x))
     ranked = np.sort(draws.by_chain(draws.w), axis=-1)[..., ::-1]
     rows = []
     for solution in range(n_solutions):
@@ -131,7 +133,7 @@ def solutions(tree: xr.DataTree, *, weigh: Literal["stacking"] | None = None) ->
         rows.append(row)
     table = pd.DataFrame(rows).rename_axis("solution")
     if weigh is not None:
-        table["weight"] = _stacked(tree, of_chain)
+        table["weight"] = _stacked(reading.tree, of_chain)
     return Solutions(table, of_chain)
 
 
@@ -154,18 +156,18 @@ def group(invariants: Mapping[str, FloatArray]) -> NDArray[np.int64]:
     return np.asarray(rank[labels])
 
 
-def missed_optima(tree: xr.DataTree, draws: Draws) -> list[tuple[float, float, float]]:
+def missed_optima(reading: Reading) -> list[tuple[float, float, float]]:
     """EM's optima that have a share of the posterior, but no chain and few draws, if any: log-likelihood, mass, their share.
 
     A draw may be an optimum's if it is as near to it as half of the draws are to their nearest, or half as far again: by the
     mean absolute difference of log densities at the points at which :func:`bayesgmm.diagnose` follows them.
     """
-    if "optima" not in tree.children:
+    if "optima" not in reading.tree.children:
         return []
-    optima = tree["optima"].to_dataset()
-    points = followed(read_observations(tree))
+    optima = reading.tree["optima"].to_dataset()
+    points = followed(reading.x)
     of_optima = log_density(draws_of_optima(optima), points)
-    of_draws = log_density(draws.thinned(_FEW), points)
+    of_draws = log_density(reading.draws.thinned(_FEW), points)
     apart = np.abs(of_draws[:, None] - of_optima).mean(axis=-1)
     shares = (apart <= 1.5 * np.median(apart.min(axis=1))).mean(axis=0)
     mass = optima["mass"].values

@@ -93,6 +93,11 @@ class Draws:
         """Reshape (S, ...) to (chain, draw, ...)."""
         return values.reshape(self.n_chains, self.n_draws, *values.shape[1:])
 
+    def reordered(self, order: NDArray[np.int64]) -> Draws:
+        """The clusters of each draw in the order (S, K)."""
+        rows = np.arange(len(order))[:, None]
+        return Draws(self.w[rows, order], self.mu[rows, order], self.factors[rows, order], self.n_chains, self.n_draws)
+
     def thinned(self, most: int) -> Draws:
         """At most ``most`` draws, evenly spaced, as one chain."""
         keep = np.linspace(0, len(self.w) - 1, min(most, len(self.w))).astype(int)

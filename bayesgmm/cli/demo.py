@@ -12,7 +12,7 @@ from bayesgmm.arguments import Method
 from bayesgmm.cli.folders import first_free, whole_folder
 from bayesgmm.cli.messages import answer, heading, say, silence, terminal_width
 from bayesgmm.cli.options import ForceOption, JsonOption, QuietOption
-from bayesgmm.cli.results import document_of, fit_document_of, judge, keep_draws, write_comparison, write_fit
+from bayesgmm.cli.results import document_of, fit_document_of, keep_draws, write_comparison, write_fit
 
 _COLUMNS = ["velocity"]
 
@@ -31,10 +31,12 @@ def demo(
     with whole_folder(out, force, say) as results:
         announce = silence if quiet else say
         announce("loading ArviZ ...")
-        from bayesgmm import compare, datasets, fit, fit_em
+        from bayesgmm import compare, datasets, fit_em
         from bayesgmm.cli.documents import to_json
         from bayesgmm.cli.printed import comparison_text, fit_text
         from bayesgmm.cli.shell_words import in_shell_words
+        from bayesgmm.fitting import judged_fit
+        from bayesgmm.html_report.fitted import Fitted
 
         def tell(*parts: object) -> None:
             if not json:
@@ -48,7 +50,7 @@ def demo(
         verdicts, left_out = [], []
         for method in get_args(Method):
             tell(heading(f"The posterior by {method.upper()}"))
-            tree = fit(
+            reading = judged_fit(
                 x,
                 3,
                 method=method,
@@ -58,14 +60,14 @@ def demo(
                 progressbar=not quiet,
             )
             with whole_folder(results.folder / method) as part:
-                keep_draws(tree, part.folder)
+                keep_draws(reading.tree, part.folder)
                 announce("checking against EM ...")
-                fitted = judge(tree)
+                fitted = Fitted.of(reading)
                 tell(fit_text(fitted, terminal_width(), worst=True))
                 document["fits"][method] = fit_document_of(fitted, _COLUMNS)
                 verdicts.append(f"{method.upper()}: {in_shell_words(fitted.check.verdict)}.")
                 left_out += [f"{method}: {each}" for each in write_fit(fitted, part.folder, _COLUMNS, announce)]
-            if tree.attrs["interrupted"]:
+            if reading.tree.attrs["interrupted"]:
                 raise KeyboardInterrupt
         tell(heading("How many components?"))
         comparison = compare(x, range(1, 7), random_seed=seed, progressbar=not quiet)

@@ -11,7 +11,7 @@ from bayesgmm.cli.ending import at_once, end
 from bayesgmm.cli.folders import keep_input
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, unfolded
-from bayesgmm.cli.results import fit_document_of, judge, keep_draws, write_fit
+from bayesgmm.cli.results import fit_document_of, keep_draws, write_fit
 
 EXAMPLES = """
 Examples:
@@ -43,17 +43,19 @@ def fit(
     x = observations.x
     keep_input(source.file, output.out)
     with output.folder() as results:
-        import bayesgmm
+        from bayesgmm.fitting import judged_fit
 
-        tree = bayesgmm.fit(
+        reading = judged_fit(
             x, k, method=method, missing=source.missing, progressbar=not output.quiet, **settings.arguments()
         )
-        columns, announce = list(x.columns), output.announce
+        tree, columns, announce = reading.tree, list(x.columns), output.announce
         if results is not None:
             keep_draws(tree, results.folder)
         with at_once(results):
             announce("checking against EM ...")
-            fitted = judge(tree)
+            from bayesgmm.html_report.fitted import Fitted
+
+            fitted = Fitted.of(reading)
             if output.json:
                 from bayesgmm.cli.documents import to_json
 

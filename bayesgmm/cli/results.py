@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from bayesgmm.analysis.diagnosis import Diagnosis
+    from bayesgmm.analysis.reading import Reading, Tree
     from bayesgmm.comparison.comparing import Comparison
     from bayesgmm.html_report.fitted import Fitted
 
@@ -33,13 +33,6 @@ _log = logging.getLogger(__name__)
 
 def _in_silence(_: str) -> None:
     pass
-
-
-def judge(tree: xr.DataTree, diagnosis: Diagnosis | None = None) -> Fitted:
-    """Diagnose a fit, unless that has been done, and check it against EM."""
-    from bayesgmm.html_report.fitted import Fitted
-
-    return Fitted.of(tree, diagnosis)
 
 
 def keep_draws(tree: xr.DataTree, folder: Path) -> None:
@@ -87,8 +80,8 @@ def write_fit(
         fitted.check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
     announce("writing each observation's clusters, and pictures ...")
     with _or_left_out("clusters.csv", left_out), whole_file(folder / "clusters.csv") as file:
-        _write_clusters(fitted.tree, file, columns, announce, ids)
-    _draw_fit(fitted.tree, folder, columns, left_out)
+        _write_clusters(fitted.reading, file, columns, announce, ids)
+    _draw_fit(fitted.reading, folder, columns, left_out)
     if report:
         announce("writing the report ...")
         with _or_left_out(_REPORT, left_out):
@@ -96,16 +89,16 @@ def write_fit(
     return left_out
 
 
-def _draw_fit(tree: xr.DataTree, folder: Path, columns: Sequence[str], left_out: list[str]) -> None:
+def _draw_fit(reading: Reading, folder: Path, columns: Sequence[str], left_out: list[str]) -> None:
     """The density, or the features in pairs, and the traces."""
     import arviz as az
 
     from bayesgmm import plots
     from bayesgmm.plots.names import name_axes
 
-    several = "cov" in tree["posterior"]
+    tree, several = reading.tree, reading.draws.n_features > 1
     with _picture("pairs.png" if several else "fit.png", folder, left_out, columns) as file:
-        picture = plots.plot_pairs(tree) if several else plots.plot_fit(tree)
+        picture = plots.plot_pairs(reading) if several else plots.plot_fit(reading)
         if not several:
             name_axes(picture.axes[0], x=columns[0])
         picture.savefig(file, dpi=150)
@@ -134,6 +127,7 @@ def write_comparison(
     from bayesgmm.cli.documents import to_json
     from bayesgmm.cli.printed import comparison_text
     from bayesgmm.cli.stored_results import write_comparison_parts
+    from bayesgmm.html_report.fitted import Fitted
     from bayesgmm.html_report.writing import write_report
 
     names = features_of(next(iter(comparison.fits.values())))
@@ -153,10 +147,10 @@ def write_comparison(
         _write(folder / "summary.json", to_json(document_of(comparison, columns)))
     _draw_comparison(comparison, folder, names, left_out)
     fitted = []
-    for k, tree in comparison.fits.items():
+    for k in comparison.fits:
         announce(f"k = {k}: checking against EM ...")
         with _or_left_out(f"k{k}", left_out):
-            fitted.append(judge(tree, comparison.diagnoses.get(k)))
+            fitted.append(Fitted.of(comparison.reading(k)))
             found = write_fit(fitted[-1], folders[k], columns, announce, report=False, ids=ids)
             left_out += [f"k{k}/{each}" for each in found]
     announce("writing the report ...")
@@ -230,17 +224,15 @@ def document_of(comparison: Comparison, columns: Sequence[str]) -> Mapping[str, 
     return document | {"verdict": in_shell_words(comparison.verdict)}
 
 
-def _write_clusters(
-    tree: xr.DataTree, file: Path, columns: Sequence[str], announce: Announce, ids: pd.Series | None
-) -> None:
+def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], announce: Announce, ids: pd.Series | None) -> None:
     """A row for each observation: its position in the input, its name, data, most probable cluster, probabilities."""
     import pandas as pd
 
     from bayesgmm.analysis.clusters import responsibilities
-    from bayesgmm.analysis.tree import OBS, read_observations
+    from bayesgmm.analysis.tree import OBS
 
-    x = read_observations(tree)
-    of_obs = responsibilities(_thinned(tree, len(x), announce))
+    x = reading.x
+    of_obs = responsibilities(_thinned(reading, len(x), announce))
     mean, sd = of_obs["mean"].values, of_obs["sd"].values
     clusters = range(mean.shape[1])
     added = ["cluster", *(f"{name}[{j}]" for name in ("p", "sd") for j in clusters)]
@@ -264,18 +256,18 @@ def _unlike(name: str, others: Sequence[str]) -> str:
     return _unlike(f"{name} (data)", others) if name in others else name
 
 
-def _thinned(tree: xr.DataTree, n: int, announce: Announce) -> xr.DataTree:
+def _thinned(reading: Reading, n: int, announce: Announce) -> Tree:
     """The tree with as many of its draws as membership probabilities of all observations take little time; says so."""
     import xarray as xr
 
-    posterior = tree["posterior"].to_dataset()
+    posterior = reading.tree["posterior"].to_dataset()
     n_chains, n_draws, k = posterior["w"].shape
     most = max(_FEWEST, _PROBABILITIES // (n * k))
     if n_chains * n_draws <= most:
-        return tree
+        return reading
     keep = np.linspace(0, n_draws - 1, max(1, most // n_chains)).astype(int)
     announce(f"  clusters.csv is made from {n_chains * len(keep)} of {n_chains * n_draws} draws")
-    groups = {"posterior": posterior.isel(draw=keep), "observed_data": tree["observed_data"].to_dataset()}
+    groups = {"posterior": posterior.isel(draw=keep), "observed_data": reading.tree["observed_data"].to_dataset()}
     return xr.DataTree.from_dict(groups)
 
 

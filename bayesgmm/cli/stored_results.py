@@ -85,7 +85,8 @@ def _first(error: Exception) -> str:
 
 
 def _read_comparison(folder: Path) -> Comparison:
-    from bayesgmm.analysis.diagnosis import diagnose
+    from bayesgmm.analysis.diagnosis import diagnosis_of
+    from bayesgmm.analysis.reading import Reading
     from bayesgmm.comparison.comparing import Comparison
 
     require_undamaged(folder / _REST)
@@ -110,8 +111,9 @@ def _read_comparison(folder: Path) -> Comparison:
         raise ValueError(
             f"{folder / _LOO} must be as compare --out wrote it, got {_first(error)}; run compare again"
         ) from None
-    diagnoses = {k: diagnose(fits[k]) for k in prior_k}
-    return Comparison(table, fits, loo, diagnoses, seed, pd.Series(prior_k), unfinished)
+    readings = {k: Reading(fits[k]) for k in prior_k}
+    diagnoses = {k: each.ask(diagnosis_of) for k, each in readings.items()}
+    return Comparison(table, fits, loo, diagnoses, seed, pd.Series(prior_k), unfinished, readings)
 
 
 def _loo_as_dataset(elpd: Any) -> xr.Dataset:

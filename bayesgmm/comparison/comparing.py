@@ -21,9 +21,10 @@ from scipy.special import logsumexp
 
 from bayesgmm.analysis.clusters import expected_occupied
 from bayesgmm.analysis.contract import attribute
-from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnose
+from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
 from bayesgmm.analysis.forewarning import forewarn
-from bayesgmm.analysis.tree import read_draws, read_em, read_observations
+from bayesgmm.analysis.impropriety import of_data
+from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import Covariance, Method, Missing, read_count, read_seed
 from bayesgmm.comparison.cache import FitCache
 from bayesgmm.comparison.evidence import log_evidence
@@ -38,7 +39,7 @@ from bayesgmm.exceptions import (
     ImproperPosteriorWarning,
     InterruptedWarning,
 )
-from bayesgmm.fitting import fit
+from bayesgmm.fitting import judged_fit
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
 
@@ -101,6 +102,8 @@ class Comparison:
         Stacking weights, by k.
     unfinished : tuple of int
         The k that were asked for and, because of an interrupt, have not been fitted, or compared, with all their draws.
+    readings : dict of int to Reading
+        The fits with what was learnt of them on the way, which the report does not compute again.
     """
 
     table: pd.DataFrame
@@ -110,6 +113,13 @@ class Comparison:
     seed: int | None
     prior_k: pd.Series = field(repr=False)
     unfinished: tuple[int, ...] = ()
+    readings: dict[int, Reading] = field(default_factory=dict, repr=False, compare=False)
+
+    def reading(self, k: int) -> Reading:
+        """The fit of one k with what has been learnt of it."""
+        if k not in self.readings or self.readings[k].tree is not self.fits[k]:
+            self.readings[k] = Reading(self.fits[k])
+        return self.readings[k]
 
     @property
     def best(self) -> Best:
@@ -275,12 +285,12 @@ def compare(
     seed = read_seed(random_seed)
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
     own_prior = read_prior(prior, data.values, covariance)
-    forewarn(data, ks, own_prior, covariance)
+    known = forewarn(data, ks, own_prior, covariance)
     stated = settings | {"prior": own_prior.to_json()}
     kept = None
     if cache is not None:
         kept = FitCache.of(cache, data, stated | {"method": method}, None if random_seed is None else seed)
-    fits: dict[int, xr.DataTree] = {}
+    fits: dict[int, Reading] = {}
     gibbs_is_better = False
     for each in ks:
         own_seed = int(np.random.SeedSequence([seed, each]).generate_state(1)[0] % 2**31)
@@ -288,16 +298,16 @@ def compare(
         few = operations <= _SWEPT
         stored = kept.get(each, own_seed) if kept else None
         if stored is not None:
-            fits[each] = stored
+            fits[each] = Reading(stored, {of_data: known[each]})
             gibbs_is_better = method is None and not few and stored.attrs["method"] == "gibbs"
             continue
 
-        def fitted(engine: Method, each: int = each, own_seed: int = own_seed) -> xr.DataTree:
+        def fitted(engine: Method, each: int = each, own_seed: int = own_seed) -> Reading:
             with warnings.catch_warnings():
                 for category in _SAID:
                     warnings.simplefilter("ignore", category)
                 asked = {"method": engine, "prior": prior, "random_seed": own_seed, "missing": missing}
-                return fit(x, each, progressbar=progressbar, **asked, **settings)  # type: ignore[arg-type]
+                return judged_fit(x, each, known[each], progressbar=progressbar, **asked, **settings)  # type: ignore[arg-type]
 
         interrupted = False
         by_gibbs = few or (gibbs_is_better and operations <= _AFFORDABLE)
@@ -305,23 +315,24 @@ def compare(
             fits[each] = fitted(method or ("gibbs" if by_gibbs else "nuts"))
             if method is None and not by_gibbs and operations <= _AFFORDABLE:
                 fits[each] = _mended(fits[each], fitted)
-                gibbs_is_better = fits[each].attrs["method"] == "gibbs"
+                gibbs_is_better = fits[each].tree.attrs["method"] == "gibbs"
         except KeyboardInterrupt:
             if not fits:
                 raise
             interrupted = True
-        if interrupted or fits[each].attrs["interrupted"]:
-            if not interrupted and fits[each]["posterior"].sizes["draw"] * chains < FEWEST_DRAWS:
+        if interrupted or fits[each].tree.attrs["interrupted"]:
+            if not interrupted and fits[each].draws.n_draws * chains < FEWEST_DRAWS:
                 del fits[each]  # of which nothing could be said
             if not fits:
                 raise KeyboardInterrupt
             _warn_of_interrupt(f"at k = {each}", fits)
             break
         if kept is not None:
-            kept.put(fits[each])
+            kept.put(fits[each].tree)
     asked = {"method": method, "missing": missing} | settings
-    for tree in fits.values():
-        tree.attrs[ASKED] = json.dumps({name: value for name, value in asked.items() if value is not None}, default=_plain)
+    for reading in fits.values():
+        given = {name: value for name, value in asked.items() if value is not None}
+        reading.tree.attrs[ASKED] = json.dumps(given, default=_plain)
     return _compared(fits, seed, prior_k, ks)
 
 
@@ -339,15 +350,15 @@ def _read_ks(k: Any) -> list[int]:
     return ks
 
 
-def _mended(tree: xr.DataTree, fitted: Callable[[Method], xr.DataTree]) -> xr.DataTree:
-    """The tree, or one by Gibbs if its chains do not agree and that one's agree better."""
-    by_nuts = diagnose(tree)
-    if by_nuts.converged or tree.attrs["interrupted"]:
-        return tree
-    other = fitted("gibbs")
-    if other.attrs["interrupted"]:
+def _mended(by_nuts: Reading, fitted: Callable[[Method], Reading]) -> Reading:
+    """The fit, or one by Gibbs if its chains do not agree and that one's agree better."""
+    if by_nuts.ask(diagnosis_of).converged or by_nuts.tree.attrs["interrupted"]:
+        return by_nuts
+    by_gibbs = fitted("gibbs")
+    if by_gibbs.tree.attrs["interrupted"]:
         raise KeyboardInterrupt
-    return other if diagnose(other).invariants["r_hat"].max() < by_nuts.invariants["r_hat"].max() else tree
+    of_nuts, of_gibbs = (each.ask(diagnosis_of).invariants["r_hat"].max() for each in (by_nuts, by_gibbs))
+    return by_gibbs if of_gibbs < of_nuts else by_nuts
 
 
 def _given_trees(x: Any) -> list[xr.DataTree] | None:
@@ -361,22 +372,21 @@ def _given_trees(x: Any) -> list[xr.DataTree] | None:
     return None
 
 
-def _read_fits(trees: list[xr.DataTree]) -> dict[int, xr.DataTree]:
+def _read_fits(trees: list[xr.DataTree]) -> dict[int, Reading]:
     """Trees by their k, all of the same data and settings."""
-    fits: dict[int, xr.DataTree] = {}
-    for tree in trees:
-        k = read_draws(tree).n_components
-        read_em(tree)
-        attribute(tree, "covariance")
+    fits: dict[int, Reading] = {}
+    for reading in map(Reading.of, trees):
+        k, _ = reading.draws.n_components, reading.em
+        attribute(reading.tree, "covariance")
         if k in fits:
             raise ValueError(f"the fits compared must be of different k, got two of k = {k}")
-        fits[k] = tree
+        fits[k] = reading
     first, *others = fits
     for other in others:
-        if not np.array_equal(read_observations(fits[first]), read_observations(fits[other])):
+        if not np.array_equal(fits[first].x, fits[other].x):
             raise ValueError(f"the fits compared must be of the same data, got others for k = {other} than for k = {first}")
         for name in _SAME[:2]:
-            values = [fits[each].attrs.get(name) for each in (first, other)]
+            values = [fits[each].tree.attrs.get(name) for each in (first, other)]
             if values[0] != values[1]:
                 raise ValueError(
                     f"the fits compared must have the same {name}, got {values[0]!r} for k = {first} and {values[1]!r} for "
@@ -396,34 +406,35 @@ def _weights_of(prior_k: Any, ks: list[int]) -> pd.Series:
         return pd.Series(np.exp(log_p - logsumexp(log_p)), index=ks)
 
 
-def _compared(fits: dict[int, xr.DataTree], seed: int | None, prior_k: Any, ks: Sequence[int] = ()) -> Comparison:
+def _compared(fits: dict[int, Reading], seed: int | None, prior_k: Any, ks: Sequence[int] = ()) -> Comparison:
     """The comparison of all fits; after an interrupt, of those that had been judged by then, at least of the first."""
     judged: dict[int, _Judged] = {}
     try:
-        for k, tree in fits.items():
-            judged[k] = _judged(tree)
+        for k, reading in fits.items():
+            judged[k] = _judged(reading)
     except KeyboardInterrupt:
         if not judged:
-            k, tree = next(iter(fits.items()))
-            judged[k] = _judged(tree, quickly=True)
+            k, reading = next(iter(fits.items()))
+            judged[k] = _judged(reading, quickly=True)
         _warn_of_interrupt("before all fits were judged", judged)
     weights = _weights_of(prior_k, list(judged))
     elpds = {str(k): each.elpd for k, each in judged.items() if each.elpd is not None}
     diagnoses = {k: each.diagnosis for k, each in judged.items()}
-    unfinished = tuple(k for k in ks or fits if k not in judged or fits[k].attrs.get("interrupted"))
-    return Comparison(_table(fits, judged, weights), fits, elpds, diagnoses, seed, weights, unfinished)
+    unfinished = tuple(k for k in ks or fits if k not in judged or fits[k].tree.attrs.get("interrupted"))
+    trees = {k: each.tree for k, each in fits.items()}
+    return Comparison(_table(fits, judged, weights), trees, elpds, diagnoses, seed, weights, unfinished, fits)
 
 
-def _judged(tree: xr.DataTree, *, quickly: bool = False) -> _Judged:
+def _judged(reading: Reading, *, quickly: bool = False) -> _Judged:
     """One fit; quickly without refits of LOO and without evidence."""
-    diagnosis = diagnose(tree)
+    diagnosis = reading.ask(diagnosis_of)
     if not diagnosis.exists:
         return _Judged(None, diagnosis, np.nan, np.nan)
     try:
-        elpd = loo(tree, refit=not quickly)
+        elpd = loo(reading, refit=not quickly)
     except NoDensityError:
         return _Judged(None, diagnosis, np.nan, np.nan)
-    return _Judged(elpd, diagnosis, *((np.nan, np.nan) if quickly else _evidence(tree)))
+    return _Judged(elpd, diagnosis, *((np.nan, np.nan) if quickly else _evidence(reading)))
 
 
 def _warn_of_interrupt(when: str, ks: Iterable[int]) -> None:
@@ -432,7 +443,7 @@ def _warn_of_interrupt(when: str, ks: Iterable[int]) -> None:
     )
 
 
-def _table(fits: Mapping[int, xr.DataTree], judged: Mapping[int, _Judged], prior_k: pd.Series) -> pd.DataFrame:
+def _table(fits: Mapping[int, Reading], judged: Mapping[int, _Judged], prior_k: pd.Series) -> pd.DataFrame:
     elpds = {str(k): each.elpd for k, each in judged.items() if each.elpd is not None}
     if len(elpds) > 1:
         with warnings.catch_warnings():
@@ -441,12 +452,12 @@ def _table(fits: Mapping[int, xr.DataTree], judged: Mapping[int, _Judged], prior
     else:
         compared = pd.DataFrame({"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}, index=list(elpds))
     rows = []
-    n = len(read_observations(next(iter(fits.values()))))
+    n = len(next(iter(fits.values())).x)
     sampled = any(hasattr(each, "subsample_size") for each in elpds.values())
     unbiased = 1.0 if sampled else np.sqrt(n / (n - 1))  # az.loo's se divides by n - 1, az.compare's dse by n
     for k, (elpd, diagnosis, value, mcse) in judged.items():
-        tree, em = fits[k], fits[k]["em_baseline"].attrs
-        x, (estimate, _) = read_observations(tree), read_em(tree)
+        tree, x, (estimate, _) = fits[k].tree, fits[k].x, fits[k].em
+        em = tree["em_baseline"].attrs
         beside = compared.reindex([str(k)]).iloc[0]
         rows.append(
             {
@@ -464,7 +475,7 @@ def _table(fits: Mapping[int, xr.DataTree], judged: Mapping[int, _Judged], prior
                 "mcse": mcse,
                 **{name: np.nan if em.get("collapsed") else em[name] for name in ("bic", "aic", "icl", "log_likelihood")},
                 "em_spurious": len(spurious(estimate, tree.attrs["covariance"], len(x))),
-                "occupied": expected_occupied(read_draws(tree), x),
+                "occupied": expected_occupied(fits[k].draws, x),
                 "converged": diagnosis.converged,
                 "finding": next((each.kind for each in diagnosis.findings if each.kind not in USABLE), ""),
                 "divergences": int(diagnosis.sampler.get("divergences", 0)),
@@ -480,14 +491,14 @@ def _table(fits: Mapping[int, xr.DataTree], judged: Mapping[int, _Judged], prior
     return table
 
 
-def _evidence(tree: xr.DataTree) -> tuple[float, float]:
+def _evidence(reading: Reading) -> tuple[float, float]:
     """Log evidence and its error; none of an approximation, nor of too few draws."""
-    if tree.attrs.get("method") == "advi" or tree.attrs.get("prior") == "custom model":
+    if reading.tree.attrs.get("method") == "advi" or reading.tree.attrs.get("prior") == "custom model":
         return np.nan, np.nan
     try:
-        found = log_evidence(tree, random_seed=0)
+        found = log_evidence(reading, random_seed=0)
         if found.mcse > _LARGE_ERROR:
-            found = log_evidence(tree, effort=_MORE_EFFORT, random_seed=0)
+            found = log_evidence(reading, effort=_MORE_EFFORT, random_seed=0)
     except ValueError:  # too few draws, as after an interrupt, or too many components
         return np.nan, np.nan
     return found.value, found.mcse

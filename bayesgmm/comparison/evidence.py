@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.analysis.impropriety import require_existence
+from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.arguments import FloatArray, read_positive, read_seed
 from bayesgmm.comparison.bridge import Bridge, bridge
 from bayesgmm.comparison.joint import log_joint, read_posterior
@@ -52,7 +52,7 @@ class Evidence:
 
 
 @np.errstate(under="ignore")
-def log_evidence(tree: Any, *, effort: float = 1.0, random_seed: int | np.random.Generator | None = None) -> Evidence:
+def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.random.Generator | None = None) -> Evidence:
     r"""Log marginal likelihood of the data under a mixture of k components, by bridge sampling.
 
     .. math::
@@ -109,8 +109,9 @@ def log_evidence(tree: Any, *, effort: float = 1.0, random_seed: int | np.random
     (-227, True)
     """
     effort, rng = read_positive(effort, "effort"), np.random.default_rng(read_seed(random_seed))
-    own, points, log_unit = read_posterior(tree)
-    require_existence(tree, "the evidence")
+    reading = Reading.of(tree)
+    own, points, log_unit = reading.ask(read_posterior)
+    require_existence(reading, "the evidence")
     n_draws = points.shape[1]
     if n_draws < _LEAST:
         raise ValueError(f"tree must have at least {_LEAST} draws in each chain, got {n_draws}; fit with more draws")

@@ -9,7 +9,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm.analysis.contract import attribute, is_approximation, stored_prior
-from bayesgmm.analysis.tree import Draws, read_draws, read_observations, read_tree
+from bayesgmm.analysis.reading import Reading
+from bayesgmm.analysis.tree import Draws
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.units import standardisation
 from bayesgmm.model import wishart
@@ -20,13 +21,13 @@ from bayesgmm.posterior import LogPosterior, log_posterior
 EXACT = ("nuts", "gibbs")  # engines whose draws are those of the posterior
 
 
-def read_posterior(tree: Any) -> tuple[LogPosterior, FloatArray, float]:
+def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, float]:
     """The posterior of standardised data, its draws as points (chain, draw, n_dim), and n times the sum of log units.
 
     A draw's clusters are put in order, so that nothing depends on their labels; C0 is left at zero.
     """
-    prior = _read_prior(read_tree(tree))
-    x, draws, covariance = read_observations(tree), read_draws(tree), attribute(tree, "covariance")
+    prior = _read_prior(reading.tree)
+    x, draws, covariance = reading.x, reading.draws, attribute(reading.tree, "covariance")
     prior = prior.scaled_to(x, covariance)  # nothing is left open: this asks whether it fits the data
     structure = Structure(covariance, draws.n_features)
     shift, scale = standardisation(x, one_unit=structure.one_unit)

@@ -18,7 +18,8 @@ from bayesgmm.analysis.diagnosis import MAX_K_HAT
 from bayesgmm.analysis.impropriety import require_existence
 from bayesgmm.analysis.predictive import log_density
 from bayesgmm.analysis.quantities import followed
-from bayesgmm.analysis.tree import OBS, Draws, draws_of, read_draws, read_observations
+from bayesgmm.analysis.reading import Reading, Tree
+from bayesgmm.analysis.tree import OBS, Draws, draws_of
 from bayesgmm.arguments import FloatArray, read_count, read_seed
 from bayesgmm.comparison.bridge import Bridge, bridge, effective_size
 from bayesgmm.comparison.joint import EXACT, read_posterior
@@ -81,7 +82,7 @@ class _Pointwise(NamedTuple):
 
 
 def loo(
-    tree: xr.DataTree, *, refit: bool = True, sample: int | None = None, random_seed: int | np.random.Generator | None = 0
+    tree: Tree, *, refit: bool = True, sample: int | None = None, random_seed: int | np.random.Generator | None = 0
 ) -> LOO | SampledLOO:
     r"""Expected log predictive density of an observation that the fit has not seen, summed over the observations.
 
@@ -142,8 +143,9 @@ def loo(
     >>> bg.loo(tree).warning
     False
     """
-    draws, x = read_draws(tree), read_observations(tree)
-    require_existence(tree, "LOO")
+    reading = Reading.of(tree)
+    tree, draws, x = reading.tree, reading.draws, reading.x
+    require_existence(reading, "LOO")
     if len(draws.w) < FEWEST_DRAWS:
         raise ValueError(f"tree must hold at least {FEWEST_DRAWS} draws for LOO, got {len(draws.w)}; keep more draws")
     rng = np.random.default_rng(read_seed(random_seed))
@@ -155,7 +157,7 @@ def loo(
     good_k = min(1 - 1 / np.log10(max(len(draws.w), 11)), MAX_K_HAT)
     before, variance = found.k_hat.copy(), 0.0
     if refit and tree.attrs.get("method") in EXACT and tree.attrs.get("prior") != "custom model":
-        variance = _mend(found, tree, chosen, good_k, rng)
+        variance = _mend(found, reading, chosen, good_k, rng)
     _require_densities(found)
     trusted = bool((found.k_hat <= good_k).all())
     error = draws.by_chain(found.error)
@@ -168,7 +170,7 @@ def loo(
         "good_k": float(good_k),
         "elpd_mcse": float(np.sqrt(variance)) * len(x) / size if trusted else np.nan,
     }
-    coords = {OBS: tree["observed_data"].to_dataset()["x"][OBS].values}
+    coords = {OBS: reading.positions}
 
     def pointwise(values: FloatArray) -> xr.DataArray:
         whole = np.full(len(x), np.nan)
@@ -202,12 +204,12 @@ def loo(
     )
 
 
-def _mend(found: _Pointwise, tree: xr.DataTree, chosen: NDArray[np.int64], good_k: float, rng: np.random.Generator) -> float:
+def _mend(found: _Pointwise, reading: Reading, chosen: NDArray[np.int64], good_k: float, rng: np.random.Generator) -> float:
     """Put what refits tell in the place of the approximation, where that is bad; the variance of all these together."""
-    draws, x = read_draws(tree), read_observations(tree)
+    draws, x = reading.draws, reading.x
     worst, variance = _to_refit(found.k_hat, good_k, draws.n_components * x.size), 0.0
     relative = _relative_efficiency(draws, x)
-    for at, exact in zip(worst, _left_out(tree, chosen[worst], rng), strict=True):
+    for at, exact in zip(worst, _left_out(reading, chosen[worst], rng), strict=True):
         if exact is not None:
             found.error[:] -= _by_importance(draws, x[chosen[[at]]], relative).error
             found.elpd[at], found.k_hat[at] = exact.log_ratio, 0.0
@@ -300,11 +302,11 @@ def _approximation(draws: Draws, x: FloatArray) -> FloatArray:
     return np.concatenate(parts) - np.log(len(few.w))
 
 
-def _left_out(tree: xr.DataTree, places: NDArray[np.int64], rng: np.random.Generator) -> Iterator[Bridge | None]:
+def _left_out(reading: Reading, places: NDArray[np.int64], rng: np.random.Generator) -> Iterator[Bridge | None]:
     """Log predictive densities of observations given all others, from draws without each; None if unsure."""
     if not len(places):
         return
-    own, points, log_unit = read_posterior(tree)
+    own, points, log_unit = reading.ask(read_posterior)
     draws = draws_of(CompiledTarget(own).constrained(points))
     starts = points.reshape(-1, own.n_dim)[np.linspace(0, points[..., 0].size - 1, _REFIT_CHAINS).astype(int)]
     if own.hierarchical:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm import plots
+from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import OBS
 from bayesgmm.arguments import FloatArray
 from bayesgmm.html_report.blocks import Picture, as_recorded, count, listed, number, percent, short
@@ -29,18 +30,18 @@ _MOST_FEATURES = 4  # in a scatter matrix
 _MOST_PANELS = 6
 
 
-def sample(tree: xr.DataTree, most: int) -> xr.DataTree:
+def sample(reading: Reading, most: int) -> Reading:
     """The tree with a random part of its observations, always the same, if they are more than that."""
-    n = tree["observed_data"].sizes[OBS]
+    n, tree = len(reading.x), reading.tree
     if n <= most:
-        return tree
+        return reading
     chosen = np.sort(np.random.default_rng(0).choice(n, most, replace=False))
     groups = {"/": xr.Dataset(attrs=tree.attrs)}
     for name in ("posterior", "sample_stats", "em_baseline", "observed_data"):
         if name in tree.children:
             dataset = tree[name].to_dataset()
             groups[name] = dataset.isel({OBS: chosen}) if OBS in dataset.dims else dataset
-    return xr.DataTree.from_dict(groups)
+    return reading.of_others(xr.DataTree.from_dict(groups))
 
 
 def data_picture(x: FloatArray, features: list[str], clusters: Sequence[Clusters] = ()) -> Picture:
@@ -82,7 +83,7 @@ def density_picture(fitted: Fitted) -> Picture:
             else f"Posterior mean of the density (line) with its {percent(INTERVAL)} band, and EM's density (dashed), over "
             "the histogram of the data."
         )
-        svg = drawn("density", lambda: plots.plot_fit(fitted.tree), f"{words} {_where(fitted)}")
+        svg = drawn("density", lambda: plots.plot_fit(fitted.reading), f"{words} {_where(fitted)}")
         return Picture("density", svg, words)
     shown = list(fitted.tree["posterior"]["feature"].to_numpy()[:_MOST_FEATURES])
     part = f" The first {len(shown)} of {len(fitted.features)} features." if len(fitted.features) > len(shown) else ""
@@ -92,7 +93,7 @@ def density_picture(fitted: Fitted) -> Picture:
         "posterior mean (line), single draws (thin), EM (dashed). A ring marks observations whose cluster is less than 90% "
         f"sure. On the diagonal, densities of single features with their bands.{part}{some}"
     )
-    svg = drawn("density", lambda: plots.plot_pairs(fitted.tree, shown), f"{words} {_where(fitted)}")
+    svg = drawn("density", lambda: plots.plot_pairs(fitted.reading, shown), f"{words} {_where(fitted)}")
     return Picture("density", svg, words)
 
 
@@ -122,9 +123,9 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
     if n > MOST_POINTS:
         words += f" A sample of {count(MOST_POINTS)} observations is drawn."
     about = f" Of {count(of)} observations {count(unsure)} have no cluster with a probability of 90% or more."
-    tree = sample(fitted.tree, MOST_POINTS)
+    some = sample(fitted.reading, MOST_POINTS)
     return Picture(
-        "responsibilities", drawn("responsibilities", lambda: plots.plot_responsibilities(tree), words + about), words
+        "responsibilities", drawn("responsibilities", lambda: plots.plot_responsibilities(some), words + about), words
     )
 
 
@@ -174,7 +175,7 @@ def solutions_picture(fitted: Fitted) -> Picture:
     assert found is not None
     shown = None if len(fitted.features) == 1 else list(fitted.tree["posterior"]["feature"].to_numpy()[:3])
     words = "Density of each solution in which chains sit, with its band, over the data."
-    svg = drawn("solutions", lambda: plots.plot_solutions(fitted.tree, shown), f"{words} {found.in_words()}.")
+    svg = drawn("solutions", lambda: plots.plot_solutions(fitted.reading, shown), f"{words} {found.in_words()}.")
     return Picture("solutions", svg, words)
 
 

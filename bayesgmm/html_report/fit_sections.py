@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayesgmm.analysis.clusters import partition, responsibilities
 from bayesgmm.analysis.judgement import sentence
-from bayesgmm.analysis.tree import OBS
 from bayesgmm.arguments import FloatArray
 from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import (
@@ -29,7 +29,6 @@ from bayesgmm.html_report.blocks import (
     signed,
 )
 from bayesgmm.html_report.fitted import Fitted
-from bayesgmm.html_report.observed import observations
 from bayesgmm.plots.canvas import Clusters
 
 _MOST_JUDGED = 20_000  # observations whose membership is looked at
@@ -149,9 +148,8 @@ def _clusters(fitted: Fitted) -> Section:
     if fitted.k == 1:
         return Section("clusters", title, [Text("With a single component every observation belongs to it.")])
     blocks: list[Block] = [Text(f"Labels: {fitted.diagnosis.labels}."), *_doubt(fitted)]
-    tree = figures.sample(fitted.tree, _MOST_JUDGED)
-    mean = responsibilities(tree)["mean"].values
-    positions = tree["observed_data"][OBS].to_numpy()
+    looked_at = figures.sample(fitted.reading, _MOST_JUDGED)
+    mean = responsibilities(looked_at)["mean"].values
     n, judged, sure = len(fitted.x), len(mean), mean.max(axis=1)
     unsure = int((sure < _UNSURE).sum())
     sampled = f", estimated from a sample of {count(judged)}" if judged < n else ""
@@ -171,7 +169,7 @@ def _clusters(fitted: Fitted) -> Section:
     all_sure = "Every observation belongs to its cluster with"
     blocks.append(Text(f"{some if unsure else all_sure} a probability of 90% or more{sampled}."))
     if unsure and fitted.diagnosis.labels.trusted:
-        blocks.append(_unsure_table(fitted, observations(tree), positions, mean))
+        blocks.append(_unsure_table(fitted, looked_at.x, looked_at.positions, mean))
     return Section("clusters", title, blocks)
 
 
@@ -183,7 +181,7 @@ def _size(share: float, judged: int, n: int) -> str:
 
 
 def _partition(fitted: Fitted) -> list[Block]:
-    labels = partition(fitted.tree)
+    labels = partition(fitted.reading)
     sizes = np.bincount(labels.values)
     rows = [[f"group {j}", count(int(size))] for j, size in enumerate(sizes)]
     words = (
@@ -193,7 +191,7 @@ def _partition(fitted: Fitted) -> list[Block]:
     return [Text(words), Table("Sizes of the partition's groups", ["", "observations"], rows)]
 
 
-def _unsure_table(fitted: Fitted, x: FloatArray, positions: FloatArray, mean: FloatArray) -> Table:
+def _unsure_table(fitted: Fitted, x: FloatArray, positions: NDArray[np.int64], mean: FloatArray) -> Table:
     order = np.argsort(mean.max(axis=1), kind="stable")
     order = order[mean.max(axis=1)[order] < _UNSURE][:_LISTED]
     columns = x[:, None] if x.ndim == 1 else x

@@ -8,10 +8,11 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from bayesgmm.analysis.diagnosis import Diagnosis, diagnose
+from bayesgmm.analysis.diagnosis import Diagnosis, diagnosis_of
 from bayesgmm.analysis.em_check import EMCheck, check_against_em
 from bayesgmm.analysis.judgement import Judgement, judgement_of, sentence
-from bayesgmm.analysis.tree import Draws, features_of, read_draws, read_em, read_observations
+from bayesgmm.analysis.reading import Reading, Tree
+from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import FloatArray, spoken
 from bayesgmm.html_report.blocks import Table, Verdict, as_recorded, count, listed, number, percents
 from bayesgmm.html_report.calibration import Calibration, calibrations
@@ -34,24 +35,30 @@ _SHAPES = {
 class Fitted:
     """A tree with its verdicts."""
 
-    tree: xr.DataTree
+    reading: Reading
     diagnosis: Diagnosis
     check: EMCheck
 
     @classmethod
-    def of(cls, tree: xr.DataTree, diagnosis: Diagnosis | None = None) -> Fitted:
-        """Judge a tree, unless that has been done."""
-        return cls(tree, diagnosis or diagnose(tree), check_against_em(tree))
+    def of(cls, tree: Tree) -> Fitted:
+        """Judge a tree, as far as that has not been done."""
+        reading = Reading.of(tree)
+        return cls(reading, reading.ask(diagnosis_of), reading.ask(check_against_em))
 
-    @cached_property
+    @property
+    def tree(self) -> xr.DataTree:
+        """The draws, and what was fitted."""
+        return self.reading.tree
+
+    @property
     def draws(self) -> Draws:
         """The mixture's parameters."""
-        return read_draws(self.tree)
+        return self.reading.draws
 
-    @cached_property
+    @property
     def x(self) -> FloatArray:
         """The data, (n,) or (n, D)."""
-        return read_observations(self.tree)
+        return self.reading.x
 
     @cached_property
     def calibrations(self) -> list[Calibration]:
@@ -76,7 +83,7 @@ class Fitted:
     @property
     def clusters_of_em(self) -> list[Clusters]:
         """Expected sizes and standard deviations of EM's clusters, for each feature."""
-        em, _ = read_em(self.tree)
+        em, _ = self.reading.em
         return [Clusters(len(self.x) * em.weights, sigma) for sigma in em.sigma.reshape(em.n_components, -1).T]
 
     @property

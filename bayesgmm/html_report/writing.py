@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from bayesgmm.analysis.contract import require_posterior_k
-from bayesgmm.analysis.diagnosis import Diagnosis
+from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import read_path
 from bayesgmm.comparison.comparing import Comparison
 from bayesgmm.comparison.verdict import smallest_left
@@ -132,7 +132,7 @@ def _page(result: Any, judged: Sequence[Fitted], k: int | None, title: str | Non
         if "p_k" in result:
             heading, lead, sections = _of_posterior_k(require_posterior_k(result))
         else:
-            heading, lead, sections = _of_fit(_judged(result, judged), None)
+            heading, lead, sections = _of_fit(_judged(Reading(result), judged), None)
     else:
         raise TypeError(f"result must be a DataTree or a Comparison, got {type(result).__name__}; pass what fit returned")
     environment = Environment(
@@ -148,8 +148,8 @@ def _page(result: Any, judged: Sequence[Fitted], k: int | None, title: str | Non
     return template.render(title=title or heading, lead=lead, sections=sections, style=style)
 
 
-def _judged(tree: xr.DataTree, judged: Sequence[Fitted], diagnosis: Diagnosis | None = None) -> Fitted:
-    return next((each for each in judged if each.tree is tree), None) or Fitted.of(tree, diagnosis)
+def _judged(reading: Reading, judged: Sequence[Fitted]) -> Fitted:
+    return next((each for each in judged if each.tree is reading.tree), None) or Fitted.of(reading)
 
 
 def _of_fit(fitted: Fitted, chosen: str | None, first: str = "") -> tuple[str, str, list[Section]]:
@@ -184,7 +184,7 @@ def _of_comparison(comparison: Comparison, judged: Sequence[Fitted], k: int | No
     k = left if k is None else k
     if k not in ks:
         raise ValueError(f"k must be one of those compared, {', '.join(map(str, ks))}, got {k!r}")
-    fitted = _judged(comparison.fits[k], judged, comparison.diagnoses[k])
+    fitted = _judged(comparison.reading(k), judged)
     detail = f"k = {k} is told in detail here{'' if k == left else ', which was asked for'}."
     _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", why)
     sections = [

@@ -11,8 +11,9 @@ import xarray as xr
 
 from bayesgmm.analysis.labels import raw_order
 from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, solutions
-from bayesgmm.analysis.tree import Draws, is_relabelled, read_draws, read_em, read_observations
+from bayesgmm.analysis.tree import Draws, is_relabelled, read_draws
 from bayesgmm.arguments import read_probability
 from bayesgmm.plots.canvas import Clusters, chosen_features, colour, grid_for, histogram, legend, panels
 from bayesgmm.plots.names import name_axes
@@ -74,7 +75,7 @@ def _means(ax: Axes, draws: Draws) -> None:
 
 @np.errstate(under="ignore")
 def plot_solutions(
-    tree: xr.DataTree, features: Sequence[Any] | None = None, *, interval: float = 0.9, ax: Axes | None = None
+    tree: Tree, features: Sequence[Any] | None = None, *, interval: float = 0.9, ax: Axes | None = None
 ) -> Figure:
     """The density of each solution in which chains sit (:func:`bayesgmm.solutions`), with its band, over the data.
 
@@ -93,9 +94,10 @@ def plot_solutions(
     -------
     Figure
     """
-    chosen = chosen_features(tree, features, "features", ax=ax)
+    reading = Reading.of(tree)
+    chosen = chosen_features(reading.tree, features, "features", ax=ax)
     interval = read_probability(interval, "interval")
-    found, draws, x, (em, _) = solutions(tree), read_draws(tree), read_observations(tree), read_em(tree)
+    found, draws, x, (em, _) = reading.ask(solutions), reading.draws, reading.x, reading.em
     figure, axes = panels(ax, len(chosen))
     for panel, (name, place) in zip(axes, chosen, strict=True):
         column = x if x.ndim == 1 else x[:, place]

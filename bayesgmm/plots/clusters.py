@@ -9,9 +9,10 @@ import xarray as xr
 from matplotlib.colors import to_rgb
 
 from bayesgmm.analysis.clusters import coclustering, partition, responsibilities
-from bayesgmm.analysis.labels import label_quality
+from bayesgmm.analysis.labels import quality_of
 from bayesgmm.analysis.predictive import read_feature, shares_given
-from bayesgmm.analysis.tree import features_of, read_draws, read_observations
+from bayesgmm.analysis.reading import Reading, Tree
+from bayesgmm.analysis.tree import features_of, read_observations
 from bayesgmm.arguments import read_probability
 from bayesgmm.kernels import estep
 from bayesgmm.plots.canvas import canvas, colour
@@ -28,7 +29,7 @@ _MOST = 1_000  # observations of a heat map
 
 @np.errstate(under="ignore")
 def plot_responsibilities(
-    tree: xr.DataTree, features: tuple[Any, Any] | None = None, *, ax: Axes | None = None, interval: float = 0.9
+    tree: Tree, features: tuple[Any, Any] | None = None, *, ax: Axes | None = None, interval: float = 0.9
 ) -> Figure:
     """Membership probabilities and how uncertain they are.
 
@@ -51,28 +52,29 @@ def plot_responsibilities(
     -------
     Figure
     """
-    names, interval = features_of(tree), read_probability(interval, "interval")
+    reading = Reading.of(tree)
+    tree, names, interval = reading.tree, features_of(reading.tree), read_probability(interval, "interval")
     pair = names[:2] if features is None else list(features)
     if len(pair) != min(len(names), 2):
         raise ValueError(f"features must name two features of several, none of one, got {pair}")
     chosen = [read_feature(tree, name) for name in pair]
     figure, ax = canvas(ax, (8, 4.5))
     if len(names) == 1:
-        _along(ax, tree, interval)
+        _along(ax, reading, interval)
         name_axes(ax, x=names[0])
         ax.set_ylabel("probability of the cluster")
     else:
         (first, i), (second, j) = chosen
-        _uncertainty(ax, tree, read_observations(tree)[:, [i, j]])
+        _uncertainty(ax, reading, reading.x[:, [i, j]])
         name_axes(ax, x=first, y=second)
-    if not label_quality(tree).trusted:
+    if not reading.ask(quality_of).trusted:
         ax.set_title("the clusters cannot be told apart: see label_quality", fontsize="medium", color="#c8501e")
     ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
-def _along(ax: Axes, tree: xr.DataTree, interval: float) -> None:
-    x, draws = read_observations(tree), read_draws(tree).thinned(_DRAWS)
+def _along(ax: Axes, reading: Reading, interval: float) -> None:
+    x, draws = reading.x, reading.draws.thinned(_DRAWS)
     margin = 0.05 * np.ptp(x)
     points = np.linspace(x.min() - margin, x.max() + margin, 400)
     r = np.array([estep.responsibilities(points, *each) for each in zip(draws.w, draws.mu, draws.factors, strict=True)])
@@ -88,8 +90,8 @@ def _along(ax: Axes, tree: xr.DataTree, interval: float) -> None:
     ax.margins(x=0)
 
 
-def _uncertainty(ax: Axes, tree: xr.DataTree, points: np.ndarray) -> None:
-    mean = responsibilities(tree)["mean"].values
+def _uncertainty(ax: Axes, reading: Reading, points: np.ndarray) -> None:
+    mean = responsibilities(reading)["mean"].values
     best, doubt = mean.argmax(axis=1), 1 - mean.max(axis=1)
     largest = max(1 - 1 / mean.shape[1], 1e-12)
     doubts = doubt / largest

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import xarray as xr
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from bayesgmm.analysis.predictive import log_density, read_feature
-from bayesgmm.analysis.tree import Draws, features_of, read_draws, read_em, read_observations
+from bayesgmm.analysis.reading import Reading, Tree
+from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import FloatArray, read_probability
 from bayesgmm.data.reading import read_data
 from bayesgmm.kernels import estep
@@ -32,7 +32,7 @@ _SURE = 0.9
 
 @np.errstate(under="ignore")
 def plot_fit(
-    tree: xr.DataTree,
+    tree: Tree,
     feature: Any = None,
     *,
     ax: Axes | None = None,
@@ -61,9 +61,10 @@ def plot_fit(
     -------
     Figure
     """
-    chosen = chosen_features(tree, feature, "feature", ax=ax)
+    reading = Reading.of(tree)
+    chosen = chosen_features(reading.tree, feature, "feature", ax=ax)
     figure, axes = panels(ax, len(chosen))
-    draws, x, (em, _) = read_draws(tree), read_observations(tree), read_em(tree)
+    draws, x, (em, _) = reading.draws, reading.x, reading.em
     points = None if grid is None else np.sort(read_data(grid, name="grid", missing=None).values)
     interval = read_probability(interval, "interval")
     for panel, (name, place) in zip(axes, chosen, strict=True):
@@ -94,7 +95,7 @@ def _density(
 
 
 @np.errstate(under="ignore")
-def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, level: float = 0.9) -> Figure:
+def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: float = 0.9) -> Figure:
     """Scatter matrix of the data with the clusters' ellipses, in the posterior and by EM.
 
     Each point has the colour of its most probable cluster, the paler the less probable that is; a ring marks points whose
@@ -116,7 +117,8 @@ def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, leve
     -------
     Figure
     """
-    names = features_of(tree)
+    reading = Reading.of(tree)
+    tree, names = reading.tree, features_of(reading.tree)
     if len(names) == 1:
         raise ValueError("tree must have several features to be drawn in pairs, got one; use plot_fit")
     wanted = names[:6] if features is None else [features] if isinstance(features, str) else list(features)
@@ -124,7 +126,7 @@ def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, leve
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"features must name at least one feature, each of them once, got {wanted}")
     radius = np.sqrt(-2 * np.log1p(-read_probability(level, "level")))  # of a chi distribution with two degrees of freedom
-    x, draws, (em, _) = read_observations(tree), read_draws(tree), read_em(tree)
+    x, draws, (em, _) = reading.x, reading.draws, reading.em
     few = draws.thinned(_ELLIPSES)
     shown = np.random.default_rng(0).permutation(len(x))[:_POINTS]
     members = np.mean(
@@ -140,7 +142,7 @@ def plot_pairs(tree: xr.DataTree, features: Sequence[Any] | None = None, *, leve
                 ax.set_axis_off()
                 continue
             if column == row:
-                plot_fit(tree, names[i], ax=ax)
+                plot_fit(reading, names[i], ax=ax)
                 ax.get_legend().remove()
                 ax.set_xlabel("")
             else:

@@ -140,7 +140,7 @@ def plot_fits(comparison: Comparison, feature: Any = None) -> Figure:
 
 def _side_by_side(comparison: Comparison, by_k: pd.DataFrame, name: Any, axes: list[Axes]) -> None:
     for ax, (k, row) in zip(axes, by_k.iterrows(), strict=False):
-        plot_fit(comparison.fits[int(str(k))], name, ax=ax)
+        plot_fit(comparison.reading(int(str(k))), name, ax=ax)
         converged = "" if row["converged"] else ", not converged"
         elpd = f"elpd {row['elpd_loo']:.1f}, weight {row['weight']:.2f}" if np.isfinite(row["elpd_loo"]) else "no elpd"
         ax.set_title(f"k = {k}: {elpd}{converged}", fontsize="medium")

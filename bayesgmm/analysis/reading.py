@@ -1,0 +1,98 @@
+"""A tree with what has been learnt of it: whoever passes it on asks nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayesgmm.analysis.tree import OBS, Draws, permute, read_draws, read_em, read_observations, read_tree
+from bayesgmm.arguments import FloatArray
+from bayesgmm.model.mixture import Mixture
+
+
+class Reading:
+    """A tree, and the answers to the questions that have been asked about it.
+
+    A question is a function of a reading. Its answer is computed when it is first asked for, and kept as long as the reading
+    lives.
+
+    Parameters
+    ----------
+    tree : DataTree
+        It must not change any more.
+    known : mapping, optional
+        Answers that are known already, by their question.
+    """
+
+    def __init__(self, tree: xr.DataTree, known: Mapping[Callable[[Reading], Any], Any] | None = None) -> None:
+        self.tree = tree
+        self._known = dict(known or {})
+
+    @classmethod
+    def of(cls, tree: Tree) -> Reading:
+        """A new reading of a tree, or the reading that was passed on."""
+        return tree if isinstance(tree, Reading) else cls(read_tree(tree))
+
+    def ask[T](self, question: Callable[[Reading], T]) -> T:
+        """The answer to a question."""
+        if question not in self._known:
+            self._known[question] = question(self)
+        answer: T = self._known[question]
+        return answer
+
+    @property
+    def draws(self) -> Draws:
+        """The mixture's parameters."""
+        return self.ask(_draws)
+
+    @property
+    def x(self) -> FloatArray:
+        """The data, (n,) or (n, D)."""
+        return self.ask(_observations)
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Which observations of those that were given the data are, (n,)."""
+        _ = self.x  # which is read and checked first
+        return np.asarray(self.tree["observed_data"].to_dataset()["x"][OBS].values)
+
+    @property
+    def em(self) -> tuple[Mixture, float]:
+        """The EM estimate, and its log-likelihood."""
+        return self.ask(_em)
+
+    def beside(self, tree: xr.DataTree) -> Reading:
+        """The same draws, data and answers in a tree with another group beside them."""
+        return Reading(tree, self._known)
+
+    def reordered(self, order: NDArray[np.int64]) -> Reading:
+        """The tree with the clusters of each draw in another order, (S, K), of which nothing else has been asked."""
+        known: dict[Callable[[Reading], Any], Any] = {q: self._known[q] for q in (_observations, _em) if q in self._known}
+        return Reading(permute(self.tree, self.draws.by_chain(order)), known | {_draws: self.draws.reordered(order)})
+
+    def of_others(self, tree: xr.DataTree) -> Reading:
+        """The same draws in a tree with other observations."""
+        return Reading(tree, {_draws: self.draws})
+
+    def knowing[T](self, question: Callable[[Reading], T], answer: T) -> Reading:
+        """The reading with an answer that is known from elsewhere."""
+        return Reading(self.tree, self._known | {question: answer})
+
+
+type Tree = xr.DataTree | Reading
+
+
+def _draws(reading: Reading) -> Draws:
+    return read_draws(reading.tree)
+
+
+def _observations(reading: Reading) -> FloatArray:
+    return read_observations(reading.tree)
+
+
+def _em(reading: Reading) -> tuple[Mixture, float]:
+    return read_em(reading.tree)
