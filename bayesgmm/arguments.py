@@ -15,6 +15,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from bayesgmm.words import Argument, Words
+
 Missing = Literal["raise", "drop"]
 Covariance = Literal["full", "tied", "diag", "spherical"]
 Method = Literal["nuts", "gibbs", "advi"]
@@ -27,11 +29,12 @@ _LARGEST = 2**63 - 1  # integer
 def read_count(value: Any, name: str, *, minimum: int = 1) -> int:
     """Check an integer that counts something."""
     if isinstance(value, (bool, np.bool_, np.timedelta64)) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer of at least {minimum}, got {_shown(value)} ({type(value).__name__})")
+        got = f"{_shown(value)} ({type(value).__name__})"
+        raise TypeError(Words(Argument(name), f" must be an integer of at least {minimum}, got {got}"))
     if value < minimum:
-        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value}")
+        raise ValueError(Words(Argument(name), f" must be an integer of at least {minimum}, got {value}"))
     if int(value) > _LARGEST:  # neither compiled code nor a file takes it
-        raise ValueError(f"{name} must be an integer below 2**63, got {value}")
+        raise ValueError(Words(Argument(name), f" must be an integer below 2**63, got {value}"))
     return int(value)
 
 
@@ -39,7 +42,7 @@ def read_choice(value: Any, choices: Any, name: str) -> str:
     """Check a value that must be one of a few words: a sequence of them, or a ``Literal`` type."""
     choices = get_args(choices) or choices
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {_shown(value)}")
+        raise ValueError(Words(Argument(name), f" must be one of {', '.join(map(repr, choices))}, got {_shown(value)}"))
     return str(value)
 
 
@@ -53,9 +56,9 @@ def read_positive(value: Any, name: str) -> float:
     except OverflowError:
         number = np.inf
     if number is None:
-        raise TypeError(f"{name} must be a positive number, got {_shown(value)}") from None
+        raise TypeError(Words(Argument(name), f" must be a positive number, got {_shown(value)}")) from None
     if not (np.isfinite(number) and number > 0):
-        raise ValueError(f"{name} must be a positive finite number, got {value!r}")
+        raise ValueError(Words(Argument(name), f" must be a positive finite number, got {value!r}"))
     return number
 
 
@@ -63,16 +66,18 @@ def read_probability(value: Any, name: str) -> float:
     """Check a number strictly between 0 and 1."""
     number = read_positive(value, name)
     if number >= 1:
-        raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
+        raise ValueError(Words(Argument(name), f" must lie between 0 and 1, got {value!r}"))
     return number
 
 
 def read_path(value: Any, name: str) -> Path:
     """Check the name of a file or folder."""
     if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{name} must be the name of a file or folder, got {_shown(value)} ({type(value).__name__})")
+        got = f"{_shown(value)} ({type(value).__name__})"
+        raise TypeError(Words(Argument(name), f" must be the name of a file or folder, got {got}"))
     if "\0" in str(value):
-        raise ValueError(f"{name} must be the name of a file or folder, which holds no NUL character, got {str(value)!r}")
+        rule = "must be the name of a file or folder, which holds no NUL character"
+        raise ValueError(Words(Argument(name), f" {rule}, got {str(value)!r}"))
     return Path(value)
 
 

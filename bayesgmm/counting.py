@@ -31,6 +31,7 @@ from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
 from bayesgmm.model.structures import Structure
 from bayesgmm.posterior import log_posterior
+from bayesgmm.words import Words
 
 Weights = Literal["static", "dynamic"]
 
@@ -160,7 +161,7 @@ def posterior_k(
     largest = int(np.flatnonzero(p)[-1]) + 1
     of_data = look_at(data, [largest], own_prior, covariance)[largest]
     if of_data.improper is not None:
-        raise ValueError(f"p(k | x) cannot be computed: {of_data.improper.problem}; {of_data.improper.remedy}")
+        raise ValueError(Words("p(k | x) cannot be computed: ", of_data.improper.sentence))
     of_strays = warn_of_strays(of_data)
     draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
     structure = Structure(covariance, data.n_features)

@@ -11,7 +11,9 @@ import bayesgmm
 
 ROOT = Path(bayesgmm.__file__).parent
 DOORS = {"__init__", "__main__", "cli", "fitting", "counting", "estimator"}  # which may open everything
-SMALL = {"arguments": {"exceptions"}, "exceptions": set(), "digits": set(), "files": set(), "priors": {"model"}}
+SMALL = {
+    "arguments": {"words"}, "exceptions": set(), "digits": set(), "files": set(), "priors": {"model"}, "words": set(),
+}  # fmt: skip
 PYMC_MAY = {"model", "engines", "fitting"}
 SKLEARN_MAY = {"estimator"}
 

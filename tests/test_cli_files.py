@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 import xarray as xr
 
 import bayesgmm as bg
+from bayesgmm.cli.commands import app
+from bayesgmm.cli.messages import _OPTIONS, _option, in_shell
 from bayesgmm.cli.reading import read_columns
-from bayesgmm.cli.shell_words import in_shell_words
+from bayesgmm.words import Argument, Either, Words, joined
 
 FIT = ("-k", "2", "--draws", "100", "--seed", "1", "--quiet")
 
@@ -203,14 +207,28 @@ def test_completion_names_columns_and_choices(folder):
 
 
 @pytest.mark.parametrize(
-    ("python", "shell"),
+    ("words", "python", "shell"),
     [
-        ("use a ConjugatePrior, covariance='tied', or a smaller k", "use --prior conjugate, --covariance tied, or a smaller k"),
-        ("raise max_draws", "raise --max-draws"),
-        ("run several: chains=4", "run several: --chains 4"),
-        ("raise target_accept (to 0.95 or 0.99), or use a smaller k", "raise --target-accept (to 0.95 or 0.99), or use a smaller k"),
-        ("pass missing='drop' to leave these out", "pass --missing drop to leave these out"),
+        (Words("run several: ", Argument("chains", 4)), "run several: chains=4", "run several: --chains 4"),
+        (Words(Argument("covariance", "diag", "spherical")), "covariance='diag' or 'spherical'", "--covariance diag or spherical"),
+        (Words("raise ", Argument("target_accept"), Either(" here", "")), "raise target_accept here", "raise --target-accept"),
+        (Words(Argument("prior_k"), " is no option"), "prior_k is no option", "prior_k is no option"),
+        (joined([Words(Argument("random_seed")), "k = 3"]), "random_seed; k = 3", "--seed; k = 3"),
+        ("pass missing='drop' to leave these out", "pass missing='drop' to leave these out", "pass --missing drop to leave these out"),
     ],
 )  # fmt: skip
-def test_remedies_are_in_the_shells_words(python, shell):
-    assert in_shell_words(python) == shell
+def test_remedies_are_in_the_shells_words(words, python, shell):
+    assert words == python
+    assert in_shell(words) == in_shell(ValueError(words)) == shell
+    assert pickle.loads(pickle.dumps(words)) == words
+    assert in_shell(pickle.loads(pickle.dumps(words))) == shell
+
+
+def test_arguments_that_are_options_are_options_of_the_command_line():
+    options = {
+        option
+        for command in typer.main.get_command(app).commands.values()
+        for each in command.params
+        for option in each.opts
+    }
+    assert {_option(name) for name in _OPTIONS} <= options

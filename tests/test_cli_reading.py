@@ -13,11 +13,14 @@ import pandas as pd
 import psutil
 import pytest
 
+from bayesgmm.analysis.impropriety import look_at
 from bayesgmm.cli.layout import TextOptions
+from bayesgmm.cli.messages import in_shell
 from bayesgmm.cli.options import Output, Source
 from bayesgmm.cli.reading import read_observations
-from bayesgmm.cli.shell_words import in_shell_words
 from bayesgmm.cli.tables import column_names
+from bayesgmm.data.reading import read_data
+from bayesgmm.priors import HierarchicalPrior
 
 NAN = np.nan
 
@@ -399,7 +402,9 @@ def test_rounded_columns_are_spread_again_on_request(tmp_path):
 
 
 def test_remedies_for_ties_and_strays_are_options_in_the_shell():
-    ties = in_shell_words("spread them again: bayesgmm.jitter(x), or use covariance='tied'")
-    assert ties == "spread them again: --jitter, or use --covariance tied"
-    stray = "scale the prior to the others, prior=HierarchicalPrior().scaled_to(others), or leave them out of the data"
-    assert in_shell_words(stray) == "leave them out of the file, or scale the prior to the others in Python"
+    x = np.append(np.repeat([1.0, 2.0, 3.0], 40), 50.0)
+    found = look_at(read_data(x), [2], HierarchicalPrior().scaled_to(x), "full")[2]
+    assert "spread them again: --jitter, or use --covariance tied" in in_shell(found.improper.sentence)
+    assert in_shell(found.strays[0].sentence).endswith(
+        "leave them out of the file, or scale the prior to the others in Python"
+    )

@@ -65,7 +65,7 @@ def test_every_place_tells_the_same_judgement(cases, name):
     assert (box.level, box.title) == (level, title)
     text = " ".join(fit_text(fitted).split())
     assert title in text
-    document = fit_document(fitted.tree, fitted.diagnosis, fitted.check, ["x"])
+    document = fit_document(fitted, ["x"])
     assert document["ok"] == (level == "good")
     assert (document["judgement"]["level"], document["judgement"]["title"]) == (level, title)
     for said in judgement.sentences:

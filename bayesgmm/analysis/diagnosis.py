@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from textwrap import fill
 
 import numpy as np
@@ -17,12 +17,13 @@ from arviz_stats.base import array_stats
 
 from bayesgmm.analysis.contract import is_approximation
 from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, OfData, existence, of_data
-from bayesgmm.analysis.labels import LabelQuality, quality_of
+from bayesgmm.analysis.labels import WITHOUT_LABELS, LabelQuality, quality_of
 from bayesgmm.analysis.quantities import as_text, invariants_of, labelled_quantities, summarise
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, missed_optima, solutions
 from bayesgmm.analysis.tree import Draws, is_relabelled
 from bayesgmm.exceptions import PACKAGE, ApproximationWarning, ConvergenceWarning
+from bayesgmm.words import Argument, Either, Words
 
 MAX_R_HAT = 1.01  # Vehtari et al. (2021)
 _HOPELESS_R_HAT = 1.05  # above this, more draws are no remedy and an effective sample size means little
@@ -36,11 +37,26 @@ USABLE = ("improper", "stray", "labels", "missed", "interrupted")  # kinds of fi
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that limits what the posterior can be used for, and what to do about it."""
+    """Something that limits what the posterior can be used for, and what to do about it.
+
+    Attributes
+    ----------
+    kind : str
+    problem, remedy : str
+        In Python's words; made of pieces (:class:`bayesgmm.words.Words`), of which the shell makes its own.
+    numbers : dict of str to float
+        What the problem rests on.
+    """
 
     kind: str
     problem: str
     remedy: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def sentence(self) -> Words:
+        """Problem and remedy."""
+        return Words(self.problem, "; ", self.remedy)
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,7 @@ class Diagnosis:
         for each in self.findings:
             if each.kind not in USABLE:
                 category = ApproximationWarning if each.kind == "k_hat" else ConvergenceWarning
-                warnings.warn(f"{each.problem}; {each.remedy}", category, skip_file_prefixes=PACKAGE)
+                warnings.warn(each.sentence, category, skip_file_prefixes=PACKAGE)
 
     def __repr__(self) -> str:
         lines = [f"Diagnosis: {'ok' if self.ok else 'see the findings'}"]
@@ -162,7 +178,9 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     invariants = summarise(iter(reading.ask(invariants_of).items()))
     parameters, labels = summarise(labelled_quantities(tree)), reading.ask(quality_of)
     found = reading.ask(existence)
-    collapse = (Finding("collapse", found.collapse, COLLAPSE_REMEDY),) if found.collapsed > 0 else ()
+    collapse = (
+        (Finding("collapse", found.collapse, COLLAPSE_REMEDY, {"share": found.collapsed}),) if found.collapsed > 0 else ()
+    )
     about_data = tuple(_data_findings(reading.ask(of_data)))
     if is_approximation(tree):
         of_approximation, sampler = _advi_findings(tree)
@@ -201,37 +219,49 @@ def _mixing_findings(
     invariants: pd.DataFrame, draws: Draws, found: Solutions | None, *, gibbs_would_help: bool
 ) -> Iterator[Finding]:
     if draws.n_chains < 2:
-        yield Finding("chains", "one chain cannot show whether it has converged", "run several: chains=4")
+        yield Finding(
+            "chains", "one chain cannot show whether it has converged", Words("run several: ", Argument("chains", 4))
+        )
     if draws.n_draws < 4:
-        yield Finding("draws", f"{draws.n_draws} draws in each chain are too few to be judged", "raise draws")
+        yield Finding(
+            "draws", f"{draws.n_draws} draws in each chain are too few to be judged", Words("raise ", Argument("draws"))
+        )
         return
     if found is not None:
         worst = invariants["r_hat"].idxmax()
-        gibbs = "try method='gibbs', which may pass where NUTS is slow to; " if gibbs_would_help else ""
+        by_gibbs = Words("try ", Argument("method", "gibbs"), ", which may pass where NUTS is slow to; ")
+        gibbs, numbers = by_gibbs if gibbs_would_help else "", {"r_hat": float(invariants["r_hat"].max())}
         evidence = f"R-hat of {worst} is {invariants['r_hat'].max():.4f} (> {MAX_R_HAT})"
         if found.table["steady"].sum() > 1:
             yield Finding(
                 "solutions",
                 f"the chains sit in different solutions and have not converged ({found.in_words()}): {evidence}",
-                f"{gibbs}do not average them, their shares of the chains come from where these began: look at "
-                "plots.plot_solutions, weigh them by solutions(tree, weigh='stacking'), or use a smaller k",
+                Words(
+                    gibbs,
+                    "do not average them, their shares of the chains come from where these began: look at ",
+                    Either("plots.plot_solutions, weigh them by solutions(tree, weigh='stacking')", "trace.png in --out"),
+                    ", or use a smaller k",
+                ),
+                numbers,
             )
         else:
             yield Finding(
                 "r_hat",
                 f"the chains have not converged: {_how(found)}, {evidence}",
-                f"{gibbs}run longer (raise draws and tune), or use a smaller k",
+                Words(gibbs, "run longer (raise ", Argument("draws"), " and ", Argument("tune"), "), or use a smaller k"),
+                numbers,
             )
     if invariants["r_hat"].max() > _HOPELESS_R_HAT:
         return
     needed = MIN_ESS_PER_CHAIN * draws.n_chains
     for kind in ("ess_bulk", "ess_tail"):
-        if invariants[kind].min() < needed:
-            worst = invariants[kind].idxmin()
+        if (ess := float(invariants[kind].min())) < needed:
+            enough = int(np.ceil(draws.n_draws * needed / max(ess, 1) / 100)) * 100
             yield Finding(
                 kind,
-                f"too few effective draws: {kind} of {worst} is {invariants[kind].min():.0f} (< {needed})",
-                f"raise draws to some {int(np.ceil(draws.n_draws * needed / max(invariants[kind].min(), 1) / 100)) * 100}",
+                f"too few effective draws: {kind} of {invariants[kind].idxmin()} is {ess:.0f} (< {needed})",
+                Words("raise ", Argument("draws"), f" to some {enough}"),
+                {kind: ess, "draws": enough},
             )
 
 
@@ -255,6 +285,7 @@ def _missed_findings(reading: Reading) -> Iterator[Finding]:
             f"EM found another solution (log-likelihood {log_likelihood:.2f}) with some {mass:.0%} of the posterior by "
             f"Laplace's method, in which no chain began and near which {share:.1%} of the draws lie",
             "if a share as small as that matters, run more chains: they begin at the solutions in proportion to their mass",
+            {"log_likelihood": log_likelihood, "mass": mass, "share": share},
         )
 
 
@@ -270,8 +301,13 @@ def _sampler_findings(tree: xr.DataTree, *, gibbs_would_help: bool) -> tuple[tup
                 Finding(
                     "divergences",
                     f"{count} divergent transition{'s' if count > 1 else ''}: parts of the posterior may be missed",
-                    ("compare with method='gibbs', " if gibbs_would_help else "")
-                    + "raise target_accept (to 0.95 or 0.99), or use a smaller k",
+                    Words(
+                        Words("compare with ", Argument("method", "gibbs"), ", ") if gibbs_would_help else "",
+                        "raise ",
+                        Argument("target_accept"),
+                        " (to 0.95 or 0.99), or use a smaller k",
+                    ),
+                    {"divergences": count},
                 )
             )
     if "energy" in stats and stats["energy"].sizes["draw"] >= 4:
@@ -282,7 +318,8 @@ def _sampler_findings(tree: xr.DataTree, *, gibbs_would_help: bool) -> tuple[tup
                 Finding(
                     "energy",
                     f"the energy moves too slowly: BFMI {bfmi.min():.2f} (< {MIN_BFMI})",
-                    "raise tune and draws, or use a more informative prior",
+                    Words("raise ", Argument("tune"), " and ", Argument("draws"), ", or use a more informative prior"),
+                    {"bfmi": float(bfmi.min())},
                 )
             )
     if "reached_max_treedepth" in stats:
@@ -293,7 +330,8 @@ def _sampler_findings(tree: xr.DataTree, *, gibbs_would_help: bool) -> tuple[tup
                 Finding(
                     "tree depth",
                     f"{count} draws reached the largest tree depth: sampling is slow",
-                    "raise tune, or use a smaller k",
+                    Words("raise ", Argument("tune"), ", or use a smaller k"),
+                    {"draws": count},
                 )
             )
     return tuple(findings), sampler
@@ -310,7 +348,7 @@ def _advi_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str, fl
             Finding(
                 "elbo",
                 "ADVI did not converge: the averages of its last two windows still differ",
-                "raise max_iter, or use method='nuts'",
+                Words("raise ", Argument("max_iter"), ", or use ", Argument("method", "nuts")),
             )
         )
     if not attrs["pareto_k"] <= MAX_K_HAT:
@@ -320,7 +358,8 @@ def _advi_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str, fl
                 f"the approximation misses part of the posterior, at the least its tails: PSIS k-hat "
                 f"{attrs['pareto_k']:.2f} (> {MAX_K_HAT}), "
                 f"importance sampling efficiency {attrs['importance_efficiency']:.0%}",
-                "check it against method='nuts'",
+                Words("check it against ", Argument("method", "nuts")),
+                {"pareto_k": attrs["pareto_k"], "importance_efficiency": attrs["importance_efficiency"]},
             )
         )
     return tuple(findings), {
@@ -335,8 +374,13 @@ def _label_findings(parameters: pd.DataFrame, draws: Draws, labels: LabelQuality
             "labels",
             f"single clusters cannot be told apart: in {labels.non_permutation_rate:.0%} of the draws the components do not "
             f"fall one by one into the clusters, in {labels.ambiguous:.0%} another order of labels is nearly as plausible",
-            ("" if relabelled else "bayesgmm.relabel, if the labels are still the sampler's; else ")
-            + "use what does not depend on labels (predictive_density, partition, coclustering), or a smaller k",
+            Words(
+                "" if relabelled else Either("bayesgmm.relabel, if the labels are still the sampler's; else ", ""),
+                "use what does not depend on labels ",
+                WITHOUT_LABELS,
+                ", or a smaller k",
+            ),
+            {"non_permutation_rate": labels.non_permutation_rate, "ambiguous": labels.ambiguous},
         )
         return
     worst = parameters["r_hat"].idxmax()
@@ -346,6 +390,10 @@ def _label_findings(parameters: pd.DataFrame, draws: Draws, labels: LabelQuality
             "labels",
             f"the density has converged but single clusters have not: R-hat of {worst} is {parameters['r_hat'].max():.3f}, "
             f"smallest ess_bulk {parameters['ess_bulk'].min():.0f}",
-            "use what does not depend on labels (predictive_density, partition); draw more, or use a smaller k, "
-            "before describing single clusters",
+            Words(
+                "use what does not depend on labels ",
+                Either("(predictive_density, partition)", WITHOUT_LABELS.shell),
+                "; draw more, or use a smaller k, before describing single clusters",
+            ),
+            {"r_hat": float(parameters["r_hat"].max()), "ess_bulk": float(parameters["ess_bulk"].min())},
         )

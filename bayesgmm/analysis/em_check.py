@@ -21,6 +21,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.data.units import location_and_scale
 from bayesgmm.em.result import EMResult
 from bayesgmm.model.mixture import Mixture
+from bayesgmm.words import Argument, Either, Words, joined
 
 MAX_MISMATCH = 0.05  # share of draws that EM's components would label otherwise
 INTERVAL = 0.95
@@ -72,8 +73,12 @@ class EMCheck:
         return not self.reasons and not self.unjudged
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Words:
         """The answer in a sentence."""
+        apart = (
+            f"the densities differ by {self.total_variation:.3f} in total variation, within the posterior's own spread "
+            f"({self.total_variation_limit:.3f})"
+        )
         if self.ok:
             outside = ", ".join(self.table.index[~self.table["inside"].astype(bool)])
             but = (
@@ -81,18 +86,12 @@ class EMCheck:
                 if outside
                 else ""
             )
-            return (
-                f"the posterior agrees with EM: the estimates lie in the joint {INTERVAL:.0%} interval{but}, and the "
-                f"densities differ by {self.total_variation:.3f} in total variation, within the posterior's own spread "
-                f"({self.total_variation_limit:.3f})"
+            return Words(
+                f"the posterior agrees with EM: the estimates lie in the joint {INTERVAL:.0%} interval{but}, and {apart}"
             )
         if self.reasons:
-            return "the posterior does not agree with EM: " + "; ".join(self.reasons + self.unjudged)
-        return (
-            f"whether the posterior agrees with EM cannot be judged: {'; '.join(self.unjudged)}; the densities differ by "
-            f"{self.total_variation:.3f} in total variation, within the posterior's own spread "
-            f"({self.total_variation_limit:.3f})"
-        )
+            return Words("the posterior does not agree with EM: ", joined(self.reasons + self.unjudged))
+        return Words("whether the posterior agrees with EM cannot be judged: ", joined((*self.unjudged, apart)))
 
     def __repr__(self) -> str:
         likelihood = self.log_likelihood
@@ -163,8 +162,9 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     few = diagnosis.sampler.get("divergences", 0) <= _FEW_DIVERGENCES * len(draws.w)
     harmless = (*USABLE, "divergences") if few else USABLE
     unjudged = [finding.problem for finding in diagnosis.findings if finding.kind not in harmless]
-    remedy = "" if is_relabelled(tree) else " (which bayesgmm.relabel mends, unless the clusters cannot be told apart)"
-    reasons = []
+    as_sampled = not is_relabelled(tree)
+    remedy = Either(" (which bayesgmm.relabel mends, unless the clusters cannot be told apart)" if as_sampled else "", "")
+    reasons: list[str] = []
     if not same_k:
         reasons.append(f"EM has {mixture.n_components} components, the posterior {draws.n_components}")
     elif diagnosis.labels.trusted:
@@ -173,21 +173,26 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
             reasons.append(f"EM lies outside the joint {INTERVAL:.0%} interval of {_worst_of(outside)}")
         mismatch = float((match(draws, mixture) != np.arange(draws.n_components)).any(axis=1).mean())
         if mismatch > MAX_MISMATCH:
-            reasons.append(f"{mismatch:.0%} of the draws carry other labels than EM's components{remedy}")
+            reasons.append(Words(f"{mismatch:.0%} of the draws carry other labels than EM's components", remedy))
     else:
-        why = "the labels are still the sampler's" if remedy else "single clusters cannot be told apart"
-        unjudged.append(f"{why}, so that only likelihoods and densities were compared{remedy}")
+        why = "the labels are still the sampler's" if as_sampled else "single clusters cannot be told apart"
+        unjudged.append(Words(f"{why}, so that only likelihoods and densities were compared", remedy))
     if likelihood["max"] > em_log_likelihood + 1e-6 * max(1.0, abs(em_log_likelihood)):
         reasons.append(
-            f"a draw has a higher log-likelihood ({likelihood['max']:.2f}) than EM ({em_log_likelihood:.2f}), "
-            "so EM stopped at a local optimum (raise n_init) or at its variance floor"
+            Words(
+                f"a draw has a higher log-likelihood ({likelihood['max']:.2f}) than EM ({em_log_likelihood:.2f}), "
+                "so EM stopped at a local optimum (raise ",
+                Argument("n_init"),
+                ") or at its variance floor",
+            )
         )
     if not distance <= limit:
         reasons.append(
             f"the densities differ by {distance:.3f} in total variation, more than the posterior's spread {limit:.3f}"
         )
     if em is None and not tree["em_baseline"].attrs.get("converged", 1):
-        unjudged.append("EM itself has not converged (give em=fit_em(x, k, max_iter=...))")
+        by_hand = Either("(give em=fit_em(x, k, max_iter=...))", "(raise --n-init)")
+        unjudged.append(Words("EM itself has not converged ", by_hand))
     return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), tuple(unjudged), diagnosis.labels)
 
 

@@ -10,6 +10,7 @@ from bayesgmm.arguments import Covariance
 from bayesgmm.data.reading import Data
 from bayesgmm.exceptions import PACKAGE, DataWarning, ImproperPosteriorWarning
 from bayesgmm.model.priors import Prior
+from bayesgmm.words import Words
 
 
 def forewarn(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
@@ -19,15 +20,13 @@ def forewarn(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance
     if improper:
         of = f"k = {', '.join(map(str, improper))}: " if len(ks) > 1 else ""
         last = improper[max(improper)]
-        text = f"{of}{last.problem}; {last.remedy}"
-        warnings.warn(text, ImproperPosteriorWarning, skip_file_prefixes=PACKAGE)
+        warnings.warn(Words(of, last.sentence), ImproperPosteriorWarning, skip_file_prefixes=PACKAGE)
     warn_of_strays(found[ks[0]])
     return found
 
 
 def warn_of_strays(found: OfData) -> list[str]:
     """Name the observations that make the range from which the prior took its scale, and return what was said."""
-    texts = [f"{each.problem}; {each.remedy}" for each in found.strays]
-    for text in texts:
-        warnings.warn(text, DataWarning, skip_file_prefixes=PACKAGE)
-    return texts
+    for each in found.strays:
+        warnings.warn(each.sentence, DataWarning, skip_file_prefixes=PACKAGE)
+    return [each.sentence for each in found.strays]

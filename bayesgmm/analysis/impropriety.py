@@ -34,8 +34,10 @@ from bayesgmm.data.reading import Data
 from bayesgmm.data.ties import Ties, directions
 from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of
 from bayesgmm.model.strays import Strays, scaled_to_range, strays
+from bayesgmm.words import Argument, Either, Words
 
-COLLAPSE_REMEDY = "spread rounded data again: bayesgmm.jitter(x), or use covariance='tied' or a smaller k"
+_JITTER, _TIED = Either("bayesgmm.jitter(x)", "--jitter"), Argument("covariance", "tied")
+COLLAPSE_REMEDY = Words("spread rounded data again: ", _JITTER, ", or use ", _TIED, " or a smaller k")
 _SHRUNK = 1e-3  # standard deviation of a component, over the gap around the value that it sits on
 _ROUNDING = 1e-12  # of the largest value, by which a centre may miss what it sits on
 _NAMED = 3  # groups of equal observations that are spelled out
@@ -70,16 +72,21 @@ class Impropriety:
         )
 
     @property
-    def remedy(self) -> str:
+    def remedy(self) -> Words:
         """What to do about it."""
-        tied = ", or use covariance='tied'" if self.tied_is_proper else ""
+        tied = Words(", or use ", _TIED) if self.tied_is_proper else ""
         if len(self.groups) == len(self.ties.values):
             tied += f", or let k be below {len(self.groups)}, the number of distinct values"
         if self.covariance == "spherical":
-            return f"leave repeated rows out, or spread rounded ones again: bayesgmm.jitter(x){tied}"
+            return Words("leave repeated rows out, or spread rounded ones again: ", _JITTER, tied)
         if self.ties.resolution is None:
-            return f"leave these observations out and describe them apart{tied}"
-        return f"{self._rounded()}; spread them again: bayesgmm.jitter(x){tied}"
+            return Words("leave these observations out and describe them apart", tied)
+        return Words(f"{self._rounded()}; spread them again: ", _JITTER, tied)
+
+    @property
+    def sentence(self) -> Words:
+        """Problem and remedy."""
+        return Words(self.problem, "; ", self.remedy)
 
     def _equal(self) -> str:
         """The largest groups."""
@@ -211,11 +218,11 @@ class Existence:
         )
 
     @property
-    def refusal(self) -> str | None:
+    def refusal(self) -> Words | None:
         """Why evidence, LOO and p(k | x) do not exist; None if they do."""
         if self.improper is not None:
-            return f"{self.improper.problem}; {self.improper.remedy}"
-        return f"{self.collapse}; {COLLAPSE_REMEDY}" if self.collapsed > 0 else None
+            return self.improper.sentence
+        return Words(self.collapse, "; ", COLLAPSE_REMEDY) if self.collapsed > 0 else None
 
 
 def existence(tree: Tree) -> Existence:
@@ -236,7 +243,7 @@ def require_existence(reading: Reading, what: str) -> None:
     """Refuse what does not exist of an improper or collapsed posterior."""
     reason = reading.ask(existence).refusal
     if reason:
-        raise ValueError(f"{what} cannot be computed: {reason}")
+        raise ValueError(Words(f"{what} cannot be computed: ", reason))
 
 
 def _shrunk(draws: Draws, ties: Ties) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ import xarray as xr
 from bayesgmm.analysis.diagnosis import Diagnosis, Finding
 from bayesgmm.analysis.em_check import EMCheck
 from bayesgmm.analysis.tree import CLUSTER
+from bayesgmm.words import Words, joined
 
 Level = Literal["good", "caution", "bad"]
 EM = "em"  # kind of what the check against EM has to say
@@ -55,9 +57,13 @@ class Judgement:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What was found, each followed by what it means."""
+        return self.told(str)
+
+    def told(self, speak: Callable[[str], str]) -> tuple[str, ...]:
+        """The sentences by someone who puts them into words of another language, such as the shell's."""
         if not self.grounds:
             return (self.praise,)
-        told = (text for each in self.grounds for text in (sentence(each.problem), meaning(each)))
+        told = (text for each in self.grounds for text in (sentence(speak(each.problem)), meaning(each)))
         return tuple(each for each in told if each)
 
 
@@ -93,9 +99,9 @@ def sentence(text: str) -> str:
 def _against_em(diagnosis: Diagnosis, check: EMCheck) -> tuple[Finding, ...]:
     """What the check says beyond the diagnosis."""
     if check.reasons:
-        problem = f"posterior and EM differ: {'; '.join(check.reasons)}"
+        problem = Words("posterior and EM differ: ", joined(check.reasons))
     elif check.unjudged and not diagnosis.findings:
-        problem = f"whether the posterior agrees with EM cannot be judged: {'; '.join(check.unjudged)}"
+        problem = Words("whether the posterior agrees with EM cannot be judged: ", joined(check.unjudged))
     else:
         return ()
     return (Finding(EM, problem, "compare the two cluster by cluster, in the check against EM, before either is used"),)

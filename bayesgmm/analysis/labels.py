@@ -21,6 +21,7 @@ from bayesgmm.analysis.tree import Draws, permute, read_draws, read_permutation
 from bayesgmm.arguments import FloatArray, read_choice
 from bayesgmm.kernels import estep
 from bayesgmm.model.mixture import Mixture
+from bayesgmm.words import Either, Words
 
 Relabelling = Literal["stephens", "ecr", "pivot"]
 _MOST, _FEWEST = 10_000, 1_000  # observations whose membership is looked at
@@ -30,6 +31,7 @@ _ROUNDS = 50  # after which an iterative algorithm is not waited for
 _LEAST = 1e-300  # a probability that counts as none
 _CERTAIN = 1 - 1e-12  # a correlation beyond which Fisher's z is not followed
 _SURE = 0.95  # probability of a draw's order of labels below which it is ambiguous
+WITHOUT_LABELS = Either("(predictive_density, partition, coclustering)", "(the density of all clusters together)")
 MAX_CONFUSED = 0.1  # non-permutation rate, and share of ambiguous draws, up to which labels are trusted
 
 
@@ -55,14 +57,20 @@ class LabelQuality:
         """Whether both are at most 0.1."""
         return max(self.non_permutation_rate, self.ambiguous) <= MAX_CONFUSED
 
-    def __repr__(self) -> str:
+    @property
+    def in_words(self) -> Words:
+        """What it is, and what that means."""
         numbers = f"non-permutation rate {self.non_permutation_rate:.1%}, ambiguous draws {self.ambiguous:.1%}"
         if self.trusted:
-            return numbers
-        return (
+            return Words(numbers)
+        return Words(
             f"{numbers}: clusters cannot be told apart, statements about single ones are not meaningful; use what does not "
-            "depend on labels (predictive_density, partition, coclustering)"
+            "depend on labels ",
+            WITHOUT_LABELS,
         )
+
+    def __repr__(self) -> str:
+        return self.in_words
 
 
 @np.errstate(under="ignore")

@@ -21,6 +21,7 @@ from bayesgmm.analysis.quantities import as_text, followed, invariants_of
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import draws_of_optima
 from bayesgmm.arguments import FloatArray, read_choice
+from bayesgmm.words import Argument, Words
 
 _LEAST_MASS = 0.01  # of a solution that is worth a word
 _FEW = 500  # draws that tell where the chains have been
@@ -109,7 +110,8 @@ def solutions(tree: Tree, *, weigh: Literal["stacking"] | None = None) -> Soluti
     if weigh is not None:
         read_choice(weigh, ("stacking",), "weigh")
     if draws.n_draws < 4:
-        raise ValueError(f"tree must have at least 4 draws in each chain to be judged, got {draws.n_draws}; raise draws")
+        few = f"tree must have at least 4 draws in each chain to be judged, got {draws.n_draws}; raise "
+        raise ValueError(Words(few, Argument("draws")))
     invariants = reading.ask(invariants_of)
     of_chain = group(invariants)
     n_solutions = int(of_chain.max()) + 1

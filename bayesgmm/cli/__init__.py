@@ -13,7 +13,7 @@ import warnings
 from typing import Any
 
 from bayesgmm.cli.ending import BAD_INPUT, INTERRUPTED
-from bayesgmm.cli.messages import say, show_warning
+from bayesgmm.cli.messages import in_shell, say, show_warning
 from bayesgmm.cli.streams import make_safe, output_error
 
 
@@ -72,9 +72,8 @@ def _end_interrupted(interrupt: BaseException | None) -> None:
 
 
 def _say_error(error: Exception) -> None:
-    from bayesgmm.cli.shell_words import in_shell_words
     from bayesgmm.files import is_of_full_disk
 
     bare_full = is_of_full_disk(error) and getattr(error, "errno", None)
-    text = "there is no space left on the disk" if bare_full else in_shell_words(error)
+    text = "there is no space left on the disk" if bare_full else in_shell(error)
     say("; ".join([f"error: {text}", *getattr(error, "__notes__", ())]))

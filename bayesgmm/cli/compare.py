@@ -13,7 +13,7 @@ from bayesgmm.cli.ending import at_once, end
 from bayesgmm.cli.folders import keep_input
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, unfolded
-from bayesgmm.cli.results import document_of, write_comparison
+from bayesgmm.cli.results import write_comparison
 
 EXAMPLES = """
 Examples:
@@ -74,9 +74,9 @@ def compare(
         columns = list(x.columns)
         with at_once(results):
             if output.json:
-                from bayesgmm.cli.documents import to_json
+                from bayesgmm.cli.documents import comparison_document, to_json
 
-                answer(to_json(document_of(comparison, columns)))
+                answer(to_json(comparison_document(comparison, columns)))
             else:
                 from bayesgmm.cli.printed import comparison_text
 

@@ -10,9 +10,9 @@ import typer
 
 from bayesgmm.arguments import Method
 from bayesgmm.cli.folders import first_free, whole_folder
-from bayesgmm.cli.messages import answer, heading, say, silence, terminal_width
+from bayesgmm.cli.messages import answer, heading, in_shell, say, silence, terminal_width
 from bayesgmm.cli.options import ForceOption, JsonOption, QuietOption
-from bayesgmm.cli.results import document_of, fit_document_of, keep_draws, write_comparison, write_fit
+from bayesgmm.cli.results import keep_draws, write_comparison, write_fit
 
 _COLUMNS = ["velocity"]
 
@@ -32,9 +32,8 @@ def demo(
         announce = silence if quiet else say
         announce("loading ArviZ ...")
         from bayesgmm import compare, datasets, fit_em
-        from bayesgmm.cli.documents import to_json
+        from bayesgmm.cli.documents import comparison_document, fit_document, to_json
         from bayesgmm.cli.printed import comparison_text, fit_text
-        from bayesgmm.cli.shell_words import in_shell_words
         from bayesgmm.fitting import judged_fit
         from bayesgmm.html_report.fitted import Fitted
 
@@ -64,20 +63,20 @@ def demo(
                 announce("checking against EM ...")
                 fitted = Fitted.of(reading)
                 tell(fit_text(fitted, terminal_width(), worst=True))
-                document["fits"][method] = fit_document_of(fitted, _COLUMNS)
-                verdicts.append(f"{method.upper()}: {in_shell_words(fitted.check.verdict)}.")
+                document["fits"][method] = fit_document(fitted, _COLUMNS)
+                verdicts.append(f"{method.upper()}: {in_shell(fitted.check.verdict)}.")
                 left_out += [f"{method}: {each}" for each in write_fit(fitted, part.folder, _COLUMNS, announce)]
             if reading.tree.attrs["interrupted"]:
                 raise KeyboardInterrupt
         tell(heading("How many components?"))
         comparison = compare(x, range(1, 7), random_seed=seed, progressbar=not quiet)
-        document["comparison"] = document_of(comparison, _COLUMNS)
+        document["comparison"] = comparison_document(comparison, _COLUMNS)
         tell(comparison_text(comparison, terminal_width()))
         with whole_folder(results.folder / "compare") as part:
             left_out += write_comparison(comparison, part.folder, _COLUMNS, announce)
         for each in left_out:
             say(each)
-        tell(heading("The answer"), *(fill(each, 110) for each in [*verdicts, f"Over k: {comparison.verdict}."]))
+        tell(heading("The answer"), *(fill(each, 110) for each in [*verdicts, f"Over k: {in_shell(comparison.verdict)}."]))
     if json:
         answer(to_json(document))
     (say if json else answer)(f"Posteriors, tables and pictures are in {results.place}")

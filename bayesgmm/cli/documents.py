@@ -15,29 +15,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bayesgmm.analysis.judgement import judgement_of
 from bayesgmm.analysis.tree import OBS
+from bayesgmm.cli.messages import in_shell
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from bayesgmm.analysis.diagnosis import Diagnosis
-    from bayesgmm.analysis.em_check import EMCheck
     from bayesgmm.comparison.comparing import Comparison
+    from bayesgmm.html_report.fitted import Fitted
 
 _VERSIONED = ("bayesgmm", "arviz", "numpy", "numba", "nutpie", "pymc")
 _SECONDS = "seconds_"
 
 
-def fit_document(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck, columns: Sequence[str]) -> dict[str, Any]:
-    """The document of a fit.
+def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
+    """The document of a fit, in the shell's words.
 
     Parameters
     ----------
-    tree : DataTree
-        From :func:`bayesgmm.fit`.
-    diagnosis : Diagnosis
-    check : EMCheck
+    fitted : Fitted
     columns : sequence of str
         What the data's columns are called.
 
@@ -47,12 +44,12 @@ def fit_document(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck, column
         ``document``: "fit"; ``data``: columns, n; ``settings``, with the seed; ``versions``; ``seconds`` by phase;
         ``interrupted``; ``ok``: whether nothing was found and EM agrees; ``judgement`` on both: level ("good", "caution",
         "bad"), title, sentences;
-        ``diagnosis``: ok, converged, findings (kind, problem, remedy), sampler, labels, invariants;
+        ``diagnosis``: ok, converged, findings (kind, problem, remedy, numbers), sampler, labels, invariants;
         ``parameters``: a row for each;
         ``em``: ok, verdict, reasons, unjudged, log_likelihood, posterior_log_likelihood, total_variation with its limit, and
         EM's ``parameters``.
     """
-    judgement = judgement_of(tree, diagnosis, check)
+    tree, diagnosis, check, judgement = fitted.tree, fitted.diagnosis, fitted.check, fitted.judgement
     return {
         "document": "fit",
         "data": _data(tree, columns),
@@ -61,14 +58,14 @@ def fit_document(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck, column
         "seconds": {name.removeprefix(_SECONDS): each for name, each in _attrs(tree).items() if name.startswith(_SECONDS)},
         "interrupted": bool(tree.attrs.get("interrupted")),
         "ok": judgement.level == "good",
-        "judgement": {"level": judgement.level, "title": judgement.title, "sentences": list(judgement.sentences)},
+        "judgement": {"level": judgement.level, "title": judgement.title, "sentences": list(judgement.told(in_shell))},
         "diagnosis": _diagnosis(diagnosis),
         "parameters": _rows(diagnosis.parameters, "parameter"),
         "em": {
             "ok": check.ok,
-            "verdict": check.verdict,
-            "reasons": list(check.reasons),
-            "unjudged": list(check.unjudged),
+            "verdict": in_shell(check.verdict),
+            "reasons": list(map(in_shell, check.reasons)),
+            "unjudged": list(map(in_shell, check.unjudged)),
             "log_likelihood": check.em_log_likelihood,
             "posterior_log_likelihood": dict(check.log_likelihood),
             "total_variation": check.total_variation,
@@ -78,17 +75,13 @@ def fit_document(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck, column
     }
 
 
-def comparison_document(
-    comparison: Comparison, diagnoses: Mapping[int, Diagnosis], columns: Sequence[str]
-) -> dict[str, Any]:
-    """The document of a comparison over k.
+def comparison_document(comparison: Comparison, columns: Sequence[str]) -> dict[str, Any]:
+    """The document of a comparison over k, in the shell's words.
 
     Parameters
     ----------
     comparison : Comparison
         From :func:`bayesgmm.compare`.
-    diagnoses : dict of int to Diagnosis
-        Of its fits, by k.
     columns : sequence of str
         What the data's columns are called.
 
@@ -107,7 +100,7 @@ def comparison_document(
         "versions": _versions(),
         "interrupted": bool(comparison.unfinished),
         "ok": bool(comparison.table["converged"].all()),
-        "verdict": comparison.verdict,
+        "verdict": in_shell(comparison.verdict),
         "sentences": list(comparison.best.sentences),
         "best": dict(comparison.best),
         "table": comparison.table.to_dict(orient="records"),
@@ -116,8 +109,8 @@ def comparison_document(
             {
                 "k": k,
                 "settings": _settings(tree),
-                "diagnosis": _diagnosis(diagnoses[k]),
-                "parameters": _rows(diagnoses[k].parameters, "parameter"),
+                "diagnosis": _diagnosis(comparison.diagnoses[k]),
+                "parameters": _rows(comparison.diagnoses[k].parameters, "parameter"),
             }
             for k, tree in comparison.fits.items()
         ],
@@ -161,7 +154,15 @@ def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
     return {
         "ok": diagnosis.ok,
         "converged": diagnosis.converged,
-        "findings": [{"kind": each.kind, "problem": each.problem, "remedy": each.remedy} for each in diagnosis.findings],
+        "findings": [
+            {
+                "kind": each.kind,
+                "problem": in_shell(each.problem),
+                "remedy": in_shell(each.remedy),
+                "numbers": dict(each.numbers),
+            }
+            for each in diagnosis.findings
+        ],
         "sampler": dict(diagnosis.sampler),
         "labels": {
             "trusted": labels.trusted,

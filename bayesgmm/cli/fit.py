@@ -11,7 +11,7 @@ from bayesgmm.cli.ending import at_once, end
 from bayesgmm.cli.folders import keep_input
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, unfolded
-from bayesgmm.cli.results import fit_document_of, keep_draws, write_fit
+from bayesgmm.cli.results import keep_draws, write_fit
 
 EXAMPLES = """
 Examples:
@@ -57,9 +57,9 @@ def fit(
 
             fitted = Fitted.of(reading)
             if output.json:
-                from bayesgmm.cli.documents import to_json
+                from bayesgmm.cli.documents import fit_document, to_json
 
-                answer(to_json(fit_document_of(fitted, columns)))
+                answer(to_json(fit_document(fitted, columns)))
             else:
                 from bayesgmm.cli.printed import fit_text
 

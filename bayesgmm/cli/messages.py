@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bayesgmm.cli.streams import output_error
+
+if TYPE_CHECKING:
+    from bayesgmm.words import Piece
+
+_ONLY = "target_accept|target_ess|max_draws|max_iter|n_init"  # words that mean nothing else
+_OPTION = f"missing|method|covariance|chains|engine|draws|tune|thin|cache|{_ONLY}"
+_OPTIONS = frozenset(f"{_OPTION}|k|weights|means|sigma|seed".split("|"))
+_CALLED = {"random_seed": "--seed", "n": "-n", "x": "the data", "covariances": "--covariance"}
+_WRITTEN_OUT = [
+    (r"bayesgmm\.jitter\(x\)", "--jitter"),
+    (r"\brandom_seed\b", "--seed"),
+    (rf"\b({_OPTION})\s?=\s?'(\w+)' or '(\w+)'", r"--\1 \2 or \3"),
+    (rf"\b({_OPTION})\s?=\s?'?(\w+)'?", r"--\1 \2"),
+    (rf"(?<!-)\b({_ONLY})\b", r"--\1"),
+    (r"\b(raise|lower) (draws)\b", r"\1 --\2"),
+    (rf"^({_OPTION}|k) (must|is)\b", r"--\1 \2"),
+    (r"^x must", "the data must"),
+    (r"\b(column .+?) of x\b", r"\1 of the data"),
+]
 
 
 def answer(text: object, end: str = "\n") -> bool:
@@ -42,6 +62,42 @@ def what_was_read(columns: Sequence[str], n: int, given: int) -> str:
     return f"{', '.join(map(spoken, columns))}: n = {n}{left_out}"
 
 
+def in_shell(message: object) -> str:
+    """What is said, or what an error or a warning says, in one line that names options where Python has arguments.
+
+    Examples
+    --------
+    >>> from bayesgmm.words import Argument, Words
+    >>> in_shell(Words("raise ", Argument("max_iter"), ", or use ", Argument("method", "nuts")))
+    'raise --max-iter, or use --method nuts'
+    """
+    from bayesgmm.words import Words
+
+    said = message.args[0] if isinstance(message, Exception) and len(message.args) == 1 else message
+    pieces = said.pieces if isinstance(said, Words) else [_of_python(" ".join(str(message).split()))]
+    return " ".join("".join(map(_in_shell, pieces)).split())
+
+
+def _in_shell(piece: Piece) -> str:
+    from bayesgmm.words import Argument, Either
+
+    if isinstance(piece, Argument):
+        return " ".join([_option(piece.name), " or ".join(map(str, piece.values))]).strip()
+    return piece.shell if isinstance(piece, Either) else piece
+
+
+def _option(name: str) -> str:
+    """The option for an argument; an argument that is none keeps its name."""
+    return _CALLED.get(name, f"--{name.replace('_', '-')}" if name in _OPTIONS else name)
+
+
+def _of_python(text: str) -> str:
+    """A sentence whose arguments are written out: those of reading data, of EM and of the engines."""
+    for pattern, words in _WRITTEN_OUT:
+        text = re.sub(pattern, words, text)
+    return re.sub(r"--[a-z]+(?:_[a-z]+)+", lambda option: option[0].replace("_", "-"), text)
+
+
 def terminal_width() -> int | None:
     """Columns of the terminal that answers go to; of a file or a pipe nothing."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -49,6 +105,4 @@ def terminal_width() -> int | None:
 
 def show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
     """In place of :func:`warnings.showwarning`: one line, without the place in the source."""
-    from bayesgmm.cli.shell_words import in_shell_words
-
-    say(f"{category.__name__}: {in_shell_words(str(message))}")
+    say(f"{category.__name__}: {in_shell(message)}")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayesgmm.analysis.judgement import meaning, sentence
 from bayesgmm.analysis.quantities import as_text
-from bayesgmm.cli.shell_words import in_shell_words
+from bayesgmm.cli.messages import in_shell
 from bayesgmm.comparison.comparing import Comparison, as_printed
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def fit_text(fitted: Fitted, width: int | None = None, *, worst: bool = False) -
     parts += [_reliance(fitted, width), _clusters(fitted, width), _against_em(fitted, width)]
     parts.append(_of_draws(diagnosis, width, worst=worst))
     if not worst:
-        labels = _filled(f"labelled parameters ({in_shell_words(str(diagnosis.labels))})", width)
+        labels = _filled(f"labelled parameters ({in_shell(diagnosis.labels.in_words)})", width)
         parts.append(f"{labels}\n{_fitted_in(diagnosis.parameters, width, _OF_DRAWS, as_text)}")
     return "\n\n".join(parts).translate(_PLAIN)
 
 
 def comparison_text(comparison: Comparison, width: int | None = None) -> str:
     """The table over k, and what each criterion prefers and how decided that is."""
-    sentences = [_filled(in_shell_words(each), width, "  ") for each in comparison.verdict.split("; ")]
+    sentences = [_filled(in_shell(each), width, "  ") for each in comparison.sentences]
     return "\n".join([_fitted_in(as_printed(comparison.table), width, _OF_COMPARISON, pd.DataFrame.to_string), *sentences])
 
 
@@ -61,10 +61,10 @@ def _reliance(fitted: Fitted, width: int | None) -> str:
         return _filled(f"{judgement.title}. {judgement.praise}", width)
     lines = [_filled(f"{judgement.title}. What was found:", width)]
     for each in judgement.grounds:
-        lines.append(_filled(f"- {in_shell_words(each.problem)}", width, "    ", begin="  "))
+        lines.append(_filled(f"- {in_shell(each.problem)}", width, "    ", begin="  "))
         if meaning(each):
             lines.append(_filled(meaning(each), width, "    ", begin="    "))
-        lines.append(_filled(f"remedy: {in_shell_words(each.remedy)}", width, "    ", begin="    "))
+        lines.append(_filled(f"remedy: {in_shell(each.remedy)}", width, "    ", begin="    "))
     found = fitted.diagnosis.solutions
     if found is not None and any(each.kind == "solutions" for each in fitted.diagnosis.findings):
         heading, *_ = str(found).splitlines()
@@ -79,7 +79,7 @@ def _clusters(fitted: Fitted, width: int | None) -> str:
     frame = pd.DataFrame([row[1:] for row in table.rows], columns=table.columns[1:], index=[row[0] for row in table.rows])
     lines = min((each.to_string(line_width=width).splitlines() for each in (frame, frame.T)), key=len)
     lines = [each.rstrip(" \\") for each in lines]
-    return "\n".join([_filled(in_shell_words(table.caption), width), *lines])
+    return "\n".join([_filled(table.caption, width), *lines])
 
 
 def _against_em(fitted: Fitted, width: int | None) -> str:
@@ -88,9 +88,9 @@ def _against_em(fitted: Fitted, width: int | None) -> str:
         f"log-likelihood: EM {check.em_log_likelihood:.2f}, posterior {likelihood['mean']:.2f} "
         f"(sd {likelihood['sd']:.2f}, highest {likelihood['max']:.2f})"
     )
-    lines = [_filled(sentence(in_shell_words(check.verdict)), width), _filled(words, width)]
+    lines = [_filled(sentence(in_shell(check.verdict)), width), _filled(words, width)]
     if len(check.table):
-        lines.append(_filled(f"labels: {in_shell_words(str(check.labels))}", width))
+        lines.append(_filled(f"labels: {in_shell(check.labels.in_words)}", width))
         of_chains = [name for name in _OF_CHAINS if name not in fitted.diagnosis.parameters]
         # its interval has another probability than those above
         table = check.table.drop(columns=["lower", "upper", "inside", *of_chains])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ def write_fit(
         What could not be written, and why.
     """
     from bayesgmm.analysis.tree import features_of
-    from bayesgmm.cli.documents import to_json
+    from bayesgmm.cli.documents import fit_document, to_json
     from bayesgmm.cli.printed import fit_text
     from bayesgmm.html_report.writing import write_report
 
@@ -73,7 +73,7 @@ def write_fit(
     with _or_left_out(_MARK, left_out):
         _write(folder / _MARK, fit_text(fitted))
     with _or_left_out("summary.json", left_out):
-        _write(folder / "summary.json", to_json(fit_document_of(fitted, columns)))
+        _write(folder / "summary.json", to_json(fit_document(fitted, columns)))
     with _or_left_out("parameters.csv", left_out):
         fitted.diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
     with _or_left_out("check_against_em.csv", left_out):
@@ -124,7 +124,7 @@ def write_comparison(
         What could not be written, and why.
     """
     from bayesgmm.analysis.tree import features_of
-    from bayesgmm.cli.documents import to_json
+    from bayesgmm.cli.documents import comparison_document, to_json
     from bayesgmm.cli.printed import comparison_text
     from bayesgmm.cli.stored_results import write_comparison_parts
     from bayesgmm.html_report.fitted import Fitted
@@ -144,7 +144,7 @@ def write_comparison(
     with _or_left_out("comparison.csv", left_out):
         comparison.table.to_csv(folder / "comparison.csv", index=False)
     with _or_left_out("summary.json", left_out):
-        _write(folder / "summary.json", to_json(document_of(comparison, columns)))
+        _write(folder / "summary.json", to_json(comparison_document(comparison, columns)))
     _draw_comparison(comparison, folder, names, left_out)
     fitted = []
     for k in comparison.fits:
@@ -203,25 +203,6 @@ def _or_left_out(name: str, left_out: list[str]) -> Iterator[None]:
 
 def _write(file: Path, text: str) -> None:
     file.write_text(f"{text}\n", encoding="utf-8")
-
-
-def fit_document_of(fitted: Fitted, columns: Sequence[str]) -> Mapping[str, Any]:
-    """The fit's document, in the shell's words."""
-    from bayesgmm.cli.documents import fit_document
-    from bayesgmm.cli.shell_words import check_in_shell_words, diagnosis_in_shell_words
-
-    diagnosis, check = diagnosis_in_shell_words(fitted.diagnosis), check_in_shell_words(fitted.check)
-    return fit_document(fitted.tree, diagnosis, check, columns)
-
-
-def document_of(comparison: Comparison, columns: Sequence[str]) -> Mapping[str, Any]:
-    """The comparison's document, in the shell's words."""
-    from bayesgmm.cli.documents import comparison_document
-    from bayesgmm.cli.shell_words import diagnosis_in_shell_words, in_shell_words
-
-    diagnoses = {k: diagnosis_in_shell_words(each) for k, each in comparison.diagnoses.items()}
-    document = comparison_document(comparison, diagnoses, columns)
-    return document | {"verdict": in_shell_words(comparison.verdict)}
 
 
 def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], announce: Announce, ids: pd.Series | None) -> None:

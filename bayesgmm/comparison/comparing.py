@@ -42,6 +42,7 @@ from bayesgmm.exceptions import (
 from bayesgmm.fitting import judged_fit
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
+from bayesgmm.words import Argument, Words, joined
 
 _log = logging.getLogger(__name__)
 _SWEPT = 5_000  # observations x components x features, up to which Gibbs sweeps cost next to nothing,
@@ -132,10 +133,15 @@ class Comparison:
         return self.table.set_index("k")["weight"]
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Words:
         """What each criterion prefers, how decided that is, and which fits cannot be trusted."""
+        return joined(self.sentences)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The same, sentence by sentence."""
         by_k = self.table.set_index("k")
-        sentences = [*self._left_out(), *self.best.sentences, *self._strays()]
+        sentences: list[str] = [*self._left_out(), *self.best.sentences, *self._strays()]
         if self.unfinished:
             ks = ", ".join(map(str, self.unfinished))
             sentences.insert(0, f"interrupted, so that this is provisional: k = {ks} cut short or not compared at all")
@@ -158,7 +164,7 @@ class Comparison:
         ):
             if condition.any():
                 sentences.append(f"{trouble}: k = {', '.join(map(str, by_k.index[condition]))}")
-        return "; ".join(sentences)
+        return tuple(sentences)
 
     def _left_out(self) -> Iterator[str]:
         """The k whose posterior is improper or has collapsed."""
@@ -168,16 +174,17 @@ class Comparison:
             if found:
                 last = found[max(found)]
                 ks = ", ".join(map(str, found))
-                yield f"k = {ks} left out of prediction and evidence: {last.problem}; {last.remedy}"
+                yield f"k = {ks} left out of prediction and evidence: {last.problem}"
+                yield last.remedy
 
     def _strays(self) -> list[str]:
         """Observations that set the scale of the prior, which is the same for every k."""
         first = next(iter(self.diagnoses.values()))
-        return [f"{each.problem}; {each.remedy}" for each in first.findings if each.kind == "stray"]
+        return [text for each in first.findings if each.kind == "stray" for text in (each.problem, each.remedy)]
 
     def __repr__(self) -> str:
         table = as_printed(self.table).to_string(line_width=max(60, get_terminal_size((140, 24)).columns))
-        return "\n".join([table, *(fill(each, 110, subsequent_indent="  ") for each in self.verdict.split("; "))])
+        return "\n".join([table, *(fill(each, 110, subsequent_indent="  ") for each in self.sentences)])
 
 
 def as_printed(table: pd.DataFrame) -> pd.DataFrame:
@@ -281,7 +288,8 @@ def compare(
         data, _ = read_fit_data(x, each, covariance=covariance, missing=missing)  # type: ignore[arg-type]
     _weights_of(prior_k, ks)
     if read_count(draws, "draws") * read_count(chains, "chains") < FEWEST_DRAWS:
-        raise ValueError(f"draws x chains must be at least {FEWEST_DRAWS} for LOO, got {draws} x {chains}; raise draws")
+        rule = f"draws x chains must be at least {FEWEST_DRAWS} for LOO, got {draws} x {chains}; raise "
+        raise ValueError(Words(rule, Argument("draws")))
     seed = read_seed(random_seed)
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
     own_prior = read_prior(prior, data.values, covariance)

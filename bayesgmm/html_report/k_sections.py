@@ -43,7 +43,7 @@ _ASKED = (
 
 def comparison_section(comparison: Comparison, k: int) -> Section:
     """Criteria over k, with what each of them asks."""
-    sentences = " ".join(map(sentence, comparison.verdict.split("; ")))
+    sentences = " ".join(map(sentence, comparison.sentences))
     blocks: list[Block] = [Text(sentences), figures.compare_picture(comparison), _criteria(comparison, k)]
     names = features_of(next(iter(comparison.fits.values())))
     blocks.append(figures.fits_picture(comparison, names[0] if len(names) > 1 else None))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bayesgmm.arguments import Covariance, FloatArray
 from bayesgmm.data.reading import named
 from bayesgmm.model.priors import Prior
+from bayesgmm.words import Either, Words
 
 _SHARE = 100  # observations for each one that may be a stray
 _NAMED = 5  # strays that are listed
@@ -52,9 +53,19 @@ class Strays:
         )
 
     @property
-    def remedy(self) -> str:
+    def remedy(self) -> Words:
         """What to do about it."""
-        return "scale the prior to the others, prior=HierarchicalPrior().scaled_to(others), or leave them out of the data"
+        return Words(
+            Either(
+                "scale the prior to the others, prior=HierarchicalPrior().scaled_to(others), or leave them out of the data",
+                "leave them out of the file, or scale the prior to the others in Python",
+            )
+        )
+
+    @property
+    def sentence(self) -> Words:
+        """Problem and remedy."""
+        return Words(self.problem, "; ", self.remedy)
 
 
 def strays(x: FloatArray, names: Sequence[Any], positions: NDArray[np.int64]) -> Iterator[Strays]:
