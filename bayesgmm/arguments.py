@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from bayesgmm.words import Argument, Words
+from bayesgmm.words import about
 
 Missing = Literal["raise", "drop"]
 Covariance = Literal["full", "tied", "diag", "spherical"]
@@ -30,11 +30,11 @@ def read_count(value: Any, name: str, *, minimum: int = 1) -> int:
     """Check an integer that counts something."""
     if isinstance(value, (bool, np.bool_, np.timedelta64)) or not isinstance(value, numbers.Integral):
         got = f"{_shown(value)} ({type(value).__name__})"
-        raise TypeError(Words(Argument(name), f" must be an integer of at least {minimum}, got {got}"))
+        raise TypeError(about(name, f"must be an integer of at least {minimum}, got {got}"))
     if value < minimum:
-        raise ValueError(Words(Argument(name), f" must be an integer of at least {minimum}, got {value}"))
+        raise ValueError(about(name, f"must be an integer of at least {minimum}, got {value}"))
     if int(value) > _LARGEST:  # neither compiled code nor a file takes it
-        raise ValueError(Words(Argument(name), f" must be an integer below 2**63, got {value}"))
+        raise ValueError(about(name, f"must be an integer below 2**63, got {value}"))
     return int(value)
 
 
@@ -42,7 +42,7 @@ def read_choice(value: Any, choices: Any, name: str) -> str:
     """Check a value that must be one of a few words: a sequence of them, or a ``Literal`` type."""
     choices = get_args(choices) or choices
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(Words(Argument(name), f" must be one of {', '.join(map(repr, choices))}, got {_shown(value)}"))
+        raise ValueError(about(name, f"must be one of {', '.join(map(repr, choices))}, got {_shown(value)}"))
     return str(value)
 
 
@@ -56,9 +56,9 @@ def read_positive(value: Any, name: str) -> float:
     except OverflowError:
         number = np.inf
     if number is None:
-        raise TypeError(Words(Argument(name), f" must be a positive number, got {_shown(value)}")) from None
+        raise TypeError(about(name, f"must be a positive number, got {_shown(value)}")) from None
     if not (np.isfinite(number) and number > 0):
-        raise ValueError(Words(Argument(name), f" must be a positive finite number, got {value!r}"))
+        raise ValueError(about(name, f"must be a positive finite number, got {value!r}"))
     return number
 
 
@@ -66,7 +66,7 @@ def read_probability(value: Any, name: str) -> float:
     """Check a number strictly between 0 and 1."""
     number = read_positive(value, name)
     if number >= 1:
-        raise ValueError(Words(Argument(name), f" must lie between 0 and 1, got {value!r}"))
+        raise ValueError(about(name, f"must lie between 0 and 1, got {value!r}"))
     return number
 
 
@@ -74,10 +74,10 @@ def read_path(value: Any, name: str) -> Path:
     """Check the name of a file or folder."""
     if not isinstance(value, str | os.PathLike):
         got = f"{_shown(value)} ({type(value).__name__})"
-        raise TypeError(Words(Argument(name), f" must be the name of a file or folder, got {got}"))
+        raise TypeError(about(name, f"must be the name of a file or folder, got {got}"))
     if "\0" in str(value):
         rule = "must be the name of a file or folder, which holds no NUL character"
-        raise ValueError(Words(Argument(name), f" {rule}, got {str(value)!r}"))
+        raise ValueError(about(name, f"{rule}, got {str(value)!r}"))
     return Path(value)
 
 

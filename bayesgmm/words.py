@@ -61,6 +61,11 @@ class Words(str):
         return words
 
 
+def about(argument: str, text: str) -> Words:
+    """What is said of an argument, which the sentence begins with."""
+    return Words(Argument(argument), " ", text)
+
+
 def joined(parts: Iterable[str], between: str = "; ") -> Words:
     """Several as one, with something between them."""
     return Words(*[each for part in parts for each in (between, part)][1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from bayesgmm.analysis.judgement import meaning, sentence
 from bayesgmm.analysis.quantities import as_text
 from bayesgmm.cli.messages import in_shell
 from bayesgmm.comparison.comparing import Comparison, as_printed
+from bayesgmm.html_report.blocks import PLAIN
 
 if TYPE_CHECKING:
     from bayesgmm.analysis.diagnosis import Diagnosis
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 _WIDEST = 110  # a line of words
 _WORST = 5  # rows of what does not depend on labels
-_PLAIN = str.maketrans({"\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " "})
 _OF_CHAINS = ("ess_bulk", "ess_tail", "r_hat")
 # columns that a narrow terminal can do without, the least needed first
 _OF_DRAWS = ("mcse_mean", "ess_tail", "sd", "ess_bulk")
@@ -38,14 +39,14 @@ def fit_text(fitted: Fitted, width: int | None = None, *, worst: bool = False) -
     worst : bool
         Of what does not depend on labels only the worst rows, and no convergence of single parameters.
     """
-    diagnosis = fitted.diagnosis
+    fitted, diagnosis = replace(fitted, signs=PLAIN), fitted.diagnosis
     parts = [_filled(f"{fitted.data}, described by {fitted.model}. {fitted.describe()}", width)]
     parts += [_reliance(fitted, width), _clusters(fitted, width), _against_em(fitted, width)]
     parts.append(_of_draws(diagnosis, width, worst=worst))
     if not worst:
         labels = _filled(f"labelled parameters ({in_shell(diagnosis.labels.in_words)})", width)
         parts.append(f"{labels}\n{_fitted_in(diagnosis.parameters, width, _OF_DRAWS, as_text)}")
-    return "\n\n".join(parts).translate(_PLAIN)
+    return "\n\n".join(parts)
 
 
 def comparison_text(comparison: Comparison, width: int | None = None) -> str:

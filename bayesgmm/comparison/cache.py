@@ -19,6 +19,7 @@ from bayesgmm.arguments import read_path
 from bayesgmm.data.reading import Data
 from bayesgmm.exceptions import CacheWarning
 from bayesgmm.files import digest_of
+from bayesgmm.words import about
 
 _KEY = "cache_key"
 
@@ -47,7 +48,7 @@ class FitCache:
         """The cache of these data and settings; the folder is made if there is none."""
         place = read_path(folder, "cache")
         if place.exists() and not place.is_dir():
-            raise ValueError(f"cache must be a folder, got the file {place}")
+            raise ValueError(about("cache", f"must be a folder, got the file {place}"))
         place.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(np.ascontiguousarray(data.values).tobytes())
         stated = {name: repr(value) for name, value in sorted(settings.items())}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -12,8 +12,21 @@ from markupsafe import Markup
 from bayesgmm.arguments import FloatArray
 
 _LONGEST = 40  # letters of a name in a picture
-_MINUS, NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
-THOUSANDS = "\N{NARROW NO-BREAK SPACE}"
+NONE = "\N{EN DASH}"
+
+
+class Signs(NamedTuple):
+    """What stands before a negative number, and between its thousands."""
+
+    minus: str = "\N{MINUS SIGN}"
+    thousands: str = "\N{NARROW NO-BREAK SPACE}"
+
+    def set(self, text: str) -> str:
+        """A number as Python formats it, with these signs."""
+        return text.replace("-", self.minus).replace(",", self.thousands)
+
+
+TYPESET, PLAIN = Signs(), Signs("-", " ")
 _FEW_DIGITS = 9  # with which a recorded value is shown whole
 Level = Literal["good", "plain", "caution", "bad"]  # plain: what was looked at, without praise or blame
 
@@ -116,7 +129,7 @@ class Section:
     blocks: Sequence[Block]
 
 
-def number(value: float, spread: float | None = None) -> str:
+def number(value: float, spread: float | None = None, signs: Signs = TYPESET) -> str:
     """A number with the digits that its spread leaves: two of the spread's own; without a spread four in all."""
     if not np.isfinite(value):
         return NONE
@@ -127,8 +140,8 @@ def number(value: float, spread: float | None = None) -> str:
     decimals = digits - 1 - int(np.floor(np.log10(scale)))
     largest = max(abs(value), scale)
     if not 1e-4 <= largest < 1e7:
-        return f"{value:.{int(np.clip(decimals + np.floor(np.log10(largest)), 1, 12))}e}".replace("-", _MINUS)
-    return _fixed(value, decimals)
+        return signs.set(f"{value:.{int(np.clip(decimals + np.floor(np.log10(largest)), 1, 12))}e}")
+    return _fixed(value, decimals, signs)
 
 
 def as_recorded(column: FloatArray) -> Callable[[float], str]:
@@ -145,7 +158,7 @@ def as_recorded(column: FloatArray) -> Callable[[float], str]:
             decimals = own + between if few else min(decimals, own + between)
         largest = max(abs(value), spread)
         if largest and not 1e-4 <= largest < 1e12:
-            return f"{value:.{int(np.clip(decimals + _exponent(largest), 1, 15))}e}".replace("-", _MINUS)
+            return TYPESET.set(f"{value:.{int(np.clip(decimals + _exponent(largest), 1, 15))}e}")
         return _fixed(value, decimals)
 
     return told
@@ -155,18 +168,18 @@ def _exponent(value: float) -> int:
     return int(np.floor(np.log10(abs(value)))) if value else 0
 
 
-def _fixed(value: float, decimals: int) -> str:
-    return f"{round(value, decimals):,.{max(decimals, 0)}f}".replace("-", _MINUS).replace(",", THOUSANDS)
+def _fixed(value: float, decimals: int, signs: Signs = TYPESET) -> str:
+    return signs.set(f"{round(value, decimals):,.{max(decimals, 0)}f}")
 
 
 def signed(value: float) -> str:
     """A number of standard deviations."""
-    return f"{value:+.2f}".replace("-", _MINUS)
+    return TYPESET.set(f"{value:+.2f}")
 
 
-def count(value: int) -> str:
+def count(value: int, signs: Signs = TYPESET) -> str:
     """An integer with its thousands apart."""
-    return f"{value:,}".replace(",", THOUSANDS)
+    return signs.set(f"{value:,}")
 
 
 def percent(share: float) -> str:

@@ -14,7 +14,7 @@ from bayesgmm.analysis.judgement import Judgement, judgement_of, sentence
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import FloatArray, spoken
-from bayesgmm.html_report.blocks import Table, Verdict, as_recorded, count, listed, number, percents
+from bayesgmm.html_report.blocks import TYPESET, Signs, Table, Verdict, as_recorded, count, listed, number, percents
 from bayesgmm.html_report.calibration import Calibration, calibrations
 from bayesgmm.html_report.logarithm import as_logarithm
 from bayesgmm.plots.canvas import Clusters
@@ -38,6 +38,7 @@ class Fitted:
     reading: Reading
     diagnosis: Diagnosis
     check: EMCheck
+    signs: Signs = TYPESET
 
     @classmethod
     def of(cls, tree: Tree) -> Fitted:
@@ -120,7 +121,7 @@ class Fitted:
     @property
     def data(self) -> str:
         """What the model was fitted to, in words."""
-        n = f"{count(len(self.x))} observations"
+        n = f"{count(len(self.x), self.signs)} observations"
         if len(self.features) == 1:
             return n
         return f"{n} of {listed(self.features) if len(self.features) <= _TOLD else f'{len(self.features)} features'}"
@@ -131,11 +132,11 @@ class Fitted:
             return ""
         said = []
         for j in range(self.k):
-            weight = f"cluster {j} holds {_told(100 * self.draws.w[:, j], '%')} of them" if self.k > 1 else "it has"
+            weight = f"cluster {j} holds {self._told(100 * self.draws.w[:, j], '%')} of them" if self.k > 1 else "it has"
             places = [
-                f"{_told(mean)} in {name}"
+                f"{self._told(mean)} in {name}"
                 if len(self.features) > 1
-                else f"{_told(mean)} with standard deviation {_told(sd)}"
+                else f"{self._told(mean)} with standard deviation {self._told(sd)}"
                 for name, mean, sd in self._features_of(j)
             ]
             said.append(f"{weight}{',' if self.k > 1 else ' its mass'} around {listed(places)}")
@@ -155,9 +156,9 @@ class Fitted:
         several = len(self.features) > 1
         rows = []
         for j in range(self.k):
-            row = [f"cluster {j}", with_interval(100 * self.draws.w[:, j]) if self.k > 1 else "100"]
+            row = [f"cluster {j}", self._with_interval(100 * self.draws.w[:, j]) if self.k > 1 else "100"]
             for _, mean, sd in self._features_of(j):
-                row += [with_interval(mean), with_interval(sd)]
+                row += [self._with_interval(mean), self._with_interval(sd)]
             rows.append(row)
         columns = ["", "weight in %"]
         for name in self.features:
@@ -165,6 +166,19 @@ class Fitted:
         if len(self.features) > _MOST_ACROSS:
             columns, *rows = map(list, zip(columns, *rows, strict=True))
         return Table(f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets{self.caveat}", columns, rows)
+
+    def _with_interval(self, values: FloatArray) -> str:
+        """Mean and central interval, with the digits that the spread leaves."""
+        lower, upper = np.quantile(values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+        spread = float(upper - lower) / 4 or None
+        mean, low, high = (number(float(each), spread, self.signs) for each in (values.mean(), lower, upper))
+        return f"{mean} ({low} to {high})" if spread else mean
+
+    def _told(self, values: FloatArray, unit: str = "") -> str:
+        """Mean and interval with a digit fewer than in the table."""
+        each = (values.mean(), *np.quantile(values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2]))
+        mean, low, high = (number(float(value), 10 * float(values.std()), self.signs) for value in each)
+        return f"{mean}{unit} ({low} to {high})" if low != high else f"{mean}{unit}"
 
     def trust(self) -> Verdict:
         """The judgement in a box."""
@@ -210,19 +224,3 @@ class Fitted:
                 ]
             ),
         )
-
-
-def with_interval(values: FloatArray) -> str:
-    """Mean and central interval, with the digits that the spread leaves."""
-    lower, upper = np.quantile(values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
-    spread = float(upper - lower) / 4
-    if spread == 0:
-        return number(float(values.mean()))
-    return f"{number(float(values.mean()), spread)} ({number(float(lower), spread)} to {number(float(upper), spread)})"
-
-
-def _told(values: FloatArray, unit: str = "") -> str:
-    """Mean and interval with a digit fewer than in the table."""
-    lower, upper = np.quantile(values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
-    mean, low, high = (number(float(each), 10 * float(values.std())) for each in (values.mean(), lower, upper))
-    return f"{mean}{unit} ({low} to {high})" if low != high else f"{mean}{unit}"

@@ -12,6 +12,7 @@ from bayesgmm.arguments import FloatArray, read_count, read_seed, require_memory
 from bayesgmm.data.reading import read_data, read_numbers
 from bayesgmm.digits import with_digits
 from bayesgmm.kernels import estep
+from bayesgmm.words import about
 
 _LARGE, _SMALL = 1e8, 1e-3  # means and standard deviations beyond which NumPy's four decimals do not show a mean
 
@@ -136,7 +137,7 @@ class Mixture:
     def _read(self, x: ArrayLike) -> FloatArray:
         data = read_data(x)
         if data.n_features != self.n_features:
-            raise ValueError(f"x must have {self.n_features} feature(s) like the mixture, got {data.n_features}")
+            raise ValueError(about("x", f"must have {self.n_features} feature(s) like the mixture, got {data.n_features}"))
         return data.values
 
     def __repr__(self) -> str:
@@ -149,22 +150,24 @@ def _read_means(means: ArrayLike) -> FloatArray:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (1, 2) or array.size == 0:
-        raise ValueError(f"means must have shape (K,) or (K, D), got shape {array.shape}")
+        raise ValueError(about("means", f"must have shape (K,) or (K, D), got shape {array.shape}"))
     if not np.isfinite(array).all():
-        raise ValueError(f"means must be finite, got {array.tolist()}")
+        raise ValueError(about("means", f"must be finite, got {array.tolist()}"))
     return array
 
 
 def _read_weights(weights: ArrayLike, n_components: int) -> FloatArray:
     array = read_numbers(weights, "weights")
     if array.shape != (n_components,):
-        raise ValueError(f"weights must have shape ({n_components},) like the means, got shape {array.shape}")
+        raise ValueError(about("weights", f"must have shape ({n_components},) like the means, got shape {array.shape}"))
     if not (array >= 0).all():
-        raise ValueError(f"weights must not be negative, got {array.tolist()}")
+        raise ValueError(about("weights", f"must not be negative, got {array.tolist()}"))
     with np.errstate(over="ignore"):
         total = array.sum()
     if not abs(total - 1) < 1e-6:
-        raise ValueError(f"weights must sum to 1, got {array.tolist()} with sum {total:g}; divide them by their sum")
+        raise ValueError(
+            about("weights", f"must sum to 1, got {array.tolist()} with sum {total:g}; divide them by their sum")
+        )
     return array / total
 
 
@@ -176,40 +179,42 @@ def _read_covariances(covariances: ArrayLike | None, sigma: ArrayLike | None, me
             raise ValueError(f"sigma is for one feature, got means with {means.shape[1]}; give covariances")
         scales = read_numbers(sigma, "sigma")
         if scales.shape not in ((), means.shape):
-            raise ValueError(f"sigma must be a number or have shape {means.shape} like the means, got shape {scales.shape}")
+            raise ValueError(
+                about("sigma", f"must be a number or have shape {means.shape} like the means, got shape {scales.shape}")
+            )
         scales = np.array(np.broadcast_to(scales, means.shape))
         if not (np.isfinite(scales).all() and (scales > 0).all()):
-            raise ValueError(f"sigma must be positive and finite, got {scales.tolist()}")
+            raise ValueError(about("sigma", f"must be positive and finite, got {scales.tolist()}"))
         with np.errstate(over="ignore", under="ignore"):
             variances = scales**2
         if not (np.isfinite(variances).all() and (variances > 0).all()):
-            raise ValueError(f"sigma must have a square within the range of a float, got {scales.tolist()}")
+            raise ValueError(about("sigma", f"must have a square within the range of a float, got {scales.tolist()}"))
         return variances
     array = read_numbers(covariances, "covariances")  # type: ignore[arg-type]
     if means.ndim == 1:
         if array.ndim == 3 and array.shape[1:] == (1, 1):
             array = array[:, 0, 0]
         if array.shape not in ((), means.shape):
-            raise ValueError(f"covariances must have shape {means.shape} like the means, got shape {array.shape}")
+            raise ValueError(about("covariances", f"must have shape {means.shape} like the means, got shape {array.shape}"))
         array = np.array(np.broadcast_to(array, means.shape))
         if not (np.isfinite(array).all() and (array > 0).all()):
-            raise ValueError(f"covariances must be positive and finite, got {array.tolist()}")
+            raise ValueError(about("covariances", f"must be positive and finite, got {array.tolist()}"))
         return array
     n_components, n_features = means.shape
     shape = (n_components, n_features, n_features)
     if array.shape not in (shape, shape[1:]):
-        raise ValueError(f"covariances must have shape {shape} for these means, got shape {array.shape}")
+        raise ValueError(about("covariances", f"must have shape {shape} for these means, got shape {array.shape}"))
     array = np.array(np.broadcast_to(array, shape))
     sd = np.sqrt(np.maximum(np.diagonal(array, axis1=1, axis2=2), 0))
     with np.errstate(all="ignore"):  # what is not finite, and variances of zero, are refused
         scaled = array / sd[:, :, None] / sd[:, None, :]
         symmetric = abs(array - array.transpose(0, 2, 1)) <= 1e-8 * sd[:, :, None] * sd[:, None, :]
     if not np.isfinite(array).all() or not symmetric.all():
-        raise ValueError("covariances must be finite and symmetric")
+        raise ValueError(about("covariances", "must be finite and symmetric"))
     array = array / 2 + array.transpose(0, 2, 1) / 2
     for j in range(n_components):
         if not (sd[j] > 0).all() or np.linalg.eigvalsh(scaled[j]).min() <= 0 or not _has_factor(array[j]):
-            raise ValueError(f"covariances must be positive definite, but that of component {j} is not")
+            raise ValueError(about("covariances", f"must be positive definite, but that of component {j} is not"))
     return array
 
 
