@@ -13,6 +13,7 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm import cli
+from tests.conftest import as_judged
 
 
 @pytest.fixture
@@ -273,7 +274,7 @@ def test_an_error_in_a_comparison_keeps_its_fits(run, csv, monkeypatch, tmp_path
     assert err.splitlines()[-1].endswith("; what had been finished is in results")
     assert len(os.listdir("results/fits")) == 2
     monkeypatch.undo()
-    monkeypatch.setattr("bayesgmm.comparison.comparing.fit", fails)
+    monkeypatch.setattr("bayesgmm.comparison.comparing.judged_fit", fails)
     monkeypatch.chdir(tmp_path)
     assert run(*arguments, "--cache", "results/fits")[0] == 0
 
@@ -286,7 +287,7 @@ def test_what_appears_under_the_name_is_kept_beside_the_results(run, csv, monkey
         return original(*arguments, **options)
 
     original = bg.fit
-    monkeypatch.setattr(bg, "fit", fit)
+    monkeypatch.setattr("bayesgmm.fitting.judged_fit", as_judged(fit))
     code, out, err = run("fit", csv, "--column", "velocity", "-k", 1, "--draws", 200, "--quiet", "--out", "results")
     assert code == 0, err
     assert err.splitlines()[-1] == "results has been taken by something else meanwhile: the results are in results-2"

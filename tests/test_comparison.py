@@ -11,7 +11,7 @@ from bayesgmm.comparison import comparing as comparison_module
 from bayesgmm.comparison import leave_one_out
 from bayesgmm.comparison.cache import FitCache
 from bayesgmm.exceptions import InterruptedWarning
-from tests.conftest import make_tree
+from tests.conftest import as_judged, make_tree
 from tests.statistics import SEED, rng
 
 
@@ -136,7 +136,7 @@ def test_small_data_go_to_gibbs_and_large_data_to_nuts(two_small, monkeypatch):
         tree.attrs.update(method=method, interrupted=0)
         return tree
 
-    monkeypatch.setattr(comparison_module, "fit", by_hand)
+    monkeypatch.setattr(comparison_module, "judged_fit", as_judged(by_hand))
     many = np.tile(two_small, 60) + 1e-3 * rng(3).normal(size=24_000)
     few, large, asked = (
         bg.compare(x, [1], progressbar=False, **options)
@@ -167,7 +167,7 @@ def test_a_cache_resumes_and_trusts_only_its_own_key(two_small, tmp_path, monkey
         fitted.append(k)
         return bg.fit(x, k, **settings)
 
-    monkeypatch.setattr(comparison_module, "fit", counted)
+    monkeypatch.setattr(comparison_module, "judged_fit", as_judged(counted))
     resumed = bg.compare(two_small, [1, 2, 3], **options)
     assert fitted == [3]
     assert resumed.fits[2]["posterior"].equals(first.fits[2]["posterior"])
@@ -283,7 +283,7 @@ def test_an_interrupt_leaves_the_fits_made_by_then(two_small, monkeypatch, stop)
             tree.attrs["interrupted"] = 1
         return tree
 
-    monkeypatch.setattr(comparison_module, "fit", interrupted)
+    monkeypatch.setattr(comparison_module, "judged_fit", as_judged(interrupted))
     with pytest.warns(InterruptedWarning, match="interrupted at k = 3"):
         left = bg.compare(two_small, range(2, 6), draws=50, tune=50, random_seed=SEED, progressbar=False)
     assert list(left.fits) == ([2, 3] if stop == "within" else [2])
@@ -306,10 +306,10 @@ def test_too_few_draws_for_loo_are_refused_before_any_is_made(two_small):
 
 
 def test_an_interrupt_while_fits_are_judged_keeps_the_fits(two_small, monkeypatch):
-    def interrupted(tree, **options):
-        if tree.attrs["k"] == 3:
+    def interrupted(reading, **options):
+        if reading.tree.attrs["k"] == 3:
             raise KeyboardInterrupt
-        return bg.log_evidence(tree, **options)
+        return bg.log_evidence(reading, **options)
 
     monkeypatch.setattr(comparison_module, "log_evidence", interrupted)
     with pytest.warns(InterruptedWarning, match="interrupted before all fits were judged: the comparison holds k = 1, 2"):
@@ -357,7 +357,7 @@ def test_gibbs_where_the_chains_of_nuts_do_not_agree(two_small, monkeypatch, r_h
         tree.attrs.update(method=method, interrupted=int(method == "gibbs" and r_hat == "interrupted"))
         return tree
 
-    monkeypatch.setattr(comparison_module, "fit", by_hand)
+    monkeypatch.setattr(comparison_module, "judged_fit", as_judged(by_hand))
     monkeypatch.setattr(comparison_module, "_SWEPT", 0)
     if r_hat == "interrupted":
         with pytest.warns(InterruptedWarning, match="interrupted at k = 2: the comparison holds k = 1, 2"):
@@ -373,7 +373,7 @@ def test_an_interrupt_before_anything_is_an_interrupt(two_small, monkeypatch):
     def interrupted(x, k, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(comparison_module, "fit", interrupted)
+    monkeypatch.setattr(comparison_module, "judged_fit", as_judged(interrupted))
     with pytest.raises(KeyboardInterrupt):
         bg.compare(two_small, [1, 2], progressbar=False)
 

@@ -20,6 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import bayesgmm as bg
 from bayesgmm.analysis.predictive import log_density
 from bayesgmm.analysis.tree import read_draws
+from tests.conftest import as_judged
 from tests.statistics import SEED, assert_mean
 
 COVARIANCES = ("full", "tied", "diag", "spherical")
@@ -280,8 +281,8 @@ def test_an_interrupt_ends_a_search_and_leaves_the_draws(two_small, monkeypatch,
         tree.attrs["interrupted"] = int(k == 2)
         return tree
 
-    for module in ("estimator", "comparison"):
-        monkeypatch.setattr(f"bayesgmm.{module}.fit", interrupted)
+    for module in ("estimator", "comparison.comparing"):
+        monkeypatch.setattr(f"bayesgmm.{module}.judged_fit", as_judged(interrupted))
     gmm = bg.BayesianGMM(components, candidates=[1, 2, 3], method="gibbs", draws=200, random_state=SEED)
     with pytest.raises(KeyboardInterrupt, match="what had been drawn by then is kept"):
         gmm.fit(two_small[:, None])
