@@ -65,7 +65,7 @@ class Problem:
         values = {name: each[0] for name, each in components_of(self.own, kept).items()}
         C0 = np.zeros(0)
         if self.own.hierarchical:
-            C0 = np.ravel(np.exp(components.scale) if components.scale.ndim == 1 else components.scale)
+            C0 = np.ravel(components.scale)
         return C0, values["w"], values["mu"], values["cov"]
 
     def one_draw(self):
