@@ -17,8 +17,8 @@ from bayesgmm.comparison.joint import log_joint
 from bayesgmm.comparison.proposal import Proposal
 from bayesgmm.kernels.permanents import log_permanent, subset_steps
 from bayesgmm.posterior.log_posterior import LogPosterior
-from tests.joint import prior_points, small_posterior
-from tests.marginal import correlated_features, independent_features, log_given_covariances
+from tests.oracles.joint import prior_points, small_posterior
+from tests.oracles.marginal import correlated_features, independent_features, log_given_covariances
 from tests.statistics import SEED, Z, assert_mean, rng
 
 # of five observations, or of forty draws, nothing converges to the engines' liking

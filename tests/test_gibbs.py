@@ -9,7 +9,7 @@ from scipy import stats
 import bayesgmm as bg
 from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.exceptions import ConvergenceWarning
-from tests.joint import draw_data, prior_points, small_posterior
+from tests.oracles.joint import draw_data, prior_points, small_posterior
 from tests.statistics import SEED, assert_counts, assert_same_means, rng
 
 FAMILIES = [("full", 1), ("tied", 1), ("full", 3), ("tied", 3), ("diag", 3), ("spherical", 3)]

@@ -21,9 +21,9 @@ from bayesgmm.exceptions import ConvergenceWarning, DataWarning
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.number import draw_number, number_tables
 from bayesgmm.model.mixture import Mixture
+from tests.oracles.unknown_k import AXES, PRIOR, Problem, concentrations_of, summary
 from tests.statistics import SEED, assert_counts, assert_same_means, rng
 from tests.test_clusters import expected_loss
-from tests.unknown_k import AXES, PRIOR, Problem, concentrations_of, summary
 
 FAMILIES = [("full", 1), ("tied", 1), ("full", 3), ("tied", 3), ("diag", 3), ("spherical", 3)]
 

@@ -7,7 +7,7 @@ from scipy import integrate, stats
 from bayesgmm.engines.sweeps import moves_before_a_sweep, sweeps
 from bayesgmm.kernels import split_merge as splits
 from bayesgmm.posterior import log_posterior
-from tests.joint import draw_data, prior_points, small_posterior
+from tests.oracles.joint import draw_data, prior_points, small_posterior
 from tests.statistics import assert_mean, assert_same_means, rng
 
 

@@ -36,9 +36,10 @@ def in_terminal(*arguments, columns=80, keys=()):
     """Exit code and what stands in a terminal; ``keys`` are pairs of a text to wait for and a key to press then."""
     main, side = pty.openpty()
     fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}  # xdist sets them
     program = subprocess.Popen(
         [sys.executable, "-m", "bayesgmm", *map(str, arguments)],
-        stdin=side, stdout=side, stderr=side, start_new_session=True, env=os.environ | {"TERM": "xterm"},
+        stdin=side, stdout=side, stderr=side, start_new_session=True, env=environment | {"TERM": "xterm"},
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
     os.close(side)

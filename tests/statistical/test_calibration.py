@@ -20,7 +20,7 @@ from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.starts import Optimum
 from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.posterior import log_posterior
-from tests.joint import draw_data, prior_points, small_posterior
+from tests.oracles.joint import draw_data, prior_points, small_posterior
 from tests.statistics import assert_uniform_ranks, rng
 
 pytestmark = pytest.mark.statistical

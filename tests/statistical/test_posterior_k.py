@@ -12,8 +12,8 @@ import bayesgmm as bg
 from bayesgmm import priors
 from bayesgmm.engines.telescoping import room_for
 from bayesgmm.kernels import number
+from tests.oracles.unknown_k import AXES, PRIOR, Problem, summary
 from tests.statistics import SEED, assert_mean, assert_same_means, assert_uniform_ranks, rng
-from tests.unknown_k import AXES, PRIOR, Problem, summary
 
 pytestmark = pytest.mark.statistical
 DRAWS, THIN, TUNE = 49, 40, 400
@@ -89,7 +89,9 @@ def test_control_a_forgotten_factor_is_noticed(forgotten, weights, monkeypatch):
 
 def test_control_another_prior_on_k_is_noticed(monkeypatch):
     which, tables = PROBLEMS[0], number.number_tables
-    monkeypatch.setattr("tests.unknown_k.number_tables", lambda p, *given: tables(p[::-1] ** 2 / (p**2).sum(), *given))
+    monkeypatch.setattr(
+        "tests.oracles.unknown_k.number_tables", lambda p, *given: tables(p[::-1] ** 2 / (p**2).sum(), *given)
+    )
     with pytest.raises(AssertionError, match="seed"):
         assert_calibrated(*simulate(which, 600), quantities(which))
 
