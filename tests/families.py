@@ -1,7 +1,5 @@
 """The families to which laws are held: priors, structures of covariances, numbers of components and of features."""
 
-import numpy as np
-
 import bayesgmm as bg
 from tests.statistics import rng
 

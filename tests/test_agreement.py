@@ -96,6 +96,7 @@ def test_densities_are_judged_even_where_labels_are_not(two_small):
     assert check.verdict.startswith("the posterior does not agree with EM: ")
 
 
+@pytest.mark.slow
 def test_six_clusters_of_galaxies_are_compared_as_densities(galaxies):
     tree = bg.fit(galaxies, 6, method="gibbs", random_seed=SEED, progressbar=False)
     check = check_against_em(tree)

@@ -93,15 +93,17 @@ def test_coclustering_is_the_chance_of_equal_labels(overlapping):
 
 def expected_loss(labels, z, loss):
     """By the definitions: the variation of information by entropies, Binder's loss by pairs."""
-    n, total = len(labels), 0.0
-    for row in z:
-        if loss == "binder":
-            total += ((labels[:, None] == labels) != (row[:, None] == row)).sum() / n**2
-        else:
-            table = np.histogram2d(labels, row, bins=[np.arange(n + 2)] * 2)[0] / n
-            first, second, joint = (entropy(np.ravel(p), base=2) for p in (table.sum(axis=1), table.sum(axis=0), table))
-            total += 2 * joint - first - second
-    return total / len(z)
+    n = len(labels)
+    if loss == "binder":
+        return ((labels[:, None] == labels) != (z[:, :, None] == z[:, None])).mean()
+    one, other = (values[..., None] == np.arange(n + 1) for values in (labels, z))
+    table = np.einsum("ia,sib->sab", one.astype(float), other.astype(float)) / n
+    joint = table.reshape(len(z), -1)
+    return (
+        2 * entropy(joint, base=2, axis=1)
+        - entropy(table.sum(axis=2), base=2, axis=1)
+        - entropy(table.sum(axis=1), base=2, axis=1)
+    ).mean()
 
 
 def partitions(n):

@@ -266,6 +266,7 @@ def checked(path, *options):
     return f"{out}{err}".replace(root, "")
 
 
+@pytest.mark.slow
 def test_a_users_program_is_well_typed(tmp_path):
     assert files("bayesgmm").joinpath("py.typed").is_file()
     example = Path(__file__).with_name("typed_example.py")

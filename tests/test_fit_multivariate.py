@@ -15,9 +15,8 @@ from bayesgmm.engines.custom import as_contract
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
 from bayesgmm.model import wishart
 from tests.conftest import make_tree
+from tests.families import COVARIANCES
 from tests.statistics import SEED, rng
-
-COVARIANCES = ["full", "tied", "diag", "spherical"]
 
 
 def quick(x, k=2, **options):
