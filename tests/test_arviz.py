@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto"),
     pytest.mark.filterwarnings("ignore:No 'constant_data' group found"),  # plot_ppc_censored asks for censoring
 ]
-N_FEATURES = [1, 2, 4]
+N_FEATURES = [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)]
 OTHER = {
     "plot_bf": "a point hypothesis", "plot_collection": "a module", "plot_compare": "a comparison", "plot_matrix": "a module",
     "plot_ecdf_pit": "simulation-based calibration", "plot_lm": "a regression", "plot_ppc_pava_residuals": "a regression",

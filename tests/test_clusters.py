@@ -97,7 +97,7 @@ def expected_loss(labels, z, loss):
     n = len(labels)
     if loss == "binder":
         return ((labels[:, None] == labels) != (z[:, :, None] == z[:, None])).mean()
-    one, other = (values[..., None] == np.arange(n + 1) for values in (labels, z))
+    one, other = (values[..., None] == np.arange(max(labels.max(), z.max()) + 1) for values in (labels, z))
     table = np.einsum("ia,sib->sab", one.astype(float), other.astype(float)) / n
     first, second, joint = (entr(p).sum(axis=tuple(range(1, p.ndim))) for p in (table.sum(axis=2), table.sum(axis=1), table))
     return (2 * joint - first - second).mean() / np.log(2)

@@ -14,6 +14,7 @@ from tests.oracles.joint import draw_data, prior_points, small_posterior
 from tests.statistics import SEED, assert_counts, assert_same_means, rng
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("covariance", "n_features"), STRUCTURES)
 def test_parameters_and_data_drawn_in_turn_follow_the_prior(covariance, n_features, kind):

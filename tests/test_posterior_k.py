@@ -164,6 +164,7 @@ def test_the_number_given_the_partition_is_that_of_all_allocations(weights, alph
 # the sweeps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("covariance", "n_features"), STRUCTURES)
 def test_mixtures_and_data_drawn_in_turn_follow_the_prior(covariance, n_features, kind):
@@ -221,6 +222,7 @@ def exact(x, prior, p, concentrations):
     return joint.sum(axis=1), joint.sum(axis=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["static", "dynamic"])
 def test_few_observations_have_the_posterior_of_all_allocations(weights):
     x, p = np.array([-1.3, -0.9, 0.2, 1.6, 2.4]), np.array([0.3, 0.3, 0.4])
@@ -285,6 +287,7 @@ def test_neither_order_nor_unit_matters(galaxies):
 # the tree
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [bg.HierarchicalPrior, bg.ConjugatePrior])
 @pytest.mark.parametrize("covariance", COVARIANCES)
 @pytest.mark.parametrize("n_features", [1, 2])
