@@ -326,7 +326,10 @@ def five_clusters(galaxies):
     [("several solutions", "the chains do not agree"), ("five clusters", "their labels cannot be told apart")],
 )
 def test_every_table_by_label_says_that_labels_mean_nothing(cases, five_clusters, name, doubt, tmp_path):
-    captions = [text.strip() for _, _, text in written(cases[name] if name in cases.made_by else five_clusters, tmp_path).all("caption")]
+    captions = [
+        text.strip()
+        for _, _, text in written(cases[name] if name in cases.made_by else five_clusters, tmp_path).all("caption")
+    ]
     by_label = re.compile("The clusters|Sizes of the clusters|The least certain|EM beside|Parameters, by label")
     about = [caption for caption in captions if by_label.match(caption)]
     assert len(about) >= 3
