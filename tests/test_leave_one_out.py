@@ -100,6 +100,7 @@ def with_stray():
         return x, bg.fit(x, 3, method="gibbs", random_seed=SEED, progressbar=False)
 
 
+@pytest.mark.slow
 def test_few_observations_are_refitted_from_one_half(with_stray, monkeypatch):
     """Between 0.5 and 0.7 the approximation is off where observations are few: refits of all of them tell."""
     _, tree = with_stray

@@ -96,6 +96,7 @@ def test_names_and_dims():
     assert sigma[0] == sigma[1]
 
 
+@pytest.mark.slow
 def test_works_by_hand(galaxies):
     """Prior predictive, graph, pm.sample, pointwise log-likelihood and posterior predictive, by PyMC alone."""
     model = bg.build_model(galaxies, 2)

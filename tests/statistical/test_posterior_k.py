@@ -2,6 +2,9 @@
 
 Of pairs (k, x) from the prior the indicator of k less p(k | x) has mean zero, and so has its product with anything that
 depends on x only, such as p(k | x) itself: a reliability diagram in two numbers for each k.
+
+Power: 600 data sets tell, at five standard errors and with a probability of .98, a probability of k that is off by .14 or less
+on average (7 standard errors of at most .5 / sqrt(600)), and ranks whose mean is off by .08 of their range.
 """
 
 import numpy as np
@@ -69,7 +72,7 @@ def quantities(which):
 
 @pytest.mark.parametrize("which", PROBLEMS, ids=str)
 def test_the_posterior_of_k_is_calibrated(which):
-    assert_calibrated(*simulate(which, 1_500), quantities(which))
+    assert_calibrated(*simulate(which, 600), quantities(which))
 
 
 @pytest.mark.parametrize(
