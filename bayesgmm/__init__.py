@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         predictive_density,
         predictive_quantiles,
     )
+    from bayesgmm.analysis.pymc_variables import for_pymc
     from bayesgmm.analysis.solutions import Solutions, solutions
     from bayesgmm.analysis.tree import add_correlations
     from bayesgmm.comparison.comparing import Comparison, compare
@@ -74,7 +75,7 @@ if TYPE_CHECKING:
     from bayesgmm.html_report.writing import report
     from bayesgmm.model.mixture import Mixture
     from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
-    from bayesgmm.model.pymc_model import build_model, for_pymc, prior_predictive
+    from bayesgmm.model.pymc_model import build_model, prior_predictive
 
     __version__: str
 
@@ -102,7 +103,7 @@ _HOMES = {
     "diagnose": "analysis.diagnosis",
     "fit": "fitting",
     "fit_em": "em.fitting",
-    "for_pymc": "model.pymc_model",
+    "for_pymc": "analysis.pymc_variables",
     "jitter": "data.ties",
     "label_quality": "analysis.labels",
     "log_evidence": "comparison.evidence",

@@ -165,7 +165,7 @@ def posterior_k(
     structure = Structure(covariance, data.n_features)
     if structure.one_unit:
         warn_of_unlike_scales(data, stacklevel=2)
-    shift, scale = standardisation(data.values, structure)
+    shift, scale = standardisation(data.values, one_unit=structure.one_unit)
     own = log_posterior(np.ascontiguousarray((data.values - shift) / scale), 1, own_prior.rescaled(shift, scale), covariance)
     thin = sweeps_between_draws(own) if thin is None else read_count(thin, "thin")
     tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")

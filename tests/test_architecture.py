@@ -71,6 +71,14 @@ def test_a_module_outside_the_packages_imports_little(name):
     assert imported_by([ROOT / f"{name}.py"]) <= SMALL[name]
 
 
+def test_dependence_has_one_direction():
+    """No package is imported by what it imports, however far away."""
+    reached = {package.name: sentence_of(package) for package in packages()}
+    for _ in reached:
+        reached = {name: seen | set().union(*(reached.get(each, set()) for each in seen)) for name, seen in reached.items()}
+    assert [name for name, seen in reached.items() if name in seen] == []
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_pymc_has_its_doors(path):
     foreign = {imported.split(".")[0] for imported in imports_of(path)}

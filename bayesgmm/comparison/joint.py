@@ -29,7 +29,7 @@ def read_posterior(tree: Any) -> tuple[LogPosterior, FloatArray, float]:
     x, draws, covariance = read_observations(tree), read_draws(tree), attribute(tree, "covariance")
     prior = prior.scaled_to(x, covariance)  # nothing is left open: this asks whether it fits the data
     structure = Structure(covariance, draws.n_features)
-    shift, scale = standardisation(x, structure)
+    shift, scale = standardisation(x, one_unit=structure.one_unit)
     own = log_posterior((x - shift) / scale, draws.n_components, prior.rescaled(shift, scale), covariance)
     points = _points(own, draws, shift, scale)
     return own, draws.by_chain(points), len(x) * float(np.sum(np.log(scale)))

@@ -9,15 +9,14 @@ import numpy as np
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.estep import e_step
-from bayesgmm.model.structures import Structure
 
 
-def standardisation(x: FloatArray, structure: Structure, weight: FloatArray | None = None) -> tuple[Any, Any]:
+def standardisation(x: FloatArray, weight: FloatArray | None = None, *, one_unit: bool) -> tuple[Any, Any]:
     """Mean and standard deviation of each feature, or one standard deviation for all: floats, or (D,) arrays."""
     if x.ndim == 1:
         return location_and_scale(x, weight)
     shift, scale = np.array([location_and_scale(np.ascontiguousarray(column), weight) for column in x.T]).T
-    if structure.one_unit:
+    if one_unit and x.shape[1] > 1:
         largest = scale.max()
         scale = np.full_like(scale, largest * np.sqrt(np.mean((scale / largest) ** 2)))
     return shift, scale

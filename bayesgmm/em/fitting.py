@@ -133,7 +133,7 @@ def fit_em(
     structure = Structure(covariance, data.n_features)
     if structure.one_unit:
         warn_of_unlike_scales(data, stacklevel=2)
-    shift, scale = standardisation(data.values, structure, weight)
+    shift, scale = standardisation(data.values, weight, one_unit=structure.one_unit)
     settings = _Settings(data.values, weight, shift, scale, structure, tol, parameter_tol, max_iter, variance_floor)
     if start is None:
         starts = _chosen_starts(settings, k, n_init if k > 1 else 1, rng)

@@ -131,7 +131,7 @@ class EMResult:
     def _completed(self) -> float:
         """The highest log-likelihood of the observations with their most probable labels."""
         structure = Structure(self.covariance, self.mixture.n_features)
-        shift, scale = standardisation(self.x, structure, self.sample_weight)
+        shift, scale = standardisation(self.x, self.sample_weight, one_unit=structure.one_unit)
         x, mixture = (self.x - shift) / scale, self.mixture.rescaled(-shift / scale, 1 / scale)
         weight = np.ones(len(x)) if self.sample_weight is None else self.sample_weight
         z = self.responsibilities.argmax(axis=1)

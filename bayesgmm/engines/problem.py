@@ -56,7 +56,7 @@ class Problem:
 def own_problem(data: Data, em: EMResult, prior: Prior, engine: Engine | None) -> Problem:
     """The package's own posterior of standardised data, started at the distinct optima of EM."""
     structure = Structure(em.covariance, data.n_features)
-    shift, scale = standardisation(data.values, structure)
+    shift, scale = standardisation(data.values, one_unit=structure.one_unit)
     own = log_posterior(
         np.ascontiguousarray((data.values - shift) / scale),
         em.mixture.n_components,

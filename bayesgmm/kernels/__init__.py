@@ -1,4 +1,4 @@
 """Compiled code, and nothing else: sums over observations, sweeps, variates.
 
-It imports arguments, posterior.
+It imports arguments.
 """

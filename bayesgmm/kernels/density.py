@@ -71,7 +71,7 @@ def with_whitener(header: FloatArray, *whitener: FloatArray) -> FloatArray:
 
 @cache
 def density(*, one_feature: bool, correlated: bool) -> Any:
-    """The compiled density of observations (n,) or (n, D), in variances or in factors; its machine code is at ``.address``."""
+    """The compiled density of observations (n,) or (n, D), in variances or factors; its code is at ``.address``."""
     function = _of_factors if correlated else _of_one_feature if one_feature else _of_variances
     floats = types.CPointer(types.float64)
     return c_callback(types.int64(types.uint64, floats, floats, floats, floats), function)

@@ -1,0 +1,77 @@
+"""What PyMC's functions want beside the model: the tree with all that the model draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayesgmm.analysis.tree import ENTRY, HYPERPARAMETERS, Draws, read_draws
+from bayesgmm.arguments import Covariance
+from bayesgmm.kernels.estep import inverse_factors
+from bayesgmm.model import wishart
+
+
+def for_pymc(tree: xr.DataTree) -> xr.DataTree:
+    r"""The tree with what the model draws in its posterior, as PyMC's functions want it beside :func:`build_model`.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`, under one of the package's own priors.
+
+    Returns
+    -------
+    DataTree
+        A new tree, whose posterior holds too: ``C0`` (hierarchical prior), the variances ``sigma2`` (one feature, diag,
+        spherical), or ``precision_factor``, F with :math:`F'F = \Sigma^{-1}`, and ``C0_factor``, F with :math:`F'F = C_0`
+        (full, tied), the entries of these lower triangles row by row.
+
+    Raises
+    ------
+    ValueError
+        If the tree does not keep the contract, or is of a model of your own, which holds all that it draws.
+
+    Notes
+    -----
+    Then ``pm.stats.compute_log_likelihood(bg.for_pymc(tree), model=model)``, ``pm.sample_posterior_predictive``,
+    ``pm.stats.compute_log_prior`` and the like find all that they look for. A test compares the log-likelihood so
+    computed with that of :func:`bayesgmm.add_log_likelihood`.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> list(bg.for_pymc(tree)["posterior"].data_vars)
+    ['w', 'mu', 'sigma', 'C0', 'sigma2']
+    """
+    draws, covariance = read_draws(tree), tree.attrs.get("covariance")
+    if covariance is None or not tree.attrs.get("prior", "").startswith("{"):
+        raise ValueError(
+            f"tree must come from one of the package's own priors, got a {tree.attrs.get('prior', 'tree without a prior')}; "
+            "pass the tree itself beside a model of your own"
+        )
+    result = tree.copy()
+    posterior = tree["posterior"].to_dataset()
+    if HYPERPARAMETERS in tree.children:
+        posterior = posterior.merge(tree[HYPERPARAMETERS].to_dataset())
+    drawn = _precisions(draws, covariance)
+    if "precision_factor" in drawn and "C0" in posterior:
+        turned = np.linalg.cholesky(posterior["C0"].values[..., ::-1, ::-1])  # C0 = F'F with F lower, not L L'
+        drawn["C0_factor"] = (("chain", "draw", ENTRY), wishart.pack(turned[..., ::-1, ::-1].swapaxes(-1, -2)))
+    result["posterior"] = xr.DataTree(posterior.assign(drawn))
+    return result
+
+
+def _precisions(draws: Draws, covariance: Covariance) -> dict[str, Any]:
+    """What the model draws for the covariances, by its name, with its dims."""
+    tied = covariance == "tied"
+    dims: tuple[str, ...] = ("chain", "draw") if tied else ("chain", "draw", "cluster")
+    factors = draws.factors[:, 0] if tied else draws.factors
+    if draws.n_features == 1:
+        return {"sigma2": (dims, draws.by_chain(factors**2))}
+    if covariance in ("full", "tied"):
+        return {"precision_factor": ((*dims, ENTRY), draws.by_chain(wishart.pack(inverse_factors(factors))))}
+    variances = draws.by_chain(np.diagonal(factors, axis1=2, axis2=3) ** 2)
+    return {"sigma2": (dims, variances[..., 0]) if covariance == "spherical" else ((*dims, "feature"), variances)}
