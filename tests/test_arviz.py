@@ -96,6 +96,7 @@ def test_loo_pit_of_each_feature_is_that_of_its_margin():
     np.testing.assert_allclose(found["x[1]"], expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_prior_sensitivity():
     """A log prior by PyMC, which finds in the tree what the model draws."""
     two = tree(2)

@@ -256,6 +256,7 @@ def fails(*_, **__):
     raise ValueError("zero-size array to reduction operation")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a run of 200 draws
 def test_a_picture_that_fails_is_left_out_and_named(run, csv, monkeypatch, tmp_path):
     monkeypatch.setattr(bg.plots, "plot_fit", fails)
@@ -279,6 +280,7 @@ def test_an_error_after_sampling_keeps_the_draws(run, csv, monkeypatch, tmp_path
     assert sorted(os.listdir("results")) == ["digests.json", "posterior.nc", "verdict.txt"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of runs of 200 draws
 def test_an_error_in_a_comparison_keeps_its_fits(run, csv, monkeypatch, tmp_path):
     monkeypatch.setattr("bayesgmm.comparison.comparing.loo", fails)
@@ -293,6 +295,7 @@ def test_an_error_in_a_comparison_keeps_its_fits(run, csv, monkeypatch, tmp_path
     assert run(*arguments, "--cache", "results/fits")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a run of 200 draws
 def test_what_appears_under_the_name_is_kept_beside_the_results(run, csv, monkeypatch, tmp_path):
     def fit(*arguments, **options):

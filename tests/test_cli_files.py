@@ -100,6 +100,7 @@ def test_a_folder_is_no_file(folder):
         read_columns(str(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of few draws
 def test_json_is_one_document_and_the_pipe_carries_it(folder, two_small):
     data = pd.DataFrame({"speed": two_small}).to_csv(index=False)
@@ -123,6 +124,7 @@ def test_a_comparison_as_json(folder, command):
     assert [fit["k"] for fit in document["fits"]] == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of few draws
 def test_each_observation_has_its_clusters(folder, command, faithful):
     holes = faithful.assign(waiting=faithful["waiting"].where(np.arange(len(faithful)) != 5))

@@ -153,6 +153,7 @@ def test_a_seed_of_k_does_not_depend_on_the_others(two_small):
     assert one.fits[2].equals(several.fits[2])
 
 
+@pytest.mark.slow
 def test_approximations_have_no_evidence(two_small):
     by_advi = bg.compare(two_small, [1, 2], method="advi", max_iter=2_000, random_seed=SEED, progressbar=False)
     assert by_advi.table["log_evidence"].isna().all()
@@ -268,6 +269,7 @@ def test_one_k_stands_alone(two_small):
     assert "stands alone" in alone.verdict
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # as above
 def test_arviz_weights_the_predictions(galaxies):
     comparison = bg.compare(galaxies, [2, 3], posterior_predictive=True, draws=100, random_seed=SEED, progressbar=False)
@@ -346,6 +348,7 @@ def test_labels_that_cannot_be_trusted_are_named(comparison):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("r_hat", "kept"), [("worse", "nuts"), ("better", "gibbs"), ("interrupted", "nuts")])
 def test_gibbs_where_the_chains_of_nuts_do_not_agree(two_small, monkeypatch, r_hat, kept):
     """Fits by hand: NUTS's chains disagree a little; Gibbs's more, less, or an interrupt comes first."""

@@ -206,6 +206,7 @@ def test_a_start_of_another_width_gets_a_sentence(faithful):
         fit_em(faithful, 2, start=Mixture([0.5, 0.5], [1, 2], sigma=1))
 
 
+@pytest.mark.slow
 def test_two_points_far_off_do_not_break_the_floor():
     """A component of two points on a line, whose other variance is rounded away beside the one along it."""
     x = np.concatenate([rng(1).normal(size=(2_000, 2)), [[1e3, 1e3], [-1e3, -1e3]]])

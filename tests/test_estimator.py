@@ -18,6 +18,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import bayesgmm as bg
+from bayesgmm.analysis import predictive
 from bayesgmm.analysis.tree import read_draws
 from tests.families import COVARIANCES
 from tests.statistics import SEED, assert_mean
@@ -79,7 +80,7 @@ def test_probabilities_are_the_responsibilities(faithful_gmm, faithful):
 
 
 def test_scores_are_the_log_of_the_mean_density(faithful_gmm, faithful):
-    by_draw = bg.predictive.log_density(read_draws(faithful_gmm.posterior_), faithful.to_numpy())
+    by_draw = predictive.log_density(read_draws(faithful_gmm.posterior_), faithful.to_numpy())
     expected = logsumexp(by_draw, axis=0) - np.log(len(by_draw))
     np.testing.assert_allclose(faithful_gmm.score_samples(faithful), expected, rtol=1e-12)
     assert faithful_gmm.score(faithful) == pytest.approx(expected.mean(), rel=1e-12)
@@ -92,7 +93,7 @@ def test_scores_are_the_log_of_the_mean_density(faithful_gmm, faithful):
 
 def test_many_points_are_scored_in_parts(faithful_gmm, faithful, monkeypatch):
     whole = faithful_gmm.score_samples(faithful)
-    monkeypatch.setattr(bg.predictive, "_TOGETHER", 7 * 4000)
+    monkeypatch.setattr(predictive, "_TOGETHER", 7 * 4000)
     np.testing.assert_allclose(faithful_gmm.score_samples(faithful), whole, rtol=1e-13)
 
 
@@ -301,7 +302,7 @@ def test_an_interrupt_ends_a_search_and_leaves_the_draws(two_small, monkeypatch,
         tree.attrs["interrupted"] = int(k == 2)
         return tree
 
-    for module in ("estimator", "comparison"):
+    for module in ("estimator", "comparison.comparing"):
         monkeypatch.setattr(f"bayesgmm.{module}.fit", interrupted)
     gmm = bg.BayesianGMM(components, candidates=[1, 2, 3], method="gibbs", draws=200, random_state=SEED)
     with pytest.raises(KeyboardInterrupt, match="what had been drawn by then is kept"):

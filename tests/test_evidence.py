@@ -117,10 +117,10 @@ def test_controls_lost_constants_are_noticed(monkeypatch):
     prior = one_feature("conjugate")
     tree, exact = posterior_tree(X, 2, prior), independent_features(X[:, None], 2, prior)
     assert_evidence(bg.log_evidence(tree, random_seed=1), exact)
-    whole, constants = Proposal.log_density, LogPosterior.log_constants
+    whole, constants = Proposal.log_density, LogPosterior._log_constants
     for owner, name, spoilt in (
         (Proposal, "log_density", lambda self, points: whole(self, points) + gammaln(self.own.k + 1)),
-        (LogPosterior, "log_constants", lambda self: constants(self) - gammaln(self.k * self.prior.alpha)),
+        (LogPosterior, "_log_constants", lambda self: constants(self) - gammaln(self.k * self.prior.alpha)),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, spoilt)
