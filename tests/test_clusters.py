@@ -124,6 +124,7 @@ def test_the_partition_is_the_best_of_all(loss, overlapping):
     assert (np.diff(np.bincount(found)) <= 0).all()
 
 
+@pytest.mark.slow
 def test_binders_loss_of_too_many_components_leads_to_many_clusters():
     x = np.random.default_rng(0).normal(size=60)
     with warnings.catch_warnings():

@@ -174,6 +174,7 @@ def test_samples_follow_the_predictive_distribution(faithful_gmm, faithful):
     assert_mean((x[:, 0] < 3).astype(float), below, "P(eruptions < 3)")
 
 
+@pytest.mark.slow
 def test_random_states(two_small):
     x = two_small[:60, None]
     state = np.random.RandomState(SEED)
@@ -189,6 +190,7 @@ def test_random_states(two_small):
     assert fitted(x, random_state=None).posterior_.attrs["seed"] == third
 
 
+@pytest.mark.slow
 def test_clones_and_pickles_answer_alike(faithful_gmm, faithful, iris_like):
     loaded = pickle.loads(pickle.dumps(faithful_gmm))
     np.testing.assert_array_equal(loaded.predict_proba(faithful), faithful_gmm.predict_proba(faithful))

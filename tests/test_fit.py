@@ -69,6 +69,7 @@ def test_nuts_converges_on_the_galaxies_and_agrees_with_em(nuts_tree):
     assert diagnosis.sampler["divergences"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nuts_tree", "advi_tree"])
 def test_saves_and_loads_without_loss(name, request, tmp_path):
     tree = request.getfixturevalue(name)
@@ -379,6 +380,7 @@ def test_a_custom_model_whose_priors_exclude_the_em_estimate_starts_elsewhere(ga
     assert (tree["posterior"]["mu"] < 30).all()
 
 
+@pytest.mark.slow
 def test_chains_start_at_different_optima_and_show_that_they_disagree(two_small):
     """Data that look the same in a mirror have two solutions of equal mass."""
     with pytest.warns(ConvergenceWarning, match="the chains sit in different solutions"):

@@ -58,6 +58,7 @@ def test_converges_and_agrees_with_em(faithful_tree):
     assert sum(name.startswith("log p(x[") for name in diagnosis.invariants.index) >= 15
 
 
+@pytest.mark.slow
 def test_saves_and_loads_without_loss(faithful_tree, tmp_path):
     faithful_tree.to_netcdf(tmp_path / "tree.nc")
     loaded = az.from_netcdf(tmp_path / "tree.nc").load()
@@ -100,6 +101,7 @@ def test_advi_goes_the_same_way(faithful, covariance):
     assert set(advi["posterior"].data_vars) == set(nuts["posterior"].data_vars)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prior", "covariance", "n_features"),
     [
