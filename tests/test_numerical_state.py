@@ -13,6 +13,7 @@ import bayesgmm as bg
 from tests.statistics import SEED
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ApproximationWarning"),
     pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto"),

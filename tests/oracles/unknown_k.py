@@ -7,7 +7,7 @@ import numpy as np
 from bayesgmm.engines.sweeps import telescoping
 from bayesgmm.engines.telescoping import components_of, room_for, start
 from bayesgmm.kernels.number import number_tables
-from tests.joint import prior_points, small_posterior
+from tests.oracles.joint import prior_points, small_posterior
 
 PRIOR = np.array([0.15, 0.35, 0.2, 0.3])  # of k = 1, ..., 4
 AXES = {"chain_axis": 0, "draw_axis": 1}
