@@ -1,6 +1,9 @@
 """Fits that many tests look at are made once; trees that need no sampler are built by hand."""
 
+import os
 import warnings
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a core for each worker of xdist, before NumPy is imported
 
 import matplotlib as mpl
 import numpy as np

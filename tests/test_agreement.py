@@ -8,7 +8,7 @@ import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm import Mixture, check_against_em
-from bayesgmm.analysis.em_check import _n_free
+from bayesgmm.analysis import em_check
 from bayesgmm.analysis.predictive import log_density
 from bayesgmm.analysis.tree import permute, read_draws
 from tests.conftest import (
@@ -98,6 +98,7 @@ def test_densities_are_judged_even_where_labels_are_not(two_small):
     assert check.verdict.startswith("the posterior does not agree with EM: ")
 
 
+@pytest.mark.slow
 def test_six_clusters_of_galaxies_are_compared_as_densities(galaxies):
     tree = bg.fit(galaxies, 6, method="gibbs", random_seed=SEED, progressbar=False)
     check = check_against_em(tree)
@@ -148,8 +149,8 @@ def test_one_draw_is_judged_by_nobody(two_small):
 def test_common_parameters_count_once(two_small):
     tied = make_tree(two_small, change=lambda w, mu, sigma: (w, mu, np.broadcast_to(sigma[..., :1], sigma.shape)))
     tied["em_baseline"]["sigma"][:] = float(tied["em_baseline"]["sigma"][0])
-    assert _n_free(check_against_em(tied).table) == 4  # one weight, two means, one standard deviation
-    assert _n_free(check_against_em(make_tree(two_small)).table) == 5
+    assert em_check._n_free(check_against_em(tied).table) == 4  # one weight, two means, one standard deviation
+    assert em_check._n_free(check_against_em(make_tree(two_small)).table) == 5
 
 
 def test_another_estimate_of_the_same_data_may_be_given(good, two_small):

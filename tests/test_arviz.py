@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto"),
     pytest.mark.filterwarnings("ignore:No 'constant_data' group found"),  # plot_ppc_censored asks for censoring
 ]
-N_FEATURES = [1, 2, 4]
+N_FEATURES = [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)]
 OTHER = {
     "plot_bf": "a point hypothesis", "plot_collection": "a module", "plot_compare": "a comparison", "plot_matrix": "a module",
     "plot_ecdf_pit": "simulation-based calibration", "plot_lm": "a regression", "plot_ppc_pava_residuals": "a regression",
@@ -96,6 +96,7 @@ def test_loo_pit_of_each_feature_is_that_of_its_margin():
     np.testing.assert_allclose(found["x[1]"], expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_prior_sensitivity():
     """A log prior by PyMC, which finds in the tree what the model draws."""
     two = tree(2)

@@ -147,6 +147,7 @@ TIES = np.array(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning")
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # there is one for each trouble
 def test_a_posterior_that_collapses_on_ties_is_named():

@@ -129,9 +129,10 @@ def test_fit_writes_a_folder(run, csv, two_small):
     assert tree.attrs["covariance"] == "tied"
 
 
-def test_compare_writes_a_folder(run, csv):
+@pytest.mark.slow
+def test_compare_writes_a_folder_that_report_reads(run, csv, tmp_path):
     code, out, err = run(
-        "compare", csv, "--column", "velocity", "--k", "1:2", "--seed", 1, "--out", "results", "--id", "name"
+        "compare", csv, "--column", "velocity", "--k", "1:2", "--draws", 300, "--seed", 1, "--out", "results", "--id", "name"
     )
     assert code == 0, err
     assert pd.read_csv("results/k2/clusters.csv").columns.tolist()[:3] == ["obs", "name", "velocity"]
@@ -154,6 +155,20 @@ def test_compare_writes_a_folder(run, csv):
         ]
     )
     assert os.path.exists("results/k2/posterior.nc")
+    # and the report is written again from it
+    written = (tmp_path / "results" / "report.html").read_bytes()
+    code, _, err = run("report", "results")
+    assert (code, err) == (1, "error: results/report.html exists; choose another --out, or replace it with --force\n")
+    code, out, err = run("report", "results", "--out", "again.html")
+    assert (code, out) == (0, "The report is in again.html\n"), err
+    assert (tmp_path / "again.html").read_bytes() == written
+    assert run("report", "results", "--force", "-k", 1, "--title", "One cluster")[0] == 0
+    assert "<h1>One cluster</h1>" in (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
+    assert run("report", "results/k2/posterior.nc", "--out", "k2.html")[0] == 0
+    code, _, err = run("report", csv)
+    assert code == 1
+    assert err.startswith(f"error: {csv} must be a tree in NetCDF")
+    assert err.count("\n") == 1
 
 
 def test_compare_goes_on_from_its_cache(run, csv):
@@ -242,6 +257,7 @@ def fails(*_, **__):
     raise ValueError("zero-size array to reduction operation")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a run of 200 draws
 def test_a_picture_that_fails_is_left_out_and_named(run, csv, monkeypatch, tmp_path):
     monkeypatch.setattr(bg.plots, "plot_fit", fails)
@@ -265,6 +281,7 @@ def test_an_error_after_sampling_keeps_the_draws(run, csv, monkeypatch, tmp_path
     assert sorted(os.listdir("results")) == ["digests.json", "posterior.nc", "verdict.txt"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of runs of 200 draws
 def test_an_error_in_a_comparison_keeps_its_fits(run, csv, monkeypatch, tmp_path):
     monkeypatch.setattr("bayesgmm.comparison.comparing.loo", fails)
@@ -279,6 +296,7 @@ def test_an_error_in_a_comparison_keeps_its_fits(run, csv, monkeypatch, tmp_path
     assert run(*arguments, "--cache", "results/fits")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a run of 200 draws
 def test_what_appears_under_the_name_is_kept_beside_the_results(run, csv, monkeypatch, tmp_path):
     def fit(*arguments, **options):
@@ -304,6 +322,7 @@ def test_python_m_is_the_same_command():
     assert done.stdout.startswith("x,z\n")
 
 
+@pytest.mark.slow
 def test_an_interrupted_demo_leaves_what_was_finished(tmp_path):
     program = subprocess.Popen(
         [sys.executable, "-m", "bayesgmm", "demo"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -322,6 +341,7 @@ def test_an_interrupted_demo_leaves_what_was_finished(tmp_path):
     assert os.path.exists(tmp_path / "bayesgmm-demo/nuts/posterior.nc")
 
 
+@pytest.mark.slow
 def test_fits_several_columns(run, tmp_path, faithful):
     faithful.to_csv(tmp_path / "data.csv", index=False)
     arguments = ("fit", "data.csv", "--columns", "eruptions", "waiting", "-k", 2, "--seed", 1, "--quiet")
@@ -347,20 +367,3 @@ def test_fits_several_columns(run, tmp_path, faithful):
         1,
         "error: --columns must name one or several of 'eruptions', 'waiting', got 'wait'; did you mean 'waiting'?\n",
     )
-
-
-def test_report_reads_what_the_others_wrote(run, csv, tmp_path):
-    assert run("compare", csv, "--column", "velocity", "--k", "1:2", "--draws", 300, "--seed", 1, "--out", "results")[0] == 0
-    written = (tmp_path / "results" / "report.html").read_bytes()
-    code, _, err = run("report", "results")
-    assert (code, err) == (1, "error: results/report.html exists; choose another --out, or replace it with --force\n")
-    code, out, err = run("report", "results", "--out", "again.html")
-    assert (code, out) == (0, "The report is in again.html\n"), err
-    assert (tmp_path / "again.html").read_bytes() == written
-    assert run("report", "results", "--force", "-k", 1, "--title", "One cluster")[0] == 0
-    assert "<h1>One cluster</h1>" in (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
-    assert run("report", "results/k2/posterior.nc", "--out", "k2.html")[0] == 0
-    code, _, err = run("report", csv)
-    assert code == 1
-    assert err.startswith(f"error: {csv} must be a tree in NetCDF")
-    assert err.count("\n") == 1

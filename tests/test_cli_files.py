@@ -16,6 +16,7 @@ import typer
 import xarray as xr
 
 import bayesgmm as bg
+from bayesgmm.cli import main
 from bayesgmm.cli.commands import app
 from bayesgmm.cli.messages import _OPTIONS, _option, in_shell
 from bayesgmm.cli.reading import read_columns
@@ -36,10 +37,26 @@ def folder(tmp_path, monkeypatch, faithful):
     return tmp_path
 
 
-def command(*arguments, **options):
+def process(*arguments, **options):
     """A process of its own, so that both streams and the exit code are what a shell sees."""
     call = [sys.executable, "-m", "bayesgmm", *map(str, arguments)]
     return subprocess.run(call, capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """The command within this process."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bayesgmm", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.mark.parametrize("name", ["geyser.csv", "geyser.tsv", "geyser.csv.gz", "geyser.parquet", "geyser.nc"])
@@ -87,10 +104,11 @@ def test_a_folder_is_no_file(folder):
         read_columns(str(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of few draws
 def test_json_is_one_document_and_the_pipe_carries_it(folder, two_small):
     data = pd.DataFrame({"speed": two_small}).to_csv(index=False)
-    done = command("fit", "-", *FIT, "--json", input=data)
+    done = process("fit", "-", *FIT, "--json", input=data)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["document"] == "fit"
@@ -101,7 +119,8 @@ def test_json_is_one_document_and_the_pipe_carries_it(folder, two_small):
     np.testing.assert_allclose(means["mu[0]"], tree["posterior"]["mu"].mean(("chain", "draw"))[0], rtol=1e-9)
 
 
-def test_a_comparison_as_json(folder):
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of few draws
+def test_a_comparison_as_json(folder, command):
     done = command("compare", "geyser.csv", "--column", "waiting", "--k", "1,2", "--draws", 100, "--seed", 1, "-q", "--json")
     document = json.loads(done.stdout)
     assert [row["k"] for row in document["table"]] == [1, 2]
@@ -109,7 +128,9 @@ def test_a_comparison_as_json(folder):
     assert [fit["k"] for fit in document["fits"]] == [1, 2]
 
 
-def test_each_observation_has_its_clusters(folder, faithful):
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of few draws
+def test_each_observation_has_its_clusters(folder, command, faithful):
     holes = faithful.assign(waiting=faithful["waiting"].where(np.arange(len(faithful)) != 5))
     holes["eruption"] = [f"no. {i}" for i in range(len(holes))]
     holes.to_csv("holes.csv", index=False)
@@ -140,7 +161,8 @@ def test_each_observation_has_its_clusters(folder, faithful):
     assert json.loads((folder / "results/summary.json").read_text())["data"]["n"] == len(faithful) - 1
 
 
-def test_strict_tells_by_its_exit_code(folder):
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of few draws
+def test_strict_tells_by_its_exit_code(folder, command):
     few = ("fit", "geyser.csv", "--column", "waiting", "-k", 2, "--draws", 10, "--seed", 1, "--quiet")
     assert command(*few).returncode == 0
     strict = command(*few, "--strict")
@@ -149,12 +171,13 @@ def test_strict_tells_by_its_exit_code(folder):
     assert command("fit", "geyser.csv", "--column", "waiting").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing(folder):
     def small_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
     before = sorted(os.listdir())
-    done = command("fit", "geyser.csv", "--column", "waiting", *FIT, "--out", "results", preexec_fn=small_files)
+    done = process("fit", "geyser.csv", "--column", "waiting", *FIT, "--out", "results", preexec_fn=small_files)
     assert done.returncode == 1, done.stderr
     assert "results could not be written, there is no space left on its disk" in done.stderr
     assert "Traceback" not in done.stderr
@@ -174,7 +197,7 @@ def test_a_reader_that_has_gone_is_no_error():
     assert writer.wait(timeout=60) == 0
 
 
-def test_simulate_in_several_features(folder):
+def test_simulate_in_several_features(folder, command):
     done = command("simulate", "--weights", "1", "--means", "1,-2", "--covariance", "4,1,1,2", "-n", 5, "--seed", 3)
     x, z = bg.Mixture([1.0], [[1.0, -2.0]], [[[4.0, 1.0], [1.0, 2.0]]]).sample(5, 3)
     written = pd.read_csv(io.StringIO(done.stdout))
@@ -183,11 +206,12 @@ def test_simulate_in_several_features(folder):
     np.testing.assert_array_equal(written["z"], z)
 
 
-def test_the_packages_own_data(folder, faithful_as_published):
+def test_the_packages_own_data(folder, command, faithful_as_published):
     assert command("simulate", "--dataset", "old_faithful", "--out", "own.csv").returncode == 0
     pd.testing.assert_frame_equal(pd.read_csv("own.csv"), faithful_as_published, check_dtype=False)
 
 
+@pytest.mark.slow
 def test_completion_names_columns_and_choices(folder):
     def completed(*words):
         environment = {

@@ -257,6 +257,7 @@ def written(rng):
     return comment + "\n".join(lines) + "\n" * rng.integers(0, 4), f"v{m - 1}", values[:, -1]
 
 
+@pytest.mark.slow
 def test_nothing_is_misread_in_any_style(tmp_path):
     right = 0
     for seed in range(500):

@@ -10,6 +10,8 @@ import pytest
 
 import bayesgmm
 
+pytestmark = pytest.mark.slow  # every process compiles anew
+
 EM = """
 import numpy as np
 from bayesgmm import fit_em

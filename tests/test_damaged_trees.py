@@ -276,6 +276,7 @@ def a_sentence(call, tree):
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", IMPOSSIBLE)
 def test_impossible_draws_and_attributes_get_a_sentence(trees, damage, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -288,6 +289,7 @@ def test_impossible_draws_and_attributes_get_a_sentence(trees, damage, tmp_path,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["D = 1", "D = 2"])
 @pytest.mark.parametrize("damage", PARTIAL)
 def test_a_tree_in_part_gets_a_sentence_where_the_part_is_needed_and_else_the_same_answer(trees, damage, name):
@@ -302,6 +304,7 @@ def test_a_tree_in_part_gets_a_sentence_where_the_part_is_needed_and_else_the_sa
         assert repr(READERS[reader](tree)) == repr(READERS[reader](trees[name])), reader
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", OF_ADVI)
 def test_an_approximation_is_known_by_its_group(trees, damage):
     change, needed_by = OF_ADVI[damage]
@@ -310,10 +313,12 @@ def test_an_approximation_is_known_by_its_group(trees, damage):
         assert a_sentence(READERS[reader], tree), reader
 
 
+@pytest.mark.slow
 def test_an_approximation_without_its_method_is_judged_as_one(trees):
     assert "PSIS k-hat" in bg.diagnose(without("method")(copied(trees["ADVI"]))).sampler
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["posterior_k", "posterior_k, D = 2"])
 def test_the_posterior_of_k_is_told_what_to_look_at_instead(trees, name):
     for reader, call in READERS.items():
@@ -339,6 +344,7 @@ WRONG_OF_K = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", WRONG_OF_K)
 def test_a_damaged_posterior_of_k_gets_a_sentence(trees, damage, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

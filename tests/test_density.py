@@ -1,6 +1,7 @@
 """The compiled log posterior against its specification, the PyMC model, at the same unconstrained points."""
 
 import ctypes
+from functools import cache
 
 import numpy as np
 import pytest
@@ -8,31 +9,30 @@ import pytest
 import bayesgmm as bg
 from bayesgmm.engines.pymc_target import PyMCTarget
 from bayesgmm.posterior import log_posterior
+from tests.families import OF_ONE_FEATURE, prior_of
 from tests.statistics import rng
 
 X = np.concatenate([rng(1).normal(0, 1, 80), rng(2).normal(4, 0.5, 60), [30.0]])
-PRIORS = {
-    "hierarchical": bg.HierarchicalPrior(),
-    "hierarchical, all given": bg.HierarchicalPrior(alpha=2.5, b0=1.0, B0=9.0, c0=3.3, g0=0.7, G0=2.0),
-    "conjugate": bg.ConjugatePrior(),
-    "conjugate, all given": bg.ConjugatePrior(alpha=0.4, b0=-1.0, B0=4.0, c0=1.5, C0=0.3),
-}
-FAMILIES = [(prior, covariance, k) for prior in PRIORS for covariance in ("full", "tied") for k in (1, 2, 3, 10)]
 
 
-def pair(prior, covariance, k, x=X):
+def posterior(prior, covariance, k, n_features=1):
+    return log_posterior(X, k, prior_of(prior, covariance, n_features).scaled_to(X), covariance)
+
+
+@cache
+def pair(*family):
     """The compiled posterior, and PyMC's value and gradient of the same model."""
-    own = log_posterior(x, k, PRIORS[prior].scaled_to(x), covariance)
-    model = bg.build_model(x, k, prior=own.prior, covariance=covariance)
+    own = posterior(*family)
+    model = bg.build_model(X, own.k, prior=own.prior, covariance=own.covariance)
     function = model.logp_dlogp_function(ravel_inputs=True, mode="FAST_COMPILE")
     function.set_extra_values({})
     return own, function
 
 
-@pytest.mark.parametrize(("prior", "covariance", "k"), FAMILIES)
-def test_value_and_gradient_are_those_of_the_pymc_model(prior, covariance, k):
-    own, pymc = pair(prior, covariance, k)
-    generator = rng(k)
+@pytest.mark.parametrize("family", OF_ONE_FEATURE, ids=str)
+def test_value_and_gradient_are_those_of_the_pymc_model(family):
+    own, pymc = pair(*family)
+    generator = rng(own.k)
     for spread in (0.1, 1, 3):
         for _ in range(3):
             point = generator.normal(0, spread, own.n_dim)
@@ -43,26 +43,26 @@ def test_value_and_gradient_are_those_of_the_pymc_model(prior, covariance, k):
 
 def test_control_another_hyperparameter_is_noticed():
     point = rng(5).normal(size=9)
-    value, gradient = pair("hierarchical, all given", "full", 3)[0](point)
-    _, pymc = pair("hierarchical", "full", 3)
+    value, gradient = posterior("hierarchical, all given", "full", 3)(point)
+    _, pymc = pair(*next(family for family in OF_ONE_FEATURE if family[0] == "hierarchical" and family[1:3] == ("full", 3)))
     exact, exact_gradient = pymc(point)
     assert abs(value / exact - 1) > 1e-4
     assert np.abs(gradient - exact_gradient).max() > 1e-4 * np.abs(exact_gradient).max()
 
 
-@pytest.mark.parametrize(("prior", "covariance", "k"), FAMILIES)
-def test_the_gradient_is_the_slope_of_the_value(prior, covariance, k):
-    own = log_posterior(X, k, PRIORS[prior].scaled_to(X), covariance)
-    point, step = rng(k).normal(0, 0.5, own.n_dim), 1e-5
+@pytest.mark.parametrize("family", OF_ONE_FEATURE, ids=str)
+def test_the_gradient_is_the_slope_of_the_value(family):
+    own = posterior(*family)
+    point, step = rng(own.k).normal(0, 0.5, own.n_dim), 1e-5
     slopes = [(own(point + step * e)[0] - own(point - step * e)[0]) / (2 * step) for e in np.eye(own.n_dim)]
     np.testing.assert_allclose(own(point)[1], slopes, rtol=1e-5, atol=1e-5 * np.abs(slopes).max())
 
 
-@pytest.mark.parametrize(("prior", "covariance", "k"), FAMILIES)
-def test_the_transformation_is_that_of_the_pymc_model(prior, covariance, k):
-    own = log_posterior(X, k, PRIORS[prior].scaled_to(X), covariance)
-    model = bg.build_model(X, k, prior=own.prior, covariance=covariance)
-    points = rng(k).normal(size=(2, 3, own.n_dim))
+@pytest.mark.parametrize("family", OF_ONE_FEATURE, ids=str)
+def test_the_transformation_is_that_of_the_pymc_model(family):
+    own = posterior(*family)
+    model = bg.build_model(X, own.k, prior=own.prior, covariance=own.covariance)
+    points = rng(own.k).normal(size=(2, 3, own.n_dim))
     theirs, ours = PyMCTarget(model).constrained(points), own.constrained(points)
     for name in ("w", "mu", *(["C0"] if own.hierarchical else [])):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-12)
@@ -72,7 +72,7 @@ def test_the_transformation_is_that_of_the_pymc_model(prior, covariance, k):
 
 
 def test_the_labels_do_not_matter():
-    own = log_posterior(X, 3, PRIORS["hierarchical"].scaled_to(X), "full")
+    own = posterior("hierarchical", "full", 3)
     values = own.constrained(rng(4).normal(size=own.n_dim))
     turned = {name: value[[2, 0, 1]] if np.ndim(value) else value for name, value in values.items()}
     assert own(own.unconstrained(turned))[0] == pytest.approx(own(own.unconstrained(values))[0], rel=1e-13)
@@ -81,7 +81,7 @@ def test_the_labels_do_not_matter():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e4, -1e4, 1e200])
 @pytest.mark.parametrize("covariance", ["full", "tied"])
 def test_points_beyond_a_float_are_refused_and_harm_nothing(bad, covariance):
-    own = log_posterior(X, 3, PRIORS["hierarchical"].scaled_to(X), covariance)
+    own = posterior("hierarchical", covariance, 3)
     function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(own.density.address)
     data = own.header
     for place in range(own.n_dim):
@@ -105,7 +105,7 @@ def test_components_may_be_as_empty_as_a_sparse_prior_wants_them():
 
 @pytest.mark.parametrize("k", [2, 3])
 def test_many_points_at_once(k):
-    own = log_posterior(X, k, PRIORS["hierarchical"].scaled_to(X), "full")
+    own = posterior("hierarchical", "full", k)
     points = rng(k).normal(size=(7, own.n_dim))
     points[3, -1] = np.nan
     np.testing.assert_array_equal(own.values(points), [own(point)[0] for point in points])
@@ -118,7 +118,7 @@ def test_the_sampler_steps_back_from_points_beyond_a_float():
     from bayesgmm.engines.nuts import NutsSettings, sample_nuts
     from bayesgmm.engines.phases import Phases
 
-    own = log_posterior(X, 2, PRIORS["hierarchical"].scaled_to(X), "full")
+    own = posterior("hierarchical", "full", 2)
     start = np.zeros(own.n_dim)
     start[own.places["sigma2"]] = 599.85
     settings = NutsSettings(draws=20, tune=300, chains=2, seed=1, target_accept=0.9, progressbar=False)

@@ -1,6 +1,7 @@
 """The compiled log posterior of several features against its specification, the PyMC model, at the same points."""
 
 import ctypes
+from functools import cache
 
 import numpy as np
 import pytest
@@ -13,9 +14,8 @@ from bayesgmm.model import wishart
 from bayesgmm.model.structures import Structure
 from bayesgmm.posterior import log_posterior
 from bayesgmm.posterior.spread import FactorSpread
+from tests.families import COVARIANCES, OF_SEVERAL, prior_of
 from tests.statistics import rng
-
-COVARIANCES = ["full", "tied", "diag", "spherical"]
 
 
 def data(n_features):
@@ -25,44 +25,21 @@ def data(n_features):
     return np.concatenate([*groups, [np.full(n_features, 30.0)]])
 
 
-def given_prior(kind, n_features, covariance):
-    """Every hyperparameter given, none of them symmetric in the features."""
-    generator = rng(17)
-
-    def matrix():
-        root = generator.normal(size=(n_features, n_features + 2))
-        return root @ root.T
-
-    scale = {"diag": generator.uniform(0.2, 3, n_features), "spherical": 0.7}.get(covariance)
-    shared = {"alpha": 2.5, "b0": generator.normal(size=n_features), "B0": 9 * matrix(), "c0": n_features + 1.3}
-    if kind == "hierarchical":
-        return bg.HierarchicalPrior(**shared, g0=n_features - 0.3, G0=matrix() if scale is None else scale)
-    return bg.ConjugatePrior(**shared, C0=matrix() if scale is None else scale)
-
-
-PRIORS = {
-    "hierarchical": lambda *_: bg.HierarchicalPrior(),
-    "hierarchical, all given": lambda *family: given_prior("hierarchical", *family),
-    "conjugate": lambda *_: bg.ConjugatePrior(),
-    "conjugate, all given": lambda *family: given_prior("conjugate", *family),
-}
-FAMILIES = [(prior, covariance, k, 3) for prior in PRIORS for covariance in COVARIANCES for k in (1, 2)]
-FAMILIES += [("hierarchical", covariance, k, d) for covariance in COVARIANCES for k, d in ((3, 2), (10, 2), (2, 6))]
+@cache
+def stated_by_pymc(*family):
+    own = posterior(*family)
+    return bg.build_model(own.x, own.k, prior=own.prior, covariance=own.covariance)
 
 
 def posterior(prior, covariance, k, n_features):
     x = data(n_features)
-    return log_posterior(x, k, PRIORS[prior](n_features, covariance).scaled_to(x, covariance), covariance)
+    return log_posterior(x, k, prior_of(prior, covariance, n_features).scaled_to(x, covariance), covariance)
 
 
-def stated_by_pymc(own):
-    return bg.build_model(own.x, own.k, prior=own.prior, covariance=own.covariance)
-
-
-@pytest.mark.parametrize("family", FAMILIES, ids=str)
+@pytest.mark.parametrize("family", OF_SEVERAL, ids=str)
 def test_value_and_gradient_are_those_of_the_pymc_model(family):
     own = posterior(*family)
-    pymc = stated_by_pymc(own).logp_dlogp_function(ravel_inputs=True, mode="FAST_COMPILE")
+    pymc = stated_by_pymc(*family).logp_dlogp_function(ravel_inputs=True, mode="FAST_COMPILE")
     pymc.set_extra_values({})
     generator = rng(family[2])
     for spread in (0.1, 0.5, 1):
@@ -81,7 +58,7 @@ def test_control_another_hyperparameter_is_noticed(covariance):
     assert abs(one(point)[0] / other(point)[0] - 1) > 1e-4
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=str)
+@pytest.mark.parametrize("family", OF_SEVERAL, ids=str)
 def test_the_gradient_is_the_slope_of_the_value(family):
     own = posterior(*family)
     point, step = rng(family[2]).normal(0, 0.5, own.n_dim), 1e-5
@@ -89,11 +66,11 @@ def test_the_gradient_is_the_slope_of_the_value(family):
     np.testing.assert_allclose(own(point)[1], slopes, rtol=1e-5, atol=1e-5 * np.abs(slopes).max())
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family[0] == "hierarchical" and family[2] > 1], ids=str)
+@pytest.mark.parametrize("family", [family for family in OF_SEVERAL if family[0].startswith("hierarchical")], ids=str)
 def test_the_transformation_is_that_of_the_pymc_model(family):
     own = posterior(*family)
     points = rng(family[2]).normal(0, 0.5, size=(2, 3, own.n_dim))
-    theirs, ours = PyMCTarget(stated_by_pymc(own)).constrained(points), own.constrained(points)
+    theirs, ours = PyMCTarget(stated_by_pymc(*family)).constrained(points), own.constrained(points)
     for name in [*ours]:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-9, atol=1e-12, err_msg=name)
     kept = CompiledTarget(own).constrained(points)
@@ -233,7 +210,7 @@ def test_no_new_compilation_for_another_k_d_or_data():
 def test_prior_of_the_precision_alone_is_a_wishart():
     """One component and two observations whose likelihood is taken off again: what is left is the prior, normalised."""
     x = data(2)[:3]
-    own = log_posterior(x, 1, given_prior("conjugate", 2, "full"), "full")
+    own = log_posterior(x, 1, prior_of("conjugate, all given", "full", 2), "full")
     point = rng(1).normal(0, 0.5, own.n_dim)
     values = own.constrained(point)
     mixture = bg.Mixture(values["w"], values["mu"], values["cov"])

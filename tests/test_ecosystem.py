@@ -196,6 +196,7 @@ PLOTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLOTS)
 @pytest.mark.parametrize("which", ["nuts_tree", "faithful_tree"])
 def test_arviz_plots_take_the_tree(name, which, request):
@@ -204,6 +205,7 @@ def test_arviz_plots_take_the_tree(name, which, request):
     assert getattr(az, name)(tree, backend="matplotlib", **options).viz is not None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Estimated shape parameter")  # of an outlying galaxy, which bg.loo refits without
 def test_arviz_compares_the_fits(nuts_tree, galaxies):
     other = bg.fit(galaxies, 1, method="gibbs", random_seed=SEED, progressbar=False, log_likelihood=True)
@@ -236,6 +238,7 @@ def test_nothing_is_said_twice(galaxies, capfd):
     assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("bayesgmm").handlers)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # kulprit's calls of bambi
 def test_kulprit_takes_a_tree_as_its_reference(faithful):
     data = faithful.rename(columns={"waiting": "x"})  # what kulprit predicts must be called as the tree calls it
@@ -266,6 +269,7 @@ def checked(path, *options):
     return f"{out}{err}".replace(root, "")
 
 
+@pytest.mark.slow
 def test_a_users_program_is_well_typed(tmp_path):
     assert files("bayesgmm").joinpath("py.typed").is_file()
     example = Path(__file__).with_name("typed_example.py")

@@ -205,6 +205,7 @@ def exact_icl(x, z, k, prior):
     return -2 * value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", [(5.0, 0.01, 2.0, 2.0), (0.0, 0.001, 1.0, 1.0)])
 def test_icl_differs_from_the_integral_that_it_approximates_by_a_constant(prior):
     differences, plugged_in = [], []
@@ -218,6 +219,7 @@ def test_icl_differs_from_the_integral_that_it_approximates_by_a_constant(prior)
     assert abs(plugged_in[1] - plugged_in[0]) > 20  # the control grows with n
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # four components are slow
 def test_icl_finds_three_gaussians():
     x = bg.datasets.three_gaussians().x

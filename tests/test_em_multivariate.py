@@ -9,9 +9,8 @@ from sklearn.mixture import GaussianMixture
 
 from bayesgmm import Mixture, fit_em
 from bayesgmm.exceptions import CollapsedComponentWarning, DataWarning
+from tests.families import COVARIANCES
 from tests.statistics import rng
-
-COVARIANCES = ["full", "tied", "diag", "spherical"]
 
 
 def a_start(x, k):
@@ -148,6 +147,7 @@ def test_sample_weight_counts_observations(faithful, covariance):
     assert weighted.log_likelihood == pytest.approx(repeated.log_likelihood, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_starts_work_in_twenty_dimensions(covariance):
     """Ten clusters, 5 000 points: the best of the starts is as good as a start at the truth."""
@@ -206,6 +206,7 @@ def test_a_start_of_another_width_gets_a_sentence(faithful):
         fit_em(faithful, 2, start=Mixture([0.5, 0.5], [1, 2], sigma=1))
 
 
+@pytest.mark.slow
 def test_two_points_far_off_do_not_break_the_floor():
     """A component of two points on a line, whose other variance is rounded away beside the one along it."""
     x = np.concatenate([rng(1).normal(size=(2_000, 2)), [[1e3, 1e3], [-1e3, -1e3]]])

@@ -18,20 +18,32 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import bayesgmm as bg
-from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis import predictive
 from bayesgmm.analysis.tree import read_draws
 from tests.conftest import as_judged
+from tests.families import COVARIANCES
 from tests.statistics import SEED, assert_mean
 
-COVARIANCES = ("full", "tied", "diag", "spherical")
 SMALL = {"draws": 50, "tune": 100, "chains": 2, "n_init": 2, "random_state": SEED}
 
 
-@parametrize_with_checks([bg.BayesianGMM(2, **SMALL), bg.BayesianGMM(2, method="gibbs", **SMALL)])
-@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # 50 draws of noise
+SHORT = SMALL | {"draws": 20, "fit_options": {"thin": 1}}
+
+
+@parametrize_with_checks([bg.BayesianGMM(2, method="gibbs", **SHORT)])
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # 20 draws of noise
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning")
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ImproperPosteriorWarning")  # a check takes iris, which is rounded
 def test_scikit_learn_takes_it_for_an_estimator(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([bg.BayesianGMM(2, **SHORT)])
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning")
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ImproperPosteriorWarning")
+def test_scikit_learn_takes_it_for_an_estimator_by_nuts(estimator, check):
     check(estimator)
 
 
@@ -69,7 +81,7 @@ def test_probabilities_are_the_responsibilities(faithful_gmm, faithful):
 
 
 def test_scores_are_the_log_of_the_mean_density(faithful_gmm, faithful):
-    by_draw = log_density(read_draws(faithful_gmm.posterior_), faithful.to_numpy())
+    by_draw = predictive.log_density(read_draws(faithful_gmm.posterior_), faithful.to_numpy())
     expected = logsumexp(by_draw, axis=0) - np.log(len(by_draw))
     np.testing.assert_allclose(faithful_gmm.score_samples(faithful), expected, rtol=1e-12)
     assert faithful_gmm.score(faithful) == pytest.approx(expected.mean(), rel=1e-12)
@@ -82,7 +94,7 @@ def test_scores_are_the_log_of_the_mean_density(faithful_gmm, faithful):
 
 def test_many_points_are_scored_in_parts(faithful_gmm, faithful, monkeypatch):
     whole = faithful_gmm.score_samples(faithful)
-    monkeypatch.setattr(bg.predictive, "_TOGETHER", 7 * 4000)
+    monkeypatch.setattr(predictive, "_TOGETHER", 7 * 4000)
     np.testing.assert_allclose(faithful_gmm.score_samples(faithful), whole, rtol=1e-13)
 
 
@@ -163,6 +175,7 @@ def test_samples_follow_the_predictive_distribution(faithful_gmm, faithful):
     assert_mean((x[:, 0] < 3).astype(float), below, "P(eruptions < 3)")
 
 
+@pytest.mark.slow
 def test_random_states(two_small):
     x = two_small[:60, None]
     state = np.random.RandomState(SEED)
@@ -178,6 +191,7 @@ def test_random_states(two_small):
     assert fitted(x, random_state=None).posterior_.attrs["seed"] == third
 
 
+@pytest.mark.slow
 def test_clones_and_pickles_answer_alike(faithful_gmm, faithful, iris_like):
     loaded = pickle.loads(pickle.dumps(faithful_gmm))
     np.testing.assert_array_equal(loaded.predict_proba(faithful), faithful_gmm.predict_proba(faithful))
@@ -197,6 +211,7 @@ def _fit(gmm, x):
         return gmm.fit(x).means_
 
 
+@pytest.mark.slow
 def test_every_parameter_reaches_the_fit(iris_like):
     gmm = fitted(iris_like, 2, method="nuts", draws=60, tune=150, chains=3, n_init=4, fit_options={"target_accept": 0.85})
     attrs, sizes = gmm.posterior_.attrs, gmm.posterior_["posterior"].sizes
@@ -216,6 +231,7 @@ def test_progress_is_for_those_who_ask(iris_like, capfd):
     assert "EM: k = 2, n = 150" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_pipelines_and_searches(faithful):
     pipeline = make_pipeline(StandardScaler(), bg.BayesianGMM(2, method="gibbs", draws=200, random_state=SEED))
     pipeline.set_output(transform="pandas")
@@ -239,6 +255,7 @@ def automatic(two_small):
     return gmm.fit(two_small[:, None])
 
 
+@pytest.mark.slow
 def test_the_number_is_chosen_and_said_how(automatic, two_small):
     comparison = bg.compare(two_small, [1, 2, 3], draws=500, random_seed=SEED, progressbar=False)
     np.testing.assert_allclose(automatic.comparison_.table["elpd_loo"], comparison.table["elpd_loo"], rtol=1e-9)
@@ -251,7 +268,12 @@ def test_the_number_is_chosen_and_said_how(automatic, two_small):
 
 
 @pytest.mark.parametrize(
-    ("criterion", "column", "best"), [("evidence", "p_k", "max"), ("bic", "bic", "min"), ("icl", "icl", "min")]
+    ("criterion", "column", "best"),
+    [
+        ("bic", "bic", "min"),
+        pytest.param("icl", "icl", "min", marks=pytest.mark.slow),
+        pytest.param("evidence", "p_k", "max", marks=pytest.mark.slow),
+    ],
 )
 def test_other_criteria(two_small, criterion, column, best):
     gmm = fitted(two_small[:, None], "auto", candidates=[1, 2], criterion=criterion, draws=200)
@@ -262,6 +284,7 @@ def test_other_criteria(two_small, criterion, column, best):
     assert (refitted.comparison_, refitted.selection_, refitted.n_components_) == (None, None, 1)
 
 
+@pytest.mark.slow
 def test_what_was_chosen_warns_if_it_has_not_converged(two_small):
     gmm = bg.BayesianGMM("auto", candidates=[2], method="gibbs", draws=10, random_state=SEED)
     with pytest.warns(bg.exceptions.ConvergenceWarning, match=r"has not passed its diagnostics \((ess_bulk|ess_tail|r_hat)"):
@@ -270,6 +293,7 @@ def test_what_was_chosen_warns_if_it_has_not_converged(two_small):
     assert gmm.selection_.endswith("; the draws of k = 2 have not converged, so this is provisional")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("components", [2, "auto"])
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.InterruptedWarning")
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
@@ -388,11 +412,13 @@ def test_what_is_masked_or_no_number_is_not_taken_for_data(faithful_gmm, case):
             faithful_gmm.score_samples(np.hstack([x, x]) if case != "masked" else np.ma.hstack([x, x]))
 
 
+@pytest.mark.slow
 def test_candidates_may_be_an_array(two_small):
     gmm = fitted(two_small[:60, None], "auto", candidates=np.array([1, 2]), method="gibbs")
     assert gmm.comparison_.table["k"].tolist() == [1, 2]
 
 
+@pytest.mark.slow
 def test_auto_says_that_candidates_have_not_converged(two_small):
     with pytest.warns(bg.exceptions.ConvergenceWarning) as said:
         bg.BayesianGMM("auto", candidates=[1, 5], draws=20, tune=20, chains=2, n_init=2, random_state=SEED).fit(
@@ -401,6 +427,7 @@ def test_auto_says_that_candidates_have_not_converged(two_small):
     assert any("candidates have not converged" in str(each.message) for each in said)
 
 
+@pytest.mark.slow
 def test_warnings_of_many_fits_are_alike(iris_like):
     """A text for each kind of finding, without numbers: what differs from fit to fit is told by ``diagnose``."""
     texts = set()

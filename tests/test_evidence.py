@@ -17,8 +17,9 @@ from bayesgmm.comparison.joint import log_joint
 from bayesgmm.comparison.proposal import Proposal
 from bayesgmm.kernels.permanents import log_permanent, subset_steps
 from bayesgmm.posterior.log_posterior import LogPosterior
-from tests.joint import prior_points, small_posterior
-from tests.marginal import correlated_features, independent_features, log_given_covariances
+from tests.families import COVARIANCES, KINDS, STRUCTURES
+from tests.oracles.joint import prior_points, small_posterior
+from tests.oracles.marginal import correlated_features, independent_features, log_given_covariances
 from tests.statistics import SEED, Z, assert_mean, rng
 
 # of five observations, or of forty draws, nothing converges to the engines' liking
@@ -31,7 +32,6 @@ PAIRS = np.array([[-1.0, 0.3], [-0.2, -1.1], [0.4, 0.9], [2.1, 1.6], [0.8, -0.2]
 SHARED = {"alpha": 1.5, "b0": 0.3, "B0": 2.0, "c0": 3.0}
 SHARED_2 = {"alpha": 1.5, "b0": np.array([0.3, -0.2]), "B0": np.diag([2.0, 1.0]), "c0": 3.0}
 MATRIX = np.array([[2.0, 0.6], [0.6, 1.0]])
-FAMILIES = [("full", 1), ("tied", 1), ("full", 3), ("tied", 3), ("diag", 3), ("spherical", 3)]
 
 
 def posterior_tree(x, k, prior, covariance="full", **options):
@@ -55,19 +55,23 @@ def assert_evidence(found, expected):
     assert abs(z) < Z, f"{found} against {expected:.5f} (z = {z:.1f}, seed {SEED})"
 
 
+SLOW_3 = pytest.param("full", 3, marks=pytest.mark.slow)
+
+
 def one_feature(kind):
     return bg.HierarchicalPrior(**SHARED, g0=2.0, G0=1.5) if kind == "hierarchical" else bg.ConjugatePrior(**SHARED, C0=1.5)
 
 
-@pytest.mark.parametrize("kind", ["conjugate", "hierarchical"])
-@pytest.mark.parametrize(("covariance", "k"), [("full", 1), ("full", 2), ("tied", 2), ("full", 3)])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("covariance", "k"), [("full", 1), ("full", 2), ("tied", 2), SLOW_3])
 def test_one_feature_against_all_allocations(kind, covariance, k):
     prior, x = one_feature(kind), X[: 4 if k == 3 else 5]
     exact = independent_features(x[:, None], k, prior, tied=covariance == "tied")
     assert_evidence(bg.log_evidence(posterior_tree(x, k, prior, covariance), random_seed=1), exact)
 
 
-@pytest.mark.parametrize("kind", ["conjugate", "hierarchical"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("covariance", ["diag", "spherical"])
 def test_independent_features_against_all_allocations(kind, covariance):
     scale = np.array([1.5, 0.7]) if covariance == "diag" else 1.5
@@ -80,6 +84,7 @@ def test_independent_features_against_all_allocations(kind, covariance):
     assert_evidence(bg.log_evidence(posterior_tree(PAIRS, 2, prior, covariance), random_seed=1), exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "covariance", "k"),
     [
@@ -112,10 +117,10 @@ def test_controls_lost_constants_are_noticed(monkeypatch):
     prior = one_feature("conjugate")
     tree, exact = posterior_tree(X, 2, prior), independent_features(X[:, None], 2, prior)
     assert_evidence(bg.log_evidence(tree, random_seed=1), exact)
-    whole, constants = Proposal.log_density, LogPosterior.log_constants
+    whole, constants = Proposal.log_density, LogPosterior._log_constants
     for owner, name, spoilt in (
         (Proposal, "log_density", lambda self, points: whole(self, points) + gammaln(self.own.k + 1)),
-        (LogPosterior, "log_constants", lambda self: constants(self) - gammaln(self.k * self.prior.alpha)),
+        (LogPosterior, "_log_constants", lambda self: constants(self) - gammaln(self.k * self.prior.alpha)),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, spoilt)
@@ -164,8 +169,8 @@ def log_kernel(own, proposal, t, parts):
     return value
 
 
-@pytest.mark.parametrize("kind", ["hierarchical", "conjugate"])
-@pytest.mark.parametrize(("covariance", "n_features"), FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("covariance", "n_features"), STRUCTURES)
 def test_kernels_are_the_full_conditionals_over_all_relabellings(covariance, n_features, kind):
     own = small_posterior(covariance, n_features, kind)
     proposal = Proposal.at(own, prior_points(own, 4, rng(1)), rng(2))
@@ -181,8 +186,8 @@ def test_kernels_are_the_full_conditionals_over_all_relabellings(covariance, n_f
         assert found == pytest.approx(logsumexp(terms) - np.log(4) - gammaln(own.k + 1), rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["hierarchical", "conjugate"])
-@pytest.mark.parametrize(("covariance", "n_features"), FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("covariance", "n_features"), STRUCTURES)
 def test_what_is_drawn_has_the_density(covariance, n_features, kind):
     """E_q[h / q] = 1 for a density h, the narrow normal that is fitted to draws; symmetric as q is."""
     own = small_posterior(covariance, n_features, kind, k=1)
@@ -234,7 +239,8 @@ def test_the_labels_do_not_matter_at_all(galaxies):
     assert one.mcse < 0.3
 
 
-@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+@pytest.mark.slow
+@pytest.mark.parametrize("covariance", COVARIANCES)
 def test_another_unit_lowers_it_by_its_logarithm(faithful, galaxies, covariance):
     for x, shift, scale in (
         (galaxies, 64.0, 8.0),
@@ -258,7 +264,8 @@ def test_another_unit_lowers_it_by_its_logarithm(faithful, galaxies, covariance)
         assert other.mcse == pytest.approx(one.mcse, rel=1e-6)
 
 
-@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+@pytest.mark.slow
+@pytest.mark.parametrize("covariance", COVARIANCES)
 def test_one_component_one_chain_few_draws_by_either_engine(faithful, covariance):
     for x in (faithful, faithful["waiting"]):
         by_nuts, by_gibbs = (

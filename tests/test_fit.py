@@ -69,6 +69,7 @@ def test_nuts_converges_on_the_galaxies_and_agrees_with_em(nuts_tree):
     assert diagnosis.sampler["divergences"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nuts_tree", "advi_tree"])
 def test_saves_and_loads_without_loss(name, request, tmp_path):
     tree = request.getfixturevalue(name)
@@ -194,6 +195,7 @@ def test_advi_records_its_approximation(advi_tree):
     assert -5 * noise < gain < 0.5
 
 
+@pytest.mark.slow
 def test_mean_field_on_correlated_parameters_is_warned_of_by_name(two_small):
     with pytest.warns(ApproximationWarning, match=r"PSIS k-hat \d\.\d\d \(> 0.7\), importance sampling efficiency"):
         tree = bg.fit(two_small, 2, method="advi", approximation="meanfield", random_seed=SEED, progressbar=False)
@@ -226,6 +228,7 @@ def test_phases_are_announced_on_standard_error(two_small, capfd):
     assert out == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["nuts", "advi"])
 def test_both_engines_give_the_same_tree(two_small, method):
     compiled, pymc = (quick(two_small, method=method, engine=engine, draws=50) for engine in ("compiled", "pymc"))
@@ -240,6 +243,7 @@ def test_both_engines_give_the_same_tree(two_small, method):
             assert (one[name].dims, one[name].dtype) == (two[name].dims, two[name].dtype)
 
 
+@pytest.mark.slow
 def test_another_nutpie_is_noticed_and_pymc_takes_over(two_small, monkeypatch):
     for name, changed, message in (
         ("_FIELDS", nutpie_interface._FIELDS | {"another_field"}, r"its compiled model has other fields \(another_field\)"),
@@ -282,6 +286,7 @@ def test_a_target_out_of_reach_ends_with_the_budget_and_says_so(galaxies):
     assert tree["posterior"].sizes == {"chain": 4, "draw": 300, "cluster": 3}
 
 
+@pytest.mark.slow
 def test_an_adaptive_run_of_a_custom_model(two_small):
     options = {"model": own_model(two_small), "draws": 100, "tune": 500, "target_ess": 500, "max_draws": 3_000}
     tree = quick(two_small, **options)
@@ -296,6 +301,7 @@ def test_one_chain_is_judged_by_its_halves(galaxies):
     assert tree["posterior"].sizes["draw"] > 8
 
 
+@pytest.mark.slow
 def test_low_rank_adaptation_is_for_posteriors_near_a_gaussian(two_small):
     for x, k, expected in ((two_small, 2, "low_rank"), (two_small, 4, "diag")):
         own = log_posterior((x - x.mean()) / x.std(), k, bg.HierarchicalPrior().scaled_to((x - x.mean()) / x.std()), "full")
@@ -352,6 +358,7 @@ def test_a_custom_model_gives_the_same_tree(two_small):
             assert abs(one.mean() - two.mean()) < 0.3 * one.std()
 
 
+@pytest.mark.slow
 def test_the_packages_own_model_handed_in_as_custom_gives_the_same_posterior(two_small):
     """Standardised data and the EM starts of one door against the data's units and pm.sample of the other."""
     own = bg.fit(two_small, 2, random_seed=SEED, progressbar=False)
@@ -362,6 +369,7 @@ def test_the_packages_own_model_handed_in_as_custom_gives_the_same_posterior(two
         assert_same_means(a["mean"], a["mcse_mean"], b["mean"], b["mcse_mean"], name)
 
 
+@pytest.mark.slow
 def test_a_custom_model_whose_priors_exclude_the_em_estimate_starts_elsewhere(galaxies):
     x = galaxies.to_numpy()
     with pm.Model() as model:
@@ -372,6 +380,7 @@ def test_a_custom_model_whose_priors_exclude_the_em_estimate_starts_elsewhere(ga
     assert (tree["posterior"]["mu"] < 30).all()
 
 
+@pytest.mark.slow
 def test_chains_start_at_different_optima_and_show_that_they_disagree(two_small):
     """Data that look the same in a mirror have two solutions of equal mass."""
     with pytest.warns(ConvergenceWarning, match="the chains sit in different solutions"):
@@ -415,6 +424,7 @@ def two_lumps():
     return np.random.default_rng(SEED).normal(np.repeat([0.0, 20.0], 30))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["compiled", "pymc"])
 def test_thinned_chains_are_the_whole_ones_thinned(two_small, engine):
     whole = quick(two_small, draws=40, tune=100, chains=2, relabel=False, thin=1, engine=engine)
@@ -437,12 +447,14 @@ def test_thinning_does_not_hide_slow_energies(two_small):
     assert bg.diagnose(thinned).sampler["smallest BFMI"] == pytest.approx(bfmi.min())
 
 
+@pytest.mark.slow
 def test_a_sparse_prior_leaves_components_empty_and_starts_all_the_same(galaxies):
     for seed in (0, 1):
         tree = quick(galaxies, 6, prior=bg.HierarchicalPrior(alpha=0.01), random_seed=seed, draws=20)
         assert np.isfinite(tree["posterior"]["mu"]).all()
 
 
+@pytest.mark.slow
 def test_the_tree_says_where_chains_began(galaxies, monkeypatch):
     assert quick(galaxies, 4, method="advi", draws=10)["optima"]["chains"].values.tolist()[1:] == [0, 0]
     monkeypatch.setattr("bayesgmm.fitting._lacks_nutpie", lambda: True)
@@ -451,6 +463,7 @@ def test_the_tree_says_where_chains_began(galaxies, monkeypatch):
     assert (tree["posterior"]["w"].min("cluster").mean() > 0.15).all()  # the solution of most mass has weights .26 and .74
 
 
+@pytest.mark.slow
 def test_draws_far_from_a_gaussian_take_as_many_steps_as_it_takes(two_small, galaxies):
     thins = {draws: quick(galaxies, 3, draws=draws, thin=None).attrs["thin"] for draws in (5, 1000, 8000)}
     assert thins[5] == 8  # which are not enough
@@ -459,6 +472,7 @@ def test_draws_far_from_a_gaussian_take_as_many_steps_as_it_takes(two_small, gal
     assert quick(two_small, 2, draws=5).attrs["thin"] == 1
 
 
+@pytest.mark.slow
 def test_starts_are_points_of_the_models_that_nutpie_samples(two_small):
     start = {"w": np.array([0.3, 0.7]), "mu": np.array([4.0, 9.0]), "sigma2": np.array([1.0, 3.0]), "C0": np.array(2.0)}
     model = bg.build_model(two_small, 2)
@@ -468,6 +482,7 @@ def test_starts_are_points_of_the_models_that_nutpie_samples(two_small):
         np.testing.assert_allclose(point, compiled.initial_point_func(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("x", "k"), [([1.0, 2.0], 2), ([1.0, 2.0, 4.0], 3)])
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning")
 def test_as_many_components_as_observations(x, k):
@@ -613,6 +628,7 @@ print([w.category.__name__ for w in caught], dict(tree["posterior"].sizes), tree
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "n", "phase", "seconds", "draws"),
     [

@@ -15,9 +15,8 @@ from bayesgmm.engines.custom import as_contract
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
 from bayesgmm.model import wishart
 from tests.conftest import make_tree
+from tests.families import COVARIANCES
 from tests.statistics import SEED, rng
-
-COVARIANCES = ["full", "tied", "diag", "spherical"]
 
 
 def quick(x, k=2, **options):
@@ -59,6 +58,7 @@ def test_converges_and_agrees_with_em(faithful_tree):
     assert sum(name.startswith("log p(x[") for name in diagnosis.invariants.index) >= 15
 
 
+@pytest.mark.slow
 def test_saves_and_loads_without_loss(faithful_tree, tmp_path):
     faithful_tree.to_netcdf(tmp_path / "tree.nc")
     loaded = az.from_netcdf(tmp_path / "tree.nc").load()
@@ -101,6 +101,7 @@ def test_advi_goes_the_same_way(faithful, covariance):
     assert set(advi["posterior"].data_vars) == set(nuts["posterior"].data_vars)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prior", "covariance", "n_features"),
     [
@@ -177,6 +178,7 @@ def test_adaptive_length(faithful):
     assert bg.diagnose(tree).invariants["ess_bulk"].min() >= 500
 
 
+@pytest.mark.slow
 def test_comparison_over_k(faithful):
     comparison = bg.compare(faithful, [1, 2], covariance="tied", random_seed=SEED, progressbar=False)
     assert comparison.best["elpd_loo"] == 2
@@ -199,6 +201,7 @@ def lkj_model(x, k=2, *, chol_only=False):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chol_only", [False, True])
 def test_a_model_of_the_users_own(faithful, faithful_tree, chol_only):
     x = faithful.to_numpy()
@@ -213,6 +216,7 @@ def test_a_model_of_the_users_own(faithful, faithful_tree, chol_only):
         assert abs(check.table.loc[name, "mean"] - ours.loc[name, "mean"]) < 0.5 * ours.loc[name, "sd"]
 
 
+@pytest.mark.slow
 def test_one_common_covariance_of_the_users_own(faithful):
     x = faithful.to_numpy()
     with pm.Model() as model:
@@ -264,6 +268,7 @@ def diagonal_model(x):
     return model
 
 
+@pytest.mark.slow
 def test_a_model_states_its_own_structure():
     x = X[["waiting", "twice"]].to_numpy()  # collinear, which independent features may be
     tree = quick(x, model=diagonal_model(x), draws=20, tune=200, chains=2, covariance="diag")
@@ -372,6 +377,7 @@ def test_columns_in_another_order_are_not_taken_for_each_other(faithful_tree, fa
     np.testing.assert_array_equal(named, bare)
 
 
+@pytest.mark.slow
 def test_the_predictive_density_integrates_to_one(faithful_tree):
     eruptions, waiting = np.linspace(0, 7, 141), np.linspace(20, 120, 141)
     grid = np.stack(np.meshgrid(eruptions, waiting, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -381,6 +387,7 @@ def test_the_predictive_density_integrates_to_one(faithful_tree):
     assert total == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_missing_rows_are_dropped(faithful):
     holed = faithful.copy()
     holed.iloc[3, 1] = np.nan
@@ -425,6 +432,7 @@ def test_names_come_from_every_kind_of_table(faithful_tree, faithful):
     assert list(bg.build_model(years.rename(columns={2000: "x"}), 2).coords["feature"]) == ["1999", "x"]
 
 
+@pytest.mark.slow
 def test_a_packed_factor_of_pymcs_is_no_start_and_no_cluster(faithful):
     """PyMC draws the Cholesky factor packed, and its standard deviations are as many as there are clusters here."""
     x = faithful.to_numpy()

@@ -11,6 +11,7 @@ import bayesgmm as bg
 from bayesgmm import exceptions
 from tests.statistics import SEED
 
+pytestmark = pytest.mark.slow
 PACKAGE = Path(bg.__file__).parent
 OURS = tuple(each for each in vars(exceptions).values() if isinstance(each, type) and issubclass(each, Warning))
 KINDS = {

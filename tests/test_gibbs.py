@@ -9,14 +9,14 @@ from scipy import stats
 import bayesgmm as bg
 from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.exceptions import ConvergenceWarning
-from tests.joint import draw_data, prior_points, small_posterior
+from tests.families import COVARIANCES, KINDS, STRUCTURES
+from tests.oracles.joint import draw_data, prior_points, small_posterior
 from tests.statistics import SEED, assert_counts, assert_same_means, rng
 
-FAMILIES = [("full", 1), ("tied", 1), ("full", 3), ("tied", 3), ("diag", 3), ("spherical", 3)]
 
-
-@pytest.mark.parametrize("kind", ["hierarchical", "conjugate"])
-@pytest.mark.parametrize(("covariance", "n_features"), FAMILIES)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("covariance", "n_features"), STRUCTURES)
 def test_parameters_and_data_drawn_in_turn_follow_the_prior(covariance, n_features, kind):
     """Geweke (2004, doi:10.1198/016214504000001132): sweeps given data, data given parameters; the parameters are the prior's."""
     own = small_posterior(covariance, n_features, kind)
@@ -75,7 +75,7 @@ def test_a_seed_repeats_the_run(galaxies):
 
 
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("covariance", COVARIANCES)
 def test_one_component_one_chain_ten_draws(faithful, covariance):
     for x in (faithful, faithful["waiting"]):
         tree = gibbs(x, 1, covariance=covariance, chains=1, draws=10, thin=1, tune=20)

@@ -72,6 +72,7 @@ def log_evidence_cut(x, k, cuts, c0=2.0, g0=0.2, step=0.5):
     return np.array(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("k", "ties", "improper"),
     [(2, (5,), False), (2, (6,), True), (3, (5,), False), (3, (6,), True), (3, (3, 3), False), (3, (4, 3), True)],
@@ -89,6 +90,7 @@ def test_the_condition_for_one_feature_is_that_of_quadrature(k, ties, improper):
         assert np.abs(rises).max() < 0.01
 
 
+@pytest.mark.slow
 def test_all_observations_on_as_many_values_as_components():
     """Then no component needs to stay: less than the ties of one value is enough."""
     x = np.repeat([1.0, 2.0], [2, 2])
@@ -136,6 +138,7 @@ def integrand_over_scale(groups, c0=3.0, g0=1.0):
     return log_d[0, 0], logsumexp(value, axis=(0, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ties", [6, 8, 9, 12])
 def test_the_condition_for_full_covariances_is_that_of_quadrature(ties):
     """Rows with one and the same second feature: at nine of them the integrand over log d no longer falls towards zero."""
@@ -229,6 +232,7 @@ def test_a_comparison_leaves_out_what_does_not_exist_and_says_so_first(improper_
     assert "left out of prediction" in repr(improper_comparison)
 
 
+@pytest.mark.slow
 def test_a_comparison_of_nothing_but_improper_posteriors_has_em_alone(rounded):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -247,6 +251,7 @@ def test_posterior_k_knows_draws_that_sit_on_ties():
     assert tree.attrs["verdict"].startswith("p(k | x) is not given: in ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remedy", ["jitter", "tied"])
 def test_the_remedies_work(rounded, remedy):
     """The data spread again, and a common variance, have a posterior whose evidence and p(k | x) exist."""

@@ -76,6 +76,7 @@ def test_every_place_tells_the_same_judgement(cases, name):
         assert "remedy: " in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["EM", "another solution", "both"])
 def test_what_another_solution_means_stands_in_the_answer(cases, name, tmp_path):
     source = bg.report(cases[name].tree, tmp_path / "report.html").read_text(encoding="utf-8")

@@ -70,6 +70,7 @@ def test_bad_points_are_refitted(with_outlier):
     assert after.elpd == pytest.approx(float(after.elpd_i.sum()))
 
 
+@pytest.mark.slow
 def test_refits_of_several_features_and_by_nuts(monkeypatch):
     x = np.vstack([rng(2).normal(size=(25, 2)), [[4.5, -4.5]]])
     tree = bg.fit(x, 1, method="gibbs", random_seed=SEED, progressbar=False)
@@ -99,6 +100,7 @@ def with_stray():
         return x, bg.fit(x, 3, method="gibbs", random_seed=SEED, progressbar=False)
 
 
+@pytest.mark.slow
 def test_few_observations_are_refitted_from_one_half(with_stray, monkeypatch):
     """Between 0.5 and 0.7 the approximation is off where observations are few: refits of all of them tell."""
     _, tree = with_stray
@@ -130,6 +132,7 @@ def test_what_is_not_refitted_is_mentioned(with_stray, monkeypatch):
     assert "Monte Carlo" not in str(bg.loo(with_stray[1], refit=False))  # a bad k-hat: none can be told
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of short chains
 def test_the_monte_carlo_error_is_that_of_other_seeds():
     x = rng(1).normal(size=40)

@@ -12,10 +12,16 @@ from scipy.special import logsumexp
 import bayesgmm as bg
 from bayesgmm.model import wishart
 from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
+from tests.families import COVARIANCES, KINDS
 from tests.statistics import SEED, assert_mean, rng
 
 X = np.array([0.3, 1.1, 2.5, 6.0])
 PRIORS = [HierarchicalPrior(alpha=1.5), ConjugatePrior(alpha=0.5)]
+
+
+def of(options):
+    """Options with the index of a prior among them, which a test is called by."""
+    return [pytest.param(PRIORS[i], *others, id=f"{KINDS[i]}-{'-'.join(map(str, others))}") for i, *others in options]
 
 
 def log_density_over_allocations(prior, x, k, covariance, w, mu, sigma2, C0):
@@ -35,9 +41,9 @@ def log_density_over_allocations(prior, x, k, covariance, w, mu, sigma2, C0):
     return result + np.sum(stats.invgamma(prior.c0, scale=C0).logpdf(sigma2))
 
 
-@pytest.mark.parametrize("prior", PRIORS, ids=lambda prior: type(prior).__name__)
-@pytest.mark.parametrize("covariance", ["full", "tied"])
-@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("prior", "covariance", "k"), of((i, ("full", "tied")[(i + k) % 2], k) for i in range(2) for k in (1, 2, 3))
+)
 def test_log_density_equals_the_sum_over_all_allocations(prior, covariance, k):
     model = bg.build_model(X, k, prior=prior, covariance=covariance)
     log_density = model.compile_logp(jacobian=False, mode="FAST_COMPILE")
@@ -90,6 +96,7 @@ def test_names_and_dims():
     assert sigma[0] == sigma[1]
 
 
+@pytest.mark.slow
 def test_works_by_hand(galaxies):
     """Prior predictive, graph, pm.sample, pointwise log-likelihood and posterior predictive, by PyMC alone."""
     model = bg.build_model(galaxies, 2)
@@ -142,9 +149,10 @@ def log_density_of_several_features(prior, x, k, covariance, w, mu, parts, C0):
     return result
 
 
-@pytest.mark.parametrize("prior", PRIORS, ids=lambda prior: type(prior).__name__)
-@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
-@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize(
+    ("prior", "covariance", "k"),
+    of((i, covariance, 1 + (i + at // 2) % 2) for i in range(2) for at, covariance in enumerate(COVARIANCES)),
+)
 def test_several_features_equal_the_sum_over_all_allocations(prior, covariance, k):
     model = bg.build_model(X2, k, prior=prior, covariance=covariance)
     log_density = model.compile_logp(jacobian=False, mode="FAST_COMPILE")

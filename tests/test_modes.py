@@ -57,6 +57,7 @@ def test_a_chain_that_moves_about_is_called_so(two_small):
     assert "moving about" in found.in_words()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_draws", [10, 20, 50, 100, 400])
 def test_chains_that_differ_by_chance_are_not_told_apart(n_draws):
     """Of thirteen independent quantities and four chains, as of a posterior that mixes perfectly."""

@@ -21,11 +21,10 @@ from bayesgmm.exceptions import ConvergenceWarning, DataWarning
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.number import draw_number, number_tables
 from bayesgmm.model.mixture import Mixture
+from tests.families import COVARIANCES, KINDS, STRUCTURES
+from tests.oracles.unknown_k import AXES, PRIOR, Problem, concentrations_of, summary
 from tests.statistics import SEED, assert_counts, assert_same_means, rng
 from tests.test_clusters import expected_loss
-from tests.unknown_k import AXES, PRIOR, Problem, concentrations_of, summary
-
-FAMILIES = [("full", 1), ("tied", 1), ("full", 3), ("tied", 3), ("diag", 3), ("spherical", 3)]
 
 
 def run(x, **options):
@@ -165,8 +164,9 @@ def test_the_number_given_the_partition_is_that_of_all_allocations(weights, alph
 # the sweeps
 
 
-@pytest.mark.parametrize("kind", ["hierarchical", "conjugate"])
-@pytest.mark.parametrize(("covariance", "n_features"), FAMILIES)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("covariance", "n_features"), STRUCTURES)
 def test_mixtures_and_data_drawn_in_turn_follow_the_prior(covariance, n_features, kind):
     """Geweke (2004, doi:10.1198/016214504000001132): a sweep given data, data given the mixture; mixtures are the prior's."""
     weights = "static" if (kind == "hierarchical") == (covariance in ("full", "diag")) else "dynamic"
@@ -222,6 +222,7 @@ def exact(x, prior, p, concentrations):
     return joint.sum(axis=1), joint.sum(axis=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["static", "dynamic"])
 def test_few_observations_have_the_posterior_of_all_allocations(weights):
     x, p = np.array([-1.3, -0.9, 0.2, 1.6, 2.4]), np.array([0.3, 0.3, 0.4])
@@ -286,8 +287,9 @@ def test_neither_order_nor_unit_matters(galaxies):
 # the tree
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [bg.HierarchicalPrior, bg.ConjugatePrior])
-@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("covariance", COVARIANCES)
 @pytest.mark.parametrize("n_features", [1, 2])
 def test_the_tree_tells_one_story(faithful, covariance, kind, n_features, tmp_path):
     x = faithful if n_features == 2 else faithful["waiting"]

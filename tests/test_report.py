@@ -77,44 +77,59 @@ def comparison(galaxies):
     return bg.compare(galaxies, range(1, 5), random_seed=SEED, draws=300, progressbar=False)
 
 
-@pytest.fixture(scope="module")
-def cases(galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, two_small):
-    """Every kind of result, by its name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of runs that are too short on purpose
-        return _cases(galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, two_small)
+class Cases(dict):
+    """Results by their names, each made when it is first asked for."""
+
+    def __init__(self, made_by):
+        self.made_by = made_by
+
+    def __missing__(self, name):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of runs that are too short on purpose
+            self[name] = self.made_by[name]()
+        return self[name]
 
 
-def _cases(galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, two_small):
+def users_model(x):
     import pymc as pm
 
     with pm.Model() as model:
         w = pm.Dirichlet("w", np.ones(2))
         mu = pm.Normal("mu", 20, 10, shape=2, initval=[10, 25])
         sigma = pm.HalfNormal("sigma", 10, shape=2)
-        pm.NormalMixture("x", w, mu, sigma, observed=galaxies)
+        pm.NormalMixture("x", w, mu, sigma, observed=x)
+    return model
+
+
+@pytest.fixture(scope="module")
+def cases(galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, two_small):
+    """Every kind of result, by its name."""
     short = {"random_seed": SEED, "progressbar": False, "draws": 10, "tune": 50}
     interrupted = make_tree(two_small)
     interrupted.attrs["interrupted"] = 1
     rng = np.random.default_rng(0)
     many = np.concatenate([rng.normal(5, 1, 30_000), rng.normal(12, 2, 70_000)])
-    return {
-        "one feature": nuts_tree,
-        "two features": faithful_tree,
-        "ADVI": advi_tree,
-        "one component": bg.fit(galaxies, 1, method="gibbs", random_seed=SEED, progressbar=False),
-        "one component of two features": bg.fit(faithful, 1, method="gibbs", draws=200, random_seed=SEED, progressbar=False),
-        "one chain": bg.fit(galaxies, 2, method="gibbs", chains=1, random_seed=SEED, progressbar=False),
-        "ten draws": bg.fit(galaxies, 2, method="gibbs", **short),
-        "a user's model": bg.fit(galaxies, 2, model=model, chains=2, **short),
-        "interrupted": interrupted,
-        "several solutions": make_tree(two_small, change=one_chain_elsewhere),
-        "little known of the run": make_tree(two_small),
-        "many observations": make_tree(many, draws=50),
-        "comparison": comparison,
-        "posterior of k": bg.posterior_k(galaxies, draws=400, random_seed=SEED, progressbar=False),
-        "posterior of k, two features": bg.posterior_k(faithful, draws=50, random_seed=SEED, progressbar=False),
-    }
+    return Cases(
+        {
+            "one feature": lambda: nuts_tree,
+            "two features": lambda: faithful_tree,
+            "ADVI": lambda: advi_tree,
+            "one component": lambda: bg.fit(galaxies, 1, method="gibbs", random_seed=SEED, progressbar=False),
+            "one component of two features": lambda: bg.fit(
+                faithful, 1, method="gibbs", draws=200, random_seed=SEED, progressbar=False
+            ),
+            "one chain": lambda: bg.fit(galaxies, 2, method="gibbs", chains=1, random_seed=SEED, progressbar=False),
+            "ten draws": lambda: bg.fit(galaxies, 2, method="gibbs", **short),
+            "a user's model": lambda: bg.fit(galaxies, 2, model=users_model(galaxies), chains=2, **short),
+            "interrupted": lambda: interrupted,
+            "several solutions": lambda: make_tree(two_small, change=one_chain_elsewhere),
+            "little known of the run": lambda: make_tree(two_small),
+            "many observations": lambda: make_tree(many, draws=50),
+            "comparison": lambda: comparison,
+            "posterior of k": lambda: bg.posterior_k(galaxies, draws=400, random_seed=SEED, progressbar=False),
+            "posterior of k, two features": lambda: bg.posterior_k(faithful, draws=50, random_seed=SEED, progressbar=False),
+        }
+    )
 
 
 NAMES = [
@@ -122,9 +137,18 @@ NAMES = [
     "a user's model", "interrupted", "several solutions", "little known of the run", "many observations", "comparison",
     "posterior of k", "posterior of k, two features",
 ]  # fmt: skip
+LATER = {
+    "one component of two features",
+    "one chain",
+    "ten draws",
+    "a user's model",
+    "many observations",
+    "posterior of k, two features",
+}
+EACH = [pytest.param(name, marks=pytest.mark.slow) if name in LATER else name for name in NAMES]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_every_result_gives_a_sound_page(cases, name, tmp_path):
     page = written(cases[name], tmp_path)
     assert not page.open
@@ -148,6 +172,7 @@ def test_every_result_gives_a_sound_page(cases, name, tmp_path):
     assert (tmp_path / "report.html").stat().st_size < 3e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_asks_for_nothing_else(cases, name, tmp_path):
     page = written(cases[name], tmp_path)
@@ -191,6 +216,7 @@ def test_trouble_comes_first_and_with_its_remedy(cases, tmp_path):
     assert "Several solutions" in page.text("nav")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -295,12 +321,16 @@ def five_clusters(galaxies):
     return bg.fit(galaxies, 5, method="gibbs", random_seed=SEED, progressbar=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "doubt"),
     [("several solutions", "the chains do not agree"), ("five clusters", "their labels cannot be told apart")],
 )
 def test_every_table_by_label_says_that_labels_mean_nothing(cases, five_clusters, name, doubt, tmp_path):
-    captions = [text.strip() for _, _, text in written(cases.get(name, five_clusters), tmp_path).all("caption")]
+    captions = [
+        text.strip()
+        for _, _, text in written(cases[name] if name in cases.made_by else five_clusters, tmp_path).all("caption")
+    ]
     by_label = re.compile("The clusters|Sizes of the clusters|The least certain|EM beside|Parameters, by label")
     about = [caption for caption in captions if by_label.match(caption)]
     assert len(about) >= 3
@@ -309,6 +339,7 @@ def test_every_table_by_label_says_that_labels_mean_nothing(cases, five_clusters
     assert "not to be relied on" not in sound.text()
 
 
+@pytest.mark.slow
 def test_em_is_not_said_to_differ_where_labels_mean_nothing(five_clusters, tmp_path):
     text = written(five_clusters, tmp_path).text()
     assert "As densities posterior and EM agree; single clusters cannot be compared." in text
@@ -331,6 +362,7 @@ def test_names_are_escaped(tmp_path):
         assert any(name in text for _, _, text in page.all("svg"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the approximation misses part")
 def test_what_is_to_be_typed_gives_the_fit_again(cases, two_small, tmp_path):
     """The call in a report, run, gives the same draws."""
@@ -393,6 +425,7 @@ def test_what_rules_a_k_out(comparison, log_evidence, elpd_diff, k):
     assert smallest_left(table.set_index("k"))[0] == k
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

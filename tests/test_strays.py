@@ -50,6 +50,7 @@ def test_a_cluster_of_two_in_a_hundred_is_no_stray(two_clusters):
     assert found(np.concatenate([two_clusters, np.linspace(50, 51, 5)])) == []
 
 
+@pytest.mark.slow
 def test_fit_names_a_stray_and_its_remedy_mends_the_prior(two_clusters):
     """Under the range of all, the conjugate prior merges clusters that it tells apart when scaled to the others."""
     x = np.append(two_clusters, 50.0)
@@ -75,6 +76,7 @@ def test_a_prior_given_in_full_has_no_scale_from_the_data(two_clusters):
     assert bg.diagnose(tree).finding("stray") is None
 
 
+@pytest.mark.slow
 def test_posterior_k_and_compare_name_it(two_clusters):
     x = np.append(two_clusters, 50.0)
     with pytest.warns(bg.exceptions.DataWarning, match="observation 200"):

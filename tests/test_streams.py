@@ -63,6 +63,7 @@ def test_any_text_can_be_printed_as_json_and_in_bytes_as_they_came(folder):
 FIT = "$python -m bayesgmm fit data.csv -k 1 --draws 100 --chains 2 --seed 1 --out results"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "environment", "code"),
     [

@@ -36,9 +36,10 @@ def in_terminal(*arguments, columns=80, keys=()):
     """Exit code and what stands in a terminal; ``keys`` are pairs of a text to wait for and a key to press then."""
     main, side = pty.openpty()
     fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}  # xdist sets them
     program = subprocess.Popen(
         [sys.executable, "-m", "bayesgmm", *map(str, arguments)],
-        stdin=side, stdout=side, stderr=side, start_new_session=True, env=os.environ | {"TERM": "xterm"},
+        stdin=side, stdout=side, stderr=side, start_new_session=True, env=environment | {"TERM": "xterm"},
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
     os.close(side)
@@ -61,6 +62,7 @@ def in_terminal(*arguments, columns=80, keys=()):
     return code, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 def test_a_fit_shows_its_progress_and_keeps_to_the_width(folder):
     arguments = ("fit", "geyser.csv", "--columns", "eruptions", "waiting", "-k", 2, "--draws", 300, "--seed", 1)
     code, shown = in_terminal(*arguments, columns=60)
@@ -71,6 +73,7 @@ def test_a_fit_shows_its_progress_and_keeps_to_the_width(folder):
     assert any(line.startswith("(no room for ess_tail") for line in answer)
 
 
+@pytest.mark.slow
 def test_a_comparison_keeps_to_the_width(folder):
     code, shown = in_terminal("compare", "galaxies.csv", "--k", "1:2", "--draws", 200, "--seed", 1, "-q")
     assert code == 0, shown
@@ -92,6 +95,7 @@ def test_a_wrong_option_suggests_the_nearest(folder):
     assert "Did you mean --draws?" in shown
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_sampling_keeps_the_draws(folder):
     arguments = ("fit", "large.csv", "--column", "x", "-k", 3, "--draws", 50_000, "--seed", 1, "--out", "results")
     code, shown = in_terminal(*arguments, keys=[("NUTS, ", CTRL_C)])
@@ -101,6 +105,7 @@ def test_ctrl_c_while_sampling_keeps_the_draws(folder):
     assert {"posterior.nc", "report.html"} <= set(os.listdir("results"))
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(folder):
     arguments = ("fit", "large.csv", "--column", "x", "-k", 3, "--draws", 50_000, "--seed", 1, "--out", "results")
     code, shown = in_terminal(*arguments, keys=[("NUTS, ", CTRL_C), ("writing each", CTRL_C)])
@@ -113,6 +118,7 @@ def test_a_second_ctrl_c_ends_at_once(folder):
     assert not [name for name in [*os.listdir(), *written] if name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_to_be_told_to_terminate_is_ctrl_c(folder):
     program = subprocess.Popen(
         [sys.executable, "-m", "bayesgmm", "fit", "large.csv", "--column", "x", "-k", "3", "--draws", "50000", "--out", "results"],
@@ -130,6 +136,7 @@ def test_to_be_told_to_terminate_is_ctrl_c(folder):
     assert sorted(os.listdir()) == ["galaxies.csv", "geyser.csv", "large.csv", "results"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["typer", "numpy", "pandas", "numba", "arviz_stats", "bayesgmm.fitting"])
 def test_ctrl_c_while_loading_is_one_line(folder, module):
     (folder / "interrupting.py").write_text(

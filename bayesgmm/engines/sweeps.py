@@ -30,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.kernels import split_merge, sweep_diagonal, sweep_matrices
+from bayesgmm.kernels import split_merge
+from bayesgmm.kernels import sweeps as kernels
 from bayesgmm.kernels.number import NumberTables
 from bayesgmm.posterior import LogPosterior
 
@@ -45,7 +46,7 @@ class Components(NamedTuple):
     """Where a telescoping chain stands, in arrays with room for the largest K; those of the first ``size[0]`` count.
 
     ``log_w`` is defined up to a constant. ``spread`` holds log variances (K, V), or the precisions' factors F (K, D, D) with
-    Sigma^-1 = F'F, of one component if they are tied; ``scale`` log C0 (V), or C0 (D, D).
+    Sigma^-1 = F'F, of one component if they are tied; ``scale`` C0 (V) or (D, D).
     """
 
     size: NDArray[np.int64]
@@ -59,7 +60,7 @@ class Draws(NamedTuple):
     """What is kept of each of S draws of a telescoping chain.
 
     ``p_k`` (S, M) holds p(K | partition), ``p_occupied`` how often K+ components were occupied, averaged over the sweeps
-    that led to the draw, which add to the zeros found here; ``scale`` log C0 (S, V) or its lower triangle (S, T);
+    that led to the draw, which add to the zeros found here; ``scale`` C0 (S, V) or its lower triangle (S, T);
     ``log_density`` (S, P) that of the mixture at the points followed.
     """
 
@@ -91,17 +92,15 @@ Telescoping = Callable[[np.random.Generator, Components, FloatArray, int, Draws,
 def sweeps(own: LogPosterior) -> Sweeps:
     """A function (rng, state, thin, draws) that fills draws (S, n_dim), moving the state (n_dim) along."""
     prior: Any = own.prior
-    m = own.spread.n_blocks
-    sizes = np.array([m, own.spread.size, own.hierarchical], dtype=np.int64)
     hyper = np.array([prior.alpha, prior.c0, prior.g0 if own.hierarchical else 0.0])
     x, *hyperparameters = _data_and_hyperparameters(own)
-    sweep = sweep_matrices.sweep if own.spread.structure.correlated else sweep_diagonal.sweep
+    sweep = kernels.sweep
     moves: tuple[int, ...] = ()
-    if own.n_features == 1 and m > 1:
+    if own.n_features == 1 and own.spread.n_blocks > 1:
         sweep, moves = split_merge.sweep, (moves_before_a_sweep(own),)
 
     def run(rng: np.random.Generator, state: FloatArray, thin: int, draws: FloatArray) -> None:
-        sweep(rng, x, own.k, sizes, hyper, *hyperparameters, *moves, state, thin, draws)
+        sweep(rng, x, own.spread.compiled, own.hierarchical, hyper, *hyperparameters, *moves, state, thin, draws)
 
     return run
 
@@ -117,15 +116,14 @@ def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
     The posterior's k and the prior's alpha do not matter: the tables say what there is to know of K and of the weights.
     """
     prior: Any = own.prior
-    sizes = np.array([own.covariance == "tied", own.spread.size, own.hierarchical], dtype=np.int64)
     hyper = np.array([prior.c0, prior.g0 if own.hierarchical else 0.0])
     x, *hyperparameters = _data_and_hyperparameters(own)
-    telescope = sweep_matrices.telescope if own.spread.structure.correlated else sweep_diagonal.telescope
+    kind = own.spread.compiled, own.covariance == "tied", own.hierarchical
 
     def run(
         rng: np.random.Generator, components: Components, points: FloatArray, thin: int, draws: Draws, kept: Kept
     ) -> None:
-        telescope(rng, x, sizes, hyper, *hyperparameters, tables, components, points, thin, draws, kept)
+        kernels.telescope(rng, x, *kind, hyper, *hyperparameters, tables, components, points, thin, draws, kept)
 
     return run
 

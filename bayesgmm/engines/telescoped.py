@@ -105,8 +105,8 @@ class Units:
             C0[..., rows, columns] = C0[..., columns, rows] = drawn
             return (FEATURE, FEATURE_BIS), C0 * np.outer(self.scale, self.scale)
         if self.own.n_features > 1 and self.own.covariance == "diag":
-            return (FEATURE,), np.exp(drawn) * self.scale**2
-        return (), np.exp(drawn[..., 0]) * float(np.ravel(self.scale)[0]) ** 2
+            return (FEATURE,), drawn * self.scale**2
+        return (), drawn[..., 0] * float(np.ravel(self.scale)[0]) ** 2
 
     def mixtures(self, sampled: Telescoped) -> Draws:
         """The components that are kept as draws, those beyond k in the place of the first."""

@@ -117,10 +117,9 @@ def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Com
     given: FloatArray
     if own.spread.structure.correlated:
         given = wishart.unpack(values["precision_factor"], n_features).reshape(-1, n_features, n_features)
-        scale = np.array(C0, dtype=float)
     else:
         given = np.log(values["sigma2"]).reshape(-1, own.spread.size)
-        scale = np.log(np.atleast_1d(C0))
+    scale = np.array(C0, dtype=float).reshape(own.spread.rate.shape)
     spread = np.zeros((blocks, *given.shape[1:]))
     spread[: len(given)] = given
     log_w, mu = np.zeros(most), np.zeros((most, n_features))

@@ -33,7 +33,7 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels import sweep_diagonal
+from bayesgmm.kernels import sweeps
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.estep import ROOT_HALF
 from bayesgmm.kernels.points import log_weights
@@ -48,18 +48,17 @@ _WIDEST = 2.0  # the scale of delta and rho where a part is so small that the da
 
 
 @compiled(fastmath=STRICT)
-def sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, moves, state, thin, draws):
-    """Like :func:`bayesgmm.kernels.sweep_diagonal.sweep`, with so many moves before each sweep."""
+def sweep(rng, x, spread, learnt, hyper, b0, inverse_B0, rate, moves, state, thin, draws):
+    """Like :func:`bayesgmm.kernels.sweeps.sweep`, with so many moves before each sweep."""
     for s in range(len(draws)):
         for _ in range(thin):
-            move(rng, x[:, 0], k, sizes, hyper, b0, inverse_B0, rate, moves, state)
-            sweep_diagonal.sweep(rng, x, k, sizes, hyper, b0, inverse_B0, rate, state, 1, draws[s : s + 1])
+            move(rng, x[:, 0], spread.k, learnt, hyper, b0, inverse_B0, rate, moves, state)
+            sweeps.sweep(rng, x, spread, learnt, hyper, b0, inverse_B0, rate, state, 1, draws[s : s + 1])
 
 
 @compiled(fastmath=STRICT)
-def move(rng, x, k, sizes, hyper, b0, inverse_B0, rate, moves, state):
+def move(rng, x, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
     """Move a state, then draw C0 given the variances."""
-    hierarchical = sizes[2] != 0
     at_factors = 2 * k if hierarchical else 2 * k - 1
     log_w, mu, log_variances = np.empty(k), state[k - 1 : 2 * k - 1], state[at_factors:]
     log_weights(state, log_w)

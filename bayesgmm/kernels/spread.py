@@ -16,6 +16,7 @@ m is the number of components, or one where all share one covariance.
 from __future__ import annotations
 
 import math
+from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +46,16 @@ class Factors(NamedTuple):
     n_features: int
     n_blocks: int
     size: int
+
+
+def for_each_kind(step: Any, of_variances: Any, of_factors: Any, *, inline: bool = False) -> None:
+    """Give a step, which is a signature with a docstring, its version for either type of its argument ``spread``."""
+    place = list(signature(step).parameters).index("spread")
+    options: Any = {"fastmath": STRICT, "error_model": "numpy", "nogil": True}
+
+    @overload(step, strict=False, jit_options=options, inline="always" if inline else "never")
+    def version(*types: Any) -> Any:
+        return of_variances if types[place].instance_class is Variances else of_factors
 
 
 def whiteners(spread: Any) -> Any:
@@ -179,28 +190,7 @@ def _assemble_factors(spread, coordinates, scale, prior, h, sums, slopes, scale_
     return value
 
 
-_OPTIONS: Any = {"fastmath": STRICT, "error_model": "numpy", "nogil": True}
-
-
-def _by_type(spread: Any, of_variances: Any, of_factors: Any) -> Any:
-    return of_variances if spread.instance_class is Variances else of_factors
-
-
-@overload(whiteners, jit_options=_OPTIONS)
-def _(spread):
-    return _by_type(spread, _whiteners_of_variances, _whiteners_of_factors)
-
-
-@overload(is_out_of_range, jit_options=_OPTIONS)
-def _(spread, coordinates):
-    return _by_type(spread, _variances_out_of_range, _factors_out_of_range)
-
-
-@overload(prepare, jit_options=_OPTIONS)
-def _(spread, coordinates, log_w, offsets, h):
-    return _by_type(spread, _prepare_variances, _prepare_factors)
-
-
-@overload(assemble, jit_options=_OPTIONS)
-def _(spread, coordinates, scale, prior, h, sums, slopes, scale_slopes, mu_slopes):
-    return _by_type(spread, _assemble_variances, _assemble_factors)
+for_each_kind(whiteners, _whiteners_of_variances, _whiteners_of_factors)
+for_each_kind(is_out_of_range, _variances_out_of_range, _factors_out_of_range)
+for_each_kind(prepare, _prepare_variances, _prepare_factors)
+for_each_kind(assemble, _assemble_variances, _assemble_factors)

@@ -3,6 +3,9 @@
 Talts, Betancourt, Simpson, Vehtari & Gelman (2018), Validating Bayesian inference algorithms with simulation-based
 calibration, arXiv:1804.06788. The log-likelihood is among the quantities, as Modrák et al. (2023, doi:10.1214/23-BA1404)
 advise; none depends on the labels.
+
+Power: ranks of n data sets are told from uniform ones, at five standard errors and with a probability of .98, where their mean
+is off by 7 / sqrt(12 n) of their range: by .09 for 500 data sets, .14 for 200, .26 for 60. That of a control is at its faults.
 """
 
 from dataclasses import replace
@@ -20,7 +23,7 @@ from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.starts import Optimum
 from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.posterior import log_posterior
-from tests.joint import draw_data, prior_points, small_posterior
+from tests.oracles.joint import draw_data, prior_points, small_posterior
 from tests.statistics import assert_uniform_ranks, rng
 
 pytestmark = pytest.mark.statistical
@@ -95,7 +98,7 @@ def assert_calibrated(found):
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 def test_gibbs_is_calibrated(problem):
-    assert_calibrated(ranks(problem, by_gibbs, 1_000))
+    assert_calibrated(ranks(problem, by_gibbs, 500))
 
 
 @pytest.mark.parametrize("problem", PROBLEMS[:2], ids=str)
@@ -119,15 +122,11 @@ def test_mean_field_is_too_narrow():
         assert_calibrated(found)
 
 
-def spoilt(prior, name):
-    """B0 is ten times too large, which 1 500 data sets tell at seven standard errors; three times they tell at four only."""
-    return replace(prior, **{name: {"alpha": 3, "B0": 10, "c0": 0.6, "G0": 3}[name] * getattr(prior, name)})
-
-
-@pytest.mark.parametrize("name", ["alpha", "B0", "c0", "G0"])
-def test_control_a_wrong_prior_is_noticed(name):
+@pytest.mark.parametrize(("name", "factor"), [("alpha", 10), ("B0", 100), ("c0", 0.2), ("G0", 30)])
+def test_control_a_wrong_prior_is_noticed(name, factor):
+    """Faults that 300 data sets tell at 21, 10, 13 and 17 standard errors."""
     own = small_posterior(*PROBLEMS[0], 20)
-    found = ranks(PROBLEMS[0], by_gibbs, 1_500, believed=spoilt(own.prior, name))
+    found = ranks(PROBLEMS[0], by_gibbs, 300, believed=replace(own.prior, **{name: factor * getattr(own.prior, name)}))
     with pytest.raises(AssertionError, match="seed"):
         assert_calibrated(found)
 

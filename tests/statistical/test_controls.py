@@ -8,7 +8,7 @@ import bayesgmm as bg
 from bayesgmm.analysis.tree import permute, read_draws
 from bayesgmm.kernels import split_merge as splits
 from tests.conftest import make_tree
-from tests.joint import prior_points, small_posterior
+from tests.oracles.joint import prior_points, small_posterior
 from tests.statistics import rng
 from tests.test_splits import after_moves, assert_follow_the_prior
 

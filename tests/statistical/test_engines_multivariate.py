@@ -7,12 +7,11 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm.exceptions import ApproximationWarning
+from tests.families import COVARIANCES
 from tests.statistical.test_engines import assert_close_to_nuts, assert_same_posterior
 from tests.statistics import SEED, Z, rng
 
 pytestmark = pytest.mark.statistical
-
-COVARIANCES = ["full", "tied", "diag", "spherical"]
 
 
 @pytest.fixture(scope="module", params=COVARIANCES)

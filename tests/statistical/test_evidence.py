@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 import bayesgmm as bg
-from tests.marginal import independent_features
+from tests.oracles.marginal import independent_features
 from tests.statistics import SEED, Z, assert_mean, assert_same_means
 
 pytestmark = pytest.mark.statistical

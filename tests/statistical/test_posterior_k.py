@@ -2,6 +2,9 @@
 
 Of pairs (k, x) from the prior the indicator of k less p(k | x) has mean zero, and so has its product with anything that
 depends on x only, such as p(k | x) itself: a reliability diagram in two numbers for each k.
+
+Power: 600 data sets tell, at five standard errors and with a probability of .98, a probability of k that is off by .14 or less
+on average (7 standard errors of at most .5 / sqrt(600)), and ranks whose mean is off by .08 of their range.
 """
 
 import numpy as np
@@ -12,8 +15,8 @@ import bayesgmm as bg
 from bayesgmm import priors
 from bayesgmm.engines.telescoping import room_for
 from bayesgmm.kernels import number
+from tests.oracles.unknown_k import AXES, PRIOR, Problem, summary
 from tests.statistics import SEED, assert_mean, assert_same_means, assert_uniform_ranks, rng
-from tests.unknown_k import AXES, PRIOR, Problem, summary
 
 pytestmark = pytest.mark.statistical
 DRAWS, THIN, TUNE = 49, 40, 400
@@ -69,7 +72,7 @@ def quantities(which):
 
 @pytest.mark.parametrize("which", PROBLEMS, ids=str)
 def test_the_posterior_of_k_is_calibrated(which):
-    assert_calibrated(*simulate(which, 1_500), quantities(which))
+    assert_calibrated(*simulate(which, 600), quantities(which))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,9 @@ def test_control_a_forgotten_factor_is_noticed(forgotten, weights, monkeypatch):
 
 def test_control_another_prior_on_k_is_noticed(monkeypatch):
     which, tables = PROBLEMS[0], number.number_tables
-    monkeypatch.setattr("tests.unknown_k.number_tables", lambda p, *given: tables(p[::-1] ** 2 / (p**2).sum(), *given))
+    monkeypatch.setattr(
+        "tests.oracles.unknown_k.number_tables", lambda p, *given: tables(p[::-1] ** 2 / (p**2).sum(), *given)
+    )
     with pytest.raises(AssertionError, match="seed"):
         assert_calibrated(*simulate(which, 600), quantities(which))
 

@@ -7,7 +7,7 @@ import numpy as np
 from bayesgmm.engines.sweeps import telescoping
 from bayesgmm.engines.telescoping import components_of, room_for, start
 from bayesgmm.kernels.number import number_tables
-from tests.joint import prior_points, small_posterior
+from tests.oracles.joint import prior_points, small_posterior
 
 PRIOR = np.array([0.15, 0.35, 0.2, 0.3])  # of k = 1, ..., 4
 AXES = {"chain_axis": 0, "draw_axis": 1}
@@ -65,7 +65,7 @@ class Problem:
         values = {name: each[0] for name, each in components_of(self.own, kept).items()}
         C0 = np.zeros(0)
         if self.own.hierarchical:
-            C0 = np.ravel(np.exp(components.scale) if components.scale.ndim == 1 else components.scale)
+            C0 = np.ravel(components.scale)
         return C0, values["w"], values["mu"], values["cov"]
 
     def one_draw(self):

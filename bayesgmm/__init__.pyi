@@ -1,0 +1,49 @@
+"""The public names, and where each of them is; read at run time, too, by ``__init__.py``."""
+
+from . import datasets as datasets
+from . import exceptions as exceptions
+from . import plots as plots
+from . import priors as priors
+from .analysis.clusters import adjusted_rand as adjusted_rand
+from .analysis.clusters import coclustering as coclustering
+from .analysis.clusters import occupied_clusters as occupied_clusters
+from .analysis.clusters import partition as partition
+from .analysis.clusters import responsibilities as responsibilities
+from .analysis.clusters import sample_assignments as sample_assignments
+from .analysis.diagnosis import Diagnosis as Diagnosis
+from .analysis.diagnosis import diagnose as diagnose
+from .analysis.em_check import EMCheck as EMCheck
+from .analysis.em_check import check_against_em as check_against_em
+from .analysis.labels import LabelQuality as LabelQuality
+from .analysis.labels import label_quality as label_quality
+from .analysis.labels import raw_order as raw_order
+from .analysis.labels import relabel as relabel
+from .analysis.predictive import add_log_likelihood as add_log_likelihood
+from .analysis.predictive import add_posterior_predictive as add_posterior_predictive
+from .analysis.predictive import by_feature as by_feature
+from .analysis.predictive import predictive_cdf as predictive_cdf
+from .analysis.predictive import predictive_density as predictive_density
+from .analysis.predictive import predictive_quantiles as predictive_quantiles
+from .analysis.pymc_variables import for_pymc as for_pymc
+from .analysis.solutions import Solutions as Solutions
+from .analysis.solutions import solutions as solutions
+from .analysis.tree import add_correlations as add_correlations
+from .comparison.comparing import Comparison as Comparison
+from .comparison.comparing import compare as compare
+from .comparison.evidence import Evidence as Evidence
+from .comparison.evidence import log_evidence as log_evidence
+from .comparison.leave_one_out import loo as loo
+from .counting import posterior_k as posterior_k
+from .data.ties import jitter as jitter
+from .em.fitting import fit_em as fit_em
+from .em.result import EMResult as EMResult
+from .estimator import BayesianGMM as BayesianGMM
+from .fitting import fit as fit
+from .html_report.writing import report as report
+from .model.mixture import Mixture as Mixture
+from .model.priors import ConjugatePrior as ConjugatePrior
+from .model.priors import HierarchicalPrior as HierarchicalPrior
+from .model.pymc_model import build_model as build_model
+from .model.pymc_model import prior_predictive as prior_predictive
+
+__version__: str
