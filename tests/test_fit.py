@@ -593,7 +593,7 @@ def test_interrupted_chains_are_cut_to_the_largest_rectangle(parts, shape, inter
     assert sampled.interrupted is interrupted
 
 
-@pytest.mark.parametrize(("module", "function"), [("labels", "relabel"), ("predictive", "add_log_likelihood")])
+@pytest.mark.parametrize(("module", "function"), [("labels", "relabelled"), ("predictive", "add_log_likelihood")])
 def test_an_interrupt_after_sampling_keeps_the_draws(galaxies, monkeypatch, module, function):
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -661,7 +661,7 @@ def test_an_interrupt_keeps_what_there_is(options, n, phase, seconds, draws):
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of 50 draws
 def test_an_error_after_sampling_loses_no_draws(galaxies, monkeypatch):
     expected = bg.fit(galaxies, 2, method="gibbs", draws=50, relabel=False, random_seed=1, progressbar=False)
-    monkeypatch.setattr("bayesgmm.analysis.labels.relabel", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+    monkeypatch.setattr("bayesgmm.analysis.labels.relabelled", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
     with pytest.warns(
         bg.exceptions.InterruptedWarning, match=r"an error after sampling \(no room\): the tree keeps all draws"
     ):

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import bayesgmm as bg
+from bayesgmm.model.priors import prior_of
 from tests.conftest import make_tree
 
 NUMBERS = st.one_of(
@@ -87,7 +88,7 @@ def test_a_prior_is_one_or_gets_a_sentence(values, scale, data):
         prior = answered(lambda kind=kind, name=name: kind(**values, **{name: scale}))
         scaled = None if prior is None else answered(lambda prior=prior: prior.scaled_to(x))
         if scaled is not None:
-            again = bg.priors.prior_of(scaled.to_json())
+            again = prior_of(scaled.to_json())
             assert again.to_json() == scaled.to_json()
 
 
