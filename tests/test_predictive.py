@@ -8,10 +8,9 @@ import pytest
 from scipy import stats
 
 import bayesgmm as bg
-from bayesgmm import Mixture
+from bayesgmm import Mixture, arguments
 from bayesgmm.analysis import predictive
 from bayesgmm.analysis.tree import read_draws
-from bayesgmm.data import reading as validation
 from tests.conftest import make_tree
 from tests.statistics import SEED, assert_mean
 
@@ -126,7 +125,7 @@ def test_memory_is_guarded_beforehand(tree, two_small, monkeypatch):
         bg.fit(two_small, 2, tune=600_000_000)
     with pytest.raises(MemoryError, match=r"1000000000 starts of EM would take .* ask for a smaller n_init"):
         bg.fit_em(two_small, 2, n_init=10**9)
-    monkeypatch.setattr(validation.psutil, "virtual_memory", lambda: SimpleNamespace(available=1_200_000))
+    monkeypatch.setattr(arguments.psutil, "virtual_memory", lambda: SimpleNamespace(available=1_200_000))
     for call in (bg.add_log_likelihood, bg.add_posterior_predictive):
         with pytest.raises(
             MemoryError, match=r"of 1000 draws x 400 observations would take 0.0 GB, more than .* keep fewer draws"
