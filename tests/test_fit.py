@@ -338,6 +338,7 @@ def own_model(x, names=("w", "mu", "sigma"), observed=None, turned=False, precis
     return model
 
 
+@pytest.mark.slow
 def test_a_custom_model_gives_the_same_tree(two_small):
     tree = bg.fit(two_small, 2, model=own_model(two_small), random_seed=SEED, progressbar=False, log_likelihood=True)
     for name in ("w", "mu", "sigma"):

@@ -69,6 +69,7 @@ def test_every_door_asks_once(counts, tmp_path):
     assert counted(counts, lambda: bg.BayesianGMM(2, method="gibbs", draws=100, random_state=1).fit(data))[0] == ONCE
 
 
+@pytest.mark.slow
 def test_the_command_line_asks_once(counts, tmp_path, monkeypatch, capsys):
     from bayesgmm.cli.commands import app
 

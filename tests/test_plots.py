@@ -317,6 +317,7 @@ def nobodys_cluster(faithful_tree, galaxies):
     return trees
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [1, 2])
 def test_a_cluster_that_is_nobodys_most_probable_is_drawn_as_any_other(nobodys_cluster, features):
     tree = nobodys_cluster[features - 1]

@@ -239,6 +239,7 @@ def test_few_observations_have_the_posterior_of_all_allocations(weights):
         assert_same_means((counted == k).mean(), mcse((counted == k).astype(float)), p_k[k - 1], 0, f"draws of {k}")
 
 
+@pytest.mark.slow
 def test_one_possible_number_is_the_sampler_of_that_number(galaxies):
     tree = run(galaxies, prior_k=[0, 0, 1.0])
     assert (tree["posterior"]["n_components"] == 3).all()
@@ -447,6 +448,7 @@ print([w.category.__name__ for w in caught], dict(tree["posterior"].sizes), tree
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_what_there_is():
     program = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -183,6 +183,7 @@ def test_a_page_asks_for_nothing_else(cases, name, tmp_path):
     assert not re.search(r"url\((?!#)|@import|https?://(?!www\.w3\.org)", source)
 
 
+@pytest.mark.slow
 def test_the_same_result_gives_the_same_file(nuts_tree, tmp_path):
     one, other = bg.report(nuts_tree, tmp_path / "one.html"), bg.report(nuts_tree, tmp_path / "other.html")
     assert one.read_bytes() == other.read_bytes()
@@ -272,6 +273,7 @@ def test_the_band_holds_uniform_numbers_as_often_as_it_says(n):
     assert_same_means(outside, next(errors), 0.05, next(errors), "outside")
 
 
+@pytest.mark.slow
 def test_where_observations_fall_equals_leaving_each_of_them_out(two_small):
     x = two_small[::20]
     [found] = calibrations(read_draws(_quick(x, 2, thin=5)), x, ["x"])
@@ -286,6 +288,7 @@ def _quick(x, k, **options):
     return bg.fit(x, k, method="gibbs", random_seed=SEED, progressbar=False, **options)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_right_is_not_blamed_and_one_that_is_wrong_is(tmp_path):
     right = bg.Mixture([0.4, 0.6], [0, 4], sigma=[1, 1.5]).sample(400, rng(2))[0]
     wrong = rng(3).exponential(size=400)
@@ -377,6 +380,7 @@ def test_what_is_to_be_typed_gives_the_fit_again(cases, two_small, tmp_path):
         np.testing.assert_array_equal(scope["tree"]["posterior"]["mu"], result["posterior"]["mu"])
 
 
+@pytest.mark.slow
 def test_a_comparison_tells_its_choice(comparison, tmp_path):
     page = written(comparison, tmp_path)
     k, why = smallest_left(comparison.table.set_index("k"))
@@ -451,6 +455,7 @@ def test_what_is_to_be_typed_gives_the_comparison_again(options, two_small, tmp_
     assert again.prior_k.equals(result.prior_k)
 
 
+@pytest.mark.slow
 def test_a_report_is_written_whole_and_over_nothing(nuts_tree, tmp_path, monkeypatch):
     file = tmp_path / "new" / "folder" / "report.html"
     assert bg.report(nuts_tree, str(file)) == file
@@ -478,6 +483,7 @@ def test_bad_arguments_get_a_sentence(nuts_tree, comparison, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_comparison_comes_back_from_its_folder(comparison, tmp_path):
     write_comparison(comparison, tmp_path)
     back = stored_results.read_results(tmp_path)
@@ -509,6 +515,7 @@ def test_loo_of_a_sample_comes_back(nuts_tree):
             np.testing.assert_array_equal(other, value)
 
 
+@pytest.mark.slow
 def test_a_fit_comes_back_from_its_folder(cases, tmp_path):
     keep_draws(cases["two features"], tmp_path)
     write_fit(Fitted.of(cases["two features"]), tmp_path)
@@ -548,6 +555,7 @@ def test_numbers_have_the_digits_that_their_spread_leaves(value, spread, told):
     assert blocks.number(value, spread) == told
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_a_sentence_and_is_never_opened(faithful_tree, comparison, tmp_path, monkeypatch):
     with whole_folder(tmp_path / "fit") as results:
         keep_draws(faithful_tree, results.folder)
@@ -638,6 +646,7 @@ def test_skewed_positive_data_are_advised_the_logarithm():
         assert as_logarithm("x", other, 1) == ""
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_all_observations(cases):
     tree = cases["many observations"]
     [table] = [
@@ -686,6 +695,7 @@ def test_many_numbers_stand_below_one_another(four_features):
     assert [row[0] for row in other.rows] == [row[0] for row in table.rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unknown", "answer"), [([4], "could not be weighed"), ([1, 2, 3, 4], "There is no answer")])
 def test_how_many_is_answered_where_some_k_have_no_prediction(comparison, unknown, answer, tmp_path):
     columns = ["elpd_loo", "se", "elpd_diff", "dse", "weight", "log_evidence", "mcse", "p_k"]

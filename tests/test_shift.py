@@ -76,6 +76,7 @@ def test_quality_of_labels(pair):
     assert one.trusted
 
 
+@pytest.mark.slow
 def test_diagnosis_and_check(pair):
     pair = [bg.relabel(each) for each in pair]
     one, other = map(bg.diagnose, pair)
@@ -92,6 +93,7 @@ def test_diagnosis_and_check(pair):
     np.testing.assert_allclose(other.table[["z", "tail"]], one.table[["z", "tail"]], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_said_of_observations(pair):
     pair = [bg.relabel(each) for each in pair]
     for of in (bg.responsibilities, bg.coclustering, bg.occupied_clusters):
