@@ -228,7 +228,8 @@ def test_phases_are_logged(galaxies, caplog, capfd):
     details = "\n".join(record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG)
     assert f"seed = {SEED}" in details
     assert "geometry: " in details
-    assert capfd.readouterr().err == ""
+    said = capfd.readouterr().err.splitlines()
+    assert [line for line in said if not line.startswith("bayesgmm: compiling ")] == []  # which the first fit may have to
 
 
 def test_nothing_is_said_twice(galaxies, capfd):
