@@ -466,10 +466,10 @@ def test_the_tree_says_where_chains_began(galaxies, monkeypatch):
 
 @pytest.mark.slow
 def test_draws_far_from_a_gaussian_take_as_many_steps_as_it_takes(two_small, galaxies):
-    thins = {draws: quick(galaxies, 3, draws=draws, thin=None).attrs["thin"] for draws in (5, 1000, 8000)}
-    assert thins[5] == 8  # which are not enough
-    assert thins[1000] in (2, 4)
-    assert thins[8000] == 1
+    few, some, many = (quick(galaxies, 3, draws=draws, thin=None).attrs["thin"] for draws in (5, 500, 8000))
+    assert few == 8  # which are not enough
+    assert 1 < some <= 8
+    assert many <= min(2, some)
     assert quick(two_small, 2, draws=5).attrs["thin"] == 1
 
 
