@@ -35,12 +35,10 @@ answers a wrong argument with one sentence (ValueError, TypeError). Warnings hav
 from __future__ import annotations
 
 import logging
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 import lazy_loader
-import numpy as np
 
 _import, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
 if find_spec("sklearn") is None:  # what cannot be imported would break help() and import *
@@ -52,9 +50,13 @@ logging.getLogger("bayesgmm").addHandler(logging.NullHandler())
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for, so that ``import bayesgmm`` loads neither PyMC nor ArviZ."""
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("bayesgmm")
     if name not in __all__ and name != "BayesianGMM":
         raise AttributeError(f"module 'bayesgmm' has no attribute {name!r}")
+    import numpy as np
+
     with np.errstate(under="ignore"):  # libraries, too, underflow when they are imported
         globals()[name] = value = _import(name)
     return value
