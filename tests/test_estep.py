@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 
-from bayesgmm.kernels import blocks, estep, univariate
+from bayesgmm.kernels import blocks, estep, sums
 from bayesgmm.kernels.estep import e_step
 from tests.statistics import rng
 
@@ -141,12 +141,12 @@ def test_any_array_goes_through_the_same_code():
     wanted = e_step(x[::2].copy(), *parameters)
     frozen = x[::2].copy()
     frozen.flags.writeable = False
-    compiled_before = len(univariate.accumulate.signatures)
+    compiled_before = len(sums.fill_sums_of.signatures)
     for version in (x[::2], frozen, x[::2].astype(np.longdouble), np.asfortranarray(x[::2])):
         got = e_step(version, *parameters)
         for one, other in zip(got, wanted, strict=True):
             np.testing.assert_array_equal(one, other)
-    assert len(univariate.accumulate.signatures) == compiled_before
+    assert len(sums.fill_sums_of.signatures) == compiled_before
 
 
 def test_sums_add_up_over_chunks():

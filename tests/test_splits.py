@@ -6,6 +6,7 @@ from scipy import integrate, stats
 
 from bayesgmm.engines.sweeps import moves_before_a_sweep, sweeps
 from bayesgmm.kernels import split_merge as splits
+from bayesgmm.kernels.rows import rows_of
 from bayesgmm.posterior import log_posterior
 from tests.families import KINDS
 from tests.oracles.joint import draw_data, prior_points, small_posterior
@@ -103,7 +104,7 @@ def test_the_density_is_the_posteriors_without_C0(kind):
         values = own.constrained(point)
         log_w, mu, log_variances = np.log(values["w"]), values["mu"], np.log(values["sigma2"])
         mine = splits.log_density(
-            own.x, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, own.hierarchical, np.empty(k), np.empty(k)
+            own.rows, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, own.hierarchical, np.empty(k), np.empty(k)
         )
         theirs = own(point)[0]
         if own.hierarchical:
@@ -119,7 +120,7 @@ def after_moves(own, size, moves, move=splits.move):
     generator = rng(9)
     points = prior_points(own, size, generator)
     for point in points:
-        move(generator, draw_data(own, point, generator), k, *others, moves, point)
+        move(generator, rows_of(draw_data(own, point, generator), None, None), k, *others, moves, point)
     return points
 
 

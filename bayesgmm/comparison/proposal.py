@@ -31,7 +31,7 @@ import numpy as np
 from scipy.special import gammaln, multigammaln
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.kernels.allocations import allocate, draw_parameters
+from bayesgmm.kernels.allocations import allocate_at, draw_parameters
 from bayesgmm.kernels.permanents import mixture_log_densities, subset_steps
 from bayesgmm.model import wishart
 from bayesgmm.posterior import LogPosterior
@@ -70,16 +70,16 @@ class Proposal:
     def at(cls, own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> Proposal:
         """Kernels given allocations that are drawn at these points."""
         t, k, d = len(points), own.k, own.n_features
-        x = np.ascontiguousarray(own.x.reshape(len(own.x), d))
         mu, log_w = own.means(points), own.log_weights(points)
         factors = own.spread.precision_factors(own.coordinates(points))
         counts, first, second = np.empty((t, k)), np.empty((t, k, d)), np.empty((t, k, d, d))
 
         def fill(each: tuple[int, np.random.Generator]) -> None:
             s, own_rng = each
-            allocate(own_rng, x, log_w[s], mu[s], factors[s], counts[s], first[s], second[s])
+            allocate_at(own_rng, own.rows, log_w[s], mu[s], factors[s], counts[s], first[s], second[s])
 
         on_all_cores(fill, list(enumerate(rng.spawn(t))))
+        second += np.tril(second, -1).swapaxes(-1, -2)
         means = np.where(counts[..., None] > 0, mu + first / np.maximum(counts, 1)[..., None], 0.0)
         power = np.resize(_TEMPERS, t)
         counts, second = power[:, None] * counts, power[:, None, None, None] * second

@@ -30,7 +30,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.kernels import split_merge
 from bayesgmm.kernels import sweeps as kernels
 from bayesgmm.kernels.number import NumberTables
 from bayesgmm.posterior import LogPosterior
@@ -93,14 +92,13 @@ def sweeps(own: LogPosterior) -> Sweeps:
     """A function (rng, state, thin, draws) that fills draws (S, n_dim), moving the state (n_dim) along."""
     prior: Any = own.prior
     hyper = np.array([prior.alpha, prior.c0, prior.g0 if own.hierarchical else 0.0])
-    x, *hyperparameters = _data_and_hyperparameters(own)
-    sweep = kernels.sweep
-    moves: tuple[int, ...] = ()
-    if own.n_features == 1 and own.spread.n_blocks > 1:
-        sweep, moves = split_merge.sweep, (moves_before_a_sweep(own),)
+    hyperparameters = _hyperparameters(own)
+    moves = moves_before_a_sweep(own) if own.n_features == 1 and own.spread.n_blocks > 1 else 0
 
     def run(rng: np.random.Generator, state: FloatArray, thin: int, draws: FloatArray) -> None:
-        sweep(rng, x, own.spread.compiled, own.hierarchical, hyper, *hyperparameters, *moves, state, thin, draws)
+        kernels.sweep(
+            rng, own.rows, own.spread.compiled, own.hierarchical, hyper, *hyperparameters, moves, state, thin, draws
+        )
 
     return run
 
@@ -117,22 +115,21 @@ def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
     """
     prior: Any = own.prior
     hyper = np.array([prior.c0, prior.g0 if own.hierarchical else 0.0])
-    x, *hyperparameters = _data_and_hyperparameters(own)
+    hyperparameters = _hyperparameters(own)
     kind = own.spread.compiled, own.covariance == "tied", own.hierarchical
 
     def run(
         rng: np.random.Generator, components: Components, points: FloatArray, thin: int, draws: Draws, kept: Kept
     ) -> None:
-        kernels.telescope(rng, x, *kind, hyper, *hyperparameters, tables, components, points, thin, draws, kept)
+        kernels.telescope(rng, own.rows, *kind, hyper, *hyperparameters, tables, components, points, thin, draws, kept)
 
     return run
 
 
-def _data_and_hyperparameters(own: LogPosterior) -> tuple[FloatArray, ...]:
-    """X (n, D), b0, the inverse of B0, and G0, or C0 if it is given."""
+def _hyperparameters(own: LogPosterior) -> tuple[FloatArray, ...]:
+    """b0, the inverse of B0, and G0, or C0 if it is given."""
     prior: Any = own.prior
     return (
-        np.ascontiguousarray(own.x.reshape(len(own.x), own.n_features)),
         np.atleast_1d(np.asarray(prior.b0, dtype=float)),
         np.linalg.inv(np.atleast_2d(np.asarray(prior.B0, dtype=float))),
         own.spread.rate,

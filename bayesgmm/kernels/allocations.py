@@ -8,40 +8,22 @@ import numpy as np
 
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.factors import add_gram
-from bayesgmm.kernels.variates import choose, draw_normal, draw_weights, draw_wishart_factor, log_gamma_variate
+from bayesgmm.kernels.spread import Factors
+from bayesgmm.kernels.sweeps import allocate, prepare
+from bayesgmm.kernels.variates import draw_normal, draw_weights, draw_wishart_factor, log_gamma_variate
 
 
 @compiled(fastmath=STRICT)
-def allocate(rng, x, log_w, mu, factors, counts, first, second):
-    """Draw z given one draw's parameters; fill the sums of 1, x - mu_k, (x - mu_k)(x - mu_k)' over each component.
+def allocate_at(rng, rows, log_w, mu, factors, counts, first, second):
+    """Draw z given one draw's parameters; fill the sums of 1, x - mu_k, (x - mu_k)(x - mu_k)' (lower) over each component.
 
     ``factors`` (m, D, D) are lower, F'F the precisions of the components, or of all if m = 1.
     """
-    n, size = x.shape
-    k, m = len(log_w), len(factors)
-    offsets, log_densities, cumulated, difference = np.empty(k), np.empty(k), np.empty(k), np.empty((k, size))
-    for j in range(k):
-        offsets[j] = log_w[j]
-        for a in range(size):
-            offsets[j] += math.log(factors[j if m > 1 else 0, a, a])
-    counts[:], first[:], second[:] = 0.0, 0.0, 0.0
-    for i in range(n):
-        for j in range(k):
-            factor, distance = factors[j if m > 1 else 0], 0.0
-            for a in range(size):
-                difference[j, a] = x[i, a] - mu[j, a]
-                whitened = 0.0
-                for b in range(a + 1):
-                    whitened += factor[a, b] * difference[j, b]
-                distance += whitened * whitened
-            log_densities[j] = offsets[j] - 0.5 * distance
-        j = choose(rng, log_densities, cumulated) if k > 1 else 0
-        counts[j] += 1.0
-        for a in range(size):
-            first[j, a] += difference[j, a]
-            for b in range(a + 1):
-                second[j, a, b] += difference[j, a] * difference[j, b]
-                second[j, b, a] = second[j, a, b]
+    k, (n, size) = len(log_w), rows.x.shape
+    spread = Factors(k, size, len(factors), size * (size + 1) // 2)
+    offsets, scratch = np.empty(k), (np.empty((k, size)), np.empty((k, size)), np.empty(k), np.empty(k))
+    prepare(spread, log_w, factors, scratch[0], offsets)
+    allocate(rng, spread, rows, offsets, mu, factors, scratch, np.empty(n, np.int16), (counts, first, second))
 
 
 @compiled(fastmath=STRICT)

@@ -95,6 +95,18 @@ def add_log_totals(top, total, weight, m):
     return log_likelihood
 
 
+@compiled(fastmath=SUMS)
+def add_labels(log_labels, joint, top, m):
+    """Add what labels say of a block, (K, m), to its log joint densities; top_i is found anew."""
+    for i in range(m):
+        top[i] = -np.inf
+    for j in range(len(log_labels)):
+        row, known = joint[j], log_labels[j]
+        for i in range(m):
+            row[i] += known[i]
+            top[i] = max(row[i], top[i])
+
+
 @compiled(fastmath=STRICT)
 def block_width(k):
     """The most observations in a block for which the product of all total_i, each at most K, is within a float."""
@@ -104,4 +116,12 @@ def block_width(k):
 @compiled(fastmath=STRICT)
 def has_nan(c, mu, h):
     """Whether a parameter is not a number, which comparisons would pass over."""
-    return np.isnan(c).any() or np.isnan(mu).any() or np.isnan(h).any()
+    return _any_nan(c) or _any_nan(mu.reshape(mu.size)) or _any_nan(h.reshape(h.size))
+
+
+@compiled(fastmath=STRICT)
+def _any_nan(values):
+    for i in range(len(values)):  # noqa: SIM110
+        if values[i] != values[i]:
+            return True
+    return False

@@ -16,6 +16,8 @@ from numba.core import config, event, sigutils
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 
+from bayesgmm.arguments import FloatArray
+
 STRICT = {"contract"}  # a product and a sum may become one fused operation, and nothing else
 SUMS = {"contract", "reassoc", "nsz"}  # sums may be reordered, which is what makes them vectors
 _PAUSE = 0.3  # seconds after which compiling is announced anew
@@ -35,11 +37,19 @@ def compiled(*, fastmath: set[str], inline: bool = False) -> Callable[[Callable[
     return decorate
 
 
-def c_callback(signature: Any, function: Callable[..., Any]) -> Any:
+def c_callback(signature: Any, function: Callable[..., Any], *, fastmath: set[str]) -> Any:
     """Compile a C callback, now; its machine code is at ``.address``."""
-    callback = CFunc(function, sigutils.normalize_signature(signature), {}, {})
+    options = {"fastmath": fastmath, "error_model": "numpy"}
+    callback = CFunc(function, sigutils.normalize_signature(signature), {}, options)
     _with_cache(callback, function).compile()
     return callback
+
+
+def given(array: Any) -> FloatArray:
+    """A contiguous, read-only view, so that whatever array a user has runs through the same compiled code."""
+    view = np.ascontiguousarray(array, dtype=float).view()
+    view.flags.writeable = False
+    return view
 
 
 def _with_cache(target: Any, function: Callable[..., Any]) -> Any:

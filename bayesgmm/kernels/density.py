@@ -13,27 +13,27 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 from numba import carray, types
-from numba.extending import intrinsic, overload
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.kernels import multivariate, univariate
-from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
+from bayesgmm.kernels.compiled import STRICT, c_callback, compiled
+from bayesgmm.kernels.pointers import FLOATS, at
 from bayesgmm.kernels.points import FARTHEST, add_means, is_beyond, log_weights, weight_slopes
 from bayesgmm.kernels.spread import Factors, Variances, assemble, is_out_of_range, prepare, whiteners
+from bayesgmm.kernels.sums import address_of_sums, fill_sums
 
 # the header: lengths of header and whitener; n, D, K, m, the size of a block; whether C0 is learnt; alpha, c0, g0; the
-# constant; the weight of all observations; addresses of the observations and of their weights (0 if there are none);
-# then b0, B0^-1, and the rate G0, or C0 where that is given
-_FIXED = 15
-_OF_X, _OF_WEIGHT = 13, 14
+# constant; the weight of all observations; addresses of the function that sums over them, of the observations, of their
+# weights and labels (0 where there are none); then b0, B0^-1, and the rate G0, or C0 where that is given
+_FIXED = 17
+_OF_SUMS, _OF_X = 13, 14
 
 
 def header(
     x: FloatArray,
     weight: FloatArray | None,
+    log_labels: FloatArray | None,
     spread: Variances | Factors,
     *,
     learnt: bool,
@@ -45,16 +45,18 @@ def header(
     inverse_B0: FloatArray,
     rate: FloatArray,
 ) -> FloatArray:
-    """What a density needs, in one array, without the observations: x and weight must live as long as it is used."""
-    for array in (x,) if weight is None else (x, weight):
-        if not (array.flags.c_contiguous and array.dtype == np.float64):
+    """What a density needs, in one array, without the observations: these must live as long as it is used."""
+    rows = (x, weight, log_labels)
+    for array in rows:
+        if array is not None and not (array.flags.c_contiguous and array.dtype == np.float64):
             raise TypeError("the density takes contiguous arrays of floats")
     total = len(x) if weight is None else weight.sum()
-    numbers = [0, 0, len(x), *_sizes(spread), learnt, alpha, c0, g0, constant, total, 0, 0]
+    numbers = [0, 0, len(x), *_sizes(spread), learnt, alpha, c0, g0, constant, total, 0, 0, 0, 0]
     result = np.concatenate([np.array(numbers, dtype=float), np.ravel(b0), np.ravel(inverse_B0), np.ravel(rate)])
     result[0] = len(result)
     addresses = result.view(np.int64)
-    addresses[_OF_X], addresses[_OF_WEIGHT] = x.ctypes.data, 0 if weight is None else weight.ctypes.data
+    addresses[_OF_SUMS] = address_of_sums(one_feature=spread.n_features == 1)
+    addresses[_OF_X : _OF_X + 3] = [0 if each is None else each.ctypes.data for each in rows]
     return result
 
 
@@ -70,25 +72,23 @@ def with_whitener(header: FloatArray, *whitener: FloatArray) -> FloatArray:
 
 
 @cache
-def density(*, one_feature: bool, correlated: bool) -> Any:
-    """The compiled density of observations (n,) or (n, D), in variances or factors; its code is at ``.address``."""
-    function = _of_factors if correlated else _of_one_feature if one_feature else _of_variances
-    floats = types.CPointer(types.float64)
-    return c_callback(types.int64(types.uint64, floats, floats, floats, floats), function)
+def density(*, correlated: bool) -> Any:
+    """The compiled density in variances or factors; its code is at ``.address``."""
+    function = _of_factors if correlated else _of_variances
+    return c_callback(types.int64(types.uint64, FLOATS, FLOATS, FLOATS, FLOATS), function, fastmath=STRICT)
 
 
 @cache
 def draw_callback() -> Any:
     """The C callback that keeps a draw: the unconstrained point."""
-    floats = types.CPointer(types.float64)
-    return c_callback(types.int64(types.uint64, types.uint64, floats, floats, floats), _keep)
+    return c_callback(types.int64(types.uint64, types.uint64, FLOATS, FLOATS, FLOATS), _keep, fastmath=STRICT)
 
 
 @compiled(fastmath=STRICT)
 def value(function, point, data, gradient):
     """Value at a point; the gradient is filled in."""
     result = np.empty(1)
-    function(np.uint64(len(point)), _at(point), _at(gradient), _at(result), _at(data))
+    function(np.uint64(len(point)), at(point), at(gradient), at(result), at(data))
     return result[0]
 
 
@@ -97,45 +97,20 @@ def values(function, points, data, places, out):
     """Values at points (S, n_dim), written to their places among all values."""
     gradient, result = np.empty(points.shape[1]), np.empty(1)
     for s in range(len(points)):
-        function(np.uint64(points.shape[1]), _at(points[s]), _at(gradient), _at(result), _at(data))
+        function(np.uint64(points.shape[1]), at(points[s]), at(gradient), at(result), at(data))
         out[places[s]] = result[0]
-
-
-@intrinsic
-def _pointer(_context: Any, _address: Any) -> Any:  # pragma: no cover - runs in the compiler
-    """An address as a pointer to floats."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(types.float64)(types.int64), generate
-
-
-@compiled(fastmath=STRICT)
-def _at(array):
-    """Where an array begins."""
-    return _pointer(numba.int64(array.ctypes.data))
-
-
-def _of_one_feature(dim, noise, gradient, value, data):
-    own, whitener = _split(data)
-    x = carray(_pointer(own.view(np.int64)[_OF_X]), (int(own[2]),))
-    spread = Variances(int(own[4]), int(own[3]), int(own[5]), int(own[6]))
-    return _evaluate(carray(noise, (dim,)), carray(gradient, (dim,)), carray(value, (1,)), own, whitener, x, spread)
 
 
 def _of_variances(dim, noise, gradient, value, data):
     own, whitener = _split(data)
-    x = carray(_pointer(own.view(np.int64)[_OF_X]), (int(own[2]), int(own[3])))
     spread = Variances(int(own[4]), int(own[3]), int(own[5]), int(own[6]))
-    return _evaluate(carray(noise, (dim,)), carray(gradient, (dim,)), carray(value, (1,)), own, whitener, x, spread)
+    return _evaluate(carray(noise, (dim,)), carray(gradient, (dim,)), carray(value, (1,)), own, whitener, spread)
 
 
 def _of_factors(dim, noise, gradient, value, data):
     own, whitener = _split(data)
-    x = carray(_pointer(own.view(np.int64)[_OF_X]), (int(own[2]), int(own[3])))
     spread = Factors(int(own[4]), int(own[3]), int(own[5]), int(own[6]))
-    return _evaluate(carray(noise, (dim,)), carray(gradient, (dim,)), carray(value, (1,)), own, whitener, x, spread)
+    return _evaluate(carray(noise, (dim,)), carray(gradient, (dim,)), carray(value, (1,)), own, whitener, spread)
 
 
 @compiled(fastmath=STRICT)
@@ -146,20 +121,20 @@ def _split(data):
     return whole[: int(lengths[0])], whole[int(lengths[0]) :]
 
 
-@compiled(fastmath=STRICT)
-def _evaluate(noise, gradient, value, own, whitener, x, spread):
+@compiled(fastmath=STRICT, inline=True)
+def _evaluate(noise, gradient, value, own, whitener, spread):
     """Fill value and gradient; returns what nutpie is told: 0 if all is well, 3 or 4 where one of them is not finite."""
     point, slopes = np.empty(len(noise)), np.empty(len(noise))
     _from_whitened(noise, whitener, point)
-    value[0] = _log_posterior(point, own, x, spread, slopes)
+    value[0] = _log_posterior(point, own, spread, slopes)
     _to_whitened(slopes, whitener, gradient)
     if not np.isfinite(gradient).all():
         return 3
     return 0 if np.isfinite(value[0]) else 4
 
 
-@compiled(fastmath=STRICT)
-def _log_posterior(point, own, x, spread, gradient):
+@compiled(fastmath=STRICT, inline=True)
+def _log_posterior(point, own, spread, gradient):
     """Value at a point; the gradient is filled in."""
     k, n_features = spread.k, spread.n_features
     alpha, total = own[8], own[12]
@@ -177,10 +152,11 @@ def _log_posterior(point, own, x, spread, gradient):
     mu, coordinates = point[k - 1 : at_C0].reshape(k, n_features), point[at_spread:].reshape(spread.n_blocks, spread.size)
     prepare(spread, coordinates, log_w, offsets, h)
 
-    address = own.view(np.int64)[_OF_WEIGHT]
-    weight = carray(_pointer(address), (len(x) if address != 0 else 0,))
+    addresses = own.view(np.int64)
+    rows = addresses[_OF_X], addresses[_OF_X + 1], addresses[_OF_X + 2]
+    shift, scale = np.zeros(n_features), np.ones(n_features)
     sums = np.empty(k), np.empty((k, n_features)), np.empty(h.shape)
-    value = _accumulate(x, weight, offsets, mu, h, sums)
+    value = fill_sums(addresses[_OF_SUMS], int(own[2]), rows, shift, scale, offsets, mu, h, sums[0], sums[1], sums[2])
 
     weight_slopes(log_w, sums[0], alpha, total, gradient)
     gradient[at_C0:] = 0.0
@@ -192,33 +168,6 @@ def _log_posterior(point, own, x, spread, gradient):
         spread, coordinates, point[at_C0:at_spread], prior, h, sums, slopes, gradient[at_C0:at_spread], mu_slopes
     )
     return value + add_means(mu, b0, inverse_B0, mu_slopes)
-
-
-def _accumulate(x, weight, offsets, mu, h, sums):
-    """Fill N, S1 and S2; returns the log-likelihood."""
-
-
-@compiled(fastmath=SUMS)
-def _accumulate_one(x, weight, offsets, mu, h, sums):
-    counts, first, second = sums
-    k, together = len(offsets), np.empty((3, len(offsets)))
-    log_likelihood = univariate.accumulate(x, weight, 0.0, 1.0, offsets, mu.reshape(k), h.reshape(k), together)
-    counts[:], first[:, 0], second[:, 0, 0] = together[0], together[1], together[2]
-    return log_likelihood
-
-
-@compiled(fastmath=SUMS)
-def _accumulate_several(x, weight, offsets, mu, h, sums):
-    counts, first, second = sums
-    shift, scale = np.zeros(mu.shape[1]), np.ones(mu.shape[1])
-    return multivariate.accumulate(x, weight, shift, scale, offsets, mu, h, counts, first, second)
-
-
-@overload(_accumulate)
-def _(x, weight, offsets, mu, h, sums):
-    if x.ndim == 1:
-        return lambda x, weight, offsets, mu, h, sums: _accumulate_one(x, weight, offsets, mu, h, sums)
-    return lambda x, weight, offsets, mu, h, sums: _accumulate_several(x, weight, offsets, mu, h, sums)
 
 
 @compiled(fastmath=STRICT)

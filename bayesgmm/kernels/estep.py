@@ -16,12 +16,15 @@ import numpy as np
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels import multivariate, univariate
+from bayesgmm.kernels.compiled import given
+from bayesgmm.kernels.sums import address_of_sums, fill_sums_of
 
 __all__ = ["ESums", "e_step", "inverse_factors", "log_density", "responsibilities"]
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 ROOT_HALF = math.sqrt(0.5)
-_NO_WEIGHT = np.empty(0)
+_NONE = np.empty(0)
+_NONE.flags.writeable = False
 
 
 class ESums(NamedTuple):
@@ -52,6 +55,7 @@ def e_step(
     means: FloatArray,
     factors: FloatArray,
     sample_weight: FloatArray | None = None,
+    log_labels: FloatArray | None = None,
     *,
     shift: float | FloatArray = 0.0,
     scale: float | FloatArray = 1.0,
@@ -67,6 +71,8 @@ def e_step(
         Standard deviations, or lower Cholesky factors of the covariances.
     sample_weight : (n,) array, optional
         Observation weights, not negative.
+    log_labels : (K, n) array, optional
+        Logarithms of what is known of each observation's component.
     shift, scale : float or (D,) array
         The data are standardised in passing, without a copy.
 
@@ -78,36 +84,54 @@ def e_step(
     -----
     Tested property: within 1e-11 of extended-precision sums, relative to the sums of absolute values.
     """
-    weight = _NO_WEIGHT if sample_weight is None else sample_weight
     c, mu, h = _coefficients(weights, means, factors)
-    if means.ndim == 1:
-        sums = np.empty((3, len(weights)))
-        log_likelihood = univariate.accumulate(_given(x), _given(weight), float(shift), 1 / float(scale), c, mu, h, sums)
-        return ESums(log_likelihood, *sums)
-    ones = np.ones(means.shape[1])
-    counts, first, second = np.empty(len(weights)), np.empty(means.shape), np.empty(h.shape)
-    units = _given(shift * ones), _given(ones / scale)
-    log_likelihood = multivariate.accumulate(_given(x), _given(weight), *units, c, mu, h, counts, first, second)
-    return ESums(log_likelihood, counts, first, second.reshape(factors.shape))
+    n_features = 1 if means.ndim == 1 else means.shape[1]
+    shape = (len(weights), n_features, h.shape[2] if h.ndim == 3 else 1)
+    ones, counts, first, second = np.ones(n_features), np.empty(shape[0]), np.empty(shape[:2]), np.empty(shape)
+    log_likelihood = fill_sums_of(
+        address_of_sums(one_feature=n_features == 1),
+        given(x),
+        _NONE if sample_weight is None else given(sample_weight),
+        _labels(log_labels, x),
+        shift * ones,
+        ones / scale,
+        c,
+        mu.reshape(shape[:2]),
+        h.reshape(shape),
+        counts,
+        first,
+        second,
+    )
+    return ESums(log_likelihood, counts, first.reshape(means.shape), second.reshape(factors.shape))
 
 
-def log_density(x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
-    """Log sum_k w_k N(x_i; mu_k, Sigma_k) for one set of parameters or many, with an axis S in front: (n,) or (S, n)."""
+def log_density(
+    x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None
+) -> FloatArray:
+    """Log sum_k a_ik w_k N(x_i; mu_k, Sigma_k) for one set of parameters or many (S, ...): (n,) or (S, n)."""
     kernel = univariate if x.ndim == 1 else multivariate
     coefficients: tuple[FloatArray, ...] = _coefficients(weights, means, _without_zeros(means, factors))
     if np.ndim(weights) == 1:
         coefficients = tuple(each[None] for each in coefficients)
     result = np.empty((*np.shape(weights)[:-1], len(x)))
-    kernel.log_densities(_given(x), *coefficients, result.reshape(-1, len(x)))
+    kernel.log_densities(given(x), _labels(log_labels, x), *coefficients, result.reshape(-1, len(x)))
     return result
 
 
-def responsibilities(x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
+def responsibilities(
+    x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None
+) -> FloatArray:
     """Probability of each component given each observation, (n, K)."""
     kernel = univariate if x.ndim == 1 else multivariate
     result = np.empty((len(x), len(weights)))
-    kernel.responsibilities(_given(x), *_coefficients(weights, means, _without_zeros(means, factors)), result)
+    kernel.responsibilities(
+        given(x), _labels(log_labels, x), *_coefficients(weights, means, _without_zeros(means, factors)), result
+    )
     return result
+
+
+def _labels(log_labels: FloatArray | None, x: FloatArray) -> FloatArray:
+    return given(np.empty((0, len(x))) if log_labels is None else log_labels)
 
 
 def inverse_factors(factors: FloatArray) -> FloatArray:
@@ -144,11 +168,4 @@ def _coefficients(weights: FloatArray, means: FloatArray, factors: FloatArray) -
         whiteners = ROOT_HALF * inverse_factors(factors) if beyond else ROOT_HALF / factors
     if scales.ndim > weights.ndim and not beyond:
         whiteners = whiteners[..., None]
-    return _given(offsets), _given(means), _given(whiteners)
-
-
-def _given(array: FloatArray) -> FloatArray:
-    """A contiguous, read-only view, so that whatever array a user has runs through the same compiled code."""
-    view = np.ascontiguousarray(array, dtype=float).view()
-    view.flags.writeable = False
-    return view
+    return given(offsets), given(means), given(whiteners)

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import FAR, add_log_totals, block_width, exponentiate, has_nan
+from bayesgmm.kernels.blocks import FAR, add_labels, add_log_totals, block_width, exponentiate, has_nan
 from bayesgmm.kernels.compiled import SUMS, compiled
 
 _BLOCK = 128  # observations handled together
@@ -84,8 +84,8 @@ def _add_products(one, deviation, sums, m):
         d += 1
 
 
-@compiled(fastmath=SUMS)
-def _joint(z, c, mu, h, deviation, y, joint, top, total, m):
+@compiled(fastmath=SUMS, inline=True)
+def _joint(z, log_labels, c, mu, h, deviation, y, joint, top, total, m):
     """For one block: joint_ki = exp(log_joint_ki - top_i), top_i = max_k log_joint_ki, total_i = sum_k joint_ki."""
     k, n_features = mu.shape
     triangular = h.shape[2] > 1
@@ -109,12 +109,16 @@ def _joint(z, c, mu, h, deviation, y, joint, top, total, m):
                     row[i] -= u * u
         for i in range(m):
             top[i] = max(row[i], top[i])
+    if len(log_labels) > 0:
+        add_labels(log_labels, joint, top, m)
     exponentiate(joint, top, total, m)
     check = 0.0
     for i in range(m):
         check += top[i] + total[i]
     if not np.isfinite(check):  # a point out of reach of every component: the farthest that a float can tell
         _far_joint(z, c, mu, h, joint, top, m)
+        if len(log_labels) > 0:
+            add_labels(log_labels, joint, top, m)
         exponentiate(joint, top, total, m)
 
 
@@ -145,7 +149,7 @@ def _far_joint(z, c, mu, h, joint, top, m):
 
 
 @compiled(fastmath=SUMS, inline=True)
-def accumulate(x, weight, shift, inverse_scale, c, mu, h, counts, first, second):
+def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
     """Fill N (K), S1 (K, D) and S2, of the shape of h, over standardised x (n, D); return the log-likelihood."""
     counts[:] = 0.0
     first[:] = 0.0
@@ -165,7 +169,7 @@ def accumulate(x, weight, shift, inverse_scale, c, mu, h, counts, first, second)
     for begin in range(0, n, width):
         m = min(width, n - begin)
         _standardise(x[begin : begin + m], shift, inverse_scale, z)
-        _joint(z, c, mu, h, deviation, y, joint, top, total, m)
+        _joint(z, log_labels[:, begin : begin + m], c, mu, h, deviation, y, joint, top, total, m)
         log_likelihood += add_log_totals(top, total, weight[begin : begin + m], m)
         for j in range(k):
             r, zeroth = joint[j], 0.0
@@ -195,7 +199,7 @@ def accumulate(x, weight, shift, inverse_scale, c, mu, h, counts, first, second)
 
 
 @compiled(fastmath=SUMS)
-def log_densities(x, c, mu, h, out):
+def log_densities(x, log_labels, c, mu, h, out):
     """Log density of every x (n, D) for every set of parameters c (S, K), mu, h, into out (S, n)."""
     n, (_, k, n_features) = len(x), mu.shape
     width = _width(n_features, k)
@@ -210,13 +214,13 @@ def log_densities(x, c, mu, h, out):
             if has_nan(c[s], mu[s], h[s]):
                 out[s, begin : begin + m] = np.nan
                 continue
-            _joint(z, c[s], mu[s], h[s], deviation, y, joint, top, total, m)
+            _joint(z, log_labels[:, begin : begin + m], c[s], mu[s], h[s], deviation, y, joint, top, total, m)
             for i in range(m):
                 out[s, begin + i] = top[i] + math.log(total[i])
 
 
 @compiled(fastmath=SUMS)
-def responsibilities(x, c, mu, h, out):
+def responsibilities(x, log_labels, c, mu, h, out):
     """Responsibilities, into out (n, K)."""
     if has_nan(c, mu, h):
         out[:] = np.nan
@@ -230,7 +234,7 @@ def responsibilities(x, c, mu, h, out):
     for begin in range(0, n, width):
         m = min(width, n - begin)
         _standardise(x[begin : begin + m], shift, inverse_scale, z)
-        _joint(z, c, mu, h, deviation, y, joint, top, total, m)
+        _joint(z, log_labels[:, begin : begin + m], c, mu, h, deviation, y, joint, top, total, m)
         for i in range(m):
             for j in range(k):
                 out[begin + i, j] = joint[j, i] / total[i]

@@ -33,7 +33,6 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels import sweeps
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.estep import ROOT_HALF
 from bayesgmm.kernels.points import log_weights
@@ -48,16 +47,7 @@ _WIDEST = 2.0  # the scale of delta and rho where a part is so small that the da
 
 
 @compiled(fastmath=STRICT)
-def sweep(rng, x, spread, learnt, hyper, b0, inverse_B0, rate, moves, state, thin, draws):
-    """Like :func:`bayesgmm.kernels.sweeps.sweep`, with so many moves before each sweep."""
-    for s in range(len(draws)):
-        for _ in range(thin):
-            move(rng, x[:, 0], spread.k, learnt, hyper, b0, inverse_B0, rate, moves, state)
-            sweeps.sweep(rng, x, spread, learnt, hyper, b0, inverse_B0, rate, state, 1, draws[s : s + 1])
-
-
-@compiled(fastmath=STRICT)
-def move(rng, x, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
+def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
     """Move a state, then draw C0 given the variances."""
     at_factors = 2 * k if hierarchical else 2 * k - 1
     log_w, mu, log_variances = np.empty(k), state[k - 1 : 2 * k - 1], state[at_factors:]
@@ -65,7 +55,8 @@ def move(rng, x, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
     proposed = np.empty((3, k))
     offsets, scales = np.empty(k), np.empty(k)
     whole, division, other = np.empty(3), np.empty(3), np.empty(3)
-    value = log_density(x, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales)
+    n = float(len(rows.x)) if len(rows.weight) == 0 else rows.weight.sum()
+    value = log_density(rows, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales)
     for _ in range(moves):
         a, b, d = _choose_three(rng, k)
         proposed[0], proposed[1], proposed[2] = log_w, mu, log_variances
@@ -80,20 +71,20 @@ def move(rng, x, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
             split(whole, other, proposed, a, b)
             log_ratio += log_jacobian(whole, other)
         else:
-            log_ratio += log_proposal(division, len(x) * math.exp(whole[0]))
+            log_ratio += log_proposal(division, n * math.exp(whole[0]))
             if kind < _STEPS + _EXCHANGES and d >= 0:
                 proposed[:, a] = whole
                 whole[0], whole[1], whole[2] = log_w[d], mu[d], log_variances[d]
             else:
                 d = a
-            visible = len(x) * math.exp(whole[0])
+            visible = n * math.exp(whole[0])
             propose(rng, visible, other)
             split(whole, other, proposed, d, b)
             log_ratio += log_jacobian(whole, other) - log_proposal(other, visible)
         if not np.isfinite(log_ratio):  # no such pair, or none that the way back would come from
             continue
         new = log_density(
-            x, proposed[0], proposed[1], proposed[2], hyper, b0, inverse_B0, rate, hierarchical, offsets, scales
+            rows, proposed[0], proposed[1], proposed[2], hyper, b0, inverse_B0, rate, hierarchical, offsets, scales
         )
         if -rng.standard_exponential() < new - value + log_ratio:
             value = new
@@ -205,7 +196,7 @@ def _farthest(visible):
 
 
 @compiled(fastmath=STRICT)
-def log_density(x, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales):
+def log_density(rows, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales):
     """Of the data and of (w, mu, log sigma^2), up to a constant, without C0; the last two are scratch."""
     alpha, c0, g0 = hyper[0], hyper[1], hyper[2]
     value, total = 0.0, 0.0
@@ -219,4 +210,4 @@ def log_density(x, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hierar
         value -= (g0 + k * c0) * math.log(rate[0] + total)
     else:
         value -= rate[0] * total
-    return value + log_likelihood(x, offsets, mu, scales)
+    return value + log_likelihood(rows.x[:, 0], rows.weight, rows.log_labels, offsets, mu, scales)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesgmm.kernels import split_merge
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.estep import HALF_LOG_2PI
 from bayesgmm.kernels.factors import add_gram, fill_factor
@@ -32,34 +33,62 @@ from bayesgmm.kernels.variates import (
 
 
 @compiled(fastmath=STRICT)
-def sweep(rng, x, spread, learnt, hyper, b0, inverse_B0, rate, state, thin, draws):
+def sweep(rng, rows, spread, learnt, hyper, b0, inverse_B0, rate, moves, state, thin, draws):
     """Fill the draws (S, n_dim), each ``thin`` sweeps after the one before, from a state, which moves along.
 
-    ``hyper`` holds alpha, c0 and g0.
+    ``hyper`` holds alpha, c0 and g0; before each sweep there are so many moves of :mod:`bayesgmm.kernels.split_merge`.
     """
-    k, (n, n_features) = spread.k, x.shape
+    k, (n, n_features) = spread.k, rows.x.shape
     alpha, c0, g0 = hyper[0], hyper[1], hyper[2]
     at_C0 = k - 1 + k * n_features
     at_spread = at_C0 + spread.size if learnt else at_C0
     mu, coordinates = state[k - 1 : at_C0].reshape(k, n_features), state[at_spread:].reshape(spread.n_blocks, spread.size)
     scale, C0, blocks = state[at_C0:at_spread], rate.copy(), blocks_of(spread, coordinates)
+    log_w, offsets, log_densities, cumulated = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
+    inverse, difference, moved = np.empty((k, n_features)), np.empty((k, n_features)), np.empty((k, n_features))
     if learnt:
         fill_scale(spread, scale, C0)
-    log_w, offsets, log_densities, cumulated = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
-    inverse, difference = np.empty((k, n_features)), np.empty((k, n_features))
     counts, first, second = np.empty(k), np.empty((k, n_features)), moments_for(spread, k)
     scratch, sums = (inverse, difference, log_densities, cumulated), (counts, first, second)
     rates, shapes = rates_for(spread, spread.n_blocks), np.empty(spread.n_blocks)
-    order, z = np.empty(k, np.int64), np.empty(n, np.int16)
+    order, z, fractional = np.empty(k, np.int64), np.empty(n, np.int16), len(rows.rest) > 0
+    old_w, old_blocks, old_coordinates, of_rest = np.empty(k - 1), blocks.copy(), coordinates.copy(), 0.0
     for s in range(len(draws)):
         for _ in range(thin):
+            divide_anew(rng, spread, rows, learnt, hyper, b0, inverse_B0, rate, moves, state, scale, C0)
             log_weights(state, log_w)
             prepare(spread, log_w, blocks, inverse, offsets)
-            _allocate(rng, spread, x, offsets, mu, blocks, scratch, z, sums)
+            allocate(rng, spread, rows, offsets, mu, blocks, scratch, z, sums)
+            if fractional:
+                of_rest = _log_density_of_rest(spread, rows, offsets, mu, blocks, scratch)
+                old_w[:] = state[: k - 1]
             draw_weights(rng, counts, alpha, state, log_densities)
+            if fractional:
+                log_weights(state, log_w)
+                prepare(spread, log_w, blocks, inverse, offsets)
+                proposed = _log_density_of_rest(spread, rows, offsets, mu, blocks, scratch)
+                if _is_accepted(rng, proposed - of_rest):
+                    of_rest = proposed
+                else:
+                    state[: k - 1] = old_w
+                    log_weights(state, log_w)
+                    prepare(spread, log_w, blocks, inverse, offsets)
+            draw_means(rng, spread, 0, k, counts, first, blocks, inverse, b0, inverse_B0, mu, moved)
+            if fractional:
+                proposed = _log_density_of_rest(spread, rows, offsets, moved, blocks, scratch)
+                if _is_accepted(rng, proposed - of_rest):
+                    of_rest = proposed
+                else:
+                    moved[:] = mu
+                old_blocks[:], old_coordinates[:] = blocks, coordinates
             _begin_blocks(0, spread.n_blocks, c0, C0, rates, shapes)
-            draw_means(rng, spread, 0, k, counts, first, second, blocks, inverse, b0, inverse_B0, mu, rates, shapes)
+            move_means(spread, 0, k, counts, first, second, moved, mu, rates, shapes)
             draw_blocks(rng, spread, 0, spread.n_blocks, rates, shapes, blocks, coordinates)
+            if fractional:
+                prepare(spread, log_w, blocks, inverse, offsets)
+                proposed = _log_density_of_rest(spread, rows, offsets, mu, blocks, scratch)
+                if not _is_accepted(rng, proposed - of_rest):
+                    blocks[:], coordinates[:] = old_blocks, old_coordinates
             if learnt:
                 draw_scale(rng, spread, blocks[: spread.n_blocks], c0, g0, rate, C0, scale)
         shuffle(rng, order)
@@ -67,53 +96,86 @@ def sweep(rng, x, spread, learnt, hyper, b0, inverse_B0, rate, state, thin, draw
 
 
 @compiled(fastmath=STRICT)
-def telescope(rng, x, spread, tied, learnt, hyper, b0, inverse_B0, rate, tables, state, points, thin, draws, kept):
+def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tables, state, points, thin, draws, kept):
     """Fill the draws, each ``thin`` sweeps after the one before, from a state, which moves along: ``Draws`` says which.
 
     ``hyper`` holds c0 and g0. Components that are occupied stand first; those that are not are drawn from the prior once K
     is known.
     """
-    n, n_features = x.shape
+    n, n_features = rows.x.shape
     c0, g0 = hyper[0], hyper[1]
     size, log_w, mu, blocks, C0 = state
     every, done, kept_z, kept_w, kept_mu, kept_blocks = kept
     most, k = len(log_w), size[0]
     offsets, log_densities, cumulated, probabilities = np.empty(most), np.empty(most), np.empty(most), np.empty(most)
-    inverse, difference = np.empty((most, n_features)), np.empty((most, n_features))
+    inverse, difference, moved = np.empty((most, n_features)), np.empty((most, n_features)), np.empty((most, n_features))
     counts, first, second = np.empty(most), np.empty((most, n_features)), moments_for(spread, most)
     rates, shapes = rates_for(spread, len(blocks)), np.empty(len(blocks))
     scratch, sums = (inverse, difference, log_densities, cumulated), (counts, first, second)
     coordinates, scale = np.empty((len(blocks), spread.size)), np.empty(spread.size)
     places, z, occupied = np.empty(most, np.int64), np.empty(n, np.int16), 0
+    fractional, of_rest = len(rows.rest) > 0, 0.0
+    old_w, old_mu, old_blocks, old_C0, old_k = log_w.copy(), mu.copy(), blocks.copy(), C0.copy(), k
     for s in range(len(draws.n_components)):
         for _ in range(thin):
             prepare(spread, log_w[:k], blocks, inverse, offsets)
-            _allocate(rng, spread, x, offsets[:k], mu, blocks, scratch, z, sums)
+            allocate(rng, spread, rows, offsets[:k], mu, blocks, scratch, z, sums)
             occupied = bring_forward(counts[:k], places)
+            if fractional:  # what is not occupied says something of the rest
+                of_rest = _of_rest(spread, rows, log_w[:k], mu, blocks, scratch, offsets)
+                old_w[:k], old_mu[:k], old_blocks[:] = log_w[:k], mu[:k], blocks
+                for j in range(k):
+                    log_w[places[j]], mu[places[j]] = old_w[j], old_mu[j]
+                    if not tied:
+                        blocks[places[j]] = old_blocks[j]
             for j in range(k):
                 to = places[j]
                 if to < min(j, occupied):
                     counts[to] = counts[j]
-                    mu[to], inverse[to], first[to], second[to] = mu[j], inverse[j], first[j], second[j]
-                    if not tied:
-                        blocks[to] = blocks[j]
+                    inverse[to], first[to], second[to] = inverse[j], first[j], second[j]
+                    if not fractional:
+                        mu[to] = mu[j]
+                        if not tied:
+                            blocks[to] = blocks[j]
             m = 1 if tied else occupied
+            draw_means(rng, spread, 0, occupied, counts, first, blocks, inverse, b0, inverse_B0, mu, moved)
+            if fractional:
+                moved[occupied:k], old_blocks[:] = mu[occupied:k], blocks
+                proposed = _of_rest(spread, rows, log_w[:k], moved, blocks, scratch, offsets)
+                if _is_accepted(rng, proposed - of_rest):
+                    of_rest = proposed
+                else:
+                    moved[:occupied] = mu[:occupied]
             _begin_blocks(0, m, c0, C0, rates, shapes)
-            draw_means(rng, spread, 0, occupied, counts, first, second, blocks, inverse, b0, inverse_B0, mu, rates, shapes)
+            move_means(spread, 0, occupied, counts, first, second, moved, mu, rates, shapes)
             draw_blocks(rng, spread, 0, m, rates, shapes, blocks, coordinates)
+            if fractional:
+                proposed = _of_rest(spread, rows, log_w[:k], mu, blocks, scratch, offsets)
+                if _is_accepted(rng, proposed - of_rest):
+                    of_rest = proposed
+                else:
+                    blocks[:m] = old_blocks[:m]
+                old_w[:k], old_mu[:k], old_blocks[:], old_C0[:], old_k = log_w[:k], mu[:k], blocks, C0, k
             if learnt:
                 draw_scale(rng, spread, blocks[:m], c0, g0, rate, C0, scale)
 
             k = draw_number(rng, counts[:occupied], tables, probabilities)
-            for b in range(most):
-                draws.p_k[s, b] += probabilities[b] / thin
-            draws.p_occupied[s, occupied - 1] += 1.0 / thin
             counts[occupied:k], inverse[occupied:k], first[occupied:k], second[occupied:k] = 0.0, 0.0, 0.0, 0.0
             end = occupied if tied else k
             _begin_blocks(occupied, end, c0, C0, rates, shapes)
             draw_blocks(rng, spread, occupied, end, rates, shapes, blocks, coordinates)
-            draw_means(rng, spread, occupied, k, counts, first, second, blocks, inverse, b0, inverse_B0, mu, rates, shapes)
+            draw_means(rng, spread, occupied, k, counts, first, blocks, inverse, b0, inverse_B0, mu, mu)
             draw_log_gammas(rng, counts[:k], tables.concentrations[k - 1], log_w[:k])
+            if fractional:
+                proposed = _of_rest(spread, rows, log_w[:k], mu, blocks, scratch, offsets)
+                if not _is_accepted(rng, proposed - of_rest):
+                    k = old_k
+                    log_w[:k], mu[:k], blocks[:], C0[:] = old_w[:k], old_mu[:k], old_blocks, old_C0
+                probabilities[:] = 0.0
+                probabilities[k - 1] = 1.0
+            for b in range(most):
+                draws.p_k[s, b] += probabilities[b] / thin
+            draws.p_occupied[s, occupied - 1] += 1.0 / thin
         size[0], draws.n_components[s], draws.occupied[s] = k, k, occupied
         keep_scale(spread, C0, draws.scale[s])
         prepare(spread, log_w[:k], blocks, inverse, offsets)
@@ -123,8 +185,10 @@ def telescope(rng, x, spread, tied, learnt, hyper, b0, inverse_B0, rate, tables,
             draws.log_density[s, i] = log_sum_exp(log_densities[:k]) - log_total - n_features * HALF_LOG_2PI
         if (s + done) % every == 0:
             a = (s + done) // every
+            if fractional:  # of an observation that has no copy, too, among the components as they are now
+                allocate(rng, spread, rows, offsets[:k], mu, blocks, scratch, z, sums)
             for i in range(n):
-                kept_z[a, i] = places[z[i]]
+                kept_z[a, i] = z[i] if fractional else places[z[i]]
             for j in range(k):
                 kept_w[a, j], kept_mu[a, j] = math.exp(log_w[j] - log_total), mu[j]
                 if j < len(kept_blocks[a]):
@@ -132,20 +196,79 @@ def telescope(rng, x, spread, tied, learnt, hyper, b0, inverse_B0, rate, tables,
 
 
 @compiled(fastmath=STRICT)
-def _allocate(rng, spread, x, offsets, mu, blocks, scratch, z, sums):
-    """Draw z given the components; fill their counts and the sums of distances from their means, and of the products."""
+def allocate(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
+    """Draw z given the components; fill their counts and the sums of distances from their means, and of the products.
+
+    The copies of an observation are allocated one by one; z is that of the first of them.
+    """
     inverse, difference, log_densities, cumulated = scratch
     counts, first, second = sums
-    k, (n, n_features), of_components = len(offsets), x.shape, log_densities[: len(offsets)]
+    k, (n, n_features), of_components = len(offsets), rows.x.shape, log_densities[: len(offsets)]
+    weighted, labelled = len(rows.copies) > 0, len(rows.log_labels) > 0
     counts[:k], first[:k], second[:k] = 0.0, 0.0, 0.0
     for i in range(n):
-        fill_log_densities(spread, x, i, offsets, mu, blocks, inverse, difference, of_components)
+        fill_log_densities(spread, rows.x, i, offsets, mu, blocks, inverse, difference, of_components)
+        if labelled:
+            for j in range(k):
+                of_components[j] += rows.log_labels[j, i]
         j = choose(rng, of_components, cumulated) if k > 1 else 0
         z[i] = j
+        if weighted and rows.copies[i] != 1.0:
+            _allocate_copies(rng, spread, rows.copies[i], j, cumulated[:k], difference, sums)
+            continue
         counts[j] += 1.0
         for d in range(n_features):
             first[j, d] += difference[j, d]
-        add_products(spread, difference[j], second[j])
+        add_products(spread, 1.0, difference[j], second[j])
+
+
+@compiled(fastmath=STRICT)
+def _allocate_copies(rng, spread, copies, chosen, cumulated, difference, sums):
+    """Add the copies of an observation, the first of which is allocated, to the sums; ``cumulated`` says where it may go."""
+    counts, first, second = sums
+    left = np.int64(copies) - 1
+    if left < 0:
+        return
+    for j in range(len(cumulated) - 1, -1, -1):
+        here = left
+        if j > 0 and left > 0:
+            share = 1.0 - cumulated[j - 1] / cumulated[j] if cumulated[j] > 0.0 else 0.0
+            here = rng.binomial(left, min(max(share, 0.0), 1.0))
+        left -= here
+        many = float(here + (j == chosen))
+        if many > 0.0:
+            counts[j] += many
+            for d in range(first.shape[1]):
+                first[j, d] += many * difference[j, d]
+            add_products(spread, many, difference[j], second[j])
+
+
+@compiled(fastmath=STRICT)
+def _log_density_of_rest(spread, rows, offsets, mu, blocks, scratch):
+    """What is left of the likelihood when whole counts have been allocated, up to a constant."""
+    inverse, difference, log_densities, _ = scratch
+    k, value = len(offsets), 0.0
+    for i in range(len(rows.rest)):
+        if rows.rest[i] != 0.0:
+            fill_log_densities(spread, rows.x, i, offsets, mu, blocks, inverse, difference, log_densities[:k])
+            if len(rows.log_labels) > 0:
+                for j in range(k):
+                    log_densities[j] += rows.log_labels[j, i]
+            value += rows.rest[i] * log_sum_exp(log_densities[:k])
+    return value
+
+
+@compiled(fastmath=STRICT)
+def _of_rest(spread, rows, log_w, mu, blocks, scratch, offsets):
+    """The same of components whose weights are known up to a constant."""
+    k = len(log_w)
+    prepare(spread, log_w, blocks, scratch[0], offsets)
+    return _log_density_of_rest(spread, rows, offsets[:k], mu, blocks, scratch) - log_sum_exp(log_w) * rows.rest.sum()
+
+
+@compiled(fastmath=STRICT)
+def _is_accepted(rng, log_ratio):
+    return -rng.standard_exponential() < log_ratio
 
 
 def blocks_of(spread: Any, coordinates: Any) -> Any:
@@ -178,8 +301,15 @@ def fill_log_densities(
     """Fill each component's log density at a point without the constant, and the point's distances from its mean."""
 
 
-def add_products(spread: Any, difference: Any, second: Any) -> Any:
-    """Add an observation's distances from a mean to the second moments of its component."""
+def add_products(spread: Any, many: Any, difference: Any, second: Any) -> Any:
+    """Add so many observations' distances from a mean to the second moments of their component."""
+
+
+def divide_anew(
+    rng: Any, spread: Any, rows: Any, learnt: Any, hyper: Any, b0: Any, inverse_B0: Any, rate: Any, moves: Any, state: Any,
+    scale: Any, C0: Any,
+) -> Any:  # fmt: skip
+    """So many moves that divide components anew: of one feature, with own variances."""
 
 
 @compiled(fastmath=STRICT)
@@ -190,10 +320,16 @@ def _begin_blocks(begin, end, c0, C0, rates, shapes):
 
 
 def draw_means(
-    rng: Any, spread: Any, begin: Any, end: Any, counts: Any, first: Any, second: Any, blocks: Any, inverse: Any, b0: Any,
-    inverse_B0: Any, mu: Any, rates: Any, shapes: Any,
+    rng: Any, spread: Any, begin: Any, end: Any, counts: Any, first: Any, blocks: Any, inverse: Any, b0: Any,
+    inverse_B0: Any, mu: Any, moved: Any,
 ) -> Any:  # fmt: skip
-    """Draw the means of components begin, ..., end - 1; to their blocks' rates and shapes the observations' are added."""
+    """Draw the means of components begin, ..., end - 1, to be found in ``moved``."""
+
+
+def move_means(
+    spread: Any, begin: Any, end: Any, counts: Any, first: Any, second: Any, moved: Any, mu: Any, rates: Any, shapes: Any
+) -> Any:
+    """Replace the means by those moved; to their blocks' rates and shapes the observations' about these are added."""
 
 
 def draw_blocks(rng: Any, spread: Any, begin: Any, end: Any, rates: Any, shapes: Any, blocks: Any, coordinates: Any) -> Any:
@@ -292,22 +428,31 @@ def _fill_log_densities_of_factors(spread, points, i, offsets, mu, blocks, inver
         out[j] = offsets[j] - 0.5 * distance
 
 
-def _add_squares(spread, difference, second):
+def _add_squares(spread, many, difference, second):
     for d in range(len(difference)):
-        second[d] += difference[d] * difference[d]
+        second[d] += many * difference[d] * difference[d]
 
 
-def _add_products(spread, difference, second):
+def _add_products(spread, many, difference, second):
     for a in range(len(difference)):
         for b in range(a + 1):
-            second[a, b] += difference[a] * difference[b]
+            second[a, b] += many * difference[a] * difference[b]
 
 
-def _draw_means_given_variances(
-    rng, spread, begin, end, counts, first, second, blocks, inverse, b0, inverse_B0, mu, rates, shapes
-):
+def _divide_anew(rng, spread, rows, learnt, hyper, b0, inverse_B0, rate, moves, state, scale, C0):
+    if moves > 0:
+        split_merge.move(rng, rows, spread.k, learnt, hyper, b0, inverse_B0, rate, moves, state)
+        if learnt:
+            C0[0] = math.exp(scale[0])
+
+
+def _divide_nothing(rng, spread, rows, learnt, hyper, b0, inverse_B0, rate, moves, state, scale, C0):
+    return
+
+
+def _draw_means_given_variances(rng, spread, begin, end, counts, first, blocks, inverse, b0, inverse_B0, mu, moved):
     n_features = mu.shape[1]
-    precision, pull, moved = np.empty((n_features, n_features)), np.empty(n_features), np.empty(n_features)
+    precision, pull = np.empty((n_features, n_features)), np.empty(n_features)
     for j in range(begin, end):
         for d in range(n_features):
             pull[d] = inverse[j, d] * (first[j, d] + counts[j] * mu[j, d])
@@ -315,37 +460,46 @@ def _draw_means_given_variances(
                 precision[d, e] = inverse_B0[d, e]
                 pull[d] += inverse_B0[d, e] * b0[e]
             precision[d, d] += counts[j] * inverse[j, d]
-        draw_normal(rng, precision, pull, moved)
-        block = j if len(rates) > 1 else 0
-        for d in range(n_features):
-            step = moved[d] - mu[j, d]
-            about = second[j, d] - 2.0 * step * first[j, d] + counts[j] * step * step
-            rates[block, d if spread.size > 1 else 0] += 0.5 * max(about, 0.0)
-            mu[j, d] = moved[d]
-        shapes[block] += 0.5 * counts[j] * (n_features / spread.size)
+        draw_normal(rng, precision, pull, moved[j])
 
 
-def _draw_means_given_factors(
-    rng, spread, begin, end, counts, first, second, blocks, inverse, b0, inverse_B0, mu, rates, shapes
-):
+def _draw_means_given_factors(rng, spread, begin, end, counts, first, blocks, inverse, b0, inverse_B0, mu, moved):
     m, size = len(blocks), mu.shape[1]
-    own, precision, pull, moved = np.empty((size, size)), np.empty((size, size)), np.empty(size), np.empty(size)
+    own, precision, pull = np.empty((size, size)), np.empty((size, size)), np.empty(size)
     for j in range(begin, end):
-        block = j if m > 1 else 0
         own[:] = 0.0
-        add_gram(blocks[block], own)
+        add_gram(blocks[j if m > 1 else 0], own)
         for a in range(size):
             pull[a] = 0.0
             for b in range(size):
                 precision[a, b] = inverse_B0[a, b] + counts[j] * own[a, b]
                 pull[a] += inverse_B0[a, b] * b0[b] + own[a, b] * (first[j, b] + counts[j] * mu[j, b])
-        draw_normal(rng, precision, pull, moved)
+        draw_normal(rng, precision, pull, moved[j])
+
+
+def _move_means_and_variances(spread, begin, end, counts, first, second, moved, mu, rates, shapes):
+    n_features = mu.shape[1]
+    for j in range(begin, end):
+        block = j if len(rates) > 1 else 0
+        for d in range(n_features):
+            step = moved[j, d] - mu[j, d]
+            about = second[j, d] - 2.0 * step * first[j, d] + counts[j] * step * step
+            rates[block, d if spread.size > 1 else 0] += 0.5 * max(about, 0.0)
+            mu[j, d] = moved[j, d]
+        shapes[block] += 0.5 * counts[j] * (n_features / spread.size)
+
+
+def _move_means_and_factors(spread, begin, end, counts, first, second, moved, mu, rates, shapes):
+    size = mu.shape[1]
+    step = np.empty(size)
+    for j in range(begin, end):
+        block = j if len(rates) > 1 else 0
         for a in range(size):
-            pull[a] = moved[a] - mu[j, a]
-            mu[j, a] = moved[a]
+            step[a] = moved[j, a] - mu[j, a]
+            mu[j, a] = moved[j, a]
         for a in range(size):
             for b in range(a + 1):
-                about = second[j, a, b] - pull[a] * first[j, b] - first[j, a] * pull[b] + counts[j] * pull[a] * pull[b]
+                about = second[j, a, b] - step[a] * first[j, b] - first[j, a] * step[b] + counts[j] * step[a] * step[b]
                 rates[block, a, b] += 0.5 * about
         shapes[block] += 0.5 * counts[j]
 
@@ -387,6 +541,8 @@ for_each_kind(keep_scale, _keep_scale_of_variances, _keep_scale_of_factors)
 for_each_kind(prepare, _prepare_variances, _prepare_factors)
 for_each_kind(fill_log_densities, _fill_log_densities_of_variances, _fill_log_densities_of_factors, inline=True)
 for_each_kind(add_products, _add_squares, _add_products, inline=True)
+for_each_kind(divide_anew, _divide_anew, _divide_nothing, inline=True)
+for_each_kind(move_means, _move_means_and_variances, _move_means_and_factors)
 for_each_kind(draw_means, _draw_means_given_variances, _draw_means_given_factors)
 for_each_kind(draw_blocks, _draw_variances, _draw_factors)
 for_each_kind(draw_scale, _draw_scale_of_variances, _draw_scale_of_factors)

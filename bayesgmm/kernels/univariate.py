@@ -9,14 +9,14 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import FAR, add_log_totals, block_width, exp, exponentiate, has_nan
+from bayesgmm.kernels.blocks import FAR, add_labels, add_log_totals, block_width, exp, exponentiate, has_nan
 from bayesgmm.kernels.compiled import SUMS, compiled
 
 BLOCK = 128  # observations handled together: K rows of them stay in the first-level cache
 
 
-@compiled(fastmath=SUMS)
-def _joint(z, c, mu, h, joint, top, total):
+@compiled(fastmath=SUMS, inline=True)
+def _joint(z, log_labels, c, mu, h, joint, top, total):
     """For one block: joint_ki = exp(log_joint_ki - top_i), top_i = max_k log_joint_ki, total_i = sum_k joint_ki."""
     k, m = len(c), len(z)
     lowest = 0.0
@@ -30,6 +30,8 @@ def _joint(z, c, mu, h, joint, top, total):
             value = offset - u * u
             row[i] = value
             top[i] = max(value, top[i])
+    if len(log_labels) > 0:
+        add_labels(log_labels, joint, top, m)
     for i in range(m):
         lowest += top[i]
     if lowest == -np.inf:  # a point out of reach of every component: the farthest that a float can tell
@@ -38,11 +40,13 @@ def _joint(z, c, mu, h, joint, top, total):
                 u = min(max(h[j] * (z[i] - mu[j]), -FAR), FAR)
                 joint[j, i] = c[j] - u * u
                 top[i] = max(joint[j, i], top[i])
+        if len(log_labels) > 0:
+            add_labels(log_labels, joint, top, m)
     exponentiate(joint, top, total, m)
 
 
 @compiled(fastmath=SUMS)
-def _add_pair(x, shift, inverse_scale, c, mu, h, sums):
+def _add_pair(x, shift, inverse_scale, c, mu, h, counts, first, second):
     """One block for K = 2, with one exponential for each point and no scratch; NaN, and sums untouched, out of reach."""
     zeroth_0, first_0, second_0 = 0.0, 0.0, 0.0
     zeroth_1, first_1, second_1 = 0.0, 0.0, 0.0
@@ -69,56 +73,60 @@ def _add_pair(x, shift, inverse_scale, c, mu, h, sums):
         second_1 += r_1 * deviation_1 * deviation_1
     if not np.isfinite(top):
         return np.nan
-    sums[0, 0] += zeroth_0
-    sums[1, 0] += first_0
-    sums[2, 0] += second_0
-    sums[0, 1] += zeroth_1
-    sums[1, 1] += first_1
-    sums[2, 1] += second_1
+    counts[0] += zeroth_0
+    first[0] += first_0
+    second[0] += second_0
+    counts[1] += zeroth_1
+    first[1] += first_1
+    second[1] += second_1
     return top + math.log(product)
 
 
 @compiled(fastmath=SUMS, inline=True)
-def accumulate(x, weight, shift, inverse_scale, c, mu, h, sums):
-    """Fill sums (3, K) with N, S1, S2 over z = (x - shift) * inverse_scale, and return the log-likelihood of z."""
+def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
+    """Fill N, S1 and S2, each (K), over z = (x - shift) * inverse_scale, and return the log-likelihood of z."""
+    counts[:] = 0.0
+    first[:] = 0.0
+    second[:] = 0.0
     if has_nan(c, mu, h):
-        sums[:] = np.nan
+        counts[:] = np.nan
+        first[:] = np.nan
+        second[:] = np.nan
         return np.nan
     k, n = len(c), len(x)
     width = min(BLOCK, block_width(k))
     joint = np.empty((k, width))
     z, top, total = np.empty(width), np.empty(width), np.empty(width)
-    sums[:] = 0.0
     log_likelihood = 0.0
     for begin in range(0, n, width):
         m = min(width, n - begin)
         block = x[begin : begin + m]  # a slice, because an index that may be negative is no vector
-        if k == 2 and len(weight) == 0:
-            part = _add_pair(block, shift, inverse_scale, c, mu, h, sums)
+        if k == 2 and len(weight) == 0 and len(log_labels) == 0:
+            part = _add_pair(block, shift, inverse_scale, c, mu, h, counts, first, second)
             if part == part:
                 log_likelihood += part
                 continue
         for i in range(m):
             z[i] = (block[i] - shift) * inverse_scale
-        _joint(z[:m], c, mu, h, joint, top, total)
+        _joint(z[:m], log_labels[:, begin : begin + m], c, mu, h, joint, top, total)
         log_likelihood += add_log_totals(top, total, weight[begin : begin + m], m)
         for j in range(k):
-            zeroth, first, second = 0.0, 0.0, 0.0
+            s0, s1, s2 = 0.0, 0.0, 0.0
             mean, row = mu[j], joint[j]
             for i in range(m):
                 deviation = z[i] - mean
                 r = row[i] * total[i]
-                zeroth += r
-                first += r * deviation
-                second += r * deviation * deviation
-            sums[0, j] += zeroth
-            sums[1, j] += first
-            sums[2, j] += second
+                s0 += r
+                s1 += r * deviation
+                s2 += r * deviation * deviation
+            counts[j] += s0
+            first[j] += s1
+            second[j] += s2
     return log_likelihood
 
 
 @compiled(fastmath=SUMS, inline=True)
-def log_likelihood(x, c, mu, h):
+def log_likelihood(x, weight, log_labels, c, mu, h):
     """The value alone that :func:`accumulate` returns for x as it stands."""
     if has_nan(c, mu, h):
         return np.nan
@@ -129,17 +137,13 @@ def log_likelihood(x, c, mu, h):
     result = 0.0
     for begin in range(0, n, width):
         m = min(width, n - begin)
-        _joint(x[begin : begin + m], c, mu, h, joint, top, total)
-        product = 1.0
-        for i in range(m):
-            result += top[i]
-            product *= total[i]
-        result += math.log(product)
+        _joint(x[begin : begin + m], log_labels[:, begin : begin + m], c, mu, h, joint, top, total)
+        result += add_log_totals(top, total, weight[begin : begin + m], m)
     return result
 
 
 @compiled(fastmath=SUMS)
-def log_densities(x, c, mu, h, out):
+def log_densities(x, log_labels, c, mu, h, out):
     """Log density of every x for every row of parameters (S, K), into out (S, n)."""
     k, n = c.shape[1], len(x)
     joint = np.empty((k, BLOCK))
@@ -150,13 +154,13 @@ def log_densities(x, c, mu, h, out):
             continue
         for begin in range(0, n, BLOCK):
             m = min(BLOCK, n - begin)
-            _joint(x[begin : begin + m], c[s], mu[s], h[s], joint, top, total)
+            _joint(x[begin : begin + m], log_labels[:, begin : begin + m], c[s], mu[s], h[s], joint, top, total)
             for i in range(m):
                 out[s, begin + i] = top[i] + math.log(total[i])
 
 
 @compiled(fastmath=SUMS)
-def responsibilities(x, c, mu, h, out):
+def responsibilities(x, log_labels, c, mu, h, out):
     """Responsibilities, into out (n, K)."""
     if has_nan(c, mu, h):
         out[:] = np.nan
@@ -166,7 +170,7 @@ def responsibilities(x, c, mu, h, out):
     top, total = np.empty(BLOCK), np.empty(BLOCK)
     for begin in range(0, n, BLOCK):
         m = min(BLOCK, n - begin)
-        _joint(x[begin : begin + m], c, mu, h, joint, top, total)
+        _joint(x[begin : begin + m], log_labels[:, begin : begin + m], c, mu, h, joint, top, total)
         for i in range(m):
             for j in range(k):
                 out[begin + i, j] = joint[j, i] / total[i]

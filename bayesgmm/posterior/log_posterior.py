@@ -19,6 +19,7 @@ from scipy.special import gammaln
 
 from bayesgmm.arguments import Covariance, FloatArray
 from bayesgmm.kernels import density
+from bayesgmm.kernels.rows import Rows, rows_of
 from bayesgmm.kernels.spread import Factors
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.priors import Prior
@@ -29,11 +30,16 @@ Point = Mapping[str, FloatArray]
 
 
 def log_posterior(
-    x: FloatArray, k: int, prior: Prior, covariance: Covariance, weight: FloatArray | None = None
+    x: FloatArray,
+    k: int,
+    prior: Prior,
+    covariance: Covariance,
+    weight: FloatArray | None = None,
+    log_labels: FloatArray | None = None,
 ) -> LogPosterior:
     """The posterior of k components for data (n,) or (n, D), under a prior that is scaled to them."""
-    given = None if weight is None else np.ascontiguousarray(weight, dtype=float)
-    return LogPosterior(np.ascontiguousarray(x, dtype=float), k, prior, covariance, given)
+    given = [None if each is None else np.ascontiguousarray(each, dtype=float) for each in (weight, log_labels)]
+    return LogPosterior(np.ascontiguousarray(x, dtype=float), k, prior, covariance, *given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +58,8 @@ class LogPosterior:
     covariance : {"full", "tied", "diag", "spherical"}
     weight : (n,) array, optional
         How often each observation counts.
+    log_labels : (K, n) array, optional
+        Logarithms of what is known of each observation's component.
     """
 
     x: FloatArray
@@ -59,6 +67,12 @@ class LogPosterior:
     prior: Prior
     covariance: Covariance
     weight: FloatArray | None = None
+    log_labels: FloatArray | None = None
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The observations as sweeps take them."""
+        return rows_of(self.x, self.weight, self.log_labels)
 
     @cached_property
     def spread(self) -> Spread:
@@ -98,6 +112,7 @@ class LogPosterior:
         return density.header(
             self.x,
             self.weight,
+            self.log_labels,
             self.spread.compiled,
             learnt=self.hierarchical,
             alpha=prior.alpha,
@@ -112,7 +127,7 @@ class LogPosterior:
     @property
     def density(self) -> Any:
         """The compiled function, of which there is one for each kind of spread."""
-        return density.density(one_feature=self.x.ndim == 1, correlated=self.spread.kind is Factors)
+        return density.density(correlated=self.spread.kind is Factors)
 
     def __call__(self, point: FloatArray) -> tuple[float, FloatArray]:
         """Log posterior and its gradient; NaN where it is beyond the range of a float."""

@@ -1,0 +1,43 @@
+"""Arrays and functions by their addresses, so that compiled code shares the one and is not compiled again with the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+from numba import types
+from numba.extending import intrinsic
+
+from bayesgmm.kernels.compiled import STRICT, compiled
+
+FLOATS = types.CPointer(types.float64)
+
+
+@intrinsic
+def pointer(_context: Any, _address: Any) -> Any:  # pragma: no cover - runs in the compiler
+    """An address as a pointer to floats."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+    return FLOATS(types.int64), generate
+
+
+@compiled(fastmath=STRICT)
+def at(array):
+    """Where an array begins."""
+    return pointer(numba.int64(array.ctypes.data))
+
+
+@intrinsic
+def call(_context: Any, _address: Any, arguments: Any) -> Any:  # pragma: no cover - runs in the compiler
+    """Call the function at an address, which returns a float, with a tuple of arguments."""
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        given = cgutils.unpack_tuple(builder, args[1], len(signature.args[1]))
+        function = ir.FunctionType(ir.DoubleType(), [each.type for each in given])
+        return builder.call(builder.inttoptr(args[0], function.as_pointer()), given)
+
+    return types.float64(types.int64, arguments), generate

@@ -1,0 +1,55 @@
+"""Observations as sweeps take them, whole counts of each, and what is left of weights that are no whole numbers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.kernels.compiled import given
+
+
+class Rows(NamedTuple):
+    """Observations, and what is known of them; an array that is not needed is empty.
+
+    Attributes
+    ----------
+    x : (n, D) array
+    weight : (n,) or (0,) array
+        How often each observation counts.
+    copies : (n,) or (0,) array
+        Whole numbers near the weights, of which allocations are drawn.
+    rest : (n,) or (0,) array
+        Weights less copies, if any of them is not zero.
+    log_labels : (K, n) or (0, n) array
+        Logarithms of what is known of each observation's component.
+    """
+
+    x: FloatArray
+    weight: FloatArray
+    copies: FloatArray
+    rest: FloatArray
+    log_labels: FloatArray
+
+
+def rows_of(x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | None) -> Rows:
+    """Observations (n,) or (n, D) as sweeps take them."""
+    columns, nothing = given(x.reshape(len(x), -1)), given([])
+    known = given(np.empty((0, len(x))) if log_labels is None else log_labels)
+    if weight is None:
+        return Rows(columns, nothing, nothing, nothing, known)
+    copies = whole_counts(columns, weight)
+    rest = weight - copies if (copies != weight).any() else nothing
+    return Rows(columns, given(weight), given(copies), given(rest), known)
+
+
+def whole_counts(x: FloatArray, weight: FloatArray) -> FloatArray:
+    """Whole numbers (n,) near the weights of observations (n, D), with nearly their sum wherever one looks.
+
+    Along the first feature their sums are those of the weights, rounded.
+    """
+    order = np.argsort(x[:, 0], kind="stable")
+    result = np.empty(len(x))
+    result[order] = np.diff(np.floor(np.cumsum(weight[order]) + 0.5), prepend=0.0)
+    return result

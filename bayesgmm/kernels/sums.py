@@ -1,0 +1,80 @@
+"""The completed sums over observations, compiled once for one feature and once for several, and called by address.
+
+EM and the log posterior ask for the same sums. What calls a compiled function by its address is compiled without it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numba
+from numba import carray, types
+
+from bayesgmm.kernels import multivariate, univariate
+from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
+from bayesgmm.kernels.pointers import FLOATS, at, call, pointer
+
+
+@cache
+def address_of_sums(*, one_feature: bool) -> int:
+    """The address of the compiled function that :func:`fill_sums` calls."""
+    signature = types.float64(*[types.int64] * 7, *[FLOATS] * 8)
+    function = _of_one_feature if one_feature else _of_several
+    return int(c_callback(signature, function, fastmath=SUMS).address)
+
+
+@compiled(fastmath=STRICT)
+def fill_sums(function, n, rows, shift, inverse_scale, c, mu, h, counts, first, second):
+    """Fill N (K), S1 (K, D) and S2, of the shape of h, over standardised observations; return their log-likelihood.
+
+    ``function`` is an address, and ``rows`` are those of x (n, D), of the weights (n) and of the logarithms of the labels'
+    probabilities (K, n), 0 where there are none.
+    """
+    arrays = at(shift), at(inverse_scale), at(c), at(mu), at(h), at(counts), at(first), at(second)
+    return call(function, (n, *h.shape, *rows, *arrays))
+
+
+@compiled(fastmath=STRICT)
+def fill_sums_of(function, x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
+    """The same of arrays, those empty of which nothing is given."""
+    rows = _address(x), _address(weight), _address(log_labels)
+    return fill_sums(function, len(x), rows, shift, inverse_scale, c, mu, h, counts, first, second)
+
+
+@compiled(fastmath=STRICT)
+def _address(array):
+    return numba.int64(array.ctypes.data) if array.size > 0 else 0
+
+
+def _of_one_feature(
+    n, k, n_features, width, x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second
+):  # fmt: skip
+    return univariate.accumulate(
+        carray(pointer(x), (n,)),
+        carray(pointer(weight), (n if weight != 0 else 0,)),
+        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        carray(shift, (1,))[0],
+        carray(inverse_scale, (1,))[0],
+        carray(c, (k,)),
+        carray(mu, (k,)),
+        carray(h, (k,)),
+        carray(counts, (k,)),
+        carray(first, (k,)),
+        carray(second, (k,)),
+    )
+
+
+def _of_several(n, k, n_features, width, x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
+    return multivariate.accumulate(
+        carray(pointer(x), (n, n_features)),
+        carray(pointer(weight), (n if weight != 0 else 0,)),
+        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        carray(shift, (n_features,)),
+        carray(inverse_scale, (n_features,)),
+        carray(c, (k,)),
+        carray(mu, (k, n_features)),
+        carray(h, (k, n_features, width)),
+        carray(counts, (k,)),
+        carray(first, (k, n_features)),
+        carray(second, (k, n_features, width)),
+    )
