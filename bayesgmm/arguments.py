@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from bayesgmm.words import about
+from bayesgmm.words import Words, about
 
 Missing = Literal["raise", "drop"]
 Covariance = Literal["full", "tied", "diag", "spherical"]
@@ -94,9 +94,8 @@ def require_memory(n_bytes: int, what: str, remedy: str) -> None:
     """Refuse, before anything is allocated, what would not fit into the memory that is free."""
     available = psutil.virtual_memory().available
     if n_bytes > available:
-        raise MemoryError(
-            f"{what} would take {n_bytes / 1e9:.1f} GB, more than the {available / 1e9:.1f} GB available; {remedy}"
-        )
+        size = f"{what} would take {n_bytes / 1e9:.1f} GB, more than the {available / 1e9:.1f} GB available; "
+        raise MemoryError(Words(size, remedy))
 
 
 def spoken(name: Any) -> str:

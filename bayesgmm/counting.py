@@ -31,7 +31,7 @@ from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
 from bayesgmm.model.structures import Structure
 from bayesgmm.posterior import log_posterior
-from bayesgmm.words import Words
+from bayesgmm.words import Argument, Words
 
 Weights = Literal["static", "dynamic"]
 
@@ -210,7 +210,8 @@ def posterior_k(
         **{f"seconds_{name}": value for name, value in phases.seconds.items()},
         version=version("bayesgmm"),
     )
-    _warn(sampled, refused or (f"{trouble}; raise draws, thin or tune" if trouble else ""))
+    longer = Words("; raise ", Argument("draws"), ", ", Argument("thin"), " or ", Argument("tune"))
+    _warn(sampled, refused or (Words(trouble, longer) if trouble else ""))
     return tree
 
 

@@ -32,6 +32,7 @@ from bayesgmm.engines.problem import Problem, custom_problem, own_problem
 from bayesgmm.engines.starts import Optimum, compile_sweeps, deal, weigh
 from bayesgmm.exceptions import PACKAGE, ConvergenceWarning, EngineWarning, InterruptedWarning
 from bayesgmm.model.priors import Prior, read_prior
+from bayesgmm.words import EQUALS, Argument, Either, Words, said
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -337,16 +338,18 @@ def _fit(
     except (KeyboardInterrupt, Exception) as error:  # no draws are lost by what is made of them
         interrupted = isinstance(error, KeyboardInterrupt)
         reading.tree.attrs["interrupted"] = int(interrupted or sampled.interrupted)
-        what = "interrupted after sampling" if interrupted else f"an error after sampling ({_in_a_line(error)})"
+        what = "interrupted after sampling" if interrupted else Words("an error after sampling (", _in_a_line(error), ")")
         left = "bayesgmm.relabel, add_log_likelihood and add_posterior_predictive do what is left"
-        warnings.warn(f"{what}: the tree keeps all draws; {left}", InterruptedWarning, skip_file_prefixes=PACKAGE)
+        text = Words(what, ": the tree keeps all draws; ", Either("", "in Python "), left)
+        warnings.warn(text, InterruptedWarning, skip_file_prefixes=PACKAGE)
         return reading
     _warn_of_trouble(reading.tree, diagnosis, sampled)
     return reading
 
 
 def _in_a_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = said(error)
+    return text if isinstance(text, Words) else " ".join(text.split()) or type(error).__name__
 
 
 def _require_room(data: Data, k: int, options: Options, *, log_likelihood: bool, posterior_predictive: bool) -> None:
@@ -359,12 +362,12 @@ def _require_room(data: Data, k: int, options: Options, *, log_likelihood: bool,
         few = 1 if options.target_ess is not None else most_steps_between_draws(data.values.size * k)
         tune, steps = options.tune or 0, options.longest * (options.thin or few)
         steps, what = steps + tune, f"({tune} + {steps}) steps" if tune else f"{steps} steps"
-        remedy = "ask for fewer draws or a smaller tune" if tune else remedy
+        remedy = Words("ask for fewer draws or a smaller ", Argument("tune")) if tune else remedy
     of_cluster = 5 if n_features == 1 else 3 + 3 * n_features + 4 * n_features**2
     require_memory(
         8 * options.chains * steps * (of_cluster * k + 25),
         f"{options.chains} x {what} of {k} components",
-        remedy if options.target_ess is None else "lower max_draws or tune",
+        remedy if options.target_ess is None else Words("lower ", Argument("max_draws"), " or ", Argument("tune")),
     )
     for wanted, group, size in (
         (log_likelihood, "log_likelihood", n),
@@ -468,10 +471,8 @@ def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) 
     if tree.attrs.get("stopped_by") == "max_draws":
         target_ess, max_draws = tree.attrs["target_ess"], tree.attrs["max_draws"]
         ess, r_hat = diagnosis.invariants["ess_bulk"].min(), diagnosis.invariants["r_hat"].max()
-        warnings.warn(
-            f"target_ess = {target_ess:g} was not reached in max_draws = {max_draws} draws of each chain: smallest bulk ESS "
-            f"{ess:.0f}, largest R-hat {r_hat:.3f}; raise max_draws",
-            ConvergenceWarning,
-            skip_file_prefixes=PACKAGE,
-        )
+        most, got = Argument("max_draws"), f"smallest bulk ESS {ess:.0f}, largest R-hat {r_hat:.3f}"
+        within = Words(" was not reached in ", most, EQUALS, f"{max_draws} draws of each chain: {got}; raise ", most)
+        text = Words(Argument("target_ess"), EQUALS, f"{target_ess:g}", within)
+        warnings.warn(text, ConvergenceWarning, skip_file_prefixes=PACKAGE)
     diagnosis.warn()

@@ -40,6 +40,7 @@ class Either:
 
 
 type Piece = str | Argument | Either
+EQUALS = Either(" = ", " ")  # between an argument and its value
 
 
 class Words(str):
@@ -61,11 +62,17 @@ class Words(str):
         return words
 
 
-def about(argument: str, text: str) -> Words:
-    """What is said of an argument, which the sentence begins with."""
-    return Words(Argument(argument), " ", text)
+def about(argument: str, *pieces: Piece) -> Words:
+    """What is said of an argument, or of what words name, with which the sentence begins."""
+    return Words(argument if isinstance(argument, Words) else Argument(argument), " ", *pieces)
 
 
-def joined(parts: Iterable[str], between: str = "; ") -> Words:
+def said(by: object) -> str:
+    """What an error or a warning says, in words if it was made of them; what is neither, as text."""
+    text = by.args[0] if isinstance(by, BaseException) and len(by.args) == 1 else by
+    return text if isinstance(text, Words) else str(by)
+
+
+def joined(parts: Iterable[Piece], between: str = "; ") -> Words:
     """Several as one, with something between them."""
     return Words(*[each for part in parts for each in (between, part)][1:])

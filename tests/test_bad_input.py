@@ -1,11 +1,20 @@
 """Every way in which data or k can be wrong has its own sentence, the same at every door."""
 
+import ast
+import re
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
 import bayesgmm as bg
+from bayesgmm.cli.messages import in_shell
+from bayesgmm.engines.nuts import _named_failures
+from bayesgmm.engines.starts import NO_START
+from bayesgmm.model.wishart import factors_of_inverse
 from tests.conftest import make_tree
 
 GOOD = [1.0, 2.0, 5.0, 6.0, 7.5]
@@ -53,8 +62,65 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_data_and_k_get_a_sentence(door, case):
     x, k, error, message = WRONG[case]
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as found:
         DOORS[door](x, k)
+    assert re.match("(the data|--k|every k) must", in_shell(found.value))
+    assert "missing=" not in in_shell(found.value)
+
+
+def fails(text):
+    with _named_failures(NO_START):
+        raise RuntimeError(text)
+
+
+TWO = np.random.default_rng(0).normal(size=(40, 2))
+SAID = {
+    "column": (lambda: bg.fit_em(pd.DataFrame({"a": GOOD, "b": 1.0}), 2), "column 'b' of the data must vary"),
+    "few": (lambda: bg.fit_em(TWO[:2], 1), "--covariance full, got n = 2 for 2 features; use --covariance diag or spherical, or"),
+    "collinear": (lambda: bg.fit_em(TWO[:, [0, 0]], 1, covariance="tied"), "for --covariance tied, got .* use --covariance diag$"),
+    "unlike": (lambda: bg.fit_em(TWO * [1, 1e6], 1, covariance="spherical"), r"^--covariance spherical .*column 1 of the data.* --covariance diag$"),
+    "unweighted": (lambda: bg.fit_em(GOOD, 1, sample_weight=[0, 0, 0, 0, 1]), "positive sample_weight: the data must vary"),
+    "slow": (lambda: bg.fit_em(TWO, 3, max_iter=2, random_seed=1), "2 iterations for k = 3; raise --max-iter$"),
+    "foreign": (lambda: bg.fit(GOOD, 2, method="advi", tune=5), "^--tune is an option of --method nuts and --method gibbs, got --method advi;"),
+    "engine": (lambda: bg.fit(GOOD, 2, method="gibbs", engine="pymc"), "^--method gibbs draws .* got it with --engine pymc; leave it out$"),
+    "alone": (lambda: bg.fit(GOOD, 2, max_draws=5), "^--max-draws is the budget of --target-ess, .*; give --target-ess, or raise --draws instead$"),
+    "budget": (lambda: bg.fit(GOOD, 2, target_ess=9, max_draws=5, draws=6), "must be at least --draws, got 5 with --draws 6; lower --draws too$"),
+    "singular": (lambda: factors_of_inverse(np.ones((2, 2))), "use --covariance tied or diag, or a smaller k$"),
+    "no start": (lambda: fails("initial"), "use --method gibbs, --covariance tied, or a smaller k$"),
+    "failure": (lambda: fails("lost"), "^the sampler failed: lost; try another --seed or --engine$"),
+    "several k": (lambda: bg.compare(GOOD, []), "^--k must hold at least one"),
+    "jitter": (lambda: bg.jitter([0, 0, 0.123, 1.777, np.pi]), "^the data must be rounded to be spread"),
+}  # fmt: skip
+OF_PYTHON = (
+    r"(?<!-)\b(missing|method|covariance|engine|draws|tune) ?= ?['\d]|random_seed|target_ess|max_draws|max_iter|\bx\b"
+)
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_the_shell_names_options(case):
+    call, sentence = SAID[case]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", bg.exceptions.DataWarning)
+        warnings.simplefilter("error", bg.exceptions.ConvergenceWarning)
+        with pytest.raises((ValueError, TypeError, Warning)) as found:
+            call()
+    assert re.search(sentence, in_shell(found.value))
+    assert not re.search(OF_PYTHON, in_shell(found.value))
+
+
+def test_no_sentence_writes_out_an_option():
+    """What names an option is an argument among the pieces of words, or the shell would say it as Python does."""
+    root = Path(bg.__file__).parent
+    for path in sorted({*root.rglob("*.py")} - {root / "estimator.py", *(root / "html_report").iterdir()}):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "ValueError",
+                "TypeError",
+                "warnings.warn",
+                "Words",
+            ):
+                texts = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
+                assert not re.search(r"\b(missing|method|covariance|engine)=['{]", " ".join(map(str, texts))), (path, texts)
 
 
 def test_observations_that_rounding_leaves_apart_are_fitted():

@@ -20,7 +20,7 @@ from bayesgmm.cli import main
 from bayesgmm.cli.commands import app
 from bayesgmm.cli.messages import _OPTIONS, _option, in_shell
 from bayesgmm.cli.reading import read_columns
-from bayesgmm.words import Argument, Either, Words, joined
+from bayesgmm.words import Argument, Either, Words, about, joined, said
 
 FIT = ("-k", "2", "--draws", "100", "--seed", "1", "--quiet")
 
@@ -238,7 +238,10 @@ def test_completion_names_columns_and_choices(folder):
         (Words("raise ", Argument("target_accept"), Either(" here", "")), "raise target_accept here", "raise --target-accept"),
         (Words(Argument("prior_k"), " is no option"), "prior_k is no option", "prior_k is no option"),
         (joined([Words(Argument("random_seed")), "k = 3"]), "random_seed; k = 3", "--seed; k = 3"),
-        ("pass missing='drop' to leave these out", "pass missing='drop' to leave these out", "pass --missing drop to leave these out"),
+        (about("x", "must vary"), "x must vary", "the data must vary"),
+        (about(Words("column 1 of ", Argument("x")), "must vary"), "column 1 of x must vary", "column 1 of the data must vary"),
+        (Words("k = 2: ", said(ValueError(about("k", "is odd")))), "k = 2: k is odd", "k = 2: --k is odd"),
+        ("as it is written, missing='drop'", "as it is written, missing='drop'", "as it is written, missing='drop'"),
     ],
 )  # fmt: skip
 def test_remedies_are_in_the_shells_words(words, python, shell):

@@ -18,7 +18,7 @@ from arviz_stats.base import array_stats
 from bayesgmm.analysis.contract import is_approximation
 from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, OfData, existence, of_data
 from bayesgmm.analysis.labels import WITHOUT_LABELS, LabelQuality, quality_of
-from bayesgmm.analysis.quantities import as_text, invariants_of, labelled_quantities, summarise
+from bayesgmm.analysis.quantities import as_text, invariants_of, labelled_summary, summarise
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, missed_optima, solutions
 from bayesgmm.analysis.tree import Draws, is_relabelled
@@ -176,7 +176,7 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     """What there is to say of the draws of a tree."""
     tree, draws, x = reading.tree, reading.draws, reading.x
     invariants = summarise(iter(reading.ask(invariants_of).items()))
-    parameters, labels = summarise(labelled_quantities(tree)), reading.ask(quality_of)
+    parameters, labels = reading.ask(labelled_summary), reading.ask(quality_of)
     found = reading.ask(existence)
     collapse = (
         (Finding("collapse", found.collapse, COLLAPSE_REMEDY, {"share": found.collapsed}),) if found.collapsed > 0 else ()

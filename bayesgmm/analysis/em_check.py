@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from bayesgmm.analysis.diagnosis import USABLE, diagnosis_of
 from bayesgmm.analysis.labels import LabelQuality, match
 from bayesgmm.analysis.predictive import log_density, log_likelihood
-from bayesgmm.analysis.quantities import as_text, entries, labelled_quantities, summarise
+from bayesgmm.analysis.quantities import as_text, entries, labelled_quantities, labelled_summary
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of, is_relabelled, parameter_dims, parameters_of
 from bayesgmm.arguments import FloatArray
@@ -153,7 +152,7 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
         mixture = _read_estimate(em, x)
         em_log_likelihood = float(mixture.log_density(x).sum())
     same_k = mixture.n_components == draws.n_components
-    table = _em_table(tree, mixture) if same_k else pd.DataFrame()
+    table = _em_table(reading, mixture) if same_k else pd.DataFrame()
     per_draw = log_likelihood(draws, x)
     likelihood = {"mean": float(per_draw.mean()), "sd": float(per_draw.std()), "max": float(per_draw.max())}
     distance, limit = _total_variation(draws, mixture, x)
@@ -219,10 +218,11 @@ def _n_free(table: pd.DataFrame) -> int:
     return max(1, len(table) - int(repeated) - int("w[0]" in table.index))
 
 
-def _em_table(tree: xr.DataTree, mixture: Mixture) -> pd.DataFrame:
+def _em_table(reading: Reading, mixture: Mixture) -> pd.DataFrame:
+    tree, summary = reading.tree, reading.ask(labelled_summary)
     estimates = _named_estimates(mixture, features_of(tree))
-    labelled = {name: values for name, values in labelled_quantities(tree) if name in estimates and np.ptp(values) > 0}
-    summary = summarise(iter(labelled.items()))
+    labelled = {name: values for name, values in labelled_quantities(tree) if name in estimates and name in summary.index}
+    summary = summary.loc[list(labelled)]
     tail = (1 - INTERVAL) / 2
     bounds = np.array([np.quantile(values, [tail, 1 - tail]) for values in labelled.values()]).reshape(-1, 2)
     em = np.array([estimates[name] for name in labelled])

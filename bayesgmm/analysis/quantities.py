@@ -93,6 +93,11 @@ def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
                 yield label, np.moveaxis(values.values, (0, 1), (-2, -1))[index]
 
 
+def labelled_summary(reading: Reading) -> pd.DataFrame:
+    """Mean, sd, Monte Carlo error and convergence of each single parameter that varies."""
+    return summarise(labelled_quantities(reading.tree))
+
+
 def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]) -> Iterator[tuple[tuple[int, ...], str]]:
     """Index and name of every entry of a variable over clusters and features; of symmetric matrices the upper half."""
     symmetric = name in ("cov", "C0") and FEATURE_BIS in dims

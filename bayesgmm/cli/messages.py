@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -13,21 +12,9 @@ from bayesgmm.cli.streams import output_error
 if TYPE_CHECKING:
     from bayesgmm.words import Piece
 
-_ONLY = "target_accept|target_ess|max_draws|max_iter|n_init"  # words that mean nothing else
-_OPTION = f"missing|method|covariance|chains|engine|draws|tune|thin|cache|{_ONLY}"
-_OPTIONS = frozenset(f"{_OPTION}|k|weights|means|sigma|seed".split("|"))
+_OF_SAMPLING = "method|chains|engine|draws|tune|thin|target_accept|target_ess|max_draws|max_iter|n_init|seed"
+_OPTIONS = frozenset(f"k|missing|covariance|cache|weights|means|sigma|{_OF_SAMPLING}".split("|"))
 _CALLED = {"random_seed": "--seed", "n": "-n", "x": "the data", "covariances": "--covariance"}
-_WRITTEN_OUT = [
-    (r"bayesgmm\.jitter\(x\)", "--jitter"),
-    (r"\brandom_seed\b", "--seed"),
-    (rf"\b({_OPTION})\s?=\s?'(\w+)' or '(\w+)'", r"--\1 \2 or \3"),
-    (rf"\b({_OPTION})\s?=\s?'?(\w+)'?", r"--\1 \2"),
-    (rf"(?<!-)\b({_ONLY})\b", r"--\1"),
-    (r"\b(raise|lower) (draws)\b", r"\1 --\2"),
-    (rf"^({_OPTION}|k) (must|is)\b", r"--\1 \2"),
-    (r"^x must", "the data must"),
-    (r"\b(column .+?) of x\b", r"\1 of the data"),
-]
 
 
 def answer(text: object, end: str = "\n") -> bool:
@@ -71,11 +58,9 @@ def in_shell(message: object) -> str:
     >>> in_shell(Words("raise ", Argument("max_iter"), ", or use ", Argument("method", "nuts")))
     'raise --max-iter, or use --method nuts'
     """
-    from bayesgmm.words import Words
+    from bayesgmm.words import Words, said
 
-    said = message.args[0] if isinstance(message, Exception) and len(message.args) == 1 else message
-    pieces = said.pieces if isinstance(said, Words) else [_of_python(" ".join(str(message).split()))]
-    return " ".join("".join(map(_in_shell, pieces)).split())
+    return " ".join("".join(map(_in_shell, Words(said(message)).pieces)).split())
 
 
 def _in_shell(piece: Piece) -> str:
@@ -89,13 +74,6 @@ def _in_shell(piece: Piece) -> str:
 def _option(name: str) -> str:
     """The option for an argument; an argument that is none keeps its name."""
     return _CALLED.get(name, f"--{name.replace('_', '-')}" if name in _OPTIONS else name)
-
-
-def _of_python(text: str) -> str:
-    """A sentence whose arguments are written out: those of reading data, of EM and of the engines."""
-    for pattern, words in _WRITTEN_OUT:
-        text = re.sub(pattern, words, text)
-    return re.sub(r"--[a-z]+(?:_[a-z]+)+", lambda option: option[0].replace("_", "-"), text)
 
 
 def terminal_width() -> int | None:

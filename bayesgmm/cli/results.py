@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesgmm.cli.messages import in_shell
 from bayesgmm.files import is_of_full_disk, whole_file
 
 if TYPE_CHECKING:
@@ -197,8 +198,7 @@ def _or_left_out(name: str, left_out: list[str]) -> Iterator[None]:
         if is_of_full_disk(error):
             raise
         _log.debug("%s cannot be written", name, exc_info=True)
-        reason = " ".join(str(error).split()) or type(error).__name__
-        left_out.append(f"{name} is left out, for it cannot be written: {reason}")
+        left_out.append(f"{name} is left out, for it cannot be written: {in_shell(error) or type(error).__name__}")
 
 
 def _write(file: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from bayesgmm.arguments import FloatArray
+from bayesgmm.words import Argument, Words
 
 _BEYOND = 50.0  # further out than all the ratios is no normalising constant
 _STEPS = 10_000  # of bisection at most: ratios may lie anywhere within a float's range
@@ -85,10 +86,9 @@ def _require_common_ground(of_p: FloatArray, of_q: FloatArray) -> None:
     """Refuse ratios that leave nothing to solve: zero or infinite where p has been, or zero wherever q has been."""
     lost = int(np.count_nonzero(~np.isfinite(of_p)) + np.count_nonzero(~(of_q < np.inf)))
     if lost:
-        raise ValueError(
-            f"bridge sampling needs densities that a float can hold, got {lost} of {of_p.size + of_q.size} points beyond "
-            "its range; a component has all but collapsed: fit a smaller k or covariance='tied'"
-        )
+        got = f"{lost} of {of_p.size + of_q.size} points beyond its range; a component has all but collapsed"
+        rule = f"bridge sampling needs densities that a float can hold, got {got}: fit a smaller k or "
+        raise ValueError(Words(rule, Argument("covariance", "tied")))
     if not (of_q > -np.inf).any():
         raise ValueError(
             "bridge sampling needs a proposal that overlaps the posterior, got none of its points where the posterior has a "

@@ -42,7 +42,7 @@ from bayesgmm.exceptions import (
 from bayesgmm.fitting import judged_fit
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
-from bayesgmm.words import Argument, Words, joined
+from bayesgmm.words import Argument, Words, about, joined
 
 _log = logging.getLogger(__name__)
 _SWEPT = 5_000  # observations x components x features, up to which Gibbs sweeps cost next to nothing,
@@ -174,7 +174,7 @@ class Comparison:
             if found:
                 last = found[max(found)]
                 ks = ", ".join(map(str, found))
-                yield f"k = {ks} left out of prediction and evidence: {last.problem}"
+                yield Words(f"k = {ks} left out of prediction and evidence: ", last.problem)
                 yield last.remedy
 
     def _strays(self) -> list[str]:
@@ -351,10 +351,11 @@ def _plain(value: Any) -> Any:
 
 def _read_ks(k: Any) -> list[int]:
     if isinstance(k, (str, bytes)) or not isinstance(k, Iterable):
-        raise TypeError(f"k must be several numbers of components, such as range(1, 7), got {k!r}; for one k use fit")
+        rule = "must be several numbers of components, such as range(1, 7)"
+        raise TypeError(about("k", f"{rule}, got {k!r}; for one k use fit"))
     ks = sorted({read_count(each, "every k") for each in k})
     if not ks:
-        raise ValueError("k must hold at least one number of components, got none")
+        raise ValueError(about("k", "must hold at least one number of components, got none"))
     return ks
 
 
@@ -372,7 +373,8 @@ def _mended(by_nuts: Reading, fitted: Callable[[Method], Reading]) -> Reading:
 def _given_trees(x: Any) -> list[xr.DataTree] | None:
     """The trees, if x is several of them and not data."""
     if isinstance(x, xr.DataTree):
-        raise TypeError("x must be data or several trees of different k, got one DataTree; its own k has nothing beside it")
+        rule = "must be data or several trees of different k"
+        raise TypeError(about("x", f"{rule}, got one DataTree; its own k has nothing beside it"))
     if isinstance(x, Mapping) and x and all(isinstance(each, xr.DataTree) for each in x.values()):
         return list(x.values())
     if isinstance(x, list | tuple) and x and all(isinstance(each, xr.DataTree) for each in x):

@@ -17,6 +17,7 @@ from bayesgmm.model import wishart
 from bayesgmm.model.priors import CUSTOM_MODEL, Prior
 from bayesgmm.model.structures import Structure
 from bayesgmm.posterior import LogPosterior, log_posterior
+from bayesgmm.words import Argument, Words
 
 EXACT = ("nuts", "gibbs")  # engines whose draws are those of the posterior
 
@@ -53,10 +54,9 @@ def _read_prior(tree: xr.DataTree) -> Prior:
     """The package's own prior under which a tree was sampled exactly."""
     prior = stored_prior(tree)
     if is_approximation(tree):
-        raise ValueError(
-            "tree must hold draws from the posterior itself, got those of method='advi'; fit again with method='nuts' "
-            "or method='gibbs'"
-        )
+        advi, nuts, gibbs = (Argument("method", each) for each in ("advi", "nuts", "gibbs"))
+        got = Words("got those of ", advi, "; fit again with ", nuts, " or ", gibbs)
+        raise ValueError(Words("tree must hold draws from the posterior itself, ", got))
     if prior is None:
         raise ValueError(
             f"tree must come from one of the package's own priors, whose constants are known, got a {CUSTOM_MODEL}; fit "

@@ -29,6 +29,7 @@ from bayesgmm.engines.interface import Sampled, Start
 from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.starts import can_begin, near
 from bayesgmm.posterior import LogPosterior, log_posterior
+from bayesgmm.words import Argument, Words
 
 FEWEST_DRAWS = 25  # of which a fifth is the tail that is smoothed
 _NUMBERS = 2**24  # draws x observations that are worked on at once, 128 MB
@@ -219,11 +220,10 @@ def _mend(found: _Pointwise, reading: Reading, chosen: NDArray[np.int64], good_k
 
 def _require_densities(found: _Pointwise) -> None:
     if not np.isfinite(found.elpd).all():
-        raise NoDensityError(
-            "LOO needs a density of each observation under every draw, got none that a float can hold at "
-            f"{np.count_nonzero(~np.isfinite(found.elpd))} of {len(found.elpd)} observations; a component has all but "
-            "collapsed, fit a smaller k or covariance='tied'"
-        )
+        at = f"{np.count_nonzero(~np.isfinite(found.elpd))} of {len(found.elpd)} observations"
+        got = f"none that a float can hold at {at}; a component has all but collapsed, fit a smaller k or "
+        rule = "LOO needs a density of each observation under every draw"
+        raise NoDensityError(Words(f"{rule}, got {got}", Argument("covariance", "tied")))
 
 
 def bad_k_hats(elpd: ELPDDataLOO) -> int:

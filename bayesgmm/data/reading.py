@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import Covariance, FloatArray, Missing, read_choice, read_count, spoken
 from bayesgmm.exceptions import DataWarning
+from bayesgmm.words import Argument, Words, about, joined
 
 _HIDING = (str, bytes, date, timedelta, np.datetime64, np.timedelta64)  # what float() or NumPy might take for a number
 
@@ -73,21 +74,20 @@ def read_data(x: ArrayLike | Data, *, missing: Missing | None = "raise", name: s
     array = read_numbers(x, name, copy=False)
     names = _column_names(x)
     if array.ndim == 0 or array.ndim > 2:
-        raise ValueError(
-            f"{name} must have shape (n,) or (n, D), got {array.ndim} dimensions; pass one row for each observation"
-        )
+        rule = "must have shape (n,) or (n, D)"
+        raise ValueError(about(name, f"{rule}, got {array.ndim} dimensions; pass one row for each observation"))
     if array.size == 0:
-        raise ValueError(f"{name} must hold at least one observation, got none")
+        raise ValueError(about(name, "must hold at least one observation, got none"))
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     finite = np.isfinite(array) if array.ndim == 1 else np.isfinite(array).all(axis=1)
     if finite.all():
         return Data(np.ascontiguousarray(array), None, names)
     if missing != "drop":
-        remedy = "" if missing is None else " or pass missing='drop' to leave these observations out"
-        raise ValueError(f"{name} must be finite, got {_describe_missing(finite)}; clean the data{remedy}")
+        remedy = Words(" or pass ", Argument("missing", "drop"), " to leave these observations out") if missing else ""
+        raise ValueError(about(name, f"must be finite, got {_describe_missing(finite)}; clean the data", remedy))
     if not finite.any():
-        raise ValueError(f"{name} must hold at least one finite observation, got {_describe_missing(finite)}")
+        raise ValueError(about(name, f"must hold at least one finite observation, got {_describe_missing(finite)}"))
     return Data(np.ascontiguousarray(array[finite]), finite, names)
 
 
@@ -99,7 +99,8 @@ def read_fit_data(
     k = read_count(k, "k")
     read_choice(covariance, Covariance, "covariance")
     if data.names and len(set(data.names)) < len(data.names):
-        raise ValueError(f"x must have columns of different names, got {', '.join(map(spoken, data.names))}; rename them")
+        found = ", ".join(map(spoken, data.names))
+        raise ValueError(about("x", f"must have columns of different names, got {found}; rename them"))
     n = len(data.values)
     columns = data.values.reshape(n, -1)
     with np.errstate(over="ignore"):
@@ -107,18 +108,16 @@ def read_fit_data(
     for name, column, spread in zip(_called(data), columns.T, spreads, strict=True):
         if spread == 0:
             remedy = "" if data.n_features == 1 else "; leave it out"
-            raise ValueError(f"{name} must vary, got {n} observation(s) all equal to {column[0]:g}{remedy}")
+            raise ValueError(about(name, f"must vary, got {n} observation(s) all equal to {column[0]:g}{remedy}"))
         if not 1e-152 <= spread <= 1e152:
-            raise ValueError(f"{name} must have a range between 1e-152 and 1e152, got {spread:g}; choose another unit")
+            raise ValueError(about(name, f"must have a range between 1e-152 and 1e152, got {spread:g}; choose another unit"))
     if n < k:
-        raise ValueError(f"k must be at most the number of observations, got k = {k} for n = {n}; use a smaller k")
+        raise ValueError(about("k", f"must be at most the number of observations, got k = {k} for n = {n}; use a smaller k"))
     distinct = count_distinct(data.values, k)
     if distinct < k:
         rounding = "" if len(np.unique(data.values, axis=0)) < k else " (to the accuracy of numbers as large as their range)"
-        raise ValueError(
-            f"k must be at most the number of distinct observations, got k = {k} for {distinct} distinct values{rounding}; "
-            "use a smaller k"
-        )
+        got = f"got k = {k} for {distinct} distinct values{rounding}"
+        raise ValueError(about("k", f"must be at most the number of distinct observations, {got}; use a smaller k"))
     if not of_any_rank:
         require_full_rank(data, covariance)
     return data, k
@@ -128,21 +127,17 @@ def warn_of_unlike_scales(data: Data, stacklevel: int) -> None:
     """Say that a sphere sees next to nothing of features whose range is much smaller than that of others."""
     spreads = np.ptp(data.values.reshape(len(data.values), -1), axis=0)
     if spreads.max() > _UNLIKE * spreads.min():
-        small, large = _called(data)[spreads.argmin()], _called(data)[spreads.argmax()]
-        warnings.warn(
-            "covariance='spherical' measures all features in one unit, but their ranges go from "
-            f"{spreads.min():.3g} ({small}) to {spreads.max():.3g} ({large}), so that the small ones hardly count; "
-            "rescale the data, or use covariance='diag'",
-            DataWarning,
-            stacklevel=stacklevel + 1,
-        )
+        called, what = _called(data), " measures all features in one unit, but their ranges go from "
+        ranges = [Words(f"{spreads[i]:.3g} (", called[i], ")") for i in (spreads.argmin(), spreads.argmax())]
+        remedy = Words(", so that the small ones hardly count; rescale the data, or use ", Argument("covariance", "diag"))
+        text = Words(Argument("covariance", "spherical"), what, joined(ranges, " to "), remedy)
+        warnings.warn(text, DataWarning, stacklevel=stacklevel + 1)
 
 
-def _called(data: Data) -> list[str]:
+def _called(data: Data) -> list[Words]:
     """What to call each column in a message."""
-    if data.n_features == 1:
-        return ["x"]
-    return [f"column {feature!r} of x" if data.names else f"column {feature} of x" for feature in data.features.tolist()]
+    x = Words(Argument("x"))
+    return [x] if data.n_features == 1 else [Words(f"column {each!r} of ", x) for each in data.features.tolist()]
 
 
 def require_full_rank(data: Data, covariance: Covariance) -> None:
@@ -152,10 +147,9 @@ def require_full_rank(data: Data, covariance: Covariance) -> None:
     n, n_features = data.values.shape
     spreads = np.ptp(data.values, axis=0)
     if n <= n_features:
-        raise ValueError(
-            f"x must have more observations than features for covariance={covariance!r}, got n = {n} for {n_features} "
-            "features; use covariance='diag' or 'spherical', or fewer features"
-        )
+        rule, got = "must have more observations than features for ", f", got n = {n} for {n_features} features; use "
+        simpler = Argument("covariance", "diag", "spherical")
+        raise ValueError(about("x", rule, Argument("covariance", covariance), got, simpler, ", or fewer features"))
     middle = data.values.mean(axis=0)
     products = np.zeros((n_features, n_features))
     for begin in range(0, n, _ROWS):
@@ -166,10 +160,9 @@ def require_full_rank(data: Data, covariance: Covariance) -> None:
     if values[0] <= _SINGULAR:
         involved = np.flatnonzero(abs(vectors[:, 0]) > 1e-3)
         named = ", ".join(map(repr, data.features[involved].tolist()))
-        raise ValueError(
-            f"x must not have collinear columns for covariance={covariance!r}, got columns {named}, of which each follows "
-            "from the others; leave one out, or use covariance='diag'"
-        )
+        got = f", got columns {named}, of which each follows from the others; leave one out, or use "
+        asked, simpler = Argument("covariance", covariance), Argument("covariance", "diag")
+        raise ValueError(about("x", "must not have collinear columns for ", asked, got, simpler))
 
 
 def count_distinct(values: FloatArray, enough: int) -> int:
@@ -224,12 +217,10 @@ def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
     if isinstance(x, np.ma.MaskedArray):
         x = _without_masked(x)
     if hasattr(x, "data_vars"):
-        raise TypeError(
-            f"{name} must be an array or a table, got an xarray {type(x).__name__} with the variables "
-            f"{', '.join(map(str, x.data_vars)) or 'none'}; choose one, as in dataset['name']"
-        )
+        got = f"an xarray {type(x).__name__} with the variables {', '.join(map(str, x.data_vars)) or 'none'}"
+        raise TypeError(about(name, f"must be an array or a table, got {got}; choose one, as in dataset['name']"))
     if hasattr(x, "collect") and not hasattr(x, "to_numpy"):
-        raise TypeError(f"{name} must be a table in memory, got a {type(x).__name__}; call its collect() first")
+        raise TypeError(about(name, f"must be a table in memory, got a {type(x).__name__}; call its collect() first"))
     columns = _arrow_columns(x)
     if columns is not None:
         x = _from_arrow(columns, _column_names(x) or (), name)
@@ -238,9 +229,9 @@ def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
     try:
         array = np.asarray(x)
     except ValueError:
-        raise ValueError(f"{name} must be a rectangular array of numbers, got rows of different lengths") from None
+        raise ValueError(about(name, "must be a rectangular array of numbers, got rows of different lengths")) from None
     if array.dtype.kind == "c":
-        raise TypeError(f"{name} must hold real numbers, got complex ones; pass the real part or the modulus")
+        raise TypeError(about(name, "must hold real numbers, got complex ones; pass the real part or the modulus"))
     _require_numeric(array, name)
     return array.astype(np.float64, copy=copy)
 
@@ -272,7 +263,7 @@ def _require_numeric(array: NDArray[Any], name: str) -> None:
     remedy = "convert them to float or choose other columns"
     if array.dtype.kind in "Mm":
         remedy = "divide differences by a unit, as in (x - x[0]) / np.timedelta64(1, 'D')"
-    raise TypeError(f"{name} must hold numbers, got elements of type {array.dtype}; {remedy}")
+    raise TypeError(about(name, f"must hold numbers, got elements of type {array.dtype}; {remedy}"))
 
 
 def _from_pandas(x: Any, name: str) -> NDArray[Any]:
@@ -285,7 +276,7 @@ def _from_pandas(x: Any, name: str) -> NDArray[Any]:
         if getattr(dtype, "kind", "O") not in "fiubc"
     ]
     if wrong:
-        raise TypeError(f"{name} must hold numeric columns, got {', '.join(wrong)}; convert or leave them out")
+        raise TypeError(about(name, f"must hold numeric columns, got {', '.join(wrong)}; convert or leave them out"))
     if any(dtype.kind == "c" for dtype in dtypes):
         return np.asarray(x)
     return np.asarray(x.to_numpy(dtype=float, na_value=np.nan))
@@ -307,7 +298,7 @@ def _from_arrow(columns: list[Any], names: tuple[Any, ...], name: str) -> NDArra
         if array.dtype.kind not in "fiub" and not _are_numbers_and_nulls(array)
     ]
     if wrong:
-        raise TypeError(f"{name} must hold numeric columns, got {', '.join(wrong)}; convert or leave them out")
+        raise TypeError(about(name, f"must hold numeric columns, got {', '.join(wrong)}; convert or leave them out"))
     return np.array([array.astype(float) for array in arrays]).T
 
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import Covariance, FloatArray, read_seed
 from bayesgmm.data.reading import named, read_data
+from bayesgmm.words import about
 
 _EQUAL = 4 * np.finfo(float).eps  # of the largest value: a smaller difference is rounding of floats
 _OFF_GRID = 1e-3  # steps, by which a rounded value may miss a multiple of the step
@@ -173,10 +174,9 @@ def _steps(columns: FloatArray, names: Sequence[Any], given: ArrayLike | None) -
         step = each.resolution
         if step is None and each.counts.max() > 1:
             at = each.largest(1)[0]
-            raise ValueError(
-                f"x must be rounded to be spread, got {each.counts[at]} observations equal to {each.values[at]:g} "
-                "among values on no coarse grid; leave these out, or pass resolution= (0 leaves a feature as it is)"
-            )
+            got = f"{each.counts[at]} observations equal to {each.values[at]:g} among values on no coarse grid"
+            remedy = "leave these out, or pass resolution= (0 leaves a feature as it is)"
+            raise ValueError(about("x", f"must be rounded to be spread, got {got}; {remedy}"))
         found[j] = step or 0.0
     return found
 

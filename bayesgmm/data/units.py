@@ -9,6 +9,7 @@ import numpy as np
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.estep import e_step
+from bayesgmm.words import about
 
 
 def standardisation(x: FloatArray, weight: FloatArray | None = None, *, one_unit: bool) -> tuple[Any, Any]:
@@ -27,7 +28,7 @@ def location_and_scale(x: FloatArray, weight: FloatArray | None = None) -> tuple
     used = x if weight is None else x[weight > 0]
     low, high = float(used.min()), float(used.max())
     if low == high:
-        raise ValueError("x must vary among the observations with positive sample_weight, got a constant")
+        raise ValueError(about("x", "must vary among the observations with positive sample_weight, got a constant"))
     middle, half = low + (high - low) / 2, (high - low) / 2
     one = np.ones(1)
     sums = e_step(x, one, np.zeros(1), one, weight, shift=middle, scale=half)

@@ -19,6 +19,7 @@ from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.kernels.estep import ESums, e_step
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure, per_component
+from bayesgmm.words import Argument, Words, said
 
 _ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
 _OF_START = 3_000  # bytes at the least, of a start and how it ended
@@ -121,7 +122,8 @@ def fit_em(
     """
     data, k = read_fit_data(x, k, covariance=covariance, missing=missing)
     n_init = read_count(n_init, "n_init")
-    require_memory(n_init * (_OF_START + 32 * data.n_features * k), f"{n_init} starts of EM", "ask for a smaller n_init")
+    remedy = Words("ask for a smaller ", Argument("n_init"))
+    require_memory(n_init * (_OF_START + 32 * data.n_features * k), f"{n_init} starts of EM", remedy)
     max_iter = read_count(max_iter, "max_iter")
     tol, parameter_tol = read_positive(tol, "tol"), read_positive(parameter_tol, "parameter_tol")
     variance_floor = read_positive(variance_floor, "variance_floor")
@@ -149,11 +151,8 @@ def fit_em(
     if best.collapsed:
         _warn_of_collapse(runs[0], data, scale, np.sqrt(variance_floor))
     if not best.converged:
-        warnings.warn(
-            f"EM did not converge in {max_iter} iterations for k = {k}; raise max_iter",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
+        text = Words(f"EM did not converge in {max_iter} iterations for k = {k}; raise ", Argument("max_iter"))
+        warnings.warn(text, ConvergenceWarning, stacklevel=2)
     restarts = tuple(
         replace(
             run.end, log_likelihood=run.end.log_likelihood - unit, mixture=run.end.mixture.rescaled(shift, scale).sorted()
@@ -187,7 +186,7 @@ def _require_enough(weighted: Data, k: int, covariance: Covariance) -> None:
     try:
         read_fit_data(weighted, k, covariance=covariance)
     except ValueError as error:
-        raise ValueError(f"of the observations with a positive sample_weight: {error}") from None
+        raise ValueError(Words("of the observations with a positive sample_weight: ", said(error))) from None
 
 
 @dataclass(frozen=True)

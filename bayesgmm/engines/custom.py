@@ -13,6 +13,7 @@ from bayesgmm.analysis.tree import CLUSTER, parameter_dims
 from bayesgmm.arguments import Covariance, FloatArray
 from bayesgmm.engines.pymc_target import unconstrained, without_blas_advice
 from bayesgmm.model.mixture import Mixture
+from bayesgmm.words import about
 
 
 def read_model(model: Any, x: FloatArray, k: int, prior: Any, covariance: Any) -> Covariance:
@@ -44,7 +45,8 @@ def read_model(model: Any, x: FloatArray, k: int, prior: Any, covariance: Any) -
         )
     found = _check_likelihood(model, observed, x, k, names)
     if covariance not in ("full", found):
-        raise ValueError(f"covariance must be left out beside model, whose covariances are {found!r}, got {covariance!r}")
+        rule = f"must be left out beside model, whose covariances are {found!r}"
+        raise ValueError(about("covariance", f"{rule}, got {covariance!r}"))
     return found
 
 

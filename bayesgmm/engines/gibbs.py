@@ -20,10 +20,12 @@ from bayesgmm.engines.interface import Sampled
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.engines.sweeps import Sweeps, sweeps
 from bayesgmm.posterior import LogPosterior
+from bayesgmm.words import Words
 
-COLLAPSED = (
-    "the posterior has collapsed: a component has shrunk onto equal or collinear observations until its "
-    f"covariance was lost; {COLLAPSE_REMEDY}"
+COLLAPSED = Words(
+    "the posterior has collapsed: a component has shrunk onto equal or collinear observations until its covariance was "
+    "lost; ",
+    COLLAPSE_REMEDY,
 )
 _MOST_SWEEPS = 50  # between two draws
 _OPERATIONS = 150_000  # observations x components x features, which sweeps between two draws may take together

@@ -24,6 +24,7 @@ from bayesgmm.engines.nutpie_interface import read_trace
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.engines.starts import MOST_DIMENSIONS, NO_START, Optimum, after_sweeps, deal
 from bayesgmm.posterior import LogPosterior
+from bayesgmm.words import Argument, Words
 
 _log = logging.getLogger(__name__)
 _NO_START_OF_MODEL = (
@@ -231,7 +232,8 @@ def _named_failures(no_start: str) -> Iterator[None]:
         _log.debug("the sampler failed: %s", error)
         if "initial" in str(error).lower():
             raise ValueError(no_start) from None
-        raise ValueError(f"the sampler failed: {first}; try another random_seed or engine") from None
+        remedy = Words("try another ", Argument("random_seed"), " or ", Argument("engine"))
+        raise ValueError(Words(f"the sampler failed: {first}; ", remedy)) from None
 
 
 def _is_finished(sampler: Any) -> bool:

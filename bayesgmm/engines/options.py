@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bayesgmm.arguments import Engine, Method, read_choice, read_count, read_positive, read_probability
+from bayesgmm.words import EQUALS, Argument, Words, about, joined
 
 _BUDGET = 20  # times ``draws``, the longest that an adaptive run may take
 
@@ -62,19 +63,22 @@ def read_options(
     if engine is not None:
         read_choice(engine, Engine, "engine")
     if method == "gibbs" and (custom or engine == "pymc"):
-        owner = "model" if custom else "engine='pymc'"
-        raise TypeError(
-            f"method='gibbs' draws from the conditionals of the package's own priors, got it with {owner}; leave it out"
-        )
+        owner = "model" if custom else Argument("engine", "pymc")
+        what = " draws from the conditionals of the package's own priors, got it with "
+        raise TypeError(Words(Argument("method", "gibbs"), what, owner, "; leave it out"))
     if custom and engine == "compiled":
-        raise TypeError("engine='compiled' is for the package's own priors, got it with model; leave it out")
+        what = " is for the package's own priors, got it with model; leave it out"
+        raise TypeError(Words(Argument("engine", "compiled"), what))
     if target_ess is not None:
         target_ess = read_positive(target_ess, "target_ess")
     elif max_draws is not None:
-        raise TypeError("max_draws is the budget of target_ess, got it alone; give target_ess, or raise draws instead")
+        remedy = Words("give ", Argument("target_ess"), ", or raise ", Argument("draws"), " instead")
+        raise TypeError(about("max_draws", "is the budget of ", Argument("target_ess"), ", got it alone; ", remedy))
     max_draws = _BUDGET * draws if max_draws is None else read_count(max_draws, "max_draws")
     if max_draws < draws:
-        raise ValueError(f"max_draws must be at least draws, got {max_draws} with draws = {draws}; lower draws too")
+        least = Argument("draws")
+        got = Words(f"{max_draws} with ", least, EQUALS, f"{draws}; lower ", least, " too")
+        raise ValueError(about("max_draws", "must be at least ", least, ", got ", got))
     return Options(
         method,
         draws,
@@ -92,5 +96,5 @@ def read_options(
 def _refuse_foreign_options(method: str, **options: tuple[Any, tuple[str, ...]]) -> None:
     for name, (value, owners) in options.items():
         if value is not None and method not in owners:
-            of = " and ".join(f"method={owner!r}" for owner in owners)
-            raise TypeError(f"{name} is an option of {of}, got method={method!r}; leave it out")
+            of = joined([Argument("method", owner) for owner in owners], " and ")
+            raise TypeError(about(name, "is an option of ", of, ", got ", Argument("method", method), "; leave it out"))

@@ -13,6 +13,7 @@ from bayesgmm.engines.laplace import Laplace, laplace
 from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.posterior import LogPosterior
+from bayesgmm.words import Argument, Words
 
 MOST_DIMENSIONS = 3_000  # of which a Laplace approximation takes half a minute
 _MOST_OPTIMA = 4  # that are weighed, those of the highest likelihood
@@ -22,9 +23,10 @@ _TRIES = 20
 _ROUNDING = 1e-3  # of the log density where NUTS begins, by the rounding of a coordinate of standardised data
 _MOST_SWEEPS = 1_000
 _OPERATIONS = 200_000  # observations x components x features, which the sweeps before a start may take together
-NO_START = (
+NO_START = Words(
     "NUTS cannot begin: the posterior's density or its slope is not finite, or flat, at the starts, as where a component "
-    "has shrunk onto equal observations; use method='gibbs', covariance='tied', or a smaller k"
+    "has shrunk onto equal observations; use ",
+    Words(Argument("method", "gibbs"), ", ", Argument("covariance", "tied"), ", or a smaller k"),
 )
 
 

@@ -25,6 +25,7 @@ from bayesgmm.html_report.fitted import METHODS, Fitted
 from bayesgmm.html_report.k_sections import comparison_section, groups, posterior_answer, posterior_sections
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.html_report.settings import settings_section
+from bayesgmm.words import Argument, Words, about
 
 __all__ = ["report"]
 
@@ -127,7 +128,8 @@ def _page(result: Any, judged: Sequence[Fitted], k: int | None, title: str | Non
     if isinstance(result, Comparison):
         heading, lead, sections = _of_comparison(result, judged, k)
     elif k is not None:
-        raise ValueError(f"k chooses among the fits of a comparison, got k={k!r} with a single result; leave it out")
+        got = Words("got ", Argument("k", k), " with a single result; leave it out")
+        raise ValueError(about("k", "chooses among the fits of a comparison, ", got))
     elif isinstance(result, xr.DataTree):
         if "p_k" in result:
             heading, lead, sections = _of_posterior_k(require_posterior_k(result))
@@ -183,7 +185,7 @@ def _of_comparison(comparison: Comparison, judged: Sequence[Fitted], k: int | No
     left, why = _answer(comparison)
     k = left if k is None else k
     if k not in ks:
-        raise ValueError(f"k must be one of those compared, {', '.join(map(str, ks))}, got {k!r}")
+        raise ValueError(about("k", f"must be one of those compared, {', '.join(map(str, ks))}, got {k!r}"))
     fitted = _judged(comparison.reading(k), judged)
     detail = f"k = {k} is told in detail here{'' if k == left else ', which was asked for'}."
     _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", why)

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.arguments import Covariance, FloatArray, read_positive
 from bayesgmm.data.reading import read_numbers
+from bayesgmm.words import Argument, Words, about
 
 Value = float | FloatArray
 CUSTOM_MODEL = "custom model"  # in place of a prior's record
@@ -61,20 +62,18 @@ class _Prior:
         defaults = self._defaults(np.asarray(low + spread / 2, dtype=float), spread, covariance)
         chosen: dict[str, Any] = {name: default for name, default in defaults.items() if getattr(self, name) is None}
         prior = replace(self, **chosen)
-        n_features = 1 if x.ndim == 1 else x.shape[1]
+        n_features, asked = 1 if x.ndim == 1 else x.shape[1], Argument("covariance", covariance)
         for name in defaults:
             given, wanted = np.shape(getattr(prior, name)), np.shape(defaults[name])
             if given != wanted:
-                of_data = f"data with {n_features} feature(s)"
+                rule = f"must have shape {wanted} for data with {n_features} feature(s)"
                 if n_features > 1 and name in ("C0", "G0"):
-                    of_data += f" and covariance={covariance!r}"
-                raise ValueError(f"{type(self).__name__}.{name} must have shape {wanted} for {of_data}, got shape {given}")
+                    rule = Words(rule, " and ", asked)
+                raise ValueError(about(f"{type(self).__name__}.{name}", rule, f", got shape {given}"))
             least = (n_features - 1) / 2
             if name in ("c0", "g0") and covariance in ("full", "tied") and getattr(prior, name) <= least:
-                raise ValueError(
-                    f"{type(self).__name__}.{name} must be above {least:g} for {n_features} features and "
-                    f"covariance={covariance!r}, got {getattr(prior, name):g}"
-                )
+                rule, got = f"must be above {least:g} for {n_features} features and ", f", got {getattr(prior, name):g}"
+                raise ValueError(about(f"{type(self).__name__}.{name}", rule, asked, got))
         return prior
 
     def rescaled(self, shift: Value, scale: Value) -> Self:

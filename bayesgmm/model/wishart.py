@@ -25,6 +25,7 @@ from scipy.special import multigammaln
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.estep import inverse_factors
+from bayesgmm.words import Argument, Words
 
 
 def n_entries(n_features: int) -> int:
@@ -73,11 +74,11 @@ def factors_of_inverse(matrices: FloatArray) -> FloatArray:
     try:
         return inverse_factors(np.linalg.cholesky(matrices))
     except np.linalg.LinAlgError:
-        raise ValueError(
+        text = (
             "the posterior has collapsed: at some draws a covariance, or the scale of all of them, is singular to a float's "
-            "precision, as where a component has shrunk onto equal or collinear observations; use covariance='tied' or "
-            "'diag', or a smaller k"
-        ) from None
+            "precision, as where a component has shrunk onto equal or collinear observations; use "
+        )
+        raise ValueError(Words(text, Argument("covariance", "tied", "diag"), ", or a smaller k")) from None
 
 
 def draw_factors(shape: float, rates: FloatArray, rng: np.random.Generator) -> FloatArray:
