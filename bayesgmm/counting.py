@@ -20,17 +20,16 @@ from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.tree import OBS, observed
 from bayesgmm.arguments import Covariance, Missing, read_choice, read_count, read_positive, read_seed
 from bayesgmm.data.reading import read_fit_data, warn_of_unlike_scales
-from bayesgmm.data.units import standardisation
 from bayesgmm.engines.gibbs import GibbsSettings
 from bayesgmm.engines.phases import Phases
-from bayesgmm.engines.telescoped import Units, convergence_of, probabilities, verdict
+from bayesgmm.engines.telescoped import InDataUnits, convergence_of, probabilities, verdict
 from bayesgmm.engines.telescoping import Telescoped, sample_telescoping, sweeps_between_draws
 from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning
 from bayesgmm.kernels.number import number_tables
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
 from bayesgmm.model.structures import Structure
-from bayesgmm.posterior import log_posterior
+from bayesgmm.posterior import standardised_posterior
 from bayesgmm.words import Argument, Words
 
 Weights = Literal["static", "dynamic"]
@@ -53,6 +52,7 @@ def posterior_k(
     random_seed: int | np.random.Generator | None = None,
     progressbar: bool = True,
     missing: Missing = "raise",
+    sample_weight: ArrayLike | None = None,
 ) -> xr.DataTree:
     r"""Posterior of the number of components k, and of how many of them the data occupy, by the telescoping sampler.
 
@@ -101,6 +101,9 @@ def posterior_k(
         Announce phases and show progress on standard error.
     missing : {"raise", "drop"}
         What to do with NaN and infinite observations.
+    sample_weight : (n,) array-like, optional
+        Frequency weights, as in :func:`bayesgmm.fit`. An allocation ``z`` is that of one count of an observation, and the
+        partition keeps its counts together.
 
     Returns
     -------
@@ -152,7 +155,7 @@ def posterior_k(
     >>> tree["p_k"].sel(k=[1, 5, 6, 20]).values.round(1)
     array([0. , 0.2, 0.2, 0. ])
     """
-    data, _ = read_fit_data(x, 1, covariance=covariance, missing=missing)
+    data, _ = read_fit_data(x, 1, covariance=covariance, missing=missing, sample_weight=sample_weight)
     of_k = read_prior_k(prior_k)
     p = of_k.probabilities()
     read_choice(weights, Weights, "weights")
@@ -164,34 +167,33 @@ def posterior_k(
         raise ValueError(Words("p(k | x) cannot be computed: ", of_data.improper.sentence))
     of_strays = warn_of_strays(of_data)
     draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
-    structure = Structure(covariance, data.n_features)
-    if structure.one_unit:
+    if Structure(covariance, data.n_features).one_unit:
         warn_of_unlike_scales(data, stacklevel=2)
-    shift, scale = standardisation(data.values, one_unit=structure.one_unit)
-    own = log_posterior(np.ascontiguousarray((data.values - shift) / scale), 1, own_prior.rescaled(shift, scale), covariance)
+    own, units = standardised_posterior(data.values, 1, own_prior, covariance, data.known)
     thin = sweeps_between_draws(own) if thin is None else read_count(thin, "thin")
     tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")
     seed = read_seed(random_seed)
     k = np.arange(1, len(p) + 1)
-    tables = number_tables(p, alpha / k if weights == "dynamic" else np.full(len(p), alpha), len(data.values))
+    concentrations = alpha / k if weights == "dynamic" else np.full(len(p), alpha)
+    tables = number_tables(p, concentrations, int(own.rows.copies.sum()) or len(own.x))
     phases, settings = Phases(announce=progressbar), GibbsSettings(draws, tune, thin, chains, seed, progressbar)
     points = followed(data.values)
-    sampled = sample_telescoping(own, tables, (points - shift) / scale, settings, phases)
+    sampled = sample_telescoping(own, tables, units.standardised(points), settings, phases)
     with phases("partition", "the partition with the smallest expected loss"):
         kept_z = sampled.kept.z.reshape(-1, len(data.values))
-        labels, of_partition = partition_of(kept_z, "vi", np.random.default_rng(seed))
+        labels, of_partition = partition_of(kept_z, "vi", np.random.default_rng(seed), data.known.weight)
 
     root, convergence = probabilities(sampled, p), convergence_of(sampled)
-    units = Units(own, shift, scale, data)
+    found = InDataUnits(own, units, data)
     groups = {
         "/": root,
-        "posterior": units.posterior(sampled, points),
-        "components": units.components(sampled),
+        "posterior": found.posterior(sampled, points),
+        "components": found.components(sampled),
         "partition": xr.Dataset({"partition": (OBS, labels)}, coords={OBS: data.positions}, attrs=of_partition),
         "observed_data": observed(data),
     }
     tree, trouble = xr.DataTree.from_dict(groups), _trouble(convergence, sampled.draws.n_components.shape[0])
-    refused = existence_of(units.mixtures(sampled), of_data).refusal
+    refused = existence_of(found.mixtures(sampled), of_data).refusal
     tree.attrs.update(
         method="telescoping",
         prior_k=of_k.to_json(),

@@ -25,11 +25,11 @@ from bayesgmm.analysis.clusters import responsibilities
 from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
 from bayesgmm.analysis.predictive import log_predictive, read_points
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.tree import OBS, read_draws, read_em
+from bayesgmm.analysis.tree import read_draws, read_em
 from bayesgmm.arguments import Covariance, FloatArray, Method, read_choice, read_count, read_seed
 from bayesgmm.comparison.comparing import Comparison, compare
 from bayesgmm.comparison.verdict import Criterion, choose
-from bayesgmm.data.reading import Data, count_distinct, read_data, refuse_hidden_numbers
+from bayesgmm.data.reading import Data, count_distinct, read_rows, refuse_hidden_numbers
 from bayesgmm.em.result import n_parameters
 from bayesgmm.exceptions import PACKAGE, ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.fitting import judged_fit
@@ -111,8 +111,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
 
     Notes
     -----
-    ``fit`` takes no ``sample_weight``: the posterior is that of single observations. Arrays are returned whatever
-    ``set_output`` says, as by every scikit-learn estimator that does not transform.
+    Arrays are returned whatever ``set_output`` says, as by every scikit-learn estimator that does not transform.
 
     Tested properties: ``check_estimator`` passes; ``predict_proba`` is :func:`bayesgmm.responsibilities`; ``score_samples``
     is the log of the mean of all draws' densities.
@@ -170,7 +169,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Sample the posterior, for each candidate if ``n_components="auto"``.
 
         Parameters
@@ -178,6 +177,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         X : (n, D) array-like
             One row for each observation.
         y : ignored
+        sample_weight : (n,) array-like, optional
+            Frequency weights, as in :func:`bayesgmm.fit`.
 
         Returns
         -------
@@ -200,7 +201,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         """
         X = refuse_hidden_numbers(X, "X")
         values = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_all_finite=False)
-        data = replace(read_data(values, name="X", missing=None), names=self._names())
+        read = read_rows(values, name="X", missing=None, sample_weight=sample_weight, labels=None)
+        data = replace(read, names=self._names())
         ks = self._read_components(data)
         read_choice(self.covariance_type, Covariance, "covariance_type")
         settings: dict[str, Any] = {
@@ -214,7 +216,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             **self._read_options(),
         }
         if self.n_components == "auto":
-            comparison = compare(data, ks, method=self.method, **settings)  # type: ignore[arg-type]
+            comparison = compare(data, ks, method=self.method, **settings)
             k, self.selection_ = choose(comparison.table.set_index("k"), self.criterion)
             self.posterior_, diagnosis = comparison.fits[k], comparison.diagnoses[k]
             self.comparison_ = comparison
@@ -223,18 +225,18 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             with warnings.catch_warnings():
                 for category in (ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning):
                     warnings.simplefilter("ignore", category)  # whose texts hold numbers
-                reading = judged_fit(data, ks[0], method=self.method or "nuts", **settings)  # type: ignore[arg-type]
+                reading = judged_fit(data, ks[0], method=self.method or "nuts", **settings)
             self.posterior_, diagnosis = reading.tree, reading.ask(diagnosis_of)
-        self.converged_ = diagnosis.converged
+        self.converged_, self._counted = diagnosis.converged, data.total
         self._warn(diagnosis)
         self._set_means()
         if self.posterior_.attrs["interrupted"] or (self.comparison_ is not None and self.comparison_.unfinished):
             raise KeyboardInterrupt("what had been drawn by then is kept: posterior_, means_ and the others")
         return self
 
-    def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.int64]:
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> NDArray[np.int64]:
         """Fit, and the most probable component of each observation, (n,)."""
-        return self.fit(X, y).predict(X)
+        return self.fit(X, y, sample_weight).predict(X)
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """The component of the largest ``predict_proba`` of each observation, (n,)."""
@@ -406,7 +408,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         self.precisions_ = factors @ factors.swapaxes(-1, -2) if several else factors**2
         em = self.posterior_["em_baseline"].attrs
         self.n_iter_ = int(em["n_iter"])
-        self.lower_bound_ = float(em["log_likelihood"]) / self.posterior_["observed_data"].sizes[OBS]
+        self.lower_bound_ = float(em["log_likelihood"]) / self._counted
 
 
 def _precision_factors(covariances: FloatArray, covariance_type: Covariance) -> FloatArray:

@@ -12,7 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm.analysis import labels, predictive
+from bayesgmm.analysis import labels as labelling
+from bayesgmm.analysis import predictive
 from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, diagnosis_of
 from bayesgmm.analysis.forewarning import forewarn
 from bayesgmm.analysis.impropriety import OfData, of_data
@@ -71,6 +72,8 @@ def fit(
     engine: Engine | None = None,
     target_ess: float | None = None,
     max_draws: int | None = None,
+    sample_weight: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
 ) -> xr.DataTree:
     """Posterior over the parameters of a Gaussian mixture with k components.
 
@@ -139,6 +142,14 @@ def fit(
     max_draws : int, optional
         NUTS with ``target_ess``: draws of each chain at most. Default ``20 * draws``. ``tree.attrs["stopped_by"]`` says
         which of the two ended the run.
+    sample_weight : (n,) array-like, optional
+        Frequency weights, not negative: an observation of weight c counts as c observations (c need not be an integer), one
+        of weight 0 is left out. The posterior is that of repeated rows, and as narrow: weights that only say how much of a
+        population a row stands for should be divided by their mean.
+    labels : (n,) array-like of int, or (n, K) array-like, optional
+        What is known of the components: of each observation the number of its component, or -1 where that is unknown; or
+        probabilities of all components, in rows that add to one, of which only the ratios within a row matter. Components
+        that labels tell apart keep their numbers.
 
     Returns
     -------
@@ -195,7 +206,7 @@ def fit(
     return _fit(**locals()).tree
 
 
-def judged_fit(x: ArrayLike, k: int, known: OfData | None = None, **options: Any) -> Reading:
+def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **options: Any) -> Reading:
     """The tree that :func:`fit` returns, with what has been learnt of it, its diagnosis in particular.
 
     ``known`` is what data and prior are known to do to the posterior, if a warning has said so.
@@ -209,7 +220,7 @@ def judged_fit(x: ArrayLike, k: int, known: OfData | None = None, **options: Any
 
 def _fit(
     *,
-    x: ArrayLike,
+    x: ArrayLike | Data,
     k: int,
     method: Method,
     prior: Prior | None,
@@ -232,9 +243,12 @@ def _fit(
     engine: Engine | None,
     target_ess: float | None,
     max_draws: int | None,
+    sample_weight: ArrayLike | None,
+    labels: ArrayLike | None,
     known: OfData | None = None,
 ) -> Reading:
-    data, k = read_fit_data(x, k, covariance=covariance, missing=missing, of_any_rank=model is not None)
+    given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels}
+    data, k = read_fit_data(x, k, covariance=covariance, of_any_rank=model is not None, **given)
     options = read_options(
         method=method,
         draws=draws,
@@ -327,7 +341,7 @@ def _fit(
     try:
         if relabel:
             with phases("relabel", "relabelling" if tree["posterior"]["w"].size * len(data.values) > _LONG else None):
-                reading = labels.relabelled(reading)
+                reading = labelling.relabelled(reading)
         if log_likelihood:
             reading = reading.beside(predictive.add_log_likelihood(reading))
         if posterior_predictive:

@@ -410,7 +410,7 @@ def test_a_model_of_one_k_is_refused(two_small):
 def test_a_fit_whose_draws_give_no_density_is_left_out(two_small, monkeypatch):
     whole = leave_one_out.log_density
 
-    def broken(draws, x):
+    def broken(draws, x, *_):
         densities = whole(draws, x)
         densities[0] = -np.inf if draws.n_components == 2 else densities[0]
         return densities

@@ -147,7 +147,7 @@ def test_the_monte_carlo_error_is_that_of_other_seeds():
 
 @pytest.mark.parametrize("value", [-np.inf, np.nan])
 def test_no_density_is_a_sentence(tree, monkeypatch, value):
-    def broken(draws, x):
+    def broken(draws, x, *_):
         densities = log_density(draws, x)
         densities[0, 0] = value
         return densities
@@ -160,7 +160,7 @@ def test_no_density_is_a_sentence(tree, monkeypatch, value):
 def test_a_tail_of_equal_values_is_no_error(tree, monkeypatch):
     """As of draws that stand still: no tail can be fitted, which counts as the worst of k-hats."""
 
-    def still(draws, x):
+    def still(draws, x, *_):
         densities = log_density(draws, x)
         densities[:, 0] = np.log(2.0)
         return densities

@@ -31,6 +31,7 @@ _FEWEST = 100  # draws, however many the observations
 _FEW = 200  # draws of allocations that are enough for a clustering to begin with
 _MOST_LINKED = 2_000  # observations of which hierarchical clustering takes no time
 _MOST_CLUSTERS = 100  # of a partition
+_LOOKED_UP = 2**20  # observations, up to which the loss of every size is computed beforehand
 _ORDERS = 8  # random orders in which greedy sweeps visit the observations
 
 
@@ -49,10 +50,11 @@ def responsibilities(tree: Tree, x: ArrayLike | None = None) -> xr.Dataset:
     -------
     Dataset
         ``mean`` and ``sd`` (obs, cluster), obs being the position in what was given: of
-        r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over the posterior. The means of an
-        observation add to one and are the probabilities of z_i given all that is known: the fitted data, and
-        of a further observation also where it lies, p(z_i | x_i, data) = E[w_k N(x_i; ...)] / E[sum_j w_j N(x_i; ...)]. To
-        that end each draw has a share in proportion to the density that it gives x_i.
+        r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over the posterior, with j among the components
+        that a label allows. The means of an observation add to one and are the probabilities of z_i given all that is known:
+        the fitted data, and of a further observation also where it lies,
+        p(z_i | x_i, data) = E[w_k N(x_i; ...)] / E[sum_j w_j N(x_i; ...)]. To that end each draw has a share in proportion
+        to the density that it gives x_i.
 
     Raises
     ------
@@ -72,14 +74,16 @@ def responsibilities(tree: Tree, x: ArrayLike | None = None) -> xr.Dataset:
     [0, 1, 2]
     """
     draws, points, coords = _draws_and_points(tree, x)
+    log_labels = Reading.of(tree).log_labels if x is None else None
     mean, square = np.zeros((2, len(points), draws.n_components))
     step = _BLOCK if x is None else max(1, min(_BLOCK, _SHARES // len(draws.w)))
 
     def of_block(begin: int) -> None:
         part = slice(begin, begin + step)
         shares = np.ones((len(draws.w), 1)) if x is None else shares_given(draws, points[part])
-        for share, *each in zip(shares[..., None], draws.w, draws.mu, draws.factors, strict=True):
-            r = estep.responsibilities(points[part], *each)
+        known = None if log_labels is None else log_labels[:, part]
+        for share, w, mu, factors in zip(shares[..., None], draws.w, draws.mu, draws.factors, strict=True):
+            r = estep.responsibilities(points[part], w, mu, factors, known)
             mean[part] += share * r
             r *= r
             square[part] += share * r
@@ -106,7 +110,7 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
     Returns
     -------
     DataArray
-        z (chain, draw, obs), integers 0, ..., K - 1.
+        z (chain, draw, obs), integers 0, ..., K - 1; of an observation with a weight that of one count.
 
     Raises
     ------
@@ -121,7 +125,8 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
     (4, 1000, 82)
     """
     draws, points, coords = _draws_and_points(tree, None)
-    z = draws.by_chain(_assignments(draws, points, np.random.default_rng(read_seed(random_seed))))
+    rng, log_labels = np.random.default_rng(read_seed(random_seed)), Reading.of(tree).log_labels
+    z = draws.by_chain(_assignments(draws, points, rng, log_labels))
     posterior = tree["posterior"].to_dataset()
     coords |= {name: posterior[name].values for name in ("chain", "draw")}
     return xr.DataArray(z, dims=("chain", "draw", OBS), coords=coords, name="z")
@@ -161,10 +166,11 @@ def coclustering(tree: Tree, x: ArrayLike | None = None) -> xr.DataArray:
     require_memory(3 * 8 * n**2, f"{n} x {n} probabilities", "pass some of the observations as x")
     few = draws.thinned(max(_FEWEST, int(_OPERATIONS / (n**2 * k))))
     together, step = np.zeros((n, n)), max(1, 4_000 // k)  # columns of a product
+    log_labels = Reading.of(tree).log_labels if x is None else None
     for begin in range(0, len(few.w), step):
         part = slice(begin, begin + step)
         parameters = zip(few.w[part], few.mu[part], few.factors[part], strict=True)
-        r = np.concatenate([estep.responsibilities(points, *each) for each in parameters], axis=1)
+        r = np.concatenate([estep.responsibilities(points, *each, log_labels=log_labels) for each in parameters], axis=1)
         together += r @ r.T
     together /= len(few.w)
     np.fill_diagonal(together, 1.0)
@@ -187,7 +193,7 @@ def partition(
     f(n) = n log2 n and s = n, Binder's loss for f(n) = n^2 and s = n^2. Candidates are the draws' own partitions, the most
     probable labels, and cuts of the hierarchical clustering of :func:`coclustering`; from the best of them, in random
     orders, single observations move to where the expected loss is smallest, into clusters of their own too: at most 100, or
-    2 K of them.
+    2 K of them. One with a weight counts as often as that says, in one cluster, and in one of each draw.
 
     Parameters
     ----------
@@ -229,14 +235,14 @@ def partition(
     all_draws, points, coords = _draws_and_points(tree, None)
     rng = np.random.default_rng(read_seed(random_seed))
     few = all_draws.thinned(read_count(draws, "draws"))
-    z = _assignments(few, points, rng)
-    labels, attrs = _least_loss(z, _candidates(tree, z, few.n_components), few.n_components, loss, rng)
+    z, weight = _assignments(few, points, rng, tree.log_labels), tree.known.weight
+    labels, attrs = _least_loss(z, _candidates(tree, z, few.n_components), few.n_components, loss, rng, weight)
     return xr.DataArray(labels, dims=(OBS,), coords=coords, attrs=attrs, name="partition")
 
 
 @np.errstate(under="ignore")
 def partition_of(
-    z: NDArray[np.int16], loss: Literal["vi", "binder"], rng: np.random.Generator
+    z: NDArray[np.int16], loss: Literal["vi", "binder"], rng: np.random.Generator, weight: FloatArray | None = None
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """The same as :func:`partition` of allocations (S, n), each draw of which may have clusters of its own number."""
     candidates, k = _own(z), int(z.max()) + 1
@@ -247,7 +253,7 @@ def partition_of(
             members = (rows == j).astype(np.float32)
             together += members.T @ members
         candidates += _cuts(1 - together / len(rows), k)
-    return _least_loss(z, candidates, k, loss, rng)
+    return _least_loss(z, candidates, k, loss, rng, weight)
 
 
 @np.errstate(under="ignore")
@@ -268,13 +274,13 @@ def occupied_clusters(tree: xr.DataTree, random_seed: int | np.random.Generator 
     )
 
 
-def expected_occupied(draws: Draws, x: FloatArray) -> float:
-    """Posterior mean of the number of occupied clusters, sum_k 1 - prod_i (1 - r_ik), over some draws."""
-    few = draws.thinned(_FEWEST)
-    total = 0.0
+def expected_occupied(reading: Reading) -> float:
+    """Posterior mean of the number of occupied clusters, sum_k 1 - prod_i (1 - r_ik)^c_i, over some draws."""
+    few, x, log_labels = reading.draws.thinned(_FEWEST), reading.x, reading.log_labels
+    total, counts = 0.0, reading.known.counts(len(reading.x))
     for each in zip(few.w, few.mu, few.factors, strict=True):
         with np.errstate(divide="ignore"):  # of an observation that is sure to belong to one
-            log_empty = np.log1p(-np.minimum(estep.responsibilities(x, *each), 1.0)).sum(axis=0)
+            log_empty = counts @ np.log1p(-np.minimum(estep.responsibilities(x, *each, log_labels=log_labels), 1.0))
         total -= float(np.expm1(log_empty).sum())
     return total / len(few.w)
 
@@ -308,12 +314,14 @@ def _draws_and_points(tree: Tree, x: ArrayLike | None) -> tuple[Draws, FloatArra
     return draws, points, {OBS: positions}
 
 
-def _assignments(draws: Draws, x: FloatArray, rng: np.random.Generator) -> NDArray[np.int16]:
+def _assignments(
+    draws: Draws, x: FloatArray, rng: np.random.Generator, log_labels: FloatArray | None = None
+) -> NDArray[np.int16]:
     """Labels (S, n)."""
     require_memory(2 * len(draws.w) * len(x), f"labels of {len(draws.w)} draws x {len(x)} observations", "keep fewer draws")
     z = np.empty((len(draws.w), len(x)), dtype=np.int16)
-    for row, *each in zip(z, draws.w, draws.mu, draws.factors, strict=True):
-        cumulated = estep.responsibilities(x, *each).cumsum(axis=1)
+    for row, w, mu, factors in zip(z, draws.w, draws.mu, draws.factors, strict=True):
+        cumulated = estep.responsibilities(x, w, mu, factors, log_labels).cumsum(axis=1)
         row[:] = (rng.random((len(x), 1)) * cumulated[:, -1:] >= cumulated[:, :-1]).sum(axis=1)
     return z
 
@@ -339,23 +347,33 @@ def _cuts(apart: FloatArray, k: int) -> list[NDArray[np.int64]]:
 
 
 def _least_loss(
-    z: NDArray[np.int16], candidates: list[NDArray[np.int64]], k: int, loss: str, rng: np.random.Generator
+    z: NDArray[np.int16],
+    candidates: list[NDArray[np.int64]],
+    k: int,
+    loss: str,
+    rng: np.random.Generator,
+    weight: FloatArray | None,
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """Labels (n), 0 for the largest cluster, of the best partition found, and what there is to say of it."""
-    n = z.shape[1]
-    sizes = np.arange(n + 1, dtype=float)
-    f, unit = (xlogy(sizes, sizes) / np.log(2), n) if loss == "vi" else (sizes**2, n**2)
+    n, entropic = z.shape[1], loss == "vi"
+    counts: Any = np.ones(n, dtype=np.int32) if weight is None else weight
+    total, f = float(counts.sum()), np.empty(0)
+    if total <= _LOOKED_UP and (counts == np.round(counts)).all():
+        counts, sizes = counts.astype(np.int32), np.arange(int(total) + 1, dtype=float)
+        f = xlogy(sizes, sizes) / np.log(2) if entropic else sizes**2
+    unit = total if entropic else total**2
     most = min(n, max(_MOST_CLUSTERS, 2 * k))
     if n <= most:
         candidates.append(np.arange(n))  # each on its own, where Binder's loss of too many components leads
-    losses = np.array([partitions.expected_loss(each, z, f, most) for each in candidates])
+    losses = np.array([partitions.expected_loss(each, z, counts, f, entropic, most) for each in candidates])
     best, lowest = candidates[losses.argmin()], losses.min()
     for i in np.argsort(losses, kind="stable")[:_ORDERS]:
         found = candidates[i].copy()
-        partitions.sweep(found, z, f, most, rng)
-        found_loss = partitions.expected_loss(found, z, f, most)
+        partitions.sweep(found, z, counts, f, entropic, most, rng)
+        found_loss = partitions.expected_loss(found, z, counts, f, entropic, most)
         if found_loss < lowest:
             best, lowest = found, found_loss
-    _, labels, counts = np.unique(best, return_inverse=True, return_counts=True)
-    order = np.argsort(np.argsort(-counts, kind="stable"))
-    return order[labels], {"loss": loss, "expected_loss": float(lowest / unit), "n_clusters": len(counts), "draws": len(z)}
+    _, labels = np.unique(best, return_inverse=True)
+    sizes = np.bincount(labels, counts)
+    order = np.argsort(np.argsort(-sizes, kind="stable"))
+    return order[labels], {"loss": loss, "expected_loss": float(lowest / unit), "n_clusters": len(sizes), "draws": len(z)}

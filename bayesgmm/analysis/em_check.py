@@ -15,7 +15,7 @@ from bayesgmm.analysis.labels import LabelQuality, match
 from bayesgmm.analysis.predictive import log_density, log_likelihood
 from bayesgmm.analysis.quantities import as_text, entries, labelled_quantities, labelled_summary
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import Draws, features_of, is_relabelled, parameter_dims, parameters_of
+from bayesgmm.analysis.tree import Draws, features_of, is_relabelled, log_likelihood_of, parameter_dims, parameters_of
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.units import location_and_scale
 from bayesgmm.em.result import EMResult
@@ -149,11 +149,11 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     if em is None:
         mixture, em_log_likelihood = reading.em
     else:
-        mixture = _read_estimate(em, x)
-        em_log_likelihood = float(mixture.log_density(x).sum())
+        mixture = _read_estimate(em, reading)
+        em_log_likelihood = log_likelihood_of(mixture, x, reading.known)
     same_k = mixture.n_components == draws.n_components
     table = _em_table(reading, mixture) if same_k else pd.DataFrame()
-    per_draw = log_likelihood(draws, x)
+    per_draw = log_likelihood(draws, x, reading.known)
     likelihood = {"mean": float(per_draw.mean()), "sd": float(per_draw.std()), "max": float(per_draw.max())}
     distance, limit = _total_variation(draws, mixture, x)
 
@@ -170,7 +170,7 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
         outside = table[table["tail"] < (1 - INTERVAL) / _n_free(table)]
         if len(outside):
             reasons.append(f"EM lies outside the joint {INTERVAL:.0%} interval of {_worst_of(outside)}")
-        mismatch = float((match(draws, mixture) != np.arange(draws.n_components)).any(axis=1).mean())
+        mismatch = float((match(draws, mixture, reading.classes) != np.arange(draws.n_components)).any(axis=1).mean())
         if mismatch > MAX_MISMATCH:
             reasons.append(Words(f"{mismatch:.0%} of the draws carry other labels than EM's components", remedy))
     else:
@@ -202,12 +202,12 @@ def _worst_of(outside: pd.DataFrame) -> str:
     return ", ".join(f"{name} ({z:+.1f} sd)" for name, z in worst.items()) + more
 
 
-def _read_estimate(em: EMResult | Mixture, x: FloatArray) -> Mixture:
+def _read_estimate(em: EMResult | Mixture, reading: Reading) -> Mixture:
     if isinstance(em, Mixture):
         return em
     if not isinstance(em, EMResult):
         raise TypeError(f"em must be an EMResult or a Mixture, got {type(em).__name__}")
-    if not np.array_equal(em.x, x):
+    if not (np.array_equal(em.x, reading.x) and em.known.equals(reading.known)):
         raise ValueError("em must be fitted to the data of the tree, got an estimate from other data; fit it again")
     return em.mixture
 

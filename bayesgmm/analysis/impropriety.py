@@ -30,6 +30,7 @@ from scipy.spatial import KDTree
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import Covariance, FloatArray
+from bayesgmm.data.known import Known
 from bayesgmm.data.reading import Data
 from bayesgmm.data.ties import Ties, directions
 from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of
@@ -92,10 +93,11 @@ class Impropriety:
         """The largest groups."""
         name = self.ties.name
         if self.ties.values.ndim == 2:
-            parts = [f"{self.ties.counts[at]} rows are equal" for at in self.groups[:_NAMED]]
+            parts = [f"{self.ties.counts[at]:g} rows are equal" for at in self.groups[:_NAMED]]
         else:
             parts = [
-                f"{self.ties.counts[at]} observations have {name} = {self.ties.values[at]:g}" for at in self.groups[:_NAMED]
+                f"{self.ties.counts[at]:g} observations have {name} = {self.ties.values[at]:g}"
+                for at in self.groups[:_NAMED]
             ]
         more = len(self.groups) - len(parts)
         return ", ".join(parts) + (f", and so on for {more} more values" if more > 0 else "")
@@ -125,41 +127,46 @@ class OfData:
 
 def look_at(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
     """What data as read do to the posterior of each k."""
-    return _look_at(data.values, data.called, data.positions, ks, prior, covariance)
+    return _look_at(data.values, data.known, data.called, data.positions, ks, prior, covariance)
 
 
 def of_data(reading: Reading) -> OfData:
     """What the data of a tree do to its posterior."""
     tree, k, covariance = reading.tree, reading.draws.n_components, reading.tree.attrs.get("covariance", "full")
     prior = prior_of(tree.attrs.get("prior"))
-    return _look_at(reading.x, features_of(tree), reading.positions, [k], prior, covariance)[k]
+    return _look_at(reading.x, reading.known, features_of(tree), reading.positions, [k], prior, covariance)[k]
 
 
 def _look_at(
     x: FloatArray,
+    known: Known,
     names: Sequence[Any],
     positions: NDArray[np.int64],
     ks: Sequence[int],
     prior: Prior | None,
     covariance: Covariance,
 ) -> dict[int, OfData]:
-    along = tuple(each for each in directions(x, names, covariance) if each.counts.max() > 1)
+    along = tuple(each for each in directions(x, names, covariance, known.weight) if each.any)
     if prior is None:
         return {k: OfData(along, None, ()) for k in ks}
-    outside = tuple(strays(x, names, positions)) if scaled_to_range(prior, x, covariance) else ()
-    return {k: OfData(along, _found(along, k, prior, covariance, x), outside) for k in ks}
+    outside = tuple(strays(x, names, positions, known.weight)) if scaled_to_range(prior, x, covariance) else ()
+    return {k: OfData(along, _found(along, k, prior, covariance, x, known.weight), outside) for k in ks}
 
 
-def impropriety(x: FloatArray, names: Sequence[Any], k: int, prior: Prior, covariance: Covariance) -> Impropriety | None:
+def impropriety(
+    x: FloatArray, names: Sequence[Any], k: int, prior: Prior, covariance: Covariance, weight: FloatArray | None = None
+) -> Impropriety | None:
     """Why the posterior of k components under a prior scaled to the data is improper; None if it is proper.
 
     For full covariances of D >= 2 features every direction is one in which ties may lie. Those of
     :func:`bayesgmm.data.ties.directions` are looked at.
     """
-    return _found(directions(x, names, covariance), k, prior, covariance, x)
+    return _found(directions(x, names, covariance, weight), k, prior, covariance, x, weight)
 
 
-def _found(along: Iterable[Ties], k: int, prior: Prior, covariance: Covariance, x: FloatArray) -> Impropriety | None:
+def _found(
+    along: Iterable[Ties], k: int, prior: Prior, covariance: Covariance, x: FloatArray, weight: FloatArray | None
+) -> Impropriety | None:
     if not isinstance(prior, HierarchicalPrior):
         return None
     assert prior.c0 is not None
@@ -167,13 +174,13 @@ def _found(along: Iterable[Ties], k: int, prior: Prior, covariance: Covariance, 
     for ties in along:
         groups = _shrinking(ties, k, prior.c0, prior.g0, covariance)
         if len(groups):
-            return Impropriety(ties, groups, covariance, covariance != "tied" and _tied_is_proper(x, k))
+            return Impropriety(ties, groups, covariance, covariance != "tied" and _tied_is_proper(x, k, weight))
     return None
 
 
-def _tied_is_proper(x: FloatArray, k: int) -> bool:
+def _tied_is_proper(x: FloatArray, k: int, weight: FloatArray | None) -> bool:
     names = range(1 if x.ndim == 1 else x.shape[1])
-    return impropriety(x, names, k, HierarchicalPrior().scaled_to(x, "tied"), "tied") is None
+    return impropriety(x, names, k, HierarchicalPrior().scaled_to(x, "tied"), "tied", weight) is None
 
 
 def _shrinking(ties: Ties, k: int, c0: float, g0: float, covariance: Covariance) -> NDArray[np.int64]:

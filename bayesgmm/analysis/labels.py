@@ -19,6 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Draws, permute, read_draws, read_permutation
 from bayesgmm.arguments import FloatArray, read_choice
+from bayesgmm.data.known import Known
 from bayesgmm.kernels import estep
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.words import Either, Words
@@ -28,6 +29,7 @@ _MOST, _FEWEST = 10_000, 1_000  # observations whose membership is looked at
 _JUDGED = 80_000_000  # draws x observations, up to which they are the most
 _REMEMBERED = 2**24  # numbers (128 MB) that are computed once for all rounds
 _ROUNDS = 50  # after which an iterative algorithm is not waited for
+_FORBIDDEN = 1e3  # times the largest cost: an exchange of clusters that labels tell apart
 _LEAST = 1e-300  # a probability that counts as none
 _CERTAIN = 1 - 1e-12  # a correlation beyond which Fisher's z is not followed
 _SURE = 0.95  # probability of a draw's order of labels below which it is ambiguous
@@ -137,12 +139,12 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
 def relabelled(reading: Reading, method: Relabelling = "stephens") -> Reading:
     """A reading of the tree with its clusters in the order in which they mean the same."""
     draws, (em, _) = reading.draws, reading.em
-    order = match(draws, em)
+    order = match(draws, em, reading.classes)
     if method != "pivot" and draws.n_components > 1:
         x = reading.x
         most = int(np.clip(_JUDGED // len(draws.w), _FEWEST, _MOST))
-        few = x[np.linspace(0, len(x) - 1, min(len(x), most)).astype(int)]
-        order = _refined(draws, few, order, em, hard=method == "ecr")
+        few = np.linspace(0, len(x) - 1, min(len(x), most)).astype(int)
+        order = _refined(draws, x[few], reading.known.of(few), order, em, hard=method == "ecr")
     return reading.reordered(order)
 
 
@@ -221,8 +223,8 @@ def raw_order(tree: xr.DataTree) -> xr.DataTree:
     return permute(tree, np.argsort(read_permutation(tree), axis=2))
 
 
-def match(draws: Draws, reference: Mixture) -> NDArray[np.int64]:
-    """For each draw the order of its clusters that fits the reference best, (S, K)."""
+def match(draws: Draws, reference: Mixture, classes: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """For each draw the order of its clusters, within their classes if any, that fits the reference best, (S, K)."""
     if draws.n_features == 1:
         cost = (draws.mu[:, :, None] - reference.means) ** 2 + (draws.factors[:, :, None] - reference.sigma) ** 2
     else:
@@ -233,15 +235,23 @@ def match(draws: Draws, reference: Mixture) -> NDArray[np.int64]:
     # divided by the size of its draw: a data set in other units must not change the assignment, nor overflow
     largest = cost.max(axis=(1, 2), keepdims=True)
     cost /= np.where(largest > 0, largest, 1)
+    if classes is not None:
+        cost[:, classes[:, None] != classes] = _FORBIDDEN
     return np.array([linear_sum_assignment(each.T)[1] for each in cost])
 
 
-def _refined(draws: Draws, x: FloatArray, order: NDArray[np.int64], em: Mixture, *, hard: bool) -> NDArray[np.int64]:
+def _refined(
+    draws: Draws, x: FloatArray, known: Known, order: NDArray[np.int64], em: Mixture, *, hard: bool
+) -> NDArray[np.int64]:
     """Orders (S, K) that agree with their own average membership, from those given; most probable labels if ``hard``."""
+    classes, log_labels = known.classes(draws.n_components), known.log_labels(draws.n_components)
+    counts = known.counts(len(x))[:, None]
+    forbidden = np.where(classes[:, None] != classes, -_FORBIDDEN * counts.sum(), 0.0)
 
     def membership(s: int) -> FloatArray:
-        r = estep.responsibilities(x, draws.w[s], draws.mu[s], draws.factors[s])
-        return (r == r.max(axis=1, keepdims=True)).astype(float) if hard else r
+        """Of each observation, as often as it counts."""
+        r = estep.responsibilities(x, draws.w[s], draws.mu[s], draws.factors[s], log_labels)
+        return counts * (r == r.max(axis=1, keepdims=True)) if hard else counts * r
 
     if len(x) * draws.w.size <= _REMEMBERED:
         membership = cache(membership)
@@ -251,17 +261,18 @@ def _refined(draws: Draws, x: FloatArray, order: NDArray[np.int64], em: Mixture,
         if hard:
             target = (total == total.max(axis=1, keepdims=True)).astype(float)
         else:
-            target = np.log(np.maximum(total / len(order), _LEAST))
-        order, total = _reordered_sum(membership, partial(_nearest, target), order)
+            target = np.log(np.maximum(total / counts / len(order), _LEAST))
+        order, total = _reordered_sum(membership, partial(_nearest, target, forbidden), order)
         before, agreement = agreement, float((target * total).sum())  # which never falls
         if agreement <= before + 1e-9 * abs(before):
             break
-    return order[:, linear_sum_assignment(-em.responsibilities(x).T @ total)[1]]
+    of_em = estep.responsibilities(x, em.weights, em.means, em.factors, log_labels)
+    return order[:, _nearest(of_em, forbidden, 0, total)]
 
 
-def _nearest(target: FloatArray, s: int, r: FloatArray) -> NDArray[np.int64]:
+def _nearest(target: FloatArray, forbidden: FloatArray, s: int, r: FloatArray) -> NDArray[np.int64]:
     """The order of a draw's clusters whose membership (n, K) fits the target best."""
-    return np.asarray(linear_sum_assignment(-target.T @ r)[1])
+    return np.asarray(linear_sum_assignment(-(target.T @ r + forbidden))[1])
 
 
 def _reordered_sum(

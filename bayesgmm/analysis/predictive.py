@@ -16,6 +16,7 @@ from scipy.special import logsumexp, ndtr, ndtri, softmax
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import FEATURE, Draws, features_of, read_draws
 from bayesgmm.arguments import FloatArray, read_probability, read_seed, require_memory
+from bayesgmm.data.known import Known
 from bayesgmm.data.reading import read_data, read_numbers
 from bayesgmm.kernels import estep
 
@@ -37,7 +38,7 @@ def add_log_likelihood(tree: Tree) -> xr.DataTree:
     Returns
     -------
     DataTree
-        A new tree; ``log_likelihood`` holds ``x`` (chain, draw, obs).
+        A new tree; ``log_likelihood`` holds ``x`` (chain, draw, obs), of an observation with a weight that of one count.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def add_log_likelihood(tree: Tree) -> xr.DataTree:
     reading = Reading.of(tree)
     draws, x = reading.draws, reading.x
     require_room(len(draws.w), len(x), "log_likelihood")
-    return _with_group(reading.tree, "log_likelihood", draws.by_chain(log_density(draws, x)))
+    return _with_group(reading.tree, "log_likelihood", draws.by_chain(log_density(draws, x, reading.log_labels)))
 
 
 @np.errstate(under="ignore")
@@ -351,9 +352,9 @@ def read_points(reading: Reading, x: ArrayLike | None, name: str) -> tuple[Float
     return points.values, points.positions
 
 
-def log_density(draws: Draws, x: FloatArray) -> FloatArray:
-    """Log sum_k w_k N(x_i; mu_k, Sigma_k) for every draw, (S, n)."""
-    return estep.log_density(x, draws.w, draws.mu, draws.factors)
+def log_density(draws: Draws, x: FloatArray, log_labels: FloatArray | None = None) -> FloatArray:
+    """Log sum_k w_k N(x_i; mu_k, Sigma_k) for every draw, (S, n), over the components that labels allow."""
+    return estep.log_density(x, draws.w, draws.mu, draws.factors, log_labels)
 
 
 @np.errstate(under="ignore")
@@ -372,14 +373,15 @@ def shares_given(draws: Draws, x: FloatArray) -> FloatArray:
     return np.asarray(softmax(log_density(draws, x), axis=0))
 
 
-def log_likelihood(draws: Draws, x: FloatArray) -> FloatArray:
+def log_likelihood(draws: Draws, x: FloatArray, known: Known) -> FloatArray:
     """Log-likelihood of all data for every draw, (S,), on all cores."""
+    log_labels, counts = known.log_labels(draws.n_components), known.counts(len(x))
 
     def of_one(s: int) -> float:
         parameters = draws.w[s], draws.mu[s], draws.factors[s]
         if x.ndim == 1:  # sums in one pass, without a logarithm for each observation
-            return estep.e_step(x, *parameters).log_likelihood
-        return float(estep.log_density(x, *parameters).sum())
+            return estep.e_step(x, *parameters, known.weight, log_labels).log_likelihood
+        return float(counts @ estep.log_density(x, *parameters, log_labels))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.array(list(pool.map(of_one, range(len(draws.w)))))

@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayesgmm.analysis.tree import OBS, Draws, permute, read_draws, read_em, read_observations, read_tree
+from bayesgmm.analysis.tree import OBS, Draws, permute, read_draws, read_em, read_known, read_observations, read_tree
 from bayesgmm.arguments import FloatArray
+from bayesgmm.data.known import Known
 from bayesgmm.model.mixture import Mixture
 
 
@@ -55,6 +56,21 @@ class Reading:
         return self.ask(_observations)
 
     @property
+    def known(self) -> Known:
+        """Weights and labels of the data."""
+        return self.ask(_known)
+
+    @property
+    def log_labels(self) -> FloatArray | None:
+        """What labels say of the data's components, (K, n): see :meth:`bayesgmm.data.known.Known.log_labels`."""
+        return self.known.log_labels(self.draws.n_components)
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """Which clusters labels do not tell apart, (K,)."""
+        return self.known.classes(self.draws.n_components)
+
+    @property
     def positions(self) -> NDArray[np.int64]:
         """Which observations of those that were given the data are, (n,)."""
         _ = self.x  # which is read and checked first
@@ -71,7 +87,8 @@ class Reading:
 
     def reordered(self, order: NDArray[np.int64]) -> Reading:
         """The tree with the clusters of each draw in another order, (S, K), of which nothing else has been asked."""
-        known: dict[Callable[[Reading], Any], Any] = {q: self._known[q] for q in (_observations, _em) if q in self._known}
+        kept = [question for question in (_observations, _known, _em) if question in self._known]
+        known: dict[Callable[[Reading], Any], Any] = {question: self._known[question] for question in kept}
         return Reading(permute(self.tree, self.draws.by_chain(order)), known | {_draws: self.draws.reordered(order)})
 
     def of_others(self, tree: xr.DataTree) -> Reading:
@@ -92,6 +109,10 @@ def _draws(reading: Reading) -> Draws:
 
 def _observations(reading: Reading) -> FloatArray:
     return read_observations(reading.tree)
+
+
+def _known(reading: Reading) -> Known:
+    return read_known(reading.tree)
 
 
 def _em(reading: Reading) -> tuple[Mixture, float]:

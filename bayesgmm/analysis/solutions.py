@@ -10,8 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import xarray as xr
-from arviz_stats import compare
+from arviz_stats import loo
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
@@ -19,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from bayesgmm.analysis.predictive import add_log_likelihood, log_density, log_likelihood
 from bayesgmm.analysis.quantities import as_text, followed, invariants_of
 from bayesgmm.analysis.reading import Reading, Tree
+from bayesgmm.analysis.stacking import stacking
 from bayesgmm.analysis.tree import draws_of_optima
 from bayesgmm.arguments import FloatArray, read_choice
 from bayesgmm.words import Argument, Words
@@ -115,7 +115,7 @@ def solutions(tree: Tree, *, weigh: Literal["stacking"] | None = None) -> Soluti
     invariants = reading.ask(invariants_of)
     of_chain = group(invariants)
     n_solutions = int(of_chain.max()) + 1
-    likelihood = draws.by_chain(log_likelihood(draws, reading.x))
+    likelihood = draws.by_chain(log_likelihood(draws, reading.x, reading.known))
     ranked = np.sort(draws.by_chain(draws.w), axis=-1)[..., ::-1]
     rows = []
     for solution in range(n_solutions):
@@ -135,7 +135,7 @@ def solutions(tree: Tree, *, weigh: Literal["stacking"] | None = None) -> Soluti
         rows.append(row)
     table = pd.DataFrame(rows).rename_axis("solution")
     if weigh is not None:
-        table["weight"] = _stacked(reading.tree, of_chain)
+        table["weight"] = _stacked(reading, of_chain)
     return Solutions(table, of_chain)
 
 
@@ -191,17 +191,14 @@ def _apart(values: FloatArray) -> bool:
     return not r_hat <= _APART + _NOISE / values.shape[1]
 
 
-def _stacked(tree: xr.DataTree, of_chain: NDArray[np.int64]) -> FloatArray:
+def _stacked(reading: Reading, of_chain: NDArray[np.int64]) -> FloatArray:
     """Stacking weights of the solutions, from PSIS-LOO of each."""
+    tree, counts = reading.tree, reading.known.counts(len(reading.x))
     n_solutions = int(of_chain.max()) + 1
     if n_solutions == 1:
         return np.ones(1)
-    parts = {}
-    for solution in range(n_solutions):
-        part = tree.isel(chain=np.flatnonzero(of_chain == solution), missing_dims="ignore")
-        parts[str(solution)] = add_log_likelihood(part)
+    parts = [tree.isel(chain=np.flatnonzero(of_chain == i), missing_dims="ignore") for i in range(n_solutions)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of large Pareto k-hats, which a poor solution may well have
-        return (
-            compare(parts, method="stacking", round_to="none")["weight"].loc[[str(i) for i in range(n_solutions)]].to_numpy()
-        )
+        elpds = [loo(add_log_likelihood(part), pointwise=True).elpd_i.values for part in parts]
+    return stacking(np.stack(elpds, axis=1), counts)

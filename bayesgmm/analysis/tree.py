@@ -9,7 +9,8 @@ Every engine ends in :func:`build_tree`, every analysis begins with :func:`read_
 * ``sample_stats``: ``lp`` (the log posterior on the unconstrained space; for the package's own priors that of the
   standardised data) and what the sampler reports; ``bfmi`` (chain), of all steps, where several make a draw;
   ``permutation`` (chain, draw, cluster), the relabelling
-* ``observed_data``: ``x`` (obs) or (obs, feature); the name of a single feature is its attribute ``long_name``
+* ``observed_data``: ``x`` (obs) or (obs, feature); the name of a single feature is its attribute ``long_name``; where they
+  were given, ``weight`` (obs), and ``label`` (obs) or (obs, cluster)
 * ``em_baseline``: ``w``, ``mu``, ``sigma`` or ``cov`` as in the posterior, the EM estimate; its criteria are attributes
 * ``optima``, where EM found several: ``w``, ``mu``, ``sigma`` or ``cov`` over (optimum, cluster, ...), their
   ``log_likelihood``, ``mass`` (share of the posterior by Laplace's method) and ``chains`` (how many began there)
@@ -40,11 +41,14 @@ from bayesgmm.analysis.contract import (
     require_tree,
 )
 from bayesgmm.arguments import FloatArray
+from bayesgmm.data.known import Known
 from bayesgmm.data.reading import Data, read_numbers
 from bayesgmm.em.result import EMResult
+from bayesgmm.kernels import estep
 from bayesgmm.model.mixture import Mixture
 
 OBS = "obs"
+WEIGHT, LABEL = "weight", "label"
 _COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
 OPTIMUM = "optimum"
 HYPERPARAMETERS = "hyperparameters"
@@ -57,6 +61,12 @@ def parameters_of(mixture: Mixture) -> dict[str, FloatArray]:
     """A mixture's parameters under the names that they have in a tree."""
     spread = mixture.sigma if mixture.n_features == 1 else mixture.covariances
     return dict(zip(parameter_dims(mixture.n_features), (mixture.weights, mixture.means, spread), strict=True))
+
+
+def log_likelihood_of(mixture: Mixture, x: FloatArray, known: Known) -> float:
+    """Log-likelihood of a mixture for data, each observation counted as often as it counts, with its label."""
+    parameters = mixture.weights, mixture.means, mixture.factors
+    return float(known.counts(len(x)) @ estep.log_density(x, *parameters, known.log_labels(mixture.n_components)))
 
 
 @dataclass(frozen=True)
@@ -153,17 +163,26 @@ def observed(data: Data) -> xr.Dataset:
     values = np.array(data.values)
     if data.n_features == 1:
         called = {} if data.names is None else {"long_name": str(data.names[0])}
-        return xr.Dataset({"x": (OBS, values, called)}, coords={OBS: data.positions})
-    return xr.Dataset({"x": ((OBS, FEATURE), values)}, coords={OBS: data.positions, FEATURE: data.features})
+        result = xr.Dataset({"x": (OBS, values, called)}, coords={OBS: data.positions})
+    else:
+        result = xr.Dataset({"x": ((OBS, FEATURE), values)}, coords={OBS: data.positions, FEATURE: data.features})
+    weight, labels = data.known.weight, data.known.labels
+    if weight is not None:
+        result[WEIGHT] = (OBS, np.array(weight))
+    if labels is not None:
+        result[LABEL] = ((OBS, CLUSTER)[: labels.ndim], np.array(labels))
+    return result
 
 
 def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, int]]) -> xr.DataTree:
     """The tree with a group of the solutions that EM found: mixture, mass, and how many chains began there."""
     mixtures, mass, chains = zip(*optima, strict=True)
-    x, dims = read_observations(tree), parameter_dims(mixtures[0].n_features)
+    dims = parameter_dims(mixtures[0].n_features)
     values = [parameters_of(mixture) for mixture in mixtures]
     variables: dict[str, Any] = {name: ((OPTIMUM, *dims[name]), np.stack([each[name] for each in values])) for name in dims}
-    variables["log_likelihood"] = (OPTIMUM, [float(mixture.log_density(x).sum()) for mixture in mixtures])
+    x, known = read_observations(tree), read_known(tree)
+    likelihoods = [log_likelihood_of(mixture, x, known) for mixture in mixtures]
+    variables["log_likelihood"] = (OPTIMUM, likelihoods)
     variables |= {"mass": (OPTIMUM, list(mass)), "chains": (OPTIMUM, list(chains))}
     posterior = tree["posterior"].to_dataset()
     coords = {name: posterior[name] for name in (CLUSTER, FEATURE, FEATURE_BIS) if name in posterior.coords}
@@ -246,6 +265,22 @@ def read_observations(tree: xr.DataTree) -> FloatArray:
             "NaN or infinite; pass what fit returned"
         )
     return values
+
+
+def read_known(tree: xr.DataTree) -> Known:
+    """Weights and labels of the data."""
+    observed, n = tree["observed_data"].to_dataset(), len(read_observations(tree))
+    weight, labels = (read_numbers(observed[name].values, name) if name in observed else None for name in (WEIGHT, LABEL))
+    k = tree["posterior"].sizes[CLUSTER]
+    if weight is not None and (weight.shape != (n,) or not (np.isfinite(weight) & (weight > 0)).all()):
+        rule = "must be a positive number for every observation"
+        raise ValueError(f"weight in observed_data of tree {rule}; pass what fit returned")
+    if labels is not None:
+        sound = labels.shape in ((n,), (n, k)) and np.isfinite(labels).all()
+        if not sound or not (labels >= -1 if labels.ndim == 1 else labels >= 0).all() or labels.max() >= max(k, 2):
+            raise ValueError("label in observed_data of tree must be labels of its clusters; pass what fit returned")
+        labels = labels if labels.ndim == 2 else labels.astype(np.int64)
+    return Known(weight, labels)
 
 
 def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:

@@ -67,6 +67,7 @@ def compare(
             ks,
             method=method,
             missing=source.missing,
+            sample_weight=observations.weight,
             cache=cache if results is None or cache is not None else results.folder / _FITS,
             progressbar=not output.quiet,
             **settings.arguments(),
@@ -80,8 +81,9 @@ def compare(
             else:
                 from bayesgmm.cli.printed import comparison_text
 
-                n = next(iter(comparison.fits.values()))["observed_data"].sizes["obs"]
-                answer(f"{what_was_read(columns, n, len(x))}, seed {comparison.seed}")
+                one = comparison.reading(min(comparison.fits))
+                read = what_was_read(columns, one.known.weight, len(one.x), len(x))
+                answer(f"{read}, seed {comparison.seed}")
                 answer(comparison_text(comparison, terminal_width()))
             if results is not None:
                 for left_out in write_comparison(comparison, results.folder, columns, output.announce, ids=observations.ids):

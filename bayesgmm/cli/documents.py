@@ -132,7 +132,9 @@ def to_json(document: Mapping[str, Any]) -> str:
 
 
 def _data(tree: xr.DataTree, columns: Sequence[str]) -> dict[str, Any]:
-    return {"columns": list(columns), "n": tree["observed_data"].sizes[OBS]}
+    observed = tree["observed_data"]
+    counted = {"counted": float(observed["weight"].sum())} if "weight" in observed else {}
+    return {"columns": list(columns), "n": observed.sizes[OBS]} | counted
 
 
 def _settings(tree: xr.DataTree) -> dict[str, Any]:

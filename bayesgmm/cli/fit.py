@@ -46,7 +46,13 @@ def fit(
         from bayesgmm.fitting import judged_fit
 
         reading = judged_fit(
-            x, k, method=method, missing=source.missing, progressbar=not output.quiet, **settings.arguments()
+            x,
+            k,
+            method=method,
+            missing=source.missing,
+            progressbar=not output.quiet,
+            sample_weight=observations.weight,
+            **settings.arguments(),
         )
         tree, columns, announce = reading.tree, list(x.columns), output.announce
         if results is not None:
@@ -63,7 +69,7 @@ def fit(
             else:
                 from bayesgmm.cli.printed import fit_text
 
-                read = what_was_read(columns, tree["observed_data"].sizes["obs"], len(x))
+                read = what_was_read(columns, reading.known.weight, tree["observed_data"].sizes["obs"], len(x))
                 answer(f"{read}, k = {k}, seed {tree.attrs['seed']}")
                 if "stopped_by" in tree.attrs:
                     answer(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")

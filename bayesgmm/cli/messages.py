@@ -41,12 +41,14 @@ def silence(_: str) -> None:
     """In place of :func:`say`, with ``--quiet``."""
 
 
-def what_was_read(columns: Sequence[str], n: int, given: int) -> str:
-    """The columns, how many observations of them were used, and how many were not."""
+def what_was_read(columns: Sequence[str], weight: Any, n: int, given: int) -> str:
+    """The columns, how many observations of them were used, how often they count, and how many were not."""
     from bayesgmm.arguments import spoken
 
-    left_out = f" ({given - n} left out, with missing or infinite values)" if given > n else ""
-    return f"{', '.join(map(spoken, columns))}: n = {n}{left_out}"
+    why = "with missing or infinite values" + ("" if weight is None else ", or of weight 0")
+    left_out = f" ({given - n} left out, {why})" if given > n else ""
+    counted = "" if weight is None else f", counted {weight.sum():.7g} times"
+    return f"{', '.join(map(spoken, columns))}: n = {n}{left_out}{counted}"
 
 
 def in_shell(message: object) -> str:

@@ -103,6 +103,16 @@ class Source:
         ),
     ] = None
 
+    weight: Annotated[
+        str | None,
+        typer.Option(
+            "--weight",
+            metavar="NAME",
+            help="Column that says how many observations a row stands for.",
+            autocompletion=_columns_beginning,
+            rich_help_panel=_DATA,
+        ),
+    ] = None
     jitter: Annotated[
         bool,
         typer.Option(
@@ -120,6 +130,7 @@ class Source:
             self.file,
             self.columns,
             id=self.id,
+            weight=self.weight,
             format=self.format,
             missing=self.missing,
             missing_values=[each.strip() for each in (self.missing_values or "").split(",") if each.strip()],

@@ -40,10 +40,13 @@ class Observations:
         A column for each feature.
     ids : Series or None
         What else names each row of ``x``.
+    weight : Series or None
+        How many observations each row of ``x`` stands for.
     """
 
     x: pd.DataFrame
     ids: pd.Series | None = None
+    weight: pd.Series | None = None
 
 
 def read_columns(file: str, columns: list[str] | None = None, **options: Any) -> pd.DataFrame:
@@ -56,6 +59,7 @@ def read_observations(
     columns: list[str] | None = None,
     *,
     id: str | None = None,
+    weight: str | None = None,
     format: Format | None = None,
     missing: Missing = "raise",
     missing_values: Sequence[str] = (),
@@ -74,6 +78,8 @@ def read_observations(
         Their names, in the order wanted; not needed if there is only one.
     id : str, optional
         The column that names each row; it may hold any text.
+    weight : str, optional
+        The column of the rows' weights.
     format : {"csv", "tsv", "parquet", "netcdf"}, optional
         Default: by the file's ending or its first bytes.
     missing : {"raise", "drop"}
@@ -95,20 +101,27 @@ def read_observations(
     table = read_table(Input(file, announce), format, text, missing_values)
     chosen = _chosen(table, columns)
     ids = [] if id is None else [_as_id(table, id, chosen)]
-    read = table.columns(chosen, ids)
+    weights = [] if weight is None else [_as_weight(table, weight, chosen)]
+    read = table.columns([*chosen, *weights], ids)
     lengths = {len(each) for each in read.values()}
     if len(lengths) > 1:
-        raise ValueError(f"--columns and --id must name variables of one length, got {', '.join(read)} of {table.name}")
+        raise ValueError(
+            f"--columns, --id and --weight must name variables of one length, got {', '.join(read)} of {table.name}"
+        )
     if lengths == {0}:
         raise ValueError(f"{table.name} must hold at least one observation under its header line, got none")
     import pandas as pd
 
-    for name in chosen:
+    for name in (*chosen, *weights):
         _require_numbers(table, name, read[name])
-    frame = _without(pd.DataFrame({name: read[name] for name in chosen}), missing_values)
+    frame = _without(pd.DataFrame({name: read[name] for name in (*chosen, *weights)}), missing_values)
     if missing == "raise":
         _require_finite(table, frame)
-    return Observations(frame, read[ids[0]].rename(ids[0]) if ids else None)
+    else:  # a weight that is missing leaves its row out, as a value does
+        frame.loc[frame[weights].isna().any(axis=1), chosen] = np.nan
+        frame[weights] = frame[weights].fillna(0.0)
+    of_rows = frame[weights[0]] if weights else None
+    return Observations(frame[chosen], read[ids[0]].rename(ids[0]) if ids else None, of_rows)
 
 
 def _chosen(table: Table, columns: list[str] | None) -> list[str]:
@@ -132,6 +145,14 @@ def _as_id(table: Table, name: str, chosen: Sequence[str]) -> str:
         raise ValueError(
             f"--id must not be called as one of the columns of clusters.csv, got {name!r}; rename it in the file"
         )
+    return name
+
+
+def _as_weight(table: Table, name: str, chosen: Sequence[str]) -> str:
+    if name not in set(table.names):
+        raise ValueError(f"--weight must name one of {_listed(table)}, {_got(table, [name])}")
+    if name in chosen:
+        raise ValueError(f"--weight must name a column that is not fitted, got {name!r}, which is among --columns")
     return name
 
 

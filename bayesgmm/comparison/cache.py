@@ -51,6 +51,8 @@ class FitCache:
             raise ValueError(about("cache", f"must be a folder, got the file {place}"))
         place.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(np.ascontiguousarray(data.values).tobytes())
+        for each in (data.known.weight, data.known.labels):
+            digest.update(b"" if each is None else np.ascontiguousarray(each).tobytes())
         stated = {name: repr(value) for name, value in sorted(settings.items())}
         known = [data.values.shape, data.features, data.positions.tolist(), stated, version("bayesgmm")]
         digest.update(json.dumps(known, default=str).encode())

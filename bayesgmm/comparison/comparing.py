@@ -25,12 +25,13 @@ from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
 from bayesgmm.analysis.forewarning import forewarn
 from bayesgmm.analysis.impropriety import of_data
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.arguments import Covariance, Method, Missing, read_count, read_seed
+from bayesgmm.analysis.stacking import stacking
+from bayesgmm.arguments import Covariance, FloatArray, Method, Missing, read_count, read_seed
 from bayesgmm.comparison.cache import FitCache
 from bayesgmm.comparison.evidence import log_evidence
-from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS, NoDensityError, bad_k_hats, loo, refitted
+from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS, NoDensityError, bad_k_hats, error_of_sum, loo, refitted
 from bayesgmm.comparison.verdict import SPURIOUS, Best, preferences
-from bayesgmm.data.reading import read_fit_data
+from bayesgmm.data.reading import Data, read_fit_data
 from bayesgmm.em.result import spurious
 from bayesgmm.exceptions import (
     ApproximationWarning,
@@ -195,7 +196,7 @@ def as_printed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare(
-    x: ArrayLike | Mapping[int, xr.DataTree] | Iterable[xr.DataTree],
+    x: ArrayLike | Data | Mapping[int, xr.DataTree] | Iterable[xr.DataTree],
     k: Iterable[int] = range(1, 9),
     *,
     method: Method | None = None,
@@ -208,6 +209,8 @@ def compare(
     random_seed: int | np.random.Generator | None = None,
     progressbar: bool = True,
     missing: Missing = "raise",
+    sample_weight: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
     **options: Any,
 ) -> Comparison:
     """Fit every k and compare: how well each predicts observations it has not seen, and how probable each is.
@@ -223,7 +226,7 @@ def compare(
         for it passes between solutions. Elsewhere NUTS, until a k has more components than the data support, so that its
         chains do not agree: then that k by Gibbs as well (n k D up to 150 000), of which the fit with the smaller R-hat is
         kept, and larger k by Gibbs at once if it was that one.
-    prior, covariance, draws, chains, missing
+    prior, covariance, draws, chains, missing, sample_weight, labels
         As in :func:`bayesgmm.fit`, the same for every k.
     prior_k : PriorOnK or sequence of float, optional
         Prior on k (:mod:`bayesgmm.priors`), restricted to those compared. Default: all of them equally probable.
@@ -284,8 +287,10 @@ def compare(
     if options.get("model") is not None:
         raise TypeError("model states one k and cannot be compared over k; fit each model and pass the trees to az.compare")
     ks = _read_ks(k)
-    for each in ks:
-        data, _ = read_fit_data(x, each, covariance=covariance, missing=missing)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels}
+    data, _ = read_fit_data(x, ks[0], covariance=covariance, **given)  # type: ignore[arg-type]
+    for each in ks[1:]:
+        read_fit_data(data, each, covariance=covariance)
     _weights_of(prior_k, ks)
     if read_count(draws, "draws") * read_count(chains, "chains") < FEWEST_DRAWS:
         rule = f"draws x chains must be at least {FEWEST_DRAWS} for LOO, got {draws} x {chains}; raise "
@@ -315,7 +320,7 @@ def compare(
                 for category in _SAID:
                     warnings.simplefilter("ignore", category)
                 asked = {"method": engine, "prior": prior, "random_seed": own_seed, "missing": missing}
-                return judged_fit(x, each, known[each], progressbar=progressbar, **asked, **settings)  # type: ignore[arg-type]
+                return judged_fit(data, each, known[each], progressbar=progressbar, **asked, **settings)
 
         interrupted = False
         by_gibbs = few or (gibbs_is_better and operations <= _AFFORDABLE)
@@ -393,7 +398,7 @@ def _read_fits(trees: list[xr.DataTree]) -> dict[int, Reading]:
         fits[k] = reading
     first, *others = fits
     for other in others:
-        if not np.array_equal(fits[first].x, fits[other].x):
+        if not (np.array_equal(fits[first].x, fits[other].x) and fits[first].known.equals(fits[other].known)):
             raise ValueError(f"the fits compared must be of the same data, got others for k = {other} than for k = {first}")
         for name in _SAME[:2]:
             values = [fits[each].tree.attrs.get(name) for each in (first, other)]
@@ -454,21 +459,14 @@ def _warn_of_interrupt(when: str, ks: Iterable[int]) -> None:
 
 
 def _table(fits: Mapping[int, Reading], judged: Mapping[int, _Judged], prior_k: pd.Series) -> pd.DataFrame:
-    elpds = {str(k): each.elpd for k, each in judged.items() if each.elpd is not None}
-    if len(elpds) > 1:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # bad k-hats: in the column bad_pareto_k
-            compared = az.compare(elpds, round_to="none")
-    else:
-        compared = pd.DataFrame({"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}, index=list(elpds))
-    rows = []
-    n = len(next(iter(fits.values())).x)
-    sampled = any(hasattr(each, "subsample_size") for each in elpds.values())
-    unbiased = 1.0 if sampled else np.sqrt(n / (n - 1))  # az.loo's se divides by n - 1, az.compare's dse by n
+    first = next(iter(fits.values()))
+    elpds = {k: each.elpd for k, each in judged.items() if each.elpd is not None}
+    compared, rows = _beside_the_best(elpds, first.known.counts(len(first.x))), []
     for k, (elpd, diagnosis, value, mcse) in judged.items():
-        tree, x, (estimate, _) = fits[k].tree, fits[k].x, fits[k].em
+        reading = fits[k]
+        tree, (estimate, _) = reading.tree, reading.em
         em = tree["em_baseline"].attrs
-        beside = compared.reindex([str(k)]).iloc[0]
+        beside = compared.reindex([k]).iloc[0]
         rows.append(
             {
                 "k": k,
@@ -476,7 +474,7 @@ def _table(fits: Mapping[int, Reading], judged: Mapping[int, _Judged], prior_k: 
                 "se": np.nan if elpd is None else float(elpd.se),
                 "elpd_mcse": np.nan if elpd is None else float(elpd.elpd_mcse),
                 "elpd_diff": float(beside["elpd_diff"]),
-                "dse": float(beside["dse"]) * unbiased,
+                "dse": float(beside["dse"]),
                 "p_loo": np.nan if elpd is None else float(elpd.p),
                 "bad_pareto_k": 0 if elpd is None else bad_k_hats(elpd),
                 "refitted": 0 if elpd is None else refitted(elpd),
@@ -484,8 +482,8 @@ def _table(fits: Mapping[int, Reading], judged: Mapping[int, _Judged], prior_k: 
                 "log_evidence": value,
                 "mcse": mcse,
                 **{name: np.nan if em.get("collapsed") else em[name] for name in ("bic", "aic", "icl", "log_likelihood")},
-                "em_spurious": len(spurious(estimate, tree.attrs["covariance"], len(x))),
-                "occupied": expected_occupied(fits[k].draws, x),
+                "em_spurious": len(spurious(estimate, tree.attrs["covariance"], reading.known.total(len(reading.x)))),
+                "occupied": expected_occupied(reading),
                 "converged": diagnosis.converged,
                 "finding": next((each.kind for each in diagnosis.findings if each.kind not in USABLE), ""),
                 "divergences": int(diagnosis.sampler.get("divergences", 0)),
@@ -499,6 +497,23 @@ def _table(fits: Mapping[int, Reading], judged: Mapping[int, _Judged], prior_k: 
         p_k = np.where(exists, np.exp(joint - logsumexp(joint[exists])), np.nan) if exists.any() else np.nan
     table.insert(int(table.columns.get_loc("mcse")) + 1, "p_k", p_k)
     return table
+
+
+def _beside_the_best(elpds: Mapping[int, Any], counts: FloatArray) -> pd.DataFrame:
+    """By k: elpd_diff to the best, its standard error dse, and the stacking weight."""
+    if any(hasattr(each, "subsample_size") for each in elpds.values()) and len(elpds) > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # bad k-hats: in the column bad_pareto_k
+            found = az.compare({str(k): each for k, each in elpds.items()}, round_to="none")
+        return found.set_axis(found.index.astype(int))
+    of_counts = {k: each.elpd_i.values / counts for k, each in elpds.items()}
+    best = max(elpds, key=lambda k: float(elpds[k].elpd), default=0)
+    rows = {
+        k: {"elpd_diff": float(counts @ (each - of_counts[best])), "dse": error_of_sum(each - of_counts[best], counts)}
+        for k, each in of_counts.items()
+    }
+    weights: Any = stacking(np.stack(list(of_counts.values()), axis=1), counts) if elpds else []
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["elpd_diff", "dse"]).assign(weight=weights)
 
 
 def _evidence(reading: Reading) -> tuple[float, float]:

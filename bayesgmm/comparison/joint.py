@@ -12,11 +12,10 @@ from bayesgmm.analysis.contract import attribute, is_approximation, stored_prior
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Draws
 from bayesgmm.arguments import FloatArray
-from bayesgmm.data.units import standardisation
+from bayesgmm.data.known import sorting
 from bayesgmm.model import wishart
 from bayesgmm.model.priors import CUSTOM_MODEL, Prior
-from bayesgmm.model.structures import Structure
-from bayesgmm.posterior import LogPosterior, log_posterior
+from bayesgmm.posterior import LogPosterior, standardised_posterior
 from bayesgmm.words import Argument, Words
 
 EXACT = ("nuts", "gibbs")  # engines whose draws are those of the posterior
@@ -25,16 +24,15 @@ EXACT = ("nuts", "gibbs")  # engines whose draws are those of the posterior
 def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, float]:
     """The posterior of standardised data, its draws as points (chain, draw, n_dim), and n times the sum of log units.
 
-    A draw's clusters are put in order, so that nothing depends on their labels; C0 is left at zero.
+    A draw's clusters are put in order, as far as they are exchangeable, so that nothing depends on their labels; C0 is left
+    at zero.
     """
     prior = _read_prior(reading.tree)
     x, draws, covariance = reading.x, reading.draws, attribute(reading.tree, "covariance")
     prior = prior.scaled_to(x, covariance)  # nothing is left open: this asks whether it fits the data
-    structure = Structure(covariance, draws.n_features)
-    shift, scale = standardisation(x, one_unit=structure.one_unit)
-    own = log_posterior((x - shift) / scale, draws.n_components, prior.rescaled(shift, scale), covariance)
-    points = _points(own, draws, shift, scale)
-    return own, draws.by_chain(points), len(x) * float(np.sum(np.log(scale)))
+    own, units = standardised_posterior(x, draws.n_components, prior, covariance, reading.known)
+    points = _points(own, draws, units.shift, units.scale)
+    return own, draws.by_chain(points), units.log_volume(own.total)
 
 
 def log_joint(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -68,7 +66,7 @@ def _read_prior(tree: xr.DataTree) -> Prior:
 def _points(own: LogPosterior, draws: Draws, shift: Any, scale: Any) -> FloatArray:
     """Points (S, n_dim) of draws in the data's units."""
     size, spread = len(draws.w), own.spread
-    order = np.lexsort((draws.w, draws.mu.reshape(*draws.w.shape, -1)[..., 0]), axis=1)
+    order = sorting(own.classes, draws.w, draws.mu.reshape(*draws.w.shape, -1)[..., 0])
     log_w = np.log(np.maximum(_sorted(draws.w, order), np.finfo(float).tiny))
     mu, factors = (_sorted(draws.mu, order) - shift) / scale, _sorted(draws.factors, order)[:, : spread.n_blocks]
     points = np.zeros((size, own.n_dim))

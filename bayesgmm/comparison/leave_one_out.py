@@ -70,10 +70,10 @@ class SampledLOO(ELPDDataLOOSubsample):
 
 
 class _Pointwise(NamedTuple):
-    """Of some observations: elpd, log posterior predictive density, Pareto k-hat; and each draw's part in elpd's error.
+    """Of one count of some observations: elpd, log posterior predictive density, Pareto k-hat; each draw's part in an error.
 
     The error of elpd_i is the mean over draws of S w_s (p_s / exp(elpd_i) - 1), with weights w_s that add to one. It is
-    summed over observations before anything is squared, for they share the draws.
+    summed over all counts of the observations before anything is squared, for they share the draws.
     """
 
     elpd: FloatArray
@@ -90,9 +90,11 @@ def loo(
     .. math::
         \mathrm{elpd} = \sum_i \log \int p(x_i \mid \theta) \, p(\theta \mid x_{-i}) \, d\theta
 
-    by Pareto-smoothed importance sampling. Where the Pareto k-hat of an observation says that this cannot be trusted, the
-    posterior without it is sampled, under the same prior, and the integral, a ratio of the normalising constants of the two
-    posteriors, is found by bridge sampling from the draws of both.
+    by Pareto-smoothed importance sampling. Of an observation of weight c one count is left out, or all of it if c is less
+    than one, and what that tells counts c times; of one with a label, it and its label are predicted together. Where the
+    Pareto k-hat of an observation says that this cannot be trusted, the posterior without it is sampled, under the same
+    prior, and the integral, a ratio of the normalising constants of the two posteriors, is found by bridge sampling from the
+    draws of both.
 
     Parameters
     ----------
@@ -111,7 +113,8 @@ def loo(
     Returns
     -------
     LOO
-        An ELPDDataLOO as from ``az.loo(..., pointwise=True)``, for ``az.compare`` to take; in ``pareto_k`` refitted
+        An ELPDDataLOO as from ``az.loo(..., pointwise=True)``, for ``az.compare`` to take (which knows of no weights: see
+        :func:`bayesgmm.compare`); in ``pareto_k`` refitted
         observations have 0, in ``influence_pareto_k`` what they had. ``se`` is elpd's standard error as an estimate for new
         data, ``elpd_mcse`` what the draws add to it, NaN where a k-hat is still bad. Of a sample of the observations an
         ELPDDataLOOSubsample, with ``subsampling_se``.
@@ -154,7 +157,8 @@ def loo(
     if sample is not None:
         size = min(read_count(sample, "sample"), len(x))
     chosen = np.sort(rng.choice(len(x), size, replace=False)) if size < len(x) else np.arange(len(x))
-    found = _by_importance(draws, x[chosen], _relative_efficiency(draws, x))
+    counts = reading.known.counts(len(x))
+    found = _by_importance(reading, chosen, _relative_efficiency(draws, x))
     good_k = min(1 - 1 / np.log10(max(len(draws.w), 11)), MAX_K_HAT)
     before, variance = found.k_hat.copy(), 0.0
     if refit and tree.attrs.get("method") in EXACT and tree.attrs.get("prior") != "custom model":
@@ -178,25 +182,24 @@ def loo(
         whole[chosen] = values
         return xr.DataArray(whole, dims=(OBS,), coords=coords)
 
-    shared |= {"elpd_i": pointwise(found.elpd), "pareto_k": pointwise(found.k_hat)}
+    shared |= {"elpd_i": pointwise(counts[chosen] * found.elpd), "pareto_k": pointwise(found.k_hat)}
     shared |= {"influence_pareto_k": pointwise(before)}
     if size == len(x):
         return LOO(
-            elpd=float(found.elpd.sum()),
-            se=float(np.sqrt(len(x) * found.elpd.var(ddof=1))),
-            p=float((found.lpd - found.elpd).sum()),
+            elpd=float(counts @ found.elpd), se=error_of_sum(found.elpd, counts), p=float(counts @ (found.lpd - found.elpd)),
             **shared,
-        )
-    approximate = _approximation(draws, x)
-    estimate, subsampling_se, se = xr.DataArray(found.elpd, dims=(OBS,)).azstats.diff_srs_estimator(
+        )  # fmt: skip
+    of_count = _approximation(draws, x, reading.log_labels)
+    approximate = counts * of_count
+    estimate, subsampling_se, se = xr.DataArray(counts[chosen] * found.elpd, dims=(OBS,)).azstats.diff_srs_estimator(
         lpd_approx_sample=xr.DataArray(approximate[chosen], dims=(OBS,)),
         lpd_approx_all=xr.DataArray(approximate, dims=(OBS,)),
         n_data_points=len(x),
     )
     return SampledLOO(
         elpd=float(estimate),
-        se=float(se),
-        p=float(len(x) * (found.lpd - found.elpd).mean()),
+        se=float(se) if reading.known.weight is None else error_of_sum(of_count, counts),
+        p=float(len(x) * (counts[chosen] * (found.lpd - found.elpd)).mean()),
         subsample_size=size,
         subsampling_se=float(subsampling_se),
         loo_subsample_observations=chosen,
@@ -207,15 +210,23 @@ def loo(
 
 def _mend(found: _Pointwise, reading: Reading, chosen: NDArray[np.int64], good_k: float, rng: np.random.Generator) -> float:
     """Put what refits tell in the place of the approximation, where that is bad; the variance of all these together."""
-    draws, x = reading.draws, reading.x
+    draws, x, counts = reading.draws, reading.x, reading.known.counts(len(reading.x))
     worst, variance = _to_refit(found.k_hat, good_k, draws.n_components * x.size), 0.0
+    worst = worst[counts[chosen[worst]] >= 1]
     relative = _relative_efficiency(draws, x)
     for at, exact in zip(worst, _left_out(reading, chosen[worst], rng), strict=True):
         if exact is not None:
-            found.error[:] -= _by_importance(draws, x[chosen[[at]]], relative).error
+            found.error[:] -= _by_importance(reading, chosen[[at]], relative).error
             found.elpd[at], found.k_hat[at] = exact.log_ratio, 0.0
-            variance += exact.variance
+            variance += counts[chosen[at]] ** 2 * exact.variance
     return variance
+
+
+def error_of_sum(values: FloatArray, counts: FloatArray) -> float:
+    """Standard error of a sum over observations, of which each counts so often."""
+    total = counts.sum()
+    deviations = values - counts @ values / total
+    return float(np.sqrt(total * (counts @ deviations**2) / (total - 1))) if total > 1 else np.nan
 
 
 def _require_densities(found: _Pointwise) -> None:
@@ -253,20 +264,23 @@ def _to_refit(k_hat: FloatArray, good_k: float, operations: int) -> NDArray[np.i
     return worst[: min(bad + min(fair, _MOST_CHEAP), _MOST_REFITS)]
 
 
-def _by_importance(draws: Draws, x: FloatArray, relative: float) -> _Pointwise:
-    """PSIS-LOO of observations, chunk by chunk."""
-    size = len(draws.w)
+def _by_importance(reading: Reading, places: NDArray[np.int64], relative: float) -> _Pointwise:
+    """PSIS-LOO of some observations, chunk by chunk: one count of each is left out, or all of it if that is less."""
+    draws, x, size = reading.draws, reading.x[places], len(reading.draws.w)
+    counts, log_labels = reading.known.counts(len(reading.x))[places], reading.log_labels
+    left_out = np.minimum(counts, 1.0)[:, None]
     found = _Pointwise(np.empty(len(x)), np.empty(len(x)), np.empty(len(x)), np.zeros(size))
     step = max(1, _NUMBERS // size)
     for begin in range(0, len(x), step):
         part = slice(begin, begin + step)
-        values = np.ascontiguousarray(log_density(draws, x[part]).T)
-        log_weights, found.k_hat[part] = _smoothed(values, relative)
+        of_part = None if log_labels is None else log_labels[:, places[part]]
+        values = np.ascontiguousarray(log_density(draws, x[part], of_part).T)
+        log_weights, found.k_hat[part] = _smoothed(left_out[part] * values, relative)
         with np.errstate(invalid="ignore"):  # where a draw gives no density, elpd is -inf or NaN
             found.elpd[part] = logsumexp(log_weights + values, axis=1)
             found.lpd[part] = logsumexp(values, axis=1) - np.log(size)
             shares = np.exp(log_weights + values - found.elpd[part, None]) - np.exp(log_weights)
-        found.error[:] += size * np.where(np.isfinite(found.elpd[part, None]), shares, 0.0).sum(axis=0)
+        found.error[:] += size * counts[part] @ np.where(np.isfinite(found.elpd[part, None]), shares, 0.0)
     return found
 
 
@@ -295,10 +309,12 @@ def _relative_efficiency(draws: Draws, x: FloatArray) -> float:
     return float(min(np.mean(each) / len(draws.w), 1.0)) if each else 1.0
 
 
-def _approximation(draws: Draws, x: FloatArray) -> FloatArray:
+def _approximation(draws: Draws, x: FloatArray, log_labels: FloatArray | None) -> FloatArray:
     """Log posterior predictive density of all observations, over some draws."""
     few, step = draws.thinned(_FEW_DRAWS), max(1, _NUMBERS // _FEW_DRAWS)
-    parts = [logsumexp(log_density(few, x[begin : begin + step]), axis=0) for begin in range(0, len(x), step)]
+    blocks = [slice(begin, begin + step) for begin in range(0, len(x), step)]
+    labels = [None if log_labels is None else log_labels[:, block] for block in blocks]
+    parts = [logsumexp(log_density(few, x[block], known), axis=0) for block, known in zip(blocks, labels, strict=True)]
     return np.concatenate(parts) - np.log(len(few.w))
 
 
@@ -312,16 +328,25 @@ def _left_out(reading: Reading, places: NDArray[np.int64], rng: np.random.Genera
     if own.hierarchical:
         starts, _ = own.with_exact_scale(starts, rng)
     for i in places:
-        others = log_posterior(np.delete(own.x, i, axis=0), own.k, own.prior, own.covariance)
+        others = _without(own, i)
+        label = None if reading.log_labels is None else reading.log_labels[:, [i]]
         try:
             without = draws_of(_sampled(others, list(starts), int(rng.integers(2**31))))
-            of_all, of_others = (each.by_chain(log_density(each, own.x[[i]])[:, 0]) for each in (draws, without))
+            of_all, of_others = (each.by_chain(log_density(each, own.x[[i]], label)[:, 0]) for each in (draws, without))
             found = bridge(of_all, of_others)
         except ValueError:  # a posterior that collapses without this observation
             yield None
             continue
-        exact = replace(found, log_ratio=found.log_ratio - log_unit / len(own.x))
+        exact = replace(found, log_ratio=found.log_ratio - log_unit / own.total)
         yield exact if found.variance <= _LARGEST_ERROR**2 else None
+
+
+def _without(own: LogPosterior, i: int) -> LogPosterior:
+    """The posterior without one count of an observation."""
+    counts = own.known.counts(len(own.x)).copy()
+    counts[i] -= 1
+    known = own.known if own.known.weight is None else replace(own.known, weight=counts)
+    return log_posterior(own.x[counts > 0], own.k, own.prior, own.covariance, known.of(counts > 0))
 
 
 def _sampled(own: LogPosterior, starts: list[FloatArray], seed: int) -> xr.Dataset:

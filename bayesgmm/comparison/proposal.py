@@ -116,17 +116,17 @@ class Proposal:
         return result.reshape(-1, self.own.n_dim)
 
     def log_density(self, points: FloatArray) -> FloatArray:
-        """Log density of the coordinates but C0 at points (S, n_dim), averaged over all relabellings."""
+        """Log density of the coordinates but C0 at points (S, n_dim), averaged over relabellings within classes."""
         result, steps = np.empty(len(points)), subset_steps(self.own.k)
 
         def fill(part: slice) -> None:
             sides, jacobian = self._of_points(points[part])
             out = np.empty(len(jacobian))
-            mixture_log_densities(sides, self._of_kernels, steps, out)
+            mixture_log_densities(sides, self._of_kernels, self.own.classes, steps, out)
             result[part] = out + jacobian
 
         on_all_cores(fill, [slice(begin, begin + _CHUNK) for begin in range(0, len(points), _CHUNK)])
-        return result - gammaln(self.own.k + 1)
+        return result - gammaln(np.bincount(self.own.classes) + 1).sum()
 
     def _of_points(self, points: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray]:
         """Weights' logarithms, means in B0's basis, the precisions' log determinants, entries, eigenvalues and vectors."""

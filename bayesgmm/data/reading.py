@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import Covariance, FloatArray, Missing, read_choice, read_count, spoken
+from bayesgmm.data.known import NOTHING, Known
 from bayesgmm.exceptions import DataWarning
-from bayesgmm.words import Argument, Words, about, joined
+from bayesgmm.words import Argument, Words, about, joined, said
 
 _HIDING = (str, bytes, date, timedelta, np.datetime64, np.timedelta64)  # what float() or NumPy might take for a number
 
@@ -21,6 +22,9 @@ _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that counts as 
 _UNLIKE = 1e3  # ratio of ranges from which on a sphere does not see the smaller one
 _ROUNDED = 2.0**-50  # of the range, below which standardised values need not differ
 _ROWS = 2**16  # observations handled together
+_WEIGHT, _LABELS = "sample_weight", "labels"
+_COUNTED = 2.0**53  # the most observations that a float counts one by one
+_ADDS_UP = 1e-6  # by how much probabilities may miss one
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Data:
     values : (n,) array for one feature, (n, D) array for D >= 2 features
     kept : (n_input,) array of bool, or None
         Which of the user's observations these are; None if all.
+    known : Known
+        Weights and labels of these.
     names : tuple of str, tuple of int, or None
         The columns' names (of one feature, its name), where the user's data had some other than 0, ..., D - 1; text unless
         all are integers.
@@ -40,6 +46,12 @@ class Data:
     values: FloatArray
     kept: NDArray[np.bool_] | None = field(repr=False)
     names: tuple[str, ...] | tuple[int, ...] | None = None
+    known: Known = NOTHING
+
+    @property
+    def total(self) -> float:
+        """n, or the sum of the weights."""
+        return self.known.total(len(self.values))
 
     @property
     def positions(self) -> NDArray[np.int64]:
@@ -92,12 +104,39 @@ def read_data(x: ArrayLike | Data, *, missing: Missing | None = "raise", name: s
 
 
 def read_fit_data(
-    x: ArrayLike | Data, k: Any, *, covariance: Covariance = "full", missing: Missing = "raise", of_any_rank: bool = False
+    x: ArrayLike | Data,
+    k: Any,
+    *,
+    covariance: Covariance = "full",
+    missing: Missing = "raise",
+    sample_weight: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    of_any_rank: bool = False,
+    frequencies: bool = True,
 ) -> tuple[Data, int]:
-    """Check data, and the number of components of a given structure to be fitted to them."""
-    data = read_data(x, missing=missing)
+    """Check data, and the number of components of a given structure to be fitted to them.
+
+    A weight of 0 leaves a row out; weights that are no ``frequencies`` have no unit.
+    """
     k = read_count(k, "k")
     read_choice(covariance, Covariance, "covariance")
+    if isinstance(x, Data):
+        data, some = x, False
+    else:
+        data = read_rows(x, missing=missing, sample_weight=sample_weight, labels=labels, frequencies=frequencies)
+        some = sample_weight is not None and not np.all(sample_weight)
+    try:
+        _require_fit(data, k, covariance, of_any_rank=of_any_rank, frequencies=frequencies)
+    except ValueError as error:
+        if not some:
+            raise
+        subject = Words("of the observations with a positive ", Argument(_WEIGHT), ": ")
+        raise ValueError(Words(subject, said(error))) from None
+    return data, k
+
+
+def _require_fit(data: Data, k: int, covariance: Covariance, *, of_any_rank: bool, frequencies: bool) -> None:
+    require_labels_of(data, k)
     if data.names and len(set(data.names)) < len(data.names):
         found = ", ".join(map(spoken, data.names))
         raise ValueError(about("x", f"must have columns of different names, got {found}; rename them"))
@@ -113,6 +152,9 @@ def read_fit_data(
             raise ValueError(about(name, f"must have a range between 1e-152 and 1e152, got {spread:g}; choose another unit"))
     if n < k:
         raise ValueError(about("k", f"must be at most the number of observations, got k = {k} for n = {n}; use a smaller k"))
+    if frequencies and data.total < k:
+        got = f"got k = {k} for {data.total:g}; use a smaller k, or count in another unit"
+        raise ValueError(about("k", f"must be at most the sum of the weights, {got}"))
     distinct = count_distinct(data.values, k)
     if distinct < k:
         rounding = "" if len(np.unique(data.values, axis=0)) < k else " (to the accuracy of numbers as large as their range)"
@@ -120,7 +162,6 @@ def read_fit_data(
         raise ValueError(about("k", f"must be at most the number of distinct observations, {got}; use a smaller k"))
     if not of_any_rank:
         require_full_rank(data, covariance)
-    return data, k
 
 
 def warn_of_unlike_scales(data: Data, stacklevel: int) -> None:
@@ -190,26 +231,95 @@ def named(feature: Any) -> str:
     return f"column {feature}" if isinstance(feature, numbers.Integral) else str(feature)
 
 
-def read_sample_weight(sample_weight: ArrayLike | None, data: Data) -> FloatArray | None:
+def read_rows(
+    x: ArrayLike,
+    *,
+    missing: Missing | None,
+    sample_weight: ArrayLike | None,
+    labels: ArrayLike | None,
+    name: str = "x",
+    frequencies: bool = True,
+) -> Data:
+    """Check data, their weights and labels; rows that do not count are left out."""
+    data = read_data(x, missing=missing, name=name)
+    weight, known_labels = _read_weight(sample_weight, data, frequencies=frequencies), _read_labels(labels, data)
+    used: Any = slice(None) if weight is None else weight > 0
+    if weight is not None and used.all():
+        return replace(data, known=Known(weight, known_labels))
+    if weight is None:
+        return data if known_labels is None else replace(data, known=Known(None, known_labels))
+    kept = np.zeros(len(data.values) if data.kept is None else len(data.kept), dtype=bool)
+    kept[data.positions[used]] = True
+    return Data(data.values[used], kept, data.names, Known(weight, known_labels).of(used))
+
+
+def _of_rows(values: NDArray[Any], data: Data, name: str, ndim: tuple[int, ...]) -> NDArray[Any]:
+    """What was given of each row, of those that are kept."""
+    expected = len(data.values if data.kept is None else data.kept)
+    if values.ndim not in ndim or len(values) != expected:
+        shapes = " or ".join(f"({expected},)" if each == 1 else f"({expected}, K)" for each in ndim)
+        rule = f"must hold one {'weight' if name == _WEIGHT else 'label'} for each observation, shape {shapes}"
+        raise ValueError(about(name, f"{rule}, got shape {values.shape}"))
+    return values if data.kept is None else values[data.kept]
+
+
+def _read_weight(sample_weight: ArrayLike | None, data: Data, *, frequencies: bool) -> FloatArray | None:
     """Check observation weights; they follow the observations when missing ones were dropped."""
     if sample_weight is None:
         return None
-    weights = read_numbers(sample_weight, "sample_weight")
-    expected = len(data.values if data.kept is None else data.kept)
-    if weights.shape != (expected,):
-        raise ValueError(
-            f"sample_weight must hold one weight for each observation, shape ({expected},), got shape {weights.shape}"
-        )
-    weights = weights if data.kept is None else weights[data.kept]
+    weights = _of_rows(read_numbers(sample_weight, _WEIGHT), data, _WEIGHT, (1,))
     if not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError("sample_weight must be finite and not negative; give unwanted observations the weight 0")
+        raise ValueError(about(_WEIGHT, "must be finite and not negative; give unwanted observations the weight 0"))
+    if not weights.any():
+        raise ValueError(about(_WEIGHT, "must hold at least one positive weight, got only zeros"))
     with np.errstate(over="ignore"):
         total = weights.sum()
     if not np.isfinite(total):
-        raise ValueError("sample_weight must have a finite sum; divide it by its largest value")
-    if not weights.any():
-        raise ValueError("sample_weight must hold at least one positive weight, got only zeros")
-    return weights
+        raise ValueError(about(_WEIGHT, "must have a finite sum; divide it by its largest value"))
+    if frequencies and total > _COUNTED:
+        got = f"must add to at most 2**53, up to which counts are exact, got {total:.3g}; count in another unit"
+        raise ValueError(about(_WEIGHT, got))
+    return np.ascontiguousarray(weights)
+
+
+def _read_labels(labels: ArrayLike | None, data: Data) -> NDArray[Any] | None:
+    """Check labels: integers (n,), or probabilities (n, K)."""
+    if labels is None:
+        return None
+    given = _of_rows(read_numbers(labels, _LABELS), data, _LABELS, (1, 2))
+    if given.ndim == 1 or given.shape[1:] == (1,):
+        given = given.reshape(-1)
+        if not (np.isfinite(given).all() and (given == np.round(given)).all() and (given >= -1).all()):
+            wrong = given[~(np.isfinite(given) & (given == np.round(given)) & (given >= -1))][0]
+            rule = "must hold the number of each observation's component, 0, 1, ..., or -1 where it is unknown"
+            raise ValueError(about(_LABELS, f"{rule}, got {wrong:g}"))
+        return given.astype(np.int64)
+    if not np.isfinite(given).all() or (given < 0).any():
+        wrong = np.count_nonzero(~(given >= 0) | np.isinf(given))
+        got = f"got {wrong} of {given.size} that are negative, NaN or infinite"
+        raise ValueError(about(_LABELS, f"must be probabilities where they are a matrix, {got}"))
+    off = np.flatnonzero(abs(given.sum(axis=1) - 1) > _ADDS_UP)
+    if len(off):
+        got = f"must have rows that add to one, got {given[off[0]].sum():g} in row {data.positions[off[0]]}"
+        raise ValueError(about(_LABELS, f"{got}; divide each row by its sum"))
+    return given
+
+
+def require_labels_of(data: Data, k: int) -> None:
+    """Refuse labels that are not of k components."""
+    labels = data.known.labels
+    if labels is None:
+        return
+    if labels.ndim == 2 and labels.shape[1] != k:
+        raise ValueError(about(_LABELS, f"must have a column for each of k = {k} components, got {labels.shape[1]}"))
+    if labels.ndim == 1 and labels.max() >= k:
+        raise ValueError(about(_LABELS, f"must be below k = {k}, got {labels.max()}; components are numbered from 0"))
+    log_labels = data.known.log_labels(k)
+    assert log_labels is not None
+    without = np.flatnonzero(~np.isfinite(log_labels).any(axis=1))
+    if len(without):
+        got = f"must leave every component possible for some observation, got none for component {without[0]}"
+        raise ValueError(about(_LABELS, f"{got}; use a smaller k"))
 
 
 def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:

@@ -37,18 +37,18 @@ class Ties:
     values : (m,) array, or (m, D) array of rows
         Distinct values in order.
     counts : (m,) array
-        How many observations have each.
+        How many observations have each: the sum of their weights.
     """
 
     name: str
     along: Any
     values: FloatArray
-    counts: NDArray[np.int64]
+    counts: NDArray[Any]
 
     @property
-    def n(self) -> int:
-        """Observations."""
-        return int(self.counts.sum())
+    def any(self) -> bool:
+        """Whether any value occurs more than once."""
+        return bool(self.counts.max() > 1)
 
     @property
     def resolution(self) -> float | None:
@@ -57,7 +57,7 @@ class Ties:
         Rounded values are multiples of that step, and mostly a few steps apart. Ties among others are no rounding: zeros
         among continuous values, or repeated rows.
         """
-        if self.values.ndim == 2 or len(self.values) < 2 or self.counts.max() == 1:
+        if self.values.ndim == 2 or len(self.values) < 2 or not self.any:
             return None
         gaps = np.diff(self.values)
         step = float(gaps.min())
@@ -70,18 +70,23 @@ class Ties:
         return np.argsort(-self.counts, kind="stable")[:groups]
 
 
-def ties_of(values: FloatArray, name: str, along: Any = None) -> Ties:
-    """The ties of one feature (n,), or of rows (n, D)."""
+def ties_of(values: FloatArray, name: str, along: Any = None, weight: FloatArray | None = None) -> Ties:
+    """The ties of one feature (n,), or of rows (n, D), of which each may count more or less than once."""
     if values.ndim == 2:
-        rows, counts = np.unique(values, axis=0, return_counts=True)
-        return Ties(name, None, rows, counts)
-    ordered = np.sort(values)
+        rows, inverse, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
+        return Ties(name, None, rows, counts if weight is None else np.bincount(inverse.ravel(), weight))
+    order = np.argsort(values, kind="stable") if weight is not None else slice(None)
+    ordered = values[order] if weight is not None else np.sort(values)
     tolerance = _EQUAL * max(abs(ordered[0]), abs(ordered[-1]))
     begins = np.flatnonzero(np.concatenate([[True], np.diff(ordered) > tolerance]))
+    if weight is not None:
+        return Ties(name, along, ordered[begins], np.add.reduceat(weight[order], begins))
     return Ties(name, along, ordered[begins], np.diff(np.append(begins, len(ordered))))
 
 
-def directions(x: FloatArray, names: Sequence[Any], covariance: Covariance) -> Iterator[Ties]:
+def directions(
+    x: FloatArray, names: Sequence[Any], covariance: Covariance, weight: FloatArray | None = None
+) -> Iterator[Ties]:
     """Ties along every direction in which a component of this structure can shrink alone, as far as they are looked for.
 
     These are each feature, or whole rows for spheres. For full and tied covariances they are also the sums and differences
@@ -89,14 +94,14 @@ def directions(x: FloatArray, names: Sequence[Any], covariance: Covariance) -> I
     of theirs in these.
     """
     if x.ndim == 1:
-        yield ties_of(x, named(names[0]), np.ones(1))
+        yield ties_of(x, named(names[0]), np.ones(1), weight)
         return
     if covariance == "spherical":
-        yield ties_of(x, "")
+        yield ties_of(x, "", None, weight)
         return
     n, n_features = x.shape
     units = np.eye(n_features)
-    single = [ties_of(x[:, j], named(names[j]), units[j]) for j in range(n_features)]
+    single = [ties_of(x[:, j], named(names[j]), units[j], weight) for j in range(n_features)]
     yield from single
     if covariance == "diag" or n * n_features * (n_features - 1) > _PAIRED:
         return
@@ -105,7 +110,7 @@ def directions(x: FloatArray, names: Sequence[Any], covariance: Covariance) -> I
         for sign, word in ((1, "+"), (-1, "-")):
             along = units[j] / one + sign * units[i] / other
             name = f"{_in_units(names[j], one)} {word} {_in_units(names[i], other)}"
-            counted = ties_of(np.round((x - x[0]) @ along), name, along)
+            counted = ties_of(np.round((x - x[0]) @ along), name, along, weight)
             yield Ties(name, along, counted.values + float(x[0] @ along), counted.counts)
 
 
@@ -172,7 +177,7 @@ def _steps(columns: FloatArray, names: Sequence[Any], given: ArrayLike | None) -
     for j, column in enumerate(columns.T):
         each = ties_of(column, named(names[j]))
         step = each.resolution
-        if step is None and each.counts.max() > 1:
+        if step is None and each.any:
             at = each.largest(1)[0]
             got = f"{each.counts[at]} observations equal to {each.values[at]:g} among values on no coarse grid"
             remedy = "leave these out, or pass resolution= (0 leaves a feature as it is)"

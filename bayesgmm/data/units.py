@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.estep import e_step
-from bayesgmm.words import about
 
 
-def standardisation(x: FloatArray, weight: FloatArray | None = None, *, one_unit: bool) -> tuple[Any, Any]:
-    """Mean and standard deviation of each feature, or one standard deviation for all: floats, or (D,) arrays."""
-    if x.ndim == 1:
-        return location_and_scale(x, weight)
-    shift, scale = np.array([location_and_scale(np.ascontiguousarray(column), weight) for column in x.T]).T
-    if one_unit and x.shape[1] > 1:
-        largest = scale.max()
-        scale = np.full_like(scale, largest * np.sqrt(np.mean((scale / largest) ** 2)))
-    return shift, scale
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Data are shift + scale times what is computed with.
+
+    Attributes
+    ----------
+    shift, scale : float, or (D,) array
+        Mean and standard deviation of each feature, or one standard deviation for all.
+    """
+
+    shift: Any
+    scale: Any
+
+    @classmethod
+    def of(cls, x: FloatArray, weight: FloatArray | None = None, *, one_unit: bool) -> Units:
+        """Those in which data (n,) or (n, D) have mean zero and standard deviation one."""
+        if x.ndim == 1:
+            return cls(*location_and_scale(x, weight))
+        shift, scale = np.array([location_and_scale(np.ascontiguousarray(column), weight) for column in x.T]).T
+        if one_unit and x.shape[1] > 1:
+            largest = scale.max()
+            scale = np.full_like(scale, largest * np.sqrt(np.mean((scale / largest) ** 2)))
+        return cls(shift, scale)
+
+    def standardised(self, x: FloatArray) -> FloatArray:
+        """Data in these units."""
+        return np.ascontiguousarray((x - self.shift) / self.scale)
+
+    def log_volume(self, total: float) -> float:
+        """Log density of so many observations in these units, less that in the data's."""
+        return total * float(np.sum(np.log(self.scale)))
 
 
 def location_and_scale(x: FloatArray, weight: FloatArray | None = None) -> tuple[float, float]:
     """Mean and standard deviation of one feature, safe for any legal scale and offset."""
-    used = x if weight is None else x[weight > 0]
-    low, high = float(used.min()), float(used.max())
-    if low == high:
-        raise ValueError(about("x", "must vary among the observations with positive sample_weight, got a constant"))
+    low, high = float(x.min()), float(x.max())
     middle, half = low + (high - low) / 2, (high - low) / 2
     one = np.ones(1)
     sums = e_step(x, one, np.zeros(1), one, weight, shift=middle, scale=half)

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import Covariance, FloatArray, Missing, read_count, read_positive, read_seed, require_memory
-from bayesgmm.data.reading import Data, count_distinct, read_fit_data, read_sample_weight, warn_of_unlike_scales
-from bayesgmm.data.units import standardisation
+from bayesgmm.data.reading import Data, count_distinct, read_fit_data, warn_of_unlike_scales
+from bayesgmm.data.units import Units
 from bayesgmm.em import starts as em_starts
-from bayesgmm.em.result import EMResult, Restart, are_one
+from bayesgmm.em.result import EMResult, Restart, are_one, order_within, sorted_within
 from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.kernels.estep import ESums, e_step
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure, per_component
-from bayesgmm.words import Argument, Words, said
+from bayesgmm.words import Argument, Words
 
 _ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
 _OF_START = 3_000  # bytes at the least, of a start and how it ended
@@ -35,6 +35,7 @@ def fit_em(
     covariance: Covariance = "full",
     n_init: int = 10,
     sample_weight: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
     random_seed: int | np.random.Generator | None = None,
     start: Mixture | Sequence[Mixture] | None = None,
     tol: float = 1e-10,
@@ -65,7 +66,10 @@ def fit_em(
         present; of those that end in the same place only one goes on, and none that ends more than 100 units of
         log-likelihood below the best.
     sample_weight : (n,) array-like, optional
-        Observation weights (counts, survey weights); not negative.
+        Frequency weights, not negative: an observation of weight c counts as c observations, one of weight 0 is left out.
+    labels : (n,) array-like of int, or (n, K) array-like, optional
+        What is known of the components: of each observation the number of its component, or -1; or probabilities of all
+        components. A component that labels name keeps its number; those that they do not tell apart are sorted.
     random_seed : int, Generator or None
     start : Mixture or sequence of Mixture, optional
         Start here instead of at ``n_init`` chosen points, with covariances pooled as the structure wants them.
@@ -120,23 +124,36 @@ def fit_em(
     >>> fit_em(galaxies(), 3, random_seed=1).mixture.means.round(2)
     array([ 9.71, 21.4 , 33.04])
     """
-    data, k = read_fit_data(x, k, covariance=covariance, missing=missing)
+    data, k = read_fit_data(
+        x, k, covariance=covariance, missing=missing, sample_weight=sample_weight, labels=labels, frequencies=False
+    )
     n_init = read_count(n_init, "n_init")
     remedy = Words("ask for a smaller ", Argument("n_init"))
     require_memory(n_init * (_OF_START + 32 * data.n_features * k), f"{n_init} starts of EM", remedy)
     max_iter = read_count(max_iter, "max_iter")
     tol, parameter_tol = read_positive(tol, "tol"), read_positive(parameter_tol, "parameter_tol")
     variance_floor = read_positive(variance_floor, "variance_floor")
-    weight = read_sample_weight(sample_weight, data)
     rng = np.random.default_rng(read_seed(random_seed))
-    if weight is not None and not weight.all():
-        _require_enough(Data(data.values[weight > 0], None, data.names), k, covariance)
 
     structure = Structure(covariance, data.n_features)
     if structure.one_unit:
         warn_of_unlike_scales(data, stacklevel=2)
-    shift, scale = standardisation(data.values, weight, one_unit=structure.one_unit)
-    settings = _Settings(data.values, weight, shift, scale, structure, tol, parameter_tol, max_iter, variance_floor)
+    units = Units.of(data.values, data.known.weight, one_unit=structure.one_unit)
+    shift, scale = units.shift, units.scale
+    log_labels, classes = data.known.log_labels(k), data.known.classes(k)
+    settings = _Settings(
+        data.values,
+        data.known.weight,
+        log_labels,
+        classes,
+        shift,
+        scale,
+        structure,
+        tol,
+        parameter_tol,
+        max_iter,
+        variance_floor,
+    )
     if start is None:
         starts = _chosen_starts(settings, k, n_init if k > 1 else 1, rng)
     else:
@@ -145,17 +162,18 @@ def fit_em(
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
-    total = float(len(data.values) if weight is None else weight.sum())
-    # the change of variables from standardised data to the data's units
-    unit = total * float(np.log(scale) if data.n_features == 1 else np.log(scale).sum())
+    total = data.total
+    unit = units.log_volume(total)
     if best.collapsed:
-        _warn_of_collapse(runs[0], data, scale, np.sqrt(variance_floor))
+        _warn_of_collapse(runs[0], data, classes, scale, np.sqrt(variance_floor))
     if not best.converged:
         text = Words(f"EM did not converge in {max_iter} iterations for k = {k}; raise ", Argument("max_iter"))
         warnings.warn(text, ConvergenceWarning, stacklevel=2)
     restarts = tuple(
         replace(
-            run.end, log_likelihood=run.end.log_likelihood - unit, mixture=run.end.mixture.rescaled(shift, scale).sorted()
+            run.end,
+            log_likelihood=run.end.log_likelihood - unit,
+            mixture=sorted_within(classes, run.end.mixture.rescaled(shift, scale)),
         )
         for run in runs
     )
@@ -170,7 +188,7 @@ def fit_em(
         covariance=covariance,
         n_observations=total,
         x=data.values if x is data else _copied(data.values),
-        sample_weight=weight,
+        known=data.known,
     )
 
 
@@ -181,20 +199,14 @@ def _copied(values: FloatArray) -> FloatArray:
     return copy
 
 
-def _require_enough(weighted: Data, k: int, covariance: Covariance) -> None:
-    """Check what is left without the observations of weight 0."""
-    try:
-        read_fit_data(weighted, k, covariance=covariance)
-    except ValueError as error:
-        raise ValueError(Words("of the observations with a positive sample_weight: ", said(error))) from None
-
-
 @dataclass(frozen=True)
 class _Settings:
     """What to fit and when to stop; parameters are those of the standardised data, (x - shift) / scale."""
 
     x: FloatArray
     sample_weight: FloatArray | None
+    log_labels: FloatArray | None
+    classes: NDArray[np.int64]
     shift: Any
     scale: Any
     structure: Structure
@@ -204,7 +216,8 @@ class _Settings:
     variance_floor: float
 
     def e_step(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> ESums:
-        return e_step(self.x, weights, means, factors, self.sample_weight, shift=self.shift, scale=self.scale)
+        known = self.sample_weight, self.log_labels
+        return e_step(self.x, weights, means, factors, *known, shift=self.shift, scale=self.scale)
 
 
 @dataclass(frozen=True)
@@ -285,10 +298,9 @@ def _m_step(
     return sums.counts / total, means + steps, factors, on_floor | ~alive
 
 
-def _warn_of_collapse(run: _Run, data: Data, scale: Any, floor: float) -> None:
+def _warn_of_collapse(run: _Run, data: Data, classes: NDArray[np.int64], scale: Any, floor: float) -> None:
     """Say which components sit on the floor, by what they are called in the result, and what to do."""
-    k = run.end.mixture.n_components
-    order = np.lexsort(run.end.mixture.means.reshape(k, -1).T[::-1])
+    k, order = run.end.mixture.n_components, order_within(classes, run.end.mixture)
     which = ", ".join(str(j) for j in np.flatnonzero(run.fallen[order]))
     floors = ", ".join(f"{each:.3g}" for each in np.atleast_1d(scale * floor))
     warnings.warn(
@@ -303,7 +315,7 @@ def _warn_of_collapse(run: _Run, data: Data, scale: Any, floor: float) -> None:
 def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
     """Starts from the standardised data; for long data, where EM ends on a weighted sample of them."""
     x = settings.x
-    if len(x) > _ENOUGH_TO_START:
+    if len(x) > _ENOUGH_TO_START and settings.log_labels is None:
         few, weight = em_starts.sample(x, settings.sample_weight, settings.scale, k, _ENOUGH_TO_START, rng)
         if count_distinct(x[few], k) >= k:
             short = replace(settings, x=x[few], sample_weight=weight, tol=1e-8)
@@ -312,12 +324,12 @@ def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Gene
 
 
 def _near_data(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
-    x, weight = settings.x, settings.sample_weight
-    if weight is not None:
-        x, weight = x[weight > 0], weight[weight > 0]
-        weight = weight / weight.mean()
-    z = (x - settings.shift) / settings.scale
-    return em_starts.choose(z, np.ones(len(z)) if weight is None else weight, k, n_init, rng)
+    z, weight = (settings.x - settings.shift) / settings.scale, settings.sample_weight
+    counts = np.ones(len(z)) if weight is None else weight / weight.mean()
+    starts = em_starts.choose(z, counts, k, n_init, rng)
+    if settings.log_labels is None:
+        return starts
+    return [(name, em_starts.led_by_labels(start, z, counts, settings.log_labels)) for name, start in starts]
 
 
 def _ends(settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[str, Mixture]]:
@@ -329,8 +341,8 @@ def _ends(settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[
     best = max(end.log_likelihood for end in sound)
     kept: list[tuple[str, Mixture]] = []
     for end in sound:
-        mixture = end.mixture.sorted()
-        new = not any(are_one(mixture, other) for _, other in kept)
+        mixture = sorted_within(settings.classes, end.mixture)
+        new = not any(are_one(mixture, other, settings.classes) for _, other in kept)
         if new and end.log_likelihood > best - _HOPELESS:
             kept.append((end.start, mixture))
     return kept

@@ -7,11 +7,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from bayesgmm.arguments import Covariance, FloatArray
-from bayesgmm.data.units import standardisation
-from bayesgmm.kernels.estep import ESums
+from bayesgmm.data.known import Known, sorting
+from bayesgmm.data.units import Units
+from bayesgmm.kernels.estep import ESums, responsibilities
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure
 
@@ -52,9 +54,11 @@ class EMResult:
         How every run ended, the best one first.
     covariance : {"full", "tied", "diag", "spherical"}
     n_observations : float
-        n, or the sum of ``sample_weight``.
-    x, sample_weight : (n,) or (n, D) array, (n,) array
-        What was fitted, in a copy that cannot be written to; ``sample_weight`` is None where none was given.
+        n, or the sum of the weights.
+    x : (n,) or (n, D) array
+        What was fitted, in a copy that cannot be written to.
+    known : Known
+        Its weights and labels.
     """
 
     mixture: Mixture
@@ -67,7 +71,12 @@ class EMResult:
     covariance: Covariance
     n_observations: float
     x: FloatArray = field(repr=False)
-    sample_weight: FloatArray | None = field(repr=False)
+    known: Known = field(repr=False)
+
+    @property
+    def sample_weight(self) -> FloatArray | None:
+        """The weight of each observation fitted, (n,); None where none was given."""
+        return self.known.weight
 
     def optima(self, within: float = 5.0) -> tuple[Mixture, ...]:
         """Distinct solutions that the restarts found, the best first.
@@ -85,9 +94,10 @@ class EMResult:
             Cholesky factor (the standard deviation).
         """
         found: list[Mixture] = []
+        classes = self.known.classes(self.mixture.n_components)
         for end in self.restarts:
             near = end.log_likelihood >= self.log_likelihood - within and end.collapsed == self.collapsed
-            if near and not any(are_one(end.mixture, other) for other in found):
+            if near and not any(are_one(end.mixture, other, classes) for other in found):
                 found.append(end.mixture)
         return tuple(found)
 
@@ -131,9 +141,9 @@ class EMResult:
     def _completed(self) -> float:
         """The highest log-likelihood of the observations with their most probable labels."""
         structure = Structure(self.covariance, self.mixture.n_features)
-        shift, scale = standardisation(self.x, self.sample_weight, one_unit=structure.one_unit)
-        x, mixture = (self.x - shift) / scale, self.mixture.rescaled(-shift / scale, 1 / scale)
-        weight = np.ones(len(x)) if self.sample_weight is None else self.sample_weight
+        units = Units.of(self.x, self.known.weight, one_unit=structure.one_unit)
+        x, mixture = units.standardised(self.x), self.mixture.rescaled(-units.shift / units.scale, 1 / units.scale)
+        weight = self.known.counts(len(x))
         z = self.responsibilities.argmax(axis=1)
         counts = np.bincount(z, weight, minlength=mixture.n_components)
         means, old = mixture.means.copy(), structure.of_mixture(mixture.weights, mixture.covariances)
@@ -147,7 +157,7 @@ class EMResult:
         _, fallen = structure.factors(structure.estimate(sums, steps, old, used), _SINGULAR)
         factors, _ = structure.factors(structure.estimate(sums, steps, old, used & ~fallen), _SINGULAR)
         covariances = structure.matrices(factors)
-        value = -counts.sum() * float(np.sum(np.log(scale)))
+        value = -units.log_volume(counts.sum())
         for j in np.flatnonzero(used):
             alone = Mixture(np.ones(1), means[j : j + 1], covariances[j : j + 1])
             value += float(weight[z == j] @ (np.log(counts[j] / counts.sum()) + alone.log_density(x[z == j])))
@@ -167,8 +177,10 @@ class EMResult:
 
     @cached_property
     def responsibilities(self) -> FloatArray:
-        """Probability of each component given each observation, (n, K)."""
-        return self.mixture.responsibilities(self.x)
+        """Probability of each component given each observation and its label, (n, K)."""
+        mixture = self.mixture
+        parameters = mixture.weights, mixture.means, mixture.factors
+        return responsibilities(self.x, *parameters, self.known.log_labels(mixture.n_components))
 
 
 def n_parameters(mixture: Mixture, covariance: Covariance) -> int:
@@ -183,11 +195,23 @@ def spurious(mixture: Mixture, covariance: Covariance, n_observations: float) ->
     return tuple(np.flatnonzero(mixture.weights * n_observations < fewest + 0.5).tolist()) if fewest else ()
 
 
-def are_one(one: Mixture, other: Mixture) -> bool:
-    """Whether two estimates, their components in some order, differ by little: means and factors in the first's units."""
+def order_within(classes: NDArray[np.int64], mixture: Mixture) -> NDArray[np.int64]:
+    """The order (K,) in which the components of a class stand, in its places, by increasing means."""
+    return sorting(classes, *(mixture.means[None] if mixture.n_features == 1 else mixture.means.T[::-1]))
+
+
+def sorted_within(classes: NDArray[np.int64], mixture: Mixture) -> Mixture:
+    """The mixture with its components in that order."""
+    return mixture.reordered(order_within(classes, mixture))
+
+
+def are_one(one: Mixture, other: Mixture, classes: NDArray[np.int64] | None = None) -> bool:
+    """Whether two estimates, the components of a class (by default, all) in some order, differ by little in one's units."""
     k = one.n_components
     unit: Any = np.sqrt(np.average(one.sigma**2, axis=0, weights=one.weights))
     apart = np.abs(one.weights[:, None] - other.weights) > _SAME_WEIGHT
+    if classes is not None:
+        apart |= classes[:, None] != classes
     units = (unit, unit if one.n_features == 1 else unit[:, None])
     for each, *pair in zip(units, (one.means, one.factors), (other.means, other.factors), strict=True):
         first, second = (values / each for values in pair)

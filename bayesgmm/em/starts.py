@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from bayesgmm.arguments import FloatArray
@@ -14,6 +15,7 @@ from bayesgmm.model.mixture import Mixture
 
 _LLOYD_STEPS = 10
 _BLOCK = 2**20  # rows whose distances are taken together
+_IMPOSSIBLE = -30.0  # logarithm of a probability that counts as none
 _RIDGE = 1e-3  # added to the standardised features' variances where a start may need it
 
 
@@ -76,6 +78,18 @@ def sample(
     chosen = np.flatnonzero(rng.random(len(x)) < chance)
     weights = mass[chosen] / chance[chosen]
     return chosen, weights / weights.mean()
+
+
+def led_by_labels(start: Mixture, x: FloatArray, counts: FloatArray, log_labels: FloatArray) -> Mixture:
+    """A start in the order that suits labels best, components that some observations are sure of at the mean of these."""
+    shares = counts[:, None] * start.responsibilities(x)
+    order = linear_sum_assignment(-np.maximum(log_labels, _IMPOSSIBLE) @ shares)[1]
+    mixture, possible = start.reordered(order), np.isfinite(log_labels)
+    sure, means = possible.sum(axis=0) == 1, mixture.means.copy()
+    for j in np.flatnonzero((possible & sure).any(axis=1)):
+        own = possible[j] & sure
+        means[j] = np.average(x[own], axis=0, weights=counts[own])
+    return Mixture(mixture.weights, means, mixture.covariances)
 
 
 def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:

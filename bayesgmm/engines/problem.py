@@ -12,12 +12,10 @@ import xarray as xr
 from bayesgmm.analysis.tree import FEATURE, FEATURE_BIS
 from bayesgmm.arguments import Engine, FloatArray
 from bayesgmm.data.reading import Data
-from bayesgmm.data.units import standardisation
 from bayesgmm.em.result import EMResult
 from bayesgmm.engines.compiled_target import CompiledTarget, mixture_dims
 from bayesgmm.model.priors import Prior
-from bayesgmm.model.structures import Structure
-from bayesgmm.posterior import LogPosterior, log_posterior
+from bayesgmm.posterior import LogPosterior, standardised_posterior
 
 
 @dataclass(frozen=True)
@@ -55,24 +53,18 @@ class Problem:
 
 def own_problem(data: Data, em: EMResult, prior: Prior, engine: Engine | None) -> Problem:
     """The package's own posterior of standardised data, started at the distinct optima of EM."""
-    structure = Structure(em.covariance, data.n_features)
-    shift, scale = standardisation(data.values, one_unit=structure.one_unit)
-    own = log_posterior(
-        np.ascontiguousarray((data.values - shift) / scale),
-        em.mixture.n_components,
-        prior.rescaled(shift, scale),
-        em.covariance,
-    )
+    own, units = standardised_posterior(data.values, em.mixture.n_components, prior, em.covariance, data.known)
+    shift, scale = units.shift, units.scale
     optima = [each.rescaled(-shift / scale, 1 / scale) for each in em.optima()]
     names = list(mixture_dims(own))
     return Problem(
+        x=own.x,
         target=CompiledTarget(own) if engine != "pymc" else _stated_by_pymc(own),
         starts=[own.at(mixture) for mixture in optima],
         start_values=own.values_at(optima[0]),
-        x=own.x,
         as_contract=lambda posterior: posterior[names],
         in_data_units=lambda posterior: _rescaled(posterior, shift, scale),
-        log_unit=len(data.values) * float(np.sum(np.log(scale))),
+        log_unit=units.log_volume(data.total),
         own=own,
     )
 
@@ -97,7 +89,8 @@ def _stated_by_pymc(own: LogPosterior) -> Any:
     from bayesgmm.engines.pymc_target import PyMCTarget
     from bayesgmm.model.pymc_model import build_model
 
-    return PyMCTarget(build_model(own.x, own.k, prior=own.prior, covariance=own.covariance))
+    rows = Data(own.x, None, known=own.known)
+    return PyMCTarget(build_model(rows, own.k, prior=own.prior, covariance=own.covariance))  # type: ignore[arg-type]
 
 
 def _rescaled(posterior: xr.Dataset, shift: Any, scale: Any) -> xr.Dataset:

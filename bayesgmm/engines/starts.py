@@ -63,7 +63,7 @@ def weigh(own: LogPosterior, points: Sequence[FloatArray]) -> list[Optimum]:
     for i, point in enumerate(points[:_MOST_OPTIMA]):
         approximation = laplace(own, point)
         mixture = own.mixture_at(approximation.mode)
-        if not any(are_one(mixture, other) for _, _, other in found):
+        if not any(are_one(mixture, other, own.classes) for _, _, other in found):
             found.append((i, approximation, mixture))
     log_masses = np.array([approximation.log_mass(own) for _, approximation, _ in found])
     masses = np.exp(log_masses - log_masses.max())

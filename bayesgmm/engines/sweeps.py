@@ -96,9 +96,8 @@ def sweeps(own: LogPosterior) -> Sweeps:
     moves = moves_before_a_sweep(own) if own.n_features == 1 and own.spread.n_blocks > 1 else 0
 
     def run(rng: np.random.Generator, state: FloatArray, thin: int, draws: FloatArray) -> None:
-        kernels.sweep(
-            rng, own.rows, own.spread.compiled, own.hierarchical, hyper, *hyperparameters, moves, state, thin, draws
-        )
+        kind = own.classes, own.spread.compiled, own.hierarchical
+        kernels.sweep(rng, own.rows, *kind, hyper, *hyperparameters, moves, state, thin, draws)
 
     return run
 

@@ -16,6 +16,7 @@ from bayesgmm.analysis.quantities import summarise
 from bayesgmm.analysis.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS, Draws, roots
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.reading import Data
+from bayesgmm.data.units import Units
 from bayesgmm.engines.telescoping import Telescoped, components_of
 from bayesgmm.posterior import LogPosterior
 
@@ -72,20 +73,29 @@ def verdict(
 
 
 @dataclass(frozen=True)
-class Units:
-    """From the posterior's units to the data's, which are ``shift + scale`` times as much."""
+class InDataUnits:
+    """What was drawn, in the data's units."""
 
     own: LogPosterior
-    shift: Any
-    scale: Any
+    units: Units
     data: Data
+
+    @property
+    def shift(self) -> Any:
+        """What is added."""
+        return self.units.shift
+
+    @property
+    def scale(self) -> Any:
+        """What is multiplied with before."""
+        return self.units.scale
 
     def posterior(self, sampled: Telescoped, points: FloatArray) -> xr.Dataset:
         """The draws of what every mixture has; the densities are those at the points, which are in the data's units."""
         draws, dims = sampled.draws, ("chain", "draw")
         coords: dict[str, Any] = {name: np.arange(size) for name, size in zip(dims, draws.n_components.shape, strict=True)}
         coords["point"] = points if points.ndim == 1 else np.arange(len(points))
-        log_unit = float(np.sum(np.log(self.scale)))
+        log_unit = self.units.log_volume(1.0)
         variables: dict[str, Any] = {
             "n_components": (dims, draws.n_components),
             "occupied": (dims, draws.occupied),

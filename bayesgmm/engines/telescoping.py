@@ -109,8 +109,8 @@ def sweeps_between_draws(own: LogPosterior) -> int:
 
 def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Components:
     """K components about centres drawn by k-means++, in arrays with room for the largest K."""
-    mixture = em_starts.choose(own.x, np.ones(len(own.x)), k, 1, rng)[0][1]
-    of_k = log_posterior(own.x, k, own.prior, own.covariance)
+    mixture = em_starts.choose(own.x, own.known.counts(len(own.x)), k, 1, rng)[0][1]
+    of_k = log_posterior(own.x, k, own.prior, own.covariance, own.known)
     values, prior = of_k.constrained(of_k.at(mixture)), cast(Any, own.prior)
     C0 = values["C0"] if own.hierarchical else prior.C0
     n_features, blocks = own.n_features, 1 if own.covariance == "tied" else most

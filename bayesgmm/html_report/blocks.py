@@ -182,6 +182,12 @@ def count(value: int, signs: Signs = TYPESET) -> str:
     return signs.set(f"{value:,}")
 
 
+def counted(n: int, weight: FloatArray | None, signs: Signs = TYPESET) -> str:
+    """How many observations, and how many they stand for."""
+    stand_for = "" if weight is None else f", counted {signs.set(f'{weight.sum():,.7g}')} times"
+    return f"{count(n, signs)} observations{stand_for}"
+
+
 def percent(share: float) -> str:
     """A share in per cent; one that rounds to 0 or 100 but is neither says so."""
     if 0 < share < 0.005:

@@ -12,6 +12,7 @@ from scipy.special import softmax
 from scipy.stats import binom
 
 from bayesgmm.analysis.predictive import distribution_function, log_density
+from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Draws
 from bayesgmm.arguments import FloatArray
 
@@ -58,11 +59,19 @@ class Calibration:
         return int(np.argmax(np.maximum(self.lower - self.shares, self.shares - self.upper)))
 
 
-def calibrations(draws: Draws, x: FloatArray, features: list[str]) -> list[Calibration]:
-    """The check of each feature, by its marginal predictive distribution; of many observations, of a sample."""
-    few = draws.thinned(_MOST_DRAWS)
-    some = np.random.default_rng(0).permutation(len(x))[:_MOST_OBSERVATIONS]
-    weights = _leave_one_out_weights(few, x[some])
+def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
+    """The check of each feature, by its marginal predictive distribution; of many observations, of a sample.
+
+    An observation with a weight is looked at as often as that says, as far as that can be.
+    """
+    few, x, known = reading.draws.thinned(_MOST_DRAWS), reading.x, reading.known
+    some = np.random.default_rng(0).permutation(len(x))
+    if known.weight is not None:
+        counted = np.cumsum(known.weight[some])
+        size = max(1, min(_MOST_OBSERVATIONS, int(counted[-1])))
+        some = some[np.searchsorted(counted, (np.arange(size) + 0.5) * counted[-1] / size)]
+    some = some[:_MOST_OBSERVATIONS]
+    weights = _leave_one_out_weights(few, x[some], known.of(some).log_labels(few.n_components))
     columns = x[some].reshape(len(some), -1).T
     found = []
     for place, (name, column) in enumerate(zip(features, columns, strict=True)):
@@ -85,9 +94,9 @@ def band(n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     return points, binom.ppf(level / 2, n, points) / n, binom.isf(level / 2, n, points) / n
 
 
-def _leave_one_out_weights(draws: Draws, x: FloatArray) -> FloatArray:
+def _leave_one_out_weights(draws: Draws, x: FloatArray, log_labels: FloatArray | None) -> FloatArray:
     """Share of each draw in the posterior without an observation, by Pareto-smoothed importance sampling, (S, n)."""
-    log_likelihood = np.ascontiguousarray(log_density(draws, x).T)
+    log_likelihood = np.ascontiguousarray(log_density(draws, x, log_labels).T)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of single observations, which do not move the curve
         try:

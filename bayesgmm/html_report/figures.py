@@ -13,7 +13,7 @@ from bayesgmm import plots
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import OBS
 from bayesgmm.arguments import FloatArray
-from bayesgmm.html_report.blocks import Picture, as_recorded, count, listed, number, percent, short
+from bayesgmm.html_report.blocks import Picture, as_recorded, count, counted, listed, number, percent, short
 from bayesgmm.html_report.calibration import PROBABILITY
 from bayesgmm.html_report.fitted import INTERVAL, Fitted
 from bayesgmm.html_report.svg import drawn
@@ -44,7 +44,9 @@ def sample(reading: Reading, most: int) -> Reading:
     return reading.of_others(xr.DataTree.from_dict(groups))
 
 
-def data_picture(x: FloatArray, features: list[str], clusters: Sequence[Clusters] = ()) -> Picture:
+def data_picture(
+    x: FloatArray, features: list[str], clusters: Sequence[Clusters] = (), weight: FloatArray | None = None
+) -> Picture:
     """Histograms of the features."""
     columns = x[:, None] if x.ndim == 1 else x[:, :_MOST_PANELS]
     shown = features[:_MOST_PANELS]
@@ -59,7 +61,7 @@ def data_picture(x: FloatArray, features: list[str], clusters: Sequence[Clusters
             ax.set_axis_off()
         known: Sequence[Clusters | None] = clusters or [None] * len(shown)
         for ax, column, name, each in zip(axes.ravel(), columns.T, shown, known, strict=False):
-            histogram(ax, column, clusters=each, density=False)
+            histogram(ax, column, clusters=each, weight=weight, density=False)
             ax.set(xlabel=short(name), ylabel="observations")
             ax.spines[["top", "right"]].set_visible(False)
         return figure
@@ -69,7 +71,7 @@ def data_picture(x: FloatArray, features: list[str], clusters: Sequence[Clusters
         for name, column, told in zip(shown, columns.T, map(as_recorded, columns.T), strict=True)
     ]
     omitted = f", the first {len(shown)} of {len(features)} features" if len(features) > len(shown) else ""
-    words = f"Histogram{'s' if len(shown) > 1 else ''} of {count(len(x))} observations: {listed(each)}{omitted}."
+    words = f"Histogram{'s' if len(shown) > 1 else ''} of {counted(len(x), weight)}: {listed(each)}{omitted}."
     return Picture("data", drawn("data", draw, words), words)
 
 

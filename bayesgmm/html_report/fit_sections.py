@@ -94,10 +94,12 @@ def _traces(fitted: Fitted) -> Section:
     return Section("traces", "Traces", [*_doubt(fitted), figures.traces_picture(fitted)])
 
 
-def data_section(x: FloatArray, features: list[str], clusters: Sequence[Clusters] = ()) -> Section:
+def data_section(
+    x: FloatArray, features: list[str], clusters: Sequence[Clusters] = (), weight: FloatArray | None = None
+) -> Section:
     """A summary of the data, and their histograms, with bins for what is known of clusters in each feature."""
     columns = x[:, None] if x.ndim == 1 else x
-    summary = pd.DataFrame(columns, columns=features).describe()
+    summary = pd.DataFrame(columns, columns=features).describe() if weight is None else _weighted(columns, features, weight)
     rows = []
     for place, name in enumerate(features):
         column = summary.iloc[:, place]
@@ -107,8 +109,18 @@ def data_section(x: FloatArray, features: list[str], clusters: Sequence[Clusters
         rows.append([name, count(int(column["count"])), *moments, *quantiles])
     heads = ["feature", "n", "mean", "sd", "smallest", "lower quartile", "median", "upper quartile", "largest"]
     return Section(
-        "data", "The data", [Table("Summary of the data", heads, rows), figures.data_picture(x, features, clusters)]
+        "data", "The data", [Table("Summary of the data", heads, rows), figures.data_picture(x, features, clusters, weight)]
     )
+
+
+def _weighted(columns: FloatArray, features: list[str], weight: FloatArray) -> pd.DataFrame:
+    """What ``describe`` of a data frame tells, each row counted as often as its weight says."""
+    total, mean = weight.sum(), np.average(columns, axis=0, weights=weight)
+    sd = np.sqrt(weight @ (columns - mean) ** 2 / max(total - 1, 1))
+    probabilities = [0, 0.25, 0.5, 0.75, 1]
+    quantiles = [np.quantile(column, probabilities, weights=weight, method="inverted_cdf") for column in columns.T]
+    names = ["count", "mean", "std", "min", "25%", "50%", "75%", "max"]
+    return pd.DataFrame(np.vstack([np.full(len(mean), total), mean, sd, *np.transpose(quantiles)]), names, features)
 
 
 def _adequacy(fitted: Fitted) -> Section:
@@ -154,12 +166,13 @@ def _clusters(fitted: Fitted) -> Section:
     unsure = int((sure < _UNSURE).sum())
     sampled = f", estimated from a sample of {count(judged)}" if judged < n else ""
     if fitted.diagnosis.labels.trusted:
-        best = mean.argmax(axis=1)
+        best, counts = mean.argmax(axis=1), looked_at.known.counts(judged)
         rows = []
         for j in range(fitted.k):
             own = best == j
-            shares = [float(each.mean()) for each in (mean[:, j], own, own & (sure >= _UNSURE))]
-            rows.append([f"cluster {j}", *(_size(share, judged, n) for share in shares)])
+            shares = [float(np.average(each, weights=counts)) for each in (mean[:, j], own, own & (sure >= _UNSURE))]
+            whole = fitted.reading.known.total(n)
+            rows.append([f"cluster {j}", *(_size(share, whole if judged == n else judged, whole) for share in shares)])
         heads = ["", "expected number", "most probably in it", "of these 90% sure"]
         blocks.append(Table(f"Sizes of the clusters, in observations{sampled}{fitted.caveat}", heads, rows))
     elif n <= _MOST_PARTITIONED:
@@ -173,7 +186,7 @@ def _clusters(fitted: Fitted) -> Section:
     return Section("clusters", title, blocks)
 
 
-def _size(share: float, judged: int, n: int) -> str:
+def _size(share: float, judged: float, n: float) -> str:
     """A share of n observations; one of a sample with the digits that the sample leaves."""
     if judged == n:
         return count(round(n * share))
@@ -182,8 +195,8 @@ def _size(share: float, judged: int, n: int) -> str:
 
 def _partition(fitted: Fitted) -> list[Block]:
     labels = partition(fitted.reading)
-    sizes = np.bincount(labels.values)
-    rows = [[f"group {j}", count(int(size))] for j, size in enumerate(sizes)]
+    sizes = np.bincount(labels.values, fitted.reading.known.weight)
+    rows = [[f"group {j}", count(round(float(size)))] for j, size in enumerate(sizes)]
     words = (
         f"Without labels: the partition with the smallest expected variation of information has "
         f"{labels.attrs['n_clusters']} groups (expected loss {labels.attrs['expected_loss']:.2f})."

@@ -14,7 +14,7 @@ from bayesgmm.analysis.judgement import Judgement, judgement_of, sentence
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import FloatArray, spoken
-from bayesgmm.html_report.blocks import TYPESET, Signs, Table, Verdict, as_recorded, count, listed, number, percents
+from bayesgmm.html_report.blocks import TYPESET, Signs, Table, Verdict, as_recorded, counted, listed, number, percents
 from bayesgmm.html_report.calibration import Calibration, calibrations
 from bayesgmm.html_report.logarithm import as_logarithm
 from bayesgmm.plots.canvas import Clusters
@@ -64,7 +64,7 @@ class Fitted:
     @cached_property
     def calibrations(self) -> list[Calibration]:
         """Where the observations of each feature fall in what is predicted of them."""
-        return calibrations(self.draws, self.x, self.features)
+        return calibrations(self.reading, self.features)
 
     @cached_property
     def judgement(self) -> Judgement:
@@ -85,7 +85,8 @@ class Fitted:
     def clusters_of_em(self) -> list[Clusters]:
         """Expected sizes and standard deviations of EM's clusters, for each feature."""
         em, _ = self.reading.em
-        return [Clusters(len(self.x) * em.weights, sigma) for sigma in em.sigma.reshape(em.n_components, -1).T]
+        sizes = self.reading.known.total(len(self.x)) * em.weights
+        return [Clusters(sizes, sigma) for sigma in em.sigma.reshape(em.n_components, -1).T]
 
     @property
     def one_by_one(self) -> bool:
@@ -121,7 +122,7 @@ class Fitted:
     @property
     def data(self) -> str:
         """What the model was fitted to, in words."""
-        n = f"{count(len(self.x), self.signs)} observations"
+        n = counted(len(self.x), self.reading.known.weight, self.signs)
         if len(self.features) == 1:
             return n
         return f"{n} of {listed(self.features) if len(self.features) <= _TOLD else f'{len(self.features)} features'}"

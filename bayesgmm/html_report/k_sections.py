@@ -15,9 +15,9 @@ from bayesgmm.analysis.quantities import summarise
 from bayesgmm.analysis.tree import features_of
 from bayesgmm.digits import with_digits
 from bayesgmm.html_report import figures
-from bayesgmm.html_report.blocks import NONE, Block, Section, Table, Terms, Text, Verdict, count, number
+from bayesgmm.html_report.blocks import NONE, Block, Section, Table, Terms, Text, Verdict, count, counted, number
 from bayesgmm.html_report.fit_sections import MEANINGS, draws_table
-from bayesgmm.html_report.observed import feature_names, observations
+from bayesgmm.html_report.observed import feature_names, observations, weights
 from bayesgmm.plots.canvas import Clusters
 
 if TYPE_CHECKING:
@@ -111,12 +111,13 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
     yield Section("number", "How many components", blocks)
     group = tree["partition"]
     labels, x = group["partition"].to_numpy(), observations(tree)
-    columns, names = x[:, None] if x.ndim == 1 else x, feature_names(tree)
-    of_groups = []
+    columns, names, weight = x[:, None] if x.ndim == 1 else x, feature_names(tree), weights(tree)
+    of_groups, counts = [], np.ones(len(x)) if weight is None else weight
     for j in np.unique(labels):
-        own = columns[labels == j]
-        means = [number(float(own[:, i].mean()), float(own[:, i].std() or columns[:, i].std())) for i in range(len(names))]
-        of_groups.append([f"group {j}", count(len(own)), *means])
+        own, c = columns[labels == j], counts[labels == j]
+        spreads = np.where(own.std(axis=0), own.std(axis=0), columns.std(axis=0))
+        means = [number(mean, spread) for mean, spread in zip(c @ own / c.sum(), spreads, strict=True)]
+        of_groups.append([f"group {j}", count(round(c.sum())), *means])
     heads = ["", "observations", *(f"mean of {name}" for name in names)]
     words = (
         f"The partition with the smallest expected loss, averaged over k, has {group.attrs['n_clusters']} groups "
@@ -131,7 +132,7 @@ def groups(tree: xr.DataTree) -> list[Clusters]:
     """Sizes and standard deviations of the partition's groups, for each feature."""
     x, labels = observations(tree), tree["partition"]["partition"].to_numpy()
     of_groups = [x.reshape(len(x), -1)[labels == j] for j in np.unique(labels)]
-    sizes = np.array([len(each) for each in of_groups], dtype=float)
+    sizes = np.bincount(np.unique(labels, return_inverse=True)[1], weights(tree)).astype(float)
     return [Clusters(sizes, sigma) for sigma in np.array([each.std(axis=0) for each in of_groups]).T]
 
 
@@ -144,7 +145,7 @@ def posterior_answer(tree: xr.DataTree) -> list[Block]:
     between = f"; with a probability of 90% or more they are {lower} to {upper}" if lower < upper else ""
     words = (
         f"The answer is {int(p_occupied.idxmax())}: most probably as many clusters hold data (probability "
-        f"{float(p_occupied.max()):.2f}){between}. Known are {count(n)} observations, as a mixture of Gaussians whose "
+        f"{float(p_occupied.max()):.2f}){between}. Known are {counted(n, weights(tree))}, as a mixture of Gaussians whose "
         "number of components is unknown. The most probable number of components, with or without data, is "
         f"{int(p_k.idxmax())} (probability {float(p_k.max()):.2f}). The best single partition has "
         f"{tree['partition'].attrs['n_clusters']} groups."

@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from bayesgmm.analysis.tree import FEATURE
+from bayesgmm.analysis.tree import FEATURE, WEIGHT
 from bayesgmm.arguments import FloatArray, spoken
 
 
 def observations(tree: xr.DataTree) -> FloatArray:
     """The data, (n,) or (n, D)."""
     return np.asarray(tree["observed_data"]["x"].values, dtype=float)
+
+
+def weights(tree: xr.DataTree) -> FloatArray | None:
+    """How often each of the data counts, (n,), where that is not once."""
+    observed = tree["observed_data"]
+    return np.asarray(observed[WEIGHT].values, dtype=float) if WEIGHT in observed else None
 
 
 def feature_names(tree: xr.DataTree) -> list[str]:

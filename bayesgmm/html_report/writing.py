@@ -19,11 +19,11 @@ from bayesgmm.arguments import read_path
 from bayesgmm.comparison.comparing import Comparison
 from bayesgmm.comparison.verdict import smallest_left
 from bayesgmm.files import publish_file
-from bayesgmm.html_report.blocks import Block, Section, Text, count, listed
+from bayesgmm.html_report.blocks import Block, Section, Text, count, counted, listed
 from bayesgmm.html_report.fit_sections import data_section, fit_sections
 from bayesgmm.html_report.fitted import METHODS, Fitted
 from bayesgmm.html_report.k_sections import comparison_section, groups, posterior_answer, posterior_sections
-from bayesgmm.html_report.observed import feature_names, observations
+from bayesgmm.html_report.observed import feature_names, observations, weights
 from bayesgmm.html_report.settings import settings_section
 from bayesgmm.words import Argument, Words, about
 
@@ -171,13 +171,13 @@ def _of_fit(fitted: Fitted, chosen: str | None, first: str = "") -> tuple[str, s
     answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), *fitted.table().parts(_MOST_COLUMNS)]
     sections = [
         Section("answer", "The answer", answer),
-        data_section(fitted.x, fitted.features, fitted.clusters_of_em),
+        data_section(fitted.x, fitted.features, fitted.clusters_of_em, fitted.reading.known.weight),
         *fit_sections(fitted),
         settings_section(tree),
     ]
     of = "" if fitted.features == ["x"] else f" in {_few(fitted.features)}"
     clusters = "One Gaussian" if fitted.k == 1 else f"{fitted.k} Gaussian clusters"
-    return f"{clusters}{of}", f"Bayesian Gaussian mixture of {count(len(fitted.x))} observations", sections
+    return f"{clusters}{of}", f"Bayesian Gaussian mixture of {counted(len(fitted.x), fitted.reading.known.weight)}", sections
 
 
 def _of_comparison(comparison: Comparison, judged: Sequence[Fitted], k: int | None) -> tuple[str, str, list[Section]]:
@@ -227,12 +227,12 @@ def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:
     x, features = observations(tree), feature_names(tree)
     sections = [
         Section("answer", "The answer", posterior_answer(tree)),
-        data_section(x, features, groups(tree)),
+        data_section(x, features, groups(tree), weights(tree)),
         *posterior_sections(tree),
         settings_section(tree),
     ]
     of = "" if features == ["x"] else f" in {_few(features)}"
-    return f"How many Gaussian clusters{of}?", f"The posterior of k, given {count(len(x))} observations", sections
+    return f"How many Gaussian clusters{of}?", f"The posterior of k, given {counted(len(x), weights(tree))}", sections
 
 
 def _few(names: list[str]) -> str:

@@ -20,6 +20,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.compiled import STRICT, c_callback, compiled
 from bayesgmm.kernels.pointers import FLOATS, at
 from bayesgmm.kernels.points import FARTHEST, add_means, is_beyond, log_weights, weight_slopes
+from bayesgmm.kernels.rows import Rows
 from bayesgmm.kernels.spread import Factors, Variances, assemble, is_out_of_range, prepare, whiteners
 from bayesgmm.kernels.sums import address_of_sums, fill_sums
 
@@ -31,9 +32,7 @@ _OF_SUMS, _OF_X = 13, 14
 
 
 def header(
-    x: FloatArray,
-    weight: FloatArray | None,
-    log_labels: FloatArray | None,
+    rows: Rows,
     spread: Variances | Factors,
     *,
     learnt: bool,
@@ -46,17 +45,13 @@ def header(
     rate: FloatArray,
 ) -> FloatArray:
     """What a density needs, in one array, without the observations: these must live as long as it is used."""
-    rows = (x, weight, log_labels)
-    for array in rows:
-        if array is not None and not (array.flags.c_contiguous and array.dtype == np.float64):
-            raise TypeError("the density takes contiguous arrays of floats")
-    total = len(x) if weight is None else weight.sum()
+    x, total = rows.x, rows.weight.sum() if len(rows.weight) else len(rows.x)
     numbers = [0, 0, len(x), *_sizes(spread), learnt, alpha, c0, g0, constant, total, 0, 0, 0, 0]
     result = np.concatenate([np.array(numbers, dtype=float), np.ravel(b0), np.ravel(inverse_B0), np.ravel(rate)])
     result[0] = len(result)
     addresses = result.view(np.int64)
     addresses[_OF_SUMS] = address_of_sums(one_feature=spread.n_features == 1)
-    addresses[_OF_X : _OF_X + 3] = [0 if each is None else each.ctypes.data for each in rows]
+    addresses[_OF_X : _OF_X + 3] = [each.ctypes.data if each.size else 0 for each in (x, rows.weight, rows.log_labels)]
     return result
 
 

@@ -2,45 +2,62 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from bayesgmm.kernels.compiled import STRICT, compiled
 
 
 @compiled(fastmath=STRICT)
-def expected_loss(labels, z, f, most):
-    """Sum f(n_a) + mean over draws of (sum f(m_b) - 2 sum f(n_ab)), not divided by the unit."""
+def _of(f, entropic, size):
+    """F of a size: looked up, or n log2 n, or n^2."""
+    if len(f) > 0:
+        return f[int(size)]
+    if entropic:
+        return size * math.log2(size) if size > 0 else 0.0
+    return float(size) * float(size)
+
+
+@compiled(fastmath=STRICT)
+def expected_loss(labels, z, counts, f, entropic, most):
+    """Sum f(n_a) + mean over draws of (sum f(m_b) - 2 sum f(n_ab)), not divided by the unit.
+
+    An observation counts ``counts`` (n) times.
+    """
     n_draws, n = z.shape
     k = int(z.max()) + 1
-    own, theirs, both = np.zeros(most, np.int64), np.empty(k, np.int64), np.empty((most, k), np.int64)
+    own, theirs, both = np.zeros(most, counts.dtype), np.empty(k, counts.dtype), np.empty((most, k), counts.dtype)
     for i in range(n):
-        own[labels[i]] += 1
+        own[labels[i]] += counts[i]
     value = 0.0
     for s in range(n_draws):
         theirs[:], both[:] = 0, 0
         for i in range(n):
-            theirs[z[s, i]] += 1
-            both[labels[i], z[s, i]] += 1
+            theirs[z[s, i]] += counts[i]
+            both[labels[i], z[s, i]] += counts[i]
         for b in range(k):
-            value += f[theirs[b]]
+            value += _of(f, entropic, theirs[b])
             for a in range(most):
-                value -= 2.0 * f[both[a, b]]
+                value -= 2.0 * _of(f, entropic, both[a, b])
     value /= n_draws
     for a in range(most):
-        value += f[own[a]]
+        value += _of(f, entropic, own[a])
     return value
 
 
 @compiled(fastmath=STRICT)
-def sweep(labels, z, f, most, rng):
+def sweep(labels, z, counts, f, entropic, most, rng):
     """Move single observations to where the expected loss is smallest, in random orders, until none moves."""
     n_draws, n = z.shape
     k = int(z.max()) + 1
-    own, both = np.zeros(most, np.int64), np.zeros((most, k, n_draws), np.int32)
+    own, members = np.zeros(most, counts.dtype), np.zeros(most, np.int64)
+    both = np.zeros((most, k, n_draws), counts.dtype)
     for i in range(n):
-        own[labels[i]] += 1
+        own[labels[i]] += counts[i]
+        members[labels[i]] += 1
         for s in range(n_draws):
-            both[labels[i], z[s, i], s] += 1
+            both[labels[i], z[s, i], s] += counts[i]
     order = np.arange(n)
     for _ in range(100):
         for i in range(n - 1, 0, -1):
@@ -48,26 +65,28 @@ def sweep(labels, z, f, most, rng):
             order[i], order[other] = order[other], order[i]
         moved = False
         for i in order:
-            old = labels[i]
-            own[old] -= 1
+            old, many = labels[i], counts[i]
+            own[old] -= many
+            members[old] -= 1
             for s in range(n_draws):
-                both[old, z[s, i], s] -= 1
+                both[old, z[s, i], s] -= many
             best, lowest, emptied = old, np.inf, False
             for a in range(most):
-                if own[a] == 0 and a != old:
-                    if emptied or own[old] == 0:
+                if members[a] == 0 and a != old:
+                    if emptied or members[old] == 0:
                         continue  # one empty cluster is like another
                     emptied = True
                 gain = 0.0
                 for s in range(n_draws):
                     count = both[a, z[s, i], s]
-                    gain += f[count + 1] - f[count]
-                cost = f[own[a] + 1] - f[own[a]] - 2.0 * gain / n_draws
+                    gain += _of(f, entropic, count + many) - _of(f, entropic, count)
+                cost = _of(f, entropic, own[a] + many) - _of(f, entropic, own[a]) - 2.0 * gain / n_draws
                 if cost < lowest - 1e-9 or (a == old and cost <= lowest + 1e-9):
                     best, lowest = a, cost
-            own[best] += 1
+            own[best] += many
+            members[best] += 1
             for s in range(n_draws):
-                both[best, z[s, i], s] += 1
+                both[best, z[s, i], s] += many
             if best != old:
                 labels[i], moved = best, True
         if not moved:

@@ -130,8 +130,8 @@ def fill_log_densities(s, t, points, kernels, log_f):
 
 
 @compiled(fastmath=STRICT)
-def mixture_log_densities(points, kernels, steps, out):
-    """Log mean over kernels of their densities at each point, each summed over all relabellings."""
+def mixture_log_densities(points, kernels, classes, steps, out):
+    """Log mean over kernels of their densities at each point, each summed over all relabellings within the classes."""
     log_w, _, log_determinants, precisions = points[0], points[1], points[2], points[3]
     powers, rates, common = kernels[3], kernels[4], kernels[6]
     size, k = log_w.shape
@@ -148,6 +148,10 @@ def mixture_log_densities(points, kernels, steps, out):
                 for e in range(precisions.shape[2]):
                     shared -= rates[t, 0, e] * precisions[s, 0, e]
             fill_log_densities(s, t, points, kernels, log_f)
+            for i in range(k):
+                for j in range(k):
+                    if classes[i] != classes[j]:
+                        log_f[i, j] = -np.inf
             value = shared + log_permanent(log_f, largest - _NEGLIGIBLE - shared, steps, scaled, table)
             if value > largest:
                 total = total * math.exp(largest - value) + 1.0 if total > 0.0 else 1.0

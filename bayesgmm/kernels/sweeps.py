@@ -33,10 +33,11 @@ from bayesgmm.kernels.variates import (
 
 
 @compiled(fastmath=STRICT)
-def sweep(rng, rows, spread, learnt, hyper, b0, inverse_B0, rate, moves, state, thin, draws):
+def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves, state, thin, draws):
     """Fill the draws (S, n_dim), each ``thin`` sweeps after the one before, from a state, which moves along.
 
-    ``hyper`` holds alpha, c0 and g0; before each sweep there are so many moves of :mod:`bayesgmm.kernels.split_merge`.
+    ``hyper`` holds alpha, c0 and g0; before each sweep there are so many moves of :mod:`bayesgmm.kernels.split_merge`. The
+    components of a draw stand in a random order within their classes.
     """
     k, (n, n_features) = spread.k, rows.x.shape
     alpha, c0, g0 = hyper[0], hyper[1], hyper[2]
@@ -91,7 +92,7 @@ def sweep(rng, rows, spread, learnt, hyper, b0, inverse_B0, rate, moves, state, 
                     blocks[:], coordinates[:] = old_blocks, old_coordinates
             if learnt:
                 draw_scale(rng, spread, blocks[: spread.n_blocks], c0, g0, rate, C0, scale)
-        shuffle(rng, order)
+        shuffle(rng, order, classes)
         reorder(state, order, k, n_features, at_spread, spread.size, draws[s])
 
 

@@ -125,12 +125,19 @@ def draw_wishart_factor(rng, shape, rate, factor, coordinates):
 
 
 @compiled(fastmath=STRICT)
-def shuffle(rng, order):
-    """Put 0, ..., K - 1 in a random order."""
+def shuffle(rng, order, classes):
+    """Put 0, ..., K - 1 in a random order, in which only those of one class change places."""
     for j in range(len(order)):
         order[j] = j
     for j in range(len(order) - 1, 0, -1):
-        other = int(rng.random() * (j + 1))
+        alike = 0
+        for i in range(j + 1):
+            alike += classes[i] == classes[j]
+        left = int(rng.random() * alike)
+        other = -1
+        while left >= 0:
+            other += 1
+            left -= classes[other] == classes[j]
         order[j], order[other] = order[other], order[j]
 
 

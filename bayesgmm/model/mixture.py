@@ -124,7 +124,10 @@ class Mixture:
     def sorted(self) -> Mixture:
         """The same density with components in increasing order of their means (first feature first)."""
         keys = self.means[None] if self.n_features == 1 else self.means.T[::-1]
-        order = np.lexsort(keys)
+        return self.reordered(np.lexsort(keys))
+
+    def reordered(self, order: NDArray[np.int64]) -> Mixture:
+        """The same density with components in another order, (K,)."""
         return Mixture(self.weights[order], self.means[order], self.covariances[order])
 
     def rescaled(self, shift: float | FloatArray, scale: float | FloatArray) -> Mixture:

@@ -12,13 +12,20 @@ from numpy.typing import ArrayLike
 from pymc.logprob.transforms import Transform
 
 from bayesgmm.arguments import Covariance, Missing, read_count, read_seed, require_memory
-from bayesgmm.data.reading import read_fit_data
+from bayesgmm.data.reading import Data, read_fit_data
 from bayesgmm.model import wishart
 from bayesgmm.model.priors import HierarchicalPrior, Prior, read_prior
 
 
 def build_model(
-    x: ArrayLike, k: int, *, prior: Prior | None = None, covariance: Covariance = "full", missing: Missing = "raise"
+    x: ArrayLike,
+    k: int,
+    *,
+    prior: Prior | None = None,
+    covariance: Covariance = "full",
+    missing: Missing = "raise",
+    sample_weight: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
 ) -> pm.Model:
     r"""Gaussian mixture with the labels summed out, as a PyMC model in the data's units.
 
@@ -37,6 +44,9 @@ def build_model(
         features. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
     missing : {"raise", "drop"}
         What to do with NaN and infinite observations.
+    sample_weight, labels
+        As in :func:`bayesgmm.fit`. The observed ``x`` stays the plain mixture; what they add to its log density is the
+        potential ``known``.
 
     Returns
     -------
@@ -68,7 +78,8 @@ def build_model(
     >>> [variable.name for variable in model.free_RVs]
     ['w', 'mu', 'C0', 'sigma2']
     """
-    data, k = read_fit_data(x, k, covariance=covariance, missing=missing)
+    given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels}
+    data, k = read_fit_data(x, k, covariance=covariance, **given)
     prior = read_prior(prior, data.values, covariance)
     coords: dict[str, Any] = {"cluster": np.arange(k), "obs": data.positions}
     if data.n_features > 1:
@@ -79,6 +90,7 @@ def build_model(
             mu = pm.Normal("mu", mu=prior.b0, sigma=np.sqrt(np.asarray(prior.B0)), dims="cluster")
             sigma = _standard_deviations(prior, mu, own=covariance != "tied")
             pm.NormalMixture("x", w=w, mu=mu, sigma=sigma, observed=data.values.copy(), dims="obs")
+            _add_known(model, pm.logp(pm.Normal.dist(mu=mu, sigma=sigma), data.values[:, None]), data, k)
         else:
             mu = pm.MvNormal("mu", mu=prior.b0, cov=prior.B0, dims=("cluster", "feature"))
             if covariance in ("diag", "spherical"):
@@ -87,7 +99,19 @@ def build_model(
                 roots = _triangular_roots(prior, k, data.n_features, covariance)
             components = pm.MvNormal.dist(mu=mu, chol=roots)
             pm.Mixture("x", w=w, comp_dists=components, observed=data.values.copy(), dims=("obs", "feature"))
+            _add_known(model, pm.logp(components, data.values[:, None, :]), data, k)
     return model
+
+
+def _add_known(model: pm.Model, log_components: Any, data: Data, k: int) -> None:
+    """What weights and labels add to the log density of the mixture, of log densities (n, K) of the components."""
+    weight, log_labels = data.known.weight, data.known.log_labels(k)
+    if weight is None and log_labels is None:
+        return
+    joint = pt.log(model["w"]) + log_components
+    plain = pt.logsumexp(joint, axis=1)
+    known = plain if log_labels is None else pt.logsumexp(joint + log_labels.T, axis=1)
+    pm.Potential("known", (data.known.counts(len(data.values)) * known - plain).sum())
 
 
 def prior_predictive(

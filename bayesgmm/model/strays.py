@@ -68,26 +68,31 @@ class Strays:
         return Words(self.problem, "; ", self.remedy)
 
 
-def strays(x: FloatArray, names: Sequence[Any], positions: NDArray[np.int64]) -> Iterator[Strays]:
+def strays(
+    x: FloatArray, names: Sequence[Any], positions: NDArray[np.int64], weight: FloatArray | None = None
+) -> Iterator[Strays]:
     """The strays of each feature, at either end at most one observation in a hundred, or one."""
     columns = x.reshape(len(x), -1)
-    if len(columns) < _LEAST:
+    counts = np.ones(len(x)) if weight is None else weight
+    if counts.sum() < _LEAST:
         return
     for name, column in zip(names, columns.T, strict=True):
-        low, high = _core(column)
+        low, high = _core(column, counts)
         outside = np.flatnonzero((column < low) | (column > high))
         if len(outside):
             factor = float(np.ptp(column) / (high - low))
             yield Strays(named(name), tuple(positions[outside].tolist()), tuple(column[outside].tolist()), factor)
 
 
-def _core(column: FloatArray) -> tuple[float, float]:
+def _core(column: FloatArray, counts: FloatArray) -> tuple[float, float]:
     """The range of all but the strays: from the inner observations outwards until a gap is wider than the range so far."""
-    most = max(1, len(column) // _SHARE)
-    parts = np.partition(column, [most, len(column) - most - 1])
-    below, above = np.sort(parts[:most])[::-1].tolist(), np.sort(parts[-most:]).tolist()
-    low, high = float(parts[most]), float(parts[-most - 1])
-    for _ in range(2 * most):
+    order = np.argsort(column, kind="stable")
+    ordered, counted, most = column[order], np.cumsum(counts[order]), max(1.0, counts.sum() // _SHARE)
+    first = int(np.searchsorted(counted, most, side="right"))
+    last = int(np.searchsorted(counted, counted[-1] - most, side="left"))
+    below, above = ordered[:first][::-1].tolist(), ordered[last + 1 :].tolist()
+    low, high = float(ordered[min(first, last)]), float(ordered[max(first, last)])
+    for _ in range(len(below) + len(above)):
         down, up = low - below[0] if below else np.inf, above[0] - high if above else np.inf
         if min(down, up) > high - low:
             break

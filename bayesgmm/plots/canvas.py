@@ -74,21 +74,29 @@ class Clusters(NamedTuple):
     sigma: FloatArray
 
 
-def histogram(ax: Axes, x: np.ndarray, bins: Any = "auto", clusters: Clusters | None = None, **options: Any) -> None:
+def histogram(
+    ax: Axes,
+    x: np.ndarray,
+    bins: Any = "auto",
+    clusters: Clusters | None = None,
+    weight: FloatArray | None = None,
+    **options: Any,
+) -> None:
     """The data, as a density unless ``options`` say otherwise; automatic bins are narrow enough for every cluster."""
+    counted = "" if weight is None else f", counted {weight.sum():.7g} times"
     plain: dict[str, Any] = {
         "density": True,
         "color": DATA,
         "edgecolor": "white",
         "linewidth": 0.5,
-        "label": f"data (n = {len(x)})",
+        "label": f"data (n = {len(x)}{counted})",
     }
     options = plain | options
     if isinstance(bins, str) and bins == "auto":
-        lefts, width = bars(x, clusters)
+        lefts, width = bars(x, clusters, weight)
         heights = np.array([count for _, count in lefts], dtype=float)
         if options.pop("density"):
-            heights /= len(x) * width
+            heights /= heights.sum() * width
         if np.ptp(x) > _MANY_BARS * width:  # borders would be all that is seen
             options["edgecolor"] = "none"
         label = options.pop("label")
@@ -97,10 +105,12 @@ def histogram(ax: Axes, x: np.ndarray, bins: Any = "auto", clusters: Clusters | 
     if isinstance(bins, str):
         edges = np.histogram_bin_edges(x, bins=bins)
         bins = edges if len(edges) <= _MOST_BINS + 1 else _MOST_BINS
-    ax.hist(x, bins=bins, **options)
+    ax.hist(x, bins=bins, weights=weight, **options)
 
 
-def bars(x: np.ndarray, clusters: Clusters | None = None) -> tuple[list[tuple[float, int]], float]:
+def bars(
+    x: np.ndarray, clusters: Clusters | None = None, weight: FloatArray | None = None
+) -> tuple[list[tuple[float, float]], float]:
     """The left ends of even bins that hold observations, with their numbers, and their width.
 
     The width is the smaller of Sturges' and Freedman and Diaconis', or what Scott's rule gives within the narrowest cluster
@@ -122,8 +132,9 @@ def bars(x: np.ndarray, clusters: Clusters | None = None) -> tuple[list[tuple[fl
     else:
         width = reach / np.ceil(reach / width)
     last = np.ceil((x.max() - begin) / width) - 1
-    places, counts = np.unique(np.minimum(np.floor((x - begin) / width), last), return_counts=True)
-    return [(begin + place * width, int(count)) for place, count in zip(places, counts, strict=True)], width
+    places, inverse = np.unique(np.minimum(np.floor((x - begin) / width), last), return_inverse=True)
+    counts = np.bincount(inverse, weight)
+    return [(begin + place * width, count.item()) for place, count in zip(places, counts, strict=True)], width
 
 
 def grid_for(x: np.ndarray, means: np.ndarray, sigma: np.ndarray) -> np.ndarray:

@@ -102,7 +102,8 @@ def plot_solutions(
     for panel, (name, place) in zip(axes, chosen, strict=True):
         column = x if x.ndim == 1 else x[:, place]
         sigma = em.sigma if x.ndim == 1 else em.sigma[:, place]
-        histogram(panel, column, clusters=Clusters(len(x) * em.weights, sigma))
+        known = reading.known
+        histogram(panel, column, clusters=Clusters(known.total(len(x)) * em.weights, sigma), weight=known.weight)
         _densities(panel, column, draws.marginal(place), found, interval)
         name_axes(panel, x=name)
         panel.set(ylabel="density", ylim=(0, None))

@@ -70,20 +70,28 @@ def plot_fit(
     for panel, (name, place) in zip(axes, chosen, strict=True):
         column = x if x.ndim == 1 else x[:, place]
         of_em = em if x.ndim == 1 else Mixture(em.weights, em.means[:, place], sigma=em.sigma[:, place])
-        _density(panel, column, draws.marginal(place), of_em, points, bins, interval)
+        _density(panel, column, reading.known.weight, draws.marginal(place), of_em, points, bins, interval)
         name_axes(panel, x=name)
     legend(figure, axes)
     return figure
 
 
 def _density(
-    ax: Axes, x: FloatArray, draws: Draws, em: Mixture, points: FloatArray | None, bins: Any, interval: float
+    ax: Axes,
+    x: FloatArray,
+    weight: FloatArray | None,
+    draws: Draws,
+    em: Mixture,
+    points: FloatArray | None,
+    bins: Any,
+    interval: float,
 ) -> None:
     points = grid_for(x, em.means, em.sigma) if points is None else points
     few = draws.thinned(2_000)
     densities = np.exp(log_density(few, points))
     lower, upper = np.quantile(densities, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
-    histogram(ax, x, bins, Clusters(len(x) * em.weights, em.sigma))
+    total = len(x) if weight is None else weight.sum()
+    histogram(ax, x, bins, Clusters(total * em.weights, em.sigma), weight)
     ax.fill_between(points, lower, upper, color=POSTERIOR, alpha=0.25, linewidth=0, label=f"{interval:.0%} band")
     for j in range(draws.n_components if draws.n_components > 1 else 0):
         cluster = np.exp(log_density(few.thinned(500).cluster(j), points)).mean(axis=0)
@@ -98,7 +106,8 @@ def _density(
 def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: float = 0.9) -> Figure:
     """Scatter matrix of the data with the clusters' ellipses, in the posterior and by EM.
 
-    Each point has the colour of its most probable cluster, the paler the less probable that is; a ring marks points whose
+    Each point has the colour of its most probable cluster, the paler the less probable that is, and an area in proportion to
+    its weight; a ring marks points whose
     most probable cluster has a posterior probability below 0.9. Of more than 3 000 points that many, chosen at random, are
     drawn. Each cluster is drawn as the ellipse of its posterior
     mean, over thin ellipses of single draws that show how uncertain it is, and as EM's ellipse, dashed. On the diagonal
@@ -129,9 +138,10 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     x, draws, (em, _) = reading.x, reading.draws, reading.em
     few = draws.thinned(_ELLIPSES)
     shown = np.random.default_rng(0).permutation(len(x))[:_POINTS]
-    members = np.mean(
-        [estep.responsibilities(x[shown], *each) for each in zip(few.w, few.mu, few.factors, strict=True)], axis=0
-    )
+    labels = reading.known.of(shown).log_labels(draws.n_components)
+    parameters = zip(few.w, few.mu, few.factors, strict=True)
+    members = np.mean([estep.responsibilities(x[shown], w, mu, factors, labels) for w, mu, factors in parameters], axis=0)
+    counts = reading.known.of(shown).counts(len(shown))
     size = len(chosen)
     figure, axes = plt.subplots(size, size, figsize=(2.6 * size + 1, 2.6 * size), squeeze=False, layout="constrained")
     for row, i in enumerate(chosen):
@@ -146,7 +156,7 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
                 ax.get_legend().remove()
                 ax.set_xlabel("")
             else:
-                _scatter(ax, x[shown][:, [j, i]], members)
+                _scatter(ax, x[shown][:, [j, i]], members, counts / counts.mean())
                 _ellipses(ax, draws, em, [j, i], radius)
                 ax.set_ylim(_reach(x[:, i]))
             ax.set_xlim(_reach(x[:, j]))  # however far components reach that hold no observation
@@ -161,15 +171,20 @@ def _reach(x: FloatArray) -> tuple[float, float]:
     return float(x.min() - margin), float(x.max() + margin)
 
 
-def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray) -> None:
-    """Points in their clusters' colours, pale where the cluster is uncertain, with a ring below a probability of 0.9."""
+def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray, sizes: np.ndarray) -> None:
+    """Points in their clusters' colours, pale where the cluster is uncertain, with a ring below a probability of 0.9.
+
+    Their areas are in proportion to how often they count.
+    """
     best, sure = members.argmax(axis=1), members.max(axis=1)
     colours = np.array([to_rgb(colour(j)) for j in range(members.shape[1])])[best]
     least = 1 / members.shape[1]
     strength = 0.25 + 0.6 * ((sure - least) / (1 - least) if least < 1 else np.ones_like(sure))
-    ax.scatter(points[:, 0], points[:, 1], s=10, color=np.column_stack([colours, strength]), linewidth=0)
+    ax.scatter(points[:, 0], points[:, 1], s=10 * sizes, color=np.column_stack([colours, strength]), linewidth=0)
     unsure = sure < _SURE
-    ax.scatter(points[unsure, 0], points[unsure, 1], s=26, facecolor="none", edgecolor="#555555", linewidth=0.6)
+    ax.scatter(
+        points[unsure, 0], points[unsure, 1], s=16 + 10 * sizes[unsure], facecolor="none", edgecolor="#555555", linewidth=0.6
+    )
 
 
 def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], radius: float) -> None:

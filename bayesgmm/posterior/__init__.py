@@ -1,8 +1,8 @@
 """From a prior, a covariance structure and data to the log posterior: points, their values, and the mixtures they stand for.
 
-It imports arguments, kernels, model.
+It imports arguments, data, kernels, model.
 """
 
-from bayesgmm.posterior.log_posterior import LogPosterior, log_posterior
+from bayesgmm.posterior.log_posterior import LogPosterior, log_posterior, standardised_posterior
 
-__all__ = ["LogPosterior", "log_posterior"]
+__all__ = ["LogPosterior", "log_posterior", "standardised_posterior"]

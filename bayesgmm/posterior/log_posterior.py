@@ -15,9 +15,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from bayesgmm.arguments import Covariance, FloatArray
+from bayesgmm.data.known import NOTHING, Known
+from bayesgmm.data.units import Units
 from bayesgmm.kernels import density
 from bayesgmm.kernels.rows import Rows, rows_of
 from bayesgmm.kernels.spread import Factors
@@ -34,12 +37,19 @@ def log_posterior(
     k: int,
     prior: Prior,
     covariance: Covariance,
-    weight: FloatArray | None = None,
-    log_labels: FloatArray | None = None,
+    known: Known = NOTHING,
 ) -> LogPosterior:
     """The posterior of k components for data (n,) or (n, D), under a prior that is scaled to them."""
-    given = [None if each is None else np.ascontiguousarray(each, dtype=float) for each in (weight, log_labels)]
-    return LogPosterior(np.ascontiguousarray(x, dtype=float), k, prior, covariance, *given)
+    return LogPosterior(np.ascontiguousarray(x, dtype=float), k, prior, covariance, known)
+
+
+def standardised_posterior(
+    x: FloatArray, k: int, prior: Prior, covariance: Covariance, known: Known
+) -> tuple[LogPosterior, Units]:
+    """The posterior of standardised data, under a prior in the data's units, and the units in which it is."""
+    structure = Structure(covariance, 1 if x.ndim == 1 else x.shape[1])
+    units = Units.of(x, known.weight, one_unit=structure.one_unit)
+    return log_posterior(units.standardised(x), k, prior.rescaled(units.shift, units.scale), covariance, known), units
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,23 +66,30 @@ class LogPosterior:
     prior : HierarchicalPrior or ConjugatePrior
         Scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}
-    weight : (n,) array, optional
-        How often each observation counts.
-    log_labels : (K, n) array, optional
-        Logarithms of what is known of each observation's component.
+    known : Known
+        Weights and labels of the observations.
     """
 
     x: FloatArray
     k: int
     prior: Prior
     covariance: Covariance
-    weight: FloatArray | None = None
-    log_labels: FloatArray | None = None
+    known: Known = NOTHING
 
     @cached_property
     def rows(self) -> Rows:
-        """The observations as sweeps take them."""
-        return rows_of(self.x, self.weight, self.log_labels)
+        """The observations as compiled code takes them."""
+        return rows_of(self.x, self.known.weight, self.known.log_labels(self.k))
+
+    @cached_property
+    def classes(self) -> NDArray[np.int64]:
+        """Which components are exchangeable, (K,): see :meth:`bayesgmm.data.known.Known.classes`."""
+        return self.known.classes(self.k)
+
+    @property
+    def total(self) -> float:
+        """n, or the sum of the weights."""
+        return self.known.total(len(self.x))
 
     @cached_property
     def spread(self) -> Spread:
@@ -110,9 +127,7 @@ class LogPosterior:
         """What compiled code needs, with the addresses of x and weight."""
         prior: Any = self.prior
         return density.header(
-            self.x,
-            self.weight,
-            self.log_labels,
+            self.rows,
             self.spread.compiled,
             learnt=self.hierarchical,
             alpha=prior.alpha,

@@ -8,12 +8,14 @@ from scipy.special import gammaln, logsumexp, multigammaln
 GRID = np.linspace(-14, 14, 281)  # of the logarithm of a variance or of a scale
 
 
-def log_allocations(n, k, alpha):
-    """Every allocation, with its log probability under Dirichlet weights."""
+def log_allocations(n, k, alpha, possible=None):
+    """Every allocation, with its log probability under Dirichlet weights, times what labels say of it (n, K)."""
+    possible = np.ones((n, k)) if possible is None else possible
     for z in product(range(k), repeat=n):
-        counts = np.bincount(z, minlength=k)
+        counts, by_labels = np.bincount(z, minlength=k), possible[np.arange(n), z].prod()
         log_p = gammaln(k * alpha) - gammaln(n + k * alpha) + (gammaln(alpha + counts) - gammaln(alpha)).sum()
-        yield np.array(z), log_p
+        if by_labels > 0:
+            yield np.array(z), log_p + np.log(by_labels)
 
 
 def log_given_covariances(x, b0, B0, sigma):
@@ -41,7 +43,7 @@ def integral(log_values, axis=-1):
     return logsumexp(log_values, axis=axis) + np.log(GRID[1] - GRID[0])
 
 
-def independent_features(x, k, prior, *, tied=False, spherical=False):
+def independent_features(x, k, prior, *, tied=False, spherical=False, possible=None):
     """Log marginal likelihood of data (n, D) with variances that are each cluster's and feature's own, tied, or spherical."""
     n, d = x.shape
     hierarchical = hasattr(prior, "G0")
@@ -68,11 +70,14 @@ def independent_features(x, k, prior, *, tied=False, spherical=False):
         return integral(value + g0 * (np.log(G0) + GRID) - gammaln(g0) - G0 * np.exp(GRID))
 
     return logsumexp(
-        [log_p + sum(of_feature(z, v) for v in range(len(blocks))) for z, log_p in log_allocations(n, k, prior.alpha)]
+        [
+            log_p + sum(of_feature(z, v) for v in range(len(blocks)))
+            for z, log_p in log_allocations(n, k, prior.alpha, possible)
+        ]
     )
 
 
-def correlated_features(x, k, prior, *, tied=False, size=45):
+def correlated_features(x, k, prior, *, tied=False, size=45, possible=None):
     """The same for D = 2 and full covariances, on a grid of the precisions' coordinates; C0 fixed, or learnt if K = 1 or tied."""
     n, d = x.shape
     log_sd, steps = np.linspace(-3.5, 5, size), np.linspace(-4, 4, size)
@@ -100,7 +105,7 @@ def correlated_features(x, k, prior, *, tied=False, size=45):
     if not tied:
         given = {subset: logsumexp(log_prior + each) for subset, each in given.items()}
     terms = []
-    for z, log_p in log_allocations(n, k, prior.alpha):
+    for z, log_p in log_allocations(n, k, prior.alpha, possible):
         value = sum(given[tuple(z == j)] for j in range(k))
         terms.append(log_p + (logsumexp(log_prior + value) if tied else value))
     return logsumexp(terms)
