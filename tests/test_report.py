@@ -72,11 +72,6 @@ def written(result, tmp_path, **options):
     return Page(bg.report(result, tmp_path / "report.html", **options).read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
-def comparison(galaxies):
-    return bg.compare(galaxies, range(1, 5), random_seed=SEED, draws=300, progressbar=False)
-
-
 class Cases(dict):
     """Results by their names, each made when it is first asked for."""
 
@@ -425,7 +420,8 @@ def test_what_rules_a_k_out(comparison, log_evidence, elpd_diff, k):
     known = np.isfinite(log_evidence)
     changed = {"log_evidence": log_evidence, "mcse": np.where(known, 0.1, np.nan), "p_k": np.where(known, 0.25, np.nan)}
     elpd = -200.0 + np.array(elpd_diff)
-    table = comparison.table.assign(**changed, elpd_loo=elpd, elpd_diff=elpd_diff, dse=[7.0, 6.0, 2.0, 0.0])
+    table = pd.concat([comparison.table, comparison.table.tail(1).assign(k=4)], ignore_index=True)
+    table = table.assign(**changed, elpd_loo=elpd, elpd_diff=elpd_diff, dse=[7.0, 6.0, 2.0, 0.0])
     assert smallest_left(table.set_index("k"))[0] == k
 
 
@@ -696,7 +692,7 @@ def test_many_numbers_stand_below_one_another(four_features):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("unknown", "answer"), [([4], "could not be weighed"), ([1, 2, 3, 4], "There is no answer")])
+@pytest.mark.parametrize(("unknown", "answer"), [([3], "could not be weighed"), ([1, 2, 3], "There is no answer")])
 def test_how_many_is_answered_where_some_k_have_no_prediction(comparison, unknown, answer, tmp_path):
     columns = ["elpd_loo", "se", "elpd_diff", "dse", "weight", "log_evidence", "mcse", "p_k"]
     table = comparison.table.copy()
