@@ -199,7 +199,7 @@ def fit(
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> tree["posterior"]["mu"].mean(("chain", "draw")).round(0).values.tolist()
     [10.0, 21.0, 33.0]
     """

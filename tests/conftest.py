@@ -60,6 +60,12 @@ def advi_tree(galaxies):
 
 
 @pytest.fixture(scope="session")
+def comparison(galaxies):
+    """One to three clusters in the galaxies, with fewer draws than by default."""
+    return bg.compare(galaxies, range(1, 4), draws=300, random_seed=SEED, progressbar=False)
+
+
+@pytest.fixture(scope="session")
 def faithful_as_published():
     """With waiting times in whole minutes, on which the default posterior is improper."""
     return bg.datasets.old_faithful()

@@ -172,6 +172,7 @@ def test_compare_writes_a_folder_that_report_reads(run, csv, tmp_path):
 
 
 def test_compare_goes_on_from_its_cache(run, csv):
+    csv.write_text("".join(csv.read_text().splitlines(keepends=True)[:61]))  # of which a comparison is quicker
     again = ("compare", csv, "--column", "velocity", "--seed", 1, "--cache", "fits", "--draws", 100, "--quiet")
     first, second = run(*again, "--k", "1"), run(*again, "--k", "1:2")
     assert first[0] == second[0] == 0, second

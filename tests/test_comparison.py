@@ -15,11 +15,6 @@ from tests.conftest import as_judged, make_tree
 from tests.statistics import SEED, rng
 
 
-@pytest.fixture(scope="module")
-def comparison(galaxies):
-    return bg.compare(galaxies, range(1, 4), random_seed=SEED, progressbar=False)
-
-
 @pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto distribution")  # counted in the table
 def test_table(comparison, galaxies):
     table = comparison.table.set_index("k")

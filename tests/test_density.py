@@ -6,10 +6,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-import bayesgmm as bg
 from bayesgmm.engines.pymc_target import PyMCTarget
 from bayesgmm.posterior import log_posterior
 from tests.families import OF_ONE_FEATURE, prior_of
+from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
 from tests.statistics import rng
 
 X = np.concatenate([rng(1).normal(0, 1, 80), rng(2).normal(4, 0.5, 60), [30.0]])
@@ -23,10 +23,7 @@ def posterior(prior, covariance, k, n_features=1):
 def pair(*family):
     """The compiled posterior, and PyMC's value and gradient of the same model."""
     own = posterior(*family)
-    model = bg.build_model(X, own.k, prior=own.prior, covariance=own.covariance)
-    function = model.logp_dlogp_function(ravel_inputs=True, mode="FAST_COMPILE")
-    function.set_extra_values({})
-    return own, function
+    return own, value_and_gradient(own, stated_by_pymc(own))
 
 
 @pytest.mark.parametrize("family", OF_ONE_FEATURE, ids=str)
@@ -61,7 +58,7 @@ def test_the_gradient_is_the_slope_of_the_value(family):
 @pytest.mark.parametrize("family", OF_ONE_FEATURE, ids=str)
 def test_the_transformation_is_that_of_the_pymc_model(family):
     own = posterior(*family)
-    model = bg.build_model(X, own.k, prior=own.prior, covariance=own.covariance)
+    model = stated_by_pymc(own)
     points = rng(own.k).normal(size=(2, 3, own.n_dim))
     theirs, ours = PyMCTarget(model).constrained(points), own.constrained(points)
     for name in ("w", "mu", *(["C0"] if own.hierarchical else [])):

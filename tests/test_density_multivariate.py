@@ -15,6 +15,7 @@ from bayesgmm.model.structures import Structure
 from bayesgmm.posterior import log_posterior
 from bayesgmm.posterior.spread import FactorSpread
 from tests.families import COVARIANCES, OF_SEVERAL, prior_of
+from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
 from tests.statistics import rng
 
 
@@ -25,22 +26,20 @@ def data(n_features):
     return np.concatenate([*groups, [np.full(n_features, 30.0)]])
 
 
-@cache
-def stated_by_pymc(*family):
-    own = posterior(*family)
-    return bg.build_model(own.x, own.k, prior=own.prior, covariance=own.covariance)
-
-
 def posterior(prior, covariance, k, n_features):
     x = data(n_features)
     return log_posterior(x, k, prior_of(prior, covariance, n_features).scaled_to(x, covariance), covariance)
 
 
+@cache
+def model_of(*family):
+    return stated_by_pymc(posterior(*family))
+
+
 @pytest.mark.parametrize("family", OF_SEVERAL, ids=str)
 def test_value_and_gradient_are_those_of_the_pymc_model(family):
     own = posterior(*family)
-    pymc = stated_by_pymc(*family).logp_dlogp_function(ravel_inputs=True, mode="FAST_COMPILE")
-    pymc.set_extra_values({})
+    pymc = value_and_gradient(own, model_of(*family))
     generator = rng(family[2])
     for spread in (0.1, 0.5, 1):
         for _ in range(2):
@@ -70,7 +69,7 @@ def test_the_gradient_is_the_slope_of_the_value(family):
 def test_the_transformation_is_that_of_the_pymc_model(family):
     own = posterior(*family)
     points = rng(family[2]).normal(0, 0.5, size=(2, 3, own.n_dim))
-    theirs, ours = PyMCTarget(stated_by_pymc(*family)).constrained(points), own.constrained(points)
+    theirs, ours = PyMCTarget(model_of(*family)).constrained(points), own.constrained(points)
     for name in [*ours]:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-9, atol=1e-12, err_msg=name)
     kept = CompiledTarget(own).constrained(points)

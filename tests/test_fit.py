@@ -633,9 +633,9 @@ print([w.category.__name__ for w in caught], dict(tree["posterior"].sizes), tree
 @pytest.mark.parametrize(
     ("options", "n", "phase", "seconds", "draws"),
     [
-        ("draws=1_000_000", 10_000, "sampling", 5, None),
-        ("target_ess=1e7, max_draws=1_000_000", 10_000, "sampling", 5, None),
-        ("method='advi'", 400_000, "maximising", 2, 1000),
+        ("draws=1_000_000", 1_000, "sampling", 2, None),
+        ("target_ess=1e7, max_draws=1_000_000", 1_000, "sampling", 2, None),
+        ("method='advi'", 200_000, "maximising", 1, 1000),
     ],
 )
 def test_an_interrupt_keeps_what_there_is(options, n, phase, seconds, draws):

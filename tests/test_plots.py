@@ -206,11 +206,6 @@ def test_solutions_are_drawn_apart(two_small, faithful_tree):
         bg.plots.plot_solutions(faithful_tree, ax=plt.figure().subplots())
 
 
-@pytest.fixture(scope="module")
-def comparison(galaxies):
-    return bg.compare(galaxies, [1, 2, 3], draws=200, random_seed=1, progressbar=False)
-
-
 def test_criteria_over_k(comparison):
     figure = bg.plots.plot_compare(comparison)
     by_k = comparison.table.set_index("k")

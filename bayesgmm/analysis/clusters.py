@@ -69,7 +69,7 @@ def responsibilities(tree: Tree, x: ArrayLike | None = None) -> xr.Dataset:
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> bg.responsibilities(tree, [9.5, 21.0, 33.0])["mean"].argmax("cluster").values.tolist()
     [0, 1, 2]
     """
@@ -120,9 +120,9 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> bg.sample_assignments(tree, random_seed=1).shape
-    (4, 1000, 82)
+    (4, 200, 82)
     """
     draws, points, coords = _draws_and_points(tree, None)
     rng, log_labels = np.random.default_rng(read_seed(random_seed)), Reading.of(tree).log_labels
@@ -157,7 +157,7 @@ def coclustering(tree: Tree, x: ArrayLike | None = None) -> xr.DataArray:
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> bg.coclustering(tree, [9.5, 9.8, 33.0]).round(0).values.tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
@@ -226,7 +226,7 @@ def partition(
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> bg.partition(tree).attrs["n_clusters"]
     3
     """
@@ -263,7 +263,7 @@ def occupied_clusters(tree: xr.DataTree, random_seed: int | np.random.Generator 
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> int(bg.occupied_clusters(tree, random_seed=1).median())
     3
     """

@@ -164,7 +164,7 @@ def diagnose(tree: Tree) -> Diagnosis:
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> bg.diagnose(tree).converged
     True
     """

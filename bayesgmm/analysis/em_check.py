@@ -140,7 +140,7 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> bg.check_against_em(tree).ok
     True
     """

@@ -127,7 +127,7 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> again = bg.relabel(bg.raw_order(tree))
     >>> bool((again["posterior"]["mu"] == tree["posterior"]["mu"]).all())
     True
@@ -170,7 +170,7 @@ def label_quality(tree: xr.DataTree) -> LabelQuality:
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> bg.label_quality(tree).trusted
     True
     """

@@ -48,9 +48,9 @@ def add_log_likelihood(tree: Tree) -> xr.DataTree:
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> bg.add_log_likelihood(tree)["log_likelihood"]["x"].shape
-    (4, 1000, 82)
+    (4, 200, 82)
     """
     reading = Reading.of(tree)
     draws, x = reading.draws, reading.x
@@ -82,9 +82,9 @@ def add_posterior_predictive(tree: Tree, random_seed: int | np.random.Generator 
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> bg.add_posterior_predictive(tree, random_seed=1)["posterior_predictive"]["x"].shape
-    (4, 1000, 82)
+    (4, 200, 82)
     """
     reading = Reading.of(tree)
     draws, x = reading.draws, reading.x
@@ -126,7 +126,7 @@ def by_feature(tree: xr.DataTree) -> xr.DataTree:
     --------
     >>> import bayesgmm as bg
     >>> geyser = bg.jitter(bg.datasets.old_faithful(), random_seed=1)  # rounded to minutes: spread again
-    >>> tree = bg.fit(geyser, 2, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(geyser, 2, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> list(bg.by_feature(bg.add_posterior_predictive(tree, 1))["posterior_predictive"].data_vars)
     ['x[eruptions]', 'x[waiting]']
     """
@@ -172,7 +172,7 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> density = bg.predictive_density(tree, [10, 15, 20]).sel(statistic="mean")
     >>> density.idxmax("grid").item()
     20.0
@@ -223,7 +223,7 @@ def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, i
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> bg.predictive_cdf(tree, [15, 40]).sel(statistic="mean").round(1).values.tolist()
     [0.1, 1.0]
     """
@@ -266,7 +266,7 @@ def predictive_quantiles(
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> bg.predictive_quantiles(tree, 0.5).sel(statistic="predictive").round(0).values.tolist()
     [21.0]
     """

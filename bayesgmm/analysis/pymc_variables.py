@@ -42,7 +42,7 @@ def for_pymc(tree: xr.DataTree) -> xr.DataTree:
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> list(bg.for_pymc(tree)["posterior"].data_vars)
     ['w', 'mu', 'sigma', 'C0', 'sigma2']
     """

@@ -101,7 +101,7 @@ def solutions(tree: Tree, *, weigh: Literal["stacking"] | None = None) -> Soluti
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> len(bg.solutions(tree))
     1
     """

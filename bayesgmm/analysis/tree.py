@@ -329,7 +329,7 @@ def add_correlations(tree: xr.DataTree) -> xr.DataTree:
     --------
     >>> import bayesgmm as bg
     >>> geyser = bg.jitter(bg.datasets.old_faithful(), random_seed=1)  # rounded to minutes: spread again
-    >>> tree = bg.fit(geyser, 2, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(geyser, 2, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> correlation = bg.add_correlations(tree)["posterior"]["corr"].sel(pair="eruptions, waiting")
     >>> correlation.mean(("chain", "draw")).round(1).values.tolist()
     [0.3, 0.4]

@@ -277,7 +277,7 @@ def compare(
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> comparison = bg.compare(bg.datasets.galaxies(), [1, 3], random_seed=1, progressbar=False)
+    >>> comparison = bg.compare(bg.datasets.galaxies(), [1, 3], draws=200, random_seed=1, progressbar=False)
     >>> comparison.best["log_evidence"]
     3
     """

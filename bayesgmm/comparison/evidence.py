@@ -103,7 +103,7 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
     Examples
     --------
     >>> from bayesgmm import datasets, fit
-    >>> tree = fit(datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = fit(datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> found = log_evidence(tree, random_seed=1)
     >>> round(found.value), found.mcse < 0.05
     (-227, True)

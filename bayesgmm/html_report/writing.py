@@ -92,7 +92,7 @@ def report(
     Examples
     --------
     >>> import bayesgmm as bg, tempfile
-    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", random_seed=1, progressbar=False)
+    >>> tree = bg.fit(bg.datasets.galaxies(), 3, method="gibbs", draws=200, random_seed=1, progressbar=False)
     >>> bg.report(tree, tempfile.mkdtemp() + "/galaxies.html").name
     'galaxies.html'
     """

@@ -87,7 +87,7 @@ def test_control_a_forgotten_factor_is_noticed(forgotten, weights, monkeypatch):
         monkeypatch.setattr(number, forgotten, lambda total, n: 0 * total)
     which = ("full", 1, "hierarchical", weights)
     with pytest.raises(AssertionError, match="seed"):
-        assert_calibrated(*simulate(which, 600), quantities(which))
+        assert_calibrated(*simulate(which, 200), quantities(which))
 
 
 def test_control_another_prior_on_k_is_noticed(monkeypatch):
@@ -96,7 +96,7 @@ def test_control_another_prior_on_k_is_noticed(monkeypatch):
         "tests.oracles.unknown_k.number_tables", lambda p, *given: tables(p[::-1] ** 2 / (p**2).sum(), *given)
     )
     with pytest.raises(AssertionError, match="seed"):
-        assert_calibrated(*simulate(which, 600), quantities(which))
+        assert_calibrated(*simulate(which, 200), quantities(which))
 
 
 def test_a_long_run_on_the_galaxies_is_richardson_and_greens(galaxies):

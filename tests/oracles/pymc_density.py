@@ -1,0 +1,24 @@
+"""The log density that PyMC states: of the same model, at the same unconstrained points."""
+
+import numpy as np
+from pytensor.compile.mode import Mode
+
+import bayesgmm as bg
+
+
+def stated_by_pymc(own):
+    """The PyMC model of a compiled posterior."""
+    return bg.build_model(own.x, own.k, prior=own.prior, covariance=own.covariance)
+
+
+def value_and_gradient(own, model):
+    """PyMC's log density of a point with its gradient, in Python as the graph stands: rewriting it would take longest.
+
+    The layout of a point is that of ``own``, variable by variable; without it PyMC compiles a function that tells it.
+    """
+    layout = {}
+    for variable, (name, place) in zip(model.value_vars, own.places.items(), strict=True):
+        assert variable.name.startswith(name)
+        shape = {0: (), 1: (-1,), 2: (own.k, -1)}[variable.ndim]
+        layout[variable.name] = np.zeros(place.stop - place.start).reshape(shape)
+    return model.logp_dlogp_function(ravel_inputs=True, initial_point=layout, mode=Mode("py", "merge"))
