@@ -307,9 +307,9 @@ def test_pictures_and_the_report_count_weights(pair, tmp_path):
     bars = figure.axes[0].containers[0]
     assert sum(bar.get_height() * bar.get_width() for bar in bars) == pytest.approx(1)
     total = int(pair[0]["observed_data"]["weight"].sum())
-    assert any(f"n = 60, counted {total} times" in each.get_text() for each in figure.axes[0].get_legend().get_texts())
+    assert any(f"n = 60, counting as {total}" in each.get_text() for each in figure.axes[0].get_legend().get_texts())
     page = bg.report(pair[0], tmp_path / "report.html").read_text()
-    assert f"60 observations, counted {total} times" in page
+    assert f"60 observations, counting as {total}" in page
 
 
 def test_the_estimator_takes_weights():
@@ -347,7 +347,7 @@ def test_the_shell_takes_a_column_of_weights(tmp_path, shell):
     read = ["fit", str(tmp_path / "data.csv"), "--column", "size"]
     command = [*read, "--weight", "count", *quick]
     said = shell(*command)[1]
-    assert f"size: n = 59 (1 left out, with missing or infinite values, or of weight 0), counted {total} times" in said
+    assert f"size: n = 59 (1 left out, with missing or infinite values, or of weight 0), counting as {total}" in said
     document = json.loads(shell(*command, "--json")[1])
     assert document["data"] == {"columns": ["size"], "n": 59, "counted": total}
     assert "--weight must name one of" in shell(*read, "--weight", "nothing", *quick)[2]
@@ -356,7 +356,7 @@ def test_the_shell_takes_a_column_of_weights(tmp_path, shell):
     frame.to_csv(tmp_path / "data.csv", index=False)
     assert "must have no gaps" in shell(*command)[2]
     assert "n = 58" in shell(*command, "--missing", "drop")[1]
-    assert "counted" in shell("compare", *read[1:], "--weight", "count", "--missing", "drop", *quick)[1]
+    assert "counting as" in shell("compare", *read[1:], "--weight", "count", "--missing", "drop", *quick)[1]
 
 
 @pytest.mark.parametrize(

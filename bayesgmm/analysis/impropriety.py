@@ -80,6 +80,10 @@ class Impropriety:
             tied += f", or let k be below {len(self.groups)}, the number of distinct values"
         if self.covariance == "spherical":
             return Words("leave repeated rows out, or spread rounded ones again: ", _JITTER, tied)
+        if self.ties.weighted:
+            what = "an observation of weight c is c equal ones: divide weights that are no counts by their mean, or fix the "
+            prior = Either("prior's scale, prior=ConjugatePrior()", "prior's scale, --prior conjugate")
+            return Words(what, prior, tied)
         if self.ties.resolution is None:
             return Words("leave these observations out and describe them apart", tied)
         return Words(f"{self._rounded()}; spread them again: ", _JITTER, tied)

@@ -47,7 +47,7 @@ def what_was_read(columns: Sequence[str], weight: Any, n: int, given: int) -> st
 
     why = "with missing or infinite values" + ("" if weight is None else ", or of weight 0")
     left_out = f" ({given - n} left out, {why})" if given > n else ""
-    counted = "" if weight is None else f", counted {weight.sum():.7g} times"
+    counted = "" if weight is None else f", counting as {weight.sum():.7g}"
     return f"{', '.join(map(spoken, columns))}: n = {n}{left_out}{counted}"
 
 

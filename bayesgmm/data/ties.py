@@ -46,6 +46,11 @@ class Ties:
     counts: NDArray[Any]
 
     @property
+    def weighted(self) -> bool:
+        """Whether observations count by weights."""
+        return self.counts.dtype.kind == "f"
+
+    @property
     def any(self) -> bool:
         """Whether any value occurs more than once."""
         return bool(self.counts.max() > 1)

@@ -184,8 +184,12 @@ def count(value: int, signs: Signs = TYPESET) -> str:
 
 def counted(n: int, weight: FloatArray | None, signs: Signs = TYPESET) -> str:
     """How many observations, and how many they stand for."""
-    stand_for = "" if weight is None else f", counted {signs.set(f'{weight.sum():,.7g}')} times"
-    return f"{count(n, signs)} observations{stand_for}"
+    return f"{count(n, signs)} observations{counting_as(weight, signs)}"
+
+
+def counting_as(weight: FloatArray | None, signs: Signs = TYPESET) -> str:
+    """What their weights add to, if they have any."""
+    return "" if weight is None else f", counting as {signs.set(f'{weight.sum():,.7g}')}"
 
 
 def percent(share: float) -> str:

@@ -14,7 +14,18 @@ from bayesgmm.analysis.judgement import Judgement, judgement_of, sentence
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import FloatArray, spoken
-from bayesgmm.html_report.blocks import TYPESET, Signs, Table, Verdict, as_recorded, counted, listed, number, percents
+from bayesgmm.html_report.blocks import (
+    TYPESET,
+    Signs,
+    Table,
+    Verdict,
+    as_recorded,
+    count,
+    counting_as,
+    listed,
+    number,
+    percents,
+)
 from bayesgmm.html_report.calibration import Calibration, calibrations
 from bayesgmm.html_report.logarithm import as_logarithm
 from bayesgmm.plots.canvas import Clusters
@@ -122,10 +133,11 @@ class Fitted:
     @property
     def data(self) -> str:
         """What the model was fitted to, in words."""
-        n = counted(len(self.x), self.reading.known.weight, self.signs)
+        n, counting = f"{count(len(self.x), self.signs)} observations", counting_as(self.reading.known.weight, self.signs)
         if len(self.features) == 1:
-            return n
-        return f"{n} of {listed(self.features) if len(self.features) <= _TOLD else f'{len(self.features)} features'}"
+            return f"{n}{counting}"
+        of = listed(self.features) if len(self.features) <= _TOLD else f"{len(self.features)} features"
+        return f"{n} of {of}{counting}"
 
     def describe(self) -> str:
         """The clusters in words, where they are few and can be told apart."""

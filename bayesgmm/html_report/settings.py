@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from bayesgmm.analysis.tree import LABEL, WEIGHT
 from bayesgmm.comparison.comparing import ASKED
 from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
 from bayesgmm.html_report.observed import feature_names, observations
@@ -44,7 +45,8 @@ def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) ->
     if "seed" in attrs and attrs.get("method") in _OF_METHOD and ("k" in attrs or "p_k" in tree):
         if comparison is None:
             blocks.append(Code("In Python", _python(tree)))
-            if attrs["method"] != "telescoping" and not custom and not _is_mean_field(tree):
+            only_python = attrs["method"] == "telescoping" or custom or _is_mean_field(tree) or "labels" in _known(tree)
+            if not only_python:
                 blocks.append(Code("In a shell", _shell(tree)))
         else:
             blocks += _of_comparison(tree, comparison)
@@ -75,12 +77,12 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
     prior_k = {} if max(of_k) - min(of_k) < 1e-12 else {"prior_k": _as_prior_of_k(ks, of_k)}
     asked = {name: value for name, value in _asked(tree).items() if _DEFAULTS.get(name) != value}
     numbers = f"range({ks[0]}, {ks[-1] + 1})" if ks == list(range(ks[0], ks[-1] + 1)) else repr(ks)
-    stated = _stated_prior(tree) | asked | prior_k | {"random_seed": comparison.seed}
+    stated = _known(tree) | _stated_prior(tree) | asked | prior_k | {"random_seed": comparison.seed}
     methods = {str(each.attrs.get("method")) for each in comparison.fits.values()}
     chosen = "" if "method" in asked else f"# chooses the method: {' and '.join(sorted(methods))}\n"
     call = f"comparison = bg.compare({_call(['x', numbers], stated)})"
     python = Code("In Python", f"import bayesgmm as bg\n\n{chosen}{call}")
-    if prior_k or asked.keys() & _ONLY_PYTHON:
+    if prior_k or asked.keys() & _ONLY_PYTHON or "labels" in _known(tree):
         return [python]
     of_shell = f"{ks[0]}:{ks[-1]}" if numbers.startswith("range") else ",".join(map(str, ks))
     command = f"bayesgmm compare data.csv{_columns(tree)} --k {of_shell}"
@@ -113,7 +115,7 @@ def _python(tree: xr.DataTree) -> str:
         stated |= {"alpha": attrs["alpha"], "weights": attrs["weights"]}
     else:
         stated |= {"method": method}
-    stated |= _stated_prior(tree)
+    stated |= _known(tree) | _stated_prior(tree)
     if attrs.get("covariance", "full") != "full":
         stated["covariance"] = attrs["covariance"]
     stated |= {"draws": sizes["draw"], "chains": sizes["chain"]}
@@ -143,6 +145,12 @@ class _Verbatim(str):
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def _known(tree: xr.DataTree) -> dict[str, Any]:
+    """The arguments for weights and labels, where the data have any."""
+    arguments = {"sample_weight": (WEIGHT, "weight"), "labels": (LABEL, "labels")}
+    return {name: _Verbatim(called) for name, (kept, called) in arguments.items() if kept in tree["observed_data"]}
 
 
 def _stated_prior(tree: xr.DataTree) -> dict[str, Any]:
@@ -192,10 +200,11 @@ def _plain(value: Any) -> Any:
 
 def _columns(tree: xr.DataTree) -> str:
     names = feature_names(tree)
+    weight = " --weight NAME" if WEIGHT in tree["observed_data"] else ""
     if len(names) == 1:
         named = "long_name" in tree["observed_data"]["x"].attrs
-        return f" --column {shlex.quote(names[0]) if named else 'NAME'}"
-    return " --columns " + " ".join(shlex.quote(name) for name in names)
+        return f" --column {shlex.quote(names[0]) if named else 'NAME'}{weight}"
+    return " --columns " + " ".join(shlex.quote(name) for name in names) + weight
 
 
 def _shell(tree: xr.DataTree) -> str:

@@ -83,7 +83,7 @@ def histogram(
     **options: Any,
 ) -> None:
     """The data, as a density unless ``options`` say otherwise; automatic bins are narrow enough for every cluster."""
-    counted = "" if weight is None else f", counted {weight.sum():.7g} times"
+    counted = "" if weight is None else f", counting as {weight.sum():.7g}"
     plain: dict[str, Any] = {
         "density": True,
         "color": DATA,
