@@ -14,7 +14,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.model.mixture import Mixture
 
 _LLOYD_STEPS = 10
-_BLOCK = 2**20  # rows whose distances are taken together
+_BLOCK = 2**16  # rows whose distances are taken together
 _IMPOSSIBLE = -30.0  # logarithm of a probability that counts as none
 _RIDGE = 1e-3  # added to the standardised features' variances where a start may need it
 
@@ -57,24 +57,27 @@ def sample(
     """
     mass = np.ones(len(x)) if weight is None else weight / weight.max()
     distances, nearest = np.where(mass > 0, np.inf, 0.0), np.zeros(len(x), dtype=np.int32)
-    chance = mass
+    chance = mass.copy()
     for j in range(k):
         total = chance.sum()
         if not total > 0:
             break
-        centre = x[[rng.choice(len(x), p=chance / total)]]
+        chance /= total
+        centre = x[[rng.choice(len(x), p=chance)]]
         for begin in range(0, len(x), _BLOCK):
             part = slice(begin, begin + _BLOCK)
             with np.errstate(over="ignore", invalid="ignore"):  # far out, among rows without weight
                 squares = (((x[part] - centre) / unit) ** 2).reshape(len(x[part]), -1).sum(axis=1)
             nearer = squares < distances[part]
             distances[part][nearer], nearest[part][nearer] = squares[nearer], j
-        chance = mass * distances
+        np.multiply(mass, distances, out=chance)
     of_cell = np.bincount(nearest, weights=mass)
-    parts = [mass / mass.sum(), mass / (of_cell[nearest] * np.count_nonzero(of_cell))]
-    if chance.any():
-        parts.append(chance / chance.sum())
-    chance = np.minimum(size * np.mean(parts, axis=0), 1.0)
+    of_cell *= np.count_nonzero(of_cell)
+    total, whole = chance.sum(), mass.sum()
+    for begin in range(0, len(x), _BLOCK):
+        part = slice(begin, begin + _BLOCK)
+        parts = [mass[part] / whole, mass[part] / of_cell[nearest[part]]] + ([chance[part] / total] if total > 0 else [])
+        chance[part] = np.minimum(size * np.mean(parts, axis=0), 1.0)
     chosen = np.flatnonzero(rng.random(len(x)) < chance)
     weights = mass[chosen] / chance[chosen]
     return chosen, weights / weights.mean()
