@@ -9,7 +9,7 @@ from __future__ import annotations
 import numbers
 import os
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import psutil
@@ -22,6 +22,35 @@ Covariance = Literal["full", "tied", "diag", "spherical"]
 Method = Literal["nuts", "gibbs", "advi"]
 Engine = Literal["compiled", "pymc"]
 FloatArray = NDArray[np.float64]
+
+
+class Traits(NamedTuple):
+    """What a covariance structure is made of: all code that asks about structures asks this.
+
+    Attributes
+    ----------
+    shared : bool
+        Whether one covariance serves all components.
+    matrix : bool
+        Whether features are correlated within a component.
+    per_feature : bool
+        Whether each feature has a variance of its own.
+    words : str
+        How components of several features are spread.
+    """
+
+    shared: bool
+    matrix: bool
+    per_feature: bool
+    words: str
+
+
+TRAITS: dict[str, Traits] = {
+    "full": Traits(False, True, True, "each with a covariance matrix of its own"),
+    "tied": Traits(True, True, True, "all with the same covariance"),
+    "diag": Traits(False, False, True, "each with independent features"),
+    "spherical": Traits(False, False, False, "each with independent features of one variance"),
+}
 _LONGEST = 80  # letters of a value that a sentence repeats
 _LARGEST = 2**63 - 1  # integer
 

@@ -168,7 +168,7 @@ def posterior_k(
     of_strays = warn_of_strays(of_data)
     draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
     if Structure(covariance, data.n_features).one_unit:
-        warn_of_unlike_scales(data, stacklevel=2)
+        warn_of_unlike_scales(data, covariance, stacklevel=2)
     own, units = standardised_posterior(data.values, 1, own_prior, covariance, data.known)
     thin = sweeps_between_draws(own) if thin is None else read_count(thin, "thin")
     tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")

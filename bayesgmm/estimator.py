@@ -26,7 +26,7 @@ from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
 from bayesgmm.analysis.predictive import log_predictive, read_points
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import read_draws, read_em
-from bayesgmm.arguments import Covariance, FloatArray, Method, read_choice, read_count, read_seed
+from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Method, read_choice, read_count, read_seed
 from bayesgmm.comparison.comparing import Comparison, compare
 from bayesgmm.comparison.verdict import Criterion, choose
 from bayesgmm.data.reading import Data, count_distinct, read_rows, refuse_hidden_numbers
@@ -395,17 +395,13 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         self.weights_, self.n_components_ = w, len(w)
         self.means_ = mu if several else mu[:, None]
         matrices = moments if several else moments[:, None, None]
-        shapes = {
-            "full": matrices,
-            "tied": matrices[0],
-            "diag": np.diagonal(matrices, axis1=1, axis2=2).copy(),
-            "spherical": matrices[:, 0, 0].copy(),
-        }
-        self.covariances_ = shapes[self.covariance_type]
+        shared, matrix, per_feature, _ = TRAITS[self.covariance_type]
+        variances = np.diagonal(matrices, axis1=1, axis2=2)
+        of_components = matrices if matrix else (variances if per_feature else variances[:, 0]).copy()
+        self.covariances_ = of_components[0] if shared else of_components
         self.precisions_cholesky_ = _precision_factors(self.covariances_, self.covariance_type)
         factors: Any = self.precisions_cholesky_
-        several = self.covariance_type in ("full", "tied")
-        self.precisions_ = factors @ factors.swapaxes(-1, -2) if several else factors**2
+        self.precisions_ = factors @ factors.swapaxes(-1, -2) if matrix else factors**2
         em = self.posterior_["em_baseline"].attrs
         self.n_iter_ = int(em["n_iter"])
         self.lower_bound_ = float(em["log_likelihood"]) / self._counted
@@ -413,6 +409,6 @@ class BayesianGMM(DensityMixin, BaseEstimator):
 
 def _precision_factors(covariances: FloatArray, covariance_type: Covariance) -> FloatArray:
     """Upper triangular U with U U' the inverse of each covariance matrix; of variances, the roots of their inverses."""
-    if covariance_type in ("diag", "spherical"):
+    if not TRAITS[covariance_type].matrix:
         return 1 / np.sqrt(covariances)
     return np.asarray(np.linalg.inv(np.linalg.cholesky(covariances)).swapaxes(-1, -2))

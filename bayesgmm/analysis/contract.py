@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayesgmm.arguments import Covariance, FloatArray, Method, read_choice
+from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Method, read_choice
 from bayesgmm.model.number_priors import prior_k_from_json
 from bayesgmm.model.priors import Prior, prior_of
 
@@ -157,15 +157,12 @@ def require_hyperparameters(drawn: xr.Dataset) -> None:
 
 def _require_structure(spread: FloatArray, covariance: str) -> None:
     """Equal clusters, no correlations, equal variances: what tied, diagonal and spherical covariances have."""
-    several = spread.ndim > 3
-    holds = np.ones((*spread.shape[:2], 1), dtype=bool)
-    if covariance == "tied":
-        holds = _alike(spread, spread[:, :, :1])
-    elif several and covariance in ("diag", "spherical"):
+    shared, matrix, per_feature, _ = TRAITS[covariance]
+    holds = _alike(spread, spread[:, :, :1]) if shared else np.ones((*spread.shape[:2], 1), dtype=bool)
+    if spread.ndim > 3 and not matrix:
         variances = np.diagonal(spread, axis1=-2, axis2=-1)
-        beside = ~np.eye(spread.shape[-1], dtype=bool)
-        holds = (spread == 0) | ~beside
-        if covariance == "spherical":
+        holds = holds & ((spread == 0) | np.eye(spread.shape[-1], dtype=bool))
+        if not per_feature:
             holds &= _alike(variances, variances[..., :1])[..., None]
     _require(holds, f"covariances that are {covariance!r}, as its attribute covariance says,")
 

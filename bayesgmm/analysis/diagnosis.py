@@ -22,6 +22,7 @@ from bayesgmm.analysis.quantities import as_text, invariants_of, labelled_summar
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, missed_optima, solutions
 from bayesgmm.analysis.tree import Draws, is_relabelled
+from bayesgmm.arguments import TRAITS
 from bayesgmm.exceptions import PACKAGE, ApproximationWarning, ConvergenceWarning
 from bayesgmm.words import Argument, Either, Words
 
@@ -210,7 +211,7 @@ def _data_findings(found: OfData) -> Iterator[Finding]:
 
 def _gibbs_would_help(tree: xr.DataTree, n: int, n_features: int) -> bool:
     """Whether the chains are NUTS's, of the package's own posterior, and observations few enough for many sweeps."""
-    with_moves = n_features == 1 and tree.attrs.get("covariance") != "tied"
+    with_moves = n_features == 1 and not TRAITS[tree.attrs.get("covariance", "full")].shared
     few = n <= (_FEW_WITH_MOVES if with_moves else _FEW)
     return tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and few
 

@@ -29,7 +29,7 @@ from scipy.spatial import KDTree
 
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of
-from bayesgmm.arguments import Covariance, FloatArray
+from bayesgmm.arguments import TRAITS, Covariance, FloatArray
 from bayesgmm.data.known import Known
 from bayesgmm.data.reading import Data
 from bayesgmm.data.ties import Ties, directions
@@ -78,7 +78,7 @@ class Impropriety:
         tied = Words(", or use ", _TIED) if self.tied_is_proper else ""
         if len(self.groups) == len(self.ties.values):
             tied += f", or let k be below {len(self.groups)}, the number of distinct values"
-        if self.covariance == "spherical":
+        if self.ties.values.ndim == 2:
             return Words("leave repeated rows out, or spread rounded ones again: ", _JITTER, tied)
         if self.ties.weighted:
             what = "an observation of weight c is c equal ones: divide weights that are no counts by their mean, or fix the "
@@ -178,7 +178,7 @@ def _found(
     for ties in along:
         groups = _shrinking(ties, k, prior.c0, prior.g0, covariance)
         if len(groups):
-            return Impropriety(ties, groups, covariance, covariance != "tied" and _tied_is_proper(x, k, weight))
+            return Impropriety(ties, groups, covariance, not TRAITS[covariance].shared and _tied_is_proper(x, k, weight))
     return None
 
 
@@ -191,7 +191,7 @@ def _shrinking(ties: Ties, k: int, c0: float, g0: float, covariance: Covariance)
     """The groups onto which components shrink without limit along one direction, if they do."""
     per_row = ties.values.shape[1] if ties.values.ndim == 2 else 1
     groups = ties.largest(k - 1)
-    if covariance != "tied" and _gain(ties, groups, per_row) >= c0 + g0:
+    if not TRAITS[covariance].shared and _gain(ties, groups, per_row) >= c0 + g0:
         needed = np.cumsum(per_row * (ties.counts[groups] - 1) / 2) >= c0 + g0
         return groups[: int(needed.argmax()) + 1]
     everything = ties.largest(len(ties.values))

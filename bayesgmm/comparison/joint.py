@@ -79,7 +79,7 @@ def _points(own: LogPosterior, draws: Draws, shift: Any, scale: Any) -> FloatArr
         coordinates = wishart.to_coordinates(wishart.factors_of_inverse(roots @ roots.swapaxes(-1, -2)))
     else:
         sd = np.diagonal(factors, axis1=2, axis2=3) / scale
-        coordinates = 2 * np.log(sd if own.covariance == "diag" else sd[..., :1])
+        coordinates = 2 * np.log(sd[..., : spread.size])
     points[:, own.places[spread.name]] = coordinates.reshape(size, -1)
     return points
 

@@ -85,7 +85,7 @@ class Proposal:
         counts, second = power[:, None] * counts, power[:, None, None, None] * second
         prior: Any = own.prior
         within, n_per_block = second, counts
-        if own.covariance == "tied":
+        if own.spread.structure.shared:
             within, n_per_block = second.sum(axis=1, keepdims=True), counts.sum(axis=1, keepdims=True)
         C0 = own.scales(points, rng)[:, None]
         shapes = prior.c0 + n_per_block / 2

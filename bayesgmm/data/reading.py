@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm.arguments import Covariance, FloatArray, Missing, read_choice, read_count, spoken
+from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Missing, read_choice, read_count, spoken
 from bayesgmm.data.known import NOTHING, Known
 from bayesgmm.exceptions import DataWarning
 from bayesgmm.words import Argument, Words, about, joined, said
@@ -164,14 +164,14 @@ def _require_fit(data: Data, k: int, covariance: Covariance, *, of_any_rank: boo
         require_full_rank(data, covariance)
 
 
-def warn_of_unlike_scales(data: Data, stacklevel: int) -> None:
+def warn_of_unlike_scales(data: Data, covariance: Covariance, stacklevel: int) -> None:
     """Say that a sphere sees next to nothing of features whose range is much smaller than that of others."""
     spreads = np.ptp(data.values.reshape(len(data.values), -1), axis=0)
     if spreads.max() > _UNLIKE * spreads.min():
         called, what = _called(data), " measures all features in one unit, but their ranges go from "
         ranges = [Words(f"{spreads[i]:.3g} (", called[i], ")") for i in (spreads.argmin(), spreads.argmax())]
         remedy = Words(", so that the small ones hardly count; rescale the data, or use ", Argument("covariance", "diag"))
-        text = Words(Argument("covariance", "spherical"), what, joined(ranges, " to "), remedy)
+        text = Words(Argument("covariance", covariance), what, joined(ranges, " to "), remedy)
         warnings.warn(text, DataWarning, stacklevel=stacklevel + 1)
 
 
@@ -183,7 +183,7 @@ def _called(data: Data) -> list[Words]:
 
 def require_full_rank(data: Data, covariance: Covariance) -> None:
     """Refuse data in which some combination of the features does not vary: no covariance matrix fits them."""
-    if data.n_features == 1 or covariance not in ("full", "tied"):
+    if data.n_features == 1 or not TRAITS[covariance].matrix:
         return
     n, n_features = data.values.shape
     spreads = np.ptp(data.values, axis=0)

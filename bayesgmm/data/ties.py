@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm.arguments import Covariance, FloatArray, read_seed
+from bayesgmm.arguments import TRAITS, Covariance, FloatArray, read_seed
 from bayesgmm.data.reading import named, read_data
 from bayesgmm.words import about
 
@@ -101,14 +101,14 @@ def directions(
     if x.ndim == 1:
         yield ties_of(x, named(names[0]), np.ones(1), weight)
         return
-    if covariance == "spherical":
+    if not TRAITS[covariance].per_feature:
         yield ties_of(x, "", None, weight)
         return
     n, n_features = x.shape
     units = np.eye(n_features)
     single = [ties_of(x[:, j], named(names[j]), units[j], weight) for j in range(n_features)]
     yield from single
-    if covariance == "diag" or n * n_features * (n_features - 1) > _PAIRED:
+    if not TRAITS[covariance].matrix or n * n_features * (n_features - 1) > _PAIRED:
         return
     rounded = [(j, each.resolution) for j, each in enumerate(single) if each.resolution is not None]
     for (j, one), (i, other) in combinations(rounded, 2):

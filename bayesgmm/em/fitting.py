@@ -137,7 +137,7 @@ def fit_em(
 
     structure = Structure(covariance, data.n_features)
     if structure.one_unit:
-        warn_of_unlike_scales(data, stacklevel=2)
+        warn_of_unlike_scales(data, covariance, stacklevel=2)
     units = Units.of(data.values, data.known.weight, one_unit=structure.one_unit)
     shift, scale = units.shift, units.scale
     log_labels, classes = data.known.log_labels(k), data.known.classes(k)

@@ -95,6 +95,6 @@ def mixture_dims(log_posterior: LogPosterior) -> dict[str, tuple[str, ...]]:
     """
     dims = parameter_dims(log_posterior.n_features)
     if log_posterior.hierarchical:
-        matrix = dims.get("cov", ())[1:]
-        dims["C0"] = {"diag": dims["mu"][1:], "spherical": ()}.get(log_posterior.covariance, matrix)
+        several = dims["cov"][1:] if log_posterior.spread.structure.correlated else dims["mu"][1:]
+        dims["C0"] = several if log_posterior.spread.size > 1 else ()
     return dims

@@ -115,7 +115,7 @@ def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
     prior: Any = own.prior
     hyper = np.array([prior.c0, prior.g0 if own.hierarchical else 0.0])
     hyperparameters = _hyperparameters(own)
-    kind = own.spread.compiled, own.covariance == "tied", own.hierarchical
+    kind = own.spread.compiled, own.spread.structure.shared, own.hierarchical
 
     def run(
         rng: np.random.Generator, components: Components, points: FloatArray, thin: int, draws: Draws, kept: Kept

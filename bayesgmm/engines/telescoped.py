@@ -114,7 +114,7 @@ class InDataUnits:
             C0 = np.empty((*drawn.shape[:-1], n_features, n_features))
             C0[..., rows, columns] = C0[..., columns, rows] = drawn
             return (FEATURE, FEATURE_BIS), C0 * np.outer(self.scale, self.scale)
-        if self.own.n_features > 1 and self.own.covariance == "diag":
+        if self.own.spread.size > 1:
             return (FEATURE,), drawn * self.scale**2
         return (), drawn[..., 0] * float(np.ravel(self.scale)[0]) ** 2
 

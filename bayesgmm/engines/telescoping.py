@@ -113,7 +113,7 @@ def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Com
     of_k = log_posterior(own.x, k, own.prior, own.covariance, own.known)
     values, prior = of_k.constrained(of_k.at(mixture)), cast(Any, own.prior)
     C0 = values["C0"] if own.hierarchical else prior.C0
-    n_features, blocks = own.n_features, 1 if own.covariance == "tied" else most
+    n_features, blocks = own.n_features, own.spread.structure.n_blocks(most)
     given: FloatArray
     if own.spread.structure.correlated:
         given = wishart.unpack(values["precision_factor"], n_features).reshape(-1, n_features, n_features)
@@ -129,7 +129,7 @@ def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Com
 
 def room_for(own: LogPosterior, most: int, n_points: int, n_draws: int, n_kept: int) -> tuple[Draws, Kept]:
     """Arrays for the draws of one chain; probabilities are zero, and what is not of a component is NaN."""
-    blocks, size, n_features = 1 if own.covariance == "tied" else most, own.spread.size, own.n_features
+    blocks, size, n_features = own.spread.structure.n_blocks(most), own.spread.size, own.n_features
     spread = (n_features, n_features) if own.spread.structure.correlated else (size,)
     draws = Draws(
         np.zeros(n_draws, dtype=np.int64),

@@ -13,7 +13,7 @@ from bayesgmm.analysis.em_check import EMCheck, check_against_em
 from bayesgmm.analysis.judgement import Judgement, judgement_of, sentence
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of
-from bayesgmm.arguments import FloatArray, spoken
+from bayesgmm.arguments import TRAITS, FloatArray, spoken
 from bayesgmm.html_report.blocks import (
     TYPESET,
     Signs,
@@ -34,12 +34,6 @@ INTERVAL = 0.9  # probability of the intervals that are told
 _MOST_ACROSS = 2  # features whose means and standard deviations stand side by side
 _TOLD = 4  # clusters times features that a paragraph can hold
 METHODS = {"nuts": "NUTS", "gibbs": "Gibbs sampling", "advi": "ADVI, an approximation"}
-_SHAPES = {
-    "full": "each with a covariance matrix of its own",
-    "tied": "all with the same covariance",
-    "diag": "each with independent features",
-    "spherical": "each with independent features of one variance",
-}
 
 
 @dataclass(frozen=True)
@@ -125,8 +119,9 @@ class Fitted:
         """What was fitted, in words."""
         if self.k == 1:
             return "a single Gaussian"
-        shape = _SHAPES.get(str(self.tree.attrs.get("covariance"))) if len(self.features) > 1 else None
-        if len(self.features) == 1 and self.tree.attrs.get("covariance") == "tied":
+        traits = TRAITS.get(str(self.tree.attrs.get("covariance")))
+        shape = traits.words if traits and len(self.features) > 1 else None
+        if traits and traits.shared and len(self.features) == 1:
             shape = "all with the same variance"
         return f"a mixture of {self.k} Gaussians" + (f", {shape}" if shape else "")
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.arguments import Covariance, FloatArray, read_positive
+from bayesgmm.arguments import TRAITS, Covariance, FloatArray, read_positive
 from bayesgmm.data.reading import read_numbers
 from bayesgmm.words import Argument, Words, about
 
@@ -71,7 +71,7 @@ class _Prior:
                     rule = Words(rule, " and ", asked)
                 raise ValueError(about(f"{type(self).__name__}.{name}", rule, f", got shape {given}"))
             least = (n_features - 1) / 2
-            if name in ("c0", "g0") and covariance in ("full", "tied") and getattr(prior, name) <= least:
+            if name in ("c0", "g0") and TRAITS[covariance].matrix and getattr(prior, name) <= least:
                 rule, got = f"must be above {least:g} for {n_features} features and ", f", got {getattr(prior, name):g}"
                 raise ValueError(about(f"{type(self).__name__}.{name}", rule, asked, got))
         return prior
@@ -272,14 +272,14 @@ def _read_hyperparameter(name: str, value: ArrayLike) -> Value:
 
 def _is_matrix(spread: FloatArray, covariance: Covariance) -> bool:
     """Whether C0 is one, as for covariances with correlations."""
-    return spread.ndim > 0 and covariance in ("full", "tied")
+    return spread.ndim > 0 and TRAITS[covariance].matrix
 
 
 def _squared_ranges(spread: FloatArray, covariance: Covariance) -> Any:
     """Of one feature; of each, if each has variances of its own; their mean for spheres."""
     if spread.ndim == 0:
         return float(spread) ** 2
-    return float(np.mean(spread**2)) if covariance == "spherical" else spread**2
+    return spread**2 if TRAITS[covariance].per_feature else float(np.mean(spread**2))
 
 
 def _per_unit_square(covariance: Value, scale: Value) -> Value:

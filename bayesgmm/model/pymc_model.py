@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from pymc.logprob.transforms import Transform
 
-from bayesgmm.arguments import Covariance, Missing, read_count, read_seed, require_memory
+from bayesgmm.arguments import TRAITS, Covariance, Missing, read_count, read_seed, require_memory
 from bayesgmm.data.reading import Data, read_fit_data
 from bayesgmm.model import wishart
 from bayesgmm.model.priors import HierarchicalPrior, Prior, read_prior
@@ -88,12 +88,12 @@ def build_model(
         w = pm.Dirichlet("w", a=np.full(k, prior.alpha), dims="cluster")
         if data.n_features == 1:
             mu = pm.Normal("mu", mu=prior.b0, sigma=np.sqrt(np.asarray(prior.B0)), dims="cluster")
-            sigma = _standard_deviations(prior, mu, own=covariance != "tied")
+            sigma = _standard_deviations(prior, mu, own=not TRAITS[covariance].shared)
             pm.NormalMixture("x", w=w, mu=mu, sigma=sigma, observed=data.values.copy(), dims="obs")
             _add_known(model, pm.logp(pm.Normal.dist(mu=mu, sigma=sigma), data.values[:, None]), data, k)
         else:
             mu = pm.MvNormal("mu", mu=prior.b0, cov=prior.B0, dims=("cluster", "feature"))
-            if covariance in ("diag", "spherical"):
+            if not TRAITS[covariance].matrix:
                 roots = _diagonal_roots(prior, k, data.n_features, covariance)
             else:
                 roots = _triangular_roots(prior, k, data.n_features, covariance)
@@ -172,11 +172,12 @@ def _standard_deviations(prior: Any, mu: Any, *, own: bool) -> Any:
 
 def _diagonal_roots(prior: Any, k: int, n_features: int, covariance: Covariance) -> Any:
     """Cholesky factors of covariances without correlations, (K, D, D)."""
-    per_feature = ("feature",) if covariance == "diag" else ()
+    shared, _, own, _ = TRAITS[covariance]
+    clusters, per_feature = () if shared else ("cluster",), ("feature",) if own else ()
     hierarchical = isinstance(prior, HierarchicalPrior)
     C0 = pm.Gamma("C0", alpha=prior.g0, beta=prior.G0, dims=per_feature or None) if hierarchical else prior.C0
-    sigma2 = pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims=("cluster", *per_feature))
-    variances = sigma2 if per_feature else sigma2[:, None] * np.ones(n_features)
+    sigma2 = pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims=(*clusters, *per_feature) or None)
+    variances = (sigma2 if per_feature else sigma2[..., None]) * np.ones((k, n_features))
     pm.Deterministic("cov", variances[..., None] * np.eye(n_features), dims=("cluster", "feature", "feature_bis"))
     return pt.sqrt(variances)[..., None] * np.eye(n_features)
 
@@ -187,7 +188,7 @@ def _triangular_roots(prior: Any, k: int, n_features: int, covariance: Covarianc
     if C0 is None:
         factor = _unpacked(_wishart_factor("C0_factor", prior.g0, prior.G0, n_features, ()), n_features)
         C0 = pm.Deterministic("C0", factor.T @ factor, dims=("feature", "feature_bis"))
-    clusters = () if covariance == "tied" else (k,)
+    clusters = () if TRAITS[covariance].shared else (k,)
     factors = _unpacked(_wishart_factor("precision_factor", prior.c0, C0, n_features, clusters), n_features)
     whitener = factors if clusters else factors[None] * np.ones((k, 1, 1))
     inverse = pt.linalg.solve_triangular(whitener, np.eye(n_features), lower=True)

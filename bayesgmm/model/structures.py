@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.arguments import Covariance, FloatArray
+from bayesgmm.arguments import TRAITS, Covariance, FloatArray
 from bayesgmm.kernels.estep import ESums
 
 _ROUNDED = 1e-13  # of the largest variance of a component: a smaller one in another direction is lost in rounding
@@ -30,29 +30,38 @@ class Structure:
     n_features: int
 
     @property
-    def diagonal(self) -> bool:
-        """Whether features are independent within a component."""
-        return self.covariance in ("diag", "spherical")
+    def shared(self) -> bool:
+        """Whether one covariance serves all components."""
+        return TRAITS[self.covariance].shared
 
     @property
     def correlated(self) -> bool:
         """Whether a covariance is a matrix that is not diagonal."""
-        return self.n_features > 1 and not self.diagonal
+        return self.n_features > 1 and TRAITS[self.covariance].matrix
 
     @property
     def one_unit(self) -> bool:
         """Whether all features must be measured in the same unit, because a sphere is to stay one."""
-        return self.covariance == "spherical" and self.n_features > 1
+        return self.n_features > 1 and not TRAITS[self.covariance].per_feature
+
+    @property
+    def n_variances(self) -> int:
+        """V: the variances of a component without correlations."""
+        return self.n_features if TRAITS[self.covariance].per_feature and not TRAITS[self.covariance].matrix else 1
+
+    def n_blocks(self, k: int) -> int:
+        """m: the covariances of K components."""
+        return 1 if self.shared else k
 
     def n_parameters(self, k: int) -> int:
         """Free numbers in the covariances of K components."""
         entries = self.n_features * (self.n_features + 1) // 2
-        return {"full": k * entries, "tied": entries, "diag": k * self.n_features, "spherical": k}[self.covariance]
+        return self.n_blocks(k) * (entries if self.correlated else self.n_variances)
 
     @property
     def determined_by(self) -> int:
         """How many observations determine the covariance of a component on its own; none where all share one."""
-        return {"full": self.n_features + 1, "tied": 0, "diag": 2, "spherical": 2}[self.covariance]
+        return 0 if self.shared else self.n_features + 1 if self.correlated else 2
 
     def second_moments(self, factors: FloatArray) -> FloatArray:
         """Covariances from factors, or variances where those are all there is."""
@@ -63,7 +72,7 @@ class Structure:
         squares = steps[:, :, None] * steps[:, None, :] if sums.second.ndim == 3 else steps**2
         moments = per_component(sums.second, np.where(alive, sums.counts, 1.0)) - squares
         moments = np.where(alive.reshape((-1,) + (1,) * (moments.ndim - 1)), moments, old)
-        if self.covariance == "tied":
+        if self.shared:
             shared = np.tensordot(sums.counts / sums.counts.sum(), moments, axes=1)
             moments = np.broadcast_to(shared, moments.shape)
         return self.pooled(moments)
@@ -93,8 +102,10 @@ class Structure:
 
     def of_mixture(self, weights: FloatArray, covariances: FloatArray) -> FloatArray:
         """Second moments nearest to the covariances of a mixture that may have another structure."""
-        moments = np.diagonal(covariances, axis1=1, axis2=2) if self.diagonal and covariances.ndim == 3 else covariances
-        if self.covariance == "tied":
+        moments = (
+            np.diagonal(covariances, axis1=1, axis2=2) if not self.correlated and covariances.ndim == 3 else covariances
+        )
+        if self.shared:
             moments = np.broadcast_to(np.tensordot(weights, moments, axes=1), moments.shape)
         return self.pooled(moments)
 

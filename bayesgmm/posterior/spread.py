@@ -46,7 +46,7 @@ class Spread(ABC):
     @property
     def n_blocks(self) -> int:
         """m: K, or one where all components share a covariance."""
-        return 1 if self.structure.covariance == "tied" else self.k
+        return self.structure.n_blocks(self.k)
 
     @property
     @abstractmethod
@@ -116,7 +116,7 @@ class VarianceSpread(Spread):
     @property
     def size(self) -> int:
         """V: D, or one where all features share a variance."""
-        return self.n_features if self.structure.covariance == "diag" else 1
+        return self.structure.n_variances
 
     @property
     def rate(self) -> FloatArray:
@@ -134,13 +134,12 @@ class VarianceSpread(Spread):
         return float(constant + m * prior.c0 * np.log(rate).sum())
 
     def values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
-        """sigma2 (..., K), (..., K, D), or a number if tied; cov (..., K, D, D)."""
+        """sigma2 (..., K) or (..., K, D), without K if all components share it; cov (..., K, D, D)."""
         sigma2 = self.blocks(np.exp(coordinates))
-        result = {"sigma2": sigma2 if self.size > 1 else sigma2[..., 0]}
-        if self.structure.covariance == "tied":
-            result["sigma2"] = sigma2[..., 0, 0]
+        own = sigma2[..., 0, :] if self.structure.shared else sigma2
+        result = {"sigma2": own if self.size > 1 else own[..., 0]}
         if self.n_features > 1:
-            variances = np.broadcast_to(sigma2, (*sigma2.shape[:-1], self.n_features))
+            variances = np.broadcast_to(sigma2, (*sigma2.shape[:-2], self.k, self.n_features))
             result["cov"] = variances[..., None] * np.eye(self.n_features)
         return result
 
@@ -153,7 +152,7 @@ class VarianceSpread(Spread):
         """sigma2, and C0 at (g0 + m c0) / (G0 + sum 1 / sigma2)."""
         moments = self.structure.of_mixture(mixture.weights, mixture.covariances)
         sigma2 = moments.reshape(self.k, -1)[: self.n_blocks, : self.size]
-        shape = (-1, self.size) if self.size > 1 else () if self.structure.covariance == "tied" else (-1,)
+        shape = (() if self.structure.shared else (-1,)) + ((self.size,) if self.size > 1 else ())
         values: dict[str, Any] = {"sigma2": sigma2.reshape(shape)}
         if self.learnt:
             prior: Any = self.prior
@@ -205,9 +204,8 @@ class FactorSpread(Spread):
         factors = wishart.from_coordinates(self.blocks(coordinates), self.n_features)
         packed, roots = wishart.pack(factors), inverse_factors(factors)
         cov = roots @ roots.swapaxes(-1, -2)
-        tied = self.structure.covariance == "tied"
         return {
-            "precision_factor": packed[..., 0, :] if tied else packed,
+            "precision_factor": packed[..., 0, :] if self.structure.shared else packed,
             "cov": np.broadcast_to(cov, (*cov.shape[:-3], self.k, *cov.shape[-2:])),
         }
 
@@ -221,7 +219,7 @@ class FactorSpread(Spread):
         covariances = self.structure.of_mixture(mixture.weights, mixture.covariances)[: self.n_blocks]
         factors = wishart.factors_of_inverse(covariances)
         packed = wishart.pack(factors)
-        values = {"precision_factor": packed[0] if self.structure.covariance == "tied" else packed}
+        values = {"precision_factor": packed[0] if self.structure.shared else packed}
         if self.learnt:
             shape, rate = self._scale_given(factors)
             values["C0_factor"] = wishart.pack(wishart.factors_of_inverse(rate / shape))
