@@ -80,14 +80,17 @@ def test_the_posterior_of_k_is_calibrated(which):
     [("log_arrangements", "static"), ("log_arrangements", "dynamic"), ("log_normaliser", "static")],
 )
 def test_control_a_forgotten_factor_is_noticed(forgotten, weights, monkeypatch):
-    """K! / (K - K+)!, and Gamma(gamma K) / Gamma(n + gamma K), which with dynamic weights is the same for all K."""
+    """K! / (K - K+)!, and Gamma(gamma K) / Gamma(n + gamma K), which with dynamic weights is the same for all K.
+
+    300 data sets tell these at 9, 8 and 23 standard errors, and another prior on k at 11.
+    """
     if forgotten == "log_arrangements":
         monkeypatch.setattr(number, forgotten, lambda occupied, k: np.where(k >= occupied, 0.0, -np.inf))
     else:
         monkeypatch.setattr(number, forgotten, lambda total, n: 0 * total)
     which = ("full", 1, "hierarchical", weights)
     with pytest.raises(AssertionError, match="seed"):
-        assert_calibrated(*simulate(which, 200), quantities(which))
+        assert_calibrated(*simulate(which, 300), quantities(which))
 
 
 def test_control_another_prior_on_k_is_noticed(monkeypatch):
@@ -96,7 +99,7 @@ def test_control_another_prior_on_k_is_noticed(monkeypatch):
         "tests.oracles.unknown_k.number_tables", lambda p, *given: tables(p[::-1] ** 2 / (p**2).sum(), *given)
     )
     with pytest.raises(AssertionError, match="seed"):
-        assert_calibrated(*simulate(which, 200), quantities(which))
+        assert_calibrated(*simulate(which, 300), quantities(which))
 
 
 def test_a_long_run_on_the_galaxies_is_richardson_and_greens(galaxies):
