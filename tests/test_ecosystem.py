@@ -172,6 +172,7 @@ def test_nothing_is_lost_in_a_file(form, which, request, tmp_path):
         for name, values in tree[group].to_dataset().variables.items():
             assert loaded[group][name].dtype.kind == values.dtype.kind, f"{group}/{name}"
     assert repr(bg.diagnose(loaded)) == repr(bg.diagnose(tree))
+    assert repr(bg.check_against_em(loaded)) == repr(bg.check_against_em(tree))
 
 
 def test_draws_as_a_table(faithful_tree):

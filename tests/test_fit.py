@@ -69,21 +69,6 @@ def test_nuts_converges_on_the_galaxies_and_agrees_with_em(nuts_tree):
     assert diagnosis.sampler["divergences"] == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["nuts_tree", "advi_tree"])
-def test_saves_and_loads_without_loss(name, request, tmp_path):
-    tree = request.getfixturevalue(name)
-    tree.to_netcdf(tmp_path / "tree.nc")
-    loaded = az.from_netcdf(tmp_path / "tree.nc").load()
-    for group in tree.children:
-        xr.testing.assert_identical(loaded[group].to_dataset(), tree[group].to_dataset())
-    assert dict(loaded.attrs) == dict(tree.attrs)
-    assert repr(bg.check_against_em(loaded)) == repr(bg.check_against_em(tree))
-    tree.to_zarr(tmp_path / "tree.zarr", consolidated=False)
-    again = xr.open_datatree(tmp_path / "tree.zarr", engine="zarr", consolidated=False).load()
-    xr.testing.assert_equal(again["posterior"].to_dataset(), tree["posterior"].to_dataset())
-
-
 @pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto distribution")  # two galaxies of 82
 def test_arviz_reads_the_tree(nuts_tree):
     summary = az.summary(nuts_tree, round_to="none")
@@ -286,15 +271,6 @@ def test_a_target_out_of_reach_ends_with_the_budget_and_says_so(galaxies):
     assert tree["posterior"].sizes == {"chain": 4, "draw": 300, "cluster": 3}
 
 
-@pytest.mark.slow
-def test_an_adaptive_run_of_a_custom_model(two_small):
-    options = {"model": own_model(two_small), "draws": 100, "tune": 500, "target_ess": 500, "max_draws": 3_000}
-    tree = quick(two_small, **options)
-    assert tree.attrs["stopped_by"] == "target_ess"
-    assert 100 < tree["posterior"].sizes["draw"] < 3_000
-    assert bg.diagnose(tree).invariants["ess_bulk"].min() >= 500
-
-
 def test_one_chain_is_judged_by_its_halves(galaxies):
     tree = quick(galaxies, 3, chains=1, draws=8, tune=100, target_ess=300)
     assert tree.attrs["stopped_by"] in ("target_ess", "max_draws")
@@ -340,7 +316,11 @@ def own_model(x, names=("w", "mu", "sigma"), observed=None, turned=False, precis
 
 @pytest.mark.slow
 def test_a_custom_model_gives_the_same_tree(two_small):
-    tree = bg.fit(two_small, 2, model=own_model(two_small), random_seed=SEED, progressbar=False, log_likelihood=True)
+    options = {"draws": 100, "tune": 500, "target_ess": 500, "max_draws": 3_000, "log_likelihood": True}
+    tree = quick(two_small, model=own_model(two_small), **options)
+    assert tree.attrs["stopped_by"] == "target_ess"
+    assert 100 < tree["posterior"].sizes["draw"] < 3_000
+    assert bg.diagnose(tree).invariants["ess_bulk"].min() >= 500
     for name in ("w", "mu", "sigma"):
         assert tree["posterior"][name].dims == ("chain", "draw", "cluster")
     assert tree.attrs["prior"] == "custom model"

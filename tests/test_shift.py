@@ -126,16 +126,20 @@ def test_solutions_and_evidence(pair):
     assert one.value == pytest.approx(other.value, abs=1e-4)
 
 
+@cache
+def fit_of_two_apart(d, by):
+    mixture = (
+        bg.Mixture([0.4, 0.6], [-2.0, 2.0], [0.5, 0.7]) if d == 1 else bg.Mixture([0.4, 0.6], [[-2, 0], [2, 0]], np.eye(2))
+    )
+    x = mixture.sample(200, random_seed=1)[0] + by
+    return bg.fit(x, 2, draws=200, random_seed=SEED, progressbar=False, method="gibbs")
+
+
 @pytest.mark.parametrize("by", [1e6, 1e9])
 @pytest.mark.parametrize("d", [1, 2])
 def test_a_fit_of_shifted_data(d, by):
     """All the way: EM, sampling, labels, diagnosis, with a rounding error of 1e-7 sd at the most."""
-    mixture = (
-        bg.Mixture([0.4, 0.6], [-2.0, 2.0], [0.5, 0.7]) if d == 1 else bg.Mixture([0.4, 0.6], [[-2, 0], [2, 0]], np.eye(2))
-    )
-    x = mixture.sample(200, random_seed=1)[0]
-    settings = {"draws": 200, "random_seed": SEED, "progressbar": False, "method": "gibbs"}
-    one, other = bg.fit(x, 2, **settings), bg.fit(x + by, 2, **settings)
+    one, other = fit_of_two_apart(d, 0.0), fit_of_two_apart(d, by)
     np.testing.assert_allclose(
         other["posterior"]["mu"].mean(("chain", "draw")) - by, one["posterior"]["mu"].mean(("chain", "draw")), atol=0.1
     )

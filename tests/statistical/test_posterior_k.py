@@ -80,14 +80,17 @@ def test_the_posterior_of_k_is_calibrated(which):
     [("log_arrangements", "static"), ("log_arrangements", "dynamic"), ("log_normaliser", "static")],
 )
 def test_control_a_forgotten_factor_is_noticed(forgotten, weights, monkeypatch):
-    """K! / (K - K+)!, and Gamma(gamma K) / Gamma(n + gamma K), which with dynamic weights is the same for all K."""
+    """K! / (K - K+)!, and Gamma(gamma K) / Gamma(n + gamma K), which with dynamic weights is the same for all K.
+
+    300 data sets tell these at 9, 8 and 23 standard errors, and another prior on k at 11.
+    """
     if forgotten == "log_arrangements":
         monkeypatch.setattr(number, forgotten, lambda occupied, k: np.where(k >= occupied, 0.0, -np.inf))
     else:
         monkeypatch.setattr(number, forgotten, lambda total, n: 0 * total)
     which = ("full", 1, "hierarchical", weights)
     with pytest.raises(AssertionError, match="seed"):
-        assert_calibrated(*simulate(which, 200), quantities(which))
+        assert_calibrated(*simulate(which, 300), quantities(which))
 
 
 def test_control_another_prior_on_k_is_noticed(monkeypatch):
@@ -96,16 +99,20 @@ def test_control_another_prior_on_k_is_noticed(monkeypatch):
         "tests.oracles.unknown_k.number_tables", lambda p, *given: tables(p[::-1] ** 2 / (p**2).sum(), *given)
     )
     with pytest.raises(AssertionError, match="seed"):
-        assert_calibrated(*simulate(which, 200), quantities(which))
+        assert_calibrated(*simulate(which, 300), quantities(which))
 
 
-def test_a_long_run_on_the_galaxies_is_richardson_and_greens(galaxies):
+@pytest.fixture(scope="module")
+def long_run(galaxies):
+    return bg.posterior_k(galaxies, draws=8_000, thin=100, random_seed=SEED, progressbar=False)
+
+
+def test_a_long_run_on_the_galaxies_is_richardson_and_greens(long_run):
     """Their table 1 once more, with less than half the error of the default run; what is left is theirs."""
     published = np.array([0.061, 0.128, 0.182, 0.199, 0.160, 0.109, 0.071, 0.040, 0.023, 0.013, 0.006, 0.003])
-    tree = bg.posterior_k(galaxies, draws=8_000, thin=100, random_seed=SEED, progressbar=False)
     theirs = np.sqrt(published * (1 - published) / 5_000) + 0.0005
     for k in range(3, 15):
-        found, error = tree["p_k"].sel(k=k).item(), tree["p_k_mcse"].sel(k=k).item()
+        found, error = long_run["p_k"].sel(k=k).item(), long_run["p_k_mcse"].sel(k=k).item()
         assert error < 0.004
         assert_same_means(found, error, published[k - 3], theirs[k - 3], f"p({k})")
 
@@ -125,9 +132,8 @@ def test_the_prior_on_k_enters_as_a_factor(galaxies, weights):
         assert_same_means(*ratios, f"evidence of {k} over that of 8")
 
 
-def test_fixed_numbers_of_components_give_the_same_evidence(galaxies):
+def test_fixed_numbers_of_components_give_the_same_evidence(galaxies, long_run):
     """Partitions into K clusters have one likelihood under K and K + 1 components: their frequencies tell the evidence."""
-    own = bg.posterior_k(galaxies, draws=4_000, thin=100, random_seed=SEED + 2, progressbar=False)
     of_fixed = {}
     for k in (3, 4, 5):
         tree = bg.fit(galaxies, k, method="gibbs", draws=2_000, random_seed=SEED, progressbar=False, relabel=False)
@@ -139,5 +145,5 @@ def test_fixed_numbers_of_components_give_the_same_evidence(galaxies):
             log_prior = number.log_arrangements(np.array(k), np.array(components)) + number.log_normaliser(components, 82)
             log_ratio += sign * (np.log(same.mean()) - log_prior)
             variance += (float(array_stats.mcse(same, **AXES)) / same.mean()) ** 2
-        p, error = own["p_k"].sel(k=[k, k + 1]).values, own["p_k_mcse"].sel(k=[k, k + 1]).values
+        p, error = long_run["p_k"].sel(k=[k, k + 1]).values, long_run["p_k_mcse"].sel(k=[k, k + 1]).values
         assert_same_means(np.log(p[1] / p[0]), np.hypot(*(error / p)), log_ratio, np.sqrt(variance), f"{k + 1} over {k}")
