@@ -33,7 +33,7 @@ from bayesgmm.engines.problem import Problem, custom_problem, own_problem
 from bayesgmm.engines.starts import Optimum, compile_sweeps, deal, weigh
 from bayesgmm.exceptions import PACKAGE, ConvergenceWarning, EngineWarning, InterruptedWarning
 from bayesgmm.model.priors import Prior, read_prior
-from bayesgmm.words import EQUALS, Argument, Either, Words, said
+from bayesgmm.words import EQUALS, Argument, Either, Words, about, said
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -247,7 +247,11 @@ def _fit(
     labels: ArrayLike | None,
     known: OfData | None = None,
 ) -> Reading:
-    given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels}
+    known_of_rows = {"sample_weight": sample_weight, "labels": labels}
+    for name, value in known_of_rows.items():
+        if model is not None and value is not None:
+            raise ValueError(about(name, "cannot be used beside model, which states its own likelihood; state it there"))
+    given: dict[str, Any] = known_of_rows | {"missing": missing}
     data, k = read_fit_data(x, k, covariance=covariance, of_any_rank=model is not None, **given)
     options = read_options(
         method=method,

@@ -9,8 +9,9 @@ from bayesgmm.analysis.tree import draws_of
 from bayesgmm.data.known import Known, sorting
 from bayesgmm.kernels import estep
 from bayesgmm.posterior import log_posterior
-from tests.families import COVARIANCES
+from tests.families import COVARIANCES, STRUCTURES
 from tests.oracles.marginal import correlated_features, independent_features
+from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
 from tests.statistics import SEED, Z, rng
 
 pytestmark = [
@@ -85,18 +86,15 @@ def test_several_features_against_all_allocations(covariance, labels):
     assert abs(found.value - exact) < max(Z * found.mcse, 1e-3), (found, exact, SEED)
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize(("covariance", "d"), STRUCTURES)
 @pytest.mark.parametrize("matrix", [False, True])
-def test_the_density_is_the_pymc_models(covariance, matrix):
+def test_the_density_of_what_is_known_is_the_pymc_models(covariance, d, matrix):
     generator = rng(2)
-    x, k = generator.normal(size=(12, 2)), 3
+    x, k = generator.normal(size=(12, d)) if d > 1 else generator.normal(size=12), 3
     labels = generator.dirichlet(np.ones(k), len(x)) if matrix else generator.integers(-1, k, len(x))
-    weight = generator.uniform(0.3, 3, len(x))
-    model = bg.build_model(x, k, covariance=covariance, labels=labels, sample_weight=weight)
     prior = bg.HierarchicalPrior().scaled_to(x, covariance)
-    own = log_posterior(x, k, prior, covariance, Known(weight, labels))
-    pymc = model.logp_dlogp_function(ravel_inputs=True, mode="FAST_COMPILE")
-    pymc.set_extra_values({})
+    own = log_posterior(x, k, prior, covariance, Known(generator.uniform(0.3, 3, len(x)), labels))
+    pymc = value_and_gradient(own, stated_by_pymc(own))
     for _ in range(3):
         point = generator.normal(0, 0.5, own.n_dim)
         (value, slopes), (exact, exact_slopes) = own(point), pymc(point)
@@ -131,7 +129,7 @@ def test_all_labelled_is_one_gaussian_for_each():
     np.testing.assert_allclose(em.mixture.weights, np.bincount(z) / len(z))
 
 
-@pytest.mark.parametrize("method", ["gibbs", "nuts", "advi"])
+@pytest.mark.parametrize("method", ["gibbs", "nuts", pytest.param("advi", marks=pytest.mark.slow)])
 def test_clusters_are_the_labels_own(method):
     x, labels, z = labelled_data()
     tree = bg.fit(x, 3, method=method, labels=labels, random_seed=1, progressbar=False)
@@ -245,7 +243,7 @@ def test_a_comparison_needs_every_k_to_have_the_labels_components():
     x, labels, _ = labelled_data(60)
     with pytest.raises(ValueError, match="below k = 2"):
         bg.compare(x, [2, 3], labels=labels)
-    found = bg.compare(x, [3, 4], labels=labels, method="gibbs", draws=250, random_seed=1, progressbar=False)
+    found = bg.compare(x, [3, 4], labels=labels, method="gibbs", draws=100, thin=5, random_seed=1, progressbar=False)
     assert found.table["log_evidence"].notna().all()
     with pytest.raises(TypeError, match="labels"):
         bg.posterior_k(x, labels=labels)

@@ -287,7 +287,7 @@ def test_ties_and_strays_count_weights():
 def test_engines_agree(pair):
     x, weight = pair[0]["observed_data"]["x"].values, pair[0]["observed_data"]["weight"].values
     gibbs = pair[0]["posterior"]["mu"]
-    for options in ({}, {"method": "advi"}):
+    for options in ({"draws": 500}, {"method": "advi", "draws": 500}):
         tree = bg.fit(x, 2, prior=OWN, sample_weight=weight, random_seed=3, progressbar=False, **options)
         apart = tree["posterior"]["mu"].mean(("chain", "draw")) - gibbs.mean(("chain", "draw"))
         assert (abs(apart) < 0.3 * gibbs.std(("chain", "draw"))).all(), options
@@ -377,6 +377,15 @@ def test_the_shell_takes_a_column_of_weights(tmp_path, shell):
 def test_wrong_weights_get_a_sentence(door, weight, match):
     with pytest.raises((TypeError, ValueError), match=match):
         door([1.0, 2.0, 3.0, 4.5], 2, sample_weight=weight)
+
+
+def test_combinations_that_have_no_meaning_are_refused(pair):
+    import pymc as pm
+
+    with pytest.raises(ValueError, match="sample_weight cannot be used beside model"):
+        bg.fit(data(1), 2, model=pm.Model(), sample_weight=np.ones(60))
+    with pytest.raises(ValueError, match="labels belongs to data; trees hold what is known of theirs"):
+        bg.compare(list(pair), labels=np.zeros(60))
 
 
 def test_large_weights_are_counted_exactly():

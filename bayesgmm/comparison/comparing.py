@@ -283,6 +283,9 @@ def compare(
     """
     trees = _given_trees(x)
     if trees is not None:
+        for name, value in (("sample_weight", sample_weight), ("labels", labels)):
+            if value is not None:
+                raise ValueError(about(name, "belongs to data; trees hold what is known of theirs"))
         return _compared(_read_fits(trees), None, prior_k)
     if options.get("model") is not None:
         raise TypeError("model states one k and cannot be compared over k; fit each model and pass the trees to az.compare")

@@ -8,7 +8,8 @@ import bayesgmm as bg
 
 def stated_by_pymc(own):
     """The PyMC model of a compiled posterior."""
-    return bg.build_model(own.x, own.k, prior=own.prior, covariance=own.covariance)
+    known = {"sample_weight": own.known.weight, "labels": own.known.labels}
+    return bg.build_model(own.x, own.k, prior=own.prior, covariance=own.covariance, **known)
 
 
 def value_and_gradient(own, model):
