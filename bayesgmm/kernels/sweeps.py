@@ -3,6 +3,11 @@
 Of the allocations only the sums over each component are kept: counts, first and second moments about the means. What differs
 between variances and factors are a few steps, chosen by the type of the spread (:mod:`bayesgmm.kernels.spread`). Blocks are
 log variances (m, V), or factors F (m, D, D) with F'F the precisions; C0 is (V,), or (D, D).
+
+An observation of weight c has c copies, allocated one by one. Where weights c_i are no integers there are whole numbers m_i
+of copies near them, and with p(x_i) the density of the mixture the posterior is that of the copies times
+prod_i p(x_i)^(c_i - m_i). Each step is drawn from its full conditional given the copies, and accepted with the ratio of the
+second factor after and before it (Metropolis & Hastings), so that the draws are those of the posterior itself.
 """
 
 from __future__ import annotations
