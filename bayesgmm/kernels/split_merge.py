@@ -210,4 +210,4 @@ def log_density(rows, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hie
         value -= (g0 + k * c0) * math.log(rate[0] + total)
     else:
         value -= rate[0] * total
-    return value + log_likelihood(rows.x[:, 0], rows.weight, rows.log_labels, offsets, mu, scales)
+    return value + log_likelihood(rows.x.reshape(rows.x.size), rows.weight, rows.log_labels, offsets, mu, scales)

@@ -138,7 +138,14 @@ def log_likelihood(x, weight, log_labels, c, mu, h):
     for begin in range(0, n, width):
         m = min(width, n - begin)
         _joint(x[begin : begin + m], log_labels[:, begin : begin + m], c, mu, h, joint, top, total)
-        result += add_log_totals(top, total, weight[begin : begin + m], m)
+        if len(weight) > 0:
+            result += add_log_totals(top, total, weight[begin : begin + m], m)
+            continue
+        product = 1.0
+        for i in range(m):
+            result += top[i]
+            product *= total[i]
+        result += math.log(product)
     return result
 
 
