@@ -41,7 +41,7 @@ from bayesgmm.analysis.contract import (
     require_tree,
 )
 from bayesgmm.arguments import FloatArray
-from bayesgmm.data.known import Known
+from bayesgmm.data.known import NOTHING, Known
 from bayesgmm.data.reading import Data, read_numbers
 from bayesgmm.em.result import EMResult
 from bayesgmm.kernels import estep
@@ -269,7 +269,10 @@ def read_observations(tree: xr.DataTree) -> FloatArray:
 
 def read_known(tree: xr.DataTree) -> Known:
     """Weights and labels of the data."""
-    observed, n = tree["observed_data"].to_dataset(), len(read_observations(tree))
+    observed = tree["observed_data"].to_dataset() if "observed_data" in tree.children else xr.Dataset()
+    if not {WEIGHT, LABEL} & set(observed):
+        return NOTHING
+    n = len(read_observations(tree))
     weight, labels = (read_numbers(observed[name].values, name) if name in observed else None for name in (WEIGHT, LABEL))
     k = tree["posterior"].sizes[CLUSTER]
     if weight is not None and (weight.shape != (n,) or not (np.isfinite(weight) & (weight > 0)).all()):
