@@ -11,6 +11,7 @@ import bayesgmm as bg
 from bayesgmm import Mixture, arguments
 from bayesgmm.analysis import predictive
 from bayesgmm.analysis.tree import read_draws
+from bayesgmm.data.known import Known
 from tests.conftest import make_tree
 from tests.statistics import SEED, assert_mean
 
@@ -36,7 +37,7 @@ def test_log_likelihood_is_the_mixtures(tree, two_small):
 def test_log_likelihood_is_the_sum_of_pointwise_ones(tree, two_small):
     draws = read_draws(tree)
     pointwise = predictive.log_density(draws, two_small)
-    np.testing.assert_allclose(predictive.log_likelihood(draws, two_small), pointwise.sum(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(predictive.log_likelihood(draws, two_small, Known()), pointwise.sum(axis=1), rtol=1e-12)
 
 
 def test_predictive_density_integrates_to_one_within_its_band(tree):

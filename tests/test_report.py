@@ -16,7 +16,6 @@ from scipy.stats import norm
 
 import bayesgmm as bg
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.tree import read_draws
 from bayesgmm.cli import stored_results
 from bayesgmm.cli.folders import whole_folder
 from bayesgmm.cli.results import _write_clusters, keep_draws, write_comparison, write_fit
@@ -286,7 +285,7 @@ def test_the_band_holds_uniform_numbers_as_often_as_it_says(n):
 @pytest.mark.slow
 def test_where_observations_fall_equals_leaving_each_of_them_out(two_small):
     x = two_small[::20]
-    [found] = calibrations(read_draws(_quick(x, 2, thin=5)), x, ["x"])
+    [found] = calibrations(Reading(_quick(x, 2, thin=5)), ["x"])
     pit = np.empty(len(x))
     for i, value in enumerate(x):
         pit[i] = bg.predictive_cdf(_quick(np.delete(x, i), 2, thin=5), [value]).sel(statistic="mean").item()
@@ -321,7 +320,7 @@ def test_each_feature_is_checked_by_itself(tmp_path):
     x = np.column_stack([generator.normal(size=400), generator.exponential(size=400)])
     data = xr.DataArray(x, dims=("row", "feature"), coords={"feature": ["even", "skewed"]})
     tree = bg.fit(data, 1, method="gibbs", draws=250, random_seed=SEED, progressbar=False)
-    found = calibrations(read_draws(tree), x, ["even", "skewed"])
+    found = calibrations(Reading(tree), ["even", "skewed"])
     assert [each.inside for each in found] == [True, False]
     text = written(tree, tmp_path).text()
     assert re.search(r"of the observations lie below \S+ in skewed, where", text)
