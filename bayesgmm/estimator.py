@@ -395,13 +395,13 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         self.weights_, self.n_components_ = w, len(w)
         self.means_ = mu if several else mu[:, None]
         matrices = moments if several else moments[:, None, None]
-        shared, matrix, per_feature, _ = TRAITS[self.covariance_type]
+        traits = TRAITS[self.covariance_type]
         variances = np.diagonal(matrices, axis1=1, axis2=2)
-        of_components = matrices if matrix else (variances if per_feature else variances[:, 0]).copy()
-        self.covariances_ = of_components[0] if shared else of_components
+        of_components = matrices if traits.matrix else (variances if traits.per_feature else variances[:, 0]).copy()
+        self.covariances_ = of_components[0] if traits.shared else of_components
         self.precisions_cholesky_ = _precision_factors(self.covariances_, self.covariance_type)
         factors: Any = self.precisions_cholesky_
-        self.precisions_ = factors @ factors.swapaxes(-1, -2) if matrix else factors**2
+        self.precisions_ = factors @ factors.swapaxes(-1, -2) if traits.matrix else factors**2
         em = self.posterior_["em_baseline"].attrs
         self.n_iter_ = int(em["n_iter"])
         self.lower_bound_ = float(em["log_likelihood"]) / self._counted

@@ -259,6 +259,8 @@ def test_a_sample_of_the_observations_is_named(two_small, monkeypatch):
     sampled = bg.compare([make_tree(two_small, 1), make_tree(two_small, 2)])
     assert "LOO is estimated from a sample of 150 observations" in sampled.verdict
     assert sampled.best["elpd_loo"] == 2
+    [alone] = bg.compare([make_tree(two_small, 2)]).table[["elpd_diff", "dse", "weight"]].to_numpy()
+    assert alone.tolist() == [0, 0, 1]
 
 
 def test_one_k_stands_alone(two_small):

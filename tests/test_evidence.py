@@ -19,7 +19,15 @@ from bayesgmm.kernels.permanents import log_permanent, subset_steps
 from bayesgmm.posterior.log_posterior import LogPosterior
 from tests.families import COVARIANCES, KINDS, STRUCTURES
 from tests.oracles.joint import prior_points, small_posterior
-from tests.oracles.marginal import correlated_features, independent_features, log_given_covariances
+from tests.oracles.marginal import (
+    PAIRS,
+    SHARED,
+    SHARED_2,
+    X,
+    correlated_features,
+    independent_features,
+    log_given_covariances,
+)
 from tests.statistics import SEED, Z, assert_mean, rng
 
 # of five observations, or of forty draws, nothing converges to the engines' liking
@@ -27,10 +35,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning"),
 ]
-X = np.array([-1.3, -0.4, 0.1, 1.8, 2.5])
-PAIRS = np.array([[-1.0, 0.3], [-0.2, -1.1], [0.4, 0.9], [2.1, 1.6], [0.8, -0.2]])
-SHARED = {"alpha": 1.5, "b0": 0.3, "B0": 2.0, "c0": 3.0}
-SHARED_2 = {"alpha": 1.5, "b0": np.array([0.3, -0.2]), "B0": np.diag([2.0, 1.0]), "c0": 3.0}
 MATRIX = np.array([[2.0, 0.6], [0.6, 1.0]])
 
 

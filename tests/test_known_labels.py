@@ -10,7 +10,7 @@ from bayesgmm.data.known import Known, sorting
 from bayesgmm.kernels import estep
 from bayesgmm.posterior import log_posterior
 from tests.families import COVARIANCES, STRUCTURES
-from tests.oracles.marginal import correlated_features, independent_features
+from tests.oracles.marginal import PAIRS, SHARED, SHARED_2, X, correlated_features, independent_features
 from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
 from tests.statistics import SEED, Z, rng
 
@@ -18,10 +18,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning"),
 ]
-X = np.array([-1.3, -0.4, 0.1, 1.8, 2.5])
-PAIRS = np.array([[-1.0, 0.3], [-0.2, -1.1], [0.4, 0.9], [2.1, 1.6], [0.8, -0.2]])
-SHARED = {"alpha": 1.5, "b0": 0.3, "B0": 2.0, "c0": 3.0}
-SHARED_2 = {"alpha": 1.5, "b0": np.array([0.3, -0.2]), "B0": np.diag([2.0, 1.0]), "c0": 3.0}
 SOFT = np.array([[0.7, 0.3], [0.5, 0.5], [0.0, 1.0], [0.2, 0.8], [0.5, 0.5]])
 LABELS = {
     "one known": np.array([-1, -1, 1, -1, -1]),

@@ -157,12 +157,12 @@ def require_hyperparameters(drawn: xr.Dataset) -> None:
 
 def _require_structure(spread: FloatArray, covariance: str) -> None:
     """Equal clusters, no correlations, equal variances: what tied, diagonal and spherical covariances have."""
-    shared, matrix, per_feature, _ = TRAITS[covariance]
-    holds = _alike(spread, spread[:, :, :1]) if shared else np.ones(spread.shape, dtype=bool)
-    if spread.ndim > 3 and not matrix:
+    traits = TRAITS[covariance]
+    holds = _alike(spread, spread[:, :, :1]) if traits.shared else np.ones(spread.shape, dtype=bool)
+    if spread.ndim > 3 and not traits.matrix:
         variances = np.diagonal(spread, axis1=-2, axis2=-1)
         holds &= (spread == 0) | np.eye(spread.shape[-1], dtype=bool)
-        if not per_feature:
+        if not traits.per_feature:
             holds &= _alike(variances, variances[..., :1])[..., None]
     _require(holds, f"covariances that are {covariance!r}, as its attribute covariance says,")
 

@@ -66,12 +66,12 @@ def for_pymc(tree: xr.DataTree) -> xr.DataTree:
 
 def _precisions(draws: Draws, covariance: Covariance) -> dict[str, Any]:
     """What the model draws for the covariances, by its name, with its dims."""
-    tied, matrix, per_feature, _ = TRAITS[covariance]
-    dims: tuple[str, ...] = ("chain", "draw") if tied else ("chain", "draw", "cluster")
-    factors = draws.factors[:, 0] if tied else draws.factors
+    traits = TRAITS[covariance]
+    dims: tuple[str, ...] = ("chain", "draw") if traits.shared else ("chain", "draw", "cluster")
+    factors = draws.factors[:, 0] if traits.shared else draws.factors
     if draws.n_features == 1:
         return {"sigma2": (dims, draws.by_chain(factors**2))}
-    if matrix:
+    if traits.matrix:
         return {"precision_factor": ((*dims, ENTRY), draws.by_chain(wishart.pack(inverse_factors(factors))))}
     variances = draws.by_chain(np.diagonal(factors, axis1=-2, axis2=-1) ** 2)
-    return {"sigma2": ((*dims, "feature"), variances) if per_feature else (dims, variances[..., 0])}
+    return {"sigma2": ((*dims, "feature"), variances) if traits.per_feature else (dims, variances[..., 0])}

@@ -63,7 +63,7 @@ class Reading:
     @property
     def log_labels(self) -> FloatArray | None:
         """What labels say of the data's components, (K, n): see :meth:`bayesgmm.data.known.Known.log_labels`."""
-        return self.known.log_labels(self.draws.n_components)
+        return self.ask(_log_labels)
 
     @property
     def classes(self) -> NDArray[np.int64]:
@@ -113,6 +113,10 @@ def _observations(reading: Reading) -> FloatArray:
 
 def _known(reading: Reading) -> Known:
     return read_known(reading.tree)
+
+
+def _log_labels(reading: Reading) -> FloatArray | None:
+    return reading.known.log_labels(reading.draws.n_components)
 
 
 def _em(reading: Reading) -> tuple[Mixture, float]:

@@ -18,8 +18,6 @@ def stacking(elpd: FloatArray, counts: FloatArray) -> FloatArray:
     Analysis 13, 917-1007. doi:10.1214/17-BA1091
     """
     density, size = np.exp(elpd - elpd.max(axis=1, keepdims=True)), elpd.shape[1]
-    if size == 1:
-        return np.ones(1)
 
     def loss(weights: FloatArray) -> tuple[float, FloatArray]:
         mixed = np.maximum(density @ weights, np.finfo(float).tiny)

@@ -504,18 +504,20 @@ def _table(fits: Mapping[int, Reading], judged: Mapping[int, _Judged], prior_k: 
 
 def _beside_the_best(elpds: Mapping[int, Any], counts: FloatArray) -> pd.DataFrame:
     """By k: elpd_diff to the best, its standard error dse, and the stacking weight."""
-    if any(hasattr(each, "subsample_size") for each in elpds.values()) and len(elpds) > 1:
+    if len(elpds) < 2:
+        return pd.DataFrame({"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}, index=list(elpds))
+    if any(hasattr(each, "subsample_size") for each in elpds.values()):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # bad k-hats: in the column bad_pareto_k
             found = az.compare({str(k): each for k, each in elpds.items()}, round_to="none")
         return found.set_axis(found.index.astype(int))
     of_counts = {k: each.elpd_i.values / counts for k, each in elpds.items()}
-    best = max(elpds, key=lambda k: float(elpds[k].elpd), default=0)
+    best = max(elpds, key=lambda k: float(elpds[k].elpd))
     rows = {
         k: {"elpd_diff": float(counts @ (each - of_counts[best])), "dse": error_of_sum(each - of_counts[best], counts)}
         for k, each in of_counts.items()
     }
-    weights: Any = stacking(np.stack(list(of_counts.values()), axis=1), counts) if elpds else []
+    weights = stacking(np.stack(list(of_counts.values()), axis=1), counts)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["elpd_diff", "dse"]).assign(weight=weights)
 
 

@@ -114,10 +114,10 @@ def loo(
     -------
     LOO
         An ELPDDataLOO as from ``az.loo(..., pointwise=True)``, for ``az.compare`` to take (which knows of no weights: see
-        :func:`bayesgmm.compare`); in ``pareto_k`` refitted
-        observations have 0, in ``influence_pareto_k`` what they had. ``se`` is elpd's standard error as an estimate for new
-        data, ``elpd_mcse`` what the draws add to it, NaN where a k-hat is still bad. Of a sample of the observations an
-        ELPDDataLOOSubsample, with ``subsampling_se``.
+        :func:`bayesgmm.compare`); in ``pareto_k`` refitted observations have 0, in ``influence_pareto_k`` what they had.
+        ``elpd_i`` is what an observation adds to elpd, with all its counts. ``se`` is elpd's standard error as an estimate
+        for new data, ``elpd_mcse`` what the draws add to it, NaN where a k-hat is still bad. Of a sample of the observations
+        an ELPDDataLOOSubsample, with ``subsampling_se``.
 
     Raises
     ------

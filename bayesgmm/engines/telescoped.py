@@ -80,16 +80,6 @@ class InDataUnits:
     units: Units
     data: Data
 
-    @property
-    def shift(self) -> Any:
-        """What is added."""
-        return self.units.shift
-
-    @property
-    def scale(self) -> Any:
-        """What is multiplied with before."""
-        return self.units.scale
-
     def posterior(self, sampled: Telescoped, points: FloatArray) -> xr.Dataset:
         """The draws of what every mixture has; the densities are those at the points, which are in the data's units."""
         draws, dims = sampled.draws, ("chain", "draw")
@@ -113,10 +103,10 @@ class InDataUnits:
             n_features, (rows, columns) = self.own.n_features, np.tril_indices(self.own.n_features)
             C0 = np.empty((*drawn.shape[:-1], n_features, n_features))
             C0[..., rows, columns] = C0[..., columns, rows] = drawn
-            return (FEATURE, FEATURE_BIS), C0 * np.outer(self.scale, self.scale)
+            return (FEATURE, FEATURE_BIS), C0 * np.outer(self.units.scale, self.units.scale)
         if self.own.spread.size > 1:
-            return (FEATURE,), drawn * self.scale**2
-        return (), drawn[..., 0] * float(np.ravel(self.scale)[0]) ** 2
+            return (FEATURE,), drawn * self.units.scale**2
+        return (), drawn[..., 0] * float(np.ravel(self.units.scale)[0]) ** 2
 
     def mixtures(self, sampled: Telescoped) -> Draws:
         """The components that are kept as draws, those beyond k in the place of the first."""
@@ -124,7 +114,7 @@ class InDataUnits:
         w, mu, cov = (found[name].reshape(-1, *found[name].shape[2:]) for name in ("w", "mu", "cov"))
         beyond = np.isnan(w)[..., None]
         mu, cov = np.where(beyond, mu[:, :1], mu), np.where(beyond[..., None], cov[:, :1], cov)
-        mu, factors = self.shift + self.scale * mu, np.ravel(self.scale)[:, None] * roots(cov)
+        mu, factors = self.units.shift + self.units.scale * mu, np.ravel(self.units.scale)[:, None] * roots(cov)
         if self.own.n_features == 1:
             mu, factors = mu[..., 0], factors[..., 0, 0]
         return Draws(np.nan_to_num(w), mu, factors, 1, len(w))
@@ -140,12 +130,12 @@ class InDataUnits:
         }
         variables: dict[str, Any] = {"z": ((*dims, OBS), kept.z), "w": ((*dims, CLUSTER), found["w"])}
         if self.own.n_features == 1:
-            variables["mu"] = ((*dims, CLUSTER), self.shift + self.scale * found["mu"][..., 0])
-            variables["sigma"] = ((*dims, CLUSTER), self.scale * np.sqrt(found["cov"][..., 0, 0]))
+            variables["mu"] = ((*dims, CLUSTER), self.units.shift + self.units.scale * found["mu"][..., 0])
+            variables["sigma"] = ((*dims, CLUSTER), self.units.scale * np.sqrt(found["cov"][..., 0, 0]))
         else:
             coords |= {FEATURE: self.data.features, FEATURE_BIS: self.data.features}
-            variables["mu"] = ((*dims, CLUSTER, FEATURE), self.shift + self.scale * found["mu"])
-            units = np.outer(self.scale, self.scale)
+            variables["mu"] = ((*dims, CLUSTER, FEATURE), self.units.shift + self.units.scale * found["mu"])
+            units = np.outer(self.units.scale, self.units.scale)
             variables["cov"] = ((*dims, CLUSTER, FEATURE, FEATURE_BIS), units * found["cov"])
         return xr.Dataset(variables, coords=coords)
 

@@ -136,7 +136,7 @@ def _adequacy(fitted: Fitted) -> Section:
         "these data, so that the line of a model that is right strays less than the band allows: a line that leaves it is a "
         "clear sign, one that stays inside is no proof."
     ]
-    if looked_at < n:
+    if looked_at < int(fitted.reading.known.total(n)):
         words.append(f"A sample of {count(looked_at)} observations is looked at.")
     columns = fitted.x.reshape(n, -1).T
     tied = [

@@ -23,8 +23,7 @@ __all__ = ["ESums", "e_step", "inverse_factors", "log_density", "responsibilitie
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 ROOT_HALF = math.sqrt(0.5)
-_NONE = np.empty(0)
-_NONE.flags.writeable = False
+_NOTHING = given([])
 
 
 class ESums(NamedTuple):
@@ -91,7 +90,7 @@ def e_step(
     log_likelihood = fill_sums_of(
         address_of_sums(one_feature=n_features == 1),
         given(x),
-        _NONE if sample_weight is None else given(sample_weight),
+        _NOTHING if sample_weight is None else given(sample_weight),
         _labels(log_labels, x),
         shift * ones,
         ones / scale,

@@ -4,8 +4,8 @@ Of the allocations only the sums over each component are kept: counts, first and
 between variances and factors are a few steps, chosen by the type of the spread (:mod:`bayesgmm.kernels.spread`). Blocks are
 log variances (m, V), or factors F (m, D, D) with F'F the precisions; C0 is (V,), or (D, D).
 
-An observation of weight c has c copies, allocated one by one. Where weights c_i are no integers there are whole numbers m_i
-of copies near them, and with p(x_i) the density of the mixture the posterior is that of the copies times
+An observation of weight c has c copies, each allocated by itself. Where weights c_i are no integers there are whole numbers
+m_i of copies near them, and with p(x_i) the density of the mixture the posterior is that of the copies times
 prod_i p(x_i)^(c_i - m_i). Each step is drawn from its full conditional given the copies, and accepted with the ratio of the
 second factor after and before it (Metropolis & Hastings), so that the draws are those of the posterior itself.
 """
@@ -205,7 +205,7 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
 def allocate(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
     """Draw z given the components; fill their counts and the sums of distances from their means, and of the products.
 
-    The copies of an observation are allocated one by one; z is that of the first of them.
+    The copies of an observation are allocated independently; z is that of the first of them.
     """
     inverse, difference, log_densities, cumulated = scratch
     counts, first, second = sums

@@ -172,8 +172,8 @@ def _standard_deviations(prior: Any, mu: Any, *, own: bool) -> Any:
 
 def _diagonal_roots(prior: Any, k: int, n_features: int, covariance: Covariance) -> Any:
     """Cholesky factors of covariances without correlations, (K, D, D)."""
-    shared, _, own, _ = TRAITS[covariance]
-    clusters, per_feature = () if shared else ("cluster",), ("feature",) if own else ()
+    traits = TRAITS[covariance]
+    clusters, per_feature = () if traits.shared else ("cluster",), ("feature",) if traits.per_feature else ()
     hierarchical = isinstance(prior, HierarchicalPrior)
     C0 = pm.Gamma("C0", alpha=prior.g0, beta=prior.G0, dims=per_feature or None) if hierarchical else prior.C0
     sigma2 = pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims=(*clusters, *per_feature) or None)

@@ -5,6 +5,11 @@ from itertools import product
 import numpy as np
 from scipy.special import gammaln, logsumexp, multigammaln
 
+# a few observations of one feature and of two, and what both priors have in common
+X = np.array([-1.3, -0.4, 0.1, 1.8, 2.5])
+PAIRS = np.array([[-1.0, 0.3], [-0.2, -1.1], [0.4, 0.9], [2.1, 1.6], [0.8, -0.2]])
+SHARED = {"alpha": 1.5, "b0": 0.3, "B0": 2.0, "c0": 3.0}
+SHARED_2 = {"alpha": 1.5, "b0": np.array([0.3, -0.2]), "B0": np.diag([2.0, 1.0]), "c0": 3.0}
 GRID = np.linspace(-14, 14, 281)  # of the logarithm of a variance or of a scale
 
 
