@@ -29,7 +29,8 @@ from bayesgmm.analysis.tree import read_draws, read_em
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Method, read_choice, read_count, read_seed
 from bayesgmm.comparison.comparing import Comparison, compare
 from bayesgmm.comparison.verdict import Criterion, choose
-from bayesgmm.data.reading import Data, count_distinct, read_rows, refuse_hidden_numbers
+from bayesgmm.data.reading import Data, count_distinct, read_rows
+from bayesgmm.data.tables import refuse_hidden_numbers
 from bayesgmm.em.result import n_parameters
 from bayesgmm.exceptions import PACKAGE, ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.fitting import judged_fit

@@ -219,6 +219,7 @@ def test_kernels_with_labels_are_those_without_where_all_is_possible():
         ([0, 1, 2, -1], r"labels must be below k = 2, got 2"),
         ([0, 1, -2, -1], "labels must hold the number of each observation's component.*got -2"),
         ([0, 1, 0.5, -1], "labels must hold the number.*got 0.5"),
+        ([0, 1, 1e300, -1], r"labels must hold the number.*got 1e\+300"),
         ([0, 1], "labels must hold one label for each observation, shape .4,"),
         (["a", "b", "a", "b"], "labels must hold numbers"),
         ([0, 0, 0, 0], "labels must leave every component possible.*component 1"),

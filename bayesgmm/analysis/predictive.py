@@ -17,7 +17,8 @@ from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import FEATURE, Draws, features_of, read_draws
 from bayesgmm.arguments import FloatArray, read_probability, read_seed, require_memory
 from bayesgmm.data.known import Known
-from bayesgmm.data.reading import read_data, read_numbers
+from bayesgmm.data.reading import read_data
+from bayesgmm.data.tables import read_numbers
 from bayesgmm.kernels import estep
 
 _MOST_DRAWS = 2_000  # over which predictive distributions are averaged

@@ -42,7 +42,8 @@ from bayesgmm.analysis.contract import (
 )
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import NOTHING, Known
-from bayesgmm.data.reading import Data, read_numbers
+from bayesgmm.data.reading import Data
+from bayesgmm.data.tables import read_numbers
 from bayesgmm.em.result import EMResult
 from bayesgmm.kernels import estep
 from bayesgmm.model.mixture import Mixture

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import FloatArray
+from bayesgmm.data.tables import read_numbers
+from bayesgmm.words import about
+
+_WEIGHT, _LABELS = "sample_weight", "labels"
+_COUNTED = 2.0**53  # the most observations that a float counts one by one
+_ADDS_UP = 1e-6  # by how much probabilities may miss one
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,3 +82,73 @@ def sorting(classes: NDArray[np.int64], *keys: FloatArray) -> NDArray[np.int64]:
     order = np.empty_like(by_keys)
     order[..., np.argsort(classes, kind="stable")] = by_keys
     return order
+
+
+def _of_rows(given: Any, name: str, kept: NDArray[np.bool_] | None, n: int, ndim: tuple[int, ...]) -> FloatArray:
+    """What was given of each row, of the n that are kept."""
+    values, expected = read_numbers(given, name), n if kept is None else len(kept)
+    if values.ndim not in ndim or len(values) != expected:
+        shapes = " or ".join(f"({expected},)" if each == 1 else f"({expected}, K)" for each in ndim)
+        rule = f"must hold one {'weight' if name == _WEIGHT else 'label'} for each observation, shape {shapes}"
+        raise ValueError(about(name, f"{rule}, got shape {values.shape}"))
+    return values if kept is None else values[kept]
+
+
+def read_weight(
+    sample_weight: ArrayLike | None, kept: NDArray[np.bool_] | None, n: int, *, frequencies: bool
+) -> FloatArray | None:
+    """Check the weights of n observations, which are ``kept`` of those given; ones that are no frequencies have no unit."""
+    if sample_weight is None:
+        return None
+    weights = _of_rows(sample_weight, _WEIGHT, kept, n, (1,))
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(about(_WEIGHT, "must be finite and not negative; give unwanted observations the weight 0"))
+    if not weights.any():
+        raise ValueError(about(_WEIGHT, "must hold at least one positive weight, got only zeros"))
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total):
+        raise ValueError(about(_WEIGHT, "must have a finite sum; divide it by its largest value"))
+    if frequencies and total > _COUNTED:
+        got = f"must add to at most 2**53, up to which counts are exact, got {total:.3g}; count in another unit"
+        raise ValueError(about(_WEIGHT, got))
+    return np.ascontiguousarray(weights)
+
+
+def read_labels(labels: ArrayLike | None, kept: NDArray[np.bool_] | None, n: int) -> NDArray[Any] | None:
+    """Check the labels of n observations, which are ``kept`` of those given: integers (n,), or probabilities (n, K)."""
+    if labels is None:
+        return None
+    given = _of_rows(labels, _LABELS, kept, n, (1, 2))
+    if given.ndim == 1 or given.shape[1:] == (1,):
+        given = given.reshape(-1)
+        wrong = given[~(np.isfinite(given) & (given == np.round(given)) & (given >= -1) & (given < _COUNTED))]
+        if len(wrong):
+            rule = "must hold the number of each observation's component, 0, 1, ..., or -1 where it is unknown"
+            raise ValueError(about(_LABELS, f"{rule}, got {wrong[0]:g}"))
+        return given.astype(np.int64)
+    if not np.isfinite(given).all() or (given < 0).any():
+        impossible = np.count_nonzero(~(given >= 0) | np.isinf(given))
+        got = f"got {impossible} of {given.size} that are negative, NaN or infinite"
+        raise ValueError(about(_LABELS, f"must be probabilities where they are a matrix, {got}"))
+    off = np.flatnonzero(abs(given.sum(axis=1) - 1) > _ADDS_UP)
+    if len(off):
+        row = off[0] if kept is None else np.flatnonzero(kept)[off[0]]
+        got = f"must have rows that add to one, got {given[off[0]].sum():g} in row {row}"
+        raise ValueError(about(_LABELS, f"{got}; divide each row by its sum"))
+    return given
+
+
+def require_components(known: Known, k: int) -> None:
+    """Refuse labels that are not of k components."""
+    labels, log_labels = known.labels, known.log_labels(k)
+    if labels is None or log_labels is None:
+        return
+    if labels.ndim == 2 and labels.shape[1] != k:
+        raise ValueError(about(_LABELS, f"must have a column for each of k = {k} components, got {labels.shape[1]}"))
+    if labels.ndim == 1 and labels.max() >= k:
+        raise ValueError(about(_LABELS, f"must be below k = {k}, got {labels.max()}; components are numbered from 0"))
+    without = np.flatnonzero(~np.isfinite(log_labels).any(axis=1))
+    if len(without):
+        got = f"must leave every component possible for some observation, got none for component {without[0]}"
+        raise ValueError(about(_LABELS, f"{got}; use a smaller k"))

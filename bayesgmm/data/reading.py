@@ -1,30 +1,25 @@
-"""Any array or table of numbers as rows: what counts as data, and what is refused."""
+"""Observations: what counts as data, and what is refused."""
 
 from __future__ import annotations
 
 import numbers
 import warnings
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Missing, read_choice, read_count, spoken
-from bayesgmm.data.known import NOTHING, Known
+from bayesgmm.data.known import NOTHING, Known, read_labels, read_weight, require_components
+from bayesgmm.data.tables import column_names, read_numbers
 from bayesgmm.exceptions import DataWarning
 from bayesgmm.words import Argument, Words, about, joined, said
-
-_HIDING = (str, bytes, date, timedelta, np.datetime64, np.timedelta64)  # what float() or NumPy might take for a number
 
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that counts as one
 _UNLIKE = 1e3  # ratio of ranges from which on a sphere does not see the smaller one
 _ROUNDED = 2.0**-50  # of the range, below which standardised values need not differ
 _ROWS = 2**16  # observations handled together
-_WEIGHT, _LABELS = "sample_weight", "labels"
-_COUNTED = 2.0**53  # the most observations that a float counts one by one
-_ADDS_UP = 1e-6  # by how much probabilities may miss one
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ def read_data(x: ArrayLike | Data, *, missing: Missing | None = "raise", name: s
     if missing is not None:
         read_choice(missing, Missing, "missing")
     array = read_numbers(x, name, copy=False)
-    names = _column_names(x)
+    names = column_names(x)
     if array.ndim == 0 or array.ndim > 2:
         rule = "must have shape (n,) or (n, D)"
         raise ValueError(about(name, f"{rule}, got {array.ndim} dimensions; pass one row for each observation"))
@@ -130,13 +125,13 @@ def read_fit_data(
     except ValueError as error:
         if not some:
             raise
-        subject = Words("of the observations with a positive ", Argument(_WEIGHT), ": ")
+        subject = Words("of the observations with a positive ", Argument("sample_weight"), ": ")
         raise ValueError(Words(subject, said(error))) from None
     return data, k
 
 
 def _require_fit(data: Data, k: int, covariance: Covariance, *, of_any_rank: bool, frequencies: bool) -> None:
-    require_labels_of(data, k)
+    require_components(data.known, k)
     if data.names and len(set(data.names)) < len(data.names):
         found = ", ".join(map(spoken, data.names))
         raise ValueError(about("x", f"must have columns of different names, got {found}; rename them"))
@@ -242,196 +237,16 @@ def read_rows(
 ) -> Data:
     """Check data, their weights and labels; rows that do not count are left out."""
     data = read_data(x, missing=missing, name=name)
-    weight, known_labels = _read_weight(sample_weight, data, frequencies=frequencies), _read_labels(labels, data)
-    used: Any = slice(None) if weight is None else weight > 0
-    if weight is not None and used.all():
-        return replace(data, known=Known(weight, known_labels))
-    if weight is None:
-        return data if known_labels is None else replace(data, known=Known(None, known_labels))
+    known = Known(
+        read_weight(sample_weight, data.kept, len(data.values), frequencies=frequencies),
+        read_labels(labels, data.kept, len(data.values)),
+    )
+    if known.weight is None or known.weight.all():
+        return replace(data, known=known)
+    used = known.weight > 0
     kept = np.zeros(len(data.values) if data.kept is None else len(data.kept), dtype=bool)
     kept[data.positions[used]] = True
-    return Data(data.values[used], kept, data.names, Known(weight, known_labels).of(used))
-
-
-def _of_rows(values: NDArray[Any], data: Data, name: str, ndim: tuple[int, ...]) -> NDArray[Any]:
-    """What was given of each row, of those that are kept."""
-    expected = len(data.values if data.kept is None else data.kept)
-    if values.ndim not in ndim or len(values) != expected:
-        shapes = " or ".join(f"({expected},)" if each == 1 else f"({expected}, K)" for each in ndim)
-        rule = f"must hold one {'weight' if name == _WEIGHT else 'label'} for each observation, shape {shapes}"
-        raise ValueError(about(name, f"{rule}, got shape {values.shape}"))
-    return values if data.kept is None else values[data.kept]
-
-
-def _read_weight(sample_weight: ArrayLike | None, data: Data, *, frequencies: bool) -> FloatArray | None:
-    """Check observation weights; they follow the observations when missing ones were dropped."""
-    if sample_weight is None:
-        return None
-    weights = _of_rows(read_numbers(sample_weight, _WEIGHT), data, _WEIGHT, (1,))
-    if not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError(about(_WEIGHT, "must be finite and not negative; give unwanted observations the weight 0"))
-    if not weights.any():
-        raise ValueError(about(_WEIGHT, "must hold at least one positive weight, got only zeros"))
-    with np.errstate(over="ignore"):
-        total = weights.sum()
-    if not np.isfinite(total):
-        raise ValueError(about(_WEIGHT, "must have a finite sum; divide it by its largest value"))
-    if frequencies and total > _COUNTED:
-        got = f"must add to at most 2**53, up to which counts are exact, got {total:.3g}; count in another unit"
-        raise ValueError(about(_WEIGHT, got))
-    return np.ascontiguousarray(weights)
-
-
-def _read_labels(labels: ArrayLike | None, data: Data) -> NDArray[Any] | None:
-    """Check labels: integers (n,), or probabilities (n, K)."""
-    if labels is None:
-        return None
-    given = _of_rows(read_numbers(labels, _LABELS), data, _LABELS, (1, 2))
-    if given.ndim == 1 or given.shape[1:] == (1,):
-        given = given.reshape(-1)
-        if not (np.isfinite(given).all() and (given == np.round(given)).all() and (given >= -1).all()):
-            wrong = given[~(np.isfinite(given) & (given == np.round(given)) & (given >= -1))][0]
-            rule = "must hold the number of each observation's component, 0, 1, ..., or -1 where it is unknown"
-            raise ValueError(about(_LABELS, f"{rule}, got {wrong:g}"))
-        return given.astype(np.int64)
-    if not np.isfinite(given).all() or (given < 0).any():
-        wrong = np.count_nonzero(~(given >= 0) | np.isinf(given))
-        got = f"got {wrong} of {given.size} that are negative, NaN or infinite"
-        raise ValueError(about(_LABELS, f"must be probabilities where they are a matrix, {got}"))
-    off = np.flatnonzero(abs(given.sum(axis=1) - 1) > _ADDS_UP)
-    if len(off):
-        got = f"must have rows that add to one, got {given[off[0]].sum():g} in row {data.positions[off[0]]}"
-        raise ValueError(about(_LABELS, f"{got}; divide each row by its sum"))
-    return given
-
-
-def require_labels_of(data: Data, k: int) -> None:
-    """Refuse labels that are not of k components."""
-    labels = data.known.labels
-    if labels is None:
-        return
-    if labels.ndim == 2 and labels.shape[1] != k:
-        raise ValueError(about(_LABELS, f"must have a column for each of k = {k} components, got {labels.shape[1]}"))
-    if labels.ndim == 1 and labels.max() >= k:
-        raise ValueError(about(_LABELS, f"must be below k = {k}, got {labels.max()}; components are numbered from 0"))
-    log_labels = data.known.log_labels(k)
-    assert log_labels is not None
-    without = np.flatnonzero(~np.isfinite(log_labels).any(axis=1))
-    if len(without):
-        got = f"must leave every component possible for some observation, got none for component {without[0]}"
-        raise ValueError(about(_LABELS, f"{got}; use a smaller k"))
-
-
-def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
-    """Any array of real numbers, as floats, in an array of its own if ``copy``."""
-    if isinstance(x, np.ma.MaskedArray):
-        x = _without_masked(x)
-    if hasattr(x, "data_vars"):
-        got = f"an xarray {type(x).__name__} with the variables {', '.join(map(str, x.data_vars)) or 'none'}"
-        raise TypeError(about(name, f"must be an array or a table, got {got}; choose one, as in dataset['name']"))
-    if hasattr(x, "collect") and not hasattr(x, "to_numpy"):
-        raise TypeError(about(name, f"must be a table in memory, got a {type(x).__name__}; call its collect() first"))
-    columns = _arrow_columns(x)
-    if columns is not None:
-        x = _from_arrow(columns, _column_names(x) or (), name)
-    elif hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
-        x = _from_pandas(x, name)
-    try:
-        array = np.asarray(x)
-    except ValueError:
-        raise ValueError(about(name, "must be a rectangular array of numbers, got rows of different lengths")) from None
-    if array.dtype.kind == "c":
-        raise TypeError(about(name, "must hold real numbers, got complex ones; pass the real part or the modulus"))
-    _require_numeric(array, name)
-    return array.astype(np.float64, copy=copy)
-
-
-def refuse_hidden_numbers(x: Any, name: str) -> Any:
-    """What another library is to read, with NaN for what is masked, unless it holds dates or text, which that would take."""
-    if isinstance(x, np.ma.MaskedArray):
-        return _without_masked(x)
-    if hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
-        _from_pandas(x, name)
-        return x
-    try:
-        array = np.asarray(x)
-    except ValueError:  # of rows of different lengths, which that has a sentence for
-        return x
-    if array.dtype.kind in "SUMm" or (array.dtype.kind == "O" and any(isinstance(each, _HIDING) for each in array.flat)):
-        _require_numeric(array, name)
-    return x
-
-
-def _without_masked(x: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
-    """Floats with NaN in the masked places; anything but numbers as it is."""
-    return np.ma.filled(x.astype(float), np.nan) if x.dtype.kind in "fiub" else np.asarray(x)
-
-
-def _require_numeric(array: NDArray[Any], name: str) -> None:
-    if array.dtype.kind in "fiub":
-        return
-    remedy = "convert them to float or choose other columns"
-    if array.dtype.kind in "Mm":
-        remedy = "divide differences by a unit, as in (x - x[0]) / np.timedelta64(1, 'D')"
-    raise TypeError(about(name, f"must hold numbers, got elements of type {array.dtype}; {remedy}"))
-
-
-def _from_pandas(x: Any, name: str) -> NDArray[Any]:
-    """A Series or DataFrame as floats; nullable columns turn their missing values into NaN."""
-    dtypes = [x.dtypes] if getattr(x, "ndim", 2) == 1 else list(x.dtypes)
-    columns = _column_names(x) or (name,)
-    wrong = [
-        f"{spoken(column)} ({dtype})"
-        for column, dtype in zip(columns, dtypes, strict=False)
-        if getattr(dtype, "kind", "O") not in "fiubc"
-    ]
-    if wrong:
-        raise TypeError(about(name, f"must hold numeric columns, got {', '.join(wrong)}; convert or leave them out"))
-    if any(dtype.kind == "c" for dtype in dtypes):
-        return np.asarray(x)
-    return np.asarray(x.to_numpy(dtype=float, na_value=np.nan))
-
-
-def _arrow_columns(x: Any) -> list[Any] | None:
-    """The columns of a table of polars or pyarrow; None of anything else."""
-    if hasattr(x, "get_columns") and hasattr(x, "schema"):
-        return list(x.get_columns())
-    return list(x.itercolumns()) if hasattr(x, "column_names") and hasattr(x, "itercolumns") else None
-
-
-def _from_arrow(columns: list[Any], names: tuple[Any, ...], name: str) -> NDArray[Any]:
-    """Columns side by side as floats, with nulls as NaN."""
-    arrays = [np.asarray(column) for column in columns]
-    wrong = [
-        f"{spoken(names[i])} ({columns[i].dtype if hasattr(columns[i], 'dtype') else columns[i].type})"
-        for i, array in enumerate(arrays)
-        if array.dtype.kind not in "fiub" and not _are_numbers_and_nulls(array)
-    ]
-    if wrong:
-        raise TypeError(about(name, f"must hold numeric columns, got {', '.join(wrong)}; convert or leave them out"))
-    return np.array([array.astype(float) for array in arrays]).T
-
-
-def _are_numbers_and_nulls(array: NDArray[Any]) -> bool:
-    """Whether these objects are decimals, truth values or nulls."""
-    return array.dtype.kind == "O" and all(each is None or isinstance(each, numbers.Number) for each in array)
-
-
-def _column_names(x: Any) -> tuple[str, ...] | tuple[int, ...] | None:
-    """What the columns are called: by a table, by the coordinate of a labelled array, by the name of a single column."""
-    columns = getattr(x, "column_names", getattr(x, "columns", None))
-    if columns is None and hasattr(x, "to_numpy"):
-        dims: tuple[Any, ...] = getattr(x, "dims", ())
-        if len(dims) == 2 and dims[1] in x.coords:
-            columns = x[dims[1]].values.tolist()
-        elif getattr(x, "ndim", 1) == 1 and getattr(x, "name", None) not in (None, ""):
-            columns = [x.name]
-    if columns is None:
-        return None
-    names = list(columns)
-    if all(isinstance(name, numbers.Integral) for name in names):
-        return None if names == list(range(len(names))) else tuple(map(int, names))
-    return tuple(map(str, names))
+    return Data(data.values[used], kept, data.names, known.of(used))
 
 
 def _describe_missing(finite: NDArray[np.bool_]) -> str:

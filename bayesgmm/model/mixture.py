@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import FloatArray, read_count, read_seed, require_memory
-from bayesgmm.data.reading import read_data, read_numbers
+from bayesgmm.data.reading import read_data
+from bayesgmm.data.tables import read_numbers
 from bayesgmm.digits import with_digits
 from bayesgmm.kernels import estep
 from bayesgmm.words import about

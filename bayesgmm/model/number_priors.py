@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.special import betaln, gammaln, xlog1py, xlogy
 
 from bayesgmm.arguments import FloatArray, read_count, read_positive, read_probability
-from bayesgmm.data.reading import read_numbers
+from bayesgmm.data.tables import read_numbers
 
 LARGEST_K = 200  # at which a prior without a bound is cut off
 _LONGEST = 1_000  # largest k of a prior with one

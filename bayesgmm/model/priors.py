@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, read_positive
-from bayesgmm.data.reading import read_numbers
+from bayesgmm.data.tables import read_numbers
 from bayesgmm.words import Argument, Words, about
 
 Value = float | FloatArray

@@ -1,0 +1,127 @@
+"""Any array or table as an array of floats, and what its columns are called."""
+
+from __future__ import annotations
+
+import numbers
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bayesgmm.arguments import FloatArray, spoken
+from bayesgmm.words import about
+
+_HIDING = (str, bytes, date, timedelta, np.datetime64, np.timedelta64)  # what float() or NumPy might take for a number
+
+
+def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
+    """Any array of real numbers, as floats, in an array of its own if ``copy``."""
+    if isinstance(x, np.ma.MaskedArray):
+        x = _without_masked(x)
+    if hasattr(x, "data_vars"):
+        got = f"an xarray {type(x).__name__} with the variables {', '.join(map(str, x.data_vars)) or 'none'}"
+        raise TypeError(about(name, f"must be an array or a table, got {got}; choose one, as in dataset['name']"))
+    if hasattr(x, "collect") and not hasattr(x, "to_numpy"):
+        raise TypeError(about(name, f"must be a table in memory, got a {type(x).__name__}; call its collect() first"))
+    columns = _arrow_columns(x)
+    if columns is not None:
+        x = _from_arrow(columns, column_names(x) or (), name)
+    elif hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
+        x = _from_pandas(x, name)
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise ValueError(about(name, "must be a rectangular array of numbers, got rows of different lengths")) from None
+    if array.dtype.kind == "c":
+        raise TypeError(about(name, "must hold real numbers, got complex ones; pass the real part or the modulus"))
+    _require_numeric(array, name)
+    return array.astype(np.float64, copy=copy)
+
+
+def refuse_hidden_numbers(x: Any, name: str) -> Any:
+    """What another library is to read, with NaN for what is masked, unless it holds dates or text, which that would take."""
+    if isinstance(x, np.ma.MaskedArray):
+        return _without_masked(x)
+    if hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
+        _from_pandas(x, name)
+        return x
+    try:
+        array = np.asarray(x)
+    except ValueError:  # of rows of different lengths, which that has a sentence for
+        return x
+    if array.dtype.kind in "SUMm" or (array.dtype.kind == "O" and any(isinstance(each, _HIDING) for each in array.flat)):
+        _require_numeric(array, name)
+    return x
+
+
+def _without_masked(x: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
+    """Floats with NaN in the masked places; anything but numbers as it is."""
+    return np.ma.filled(x.astype(float), np.nan) if x.dtype.kind in "fiub" else np.asarray(x)
+
+
+def _require_numeric(array: NDArray[Any], name: str) -> None:
+    if array.dtype.kind in "fiub":
+        return
+    remedy = "convert them to float or choose other columns"
+    if array.dtype.kind in "Mm":
+        remedy = "divide differences by a unit, as in (x - x[0]) / np.timedelta64(1, 'D')"
+    raise TypeError(about(name, f"must hold numbers, got elements of type {array.dtype}; {remedy}"))
+
+
+def _from_pandas(x: Any, name: str) -> NDArray[Any]:
+    """A Series or DataFrame as floats; nullable columns turn their missing values into NaN."""
+    dtypes = [x.dtypes] if getattr(x, "ndim", 2) == 1 else list(x.dtypes)
+    columns = column_names(x) or (name,)
+    wrong = [
+        f"{spoken(column)} ({dtype})"
+        for column, dtype in zip(columns, dtypes, strict=False)
+        if getattr(dtype, "kind", "O") not in "fiubc"
+    ]
+    if wrong:
+        raise TypeError(about(name, f"must hold numeric columns, got {', '.join(wrong)}; convert or leave them out"))
+    if any(dtype.kind == "c" for dtype in dtypes):
+        return np.asarray(x)
+    return np.asarray(x.to_numpy(dtype=float, na_value=np.nan))
+
+
+def _arrow_columns(x: Any) -> list[Any] | None:
+    """The columns of a table of polars or pyarrow; None of anything else."""
+    if hasattr(x, "get_columns") and hasattr(x, "schema"):
+        return list(x.get_columns())
+    return list(x.itercolumns()) if hasattr(x, "column_names") and hasattr(x, "itercolumns") else None
+
+
+def _from_arrow(columns: list[Any], names: tuple[Any, ...], name: str) -> NDArray[Any]:
+    """Columns side by side as floats, with nulls as NaN."""
+    arrays = [np.asarray(column) for column in columns]
+    wrong = [
+        f"{spoken(names[i])} ({columns[i].dtype if hasattr(columns[i], 'dtype') else columns[i].type})"
+        for i, array in enumerate(arrays)
+        if array.dtype.kind not in "fiub" and not _are_numbers_and_nulls(array)
+    ]
+    if wrong:
+        raise TypeError(about(name, f"must hold numeric columns, got {', '.join(wrong)}; convert or leave them out"))
+    return np.array([array.astype(float) for array in arrays]).T
+
+
+def _are_numbers_and_nulls(array: NDArray[Any]) -> bool:
+    """Whether these objects are decimals, truth values or nulls."""
+    return array.dtype.kind == "O" and all(each is None or isinstance(each, numbers.Number) for each in array)
+
+
+def column_names(x: Any) -> tuple[str, ...] | tuple[int, ...] | None:
+    """What the columns are called: by a table, by the coordinate of a labelled array, by the name of a single column."""
+    columns = getattr(x, "column_names", getattr(x, "columns", None))
+    if columns is None and hasattr(x, "to_numpy"):
+        dims: tuple[Any, ...] = getattr(x, "dims", ())
+        if len(dims) == 2 and dims[1] in x.coords:
+            columns = x[dims[1]].values.tolist()
+        elif getattr(x, "ndim", 1) == 1 and getattr(x, "name", None) not in (None, ""):
+            columns = [x.name]
+    if columns is None:
+        return None
+    names = list(columns)
+    if all(isinstance(name, numbers.Integral) for name in names):
+        return None if names == list(range(len(names))) else tuple(map(int, names))
+    return tuple(map(str, names))
