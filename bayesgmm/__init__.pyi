@@ -28,11 +28,11 @@ from .analysis.pymc_variables import for_pymc as for_pymc
 from .analysis.solutions import Solutions as Solutions
 from .analysis.solutions import solutions as solutions
 from .analysis.tree import add_correlations as add_correlations
-from .comparison.comparing import Comparison as Comparison
 from .comparison.comparing import compare as compare
 from .comparison.evidence import Evidence as Evidence
 from .comparison.evidence import log_evidence as log_evidence
 from .comparison.leave_one_out import loo as loo
+from .comparison.result import Comparison as Comparison
 from .counting import posterior_k as posterior_k
 from .data.ties import jitter as jitter
 from .em.fitting import fit_em as fit_em

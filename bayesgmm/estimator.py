@@ -27,7 +27,8 @@ from bayesgmm.analysis.predictive import log_predictive, read_points
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import read_draws, read_em
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Method, read_choice, read_count, read_seed
-from bayesgmm.comparison.comparing import Comparison, compare
+from bayesgmm.comparison.comparing import compare
+from bayesgmm.comparison.result import Comparison
 from bayesgmm.comparison.verdict import Criterion, choose
 from bayesgmm.data.reading import Data, count_distinct, read_rows
 from bayesgmm.data.tables import refuse_hidden_numbers

@@ -285,7 +285,7 @@ def test_an_error_after_sampling_keeps_the_draws(run, csv, monkeypatch, tmp_path
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of runs of 200 draws
 def test_an_error_in_a_comparison_keeps_its_fits(run, csv, monkeypatch, tmp_path):
-    monkeypatch.setattr("bayesgmm.comparison.comparing.loo", fails)
+    monkeypatch.setattr("bayesgmm.comparison.judging.loo", fails)
     arguments = ("compare", csv, "--column", "velocity", "-k", "1,2", "--draws", 200, "--seed", 1, "--quiet")
     code, _, err = run(*arguments, "--out", "results")
     assert code == 1

@@ -318,7 +318,7 @@ def test_an_interrupt_while_fits_are_judged_keeps_the_fits(two_small, monkeypatc
             raise KeyboardInterrupt
         return bg.log_evidence(reading, **options)
 
-    monkeypatch.setattr(comparison_module, "log_evidence", interrupted)
+    monkeypatch.setattr("bayesgmm.comparison.judging.log_evidence", interrupted)
     with pytest.warns(InterruptedWarning, match="interrupted before all fits were judged: the comparison holds k = 1, 2"):
         left = bg.compare(two_small, [1, 2, 3], draws=50, random_seed=SEED, progressbar=False)
     assert left.table["k"].tolist() == [1, 2]
@@ -330,7 +330,7 @@ def test_an_interrupt_while_the_first_fit_is_judged_keeps_it(two_small, monkeypa
     def interrupted(tree, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(comparison_module, "log_evidence", interrupted)
+    monkeypatch.setattr("bayesgmm.comparison.judging.log_evidence", interrupted)
     with pytest.warns(InterruptedWarning, match="interrupted before all fits were judged: the comparison holds k = 1"):
         left = bg.compare(two_small, [1, 2], draws=50, random_seed=SEED, progressbar=False)
     assert list(left.fits) == [1, 2]

@@ -287,7 +287,7 @@ def test_ties_and_strays_count_weights():
 def test_engines_agree(pair):
     x, weight = pair[0]["observed_data"]["x"].values, pair[0]["observed_data"]["weight"].values
     gibbs = pair[0]["posterior"]["mu"]
-    for options in ({"draws": 500}, {"method": "advi", "draws": 500}):
+    for options in ({"draws": 500}, {"method": "advi"}):
         tree = bg.fit(x, 2, prior=OWN, sample_weight=weight, random_seed=3, progressbar=False, **options)
         apart = tree["posterior"]["mu"].mean(("chain", "draw")) - gibbs.mean(("chain", "draw"))
         assert (abs(apart) < 0.3 * gibbs.std(("chain", "draw"))).all(), options

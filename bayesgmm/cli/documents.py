@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayesgmm.analysis.diagnosis import Diagnosis
-    from bayesgmm.comparison.comparing import Comparison
+    from bayesgmm.comparison.result import Comparison
     from bayesgmm.html_report.fitted import Fitted
 
 _VERSIONED = ("bayesgmm", "arviz", "numpy", "numba", "nutpie", "pymc")

@@ -12,7 +12,7 @@ import pandas as pd
 from bayesgmm.analysis.judgement import meaning, sentence
 from bayesgmm.analysis.quantities import as_text
 from bayesgmm.cli.messages import in_shell
-from bayesgmm.comparison.comparing import Comparison, as_printed
+from bayesgmm.comparison.result import Comparison, as_printed
 from bayesgmm.html_report.blocks import PLAIN
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayesgmm.analysis.reading import Reading, Tree
-    from bayesgmm.comparison.comparing import Comparison
+    from bayesgmm.comparison.result import Comparison
     from bayesgmm.html_report.fitted import Fitted
 
 _REPORT = "report.html"

@@ -13,7 +13,7 @@ import xarray as xr
 from bayesgmm.cli.folders import require_undamaged
 
 if TYPE_CHECKING:
-    from bayesgmm.comparison.comparing import Comparison
+    from bayesgmm.comparison.result import Comparison
 
 POSTERIOR = "posterior.nc"
 _LOO, _REST = "loo.nc", "comparison.json"
@@ -87,7 +87,7 @@ def _first(error: Exception) -> str:
 def _read_comparison(folder: Path) -> Comparison:
     from bayesgmm.analysis.diagnosis import diagnosis_of
     from bayesgmm.analysis.reading import Reading
-    from bayesgmm.comparison.comparing import Comparison
+    from bayesgmm.comparison.result import Comparison
 
     require_undamaged(folder / _REST)
     missing = [_LOO] if not (folder / _LOO).is_file() else []

@@ -5,34 +5,27 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from shutil import get_terminal_size
-from textwrap import fill
-from typing import Any, NamedTuple
+from typing import Any
 
-import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from bayesgmm.analysis.clusters import expected_occupied
 from bayesgmm.analysis.contract import attribute
-from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
+from bayesgmm.analysis.diagnosis import diagnosis_of
 from bayesgmm.analysis.forewarning import forewarn
 from bayesgmm.analysis.impropriety import of_data
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.stacking import stacking
-from bayesgmm.arguments import Covariance, FloatArray, Method, Missing, read_count, read_seed
+from bayesgmm.arguments import Covariance, Method, Missing, read_count, read_seed
 from bayesgmm.comparison.cache import FitCache
-from bayesgmm.comparison.evidence import log_evidence
-from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS, NoDensityError, bad_k_hats, error_of_sum, loo, refitted
-from bayesgmm.comparison.verdict import SPURIOUS, Best, preferences
+from bayesgmm.comparison.judging import Judged, judge, table_of
+from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS
+from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.data.reading import Data, read_fit_data
-from bayesgmm.em.result import spurious
 from bayesgmm.exceptions import (
     ApproximationWarning,
     ConvergenceWarning,
@@ -43,156 +36,14 @@ from bayesgmm.exceptions import (
 from bayesgmm.fitting import judged_fit
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
-from bayesgmm.words import Argument, Words, about, joined
+from bayesgmm.words import Argument, Words, about
 
 _log = logging.getLogger(__name__)
 _SWEPT = 5_000  # observations x components x features, up to which Gibbs sweeps cost next to nothing,
 _AFFORDABLE = 150_000  # and up to which they are worth a try where NUTS's chains do not agree
-_LARGE_ERROR = 0.15  # of a log evidence, beyond which more effort is made for it
-_MORE_EFFORT = 8.0
-_PRINTED = {  # columns that people read, and how
-    **dict.fromkeys(("elpd_loo", "se"), "{:.1f}"),
-    "elpd_mcse": "{:.2f}",
-    **dict.fromkeys(("elpd_diff", "dse"), "{:.1f}"),
-    "weight": "{:.2f}",
-    "log_evidence": "{:.2f}",
-    **dict.fromkeys(("mcse", "p_k"), "{:.3f}"),
-    **dict.fromkeys(("bic", "icl", "occupied", "seconds"), "{:.1f}"),
-}
 # the table says it, row by row, or it was said before
 _SAID = (ApproximationWarning, ConvergenceWarning, DataWarning, ImproperPosteriorWarning, InterruptedWarning)
-ASKED = "asked_of_compare"  # attribute of its trees: the options, but prior and seed, which trees record anyway
 _SAME = ("prior", "covariance", "method")  # attributes of trees that can be compared
-
-
-class _Judged(NamedTuple):
-    """What is said of one fit; no elpd where the posterior is improper or has collapsed."""
-
-    elpd: Any
-    diagnosis: Diagnosis
-    log_evidence: float
-    mcse: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What :func:`compare` found.
-
-    Attributes
-    ----------
-    table : DataFrame
-        One row per k, in order of k. Of a k whose posterior is improper or has collapsed, all that LOO and the evidence say
-        is NaN; of one on which EM has collapsed, EM's criteria. The columns: k; elpd_loo with its standard error se and its
-        Monte Carlo error elpd_mcse (NaN where LOO cannot be trusted), elpd_diff to the best with its standard error dse
-        (both standard errors by n - 1), p_loo, bad_pareto_k (observations at which LOO cannot be trusted), refitted (those
-        that were left out by a refit instead), stacking weight; log_evidence with its Monte Carlo standard error mcse (NaN
-        of more than 12 components), p_k, the posterior probability of k among those compared; EM's bic, aic, icl and
-        log_likelihood, and em_spurious, how many of EM's components hold hardly more observations than determine them
-        (:attr:`EMResult.spurious`); occupied, the posterior mean of the number of clusters that hold an observation;
-        converged, finding (the first of :func:`bayesgmm.diagnose`), divergences, seconds (compiling included).
-    fits : dict of int to DataTree
-    loo : dict of str to ELPDData
-        LOO results, ready for ``az.compare``.
-    diagnoses : dict of int to Diagnosis
-    seed : int or None
-        Of the whole comparison; None of fits that were given.
-    prior_k : Series
-        The prior probabilities of the k compared, which add to one.
-    best : Best
-        The k that each criterion prefers, as a dict; prints as sentences that say how decided that is.
-    weights : Series
-        Stacking weights, by k.
-    unfinished : tuple of int
-        The k that were asked for and, because of an interrupt, have not been fitted, or compared, with all their draws.
-    readings : dict of int to Reading
-        The fits with what was learnt of them on the way, which the report does not compute again.
-    """
-
-    table: pd.DataFrame
-    fits: Mapping[int, xr.DataTree] = field(repr=False)
-    loo: Mapping[str, Any] = field(repr=False)
-    diagnoses: Mapping[int, Diagnosis] = field(repr=False)
-    seed: int | None
-    prior_k: pd.Series = field(repr=False)
-    unfinished: tuple[int, ...] = ()
-    readings: dict[int, Reading] = field(default_factory=dict, repr=False, compare=False)
-
-    def reading(self, k: int) -> Reading:
-        """The fit of one k with what has been learnt of it."""
-        if k not in self.readings or self.readings[k].tree is not self.fits[k]:
-            self.readings[k] = Reading(self.fits[k])
-        return self.readings[k]
-
-    @property
-    def best(self) -> Best:
-        """The k that each criterion prefers, and how decided that is."""
-        return preferences(self.table.set_index("k"))
-
-    @property
-    def weights(self) -> pd.Series:
-        """Stacking weights, by k."""
-        return self.table.set_index("k")["weight"]
-
-    @property
-    def verdict(self) -> Words:
-        """What each criterion prefers, how decided that is, and which fits cannot be trusted."""
-        return joined(self.sentences)
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """The same, sentence by sentence."""
-        by_k = self.table.set_index("k")
-        sentences: list[str] = [*self._left_out(), *self.best.sentences, *self._strays()]
-        if self.unfinished:
-            ks = ", ".join(map(str, self.unfinished))
-            sentences.insert(0, f"interrupted, so that this is provisional: k = {ks} cut short or not compared at all")
-        samples = {each.subsample_size for each in self.loo.values() if hasattr(each, "subsample_size")}
-        if samples:
-            sentences.append(f"LOO is estimated from a sample of {max(samples)} observations")
-        for condition, trouble in (
-            (
-                by_k["elpd_loo"].isna() & pd.Series({k: each.exists for k, each in self.diagnoses.items()}),
-                "left out of prediction and evidence, because some draws give an observation no density",
-            ),
-            (by_k["bic"].isna(), "EM has collapsed onto equal observations, where its likelihood has no largest value"),
-            (by_k["em_spurious"] > 0, SPURIOUS),
-            (~by_k["converged"], "not converged (see the column converged)"),
-            (
-                pd.Series({k: each.converged and not each.labels.trusted for k, each in self.diagnoses.items()}),
-                "single clusters cannot be told apart, though densities have converged",
-            ),
-            (by_k["bad_pareto_k"] > 0, "LOO is unreliable at some observations"),
-        ):
-            if condition.any():
-                sentences.append(f"{trouble}: k = {', '.join(map(str, by_k.index[condition]))}")
-        return tuple(sentences)
-
-    def _left_out(self) -> Iterator[str]:
-        """The k whose posterior is improper or has collapsed."""
-        for kind in ("improper", "collapse"):
-            of_k = {k: each.finding(kind) for k, each in self.diagnoses.items()}
-            found = {k: each for k, each in of_k.items() if each is not None}
-            if found:
-                last = found[max(found)]
-                ks = ", ".join(map(str, found))
-                yield Words(f"k = {ks} left out of prediction and evidence: ", last.problem)
-                yield last.remedy
-
-    def _strays(self) -> list[str]:
-        """Observations that set the scale of the prior, which is the same for every k."""
-        first = next(iter(self.diagnoses.values()))
-        return [text for each in first.findings if each.kind == "stray" for text in (each.problem, each.remedy)]
-
-    def __repr__(self) -> str:
-        table = as_printed(self.table).to_string(line_width=max(60, get_terminal_size((140, 24)).columns))
-        return "\n".join([table, *(fill(each, 110, subsequent_indent="  ") for each in self.sentences)])
-
-
-def as_printed(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a comparison's table that people read, as text, by k."""
-    by_k = table.set_index("k").rename_axis(index=None, columns="k")
-    shown = pd.DataFrame({name: by_k[name].map(text.format) for name, text in _PRINTED.items()}).rename_axis(columns="k")
-    return shown.assign(converged=np.where(by_k["converged"], "yes", "no: " + by_k["finding"]))
 
 
 def compare(
@@ -426,109 +277,24 @@ def _weights_of(prior_k: Any, ks: list[int]) -> pd.Series:
 
 def _compared(fits: dict[int, Reading], seed: int | None, prior_k: Any, ks: Sequence[int] = ()) -> Comparison:
     """The comparison of all fits; after an interrupt, of those that had been judged by then, at least of the first."""
-    judged: dict[int, _Judged] = {}
+    judged: dict[int, Judged] = {}
     try:
         for k, reading in fits.items():
-            judged[k] = _judged(reading)
+            judged[k] = judge(reading)
     except KeyboardInterrupt:
         if not judged:
             k, reading = next(iter(fits.items()))
-            judged[k] = _judged(reading, quickly=True)
+            judged[k] = judge(reading, quickly=True)
         _warn_of_interrupt("before all fits were judged", judged)
     weights = _weights_of(prior_k, list(judged))
     elpds = {str(k): each.elpd for k, each in judged.items() if each.elpd is not None}
     diagnoses = {k: each.diagnosis for k, each in judged.items()}
     unfinished = tuple(k for k in ks or fits if k not in judged or fits[k].tree.attrs.get("interrupted"))
     trees = {k: each.tree for k, each in fits.items()}
-    return Comparison(_table(fits, judged, weights), trees, elpds, diagnoses, seed, weights, unfinished, fits)
-
-
-def _judged(reading: Reading, *, quickly: bool = False) -> _Judged:
-    """One fit; quickly without refits of LOO and without evidence."""
-    diagnosis = reading.ask(diagnosis_of)
-    if not diagnosis.exists:
-        return _Judged(None, diagnosis, np.nan, np.nan)
-    try:
-        elpd = loo(reading, refit=not quickly)
-    except NoDensityError:
-        return _Judged(None, diagnosis, np.nan, np.nan)
-    return _Judged(elpd, diagnosis, *((np.nan, np.nan) if quickly else _evidence(reading)))
+    return Comparison(table_of(fits, judged, weights), trees, elpds, diagnoses, seed, weights, unfinished, fits)
 
 
 def _warn_of_interrupt(when: str, ks: Iterable[int]) -> None:
     warnings.warn(
         f"interrupted {when}: the comparison holds k = {', '.join(map(str, ks))}", InterruptedWarning, stacklevel=3
     )
-
-
-def _table(fits: Mapping[int, Reading], judged: Mapping[int, _Judged], prior_k: pd.Series) -> pd.DataFrame:
-    first = next(iter(fits.values()))
-    elpds = {k: each.elpd for k, each in judged.items() if each.elpd is not None}
-    compared, rows = _beside_the_best(elpds, first.known.counts(len(first.x))), []
-    for k, (elpd, diagnosis, value, mcse) in judged.items():
-        reading = fits[k]
-        tree, (estimate, _) = reading.tree, reading.em
-        em = tree["em_baseline"].attrs
-        beside = compared.reindex([k]).iloc[0]
-        rows.append(
-            {
-                "k": k,
-                "elpd_loo": np.nan if elpd is None else float(elpd.elpd),
-                "se": np.nan if elpd is None else float(elpd.se),
-                "elpd_mcse": np.nan if elpd is None else float(elpd.elpd_mcse),
-                "elpd_diff": float(beside["elpd_diff"]),
-                "dse": float(beside["dse"]),
-                "p_loo": np.nan if elpd is None else float(elpd.p),
-                "bad_pareto_k": 0 if elpd is None else bad_k_hats(elpd),
-                "refitted": 0 if elpd is None else refitted(elpd),
-                "weight": float(beside["weight"]),
-                "log_evidence": value,
-                "mcse": mcse,
-                **{name: np.nan if em.get("collapsed") else em[name] for name in ("bic", "aic", "icl", "log_likelihood")},
-                "em_spurious": len(spurious(estimate, tree.attrs["covariance"], reading.known.total(len(reading.x)))),
-                "occupied": expected_occupied(reading),
-                "converged": diagnosis.converged,
-                "finding": next((each.kind for each in diagnosis.findings if each.kind not in USABLE), ""),
-                "divergences": int(diagnosis.sampler.get("divergences", 0)),
-                "seconds": sum(v for name, v in tree.attrs.items() if str(name).startswith("seconds_")),
-            }
-        )
-    table = pd.DataFrame(rows)
-    with np.errstate(divide="ignore", under="ignore"):
-        joint = table["log_evidence"].to_numpy() + np.log(prior_k.to_numpy())
-        exists = table["elpd_loo"].notna().to_numpy()
-        p_k = np.where(exists, np.exp(joint - logsumexp(joint[exists])), np.nan) if exists.any() else np.nan
-    table.insert(int(table.columns.get_loc("mcse")) + 1, "p_k", p_k)
-    return table
-
-
-def _beside_the_best(elpds: Mapping[int, Any], counts: FloatArray) -> pd.DataFrame:
-    """By k: elpd_diff to the best, its standard error dse, and the stacking weight."""
-    if len(elpds) < 2:
-        return pd.DataFrame({"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}, index=list(elpds))
-    if any(hasattr(each, "subsample_size") for each in elpds.values()):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # bad k-hats: in the column bad_pareto_k
-            found = az.compare({str(k): each for k, each in elpds.items()}, round_to="none")
-        return found.set_axis(found.index.astype(int))
-    of_counts = {k: each.elpd_i.values / counts for k, each in elpds.items()}
-    best = max(elpds, key=lambda k: float(elpds[k].elpd))
-    rows = {
-        k: {"elpd_diff": float(counts @ (each - of_counts[best])), "dse": error_of_sum(each - of_counts[best], counts)}
-        for k, each in of_counts.items()
-    }
-    weights = stacking(np.stack(list(of_counts.values()), axis=1), counts)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["elpd_diff", "dse"]).assign(weight=weights)
-
-
-def _evidence(reading: Reading) -> tuple[float, float]:
-    """Log evidence and its error; none of an approximation, nor of too few draws."""
-    if reading.tree.attrs.get("method") == "advi" or reading.tree.attrs.get("prior") == "custom model":
-        return np.nan, np.nan
-    try:
-        found = log_evidence(reading, random_seed=0)
-        if found.mcse > _LARGE_ERROR:
-            found = log_evidence(reading, effort=_MORE_EFFORT, random_seed=0)
-    except ValueError:  # too few draws, as after an interrupt, or too many components
-        return np.nan, np.nan
-    return found.value, found.mcse

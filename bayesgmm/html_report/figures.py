@@ -23,7 +23,7 @@ from bayesgmm.plots.canvas import EM, POSTERIOR, Clusters, histogram
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bayesgmm.comparison.comparing import Comparison
+    from bayesgmm.comparison.result import Comparison
 
 MOST_POINTS = 2_000  # observations drawn one by one
 _MOST_FEATURES = 4  # in a scatter matrix

@@ -21,7 +21,7 @@ from bayesgmm.html_report.observed import feature_names, observations, weights
 from bayesgmm.plots.canvas import Clusters
 
 if TYPE_CHECKING:
-    from bayesgmm.comparison.comparing import Comparison
+    from bayesgmm.comparison.result import Comparison
 
 _LEAST = 1e-3  # probability of a k that is worth a row
 _ASKED = (

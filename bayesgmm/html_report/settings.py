@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from bayesgmm.analysis.tree import LABEL, WEIGHT
-from bayesgmm.comparison.comparing import ASKED
+from bayesgmm.comparison.result import ASKED
 from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, read_prior
 
 if TYPE_CHECKING:
-    from bayesgmm.comparison.comparing import Comparison
+    from bayesgmm.comparison.result import Comparison
 
 _WIDTH = 76
 _PACKAGES = ("bayesgmm", "arviz", "matplotlib", "numba", "numpy", "nutpie", "pymc", "scipy", "xarray")

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from bayesgmm.analysis.contract import require_posterior_k
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import read_path
-from bayesgmm.comparison.comparing import Comparison
+from bayesgmm.comparison.result import Comparison
 from bayesgmm.comparison.verdict import smallest_left
 from bayesgmm.files import publish_file
 from bayesgmm.html_report.blocks import Block, Section, Text, count, counted, listed

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bayesgmm.comparison.comparing import Comparison
+    from bayesgmm.comparison.result import Comparison
 
 _GREY = "#666666"
 _SHOWN = 5.0  # nats behind the best that matter: a Bayes factor of 150 (Kass & Raftery 1995)

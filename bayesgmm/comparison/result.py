@@ -1,0 +1,150 @@
+"""What a comparison of several k found: the table, the fits, and in words what each criterion prefers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from shutil import get_terminal_size
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesgmm.analysis.diagnosis import Diagnosis
+from bayesgmm.analysis.reading import Reading
+from bayesgmm.comparison.verdict import SPURIOUS, Best, preferences
+from bayesgmm.words import Words, joined
+
+_PRINTED = {  # columns that people read, and how
+    **dict.fromkeys(("elpd_loo", "se"), "{:.1f}"),
+    "elpd_mcse": "{:.2f}",
+    **dict.fromkeys(("elpd_diff", "dse"), "{:.1f}"),
+    "weight": "{:.2f}",
+    "log_evidence": "{:.2f}",
+    **dict.fromkeys(("mcse", "p_k"), "{:.3f}"),
+    **dict.fromkeys(("bic", "icl", "occupied", "seconds"), "{:.1f}"),
+}
+ASKED = "asked_of_compare"  # attribute of its trees: the options, but prior and seed, which trees record anyway
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` found.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per k, in order of k. Of a k whose posterior is improper or has collapsed, all that LOO and the evidence say
+        is NaN; of one on which EM has collapsed, EM's criteria. The columns: k; elpd_loo with its standard error se and its
+        Monte Carlo error elpd_mcse (NaN where LOO cannot be trusted), elpd_diff to the best with its standard error dse
+        (both standard errors by n - 1), p_loo, bad_pareto_k (observations at which LOO cannot be trusted), refitted (those
+        that were left out by a refit instead), stacking weight; log_evidence with its Monte Carlo standard error mcse (NaN
+        of more than 12 components), p_k, the posterior probability of k among those compared; EM's bic, aic, icl and
+        log_likelihood, and em_spurious, how many of EM's components hold hardly more observations than determine them
+        (:attr:`EMResult.spurious`); occupied, the posterior mean of the number of clusters that hold an observation;
+        converged, finding (the first of :func:`bayesgmm.diagnose`), divergences, seconds (compiling included).
+    fits : dict of int to DataTree
+    loo : dict of str to ELPDData
+        LOO results, ready for ``az.compare``.
+    diagnoses : dict of int to Diagnosis
+    seed : int or None
+        Of the whole comparison; None of fits that were given.
+    prior_k : Series
+        The prior probabilities of the k compared, which add to one.
+    best : Best
+        The k that each criterion prefers, as a dict; prints as sentences that say how decided that is.
+    weights : Series
+        Stacking weights, by k.
+    unfinished : tuple of int
+        The k that were asked for and, because of an interrupt, have not been fitted, or compared, with all their draws.
+    readings : dict of int to Reading
+        The fits with what was learnt of them on the way, which the report does not compute again.
+    """
+
+    table: pd.DataFrame
+    fits: Mapping[int, xr.DataTree] = field(repr=False)
+    loo: Mapping[str, Any] = field(repr=False)
+    diagnoses: Mapping[int, Diagnosis] = field(repr=False)
+    seed: int | None
+    prior_k: pd.Series = field(repr=False)
+    unfinished: tuple[int, ...] = ()
+    readings: dict[int, Reading] = field(default_factory=dict, repr=False, compare=False)
+
+    def reading(self, k: int) -> Reading:
+        """The fit of one k with what has been learnt of it."""
+        if k not in self.readings or self.readings[k].tree is not self.fits[k]:
+            self.readings[k] = Reading(self.fits[k])
+        return self.readings[k]
+
+    @property
+    def best(self) -> Best:
+        """The k that each criterion prefers, and how decided that is."""
+        return preferences(self.table.set_index("k"))
+
+    @property
+    def weights(self) -> pd.Series:
+        """Stacking weights, by k."""
+        return self.table.set_index("k")["weight"]
+
+    @property
+    def verdict(self) -> Words:
+        """What each criterion prefers, how decided that is, and which fits cannot be trusted."""
+        return joined(self.sentences)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The same, sentence by sentence."""
+        by_k = self.table.set_index("k")
+        sentences: list[str] = [*self._left_out(), *self.best.sentences, *self._strays()]
+        if self.unfinished:
+            ks = ", ".join(map(str, self.unfinished))
+            sentences.insert(0, f"interrupted, so that this is provisional: k = {ks} cut short or not compared at all")
+        samples = {each.subsample_size for each in self.loo.values() if hasattr(each, "subsample_size")}
+        if samples:
+            sentences.append(f"LOO is estimated from a sample of {max(samples)} observations")
+        for condition, trouble in (
+            (
+                by_k["elpd_loo"].isna() & pd.Series({k: each.exists for k, each in self.diagnoses.items()}),
+                "left out of prediction and evidence, because some draws give an observation no density",
+            ),
+            (by_k["bic"].isna(), "EM has collapsed onto equal observations, where its likelihood has no largest value"),
+            (by_k["em_spurious"] > 0, SPURIOUS),
+            (~by_k["converged"], "not converged (see the column converged)"),
+            (
+                pd.Series({k: each.converged and not each.labels.trusted for k, each in self.diagnoses.items()}),
+                "single clusters cannot be told apart, though densities have converged",
+            ),
+            (by_k["bad_pareto_k"] > 0, "LOO is unreliable at some observations"),
+        ):
+            if condition.any():
+                sentences.append(f"{trouble}: k = {', '.join(map(str, by_k.index[condition]))}")
+        return tuple(sentences)
+
+    def _left_out(self) -> Iterator[str]:
+        """The k whose posterior is improper or has collapsed."""
+        for kind in ("improper", "collapse"):
+            of_k = {k: each.finding(kind) for k, each in self.diagnoses.items()}
+            found = {k: each for k, each in of_k.items() if each is not None}
+            if found:
+                last = found[max(found)]
+                ks = ", ".join(map(str, found))
+                yield Words(f"k = {ks} left out of prediction and evidence: ", last.problem)
+                yield last.remedy
+
+    def _strays(self) -> list[str]:
+        """Observations that set the scale of the prior, which is the same for every k."""
+        first = next(iter(self.diagnoses.values()))
+        return [text for each in first.findings if each.kind == "stray" for text in (each.problem, each.remedy)]
+
+    def __repr__(self) -> str:
+        table = as_printed(self.table).to_string(line_width=max(60, get_terminal_size((140, 24)).columns))
+        return "\n".join([table, *(fill(each, 110, subsequent_indent="  ") for each in self.sentences)])
+
+
+def as_printed(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a comparison's table that people read, as text, by k."""
+    by_k = table.set_index("k").rename_axis(index=None, columns="k")
+    shown = pd.DataFrame({name: by_k[name].map(text.format) for name, text in _PRINTED.items()}).rename_axis(columns="k")
+    return shown.assign(converged=np.where(by_k["converged"], "yes", "no: " + by_k["finding"]))
