@@ -247,6 +247,7 @@ def test_kulprit_takes_a_tree_as_its_reference(faithful):
     tree = bg.fit(
         data["x"],
         2,
+        method="gibbs",  # 250 draws of NUTS may be too few
         draws=250,
         random_seed=SEED,
         progressbar=False,

@@ -84,13 +84,14 @@ class _Announcer(event.Listener):
     """Says that compiling has begun, once for functions that follow each other; one calls for others while it compiles."""
 
     def __init__(self) -> None:
-        self.depth, self.ended = 0, -np.inf
+        self.depth, self.ended, self.said = 0, -np.inf, False
 
     def on_start(self, started: Any) -> None:
         ours = str(started.data["dispatcher"].py_func.__module__).startswith("bayesgmm.")
         if ours and not self.depth and time.monotonic() - self.ended > _PAUSE:
             first = "for this machine (up to half a minute, at first use only)"
-            _print(f"compiling {'further functions' if np.isfinite(self.ended) else first}")
+            _print(f"compiling {'further functions' if self.said else first}")
+            self.said = True
         self.depth += 1
 
     def on_end(self, ended: Any) -> None:
