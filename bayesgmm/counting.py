@@ -24,7 +24,7 @@ from bayesgmm.engines.gibbs import GibbsSettings
 from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.telescoped import InDataUnits, convergence_of, probabilities, verdict
 from bayesgmm.engines.telescoping import Telescoped, sample_telescoping, sweeps_between_draws
-from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning
+from bayesgmm.exceptions import PACKAGE, ConvergenceWarning, InterruptedWarning
 from bayesgmm.kernels.number import number_tables
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
@@ -168,7 +168,7 @@ def posterior_k(
     of_strays = warn_of_strays(of_data)
     draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
     if Structure(covariance, data.n_features).one_unit:
-        warn_of_unlike_scales(data, covariance, stacklevel=2)
+        warn_of_unlike_scales(data, covariance)
     own, units = standardised_posterior(data.values, 1, own_prior, covariance, data.known)
     thin = sweeps_between_draws(own) if thin is None else read_count(thin, "thin")
     tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")
@@ -183,17 +183,16 @@ def posterior_k(
         kept_z = sampled.kept.z.reshape(-1, len(data.values))
         labels, of_partition = partition_of(kept_z, "vi", np.random.default_rng(seed), data.known.weight)
 
-    root, convergence = probabilities(sampled, p), convergence_of(sampled)
     found = InDataUnits(own, units, data)
-    groups = {
-        "/": root,
-        "posterior": found.posterior(sampled, points),
-        "components": found.components(sampled),
-        "partition": xr.Dataset({"partition": (OBS, labels)}, coords={OBS: data.positions}, attrs=of_partition),
-        "observed_data": observed(data),
-    }
-    tree, trouble = xr.DataTree.from_dict(groups), _trouble(convergence, sampled.draws.n_components.shape[0])
-    refused = existence_of(found.mixtures(sampled), of_data).refusal
+    tree = xr.DataTree.from_dict(
+        {
+            "/": probabilities(sampled, p),
+            "posterior": found.posterior(sampled, points),
+            "components": found.components(sampled),
+            "partition": xr.Dataset({"partition": (OBS, labels)}, coords={OBS: data.positions}, attrs=of_partition),
+            "observed_data": observed(data),
+        }
+    )
     tree.attrs.update(
         method="telescoping",
         prior_k=of_k.to_json(),
@@ -206,15 +205,22 @@ def posterior_k(
         tune=tune,
         thin=thin,
         interrupted=int(sampled.interrupted),
-        verdict=f"p(k | x) is not given: {refused}"
-        if refused
-        else verdict(root, convergence, of_partition, trouble, of_strays),
+        verdict=_verdict(tree, sampled, existence_of(found.mixtures(sampled), of_data).refusal, of_strays),
         **{f"seconds_{name}": value for name, value in phases.seconds.items()},
         version=version("bayesgmm"),
     )
+    return tree
+
+
+def _verdict(tree: xr.DataTree, sampled: Telescoped, refused: Words | None, of_strays: list[str]) -> str:
+    """The answer in a sentence, after warnings of what keeps it from being relied on."""
+    convergence = convergence_of(sampled)
+    trouble = _trouble(convergence, sampled.draws.n_components.shape[0])
     longer = Words("; raise ", Argument("draws"), ", ", Argument("thin"), " or ", Argument("tune"))
     _warn(sampled, refused or (Words(trouble, longer) if trouble else ""))
-    return tree
+    if refused:
+        return f"p(k | x) is not given: {refused}"
+    return verdict(tree.to_dataset(), convergence, tree["partition"].attrs["n_clusters"], trouble, of_strays)
 
 
 def _read_alpha(alpha: float | None, prior: Prior | None) -> float:
@@ -247,10 +253,7 @@ def _trouble(convergence: pd.DataFrame, n_chains: int) -> str:
 def _warn(sampled: Telescoped, trouble: str) -> None:
     if sampled.interrupted:
         n_chains, n_draws = sampled.draws.n_components.shape
-        warnings.warn(
-            f"interrupted: the tree keeps the {n_chains} x {n_draws} draws (chains x draws) made by then",
-            InterruptedWarning,
-            stacklevel=3,
-        )
+        kept = f"the {n_chains} x {n_draws} draws (chains x draws) made by then"
+        warnings.warn(f"interrupted: the tree keeps {kept}", InterruptedWarning, skip_file_prefixes=PACKAGE)
     if trouble:
-        warnings.warn(trouble, ConvergenceWarning, stacklevel=3)
+        warnings.warn(trouble, ConvergenceWarning, skip_file_prefixes=PACKAGE)

@@ -281,9 +281,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         s = rng.integers(len(draws.w), size=n)
         cumulated = draws.w[s].cumsum(axis=1)
         z = (rng.random(n)[:, None] * cumulated[:, -1:] >= cumulated).sum(axis=1)
-        mu, factors = draws.mu[s, z].reshape(n, -1), draws.factors[s, z]
-        noise = rng.standard_normal(mu.shape)
-        return mu + (factors[:, None] * noise if factors.ndim == 1 else np.einsum("nij,nj->ni", factors, noise)), z
+        noise = rng.standard_normal((n, draws.n_features))
+        return draws.mu[s, z] + np.einsum("nij,nj->ni", draws.factors[s, z], noise), z
 
     def bic(self, X: Any) -> float:
         """Bayesian information criterion of the EM estimate beside the posterior, on X; lower is better.
@@ -310,7 +309,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return len(points), log_likelihood, n_parameters(mixture, self.posterior_.attrs["covariance"])
 
     def _read(self, X: Any) -> FloatArray:
-        """Points in the shape that the tree's data have."""
+        """Points with the features of the tree's data."""
         check_is_fitted(self)
         X = refuse_hidden_numbers(X, "X")
         X = refuse_hidden_numbers(X, "X")

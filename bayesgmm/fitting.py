@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -32,7 +32,7 @@ from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.engines.problem import Problem, custom_problem, own_problem
 from bayesgmm.engines.starts import Optimum, compile_sweeps, deal, weigh
 from bayesgmm.exceptions import PACKAGE, ConvergenceWarning, EngineWarning, InterruptedWarning
-from bayesgmm.model.priors import Prior, read_prior
+from bayesgmm.model.priors import CUSTOM_MODEL, Prior, read_prior
 from bayesgmm.words import EQUALS, Argument, Either, Words, about, said
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ __all__ = ["fit"]
 
 _log = logging.getLogger(__name__)
 _LONG = 50_000_000  # draws x clusters x observations whose relabelling takes more than a second
+_AS_THEY_ARE = ("n_init", "relabel", "log_likelihood", "posterior_predictive", "progressbar")  # options that others check
 _PLENTY = 3 * MIN_ESS_PER_CHAIN  # with which R-hat of chains that agree stays clear of its limit
 
 
@@ -203,7 +204,7 @@ def fit(
     >>> tree["posterior"]["mu"].mean(("chain", "draw")).round(0).values.tolist()
     [10.0, 21.0, 33.0]
     """
-    return _fit(**locals()).tree
+    return judged_fit(**locals()).tree
 
 
 def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **options: Any) -> Reading:
@@ -215,143 +216,162 @@ def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **optio
     unknown = options.keys() - defaults.keys()
     if unknown:
         raise TypeError(f"fit() got an unexpected keyword argument {min(unknown)!r}")
-    return _fit(x=x, k=k, known=known, **(defaults | options))
+    asked = _read(x, k, known, **(defaults | options))
+    phases = Phases(announce=asked.progressbar)
+    with phases("em", f"EM: k = {asked.k}, n = {len(asked.data.values)}"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so
+        given: dict[str, Any] = {"covariance": asked.covariance, "n_init": asked.n_init, "random_seed": asked.em_seed}
+        em = fit_em(asked.data, asked.k, **given)  # type: ignore[arg-type] # what has been read is not read again
+    problem, optima = _posed(asked, em, phases)
+    sampled, settings = _sampled(asked, problem, optima, phases)
+    tree = _assembled(asked, em, problem, sampled, settings | {f"seconds_{name}": s for name, s in phases.seconds.items()})
+    return _finished(asked, _with_optima(asked, tree, em, optima), sampled, phases)
 
 
-def _fit(
-    *,
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be fitted and how, read and checked; ``prior`` is None beside a user's own model."""
+
+    data: Data
+    k: int
+    prior: Prior | None
+    model: pm.Model | None
+    covariance: Covariance
+    options: Options
+    engine: Engine | None
+    without_nutpie: bool
+    missing: Missing
+    n_init: int
+    seed: int
+    em_seed: int
+    engine_seed: int
+    relabel: bool
+    log_likelihood: bool
+    posterior_predictive: bool
+    progressbar: bool
+    known: OfData | None
+
+
+def _read(
     x: ArrayLike | Data,
     k: int,
-    method: Method,
+    known: OfData | None,
+    *,
     prior: Prior | None,
-    covariance: Covariance,
-    draws: int,
-    tune: int | None,
-    chains: int,
-    random_seed: int | np.random.Generator | None,
-    relabel: bool,
-    progressbar: bool,
     model: pm.Model | None,
-    n_init: int,
-    thin: int | None,
-    target_accept: float | None,
-    approximation: str | None,
-    max_iter: int | None,
-    log_likelihood: bool,
-    posterior_predictive: bool,
-    missing: Missing,
+    covariance: Covariance,
     engine: Engine | None,
-    target_ess: float | None,
-    max_draws: int | None,
+    missing: Missing,
     sample_weight: ArrayLike | None,
     labels: ArrayLike | None,
-    known: OfData | None = None,
-) -> Reading:
+    random_seed: int | np.random.Generator | None,
+    **others: Any,
+) -> _Asked:
+    """Check all arguments, and say what data do to the prior."""
     known_of_rows = {"sample_weight": sample_weight, "labels": labels}
     for name, value in known_of_rows.items():
         if model is not None and value is not None:
             raise ValueError(about(name, "cannot be used beside model, which states its own likelihood; state it there"))
     given: dict[str, Any] = known_of_rows | {"missing": missing}
     data, k = read_fit_data(x, k, covariance=covariance, of_any_rank=model is not None, **given)
-    options = read_options(
-        method=method,
-        draws=draws,
-        chains=chains,
-        tune=tune,
-        thin=thin,
-        target_accept=target_accept,
-        target_ess=target_ess,
-        max_draws=max_draws,
-        approximation=approximation,
-        max_iter=max_iter,
-        engine=engine,
-        custom=model is not None,
-    )
+    as_they_are = {name: others.pop(name) for name in _AS_THEY_ARE}
+    options = read_options(engine=engine, custom=model is not None, **others)
     seed = read_seed(random_seed)
-    em_seed, engine_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2) % 2**31)
+    em_seed, engine_seed = (int(each) for each in np.random.SeedSequence(seed).generate_state(2) % 2**31)
     if model is None:
-        own_prior = read_prior(prior, data.values, covariance)
-        known = known or forewarn(data, [k], own_prior, covariance)[k]
+        prior = read_prior(prior, data.values, covariance)
+        known = known or forewarn(data, [k], prior, covariance)[k]
     else:
         from bayesgmm.engines.custom import read_model
 
         covariance = read_model(model, data.values, k, prior, covariance)
         require_full_rank(data, covariance)
-    _require_room(data, k, options, log_likelihood=log_likelihood, posterior_predictive=posterior_predictive)
+    asked = _Asked(
+        data=data,
+        k=k,
+        prior=prior,
+        model=model,
+        covariance=covariance,
+        options=options,
+        engine=engine,
+        without_nutpie=model is None and options.method == "nuts" and _lacks_nutpie(),
+        missing=missing,
+        seed=seed,
+        em_seed=em_seed,
+        engine_seed=engine_seed,
+        known=known,
+        **as_they_are,
+    )
+    _require_room(asked)
+    return asked
 
-    phases = Phases(announce=progressbar)
-    with phases("em", f"EM: k = {k}, n = {len(data.values)}"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so
-        # what has been read is not read again
-        em = fit_em(data, k, covariance=covariance, n_init=n_init, random_seed=em_seed)  # type: ignore[arg-type]
-    without_nutpie = model is None and method == "nuts" and _lacks_nutpie()
-    if model is None:
-        problem = own_problem(data, em, own_prior, "pymc" if without_nutpie else engine)
-    else:
-        problem = custom_problem(model, data, em)
-    optima = None
-    if problem.own is not None:
-        with phases("compile", None), DeferredInterrupt(raise_at_end=True):
-            compile_sweeps(problem.own, problem.starts[0])
-        with phases("geometry", None):
-            optima = weigh(problem.own, problem.starts)
-    attrs: dict[str, Any] = {
-        "method": method,
-        "k": k,
-        "covariance": covariance,
-        "prior": own_prior.to_json() if model is None else "custom model",
-        "seed": seed,
-        "n_init": n_init,
-        "missing": missing,
-        "engine": "compiled" if isinstance(problem.target, CompiledTarget) else "pymc",
-    }
-    if method == "advi":
+
+def _posed(asked: _Asked, em: EMResult, phases: Phases) -> tuple[Problem, list[Optimum] | None]:
+    """The posterior, compiled, and of the package's own EM's optima with their shares of it."""
+    if asked.prior is None:
+        return custom_problem(asked.model, asked.data, em), None
+    problem = own_problem(asked.data, em, asked.prior, "pymc" if asked.without_nutpie else asked.engine)
+    assert problem.own is not None
+    with phases("compile", None), DeferredInterrupt(raise_at_end=True):
+        compile_sweeps(problem.own, problem.starts[0])
+    with phases("geometry", None):
+        return problem, weigh(problem.own, problem.starts)
+
+
+def _sampled(
+    asked: _Asked, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases
+) -> tuple[Sampled, dict[str, Any]]:
+    """Draws, and the settings under which they were made."""
+    options, seed = asked.options, asked.engine_seed
+    if options.method == "advi":
         from bayesgmm.engines.advi import AdviSettings, sample_advi
 
-        family, most = options.approximation, options.max_iter
-        advi = AdviSettings(options.draws, options.chains, engine_seed, family, most, progressbar)
+        advi = AdviSettings(options.draws, options.chains, seed, options.approximation, options.max_iter, asked.progressbar)
         start = optima[0].point if optima else problem.starts[0]
-        sampled = sample_advi(problem.target, start, advi, phases, problem.own)
-        attrs |= {"max_iter": most}
-    elif method == "gibbs":
+        return sample_advi(problem.target, start, advi, phases, problem.own), {"max_iter": options.max_iter}
+    if options.method == "gibbs":
         from bayesgmm.engines.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
 
         assert problem.own is not None
         assert optima is not None
-        sweeps, thin = options.tune or 1000, options.thin or sweeps_between_draws(problem.own)
-        gibbs = GibbsSettings(options.draws, sweeps, thin, options.chains, engine_seed, progressbar)
+        tune, thin = options.tune or 1000, options.thin or sweeps_between_draws(problem.own)
+        gibbs = GibbsSettings(options.draws, tune, thin, options.chains, seed, asked.progressbar)
         starts = [optima[i].point for i in deal(optima, options.chains)]
-        sampled = sample_gibbs(problem.target, starts, gibbs, phases)
-        attrs |= {"tune": sweeps, "thin": thin}
-    else:
-        sampled, nuts = _sample_by_nuts(problem, optima, options, engine_seed, phases, without_nutpie=without_nutpie)
-        attrs |= {"tune": nuts.tune, "thin": sampled.thin, "target_accept": nuts.target_accept}
-        if options.target_ess is not None:
-            attrs |= {"target_ess": options.target_ess, "max_draws": options.max_draws}
-            if sampled.stopped_by:
-                attrs["stopped_by"] = sampled.stopped_by
-        if model is None and not without_nutpie:
-            attrs["adaptation"] = nuts.adaptation
-    attrs |= {"interrupted": int(sampled.interrupted)}
-    attrs |= {f"seconds_{name}": value for name, value in phases.seconds.items()}
-    _log.debug("%s", ", ".join(f"{name} = {value}" for name, value in attrs.items()))
+        return sample_gibbs(problem.target, starts, gibbs, phases), {"tune": tune, "thin": thin}
+    sampled, nuts = _sampled_by_nuts(problem, optima, options, seed, phases, without_nutpie=asked.without_nutpie)
+    settings: dict[str, Any] = {"tune": nuts.tune, "thin": sampled.thin, "target_accept": nuts.target_accept}
+    if options.target_ess is not None:
+        settings |= {"target_ess": options.target_ess, "max_draws": options.max_draws}
+        settings |= {"stopped_by": sampled.stopped_by} if sampled.stopped_by else {}
+    if asked.prior is not None and not asked.without_nutpie:
+        settings["adaptation"] = nuts.adaptation
+    return sampled, settings
 
-    tree = _assemble(sampled, problem, data, em, attrs)
-    if optima is not None and len(optima) > 1:
-        begun = [0] * options.chains if method == "advi" or without_nutpie else deal(optima, options.chains)
-        masses = [each.mass if each.approximation is not None else np.nan for each in optima]
-        tree = add_optima(tree, [(em.optima()[each.which], masses[i], begun.count(i)) for i, each in enumerate(optima)])
+
+def _with_optima(asked: _Asked, tree: xr.DataTree, em: EMResult, optima: Sequence[Optimum] | None) -> xr.DataTree:
+    """The tree with the solutions that EM found, where they are several."""
+    if optima is None or len(optima) == 1:
+        return tree
+    options = asked.options
+    begun = [0] * options.chains if options.method == "advi" or asked.without_nutpie else deal(optima, options.chains)
+    masses = [each.mass if each.approximation is not None else np.nan for each in optima]
+    return add_optima(tree, [(em.optima()[each.which], masses[i], begun.count(i)) for i, each in enumerate(optima)])
+
+
+def _finished(asked: _Asked, tree: xr.DataTree, sampled: Sampled, phases: Phases) -> Reading:
+    """The tree relabelled and judged, with the groups that were asked for; what is the matter is said as warnings."""
     reading = Reading(tree)
     try:
-        if relabel:
-            with phases("relabel", "relabelling" if tree["posterior"]["w"].size * len(data.values) > _LONG else None):
+        if asked.relabel:
+            is_long = tree["posterior"]["w"].size * len(asked.data.values) > _LONG
+            with phases("relabel", "relabelling" if is_long else None):
                 reading = labelling.relabelled(reading)
-        if log_likelihood:
+        if asked.log_likelihood:
             reading = reading.beside(predictive.add_log_likelihood(reading))
-        if posterior_predictive:
-            reading = reading.beside(predictive.add_posterior_predictive(reading, engine_seed))
-        if known is not None:
-            reading = reading.knowing(of_data, known)
+        if asked.posterior_predictive:
+            reading = reading.beside(predictive.add_posterior_predictive(reading, asked.engine_seed))
+        if asked.known is not None:
+            reading = reading.knowing(of_data, asked.known)
         diagnosis = reading.ask(diagnosis_of)
     except (KeyboardInterrupt, Exception) as error:  # no draws are lost by what is made of them
         interrupted = isinstance(error, KeyboardInterrupt)
@@ -370,8 +390,9 @@ def _in_a_line(error: BaseException) -> str:
     return text if isinstance(text, Words) else " ".join(text.split()) or type(error).__name__
 
 
-def _require_room(data: Data, k: int, options: Options, *, log_likelihood: bool, posterior_predictive: bool) -> None:
+def _require_room(asked: _Asked) -> None:
     """Refuse beforehand what memory would not hold: parameters, sampler statistics, groups of draws x observations."""
+    data, k, options = asked.data, asked.k, asked.options
     n, n_features, draws = len(data.values), data.n_features, options.longest * options.chains
     steps, what, remedy = options.longest, f"{options.longest} draws", "ask for fewer draws"
     if options.method == "nuts":  # which holds every step of a chain, those of its tuning as well
@@ -388,14 +409,14 @@ def _require_room(data: Data, k: int, options: Options, *, log_likelihood: bool,
         remedy if options.target_ess is None else Words("lower ", Argument("max_draws"), " or ", Argument("tune")),
     )
     for wanted, group, size in (
-        (log_likelihood, "log_likelihood", n),
-        (posterior_predictive, "posterior_predictive", n * n_features),
+        (asked.log_likelihood, "log_likelihood", n),
+        (asked.posterior_predictive, "posterior_predictive", n * n_features),
     ):
         if wanted:
             predictive.require_room(draws, size, group, "ask for fewer draws, or add the group afterwards")
 
 
-def _sample_by_nuts(
+def _sampled_by_nuts(
     problem: Problem,
     optima: Sequence[Optimum] | None,
     options: Options,
@@ -468,14 +489,27 @@ def _has_reached(target_ess: float, problem: Problem) -> Callable[[xr.Dataset, F
     return enough
 
 
-def _assemble(sampled: Sampled, problem: Problem, data: Data, em: EMResult, attrs: dict[str, Any]) -> xr.DataTree:
-    """The tree in the data's units."""
+def _assembled(asked: _Asked, em: EMResult, problem: Problem, sampled: Sampled, settings: dict[str, Any]) -> xr.DataTree:
+    """The tree in the data's units, with a record of how it was made."""
+    attrs = {
+        "method": asked.options.method,
+        "k": asked.k,
+        "covariance": asked.covariance,
+        "prior": CUSTOM_MODEL if asked.prior is None else asked.prior.to_json(),
+        "seed": asked.seed,
+        "n_init": asked.n_init,
+        "missing": asked.missing,
+        "engine": "compiled" if isinstance(problem.target, CompiledTarget) else "pymc",
+        "interrupted": int(sampled.interrupted),
+    }
+    attrs |= settings
+    _log.debug("%s", ", ".join(f"{name} = {value}" for name, value in attrs.items()))
     posterior = problem.in_data_units(problem.as_contract(sampled.posterior))
     approximation = sampled.approximation
     if approximation is not None:
         approximation = approximation.assign(elbo=approximation["elbo"] - problem.log_unit)
     apart = ["C0"] if problem.own is not None and problem.own.hierarchical else []
-    return build_tree(posterior, sampled.sample_stats, data, em, attrs, approximation, apart)
+    return build_tree(posterior, sampled.sample_stats, asked.data, em, attrs, approximation, apart)
 
 
 def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) -> None:

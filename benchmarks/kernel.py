@@ -78,7 +78,7 @@ def gradient(n, k):
     x = bg.datasets.two_gaussians(n=n).x
     z = (x - x.mean()) / x.std()
     prior = bg.HierarchicalPrior().scaled_to(z)
-    own = log_posterior(z, k, prior, "full")
+    own = log_posterior(z[:, None], k, prior, "full")
     pymc = bg.build_model(z, k, prior=prior).logp_dlogp_function(ravel_inputs=True)
     pymc.set_extra_values({})
     point = np.random.default_rng(1).normal(0, 0.3, own.n_dim)

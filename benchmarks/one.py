@@ -22,8 +22,9 @@ def main(path, peer, seed):
 
     chains, length, k = done.w.shape
     w, mu, spread = (np.reshape(a, (-1, k, *a.shape[3:])) for a in (done.w, done.mu, done.spread))
-    draws = Draws(w, mu, spread if spread.ndim == 2 else np.linalg.cholesky(spread), chains, length)
-    table = summarise(invariant_quantities(draws, given["x"]))
+    factors = spread[..., None, None] if spread.ndim == 2 else np.linalg.cholesky(spread)
+    draws, x = Draws(w, mu.reshape(*w.shape, -1), factors, chains, length), given["x"]
+    table = summarise(invariant_quantities(draws, x.reshape(len(x), -1)))
     result = {
         "compiling": done.compiling,
         "sampling": done.sampling,

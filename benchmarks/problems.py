@@ -62,7 +62,7 @@ def prior_of(x):
 def start_of(x, k):
     """The EM estimate, at which every peer may start."""
     mixture = bg.fit_em(x, k, random_seed=1).mixture
-    own = log_posterior(x, k, bg.HierarchicalPrior().scaled_to(x), "full")
+    own = log_posterior(x.reshape(len(x), -1), k, bg.HierarchicalPrior().scaled_to(x), "full")
     values = own.values_at(mixture)
     if x.ndim == 1:
         return values

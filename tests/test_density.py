@@ -16,7 +16,7 @@ X = np.concatenate([rng(1).normal(0, 1, 80), rng(2).normal(4, 0.5, 60), [30.0]])
 
 
 def posterior(prior, covariance, k, n_features=1):
-    return log_posterior(X, k, prior_of(prior, covariance, n_features).scaled_to(X), covariance)
+    return log_posterior(X[:, None], k, prior_of(prior, covariance, n_features).scaled_to(X), covariance)
 
 
 @cache

@@ -116,7 +116,7 @@ def test_one_feature_by_the_route_for_several_is_the_posterior_of_one_feature(co
     """D = 1 as a matrix of one entry: the coordinates differ (log 1/sigma, log sqrt C0), the density only by their Jacobian."""
     x = data(2)[:, 0].copy()
     prior = bg.HierarchicalPrior() if kind == "hierarchical" else bg.ConjugatePrior()
-    one = log_posterior(x, 3, prior.scaled_to(x), covariance)
+    one = log_posterior(x[:, None], 3, prior.scaled_to(x), covariance)
     scale = {"G0": np.array([[one.prior.G0]])} if kind == "hierarchical" else {"C0": np.array([[one.prior.C0]])}
     shared = {"b0": np.array([one.prior.b0]), "B0": np.array([[one.prior.B0]]), "c0": one.prior.c0}
     if kind == "hierarchical":
@@ -124,7 +124,7 @@ def test_one_feature_by_the_route_for_several_is_the_posterior_of_one_feature(co
     else:
         several_prior = bg.ConjugatePrior(**shared, **scale)
     several = log_posterior(x[:, None], 3, several_prior, covariance)
-    vars(several)["spread"] = FactorSpread(3, Structure(covariance, 1), several_prior)
+    vars(several)["spread"] = FactorSpread(3, Structure(covariance, 1), several.hyper)
     for seed in range(4):
         point = rng(seed).normal(0, 0.5, one.n_dim)
         other = point.copy()
@@ -154,7 +154,7 @@ def test_points_beyond_a_float_are_refused_and_harm_nothing(bad, covariance):
 @pytest.mark.parametrize(("covariance", "n_features"), [("full", 1), *((covariance, 2) for covariance in COVARIANCES)])
 def test_the_sampler_sees_the_density_in_whitened_coordinates(covariance, n_features):
     if n_features == 1:
-        own = log_posterior(data(1)[:, 0], 3, bg.HierarchicalPrior().scaled_to(data(1)[:, 0]), "full")
+        own = log_posterior(data(1), 3, bg.HierarchicalPrior().scaled_to(data(1)), "full")
     else:
         own = posterior("hierarchical", covariance, 3, n_features)
     floats = [ctypes.c_void_p] * 4

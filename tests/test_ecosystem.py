@@ -58,7 +58,7 @@ SEVERAL = {
 @pytest.mark.parametrize("kind", ONE)
 def test_one_feature_with_its_name(kind):
     data = read_data(ONE[kind])
-    np.testing.assert_array_equal(data.values, VALUES)
+    np.testing.assert_array_equal(data.values[:, 0], VALUES)
     assert data.names == ("v",)
 
 
@@ -75,7 +75,7 @@ def test_several_features_with_their_names(kind):
 )
 def test_without_a_name(x):
     data = read_data(x)
-    np.testing.assert_array_equal(data.values, VALUES)
+    np.testing.assert_array_equal(data.values[:, 0], VALUES)
     assert data.names is None
 
 

@@ -30,9 +30,15 @@ def exactly(x, weights, means, sigma, sample_weight=None, shift=0.0, scale=1.0):
     return log_density, r, [t.sum(axis=0) for t in terms], [abs(t).sum(axis=0) for t in terms]
 
 
+def in_columns(x, weights, means, sigma):
+    """Of one feature, as the E-step takes it."""
+    return x[:, None], weights, means[..., None], sigma[..., None]
+
+
 def assert_exact(x, *parameters, sample_weight=None, shift=0.0, scale=1.0):
     _, _, wanted, sizes = exactly(x, *parameters, sample_weight, shift, scale)
-    got = e_step(x, *parameters, sample_weight, shift=shift, scale=scale)
+    got = e_step(*in_columns(x, *parameters), sample_weight, shift=shift, scale=scale)
+    got = [got.log_likelihood, got.counts, got.first[:, 0], got.second[:, 0]]
     for mine, exact, size in zip(got, wanted, sizes, strict=True):
         assert np.all(abs(mine - exact) <= 1e-11 * size + np.finfo(float).tiny)
 
@@ -71,10 +77,9 @@ def test_hard_cases_stay_exact(name):
     x, *parameters = (np.asarray(v, dtype=float) for v in HARD[name])
     assert_exact(x, *parameters)
     log_density, responsibilities, _, _ = exactly(x, *parameters)
-    np.testing.assert_allclose(estep.log_density(x, *parameters), log_density.astype(float), rtol=1e-13, atol=1e-14)
-    np.testing.assert_allclose(
-        estep.responsibilities(x, *parameters), responsibilities.astype(float), rtol=1e-11, atol=1e-300
-    )
+    given = in_columns(x, *parameters)
+    np.testing.assert_allclose(estep.log_density(*given), log_density.astype(float), rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(estep.responsibilities(*given), responsibilities.astype(float), rtol=1e-11, atol=1e-300)
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1.0, 1e150])
@@ -89,10 +94,11 @@ def test_standardising_in_passing_stays_exact_at_an_offset_of_1e9_sd(scale, k):
 def test_a_parameter_that_is_no_number_is_not_passed_over(k, which):
     x, parameters = np.array([0.0, 1.0]), [np.full(k, 1 / k), np.arange(k) * 1.0, np.ones(k)]
     parameters[which][0] = np.nan
-    assert np.isnan(e_step(x, *parameters).log_likelihood)
-    assert np.isnan(e_step(x, *parameters).counts).all()
-    assert np.isnan(estep.log_density(x, *parameters)).all()
-    assert np.isnan(estep.responsibilities(x, *parameters)).all()
+    given = in_columns(x, *parameters)
+    assert np.isnan(e_step(*given).log_likelihood)
+    assert np.isnan(e_step(*given).counts).all()
+    assert np.isnan(estep.log_density(*given)).all()
+    assert np.isnan(estep.responsibilities(*given)).all()
 
 
 @pytest.mark.parametrize("sigma", [1e-150, 1.0, 1e150])
@@ -101,11 +107,13 @@ def test_points_out_of_reach_belong_somewhere(sigma):
     parameters = np.array([0.5, 0.5]), np.array([0.0, 1.0]) * sigma, np.array([1.0, 2.0]) * sigma
     for k in (1, 2):
         few = [p[:k] for p in (np.array([1.0, 0.0]) if k == 1 else parameters[0], *parameters[1:])]
-        sums = e_step(x, *few)
-        assert sums.log_likelihood == pytest.approx(estep.log_density(x, *few).sum(), rel=1e-12)
+        given = in_columns(x, *few)
+        sums = e_step(*given)
+        assert sums.log_likelihood == pytest.approx(estep.log_density(*given).sum(), rel=1e-12)
         assert sums.counts.sum() == pytest.approx(len(x))
-    r = estep.responsibilities(x, *parameters)
-    assert np.isfinite(estep.log_density(x, *parameters)).all()
+    given = in_columns(x, *parameters)
+    r = estep.responsibilities(*given)
+    assert np.isfinite(estep.log_density(*given)).all()
     np.testing.assert_allclose(r.sum(axis=1), 1)
     assert (r >= 0).all()
 
@@ -127,8 +135,8 @@ def test_exp_is_right_to_the_last_bit():
 
 def test_many_sets_of_parameters_at_once():
     generator = rng(6)
-    x = generator.normal(size=300)
     w, mu, sigma = (np.array(v) for v in zip(*(a_mixture(4, generator) for _ in range(5)), strict=True))
+    x, w, mu, sigma = in_columns(generator.normal(size=300), w, mu, sigma)
     together = estep.log_density(x, w, mu, sigma)
     for row, *parameters in zip(together, w, mu, sigma, strict=True):
         np.testing.assert_array_equal(row, estep.log_density(x, *parameters))
@@ -136,8 +144,7 @@ def test_many_sets_of_parameters_at_once():
 
 
 def test_any_array_goes_through_the_same_code():
-    x = rng(7).standard_normal(400)
-    parameters = [np.array(v) for v in ([0.4, 0.6], [-1.0, 1.0], [0.5, 1.5])]
+    x, *parameters = in_columns(rng(7).standard_normal(400), *map(np.array, ([0.4, 0.6], [-1.0, 1.0], [0.5, 1.5])))
     wanted = e_step(x[::2].copy(), *parameters)
     frozen = x[::2].copy()
     frozen.flags.writeable = False
@@ -150,8 +157,7 @@ def test_any_array_goes_through_the_same_code():
 
 
 def test_sums_add_up_over_chunks():
-    x = rng(5).standard_normal(100_000)
-    parameters = (np.array([0.4, 0.6]), np.array([-1.0, 1.0]), np.array([0.5, 1.5]))
+    x, *parameters = in_columns(rng(5).standard_normal(100_000), *map(np.array, ([0.4, 0.6], [-1.0, 1.0], [0.5, 1.5])))
     whole = e_step(x, *parameters)
     parts = [e_step(part, *parameters) for part in np.array_split(x, 7)]
     for i, value in enumerate(whole):

@@ -280,7 +280,7 @@ def test_one_chain_is_judged_by_its_halves(galaxies):
 @pytest.mark.slow
 def test_low_rank_adaptation_is_for_posteriors_near_a_gaussian(two_small):
     for x, k, expected in ((two_small, 2, "low_rank"), (two_small, 4, "diag")):
-        own = log_posterior((x - x.mean()) / x.std(), k, bg.HierarchicalPrior().scaled_to((x - x.mean()) / x.std()), "full")
+        own = own_posterior((x - x.mean()) / x.std(), k)
         em = bg.fit_em(x, k, random_seed=SEED).mixture.rescaled(-x.mean() / x.std(), 1 / x.std())
         optima = [Optimum(0, own.at(em), None, 1.0)]
         assert nuts.choose_geometry(own, optima, chains=2, seed=1).adaptation == expected
@@ -372,7 +372,7 @@ def test_chains_start_at_different_optima_and_show_that_they_disagree(two_small)
 
 
 def own_posterior(x, k):
-    return log_posterior(x, k, bg.HierarchicalPrior().scaled_to(x), "full")
+    return log_posterior(x[:, None], k, bg.HierarchicalPrior().scaled_to(x), "full")
 
 
 def test_optima_are_weighed_by_their_share_of_the_posterior(two_small):
@@ -458,7 +458,7 @@ def test_starts_are_points_of_the_models_that_nutpie_samples(two_small):
     start = {"w": np.array([0.3, 0.7]), "mu": np.array([4.0, 9.0]), "sigma2": np.array([1.0, 3.0]), "C0": np.array(2.0)}
     model = bg.build_model(two_small, 2)
     compiled = nutpie.compile_pymc_model(model, initial_points=start, jitter_rvs=set())
-    own = log_posterior(two_small, 2, bg.HierarchicalPrior().scaled_to(two_small), "full")
+    own = own_posterior(two_small, 2)
     for point in (unconstrained(model, start).data, own.unconstrained(start)):
         np.testing.assert_allclose(point, compiled.initial_point_func(0))
 

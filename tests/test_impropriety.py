@@ -19,9 +19,9 @@ QUIET = {"random_seed": 1, "progressbar": False}
 
 
 def is_improper(x, k, covariance="full", prior=None):
-    x = np.asarray(x, dtype=float)
+    x = np.asarray(x, dtype=float).reshape(len(x), -1)
     prior = (prior or HierarchicalPrior()).scaled_to(x, covariance)
-    names = [f"x{j}" for j in range(1 if x.ndim == 1 else x.shape[1])]
+    names = [f"x{j}" for j in range(x.shape[1])]
     return impropriety(x, names, k, prior, covariance) is not None
 
 

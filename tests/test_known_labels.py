@@ -86,7 +86,7 @@ def test_several_features_against_all_allocations(covariance, labels):
 @pytest.mark.parametrize("matrix", [False, True])
 def test_the_density_of_what_is_known_is_the_pymc_models(covariance, d, matrix):
     generator = rng(2)
-    x, k = generator.normal(size=(12, d)) if d > 1 else generator.normal(size=12), 3
+    x, k = generator.normal(size=(12, d)), 3
     labels = generator.dirichlet(np.ones(k), len(x)) if matrix else generator.integers(-1, k, len(x))
     prior = bg.HierarchicalPrior().scaled_to(x, covariance)
     own = log_posterior(x, k, prior, covariance, Known(generator.uniform(0.3, 3, len(x)), labels))
@@ -171,7 +171,7 @@ def test_loo_predicts_an_observation_with_its_label():
     draws = draws_of(tree["posterior"].to_dataset())
     found, sure = bg.loo(tree), np.flatnonzero(labels >= 0)
     i = sure[found.influence_pareto_k.values[sure].argmin()]  # where importance weights hardly need to be smoothed
-    joint = (np.log(draws.w) + stats.norm.logpdf(x[i], draws.mu, draws.factors))[:, labels[i]]
+    joint = (np.log(draws.w) + stats.norm.logpdf(x[i], draws.mu[..., 0], draws.sd[..., 0]))[:, labels[i]]
     np.testing.assert_allclose(tree["log_likelihood"]["x"].values.reshape(-1, len(x))[:, i], joint)
     assert found.elpd_i.values[i] == pytest.approx(np.log(len(joint)) - np.logaddexp.reduce(-joint), abs=0.01)
     assert found.elpd < bg.loo(bg.fit(x, 3, method="gibbs", random_seed=1, progressbar=False)).elpd
@@ -193,11 +193,10 @@ def test_a_tree_keeps_its_labels(tmp_path):
 def test_kernels_with_labels_are_those_without_where_all_is_possible():
     generator = rng(4)
     for d in (1, 3):
-        x = generator.normal(size=(300, d))
+        data = generator.normal(size=(300, d))
         w, mu = generator.dirichlet(np.ones(3)), generator.normal(size=(3, d))
         factors = np.linalg.cholesky(np.array([np.eye(d) + 0.1 * np.ones((d, d))] * 3))
-        parameters = (w, mu[:, 0], factors[:, 0, 0]) if d == 1 else (w, mu, factors)
-        data = x[:, 0] if d == 1 else x
+        parameters = w, mu, factors
         nothing, log_labels = np.zeros((3, 300)), np.log(generator.dirichlet(np.ones(3), 300).T)
         np.testing.assert_allclose(estep.log_density(data, *parameters, nothing), estep.log_density(data, *parameters))
         one, other = estep.e_step(data, *parameters, None, nothing), estep.e_step(data, *parameters)

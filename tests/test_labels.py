@@ -104,7 +104,7 @@ def test_ambiguous_draws_are_those_whose_exchange_is_plausible(two_small):
         )
 
     draws = read_draws(tree := make_tree(two_small, change=near))
-    columns = np.stack([draws.mu, np.log(draws.w)], axis=-1)
+    columns = np.stack([draws.mu[..., 0], np.log(draws.w)], axis=-1)
     given = stats.norm.logpdf(columns, columns.mean(axis=0), columns.std(axis=0)).sum(axis=(1, 2))
     turned = stats.norm.logpdf(columns[:, ::-1], columns.mean(axis=0), columns.std(axis=0)).sum(axis=(1, 2))
     expected = np.mean(np.exp(given - np.logaddexp(given, turned)) < 0.95)
@@ -204,13 +204,15 @@ def test_an_unknown_method_gets_a_sentence(tree):
 @pytest.mark.parametrize("scale", [1e-150, 1.0, 1e150])
 def test_match_minimises_over_all_permutations(scale):
     generator, k = rng(4), 4
-    draws = Draws(*(generator.normal(size=(20, k)) for _ in range(2)), np.exp(generator.normal(size=(20, k))), 1, 20)
+    w, mu = (generator.normal(size=(20, k)) for _ in range(2))
+    sigma = np.exp(generator.normal(size=(20, k)))
+    draws = Draws(w, mu[..., None], sigma[..., None, None], 1, 20)
     reference = Mixture(np.full(k, 1 / k), generator.normal(size=k), sigma=np.exp(generator.normal(size=k)))
     moved = Draws(draws.w, scale * draws.mu, scale * draws.factors, 1, 20)
     found = match(moved, reference.rescaled(0, scale))
     for i, order in enumerate(found):
         costs = {
-            p: sum((draws.mu[i, p[j]] - reference.means[j]) ** 2 + (draws.factors[i, p[j]] - reference.sigma[j]) ** 2 for j in range(k))
+            p: sum((mu[i, p[j]] - reference.means[j]) ** 2 + (sigma[i, p[j]] - reference.sigma[j]) ** 2 for j in range(k))
             for p in itertools.permutations(range(k))
         }  # fmt: skip
         assert tuple(order) == min(costs, key=costs.get)

@@ -116,7 +116,7 @@ def test_is_frozen():
         (([0.5, 0.5], [0, 1]), None, "exactly one of covariances and sigma"),
         (([0.5, 0.5], [0, 1], [1, 1]), 1, "exactly one of covariances and sigma"),
         (([0.5, 0.5], [0, 1], [1, -1]), None, "covariances must be positive"),
-        (([0.5, 0.5], [0, 1], [1, 1, 1]), None, r"covariances must have shape \(2,\)"),
+        (([0.5, 0.5], [0, 1], [1, 1, 1]), None, r"covariances must be a number or have shape \(2,\)"),
         (([0.5, 0.5], [[0, 0], [1, 1]]), 1, "sigma is for one feature"),
         (([0.5, 0.5], [[0, 0], [1, 1]], np.eye(3)), None, r"covariances must have shape \(2, 2, 2\)"),
         (([0.5, 0.5], [[0, 0], [1, 1]], [[1, 2], [2, 1]]), None, "positive definite, but that of component 0 is not"),

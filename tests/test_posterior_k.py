@@ -244,7 +244,7 @@ def test_one_possible_number_is_the_sampler_of_that_number(galaxies):
     tree = run(galaxies, prior_k=[0, 0, 1.0])
     assert (tree["posterior"]["n_components"] == 3).all()
     assert tree["p_k"].values.tolist() == [0, 0, 1]
-    points = followed(galaxies.to_numpy())
+    points = followed(galaxies.to_numpy()[:, None])[:, 0]
     fixed = bg.fit(galaxies, 3, method="gibbs", random_seed=SEED + 1, progressbar=False)
     w, mu, sigma = (fixed["posterior"][name].values[..., None] for name in ("w", "mu", "sigma"))
     other = np.log((w * stats.norm.pdf(points, mu, sigma)).sum(axis=2))
@@ -304,7 +304,7 @@ def test_the_tree_tells_one_story(faithful, covariance, kind, n_features, tmp_pa
     assert (np.isfinite(w).sum(axis=-1) == k).all()
     np.testing.assert_allclose(np.nansum(w, axis=-1), 1)
     assert ("C0" in posterior) == (kind is bg.HierarchicalPrior)
-    points = followed(x.to_numpy())
+    points = followed(x.to_numpy().reshape(len(x), -1))
     for chain, draw in np.ndindex(k.shape):
         size = k[chain, draw]
         at = {"chain": chain, "kept": draw, "cluster": slice(0, size)}

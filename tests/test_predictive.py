@@ -35,9 +35,9 @@ def test_log_likelihood_is_the_mixtures(tree, two_small):
 
 
 def test_log_likelihood_is_the_sum_of_pointwise_ones(tree, two_small):
-    draws = read_draws(tree)
-    pointwise = predictive.log_density(draws, two_small)
-    np.testing.assert_allclose(predictive.log_likelihood(draws, two_small, Known()), pointwise.sum(axis=1), rtol=1e-12)
+    draws, x = read_draws(tree), two_small[:, None]
+    pointwise = predictive.log_density(draws, x)
+    np.testing.assert_allclose(predictive.log_likelihood(draws, x, Known()), pointwise.sum(axis=1), rtol=1e-12)
 
 
 def test_predictive_density_integrates_to_one_within_its_band(tree):
@@ -59,7 +59,7 @@ def test_the_cdf_is_the_integral_of_the_density(tree):
     np.testing.assert_allclose(cdf.sel(statistic="mean"), integral, atol=1e-6)
     at = cdf.sel(grid=8.0, method="nearest")
     draws = read_draws(tree)
-    each = (draws.w * stats.norm.cdf(8.0, draws.mu, draws.factors)).sum(axis=1)
+    each = (draws.w * stats.norm.cdf(8.0, draws.mu[..., 0], draws.sd[..., 0])).sum(axis=1)
     np.testing.assert_allclose(at, [each.mean(), *np.quantile(each, [0.1, 0.9])])
 
 

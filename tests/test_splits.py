@@ -175,7 +175,7 @@ def test_a_superfluous_component_is_now_a_part_of_one_now_of_another():
     generator = rng(11)
     x = np.concatenate([generator.normal(-5, 1, 2_000), generator.normal(5, 1, 2_000)]) / 5
     own = small_posterior("full", 1, "conjugate", k=3)
-    own = log_posterior(x, 3, own.prior, "full")
+    own = log_posterior(x[:, None], 3, own.prior, "full")
     start = own.unconstrained(
         {"w": np.array([0.25, 0.25, 0.5]), "mu": np.array([-1.0, -1.0, 1.0]), "sigma2": np.full(3, 0.04)}
     )

@@ -19,7 +19,7 @@ TIES = np.array([0.0, 0, 0, 0, 1, 1, 2, 2, 2, 2])
 @pytest.fixture(scope="module")
 def improper():
     x = (TIES - TIES.mean()) / TIES.std()
-    return log_posterior(x, 3, bg.HierarchicalPrior().scaled_to(x), "full")
+    return log_posterior(x[:, None], 3, bg.HierarchicalPrior().scaled_to(x), "full")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ pytestmark = [  # EM sits on the stray, and some runs are short
 
 
 def found(x):
-    return list(strays(np.asarray(x, dtype=float), ["x"], np.arange(len(x))))
+    return list(strays(np.asarray(x, dtype=float)[:, None], ["x"], np.arange(len(x))))
 
 
 @pytest.fixture(scope="module")

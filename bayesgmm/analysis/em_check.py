@@ -207,7 +207,7 @@ def _read_estimate(em: EMResult | Mixture, reading: Reading) -> Mixture:
         return em
     if not isinstance(em, EMResult):
         raise TypeError(f"em must be an EMResult or a Mixture, got {type(em).__name__}")
-    if not (np.array_equal(em.x, reading.x) and em.known.equals(reading.known)):
+    if not (np.array_equal(em.rows, reading.x) and em.known.equals(reading.known)):
         raise ValueError("em must be fitted to the data of the tree, got an estimate from other data; fit it again")
     return em.mixture
 
@@ -248,10 +248,10 @@ def _named_estimates(mixture: Mixture, features: Sequence[Any]) -> dict[str, flo
 def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[float, float]:
     """Distance between EM's density and the mean density of the draws, and the 99 % quantile of the draws' own distances."""
     few = draws.thinned(_SPREAD_DRAWS)
-    points, weights = _grid(mixture, x) if x.ndim == 1 else _sample(few, mixture)
+    points, weights = _grid(mixture, x) if x.shape[1] == 1 else _sample(few, mixture)
     single, em = log_density(few, points), mixture.log_density(points)
     mean = np.logaddexp.reduce(single, axis=0) - np.log(len(single))
-    if x.ndim > 1:  # the points were drawn from (mean + em) / 2, relative to which densities are taken
+    if x.shape[1] > 1:  # the points were drawn from (mean + em) / 2, relative to which densities are taken
         sampled = np.logaddexp(mean, em) - np.log(2)
         single, mean, em = single - sampled, mean - sampled, em - sampled
     own = 0.5 * (np.abs(np.exp(single) - np.exp(mean)) * weights).sum(axis=1)
@@ -263,7 +263,7 @@ def _grid(mixture: Mixture, x: FloatArray) -> tuple[FloatArray, FloatArray]:
 
     They reach five standard deviations past the data and are closer where EM's components are.
     """
-    _, spread = location_and_scale(x)
+    _, spread = location_and_scale(x[:, 0])
     grid = np.unique(
         np.concatenate(
             [
@@ -273,7 +273,7 @@ def _grid(mixture: Mixture, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         )
     )
     steps = np.diff(grid) / 2
-    return grid, np.append(steps, 0) + np.append(0, steps)
+    return grid[:, None], np.append(steps, 0) + np.append(0, steps)
 
 
 def _sample(few: Draws, mixture: Mixture) -> tuple[FloatArray, FloatArray]:
@@ -281,8 +281,6 @@ def _sample(few: Draws, mixture: Mixture) -> tuple[FloatArray, FloatArray]:
     rng = np.random.default_rng(0)
     each = int(np.ceil(_POINTS / 2 / len(few.w)))
     parts = [mixture.sample(each * len(few.w), rng)[0]]
-    for w, mu, factors in zip(few.w, few.mu, few.factors, strict=True):
-        z = rng.choice(len(w), size=each, p=w / w.sum())
-        parts.append(mu[z] + np.einsum("nij,nj->ni", factors[z], rng.standard_normal((each, mu.shape[1]))))
+    parts += [few.sample(s, each, rng) for s in range(len(few.w))]
     points = np.concatenate(parts)
     return points, np.full(len(points), 1 / len(points))

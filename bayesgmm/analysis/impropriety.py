@@ -78,7 +78,7 @@ class Impropriety:
         tied = Words(", or use ", _TIED) if self.tied_is_proper else ""
         if len(self.groups) == len(self.ties.values):
             tied += f", or let k be below {len(self.groups)}, the number of distinct values"
-        if self.ties.values.ndim == 2:
+        if self.ties.of_rows:
             return Words("leave repeated rows out, or spread rounded ones again: ", _JITTER, tied)
         if self.ties.weighted:
             what = "an observation of weight c is c equal ones: divide weights that are no counts by their mean, or fix the "
@@ -96,7 +96,7 @@ class Impropriety:
     def _equal(self) -> str:
         """The largest groups."""
         name = self.ties.name
-        if self.ties.values.ndim == 2:
+        if self.ties.of_rows:
             parts = [f"{self.ties.counts[at]:g} rows are equal" for at in self.groups[:_NAMED]]
         else:
             parts = [
@@ -183,13 +183,12 @@ def _found(
 
 
 def _tied_is_proper(x: FloatArray, k: int, weight: FloatArray | None) -> bool:
-    names = range(1 if x.ndim == 1 else x.shape[1])
-    return impropriety(x, names, k, HierarchicalPrior().scaled_to(x, "tied"), "tied", weight) is None
+    return impropriety(x, range(x.shape[1]), k, HierarchicalPrior().scaled_to(x, "tied"), "tied", weight) is None
 
 
 def _shrinking(ties: Ties, k: int, c0: float, g0: float, covariance: Covariance) -> NDArray[np.int64]:
     """The groups onto which components shrink without limit along one direction, if they do."""
-    per_row = ties.values.shape[1] if ties.values.ndim == 2 else 1
+    per_row = ties.values.shape[1] if ties.of_rows else 1
     groups = ties.largest(k - 1)
     if not TRAITS[covariance].shared and _gain(ties, groups, per_row) >= c0 + g0:
         needed = np.cumsum(per_row * (ties.counts[groups] - 1) / 2) >= c0 + g0
@@ -259,19 +258,17 @@ def require_existence(reading: Reading, what: str) -> None:
 
 def _shrunk(draws: Draws, ties: Ties) -> NDArray[np.bool_]:
     """In which draws some component sits on a tie, (S,)."""
-    values, n_features = ties.values, draws.n_features
-    if values.ndim == 2:
+    values = ties.values
+    if ties.of_rows:
         rows = KDTree(values)
         sd, gaps = draws.factors[..., 0, 0], rows.query(values, k=2)[0][:, 1]
         distance, nearest = rows.query(draws.mu)
     else:
-        centre, sd = draws.mu, draws.factors
-        if n_features > 1:
-            centre, sd = centre @ ties.along, np.sqrt(((ties.along @ draws.factors) ** 2).sum(axis=-1))
+        centre, sd = draws.mu @ ties.along, np.sqrt(((ties.along @ draws.factors) ** 2).sum(axis=-1))
         steps = np.concatenate([[np.inf], np.diff(values), [np.inf]])
         gaps = np.minimum(steps[:-1], steps[1:])
         right = np.clip(np.searchsorted(values, centre), 1, len(values) - 1)
         nearest = np.where(centre - values[right - 1] < values[right] - centre, right - 1, right)
         distance = abs(centre - values[nearest])
-    near = distance <= np.maximum(6 * np.sqrt(n_features) * sd, _ROUNDING * abs(values).max())
+    near = distance <= np.maximum(6 * np.sqrt(draws.n_features) * sd, _ROUNDING * abs(values).max())
     return np.asarray(((sd <= _SHRUNK * gaps[nearest]) & near & (ties.counts[nearest] > 1)).any(axis=1))

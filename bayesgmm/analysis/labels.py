@@ -193,14 +193,13 @@ def quality_of(reading: Reading) -> LabelQuality:
 
 def _places(draws: Draws) -> FloatArray:
     """Means, log standard deviations and, by Fisher's z, correlations, (S, K, P), relative to where the clusters are."""
-    mu, factors = (values.reshape(*values.shape[:2], draws.n_features, -1) for values in (draws.mu, draws.factors))
-    sd = np.sqrt((factors**2).sum(axis=-1))
+    sd = draws.sd
     unit = np.median(sd, axis=(0, 1))  # of each feature
-    centre = np.median(mu[..., 0], axis=(0, 1))  # squares of means far from zero would leave no digit
-    rows = factors / sd[..., None]  # of a Cholesky factor of the correlations
+    centre = np.median(draws.mu, axis=(0, 1))  # squares of means far from zero would leave no digit
+    rows = draws.factors / sd[..., None]  # of a Cholesky factor of the correlations
     correlations = (rows @ rows.swapaxes(-1, -2))[..., *np.triu_indices(draws.n_features, 1)]
     fisher_z = np.arctanh(np.clip(correlations, -_CERTAIN, _CERTAIN))
-    return np.concatenate([(mu[..., 0] - centre) / unit, np.log(sd / unit), fisher_z], axis=-1)
+    return np.concatenate([(draws.mu - centre) / unit, np.log(sd / unit), fisher_z], axis=-1)
 
 
 def _ambiguous(parameters: FloatArray) -> float:
@@ -225,13 +224,10 @@ def raw_order(tree: xr.DataTree) -> xr.DataTree:
 
 def match(draws: Draws, reference: Mixture, classes: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """For each draw the order of its clusters, within their classes if any, that fits the reference best, (S, K)."""
-    if draws.n_features == 1:
-        cost = (draws.mu[:, :, None] - reference.means) ** 2 + (draws.factors[:, :, None] - reference.sigma) ** 2
-    else:
-        unit = np.sqrt(np.average(reference.sigma**2, axis=0, weights=reference.weights))  # of each feature
-        cost = (((draws.mu[:, :, None] - reference.means) / unit) ** 2).sum(axis=-1)
-        for j, factor in enumerate(reference.factors):  # one after another, to save memory
-            cost[:, :, j] += (((draws.factors - factor) / unit[:, None]) ** 2).sum(axis=(-2, -1))
+    unit = np.sqrt(np.average(reference.sd**2, axis=0, weights=reference.weights))  # of each feature
+    cost = (((draws.mu[:, :, None] - reference.mu) / unit) ** 2).sum(axis=-1)
+    for j, factor in enumerate(reference.factors):  # one after another, to save memory
+        cost[:, :, j] += (((draws.factors - factor) / unit[:, None]) ** 2).sum(axis=(-2, -1))
     # divided by the size of its draw: a data set in other units must not change the assignment, nor overflow
     largest = cost.max(axis=(1, 2), keepdims=True)
     cost /= np.where(largest > 0, largest, 1)
@@ -266,7 +262,7 @@ def _refined(
         before, agreement = agreement, float((target * total).sum())  # which never falls
         if agreement <= before + 1e-9 * abs(before):
             break
-    of_em = estep.responsibilities(x, em.weights, em.means, em.factors, log_labels)
+    of_em = estep.responsibilities(x, em.weights, em.mu, em.factors, log_labels)
     return order[:, _nearest(of_em, forbidden, 0, total)]
 
 

@@ -17,7 +17,7 @@ from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import FEATURE, Draws, features_of, read_draws
 from bayesgmm.arguments import FloatArray, read_probability, read_seed, require_memory
 from bayesgmm.data.known import Known
-from bayesgmm.data.reading import read_data
+from bayesgmm.data.reading import as_shown, read_data
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.kernels import estep
 
@@ -92,11 +92,9 @@ def add_posterior_predictive(tree: Tree, random_seed: int | np.random.Generator 
     require_room(len(draws.w), x.size, "posterior_predictive")
     rng = np.random.default_rng(read_seed(random_seed))
     result = np.empty((len(draws.w), *x.shape))
-    for row, w, mu, factors in zip(result, draws.w, draws.mu, draws.factors, strict=True):
-        z = rng.choice(len(w), size=len(x), p=w / w.sum())
-        noise = rng.standard_normal(x.shape)
-        row[:] = mu[z] + (factors[z] * noise if noise.ndim == 1 else np.einsum("nij,nj->ni", factors[z], noise))
-    return _with_group(reading.tree, "posterior_predictive", draws.by_chain(result))
+    for s, replicated in enumerate(result):
+        replicated[:] = draws.sample(s, len(x), rng)
+    return _with_group(reading.tree, "posterior_predictive", draws.by_chain(as_shown(result)))
 
 
 def by_feature(tree: xr.DataTree) -> xr.DataTree:
@@ -184,7 +182,7 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     density = np.exp(log_density(draws.thinned(_MOST_DRAWS), points))
     lower, upper = _band(density, interval)
     if draws.n_features == 1:
-        coords: dict[Any, Any] = {"grid": points}
+        coords: dict[Any, Any] = {"grid": points[:, 0]}
     else:
         coords = {name: ("grid", column) for name, column in zip(features_of(tree), points.T, strict=True)}
     return xr.DataArray(
@@ -229,7 +227,7 @@ def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, i
     [0.1, 1.0]
     """
     few = _few_of_feature(tree, feature)
-    points = _of_one_feature(grid)
+    points = read_grid(grid)
     below = distribution_function(few, np.broadcast_to(points, (len(few.w), len(points))))
     statistics = np.stack([below.mean(axis=0), *_band(below, interval)])
     coords = {"statistic": _STATISTICS, "grid": points}
@@ -275,7 +273,7 @@ def predictive_quantiles(
     wanted = np.array(
         [read_probability(each, "probabilities") for each in _one_by_one(read_numbers(probabilities, "probabilities"))]
     )
-    ends = few.mu[..., None] + few.factors[..., None] * ndtri(wanted)  # a mixture's quantile lies between its components'
+    ends = few.mu + few.factors[..., 0] * ndtri(wanted)  # a mixture's quantile lies between its components'
     lower, upper = ends.min(axis=1), ends.max(axis=1)
     of_draws = _bisect(lambda x: distribution_function(few, x) < wanted, lower, upper)
     overall = _bisect(
@@ -298,11 +296,12 @@ def _few_of_feature(tree: xr.DataTree, feature: Any) -> Draws:
     return read_draws(tree).thinned(_MOST_DRAWS).marginal(read_feature(tree, feature)[1])
 
 
-def _of_one_feature(grid: ArrayLike) -> FloatArray:
+def read_grid(grid: ArrayLike) -> FloatArray:
+    """Points along one feature, (G,)."""
     points = read_data(grid, name="grid", missing=None)
     if points.n_features > 1:
         raise ValueError(f"grid must hold values of one feature, got {points.n_features} columns")
-    return points.values
+    return points.values[:, 0]
 
 
 @np.errstate(under="ignore")
@@ -311,7 +310,7 @@ def distribution_function(draws: Draws, x: FloatArray) -> FloatArray:
     total = np.zeros(x.shape)
     with np.errstate(over="ignore"):  # what lies beyond a float's range of deviations is certain
         for j in range(draws.n_components):  # one after another, to save memory
-            total += draws.w[:, j, None] * ndtr((x - draws.mu[:, j, None]) / draws.factors[:, j, None])
+            total += draws.w[:, j, None] * ndtr((x - draws.mu[:, j]) / draws.factors[:, j, 0])
     return total
 
 
@@ -380,7 +379,7 @@ def log_likelihood(draws: Draws, x: FloatArray, known: Known) -> FloatArray:
 
     def of_one(s: int) -> float:
         parameters = draws.w[s], draws.mu[s], draws.factors[s]
-        if x.ndim == 1:  # sums in one pass, without a logarithm for each observation
+        if x.shape[1] == 1:  # sums in one pass, without a logarithm for each observation
             return estep.e_step(x, *parameters, known.weight, log_labels).log_likelihood
         return float(counts @ estep.log_density(x, *parameters, log_labels))
 

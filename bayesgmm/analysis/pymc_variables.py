@@ -69,9 +69,8 @@ def _precisions(draws: Draws, covariance: Covariance) -> dict[str, Any]:
     traits = TRAITS[covariance]
     dims: tuple[str, ...] = ("chain", "draw") if traits.shared else ("chain", "draw", "cluster")
     factors = draws.factors[:, 0] if traits.shared else draws.factors
-    if draws.n_features == 1:
-        return {"sigma2": (dims, draws.by_chain(factors**2))}
-    if traits.matrix:
+    if draws.n_features > 1 and traits.matrix:
         return {"precision_factor": ((*dims, ENTRY), draws.by_chain(wishart.pack(inverse_factors(factors))))}
     variances = draws.by_chain(np.diagonal(factors, axis1=-2, axis2=-1) ** 2)
-    return {"sigma2": ((*dims, "feature"), variances) if traits.per_feature else (dims, variances[..., 0])}
+    of_features = draws.n_features > 1 and traits.per_feature
+    return {"sigma2": ((*dims, "feature"), variances) if of_features else (dims, variances[..., 0])}

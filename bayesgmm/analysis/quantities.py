@@ -24,7 +24,7 @@ from bayesgmm.analysis.tree import (
     read_log_posterior,
 )
 from bayesgmm.arguments import FloatArray
-from bayesgmm.data.units import location_and_scale
+from bayesgmm.data.units import Units, location_and_scale
 from bayesgmm.digits import with_digits
 
 _LONGEST = 40  # rows of a table that are printed
@@ -66,12 +66,12 @@ def followed(x: FloatArray) -> FloatArray:
 
 
 def _named_points(x: FloatArray, positions: NDArray[Any]) -> tuple[list[str], FloatArray]:
-    if x.ndim == 1:
-        points, (_, spread) = np.quantile(x, _POINTS), location_and_scale(x)
-        called = [with_digits(point, spread, least=5) for point in points]
+    units = Units.of(x, one_unit=False)
+    if x.shape[1] == 1:
+        points = np.quantile(x, _POINTS, axis=0)
+        called = [with_digits(point, units.scale[0], least=5) for point in points[:, 0]]
         return [f"log p({point}), {quantile:.0%}" for quantile, point in zip(_POINTS, called, strict=True)], points
-    shift, scale = np.array([location_and_scale(np.ascontiguousarray(column)) for column in x.T]).T
-    z = (x - shift) / scale
+    z = units.standardised(x)
     axes = np.linalg.eigh(z.T @ z)[1][:, :-3:-1]
     axes *= np.sign(axes[abs(axes).argmax(axis=0), [0, 1]])
     places = np.round(_POINTS * (len(x) - 1)).astype(int)

@@ -52,7 +52,7 @@ class Reading:
 
     @property
     def x(self) -> FloatArray:
-        """The data, (n,) or (n, D)."""
+        """The data, (n, D)."""
         return self.ask(_observations)
 
     @property

@@ -42,7 +42,7 @@ from bayesgmm.analysis.contract import (
 )
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import NOTHING, Known
-from bayesgmm.data.reading import Data
+from bayesgmm.data.reading import Data, as_shown
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.em.result import EMResult
 from bayesgmm.kernels import estep
@@ -66,7 +66,7 @@ def parameters_of(mixture: Mixture) -> dict[str, FloatArray]:
 
 def log_likelihood_of(mixture: Mixture, x: FloatArray, known: Known) -> float:
     """Log-likelihood of a mixture for data, each observation counted as often as it counts, with its label."""
-    parameters = mixture.weights, mixture.means, mixture.factors
+    parameters = mixture.weights, mixture.mu, mixture.factors
     return float(known.counts(len(x)) @ estep.log_density(x, *parameters, known.log_labels(mixture.n_components)))
 
 
@@ -78,9 +78,9 @@ class Draws:
     ----------
     w : (S, K) array
         S = chains x draws.
-    mu : (S, K) or (S, K, D) array
-    factors : (S, K) or (S, K, D, D) array
-        Standard deviations of one feature, else lower Cholesky factors of the covariances.
+    mu : (S, K, D) array
+    factors : (S, K, D, D) array
+        Lower Cholesky factors of the covariances.
     n_chains, n_draws : int
     """
 
@@ -98,7 +98,7 @@ class Draws:
     @property
     def n_features(self) -> int:
         """D."""
-        return 1 if self.mu.ndim == 2 else self.mu.shape[2]
+        return self.mu.shape[2]
 
     def by_chain(self, values: NDArray[Any]) -> NDArray[Any]:
         """Reshape (S, ...) to (chain, draw, ...)."""
@@ -119,16 +119,26 @@ class Draws:
         half = self.n_draws // 2
         return Draws(self.w[: 2 * half], self.mu[: 2 * half], self.factors[: 2 * half], 2, half)
 
+    def sample(self, s: int, n: int, rng: np.random.Generator) -> FloatArray:
+        """Observations (n, D) from the mixture of draw s."""
+        z = rng.choice(self.n_components, size=n, p=self.w[s] / self.w[s].sum())
+        noise = rng.standard_normal((n, self.n_features))
+        return self.mu[s, z] + np.einsum("nij,nj->ni", self.factors[s, z], noise)
+
     def cluster(self, j: int) -> Draws:
         """One cluster with its weight."""
         return Draws(self.w[:, [j]], self.mu[:, [j]], self.factors[:, [j]], self.n_chains, self.n_draws)
+
+    @property
+    def sd(self) -> FloatArray:
+        """Standard deviations of every feature, (S, K, D)."""
+        return np.sqrt((self.factors**2).sum(axis=-1))
 
     def marginal(self, feature: int) -> Draws:
         """What the draws say of one feature alone."""
         if self.n_features == 1:
             return self
-        sigma = np.sqrt((self.factors[..., feature, :] ** 2).sum(axis=-1))
-        return Draws(self.w, self.mu[..., feature], sigma, self.n_chains, self.n_draws)
+        return Draws(self.w, self.mu[..., [feature]], self.sd[..., [feature], None], self.n_chains, self.n_draws)
 
 
 def build_tree(
@@ -161,7 +171,7 @@ def build_tree(
 
 def observed(data: Data) -> xr.Dataset:
     """The group ``observed_data``."""
-    values = np.array(data.values)
+    values = np.array(as_shown(data.values))
     if data.n_features == 1:
         called = {} if data.names is None else {"long_name": str(data.names[0])}
         result = xr.Dataset({"x": (OBS, values, called)}, coords={OBS: data.positions})
@@ -212,7 +222,8 @@ def draws_of(posterior: xr.Dataset) -> Draws:
     names = list(parameter_dims(1 if posterior["mu"].ndim == 3 else 2))
     arrays = (np.asarray(posterior[name].values, dtype=float) for name in names)
     w, mu, spread = (values.reshape(-1, k, *values.shape[3:]) for values in arrays)
-    return Draws(w, mu, spread if spread.ndim == 2 else roots(spread), n_chains, n_draws)
+    factors = roots(spread) if spread.ndim == 4 else spread[..., None, None]
+    return Draws(w, mu.reshape(*w.shape, -1), factors, n_chains, n_draws)
 
 
 def draws_of_optima(optima: xr.Dataset) -> Draws:
@@ -248,7 +259,7 @@ def features_of(tree: xr.DataTree) -> list[Any]:
 
 
 def read_observations(tree: xr.DataTree) -> FloatArray:
-    """The data the tree was fitted to."""
+    """The data the tree was fitted to, (n, D)."""
     if "observed_data" not in read_tree(tree).children or "x" not in tree["observed_data"]:
         raise ValueError("tree must have a group observed_data with x; pass what fit returned")
     x = tree["observed_data"]["x"]
@@ -265,7 +276,7 @@ def read_observations(tree: xr.DataTree) -> FloatArray:
             f"tree must hold finite observations x, got {(~np.isfinite(values)).sum()} of {values.size} numbers that are "
             "NaN or infinite; pass what fit returned"
         )
-    return values
+    return values.reshape(len(values), -1)
 
 
 def read_known(tree: xr.DataTree) -> Known:

@@ -16,8 +16,8 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.arguments import read_path
-from bayesgmm.data.reading import Data
-from bayesgmm.exceptions import CacheWarning
+from bayesgmm.data.reading import Data, as_shown
+from bayesgmm.exceptions import PACKAGE, CacheWarning
 from bayesgmm.files import digest_of
 from bayesgmm.words import about
 
@@ -54,7 +54,7 @@ class FitCache:
         for each in (data.known.weight, data.known.labels):
             digest.update(b"" if each is None else np.ascontiguousarray(each).tobytes())
         stated = {name: repr(value) for name, value in sorted(settings.items())}
-        known = [data.values.shape, data.features, data.positions.tolist(), stated, version("bayesgmm")]
+        known = [as_shown(data.values).shape, data.features, data.positions.tolist(), stated, version("bayesgmm")]
         digest.update(json.dumps(known, default=str).encode())
         return cls(place, digest.hexdigest(), seed)
 
@@ -98,7 +98,7 @@ class FitCache:
                 f"the fit of k = {k} cannot be kept in the cache {self.folder} ({reason}): should the comparison be "
                 "interrupted, it will be fitted again",
                 CacheWarning,
-                stacklevel=3,
+                skip_file_prefixes=PACKAGE,
             )
 
     def _paths(self, k: int) -> list[Path]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from scipy.special import logsumexp
 from bayesgmm.analysis.contract import attribute
 from bayesgmm.analysis.diagnosis import diagnosis_of
 from bayesgmm.analysis.forewarning import forewarn
-from bayesgmm.analysis.impropriety import of_data
+from bayesgmm.analysis.impropriety import OfData, of_data
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import Covariance, Method, Missing, read_count, read_seed
 from bayesgmm.comparison.cache import FitCache
@@ -27,6 +28,7 @@ from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS
 from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.data.reading import Data, read_fit_data
 from bayesgmm.exceptions import (
+    PACKAGE,
     ApproximationWarning,
     ConvergenceWarning,
     DataWarning,
@@ -152,55 +154,86 @@ def compare(
     seed = read_seed(random_seed)
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
     own_prior = read_prior(prior, data.values, covariance)
-    known = forewarn(data, ks, own_prior, covariance)
-    stated = settings | {"prior": own_prior.to_json()}
+    asked = _Asked(
+        data=data,
+        ks=ks,
+        method=method,
+        settings=settings,
+        of_every_fit=settings | {"prior": prior, "missing": missing, "progressbar": progressbar},
+        known=forewarn(data, ks, own_prior, covariance),
+        seed=seed,
+    )
     kept = None
     if cache is not None:
-        kept = FitCache.of(cache, data, stated | {"method": method}, None if random_seed is None else seed)
+        stated = settings | {"prior": own_prior.to_json(), "method": method}
+        kept = FitCache.of(cache, data, stated, None if random_seed is None else seed)
+    fits = _fits_of(asked, kept)
+    given = {name: value for name, value in ({"method": method, "missing": missing} | settings).items() if value is not None}
+    for reading in fits.values():
+        reading.tree.attrs[ASKED] = json.dumps(given, default=_plain)
+    return _compared(fits, seed, prior_k, ks)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be fitted for every k, read and checked."""
+
+    data: Data
+    ks: list[int]
+    method: Method | None
+    settings: Mapping[str, Any]
+    of_every_fit: Mapping[str, Any]
+    known: Mapping[int, OfData]
+    seed: int
+
+    def seed_of(self, k: int) -> int:
+        """That of a fit does not depend on which others are compared."""
+        return int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0] % 2**31)
+
+    def is_swept(self, k: int, most: int) -> bool:
+        """Whether sweeps of so many components take at most so many operations."""
+        return self.data.values.size * k <= most
+
+    def fit(self, k: int, engine: Method) -> Reading:
+        """One fit; what the table will say is not said before."""
+        with warnings.catch_warnings():
+            for category in _SAID:
+                warnings.simplefilter("ignore", category)
+            own = {"method": engine, "random_seed": self.seed_of(k)}
+            return judged_fit(self.data, k, self.known[k], **own, **self.of_every_fit)
+
+
+def _fits_of(asked: _Asked, kept: FitCache | None) -> dict[int, Reading]:
+    """Fits for all k in turn, those from the cache that are there; after an interrupt, those finished by then."""
     fits: dict[int, Reading] = {}
     gibbs_is_better = False
-    for each in ks:
-        own_seed = int(np.random.SeedSequence([seed, each]).generate_state(1)[0] % 2**31)
-        operations = data.values.size * each
-        few = operations <= _SWEPT
-        stored = kept.get(each, own_seed) if kept else None
+    for k in asked.ks:
+        few, affordable = asked.is_swept(k, _SWEPT), asked.is_swept(k, _AFFORDABLE)
+        stored = kept.get(k, asked.seed_of(k)) if kept else None
         if stored is not None:
-            fits[each] = Reading(stored, {of_data: known[each]})
-            gibbs_is_better = method is None and not few and stored.attrs["method"] == "gibbs"
+            fits[k] = Reading(stored, {of_data: asked.known[k]})
+            gibbs_is_better = asked.method is None and not few and stored.attrs["method"] == "gibbs"
             continue
-
-        def fitted(engine: Method, each: int = each, own_seed: int = own_seed) -> Reading:
-            with warnings.catch_warnings():
-                for category in _SAID:
-                    warnings.simplefilter("ignore", category)
-                asked = {"method": engine, "prior": prior, "random_seed": own_seed, "missing": missing}
-                return judged_fit(data, each, known[each], progressbar=progressbar, **asked, **settings)
-
-        interrupted = False
-        by_gibbs = few or (gibbs_is_better and operations <= _AFFORDABLE)
+        by_gibbs, interrupted = few or (gibbs_is_better and affordable), False
         try:
-            fits[each] = fitted(method or ("gibbs" if by_gibbs else "nuts"))
-            if method is None and not by_gibbs and operations <= _AFFORDABLE:
-                fits[each] = _mended(fits[each], fitted)
-                gibbs_is_better = fits[each].tree.attrs["method"] == "gibbs"
+            fits[k] = asked.fit(k, asked.method or ("gibbs" if by_gibbs else "nuts"))
+            if asked.method is None and not by_gibbs and affordable:
+                fits[k] = _mended(fits[k], asked, k)
+                gibbs_is_better = fits[k].tree.attrs["method"] == "gibbs"
         except KeyboardInterrupt:
             if not fits:
                 raise
             interrupted = True
-        if interrupted or fits[each].tree.attrs["interrupted"]:
-            if not interrupted and fits[each].draws.n_draws * chains < FEWEST_DRAWS:
-                del fits[each]  # of which nothing could be said
+        if interrupted or fits[k].tree.attrs["interrupted"]:
+            if not interrupted and fits[k].draws.n_draws * asked.settings["chains"] < FEWEST_DRAWS:
+                del fits[k]  # of which nothing could be said
             if not fits:
                 raise KeyboardInterrupt
-            _warn_of_interrupt(f"at k = {each}", fits)
+            _warn_of_interrupt(f"at k = {k}", fits)
             break
         if kept is not None:
-            kept.put(fits[each].tree)
-    asked = {"method": method, "missing": missing} | settings
-    for reading in fits.values():
-        given = {name: value for name, value in asked.items() if value is not None}
-        reading.tree.attrs[ASKED] = json.dumps(given, default=_plain)
-    return _compared(fits, seed, prior_k, ks)
+            kept.put(fits[k].tree)
+    return fits
 
 
 def _plain(value: Any) -> Any:
@@ -218,11 +251,11 @@ def _read_ks(k: Any) -> list[int]:
     return ks
 
 
-def _mended(by_nuts: Reading, fitted: Callable[[Method], Reading]) -> Reading:
+def _mended(by_nuts: Reading, asked: _Asked, k: int) -> Reading:
     """The fit, or one by Gibbs if its chains do not agree and that one's agree better."""
     if by_nuts.ask(diagnosis_of).converged or by_nuts.tree.attrs["interrupted"]:
         return by_nuts
-    by_gibbs = fitted("gibbs")
+    by_gibbs = asked.fit(k, "gibbs")
     if by_gibbs.tree.attrs["interrupted"]:
         raise KeyboardInterrupt
     of_nuts, of_gibbs = (each.ask(diagnosis_of).invariants["r_hat"].max() for each in (by_nuts, by_gibbs))
@@ -295,6 +328,5 @@ def _compared(fits: dict[int, Reading], seed: int | None, prior_k: Any, ks: Sequ
 
 
 def _warn_of_interrupt(when: str, ks: Iterable[int]) -> None:
-    warnings.warn(
-        f"interrupted {when}: the comparison holds k = {', '.join(map(str, ks))}", InterruptedWarning, stacklevel=3
-    )
+    text = f"interrupted {when}: the comparison holds k = {', '.join(map(str, ks))}"
+    warnings.warn(text, InterruptedWarning, skip_file_prefixes=PACKAGE)

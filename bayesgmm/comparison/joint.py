@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from bayesgmm.analysis.contract import attribute, is_approximation, stored_prior
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Draws
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import sorting
+from bayesgmm.data.units import Units
 from bayesgmm.model import wishart
 from bayesgmm.model.priors import CUSTOM_MODEL, Prior
 from bayesgmm.posterior import LogPosterior, standardised_posterior
@@ -31,7 +29,7 @@ def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, float]:
     x, draws, covariance = reading.x, reading.draws, attribute(reading.tree, "covariance")
     prior = prior.scaled_to(x, covariance)  # nothing is left open: this asks whether it fits the data
     own, units = standardised_posterior(x, draws.n_components, prior, covariance, reading.known)
-    points = _points(own, draws, units.shift, units.scale)
+    points = _points(own, draws, units)
     return own, draws.by_chain(points), units.log_volume(own.total)
 
 
@@ -63,26 +61,18 @@ def _read_prior(tree: xr.DataTree) -> Prior:
     return prior
 
 
-def _points(own: LogPosterior, draws: Draws, shift: Any, scale: Any) -> FloatArray:
+def _points(own: LogPosterior, draws: Draws, units: Units) -> FloatArray:
     """Points (S, n_dim) of draws in the data's units."""
     size, spread = len(draws.w), own.spread
-    order = sorting(own.classes, draws.w, draws.mu.reshape(*draws.w.shape, -1)[..., 0])
-    log_w = np.log(np.maximum(_sorted(draws.w, order), np.finfo(float).tiny))
-    mu, factors = (_sorted(draws.mu, order) - shift) / scale, _sorted(draws.factors, order)[:, : spread.n_blocks]
+    draws = draws.reordered(sorting(own.classes, draws.w, draws.mu[..., 0]))
+    log_w = np.log(np.maximum(draws.w, np.finfo(float).tiny))
+    mu, factors = units.standardised(draws.mu), draws.factors[:, : spread.n_blocks] / units.scale[:, None]
     points = np.zeros((size, own.n_dim))
     points[:, : own.k - 1] = (log_w - log_w.mean(axis=1, keepdims=True))[:, :-1]
     points[:, own.places["mu"]] = mu.reshape(size, -1)
-    if own.n_features == 1:
-        coordinates = 2 * np.log(factors / scale)
-    elif spread.structure.correlated:
-        roots = factors / scale[:, None]
-        coordinates = wishart.to_coordinates(wishart.factors_of_inverse(roots @ roots.swapaxes(-1, -2)))
+    if spread.structure.correlated:
+        coordinates = wishart.to_coordinates(wishart.factors_of_inverse(factors @ factors.swapaxes(-1, -2)))
     else:
-        sd = np.diagonal(factors, axis1=2, axis2=3) / scale
-        coordinates = 2 * np.log(sd[..., : spread.size])
+        coordinates = 2 * np.log(np.diagonal(factors, axis1=2, axis2=3)[..., : spread.size])
     points[:, own.places[spread.name]] = coordinates.reshape(size, -1)
     return points
-
-
-def _sorted(values: FloatArray, order: NDArray[np.int64]) -> FloatArray:
-    return np.take_along_axis(values, order.reshape(order.shape + (1,) * (values.ndim - 2)), axis=1)

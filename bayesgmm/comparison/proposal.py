@@ -61,11 +61,6 @@ class Proposal:
     shapes: FloatArray
     rates: FloatArray
 
-    @property
-    def _prior(self) -> Any:
-        """Scaled to the data, so that no hyperparameter is open."""
-        return self.own.prior
-
     @classmethod
     def at(cls, own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> Proposal:
         """Kernels given allocations that are drawn at these points."""
@@ -83,25 +78,23 @@ class Proposal:
         means = np.where(counts[..., None] > 0, mu + first / np.maximum(counts, 1)[..., None], 0.0)
         power = np.resize(_TEMPERS, t)
         counts, second = power[:, None] * counts, power[:, None, None, None] * second
-        prior: Any = own.prior
         within, n_per_block = second, counts
         if own.spread.structure.shared:
             within, n_per_block = second.sum(axis=1, keepdims=True), counts.sum(axis=1, keepdims=True)
         C0 = own.scales(points, rng)[:, None]
-        shapes = prior.c0 + n_per_block / 2
+        shapes = own.hyper.c0 + n_per_block / 2
         if own.spread.structure.correlated:
             rates = C0 + within / 2
         else:
             squares = np.diagonal(within, axis1=2, axis2=3)
             if own.spread.structure.one_unit:
-                squares, shapes = squares.sum(axis=2, keepdims=True), prior.c0 + n_per_block * d / 2
+                squares, shapes = squares.sum(axis=2, keepdims=True), own.hyper.c0 + n_per_block * d / 2
             rates = (C0 + squares / 2)[..., None]
         return cls(own, counts, means, shapes, rates)
 
     def draw(self, times: int, rng: np.random.Generator) -> FloatArray:
         """Points (T times, n_dim), equally many from each kernel, as their mixture has them; C0 is left at zero."""
-        prior, spread = self._prior, self.own.spread
-        b0, inverse_B0 = np.atleast_1d(prior.b0), np.linalg.inv(np.atleast_2d(prior.B0))
+        hyper, spread = self.own.hyper, self.own.spread
         n_kernels = len(self.counts)
         result = np.zeros((n_kernels, times, self.own.n_dim))
 
@@ -109,7 +102,7 @@ class Proposal:
             t, own_rng = each
             draw_parameters(
                 own_rng, self.counts[t], self.means[t], self.shapes[t], self.rates[t], spread.structure.correlated,
-                prior.alpha, b0, inverse_B0, self.own.places[spread.name].start, result[t],
+                hyper.alpha, hyper.b0, hyper.precision_of_means, self.own.places[spread.name].start, result[t],
             )  # fmt: skip
 
         on_all_cores(fill, list(enumerate(rng.spawn(n_kernels))))
@@ -132,10 +125,10 @@ class Proposal:
         """Weights' logarithms, means in B0's basis, the precisions' log determinants, entries, eigenvalues and vectors."""
         own, coordinates = self.own, self.own.coordinates(points)
         factors = own.spread.precision_factors(coordinates)
-        root = np.linalg.cholesky(np.atleast_2d(self._prior.B0))
+        root = np.linalg.cholesky(own.hyper.B0)
         scaled = factors @ root
         eigenvalues, rotations = np.linalg.eigh(scaled.swapaxes(-1, -2) @ scaled)
-        nu = (own.means(points) - self._prior.b0) @ np.linalg.inv(root).T
+        nu = (own.means(points) - own.hyper.b0) @ np.linalg.inv(root).T
         nu = np.einsum("skd,skde->ske", nu, np.broadcast_to(rotations, (*nu.shape, own.n_features)))
         jacobian = np.zeros(len(points))
         if own.spread.structure.correlated:
@@ -152,10 +145,10 @@ class Proposal:
     @cached_property
     def _of_kernels(self) -> tuple[FloatArray, ...]:
         """Counts, powers of the weights, constants of each cluster, shapes, rates, centres, constants of all clusters."""
-        prior, spread, (_, k, d) = self._prior, self.own.spread, self.means.shape
-        root = np.linalg.cholesky(np.atleast_2d(prior.B0))
-        centres = (self.means - prior.b0) @ np.linalg.inv(root).T
-        powers = prior.alpha + self.counts
+        hyper, spread, (_, k, d) = self.own.hyper, self.own.spread, self.means.shape
+        root = np.linalg.cholesky(hyper.B0)
+        centres = (self.means - hyper.b0) @ np.linalg.inv(root).T
+        powers = hyper.alpha + self.counts
         common = gammaln(powers.sum(axis=1)) + np.log(k) - k * (0.5 * d * np.log(2 * np.pi) + np.log(np.diag(root)).sum())
         if spread.structure.correlated:
             of_precisions = d * np.log(2) - multigammaln(self.shapes.ravel(), d).reshape(self.shapes.shape)

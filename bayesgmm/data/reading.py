@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Missing, read_choice, read_count, spoken
 from bayesgmm.data.known import NOTHING, Known, read_labels, read_weight, require_components
 from bayesgmm.data.tables import column_names, read_numbers
-from bayesgmm.exceptions import DataWarning
+from bayesgmm.exceptions import PACKAGE, DataWarning
 from bayesgmm.words import Argument, Words, about, joined, said
 
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that counts as one
@@ -28,7 +28,7 @@ class Data:
 
     Attributes
     ----------
-    values : (n,) array for one feature, (n, D) array for D >= 2 features
+    values : (n, D) array
     kept : (n_input,) array of bool, or None
         Which of the user's observations these are; None if all.
     known : Known
@@ -56,7 +56,7 @@ class Data:
     @property
     def n_features(self) -> int:
         """D."""
-        return 1 if self.values.ndim == 1 else self.values.shape[1]
+        return self.values.shape[1]
 
     @property
     def features(self) -> NDArray[Any]:
@@ -70,7 +70,7 @@ class Data:
 
 
 def read_data(x: ArrayLike | Data, *, missing: Missing | None = "raise", name: str = "x") -> Data:
-    """Check ``x`` and bring it to shape (n,) or (n, D); what is in order already is not copied, what was read is kept.
+    """Check ``x`` and bring it to shape (n, D); what is in order already is not copied, what was read is kept.
 
     ``missing=None`` is for a caller that has no such option to recommend.
     """
@@ -85,9 +85,8 @@ def read_data(x: ArrayLike | Data, *, missing: Missing | None = "raise", name: s
         raise ValueError(about(name, f"{rule}, got {array.ndim} dimensions; pass one row for each observation"))
     if array.size == 0:
         raise ValueError(about(name, "must hold at least one observation, got none"))
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    finite = np.isfinite(array) if array.ndim == 1 else np.isfinite(array).all(axis=1)
+    array = array.reshape(len(array), -1)
+    finite = np.isfinite(array).all(axis=1)
     if finite.all():
         return Data(np.ascontiguousarray(array), None, names)
     if missing != "drop":
@@ -136,10 +135,9 @@ def _require_fit(data: Data, k: int, covariance: Covariance, *, of_any_rank: boo
         found = ", ".join(map(spoken, data.names))
         raise ValueError(about("x", f"must have columns of different names, got {found}; rename them"))
     n = len(data.values)
-    columns = data.values.reshape(n, -1)
     with np.errstate(over="ignore"):
-        spreads = np.ptp(columns, axis=0)
-    for name, column, spread in zip(_called(data), columns.T, spreads, strict=True):
+        spreads = np.ptp(data.values, axis=0)
+    for name, column, spread in zip(_called(data), data.values.T, spreads, strict=True):
         if spread == 0:
             remedy = "" if data.n_features == 1 else "; leave it out"
             raise ValueError(about(name, f"must vary, got {n} observation(s) all equal to {column[0]:g}{remedy}"))
@@ -159,15 +157,15 @@ def _require_fit(data: Data, k: int, covariance: Covariance, *, of_any_rank: boo
         require_full_rank(data, covariance)
 
 
-def warn_of_unlike_scales(data: Data, covariance: Covariance, stacklevel: int) -> None:
+def warn_of_unlike_scales(data: Data, covariance: Covariance) -> None:
     """Say that a sphere sees next to nothing of features whose range is much smaller than that of others."""
-    spreads = np.ptp(data.values.reshape(len(data.values), -1), axis=0)
+    spreads = np.ptp(data.values, axis=0)
     if spreads.max() > _UNLIKE * spreads.min():
         called, what = _called(data), " measures all features in one unit, but their ranges go from "
         ranges = [Words(f"{spreads[i]:.3g} (", called[i], ")") for i in (spreads.argmin(), spreads.argmax())]
         remedy = Words(", so that the small ones hardly count; rescale the data, or use ", Argument("covariance", "diag"))
         text = Words(Argument("covariance", covariance), what, joined(ranges, " to "), remedy)
-        warnings.warn(text, DataWarning, stacklevel=stacklevel + 1)
+        warnings.warn(text, DataWarning, skip_file_prefixes=PACKAGE)
 
 
 def _called(data: Data) -> list[Words]:
@@ -202,14 +200,13 @@ def require_full_rank(data: Data, covariance: Covariance) -> None:
 
 
 def count_distinct(values: FloatArray, enough: int) -> int:
-    """How many distinct values there are once each feature is measured by its range.
+    """How many distinct rows (n, D) there are once each feature is measured by its range.
 
     Of long data only the beginning is looked at if that holds enough.
     """
-    columns = values.reshape(len(values), -1)
-    gaps = _ROUNDED * np.ptp(columns, axis=0)
-    distinct = _count_apart(columns[: 100 * enough], gaps)
-    return distinct if distinct >= enough else _count_apart(columns, gaps)
+    gaps = _ROUNDED * np.ptp(values, axis=0)
+    distinct = _count_apart(values[: 100 * enough], gaps)
+    return distinct if distinct >= enough else _count_apart(values, gaps)
 
 
 def _count_apart(columns: FloatArray, gaps: FloatArray) -> int:
@@ -219,6 +216,11 @@ def _count_apart(columns: FloatArray, gaps: FloatArray) -> int:
         order = np.argsort(column, kind="stable")
         place[order] = np.append(0, np.cumsum(np.diff(column[order]) > gap))
     return len(np.unique(places, axis=0))
+
+
+def as_shown(values: FloatArray) -> FloatArray:
+    """Values (..., D) as users see them: (...) for one feature."""
+    return values[..., 0] if values.shape[-1] == 1 else values
 
 
 def named(feature: Any) -> str:

@@ -46,6 +46,11 @@ class Ties:
     counts: NDArray[Any]
 
     @property
+    def of_rows(self) -> bool:
+        """Whether whole rows are equal, and not values along a direction."""
+        return self.values.ndim == 2
+
+    @property
     def weighted(self) -> bool:
         """Whether observations count by weights."""
         return self.counts.dtype.kind == "f"
@@ -62,7 +67,7 @@ class Ties:
         Rounded values are multiples of that step, and mostly a few steps apart. Ties among others are no rounding: zeros
         among continuous values, or repeated rows.
         """
-        if self.values.ndim == 2 or len(self.values) < 2 or not self.any:
+        if self.of_rows or len(self.values) < 2 or not self.any:
             return None
         gaps = np.diff(self.values)
         step = float(gaps.min())
@@ -76,7 +81,7 @@ class Ties:
 
 
 def ties_of(values: FloatArray, name: str, along: Any = None, weight: FloatArray | None = None) -> Ties:
-    """The ties of one feature (n,), or of rows (n, D), of which each may count more or less than once."""
+    """The ties of values (n,) along a direction, or of rows (n, D), each of which may count more or less than once."""
     if values.ndim == 2:
         rows, inverse, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
         return Ties(name, None, rows, counts if weight is None else np.bincount(inverse.ravel(), weight))
@@ -98,13 +103,10 @@ def directions(
     of two rounded features in units of their resolutions. Ties could lie in any other direction too; rounded data have most
     of theirs in these.
     """
-    if x.ndim == 1:
-        yield ties_of(x, named(names[0]), np.ones(1), weight)
-        return
-    if not TRAITS[covariance].per_feature:
+    n, n_features = x.shape
+    if n_features > 1 and not TRAITS[covariance].per_feature:
         yield ties_of(x, "", None, weight)
         return
-    n, n_features = x.shape
     units = np.eye(n_features)
     single = [ties_of(x[:, j], named(names[j]), units[j], weight) for j in range(n_features)]
     yield from single
@@ -154,10 +156,9 @@ def jitter(
     [1.0, 1.0, 1.0, 2.0, 2.0, 4.0]
     """
     data = read_data(x, missing="drop")
-    columns = data.values.reshape(len(data.values), -1)
-    steps = _steps(columns, data.features.tolist(), resolution)
-    noise = np.random.default_rng(read_seed(random_seed)).uniform(-0.5, 0.5, size=columns.shape) * steps
-    whole = np.zeros((len(columns) if data.kept is None else len(data.kept), columns.shape[1]))
+    steps = _steps(data.values, data.features.tolist(), resolution)
+    noise = np.random.default_rng(read_seed(random_seed)).uniform(-0.5, 0.5, size=data.values.shape) * steps
+    whole = np.zeros((len(data.values) if data.kept is None else len(data.kept), data.n_features))
     whole[data.positions] = noise
     table: Any = x
     if hasattr(table, "iloc"):

@@ -18,19 +18,17 @@ class Units:
 
     Attributes
     ----------
-    shift, scale : float, or (D,) array
-        Mean and standard deviation of each feature, or one standard deviation for all.
+    shift, scale : (D,) array
+        Mean and standard deviation of each feature; where all are measured in one unit, the same scale for each.
     """
 
-    shift: Any
-    scale: Any
+    shift: FloatArray
+    scale: FloatArray
 
     @classmethod
     def of(cls, x: FloatArray, weight: FloatArray | None = None, *, one_unit: bool) -> Units:
-        """Those in which data (n,) or (n, D) have mean zero and standard deviation one."""
-        if x.ndim == 1:
-            return cls(*location_and_scale(x, weight))
-        shift, scale = np.array([location_and_scale(np.ascontiguousarray(column), weight) for column in x.T]).T
+        """Those in which data (n, D) have mean zero and standard deviation one."""
+        shift, scale = np.array([location_and_scale(column, weight) for column in x.T]).T
         if one_unit and x.shape[1] > 1:
             largest = scale.max()
             scale = np.full_like(scale, largest * np.sqrt(np.mean((scale / largest) ** 2)))
@@ -39,6 +37,10 @@ class Units:
     def standardised(self, x: FloatArray) -> FloatArray:
         """Data in these units."""
         return np.ascontiguousarray((x - self.shift) / self.scale)
+
+    def standardised_mixture(self, mixture: Any) -> Any:
+        """A mixture in these units."""
+        return mixture.rescaled(-self.shift / self.scale, 1 / self.scale)
 
     def log_volume(self, total: float) -> float:
         """Log density of so many observations in these units, less that in the data's."""
@@ -49,9 +51,9 @@ def location_and_scale(x: FloatArray, weight: FloatArray | None = None) -> tuple
     """Mean and standard deviation of one feature, safe for any legal scale and offset."""
     low, high = float(x.min()), float(x.max())
     middle, half = low + (high - low) / 2, (high - low) / 2
-    one = np.ones(1)
-    sums = e_step(x, one, np.zeros(1), one, weight, shift=middle, scale=half)
+    column, one, mean = np.ascontiguousarray(x)[:, None], np.ones((1, 1)), np.zeros((1, 1))
+    sums = e_step(column, one[0], mean, one, weight, shift=middle, scale=half)
     mean = sums.first / sums.counts
-    sums = e_step(x, one, mean, one, weight, shift=middle, scale=half)
-    variance = float((sums.second / sums.counts)[0])
-    return float(middle + half * mean[0]), half * math.sqrt(variance)
+    sums = e_step(column, one[0], mean, one, weight, shift=middle, scale=half)
+    variance = float(sums.second[0, 0] / sums.counts[0])
+    return float(middle + half * mean[0, 0]), half * math.sqrt(variance)

@@ -15,7 +15,7 @@ from bayesgmm.data.reading import Data, count_distinct, read_fit_data, warn_of_u
 from bayesgmm.data.units import Units
 from bayesgmm.em import starts as em_starts
 from bayesgmm.em.result import EMResult, Restart, are_one, order_within, sorted_within
-from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning
+from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.kernels.estep import ESums, e_step
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure, per_component
@@ -137,57 +137,60 @@ def fit_em(
 
     structure = Structure(covariance, data.n_features)
     if structure.one_unit:
-        warn_of_unlike_scales(data, covariance, stacklevel=2)
+        warn_of_unlike_scales(data, covariance)
     units = Units.of(data.values, data.known.weight, one_unit=structure.one_unit)
-    shift, scale = units.shift, units.scale
-    log_labels, classes = data.known.log_labels(k), data.known.classes(k)
+    classes = data.known.classes(k)
     settings = _Settings(
-        data.values,
-        data.known.weight,
-        log_labels,
-        classes,
-        shift,
-        scale,
-        structure,
-        tol,
-        parameter_tol,
-        max_iter,
-        variance_floor,
+        x=data.values,
+        sample_weight=data.known.weight,
+        log_labels=data.known.log_labels(k),
+        classes=classes,
+        units=units,
+        structure=structure,
+        tol=tol,
+        parameter_tol=parameter_tol,
+        max_iter=max_iter,
+        variance_floor=variance_floor,
     )
     if start is None:
         starts = _chosen_starts(settings, k, n_init if k > 1 else 1, rng)
     else:
-        starts = [("given", m.rescaled(-shift / scale, 1 / scale)) for m in em_starts.read(start, k, data.n_features)]
+        starts = [("given", units.standardised_mixture(each)) for each in em_starts.read(start, k, data.n_features)]
     runs = [_run(settings, name, mixture) for name, mixture in starts]
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
-    total = data.total
-    unit = units.log_volume(total)
     if best.collapsed:
-        _warn_of_collapse(runs[0], data, classes, scale, np.sqrt(variance_floor))
+        _warn_of_collapse(runs[0], data, classes, units.scale, np.sqrt(variance_floor))
     if not best.converged:
         text = Words(f"EM did not converge in {max_iter} iterations for k = {k}; raise ", Argument("max_iter"))
-        warnings.warn(text, ConvergenceWarning, stacklevel=2)
+        warnings.warn(text, ConvergenceWarning, skip_file_prefixes=PACKAGE)
+    return _in_data_units(runs, data if x is data else replace(data, values=_copied(data.values)), settings)
+
+
+def _in_data_units(runs: Sequence[_Run], data: Data, settings: _Settings) -> EMResult:
+    """What the runs found, the best of them first."""
+    units, best = settings.units, runs[0].end
+    unit = units.log_volume(data.total)
     restarts = tuple(
         replace(
             run.end,
             log_likelihood=run.end.log_likelihood - unit,
-            mixture=sorted_within(classes, run.end.mixture.rescaled(shift, scale)),
+            mixture=sorted_within(settings.classes, run.end.mixture.rescaled(units.shift, units.scale)),
         )
         for run in runs
     )
     return EMResult(
         mixture=restarts[0].mixture,
-        log_likelihood=best.log_likelihood - unit,
+        log_likelihood=restarts[0].log_likelihood,
         history=np.array(runs[0].history) - unit,
         converged=best.converged,
         n_iter=best.n_iter,
         collapsed=best.collapsed,
         restarts=restarts,
-        covariance=covariance,
-        n_observations=total,
-        x=data.values if x is data else _copied(data.values),
+        covariance=settings.structure.covariance,
+        n_observations=data.total,
+        rows=data.values,
         known=data.known,
     )
 
@@ -207,8 +210,7 @@ class _Settings:
     sample_weight: FloatArray | None
     log_labels: FloatArray | None
     classes: NDArray[np.int64]
-    shift: Any
-    scale: Any
+    units: Units
     structure: Structure
     tol: float
     parameter_tol: float
@@ -217,7 +219,7 @@ class _Settings:
 
     def e_step(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> ESums:
         known = self.sample_weight, self.log_labels
-        return e_step(self.x, weights, means, factors, *known, shift=self.shift, scale=self.scale)
+        return e_step(self.x, weights, means, factors, *known, shift=self.units.shift, scale=self.units.scale)
 
 
 @dataclass(frozen=True)
@@ -232,8 +234,8 @@ class _Run:
 def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
     """Iterate E and M steps from one start until the log-likelihood or the parameters stop moving."""
     structure = settings.structure
-    weights, means = start.weights, start.means
-    moments = structure.of_mixture(weights, start.covariances)
+    weights, means = start.weights, start.mu
+    moments = structure.of_mixture(weights, start.cov)
     factors, fallen = structure.factors(moments, settings.variance_floor)
     sums = settings.e_step(weights, means, factors)
     history = [sums.log_likelihood]
@@ -308,7 +310,7 @@ def _warn_of_collapse(run: _Run, data: Data, classes: NDArray[np.int64], scale: 
         f"deviation {floors}) or holds no observation; use fewer components, a simpler covariance ('tied'"
         f"{", 'diag' or 'spherical'" if data.n_features > 1 else ''}) or other starts",
         CollapsedComponentWarning,
-        stacklevel=3,
+        skip_file_prefixes=PACKAGE,
     )
 
 
@@ -316,7 +318,7 @@ def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Gene
     """Starts from the standardised data; for long data, where EM ends on a weighted sample of them."""
     x = settings.x
     if len(x) > _ENOUGH_TO_START and settings.log_labels is None:
-        few, weight = em_starts.sample(x, settings.sample_weight, settings.scale, k, _ENOUGH_TO_START, rng)
+        few, weight = em_starts.sample(x, settings.sample_weight, settings.units.scale, k, _ENOUGH_TO_START, rng)
         if count_distinct(x[few], k) >= k:
             short = replace(settings, x=x[few], sample_weight=weight, tol=1e-8)
             return _ends(short, _near_data(short, k, n_init, rng))
@@ -324,7 +326,7 @@ def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Gene
 
 
 def _near_data(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
-    z, weight = (settings.x - settings.shift) / settings.scale, settings.sample_weight
+    z, weight = settings.units.standardised(settings.x), settings.sample_weight
     counts = np.ones(len(z)) if weight is None else weight / weight.mean()
     starts = em_starts.choose(z, counts, k, n_init, rng)
     if settings.log_labels is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from bayesgmm.arguments import Covariance, FloatArray
 from bayesgmm.data.known import Known, sorting
+from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
 from bayesgmm.kernels.estep import ESums, responsibilities
 from bayesgmm.model.mixture import Mixture
@@ -55,7 +55,7 @@ class EMResult:
     covariance : {"full", "tied", "diag", "spherical"}
     n_observations : float
         n, or the sum of the weights.
-    x : (n,) or (n, D) array
+    rows : (n, D) array
         What was fitted, in a copy that cannot be written to.
     known : Known
         Its weights and labels.
@@ -70,8 +70,13 @@ class EMResult:
     restarts: tuple[Restart, ...] = field(repr=False)
     covariance: Covariance
     n_observations: float
-    x: FloatArray = field(repr=False)
+    rows: FloatArray = field(repr=False)
     known: Known = field(repr=False)
+
+    @property
+    def x(self) -> FloatArray:
+        """What was fitted: (n,) for one feature, (n, D) otherwise."""
+        return as_shown(self.rows)
 
     @property
     def sample_weight(self) -> FloatArray | None:
@@ -141,12 +146,12 @@ class EMResult:
     def _completed(self) -> float:
         """The highest log-likelihood of the observations with their most probable labels."""
         structure = Structure(self.covariance, self.mixture.n_features)
-        units = Units.of(self.x, self.known.weight, one_unit=structure.one_unit)
-        x, mixture = units.standardised(self.x), self.mixture.rescaled(-units.shift / units.scale, 1 / units.scale)
+        units = Units.of(self.rows, self.known.weight, one_unit=structure.one_unit)
+        x, mixture = units.standardised(self.rows), units.standardised_mixture(self.mixture)
         weight = self.known.counts(len(x))
         z = self.responsibilities.argmax(axis=1)
         counts = np.bincount(z, weight, minlength=mixture.n_components)
-        means, old = mixture.means.copy(), structure.of_mixture(mixture.weights, mixture.covariances)
+        means, old = mixture.mu.copy(), structure.of_mixture(mixture.weights, mixture.cov)
         second, used = np.zeros_like(old), counts > 0
         for j in np.flatnonzero(used):
             own, c = x[z == j], weight[z == j]
@@ -179,8 +184,8 @@ class EMResult:
     def responsibilities(self) -> FloatArray:
         """Probability of each component given each observation and its label, (n, K)."""
         mixture = self.mixture
-        parameters = mixture.weights, mixture.means, mixture.factors
-        return responsibilities(self.x, *parameters, self.known.log_labels(mixture.n_components))
+        parameters = mixture.weights, mixture.mu, mixture.factors
+        return responsibilities(self.rows, *parameters, self.known.log_labels(mixture.n_components))
 
 
 def n_parameters(mixture: Mixture, covariance: Covariance) -> int:
@@ -197,7 +202,7 @@ def spurious(mixture: Mixture, covariance: Covariance, n_observations: float) ->
 
 def order_within(classes: NDArray[np.int64], mixture: Mixture) -> NDArray[np.int64]:
     """The order (K,) in which the components of a class stand, in its places, by increasing means."""
-    return sorting(classes, *(mixture.means[None] if mixture.n_features == 1 else mixture.means.T[::-1]))
+    return sorting(classes, *mixture.mu.T[::-1])
 
 
 def sorted_within(classes: NDArray[np.int64], mixture: Mixture) -> Mixture:
@@ -208,12 +213,11 @@ def sorted_within(classes: NDArray[np.int64], mixture: Mixture) -> Mixture:
 def are_one(one: Mixture, other: Mixture, classes: NDArray[np.int64] | None = None) -> bool:
     """Whether two estimates, the components of a class (by default, all) in some order, differ by little in one's units."""
     k = one.n_components
-    unit: Any = np.sqrt(np.average(one.sigma**2, axis=0, weights=one.weights))
+    unit = np.sqrt(np.average(one.sd**2, axis=0, weights=one.weights))
     apart = np.abs(one.weights[:, None] - other.weights) > _SAME_WEIGHT
     if classes is not None:
         apart |= classes[:, None] != classes
-    units = (unit, unit if one.n_features == 1 else unit[:, None])
-    for each, *pair in zip(units, (one.means, one.factors), (other.means, other.factors), strict=True):
+    for each, *pair in zip((unit, unit[:, None]), (one.mu, one.factors), (other.mu, other.factors), strict=True):
         first, second = (values / each for values in pair)
         apart |= (np.abs(first[:, None] - second) > _SAME_PLACE).reshape(k, k, -1).any(axis=2)
     return not apart[linear_sum_assignment(apart)].any()

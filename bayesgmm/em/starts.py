@@ -67,7 +67,7 @@ def sample(
         for begin in range(0, len(x), _BLOCK):
             part = slice(begin, begin + _BLOCK)
             with np.errstate(over="ignore", invalid="ignore"):  # far out, among rows without weight
-                squares = (((x[part] - centre) / unit) ** 2).reshape(len(x[part]), -1).sum(axis=1)
+                squares = (((x[part] - centre) / unit) ** 2).sum(axis=1)
             nearer = squares < distances[part]
             distances[part][nearer], nearest[part][nearer] = squares[nearer], j
         np.multiply(mass, distances, out=chance)
@@ -88,11 +88,11 @@ def led_by_labels(start: Mixture, x: FloatArray, counts: FloatArray, log_labels:
     shares = counts[:, None] * start.responsibilities(x)
     order = linear_sum_assignment(-np.maximum(log_labels, _IMPOSSIBLE) @ shares)[1]
     mixture, possible = start.reordered(order), np.isfinite(log_labels)
-    sure, means = possible.sum(axis=0) == 1, mixture.means.copy()
+    sure, means = possible.sum(axis=0) == 1, mixture.mu.copy()
     for j in np.flatnonzero((possible & sure).any(axis=1)):
         own = possible[j] & sure
         means[j] = np.average(x[own], axis=0, weights=counts[own])
-    return Mixture(mixture.weights, means, mixture.covariances)
+    return Mixture(mixture.weights, means, mixture.cov)
 
 
 def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
@@ -101,42 +101,43 @@ def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generat
     Of several features, where this is often poor, each centre is the best of some that are drawn, and in the end they
     take some steps of k-means.
     """
-    points = x.reshape(len(x), -1)
-    n_candidates = 1 if x.ndim == 1 else 2 + int(np.log(k))
-    centres = points[[rng.choice(len(x), p=weight / weight.sum())]]
-    distances = _squared_distances(points, centres)[:, 0]
+    n_features = x.shape[1]
+    n_candidates = 1 if n_features == 1 else 2 + int(np.log(k))
+    centres = x[[rng.choice(len(x), p=weight / weight.sum())]]
+    distances = _squared_distances(x, centres)[:, 0]
     for _ in range(1, k):
         mass = weight * distances
         total = mass.sum()
-        candidates = points[rng.choice(len(x), p=mass / total if total > 0 else None, size=n_candidates)]
-        left = np.minimum(distances[:, None], _squared_distances(points, candidates))
+        candidates = x[rng.choice(len(x), p=mass / total if total > 0 else None, size=n_candidates)]
+        left = np.minimum(distances[:, None], _squared_distances(x, candidates))
         best = int((weight @ left).argmin())
         centres = np.concatenate([centres, candidates[[best]]])
         distances = left[:, best]
-    for _ in range(_LLOYD_STEPS if x.ndim == 2 else 0):
-        members = _members(points, centres) * weight[:, None]
+    for _ in range(_LLOYD_STEPS if n_features > 1 else 0):
+        members = _members(x, centres) * weight[:, None]
         counts = members.sum(axis=0)
-        centres = np.where(counts[:, None] > 0, members.T @ points / np.maximum(counts, 1e-300)[:, None], centres)
-    members = _members(points, centres) * weight[:, None]
+        centres = np.where(counts[:, None] > 0, members.T @ x / np.maximum(counts, 1e-300)[:, None], centres)
+    members = _members(x, centres) * weight[:, None]
     found = members.sum(axis=0)
     counts = np.maximum(found, 1e-3 * weight.sum() / k)
-    if x.ndim == 1:
-        variances = (members * (points - centres[:, 0]) ** 2).sum(axis=0) / counts
+    if n_features == 1:
+        variances = (members * (x - centres[:, 0]) ** 2).sum(axis=0) / counts
         # a group of one or two points has next to no variance of its own: start no narrower than a K-th of the data
-        return Mixture(counts / counts.sum(), centres[:, 0], np.maximum(variances, 0.1 / k**2))
-    scatters = np.array([(points - c).T @ (members[:, [j]] * (points - c)) for j, c in enumerate(centres)])
-    pooled = scatters.sum(axis=0) / found.sum() + _RIDGE * np.eye(points.shape[1])
-    prior_size = points.shape[1] + 1  # a group of few points leans on the others
+        return Mixture(counts / counts.sum(), centres, np.maximum(variances, 0.1 / k**2))
+    scatters = np.array([(x - c).T @ (members[:, [j]] * (x - c)) for j, c in enumerate(centres)])
+    pooled = scatters.sum(axis=0) / found.sum() + _RIDGE * np.eye(n_features)
+    prior_size = n_features + 1  # a group of few points leans on the others
     covariances = (scatters + prior_size * pooled) / (found + prior_size)[:, None, None]
     return Mixture(counts / counts.sum(), centres, covariances)
 
 
 def _at_random(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
     """Means at random distinct observations, equal weights, the variance of the data."""
-    distinct = np.unique(x, axis=0)
-    covariance = (
-        np.ones(k) if x.ndim == 1 else np.cov(x, rowvar=False, aweights=weight, ddof=0) + _RIDGE * np.eye(x.shape[1])
-    )
+    if x.shape[1] == 1:
+        distinct, covariance = np.unique(x)[:, None], np.ones(k)
+    else:
+        distinct = np.unique(x, axis=0)
+        covariance = np.cov(x, rowvar=False, aweights=weight, ddof=0) + _RIDGE * np.eye(x.shape[1])
     return Mixture(np.full(k, 1 / k), rng.choice(distinct, size=k, replace=False), covariance)
 
 

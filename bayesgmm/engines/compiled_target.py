@@ -80,9 +80,7 @@ class CompiledTarget:
     def constrained(self, points: FloatArray) -> xr.Dataset:
         """The mixture's variables at points (chain, draw, n_dim)."""
         values = self.log_posterior.constrained(points)
-        if "cov" not in values:
-            sigma2 = values["sigma2"]
-            values["sigma"] = np.sqrt(np.broadcast_to(sigma2[..., None] if sigma2.ndim == 2 else sigma2, values["mu"].shape))
+        values["sigma"] = np.sqrt(values["cov"][..., 0, 0])  # of one feature
         variables = mixture_dims(self.log_posterior)
         dims, coords = ("chain", "draw"), {"chain": np.arange(len(points)), "draw": np.arange(points.shape[1])}
         return xr.Dataset({name: ((*dims, *own), values[name]) for name, own in variables.items()}, coords=coords)

@@ -11,6 +11,7 @@ from pymc.blocking import DictToArrayBijection, RaveledVars
 
 from bayesgmm.analysis.tree import CLUSTER, parameter_dims
 from bayesgmm.arguments import Covariance, FloatArray
+from bayesgmm.data.reading import as_shown
 from bayesgmm.engines.pymc_target import unconstrained, without_blas_advice
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.words import about
@@ -25,7 +26,7 @@ def read_model(model: Any, x: FloatArray, k: int, prior: Any, covariance: Any) -
         raise TypeError(f"model must be a pm.Model, got {type(model).__name__}")
     if prior is not None:
         raise ValueError("give either prior or model: a model states its own priors")
-    n_features = 1 if x.ndim == 1 else x.shape[1]
+    n_features, shown = x.shape[1], as_shown(x)
     names = _names(model.named_vars, n_features)
     missing = [name for name in names.values() if name not in model.named_vars]
     if missing:
@@ -38,12 +39,12 @@ def read_model(model: Any, x: FloatArray, k: int, prior: Any, covariance: Any) -
         raise ValueError(f"model must have one observed variable, got {[v.name for v in model.observed_RVs]}")
     observed = model.observed_RVs[0]
     values = np.asarray(model.rvs_to_values[observed].eval(), dtype=float)
-    if values.shape != x.shape or not np.array_equal(values, x):
+    if not np.array_equal(values, shown):
         raise ValueError(
-            f"model must observe the same data as x, got {values.shape} in {observed.name!r} against {x.shape} or other "
+            f"model must observe the same data as x, got {values.shape} in {observed.name!r} against {shown.shape} or other "
             "values; pass the same array to both"
         )
-    found = _check_likelihood(model, observed, x, k, names)
+    found = _check_likelihood(model, observed, shown, k, names)
     if covariance not in ("full", found):
         rule = f"must be left out beside model, whose covariances are {found!r}"
         raise ValueError(about("covariance", f"{rule}, got {covariance!r}"))
@@ -53,11 +54,9 @@ def read_model(model: Any, x: FloatArray, k: int, prior: Any, covariance: Any) -
 def start_values(model: pm.Model, mixture: Mixture) -> dict[str, FloatArray]:
     """The EM estimate as values of those parameters that the model draws itself; one common sigma as the mean."""
     weights = np.maximum(mixture.weights, 1e-6)
-    estimates = {"w": weights / weights.sum(), "mu": mixture.means}
-    if mixture.n_features == 1:
-        estimates["sigma"] = mixture.sigma
-    else:
-        estimates |= {"cov": mixture.covariances, "chol": mixture.factors}
+    estimates = {"w": weights / weights.sum(), "mu": mixture.means, "sigma": mixture.sigma}
+    if mixture.n_features > 1:
+        estimates |= {"cov": mixture.cov, "chol": mixture.factors}
     start = {}
     for variable in model.free_RVs:
         if variable.name in estimates:

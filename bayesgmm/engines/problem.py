@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from bayesgmm.analysis.tree import FEATURE, FEATURE_BIS
 from bayesgmm.arguments import Engine, FloatArray
 from bayesgmm.data.reading import Data
+from bayesgmm.data.units import Units
 from bayesgmm.em.result import EMResult
 from bayesgmm.engines.compiled_target import CompiledTarget, mixture_dims
 from bayesgmm.model.priors import Prior
@@ -29,7 +29,7 @@ class Problem:
         Points on the unconstrained space, the best first.
     start_values : mapping
         The best start as values of the model's variables.
-    x : array
+    x : (n, D) array
         The data in the posterior's units.
     as_contract : callable
         From the engine's posterior group to the tree's variables, in the posterior's units.
@@ -54,8 +54,7 @@ class Problem:
 def own_problem(data: Data, em: EMResult, prior: Prior, engine: Engine | None) -> Problem:
     """The package's own posterior of standardised data, started at the distinct optima of EM."""
     own, units = standardised_posterior(data.values, em.mixture.n_components, prior, em.covariance, data.known)
-    shift, scale = units.shift, units.scale
-    optima = [each.rescaled(-shift / scale, 1 / scale) for each in em.optima()]
+    optima = [units.standardised_mixture(each) for each in em.optima()]
     names = list(mixture_dims(own))
     return Problem(
         x=own.x,
@@ -63,7 +62,7 @@ def own_problem(data: Data, em: EMResult, prior: Prior, engine: Engine | None) -
         starts=[own.at(mixture) for mixture in optima],
         start_values=own.values_at(optima[0]),
         as_contract=lambda posterior: posterior[names],
-        in_data_units=lambda posterior: _rescaled(posterior, shift, scale),
+        in_data_units=lambda posterior: _rescaled(posterior, units),
         log_unit=units.log_volume(data.total),
         own=own,
     )
@@ -93,16 +92,19 @@ def _stated_by_pymc(own: LogPosterior) -> Any:
     return PyMCTarget(build_model(rows, own.k, prior=own.prior, covariance=own.covariance))  # type: ignore[arg-type]
 
 
-def _rescaled(posterior: xr.Dataset, shift: Any, scale: Any) -> xr.Dataset:
-    """The variables of the mixture of ``shift + scale * x``."""
-    if np.ndim(scale) == 0:
-        C0 = {"C0": scale**2 * posterior["C0"]} if "C0" in posterior else {}
-        return posterior.assign(mu=shift + scale * posterior["mu"], sigma=scale * posterior["sigma"], **C0)
-    unit = xr.DataArray(scale, dims=FEATURE)
-    units = unit * xr.DataArray(scale, dims=FEATURE_BIS)
-    bare = posterior.drop_vars([name for name in (FEATURE, FEATURE_BIS) if name in posterior.coords])
-    found = {"mu": xr.DataArray(shift, dims=FEATURE) + unit * bare["mu"], "cov": bare["cov"] * units}
+def _rescaled(posterior: xr.Dataset, units: Units) -> xr.Dataset:
+    """The tree's variables in the data's units."""
+    bare, scale = posterior.drop_vars([FEATURE, FEATURE_BIS], errors="ignore"), units.scale
+    shift, unit = (_along(FEATURE, values) for values in (units.shift, scale))
+    square = unit * _along(FEATURE_BIS, scale)
+    found = {"mu": shift + unit * bare["mu"]}
+    found |= {"cov": bare["cov"] * square} if "cov" in bare else {"sigma": bare["sigma"] * unit}
     if "C0" in bare:
         dims = bare["C0"].dims
-        found["C0"] = bare["C0"] * (units if FEATURE_BIS in dims else unit**2 if FEATURE in dims else scale[0] ** 2)
+        found["C0"] = bare["C0"] * (square if FEATURE_BIS in dims else unit**2 if FEATURE in dims else scale[0] ** 2)
     return bare.assign({name: values.transpose(*bare[name].dims) for name, values in found.items()})
+
+
+def _along(dim: str, values: FloatArray) -> xr.DataArray:
+    """A number for each feature; for one feature, which has no dim in the tree, that number."""
+    return xr.DataArray(values, dims=dim) if len(values) > 1 else xr.DataArray(values[0])

@@ -24,7 +24,7 @@ Bayesian Analysis 16, 1279-1307. doi:10.1214/21-BA1294
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,14 +90,13 @@ Telescoping = Callable[[np.random.Generator, Components, FloatArray, int, Draws,
 
 def sweeps(own: LogPosterior) -> Sweeps:
     """A function (rng, state, thin, draws) that fills draws (S, n_dim), moving the state (n_dim) along."""
-    prior: Any = own.prior
-    hyper = np.array([prior.alpha, prior.c0, prior.g0 if own.hierarchical else 0.0])
-    hyperparameters = _hyperparameters(own)
+    prior = own.hyper
+    hyper, given = np.array([prior.alpha, prior.c0, prior.g0]), (prior.b0, prior.precision_of_means, prior.rate)
     moves = moves_before_a_sweep(own) if own.n_features == 1 and own.spread.n_blocks > 1 else 0
 
     def run(rng: np.random.Generator, state: FloatArray, thin: int, draws: FloatArray) -> None:
         kind = own.classes, own.spread.compiled, own.hierarchical
-        kernels.sweep(rng, own.rows, *kind, hyper, *hyperparameters, moves, state, thin, draws)
+        kernels.sweep(rng, own.rows, *kind, hyper, *given, moves, state, thin, draws)
 
     return run
 
@@ -112,24 +111,13 @@ def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
 
     The posterior's k and the prior's alpha do not matter: the tables say what there is to know of K and of the weights.
     """
-    prior: Any = own.prior
-    hyper = np.array([prior.c0, prior.g0 if own.hierarchical else 0.0])
-    hyperparameters = _hyperparameters(own)
+    prior = own.hyper
+    hyper, given = np.array([prior.c0, prior.g0]), (prior.b0, prior.precision_of_means, prior.rate)
     kind = own.spread.compiled, own.spread.structure.shared, own.hierarchical
 
     def run(
         rng: np.random.Generator, components: Components, points: FloatArray, thin: int, draws: Draws, kept: Kept
     ) -> None:
-        kernels.telescope(rng, own.rows, *kind, hyper, *hyperparameters, tables, components, points, thin, draws, kept)
+        kernels.telescope(rng, own.rows, *kind, hyper, *given, tables, components, points, thin, draws, kept)
 
     return run
-
-
-def _hyperparameters(own: LogPosterior) -> tuple[FloatArray, ...]:
-    """b0, the inverse of B0, and G0, or C0 if it is given."""
-    prior: Any = own.prior
-    return (
-        np.atleast_1d(np.asarray(prior.b0, dtype=float)),
-        np.linalg.inv(np.atleast_2d(np.asarray(prior.B0, dtype=float))),
-        own.spread.rate,
-    )

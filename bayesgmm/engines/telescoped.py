@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
@@ -13,9 +12,9 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 from bayesgmm.analysis.quantities import summarise
-from bayesgmm.analysis.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS, Draws, roots
+from bayesgmm.analysis.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS, Draws, parameter_dims, roots
 from bayesgmm.arguments import FloatArray
-from bayesgmm.data.reading import Data
+from bayesgmm.data.reading import Data, as_shown
 from bayesgmm.data.units import Units
 from bayesgmm.engines.telescoping import Telescoped, components_of
 from bayesgmm.posterior import LogPosterior
@@ -48,9 +47,7 @@ def convergence_of(sampled: Telescoped) -> pd.DataFrame:
     return summarise(iter(quantities))
 
 
-def verdict(
-    root: xr.Dataset, convergence: pd.DataFrame, of_partition: Mapping[str, Any], trouble: str, of_strays: list[str]
-) -> str:
+def verdict(root: xr.Dataset, convergence: pd.DataFrame, n_clusters: int, trouble: str, of_strays: list[str]) -> str:
     """What was found, in a sentence, and why it is not to be relied on, if it is not."""
     k, p, mcse, occupied = (root[name].values for name in ("k", "p_k", "p_k_mcse", "p_occupied"))
     best = np.argsort(-p, kind="stable")[:3]
@@ -59,7 +56,7 @@ def verdict(
     sentence = (
         f"{named}; 90 % of the posterior of k lies on {low} to {high}; most often {k[occupied.argmax()]} components are "
         f"occupied (probability {occupied.max():.2f}); the partition of smallest expected loss has "
-        f"{of_partition['n_clusters']} clusters"
+        f"{n_clusters} clusters"
     )
     if len(k) > 1 and p[-1] > _AT_THE_END:
         sentence += f"; p({k[-1]} | x) = {p[-1]:.2f} is at the end of the prior: let k be larger"
@@ -84,7 +81,7 @@ class InDataUnits:
         """The draws of what every mixture has; the densities are those at the points, which are in the data's units."""
         draws, dims = sampled.draws, ("chain", "draw")
         coords: dict[str, Any] = {name: np.arange(size) for name, size in zip(dims, draws.n_components.shape, strict=True)}
-        coords["point"] = points if points.ndim == 1 else np.arange(len(points))
+        coords["point"] = points[:, 0] if points.shape[1] == 1 else np.arange(len(points))
         log_unit = self.units.log_volume(1.0)
         variables: dict[str, Any] = {
             "n_components": (dims, draws.n_components),
@@ -106,7 +103,7 @@ class InDataUnits:
             return (FEATURE, FEATURE_BIS), C0 * np.outer(self.units.scale, self.units.scale)
         if self.own.spread.size > 1:
             return (FEATURE,), drawn * self.units.scale**2
-        return (), drawn[..., 0] * float(np.ravel(self.units.scale)[0]) ** 2
+        return (), drawn[..., 0] * self.units.scale[0] ** 2
 
     def mixtures(self, sampled: Telescoped) -> Draws:
         """The components that are kept as draws, those beyond k in the place of the first."""
@@ -114,9 +111,7 @@ class InDataUnits:
         w, mu, cov = (found[name].reshape(-1, *found[name].shape[2:]) for name in ("w", "mu", "cov"))
         beyond = np.isnan(w)[..., None]
         mu, cov = np.where(beyond, mu[:, :1], mu), np.where(beyond[..., None], cov[:, :1], cov)
-        mu, factors = self.units.shift + self.units.scale * mu, np.ravel(self.units.scale)[:, None] * roots(cov)
-        if self.own.n_features == 1:
-            mu, factors = mu[..., 0], factors[..., 0, 0]
+        mu, factors = self.units.shift + self.units.scale * mu, self.units.scale[:, None] * roots(cov)
         return Draws(np.nan_to_num(w), mu, factors, 1, len(w))
 
     def components(self, sampled: Telescoped) -> xr.Dataset:
@@ -129,14 +124,13 @@ class InDataUnits:
             OBS: self.data.positions,
         }
         variables: dict[str, Any] = {"z": ((*dims, OBS), kept.z), "w": ((*dims, CLUSTER), found["w"])}
-        if self.own.n_features == 1:
-            variables["mu"] = ((*dims, CLUSTER), self.units.shift + self.units.scale * found["mu"][..., 0])
-            variables["sigma"] = ((*dims, CLUSTER), self.units.scale * np.sqrt(found["cov"][..., 0, 0]))
-        else:
+        names = parameter_dims(self.own.n_features)
+        mu = self.units.shift + self.units.scale * found["mu"]
+        cov = np.outer(self.units.scale, self.units.scale) * found["cov"]
+        values = {"mu": as_shown(mu), "cov": cov, "sigma": np.sqrt(cov[..., 0, 0])}
+        variables |= {name: ((*dims, *names[name]), values[name]) for name in list(names)[1:]}
+        if self.own.n_features > 1:
             coords |= {FEATURE: self.data.features, FEATURE_BIS: self.data.features}
-            variables["mu"] = ((*dims, CLUSTER, FEATURE), self.units.shift + self.units.scale * found["mu"])
-            units = np.outer(self.units.scale, self.units.scale)
-            variables["cov"] = ((*dims, CLUSTER, FEATURE, FEATURE_BIS), units * found["cov"])
         return xr.Dataset(variables, coords=coords)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 
@@ -48,7 +47,7 @@ def sample_telescoping(
     """Sample by telescoping sweeps, chains side by side, the log density followed at points in the posterior's units."""
     require_room(own, len(tables.concentrations), len(points), settings)
     run = telescoping(own, tables)
-    points = np.ascontiguousarray(points.reshape(len(points), own.n_features))
+    points = np.ascontiguousarray(points)
     rngs = [np.random.default_rng(seed) for seed in np.random.SeedSequence(settings.seed).spawn(settings.chains)]
     most = len(tables.concentrations)
     sizes = sizes_at_start(own, most, settings.chains)
@@ -111,15 +110,14 @@ def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Com
     """K components about centres drawn by k-means++, in arrays with room for the largest K."""
     mixture = em_starts.choose(own.x, own.known.counts(len(own.x)), k, 1, rng)[0][1]
     of_k = log_posterior(own.x, k, own.prior, own.covariance, own.known)
-    values, prior = of_k.constrained(of_k.at(mixture)), cast(Any, own.prior)
-    C0 = values["C0"] if own.hierarchical else prior.C0
+    values = of_k.constrained(of_k.at(mixture))
     n_features, blocks = own.n_features, own.spread.structure.n_blocks(most)
     given: FloatArray
     if own.spread.structure.correlated:
         given = wishart.unpack(values["precision_factor"], n_features).reshape(-1, n_features, n_features)
     else:
         given = np.log(values["sigma2"]).reshape(-1, own.spread.size)
-    scale = np.array(C0, dtype=float).reshape(own.spread.rate.shape)
+    scale = np.array(values["C0"] if own.hierarchical else own.hyper.rate).reshape(own.hyper.rate.shape)
     spread = np.zeros((blocks, *given.shape[1:]))
     spread[: len(given)] = given
     log_w, mu = np.zeros(most), np.zeros((most, n_features))

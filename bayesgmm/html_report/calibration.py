@@ -72,9 +72,8 @@ def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
         some = some[np.searchsorted(counted, (np.arange(size) + 0.5) * counted[-1] / size)]
     some = some[:_MOST_OBSERVATIONS]
     weights = _leave_one_out_weights(few, x[some], known.of(some).log_labels(few.n_components))
-    columns = x[some].reshape(len(some), -1).T
     found = []
-    for place, (name, column) in enumerate(zip(features, columns, strict=True)):
+    for place, (name, column) in enumerate(zip(features, x[some].T, strict=True)):
         pit = (weights * distribution_function(few.marginal(place), np.broadcast_to(column, weights.shape))).sum(axis=0)
         points, lower, upper = band(len(pit))
         shares = np.searchsorted(np.sort(pit), points, side="right") / len(pit)

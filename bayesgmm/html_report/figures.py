@@ -48,7 +48,7 @@ def data_picture(
     x: FloatArray, features: list[str], clusters: Sequence[Clusters] = (), weight: FloatArray | None = None
 ) -> Picture:
     """Histograms of the features."""
-    columns = x[:, None] if x.ndim == 1 else x[:, :_MOST_PANELS]
+    columns = x[:, :_MOST_PANELS]
     shown = features[:_MOST_PANELS]
 
     def draw() -> Figure:

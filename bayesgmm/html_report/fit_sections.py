@@ -98,12 +98,11 @@ def data_section(
     x: FloatArray, features: list[str], clusters: Sequence[Clusters] = (), weight: FloatArray | None = None
 ) -> Section:
     """A summary of the data, and their histograms, with bins for what is known of clusters in each feature."""
-    columns = x[:, None] if x.ndim == 1 else x
-    summary = pd.DataFrame(columns, columns=features).describe() if weight is None else _weighted(columns, features, weight)
+    summary = pd.DataFrame(x, columns=features).describe() if weight is None else _weighted(x, features, weight)
     rows = []
     for place, name in enumerate(features):
         column = summary.iloc[:, place]
-        spread, told = float(column["std"]), as_recorded(columns[:, place])
+        spread, told = float(column["std"]), as_recorded(x[:, place])
         moments = [number(float(column[each]), spread) for each in ("mean", "std")]
         quantiles = [told(float(column[each])) for each in ("min", "25%", "50%", "75%", "max")]
         rows.append([name, count(int(column["count"])), *moments, *quantiles])
@@ -138,10 +137,9 @@ def _adequacy(fitted: Fitted) -> Section:
     ]
     if looked_at < int(fitted.reading.known.total(n)):
         words.append(f"A sample of {count(looked_at)} observations is looked at.")
-    columns = fitted.x.reshape(n, -1).T
     tied = [
         f"{name} has {count(distinct)}"
-        for name, column in zip(fitted.features, columns, strict=True)
+        for name, column in zip(fitted.features, fitted.x.T, strict=True)
         if (distinct := len(np.unique(column))) < n / 2
     ]
     if tied:
@@ -207,12 +205,11 @@ def _partition(fitted: Fitted) -> list[Block]:
 def _unsure_table(fitted: Fitted, x: FloatArray, positions: NDArray[np.int64], mean: FloatArray) -> Table:
     order = np.argsort(mean.max(axis=1), kind="stable")
     order = order[mean.max(axis=1)[order] < _UNSURE][:_LISTED]
-    columns = x[:, None] if x.ndim == 1 else x
-    tellers = [as_recorded(column) for column in columns.T[:4]]
+    tellers = [as_recorded(column) for column in x.T[:4]]
     rows = []
     for at in order:
         first, second = np.argsort(-mean[at], kind="stable")[:2]
-        values = [told(float(value)) for told, value in zip(tellers, columns[at], strict=False)]
+        values = [told(float(value)) for told, value in zip(tellers, x[at], strict=False)]
         rows.append(
             [
                 str(positions[at]),

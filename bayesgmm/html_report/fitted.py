@@ -63,7 +63,7 @@ class Fitted:
 
     @property
     def x(self) -> FloatArray:
-        """The data, (n,) or (n, D)."""
+        """The data, (n, D)."""
         return self.reading.x
 
     @cached_property
@@ -91,7 +91,7 @@ class Fitted:
         """Expected sizes and standard deviations of EM's clusters, for each feature."""
         em, _ = self.reading.em
         sizes = self.reading.known.total(len(self.x)) * em.weights
-        return [Clusters(sizes, sigma) for sigma in em.sigma.reshape(em.n_components, -1).T]
+        return [Clusters(sizes, sigma) for sigma in em.sd.T]
 
     @property
     def one_by_one(self) -> bool:
@@ -153,11 +153,8 @@ class Fitted:
 
     def _features_of(self, j: int) -> list[tuple[str, FloatArray, FloatArray]]:
         """Draws of mean and standard deviation of a cluster, feature by feature."""
-        found = []
-        for place, name in enumerate(self.features):
-            part = self.draws.marginal(place)
-            found.append((name, part.mu[:, j], part.factors[:, j]))
-        return found
+        mu, sd = self.draws.mu[:, j], self.draws.sd[:, j]
+        return [(name, mu[:, place], sd[:, place]) for place, name in enumerate(self.features)]
 
     def table(self) -> Table:
         """Weights, means and standard deviations with their intervals, clusters as rows or, of many numbers, as columns."""
@@ -206,10 +203,9 @@ class Fitted:
                 + (", one feature at a time. How features depend on one another was not looked at." if several else ".")
                 + " That does not show that the model is right: a component too few can pass this check.",
             )
-        columns = self.x.reshape(len(self.x), -1)
         said = []
         for each in strange[:_TOLD]:
-            place = as_recorded(columns[:, self.features.index(each.feature)])(float(each.values[each.worst]))
+            place = as_recorded(self.x[:, self.features.index(each.feature)])(float(each.values[each.worst]))
             of = f" in {each.feature}" if several else ""
             found, expected = percents(float(each.shares[each.worst]), float(each.points[each.worst]))
             said.append(f"{found} of the observations lie below {place}{of}, where the model expects {expected}")
@@ -217,7 +213,7 @@ class Fitted:
         logarithms = [
             better
             for each in strange[:_TOLD]
-            if (better := as_logarithm(each.feature, columns[:, self.features.index(each.feature)], self.k))
+            if (better := as_logarithm(each.feature, self.x[:, self.features.index(each.feature)], self.k))
         ]
         structure = ", another covariance structure" if several else ""
         return Verdict(

@@ -111,11 +111,11 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
     yield Section("number", "How many components", blocks)
     group = tree["partition"]
     labels, x = group["partition"].to_numpy(), observations(tree)
-    columns, names, weight = x[:, None] if x.ndim == 1 else x, feature_names(tree), weights(tree)
+    names, weight = feature_names(tree), weights(tree)
     of_groups, counts = [], np.ones(len(x)) if weight is None else weight
     for j in np.unique(labels):
-        own, c = columns[labels == j], counts[labels == j]
-        spreads = np.where(own.std(axis=0), own.std(axis=0), columns.std(axis=0))
+        own, c = x[labels == j], counts[labels == j]
+        spreads = np.where(own.std(axis=0), own.std(axis=0), x.std(axis=0))
         means = [number(mean, spread) for mean, spread in zip(c @ own / c.sum(), spreads, strict=True)]
         of_groups.append([f"group {j}", count(round(c.sum())), *means])
     heads = ["", "observations", *(f"mean of {name}" for name in names)]
@@ -131,7 +131,7 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
 def groups(tree: xr.DataTree) -> list[Clusters]:
     """Sizes and standard deviations of the partition's groups, for each feature."""
     x, labels = observations(tree), tree["partition"]["partition"].to_numpy()
-    of_groups = [x.reshape(len(x), -1)[labels == j] for j in np.unique(labels)]
+    of_groups = [x[labels == j] for j in np.unique(labels)]
     sizes = np.bincount(np.unique(labels, return_inverse=True)[1], weights(tree)).astype(float)
     return [Clusters(sizes, sigma) for sigma in np.array([each.std(axis=0) for each in of_groups]).T]
 

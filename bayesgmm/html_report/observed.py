@@ -10,8 +10,9 @@ from bayesgmm.arguments import FloatArray, spoken
 
 
 def observations(tree: xr.DataTree) -> FloatArray:
-    """The data, (n,) or (n, D)."""
-    return np.asarray(tree["observed_data"]["x"].values, dtype=float)
+    """The data, (n, D)."""
+    values = np.asarray(tree["observed_data"]["x"].values, dtype=float)
+    return values.reshape(len(values), -1)
 
 
 def weights(tree: xr.DataTree) -> FloatArray | None:

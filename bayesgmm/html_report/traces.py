@@ -73,7 +73,7 @@ def _rows(fitted: Fitted) -> list[tuple[str, FloatArray]]:
     several = len(fitted.features) > 1
     for place, name in enumerate(fitted.features[:_MOST_FEATURES]):
         part = draws.marginal(place)
-        rows.append((f"mean, {name}" if several else "mean", draws.by_chain(part.mu)))
+        rows.append((f"mean, {name}" if several else "mean", draws.by_chain(part.mu[..., 0])))
         if not several:
-            rows.append(("sd", draws.by_chain(part.factors)))
+            rows.append(("sd", draws.by_chain(part.sd[..., 0])))
     return rows

@@ -31,23 +31,15 @@ _FIXED = 17
 _OF_SUMS, _OF_X = 13, 14
 
 
-def header(
-    rows: Rows,
-    spread: Variances | Factors,
-    *,
-    learnt: bool,
-    alpha: float,
-    c0: float,
-    g0: float,
-    constant: float,
-    b0: FloatArray,
-    inverse_B0: FloatArray,
-    rate: FloatArray,
-) -> FloatArray:
-    """What a density needs, in one array, without the observations: these must live as long as it is used."""
+def header(rows: Rows, spread: Variances | Factors, hyper: Any, constant: float) -> FloatArray:
+    """What a density needs, in one array, without the observations: these must live as long as it is used.
+
+    ``hyper`` are :class:`bayesgmm.model.priors.Hyperparameters`.
+    """
     x, total = rows.x, rows.weight.sum() if len(rows.weight) else len(rows.x)
-    numbers = [0, 0, len(x), *_sizes(spread), learnt, alpha, c0, g0, constant, total, 0, 0, 0, 0]
-    result = np.concatenate([np.array(numbers, dtype=float), np.ravel(b0), np.ravel(inverse_B0), np.ravel(rate)])
+    scalars = hyper.learnt, hyper.alpha, hyper.c0, hyper.g0, constant, total
+    numbers = np.array([0, 0, len(x), *_sizes(spread), *scalars, 0, 0, 0, 0], dtype=float)
+    result = np.concatenate([numbers, *map(np.ravel, (hyper.b0, hyper.precision_of_means, hyper.rate))])
     result[0] = len(result)
     addresses = result.view(np.int64)
     addresses[_OF_SUMS] = address_of_sums(one_feature=spread.n_features == 1)

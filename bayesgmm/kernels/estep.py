@@ -3,8 +3,8 @@
 EM needs them for its M-step, and the gradient of the log-likelihood is made of the same numbers. The same blocks give
 the pointwise log density and the responsibilities. Scratch is (K + D) x block, never n x K.
 
-A covariance comes as its ``factor``: the standard deviation (one feature), the standard deviations of all features (a
-diagonal covariance), or the lower triangular Cholesky factor L with Sigma = L L'.
+A covariance comes as its ``factor``: the standard deviations of all features, where it is diagonal, or the lower triangular
+Cholesky factor L with Sigma = L L'.
 """
 
 from __future__ import annotations
@@ -35,11 +35,10 @@ class ESums(NamedTuple):
         sum_i c_i log p(x_i)
     counts : (K,) array
         N_k = sum_i c_i r_ik
-    first : (K,) or (K, D) array
+    first : (K, D) array
         S1_k = sum_i c_i r_ik (x_i - mu_k)
-    second : array
-        S2_k = sum_i c_i r_ik (x_i - mu_k)(x_i - mu_k)': (K,) for one feature, (K, D) the diagonals for diagonal
-        covariances, else (K, D, D).
+    second : (K, D) or (K, D, D) array
+        S2_k = sum_i c_i r_ik (x_i - mu_k)(x_i - mu_k)', of diagonal covariances the diagonals.
     """
 
     log_likelihood: float
@@ -63,10 +62,10 @@ def e_step(
 
     Parameters
     ----------
-    x : (n,) or (n, D) array
+    x : (n, D) array
     weights : (K,) array
-    means : (K,) or (K, D) array
-    factors : (K,), (K, D) or (K, D, D) array
+    means : (K, D) array
+    factors : (K, D) or (K, D, D) array
         Standard deviations, or lower Cholesky factors of the covariances.
     sample_weight : (n,) array, optional
         Observation weights, not negative.
@@ -84,36 +83,37 @@ def e_step(
     Tested property: within 1e-11 of extended-precision sums, relative to the sums of absolute values.
     """
     c, mu, h = _coefficients(weights, means, factors)
-    n_features = 1 if means.ndim == 1 else means.shape[1]
-    shape = (len(weights), n_features, h.shape[2] if h.ndim == 3 else 1)
-    ones, counts, first, second = np.ones(n_features), np.empty(shape[0]), np.empty(shape[:2]), np.empty(shape)
+    ones, counts, first, second = np.ones(mu.shape[1]), np.empty(len(c)), np.empty(mu.shape), np.empty(h.shape)
     log_likelihood = fill_sums_of(
-        address_of_sums(one_feature=n_features == 1),
+        address_of_sums(one_feature=mu.shape[1] == 1),
         given(x),
         _NOTHING if sample_weight is None else given(sample_weight),
         _labels(log_labels, x),
         shift * ones,
         ones / scale,
         c,
-        mu.reshape(shape[:2]),
-        h.reshape(shape),
+        mu,
+        h,
         counts,
         first,
         second,
     )
-    return ESums(log_likelihood, counts, first.reshape(means.shape), second.reshape(factors.shape))
+    return ESums(log_likelihood, counts, first, second.reshape(factors.shape))
 
 
 def log_density(
     x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None
 ) -> FloatArray:
-    """Log sum_k a_ik w_k N(x_i; mu_k, Sigma_k) for one set of parameters or many (S, ...): (n,) or (S, n)."""
-    kernel = univariate if x.ndim == 1 else multivariate
-    coefficients: tuple[FloatArray, ...] = _coefficients(weights, means, _without_zeros(means, factors))
-    if np.ndim(weights) == 1:
-        coefficients = tuple(each[None] for each in coefficients)
-    result = np.empty((*np.shape(weights)[:-1], len(x)))
-    kernel.log_densities(given(x), _labels(log_labels, x), *coefficients, result.reshape(-1, len(x)))
+    """Log sum_k a_ik w_k N(x_i; mu_k, Sigma_k) of rows (n, D) for one set of parameters or many (S, ...): (n,) or (S, n)."""
+    c, mu, h = _coefficients(weights, means, _without_zeros(means, factors))
+    if c.ndim == 1:
+        c, mu, h = c[None], mu[None], h[None]
+    result = np.empty((*weights.shape[:-1], len(x)))
+    out = result.reshape(-1, len(x))
+    if x.shape[1] == 1:
+        univariate.log_densities(given(x[:, 0]), _labels(log_labels, x), c, mu[..., 0], h[..., 0, 0], out)
+    else:
+        multivariate.log_densities(given(x), _labels(log_labels, x), c, mu, h, out)
     return result
 
 
@@ -121,11 +121,12 @@ def responsibilities(
     x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None
 ) -> FloatArray:
     """Probability of each component given each observation, (n, K)."""
-    kernel = univariate if x.ndim == 1 else multivariate
+    c, mu, h = _coefficients(weights, means, _without_zeros(means, factors))
     result = np.empty((len(x), len(weights)))
-    kernel.responsibilities(
-        given(x), _labels(log_labels, x), *_coefficients(weights, means, _without_zeros(means, factors)), result
-    )
+    if x.shape[1] == 1:
+        univariate.responsibilities(given(x[:, 0]), _labels(log_labels, x), c, mu[:, 0], h[:, 0, 0], result)
+    else:
+        multivariate.responsibilities(given(x), _labels(log_labels, x), c, mu, h, result)
     return result
 
 
@@ -156,15 +157,9 @@ def _without_zeros(means: FloatArray, factors: FloatArray) -> FloatArray:
 
 def _coefficients(weights: FloatArray, means: FloatArray, factors: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """c, mu and H of the kernels: log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2; a diagonal H is (D, 1)."""
-    beyond = factors.ndim - means.ndim
-    scales = np.diagonal(factors, axis1=-2, axis2=-1) if beyond else factors
+    are_matrices = factors.ndim > means.ndim
+    scales = np.diagonal(factors, axis1=-2, axis2=-1) if are_matrices else factors
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_determinants = np.log(scales)
-        if scales.ndim > weights.ndim:
-            offsets = np.log(weights) - log_determinants.sum(axis=-1) - scales.shape[-1] * HALF_LOG_2PI
-        else:
-            offsets = np.log(weights) - log_determinants - HALF_LOG_2PI
-        whiteners = ROOT_HALF * inverse_factors(factors) if beyond else ROOT_HALF / factors
-    if scales.ndim > weights.ndim and not beyond:
-        whiteners = whiteners[..., None]
+        offsets = np.log(weights) - np.log(scales).sum(axis=-1) - scales.shape[-1] * HALF_LOG_2PI
+        whiteners = ROOT_HALF * inverse_factors(factors) if are_matrices else ROOT_HALF / factors[..., None]
     return given(offsets), given(means), given(whiteners)

@@ -34,14 +34,14 @@ class Rows(NamedTuple):
 
 
 def rows_of(x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | None) -> Rows:
-    """Observations (n,) or (n, D) as sweeps take them."""
-    columns, nothing = given(x.reshape(len(x), -1)), given([])
+    """Observations (n, D) as sweeps take them."""
+    nothing = given([])
     known = given(np.empty((0, len(x))) if log_labels is None else log_labels)
     if weight is None:
-        return Rows(columns, nothing, nothing, nothing, known)
-    copies = whole_counts(columns, weight)
+        return Rows(given(x), nothing, nothing, nothing, known)
+    copies = whole_counts(x, weight)
     rest = weight - copies if (copies != weight).any() else nothing
-    return Rows(columns, given(weight), given(copies), given(rest), known)
+    return Rows(given(x), given(weight), given(copies), given(rest), known)
 
 
 def whole_counts(x: FloatArray, weight: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import FloatArray, read_count, read_seed, require_memory
-from bayesgmm.data.reading import read_data
+from bayesgmm.data.reading import as_shown, read_data
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.digits import with_digits
 from bayesgmm.kernels import estep
@@ -46,8 +46,8 @@ class Mixture:
     """
 
     weights: FloatArray
-    means: FloatArray
-    covariances: FloatArray
+    mu: FloatArray
+    cov: FloatArray
 
     def __init__(
         self,
@@ -61,8 +61,8 @@ class Mixture:
         n_components = len(checked_means)
         for name, value in (
             ("weights", _read_weights(weights, n_components)),
-            ("means", checked_means),
-            ("covariances", _read_covariances(covariances, sigma, checked_means)),
+            ("mu", checked_means),
+            ("cov", _read_covariances(covariances, sigma, checked_means)),
         ):
             value.flags.writeable = False
             object.__setattr__(self, name, value)
@@ -75,19 +75,32 @@ class Mixture:
     @property
     def n_features(self) -> int:
         """D, the number of features."""
-        return 1 if self.means.ndim == 1 else self.means.shape[1]
+        return self.mu.shape[1]
+
+    @property
+    def means(self) -> FloatArray:
+        """Means: (K,) for one feature, (K, D) otherwise."""
+        return as_shown(self.mu)
+
+    @property
+    def covariances(self) -> FloatArray:
+        """Variances (K,) for one feature, covariance matrices (K, D, D) otherwise."""
+        return as_shown(as_shown(self.cov))
+
+    @property
+    def sd(self) -> FloatArray:
+        """Standard deviations of every feature, (K, D)."""
+        return np.sqrt(np.diagonal(self.cov, axis1=1, axis2=2))
 
     @property
     def sigma(self) -> FloatArray:
-        """Standard deviations: (K,) for one feature, (K, D) per feature otherwise."""
-        if self.n_features == 1:
-            return np.sqrt(self.covariances)
-        return np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
+        """Standard deviations: (K,) for one feature, (K, D) otherwise."""
+        return as_shown(self.sd)
 
     @cached_property
     def factors(self) -> FloatArray:
-        """Standard deviations (K,) for one feature, else lower Cholesky factors (K, D, D) of the covariances."""
-        return self.sigma if self.n_features == 1 else np.linalg.cholesky(self.covariances)
+        """Lower Cholesky factors (K, D, D) of the covariances."""
+        return np.linalg.cholesky(self.cov)
 
     def sample(self, n: int, random_seed: int | np.random.Generator | None = None) -> tuple[FloatArray, NDArray[np.int64]]:
         """Draw z from the weights, then x from the component that z names.
@@ -109,34 +122,29 @@ class Mixture:
         require_memory(8 * n * (3 * self.n_features + self.n_features**2 + 2), f"a sample of {n} observations", "draw fewer")
         rng = random_seed if isinstance(random_seed, np.random.Generator) else np.random.default_rng(read_seed(random_seed))
         z = rng.choice(self.n_components, size=n, p=self.weights)
-        if self.n_features == 1:
-            return self.means[z] + self.sigma[z] * rng.standard_normal(n), z
         noise = rng.standard_normal((n, self.n_features))
-        return self.means[z] + np.einsum("nij,nj->ni", self.factors[z], noise), z
+        return as_shown(self.mu[z] + np.einsum("nij,nj->ni", self.factors[z], noise)), z
 
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Log p(x) at each observation, shape (n,)."""
-        return estep.log_density(self._read(x), self.weights, self.means, self.factors)
+        return estep.log_density(self._read(x), self.weights, self.mu, self.factors)
 
     def responsibilities(self, x: ArrayLike) -> FloatArray:
         """Probability of each component given each observation, shape (n, K); rows sum to one."""
-        return estep.responsibilities(self._read(x), self.weights, self.means, self.factors)
+        return estep.responsibilities(self._read(x), self.weights, self.mu, self.factors)
 
     def sorted(self) -> Mixture:
         """The same density with components in increasing order of their means (first feature first)."""
-        keys = self.means[None] if self.n_features == 1 else self.means.T[::-1]
-        return self.reordered(np.lexsort(keys))
+        return self.reordered(np.lexsort(self.mu.T[::-1]))
 
     def reordered(self, order: NDArray[np.int64]) -> Mixture:
         """The same density with components in another order, (K,)."""
-        return Mixture(self.weights[order], self.means[order], self.covariances[order])
+        return Mixture(self.weights[order], self.mu[order], self.cov[order])
 
     def rescaled(self, shift: float | FloatArray, scale: float | FloatArray) -> Mixture:
         """The mixture of ``shift + scale * x``; for D features shift and scale may hold a number for each."""
-        if self.n_features == 1:
-            return Mixture(self.weights, shift + scale * self.means, sigma=scale * self.sigma)
         scales = np.broadcast_to(scale, (self.n_features,))
-        return Mixture(self.weights, shift + scale * self.means, self.covariances * np.outer(scales, scales))
+        return Mixture(self.weights, shift + scale * self.mu, self.cov * np.outer(scales, scales))
 
     def _read(self, x: ArrayLike) -> FloatArray:
         data = read_data(x)
@@ -151,13 +159,11 @@ class Mixture:
 
 def _read_means(means: ArrayLike) -> FloatArray:
     array = read_numbers(means, "means")
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
     if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(about("means", f"must have shape (K,) or (K, D), got shape {array.shape}"))
     if not np.isfinite(array).all():
         raise ValueError(about("means", f"must be finite, got {array.tolist()}"))
-    return array
+    return array.reshape(len(array), -1)
 
 
 def _read_weights(weights: ArrayLike, n_components: int) -> FloatArray:
@@ -178,34 +184,20 @@ def _read_weights(weights: ArrayLike, n_components: int) -> FloatArray:
 def _read_covariances(covariances: ArrayLike | None, sigma: ArrayLike | None, means: FloatArray) -> FloatArray:
     if (covariances is None) == (sigma is None):
         raise ValueError("give exactly one of covariances and sigma")
+    n_components, n_features = means.shape
     if sigma is not None:
-        if means.ndim == 2:
-            raise ValueError(f"sigma is for one feature, got means with {means.shape[1]}; give covariances")
-        scales = read_numbers(sigma, "sigma")
-        if scales.shape not in ((), means.shape):
-            raise ValueError(
-                about("sigma", f"must be a number or have shape {means.shape} like the means, got shape {scales.shape}")
-            )
-        scales = np.array(np.broadcast_to(scales, means.shape))
-        if not (np.isfinite(scales).all() and (scales > 0).all()):
-            raise ValueError(about("sigma", f"must be positive and finite, got {scales.tolist()}"))
+        if n_features > 1:
+            raise ValueError(f"sigma is for one feature, got means with {n_features}; give covariances")
+        scales = _read_of_components(read_numbers(sigma, "sigma"), "sigma", n_components)
         with np.errstate(over="ignore", under="ignore"):
             variances = scales**2
         if not (np.isfinite(variances).all() and (variances > 0).all()):
             raise ValueError(about("sigma", f"must have a square within the range of a float, got {scales.tolist()}"))
-        return variances
-    array = read_numbers(covariances, "covariances")  # type: ignore[arg-type]
-    if means.ndim == 1:
-        if array.ndim == 3 and array.shape[1:] == (1, 1):
-            array = array[:, 0, 0]
-        if array.shape not in ((), means.shape):
-            raise ValueError(about("covariances", f"must have shape {means.shape} like the means, got shape {array.shape}"))
-        array = np.array(np.broadcast_to(array, means.shape))
-        if not (np.isfinite(array).all() and (array > 0).all()):
-            raise ValueError(about("covariances", f"must be positive and finite, got {array.tolist()}"))
-        return array
-    n_components, n_features = means.shape
-    shape = (n_components, n_features, n_features)
+        return variances[:, None, None]
+    array, shape = read_numbers(covariances, "covariances"), (n_components, n_features, n_features)  # type: ignore[arg-type]
+    if n_features == 1:
+        variances = array.reshape(n_components) if array.shape == shape else array
+        return _read_of_components(variances, "covariances", n_components)[:, None, None]
     if array.shape not in (shape, shape[1:]):
         raise ValueError(about("covariances", f"must have shape {shape} for these means, got shape {array.shape}"))
     array = np.array(np.broadcast_to(array, shape))
@@ -220,6 +212,17 @@ def _read_covariances(covariances: ArrayLike | None, sigma: ArrayLike | None, me
         if not (sd[j] > 0).all() or np.linalg.eigvalsh(scaled[j]).min() <= 0 or not _has_factor(array[j]):
             raise ValueError(about("covariances", f"must be positive definite, but that of component {j} is not"))
     return array
+
+
+def _read_of_components(values: FloatArray, name: str, n_components: int) -> FloatArray:
+    """A positive number for each component, (K,), or one for all."""
+    if values.shape not in ((), (n_components,)):
+        rule = f"must be a number or have shape ({n_components},) like the means"
+        raise ValueError(about(name, f"{rule}, got shape {values.shape}"))
+    values = np.array(np.broadcast_to(values, (n_components,)))
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        raise ValueError(about(name, f"must be positive and finite, got {values.tolist()}"))
+    return values
 
 
 def _has_factor(covariance: FloatArray) -> bool:

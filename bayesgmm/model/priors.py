@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, read_positive
+from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.words import Argument, Words, about
 
@@ -57,6 +59,7 @@ class _Prior:
         ValueError
             If a given hyperparameter does not fit the number of features or the structure.
         """
+        x = as_shown(x) if x.ndim == 2 else x
         low, high = x.min(axis=0), x.max(axis=0)
         spread = np.asarray(high - low, dtype=float)
         defaults = self._defaults(np.asarray(low + spread / 2, dtype=float), spread, covariance)
@@ -80,9 +83,10 @@ class _Prior:
         """The prior of ``(parameters - shift) / scale``: what standardising the data makes of it."""
         if self.b0 is None or self.B0 is None:
             raise ValueError("a prior must be scaled to data (scaled_to) before it is rescaled")
+        b0 = (self.b0 - shift) / scale
         return replace(
             self,
-            b0=(self.b0 - shift) / scale,
+            b0=b0 if np.ndim(self.b0) else float(np.ravel(b0)[0]),
             B0=_per_unit_square(self.B0, scale),
             **self._rescaled_covariance(scale),
         )
@@ -207,6 +211,50 @@ class ConjugatePrior(_Prior):
 
 
 Prior = HierarchicalPrior | ConjugatePrior
+
+
+@dataclass(frozen=True, eq=False)
+class Hyperparameters:
+    """A prior that is scaled to data: nothing is left open, and shapes are the same for one feature and for several.
+
+    Attributes
+    ----------
+    alpha, c0 : float
+    b0 : (D,) array
+    B0 : (D, D) array
+    learnt : bool
+        Whether C0 is drawn, from a Wishart or Gamma distribution.
+    g0 : float
+        0 where C0 is given.
+    rate : (V,) or (D, D) array
+        G0, or C0 where that is given.
+    """
+
+    alpha: float
+    b0: FloatArray
+    B0: FloatArray
+    c0: float
+    learnt: bool
+    g0: float
+    rate: FloatArray
+
+    @classmethod
+    def of(cls, prior: Prior) -> Hyperparameters:
+        """Those of a prior that is scaled to data."""
+        values: Any = prior
+        learnt = isinstance(prior, HierarchicalPrior)
+        g0, rate = (values.g0, values.G0) if learnt else (0.0, values.C0)
+        b0, B0, rate = (np.array(value, dtype=float, ndmin=1) for value in (values.b0, values.B0, rate))
+        return cls(values.alpha, b0, np.atleast_2d(B0), values.c0, learnt, g0, rate)
+
+    @cached_property
+    def precision_of_means(self) -> FloatArray:
+        """Inverse of B0."""
+        return np.linalg.inv(self.B0)
+
+    def scale_given(self, n_blocks: int, sum_of_precisions: FloatArray) -> tuple[float, FloatArray]:
+        """Shape and rate of C0's conditional given the precisions of so many covariances."""
+        return self.g0 + n_blocks * self.c0, self.rate + sum_of_precisions
 
 
 def read_prior(prior: Prior | None, x: FloatArray, covariance: Covariance) -> Prior:

@@ -89,8 +89,8 @@ def build_model(
         if data.n_features == 1:
             mu = pm.Normal("mu", mu=prior.b0, sigma=np.sqrt(np.asarray(prior.B0)), dims="cluster")
             sigma = _standard_deviations(prior, mu, own=not TRAITS[covariance].shared)
-            pm.NormalMixture("x", w=w, mu=mu, sigma=sigma, observed=data.values.copy(), dims="obs")
-            _add_known(model, pm.logp(pm.Normal.dist(mu=mu, sigma=sigma), data.values[:, None]), data, k)
+            pm.NormalMixture("x", w=w, mu=mu, sigma=sigma, observed=data.values[:, 0].copy(), dims="obs")
+            _add_known(model, pm.logp(pm.Normal.dist(mu=mu, sigma=sigma), data.values), data, k)
         else:
             mu = pm.MvNormal("mu", mu=prior.b0, cov=prior.B0, dims=("cluster", "feature"))
             if not TRAITS[covariance].matrix:

@@ -72,11 +72,10 @@ def strays(
     x: FloatArray, names: Sequence[Any], positions: NDArray[np.int64], weight: FloatArray | None = None
 ) -> Iterator[Strays]:
     """The strays of each feature, at either end at most one observation in a hundred, or one."""
-    columns = x.reshape(len(x), -1)
     counts = np.ones(len(x)) if weight is None else weight
     if counts.sum() < _LEAST:
         return
-    for name, column in zip(names, columns.T, strict=True):
+    for name, column in zip(names, x.T, strict=True):
         low, high = _core(column, counts)
         outside = np.flatnonzero((column < low) | (column > high))
         if len(outside):

@@ -17,8 +17,8 @@ _ROUNDED = 1e-13  # of the largest variance of a component: a smaller one in ano
 class Structure:
     """One of the four families of covariances for D features.
 
-    Its *factors* are what the E-step takes: standard deviations (K,) for one feature and (K, D) for diagonal covariances,
-    else lower Cholesky factors (K, D, D).
+    Its *factors* are what the E-step takes: standard deviations (K, D) where covariances are diagonal, else lower Cholesky
+    factors (K, D, D).
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Structure:
         """Factors of second moments whose smallest variance, in any direction, is held at the floor; and who needed it."""
         if moments.ndim < 3:
             below = moments <= floor
-            return np.sqrt(np.maximum(moments, floor)), below if moments.ndim == 1 else below.any(axis=1)
+            return np.sqrt(np.maximum(moments, floor)), below.any(axis=1)
         values, vectors = np.linalg.eigh(moments)
         floors = np.maximum(floor, _ROUNDED * values[:, -1])
         below = values[:, 0] <= floors
@@ -102,18 +102,15 @@ class Structure:
 
     def of_mixture(self, weights: FloatArray, covariances: FloatArray) -> FloatArray:
         """Second moments nearest to the covariances of a mixture that may have another structure."""
-        moments = (
-            np.diagonal(covariances, axis1=1, axis2=2) if not self.correlated and covariances.ndim == 3 else covariances
-        )
+        moments = covariances if self.correlated else np.diagonal(covariances, axis1=1, axis2=2)
         if self.shared:
             moments = np.broadcast_to(np.tensordot(weights, moments, axes=1), moments.shape)
         return self.pooled(moments)
 
     def matrices(self, factors: FloatArray) -> FloatArray:
-        """Covariances as a mixture has them: (K,) variances for one feature, else (K, D, D)."""
-        if self.n_features == 1 or factors.ndim == 3:
-            return self.second_moments(factors)
-        return factors[:, :, None] ** 2 * np.eye(self.n_features)
+        """Covariances (K, D, D)."""
+        moments = self.second_moments(factors)
+        return moments if moments.ndim == 3 else moments[:, :, None] * np.eye(self.n_features)
 
 
 def per_component(values: FloatArray, counts: FloatArray) -> FloatArray:

@@ -100,11 +100,9 @@ def plot_solutions(
     found, draws, x, (em, _) = reading.ask(solutions), reading.draws, reading.x, reading.em
     figure, axes = panels(ax, len(chosen))
     for panel, (name, place) in zip(axes, chosen, strict=True):
-        column = x if x.ndim == 1 else x[:, place]
-        sigma = em.sigma if x.ndim == 1 else em.sigma[:, place]
-        known = reading.known
-        histogram(panel, column, clusters=Clusters(known.total(len(x)) * em.weights, sigma), weight=known.weight)
-        _densities(panel, column, draws.marginal(place), found, interval)
+        known, sizes = reading.known, reading.known.total(len(x)) * em.weights
+        histogram(panel, x[:, place], clusters=Clusters(sizes, em.sd[:, place]), weight=known.weight)
+        _densities(panel, x[:, place], draws.marginal(place), found, interval)
         name_axes(panel, x=name)
         panel.set(ylabel="density", ylim=(0, None))
         panel.margins(x=0)
@@ -121,8 +119,8 @@ def _densities(ax: Axes, x: np.ndarray, draws: Draws, found: Solutions, interval
         chains = found.of_chain == solution
         inside = np.repeat(chains, draws.n_draws)
         part = Draws(draws.w[inside], draws.mu[inside], draws.factors[inside], int(chains.sum()), draws.n_draws)
-        points = grid_for(x, part.mu.mean(axis=0), part.factors.mean(axis=0))
-        densities = np.exp(log_density(part.thinned(1_000), points))
+        points = grid_for(x, part.mu[..., 0].mean(axis=0), part.sd[..., 0].mean(axis=0))
+        densities = np.exp(log_density(part.thinned(1_000), points[:, None]))
         lower, upper = np.quantile(densities, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
         where = "chain" if chains.sum() == 1 else "chains"
         label = f"solution {solution}: {where} {row['chains']}"

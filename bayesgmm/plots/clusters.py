@@ -74,11 +74,12 @@ def plot_responsibilities(
 
 
 def _along(ax: Axes, reading: Reading, interval: float) -> None:
-    x, draws = reading.x, reading.draws.thinned(_DRAWS)
+    x, draws = reading.x[:, 0], reading.draws.thinned(_DRAWS)
     margin = 0.05 * np.ptp(x)
     points = np.linspace(x.min() - margin, x.max() + margin, 400)
-    r = np.array([estep.responsibilities(points, *each) for each in zip(draws.w, draws.mu, draws.factors, strict=True)])
-    shares = np.broadcast_to(shares_given(draws, points)[..., None], r.shape)
+    rows = points[:, None]
+    r = np.array([estep.responsibilities(rows, *each) for each in zip(draws.w, draws.mu, draws.factors, strict=True)])
+    shares = np.broadcast_to(shares_given(draws, rows)[..., None], r.shape)
     tails = [(1 - interval) / 2, (1 + interval) / 2]
     lower, upper = np.quantile(r, tails, axis=0, weights=shares, method="inverted_cdf")
     mean = (shares * r).sum(axis=0)

@@ -11,11 +11,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from bayesgmm.analysis.predictive import log_density, read_feature
+from bayesgmm.analysis.predictive import log_density, read_feature, read_grid
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import FloatArray, read_probability
-from bayesgmm.data.reading import read_data
 from bayesgmm.kernels import estep
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.plots.canvas import EM, POSTERIOR, Clusters, chosen_features, colour, grid_for, histogram, legend, panels
@@ -65,12 +64,11 @@ def plot_fit(
     chosen = chosen_features(reading.tree, feature, "feature", ax=ax)
     figure, axes = panels(ax, len(chosen))
     draws, x, (em, _) = reading.draws, reading.x, reading.em
-    points = None if grid is None else np.sort(read_data(grid, name="grid", missing=None).values)
+    points = None if grid is None else np.sort(read_grid(grid))
     interval = read_probability(interval, "interval")
     for panel, (name, place) in zip(axes, chosen, strict=True):
-        column = x if x.ndim == 1 else x[:, place]
-        of_em = em if x.ndim == 1 else Mixture(em.weights, em.means[:, place], sigma=em.sigma[:, place])
-        _density(panel, column, reading.known.weight, draws.marginal(place), of_em, points, bins, interval)
+        of_em = Mixture(em.weights, em.mu[:, place], sigma=em.sd[:, place])
+        _density(panel, x[:, place], reading.known.weight, draws.marginal(place), of_em, points, bins, interval)
         name_axes(panel, x=name)
     legend(figure, axes)
     return figure
@@ -88,13 +86,13 @@ def _density(
 ) -> None:
     points = grid_for(x, em.means, em.sigma) if points is None else points
     few = draws.thinned(2_000)
-    densities = np.exp(log_density(few, points))
+    densities = np.exp(log_density(few, points[:, None]))
     lower, upper = np.quantile(densities, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
     total = len(x) if weight is None else weight.sum()
     histogram(ax, x, bins, Clusters(total * em.weights, em.sigma), weight)
     ax.fill_between(points, lower, upper, color=POSTERIOR, alpha=0.25, linewidth=0, label=f"{interval:.0%} band")
     for j in range(draws.n_components if draws.n_components > 1 else 0):
-        cluster = np.exp(log_density(few.thinned(500).cluster(j), points)).mean(axis=0)
+        cluster = np.exp(log_density(few.thinned(500).cluster(j), points[:, None])).mean(axis=0)
         ax.plot(points, cluster, color=POSTERIOR, linewidth=1, linestyle=":", label="its clusters" if j == 0 else None)
     ax.plot(points, densities.mean(axis=0), color=POSTERIOR, linewidth=2, label="posterior mean density")
     ax.plot(points, np.exp(em.log_density(points)), color=EM, linewidth=1.5, linestyle="--", label="EM")
@@ -198,7 +196,7 @@ def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], radius: floa
             ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=colour(j), linewidth=0.5, alpha=0.15)
         mean, covariance = draws.mu[:, j].mean(axis=0), covariances[:, j].mean(axis=0)
         ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=colour(j), linewidth=2)
-        mean, covariance = em.means[j], em.covariances[j]
+        mean, covariance = em.mu[j], em.cov[j]
         ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=EM, linewidth=1.3, linestyle="--")
 
 

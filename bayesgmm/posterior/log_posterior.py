@@ -20,12 +20,13 @@ from scipy.special import gammaln
 
 from bayesgmm.arguments import Covariance, FloatArray
 from bayesgmm.data.known import NOTHING, Known
+from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
 from bayesgmm.kernels import density
 from bayesgmm.kernels.rows import Rows, rows_of
 from bayesgmm.kernels.spread import Factors
 from bayesgmm.model.mixture import Mixture
-from bayesgmm.model.priors import Prior
+from bayesgmm.model.priors import Hyperparameters, Prior
 from bayesgmm.model.structures import Structure
 from bayesgmm.posterior.spread import Spread, spread_of
 
@@ -39,7 +40,7 @@ def log_posterior(
     covariance: Covariance,
     known: Known = NOTHING,
 ) -> LogPosterior:
-    """The posterior of k components for data (n,) or (n, D), under a prior that is scaled to them."""
+    """The posterior of k components for data (n, D), under a prior that is scaled to them."""
     return LogPosterior(np.ascontiguousarray(x, dtype=float), k, prior, covariance, known)
 
 
@@ -47,8 +48,7 @@ def standardised_posterior(
     x: FloatArray, k: int, prior: Prior, covariance: Covariance, known: Known
 ) -> tuple[LogPosterior, Units]:
     """The posterior of standardised data, under a prior in the data's units, and the units in which it is."""
-    structure = Structure(covariance, 1 if x.ndim == 1 else x.shape[1])
-    units = Units.of(x, known.weight, one_unit=structure.one_unit)
+    units = Units.of(x, known.weight, one_unit=Structure(covariance, x.shape[1]).one_unit)
     return log_posterior(units.standardised(x), k, prior.rescaled(units.shift, units.scale), covariance, known), units
 
 
@@ -60,7 +60,7 @@ class LogPosterior:
 
     Attributes
     ----------
-    x : (n,) or (n, D) array
+    x : (n, D) array
         Contiguous: compiled code finds it by its address.
     k : int
     prior : HierarchicalPrior or ConjugatePrior
@@ -92,19 +92,24 @@ class LogPosterior:
         return self.known.total(len(self.x))
 
     @cached_property
+    def hyper(self) -> Hyperparameters:
+        """Those of the prior."""
+        return Hyperparameters.of(self.prior)
+
+    @cached_property
     def spread(self) -> Spread:
         """Of the components."""
-        return spread_of(self.k, Structure(self.covariance, self.n_features), self.prior)
+        return spread_of(self.k, Structure(self.covariance, self.n_features), self.hyper)
 
     @property
     def hierarchical(self) -> bool:
         """Whether C0 is learnt."""
-        return self.spread.learnt
+        return self.hyper.learnt
 
     @property
     def n_features(self) -> int:
         """D."""
-        return 1 if self.x.ndim == 1 else self.x.shape[1]
+        return self.x.shape[1]
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -125,19 +130,8 @@ class LogPosterior:
     @cached_property
     def header(self) -> FloatArray:
         """What compiled code needs, with the addresses of x and weight."""
-        prior: Any = self.prior
-        return density.header(
-            self.rows,
-            self.spread.compiled,
-            learnt=self.hierarchical,
-            alpha=prior.alpha,
-            c0=prior.c0,
-            g0=prior.g0 if self.hierarchical else 0.0,
-            constant=self._log_constants() + self.spread.log_constant,
-            b0=np.atleast_1d(prior.b0),
-            inverse_B0=np.linalg.inv(np.atleast_2d(prior.B0)),
-            rate=self.spread.rate,
-        )
+        constant = self._log_constants() + self.spread.log_constant
+        return density.header(self.rows, self.spread.compiled, self.hyper, constant)
 
     @property
     def density(self) -> Any:
@@ -165,9 +159,7 @@ class LogPosterior:
     def mixture_at(self, point: FloatArray) -> Mixture:
         """The mixture at a point, the other way round."""
         values = self.constrained(point)
-        if "cov" in values:
-            return Mixture(values["w"], values["mu"], values["cov"])
-        return Mixture(values["w"], values["mu"], sigma=np.sqrt(np.broadcast_to(values["sigma2"], values["mu"].shape)))
+        return Mixture(values["w"], values["mu"], values["cov"])
 
     def constrained(self, points: FloatArray) -> dict[str, FloatArray]:
         """The model's variables at points (..., n_dim), and ``cov`` and ``C0`` made of them; those tied repeated K times."""
@@ -175,7 +167,7 @@ class LogPosterior:
         logits = np.concatenate([y, -y.sum(axis=-1, keepdims=True)], axis=-1)
         w = np.exp(logits - logits.max(axis=-1, keepdims=True))
         w = np.maximum(w / w.sum(axis=-1, keepdims=True), np.finfo(float).tiny)  # that of a component as good as empty
-        values = {"w": w, "mu": mu.reshape(*mu.shape[:-1], self.k, *self.x.shape[1:])}
+        values = {"w": w, "mu": as_shown(mu.reshape(*mu.shape[:-1], self.k, self.n_features))}
         if self.hierarchical:
             values |= self.spread.scale_values(points[..., self.places[self.spread.scale_name]])
         return values | self.spread.values(points[..., self.places[self.spread.name]])
@@ -197,10 +189,11 @@ class LogPosterior:
 
     def scales(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
         """C0 given the covariances at points (S, n_dim), drawn anew or as it is given: (S, V) or (S, D, D)."""
+        rate = self.hyper.rate
         if not self.hierarchical:
-            return np.broadcast_to(self.spread.rate, (len(points), *self.spread.rate.shape))
+            return np.broadcast_to(rate, (len(points), *rate.shape))
         drawn = self.spread.scale_values(self.spread.draw_scale(self.coordinates(points), rng)[0])["C0"]
-        return drawn.reshape(len(points), *self.spread.rate.shape)
+        return drawn.reshape(len(points), *rate.shape)
 
     def unconstrained(self, values: Point) -> FloatArray:
         """The point at which the model's free variables have these values."""
@@ -221,9 +214,8 @@ class LogPosterior:
 
     def _log_constants(self) -> float:
         """Normalising constants of the priors of weights and means, and of the simplex' Jacobian."""
-        k, alpha = self.k, self.prior.alpha
-        B0: Any = np.atleast_2d(np.asarray(self.prior.B0))
-        means = k * (self.n_features * math.log(2 * math.pi) + np.linalg.slogdet(B0)[1]) / 2
+        k, alpha = self.k, self.hyper.alpha
+        means = k * (self.n_features * math.log(2 * math.pi) + np.linalg.slogdet(self.hyper.B0)[1]) / 2
         return float(gammaln(k * alpha) - k * gammaln(alpha) + math.log(k) - means)
 
 

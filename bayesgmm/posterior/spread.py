@@ -10,11 +10,12 @@ import numpy as np
 from scipy.special import gammaln
 
 from bayesgmm.arguments import FloatArray
+from bayesgmm.data.reading import as_shown
 from bayesgmm.kernels import spread as kernels
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.model import wishart
 from bayesgmm.model.mixture import Mixture
-from bayesgmm.model.priors import HierarchicalPrior, Prior
+from bayesgmm.model.priors import Hyperparameters
 from bayesgmm.model.structures import Structure
 
 
@@ -26,13 +27,12 @@ class Spread(ABC):
     ----------
     k : int
     structure : Structure
-    prior : HierarchicalPrior or ConjugatePrior
-        Scaled to the data.
+    hyper : Hyperparameters
     """
 
     k: int
     structure: Structure
-    prior: Prior
+    hyper: Hyperparameters
 
     name = ""  # of the variable that the model draws for the covariances
     scale_name = ""  # of the one that C0 is made of
@@ -54,14 +54,9 @@ class Spread(ABC):
         """Number of coordinates of one covariance."""
 
     @property
-    def learnt(self) -> bool:
-        """Whether C0 is unknown."""
-        return isinstance(self.prior, HierarchicalPrior)
-
-    @property
     def sizes(self) -> dict[str, int]:
         """Number of coordinates of each variable, in their order."""
-        return ({self.scale_name: self.size} if self.learnt else {}) | {self.name: self.n_blocks * self.size}
+        return ({self.scale_name: self.size} if self.hyper.learnt else {}) | {self.name: self.n_blocks * self.size}
 
     @property
     def compiled(self) -> kernels.Variances | kernels.Factors:
@@ -73,19 +68,13 @@ class Spread(ABC):
         return coordinates.reshape(*coordinates.shape[:-1], self.n_blocks, self.size)
 
     @property
-    def rate(self) -> FloatArray:
-        """G0, or C0 if that is given: (V,) or (D, D)."""
-        prior: Any = self.prior
-        return np.asarray(prior.G0 if self.learnt else prior.C0, dtype=float)
-
-    @property
     @abstractmethod
     def log_constant(self) -> float:
         """Normalising constants of the priors of the covariances and of C0."""
 
     @abstractmethod
     def values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
-        """The model's variable, and ``cov`` where there are several features, at coordinates (..., m size)."""
+        """The model's variable, and ``cov`` (..., K, D, D), at coordinates (..., m size)."""
 
     @abstractmethod
     def scale_values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
@@ -119,45 +108,32 @@ class VarianceSpread(Spread):
         return self.structure.n_variances
 
     @property
-    def rate(self) -> FloatArray:
-        """(V,)."""
-        return np.atleast_1d(super().rate)
-
-    @property
     def log_constant(self) -> float:
         """Of InvGamma(c0, C0) for each variance, and of Gamma(g0, G0)."""
-        prior: Any = self.prior
-        m, rate = self.n_blocks, self.rate
-        constant = -len(rate) * m * gammaln(prior.c0)
-        if self.learnt:
-            return float(constant + (prior.g0 * np.log(rate) - gammaln(prior.g0)).sum())
-        return float(constant + m * prior.c0 * np.log(rate).sum())
+        m, hyper, rate = self.n_blocks, self.hyper, self.hyper.rate
+        constant = -len(rate) * m * gammaln(hyper.c0)
+        if hyper.learnt:
+            return float(constant + (hyper.g0 * np.log(rate) - gammaln(hyper.g0)).sum())
+        return float(constant + m * hyper.c0 * np.log(rate).sum())
 
     def values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
         """sigma2 (..., K) or (..., K, D), without K if all components share it; cov (..., K, D, D)."""
         sigma2 = self.blocks(np.exp(coordinates))
         own = sigma2[..., 0, :] if self.structure.shared else sigma2
-        result = {"sigma2": own if self.size > 1 else own[..., 0]}
-        if self.n_features > 1:
-            variances = np.broadcast_to(sigma2, (*sigma2.shape[:-2], self.k, self.n_features))
-            result["cov"] = variances[..., None] * np.eye(self.n_features)
-        return result
+        variances = np.broadcast_to(sigma2, (*sigma2.shape[:-2], self.k, self.n_features))
+        return {"sigma2": as_shown(own), "cov": variances[..., None] * np.eye(self.n_features)}
 
     def scale_values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
         """C0 (...) or (..., D)."""
-        C0 = np.exp(coordinates)
-        return {"C0": C0 if self.size > 1 else C0[..., 0]}
+        return {"C0": as_shown(np.exp(coordinates))}
 
     def of_mixture(self, mixture: Mixture) -> dict[str, Any]:
         """sigma2, and C0 at (g0 + m c0) / (G0 + sum 1 / sigma2)."""
-        moments = self.structure.of_mixture(mixture.weights, mixture.covariances)
-        sigma2 = moments.reshape(self.k, -1)[: self.n_blocks, : self.size]
-        shape = (() if self.structure.shared else (-1,)) + ((self.size,) if self.size > 1 else ())
-        values: dict[str, Any] = {"sigma2": sigma2.reshape(shape)}
-        if self.learnt:
-            prior: Any = self.prior
-            C0 = (prior.g0 + self.n_blocks * prior.c0) / (self.rate + (1 / sigma2).sum(axis=0))
-            values["C0"] = C0 if self.size > 1 else C0[0]
+        sigma2 = self.structure.of_mixture(mixture.weights, mixture.cov)[: self.n_blocks, : self.size]
+        values = {"sigma2": as_shown(sigma2[0] if self.structure.shared else sigma2)}
+        if self.hyper.learnt:
+            shape, rate = self.hyper.scale_given(self.n_blocks, (1 / sigma2).sum(axis=0))
+            values["C0"] = as_shown(shape / rate)
         return values
 
     def coordinates(self, values: FloatArray) -> FloatArray:
@@ -171,9 +147,7 @@ class VarianceSpread(Spread):
 
     def draw_scale(self, coordinates: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
         """Each from Gamma(g0 + m c0, G0 + sum 1 / sigma2)."""
-        prior: Any = self.prior
-        shape = prior.g0 + self.n_blocks * prior.c0
-        rate = self.rate + np.exp(-coordinates).sum(axis=1)
+        shape, rate = self.hyper.scale_given(self.n_blocks, np.exp(-coordinates).sum(axis=1))
         log_scale = np.log(rng.gamma(shape, 1 / rate))
         log_q = shape * (np.log(rate) + log_scale) - rate * np.exp(log_scale) - gammaln(shape)  # the Jacobian of log, too
         return log_scale, log_q.sum(axis=1)
@@ -192,12 +166,11 @@ class FactorSpread(Spread):
     @property
     def log_constant(self) -> float:
         """Of Wishart(c0, C0) for each precision, and of Wishart(g0, G0)."""
-        prior: Any = self.prior
-        m, log_determinant = self.n_blocks, np.linalg.slogdet(self.rate)[1]
-        constant = m * wishart.log_constant(prior.c0, self.n_features)
-        if self.learnt:
-            return float(constant + wishart.log_constant(prior.g0, self.n_features) + prior.g0 * log_determinant)
-        return float(constant + m * prior.c0 * log_determinant)
+        m, hyper, log_determinant = self.n_blocks, self.hyper, np.linalg.slogdet(self.hyper.rate)[1]
+        constant = m * wishart.log_constant(hyper.c0, self.n_features)
+        if hyper.learnt:
+            return float(constant + wishart.log_constant(hyper.g0, self.n_features) + hyper.g0 * log_determinant)
+        return float(constant + m * hyper.c0 * log_determinant)
 
     def values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
         """The packed factors (..., K, T), or (..., T) if tied; cov (..., K, D, D)."""
@@ -216,11 +189,11 @@ class FactorSpread(Spread):
 
     def of_mixture(self, mixture: Mixture) -> dict[str, Any]:
         """The packed factors, and that of C0 at (g0 + m c0) (G0 + sum of precisions)^-1."""
-        covariances = self.structure.of_mixture(mixture.weights, mixture.covariances)[: self.n_blocks]
+        covariances = self.structure.of_mixture(mixture.weights, mixture.cov)[: self.n_blocks]
         factors = wishart.factors_of_inverse(covariances)
         packed = wishart.pack(factors)
         values = {"precision_factor": packed[0] if self.structure.shared else packed}
-        if self.learnt:
+        if self.hyper.learnt:
             shape, rate = self._scale_given(factors)
             values["C0_factor"] = wishart.pack(wishart.factors_of_inverse(rate / shape))
         return values
@@ -241,10 +214,9 @@ class FactorSpread(Spread):
 
     def _scale_given(self, factors: FloatArray) -> tuple[float, FloatArray]:
         """Shape and rate of C0's conditional given the precisions' factors (..., m, D, D)."""
-        prior: Any = self.prior
-        return prior.g0 + self.n_blocks * prior.c0, self.rate + (factors.swapaxes(-1, -2) @ factors).sum(axis=-3)
+        return self.hyper.scale_given(self.n_blocks, (factors.swapaxes(-1, -2) @ factors).sum(axis=-3))
 
 
-def spread_of(k: int, structure: Structure, prior: Prior) -> Spread:
+def spread_of(k: int, structure: Structure, hyper: Hyperparameters) -> Spread:
     """In the coordinates that suit the structure."""
-    return (FactorSpread if structure.correlated else VarianceSpread)(k, structure, prior)
+    return (FactorSpread if structure.correlated else VarianceSpread)(k, structure, hyper)

@@ -10,7 +10,7 @@ from tests.statistics import rng
 
 def small_posterior(covariance, n_features, kind, k=3, n=6):
     """A posterior of few observations under a prior with moments, no two features alike; components may well be empty."""
-    x = rng(1).normal(size=(n, n_features)) if n_features > 1 else rng(1).normal(size=n)
+    x = rng(1).normal(size=(n, n_features))
     mixed = np.array([[1.0, 0.6, -0.2], [0.6, 2.0, 0.3], [-0.2, 0.3, 0.5]])
     given = {"alpha": 0.3, "b0": 0.5, "B0": 1.0, "c0": 7.0}
     if n_features > 1:
@@ -58,8 +58,7 @@ def prior_points(own, size, generator):
 
 def draw_data(own, point, generator):
     """As many observations as the posterior has, drawn with the parameters at a point."""
-    values, multivariate = own.constrained(point), own.n_features > 1
+    values, mu = own.constrained(point), own.means(point[None])[0]
     z = generator.choice(own.k, len(own.x), p=values["w"])
-    roots = np.linalg.cholesky(values["cov"]) if multivariate else np.sqrt(np.broadcast_to(values["sigma2"], own.k))
     noise = generator.normal(size=own.x.shape)
-    return values["mu"][z] + (np.einsum("nij,nj->ni", roots[z], noise) if multivariate else roots[z] * noise)
+    return mu[z] + np.einsum("nij,nj->ni", np.linalg.cholesky(values["cov"])[z], noise)

@@ -34,11 +34,11 @@ PROBLEMS += [("full", 3, "hierarchical", 2), ("diag", 3, "conjugate", 3)]
 
 def quantities(draws, x):
     """Log-likelihood of the data, log density at the origin, largest weight, mean and variance of the first feature."""
-    w, mu, sd = draws.w, draws.marginal(0).mu, draws.marginal(0).factors
+    w, mu, sd = draws.w, draws.mu[..., 0], draws.sd[..., 0]
     mean = (w * mu).sum(axis=1)
     return {
         "log-likelihood": log_density(draws, x).sum(axis=1),
-        "log density": log_density(draws, np.zeros((1, *x.shape[1:])))[:, 0],
+        "log density": log_density(draws, np.zeros((1, x.shape[1])))[:, 0],
         "largest weight": w.max(axis=1),
         "mean": mean,
         "variance": (w * (sd**2 + mu**2)).sum(axis=1) - mean**2,

@@ -44,7 +44,7 @@ def test_every_term_of_the_gradient_counts(covariance, n_features):
 def assert_only_labels_changed(tree, other, x):
     one, two = read_draws(tree), read_draws(other)
     for s in range(len(one.w)):
-        mixtures = [bg.Mixture(each.w[s], each.mu[s], sigma=each.factors[s]) for each in (one, two)]
+        mixtures = [bg.Mixture(each.w[s], each.mu[s], each.factors[s] ** 2) for each in (one, two)]
         np.testing.assert_allclose(mixtures[0].log_density(x), mixtures[1].log_density(x), rtol=1e-10)
 
 
@@ -61,7 +61,7 @@ def test_control_a_relabelling_of_some_parameters_is_noticed(tree, two_small):
 
 def assert_responsibilities_are_the_draws_own(tree, result):
     draws, x = read_draws(tree), tree["observed_data"]["x"].values
-    mixtures = [bg.Mixture(w, mu, sigma=sigma) for w, mu, sigma in zip(draws.w, draws.mu, draws.factors, strict=True)]
+    mixtures = [bg.Mixture(w, mu, sd**2) for w, mu, sd in zip(draws.w, draws.mu, draws.factors, strict=True)]
     each = [mixture.responsibilities(x) for mixture in mixtures]
     np.testing.assert_allclose(result["mean"], np.mean(each, axis=0), atol=1e-12)
     np.testing.assert_allclose(result["sd"], np.std(each, axis=0), atol=1e-7)
