@@ -218,6 +218,12 @@ def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **optio
         raise TypeError(f"fit() got an unexpected keyword argument {min(unknown)!r}")
     asked = _read(x, k, known, **(defaults | options))
     phases = Phases(announce=asked.progressbar)
+    tree, sampled = _fitted(asked, phases)
+    return _finished(asked, tree, sampled, phases)
+
+
+def _fitted(asked: _Asked, phases: Phases) -> tuple[xr.DataTree, Sampled]:
+    """The tree as the engine left it."""
     with phases("em", f"EM: k = {asked.k}, n = {len(asked.data.values)}"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so
         given: dict[str, Any] = {"covariance": asked.covariance, "n_init": asked.n_init, "random_seed": asked.em_seed}
@@ -225,7 +231,7 @@ def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **optio
     problem, optima = _posed(asked, em, phases)
     sampled, settings = _sampled(asked, problem, optima, phases)
     tree = _assembled(asked, em, problem, sampled, settings | {f"seconds_{name}": s for name, s in phases.seconds.items()})
-    return _finished(asked, _with_optima(asked, tree, em, optima), sampled, phases)
+    return _with_optima(asked, tree, em, optima), sampled
 
 
 @dataclass(frozen=True)

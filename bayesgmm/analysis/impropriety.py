@@ -131,7 +131,8 @@ class OfData:
 
 def look_at(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
     """What data as read do to the posterior of each k."""
-    return _look_at(data.values, data.known, data.called, data.positions, ks, prior, covariance)
+    positions = None if data.kept is None else data.positions
+    return _look_at(data.values, data.known, data.called, positions, ks, prior, covariance)
 
 
 def of_data(reading: Reading) -> OfData:
@@ -145,7 +146,7 @@ def _look_at(
     x: FloatArray,
     known: Known,
     names: Sequence[Any],
-    positions: NDArray[np.int64],
+    positions: NDArray[np.int64] | None,
     ks: Sequence[int],
     prior: Prior | None,
     covariance: Covariance,

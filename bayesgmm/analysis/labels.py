@@ -27,7 +27,7 @@ from bayesgmm.words import Either, Words
 Relabelling = Literal["stephens", "ecr", "pivot"]
 _MOST, _FEWEST = 10_000, 1_000  # observations whose membership is looked at
 _JUDGED = 80_000_000  # draws x observations, up to which they are the most
-_REMEMBERED = 2**24  # numbers (128 MB) that are computed once for all rounds
+_REMEMBERED = 2**20  # numbers (8 MB) that are computed once for all rounds
 _ROUNDS = 50  # after which an iterative algorithm is not waited for
 _FORBIDDEN = 1e3  # times the largest cost: an exchange of clusters that labels tell apart
 _LEAST = 1e-300  # a probability that counts as none

@@ -41,7 +41,8 @@ _POINTS = np.linspace(0.05, 0.95, 9)  # quantiles of the data at which densities
 
 def invariants_of(reading: Reading) -> dict[str, FloatArray]:
     """The label-invariant quantities of a tree, (chain, draw) each."""
-    return dict(invariant_quantities(reading.draws, reading.x, read_log_posterior(reading.tree), reading.positions))
+    positions = reading.positions if reading.draws.n_features > 1 else None  # of one feature nobody asks for them
+    return dict(invariant_quantities(reading.draws, reading.x, read_log_posterior(reading.tree), positions))
 
 
 def invariant_quantities(
@@ -51,7 +52,7 @@ def invariant_quantities(
 
     Of several features observations are called by their positions, which are 0, ..., n - 1 unless given.
     """
-    names, points = _named_points(x, np.arange(len(x)) if positions is None else positions)
+    names, points = _named_points(x, positions)
     for name, values in zip(names, log_density(draws, points).T, strict=True):
         yield name, draws.by_chain(values)
     if log_posterior is not None:
@@ -62,10 +63,10 @@ def invariant_quantities(
 
 def followed(x: FloatArray) -> FloatArray:
     """Where densities are followed: at quantiles of one feature, at observations along the data's two principal axes."""
-    return _named_points(x, np.arange(len(x)))[1]
+    return _named_points(x, None)[1]
 
 
-def _named_points(x: FloatArray, positions: NDArray[Any]) -> tuple[list[str], FloatArray]:
+def _named_points(x: FloatArray, positions: NDArray[Any] | None) -> tuple[list[str], FloatArray]:
     units = Units.of(x, one_unit=False)
     if x.shape[1] == 1:
         points = np.quantile(x, _POINTS, axis=0)
@@ -76,7 +77,8 @@ def _named_points(x: FloatArray, positions: NDArray[Any]) -> tuple[list[str], Fl
     axes *= np.sign(axes[abs(axes).argmax(axis=0), [0, 1]])
     places = np.round(_POINTS * (len(x) - 1)).astype(int)
     chosen = np.unique(np.argsort(z @ axes, axis=0, kind="stable")[places])
-    return [f"log p(x[{position}])" for position in positions[chosen]], x[chosen]
+    known_as = chosen if positions is None else positions[chosen]
+    return [f"log p(x[{position}])" for position in known_as], x[chosen]
 
 
 def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:

@@ -27,6 +27,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -172,11 +173,12 @@ def build_tree(
 def observed(data: Data) -> xr.Dataset:
     """The group ``observed_data``."""
     values = np.array(as_shown(data.values))
+    positions: Any = pd.RangeIndex(len(values)) if data.kept is None else data.positions  # a range takes no memory
     if data.n_features == 1:
         called = {} if data.names is None else {"long_name": str(data.names[0])}
-        result = xr.Dataset({"x": (OBS, values, called)}, coords={OBS: data.positions})
+        result = xr.Dataset({"x": (OBS, values, called)}, coords={OBS: positions})
     else:
-        result = xr.Dataset({"x": ((OBS, FEATURE), values)}, coords={OBS: data.positions, FEATURE: data.features})
+        result = xr.Dataset({"x": ((OBS, FEATURE), values)}, coords={OBS: positions, FEATURE: data.features})
     weight, labels = data.known.weight, data.known.labels
     if weight is not None:
         result[WEIGHT] = (OBS, np.array(weight))

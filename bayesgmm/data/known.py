@@ -48,7 +48,7 @@ class Known:
 
     def counts(self, n: int) -> FloatArray:
         """How often each observation counts, (n,)."""
-        return np.ones(n) if self.weight is None else self.weight
+        return np.broadcast_to(1.0, n) if self.weight is None else self.weight
 
     def log_labels(self, k: int) -> FloatArray | None:
         """Logarithms (K, n) of what labels say of K components: 0 where they say nothing, -inf where they forbid."""

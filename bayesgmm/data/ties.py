@@ -21,6 +21,7 @@ from bayesgmm.words import about
 _EQUAL = 4 * np.finfo(float).eps  # of the largest value: a smaller difference is rounding of floats
 _OFF_GRID = 1e-3  # steps, by which a rounded value may miss a multiple of the step
 _WIDE = 100.0  # steps between neighbouring values, beyond which the grid is too fine to have made ties
+_ROWS = 2**16  # observations handled together
 _PAIRED = 2**25  # observations x pairs of features, up to which sums and differences of features are looked at
 
 
@@ -88,7 +89,12 @@ def ties_of(values: FloatArray, name: str, along: Any = None, weight: FloatArray
     order = np.argsort(values, kind="stable") if weight is not None else slice(None)
     ordered = values[order] if weight is not None else np.sort(values)
     tolerance = _EQUAL * max(abs(ordered[0]), abs(ordered[-1]))
-    begins = np.flatnonzero(np.concatenate([[True], np.diff(ordered) > tolerance]))
+    is_new = np.ones(len(ordered), dtype=bool)
+    for begin in range(0, len(ordered) - 1, _ROWS):
+        is_new[begin + 1 : begin + 1 + _ROWS] = np.diff(ordered[begin : begin + 1 + _ROWS]) > tolerance
+    if weight is None and is_new.all():
+        return Ties(name, along, ordered, np.broadcast_to(1, len(ordered)))
+    begins = np.flatnonzero(is_new)
     if weight is not None:
         return Ties(name, along, ordered[begins], np.add.reduceat(weight[order], begins))
     return Ties(name, along, ordered[begins], np.diff(np.append(begins, len(ordered))))

@@ -36,7 +36,9 @@ class Units:
 
     def standardised(self, x: FloatArray) -> FloatArray:
         """Data in these units."""
-        return np.ascontiguousarray((x - self.shift) / self.scale)
+        z = np.subtract(x, self.shift, order="C")
+        z /= self.scale
+        return z
 
     def standardised_mixture(self, mixture: Any) -> Any:
         """A mixture in these units."""

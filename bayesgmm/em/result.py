@@ -8,17 +8,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.special import xlogy
 
 from bayesgmm.arguments import Covariance, FloatArray
 from bayesgmm.data.known import Known, sorting
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
-from bayesgmm.kernels.estep import ESums, responsibilities
+from bayesgmm.kernels.estep import HALF_LOG_2PI, ESums, inverse_factors, responsibilities
 from bayesgmm.model.mixture import Mixture
-from bayesgmm.model.structures import Structure
+from bayesgmm.model.structures import Structure, per_component
 
 # solutions that differ by less in every weight, and in every mean and sd in units of the sd within clusters, are one
 _SAME_WEIGHT, _SAME_PLACE = 0.05, 0.15
+_ROWS = 2**16  # observations handled together
 _SINGULAR = 1e-12  # variance, in units of the data's, of labelled observations that do not determine a covariance
 
 
@@ -147,26 +149,20 @@ class EMResult:
         """The highest log-likelihood of the observations with their most probable labels."""
         structure = Structure(self.covariance, self.mixture.n_features)
         units = Units.of(self.rows, self.known.weight, one_unit=structure.one_unit)
-        x, mixture = units.standardised(self.rows), units.standardised_mixture(self.mixture)
-        weight = self.known.counts(len(x))
-        z = self.responsibilities.argmax(axis=1)
-        counts = np.bincount(z, weight, minlength=mixture.n_components)
-        means, old = mixture.mu.copy(), structure.of_mixture(mixture.weights, mixture.cov)
-        second, used = np.zeros_like(old), counts > 0
-        for j in np.flatnonzero(used):
-            own, c = x[z == j], weight[z == j]
-            means[j] = np.average(own, axis=0, weights=c)
-            away = own - means[j]
-            second[j] = (c[:, None] * away).T @ away if second.ndim == 3 else c @ away**2
-        sums, steps = ESums(0.0, counts, np.zeros_like(means), second), np.zeros_like(means)
-        _, fallen = structure.factors(structure.estimate(sums, steps, old, used), _SINGULAR)
-        factors, _ = structure.factors(structure.estimate(sums, steps, old, used & ~fallen), _SINGULAR)
-        covariances = structure.matrices(factors)
-        value = -units.log_volume(counts.sum())
-        for j in np.flatnonzero(used):
-            alone = Mixture(np.ones(1), means[j : j + 1], covariances[j : j + 1])
-            value += float(weight[z == j] @ (np.log(counts[j] / counts.sum()) + alone.log_density(x[z == j])))
-        return value
+        mixture = units.standardised_mixture(self.mixture)
+        counts, first, second = _hard_sums(mixture, units, self.rows, self.known)
+        used, steps = counts > 0, per_component(first, np.maximum(counts, 1e-300))
+        scatter = second - per_component(steps[:, :, None] * steps[:, None, :], 1 / np.maximum(counts, 1e-300))
+        old = structure.of_mixture(mixture.weights, mixture.cov)
+        moments = scatter if old.ndim == 3 else np.diagonal(scatter, axis1=1, axis2=2)
+        sums, nowhere = ESums(0.0, counts, np.zeros_like(first), moments), np.zeros_like(first)
+        _, fallen = structure.factors(structure.estimate(sums, nowhere, old, used), _SINGULAR)
+        factors, _ = structure.factors(structure.estimate(sums, nowhere, old, used & ~fallen), _SINGULAR)
+        inverse = inverse_factors(np.linalg.cholesky(structure.matrices(factors)))
+        constants = np.log(np.diagonal(inverse, axis1=1, axis2=2)).sum(axis=1) - structure.n_features * HALF_LOG_2PI
+        squares = ((inverse @ scatter) * inverse).sum(axis=(1, 2))
+        shares = xlogy(counts, counts / counts.sum())
+        return float((shares + counts * constants - squares / 2)[used].sum() - units.log_volume(counts.sum()))
 
     @property
     def spurious(self) -> tuple[int, ...]:
@@ -186,6 +182,23 @@ class EMResult:
         mixture = self.mixture
         parameters = mixture.weights, mixture.mu, mixture.factors
         return responsibilities(self.rows, *parameters, self.known.log_labels(mixture.n_components))
+
+
+def _hard_sums(mixture: Mixture, units: Units, x: FloatArray, known: Known) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Counts, first and second moments about the means of a standardised mixture, each observation at its likeliest."""
+    k, n_features = mixture.mu.shape
+    counts, first, second = np.zeros(k), np.zeros((k, n_features)), np.zeros((k, n_features, n_features))
+    log_labels, weight = known.log_labels(k), known.counts(len(x))
+    for begin in range(0, len(x), _ROWS):
+        part = slice(begin, begin + _ROWS)
+        z, labels = units.standardised(x[part]), None if log_labels is None else log_labels[:, part]
+        best = responsibilities(z, mixture.weights, mixture.mu, mixture.factors, labels).argmax(axis=1)
+        for j in range(k):
+            own, c = z[best == j] - mixture.mu[j], weight[part][best == j]
+            counts[j] += c.sum()
+            first[j] += c @ own
+            second[j] += (c[:, None] * own).T @ own
+    return counts, first, second
 
 
 def n_parameters(mixture: Mixture, covariance: Covariance) -> int:

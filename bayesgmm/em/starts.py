@@ -55,32 +55,40 @@ def sample(
     squared distance from the nearest centre, and the same for each centre's rows together. So a group that is rare, but far
     from all others, is in it, though it would be missing from a random sample. A row's weight is the inverse of its chance.
     """
-    mass = np.ones(len(x)) if weight is None else weight / weight.max()
-    distances, nearest = np.where(mass > 0, np.inf, 0.0), np.zeros(len(x), dtype=np.int32)
-    chance = mass.copy()
+    blocks = [slice(begin, min(begin + _BLOCK, len(x))) for begin in range(0, len(x), _BLOCK)]
+    mass = np.broadcast_to(1.0, len(x)) if weight is None else weight / weight.max()
+    distances, nearest = np.full(len(x), np.inf), np.zeros(len(x), dtype=np.int16)
+
+    def chance(part: slice) -> FloatArray:
+        """In proportion to which a centre is drawn."""
+        with np.errstate(invalid="ignore"):  # far out, among rows without weight
+            return np.where(mass[part] > 0, mass[part] * distances[part], 0.0)
+
+    totals = np.array([mass[part].sum() for part in blocks])
+    whole = totals.sum()
     for j in range(k):
-        total = chance.sum()
-        if not total > 0:
+        if not totals.sum() > 0:
             break
-        chance /= total
-        centre = x[[rng.choice(len(x), p=chance)]]
-        for begin in range(0, len(x), _BLOCK):
-            part = slice(begin, begin + _BLOCK)
-            with np.errstate(over="ignore", invalid="ignore"):  # far out, among rows without weight
+        part = blocks[rng.choice(len(blocks), p=totals / totals.sum())]
+        within = mass[part] if j == 0 else chance(part)
+        centre = x[part.start + rng.choice(len(within), p=within / within.sum())]
+        for i, part in enumerate(blocks):
+            with np.errstate(over="ignore", invalid="ignore"):
                 squares = (((x[part] - centre) / unit) ** 2).sum(axis=1)
             nearer = squares < distances[part]
             distances[part][nearer], nearest[part][nearer] = squares[nearer], j
-        np.multiply(mass, distances, out=chance)
-    of_cell = np.bincount(nearest, weights=mass)
+            totals[i] = chance(part).sum()
+    of_cell = np.sum([np.bincount(nearest[part], mass[part], minlength=k) for part in blocks], axis=0)
     of_cell *= np.count_nonzero(of_cell)
-    total, whole = chance.sum(), mass.sum()
-    for begin in range(0, len(x), _BLOCK):
-        part = slice(begin, begin + _BLOCK)
-        parts = [mass[part] / whole, mass[part] / of_cell[nearest[part]]] + ([chance[part] / total] if total > 0 else [])
-        chance[part] = np.minimum(size * np.mean(parts, axis=0), 1.0)
-    chosen = np.flatnonzero(rng.random(len(x)) < chance)
-    weights = mass[chosen] / chance[chosen]
-    return chosen, weights / weights.mean()
+    found: list[tuple[NDArray[np.int64], FloatArray]] = []
+    for part in blocks:
+        parts = [mass[part] / whole, mass[part] / of_cell[nearest[part]]]
+        parts += [chance(part) / totals.sum()] if totals.sum() > 0 else []
+        p = np.minimum(size * np.mean(parts, axis=0), 1.0)
+        chosen = np.flatnonzero(rng.random(len(p)) < p)
+        found.append((part.start + chosen, mass[part][chosen] / p[chosen]))
+    rows, weights = (np.concatenate(each) for each in zip(*found, strict=True))
+    return rows, weights / weights.mean()
 
 
 def led_by_labels(start: Mixture, x: FloatArray, counts: FloatArray, log_labels: FloatArray) -> Mixture:

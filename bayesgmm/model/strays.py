@@ -69,27 +69,35 @@ class Strays:
 
 
 def strays(
-    x: FloatArray, names: Sequence[Any], positions: NDArray[np.int64], weight: FloatArray | None = None
+    x: FloatArray, names: Sequence[Any], positions: NDArray[np.int64] | None = None, weight: FloatArray | None = None
 ) -> Iterator[Strays]:
-    """The strays of each feature, at either end at most one observation in a hundred, or one."""
-    counts = np.ones(len(x)) if weight is None else weight
-    if counts.sum() < _LEAST:
+    """The strays of each feature, at either end at most one observation in a hundred, or one.
+
+    Observations stand in the user's data at 0, ..., n - 1 unless positions are given.
+    """
+    if (len(x) if weight is None else weight.sum()) < _LEAST:
         return
     for name, column in zip(names, x.T, strict=True):
-        low, high = _core(column, counts)
+        low, high = _core(column, weight)
         outside = np.flatnonzero((column < low) | (column > high))
         if len(outside):
             factor = float(np.ptp(column) / (high - low))
-            yield Strays(named(name), tuple(positions[outside].tolist()), tuple(column[outside].tolist()), factor)
+            where = outside if positions is None else positions[outside]
+            yield Strays(named(name), tuple(where.tolist()), tuple(column[outside].tolist()), factor)
 
 
-def _core(column: FloatArray, counts: FloatArray) -> tuple[float, float]:
+def _core(column: FloatArray, weight: FloatArray | None) -> tuple[float, float]:
     """The range of all but the strays: from the inner observations outwards until a gap is wider than the range so far."""
-    order = np.argsort(column, kind="stable")
-    ordered, counted, most = column[order], np.cumsum(counts[order]), max(1.0, counts.sum() // _SHARE)
-    first = int(np.searchsorted(counted, most, side="right"))
-    last = int(np.searchsorted(counted, counted[-1] - most, side="left"))
-    below, above = ordered[:first][::-1].tolist(), ordered[last + 1 :].tolist()
+    if weight is None:
+        first = max(1, len(column) // _SHARE)
+        last = len(column) - 1 - first
+        ordered = np.partition(column, [first, last])  # in place, its ends are not in order
+    else:
+        order = np.argsort(column, kind="stable")
+        ordered, counted, most = column[order], np.cumsum(weight[order]), max(1.0, weight.sum() // _SHARE)
+        first = int(np.searchsorted(counted, most, side="right"))
+        last = int(np.searchsorted(counted, counted[-1] - most, side="left"))
+    below, above = sorted(ordered[:first].tolist(), reverse=True), sorted(ordered[last + 1 :].tolist())
     low, high = float(ordered[min(first, last)]), float(ordered[max(first, last)])
     for _ in range(len(below) + len(above)):
         down, up = low - below[0] if below else np.inf, above[0] - high if above else np.inf
