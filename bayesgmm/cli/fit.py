@@ -10,7 +10,7 @@ from bayesgmm.arguments import Method
 from bayesgmm.cli.ending import at_once, end
 from bayesgmm.cli.folders import keep_input
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
-from bayesgmm.cli.options import Output, Settings, Source, unfolded
+from bayesgmm.cli.options import Output, Settings, Source, of_sampling, unfolded
 from bayesgmm.cli.results import keep_draws, write_fit
 
 EXAMPLES = """
@@ -29,7 +29,7 @@ def fit(
     source: Source,
     k: Annotated[int, typer.Option("-k", "--k", help="Number of components.")],
     *,
-    method: Annotated[Method, typer.Option(help="Sampler, or Gaussian approximation.", rich_help_panel="Sampling")] = "nuts",
+    method: Annotated[Method, of_sampling(help="Sampler, or Gaussian approximation.")] = "nuts",
     settings: Settings,
     output: Output,
 ) -> None:
