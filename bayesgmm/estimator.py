@@ -204,7 +204,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         X = refuse_hidden_numbers(X, "X")
         values = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_all_finite=False)
         read = read_rows(values, name="X", missing=None, sample_weight=sample_weight, labels=None)
-        data = replace(read, names=self._names())
+        names = getattr(self, "feature_names_in_", None)
+        data = replace(read, names=None if names is None else tuple(map(str, names)))
         ks = self._read_components(data)
         read_choice(self.covariance_type, Covariance, "covariance_type")
         settings: dict[str, Any] = {
@@ -250,13 +251,11 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         That is p(z | X, fitted data), :func:`bayesgmm.responsibilities` of X. Of the observations that were fitted, which
         would count twice, ask ``bayesgmm.responsibilities(posterior_)``; the difference is seldom to be seen.
         """
-        points = self._read(X)
-        return np.asarray(responsibilities(self.posterior_, points)["mean"].values)
+        return np.asarray(responsibilities(self.posterior_, self._read(X))["mean"].values)
 
     def score_samples(self, X: Any) -> FloatArray:
         """Log of the posterior predictive density of each observation, averaged over all draws, (n,)."""
-        points = self._read(X)
-        return log_predictive(read_draws(self.posterior_), points)
+        return log_predictive(read_draws(self.posterior_), self._read(X))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of ``score_samples``: how well an observation is predicted, if X was not fitted; higher is better."""
@@ -313,13 +312,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         """Points in the shape that the tree's data have."""
         check_is_fitted(self)
         X = refuse_hidden_numbers(X, "X")
-        X = refuse_hidden_numbers(X, "X")
         values = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
         return read_points(Reading(self.posterior_), values, "X")[0]
-
-    def _names(self) -> tuple[str, ...] | None:
-        names = getattr(self, "feature_names_in_", None)
-        return None if names is None else tuple(map(str, names))
 
     def _read_components(self, data: Data) -> list[int]:
         """The numbers of components to be fitted, in increasing order."""

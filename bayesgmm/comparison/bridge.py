@@ -23,22 +23,13 @@ _ROUNDS = 3  # in which the effective sample size settles
 class Bridge:
     """An estimate of log Z, Z the integral of g, from draws of p = g / Z and of a proposal q.
 
-    Attributes
-    ----------
-    log_ratio : float
-        log Z.
-    variance : float
-        Of log Z, given the proposal.
-    ess : float
-        Effective sample size of the draws of p.
-    overlap : float
-        The integral of pq / (s1 p + s2 q), between 0 and 1, where it is the same distribution; s1 and s2 are the shares of
-        the two effective sample sizes.
+    ``overlap`` is the integral of pq / (s1 p + s2 q), between 0 and 1, where it is the same distribution; s1 and s2 are the
+    shares of the two effective sample sizes.
     """
 
-    log_ratio: float
-    variance: float
-    ess: float
+    log_ratio: float  # log Z
+    variance: float  # of log Z, given the proposal
+    ess: float  # effective sample size of the draws of p
     overlap: float
 
 

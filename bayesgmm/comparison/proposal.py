@@ -42,24 +42,13 @@ _CHUNK = 64  # points handled together
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """Kernels at some points (T, n_dim) of the posterior, each as probable as another.
-
-    Attributes
-    ----------
-    own : LogPosterior
-    counts : (T, K) array
-    means : (T, K, D) array
-        Of the observations allocated; zero where there are none.
-    shapes : (T, m) array
-        Of the precisions.
-    rates : (T, m, D, D) or (T, m, V, 1) array
-    """
+    """Kernels at some points (T, n_dim) of the posterior, each as probable as another."""
 
     own: LogPosterior
-    counts: FloatArray
-    means: FloatArray
-    shapes: FloatArray
-    rates: FloatArray
+    counts: FloatArray  # (T, K)
+    means: FloatArray  # (T, K, D), of the observations allocated; zero where there are none
+    shapes: FloatArray  # (T, m), of the precisions
+    rates: FloatArray  # (T, m, D, D) or (T, m, V, 1)
 
     @property
     def _prior(self) -> Any:
