@@ -13,7 +13,6 @@ from bayesgmm.cli.ending import at_once, end
 from bayesgmm.cli.folders import keep_input
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, of_output, of_sampling, unfolded
-from bayesgmm.cli.results import write_comparison
 
 EXAMPLES = """
 Examples:
@@ -81,6 +80,8 @@ def compare(
                 answer(f"{read}, seed {comparison.seed}")
                 answer(comparison_text(comparison, terminal_width()))
             if results is not None:
+                from bayesgmm.cli.results import write_comparison
+
                 for left_out in write_comparison(comparison, results.folder, columns, output.announce, ids=observations.ids):
                     say(left_out)
                 rmtree(results.folder / _FITS, ignore_errors=True)

@@ -31,13 +31,8 @@ _OF_COMPARISON = ("seconds", "se", "mcse", "occupied", "weight", "icl", "dse", "
 def fit_text(fitted: Fitted, width: int | None = None, *, worst: bool = False) -> str:
     """The answer, whether it can be relied on, the clusters, the check against EM, and the draws.
 
-    Parameters
-    ----------
-    fitted : Fitted
-    width : int, optional
-        Columns of the terminal, in which tables leave out what does not fit. Default: nothing is left out.
-    worst : bool
-        Of what does not depend on labels only the worst rows, and no convergence of single parameters.
+    Tables leave out what does not fit into the ``width`` of a terminal, if there is one. With ``worst`` only the worst rows
+    are shown of what does not depend on labels, and no convergence of single parameters.
     """
     fitted, diagnosis = replace(fitted, signs=PLAIN), fitted.diagnosis
     parts = [_filled(f"{fitted.data}, described by {fitted.model}. {fitted.describe()}", width)]
@@ -117,15 +112,11 @@ def _fitted_in(
     """A table as text, without the columns that find no room."""
     left_out: list[str] = []
     for each in [name for name in dispensable if name in table]:
-        if width is None or _widest(text(table.drop(columns=left_out))) <= width:
+        if width is None or max(map(len, text(table.drop(columns=left_out)).splitlines())) <= width:
             break
         left_out.append(each)
     lines = text(table.drop(columns=left_out))
     return f"{lines}\n{_filled(f'(no room for {", ".join(left_out)})', width)}" if left_out else lines
-
-
-def _widest(text: str) -> int:
-    return max(map(len, text.splitlines()))
 
 
 def _filled(text: str, width: int | None, indent: str = "", *, begin: str = "") -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from bayesgmm.cli.messages import answer, say
-from bayesgmm.files import publish_file
+from bayesgmm.files import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,36 +32,27 @@ bayesgmm simulate --dataset old_faithful --out geyser.csv
 
 _WEIGHTS, _MEANS, _SIGMA, _N = "0.25,0.75", ["5,10"], ["1.5,2"], 10_000
 _ROWS = 2**16  # written together
+_numerals = partial(typer.Option, metavar="NUMBERS")
 _DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t", ".tab": "\t"}
 
 
 def simulate(
-    weights: Annotated[
-        str | None, typer.Option(metavar="NUMBERS", help="Probabilities, separated by commas.", show_default=_WEIGHTS)
-    ] = None,
+    weights: Annotated[str | None, _numerals(help="Probabilities, separated by commas.", show_default=_WEIGHTS)] = None,
     means: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NUMBERS", help="Means of one feature; of several, --means for each component.", show_default=_MEANS[0]
-        ),
+        _numerals(help="Means of one feature; of several, --means for each component.", show_default=_MEANS[0]),
     ] = None,
     sigma: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NUMBERS", help="Standard deviations, likewise; one --sigma for all will do.", show_default=_SIGMA[0]
-        ),
+        _numerals(help="Standard deviations, likewise; one --sigma for all will do.", show_default=_SIGMA[0]),
     ] = None,
     covariance: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NUMBERS", help="Covariance matrix, row by row, of each component or of all, in place of --sigma."
-        ),
+        list[str] | None, _numerals(help="Covariance matrix, row by row, of each component or of all, in place of --sigma.")
     ] = None,
     dataset: Annotated[
         Literal["galaxies", "old_faithful", "two_gaussians", "three_gaussians"] | None,
         typer.Option(
-            metavar="NAME",
-            help="A data set of the package: galaxies, old_faithful, two_gaussians or three_gaussians.",
+            metavar="NAME", help="A data set of the package: galaxies, old_faithful, two_gaussians or three_gaussians."
         ),
     ] = None,
     n: Annotated[int | None, typer.Option("-n", help="How many observations.", show_default=str(_N))] = None,
@@ -86,15 +77,8 @@ def simulate(
             if not answer(part, end=""):
                 return
         return
-    with tempfile.NamedTemporaryFile("w", dir=out.parent, prefix=f".{out.name}-", delete=False) as beside:
-        try:
-            beside.writelines(_text(frame, _DELIMITERS[out.suffix.lower()]))
-            beside.flush()
-            Path(beside.name).chmod(0o644)
-            publish_file(Path(beside.name), out, force=force)
-        except BaseException:
-            Path(beside.name).unlink(missing_ok=True)
-            raise
+    with whole_file(out, force=force) as file, file.open("w") as opened:
+        opened.writelines(_text(frame, _DELIMITERS[out.suffix.lower()]))
     answer(f"{len(frame)} observations are in {out}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -36,7 +36,6 @@ class Text:
     """A paragraph."""
 
     text: str
-    kind: str = "text"
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,6 @@ class Verdict:
     level: Level
     title: str
     text: str
-    kind: str = "verdict"
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,6 @@ class Finding:
 
     problem: str
     remedy: str
-    kind: str = "finding"
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,6 @@ class Table:
     rows: Sequence[Sequence[str]]
     folded: bool = False
     marked: int | None = None  # row that stands out
-    kind: str = "table"
 
     def parts(self, most: int) -> list[Table]:
         """The table in parts of at most so many columns, each with the names of the rows."""
@@ -97,15 +93,13 @@ class Picture:
     name: str
     svg: Markup
     caption: str
-    kind: str = "picture"
 
 
 @dataclass(frozen=True)
 class Terms:
     """Words and what they mean."""
 
-    entries: Sequence[tuple[str, str]]
-    kind: str = "terms"
+    entries: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -114,7 +108,6 @@ class Code:
 
     label: str
     text: str
-    kind: str = "code"
 
 
 Block = Text | Verdict | Finding | Table | Picture | Terms | Code

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import version
+from typing import Any
 
 import xarray as xr
 
 from bayesgmm.analysis.tree import LABEL, WEIGHT
-from bayesgmm.comparison.result import ASKED
+from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, read_prior
-
-if TYPE_CHECKING:
-    from bayesgmm.comparison.result import Comparison
 
 _WIDTH = 76
 _PACKAGES = ("bayesgmm", "arviz", "matplotlib", "numba", "numpy", "nutpie", "pymc", "scipy", "xarray")
@@ -53,19 +50,12 @@ def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) ->
     else:
         blocks.append(Text("The tree does not hold a seed and the settings of a run, so its call cannot be told."))
     blocks.append(_settings(tree))
-    versions = [f"{name} {found}" for name in _PACKAGES if (found := _version_of(name))]
+    versions = [f"{name} {version(name)}" for name in _PACKAGES]
     made = str(attrs.get("version", ""))
     by = f"; the fit itself was made by bayesgmm {made}" if made else ""
     told = ", ".join([*versions, f"Python {platform.python_version()}"])
     blocks.append(Text(f"Versions at the writing of this report: {told}{by}."))
     return Section("settings", "Settings, to reproduce it", blocks)
-
-
-def _version_of(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
@@ -105,33 +95,28 @@ def _as_prior_of_k(ks: list[int], probabilities: list[float]) -> Any:
 
 
 def _python(tree: xr.DataTree) -> str:
+    attrs = tree.attrs
+    stated = _known(tree) | _stated_prior(tree) | _stated(tree) | {"random_seed": attrs["seed"]}
+    if attrs["method"] != "telescoping":
+        call = _call(["x", str(attrs["k"])], {"method": attrs["method"]} | stated)
+        return f"import bayesgmm as bg\n\ntree = bg.fit({call})"
+    prior_k = {"prior_k": _constructed("bg.priors", attrs["prior_k"]), "alpha": attrs["alpha"], "weights": attrs["weights"]}
+    return f"import bayesgmm as bg\n\ntree = bg.posterior_k({_call(['x'], prior_k | stated)})"
+
+
+def _stated(tree: xr.DataTree) -> dict[str, Any]:
+    """The options of a fit, in Python and in the shell, but method, prior and seed."""
     attrs, sizes = tree.attrs, tree["posterior"].sizes
-    method = attrs["method"]
-    stated: dict[str, Any] = {}
-    if method == "telescoping":
-        prior_k = json.loads(attrs["prior_k"])
-        arguments = ", ".join(f"{name}={value!r}" for name, value in prior_k.items() if name != "name")
-        stated |= {"prior_k": _Verbatim(f"bg.priors.{prior_k['name']}({arguments})")}
-        stated |= {"alpha": attrs["alpha"], "weights": attrs["weights"]}
-    else:
-        stated |= {"method": method}
-    stated |= _known(tree) | _stated_prior(tree)
-    if attrs.get("covariance", "full") != "full":
-        stated["covariance"] = attrs["covariance"]
-    stated |= {"draws": sizes["draw"], "chains": sizes["chain"]}
-    stated |= {name: attrs[name] for name in (*_OF_METHOD[method], "n_init") if name in attrs}
-    if _is_mean_field(tree):
-        stated["approximation"] = "meanfield"
+    stated = {"covariance": attrs.get("covariance", "full"), "draws": sizes["draw"], "chains": sizes["chain"]}
+    stated |= {name: attrs[name] for name in (*_OF_METHOD[attrs["method"]], "n_init") if name in attrs}
     if "target_ess" in attrs:
         stated.pop("draws")  # which was the least, not what it came to
+    if _is_mean_field(tree):
+        stated["approximation"] = "meanfield"
     if attrs.get("engine") == "pymc" and attrs.get("prior") != "custom model":
         stated["engine"] = "pymc"
-    if attrs.get("missing") == "drop":
-        stated["missing"] = "drop"
-    stated["random_seed"] = attrs["seed"]
-    if method == "telescoping":
-        return f"import bayesgmm as bg\n\ntree = bg.posterior_k({_call(['x'], stated)})"
-    return f"import bayesgmm as bg\n\ntree = bg.fit({_call(['x', str(attrs['k'])], stated)})"
+    stated["missing"] = attrs.get("missing", "raise")
+    return {name: value for name, value in stated.items() if _DEFAULTS.get(name) != value}
 
 
 def _is_mean_field(tree: xr.DataTree) -> bool:
@@ -162,9 +147,14 @@ def _stated_prior(tree: xr.DataTree) -> dict[str, Any]:
         return {}
     if _is_default(tree, ConjugatePrior()):
         return {"prior": _Verbatim("bg.ConjugatePrior()")}
+    return {"prior": _constructed("bg", stored)}
+
+
+def _constructed(module: str, stored: str) -> _Verbatim:
+    """The source code of a prior that is stored as JSON."""
     values = json.loads(stored)
     arguments = ", ".join(f"{name}={value!r}" for name, value in values.items() if name != "name")
-    return {"prior": _Verbatim(f"bg.{values['name']}({arguments})")}
+    return _Verbatim(f"{module}.{values['name']}({arguments})")
 
 
 def _is_default(tree: xr.DataTree, prior: HierarchicalPrior | ConjugatePrior) -> bool:
@@ -208,17 +198,8 @@ def _columns(tree: xr.DataTree) -> str:
 
 
 def _shell(tree: xr.DataTree) -> str:
-    attrs, sizes = tree.attrs, tree["posterior"].sizes
-    stated: dict[str, Any] = {"method": attrs["method"]}
-    if attrs.get("covariance", "full") != "full":
-        stated["covariance"] = attrs["covariance"]
-    if "target_ess" not in attrs:
-        stated["draws"] = sizes["draw"]
-    stated["chains"] = sizes["chain"]
-    stated |= {name: attrs[name] for name in (*_OF_METHOD[attrs["method"]], "n_init") if name in attrs}
-    if attrs.get("missing") == "drop":
-        stated["missing"] = "drop"
-    return _options(tree, f"bayesgmm fit data.csv{_columns(tree)} -k {attrs['k']}", stated, attrs["seed"])
+    command = f"bayesgmm fit data.csv{_columns(tree)} -k {tree.attrs['k']}"
+    return _options(tree, command, {"method": tree.attrs["method"]} | _stated(tree), tree.attrs["seed"])
 
 
 def _options(tree: xr.DataTree, command: str, stated: dict[str, Any], seed: Any) -> str:

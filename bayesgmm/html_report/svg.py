@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -15,10 +15,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.collections import Collection
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _INK, _AXIS = "#1b2430", "#8b95a1"
 _STYLE: dict[Any, Any] = {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bayesgmm.analysis.labels import raw_order
 from bayesgmm.analysis.predictive import log_density
@@ -15,12 +17,8 @@ from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, solutions
 from bayesgmm.analysis.tree import Draws, is_relabelled, read_draws
 from bayesgmm.arguments import read_probability
-from bayesgmm.plots.canvas import Clusters, chosen_features, colour, grid_for, histogram, legend, panels
+from bayesgmm.plots.canvas import chosen_features, clusters_of_em, colour, grid_for, histogram, legend, panels
 from bayesgmm.plots.names import name_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MOST_POINTS = 4_000  # of a trace
 
@@ -97,13 +95,11 @@ def plot_solutions(
     reading = Reading.of(tree)
     chosen = chosen_features(reading.tree, features, "features", ax=ax)
     interval = read_probability(interval, "interval")
-    found, draws, x, (em, _) = reading.ask(solutions), reading.draws, reading.x, reading.em
+    found, draws, x, clusters = reading.ask(solutions), reading.draws, reading.x, clusters_of_em(reading)
     figure, axes = panels(ax, len(chosen))
     for panel, (name, place) in zip(axes, chosen, strict=True):
         column = x if x.ndim == 1 else x[:, place]
-        sigma = em.sigma if x.ndim == 1 else em.sigma[:, place]
-        known = reading.known
-        histogram(panel, column, clusters=Clusters(known.total(len(x)) * em.weights, sigma), weight=known.weight)
+        histogram(panel, column, clusters=clusters[place], weight=reading.known.weight)
         _densities(panel, column, draws.marginal(place), found, interval)
         name_axes(panel, x=name)
         panel.set(ylabel="density", ylim=(0, None))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
@@ -18,12 +20,8 @@ from bayesgmm.arguments import FloatArray, read_probability
 from bayesgmm.data.reading import read_data
 from bayesgmm.kernels import estep
 from bayesgmm.model.mixture import Mixture
-from bayesgmm.plots.canvas import EM, POSTERIOR, Clusters, chosen_features, colour, grid_for, histogram, legend, panels
+from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features, clusters_of_em, colour, grid_for, histogram, legend, panels
 from bayesgmm.plots.names import name_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _ELLIPSES = 40  # draws shown one by one
 _POINTS = 3_000  # observations shown at most
@@ -64,34 +62,24 @@ def plot_fit(
     reading = Reading.of(tree)
     chosen = chosen_features(reading.tree, feature, "feature", ax=ax)
     figure, axes = panels(ax, len(chosen))
-    draws, x, (em, _) = reading.draws, reading.x, reading.em
+    draws, x, (em, _), clusters = reading.draws, reading.x, reading.em, clusters_of_em(reading)
     points = None if grid is None else np.sort(read_data(grid, name="grid", missing=None).values)
     interval = read_probability(interval, "interval")
     for panel, (name, place) in zip(axes, chosen, strict=True):
         column = x if x.ndim == 1 else x[:, place]
         of_em = em if x.ndim == 1 else Mixture(em.weights, em.means[:, place], sigma=em.sigma[:, place])
-        _density(panel, column, reading.known.weight, draws.marginal(place), of_em, points, bins, interval)
+        histogram(panel, column, bins, clusters[place], reading.known.weight)
+        _density(panel, column, draws.marginal(place), of_em, points, interval)
         name_axes(panel, x=name)
     legend(figure, axes)
     return figure
 
 
-def _density(
-    ax: Axes,
-    x: FloatArray,
-    weight: FloatArray | None,
-    draws: Draws,
-    em: Mixture,
-    points: FloatArray | None,
-    bins: Any,
-    interval: float,
-) -> None:
+def _density(ax: Axes, x: FloatArray, draws: Draws, em: Mixture, points: FloatArray | None, interval: float) -> None:
     points = grid_for(x, em.means, em.sigma) if points is None else points
     few = draws.thinned(2_000)
     densities = np.exp(log_density(few, points))
     lower, upper = np.quantile(densities, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
-    total = len(x) if weight is None else weight.sum()
-    histogram(ax, x, bins, Clusters(total * em.weights, em.sigma), weight)
     ax.fill_between(points, lower, upper, color=POSTERIOR, alpha=0.25, linewidth=0, label=f"{interval:.0%} band")
     for j in range(draws.n_components if draws.n_components > 1 else 0):
         cluster = np.exp(log_density(few.thinned(500).cluster(j), points)).mean(axis=0)

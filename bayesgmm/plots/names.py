@@ -6,17 +6,15 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 from bayesgmm.arguments import spoken
 from bayesgmm.exceptions import PACKAGE, DataWarning
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.text import Text
 
 _LAST_RESORT = "Last Resort"  # matplotlib's own, which has a box for every letter
 _USUAL = (400, "normal", "regular")  # weights

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bayesgmm.analysis.contract import require_posterior_k
+from bayesgmm.comparison.result import Comparison
 from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features
 from bayesgmm.plots.fits import plot_fit
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from bayesgmm.comparison.result import Comparison
-
 _GREY = "#666666"
 _SHOWN = 5.0  # nats behind the best that matter: a Bayes factor of 150 (Kass & Raftery 1995)
-_LEAST = 1e-3  # probability of a k that is worth a bar
+_LEAST = 1e-3  # probability of a k that is worth showing
 _COLUMNS = 3
+
+
+def probable(tree: xr.DataTree) -> xr.Dataset:
+    """What a posterior of k says of the k that are worth showing, and of those between."""
+    values = tree.to_dataset()
+    shown = np.flatnonzero((values["p_k"].values >= _LEAST) | (values["p_occupied"].values >= _LEAST))
+    return values.isel(k=slice(int(shown[0]), int(shown[-1]) + 1))
 
 
 @np.errstate(under="ignore")
@@ -168,9 +172,7 @@ def plot_k(tree: xr.DataTree) -> Figure:
     -------
     Figure
     """
-    values = require_posterior_k(tree).to_dataset()
-    shown = np.flatnonzero((values["p_k"].values >= _LEAST) | (values["p_occupied"].values >= _LEAST))
-    part = values.isel(k=slice(int(shown[0]), int(shown[-1]) + 1))
+    part = probable(require_posterior_k(tree))
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, sharex=True, layout="constrained")
     for ax, name, title in zip(axes, ("p_k", "p_occupied"), ("components", "clusters that hold data"), strict=True):
         error = 2 * part[f"{name}_mcse"]
