@@ -34,28 +34,14 @@ type Tell = Callable[[str], object]
 
 @dataclass
 class ResultFolder:
-    """A folder of results in the making.
+    """A folder of results in the making."""
 
-    Attributes
-    ----------
-    folder : Path
-        Where the files are written.
-    asked, out : Path
-        The name it is to have, as it was given and in full.
-    earlier : tuple of int, optional
-        Which folder of that name may be replaced.
-    tell : callable
-        Takes what must be said.
-    place : Path
-        The name it has been given, as people write it.
-    """
-
-    folder: Path
-    asked: Path
-    out: Path
-    earlier: tuple[int, int] | None
-    tell: Tell
-    place: Path = field(init=False)
+    folder: Path  # where the files are written
+    asked: Path  # the name it is to have, as it was given
+    out: Path  # the same in full
+    earlier: tuple[int, int] | None  # which folder of that name may be replaced
+    tell: Tell  # takes what must be said
+    place: Path = field(init=False)  # the name it has been given, as people write it
 
     def __post_init__(self) -> None:
         self.place = self.asked
@@ -163,13 +149,7 @@ def first_free(folder: Path) -> Path:
 
 
 def require_undamaged(file: Path) -> None:
-    """Refuse a file of a folder of results that is no longer what was written; without a digest nothing is known.
-
-    Raises
-    ------
-    ValueError
-        If the digest is another one.
-    """
+    """Refuse a file of a folder of results that is no longer what was written; without a digest nothing is known."""
     for folder in list(file.absolute().parents)[:3]:
         expected = (_listed(folder) or {}).get(file.absolute().relative_to(folder).as_posix())
         if expected is not None:

@@ -19,18 +19,10 @@ _THOUSANDS = ".,' \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}\N{RI
 
 @dataclass(frozen=True)
 class Style:
-    """How numbers are written.
+    """How numbers are written."""
 
-    Attributes
-    ----------
-    decimal : str
-        What parts the whole from its fraction.
-    thousands : str
-        What parts the thousands; empty where nothing does.
-    """
-
-    decimal: str = "."
-    thousands: str = ""
+    decimal: str = "."  # what parts the whole from its fraction
+    thousands: str = ""  # what parts the thousands; empty where nothing does
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -70,21 +62,8 @@ def read_numerals(
 ) -> tuple[pd.Series, Style]:
     """Numbers of texts, NaN where there is none; in the only style that all of the texts have.
 
-    Parameters
-    ----------
-    texts : Series of str
-        Missing where nothing is known.
-    decimal, thousands : str, optional
-        What is known of the style.
-    commas : bool
-        Whether decimal commas are to be thought of even where points would do.
-
-    Raises
-    ------
-    UnclearNumeralsError
-        If two styles give different numbers.
-    ValueError
-        If no style fits.
+    ``decimal`` and ``thousands`` are what is known of the style. With ``commas`` decimal commas are thought of even where
+    points would do. An UnclearNumeralsError says that two styles give different numbers, a ValueError that none fits.
     """
     import pandas as pd
 

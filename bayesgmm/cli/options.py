@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
@@ -14,13 +14,12 @@ import typer
 
 from bayesgmm.arguments import Covariance, Engine, Missing
 from bayesgmm.cli.folders import ResultFolder, whole_folder
-from bayesgmm.cli.layout import TextOptions
+from bayesgmm.cli.inputs import ENDINGS, Format
+from bayesgmm.cli.layout import TextOptions, column_names
 from bayesgmm.cli.messages import say, silence
-from bayesgmm.cli.reading import Observations, read_observations
-from bayesgmm.cli.tables import ENDINGS, Format, column_names
 
 if TYPE_CHECKING:
-    from bayesgmm.model.priors import Prior
+    from bayesgmm.cli.reading import Observations
 
 
 def _columns_beginning(context: typer.Context, incomplete: str) -> list[str]:
@@ -90,6 +89,8 @@ class Source:
         """The columns to fit, and what names their rows."""
         if self.id is not None and output.out is None:
             raise ValueError("--id names observations in clusters.csv, which --out writes, got it alone; give --out too")
+        from bayesgmm.cli.reading import read_observations  # which takes its time
+
         observations = read_observations(
             self.file,
             self.columns,
@@ -143,8 +144,11 @@ class Settings:
 
     def arguments(self) -> dict[str, Any]:
         """As arguments of :func:`bayesgmm.fit`."""
+        from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
+
         arguments = asdict(self)
-        return arguments | {"prior": _prior_called(self.prior), "random_seed": arguments.pop("seed")}
+        prior = HierarchicalPrior() if self.prior == "hierarchical" else ConjugatePrior()
+        return arguments | {"prior": prior, "random_seed": arguments.pop("seed")}
 
 
 OutOption = of_output(help="Folder for posteriors, tables and pictures.")
@@ -168,14 +172,9 @@ class Output:
         """What says on standard error which phase begins."""
         return silence if self.quiet else say
 
-    @contextmanager
-    def folder(self) -> Iterator[ResultFolder | None]:
+    def folder(self) -> AbstractContextManager[ResultFolder | None]:
         """The folder of results in the making, if one is wanted."""
-        if self.out is None:
-            yield None
-        else:
-            with whole_folder(self.out, self.force, say) as results:
-                yield results
+        return nullcontext() if self.out is None else whole_folder(self.out, self.force, say)
 
 
 def unfolded(command: Callable[..., None]) -> Callable[..., None]:
@@ -236,9 +235,3 @@ def spread_out_completion(environment: MutableMapping[str, str]) -> None:
 
 def _is_file(text: str) -> bool:
     return Path(text).is_file() or text.lower().endswith(tuple(ENDINGS))
-
-
-def _prior_called(name: str) -> Prior:
-    from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
-
-    return HierarchicalPrior() if name == "hierarchical" else ConjugatePrior()

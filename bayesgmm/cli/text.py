@@ -9,16 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Literal, cast
+from typing import IO, Literal, cast
 
 import numpy as np
+import pandas as pd
 
 from bayesgmm.arguments import require_memory
 from bayesgmm.cli.inputs import Input
 from bayesgmm.cli.layout import FALLBACK, IN_FALLBACK, WHITESPACE, Layout, fields_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 type Kind = Literal["numbers", "text", "as it stands"]
 _CELLS = 2**23  # read together
@@ -59,8 +57,6 @@ class Text:
         return ""
 
     def _columns(self, names: Sequence[str], kind: Kind) -> dict[str, pd.Series]:
-        import pandas as pd
-
         positions = [self.layout.names.index(each) for each in names]
         wanted = sorted(set(positions))
         parts: list[pd.DataFrame] = []
@@ -78,8 +74,6 @@ class Text:
         return {name: frame[position] for name, position in zip(names, positions, strict=True)}
 
     def _parts(self, positions: Sequence[int], kind: Kind) -> Iterator[pd.DataFrame]:
-        import pandas as pd
-
         beyond = self.layout.width  # the field behind the last one, which must be empty
         with self._opened() as text, warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than the header line names
