@@ -165,19 +165,14 @@ def _fixed(value: float, decimals: int, signs: Signs = TYPESET) -> str:
     return signs.set(f"{round(value, decimals):,.{max(decimals, 0)}f}")
 
 
-def signed(value: float) -> str:
-    """A number of standard deviations."""
-    return TYPESET.set(f"{value:+.2f}")
-
-
 def count(value: int, signs: Signs = TYPESET) -> str:
     """An integer with its thousands apart."""
     return signs.set(f"{value:,}")
 
 
-def counted(n: int, weight: FloatArray | None, signs: Signs = TYPESET) -> str:
+def counted(n: int, weight: FloatArray | None) -> str:
     """How many observations, and how many they stand for."""
-    return f"{count(n, signs)} observations{counting_as(weight, signs)}"
+    return f"{count(n)} observations{counting_as(weight)}"
 
 
 def counting_as(weight: FloatArray | None, signs: Signs = TYPESET) -> str:

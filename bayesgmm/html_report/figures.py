@@ -32,16 +32,11 @@ _FEWEST_DRAWS = 20  # of a chain of which a density is drawn
 
 def sample(reading: Reading, most: int) -> Reading:
     """The tree with a random part of its observations, always the same, if they are more than that."""
-    n, tree = len(reading.x), reading.tree
+    n = len(reading.x)
     if n <= most:
         return reading
     chosen = np.sort(np.random.default_rng(0).choice(n, most, replace=False))
-    groups = {"/": xr.Dataset(attrs=tree.attrs)}
-    for name in ("posterior", "sample_stats", "em_baseline", "observed_data"):
-        if name in tree.children:
-            dataset = tree[name].to_dataset()
-            groups[name] = dataset.isel({OBS: chosen}) if OBS in dataset.dims else dataset
-    return reading.of_others(xr.DataTree.from_dict(groups))
+    return reading.of_others(reading.tree.isel({OBS: chosen}))
 
 
 def data_picture(
@@ -95,7 +90,7 @@ def density_picture(fitted: Fitted) -> Picture:
 
 def _where(fitted: Fitted) -> str:
     """Where the clusters are, as far as they can be told apart."""
-    if not fitted.one_by_one:
+    if fitted.doubt:
         return f"Single clusters are not to be relied on: {fitted.doubt}."
     clusters = []
     for j in range(min(fitted.k, 8)):

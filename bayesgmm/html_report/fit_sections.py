@@ -14,6 +14,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import (
     NONE,
+    TYPESET,
     Block,
     Finding,
     Section,
@@ -26,7 +27,6 @@ from bayesgmm.html_report.blocks import (
     listed,
     number,
     percent,
-    signed,
 )
 from bayesgmm.html_report.fitted import Fitted
 from bayesgmm.plots.canvas import Clusters
@@ -127,7 +127,7 @@ def _adequacy(fitted: Fitted) -> list[Block]:
 
 
 def _doubt(fitted: Fitted) -> list[Block]:
-    if fitted.one_by_one or fitted.k == 1:
+    if not fitted.doubt or fitted.k == 1:
         return []
     return [Text(f"What is drawn of single clusters is not to be relied on: {fitted.doubt}.")]
 
@@ -218,7 +218,7 @@ def _em(fitted: Fitted) -> list[Block]:
                 number(row["em"], row["sd"]),
                 number(row["mean"], row["sd"]),
                 number(row["sd"], row["sd"]),
-                signed(row["z"]),
+                TYPESET.set(f"{row['z']:+.2f}"),
                 f"{number(row['lower'], row['sd'])} to {number(row['upper'], row['sd'])}",
                 "yes" if row["inside"] else "no",
             ]

@@ -90,11 +90,6 @@ class Fitted:
         return list(map(spoken, features_of(self.tree)))
 
     @property
-    def one_by_one(self) -> bool:
-        """Whether single clusters can be spoken of."""
-        return not self.doubt
-
-    @property
     def doubt(self) -> str:
         """Why single clusters cannot be spoken of; nothing where they can."""
         if not self.diagnosis.converged:
@@ -124,15 +119,14 @@ class Fitted:
     @property
     def data(self) -> str:
         """What the model was fitted to, in words."""
-        n, counting = f"{count(len(self.x), self.signs)} observations", counting_as(self.reading.known.weight, self.signs)
-        if len(self.features) == 1:
-            return f"{n}{counting}"
-        of = listed(self.features) if len(self.features) <= _TOLD else f"{len(self.features)} features"
-        return f"{n} of {of}{counting}"
+        of = ""
+        if len(self.features) > 1:
+            of = f" of {listed(self.features) if len(self.features) <= _TOLD else f'{len(self.features)} features'}"
+        return f"{count(len(self.x), self.signs)} observations{of}{counting_as(self.reading.known.weight, self.signs)}"
 
     def describe(self) -> str:
         """The clusters in words, where they are few and can be told apart."""
-        if len(self.features) * self.k > _TOLD or not self.one_by_one:
+        if len(self.features) * self.k > _TOLD or self.doubt:
             return ""
         said = []
         for j in range(self.k):

@@ -39,22 +39,17 @@ def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) ->
         blocks.append(
             Text("The model is a user's own pm.Model, which stands where model is; it is not part of this report.")
         )
-    if "seed" in attrs and attrs.get("method") in _OF_METHOD and ("k" in attrs or "p_k" in tree):
-        if comparison is None:
-            blocks.append(Code("In Python", _python(tree)))
-            only_python = attrs["method"] == "telescoping" or custom or _is_mean_field(tree) or "labels" in _known(tree)
-            if not only_python:
-                blocks.append(Code("In a shell", _shell(tree)))
-        else:
-            blocks += _of_comparison(tree, comparison)
-    else:
+    if "seed" not in attrs or attrs.get("method") not in _OF_METHOD or not ("k" in attrs or "p_k" in tree):
         blocks.append(Text("The tree does not hold a seed and the settings of a run, so its call cannot be told."))
-    blocks.append(_settings(tree))
-    versions = [f"{name} {version(name)}" for name in _PACKAGES]
-    made = str(attrs.get("version", ""))
-    by = f"; the fit itself was made by bayesgmm {made}" if made else ""
-    told = ", ".join([*versions, f"Python {platform.python_version()}"])
-    blocks.append(Text(f"Versions at the writing of this report: {told}{by}."))
+    elif comparison is not None:
+        blocks += _of_comparison(tree, comparison)
+    else:
+        blocks.append(Code("In Python", _python(tree)))
+        only_python = attrs["method"] == "telescoping" or custom or _is_mean_field(tree) or "labels" in _known(tree)
+        blocks += [] if only_python else [Code("In a shell", _shell(tree))]
+    versions = ", ".join([*(f"{name} {version(name)}" for name in _PACKAGES), f"Python {platform.python_version()}"])
+    by = f"; the fit itself was made by bayesgmm {attrs['version']}" if attrs.get("version") else ""
+    blocks += [_settings(tree), Text(f"Versions at the writing of this report: {versions}{by}.")]
     return Section("settings", "Settings, to reproduce it", blocks)
 
 
@@ -63,9 +58,11 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
     if comparison.seed is None:
         calls = "\n".join(["# fits made one by one, then compared", _python(tree), "bg.compare([tree, ...])"])
         return [Code(f"In Python (the fit of k = {tree.attrs.get('k')})", calls)]
-    of_k = comparison.prior_k.to_list()
-    prior_k = {} if max(of_k) - min(of_k) < 1e-12 else {"prior_k": _as_prior_of_k(ks, of_k)}
-    asked = {name: value for name, value in _asked(tree).items() if _DEFAULTS.get(name) != value}
+    of_k = comparison.prior_k.to_dict()
+    even = max(of_k.values()) - min(of_k.values()) < 1e-12
+    prior_k = {} if even else {"prior_k": [of_k.get(k, 0.0) for k in range(1, max(ks) + 1)]}
+    asked = {"n_init": tree.attrs.get("n_init", 10)} | json.loads(tree.attrs.get(ASKED, "{}"))
+    asked = {name: value for name, value in asked.items() if _DEFAULTS.get(name) != value}
     numbers = f"range({ks[0]}, {ks[-1] + 1})" if ks == list(range(ks[0], ks[-1] + 1)) else repr(ks)
     stated = _known(tree) | _stated_prior(tree) | asked | prior_k | {"random_seed": comparison.seed}
     methods = {str(each.attrs.get("method")) for each in comparison.fits.values()}
@@ -77,21 +74,6 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
     of_shell = f"{ks[0]}:{ks[-1]}" if numbers.startswith("range") else ",".join(map(str, ks))
     command = f"bayesgmm compare data.csv{_columns(tree)} --k {of_shell}"
     return [python, Code("In a shell", _options(tree, command, asked, comparison.seed))]
-
-
-def _asked(tree: xr.DataTree) -> dict[str, Any]:
-    """The options of compare; of trees that do not record them, what they hold."""
-    sizes, attrs = tree["posterior"].sizes, tree.attrs
-    size = {"draws": sizes["draw"], "chains": sizes["chain"], "n_init": attrs.get("n_init", 10)}
-    if ASKED in attrs:
-        return {"n_init": size["n_init"]} | json.loads(attrs[ASKED])
-    return size | {"covariance": attrs.get("covariance", "full"), "missing": attrs.get("missing", "raise")}
-
-
-def _as_prior_of_k(ks: list[int], probabilities: list[float]) -> Any:
-    """The probabilities of 1, 2, ... that give these to the k compared."""
-    by_k = dict(zip(ks, probabilities, strict=True))
-    return [by_k.get(k, 0.0) for k in range(1, max(ks) + 1)]
 
 
 def _python(tree: xr.DataTree) -> str:

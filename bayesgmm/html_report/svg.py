@@ -158,15 +158,11 @@ def _rewritten(key: str, value: str, name: str) -> str:
     if key == "style":
         value = re.sub(r"(font: [^;]*?px) [^;]+", r"\1 inherit", value)
         value = re.sub(r"font: ([\d.]+px) inherit", r"font-size: \1", value)
-        return re.sub(r"#[0-9a-f]{6}", lambda found: _themed(found[0]), value)
+        return re.sub(r"#[0-9a-f]{6}", lambda found: _VARIABLES.get(found[0], found[0]), value)
     return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", value)
 
 
-def _themed(colour: str) -> str:
-    return f"var(--{_THEMED[colour]})" if colour in _THEMED else _SHADES.get(colour, colour)
-
-
-_SHADES = {
+_VARIABLES = {
     _mixed(colour, share): (
         f"color-mix(in srgb, var(--{name}) {100 - 100 * abs(share):.0f}%, {'white' if share > 0 else 'black'})"
     )
@@ -174,4 +170,4 @@ _SHADES = {
     if name.startswith("cluster-")
     for share in _TONES
     if share
-}
+} | {colour: f"var(--{name})" for colour, name in _THEMED.items()}

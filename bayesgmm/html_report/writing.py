@@ -112,7 +112,7 @@ def _page(result: Any, k: int | None, title: str | None) -> str:
     elif isinstance(result, xr.DataTree) and "p_k" in result:
         heading, lead, sections = _of_posterior_k(require_posterior_k(result))
     elif isinstance(result, xr.DataTree | Reading):
-        heading, lead, sections = _of_fit(Fitted.of(result), None)
+        heading, lead, sections = _of_fit(Fitted.of(result))
     else:
         raise TypeError(f"result must be a DataTree or a Comparison, got {type(result).__name__}; pass what fit returned")
     environment = Environment(
@@ -122,15 +122,17 @@ def _page(result: Any, k: int | None, title: str | None) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    source, *_ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
-    style = Markup(source)
+    style, *_ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
     template = environment.get_template("template.html")
-    return template.render(title=title or heading, lead=lead, sections=sections, style=style)
+    return template.render(title=title or heading, lead=lead, sections=sections, style=Markup(style))
 
 
-def _of_fit(fitted: Fitted, chosen: str | None, first: str = "") -> tuple[str, str, list[Section]]:
+def _of_fit(
+    fitted: Fitted, how: str | None = None, first: str = "", comparison: Comparison | None = None
+) -> tuple[str, str, list[Section]]:
+    """The heading, the lead and the sections; ``how`` k was chosen, among which others."""
     tree = fitted.tree
-    how = chosen or (
+    how = how or (
         f" The number of components, k = {fitted.k}, was given, others were not examined: bg.compare does that, or "
         "bayesgmm compare in a shell."
     )
@@ -146,8 +148,9 @@ def _of_fit(fitted: Fitted, chosen: str | None, first: str = "") -> tuple[str, s
     sections = [
         Section("answer", "The answer", answer),
         data_section(fitted.x, fitted.features, clusters_of_em(fitted.reading), fitted.reading.known.weight),
+        *([] if comparison is None else [comparison_section(comparison, fitted.k)]),
         *fit_sections(fitted),
-        settings_section(tree),
+        settings_section(tree, comparison),
     ]
     clusters = "One Gaussian" if fitted.k == 1 else f"{fitted.k} Gaussian clusters"
     return (
@@ -165,13 +168,7 @@ def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, lis
         raise ValueError(about("k", f"must be one of those compared, {', '.join(map(str, ks))}, got {k!r}"))
     fitted = Fitted.of(comparison.reading(k))
     detail = f"k = {k} is told in detail here{'' if k == left else ', which was asked for'}."
-    _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", why)
-    sections = [
-        *sections[:2],
-        comparison_section(comparison, k),
-        *sections[2:-1],
-        settings_section(fitted.tree, comparison),
-    ]
+    _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", why, comparison)
     return f"How many Gaussian clusters{_of(fitted.features)}?", lead, sections
 
 
@@ -192,11 +189,8 @@ def _criteria(comparison: Comparison, ks: list[int]) -> str:
     names = {"elpd_loo": "prediction (LOO)", "log_evidence": "the evidence", "bic": "BIC", "icl": "ICL"}
     if not best:
         return ""
-    return f"Of k = {_span(ks)}, {listed([f'{said} prefers {best[name]}' for name, said in names.items() if name in best])}."
-
-
-def _span(ks: list[int]) -> str:
-    return f"{ks[0]} to {ks[-1]}" if len(ks) > 3 and ks == list(range(ks[0], ks[-1] + 1)) else listed(ks)
+    among = f"{ks[0]} to {ks[-1]}" if len(ks) > 3 and ks == list(range(ks[0], ks[-1] + 1)) else listed(ks)
+    return f"Of k = {among}, {listed([f'{said} prefers {best[name]}' for name, said in names.items() if name in best])}."
 
 
 def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:

@@ -50,16 +50,16 @@ def plot_compare(comparison: Comparison) -> Figure:
     by_k = comparison.table.set_index("k")
     figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
     best = comparison.best
-    if "elpd_loo" in best:
-        _differences(axes[0], by_k["elpd_diff"], by_k["dse"], best["elpd_loo"], POSTERIOR, "elpd by LOO")
-    else:
-        _none(axes[0], "no prediction of any k")
+    evidence = by_k["log_evidence"] - by_k["log_evidence"].max()
+    for ax, name, values, errors, none in (
+        (axes[0], "elpd_loo", by_k["elpd_diff"], by_k["dse"], "no prediction of any k"),
+        (axes[1], "log_evidence", evidence, by_k["mcse"], "no evidence of any k"),
+    ):
+        if name in best:
+            _differences(ax, values, errors, best[name])
+        else:
+            ax.text(0.5, 0.5, none, ha="center", transform=ax.transAxes)
     axes[0].set(title="prediction: LOO", ylabel="elpd, difference to the best (2 standard errors)")
-    if "log_evidence" in best:
-        evidence = by_k["log_evidence"] - by_k["log_evidence"].max()
-        _differences(axes[1], evidence, by_k["mcse"], best["log_evidence"], POSTERIOR, "log evidence")
-    else:
-        _none(axes[1], "no evidence of any k")
     axes[1].set(title="evidence", ylabel="log evidence, difference to the best (2 MCSE)")
     behind = {name: by_k[name].min() - by_k[name] for name in ("bic", "icl")}
     for name, marker, style in (("bic", "o", "--"), ("icl", "s", ":")):
@@ -79,16 +79,12 @@ def plot_compare(comparison: Comparison) -> Figure:
     return figure
 
 
-def _none(ax: Axes, words: str) -> None:
-    ax.text(0.5, 0.5, words, ha="center", transform=ax.transAxes)
-
-
-def _differences(ax: Axes, values: Any, errors: Any, best: int, color: str, label: str) -> None:
+def _differences(ax: Axes, values: Any, errors: Any, best: int) -> None:
     ax.axhline(0, color=_GREY, linewidth=0.8)
     at, heights, error = (np.asarray(each, dtype=float) for each in (values.index, values, errors))
-    ax.errorbar(at, heights, yerr=2 * error, marker="o", capsize=3, linewidth=1, color=color, label=label)
+    ax.errorbar(at, heights, yerr=2 * error, marker="o", capsize=3, linewidth=1, color=POSTERIOR)
     _ring(ax, best, float(values.loc[best]))
-    _shorten(ax, {"": values}, _SHOWN, color, 2 * errors)
+    _shorten(ax, {"": values}, _SHOWN, POSTERIOR, 2 * errors)
 
 
 def _shorten(ax: Axes, behind: Mapping[str, pd.Series], most: float, color: str, errors: Any = 0.0) -> None:
