@@ -8,13 +8,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bayesgmm.cli.messages import Tell, silence
 from bayesgmm.files import FullDiskError, digest_of, is_of_full_disk, whole_file
 
 try:
@@ -29,7 +30,6 @@ _FIT = (
 )
 _COMPARISON = ("comparison.csv", "comparison.json", "loo.nc", "compare.png", "fits.png")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-type Tell = Callable[[str], object]
 
 
 @dataclass
@@ -110,7 +110,7 @@ class ResultFolder:
 
 
 @contextmanager
-def whole_folder(out: Path, force: bool = False, tell: Tell = lambda _: None) -> Iterator[ResultFolder]:
+def whole_folder(out: Path, force: bool = False, tell: Tell = silence) -> Iterator[ResultFolder]:
     """Write into a folder beside ``out`` that takes its name when everything has been written.
 
     Whether that will be possible is found out first. Draws are never lost: if an error or an interrupt ends the writing, the
@@ -226,24 +226,21 @@ def _is_in_use(folder: Path) -> bool:
         return True
     try:
         opened = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(opened)
     except OSError:
         return True
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(opened)
     return False
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
     """Which folder it is, whatever it is called; none if there is none."""
-    try:
+    with suppress(OSError):
         found = folder.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return found.st_dev, found.st_ino
+    return None
 
 
 def _names(folder: Path) -> Iterator[Path]:
@@ -281,11 +278,9 @@ def _is_of_results(folder: Path) -> bool:
 
 
 def _is_hdf5(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(len(_HDF5)) == _HDF5
-    except OSError:
-        return False
+    with suppress(OSError), file.open("rb") as opened:
+        return opened.read(len(_HDF5)) == _HDF5
+    return False
 
 
 def _listed(folder: Path) -> dict[str, str] | None:
@@ -305,14 +300,8 @@ def _files_of(folder: Path) -> list[Path]:
     parts = [each for each in folder.glob("k[0-9]*") if listed is None and _is_folder(each)]
     names = [*_FIT, *_COMPARISON, DIGESTS, *(listed or ())]
     found = [folder / name for name in names] + [part / name for part in parts for name in _FIT]
-    return [
-        each for each in dict.fromkeys(found) if os.path.lexists(each) and not _is_folder(each) and _is_within(each, folder)
-    ]
-
-
-def _is_within(file: Path, folder: Path) -> bool:
-    """Whether no link leads from the folder to the file's own folder."""
-    return file.parent.resolve().is_relative_to(folder.resolve())
+    found = [each for each in dict.fromkeys(found) if os.path.lexists(each) and not _is_folder(each)]
+    return [each for each in found if each.parent.resolve().is_relative_to(folder.resolve())]  # where no link leads away
 
 
 def _is_folder(each: Path) -> bool:

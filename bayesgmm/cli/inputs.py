@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from bayesgmm.arguments import require_memory
+from bayesgmm.cli.messages import Tell
 
 Format = Literal["csv", "tsv", "parquet", "netcdf"]
 TEXT = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "text", ".dat": "text"}
@@ -32,7 +33,7 @@ class Input:
     """Where bytes come from."""
 
     file: str  # a path, or "-" for standard input
-    announce: Callable[[str], object]  # says that a stream is being read, and how much of it has been
+    announce: Tell  # says that a stream is being read, and how much of it has been
 
     @property
     def name(self) -> str:
@@ -78,7 +79,7 @@ class Input:
 class _Kept(io.RawIOBase):
     """A stream that can be read again: what has been read is kept, as long as it fits into memory."""
 
-    def __init__(self, stream: IO[bytes], name: str, announce: Callable[[str], object]) -> None:
+    def __init__(self, stream: IO[bytes], name: str, announce: Tell) -> None:
         self._stream, self._name, self._announce = stream, name, announce
         self._content = bytearray()
         self._at = 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bayesgmm.cli.streams import output_error
 from bayesgmm.words import Argument, Either, Piece, Words, said
 
+type Tell = Callable[[str], object]  # takes what is said of progress
 _OF_SAMPLING = "method|chains|engine|draws|tune|thin|target_accept|target_ess|max_draws|max_iter|n_init|seed"
 _OPTIONS = frozenset(f"k|missing|covariance|cache|weights|means|sigma|{_OF_SAMPLING}".split("|"))
 _CALLED = {"random_seed": "--seed", "n": "-n", "x": "the data", "covariances": "--covariance"}

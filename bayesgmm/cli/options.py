@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -179,16 +179,10 @@ class Output:
 
 def unfolded(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for each field of those of its parameters that are dataclasses."""
-    hints = get_type_hints(command, include_extras=True)
-    parts = {name: hint for name, hint in hints.items() if inspect.isclass(hint) and is_dataclass(hint)}
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command).parameters.values():
-        if parameter.name not in parts:
-            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints[parameter.name]))
-            continue
-        own = inspect.signature(parts[parameter.name]).parameters.values()
-        of_fields = get_type_hints(parts[parameter.name], include_extras=True)
-        parameters += [each.replace(kind=each.KEYWORD_ONLY, annotation=of_fields[each.name]) for each in own]
+    given = inspect.signature(command, eval_str=True).parameters.values()
+    parts: dict[str, Any] = {each.name: each.annotation for each in given if is_dataclass(each.annotation)}
+    own = {name: inspect.signature(part, eval_str=True).parameters.values() for name, part in parts.items()}
+    parameters = [each.replace(kind=each.KEYWORD_ONLY) for top in given for each in own.get(top.name, [top])]
 
     @wraps(command)
     def with_options(**values: Any) -> None:

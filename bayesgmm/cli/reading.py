@@ -6,7 +6,7 @@ Whatever is wrong is said in one sentence, in which rows are counted as the file
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -16,7 +16,7 @@ import pandas as pd
 from bayesgmm.arguments import Missing
 from bayesgmm.cli.inputs import Format, Input
 from bayesgmm.cli.layout import TextOptions
-from bayesgmm.cli.messages import silence
+from bayesgmm.cli.messages import Tell, silence
 from bayesgmm.cli.numerals import is_numeral
 from bayesgmm.cli.tables import Table, read_table
 
@@ -46,7 +46,7 @@ def read_observations(
     missing: Missing = "raise",
     missing_values: Sequence[str] = (),
     text: TextOptions = TextOptions(),  # noqa: B008
-    announce: Callable[[str], object] = silence,
+    announce: Tell = silence,
 ) -> Observations:
     """The columns to fit, and what names each row; the arguments are the options of :class:`bayesgmm.cli.options.Source`.
 
@@ -110,12 +110,8 @@ def _beside(table: Table, option: str, name: str | None, chosen: Sequence[str]) 
 
 
 def _listed(table: Table) -> str:
-    more = f", ... ({len(table.names)} in all)" if len(table.names) > _LISTED else ""
-    return ", ".join(map(_quoted, table.names[:_LISTED])) + more
-
-
-def _quoted(name: str) -> str:
-    return repr(name) if name.strip() else f"{name!r} (a column without a name)"
+    names = [repr(name) if name.strip() else f"{name!r} (a column without a name)" for name in table.names[:_LISTED]]
+    return ", ".join(names) + (f", ... ({len(table.names)} in all)" if len(table.names) > _LISTED else "")
 
 
 def _got(table: Table, wrong: Sequence[str]) -> str:

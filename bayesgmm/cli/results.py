@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,13 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from bayesgmm import plots
 from bayesgmm.analysis.clusters import responsibilities
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import OBS, features_of
 from bayesgmm.cli.documents import comparison_document, fit_document, to_json
-from bayesgmm.cli.messages import in_shell, silence
+from bayesgmm.cli.messages import Tell, in_shell, silence
 from bayesgmm.cli.printed import comparison_text, fit_text
 from bayesgmm.cli.stored_results import VERDICT, keep_draws, write_comparison_parts
 from bayesgmm.comparison.result import Comparison
@@ -35,8 +34,6 @@ _PROBABILITIES = 400_000_000  # draws x observations x clusters, up to which all
 _FEWEST = 100  # draws, however many the observations
 _ROWS = 2**16  # of a table written together
 
-type Announce = Callable[[str], object]
-
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +41,7 @@ def write_fit(
     fitted: Fitted,
     folder: Path,
     columns: Sequence[str] | None = None,
-    announce: Announce = silence,
+    announce: Tell = silence,
     *,
     report: bool = True,
     ids: pd.Series | None = None,
@@ -92,7 +89,7 @@ def write_comparison(
     comparison: Comparison,
     folder: Path,
     columns: Sequence[str] | None = None,
-    announce: Announce = silence,
+    announce: Tell = silence,
     *,
     ids: pd.Series | None = None,
 ) -> list[str]:
@@ -162,7 +159,7 @@ def _write(file: Path, text: str) -> None:
     file.write_text(f"{text}\n", encoding="utf-8")
 
 
-def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], announce: Announce, ids: pd.Series | None) -> None:
+def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], announce: Tell, ids: pd.Series | None) -> None:
     """A row for each observation: its position in the input, its name, data, most probable cluster, probabilities."""
     x = reading.x
     of_obs = responsibilities(_thinned(reading, len(x), announce))
@@ -186,14 +183,12 @@ def _unlike(name: str, others: Sequence[str]) -> str:
     return _unlike(f"{name} (data)", others) if name in others else name
 
 
-def _thinned(reading: Reading, n: int, announce: Announce) -> Tree:
+def _thinned(reading: Reading, n: int, announce: Tell) -> Tree:
     """The tree with as many of its draws as membership probabilities of all observations take little time; says so."""
-    posterior = reading.tree["posterior"].to_dataset()
-    n_chains, n_draws, k = posterior["w"].shape
+    n_chains, n_draws, k = reading.tree["posterior"]["w"].shape
     most = max(_FEWEST, _PROBABILITIES // (n * k))
     if n_chains * n_draws <= most:
         return reading
     keep = np.linspace(0, n_draws - 1, max(1, most // n_chains)).astype(int)
     announce(f"  clusters.csv is made from {n_chains * len(keep)} of {n_chains * n_draws} draws")
-    groups = {"posterior": posterior.isel(draw=keep), "observed_data": reading.tree["observed_data"].to_dataset()}
-    return xr.DataTree.from_dict(groups)
+    return reading.tree.isel(draw=keep)

@@ -88,7 +88,7 @@ class Text:
                     na_filter=kind != "as it stands",
                     index_col=False,
                     skipinitialspace=True,
-                    skip_blank_lines=not self._single,
+                    skip_blank_lines=self.layout.width > 1,  # of one column a blank line is an observation that is missing
                     low_memory=False,
                     chunksize=max(1, _CELLS // self.layout.width),
                 )
@@ -136,11 +136,6 @@ class Text:
     def _is_comment(self, line: str) -> bool:
         return bool(self.layout.comment) and line.lstrip().startswith(self.layout.comment)
 
-    @property
-    def _single(self) -> bool:
-        """Whether a blank line is an observation that is missing."""
-        return self.layout.width == 1
-
     @cached_property
     def _lines(self) -> np.ndarray:
         """The line of each row, counted as pandas counts rows."""
@@ -149,7 +144,7 @@ class Text:
             found = [
                 (number, line.strip(separator + " \t\n\x1a") != "")
                 for number, line in enumerate(text, self.layout.begin + 1)
-                if not self._is_comment(line) and (self._single or line.strip(" \n") != "")
+                if not self._is_comment(line) and (self.layout.width == 1 or line.strip(" \n") != "")
             ]
         while found and not found[-1][1]:
             found.pop()
