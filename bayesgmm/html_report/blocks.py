@@ -75,15 +75,11 @@ class Table:
             replace(
                 self,
                 caption=f"{self.caption}, {self.columns[cut][0]} to {self.columns[cut][-1]}",
-                columns=_part(self.columns, cut),
-                rows=[_part(row, cut) for row in self.rows],
+                columns=[self.columns[0], *self.columns[cut]],
+                rows=[[row[0], *row[cut]] for row in self.rows],
             )
             for cut in cuts
         ]
-
-
-def _part(row: Sequence[str], cut: slice) -> list[str]:
-    return [row[0], *row[cut]]
 
 
 @dataclass(frozen=True)
@@ -130,11 +126,7 @@ def number(value: float, spread: float | None = None, signs: Signs = TYPESET) ->
     digits = 2 if scale is spread else 4
     if value == 0 and scale == 0:
         return "0"
-    decimals = digits - 1 - int(np.floor(np.log10(scale)))
-    largest = max(abs(value), scale)
-    if not 1e-4 <= largest < 1e7:
-        return signs.set(f"{value:.{int(np.clip(decimals + np.floor(np.log10(largest)), 1, 12))}e}")
-    return _fixed(value, decimals, signs)
+    return _set(value, digits - 1 - _exponent(scale), max(abs(value), scale), 1e7, signs)
 
 
 def as_recorded(column: FloatArray) -> Callable[[float], str]:
@@ -149,10 +141,7 @@ def as_recorded(column: FloatArray) -> Callable[[float], str]:
         if own is not None:
             few = own + _exponent(size) < _FEW_DIGITS
             decimals = own + between if few else min(decimals, own + between)
-        largest = max(abs(value), spread)
-        if largest and not 1e-4 <= largest < 1e12:
-            return TYPESET.set(f"{value:.{int(np.clip(decimals + _exponent(largest), 1, 15))}e}")
-        return _fixed(value, decimals)
+        return _set(value, decimals, max(abs(value), spread), 1e12)
 
     return told
 
@@ -161,7 +150,10 @@ def _exponent(value: float) -> int:
     return int(np.floor(np.log10(abs(value)))) if value else 0
 
 
-def _fixed(value: float, decimals: int, signs: Signs = TYPESET) -> str:
+def _set(value: float, decimals: int, largest: float, beyond: float, signs: Signs = TYPESET) -> str:
+    """With so many decimals; as a power of ten where the largest number of its kind is very small or large."""
+    if largest and not 1e-4 <= largest < beyond:
+        return signs.set(f"{value:.{min(max(decimals + _exponent(largest), 1), 15)}e}")
     return signs.set(f"{round(value, decimals):,.{max(decimals, 0)}f}")
 
 

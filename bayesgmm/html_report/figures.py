@@ -21,7 +21,7 @@ from bayesgmm.html_report.blocks import Picture, as_recorded, count, counted, li
 from bayesgmm.html_report.calibration import PROBABILITY
 from bayesgmm.html_report.fitted import INTERVAL, Fitted
 from bayesgmm.html_report.svg import drawn, shaded
-from bayesgmm.plots.canvas import ACROSS, EM, POSTERIOR, Clusters, colour, histogram, panels
+from bayesgmm.plots.canvas import ACROSS, EM, POSTERIOR, Clusters, colour, histogram, panel_grid, panels
 
 MOST_POINTS = 2_000  # observations drawn one by one
 _MOST_FEATURES = 4  # in a scatter matrix
@@ -184,10 +184,7 @@ def _shown_step(fitted: Fitted) -> int:
 def plot_traces(fitted: Fitted) -> Figure:
     """A row for each kind of parameter: its density in each chain on the left, its draws in their order on the right."""
     rows = _trace_rows(fitted)
-    height = 1.6 * len(rows) + 0.4
-    figure, axes = plt.subplots(
-        len(rows), 2, figsize=(9.5, height), width_ratios=(1, 2.2), squeeze=False, layout="constrained"
-    )
+    figure, axes = panel_grid(len(rows), 2, (9.5, 1.6 * len(rows) + 0.4), width_ratios=(1, 2.2))
     step = _shown_step(fitted)
     for (left, right), (name, values) in zip(axes, rows, strict=True):
         for j in range(values.shape[-1]):
@@ -199,8 +196,7 @@ def plot_traces(fitted: Fitted) -> Figure:
         left.set(yticks=[], ylim=(0, None))
         left.set_title(short(name), loc="left")
         right.margins(x=0.01)
-        left.spines[["top", "right", "left"]].set_visible(False)
-        right.spines[["top", "right"]].set_visible(False)
+        left.spines["left"].set_visible(False)
         right.tick_params(labelbottom=left is axes[-1, 0])
     axes[-1, 1].set_xlabel("draw")
     if fitted.k > 1:

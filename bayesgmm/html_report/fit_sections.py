@@ -56,15 +56,15 @@ _MEANINGS = OF_CHAINS | {
 def fit_sections(fitted: Fitted) -> Iterator[Section]:
     """All that is told of one fit, after the data and the choice of k."""
     found = fitted.diagnosis.solutions
-    several = "Several solutions" if found is not None and len(found) > 1 else "How the chains move"
+    of_solutions = "Several solutions" if found is not None and len(found) > 1 else "How the chains move"
     for name, title, make in (
-        ("density", "Density and components", lambda _: [*_doubt(fitted), figures.density_picture(fitted)]),
+        ("density", "Density and components", lambda each: [*_doubt(each), figures.density_picture(each)]),
         ("adequacy", "Do data and model conflict?", _adequacy),
         ("clusters", "Cluster probabilities", _clusters),
         ("em", "Check against EM", _em),
         ("diagnostics", "Diagnostics", _diagnostics),
-        *([] if found is None else [("solutions", several, _solutions)]),
-        ("traces", "Traces", lambda _: [*_doubt(fitted), figures.traces_picture(fitted)]),
+        *([] if found is None else [("solutions", of_solutions, _solutions)]),
+        ("traces", "Traces", lambda each: [*_doubt(each), figures.traces_picture(each)]),
     ):
         try:
             yield Section(name, title, make(fitted))
@@ -192,8 +192,7 @@ def _unsure_table(fitted: Fitted, x: FloatArray, positions: NDArray[np.int64], m
         likely = [text for j in most for text in (f"cluster {j}", f"{mean[at, j]:.2f}")]
         rows.append([str(positions[at]), *values, *likely])
     heads = ["position", *fitted.features[:4], "most probable", "probability", "next", "probability of that"]
-    caption = f"The least certain observations, by their position in the data (from 0){fitted.caveat}"
-    return Table(caption, heads, rows)
+    return Table(f"The least certain observations, by their position in the data (from 0){fitted.caveat}", heads, rows)
 
 
 def _em(fitted: Fitted) -> list[Block]:
@@ -212,6 +211,7 @@ def _em(fitted: Fitted) -> list[Block]:
         ),
     ]
     if len(check.table):
+        worst, more = _worst(check.table)
         rows = [
             [
                 str(name),
@@ -222,24 +222,20 @@ def _em(fitted: Fitted) -> list[Block]:
                 f"{number(row['lower'], row['sd'])} to {number(row['upper'], row['sd'])}",
                 "yes" if row["inside"] else "no",
             ]
-            for name, row in _first(check.table).iterrows()
+            for name, row in worst.iterrows()
         ]
         heads = ["parameter", "EM", "posterior mean", "sd", "difference in sd", "95% interval", "EM inside"]
-        caption = f"EM beside the posterior{_more(check.table)}{fitted.caveat}"
+        caption = f"EM beside the posterior{more}{fitted.caveat}"
         blocks.append(Table(caption, heads, rows, folded=len(rows) > 12))
     return blocks
 
 
-def _first(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are worst, of a long table."""
+def _worst(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows that are worst, of a long table, and what its caption says of that."""
     if len(table) <= _LONGEST:
-        return table
+        return table, ""
     by = next(name for name in ("tail", "ess_bulk", "sd") if name in table)
-    return table.sort_values(by, kind="stable").head(_LONGEST)
-
-
-def _more(table: pd.DataFrame) -> str:
-    return f", the {_LONGEST} worst of {len(table)} rows" if len(table) > _LONGEST else ""
+    return table.sort_values(by, kind="stable").head(_LONGEST), f", the {_LONGEST} worst of {len(table)} rows"
 
 
 def _diagnostics(fitted: Fitted) -> list[Block]:
@@ -265,8 +261,9 @@ def draws_table(caption: str, table: pd.DataFrame, caveat: str = "", *, folded: 
     heads = {"mean": "mean", "sd": "sd", "mcse_mean": "MCSE"}
     heads |= {"ess_bulk": "ESS, bulk", "ess_tail": "ESS, tail", "r_hat": "R-hat"}
     columns = [name for name in heads if name in table and table[name].notna().any()]
-    rows = [[str(name), *(_cell(each, row[each], row["sd"]) for each in columns)] for name, row in _first(table).iterrows()]
-    return Table(f"{caption}{_more(table)}{caveat}", ["quantity", *(heads[each] for each in columns)], rows, folded=folded)
+    worst, more = _worst(table)
+    rows = [[str(name), *(_cell(each, row[each], row["sd"]) for each in columns)] for name, row in worst.iterrows()]
+    return Table(f"{caption}{more}{caveat}", ["quantity", *(heads[each] for each in columns)], rows, folded=folded)
 
 
 def _cell(column: str, value: float, sd: float) -> str:

@@ -46,7 +46,10 @@ def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) ->
     else:
         blocks.append(Code("In Python", _python(tree)))
         only_python = attrs["method"] == "telescoping" or custom or _is_mean_field(tree) or "labels" in _known(tree)
-        blocks += [] if only_python else [Code("In a shell", _shell(tree))]
+        if not only_python:
+            command = f"bayesgmm fit data.csv{_columns(tree)} -k {attrs['k']}"
+            stated = {"method": attrs["method"]} | _stated(tree)
+            blocks.append(Code("In a shell", _options(tree, command, stated, attrs["seed"])))
     versions = ", ".join([*(f"{name} {version(name)}" for name in _PACKAGES), f"Python {platform.python_version()}"])
     by = f"; the fit itself was made by bayesgmm {attrs['version']}" if attrs.get("version") else ""
     blocks += [_settings(tree), Text(f"Versions at the writing of this report: {versions}{by}.")]
@@ -64,7 +67,7 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
     asked = {"n_init": tree.attrs.get("n_init", 10)} | json.loads(tree.attrs.get(ASKED, "{}"))
     asked = {name: value for name, value in asked.items() if _DEFAULTS.get(name) != value}
     numbers = f"range({ks[0]}, {ks[-1] + 1})" if ks == list(range(ks[0], ks[-1] + 1)) else repr(ks)
-    stated = _known(tree) | _stated_prior(tree) | asked | prior_k | {"random_seed": comparison.seed}
+    stated = _known(tree) | _stated_prior(tree) | _sources(asked | prior_k | {"random_seed": comparison.seed})
     methods = {str(each.attrs.get("method")) for each in comparison.fits.values()}
     chosen = "" if "method" in asked else f"# chooses the method: {' and '.join(sorted(methods))}\n"
     call = f"comparison = bg.compare({_call(['x', numbers], stated)})"
@@ -78,11 +81,12 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
 
 def _python(tree: xr.DataTree) -> str:
     attrs = tree.attrs
-    stated = _known(tree) | _stated_prior(tree) | _stated(tree) | {"random_seed": attrs["seed"]}
+    stated = _known(tree) | _stated_prior(tree) | _sources(_stated(tree) | {"random_seed": attrs["seed"]})
     if attrs["method"] != "telescoping":
-        call = _call(["x", str(attrs["k"])], {"method": attrs["method"]} | stated)
+        call = _call(["x", str(attrs["k"])], _sources({"method": attrs["method"]}) | stated)
         return f"import bayesgmm as bg\n\ntree = bg.fit({call})"
-    prior_k = {"prior_k": _constructed("bg.priors", attrs["prior_k"]), "alpha": attrs["alpha"], "weights": attrs["weights"]}
+    prior_k = {"prior_k": _constructed("bg.priors", attrs["prior_k"])}
+    prior_k |= _sources({name: attrs[name] for name in ("alpha", "weights")})
     return f"import bayesgmm as bg\n\ntree = bg.posterior_k({_call(['x'], prior_k | stated)})"
 
 
@@ -105,38 +109,29 @@ def _is_mean_field(tree: xr.DataTree) -> bool:
     return "approximation" in tree.children and tree["approximation"].attrs.get("family") == "meanfield"
 
 
-class _Verbatim(str):
-    """Source code, which is its own representation."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def _known(tree: xr.DataTree) -> dict[str, Any]:
+def _known(tree: xr.DataTree) -> dict[str, str]:
     """The arguments for weights and labels, where the data have any."""
     arguments = {"sample_weight": (WEIGHT, "weight"), "labels": (LABEL, "labels")}
-    return {name: _Verbatim(called) for name, (kept, called) in arguments.items() if kept in tree["observed_data"]}
+    return {name: called for name, (kept, called) in arguments.items() if kept in tree["observed_data"]}
 
 
-def _stated_prior(tree: xr.DataTree) -> dict[str, Any]:
+def _stated_prior(tree: xr.DataTree) -> dict[str, str]:
     """The argument prior, or model; nothing for the default prior."""
     stored = tree.attrs.get("prior")
     if stored == "custom model":
-        return {"model": _Verbatim("model")}
+        return {"model": "model"}
     if stored is None or _is_default(tree, HierarchicalPrior()):
         return {}
     if _is_default(tree, ConjugatePrior()):
-        return {"prior": _Verbatim("bg.ConjugatePrior()")}
+        return {"prior": "bg.ConjugatePrior()"}
     return {"prior": _constructed("bg", stored)}
 
 
-def _constructed(module: str, stored: str) -> _Verbatim:
+def _constructed(module: str, stored: str) -> str:
     """The source code of a prior that is stored as JSON."""
     values = json.loads(stored)
     arguments = ", ".join(f"{name}={value!r}" for name, value in values.items() if name != "name")
-    return _Verbatim(f"{module}.{values['name']}({arguments})")
+    return f"{module}.{values['name']}({arguments})"
 
 
 def _is_default(tree: xr.DataTree, prior: HierarchicalPrior | ConjugatePrior) -> bool:
@@ -144,8 +139,8 @@ def _is_default(tree: xr.DataTree, prior: HierarchicalPrior | ConjugatePrior) ->
     return bool(scaled.to_json() == tree.attrs.get("prior"))
 
 
-def _call(positional: list[str], stated: dict[str, Any]) -> str:
-    arguments = [*positional, *(f"{name}={_source(value)}" for name, value in stated.items())]
+def _call(positional: list[str], stated: dict[str, str]) -> str:
+    arguments = [*positional, *(f"{name}={value}" for name, value in stated.items())]
     line = ", ".join(arguments)
     return line if len(line) <= 48 else f"\n    {_packed(arguments, ', ')},\n"
 
@@ -160,9 +155,9 @@ def _packed(words: list[str], between: str, end: str = "") -> str:
     return f"{between.rstrip()}{end}\n    ".join(lines)
 
 
-def _source(value: Any) -> str:
-    """A value as it stands in Python's source."""
-    return json.dumps(value) if type(value) is str else repr(_plain(value))
+def _sources(values: dict[str, Any]) -> dict[str, str]:
+    """Values as they stand in Python's source."""
+    return {name: json.dumps(each) if type(each) is str else repr(_plain(each)) for name, each in values.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -177,11 +172,6 @@ def _columns(tree: xr.DataTree) -> str:
         named = "long_name" in tree["observed_data"]["x"].attrs
         return f" --column {shlex.quote(names[0]) if named else 'NAME'}{weight}"
     return " --columns " + " ".join(shlex.quote(name) for name in names) + weight
-
-
-def _shell(tree: xr.DataTree) -> str:
-    command = f"bayesgmm fit data.csv{_columns(tree)} -k {tree.attrs['k']}"
-    return _options(tree, command, {"method": tree.attrs["method"]} | _stated(tree), tree.attrs["seed"])
 
 
 def _options(tree: xr.DataTree, command: str, stated: dict[str, Any], seed: Any) -> str:

@@ -86,8 +86,7 @@ def drawn(name: str, draw: Callable[[], Figure], description: str) -> Markup:
 
 def shaded(colour: str, chain: int, n_chains: int) -> str:
     """The colour of a cluster in a chain: from dark, of the first, to light, of the last."""
-    place = round((len(_TONES) - 1) * (chain / (n_chains - 1) if n_chains > 1 else 0.5))
-    return _mixed(colour, _TONES[place])
+    return _mixed(colour, _TONES[round((len(_TONES) - 1) * (chain / (n_chains - 1) if n_chains > 1 else 0.5))])
 
 
 def _mixed(colour: str, share: float) -> str:

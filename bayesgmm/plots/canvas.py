@@ -32,6 +32,14 @@ def chosen_features(tree: xr.DataTree, wanted: Any, argument: str, *, ax: Axes |
     return chosen
 
 
+def panel_grid(down: int, across: int, size: tuple[float, float], **shared: Any) -> tuple[Figure, np.ndarray]:
+    """A new figure with panels (down, across), whose frames are open at the top and on the right."""
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained", **shared)
+    for each in axes.ravel():
+        each.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
 def panels(ax: Axes | None, n: int, size: tuple[float, float] | None = None, **shared: Any) -> tuple[Figure, list[Axes]]:
     """The axes given, or those of a new figure, a panel for each feature."""
     if ax is not None:
@@ -39,9 +47,7 @@ def panels(ax: Axes | None, n: int, size: tuple[float, float] | None = None, **s
     across = min(n, ACROSS)
     down = -(-n // across)
     size = size or ((8, 4.5) if n == 1 else (4.5 * across, 3.6 * down))
-    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained", **shared)
-    for each in axes.ravel():
-        each.spines[["top", "right"]].set_visible(False)
+    figure, axes = panel_grid(down, across, size, **shared)
     for each in axes.ravel()[n:]:
         each.set_axis_off()
     return figure, list(axes.ravel()[:n])

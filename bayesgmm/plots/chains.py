@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -17,7 +16,7 @@ from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, solutions
 from bayesgmm.analysis.tree import Draws, is_relabelled, read_draws
 from bayesgmm.arguments import read_probability
-from bayesgmm.plots.canvas import chosen_features, clusters_of_em, colour, grid_for, histogram, legend, panels
+from bayesgmm.plots.canvas import chosen_features, clusters_of_em, colour, grid_for, histogram, legend, panel_grid, panels
 from bayesgmm.plots.names import name_axes
 
 _MOST_POINTS = 4_000  # of a trace
@@ -41,8 +40,7 @@ def plot_relabelling(tree: xr.DataTree, feature: Any = None) -> Figure:
     Figure
     """
     chosen = chosen_features(tree, feature, "feature")
-    size = (10, max(4.0, 0.4 + 2.6 * len(chosen)))
-    figure, axes = plt.subplots(len(chosen), 2, figsize=size, sharex=True, sharey="row", squeeze=False, layout="constrained")
+    figure, axes = panel_grid(len(chosen), 2, (10, max(4.0, 0.4 + 2.6 * len(chosen))), sharex=True, sharey="row")
     for column, each in enumerate((raw_order(tree), tree)):
         draws = read_draws(each)
         for row, (name, place) in enumerate(chosen):
@@ -67,7 +65,6 @@ def _means(ax: Axes, draws: Draws) -> None:
     ax.scatter(places[mixed], draws.mu[at].ravel()[mixed], s=1.5, c=colours[mixed])
     for chain in range(1, draws.n_chains):
         ax.axvline(chain * draws.n_draws, color="#555555", linewidth=0.8)
-    ax.spines[["top", "right"]].set_visible(False)
     ax.margins(x=0)
 
 

@@ -95,11 +95,10 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     """Scatter matrix of the data with the clusters' ellipses, in the posterior and by EM.
 
     Each point has the colour of its most probable cluster, the paler the less probable that is, and an area in proportion to
-    its weight; a ring marks points whose
-    most probable cluster has a posterior probability below 0.9. Of more than 3 000 points that many, chosen at random, are
-    drawn. Each cluster is drawn as the ellipse of its posterior
-    mean, over thin ellipses of single draws that show how uncertain it is, and as EM's ellipse, dashed. On the diagonal
-    stand the densities of single features (:func:`plot_fit`).
+    its weight; a ring marks points whose most probable cluster has a posterior probability below 0.9. Of more than 3 000
+    points that many, chosen at random, are drawn. Each cluster is drawn as the ellipse of its posterior mean, over thin
+    ellipses of single draws that show how uncertain it is, and as EM's ellipse, dashed. On the diagonal stand the densities
+    of single features (:func:`plot_fit`).
 
     Parameters
     ----------
@@ -177,23 +176,20 @@ def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray, sizes: np.ndarra
 
 def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], radius: float) -> None:
     """Of each cluster: single draws, posterior mean, EM."""
+    angle = np.linspace(0, 2 * np.pi, 100)
+    circle = np.stack([np.cos(angle), np.sin(angle)])
+
+    def ellipse(mean: FloatArray, covariance: FloatArray, **style: Any) -> None:
+        """Draw the points at a Mahalanobis distance."""
+        ax.plot(*mean[pair, None] + radius * np.linalg.cholesky(covariance[np.ix_(pair, pair)]) @ circle, **style)
+
     few = draws.thinned(_ELLIPSES)
-    covariances = draws.factors @ draws.factors.swapaxes(-1, -2)
-    single = few.factors @ few.factors.swapaxes(-1, -2)
-    of_pair = np.ix_(pair, pair)
+    covariances, single = (each.factors @ each.factors.swapaxes(-1, -2) for each in (draws, few))
     for j in range(draws.n_components):
         for mean, covariance in zip(few.mu[:, j], single[:, j], strict=True):
-            ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=colour(j), linewidth=0.5, alpha=0.15)
-        mean, covariance = draws.mu[:, j].mean(axis=0), covariances[:, j].mean(axis=0)
-        ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=colour(j), linewidth=2)
-        mean, covariance = em.means[j], em.covariances[j]
-        ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=EM, linewidth=1.3, linestyle="--")
-
-
-def _ellipse(mean: np.ndarray, covariance: np.ndarray, radius: float) -> np.ndarray:
-    """Points (2, 100) at a Mahalanobis distance."""
-    angle = np.linspace(0, 2 * np.pi, 100)
-    return mean[:, None] + radius * np.linalg.cholesky(covariance) @ np.stack([np.cos(angle), np.sin(angle)])
+            ellipse(mean, covariance, color=colour(j), linewidth=0.5, alpha=0.15)
+        ellipse(draws.mu[:, j].mean(axis=0), covariances[:, j].mean(axis=0), color=colour(j), linewidth=2)
+        ellipse(em.means[j], em.covariances[j], color=EM, linewidth=1.3, linestyle="--")
 
 
 def _legend(figure: Figure, k: int, level: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from bayesgmm.analysis.contract import require_posterior_k
 from bayesgmm.comparison.result import Comparison
-from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features
+from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features, legend, panel_grid
 from bayesgmm.plots.fits import plot_fit
 
 _GREY = "#666666"
@@ -48,7 +47,7 @@ def plot_compare(comparison: Comparison) -> Figure:
     Figure
     """
     by_k = comparison.table.set_index("k")
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    figure, (axes,) = panel_grid(1, 3, (12, 4))
     best = comparison.best
     evidence = by_k["log_evidence"] - by_k["log_evidence"].max()
     for ax, name, values, errors, none in (
@@ -73,7 +72,6 @@ def plot_compare(comparison: Comparison) -> Figure:
     for ax in axes:
         ax.set(xlabel="k, number of components")
         ax.set_xticks(by_k.index)
-        ax.spines[["top", "right"]].set_visible(False)
     if len(unsure):
         figure.supxlabel(f"not converged: k = {', '.join(map(str, unsure))}", fontsize="small", color=_GREY)
     return figure
@@ -128,9 +126,7 @@ def plot_fits(comparison: Comparison, feature: Any = None) -> Figure:
     columns = min(_COLUMNS, len(by_k)) if len(chosen) == 1 else len(by_k)
     rows = len(chosen) * -(-len(by_k) // columns)
     shared: Any = {"sharex": "all", "sharey": "all"} if len(chosen) == 1 else {"sharex": "row", "sharey": "row"}
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(4 * columns, 2.8 * rows), squeeze=False, layout="constrained", **shared
-    )
+    figure, axes = panel_grid(rows, columns, (4 * columns, 2.8 * rows), **shared)
     for (name, _), row in zip(chosen, axes.reshape(len(chosen), -1), strict=True):
         _side_by_side(comparison, by_k, name, list(row))
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -146,7 +142,6 @@ def _side_by_side(comparison: Comparison, by_k: pd.DataFrame, name: Any, axes: l
         ax.set_title(f"k = {k}: {elpd}{converged}", fontsize="medium")
         if (own := ax.get_legend()) is not None:
             own.remove()
-        ax.spines[["top", "right"]].set_visible(False)
         ax.label_outer()
     for ax in axes[len(by_k) :]:
         ax.set_axis_off()
@@ -169,15 +164,13 @@ def plot_k(tree: xr.DataTree) -> Figure:
     Figure
     """
     part = probable(require_posterior_k(tree))
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, sharex=True, layout="constrained")
+    figure, (axes,) = panel_grid(1, 2, (10, 4), sharey=True, sharex=True)
     for ax, name, title in zip(axes, ("p_k", "p_occupied"), ("components", "clusters that hold data"), strict=True):
         error = 2 * part[f"{name}_mcse"]
         ax.bar(part["k"], part[name], yerr=error, color=POSTERIOR, alpha=0.8, capsize=2, label="posterior (2 MCSE)")
         ax.set(title=f"number of {title}", xlabel="k")
         ax.set_xticks(part["k"].values[:: max(1, part.sizes["k"] // 15)])
-        ax.spines[["top", "right"]].set_visible(False)
     axes[0].plot(part["k"], part["prior_k"], color=EM, marker="o", linestyle="--", label="prior")
     axes[0].set(ylabel="probability")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize="small")
+    legend(figure, axes)
     return figure
