@@ -10,20 +10,17 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
+from bayesgmm.analysis.diagnosis import Diagnosis
 from bayesgmm.analysis.tree import OBS
 from bayesgmm.cli.messages import in_shell
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from bayesgmm.analysis.diagnosis import Diagnosis
-    from bayesgmm.comparison.result import Comparison
-    from bayesgmm.html_report.fitted import Fitted
+from bayesgmm.comparison.result import Comparison
+from bayesgmm.html_report.fitted import Fitted
 
 _VERSIONED = ("bayesgmm", "arviz", "numpy", "numba", "nutpie", "pymc")
 _SECONDS = "seconds_"

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,7 @@ class ResultFolder:
     out: Path  # the same in full
     earlier: tuple[int, int] | None  # which folder of that name may be replaced
     tell: Tell  # takes what must be said
-    place: Path = field(init=False)  # the name it has been given, as people write it
-
-    def __post_init__(self) -> None:
-        self.place = self.asked
+    place: Path  # the name it has been given, as people write it
 
     def publish(self) -> None:
         """Give the folder its name, or the next one that is free if something else has taken that; says which."""
@@ -70,11 +67,6 @@ class ResultFolder:
         self.publish()
         return f"what had been finished is in {self.place}"
 
-    @property
-    def holds_draws(self) -> bool:
-        """Whether anything has been finished whose loss would cost time."""
-        return bool(_draws_in(self.folder))
-
     def _close(self) -> None:
         """Remove what has only been begun, and list the rest."""
         for begun in list(self.folder.rglob(".*")):
@@ -99,9 +91,14 @@ class ResultFolder:
         return None
 
     def _bring_over(self, aside: Path, taken: Path) -> None:
-        """Remove the earlier results, but not what others have put there."""
+        """Remove the earlier results, but not what others have put there, which is moved into the new ones."""
         try:
-            stayed = _clear(aside, taken)
+            files = _files_of(aside)
+            for file in files:
+                file.unlink()
+            _remove_empty(*sorted({file.parent for file in files} - {aside}, reverse=True))
+            stayed = _moved(aside, taken)
+            _remove_empty(aside, aside.parent)
         except OSError as error:
             self.tell(f"the earlier results could not be removed, {error.strerror}: what is left of them is in {aside}")
             return
@@ -123,7 +120,7 @@ def whole_folder(out: Path, force: bool = False, tell: Tell = silence) -> Iterat
             yield making
             making.publish()
         except BaseException as error:
-            kept = making.publish_unfinished() if making.holds_draws else ""
+            kept = making.publish_unfinished() if _draws_in(making.folder) else ""
             if making.folder != making.place:
                 shutil.rmtree(making.folder, ignore_errors=True)
             if isinstance(error, KeyboardInterrupt) and kept:
@@ -181,7 +178,7 @@ def _begun(asked: Path, force: bool, tell: Tell) -> ResultFolder:
         if error.strerror is None:
             raise
         raise type(error)(f"{asked} cannot be written: {error.strerror}; choose another --out") from None
-    return ResultFolder(folder, asked, out, _identity(out), tell)
+    return ResultFolder(folder, asked, out, _identity(out), tell, place=asked)
 
 
 def _require_replaceable(asked: Path, out: Path, force: bool) -> None:
@@ -313,19 +310,10 @@ def _draws_in(folder: Path) -> list[Path]:
     return sorted(each for each in folder.rglob("*.nc") if not each.name.startswith("."))
 
 
-def _clear(aside: Path, place: Path) -> list[str]:
-    """Remove earlier results; what is not of them is moved into the new ones, and named."""
-    files = _files_of(aside)
-    for file in files:
-        file.unlink()
-    for folder in sorted({file.parent for file in files} - {aside}, reverse=True):
+def _remove_empty(*folders: Path) -> None:
+    for folder in folders:
         with suppress(OSError):  # it holds something
             folder.rmdir()
-    stayed = _moved(aside, place)
-    for folder in (aside, aside.parent):
-        with suppress(OSError):
-            folder.rmdir()
-    return stayed
 
 
 def _moved(source: Path, target: Path) -> list[str]:
@@ -335,8 +323,7 @@ def _moved(source: Path, target: Path) -> list[str]:
         new = target / each.name
         if _is_folder(each) and _is_folder(new):
             stayed += _moved(each, new)
-            with suppress(OSError):
-                each.rmdir()
+            _remove_empty(each)
             continue
         if not os.path.lexists(new):
             each.rename(new)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from bayesgmm.arguments import require_memory
-from bayesgmm.cli.messages import Tell
+from bayesgmm.cli.messages import Tell, say
 
 Format = Literal["csv", "tsv", "parquet", "netcdf"]
 TEXT = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "text", ".dat": "text"}
@@ -69,7 +69,7 @@ class Input:
     @cached_property
     def _stream(self) -> _Kept:
         if self.file == STANDARD_INPUT and sys.stdin.isatty():
-            print("reading standard input; Ctrl-D ends it", file=sys.stderr, flush=True)
+            say("reading standard input; Ctrl-D ends it")
         else:
             self.announce(f"reading {self.name} ...")
         stream = sys.stdin.buffer if self.file == STANDARD_INPUT else open(self.file, "rb")  # noqa: SIM115

@@ -176,11 +176,15 @@ class _Finder:
             data, commented = following, []
         layout = self._columns(header, data)
         if commented and self._options.comment is None:
-            self._require_comments(layout, commented)
+            if layout.width > 1 and any(len(row) == layout.width for row in fields_of(commented, layout.separator)):
+                raise ValueError(
+                    f"{self._name} has lines such as {commented[0][:40]!r}, which may be comments or data; "
+                    f"say --comment {_HASH!r} or --comment ''"
+                )
             assumed = (*assumed, _left_out(mark))
         comment = mark if commented or self._options.comment else ""
-        cells = [cell for row in fields_of(data, layout.separator) for cell in row]
-        commas = layout.separator == ";" or any(map(_has_decimal_comma, cells))
+        cells = [cell for row in fields_of(data, layout.separator) for cell in row if "," in cell]
+        commas = layout.separator == ";" or any(_COMMAS.fits(cell) and not _COMMAS_APART.fits(cell) for cell in cells)
         return replace(layout, begin=at + 1, comment=comment, commas=commas).assuming(*assumed)
 
     def _header(self, lines: list[str]) -> tuple[int, str, tuple[str, ...]]:
@@ -207,18 +211,8 @@ class _Finder:
         return at, lines[at], (_left_out(_HASH),)
 
     def _as_many_cells(self, line: str, other: str) -> bool:
-        for separator in [self._options.separator] if self._options.separator else [*_DELIMITERS, WHITESPACE]:
-            one, two = (len(row) for row in fields_of([line, other], separator))
-            if one == two > 1:
-                return True
-        return False
-
-    def _require_comments(self, layout: Layout, commented: list[str]) -> None:
-        if layout.width > 1 and any(len(row) == layout.width for row in fields_of(commented, layout.separator)):
-            raise ValueError(
-                f"{self._name} has lines such as {commented[0][:40]!r}, which may be comments or data; "
-                f"say --comment {_HASH!r} or --comment ''"
-            )
+        separators = [self._options.separator] if self._options.separator else [*_DELIMITERS, WHITESPACE]
+        return any(len(one) == len(two) > 1 for one, two in (fields_of([line, other], each) for each in separators))
 
     def _columns(self, header: str, data: list[str]) -> Layout:
         wanted = self._options.separator
@@ -274,25 +268,19 @@ class _Finder:
             return _ragged(WHITESPACE, header)
         if layout is None or layout.width == 1:
             return None
-        if len(layout.names) == 2 and layout.has_row_names and self._options.thousands is None:
-            if all(Style(".", " ").fits(line.strip()) or Style(",", " ").fits(line.strip()) for line in data):
-                raise ValueError(
-                    f"lines of {self._name} such as {data[0].strip()!r} may hold a row's name and a number, or one number; "
-                    "say --separator space or --thousands ' '"
-                )
-        elif len(layout.names) == 2 and layout.has_row_names and self._options.thousands == " ":
-            return None
-        return layout
+        may_be_one, thousands = len(layout.names) == 2 and layout.has_row_names, self._options.thousands
+        as_one = all(Style(".", " ").fits(line.strip()) or Style(",", " ").fits(line.strip()) for line in data)
+        if may_be_one and thousands is None and as_one:
+            raise ValueError(
+                f"lines of {self._name} such as {data[0].strip()!r} may hold a row's name and a number, or one number; "
+                "say --separator space or --thousands ' '"
+            )
+        return None if may_be_one and thousands == " " else layout
 
     def _one_column(self, header: str, data: list[str]) -> Layout:
         rows = fields_of(data, ",")
-        pairs = bool(rows) and {len(row) for row in rows} == {2}
-        if (
-            pairs
-            and self._options.decimal is None
-            and self._options.thousands is None
-            and _count_up([row[0] for row in rows])
-        ):
+        pairs = bool(rows) and {len(row) for row in rows} == {2} and _count_up([row[0] for row in rows])
+        if pairs and self._options.decimal is None and self._options.thousands is None:
             raise ValueError(
                 f"lines of {self._name} such as {data[0]!r} may hold a row's name and a number, or one number; "
                 "say --separator , or --decimal ,"
@@ -327,10 +315,6 @@ def _left_out(mark: str) -> str:
 
 def _count_up(names: Sequence[str]) -> bool:
     return list(names) == [str(i + 1) for i in range(len(names))]
-
-
-def _has_decimal_comma(cell: str) -> bool:
-    return "," in cell and _COMMAS.fits(cell) and not _COMMAS_APART.fits(cell)
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from bayesgmm.cli.streams import output_error
 from bayesgmm.words import Argument, Either, Piece, Words, said
 
-type Tell = Callable[[str], object]  # takes what is said of progress
+type Tell = Callable[[str], object]  # takes a line that is said
 _OF_SAMPLING = "method|chains|engine|draws|tune|thin|target_accept|target_ess|max_draws|max_iter|n_init|seed"
 _OPTIONS = frozenset(f"k|missing|covariance|cache|weights|means|sigma|{_OF_SAMPLING}".split("|"))
 _CALLED = {"random_seed": "--seed", "n": "-n", "x": "the data", "covariances": "--covariance"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -50,7 +51,11 @@ def is_numeral(text: str) -> bool:
     return any(style.fits(text.strip()) for style in _ALL_STYLES)
 
 
-_ALL_STYLES = [Style(one, other) for one, other in product(_DECIMALS, ["", *_THOUSANDS]) if one != other]
+def _styles(decimals: str, thousands: Iterable[str]) -> list[Style]:
+    return [Style(one, other) for one, other in product(decimals, thousands) if one != other]
+
+
+_ALL_STYLES = _styles(_DECIMALS, ["", *_THOUSANDS])
 
 
 class UnclearNumeralsError(ValueError):
@@ -67,37 +72,23 @@ def read_numerals(
     """
     import pandas as pd
 
-    stripped = texts.str.strip()
-    codes, unique = pd.factorize(stripped)
+    codes, unique = pd.factorize(texts.str.strip())
     written = [str(each) for each in unique]
     if decimal is None and thousands is None and not commas:
         plain = pd.to_numeric(pd.Series(written, dtype=object), errors="coerce").to_numpy(dtype=float)
         if not np.isnan(plain).any():
             return _spread(plain, codes, texts), Style()
+    parted = ["", *(each for each in _THOUSANDS if any(each in text for text in written))]  # others would make no difference
     found: dict[tuple[float, ...], Style] = {}
-    for style in _styles(written, decimal, thousands):
-        numbers = _numbers(written, style)
-        if numbers is not None:
-            found.setdefault(numbers, style)
+    for style in _styles(decimal or _DECIMALS, parted if thousands is None else [thousands]):
+        if all(map(style.fits, written)):
+            found.setdefault(tuple(float(style.as_point(each)) for each in written), style)
     if not found:
         raise ValueError("no numbers")
     if len(found) > 1:
         raise UnclearNumeralsError(next(each for each, *values in zip(written, *found, strict=True) if len(set(values)) > 1))
     numbers, style = next(iter(found.items()))
     return _spread(np.array(numbers), codes, texts), style
-
-
-def _styles(written: list[str], decimal: str | None, thousands: str | None) -> list[Style]:
-    """Those that differ on these texts."""
-    present = {each for text in written for each in text}
-    parted = ["", *(each for each in _THOUSANDS if each in present)] if thousands is None else [thousands]
-    return [Style(one, other) for one, other in product(decimal or _DECIMALS, parted) if one != other]
-
-
-def _numbers(written: list[str], style: Style) -> tuple[float, ...] | None:
-    if not all(map(style.fits, written)):
-        return None
-    return tuple(float(style.as_point(each)) for each in written)
 
 
 def _spread(numbers: np.ndarray, codes: np.ndarray, texts: pd.Series) -> pd.Series:

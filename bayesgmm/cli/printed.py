@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from textwrap import fill
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from bayesgmm.analysis.diagnosis import Diagnosis
 from bayesgmm.analysis.judgement import meaning, sentence
 from bayesgmm.analysis.quantities import as_text
 from bayesgmm.cli.messages import in_shell
 from bayesgmm.comparison.result import Comparison, as_printed
 from bayesgmm.html_report.blocks import PLAIN
-
-if TYPE_CHECKING:
-    from bayesgmm.analysis.diagnosis import Diagnosis
-    from bayesgmm.html_report.fitted import Fitted
+from bayesgmm.html_report.fitted import Fitted
 
 _WIDEST = 110  # a line of words
 _WORST = 5  # rows of what does not depend on labels
@@ -74,8 +71,7 @@ def _clusters(fitted: Fitted, width: int | None) -> str:
     table = fitted.table()
     frame = pd.DataFrame([row[1:] for row in table.rows], columns=table.columns[1:], index=[row[0] for row in table.rows])
     lines = min((each.to_string(line_width=width).splitlines() for each in (frame, frame.T)), key=len)
-    lines = [each.rstrip(" \\") for each in lines]
-    return "\n".join([_filled(table.caption, width), *lines])
+    return "\n".join([_filled(table.caption, width), *(each.rstrip(" \\") for each in lines)])
 
 
 def _against_em(fitted: Fitted, width: int | None) -> str:

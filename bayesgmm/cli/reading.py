@@ -76,14 +76,16 @@ def read_observations(
     numbers = {name: read[name] for name in (*chosen, *weights)}
     for name, column in numbers.items():
         _require_numbers(table, name, column)
-    frame = _without(pd.DataFrame(numbers), missing_values)
+    frame = pd.DataFrame(numbers)
+    marks = pd.to_numeric(pd.Series(missing_values, dtype=object), errors="coerce").dropna()
+    if len(marks):  # numbers that stand for missing values
+        frame = frame.mask(frame.isin(marks.tolist()))
     if missing == "raise":
         _require_finite(table, frame)
     else:  # a weight that is missing leaves its row out, as a value does
         frame.loc[frame[weights].isna().any(axis=1), chosen] = np.nan
         frame[weights] = frame[weights].fillna(0.0)
-    of_rows = frame[weights[0]] if weights else None
-    return Observations(frame[chosen], read[ids[0]].rename(ids[0]) if ids else None, of_rows)
+    return Observations(frame[chosen], read[ids[0]].rename(ids[0]) if ids else None, frame[weights[0]] if weights else None)
 
 
 def _chosen(table: Table, columns: list[str] | None) -> list[str]:
@@ -150,12 +152,6 @@ def _remedy(got: str, share: float) -> str:
     if any(map(is_numeral, re.split(r"[\s:;|/,_']+", text))):
         return "if numbers are written so, say --decimal, --thousands or --separator; else "
     return ""
-
-
-def _without(frame: pd.DataFrame, missing_values: Sequence[str]) -> pd.DataFrame:
-    """The frame without the numbers that stand for missing values."""
-    marks = pd.to_numeric(pd.Series(missing_values, dtype=object), errors="coerce").dropna()
-    return frame.mask(frame.isin(marks.tolist())) if len(marks) else frame
 
 
 def _require_finite(table: Table, frame: pd.DataFrame) -> None:

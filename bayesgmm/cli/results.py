@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,38 +53,30 @@ def write_fit(
     ``ids`` names each row of the data that were given. What could not be written is returned, and why.
     """
     columns = list(map(str, features_of(fitted.tree) if columns is None else columns))
-    left_out: list[str] = []
-    with _or_left_out(VERDICT, left_out):
-        _write(folder / VERDICT, fit_text(fitted))
-    with _or_left_out("summary.json", left_out):
-        _write(folder / "summary.json", to_json(fit_document(fitted, columns)))
-    with _or_left_out("parameters.csv", left_out):
-        fitted.diagnosis.parameters.to_csv(folder / "parameters.csv", index_label="parameter")
-    with _or_left_out("check_against_em.csv", left_out):
-        fitted.check.table.to_csv(folder / "check_against_em.csv", index_label="parameter")
+    reading, several = fitted.reading, len(fitted.features) > 1
+    parts = _Parts(folder)
+    parts.write(VERDICT, lambda file: _write_text(file, fit_text(fitted)))
+    parts.write("summary.json", lambda file: _write_text(file, to_json(fit_document(fitted, columns))))
+    parts.write("parameters.csv", lambda file: fitted.diagnosis.parameters.to_csv(file, index_label="parameter"))
+    parts.write("check_against_em.csv", lambda file: fitted.check.table.to_csv(file, index_label="parameter"))
     announce("writing each observation's clusters, and pictures ...")
-    with _or_left_out("clusters.csv", left_out), whole_file(folder / "clusters.csv") as file:
-        _write_clusters(fitted.reading, file, columns, announce, ids)
-    _draw_fit(fitted.reading, folder, columns, left_out)
+    parts.write("clusters.csv", lambda file: _write_clusters(reading, file, columns, announce, ids))
+    if several:
+        parts.draw("pairs.png", lambda: plots.plot_pairs(reading), columns, dpi=150)
+    else:
+        parts.draw("fit.png", lambda: _density(reading, columns[0]), columns, dpi=150)
+    names = [*(["w"] if fitted.k > 1 else []), "mu", *([] if several else ["sigma"])]  # one weight is always 1
+    parts.draw("trace.png", lambda: az.plot_trace_dist(fitted.tree, var_names=names, backend="matplotlib"), columns)
     if report:
         announce("writing the report ...")
-        with _or_left_out(_REPORT, left_out):
-            write_report(fitted.reading, folder / _REPORT)
-    return left_out
+        parts.write(_REPORT, lambda file: write_report(reading, file))
+    return parts.left_out
 
 
-def _draw_fit(reading: Reading, folder: Path, columns: Sequence[str], left_out: list[str]) -> None:
-    """The density, or the features in pairs, and the traces."""
-    tree, several = reading.tree, reading.draws.n_features > 1
-    with _picture("pairs.png" if several else "fit.png", folder, left_out, columns) as file:
-        picture = plots.plot_pairs(reading) if several else plots.plot_fit(reading)
-        if not several:
-            name_axes(picture.axes[0], x=columns[0])
-        picture.savefig(file, dpi=150)
-    names = ["w"] if tree.attrs["k"] > 1 else []  # one weight is always 1
-    names += ["mu"] if several else ["mu", "sigma"]
-    with _picture("trace.png", folder, left_out, columns) as file:
-        az.plot_trace_dist(tree, var_names=names, backend="matplotlib").savefig(file)
+def _density(reading: Reading, name: str) -> Any:
+    figure = plots.plot_fit(reading)
+    name_axes(figure.axes[0], x=name)
+    return figure
 
 
 def write_comparison(
@@ -96,66 +90,65 @@ def write_comparison(
     """The table over k, its pictures, a folder for each k, and the report; what could not be written is returned."""
     names = features_of(next(iter(comparison.fits.values())))
     columns = list(map(str, names if columns is None else columns))
-    left_out: list[str] = []
+    parts = _Parts(folder)
     announce("writing the draws and pictures ...")
     folders = {k: folder / f"k{k}" for k in comparison.fits}
     for k, tree in comparison.fits.items():
         folders[k].mkdir()
         keep_draws(tree, folders[k])
     write_comparison_parts(comparison, folder)
-    with _or_left_out(VERDICT, left_out):
-        _write(folder / VERDICT, comparison_text(comparison))
-    with _or_left_out("comparison.csv", left_out):
-        comparison.table.to_csv(folder / "comparison.csv", index=False)
-    with _or_left_out("summary.json", left_out):
-        _write(folder / "summary.json", to_json(comparison_document(comparison, columns)))
-    _draw_comparison(comparison, folder, names, left_out)
-    for k in comparison.fits:
-        announce(f"k = {k}: checking against EM ...")
-        with _or_left_out(f"k{k}", left_out):
-            fitted = Fitted.of(comparison.reading(k))
-            found = write_fit(fitted, folders[k], columns, announce, report=False, ids=ids)
-            left_out += [f"k{k}/{each}" for each in found]
-    announce("writing the report ...")
-    with _or_left_out(_REPORT, left_out):
-        write_report(comparison, folder / _REPORT)
-    return left_out
-
-
-def _draw_comparison(comparison: Comparison, folder: Path, names: Sequence[Any], left_out: list[str]) -> None:
-    """The criteria over k, and the fits of every k in each feature."""
-    with _picture("compare.png", folder, left_out) as file:
-        plots.plot_compare(comparison).savefig(file, dpi=150)
+    parts.write(VERDICT, lambda file: _write_text(file, comparison_text(comparison)))
+    parts.write("comparison.csv", lambda file: comparison.table.to_csv(file, index=False))
+    parts.write("summary.json", lambda file: _write_text(file, to_json(comparison_document(comparison, columns))))
+    parts.draw("compare.png", lambda: plots.plot_compare(comparison), dpi=150)
     for name in names:
         of_feature = "_" + re.sub(r"\W", "_", str(name)) if len(names) > 1 else ""
-        with _picture(f"fits{of_feature}.png", folder, left_out, [name]) as file:
-            plots.plot_fits(comparison, name).savefig(file, dpi=150)
+        parts.draw(f"fits{of_feature}.png", partial(plots.plot_fits, comparison, name), [name], dpi=150)
+    for k in comparison.fits:
+        announce(f"k = {k}: checking against EM ...")
+        with parts.or_left_out(f"k{k}"):
+            fitted = Fitted.of(comparison.reading(k))
+            found = write_fit(fitted, folders[k], columns, announce, report=False, ids=ids)
+            parts.left_out.extend(f"k{k}/{each}" for each in found)
+    announce("writing the report ...")
+    parts.write(_REPORT, lambda file: write_report(comparison, file))
+    return parts.left_out
 
 
-@contextmanager
-def _picture(name: str, folder: Path, left_out: list[str], features: Sequence[Any] = ()) -> Iterator[Path]:
-    """A picture's file, in which features may have any name; one that cannot be drawn is left out."""
-    mpl.use("agg")
-    try:
-        with _or_left_out(name, left_out), drawable(features), whole_file(folder / name) as file:
-            yield file
-    finally:
-        plt.close("all")
+@dataclass(frozen=True)
+class _Parts:
+    """Parts of a folder of results, each written whole or left out; which have been, and why."""
+
+    folder: Path
+    left_out: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def or_left_out(self, name: str) -> Iterator[None]:
+        """Whatever error keeps a part from being written, the others are; of a full disk nothing more is tried."""
+        try:
+            yield
+        except Exception as error:
+            if is_of_full_disk(error):
+                raise
+            _log.debug("%s cannot be written", name, exc_info=True)
+            self.left_out.append(f"{name} is left out, for it cannot be written: {in_shell(error) or type(error).__name__}")
+
+    def write(self, name: str, write: Callable[[Path], object]) -> None:
+        """A part, by what writes it into a file."""
+        with self.or_left_out(name), whole_file(self.folder / name) as file:
+            write(file)
+
+    def draw(self, name: str, draw: Callable[[], Any], features: Sequence[Any] = (), **options: Any) -> None:
+        """A picture, in which features may have any name, by what draws it."""
+        mpl.use("agg")
+        try:
+            with self.or_left_out(name), drawable(features), whole_file(self.folder / name) as file:
+                draw().savefig(file, **options)
+        finally:
+            plt.close("all")
 
 
-@contextmanager
-def _or_left_out(name: str, left_out: list[str]) -> Iterator[None]:
-    """Whatever error keeps a part from being written, the others are; of a full disk nothing more is tried."""
-    try:
-        yield
-    except Exception as error:
-        if is_of_full_disk(error):
-            raise
-        _log.debug("%s cannot be written", name, exc_info=True)
-        left_out.append(f"{name} is left out, for it cannot be written: {in_shell(error) or type(error).__name__}")
-
-
-def _write(file: Path, text: str) -> None:
+def _write_text(file: Path, text: str) -> None:
     file.write_text(f"{text}\n", encoding="utf-8")
 
 

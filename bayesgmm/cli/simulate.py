@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import typer
 
+from bayesgmm.arguments import read_seed
 from bayesgmm.cli.messages import answer, say
 from bayesgmm.files import whole_file
 
@@ -67,7 +68,10 @@ def simulate(
     _require_free(out, force)
     if dataset is None:
         mixture = _mixture(weights or _WEIGHTS, means or _MEANS, sigma or [], covariance or [], given=means is not None)
-        frame = _drawn(mixture, _N if n is None else n, seed)
+        used = read_seed(seed)
+        frame = _as_frame(*mixture.sample(_N if n is None else n, used))
+        if seed is None:
+            say(f"seed {used}")
     else:
         if any(each is not None for each in (weights, means, sigma, covariance)):
             raise ValueError("--dataset has a mixture of its own; leave out --weights, --means, --sigma and --covariance")
@@ -122,16 +126,6 @@ def _mixture(weights: str, means: list[str], sigma: list[str], covariance: list[
         raise ValueError(f"--sigma must be positive, got {', '.join(sigma)}")
     matrices = [np.diag(np.square(each)) if sigma else np.reshape(each, (n_features, n_features)) for each in spreads]
     return Mixture(shares, centres, np.array(matrices) if len(matrices) > 1 else matrices[0])
-
-
-def _drawn(mixture: Mixture, n: int, seed: int | None) -> pd.DataFrame:
-    from bayesgmm.arguments import read_seed
-
-    used = read_seed(seed)
-    frame = _as_frame(*mixture.sample(n, used))
-    if seed is None:
-        say(f"seed {used}")
-    return frame
 
 
 def _packaged(name: str, n: int | None, seed: int | None) -> pd.DataFrame:

@@ -92,23 +92,23 @@ def _read_comparison(folder: Path) -> Comparison:
         ks, table = [int(k) for k in rest["k"]], pd.DataFrame(rest["table"])
         unfinished = tuple(int(k) for k in rest["unfinished"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{folder / _REST} must be as compare --out wrote it, got {_first(error)}; run compare again"
-        ) from None
+        raise _changed(folder / _REST, _first(error)) from None
     missing += [f"k{k}/{POSTERIOR}" for k in ks if not (folder / f"k{k}" / POSTERIOR).is_file()]
     if missing:
-        raise ValueError(f"{folder} must be as compare --out wrote it, got no {', '.join(missing)}; run compare again")
+        raise _changed(folder, f"no {', '.join(missing)}")
     fits = {k: _read_tree(folder / f"k{k}" / POSTERIOR) for k in ks}
     parts = _read_netcdf(folder / _LOO)
     try:
         loo = {str(k): _loo_from(parts[f"k{k}"].to_dataset()) for k in prior_k}
     except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{folder / _LOO} must be as compare --out wrote it, got {_first(error)}; run compare again"
-        ) from None
+        raise _changed(folder / _LOO, _first(error)) from None
     readings = {k: Reading(fits[k]) for k in prior_k}
     diagnoses = {k: each.ask(diagnosis_of) for k, each in readings.items()}
     return Comparison(table, fits, loo, diagnoses, seed, pd.Series(prior_k), unfinished, readings)
+
+
+def _changed(place: Path, got: str) -> ValueError:
+    return ValueError(f"{place} must be as compare --out wrote it, got {got}; run compare again")
 
 
 def _loo_as_dataset(elpd: Any) -> xr.Dataset:

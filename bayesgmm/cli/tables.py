@@ -49,9 +49,7 @@ def read_table(source: Input, format: Format | None, text: TextOptions, missing_
     if source.file != STANDARD_INPUT and not Path(source.file).exists():
         raise FileNotFoundError(f"{source.file} is not a file; give one that exists, or - for standard input")
     kind = format or _kind_of(source)
-    if kind in _BINARY:
-        return _BINARY[kind](source)
-    return _read_text(source, kind, text, missing_values)
+    return _BINARY[kind](source) if kind in _BINARY else _read_text(source, kind, text, missing_values)
 
 
 def _kind_of(source: Input) -> str:
@@ -180,8 +178,7 @@ def _read_netcdf(source: Input) -> Table:
             columns |= {label: pd.Series(each) for label, each in zip(groups[called], variable.values.T, strict=True)}
     if not columns:
         raise ValueError(f"{name} must hold variables of one or two dimensions in its root group, got none")
-    only = _only(data.data_vars)
-    return Table(name, list(columns), _picked_from(columns), lambda row: f"position {row}", only, groups)
+    return Table(name, list(columns), _picked_from(columns), lambda row: f"position {row}", _only(data.data_vars), groups)
 
 
 _BINARY: dict[str, Callable[[Input], Table]] = {"parquet": _read_parquet, "netcdf": _read_netcdf}
