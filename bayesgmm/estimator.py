@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 try:
@@ -127,16 +126,11 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     [[2.0, 54.5], [4.3, 80.0]]
     """
 
-    n_components_: int
     weights_: FloatArray
     means_: FloatArray
     covariances_: FloatArray
     precisions_: FloatArray
     precisions_cholesky_: FloatArray
-    n_iter_: int
-    lower_bound_: float
-    posterior_: xr.DataTree
-    converged_: bool
     comparison_: Comparison | None
     selection_: str | None
 
@@ -395,16 +389,13 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         variances = np.diagonal(matrices, axis1=1, axis2=2)
         of_components = matrices if traits.matrix else (variances if traits.per_feature else variances[:, 0]).copy()
         self.covariances_ = of_components[0] if traits.shared else of_components
-        self.precisions_cholesky_ = _precision_factors(self.covariances_, self.covariance_type)
-        factors: Any = self.precisions_cholesky_
-        self.precisions_ = factors @ factors.swapaxes(-1, -2) if traits.matrix else factors**2
+        # upper triangular U with U U' the inverse of each covariance matrix; of variances, the roots of their inverses
+        if traits.matrix:
+            factors = np.linalg.inv(np.linalg.cholesky(self.covariances_)).swapaxes(-1, -2)
+            self.precisions_cholesky_, self.precisions_ = factors, factors @ factors.swapaxes(-1, -2)
+        else:
+            factors = 1 / np.sqrt(self.covariances_)
+            self.precisions_cholesky_, self.precisions_ = factors, factors**2
         em = self.posterior_["em_baseline"].attrs
         self.n_iter_ = int(em["n_iter"])
         self.lower_bound_ = float(em["log_likelihood"]) / self._counted
-
-
-def _precision_factors(covariances: FloatArray, covariance_type: Covariance) -> FloatArray:
-    """Upper triangular U with U U' the inverse of each covariance matrix; of variances, the roots of their inverses."""
-    if not TRAITS[covariance_type].matrix:
-        return 1 / np.sqrt(covariances)
-    return np.asarray(np.linalg.inv(np.linalg.cholesky(covariances)).swapaxes(-1, -2))

@@ -34,7 +34,7 @@ class Bridge:
 
 
 def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> Bridge:
-    r"""Meng and Wong's optimal bridge between log g - log q at draws of p and of q, (chain, draw) both.
+    r"""Meng and Wong's (1996) optimal bridge between log g - log q at draws of p and of q, (chain, draw) both.
 
     With n1 and n2 (effective) draws, c = log Z solves
 
@@ -42,11 +42,7 @@ def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> B
 
     and its variance is the sum of the two sides' relative ones (Frühwirth-Schnatter 2004, equation 18), that of chains by
     their effective sample size. A ``stratified`` q is a mixture of which each row holds independent draws of one component,
-    and its variance is what varies within them.
-
-    References
-    ----------
-    Meng & Wong (1996), Simulating ratios of normalizing constants via a simple identity, Statistica Sinica 6, 831-860.
+    and its variance is what varies within them. The references: :func:`bayesgmm.loo` and :func:`bayesgmm.log_evidence`.
     """
     _require_common_ground(of_p, of_q)
     n1, n2 = float(of_p.size), float(of_q.size)
@@ -58,8 +54,7 @@ def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> B
         n2 = n2 if stratified else effective_size(q_side)
     within = q_side.var(axis=1, ddof=1).mean() if stratified and q_side.shape[1] > 1 else q_side.var()
     variance = _relative(p_side.var(), p_side.mean()) / n1 + _relative(within, q_side.mean()) / n2
-    share = n2 / (n1 + n2)
-    return Bridge(c, variance, n1, min(1.0, float(p_side.mean()) / share))
+    return Bridge(c, variance, n1, min(1.0, float(p_side.mean()) / (n2 / (n1 + n2))))
 
 
 def _root(of_p: FloatArray, of_q: FloatArray, n1: float, n2: float) -> float:

@@ -62,13 +62,7 @@ class FitCache:
         return None
 
     def put(self, tree: xr.DataTree) -> None:
-        """Keep a finished fit in place of an earlier one: the file is there whole or not at all.
-
-        Warns
-        -----
-        CacheWarning
-            If it cannot be written; the fit itself is not lost by that.
-        """
+        """Keep a finished fit in place of an earlier one; if it cannot be written, a warning says so, and it is not lost."""
         k = int(tree.attrs["k"])
         kept, earlier = tree.copy(), self._paths(k)
         kept.attrs[_KEY] = self.key
@@ -81,10 +75,9 @@ class FitCache:
             for each in set(earlier) - {path}:
                 each.unlink(missing_ok=True)
         except OSError as error:
-            reason = error.strerror or str(error)
             warnings.warn(
-                f"the fit of k = {k} cannot be kept in the cache {self.folder} ({reason}): should the comparison be "
-                "interrupted, it will be fitted again",
+                f"the fit of k = {k} cannot be kept in the cache {self.folder} ({error.strerror or error}): should the "
+                "comparison be interrupted, it will be fitted again",
                 CacheWarning,
                 stacklevel=3,
             )

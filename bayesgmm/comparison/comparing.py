@@ -152,10 +152,8 @@ def compare(
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
     own_prior = read_prior(prior, data.values, covariance)
     known = forewarn(data, ks, own_prior, covariance)
-    stated = settings | {"prior": own_prior.to_json()}
-    kept = None
-    if cache is not None:
-        kept = FitCache.of(cache, data, stated | {"method": method}, None if random_seed is None else seed)
+    stated = settings | {"prior": own_prior.to_json(), "method": method}
+    kept = None if cache is None else FitCache.of(cache, data, stated, None if random_seed is None else seed)
     fits: dict[int, Reading] = {}
     gibbs_is_better = False
     for each in ks:
@@ -198,13 +196,10 @@ def compare(
     asked = {"method": method, "missing": missing} | settings
     for reading in fits.values():
         given = {name: value for name, value in asked.items() if value is not None}
-        reading.tree.attrs[ASKED] = json.dumps(given, default=_plain)
+        reading.tree.attrs[ASKED] = json.dumps(
+            given, default=lambda each: each.item() if hasattr(each, "item") else str(each)
+        )
     return _compared(fits, seed, prior_k, ks)
-
-
-def _plain(value: Any) -> Any:
-    """A Python number for a NumPy one, and words for what has no form in JSON."""
-    return value.item() if hasattr(value, "item") else str(value)
 
 
 def _read_ks(k: Any) -> list[int]:

@@ -25,7 +25,7 @@ from bayesgmm.comparison.bridge import Bridge, bridge, effective_size
 from bayesgmm.comparison.joint import EXACT, read_posterior
 from bayesgmm.engines.compiled_target import CompiledTarget
 from bayesgmm.engines.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
-from bayesgmm.engines.interface import Sampled, Start
+from bayesgmm.engines.interface import Start
 from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.starts import can_begin, near
 from bayesgmm.posterior import LogPosterior, log_posterior
@@ -357,16 +357,14 @@ def _sampled(own: LogPosterior, starts: list[FloatArray], seed: int) -> xr.Datas
     if own.x.size * own.k <= _FEW_OPERATIONS:
         thin = min(_MOST_SWEEPS, sweeps_between_draws(own))
         gibbs = GibbsSettings(_REFIT_DRAWS, _REFIT_TUNE, thin, len(starts), seed, progressbar=False)
-        return _whole(sample_gibbs(target, starts, gibbs, quiet))
-    from bayesgmm.engines.nuts import NutsSettings, sample_nuts
+        sampled = sample_gibbs(target, starts, gibbs, quiet)
+    else:
+        from bayesgmm.engines.nuts import NutsSettings, sample_nuts
 
-    nuts = NutsSettings(_REFIT_DRAWS, _REFIT_TUNE, len(starts), seed, 0.9, progressbar=False, adaptation="diag")
-    rng = np.random.default_rng(seed)
-    begun = [Start(point if can_begin(own, point) else near(own, point, rng)) for point in starts]
-    return _whole(sample_nuts(target, begun, nuts, quiet))
-
-
-def _whole(sampled: Sampled) -> xr.Dataset:
+        nuts = NutsSettings(_REFIT_DRAWS, _REFIT_TUNE, len(starts), seed, 0.9, progressbar=False, adaptation="diag")
+        rng = np.random.default_rng(seed)
+        begun = [Start(point if can_begin(own, point) else near(own, point, rng)) for point in starts]
+        sampled = sample_nuts(target, begun, nuts, quiet)
     if sampled.interrupted:
         raise KeyboardInterrupt
     return sampled.posterior

@@ -11,12 +11,7 @@ with the likelihood given z raised to a power of at most 1, because z leaves les
 does. It is a product over clusters but for constants and, if covariances are tied, their one factor. Densities are those of
 the unconstrained coordinates of :mod:`bayesgmm.posterior` without C0. In the basis in which B0 is the identity and the
 precision of component i is diagonal, with eigenvalues lambda_id, the mean's conditional under counts n_j has precisions
-1 + n_j lambda_id: no matrix is factorised for a pair of component and cluster.
-
-References
-----------
-Frühwirth-Schnatter (2004), Estimating marginal likelihoods for mixture and Markov switching models using bridge sampling
-techniques, Econometrics Journal 7, 143-167. doi:10.1111/j.1368-423X.2004.00125.x
+1 + n_j lambda_id: no matrix is factorised for a pair of component and cluster. The reference: :func:`bayesgmm.log_evidence`.
 """
 
 from __future__ import annotations
@@ -25,7 +20,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from scipy.special import gammaln, multigammaln
@@ -49,11 +44,6 @@ class Proposal:
     means: FloatArray  # (T, K, D), of the observations allocated; zero where there are none
     shapes: FloatArray  # (T, m), of the precisions
     rates: FloatArray  # (T, m, D, D) or (T, m, V, 1)
-
-    @property
-    def _prior(self) -> Any:
-        """Scaled to the data, so that no hyperparameter is open."""
-        return self.own.prior
 
     @classmethod
     def at(cls, own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> Proposal:
@@ -89,7 +79,7 @@ class Proposal:
 
     def draw(self, times: int, rng: np.random.Generator) -> FloatArray:
         """Points (T times, n_dim), equally many from each kernel, as their mixture has them; C0 is left at zero."""
-        prior, spread = self._prior, self.own.spread
+        prior, spread = cast(Any, self.own.prior), self.own.spread  # no hyperparameter of which is open
         b0, inverse_B0 = np.atleast_1d(prior.b0), np.linalg.inv(np.atleast_2d(prior.B0))
         n_kernels = len(self.counts)
         result = np.zeros((n_kernels, times, self.own.n_dim))
@@ -119,12 +109,12 @@ class Proposal:
 
     def _of_points(self, points: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray]:
         """Weights' logarithms, means in B0's basis, the precisions' log determinants, entries, eigenvalues and vectors."""
-        own, coordinates = self.own, self.own.coordinates(points)
+        own, coordinates, prior = self.own, self.own.coordinates(points), cast(Any, self.own.prior)
         factors = own.spread.precision_factors(coordinates)
-        root = np.linalg.cholesky(np.atleast_2d(self._prior.B0))
+        root = np.linalg.cholesky(np.atleast_2d(prior.B0))
         scaled = factors @ root
         eigenvalues, rotations = np.linalg.eigh(scaled.swapaxes(-1, -2) @ scaled)
-        nu = (own.means(points) - self._prior.b0) @ np.linalg.inv(root).T
+        nu = (own.means(points) - prior.b0) @ np.linalg.inv(root).T
         nu = np.einsum("skd,skde->ske", nu, np.broadcast_to(rotations, (*nu.shape, own.n_features)))
         jacobian = np.zeros(len(points))
         if own.spread.structure.correlated:
@@ -141,7 +131,7 @@ class Proposal:
     @cached_property
     def _of_kernels(self) -> tuple[FloatArray, ...]:
         """Counts, powers of the weights, constants of each cluster, shapes, rates, centres, constants of all clusters."""
-        prior, spread, (_, k, d) = self._prior, self.own.spread, self.means.shape
+        prior, spread, (_, k, d) = cast(Any, self.own.prior), self.own.spread, self.means.shape
         root = np.linalg.cholesky(np.atleast_2d(prior.B0))
         centres = (self.means - prior.b0) @ np.linalg.inv(root).T
         powers = prior.alpha + self.counts

@@ -81,8 +81,7 @@ def _chosen(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
         best, k = int(by_k["log_evidence"].idxmax()), int(by_k["p_k"].idxmax())
         return k, f"{_of_evidence(by_k, best, k)}; k = {k} is the most probable"
     preferred = {name: int(by_k[name].idxmin()) for name in ("bic", "aic", "icl")}
-    k = preferred[criterion]
-    return k, f"{_of_em(by_k, preferred)}; k = {k} has the lowest {criterion.upper()}"
+    return preferred[criterion], f"{_of_em(by_k, preferred)}; k = {preferred[criterion]} has the lowest {criterion.upper()}"
 
 
 def smallest_left(by_k: pd.DataFrame) -> tuple[int, str]:
