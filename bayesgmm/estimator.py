@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 try:
@@ -127,16 +126,11 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     [[2.0, 54.5], [4.3, 80.0]]
     """
 
-    n_components_: int
     weights_: FloatArray
     means_: FloatArray
     covariances_: FloatArray
     precisions_: FloatArray
     precisions_cholesky_: FloatArray
-    n_iter_: int
-    lower_bound_: float
-    posterior_: xr.DataTree
-    converged_: bool
     comparison_: Comparison | None
     selection_: str | None
 
@@ -204,7 +198,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         X = refuse_hidden_numbers(X, "X")
         values = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_all_finite=False)
         read = read_rows(values, name="X", missing=None, sample_weight=sample_weight, labels=None)
-        data = replace(read, names=self._names())
+        names = getattr(self, "feature_names_in_", None)
+        data = replace(read, names=None if names is None else tuple(map(str, names)))
         ks = self._read_components(data)
         read_choice(self.covariance_type, Covariance, "covariance_type")
         settings: dict[str, Any] = {
@@ -250,13 +245,11 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         That is p(z | X, fitted data), :func:`bayesgmm.responsibilities` of X. Of the observations that were fitted, which
         would count twice, ask ``bayesgmm.responsibilities(posterior_)``; the difference is seldom to be seen.
         """
-        points = self._read(X)
-        return np.asarray(responsibilities(self.posterior_, points)["mean"].values)
+        return np.asarray(responsibilities(self.posterior_, self._read(X))["mean"].values)
 
     def score_samples(self, X: Any) -> FloatArray:
         """Log of the posterior predictive density of each observation, averaged over all draws, (n,)."""
-        points = self._read(X)
-        return log_predictive(read_draws(self.posterior_), points)
+        return log_predictive(read_draws(self.posterior_), self._read(X))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of ``score_samples``: how well an observation is predicted, if X was not fitted; higher is better."""
@@ -312,13 +305,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         """Points with the features of the tree's data."""
         check_is_fitted(self)
         X = refuse_hidden_numbers(X, "X")
-        X = refuse_hidden_numbers(X, "X")
         values = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
         return read_points(Reading(self.posterior_), values, "X")[0]
-
-    def _names(self) -> tuple[str, ...] | None:
-        names = getattr(self, "feature_names_in_", None)
-        return None if names is None else tuple(map(str, names))
 
     def _read_components(self, data: Data) -> list[int]:
         """The numbers of components to be fitted, in increasing order."""
@@ -400,16 +388,13 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         variances = np.diagonal(matrices, axis1=1, axis2=2)
         of_components = matrices if traits.matrix else (variances if traits.per_feature else variances[:, 0]).copy()
         self.covariances_ = of_components[0] if traits.shared else of_components
-        self.precisions_cholesky_ = _precision_factors(self.covariances_, self.covariance_type)
-        factors: Any = self.precisions_cholesky_
-        self.precisions_ = factors @ factors.swapaxes(-1, -2) if traits.matrix else factors**2
+        # upper triangular U with U U' the inverse of each covariance matrix; of variances, the roots of their inverses
+        if traits.matrix:
+            factors = np.linalg.inv(np.linalg.cholesky(self.covariances_)).swapaxes(-1, -2)
+            self.precisions_cholesky_, self.precisions_ = factors, factors @ factors.swapaxes(-1, -2)
+        else:
+            factors = 1 / np.sqrt(self.covariances_)
+            self.precisions_cholesky_, self.precisions_ = factors, factors**2
         em = self.posterior_["em_baseline"].attrs
         self.n_iter_ = int(em["n_iter"])
         self.lower_bound_ = float(em["log_likelihood"]) / self._counted
-
-
-def _precision_factors(covariances: FloatArray, covariance_type: Covariance) -> FloatArray:
-    """Upper triangular U with U U' the inverse of each covariance matrix; of variances, the roots of their inverses."""
-    if not TRAITS[covariance_type].matrix:
-        return 1 / np.sqrt(covariances)
-    return np.asarray(np.linalg.inv(np.linalg.cholesky(covariances)).swapaxes(-1, -2))

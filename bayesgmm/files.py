@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -17,24 +18,18 @@ class FullDiskError(OSError):
 
 
 @contextmanager
-def whole_file(file: Path) -> Iterator[Path]:
-    """A file that takes its name when everything has been written."""
-    part = file.with_name(f".part-{file.name}")
+def whole_file(file: Path, *, force: bool = True) -> Iterator[Path]:
+    """A file that takes its name when everything has been written; without ``force`` nothing else may have that."""
+    part = file.with_name(f".part-{token_hex(4)}{file.suffix}")
     try:
         yield part
-        part.replace(file)
+        publish_file(part, file, force=force)
     finally:
         part.unlink(missing_ok=True)
 
 
 def publish_file(part: Path, file: Path, *, force: bool) -> None:
-    """Give a file its name, which nothing else may have unless it is to be replaced.
-
-    Raises
-    ------
-    FileExistsError
-        If the name has been taken.
-    """
+    """Give a file its name, which nothing else may have unless it is to be replaced."""
     if not force:
         try:
             file.touch(exist_ok=False)

@@ -19,10 +19,14 @@ import bayesgmm as bg
 from bayesgmm.cli import main
 from bayesgmm.cli.commands import app
 from bayesgmm.cli.messages import _OPTIONS, _option, in_shell
-from bayesgmm.cli.reading import read_columns
+from bayesgmm.cli.reading import read_observations
 from bayesgmm.words import Argument, Either, Words, about, joined, said
 
 FIT = ("-k", "2", "--draws", "100", "--seed", "1", "--quiet")
+
+
+def read_columns(file, columns=None, **options):
+    return read_observations(file, columns, **options).x
 
 
 @pytest.fixture

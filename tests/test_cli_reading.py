@@ -14,11 +14,10 @@ import psutil
 import pytest
 
 from bayesgmm.analysis.impropriety import look_at
-from bayesgmm.cli.layout import TextOptions
+from bayesgmm.cli.layout import TextOptions, column_names
 from bayesgmm.cli.messages import in_shell
 from bayesgmm.cli.options import Output, Source
 from bayesgmm.cli.reading import read_observations
-from bayesgmm.cli.tables import column_names
 from bayesgmm.data.reading import read_data
 from bayesgmm.priors import HierarchicalPrior
 

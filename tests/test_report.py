@@ -23,9 +23,7 @@ from bayesgmm.comparison.verdict import smallest_left
 from bayesgmm.html_report import blocks, figures
 from bayesgmm.html_report.calibration import band, calibrations
 from bayesgmm.html_report.fit_sections import fit_sections
-from bayesgmm.html_report.fitted import Fitted
-from bayesgmm.html_report.logarithm import as_logarithm
-from bayesgmm.html_report.traces import plot_traces
+from bayesgmm.html_report.fitted import Fitted, as_logarithm
 from tests.conftest import make_tree, one_chain_elsewhere
 from tests.statistics import SEED, assert_same_means, rng
 
@@ -259,7 +257,7 @@ def test_what_is_special_is_said(cases, pages, name, words):
 
 def test_chains_have_shades_of_their_cluster(cases):
     fitted = Fitted.of(cases["several solutions"])
-    left, right = plot_traces(fitted).axes[:2]
+    left, right = figures.plot_traces(fitted).axes[:2]
     for ax in (left, right):
         colours = [line.get_color() for line in ax.lines]
         assert len(set(colours)) == 8  # of two clusters in four chains
@@ -655,7 +653,7 @@ def test_sizes_are_those_of_all_observations(cases):
         block
         for section in fit_sections(Fitted.of(tree))
         for block in section.blocks
-        if block.kind == "table" and block.caption.startswith("Sizes of the clusters")
+        if isinstance(block, blocks.Table) and block.caption.startswith("Sizes of the clusters")
     ]
     expected = 100_000 * tree["posterior"]["w"].mean(("chain", "draw")).values
     told = [float("".join(row[1].split())) for row in table.rows]

@@ -56,7 +56,6 @@ def _rule(option: Any, fault: str) -> str | None:
 
 app = typer.Typer(
     cls=_Commands,
-    help="Bayesian Gaussian mixture models: the posterior by NUTS, Gibbs or ADVI, checked against EM.",
     epilog=_EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

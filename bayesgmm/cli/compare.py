@@ -12,8 +12,7 @@ from bayesgmm.arguments import Method
 from bayesgmm.cli.ending import at_once, end
 from bayesgmm.cli.folders import keep_input
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
-from bayesgmm.cli.options import Output, Settings, Source, unfolded
-from bayesgmm.cli.results import write_comparison
+from bayesgmm.cli.options import Output, Settings, Source, of_output, of_sampling, unfolded
 
 EXAMPLES = """
 Examples:
@@ -36,17 +35,12 @@ def compare(
     k: Annotated[str, typer.Option("-k", "--k", help="Numbers of components: 1:8 (both ends count) or 2,3,5.")] = "1:8",
     method: Annotated[
         Method | None,
-        typer.Option(
-            help="Sampler, or approximation.", show_default="gibbs where data are few, else nuts", rich_help_panel="Sampling"
-        ),
+        of_sampling(help="Sampler, or approximation.", show_default="gibbs where data are few, else nuts"),
     ] = None,
     settings: Settings,
     output: Output,
     cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that keeps finished fits, from which an interrupted comparison goes on.", rich_help_panel="Output"
-        ),
+        Path | None, of_output(help="Folder that keeps finished fits, from which an interrupted comparison goes on.")
     ] = None,
 ) -> None:
     """Fit several numbers of components; compare how well they predict, their evidence, and EM's criteria.
@@ -86,6 +80,8 @@ def compare(
                 answer(f"{read}, seed {comparison.seed}")
                 answer(comparison_text(comparison, terminal_width()))
             if results is not None:
+                from bayesgmm.cli.results import write_comparison
+
                 for left_out in write_comparison(comparison, results.folder, columns, output.announce, ids=observations.ids):
                     say(left_out)
                 rmtree(results.folder / _FITS, ignore_errors=True)

@@ -12,7 +12,6 @@ from bayesgmm.arguments import Method
 from bayesgmm.cli.folders import first_free, whole_folder
 from bayesgmm.cli.messages import answer, heading, in_shell, say, silence, terminal_width
 from bayesgmm.cli.options import ForceOption, JsonOption, QuietOption
-from bayesgmm.cli.results import keep_draws, write_comparison, write_fit
 
 _COLUMNS = ["velocity"]
 
@@ -34,6 +33,7 @@ def demo(
         from bayesgmm import compare, datasets, fit_em
         from bayesgmm.cli.documents import comparison_document, fit_document, to_json
         from bayesgmm.cli.printed import comparison_text, fit_text
+        from bayesgmm.cli.results import keep_draws, write_comparison, write_fit
         from bayesgmm.fitting import judged_fit
         from bayesgmm.html_report.fitted import Fitted
 

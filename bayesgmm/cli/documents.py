@@ -10,44 +10,30 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
+from bayesgmm.analysis.diagnosis import Diagnosis
 from bayesgmm.analysis.tree import OBS
 from bayesgmm.cli.messages import in_shell
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from bayesgmm.analysis.diagnosis import Diagnosis
-    from bayesgmm.comparison.result import Comparison
-    from bayesgmm.html_report.fitted import Fitted
+from bayesgmm.comparison.result import Comparison
+from bayesgmm.html_report.fitted import Fitted
 
 _VERSIONED = ("bayesgmm", "arviz", "numpy", "numba", "nutpie", "pymc")
 _SECONDS = "seconds_"
 
 
 def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
-    """The document of a fit, in the shell's words.
+    """The document of a fit to columns of these names, in the shell's words.
 
-    Parameters
-    ----------
-    fitted : Fitted
-    columns : sequence of str
-        What the data's columns are called.
-
-    Returns
-    -------
-    dict
-        ``document``: "fit"; ``data``: columns, n; ``settings``, with the seed; ``versions``; ``seconds`` by phase;
-        ``interrupted``; ``ok``: whether nothing was found and EM agrees; ``judgement`` on both: level ("good", "caution",
-        "bad"), title, sentences;
-        ``diagnosis``: ok, converged, findings (kind, problem, remedy, numbers), sampler, labels, invariants;
-        ``parameters``: a row for each;
-        ``em``: ok, verdict, reasons, unjudged, log_likelihood, posterior_log_likelihood, total_variation with its limit, and
-        EM's ``parameters``.
+    ``document``: "fit"; ``data``: columns, n; ``settings``, with the seed; ``versions``; ``seconds`` by phase;
+    ``interrupted``; ``ok``: whether nothing was found and EM agrees; ``judgement`` on both: level ("good", "caution",
+    "bad"), title, sentences; ``diagnosis``: ok, converged, findings (kind, problem, remedy, numbers), sampler, labels,
+    invariants; ``parameters``: a row for each; ``em``: ok, verdict, reasons, unjudged, log_likelihood,
+    posterior_log_likelihood, total_variation with its limit, and EM's ``parameters``.
     """
     tree, diagnosis, check, judgement = fitted.tree, fitted.diagnosis, fitted.check, fitted.judgement
     return {
@@ -60,38 +46,27 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
         "ok": judgement.level == "good",
         "judgement": {"level": judgement.level, "title": judgement.title, "sentences": list(judgement.told(in_shell))},
         "diagnosis": _diagnosis(diagnosis),
-        "parameters": _rows(diagnosis.parameters, "parameter"),
+        "parameters": _rows(diagnosis.parameters),
         "em": {
             "ok": check.ok,
             "verdict": in_shell(check.verdict),
             "reasons": list(map(in_shell, check.reasons)),
             "unjudged": list(map(in_shell, check.unjudged)),
             "log_likelihood": check.em_log_likelihood,
-            "posterior_log_likelihood": dict(check.log_likelihood),
+            "posterior_log_likelihood": check.log_likelihood,
             "total_variation": check.total_variation,
             "total_variation_limit": check.total_variation_limit,
-            "parameters": _rows(check.table, "parameter"),
+            "parameters": _rows(check.table),
         },
     }
 
 
 def comparison_document(comparison: Comparison, columns: Sequence[str]) -> dict[str, Any]:
-    """The document of a comparison over k, in the shell's words.
+    """The document of a comparison over k, of data whose columns have these names, in the shell's words.
 
-    Parameters
-    ----------
-    comparison : Comparison
-        From :func:`bayesgmm.compare`.
-    columns : sequence of str
-        What the data's columns are called.
-
-    Returns
-    -------
-    dict
-        ``document``: "comparison"; ``data``: columns, n; ``seed``; ``versions``; ``interrupted``; ``ok``: whether every fit
-        has converged; ``verdict`` and its ``sentences``; ``best``: the k of each criterion;
-        ``table``: a row for each k, with the columns of ``Comparison.table``; ``prior_k``: by k;
-        ``fits``: of each k its k, settings, diagnosis and parameters.
+    ``document``: "comparison"; ``data``: columns, n; ``seed``; ``versions``; ``interrupted``; ``ok``: whether every fit has
+    converged; ``verdict`` and its ``sentences``; ``best``: the k of each criterion; ``table``: a row for each k, with the
+    columns of ``Comparison.table``; ``prior_k``: by k; ``fits``: of each k its k, settings, diagnosis and parameters.
     """
     return {
         "document": "comparison",
@@ -102,17 +77,13 @@ def comparison_document(comparison: Comparison, columns: Sequence[str]) -> dict[
         "ok": bool(comparison.table["converged"].all()),
         "verdict": in_shell(comparison.verdict),
         "sentences": list(comparison.best.sentences),
-        "best": dict(comparison.best),
+        "best": comparison.best,
         "table": comparison.table.to_dict(orient="records"),
         "prior_k": {str(k): value for k, value in comparison.prior_k.items()},
         "fits": [
-            {
-                "k": k,
-                "settings": _settings(tree),
-                "diagnosis": _diagnosis(comparison.diagnoses[k]),
-                "parameters": _rows(comparison.diagnoses[k].parameters, "parameter"),
-            }
+            {"k": k, "settings": _settings(tree), "diagnosis": _diagnosis(found), "parameters": _rows(found.parameters)}
             for k, tree in comparison.fits.items()
+            for found in [comparison.diagnoses[k]]
         ],
     }
 
@@ -157,25 +128,16 @@ def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
         "ok": diagnosis.ok,
         "converged": diagnosis.converged,
         "findings": [
-            {
-                "kind": each.kind,
-                "problem": in_shell(each.problem),
-                "remedy": in_shell(each.remedy),
-                "numbers": dict(each.numbers),
-            }
+            {"kind": each.kind, "problem": in_shell(each.problem), "remedy": in_shell(each.remedy), "numbers": each.numbers}
             for each in diagnosis.findings
         ],
-        "sampler": dict(diagnosis.sampler),
-        "labels": {
-            "trusted": labels.trusted,
-            "non_permutation_rate": labels.non_permutation_rate,
-            "ambiguous": labels.ambiguous,
-        },
+        "sampler": diagnosis.sampler,
+        "labels": {each: getattr(labels, each) for each in ("trusted", "non_permutation_rate", "ambiguous")},
         "invariants": _rows(diagnosis.invariants, "quantity"),
     }
 
 
-def _rows(table: pd.DataFrame, index: str) -> list[dict[str, Any]]:
+def _rows(table: pd.DataFrame, index: str = "parameter") -> list[dict[str, Any]]:
     return [{index: str(name)} | row for name, row in zip(table.index, table.to_dict(orient="records"), strict=True)]
 
 
@@ -188,10 +150,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        return _plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

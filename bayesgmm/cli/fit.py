@@ -10,8 +10,7 @@ from bayesgmm.arguments import Method
 from bayesgmm.cli.ending import at_once, end
 from bayesgmm.cli.folders import keep_input
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
-from bayesgmm.cli.options import Output, Settings, Source, unfolded
-from bayesgmm.cli.results import keep_draws, write_fit
+from bayesgmm.cli.options import Output, Settings, Source, of_sampling, unfolded
 
 EXAMPLES = """
 Examples:
@@ -29,7 +28,7 @@ def fit(
     source: Source,
     k: Annotated[int, typer.Option("-k", "--k", help="Number of components.")],
     *,
-    method: Annotated[Method, typer.Option(help="Sampler, or Gaussian approximation.", rich_help_panel="Sampling")] = "nuts",
+    method: Annotated[Method, of_sampling(help="Sampler, or Gaussian approximation.")] = "nuts",
     settings: Settings,
     output: Output,
 ) -> None:
@@ -43,6 +42,7 @@ def fit(
     x = observations.x
     keep_input(source.file, output.out)
     with output.folder() as results:
+        from bayesgmm.cli.stored_results import keep_draws
         from bayesgmm.fitting import judged_fit
 
         reading = judged_fit(
@@ -75,6 +75,8 @@ def fit(
                     answer(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
                 answer(f"\n{fit_text(fitted, terminal_width(), worst=True)}")
             if results is not None:
+                from bayesgmm.cli.results import write_fit
+
                 for left_out in write_fit(fitted, results.folder, columns, announce, ids=observations.ids):
                     say(left_out)
     end(output, results, interrupted=bool(tree.attrs["interrupted"]), trusted=fitted.diagnosis.converged)

@@ -8,13 +8,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bayesgmm.cli.messages import Tell, silence
 from bayesgmm.files import FullDiskError, digest_of, is_of_full_disk, whole_file
 
 try:
@@ -29,36 +30,18 @@ _FIT = (
 )
 _COMPARISON = ("comparison.csv", "comparison.json", "loo.nc", "compare.png", "fits.png")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-type Tell = Callable[[str], object]
 
 
 @dataclass
 class ResultFolder:
-    """A folder of results in the making.
+    """A folder of results in the making."""
 
-    Attributes
-    ----------
-    folder : Path
-        Where the files are written.
-    asked, out : Path
-        The name it is to have, as it was given and in full.
-    earlier : tuple of int, optional
-        Which folder of that name may be replaced.
-    tell : callable
-        Takes what must be said.
-    place : Path
-        The name it has been given, as people write it.
-    """
-
-    folder: Path
-    asked: Path
-    out: Path
-    earlier: tuple[int, int] | None
-    tell: Tell
-    place: Path = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.place = self.asked
+    folder: Path  # where the files are written
+    asked: Path  # the name it is to have, as it was given
+    out: Path  # the same in full
+    earlier: tuple[int, int] | None  # which folder of that name may be replaced
+    tell: Tell  # takes what must be said
+    place: Path  # the name it has been given, as people write it
 
     def publish(self) -> None:
         """Give the folder its name, or the next one that is free if something else has taken that; says which."""
@@ -84,11 +67,6 @@ class ResultFolder:
         self.publish()
         return f"what had been finished is in {self.place}"
 
-    @property
-    def holds_draws(self) -> bool:
-        """Whether anything has been finished whose loss would cost time."""
-        return bool(_draws_in(self.folder))
-
     def _close(self) -> None:
         """Remove what has only been begun, and list the rest."""
         for begun in list(self.folder.rglob(".*")):
@@ -113,9 +91,14 @@ class ResultFolder:
         return None
 
     def _bring_over(self, aside: Path, taken: Path) -> None:
-        """Remove the earlier results, but not what others have put there."""
+        """Remove the earlier results, but not what others have put there, which is moved into the new ones."""
         try:
-            stayed = _clear(aside, taken)
+            files = _files_of(aside)
+            for file in files:
+                file.unlink()
+            _remove_empty(*sorted({file.parent for file in files} - {aside}, reverse=True))
+            stayed = _moved(aside, taken)
+            _remove_empty(aside, aside.parent)
         except OSError as error:
             self.tell(f"the earlier results could not be removed, {error.strerror}: what is left of them is in {aside}")
             return
@@ -124,7 +107,7 @@ class ResultFolder:
 
 
 @contextmanager
-def whole_folder(out: Path, force: bool = False, tell: Tell = lambda _: None) -> Iterator[ResultFolder]:
+def whole_folder(out: Path, force: bool = False, tell: Tell = silence) -> Iterator[ResultFolder]:
     """Write into a folder beside ``out`` that takes its name when everything has been written.
 
     Whether that will be possible is found out first. Draws are never lost: if an error or an interrupt ends the writing, the
@@ -137,7 +120,7 @@ def whole_folder(out: Path, force: bool = False, tell: Tell = lambda _: None) ->
             yield making
             making.publish()
         except BaseException as error:
-            kept = making.publish_unfinished() if making.holds_draws else ""
+            kept = making.publish_unfinished() if _draws_in(making.folder) else ""
             if making.folder != making.place:
                 shutil.rmtree(making.folder, ignore_errors=True)
             if isinstance(error, KeyboardInterrupt) and kept:
@@ -163,13 +146,7 @@ def first_free(folder: Path) -> Path:
 
 
 def require_undamaged(file: Path) -> None:
-    """Refuse a file of a folder of results that is no longer what was written; without a digest nothing is known.
-
-    Raises
-    ------
-    ValueError
-        If the digest is another one.
-    """
+    """Refuse a file of a folder of results that is no longer what was written; without a digest nothing is known."""
     for folder in list(file.absolute().parents)[:3]:
         expected = (_listed(folder) or {}).get(file.absolute().relative_to(folder).as_posix())
         if expected is not None:
@@ -201,7 +178,7 @@ def _begun(asked: Path, force: bool, tell: Tell) -> ResultFolder:
         if error.strerror is None:
             raise
         raise type(error)(f"{asked} cannot be written: {error.strerror}; choose another --out") from None
-    return ResultFolder(folder, asked, out, _identity(out), tell)
+    return ResultFolder(folder, asked, out, _identity(out), tell, place=asked)
 
 
 def _require_replaceable(asked: Path, out: Path, force: bool) -> None:
@@ -246,24 +223,21 @@ def _is_in_use(folder: Path) -> bool:
         return True
     try:
         opened = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(opened)
     except OSError:
         return True
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(opened)
     return False
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
     """Which folder it is, whatever it is called; none if there is none."""
-    try:
+    with suppress(OSError):
         found = folder.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return found.st_dev, found.st_ino
+    return None
 
 
 def _names(folder: Path) -> Iterator[Path]:
@@ -301,11 +275,9 @@ def _is_of_results(folder: Path) -> bool:
 
 
 def _is_hdf5(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(len(_HDF5)) == _HDF5
-    except OSError:
-        return False
+    with suppress(OSError), file.open("rb") as opened:
+        return opened.read(len(_HDF5)) == _HDF5
+    return False
 
 
 def _listed(folder: Path) -> dict[str, str] | None:
@@ -325,14 +297,8 @@ def _files_of(folder: Path) -> list[Path]:
     parts = [each for each in folder.glob("k[0-9]*") if listed is None and _is_folder(each)]
     names = [*_FIT, *_COMPARISON, DIGESTS, *(listed or ())]
     found = [folder / name for name in names] + [part / name for part in parts for name in _FIT]
-    return [
-        each for each in dict.fromkeys(found) if os.path.lexists(each) and not _is_folder(each) and _is_within(each, folder)
-    ]
-
-
-def _is_within(file: Path, folder: Path) -> bool:
-    """Whether no link leads from the folder to the file's own folder."""
-    return file.parent.resolve().is_relative_to(folder.resolve())
+    found = [each for each in dict.fromkeys(found) if os.path.lexists(each) and not _is_folder(each)]
+    return [each for each in found if each.parent.resolve().is_relative_to(folder.resolve())]  # where no link leads away
 
 
 def _is_folder(each: Path) -> bool:
@@ -344,19 +310,10 @@ def _draws_in(folder: Path) -> list[Path]:
     return sorted(each for each in folder.rglob("*.nc") if not each.name.startswith("."))
 
 
-def _clear(aside: Path, place: Path) -> list[str]:
-    """Remove earlier results; what is not of them is moved into the new ones, and named."""
-    files = _files_of(aside)
-    for file in files:
-        file.unlink()
-    for folder in sorted({file.parent for file in files} - {aside}, reverse=True):
+def _remove_empty(*folders: Path) -> None:
+    for folder in folders:
         with suppress(OSError):  # it holds something
             folder.rmdir()
-    stayed = _moved(aside, place)
-    for folder in (aside, aside.parent):
-        with suppress(OSError):
-            folder.rmdir()
-    return stayed
 
 
 def _moved(source: Path, target: Path) -> list[str]:
@@ -366,8 +323,7 @@ def _moved(source: Path, target: Path) -> list[str]:
         new = target / each.name
         if _is_folder(each) and _is_folder(new):
             stayed += _moved(each, new)
-            with suppress(OSError):
-                each.rmdir()
+            _remove_empty(each)
             continue
         if not os.path.lexists(new):
             each.rename(new)

@@ -1,4 +1,4 @@
-"""The bytes of a file or a stream, decompressed: as often as wanted, though a stream gives them but once."""
+"""The bytes of a file or a stream, decompressed: as often as wanted, though a stream gives them but once; and its format."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 from bayesgmm.arguments import require_memory
+from bayesgmm.cli.messages import Tell, say
 
+Format = Literal["csv", "tsv", "parquet", "netcdf"]
+TEXT = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "text", ".dat": "text"}
+ENDINGS = TEXT | {".parquet": "parquet", ".pq": "parquet", ".nc": "netcdf", ".netcdf": "netcdf"}
 STANDARD_INPUT = "-"
 BROKEN = (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
@@ -26,23 +30,23 @@ _TOLD = 2**28  # bytes of a stream from which on is told how many there were so 
 
 @dataclass(frozen=True)
 class Input:
-    """Where bytes come from.
+    """Where bytes come from."""
 
-    Attributes
-    ----------
-    file : str
-        A path, or "-" for standard input.
-    announce : callable
-        What says that a stream is being read, and how much of it has been.
-    """
-
-    file: str
-    announce: Callable[[str], object]
+    file: str  # a path, or "-" for standard input
+    announce: Tell  # says that a stream is being read, and how much of it has been
 
     @property
     def name(self) -> str:
         """What to call it."""
         return "standard input" if self.file == STANDARD_INPUT else self.file
+
+    @property
+    def ending(self) -> str:
+        """The ending of its name, in lower case, under that of a compressed file."""
+        suffixes = [each.lower() for each in Path(self.file).suffixes]
+        if suffixes and suffixes[-1] in (".gz", ".bz2", ".xz"):
+            return suffixes[-2] if len(suffixes) > 1 else ".txt"
+        return suffixes[-1] if suffixes else ""
 
     @property
     def is_stream(self) -> bool:
@@ -52,7 +56,7 @@ class Input:
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
         """The bytes from the first one on, decompressed if they begin as compressed ones do."""
-        with io.BufferedReader(_Again(self._stream)) if self.is_stream else open(self.file, "rb") as file:
+        with io.BufferedReader(self._stream) if self.is_stream else open(self.file, "rb") as file:
             begin = file.read(max(map(len, _COMPRESSED)))
             file.seek(0)
             kind = next((kind for mark, kind in _COMPRESSED.items() if begin.startswith(mark)), None)
@@ -65,29 +69,45 @@ class Input:
     @cached_property
     def _stream(self) -> _Kept:
         if self.file == STANDARD_INPUT and sys.stdin.isatty():
-            print("reading standard input; Ctrl-D ends it", file=sys.stderr, flush=True)
+            say("reading standard input; Ctrl-D ends it")
         else:
             self.announce(f"reading {self.name} ...")
         stream = sys.stdin.buffer if self.file == STANDARD_INPUT else open(self.file, "rb")  # noqa: SIM115
         return _Kept(cast(IO[bytes], stream), self.name, self.announce)
 
 
-class _Kept:
-    """What has been read of a stream; more is read as it is asked for, as long as it fits into memory."""
+class _Kept(io.RawIOBase):
+    """A stream that can be read again: what has been read is kept, as long as it fits into memory."""
 
-    def __init__(self, stream: IO[bytes], name: str, announce: Callable[[str], object]) -> None:
+    def __init__(self, stream: IO[bytes], name: str, announce: Tell) -> None:
         self._stream, self._name, self._announce = stream, name, announce
         self._content = bytearray()
+        self._at = 0
         self._ended = False  # as a terminal's input may do but once
         self._told = _TOLD // 2
 
-    def copy(self, begin: int, into: memoryview) -> int:
-        """How many of the bytes from ``begin`` on could be put into ``into``: none at the end only."""
-        if begin >= len(self._content) and not self._ended:
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence == io.SEEK_END:
+            raise io.UnsupportedOperation("the end of a stream is not known")
+        self._at = offset + (self._at if whence else 0)
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if self._at >= len(self._content) and not self._ended:
             self._read_on()
-        part = memoryview(self._content)[begin : begin + len(into)]
-        into[: len(part)] = part
-        return len(part)
+        with memoryview(buffer) as into, memoryview(self._content)[self._at : self._at + len(into)] as part:
+            into[: len(part)] = part
+            self._at += len(part)
+            return len(part)
+
+    def close(self) -> None:
+        """Stay open for the next reading."""
 
     def _read_on(self) -> None:
         more = self._stream.read1(_AT_ONCE)  # type: ignore[attr-defined]
@@ -103,31 +123,3 @@ class _Kept:
         require_memory(
             size, f"{self._name} holds more than {size / 1e9:.1f} GB, and to read on", "give a file, or fewer observations"
         )
-
-
-class _Again(io.RawIOBase):
-    """A stream from its beginning."""
-
-    def __init__(self, kept: _Kept) -> None:
-        self._kept, self._at = kept, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        if whence:
-            raise io.UnsupportedOperation("the end of a stream is not known")
-        self._at = offset
-        return offset
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        with memoryview(buffer) as into:
-            size = self._kept.copy(self._at, into)
-        self._at += size
-        return size

@@ -12,7 +12,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bayesgmm.cli.inputs import Input
+from bayesgmm.cli.inputs import TEXT, Input
+from bayesgmm.cli.messages import silence
 from bayesgmm.cli.numerals import Style, is_numeral
 
 WHITESPACE = r"\s+"  # as pandas calls it
@@ -42,25 +43,13 @@ _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a"))
 
 @dataclass(frozen=True)
 class TextOptions:
-    """What is known of a text file; None where it is to be found out.
+    """What is known of a text file; None where it is to be found out."""
 
-    Attributes
-    ----------
-    separator : str, optional
-        One character, or "tab" or "space"; kept as pandas calls it.
-    decimal, thousands : str, optional
-        What parts the whole from its fraction, and the thousands.
-    encoding : str, optional
-        As Python calls it.
-    comment : str, optional
-        What lines that are no data begin with; empty if there are none.
-    """
-
-    separator: str | None = None
-    decimal: str | None = None
-    thousands: str | None = None
-    encoding: str | None = None
-    comment: str | None = None
+    separator: str | None = None  # one character, or "tab" or "space"; kept as pandas calls it
+    decimal: str | None = None  # what parts the whole from its fraction
+    thousands: str | None = None  # what parts these
+    encoding: str | None = None  # as Python calls it
+    comment: str | None = None  # what lines that are no data begin with; empty if there are none
 
     def __post_init__(self) -> None:
         if self.separator is not None:
@@ -80,37 +69,17 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where in a text its columns are.
-
-    Attributes
-    ----------
-    separator : str
-    names : list of str
-        One for each column.
-    width : int
-        Fields in a line of data: one more than names where lines end in a separator.
-    has_row_names : bool
-        Whether the first column has no name in the header line.
-    encoding : str
-    begin : int
-        Lines before the data.
-    comment : str
-        What lines that are no data begin with; empty if there are none.
-    commas : bool
-        Whether numbers may well have decimal commas.
-    assumed : tuple of str
-        What is not obvious.
-    """
+    """Where in a text its columns are."""
 
     separator: str
-    names: list[str]
-    width: int
-    has_row_names: bool = False
+    names: list[str]  # one for each column
+    width: int  # fields in a line of data: one more than names where lines end in a separator
+    has_row_names: bool = False  # whether the first column has no name in the header line
     encoding: str = "utf-8-sig"
-    begin: int = 1
-    comment: str = ""
-    commas: bool = False
-    assumed: tuple[str, ...] = ()
+    begin: int = 1  # lines before the data
+    comment: str = ""  # what lines that are no data begin with; empty if there are none
+    commas: bool = False  # whether numbers may well have decimal commas
+    assumed: tuple[str, ...] = ()  # what is not obvious
 
     def assuming(self, *what: str) -> Layout:
         """The layout, with more that is not obvious."""
@@ -118,14 +87,9 @@ class Layout:
 
 
 def layout_of(source: Input, kind: str, options: TextOptions) -> Layout:
-    """Find out from the first lines of a text how it is laid out.
+    """Find out from the first lines of a text how it is laid out; refuse what is no table, or can be understood in two ways.
 
     ``kind`` is "csv", "tsv" or "text", by the file's ending or as asked for.
-
-    Raises
-    ------
-    ValueError
-        If the text holds no table, or if it can be understood in two ways.
     """
     encoding, lines = _first_lines(source, options)
     begin = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
@@ -138,6 +102,13 @@ def layout_of(source: Input, kind: str, options: TextOptions) -> Layout:
     if encoding == FALLBACK and not options.encoding:
         layout = layout.assuming(IN_FALLBACK)
     return replace(layout, encoding=encoding, begin=begin + layout.begin, names=_distinct(layout.names))
+
+
+def column_names(file: str) -> list[str]:
+    """What the columns of a text file are called; nothing of other files."""
+    source = Input(file, silence)
+    kind = TEXT.get(source.ending)
+    return [] if source.is_stream or kind is None else layout_of(source, kind, TextOptions()).names
 
 
 def _encoding_called(name: str) -> str:
@@ -205,11 +176,15 @@ class _Finder:
             data, commented = following, []
         layout = self._columns(header, data)
         if commented and self._options.comment is None:
-            self._require_comments(layout, commented)
+            if layout.width > 1 and any(len(row) == layout.width for row in fields_of(commented, layout.separator)):
+                raise ValueError(
+                    f"{self._name} has lines such as {commented[0][:40]!r}, which may be comments or data; "
+                    f"say --comment {_HASH!r} or --comment ''"
+                )
             assumed = (*assumed, _left_out(mark))
         comment = mark if commented or self._options.comment else ""
-        cells = [cell for row in fields_of(data, layout.separator) for cell in row]
-        commas = layout.separator == ";" or any(map(_has_decimal_comma, cells))
+        cells = [cell for row in fields_of(data, layout.separator) for cell in row if "," in cell]
+        commas = layout.separator == ";" or any(_COMMAS.fits(cell) and not _COMMAS_APART.fits(cell) for cell in cells)
         return replace(layout, begin=at + 1, comment=comment, commas=commas).assuming(*assumed)
 
     def _header(self, lines: list[str]) -> tuple[int, str, tuple[str, ...]]:
@@ -236,18 +211,8 @@ class _Finder:
         return at, lines[at], (_left_out(_HASH),)
 
     def _as_many_cells(self, line: str, other: str) -> bool:
-        for separator in [self._options.separator] if self._options.separator else [*_DELIMITERS, WHITESPACE]:
-            one, two = (len(row) for row in fields_of([line, other], separator))
-            if one == two > 1:
-                return True
-        return False
-
-    def _require_comments(self, layout: Layout, commented: list[str]) -> None:
-        if layout.width > 1 and any(len(row) == layout.width for row in fields_of(commented, layout.separator)):
-            raise ValueError(
-                f"{self._name} has lines such as {commented[0][:40]!r}, which may be comments or data; "
-                f"say --comment {_HASH!r} or --comment ''"
-            )
+        separators = [self._options.separator] if self._options.separator else [*_DELIMITERS, WHITESPACE]
+        return any(len(one) == len(two) > 1 for one, two in (fields_of([line, other], each) for each in separators))
 
     def _columns(self, header: str, data: list[str]) -> Layout:
         wanted = self._options.separator
@@ -303,25 +268,19 @@ class _Finder:
             return _ragged(WHITESPACE, header)
         if layout is None or layout.width == 1:
             return None
-        if len(layout.names) == 2 and layout.has_row_names and self._options.thousands is None:
-            if all(Style(".", " ").fits(line.strip()) or Style(",", " ").fits(line.strip()) for line in data):
-                raise ValueError(
-                    f"lines of {self._name} such as {data[0].strip()!r} may hold a row's name and a number, or one number; "
-                    "say --separator space or --thousands ' '"
-                )
-        elif len(layout.names) == 2 and layout.has_row_names and self._options.thousands == " ":
-            return None
-        return layout
+        may_be_one, thousands = len(layout.names) == 2 and layout.has_row_names, self._options.thousands
+        as_one = all(Style(".", " ").fits(line.strip()) or Style(",", " ").fits(line.strip()) for line in data)
+        if may_be_one and thousands is None and as_one:
+            raise ValueError(
+                f"lines of {self._name} such as {data[0].strip()!r} may hold a row's name and a number, or one number; "
+                "say --separator space or --thousands ' '"
+            )
+        return None if may_be_one and thousands == " " else layout
 
     def _one_column(self, header: str, data: list[str]) -> Layout:
         rows = fields_of(data, ",")
-        pairs = bool(rows) and {len(row) for row in rows} == {2}
-        if (
-            pairs
-            and self._options.decimal is None
-            and self._options.thousands is None
-            and _count_up([row[0] for row in rows])
-        ):
+        pairs = bool(rows) and {len(row) for row in rows} == {2} and _count_up([row[0] for row in rows])
+        if pairs and self._options.decimal is None and self._options.thousands is None:
             raise ValueError(
                 f"lines of {self._name} such as {data[0]!r} may hold a row's name and a number, or one number; "
                 "say --separator , or --decimal ,"
@@ -356,10 +315,6 @@ def _left_out(mark: str) -> str:
 
 def _count_up(names: Sequence[str]) -> bool:
     return list(names) == [str(i + 1) for i in range(len(names))]
-
-
-def _has_decimal_comma(cell: str) -> bool:
-    return "," in cell and _COMMAS.fits(cell) and not _COMMAS_APART.fits(cell)
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from bayesgmm.cli.streams import output_error
+from bayesgmm.words import Argument, Either, Piece, Words, said
 
-if TYPE_CHECKING:
-    from bayesgmm.words import Piece
-
+type Tell = Callable[[str], object]  # takes a line that is said
 _OF_SAMPLING = "method|chains|engine|draws|tune|thin|target_accept|target_ess|max_draws|max_iter|n_init|seed"
 _OPTIONS = frozenset(f"k|missing|covariance|cache|weights|means|sigma|{_OF_SAMPLING}".split("|"))
 _CALLED = {"random_seed": "--seed", "n": "-n", "x": "the data", "covariances": "--covariance"}
@@ -60,14 +59,10 @@ def in_shell(message: object) -> str:
     >>> in_shell(Words("raise ", Argument("max_iter"), ", or use ", Argument("method", "nuts")))
     'raise --max-iter, or use --method nuts'
     """
-    from bayesgmm.words import Words, said
-
     return " ".join("".join(map(_in_shell, Words(said(message)).pieces)).split())
 
 
 def _in_shell(piece: Piece) -> str:
-    from bayesgmm.words import Argument, Either
-
     if isinstance(piece, Argument):
         return " ".join([_option(piece.name), " or ".join(map(str, piece.values))]).strip()
     return piece.shell if isinstance(piece, Either) else piece

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -19,18 +20,10 @@ _THOUSANDS = ".,' \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}\N{RI
 
 @dataclass(frozen=True)
 class Style:
-    """How numbers are written.
+    """How numbers are written."""
 
-    Attributes
-    ----------
-    decimal : str
-        What parts the whole from its fraction.
-    thousands : str
-        What parts the thousands; empty where nothing does.
-    """
-
-    decimal: str = "."
-    thousands: str = ""
+    decimal: str = "."  # what parts the whole from its fraction
+    thousands: str = ""  # what parts the thousands; empty where nothing does
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -58,7 +51,11 @@ def is_numeral(text: str) -> bool:
     return any(style.fits(text.strip()) for style in _ALL_STYLES)
 
 
-_ALL_STYLES = [Style(one, other) for one, other in product(_DECIMALS, ["", *_THOUSANDS]) if one != other]
+def _styles(decimals: str, thousands: Iterable[str]) -> list[Style]:
+    return [Style(one, other) for one, other in product(decimals, thousands) if one != other]
+
+
+_ALL_STYLES = _styles(_DECIMALS, ["", *_THOUSANDS])
 
 
 class UnclearNumeralsError(ValueError):
@@ -70,55 +67,28 @@ def read_numerals(
 ) -> tuple[pd.Series, Style]:
     """Numbers of texts, NaN where there is none; in the only style that all of the texts have.
 
-    Parameters
-    ----------
-    texts : Series of str
-        Missing where nothing is known.
-    decimal, thousands : str, optional
-        What is known of the style.
-    commas : bool
-        Whether decimal commas are to be thought of even where points would do.
-
-    Raises
-    ------
-    UnclearNumeralsError
-        If two styles give different numbers.
-    ValueError
-        If no style fits.
+    ``decimal`` and ``thousands`` are what is known of the style. With ``commas`` decimal commas are thought of even where
+    points would do. An UnclearNumeralsError says that two styles give different numbers, a ValueError that none fits.
     """
     import pandas as pd
 
-    stripped = texts.str.strip()
-    codes, unique = pd.factorize(stripped)
+    codes, unique = pd.factorize(texts.str.strip())
     written = [str(each) for each in unique]
     if decimal is None and thousands is None and not commas:
         plain = pd.to_numeric(pd.Series(written, dtype=object), errors="coerce").to_numpy(dtype=float)
         if not np.isnan(plain).any():
             return _spread(plain, codes, texts), Style()
+    parted = ["", *(each for each in _THOUSANDS if any(each in text for text in written))]  # others would make no difference
     found: dict[tuple[float, ...], Style] = {}
-    for style in _styles(written, decimal, thousands):
-        numbers = _numbers(written, style)
-        if numbers is not None:
-            found.setdefault(numbers, style)
+    for style in _styles(decimal or _DECIMALS, parted if thousands is None else [thousands]):
+        if all(map(style.fits, written)):
+            found.setdefault(tuple(float(style.as_point(each)) for each in written), style)
     if not found:
         raise ValueError("no numbers")
     if len(found) > 1:
         raise UnclearNumeralsError(next(each for each, *values in zip(written, *found, strict=True) if len(set(values)) > 1))
     numbers, style = next(iter(found.items()))
     return _spread(np.array(numbers), codes, texts), style
-
-
-def _styles(written: list[str], decimal: str | None, thousands: str | None) -> list[Style]:
-    """Those that differ on these texts."""
-    present = {each for text in written for each in text}
-    parted = ["", *(each for each in _THOUSANDS if each in present)] if thousands is None else [thousands]
-    return [Style(one, other) for one, other in product(decimal or _DECIMALS, parted) if one != other]
-
-
-def _numbers(written: list[str], style: Style) -> tuple[float, ...] | None:
-    if not all(map(style.fits, written)):
-        return None
-    return tuple(float(style.as_point(each)) for each in written)
 
 
 def _spread(numbers: np.ndarray, codes: np.ndarray, texts: pd.Series) -> pd.Series:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from bayesgmm.arguments import Covariance, Engine, Missing
 from bayesgmm.cli.folders import ResultFolder, whole_folder
-from bayesgmm.cli.layout import TextOptions
+from bayesgmm.cli.inputs import ENDINGS, Format
+from bayesgmm.cli.layout import TextOptions, column_names
 from bayesgmm.cli.messages import say, silence
-from bayesgmm.cli.reading import Observations, read_observations
-from bayesgmm.cli.tables import ENDINGS, Format, column_names
 
 if TYPE_CHECKING:
-    from bayesgmm.model.priors import Prior
-
-_DATA, _SAMPLING, _OUTPUT = "Data", "Sampling", "Output"
+    from bayesgmm.cli.reading import Observations
 
 
 def _columns_beginning(context: typer.Context, incomplete: str) -> list[str]:
@@ -31,6 +28,10 @@ def _columns_beginning(context: typer.Context, incomplete: str) -> list[str]:
         return [each for each in column_names(file) if each.startswith(incomplete)]
     except (OSError, ValueError, MemoryError):
         return []
+
+
+_data, of_sampling, of_output = (partial(typer.Option, rich_help_panel=panel) for panel in ("Data", "Sampling", "Output"))
+_column = partial(_data, metavar="NAME", autocompletion=_columns_beginning)
 
 
 @dataclass(frozen=True)
@@ -47,78 +48,40 @@ class Source:
     ]
     columns: Annotated[
         list[str] | None,
-        typer.Option(
+        _column(
             "--columns",
             "--column",
             metavar="NAME ...",
             help="Columns to fit, one or several; not needed if the file has only one.",
-            autocompletion=_columns_beginning,
-            rich_help_panel=_DATA,
         ),
     ] = None
     format: Annotated[
-        Format | None,
-        typer.Option(help="How to read the file.", show_default="by its ending, or its first bytes", rich_help_panel=_DATA),
+        Format | None, _data(help="How to read the file.", show_default="by its ending, or its first bytes")
     ] = None
     separator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CHARACTER", help="What parts the columns of text: a character, or tab or space.", rich_help_panel=_DATA
-        ),
+        str | None, _data(metavar="CHARACTER", help="What parts the columns of text: a character, or tab or space.")
     ] = None
-    decimal: Annotated[
-        str | None, typer.Option(metavar="CHARACTER", help="What numbers' decimals begin with.", rich_help_panel=_DATA)
-    ] = None
-    thousands: Annotated[
-        str | None, typer.Option(metavar="CHARACTER", help="What parts the thousands in numbers.", rich_help_panel=_DATA)
-    ] = None
-    encoding: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Encoding of text, such as latin-1 or utf-16.", rich_help_panel=_DATA)
-    ] = None
-    comment: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="What lines begin with that are not data; '' if none do.", rich_help_panel=_DATA),
-    ] = None
-    missing: Annotated[
-        Missing,
-        typer.Option(help="Refuse missing and infinite observations, or leave them out.", rich_help_panel=_DATA),
-    ] = "raise"
+    decimal: Annotated[str | None, _data(metavar="CHARACTER", help="What numbers' decimals begin with.")] = None
+    thousands: Annotated[str | None, _data(metavar="CHARACTER", help="What parts the thousands in numbers.")] = None
+    encoding: Annotated[str | None, _data(metavar="NAME", help="Encoding of text, such as latin-1 or utf-16.")] = None
+    comment: Annotated[str | None, _data(metavar="TEXT", help="What lines begin with that are not data; '' if none do.")] = (
+        None
+    )
+    missing: Annotated[Missing, _data(help="Refuse missing and infinite observations, or leave them out.")] = "raise"
     missing_values: Annotated[
         str | None,
-        typer.Option(
+        _data(
             metavar="VALUES",
             help="What else stands for a missing value, separated by commas: -99,-999,na",
             show_default="empty, NA, NaN, null, ...",
-            rich_help_panel=_DATA,
         ),
     ] = None
-    id: Annotated[
-        str | None,
-        typer.Option(
-            "--id",
-            metavar="NAME",
-            help="Column that names each observation in clusters.csv; may hold text.",
-            autocompletion=_columns_beginning,
-            rich_help_panel=_DATA,
-        ),
-    ] = None
-
-    weight: Annotated[
-        str | None,
-        typer.Option(
-            "--weight",
-            metavar="NAME",
-            help="Column that says how many observations a row stands for.",
-            autocompletion=_columns_beginning,
-            rich_help_panel=_DATA,
-        ),
-    ] = None
+    id: Annotated[str | None, _column(help="Column that names each observation in clusters.csv; may hold text.")] = None
+    weight: Annotated[str | None, _column(help="Column that says how many observations a row stands for.")] = None
     jitter: Annotated[
         bool,
-        typer.Option(
-            "--jitter",
-            help="Spread rounded columns over the intervals that they were rounded from, the same in every run.",
-            rich_help_panel=_DATA,
+        _data(
+            "--jitter", help="Spread rounded columns over the intervals that they were rounded from, the same in every run."
         ),
     ] = False
 
@@ -126,6 +89,8 @@ class Source:
         """The columns to fit, and what names their rows."""
         if self.id is not None and output.out is None:
             raise ValueError("--id names observations in clusters.csv, which --out writes, got it alone; give --out too")
+        from bayesgmm.cli.reading import read_observations  # which takes its time
+
         observations = read_observations(
             self.file,
             self.columns,
@@ -149,72 +114,47 @@ class Settings:
     """How each posterior is computed."""
 
     covariance: Annotated[
-        Covariance,
-        typer.Option(
-            help="Own covariances, one for all, independent features, or one variance for all features.",
-            rich_help_panel=_SAMPLING,
-        ),
+        Covariance, of_sampling(help="Own covariances, one for all, independent features, or one variance for all features.")
     ] = "full"
     prior: Annotated[
         Literal["hierarchical", "conjugate"],
-        typer.Option(
-            help="Scale of the variances learnt from the data, or fixed; both in units of their range.",
-            rich_help_panel=_SAMPLING,
-        ),
+        of_sampling(help="Scale of the variances learnt from the data, or fixed; both in units of their range."),
     ] = "hierarchical"
-    draws: Annotated[int, typer.Option(help="Draws kept in each chain.", rich_help_panel=_SAMPLING)] = 1000
-    chains: Annotated[int, typer.Option(help="Number of chains.", rich_help_panel=_SAMPLING)] = 4
-    seed: Annotated[
-        int | None, typer.Option(help="Random seed; the one used is printed and recorded.", rich_help_panel=_SAMPLING)
-    ] = None
+    draws: Annotated[int, of_sampling(help="Draws kept in each chain.")] = 1000
+    chains: Annotated[int, of_sampling(help="Number of chains.")] = 4
+    seed: Annotated[int | None, of_sampling(help="Random seed; the one used is printed and recorded.")] = None
     tune: Annotated[
         int | None,
-        typer.Option(
-            help="NUTS: adaptation steps of each chain; Gibbs: first sweeps.",
-            show_default="200 or 400; 1000",
-            rich_help_panel=_SAMPLING,
-        ),
+        of_sampling(help="NUTS: adaptation steps of each chain; Gibbs: first sweeps.", show_default="200 or 400; 1000"),
     ] = None
-    thin: Annotated[
-        int | None,
-        typer.Option(help="Sweeps or steps from draw to draw.", show_default="1 to 50", rich_help_panel=_SAMPLING),
-    ] = None
+    thin: Annotated[int | None, of_sampling(help="Sweeps or steps from draw to draw.", show_default="1 to 50")] = None
     target_ess: Annotated[
         float | None,
-        typer.Option(
-            help="NUTS: go on until the smallest effective sample size is this; --draws is the least.",
-            rich_help_panel=_SAMPLING,
-        ),
+        of_sampling(help="NUTS: go on until the smallest effective sample size is this; --draws is the least."),
     ] = None
     max_draws: Annotated[
-        int | None,
-        typer.Option(help="NUTS: the most draws, with --target-ess.", show_default="20 x draws", rich_help_panel=_SAMPLING),
+        int | None, of_sampling(help="NUTS: the most draws, with --target-ess.", show_default="20 x draws")
     ] = None
-    target_accept: Annotated[
-        float | None,
-        typer.Option(help="NUTS: acceptance rate sought.", show_default="0.8 or 0.9", rich_help_panel=_SAMPLING),
-    ] = None
-    max_iter: Annotated[
-        int | None, typer.Option(help="ADVI: iterations at most.", show_default="40000", rich_help_panel=_SAMPLING)
-    ] = None
-    n_init: Annotated[int, typer.Option(help="Starts of EM.", rich_help_panel=_SAMPLING)] = 10
-    engine: Annotated[
-        Engine | None,
-        typer.Option(help="What computes the posterior.", show_default="compiled", rich_help_panel=_SAMPLING),
-    ] = None
+    target_accept: Annotated[float | None, of_sampling(help="NUTS: acceptance rate sought.", show_default="0.8 or 0.9")] = (
+        None
+    )
+    max_iter: Annotated[int | None, of_sampling(help="ADVI: iterations at most.", show_default="40000")] = None
+    n_init: Annotated[int, of_sampling(help="Starts of EM.")] = 10
+    engine: Annotated[Engine | None, of_sampling(help="What computes the posterior.", show_default="compiled")] = None
 
     def arguments(self) -> dict[str, Any]:
         """As arguments of :func:`bayesgmm.fit`."""
+        from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
+
         arguments = asdict(self)
-        return arguments | {"prior": _prior_called(self.prior), "random_seed": arguments.pop("seed")}
+        prior = HierarchicalPrior() if self.prior == "hierarchical" else ConjugatePrior()
+        return arguments | {"prior": prior, "random_seed": arguments.pop("seed")}
 
 
-OutOption = typer.Option(help="Folder for posteriors, tables and pictures.", rich_help_panel=_OUTPUT)
-ForceOption = typer.Option(
-    "--force", help="Replace earlier results in the folder; other files in it stay.", rich_help_panel=_OUTPUT
-)
-JsonOption = typer.Option("--json", help="One JSON document on standard output in place of tables.", rich_help_panel=_OUTPUT)
-QuietOption = typer.Option("--quiet", "-q", help="No progress on standard error.", rich_help_panel=_OUTPUT)
+OutOption = of_output(help="Folder for posteriors, tables and pictures.")
+ForceOption = of_output("--force", help="Replace earlier results in the folder; other files in it stay.")
+JsonOption = of_output("--json", help="One JSON document on standard output in place of tables.")
+QuietOption = of_output("--quiet", "-q", help="No progress on standard error.")
 
 
 @dataclass(frozen=True)
@@ -224,10 +164,7 @@ class Output:
     out: Annotated[Path | None, OutOption] = None
     force: Annotated[bool, ForceOption] = False
     json: Annotated[bool, JsonOption] = False
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="End with exit code 3 where draws cannot be trusted.", rich_help_panel=_OUTPUT),
-    ] = False
+    strict: Annotated[bool, of_output("--strict", help="End with exit code 3 where draws cannot be trusted.")] = False
     quiet: Annotated[bool, QuietOption] = False
 
     @property
@@ -235,28 +172,17 @@ class Output:
         """What says on standard error which phase begins."""
         return silence if self.quiet else say
 
-    @contextmanager
-    def folder(self) -> Iterator[ResultFolder | None]:
+    def folder(self) -> AbstractContextManager[ResultFolder | None]:
         """The folder of results in the making, if one is wanted."""
-        if self.out is None:
-            yield None
-        else:
-            with whole_folder(self.out, self.force, say) as results:
-                yield results
+        return nullcontext() if self.out is None else whole_folder(self.out, self.force, say)
 
 
 def unfolded(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for each field of those of its parameters that are dataclasses."""
-    hints = get_type_hints(command, include_extras=True)
-    parts = {name: hint for name, hint in hints.items() if inspect.isclass(hint) and is_dataclass(hint)}
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command).parameters.values():
-        if parameter.name not in parts:
-            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints[parameter.name]))
-            continue
-        own = inspect.signature(parts[parameter.name]).parameters.values()
-        of_fields = get_type_hints(parts[parameter.name], include_extras=True)
-        parameters += [each.replace(kind=each.KEYWORD_ONLY, annotation=of_fields[each.name]) for each in own]
+    given = inspect.signature(command, eval_str=True).parameters.values()
+    parts: dict[str, Any] = {each.name: each.annotation for each in given if is_dataclass(each.annotation)}
+    own = {name: inspect.signature(part, eval_str=True).parameters.values() for name, part in parts.items()}
+    parameters = [each.replace(kind=each.KEYWORD_ONLY) for top in given for each in own.get(top.name, [top])]
 
     @wraps(command)
     def with_options(**values: Any) -> None:
@@ -303,9 +229,3 @@ def spread_out_completion(environment: MutableMapping[str, str]) -> None:
 
 def _is_file(text: str) -> bool:
     return Path(text).is_file() or text.lower().endswith(tuple(ENDINGS))
-
-
-def _prior_called(name: str) -> Prior:
-    from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
-
-    return HierarchicalPrior() if name == "hierarchical" else ConjugatePrior()

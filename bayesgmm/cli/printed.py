@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from textwrap import fill
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from bayesgmm.analysis.diagnosis import Diagnosis
 from bayesgmm.analysis.judgement import meaning, sentence
 from bayesgmm.analysis.quantities import as_text
 from bayesgmm.cli.messages import in_shell
 from bayesgmm.comparison.result import Comparison, as_printed
 from bayesgmm.html_report.blocks import PLAIN
-
-if TYPE_CHECKING:
-    from bayesgmm.analysis.diagnosis import Diagnosis
-    from bayesgmm.html_report.fitted import Fitted
+from bayesgmm.html_report.fitted import Fitted
 
 _WIDEST = 110  # a line of words
 _WORST = 5  # rows of what does not depend on labels
@@ -31,13 +28,8 @@ _OF_COMPARISON = ("seconds", "se", "mcse", "occupied", "weight", "icl", "dse", "
 def fit_text(fitted: Fitted, width: int | None = None, *, worst: bool = False) -> str:
     """The answer, whether it can be relied on, the clusters, the check against EM, and the draws.
 
-    Parameters
-    ----------
-    fitted : Fitted
-    width : int, optional
-        Columns of the terminal, in which tables leave out what does not fit. Default: nothing is left out.
-    worst : bool
-        Of what does not depend on labels only the worst rows, and no convergence of single parameters.
+    Tables leave out what does not fit into the ``width`` of a terminal, if there is one. With ``worst`` only the worst rows
+    are shown of what does not depend on labels, and no convergence of single parameters.
     """
     fitted, diagnosis = replace(fitted, signs=PLAIN), fitted.diagnosis
     parts = [_filled(f"{fitted.data}, described by {fitted.model}. {fitted.describe()}", width)]
@@ -79,8 +71,7 @@ def _clusters(fitted: Fitted, width: int | None) -> str:
     table = fitted.table()
     frame = pd.DataFrame([row[1:] for row in table.rows], columns=table.columns[1:], index=[row[0] for row in table.rows])
     lines = min((each.to_string(line_width=width).splitlines() for each in (frame, frame.T)), key=len)
-    lines = [each.rstrip(" \\") for each in lines]
-    return "\n".join([_filled(table.caption, width), *lines])
+    return "\n".join([_filled(table.caption, width), *(each.rstrip(" \\") for each in lines)])
 
 
 def _against_em(fitted: Fitted, width: int | None) -> str:
@@ -117,15 +108,11 @@ def _fitted_in(
     """A table as text, without the columns that find no room."""
     left_out: list[str] = []
     for each in [name for name in dispensable if name in table]:
-        if width is None or _widest(text(table.drop(columns=left_out))) <= width:
+        if width is None or max(map(len, text(table.drop(columns=left_out)).splitlines())) <= width:
             break
         left_out.append(each)
     lines = text(table.drop(columns=left_out))
     return f"{lines}\n{_filled(f'(no room for {", ".join(left_out)})', width)}" if left_out else lines
-
-
-def _widest(text: str) -> int:
-    return max(map(len, text.splitlines()))
 
 
 def _filled(text: str, width: int | None, indent: str = "", *, begin: str = "") -> str:

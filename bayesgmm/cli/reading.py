@@ -6,22 +6,19 @@ Whatever is wrong is said in one sentence, in which rows are counted as the file
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from bayesgmm.arguments import Missing
-from bayesgmm.cli.inputs import Input
+from bayesgmm.cli.inputs import Format, Input
 from bayesgmm.cli.layout import TextOptions
-from bayesgmm.cli.messages import silence
+from bayesgmm.cli.messages import Tell, silence
 from bayesgmm.cli.numerals import is_numeral
-from bayesgmm.cli.tables import Format, Table, read_table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from bayesgmm.cli.tables import Table, read_table
 
 _SHOWN = 5  # of the places that are wrong
 _SHORT = 10  # characters of what stands for a missing value
@@ -32,26 +29,11 @@ _CLUSTERS = re.compile(r"obs|cluster|(p|sd)\[\d+\]")  # columns of clusters.csv
 
 @dataclass(frozen=True)
 class Observations:
-    """What is fitted.
+    """What is fitted."""
 
-    Attributes
-    ----------
-    x : DataFrame
-        A column for each feature.
-    ids : Series or None
-        What else names each row of ``x``.
-    weight : Series or None
-        How many observations each row of ``x`` stands for.
-    """
-
-    x: pd.DataFrame
-    ids: pd.Series | None = None
-    weight: pd.Series | None = None
-
-
-def read_columns(file: str, columns: list[str] | None = None, **options: Any) -> pd.DataFrame:
-    """The columns to fit; options are those of :func:`read_observations`."""
-    return read_observations(file, columns, **options).x
+    x: pd.DataFrame  # a column for each feature
+    ids: pd.Series | None = None  # what else names each row of x
+    weight: pd.Series | None = None  # how many observations each row of x stands for
 
 
 def read_observations(
@@ -64,32 +46,12 @@ def read_observations(
     missing: Missing = "raise",
     missing_values: Sequence[str] = (),
     text: TextOptions = TextOptions(),  # noqa: B008
-    announce: Callable[[str], object] = silence,
+    announce: Tell = silence,
 ) -> Observations:
-    """The columns to fit, and what names each row.
+    """The columns to fit, and what names each row; the arguments are the options of :class:`bayesgmm.cli.options.Source`.
 
-    What was assumed of a text, and is not obvious, is said on standard error.
-
-    Parameters
-    ----------
-    file : str
-        A path, or "-" for standard input.
-    columns : list of str, optional
-        Their names, in the order wanted; not needed if there is only one.
-    id : str, optional
-        The column that names each row; it may hold any text.
-    weight : str, optional
-        The column of the rows' weights.
-    format : {"csv", "tsv", "parquet", "netcdf"}, optional
-        Default: by the file's ending or its first bytes.
-    missing : {"raise", "drop"}
-        Whether missing and infinite values are refused here, where the file's own count of rows is known.
-    missing_values : sequence of str
-        What else than an empty field, NA and NaN stands for a missing value.
-    text : TextOptions, optional
-        What is known of a text's layout.
-    announce : callable, optional
-        What says that a stream is being read.
+    What was assumed of a text, and is not obvious, is said on standard error. Missing and infinite values are refused here
+    unless they are to be dropped, for the file's own count of rows is known here.
 
     Raises
     ------
@@ -100,8 +62,9 @@ def read_observations(
     """
     table = read_table(Input(file, announce), format, text, missing_values)
     chosen = _chosen(table, columns)
-    ids = [] if id is None else [_as_id(table, id, chosen)]
-    weights = [] if weight is None else [_as_weight(table, weight, chosen)]
+    ids, weights = _beside(table, "--id", id, chosen), _beside(table, "--weight", weight, chosen)
+    if any(map(_CLUSTERS.fullmatch, ids)):
+        raise ValueError(f"--id must not be called as one of the columns of clusters.csv, got {id!r}; rename it in the file")
     read = table.columns([*chosen, *weights], ids)
     lengths = {len(each) for each in read.values()}
     if len(lengths) > 1:
@@ -110,18 +73,19 @@ def read_observations(
         )
     if lengths == {0}:
         raise ValueError(f"{table.name} must hold at least one observation under its header line, got none")
-    import pandas as pd
-
-    for name in (*chosen, *weights):
-        _require_numbers(table, name, read[name])
-    frame = _without(pd.DataFrame({name: read[name] for name in (*chosen, *weights)}), missing_values)
+    numbers = {name: read[name] for name in (*chosen, *weights)}
+    for name, column in numbers.items():
+        _require_numbers(table, name, column)
+    frame = pd.DataFrame(numbers)
+    marks = pd.to_numeric(pd.Series(missing_values, dtype=object), errors="coerce").dropna()
+    if len(marks):  # numbers that stand for missing values
+        frame = frame.mask(frame.isin(marks.tolist()))
     if missing == "raise":
         _require_finite(table, frame)
     else:  # a weight that is missing leaves its row out, as a value does
         frame.loc[frame[weights].isna().any(axis=1), chosen] = np.nan
         frame[weights] = frame[weights].fillna(0.0)
-    of_rows = frame[weights[0]] if weights else None
-    return Observations(frame[chosen], read[ids[0]].rename(ids[0]) if ids else None, of_rows)
+    return Observations(frame[chosen], read[ids[0]].rename(ids[0]) if ids else None, frame[weights[0]] if weights else None)
 
 
 def _chosen(table: Table, columns: list[str] | None) -> list[str]:
@@ -136,33 +100,20 @@ def _chosen(table: Table, columns: list[str] | None) -> list[str]:
     return chosen
 
 
-def _as_id(table: Table, name: str, chosen: Sequence[str]) -> str:
+def _beside(table: Table, option: str, name: str | None, chosen: Sequence[str]) -> list[str]:
+    """The column that an option names, if it is given."""
+    if name is None:
+        return []
     if name not in set(table.names):
-        raise ValueError(f"--id must name one of {_listed(table)}, {_got(table, [name])}")
+        raise ValueError(f"{option} must name one of {_listed(table)}, {_got(table, [name])}")
     if name in chosen:
-        raise ValueError(f"--id must name a column that is not fitted, got {name!r}, which is among --columns")
-    if _CLUSTERS.fullmatch(name):
-        raise ValueError(
-            f"--id must not be called as one of the columns of clusters.csv, got {name!r}; rename it in the file"
-        )
-    return name
-
-
-def _as_weight(table: Table, name: str, chosen: Sequence[str]) -> str:
-    if name not in set(table.names):
-        raise ValueError(f"--weight must name one of {_listed(table)}, {_got(table, [name])}")
-    if name in chosen:
-        raise ValueError(f"--weight must name a column that is not fitted, got {name!r}, which is among --columns")
-    return name
+        raise ValueError(f"{option} must name a column that is not fitted, got {name!r}, which is among --columns")
+    return [name]
 
 
 def _listed(table: Table) -> str:
-    more = f", ... ({len(table.names)} in all)" if len(table.names) > _LISTED else ""
-    return ", ".join(map(_quoted, table.names[:_LISTED])) + more
-
-
-def _quoted(name: str) -> str:
-    return repr(name) if name.strip() else f"{name!r} (a column without a name)"
+    names = [repr(name) if name.strip() else f"{name!r} (a column without a name)" for name in table.names[:_LISTED]]
+    return ", ".join(names) + (f", ... ({len(table.names)} in all)" if len(table.names) > _LISTED else "")
 
 
 def _got(table: Table, wrong: Sequence[str]) -> str:
@@ -178,8 +129,6 @@ def _got(table: Table, wrong: Sequence[str]) -> str:
 
 
 def _require_numbers(table: Table, name: str, column: pd.Series) -> None:
-    import pandas as pd
-
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
         return
     bad = column.notna()
@@ -203,14 +152,6 @@ def _remedy(got: str, share: float) -> str:
     if any(map(is_numeral, re.split(r"[\s:;|/,_']+", text))):
         return "if numbers are written so, say --decimal, --thousands or --separator; else "
     return ""
-
-
-def _without(frame: pd.DataFrame, missing_values: Sequence[str]) -> pd.DataFrame:
-    """The frame without the numbers that stand for missing values."""
-    import pandas as pd
-
-    marks = pd.to_numeric(pd.Series(missing_values, dtype=object), errors="coerce").dropna()
-    return frame.mask(frame.isin(marks.tolist())) if len(marks) else frame
 
 
 def _require_finite(table: Table, frame: pd.DataFrame) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import typer
 
+from bayesgmm.arguments import read_seed
 from bayesgmm.cli.messages import answer, say
-from bayesgmm.files import publish_file
+from bayesgmm.files import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,36 +33,27 @@ bayesgmm simulate --dataset old_faithful --out geyser.csv
 
 _WEIGHTS, _MEANS, _SIGMA, _N = "0.25,0.75", ["5,10"], ["1.5,2"], 10_000
 _ROWS = 2**16  # written together
+_numerals = partial(typer.Option, metavar="NUMBERS")
 _DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t", ".tab": "\t"}
 
 
 def simulate(
-    weights: Annotated[
-        str | None, typer.Option(metavar="NUMBERS", help="Probabilities, separated by commas.", show_default=_WEIGHTS)
-    ] = None,
+    weights: Annotated[str | None, _numerals(help="Probabilities, separated by commas.", show_default=_WEIGHTS)] = None,
     means: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NUMBERS", help="Means of one feature; of several, --means for each component.", show_default=_MEANS[0]
-        ),
+        _numerals(help="Means of one feature; of several, --means for each component.", show_default=_MEANS[0]),
     ] = None,
     sigma: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NUMBERS", help="Standard deviations, likewise; one --sigma for all will do.", show_default=_SIGMA[0]
-        ),
+        _numerals(help="Standard deviations, likewise; one --sigma for all will do.", show_default=_SIGMA[0]),
     ] = None,
     covariance: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NUMBERS", help="Covariance matrix, row by row, of each component or of all, in place of --sigma."
-        ),
+        list[str] | None, _numerals(help="Covariance matrix, row by row, of each component or of all, in place of --sigma.")
     ] = None,
     dataset: Annotated[
         Literal["galaxies", "old_faithful", "two_gaussians", "three_gaussians"] | None,
         typer.Option(
-            metavar="NAME",
-            help="A data set of the package: galaxies, old_faithful, two_gaussians or three_gaussians.",
+            metavar="NAME", help="A data set of the package: galaxies, old_faithful, two_gaussians or three_gaussians."
         ),
     ] = None,
     n: Annotated[int | None, typer.Option("-n", help="How many observations.", show_default=str(_N))] = None,
@@ -76,7 +68,10 @@ def simulate(
     _require_free(out, force)
     if dataset is None:
         mixture = _mixture(weights or _WEIGHTS, means or _MEANS, sigma or [], covariance or [], given=means is not None)
-        frame = _drawn(mixture, _N if n is None else n, seed)
+        used = read_seed(seed)
+        frame = _as_frame(*mixture.sample(_N if n is None else n, used))
+        if seed is None:
+            say(f"seed {used}")
     else:
         if any(each is not None for each in (weights, means, sigma, covariance)):
             raise ValueError("--dataset has a mixture of its own; leave out --weights, --means, --sigma and --covariance")
@@ -86,15 +81,8 @@ def simulate(
             if not answer(part, end=""):
                 return
         return
-    with tempfile.NamedTemporaryFile("w", dir=out.parent, prefix=f".{out.name}-", delete=False) as beside:
-        try:
-            beside.writelines(_text(frame, _DELIMITERS[out.suffix.lower()]))
-            beside.flush()
-            Path(beside.name).chmod(0o644)
-            publish_file(Path(beside.name), out, force=force)
-        except BaseException:
-            Path(beside.name).unlink(missing_ok=True)
-            raise
+    with whole_file(out, force=force) as file, file.open("w") as opened:
+        opened.writelines(_text(frame, _DELIMITERS[out.suffix.lower()]))
     answer(f"{len(frame)} observations are in {out}")
 
 
@@ -138,16 +126,6 @@ def _mixture(weights: str, means: list[str], sigma: list[str], covariance: list[
         raise ValueError(f"--sigma must be positive, got {', '.join(sigma)}")
     matrices = [np.diag(np.square(each)) if sigma else np.reshape(each, (n_features, n_features)) for each in spreads]
     return Mixture(shares, centres, np.array(matrices) if len(matrices) > 1 else matrices[0])
-
-
-def _drawn(mixture: Mixture, n: int, seed: int | None) -> pd.DataFrame:
-    from bayesgmm.arguments import read_seed
-
-    used = read_seed(seed)
-    frame = _as_frame(*mixture.sample(n, used))
-    if seed is None:
-        say(f"seed {used}")
-    return frame
 
 
 def _packaged(name: str, n: int | None, seed: int | None) -> pd.DataFrame:

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesgmm.analysis.diagnosis import diagnosis_of
+from bayesgmm.analysis.reading import Reading
 from bayesgmm.cli.folders import require_undamaged
-
-if TYPE_CHECKING:
-    from bayesgmm.comparison.result import Comparison
+from bayesgmm.comparison.leave_one_out import LOO, SampledLOO
+from bayesgmm.comparison.result import Comparison
+from bayesgmm.files import whole_file
 
 POSTERIOR = "posterior.nc"
+VERDICT = "verdict.txt"  # every folder of results has one
 _LOO, _REST = "loo.nc", "comparison.json"
 
 
 def read_results(place: str | Path) -> xr.DataTree | Comparison:
     """The fit, the posterior of k or the comparison in a folder of results, or the tree in a NetCDF file.
 
-    Parameters
-    ----------
-    place : path
-        A folder that ``bayesgmm fit --out`` or ``bayesgmm compare --out`` wrote, or a tree's NetCDF file.
-
-    Returns
-    -------
-    DataTree or Comparison
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is nothing, something that is none of these, or a file that is not as it was written.
+    What is there is refused in one sentence if it is none of these, or not as it was written.
     """
     folder = Path(place)
     if not folder.exists():
@@ -49,6 +40,14 @@ def read_results(place: str | Path) -> xr.DataTree | Comparison:
     inside += sorted(each.parent.name for each in folder.glob(f"*/{_REST}"))
     remedy = f"give one of its folders {', '.join(inside)}" if inside else "give what fit --out or compare --out wrote"
     raise ValueError(f"{folder} must hold {POSTERIOR} or {_REST}, got neither; {remedy}")
+
+
+def keep_draws(tree: xr.DataTree, folder: Path) -> None:
+    """The posterior, before it is judged, so that it is kept whatever happens then."""
+    # through memory: of a full disk HDF5 would print its own tracebacks
+    with whole_file(folder / POSTERIOR) as file, tree.to_netcdf(engine="h5netcdf") as content:
+        file.write_bytes(content)
+    (folder / VERDICT).write_text("not judged: the run ended before that\n", encoding="utf-8")
 
 
 def write_comparison_parts(comparison: Comparison, folder: Path) -> None:
@@ -85,10 +84,6 @@ def _first(error: Exception) -> str:
 
 
 def _read_comparison(folder: Path) -> Comparison:
-    from bayesgmm.analysis.diagnosis import diagnosis_of
-    from bayesgmm.analysis.reading import Reading
-    from bayesgmm.comparison.result import Comparison
-
     require_undamaged(folder / _REST)
     missing = [_LOO] if not (folder / _LOO).is_file() else []
     try:
@@ -97,23 +92,23 @@ def _read_comparison(folder: Path) -> Comparison:
         ks, table = [int(k) for k in rest["k"]], pd.DataFrame(rest["table"])
         unfinished = tuple(int(k) for k in rest["unfinished"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{folder / _REST} must be as compare --out wrote it, got {_first(error)}; run compare again"
-        ) from None
+        raise _changed(folder / _REST, _first(error)) from None
     missing += [f"k{k}/{POSTERIOR}" for k in ks if not (folder / f"k{k}" / POSTERIOR).is_file()]
     if missing:
-        raise ValueError(f"{folder} must be as compare --out wrote it, got no {', '.join(missing)}; run compare again")
+        raise _changed(folder, f"no {', '.join(missing)}")
     fits = {k: _read_tree(folder / f"k{k}" / POSTERIOR) for k in ks}
     parts = _read_netcdf(folder / _LOO)
     try:
         loo = {str(k): _loo_from(parts[f"k{k}"].to_dataset()) for k in prior_k}
     except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{folder / _LOO} must be as compare --out wrote it, got {_first(error)}; run compare again"
-        ) from None
+        raise _changed(folder / _LOO, _first(error)) from None
     readings = {k: Reading(fits[k]) for k in prior_k}
     diagnoses = {k: each.ask(diagnosis_of) for k, each in readings.items()}
     return Comparison(table, fits, loo, diagnoses, seed, pd.Series(prior_k), unfinished, readings)
+
+
+def _changed(place: Path, got: str) -> ValueError:
+    return ValueError(f"{place} must be as compare --out wrote it, got {got}; run compare again")
 
 
 def _loo_as_dataset(elpd: Any) -> xr.Dataset:
@@ -127,8 +122,6 @@ def _loo_as_dataset(elpd: Any) -> xr.Dataset:
 
 
 def _loo_from(stored: xr.Dataset) -> Any:
-    from bayesgmm.comparison.leave_one_out import LOO, SampledLOO
-
     attrs: dict[str, Any] = {
         str(name): value.item() if hasattr(value, "item") else value for name, value in stored.attrs.items()
     }

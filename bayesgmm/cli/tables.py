@@ -9,23 +9,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import xarray as xr
+from pandas.errors import ParserError, ParserWarning
 
-from bayesgmm.cli.inputs import BROKEN, STANDARD_INPUT, Input
+from bayesgmm.cli.inputs import BROKEN, ENDINGS, STANDARD_INPUT, Format, Input
 from bayesgmm.cli.layout import ROW_NAMES, TextOptions, layout_of
-from bayesgmm.cli.messages import say, silence
+from bayesgmm.cli.messages import say
 from bayesgmm.cli.numerals import UnclearNumeralsError, read_numerals
 from bayesgmm.cli.text import Text
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-Format = Literal["csv", "tsv", "parquet", "netcdf"]
-_TEXT = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "text", ".dat": "text"}
-_COMPRESSED = (".gz", ".bz2", ".xz")
-ENDINGS = _TEXT | {".parquet": "parquet", ".pq": "parquet", ".nc": "netcdf", ".netcdf": "netcdf"}
+type Columns = Callable[[Sequence[str], Sequence[str]], Mapping[str, pd.Series]]
 _MARKS = {
     rb"PAR1[\x00-\x1f]": "parquet",
     rb"\x89HDF\r\n|CDF[\x01\x02\x05]": "netcdf",
@@ -35,30 +32,14 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class Table:
-    """What a file holds.
+    """What a file holds."""
 
-    Attributes
-    ----------
-    name : str
-        What to call the file.
-    names : list of str
-        Of its columns.
-    columns : callable
-        The columns of some names; of others, if given, text as it stands there.
-    place : callable
-        What the file calls its row 0, 1, ...
-    only : str or None
-        The column, or group of columns, that is meant if none is named.
-    groups : dict
-        Names that stand for several columns.
-    """
-
-    name: str
-    names: Sequence[str]
-    columns: Callable[[Sequence[str], Sequence[str]], Mapping[str, pd.Series]]
-    place: Callable[[int], str]
-    only: str | None
-    groups: Mapping[str, list[str]] = field(default_factory=dict)
+    name: str  # what to call the file
+    names: Sequence[str]  # of its columns
+    columns: Columns  # the columns of some names; of others, text as it stands there
+    place: Callable[[int], str]  # what the file calls its row 0, 1, ...
+    only: str | None  # the column, or group of columns, that is meant if none is named
+    groups: Mapping[str, list[str]] = field(default_factory=dict)  # names that stand for several columns
 
 
 def read_table(source: Input, format: Format | None, text: TextOptions, missing_values: Sequence[str]) -> Table:
@@ -68,23 +49,12 @@ def read_table(source: Input, format: Format | None, text: TextOptions, missing_
     if source.file != STANDARD_INPUT and not Path(source.file).exists():
         raise FileNotFoundError(f"{source.file} is not a file; give one that exists, or - for standard input")
     kind = format or _kind_of(source)
-    if kind in _BINARY:
-        return _BINARY[kind](source)
-    return _read_text(source, kind, text, missing_values)
-
-
-def column_names(file: str) -> list[str]:
-    """What the columns of a text file are called; nothing of other files."""
-    source = Input(file, silence)
-    kind = _TEXT.get(_ending(Path(file)))
-    if source.is_stream or kind is None:
-        return []
-    return layout_of(source, kind, TextOptions()).names
+    return _BINARY[kind](source) if kind in _BINARY else _read_text(source, kind, text, missing_values)
 
 
 def _kind_of(source: Input) -> str:
     """By the ending; of what is no text, whatever it is called, by the first bytes."""
-    kind = "text" if source.is_stream else ENDINGS.get(_ending(Path(source.file)))
+    kind = "text" if source.is_stream else ENDINGS.get(source.ending)
     if kind not in _BINARY:
         with _understood(source, "text"), source.opened() as file:
             begin = file.read(8)
@@ -97,14 +67,6 @@ def _kind_of(source: Input) -> str:
     if kind not in ENDINGS.values():
         raise ValueError(f"{source.name} must be a table in text, Parquet or NetCDF, got {kind}")
     return kind
-
-
-def _ending(path: Path) -> str:
-    """The ending, in lower case, under that of a compressed file."""
-    suffixes = [each.lower() for each in path.suffixes]
-    if suffixes and suffixes[-1] in _COMPRESSED:
-        return suffixes[-2] if len(suffixes) > 1 else ".txt"
-    return suffixes[-1] if suffixes else ""
 
 
 def _read_text(source: Input, kind: str, options: TextOptions, missing_values: Sequence[str]) -> Table:
@@ -129,8 +91,6 @@ def _numbers(
     text: Text, names: Sequence[str], options: TextOptions, missing_values: Sequence[str]
 ) -> tuple[dict[str, pd.Series], list[str]]:
     """Columns of a text, as numbers where that is what they are; and how those are written, if not as usual."""
-    import pandas as pd
-
     read: dict[str, pd.Series] = {}
     unusual = text.layout.commas or options.decimal is not None or options.thousands is not None
     if not unusual:
@@ -177,18 +137,12 @@ def _understood(source: Input, kind: str, text: Text | None = None) -> Iterator[
         ) from None
     except (csv.Error, *BROKEN) as error:
         raise ValueError(f"{broken}: {_first_sentence(error)}") from None
-    except Exception as error:
-        from pandas.errors import ParserError, ParserWarning
-
-        if not isinstance(error, (ParserError, ParserWarning)):
-            raise
+    except (ParserError, ParserWarning) as error:
         reason = text.too_long() if text is not None else ""
         raise ValueError(f"{broken}: {reason or str(error).strip().split('C error: ')[-1]}") from None
 
 
 def _read_parquet(source: Input) -> Table:
-    import pandas as pd
-
     name = source.name
     try:
         frame = pd.read_parquet(_binary_source(source))
@@ -204,9 +158,6 @@ def _read_parquet(source: Input) -> Table:
 
 def _read_netcdf(source: Input) -> Table:
     """Variables of one dimension are columns; of two, columns along the second, called by its labels."""
-    import pandas as pd
-    import xarray as xr
-
     name = source.name
     try:
         with xr.open_dataset(_binary_source(source)) as opened:
@@ -227,16 +178,13 @@ def _read_netcdf(source: Input) -> Table:
             columns |= {label: pd.Series(each) for label, each in zip(groups[called], variable.values.T, strict=True)}
     if not columns:
         raise ValueError(f"{name} must hold variables of one or two dimensions in its root group, got none")
-    only = _only(data.data_vars)
-    return Table(name, list(columns), _picked_from(columns), lambda row: f"position {row}", only, groups)
+    return Table(name, list(columns), _picked_from(columns), lambda row: f"position {row}", _only(data.data_vars), groups)
 
 
 _BINARY: dict[str, Callable[[Input], Table]] = {"parquet": _read_parquet, "netcdf": _read_netcdf}
 
 
-def _picked_from(
-    columns: Mapping[str, pd.Series] | pd.DataFrame,
-) -> Callable[[Sequence[str], Sequence[str]], Mapping[str, pd.Series]]:
+def _picked_from(columns: Mapping[str, pd.Series] | pd.DataFrame) -> Columns:
     return lambda names, ids: {each: columns[each] for each in [*names, *ids]}
 
 

@@ -9,16 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Literal, cast
+from typing import IO, Literal, cast
 
 import numpy as np
+import pandas as pd
 
 from bayesgmm.arguments import require_memory
 from bayesgmm.cli.inputs import Input
 from bayesgmm.cli.layout import FALLBACK, IN_FALLBACK, WHITESPACE, Layout, fields_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 type Kind = Literal["numbers", "text", "as it stands"]
 _CELLS = 2**23  # read together
@@ -59,8 +57,6 @@ class Text:
         return ""
 
     def _columns(self, names: Sequence[str], kind: Kind) -> dict[str, pd.Series]:
-        import pandas as pd
-
         positions = [self.layout.names.index(each) for each in names]
         wanted = sorted(set(positions))
         parts: list[pd.DataFrame] = []
@@ -78,8 +74,6 @@ class Text:
         return {name: frame[position] for name, position in zip(names, positions, strict=True)}
 
     def _parts(self, positions: Sequence[int], kind: Kind) -> Iterator[pd.DataFrame]:
-        import pandas as pd
-
         beyond = self.layout.width  # the field behind the last one, which must be empty
         with self._opened() as text, warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than the header line names
@@ -94,7 +88,7 @@ class Text:
                     na_filter=kind != "as it stands",
                     index_col=False,
                     skipinitialspace=True,
-                    skip_blank_lines=not self._single,
+                    skip_blank_lines=self.layout.width > 1,  # of one column a blank line is an observation that is missing
                     low_memory=False,
                     chunksize=max(1, _CELLS // self.layout.width),
                 )
@@ -142,11 +136,6 @@ class Text:
     def _is_comment(self, line: str) -> bool:
         return bool(self.layout.comment) and line.lstrip().startswith(self.layout.comment)
 
-    @property
-    def _single(self) -> bool:
-        """Whether a blank line is an observation that is missing."""
-        return self.layout.width == 1
-
     @cached_property
     def _lines(self) -> np.ndarray:
         """The line of each row, counted as pandas counts rows."""
@@ -155,7 +144,7 @@ class Text:
             found = [
                 (number, line.strip(separator + " \t\n\x1a") != "")
                 for number, line in enumerate(text, self.layout.begin + 1)
-                if not self._is_comment(line) and (self._single or line.strip(" \n") != "")
+                if not self._is_comment(line) and (self.layout.width == 1 or line.strip(" \n") != "")
             ]
         while found and not found[-1][1]:
             found.pop()

@@ -23,27 +23,18 @@ _ROUNDS = 3  # in which the effective sample size settles
 class Bridge:
     """An estimate of log Z, Z the integral of g, from draws of p = g / Z and of a proposal q.
 
-    Attributes
-    ----------
-    log_ratio : float
-        log Z.
-    variance : float
-        Of log Z, given the proposal.
-    ess : float
-        Effective sample size of the draws of p.
-    overlap : float
-        The integral of pq / (s1 p + s2 q), between 0 and 1, where it is the same distribution; s1 and s2 are the shares of
-        the two effective sample sizes.
+    ``overlap`` is the integral of pq / (s1 p + s2 q), between 0 and 1, where it is the same distribution; s1 and s2 are the
+    shares of the two effective sample sizes.
     """
 
-    log_ratio: float
-    variance: float
-    ess: float
+    log_ratio: float  # log Z
+    variance: float  # of log Z, given the proposal
+    ess: float  # effective sample size of the draws of p
     overlap: float
 
 
 def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> Bridge:
-    r"""Meng and Wong's optimal bridge between log g - log q at draws of p and of q, (chain, draw) both.
+    r"""Meng and Wong's (1996) optimal bridge between log g - log q at draws of p and of q, (chain, draw) both.
 
     With n1 and n2 (effective) draws, c = log Z solves
 
@@ -51,11 +42,7 @@ def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> B
 
     and its variance is the sum of the two sides' relative ones (Frühwirth-Schnatter 2004, equation 18), that of chains by
     their effective sample size. A ``stratified`` q is a mixture of which each row holds independent draws of one component,
-    and its variance is what varies within them.
-
-    References
-    ----------
-    Meng & Wong (1996), Simulating ratios of normalizing constants via a simple identity, Statistica Sinica 6, 831-860.
+    and its variance is what varies within them. The references: :func:`bayesgmm.loo` and :func:`bayesgmm.log_evidence`.
     """
     _require_common_ground(of_p, of_q)
     n1, n2 = float(of_p.size), float(of_q.size)
@@ -67,8 +54,7 @@ def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> B
         n2 = n2 if stratified else effective_size(q_side)
     within = q_side.var(axis=1, ddof=1).mean() if stratified and q_side.shape[1] > 1 else q_side.var()
     variance = _relative(p_side.var(), p_side.mean()) / n1 + _relative(within, q_side.mean()) / n2
-    share = n2 / (n1 + n2)
-    return Bridge(c, variance, n1, min(1.0, float(p_side.mean()) / share))
+    return Bridge(c, variance, n1, min(1.0, float(p_side.mean()) / (n2 / (n1 + n2))))
 
 
 def _root(of_p: FloatArray, of_q: FloatArray, n1: float, n2: float) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import xarray as xr
 from bayesgmm.arguments import read_path
 from bayesgmm.data.reading import Data, as_shown
 from bayesgmm.exceptions import PACKAGE, CacheWarning
-from bayesgmm.files import digest_of
+from bayesgmm.files import digest_of, whole_file
 from bayesgmm.words import about
 
 _KEY = "cache_key"
@@ -29,19 +28,11 @@ class FitCache:
     """Fits of the same data under the same settings, one file for each k.
 
     A file's name ends with a digest of its content: one that has been damaged is not even opened.
-
-    Attributes
-    ----------
-    folder : Path
-    key : str
-        Digest of all that a fit depends on but k and the seed.
-    seed : int or None
-        The seed that a fit must have; any will do if None.
     """
 
     folder: Path
-    key: str
-    seed: int | None
+    key: str  # digest of all that a fit depends on but k and the seed
+    seed: int | None  # the seed that a fit must have; any will do if None
 
     @classmethod
     def of(cls, folder: str | Path, data: Data, settings: Mapping[str, Any], seed: int | None) -> FitCache:
@@ -65,38 +56,28 @@ class FitCache:
                 tree = _read(path)
             except Exception:  # what cannot be read is fitted again
                 continue
-            fits = tree is not None and tree.attrs.get(_KEY) == self.key and tree.attrs.get("k") == k
-            if tree is not None and fits and (self.seed is None or tree.attrs["seed"] == seed):
+            fits = tree.attrs.get(_KEY) == self.key and tree.attrs.get("k") == k
+            if fits and (self.seed is None or tree.attrs["seed"] == seed):
                 return tree
         return None
 
     def put(self, tree: xr.DataTree) -> None:
-        """Keep a finished fit in place of an earlier one: the file is there whole or not at all.
-
-        Warns
-        -----
-        CacheWarning
-            If it cannot be written; the fit itself is not lost by that.
-        """
+        """Keep a finished fit in place of an earlier one; if it cannot be written, a warning says so, and it is not lost."""
         k = int(tree.attrs["k"])
         kept, earlier = tree.copy(), self._paths(k)
         kept.attrs[_KEY] = self.key
         try:
-            with (
-                tempfile.TemporaryDirectory(prefix=".", dir=self.folder) as beside,
-                kept.to_netcdf(engine="h5netcdf") as content,
-            ):
-                part = Path(beside) / "part.nc"
-                part.write_bytes(content)  # through memory: of a full disk HDF5 would print its own tracebacks
+            # through memory: of a full disk HDF5 would print its own tracebacks
+            with kept.to_netcdf(engine="h5netcdf") as content:
                 path = self.folder / f"{self._begin(k)}{hashlib.sha256(content).hexdigest()}.nc"
-                part.replace(path)
+                with whole_file(path) as part:
+                    part.write_bytes(content)
             for each in set(earlier) - {path}:
                 each.unlink(missing_ok=True)
         except OSError as error:
-            reason = error.strerror or str(error)
             warnings.warn(
-                f"the fit of k = {k} cannot be kept in the cache {self.folder} ({reason}): should the comparison be "
-                "interrupted, it will be fitted again",
+                f"the fit of k = {k} cannot be kept in the cache {self.folder} ({error.strerror or error}): should the "
+                "comparison be interrupted, it will be fitted again",
                 CacheWarning,
                 skip_file_prefixes=PACKAGE,
             )
@@ -108,9 +89,9 @@ class FitCache:
         return f"k{k}-{self.key[:12]}-"
 
 
-def _read(path: Path) -> xr.DataTree | None:
-    """The tree in a file, unless its content is not what its name says: HDF5 may not return from what is damaged."""
+def _read(path: Path) -> xr.DataTree:
+    """The tree in a file whose content is what its name says: HDF5 may not return from what is damaged."""
     if digest_of(path) != path.stem.rsplit("-", 1)[-1]:
-        return None
+        raise ValueError("damaged")
     with xr.open_datatree(path, engine="h5netcdf") as stored:
         return stored.load()

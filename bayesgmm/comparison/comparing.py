@@ -45,7 +45,6 @@ _SWEPT = 5_000  # observations x components x features, up to which Gibbs sweeps
 _AFFORDABLE = 150_000  # and up to which they are worth a try where NUTS's chains do not agree
 # the table says it, row by row, or it was said before
 _SAID = (ApproximationWarning, ConvergenceWarning, DataWarning, ImproperPosteriorWarning, InterruptedWarning)
-_SAME = ("prior", "covariance", "method")  # attributes of trees that can be compared
 
 
 def compare(
@@ -170,7 +169,9 @@ def compare(
     fits = _fits_of(asked, kept)
     given = {name: value for name, value in ({"method": method, "missing": missing} | settings).items() if value is not None}
     for reading in fits.values():
-        reading.tree.attrs[ASKED] = json.dumps(given, default=_plain)
+        reading.tree.attrs[ASKED] = json.dumps(
+            given, default=lambda each: each.item() if hasattr(each, "item") else str(each)
+        )
     return _compared(fits, seed, prior_k, ks)
 
 
@@ -236,11 +237,6 @@ def _fits_of(asked: _Asked, kept: FitCache | None) -> dict[int, Reading]:
     return fits
 
 
-def _plain(value: Any) -> Any:
-    """A Python number for a NumPy one, and words for what has no form in JSON."""
-    return value.item() if hasattr(value, "item") else str(value)
-
-
 def _read_ks(k: Any) -> list[int]:
     if isinstance(k, (str, bytes)) or not isinstance(k, Iterable):
         rule = "must be several numbers of components, such as range(1, 7)"
@@ -267,11 +263,8 @@ def _given_trees(x: Any) -> list[xr.DataTree] | None:
     if isinstance(x, xr.DataTree):
         rule = "must be data or several trees of different k"
         raise TypeError(about("x", f"{rule}, got one DataTree; its own k has nothing beside it"))
-    if isinstance(x, Mapping) and x and all(isinstance(each, xr.DataTree) for each in x.values()):
-        return list(x.values())
-    if isinstance(x, list | tuple) and x and all(isinstance(each, xr.DataTree) for each in x):
-        return list(x)
-    return None
+    given = x.values() if isinstance(x, Mapping) else x if isinstance(x, list | tuple) else ()
+    return list(given) if len(given) and all(isinstance(each, xr.DataTree) for each in given) else None
 
 
 def _read_fits(trees: list[xr.DataTree]) -> dict[int, Reading]:
@@ -287,7 +280,7 @@ def _read_fits(trees: list[xr.DataTree]) -> dict[int, Reading]:
     for other in others:
         if not (np.array_equal(fits[first].x, fits[other].x) and fits[first].known.equals(fits[other].known)):
             raise ValueError(f"the fits compared must be of the same data, got others for k = {other} than for k = {first}")
-        for name in _SAME[:2]:
+        for name in ("prior", "covariance"):
             values = [fits[each].tree.attrs.get(name) for each in (first, other)]
             if values[0] != values[1]:
                 raise ValueError(

@@ -29,8 +29,7 @@ def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, float]:
     x, draws, covariance = reading.x, reading.draws, attribute(reading.tree, "covariance")
     prior = prior.scaled_to(x, covariance)  # nothing is left open: this asks whether it fits the data
     own, units = standardised_posterior(x, draws.n_components, prior, covariance, reading.known)
-    points = _points(own, draws, units)
-    return own, draws.by_chain(points), units.log_volume(own.total)
+    return own, draws.by_chain(_points(own, draws, units)), units.log_volume(own.total)
 
 
 def log_joint(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> FloatArray:

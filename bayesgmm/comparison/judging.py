@@ -36,13 +36,11 @@ class Judged(NamedTuple):
 def judge(reading: Reading, *, quickly: bool = False) -> Judged:
     """One fit; quickly without refits of LOO and without evidence."""
     diagnosis = reading.ask(diagnosis_of)
-    if not diagnosis.exists:
-        return Judged(None, diagnosis, np.nan, np.nan)
     try:
-        elpd = loo(reading, refit=not quickly)
+        elpd = loo(reading, refit=not quickly) if diagnosis.exists else None
     except NoDensityError:
-        return Judged(None, diagnosis, np.nan, np.nan)
-    return Judged(elpd, diagnosis, *((np.nan, np.nan) if quickly else _evidence(reading)))
+        elpd = None
+    return Judged(elpd, diagnosis, *((np.nan, np.nan) if quickly or elpd is None else _evidence(reading)))
 
 
 def table_of(fits: Mapping[int, Reading], judged: Mapping[int, Judged], prior_k: pd.Series) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from bayesgmm.comparison.bridge import Bridge, bridge, effective_size
 from bayesgmm.comparison.joint import EXACT, read_posterior
 from bayesgmm.engines.compiled_target import CompiledTarget
 from bayesgmm.engines.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
-from bayesgmm.engines.interface import Sampled, Start
+from bayesgmm.engines.interface import Start
 from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.starts import can_begin, near
 from bayesgmm.posterior import LogPosterior, log_posterior
@@ -158,11 +158,12 @@ def loo(
         size = min(read_count(sample, "sample"), len(x))
     chosen = np.sort(rng.choice(len(x), size, replace=False)) if size < len(x) else np.arange(len(x))
     counts = reading.known.counts(len(x))
-    found = _by_importance(reading, chosen, _relative_efficiency(draws, x))
+    relative = _relative_efficiency(draws, x)
+    found = _by_importance(reading, chosen, relative)
     good_k = min(1 - 1 / np.log10(max(len(draws.w), 11)), MAX_K_HAT)
     before, variance = found.k_hat.copy(), 0.0
     if refit and tree.attrs.get("method") in EXACT and tree.attrs.get("prior") != "custom model":
-        variance = _mend(found, reading, chosen, good_k, rng)
+        variance = _mend(found, reading, chosen, good_k, relative, rng)
     _require_densities(found)
     trusted = bool((found.k_hat <= good_k).all())
     error = draws.by_chain(found.error)
@@ -208,12 +209,13 @@ def loo(
     )
 
 
-def _mend(found: _Pointwise, reading: Reading, chosen: NDArray[np.int64], good_k: float, rng: np.random.Generator) -> float:
+def _mend(
+    found: _Pointwise, reading: Reading, chosen: NDArray[np.int64], good_k: float, relative: float, rng: np.random.Generator
+) -> float:
     """Put what refits tell in the place of the approximation, where that is bad; the variance of all these together."""
     draws, x, counts = reading.draws, reading.x, reading.known.counts(len(reading.x))
     worst, variance = _to_refit(found.k_hat, good_k, draws.n_components * x.size), 0.0
     worst = worst[counts[chosen[worst]] >= 1]
-    relative = _relative_efficiency(draws, x)
     for at, exact in zip(worst, _left_out(reading, chosen[worst], rng), strict=True):
         if exact is not None:
             found.error[:] -= _by_importance(reading, chosen[[at]], relative).error
@@ -312,10 +314,11 @@ def _relative_efficiency(draws: Draws, x: FloatArray) -> float:
 def _approximation(draws: Draws, x: FloatArray, log_labels: FloatArray | None) -> FloatArray:
     """Log posterior predictive density of all observations, over some draws."""
     few, step = draws.thinned(_FEW_DRAWS), max(1, _NUMBERS // _FEW_DRAWS)
-    blocks = [slice(begin, begin + step) for begin in range(0, len(x), step)]
-    labels = [None if log_labels is None else log_labels[:, block] for block in blocks]
-    parts = [logsumexp(log_density(few, x[block], known), axis=0) for block, known in zip(blocks, labels, strict=True)]
-    return np.concatenate(parts) - np.log(len(few.w))
+    result = np.empty(len(x))
+    for block in [slice(begin, begin + step) for begin in range(0, len(x), step)]:
+        labels = None if log_labels is None else log_labels[:, block]
+        result[block] = logsumexp(log_density(few, x[block], labels), axis=0)
+    return result - np.log(len(few.w))
 
 
 def _left_out(reading: Reading, places: NDArray[np.int64], rng: np.random.Generator) -> Iterator[Bridge | None]:
@@ -354,16 +357,14 @@ def _sampled(own: LogPosterior, starts: list[FloatArray], seed: int) -> xr.Datas
     if own.x.size * own.k <= _FEW_OPERATIONS:
         thin = min(_MOST_SWEEPS, sweeps_between_draws(own))
         gibbs = GibbsSettings(_REFIT_DRAWS, _REFIT_TUNE, thin, len(starts), seed, progressbar=False)
-        return _whole(sample_gibbs(target, starts, gibbs, quiet))
-    from bayesgmm.engines.nuts import NutsSettings, sample_nuts
+        sampled = sample_gibbs(target, starts, gibbs, quiet)
+    else:
+        from bayesgmm.engines.nuts import NutsSettings, sample_nuts
 
-    nuts = NutsSettings(_REFIT_DRAWS, _REFIT_TUNE, len(starts), seed, 0.9, progressbar=False, adaptation="diag")
-    rng = np.random.default_rng(seed)
-    begun = [Start(point if can_begin(own, point) else near(own, point, rng)) for point in starts]
-    return _whole(sample_nuts(target, begun, nuts, quiet))
-
-
-def _whole(sampled: Sampled) -> xr.Dataset:
+        nuts = NutsSettings(_REFIT_DRAWS, _REFIT_TUNE, len(starts), seed, 0.9, progressbar=False, adaptation="diag")
+        rng = np.random.default_rng(seed)
+        begun = [Start(point if can_begin(own, point) else near(own, point, rng)) for point in starts]
+        sampled = sample_nuts(target, begun, nuts, quiet)
     if sampled.interrupted:
         raise KeyboardInterrupt
     return sampled.posterior

@@ -11,12 +11,7 @@ with the likelihood given z raised to a power of at most 1, because z leaves les
 does. It is a product over clusters but for constants and, if covariances are tied, their one factor. Densities are those of
 the unconstrained coordinates of :mod:`bayesgmm.posterior` without C0. In the basis in which B0 is the identity and the
 precision of component i is diagonal, with eigenvalues lambda_id, the mean's conditional under counts n_j has precisions
-1 + n_j lambda_id: no matrix is factorised for a pair of component and cluster.
-
-References
-----------
-Frühwirth-Schnatter (2004), Estimating marginal likelihoods for mixture and Markov switching models using bridge sampling
-techniques, Econometrics Journal 7, 143-167. doi:10.1111/j.1368-423X.2004.00125.x
+1 + n_j lambda_id: no matrix is factorised for a pair of component and cluster. The reference: :func:`bayesgmm.log_evidence`.
 """
 
 from __future__ import annotations
@@ -42,24 +37,13 @@ _CHUNK = 64  # points handled together
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """Kernels at some points (T, n_dim) of the posterior, each as probable as another.
-
-    Attributes
-    ----------
-    own : LogPosterior
-    counts : (T, K) array
-    means : (T, K, D) array
-        Of the observations allocated; zero where there are none.
-    shapes : (T, m) array
-        Of the precisions.
-    rates : (T, m, D, D) or (T, m, V, 1) array
-    """
+    """Kernels at some points (T, n_dim) of the posterior, each as probable as another."""
 
     own: LogPosterior
-    counts: FloatArray
-    means: FloatArray
-    shapes: FloatArray
-    rates: FloatArray
+    counts: FloatArray  # (T, K)
+    means: FloatArray  # (T, K, D), of the observations allocated; zero where there are none
+    shapes: FloatArray  # (T, m), of the precisions
+    rates: FloatArray  # (T, m, D, D) or (T, m, V, 1)
 
     @classmethod
     def at(cls, own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> Proposal:

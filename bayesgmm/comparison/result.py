@@ -97,7 +97,9 @@ class Comparison:
     def sentences(self) -> tuple[str, ...]:
         """The same, sentence by sentence."""
         by_k = self.table.set_index("k")
-        sentences: list[str] = [*self._left_out(), *self.best.sentences, *self._strays()]
+        first = next(iter(self.diagnoses.values()))  # strays set the scale of the prior, which is the same for every k
+        strays = [text for each in first.findings if each.kind == "stray" for text in (each.problem, each.remedy)]
+        sentences: list[str] = [*self._left_out(), *self.best.sentences, *strays]
         if self.unfinished:
             ks = ", ".join(map(str, self.unfinished))
             sentences.insert(0, f"interrupted, so that this is provisional: k = {ks} cut short or not compared at all")
@@ -132,11 +134,6 @@ class Comparison:
                 ks = ", ".join(map(str, found))
                 yield Words(f"k = {ks} left out of prediction and evidence: ", last.problem)
                 yield last.remedy
-
-    def _strays(self) -> list[str]:
-        """Observations that set the scale of the prior, which is the same for every k."""
-        first = next(iter(self.diagnoses.values()))
-        return [text for each in first.findings if each.kind == "stray" for text in (each.problem, each.remedy)]
 
     def __repr__(self) -> str:
         table = as_printed(self.table).to_string(line_width=max(60, get_terminal_size((140, 24)).columns))

@@ -34,11 +34,11 @@ def preferences(by_k: pd.DataFrame) -> Best:
     preferred, sentences = {}, []
     if len(by_k):
         preferred = {"elpd_loo": int(by_k["elpd_loo"].idxmax()), "weight": int(by_k["weight"].idxmax())}
-        sentences = [_of_loo(by_k, preferred["elpd_loo"]), _of_stacking(by_k, preferred["weight"])]
+        best = preferred["weight"]
+        stacking = f"stacking gives k = {best} a weight of {by_k.loc[best, 'weight']:.2f}"
+        sentences = [_of_loo(by_k, preferred["elpd_loo"]), stacking]
     if by_k["log_evidence"].notna().any():
-        preferred["log_evidence"] = int(by_k["log_evidence"].idxmax())
-        if by_k["p_k"].notna().any():
-            preferred["p_k"] = int(by_k["p_k"].idxmax())
+        preferred |= {name: int(by_k[name].idxmax()) for name in ("log_evidence", "p_k") if by_k[name].notna().any()}
         sentences.append(_of_evidence(by_k, preferred["log_evidence"], preferred.get("p_k")))
     if every["bic"].notna().any():
         preferred |= {name: int(every[name].idxmin()) for name in ("bic", "aic", "icl")}
@@ -81,8 +81,7 @@ def _chosen(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
         best, k = int(by_k["log_evidence"].idxmax()), int(by_k["p_k"].idxmax())
         return k, f"{_of_evidence(by_k, best, k)}; k = {k} is the most probable"
     preferred = {name: int(by_k[name].idxmin()) for name in ("bic", "aic", "icl")}
-    k = preferred[criterion]
-    return k, f"{_of_em(by_k, preferred)}; k = {k} has the lowest {criterion.upper()}"
+    return preferred[criterion], f"{_of_em(by_k, preferred)}; k = {preferred[criterion]} has the lowest {criterion.upper()}"
 
 
 def smallest_left(by_k: pd.DataFrame) -> tuple[int, str]:
@@ -95,8 +94,7 @@ def smallest_left(by_k: pd.DataFrame) -> tuple[int, str]:
     if by_k["log_evidence"].isna().all():
         return min(by_loo), f"the smallest k that {predicts} does not rule out"
     best = int(by_k["log_evidence"].idxmax())
-    behind = by_k.loc[best, "log_evidence"] - by_k["log_evidence"]
-    error = np.hypot(by_k.loc[best, "mcse"], by_k["mcse"])
+    behind, error = _behind(by_k, best)
     left = by_loo.intersection(by_k.index[~(behind > np.log(_STRONG) + _DECIDED * error)])
     if left:
         return min(left), (
@@ -111,11 +109,9 @@ def close_by_loo(by_k: pd.DataFrame, best: int) -> list[int]:
     return by_k.index[(by_k["elpd_diff"].abs() < _DECIDED * by_k["dse"]) & (by_k.index != best)].tolist()
 
 
-def close_by_evidence(by_k: pd.DataFrame, best: int) -> list[int]:
-    """Those k whose evidence cannot be told apart from that of the best."""
-    behind = by_k.loc[best, "log_evidence"] - by_k["log_evidence"]
-    error = np.hypot(by_k.loc[best, "mcse"], by_k["mcse"])
-    return by_k.index[(behind < np.maximum(_BAYES_FACTOR, _DECIDED * error)) & (by_k.index != best)].tolist()
+def _behind(by_k: pd.DataFrame, best: int) -> tuple[pd.Series, pd.Series]:
+    """How far the evidence of each k is behind that of the best, and the standard error of that."""
+    return by_k.loc[best, "log_evidence"] - by_k["log_evidence"], np.hypot(by_k.loc[best, "mcse"], by_k["mcse"])
 
 
 def _of_loo(by_k: pd.DataFrame, best: int) -> str:
@@ -127,13 +123,9 @@ def _of_loo(by_k: pd.DataFrame, best: int) -> str:
     return f"by LOO k = {best} predicts best and {decided}"
 
 
-def _of_stacking(by_k: pd.DataFrame, best: int) -> str:
-    return f"stacking gives k = {best} a weight of {by_k.loc[best, 'weight']:.2f}"
-
-
 def _of_evidence(by_k: pd.DataFrame, best: int, most_probable: int | None) -> str:
-    behind = by_k.loc[best, "log_evidence"] - by_k["log_evidence"]
-    close = close_by_evidence(by_k, best)
+    behind, error = _behind(by_k, best)
+    close = by_k.index[(behind < np.maximum(_BAYES_FACTOR, _DECIDED * error)) & (by_k.index != best)].tolist()
     if close:
         decided = f"cannot be told apart from k = {_listed(close)} (Bayes factors below 3)"
     elif behind.drop(best).notna().any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -36,7 +36,6 @@ class Text:
     """A paragraph."""
 
     text: str
-    kind: str = "text"
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,6 @@ class Verdict:
     level: Level
     title: str
     text: str
-    kind: str = "verdict"
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,6 @@ class Finding:
 
     problem: str
     remedy: str
-    kind: str = "finding"
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,6 @@ class Table:
     rows: Sequence[Sequence[str]]
     folded: bool = False
     marked: int | None = None  # row that stands out
-    kind: str = "table"
 
     def parts(self, most: int) -> list[Table]:
         """The table in parts of at most so many columns, each with the names of the rows."""
@@ -79,15 +75,11 @@ class Table:
             replace(
                 self,
                 caption=f"{self.caption}, {self.columns[cut][0]} to {self.columns[cut][-1]}",
-                columns=_part(self.columns, cut),
-                rows=[_part(row, cut) for row in self.rows],
+                columns=[self.columns[0], *self.columns[cut]],
+                rows=[[row[0], *row[cut]] for row in self.rows],
             )
             for cut in cuts
         ]
-
-
-def _part(row: Sequence[str], cut: slice) -> list[str]:
-    return [row[0], *row[cut]]
 
 
 @dataclass(frozen=True)
@@ -97,15 +89,13 @@ class Picture:
     name: str
     svg: Markup
     caption: str
-    kind: str = "picture"
 
 
 @dataclass(frozen=True)
 class Terms:
     """Words and what they mean."""
 
-    entries: Sequence[tuple[str, str]]
-    kind: str = "terms"
+    entries: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -114,7 +104,6 @@ class Code:
 
     label: str
     text: str
-    kind: str = "code"
 
 
 Block = Text | Verdict | Finding | Table | Picture | Terms | Code
@@ -137,11 +126,7 @@ def number(value: float, spread: float | None = None, signs: Signs = TYPESET) ->
     digits = 2 if scale is spread else 4
     if value == 0 and scale == 0:
         return "0"
-    decimals = digits - 1 - int(np.floor(np.log10(scale)))
-    largest = max(abs(value), scale)
-    if not 1e-4 <= largest < 1e7:
-        return signs.set(f"{value:.{int(np.clip(decimals + np.floor(np.log10(largest)), 1, 12))}e}")
-    return _fixed(value, decimals, signs)
+    return _set(value, digits - 1 - _exponent(scale), max(abs(value), scale), 1e7, signs)
 
 
 def as_recorded(column: FloatArray) -> Callable[[float], str]:
@@ -156,10 +141,7 @@ def as_recorded(column: FloatArray) -> Callable[[float], str]:
         if own is not None:
             few = own + _exponent(size) < _FEW_DIGITS
             decimals = own + between if few else min(decimals, own + between)
-        largest = max(abs(value), spread)
-        if largest and not 1e-4 <= largest < 1e12:
-            return TYPESET.set(f"{value:.{int(np.clip(decimals + _exponent(largest), 1, 15))}e}")
-        return _fixed(value, decimals)
+        return _set(value, decimals, max(abs(value), spread), 1e12)
 
     return told
 
@@ -168,13 +150,11 @@ def _exponent(value: float) -> int:
     return int(np.floor(np.log10(abs(value)))) if value else 0
 
 
-def _fixed(value: float, decimals: int, signs: Signs = TYPESET) -> str:
+def _set(value: float, decimals: int, largest: float, beyond: float, signs: Signs = TYPESET) -> str:
+    """With so many decimals; as a power of ten where the largest number of its kind is very small or large."""
+    if largest and not 1e-4 <= largest < beyond:
+        return signs.set(f"{value:.{min(max(decimals + _exponent(largest), 1), 15)}e}")
     return signs.set(f"{round(value, decimals):,.{max(decimals, 0)}f}")
-
-
-def signed(value: float) -> str:
-    """A number of standard deviations."""
-    return TYPESET.set(f"{value:+.2f}")
 
 
 def count(value: int, signs: Signs = TYPESET) -> str:
@@ -182,9 +162,9 @@ def count(value: int, signs: Signs = TYPESET) -> str:
     return signs.set(f"{value:,}")
 
 
-def counted(n: int, weight: FloatArray | None, signs: Signs = TYPESET) -> str:
+def counted(n: int, weight: FloatArray | None) -> str:
     """How many observations, and how many they stand for."""
-    return f"{count(n, signs)} observations{counting_as(weight, signs)}"
+    return f"{count(n)} observations{counting_as(weight)}"
 
 
 def counting_as(weight: FloatArray | None, signs: Signs = TYPESET) -> str:

@@ -24,29 +24,15 @@ _SIMULATED = 4_000  # curves of uniform numbers, from which the band is made
 
 @dataclass(frozen=True)
 class Calibration:
-    r"""LOO-PIT of a feature: :math:`p_i = P(X_i \leq x_i \mid x_{-i})`, uniform where the model is right.
-
-    Attributes
-    ----------
-    feature : str
-    n : int
-        Observations that were looked at.
-    points : (P,) array
-        Probabilities at which the share of the p_i up to there is compared with the probability itself.
-    shares : (P,) array
-    lower, upper : (P,) arrays
-        Between which the shares of independent uniform numbers lie at all points at once, with probability 0.95.
-    values : (P,) array
-        Of the feature, of which the model says that a share of ``points`` lies below.
-    """
+    r"""LOO-PIT of a feature: :math:`p_i = P(X_i \leq x_i \mid x_{-i})`, uniform where the model is right; arrays (P,)."""
 
     feature: str
-    n: int
-    points: FloatArray
+    n: int  # observations that were looked at
+    points: FloatArray  # probabilities at which the share of the p_i up to there is compared with the probability itself
     shares: FloatArray
-    lower: FloatArray
-    upper: FloatArray
-    values: FloatArray
+    lower: FloatArray  # the shares of independent uniform numbers lie between lower
+    upper: FloatArray  # and upper at all points at once, with probability 0.95
+    values: FloatArray  # of the feature, of which the model says that a share of points lies below
 
     @property
     def inside(self) -> bool:

@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from arviz_stats.base import array_stats
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bayesgmm import plots
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import OBS
 from bayesgmm.arguments import FloatArray
+from bayesgmm.comparison.result import Comparison
 from bayesgmm.html_report.blocks import Picture, as_recorded, count, counted, listed, number, percent, short
 from bayesgmm.html_report.calibration import PROBABILITY
 from bayesgmm.html_report.fitted import INTERVAL, Fitted
-from bayesgmm.html_report.svg import drawn
-from bayesgmm.html_report.traces import plot_traces, shown_step
-from bayesgmm.plots.canvas import EM, POSTERIOR, Clusters, histogram
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from bayesgmm.comparison.result import Comparison
+from bayesgmm.html_report.svg import drawn, shaded
+from bayesgmm.plots.canvas import ACROSS, EM, POSTERIOR, Clusters, colour, histogram, panel_grid, panels
 
 MOST_POINTS = 2_000  # observations drawn one by one
 _MOST_FEATURES = 4  # in a scatter matrix
 _MOST_PANELS = 6
+_MOST_DRAWS = 20_000  # of all chains, that are drawn; of more every so manieth
+_FEWEST_DRAWS = 20  # of a chain of which a density is drawn
 
 
 def sample(reading: Reading, most: int) -> Reading:
     """The tree with a random part of its observations, always the same, if they are more than that."""
-    n, tree = len(reading.x), reading.tree
+    n = len(reading.x)
     if n <= most:
         return reading
     chosen = np.sort(np.random.default_rng(0).choice(n, most, replace=False))
-    groups = {"/": xr.Dataset(attrs=tree.attrs)}
-    for name in ("posterior", "sample_stats", "em_baseline", "observed_data"):
-        if name in tree.children:
-            dataset = tree[name].to_dataset()
-            groups[name] = dataset.isel({OBS: chosen}) if OBS in dataset.dims else dataset
-    return reading.of_others(xr.DataTree.from_dict(groups))
+    return reading.of_others(reading.tree.isel({OBS: chosen}))
 
 
 def data_picture(
@@ -52,18 +47,11 @@ def data_picture(
     shown = features[:_MOST_PANELS]
 
     def draw() -> Figure:
-        width = 7.2 if len(shown) == 1 else 9.0
-        across = min(len(shown), 3)
-        down = -(-len(shown) // across)
-        size = (width, 2.6 if down == 1 else 2.3 * down)
-        figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
-        for ax in axes.ravel()[len(shown) :]:
-            ax.set_axis_off()
+        figure, axes = _panels(len(shown), 2.6 if len(shown) <= ACROSS else 2.3)
         known: Sequence[Clusters | None] = clusters or [None] * len(shown)
-        for ax, column, name, each in zip(axes.ravel(), columns.T, shown, known, strict=False):
+        for ax, column, name, each in zip(axes, columns.T, shown, known, strict=False):
             histogram(ax, column, clusters=each, weight=weight, density=False)
             ax.set(xlabel=short(name), ylabel="observations")
-            ax.spines[["top", "right"]].set_visible(False)
         return figure
 
     each = [
@@ -72,21 +60,23 @@ def data_picture(
     ]
     omitted = f", the first {len(shown)} of {len(features)} features" if len(features) > len(shown) else ""
     words = f"Histogram{'s' if len(shown) > 1 else ''} of {counted(len(x), weight)}: {listed(each)}{omitted}."
-    return Picture("data", drawn("data", draw, words), words)
+    return _picture("data", draw, words)
+
+
+def _panels(n: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """A new figure with a panel of this height for each feature."""
+    return panels(None, n, (7.2 if n == 1 else 9.0, height * -(-n // ACROSS)), **shared)
 
 
 def density_picture(fitted: Fitted) -> Picture:
     """Densities over the data: of one feature with bands, of several in pairs."""
     if len(fitted.features) == 1:
+        clusters = f" the {fitted.k} clusters it is made of (dotted)," if fitted.k > 1 else ""
         words = (
-            f"Posterior mean of the density (line) with its {percent(INTERVAL)} band, the {fitted.k} clusters it is made of "
-            "(dotted), and EM's density (dashed), over the histogram of the data."
-            if fitted.k > 1
-            else f"Posterior mean of the density (line) with its {percent(INTERVAL)} band, and EM's density (dashed), over "
-            "the histogram of the data."
+            f"Posterior mean of the density (line) with its {percent(INTERVAL)} band,{clusters} and EM's density (dashed), "
+            "over the histogram of the data."
         )
-        svg = drawn("density", lambda: plots.plot_fit(fitted.reading), f"{words} {_where(fitted)}")
-        return Picture("density", svg, words)
+        return _picture("density", lambda: plots.plot_fit(fitted.reading), words, _where(fitted))
     shown = list(fitted.tree["posterior"]["feature"].to_numpy()[:_MOST_FEATURES])
     part = f" The first {len(shown)} of {len(fitted.features)} features." if len(fitted.features) > len(shown) else ""
     some = f" A sample of {count(MOST_POINTS)} observations is drawn." if len(fitted.x) > 3_000 else ""
@@ -95,13 +85,12 @@ def density_picture(fitted: Fitted) -> Picture:
         "posterior mean (line), single draws (thin), EM (dashed). A ring marks observations whose cluster is less than 90% "
         f"sure. On the diagonal, densities of single features with their bands.{part}{some}"
     )
-    svg = drawn("density", lambda: plots.plot_pairs(fitted.reading, shown), f"{words} {_where(fitted)}")
-    return Picture("density", svg, words)
+    return _picture("density", lambda: plots.plot_pairs(fitted.reading, shown), words, _where(fitted))
 
 
 def _where(fitted: Fitted) -> str:
     """Where the clusters are, as far as they can be told apart."""
-    if not fitted.one_by_one:
+    if fitted.doubt:
         return f"Single clusters are not to be relied on: {fitted.doubt}."
     clusters = []
     for j in range(min(fitted.k, 8)):
@@ -124,11 +113,9 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
         )
     if n > MOST_POINTS:
         words += f" A sample of {count(MOST_POINTS)} observations is drawn."
-    about = f" Of {count(of)} observations {count(unsure)} have no cluster with a probability of 90% or more."
+    about = f"Of {count(of)} observations {count(unsure)} have no cluster with a probability of 90% or more."
     some = sample(fitted.reading, MOST_POINTS)
-    return Picture(
-        "responsibilities", drawn("responsibilities", lambda: plots.plot_responsibilities(some), words + about), words
-    )
+    return _picture("responsibilities", lambda: plots.plot_responsibilities(some), words, about)
 
 
 def calibration_picture(fitted: Fitted) -> Picture:
@@ -136,13 +123,8 @@ def calibration_picture(fitted: Fitted) -> Picture:
     shown = fitted.calibrations[:_MOST_PANELS]
 
     def draw() -> Figure:
-        across = min(len(shown), 3)
-        down = -(-len(shown) // across)
-        size = (7.2 if len(shown) == 1 else 9.0, 2.9 * down)
-        figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey=True, layout="constrained")
-        for ax in axes.ravel()[len(shown) :]:
-            ax.set_axis_off()
-        for ax, each in zip(axes.ravel(), shown, strict=False):
+        figure, axes = _panels(len(shown), 2.9, sharey=True)
+        for ax, each in zip(axes, shown, strict=True):
             ax.axhline(0, color="#666666", linewidth=0.8)
             lower, upper = each.lower - each.points, each.upper - each.points
             ax.fill_between(each.points, lower, upper, step="mid", color=POSTERIOR, alpha=0.2, linewidth=0)
@@ -150,10 +132,9 @@ def calibration_picture(fitted: Fitted) -> Picture:
             ax.set(xlim=(0, 1))
             if len(shown) > 1:
                 ax.set_title(short(each.feature))
-            ax.spines[["top", "right"]].set_visible(False)
-        for ax in axes.ravel()[max(0, len(shown) - across) : len(shown)]:  # with nothing beneath
+        for ax in axes[-ACROSS:]:  # with nothing beneath
             ax.set_xlabel("predicted share below")
-        for ax in axes[:, 0]:
+        for ax in axes[::ACROSS]:
             ax.set_ylabel("observed share less predicted")
         return figure
 
@@ -168,7 +149,7 @@ def calibration_picture(fitted: Fitted) -> Picture:
         f"{np.abs(each.shares - each.points).max():.3f}"
         for each in shown
     )
-    return Picture("calibration", drawn("calibration", draw, f"{words} {about}."), words)
+    return _picture("calibration", draw, words, f"{about}.")
 
 
 def solutions_picture(fitted: Fitted) -> Picture:
@@ -177,13 +158,12 @@ def solutions_picture(fitted: Fitted) -> Picture:
     assert found is not None
     shown = None if len(fitted.features) == 1 else list(fitted.tree["posterior"]["feature"].to_numpy()[:3])
     words = "Density of each solution in which chains sit, with its band, over the data."
-    svg = drawn("solutions", lambda: plots.plot_solutions(fitted.reading, shown), f"{words} {found.in_words()}.")
-    return Picture("solutions", svg, words)
+    return _picture("solutions", lambda: plots.plot_solutions(fitted.reading, shown), words, f"{found.in_words()}.")
 
 
 def traces_picture(fitted: Fitted) -> Picture:
     """Distributions and traces of the mixture's parameters."""
-    sizes, step = fitted.tree["posterior"].sizes, shown_step(fitted)
+    sizes, step = fitted.tree["posterior"].sizes, _shown_step(fitted)
     thinned = f", of which every {step}th is drawn" if step > 1 else ""
     chains = f"{sizes['chain']} chains" if sizes["chain"] > 1 else "one chain"
     words = f"Densities (left) and {count(sizes['draw'])} draws in their order (right{thinned}), in each of {chains}."
@@ -192,8 +172,59 @@ def traces_picture(fitted: Fitted) -> Picture:
     if len(fitted.features) > 1:
         words += " Covariances are in the tables of the diagnostics."
     r_hat = fitted.diagnosis.parameters.get("r_hat")
-    worst = "" if r_hat is None or r_hat.isna().all() else f" The largest R-hat is {r_hat.max():.3f}, of {r_hat.idxmax()}."
-    return Picture("traces", drawn("traces", lambda: plot_traces(fitted), words + worst), words)
+    worst = "" if r_hat is None or r_hat.isna().all() else f"The largest R-hat is {r_hat.max():.3f}, of {r_hat.idxmax()}."
+    return _picture("traces", lambda: plot_traces(fitted), words, worst)
+
+
+def _shown_step(fitted: Fitted) -> int:
+    """Every how manieth draw is drawn."""
+    return max(1, len(fitted.draws.w) // _MOST_DRAWS)
+
+
+def plot_traces(fitted: Fitted) -> Figure:
+    """A row for each kind of parameter: its density in each chain on the left, its draws in their order on the right."""
+    rows = _trace_rows(fitted)
+    figure, axes = panel_grid(len(rows), 2, (9.5, 1.6 * len(rows) + 0.4), width_ratios=(1, 2.2))
+    step = _shown_step(fitted)
+    for (left, right), (name, values) in zip(axes, rows, strict=True):
+        for j in range(values.shape[-1]):
+            for place, chain in enumerate(values[..., j]):
+                shade = shaded(colour(j), place, len(values))
+                _chain_density(left, chain, shade)
+                at = np.arange(0, len(chain), step)
+                right.plot(at, chain[::step], color=shade, linewidth=0.5, alpha=0.7, rasterized=len(at) > 100)
+        left.set(yticks=[], ylim=(0, None))
+        left.set_title(short(name), loc="left")
+        right.margins(x=0.01)
+        left.spines["left"].set_visible(False)
+        right.tick_params(labelbottom=left is axes[-1, 0])
+    axes[-1, 1].set_xlabel("draw")
+    if fitted.k > 1:
+        handles = [plt.Line2D([], [], color=colour(j), linewidth=2, label=f"cluster {j}") for j in range(fitted.k)]
+        figure.legend(handles=handles, loc="outside upper right", ncols=min(fitted.k, 8), fontsize="small")
+    return figure
+
+
+def _chain_density(ax: Axes, chain: FloatArray, line: str) -> None:
+    if len(chain) < _FEWEST_DRAWS or np.ptp(chain) == 0:
+        ax.plot(chain, np.zeros(len(chain)), "|", color=line, markersize=12)
+        return
+    middle, unit = chain.mean(), chain.std()  # densities of very small or large numbers would overflow
+    grid, density, _ = array_stats.kde((chain - middle) / unit, circular=False, grid_len=200)
+    ax.plot(middle + unit * grid, density / unit if unit > 1e-100 else density, color=line, linewidth=1)
+
+
+def _trace_rows(fitted: Fitted) -> list[tuple[str, FloatArray]]:
+    """Names and draws (chain, draw, cluster)."""
+    draws = fitted.draws
+    rows = [] if fitted.k == 1 else [("weight", draws.by_chain(draws.w))]
+    several = len(fitted.features) > 1
+    for place, name in enumerate(fitted.features[:_MOST_FEATURES]):
+        part = draws.marginal(place)
+        rows.append((f"mean, {name}" if several else "mean", draws.by_chain(part.mu[..., 0])))
+        if not several:
+            rows.append(("sd", draws.by_chain(part.sd[..., 0])))
+    return rows
 
 
 def compare_picture(comparison: Comparison) -> Picture:
@@ -202,8 +233,7 @@ def compare_picture(comparison: Comparison) -> Picture:
         "What prediction, evidence and EM's criteria say of each k, as differences to the best, which is ringed; up is "
         "better in every panel. Arrows with numbers stand for values further down."
     )
-    svg = drawn("criteria", lambda: plots.plot_compare(comparison), f"{words} {comparison.best!r}")
-    return Picture("criteria", svg, words)
+    return _picture("criteria", lambda: plots.plot_compare(comparison), words, repr(comparison.best))
 
 
 def fits_picture(comparison: Comparison, feature: Any = None) -> Picture:
@@ -211,8 +241,7 @@ def fits_picture(comparison: Comparison, feature: Any = None) -> Picture:
     of = f" of {feature}" if feature is not None else ""
     words = f"Density{of} of every k, with its band and clusters, over the data."
     elpd = "; ".join(f"k = {row.k}: elpd {number(row.elpd_loo, 1.0)}" for row in comparison.table.itertuples())
-    svg = drawn("fits", lambda: plots.plot_fits(comparison, feature), f"{words} {elpd}.")
-    return Picture("fits", svg, words)
+    return _picture("fits", lambda: plots.plot_fits(comparison, feature), words, f"{elpd}.")
 
 
 def numbers_picture(tree: xr.DataTree) -> Picture:
@@ -221,5 +250,10 @@ def numbers_picture(tree: xr.DataTree) -> Picture:
         "Posterior probabilities of the number of components (left, with the prior) and of clusters that hold data (right)."
     )
     of_k = tree["p_k"]
-    about = f" The most probable k is {int(of_k.idxmax())}, with probability {float(of_k.max()):.2f}."
-    return Picture("numbers", drawn("numbers", lambda: plots.plot_k(tree), words + about), words)
+    about = f"The most probable k is {int(of_k.idxmax())}, with probability {float(of_k.max()):.2f}."
+    return _picture("numbers", lambda: plots.plot_k(tree), words, about)
+
+
+def _picture(name: str, draw: Callable[[], Figure], words: str, about: str = "") -> Picture:
+    """The figure that ``draw`` makes, with its caption, to which the description adds what it is ``about``."""
+    return Picture(name, drawn(name, draw, f"{words} {about}" if about else words), words)

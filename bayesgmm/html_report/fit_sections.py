@@ -14,6 +14,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import (
     NONE,
+    TYPESET,
     Block,
     Finding,
     Section,
@@ -26,7 +27,6 @@ from bayesgmm.html_report.blocks import (
     listed,
     number,
     percent,
-    signed,
 )
 from bayesgmm.html_report.fitted import Fitted
 from bayesgmm.plots.canvas import Clusters
@@ -35,63 +35,41 @@ _MOST_JUDGED = 20_000  # observations whose membership is looked at
 _MOST_PARTITIONED = 2_000  # observations that are divided without labels
 _UNSURE, _LISTED = 0.9, 10
 _LONGEST = 30  # rows of a table of parameters
-MEANINGS = (
-    (
-        "R-hat",
-        "compares the spread between chains with that within them: 1 where all chains tell the same, above 1.01 they do "
-        "not; then run longer, or look for several solutions.",
-    ),
-    (
-        "ESS, bulk and tail",
-        "how many independent draws these are worth, for averages and for the ends of intervals; at least 100 for each "
-        "chain. Too few: raise draws.",
-    ),
-    (
-        "Divergences",
-        "steps of NUTS that went astray where the posterior bends sharply: it may be missed there. Remedy: a larger "
-        "target_accept, or Gibbs.",
-    ),
-    (
-        "BFMI",
-        "how freely the energy moves from draw to draw; below 0.3 the tails are visited too rarely. Remedy: more tuning, or "
-        "a more informative prior.",
-    ),
-    (
-        "k-hat",
-        "how heavy the tail of importance weights is: of ADVI, above 0.7 the approximation misses part of the posterior; of "
-        "LOO, above its limit an observation's estimate cannot be trusted, and is found by a refit.",
-    ),
-    (
-        "Label quality",
-        "whether clusters keep their identity from draw to draw. Non-permutation rate or ambiguous draws above 10%: speak "
-        "of densities and partitions, not of single clusters.",
-    ),
-)
+OF_CHAINS = {
+    "R-hat": "compares the spread between chains with that within them: 1 where all chains tell the same, above 1.01 they "
+    "do not; then run longer, or look for several solutions.",
+    "ESS, bulk and tail": "how many independent draws these are worth, for averages and for the ends of intervals; at least "
+    "100 for each chain. Too few: raise draws.",
+}
+_MEANINGS = OF_CHAINS | {
+    "Divergences": "steps of NUTS that went astray where the posterior bends sharply: it may be missed there. Remedy: a "
+    "larger target_accept, or Gibbs.",
+    "BFMI": "how freely the energy moves from draw to draw; below 0.3 the tails are visited too rarely. Remedy: more "
+    "tuning, or a more informative prior.",
+    "k-hat": "how heavy the tail of importance weights is: of ADVI, above 0.7 the approximation misses part of the "
+    "posterior; of LOO, above its limit an observation's estimate cannot be trusted, and is found by a refit.",
+    "Label quality": "whether clusters keep their identity from draw to draw. Non-permutation rate or ambiguous draws above "
+    "10%: speak of densities and partitions, not of single clusters.",
+}
 
 
 def fit_sections(fitted: Fitted) -> Iterator[Section]:
     """All that is told of one fit, after the data and the choice of k."""
+    found = fitted.diagnosis.solutions
+    of_solutions = "Several solutions" if found is not None and len(found) > 1 else "How the chains move"
     for name, title, make in (
-        ("density", "Density and components", _density),
-        ("adequacy", "Does the model describe the data?", _adequacy),
+        ("density", "Density and components", lambda each: [*_doubt(each), figures.density_picture(each)]),
+        ("adequacy", "Do data and model conflict?", _adequacy),
         ("clusters", "Cluster probabilities", _clusters),
         ("em", "Check against EM", _em),
         ("diagnostics", "Diagnostics", _diagnostics),
-        *([("solutions", "How the chains move", _solutions)] if fitted.diagnosis.solutions is not None else []),
-        ("traces", "Traces", _traces),
+        *([] if found is None else [("solutions", of_solutions, _solutions)]),
+        ("traces", "Traces", lambda each: [*_doubt(each), figures.traces_picture(each)]),
     ):
         try:
-            yield make(fitted)
+            yield Section(name, title, make(fitted))
         except Exception as error:  # the other sections are worth having
             yield Section(name, title, [Text(f"This section is left out, for it cannot be written: {error}")])
-
-
-def _density(fitted: Fitted) -> Section:
-    return Section("density", "Density and components", [*_doubt(fitted), figures.density_picture(fitted)])
-
-
-def _traces(fitted: Fitted) -> Section:
-    return Section("traces", "Traces", [*_doubt(fitted), figures.traces_picture(fitted)])
 
 
 def data_section(
@@ -107,9 +85,8 @@ def data_section(
         quantiles = [told(float(column[each])) for each in ("min", "25%", "50%", "75%", "max")]
         rows.append([name, count(int(column["count"])), *moments, *quantiles])
     heads = ["feature", "n", "mean", "sd", "smallest", "lower quartile", "median", "upper quartile", "largest"]
-    return Section(
-        "data", "The data", [Table("Summary of the data", heads, rows), figures.data_picture(x, features, clusters, weight)]
-    )
+    table, picture = Table("Summary of the data", heads, rows), figures.data_picture(x, features, clusters, weight)
+    return Section("data", "The data", [table, picture])
 
 
 def _weighted(columns: FloatArray, features: list[str], weight: FloatArray) -> pd.DataFrame:
@@ -122,7 +99,7 @@ def _weighted(columns: FloatArray, features: list[str], weight: FloatArray) -> p
     return pd.DataFrame(np.vstack([np.full(len(mean), total), mean, sd, *np.transpose(quantiles)]), names, features)
 
 
-def _adequacy(fitted: Fitted) -> Section:
+def _adequacy(fitted: Fitted) -> list[Block]:
     blocks: list[Block] = [
         fitted.adequacy()
         if fitted.diagnosis.converged
@@ -144,19 +121,18 @@ def _adequacy(fitted: Fitted) -> Section:
     ]
     if tied:
         words.append(f"Rounded data move the line too: of {count(n)} observations {listed(tied[:4])} distinct values.")
-    return Section("adequacy", "Do data and model conflict?", [*blocks, Text(" ".join(words))])
+    return [*blocks, Text(" ".join(words))]
 
 
 def _doubt(fitted: Fitted) -> list[Block]:
-    if fitted.one_by_one or fitted.k == 1:
+    if not fitted.doubt or fitted.k == 1:
         return []
     return [Text(f"What is drawn of single clusters is not to be relied on: {fitted.doubt}.")]
 
 
-def _clusters(fitted: Fitted) -> Section:
-    title = "Cluster probabilities"
+def _clusters(fitted: Fitted) -> list[Block]:
     if fitted.k == 1:
-        return Section("clusters", title, [Text("With a single component every observation belongs to it.")])
+        return [Text("With a single component every observation belongs to it.")]
     blocks: list[Block] = [Text(f"Labels: {fitted.diagnosis.labels}."), *_doubt(fitted)]
     looked_at = figures.sample(fitted.reading, _MOST_JUDGED)
     mean = responsibilities(looked_at)["mean"].values
@@ -181,7 +157,7 @@ def _clusters(fitted: Fitted) -> Section:
     blocks.append(Text(f"{some if unsure else all_sure} a probability of 90% or more{sampled}."))
     if unsure and fitted.diagnosis.labels.trusted:
         blocks.append(_unsure_table(fitted, looked_at.x, looked_at.positions, mean))
-    return Section("clusters", title, blocks)
+    return blocks
 
 
 def _size(share: float, judged: float, n: float) -> str:
@@ -208,24 +184,15 @@ def _unsure_table(fitted: Fitted, x: FloatArray, positions: NDArray[np.int64], m
     tellers = [as_recorded(column) for column in x.T[:4]]
     rows = []
     for at in order:
-        first, second = np.argsort(-mean[at], kind="stable")[:2]
+        most = np.argsort(-mean[at], kind="stable")[:2]
         values = [told(float(value)) for told, value in zip(tellers, x[at], strict=False)]
-        rows.append(
-            [
-                str(positions[at]),
-                *values,
-                f"cluster {first}",
-                f"{mean[at, first]:.2f}",
-                f"cluster {second}",
-                f"{mean[at, second]:.2f}",
-            ]
-        )
+        likely = [text for j in most for text in (f"cluster {j}", f"{mean[at, j]:.2f}")]
+        rows.append([str(positions[at]), *values, *likely])
     heads = ["position", *fitted.features[:4], "most probable", "probability", "next", "probability of that"]
-    caption = f"The least certain observations, by their position in the data (from 0){fitted.caveat}"
-    return Table(caption, heads, rows)
+    return Table(f"The least certain observations, by their position in the data (from 0){fitted.caveat}", heads, rows)
 
 
-def _em(fitted: Fitted) -> Section:
+def _em(fitted: Fitted) -> list[Block]:
     check, likelihood = fitted.check, fitted.check.log_likelihood
     title = "Posterior and EM agree" if check.ok else "Posterior and EM differ"
     if check.unjudged and not check.reasons:
@@ -241,41 +208,40 @@ def _em(fitted: Fitted) -> Section:
         ),
     ]
     if len(check.table):
+        worst, more = _worst(check.table)
         rows = [
             [
                 str(name),
                 number(row["em"], row["sd"]),
                 number(row["mean"], row["sd"]),
                 number(row["sd"], row["sd"]),
-                signed(row["z"]),
+                TYPESET.set(f"{row['z']:+.2f}"),
                 f"{number(row['lower'], row['sd'])} to {number(row['upper'], row['sd'])}",
                 "yes" if row["inside"] else "no",
             ]
-            for name, row in _first(check.table).iterrows()
+            for name, row in worst.iterrows()
         ]
         heads = ["parameter", "EM", "posterior mean", "sd", "difference in sd", "95% interval", "EM inside"]
-        caption = f"EM beside the posterior{_more(check.table)}{fitted.caveat}"
+        caption = f"EM beside the posterior{more}{fitted.caveat}"
         blocks.append(Table(caption, heads, rows, folded=len(rows) > 12))
-    return Section("em", "Check against EM", blocks)
+    return blocks
 
 
-def _first(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are worst, of a long table."""
+def _worst(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows that are worst, of a long table, and what its caption says of that."""
     if len(table) <= _LONGEST:
-        return table
+        return table, ""
     by = next(name for name in ("tail", "ess_bulk", "sd") if name in table)
-    return table.sort_values(by, kind="stable").head(_LONGEST)
+    return table.sort_values(by, kind="stable").head(_LONGEST), f", the {_LONGEST} worst of {len(table)} rows"
 
 
-def _more(table: pd.DataFrame) -> str:
-    return f", the {_LONGEST} worst of {len(table)} rows" if len(table) > _LONGEST else ""
-
-
-def _diagnostics(fitted: Fitted) -> Section:
+def _diagnostics(fitted: Fitted) -> list[Block]:
     diagnosis = fitted.diagnosis
     blocks: list[Block] = []
     if diagnosis.ok:
-        blocks.append(Verdict("good" if fitted.check.ok else "plain", "No findings", _within(fitted)))
+        but = "" if fitted.check.ok else " What the check against EM has to say stands above."
+        within = f"Every diagnostic of the draws is within its limits.{but}"
+        blocks.append(Verdict("good" if fitted.check.ok else "plain", "No findings", within))
     blocks += [Finding(sentence(each.problem), sentence(each.remedy)) for each in diagnosis.findings]
     if diagnosis.sampler:
         rows = [
@@ -284,43 +250,28 @@ def _diagnostics(fitted: Fitted) -> Section:
         blocks.append(Table("The sampler", ["", "value"], rows))
     blocks.append(draws_table("What does not depend on labels", diagnosis.invariants))
     blocks.append(draws_table("Parameters, by label", diagnosis.parameters, fitted.caveat))
-    blocks.append(Terms(MEANINGS))
-    return Section("diagnostics", "Diagnostics", blocks)
-
-
-def _within(fitted: Fitted) -> str:
-    but = "" if fitted.check.ok else " What the check against EM has to say stands above."
-    return f"Every diagnostic of the draws is within its limits.{but}"
+    return [*blocks, Terms(_MEANINGS)]
 
 
 def draws_table(caption: str, table: pd.DataFrame, caveat: str = "", *, folded: bool = True) -> Table:
     """Summaries of draws, with their convergence."""
-    heads = {
-        "mean": "mean",
-        "sd": "sd",
-        "mcse_mean": "MCSE",
-        "ess_bulk": "ESS, bulk",
-        "ess_tail": "ESS, tail",
-        "r_hat": "R-hat",
-    }
+    heads = {"mean": "mean", "sd": "sd", "mcse_mean": "MCSE"}
+    heads |= {"ess_bulk": "ESS, bulk", "ess_tail": "ESS, tail", "r_hat": "R-hat"}
     columns = [name for name in heads if name in table and table[name].notna().any()]
-    rows = []
-    for name, row in _first(table).iterrows():
-        cells = [str(name)]
-        for column in columns:
-            if column.startswith("ess"):
-                cells.append(count(round(row[column])) if np.isfinite(row[column]) else NONE)
-            elif column == "r_hat":
-                cells.append(f"{row[column]:.3f}" if np.isfinite(row[column]) else NONE)
-            elif column == "mcse_mean":
-                cells.append(number(row[column], row[column]))
-            else:
-                cells.append(number(row[column], row["sd"]))
-        rows.append(cells)
-    return Table(f"{caption}{_more(table)}{caveat}", ["quantity", *(heads[each] for each in columns)], rows, folded=folded)
+    worst, more = _worst(table)
+    rows = [[str(name), *(_cell(each, row[each], row["sd"]) for each in columns)] for name, row in worst.iterrows()]
+    return Table(f"{caption}{more}{caveat}", ["quantity", *(heads[each] for each in columns)], rows, folded=folded)
 
 
-def _solutions(fitted: Fitted) -> Section:
+def _cell(column: str, value: float, sd: float) -> str:
+    if column.startswith("ess"):
+        return count(round(value)) if np.isfinite(value) else NONE
+    if column == "r_hat":
+        return f"{value:.3f}" if np.isfinite(value) else NONE
+    return number(value, value if column == "mcse_mean" else sd)
+
+
+def _solutions(fitted: Fitted) -> list[Block]:
     found = fitted.diagnosis.solutions
     assert found is not None
     heads: Sequence[str] = ["solution", *(str(name).replace("_", " ") for name in found.table)]
@@ -342,6 +293,4 @@ def _solutions(fitted: Fitted) -> Section:
         ),
         Table("The solutions", heads, rows),
     ]
-    if len(found) > 1:
-        blocks.append(figures.solutions_picture(fitted))
-    return Section("solutions", "Several solutions" if len(found) > 1 else "How the chains move", blocks)
+    return [*blocks, figures.solutions_picture(fitted)] if len(found) > 1 else blocks

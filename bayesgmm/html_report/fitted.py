@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import xarray as xr
+from scipy.stats import skew
 
 from bayesgmm.analysis.diagnosis import Diagnosis, diagnosis_of
 from bayesgmm.analysis.em_check import EMCheck, check_against_em
@@ -14,6 +16,7 @@ from bayesgmm.analysis.judgement import Judgement, judgement_of, sentence
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import TRAITS, FloatArray, spoken
+from bayesgmm.em.fitting import fit_em
 from bayesgmm.html_report.blocks import (
     TYPESET,
     Signs,
@@ -27,12 +30,12 @@ from bayesgmm.html_report.blocks import (
     percents,
 )
 from bayesgmm.html_report.calibration import Calibration, calibrations
-from bayesgmm.html_report.logarithm import as_logarithm
-from bayesgmm.plots.canvas import Clusters
 
 INTERVAL = 0.9  # probability of the intervals that are told
 _MOST_ACROSS = 2  # features whose means and standard deviations stand side by side
 _TOLD = 4  # clusters times features that a paragraph can hold
+_MOST_TRANSFORMED = 2_000  # observations whose logarithms are looked at
+_DECIDED = 5.0  # by which a log-likelihood with as many parameters must be higher: a factor of 150 (Kass & Raftery 1995)
 METHODS = {"nuts": "NUTS", "gibbs": "Gibbs sampling", "advi": "ADVI, an approximation"}
 
 
@@ -87,18 +90,6 @@ class Fitted:
         return list(map(spoken, features_of(self.tree)))
 
     @property
-    def clusters_of_em(self) -> list[Clusters]:
-        """Expected sizes and standard deviations of EM's clusters, for each feature."""
-        em, _ = self.reading.em
-        sizes = self.reading.known.total(len(self.x)) * em.weights
-        return [Clusters(sizes, sigma) for sigma in em.sd.T]
-
-    @property
-    def one_by_one(self) -> bool:
-        """Whether single clusters can be spoken of."""
-        return not self.doubt
-
-    @property
     def doubt(self) -> str:
         """Why single clusters cannot be spoken of; nothing where they can."""
         if not self.diagnosis.converged:
@@ -128,15 +119,14 @@ class Fitted:
     @property
     def data(self) -> str:
         """What the model was fitted to, in words."""
-        n, counting = f"{count(len(self.x), self.signs)} observations", counting_as(self.reading.known.weight, self.signs)
-        if len(self.features) == 1:
-            return f"{n}{counting}"
-        of = listed(self.features) if len(self.features) <= _TOLD else f"{len(self.features)} features"
-        return f"{n} of {of}{counting}"
+        of = ""
+        if len(self.features) > 1:
+            of = f" of {listed(self.features) if len(self.features) <= _TOLD else f'{len(self.features)} features'}"
+        return f"{count(len(self.x), self.signs)} observations{of}{counting_as(self.reading.known.weight, self.signs)}"
 
     def describe(self) -> str:
         """The clusters in words, where they are few and can be told apart."""
-        if len(self.features) * self.k > _TOLD or not self.one_by_one:
+        if len(self.features) * self.k > _TOLD or self.doubt:
             return ""
         said = []
         for j in range(self.k):
@@ -203,28 +193,43 @@ class Fitted:
                 + (", one feature at a time. How features depend on one another was not looked at." if several else ".")
                 + " That does not show that the model is right: a component too few can pass this check.",
             )
-        said = []
+        said, logarithms = [], []
         for each in strange[:_TOLD]:
-            place = as_recorded(self.x[:, self.features.index(each.feature)])(float(each.values[each.worst]))
+            column = self.x[:, self.features.index(each.feature)]
+            place = as_recorded(column)(float(each.values[each.worst]))
             of = f" in {each.feature}" if several else ""
             found, expected = percents(float(each.shares[each.worst]), float(each.points[each.worst]))
             said.append(f"{found} of the observations lie below {place}{of}, where the model expects {expected}")
+            logarithms.append(as_logarithm(each.feature, column, self.k))
         more = f"; {len(strange) - _TOLD} more features stray" if len(strange) > _TOLD else ""
-        logarithms = [
-            better
-            for each in strange[:_TOLD]
-            if (better := as_logarithm(each.feature, self.x[:, self.features.index(each.feature)], self.k))
-        ]
         structure = ", another covariance structure" if several else ""
-        return Verdict(
-            "caution",
-            "Data and model conflict",
-            " ".join(
-                [
-                    sentence("; ".join(said) + more),
-                    *logarithms,
-                    f"{'Else try' if logarithms else 'Try'} more components (bg.compare weighs them){structure}, or, for "
-                    "heavy tails and outliers, a model of your own (model=).",
-                ]
-            ),
+        remedy = (
+            f"{'Else try' if any(logarithms) else 'Try'} more components (bg.compare weighs them){structure}, or, for heavy "
+            "tails and outliers, a model of your own (model=)."
         )
+        sentences = [sentence("; ".join(said) + more), *filter(None, logarithms), remedy]
+        return Verdict("caution", "Data and model conflict", " ".join(sentences))
+
+
+def as_logarithm(name: str, column: FloatArray, k: int) -> str:
+    """What speaks for the logarithm of a column, as a sentence; nothing where nothing does."""
+    x = column[np.random.default_rng(0).permutation(len(column))[:_MOST_TRANSFORMED]]
+    if x.min() <= 0 or min(len(np.unique(x)), len(np.unique(np.log(x)))) <= 2 * k:
+        return ""
+    gain = _log_likelihood(np.log(x), k) - float(np.log(x).sum()) - _log_likelihood(x, k)
+    if not gain > _DECIDED:
+        return ""
+    as_many = "one Gaussian describes" if k == 1 else f"as many Gaussians, {k}, describe"
+    before, after = number(float(skew(x)), 1.0), number(float(skew(np.log(x))), 1.0)
+    return (
+        f"All values of {name} are positive, and {as_many} their logarithm better: its log-likelihood is higher by "
+        f"{number(gain, max(gain, 1.0))}, its skewness is {after}, that of the values {before}. Fit the logarithm of {name}."
+    )
+
+
+def _log_likelihood(x: FloatArray, k: int) -> float:
+    """The largest that EM finds; a spike on equal values has none that can be compared."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        em = fit_em(x, k, random_seed=0)
+    return np.nan if em.collapsed else float(em.log_likelihood)

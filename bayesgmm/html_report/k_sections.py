@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,32 +12,24 @@ from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.analysis.judgement import sentence
 from bayesgmm.analysis.quantities import summarise
 from bayesgmm.analysis.tree import features_of
+from bayesgmm.comparison.result import Comparison
 from bayesgmm.digits import with_digits
 from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import NONE, Block, Section, Table, Terms, Text, Verdict, count, counted, number
-from bayesgmm.html_report.fit_sections import MEANINGS, draws_table
+from bayesgmm.html_report.fit_sections import OF_CHAINS, draws_table
 from bayesgmm.html_report.observed import feature_names, observations, weights
 from bayesgmm.plots.canvas import Clusters
+from bayesgmm.plots.numbers import probable
 
-if TYPE_CHECKING:
-    from bayesgmm.comparison.result import Comparison
-
-_LEAST = 1e-3  # probability of a k that is worth a row
-_ASKED = (
-    (
-        "LOO (elpd)",
-        "how well one more observation is predicted. Differences within two of their standard errors decide nothing; a "
-        "component too many costs little here, so this says how many are needed at the least.",
-    ),
-    ("Stacking weight", "in which shares to average over k to predict best; not which k is true."),
-    (
-        "Evidence, p(k | x)",
-        "how probable the data are under the prior; it depends on the prior of means and variances, by design. Below a "
-        "Bayes factor of 3 nothing is decided.",
-    ),
-    ("BIC, AIC, ICL", "which point estimate has the best penalised likelihood; ICL also asks that clusters be well apart."),
-    ("Occupied", "how many clusters hold data; where it stays below k, more components are not used."),
-)
+_ASKED = {
+    "LOO (elpd)": "how well one more observation is predicted. Differences within two of their standard errors decide "
+    "nothing; a component too many costs little here, so this says how many are needed at the least.",
+    "Stacking weight": "in which shares to average over k to predict best; not which k is true.",
+    "Evidence, p(k | x)": "how probable the data are under the prior; it depends on the prior of means and variances, by "
+    "design. Below a Bayes factor of 3 nothing is decided.",
+    "BIC, AIC, ICL": "which point estimate has the best penalised likelihood; ICL also asks that clusters be well apart.",
+    "Occupied": "how many clusters hold data; where it stays below k, more components are not used.",
+}
 
 
 def comparison_section(comparison: Comparison, k: int) -> Section:
@@ -55,53 +46,36 @@ def _criteria(comparison: Comparison, k: int) -> Table:
     rows = []
     ks = comparison.table["k"].tolist()
     for row in comparison.table.itertuples():
-        has = np.isfinite(row.log_evidence)
-        converged = "yes" if row.converged else f"no: {row.finding}"
-        rows.append(
-            [
-                str(row.k),
-                f"{number(row.elpd_loo, 1.0)} ± {number(row.se, 1.0)}",
-                f"{number(row.elpd_diff, 1.0)} ± {number(row.dse, 1.0)}" if row.elpd_diff or row.dse else "best",
-                f"{row.weight:.2f}" if np.isfinite(row.weight) else NONE,
-                f"{number(row.log_evidence, max(row.mcse, 0.1))} ± {number(row.mcse, row.mcse)}" if has else NONE,
-                f"{row.p_k:.3f}" if has else NONE,
-                number(row.bic, 1.0),
-                number(row.icl, 1.0),
-                f"{row.occupied:.1f}",
-                str(row.bad_pareto_k),
-                converged,
-            ]
-        )
-    heads = [
-        "k",
-        "elpd (LOO) ± SE",
-        "difference ± SE",
-        "weight",
-        "log evidence ± MCSE",
-        "p(k\N{NO-BREAK SPACE}|\N{NO-BREAK SPACE}x)",
-        "BIC",
-        "ICL",
-        "occupied",
-        "bad k-hat",
-    ]
+        has, differs = np.isfinite(row.log_evidence), row.elpd_diff or row.dse
+        cells = {
+            "k": str(row.k),
+            "elpd (LOO) ± SE": f"{number(row.elpd_loo, 1.0)} ± {number(row.se, 1.0)}",
+            "difference ± SE": f"{number(row.elpd_diff, 1.0)} ± {number(row.dse, 1.0)}" if differs else "best",
+            "weight": f"{row.weight:.2f}" if np.isfinite(row.weight) else NONE,
+            "log evidence ± MCSE": f"{number(row.log_evidence, max(row.mcse, 0.1))} ± {number(row.mcse, row.mcse)}"
+            if has
+            else NONE,
+            "p(k\N{NO-BREAK SPACE}|\N{NO-BREAK SPACE}x)": f"{row.p_k:.3f}" if has else NONE,
+            "BIC": number(row.bic, 1.0),
+            "ICL": number(row.icl, 1.0),
+            "occupied": f"{row.occupied:.1f}",
+            "bad k-hat": str(row.bad_pareto_k),
+            "converged": "yes" if row.converged else f"no: {row.finding}",
+        }
+        rows.append(list(cells.values()))
     caption = (
         f"Criteria for each k; k = {k} is told in detail. SE: standard errors, which more observations make smaller; MCSE: "
         "Monte Carlo errors, which more draws do"
     )
-    return Table(caption, [*heads, "converged"], rows, marked=ks.index(k))
+    return Table(caption, list(cells), rows, marked=ks.index(k))
 
 
 def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
     """p(k | x), how many clusters hold data, and the partition."""
-    values = tree.to_dataset()
-    shown = np.flatnonzero((values["p_k"].values >= _LEAST) | (values["p_occupied"].values >= _LEAST))
     rows = []
-    for at in range(int(shown[0]), int(shown[-1]) + 1):
-        part = values.isel(k=at)
-        cells = [str(int(part["k"]))]
-        for name in ("p_k", "p_occupied"):
-            cells.append(f"{float(part[name]):.3f} ± {float(part[f'{name}_mcse']):.3f}")
-        rows.append([*cells, f"{float(part['prior_k']):.3f}"])
+    for k, row in probable(tree).to_dataframe().iterrows():
+        cells = [f"{row[name]:.3f} ± {row[f'{name}_mcse']:.3f}" for name in ("p_k", "p_occupied")]
+        rows.append([str(k), *cells, f"{row['prior_k']:.3f}"])
     heads = ["k", "components: p(k | x)", "clusters that hold data", "prior of k"]
     blocks: list[Block] = [
         figures.numbers_picture(tree),
@@ -124,7 +98,7 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
         f"(expected variation of information {float(group.attrs['expected_loss']):.2f})."
     )
     yield Section("clusters", "Clusters", [Text(words), Table("Groups of the partition", heads, of_groups)])
-    blocks = [draws_table("What does not depend on labels", _convergence(tree), folded=False), Terms(MEANINGS[:2])]
+    blocks = [draws_table("What does not depend on labels", _convergence(tree), folded=False), Terms(OF_CHAINS)]
     yield Section("diagnostics", "Diagnostics", blocks)
 
 
@@ -154,11 +128,10 @@ def posterior_answer(tree: xr.DataTree) -> list[Block]:
     chains, judged = tree["posterior"].sizes["chain"], "r_hat" in table and table["r_hat"].notna().any()
     enough = judged and table["r_hat"].max() <= MAX_R_HAT and table["ess_bulk"].min() >= MIN_ESS_PER_CHAIN * chains
     verdict = f"{' '.join(str(tree.attrs.get('verdict', '')).split())}.".replace("+-", "±")
-    if not judged:
-        return [Text(words), Verdict("bad", "The draws are too few to be judged", verdict)]
-    if not enough:
-        return [Text(words), Verdict("bad", "The chains do not agree, or have too few effective draws", verdict)]
-    return [Text(words), Verdict("good", "The chains agree", verdict)]
+    if enough:
+        return [Text(words), Verdict("good", "The chains agree", verdict)]
+    found = "chains do not agree, or have too few effective draws" if judged else "draws are too few to be judged"
+    return [Text(words), Verdict("bad", f"The {found}", verdict)]
 
 
 def _convergence(tree: xr.DataTree) -> pd.DataFrame:
@@ -166,8 +139,5 @@ def _convergence(tree: xr.DataTree) -> pd.DataFrame:
     posterior = tree["posterior"].to_dataset()
     quantities = [(name, posterior[name].values.astype(float)) for name in ("n_components", "occupied")]
     points = posterior["point"].values
-    for place, point in enumerate(points):
-        quantities.append(
-            (f"log density {place} ({with_digits(point, np.std(points))})", posterior["log_density"].values[..., place])
-        )
-    return summarise(iter(quantities))
+    names = [f"log density {place} ({with_digits(point, np.std(points))})" for place, point in enumerate(points)]
+    return summarise(iter([*quantities, *zip(names, np.moveaxis(posterior["log_density"].values, -1, 0), strict=True)]))

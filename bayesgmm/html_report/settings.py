@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import version
+from typing import Any
 
 import xarray as xr
 
 from bayesgmm.analysis.tree import LABEL, WEIGHT
-from bayesgmm.comparison.result import ASKED
+from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, read_prior
-
-if TYPE_CHECKING:
-    from bayesgmm.comparison.result import Comparison
 
 _WIDTH = 76
 _PACKAGES = ("bayesgmm", "arviz", "matplotlib", "numba", "numpy", "nutpie", "pymc", "scipy", "xarray")
@@ -42,30 +39,21 @@ def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) ->
         blocks.append(
             Text("The model is a user's own pm.Model, which stands where model is; it is not part of this report.")
         )
-    if "seed" in attrs and attrs.get("method") in _OF_METHOD and ("k" in attrs or "p_k" in tree):
-        if comparison is None:
-            blocks.append(Code("In Python", _python(tree)))
-            only_python = attrs["method"] == "telescoping" or custom or _is_mean_field(tree) or "labels" in _known(tree)
-            if not only_python:
-                blocks.append(Code("In a shell", _shell(tree)))
-        else:
-            blocks += _of_comparison(tree, comparison)
-    else:
+    if "seed" not in attrs or attrs.get("method") not in _OF_METHOD or not ("k" in attrs or "p_k" in tree):
         blocks.append(Text("The tree does not hold a seed and the settings of a run, so its call cannot be told."))
-    blocks.append(_settings(tree))
-    versions = [f"{name} {found}" for name in _PACKAGES if (found := _version_of(name))]
-    made = str(attrs.get("version", ""))
-    by = f"; the fit itself was made by bayesgmm {made}" if made else ""
-    told = ", ".join([*versions, f"Python {platform.python_version()}"])
-    blocks.append(Text(f"Versions at the writing of this report: {told}{by}."))
+    elif comparison is not None:
+        blocks += _of_comparison(tree, comparison)
+    else:
+        blocks.append(Code("In Python", _python(tree)))
+        only_python = attrs["method"] == "telescoping" or custom or _is_mean_field(tree) or "labels" in _known(tree)
+        if not only_python:
+            command = f"bayesgmm fit data.csv{_columns(tree)} -k {attrs['k']}"
+            stated = {"method": attrs["method"]} | _stated(tree)
+            blocks.append(Code("In a shell", _options(tree, command, stated, attrs["seed"])))
+    versions = ", ".join([*(f"{name} {version(name)}" for name in _PACKAGES), f"Python {platform.python_version()}"])
+    by = f"; the fit itself was made by bayesgmm {attrs['version']}" if attrs.get("version") else ""
+    blocks += [_settings(tree), Text(f"Versions at the writing of this report: {versions}{by}.")]
     return Section("settings", "Settings, to reproduce it", blocks)
-
-
-def _version_of(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
@@ -73,11 +61,13 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
     if comparison.seed is None:
         calls = "\n".join(["# fits made one by one, then compared", _python(tree), "bg.compare([tree, ...])"])
         return [Code(f"In Python (the fit of k = {tree.attrs.get('k')})", calls)]
-    of_k = comparison.prior_k.to_list()
-    prior_k = {} if max(of_k) - min(of_k) < 1e-12 else {"prior_k": _as_prior_of_k(ks, of_k)}
-    asked = {name: value for name, value in _asked(tree).items() if _DEFAULTS.get(name) != value}
+    of_k = comparison.prior_k.to_dict()
+    even = max(of_k.values()) - min(of_k.values()) < 1e-12
+    prior_k = {} if even else {"prior_k": [of_k.get(k, 0.0) for k in range(1, max(ks) + 1)]}
+    asked = {"n_init": tree.attrs.get("n_init", 10)} | json.loads(tree.attrs.get(ASKED, "{}"))
+    asked = {name: value for name, value in asked.items() if _DEFAULTS.get(name) != value}
     numbers = f"range({ks[0]}, {ks[-1] + 1})" if ks == list(range(ks[0], ks[-1] + 1)) else repr(ks)
-    stated = _known(tree) | _stated_prior(tree) | asked | prior_k | {"random_seed": comparison.seed}
+    stated = _known(tree) | _stated_prior(tree) | _sources(asked | prior_k | {"random_seed": comparison.seed})
     methods = {str(each.attrs.get("method")) for each in comparison.fits.values()}
     chosen = "" if "method" in asked else f"# chooses the method: {' and '.join(sorted(methods))}\n"
     call = f"comparison = bg.compare({_call(['x', numbers], stated)})"
@@ -89,82 +79,59 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
     return [python, Code("In a shell", _options(tree, command, asked, comparison.seed))]
 
 
-def _asked(tree: xr.DataTree) -> dict[str, Any]:
-    """The options of compare; of trees that do not record them, what they hold."""
-    sizes, attrs = tree["posterior"].sizes, tree.attrs
-    size = {"draws": sizes["draw"], "chains": sizes["chain"], "n_init": attrs.get("n_init", 10)}
-    if ASKED in attrs:
-        return {"n_init": size["n_init"]} | json.loads(attrs[ASKED])
-    return size | {"covariance": attrs.get("covariance", "full"), "missing": attrs.get("missing", "raise")}
-
-
-def _as_prior_of_k(ks: list[int], probabilities: list[float]) -> Any:
-    """The probabilities of 1, 2, ... that give these to the k compared."""
-    by_k = dict(zip(ks, probabilities, strict=True))
-    return [by_k.get(k, 0.0) for k in range(1, max(ks) + 1)]
-
-
 def _python(tree: xr.DataTree) -> str:
+    attrs = tree.attrs
+    stated = _known(tree) | _stated_prior(tree) | _sources(_stated(tree) | {"random_seed": attrs["seed"]})
+    if attrs["method"] != "telescoping":
+        call = _call(["x", str(attrs["k"])], _sources({"method": attrs["method"]}) | stated)
+        return f"import bayesgmm as bg\n\ntree = bg.fit({call})"
+    prior_k = {"prior_k": _constructed("bg.priors", attrs["prior_k"])}
+    prior_k |= _sources({name: attrs[name] for name in ("alpha", "weights")})
+    return f"import bayesgmm as bg\n\ntree = bg.posterior_k({_call(['x'], prior_k | stated)})"
+
+
+def _stated(tree: xr.DataTree) -> dict[str, Any]:
+    """The options of a fit, in Python and in the shell, but method, prior and seed."""
     attrs, sizes = tree.attrs, tree["posterior"].sizes
-    method = attrs["method"]
-    stated: dict[str, Any] = {}
-    if method == "telescoping":
-        prior_k = json.loads(attrs["prior_k"])
-        arguments = ", ".join(f"{name}={value!r}" for name, value in prior_k.items() if name != "name")
-        stated |= {"prior_k": _Verbatim(f"bg.priors.{prior_k['name']}({arguments})")}
-        stated |= {"alpha": attrs["alpha"], "weights": attrs["weights"]}
-    else:
-        stated |= {"method": method}
-    stated |= _known(tree) | _stated_prior(tree)
-    if attrs.get("covariance", "full") != "full":
-        stated["covariance"] = attrs["covariance"]
-    stated |= {"draws": sizes["draw"], "chains": sizes["chain"]}
-    stated |= {name: attrs[name] for name in (*_OF_METHOD[method], "n_init") if name in attrs}
-    if _is_mean_field(tree):
-        stated["approximation"] = "meanfield"
+    stated = {"covariance": attrs.get("covariance", "full"), "draws": sizes["draw"], "chains": sizes["chain"]}
+    stated |= {name: attrs[name] for name in (*_OF_METHOD[attrs["method"]], "n_init") if name in attrs}
     if "target_ess" in attrs:
         stated.pop("draws")  # which was the least, not what it came to
+    if _is_mean_field(tree):
+        stated["approximation"] = "meanfield"
     if attrs.get("engine") == "pymc" and attrs.get("prior") != "custom model":
         stated["engine"] = "pymc"
-    if attrs.get("missing") == "drop":
-        stated["missing"] = "drop"
-    stated["random_seed"] = attrs["seed"]
-    if method == "telescoping":
-        return f"import bayesgmm as bg\n\ntree = bg.posterior_k({_call(['x'], stated)})"
-    return f"import bayesgmm as bg\n\ntree = bg.fit({_call(['x', str(attrs['k'])], stated)})"
+    stated["missing"] = attrs.get("missing", "raise")
+    return {name: value for name, value in stated.items() if _DEFAULTS.get(name) != value}
 
 
 def _is_mean_field(tree: xr.DataTree) -> bool:
     return "approximation" in tree.children and tree["approximation"].attrs.get("family") == "meanfield"
 
 
-class _Verbatim(str):
-    """Source code, which is its own representation."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def _known(tree: xr.DataTree) -> dict[str, Any]:
+def _known(tree: xr.DataTree) -> dict[str, str]:
     """The arguments for weights and labels, where the data have any."""
     arguments = {"sample_weight": (WEIGHT, "weight"), "labels": (LABEL, "labels")}
-    return {name: _Verbatim(called) for name, (kept, called) in arguments.items() if kept in tree["observed_data"]}
+    return {name: called for name, (kept, called) in arguments.items() if kept in tree["observed_data"]}
 
 
-def _stated_prior(tree: xr.DataTree) -> dict[str, Any]:
+def _stated_prior(tree: xr.DataTree) -> dict[str, str]:
     """The argument prior, or model; nothing for the default prior."""
     stored = tree.attrs.get("prior")
     if stored == "custom model":
-        return {"model": _Verbatim("model")}
+        return {"model": "model"}
     if stored is None or _is_default(tree, HierarchicalPrior()):
         return {}
     if _is_default(tree, ConjugatePrior()):
-        return {"prior": _Verbatim("bg.ConjugatePrior()")}
+        return {"prior": "bg.ConjugatePrior()"}
+    return {"prior": _constructed("bg", stored)}
+
+
+def _constructed(module: str, stored: str) -> str:
+    """The source code of a prior that is stored as JSON."""
     values = json.loads(stored)
     arguments = ", ".join(f"{name}={value!r}" for name, value in values.items() if name != "name")
-    return {"prior": _Verbatim(f"bg.{values['name']}({arguments})")}
+    return f"{module}.{values['name']}({arguments})"
 
 
 def _is_default(tree: xr.DataTree, prior: HierarchicalPrior | ConjugatePrior) -> bool:
@@ -172,8 +139,8 @@ def _is_default(tree: xr.DataTree, prior: HierarchicalPrior | ConjugatePrior) ->
     return bool(scaled.to_json() == tree.attrs.get("prior"))
 
 
-def _call(positional: list[str], stated: dict[str, Any]) -> str:
-    arguments = [*positional, *(f"{name}={_source(value)}" for name, value in stated.items())]
+def _call(positional: list[str], stated: dict[str, str]) -> str:
+    arguments = [*positional, *(f"{name}={value}" for name, value in stated.items())]
     line = ", ".join(arguments)
     return line if len(line) <= 48 else f"\n    {_packed(arguments, ', ')},\n"
 
@@ -188,9 +155,9 @@ def _packed(words: list[str], between: str, end: str = "") -> str:
     return f"{between.rstrip()}{end}\n    ".join(lines)
 
 
-def _source(value: Any) -> str:
-    """A value as it stands in Python's source."""
-    return json.dumps(value) if type(value) is str else repr(_plain(value))
+def _sources(values: dict[str, Any]) -> dict[str, str]:
+    """Values as they stand in Python's source."""
+    return {name: json.dumps(each) if type(each) is str else repr(_plain(each)) for name, each in values.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -205,20 +172,6 @@ def _columns(tree: xr.DataTree) -> str:
         named = "long_name" in tree["observed_data"]["x"].attrs
         return f" --column {shlex.quote(names[0]) if named else 'NAME'}{weight}"
     return " --columns " + " ".join(shlex.quote(name) for name in names) + weight
-
-
-def _shell(tree: xr.DataTree) -> str:
-    attrs, sizes = tree.attrs, tree["posterior"].sizes
-    stated: dict[str, Any] = {"method": attrs["method"]}
-    if attrs.get("covariance", "full") != "full":
-        stated["covariance"] = attrs["covariance"]
-    if "target_ess" not in attrs:
-        stated["draws"] = sizes["draw"]
-    stated["chains"] = sizes["chain"]
-    stated |= {name: attrs[name] for name in (*_OF_METHOD[attrs["method"]], "n_init") if name in attrs}
-    if attrs.get("missing") == "drop":
-        stated["missing"] = "drop"
-    return _options(tree, f"bayesgmm fit data.csv{_columns(tree)} -k {attrs['k']}", stated, attrs["seed"])
 
 
 def _options(tree: xr.DataTree, command: str, stated: dict[str, Any], seed: Any) -> str:

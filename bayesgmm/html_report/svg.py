@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -15,10 +15,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.collections import Collection
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _INK, _AXIS = "#1b2430", "#8b95a1"
 _STYLE: dict[Any, Any] = {
@@ -88,8 +86,7 @@ def drawn(name: str, draw: Callable[[], Figure], description: str) -> Markup:
 
 def shaded(colour: str, chain: int, n_chains: int) -> str:
     """The colour of a cluster in a chain: from dark, of the first, to light, of the last."""
-    place = round((len(_TONES) - 1) * (chain / (n_chains - 1) if n_chains > 1 else 0.5))
-    return _mixed(colour, _TONES[place])
+    return _mixed(colour, _TONES[round((len(_TONES) - 1) * (chain / (n_chains - 1) if n_chains > 1 else 0.5))])
 
 
 def _mixed(colour: str, share: float) -> str:
@@ -160,15 +157,11 @@ def _rewritten(key: str, value: str, name: str) -> str:
     if key == "style":
         value = re.sub(r"(font: [^;]*?px) [^;]+", r"\1 inherit", value)
         value = re.sub(r"font: ([\d.]+px) inherit", r"font-size: \1", value)
-        return re.sub(r"#[0-9a-f]{6}", lambda found: _themed(found[0]), value)
+        return re.sub(r"#[0-9a-f]{6}", lambda found: _VARIABLES.get(found[0], found[0]), value)
     return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", value)
 
 
-def _themed(colour: str) -> str:
-    return f"var(--{_THEMED[colour]})" if colour in _THEMED else _SHADES.get(colour, colour)
-
-
-_SHADES = {
+_VARIABLES = {
     _mixed(colour, share): (
         f"color-mix(in srgb, var(--{name}) {100 - 100 * abs(share):.0f}%, {'white' if share > 0 else 'black'})"
     )
@@ -176,4 +169,4 @@ _SHADES = {
     if name.startswith("cluster-")
     for share in _TONES
     if share
-}
+} | {colour: f"var(--{name})" for colour, name in _THEMED.items()}

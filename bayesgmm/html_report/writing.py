@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +12,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from bayesgmm.analysis.contract import require_posterior_k
-from bayesgmm.analysis.reading import Reading
+from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.arguments import read_path
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.comparison.verdict import smallest_left
-from bayesgmm.files import publish_file
+from bayesgmm.files import whole_file
 from bayesgmm.html_report.blocks import Block, Section, Text, count, counted, listed
 from bayesgmm.html_report.fit_sections import data_section, fit_sections
 from bayesgmm.html_report.fitted import METHODS, Fitted
 from bayesgmm.html_report.k_sections import comparison_section, groups, posterior_answer, posterior_sections
 from bayesgmm.html_report.observed import feature_names, observations, weights
 from bayesgmm.html_report.settings import settings_section
+from bayesgmm.plots.canvas import clusters_of_em
 from bayesgmm.words import Argument, Words, about
 
 __all__ = ["report"]
@@ -33,12 +32,7 @@ _MOST_COLUMNS = 5  # of numbers with their intervals, which fit a screen
 
 
 def report(
-    result: xr.DataTree | Comparison,
-    path: str | Path,
-    *,
-    k: int | None = None,
-    title: str | None = None,
-    force: bool = False,
+    result: Tree | Comparison, path: str | Path, *, k: int | None = None, title: str | None = None, force: bool = False
 ) -> Path:
     """Write a report of a fit, of a comparison over k, or of the posterior of k, as one HTML file.
 
@@ -96,45 +90,29 @@ def report(
     >>> bg.report(tree, tempfile.mkdtemp() + "/galaxies.html").name
     'galaxies.html'
     """
-    return write_report(result, path, k=k, title=title, force=force)
-
-
-@np.errstate(under="ignore")
-def write_report(
-    result: xr.DataTree | Comparison,
-    path: str | Path,
-    judged: Sequence[Fitted] = (),
-    *,
-    k: int | None = None,
-    title: str | None = None,
-    force: bool = False,
-) -> Path:
-    """The same, of fits some of which have been judged."""
     file = read_path(path, "path")
     if file.is_dir():
         raise ValueError(f"path must be a file to write, got the folder {file}; add a name, such as {file / 'report.html'}")
     if file.exists() and not force:
         raise FileExistsError(f"{file} exists; choose another path, or replace it with force=True")
-    page = _page(result, judged, k, title)
+    with np.errstate(under="ignore"):
+        page = _page(result, k, title)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as beside:
-        part = Path(beside) / file.name
+    with whole_file(file, force=force) as part:
         part.write_text(page, encoding="utf-8")
-        publish_file(part, file, force=force)
     return file
 
 
-def _page(result: Any, judged: Sequence[Fitted], k: int | None, title: str | None) -> str:
+def _page(result: Any, k: int | None, title: str | None) -> str:
     if isinstance(result, Comparison):
-        heading, lead, sections = _of_comparison(result, judged, k)
+        heading, lead, sections = _of_comparison(result, k)
     elif k is not None:
         got = Words("got ", Argument("k", k), " with a single result; leave it out")
         raise ValueError(about("k", "chooses among the fits of a comparison, ", got))
-    elif isinstance(result, xr.DataTree):
-        if "p_k" in result:
-            heading, lead, sections = _of_posterior_k(require_posterior_k(result))
-        else:
-            heading, lead, sections = _of_fit(_judged(Reading(result), judged), None)
+    elif isinstance(result, xr.DataTree) and "p_k" in result:
+        heading, lead, sections = _of_posterior_k(require_posterior_k(result))
+    elif isinstance(result, xr.DataTree | Reading):
+        heading, lead, sections = _of_fit(Fitted.of(result))
     else:
         raise TypeError(f"result must be a DataTree or a Comparison, got {type(result).__name__}; pass what fit returned")
     environment = Environment(
@@ -144,19 +122,17 @@ def _page(result: Any, judged: Sequence[Fitted], k: int | None, title: str | Non
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    source, *_ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
-    style = Markup(source)
+    style, *_ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
     template = environment.get_template("template.html")
-    return template.render(title=title or heading, lead=lead, sections=sections, style=style)
+    return template.render(title=title or heading, lead=lead, sections=sections, style=Markup(style))
 
 
-def _judged(reading: Reading, judged: Sequence[Fitted]) -> Fitted:
-    return next((each for each in judged if each.tree is reading.tree), None) or Fitted.of(reading)
-
-
-def _of_fit(fitted: Fitted, chosen: str | None, first: str = "") -> tuple[str, str, list[Section]]:
+def _of_fit(
+    fitted: Fitted, how: str | None = None, first: str = "", comparison: Comparison | None = None
+) -> tuple[str, str, list[Section]]:
+    """The heading, the lead and the sections; ``how`` k was chosen, among which others."""
     tree = fitted.tree
-    how = chosen or (
+    how = how or (
         f" The number of components, k = {fitted.k}, was given, others were not examined: bg.compare does that, or "
         "bayesgmm compare in a shell."
     )
@@ -171,32 +147,29 @@ def _of_fit(fitted: Fitted, chosen: str | None, first: str = "") -> tuple[str, s
     answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), *fitted.table().parts(_MOST_COLUMNS)]
     sections = [
         Section("answer", "The answer", answer),
-        data_section(fitted.x, fitted.features, fitted.clusters_of_em, fitted.reading.known.weight),
+        data_section(fitted.x, fitted.features, clusters_of_em(fitted.reading), fitted.reading.known.weight),
+        *([] if comparison is None else [comparison_section(comparison, fitted.k)]),
         *fit_sections(fitted),
-        settings_section(tree),
+        settings_section(tree, comparison),
     ]
-    of = "" if fitted.features == ["x"] else f" in {_few(fitted.features)}"
     clusters = "One Gaussian" if fitted.k == 1 else f"{fitted.k} Gaussian clusters"
-    return f"{clusters}{of}", f"Bayesian Gaussian mixture of {counted(len(fitted.x), fitted.reading.known.weight)}", sections
+    return (
+        f"{clusters}{_of(fitted.features)}",
+        f"Bayesian Gaussian mixture of {counted(len(fitted.x), fitted.reading.known.weight)}",
+        sections,
+    )
 
 
-def _of_comparison(comparison: Comparison, judged: Sequence[Fitted], k: int | None) -> tuple[str, str, list[Section]]:
+def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, list[Section]]:
     ks = comparison.table["k"].tolist()
     left, why = _answer(comparison)
     k = left if k is None else k
     if k not in ks:
         raise ValueError(about("k", f"must be one of those compared, {', '.join(map(str, ks))}, got {k!r}"))
-    fitted = _judged(comparison.reading(k), judged)
+    fitted = Fitted.of(comparison.reading(k))
     detail = f"k = {k} is told in detail here{'' if k == left else ', which was asked for'}."
-    _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", why)
-    sections = [
-        *sections[:2],
-        comparison_section(comparison, k),
-        *sections[2:-1],
-        settings_section(fitted.tree, comparison),
-    ]
-    of = "" if fitted.features == ["x"] else f" in {_few(fitted.features)}"
-    return f"How many Gaussian clusters{of}?", lead, sections
+    _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", why, comparison)
+    return f"How many Gaussian clusters{_of(fitted.features)}?", lead, sections
 
 
 def _answer(comparison: Comparison) -> tuple[int, str]:
@@ -216,11 +189,8 @@ def _criteria(comparison: Comparison, ks: list[int]) -> str:
     names = {"elpd_loo": "prediction (LOO)", "log_evidence": "the evidence", "bic": "BIC", "icl": "ICL"}
     if not best:
         return ""
-    return f"Of k = {_span(ks)}, {listed([f'{said} prefers {best[name]}' for name, said in names.items() if name in best])}."
-
-
-def _span(ks: list[int]) -> str:
-    return f"{ks[0]} to {ks[-1]}" if len(ks) > 3 and ks == list(range(ks[0], ks[-1] + 1)) else listed(ks)
+    among = f"{ks[0]} to {ks[-1]}" if len(ks) > 3 and ks == list(range(ks[0], ks[-1] + 1)) else listed(ks)
+    return f"Of k = {among}, {listed([f'{said} prefers {best[name]}' for name, said in names.items() if name in best])}."
 
 
 def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:
@@ -231,9 +201,14 @@ def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:
         *posterior_sections(tree),
         settings_section(tree),
     ]
-    of = "" if features == ["x"] else f" in {_few(features)}"
-    return f"How many Gaussian clusters{of}?", f"The posterior of k, given {counted(len(x), weights(tree))}", sections
+    return (
+        f"How many Gaussian clusters{_of(features)}?",
+        f"The posterior of k, given {counted(len(x), weights(tree))}",
+        sections,
+    )
 
 
-def _few(names: list[str]) -> str:
-    return listed(names) if len(names) <= 3 else f"{len(names)} features"
+def _of(features: list[str]) -> str:
+    if features == ["x"]:
+        return ""
+    return f" in {listed(features) if len(features) <= 3 else f'{len(features)} features'}"

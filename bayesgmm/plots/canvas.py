@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bayesgmm.analysis.predictive import read_feature
+from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import features_of
 from bayesgmm.arguments import FloatArray
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 POSTERIOR, EM, DATA = "#1f4e79", "#c8501e", "#c9ced6"
 _CLUSTERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#7f6000", "#8c564b", "#6a3d9a", "#333333")  # clusters in pairs
-_MOST_FEATURES, _ACROSS = 6, 3  # panels, and how many of them side by side
+_MOST_FEATURES, ACROSS = 6, 3  # panels, and how many of them side by side
 _FEWEST = 10  # observations of a cluster that has bins of its own
 _MOST_BINS, _FINEST, _MANY_BARS = 200, 800, 150
-
-
-def canvas(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """The axes given and their figure, or new ones."""
-    if ax is not None:
-        return ax.figure, ax  # type: ignore[return-value]
-    figure, ax = plt.subplots(figsize=size, layout="constrained")
-    ax.spines[["top", "right"]].set_visible(False)
-    return figure, ax
 
 
 def chosen_features(tree: xr.DataTree, wanted: Any, argument: str, *, ax: Axes | None = None) -> list[tuple[str, int]]:
@@ -42,16 +32,22 @@ def chosen_features(tree: xr.DataTree, wanted: Any, argument: str, *, ax: Axes |
     return chosen
 
 
-def panels(ax: Axes | None, n: int) -> tuple[Figure, list[Axes]]:
+def panel_grid(down: int, across: int, size: tuple[float, float], **shared: Any) -> tuple[Figure, np.ndarray]:
+    """A new figure with panels (down, across), whose frames are open at the top and on the right."""
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained", **shared)
+    for each in axes.ravel():
+        each.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def panels(ax: Axes | None, n: int, size: tuple[float, float] | None = None, **shared: Any) -> tuple[Figure, list[Axes]]:
     """The axes given, or those of a new figure, a panel for each feature."""
     if ax is not None:
         return ax.figure, [ax]  # type: ignore[return-value]
-    across = min(n, _ACROSS)
+    across = min(n, ACROSS)
     down = -(-n // across)
-    size = (8, 4.5) if n == 1 else (4.5 * across, 3.6 * down)
-    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
-    for each in axes.ravel():
-        each.spines[["top", "right"]].set_visible(False)
+    size = size or ((8, 4.5) if n == 1 else (4.5 * across, 3.6 * down))
+    figure, axes = panel_grid(down, across, size, **shared)
     for each in axes.ravel()[n:]:
         each.set_axis_off()
     return figure, list(axes.ravel()[:n])
@@ -63,7 +59,7 @@ def legend(figure: Figure, axes: list[Axes]) -> None:
         axes[0].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
         return
     handles, labels = axes[0].get_legend_handles_labels()
-    columns = min(len(labels), 2 * _ACROSS - 1)
+    columns = min(len(labels), 2 * ACROSS - 1)
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
 
 
@@ -72,6 +68,13 @@ class Clusters(NamedTuple):
 
     sizes: FloatArray
     sigma: FloatArray
+
+
+def clusters_of_em(reading: Reading) -> list[Clusters]:
+    """Expected sizes and standard deviations of EM's clusters, for each feature."""
+    em, _ = reading.em
+    sizes = reading.known.total(len(reading.x)) * em.weights
+    return [Clusters(sizes, sigma) for sigma in em.sd.T]
 
 
 def histogram(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bayesgmm.analysis.labels import raw_order
 from bayesgmm.analysis.predictive import log_density
@@ -15,12 +16,8 @@ from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, solutions
 from bayesgmm.analysis.tree import Draws, is_relabelled, read_draws
 from bayesgmm.arguments import read_probability
-from bayesgmm.plots.canvas import Clusters, chosen_features, colour, grid_for, histogram, legend, panels
+from bayesgmm.plots.canvas import chosen_features, clusters_of_em, colour, grid_for, histogram, legend, panel_grid, panels
 from bayesgmm.plots.names import name_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MOST_POINTS = 4_000  # of a trace
 
@@ -43,8 +40,7 @@ def plot_relabelling(tree: xr.DataTree, feature: Any = None) -> Figure:
     Figure
     """
     chosen = chosen_features(tree, feature, "feature")
-    size = (10, max(4.0, 0.4 + 2.6 * len(chosen)))
-    figure, axes = plt.subplots(len(chosen), 2, figsize=size, sharex=True, sharey="row", squeeze=False, layout="constrained")
+    figure, axes = panel_grid(len(chosen), 2, (10, max(4.0, 0.4 + 2.6 * len(chosen))), sharex=True, sharey="row")
     for column, each in enumerate((raw_order(tree), tree)):
         draws = read_draws(each)
         for row, (name, place) in enumerate(chosen):
@@ -69,7 +65,6 @@ def _means(ax: Axes, draws: Draws) -> None:
     ax.scatter(places[mixed], draws.mu[at].ravel()[mixed], s=1.5, c=colours[mixed])
     for chain in range(1, draws.n_chains):
         ax.axvline(chain * draws.n_draws, color="#555555", linewidth=0.8)
-    ax.spines[["top", "right"]].set_visible(False)
     ax.margins(x=0)
 
 
@@ -97,11 +92,10 @@ def plot_solutions(
     reading = Reading.of(tree)
     chosen = chosen_features(reading.tree, features, "features", ax=ax)
     interval = read_probability(interval, "interval")
-    found, draws, x, (em, _) = reading.ask(solutions), reading.draws, reading.x, reading.em
+    found, draws, x, clusters = reading.ask(solutions), reading.draws, reading.x, clusters_of_em(reading)
     figure, axes = panels(ax, len(chosen))
     for panel, (name, place) in zip(axes, chosen, strict=True):
-        known, sizes = reading.known, reading.known.total(len(x)) * em.weights
-        histogram(panel, x[:, place], clusters=Clusters(sizes, em.sd[:, place]), weight=known.weight)
+        histogram(panel, x[:, place], clusters=clusters[place], weight=reading.known.weight)
         _densities(panel, x[:, place], draws.marginal(place), found, interval)
         name_axes(panel, x=name)
         panel.set(ylabel="density", ylim=(0, None))

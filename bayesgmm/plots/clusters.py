@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from bayesgmm.analysis.clusters import coclustering, partition, responsibilities
 from bayesgmm.analysis.labels import quality_of
@@ -15,12 +17,8 @@ from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import features_of, read_observations
 from bayesgmm.arguments import read_probability
 from bayesgmm.kernels import estep
-from bayesgmm.plots.canvas import canvas, colour
+from bayesgmm.plots.canvas import colour, panels
 from bayesgmm.plots.names import name_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _DRAWS = 2_000  # over which bands are taken
 _SMALLEST = 16  # area of a point whose cluster is sure
@@ -58,7 +56,7 @@ def plot_responsibilities(
     if len(pair) != min(len(names), 2):
         raise ValueError(f"features must name two features of several, none of one, got {pair}")
     chosen = [read_feature(tree, name) for name in pair]
-    figure, ax = canvas(ax, (8, 4.5))
+    figure, (ax,) = panels(ax, 1, (8, 4.5))
     if len(names) == 1:
         _along(ax, reading, interval)
         name_axes(ax, x=names[0])
@@ -133,7 +131,7 @@ def plot_coclustering(tree: xr.DataTree, *, loss: Any = "vi", ax: Axes | None = 
     together, own = coclustering(tree, x[chosen]).values, labels[chosen]
     belonging = (together * (own[:, None] == own)).sum(axis=1)
     inner = np.lexsort((-belonging, own))
-    figure, ax = canvas(ax, (6, 5))
+    figure, (ax,) = panels(ax, 1, (6, 5))
     image = ax.imshow(together[np.ix_(inner, inner)], vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
     for border in np.flatnonzero(np.diff(own[inner])) + 0.5:
         ax.axhline(border, color="#c8501e", linewidth=0.8)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bayesgmm.em.result import EMResult
-from bayesgmm.plots.canvas import EM, canvas
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from bayesgmm.plots.canvas import EM, panels
 
 
 @np.errstate(under="ignore")
@@ -34,7 +30,7 @@ def plot_em_history(em: EMResult, *, ax: Axes | None = None) -> Figure:
     """
     if not isinstance(em, EMResult):
         raise TypeError(f"em must be the EMResult that fit_em returns, got {type(em).__name__}")
-    figure, ax = canvas(ax, (7, 4))
+    figure, (ax,) = panels(ax, 1, (7, 4))
     floor = 1e-8
     gaps = np.maximum(em.log_likelihood - em.history[:-1], floor)
     ax.plot(np.arange(1, len(gaps) + 1), gaps, color=EM, linewidth=2, label="best run")

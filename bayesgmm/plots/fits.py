@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
@@ -17,12 +19,8 @@ from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import FloatArray, read_probability
 from bayesgmm.kernels import estep
 from bayesgmm.model.mixture import Mixture
-from bayesgmm.plots.canvas import EM, POSTERIOR, Clusters, chosen_features, colour, grid_for, histogram, legend, panels
+from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features, clusters_of_em, colour, grid_for, histogram, legend, panels
 from bayesgmm.plots.names import name_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _ELLIPSES = 40  # draws shown one by one
 _POINTS = 3_000  # observations shown at most
@@ -63,33 +61,23 @@ def plot_fit(
     reading = Reading.of(tree)
     chosen = chosen_features(reading.tree, feature, "feature", ax=ax)
     figure, axes = panels(ax, len(chosen))
-    draws, x, (em, _) = reading.draws, reading.x, reading.em
+    draws, x, (em, _), clusters = reading.draws, reading.x, reading.em, clusters_of_em(reading)
     points = None if grid is None else np.sort(read_grid(grid))
     interval = read_probability(interval, "interval")
     for panel, (name, place) in zip(axes, chosen, strict=True):
         of_em = Mixture(em.weights, em.mu[:, place], sigma=em.sd[:, place])
-        _density(panel, x[:, place], reading.known.weight, draws.marginal(place), of_em, points, bins, interval)
+        histogram(panel, x[:, place], bins, clusters[place], reading.known.weight)
+        _density(panel, x[:, place], draws.marginal(place), of_em, points, interval)
         name_axes(panel, x=name)
     legend(figure, axes)
     return figure
 
 
-def _density(
-    ax: Axes,
-    x: FloatArray,
-    weight: FloatArray | None,
-    draws: Draws,
-    em: Mixture,
-    points: FloatArray | None,
-    bins: Any,
-    interval: float,
-) -> None:
+def _density(ax: Axes, x: FloatArray, draws: Draws, em: Mixture, points: FloatArray | None, interval: float) -> None:
     points = grid_for(x, em.means, em.sigma) if points is None else points
     few = draws.thinned(2_000)
     densities = np.exp(log_density(few, points[:, None]))
     lower, upper = np.quantile(densities, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
-    total = len(x) if weight is None else weight.sum()
-    histogram(ax, x, bins, Clusters(total * em.weights, em.sigma), weight)
     ax.fill_between(points, lower, upper, color=POSTERIOR, alpha=0.25, linewidth=0, label=f"{interval:.0%} band")
     for j in range(draws.n_components if draws.n_components > 1 else 0):
         cluster = np.exp(log_density(few.thinned(500).cluster(j), points[:, None])).mean(axis=0)
@@ -105,11 +93,10 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     """Scatter matrix of the data with the clusters' ellipses, in the posterior and by EM.
 
     Each point has the colour of its most probable cluster, the paler the less probable that is, and an area in proportion to
-    its weight; a ring marks points whose
-    most probable cluster has a posterior probability below 0.9. Of more than 3 000 points that many, chosen at random, are
-    drawn. Each cluster is drawn as the ellipse of its posterior
-    mean, over thin ellipses of single draws that show how uncertain it is, and as EM's ellipse, dashed. On the diagonal
-    stand the densities of single features (:func:`plot_fit`).
+    its weight; a ring marks points whose most probable cluster has a posterior probability below 0.9. Of more than 3 000
+    points that many, chosen at random, are drawn. Each cluster is drawn as the ellipse of its posterior mean, over thin
+    ellipses of single draws that show how uncertain it is, and as EM's ellipse, dashed. On the diagonal stand the densities
+    of single features (:func:`plot_fit`).
 
     Parameters
     ----------
@@ -187,23 +174,20 @@ def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray, sizes: np.ndarra
 
 def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], radius: float) -> None:
     """Of each cluster: single draws, posterior mean, EM."""
+    angle = np.linspace(0, 2 * np.pi, 100)
+    circle = np.stack([np.cos(angle), np.sin(angle)])
+
+    def ellipse(mean: FloatArray, covariance: FloatArray, **style: Any) -> None:
+        """Draw the points at a Mahalanobis distance."""
+        ax.plot(*mean[pair, None] + radius * np.linalg.cholesky(covariance[np.ix_(pair, pair)]) @ circle, **style)
+
     few = draws.thinned(_ELLIPSES)
-    covariances = draws.factors @ draws.factors.swapaxes(-1, -2)
-    single = few.factors @ few.factors.swapaxes(-1, -2)
-    of_pair = np.ix_(pair, pair)
+    covariances, single = (each.factors @ each.factors.swapaxes(-1, -2) for each in (draws, few))
     for j in range(draws.n_components):
         for mean, covariance in zip(few.mu[:, j], single[:, j], strict=True):
-            ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=colour(j), linewidth=0.5, alpha=0.15)
-        mean, covariance = draws.mu[:, j].mean(axis=0), covariances[:, j].mean(axis=0)
-        ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=colour(j), linewidth=2)
-        mean, covariance = em.mu[j], em.cov[j]
-        ax.plot(*_ellipse(mean[pair], covariance[of_pair], radius), color=EM, linewidth=1.3, linestyle="--")
-
-
-def _ellipse(mean: np.ndarray, covariance: np.ndarray, radius: float) -> np.ndarray:
-    """Points (2, 100) at a Mahalanobis distance."""
-    angle = np.linspace(0, 2 * np.pi, 100)
-    return mean[:, None] + radius * np.linalg.cholesky(covariance) @ np.stack([np.cos(angle), np.sin(angle)])
+            ellipse(mean, covariance, color=colour(j), linewidth=0.5, alpha=0.15)
+        ellipse(draws.mu[:, j].mean(axis=0), covariances[:, j].mean(axis=0), color=colour(j), linewidth=2)
+        ellipse(em.mu[j], em.cov[j], color=EM, linewidth=1.3, linestyle="--")
 
 
 def _legend(figure: Figure, k: int, level: float) -> None:

@@ -6,17 +6,15 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 from bayesgmm.arguments import spoken
 from bayesgmm.exceptions import PACKAGE, DataWarning
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.text import Text
 
 _LAST_RESORT = "Last Resort"  # matplotlib's own, which has a box for every letter
 _USUAL = (400, "normal", "regular")  # weights
@@ -42,7 +40,9 @@ def drawable(names: Iterable[Any]) -> Iterator[None]:
 
 def fonts_for(text: str) -> list[str] | None:
     """The font in use and those installed that have the letters it lacks; nothing if it lacks none, None if all do."""
-    used = next(((family, path) for family in _families() if (path := _found(family))), None)
+    given: dict[Any, Any] = dict(mpl.rcParams)
+    families = [each for family in given["font.family"] for each in given.get(f"font.{family}", [family])]
+    used = next(((family, path) for family in families if (path := _found(family))), None)
     letters = {ord(each) for each in text if each.isprintable()} - (_letters(used[1]) if used else set())
     if not letters:
         return []
@@ -72,11 +72,6 @@ def _write(label: Text, name: str, before: str) -> None:
     label.set_text(f"{before}{name}")
     if fonts:
         label.set_fontfamily(fonts)
-
-
-def _families() -> list[str]:
-    given: dict[Any, Any] = dict(mpl.rcParams)
-    return [each for family in given["font.family"] for each in given.get(f"font.{family}", [family])]
 
 
 @cache

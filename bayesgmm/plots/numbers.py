@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bayesgmm.analysis.contract import require_posterior_k
-from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features
+from bayesgmm.comparison.result import Comparison
+from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features, legend, panel_grid
 from bayesgmm.plots.fits import plot_fit
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from bayesgmm.comparison.result import Comparison
 
 _GREY = "#666666"
 _SHOWN = 5.0  # nats behind the best that matter: a Bayes factor of 150 (Kass & Raftery 1995)
-_LEAST = 1e-3  # probability of a k that is worth a bar
+_LEAST = 1e-3  # probability of a k that is worth showing
 _COLUMNS = 3
+
+
+def probable(tree: xr.DataTree) -> xr.Dataset:
+    """What a posterior of k says of the k that are worth showing, and of those between."""
+    values = tree.to_dataset()
+    shown = np.flatnonzero((values["p_k"].values >= _LEAST) | (values["p_occupied"].values >= _LEAST))
+    return values.isel(k=slice(int(shown[0]), int(shown[-1]) + 1))
 
 
 @np.errstate(under="ignore")
@@ -44,18 +47,18 @@ def plot_compare(comparison: Comparison) -> Figure:
     Figure
     """
     by_k = comparison.table.set_index("k")
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    figure, (axes,) = panel_grid(1, 3, (12, 4))
     best = comparison.best
-    if "elpd_loo" in best:
-        _differences(axes[0], by_k["elpd_diff"], by_k["dse"], best["elpd_loo"], POSTERIOR, "elpd by LOO")
-    else:
-        _none(axes[0], "no prediction of any k")
+    evidence = by_k["log_evidence"] - by_k["log_evidence"].max()
+    for ax, name, values, errors, none in (
+        (axes[0], "elpd_loo", by_k["elpd_diff"], by_k["dse"], "no prediction of any k"),
+        (axes[1], "log_evidence", evidence, by_k["mcse"], "no evidence of any k"),
+    ):
+        if name in best:
+            _differences(ax, values, errors, best[name])
+        else:
+            ax.text(0.5, 0.5, none, ha="center", transform=ax.transAxes)
     axes[0].set(title="prediction: LOO", ylabel="elpd, difference to the best (2 standard errors)")
-    if "log_evidence" in best:
-        evidence = by_k["log_evidence"] - by_k["log_evidence"].max()
-        _differences(axes[1], evidence, by_k["mcse"], best["log_evidence"], POSTERIOR, "log evidence")
-    else:
-        _none(axes[1], "no evidence of any k")
     axes[1].set(title="evidence", ylabel="log evidence, difference to the best (2 MCSE)")
     behind = {name: by_k[name].min() - by_k[name] for name in ("bic", "icl")}
     for name, marker, style in (("bic", "o", "--"), ("icl", "s", ":")):
@@ -69,22 +72,17 @@ def plot_compare(comparison: Comparison) -> Figure:
     for ax in axes:
         ax.set(xlabel="k, number of components")
         ax.set_xticks(by_k.index)
-        ax.spines[["top", "right"]].set_visible(False)
     if len(unsure):
         figure.supxlabel(f"not converged: k = {', '.join(map(str, unsure))}", fontsize="small", color=_GREY)
     return figure
 
 
-def _none(ax: Axes, words: str) -> None:
-    ax.text(0.5, 0.5, words, ha="center", transform=ax.transAxes)
-
-
-def _differences(ax: Axes, values: Any, errors: Any, best: int, color: str, label: str) -> None:
+def _differences(ax: Axes, values: Any, errors: Any, best: int) -> None:
     ax.axhline(0, color=_GREY, linewidth=0.8)
     at, heights, error = (np.asarray(each, dtype=float) for each in (values.index, values, errors))
-    ax.errorbar(at, heights, yerr=2 * error, marker="o", capsize=3, linewidth=1, color=color, label=label)
+    ax.errorbar(at, heights, yerr=2 * error, marker="o", capsize=3, linewidth=1, color=POSTERIOR)
     _ring(ax, best, float(values.loc[best]))
-    _shorten(ax, {"": values}, _SHOWN, color, 2 * errors)
+    _shorten(ax, {"": values}, _SHOWN, POSTERIOR, 2 * errors)
 
 
 def _shorten(ax: Axes, behind: Mapping[str, pd.Series], most: float, color: str, errors: Any = 0.0) -> None:
@@ -128,9 +126,7 @@ def plot_fits(comparison: Comparison, feature: Any = None) -> Figure:
     columns = min(_COLUMNS, len(by_k)) if len(chosen) == 1 else len(by_k)
     rows = len(chosen) * -(-len(by_k) // columns)
     shared: Any = {"sharex": "all", "sharey": "all"} if len(chosen) == 1 else {"sharex": "row", "sharey": "row"}
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(4 * columns, 2.8 * rows), squeeze=False, layout="constrained", **shared
-    )
+    figure, axes = panel_grid(rows, columns, (4 * columns, 2.8 * rows), **shared)
     for (name, _), row in zip(chosen, axes.reshape(len(chosen), -1), strict=True):
         _side_by_side(comparison, by_k, name, list(row))
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -146,7 +142,6 @@ def _side_by_side(comparison: Comparison, by_k: pd.DataFrame, name: Any, axes: l
         ax.set_title(f"k = {k}: {elpd}{converged}", fontsize="medium")
         if (own := ax.get_legend()) is not None:
             own.remove()
-        ax.spines[["top", "right"]].set_visible(False)
         ax.label_outer()
     for ax in axes[len(by_k) :]:
         ax.set_axis_off()
@@ -168,18 +163,14 @@ def plot_k(tree: xr.DataTree) -> Figure:
     -------
     Figure
     """
-    values = require_posterior_k(tree).to_dataset()
-    shown = np.flatnonzero((values["p_k"].values >= _LEAST) | (values["p_occupied"].values >= _LEAST))
-    part = values.isel(k=slice(int(shown[0]), int(shown[-1]) + 1))
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, sharex=True, layout="constrained")
+    part = probable(require_posterior_k(tree))
+    figure, (axes,) = panel_grid(1, 2, (10, 4), sharey=True, sharex=True)
     for ax, name, title in zip(axes, ("p_k", "p_occupied"), ("components", "clusters that hold data"), strict=True):
         error = 2 * part[f"{name}_mcse"]
         ax.bar(part["k"], part[name], yerr=error, color=POSTERIOR, alpha=0.8, capsize=2, label="posterior (2 MCSE)")
         ax.set(title=f"number of {title}", xlabel="k")
         ax.set_xticks(part["k"].values[:: max(1, part.sizes["k"] // 15)])
-        ax.spines[["top", "right"]].set_visible(False)
     axes[0].plot(part["k"], part["prior_k"], color=EM, marker="o", linestyle="--", label="prior")
     axes[0].set(ylabel="probability")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize="small")
+    legend(figure, axes)
     return figure
