@@ -1,4 +1,4 @@
-"""The E-step inside: EM against scikit-learn, one gradient against PyTensor."""
+"""The E-step inside: EM against scikit-learn, one gradient against PyTensor; and the memory of a fit."""
 
 import time
 import tracemalloc
@@ -23,7 +23,7 @@ def measure(smoke=False):
     start = bg.Mixture(truth.weights, truth.means + rng.normal(0, 0.3, (10, 10)), 2 * np.eye(10))
     for covariance in ("full", "tied", "diag", "spherical"):
         found[f"n = {several:,}, D = 10, K = 10, {covariance}"] = em_per_iteration(x, start, covariance)
-    return {"em": found, "gradient": gradient(10_000, 2)}
+    return {"em": found, "gradient": gradient(10_000, 2), "memory_of_fit": memory_of_fit(one)}
 
 
 def em_per_iteration(x, start, covariance):
@@ -96,6 +96,19 @@ def gradient(n, k):
     return found
 
 
+def memory_of_fit(n):
+    """What four chains of NUTS on n observations take beside those on 1 000, over the memory of the data."""
+    x, peaks = bg.datasets.two_gaussians(n=n).x, []
+    for size in (1_000, 1_000, n):  # the first time imports and compiles
+        tracemalloc.start()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)
+            bg.fit(x[:size], 2, draws=100, tune=100, n_init=2, random_seed=1, progressbar=False)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    return {"n": n, "peak_per_data": (peaks[2] - peaks[1]) / x.nbytes}
+
+
 def table(found):
     lines = [
         "| what | peer | time | bayesgmm is faster by | memory beside the data, of the data's |",
@@ -108,4 +121,8 @@ def table(found):
             ratio = "" if peer == "bayesgmm" else f"{values['seconds'] / ours:.2g} x"
             memory = f"{values['peak_per_data']:.2f} x" if "peak_per_data" in values else ""
             lines.append(f"| {what} | {peer} | {1e3 * values['seconds']:.3g} ms | {ratio} | {memory} |")
+    fit = found["memory_of_fit"]
+    lines.append(
+        f"| fit by NUTS, n = {fit['n']:,}, D = 1, K = 2, four chains | bayesgmm | | | {fit['peak_per_data']:.2f} x |"
+    )
     return "\n".join(lines)
