@@ -46,10 +46,11 @@ def test_what_labels_say_and_what_they_leave_exchangeable():
     assert sorting(known.classes(4), keys).tolist() == [[0, 3, 2, 1], [0, 1, 2, 3]]
 
 
-@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
-@pytest.mark.parametrize("covariance", ["full", "tied"])
-def test_the_evidence_is_the_sum_over_the_allocations_that_labels_allow(labels, covariance):
-    prior = bg.HierarchicalPrior(**SHARED, g0=2.0, G0=1.5)
+@pytest.mark.parametrize(
+    ("name", "covariance"), [("one known", "full"), ("both known", "tied"), ("all known", "full"), ("probabilities", "tied")]
+)
+def test_the_evidence_is_the_sum_over_the_allocations_that_labels_allow(name, covariance):
+    prior, labels = bg.HierarchicalPrior(**SHARED, g0=2.0, G0=1.5), LABELS[name]
     exact = independent_features(X[:, None], 2, prior, tied=covariance == "tied", possible=possible(labels, 2))
     found = bg.log_evidence(gibbs(X, 2, prior=prior, covariance=covariance, labels=labels), random_seed=1)
     assert found.mcse < 0.05
@@ -82,8 +83,9 @@ def test_several_features_against_all_allocations(covariance, labels):
     assert abs(found.value - exact) < max(Z * found.mcse, 1e-3), (found, exact, SEED)
 
 
-@pytest.mark.parametrize(("covariance", "d"), STRUCTURES)
-@pytest.mark.parametrize("matrix", [False, True])
+@pytest.mark.parametrize(
+    ("covariance", "d", "matrix"), [(*each, turn) for each, turn in zip(STRUCTURES, [False, True] * 3, strict=True)]
+)
 def test_the_density_of_what_is_known_is_the_pymc_models(covariance, d, matrix):
     generator = rng(2)
     x, k = generator.normal(size=(12, d)) if d > 1 else generator.normal(size=12), 3
@@ -125,7 +127,7 @@ def test_all_labelled_is_one_gaussian_for_each():
     np.testing.assert_allclose(em.mixture.weights, np.bincount(z) / len(z))
 
 
-@pytest.mark.parametrize("method", ["gibbs", "nuts", pytest.param("advi", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["nuts", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gibbs", "advi"))])
 def test_clusters_are_the_labels_own(method):
     x, labels, z = labelled_data()
     tree = bg.fit(x, 3, method=method, labels=labels, random_seed=1, progressbar=False)
@@ -152,6 +154,7 @@ def test_engines_agree_with_each_other_and_with_pymc():
         assert (abs(means[name] - means["gibbs"]) < 0.25 * spread).all(), (name, means)
 
 
+@pytest.mark.slow
 def test_what_labels_do_not_tell_apart_is_relabelled_and_nothing_else():
     x, labels, _ = labelled_data()
     only_one = np.where(labels == 0, 0, -1)
@@ -165,6 +168,7 @@ def test_what_labels_do_not_tell_apart_is_relabelled_and_nothing_else():
     assert (again["sample_stats"]["permutation"].values[..., 0] == 0).all()
 
 
+@pytest.mark.slow
 def test_loo_predicts_an_observation_with_its_label():
     x, labels, _ = labelled_data(60)
     tree = bg.fit(x, 3, method="gibbs", labels=labels, random_seed=1, progressbar=False, log_likelihood=True)

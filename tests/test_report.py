@@ -149,11 +149,15 @@ NAMES = [
     "posterior of k", "posterior of k, two features",
 ]  # fmt: skip
 LATER = {
+    "ADVI",
     "one component of two features",
     "one chain",
     "ten draws",
     "a user's model",
+    "interrupted",
+    "little known of the run",
     "many observations",
+    "posterior of k",
     "posterior of k, two features",
 }
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in LATER else name for name in NAMES]
@@ -315,14 +319,14 @@ def test_a_model_that_is_right_is_not_blamed_and_one_that_is_wrong_is(tmp_path):
     assert norm.cdf(place, wrong.mean(), wrong.std()) == pytest.approx(int(expected) / 100, abs=0.02)
 
 
-def test_each_feature_is_checked_by_itself(tmp_path):
+def test_each_feature_is_checked_by_itself():
     generator = rng(4)
     x = np.column_stack([generator.normal(size=400), generator.exponential(size=400)])
     data = xr.DataArray(x, dims=("row", "feature"), coords={"feature": ["even", "skewed"]})
     tree = bg.fit(data, 1, method="gibbs", draws=250, random_seed=SEED, progressbar=False)
     found = calibrations(Reading(tree), ["even", "skewed"])
     assert [each.inside for each in found] == [True, False]
-    text = written(tree, tmp_path).text()
+    text = Fitted.of(tree).adequacy().text
     assert re.search(r"of the observations lie below \S+ in skewed, where", text)
     assert "in even, where" not in text
 
@@ -349,6 +353,7 @@ def test_em_is_not_said_to_differ_where_labels_mean_nothing(pages):
     assert "differ." not in text
 
 
+@pytest.mark.slow
 def test_names_are_escaped(tmp_path):
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(0, 1, (60, 2)), rng.normal(6, 1, (60, 2))])
@@ -628,9 +633,9 @@ def test_two_shares_are_told_apart(share, other, told):
     assert blocks.percents(share, other) == told
 
 
-def test_what_lies_below_is_true_of_the_data(tmp_path):
+def test_what_lies_below_is_true_of_the_data():
     x = np.round(np.exp(rng(8).normal(7.9, 0.9, 800)))
-    text = written(make_tree(x, 1), tmp_path).text()
+    text = Fitted.of(make_tree(x, 1)).adequacy().text
     share, place = re.search(r"([\d.]+)% of the observations lie below ([\d. ]+), where", text).groups()
     assert (x < float(place.replace(" ", ""))).mean() == pytest.approx(float(share) / 100, abs=0.01)
 
