@@ -24,14 +24,19 @@ def of(options):
     return [pytest.param(PRIORS[i], *others, id=f"{KINDS[i]}-{'-'.join(map(str, others))}") for i, *others in options]
 
 
+def over_allocations(joint):
+    """Log p(x, z | parameters) of all z = z_1, ..., z_n, from log p(x_i, z_i | parameters)."""
+    return [
+        sum(of[z] for z, of in zip(allocation, joint, strict=True))
+        for allocation in itertools.product(range(len(joint[0])), repeat=len(joint))
+    ]
+
+
 def log_density_over_allocations(prior, x, k, covariance, w, mu, sigma2, C0):
     """Log p(x, parameters), the labels summed out one allocation after another."""
     sigma = np.sqrt(np.broadcast_to(sigma2, k))
-    terms = [
-        sum(np.log(w[z]) + stats.norm(mu[z], sigma[z]).logpdf(each) for z, each in zip(allocation, x, strict=True))
-        for allocation in itertools.product(range(k), repeat=len(x))
-    ]
-    result = logsumexp(terms) + stats.norm(prior.b0, np.sqrt(prior.B0)).logpdf(mu).sum()
+    joint = [[np.log(w[z]) + stats.norm(mu[z], sigma[z]).logpdf(each) for z in range(k)] for each in x]
+    result = logsumexp(over_allocations(joint)) + stats.norm(prior.b0, np.sqrt(prior.B0)).logpdf(mu).sum()
     if k > 1:
         result += stats.dirichlet(np.full(k, prior.alpha)).logpdf(w)
     if isinstance(prior, HierarchicalPrior):
@@ -130,11 +135,8 @@ def log_density_of_several_features(prior, x, k, covariance, w, mu, parts, C0):
         cov = np.broadcast_to(np.linalg.inv(parts), (k, 2, 2))
     else:
         cov = np.broadcast_to(parts.reshape(k, -1), (k, 2))[:, :, None] * np.eye(2)
-    terms = [
-        sum(np.log(w[z]) + stats.multivariate_normal(mu[z], cov[z]).logpdf(e) for z, e in zip(allocation, x, strict=True))
-        for allocation in itertools.product(range(k), repeat=len(x))
-    ]
-    result = logsumexp(terms) + stats.multivariate_normal(prior.b0, prior.B0).logpdf(mu).sum()
+    joint = [[np.log(w[z]) + stats.multivariate_normal(mu[z], cov[z]).logpdf(each) for z in range(k)] for each in x]
+    result = logsumexp(over_allocations(joint)) + stats.multivariate_normal(prior.b0, prior.B0).logpdf(mu).sum()
     if k > 1:
         result += stats.dirichlet(np.full(k, prior.alpha)).logpdf(w)
     if matrix:
