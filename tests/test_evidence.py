@@ -290,9 +290,10 @@ def test_one_component_one_chain_few_draws_by_either_engine(faithful, covariance
 
 
 def test_it_prints_as_a_line(galaxies):
-    found = bg.log_evidence(posterior_tree(galaxies, 1, None), random_seed=1)
+    tree = posterior_tree(galaxies, 1, None)
+    found = bg.log_evidence(tree, random_seed=1)
     assert repr(found).startswith(f"log evidence {found.value:.3f} +- {found.mcse:.2g} (effective sample size")
-    more = bg.log_evidence(posterior_tree(galaxies, 1, None), random_seed=1, effort=4)
+    more = bg.log_evidence(tree, random_seed=1, effort=4)
     assert more.ess > found.ess
 
 

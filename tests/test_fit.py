@@ -110,8 +110,8 @@ def test_a_seed_repeats_the_run_and_its_record_repeats_it_too(galaxies, method):
     ("method", "covariance", "prior"),
     [
         ("nuts", "full", bg.HierarchicalPrior()),
-        ("nuts", "tied", bg.ConjugatePrior()),
-        ("advi", "full", bg.ConjugatePrior()),
+        pytest.param("nuts", "tied", bg.ConjugatePrior(), marks=pytest.mark.slow),
+        pytest.param("advi", "full", bg.ConjugatePrior(), marks=pytest.mark.slow),
         ("advi", "tied", bg.HierarchicalPrior()),
     ],
     ids=["nuts-full-hierarchical", "nuts-tied-conjugate", "advi-full-conjugate", "advi-tied-hierarchical"],
@@ -574,7 +574,10 @@ def test_interrupted_chains_are_cut_to_the_largest_rectangle(parts, shape, inter
     assert sampled.interrupted is interrupted
 
 
-@pytest.mark.parametrize(("module", "function"), [("labelling", "relabelled"), ("predictive", "add_log_likelihood")])
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [pytest.param("labelling", "relabelled", marks=pytest.mark.slow), ("predictive", "add_log_likelihood")],
+)
 def test_an_interrupt_after_sampling_keeps_the_draws(galaxies, monkeypatch, module, function):
     def interrupted(*_):
         raise KeyboardInterrupt

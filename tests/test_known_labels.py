@@ -57,6 +57,7 @@ def test_the_evidence_is_the_sum_over_the_allocations_that_labels_allow(name, co
     assert abs(found.value - exact) < Z * found.mcse, (found, exact, SEED)
 
 
+@pytest.mark.slow
 def test_control_the_evidence_counts_no_symmetry_that_labels_have_broken():
     """Both known: without their classes, the proposal would count K! mirror images of which one exists."""
     prior, labels = bg.ConjugatePrior(**SHARED, C0=1.5), LABELS["both known"]
@@ -84,7 +85,11 @@ def test_several_features_against_all_allocations(covariance, labels):
 
 
 @pytest.mark.parametrize(
-    ("covariance", "d", "matrix"), [(*each, turn) for each, turn in zip(STRUCTURES, [False, True] * 3, strict=True)]
+    ("covariance", "d", "matrix"),
+    [
+        pytest.param(*each, i % 2 > 0, marks=[pytest.mark.slow] if i in (0, 3, 4) else [])
+        for i, each in enumerate(STRUCTURES)
+    ],
 )
 def test_the_density_of_what_is_known_is_the_pymc_models(covariance, d, matrix):
     generator = rng(2)
@@ -240,6 +245,7 @@ def test_wrong_labels_get_a_sentence(door, labels, match):
         door([1.0, 2.0, 3.0, 4.5], 2, labels=labels)
 
 
+@pytest.mark.slow
 def test_a_comparison_needs_every_k_to_have_the_labels_components():
     x, labels, _ = labelled_data(60)
     with pytest.raises(ValueError, match="below k = 2"):

@@ -150,6 +150,7 @@ NAMES = [
 ]  # fmt: skip
 LATER = {
     "ADVI",
+    "one component",
     "one component of two features",
     "one chain",
     "ten draws",
@@ -157,6 +158,7 @@ LATER = {
     "interrupted",
     "little known of the run",
     "many observations",
+    "comparison",
     "posterior of k",
     "posterior of k, two features",
 }
@@ -676,6 +678,7 @@ def four_features():
     return names, Fitted.of(bg.fit(data, 3, method="gibbs", draws=250, random_seed=SEED, progressbar=False))
 
 
+@pytest.mark.slow
 def test_every_panel_of_the_check_and_of_the_traces_has_its_name(four_features, monkeypatch):
     names, fitted = four_features
     texts = []
@@ -692,6 +695,7 @@ def test_every_panel_of_the_check_and_of_the_traces_has_its_name(four_features, 
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_many_numbers_stand_below_one_another(four_features):
     names, fitted = four_features
     table = fitted.table()

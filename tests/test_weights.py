@@ -131,20 +131,17 @@ def test_gibbs_draws_are_those_of_repeated_rows(covariance, d):
 
 
 LATER = [
-    ("full", 1, "all below one half"),
-    ("full", 2, "between"),
-    ("diag", 2, "all below one half"),
-    ("tied", 2, "between"),
+    *(("full", d, "between") for d in (1, 2)),
+    *((covariance, 2, "all below one half") for covariance in ("full", "diag", "tied")),
+    ("diag", 2, "between"),
 ]
 
 
 @pytest.mark.parametrize(
     ("covariance", "d", "weight"),
     [
-        ("full", 1, "between"),
-        ("full", 2, "all below one half"),
-        ("diag", 2, "between"),
-        ("tied", 2, "all below one half"),
+        ("full", 1, "all below one half"),
+        ("tied", 2, "between"),
         *(pytest.param(*each, marks=pytest.mark.slow) for each in LATER),
     ],
 )
@@ -302,6 +299,7 @@ def test_ties_and_strays_count_weights():
     assert not list(strays(far, names, np.arange(101), np.append(np.full(100, 3.0), 30.0)))  # too many to be strays
 
 
+@pytest.mark.slow
 def test_engines_agree(pair):
     x, weight = pair[0]["observed_data"]["x"].values, pair[0]["observed_data"]["weight"].values
     gibbs = pair[0]["posterior"]["mu"]
@@ -361,6 +359,7 @@ def shell(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_the_shell_takes_a_column_of_weights(tmp_path, shell):
     frame = pd.DataFrame({"size": data(1), "count": counts_of(60)})
     frame.loc[3, "count"] = 0
