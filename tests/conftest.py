@@ -71,6 +71,14 @@ def comparison(galaxies):
 
 
 @pytest.fixture(scope="session")
+def k_tree(galaxies):
+    """The posterior of k for the galaxies, from a run that is too short to have converged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)
+        return bg.posterior_k(galaxies, draws=400, random_seed=SEED, progressbar=False)
+
+
+@pytest.fixture(scope="session")
 def faithful_as_published():
     """With waiting times in whole minutes, on which the default posterior is improper."""
     return bg.datasets.old_faithful()

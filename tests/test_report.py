@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shutil
 import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -96,7 +97,7 @@ def users_model(x):
 
 
 @pytest.fixture(scope="module")
-def cases(galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, two_small):
+def cases(request, galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, two_small):
     """Every kind of result, by its name."""
     short = {"random_seed": SEED, "progressbar": False, "draws": 10, "tune": 50}
     interrupted = make_tree(two_small)
@@ -122,7 +123,7 @@ def cases(galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, t
             "little known of the run": lambda: make_tree(two_small),
             "many observations": lambda: make_tree(many, draws=50),
             "comparison": lambda: comparison,
-            "posterior of k": lambda: bg.posterior_k(galaxies, draws=400, random_seed=SEED, progressbar=False),
+            "posterior of k": lambda: request.getfixturevalue("k_tree"),
             "posterior of k, two features": lambda: bg.posterior_k(faithful, draws=50, random_seed=SEED, progressbar=False),
         }
     )
@@ -491,10 +492,16 @@ def test_bad_arguments_get_a_sentence(nuts_tree, comparison, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture(scope="module")
+def comparison_folder(comparison, tmp_path_factory):
+    with whole_folder(tmp_path_factory.mktemp("results") / "comparison") as results:
+        write_comparison(comparison, results.folder)
+    return results.place
+
+
 @pytest.mark.slow
-def test_a_comparison_comes_back_from_its_folder(comparison, tmp_path):
-    write_comparison(comparison, tmp_path)
-    back = stored_results.read_results(tmp_path)
+def test_a_comparison_comes_back_from_its_folder(comparison, comparison_folder, tmp_path):
+    back = stored_results.read_results(comparison_folder)
     assert back.table.equals(comparison.table)
     assert back.table.dtypes.equals(comparison.table.dtypes)
     assert back.seed == comparison.seed
@@ -507,7 +514,7 @@ def test_a_comparison_comes_back_from_its_folder(comparison, tmp_path):
             other = getattr(back.loo[k], name)
             same = value.equals(other) if isinstance(value, xr.DataArray) else value == other
             assert same, f"{name} of k = {k}"
-    assert bg.report(back, tmp_path / "again.html").read_bytes() == (tmp_path / "report.html").read_bytes()
+    assert bg.report(back, tmp_path / "again.html").read_bytes() == (comparison_folder / "report.html").read_bytes()
 
 
 def test_loo_of_a_sample_comes_back(nuts_tree):
@@ -564,11 +571,10 @@ def test_numbers_have_the_digits_that_their_spread_leaves(value, spread, told):
 
 
 @pytest.mark.slow
-def test_a_damaged_result_is_a_sentence_and_is_never_opened(faithful_tree, comparison, tmp_path, monkeypatch):
+def test_a_damaged_result_is_a_sentence_and_is_never_opened(faithful_tree, comparison_folder, tmp_path, monkeypatch):
     with whole_folder(tmp_path / "fit") as results:
         keep_draws(faithful_tree, results.folder)
-    with whole_folder(tmp_path / "comparison") as results:
-        write_comparison(comparison, results.folder)
+    shutil.copytree(comparison_folder, tmp_path / "comparison")
     monkeypatch.setattr("xarray.open_datatree", lambda *_, **__: pytest.fail("opened"))
     for name in ("fit/posterior.nc", "comparison/comparison.json", "comparison/k1/posterior.nc", "comparison/loo.nc"):
         file = tmp_path / name
