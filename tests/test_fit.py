@@ -92,7 +92,7 @@ def test_draws_are_relabelled_and_the_raw_order_kept(nuts_tree, galaxies):
     np.testing.assert_array_equal(bg.relabel(raw)["posterior"]["mu"], relabelled["posterior"]["mu"])
 
 
-@pytest.mark.parametrize("method", ["nuts", "advi"])
+@pytest.mark.parametrize("method", ["nuts", pytest.param("advi", marks=pytest.mark.slow)])
 def test_a_seed_repeats_the_run_and_its_record_repeats_it_too(galaxies, method):
     options = {"nuts": {"tune": 60}, "advi": {"max_iter": 600}}[method]
     compile_first(galaxies, method)

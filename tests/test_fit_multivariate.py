@@ -148,6 +148,7 @@ def test_units_of_each_feature_do_not_matter(faithful):
     np.testing.assert_array_equal(other / np.outer(scale, scale), one)
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_the_run(faithful):
     quick(faithful, draws=1, tune=1, chains=1)
     one, two = (quick(faithful, k=3, covariance="tied") for _ in range(2))

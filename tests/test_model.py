@@ -189,7 +189,7 @@ def test_several_features_equal_the_sum_over_all_allocations(prior, covariance, 
         np.testing.assert_allclose(log_density(point), exact, rtol=1e-9)
 
 
-@pytest.mark.parametrize("covariance", ["full", "tied"])
+@pytest.mark.parametrize("covariance", ["full", pytest.param("tied", marks=pytest.mark.slow)])
 def test_prior_draws_of_a_covariance_are_scipys_inverse_wishart(covariance):
     prior = ConjugatePrior(c0=3.2, C0=[[2.0, 0.5], [0.5, 1.0]])
     with bg.build_model(X2, 2, prior=prior, covariance=covariance):
@@ -203,6 +203,7 @@ def test_prior_draws_of_a_covariance_are_scipys_inverse_wishart(covariance):
     assert np.median(drawn[:, 0, 0]) < mean[0, 0]  # the inverse-Wishart is skewed
 
 
+@pytest.mark.slow
 def test_prior_draws_of_the_hierarchical_scale_have_its_mean():
     prior = HierarchicalPrior().scaled_to(X2)
     with bg.build_model(X2, 2):

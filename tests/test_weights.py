@@ -211,6 +211,7 @@ def test_evidence_and_loo_are_those_of_repeated_rows(pair):
     assert one.elpd_i.values.sum() == pytest.approx(one.elpd)
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_repeated_rows(pair):
     one, other = map(Reading, pair)
     assert expected_occupied(one) == pytest.approx(expected_occupied(other), abs=1e-3)
@@ -333,6 +334,7 @@ def test_the_report_counts_weights(pair, tmp_path):
     assert f"60 observations, counting as {total}" in page
 
 
+@pytest.mark.slow
 def test_the_estimator_takes_weights():
     x = data(2)
     weight = np.append(counts_of(len(x) - 10), np.zeros(10))
