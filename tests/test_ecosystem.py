@@ -199,9 +199,9 @@ PLOTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PLOTS)
-@pytest.mark.parametrize("which", ["nuts_tree", "faithful_tree"])
-def test_arviz_plots_take_the_tree(name, which, request):
-    tree = request.getfixturevalue(which)
+def test_arviz_plots_take_the_tree(name, request):
+    """By matplotlib, in turn on a tree of one feature and on one of two; tests/test_arviz.py has all plots on both."""
+    tree = request.getfixturevalue(("nuts_tree", "faithful_tree")[list(PLOTS).index(name) % 2])
     options = {} if name == "plot_energy" else {"var_names": ["mu"]}
     assert getattr(az, name)(tree, backend="matplotlib", **options).viz is not None
 
