@@ -109,7 +109,7 @@ def cases(request, galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comp
             "one feature": lambda: nuts_tree,
             "two features": lambda: faithful_tree,
             "ADVI": lambda: advi_tree,
-            "one component": lambda: bg.fit(galaxies, 1, method="gibbs", random_seed=SEED, progressbar=False),
+            "one component": lambda: bg.fit(galaxies, 1, method="gibbs", thin=5, random_seed=SEED, progressbar=False),
             "one component of two features": lambda: bg.fit(
                 faithful, 1, method="gibbs", draws=200, random_seed=SEED, progressbar=False
             ),
@@ -118,7 +118,7 @@ def cases(request, galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comp
             "a user's model": lambda: bg.fit(galaxies, 2, model=users_model(galaxies), chains=2, **short),
             "interrupted": lambda: interrupted,
             # converged, with labels that mean nothing
-            "five clusters": lambda: bg.fit(galaxies, 5, method="gibbs", random_seed=SEED, progressbar=False),
+            "five clusters": lambda: bg.fit(galaxies, 5, method="gibbs", thin=10, random_seed=SEED, progressbar=False),
             "several solutions": lambda: make_tree(two_small, change=one_chain_elsewhere),
             "little known of the run": lambda: make_tree(two_small),
             "many observations": lambda: make_tree(many, draws=50),
