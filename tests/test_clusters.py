@@ -142,7 +142,7 @@ def test_binders_loss_of_too_many_components_leads_to_many_clusters():
 def test_clear_clusters_are_found():
     truth = bg.Mixture([0.5, 0.3, 0.2], [[0, 0], [8, 0], [0, 8]], [np.eye(2)] * 3)
     x, z = truth.sample(200, random_seed=1)
-    tree = bg.fit(x, 3, method="gibbs", random_seed=SEED, progressbar=False)
+    tree = bg.fit(x, 3, method="gibbs", draws=250, random_seed=SEED, progressbar=False)
     for loss in ("vi", "binder"):
         found = bg.partition(tree, loss)
         assert bg.adjusted_rand(found, z) == 1.0
