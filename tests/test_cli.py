@@ -123,12 +123,13 @@ def test_fit_writes_a_folder(run, csv, two_small):
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a run of 300 draws
 def test_earlier_results_are_replaced_and_options_reach_the_fit(run, csv, tmp_path):
     (tmp_path / "results").mkdir()
-    for name in ("posterior.nc", "verdict.txt", "report.html"):
-        (tmp_path / "results" / name).touch()
+    (tmp_path / "results" / "posterior.nc").write_bytes(b"\x89HDF\r\n\x1a\n of earlier draws")
+    (tmp_path / "results" / "verdict.txt").write_text("of earlier draws")
     arguments = ("fit", csv, "--column", "velocity", "-k", 2, "--seed", 5, "--out", "results", "--force", "--quiet")
     code, _, err = run(*arguments, "--draws", 300, "--prior", "conjugate", "--covariance", "tied")
-    assert code == 0
+    assert code == 0, err
     assert "..." not in err
+    assert "earlier" not in (tmp_path / "results" / "verdict.txt").read_text()
     tree = az.from_netcdf("results/posterior.nc").load()
     assert tree["posterior"].sizes["draw"] == 300
     assert "ConjugatePrior" in tree.attrs["prior"]
