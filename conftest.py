@@ -1,10 +1,17 @@
-"""Examples in docstrings that fit the same data in the same way share the tree."""
+"""Examples: those in docstrings that fit the same data in the same way share the tree, and the README's are slow."""
 
 import pickle
 
 import pytest
 
 _TREES = {}
+
+
+def pytest_collection_modifyitems(items):
+    """The functions that the README calls have examples of their own, which are quick."""
+    for item in items:
+        if item.name == "README.md":
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -124,6 +124,7 @@ def test_the_published_values(galaxies, k, published):
     assert abs(found.value - published) < 0.01 + Z * found.mcse, found
 
 
+@pytest.mark.slow
 def test_controls_lost_constants_are_noticed(monkeypatch):
     prior = one_feature("conjugate")
     tree, exact = posterior_tree(X, 2, prior), independent_features(X[:, None], 2, prior)

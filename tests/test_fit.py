@@ -574,10 +574,8 @@ def test_interrupted_chains_are_cut_to_the_largest_rectangle(parts, shape, inter
     assert sampled.interrupted is interrupted
 
 
-@pytest.mark.parametrize(
-    ("module", "function"),
-    [pytest.param("labelling", "relabelled", marks=pytest.mark.slow), ("predictive", "add_log_likelihood")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("module", "function"), [("labelling", "relabelled"), ("predictive", "add_log_likelihood")])
 def test_an_interrupt_after_sampling_keeps_the_draws(galaxies, monkeypatch, module, function):
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -150,6 +150,7 @@ NAMES = [
     "posterior of k", "posterior of k, two features",
 ]  # fmt: skip
 LATER = {
+    "two features",
     "ADVI",
     "one component",
     "one component of two features",

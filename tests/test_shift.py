@@ -136,7 +136,7 @@ def fit_of_two_apart(d, by):
 
 
 @pytest.mark.parametrize("by", [pytest.param(1e6, marks=pytest.mark.slow), 1e9])
-@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("d", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_fit_of_shifted_data(d, by):
     """All the way: EM, sampling, labels, diagnosis, with a rounding error of 1e-7 sd at the most."""
     one, other = fit_of_two_apart(d, 0.0), fit_of_two_apart(d, by)

@@ -197,7 +197,7 @@ def pair():
     """The same fit of weighted and of repeated rows, by Gibbs."""
     x = data(1)
     weight = counts_of(len(x))
-    options = {"method": "gibbs", "prior": OWN, "random_seed": 1, "progressbar": False}
+    options = {"method": "gibbs", "thin": 10, "prior": OWN, "random_seed": 1, "progressbar": False}
     return bg.fit(x, 2, sample_weight=weight, **options), bg.fit(repeated(x, weight), 2, **options)
 
 
