@@ -1,9 +1,14 @@
 """Fits that many tests look at are made once; trees that need no sampler are built by hand."""
 
 import os
+import sys
 import warnings
+from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a core for each worker of xdist, before NumPy is imported
+if sys.dont_write_bytecode:  # as in many containers: each process would compile the Python of every library
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+    os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": sys.pycache_prefix}
 
 import matplotlib as mpl
 import numpy as np
@@ -63,6 +68,14 @@ def advi_tree(galaxies):
 def comparison(galaxies):
     """One to three clusters in the galaxies, with fewer draws than by default."""
     return bg.compare(galaxies, range(1, 4), draws=300, random_seed=SEED, progressbar=False)
+
+
+@pytest.fixture(scope="session")
+def k_tree(galaxies):
+    """The posterior of k for the galaxies, from a run that is too short to have converged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)
+        return bg.posterior_k(galaxies, draws=400, random_seed=SEED, progressbar=False)
 
 
 @pytest.fixture(scope="session")

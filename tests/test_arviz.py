@@ -15,7 +15,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto"),
     pytest.mark.filterwarnings("ignore:No 'constant_data' group found"),  # plot_ppc_censored asks for censoring
 ]
-N_FEATURES = [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)]
+SLOW = pytest.mark.slow
+N_FEATURES = [pytest.param(1, marks=SLOW), 2, pytest.param(4, marks=SLOW)]
 OTHER = {
     "plot_bf": "a point hypothesis", "plot_collection": "a module", "plot_compare": "a comparison", "plot_matrix": "a module",
     "plot_ecdf_pit": "simulation-based calibration", "plot_lm": "a regression", "plot_ppc_pava_residuals": "a regression",
@@ -25,6 +26,12 @@ OTHER = {
 PLOTS = [name for name in dir(az) if name.startswith("plot_") and name not in OTHER]
 PREDICTIVE = [name for name in PLOTS if "ppc" in name or "loo" in name]
 OF_DRAWS = [name for name in PLOTS if name not in PREDICTIVE]
+
+
+def with_features(names):
+    """Each plot with one feature and with two, and some with four, which are more panels of the same."""
+    pairs = [*((name, d) for name in names for d in (1, 2)), *((name, 4) for name in names[::4])]
+    return [pytest.param(name, d, marks=[] if d == 2 else SLOW) for name, d in pairs]
 
 
 @cache
@@ -38,8 +45,7 @@ def tree(d):
         return bg.fit(x, 2, **options)
 
 
-@pytest.mark.parametrize("d", N_FEATURES)
-@pytest.mark.parametrize("name", OF_DRAWS)
+@pytest.mark.parametrize(("name", "d"), with_features(OF_DRAWS))
 def test_plots_of_the_draws(name, d):
     options = {} if d < 4 or name == "plot_energy" else {"var_names": ["mu"]}  # ArviZ draws 40 panels at most
     if name == "plot_pair":
@@ -49,8 +55,7 @@ def test_plots_of_the_draws(name, d):
     assert getattr(az, name)(tree(d), backend="none", **options) is not None
 
 
-@pytest.mark.parametrize("d", N_FEATURES)
-@pytest.mark.parametrize("name", PREDICTIVE)
+@pytest.mark.parametrize(("name", "d"), with_features(PREDICTIVE))
 def test_predictive_checks_of_each_feature(name, d):
     assert getattr(az, name)(bg.by_feature(tree(d)), backend="none") is not None
 

@@ -123,6 +123,7 @@ def test_json_is_one_document_and_the_pipe_carries_it(folder, two_small):
     np.testing.assert_allclose(means["mu[0]"], tree["posterior"]["mu"].mean(("chain", "draw"))[0], rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of few draws
 def test_a_comparison_as_json(folder, command):
     done = command("compare", "geyser.csv", "--column", "waiting", "--k", "1,2", "--draws", 100, "--seed", 1, "-q", "--json")

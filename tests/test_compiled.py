@@ -39,20 +39,35 @@ def run(program=EM, **environment):
     return done.stdout, done.stderr.splitlines()
 
 
-@pytest.mark.parametrize("program", [EM, POSTERIOR], ids=["em", "posterior"])
-def test_the_first_process_compiles_and_says_so_and_the_second_does_not(program, tmp_path):
-    first, said = run(program, NUMBA_CACHE_DIR=str(tmp_path))
+def copied_to(site):
+    """A copy of the package in which files can be changed."""
+    package = site / "bayesgmm"
+    shutil.copytree(Path(bayesgmm.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    return package
+
+
+def test_the_first_process_compiles_and_says_so_and_the_second_does_not_until_sources_change(tmp_path):
+    package = copied_to(tmp_path / "site")
+    where = {"PYTHONPATH": str(package.parent), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    first, said = run(POSTERIOR, **where)
     assert said[0] == ANNOUNCED
-    assert set(said[1:]) <= {FURTHER}
-    assert len(said) > 1 or program == EM
-    second, said = run(program, NUMBA_CACHE_DIR=str(tmp_path))
+    assert set(said[1:]) == {FURTHER}
+    second, said = run(POSTERIOR, **where)
     assert said == []
     assert first == second  # to the last digit
+    _, said = run(EM, **where)
+    assert said == []
+    (package / "another.py").write_text("# bayesgmm.kernels.compiled: one more module with compiled functions")
+    first, said = run(EM, **where)
+    assert said[0] == ANNOUNCED
+    assert set(said[1:]) <= {FURTHER}
+    second, said = run(EM, **where)
+    assert said == []
+    assert first == second
 
 
 def test_without_a_place_for_a_cache_it_compiles_in_memory(tmp_path):
-    package = tmp_path / "bayesgmm"
-    shutil.copytree(Path(bayesgmm.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    package = copied_to(tmp_path)
     for directory in (package, *(path for path in package.rglob("*") if path.is_dir())):
         (directory / "__pycache__").touch()  # a file where a directory is wanted stops even the superuser
     out, said = run(POSTERIOR, PYTHONPATH=str(tmp_path), HOME="/dev/null", XDG_CACHE_HOME="/dev/null", NUMBA_CACHE_DIR="")
@@ -61,13 +76,3 @@ def test_without_a_place_for_a_cache_it_compiles_in_memory(tmp_path):
     assert set(ours[2:]) == {FURTHER}
     assert ours[0].startswith("bayesgmm: no directory for compiled code can be written (NUMBA_CACHE_DIR names one)")
     assert ours[1] == ANNOUNCED
-
-
-def test_what_was_compiled_from_other_sources_is_not_used(tmp_path):
-    cache, site = tmp_path / "cache", tmp_path / "site"
-    package = site / "bayesgmm"
-    shutil.copytree(Path(bayesgmm.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    run(PYTHONPATH=str(site), NUMBA_CACHE_DIR=str(cache))
-    (package / "another.py").write_text("# bayesgmm.kernels.compiled: one more module with compiled functions")
-    _, said = run(PYTHONPATH=str(site), NUMBA_CACHE_DIR=str(cache))
-    assert said[0] == ANNOUNCED

@@ -26,7 +26,11 @@ def pair(*family):
     return own, value_and_gradient(own, stated_by_pymc(own))
 
 
-@pytest.mark.parametrize("family", OF_ONE_FEATURE, ids=str)
+# one in three has every prior and every structure
+EACH = [family if i % 3 == 1 else pytest.param(family, marks=pytest.mark.slow) for i, family in enumerate(OF_ONE_FEATURE)]
+
+
+@pytest.mark.parametrize("family", EACH, ids=str)
 def test_value_and_gradient_are_those_of_the_pymc_model(family):
     own, pymc = pair(*family)
     generator = rng(own.k)

@@ -155,10 +155,10 @@ def test_the_name_of_one_feature_goes_with_the_tree(tmp_path):
     assert of_k["observed_data"]["x"].attrs["long_name"] == "velocity"
 
 
-@pytest.mark.parametrize("form", ["netcdf", "zarr"])
+@pytest.mark.parametrize("form", ["netcdf", pytest.param("zarr", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("which", ["nuts_tree", "faithful_tree", "advi_tree"])
 def test_nothing_is_lost_in_a_file(form, which, request, tmp_path):
-    tree = request.getfixturevalue(which)
+    tree = request.getfixturevalue(which).isel(draw=slice(100), missing_dims="ignore")
     if form == "netcdf":
         tree.to_netcdf(tmp_path / "tree")
         loaded = az.from_netcdf(tmp_path / "tree").load()
@@ -199,9 +199,9 @@ PLOTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PLOTS)
-@pytest.mark.parametrize("which", ["nuts_tree", "faithful_tree"])
-def test_arviz_plots_take_the_tree(name, which, request):
-    tree = request.getfixturevalue(which)
+def test_arviz_plots_take_the_tree(name, request):
+    """By matplotlib, in turn on a tree of one feature and on one of two; tests/test_arviz.py has all plots on both."""
+    tree = request.getfixturevalue(("nuts_tree", "faithful_tree")[list(PLOTS).index(name) % 2])
     options = {} if name == "plot_energy" else {"var_names": ["mu"]}
     assert getattr(az, name)(tree, backend="matplotlib", **options).viz is not None
 

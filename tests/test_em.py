@@ -25,7 +25,7 @@ def em_by_loop(x, mixture, n_iter, *, tied):
     weights, means, sigma = mixture.weights, mixture.means, mixture.sigma
     for _ in range(n_iter):
         joint = np.array(
-            [[w * stats.norm(m, s).pdf(each) for w, m, s in zip(weights, means, sigma, strict=True)] for each in x]
+            [[w * stats.norm.pdf(each, m, s) for w, m, s in zip(weights, means, sigma, strict=True)] for each in x]
         )
         r = joint / joint.sum(axis=1, keepdims=True)
         counts = r.sum(axis=0)

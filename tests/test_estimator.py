@@ -275,10 +275,11 @@ def test_the_number_is_chosen_and_said_how(automatic, two_small):
     ("criterion", "column", "best"),
     [
         ("bic", "bic", "min"),
-        pytest.param("icl", "icl", "min", marks=pytest.mark.slow),
-        pytest.param("evidence", "p_k", "max", marks=pytest.mark.slow),
+        ("icl", "icl", "min"),
+        ("evidence", "p_k", "max"),
     ],
 )
+@pytest.mark.slow
 def test_other_criteria(two_small, criterion, column, best):
     gmm = fitted(two_small[:, None], "auto", candidates=[1, 2], criterion=criterion, draws=200)
     by_k = gmm.comparison_.table.set_index("k")[column]

@@ -59,15 +59,22 @@ def assert_evidence(found, expected):
     assert abs(z) < Z, f"{found} against {expected:.5f} (z = {z:.1f}, seed {SEED})"
 
 
-SLOW_3 = pytest.param("full", 3, marks=pytest.mark.slow)
+QUICK = [("hierarchical", "full", 2), ("conjugate", "tied", 2), ("conjugate", "full", 1)]
+LATER = [
+    ("hierarchical", "full", 1),
+    ("conjugate", "full", 2),
+    ("hierarchical", "tied", 2),
+    *((kind, "full", 3) for kind in KINDS),
+]
 
 
 def one_feature(kind):
     return bg.HierarchicalPrior(**SHARED, g0=2.0, G0=1.5) if kind == "hierarchical" else bg.ConjugatePrior(**SHARED, C0=1.5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("covariance", "k"), [("full", 1), ("full", 2), ("tied", 2), SLOW_3])
+@pytest.mark.parametrize(
+    ("kind", "covariance", "k"), [*QUICK, *(pytest.param(*each, marks=pytest.mark.slow) for each in LATER)]
+)
 def test_one_feature_against_all_allocations(kind, covariance, k):
     prior, x = one_feature(kind), X[: 4 if k == 3 else 5]
     exact = independent_features(x[:, None], k, prior, tied=covariance == "tied")
@@ -109,7 +116,7 @@ def test_correlated_features_against_all_allocations(kind, covariance, k):
     assert_evidence(bg.log_evidence(posterior_tree(PAIRS, k, prior, covariance), random_seed=1), exact)
 
 
-@pytest.mark.parametrize(("k", "published"), [(2, -239.76), (3, -226.81)])
+@pytest.mark.parametrize(("k", "published"), [pytest.param(2, -239.76, marks=pytest.mark.slow), (3, -226.81)])
 def test_the_published_values(galaxies, k, published):
     """Galaxies with one common variance; the values printed by Chib (1995) lack log K!."""
     prior = bg.ConjugatePrior(b0=20, B0=100, c0=3, C0=20)
@@ -117,6 +124,7 @@ def test_the_published_values(galaxies, k, published):
     assert abs(found.value - published) < 0.01 + Z * found.mcse, found
 
 
+@pytest.mark.slow
 def test_controls_lost_constants_are_noticed(monkeypatch):
     prior = one_feature("conjugate")
     tree, exact = posterior_tree(X, 2, prior), independent_features(X[:, None], 2, prior)
@@ -283,9 +291,10 @@ def test_one_component_one_chain_few_draws_by_either_engine(faithful, covariance
 
 
 def test_it_prints_as_a_line(galaxies):
-    found = bg.log_evidence(posterior_tree(galaxies, 1, None), random_seed=1)
+    tree = posterior_tree(galaxies, 1, None)
+    found = bg.log_evidence(tree, random_seed=1)
     assert repr(found).startswith(f"log evidence {found.value:.3f} +- {found.mcse:.2g} (effective sample size")
-    more = bg.log_evidence(posterior_tree(galaxies, 1, None), random_seed=1, effort=4)
+    more = bg.log_evidence(tree, random_seed=1, effort=4)
     assert more.ess > found.ess
 
 

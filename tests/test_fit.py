@@ -92,7 +92,7 @@ def test_draws_are_relabelled_and_the_raw_order_kept(nuts_tree, galaxies):
     np.testing.assert_array_equal(bg.relabel(raw)["posterior"]["mu"], relabelled["posterior"]["mu"])
 
 
-@pytest.mark.parametrize("method", ["nuts", "advi"])
+@pytest.mark.parametrize("method", ["nuts", pytest.param("advi", marks=pytest.mark.slow)])
 def test_a_seed_repeats_the_run_and_its_record_repeats_it_too(galaxies, method):
     options = {"nuts": {"tune": 60}, "advi": {"max_iter": 600}}[method]
     compile_first(galaxies, method)
@@ -110,8 +110,8 @@ def test_a_seed_repeats_the_run_and_its_record_repeats_it_too(galaxies, method):
     ("method", "covariance", "prior"),
     [
         ("nuts", "full", bg.HierarchicalPrior()),
-        ("nuts", "tied", bg.ConjugatePrior()),
-        ("advi", "full", bg.ConjugatePrior()),
+        pytest.param("nuts", "tied", bg.ConjugatePrior(), marks=pytest.mark.slow),
+        pytest.param("advi", "full", bg.ConjugatePrior(), marks=pytest.mark.slow),
         ("advi", "tied", bg.HierarchicalPrior()),
     ],
     ids=["nuts-full-hierarchical", "nuts-tied-conjugate", "advi-full-conjugate", "advi-tied-hierarchical"],
@@ -574,6 +574,7 @@ def test_interrupted_chains_are_cut_to_the_largest_rectangle(parts, shape, inter
     assert sampled.interrupted is interrupted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "function"), [("labelling", "relabelled"), ("predictive", "add_log_likelihood")])
 def test_an_interrupt_after_sampling_keeps_the_draws(galaxies, monkeypatch, module, function):
     def interrupted(*_):

@@ -15,7 +15,7 @@ from bayesgmm.engines.custom import as_contract
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning
 from bayesgmm.model import wishart
 from tests.conftest import make_tree
-from tests.families import COVARIANCES
+from tests.families import COVARIANCES, KINDS
 from tests.statistics import SEED, rng
 
 
@@ -58,9 +58,16 @@ def test_converges_and_agrees_with_em(faithful_tree):
     assert sum(name.startswith("log p(x[") for name in diagnosis.invariants.index) >= 15
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
-@pytest.mark.parametrize("prior", [bg.HierarchicalPrior(), bg.ConjugatePrior()], ids=["hierarchical", "conjugate"])
-def test_every_structure_goes_all_the_way(faithful, covariance, prior):
+@pytest.mark.parametrize(
+    ("kind", "covariance"),
+    [
+        pytest.param(kind, covariance, marks=[pytest.mark.slow] if (i + j) % 2 else [])
+        for i, kind in enumerate(KINDS)
+        for j, covariance in enumerate(COVARIANCES)
+    ],
+)
+def test_every_structure_goes_all_the_way(faithful, kind, covariance):
+    prior = bg.HierarchicalPrior() if kind == "hierarchical" else bg.ConjugatePrior()
     tree = quick(faithful, covariance=covariance, prior=prior, chains=2, log_likelihood=True, posterior_predictive=True)
     posterior = tree["posterior"].to_dataset()
     cov = posterior["cov"].values
@@ -83,7 +90,9 @@ def test_every_structure_goes_all_the_way(faithful, covariance, prior):
     assert np.isfinite(tree["sample_stats"]["lp"]).all()
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize(
+    "covariance", [*(pytest.param(each, marks=pytest.mark.slow) for each in ("full", "diag", "spherical")), "tied"]
+)
 def test_advi_goes_the_same_way(faithful, covariance):
     advi = quick(faithful, covariance=covariance, method="advi", max_iter=600, tune=None)
     nuts = quick(faithful, covariance=covariance, draws=20, tune=20)
@@ -139,12 +148,14 @@ def test_units_of_each_feature_do_not_matter(faithful):
     np.testing.assert_array_equal(other / np.outer(scale, scale), one)
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_the_run(faithful):
     quick(faithful, draws=1, tune=1, chains=1)
     one, two = (quick(faithful, k=3, covariance="tied") for _ in range(2))
     xr.testing.assert_identical(one["posterior"].to_dataset(), two["posterior"].to_dataset())
 
 
+@pytest.mark.slow
 def test_relabelling_finds_the_true_permutation():
     """Five clusters in five dimensions, labels shuffled by hand; two of them differ in their covariances alone."""
     generator = rng(5)
@@ -163,6 +174,7 @@ def test_relabelling_finds_the_true_permutation():
     bg.raw_order(mended)
 
 
+@pytest.mark.slow
 def test_adaptive_length(faithful):
     tree = bg.fit(faithful, 2, draws=100, target_ess=500, random_seed=SEED, progressbar=False)
     assert tree.attrs["stopped_by"] == "target_ess"

@@ -53,6 +53,7 @@ def counted(counts, call):
     return {name: count for name, count in counts.items() if count}, result
 
 
+@pytest.mark.slow
 def test_every_door_asks_once(counts, tmp_path):
     x = bg.datasets.galaxies()
     found, tree = counted(

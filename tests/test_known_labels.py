@@ -46,16 +46,18 @@ def test_what_labels_say_and_what_they_leave_exchangeable():
     assert sorting(known.classes(4), keys).tolist() == [[0, 3, 2, 1], [0, 1, 2, 3]]
 
 
-@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
-@pytest.mark.parametrize("covariance", ["full", "tied"])
-def test_the_evidence_is_the_sum_over_the_allocations_that_labels_allow(labels, covariance):
-    prior = bg.HierarchicalPrior(**SHARED, g0=2.0, G0=1.5)
+@pytest.mark.parametrize(
+    ("name", "covariance"), [("one known", "full"), ("both known", "tied"), ("all known", "full"), ("probabilities", "tied")]
+)
+def test_the_evidence_is_the_sum_over_the_allocations_that_labels_allow(name, covariance):
+    prior, labels = bg.HierarchicalPrior(**SHARED, g0=2.0, G0=1.5), LABELS[name]
     exact = independent_features(X[:, None], 2, prior, tied=covariance == "tied", possible=possible(labels, 2))
     found = bg.log_evidence(gibbs(X, 2, prior=prior, covariance=covariance, labels=labels), random_seed=1)
     assert found.mcse < 0.05
     assert abs(found.value - exact) < Z * found.mcse, (found, exact, SEED)
 
 
+@pytest.mark.slow
 def test_control_the_evidence_counts_no_symmetry_that_labels_have_broken():
     """Both known: without their classes, the proposal would count K! mirror images of which one exists."""
     prior, labels = bg.ConjugatePrior(**SHARED, C0=1.5), LABELS["both known"]
@@ -82,8 +84,13 @@ def test_several_features_against_all_allocations(covariance, labels):
     assert abs(found.value - exact) < max(Z * found.mcse, 1e-3), (found, exact, SEED)
 
 
-@pytest.mark.parametrize(("covariance", "d"), STRUCTURES)
-@pytest.mark.parametrize("matrix", [False, True])
+@pytest.mark.parametrize(
+    ("covariance", "d", "matrix"),
+    [
+        pytest.param(*each, i % 2 > 0, marks=[pytest.mark.slow] if i in (0, 3, 4) else [])
+        for i, each in enumerate(STRUCTURES)
+    ],
+)
 def test_the_density_of_what_is_known_is_the_pymc_models(covariance, d, matrix):
     generator = rng(2)
     x, k = generator.normal(size=(12, d)), 3
@@ -125,7 +132,7 @@ def test_all_labelled_is_one_gaussian_for_each():
     np.testing.assert_allclose(em.mixture.weights, np.bincount(z) / len(z))
 
 
-@pytest.mark.parametrize("method", ["gibbs", "nuts", pytest.param("advi", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["nuts", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gibbs", "advi"))])
 def test_clusters_are_the_labels_own(method):
     x, labels, z = labelled_data()
     tree = bg.fit(x, 3, method=method, labels=labels, random_seed=1, progressbar=False)
@@ -152,10 +159,11 @@ def test_engines_agree_with_each_other_and_with_pymc():
         assert (abs(means[name] - means["gibbs"]) < 0.25 * spread).all(), (name, means)
 
 
+@pytest.mark.slow
 def test_what_labels_do_not_tell_apart_is_relabelled_and_nothing_else():
     x, labels, _ = labelled_data()
     only_one = np.where(labels == 0, 0, -1)
-    tree = bg.fit(x, 3, method="gibbs", labels=only_one, random_seed=1, progressbar=False)
+    tree = bg.fit(x, 3, method="gibbs", thin=10, labels=only_one, random_seed=1, progressbar=False)
     permutation = tree["sample_stats"]["permutation"].values
     assert (permutation[..., 0] == 0).all()
     assert 0.4 < (permutation[..., 1] == 1).mean() < 0.6  # raw draws stand in a random order
@@ -165,6 +173,7 @@ def test_what_labels_do_not_tell_apart_is_relabelled_and_nothing_else():
     assert (again["sample_stats"]["permutation"].values[..., 0] == 0).all()
 
 
+@pytest.mark.slow
 def test_loo_predicts_an_observation_with_its_label():
     x, labels, _ = labelled_data(60)
     tree = bg.fit(x, 3, method="gibbs", labels=labels, random_seed=1, progressbar=False, log_likelihood=True)
@@ -235,6 +244,7 @@ def test_wrong_labels_get_a_sentence(door, labels, match):
         door([1.0, 2.0, 3.0, 4.5], 2, labels=labels)
 
 
+@pytest.mark.slow
 def test_a_comparison_needs_every_k_to_have_the_labels_components():
     x, labels, _ = labelled_data(60)
     with pytest.raises(ValueError, match="below k = 2"):

@@ -24,14 +24,19 @@ def of(options):
     return [pytest.param(PRIORS[i], *others, id=f"{KINDS[i]}-{'-'.join(map(str, others))}") for i, *others in options]
 
 
+def over_allocations(joint):
+    """Log p(x, z | parameters) of all z = z_1, ..., z_n, from log p(x_i, z_i | parameters)."""
+    return [
+        sum(of[z] for z, of in zip(allocation, joint, strict=True))
+        for allocation in itertools.product(range(len(joint[0])), repeat=len(joint))
+    ]
+
+
 def log_density_over_allocations(prior, x, k, covariance, w, mu, sigma2, C0):
     """Log p(x, parameters), the labels summed out one allocation after another."""
     sigma = np.sqrt(np.broadcast_to(sigma2, k))
-    terms = [
-        sum(np.log(w[z]) + stats.norm(mu[z], sigma[z]).logpdf(each) for z, each in zip(allocation, x, strict=True))
-        for allocation in itertools.product(range(k), repeat=len(x))
-    ]
-    result = logsumexp(terms) + stats.norm(prior.b0, np.sqrt(prior.B0)).logpdf(mu).sum()
+    joint = [[np.log(w[z]) + stats.norm(mu[z], sigma[z]).logpdf(each) for z in range(k)] for each in x]
+    result = logsumexp(over_allocations(joint)) + stats.norm(prior.b0, np.sqrt(prior.B0)).logpdf(mu).sum()
     if k > 1:
         result += stats.dirichlet(np.full(k, prior.alpha)).logpdf(w)
     if isinstance(prior, HierarchicalPrior):
@@ -130,11 +135,8 @@ def log_density_of_several_features(prior, x, k, covariance, w, mu, parts, C0):
         cov = np.broadcast_to(np.linalg.inv(parts), (k, 2, 2))
     else:
         cov = np.broadcast_to(parts.reshape(k, -1), (k, 2))[:, :, None] * np.eye(2)
-    terms = [
-        sum(np.log(w[z]) + stats.multivariate_normal(mu[z], cov[z]).logpdf(e) for z, e in zip(allocation, x, strict=True))
-        for allocation in itertools.product(range(k), repeat=len(x))
-    ]
-    result = logsumexp(terms) + stats.multivariate_normal(prior.b0, prior.B0).logpdf(mu).sum()
+    joint = [[np.log(w[z]) + stats.multivariate_normal(mu[z], cov[z]).logpdf(each) for z in range(k)] for each in x]
+    result = logsumexp(over_allocations(joint)) + stats.multivariate_normal(prior.b0, prior.B0).logpdf(mu).sum()
     if k > 1:
         result += stats.dirichlet(np.full(k, prior.alpha)).logpdf(w)
     if matrix:
@@ -187,7 +189,7 @@ def test_several_features_equal_the_sum_over_all_allocations(prior, covariance, 
         np.testing.assert_allclose(log_density(point), exact, rtol=1e-9)
 
 
-@pytest.mark.parametrize("covariance", ["full", "tied"])
+@pytest.mark.parametrize("covariance", ["full", pytest.param("tied", marks=pytest.mark.slow)])
 def test_prior_draws_of_a_covariance_are_scipys_inverse_wishart(covariance):
     prior = ConjugatePrior(c0=3.2, C0=[[2.0, 0.5], [0.5, 1.0]])
     with bg.build_model(X2, 2, prior=prior, covariance=covariance):
@@ -201,6 +203,7 @@ def test_prior_draws_of_a_covariance_are_scipys_inverse_wishart(covariance):
     assert np.median(drawn[:, 0, 0]) < mean[0, 0]  # the inverse-Wishart is skewed
 
 
+@pytest.mark.slow
 def test_prior_draws_of_the_hierarchical_scale_have_its_mean():
     prior = HierarchicalPrior().scaled_to(X2)
     with bg.build_model(X2, 2):

@@ -77,6 +77,7 @@ def test_labels_do_not_matter(two_small):
     assert bg.solutions(make_tree(two_small, change=and_turned)).of_chain.tolist() == [1, 0, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto")
 def test_stacking_takes_the_mixture_of_solutions_that_predicts_best(two_small):
     tree = make_tree(two_small, change=two_elsewhere)

@@ -275,6 +275,7 @@ def assert_alike(one, other):
         assert_same_means(*numbers, f"p({k})")
 
 
+@pytest.mark.slow
 def test_neither_order_nor_unit_matters(galaxies):
     tree = run(galaxies, draws=1_000, random_seed=SEED + 2)
     x = galaxies.to_numpy()

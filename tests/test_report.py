@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shutil
 import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -94,7 +95,7 @@ def users_model(x):
 
 
 @pytest.fixture(scope="module")
-def cases(galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, two_small):
+def cases(request, galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, two_small):
     """Every kind of result, by its name."""
     short = {"random_seed": SEED, "progressbar": False, "draws": 10, "tune": 50}
     interrupted = make_tree(two_small)
@@ -106,7 +107,7 @@ def cases(galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, t
             "one feature": lambda: nuts_tree,
             "two features": lambda: faithful_tree,
             "ADVI": lambda: advi_tree,
-            "one component": lambda: bg.fit(galaxies, 1, method="gibbs", random_seed=SEED, progressbar=False),
+            "one component": lambda: bg.fit(galaxies, 1, method="gibbs", thin=5, random_seed=SEED, progressbar=False),
             "one component of two features": lambda: bg.fit(
                 faithful, 1, method="gibbs", draws=200, random_seed=SEED, progressbar=False
             ),
@@ -115,12 +116,12 @@ def cases(galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comparison, t
             "a user's model": lambda: bg.fit(galaxies, 2, model=users_model(galaxies), chains=2, **short),
             "interrupted": lambda: interrupted,
             # converged, with labels that mean nothing
-            "five clusters": lambda: bg.fit(galaxies, 5, method="gibbs", random_seed=SEED, progressbar=False),
+            "five clusters": lambda: bg.fit(galaxies, 5, method="gibbs", thin=10, random_seed=SEED, progressbar=False),
             "several solutions": lambda: make_tree(two_small, change=one_chain_elsewhere),
             "little known of the run": lambda: make_tree(two_small),
             "many observations": lambda: make_tree(many, draws=50),
             "comparison": lambda: comparison,
-            "posterior of k": lambda: bg.posterior_k(galaxies, draws=400, random_seed=SEED, progressbar=False),
+            "posterior of k": lambda: request.getfixturevalue("k_tree"),
             "posterior of k, two features": lambda: bg.posterior_k(faithful, draws=50, random_seed=SEED, progressbar=False),
         }
     )
@@ -147,11 +148,18 @@ NAMES = [
     "posterior of k", "posterior of k, two features",
 ]  # fmt: skip
 LATER = {
+    "two features",
+    "ADVI",
+    "one component",
     "one component of two features",
     "one chain",
     "ten draws",
     "a user's model",
+    "interrupted",
+    "little known of the run",
     "many observations",
+    "comparison",
+    "posterior of k",
     "posterior of k, two features",
 }
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in LATER else name for name in NAMES]
@@ -313,14 +321,14 @@ def test_a_model_that_is_right_is_not_blamed_and_one_that_is_wrong_is(tmp_path):
     assert norm.cdf(place, wrong.mean(), wrong.std()) == pytest.approx(int(expected) / 100, abs=0.02)
 
 
-def test_each_feature_is_checked_by_itself(tmp_path):
+def test_each_feature_is_checked_by_itself():
     generator = rng(4)
     x = np.column_stack([generator.normal(size=400), generator.exponential(size=400)])
     data = xr.DataArray(x, dims=("row", "feature"), coords={"feature": ["even", "skewed"]})
     tree = bg.fit(data, 1, method="gibbs", draws=250, random_seed=SEED, progressbar=False)
     found = calibrations(Reading(tree), ["even", "skewed"])
     assert [each.inside for each in found] == [True, False]
-    text = written(tree, tmp_path).text()
+    text = Fitted.of(tree).adequacy().text
     assert re.search(r"of the observations lie below \S+ in skewed, where", text)
     assert "in even, where" not in text
 
@@ -347,6 +355,7 @@ def test_em_is_not_said_to_differ_where_labels_mean_nothing(pages):
     assert "differ." not in text
 
 
+@pytest.mark.slow
 def test_names_are_escaped(tmp_path):
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(0, 1, (60, 2)), rng.normal(6, 1, (60, 2))])
@@ -482,10 +491,16 @@ def test_bad_arguments_get_a_sentence(nuts_tree, comparison, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture(scope="module")
+def comparison_folder(comparison, tmp_path_factory):
+    with whole_folder(tmp_path_factory.mktemp("results") / "comparison") as results:
+        write_comparison(comparison, results.folder)
+    return results.place
+
+
 @pytest.mark.slow
-def test_a_comparison_comes_back_from_its_folder(comparison, tmp_path):
-    write_comparison(comparison, tmp_path)
-    back = stored_results.read_results(tmp_path)
+def test_a_comparison_comes_back_from_its_folder(comparison, comparison_folder, tmp_path):
+    back = stored_results.read_results(comparison_folder)
     assert back.table.equals(comparison.table)
     assert back.table.dtypes.equals(comparison.table.dtypes)
     assert back.seed == comparison.seed
@@ -498,7 +513,7 @@ def test_a_comparison_comes_back_from_its_folder(comparison, tmp_path):
             other = getattr(back.loo[k], name)
             same = value.equals(other) if isinstance(value, xr.DataArray) else value == other
             assert same, f"{name} of k = {k}"
-    assert bg.report(back, tmp_path / "again.html").read_bytes() == (tmp_path / "report.html").read_bytes()
+    assert bg.report(back, tmp_path / "again.html").read_bytes() == (comparison_folder / "report.html").read_bytes()
 
 
 def test_loo_of_a_sample_comes_back(nuts_tree):
@@ -555,11 +570,10 @@ def test_numbers_have_the_digits_that_their_spread_leaves(value, spread, told):
 
 
 @pytest.mark.slow
-def test_a_damaged_result_is_a_sentence_and_is_never_opened(faithful_tree, comparison, tmp_path, monkeypatch):
+def test_a_damaged_result_is_a_sentence_and_is_never_opened(faithful_tree, comparison_folder, tmp_path, monkeypatch):
     with whole_folder(tmp_path / "fit") as results:
         keep_draws(faithful_tree, results.folder)
-    with whole_folder(tmp_path / "comparison") as results:
-        write_comparison(comparison, results.folder)
+    shutil.copytree(comparison_folder, tmp_path / "comparison")
     monkeypatch.setattr("xarray.open_datatree", lambda *_, **__: pytest.fail("opened"))
     for name in ("fit/posterior.nc", "comparison/comparison.json", "comparison/k1/posterior.nc", "comparison/loo.nc"):
         file = tmp_path / name
@@ -626,9 +640,9 @@ def test_two_shares_are_told_apart(share, other, told):
     assert blocks.percents(share, other) == told
 
 
-def test_what_lies_below_is_true_of_the_data(tmp_path):
+def test_what_lies_below_is_true_of_the_data():
     x = np.round(np.exp(rng(8).normal(7.9, 0.9, 800)))
-    text = written(make_tree(x, 1), tmp_path).text()
+    text = Fitted.of(make_tree(x, 1)).adequacy().text
     share, place = re.search(r"([\d.]+)% of the observations lie below ([\d. ]+), where", text).groups()
     assert (x < float(place.replace(" ", ""))).mean() == pytest.approx(float(share) / 100, abs=0.01)
 
@@ -669,6 +683,7 @@ def four_features():
     return names, Fitted.of(bg.fit(data, 3, method="gibbs", draws=250, random_seed=SEED, progressbar=False))
 
 
+@pytest.mark.slow
 def test_every_panel_of_the_check_and_of_the_traces_has_its_name(four_features, monkeypatch):
     names, fitted = four_features
     texts = []
@@ -685,6 +700,7 @@ def test_every_panel_of_the_check_and_of_the_traces_has_its_name(four_features, 
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_many_numbers_stand_below_one_another(four_features):
     names, fitted = four_features
     table = fitted.table()

@@ -47,16 +47,16 @@ return found.sort((a, b) => a[0] - b[0]);
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory, nuts_tree, faithful_tree, galaxies, two_small):
+def pages(tmp_path_factory, nuts_tree, faithful_tree, comparison, k_tree, two_small):
     """Files of reports, by their names."""
     folder = tmp_path_factory.mktemp("reports")
     results = {
         "one feature": nuts_tree,
         "two features": faithful_tree,
-        "comparison": bg.compare(galaxies, [2, 3], random_seed=SEED, draws=300, progressbar=False),
+        "comparison": comparison,
         "several solutions": make_tree(two_small, change=one_chain_elsewhere),
-        "posterior of k": bg.posterior_k(galaxies, random_seed=SEED, progressbar=False),
-        "four features": bg.fit(_four_features(), 3, method="gibbs", random_seed=SEED, progressbar=False),
+        "posterior of k": k_tree,
+        "four features": bg.fit(_four_features(), 3, method="gibbs", draws=250, random_seed=SEED, progressbar=False),
     }
     return {name: bg.report(result, folder / f"{name}.html") for name, result in results.items()}
 

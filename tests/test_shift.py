@@ -15,7 +15,7 @@ from bayesgmm.analysis.quantities import as_text
 from bayesgmm.analysis.tree import permute, read_draws, read_em, read_permutation
 from tests.statistics import SEED, rng
 
-SHIFTS = [2.0**20, 2.0**30]  # some 1e6 and 1e9; the data's sd is near one
+SHIFTS = [pytest.param(2.0**20, marks=pytest.mark.slow), 2.0**30]  # some 1e6 and 1e9; the data's sd is near one
 GRID = np.linspace(-6, 6, 25)
 
 
@@ -135,8 +135,8 @@ def fit_of_two_apart(d, by):
     return bg.fit(x, 2, draws=200, random_seed=SEED, progressbar=False, method="gibbs")
 
 
-@pytest.mark.parametrize("by", [1e6, 1e9])
-@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("by", [pytest.param(1e6, marks=pytest.mark.slow), 1e9])
+@pytest.mark.parametrize("d", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_fit_of_shifted_data(d, by):
     """All the way: EM, sampling, labels, diagnosis, with a rounding error of 1e-7 sd at the most."""
     one, other = fit_of_two_apart(d, 0.0), fit_of_two_apart(d, by)

@@ -129,8 +129,21 @@ def test_gibbs_draws_are_those_of_repeated_rows(covariance, d):
     assert_same_distribution(one, chains_of(log_posterior(repeated(x, weight), 2, prior, covariance)), "repeated")
 
 
-@pytest.mark.parametrize("weight", ["between", "all below one half"])
-@pytest.mark.parametrize(("covariance", "d"), [("full", 1), ("full", 2), ("diag", 2), ("tied", 2)])
+LATER = [
+    *(("full", d, "between") for d in (1, 2)),
+    *((covariance, 2, "all below one half") for covariance in ("full", "diag", "tied")),
+    ("diag", 2, "between"),
+]
+
+
+@pytest.mark.parametrize(
+    ("covariance", "d", "weight"),
+    [
+        ("full", 1, "all below one half"),
+        ("tied", 2, "between"),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in LATER),
+    ],
+)
 def test_gibbs_draws_with_weights_that_are_no_integers(covariance, d, weight):
     """Against importance weights: draws of the posterior of whole counts, weighted by what is left."""
     x = data(d, 40)
@@ -183,7 +196,7 @@ def pair():
     """The same fit of weighted and of repeated rows, by Gibbs."""
     x = data(1)
     weight = counts_of(len(x))
-    options = {"method": "gibbs", "prior": OWN, "random_seed": 1, "progressbar": False}
+    options = {"method": "gibbs", "thin": 10, "prior": OWN, "random_seed": 1, "progressbar": False}
     return bg.fit(x, 2, sample_weight=weight, **options), bg.fit(repeated(x, weight), 2, **options)
 
 
@@ -197,6 +210,7 @@ def test_evidence_and_loo_are_those_of_repeated_rows(pair):
     assert one.elpd_i.values.sum() == pytest.approx(one.elpd)
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_repeated_rows(pair):
     one, other = map(Reading, pair)
     assert expected_occupied(one) == pytest.approx(expected_occupied(other), abs=1e-3)
@@ -212,6 +226,7 @@ def test_answers_are_those_of_repeated_rows(pair):
     assert labels[0].attrs["expected_loss"] == pytest.approx(labels[1].attrs["expected_loss"], abs=0.05)
 
 
+@pytest.mark.slow
 def test_loo_of_less_than_a_count_leaves_it_out_altogether():
     x = data(1, 30)
     c = np.full(30, 1.0)
@@ -242,6 +257,7 @@ def test_the_posterior_of_k_is_that_of_repeated_rows_and_of_the_evidences():
     assert (abs(whole["p_k"] - again["p_k"]) < Z * np.hypot(whole["p_k_mcse"], again["p_k_mcse"]) + 1e-3).all()
 
 
+@pytest.mark.slow
 def test_a_comparison_is_that_of_repeated_rows():
     x = data(1)
     weight = counts_of(len(x))
@@ -283,6 +299,7 @@ def test_ties_and_strays_count_weights():
     assert not list(strays(far[:, None], names, np.arange(101), np.append(np.full(100, 3.0), 30.0)))  # too many to be strays
 
 
+@pytest.mark.slow
 def test_engines_agree(pair):
     x, weight = pair[0]["observed_data"]["x"].values, pair[0]["observed_data"]["weight"].values
     gibbs = pair[0]["posterior"]["mu"]
@@ -301,16 +318,22 @@ def test_pymc_as_an_engine_agrees(pair):
     assert (abs(apart) < 0.3 * gibbs.std(("chain", "draw"))).all()
 
 
-def test_pictures_and_the_report_count_weights(pair, tmp_path):
+def test_pictures_count_weights(pair):
     figure = bg.plots.plot_fit(pair[0])
     bars = figure.axes[0].containers[0]
     assert sum(bar.get_height() * bar.get_width() for bar in bars) == pytest.approx(1)
     total = int(pair[0]["observed_data"]["weight"].sum())
     assert any(f"n = 60, counting as {total}" in each.get_text() for each in figure.axes[0].get_legend().get_texts())
+
+
+@pytest.mark.slow
+def test_the_report_counts_weights(pair, tmp_path):
+    total = int(pair[0]["observed_data"]["weight"].sum())
     page = bg.report(pair[0], tmp_path / "report.html").read_text()
     assert f"60 observations, counting as {total}" in page
 
 
+@pytest.mark.slow
 def test_the_estimator_takes_weights():
     x = data(2)
     weight = np.append(counts_of(len(x) - 10), np.zeros(10))
@@ -337,6 +360,7 @@ def shell(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_the_shell_takes_a_column_of_weights(tmp_path, shell):
     frame = pd.DataFrame({"size": data(1)[:, 0], "count": counts_of(60)})
     frame.loc[3, "count"] = 0

@@ -144,9 +144,8 @@ def test_fit_agrees_with_plain_pymc(nuts_tree, plain):
     assert_same_posterior(nuts_tree, plain)
 
 
-@pytest.mark.parametrize("covariance", ["full", "tied"])
 @pytest.mark.parametrize(
-    "prior", [bg.HierarchicalPrior(alpha=2.0), bg.ConjugatePrior()], ids=lambda prior: type(prior).__name__
+    ("covariance", "prior"), [("full", bg.HierarchicalPrior(alpha=2.0)), ("tied", bg.ConjugatePrior())], ids=["full", "tied"]
 )
 def test_compiled_and_pymc_engines_agree(covariance, prior):
     """A skewed, overlapping target; 4 000 draws by each engine."""

@@ -1,0 +1,31 @@
+"""Examples: those in docstrings that fit the same data in the same way share the tree, and the README's are slow."""
+
+import pickle
+
+import pytest
+
+_TREES = {}
+
+
+def pytest_collection_modifyitems(items):
+    """The functions that the README calls have examples of their own, which are quick."""
+    for item in items:
+        if item.name == "README.md":
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def _examples_share_their_trees(request, monkeypatch):
+    if not (isinstance(request.node, pytest.DoctestItem) and request.node.name.startswith("bayesgmm.")):
+        return
+    import bayesgmm
+
+    fit = bayesgmm.fit
+
+    def fit_once(*arguments, **options):
+        key = pickle.dumps((arguments, options))
+        if key not in _TREES:
+            _TREES[key] = fit(*arguments, **options)
+        return _TREES[key].copy(deep=True)
+
+    monkeypatch.setattr(bayesgmm, "fit", fit_once)
