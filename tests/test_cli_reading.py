@@ -47,6 +47,7 @@ def read(tmp_path, content, columns=None, name="data.csv", **options):
         pytest.param("x\n1\n2,\n", None, [1, 2], id="a trailing comma"),
         pytest.param("x|y\n1|2\n3|4\n", "y", [2, 4], id="bars"),
         pytest.param("x\ty\n1\t2\n3\t4\n", "y", [2, 4], id="tabs"),
+        pytest.param("#\nx y\n1 2\n3 4\n", "y", [2, 4], id="an empty comment"),
         pytest.param("x;y\n1;2\n3;4\n", "y", [2, 4], id="semicolons"),
         pytest.param("x y\n1  2\n30 4\n", "y", [2, 4], id="blanks"),
         pytest.param("   x     y\n 1.5   2\n30.0\t4\n", "x", [1.5, 30], id="columns in line"),
@@ -118,6 +119,9 @@ def test_what_cannot_be_mistaken_is_read(tmp_path, content, column, values):
         ("", "x", "is empty"),
         ("\n\n", "x", "is empty"),
         ("# nothing\n", None, "must hold at least one observation under its header line"),
+        ("#\n#\n", None, "must hold a header line, got only lines that begin with #"),
+        ("#\n1 2\n3 4\n", "x", "must begin with a header line of column names, got the numbers 1 2"),
+        ("x\n1\nnan \n2\n", None, r"1 of 3 observations with missing or infinite values \(line 3\)"),
     ],
 )  # fmt: skip
 def test_what_can_be_mistaken_is_refused(tmp_path, content, column, message):

@@ -194,12 +194,12 @@ class _Finder:
             return 0, lines[0], ()
         leading = [line.lstrip().startswith(mark or _HASH) or not line.strip() for line in lines]
         at = leading.index(False) if False in leading else len(lines)
-        if at == 0 or mark is not None:
-            if at == len(lines):
-                raise ValueError(f"{self._name} must hold a header line, got only lines that begin with {mark}")
-            return at, lines[at], ()
-        last = max(i for i in range(at) if lines[i].strip())
+        last = max((i for i in range(at) if lines[i].strip()), default=0)
         named = lines[last].lstrip()[1:].strip()
+        if at == 0 or mark is not None or not named:
+            if at == len(lines):
+                raise ValueError(f"{self._name} must hold a header line, got only lines that begin with {mark or _HASH}")
+            return at, lines[at], ()
         numbers = [is_numeral(word) for word in _words(lines[at])] if at < len(lines) else []
         if all(numbers):
             return last, named, (f"the header line is the one that begins with {_HASH}",)
