@@ -43,7 +43,7 @@ class Proposal:
     counts: FloatArray  # (T, K)
     means: FloatArray  # (T, K, D), of the observations allocated; zero where there are none
     shapes: FloatArray  # (T, m), of the precisions
-    rates: FloatArray  # (T, m, D, D) or (T, m, V, 1)
+    rates: FloatArray  # (T, m, D, D) or (T, m, V)
 
     @classmethod
     def at(cls, own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> Proposal:
@@ -73,7 +73,7 @@ class Proposal:
             squares = np.diagonal(within, axis1=2, axis2=3)
             if own.spread.structure.one_unit:
                 squares, shapes = squares.sum(axis=2, keepdims=True), own.hyper.c0 + n_per_block * d / 2
-            rates = (C0 + squares / 2)[..., None]
+            rates = C0 + squares / 2
         return cls(own, counts, means, shapes, rates)
 
     def draw(self, times: int, rng: np.random.Generator) -> FloatArray:
@@ -85,7 +85,7 @@ class Proposal:
         def fill(each: tuple[int, np.random.Generator]) -> None:
             t, own_rng = each
             draw_parameters(
-                own_rng, self.counts[t], self.means[t], self.shapes[t], self.rates[t], spread.structure.correlated,
+                own_rng, spread.compiled, self.counts[t], self.means[t], self.shapes[t], self.rates[t],
                 hyper.alpha, hyper.b0, hyper.precision_of_means, self.own.places[spread.name].start, result[t],
             )  # fmt: skip
 
@@ -140,7 +140,7 @@ class Proposal:
             doubled = self.rates * (2 - np.eye(d))  # an entry beside the diagonal stands for two
             rates = wishart.pack(doubled)
         else:
-            rates = self.rates[..., 0]
+            rates = self.rates
             of_precisions = self.shapes * np.log(rates).sum(axis=-1) - rates.shape[-1] * gammaln(self.shapes)
         constants = -gammaln(powers)
         if spread.n_blocks == k:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from bayesgmm.kernels.compiled import STRICT, compiled
-from bayesgmm.kernels.factors import add_gram
 from bayesgmm.kernels.spread import Factors
-from bayesgmm.kernels.sweeps import allocate, prepare
-from bayesgmm.kernels.variates import draw_normal, draw_weights, draw_wishart_factor, log_gamma_variate
+from bayesgmm.kernels.sweeps import allocate, blocks_of, draw_blocks, draw_means, prepare
+from bayesgmm.kernels.variates import draw_weights
 
 
 @compiled(fastmath=STRICT)
@@ -27,36 +24,15 @@ def allocate_at(rng, rows, log_w, mu, factors, counts, first, second):
 
 
 @compiled(fastmath=STRICT)
-def draw_parameters(rng, counts, means, shapes, rates, correlated, alpha, b0, inverse_B0, at_factors, out):
-    """Fill points (R, n_dim) given one kernel's sums: w, then the precisions, then the means given these.
-
-    ``rates`` are those of Wishart precisions, (m, D, D), or of m x V Gamma precisions, (m, V, 1).
-    """
-    k, size = means.shape
-    m, n_scales = len(shapes), rates.shape[1]
-    factor, rate = np.zeros((m, size, size)), np.empty((size, size))
-    precision, own = np.empty((size, size)), np.empty((size, size))
-    pull, moved, scratch = np.empty(size), np.empty(size), np.empty(k)
+def draw_parameters(rng, spread, counts, means, shapes, rates, alpha, b0, inverse_B0, at_spread, out):
+    """Fill points (R, n_dim) given one kernel's sums: w, then the covariances, then the means given these."""
+    k, n_features = means.shape
+    scratch, offsets, inverse = np.empty(k), np.zeros(k), np.empty((k, n_features))
+    log_w, first = np.zeros(k), np.zeros((k, n_features))  # means are those of the observations: no distances from them
     for r in range(len(out)):
         draw_weights(rng, counts, alpha, out[r], scratch)
-        coordinates = out[r, at_factors:].reshape(m, -1)
-        for block in range(m):
-            if correlated:
-                rate[:] = rates[block]
-                draw_wishart_factor(rng, shapes[block], rate, factor[block], coordinates[block])
-            else:
-                for v in range(n_scales):
-                    coordinates[block, v] = math.log(rates[block, v, 0]) - log_gamma_variate(rng, shapes[block])
-                for d in range(size):
-                    factor[block, d, d] = math.exp(-0.5 * coordinates[block, d if n_scales > 1 else 0])
-        for j in range(k):
-            own[:] = 0.0
-            add_gram(factor[j if m > 1 else 0], own)
-            for a in range(size):
-                pull[a] = 0.0
-                for b in range(size):
-                    precision[a, b] = inverse_B0[a, b] + counts[j] * own[a, b]
-                    pull[a] += inverse_B0[a, b] * b0[b] + counts[j] * own[a, b] * means[j, b]
-            draw_normal(rng, precision, pull, moved)
-            for a in range(size):
-                out[r, k - 1 + j * size + a] = moved[a]
+        coordinates, mu = out[r, at_spread:].reshape(spread.n_blocks, spread.size), out[r, k - 1 : k - 1 + means.size]
+        blocks = blocks_of(spread, coordinates)
+        draw_blocks(rng, spread, 0, spread.n_blocks, rates.copy(), shapes, blocks, coordinates)
+        prepare(spread, log_w, blocks, inverse, offsets)
+        draw_means(rng, spread, 0, k, counts, first, blocks, inverse, b0, inverse_B0, means, mu.reshape(k, n_features))
