@@ -204,7 +204,7 @@ def fit(
     >>> tree["posterior"]["mu"].mean(("chain", "draw")).round(0).values.tolist()
     [10.0, 21.0, 33.0]
     """
-    return judged_fit(**locals()).tree
+    return _judged(known=None, **locals()).tree
 
 
 def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **options: Any) -> Reading:
@@ -216,7 +216,11 @@ def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **optio
     unknown = options.keys() - defaults.keys()
     if unknown:
         raise TypeError(f"fit() got an unexpected keyword argument {min(unknown)!r}")
-    asked = _read(x, k, known, **(defaults | options))
+    return _judged(x=x, k=k, known=known, **(defaults | options))
+
+
+def _judged(x: ArrayLike | Data, k: int, known: OfData | None, **options: Any) -> Reading:
+    asked = _read(x, k, known, **options)
     phases = Phases(announce=asked.progressbar)
     tree, sampled = _fitted(asked, phases)
     return _finished(asked, tree, sampled, phases)

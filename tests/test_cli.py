@@ -269,7 +269,7 @@ def fails(*_, **__):
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a run of 200 draws
 def test_a_picture_that_fails_is_left_out_and_named(run, csv, monkeypatch, tmp_path):
     monkeypatch.setattr(bg.plots, "plot_fit", fails)
-    monkeypatch.setattr(importlib.import_module("bayesgmm.html_report.fit_sections"), "signed", fails)  # of EM's table
+    monkeypatch.setattr(importlib.import_module("bayesgmm.html_report.fit_sections"), "_worst", fails)  # of EM's table
     code, _, err = run("fit", csv, "--column", "velocity", "-k", 1, "--draws", 200, "--quiet", "--out", "results")
     assert code == 0, err
     assert err.splitlines()[-1] == "fit.png is left out, for it cannot be written: zero-size array to reduction operation"

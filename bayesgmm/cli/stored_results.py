@@ -45,8 +45,8 @@ def read_results(place: str | Path) -> xr.DataTree | Comparison:
 def keep_draws(tree: xr.DataTree, folder: Path) -> None:
     """The posterior, before it is judged, so that it is kept whatever happens then."""
     # through memory: of a full disk HDF5 would print its own tracebacks
-    with whole_file(folder / POSTERIOR) as file, tree.to_netcdf(engine="h5netcdf") as content:
-        file.write_bytes(content)
+    with whole_file(folder / POSTERIOR) as file, tree.to_netcdf(engine="h5netcdf") as content, file.open("wb") as opened:
+        opened.write(content)
     (folder / VERDICT).write_text("not judged: the run ended before that\n", encoding="utf-8")
 
 
