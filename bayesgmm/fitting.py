@@ -220,6 +220,7 @@ def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **optio
 
 
 def _judged(x: ArrayLike | Data, k: int, known: OfData | None, **options: Any) -> Reading:
+    """The same with every option given."""
     asked = _read(x, k, known, **options)
     phases = Phases(announce=asked.progressbar)
     tree, sampled = _fitted(asked, phases)

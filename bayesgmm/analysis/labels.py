@@ -27,7 +27,7 @@ from bayesgmm.words import Either, Words
 Relabelling = Literal["stephens", "ecr", "pivot"]
 _MOST, _FEWEST = 10_000, 1_000  # observations whose membership is looked at
 _JUDGED = 80_000_000  # draws x observations, up to which they are the most
-_REMEMBERED = 2**20  # numbers (8 MB) that are computed once for all rounds
+_REMEMBERED = 2**24  # numbers (128 MB) that are computed once for all rounds, where observations are fewer than the most
 _ROUNDS = 50  # after which an iterative algorithm is not waited for
 _FORBIDDEN = 1e3  # times the largest cost: an exchange of clusters that labels tell apart
 _LEAST = 1e-300  # a probability that counts as none
@@ -249,7 +249,7 @@ def _refined(
         r = estep.responsibilities(x, draws.w[s], draws.mu[s], draws.factors[s], log_labels)
         return counts * (r == r.max(axis=1, keepdims=True)) if hard else counts * r
 
-    if len(x) * draws.w.size <= _REMEMBERED:
+    if len(x) < _MOST and len(x) * draws.w.size <= _REMEMBERED:
         membership = cache(membership)
     total = _reordered_sum(membership, lambda s, r: order[s], order)[1]
     agreement = -np.inf

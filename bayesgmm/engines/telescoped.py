@@ -127,7 +127,7 @@ class InDataUnits:
         names = parameter_dims(self.own.n_features)
         mu = self.units.shift + self.units.scale * found["mu"]
         cov = np.outer(self.units.scale, self.units.scale) * found["cov"]
-        values = {"mu": as_shown(mu), "cov": cov, "sigma": np.sqrt(cov[..., 0, 0])}
+        values = {"mu": as_shown(mu), "cov": cov, "sigma": self.units.scale[0] * np.sqrt(found["cov"][..., 0, 0])}
         variables |= {name: ((*dims, *names[name]), values[name]) for name in list(names)[1:]}
         if self.own.n_features > 1:
             coords |= {FEATURE: self.data.features, FEATURE_BIS: self.data.features}

@@ -32,6 +32,13 @@ class Mixture:
     sigma : (K,) array or scalar, optional
         Standard deviations, for one feature only, in place of ``covariances``.
 
+    Attributes
+    ----------
+    mu : (K, D) array
+        The means, for one feature too.
+    cov : (K, D, D) array
+        The covariances, for one feature too.
+
     Raises
     ------
     ValueError
