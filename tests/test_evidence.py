@@ -171,7 +171,7 @@ def log_kernel(own, proposal, t, parts):
             diagonal = np.diag(np.linalg.cholesky(precision[::-1, ::-1]))[::-1]  # of F, F'F = P
             value += d * np.log(2) + (2 * np.arange(1, d + 1) * np.log(diagonal)).sum()
         else:
-            for v, each in enumerate(rate[:, 0]):
+            for v, each in enumerate(rate):
                 value += stats.gamma.logpdf(precision[v, v], shape, scale=1 / each) + np.log(precision[v, v])
     for j in range(own.k):
         own_precision = precisions[j if len(precisions) > 1 else 0]
