@@ -95,6 +95,14 @@ def add_log_totals(top, total, weight, m):
     return log_likelihood
 
 
+@compiled(fastmath=SUMS, inline=True)
+def fill_shares(joint, total, m, shares):
+    """Responsibilities (m, K) of a block that is exponentiated."""
+    for i in range(m):
+        for j in range(len(joint)):
+            shares[i, j] = joint[j, i] / total[i]
+
+
 @compiled(fastmath=SUMS)
 def add_labels(log_labels, joint, top, m):
     """Add what labels say of a block, (K, m), to its log joint densities; top_i is found anew."""

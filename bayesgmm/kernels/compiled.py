@@ -31,7 +31,7 @@ def compiled(*, fastmath: set[str], inline: bool = False) -> Callable[[Callable[
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        options: dict[str, Any] = {"fastmath": fastmath, "error_model": "numpy", "nogil": True}
+        options: dict[str, Any] = {"fastmath": fastmath, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
         return _with_cache(numba.njit(**options, inline="always" if inline else "never")(function), function)
 
     return decorate

@@ -18,11 +18,11 @@ from numba import carray, types
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.compiled import STRICT, c_callback, compiled
-from bayesgmm.kernels.pointers import FLOATS, at
+from bayesgmm.kernels.pointers import FLOATS, at, copy
 from bayesgmm.kernels.points import FARTHEST, add_means, is_beyond, log_weights, weight_slopes
 from bayesgmm.kernels.rows import Rows
 from bayesgmm.kernels.spread import Factors, Variances, assemble, is_out_of_range, prepare, whiteners
-from bayesgmm.kernels.sums import address_of_sums, fill_sums
+from bayesgmm.kernels.sums import fill_sums
 
 # the header: lengths of header and whitener; n, D, K, m, the size of a block; whether C0 is learnt; alpha, c0, g0; the
 # constant; the weight of all observations; addresses of the function that sums over them, of the observations, of their
@@ -42,7 +42,7 @@ def header(rows: Rows, spread: Variances | Factors, hyper: Any, constant: float)
     result = np.concatenate([numbers, *map(np.ravel, (hyper.b0, hyper.precision_of_means, hyper.rate))])
     result[0] = len(result)
     addresses = result.view(np.int64)
-    addresses[_OF_SUMS] = address_of_sums(one_feature=spread.n_features == 1)
+    addresses[_OF_SUMS] = rows.sums
     addresses[_OF_X : _OF_X + 3] = [each.ctypes.data if each.size else 0 for each in (x, rows.weight, rows.log_labels)]
     return result
 
@@ -162,7 +162,7 @@ def _from_whitened(noise, whitener, point):
     """Fill point = centre + factor noise; a whitener is centre and packed triangular factor, or empty for the identity."""
     dim = len(noise)
     if len(whitener) == 0:
-        point[:] = noise
+        copy(noise, point)
         return
     at = dim
     for i in range(dim):
@@ -175,7 +175,7 @@ def _to_whitened(slopes, whitener, gradient):
     """Fill gradient = factor' slopes, the slopes of the noise."""
     dim = len(slopes)
     if len(whitener) == 0:
-        gradient[:] = slopes
+        copy(slopes, gradient)
         return
     gradient[:] = 0.0
     at = dim

@@ -105,15 +105,9 @@ def log_density(
     x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None
 ) -> FloatArray:
     """Log sum_k a_ik w_k N(x_i; mu_k, Sigma_k) of rows (n, D) for one set of parameters or many (S, ...): (n,) or (S, n)."""
-    c, mu, h = _coefficients(weights, means, _without_zeros(means, factors))
-    if c.ndim == 1:
-        c, mu, h = c[None], mu[None], h[None]
     result = np.empty((*weights.shape[:-1], len(x)))
-    out = result.reshape(-1, len(x))
-    if x.shape[1] == 1:
-        univariate.log_densities(given(x[:, 0]), _labels(log_labels, x), c, mu[..., 0], h[..., 0, 0], out)
-    else:
-        multivariate.log_densities(given(x), _labels(log_labels, x), c, mu, h, out)
+    none = np.empty((0, len(x), weights.shape[-1]))
+    _fill_log_densities(x, weights, means, factors, log_labels, result.reshape(-1, len(x)), none)
     return result
 
 
@@ -121,13 +115,23 @@ def responsibilities(
     x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None
 ) -> FloatArray:
     """Probability of each component given each observation, (n, K)."""
+    result = np.empty((1, len(x), len(weights)))
+    _fill_log_densities(x, weights, means, factors, log_labels, np.empty((1, len(x))), result)
+    return result[0]
+
+
+def _fill_log_densities(
+    x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None,
+    out: FloatArray, shares: FloatArray,
+) -> None:  # fmt: skip
     c, mu, h = _coefficients(weights, means, _without_zeros(means, factors))
-    result = np.empty((len(x), len(weights)))
+    if c.ndim == 1:
+        c, mu, h = c[None], mu[None], h[None]
+    labels = _labels(log_labels, x)
     if x.shape[1] == 1:
-        univariate.responsibilities(given(x[:, 0]), _labels(log_labels, x), c, mu[:, 0], h[:, 0, 0], result)
+        univariate.log_densities(given(x[:, 0]), labels, c, mu[..., 0], h[..., 0, 0], out, shares)
     else:
-        multivariate.responsibilities(given(x), _labels(log_labels, x), c, mu, h, result)
-    return result
+        multivariate.log_densities(given(x), labels, c, mu, h, out, shares)
 
 
 def _labels(log_labels: FloatArray | None, x: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import FAR, add_labels, add_log_totals, block_width, exponentiate, has_nan
+from bayesgmm.kernels.blocks import FAR, add_labels, add_log_totals, block_width, exponentiate, fill_shares, has_nan
 from bayesgmm.kernels.compiled import SUMS, compiled
 
 _BLOCK = 128  # observations handled together
@@ -199,8 +199,8 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
 
 
 @compiled(fastmath=SUMS)
-def log_densities(x, log_labels, c, mu, h, out):
-    """Log density of every x (n, D) for every set of parameters c (S, K), mu, h, into out (S, n)."""
+def log_densities(x, log_labels, c, mu, h, out, shares):
+    """Log density of every x (n, D) for every set of parameters c (S, K), mu, h, into out (S, n); see :mod:`.univariate`."""
     n, (_, k, n_features) = len(x), mu.shape
     width = _width(n_features, k)
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
@@ -213,28 +213,10 @@ def log_densities(x, log_labels, c, mu, h, out):
         for s in range(len(c)):
             if has_nan(c[s], mu[s], h[s]):
                 out[s, begin : begin + m] = np.nan
+                shares[s : s + 1, begin : begin + m] = np.nan
                 continue
             _joint(z, log_labels[:, begin : begin + m], c[s], mu[s], h[s], deviation, y, joint, top, total, m)
             for i in range(m):
                 out[s, begin + i] = top[i] + math.log(total[i])
-
-
-@compiled(fastmath=SUMS)
-def responsibilities(x, log_labels, c, mu, h, out):
-    """Responsibilities, into out (n, K)."""
-    if has_nan(c, mu, h):
-        out[:] = np.nan
-        return
-    n, (k, n_features) = len(x), mu.shape
-    width = _width(n_features, k)
-    z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
-    joint = np.empty((k, width))
-    y, top, total = np.empty(width), np.empty(width), np.empty(width)
-    shift, inverse_scale = np.zeros(n_features), np.ones(n_features)
-    for begin in range(0, n, width):
-        m = min(width, n - begin)
-        _standardise(x[begin : begin + m], shift, inverse_scale, z)
-        _joint(z, log_labels[:, begin : begin + m], c, mu, h, deviation, y, joint, top, total, m)
-        for i in range(m):
-            for j in range(k):
-                out[begin + i, j] = joint[j, i] / total[i]
+            if len(shares) > 0:
+                fill_shares(joint, total, m, shares[s, begin : begin + m])

@@ -20,6 +20,7 @@ from scipy.special import gammaln, logsumexp
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.compiled import STRICT, compiled
+from bayesgmm.kernels.pointers import copy
 
 _NUMBERS = 2_000_000  # of a table
 
@@ -73,7 +74,7 @@ def draw_number(rng, counts, tables, probabilities):
     occupied, most = len(counts), len(probabilities)
     row = of_occupied[occupied - 1]
     if len(rising) == 0:
-        probabilities[:] = row
+        copy(row, probabilities)
     else:
         for b in range(most):
             probabilities[b] = row[b]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numba
-from numba import types
+from numba import carray, types
 from numba.extending import intrinsic
 
 from bayesgmm.kernels.compiled import STRICT, compiled
@@ -27,6 +27,14 @@ def pointer(_context: Any, _address: Any) -> Any:  # pragma: no cover - runs in 
 def at(array):
     """Where an array begins."""
     return pointer(numba.int64(array.ctypes.data))
+
+
+@compiled(fastmath=STRICT)
+def copy(source, target):
+    """Copy an array into another of its size, both contiguous: an assignment of slices compiles its error's text, too."""
+    given, result = carray(at(source), (source.size,)), carray(at(target), (target.size,))
+    for i in range(source.size):
+        result[i] = given[i]
 
 
 @intrinsic

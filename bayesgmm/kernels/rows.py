@@ -8,6 +8,7 @@ import numpy as np
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.compiled import given
+from bayesgmm.kernels.sums import address_of_log_likelihood, address_of_sums
 
 
 class Rows(NamedTuple):
@@ -24,6 +25,8 @@ class Rows(NamedTuple):
         Weights less copies, if any of them is not zero.
     log_labels : (K, n) or (0, n) array
         Logarithms of what is known of each observation's component.
+    sums, log_likelihood : int
+        Addresses of the functions of :mod:`bayesgmm.kernels.sums` for these rows; the second is 0 for several features.
     """
 
     x: FloatArray
@@ -31,17 +34,20 @@ class Rows(NamedTuple):
     copies: FloatArray
     rest: FloatArray
     log_labels: FloatArray
+    sums: int
+    log_likelihood: int
 
 
 def rows_of(x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | None) -> Rows:
     """Observations (n, D) as sweeps take them."""
-    nothing = given([])
+    one_feature, weights = x.shape[1] == 1, [given([])] * 3
     known = given(np.empty((0, len(x))) if log_labels is None else log_labels)
-    if weight is None:
-        return Rows(given(x), nothing, nothing, nothing, known)
-    copies = whole_counts(x, weight)
-    rest = weight - copies if (copies != weight).any() else nothing
-    return Rows(given(x), given(weight), given(copies), given(rest), known)
+    if weight is not None:
+        copies = whole_counts(x, weight)
+        rest = weight - copies if (copies != weight).any() else weights[0]
+        weights = [given(weight), given(copies), given(rest)]
+    addresses = address_of_sums(one_feature=one_feature), address_of_log_likelihood() if one_feature else 0
+    return Rows(given(x), *weights, known, *addresses)
 
 
 def whole_counts(x: FloatArray, weight: FloatArray) -> FloatArray:

@@ -35,8 +35,9 @@ import numpy as np
 
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.estep import ROOT_HALF
+from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import log_weights
-from bayesgmm.kernels.univariate import log_likelihood
+from bayesgmm.kernels.sums import log_likelihood
 from bayesgmm.kernels.variates import log_gamma_variate
 
 _STEPS = 0.5  # share of the moves
@@ -59,7 +60,8 @@ def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
     value = log_density(rows, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales)
     for _ in range(moves):
         a, b, d = _choose_three(rng, k)
-        proposed[0], proposed[1], proposed[2] = log_w, mu, log_variances
+        for v, part in enumerate((log_w, mu, log_variances)):
+            copy(part, proposed[v])
         merge(log_w, mu, log_variances, a, b, whole, division)
         log_ratio = -log_jacobian(whole, division)
         kind = rng.random()
@@ -73,8 +75,8 @@ def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
         else:
             log_ratio += log_proposal(division, n * math.exp(whole[0]))
             if kind < _STEPS + _EXCHANGES and d >= 0:
-                proposed[:, a] = whole
-                whole[0], whole[1], whole[2] = log_w[d], mu[d], log_variances[d]
+                for v, part in enumerate((log_w, mu, log_variances)):
+                    proposed[v, a], whole[v] = whole[v], part[d]
             else:
                 d = a
             visible = n * math.exp(whole[0])
@@ -88,7 +90,8 @@ def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
         )
         if -rng.standard_exponential() < new - value + log_ratio:
             value = new
-            log_w[:], mu[:], log_variances[:] = proposed[0], proposed[1], proposed[2]
+            for v, part in enumerate((log_w, mu, log_variances)):
+                copy(proposed[v], part)
 
     mean = log_w.mean()
     for j in range(k - 1):
@@ -210,4 +213,4 @@ def log_density(rows, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hie
         value -= (g0 + k * c0) * math.log(rate[0] + total)
     else:
         value -= rate[0] * total
-    return value + log_likelihood(rows.x.reshape(rows.x.size), rows.weight, rows.log_labels, offsets, mu, scales)
+    return value + log_likelihood(rows.log_likelihood, rows.x, rows.weight, rows.log_labels, offsets, mu, scales)

@@ -25,6 +25,7 @@ from numba.extending import overload
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.estep import HALF_LOG_2PI, ROOT_HALF
 from bayesgmm.kernels.factors import add_gram, add_powers, add_slopes, fill_factor, trace
+from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import FARTHEST, is_beyond
 
 LARGEST = 600.0  # the logarithm of a variance beyond which a float cannot follow
@@ -51,7 +52,7 @@ class Factors(NamedTuple):
 def for_each_kind(step: Any, of_variances: Any, of_factors: Any, *, inline: bool = False) -> None:
     """Give a step, which is a signature with a docstring, its version for either type of its argument ``spread``."""
     place = list(signature(step).parameters).index("spread")
-    options: Any = {"fastmath": STRICT, "error_model": "numpy", "nogil": True}
+    options: Any = {"fastmath": STRICT, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
 
     @overload(step, strict=False, jit_options=options, inline="always" if inline else "never")
     def version(*types: Any) -> Any:
@@ -124,7 +125,9 @@ def _prepare_factors(spread, coordinates, log_w, offsets, h):
         if j < spread.n_blocks:
             log_determinant = fill_factor(coordinates[j], factor)
         offsets[j] = log_w[j] + log_determinant - spread.n_features * HALF_LOG_2PI
-        h[j] = ROOT_HALF * factor
+        for a in range(spread.n_features):
+            for b in range(spread.n_features):
+                h[j, a, b] = ROOT_HALF * factor[a, b]
 
 
 def _assemble_variances(spread, coordinates, scale, prior, h, sums, slopes, scale_slopes, mu_slopes):
@@ -182,7 +185,7 @@ def _assemble_factors(spread, coordinates, scale, prior, h, sums, slopes, scale_
         value += add_powers(scale, scale_slopes, size, 2.0 * (g0 + m * c0)) - trace(rate, C0)
         add_slopes(C0_factor, rate + precision_sum, -2.0, scale_slopes)
     else:
-        C0[:] = rate
+        copy(rate, C0)
     value -= trace(C0, precision_sum)
     for block in range(m):
         value += add_powers(coordinates[block], slopes[block], size, 2.0 * c0)

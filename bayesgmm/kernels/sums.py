@@ -23,6 +23,13 @@ def address_of_sums(*, one_feature: bool) -> int:
     return int(c_callback(signature, function, fastmath=SUMS).address)
 
 
+@cache
+def address_of_log_likelihood() -> int:
+    """The address of the compiled function that :func:`log_likelihood` calls: one feature."""
+    signature = types.float64(*[types.int64] * 5, *[FLOATS] * 3)
+    return int(c_callback(signature, _log_likelihood, fastmath=SUMS).address)
+
+
 @compiled(fastmath=STRICT)
 def fill_sums(function, n, rows, shift, inverse_scale, c, mu, h, counts, first, second):
     """Fill N (K), S1 (K, D) and S2, of the shape of h, over standardised observations; return their log-likelihood.
@@ -37,13 +44,32 @@ def fill_sums(function, n, rows, shift, inverse_scale, c, mu, h, counts, first, 
 @compiled(fastmath=STRICT)
 def fill_sums_of(function, x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
     """The same of arrays, those empty of which nothing is given."""
-    rows = _address(x), _address(weight), _address(log_labels)
+    rows = address_of(x), address_of(weight), address_of(log_labels)
     return fill_sums(function, len(x), rows, shift, inverse_scale, c, mu, h, counts, first, second)
 
 
 @compiled(fastmath=STRICT)
-def _address(array):
+def log_likelihood(function, x, weight, log_labels, c, mu, h):
+    """The log-likelihood alone, of one feature."""
+    rows = address_of(x), address_of(weight), address_of(log_labels)
+    return call(function, (len(x), len(c), *rows, at(c), at(mu), at(h)))
+
+
+@compiled(fastmath=STRICT)
+def address_of(array):
+    """Where an array begins; 0 if it is empty."""
     return numba.int64(array.ctypes.data) if array.size > 0 else 0
+
+
+def _log_likelihood(n, k, x, weight, log_labels, c, mu, h):
+    return univariate.log_likelihood(
+        carray(pointer(x), (n,)),
+        carray(pointer(weight), (n if weight != 0 else 0,)),
+        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        carray(c, (k,)),
+        carray(mu, (k,)),
+        carray(h, (k,)),
+    )
 
 
 def _of_one_feature(

@@ -19,11 +19,13 @@ import numpy as np
 
 from bayesgmm.kernels import split_merge
 from bayesgmm.kernels.compiled import STRICT, compiled
-from bayesgmm.kernels.estep import HALF_LOG_2PI
+from bayesgmm.kernels.estep import HALF_LOG_2PI, ROOT_HALF
 from bayesgmm.kernels.factors import add_gram, fill_factor
 from bayesgmm.kernels.number import bring_forward, draw_number
+from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import log_weights
 from bayesgmm.kernels.spread import for_each_kind
+from bayesgmm.kernels.sums import fill_sums_of
 from bayesgmm.kernels.variates import (
     choose,
     draw_log_gammas,
@@ -66,35 +68,37 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
             prepare(spread, log_w, blocks, inverse, offsets)
             allocate(rng, spread, rows, offsets, mu, blocks, scratch, z, sums)
             if fractional:
-                of_rest = _log_density_of_rest(spread, rows, offsets, mu, blocks, scratch)
-                old_w[:] = state[: k - 1]
+                of_rest = _log_density_of_rest(spread, rows, offsets, mu, blocks)
+                copy(state[: k - 1], old_w)
             draw_weights(rng, counts, alpha, state, log_densities)
             if fractional:
                 log_weights(state, log_w)
                 prepare(spread, log_w, blocks, inverse, offsets)
-                proposed = _log_density_of_rest(spread, rows, offsets, mu, blocks, scratch)
+                proposed = _log_density_of_rest(spread, rows, offsets, mu, blocks)
                 if _is_accepted(rng, proposed - of_rest):
                     of_rest = proposed
                 else:
-                    state[: k - 1] = old_w
+                    copy(old_w, state[: k - 1])
                     log_weights(state, log_w)
                     prepare(spread, log_w, blocks, inverse, offsets)
             draw_means(rng, spread, 0, k, counts, first, blocks, inverse, b0, inverse_B0, mu, moved)
             if fractional:
-                proposed = _log_density_of_rest(spread, rows, offsets, moved, blocks, scratch)
+                proposed = _log_density_of_rest(spread, rows, offsets, moved, blocks)
                 if _is_accepted(rng, proposed - of_rest):
                     of_rest = proposed
                 else:
-                    moved[:] = mu
-                old_blocks[:], old_coordinates[:] = blocks, coordinates
+                    copy(mu, moved)
+                copy(blocks, old_blocks)
+                copy(coordinates, old_coordinates)
             _begin_blocks(0, spread.n_blocks, c0, C0, rates, shapes)
             move_means(spread, 0, k, counts, first, second, moved, mu, rates, shapes)
             draw_blocks(rng, spread, 0, spread.n_blocks, rates, shapes, blocks, coordinates)
             if fractional:
                 prepare(spread, log_w, blocks, inverse, offsets)
-                proposed = _log_density_of_rest(spread, rows, offsets, mu, blocks, scratch)
+                proposed = _log_density_of_rest(spread, rows, offsets, mu, blocks)
                 if not _is_accepted(rng, proposed - of_rest):
-                    blocks[:], coordinates[:] = old_blocks, old_coordinates
+                    copy(old_blocks, blocks)
+                    copy(old_coordinates, coordinates)
             if learnt:
                 draw_scale(rng, spread, blocks[: spread.n_blocks], c0, g0, rate, C0, scale)
         shuffle(rng, order, classes)
@@ -128,40 +132,46 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             allocate(rng, spread, rows, offsets[:k], mu, blocks, scratch, z, sums)
             occupied = bring_forward(counts[:k], places)
             if fractional:  # what is not occupied says something of the rest
-                of_rest = _of_rest(spread, rows, log_w[:k], mu, blocks, scratch, offsets)
-                old_w[:k], old_mu[:k], old_blocks[:] = log_w[:k], mu[:k], blocks
+                of_rest = _of_rest(spread, rows, log_w[:k], mu, blocks, inverse, offsets)
+                _copy_components(log_w, mu, blocks, old_w, old_mu, old_blocks)
                 for j in range(k):
-                    log_w[places[j]], mu[places[j]] = old_w[j], old_mu[j]
+                    log_w[places[j]] = old_w[j]
+                    copy(old_mu[j], mu[places[j]])
                     if not tied:
-                        blocks[places[j]] = old_blocks[j]
+                        copy(old_blocks[j], blocks[places[j]])
             for j in range(k):
                 to = places[j]
                 if to < min(j, occupied):
                     counts[to] = counts[j]
-                    inverse[to], first[to], second[to] = inverse[j], first[j], second[j]
+                    copy(inverse[j], inverse[to])
+                    copy(first[j], first[to])
+                    copy(second[j], second[to])
                     if not fractional:
-                        mu[to] = mu[j]
+                        copy(mu[j], mu[to])
                         if not tied:
-                            blocks[to] = blocks[j]
+                            copy(blocks[j], blocks[to])
             m = 1 if tied else occupied
             draw_means(rng, spread, 0, occupied, counts, first, blocks, inverse, b0, inverse_B0, mu, moved)
             if fractional:
-                moved[occupied:k], old_blocks[:] = mu[occupied:k], blocks
-                proposed = _of_rest(spread, rows, log_w[:k], moved, blocks, scratch, offsets)
+                copy(mu[occupied:k], moved[occupied:k])
+                copy(blocks, old_blocks)
+                proposed = _of_rest(spread, rows, log_w[:k], moved, blocks, inverse, offsets)
                 if _is_accepted(rng, proposed - of_rest):
                     of_rest = proposed
                 else:
-                    moved[:occupied] = mu[:occupied]
+                    copy(mu[:occupied], moved[:occupied])
             _begin_blocks(0, m, c0, C0, rates, shapes)
             move_means(spread, 0, occupied, counts, first, second, moved, mu, rates, shapes)
             draw_blocks(rng, spread, 0, m, rates, shapes, blocks, coordinates)
             if fractional:
-                proposed = _of_rest(spread, rows, log_w[:k], mu, blocks, scratch, offsets)
+                proposed = _of_rest(spread, rows, log_w[:k], mu, blocks, inverse, offsets)
                 if _is_accepted(rng, proposed - of_rest):
                     of_rest = proposed
                 else:
-                    blocks[:m] = old_blocks[:m]
-                old_w[:k], old_mu[:k], old_blocks[:], old_C0[:], old_k = log_w[:k], mu[:k], blocks, C0, k
+                    copy(old_blocks[:m], blocks[:m])
+                _copy_components(log_w, mu, blocks, old_w, old_mu, old_blocks)
+                copy(C0, old_C0)
+                old_k = k
             if learnt:
                 draw_scale(rng, spread, blocks[:m], c0, g0, rate, C0, scale)
 
@@ -173,10 +183,11 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             draw_means(rng, spread, occupied, k, counts, first, blocks, inverse, b0, inverse_B0, mu, mu)
             draw_log_gammas(rng, counts[:k], tables.concentrations[k - 1], log_w[:k])
             if fractional:
-                proposed = _of_rest(spread, rows, log_w[:k], mu, blocks, scratch, offsets)
+                proposed = _of_rest(spread, rows, log_w[:k], mu, blocks, inverse, offsets)
                 if not _is_accepted(rng, proposed - of_rest):
                     k = old_k
-                    log_w[:k], mu[:k], blocks[:], C0[:] = old_w[:k], old_mu[:k], old_blocks, old_C0
+                    _copy_components(old_w, old_mu, old_blocks, log_w, mu, blocks)
+                    copy(old_C0, C0)
                 probabilities[:] = 0.0
                 probabilities[k - 1] = 1.0
             for b in range(most):
@@ -196,12 +207,13 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             for i in range(n):
                 kept_z[a, i] = z[i] if fractional else places[z[i]]
             for j in range(k):
-                kept_w[a, j], kept_mu[a, j] = math.exp(log_w[j] - log_total), mu[j]
+                kept_w[a, j] = math.exp(log_w[j] - log_total)
+                copy(mu[j], kept_mu[a, j])
                 if j < len(kept_blocks[a]):
-                    kept_blocks[a, j] = blocks[j]
+                    copy(blocks[j], kept_blocks[a, j])
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def allocate(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
     """Draw z given the components; fill their counts and the sums of distances from their means, and of the products.
 
@@ -228,7 +240,7 @@ def allocate(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
         add_products(spread, 1.0, difference[j], second[j])
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def _allocate_copies(rng, spread, copies, chosen, cumulated, difference, sums):
     """Add the copies of an observation, the first of which is allocated, to the sums; ``cumulated`` says where it may go."""
     counts, first, second = sums
@@ -250,26 +262,27 @@ def _allocate_copies(rng, spread, copies, chosen, cumulated, difference, sums):
 
 
 @compiled(fastmath=STRICT)
-def _log_density_of_rest(spread, rows, offsets, mu, blocks, scratch):
+def _log_density_of_rest(spread, rows, offsets, mu, blocks):
     """What is left of the likelihood when whole counts have been allocated, up to a constant."""
-    inverse, difference, log_densities, _ = scratch
-    k, value = len(offsets), 0.0
-    for i in range(len(rows.rest)):
-        if rows.rest[i] != 0.0:
-            fill_log_densities(spread, rows.x, i, offsets, mu, blocks, inverse, difference, log_densities[:k])
-            if len(rows.log_labels) > 0:
-                for j in range(k):
-                    log_densities[j] += rows.log_labels[j, i]
-            value += rows.rest[i] * log_sum_exp(log_densities[:k])
-    return value
+    k, n_features = len(offsets), rows.x.shape[1]
+    h, unit = whiteners_of(spread, k, blocks), (np.zeros(n_features), np.ones(n_features))
+    sums = np.empty(k), np.empty((k, n_features)), np.empty(h.shape)
+    return fill_sums_of(rows.sums, rows.x, rows.rest, rows.log_labels, *unit, offsets, mu[:k], h, *sums)
 
 
 @compiled(fastmath=STRICT)
-def _of_rest(spread, rows, log_w, mu, blocks, scratch, offsets):
+def _of_rest(spread, rows, log_w, mu, blocks, inverse, offsets):
     """The same of components whose weights are known up to a constant."""
     k = len(log_w)
-    prepare(spread, log_w, blocks, scratch[0], offsets)
-    return _log_density_of_rest(spread, rows, offsets[:k], mu, blocks, scratch) - log_sum_exp(log_w) * rows.rest.sum()
+    prepare(spread, log_w, blocks, inverse, offsets)
+    return _log_density_of_rest(spread, rows, offsets[:k], mu, blocks) - log_sum_exp(log_w) * rows.rest.sum()
+
+
+@compiled(fastmath=STRICT)
+def _copy_components(log_w, mu, blocks, to_w, to_mu, to_blocks):
+    copy(log_w, to_w)
+    copy(mu, to_mu)
+    copy(blocks, to_blocks)
 
 
 @compiled(fastmath=STRICT)
@@ -283,6 +296,10 @@ def blocks_of(spread: Any, coordinates: Any) -> Any:
 
 def moments_for(spread: Any, k: Any) -> Any:
     """Room for the second moments of K components."""
+
+
+def whiteners_of(spread: Any, k: Any, blocks: Any) -> Any:
+    """H of K components, as the E-step takes it."""
 
 
 def rates_for(spread: Any, m: Any) -> Any:
@@ -318,11 +335,12 @@ def divide_anew(
     """So many moves that divide components anew: of one feature, with own variances."""
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def _begin_blocks(begin, end, c0, C0, rates, shapes):
     """The prior's part of shapes and rates of blocks begin, ..., end - 1."""
     for block in range(begin, end):
-        rates[block], shapes[block] = C0, c0
+        copy(C0, rates[block])
+        shapes[block] = c0
 
 
 def draw_means(
@@ -365,6 +383,23 @@ def _moments_for_factors(spread, k):
     return np.empty((k, spread.n_features, spread.n_features))
 
 
+def _whiteners_of_variances(spread, k, blocks):
+    h = np.empty((k, spread.n_features, 1))
+    for j in range(k):
+        for d in range(spread.n_features):
+            h[j, d, 0] = ROOT_HALF * math.exp(-0.5 * blocks[j if len(blocks) > 1 else 0, d if spread.size > 1 else 0])
+    return h
+
+
+def _whiteners_of_factors(spread, k, blocks):
+    h = np.empty((k, spread.n_features, spread.n_features))
+    for j in range(k):
+        for a in range(spread.n_features):
+            for b in range(spread.n_features):
+                h[j, a, b] = ROOT_HALF * blocks[j if len(blocks) > 1 else 0, a, b]
+    return h
+
+
 def _rates_for_variances(spread, m):
     return np.empty((m, spread.size))
 
@@ -386,7 +421,7 @@ def _fill_scale_of_factors(spread, scale, C0):
 
 
 def _keep_scale_of_variances(spread, C0, out):
-    out[:] = C0
+    copy(C0, out)
 
 
 def _keep_scale_of_factors(spread, C0, out):
@@ -541,6 +576,7 @@ def _draw_scale_of_factors(rng, spread, blocks, c0, g0, rate, C0, scale):
 
 for_each_kind(blocks_of, _blocks_of_variances, _blocks_of_factors)
 for_each_kind(moments_for, _moments_for_variances, _moments_for_factors)
+for_each_kind(whiteners_of, _whiteners_of_variances, _whiteners_of_factors)
 for_each_kind(rates_for, _rates_for_variances, _rates_for_factors)
 for_each_kind(fill_scale, _fill_scale_of_variances, _fill_scale_of_factors)
 for_each_kind(keep_scale, _keep_scale_of_variances, _keep_scale_of_factors)

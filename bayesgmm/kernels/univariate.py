@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import FAR, add_labels, add_log_totals, block_width, exp, exponentiate, has_nan
+from bayesgmm.kernels.blocks import FAR, add_labels, add_log_totals, block_width, exp, exponentiate, fill_shares, has_nan
 from bayesgmm.kernels.compiled import SUMS, compiled
 
 BLOCK = 128  # observations handled together: K rows of them stay in the first-level cache
@@ -150,34 +150,23 @@ def log_likelihood(x, weight, log_labels, c, mu, h):
 
 
 @compiled(fastmath=SUMS)
-def log_densities(x, log_labels, c, mu, h, out):
-    """Log density of every x for every row of parameters (S, K), into out (S, n)."""
+def log_densities(x, log_labels, c, mu, h, out, shares):
+    """Log density of every x for every row of parameters (S, K), into out (S, n); responsibilities into shares (S, n, K).
+
+    Without responsibilities ``shares`` is (0, n, K).
+    """
     k, n = c.shape[1], len(x)
     joint = np.empty((k, BLOCK))
     top, total = np.empty(BLOCK), np.empty(BLOCK)
     for s in range(len(c)):
         if has_nan(c[s], mu[s], h[s]):
             out[s] = np.nan
+            shares[s : s + 1] = np.nan
             continue
         for begin in range(0, n, BLOCK):
             m = min(BLOCK, n - begin)
             _joint(x[begin : begin + m], log_labels[:, begin : begin + m], c[s], mu[s], h[s], joint, top, total)
             for i in range(m):
                 out[s, begin + i] = top[i] + math.log(total[i])
-
-
-@compiled(fastmath=SUMS)
-def responsibilities(x, log_labels, c, mu, h, out):
-    """Responsibilities, into out (n, K)."""
-    if has_nan(c, mu, h):
-        out[:] = np.nan
-        return
-    k, n = len(c), len(x)
-    joint = np.empty((k, BLOCK))
-    top, total = np.empty(BLOCK), np.empty(BLOCK)
-    for begin in range(0, n, BLOCK):
-        m = min(BLOCK, n - begin)
-        _joint(x[begin : begin + m], log_labels[:, begin : begin + m], c, mu, h, joint, top, total)
-        for i in range(m):
-            for j in range(k):
-                out[begin + i, j] = joint[j, i] / total[i]
+            if len(shares) > 0:
+                fill_shares(joint, total, m, shares[s, begin : begin + m])

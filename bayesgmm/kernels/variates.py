@@ -6,6 +6,7 @@ import math
 
 from bayesgmm.kernels.blocks import exp
 from bayesgmm.kernels.compiled import STRICT, compiled
+from bayesgmm.kernels.pointers import copy
 
 
 @compiled(fastmath=STRICT)
@@ -148,7 +149,7 @@ def reorder(point, order, k, n_features, at_factors, entries, result):
     A point holds K - 1 coordinates of the weights, K x D means, C0, and from ``at_factors`` on a block of ``entries`` for
     each component, or one block for all.
     """
-    result[:] = point
+    copy(point, result)
     last = 0.0
     for j in range(k - 1):
         last -= point[j]
