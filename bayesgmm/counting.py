@@ -169,7 +169,7 @@ def posterior_k(
     draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
     if Structure(covariance, data.n_features).one_unit:
         warn_of_unlike_scales(data, covariance)
-    own, units = standardised_posterior(data.values, 1, own_prior, covariance, data.known)
+    own, units = standardised_posterior(data.observations, 1, own_prior, covariance)
     thin = sweeps_between_draws(own) if thin is None else read_count(thin, "thin")
     tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")
     seed = read_seed(random_seed)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bayesgmm.analysis.tree import OBS, Draws, permute, read_draws, read_em, read_known, read_observations, read_tree
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import Known
+from bayesgmm.data.observations import Observations
 from bayesgmm.model.mixture import Mixture
 
 
@@ -54,6 +55,11 @@ class Reading:
     def x(self) -> FloatArray:
         """The data, (n, D)."""
         return self.ask(_observations)
+
+    @property
+    def observations(self) -> Observations:
+        """The data, and what is known of them."""
+        return Observations(self.x, self.known)
 
     @property
     def known(self) -> Known:

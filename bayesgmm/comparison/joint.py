@@ -26,10 +26,10 @@ def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, float]:
     at zero.
     """
     prior = _read_prior(reading.tree)
-    x, draws, covariance = reading.x, reading.draws, attribute(reading.tree, "covariance")
-    prior = prior.scaled_to(x, covariance)  # nothing is left open: this asks whether it fits the data
-    own, units = standardised_posterior(x, draws.n_components, prior, covariance, reading.known)
-    return own, draws.by_chain(_points(own, draws, units)), units.log_volume(own.total)
+    rows, draws, covariance = reading.observations, reading.draws, attribute(reading.tree, "covariance")
+    prior = prior.scaled_to(rows.x, covariance)  # nothing is left open: this asks whether it fits the data
+    own, units = standardised_posterior(rows, draws.n_components, prior, covariance)
+    return own, draws.by_chain(_points(own, draws, units)), units.log_volume(rows.total)
 
 
 def log_joint(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -28,7 +28,7 @@ from bayesgmm.engines.gibbs import GibbsSettings, sample_gibbs, sweeps_between_d
 from bayesgmm.engines.interface import Start
 from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.starts import can_begin, near
-from bayesgmm.posterior import LogPosterior, log_posterior
+from bayesgmm.posterior import LogPosterior
 from bayesgmm.words import Argument, Words
 
 FEWEST_DRAWS = 25  # of which a fifth is the tail that is smoothed
@@ -340,16 +340,16 @@ def _left_out(reading: Reading, places: NDArray[np.int64], rng: np.random.Genera
         except ValueError:  # a posterior that collapses without this observation
             yield None
             continue
-        exact = replace(found, log_ratio=found.log_ratio - log_unit / own.total)
+        exact = replace(found, log_ratio=found.log_ratio - log_unit / own.observations.total)
         yield exact if found.variance <= _LARGEST_ERROR**2 else None
 
 
 def _without(own: LogPosterior, i: int) -> LogPosterior:
     """The posterior without one count of an observation."""
-    counts = own.known.counts(len(own.x)).copy()
+    rows, counts = own.observations, own.observations.counts.copy()
     counts[i] -= 1
-    known = own.known if own.known.weight is None else replace(own.known, weight=counts)
-    return log_posterior(own.x[counts > 0], own.k, own.prior, own.covariance, known.of(counts > 0))
+    others = rows if rows.known.weight is None else rows.weighing(counts)
+    return replace(own, observations=others.of(counts > 0))
 
 
 def _sampled(own: LogPosterior, starts: list[FloatArray], seed: int) -> xr.Dataset:

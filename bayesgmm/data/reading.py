@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Missing, read_choice, read_count, spoken
 from bayesgmm.data.known import NOTHING, Known, read_labels, read_weight, require_components
+from bayesgmm.data.observations import Observations
 from bayesgmm.data.tables import column_names, read_numbers
 from bayesgmm.exceptions import PACKAGE, DataWarning
 from bayesgmm.words import Argument, Words, about, joined, said
@@ -43,10 +45,15 @@ class Data:
     names: tuple[str, ...] | tuple[int, ...] | None = None
     known: Known = NOTHING
 
+    @cached_property
+    def observations(self) -> Observations:
+        """Values, and what is known of them."""
+        return Observations(self.values, self.known)
+
     @property
     def total(self) -> float:
         """n, or the sum of the weights."""
-        return self.known.total(len(self.values))
+        return self.observations.total
 
     @property
     def positions(self) -> NDArray[np.int64]:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import Covariance, FloatArray, Missing, read_count, read_positive, read_seed, require_memory
+from bayesgmm.data.observations import Observations, Source
 from bayesgmm.data.reading import Data, count_distinct, read_fit_data, warn_of_unlike_scales
 from bayesgmm.data.units import Units
 from bayesgmm.em import starts as em_starts
 from bayesgmm.em.result import EMResult, Restart, are_one, order_within, sorted_within
 from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
-from bayesgmm.kernels.estep import ESums, e_step
+from bayesgmm.kernels.estep import ESums
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure, per_component
 from bayesgmm.words import Argument, Words
@@ -141,9 +142,6 @@ def fit_em(
     units = Units.of(data.values, data.known.weight, one_unit=structure.one_unit)
     classes = data.known.classes(k)
     settings = _Settings(
-        x=data.values,
-        sample_weight=data.known.weight,
-        log_labels=data.known.log_labels(k),
         classes=classes,
         units=units,
         structure=structure,
@@ -153,10 +151,10 @@ def fit_em(
         variance_floor=variance_floor,
     )
     if start is None:
-        starts = _chosen_starts(settings, k, n_init if k > 1 else 1, rng)
+        starts = _chosen_starts(data.observations, settings, k, n_init if k > 1 else 1, rng)
     else:
         starts = [("given", units.standardised_mixture(each)) for each in em_starts.read(start, k, data.n_features)]
-    runs = [_run(settings, name, mixture) for name, mixture in starts]
+    runs = [_run(data.observations, settings, name, mixture) for name, mixture in starts]
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
@@ -204,11 +202,8 @@ def _copied(values: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class _Settings:
-    """What to fit and when to stop; parameters are those of the standardised data, (x - shift) / scale."""
+    """How to fit and when to stop; parameters are those of the standardised data, (x - shift) / scale."""
 
-    x: FloatArray
-    sample_weight: FloatArray | None
-    log_labels: FloatArray | None
     classes: NDArray[np.int64]
     units: Units
     structure: Structure
@@ -216,10 +211,6 @@ class _Settings:
     parameter_tol: float
     max_iter: int
     variance_floor: float
-
-    def e_step(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> ESums:
-        known = self.sample_weight, self.log_labels
-        return e_step(self.x, weights, means, factors, *known, shift=self.units.shift, scale=self.units.scale)
 
 
 @dataclass(frozen=True)
@@ -231,13 +222,13 @@ class _Run:
     fallen: NDArray[np.bool_]
 
 
-def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
+def _run(source: Source, settings: _Settings, name: str, start: Mixture) -> _Run:
     """Iterate E and M steps from one start until the log-likelihood or the parameters stop moving."""
     structure = settings.structure
     weights, means = start.weights, start.mu
     moments = structure.of_mixture(weights, start.cov)
     factors, fallen = structure.factors(moments, settings.variance_floor)
-    sums = settings.e_step(weights, means, factors)
+    sums = source.sums(weights, means, factors, settings.units)
     history = [sums.log_likelihood]
     converged = False
     n_iter = 0
@@ -246,7 +237,7 @@ def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
     while n_iter < settings.max_iter and not converged:
         n_iter += 1
         weights, means, factors, fallen = _m_step(settings, sums, means, factors)
-        sums = settings.e_step(weights, means, factors)
+        sums = source.sums(weights, means, factors, settings.units)
         path.append((weights, means, factors))
         change = abs(sums.log_likelihood - history[-1])
         moved = max(np.abs(new - old).max() for new, old in zip(path[-1], path[-2], strict=True))
@@ -256,7 +247,7 @@ def _run(settings: _Settings, name: str, start: Mixture) -> _Run:
             further = _extrapolated(path, farthest)
             if further is not None:
                 n_iter += 1
-                there = settings.e_step(*further)
+                there = source.sums(*further, settings.units)
                 better = there.log_likelihood >= history[-1]
                 farthest = _LONGER * farthest if better else max(farthest / _LONGER, 1.0)
                 if better:
@@ -314,29 +305,32 @@ def _warn_of_collapse(run: _Run, data: Data, classes: NDArray[np.int64], scale: 
     )
 
 
-def _chosen_starts(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
+def _chosen_starts(
+    rows: Observations, settings: _Settings, k: int, n_init: int, rng: np.random.Generator
+) -> list[tuple[str, Mixture]]:
     """Starts from the standardised data; for long data, where EM ends on a weighted sample of them."""
-    x = settings.x
-    if len(x) > _ENOUGH_TO_START and settings.log_labels is None:
-        few, weight = em_starts.sample(x, settings.sample_weight, settings.units.scale, k, _ENOUGH_TO_START, rng)
-        if count_distinct(x[few], k) >= k:
-            short = replace(settings, x=x[few], sample_weight=weight, tol=1e-8)
-            return _ends(short, _near_data(short, k, n_init, rng))
-    return _near_data(settings, k, n_init, rng)
+    if len(rows.x) > _ENOUGH_TO_START and rows.known.labels is None:
+        few, weight = em_starts.sample(rows.x, rows.known.weight, settings.units.scale, k, _ENOUGH_TO_START, rng)
+        if count_distinct(rows.x[few], k) >= k:
+            sample = rows.of(few).weighing(weight)
+            return _ends(sample, replace(settings, tol=1e-8), _near_data(sample, settings, k, n_init, rng))
+    return _near_data(rows, settings, k, n_init, rng)
 
 
-def _near_data(settings: _Settings, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
-    z, weight = settings.units.standardised(settings.x), settings.sample_weight
-    counts = np.ones(len(z)) if weight is None else weight / weight.mean()
+def _near_data(
+    rows: Observations, settings: _Settings, k: int, n_init: int, rng: np.random.Generator
+) -> list[tuple[str, Mixture]]:
+    z, counts, log_labels = settings.units.standardised(rows.x), rows.counts, rows.known.log_labels(k)
+    counts = counts / counts.mean()
     starts = em_starts.choose(z, counts, k, n_init, rng)
-    if settings.log_labels is None:
+    if log_labels is None:
         return starts
-    return [(name, em_starts.led_by_labels(start, z, counts, settings.log_labels)) for name, start in starts]
+    return [(name, em_starts.led_by_labels(start, z, counts, log_labels)) for name, start in starts]
 
 
-def _ends(settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[str, Mixture]]:
+def _ends(source: Source, settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[str, Mixture]]:
     """Where EM ends from each start: one for each place, without those that are out of the race."""
-    ends = [_run(settings, name, start).end for name, start in starts]
+    ends = [_run(source, settings, name, start).end for name, start in starts]
     sound = [end for end in ends if not end.collapsed]
     if not sound:
         return starts

@@ -53,7 +53,7 @@ class Problem:
 
 def own_problem(data: Data, em: EMResult, prior: Prior, engine: Engine | None) -> Problem:
     """The package's own posterior of standardised data, started at the distinct optima of EM."""
-    own, units = standardised_posterior(data.values, em.mixture.n_components, prior, em.covariance, data.known)
+    own, units = standardised_posterior(data.observations, em.mixture.n_components, prior, em.covariance)
     optima = [units.standardised_mixture(each) for each in em.optima()]
     names = list(mixture_dims(own))
     return Problem(
@@ -88,7 +88,7 @@ def _stated_by_pymc(own: LogPosterior) -> Any:
     from bayesgmm.engines.pymc_target import PyMCTarget
     from bayesgmm.model.pymc_model import build_model
 
-    rows = Data(own.x, None, known=own.known)
+    rows = Data(own.x, None, known=own.observations.known)
     return PyMCTarget(build_model(rows, own.k, prior=own.prior, covariance=own.covariance))  # type: ignore[arg-type]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from bayesgmm.engines.sweeps import Components, Draws, Kept, Telescoping, telesc
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.kernels.number import NumberTables
 from bayesgmm.model import wishart
-from bayesgmm.posterior import LogPosterior, log_posterior
+from bayesgmm.posterior import LogPosterior
 
 TYPICAL = 8  # components, for guesses of the costs
 _FEWEST_AT_START, _MOST_AT_START = 3, 20
@@ -108,8 +108,8 @@ def sweeps_between_draws(own: LogPosterior) -> int:
 
 def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Components:
     """K components about centres drawn by k-means++, in arrays with room for the largest K."""
-    mixture = em_starts.choose(own.x, own.known.counts(len(own.x)), k, 1, rng)[0][1]
-    of_k = log_posterior(own.x, k, own.prior, own.covariance, own.known)
+    mixture = em_starts.choose(own.x, own.observations.counts, k, 1, rng)[0][1]
+    of_k = replace(own, k=k)
     values = of_k.constrained(of_k.at(mixture))
     n_features, blocks = own.n_features, own.spread.structure.n_blocks(most)
     given: FloatArray

@@ -40,14 +40,14 @@ class Rows(NamedTuple):
 
 def rows_of(x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | None) -> Rows:
     """Observations (n, D) as sweeps take them."""
-    one_feature, weights = x.shape[1] == 1, [given([])] * 3
+    one_feature, nothing = x.shape[1] == 1, given([])
+    weights, copies, rest = nothing, nothing, nothing
     known = given(np.empty((0, len(x))) if log_labels is None else log_labels)
     if weight is not None:
-        copies = whole_counts(x, weight)
-        rest = weight - copies if (copies != weight).any() else weights[0]
-        weights = [given(weight), given(copies), given(rest)]
+        weights, copies = given(weight), given(whole_counts(x, weight))
+        rest = given(weights - copies) if (copies != weights).any() else nothing
     addresses = address_of_sums(one_feature=one_feature), address_of_log_likelihood() if one_feature else 0
-    return Rows(given(x), *weights, known, *addresses)
+    return Rows(given(x), weights, copies, rest, known, *addresses)
 
 
 def whole_counts(x: FloatArray, weight: FloatArray) -> FloatArray:

@@ -20,10 +20,11 @@ from scipy.special import gammaln
 
 from bayesgmm.arguments import Covariance, FloatArray
 from bayesgmm.data.known import NOTHING, Known
+from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
 from bayesgmm.kernels import density
-from bayesgmm.kernels.rows import Rows, rows_of
+from bayesgmm.kernels.rows import Rows
 from bayesgmm.kernels.spread import Factors
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.priors import Hyperparameters, Prior
@@ -41,15 +42,13 @@ def log_posterior(
     known: Known = NOTHING,
 ) -> LogPosterior:
     """The posterior of k components for data (n, D), under a prior that is scaled to them."""
-    return LogPosterior(np.ascontiguousarray(x, dtype=float), k, prior, covariance, known)
+    return LogPosterior(Observations(np.ascontiguousarray(x, dtype=float), known), k, prior, covariance)
 
 
-def standardised_posterior(
-    x: FloatArray, k: int, prior: Prior, covariance: Covariance, known: Known
-) -> tuple[LogPosterior, Units]:
+def standardised_posterior(rows: Observations, k: int, prior: Prior, covariance: Covariance) -> tuple[LogPosterior, Units]:
     """The posterior of standardised data, under a prior in the data's units, and the units in which it is."""
-    units = Units.of(x, known.weight, one_unit=Structure(covariance, x.shape[1]).one_unit)
-    return log_posterior(units.standardised(x), k, prior.rescaled(units.shift, units.scale), covariance, known), units
+    units = Units.of(rows.x, rows.known.weight, one_unit=Structure(covariance, rows.n_features).one_unit)
+    return LogPosterior(rows.standardised(units), k, prior.rescaled(units.shift, units.scale), covariance), units
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,36 +59,33 @@ class LogPosterior:
 
     Attributes
     ----------
-    x : (n, D) array
-        Contiguous: compiled code finds it by its address.
+    observations : Observations
+        Contiguous: compiled code finds them by their address.
     k : int
     prior : HierarchicalPrior or ConjugatePrior
         Scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}
-    known : Known
-        Weights and labels of the observations.
     """
 
-    x: FloatArray
+    observations: Observations
     k: int
     prior: Prior
     covariance: Covariance
-    known: Known = NOTHING
+
+    @property
+    def x(self) -> FloatArray:
+        """The observations' values, (n, D)."""
+        return self.observations.x
 
     @cached_property
     def rows(self) -> Rows:
         """The observations as compiled code takes them."""
-        return rows_of(self.x, self.known.weight, self.known.log_labels(self.k))
+        return self.observations.rows(self.k)
 
     @cached_property
     def classes(self) -> NDArray[np.int64]:
         """Which components are exchangeable, (K,): see :meth:`bayesgmm.data.known.Known.classes`."""
-        return self.known.classes(self.k)
-
-    @property
-    def total(self) -> float:
-        """n, or the sum of the weights."""
-        return self.known.total(len(self.x))
+        return self.observations.known.classes(self.k)
 
     @cached_property
     def hyper(self) -> Hyperparameters:
