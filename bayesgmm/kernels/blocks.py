@@ -7,9 +7,11 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba import carray
 from numba.extending import intrinsic
 
 from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
+from bayesgmm.kernels.pointers import at
 
 FAR = 1e150  # standard deviations; beyond it squares overflow
 
@@ -115,7 +117,7 @@ def add_labels(log_labels, joint, top, m):
             top[i] = max(row[i], top[i])
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def block_width(k):
     """The most observations in a block for which the product of all total_i, each at most K, is within a float."""
     return int(1000 / math.log2(k + 1))
@@ -124,11 +126,12 @@ def block_width(k):
 @compiled(fastmath=STRICT)
 def has_nan(c, mu, h):
     """Whether a parameter is not a number, which comparisons would pass over."""
-    return _any_nan(c) or _any_nan(mu.reshape(mu.size)) or _any_nan(h.reshape(h.size))
+    return _any_nan(c) or _any_nan(mu) or _any_nan(h)
 
 
-@compiled(fastmath=STRICT)
-def _any_nan(values):
+@compiled(fastmath=STRICT, inline=True)
+def _any_nan(array):
+    values = carray(at(array), (array.size,))
     for i in range(len(values)):  # noqa: SIM110
         if values[i] != values[i]:
             return True

@@ -17,12 +17,12 @@ import numpy as np
 from numba import carray, types
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.kernels.compiled import STRICT, c_callback, compiled
+from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
 from bayesgmm.kernels.pointers import FLOATS, at, copy
 from bayesgmm.kernels.points import FARTHEST, add_means, is_beyond, log_weights, weight_slopes
 from bayesgmm.kernels.rows import Rows
 from bayesgmm.kernels.spread import Factors, Variances, assemble, is_out_of_range, prepare, whiteners
-from bayesgmm.kernels.sums import fill_sums
+from bayesgmm.kernels.sums import fill_sums, no_unit
 
 # the header: lengths of header and whitener; n, D, K, m, the size of a block; whether C0 is learnt; alpha, c0, g0; the
 # constant; the weight of all observations; addresses of the function that sums over them, of the observations, of their
@@ -100,7 +100,7 @@ def _of_factors(dim, noise, gradient, value, data):
     return _evaluate(carray(noise, (dim,)), carray(gradient, (dim,)), carray(value, (1,)), own, whitener, spread)
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def _split(data):
     """The header, and the whitener behind it."""
     lengths = carray(data, (2,))
@@ -115,7 +115,7 @@ def _evaluate(noise, gradient, value, own, whitener, spread):
     _from_whitened(noise, whitener, point)
     value[0] = _log_posterior(point, own, spread, slopes)
     _to_whitened(slopes, whitener, gradient)
-    if not np.isfinite(gradient).all():
+    if is_beyond(gradient, np.inf):
         return 3
     return 0 if np.isfinite(value[0]) else 4
 
@@ -141,9 +141,9 @@ def _log_posterior(point, own, spread, gradient):
 
     addresses = own.view(np.int64)
     rows = addresses[_OF_X], addresses[_OF_X + 1], addresses[_OF_X + 2]
-    shift, scale = np.zeros(n_features), np.ones(n_features)
+    unit = no_unit(n_features)
     sums = np.empty(k), np.empty((k, n_features)), np.empty(h.shape)
-    value = fill_sums(addresses[_OF_SUMS], int(own[2]), rows, shift, scale, offsets, mu, h, sums[0], sums[1], sums[2])
+    value = fill_sums(addresses[_OF_SUMS], int(own[2]), rows, *unit, offsets, mu, h, *sums)
 
     weight_slopes(log_w, sums[0], alpha, total, gradient)
     gradient[at_C0:] = 0.0
@@ -157,7 +157,7 @@ def _log_posterior(point, own, spread, gradient):
     return value + add_means(mu, b0, inverse_B0, mu_slopes)
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=SUMS)
 def _from_whitened(noise, whitener, point):
     """Fill point = centre + factor noise; a whitener is centre and packed triangular factor, or empty for the identity."""
     dim = len(noise)
@@ -166,7 +166,10 @@ def _from_whitened(noise, whitener, point):
         return
     at = dim
     for i in range(dim):
-        point[i] = whitener[i] + np.dot(whitener[at : at + i + 1], noise[: i + 1])
+        total = whitener[i]
+        for j in range(i + 1):
+            total += whitener[at + j] * noise[j]
+        point[i] = total
         at += i + 1
 
 

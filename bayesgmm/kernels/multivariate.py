@@ -206,10 +206,11 @@ def log_densities(x, log_labels, c, mu, h, out, shares):
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
     joint = np.empty((k, width))
     y, top, total = np.empty(width), np.empty(width), np.empty(width)
-    shift, inverse_scale = np.zeros(n_features), np.ones(n_features)
+    unit = np.empty((2, n_features))
+    unit[0], unit[1] = 0.0, 1.0
     for begin in range(0, n, width):
         m = min(width, n - begin)
-        _standardise(x[begin : begin + m], shift, inverse_scale, z)
+        _standardise(x[begin : begin + m], unit[0], unit[1], z)
         for s in range(len(c)):
             if has_nan(c[s], mu[s], h[s]):
                 out[s, begin : begin + m] = np.nan

@@ -86,7 +86,9 @@ def draw_number(rng, counts, tables, probabilities):
             else:
                 for b in range(occupied - 1, most):
                     probabilities[b] += math.lgamma(size + concentrations[b]) - math.lgamma(concentrations[b])
-        largest, total = probabilities.max(), 0.0
+        largest, total = -np.inf, 0.0
+        for b in range(most):
+            largest = max(largest, probabilities[b])
         for b in range(most):
             probabilities[b] = math.exp(probabilities[b] - largest)
             total += probabilities[b]

@@ -14,19 +14,22 @@ FARTHEST = 1e100  # a mean, or a coordinate of the weights, beyond which a float
 @compiled(fastmath=STRICT)
 def is_beyond(point, limit):
     """Whether any coordinate is not a number within the limit."""
-    return not (np.abs(point) < limit).all()
+    for i in range(len(point)):  # noqa: SIM110
+        if not abs(point[i]) < limit:
+            return True
+    return False
 
 
 @compiled(fastmath=STRICT)
 def log_weights(point, log_w):
     """Fill log w = a - logsumexp(a) of logits a = (y, -sum y); return their sum, which times alpha is their prior."""
-    k = len(log_w)
+    k, largest, total = len(log_w), -np.inf, 0.0
     log_w[k - 1] = 0.0
     for j in range(k - 1):
         log_w[j] = point[j]
         log_w[k - 1] -= point[j]
-    largest = log_w.max()
-    total = 0.0
+        largest = max(largest, point[j])
+    largest = max(largest, log_w[k - 1])
     for j in range(k):
         total += math.exp(log_w[j] - largest)
     log_total = largest + math.log(total)
@@ -37,7 +40,7 @@ def log_weights(point, log_w):
     return sum_log_w
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def weight_slopes(log_w, counts, alpha, n, gradient):
     """Slopes of y, of likelihood, prior and Jacobian."""
     k = len(log_w)
@@ -46,7 +49,7 @@ def weight_slopes(log_w, counts, alpha, n, gradient):
         gradient[j] = counts[j] + alpha - math.exp(log_w[j]) * (n + k * alpha) - last
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def add_means(mu, b0, inverse_B0, slopes):
     """Log prior of the means (K, D) up to its constant; its slopes are added."""
     value = 0.0

@@ -93,7 +93,9 @@ def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
             for v, part in enumerate((log_w, mu, log_variances)):
                 copy(proposed[v], part)
 
-    mean = log_w.mean()
+    mean = 0.0
+    for j in range(k):
+        mean += log_w[j] / k
     for j in range(k - 1):
         state[j] = log_w[j] - mean
     if hierarchical:
@@ -103,7 +105,7 @@ def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
         state[2 * k - 1] = log_gamma_variate(rng, hyper[2] + k * hyper[1]) - math.log(total)
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def _choose_three(rng, k):
     """Three components in a random order, the last -1 if there are but two."""
     a, b = int(rng.random() * k), int(rng.random() * (k - 1))
@@ -143,20 +145,20 @@ def split(whole, division, components, a, b):
     components[2, b] = components[2, a] + rho
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def _log_shares(z):
     """Of the two parts, added: log r (1 - r)."""
     return -abs(z) - 2.0 * math.log1p(math.exp(-abs(z)))
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def log_jacobian(whole, division):
     """Of (w, mu, log sigma^2) of two components by (T, m, log V, z, delta, rho)."""
     log_shares = _log_shares(division[0])
     return whole[0] + log_shares + 0.5 * whole[2] - math.log1p(-math.exp(log_shares) * division[1] ** 2)
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def _spread(z, visible):
     """The scale of delta and rho up to which so many observations hardly tell two parts from one Gaussian.
 
@@ -192,7 +194,7 @@ def log_proposal(division, visible):
     return value
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def _farthest(visible):
     """The logit of a part with less than one observation."""
     return 2.0 + math.log1p(visible)

@@ -80,7 +80,7 @@ def assemble(
     """
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def block_of(spread, j):
     """The covariance of component j."""
     return j if spread.n_blocks > 1 else 0

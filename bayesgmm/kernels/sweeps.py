@@ -25,7 +25,7 @@ from bayesgmm.kernels.number import bring_forward, draw_number
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import log_weights
 from bayesgmm.kernels.spread import for_each_kind
-from bayesgmm.kernels.sums import fill_sums_of
+from bayesgmm.kernels.sums import fill_sums_of, no_unit
 from bayesgmm.kernels.variates import (
     choose,
     draw_log_gammas,
@@ -265,7 +265,7 @@ def _allocate_copies(rng, spread, copies, chosen, cumulated, difference, sums):
 def _log_density_of_rest(spread, rows, offsets, mu, blocks):
     """What is left of the likelihood when whole counts have been allocated, up to a constant."""
     k, n_features = len(offsets), rows.x.shape[1]
-    h, unit = whiteners_of(spread, k, blocks), (np.zeros(n_features), np.ones(n_features))
+    h, unit = whiteners_of(spread, k, blocks), no_unit(n_features)
     sums = np.empty(k), np.empty((k, n_features)), np.empty(h.shape)
     return fill_sums_of(rows.sums, rows.x, rows.rest, rows.log_labels, *unit, offsets, mu[:k], h, *sums)
 
@@ -278,14 +278,14 @@ def _of_rest(spread, rows, log_w, mu, blocks, inverse, offsets):
     return _log_density_of_rest(spread, rows, offsets[:k], mu, blocks) - log_sum_exp(log_w) * rows.rest.sum()
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def _copy_components(log_w, mu, blocks, to_w, to_mu, to_blocks):
     copy(log_w, to_w)
     copy(mu, to_mu)
     copy(blocks, to_blocks)
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def _is_accepted(rng, log_ratio):
     return -rng.standard_exponential() < log_ratio
 

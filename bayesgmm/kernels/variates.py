@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from bayesgmm.kernels.blocks import exp
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.pointers import copy
@@ -45,7 +47,7 @@ def draw_weights(rng, counts, alpha, coordinates, log_gammas):
         coordinates[j] = log_gammas[j] - mean
 
 
-@compiled(fastmath=STRICT)
+@compiled(fastmath=STRICT, inline=True)
 def draw_log_gammas(rng, counts, alpha, log_gammas):
     """Fill log Gamma(alpha + counts) variates, which are log w ~ Dirichlet(alpha + counts) up to a constant; their mean."""
     k = len(counts)
@@ -59,7 +61,9 @@ def draw_log_gammas(rng, counts, alpha, log_gammas):
 @compiled(fastmath=STRICT)
 def log_sum_exp(values):
     """Log of the sum of exponentials."""
-    largest, total = values.max(), 0.0
+    largest, total = -np.inf, 0.0
+    for j in range(len(values)):
+        largest = max(largest, values[j])
     for j in range(len(values)):
         total += math.exp(values[j] - largest)
     return largest + math.log(total)
