@@ -16,7 +16,7 @@ from rich.progress import Progress
 from scipy.linalg import solve_triangular
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.engines.interface import Loss, Sampled, Target
+from bayesgmm.engines.interface import Gaussian, Loss, Sampled, Target
 from bayesgmm.engines.laplace import laplace, log_normal
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.posterior import LogPosterior
@@ -41,16 +41,6 @@ class AdviSettings:
     progressbar: bool
 
 
-@dataclass(frozen=True)
-class GaussianFit:
-    """A fitted Gaussian N(mean, factor factor') and the history of its objective."""
-
-    mean: FloatArray
-    factor: FloatArray
-    loss: FloatArray
-    converged: bool
-
-
 def sample_advi(
     target: Target,
     start: FloatArray,
@@ -71,37 +61,32 @@ def sample_advi(
         loss(mean, factor)
     with DeferredInterrupt(raise_at_end=False) as interrupt:
         with phases("optimisation", f"maximising the evidence lower bound ({settings.family})"):
-            fit = _maximise(loss, mean, factor, settings, interrupt)
+            (mean, factor), losses, converged = _maximise(loss, mean, factor, settings, interrupt)
         with phases("draws", "drawing from the approximation and computing its k-hat"):
             rng = np.random.default_rng(draw_seed)
             size = settings.chains * settings.draws
-            noise = rng.standard_normal((max(size, _K_HAT_DRAWS), len(fit.mean)))
-            points = fit.mean + noise @ fit.factor.T
+            noise = rng.standard_normal((max(size, _K_HAT_DRAWS), len(mean)))
+            points = mean + noise @ factor.T
             if own is not None and own.hierarchical:
-                points, log_q = _with_exact_scale(points, fit, own, rng)
+                points, log_q = _with_exact_scale(points, mean, factor, own, rng)
             else:
-                log_q = log_normal(noise, fit.factor)
+                log_q = log_normal(noise, factor)
             log_p = target.log_densities(points)
-            k_hat, efficiency = _pareto_k(log_p - log_q)
+            # PSIS k-hat of the importance ratios p/q (Yao, Vehtari, Simpson & Gelman 2018), and their effective share
+            log_weights, k_hat = array_stats.psislw(log_q - log_p)
             posterior = target.constrained(points[:size].reshape(settings.chains, settings.draws, -1))
-    dims = ("chain", "draw")
-    coords = {"chain": np.arange(settings.chains), "draw": np.arange(settings.draws)}
-    stats = xr.Dataset(
-        {
-            "lp": (dims, log_p[:size].reshape(settings.chains, settings.draws)),
-            "log_q": (dims, log_q[:size].reshape(settings.chains, settings.draws)),
-        },
-        coords=coords,
-    )
+    kept = {"lp": log_p, "log_q": log_q}
+    by_chain = {name: (("chain", "draw"), each[:size].reshape(settings.chains, -1)) for name, each in kept.items()}
     approximation = xr.Dataset(
-        {"elbo": ("iteration", -fit.loss)},
+        {"elbo": ("iteration", -losses)},
         attrs={
             "family": settings.family,
-            "pareto_k": k_hat,
-            "importance_efficiency": efficiency,
-            "converged": int(fit.converged),
+            "pareto_k": float(k_hat),
+            "importance_efficiency": float(1 / np.exp(2 * log_weights).sum() / len(log_weights)),
+            "converged": int(converged),
         },
     )
+    stats = xr.Dataset(by_chain, coords=posterior.coords)
     return Sampled(posterior, stats, interrupt.requested, approximation)
 
 
@@ -111,11 +96,12 @@ def _maximise(
     whitener: FloatArray,
     settings: AdviSettings,
     interrupt: DeferredInterrupt,
-) -> GaussianFit:
+) -> tuple[Gaussian, FloatArray, bool]:
     """Adam (Kingma & Ba 2015) with iterate averaging over windows of doubling length.
 
     In whitened coordinates mean = start + W d and factor = W B, so that at the start d = 0 and B = I; gradients are
-    W' g_mean and W' g_factor. A step is measured in posterior standard deviations whatever the data's n or units.
+    W' g_mean and W' g_factor. A step is measured in posterior standard deviations whatever the data's n or units. Returned
+    are the Gaussian, the history of the objective, and whether it has converged.
     """
     size = len(mean)
     entries = np.tril_indices(size) if settings.family == "fullrank" else np.diag_indices(size)
@@ -155,7 +141,7 @@ def _maximise(
                 previous, best = best, total / count
                 converged = count >= _LONG_ENOUGH and _agree(unpack(previous)[1], unpack(best)[1], previous - best, whitener)
             window *= 2
-    return GaussianFit(*unpack(best), np.array(losses), converged)
+    return Gaussian(*unpack(best)), np.array(losses), converged
 
 
 def _agree(old: FloatArray, new: FloatArray, shift: FloatArray, whitener: FloatArray) -> bool:
@@ -166,17 +152,11 @@ def _agree(old: FloatArray, new: FloatArray, shift: FloatArray, whitener: FloatA
 
 
 def _with_exact_scale(
-    points: FloatArray, fit: GaussianFit, own: LogPosterior, rng: np.random.Generator
+    points: FloatArray, mean: FloatArray, factor: FloatArray, own: LogPosterior, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """Replace the coordinates of C0 by draws from its conditional given the covariances; and log q of it all."""
-    rest = np.delete(np.arange(len(fit.mean)), np.r_[own.places[own.spread.scale_name]])
-    factor = np.linalg.qr(fit.factor[rest].T, mode="r").T  # of the other variables' covariance, up to signs
-    log_q = log_normal(solve_triangular(factor, (points[:, rest] - fit.mean[rest]).T, lower=True).T, factor)
+    rest = np.delete(np.arange(len(mean)), np.r_[own.places[own.spread.scale_name]])
+    factor = np.linalg.qr(factor[rest].T, mode="r").T  # of the other variables' covariance, up to signs
+    log_q = log_normal(solve_triangular(factor, (points[:, rest] - mean[rest]).T, lower=True).T, factor)
     points, log_q_scale = own.with_exact_scale(points, rng)
     return points, log_q + log_q_scale
-
-
-def _pareto_k(log_ratios: FloatArray) -> tuple[float, float]:
-    """PSIS k-hat of the importance ratios p/q (Yao, Vehtari, Simpson & Gelman 2018), and their effective share."""
-    log_weights, k_hat = array_stats.psislw(-log_ratios)
-    return float(k_hat), float(1 / np.exp(2 * log_weights).sum() / len(log_weights))

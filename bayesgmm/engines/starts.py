@@ -9,7 +9,8 @@ import numpy as np
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.em.result import are_one
-from bayesgmm.engines.laplace import Laplace, laplace
+from bayesgmm.engines.interface import Gaussian
+from bayesgmm.engines.laplace import laplace, log_mass
 from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.posterior import LogPosterior
@@ -40,15 +41,15 @@ class Optimum:
         Its place among EM's optima.
     point : array
         EM's estimate on the unconstrained space.
-    approximation : Laplace or None
-        Of the posterior near it; None where it is not needed, or where there are too many parameters for it.
+    approximation : Gaussian or None
+        Laplace's, of the posterior near it; None where it is not needed, or where there are too many parameters for it.
     mass : float
         Its share of the posterior, among the optima, by that approximation, which is a rough one; equal shares without.
     """
 
     which: int
     point: FloatArray
-    approximation: Laplace | None
+    approximation: Gaussian | None
     mass: float
 
 
@@ -59,13 +60,13 @@ def weigh(own: LogPosterior, points: Sequence[FloatArray]) -> list[Optimum]:
     """
     if len(points) == 1 or own.n_dim > MOST_DIMENSIONS:
         return [Optimum(i, point, None, 1 / len(points)) for i, point in enumerate(points)]
-    found: list[tuple[int, Laplace, Mixture]] = []
+    found: list[tuple[int, Gaussian, Mixture]] = []
     for i, point in enumerate(points[:_MOST_OPTIMA]):
         approximation = laplace(own, point)
-        mixture = own.mixture_at(approximation.mode)
+        mixture = own.mixture_at(approximation.mean)
         if not any(are_one(mixture, other, own.classes) for _, _, other in found):
             found.append((i, approximation, mixture))
-    log_masses = np.array([approximation.log_mass(own) for _, approximation, _ in found])
+    log_masses = np.array([log_mass(own, approximation) for _, approximation, _ in found])
     masses = np.exp(log_masses - log_masses.max())
     masses /= masses.sum()
     order = np.argsort(-masses, kind="stable")
