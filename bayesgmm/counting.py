@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.analysis.clusters import partition_of
 from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
-from bayesgmm.analysis.forewarning import warn_of_strays
-from bayesgmm.analysis.impropriety import existence_of, look_at
+from bayesgmm.analysis.impropriety import existence_of, look_at, warn_of_strays
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.tree import OBS, observed
 from bayesgmm.arguments import Covariance, Missing, read_choice, read_count, read_positive, read_seed

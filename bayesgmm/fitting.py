@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike
 from bayesgmm.analysis import labels as labelling
 from bayesgmm.analysis import predictive
 from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, diagnosis_of
-from bayesgmm.analysis.forewarning import forewarn
-from bayesgmm.analysis.impropriety import OfData, of_data
+from bayesgmm.analysis.impropriety import OfData, forewarn, of_data
 from bayesgmm.analysis.quantities import have_reached, invariant_quantities
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import add_optima, build_tree, draws_of
@@ -204,7 +203,7 @@ def fit(
     >>> tree["posterior"]["mu"].mean(("chain", "draw")).round(0).values.tolist()
     [10.0, 21.0, 33.0]
     """
-    return _judged(known=None, **locals()).tree
+    return judged_fit(**locals()).tree
 
 
 def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **options: Any) -> Reading:
@@ -216,19 +215,8 @@ def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **optio
     unknown = options.keys() - defaults.keys()
     if unknown:
         raise TypeError(f"fit() got an unexpected keyword argument {min(unknown)!r}")
-    return _judged(x=x, k=k, known=known, **(defaults | options))
-
-
-def _judged(x: ArrayLike | Data, k: int, known: OfData | None, **options: Any) -> Reading:
-    """The same with every option given."""
-    asked = _read(x, k, known, **options)
+    asked = _read(x, k, known, **(defaults | options))
     phases = Phases(announce=asked.progressbar)
-    tree, sampled = _fitted(asked, phases)
-    return _finished(asked, tree, sampled, phases)
-
-
-def _fitted(asked: _Asked, phases: Phases) -> tuple[xr.DataTree, Sampled]:
-    """The tree as the engine left it."""
     with phases("em", f"EM: k = {asked.k}, n = {len(asked.data.values)}"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so
         given: dict[str, Any] = {"covariance": asked.covariance, "n_init": asked.n_init, "random_seed": asked.em_seed}
@@ -236,7 +224,9 @@ def _fitted(asked: _Asked, phases: Phases) -> tuple[xr.DataTree, Sampled]:
     problem, optima = _posed(asked, em, phases)
     sampled, settings = _sampled(asked, problem, optima, phases)
     tree = _assembled(asked, em, problem, sampled, settings | {f"seconds_{name}": s for name, s in phases.seconds.items()})
-    return _with_optima(asked, tree, em, optima), sampled
+    if optima is not None and len(optima) > 1:
+        tree = _with_optima(asked, tree, em, optima)
+    return _finished(asked, tree, sampled, phases)
 
 
 @dataclass(frozen=True)
@@ -349,7 +339,7 @@ def _sampled(
         gibbs = GibbsSettings(options.draws, tune, thin, options.chains, seed, asked.progressbar)
         starts = [optima[i].point for i in deal(optima, options.chains)]
         return sample_gibbs(problem.target, starts, gibbs, phases), {"tune": tune, "thin": thin}
-    sampled, nuts = _sampled_by_nuts(problem, optima, options, seed, phases, without_nutpie=asked.without_nutpie)
+    sampled, nuts = _sampled_by_nuts(asked, problem, optima, phases)
     settings: dict[str, Any] = {"tune": nuts.tune, "thin": sampled.thin, "target_accept": nuts.target_accept}
     if options.target_ess is not None:
         settings |= {"target_ess": options.target_ess, "max_draws": options.max_draws}
@@ -359,10 +349,8 @@ def _sampled(
     return sampled, settings
 
 
-def _with_optima(asked: _Asked, tree: xr.DataTree, em: EMResult, optima: Sequence[Optimum] | None) -> xr.DataTree:
-    """The tree with the solutions that EM found, where they are several."""
-    if optima is None or len(optima) == 1:
-        return tree
+def _with_optima(asked: _Asked, tree: xr.DataTree, em: EMResult, optima: Sequence[Optimum]) -> xr.DataTree:
+    """The tree with the several solutions that EM found."""
     options = asked.options
     begun = [0] * options.chains if options.method == "advi" or asked.without_nutpie else deal(optima, options.chains)
     masses = [each.mass if each.approximation is not None else np.nan for each in optima]
@@ -387,18 +375,15 @@ def _finished(asked: _Asked, tree: xr.DataTree, sampled: Sampled, phases: Phases
     except (KeyboardInterrupt, Exception) as error:  # no draws are lost by what is made of them
         interrupted = isinstance(error, KeyboardInterrupt)
         reading.tree.attrs["interrupted"] = int(interrupted or sampled.interrupted)
-        what = "interrupted after sampling" if interrupted else Words("an error after sampling (", _in_a_line(error), ")")
+        text = said(error)
+        why = text if isinstance(text, Words) else " ".join(text.split()) or type(error).__name__
+        what = "interrupted after sampling" if interrupted else Words("an error after sampling (", why, ")")
         left = "bayesgmm.relabel, add_log_likelihood and add_posterior_predictive do what is left"
-        text = Words(what, ": the tree keeps all draws; ", Either("", "in Python "), left)
-        warnings.warn(text, InterruptedWarning, skip_file_prefixes=PACKAGE)
+        kept = Words(what, ": the tree keeps all draws; ", Either("", "in Python "), left)
+        warnings.warn(kept, InterruptedWarning, skip_file_prefixes=PACKAGE)
         return reading
     _warn_of_trouble(reading.tree, diagnosis, sampled)
     return reading
-
-
-def _in_a_line(error: BaseException) -> str:
-    text = said(error)
-    return text if isinstance(text, Words) else " ".join(text.split()) or type(error).__name__
 
 
 def _require_room(asked: _Asked) -> None:
@@ -428,17 +413,12 @@ def _require_room(asked: _Asked) -> None:
 
 
 def _sampled_by_nuts(
-    problem: Problem,
-    optima: Sequence[Optimum] | None,
-    options: Options,
-    seed: int,
-    phases: Phases,
-    *,
-    without_nutpie: bool,
+    asked: _Asked, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases
 ) -> tuple[Sampled, NutsSettings]:
     """Draws, and the settings that were used: as asked for, or as the posterior's shape suggests."""
     from bayesgmm.engines.nuts import NutsSettings, choose_geometry, sample_by_pymc, sample_nuts
 
+    options, seed = asked.options, asked.engine_seed
     settings = NutsSettings(
         options.draws,
         options.tune or 800,
@@ -452,11 +432,10 @@ def _sampled_by_nuts(
     )
     if problem.own is None or optima is None:
         return sample_by_pymc(problem.target.model, problem.start_values, settings, phases), settings
-    if without_nutpie:
+    if asked.without_nutpie:
         values = problem.own.constrained(optima[0].point)
         start = {name: values[name] for name in problem.start_values}
-        sampled = sample_by_pymc(problem.target.model, start, settings, phases, nuts_sampler="pymc")
-        return sampled, settings
+        return sample_by_pymc(problem.target.model, start, settings, phases, nuts_sampler="pymc"), settings
     with phases("geometry", None):
         can_whiten = isinstance(problem.target, CompiledTarget)
         chosen = choose_geometry(problem.own, optima, options.chains, seed, can_whiten=can_whiten)
@@ -512,8 +491,8 @@ def _assembled(asked: _Asked, em: EMResult, problem: Problem, sampled: Sampled, 
         "missing": asked.missing,
         "engine": "compiled" if isinstance(problem.target, CompiledTarget) else "pymc",
         "interrupted": int(sampled.interrupted),
+        **settings,
     }
-    attrs |= settings
     _log.debug("%s", ", ".join(f"{name} = {value}" for name, value in attrs.items()))
     posterior = problem.in_data_units(problem.as_contract(sampled.posterior))
     approximation = sampled.approximation

@@ -235,8 +235,12 @@ def partition(
     all_draws, points, coords = _draws_and_points(tree, None)
     rng = np.random.default_rng(read_seed(random_seed))
     few = all_draws.thinned(read_count(draws, "draws"))
-    z, weight = _assignments(few, points, rng, tree.log_labels), tree.known.weight
-    labels, attrs = _least_loss(z, _candidates(tree, z, few.n_components), few.n_components, loss, rng, weight)
+    z = _assignments(few, points, rng, tree.log_labels)
+    # some of the draws, the most probable labels, cuts of a hierarchical clustering
+    candidates = [*_own(z), responsibilities(tree)["mean"].values.argmax(axis=1)]
+    if 1 < len(points) <= _MOST_LINKED:
+        candidates += _cuts(1 - coclustering(tree).values, few.n_components)
+    labels, attrs = _least_loss(z, candidates, few.n_components, loss, rng, tree.known.weight)
     return xr.DataArray(labels, dims=(OBS,), coords=coords, attrs=attrs, name="partition")
 
 
@@ -269,9 +273,8 @@ def occupied_clusters(tree: xr.DataTree, random_seed: int | np.random.Generator 
     """
     z = sample_assignments(tree, random_seed)
     k = tree["posterior"].sizes[CLUSTER]
-    return sum(((z == j).any(OBS).astype(int) for j in range(k)), xr.zeros_like(z.isel({OBS: 0}, drop=True))).rename(
-        "occupied"
-    )
+    none = xr.zeros_like(z.isel({OBS: 0}, drop=True))
+    return sum(((z == j).any(OBS).astype(int) for j in range(k)), none).rename("occupied")
 
 
 def expected_occupied(reading: Reading) -> float:
@@ -324,15 +327,6 @@ def _assignments(
         cumulated = estep.responsibilities(x, w, mu, factors, log_labels).cumsum(axis=1)
         row[:] = (rng.random((len(x), 1)) * cumulated[:, -1:] >= cumulated[:, :-1]).sum(axis=1)
     return z
-
-
-def _candidates(tree: Tree, z: NDArray[np.int16], k: int) -> list[NDArray[np.int64]]:
-    """Partitions to begin with: some of the draws, the most probable labels, cuts of a hierarchical clustering."""
-    candidates = _own(z)
-    candidates.append(responsibilities(tree)["mean"].values.argmax(axis=1))
-    if 1 < z.shape[1] <= _MOST_LINKED:
-        candidates += _cuts(1 - coclustering(tree).values, k)
-    return candidates
 
 
 def _own(z: NDArray[np.int16]) -> list[NDArray[np.int64]]:

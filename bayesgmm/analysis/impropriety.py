@@ -19,6 +19,7 @@ The condition is derived here and tested against quadrature (tests/test_impropri
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ from bayesgmm.arguments import TRAITS, Covariance, FloatArray
 from bayesgmm.data.known import Known
 from bayesgmm.data.reading import Data
 from bayesgmm.data.ties import Ties, directions
+from bayesgmm.exceptions import PACKAGE, DataWarning, ImproperPosteriorWarning
 from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of
 from bayesgmm.model.strays import Strays, scaled_to_range, strays
 from bayesgmm.words import Argument, Either, Words
@@ -86,7 +88,8 @@ class Impropriety:
             return Words(what, prior, tied)
         if self.ties.resolution is None:
             return Words("leave these observations out and describe them apart", tied)
-        return Words(f"{self._rounded()}; spread them again: ", _JITTER, tied)
+        rounded = f"the values of {self.ties.name} look rounded to {self.ties.resolution:g}; spread them again: "
+        return Words(rounded, _JITTER, tied)
 
     @property
     def sentence(self) -> Words:
@@ -95,19 +98,13 @@ class Impropriety:
 
     def _equal(self) -> str:
         """The largest groups."""
-        name = self.ties.name
-        if self.ties.of_rows:
-            parts = [f"{self.ties.counts[at]:g} rows are equal" for at in self.groups[:_NAMED]]
+        ties, named = self.ties, self.groups[:_NAMED]
+        if ties.of_rows:
+            parts = [f"{ties.counts[at]:g} rows are equal" for at in named]
         else:
-            parts = [
-                f"{self.ties.counts[at]:g} observations have {name} = {self.ties.values[at]:g}"
-                for at in self.groups[:_NAMED]
-            ]
+            parts = [f"{ties.counts[at]:g} observations have {ties.name} = {ties.values[at]:g}" for at in named]
         more = len(self.groups) - len(parts)
         return ", ".join(parts) + (f", and so on for {more} more values" if more > 0 else "")
-
-    def _rounded(self) -> str:
-        return f"the values of {self.ties.name} look rounded to {self.ties.resolution:g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +130,25 @@ def look_at(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance)
     """What data as read do to the posterior of each k."""
     positions = None if data.kept is None else data.positions
     return _look_at(data.values, data.known, data.called, positions, ks, prior, covariance)
+
+
+def forewarn(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
+    """Name ties that make the posterior of some k improper, and strays that set the prior's scale; what was found, by k."""
+    found = look_at(data, ks, prior, covariance)
+    improper = {k: each.improper for k, each in found.items() if each.improper is not None}
+    if improper:
+        of = f"k = {', '.join(map(str, improper))}: " if len(ks) > 1 else ""
+        last = improper[max(improper)]
+        warnings.warn(Words(of, last.sentence), ImproperPosteriorWarning, skip_file_prefixes=PACKAGE)
+    warn_of_strays(found[ks[0]])
+    return found
+
+
+def warn_of_strays(found: OfData) -> list[str]:
+    """Name the observations that make the range from which the prior took its scale, and return what was said."""
+    for each in found.strays:
+        warnings.warn(each.sentence, DataWarning, skip_file_prefixes=PACKAGE)
+    return [each.sentence for each in found.strays]
 
 
 def of_data(reading: Reading) -> OfData:
@@ -179,12 +195,10 @@ def _found(
     for ties in along:
         groups = _shrinking(ties, k, prior.c0, prior.g0, covariance)
         if len(groups):
-            return Impropriety(ties, groups, covariance, not TRAITS[covariance].shared and _tied_is_proper(x, k, weight))
+            tied = None if TRAITS[covariance].shared else HierarchicalPrior().scaled_to(x, "tied")
+            by_tied = tied is not None and impropriety(x, range(x.shape[1]), k, tied, "tied", weight) is None
+            return Impropriety(ties, groups, covariance, tied_is_proper=by_tied)
     return None
-
-
-def _tied_is_proper(x: FloatArray, k: int, weight: FloatArray | None) -> bool:
-    return impropriety(x, range(x.shape[1]), k, HierarchicalPrior().scaled_to(x, "tied"), "tied", weight) is None
 
 
 def _shrinking(ties: Ties, k: int, c0: float, g0: float, covariance: Covariance) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesgmm.analysis.contract import group_of
 from bayesgmm.analysis.tree import ENTRY, HYPERPARAMETERS, Draws, read_draws
 from bayesgmm.arguments import TRAITS, Covariance
 from bayesgmm.kernels.estep import inverse_factors
@@ -52,10 +53,7 @@ def for_pymc(tree: xr.DataTree) -> xr.DataTree:
             f"tree must come from one of the package's own priors, got a {tree.attrs.get('prior', 'tree without a prior')}; "
             "pass the tree itself beside a model of your own"
         )
-    result = tree.copy()
-    posterior = tree["posterior"].to_dataset()
-    if HYPERPARAMETERS in tree.children:
-        posterior = posterior.merge(tree[HYPERPARAMETERS].to_dataset())
+    result, posterior = tree.copy(), tree["posterior"].to_dataset().merge(group_of(tree, HYPERPARAMETERS))
     drawn = _precisions(draws, covariance)
     if "precision_factor" in drawn and "C0" in posterior:
         turned = np.linalg.cholesky(posterior["C0"].values[..., ::-1, ::-1])  # C0 = F'F with F lower, not L L'

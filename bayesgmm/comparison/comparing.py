@@ -18,8 +18,7 @@ from scipy.special import logsumexp
 
 from bayesgmm.analysis.contract import attribute
 from bayesgmm.analysis.diagnosis import diagnosis_of
-from bayesgmm.analysis.forewarning import forewarn
-from bayesgmm.analysis.impropriety import OfData, of_data
+from bayesgmm.analysis.impropriety import OfData, forewarn, of_data
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import Covariance, Method, Missing, read_count, read_seed
 from bayesgmm.comparison.cache import FitCache

@@ -37,11 +37,8 @@ def log_joint(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -
 
     p(x, theta) = p(x, theta, C0) / p(C0 | theta) for any C0, here one drawn from that conditional.
     """
-    if own.hierarchical:
-        points, log_q = own.with_exact_scale(points, rng)
-        values = own.values(points) - log_q
-    else:
-        values = own.values(points)
+    points, log_q = own.with_exact_scale(points, rng) if own.hierarchical else (points, 0.0)
+    values = own.values(points) - log_q
     return np.where(np.isnan(values), -np.inf, values)
 
 
