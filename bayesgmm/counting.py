@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Literal
@@ -23,7 +22,7 @@ from bayesgmm.engines.gibbs import GibbsSettings
 from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.telescoped import InDataUnits, convergence_of, probabilities, verdict
 from bayesgmm.engines.telescoping import Telescoped, sample_telescoping, sweeps_between_draws
-from bayesgmm.exceptions import PACKAGE, ConvergenceWarning, InterruptedWarning
+from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning, warn
 from bayesgmm.kernels.number import number_tables
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
@@ -216,7 +215,12 @@ def _verdict(tree: xr.DataTree, sampled: Telescoped, refused: Words | None, of_s
     convergence = convergence_of(sampled)
     trouble = _trouble(convergence, sampled.draws.n_components.shape[0])
     longer = Words("; raise ", Argument("draws"), ", ", Argument("thin"), " or ", Argument("tune"))
-    _warn(sampled, refused or (Words(trouble, longer) if trouble else ""))
+    if sampled.interrupted:
+        n_chains, n_draws = sampled.draws.n_components.shape
+        kept = f"the {n_chains} x {n_draws} draws (chains x draws) made by then"
+        warn(f"interrupted: the tree keeps {kept}", InterruptedWarning)
+    if refused or trouble:
+        warn(refused or Words(trouble, longer), ConvergenceWarning)
     if refused:
         return f"p(k | x) is not given: {refused}"
     return verdict(tree.to_dataset(), convergence, tree["partition"].attrs["n_clusters"], trouble, of_strays)
@@ -247,12 +251,3 @@ def _trouble(convergence: pd.DataFrame, n_chains: int) -> str:
         found = f"{ess.min():.0f} for {ess.idxmin()}" if ess.notna().any() else f"fewer than 4 for {ess.index[0]}"
         return f"fewer than {MIN_ESS_PER_CHAIN} effective draws for each chain: {found}"
     return ""
-
-
-def _warn(sampled: Telescoped, trouble: str) -> None:
-    if sampled.interrupted:
-        n_chains, n_draws = sampled.draws.n_components.shape
-        kept = f"the {n_chains} x {n_draws} draws (chains x draws) made by then"
-        warnings.warn(f"interrupted: the tree keeps {kept}", InterruptedWarning, skip_file_prefixes=PACKAGE)
-    if trouble:
-        warnings.warn(trouble, ConvergenceWarning, skip_file_prefixes=PACKAGE)

@@ -30,7 +30,7 @@ from bayesgmm.engines.options import Options, read_options
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.engines.problem import Problem, custom_problem, own_problem
 from bayesgmm.engines.starts import Optimum, compile_sweeps, deal, weigh
-from bayesgmm.exceptions import PACKAGE, ConvergenceWarning, EngineWarning, InterruptedWarning
+from bayesgmm.exceptions import ConvergenceWarning, EngineWarning, InterruptedWarning, warn
 from bayesgmm.model.priors import CUSTOM_MODEL, Prior, read_prior
 from bayesgmm.words import EQUALS, Argument, Either, Words, about, said
 
@@ -380,7 +380,7 @@ def _finished(asked: _Asked, tree: xr.DataTree, sampled: Sampled, phases: Phases
         what = "interrupted after sampling" if interrupted else Words("an error after sampling (", why, ")")
         left = "bayesgmm.relabel, add_log_likelihood and add_posterior_predictive do what is left"
         kept = Words(what, ": the tree keeps all draws; ", Either("", "in Python "), left)
-        warnings.warn(kept, InterruptedWarning, skip_file_prefixes=PACKAGE)
+        warn(kept, InterruptedWarning)
         return reading
     _warn_of_trouble(reading.tree, diagnosis, sampled)
     return reading
@@ -455,11 +455,10 @@ def _lacks_nutpie() -> bool:
     """Whether nutpie cannot be used; why is said as a warning."""
     problem = interface_problem()
     if problem:
-        warnings.warn(
+        warn(
             f"the installed nutpie cannot sample the compiled posterior: {problem}; PyMC's engine is used, which takes "
             "longer; install a version of nutpie that bayesgmm's requirements allow",
             EngineWarning,
-            skip_file_prefixes=PACKAGE,
         )
     return problem is not None
 
@@ -505,10 +504,9 @@ def _assembled(asked: _Asked, em: EMResult, problem: Problem, sampled: Sampled, 
 def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) -> None:
     if sampled.interrupted:
         chains, draws = tree["posterior"].sizes["chain"], tree["posterior"].sizes["draw"]
-        warnings.warn(
+        warn(
             f"interrupted: the tree keeps the {chains} x {draws} draws (chains x draws) made by then",
             InterruptedWarning,
-            skip_file_prefixes=PACKAGE,
         )
     if tree.attrs.get("stopped_by") == "max_draws":
         target_ess, max_draws = tree.attrs["target_ess"], tree.attrs["max_draws"]
@@ -516,5 +514,5 @@ def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) 
         most, got = Argument("max_draws"), f"smallest bulk ESS {ess:.0f}, largest R-hat {r_hat:.3f}"
         within = Words(" was not reached in ", most, EQUALS, f"{max_draws} draws of each chain: {got}; raise ", most)
         text = Words(Argument("target_ess"), EQUALS, f"{target_ess:g}", within)
-        warnings.warn(text, ConvergenceWarning, skip_file_prefixes=PACKAGE)
+        warn(text, ConvergenceWarning)
     diagnosis.warn()

@@ -5,7 +5,6 @@ Convergence is judged on quantities that do not depend on the labels of the clus
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from textwrap import fill
@@ -24,7 +23,7 @@ from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, missed_optima, solutions
 from bayesgmm.analysis.tree import Draws, is_relabelled
 from bayesgmm.arguments import TRAITS
-from bayesgmm.exceptions import PACKAGE, ApproximationWarning, ConvergenceWarning
+from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, warn
 from bayesgmm.words import Argument, Either, Words
 
 MAX_R_HAT = 1.01  # Vehtari et al. (2021)
@@ -109,7 +108,7 @@ class Diagnosis:
         for each in self.findings:
             if each.kind not in USABLE:
                 category = ApproximationWarning if each.kind == "k_hat" else ConvergenceWarning
-                warnings.warn(each.sentence, category, skip_file_prefixes=PACKAGE)
+                warn(each.sentence, category)
 
     def __repr__(self) -> str:
         lines = [f"Diagnosis: {'ok' if self.ok else 'see the findings'}"]

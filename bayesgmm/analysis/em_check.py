@@ -164,7 +164,10 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     elif diagnosis.labels.trusted:
         outside = table[table["tail"] < (1 - INTERVAL) / _n_free(table)]
         if len(outside):
-            reasons.append(f"EM lies outside the joint {INTERVAL:.0%} interval of {_worst_of(outside)}")
+            worst = outside.loc[outside["z"].abs().sort_values(ascending=False, kind="stable").index[:_NAMED], "z"]
+            named = ", ".join(f"{name} ({z:+.1f} sd)" for name, z in worst.items())
+            more = f" and of {len(outside) - _NAMED} more" if len(outside) > _NAMED else ""
+            reasons.append(f"EM lies outside the joint {INTERVAL:.0%} interval of {named}{more}")
         mismatch = float((match(draws, mixture, reading.classes) != np.arange(draws.n_components)).any(axis=1).mean())
         if mismatch > MAX_MISMATCH:
             reasons.append(Words(f"{mismatch:.0%} of the draws carry other labels than EM's components", remedy))
@@ -188,13 +191,6 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
         by_hand = Either("(give em=fit_em(x, k, max_iter=...))", "(raise --n-init)")
         unjudged.append(Words("EM itself has not converged ", by_hand))
     return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), tuple(unjudged), diagnosis.labels)
-
-
-def _worst_of(outside: pd.DataFrame) -> str:
-    """The parameters that lie furthest out, by name."""
-    worst = outside.loc[outside["z"].abs().sort_values(ascending=False, kind="stable").index[:_NAMED], "z"]
-    more = f" and of {len(outside) - _NAMED} more" if len(outside) > _NAMED else ""
-    return ", ".join(f"{name} ({z:+.1f} sd)" for name, z in worst.items()) + more
 
 
 def _read_estimate(em: EMResult | Mixture, reading: Reading) -> Mixture:

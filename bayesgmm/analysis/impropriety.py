@@ -19,7 +19,6 @@ The condition is derived here and tested against quadrature (tests/test_impropri
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +33,7 @@ from bayesgmm.arguments import TRAITS, Covariance, FloatArray
 from bayesgmm.data.known import Known
 from bayesgmm.data.reading import Data
 from bayesgmm.data.ties import Ties, directions
-from bayesgmm.exceptions import PACKAGE, DataWarning, ImproperPosteriorWarning
+from bayesgmm.exceptions import DataWarning, ImproperPosteriorWarning, warn
 from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of
 from bayesgmm.model.strays import Strays, scaled_to_range, strays
 from bayesgmm.words import Argument, Either, Words
@@ -48,23 +47,12 @@ _NAMED = 3  # groups of equal observations that are spelled out
 
 @dataclass(frozen=True)
 class Impropriety:
-    """Ties onto which components can shrink without limit.
+    """Ties onto which components can shrink without limit."""
 
-    Attributes
-    ----------
-    ties : Ties
-        Along the direction in which they shrink.
-    groups : array of int
-        Which of its values the shrunk components sit on.
-    covariance : {"full", "tied", "diag", "spherical"}
-    tied_is_proper : bool
-        Whether covariance="tied" would have a proper posterior.
-    """
-
-    ties: Ties
-    groups: NDArray[np.int64]
+    ties: Ties  # along the direction in which they shrink
+    groups: NDArray[np.int64]  # which of its values the shrunk components sit on
     covariance: Covariance
-    tied_is_proper: bool
+    tied_is_proper: bool  # whether covariance="tied" would have a proper posterior
 
     @property
     def problem(self) -> str:
@@ -109,21 +97,11 @@ class Impropriety:
 
 @dataclass(frozen=True, eq=False)
 class OfData:
-    """What data do to the posterior of k components under a prior.
+    """What data do to the posterior of k components under a prior."""
 
-    Attributes
-    ----------
-    ties : tuple of Ties
-        Directions along which some observations are equal.
-    improper : Impropriety or None
-        None where the posterior is proper, or the prior is not known.
-    strays : tuple of Strays
-        Those that set the scale of the prior.
-    """
-
-    ties: tuple[Ties, ...]
-    improper: Impropriety | None
-    strays: tuple[Strays, ...]
+    ties: tuple[Ties, ...]  # directions along which some observations are equal
+    improper: Impropriety | None  # none where the posterior is proper, or the prior is not known
+    strays: tuple[Strays, ...]  # those that set the scale of the prior
 
 
 def look_at(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
@@ -139,7 +117,7 @@ def forewarn(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance
     if improper:
         of = f"k = {', '.join(map(str, improper))}: " if len(ks) > 1 else ""
         last = improper[max(improper)]
-        warnings.warn(Words(of, last.sentence), ImproperPosteriorWarning, skip_file_prefixes=PACKAGE)
+        warn(Words(of, last.sentence), ImproperPosteriorWarning)
     warn_of_strays(found[ks[0]])
     return found
 
@@ -147,7 +125,7 @@ def forewarn(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance
 def warn_of_strays(found: OfData) -> list[str]:
     """Name the observations that make the range from which the prior took its scale, and return what was said."""
     for each in found.strays:
-        warnings.warn(each.sentence, DataWarning, skip_file_prefixes=PACKAGE)
+        warn(each.sentence, DataWarning)
     return [each.sentence for each in found.strays]
 
 
@@ -222,17 +200,12 @@ def _gain(ties: Ties, groups: NDArray[np.int64], per_row: int) -> float:
 class Existence:
     """Whether what is computed from a tree's posterior exists.
 
-    Attributes
-    ----------
-    improper : Impropriety or None
-        None where the posterior is proper, or the tree does not tell its prior.
-    collapsed : float
-        Share of the draws in which a component sits on equal observations: along some direction its centre is at their
-        value, and its standard deviation is below a thousandth of the gap around them.
+    Draws have collapsed in which a component sits on equal observations: along some direction its centre is at their value,
+    and its standard deviation is below a thousandth of the gap around them.
     """
 
-    improper: Impropriety | None
-    collapsed: float
+    improper: Impropriety | None  # none where the posterior is proper, or the tree does not tell its prior
+    collapsed: float  # share of the draws
 
     @property
     def collapse(self) -> str:

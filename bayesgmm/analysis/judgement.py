@@ -36,23 +36,12 @@ _MEANINGS = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """Whether a fit can be relied on.
+    """Whether a fit can be relied on."""
 
-    Attributes
-    ----------
-    level : {"good", "caution", "bad"}
-        "good" if and only if nothing was found and EM agrees.
-    title : str
-    grounds : tuple of Finding
-        What speaks against it; what EM has to say is of the kind "em".
-    praise : str
-        What it rests on, where nothing speaks against it.
-    """
-
-    level: Level
+    level: Level  # "good" if and only if nothing was found and EM agrees
     title: str
-    grounds: tuple[Finding, ...]
-    praise: str = ""
+    grounds: tuple[Finding, ...]  # what speaks against it; what EM has to say is of the kind "em"
+    praise: str = ""  # what it rests on, where nothing speaks against it
 
     @property
     def sentences(self) -> tuple[str, ...]:

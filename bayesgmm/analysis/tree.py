@@ -74,21 +74,11 @@ def log_likelihood_of(mixture: Mixture, x: FloatArray, known: Known) -> float:
 
 @dataclass(frozen=True)
 class Draws:
-    """The mixture's parameters in a tree as arrays, chains one after another.
+    """The mixture's parameters in a tree as arrays, chains one after another: S = chains x draws."""
 
-    Attributes
-    ----------
-    w : (S, K) array
-        S = chains x draws.
-    mu : (S, K, D) array
-    factors : (S, K, D, D) array
-        Lower Cholesky factors of the covariances.
-    n_chains, n_draws : int
-    """
-
-    w: FloatArray
-    mu: FloatArray
-    factors: FloatArray
+    w: FloatArray  # (S, K)
+    mu: FloatArray  # (S, K, D)
+    factors: FloatArray  # (S, K, D, D), lower Cholesky factors of the covariances
     n_chains: int
     n_draws: int
 
@@ -153,14 +143,27 @@ def build_tree(
     apart: Sequence[str] = (),
 ) -> xr.DataTree:
     """Assemble the tree from what an engine produced, in the data's units; hyperparameters, named in ``apart``, aside."""
-    k = em.mixture.n_components
+    k, dims = em.mixture.n_components, parameter_dims(em.mixture.n_features)
+    baseline = xr.Dataset(
+        {name: (dims[name], np.array(value)) for name, value in parameters_of(em.mixture).items()},
+        coords={CLUSTER: np.arange(k)},
+        attrs={
+            "log_likelihood": em.log_likelihood,
+            "bic": em.bic(),
+            "aic": em.aic(),
+            "icl": em.icl(),
+            "converged": int(em.converged),
+            "collapsed": int(em.collapsed),
+            "n_iter": em.n_iter,
+        },
+    )
     features = {FEATURE: data.features, FEATURE_BIS: data.features} if data.n_features > 1 else {}
     posterior = posterior.assign_coords({CLUSTER: np.arange(k), **features})
     groups = {
         "posterior": posterior.drop_vars(apart),
         "sample_stats": sample_stats,
         "observed_data": observed(data),
-        "em_baseline": _em_dataset(em).assign_coords(features),
+        "em_baseline": baseline.assign_coords(features),
     }
     if apart:
         groups[HYPERPARAMETERS] = posterior[list(apart)]
@@ -418,21 +421,3 @@ def set_permutation(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.Dat
     recorded = xr.DataArray(np.array(permutation), dims=dims, coords=coords)
     tree["sample_stats"] = xr.DataTree(group_of(tree, "sample_stats").assign(permutation=recorded))
     return tree
-
-
-def _em_dataset(em: EMResult) -> xr.Dataset:
-    mixture = em.mixture
-    dims = parameter_dims(mixture.n_features)
-    return xr.Dataset(
-        {name: (dims[name], np.array(value)) for name, value in parameters_of(mixture).items()},
-        coords={CLUSTER: np.arange(mixture.n_components)},
-        attrs={
-            "log_likelihood": em.log_likelihood,
-            "bic": em.bic(),
-            "aic": em.aic(),
-            "icl": em.icl(),
-            "converged": int(em.converged),
-            "collapsed": int(em.collapsed),
-            "n_iter": em.n_iter,
-        },
-    )

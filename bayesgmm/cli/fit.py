@@ -8,7 +8,6 @@ import typer
 
 from bayesgmm.arguments import Method
 from bayesgmm.cli.ending import at_once, end
-from bayesgmm.cli.folders import keep_input
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, of_sampling, unfolded
 
@@ -40,7 +39,6 @@ def fit(
     """
     observations = source.read(output)
     x = observations.x
-    keep_input(source.file, output.out)
     with output.folder() as results:
         from bayesgmm.cli.stored_results import keep_draws
         from bayesgmm.fitting import judged_fit

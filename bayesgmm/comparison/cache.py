@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,7 +15,7 @@ import xarray as xr
 
 from bayesgmm.arguments import read_path
 from bayesgmm.data.reading import Data, as_shown
-from bayesgmm.exceptions import PACKAGE, CacheWarning
+from bayesgmm.exceptions import CacheWarning, warn
 from bayesgmm.files import digest_of, whole_file
 from bayesgmm.words import about
 
@@ -75,11 +74,10 @@ class FitCache:
             for each in set(earlier) - {path}:
                 each.unlink(missing_ok=True)
         except OSError as error:
-            warnings.warn(
+            warn(
                 f"the fit of k = {k} cannot be kept in the cache {self.folder} ({error.strerror or error}): should the "
                 "comparison be interrupted, it will be fitted again",
                 CacheWarning,
-                skip_file_prefixes=PACKAGE,
             )
 
     def _paths(self, k: int) -> list[Path]:

@@ -27,12 +27,12 @@ from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS
 from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.data.reading import Data, read_fit_data
 from bayesgmm.exceptions import (
-    PACKAGE,
     ApproximationWarning,
     ConvergenceWarning,
     DataWarning,
     ImproperPosteriorWarning,
     InterruptedWarning,
+    warn,
 )
 from bayesgmm.fitting import judged_fit
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
@@ -321,4 +321,4 @@ def _compared(fits: dict[int, Reading], seed: int | None, prior_k: Any, ks: Sequ
 
 def _warn_of_interrupt(when: str, ks: Iterable[int]) -> None:
     text = f"interrupted {when}: the comparison holds k = {', '.join(map(str, ks))}"
-    warnings.warn(text, InterruptedWarning, skip_file_prefixes=PACKAGE)
+    warn(text, InterruptedWarning)

@@ -33,22 +33,14 @@ NO_START = Words(
 
 @dataclass(frozen=True)
 class Optimum:
-    """A solution to begin at.
+    """A solution to begin at: an optimum of EM.
 
-    Attributes
-    ----------
-    which : int
-        Its place among EM's optima.
-    point : array
-        EM's estimate on the unconstrained space.
-    approximation : Gaussian or None
-        Laplace's, of the posterior near it; None where it is not needed, or where there are too many parameters for it.
-    mass : float
-        Its share of the posterior, among the optima, by that approximation, which is a rough one; equal shares without.
+    Its ``mass`` is its share of the posterior, among the optima, by Laplace's approximation near it, which is a rough one;
+    equal shares where that is not needed, or where there are too many parameters for it.
     """
 
-    which: int
-    point: FloatArray
+    which: int  # place among EM's optima
+    point: FloatArray  # EM's estimate on the unconstrained space
     approximation: Gaussian | None
     mass: float
 

@@ -101,12 +101,9 @@ def _lighten(figure: Figure) -> None:
     if sum(map(_vertices, parts)) <= _MOST_VERTICES:
         return
     for part in parts:
-        if (_vertices(part) > _HEAVY or (part.get_alpha() or 1) <= _FAINT) and not _is_band(part):
+        is_band = isinstance(part, Collection) and np.size(part.get_offsets()) <= 2 and len(part.get_paths()) <= 1
+        if not is_band and (_vertices(part) > _HEAVY or (part.get_alpha() or 1) <= _FAINT):
             part.set_rasterized(True)
-
-
-def _is_band(part: Line2D | Collection) -> bool:
-    return isinstance(part, Collection) and np.size(part.get_offsets()) <= 2 and len(part.get_paths()) <= 1
 
 
 def _vertices(part: Line2D | Collection) -> int:

@@ -21,22 +21,12 @@ _LEAST = 30  # observations, fewer of which have no shape that one could lie out
 
 @dataclass(frozen=True)
 class Strays:
-    """A few observations beyond a gap wider than the range of all others, in one feature.
-
-    Attributes
-    ----------
-    feature : str
-    positions : tuple of int
-        Which observations they are, as numbered by the user.
-    values : tuple of float
-    factor : float
-        The range of all observations over that of the others.
-    """
+    """A few observations beyond a gap wider than the range of all others, in one feature."""
 
     feature: str
-    positions: tuple[int, ...]
+    positions: tuple[int, ...]  # which observations they are, as numbered by the user
     values: tuple[float, ...]
-    factor: float
+    factor: float  # the range of all observations over that of the others
 
     @property
     def problem(self) -> str:

@@ -19,11 +19,6 @@ class Structure:
 
     Its *factors* are what the E-step takes: standard deviations (K, D) where covariances are diagonal, else lower Cholesky
     factors (K, D, D).
-
-    Attributes
-    ----------
-    covariance : {"full", "tied", "diag", "spherical"}
-    n_features : int
     """
 
     covariance: Covariance
