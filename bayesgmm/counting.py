@@ -18,10 +18,10 @@ from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.tree import OBS, observed
 from bayesgmm.arguments import Covariance, Missing, read_choice, read_count, read_positive, read_seed
 from bayesgmm.data.reading import read_fit_data, warn_of_unlike_scales
-from bayesgmm.engines.gibbs import GibbsSettings
+from bayesgmm.engines.gibbs import GibbsSettings, sweeps_between_draws
 from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.telescoped import InDataUnits, convergence_of, probabilities, verdict
-from bayesgmm.engines.telescoping import Telescoped, sample_telescoping, sweeps_between_draws
+from bayesgmm.engines.telescoping import OPERATIONS, TYPICAL, Telescoped, sample_telescoping
 from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning, warn
 from bayesgmm.kernels.number import number_tables
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
@@ -168,7 +168,8 @@ def posterior_k(
     if Structure(covariance, data.n_features).one_unit:
         warn_of_unlike_scales(data, covariance)
     own, units = standardised_posterior(data.values, 1, own_prior, covariance, data.known)
-    thin = sweeps_between_draws(own) if thin is None else read_count(thin, "thin")
+    most = sweeps_between_draws(own.x.size * TYPICAL, OPERATIONS)
+    thin = most if thin is None else read_count(thin, "thin")
     tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")
     seed = read_seed(random_seed)
     k = np.arange(1, len(p) + 1)

@@ -325,17 +325,16 @@ def _sampled(
     """Draws, and the settings under which they were made."""
     options, seed = asked.options, asked.engine_seed
     if options.method == "advi":
-        from bayesgmm.engines.advi import AdviSettings, sample_advi
+        from bayesgmm.engines.advi import sample_advi
 
-        advi = AdviSettings(options.draws, options.chains, seed, options.approximation, options.max_iter, asked.progressbar)
         start = optima[0].point if optima else problem.starts[0]
-        return sample_advi(problem.target, start, advi, phases, problem.own), {"max_iter": options.max_iter}
+        return sample_advi(problem.target, start, options, seed, phases, problem.own), {"max_iter": options.max_iter}
     if options.method == "gibbs":
         from bayesgmm.engines.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
 
         assert problem.own is not None
         assert optima is not None
-        tune, thin = options.tune or 1000, options.thin or sweeps_between_draws(problem.own)
+        tune, thin = options.tune or 1000, options.thin or sweeps_between_draws(problem.own.x.size * asked.k)
         gibbs = GibbsSettings(options.draws, tune, thin, options.chains, seed, asked.progressbar)
         starts = [optima[i].point for i in deal(optima, options.chains)]
         return sample_gibbs(problem.target, starts, gibbs, phases), {"tune": tune, "thin": thin}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Method, read_choice
 from bayesgmm.model.number_priors import prior_k_from_json
-from bayesgmm.model.priors import Prior, prior_of
+from bayesgmm.model.priors import prior_of
 
 CLUSTER = "cluster"
 FEATURE, FEATURE_BIS = "feature", "feature_bis"
@@ -92,11 +92,6 @@ def attribute(tree: xr.DataTree, name: str) -> Any:
     if name not in tree.attrs:
         raise ValueError(f"tree must tell its {name} in its attributes, got none; {_REMEDY}")
     return tree.attrs[name]
-
-
-def stored_prior(tree: xr.DataTree) -> Prior | None:
-    """The prior that a fit recorded; None of a custom model."""
-    return prior_of(attribute(tree, "prior"))
 
 
 def require_draws(posterior: xr.Dataset, covariance: str | None) -> None:

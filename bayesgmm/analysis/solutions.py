@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from bayesgmm.analysis.predictive import add_log_likelihood, log_density, log_likelihood
 from bayesgmm.analysis.quantities import as_text, followed, invariants_of
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import draws_of_optima
+from bayesgmm.analysis.tree import OPTIMUM, draws_of
 from bayesgmm.arguments import FloatArray, read_choice
 from bayesgmm.words import Argument, Words
 
@@ -168,7 +168,8 @@ def missed_optima(reading: Reading) -> list[tuple[float, float, float]]:
         return []
     optima = reading.tree["optima"].to_dataset()
     points = followed(reading.x)
-    of_optima = log_density(draws_of_optima(optima), points)
+    as_draws = draws_of(optima.expand_dims("chain").rename({OPTIMUM: "draw"}))
+    of_optima = log_density(as_draws, points)
     of_draws = log_density(reading.draws.thinned(_FEW), points)
     apart = np.abs(of_draws[:, None] - of_optima).mean(axis=-1)
     shares = (apart <= 1.5 * np.median(apart.min(axis=1))).mean(axis=0)

@@ -226,11 +226,6 @@ def draws_of(posterior: xr.Dataset) -> Draws:
     return Draws(w, mu.reshape(*w.shape, -1), factors, n_chains, n_draws)
 
 
-def draws_of_optima(optima: xr.Dataset) -> Draws:
-    """The mixtures of a group ``optima`` as if they were draws."""
-    return draws_of(optima.expand_dims("chain").rename({OPTIMUM: "draw"}))
-
-
 def roots(cov: FloatArray) -> FloatArray:
     """Cholesky factors; of covariances that have collapsed beyond what a float can invert, of the nearest that have not."""
     try:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from bayesgmm.analysis.contract import attribute, is_approximation, stored_prior
+from bayesgmm.analysis.contract import attribute, is_approximation
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Draws
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import sorting
 from bayesgmm.data.units import Units
 from bayesgmm.model import wishart
-from bayesgmm.model.priors import CUSTOM_MODEL, Prior
+from bayesgmm.model.priors import CUSTOM_MODEL, Prior, prior_of
 from bayesgmm.posterior import LogPosterior, standardised_posterior
 from bayesgmm.words import Argument, Words
 
@@ -44,7 +44,7 @@ def log_joint(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -
 
 def _read_prior(tree: xr.DataTree) -> Prior:
     """The package's own prior under which a tree was sampled exactly."""
-    prior = stored_prior(tree)
+    prior = prior_of(attribute(tree, "prior"))
     if is_approximation(tree):
         advi, nuts, gibbs = (Argument("method", each) for each in ("advi", "nuts", "gibbs"))
         got = Words("got those of ", advi, "; fit again with ", nuts, " or ", gibbs)

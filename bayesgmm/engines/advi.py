@@ -6,8 +6,6 @@ approximation's whitened coordinates, averages its iterates, and stops when the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import xarray as xr
 from arviz_stats.base import array_stats
@@ -18,6 +16,7 @@ from scipy.linalg import solve_triangular
 from bayesgmm.arguments import FloatArray
 from bayesgmm.engines.interface import Gaussian, Loss, Sampled, Target
 from bayesgmm.engines.laplace import laplace, log_normal
+from bayesgmm.engines.options import Options
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.posterior import LogPosterior
 
@@ -29,24 +28,8 @@ _SMALLEST = 0.05  # a diagonal entry of the factor never falls below this share 
 _MEAN_TOL, _SD_TOL = 0.05, 0.05  # windows agree: means within 0.05 sd, standard deviations within 5 %
 
 
-@dataclass(frozen=True)
-class AdviSettings:
-    """Size of the sample to draw, the family, and when to give up."""
-
-    draws: int
-    chains: int
-    seed: int
-    family: str
-    max_iter: int
-    progressbar: bool
-
-
 def sample_advi(
-    target: Target,
-    start: FloatArray,
-    settings: AdviSettings,
-    phases: Phases,
-    own: LogPosterior | None = None,
+    target: Target, start: FloatArray, options: Options, seed: int, phases: Phases, own: LogPosterior | None = None
 ) -> Sampled:
     """Fit the approximation from a start, and draw from it.
 
@@ -54,17 +37,19 @@ def sample_advi(
     given the drawn variances instead of from the Gaussian: that can only bring the approximation nearer to the posterior,
     and log C0 has a tail no Gaussian has.
     """
-    fit_seed, draw_seed = np.random.SeedSequence(settings.seed).spawn(2)
+    fit_seed, draw_seed = np.random.SeedSequence(seed).spawn(2)
+    family, chains, size = options.approximation, options.chains, options.chains * options.draws
     with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
-        log_density, loss = target.for_advi(settings.family, int(fit_seed.generate_state(1)[0]))
-        mean, factor = laplace(log_density, start, mean_field=settings.family == "meanfield")
+        log_density, loss = target.for_advi(family, int(fit_seed.generate_state(1)[0]))
+        mean, factor = laplace(log_density, start, mean_field=family == "meanfield")
         loss(mean, factor)
     with DeferredInterrupt(raise_at_end=False) as interrupt:
-        with phases("optimisation", f"maximising the evidence lower bound ({settings.family})"):
-            (mean, factor), losses, converged = _maximise(loss, mean, factor, settings, interrupt)
+        with phases("optimisation", f"maximising the evidence lower bound ({family})"):
+            (mean, factor), losses, converged = _maximise(
+                loss, mean, factor, family, options.max_iter, interrupt, progressbar=phases.announce
+            )
         with phases("draws", "drawing from the approximation and computing its k-hat"):
             rng = np.random.default_rng(draw_seed)
-            size = settings.chains * settings.draws
             noise = rng.standard_normal((max(size, _K_HAT_DRAWS), len(mean)))
             points = mean + noise @ factor.T
             if own is not None and own.hierarchical:
@@ -74,13 +59,13 @@ def sample_advi(
             log_p = target.log_densities(points)
             # PSIS k-hat of the importance ratios p/q (Yao, Vehtari, Simpson & Gelman 2018), and their effective share
             log_weights, k_hat = array_stats.psislw(log_q - log_p)
-            posterior = target.constrained(points[:size].reshape(settings.chains, settings.draws, -1))
+            posterior = target.constrained(points[:size].reshape(chains, options.draws, -1))
     kept = {"lp": log_p, "log_q": log_q}
-    by_chain = {name: (("chain", "draw"), each[:size].reshape(settings.chains, -1)) for name, each in kept.items()}
+    by_chain = {name: (("chain", "draw"), each[:size].reshape(chains, -1)) for name, each in kept.items()}
     approximation = xr.Dataset(
         {"elbo": ("iteration", -losses)},
         attrs={
-            "family": settings.family,
+            "family": family,
             "pareto_k": float(k_hat),
             "importance_efficiency": float(1 / np.exp(2 * log_weights).sum() / len(log_weights)),
             "converged": int(converged),
@@ -94,8 +79,11 @@ def _maximise(
     objective: Loss,
     mean: FloatArray,
     whitener: FloatArray,
-    settings: AdviSettings,
+    family: str,
+    max_iter: int,
     interrupt: DeferredInterrupt,
+    *,
+    progressbar: bool,
 ) -> tuple[Gaussian, FloatArray, bool]:
     """Adam (Kingma & Ba 2015) with iterate averaging over windows of doubling length.
 
@@ -104,7 +92,7 @@ def _maximise(
     are the Gaussian, the history of the objective, and whether it has converged.
     """
     size = len(mean)
-    entries = np.tril_indices(size) if settings.family == "fullrank" else np.diag_indices(size)
+    entries = np.tril_indices(size) if family == "fullrank" else np.diag_indices(size)
     diagonal = size + np.flatnonzero(entries[0] == entries[1])
 
     def unpack(theta: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -116,12 +104,12 @@ def _maximise(
     first, second, updates = np.zeros_like(theta), np.zeros_like(theta), 0
     losses: list[float] = []
     window, converged = _WINDOW, False
-    with Progress(console=Console(stderr=True), disable=not settings.progressbar) as progress:
-        task = progress.add_task("ADVI, at most", total=settings.max_iter)
-        while len(losses) < settings.max_iter and not converged and not interrupt.requested:
+    with Progress(console=Console(stderr=True), disable=not progressbar) as progress:
+        task = progress.add_task("ADVI, at most", total=max_iter)
+        while len(losses) < max_iter and not converged and not interrupt.requested:
             step = _STEP * np.sqrt(_WINDOW / window)
             total, count = np.zeros_like(theta), 0
-            for _ in range(min(window, settings.max_iter - len(losses))):
+            for _ in range(min(window, max_iter - len(losses))):
                 loss, mean_gradient, factor_gradient = objective(*unpack(theta))
                 losses.append(loss)
                 progress.update(task, advance=1)

@@ -18,7 +18,6 @@ from bayesgmm.engines.compiled_target import CompiledTarget
 from bayesgmm.engines.interface import NOTHING_TO_KEEP, Sampled
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.engines.sweeps import sweeps
-from bayesgmm.posterior import LogPosterior
 from bayesgmm.words import Words
 
 COLLAPSED = Words(
@@ -43,9 +42,12 @@ class GibbsSettings:
     progressbar: bool
 
 
-def sweeps_between_draws(own: LogPosterior) -> int:
-    """Fifty on a hundred observations, where they cost next to nothing; a few on ten thousand, where each takes two ms."""
-    return int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_SWEEPS))
+def sweeps_between_draws(operations: int, budget: int = _OPERATIONS) -> int:
+    """Of so many operations each.
+
+    Fifty on a hundred observations, where they cost next to nothing; a few on ten thousand, where each takes two ms.
+    """
+    return int(np.clip(budget // operations, 1, _MOST_SWEEPS))
 
 
 def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: GibbsSettings, phases: Phases) -> Sampled:

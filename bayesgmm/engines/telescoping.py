@@ -19,8 +19,7 @@ from bayesgmm.posterior import LogPosterior, log_posterior
 
 TYPICAL = 8  # components, for guesses of the costs
 _FEWEST_AT_START, _MOST_AT_START = 3, 20
-_MOST_SWEEPS = 50  # between two draws
-_OPERATIONS = 400_000  # observations x components x features, which sweeps between two draws may take together
+OPERATIONS = 400_000  # observations x components x features, which sweeps between two draws may take together
 _MOST_KEPT = 1_000  # draws, of all chains, whose allocations and components are kept
 _NUMBERS = 20_000_000  # in all that is kept of them
 
@@ -89,11 +88,6 @@ def components_of(own: LogPosterior, kept: Kept) -> dict[str, FloatArray]:
         cov = np.exp(kept.spread[..., :k, :, None]) * np.eye(own.n_features)
     cov = np.where(np.isfinite(kept.w[..., :k, None, None]), cov, np.nan)
     return {"w": kept.w[..., :k], "mu": kept.mu[..., :k, :], "cov": cov}
-
-
-def sweeps_between_draws(own: LogPosterior) -> int:
-    """Fifty where data are few; one where a sweep takes as long as fifty on a thousand observations."""
-    return int(np.clip(_OPERATIONS // (own.x.size * TYPICAL), 1, _MOST_SWEEPS))
 
 
 def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Components:

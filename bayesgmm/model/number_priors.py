@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,12 @@ _CUT_OFF = 1e-4  # the same, beyond which cutting it off is another prior
 
 @dataclass(frozen=True, eq=False)
 class PriorOnK(ABC):
-    """Probabilities p(k) of k = 1, 2, ..."""
+    """Probabilities p(k) of k = 1, 2, ...; what is called p is a probability, all else is positive."""
+
+    def __post_init__(self) -> None:
+        for name in (each.name for each in fields(self)):
+            read = read_probability if name == "p" else read_positive
+            object.__setattr__(self, name, read(getattr(self, name), name))
 
     def log_pmf(self, k: ArrayLike) -> FloatArray:
         """Log p(k), minus infinity where k is impossible."""
@@ -155,9 +160,6 @@ class Geometric(PriorOnK):
 
     p: float
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "p", read_probability(self.p, "p"))
-
     def _log_p(self, m: FloatArray) -> FloatArray:
         return np.asarray(np.log(self.p) + m * np.log1p(-self.p))
 
@@ -178,9 +180,6 @@ class Poisson(PriorOnK):
     """
 
     rate: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", read_positive(self.rate, "rate"))
 
     def _log_p(self, m: FloatArray) -> FloatArray:
         return np.asarray(xlogy(m, self.rate) - self.rate - gammaln(m + 1))
@@ -208,10 +207,6 @@ class NegativeBinomial(PriorOnK):
 
     r: float
     p: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "r", read_positive(self.r, "r"))
-        object.__setattr__(self, "p", read_probability(self.p, "p"))
 
     def _log_p(self, m: FloatArray) -> FloatArray:
         ways = gammaln(self.r + m) - gammaln(self.r) - gammaln(m + 1)
@@ -245,10 +240,6 @@ class BetaNegativeBinomial(PriorOnK):
     a_lambda: float = 1.0
     a_pi: float = 4.0
     b_pi: float = 3.0
-
-    def __post_init__(self) -> None:
-        for name in ("a_lambda", "a_pi", "b_pi"):
-            object.__setattr__(self, name, read_positive(getattr(self, name), name))
 
     def _log_p(self, m: FloatArray) -> FloatArray:
         ways = gammaln(self.a_lambda + m) - gammaln(self.a_lambda) - gammaln(m + 1)
