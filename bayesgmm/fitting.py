@@ -438,12 +438,8 @@ def _sampled_by_nuts(
     with phases("geometry", None):
         can_whiten = isinstance(problem.target, CompiledTarget)
         chosen = choose_geometry(problem.own, optima, options.chains, seed, can_whiten=can_whiten)
-    settings = replace(
-        settings,
-        adaptation=chosen.adaptation,
-        tune=options.tune or chosen.tune,
-        target_accept=options.target_accept or chosen.target_accept,
-    )
+    tune, target_accept = options.tune or chosen.tune, options.target_accept or chosen.target_accept
+    settings = replace(settings, adaptation=chosen.adaptation, tune=tune, target_accept=target_accept)
     if options.thin is None and options.target_ess is None and chosen.most_thin > 1:
         plenty = _has_reached(_PLENTY * options.chains, problem)
         settings = replace(settings, most_thin=chosen.most_thin, enough=plenty)

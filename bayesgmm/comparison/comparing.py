@@ -156,7 +156,6 @@ def compare(
         data=data,
         ks=ks,
         method=method,
-        settings=settings,
         of_every_fit=settings | {"prior": prior, "missing": missing, "progressbar": progressbar},
         known=forewarn(data, ks, own_prior, covariance),
         seed=seed,
@@ -181,7 +180,6 @@ class _Asked:
     data: Data
     ks: list[int]
     method: Method | None
-    settings: Mapping[str, Any]
     of_every_fit: Mapping[str, Any]
     known: Mapping[int, OfData]
     seed: int
@@ -225,7 +223,7 @@ def _fits_of(asked: _Asked, kept: FitCache | None) -> dict[int, Reading]:
                 raise
             interrupted = True
         if interrupted or fits[k].tree.attrs["interrupted"]:
-            if not interrupted and fits[k].draws.n_draws * asked.settings["chains"] < FEWEST_DRAWS:
+            if not interrupted and fits[k].draws.n_draws * asked.of_every_fit["chains"] < FEWEST_DRAWS:
                 del fits[k]  # of which nothing could be said
             if not fits:
                 raise KeyboardInterrupt

@@ -33,16 +33,11 @@ class PriorOnK(ABC):
     def log_pmf(self, k: ArrayLike) -> FloatArray:
         """Log p(k), minus infinity where k is impossible."""
         k = np.asarray(k)
-        possible = (k >= 1) & (k <= self._largest) & (k == np.floor(k))
-        return np.where(possible, self._log_p(np.maximum(k - 1, 0)), -np.inf)
+        return np.where((k >= 1) & (k == np.floor(k)), self._log_p(np.maximum(k - 1, 0)), -np.inf)
 
     @abstractmethod
     def _log_p(self, m: FloatArray) -> FloatArray:
         """Log p(m + 1), for m = 0, 1, ..."""
-
-    @property
-    def _largest(self) -> float:
-        return np.inf
 
     def probabilities(self) -> FloatArray:
         """P(k) of k = 1, ..., m, which add to one: m is the largest k with p(k) > 0.
@@ -97,13 +92,9 @@ class Probabilities(PriorOnK):
             raise ValueError(f"prior_k must hold probabilities that add to one, got a sum of {values.sum():g}; {remedy}")
         object.__setattr__(self, "values", tuple((values / values.sum()).tolist()))
 
-    @property
-    def _largest(self) -> float:
-        return len(self.values)
-
     def _log_p(self, m: FloatArray) -> FloatArray:
         with np.errstate(divide="ignore"):
-            return np.log(np.asarray(self.values)[np.minimum(m, len(self.values) - 1).astype(int)])
+            return np.log(np.append(self.values, 0.0)[np.minimum(m, len(self.values)).astype(int)])
 
     def probabilities(self) -> FloatArray:
         """P(k) of k = 1, ..., m, the largest k with p(k) > 0."""
@@ -131,12 +122,8 @@ class Uniform(PriorOnK):
         if read_count(self.most, "most") > _LONGEST:
             raise ValueError(f"most must be at most {_LONGEST}, got {self.most}; choose a smaller one")
 
-    @property
-    def _largest(self) -> float:
-        return self.most
-
     def _log_p(self, m: FloatArray) -> FloatArray:
-        return np.full(m.shape, -np.log(self.most))
+        return np.where(m < self.most, -np.log(self.most), -np.inf)
 
     def probabilities(self) -> FloatArray:
         """P(k) of k = 1, ..., most."""
