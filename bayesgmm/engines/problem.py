@@ -54,7 +54,7 @@ def own_problem(data: Data, em: EMResult, prior: Prior, engine: Engine | None) -
         starts=[own.at(mixture) for mixture in optima],
         start_values=own.values_at(optima[0]),
         as_contract=lambda posterior: posterior[names],
-        in_data_units=lambda posterior: _rescaled(posterior, units),
+        in_data_units=lambda posterior: rescaled(posterior, units),
         log_unit=units.log_volume(data.total),
         own=own,
     )
@@ -76,16 +76,17 @@ def custom_problem(model: Any, data: Data, em: EMResult) -> Problem:
     )
 
 
-def _rescaled(posterior: xr.Dataset, units: Units) -> xr.Dataset:
+def rescaled(posterior: xr.Dataset, units: Units) -> xr.Dataset:
     """The tree's variables in the data's units."""
     bare, scale = posterior.drop_vars([FEATURE, FEATURE_BIS], errors="ignore"), units.scale
     shift, unit = (_along(FEATURE, values) for values in (units.shift, scale))
     square = unit * _along(FEATURE_BIS, scale)
-    found = {"mu": shift + unit * bare["mu"]}
-    found |= {"cov": bare["cov"] * square} if "cov" in bare else {"sigma": bare["sigma"] * unit}
-    if "C0" in bare:
-        dims = bare["C0"].dims
-        found["C0"] = bare["C0"] * (square if FEATURE_BIS in dims else unit**2 if FEATURE in dims else scale[0] ** 2)
+    of_C0 = bare["C0"].dims if "C0" in bare else ()
+    factors = {"mu": unit, "sigma": unit, "cov": square}
+    factors["C0"] = square if FEATURE_BIS in of_C0 else unit**2 if FEATURE in of_C0 else xr.DataArray(scale[0] ** 2)
+    found = {name: bare[name] * factor for name, factor in factors.items() if name in bare}
+    if "mu" in found:
+        found["mu"] = shift + found["mu"]
     return bare.assign({name: values.transpose(*bare[name].dims) for name, values in found.items()})
 
 
