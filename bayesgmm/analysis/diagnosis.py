@@ -24,7 +24,7 @@ from bayesgmm.analysis.solutions import Solutions, missed_optima, solutions
 from bayesgmm.analysis.tree import Draws, is_relabelled
 from bayesgmm.arguments import TRAITS
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, warn
-from bayesgmm.words import Argument, Either, Words
+from bayesgmm.words import Argument, Either, Sentence, Words
 
 MAX_R_HAT = 1.01  # Vehtari et al. (2021)
 _HOPELESS_R_HAT = 1.05  # above this, more draws are no remedy and an effective sample size means little
@@ -37,7 +37,7 @@ USABLE = ("improper", "stray", "labels", "missed", "interrupted")  # kinds of fi
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Sentence):
     """Something that limits what the posterior can be used for, and what to do about it.
 
     Attributes
@@ -53,11 +53,6 @@ class Finding:
     problem: str
     remedy: str
     numbers: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def sentence(self) -> Words:
-        """Problem and remedy."""
-        return Words(self.problem, "; ", self.remedy)
 
 
 @dataclass(frozen=True)

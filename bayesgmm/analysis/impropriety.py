@@ -36,7 +36,7 @@ from bayesgmm.data.ties import Ties, directions
 from bayesgmm.exceptions import DataWarning, ImproperPosteriorWarning, warn
 from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of
 from bayesgmm.model.strays import Strays, scaled_to_range, strays
-from bayesgmm.words import Argument, Either, Words
+from bayesgmm.words import Argument, Either, Sentence, Words
 
 _JITTER, _TIED = Either("bayesgmm.jitter(x)", "--jitter"), Argument("covariance", "tied")
 COLLAPSE_REMEDY = Words("spread rounded data again: ", _JITTER, ", or use ", _TIED, " or a smaller k")
@@ -46,7 +46,7 @@ _NAMED = 3  # groups of equal observations that are spelled out
 
 
 @dataclass(frozen=True)
-class Impropriety:
+class Impropriety(Sentence):
     """Ties onto which components can shrink without limit."""
 
     ties: Ties  # along the direction in which they shrink
@@ -78,11 +78,6 @@ class Impropriety:
             return Words("leave these observations out and describe them apart", tied)
         rounded = f"the values of {self.ties.name} look rounded to {self.ties.resolution:g}; spread them again: "
         return Words(rounded, _JITTER, tied)
-
-    @property
-    def sentence(self) -> Words:
-        """Problem and remedy."""
-        return Words(self.problem, "; ", self.remedy)
 
     def _equal(self) -> str:
         """The largest groups."""

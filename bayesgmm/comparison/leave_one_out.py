@@ -177,14 +177,6 @@ def loo(
     trusted = bool((found.k_hat <= good_k).all())
     error = draws.by_chain(found.error)
     variance += float(error.var()) / effective_size(error)
-    shared: dict[str, Any] = {
-        "n_samples": len(draws.w),
-        "n_data_points": len(x),
-        "scale": "log",
-        "warning": not trusted,
-        "good_k": float(good_k),
-        "elpd_mcse": float(np.sqrt(variance)) * len(x) / size if trusted else np.nan,
-    }
     coords = {OBS: reading.positions}
 
     def pointwise(values: FloatArray) -> xr.DataArray:
@@ -192,8 +184,18 @@ def loo(
         whole[chosen] = values
         return xr.DataArray(whole, dims=(OBS,), coords=coords)
 
-    shared |= {"elpd_i": pointwise(counts[chosen] * found.elpd), "pareto_k": pointwise(found.k_hat)}
-    shared |= {"influence_pareto_k": pointwise(before)}
+    elpd_i = counts[chosen] * found.elpd
+    shared: dict[str, Any] = {
+        "n_samples": len(draws.w),
+        "n_data_points": len(x),
+        "scale": "log",
+        "warning": not trusted,
+        "good_k": float(good_k),
+        "elpd_mcse": float(np.sqrt(variance)) * len(x) / size if trusted else np.nan,
+        "elpd_i": pointwise(elpd_i),
+        "pareto_k": pointwise(found.k_hat),
+        "influence_pareto_k": pointwise(before),
+    }
     if size == len(x):
         return LOO(
             elpd=float(counts @ found.elpd), se=error_of_sum(found.elpd, counts), p=float(counts @ (found.lpd - found.elpd)),
@@ -201,7 +203,7 @@ def loo(
         )  # fmt: skip
     of_count = log_predictive(draws.thinned(_FEW_DRAWS), x, reading.log_labels)
     approximate = counts * of_count
-    estimate, subsampling_se, se = xr.DataArray(counts[chosen] * found.elpd, dims=(OBS,)).azstats.diff_srs_estimator(
+    estimate, subsampling_se, se = xr.DataArray(elpd_i, dims=(OBS,)).azstats.diff_srs_estimator(
         lpd_approx_sample=xr.DataArray(approximate[chosen], dims=(OBS,)),
         lpd_approx_all=xr.DataArray(approximate, dims=(OBS,)),
         n_data_points=len(x),

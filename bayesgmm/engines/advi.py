@@ -41,13 +41,11 @@ def sample_advi(
     family, chains, size = options.approximation, options.chains, options.chains * options.draws
     with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
         log_density, loss = target.for_advi(family, int(fit_seed.generate_state(1)[0]))
-        mean, factor = laplace(log_density, start, mean_field=family == "meanfield")
-        loss(mean, factor)
+        nearby = laplace(log_density, start, mean_field=family == "meanfield")
+        loss(*nearby)
     with DeferredInterrupt(raise_at_end=False) as interrupt:
         with phases("optimisation", f"maximising the evidence lower bound ({family})"):
-            (mean, factor), losses, converged = _maximise(
-                loss, mean, factor, family, options.max_iter, interrupt, progressbar=phases.announce
-            )
+            (mean, factor), losses, converged = _maximise(loss, nearby, options, interrupt, progressbar=phases.announce)
         with phases("draws", "drawing from the approximation and computing its k-hat"):
             rng = np.random.default_rng(draw_seed)
             noise = rng.standard_normal((max(size, _K_HAT_DRAWS), len(mean)))
@@ -76,14 +74,7 @@ def sample_advi(
 
 
 def _maximise(
-    objective: Loss,
-    mean: FloatArray,
-    whitener: FloatArray,
-    family: str,
-    max_iter: int,
-    interrupt: DeferredInterrupt,
-    *,
-    progressbar: bool,
+    objective: Loss, start: Gaussian, options: Options, interrupt: DeferredInterrupt, *, progressbar: bool
 ) -> tuple[Gaussian, FloatArray, bool]:
     """Adam (Kingma & Ba 2015) with iterate averaging over windows of doubling length.
 
@@ -91,8 +82,8 @@ def _maximise(
     W' g_mean and W' g_factor. A step is measured in posterior standard deviations whatever the data's n or units. Returned
     are the Gaussian, the history of the objective, and whether it has converged.
     """
-    size = len(mean)
-    entries = np.tril_indices(size) if family == "fullrank" else np.diag_indices(size)
+    (mean, whitener), size, max_iter = start, len(start.mean), options.max_iter
+    entries = np.tril_indices(size) if options.approximation == "fullrank" else np.diag_indices(size)
     diagonal = size + np.flatnonzero(entries[0] == entries[1])
 
     def unpack(theta: FloatArray) -> tuple[FloatArray, FloatArray]:
