@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,10 @@ class Reading:
         """Weights and labels of the data."""
         return self.ask(read_known, self.tree)
 
-    @property
+    @cached_property
     def log_labels(self) -> FloatArray | None:
         """What labels say of the data's components, (K, n): see :meth:`bayesgmm.data.known.Known.log_labels`."""
-        return self.ask(_log_labels)
+        return self.known.log_labels(self.draws.n_components)
 
     @property
     def classes(self) -> NDArray[np.int64]:
@@ -101,7 +102,3 @@ class Reading:
 
 
 type Tree = xr.DataTree | Reading
-
-
-def _log_labels(reading: Reading) -> FloatArray | None:
-    return reading.known.log_labels(reading.draws.n_components)
