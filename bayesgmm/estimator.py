@@ -202,6 +202,10 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         data = replace(read, names=None if names is None else tuple(map(str, names)))
         ks = self._read_components(data)
         read_choice(self.covariance_type, Covariance, "covariance_type")
+        options = dict(self.fit_options or {})
+        wrong = [str(name) for name in options if name not in _FURTHER]
+        if wrong:
+            raise ValueError(f"fit_options may hold {', '.join(_FURTHER)}, got {', '.join(wrong)}; leave these out")
         settings: dict[str, Any] = {
             "covariance": self.covariance_type,
             "prior": self.prior,
@@ -210,7 +214,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             "n_init": self.n_init,
             "random_seed": self._seed(),
             "progressbar": bool(self.verbose),
-            **self._read_options(),
+            **options,
+            **({} if self.tune is None else {"tune": self.tune}),
         }
         if self.n_components == "auto":
             comparison = compare(data, ks, method=self.method, **settings)
@@ -334,14 +339,6 @@ class BayesianGMM(DensityMixin, BaseEstimator):
                 f"(n_samples = {len(data.values)}); use fewer components"
             )
         return ks
-
-    def _read_options(self) -> dict[str, Any]:
-        """Options that are passed on only if they are set."""
-        options = dict(self.fit_options or {})
-        wrong = [str(name) for name in options if name not in _FURTHER]
-        if wrong:
-            raise ValueError(f"fit_options may hold {', '.join(_FURTHER)}, got {', '.join(wrong)}; leave these out")
-        return options if self.tune is None else options | {"tune": self.tune}
 
     def _seed(self) -> int:
         if isinstance(self.random_state, numbers.Integral):

@@ -29,7 +29,8 @@ from bayesgmm.engines.nutpie_interface import interface_problem
 from bayesgmm.engines.options import Options, read_options
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.engines.problem import Problem, custom_problem, own_problem
-from bayesgmm.engines.starts import Optimum, compile_sweeps, deal, weigh
+from bayesgmm.engines.starts import Optimum, deal, weigh
+from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.exceptions import ConvergenceWarning, EngineWarning, InterruptedWarning, warn
 from bayesgmm.model.priors import CUSTOM_MODEL, Prior, read_prior
 from bayesgmm.words import EQUALS, Argument, Either, Words, about, said
@@ -314,9 +315,11 @@ def _posed(asked: _Asked, em: EMResult, phases: Phases) -> tuple[Problem, list[O
     problem = own_problem(asked.data, em, asked.prior, "pymc" if asked.without_nutpie else asked.engine)
     assert problem.own is not None
     with phases("compile", None), DeferredInterrupt(raise_at_end=True):
-        compile_sweeps(problem.own, problem.starts[0])
+        own, point = problem.own, problem.starts[0]  # whose density and sweeps take long at first use only
+        own(point)
+        sweeps(own)(np.random.default_rng(0), point.copy(), 1, np.empty((1, own.n_dim)))
     with phases("geometry", None):
-        return problem, weigh(problem.own, problem.starts)
+        return problem, weigh(own, problem.starts)
 
 
 def _sampled(

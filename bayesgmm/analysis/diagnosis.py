@@ -16,7 +16,7 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 from bayesgmm.analysis.contract import group_of, is_approximation
-from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, OfData, existence, of_data
+from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, existence, of_data
 from bayesgmm.analysis.labels import WITHOUT_LABELS, LabelQuality, quality_of
 from bayesgmm.analysis.quantities import as_text, invariants_of, labelled_summary, summarise
 from bayesgmm.analysis.reading import Reading, Tree
@@ -177,7 +177,10 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     collapse: tuple[Finding, ...] = ()
     if found.collapsed > 0:
         collapse = (Finding("collapse", found.collapse, COLLAPSE_REMEDY, {"share": found.collapsed}),)
-    about_data = tuple(_data_findings(reading.ask(of_data)))
+    data = reading.ask(of_data)
+    about_data = tuple(Finding("stray", each.problem, each.remedy) for each in data.strays)
+    if data.improper is not None:
+        about_data = (Finding("improper", data.improper.problem, data.improper.remedy), *about_data)
     sampler: dict[str, float]
     if is_approximation(tree):
         attrs = tree["approximation"].attrs
@@ -188,7 +191,10 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
         return Diagnosis(invariants, parameters, sampler, trouble + about_data, labels, converged=not trouble)
     disagree = draws.n_draws >= 4 and invariants["r_hat"].max() > MAX_R_HAT
     apart = reading.ask(solutions) if disagree else None
-    gibbs = _gibbs_would_help(tree, len(x), draws.n_features)
+    # chains of NUTS, of the package's own posterior, and observations few enough for many sweeps
+    with_moves = draws.n_features == 1 and not TRAITS[tree.attrs.get("covariance", "full")].shared
+    few = len(x) <= (_FEW_WITH_MOVES if with_moves else _FEW)
+    gibbs = tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and few
     mixing = collapse + tuple(_mixing_findings(invariants, draws, apart, gibbs_would_help=gibbs))
     stats = group_of(tree, "sample_stats")
     sampler = _sampler_numbers(stats)
@@ -200,21 +206,6 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     if not mixing:
         findings += tuple(_label_findings(parameters, draws, labels, relabelled=is_relabelled(tree)))
     return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not mixing, solutions=apart)
-
-
-def _data_findings(found: OfData) -> Iterator[Finding]:
-    """What the data do to the prior: ties that make the posterior improper, strays that set its scale."""
-    if found.improper is not None:
-        yield Finding("improper", found.improper.problem, found.improper.remedy)
-    for each in found.strays:
-        yield Finding("stray", each.problem, each.remedy)
-
-
-def _gibbs_would_help(tree: xr.DataTree, n: int, n_features: int) -> bool:
-    """Whether the chains are NUTS's, of the package's own posterior, and observations few enough for many sweeps."""
-    with_moves = n_features == 1 and not TRAITS[tree.attrs.get("covariance", "full")].shared
-    few = n <= (_FEW_WITH_MOVES if with_moves else _FEW)
-    return tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and few
 
 
 def _mixing_findings(

@@ -234,7 +234,12 @@ def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[flo
     """Distance between EM's density and the mean density of the draws, and the 99 % quantile of the draws' own distances."""
     few = draws.thinned(_SPREAD_DRAWS)
     if x.shape[1] == 1:
-        points, weights = _grid(mixture, x)
+        # the trapezoidal rule, five standard deviations past the data, with closer points where EM's components are
+        _, spread = location_and_scale(x[:, 0])
+        near = [np.linspace(m - 6 * s, m + 6 * s, 200) for m, s in zip(mixture.means, mixture.sigma, strict=True)]
+        grid = np.unique(np.concatenate([np.linspace(x.min() - 5 * spread, x.max() + 5 * spread, 1_000), *near]))
+        steps = np.diff(grid) / 2
+        points, weights = grid[:, None], np.append(steps, 0) + np.append(0, steps)
     else:  # half of the points drawn from the estimate and half from the draws, as many from each, of equal weights
         rng = np.random.default_rng(0)
         each = int(np.ceil(_POINTS / 2 / len(few.w)))
@@ -248,15 +253,3 @@ def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[flo
         single, mean, em = single - sampled, mean - sampled, em - sampled
     own = 0.5 * (np.abs(np.exp(single) - np.exp(mean)) * weights).sum(axis=1)
     return float(0.5 * (np.abs(np.exp(em) - np.exp(mean)) * weights).sum()), float(np.quantile(own, 0.99))
-
-
-def _grid(mixture: Mixture, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Points and the weights of the trapezoidal rule.
-
-    They reach five standard deviations past the data and are closer where EM's components are.
-    """
-    _, spread = location_and_scale(x[:, 0])
-    near = [np.linspace(m - 6 * s, m + 6 * s, 200) for m, s in zip(mixture.means, mixture.sigma, strict=True)]
-    grid = np.unique(np.concatenate([np.linspace(x.min() - 5 * spread, x.max() + 5 * spread, 1_000), *near]))
-    steps = np.diff(grid) / 2
-    return grid[:, None], np.append(steps, 0) + np.append(0, steps)

@@ -57,8 +57,15 @@ class Impropriety(Sentence):
     @property
     def problem(self) -> str:
         """What is the matter."""
+        ties, named = self.ties, self.groups[:_NAMED]  # the largest
+        if ties.of_rows:
+            parts = [f"{ties.counts[at]:g} rows are equal" for at in named]
+        else:
+            parts = [f"{ties.counts[at]:g} observations have {ties.name} = {ties.values[at]:g}" for at in named]
+        more = len(self.groups) - len(parts)
+        equal = ", ".join(parts) + (f", and so on for {more} more values" if more > 0 else "")
         return (
-            f"the posterior is improper: {self._equal()}, and components can shrink onto equal observations without limit, "
+            f"the posterior is improper: {equal}, and components can shrink onto equal observations without limit, "
             "so that evidence, LOO and p(k | x) do not exist; draws away from there describe the rest of the posterior"
         )
 
@@ -78,16 +85,6 @@ class Impropriety(Sentence):
             return Words("leave these observations out and describe them apart", tied)
         rounded = f"the values of {self.ties.name} look rounded to {self.ties.resolution:g}; spread them again: "
         return Words(rounded, _JITTER, tied)
-
-    def _equal(self) -> str:
-        """The largest groups."""
-        ties, named = self.ties, self.groups[:_NAMED]
-        if ties.of_rows:
-            parts = [f"{ties.counts[at]:g} rows are equal" for at in named]
-        else:
-            parts = [f"{ties.counts[at]:g} observations have {ties.name} = {ties.values[at]:g}" for at in named]
-        more = len(self.groups) - len(parts)
-        return ", ".join(parts) + (f", and so on for {more} more values" if more > 0 else "")
 
 
 @dataclass(frozen=True, eq=False)

@@ -150,12 +150,7 @@ def as_text(table: pd.DataFrame) -> str:
         key = "tail" if "tail" in table else "ess_bulk" if "ess_bulk" in table else "sd"
         shown = table.sort_values(key, kind="stable").head(_LONGEST // 2)
         return f"{as_text(shown)}\n({len(table) - len(shown)} more rows, with a larger {key})"
-    texts = {name: _cells(table, name) for name in table.select_dtypes("number")}
+    texts = {name: table[name].map(_FORMATS.get(name, "{:.4g}").format) for name in table.select_dtypes("number")}
+    for name in set(_LOCATED) & set(texts) if "sd" in table else ():  # within a spread, with the digits that it leaves
+        texts[name] = [with_digits(value, sd) for value, sd in zip(table[name], table["sd"], strict=True)]
     return table.assign(**texts).to_string()
-
-
-def _cells(table: pd.DataFrame, name: str) -> list[str]:
-    """A column's numbers; those that lie within a spread with the digits that it leaves."""
-    if name in _LOCATED and "sd" in table:
-        return [with_digits(value, sd) for value, sd in zip(table[name], table["sd"], strict=True)]
-    return [_FORMATS.get(name, "{:.4g}").format(value) for value in table[name]]

@@ -74,8 +74,7 @@ def compare(
                 from bayesgmm.cli.printed import comparison_text
 
                 one = comparison.reading(min(comparison.fits))
-                read = what_was_read(columns, one.known.weight, len(one.x), len(x))
-                answer(f"{read}, seed {comparison.seed}")
+                answer(f"{what_was_read(one, x)}, seed {comparison.seed}")
                 answer(comparison_text(comparison, terminal_width()))
             if results is not None:
                 from bayesgmm.cli.results import write_comparison

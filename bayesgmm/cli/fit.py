@@ -67,8 +67,7 @@ def fit(
             else:
                 from bayesgmm.cli.printed import fit_text
 
-                read = what_was_read(columns, reading.known.weight, tree["observed_data"].sizes["obs"], len(x))
-                answer(f"{read}, k = {k}, seed {tree.attrs['seed']}")
+                answer(f"{what_was_read(reading, x)}, k = {k}, seed {tree.attrs['seed']}")
                 if "stopped_by" in tree.attrs:
                     answer(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
                 answer(f"\n{fit_text(fitted, terminal_width(), worst=True)}")

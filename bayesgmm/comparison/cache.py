@@ -52,7 +52,10 @@ class FitCache:
         """The finished fit of k components, if there is one; with a seed, of that seed only."""
         for path in self._paths(k):
             try:
-                tree = _read(path)
+                if digest_of(path) != path.stem.rsplit("-", 1)[-1]:  # HDF5 may not return from what is damaged
+                    continue
+                with xr.open_datatree(path, engine="h5netcdf") as stored:
+                    tree = stored.load()
             except Exception:  # what cannot be read is fitted again
                 continue
             fits = tree.attrs.get(_KEY) == self.key and tree.attrs.get("k") == k
@@ -85,11 +88,3 @@ class FitCache:
 
     def _begin(self, k: int) -> str:
         return f"k{k}-{self.key[:12]}-"
-
-
-def _read(path: Path) -> xr.DataTree:
-    """The tree in a file whose content is what its name says: HDF5 may not return from what is damaged."""
-    if digest_of(path) != path.stem.rsplit("-", 1)[-1]:
-        raise ValueError("damaged")
-    with xr.open_datatree(path, engine="h5netcdf") as stored:
-        return stored.load()

@@ -120,9 +120,8 @@ class _Run:
 
         self.target, self.settings = target, settings
         self.progress: list[list[Any]] = [[] for _ in models]
-        self.samplers: list[Any] = []
-        for i, model in enumerate(models):
-            sampler = nutpie.sample(
+        self.samplers = [
+            nutpie.sample(
                 model,
                 draws=settings.stops[-1].steps,
                 tune=settings.tune,
@@ -137,7 +136,8 @@ class _Run:
                 return_raw_trace=True,
                 blocking=False,
             )
-            self.samplers.append(sampler)
+            for i, model in enumerate(models)
+        ]
         self.stops, self.interrupted = settings.stops if settings.enough else [], False
 
     def until_done(self) -> tuple[list[xr.DataTree], Stop | None]:

@@ -74,12 +74,6 @@ def deal(optima: Sequence[Optimum], chains: int) -> list[int]:
     return [i for i, count in enumerate(counts) for _ in range(count)]
 
 
-def compile_sweeps(own: LogPosterior, point: FloatArray) -> None:
-    """Have the density and its sweeps compiled, which takes long at first use only."""
-    own(point)
-    sweeps(own)(np.random.default_rng(0), point.copy(), 1, np.empty((1, own.n_dim)))
-
-
 def after_sweeps(own: LogPosterior, point: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Where a short Gibbs run from a point ends; the labels are the point's, as far as the run does not exchange them.
 

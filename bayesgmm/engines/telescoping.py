@@ -37,7 +37,11 @@ def sample_telescoping(
 ) -> Telescoped:
     """Sample by telescoping sweeps, chains side by side, the log density followed at points in the posterior's units."""
     most = len(tables.concentrations)
-    require_room(own, most, len(points), settings)
+    require_memory(
+        2 * 8 * settings.chains * settings.draws * (2 * most + len(points) + own.spread.size + 2),
+        f"{settings.chains} x {settings.draws} draws of the probabilities of {most} numbers of components",
+        "ask for fewer draws and a larger thin: the sweeps between two draws count as well",
+    )
     run, points = telescoping(own, tables), np.ascontiguousarray(points)
     rngs = [np.random.default_rng(seed) for seed in np.random.SeedSequence(settings.seed).spawn(settings.chains)]
     of_one = max(len(own.x), most * (1 + own.n_features + own.n_features**2))
@@ -132,13 +136,3 @@ def room_for(own: LogPosterior, most: int, n_points: int, n_draws: int, n_kept: 
         np.full((n_kept, blocks, *spread), np.nan),
     )
     return draws, kept
-
-
-def require_room(own: LogPosterior, most: int, n_points: int, settings: GibbsSettings) -> None:
-    """Refuse beforehand what memory would not hold."""
-    of_draw = 2 * most + n_points + own.spread.size + 2
-    require_memory(
-        2 * 8 * settings.chains * settings.draws * of_draw,
-        f"{settings.chains} x {settings.draws} draws of the probabilities of {most} numbers of components",
-        "ask for fewer draws and a larger thin: the sweeps between two draws count as well",
-    )
