@@ -25,24 +25,12 @@ FloatArray = NDArray[np.float64]
 
 
 class Traits(NamedTuple):
-    """What a covariance structure is made of: all code that asks about structures asks this.
+    """What a covariance structure is made of: all code that asks about structures asks this."""
 
-    Attributes
-    ----------
-    shared : bool
-        Whether one covariance serves all components.
-    matrix : bool
-        Whether features are correlated within a component.
-    per_feature : bool
-        Whether each feature has a variance of its own.
-    words : str
-        How components of several features are spread.
-    """
-
-    shared: bool
-    matrix: bool
-    per_feature: bool
-    words: str
+    shared: bool  # whether one covariance serves all components
+    matrix: bool  # whether features are correlated within a component
+    per_feature: bool  # whether each feature has a variance of its own
+    words: str  # how components of several features are spread
 
 
 TRAITS: dict[str, Traits] = {

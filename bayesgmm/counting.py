@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Literal
@@ -14,17 +13,16 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.analysis.clusters import partition_of
 from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
-from bayesgmm.analysis.forewarning import warn_of_strays
-from bayesgmm.analysis.impropriety import existence_of, look_at
+from bayesgmm.analysis.impropriety import existence_of, look_at, warn_of_strays
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.tree import OBS, observed
 from bayesgmm.arguments import Covariance, Missing, read_choice, read_count, read_positive, read_seed
 from bayesgmm.data.reading import read_fit_data, warn_of_unlike_scales
-from bayesgmm.engines.gibbs import GibbsSettings
+from bayesgmm.engines.gibbs import GibbsSettings, sweeps_between_draws
 from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.telescoped import InDataUnits, convergence_of, probabilities, verdict
-from bayesgmm.engines.telescoping import Telescoped, sample_telescoping, sweeps_between_draws
-from bayesgmm.exceptions import PACKAGE, ConvergenceWarning, InterruptedWarning
+from bayesgmm.engines.telescoping import OPERATIONS, TYPICAL, Telescoped, sample_telescoping
+from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning, warn
 from bayesgmm.kernels.number import number_tables
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
@@ -170,7 +168,8 @@ def posterior_k(
     if Structure(covariance, data.n_features).one_unit:
         warn_of_unlike_scales(data, covariance)
     own, units = standardised_posterior(data.observations, 1, own_prior, covariance)
-    thin = sweeps_between_draws(own) if thin is None else read_count(thin, "thin")
+    most = sweeps_between_draws(own.x.size * TYPICAL, OPERATIONS)
+    thin = most if thin is None else read_count(thin, "thin")
     tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")
     seed = read_seed(random_seed)
     k = np.arange(1, len(p) + 1)
@@ -217,7 +216,12 @@ def _verdict(tree: xr.DataTree, sampled: Telescoped, refused: Words | None, of_s
     convergence = convergence_of(sampled)
     trouble = _trouble(convergence, sampled.draws.n_components.shape[0])
     longer = Words("; raise ", Argument("draws"), ", ", Argument("thin"), " or ", Argument("tune"))
-    _warn(sampled, refused or (Words(trouble, longer) if trouble else ""))
+    if sampled.interrupted:
+        n_chains, n_draws = sampled.draws.n_components.shape
+        kept = f"the {n_chains} x {n_draws} draws (chains x draws) made by then"
+        warn(f"interrupted: the tree keeps {kept}", InterruptedWarning)
+    if refused or trouble:
+        warn(refused or Words(trouble, longer), ConvergenceWarning)
     if refused:
         return f"p(k | x) is not given: {refused}"
     return verdict(tree.to_dataset(), convergence, tree["partition"].attrs["n_clusters"], trouble, of_strays)
@@ -248,12 +252,3 @@ def _trouble(convergence: pd.DataFrame, n_chains: int) -> str:
         found = f"{ess.min():.0f} for {ess.idxmin()}" if ess.notna().any() else f"fewer than 4 for {ess.index[0]}"
         return f"fewer than {MIN_ESS_PER_CHAIN} effective draws for each chain: {found}"
     return ""
-
-
-def _warn(sampled: Telescoped, trouble: str) -> None:
-    if sampled.interrupted:
-        n_chains, n_draws = sampled.draws.n_components.shape
-        kept = f"the {n_chains} x {n_draws} draws (chains x draws) made by then"
-        warnings.warn(f"interrupted: the tree keeps {kept}", InterruptedWarning, skip_file_prefixes=PACKAGE)
-    if trouble:
-        warnings.warn(trouble, ConvergenceWarning, skip_file_prefixes=PACKAGE)

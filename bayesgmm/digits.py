@@ -15,12 +15,8 @@ def with_digits(value: float, spread: float, least: int = 4) -> str:
     >>> with_digits(1_700_000_012.345, 2.5), with_digits(12.3456, 2.5)
     ('1700000012.3', '12.35')
     """
-    return f"{value:.{n_digits(value, spread, least)}g}"
-
-
-def n_digits(value: float, spread: float, least: int = 4) -> int:
-    """Significant digits down to the second one of the spread, where there is one."""
-    if not (math.isfinite(value) and math.isfinite(spread) and value and spread > 0):
-        return least
-    beyond = math.floor(math.log10(abs(value))) - math.floor(math.log10(spread))
-    return min(max(least, beyond + 2), _MOST)
+    digits = least
+    if math.isfinite(value) and math.isfinite(spread) and value and spread > 0:
+        beyond = math.floor(math.log10(abs(value))) - math.floor(math.log10(spread))
+        digits = min(max(least, beyond + 2), _MOST)
+    return f"{value:.{digits}g}"

@@ -32,7 +32,7 @@ from bayesgmm.comparison.verdict import Criterion, choose
 from bayesgmm.data.reading import Data, count_distinct, read_rows
 from bayesgmm.data.tables import refuse_hidden_numbers
 from bayesgmm.em.result import n_parameters
-from bayesgmm.exceptions import PACKAGE, ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning
+from bayesgmm.exceptions import ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning, warn
 from bayesgmm.fitting import judged_fit
 from bayesgmm.model.priors import Prior
 
@@ -202,6 +202,10 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         data = replace(read, names=None if names is None else tuple(map(str, names)))
         ks = self._read_components(data)
         read_choice(self.covariance_type, Covariance, "covariance_type")
+        options = dict(self.fit_options or {})
+        wrong = [str(name) for name in options if name not in _FURTHER]
+        if wrong:
+            raise ValueError(f"fit_options may hold {', '.join(_FURTHER)}, got {', '.join(wrong)}; leave these out")
         settings: dict[str, Any] = {
             "covariance": self.covariance_type,
             "prior": self.prior,
@@ -210,7 +214,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             "n_init": self.n_init,
             "random_seed": self._seed(),
             "progressbar": bool(self.verbose),
-            **self._read_options(),
+            **options,
+            **({} if self.tune is None else {"tune": self.tune}),
         }
         if self.n_components == "auto":
             comparison = compare(data, ks, method=self.method, **settings)
@@ -335,14 +340,6 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             )
         return ks
 
-    def _read_options(self) -> dict[str, Any]:
-        """Options that are passed on only if they are set."""
-        options = dict(self.fit_options or {})
-        wrong = [str(name) for name in options if name not in _FURTHER]
-        if wrong:
-            raise ValueError(f"fit_options may hold {', '.join(_FURTHER)}, got {', '.join(wrong)}; leave these out")
-        return options if self.tune is None else options | {"tune": self.tune}
-
     def _seed(self) -> int:
         if isinstance(self.random_state, numbers.Integral):
             return read_seed(int(self.random_state))
@@ -354,27 +351,24 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         for kind in sorted(kinds):
             category = ApproximationWarning if kind == "k_hat" else ConvergenceWarning
             text = f"the posterior has not passed its diagnostics ({kind}); print bayesgmm.diagnose(posterior_) for remedies"
-            warnings.warn(text, category, skip_file_prefixes=PACKAGE)
+            warn(text, category)
         if self.comparison_ is None and self.posterior_["em_baseline"].attrs["collapsed"]:
-            warnings.warn(
+            warn(
                 "EM's best estimate has a component without a variance of its own, or without observations; use fewer "
                 "components, or a simpler covariance_type",
                 CollapsedComponentWarning,
-                skip_file_prefixes=PACKAGE,
             )
         if self.posterior_.attrs.get("stopped_by") == "max_draws":
-            warnings.warn(
+            warn(
                 "max_draws ended the run before target_ess was reached; raise max_draws, or ask for less",
                 ConvergenceWarning,
-                skip_file_prefixes=PACKAGE,
             )
         others = () if self.comparison_ is None else self.comparison_.diagnoses.values()
         if not all(each.converged for each in others if each is not diagnosis):
-            warnings.warn(
+            warn(
                 "candidates have not converged, so that the choice of n_components is provisional: selection_ names them; "
                 "raise draws, or leave them out",
                 ConvergenceWarning,
-                skip_file_prefixes=PACKAGE,
             )
 
     def _set_means(self) -> None:

@@ -1,8 +1,14 @@
 """Warning categories: filter or escalate them by name with :mod:`warnings`."""
 
+import warnings
 from pathlib import Path
 
 PACKAGE = (str(Path(__file__).parent),)  # whose own frames a warning passes over: it names the line of its user
+
+
+def warn(text: str, category: type[Warning]) -> None:
+    """Warn of the line outside the package that asked."""
+    warnings.warn(text, category, skip_file_prefixes=PACKAGE)
 
 
 class CollapsedComponentWarning(UserWarning):

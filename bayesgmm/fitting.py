@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike
 from bayesgmm.analysis import labels as labelling
 from bayesgmm.analysis import predictive
 from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, diagnosis_of
-from bayesgmm.analysis.forewarning import forewarn
-from bayesgmm.analysis.impropriety import OfData, of_data
+from bayesgmm.analysis.impropriety import OfData, forewarn, of_data
 from bayesgmm.analysis.quantities import have_reached, invariant_quantities
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import add_optima, build_tree, draws_of
@@ -30,8 +29,9 @@ from bayesgmm.engines.nutpie_interface import interface_problem
 from bayesgmm.engines.options import Options, read_options
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.engines.problem import Problem, custom_problem, own_problem
-from bayesgmm.engines.starts import Optimum, compile_sweeps, deal, weigh
-from bayesgmm.exceptions import PACKAGE, ConvergenceWarning, EngineWarning, InterruptedWarning
+from bayesgmm.engines.starts import Optimum, deal, weigh
+from bayesgmm.engines.sweeps import sweeps
+from bayesgmm.exceptions import ConvergenceWarning, EngineWarning, InterruptedWarning, warn
 from bayesgmm.model.priors import CUSTOM_MODEL, Prior, read_prior
 from bayesgmm.words import EQUALS, Argument, Either, Words, about, said
 
@@ -204,7 +204,7 @@ def fit(
     >>> tree["posterior"]["mu"].mean(("chain", "draw")).round(0).values.tolist()
     [10.0, 21.0, 33.0]
     """
-    return _judged(known=None, **locals()).tree
+    return judged_fit(**locals()).tree
 
 
 def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **options: Any) -> Reading:
@@ -216,19 +216,8 @@ def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **optio
     unknown = options.keys() - defaults.keys()
     if unknown:
         raise TypeError(f"fit() got an unexpected keyword argument {min(unknown)!r}")
-    return _judged(x=x, k=k, known=known, **(defaults | options))
-
-
-def _judged(x: ArrayLike | Data, k: int, known: OfData | None, **options: Any) -> Reading:
-    """The same with every option given."""
-    asked = _read(x, k, known, **options)
+    asked = _read(x, k, known, **(defaults | options))
     phases = Phases(announce=asked.progressbar)
-    tree, sampled = _fitted(asked, phases)
-    return _finished(asked, tree, sampled, phases)
-
-
-def _fitted(asked: _Asked, phases: Phases) -> tuple[xr.DataTree, Sampled]:
-    """The tree as the engine left it."""
     with phases("em", f"EM: k = {asked.k}, n = {len(asked.data.values)}"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so
         given: dict[str, Any] = {"covariance": asked.covariance, "n_init": asked.n_init, "random_seed": asked.em_seed}
@@ -236,7 +225,9 @@ def _fitted(asked: _Asked, phases: Phases) -> tuple[xr.DataTree, Sampled]:
     problem, optima = _posed(asked, em, phases)
     sampled, settings = _sampled(asked, problem, optima, phases)
     tree = _assembled(asked, em, problem, sampled, settings | {f"seconds_{name}": s for name, s in phases.seconds.items()})
-    return _with_optima(asked, tree, em, optima), sampled
+    if optima is not None and len(optima) > 1:
+        tree = _with_optima(asked, tree, em, optima)
+    return _finished(asked, tree, sampled, phases)
 
 
 @dataclass(frozen=True)
@@ -324,9 +315,11 @@ def _posed(asked: _Asked, em: EMResult, phases: Phases) -> tuple[Problem, list[O
     problem = own_problem(asked.data, em, asked.prior, "pymc" if asked.without_nutpie else asked.engine)
     assert problem.own is not None
     with phases("compile", None), DeferredInterrupt(raise_at_end=True):
-        compile_sweeps(problem.own, problem.starts[0])
+        own, point = problem.own, problem.starts[0]  # whose density and sweeps take long at first use only
+        own(point)
+        sweeps(own)(np.random.default_rng(0), point.copy(), 1, np.empty((1, own.n_dim)))
     with phases("geometry", None):
-        return problem, weigh(problem.own, problem.starts)
+        return problem, weigh(own, problem.starts)
 
 
 def _sampled(
@@ -335,21 +328,20 @@ def _sampled(
     """Draws, and the settings under which they were made."""
     options, seed = asked.options, asked.engine_seed
     if options.method == "advi":
-        from bayesgmm.engines.advi import AdviSettings, sample_advi
+        from bayesgmm.engines.advi import sample_advi
 
-        advi = AdviSettings(options.draws, options.chains, seed, options.approximation, options.max_iter, asked.progressbar)
         start = optima[0].point if optima else problem.starts[0]
-        return sample_advi(problem.target, start, advi, phases, problem.own), {"max_iter": options.max_iter}
+        return sample_advi(problem.target, start, options, seed, phases, problem.own), {"max_iter": options.max_iter}
     if options.method == "gibbs":
         from bayesgmm.engines.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
 
         assert problem.own is not None
         assert optima is not None
-        tune, thin = options.tune or 1000, options.thin or sweeps_between_draws(problem.own)
+        tune, thin = options.tune or 1000, options.thin or sweeps_between_draws(problem.own.x.size * asked.k)
         gibbs = GibbsSettings(options.draws, tune, thin, options.chains, seed, asked.progressbar)
         starts = [optima[i].point for i in deal(optima, options.chains)]
         return sample_gibbs(problem.target, starts, gibbs, phases), {"tune": tune, "thin": thin}
-    sampled, nuts = _sampled_by_nuts(problem, optima, options, seed, phases, without_nutpie=asked.without_nutpie)
+    sampled, nuts = _sampled_by_nuts(asked, problem, optima, phases)
     settings: dict[str, Any] = {"tune": nuts.tune, "thin": sampled.thin, "target_accept": nuts.target_accept}
     if options.target_ess is not None:
         settings |= {"target_ess": options.target_ess, "max_draws": options.max_draws}
@@ -359,10 +351,8 @@ def _sampled(
     return sampled, settings
 
 
-def _with_optima(asked: _Asked, tree: xr.DataTree, em: EMResult, optima: Sequence[Optimum] | None) -> xr.DataTree:
-    """The tree with the solutions that EM found, where they are several."""
-    if optima is None or len(optima) == 1:
-        return tree
+def _with_optima(asked: _Asked, tree: xr.DataTree, em: EMResult, optima: Sequence[Optimum]) -> xr.DataTree:
+    """The tree with the several solutions that EM found."""
     options = asked.options
     begun = [0] * options.chains if options.method == "advi" or asked.without_nutpie else deal(optima, options.chains)
     masses = [each.mass if each.approximation is not None else np.nan for each in optima]
@@ -387,18 +377,15 @@ def _finished(asked: _Asked, tree: xr.DataTree, sampled: Sampled, phases: Phases
     except (KeyboardInterrupt, Exception) as error:  # no draws are lost by what is made of them
         interrupted = isinstance(error, KeyboardInterrupt)
         reading.tree.attrs["interrupted"] = int(interrupted or sampled.interrupted)
-        what = "interrupted after sampling" if interrupted else Words("an error after sampling (", _in_a_line(error), ")")
+        text = said(error)
+        why = text if isinstance(text, Words) else " ".join(text.split()) or type(error).__name__
+        what = "interrupted after sampling" if interrupted else Words("an error after sampling (", why, ")")
         left = "bayesgmm.relabel, add_log_likelihood and add_posterior_predictive do what is left"
-        text = Words(what, ": the tree keeps all draws; ", Either("", "in Python "), left)
-        warnings.warn(text, InterruptedWarning, skip_file_prefixes=PACKAGE)
+        kept = Words(what, ": the tree keeps all draws; ", Either("", "in Python "), left)
+        warn(kept, InterruptedWarning)
         return reading
     _warn_of_trouble(reading.tree, diagnosis, sampled)
     return reading
-
-
-def _in_a_line(error: BaseException) -> str:
-    text = said(error)
-    return text if isinstance(text, Words) else " ".join(text.split()) or type(error).__name__
 
 
 def _require_room(asked: _Asked) -> None:
@@ -428,17 +415,12 @@ def _require_room(asked: _Asked) -> None:
 
 
 def _sampled_by_nuts(
-    problem: Problem,
-    optima: Sequence[Optimum] | None,
-    options: Options,
-    seed: int,
-    phases: Phases,
-    *,
-    without_nutpie: bool,
+    asked: _Asked, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases
 ) -> tuple[Sampled, NutsSettings]:
     """Draws, and the settings that were used: as asked for, or as the posterior's shape suggests."""
     from bayesgmm.engines.nuts import NutsSettings, choose_geometry, sample_by_pymc, sample_nuts
 
+    options, seed = asked.options, asked.engine_seed
     settings = NutsSettings(
         options.draws,
         options.tune or 800,
@@ -452,20 +434,15 @@ def _sampled_by_nuts(
     )
     if problem.own is None or optima is None:
         return sample_by_pymc(problem.target.model, problem.start_values, settings, phases), settings
-    if without_nutpie:
+    if asked.without_nutpie:
         values = problem.own.constrained(optima[0].point)
         start = {name: values[name] for name in problem.start_values}
-        sampled = sample_by_pymc(problem.target.model, start, settings, phases, nuts_sampler="pymc")
-        return sampled, settings
+        return sample_by_pymc(problem.target.model, start, settings, phases, nuts_sampler="pymc"), settings
     with phases("geometry", None):
         can_whiten = isinstance(problem.target, CompiledTarget)
         chosen = choose_geometry(problem.own, optima, options.chains, seed, can_whiten=can_whiten)
-    settings = replace(
-        settings,
-        adaptation=chosen.adaptation,
-        tune=options.tune or chosen.tune,
-        target_accept=options.target_accept or chosen.target_accept,
-    )
+    tune, target_accept = options.tune or chosen.tune, options.target_accept or chosen.target_accept
+    settings = replace(settings, adaptation=chosen.adaptation, tune=tune, target_accept=target_accept)
     if options.thin is None and options.target_ess is None and chosen.most_thin > 1:
         plenty = _has_reached(_PLENTY * options.chains, problem)
         settings = replace(settings, most_thin=chosen.most_thin, enough=plenty)
@@ -476,11 +453,10 @@ def _lacks_nutpie() -> bool:
     """Whether nutpie cannot be used; why is said as a warning."""
     problem = interface_problem()
     if problem:
-        warnings.warn(
+        warn(
             f"the installed nutpie cannot sample the compiled posterior: {problem}; PyMC's engine is used, which takes "
             "longer; install a version of nutpie that bayesgmm's requirements allow",
             EngineWarning,
-            skip_file_prefixes=PACKAGE,
         )
     return problem is not None
 
@@ -512,8 +488,8 @@ def _assembled(asked: _Asked, em: EMResult, problem: Problem, sampled: Sampled, 
         "missing": asked.missing,
         "engine": "compiled" if isinstance(problem.target, CompiledTarget) else "pymc",
         "interrupted": int(sampled.interrupted),
+        **settings,
     }
-    attrs |= settings
     _log.debug("%s", ", ".join(f"{name} = {value}" for name, value in attrs.items()))
     posterior = problem.in_data_units(problem.as_contract(sampled.posterior))
     approximation = sampled.approximation
@@ -526,10 +502,9 @@ def _assembled(asked: _Asked, em: EMResult, problem: Problem, sampled: Sampled, 
 def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) -> None:
     if sampled.interrupted:
         chains, draws = tree["posterior"].sizes["chain"], tree["posterior"].sizes["draw"]
-        warnings.warn(
+        warn(
             f"interrupted: the tree keeps the {chains} x {draws} draws (chains x draws) made by then",
             InterruptedWarning,
-            skip_file_prefixes=PACKAGE,
         )
     if tree.attrs.get("stopped_by") == "max_draws":
         target_ess, max_draws = tree.attrs["target_ess"], tree.attrs["max_draws"]
@@ -537,5 +512,5 @@ def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) 
         most, got = Argument("max_draws"), f"smallest bulk ESS {ess:.0f}, largest R-hat {r_hat:.3f}"
         within = Words(" was not reached in ", most, EQUALS, f"{max_draws} draws of each chain: {got}; raise ", most)
         text = Words(Argument("target_ess"), EQUALS, f"{target_ess:g}", within)
-        warnings.warn(text, ConvergenceWarning, skip_file_prefixes=PACKAGE)
+        warn(text, ConvergenceWarning)
     diagnosis.warn()

@@ -62,6 +62,15 @@ class Words(str):
         return words
 
 
+class Sentence:
+    """What has a problem and a remedy."""
+
+    @property
+    def sentence(self: Any) -> Words:
+        """Problem and remedy."""
+        return Words(self.problem, "; ", self.remedy)
+
+
 def about(argument: str, *pieces: Piece) -> Words:
     """What is said of an argument, or of what words name, with which the sentence begins."""
     return Words(argument if isinstance(argument, Words) else Argument(argument), " ", *pieces)

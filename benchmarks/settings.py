@@ -15,7 +15,7 @@ import bayesgmm as bg
 from bayesgmm.analysis.quantities import invariant_quantities, summarise
 from bayesgmm.analysis.tree import draws_of
 from bayesgmm.data.reading import read_fit_data
-from bayesgmm.engines.interface import Start, Whitening
+from bayesgmm.engines.interface import Start
 from bayesgmm.engines.laplace import departure, laplace
 from bayesgmm.engines.nuts import NutsSettings, choose_geometry, sample_nuts
 from bayesgmm.engines.phases import Phases
@@ -76,7 +76,7 @@ def main():
         many = own.n_dim > 100
         grid, seeds = (MANY, SEEDS[:1]) if many else (GRID, SEEDS)
         for adaptation, tune, target_accept in grid:
-            whitening = Whitening(*approximation) if adaptation == "whitened" else None
+            whitening = approximation if adaptation == "whitened" else None
             settings = optima[0], whitening, adaptation, tune, target_accept
             runs = np.array([one_run(problem, *settings, seed) for seed in seeds])
             cells = [name, f"{far:.2f}", chosen.adaptation, adaptation, tune, target_accept]

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgba
 
 import bayesgmm as bg
 from bayesgmm.analysis.tree import permute, set_permutation
-from bayesgmm.plots.canvas import _CLUSTERS, bars
+from bayesgmm.plots.canvas import CLUSTERS, bars
 from bayesgmm.plots.names import fonts_for, name_axes
 from tests.conftest import make_tree, one_chain_elsewhere
 from tests.statistics import rng
@@ -166,7 +166,7 @@ def test_responsibilities_of_two_features(faithful_tree):
     doubt, points = 1 - mean.max(axis=1), ax.collections[0]
     np.testing.assert_allclose(points.get_sizes(), 16 + 120 * doubt / 0.5)
     np.testing.assert_allclose(points.get_facecolors()[:, 3], 0.5 + 0.5 * doubt / 0.5)
-    expected = [to_rgba(_CLUSTERS[j])[:3] for j in mean.argmax(axis=1)]
+    expected = [to_rgba(CLUSTERS[j])[:3] for j in mean.argmax(axis=1)]
     np.testing.assert_allclose(points.get_facecolors()[:, :3], expected)
     with pytest.raises(ValueError, match=r"features must name two features of several, none of one, got \['waiting'\]"):
         bg.plots.plot_responsibilities(faithful_tree, ("waiting",))
@@ -188,7 +188,7 @@ def test_traces_before_and_after_relabelling(tree):
     left, right = bg.plots.plot_relabelling(bg.relabel(mixed)).axes[:2]
     for ax, each in ((left, mixed), (right, tree)):
         dots, colours = ax.collections[0].get_offsets().data, ax.collections[0].get_facecolors()
-        first = dots[(colours == to_rgba(_CLUSTERS[0])).all(axis=1)]
+        first = dots[(colours == to_rgba(CLUSTERS[0])).all(axis=1)]
         inside = first[np.argsort(first[:, 0], kind="stable")]
         np.testing.assert_array_equal(inside[:, 1], each["posterior"]["mu"].values[..., 0].ravel())
 

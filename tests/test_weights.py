@@ -13,7 +13,7 @@ import bayesgmm as bg
 from bayesgmm.analysis.clusters import expected_occupied
 from bayesgmm.analysis.impropriety import look_at
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.stacking import stacking
+from bayesgmm.analysis.solutions import stacking
 from bayesgmm.analysis.tree import draws_of
 from bayesgmm.cli import main
 from bayesgmm.data.known import Known

@@ -73,8 +73,8 @@ def responsibilities(tree: Tree, x: ArrayLike | None = None) -> xr.Dataset:
     >>> bg.responsibilities(tree, [9.5, 21.0, 33.0])["mean"].argmax("cluster").values.tolist()
     [0, 1, 2]
     """
-    draws, points, coords = _draws_and_points(tree, x)
-    log_labels = Reading.of(tree).log_labels if x is None else None
+    reading = Reading.of(tree)
+    draws, points, coords, log_labels = _asked(reading, x)
     mean, square = np.zeros((2, len(points), draws.n_components))
     step = _BLOCK if x is None else max(1, min(_BLOCK, _SHARES // len(draws.w)))
 
@@ -93,7 +93,7 @@ def responsibilities(tree: Tree, x: ArrayLike | None = None) -> xr.Dataset:
     total = mean.sum(axis=1, keepdims=True)
     mean /= total
     sd = np.sqrt(np.maximum(square / total - mean**2, 0))
-    dims, coords = (OBS, CLUSTER), coords | {CLUSTER: Reading.of(tree).tree["posterior"][CLUSTER].to_numpy()}
+    dims, coords = (OBS, CLUSTER), coords | {CLUSTER: reading.tree["posterior"][CLUSTER].to_numpy()}
     return xr.Dataset({"mean": (dims, mean), "sd": (dims, sd)}, coords=coords, attrs={"draws": len(draws.w)})
 
 
@@ -124,9 +124,8 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
     >>> bg.sample_assignments(tree, random_seed=1).shape
     (4, 200, 82)
     """
-    draws, points, coords = _draws_and_points(tree, None)
-    rng, log_labels = np.random.default_rng(read_seed(random_seed)), Reading.of(tree).log_labels
-    z = draws.by_chain(_assignments(draws, points, rng, log_labels))
+    draws, points, coords, log_labels = _asked(Reading.of(tree))
+    z = draws.by_chain(_assignments(draws, points, np.random.default_rng(read_seed(random_seed)), log_labels))
     posterior = tree["posterior"].to_dataset()
     coords |= {name: posterior[name].values for name in ("chain", "draw")}
     return xr.DataArray(z, dims=("chain", "draw", OBS), coords=coords, name="z")
@@ -161,12 +160,11 @@ def coclustering(tree: Tree, x: ArrayLike | None = None) -> xr.DataArray:
     >>> bg.coclustering(tree, [9.5, 9.8, 33.0]).round(0).values.tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    draws, points, coords = _draws_and_points(tree, x)
+    draws, points, coords, log_labels = _asked(Reading.of(tree), x)
     n, k = len(points), draws.n_components
     require_memory(3 * 8 * n**2, f"{n} x {n} probabilities", "pass some of the observations as x")
     few = draws.thinned(max(_FEWEST, int(_OPERATIONS / (n**2 * k))))
     together, step = np.zeros((n, n)), max(1, 4_000 // k)  # columns of a product
-    log_labels = Reading.of(tree).log_labels if x is None else None
     for begin in range(0, len(few.w), step):
         part = slice(begin, begin + step)
         parameters = zip(few.w[part], few.mu[part], few.factors[part], strict=True)
@@ -232,11 +230,15 @@ def partition(
     """
     read_choice(loss, ("vi", "binder"), "loss")
     tree = relabelled(Reading.of(tree))  # labels, and with them the labels drawn, that do not depend on the order given
-    all_draws, points, coords = _draws_and_points(tree, None)
+    all_draws, points, coords, log_labels = _asked(tree)
     rng = np.random.default_rng(read_seed(random_seed))
     few = all_draws.thinned(read_count(draws, "draws"))
-    z, weight = _assignments(few, points, rng, tree.log_labels), tree.known.weight
-    labels, attrs = _least_loss(z, _candidates(tree, z, few.n_components), few.n_components, loss, rng, weight)
+    z = _assignments(few, points, rng, log_labels)
+    # some of the draws, the most probable labels, cuts of a hierarchical clustering
+    candidates = [*_own(z), responsibilities(tree)["mean"].values.argmax(axis=1)]
+    if 1 < len(points) <= _MOST_LINKED:
+        candidates += _cuts(1 - coclustering(tree).values, few.n_components)
+    labels, attrs = _least_loss(z, candidates, few.n_components, loss, rng, tree.known.weight)
     return xr.DataArray(labels, dims=(OBS,), coords=coords, attrs=attrs, name="partition")
 
 
@@ -269,9 +271,8 @@ def occupied_clusters(tree: xr.DataTree, random_seed: int | np.random.Generator 
     """
     z = sample_assignments(tree, random_seed)
     k = tree["posterior"].sizes[CLUSTER]
-    return sum(((z == j).any(OBS).astype(int) for j in range(k)), xr.zeros_like(z.isel({OBS: 0}, drop=True))).rename(
-        "occupied"
-    )
+    none = xr.zeros_like(z.isel({OBS: 0}, drop=True))
+    return sum(((z == j).any(OBS).astype(int) for j in range(k)), none).rename("occupied")
 
 
 def expected_occupied(reading: Reading) -> float:
@@ -307,11 +308,12 @@ def adjusted_rand(one: ArrayLike, other: ArrayLike) -> float:
     return 1.0 if len(labels[0]) == 1 or largest == expected else float((both - expected) / (largest - expected))
 
 
-def _draws_and_points(tree: Tree, x: ArrayLike | None) -> tuple[Draws, FloatArray, dict[str, NDArray[np.int64]]]:
-    reading = Reading.of(tree)
-    draws = reading.draws
-    points, positions = read_points(reading, x, "x")
-    return draws, points, {OBS: positions}
+def _asked(
+    reading: Reading, x: ArrayLike | None = None
+) -> tuple[Draws, FloatArray, dict[str, NDArray[np.int64]], FloatArray | None]:
+    """The draws, the points they are asked about, where these stand, and what labels say of them."""
+    draws, (points, positions) = reading.draws, read_points(reading, x, "x")
+    return draws, points, {OBS: positions}, reading.log_labels if x is None else None
 
 
 def _assignments(
@@ -324,15 +326,6 @@ def _assignments(
         cumulated = estep.responsibilities(x, w, mu, factors, log_labels).cumsum(axis=1)
         row[:] = (rng.random((len(x), 1)) * cumulated[:, -1:] >= cumulated[:, :-1]).sum(axis=1)
     return z
-
-
-def _candidates(tree: Tree, z: NDArray[np.int16], k: int) -> list[NDArray[np.int64]]:
-    """Partitions to begin with: some of the draws, the most probable labels, cuts of a hierarchical clustering."""
-    candidates = _own(z)
-    candidates.append(responsibilities(tree)["mean"].values.argmax(axis=1))
-    if 1 < z.shape[1] <= _MOST_LINKED:
-        candidates += _cuts(1 - coclustering(tree).values, k)
-    return candidates
 
 
 def _own(z: NDArray[np.int16]) -> list[NDArray[np.int64]]:

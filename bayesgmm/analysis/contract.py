@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Method, read_choice
 from bayesgmm.model.number_priors import prior_k_from_json
-from bayesgmm.model.priors import Prior, prior_of
+from bayesgmm.model.priors import prior_of
 
 CLUSTER = "cluster"
 FEATURE, FEATURE_BIS = "feature", "feature_bis"
@@ -32,8 +32,13 @@ def parameter_dims(n_features: int) -> dict[str, tuple[str, ...]]:
     return {"w": (CLUSTER,), "mu": (CLUSTER, FEATURE), "cov": (CLUSTER, FEATURE, FEATURE_BIS)}
 
 
-def require_tree(tree: Any) -> xr.DataTree:
-    """Refuse what is no tree, or one of the posterior of k, whose draws are not mixtures of one k."""
+def group_of(tree: xr.DataTree, name: str) -> xr.Dataset:
+    """A group of a tree; an empty one if it has none of that name."""
+    return tree[name].to_dataset() if name in tree.children else xr.Dataset()
+
+
+def read_tree(tree: Any) -> xr.DataTree:
+    """Check that a tree keeps the contract: refuse the posterior of k too, whose draws are not mixtures of one k."""
     if not isinstance(tree, xr.DataTree):
         raise TypeError(f"tree must be the DataTree that fit returns, got {type(tree).__name__}")
     if "p_k" in tree.data_vars or tree.attrs.get("method") == "telescoping":
@@ -89,11 +94,6 @@ def attribute(tree: xr.DataTree, name: str) -> Any:
     return tree.attrs[name]
 
 
-def stored_prior(tree: xr.DataTree) -> Prior | None:
-    """The prior that a fit recorded; None of a custom model."""
-    return prior_of(attribute(tree, "prior"))
-
-
 def require_draws(posterior: xr.Dataset, covariance: str | None) -> None:
     """Refuse draws that no mixture has, and covariances that have not the structure that the tree tells of."""
     if not posterior["w"].size:
@@ -106,8 +106,12 @@ def require_draws(posterior: xr.Dataset, covariance: str | None) -> None:
     _require(abs(w.sum(axis=-1) - 1) <= _ROUNDED, "weights w that sum to one")
     if n_features == 1:
         _require(spread > 0, "standard deviations sigma above zero")
-    else:
-        _require_matrices(spread)
+    else:  # whether they are positive definite shows when they are factorised
+        variances = np.diagonal(spread, axis1=-2, axis2=-1)
+        _require(variances > 0, "variances above zero in cov")
+        sd = np.sqrt(variances)
+        rounded = _ROUNDED * sd[..., :, None] * sd[..., None, :]
+        _require(abs(spread - spread.swapaxes(-1, -2)) <= rounded, "symmetric covariance matrices cov")
     if covariance is not None:
         _require_structure(spread, covariance)
 
@@ -130,29 +134,18 @@ def _require(holds: NDArray[np.bool_], rule: str) -> None:
     )
 
 
-def _require_matrices(cov: FloatArray) -> None:
-    """Symmetric, with variances on the diagonal; whether they are positive definite shows when they are factorised."""
-    variances = np.diagonal(cov, axis1=-2, axis2=-1)
-    _require(variances > 0, "variances above zero in cov")
-    sd = np.sqrt(variances)
-    _require(
-        abs(cov - cov.swapaxes(-1, -2)) <= _ROUNDED * sd[..., :, None] * sd[..., None, :],
-        "symmetric covariance matrices cov",
-    )
-
-
 def require_hyperparameters(drawn: xr.Dataset) -> None:
     """Refuse scales C0 that are none: not finite, not above zero, or no covariance matrices beyond rounding."""
     if "C0" not in drawn:
         return
     C0 = _numbers(drawn, "C0")
     _require(np.isfinite(C0), "finite numbers in C0")
-    if FEATURE_BIS in drawn["C0"].dims:
-        _require(np.diagonal(C0, axis1=-2, axis2=-1) > 0, "scales C0 above zero")
-        sd = np.sqrt(np.diagonal(C0, axis1=-2, axis2=-1))
+    is_matrix = FEATURE_BIS in drawn["C0"].dims
+    scales = np.diagonal(C0, axis1=-2, axis2=-1) if is_matrix else C0
+    _require(scales > 0, "scales C0 above zero")
+    if is_matrix:
+        sd = np.sqrt(scales)
         _require(np.linalg.eigvalsh(C0 / sd[..., :, None] / sd[..., None, :]) > IMPOSSIBLE, "positive definite scales C0")
-    else:
-        _require(C0 > 0, "scales C0 above zero")
 
 
 def _require_structure(spread: FloatArray, covariance: str) -> None:

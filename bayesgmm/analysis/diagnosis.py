@@ -5,26 +5,26 @@ Convergence is judged on quantities that do not depend on the labels of the clus
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from bayesgmm.analysis.contract import is_approximation
-from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, OfData, existence, of_data
+from bayesgmm.analysis.contract import group_of, is_approximation
+from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, existence, of_data
 from bayesgmm.analysis.labels import WITHOUT_LABELS, LabelQuality, quality_of
 from bayesgmm.analysis.quantities import as_text, invariants_of, labelled_summary, summarise
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, missed_optima, solutions
 from bayesgmm.analysis.tree import Draws, is_relabelled
 from bayesgmm.arguments import TRAITS
-from bayesgmm.exceptions import PACKAGE, ApproximationWarning, ConvergenceWarning
-from bayesgmm.words import Argument, Either, Words
+from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, warn
+from bayesgmm.words import Argument, Either, Sentence, Words
 
 MAX_R_HAT = 1.01  # Vehtari et al. (2021)
 _HOPELESS_R_HAT = 1.05  # above this, more draws are no remedy and an effective sample size means little
@@ -37,7 +37,7 @@ USABLE = ("improper", "stray", "labels", "missed", "interrupted")  # kinds of fi
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Sentence):
     """Something that limits what the posterior can be used for, and what to do about it.
 
     Attributes
@@ -53,11 +53,6 @@ class Finding:
     problem: str
     remedy: str
     numbers: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def sentence(self) -> Words:
-        """Problem and remedy."""
-        return Words(self.problem, "; ", self.remedy)
 
 
 @dataclass(frozen=True)
@@ -108,15 +103,15 @@ class Diagnosis:
         for each in self.findings:
             if each.kind not in USABLE:
                 category = ApproximationWarning if each.kind == "k_hat" else ConvergenceWarning
-                warnings.warn(each.sentence, category, skip_file_prefixes=PACKAGE)
+                warn(each.sentence, category)
 
     def __repr__(self) -> str:
         lines = [f"Diagnosis: {'ok' if self.ok else 'see the findings'}"]
         for each in self.findings:
             lines.append(fill(each.problem, 110, initial_indent="  - ", subsequent_indent="    "))
             lines.append(fill(f"remedy: {each.remedy}", 110, initial_indent="    ", subsequent_indent="    "))
-        lines.append("  " + ", ".join(f"{name} {value:g}" for name, value in self.sampler.items()))
         lines += [
+            "  " + ", ".join(f"{name} {value:g}" for name, value in self.sampler.items()),
             "label-invariant quantities (log density at points of the data, log posterior, sorted weights)",
             as_text(self.invariants),
         ]
@@ -179,41 +174,38 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     invariants = summarise(iter(reading.ask(invariants_of).items()))
     parameters, labels = reading.ask(labelled_summary), reading.ask(quality_of)
     found = reading.ask(existence)
-    collapse = (
-        (Finding("collapse", found.collapse, COLLAPSE_REMEDY, {"share": found.collapsed}),) if found.collapsed > 0 else ()
-    )
-    about_data = tuple(_data_findings(reading.ask(of_data)))
+    collapse: tuple[Finding, ...] = ()
+    if found.collapsed > 0:
+        collapse = (Finding("collapse", found.collapse, COLLAPSE_REMEDY, {"share": found.collapsed}),)
+    data = reading.ask(of_data)
+    about_data = tuple(Finding("stray", each.problem, each.remedy) for each in data.strays)
+    if data.improper is not None:
+        about_data = (Finding("improper", data.improper.problem, data.improper.remedy), *about_data)
+    sampler: dict[str, float]
     if is_approximation(tree):
-        of_approximation, sampler = _advi_findings(tree)
+        attrs = tree["approximation"].attrs
+        trouble = collapse + tuple(_advi_findings(attrs))
+        sampler = {"PSIS k-hat": attrs["pareto_k"], "importance sampling efficiency": attrs["importance_efficiency"]}
         chains = ["ess_bulk", "ess_tail", "r_hat"]  # of independent draws, about which they say nothing
         invariants, parameters = invariants.drop(columns=chains), parameters.drop(columns=chains)
-        trouble = collapse + of_approximation
         return Diagnosis(invariants, parameters, sampler, trouble + about_data, labels, converged=not trouble)
     disagree = draws.n_draws >= 4 and invariants["r_hat"].max() > MAX_R_HAT
     apart = reading.ask(solutions) if disagree else None
-    gibbs = _gibbs_would_help(tree, len(x), draws.n_features)
+    # chains of NUTS, of the package's own posterior, and observations few enough for many sweeps
+    with_moves = draws.n_features == 1 and not TRAITS[tree.attrs.get("covariance", "full")].shared
+    few = len(x) <= (_FEW_WITH_MOVES if with_moves else _FEW)
+    gibbs = tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and few
     mixing = collapse + tuple(_mixing_findings(invariants, draws, apart, gibbs_would_help=gibbs))
-    sampler_findings, sampler = _sampler_findings(tree, gibbs_would_help=gibbs)
-    findings = mixing + sampler_findings + about_data
-    findings += tuple(_interrupt_findings(tree)) + tuple(_missed_findings(reading))
+    stats = group_of(tree, "sample_stats")
+    sampler = _sampler_numbers(stats)
+    findings = mixing + tuple(_sampler_findings(stats, sampler, gibbs_would_help=gibbs)) + about_data
+    if tree.attrs.get("interrupted"):
+        after = " x ".join(str(tree["posterior"].sizes[name]) for name in ("chain", "draw"))
+        findings += (Finding("interrupted", f"the run was interrupted after {after} draws", "run it again for all draws"),)
+    findings += tuple(_missed_findings(reading))
     if not mixing:
         findings += tuple(_label_findings(parameters, draws, labels, relabelled=is_relabelled(tree)))
     return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not mixing, solutions=apart)
-
-
-def _data_findings(found: OfData) -> Iterator[Finding]:
-    """What the data do to the prior: ties that make the posterior improper, strays that set its scale."""
-    if found.improper is not None:
-        yield Finding("improper", found.improper.problem, found.improper.remedy)
-    for each in found.strays:
-        yield Finding("stray", each.problem, each.remedy)
-
-
-def _gibbs_would_help(tree: xr.DataTree, n: int, n_features: int) -> bool:
-    """Whether the chains are NUTS's, of the package's own posterior, and observations few enough for many sweeps."""
-    with_moves = n_features == 1 and not TRAITS[tree.attrs.get("covariance", "full")].shared
-    few = n <= (_FEW_WITH_MOVES if with_moves else _FEW)
-    return tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and few
 
 
 def _mixing_findings(
@@ -246,9 +238,11 @@ def _mixing_findings(
                 numbers,
             )
         else:
+            one = "none of them sits apart from the others, but they pass too rarely between places"
+            how = one if len(found) == 1 else "they move about too slowly to have been everywhere"
             yield Finding(
                 "r_hat",
-                f"the chains have not converged: {_how(found)}, {evidence}",
+                f"the chains have not converged: {how}, {evidence}",
                 Words(gibbs, "run longer (raise ", Argument("draws"), " and ", Argument("tune"), "), or use a smaller k"),
                 numbers,
             )
@@ -266,18 +260,6 @@ def _mixing_findings(
             )
 
 
-def _interrupt_findings(tree: xr.DataTree) -> Iterator[Finding]:
-    if tree.attrs.get("interrupted"):
-        chains, draws = (tree["posterior"].sizes[name] for name in ("chain", "draw"))
-        yield Finding("interrupted", f"the run was interrupted after {chains} x {draws} draws", "run it again for all draws")
-
-
-def _how(found: Solutions) -> str:
-    if len(found) == 1:
-        return "none of them sits apart from the others, but they pass too rarely between places"
-    return "they move about too slowly to have been everywhere"
-
-
 def _missed_findings(reading: Reading) -> Iterator[Finding]:
     """Optima of EM that have a share of the posterior, but none of the draws."""
     for log_likelihood, mass, share in missed_optima(reading):
@@ -290,83 +272,67 @@ def _missed_findings(reading: Reading) -> Iterator[Finding]:
         )
 
 
-def _sampler_findings(tree: xr.DataTree, *, gibbs_would_help: bool) -> tuple[tuple[Finding, ...], dict[str, float]]:
-    findings: list[Finding] = []
+def _sampler_numbers(stats: xr.Dataset) -> dict[str, float]:
     sampler: dict[str, float] = {}
-    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
     if "diverging" in stats:
-        count = int(stats["diverging"].sum())
-        sampler["divergences"] = count
-        if count:
-            findings.append(
-                Finding(
-                    "divergences",
-                    f"{count} divergent transition{'s' if count > 1 else ''}: parts of the posterior may be missed",
-                    Words(
-                        Words("compare with ", Argument("method", "gibbs"), ", ") if gibbs_would_help else "",
-                        "raise ",
-                        Argument("target_accept"),
-                        " (to 0.95 or 0.99), or use a smaller k",
-                    ),
-                    {"divergences": count},
-                )
-            )
+        sampler["divergences"] = int(stats["diverging"].sum())
     if "energy" in stats and stats["energy"].sizes["draw"] >= 4:
         bfmi = stats["bfmi"].values if "bfmi" in stats else array_stats.bfmi(stats["energy"].values)
         sampler["smallest BFMI"] = float(bfmi.min())
-        if bfmi.min() < MIN_BFMI:
-            findings.append(
-                Finding(
-                    "energy",
-                    f"the energy moves too slowly: BFMI {bfmi.min():.2f} (< {MIN_BFMI})",
-                    Words("raise ", Argument("tune"), " and ", Argument("draws"), ", or use a more informative prior"),
-                    {"bfmi": float(bfmi.min())},
-                )
-            )
     if "reached_max_treedepth" in stats:
-        count = int(stats["reached_max_treedepth"].sum())
-        sampler["draws at largest tree depth"] = count
-        if count > 0.01 * stats["reached_max_treedepth"].size:
-            findings.append(
-                Finding(
-                    "tree depth",
-                    f"{count} draws reached the largest tree depth: sampling is slow",
-                    Words("raise ", Argument("tune"), ", or use a smaller k"),
-                    {"draws": count},
-                )
-            )
-    return tuple(findings), sampler
+        sampler["draws at largest tree depth"] = int(stats["reached_max_treedepth"].sum())
+    return sampler
 
 
-def _advi_findings(tree: xr.DataTree) -> tuple[tuple[Finding, ...], dict[str, float]]:
-    attrs = tree["approximation"].attrs
+def _sampler_findings(stats: xr.Dataset, sampler: Mapping[str, float], *, gibbs_would_help: bool) -> Iterator[Finding]:
+    if count := sampler.get("divergences"):
+        yield Finding(
+            "divergences",
+            f"{count} divergent transition{'s' if count > 1 else ''}: parts of the posterior may be missed",
+            Words(
+                Words("compare with ", Argument("method", "gibbs"), ", ") if gibbs_would_help else "",
+                "raise ",
+                Argument("target_accept"),
+                " (to 0.95 or 0.99), or use a smaller k",
+            ),
+            {"divergences": count},
+        )
+    if (bfmi := sampler.get("smallest BFMI", MIN_BFMI)) < MIN_BFMI:
+        yield Finding(
+            "energy",
+            f"the energy moves too slowly: BFMI {bfmi:.2f} (< {MIN_BFMI})",
+            Words("raise ", Argument("tune"), " and ", Argument("draws"), ", or use a more informative prior"),
+            {"bfmi": bfmi},
+        )
+    count = sampler.get("draws at largest tree depth")
+    if count and count > 0.01 * stats["reached_max_treedepth"].size:
+        yield Finding(
+            "tree depth",
+            f"{count} draws reached the largest tree depth: sampling is slow",
+            Words("raise ", Argument("tune"), ", or use a smaller k"),
+            {"draws": count},
+        )
+
+
+def _advi_findings(attrs: Mapping[Any, Any]) -> Iterator[Finding]:
     missing = [name for name in ("converged", "pareto_k", "importance_efficiency") if name not in attrs]
     if missing:
         raise ValueError(f"approximation of tree must tell its {', '.join(missing)}, got none; pass what fit returned")
-    findings = []
     if not attrs["converged"]:
-        findings.append(
-            Finding(
-                "elbo",
-                "ADVI did not converge: the averages of its last two windows still differ",
-                Words("raise ", Argument("max_iter"), ", or use ", Argument("method", "nuts")),
-            )
+        yield Finding(
+            "elbo",
+            "ADVI did not converge: the averages of its last two windows still differ",
+            Words("raise ", Argument("max_iter"), ", or use ", Argument("method", "nuts")),
         )
     if not attrs["pareto_k"] <= MAX_K_HAT:
-        findings.append(
-            Finding(
-                "k_hat",
-                f"the approximation misses part of the posterior, at the least its tails: PSIS k-hat "
-                f"{attrs['pareto_k']:.2f} (> {MAX_K_HAT}), "
-                f"importance sampling efficiency {attrs['importance_efficiency']:.0%}",
-                Words("check it against ", Argument("method", "nuts")),
-                {"pareto_k": attrs["pareto_k"], "importance_efficiency": attrs["importance_efficiency"]},
-            )
+        yield Finding(
+            "k_hat",
+            f"the approximation misses part of the posterior, at the least its tails: PSIS k-hat "
+            f"{attrs['pareto_k']:.2f} (> {MAX_K_HAT}), "
+            f"importance sampling efficiency {attrs['importance_efficiency']:.0%}",
+            Words("check it against ", Argument("method", "nuts")),
+            {"pareto_k": attrs["pareto_k"], "importance_efficiency": attrs["importance_efficiency"]},
         )
-    return tuple(findings), {
-        "PSIS k-hat": attrs["pareto_k"],
-        "importance sampling efficiency": attrs["importance_efficiency"],
-    }
 
 
 def _label_findings(parameters: pd.DataFrame, draws: Draws, labels: LabelQuality, *, relabelled: bool) -> Iterator[Finding]:

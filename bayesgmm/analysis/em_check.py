@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from textwrap import fill
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,15 +78,11 @@ class EMCheck:
             f"({self.total_variation_limit:.3f})"
         )
         if self.ok:
-            outside = ", ".join(self.table.index[~self.table["inside"].astype(bool)])
-            but = (
-                f" ({outside} outside the single {INTERVAL:.0%} interval, as one of {len(self.table)} may be)"
-                if outside
-                else ""
-            )
-            return Words(
-                f"the posterior agrees with EM: the estimates lie in the joint {INTERVAL:.0%} interval{but}, and {apart}"
-            )
+            outside, but = ", ".join(self.table.index[~self.table["inside"].astype(bool)]), ""
+            if outside:
+                but = f" ({outside} outside the single {INTERVAL:.0%} interval, as one of {len(self.table)} may be)"
+            within = f"the estimates lie in the joint {INTERVAL:.0%} interval{but}"
+            return Words(f"the posterior agrees with EM: {within}, and {apart}")
         if self.reasons:
             return Words("the posterior does not agree with EM: ", joined(self.reasons + self.unjudged))
         return Words("whether the posterior agrees with EM cannot be judged: ", joined((*self.unjudged, apart)))
@@ -169,7 +164,10 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     elif diagnosis.labels.trusted:
         outside = table[table["tail"] < (1 - INTERVAL) / _n_free(table)]
         if len(outside):
-            reasons.append(f"EM lies outside the joint {INTERVAL:.0%} interval of {_worst_of(outside)}")
+            worst = outside.loc[outside["z"].abs().sort_values(ascending=False, kind="stable").index[:_NAMED], "z"]
+            named = ", ".join(f"{name} ({z:+.1f} sd)" for name, z in worst.items())
+            more = f" and of {len(outside) - _NAMED} more" if len(outside) > _NAMED else ""
+            reasons.append(f"EM lies outside the joint {INTERVAL:.0%} interval of {named}{more}")
         mismatch = float((match(draws, mixture, reading.classes) != np.arange(draws.n_components)).any(axis=1).mean())
         if mismatch > MAX_MISMATCH:
             reasons.append(Words(f"{mismatch:.0%} of the draws carry other labels than EM's components", remedy))
@@ -195,13 +193,6 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), tuple(unjudged), diagnosis.labels)
 
 
-def _worst_of(outside: pd.DataFrame) -> str:
-    """The parameters that lie furthest out, by name."""
-    worst = outside.loc[outside["z"].abs().sort_values(ascending=False, kind="stable").index[:_NAMED], "z"]
-    more = f" and of {len(outside) - _NAMED} more" if len(outside) > _NAMED else ""
-    return ", ".join(f"{name} ({z:+.1f} sd)" for name, z in worst.items()) + more
-
-
 def _read_estimate(em: EMResult | Mixture, reading: Reading) -> Mixture:
     if isinstance(em, Mixture):
         return em
@@ -220,7 +211,11 @@ def _n_free(table: pd.DataFrame) -> int:
 
 def _em_table(reading: Reading, mixture: Mixture) -> pd.DataFrame:
     tree, summary = reading.tree, reading.ask(labelled_summary)
-    estimates = _named_estimates(mixture, features_of(tree))
+    estimates: dict[str, float] = {}  # each number under the name that its posterior has
+    for name, values in parameters_of(mixture).items():
+        labels = [range(mixture.n_components), *[features_of(tree)] * (values.ndim - 1)]
+        dims = parameter_dims(mixture.n_features)[name]
+        estimates |= {label: float(values[index]) for index, label in entries(name, dims, labels)}
     labelled = {name: values for name, values in labelled_quantities(tree) if name in estimates and name in summary.index}
     summary = summary.loc[list(labelled)]
     tail = (1 - INTERVAL) / 2
@@ -235,20 +230,22 @@ def _em_table(reading: Reading, mixture: Mixture) -> pd.DataFrame:
     return table.join(summary[["mcse_mean", "ess_bulk", "ess_tail", "r_hat"]])
 
 
-def _named_estimates(mixture: Mixture, features: Sequence[Any]) -> dict[str, float]:
-    """Each number of the estimate under the name that its posterior has."""
-    dims = parameter_dims(mixture.n_features)
-    named: dict[str, float] = {}
-    for name, values in parameters_of(mixture).items():
-        labels = [range(mixture.n_components), *[features] * (values.ndim - 1)]
-        named |= {label: float(values[index]) for index, label in entries(name, dims[name], labels)}
-    return named
-
-
 def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[float, float]:
     """Distance between EM's density and the mean density of the draws, and the 99 % quantile of the draws' own distances."""
     few = draws.thinned(_SPREAD_DRAWS)
-    points, weights = _grid(mixture, x) if x.shape[1] == 1 else _sample(few, mixture)
+    if x.shape[1] == 1:
+        # the trapezoidal rule, five standard deviations past the data, with closer points where EM's components are
+        _, spread = location_and_scale(x[:, 0])
+        near = [np.linspace(m - 6 * s, m + 6 * s, 200) for m, s in zip(mixture.means, mixture.sigma, strict=True)]
+        grid = np.unique(np.concatenate([np.linspace(x.min() - 5 * spread, x.max() + 5 * spread, 1_000), *near]))
+        steps = np.diff(grid) / 2
+        points, weights = grid[:, None], np.append(steps, 0) + np.append(0, steps)
+    else:  # half of the points drawn from the estimate and half from the draws, as many from each, of equal weights
+        rng = np.random.default_rng(0)
+        each = int(np.ceil(_POINTS / 2 / len(few.w)))
+        parts = [mixture.sample(each * len(few.w), rng)[0], *(few.sample(s, each, rng) for s in range(len(few.w)))]
+        points = np.concatenate(parts)
+        weights = np.full(len(points), 1 / len(points))
     single, em = log_density(few, points), mixture.log_density(points)
     mean = np.logaddexp.reduce(single, axis=0) - np.log(len(single))
     if x.shape[1] > 1:  # the points were drawn from (mean + em) / 2, relative to which densities are taken
@@ -256,31 +253,3 @@ def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[flo
         single, mean, em = single - sampled, mean - sampled, em - sampled
     own = 0.5 * (np.abs(np.exp(single) - np.exp(mean)) * weights).sum(axis=1)
     return float(0.5 * (np.abs(np.exp(em) - np.exp(mean)) * weights).sum()), float(np.quantile(own, 0.99))
-
-
-def _grid(mixture: Mixture, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Points and the weights of the trapezoidal rule.
-
-    They reach five standard deviations past the data and are closer where EM's components are.
-    """
-    _, spread = location_and_scale(x[:, 0])
-    grid = np.unique(
-        np.concatenate(
-            [
-                np.linspace(x.min() - 5 * spread, x.max() + 5 * spread, 1_000),
-                *(np.linspace(m - 6 * s, m + 6 * s, 200) for m, s in zip(mixture.means, mixture.sigma, strict=True)),
-            ]
-        )
-    )
-    steps = np.diff(grid) / 2
-    return grid[:, None], np.append(steps, 0) + np.append(0, steps)
-
-
-def _sample(few: Draws, mixture: Mixture) -> tuple[FloatArray, FloatArray]:
-    """Points of which half are drawn from the estimate and half from the draws, as many from each, and equal weights."""
-    rng = np.random.default_rng(0)
-    each = int(np.ceil(_POINTS / 2 / len(few.w)))
-    parts = [mixture.sample(each * len(few.w), rng)[0]]
-    parts += [few.sample(s, each, rng) for s in range(len(few.w))]
-    points = np.concatenate(parts)
-    return points, np.full(len(points), 1 / len(points))

@@ -33,9 +33,10 @@ from bayesgmm.arguments import TRAITS, Covariance, FloatArray
 from bayesgmm.data.known import Known
 from bayesgmm.data.reading import Data
 from bayesgmm.data.ties import Ties, directions
+from bayesgmm.exceptions import DataWarning, ImproperPosteriorWarning, warn
 from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of
 from bayesgmm.model.strays import Strays, scaled_to_range, strays
-from bayesgmm.words import Argument, Either, Words
+from bayesgmm.words import Argument, Either, Sentence, Words
 
 _JITTER, _TIED = Either("bayesgmm.jitter(x)", "--jitter"), Argument("covariance", "tied")
 COLLAPSE_REMEDY = Words("spread rounded data again: ", _JITTER, ", or use ", _TIED, " or a smaller k")
@@ -45,30 +46,26 @@ _NAMED = 3  # groups of equal observations that are spelled out
 
 
 @dataclass(frozen=True)
-class Impropriety:
-    """Ties onto which components can shrink without limit.
+class Impropriety(Sentence):
+    """Ties onto which components can shrink without limit."""
 
-    Attributes
-    ----------
-    ties : Ties
-        Along the direction in which they shrink.
-    groups : array of int
-        Which of its values the shrunk components sit on.
-    covariance : {"full", "tied", "diag", "spherical"}
-    tied_is_proper : bool
-        Whether covariance="tied" would have a proper posterior.
-    """
-
-    ties: Ties
-    groups: NDArray[np.int64]
+    ties: Ties  # along the direction in which they shrink
+    groups: NDArray[np.int64]  # which of its values the shrunk components sit on
     covariance: Covariance
-    tied_is_proper: bool
+    tied_is_proper: bool  # whether covariance="tied" would have a proper posterior
 
     @property
     def problem(self) -> str:
         """What is the matter."""
+        ties, named = self.ties, self.groups[:_NAMED]  # the largest
+        if ties.of_rows:
+            parts = [f"{ties.counts[at]:g} rows are equal" for at in named]
+        else:
+            parts = [f"{ties.counts[at]:g} observations have {ties.name} = {ties.values[at]:g}" for at in named]
+        more = len(self.groups) - len(parts)
+        equal = ", ".join(parts) + (f", and so on for {more} more values" if more > 0 else "")
         return (
-            f"the posterior is improper: {self._equal()}, and components can shrink onto equal observations without limit, "
+            f"the posterior is improper: {equal}, and components can shrink onto equal observations without limit, "
             "so that evidence, LOO and p(k | x) do not exist; draws away from there describe the rest of the posterior"
         )
 
@@ -86,53 +83,42 @@ class Impropriety:
             return Words(what, prior, tied)
         if self.ties.resolution is None:
             return Words("leave these observations out and describe them apart", tied)
-        return Words(f"{self._rounded()}; spread them again: ", _JITTER, tied)
-
-    @property
-    def sentence(self) -> Words:
-        """Problem and remedy."""
-        return Words(self.problem, "; ", self.remedy)
-
-    def _equal(self) -> str:
-        """The largest groups."""
-        name = self.ties.name
-        if self.ties.of_rows:
-            parts = [f"{self.ties.counts[at]:g} rows are equal" for at in self.groups[:_NAMED]]
-        else:
-            parts = [
-                f"{self.ties.counts[at]:g} observations have {name} = {self.ties.values[at]:g}"
-                for at in self.groups[:_NAMED]
-            ]
-        more = len(self.groups) - len(parts)
-        return ", ".join(parts) + (f", and so on for {more} more values" if more > 0 else "")
-
-    def _rounded(self) -> str:
-        return f"the values of {self.ties.name} look rounded to {self.ties.resolution:g}"
+        rounded = f"the values of {self.ties.name} look rounded to {self.ties.resolution:g}; spread them again: "
+        return Words(rounded, _JITTER, tied)
 
 
 @dataclass(frozen=True, eq=False)
 class OfData:
-    """What data do to the posterior of k components under a prior.
+    """What data do to the posterior of k components under a prior."""
 
-    Attributes
-    ----------
-    ties : tuple of Ties
-        Directions along which some observations are equal.
-    improper : Impropriety or None
-        None where the posterior is proper, or the prior is not known.
-    strays : tuple of Strays
-        Those that set the scale of the prior.
-    """
-
-    ties: tuple[Ties, ...]
-    improper: Impropriety | None
-    strays: tuple[Strays, ...]
+    ties: tuple[Ties, ...]  # directions along which some observations are equal
+    improper: Impropriety | None  # none where the posterior is proper, or the prior is not known
+    strays: tuple[Strays, ...]  # those that set the scale of the prior
 
 
 def look_at(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
     """What data as read do to the posterior of each k."""
     positions = None if data.kept is None else data.positions
     return _look_at(data.values, data.known, data.called, positions, ks, prior, covariance)
+
+
+def forewarn(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
+    """Name ties that make the posterior of some k improper, and strays that set the prior's scale; what was found, by k."""
+    found = look_at(data, ks, prior, covariance)
+    improper = {k: each.improper for k, each in found.items() if each.improper is not None}
+    if improper:
+        of = f"k = {', '.join(map(str, improper))}: " if len(ks) > 1 else ""
+        last = improper[max(improper)]
+        warn(Words(of, last.sentence), ImproperPosteriorWarning)
+    warn_of_strays(found[ks[0]])
+    return found
+
+
+def warn_of_strays(found: OfData) -> list[str]:
+    """Name the observations that make the range from which the prior took its scale, and return what was said."""
+    for each in found.strays:
+        warn(each.sentence, DataWarning)
+    return [each.sentence for each in found.strays]
 
 
 def of_data(reading: Reading) -> OfData:
@@ -179,12 +165,10 @@ def _found(
     for ties in along:
         groups = _shrinking(ties, k, prior.c0, prior.g0, covariance)
         if len(groups):
-            return Impropriety(ties, groups, covariance, not TRAITS[covariance].shared and _tied_is_proper(x, k, weight))
+            tied = None if TRAITS[covariance].shared else HierarchicalPrior().scaled_to(x, "tied")
+            by_tied = tied is not None and impropriety(x, range(x.shape[1]), k, tied, "tied", weight) is None
+            return Impropriety(ties, groups, covariance, tied_is_proper=by_tied)
     return None
-
-
-def _tied_is_proper(x: FloatArray, k: int, weight: FloatArray | None) -> bool:
-    return impropriety(x, range(x.shape[1]), k, HierarchicalPrior().scaled_to(x, "tied"), "tied", weight) is None
 
 
 def _shrinking(ties: Ties, k: int, c0: float, g0: float, covariance: Covariance) -> NDArray[np.int64]:
@@ -208,17 +192,12 @@ def _gain(ties: Ties, groups: NDArray[np.int64], per_row: int) -> float:
 class Existence:
     """Whether what is computed from a tree's posterior exists.
 
-    Attributes
-    ----------
-    improper : Impropriety or None
-        None where the posterior is proper, or the tree does not tell its prior.
-    collapsed : float
-        Share of the draws in which a component sits on equal observations: along some direction its centre is at their
-        value, and its standard deviation is below a thousandth of the gap around them.
+    Draws have collapsed in which a component sits on equal observations: along some direction its centre is at their value,
+    and its standard deviation is below a thousandth of the gap around them.
     """
 
-    improper: Impropriety | None
-    collapsed: float
+    improper: Impropriety | None  # none where the posterior is proper, or the tree does not tell its prior
+    collapsed: float  # share of the draws
 
     @property
     def collapse(self) -> str:

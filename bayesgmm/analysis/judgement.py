@@ -36,23 +36,12 @@ _MEANINGS = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """Whether a fit can be relied on.
+    """Whether a fit can be relied on."""
 
-    Attributes
-    ----------
-    level : {"good", "caution", "bad"}
-        "good" if and only if nothing was found and EM agrees.
-    title : str
-    grounds : tuple of Finding
-        What speaks against it; what EM has to say is of the kind "em".
-    praise : str
-        What it rests on, where nothing speaks against it.
-    """
-
-    level: Level
+    level: Level  # "good" if and only if nothing was found and EM agrees
     title: str
-    grounds: tuple[Finding, ...]
-    praise: str = ""
+    grounds: tuple[Finding, ...]  # what speaks against it; what EM has to say is of the kind "em"
+    praise: str = ""  # what it rests on, where nothing speaks against it
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -69,9 +58,16 @@ class Judgement:
 
 def judgement_of(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck) -> Judgement:
     """The judgement on a tree that has been diagnosed and checked against EM."""
-    grounds = diagnosis.findings if not diagnosis.converged else diagnosis.findings + _against_em(diagnosis, check)
+    grounds, problem = diagnosis.findings, ""
     if not diagnosis.converged:
         return Judgement("bad", "Not to be relied on as it stands", grounds)
+    if check.reasons:
+        problem = Words("posterior and EM differ: ", joined(check.reasons))
+    elif check.unjudged and not grounds:
+        problem = Words("whether the posterior agrees with EM cannot be judged: ", joined(check.unjudged))
+    if problem:
+        remedy = "compare the two cluster by cluster, in the check against EM, before either is used"
+        grounds += (Finding(EM, problem, remedy),)
     if grounds:
         kinds = tuple(dict.fromkeys(each.kind for each in grounds))
         return Judgement("caution", _TITLES.get(kinds, "To be used with reservations"), grounds)
@@ -94,14 +90,3 @@ def sentence(text: str) -> str:
     text = text.strip()
     symbol = re.match(r"(?!a )[a-z]\b(?!')", text)  # as in k = 3, k-hat
     return (text if symbol else text[:1].upper() + text[1:]) + ("" if text.endswith((".", "?", "!")) else ".")
-
-
-def _against_em(diagnosis: Diagnosis, check: EMCheck) -> tuple[Finding, ...]:
-    """What the check says beyond the diagnosis."""
-    if check.reasons:
-        problem = Words("posterior and EM differ: ", joined(check.reasons))
-    elif check.unjudged and not diagnosis.findings:
-        problem = Words("whether the posterior agrees with EM cannot be judged: ", joined(check.unjudged))
-    else:
-        return ()
-    return (Finding(EM, problem, "compare the two cluster by cluster, in the check against EM, before either is used"),)

@@ -25,7 +25,6 @@ _MOST_DRAWS = 2_000  # over which predictive distributions are averaged
 _TOGETHER = 2**22  # densities of draws x points in memory at once
 _HALVINGS = 60  # of the interval in which a quantile lies
 _OF_DATA = ("observed_data", "posterior_predictive", "prior_predictive", "log_likelihood")  # groups that hold x
-_STATISTICS = ["mean", "lower", "upper"]
 
 
 def add_log_likelihood(tree: Tree) -> xr.DataTree:
@@ -180,17 +179,9 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     draws = reading.draws
     points, _ = read_points(reading, grid, "grid")
     density = np.exp(log_density(draws.thinned(_MOST_DRAWS), points))
-    lower, upper = _band(density, interval)
-    if draws.n_features == 1:
-        coords: dict[Any, Any] = {"grid": points[:, 0]}
-    else:
-        coords = {name: ("grid", column) for name, column in zip(features_of(tree), points.T, strict=True)}
-    return xr.DataArray(
-        np.stack([density.mean(axis=0), lower, upper]),
-        dims=("statistic", "grid"),
-        coords={"statistic": _STATISTICS, **coords},
-        name="density",
-    )
+    names = ["grid"] if draws.n_features == 1 else features_of(tree)
+    coords = {name: ("grid", column) for name, column in zip(names, points.T, strict=True)}
+    return _with_band("density", {"mean": density.mean(axis=0)}, density, interval, "grid", coords)
 
 
 def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, interval: float = 0.9) -> xr.DataArray:
@@ -229,9 +220,7 @@ def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, i
     few = _few_of_feature(tree, feature)
     points = read_grid(grid)
     below = distribution_function(few, np.broadcast_to(points, (len(few.w), len(points))))
-    statistics = np.stack([below.mean(axis=0), *_band(below, interval)])
-    coords = {"statistic": _STATISTICS, "grid": points}
-    return xr.DataArray(statistics, dims=("statistic", "grid"), coords=coords, name="cdf")
+    return _with_band("cdf", {"mean": below.mean(axis=0)}, below, interval, "grid", {"grid": points})
 
 
 def predictive_quantiles(
@@ -270,9 +259,10 @@ def predictive_quantiles(
     [21.0]
     """
     few = _few_of_feature(tree, feature)
-    wanted = np.array(
-        [read_probability(each, "probabilities") for each in _one_by_one(read_numbers(probabilities, "probabilities"))]
-    )
+    given = read_numbers(probabilities, "probabilities")
+    if given.ndim > 1 or not given.size:
+        raise ValueError(f"probabilities must be a number or have shape (P,), got shape {given.shape}")
+    wanted = np.array([read_probability(each, "probabilities") for each in np.atleast_1d(given).tolist()])
     ends = few.mu + few.factors[..., 0] * ndtri(wanted)  # a mixture's quantile lies between its components'
     lower, upper = ends.min(axis=1), ends.max(axis=1)
     of_draws = _bisect(lambda x: distribution_function(few, x) < wanted, lower, upper)
@@ -281,15 +271,7 @@ def predictive_quantiles(
         lower.min(axis=0),
         upper.max(axis=0),
     )
-    coords = {"statistic": ["predictive", *_STATISTICS[1:]], "probability": wanted}
-    statistics = np.stack([overall, *_band(of_draws, interval)])
-    return xr.DataArray(statistics, dims=("statistic", "probability"), coords=coords, name="quantile")
-
-
-def _one_by_one(probabilities: FloatArray) -> list[float]:
-    if probabilities.ndim > 1 or not probabilities.size:
-        raise ValueError(f"probabilities must be a number or have shape (P,), got shape {probabilities.shape}")
-    return list(np.atleast_1d(probabilities).tolist())
+    return _with_band("quantile", {"predictive": overall}, of_draws, interval, "probability", {"probability": wanted})
 
 
 def _few_of_feature(tree: xr.DataTree, feature: Any) -> Draws:
@@ -314,9 +296,14 @@ def distribution_function(draws: Draws, x: FloatArray) -> FloatArray:
     return total
 
 
-def _band(values: FloatArray, interval: float) -> FloatArray:
+def _with_band(
+    name: str, middle: dict[str, FloatArray], values: FloatArray, interval: float, dim: str, coords: dict[Any, Any]
+) -> xr.DataArray:
+    """A statistic along a dim, and the band of the draws' values (S, ...)."""
     tail = (1 - read_probability(interval, "interval")) / 2
-    return np.asarray(np.quantile(values, [tail, 1 - tail], axis=0))
+    statistics = np.stack([*middle.values(), *np.quantile(values, [tail, 1 - tail], axis=0)])
+    called = {"statistic": [*middle, "lower", "upper"]}
+    return xr.DataArray(statistics, dims=("statistic", dim), coords=called | coords, name=name)
 
 
 def _bisect(is_below: Callable[[FloatArray], NDArray[np.bool_]], lower: FloatArray, upper: FloatArray) -> FloatArray:
@@ -358,12 +345,13 @@ def log_density(draws: Draws, x: FloatArray, log_labels: FloatArray | None = Non
 
 
 @np.errstate(under="ignore")
-def log_predictive(draws: Draws, x: FloatArray) -> FloatArray:
+def log_predictive(draws: Draws, x: FloatArray, log_labels: FloatArray | None = None) -> FloatArray:
     """Log of the posterior predictive density, the mean of the density over all draws, at each point, (n,)."""
     result, step = np.empty(len(x)), max(1, _TOGETHER // len(draws.w))
     for begin in range(0, len(x), step):
         part = slice(begin, begin + step)
-        result[part] = logsumexp(log_density(draws, x[part]), axis=0)
+        labels = None if log_labels is None else log_labels[:, part]
+        result[part] = logsumexp(log_density(draws, x[part], labels), axis=0)
     return result - np.log(len(draws.w))
 
 

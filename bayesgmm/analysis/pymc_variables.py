@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesgmm.analysis.tree import ENTRY, HYPERPARAMETERS, Draws, read_draws
-from bayesgmm.arguments import TRAITS, Covariance
+from bayesgmm.analysis.contract import group_of
+from bayesgmm.analysis.tree import ENTRY, HYPERPARAMETERS, read_draws
+from bayesgmm.arguments import TRAITS
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.model import wishart
 
@@ -52,25 +53,18 @@ def for_pymc(tree: xr.DataTree) -> xr.DataTree:
             f"tree must come from one of the package's own priors, got a {tree.attrs.get('prior', 'tree without a prior')}; "
             "pass the tree itself beside a model of your own"
         )
-    result = tree.copy()
-    posterior = tree["posterior"].to_dataset()
-    if HYPERPARAMETERS in tree.children:
-        posterior = posterior.merge(tree[HYPERPARAMETERS].to_dataset())
-    drawn = _precisions(draws, covariance)
-    if "precision_factor" in drawn and "C0" in posterior:
-        turned = np.linalg.cholesky(posterior["C0"].values[..., ::-1, ::-1])  # C0 = F'F with F lower, not L L'
-        drawn["C0_factor"] = (("chain", "draw", ENTRY), wishart.pack(turned[..., ::-1, ::-1].swapaxes(-1, -2)))
-    result["posterior"] = xr.DataTree(posterior.assign(drawn))
-    return result
-
-
-def _precisions(draws: Draws, covariance: Covariance) -> dict[str, Any]:
-    """What the model draws for the covariances, by its name, with its dims."""
-    traits = TRAITS[covariance]
+    result, posterior = tree.copy(), tree["posterior"].to_dataset().merge(group_of(tree, HYPERPARAMETERS))
+    traits, drawn, several = TRAITS[covariance], dict[str, Any](), draws.n_features > 1
     dims: tuple[str, ...] = ("chain", "draw") if traits.shared else ("chain", "draw", "cluster")
     factors = draws.factors[:, 0] if traits.shared else draws.factors
-    if draws.n_features > 1 and traits.matrix:
-        return {"precision_factor": ((*dims, ENTRY), draws.by_chain(wishart.pack(inverse_factors(factors))))}
-    variances = draws.by_chain(np.diagonal(factors, axis1=-2, axis2=-1) ** 2)
-    of_features = draws.n_features > 1 and traits.per_feature
-    return {"sigma2": ((*dims, "feature"), variances) if of_features else (dims, variances[..., 0])}
+    if several and traits.matrix:
+        drawn["precision_factor"] = (*dims, ENTRY), draws.by_chain(wishart.pack(inverse_factors(factors)))
+        if "C0" in posterior:
+            turned = np.linalg.cholesky(posterior["C0"].values[..., ::-1, ::-1])  # C0 = F'F with F lower, not L L'
+            drawn["C0_factor"] = (("chain", "draw", ENTRY), wishart.pack(turned[..., ::-1, ::-1].swapaxes(-1, -2)))
+    else:
+        variances = draws.by_chain(np.diagonal(factors, axis1=-2, axis2=-1) ** 2)
+        of_features = several and traits.per_feature
+        drawn["sigma2"] = ((*dims, "feature"), variances) if of_features else (dims, variances[..., 0])
+    result["posterior"] = xr.DataTree(posterior.assign(drawn))
+    return result

@@ -11,6 +11,7 @@ import xarray as xr
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
+from bayesgmm.analysis.contract import group_of
 from bayesgmm.analysis.predictive import log_density
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import (
@@ -36,6 +37,7 @@ _FORMATS = {
     "tail": "{:.3f}",
 }
 _LOCATED = ("em", "mean", "lower", "upper", "log_posterior", "log_likelihood")  # columns beside which sd says how exact
+_AXES = {"chain_axis": 0, "draw_axis": 1}
 _POINTS = np.linspace(0.05, 0.95, 9)  # quantiles of the data at which densities are followed
 
 
@@ -83,9 +85,7 @@ def _named_points(x: FloatArray, positions: NDArray[Any] | None) -> tuple[list[s
 
 def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
     """Draws (chain, draw) of each single parameter, by its name."""
-    posterior = tree["posterior"].to_dataset()
-    if HYPERPARAMETERS in tree.children:
-        posterior = posterior.merge(tree[HYPERPARAMETERS].to_dataset())
+    posterior = tree["posterior"].to_dataset().merge(group_of(tree, HYPERPARAMETERS))
     parameters = [name for name in ("w", "mu", "sigma", "cov", "corr") if name in posterior]
     for name in [*parameters, *(str(each) for each in posterior.data_vars if each not in (*parameters, *DRAWN))]:
         values = posterior[name]
@@ -112,41 +112,36 @@ def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]
 def summarise(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
     """Mean, sd, Monte Carlo error and convergence of each quantity; a constant one (the weight for k = 1) is left out."""
     rows = {}
-    for name, values in quantities:
-        if np.ptp(values) == 0:
-            continue
-        mean, sd = location_and_scale(values.ravel())
-        row = {"mean": mean, "sd": sd}
-        if values.shape[1] < 4:  # ArviZ splits chains in halves, each of which needs two draws
-            rows[name] = row
+    for name, standard, mean, sd in _standardised(quantities):
+        rows[name] = row = {"mean": mean, "sd": sd}
+        if standard.shape[1] < 4:  # ArviZ splits chains in halves, each of which needs two draws
             continue
         with np.errstate(invalid="ignore", divide="ignore"):  # of a chain that stands still
-            standard = (values - mean) / sd  # squares of draws in the data's units could overflow
-            axes = {"chain_axis": 0, "draw_axis": 1}
-            row["mcse_mean"] = sd * float(array_stats.mcse(standard, **axes))
-            row["ess_bulk"] = float(array_stats.ess(standard, method="bulk", **axes))
-            row["ess_tail"] = float(array_stats.ess(standard, method="tail", prob=(0.05, 0.95), **axes))
-            if len(values) > 1:
-                row["r_hat"] = float(array_stats.rhat(standard, **axes))
-        rows[name] = row
+            row["mcse_mean"] = sd * float(array_stats.mcse(standard, **_AXES))
+            row["ess_bulk"] = float(array_stats.ess(standard, method="bulk", **_AXES))
+            row["ess_tail"] = float(array_stats.ess(standard, method="tail", prob=(0.05, 0.95), **_AXES))
+            if len(standard) > 1:
+                row["r_hat"] = float(array_stats.rhat(standard, **_AXES))
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"])
 
 
 def have_reached(quantities: Iterator[tuple[str, FloatArray]], ess: float, r_hat: float) -> bool:
     """Whether all have this bulk effective sample size and at most this R-hat; the first that has not ends the question."""
-    axes = {"chain_axis": 0, "draw_axis": 1}
-    for _, values in quantities:
-        if np.ptp(values) == 0:
-            continue
-        mean, sd = location_and_scale(values.ravel())
-        with np.errstate(invalid="ignore", divide="ignore"):
-            standard = (values - mean) / sd
-            if (
-                not array_stats.ess(standard, method="bulk", **axes) >= ess
-                or not array_stats.rhat(standard, **axes) <= r_hat
-            ):
-                return False
-    return True
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return all(
+            array_stats.ess(standard, method="bulk", **_AXES) >= ess and array_stats.rhat(standard, **_AXES) <= r_hat
+            for _, standard, *_ in _standardised(quantities)
+        )
+
+
+def _standardised(quantities: Iterator[tuple[str, FloatArray]]) -> Iterator[tuple[str, FloatArray, float, float]]:
+    """What varies less its mean, over its sd, and these two: squares of draws in the data's units could overflow."""
+    for name, values in quantities:
+        if np.ptp(values) != 0:
+            mean, sd = location_and_scale(values.ravel())
+            with np.errstate(invalid="ignore", divide="ignore"):
+                standard = (values - mean) / sd
+            yield name, standard, mean, sd
 
 
 def as_text(table: pd.DataFrame) -> str:
@@ -155,12 +150,7 @@ def as_text(table: pd.DataFrame) -> str:
         key = "tail" if "tail" in table else "ess_bulk" if "ess_bulk" in table else "sd"
         shown = table.sort_values(key, kind="stable").head(_LONGEST // 2)
         return f"{as_text(shown)}\n({len(table) - len(shown)} more rows, with a larger {key})"
-    texts = {name: _cells(table, name) for name in table.select_dtypes("number")}
+    texts = {name: table[name].map(_FORMATS.get(name, "{:.4g}").format) for name in table.select_dtypes("number")}
+    for name in set(_LOCATED) & set(texts) if "sd" in table else ():  # within a spread, with the digits that it leaves
+        texts[name] = [with_digits(value, sd) for value, sd in zip(table[name], table["sd"], strict=True)]
     return table.assign(**texts).to_string()
-
-
-def _cells(table: pd.DataFrame, name: str) -> list[str]:
-    """A column's numbers; those that lie within a spread with the digits that it leaves."""
-    if name in _LOCATED and "sd" in table:
-        return [with_digits(value, sd) for value, sd in zip(table[name], table["sd"], strict=True)]
-    return [_FORMATS.get(name, "{:.4g}").format(value) for value in table[name]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ class Reading:
         Answers that are known already, by their question.
     """
 
-    def __init__(self, tree: xr.DataTree, known: Mapping[Callable[[Reading], Any], Any] | None = None) -> None:
+    def __init__(self, tree: xr.DataTree, known: Mapping[Callable[..., Any], Any] | None = None) -> None:
         self.tree = tree
         self._known = dict(known or {})
 
@@ -39,22 +40,22 @@ class Reading:
         """A new reading of a tree, or the reading that was passed on."""
         return tree if isinstance(tree, Reading) else cls(read_tree(tree))
 
-    def ask[T](self, question: Callable[[Reading], T]) -> T:
-        """The answer to a question."""
+    def ask[T](self, question: Callable[..., T], of: Any = None) -> T:
+        """The answer to a question, of the reading unless it is one of its tree."""
         if question not in self._known:
-            self._known[question] = question(self)
+            self._known[question] = question(self if of is None else of)
         answer: T = self._known[question]
         return answer
 
     @property
     def draws(self) -> Draws:
         """The mixture's parameters."""
-        return self.ask(_draws)
+        return self.ask(read_draws, self.tree)
 
     @property
     def x(self) -> FloatArray:
         """The data, (n, D)."""
-        return self.ask(_observations)
+        return self.ask(read_observations, self.tree)
 
     @property
     def observations(self) -> Observations:
@@ -64,12 +65,12 @@ class Reading:
     @property
     def known(self) -> Known:
         """Weights and labels of the data."""
-        return self.ask(_known)
+        return self.ask(read_known, self.tree)
 
-    @property
+    @cached_property
     def log_labels(self) -> FloatArray | None:
         """What labels say of the data's components, (K, n): see :meth:`bayesgmm.data.known.Known.log_labels`."""
-        return self.ask(_log_labels)
+        return self.known.log_labels(self.draws.n_components)
 
     @property
     def classes(self) -> NDArray[np.int64]:
@@ -85,7 +86,7 @@ class Reading:
     @property
     def em(self) -> tuple[Mixture, float]:
         """The EM estimate, and its log-likelihood."""
-        return self.ask(_em)
+        return self.ask(read_em, self.tree)
 
     def beside(self, tree: xr.DataTree) -> Reading:
         """The same draws, data and answers in a tree with another group beside them."""
@@ -93,13 +94,13 @@ class Reading:
 
     def reordered(self, order: NDArray[np.int64]) -> Reading:
         """The tree with the clusters of each draw in another order, (S, K), of which nothing else has been asked."""
-        kept = [question for question in (_observations, _known, _em) if question in self._known]
-        known: dict[Callable[[Reading], Any], Any] = {question: self._known[question] for question in kept}
-        return Reading(permute(self.tree, self.draws.by_chain(order)), known | {_draws: self.draws.reordered(order)})
+        kept = [question for question in (read_observations, read_known, read_em) if question in self._known]
+        known = {question: self._known[question] for question in kept}
+        return Reading(permute(self.tree, self.draws.by_chain(order)), known | {read_draws: self.draws.reordered(order)})
 
     def of_others(self, tree: xr.DataTree) -> Reading:
         """The same draws in a tree with other observations."""
-        return Reading(tree, {_draws: self.draws})
+        return Reading(tree, {read_draws: self.draws})
 
     def knowing[T](self, question: Callable[[Reading], T], answer: T) -> Reading:
         """The reading with an answer that is known from elsewhere."""
@@ -107,23 +108,3 @@ class Reading:
 
 
 type Tree = xr.DataTree | Reading
-
-
-def _draws(reading: Reading) -> Draws:
-    return read_draws(reading.tree)
-
-
-def _observations(reading: Reading) -> FloatArray:
-    return read_observations(reading.tree)
-
-
-def _known(reading: Reading) -> Known:
-    return read_known(reading.tree)
-
-
-def _log_labels(reading: Reading) -> FloatArray | None:
-    return reading.known.log_labels(reading.draws.n_components)
-
-
-def _em(reading: Reading) -> tuple[Mixture, float]:
-    return read_em(reading.tree)

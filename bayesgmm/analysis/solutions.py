@@ -13,13 +13,13 @@ import pandas as pd
 from arviz_stats import loo
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.sparse.csgraph import connected_components
 
 from bayesgmm.analysis.predictive import add_log_likelihood, log_density, log_likelihood
 from bayesgmm.analysis.quantities import as_text, followed, invariants_of
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.stacking import stacking
-from bayesgmm.analysis.tree import draws_of_optima
+from bayesgmm.analysis.tree import OPTIMUM, draws_of
 from bayesgmm.arguments import FloatArray, read_choice
 from bayesgmm.words import Argument, Words
 
@@ -117,19 +117,19 @@ def solutions(tree: Tree, *, weigh: Literal["stacking"] | None = None) -> Soluti
     n_solutions = int(of_chain.max()) + 1
     likelihood = draws.by_chain(log_likelihood(draws, reading.x, reading.known))
     ranked = np.sort(draws.by_chain(draws.w), axis=-1)[..., ::-1]
-    rows = []
+    half, rows = draws.n_draws // 2, []
     for solution in range(n_solutions):
         chains = np.flatnonzero(of_chain == solution)
         row = {
             "chains": _in_ranges(chains),
             "share": len(chains) / len(of_chain),
-            "steady": not any(_apart(_halves(values[chain])) for values in invariants.values() for chain in chains),
+            "steady": not any(
+                _apart(values[chain, : 2 * half].reshape(2, half)) for values in invariants.values() for chain in chains
+            ),
         }
         if "log posterior" in invariants:
-            row |= {
-                "log_posterior": invariants["log posterior"][chains].mean(),
-                "sd": invariants["log posterior"][chains].std(),
-            }
+            log_posterior = invariants["log posterior"][chains]
+            row |= {"log_posterior": log_posterior.mean(), "sd": log_posterior.std()}
         row["log_likelihood"] = likelihood[chains].mean()
         row |= {f"w, rank {rank}": weight for rank, weight in enumerate(ranked[chains].mean(axis=(0, 1)))}
         rows.append(row)
@@ -168,18 +168,14 @@ def missed_optima(reading: Reading) -> list[tuple[float, float, float]]:
         return []
     optima = reading.tree["optima"].to_dataset()
     points = followed(reading.x)
-    of_optima = log_density(draws_of_optima(optima), points)
+    as_draws = draws_of(optima.expand_dims("chain").rename({OPTIMUM: "draw"}))
+    of_optima = log_density(as_draws, points)
     of_draws = log_density(reading.draws.thinned(_FEW), points)
     apart = np.abs(of_draws[:, None] - of_optima).mean(axis=-1)
     shares = (apart <= 1.5 * np.median(apart.min(axis=1))).mean(axis=0)
     mass = optima["mass"].values
     missed = (optima["chains"].values == 0) & (mass >= _LEAST_MASS) & (shares < mass / 3)
     return [(float(optima["log_likelihood"][i]), float(mass[i]), float(shares[i])) for i in np.flatnonzero(missed)]
-
-
-def _halves(chain: FloatArray) -> FloatArray:
-    half = len(chain) // 2
-    return chain[: 2 * half].reshape(2, half)
 
 
 def _apart(values: FloatArray) -> bool:
@@ -202,3 +198,32 @@ def _stacked(reading: Reading, of_chain: NDArray[np.int64]) -> FloatArray:
         warnings.simplefilter("ignore", UserWarning)  # of large Pareto k-hats, which a poor solution may well have
         elpds = [loo(add_log_likelihood(part), pointwise=True).elpd_i.values for part in parts]
     return stacking(np.stack(elpds, axis=1), counts)
+
+
+@np.errstate(under="ignore")
+def stacking(elpd: FloatArray, counts: FloatArray) -> FloatArray:
+    """Weights (M,) that maximise sum_i c_i log sum_m w_m exp(elpd_im), of pointwise log densities (n, M) and counts (n,).
+
+    References
+    ----------
+    Yao, Vehtari, Simpson & Gelman (2018), Using stacking to average Bayesian predictive distributions, Bayesian
+    Analysis 13, 917-1007. doi:10.1214/17-BA1091
+    """
+    density, size = np.exp(elpd - elpd.max(axis=1, keepdims=True)), elpd.shape[1]
+
+    def loss(weights: FloatArray) -> tuple[float, FloatArray]:
+        mixed = np.maximum(density @ weights, np.finfo(float).tiny)
+        return -float(counts @ np.log(mixed)), -(density.T @ (counts / mixed))
+
+    adds_to_one = {"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": lambda weights: np.ones(size)}
+    found = minimize(
+        loss,
+        np.full(size, 1 / size),
+        jac=True,
+        bounds=[(0.0, 1.0)] * size,
+        constraints=adds_to_one,
+        method="SLSQP",
+        options={"ftol": 1e-14, "maxiter": 1_000},
+    )
+    weights = np.maximum(found.x, 0.0)
+    return np.asarray(weights / weights.sum())

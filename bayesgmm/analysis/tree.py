@@ -20,10 +20,10 @@ Every engine ends in :func:`build_tree`, every analysis begins with :func:`read_
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -36,10 +36,11 @@ from bayesgmm.analysis.contract import (
     FEATURE,
     FEATURE_BIS,
     IMPOSSIBLE,
+    group_of,
     parameter_dims,
+    read_tree,
     require_draws,
     require_hyperparameters,
-    require_tree,
 )
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import NOTHING, Known
@@ -73,21 +74,11 @@ def log_likelihood_of(mixture: Mixture, x: FloatArray, known: Known) -> float:
 
 @dataclass(frozen=True)
 class Draws:
-    """The mixture's parameters in a tree as arrays, chains one after another.
+    """The mixture's parameters in a tree as arrays, chains one after another: S = chains x draws."""
 
-    Attributes
-    ----------
-    w : (S, K) array
-        S = chains x draws.
-    mu : (S, K, D) array
-    factors : (S, K, D, D) array
-        Lower Cholesky factors of the covariances.
-    n_chains, n_draws : int
-    """
-
-    w: FloatArray
-    mu: FloatArray
-    factors: FloatArray
+    w: FloatArray  # (S, K)
+    mu: FloatArray  # (S, K, D)
+    factors: FloatArray  # (S, K, D, D), lower Cholesky factors of the covariances
     n_chains: int
     n_draws: int
 
@@ -152,14 +143,27 @@ def build_tree(
     apart: Sequence[str] = (),
 ) -> xr.DataTree:
     """Assemble the tree from what an engine produced, in the data's units; hyperparameters, named in ``apart``, aside."""
-    k = em.mixture.n_components
+    k, dims = em.mixture.n_components, parameter_dims(em.mixture.n_features)
+    baseline = xr.Dataset(
+        {name: (dims[name], np.array(value)) for name, value in parameters_of(em.mixture).items()},
+        coords={CLUSTER: np.arange(k)},
+        attrs={
+            "log_likelihood": em.log_likelihood,
+            "bic": em.bic(),
+            "aic": em.aic(),
+            "icl": em.icl(),
+            "converged": int(em.converged),
+            "collapsed": int(em.collapsed),
+            "n_iter": em.n_iter,
+        },
+    )
     features = {FEATURE: data.features, FEATURE_BIS: data.features} if data.n_features > 1 else {}
     posterior = posterior.assign_coords({CLUSTER: np.arange(k), **features})
     groups = {
         "posterior": posterior.drop_vars(apart),
         "sample_stats": sample_stats,
         "observed_data": observed(data),
-        "em_baseline": _em_dataset(em).assign_coords(features),
+        "em_baseline": baseline.assign_coords(features),
     }
     if apart:
         groups[HYPERPARAMETERS] = posterior[list(apart)]
@@ -195,8 +199,8 @@ def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, int]]) 
     variables: dict[str, Any] = {name: ((OPTIMUM, *dims[name]), np.stack([each[name] for each in values])) for name in dims}
     x, known = read_observations(tree), read_known(tree)
     likelihoods = [log_likelihood_of(mixture, x, known) for mixture in mixtures]
-    variables["log_likelihood"] = (OPTIMUM, likelihoods)
-    variables |= {"mass": (OPTIMUM, list(mass)), "chains": (OPTIMUM, list(chains))}
+    told = {"log_likelihood": likelihoods, "mass": list(mass), "chains": list(chains)}
+    variables |= {name: (OPTIMUM, each) for name, each in told.items()}
     posterior = tree["posterior"].to_dataset()
     coords = {name: posterior[name] for name in (CLUSTER, FEATURE, FEATURE_BIS) if name in posterior.coords}
     result = tree.copy()
@@ -204,17 +208,11 @@ def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, int]]) 
     return result
 
 
-def read_tree(tree: Any) -> xr.DataTree:
-    """Check that a tree keeps the contract."""
-    return require_tree(tree)
-
-
 def read_draws(tree: xr.DataTree) -> Draws:
     """The draws of the mixture's parameters, which are possible ones."""
     posterior = read_tree(tree)["posterior"].to_dataset()
     require_draws(posterior, tree.attrs.get("covariance"))
-    if HYPERPARAMETERS in tree.children:
-        require_hyperparameters(tree[HYPERPARAMETERS].to_dataset())
+    require_hyperparameters(group_of(tree, HYPERPARAMETERS))
     return draws_of(posterior)
 
 
@@ -226,11 +224,6 @@ def draws_of(posterior: xr.Dataset) -> Draws:
     w, mu, spread = (values.reshape(-1, k, *values.shape[3:]) for values in arrays)
     factors = roots(spread) if spread.ndim == 4 else spread[..., None, None]
     return Draws(w, mu.reshape(*w.shape, -1), factors, n_chains, n_draws)
-
-
-def draws_of_optima(optima: xr.Dataset) -> Draws:
-    """The mixtures of a group ``optima`` as if they were draws."""
-    return draws_of(optima.expand_dims("chain").rename({OPTIMUM: "draw"}))
 
 
 def roots(cov: FloatArray) -> FloatArray:
@@ -256,16 +249,16 @@ def features_of(tree: xr.DataTree) -> list[Any]:
     posterior = read_tree(tree)["posterior"].to_dataset()
     if FEATURE in posterior["mu"].dims:
         return list(posterior[FEATURE].values.tolist())
-    has_data = "observed_data" in tree.children and "x" in tree["observed_data"]
-    return [tree["observed_data"]["x"].attrs.get("long_name", "x") if has_data else "x"]
+    observed = group_of(tree, "observed_data")
+    return [observed["x"].attrs.get("long_name", "x") if "x" in observed else "x"]
 
 
 def read_observations(tree: xr.DataTree) -> FloatArray:
     """The data the tree was fitted to, (n, D)."""
-    if "observed_data" not in read_tree(tree).children or "x" not in tree["observed_data"]:
+    observed, posterior = group_of(read_tree(tree), "observed_data"), tree["posterior"]
+    if "x" not in observed:
         raise ValueError("tree must have a group observed_data with x; pass what fit returned")
-    x = tree["observed_data"]["x"]
-    posterior = tree["posterior"]
+    x = observed["x"]
     dims = (OBS,) if posterior["mu"].ndim == 3 else (OBS, FEATURE)
     if x.dims != dims or x.shape[1:] != posterior["mu"].shape[3:] or not x.size:
         raise ValueError(
@@ -283,7 +276,7 @@ def read_observations(tree: xr.DataTree) -> FloatArray:
 
 def read_known(tree: xr.DataTree) -> Known:
     """Weights and labels of the data."""
-    observed = tree["observed_data"].to_dataset() if "observed_data" in tree.children else xr.Dataset()
+    observed = group_of(tree, "observed_data")
     if not {WEIGHT, LABEL} & set(observed):
         return NOTHING
     n = len(read_observations(tree))
@@ -307,7 +300,8 @@ def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
     group, posterior = tree["em_baseline"].to_dataset(), tree["posterior"]
     dims = parameter_dims(1 if posterior["mu"].ndim == 3 else 2)
     wrong = [name for name in dims if name not in group or group[name].shape != posterior[name].shape[2:]]
-    unknown = [name for name in ("log_likelihood", "bic", "aic", "icl") if not _is_finite(group.attrs.get(name))]
+    numbers = {name: group.attrs.get(name) for name in ("log_likelihood", "bic", "aic", "icl")}
+    unknown = [name for name, value in numbers.items() if not isinstance(value, Real) or not np.isfinite(float(value))]
     if wrong or unknown:
         what = f"{', '.join(wrong)} shaped as in its draws" if wrong else f"the numbers {', '.join(unknown)}"
         raise ValueError(f"em_baseline of tree must hold EM's estimate, got none of {what}; pass what fit returned")
@@ -317,10 +311,6 @@ def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"em_baseline of tree must hold EM's estimate, but its {error}; pass what fit returned") from None
     return mixture, float(group.attrs["log_likelihood"])
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and bool(np.isfinite(float(value)))
 
 
 def add_correlations(tree: xr.DataTree) -> xr.DataTree:
@@ -388,9 +378,10 @@ def read_permutation(tree: xr.DataTree) -> NDArray[np.int64]:
     """Which raw cluster stands in each place, (chain, draw, cluster)."""
     shape = tree["posterior"]["w"].shape
     identity = np.broadcast_to(np.arange(shape[-1]), shape)
-    if "sample_stats" not in tree.children or "permutation" not in tree["sample_stats"]:
+    stats = group_of(tree, "sample_stats")
+    if "permutation" not in stats:
         return identity
-    permutation = np.asarray(tree["sample_stats"]["permutation"].values)
+    permutation = np.asarray(stats["permutation"].values)
     if permutation.shape != shape or not np.array_equal(np.sort(permutation, axis=-1), identity):
         raise ValueError(
             f"permutation in sample_stats of tree must hold each of 0, ..., {shape[-1] - 1} once in every draw, got "
@@ -401,9 +392,10 @@ def read_permutation(tree: xr.DataTree) -> NDArray[np.int64]:
 
 def read_log_posterior(tree: xr.DataTree) -> FloatArray | None:
     """The log posterior of each draw, (chain, draw), where it was recorded."""
-    if "sample_stats" not in tree.children or "lp" not in tree["sample_stats"]:
+    stats = group_of(tree, "sample_stats")
+    if "lp" not in stats:
         return None
-    values = np.asarray(tree["sample_stats"]["lp"].values)
+    values = np.asarray(stats["lp"].values)
     if values.shape != tree["posterior"]["w"].shape[:2] or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
         raise ValueError(
             "lp in sample_stats of tree must be a finite number for every draw, got something else; pass what fit returned"
@@ -421,26 +413,6 @@ def set_permutation(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.Dat
     """Record the permutation from the raw order."""
     dims = ("chain", "draw", CLUSTER)
     coords = {name: tree["posterior"][name] for name in dims}
-    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
-    tree["sample_stats"] = xr.DataTree(
-        stats.assign(permutation=xr.DataArray(np.array(permutation), dims=dims, coords=coords))
-    )
+    recorded = xr.DataArray(np.array(permutation), dims=dims, coords=coords)
+    tree["sample_stats"] = xr.DataTree(group_of(tree, "sample_stats").assign(permutation=recorded))
     return tree
-
-
-def _em_dataset(em: EMResult) -> xr.Dataset:
-    mixture = em.mixture
-    dims = parameter_dims(mixture.n_features)
-    return xr.Dataset(
-        {name: (dims[name], np.array(value)) for name, value in parameters_of(mixture).items()},
-        coords={CLUSTER: np.arange(mixture.n_components)},
-        attrs={
-            "log_likelihood": em.log_likelihood,
-            "bic": em.bic(),
-            "aic": em.aic(),
-            "icl": em.icl(),
-            "converged": int(em.converged),
-            "collapsed": int(em.collapsed),
-            "n_iter": em.n_iter,
-        },
-    )

@@ -18,16 +18,17 @@ _COLUMNS = get_terminal_size().columns
 _BOXED = 60  # columns of a terminal in whose boxes the names of options find room
 
 
-class _Commands(TyperGroup):
+class _OwnWords:
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         with _in_own_words():
-            return super().parse_args(ctx, args)
+            parsed: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]
+            return parsed
 
 
-class _Command(TyperCommand):
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        with _in_own_words():
-            return super().parse_args(ctx, args)
+class _Commands(_OwnWords, TyperGroup): ...
+
+
+class _Command(_OwnWords, TyperCommand): ...
 
 
 @contextmanager

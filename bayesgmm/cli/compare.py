@@ -10,7 +10,6 @@ import typer
 
 from bayesgmm.arguments import Method
 from bayesgmm.cli.ending import at_once, end
-from bayesgmm.cli.folders import keep_input
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, of_output, of_sampling, unfolded
 
@@ -51,7 +50,6 @@ def compare(
     """
     observations = source.read(output)
     x = observations.x
-    keep_input(source.file, output.out)
     ks = _read_range(k)
     with output.folder() as results:
         import bayesgmm
@@ -76,8 +74,7 @@ def compare(
                 from bayesgmm.cli.printed import comparison_text
 
                 one = comparison.reading(min(comparison.fits))
-                read = what_was_read(columns, one.known.weight, len(one.x), len(x))
-                answer(f"{read}, seed {comparison.seed}")
+                answer(f"{what_was_read(one, x)}, seed {comparison.seed}")
                 answer(comparison_text(comparison, terminal_width()))
             if results is not None:
                 from bayesgmm.cli.results import write_comparison

@@ -8,7 +8,6 @@ import typer
 
 from bayesgmm.arguments import Method
 from bayesgmm.cli.ending import at_once, end
-from bayesgmm.cli.folders import keep_input
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, of_sampling, unfolded
 
@@ -40,7 +39,6 @@ def fit(
     """
     observations = source.read(output)
     x = observations.x
-    keep_input(source.file, output.out)
     with output.folder() as results:
         from bayesgmm.cli.stored_results import keep_draws
         from bayesgmm.fitting import judged_fit
@@ -69,8 +67,7 @@ def fit(
             else:
                 from bayesgmm.cli.printed import fit_text
 
-                read = what_was_read(columns, reading.known.weight, tree["observed_data"].sizes["obs"], len(x))
-                answer(f"{read}, k = {k}, seed {tree.attrs['seed']}")
+                answer(f"{what_was_read(reading, x)}, k = {k}, seed {tree.attrs['seed']}")
                 if "stopped_by" in tree.attrs:
                     answer(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
                 answer(f"\n{fit_text(fitted, terminal_width(), worst=True)}")

@@ -29,7 +29,6 @@ _FIT = (
     *("pairs.png", "trace.png", "report.html"),
 )
 _COMPARISON = ("comparison.csv", "comparison.json", "loo.nc", "compare.png", "fits.png")
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass
@@ -270,14 +269,10 @@ def _is_of_results(folder: Path) -> bool:
         return False
     if _listed(folder) is not None:
         return True
+    from h5py import is_hdf5
+
     draws = [folder / "posterior.nc", *folder.glob("k[0-9]*/posterior.nc")]
-    return (folder / "verdict.txt").is_file() and any(map(_is_hdf5, draws))
-
-
-def _is_hdf5(file: Path) -> bool:
-    with suppress(OSError), file.open("rb") as opened:
-        return opened.read(len(_HDF5)) == _HDF5
-    return False
+    return (folder / "verdict.txt").is_file() and any(map(is_hdf5, draws))
 
 
 def _listed(folder: Path) -> dict[str, str] | None:

@@ -64,7 +64,13 @@ class TextOptions:
         if self.thousands and self.thousands == self.decimal:
             raise ValueError(f"--thousands must differ from --decimal, got {self.thousands!r} for both")
         if self.encoding is not None:
-            object.__setattr__(self, "encoding", _encoding_called(self.encoding))
+            try:
+                io.TextIOWrapper(io.BytesIO(), encoding=self.encoding)
+            except LookupError:
+                rule = "--encoding must be one such as utf-8, latin-1 or utf-16"
+                raise ValueError(f"{rule}, got {self.encoding!r}") from None
+            if codecs.lookup(self.encoding).name == "utf-8":
+                object.__setattr__(self, "encoding", "utf-8-sig")
 
 
 @dataclass(frozen=True)
@@ -109,14 +115,6 @@ def column_names(file: str) -> list[str]:
     source = Input(file, silence)
     kind = TEXT.get(source.ending)
     return [] if source.is_stream or kind is None else layout_of(source, kind, TextOptions()).names
-
-
-def _encoding_called(name: str) -> str:
-    try:
-        io.TextIOWrapper(io.BytesIO(), encoding=name)
-    except LookupError:
-        raise ValueError(f"--encoding must be one such as utf-8, latin-1 or utf-16, got {name!r}") from None
-    return "utf-8-sig" if codecs.lookup(name).name == "utf-8" else name
 
 
 def _first_lines(source: Input, options: TextOptions) -> tuple[str, list[str]]:
@@ -203,16 +201,14 @@ class _Finder:
         numbers = [is_numeral(word) for word in _words(lines[at])] if at < len(lines) else []
         if all(numbers):
             return last, named, (f"the header line is the one that begins with {_HASH}",)
-        if any(numbers) and self._as_many_cells(named, lines[at]):
+        separators = [self._options.separator] if self._options.separator else [*_DELIMITERS, WHITESPACE]
+        cells = (fields_of([named, lines[at]], each) for each in separators) if any(numbers) else ()
+        if any(len(one) == len(two) > 1 for one, two in cells):
             raise ValueError(
                 f"{self._name} begins with {lines[last]!r}, which may be a comment or the header line; "
                 f"say --comment {_HASH!r} or --comment ''"
             )
         return at, lines[at], (_left_out(_HASH),)
-
-    def _as_many_cells(self, line: str, other: str) -> bool:
-        separators = [self._options.separator] if self._options.separator else [*_DELIMITERS, WHITESPACE]
-        return any(len(one) == len(two) > 1 for one, two in (fields_of([line, other], each) for each in separators))
 
     def _columns(self, header: str, data: list[str]) -> Layout:
         wanted = self._options.separator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from bayesgmm.cli.streams import output_error
@@ -40,14 +40,15 @@ def silence(_: str) -> None:
     """In place of :func:`say`, with ``--quiet``."""
 
 
-def what_was_read(columns: Sequence[str], weight: Any, n: int, given: int) -> str:
-    """The columns, how many observations of them were used, how often they count, and how many were not."""
+def what_was_read(reading: Any, given: Any) -> str:
+    """The columns given, how many observations of them were used, how often they count, and how many were not."""
     from bayesgmm.arguments import spoken
 
+    n, weight = len(reading.x), reading.known.weight
     why = "with missing or infinite values" + ("" if weight is None else ", or of weight 0")
-    left_out = f" ({given - n} left out, {why})" if given > n else ""
+    left_out = f" ({len(given) - n} left out, {why})" if len(given) > n else ""
     counted = "" if weight is None else f", counting as {weight.sum():.7g}"
-    return f"{', '.join(map(spoken, columns))}: n = {n}{left_out}{counted}"
+    return f"{', '.join(map(spoken, given.columns))}: n = {n}{left_out}{counted}"
 
 
 def in_shell(message: object) -> str:

@@ -83,19 +83,14 @@ def read_numerals(
     found: dict[tuple[float, ...], Style] = {}
     for style in _styles(decimal or _DECIMALS, parted if thousands is None else [thousands]):
         if all(map(style.fits, written)):
-            found.setdefault(tuple(_number(style.as_point(each)) for each in written), style)
+            numbers = (float(style.as_point(each)) for each in written)  # one and the same NaN, else unequal to itself
+            found.setdefault(tuple(math.nan if math.isnan(each) else each for each in numbers), style)
     if not found:
         raise ValueError("no numbers")
     if len(found) > 1:
         raise UnclearNumeralsError(next(each for each, *values in zip(written, *found, strict=True) if len(set(values)) > 1))
-    numbers, style = next(iter(found.items()))
-    return _spread(np.array(numbers), codes, texts), style
-
-
-def _number(text: str) -> float:
-    """The number that a text is in Python's style; one and the same NaN, which is otherwise unequal to itself."""
-    number = float(text)
-    return math.nan if math.isnan(number) else number
+    values, style = next(iter(found.items()))
+    return _spread(np.array(values), codes, texts), style
 
 
 def _spread(numbers: np.ndarray, codes: np.ndarray, texts: pd.Series) -> pd.Series:

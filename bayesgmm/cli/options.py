@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bayesgmm.arguments import Covariance, Engine, Missing
-from bayesgmm.cli.folders import ResultFolder, whole_folder
+from bayesgmm.cli.folders import ResultFolder, keep_input, whole_folder
 from bayesgmm.cli.inputs import ENDINGS, Format
 from bayesgmm.cli.layout import TextOptions, column_names
 from bayesgmm.cli.messages import say, silence
@@ -106,6 +106,7 @@ class Source:
             from bayesgmm.data.ties import jitter
 
             observations = replace(observations, x=jitter(observations.x, random_seed=0))
+        keep_input(self.file, output.out)
         return observations
 
 
@@ -204,10 +205,11 @@ def spread_out(arguments: list[str]) -> list[str]:
     columns: int | None = None  # how many have been read, within a list
     for each in arguments:
         option, equals, value = each.partition("=")
+        is_file = Path(each).is_file() or each.lower().endswith(tuple(ENDINGS))
         if option == "--columns":
             columns = 1 if equals else 0
             result += ["--columns", value] if equals else []
-        elif columns is None or each.startswith("-") or (columns and _is_file(each)):
+        elif columns is None or each.startswith("-") or (columns and is_file):
             columns = None
             result.append(each)
         else:
@@ -225,7 +227,3 @@ def spread_out_completion(environment: MutableMapping[str, str]) -> None:
     else:
         before = spread_out([*words[1:at], *unfinished])
     environment.update(COMP_WORDS="\n".join([words[0], *before]), COMP_CWORD=str(len(before)))
-
-
-def _is_file(text: str) -> bool:
-    return Path(text).is_file() or text.lower().endswith(tuple(ENDINGS))

@@ -113,13 +113,12 @@ class Text:
 
     def _data(self, text: IO[str]) -> Iterator[str]:
         """The text without comments, and without what is blank at its end."""
-        separator = "" if self.layout.separator == WHITESPACE else self.layout.separator
         # a header line of one field more than there should be, for pandas to find fields that should not be there
-        yield (separator or " ").join(map(str, range(self.layout.width + 1))) + "\n"
-        blank = separator + " \t\n\x1a"
+        separator = " " if self.layout.separator == WHITESPACE else self.layout.separator
+        yield separator.join(map(str, range(self.layout.width + 1))) + "\n"
         held: list[str] = []
         for piece in self._pieces(text):
-            content = piece.rstrip(blank)
+            content = piece.rstrip(self._blank)
             if content:
                 yield "".join([*held, content])
                 held.clear()
@@ -133,16 +132,19 @@ class Text:
         while lines := text.readlines(_CHARACTERS):
             yield "".join(each for each in lines if not self._is_comment(each))
 
+    @property
+    def _blank(self) -> str:
+        return " \t\n\x1a" + ("" if self.layout.separator == WHITESPACE else self.layout.separator)
+
     def _is_comment(self, line: str) -> bool:
         return bool(self.layout.comment) and line.lstrip().startswith(self.layout.comment)
 
     @cached_property
     def _lines(self) -> np.ndarray:
         """The line of each row, counted as pandas counts rows."""
-        separator = "" if self.layout.separator == WHITESPACE else self.layout.separator
         with self._opened() as text:
             found = [
-                (number, line.strip(separator + " \t\n\x1a") != "")
+                (number, line.strip(self._blank) != "")
                 for number, line in enumerate(text, self.layout.begin + 1)
                 if not self._is_comment(line) and (self.layout.width == 1 or line.strip(" \n") != "")
             ]

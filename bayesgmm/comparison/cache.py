@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,7 +15,7 @@ import xarray as xr
 
 from bayesgmm.arguments import read_path
 from bayesgmm.data.reading import Data, as_shown
-from bayesgmm.exceptions import PACKAGE, CacheWarning
+from bayesgmm.exceptions import CacheWarning, warn
 from bayesgmm.files import digest_of, whole_file
 from bayesgmm.words import about
 
@@ -53,7 +52,10 @@ class FitCache:
         """The finished fit of k components, if there is one; with a seed, of that seed only."""
         for path in self._paths(k):
             try:
-                tree = _read(path)
+                if digest_of(path) != path.stem.rsplit("-", 1)[-1]:  # HDF5 may not return from what is damaged
+                    continue
+                with xr.open_datatree(path, engine="h5netcdf") as stored:
+                    tree = stored.load()
             except Exception:  # what cannot be read is fitted again
                 continue
             fits = tree.attrs.get(_KEY) == self.key and tree.attrs.get("k") == k
@@ -75,11 +77,10 @@ class FitCache:
             for each in set(earlier) - {path}:
                 each.unlink(missing_ok=True)
         except OSError as error:
-            warnings.warn(
+            warn(
                 f"the fit of k = {k} cannot be kept in the cache {self.folder} ({error.strerror or error}): should the "
                 "comparison be interrupted, it will be fitted again",
                 CacheWarning,
-                skip_file_prefixes=PACKAGE,
             )
 
     def _paths(self, k: int) -> list[Path]:
@@ -87,11 +88,3 @@ class FitCache:
 
     def _begin(self, k: int) -> str:
         return f"k{k}-{self.key[:12]}-"
-
-
-def _read(path: Path) -> xr.DataTree:
-    """The tree in a file whose content is what its name says: HDF5 may not return from what is damaged."""
-    if digest_of(path) != path.stem.rsplit("-", 1)[-1]:
-        raise ValueError("damaged")
-    with xr.open_datatree(path, engine="h5netcdf") as stored:
-        return stored.load()

@@ -18,8 +18,7 @@ from scipy.special import logsumexp
 
 from bayesgmm.analysis.contract import attribute
 from bayesgmm.analysis.diagnosis import diagnosis_of
-from bayesgmm.analysis.forewarning import forewarn
-from bayesgmm.analysis.impropriety import OfData, of_data
+from bayesgmm.analysis.impropriety import OfData, forewarn, of_data
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import Covariance, Method, Missing, read_count, read_seed
 from bayesgmm.comparison.cache import FitCache
@@ -28,12 +27,12 @@ from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS
 from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.data.reading import Data, read_fit_data
 from bayesgmm.exceptions import (
-    PACKAGE,
     ApproximationWarning,
     ConvergenceWarning,
     DataWarning,
     ImproperPosteriorWarning,
     InterruptedWarning,
+    warn,
 )
 from bayesgmm.fitting import judged_fit
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
@@ -157,7 +156,6 @@ def compare(
         data=data,
         ks=ks,
         method=method,
-        settings=settings,
         of_every_fit=settings | {"prior": prior, "missing": missing, "progressbar": progressbar},
         known=forewarn(data, ks, own_prior, covariance),
         seed=seed,
@@ -182,7 +180,6 @@ class _Asked:
     data: Data
     ks: list[int]
     method: Method | None
-    settings: Mapping[str, Any]
     of_every_fit: Mapping[str, Any]
     known: Mapping[int, OfData]
     seed: int
@@ -226,7 +223,7 @@ def _fits_of(asked: _Asked, kept: FitCache | None) -> dict[int, Reading]:
                 raise
             interrupted = True
         if interrupted or fits[k].tree.attrs["interrupted"]:
-            if not interrupted and fits[k].draws.n_draws * asked.settings["chains"] < FEWEST_DRAWS:
+            if not interrupted and fits[k].draws.n_draws * asked.of_every_fit["chains"] < FEWEST_DRAWS:
                 del fits[k]  # of which nothing could be said
             if not fits:
                 raise KeyboardInterrupt
@@ -322,4 +319,4 @@ def _compared(fits: dict[int, Reading], seed: int | None, prior_k: Any, ks: Sequ
 
 def _warn_of_interrupt(when: str, ks: Iterable[int]) -> None:
     text = f"interrupted {when}: the comparison holds k = {', '.join(map(str, ks))}"
-    warnings.warn(text, InterruptedWarning, skip_file_prefixes=PACKAGE)
+    warn(text, InterruptedWarning)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import xarray as xr
 
-from bayesgmm.analysis.contract import attribute, is_approximation, stored_prior
+from bayesgmm.analysis.contract import attribute, is_approximation
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Draws
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import sorting
 from bayesgmm.data.units import Units
 from bayesgmm.model import wishart
-from bayesgmm.model.priors import CUSTOM_MODEL, Prior
+from bayesgmm.model.priors import CUSTOM_MODEL, prior_of
 from bayesgmm.posterior import LogPosterior, standardised_posterior
 from bayesgmm.words import Argument, Words
 
@@ -25,7 +24,16 @@ def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, float]:
     A draw's clusters are put in order, as far as they are exchangeable, so that nothing depends on their labels; C0 is left
     at zero.
     """
-    prior = _read_prior(reading.tree)
+    prior = prior_of(attribute(reading.tree, "prior"))
+    if is_approximation(reading.tree):
+        advi, nuts, gibbs = (Argument("method", each) for each in ("advi", "nuts", "gibbs"))
+        got = Words("got those of ", advi, "; fit again with ", nuts, " or ", gibbs)
+        raise ValueError(Words("tree must hold draws from the posterior itself, ", got))
+    if prior is None:
+        raise ValueError(
+            f"tree must come from one of the package's own priors, whose constants are known, got a {CUSTOM_MODEL}; fit "
+            "again with prior= in place of model="
+        )
     rows, draws, covariance = reading.observations, reading.draws, attribute(reading.tree, "covariance")
     prior = prior.scaled_to(rows.x, covariance)  # nothing is left open: this asks whether it fits the data
     own, units = standardised_posterior(rows, draws.n_components, prior, covariance)
@@ -37,27 +45,9 @@ def log_joint(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -
 
     p(x, theta) = p(x, theta, C0) / p(C0 | theta) for any C0, here one drawn from that conditional.
     """
-    if own.hierarchical:
-        points, log_q = own.with_exact_scale(points, rng)
-        values = own.values(points) - log_q
-    else:
-        values = own.values(points)
+    points, log_q = own.with_exact_scale(points, rng) if own.hierarchical else (points, 0.0)
+    values = own.values(points) - log_q
     return np.where(np.isnan(values), -np.inf, values)
-
-
-def _read_prior(tree: xr.DataTree) -> Prior:
-    """The package's own prior under which a tree was sampled exactly."""
-    prior = stored_prior(tree)
-    if is_approximation(tree):
-        advi, nuts, gibbs = (Argument("method", each) for each in ("advi", "nuts", "gibbs"))
-        got = Words("got those of ", advi, "; fit again with ", nuts, " or ", gibbs)
-        raise ValueError(Words("tree must hold draws from the posterior itself, ", got))
-    if prior is None:
-        raise ValueError(
-            f"tree must come from one of the package's own priors, whose constants are known, got a {CUSTOM_MODEL}; fit "
-            "again with prior= in place of model="
-        )
-    return prior
 
 
 def _points(own: LogPosterior, draws: Draws, units: Units) -> FloatArray:

@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from bayesgmm.analysis.clusters import expected_occupied
 from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.stacking import stacking
+from bayesgmm.analysis.solutions import stacking
 from bayesgmm.arguments import FloatArray
 from bayesgmm.comparison.evidence import log_evidence
 from bayesgmm.comparison.leave_one_out import NoDensityError, bad_k_hats, error_of_sum, loo, refitted

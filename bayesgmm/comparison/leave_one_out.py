@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 
 from bayesgmm.analysis.diagnosis import MAX_K_HAT
 from bayesgmm.analysis.impropriety import require_existence
-from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.predictive import log_density, log_predictive
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import OBS, Draws, draws_of
@@ -50,23 +50,28 @@ class NoDensityError(ValueError):
 
 
 @dataclass(kw_only=True, repr=False)
-class LOO(ELPDDataLOO):
-    """ArviZ's result, and the Monte Carlo standard error of elpd; NaN where a k-hat says that none can be told."""
+class _WithMcse:
+    """Tells the Monte Carlo standard error of elpd too; NaN where a k-hat says that none can be told."""
 
     elpd_mcse: float = np.nan
 
     def _footer(self) -> str:
-        return _said_of_error(self) + str(super()._footer())
+        elpd: Any = self
+        fair = int(((elpd.pareto_k.values > _FAIR_K) & (elpd.pareto_k.values <= elpd.good_k)).sum())
+        said = f"\nMonte Carlo standard error of elpd: {self.elpd_mcse:.2g}\n" if self.elpd_mcse >= 0 else "\n"
+        if fair:
+            said += f"Pareto k above {_FAIR_K} and not refitted: {fair}. Of few observations their estimates may be off.\n"
+        return said + str(super()._footer())  # type: ignore[misc]
 
 
 @dataclass(kw_only=True, repr=False)
-class SampledLOO(ELPDDataLOOSubsample):
+class LOO(_WithMcse, ELPDDataLOO):
+    """ArviZ's result, with its error."""
+
+
+@dataclass(kw_only=True, repr=False)
+class SampledLOO(_WithMcse, ELPDDataLOOSubsample):
     """The same from a sample of the observations."""
-
-    elpd_mcse: float = np.nan
-
-    def _footer(self) -> str:
-        return _said_of_error(self) + str(super()._footer())
 
 
 class _Pointwise(NamedTuple):
@@ -164,18 +169,14 @@ def loo(
     before, variance = found.k_hat.copy(), 0.0
     if refit and tree.attrs.get("method") in EXACT and tree.attrs.get("prior") != "custom model":
         variance = _mend(found, reading, chosen, good_k, relative, rng)
-    _require_densities(found)
+    if not np.isfinite(found.elpd).all():
+        at = f"{np.count_nonzero(~np.isfinite(found.elpd))} of {len(found.elpd)} observations"
+        got = f"none that a float can hold at {at}; a component has all but collapsed, fit a smaller k or "
+        rule = "LOO needs a density of each observation under every draw"
+        raise NoDensityError(Words(f"{rule}, got {got}", Argument("covariance", "tied")))
     trusted = bool((found.k_hat <= good_k).all())
     error = draws.by_chain(found.error)
     variance += float(error.var()) / effective_size(error)
-    shared: dict[str, Any] = {
-        "n_samples": len(draws.w),
-        "n_data_points": len(x),
-        "scale": "log",
-        "warning": not trusted,
-        "good_k": float(good_k),
-        "elpd_mcse": float(np.sqrt(variance)) * len(x) / size if trusted else np.nan,
-    }
     coords = {OBS: reading.positions}
 
     def pointwise(values: FloatArray) -> xr.DataArray:
@@ -183,16 +184,26 @@ def loo(
         whole[chosen] = values
         return xr.DataArray(whole, dims=(OBS,), coords=coords)
 
-    shared |= {"elpd_i": pointwise(counts[chosen] * found.elpd), "pareto_k": pointwise(found.k_hat)}
-    shared |= {"influence_pareto_k": pointwise(before)}
+    elpd_i = counts[chosen] * found.elpd
+    shared: dict[str, Any] = {
+        "n_samples": len(draws.w),
+        "n_data_points": len(x),
+        "scale": "log",
+        "warning": not trusted,
+        "good_k": float(good_k),
+        "elpd_mcse": float(np.sqrt(variance)) * len(x) / size if trusted else np.nan,
+        "elpd_i": pointwise(elpd_i),
+        "pareto_k": pointwise(found.k_hat),
+        "influence_pareto_k": pointwise(before),
+    }
     if size == len(x):
         return LOO(
             elpd=float(counts @ found.elpd), se=error_of_sum(found.elpd, counts), p=float(counts @ (found.lpd - found.elpd)),
             **shared,
         )  # fmt: skip
-    of_count = _approximation(draws, x, reading.log_labels)
+    of_count = log_predictive(draws.thinned(_FEW_DRAWS), x, reading.log_labels)
     approximate = counts * of_count
-    estimate, subsampling_se, se = xr.DataArray(counts[chosen] * found.elpd, dims=(OBS,)).azstats.diff_srs_estimator(
+    estimate, subsampling_se, se = xr.DataArray(elpd_i, dims=(OBS,)).azstats.diff_srs_estimator(
         lpd_approx_sample=xr.DataArray(approximate[chosen], dims=(OBS,)),
         lpd_approx_all=xr.DataArray(approximate, dims=(OBS,)),
         n_data_points=len(x),
@@ -231,14 +242,6 @@ def error_of_sum(values: FloatArray, counts: FloatArray) -> float:
     return float(np.sqrt(total * (counts @ deviations**2) / (total - 1))) if total > 1 else np.nan
 
 
-def _require_densities(found: _Pointwise) -> None:
-    if not np.isfinite(found.elpd).all():
-        at = f"{np.count_nonzero(~np.isfinite(found.elpd))} of {len(found.elpd)} observations"
-        got = f"none that a float can hold at {at}; a component has all but collapsed, fit a smaller k or "
-        rule = "LOO needs a density of each observation under every draw"
-        raise NoDensityError(Words(f"{rule}, got {got}", Argument("covariance", "tied")))
-
-
 def bad_k_hats(elpd: ELPDDataLOO) -> int:
     """Observations at which the estimate cannot be trusted."""
     k_hats = elpd.pareto_k.values
@@ -248,14 +251,6 @@ def bad_k_hats(elpd: ELPDDataLOO) -> int:
 def refitted(elpd: ELPDDataLOO) -> int:
     """Observations that were left out by a refit."""
     return int(((elpd.pareto_k.values == 0) & (elpd.influence_pareto_k.values > 0)).sum())
-
-
-def _said_of_error(elpd: LOO | SampledLOO) -> str:
-    fair = int(((elpd.pareto_k.values > _FAIR_K) & (elpd.pareto_k.values <= elpd.good_k)).sum())
-    said = f"\nMonte Carlo standard error of elpd: {elpd.elpd_mcse:.2g}\n" if elpd.elpd_mcse >= 0 else "\n"
-    if fair:
-        said += f"Pareto k above {_FAIR_K} and not refitted: {fair}. Of few observations their estimates may be off.\n"
-    return said
 
 
 def _to_refit(k_hat: FloatArray, good_k: float, operations: int) -> NDArray[np.int64]:
@@ -311,16 +306,6 @@ def _relative_efficiency(draws: Draws, x: FloatArray) -> float:
     return float(min(np.mean(each) / len(draws.w), 1.0)) if each else 1.0
 
 
-def _approximation(draws: Draws, x: FloatArray, log_labels: FloatArray | None) -> FloatArray:
-    """Log posterior predictive density of all observations, over some draws."""
-    few, step = draws.thinned(_FEW_DRAWS), max(1, _NUMBERS // _FEW_DRAWS)
-    result = np.empty(len(x))
-    for block in [slice(begin, begin + step) for begin in range(0, len(x), step)]:
-        labels = None if log_labels is None else log_labels[:, block]
-        result[block] = logsumexp(log_density(few, x[block], labels), axis=0)
-    return result - np.log(len(few.w))
-
-
 def _left_out(reading: Reading, places: NDArray[np.int64], rng: np.random.Generator) -> Iterator[Bridge | None]:
     """Log predictive densities of observations given all others, from draws without each; None if unsure."""
     if not len(places):
@@ -355,7 +340,7 @@ def _without(own: LogPosterior, i: int) -> LogPosterior:
 def _sampled(own: LogPosterior, starts: list[FloatArray], seed: int) -> xr.Dataset:
     target, quiet = CompiledTarget(own), Phases(announce=False)
     if own.x.size * own.k <= _FEW_OPERATIONS:
-        thin = min(_MOST_SWEEPS, sweeps_between_draws(own))
+        thin = min(_MOST_SWEEPS, sweeps_between_draws(own.x.size * own.k))
         gibbs = GibbsSettings(_REFIT_DRAWS, _REFIT_TUNE, thin, len(starts), seed, progressbar=False)
         sampled = sample_gibbs(target, starts, gibbs, quiet)
     else:

@@ -6,8 +6,6 @@ approximation's whitened coordinates, averages its iterates, and stops when the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import xarray as xr
 from arviz_stats.base import array_stats
@@ -16,8 +14,9 @@ from rich.progress import Progress
 from scipy.linalg import solve_triangular
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.engines.interface import Loss, Sampled, Target
+from bayesgmm.engines.interface import Gaussian, Loss, Sampled, Target
 from bayesgmm.engines.laplace import laplace, log_normal
+from bayesgmm.engines.options import Options
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.posterior import LogPosterior
 
@@ -29,34 +28,8 @@ _SMALLEST = 0.05  # a diagonal entry of the factor never falls below this share 
 _MEAN_TOL, _SD_TOL = 0.05, 0.05  # windows agree: means within 0.05 sd, standard deviations within 5 %
 
 
-@dataclass(frozen=True)
-class AdviSettings:
-    """Size of the sample to draw, the family, and when to give up."""
-
-    draws: int
-    chains: int
-    seed: int
-    family: str
-    max_iter: int
-    progressbar: bool
-
-
-@dataclass(frozen=True)
-class GaussianFit:
-    """A fitted Gaussian N(mean, factor factor') and the history of its objective."""
-
-    mean: FloatArray
-    factor: FloatArray
-    loss: FloatArray
-    converged: bool
-
-
 def sample_advi(
-    target: Target,
-    start: FloatArray,
-    settings: AdviSettings,
-    phases: Phases,
-    own: LogPosterior | None = None,
+    target: Target, start: FloatArray, options: Options, seed: int, phases: Phases, own: LogPosterior | None = None
 ) -> Sampled:
     """Fit the approximation from a start, and draw from it.
 
@@ -64,61 +37,53 @@ def sample_advi(
     given the drawn variances instead of from the Gaussian: that can only bring the approximation nearer to the posterior,
     and log C0 has a tail no Gaussian has.
     """
-    fit_seed, draw_seed = np.random.SeedSequence(settings.seed).spawn(2)
+    fit_seed, draw_seed = np.random.SeedSequence(seed).spawn(2)
+    family, chains, size = options.approximation, options.chains, options.chains * options.draws
     with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
-        log_density, loss = target.for_advi(settings.family, int(fit_seed.generate_state(1)[0]))
-        mean, factor = laplace(log_density, start, mean_field=settings.family == "meanfield")
-        loss(mean, factor)
+        log_density, loss = target.for_advi(family, int(fit_seed.generate_state(1)[0]))
+        nearby = laplace(log_density, start, mean_field=family == "meanfield")
+        loss(*nearby)
     with DeferredInterrupt(raise_at_end=False) as interrupt:
-        with phases("optimisation", f"maximising the evidence lower bound ({settings.family})"):
-            fit = _maximise(loss, mean, factor, settings, interrupt)
+        with phases("optimisation", f"maximising the evidence lower bound ({family})"):
+            (mean, factor), losses, converged = _maximise(loss, nearby, options, interrupt, progressbar=phases.announce)
         with phases("draws", "drawing from the approximation and computing its k-hat"):
             rng = np.random.default_rng(draw_seed)
-            size = settings.chains * settings.draws
-            noise = rng.standard_normal((max(size, _K_HAT_DRAWS), len(fit.mean)))
-            points = fit.mean + noise @ fit.factor.T
+            noise = rng.standard_normal((max(size, _K_HAT_DRAWS), len(mean)))
+            points = mean + noise @ factor.T
             if own is not None and own.hierarchical:
-                points, log_q = _with_exact_scale(points, fit, own, rng)
+                points, log_q = _with_exact_scale(points, mean, factor, own, rng)
             else:
-                log_q = log_normal(noise, fit.factor)
+                log_q = log_normal(noise, factor)
             log_p = target.log_densities(points)
-            k_hat, efficiency = _pareto_k(log_p - log_q)
-            posterior = target.constrained(points[:size].reshape(settings.chains, settings.draws, -1))
-    dims = ("chain", "draw")
-    coords = {"chain": np.arange(settings.chains), "draw": np.arange(settings.draws)}
-    stats = xr.Dataset(
-        {
-            "lp": (dims, log_p[:size].reshape(settings.chains, settings.draws)),
-            "log_q": (dims, log_q[:size].reshape(settings.chains, settings.draws)),
-        },
-        coords=coords,
-    )
+            # PSIS k-hat of the importance ratios p/q (Yao, Vehtari, Simpson & Gelman 2018), and their effective share
+            log_weights, k_hat = array_stats.psislw(log_q - log_p)
+            posterior = target.constrained(points[:size].reshape(chains, options.draws, -1))
+    kept = {"lp": log_p, "log_q": log_q}
+    by_chain = {name: (("chain", "draw"), each[:size].reshape(chains, -1)) for name, each in kept.items()}
     approximation = xr.Dataset(
-        {"elbo": ("iteration", -fit.loss)},
+        {"elbo": ("iteration", -losses)},
         attrs={
-            "family": settings.family,
-            "pareto_k": k_hat,
-            "importance_efficiency": efficiency,
-            "converged": int(fit.converged),
+            "family": family,
+            "pareto_k": float(k_hat),
+            "importance_efficiency": float(1 / np.exp(2 * log_weights).sum() / len(log_weights)),
+            "converged": int(converged),
         },
     )
+    stats = xr.Dataset(by_chain, coords=posterior.coords)
     return Sampled(posterior, stats, interrupt.requested, approximation)
 
 
 def _maximise(
-    objective: Loss,
-    mean: FloatArray,
-    whitener: FloatArray,
-    settings: AdviSettings,
-    interrupt: DeferredInterrupt,
-) -> GaussianFit:
+    objective: Loss, start: Gaussian, options: Options, interrupt: DeferredInterrupt, *, progressbar: bool
+) -> tuple[Gaussian, FloatArray, bool]:
     """Adam (Kingma & Ba 2015) with iterate averaging over windows of doubling length.
 
     In whitened coordinates mean = start + W d and factor = W B, so that at the start d = 0 and B = I; gradients are
-    W' g_mean and W' g_factor. A step is measured in posterior standard deviations whatever the data's n or units.
+    W' g_mean and W' g_factor. A step is measured in posterior standard deviations whatever the data's n or units. Returned
+    are the Gaussian, the history of the objective, and whether it has converged.
     """
-    size = len(mean)
-    entries = np.tril_indices(size) if settings.family == "fullrank" else np.diag_indices(size)
+    (mean, whitener), size, max_iter = start, len(start.mean), options.max_iter
+    entries = np.tril_indices(size) if options.approximation == "fullrank" else np.diag_indices(size)
     diagonal = size + np.flatnonzero(entries[0] == entries[1])
 
     def unpack(theta: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -130,12 +95,12 @@ def _maximise(
     first, second, updates = np.zeros_like(theta), np.zeros_like(theta), 0
     losses: list[float] = []
     window, converged = _WINDOW, False
-    with Progress(console=Console(stderr=True), disable=not settings.progressbar) as progress:
-        task = progress.add_task("ADVI, at most", total=settings.max_iter)
-        while len(losses) < settings.max_iter and not converged and not interrupt.requested:
+    with Progress(console=Console(stderr=True), disable=not progressbar) as progress:
+        task = progress.add_task("ADVI, at most", total=max_iter)
+        while len(losses) < max_iter and not converged and not interrupt.requested:
             step = _STEP * np.sqrt(_WINDOW / window)
             total, count = np.zeros_like(theta), 0
-            for _ in range(min(window, settings.max_iter - len(losses))):
+            for _ in range(min(window, max_iter - len(losses))):
                 loss, mean_gradient, factor_gradient = objective(*unpack(theta))
                 losses.append(loss)
                 progress.update(task, advance=1)
@@ -155,7 +120,7 @@ def _maximise(
                 previous, best = best, total / count
                 converged = count >= _LONG_ENOUGH and _agree(unpack(previous)[1], unpack(best)[1], previous - best, whitener)
             window *= 2
-    return GaussianFit(*unpack(best), np.array(losses), converged)
+    return Gaussian(*unpack(best)), np.array(losses), converged
 
 
 def _agree(old: FloatArray, new: FloatArray, shift: FloatArray, whitener: FloatArray) -> bool:
@@ -166,17 +131,11 @@ def _agree(old: FloatArray, new: FloatArray, shift: FloatArray, whitener: FloatA
 
 
 def _with_exact_scale(
-    points: FloatArray, fit: GaussianFit, own: LogPosterior, rng: np.random.Generator
+    points: FloatArray, mean: FloatArray, factor: FloatArray, own: LogPosterior, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """Replace the coordinates of C0 by draws from its conditional given the covariances; and log q of it all."""
-    rest = np.delete(np.arange(len(fit.mean)), np.r_[own.places[own.spread.scale_name]])
-    factor = np.linalg.qr(fit.factor[rest].T, mode="r").T  # of the other variables' covariance, up to signs
-    log_q = log_normal(solve_triangular(factor, (points[:, rest] - fit.mean[rest]).T, lower=True).T, factor)
+    rest = np.delete(np.arange(len(mean)), np.r_[own.places[own.spread.scale_name]])
+    factor = np.linalg.qr(factor[rest].T, mode="r").T  # of the other variables' covariance, up to signs
+    log_q = log_normal(solve_triangular(factor, (points[:, rest] - mean[rest]).T, lower=True).T, factor)
     points, log_q_scale = own.with_exact_scale(points, rng)
     return points, log_q + log_q_scale
-
-
-def _pareto_k(log_ratios: FloatArray) -> tuple[float, float]:
-    """PSIS k-hat of the importance ratios p/q (Yao, Vehtari, Simpson & Gelman 2018), and their effective share."""
-    log_weights, k_hat = array_stats.psislw(-log_ratios)
-    return float(k_hat), float(1 / np.exp(2 * log_weights).sum() / len(log_weights))

@@ -49,9 +49,8 @@ class CompiledTarget:
         """A nutpie model around the compiled density; what it keeps of a draw is the unconstrained point."""
         from nutpie.compile_pymc import CompiledPyMCModel
 
-        size = self.log_posterior.n_dim
-        whitening = start.whitening
-        whitener = [] if whitening is None else [whitening.centre, whitening.factor[np.tril_indices(size)]]
+        size, whitening = self.log_posterior.n_dim, start.whitening
+        whitener = [] if whitening is None else [whitening.mean, whitening.factor[np.tril_indices(size)]]
         return CompiledPyMCModel(
             dims={},
             compiled_logp_func=self.log_posterior.density,

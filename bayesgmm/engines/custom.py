@@ -133,8 +133,9 @@ def _check_likelihood(model: pm.Model, observed: Any, x: FloatArray, k: int, nam
         *parameters, stated = function(DictToArrayBijection.rmap(point))
         w, mu, spread = parameters
         if any(np.shape(value) not in allowed for value, allowed in zip(parameters, shapes.values(), strict=True)):
+            of = f" of {several[0]} features" if several else ""
             found = ", ".join(f"{name} {np.shape(value)}" for name, value in zip(names.values(), parameters, strict=True))
-            raise ValueError(f"model must have k = {k} components{_of_features(several)}, got shapes {found}")
+            raise ValueError(f"model must have k = {k} components{of}, got shapes {found}")
         if names.get("cov") == "chol":
             spread = spread @ spread.swapaxes(-1, -2)
         try:
@@ -163,10 +164,6 @@ def _check_likelihood(model: pm.Model, observed: Any, x: FloatArray, k: int, nam
             f"model must have finite {', '.join(names.values())} and log density near its initial point, got none"
         )
     return _structure(np.asarray(spread), tied=np.ndim(spread) == 2 * len(several))
-
-
-def _of_features(several: tuple[int, ...]) -> str:
-    return f" of {several[0]} features" if several else ""
 
 
 def _structure(spread: FloatArray, *, tied: bool) -> Covariance:

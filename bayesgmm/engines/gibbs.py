@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -16,10 +15,9 @@ from rich.progress import Progress
 from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY
 from bayesgmm.arguments import FloatArray
 from bayesgmm.engines.compiled_target import CompiledTarget
-from bayesgmm.engines.interface import Sampled
+from bayesgmm.engines.interface import NOTHING_TO_KEEP, Sampled
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
-from bayesgmm.engines.sweeps import Sweeps, sweeps
-from bayesgmm.posterior import LogPosterior
+from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.words import Words
 
 COLLAPSED = Words(
@@ -44,75 +42,70 @@ class GibbsSettings:
     progressbar: bool
 
 
-def sweeps_between_draws(own: LogPosterior) -> int:
-    """Fifty on a hundred observations, where they cost next to nothing; a few on ten thousand, where each takes two ms."""
-    return int(np.clip(_OPERATIONS // (own.x.size * own.k), 1, _MOST_SWEEPS))
+def sweeps_between_draws(operations: int, budget: int = _OPERATIONS) -> int:
+    """Of so many operations each.
+
+    Fifty on a hundred observations, where they cost next to nothing; a few on ten thousand, where each takes two ms.
+    """
+    return int(np.clip(budget // operations, 1, _MOST_SWEEPS))
 
 
 def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: GibbsSettings, phases: Phases) -> Sampled:
     """Sample by Gibbs sweeps, one chain from each start, side by side."""
     own = target.log_posterior
-    run = sweeps(own)
-    seeds = np.random.SeedSequence(settings.seed).spawn(settings.chains)
-    chains = [
-        _Chain(run, start, np.random.default_rng(seed), own, settings) for start, seed in zip(starts, seeds, strict=True)
-    ]
+    run, stretch = sweeps(own), max(1, STRETCH // (own.x.size * own.k))
+    draws = np.empty((settings.chains, settings.draws, own.n_dim))
+
+    def chain(start: FloatArray, seed: np.random.SeedSequence, made: FloatArray) -> Chain:
+        rng, state, discarded = np.random.default_rng(seed), start.copy(), np.empty((1, own.n_dim))
+        return Chain(
+            settings,
+            stretch,
+            discard=lambda many: run(rng, state, many, discarded),
+            fill=lambda part: run(rng, state, settings.thin, made[part]),
+        )
+
+    chains = list(map(chain, starts, np.random.SeedSequence(settings.seed).spawn(settings.chains), draws))
     text = f"sampling {settings.chains} chains x {settings.draws} draws, {settings.thin} sweeps apart, by Gibbs"
     with phases("sampling", text), DeferredInterrupt(raise_at_end=False) as interrupt:
-        run_side_by_side(chains, interrupt, settings, "Gibbs")
-        length = min(chain.done for chain in chains)
-        if length == 0:
-            raise KeyboardInterrupt("before the first draw: there is nothing to keep")
-        points = np.stack([chain.draws[:length] for chain in chains])
+        points = np.ascontiguousarray(draws[:, : run_side_by_side(chains, interrupt, "Gibbs")])
         if not np.isfinite(points).all():
             raise ValueError(COLLAPSED)
         log_p = target.log_densities(points.reshape(-1, own.n_dim)).reshape(points.shape[:2])
         posterior = target.constrained(points)
-    coords = {name: posterior[name] for name in ("chain", "draw")}
-    stats = xr.Dataset({"lp": (("chain", "draw"), log_p)}, coords=coords)
+    stats = xr.Dataset({"lp": (("chain", "draw"), log_p)}, coords=posterior.coords)
     return Sampled(posterior, stats, interrupted=interrupt.requested)
 
 
 @dataclass
-class _Chain:
-    run: Sweeps
-    start: FloatArray
-    rng: np.random.Generator
-    own: LogPosterior
+class Chain:
+    """A chain that looks, after stretches of so many sweeps, whether an interrupt has come.
+
+    ``discard`` makes sweeps that leave no draw, ``fill`` the draws between two places.
+    """
+
     settings: GibbsSettings
-    draws: FloatArray = field(init=False)
+    stretch: int
+    discard: Callable[[int], None]
+    fill: Callable[[slice], None]
     done: int = 0
 
-    def __post_init__(self) -> None:
-        self.draws = np.empty((self.settings.draws, self.own.n_dim))
-
     def go(self, interrupt: DeferredInterrupt) -> None:
-        """Tune and draw, in stretches, until done or interrupted."""
-        stretch = max(1, STRETCH // (self.own.x.size * self.own.k))  # sweeps
-        state, discarded = self.start.copy(), np.empty((1, self.own.n_dim))
-        for begin in range(0, self.settings.tune, stretch):
+        """Tune, and make all draws, or as many as there are when an interrupt comes."""
+        for begin in range(0, self.settings.tune, self.stretch):
             if interrupt.requested:
                 return
-            self.run(self.rng, state, min(stretch, self.settings.tune - begin), discarded)
-        step = max(1, stretch // self.settings.thin)
+            self.discard(min(self.stretch, self.settings.tune - begin))
+        step = max(1, self.stretch // self.settings.thin)
         while self.done < self.settings.draws and not interrupt.requested:
-            part = self.draws[self.done : self.done + step]
-            self.run(self.rng, state, self.settings.thin, part)
-            self.done += len(part)
+            end = min(self.done + step, self.settings.draws)
+            self.fill(slice(self.done, end))
+            self.done = end
 
 
-class Chain(Protocol):
-    """What can be run beside others."""
-
-    done: int
-
-    def go(self, interrupt: DeferredInterrupt) -> None:
-        """Make all draws, or as many as there are when an interrupt comes."""
-        ...
-
-
-def run_side_by_side(chains: Sequence[Chain], interrupt: DeferredInterrupt, settings: GibbsSettings, name: str) -> None:
-    """Run chains in a thread each, with a bar of the draws done."""
+def run_side_by_side(chains: Sequence[Chain], interrupt: DeferredInterrupt, name: str) -> int:
+    """Run chains in a thread each, with a bar of the draws done; how many of these all have."""
+    settings = chains[0].settings
     with (
         Progress(console=Console(stderr=True), disable=not settings.progressbar) as bar,
         ThreadPoolExecutor(len(chains)) as pool,
@@ -125,3 +118,7 @@ def run_side_by_side(chains: Sequence[Chain], interrupt: DeferredInterrupt, sett
         for each in running:
             each.result()
         bar.update(task, completed=sum(chain.done for chain in chains))
+    length = min(chain.done for chain in chains)
+    if length == 0:
+        raise KeyboardInterrupt(NOTHING_TO_KEEP)
+    return length

@@ -12,26 +12,27 @@ from scipy.linalg import solve_triangular
 
 from bayesgmm.arguments import FloatArray
 
+NOTHING_TO_KEEP = "before the first draw: there is nothing to keep"
 LogDensity = Callable[[FloatArray], tuple[float, FloatArray]]  # of a point: value and gradient
 Loss = Callable[[FloatArray, FloatArray], tuple[float, FloatArray, FloatArray]]  # of a mean and a factor, with gradients
 
 
-class Whitening(NamedTuple):
-    """Coordinates centre + factor noise, with a triangular factor."""
+class Gaussian(NamedTuple):
+    """N(mean, factor factor'), with a triangular factor; and the coordinates of noise, for mean + factor noise."""
 
-    centre: FloatArray
+    mean: FloatArray
     factor: FloatArray
 
     def noise(self, point: FloatArray) -> FloatArray:
         """A point in these coordinates."""
-        return np.asarray(solve_triangular(self.factor, point - self.centre, lower=True))
+        return np.asarray(solve_triangular(self.factor, point - self.mean, lower=True))
 
 
 class Start(NamedTuple):
     """Where a chain of NUTS begins, and the coordinates, if any but its own, in which it moves."""
 
     point: FloatArray
-    whitening: Whitening | None = None
+    whitening: Gaussian | None = None
 
     def initial(self, seed: Any) -> FloatArray:
         """The point in the chain's coordinates, which a sampler's seed does not change."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.engines.interface import LogDensity
+from bayesgmm.engines.interface import Gaussian, LogDensity
 from bayesgmm.posterior import LogPosterior
 
 _DRAWS = 500  # which tell how near to a Gaussian the posterior is
@@ -19,19 +17,7 @@ _FLATTEST = 1e-2  # curvature that a flat direction counts as having: a round ma
 _WIDEST = 10.0  # and no coordinate has a larger standard deviation than this
 
 
-class Laplace(NamedTuple):
-    """The Gaussian N(mode, factor factor'), with a triangular factor."""
-
-    mode: FloatArray
-    factor: FloatArray
-
-    def log_mass(self, log_density: LogDensity) -> float:
-        """Logarithm of the integral of the density that it approximates."""
-        nowhere = np.zeros((1, len(self.mode)))
-        return log_density(self.mode)[0] - float(log_normal(nowhere, self.factor)[0])
-
-
-def laplace(log_density: LogDensity, start: FloatArray, *, mean_field: bool = False) -> Laplace:
+def laplace(log_density: LogDensity, start: FloatArray, *, mean_field: bool = False) -> Gaussian:
     """Mode near the start, and the triangular factor of the inverse negative Hessian there.
 
     The mode is sought in the coordinates that the Hessian whitens, in rounds, until the Hessian there is near the identity.
@@ -45,10 +31,10 @@ def laplace(log_density: LogDensity, start: FloatArray, *, mean_field: bool = Fa
     return found
 
 
-def _settled(log_density: LogDensity, start: FloatArray) -> Laplace:
+def _settled(log_density: LogDensity, start: FloatArray) -> Gaussian:
     """Mode and factor after as many rounds as it takes; where there is no mode to settle at, those of the first round."""
     mode, factor = start, np.eye(len(start))
-    rounds: list[Laplace] = []
+    rounds: list[Gaussian] = []
     for _ in range(_ROUNDS):
         values, vectors = _curvature(log_density, mode, factor)
         # the triangular factor of V diag(1/values) V', without forming that matrix, which may be nearly singular
@@ -56,9 +42,9 @@ def _settled(log_density: LogDensity, start: FloatArray) -> Laplace:
         factor = factor @ (upper * np.sign(np.diagonal(upper))[:, None]).T
         factor /= np.maximum(np.linalg.norm(factor, axis=1, keepdims=True) / _WIDEST, 1)
         if rounds and values.min() > 1 / _NEAR_IDENTITY and values.max() < _NEAR_IDENTITY:
-            return Laplace(mode, factor)
+            return Gaussian(mode, factor)
         mode = _mode(log_density, mode, factor)
-        rounds.append(Laplace(mode, factor))
+        rounds.append(Gaussian(mode, factor))
     return rounds[0]
 
 
@@ -84,13 +70,19 @@ def _mode(log_density: LogDensity, start: FloatArray, factor: FloatArray) -> Flo
     return start + factor @ found.x
 
 
+def log_mass(log_density: LogDensity, approximation: Gaussian) -> float:
+    """Logarithm of the integral of the density that is approximated."""
+    nowhere = np.zeros((1, len(approximation.mean)))
+    return log_density(approximation.mean)[0] - float(log_normal(nowhere, approximation.factor)[0])
+
+
 def log_normal(noise: FloatArray, factor: FloatArray) -> FloatArray:
     """Log density of mean + factor noise, for standard normal noise (S, d) and a triangular factor."""
     log_determinant = np.log(np.abs(np.diagonal(factor))).sum()
     return -0.5 * (noise**2 + np.log(2 * np.pi)).sum(axis=1) - log_determinant
 
 
-def departure(log_posterior: LogPosterior, approximation: Laplace) -> float:
+def departure(log_posterior: LogPosterior, approximation: Gaussian) -> float:
     """How far the posterior is from its Laplace approximation q, in nats: the spread of log p - log q over draws from q.
 
     The spread is the interquartile range over that of a unit normal, which a few far draws do not move.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.engines.interface import Sampled, Start, Target, Whitening
-from bayesgmm.engines.laplace import Laplace, departure, laplace
+from bayesgmm.engines.interface import NOTHING_TO_KEEP, Gaussian, Sampled, Start, Target
+from bayesgmm.engines.laplace import departure, laplace
 from bayesgmm.engines.nutpie_interface import read_trace
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.engines.starts import MOST_DIMENSIONS, NO_START, Optimum, after_sweeps, deal
@@ -42,22 +42,10 @@ _FAR = 3.0  # squared distance for each parameter, from an optimum to a point th
 _OPERATIONS = 5_000  # observations x components x features, which steps from draw to draw far from a Gaussian may take
 _MOST_STEPS = 8
 _GROWTH = 1.5  # an adaptive run is judged at lengths that grow by this factor
-_STATS = {
-    "logp": "lp",
-    "lp": "lp",
-    "energy": "energy",
-    "energy_error": "energy_error",
-    "diverging": "diverging",
-    "depth": "tree_depth",
-    "tree_depth": "tree_depth",
-    "maxdepth_reached": "reached_max_treedepth",
-    "reached_max_treedepth": "reached_max_treedepth",
-    "n_steps": "n_steps",
-    "step_size": "step_size",
-    "mean_tree_accept": "acceptance_rate",
-    "acceptance_rate": "acceptance_rate",
-}  # what the samplers report, under the names that ArviZ reads
-
+_STATS = {"logp": "lp", "depth": "tree_depth", "maxdepth_reached": "reached_max_treedepth"}
+_STATS |= {"mean_tree_accept": "acceptance_rate"}
+_STATS |= {name: name for name in ("energy", "energy_error", "diverging", "n_steps", "step_size", *_STATS.values())}
+# what the samplers report, under the names that ArviZ reads; what of it is told of all steps that make a draw
 _ON_THE_WAY = {"diverging": "max", "reached_max_treedepth": "max", "n_steps": "sum"}
 
 Adaptation = Literal["low_rank", "diag", "whitened"]
@@ -132,9 +120,8 @@ class _Run:
 
         self.target, self.settings = target, settings
         self.progress: list[list[Any]] = [[] for _ in models]
-        self.samplers: list[Any] = []
-        for i, model in enumerate(models):
-            sampler = nutpie.sample(
+        self.samplers = [
+            nutpie.sample(
                 model,
                 draws=settings.stops[-1].steps,
                 tune=settings.tune,
@@ -149,13 +136,16 @@ class _Run:
                 return_raw_trace=True,
                 blocking=False,
             )
-            self.samplers.append(sampler)
+            for i, model in enumerate(models)
+        ]
         self.stops, self.interrupted = settings.stops if settings.enough else [], False
 
     def until_done(self) -> tuple[list[xr.DataTree], Stop | None]:
         """What the chains made, and the stop at which it was enough, if that was asked and reached."""
         try:
-            with DeferredInterrupt(raise_at_end=False) as interrupt, _quietly():  # what has been drawn is kept
+            # what has been drawn is kept, without ArviZ's advice on more chains than draws, which a short run may have
+            with DeferredInterrupt(raise_at_end=False) as interrupt, warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Found chain dimension to be longer", category=UserWarning)
                 stop = self._watch(interrupt)
                 traces = [each.wait() if stop is None and _is_finished(each) else each.abort() for each in self.samplers]
                 parts = [read_trace(each, _STATS) for each in traces]
@@ -177,8 +167,11 @@ class _Run:
                     bar.update(task, completed=total)
                     break
                 time.sleep(0.002)
-                bar.update(task, completed=self._finished(), description=f"NUTS, {self._divergences()} divergences")
-                if self.stops and self._shortest() >= self.settings.tune + self.stops[0].steps:
+                chains = [chain for group in self.progress for chain in group]
+                done, diverged = [each.finished_draws for each in chains], sum(each.divergences for each in chains)
+                bar.update(task, completed=sum(done), description=f"NUTS, {diverged} divergences")
+                shortest = min(done) if len(done) == self.settings.chains else 0
+                if self.stops and shortest >= self.settings.tune + self.stops[0].steps:
                     stop = self._stop_enough([read_trace(sampler.inspect(), _STATS) for sampler in self.samplers])
                     if stop is not None:
                         return stop
@@ -191,33 +184,12 @@ class _Run:
         shortest = min(part["sample_stats"].sizes["draw"] for part in parts)
         if shortest < self.stops[0].steps:
             return None
-        posterior, stats = _join([_with_variables(self.target, _first(part, shortest)) for part in parts])
+        posterior, stats = _join([_with_variables(self.target, part.isel(draw=slice(0, shortest))) for part in parts])
         while self.stops and self.stops[0].steps <= shortest:
             if _is_enough(self.settings, *_thinned(posterior, stats, self.stops[0])):
                 return self.stops[0]
             del self.stops[0]
         return None
-
-    def _chains(self) -> list[Any]:
-        return [chain for group in self.progress for chain in group]
-
-    def _finished(self) -> int:
-        return sum(chain.finished_draws for chain in self._chains())
-
-    def _divergences(self) -> int:
-        return sum(chain.divergences for chain in self._chains())
-
-    def _shortest(self) -> int:
-        chains = self._chains()
-        return min(chain.finished_draws for chain in chains) if len(chains) == self.settings.chains else 0
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without ArviZ's advice on more chains than draws, which a very short or an interrupted run has."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Found chain dimension to be longer", category=UserWarning)
-        yield
 
 
 @contextmanager
@@ -330,21 +302,14 @@ def most_steps_between_draws(operations: int) -> int:
     return int(np.clip(_OPERATIONS // operations, 1, _MOST_STEPS))
 
 
-def _whitening(own: LogPosterior, point: FloatArray, approximation: Laplace) -> Whitening:
+def _whitening(own: LogPosterior, point: FloatArray, approximation: Gaussian) -> Gaussian:
     """The coordinates of the optimum that the point comes from, or of another one if it has gone there."""
-    whitening = Whitening(*approximation)
-    if (whitening.noise(point) ** 2).sum() <= _FAR * own.n_dim:
-        return whitening
-    return Whitening(*laplace(own, point))
+    return approximation if (approximation.noise(point) ** 2).sum() <= _FAR * own.n_dim else laplace(own, point)
 
 
 def _with_variables(target: Target, part: xr.DataTree) -> xr.DataTree:
     variables = target.sampled(part["posterior"].to_dataset())
     return xr.DataTree.from_dict({"posterior": variables, "sample_stats": part["sample_stats"].to_dataset()})
-
-
-def _first(part: xr.DataTree, steps: int) -> xr.DataTree:
-    return part.isel(draw=slice(0, steps))
 
 
 def _thinned(posterior: xr.Dataset, stats: xr.Dataset, stop: Stop) -> tuple[xr.Dataset, xr.Dataset]:
@@ -361,49 +326,37 @@ def _thinned(posterior: xr.Dataset, stats: xr.Dataset, stop: Stop) -> tuple[xr.D
 
 def _join(parts: Sequence[xr.DataTree]) -> tuple[xr.Dataset, xr.Dataset]:
     """Posterior and statistics of all chains, statistics under ArviZ's names, gaps filled with NaN."""
-    groups = []
-    for group in ("posterior", "sample_stats"):
-        pieces = [part[group].to_dataset() for part in parts]
-        if group == "sample_stats":
-            pieces = [
-                piece[[name for name in piece.data_vars if name in _STATS]].rename(_present(piece)) for piece in pieces
-            ]
-        groups.append(xr.concat(pieces, "chain", join="outer", combine_attrs="drop"))
-    return groups[0], groups[1]
-
-
-def _chain_lengths(stats: xr.Dataset) -> np.ndarray:
-    return np.isfinite(stats["lp"].values).sum(axis=1)
+    groups: dict[str, list[xr.Dataset]] = {"posterior": [], "sample_stats": []}
+    for part in parts:
+        groups["posterior"].append(part["posterior"].to_dataset())
+        stats = part["sample_stats"].to_dataset()
+        known = {name: _STATS[str(name)] for name in stats.data_vars if name in _STATS}
+        groups["sample_stats"].append(stats[list(known)].rename(known))
+    posterior, stats = (xr.concat(each, "chain", join="outer", combine_attrs="drop") for each in groups.values())
+    return posterior, stats
 
 
 def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings, enough: Stop | None = None) -> Sampled:
     """Join chains and drop what does not save; cut where it was enough, or to the largest rectangle if interrupted."""
-    posterior, stats = _join(parts if enough is None else [_first(part, enough.steps) for part in parts])
+    posterior, stats = _join(parts if enough is None else [part.isel(draw=slice(0, enough.steps)) for part in parts])
     first = parts[0]["sample_stats"].to_dataset()
     dtypes = {_STATS[str(name)]: values.dtype for name, values in first.data_vars.items() if name in _STATS}
-    chains, length = _largest_rectangle(_chain_lengths(stats))
+    chains, length = _largest_rectangle(np.isfinite(stats["lp"].values).sum(axis=1))
     if length == 0:
-        raise KeyboardInterrupt("before the first draw: there is nothing to keep")
+        raise KeyboardInterrupt(NOTHING_TO_KEEP)
     interrupted = enough is None and (len(chains) < settings.chains or length < settings.stops[-1].steps)
     stop = enough or settings.stop_at(length)
-    if stop.thin > 1 and stop.steps >= _FEWEST_FOR_BFMI:
-        energies = stats["energy"].isel(chain=chains, draw=slice(0, stop.steps)).values
-    else:
-        energies = None
-    posterior, stats = _thinned(posterior.isel(chain=chains), stats.isel(chain=chains), stop)
+    whole = stats.isel(chain=chains)
+    posterior, stats = _thinned(posterior.isel(chain=chains), whole, stop)
     if posterior.sizes["draw"] == 0:
-        raise KeyboardInterrupt("before the first draw: there is nothing to keep")
+        raise KeyboardInterrupt(NOTHING_TO_KEEP)
     renumbered = {"chain": np.arange(len(chains)), "draw": np.arange(posterior.sizes["draw"])}
     posterior, stats = (part.assign_coords(renumbered) for part in (posterior, stats))
     stats = stats.assign({name: stats[name].astype(dtype) for name, dtype in dtypes.items()})  # gaps had changed them
-    if energies is not None:
-        stats["bfmi"] = ("chain", array_stats.bfmi(energies))
+    if stop.thin > 1 and stop.steps >= _FEWEST_FOR_BFMI:  # of all steps
+        stats["bfmi"] = ("chain", array_stats.bfmi(whole["energy"].isel(draw=slice(0, stop.steps)).values))
     stopped_by = None if settings.enough is None or interrupted else "max_draws" if enough is None else "target_ess"
     return Sampled(posterior, stats, interrupted, stopped_by=stopped_by, thin=stop.thin)
-
-
-def _present(stats: xr.Dataset) -> dict[Hashable, str]:
-    return {name: _STATS[str(name)] for name in stats.data_vars if name in _STATS and name != _STATS[str(name)]}
 
 
 def _largest_rectangle(done: np.ndarray) -> tuple[list[int], int]:

@@ -9,6 +9,11 @@ from bayesgmm.arguments import Engine, Method, read_choice, read_count, read_pos
 from bayesgmm.words import EQUALS, Argument, Words, about, joined
 
 _BUDGET = 20  # times ``draws``, the longest that an adaptive run may take
+_OWNERS = {  # options, and the methods that have them
+    **dict.fromkeys(("tune", "thin"), ("nuts", "gibbs")),
+    **dict.fromkeys(("target_accept", "target_ess", "max_draws"), ("nuts",)),
+    **dict.fromkeys(("approximation", "max_iter"), ("advi",)),
+}
 
 
 @dataclass(frozen=True)
@@ -32,34 +37,15 @@ class Options:
         return self.draws if self.target_ess is None else self.max_draws
 
 
-def read_options(
-    *,
-    method: Any,
-    draws: Any,
-    chains: Any,
-    tune: Any,
-    thin: Any,
-    target_accept: Any,
-    target_ess: Any,
-    max_draws: Any,
-    approximation: Any,
-    max_iter: Any,
-    engine: Any,
-    custom: bool,
-) -> Options:
+def read_options(*, method: Any, draws: Any, chains: Any, engine: Any, custom: bool, **others: Any) -> Options:
     """Check every option, and that it belongs to the method and the kind of model."""
     read_choice(method, Method, "method")
     draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
-    _refuse_foreign_options(
-        method,
-        tune=(tune, ("nuts", "gibbs")),
-        thin=(thin, ("nuts", "gibbs")),
-        target_accept=(target_accept, ("nuts",)),
-        target_ess=(target_ess, ("nuts",)),
-        max_draws=(max_draws, ("nuts",)),
-        approximation=(approximation, ("advi",)),
-        max_iter=(max_iter, ("advi",)),
-    )
+    for name, owners in _OWNERS.items():
+        if others[name] is not None and method not in owners:
+            of = joined([Argument("method", owner) for owner in owners], " and ")
+            raise TypeError(about(name, "is an option of ", of, ", got ", Argument("method", method), "; leave it out"))
+    tune, thin, target_accept, target_ess, max_draws, approximation, max_iter = (others[name] for name in _OWNERS)
     if engine is not None:
         read_choice(engine, Engine, "engine")
     if method == "gibbs" and (custom or engine == "pymc"):
@@ -91,10 +77,3 @@ def read_options(
         read_choice("fullrank" if approximation is None else approximation, ("fullrank", "meanfield"), "approximation"),
         40_000 if max_iter is None else read_count(max_iter, "max_iter"),
     )
-
-
-def _refuse_foreign_options(method: str, **options: tuple[Any, tuple[str, ...]]) -> None:
-    for name, (value, owners) in options.items():
-        if value is not None and method not in owners:
-            of = joined([Argument("method", owner) for owner in owners], " and ")
-            raise TypeError(about(name, "is an option of ", of, ", got ", Argument("method", method), "; leave it out"))

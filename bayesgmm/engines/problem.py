@@ -22,33 +22,18 @@ from bayesgmm.posterior import LogPosterior, standardised_posterior
 class Problem:
     """A posterior to be sampled.
 
-    Attributes
-    ----------
-    target : Target
-    starts : list of arrays
-        Points on the unconstrained space, the best first.
-    start_values : mapping
-        The best start as values of the model's variables.
-    x : (n, D) array
-        The data in the posterior's units.
-    as_contract : callable
-        From the engine's posterior group to the tree's variables, in the posterior's units.
-    in_data_units : callable
-        From there to the data's units.
-    log_unit : float
-        The log density of the data in the posterior's units less that in the data's.
-    own : LogPosterior or None
-        The compiled density, if the posterior is the package's own.
+    ``as_contract`` leads from the engine's posterior group to the tree's variables, in the posterior's units, and
+    ``in_data_units`` from there to the data's units.
     """
 
-    target: Any
-    starts: list[FloatArray]
-    start_values: Mapping[str, FloatArray]
-    x: FloatArray
+    target: Any  # see :class:`bayesgmm.engines.interface.Target`
+    starts: list[FloatArray]  # points on the unconstrained space, the best first
+    start_values: Mapping[str, FloatArray]  # the best start as values of the model's variables
+    x: FloatArray  # the data in the posterior's units, (n, D)
     as_contract: Callable[[xr.Dataset], xr.Dataset]
     in_data_units: Callable[[xr.Dataset], xr.Dataset]
-    log_unit: float = 0.0
-    own: LogPosterior | None = None
+    log_unit: float = 0.0  # the log density of the data in the posterior's units less that in the data's
+    own: LogPosterior | None = None  # the compiled density, if the posterior is the package's own
 
 
 def own_problem(data: Data, em: EMResult, prior: Prior, engine: Engine | None) -> Problem:
@@ -56,13 +41,20 @@ def own_problem(data: Data, em: EMResult, prior: Prior, engine: Engine | None) -
     own, units = standardised_posterior(data.observations, em.mixture.n_components, prior, em.covariance)
     optima = [units.standardised_mixture(each) for each in em.optima()]
     names = list(mixture_dims(own))
+    target: Any = CompiledTarget(own)
+    if engine == "pymc":
+        from bayesgmm.engines.pymc_target import PyMCTarget
+        from bayesgmm.model.pymc_model import build_model
+
+        rows: Any = Data(own.x, None, known=own.observations.known)
+        target = PyMCTarget(build_model(rows, own.k, prior=own.prior, covariance=own.covariance))
     return Problem(
         x=own.x,
-        target=CompiledTarget(own) if engine != "pymc" else _stated_by_pymc(own),
+        target=target,
         starts=[own.at(mixture) for mixture in optima],
         start_values=own.values_at(optima[0]),
         as_contract=lambda posterior: posterior[names],
-        in_data_units=lambda posterior: _rescaled(posterior, units),
+        in_data_units=lambda posterior: rescaled(posterior, units),
         log_unit=units.log_volume(data.total),
         own=own,
     )
@@ -84,24 +76,17 @@ def custom_problem(model: Any, data: Data, em: EMResult) -> Problem:
     )
 
 
-def _stated_by_pymc(own: LogPosterior) -> Any:
-    from bayesgmm.engines.pymc_target import PyMCTarget
-    from bayesgmm.model.pymc_model import build_model
-
-    rows = Data(own.x, None, known=own.observations.known)
-    return PyMCTarget(build_model(rows, own.k, prior=own.prior, covariance=own.covariance))  # type: ignore[arg-type]
-
-
-def _rescaled(posterior: xr.Dataset, units: Units) -> xr.Dataset:
+def rescaled(posterior: xr.Dataset, units: Units) -> xr.Dataset:
     """The tree's variables in the data's units."""
     bare, scale = posterior.drop_vars([FEATURE, FEATURE_BIS], errors="ignore"), units.scale
     shift, unit = (_along(FEATURE, values) for values in (units.shift, scale))
     square = unit * _along(FEATURE_BIS, scale)
-    found = {"mu": shift + unit * bare["mu"]}
-    found |= {"cov": bare["cov"] * square} if "cov" in bare else {"sigma": bare["sigma"] * unit}
-    if "C0" in bare:
-        dims = bare["C0"].dims
-        found["C0"] = bare["C0"] * (square if FEATURE_BIS in dims else unit**2 if FEATURE in dims else scale[0] ** 2)
+    of_C0 = bare["C0"].dims if "C0" in bare else ()
+    factors = {"mu": unit, "sigma": unit, "cov": square}
+    factors["C0"] = square if FEATURE_BIS in of_C0 else unit**2 if FEATURE in of_C0 else xr.DataArray(scale[0] ** 2)
+    found = {name: bare[name] * factor for name, factor in factors.items() if name in bare}
+    if "mu" in found:
+        found["mu"] = shift + found["mu"]
     return bare.assign({name: values.transpose(*bare[name].dims) for name, values in found.items()})
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.em.result import are_one
-from bayesgmm.engines.laplace import Laplace, laplace
+from bayesgmm.engines.interface import Gaussian
+from bayesgmm.engines.laplace import laplace, log_mass
 from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.posterior import LogPosterior
@@ -32,23 +33,15 @@ NO_START = Words(
 
 @dataclass(frozen=True)
 class Optimum:
-    """A solution to begin at.
+    """A solution to begin at: an optimum of EM.
 
-    Attributes
-    ----------
-    which : int
-        Its place among EM's optima.
-    point : array
-        EM's estimate on the unconstrained space.
-    approximation : Laplace or None
-        Of the posterior near it; None where it is not needed, or where there are too many parameters for it.
-    mass : float
-        Its share of the posterior, among the optima, by that approximation, which is a rough one; equal shares without.
+    Its ``mass`` is its share of the posterior, among the optima, by Laplace's approximation near it, which is a rough one;
+    equal shares where that is not needed, or where there are too many parameters for it.
     """
 
-    which: int
-    point: FloatArray
-    approximation: Laplace | None
+    which: int  # place among EM's optima
+    point: FloatArray  # EM's estimate on the unconstrained space
+    approximation: Gaussian | None
     mass: float
 
 
@@ -59,13 +52,13 @@ def weigh(own: LogPosterior, points: Sequence[FloatArray]) -> list[Optimum]:
     """
     if len(points) == 1 or own.n_dim > MOST_DIMENSIONS:
         return [Optimum(i, point, None, 1 / len(points)) for i, point in enumerate(points)]
-    found: list[tuple[int, Laplace, Mixture]] = []
+    found: list[tuple[int, Gaussian, Mixture]] = []
     for i, point in enumerate(points[:_MOST_OPTIMA]):
         approximation = laplace(own, point)
-        mixture = own.mixture_at(approximation.mode)
+        mixture = own.mixture_at(approximation.mean)
         if not any(are_one(mixture, other, own.classes) for _, _, other in found):
             found.append((i, approximation, mixture))
-    log_masses = np.array([approximation.log_mass(own) for _, approximation, _ in found])
+    log_masses = np.array([log_mass(own, approximation) for _, approximation, _ in found])
     masses = np.exp(log_masses - log_masses.max())
     masses /= masses.sum()
     order = np.argsort(-masses, kind="stable")
@@ -79,12 +72,6 @@ def deal(optima: Sequence[Optimum], chains: int) -> list[int]:
     for i in np.argsort(counts - wanted, kind="stable")[: chains - counts.sum()]:
         counts[i] += 1
     return [i for i, count in enumerate(counts) for _ in range(count)]
-
-
-def compile_sweeps(own: LogPosterior, point: FloatArray) -> None:
-    """Have the density and its sweeps compiled, which takes long at first use only."""
-    own(point)
-    sweeps(own)(np.random.default_rng(0), point.copy(), 1, np.empty((1, own.n_dim)))
 
 
 def after_sweeps(own: LogPosterior, point: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -93,12 +93,8 @@ def sweeps(own: LogPosterior) -> Sweeps:
     prior = own.hyper
     hyper, given = np.array([prior.alpha, prior.c0, prior.g0]), (prior.b0, prior.precision_of_means, prior.rate)
     moves = moves_before_a_sweep(own) if own.n_features == 1 and own.spread.n_blocks > 1 else 0
-
-    def run(rng: np.random.Generator, state: FloatArray, thin: int, draws: FloatArray) -> None:
-        kind = own.classes, own.spread.compiled, own.hierarchical
-        kernels.sweep(rng, own.rows, *kind, hyper, *given, moves, state, thin, draws)
-
-    return run
+    kind = own.classes, own.spread.compiled, own.hierarchical
+    return lambda rng, *moved: kernels.sweep(rng, own.rows, *kind, hyper, *given, moves, *moved)
 
 
 def moves_before_a_sweep(own: LogPosterior) -> int:
@@ -114,10 +110,4 @@ def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
     prior = own.hyper
     hyper, given = np.array([prior.c0, prior.g0]), (prior.b0, prior.precision_of_means, prior.rate)
     kind = own.spread.compiled, own.spread.structure.shared, own.hierarchical
-
-    def run(
-        rng: np.random.Generator, components: Components, points: FloatArray, thin: int, draws: Draws, kept: Kept
-    ) -> None:
-        kernels.telescope(rng, own.rows, *kind, hyper, *given, tables, components, points, thin, draws, kept)
-
-    return run
+    return lambda rng, *moved: kernels.telescope(rng, own.rows, *kind, hyper, *given, tables, *moved)

@@ -16,6 +16,8 @@ from bayesgmm.analysis.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS, Draws, pa
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.reading import Data, as_shown
 from bayesgmm.data.units import Units
+from bayesgmm.engines.compiled_target import mixture_dims
+from bayesgmm.engines.problem import rescaled
 from bayesgmm.engines.telescoping import Telescoped, components_of
 from bayesgmm.posterior import LogPosterior
 
@@ -88,22 +90,16 @@ class InDataUnits:
             "occupied": (dims, draws.occupied),
             "log_density": ((*dims, "point"), draws.log_density - log_unit),
         }
-        if self.own.hierarchical:
-            of_C0, C0 = self._scales(draws.scale)
-            variables["C0"] = ((*dims, *of_C0), C0)
-            coords |= dict.fromkeys(of_C0, self.data.features)
-        return xr.Dataset(variables, coords=coords)
-
-    def _scales(self, drawn: FloatArray) -> tuple[tuple[str, ...], FloatArray]:
-        """C0 and its dims."""
+        if not self.own.hierarchical:
+            return xr.Dataset(variables, coords=coords)
+        of_C0, C0 = mixture_dims(self.own)["C0"], draws.scale
         if self.own.spread.structure.correlated:
-            n_features, (rows, columns) = self.own.n_features, np.tril_indices(self.own.n_features)
-            C0 = np.empty((*drawn.shape[:-1], n_features, n_features))
-            C0[..., rows, columns] = C0[..., columns, rows] = drawn
-            return (FEATURE, FEATURE_BIS), C0 * np.outer(self.units.scale, self.units.scale)
-        if self.own.spread.size > 1:
-            return (FEATURE,), drawn * self.units.scale**2
-        return (), drawn[..., 0] * self.units.scale[0] ** 2
+            rows, columns = np.tril_indices(self.own.n_features)
+            C0 = np.empty((*draws.scale.shape[:-1], self.own.n_features, self.own.n_features))
+            C0[..., rows, columns] = C0[..., columns, rows] = draws.scale
+        variables["C0"] = ((*dims, *of_C0), C0 if of_C0 else C0[..., 0])
+        found = rescaled(xr.Dataset(variables, coords=coords), self.units)
+        return found.assign_coords(dict.fromkeys(of_C0, self.data.features))
 
     def mixtures(self, sampled: Telescoped) -> Draws:
         """The components that are kept as draws, those beyond k in the place of the first."""
@@ -123,15 +119,13 @@ class InDataUnits:
             CLUSTER: np.arange(found["w"].shape[2]),
             OBS: self.data.positions,
         }
-        variables: dict[str, Any] = {"z": ((*dims, OBS), kept.z), "w": ((*dims, CLUSTER), found["w"])}
-        names = parameter_dims(self.own.n_features)
-        mu = self.units.shift + self.units.scale * found["mu"]
-        cov = np.outer(self.units.scale, self.units.scale) * found["cov"]
-        values = {"mu": as_shown(mu), "cov": cov, "sigma": self.units.scale[0] * np.sqrt(found["cov"][..., 0, 0])}
-        variables |= {name: ((*dims, *names[name]), values[name]) for name in list(names)[1:]}
-        if self.own.n_features > 1:
-            coords |= {FEATURE: self.data.features, FEATURE_BIS: self.data.features}
-        return xr.Dataset(variables, coords=coords)
+        values = {"z": kept.z, "w": found["w"], "mu": as_shown(found["mu"]), "cov": found["cov"]}
+        values["sigma"] = np.sqrt(found["cov"][..., 0, 0])  # of one feature
+        of_z: dict[str, tuple[str, ...]] = {"z": (OBS,)}
+        names = of_z | parameter_dims(self.own.n_features)
+        variables = {name: ((*dims, *names[name]), values[name]) for name in names}
+        features = {FEATURE: self.data.features, FEATURE_BIS: self.data.features} if self.own.n_features > 1 else {}
+        return rescaled(xr.Dataset(variables, coords=coords), self.units).assign_coords(features)
 
 
 def _mcse(values: FloatArray) -> float:

@@ -79,7 +79,7 @@ def density_picture(fitted: Fitted) -> Picture:
         return _picture("density", lambda: plots.plot_fit(fitted.reading), words, _where(fitted))
     shown = list(fitted.tree["posterior"]["feature"].to_numpy()[:_MOST_FEATURES])
     part = f" The first {len(shown)} of {len(fitted.features)} features." if len(fitted.features) > len(shown) else ""
-    some = f" A sample of {count(MOST_POINTS)} observations is drawn." if len(fitted.x) > 3_000 else ""
+    some = f" A sample of {count(MOST_POINTS)} observations is drawn." if len(fitted.reading.x) > 3_000 else ""
     words = (
         "Observations in the colours of their most probable clusters, with the ellipses that hold 90% of each cluster: "
         "posterior mean (line), single draws (thin), EM (dashed). A ring marks observations whose cluster is less than 90% "
@@ -92,17 +92,17 @@ def _where(fitted: Fitted) -> str:
     """Where the clusters are, as far as they can be told apart."""
     if fitted.doubt:
         return f"Single clusters are not to be relied on: {fitted.doubt}."
-    clusters = []
+    draws, clusters = fitted.reading.draws, []
     for j in range(min(fitted.k, 8)):
-        means = [float(fitted.draws.marginal(i).mu[:, j].mean()) for i in range(min(len(fitted.features), _MOST_FEATURES))]
+        means = [float(draws.marginal(i).mu[:, j].mean()) for i in range(min(len(fitted.features), _MOST_FEATURES))]
         place = listed([number(each) for each in means])
-        clusters.append(f"cluster {j} at {place} with weight {percent(float(fitted.draws.w[:, j].mean()))}")
+        clusters.append(f"cluster {j} at {place} with weight {percent(float(draws.w[:, j].mean()))}")
     return f"{listed(clusters).capitalize()}."
 
 
 def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
     """Membership probabilities of observations."""
-    n = len(fitted.x)
+    n = len(fitted.reading.x)
     if len(fitted.features) == 1:
         words = f"Probability of each cluster along the data, with {percent(INTERVAL)} bands; the data are marked below."
     else:
@@ -178,7 +178,7 @@ def traces_picture(fitted: Fitted) -> Picture:
 
 def _shown_step(fitted: Fitted) -> int:
     """Every how manieth draw is drawn."""
-    return max(1, len(fitted.draws.w) // _MOST_DRAWS)
+    return max(1, len(fitted.reading.draws.w) // _MOST_DRAWS)
 
 
 def plot_traces(fitted: Fitted) -> Figure:
@@ -216,7 +216,7 @@ def _chain_density(ax: Axes, chain: FloatArray, line: str) -> None:
 
 def _trace_rows(fitted: Fitted) -> list[tuple[str, FloatArray]]:
     """Names and draws (chain, draw, cluster)."""
-    draws = fitted.draws
+    draws = fitted.reading.draws
     rows = [] if fitted.k == 1 else [("weight", draws.by_chain(draws.w))]
     several = len(fitted.features) > 1
     for place, name in enumerate(fitted.features[:_MOST_FEATURES]):

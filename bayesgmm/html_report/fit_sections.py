@@ -106,7 +106,7 @@ def _adequacy(fitted: Fitted) -> list[Block]:
         else Text(f"This check is no better than the draws, which are not to be relied on: {fitted.doubt}."),
         figures.calibration_picture(fitted),
     ]
-    n, looked_at = len(fitted.x), fitted.calibrations[0].n
+    n, looked_at = len(fitted.reading.x), fitted.calibrations[0].n
     words = [
         "Where the line rises there are more observations than predicted, where it falls fewer. The model was fitted to "
         "these data, so that the line of a model that is right strays less than the band allows: a line that leaves it is a "
@@ -116,7 +116,7 @@ def _adequacy(fitted: Fitted) -> list[Block]:
         words.append(f"A sample of {count(looked_at)} observations is looked at.")
     tied = [
         f"{name} has {count(distinct)}"
-        for name, column in zip(fitted.features, fitted.x.T, strict=True)
+        for name, column in zip(fitted.features, fitted.reading.x.T, strict=True)
         if (distinct := len(np.unique(column))) < n / 2
     ]
     if tied:
@@ -136,7 +136,7 @@ def _clusters(fitted: Fitted) -> list[Block]:
     blocks: list[Block] = [Text(f"Labels: {fitted.diagnosis.labels}."), *_doubt(fitted)]
     looked_at = figures.sample(fitted.reading, _MOST_JUDGED)
     mean = responsibilities(looked_at)["mean"].values
-    n, judged, sure = len(fitted.x), len(mean), mean.max(axis=1)
+    n, judged, sure = len(fitted.reading.x), len(mean), mean.max(axis=1)
     unsure = int((sure < _UNSURE).sum())
     sampled = f", estimated from a sample of {count(judged)}" if judged < n else ""
     if fitted.diagnosis.labels.trusted:

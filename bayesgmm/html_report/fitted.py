@@ -14,7 +14,7 @@ from bayesgmm.analysis.diagnosis import Diagnosis, diagnosis_of
 from bayesgmm.analysis.em_check import EMCheck, check_against_em
 from bayesgmm.analysis.judgement import Judgement, judgement_of, sentence
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import Draws, features_of
+from bayesgmm.analysis.tree import features_of
 from bayesgmm.arguments import TRAITS, FloatArray, spoken
 from bayesgmm.em.fitting import fit_em
 from bayesgmm.html_report.blocks import (
@@ -59,16 +59,6 @@ class Fitted:
         """The draws, and what was fitted."""
         return self.reading.tree
 
-    @property
-    def draws(self) -> Draws:
-        """The mixture's parameters."""
-        return self.reading.draws
-
-    @property
-    def x(self) -> FloatArray:
-        """The data, (n, D)."""
-        return self.reading.x
-
     @cached_property
     def calibrations(self) -> list[Calibration]:
         """Where the observations of each feature fall in what is predicted of them."""
@@ -82,7 +72,7 @@ class Fitted:
     @property
     def k(self) -> int:
         """How many components."""
-        return self.draws.n_components
+        return self.reading.draws.n_components
 
     @property
     def features(self) -> list[str]:
@@ -119,10 +109,10 @@ class Fitted:
     @property
     def data(self) -> str:
         """What the model was fitted to, in words."""
-        of = ""
+        of, reading = "", self.reading
         if len(self.features) > 1:
             of = f" of {listed(self.features) if len(self.features) <= _TOLD else f'{len(self.features)} features'}"
-        return f"{count(len(self.x), self.signs)} observations{of}{counting_as(self.reading.known.weight, self.signs)}"
+        return f"{count(len(reading.x), self.signs)} observations{of}{counting_as(reading.known.weight, self.signs)}"
 
     def describe(self) -> str:
         """The clusters in words, where they are few and can be told apart."""
@@ -130,7 +120,8 @@ class Fitted:
             return ""
         said = []
         for j in range(self.k):
-            weight = f"cluster {j} holds {self._told(100 * self.draws.w[:, j], '%')} of them" if self.k > 1 else "it has"
+            share = self._told(100 * self.reading.draws.w[:, j], "%")
+            weight = f"cluster {j} holds {share} of them" if self.k > 1 else "it has"
             places = [
                 f"{self._told(mean)} in {name}"
                 if len(self.features) > 1
@@ -143,7 +134,7 @@ class Fitted:
 
     def _features_of(self, j: int) -> list[tuple[str, FloatArray, FloatArray]]:
         """Draws of mean and standard deviation of a cluster, feature by feature."""
-        mu, sd = self.draws.mu[:, j], self.draws.sd[:, j]
+        mu, sd = self.reading.draws.mu[:, j], self.reading.draws.sd[:, j]
         return [(name, mu[:, place], sd[:, place]) for place, name in enumerate(self.features)]
 
     def table(self) -> Table:
@@ -151,7 +142,7 @@ class Fitted:
         several = len(self.features) > 1
         rows = []
         for j in range(self.k):
-            row = [f"cluster {j}", self._with_interval(100 * self.draws.w[:, j]) if self.k > 1 else "100"]
+            row = [f"cluster {j}", self._with_interval(100 * self.reading.draws.w[:, j]) if self.k > 1 else "100"]
             for _, mean, sd in self._features_of(j):
                 row += [self._with_interval(mean), self._with_interval(sd)]
             rows.append(row)
@@ -195,7 +186,7 @@ class Fitted:
             )
         said, logarithms = [], []
         for each in strange[:_TOLD]:
-            column = self.x[:, self.features.index(each.feature)]
+            column = self.reading.x[:, self.features.index(each.feature)]
             place = as_recorded(column)(float(each.values[each.worst]))
             of = f" in {each.feature}" if several else ""
             found, expected = percents(float(each.shares[each.worst]), float(each.points[each.worst]))

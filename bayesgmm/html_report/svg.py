@@ -18,6 +18,8 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bayesgmm.plots.canvas import CLUSTERS, DATA, EM, POSTERIOR
+
 _INK, _AXIS = "#1b2430", "#8b95a1"
 _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a feature may be called anything
@@ -25,37 +27,14 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "bayesgmm",
     "path.simplify_threshold": 0.2,
     "font.size": 10,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.titlecolor": _INK,
-    "axes.edgecolor": _AXIS,
-    "xtick.color": _AXIS,
-    "ytick.color": _AXIS,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor"), _INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), _AXIS),
     "axes.titlesize": 10.5,
     "legend.frameon": False,
 }
 # colours of the pictures that the style sheet has under other names, for either theme; all others stay as they are
-_THEMED = {
-    _INK: "ink",
-    _AXIS: "axis",
-    "#000000": "ink",
-    "#333333": "cluster-7",
-    "#555555": "muted",
-    "#666666": "muted",
-    "#ffffff": "paper",
-    "#c9ced6": "data",
-    "#1f4e79": "posterior",
-    "#c8501e": "em",
-    "#0072b2": "cluster-0",
-    "#009e73": "cluster-1",
-    "#cc79a7": "cluster-2",
-    "#56b4e9": "cluster-3",
-    "#7f6000": "cluster-4",
-    "#8c564b": "cluster-5",
-    "#6a3d9a": "cluster-6",
-}
+_THEMED = {_INK: "ink", _AXIS: "axis", "#000000": "ink", "#555555": "muted", "#666666": "muted", "#ffffff": "paper"}
+_THEMED |= {DATA: "data", POSTERIOR: "posterior", EM: "em"} | {each: f"cluster-{j}" for j, each in enumerate(CLUSTERS)}
 _TONES = (-0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45)  # shares of black, or of white
 _MOST_VERTICES = 30_000  # of a figure, beyond which its heavy parts become pixels
 _HEAVY = 400  # vertices of one part
@@ -101,12 +80,9 @@ def _lighten(figure: Figure) -> None:
     if sum(map(_vertices, parts)) <= _MOST_VERTICES:
         return
     for part in parts:
-        if (_vertices(part) > _HEAVY or (part.get_alpha() or 1) <= _FAINT) and not _is_band(part):
+        is_band = isinstance(part, Collection) and np.size(part.get_offsets()) <= 2 and len(part.get_paths()) <= 1
+        if not is_band and (_vertices(part) > _HEAVY or (part.get_alpha() or 1) <= _FAINT):
             part.set_rasterized(True)
-
-
-def _is_band(part: Line2D | Collection) -> bool:
-    return isinstance(part, Collection) and np.size(part.get_offsets()) <= 2 and len(part.get_paths()) <= 1
 
 
 def _vertices(part: Line2D | Collection) -> int:

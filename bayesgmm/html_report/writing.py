@@ -147,7 +147,7 @@ def _of_fit(
     answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), *fitted.table().parts(_MOST_COLUMNS)]
     sections = [
         Section("answer", "The answer", answer),
-        data_section(fitted.x, fitted.features, clusters_of_em(fitted.reading), fitted.reading.known.weight),
+        data_section(fitted.reading.x, fitted.features, clusters_of_em(fitted.reading), fitted.reading.known.weight),
         *([] if comparison is None else [comparison_section(comparison, fitted.k)]),
         *fit_sections(fitted),
         settings_section(tree, comparison),
@@ -155,33 +155,26 @@ def _of_fit(
     clusters = "One Gaussian" if fitted.k == 1 else f"{fitted.k} Gaussian clusters"
     return (
         f"{clusters}{_of(fitted.features)}",
-        f"Bayesian Gaussian mixture of {counted(len(fitted.x), fitted.reading.known.weight)}",
+        f"Bayesian Gaussian mixture of {counted(len(fitted.reading.x), fitted.reading.known.weight)}",
         sections,
     )
 
 
 def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, list[Section]]:
-    ks = comparison.table["k"].tolist()
-    left, why = _answer(comparison)
+    by_k, ks = comparison.table.set_index("k"), comparison.table["k"].tolist()
+    left, answer = int(by_k.index.min()), "There is no answer: prediction and evidence exist for no k. "
+    exists = by_k["elpd_loo"].notna()  # not of posteriors that are improper
+    if exists.any():
+        left, why = smallest_left(by_k[exists])
+        but = "" if exists.all() else f"; k = {listed(by_k.index[~exists].tolist())} could not be weighed"
+        answer = f"The answer is k = {left}, {why}{but}. "
     k = left if k is None else k
     if k not in ks:
         raise ValueError(about("k", f"must be one of those compared, {', '.join(map(str, ks))}, got {k!r}"))
     fitted = Fitted.of(comparison.reading(k))
     detail = f"k = {k} is told in detail here{'' if k == left else ', which was asked for'}."
-    _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", why, comparison)
+    _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", answer, comparison)
     return f"How many Gaussian clusters{_of(fitted.features)}?", lead, sections
-
-
-def _answer(comparison: Comparison) -> tuple[int, str]:
-    """The k that is told, and the sentence that answers how many; none of posteriors that are improper."""
-    by_k = comparison.table.set_index("k")
-    known = by_k[by_k["elpd_loo"].notna()]
-    if known.empty:
-        return int(by_k.index.min()), "There is no answer: prediction and evidence exist for no k. "
-    k, why = smallest_left(known)
-    without = by_k.index[by_k["elpd_loo"].isna()].tolist()
-    but = f"; k = {listed(without)} could not be weighed" if without else ""
-    return k, f"The answer is k = {k}, {why}{but}. "
 
 
 def _criteria(comparison: Comparison, ks: list[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,21 @@ _CUT_OFF = 1e-4  # the same, beyond which cutting it off is another prior
 
 @dataclass(frozen=True, eq=False)
 class PriorOnK(ABC):
-    """Probabilities p(k) of k = 1, 2, ..."""
+    """Probabilities p(k) of k = 1, 2, ...; what is called p is a probability, all else is positive."""
 
-    @abstractmethod
+    def __post_init__(self) -> None:
+        for name in (each.name for each in fields(self)):
+            read = read_probability if name == "p" else read_positive
+            object.__setattr__(self, name, read(getattr(self, name), name))
+
     def log_pmf(self, k: ArrayLike) -> FloatArray:
         """Log p(k), minus infinity where k is impossible."""
+        k = np.asarray(k)
+        return np.where((k >= 1) & (k == np.floor(k)), self._log_p(np.maximum(k - 1, 0)), -np.inf)
+
+    @abstractmethod
+    def _log_p(self, m: FloatArray) -> FloatArray:
+        """Log p(m + 1), for m = 0, 1, ..."""
 
     def probabilities(self) -> FloatArray:
         """P(k) of k = 1, ..., m, which add to one: m is the largest k with p(k) > 0.
@@ -82,11 +92,9 @@ class Probabilities(PriorOnK):
             raise ValueError(f"prior_k must hold probabilities that add to one, got a sum of {values.sum():g}; {remedy}")
         object.__setattr__(self, "values", tuple((values / values.sum()).tolist()))
 
-    def log_pmf(self, k: ArrayLike) -> FloatArray:
-        """Log p(k)."""
-        k, p = np.asarray(k), np.asarray(self.values)
+    def _log_p(self, m: FloatArray) -> FloatArray:
         with np.errstate(divide="ignore"):
-            return _on_support(np.log(p[np.clip(k - 1, 0, len(p) - 1).astype(int)]), k, len(p))
+            return np.log(np.append(self.values, 0.0)[np.minimum(m, len(self.values)).astype(int)])
 
     def probabilities(self) -> FloatArray:
         """P(k) of k = 1, ..., m, the largest k with p(k) > 0."""
@@ -114,10 +122,8 @@ class Uniform(PriorOnK):
         if read_count(self.most, "most") > _LONGEST:
             raise ValueError(f"most must be at most {_LONGEST}, got {self.most}; choose a smaller one")
 
-    def log_pmf(self, k: ArrayLike) -> FloatArray:
-        """Log p(k) = -log most."""
-        k = np.asarray(k)
-        return _on_support(np.full(k.shape, -np.log(self.most)), k, self.most)
+    def _log_p(self, m: FloatArray) -> FloatArray:
+        return np.where(m < self.most, -np.log(self.most), -np.inf)
 
     def probabilities(self) -> FloatArray:
         """P(k) of k = 1, ..., most."""
@@ -141,13 +147,8 @@ class Geometric(PriorOnK):
 
     p: float
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "p", read_probability(self.p, "p"))
-
-    def log_pmf(self, k: ArrayLike) -> FloatArray:
-        """Log p(k)."""
-        k = np.asarray(k)
-        return _on_support(np.log(self.p) + (k - 1) * np.log1p(-self.p), k)
+    def _log_p(self, m: FloatArray) -> FloatArray:
+        return np.asarray(np.log(self.p) + m * np.log1p(-self.p))
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,14 +168,8 @@ class Poisson(PriorOnK):
 
     rate: float
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", read_positive(self.rate, "rate"))
-
-    def log_pmf(self, k: ArrayLike) -> FloatArray:
-        """Log p(k)."""
-        k = np.asarray(k)
-        m = np.maximum(k - 1, 0)
-        return _on_support(xlogy(m, self.rate) - self.rate - gammaln(m + 1), k)
+    def _log_p(self, m: FloatArray) -> FloatArray:
+        return np.asarray(xlogy(m, self.rate) - self.rate - gammaln(m + 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,16 +195,9 @@ class NegativeBinomial(PriorOnK):
     r: float
     p: float
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "r", read_positive(self.r, "r"))
-        object.__setattr__(self, "p", read_probability(self.p, "p"))
-
-    def log_pmf(self, k: ArrayLike) -> FloatArray:
-        """Log p(k)."""
-        k = np.asarray(k)
-        m = np.maximum(k - 1, 0)
+    def _log_p(self, m: FloatArray) -> FloatArray:
         ways = gammaln(self.r + m) - gammaln(self.r) - gammaln(m + 1)
-        return _on_support(ways + self.r * np.log(self.p) + xlog1py(m, -self.p), k)
+        return np.asarray(ways + self.r * np.log(self.p) + xlog1py(m, -self.p))
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,16 +228,9 @@ class BetaNegativeBinomial(PriorOnK):
     a_pi: float = 4.0
     b_pi: float = 3.0
 
-    def __post_init__(self) -> None:
-        for name in ("a_lambda", "a_pi", "b_pi"):
-            object.__setattr__(self, name, read_positive(getattr(self, name), name))
-
-    def log_pmf(self, k: ArrayLike) -> FloatArray:
-        """Log p(k)."""
-        k = np.asarray(k)
-        m = np.maximum(k - 1, 0)
+    def _log_p(self, m: FloatArray) -> FloatArray:
         ways = gammaln(self.a_lambda + m) - gammaln(self.a_lambda) - gammaln(m + 1)
-        return _on_support(ways + betaln(self.a_lambda + self.a_pi, m + self.b_pi) - betaln(self.a_pi, self.b_pi), k)
+        return np.asarray(ways + betaln(self.a_lambda + self.a_pi, m + self.b_pi) - betaln(self.a_pi, self.b_pi))
 
 
 def read_prior_k(prior_k: PriorOnK | ArrayLike | None) -> PriorOnK:
@@ -279,8 +260,3 @@ def prior_k_from_json(stored: Any) -> PriorOnK:
             f"attribute prior_k of tree must be the record of a prior on k, got {str(stored)[:80]!r}; pass what posterior_k "
             "returned"
         ) from None
-
-
-def _on_support(log_p: FloatArray, k: FloatArray, most: float = np.inf) -> FloatArray:
-    """Log probabilities, minus infinity where k is not an integer from 1 to the largest."""
-    return np.where((k >= 1) & (k <= most) & (k == np.floor(k)), log_p, -np.inf)

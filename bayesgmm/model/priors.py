@@ -84,12 +84,11 @@ class _Prior:
         if self.b0 is None or self.B0 is None:
             raise ValueError("a prior must be scaled to data (scaled_to) before it is rescaled")
         b0 = (self.b0 - shift) / scale
-        return replace(
-            self,
-            b0=b0 if np.ndim(self.b0) else float(np.ravel(b0)[0]),
-            B0=_per_unit_square(self.B0, scale),
-            **self._rescaled_covariance(scale),
-        )
+        scales = {"B0": scale, "C0": scale, "G0": 1 / scale}
+        changed: Any = {
+            name: _per_unit_square(getattr(self, name), by) for name, by in scales.items() if hasattr(self, name)
+        }
+        return replace(self, b0=b0 if np.ndim(self.b0) else float(np.ravel(b0)[0]), **changed)
 
     def to_json(self) -> str:
         """Name and hyperparameters, for the record."""
@@ -101,9 +100,6 @@ class _Prior:
             return {"b0": float(middle), "B0": float(spread) ** 2, "c0": 2.0}
         c0 = 2.5 + (len(middle) - 1) / 2 if _is_matrix(spread, covariance) else 2.0
         return {"b0": middle, "B0": np.diag(spread**2), "c0": c0}
-
-    def _rescaled_covariance(self, scale: Value) -> dict[str, Any]:
-        return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,10 +157,6 @@ class HierarchicalPrior(_Prior):
         c0 = shared["c0"] if self.c0 is None else self.c0
         return {**shared, "g0": g0, "G0": np.diag(100 * g0 / c0 / spread**2)}
 
-    def _rescaled_covariance(self, scale: Value) -> dict[str, Any]:
-        assert self.G0 is not None
-        return {"G0": _per_unit_square(self.G0, 1 / scale)}
-
 
 @dataclass(frozen=True, eq=False)
 class ConjugatePrior(_Prior):
@@ -205,38 +197,21 @@ class ConjugatePrior(_Prior):
         c0 = shared["c0"] if self.c0 is None else self.c0
         return {**shared, "C0": np.diag(c0 / 100 * spread**2)}
 
-    def _rescaled_covariance(self, scale: Value) -> dict[str, Any]:
-        assert self.C0 is not None
-        return {"C0": _per_unit_square(self.C0, scale)}
-
 
 Prior = HierarchicalPrior | ConjugatePrior
 
 
 @dataclass(frozen=True, eq=False)
 class Hyperparameters:
-    """A prior that is scaled to data: nothing is left open, and shapes are the same for one feature and for several.
-
-    Attributes
-    ----------
-    alpha, c0 : float
-    b0 : (D,) array
-    B0 : (D, D) array
-    learnt : bool
-        Whether C0 is drawn, from a Wishart or Gamma distribution.
-    g0 : float
-        0 where C0 is given.
-    rate : (V,) or (D, D) array
-        G0, or C0 where that is given.
-    """
+    """A prior that is scaled to data: nothing is left open, and shapes are the same for one feature and for several."""
 
     alpha: float
-    b0: FloatArray
-    B0: FloatArray
+    b0: FloatArray  # (D,)
+    B0: FloatArray  # (D, D)
     c0: float
-    learnt: bool
-    g0: float
-    rate: FloatArray
+    learnt: bool  # whether C0 is drawn, from a Wishart or Gamma distribution
+    g0: float  # 0 where C0 is given
+    rate: FloatArray  # G0, or C0 where that is given, (V,) or (D, D)
 
     @classmethod
     def of(cls, prior: Prior) -> Hyperparameters:

@@ -88,7 +88,9 @@ def build_model(
         w = pm.Dirichlet("w", a=np.full(k, prior.alpha), dims="cluster")
         if data.n_features == 1:
             mu = pm.Normal("mu", mu=prior.b0, sigma=np.sqrt(np.asarray(prior.B0)), dims="cluster")
-            sigma = _standard_deviations(prior, mu, own=not TRAITS[covariance].shared)
+            sigma2, own = _variances(prior, covariance, ()), not TRAITS[covariance].shared
+            scale = pm.math.sqrt(sigma2)
+            sigma = pm.Deterministic("sigma", scale if own else pm.math.ones_like(mu) * scale, dims="cluster")
             pm.NormalMixture("x", w=w, mu=mu, sigma=sigma, observed=data.values[:, 0].copy(), dims="obs")
             _add_known(model, pm.logp(pm.Normal.dist(mu=mu, sigma=sigma), data.values), data, k)
         else:
@@ -162,21 +164,17 @@ def prior_predictive(
     return pm.sample_prior_predictive(draws, model=model, random_seed=seed)
 
 
-def _standard_deviations(prior: Any, mu: Any, *, own: bool) -> Any:
-    """Sigma of one feature."""
-    C0 = pm.Gamma("C0", alpha=prior.g0, beta=prior.G0) if isinstance(prior, HierarchicalPrior) else prior.C0
-    sigma2 = pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims="cluster" if own else None)
-    scale = pm.math.sqrt(sigma2)
-    return pm.Deterministic("sigma", scale if own else pm.math.ones_like(mu) * scale, dims="cluster")
+def _variances(prior: Any, covariance: Covariance, per_feature: tuple[str, ...]) -> Any:
+    """The variances that are drawn, and C0 if it is."""
+    hierarchical, clusters = isinstance(prior, HierarchicalPrior), () if TRAITS[covariance].shared else ("cluster",)
+    C0 = pm.Gamma("C0", alpha=prior.g0, beta=prior.G0, dims=per_feature or None) if hierarchical else prior.C0
+    return pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims=(*clusters, *per_feature) or None)
 
 
 def _diagonal_roots(prior: Any, k: int, n_features: int, covariance: Covariance) -> Any:
     """Cholesky factors of covariances without correlations, (K, D, D)."""
-    traits = TRAITS[covariance]
-    clusters, per_feature = () if traits.shared else ("cluster",), ("feature",) if traits.per_feature else ()
-    hierarchical = isinstance(prior, HierarchicalPrior)
-    C0 = pm.Gamma("C0", alpha=prior.g0, beta=prior.G0, dims=per_feature or None) if hierarchical else prior.C0
-    sigma2 = pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims=(*clusters, *per_feature) or None)
+    per_feature = ("feature",) if TRAITS[covariance].per_feature else ()
+    sigma2 = _variances(prior, covariance, per_feature)
     variances = (sigma2 if per_feature else sigma2[..., None]) * np.ones((k, n_features))
     pm.Deterministic("cov", variances[..., None] * np.eye(n_features), dims=("cluster", "feature", "feature_bis"))
     return pt.sqrt(variances)[..., None] * np.eye(n_features)

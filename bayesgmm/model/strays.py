@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bayesgmm.arguments import Covariance, FloatArray
 from bayesgmm.data.reading import named
 from bayesgmm.model.priors import Prior
-from bayesgmm.words import Either, Words
+from bayesgmm.words import Either, Sentence, Words
 
 _SHARE = 100  # observations for each one that may be a stray
 _NAMED = 5  # strays that are listed
@@ -20,23 +20,13 @@ _LEAST = 30  # observations, fewer of which have no shape that one could lie out
 
 
 @dataclass(frozen=True)
-class Strays:
-    """A few observations beyond a gap wider than the range of all others, in one feature.
-
-    Attributes
-    ----------
-    feature : str
-    positions : tuple of int
-        Which observations they are, as numbered by the user.
-    values : tuple of float
-    factor : float
-        The range of all observations over that of the others.
-    """
+class Strays(Sentence):
+    """A few observations beyond a gap wider than the range of all others, in one feature."""
 
     feature: str
-    positions: tuple[int, ...]
+    positions: tuple[int, ...]  # which observations they are, as numbered by the user
     values: tuple[float, ...]
-    factor: float
+    factor: float  # the range of all observations over that of the others
 
     @property
     def problem(self) -> str:
@@ -61,11 +51,6 @@ class Strays:
                 "leave them out of the file, or scale the prior to the others in Python",
             )
         )
-
-    @property
-    def sentence(self) -> Words:
-        """Problem and remedy."""
-        return Words(self.problem, "; ", self.remedy)
 
 
 def strays(

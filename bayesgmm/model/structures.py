@@ -19,11 +19,6 @@ class Structure:
 
     Its *factors* are what the E-step takes: standard deviations (K, D) where covariances are diagonal, else lower Cholesky
     factors (K, D, D).
-
-    Attributes
-    ----------
-    covariance : {"full", "tied", "diag", "spherical"}
-    n_features : int
     """
 
     covariance: Covariance
@@ -72,13 +67,12 @@ class Structure:
         squares = steps[:, :, None] * steps[:, None, :] if sums.second.ndim == 3 else steps**2
         moments = per_component(sums.second, np.where(alive, sums.counts, 1.0)) - squares
         moments = np.where(alive.reshape((-1,) + (1,) * (moments.ndim - 1)), moments, old)
-        if self.shared:
-            shared = np.tensordot(sums.counts / sums.counts.sum(), moments, axes=1)
-            moments = np.broadcast_to(shared, moments.shape)
-        return self.pooled(moments)
+        return self.pooled(moments, sums.counts / sums.counts.sum())
 
-    def pooled(self, moments: FloatArray) -> FloatArray:
-        """Variances (K, D) of spherical covariances made equal over the features."""
+    def pooled(self, moments: FloatArray, shares: FloatArray) -> FloatArray:
+        """Moments made equal over components of these shares if they are tied; variances (K, D) over features of spheres."""
+        if self.shared:
+            moments = np.broadcast_to(np.tensordot(shares, moments, axes=1), moments.shape)
         if self.one_unit:
             return np.broadcast_to(moments.mean(axis=1, keepdims=True), moments.shape)
         return moments
@@ -103,9 +97,7 @@ class Structure:
     def of_mixture(self, weights: FloatArray, covariances: FloatArray) -> FloatArray:
         """Second moments nearest to the covariances of a mixture that may have another structure."""
         moments = covariances if self.correlated else np.diagonal(covariances, axis1=1, axis2=2)
-        if self.shared:
-            moments = np.broadcast_to(np.tensordot(weights, moments, axes=1), moments.shape)
-        return self.pooled(moments)
+        return self.pooled(moments, weights)
 
     def matrices(self, factors: FloatArray) -> FloatArray:
         """Covariances (K, D, D)."""

@@ -5,8 +5,7 @@ It imports analysis, arguments, comparison, em, exceptions, kernels, model.
 
 from bayesgmm.plots.chains import plot_relabelling, plot_solutions
 from bayesgmm.plots.clusters import plot_coclustering, plot_responsibilities
-from bayesgmm.plots.em import plot_em_history
-from bayesgmm.plots.fits import plot_fit, plot_pairs
+from bayesgmm.plots.fits import plot_em_history, plot_fit, plot_pairs
 from bayesgmm.plots.numbers import plot_compare, plot_fits, plot_k
 
 __all__ = [

@@ -16,7 +16,7 @@ from bayesgmm.analysis.tree import features_of
 from bayesgmm.arguments import FloatArray
 
 POSTERIOR, EM, DATA = "#1f4e79", "#c8501e", "#c9ced6"
-_CLUSTERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#7f6000", "#8c564b", "#6a3d9a", "#333333")  # clusters in pairs
+CLUSTERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#7f6000", "#8c564b", "#6a3d9a", "#333333")  # clusters in pairs
 _MOST_FEATURES, ACROSS = 6, 3  # panels, and how many of them side by side
 _FEWEST = 10  # observations of a cluster that has bins of its own
 _MOST_BINS, _FINEST, _MANY_BARS = 200, 800, 150
@@ -151,4 +151,4 @@ def grid_for(x: np.ndarray, means: np.ndarray, sigma: np.ndarray) -> np.ndarray:
 
 def colour(j: int) -> str:
     """The colour of a cluster."""
-    return _CLUSTERS[j % len(_CLUSTERS)]
+    return CLUSTERS[j % len(CLUSTERS)]

@@ -1,4 +1,4 @@
-"""The data and the density that was fitted to them."""
+"""The data and the density that was fitted to them; and the ascent of EM."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from bayesgmm.analysis.predictive import log_density, read_feature, read_grid
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import FloatArray, read_probability
+from bayesgmm.em.result import EMResult
 from bayesgmm.kernels import estep
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features, clusters_of_em, colour, grid_for, histogram, legend, panels
@@ -199,3 +200,39 @@ def _legend(figure: Figure, k: int, level: float) -> None:
     ring: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "#555555", "linestyle": ""}
     lines.append(Line2D([], [], label=f"cluster less than {_SURE:.0%} sure", **ring))
     figure.legend(handles=lines, loc="upper right", frameon=False, fontsize="small")
+
+
+@np.errstate(under="ignore")
+def plot_em_history(em: EMResult, *, ax: Axes | None = None) -> Figure:
+    """Log-likelihood of the best EM run over its iterations, and where the other restarts ended.
+
+    The vertical axis shows how far the log-likelihood is below the best, on a logarithmic scale; 1e-8 and less is
+    drawn as 1e-8.
+
+    Parameters
+    ----------
+    em : EMResult
+        From :func:`bayesgmm.fit_em`.
+    ax : Axes, optional
+        Draw here instead of in a new figure.
+
+    Returns
+    -------
+    Figure
+    """
+    if not isinstance(em, EMResult):
+        raise TypeError(f"em must be the EMResult that fit_em returns, got {type(em).__name__}")
+    figure, (ax,) = panels(ax, 1, (7, 4))
+    floor = 1e-8
+    gaps = np.maximum(em.log_likelihood - em.history[:-1], floor)
+    ax.plot(np.arange(1, len(gaps) + 1), gaps, color=EM, linewidth=2, label="best run")
+    others = em.restarts[1:]
+    for ended, marker, name in ((False, "o", "end of another restart"), (True, "x", "the same, collapsed")):
+        chosen = [each for each in others if each.collapsed is ended]
+        if chosen:
+            ends = [max(abs(em.log_likelihood - each.log_likelihood), floor) for each in chosen]
+            ax.scatter([each.n_iter for each in chosen], ends, color="#555555", marker=marker, s=22, zorder=3, label=name)
+    ax.set(xscale="log", yscale="log", xlabel="EM iteration", ylabel="log-likelihood below the best")
+    ax.set_title(f"k = {em.mixture.n_components}, log-likelihood {em.log_likelihood:.3f}", fontsize="medium")
+    ax.legend(frameon=False, fontsize="small", loc="upper right")
+    return figure

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from bayesgmm.arguments import spoken
-from bayesgmm.exceptions import PACKAGE, DataWarning
+from bayesgmm.exceptions import DataWarning, warn
 
 _LAST_RESORT = "Last Resort"  # matplotlib's own, which has a box for every letter
 _USUAL = (400, "normal", "regular")  # weights
@@ -62,11 +62,10 @@ def _write(label: Text, name: str, before: str) -> None:
     if fonts is None and mpl.rcParams["svg.fonttype"] != "none":  # else whoever shows the text has fonts of his own
         drawn = "".join(each if fonts_for(each) is not None else "?" for each in name)
         label.set_text(f"{before}{drawn}")
-        warnings.warn(
+        warn(
             f"no installed font has all letters of the feature {name!r}, so that its axis is called {drawn!r}; install one "
             "that has, such as Noto Sans CJK",
             DataWarning,
-            skip_file_prefixes=PACKAGE,
         )
         return
     label.set_text(f"{before}{name}")

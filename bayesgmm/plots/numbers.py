@@ -54,10 +54,14 @@ def plot_compare(comparison: Comparison) -> Figure:
         (axes[0], "elpd_loo", by_k["elpd_diff"], by_k["dse"], "no prediction of any k"),
         (axes[1], "log_evidence", evidence, by_k["mcse"], "no evidence of any k"),
     ):
-        if name in best:
-            _differences(ax, values, errors, best[name])
-        else:
+        if name not in best:
             ax.text(0.5, 0.5, none, ha="center", transform=ax.transAxes)
+            continue
+        ax.axhline(0, color=_GREY, linewidth=0.8)
+        at, heights, error = (np.asarray(each, dtype=float) for each in (values.index, values, errors))
+        ax.errorbar(at, heights, yerr=2 * error, marker="o", capsize=3, linewidth=1, color=POSTERIOR)
+        _ring(ax, best[name], float(values.loc[best[name]]))
+        _shorten(ax, {"": values}, _SHOWN, POSTERIOR, 2 * errors)
     axes[0].set(title="prediction: LOO", ylabel="elpd, difference to the best (2 standard errors)")
     axes[1].set(title="evidence", ylabel="log evidence, difference to the best (2 MCSE)")
     behind = {name: by_k[name].min() - by_k[name] for name in ("bic", "icl")}
@@ -75,14 +79,6 @@ def plot_compare(comparison: Comparison) -> Figure:
     if len(unsure):
         figure.supxlabel(f"not converged: k = {', '.join(map(str, unsure))}", fontsize="small", color=_GREY)
     return figure
-
-
-def _differences(ax: Axes, values: Any, errors: Any, best: int) -> None:
-    ax.axhline(0, color=_GREY, linewidth=0.8)
-    at, heights, error = (np.asarray(each, dtype=float) for each in (values.index, values, errors))
-    ax.errorbar(at, heights, yerr=2 * error, marker="o", capsize=3, linewidth=1, color=POSTERIOR)
-    _ring(ax, best, float(values.loc[best]))
-    _shorten(ax, {"": values}, _SHOWN, POSTERIOR, 2 * errors)
 
 
 def _shorten(ax: Axes, behind: Mapping[str, pd.Series], most: float, color: str, errors: Any = 0.0) -> None:

@@ -15,10 +15,11 @@ import pytest
 
 from bayesgmm.analysis.predictive import log_density
 from bayesgmm.analysis.tree import draws_of
-from bayesgmm.engines.advi import AdviSettings, sample_advi
+from bayesgmm.engines.advi import sample_advi
 from bayesgmm.engines.compiled_target import CompiledTarget
 from bayesgmm.engines.interface import Start
 from bayesgmm.engines.nuts import NutsSettings, choose_geometry, sample_nuts
+from bayesgmm.engines.options import Options
 from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.starts import Optimum
 from bayesgmm.engines.sweeps import sweeps
@@ -70,8 +71,9 @@ def by_default(own, start, generator):
 
 
 def by_mean_field(own, start, generator):
-    settings = AdviSettings(DRAWS, 1, int(generator.integers(2**31)), "meanfield", 2_000, False)
-    return draws_of(sample_advi(CompiledTarget(own), start, settings, Phases(announce=False), own).posterior)
+    options = Options("advi", DRAWS, 1, None, None, None, None, DRAWS, "meanfield", 2_000)
+    seed = int(generator.integers(2**31))
+    return draws_of(sample_advi(CompiledTarget(own), start, options, seed, Phases(announce=False), own).posterior)
 
 
 def ranks(problem, sampler, size, n=20, believed=None):
