@@ -29,6 +29,7 @@ from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Method, read_choi
 from bayesgmm.comparison.comparing import compare
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.comparison.verdict import Criterion, choose
+from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import Data, count_distinct, read_rows
 from bayesgmm.data.tables import refuse_hidden_numbers
 from bayesgmm.em.result import n_parameters
@@ -250,13 +251,11 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         That is p(z | X, fitted data), :func:`bayesgmm.responsibilities` of X. Of the observations that were fitted, which
         would count twice, ask ``bayesgmm.responsibilities(posterior_)``; the difference is seldom to be seen.
         """
-        points = self._read(X)
-        return np.asarray(responsibilities(self.posterior_, points)["mean"].values)
+        return np.asarray(responsibilities(self.posterior_, self._read(X).x)["mean"].values)
 
     def score_samples(self, X: Any) -> FloatArray:
         """Log of the posterior predictive density of each observation, averaged over all draws, (n,)."""
-        points = self._read(X)
-        return log_predictive(read_draws(self.posterior_), points)
+        return log_predictive(read_draws(self.posterior_), self._read(X))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of ``score_samples``: how well an observation is predicted, if X was not fitted; higher is better."""
@@ -305,10 +304,13 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         """Observations, their log-likelihood under EM's estimate, and its free parameters."""
         points = self._read(X)
         mixture, _ = read_em(self.posterior_)
-        log_likelihood = float(mixture.log_density(points).sum())
-        return len(points), log_likelihood, n_parameters(mixture, self.posterior_.attrs["covariance"])
+        return (
+            len(points),
+            points.log_likelihood(*mixture.parameters),
+            n_parameters(mixture, self.posterior_.attrs["covariance"]),
+        )
 
-    def _read(self, X: Any) -> FloatArray:
+    def _read(self, X: Any) -> Observations:
         """Points with the features of the tree's data."""
         check_is_fitted(self)
         X = refuse_hidden_numbers(X, "X")

@@ -11,6 +11,7 @@ from bayesgmm.analysis.predictive import log_density
 from bayesgmm.analysis.tree import read_draws, read_observations
 from bayesgmm.comparison import leave_one_out
 from bayesgmm.comparison.leave_one_out import bad_k_hats, refitted
+from bayesgmm.data.observations import Observations
 from bayesgmm.exceptions import CollapsedComponentWarning, DataWarning
 from tests.conftest import make_tree
 from tests.statistics import SEED, Z, rng
@@ -62,7 +63,7 @@ def test_bad_points_are_refitted(with_outlier):
     prior = bg.HierarchicalPrior().scaled_to(x)
     others = bg.fit(x[:-1], 1, prior=prior, method="gibbs", random_seed=2, draws=5000, progressbar=False)
     draws, _ = _parts(others)
-    densities = np.exp(log_density(draws, x[-1:, None]))[:, 0]
+    densities = np.exp(log_density(draws, Observations(x[-1:, None])))[:, 0]
     error = densities.std() / densities.mean() / np.sqrt(1000)
     assert after.elpd_i.values[worst] == pytest.approx(np.log(densities.mean()), abs=5 * error + 0.05)
     assert before.elpd_i.values[worst] > after.elpd_i.values[worst]
@@ -148,7 +149,7 @@ def test_the_monte_carlo_error_is_that_of_other_seeds():
 @pytest.mark.parametrize("value", [-np.inf, np.nan])
 def test_no_density_is_a_sentence(tree, monkeypatch, value):
     def broken(draws, x, *_):
-        densities = log_density(draws, x)
+        densities = log_density(draws, Observations(x))
         densities[0, 0] = value
         return densities
 
@@ -161,7 +162,7 @@ def test_a_tail_of_equal_values_is_no_error(tree, monkeypatch):
     """As of draws that stand still: no tail can be fitted, which counts as the worst of k-hats."""
 
     def still(draws, x, *_):
-        densities = log_density(draws, x)
+        densities = log_density(draws, Observations(x))
         densities[:, 0] = np.log(2.0)
         return densities
 

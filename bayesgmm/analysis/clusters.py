@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import batched
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +23,8 @@ from bayesgmm.analysis.predictive import read_points, shares_given
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import CLUSTER, OBS, Draws
 from bayesgmm.arguments import FloatArray, read_choice, read_count, read_seed, require_memory
-from bayesgmm.kernels import estep, partitions
+from bayesgmm.data.observations import Observations
+from bayesgmm.kernels import partitions
 
 _BLOCK = 8_192  # observations handled together
 _SHARES = 2**22  # of draws in observations, at once
@@ -74,22 +76,22 @@ def responsibilities(tree: Tree, x: ArrayLike | None = None) -> xr.Dataset:
     [0, 1, 2]
     """
     reading = Reading.of(tree)
-    draws, points, coords, log_labels = _asked(reading, x)
-    mean, square = np.zeros((2, len(points), draws.n_components))
+    draws, rows, coords = _asked(reading, x)
+    mean, square = np.zeros((2, len(rows), draws.n_components))
     step = _BLOCK if x is None else max(1, min(_BLOCK, _SHARES // len(draws.w)))
 
     def of_block(begin: int) -> None:
         part = slice(begin, begin + step)
-        shares = np.ones((len(draws.w), 1)) if x is None else shares_given(draws, points[part])
-        known = None if log_labels is None else log_labels[:, part]
-        for share, w, mu, factors in zip(shares[..., None], draws.w, draws.mu, draws.factors, strict=True):
-            r = estep.responsibilities(points[part], w, mu, factors, known)
+        of_part = rows.of(part)
+        shares = np.ones((len(draws.w), 1)) if x is None else shares_given(draws, of_part)
+        for share, parameters in zip(shares[..., None], draws.each(), strict=True):
+            r = of_part.responsibilities(*parameters)
             mean[part] += share * r
             r *= r
             square[part] += share * r
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(of_block, range(0, len(points), step)))
+        list(pool.map(of_block, range(0, len(rows), step)))
     total = mean.sum(axis=1, keepdims=True)
     mean /= total
     sd = np.sqrt(np.maximum(square / total - mean**2, 0))
@@ -124,8 +126,8 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
     >>> bg.sample_assignments(tree, random_seed=1).shape
     (4, 200, 82)
     """
-    draws, points, coords, log_labels = _asked(Reading.of(tree))
-    z = draws.by_chain(_assignments(draws, points, np.random.default_rng(read_seed(random_seed)), log_labels))
+    draws, rows, coords = _asked(Reading.of(tree))
+    z = draws.by_chain(_assignments(draws, rows, np.random.default_rng(read_seed(random_seed))))
     posterior = tree["posterior"].to_dataset()
     coords |= {name: posterior[name].values for name in ("chain", "draw")}
     return xr.DataArray(z, dims=("chain", "draw", OBS), coords=coords, name="z")
@@ -160,15 +162,13 @@ def coclustering(tree: Tree, x: ArrayLike | None = None) -> xr.DataArray:
     >>> bg.coclustering(tree, [9.5, 9.8, 33.0]).round(0).values.tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    draws, points, coords, log_labels = _asked(Reading.of(tree), x)
-    n, k = len(points), draws.n_components
+    draws, rows, coords = _asked(Reading.of(tree), x)
+    n, k = len(rows), draws.n_components
     require_memory(3 * 8 * n**2, f"{n} x {n} probabilities", "pass some of the observations as x")
     few = draws.thinned(max(_FEWEST, int(_OPERATIONS / (n**2 * k))))
     together, step = np.zeros((n, n)), max(1, 4_000 // k)  # columns of a product
-    for begin in range(0, len(few.w), step):
-        part = slice(begin, begin + step)
-        parameters = zip(few.w[part], few.mu[part], few.factors[part], strict=True)
-        r = np.concatenate([estep.responsibilities(points, *each, log_labels=log_labels) for each in parameters], axis=1)
+    for parameters in batched(few.each(), step):
+        r = np.concatenate([rows.responsibilities(*each) for each in parameters], axis=1)
         together += r @ r.T
     together /= len(few.w)
     np.fill_diagonal(together, 1.0)
@@ -230,13 +230,13 @@ def partition(
     """
     read_choice(loss, ("vi", "binder"), "loss")
     tree = relabelled(Reading.of(tree))  # labels, and with them the labels drawn, that do not depend on the order given
-    all_draws, points, coords, log_labels = _asked(tree)
+    all_draws, rows, coords = _asked(tree)
     rng = np.random.default_rng(read_seed(random_seed))
     few = all_draws.thinned(read_count(draws, "draws"))
-    z = _assignments(few, points, rng, log_labels)
+    z = _assignments(few, rows, rng)
     # some of the draws, the most probable labels, cuts of a hierarchical clustering
     candidates = [*_own(z), responsibilities(tree)["mean"].values.argmax(axis=1)]
-    if 1 < len(points) <= _MOST_LINKED:
+    if 1 < len(rows) <= _MOST_LINKED:
         candidates += _cuts(1 - coclustering(tree).values, few.n_components)
     labels, attrs = _least_loss(z, candidates, few.n_components, loss, rng, tree.known.weight)
     return xr.DataArray(labels, dims=(OBS,), coords=coords, attrs=attrs, name="partition")
@@ -277,11 +277,10 @@ def occupied_clusters(tree: xr.DataTree, random_seed: int | np.random.Generator 
 
 def expected_occupied(reading: Reading) -> float:
     """Posterior mean of the number of occupied clusters, sum_k 1 - prod_i (1 - r_ik)^c_i, over some draws."""
-    few, x, log_labels = reading.draws.thinned(_FEWEST), reading.x, reading.log_labels
-    total, counts = 0.0, reading.known.counts(len(reading.x))
-    for each in zip(few.w, few.mu, few.factors, strict=True):
+    few, rows, total = reading.draws.thinned(_FEWEST), reading.observations, 0.0
+    for parameters in few.each():
         with np.errstate(divide="ignore"):  # of an observation that is sure to belong to one
-            log_empty = counts @ np.log1p(-np.minimum(estep.responsibilities(x, *each, log_labels=log_labels), 1.0))
+            log_empty = rows.counts @ np.log1p(-np.minimum(rows.responsibilities(*parameters), 1.0))
         total -= float(np.expm1(log_empty).sum())
     return total / len(few.w)
 
@@ -308,23 +307,20 @@ def adjusted_rand(one: ArrayLike, other: ArrayLike) -> float:
     return 1.0 if len(labels[0]) == 1 or largest == expected else float((both - expected) / (largest - expected))
 
 
-def _asked(
-    reading: Reading, x: ArrayLike | None = None
-) -> tuple[Draws, FloatArray, dict[str, NDArray[np.int64]], FloatArray | None]:
-    """The draws, the points they are asked about, where these stand, and what labels say of them."""
-    draws, (points, positions) = reading.draws, read_points(reading, x, "x")
-    return draws, points, {OBS: positions}, reading.log_labels if x is None else None
+def _asked(reading: Reading, x: ArrayLike | None = None) -> tuple[Draws, Observations, dict[str, NDArray[np.int64]]]:
+    """The draws, the observations that they are asked about, and where these stand."""
+    draws, (rows, positions) = reading.draws, read_points(reading, x, "x")
+    return draws, rows, {OBS: positions}
 
 
-def _assignments(
-    draws: Draws, x: FloatArray, rng: np.random.Generator, log_labels: FloatArray | None = None
-) -> NDArray[np.int16]:
+def _assignments(draws: Draws, rows: Observations, rng: np.random.Generator) -> NDArray[np.int16]:
     """Labels (S, n)."""
-    require_memory(2 * len(draws.w) * len(x), f"labels of {len(draws.w)} draws x {len(x)} observations", "keep fewer draws")
-    z = np.empty((len(draws.w), len(x)), dtype=np.int16)
-    for row, w, mu, factors in zip(z, draws.w, draws.mu, draws.factors, strict=True):
-        cumulated = estep.responsibilities(x, w, mu, factors, log_labels).cumsum(axis=1)
-        row[:] = (rng.random((len(x), 1)) * cumulated[:, -1:] >= cumulated[:, :-1]).sum(axis=1)
+    n = len(rows)
+    require_memory(2 * len(draws.w) * n, f"labels of {len(draws.w)} draws x {n} observations", "keep fewer draws")
+    z = np.empty((len(draws.w), n), dtype=np.int16)
+    for row, parameters in zip(z, draws.each(), strict=True):
+        cumulated = rows.responsibilities(*parameters).cumsum(axis=1)
+        row[:] = (rng.random((n, 1)) * cumulated[:, -1:] >= cumulated[:, :-1]).sum(axis=1)
     return z
 
 

@@ -14,8 +14,9 @@ from bayesgmm.analysis.labels import LabelQuality, match
 from bayesgmm.analysis.predictive import log_density, log_likelihood
 from bayesgmm.analysis.quantities import as_text, entries, labelled_quantities, labelled_summary
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import Draws, features_of, is_relabelled, log_likelihood_of, parameter_dims, parameters_of
+from bayesgmm.analysis.tree import Draws, features_of, is_relabelled, parameter_dims, parameters_of
 from bayesgmm.arguments import FloatArray
+from bayesgmm.data.observations import Observations
 from bayesgmm.data.units import location_and_scale
 from bayesgmm.em.result import EMResult
 from bayesgmm.model.mixture import Mixture
@@ -145,10 +146,10 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
         mixture, em_log_likelihood = reading.em
     else:
         mixture = _read_estimate(em, reading)
-        em_log_likelihood = log_likelihood_of(mixture, x, reading.known)
+        em_log_likelihood = reading.observations.log_likelihood(*mixture.parameters)
     same_k = mixture.n_components == draws.n_components
     table = _em_table(reading, mixture) if same_k else pd.DataFrame()
-    per_draw = log_likelihood(draws, x, reading.known)
+    per_draw = log_likelihood(draws, reading.observations)
     likelihood = {"mean": float(per_draw.mean()), "sd": float(per_draw.std()), "max": float(per_draw.max())}
     distance, limit = _total_variation(draws, mixture, x)
 
@@ -246,7 +247,7 @@ def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[flo
         parts = [mixture.sample(each * len(few.w), rng)[0], *(few.sample(s, each, rng) for s in range(len(few.w)))]
         points = np.concatenate(parts)
         weights = np.full(len(points), 1 / len(points))
-    single, em = log_density(few, points), mixture.log_density(points)
+    single, em = log_density(few, Observations(points)), mixture.log_density(points)
     mean = np.logaddexp.reduce(single, axis=0) - np.log(len(single))
     if x.shape[1] > 1:  # the points were drawn from (mean + em) / 2, relative to which densities are taken
         sampled = np.logaddexp(mean, em) - np.log(2)

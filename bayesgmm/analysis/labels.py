@@ -19,8 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Draws, permute, read_draws, read_permutation
 from bayesgmm.arguments import FloatArray, read_choice
-from bayesgmm.data.known import Known
-from bayesgmm.kernels import estep
+from bayesgmm.data.observations import Observations
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.words import Either, Words
 
@@ -144,7 +143,7 @@ def relabelled(reading: Reading, method: Relabelling = "stephens") -> Reading:
         x = reading.x
         most = int(np.clip(_JUDGED // len(draws.w), _FEWEST, _MOST))
         few = np.linspace(0, len(x) - 1, min(len(x), most)).astype(int)
-        order = _refined(draws, x[few], reading.known.of(few), order, em, hard=method == "ecr")
+        order = _refined(draws, reading.observations.of(few), order, em, hard=method == "ecr")
     return reading.reordered(order)
 
 
@@ -236,20 +235,17 @@ def match(draws: Draws, reference: Mixture, classes: NDArray[np.int64] | None = 
     return np.array([linear_sum_assignment(each.T)[1] for each in cost])
 
 
-def _refined(
-    draws: Draws, x: FloatArray, known: Known, order: NDArray[np.int64], em: Mixture, *, hard: bool
-) -> NDArray[np.int64]:
+def _refined(draws: Draws, rows: Observations, order: NDArray[np.int64], em: Mixture, *, hard: bool) -> NDArray[np.int64]:
     """Orders (S, K) that agree with their own average membership, from those given; most probable labels if ``hard``."""
-    classes, log_labels = known.classes(draws.n_components), known.log_labels(draws.n_components)
-    counts = known.counts(len(x))[:, None]
+    classes, counts = rows.known.classes(draws.n_components), rows.counts[:, None]
     forbidden = np.where(classes[:, None] != classes, -_FORBIDDEN * counts.sum(), 0.0)
 
     def membership(s: int) -> FloatArray:
         """Of each observation, as often as it counts."""
-        r = estep.responsibilities(x, draws.w[s], draws.mu[s], draws.factors[s], log_labels)
+        r = rows.responsibilities(draws.w[s], draws.mu[s], draws.factors[s])
         return counts * (r == r.max(axis=1, keepdims=True)) if hard else counts * r
 
-    if len(x) < _MOST and len(x) * draws.w.size <= _REMEMBERED:
+    if len(rows) < _MOST and len(rows) * draws.w.size <= _REMEMBERED:
         membership = cache(membership)
     total = _reordered_sum(membership, lambda s, r: order[s], order)[1]
     agreement = -np.inf
@@ -262,7 +258,7 @@ def _refined(
         before, agreement = agreement, float((target * total).sum())  # which never falls
         if agreement <= before + 1e-9 * abs(before):
             break
-    of_em = estep.responsibilities(x, em.weights, em.mu, em.factors, log_labels)
+    of_em = rows.responsibilities(*em.parameters)
     return order[:, _nearest(of_em, forbidden, 0, total)]
 
 

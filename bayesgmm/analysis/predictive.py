@@ -16,10 +16,9 @@ from scipy.special import logsumexp, ndtr, ndtri, softmax
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import FEATURE, Draws, features_of, read_draws
 from bayesgmm.arguments import FloatArray, read_probability, read_seed, require_memory
-from bayesgmm.data.known import Known
+from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown, read_data
 from bayesgmm.data.tables import read_numbers
-from bayesgmm.kernels import estep
 
 _MOST_DRAWS = 2_000  # over which predictive distributions are averaged
 _TOGETHER = 2**22  # densities of draws x points in memory at once
@@ -55,7 +54,7 @@ def add_log_likelihood(tree: Tree) -> xr.DataTree:
     reading = Reading.of(tree)
     draws, x = reading.draws, reading.x
     require_room(len(draws.w), len(x), "log_likelihood")
-    return _with_group(reading.tree, "log_likelihood", draws.by_chain(log_density(draws, x, reading.log_labels)))
+    return _with_group(reading.tree, "log_likelihood", draws.by_chain(log_density(draws, reading.observations)))
 
 
 @np.errstate(under="ignore")
@@ -177,10 +176,10 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     """
     reading = Reading.of(tree)
     draws = reading.draws
-    points, _ = read_points(reading, grid, "grid")
-    density = np.exp(log_density(draws.thinned(_MOST_DRAWS), points))
+    rows, _ = read_points(reading, grid, "grid")
+    density = np.exp(log_density(draws.thinned(_MOST_DRAWS), rows))
     names = ["grid"] if draws.n_features == 1 else features_of(tree)
-    coords = {name: ("grid", column) for name, column in zip(names, points.T, strict=True)}
+    coords = {name: ("grid", column) for name, column in zip(names, rows.x.T, strict=True)}
     return _with_band("density", {"mean": density.mean(axis=0)}, density, interval, "grid", coords)
 
 
@@ -325,10 +324,10 @@ def read_feature(tree: xr.DataTree, feature: Any) -> tuple[str, int]:
     return str(feature), names.index(feature)
 
 
-def read_points(reading: Reading, x: ArrayLike | None, name: str) -> tuple[FloatArray, NDArray[np.int64]]:
+def read_points(reading: Reading, x: ArrayLike | None, name: str) -> tuple[Observations, NDArray[np.int64]]:
     """Points with the data's features, by default the data themselves, and their positions in what the user gave."""
     if x is None:
-        return reading.x, reading.positions
+        return reading.observations, reading.positions
     points, features = read_data(x, name=name, missing=None), features_of(reading.tree)
     if points.n_features != len(features):
         raise ValueError(f"{name} must have {len(features)} feature(s) like the data, got {points.n_features} column(s)")
@@ -336,43 +335,40 @@ def read_points(reading: Reading, x: ArrayLike | None, name: str) -> tuple[Float
     if named and list(points.names or ()) != features:
         wanted, got = (", ".join(map(str, each)) for each in (features, points.names or ()))
         raise ValueError(f"{name} must have the columns {wanted}, in this order, got {got}")
-    return points.values, points.positions
+    return points.observations, points.positions
 
 
-def log_density(draws: Draws, x: FloatArray, log_labels: FloatArray | None = None) -> FloatArray:
+def log_density(draws: Draws, rows: Observations) -> FloatArray:
     """Log sum_k w_k N(x_i; mu_k, Sigma_k) for every draw, (S, n), over the components that labels allow."""
-    return estep.log_density(x, draws.w, draws.mu, draws.factors, log_labels)
+    return rows.log_density(*draws.parameters)
 
 
 @np.errstate(under="ignore")
-def log_predictive(draws: Draws, x: FloatArray, log_labels: FloatArray | None = None) -> FloatArray:
-    """Log of the posterior predictive density, the mean of the density over all draws, at each point, (n,)."""
-    result, step = np.empty(len(x)), max(1, _TOGETHER // len(draws.w))
-    for begin in range(0, len(x), step):
+def log_predictive(draws: Draws, rows: Observations) -> FloatArray:
+    """Log of the posterior predictive density, the mean of the density over all draws, of each observation, (n,)."""
+    result, step = np.empty(len(rows)), max(1, _TOGETHER // len(draws.w))
+    for begin in range(0, len(rows), step):
         part = slice(begin, begin + step)
-        labels = None if log_labels is None else log_labels[:, part]
-        result[part] = logsumexp(log_density(draws, x[part], labels), axis=0)
+        result[part] = logsumexp(log_density(draws, rows.of(part)), axis=0)
     return result - np.log(len(draws.w))
 
 
 @np.errstate(under="ignore")
-def shares_given(draws: Draws, x: FloatArray) -> FloatArray:
-    """Each draw's share in the posterior once a further observation lies at x, (S, n); they add to one at each point."""
-    return np.asarray(softmax(log_density(draws, x), axis=0))
+def shares_given(draws: Draws, rows: Observations) -> FloatArray:
+    """Each draw's share in the posterior given one further observation, (S, n); they add to one for each of them."""
+    return np.asarray(softmax(log_density(draws, rows), axis=0))
 
 
-def log_likelihood(draws: Draws, x: FloatArray, known: Known) -> FloatArray:
+def log_likelihood(draws: Draws, rows: Observations) -> FloatArray:
     """Log-likelihood of all data for every draw, (S,), on all cores."""
-    log_labels, counts = known.log_labels(draws.n_components), known.counts(len(x))
 
-    def of_one(s: int) -> float:
-        parameters = draws.w[s], draws.mu[s], draws.factors[s]
-        if x.shape[1] == 1:  # sums in one pass, without a logarithm for each observation
-            return estep.e_step(x, *parameters, known.weight, log_labels).log_likelihood
-        return float(counts @ estep.log_density(x, *parameters, log_labels))
+    def of_one(parameters: tuple[FloatArray, FloatArray, FloatArray]) -> float:
+        if rows.n_features == 1:  # sums in one pass, without a logarithm for each observation
+            return rows.sums(*parameters).log_likelihood
+        return rows.log_likelihood(*parameters)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.array(list(pool.map(of_one, range(len(draws.w)))))
+        return np.array(list(pool.map(of_one, draws.each())))
 
 
 def require_room(

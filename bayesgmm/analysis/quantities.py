@@ -25,6 +25,7 @@ from bayesgmm.analysis.tree import (
     read_log_posterior,
 )
 from bayesgmm.arguments import FloatArray
+from bayesgmm.data.observations import Observations
 from bayesgmm.data.units import Units, location_and_scale
 from bayesgmm.digits import with_digits
 
@@ -55,7 +56,7 @@ def invariant_quantities(
     Of several features observations are called by their positions, which are 0, ..., n - 1 unless given.
     """
     names, points = _named_points(x, positions)
-    for name, values in zip(names, log_density(draws, points).T, strict=True):
+    for name, values in zip(names, log_density(draws, Observations(points)).T, strict=True):
         yield name, draws.by_chain(values)
     if log_posterior is not None:
         yield "log posterior", log_posterior

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,11 +65,6 @@ class Reading:
     def known(self) -> Known:
         """Weights and labels of the data."""
         return self.ask(read_known, self.tree)
-
-    @cached_property
-    def log_labels(self) -> FloatArray | None:
-        """What labels say of the data's components, (K, n): see :meth:`bayesgmm.data.known.Known.log_labels`."""
-        return self.known.log_labels(self.draws.n_components)
 
     @property
     def classes(self) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ from bayesgmm.analysis.quantities import as_text, followed, invariants_of
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import OPTIMUM, draws_of
 from bayesgmm.arguments import FloatArray, read_choice
+from bayesgmm.data.observations import Observations
 from bayesgmm.words import Argument, Words
 
 _LEAST_MASS = 0.01  # of a solution that is worth a word
@@ -115,7 +116,7 @@ def solutions(tree: Tree, *, weigh: Literal["stacking"] | None = None) -> Soluti
     invariants = reading.ask(invariants_of)
     of_chain = group(invariants)
     n_solutions = int(of_chain.max()) + 1
-    likelihood = draws.by_chain(log_likelihood(draws, reading.x, reading.known))
+    likelihood = draws.by_chain(log_likelihood(draws, reading.observations))
     ranked = np.sort(draws.by_chain(draws.w), axis=-1)[..., ::-1]
     half, rows = draws.n_draws // 2, []
     for solution in range(n_solutions):
@@ -167,7 +168,7 @@ def missed_optima(reading: Reading) -> list[tuple[float, float, float]]:
     if "optima" not in reading.tree.children:
         return []
     optima = reading.tree["optima"].to_dataset()
-    points = followed(reading.x)
+    points = Observations(followed(reading.x))
     as_draws = draws_of(optima.expand_dims("chain").rename({OPTIMUM: "draw"}))
     of_optima = log_density(as_draws, points)
     of_draws = log_density(reading.draws.thinned(_FEW), points)
@@ -189,7 +190,7 @@ def _apart(values: FloatArray) -> bool:
 
 def _stacked(reading: Reading, of_chain: NDArray[np.int64]) -> FloatArray:
     """Stacking weights of the solutions, from PSIS-LOO of each."""
-    tree, counts = reading.tree, reading.known.counts(len(reading.x))
+    tree, counts = reading.tree, reading.observations.counts
     n_solutions = int(of_chain.max()) + 1
     if n_solutions == 1:
         return np.ones(1)

@@ -20,7 +20,7 @@ Every engine ends in :func:`build_tree`, every analysis begins with :func:`read_
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from numbers import Real
@@ -44,10 +44,10 @@ from bayesgmm.analysis.contract import (
 )
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import NOTHING, Known
+from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import Data, as_shown
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.em.result import EMResult
-from bayesgmm.kernels import estep
 from bayesgmm.model.mixture import Mixture
 
 OBS = "obs"
@@ -66,12 +66,6 @@ def parameters_of(mixture: Mixture) -> dict[str, FloatArray]:
     return dict(zip(parameter_dims(mixture.n_features), (mixture.weights, mixture.means, spread), strict=True))
 
 
-def log_likelihood_of(mixture: Mixture, x: FloatArray, known: Known) -> float:
-    """Log-likelihood of a mixture for data, each observation counted as often as it counts, with its label."""
-    parameters = mixture.weights, mixture.mu, mixture.factors
-    return float(known.counts(len(x)) @ estep.log_density(x, *parameters, known.log_labels(mixture.n_components)))
-
-
 @dataclass(frozen=True)
 class Draws:
     """The mixture's parameters in a tree as arrays, chains one after another: S = chains x draws."""
@@ -81,6 +75,15 @@ class Draws:
     factors: FloatArray  # (S, K, D, D), lower Cholesky factors of the covariances
     n_chains: int
     n_draws: int
+
+    @property
+    def parameters(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Weights, means and factors of all draws, as the E-step takes them."""
+        return self.w, self.mu, self.factors
+
+    def each(self) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
+        """Those of one draw after another."""
+        return zip(*self.parameters, strict=True)
 
     @property
     def n_components(self) -> int:
@@ -197,8 +200,8 @@ def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, int]]) 
     dims = parameter_dims(mixtures[0].n_features)
     values = [parameters_of(mixture) for mixture in mixtures]
     variables: dict[str, Any] = {name: ((OPTIMUM, *dims[name]), np.stack([each[name] for each in values])) for name in dims}
-    x, known = read_observations(tree), read_known(tree)
-    likelihoods = [log_likelihood_of(mixture, x, known) for mixture in mixtures]
+    rows = Observations(read_observations(tree), read_known(tree))
+    likelihoods = [rows.log_likelihood(*mixture.parameters) for mixture in mixtures]
     told = {"log_likelihood": likelihoods, "mass": list(mass), "chains": list(chains)}
     variables |= {name: (OPTIMUM, each) for name, each in told.items()}
     posterior = tree["posterior"].to_dataset()

@@ -47,7 +47,7 @@ def table_of(fits: Mapping[int, Reading], judged: Mapping[int, Judged], prior_k:
     """The table of a comparison: see :class:`bayesgmm.Comparison`."""
     first = next(iter(fits.values()))
     elpds = {k: each.elpd for k, each in judged.items() if each.elpd is not None}
-    compared, rows = _beside_the_best(elpds, first.known.counts(len(first.x))), []
+    compared, rows = _beside_the_best(elpds, first.observations.counts), []
     for k, (elpd, diagnosis, value, mcse) in judged.items():
         reading = fits[k]
         tree, (estimate, _) = reading.tree, reading.em
@@ -68,7 +68,7 @@ def table_of(fits: Mapping[int, Reading], judged: Mapping[int, Judged], prior_k:
                 "log_evidence": value,
                 "mcse": mcse,
                 **{name: np.nan if em.get("collapsed") else em[name] for name in ("bic", "aic", "icl", "log_likelihood")},
-                "em_spurious": len(spurious(estimate, tree.attrs["covariance"], reading.known.total(len(reading.x)))),
+                "em_spurious": len(spurious(estimate, tree.attrs["covariance"], reading.observations.total)),
                 "occupied": expected_occupied(reading),
                 "converged": diagnosis.converged,
                 "finding": next((each.kind for each in diagnosis.findings if each.kind not in USABLE), ""),

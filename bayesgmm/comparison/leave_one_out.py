@@ -23,6 +23,7 @@ from bayesgmm.analysis.tree import OBS, Draws, draws_of
 from bayesgmm.arguments import FloatArray, read_count, read_seed
 from bayesgmm.comparison.bridge import Bridge, bridge, effective_size
 from bayesgmm.comparison.joint import EXACT, read_posterior
+from bayesgmm.data.observations import Observations
 from bayesgmm.engines.compiled_target import CompiledTarget
 from bayesgmm.engines.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
 from bayesgmm.engines.interface import Start
@@ -162,7 +163,7 @@ def loo(
     if sample is not None:
         size = min(read_count(sample, "sample"), len(x))
     chosen = np.sort(rng.choice(len(x), size, replace=False)) if size < len(x) else np.arange(len(x))
-    counts = reading.known.counts(len(x))
+    counts = reading.observations.counts
     relative = _relative_efficiency(draws, x)
     found = _by_importance(reading, chosen, relative)
     good_k = min(1 - 1 / np.log10(max(len(draws.w), 11)), MAX_K_HAT)
@@ -201,7 +202,7 @@ def loo(
             elpd=float(counts @ found.elpd), se=error_of_sum(found.elpd, counts), p=float(counts @ (found.lpd - found.elpd)),
             **shared,
         )  # fmt: skip
-    of_count = log_predictive(draws.thinned(_FEW_DRAWS), x, reading.log_labels)
+    of_count = log_predictive(draws.thinned(_FEW_DRAWS), reading.observations)
     approximate = counts * of_count
     estimate, subsampling_se, se = xr.DataArray(elpd_i, dims=(OBS,)).azstats.diff_srs_estimator(
         lpd_approx_sample=xr.DataArray(approximate[chosen], dims=(OBS,)),
@@ -224,7 +225,7 @@ def _mend(
     found: _Pointwise, reading: Reading, chosen: NDArray[np.int64], good_k: float, relative: float, rng: np.random.Generator
 ) -> float:
     """Put what refits tell in the place of the approximation, where that is bad; the variance of all these together."""
-    draws, x, counts = reading.draws, reading.x, reading.known.counts(len(reading.x))
+    draws, x, counts = reading.draws, reading.x, reading.observations.counts
     worst, variance = _to_refit(found.k_hat, good_k, draws.n_components * x.size), 0.0
     worst = worst[counts[chosen[worst]] >= 1]
     for at, exact in zip(worst, _left_out(reading, chosen[worst], rng), strict=True):
@@ -263,15 +264,14 @@ def _to_refit(k_hat: FloatArray, good_k: float, operations: int) -> NDArray[np.i
 
 def _by_importance(reading: Reading, places: NDArray[np.int64], relative: float) -> _Pointwise:
     """PSIS-LOO of some observations, chunk by chunk: one count of each is left out, or all of it if that is less."""
-    draws, x, size = reading.draws, reading.x[places], len(reading.draws.w)
-    counts, log_labels = reading.known.counts(len(reading.x))[places], reading.log_labels
+    draws, rows, size, n = reading.draws, reading.observations.of(places), len(reading.draws.w), len(places)
+    counts = rows.counts
     left_out = np.minimum(counts, 1.0)[:, None]
-    found = _Pointwise(np.empty(len(x)), np.empty(len(x)), np.empty(len(x)), np.zeros(size))
+    found = _Pointwise(np.empty(n), np.empty(n), np.empty(n), np.zeros(size))
     step = max(1, _NUMBERS // size)
-    for begin in range(0, len(x), step):
+    for begin in range(0, n, step):
         part = slice(begin, begin + step)
-        of_part = None if log_labels is None else log_labels[:, places[part]]
-        values = np.ascontiguousarray(log_density(draws, x[part], of_part).T)
+        values = np.ascontiguousarray(log_density(draws, rows.of(part)).T)
         log_weights, found.k_hat[part] = _smoothed(left_out[part] * values, relative)
         with np.errstate(invalid="ignore"):  # where a draw gives no density, elpd is -inf or NaN
             found.elpd[part] = logsumexp(log_weights + values, axis=1)
@@ -299,7 +299,7 @@ def _relative_efficiency(draws: Draws, x: FloatArray) -> float:
     """Effective over actual draws, of log densities, which do not depend on labels; at most one."""
     if draws.n_draws < 4:
         return 1.0
-    values = log_density(draws, followed(x))
+    values = log_density(draws, Observations(followed(x)))
     moving = np.isfinite(values).all(axis=0) & (values.max(axis=0) > values.min(axis=0))
     values = draws.by_chain(values)[:, :, moving]
     each = [array_stats.ess(values[..., i], chain_axis=0, draw_axis=1, method="mean") for i in range(values.shape[2])]
@@ -316,11 +316,10 @@ def _left_out(reading: Reading, places: NDArray[np.int64], rng: np.random.Genera
     if own.hierarchical:
         starts, _ = own.with_exact_scale(starts, rng)
     for i in places:
-        others = _without(own, i)
-        label = None if reading.log_labels is None else reading.log_labels[:, [i]]
+        others, left_out = _without(own, i), own.observations.of([i])
         try:
             without = draws_of(_sampled(others, list(starts), int(rng.integers(2**31))))
-            of_all, of_others = (each.by_chain(log_density(each, own.x[[i]], label)[:, 0]) for each in (draws, without))
+            of_all, of_others = (each.by_chain(log_density(each, left_out)[:, 0]) for each in (draws, without))
             found = bridge(of_all, of_others)
         except ValueError:  # a posterior that collapses without this observation
             yield None

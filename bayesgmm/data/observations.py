@@ -41,6 +41,10 @@ class Observations:
     x: FloatArray
     known: Known = NOTHING
 
+    def __len__(self) -> int:
+        """The number of rows, n."""
+        return len(self.x)
+
     @property
     def n_features(self) -> int:
         """D."""
@@ -49,12 +53,12 @@ class Observations:
     @property
     def total(self) -> float:
         """n, or the sum of the weights."""
-        return self.known.total(len(self.x))
+        return self.known.total(len(self))
 
     @property
     def counts(self) -> FloatArray:
         """How often each counts, (n,)."""
-        return self.known.counts(len(self.x))
+        return self.known.counts(len(self))
 
     def of(self, rows: Any) -> Observations:
         """Some of them."""
@@ -71,6 +75,18 @@ class Observations:
     def rows(self, k: int) -> Rows:
         """As compiled code takes them, for K components."""
         return rows_of(self.x, self.known.weight, self.known.log_labels(k))
+
+    def log_density(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
+        """Log density of each, (n,), or (S, n) of S mixtures, over the components that its label allows."""
+        return estep.log_density(self.x, weights, means, factors, self.known.log_labels(weights.shape[-1]))
+
+    def responsibilities(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
+        """Probability of each component given each of them and its label, (n, K)."""
+        return estep.responsibilities(self.x, weights, means, factors, self.known.log_labels(len(weights)))
+
+    def log_likelihood(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> float:
+        """Log density of all, each counted as often as it counts."""
+        return float(self.counts @ self.log_density(weights, means, factors))
 
     def sums(self, weights: FloatArray, means: FloatArray, factors: FloatArray, units: Units | None = None) -> ESums:
         """Completed sums for a mixture, in whose units the rows are standardised in passing."""

@@ -12,9 +12,10 @@ from scipy.special import xlogy
 
 from bayesgmm.arguments import Covariance, FloatArray
 from bayesgmm.data.known import Known, sorting
+from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
-from bayesgmm.kernels.estep import HALF_LOG_2PI, ESums, inverse_factors, responsibilities
+from bayesgmm.kernels.estep import HALF_LOG_2PI, ESums, inverse_factors
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure, per_component
 
@@ -150,7 +151,7 @@ class EMResult:
         structure = Structure(self.covariance, self.mixture.n_features)
         units = Units.of(self.rows, self.known.weight, one_unit=structure.one_unit)
         mixture = units.standardised_mixture(self.mixture)
-        counts, first, second = _hard_sums(mixture, units, self.rows, self.known)
+        counts, first, second = _hard_sums(mixture, units, Observations(self.rows, self.known))
         used, steps = counts > 0, per_component(first, np.maximum(counts, 1e-300))
         scatter = second - per_component(steps[:, :, None] * steps[:, None, :], 1 / np.maximum(counts, 1e-300))
         old = structure.of_mixture(mixture.weights, mixture.cov)
@@ -179,22 +180,18 @@ class EMResult:
     @cached_property
     def responsibilities(self) -> FloatArray:
         """Probability of each component given each observation and its label, (n, K)."""
-        mixture = self.mixture
-        parameters = mixture.weights, mixture.mu, mixture.factors
-        return responsibilities(self.rows, *parameters, self.known.log_labels(mixture.n_components))
+        return Observations(self.rows, self.known).responsibilities(*self.mixture.parameters)
 
 
-def _hard_sums(mixture: Mixture, units: Units, x: FloatArray, known: Known) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _hard_sums(mixture: Mixture, units: Units, rows: Observations) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Counts, first and second moments about the means of a standardised mixture, each observation at its likeliest."""
     k, n_features = mixture.mu.shape
     counts, first, second = np.zeros(k), np.zeros((k, n_features)), np.zeros((k, n_features, n_features))
-    log_labels, weight = known.log_labels(k), known.counts(len(x))
-    for begin in range(0, len(x), _ROWS):
-        part = slice(begin, begin + _ROWS)
-        z, labels = units.standardised(x[part]), None if log_labels is None else log_labels[:, part]
-        best = responsibilities(z, mixture.weights, mixture.mu, mixture.factors, labels).argmax(axis=1)
+    for begin in range(0, len(rows), _ROWS):
+        part = rows.of(slice(begin, begin + _ROWS)).standardised(units)
+        best = part.responsibilities(*mixture.parameters).argmax(axis=1)
         for j in range(k):
-            own, c = z[best == j] - mixture.mu[j], weight[part][best == j]
+            own, c = part.x[best == j] - mixture.mu[j], part.counts[best == j]
             counts[j] += c.sum()
             first[j] += c @ own
             second[j] += (c[:, None] * own).T @ own

@@ -15,6 +15,7 @@ from bayesgmm.analysis.predictive import distribution_function, log_density
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Draws
 from bayesgmm.arguments import FloatArray
+from bayesgmm.data.observations import Observations
 
 PROBABILITY = 0.95  # with which the whole curve of a model that is right stays in the band
 _MOST_OBSERVATIONS, _MOST_DRAWS = 2_000, 2_000
@@ -50,16 +51,16 @@ def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
 
     An observation with a weight is looked at as often as that says, as far as that can be.
     """
-    few, x, known = reading.draws.thinned(_MOST_DRAWS), reading.x, reading.known
-    some = np.random.default_rng(0).permutation(len(x))
-    if known.weight is not None:
-        counted = np.cumsum(known.weight[some])
+    few, rows = reading.draws.thinned(_MOST_DRAWS), reading.observations
+    some = np.random.default_rng(0).permutation(len(rows))
+    if rows.known.weight is not None:
+        counted = np.cumsum(rows.known.weight[some])
         size = max(1, min(_MOST_OBSERVATIONS, int(counted[-1])))
         some = some[np.searchsorted(counted, (np.arange(size) + 0.5) * counted[-1] / size)]
-    some = some[:_MOST_OBSERVATIONS]
-    weights = _leave_one_out_weights(few, x[some], known.of(some).log_labels(few.n_components))
+    rows = rows.of(some[:_MOST_OBSERVATIONS])
+    weights = _leave_one_out_weights(few, rows)
     found = []
-    for place, (name, column) in enumerate(zip(features, x[some].T, strict=True)):
+    for place, (name, column) in enumerate(zip(features, rows.x.T, strict=True)):
         pit = (weights * distribution_function(few.marginal(place), np.broadcast_to(column, weights.shape))).sum(axis=0)
         points, lower, upper = band(len(pit))
         shares = np.searchsorted(np.sort(pit), points, side="right") / len(pit)
@@ -79,9 +80,9 @@ def band(n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     return points, binom.ppf(level / 2, n, points) / n, binom.isf(level / 2, n, points) / n
 
 
-def _leave_one_out_weights(draws: Draws, x: FloatArray, log_labels: FloatArray | None) -> FloatArray:
+def _leave_one_out_weights(draws: Draws, rows: Observations) -> FloatArray:
     """Share of each draw in the posterior without an observation, by Pareto-smoothed importance sampling, (S, n)."""
-    log_likelihood = np.ascontiguousarray(log_density(draws, x, log_labels).T)
+    log_likelihood = np.ascontiguousarray(log_density(draws, rows).T)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of single observations, which do not move the curve
         try:

@@ -112,7 +112,7 @@ def _adequacy(fitted: Fitted) -> list[Block]:
         "these data, so that the line of a model that is right strays less than the band allows: a line that leaves it is a "
         "clear sign, one that stays inside is no proof."
     ]
-    if looked_at < int(fitted.reading.known.total(n)):
+    if looked_at < int(fitted.reading.observations.total):
         words.append(f"A sample of {count(looked_at)} observations is looked at.")
     tied = [
         f"{name} has {count(distinct)}"
@@ -140,12 +140,12 @@ def _clusters(fitted: Fitted) -> list[Block]:
     unsure = int((sure < _UNSURE).sum())
     sampled = f", estimated from a sample of {count(judged)}" if judged < n else ""
     if fitted.diagnosis.labels.trusted:
-        best, counts = mean.argmax(axis=1), looked_at.known.counts(judged)
+        best, counts = mean.argmax(axis=1), looked_at.observations.counts
         rows = []
         for j in range(fitted.k):
             own = best == j
             shares = [float(np.average(each, weights=counts)) for each in (mean[:, j], own, own & (sure >= _UNSURE))]
-            whole = fitted.reading.known.total(n)
+            whole = fitted.reading.observations.total
             rows.append([f"cluster {j}", *(_size(share, whole if judged == n else judged, whole) for share in shares)])
         heads = ["", "expected number", "most probably in it", "of these 90% sure"]
         blocks.append(Table(f"Sizes of the clusters, in observations{sampled}{fitted.caveat}", heads, rows))

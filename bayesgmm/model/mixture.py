@@ -104,6 +104,11 @@ class Mixture:
         """Standard deviations: (K,) for one feature, (K, D) otherwise."""
         return as_shown(self.sd)
 
+    @property
+    def parameters(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Weights (K,), means (K, D) and factors (K, D, D), as the E-step takes them."""
+        return self.weights, self.mu, self.factors
+
     @cached_property
     def factors(self) -> FloatArray:
         """Lower Cholesky factors (K, D, D) of the covariances."""
@@ -134,11 +139,11 @@ class Mixture:
 
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Log p(x) at each observation, shape (n,)."""
-        return estep.log_density(self._read(x), self.weights, self.mu, self.factors)
+        return estep.log_density(self._read(x), *self.parameters)
 
     def responsibilities(self, x: ArrayLike) -> FloatArray:
         """Probability of each component given each observation, shape (n, K); rows sum to one."""
-        return estep.responsibilities(self._read(x), self.weights, self.mu, self.factors)
+        return estep.responsibilities(self._read(x), *self.parameters)
 
     def sorted(self) -> Mixture:
         """The same density with components in increasing order of their means (first feature first)."""

@@ -73,7 +73,7 @@ class Clusters(NamedTuple):
 def clusters_of_em(reading: Reading) -> list[Clusters]:
     """Expected sizes and standard deviations of EM's clusters, for each feature."""
     em, _ = reading.em
-    sizes = reading.known.total(len(reading.x)) * em.weights
+    sizes = reading.observations.total * em.weights
     return [Clusters(sizes, sigma) for sigma in em.sd.T]
 
 

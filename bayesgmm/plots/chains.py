@@ -16,6 +16,7 @@ from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, solutions
 from bayesgmm.analysis.tree import Draws, is_relabelled, read_draws
 from bayesgmm.arguments import read_probability
+from bayesgmm.data.observations import Observations
 from bayesgmm.plots.canvas import chosen_features, clusters_of_em, colour, grid_for, histogram, legend, panel_grid, panels
 from bayesgmm.plots.names import name_axes
 
@@ -114,7 +115,7 @@ def _densities(ax: Axes, x: np.ndarray, draws: Draws, found: Solutions, interval
         inside = np.repeat(chains, draws.n_draws)
         part = Draws(draws.w[inside], draws.mu[inside], draws.factors[inside], int(chains.sum()), draws.n_draws)
         points = grid_for(x, part.mu[..., 0].mean(axis=0), part.sd[..., 0].mean(axis=0))
-        densities = np.exp(log_density(part.thinned(1_000), points[:, None]))
+        densities = np.exp(log_density(part.thinned(1_000), Observations(points[:, None])))
         lower, upper = np.quantile(densities, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
         where = "chain" if chains.sum() == 1 else "chains"
         label = f"solution {solution}: {where} {row['chains']}"

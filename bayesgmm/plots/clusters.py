@@ -16,7 +16,7 @@ from bayesgmm.analysis.predictive import read_feature, shares_given
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import features_of, read_observations
 from bayesgmm.arguments import read_probability
-from bayesgmm.kernels import estep
+from bayesgmm.data.observations import Observations
 from bayesgmm.plots.canvas import colour, panels
 from bayesgmm.plots.names import name_axes
 
@@ -75,8 +75,8 @@ def _along(ax: Axes, reading: Reading, interval: float) -> None:
     x, draws = reading.x[:, 0], reading.draws.thinned(_DRAWS)
     margin = 0.05 * np.ptp(x)
     points = np.linspace(x.min() - margin, x.max() + margin, 400)
-    rows = points[:, None]
-    r = np.array([estep.responsibilities(rows, *each) for each in zip(draws.w, draws.mu, draws.factors, strict=True)])
+    rows = Observations(points[:, None])
+    r = np.array([rows.responsibilities(*parameters) for parameters in draws.each()])
     shares = np.broadcast_to(shares_given(draws, rows)[..., None], r.shape)
     tails = [(1 - interval) / 2, (1 + interval) / 2]
     lower, upper = np.quantile(r, tails, axis=0, weights=shares, method="inverted_cdf")

@@ -17,8 +17,8 @@ from bayesgmm.analysis.predictive import log_density, read_feature, read_grid
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import FloatArray, read_probability
+from bayesgmm.data.observations import Observations
 from bayesgmm.em.result import EMResult
-from bayesgmm.kernels import estep
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features, clusters_of_em, colour, grid_for, histogram, legend, panels
 from bayesgmm.plots.names import name_axes
@@ -77,11 +77,12 @@ def plot_fit(
 def _density(ax: Axes, x: FloatArray, draws: Draws, em: Mixture, points: FloatArray | None, interval: float) -> None:
     points = grid_for(x, em.means, em.sigma) if points is None else points
     few = draws.thinned(2_000)
-    densities = np.exp(log_density(few, points[:, None]))
+    rows = Observations(points[:, None])
+    densities = np.exp(log_density(few, rows))
     lower, upper = np.quantile(densities, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
     ax.fill_between(points, lower, upper, color=POSTERIOR, alpha=0.25, linewidth=0, label=f"{interval:.0%} band")
     for j in range(draws.n_components if draws.n_components > 1 else 0):
-        cluster = np.exp(log_density(few.thinned(500).cluster(j), points[:, None])).mean(axis=0)
+        cluster = np.exp(log_density(few.thinned(500).cluster(j), rows)).mean(axis=0)
         ax.plot(points, cluster, color=POSTERIOR, linewidth=1, linestyle=":", label="its clusters" if j == 0 else None)
     ax.plot(points, densities.mean(axis=0), color=POSTERIOR, linewidth=2, label="posterior mean density")
     ax.plot(points, np.exp(em.log_density(points)), color=EM, linewidth=1.5, linestyle="--", label="EM")
@@ -124,10 +125,8 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     x, draws, (em, _) = reading.x, reading.draws, reading.em
     few = draws.thinned(_ELLIPSES)
     shown = np.random.default_rng(0).permutation(len(x))[:_POINTS]
-    labels = reading.known.of(shown).log_labels(draws.n_components)
-    parameters = zip(few.w, few.mu, few.factors, strict=True)
-    members = np.mean([estep.responsibilities(x[shown], w, mu, factors, labels) for w, mu, factors in parameters], axis=0)
-    counts = reading.known.of(shown).counts(len(shown))
+    rows = reading.observations.of(shown)
+    members, counts = np.mean([rows.responsibilities(*parameters) for parameters in few.each()], axis=0), rows.counts
     size = len(chosen)
     figure, axes = plt.subplots(size, size, figsize=(2.6 * size + 1, 2.6 * size), squeeze=False, layout="constrained")
     for row, i in enumerate(chosen):

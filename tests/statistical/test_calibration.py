@@ -15,6 +15,7 @@ import pytest
 
 from bayesgmm.analysis.predictive import log_density
 from bayesgmm.analysis.tree import draws_of
+from bayesgmm.data.observations import Observations
 from bayesgmm.engines.advi import sample_advi
 from bayesgmm.engines.compiled_target import CompiledTarget
 from bayesgmm.engines.interface import Start
@@ -38,8 +39,8 @@ def quantities(draws, x):
     w, mu, sd = draws.w, draws.mu[..., 0], draws.sd[..., 0]
     mean = (w * mu).sum(axis=1)
     return {
-        "log-likelihood": log_density(draws, x).sum(axis=1),
-        "log density": log_density(draws, np.zeros((1, x.shape[1])))[:, 0],
+        "log-likelihood": log_density(draws, Observations(x)).sum(axis=1),
+        "log density": log_density(draws, Observations(np.zeros((1, x.shape[1]))))[:, 0],
         "largest weight": w.max(axis=1),
         "mean": mean,
         "variance": (w * (sd**2 + mu**2)).sum(axis=1) - mean**2,
