@@ -251,11 +251,13 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         That is p(z | X, fitted data), :func:`bayesgmm.responsibilities` of X. Of the observations that were fitted, which
         would count twice, ask ``bayesgmm.responsibilities(posterior_)``; the difference is seldom to be seen.
         """
-        return np.asarray(responsibilities(self.posterior_, self._read(X).x)["mean"].values)
+        points = self._read(X)
+        return np.asarray(responsibilities(self.posterior_, points.x)["mean"].values)
 
     def score_samples(self, X: Any) -> FloatArray:
         """Log of the posterior predictive density of each observation, averaged over all draws, (n,)."""
-        return log_predictive(read_draws(self.posterior_), self._read(X))
+        points = self._read(X)
+        return log_predictive(read_draws(self.posterior_), points)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of ``score_samples``: how well an observation is predicted, if X was not fitted; higher is better."""

@@ -70,9 +70,10 @@ def test_without_a_place_for_a_cache_it_compiles_in_memory(tmp_path):
     package = copied_to(tmp_path)
     for directory in (package, *(path for path in package.rglob("*") if path.is_dir())):
         (directory / "__pycache__").touch()  # a file where a directory is wanted stops even the superuser
-    out, said = run(POSTERIOR, PYTHONPATH=str(tmp_path), HOME="/dev/null", XDG_CACHE_HOME="/dev/null", NUMBA_CACHE_DIR="")
-    assert len(out.split()) == 2  # both methods came to an end
+    # EM calls both kinds of compiled functions, those that Python calls and those that are called by their address
+    out, said = run(EM, PYTHONPATH=str(tmp_path), HOME="/dev/null", XDG_CACHE_HOME="/dev/null", NUMBA_CACHE_DIR="")
+    assert out.startswith("[")  # means
     ours = [line for line in said if line.startswith("bayesgmm: ")]  # matplotlib has its own to say
-    assert set(ours[2:]) == {FURTHER}
+    assert set(ours[2:]) <= {FURTHER}
     assert ours[0].startswith("bayesgmm: no directory for compiled code can be written (NUMBA_CACHE_DIR names one)")
     assert ours[1] == ANNOUNCED

@@ -156,7 +156,9 @@ def test_the_name_of_one_feature_goes_with_the_tree(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["netcdf", pytest.param("zarr", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("which", ["nuts_tree", "faithful_tree", "advi_tree"])
+@pytest.mark.parametrize(
+    "which", ["nuts_tree", *(pytest.param(each, marks=pytest.mark.slow) for each in ("faithful_tree", "advi_tree"))]
+)
 def test_nothing_is_lost_in_a_file(form, which, request, tmp_path):
     tree = request.getfixturevalue(which).isel(draw=slice(100), missing_dims="ignore")
     if form == "netcdf":

@@ -148,8 +148,8 @@ def test_the_monte_carlo_error_is_that_of_other_seeds():
 
 @pytest.mark.parametrize("value", [-np.inf, np.nan])
 def test_no_density_is_a_sentence(tree, monkeypatch, value):
-    def broken(draws, x, *_):
-        densities = log_density(draws, Observations(x))
+    def broken(draws, rows):
+        densities = log_density(draws, rows)
         densities[0, 0] = value
         return densities
 
@@ -161,8 +161,8 @@ def test_no_density_is_a_sentence(tree, monkeypatch, value):
 def test_a_tail_of_equal_values_is_no_error(tree, monkeypatch):
     """As of draws that stand still: no tail can be fitted, which counts as the worst of k-hats."""
 
-    def still(draws, x, *_):
-        densities = log_density(draws, Observations(x))
+    def still(draws, rows):
+        densities = log_density(draws, rows)
         densities[:, 0] = np.log(2.0)
         return densities
 

@@ -189,7 +189,8 @@ def test_several_features_equal_the_sum_over_all_allocations(prior, covariance, 
         np.testing.assert_allclose(log_density(point), exact, rtol=1e-9)
 
 
-@pytest.mark.parametrize("covariance", ["full", pytest.param("tied", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("covariance", ["full", "tied"])
 def test_prior_draws_of_a_covariance_are_scipys_inverse_wishart(covariance):
     prior = ConjugatePrior(c0=3.2, C0=[[2.0, 0.5], [0.5, 1.0]])
     with bg.build_model(X2, 2, prior=prior, covariance=covariance):
