@@ -72,19 +72,15 @@ def _require_known(tree: xr.DataTree) -> None:
     k = tree["posterior"].sizes[CLUSTER]
     if "k" in attrs and not (isinstance(attrs["k"], numbers.Integral) and attrs["k"] == k):
         raise ValueError(f"tree must hold all of its {attrs['k']} clusters, got {k}; {_REMEDY}")
-    if "method" in attrs and (attrs["method"] == "advi") != is_approximation(tree):
-        has = "has" if is_approximation(tree) else "has no"
+    is_approximation = "approximation" in tree.children
+    if "method" in attrs and (attrs["method"] == "advi") != is_approximation:
+        has = "has" if is_approximation else "has no"
         raise ValueError(
             f"tree must have a group approximation for method 'advi' and for no other, got method {attrs['method']!r} in a "
             f"tree that {has} such group; {_REMEDY}"
         )
     if prior_of(attrs.get("prior")) is not None:
         attribute(tree, "covariance")  # without which a prior says nothing
-
-
-def is_approximation(tree: xr.DataTree) -> bool:
-    """Whether the draws are ADVI's."""
-    return "approximation" in tree.children
 
 
 def attribute(tree: xr.DataTree, name: str) -> Any:

@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from bayesgmm.analysis.contract import group_of, is_approximation
+from bayesgmm.analysis.contract import group_of
 from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, existence, of_data
 from bayesgmm.analysis.labels import WITHOUT_LABELS, LabelQuality, quality_of
 from bayesgmm.analysis.quantities import as_text, invariants_of, labelled_summary, summarise
@@ -182,7 +182,7 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     if data.improper is not None:
         about_data = (Finding("improper", data.improper.problem, data.improper.remedy), *about_data)
     sampler: dict[str, float]
-    if is_approximation(tree):
+    if "approximation" in tree.children:
         attrs = tree["approximation"].attrs
         trouble = collapse + tuple(_advi_findings(attrs))
         sampler = {"PSIS k-hat": attrs["pareto_k"], "importance sampling efficiency": attrs["importance_efficiency"]}

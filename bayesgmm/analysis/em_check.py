@@ -142,10 +142,14 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     """
     reading = Reading.of(tree)
     tree, draws, x = reading.tree, reading.draws, reading.x
+    if em is not None and not isinstance(em, EMResult | Mixture):
+        raise TypeError(f"em must be an EMResult or a Mixture, got {type(em).__name__}")
+    if isinstance(em, EMResult) and not (np.array_equal(em.rows, x) and em.known.equals(reading.known)):
+        raise ValueError("em must be fitted to the data of the tree, got an estimate from other data; fit it again")
     if em is None:
         mixture, em_log_likelihood = reading.em
     else:
-        mixture = _read_estimate(em, reading)
+        mixture = em.mixture if isinstance(em, EMResult) else em
         em_log_likelihood = reading.observations.log_likelihood(*mixture.parameters)
     same_k = mixture.n_components == draws.n_components
     table = _em_table(reading, mixture) if same_k else pd.DataFrame()
@@ -192,16 +196,6 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
         by_hand = Either("(give em=fit_em(x, k, max_iter=...))", "(raise --n-init)")
         unjudged.append(Words("EM itself has not converged ", by_hand))
     return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), tuple(unjudged), diagnosis.labels)
-
-
-def _read_estimate(em: EMResult | Mixture, reading: Reading) -> Mixture:
-    if isinstance(em, Mixture):
-        return em
-    if not isinstance(em, EMResult):
-        raise TypeError(f"em must be an EMResult or a Mixture, got {type(em).__name__}")
-    if not (np.array_equal(em.rows, reading.x) and em.known.equals(reading.known)):
-        raise ValueError("em must be fitted to the data of the tree, got an estimate from other data; fit it again")
-    return em.mixture
 
 
 def _n_free(table: pd.DataFrame) -> int:

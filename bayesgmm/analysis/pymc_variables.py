@@ -54,7 +54,8 @@ def for_pymc(tree: xr.DataTree) -> xr.DataTree:
             "pass the tree itself beside a model of your own"
         )
     result, posterior = tree.copy(), tree["posterior"].to_dataset().merge(group_of(tree, HYPERPARAMETERS))
-    traits, drawn, several = TRAITS[covariance], dict[str, Any](), draws.n_features > 1
+    traits, several = TRAITS[covariance], draws.n_features > 1
+    drawn: dict[str, Any] = {}
     dims: tuple[str, ...] = ("chain", "draw") if traits.shared else ("chain", "draw", "cluster")
     factors = draws.factors[:, 0] if traits.shared else draws.factors
     if several and traits.matrix:

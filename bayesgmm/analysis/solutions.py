@@ -169,8 +169,7 @@ def missed_optima(reading: Reading) -> list[tuple[float, float, float]]:
         return []
     optima = reading.tree["optima"].to_dataset()
     points = Observations(followed(reading.x))
-    as_draws = draws_of(optima.expand_dims("chain").rename({OPTIMUM: "draw"}))
-    of_optima = log_density(as_draws, points)
+    of_optima = log_density(draws_of(optima.expand_dims("chain").rename({OPTIMUM: "draw"})), points)
     of_draws = log_density(reading.draws.thinned(_FEW), points)
     apart = np.abs(of_draws[:, None] - of_optima).mean(axis=-1)
     shares = (apart <= 1.5 * np.median(apart.min(axis=1))).mean(axis=0)

@@ -205,11 +205,10 @@ def spread_out(arguments: list[str]) -> list[str]:
     columns: int | None = None  # how many have been read, within a list
     for each in arguments:
         option, equals, value = each.partition("=")
-        is_file = Path(each).is_file() or each.lower().endswith(tuple(ENDINGS))
         if option == "--columns":
             columns = 1 if equals else 0
             result += ["--columns", value] if equals else []
-        elif columns is None or each.startswith("-") or (columns and is_file):
+        elif columns is None or each.startswith("-") or (columns and _is_file(each)):
             columns = None
             result.append(each)
         else:
@@ -227,3 +226,7 @@ def spread_out_completion(environment: MutableMapping[str, str]) -> None:
     else:
         before = spread_out([*words[1:at], *unfinished])
     environment.update(COMP_WORDS="\n".join([words[0], *before]), COMP_CWORD=str(len(before)))
+
+
+def _is_file(text: str) -> bool:
+    return Path(text).is_file() or text.lower().endswith(tuple(ENDINGS))

@@ -188,10 +188,6 @@ class _Asked:
         """That of a fit does not depend on which others are compared."""
         return int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0] % 2**31)
 
-    def is_swept(self, k: int, most: int) -> bool:
-        """Whether sweeps of so many components take at most so many operations."""
-        return self.data.values.size * k <= most
-
     def fit(self, k: int, engine: Method) -> Reading:
         """One fit; what the table will say is not said before."""
         with warnings.catch_warnings():
@@ -206,7 +202,8 @@ def _fits_of(asked: _Asked, kept: FitCache | None) -> dict[int, Reading]:
     fits: dict[int, Reading] = {}
     gibbs_is_better = False
     for k in asked.ks:
-        few, affordable = asked.is_swept(k, _SWEPT), asked.is_swept(k, _AFFORDABLE)
+        operations = asked.data.values.size * k
+        few, affordable = operations <= _SWEPT, operations <= _AFFORDABLE
         stored = kept.get(k, asked.seed_of(k)) if kept else None
         if stored is not None:
             fits[k] = Reading(stored, {of_data: asked.known[k]})

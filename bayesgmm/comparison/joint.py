@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayesgmm.analysis.contract import attribute, is_approximation
+from bayesgmm.analysis.contract import attribute
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Draws
 from bayesgmm.arguments import FloatArray
@@ -25,7 +25,7 @@ def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, float]:
     at zero.
     """
     prior = prior_of(attribute(reading.tree, "prior"))
-    if is_approximation(reading.tree):
+    if "approximation" in reading.tree.children:
         advi, nuts, gibbs = (Argument("method", each) for each in ("advi", "nuts", "gibbs"))
         got = Words("got those of ", advi, "; fit again with ", nuts, " or ", gibbs)
         raise ValueError(Words("tree must hold draws from the posterior itself, ", got))

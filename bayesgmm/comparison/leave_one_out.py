@@ -52,7 +52,7 @@ class NoDensityError(ValueError):
 
 @dataclass(kw_only=True, repr=False)
 class _WithMcse:
-    """Tells the Monte Carlo standard error of elpd too; NaN where a k-hat says that none can be told."""
+    """Prints the Monte Carlo standard error of elpd under the table."""
 
     elpd_mcse: float = np.nan
 
@@ -67,7 +67,7 @@ class _WithMcse:
 
 @dataclass(kw_only=True, repr=False)
 class LOO(_WithMcse, ELPDDataLOO):
-    """ArviZ's result, with its error."""
+    """ArviZ's result, and the Monte Carlo standard error of elpd; NaN where a k-hat says that none can be told."""
 
 
 @dataclass(kw_only=True, repr=False)

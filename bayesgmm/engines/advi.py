@@ -69,8 +69,7 @@ def sample_advi(
             "converged": int(converged),
         },
     )
-    stats = xr.Dataset(by_chain, coords=posterior.coords)
-    return Sampled(posterior, stats, interrupt.requested, approximation)
+    return Sampled(posterior, xr.Dataset(by_chain, coords=posterior.coords), interrupt.requested, approximation)
 
 
 def _maximise(

@@ -121,8 +121,7 @@ class InDataUnits:
         }
         values = {"z": kept.z, "w": found["w"], "mu": as_shown(found["mu"]), "cov": found["cov"]}
         values["sigma"] = np.sqrt(found["cov"][..., 0, 0])  # of one feature
-        of_z: dict[str, tuple[str, ...]] = {"z": (OBS,)}
-        names = of_z | parameter_dims(self.own.n_features)
+        names: dict[str, tuple[str, ...]] = {"z": (OBS,), **parameter_dims(self.own.n_features)}
         variables = {name: ((*dims, *names[name]), values[name]) for name in names}
         features = {FEATURE: self.data.features, FEATURE_BIS: self.data.features} if self.own.n_features > 1 else {}
         return rescaled(xr.Dataset(variables, coords=coords), self.units).assign_coords(features)

@@ -81,14 +81,13 @@ class _Prior:
 
     def rescaled(self, shift: Value, scale: Value) -> Self:
         """The prior of ``(parameters - shift) / scale``: what standardising the data makes of it."""
-        if self.b0 is None or self.B0 is None:
+        scales = {"B0": scale, "C0": scale, "G0": 1 / scale}
+        squares: Any = {name: getattr(self, name) for name in scales if hasattr(self, name)}
+        if self.b0 is None or any(value is None for value in squares.values()):
             raise ValueError("a prior must be scaled to data (scaled_to) before it is rescaled")
         b0 = (self.b0 - shift) / scale
-        scales = {"B0": scale, "C0": scale, "G0": 1 / scale}
-        changed: Any = {
-            name: _per_unit_square(getattr(self, name), by) for name, by in scales.items() if hasattr(self, name)
-        }
-        return replace(self, b0=b0 if np.ndim(self.b0) else float(np.ravel(b0)[0]), **changed)
+        squares = {name: _per_unit_square(value, scales[name]) for name, value in squares.items()}
+        return replace(self, b0=b0 if np.ndim(self.b0) else float(np.ravel(b0)[0]), **squares)
 
     def to_json(self) -> str:
         """Name and hyperparameters, for the record."""
