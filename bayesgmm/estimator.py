@@ -230,7 +230,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
                     warnings.simplefilter("ignore", category)  # whose texts hold numbers
                 reading = judged_fit(data, ks[0], method=self.method or "nuts", **settings)
             self.posterior_, diagnosis = reading.tree, reading.ask(diagnosis_of)
-        self.converged_, self._counted = diagnosis.converged, data.total
+        self.converged_, self._counted = diagnosis.converged, data.observations.total
         self._warn(diagnosis)
         self._set_means()
         if self.posterior_.attrs["interrupted"] or (self.comparison_ is not None and self.comparison_.unfinished):

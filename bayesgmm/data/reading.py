@@ -51,11 +51,6 @@ class Data:
         return Observations(self.values, self.known)
 
     @property
-    def total(self) -> float:
-        """n, or the sum of the weights."""
-        return self.observations.total
-
-    @property
     def positions(self) -> NDArray[np.int64]:
         """Where each observation stood in the user's input, (n,)."""
         return np.arange(len(self.values)) if self.kept is None else np.flatnonzero(self.kept)
@@ -152,8 +147,8 @@ def _require_fit(data: Data, k: int, covariance: Covariance, *, of_any_rank: boo
             raise ValueError(about(name, f"must have a range between 1e-152 and 1e152, got {spread:g}; choose another unit"))
     if n < k:
         raise ValueError(about("k", f"must be at most the number of observations, got k = {k} for n = {n}; use a smaller k"))
-    if frequencies and data.total < k:
-        got = f"got k = {k} for {data.total:g}; use a smaller k, or count in another unit"
+    if frequencies and data.observations.total < k:
+        got = f"got k = {k} for {data.observations.total:g}; use a smaller k, or count in another unit"
         raise ValueError(about("k", f"must be at most the sum of the weights, {got}"))
     distinct = count_distinct(data.values, k)
     if distinct < k:

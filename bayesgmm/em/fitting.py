@@ -169,7 +169,7 @@ def fit_em(
 def _in_data_units(runs: Sequence[_Run], data: Data, settings: _Settings) -> EMResult:
     """What the runs found, the best of them first."""
     units, best = settings.units, runs[0].end
-    unit = units.log_volume(data.total)
+    unit = units.log_volume(data.observations.total)
     restarts = tuple(
         replace(
             run.end,
@@ -187,7 +187,7 @@ def _in_data_units(runs: Sequence[_Run], data: Data, settings: _Settings) -> EMR
         collapsed=best.collapsed,
         restarts=restarts,
         covariance=settings.structure.covariance,
-        n_observations=data.total,
+        n_observations=data.observations.total,
         rows=data.values,
         known=data.known,
     )

@@ -55,7 +55,7 @@ def own_problem(data: Data, em: EMResult, prior: Prior, engine: Engine | None) -
         start_values=own.values_at(optima[0]),
         as_contract=lambda posterior: posterior[names],
         in_data_units=lambda posterior: rescaled(posterior, units),
-        log_unit=units.log_volume(data.total),
+        log_unit=units.log_volume(data.observations.total),
         own=own,
     )
 
