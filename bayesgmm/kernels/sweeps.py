@@ -213,7 +213,7 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
                     copy(blocks[j], kept_blocks[a, j])
 
 
-@compiled(fastmath=STRICT, inline=True)
+@compiled(fastmath=STRICT)
 def allocate(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
     """Draw z given the components; fill their counts and the sums of distances from their means, and of the products.
 
