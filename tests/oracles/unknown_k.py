@@ -28,7 +28,7 @@ class Problem:
     def of(self, k):
         """The posterior of k components."""
         prior = replace(self.own.prior, alpha=self.concentrations[k - 1])
-        return type(self.own)(self.own.x, k, prior, self.own.covariance)
+        return replace(self.own, k=k, prior=prior)
 
     def mixtures(self, size, rng):
         """Mixtures from the prior: C0 (or None), w, mu (k, D), cov (k, D, D) of each."""
