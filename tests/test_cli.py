@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 
 import bayesgmm as bg
-from bayesgmm import cli
-from tests.conftest import as_judged
+from bayesgmm import cli, fitting
 
 
 @pytest.fixture
@@ -312,8 +311,8 @@ def test_what_appears_under_the_name_is_kept_beside_the_results(run, csv, monkey
         (tmp_path / "results" / "thesis.tex").write_text("precious")
         return original(*arguments, **options)
 
-    original = bg.fit
-    monkeypatch.setattr("bayesgmm.fitting.judged_fit", as_judged(fit))
+    original = fitting.judged_fit
+    monkeypatch.setattr("bayesgmm.fitting.judged_fit", fit)
     code, out, err = run("fit", csv, "--column", "velocity", "-k", 1, "--draws", 200, "--quiet", "--out", "results")
     assert code == 0, err
     assert err.splitlines()[-1] == "results has been taken by something else meanwhile: the results are in results-2"
