@@ -32,7 +32,7 @@ class Known:
 
     weight: FloatArray | None = None
     labels: NDArray[Any] | None = None
-    _log_labels: dict[int, FloatArray] = field(default_factory=dict, init=False, repr=False)
+    _log_labels: dict[int, FloatArray] = field(default_factory=dict, init=False, repr=False)  # of the k asked for last
 
     def of(self, rows: Any) -> Known:
         """What is known of some of the observations."""
@@ -55,14 +55,17 @@ class Known:
         """Logarithms (K, n) of what labels say of K components: 0 where they say nothing, -inf where they forbid."""
         if self.labels is None:
             return None
-        if k not in self._log_labels:
+        found = self._log_labels.get(k)
+        if found is None:
             if self.labels.ndim == 2:
                 possible = self.labels.T / self.labels.max(axis=1)
             else:
                 possible = ((self.labels == np.arange(k)[:, None]) | (self.labels < 0)).astype(float)
             with np.errstate(divide="ignore"):
-                self._log_labels[k] = np.ascontiguousarray(np.log(possible))
-        return self._log_labels[k]
+                found = np.ascontiguousarray(np.log(possible))
+            self._log_labels.clear()
+            self._log_labels[k] = found
+        return found
 
     def classes(self, k: int) -> NDArray[np.int64]:
         """For each component the first of those that labels do not tell it from, (K,): these are exchangeable."""

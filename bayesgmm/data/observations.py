@@ -16,14 +16,6 @@ from bayesgmm.kernels.rows import Rows, rows_of
 class Source(Protocol):
     """Where observations are does not matter to those who ask for no more than this."""
 
-    @property
-    def n_features(self) -> int:
-        """D."""
-
-    @property
-    def total(self) -> float:
-        """n, or the sum of the weights."""
-
     def sums(self, weights: FloatArray, means: FloatArray, factors: FloatArray, units: Units | None = None) -> ESums:
         """Completed sums for a mixture with K components: :func:`bayesgmm.kernels.estep.e_step`."""
 

@@ -117,6 +117,14 @@ def add_labels(log_labels, joint, top, m):
             top[i] = max(row[i], top[i])
 
 
+@compiled(fastmath=STRICT)
+def no_unit(n_features):
+    """Shift and inverse scale of observations that are standardised."""
+    unit = np.empty((2, n_features))
+    unit[0], unit[1] = 0.0, 1.0
+    return unit[0], unit[1]
+
+
 @compiled(fastmath=STRICT, inline=True)
 def block_width(k):
     """The most observations in a block for which the product of all total_i, each at most K, is within a float."""

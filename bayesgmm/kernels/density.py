@@ -17,12 +17,13 @@ import numpy as np
 from numba import carray, types
 
 from bayesgmm.arguments import FloatArray
+from bayesgmm.kernels.blocks import no_unit
 from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
 from bayesgmm.kernels.pointers import FLOATS, at, copy
 from bayesgmm.kernels.points import FARTHEST, add_means, is_beyond, log_weights, weight_slopes
 from bayesgmm.kernels.rows import Rows
 from bayesgmm.kernels.spread import Factors, Variances, assemble, is_out_of_range, prepare, whiteners
-from bayesgmm.kernels.sums import fill_sums, no_unit
+from bayesgmm.kernels.sums import fill_sums
 
 # the header: lengths of header and whitener; n, D, K, m, the size of a block; whether C0 is learnt; alpha, c0, g0; the
 # constant; the weight of all observations; addresses of the function that sums over them, of the observations, of their

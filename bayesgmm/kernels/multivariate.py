@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import FAR, add_labels, add_log_totals, block_width, exponentiate, fill_shares, has_nan
+from bayesgmm.kernels.blocks import FAR, add_labels, add_log_totals, block_width, exponentiate, fill_shares, has_nan, no_unit
 from bayesgmm.kernels.compiled import SUMS, compiled
 
 _BLOCK = 128  # observations handled together
@@ -206,11 +206,10 @@ def log_densities(x, log_labels, c, mu, h, out, shares):
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
     joint = np.empty((k, width))
     y, top, total = np.empty(width), np.empty(width), np.empty(width)
-    unit = np.empty((2, n_features))
-    unit[0], unit[1] = 0.0, 1.0
+    shift, inverse_scale = no_unit(n_features)
     for begin in range(0, n, width):
         m = min(width, n - begin)
-        _standardise(x[begin : begin + m], unit[0], unit[1], z)
+        _standardise(x[begin : begin + m], shift, inverse_scale, z)
         for s in range(len(c)):
             if has_nan(c[s], mu[s], h[s]):
                 out[s, begin : begin + m] = np.nan

@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import cache
 
 import numba
-import numpy as np
 from numba import carray, types
 
 from bayesgmm.kernels import multivariate, univariate
@@ -47,14 +46,6 @@ def fill_sums_of(function, x, weight, log_labels, shift, inverse_scale, c, mu, h
     """The same of arrays, those empty of which nothing is given."""
     rows = address_of(x), address_of(weight), address_of(log_labels)
     return fill_sums(function, len(x), rows, shift, inverse_scale, c, mu, h, counts, first, second)
-
-
-@compiled(fastmath=STRICT)
-def no_unit(n_features):
-    """Shift and inverse scale of observations that are standardised."""
-    unit = np.empty((2, n_features))
-    unit[0], unit[1] = 0.0, 1.0
-    return unit[0], unit[1]
 
 
 @compiled(fastmath=STRICT)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.kernels import split_merge
+from bayesgmm.kernels.blocks import no_unit
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.estep import HALF_LOG_2PI, ROOT_HALF
 from bayesgmm.kernels.factors import add_gram, fill_factor
@@ -25,7 +26,7 @@ from bayesgmm.kernels.number import bring_forward, draw_number
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import log_weights
 from bayesgmm.kernels.spread import for_each_kind
-from bayesgmm.kernels.sums import fill_sums_of, no_unit
+from bayesgmm.kernels.sums import fill_sums_of
 from bayesgmm.kernels.variates import (
     choose,
     draw_log_gammas,
