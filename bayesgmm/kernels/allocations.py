@@ -6,7 +6,8 @@ import numpy as np
 
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.spread import Factors
-from bayesgmm.kernels.sweeps import allocate, blocks_of, draw_blocks, draw_means, prepare
+from bayesgmm.kernels.steps import blocks_of, draw_blocks, draw_means, prepare
+from bayesgmm.kernels.sweeps import allocate
 from bayesgmm.kernels.variates import draw_weights
 
 

@@ -75,9 +75,11 @@ class _Cache(FunctionCache):
 
 @cache
 def _sources() -> str:
-    """Digest of all modules with compiled functions."""
-    sources = [path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
-    return hashlib.sha256(b"".join(text for text in sources if b"bayesgmm.kernels.compiled" in text)).hexdigest()
+    """Digest of all modules with functions that are compiled, which those of the kernels may be without saying so."""
+    kernels = Path(__file__).parent
+    sources = [(path, path.read_bytes()) for path in sorted(kernels.parent.rglob("*.py"))]
+    ours = (text for path, text in sources if path.parent == kernels or b"bayesgmm.kernels.compiled" in text)
+    return hashlib.sha256(b"".join(ours)).hexdigest()
 
 
 class _Announcer(event.Listener):

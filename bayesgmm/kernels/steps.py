@@ -1,0 +1,297 @@
+"""The steps of a sweep that differ between variances and factors, chosen by the type of the spread.
+
+Blocks are log variances (m, V), or factors F (m, D, D) with F'F the precisions; C0 is (V,), or (D, D).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.kernels import split_merge
+from bayesgmm.kernels.estep import ROOT_HALF
+from bayesgmm.kernels.factors import add_gram, fill_factor
+from bayesgmm.kernels.pointers import copy
+from bayesgmm.kernels.spread import for_each_kind
+from bayesgmm.kernels.variates import draw_normal, draw_wishart_factor, log_gamma_variate
+
+
+def blocks_of(spread: Any, coordinates: Any) -> Any:
+    """The blocks whose coordinates these are; of variances the same array."""
+
+
+def room_for(spread: Any, m: Any, size: Any) -> Any:
+    """Room for m rows of so many variances, or for m matrices: second moments, and what is added to C0 in the rates."""
+
+
+def whiteners_of(spread: Any, k: Any, blocks: Any) -> Any:
+    """H of K components, as the E-step takes it."""
+
+
+def fill_scale(spread: Any, scale: Any, C0: Any) -> Any:
+    """Fill C0 from its coordinates."""
+
+
+def keep_scale(spread: Any, C0: Any, out: Any) -> Any:
+    """C0 in a row: of a matrix the lower triangle."""
+
+
+def prepare(spread: Any, log_w: Any, blocks: Any, inverse: Any, offsets: Any) -> Any:
+    """Fill each component's log density at its mean without the constant; of variances the inverses, too."""
+
+
+def fill_log_densities(
+    spread: Any, points: Any, i: Any, offsets: Any, mu: Any, blocks: Any, inverse: Any, difference: Any, out: Any
+) -> Any:
+    """Fill each component's log density at a point without the constant, and the point's distances from its mean."""
+
+
+def add_products(spread: Any, many: Any, difference: Any, second: Any) -> Any:
+    """Add so many observations' distances from a mean to the second moments of their component."""
+
+
+def divide_anew(
+    rng: Any, spread: Any, rows: Any, learnt: Any, hyper: Any, b0: Any, inverse_B0: Any, rate: Any, moves: Any, state: Any,
+    scale: Any, C0: Any,
+) -> Any:  # fmt: skip
+    """So many moves that divide components anew: of one feature, with own variances."""
+
+
+def draw_means(
+    rng: Any, spread: Any, begin: Any, end: Any, counts: Any, first: Any, blocks: Any, inverse: Any, b0: Any,
+    inverse_B0: Any, mu: Any, moved: Any,
+) -> Any:  # fmt: skip
+    """Draw the means of components begin, ..., end - 1, to be found in ``moved``."""
+
+
+def move_means(
+    spread: Any, begin: Any, end: Any, counts: Any, first: Any, second: Any, moved: Any, mu: Any, rates: Any, shapes: Any
+) -> Any:
+    """Replace the means by those moved; to their blocks' rates and shapes the observations' about these are added."""
+
+
+def draw_blocks(rng: Any, spread: Any, begin: Any, end: Any, rates: Any, shapes: Any, blocks: Any, coordinates: Any) -> Any:
+    """Draw blocks begin, ..., end - 1, whose coordinates are filled, too."""
+
+
+def draw_scale(rng: Any, spread: Any, blocks: Any, c0: Any, g0: Any, rate: Any, C0: Any, scale: Any) -> Any:
+    """Draw C0 given the blocks, and fill its coordinates."""
+
+
+def _blocks_of_variances(spread, coordinates):
+    return coordinates
+
+
+def _blocks_of_factors(spread, coordinates):
+    factors = np.empty((spread.n_blocks, spread.n_features, spread.n_features))
+    for block in range(spread.n_blocks):
+        fill_factor(coordinates[block], factors[block])
+    return factors
+
+
+def _room_for_variances(spread, m, size):
+    return np.empty((m, size))
+
+
+def _room_for_factors(spread, m, size):
+    return np.empty((m, spread.n_features, spread.n_features))
+
+
+def _whiteners_of_variances(spread, k, blocks):
+    h = np.empty((k, spread.n_features, 1))
+    for j in range(k):
+        for d in range(spread.n_features):
+            h[j, d, 0] = ROOT_HALF * math.exp(-0.5 * blocks[j if len(blocks) > 1 else 0, d if spread.size > 1 else 0])
+    return h
+
+
+def _whiteners_of_factors(spread, k, blocks):
+    h = np.empty((k, spread.n_features, spread.n_features))
+    for j in range(k):
+        for a in range(spread.n_features):
+            for b in range(spread.n_features):
+                h[j, a, b] = ROOT_HALF * blocks[j if len(blocks) > 1 else 0, a, b]
+    return h
+
+
+def _fill_scale_of_variances(spread, scale, C0):
+    for v in range(spread.size):
+        C0[v] = math.exp(scale[v])
+
+
+def _fill_scale_of_factors(spread, scale, C0):
+    factor = np.empty(C0.shape)
+    fill_factor(scale, factor)
+    C0[:] = 0.0
+    add_gram(factor, C0)
+
+
+def _keep_scale_of_variances(spread, C0, out):
+    copy(C0, out)
+
+
+def _keep_scale_of_factors(spread, C0, out):
+    at = 0
+    for a in range(spread.n_features):
+        for b in range(a + 1):
+            out[at] = C0[a, b]
+            at += 1
+
+
+def _prepare_variances(spread, log_w, blocks, inverse, offsets):
+    for j in range(len(log_w)):
+        offsets[j] = log_w[j]
+        for d in range(spread.n_features):
+            log_variance = blocks[j if len(blocks) > 1 else 0, d if spread.size > 1 else 0]
+            inverse[j, d] = math.exp(-log_variance)
+            offsets[j] -= 0.5 * log_variance
+
+
+def _prepare_factors(spread, log_w, blocks, inverse, offsets):
+    for j in range(len(log_w)):
+        offsets[j] = log_w[j]
+        for a in range(spread.n_features):
+            offsets[j] += math.log(blocks[j if len(blocks) > 1 else 0, a, a])
+
+
+def _fill_log_densities_of_variances(spread, points, i, offsets, mu, blocks, inverse, difference, out):
+    for j in range(len(offsets)):
+        distance = 0.0
+        for d in range(points.shape[1]):
+            difference[j, d] = points[i, d] - mu[j, d]
+            distance += difference[j, d] * difference[j, d] * inverse[j, d]
+        out[j] = offsets[j] - 0.5 * distance
+
+
+def _fill_log_densities_of_factors(spread, points, i, offsets, mu, blocks, inverse, difference, out):
+    for j in range(len(offsets)):
+        factor, distance = blocks[j if len(blocks) > 1 else 0], 0.0
+        for a in range(points.shape[1]):
+            difference[j, a] = points[i, a] - mu[j, a]
+            whitened = 0.0
+            for b in range(a + 1):
+                whitened += factor[a, b] * difference[j, b]
+            distance += whitened * whitened
+        out[j] = offsets[j] - 0.5 * distance
+
+
+def _add_squares(spread, many, difference, second):
+    for d in range(len(difference)):
+        second[d] += many * difference[d] * difference[d]
+
+
+def _add_products(spread, many, difference, second):
+    for a in range(len(difference)):
+        for b in range(a + 1):
+            second[a, b] += many * difference[a] * difference[b]
+
+
+def _divide_anew(rng, spread, rows, learnt, hyper, b0, inverse_B0, rate, moves, state, scale, C0):
+    if moves > 0:
+        split_merge.move(rng, rows, spread.k, learnt, hyper, b0, inverse_B0, rate, moves, state)
+        if learnt:
+            C0[0] = math.exp(scale[0])
+
+
+def _divide_nothing(rng, spread, rows, learnt, hyper, b0, inverse_B0, rate, moves, state, scale, C0):
+    return
+
+
+def _draw_means_given_variances(rng, spread, begin, end, counts, first, blocks, inverse, b0, inverse_B0, mu, moved):
+    n_features = mu.shape[1]
+    precision, pull = np.empty((n_features, n_features)), np.empty(n_features)
+    for j in range(begin, end):
+        for d in range(n_features):
+            pull[d] = inverse[j, d] * (first[j, d] + counts[j] * mu[j, d])
+            for e in range(n_features):
+                precision[d, e] = inverse_B0[d, e]
+                pull[d] += inverse_B0[d, e] * b0[e]
+            precision[d, d] += counts[j] * inverse[j, d]
+        draw_normal(rng, precision, pull, moved[j])
+
+
+def _draw_means_given_factors(rng, spread, begin, end, counts, first, blocks, inverse, b0, inverse_B0, mu, moved):
+    m, size = len(blocks), mu.shape[1]
+    own, precision, pull = np.empty((size, size)), np.empty((size, size)), np.empty(size)
+    for j in range(begin, end):
+        own[:] = 0.0
+        add_gram(blocks[j if m > 1 else 0], own)
+        for a in range(size):
+            pull[a] = 0.0
+            for b in range(size):
+                precision[a, b] = inverse_B0[a, b] + counts[j] * own[a, b]
+                pull[a] += inverse_B0[a, b] * b0[b] + own[a, b] * (first[j, b] + counts[j] * mu[j, b])
+        draw_normal(rng, precision, pull, moved[j])
+
+
+def _move_means_and_variances(spread, begin, end, counts, first, second, moved, mu, rates, shapes):
+    n_features = mu.shape[1]
+    for j in range(begin, end):
+        block = j if len(rates) > 1 else 0
+        for d in range(n_features):
+            step = moved[j, d] - mu[j, d]
+            about = second[j, d] - 2.0 * step * first[j, d] + counts[j] * step * step
+            rates[block, d if spread.size > 1 else 0] += 0.5 * max(about, 0.0)
+            mu[j, d] = moved[j, d]
+        shapes[block] += 0.5 * counts[j] * (n_features / spread.size)
+
+
+def _move_means_and_factors(spread, begin, end, counts, first, second, moved, mu, rates, shapes):
+    size = mu.shape[1]
+    step = np.empty(size)
+    for j in range(begin, end):
+        block = j if len(rates) > 1 else 0
+        for a in range(size):
+            step[a] = moved[j, a] - mu[j, a]
+            mu[j, a] = moved[j, a]
+        for a in range(size):
+            for b in range(a + 1):
+                about = second[j, a, b] - step[a] * first[j, b] - first[j, a] * step[b] + counts[j] * step[a] * step[b]
+                rates[block, a, b] += 0.5 * about
+        shapes[block] += 0.5 * counts[j]
+
+
+def _draw_variances(rng, spread, begin, end, rates, shapes, blocks, coordinates):
+    for block in range(begin, end):
+        for v in range(spread.size):
+            blocks[block, v] = math.log(rates[block, v]) - log_gamma_variate(rng, shapes[block])
+
+
+def _draw_factors(rng, spread, begin, end, rates, shapes, blocks, coordinates):
+    for block in range(begin, end):
+        draw_wishart_factor(rng, shapes[block], rates[block], blocks[block], coordinates[block])
+
+
+def _draw_scale_of_variances(rng, spread, blocks, c0, g0, rate, C0, scale):
+    for v in range(spread.size):
+        total = 0.0
+        for block in range(len(blocks)):
+            total += math.exp(-blocks[block, v])
+        scale[v] = log_gamma_variate(rng, g0 + len(blocks) * c0) - math.log(rate[v] + total)
+        C0[v] = math.exp(scale[v])
+
+
+def _draw_scale_of_factors(rng, spread, blocks, c0, g0, rate, C0, scale):
+    total, factor = rate.copy(), np.empty(rate.shape)
+    for block in range(len(blocks)):
+        add_gram(blocks[block], total)
+    draw_wishart_factor(rng, g0 + len(blocks) * c0, total, factor, scale)
+    C0[:] = 0.0
+    add_gram(factor, C0)
+
+
+for_each_kind(blocks_of, _blocks_of_variances, _blocks_of_factors)
+for_each_kind(room_for, _room_for_variances, _room_for_factors)
+for_each_kind(whiteners_of, _whiteners_of_variances, _whiteners_of_factors)
+for_each_kind(fill_scale, _fill_scale_of_variances, _fill_scale_of_factors)
+for_each_kind(keep_scale, _keep_scale_of_variances, _keep_scale_of_factors)
+for_each_kind(prepare, _prepare_variances, _prepare_factors)
+for_each_kind(fill_log_densities, _fill_log_densities_of_variances, _fill_log_densities_of_factors, inline=True)
+for_each_kind(add_products, _add_squares, _add_products, inline=True)
+for_each_kind(divide_anew, _divide_anew, _divide_nothing, inline=True)
+for_each_kind(move_means, _move_means_and_variances, _move_means_and_factors)
+for_each_kind(draw_means, _draw_means_given_variances, _draw_means_given_factors)
+for_each_kind(draw_blocks, _draw_variances, _draw_factors)
+for_each_kind(draw_scale, _draw_scale_of_variances, _draw_scale_of_factors)
