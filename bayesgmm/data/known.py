@@ -1,4 +1,4 @@
-"""What is known of observations beside their values: how often each counts, and to which component it belongs."""
+"""What is known of observations beside their values: how often each counts, its component, and the values' errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ADDS_UP = 1e-6  # by how much probabilities may miss one
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Frequency weights and labels of n observations.
+    """Frequency weights, labels and errors of n observations.
 
     Attributes
     ----------
@@ -28,19 +28,22 @@ class Known:
     labels : (n,) array of int, or (n, K) array, or None
         Each observation's component, -1 where it is unknown; or probabilities of the components, of which only ratios
         within an observation matter.
+    error : (n, D) or (n, D, D) array, or None
+        Standard deviations or covariances of the errors that the values were measured with.
     """
 
     weight: FloatArray | None = None
     labels: NDArray[Any] | None = None
+    error: FloatArray | None = None
     _log_labels: dict[int, FloatArray] = field(default_factory=dict, init=False, repr=False)  # of the k asked for last
 
     def of(self, rows: Any) -> Known:
         """What is known of some of the observations."""
-        return Known(*(None if each is None else each[rows] for each in (self.weight, self.labels)))
+        return Known(*(None if each is None else each[rows] for each in (self.weight, self.labels, self.error)))
 
     def equals(self, other: Known) -> bool:
         """Whether the same is known."""
-        pairs = (self.weight, other.weight), (self.labels, other.labels)
+        pairs = (self.weight, other.weight), (self.labels, other.labels), (self.error, other.error)
         return all(one is other if one is None or other is None else np.array_equal(one, other) for one, other in pairs)
 
     def total(self, n: int) -> float:

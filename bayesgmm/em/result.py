@@ -15,7 +15,8 @@ from bayesgmm.data.known import Known, sorting
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
-from bayesgmm.kernels.estep import HALF_LOG_2PI, ESums, inverse_factors
+from bayesgmm.kernels.blocks import HALF_LOG_2PI
+from bayesgmm.kernels.estep import ESums, inverse_factors
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure, per_component
 

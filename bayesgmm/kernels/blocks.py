@@ -13,6 +13,8 @@ from numba.extending import intrinsic
 from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
 from bayesgmm.kernels.pointers import at
 
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+ROOT_HALF = math.sqrt(0.5)
 FAR = 1e150  # standard deviations; beyond it squares overflow
 
 

@@ -27,8 +27,9 @@ from bayesgmm.kernels.sums import fill_sums
 
 # the header: lengths of header and whitener; n, D, K, m, the size of a block; whether C0 is learnt; alpha, c0, g0; the
 # constant; the weight of all observations; addresses of the function that sums over them, of the observations, of their
-# weights and labels (0 where there are none); then b0, B0^-1, and the rate G0, or C0 where that is given
-_FIXED = 17
+# weights, labels and what is known of their values (0 where there are none); then b0, B0^-1, and the rate G0, or C0 where
+# that is given
+_FIXED = 18
 _OF_SUMS, _OF_X = 13, 14
 
 
@@ -39,12 +40,13 @@ def header(rows: Rows, spread: Variances | Factors, hyper: Any, constant: float)
     """
     x, total = rows.x, rows.weight.sum() if len(rows.weight) else len(rows.x)
     scalars = hyper.learnt, hyper.alpha, hyper.c0, hyper.g0, constant, total
-    numbers = np.array([0, 0, len(x), *_sizes(spread), *scalars, 0, 0, 0, 0], dtype=float)
+    numbers = np.array([0, 0, len(x), *_sizes(spread), *scalars, 0, 0, 0, 0, 0], dtype=float)
     result = np.concatenate([numbers, *map(np.ravel, (hyper.b0, hyper.precision_of_means, hyper.rate))])
     result[0] = len(result)
     addresses = result.view(np.int64)
     addresses[_OF_SUMS] = rows.sums
     addresses[_OF_X : _OF_X + 3] = [each.ctypes.data if each.size else 0 for each in (x, rows.weight, rows.log_labels)]
+    addresses[_OF_X + 3] = rows.at_known
     return result
 
 
@@ -141,7 +143,7 @@ def _log_posterior(point, own, spread, gradient):
     prepare(spread, coordinates, log_w, offsets, h)
 
     addresses = own.view(np.int64)
-    rows = addresses[_OF_X], addresses[_OF_X + 1], addresses[_OF_X + 2]
+    rows = addresses[_OF_X], addresses[_OF_X + 1], addresses[_OF_X + 2], addresses[_OF_X + 3]
     unit = no_unit(n_features)
     sums = np.empty(k), np.empty((k, n_features)), np.empty(h.shape)
     value = fill_sums(addresses[_OF_SUMS], int(own[2]), rows, *unit, offsets, mu, h, *sums)

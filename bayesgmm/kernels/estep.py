@@ -9,20 +9,21 @@ Cholesky factor L with Sigma = L L'.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.kernels import multivariate, univariate
+from bayesgmm.kernels import errors, groups, multivariate, univariate
+from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF
 from bayesgmm.kernels.compiled import given
+from bayesgmm.kernels.errors import Errors
+from bayesgmm.kernels.groups import Groups
+from bayesgmm.kernels.rows import EXACT, Kind
 from bayesgmm.kernels.sums import address_of_sums, fill_sums_of
 
 __all__ = ["ESums", "e_step", "inverse_factors", "log_density", "responsibilities"]
 
-HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-ROOT_HALF = math.sqrt(0.5)
 _NOTHING = given([])
 
 
@@ -54,6 +55,7 @@ def e_step(
     factors: FloatArray,
     sample_weight: FloatArray | None = None,
     log_labels: FloatArray | None = None,
+    known: Kind = EXACT,
     *,
     shift: float | FloatArray = 0.0,
     scale: float | FloatArray = 1.0,
@@ -71,6 +73,8 @@ def e_step(
         Observation weights, not negative.
     log_labels : (K, n) array, optional
         Logarithms of what is known of each observation's component.
+    known : Exact, Errors or Groups
+        What is known of the values. Weights and labels of groups are in their order.
     shift, scale : float or (D,) array
         The data are standardised in passing, without a copy.
 
@@ -85,10 +89,11 @@ def e_step(
     c, mu, h = _coefficients(weights, means, factors)
     ones, counts, first, second = np.ones(mu.shape[1]), np.empty(len(c)), np.empty(mu.shape), np.empty(h.shape)
     log_likelihood = fill_sums_of(
-        address_of_sums(one_feature=mu.shape[1] == 1),
+        address_of_sums(type(known), one_feature=mu.shape[1] == 1),
         given(x),
         _NOTHING if sample_weight is None else given(sample_weight),
         _labels(log_labels, x),
+        known.address,
         shift * ones,
         ones / scale,
         c,
@@ -102,33 +107,39 @@ def e_step(
 
 
 def log_density(
-    x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None
-) -> FloatArray:
+    x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None,
+    known: Kind = EXACT,
+) -> FloatArray:  # fmt: skip
     """Log sum_k a_ik w_k N(x_i; mu_k, Sigma_k) of rows (n, D) for one set of parameters or many (S, ...): (n,) or (S, n)."""
     result = np.empty((*weights.shape[:-1], len(x)))
     none = np.empty((0, len(x), weights.shape[-1]))
-    _fill_log_densities(x, weights, means, factors, log_labels, result.reshape(-1, len(x)), none)
+    _fill_log_densities(x, weights, means, factors, log_labels, known, result.reshape(-1, len(x)), none)
     return result
 
 
 def responsibilities(
-    x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None
-) -> FloatArray:
+    x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None,
+    known: Kind = EXACT,
+) -> FloatArray:  # fmt: skip
     """Probability of each component given each observation, (n, K)."""
     result = np.empty((1, len(x), len(weights)))
-    _fill_log_densities(x, weights, means, factors, log_labels, np.empty((1, len(x))), result)
+    _fill_log_densities(x, weights, means, factors, log_labels, known, np.empty((1, len(x))), result)
     return result[0]
 
 
 def _fill_log_densities(
     x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None,
-    out: FloatArray, shares: FloatArray,
+    known: Kind, out: FloatArray, shares: FloatArray,
 ) -> None:  # fmt: skip
     c, mu, h = _coefficients(weights, means, _without_zeros(means, factors))
     if c.ndim == 1:
         c, mu, h = c[None], mu[None], h[None]
     labels = _labels(log_labels, x)
-    if x.shape[1] == 1:
+    if isinstance(known, Groups):
+        groups.log_densities(known.address, known.order, labels, c, mu, h, out, shares)
+    elif isinstance(known, Errors):
+        errors.log_densities(given(x[:, 0]), known.variances, labels, c, mu[..., 0], h[..., 0, 0], out, shares)
+    elif x.shape[1] == 1:
         univariate.log_densities(given(x[:, 0]), labels, c, mu[..., 0], h[..., 0, 0], out, shares)
     else:
         multivariate.log_densities(given(x), labels, c, mu, h, out, shares)

@@ -1,4 +1,4 @@
-"""Observations as sweeps take them, whole counts of each, and what is left of weights that are no whole numbers."""
+"""Observations as compiled code takes them: their values, how often each counts, and what is known of each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,22 @@ import numpy as np
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.compiled import given
+from bayesgmm.kernels.errors import Errors
+from bayesgmm.kernels.groups import Groups
 from bayesgmm.kernels.sums import address_of_log_likelihood, address_of_sums
+
+
+class Exact(NamedTuple):
+    """The values are known as they are."""
+
+    @property
+    def address(self) -> int:
+        """None."""
+        return 0
+
+
+type Kind = Exact | Errors | Groups
+EXACT = Exact()
 
 
 class Rows(NamedTuple):
@@ -25,8 +40,12 @@ class Rows(NamedTuple):
         Weights less copies, if any of them is not zero.
     log_labels : (K, n) or (0, n) array
         Logarithms of what is known of each observation's component.
+    known : Exact, Errors or Groups
+        What is known of the values; those of groups are in their order.
     sums, log_likelihood : int
         Addresses of the functions of :mod:`bayesgmm.kernels.sums` for these rows; the second is 0 for several features.
+    at_known : int
+        The address of what is known, which these functions take.
     """
 
     x: FloatArray
@@ -34,20 +53,23 @@ class Rows(NamedTuple):
     copies: FloatArray
     rest: FloatArray
     log_labels: FloatArray
+    known: Kind
     sums: int
     log_likelihood: int
+    at_known: int
 
 
-def rows_of(x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | None) -> Rows:
+def rows_of(x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | None, known: Kind = EXACT) -> Rows:
     """Observations (n, D) as sweeps take them."""
     one_feature, nothing = x.shape[1] == 1, given([])
     weights, copies, rest = nothing, nothing, nothing
-    known = given(np.empty((0, len(x))) if log_labels is None else log_labels)
+    labels = given(np.empty((0, len(x))) if log_labels is None else log_labels)
     if weight is not None:
         weights, copies = given(weight), given(whole_counts(x, weight))
         rest = given(weights - copies) if (copies != weights).any() else nothing
-    addresses = address_of_sums(one_feature=one_feature), address_of_log_likelihood() if one_feature else 0
-    return Rows(given(x), weights, copies, rest, known, *addresses)
+    likelihood = address_of_log_likelihood(type(known)) if one_feature else 0
+    addresses = address_of_sums(type(known), one_feature=one_feature), likelihood, known.address
+    return Rows(given(x), weights, copies, rest, labels, known, *addresses)
 
 
 def whole_counts(x: FloatArray, weight: FloatArray) -> FloatArray:

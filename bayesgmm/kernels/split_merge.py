@@ -34,7 +34,7 @@ import math
 import numpy as np
 
 from bayesgmm.kernels.compiled import STRICT, compiled
-from bayesgmm.kernels.estep import ROOT_HALF
+from bayesgmm.kernels.blocks import ROOT_HALF
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import log_weights
 from bayesgmm.kernels.sums import log_likelihood
@@ -215,4 +215,6 @@ def log_density(rows, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hie
         value -= (g0 + k * c0) * math.log(rate[0] + total)
     else:
         value -= rate[0] * total
-    return value + log_likelihood(rows.log_likelihood, rows.x, rows.weight, rows.log_labels, offsets, mu, scales)
+    return value + log_likelihood(
+        rows.log_likelihood, rows.x, rows.weight, rows.log_labels, rows.at_known, offsets, mu, scales
+    )

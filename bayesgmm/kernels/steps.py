@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.kernels import split_merge
-from bayesgmm.kernels.estep import ROOT_HALF
+from bayesgmm.kernels.blocks import ROOT_HALF
 from bayesgmm.kernels.factors import add_gram, fill_factor
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.spread import for_each_kind
@@ -40,16 +40,6 @@ def keep_scale(spread: Any, C0: Any, out: Any) -> Any:
 
 def prepare(spread: Any, log_w: Any, blocks: Any, inverse: Any, offsets: Any) -> Any:
     """Fill each component's log density at its mean without the constant; of variances the inverses, too."""
-
-
-def fill_log_densities(
-    spread: Any, points: Any, i: Any, offsets: Any, mu: Any, blocks: Any, inverse: Any, difference: Any, out: Any
-) -> Any:
-    """Fill each component's log density at a point without the constant, and the point's distances from its mean."""
-
-
-def add_products(spread: Any, many: Any, difference: Any, second: Any) -> Any:
-    """Add so many observations' distances from a mean to the second moments of their component."""
 
 
 def divide_anew(
@@ -156,38 +146,6 @@ def _prepare_factors(spread, log_w, blocks, inverse, offsets):
             offsets[j] += math.log(blocks[j if len(blocks) > 1 else 0, a, a])
 
 
-def _fill_log_densities_of_variances(spread, points, i, offsets, mu, blocks, inverse, difference, out):
-    for j in range(len(offsets)):
-        distance = 0.0
-        for d in range(points.shape[1]):
-            difference[j, d] = points[i, d] - mu[j, d]
-            distance += difference[j, d] * difference[j, d] * inverse[j, d]
-        out[j] = offsets[j] - 0.5 * distance
-
-
-def _fill_log_densities_of_factors(spread, points, i, offsets, mu, blocks, inverse, difference, out):
-    for j in range(len(offsets)):
-        factor, distance = blocks[j if len(blocks) > 1 else 0], 0.0
-        for a in range(points.shape[1]):
-            difference[j, a] = points[i, a] - mu[j, a]
-            whitened = 0.0
-            for b in range(a + 1):
-                whitened += factor[a, b] * difference[j, b]
-            distance += whitened * whitened
-        out[j] = offsets[j] - 0.5 * distance
-
-
-def _add_squares(spread, many, difference, second):
-    for d in range(len(difference)):
-        second[d] += many * difference[d] * difference[d]
-
-
-def _add_products(spread, many, difference, second):
-    for a in range(len(difference)):
-        for b in range(a + 1):
-            second[a, b] += many * difference[a] * difference[b]
-
-
 def _divide_anew(rng, spread, rows, learnt, hyper, b0, inverse_B0, rate, moves, state, scale, C0):
     if moves > 0:
         split_merge.move(rng, rows, spread.k, learnt, hyper, b0, inverse_B0, rate, moves, state)
@@ -288,8 +246,6 @@ for_each_kind(whiteners_of, _whiteners_of_variances, _whiteners_of_factors)
 for_each_kind(fill_scale, _fill_scale_of_variances, _fill_scale_of_factors)
 for_each_kind(keep_scale, _keep_scale_of_variances, _keep_scale_of_factors)
 for_each_kind(prepare, _prepare_variances, _prepare_factors)
-for_each_kind(fill_log_densities, _fill_log_densities_of_variances, _fill_log_densities_of_factors, inline=True)
-for_each_kind(add_products, _add_squares, _add_products, inline=True)
 for_each_kind(divide_anew, _divide_anew, _divide_nothing, inline=True)
 for_each_kind(move_means, _move_means_and_variances, _move_means_and_factors)
 for_each_kind(draw_means, _draw_means_given_variances, _draw_means_given_factors)

@@ -10,48 +10,51 @@ from functools import cache
 import numba
 from numba import carray, types
 
-from bayesgmm.kernels import multivariate, univariate
+from bayesgmm.kernels import errors, groups, multivariate, univariate
 from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
+from bayesgmm.kernels.errors import Errors
+from bayesgmm.kernels.groups import Groups
 from bayesgmm.kernels.pointers import FLOATS, at, call, pointer
 
 
 @cache
-def address_of_sums(*, one_feature: bool) -> int:
-    """The address of the compiled function that :func:`fill_sums` calls."""
-    signature = types.float64(*[types.int64] * 7, *[FLOATS] * 8)
-    function = _of_one_feature if one_feature else _of_several
+def address_of_sums(kind: type, *, one_feature: bool) -> int:
+    """The address of the compiled function that :func:`fill_sums` calls for rows of which such a thing is known."""
+    signature = types.float64(*[types.int64] * 8, *[FLOATS] * 8)
+    function = {Errors: _of_errors, Groups: _of_groups}.get(kind, _of_one_feature if one_feature else _of_several)
     return int(c_callback(signature, function, fastmath=SUMS).address)
 
 
 @cache
-def address_of_log_likelihood() -> int:
+def address_of_log_likelihood(kind: type) -> int:
     """The address of the compiled function that :func:`log_likelihood` calls: one feature."""
-    signature = types.float64(*[types.int64] * 5, *[FLOATS] * 3)
-    return int(c_callback(signature, _log_likelihood, fastmath=SUMS).address)
+    signature = types.float64(*[types.int64] * 6, *[FLOATS] * 3)
+    function = _log_likelihood_of_errors if kind is Errors else _log_likelihood
+    return int(c_callback(signature, function, fastmath=SUMS).address)
 
 
 @compiled(fastmath=STRICT)
 def fill_sums(function, n, rows, shift, inverse_scale, c, mu, h, counts, first, second):
     """Fill N (K), S1 (K, D) and S2, of the shape of h, over standardised observations; return their log-likelihood.
 
-    ``function`` is an address, and ``rows`` are those of x (n, D), of the weights (n) and of the logarithms of the labels'
-    probabilities (K, n), 0 where there are none.
+    ``function`` is an address, and ``rows`` are those of x (n, D), of the weights (n), of the logarithms of the labels'
+    probabilities (K, n) and of what is known of the values, 0 where there are none.
     """
     arrays = at(shift), at(inverse_scale), at(c), at(mu), at(h), at(counts), at(first), at(second)
     return call(function, (n, *h.shape, *rows, *arrays))
 
 
 @compiled(fastmath=STRICT)
-def fill_sums_of(function, x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
-    """The same of arrays, those empty of which nothing is given."""
-    rows = address_of(x), address_of(weight), address_of(log_labels)
+def fill_sums_of(function, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second):
+    """The same of arrays, those empty of which nothing is given; ``known`` is an address."""
+    rows = address_of(x), address_of(weight), address_of(log_labels), known
     return fill_sums(function, len(x), rows, shift, inverse_scale, c, mu, h, counts, first, second)
 
 
 @compiled(fastmath=STRICT)
-def log_likelihood(function, x, weight, log_labels, c, mu, h):
+def log_likelihood(function, x, weight, log_labels, known, c, mu, h):
     """The log-likelihood alone, of one feature."""
-    rows = address_of(x), address_of(weight), address_of(log_labels)
+    rows = address_of(x), address_of(weight), address_of(log_labels), known
     return call(function, (len(x), len(c), *rows, at(c), at(mu), at(h)))
 
 
@@ -61,7 +64,7 @@ def address_of(array):
     return numba.int64(array.ctypes.data) if array.size > 0 else 0
 
 
-def _log_likelihood(n, k, x, weight, log_labels, c, mu, h):
+def _log_likelihood(n, k, x, weight, log_labels, known, c, mu, h):
     return univariate.log_likelihood(
         carray(pointer(x), (n,)),
         carray(pointer(weight), (n if weight != 0 else 0,)),
@@ -73,7 +76,7 @@ def _log_likelihood(n, k, x, weight, log_labels, c, mu, h):
 
 
 def _of_one_feature(
-    n, k, n_features, width, x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second
+    n, k, n_features, width, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second
 ):  # fmt: skip
     return univariate.accumulate(
         carray(pointer(x), (n,)),
@@ -90,9 +93,56 @@ def _of_one_feature(
     )
 
 
-def _of_several(n, k, n_features, width, x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
+def _of_several(
+    n, k, n_features, width, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second
+):  # fmt: skip
     return multivariate.accumulate(
         carray(pointer(x), (n, n_features)),
+        carray(pointer(weight), (n if weight != 0 else 0,)),
+        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        carray(shift, (n_features,)),
+        carray(inverse_scale, (n_features,)),
+        carray(c, (k,)),
+        carray(mu, (k, n_features)),
+        carray(h, (k, n_features, width)),
+        carray(counts, (k,)),
+        carray(first, (k, n_features)),
+        carray(second, (k, n_features, width)),
+    )
+
+
+def _log_likelihood_of_errors(n, k, x, weight, log_labels, known, c, mu, h):
+    return errors.log_likelihood(
+        carray(pointer(x), (n,)),
+        carray(pointer(known), (n,)),
+        carray(pointer(weight), (n if weight != 0 else 0,)),
+        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        carray(c, (k,)),
+        carray(mu, (k,)),
+        carray(h, (k,)),
+    )
+
+
+def _of_errors(n, k, n_features, width, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second):
+    return errors.accumulate(
+        carray(pointer(x), (n,)),
+        carray(pointer(known), (n,)),
+        carray(pointer(weight), (n if weight != 0 else 0,)),
+        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        carray(shift, (1,))[0],
+        carray(inverse_scale, (1,))[0],
+        carray(c, (k,)),
+        carray(mu, (k,)),
+        carray(h, (k,)),
+        carray(counts, (k,)),
+        carray(first, (k,)),
+        carray(second, (k,)),
+    )
+
+
+def _of_groups(n, k, n_features, width, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second):
+    return groups.accumulate(
+        known,
         carray(pointer(weight), (n if weight != 0 else 0,)),
         carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
         carray(shift, (n_features,)),

@@ -16,13 +16,14 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels import steps
+from bayesgmm.kernels import latent, steps
 from bayesgmm.kernels.blocks import no_unit
 from bayesgmm.kernels.compiled import STRICT, compiled
-from bayesgmm.kernels.estep import HALF_LOG_2PI
+from bayesgmm.kernels.blocks import HALF_LOG_2PI
 from bayesgmm.kernels.number import bring_forward, draw_number
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import log_weights
+from bayesgmm.kernels.rows import Exact
 from bayesgmm.kernels.sums import fill_sums_of
 from bayesgmm.kernels.variates import (
     choose,
@@ -107,7 +108,7 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
     ``hyper`` holds c0 and g0. Components that are occupied stand first; those that are not are drawn from the prior once K
     is known.
     """
-    n, n_features = rows.x.shape
+    (n, n_features), exact = rows.x.shape, Exact()
     c0, g0 = hyper[0], hyper[1]
     size, log_w, mu, blocks, C0 = state
     every, done, kept_z, kept_w, kept_mu, kept_blocks = kept
@@ -193,7 +194,9 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
         steps.prepare(spread, log_w[:k], blocks, inverse, offsets)
         log_total = log_sum_exp(log_w[:k])
         for i in range(len(points)):
-            steps.fill_log_densities(spread, points, i, offsets[:k], mu, blocks, inverse, difference, log_densities)
+            latent.fill_log_densities(
+                exact, spread, points, i, offsets[:k], mu, blocks, inverse, 0, difference, log_densities
+            )
             draws.log_density[s, i] = log_sum_exp(log_densities[:k]) - log_total - n_features * HALF_LOG_2PI
         if (s + done) % every == 0:
             a = (s + done) // every
@@ -212,48 +215,50 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
 def allocate(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
     """Draw z given the components; fill their counts and the sums of distances from their means, and of the products.
 
-    The copies of an observation are allocated independently; z is that of the first of them.
+    The copies of an observation are allocated independently; z is that of the first of them. Of values that are not known
+    as they are the sums are of those behind them, which are drawn, too.
     """
     inverse, difference, log_densities, cumulated = scratch
-    counts, first, second = sums
-    k, (n, n_features), of_components = len(offsets), rows.x.shape, log_densities[: len(offsets)]
-    weighted, labelled = len(rows.copies) > 0, len(rows.log_labels) > 0
-    counts[:k], first[:k], second[:k] = 0.0, 0.0, 0.0
+    k, n, of_components = len(offsets), len(rows.x), log_densities[: len(offsets)]
+    weighted, labelled, known = len(rows.copies) > 0, len(rows.log_labels) > 0, rows.known
+    _clear(sums, k)
+    room = latent.begin(known, spread, offsets, blocks)
     for i in range(n):
-        steps.fill_log_densities(spread, rows.x, i, offsets, mu, blocks, inverse, difference, of_components)
+        latent.fill_log_densities(known, spread, rows.x, i, offsets, mu, blocks, inverse, room, difference, of_components)
         if labelled:
             for j in range(k):
                 of_components[j] += rows.log_labels[j, i]
-        j = choose(rng, of_components, cumulated) if k > 1 else 0
-        z[i] = j
+        chosen = choose(rng, of_components, cumulated) if k > 1 else 0
+        z[latent.place_of(known, spread, i)] = chosen
+        begin, end, many = chosen, chosen + 1, cumulated
         if weighted and rows.copies[i] != 1.0:
-            _allocate_copies(rng, spread, rows.copies[i], j, cumulated[:k], difference, sums)
-            continue
-        counts[j] += 1.0
-        for d in range(n_features):
-            first[j, d] += difference[j, d]
-        steps.add_products(spread, 1.0, difference[j], second[j])
+            begin, end = 0, k if rows.copies[i] > 0.0 else 0
+            _divide_copies(rng, rows.copies[i], chosen, many[:end])
+        else:
+            many[chosen] = 1.0
+        for j in range(begin, end):
+            if many[j] > 0.0:
+                latent.add(rng, known, spread, i, many[j], inverse, room, difference, j, sums)
 
 
-@compiled(fastmath=STRICT, inline=True)
-def _allocate_copies(rng, spread, copies, chosen, cumulated, difference, sums):
-    """Add the copies of an observation, the first of which is allocated, to the sums; ``cumulated`` says where it may go."""
+@compiled(fastmath=STRICT)
+def _clear(sums, k):
+    """A function of its own, because numba (0.68) takes what is assigned beside inlined functions only for of no use."""
     counts, first, second = sums
+    counts[:k], first[:k], second[:k] = 0.0, 0.0, 0.0
+
+
+@compiled(fastmath=STRICT)
+def _divide_copies(rng, copies, chosen, cumulated):
+    """How many copies of an observation, the first of which is allocated, are of each component: in place of ``cumulated``."""
     left = np.int64(copies) - 1
-    if left < 0:
-        return
     for j in range(len(cumulated) - 1, -1, -1):
         here = left
         if j > 0 and left > 0:
             share = 1.0 - cumulated[j - 1] / cumulated[j] if cumulated[j] > 0.0 else 0.0
             here = rng.binomial(left, min(max(share, 0.0), 1.0))
         left -= here
-        many = float(here + (j == chosen))
-        if many > 0.0:
-            counts[j] += many
-            for d in range(first.shape[1]):
-                first[j, d] += many * difference[j, d]
-            steps.add_products(spread, many, difference[j], second[j])
+        cumulated[j] = float(here + (j == chosen))
 
 
 @compiled(fastmath=STRICT)
@@ -262,7 +267,7 @@ def _log_density_of_rest(spread, rows, offsets, mu, blocks):
     k, n_features = len(offsets), rows.x.shape[1]
     h, unit = steps.whiteners_of(spread, k, blocks), no_unit(n_features)
     sums = np.empty(k), np.empty((k, n_features)), np.empty(h.shape)
-    return fill_sums_of(rows.sums, rows.x, rows.rest, rows.log_labels, *unit, offsets, mu[:k], h, *sums)
+    return fill_sums_of(rows.sums, rows.x, rows.rest, rows.log_labels, rows.at_known, *unit, offsets, mu[:k], h, *sums)
 
 
 @compiled(fastmath=STRICT)

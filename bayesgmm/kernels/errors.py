@@ -1,0 +1,182 @@
+"""Measurements of one feature with errors: x_i is N(xi_i, e_i^2) given the value xi_i that the mixture is of.
+
+With the E-step's coefficients of component k (:mod:`.univariate`) and q = sigma^2 / (sigma^2 + e^2) = 1 / (1 + 2 h^2 e^2),
+
+    log w_k p(x | k) = c + log(q) / 2 - q h^2 (x - mu)^2,
+
+and given x and k the distance xi - mu has mean q (x - mu) and variance q e^2. The root of q is multiplied into the block
+after its exponentials are taken: no logarithm for each component.
+
+References
+----------
+Bovy, Hogg & Roweis (2011), Extreme deconvolution: inferring complete distribution functions from noisy, heterogeneous and
+incomplete observations, Annals of Applied Statistics 5, 1657-1677. doi:10.1214/10-AOAS439
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.kernels.blocks import FAR, add_labels, exp, fill_shares, has_nan
+from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
+
+_BLOCK = 64  # observations handled together: 2 K rows of them stay in the first-level cache
+_TOGETHER = 8  # totals whose product is within a float as long as none is below the next number
+_SMALL = 1e-30
+
+
+class Errors(NamedTuple):
+    """The variances (n,) of measurements' errors."""
+
+    variances: FloatArray
+
+    @property
+    def address(self) -> int:
+        """Where they begin."""
+        return int(self.variances.ctypes.data)
+
+
+@compiled(fastmath=SUMS, inline=True)
+def _joint(z, variance, log_labels, c, mu, h, kept, joint, top, total):
+    """For one block: joint_ki = exp(log_joint_ki - top_i) up to rounding of top_i, their sums total_i, and kept_ki = q."""
+    k, m = len(c), len(z)
+    lowest = 0.0
+    for i in range(m):
+        top[i] = -np.inf
+    for j in range(k):
+        offset, mean, squared = c[j], mu[j], h[j] * h[j]
+        row, share = joint[j], kept[j]
+        for i in range(m):
+            q = 1.0 / (1.0 + 2.0 * squared * variance[i])
+            deviation = z[i] - mean
+            value = offset - (q * squared) * (deviation * deviation)
+            share[i] = q
+            row[i] = value
+            top[i] = max(value, top[i])
+    if len(log_labels) > 0:
+        add_labels(log_labels, joint, top, m)
+    for i in range(m):
+        lowest += top[i]
+    if not np.isfinite(lowest):  # a point out of reach of every component: the farthest that a float can tell
+        for j in range(k):
+            for i in range(m):
+                kept[j, i] = 1.0 / (1.0 + 2.0 * h[j] * h[j] * variance[i])
+                u = min(max(math.sqrt(kept[j, i]) * h[j] * (z[i] - mu[j]), -FAR), FAR)
+                joint[j, i] = c[j] - u * u
+                top[i] = max(joint[j, i], top[i])
+        if len(log_labels) > 0:
+            add_labels(log_labels, joint, top, m)
+    for i in range(m):
+        total[i] = 0.0
+    for j in range(k):
+        row, share = joint[j], kept[j]
+        for i in range(m):
+            power = exp(row[i] - top[i]) * math.sqrt(share[i])
+            row[i] = power
+            total[i] += power
+
+
+@compiled(fastmath=SUMS, inline=True)
+def _add_log_totals(top, total, weight, m):
+    """Log-likelihood of a block; total_i becomes what joint_ki is multiplied by to give c_i r_ik."""
+    log_likelihood, least = 0.0, np.inf
+    for i in range(m):
+        least = min(least, total[i])
+    if len(weight) > 0 or least < _SMALL:
+        for i in range(m):
+            many = weight[i] if len(weight) > 0 else 1.0
+            log_likelihood += many * (top[i] + math.log(total[i]))
+            total[i] = many / total[i]
+        return log_likelihood
+    for begin in range(0, m, _TOGETHER):
+        product = 1.0
+        for i in range(begin, min(begin + _TOGETHER, m)):
+            log_likelihood += top[i]
+            product *= total[i]
+            total[i] = 1.0 / total[i]
+        log_likelihood += math.log(product)
+    return log_likelihood
+
+
+@compiled(fastmath=SUMS, inline=True)
+def accumulate(x, variances, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
+    """Fill N, S1 and S2, each (K), of the values measured, and return the log-likelihood: see :mod:`.univariate`."""
+    counts[:] = 0.0
+    first[:] = 0.0
+    second[:] = 0.0
+    if has_nan(c, mu, h):
+        counts[:] = np.nan
+        first[:] = np.nan
+        second[:] = np.nan
+        return np.nan
+    k, n = len(c), len(x)
+    joint, kept = np.empty((k, _BLOCK)), np.empty((k, _BLOCK))
+    z, variance, top, total = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
+    log_likelihood = 0.0
+    for begin in range(0, n, _BLOCK):
+        m = min(_BLOCK, n - begin)
+        block, errors = x[begin : begin + m], variances[begin : begin + m]
+        for i in range(m):
+            z[i] = (block[i] - shift) * inverse_scale
+            variance[i] = errors[i] * (inverse_scale * inverse_scale)
+        _joint(z[:m], variance[:m], log_labels[:, begin : begin + m], c, mu, h, kept, joint, top, total)
+        log_likelihood += _add_log_totals(top, total, weight[begin : begin + m], m)
+        for j in range(k):
+            s0, s1, s2 = 0.0, 0.0, 0.0
+            mean, row, share = mu[j], joint[j], kept[j]
+            for i in range(m):
+                q, r = share[i], row[i] * total[i]
+                distance = q * (z[i] - mean)
+                s0 += r
+                s1 += r * distance
+                s2 += r * (distance * distance + q * variance[i])
+            counts[j] += s0
+            first[j] += s1
+            second[j] += s2
+    return log_likelihood
+
+
+@compiled(fastmath=SUMS, inline=True)
+def log_likelihood(x, variances, weight, log_labels, c, mu, h):
+    """The value alone that :func:`accumulate` returns for x as it stands."""
+    if has_nan(c, mu, h):
+        return np.nan
+    k, n = len(c), len(x)
+    joint, kept, top, total = np.empty((k, _BLOCK)), np.empty((k, _BLOCK)), np.empty(_BLOCK), np.empty(_BLOCK)
+    result = 0.0
+    for begin in range(0, n, _BLOCK):
+        m = min(_BLOCK, n - begin)
+        labels, variance = log_labels[:, begin : begin + m], variances[begin : begin + m]
+        _joint(x[begin : begin + m], variance, labels, c, mu, h, kept, joint, top, total)
+        result += _add_log_totals(top, total, weight[begin : begin + m], m)
+    return result
+
+
+@compiled(fastmath=SUMS)
+def log_densities(x, variances, log_labels, c, mu, h, out, shares):
+    """Log density of every x for every row of parameters: see :func:`bayesgmm.kernels.univariate.log_densities`."""
+    k, n = c.shape[1], len(x)
+    joint, kept, top, total = np.empty((k, _BLOCK)), np.empty((k, _BLOCK)), np.empty(_BLOCK), np.empty(_BLOCK)
+    for s in range(len(c)):
+        if has_nan(c[s], mu[s], h[s]):
+            out[s] = np.nan
+            shares[s : s + 1] = np.nan
+            continue
+        for begin in range(0, n, _BLOCK):
+            m = min(_BLOCK, n - begin)
+            labels, variance = log_labels[:, begin : begin + m], variances[begin : begin + m]
+            _joint(x[begin : begin + m], variance, labels, c[s], mu[s], h[s], kept, joint, top, total)
+            for i in range(m):
+                out[s, begin + i] = top[i] + math.log(total[i])
+            if len(shares) > 0:
+                fill_shares(joint, total, m, shares[s, begin : begin + m])
+
+
+@compiled(fastmath=STRICT, inline=True)
+def share(variance, inverse):
+    """q, given the variance of an error and the inverse of a component's."""
+    return 1.0 / (1.0 + inverse * variance)

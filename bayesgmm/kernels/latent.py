@@ -1,0 +1,224 @@
+"""The steps of an allocation that depend on what is known of the values: as they are, with errors, or in groups.
+
+Of values that are not known exactly those behind them are drawn given the component and added to its sums. In groups
+(:mod:`.groups`) they are drawn by conditioning by simulation: with x* ~ N(0, Sigma) and e* ~ N(0, E), the distance from mu
+x* + A (d - x*_o - e*) has mean A d and covariance Sigma - A Sigma_o.
+
+References
+----------
+Journel & Huijbregts (1978), Mining Geostatistics, section VII.A. ISBN 978-0-12-391050-9
+"""
+
+from __future__ import annotations
+
+import math
+from inspect import signature
+from typing import Any
+
+import numpy as np
+from numba import carray
+from numba.extending import overload
+
+from bayesgmm.kernels import errors, groups, steps
+from bayesgmm.kernels.compiled import STRICT, compiled
+from bayesgmm.kernels.errors import Errors
+from bayesgmm.kernels.groups import Groups
+from bayesgmm.kernels.pointers import at, pointer
+from bayesgmm.kernels.spread import Variances
+
+
+def _for_each_kind(step: Any, of_variances: Any, of_factors: Any, of_errors: Any, of_groups: Any) -> None:
+    """Give a step, which is a signature with a docstring, its version for each type of its argument ``known``.
+
+    That for values known as they are depends on the type of ``spread``.
+    """
+    names = list(signature(step).parameters)
+    options: Any = {"fastmath": STRICT, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+
+    @overload(step, strict=False, jit_options=options, inline="always")
+    def version(*types: Any) -> Any:
+        known, spread = (types[names.index(name)].instance_class for name in ("known", "spread"))
+        exact = of_variances if spread is Variances else of_factors
+        return {Errors: of_errors, Groups: of_groups}.get(known, exact)
+
+
+def begin(known: Any, spread: Any, offsets: Any, blocks: Any) -> Any:
+    """What an allocation needs of the components, whose log weights are within ``offsets``."""
+
+
+def place_of(known: Any, spread: Any, i: Any) -> Any:
+    """Which observation is the i-th."""
+
+
+def fill_log_densities(
+    known: Any, spread: Any, x: Any, i: Any, offsets: Any, mu: Any, blocks: Any, inverse: Any, room: Any, difference: Any,
+    out: Any,
+) -> Any:  # fmt: skip
+    """Fill each component's log density at what is known of the i-th observation, up to a constant, and its distances."""
+
+
+def add(
+    rng: Any, known: Any, spread: Any, i: Any, many: Any, inverse: Any, room: Any, difference: Any, j: Any, sums: Any
+) -> Any:
+    """Add so many copies of the i-th observation to the sums of component j."""
+
+
+def _begin_exact(known, spread, offsets, blocks):
+    return 0
+
+
+def _begin_groups(known, spread, offsets, blocks):
+    k, size = len(offsets), spread.n_features
+    roots, covariances, log_w = np.empty((k, size, size)), np.empty((k, size, size)), np.empty(k)
+    groups.fill_coefficients(offsets, steps.whiteners_of(spread, k, blocks), roots, covariances, log_w)
+    current = np.empty(1, np.int64)
+    current[0] = -1
+    matrices = np.empty((3, k, size, size))  # C, its inverse, and W, of the current group
+    vectors = np.empty((k + 3, size))  # C^-1 d of each component, and scratch
+    return roots, covariances, log_w, current, matrices, np.empty(k), vectors, np.empty((size, size)), np.ones(size)
+
+
+def _place_as_it_is(known, spread, i):
+    return i
+
+
+def _place_in_groups(known, spread, i):
+    return known.order[i]
+
+
+def _fill_of_variances(known, spread, x, i, offsets, mu, blocks, inverse, room, difference, out):
+    for j in range(len(offsets)):
+        distance = 0.0
+        for d in range(x.shape[1]):
+            difference[j, d] = x[i, d] - mu[j, d]
+            distance += difference[j, d] * difference[j, d] * inverse[j, d]
+        out[j] = offsets[j] - 0.5 * distance
+
+
+def _fill_of_factors(known, spread, x, i, offsets, mu, blocks, inverse, room, difference, out):
+    for j in range(len(offsets)):
+        factor, distance = blocks[j if len(blocks) > 1 else 0], 0.0
+        for a in range(x.shape[1]):
+            difference[j, a] = x[i, a] - mu[j, a]
+            whitened = 0.0
+            for b in range(a + 1):
+                whitened += factor[a, b] * difference[j, b]
+            distance += whitened * whitened
+        out[j] = offsets[j] - 0.5 * distance
+
+
+def _fill_of_errors(known, spread, x, i, offsets, mu, blocks, inverse, room, difference, out):
+    for j in range(len(offsets)):
+        q = errors.share(known.variances[i], inverse[j, 0])
+        difference[j, 0] = x[i, 0] - mu[j, 0]
+        out[j] = offsets[j] + 0.5 * math.log(q) - 0.5 * inverse[j, 0] * q * difference[j, 0] ** 2
+
+
+def _fill_of_groups(known, spread, x, i, offsets, mu, blocks, inverse, room, difference, out):
+    _fill_of_one(known.table, i, mu, room, out)
+
+
+@compiled(fastmath=STRICT)
+def _fill_of_one(table, i, mu, room, out):
+    _, covariances, log_w, current, matrices, log_determinants, vectors, of_errors, unit = room
+    if current[0] + 1 < len(table) and i == table[current[0] + 1, 0]:
+        current[0] += 1
+        group = table[current[0]]
+        for j in range(len(log_w)):
+            log_determinants[j] = groups.fill_marginal(covariances[j], group, unit, matrices[0, j], matrices[1, j])
+            groups.fill_gain(covariances[j], group, matrices[1, j], matrices[2, j])
+        groups.fill_root_of_errors(group, of_errors)
+    group = table[current[0]]
+    size = group[2]
+    values = carray(pointer(group[3]), (group[1] - group[0], size))[i - group[0]]
+    for j in range(len(log_w)):
+        distance = 0.0
+        for a in range(size):
+            white = 0.0
+            for b in range(a + 1):
+                white += matrices[1, j, a, b] * (values[b] - mu[j, group[groups.AHEAD + b]])
+            vectors[j, a] = white
+            distance += white * white
+        out[j] = log_w[j] - log_determinants[j] - 0.5 * distance
+
+
+def _add_to_variances(rng, known, spread, i, many, inverse, room, difference, j, sums):
+    counts, first, second = sums
+    counts[j] += many
+    for d in range(first.shape[1]):
+        first[j, d] += many * difference[j, d]
+        second[j, d] += many * difference[j, d] * difference[j, d]
+
+
+def _add_to_factors(rng, known, spread, i, many, inverse, room, difference, j, sums):
+    counts, first, second = sums
+    counts[j] += many
+    for a in range(first.shape[1]):
+        first[j, a] += many * difference[j, a]
+        for b in range(a + 1):
+            second[j, a, b] += many * difference[j, a] * difference[j, b]
+
+
+def _add_of_errors(rng, known, spread, i, many, inverse, room, difference, j, sums):
+    counts, first, second = sums
+    q = errors.share(known.variances[i], inverse[j, 0])
+    for _ in range(int(many)):
+        behind = q * difference[j, 0] + math.sqrt(q * known.variances[i]) * rng.standard_normal()
+        counts[j] += 1.0
+        first[j, 0] += behind
+        second[j, 0] += behind * behind
+
+
+def _add_of_groups(rng, known, spread, i, many, inverse, room, difference, j, sums):
+    counts, first, second = sums
+    for _ in range(int(many)):
+        behind = _draw_of_group(rng, known.table, room, j)
+        counts[j] += 1.0
+        _add_row(behind, first[j], second[j])
+
+
+@compiled(fastmath=STRICT)
+def _add_row(behind, first, second):
+    """Add a row to the sums of its component, the second of which are squares, or products in a lower triangle."""
+    size = len(behind)
+    for a in range(size):
+        first[a] += behind[a]
+        if second.size == size:
+            carray(at(second), (size,))[a] += behind[a] * behind[a]
+        else:
+            for b in range(a + 1):
+                carray(at(second), (size, size))[a, b] += behind[a] * behind[b]
+
+
+@compiled(fastmath=STRICT)
+def _draw_of_group(rng, table, room, j):
+    """The distance from the mean of component j of the row behind the one last looked at."""
+    roots, _, log_w, current, matrices, _, vectors, of_errors, _ = room
+    group, k = table[current[0]], len(log_w)
+    size, n_features = group[2], roots.shape[1]
+    noise, behind, known = vectors[k], vectors[k + 1], vectors[k + 2]
+    for d in range(n_features):
+        noise[d] = rng.standard_normal()
+        behind[d] = 0.0
+        for e in range(d + 1):
+            behind[d] += roots[j, d, e] * noise[e]
+    for a in range(size):
+        known[a] = behind[group[groups.AHEAD + a]]
+    if group[4] != 0:
+        for a in range(size):
+            noise[a] = rng.standard_normal()
+            for b in range(a + 1):
+                known[a] += of_errors[a, b] * noise[b]
+    for a in range(size):
+        white = vectors[j, a]
+        for b in range(a + 1):
+            white -= matrices[1, j, a, b] * known[b]
+        for d in range(n_features):
+            behind[d] += matrices[2, j, a, d] * white
+    return behind
+
+
+_for_each_kind(begin, _begin_exact, _begin_exact, _begin_exact, _begin_groups)
+_for_each_kind(place_of, _place_as_it_is, _place_as_it_is, _place_as_it_is, _place_in_groups)
+_for_each_kind(fill_log_densities, _fill_of_variances, _fill_of_factors, _fill_of_errors, _fill_of_groups)
+_for_each_kind(add, _add_to_variances, _add_to_factors, _add_of_errors, _add_of_groups)
