@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bayesgmm.words import Words, about
 
-Missing = Literal["raise", "drop"]
+Missing = Literal["raise", "drop", "at_random"]
 Covariance = Literal["full", "tied", "diag", "spherical"]
 Method = Literal["nuts", "gibbs", "advi"]
 Engine = Literal["compiled", "pymc"]

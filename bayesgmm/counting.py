@@ -157,7 +157,7 @@ def posterior_k(
     of_k = read_prior_k(prior_k)
     p = of_k.probabilities()
     read_choice(weights, Weights, "weights")
-    own_prior = read_prior(prior, data.values, covariance)
+    own_prior = read_prior(prior, data.x, covariance)
     alpha = _read_alpha(alpha, prior)
     largest = int(np.flatnonzero(p)[-1]) + 1
     of_data = look_at(data, [largest], own_prior, covariance)[largest]
@@ -167,7 +167,7 @@ def posterior_k(
     draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
     if Structure(covariance, data.n_features).one_unit:
         warn_of_unlike_scales(data, covariance)
-    own, units = standardised_posterior(data.observations, 1, own_prior, covariance)
+    own, units = standardised_posterior(data, 1, own_prior, covariance)
     most = sweeps_between_draws(own.x.size * TYPICAL, OPERATIONS)
     thin = most if thin is None else read_count(thin, "thin")
     tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")
@@ -176,10 +176,10 @@ def posterior_k(
     concentrations = alpha / k if weights == "dynamic" else np.full(len(p), alpha)
     tables = number_tables(p, concentrations, int(own.rows.copies.sum()) or len(own.x))
     phases, settings = Phases(announce=progressbar), GibbsSettings(draws, tune, thin, chains, seed, progressbar)
-    points = followed(data.values)
+    points = followed(data.x)
     sampled = sample_telescoping(own, tables, units.standardised(points), settings, phases)
     with phases("partition", "the partition with the smallest expected loss"):
-        kept_z = sampled.kept.z.reshape(-1, len(data.values))
+        kept_z = sampled.kept.z.reshape(-1, len(data))
         labels, of_partition = partition_of(kept_z, "vi", np.random.default_rng(seed), data.known.weight)
 
     found = InDataUnits(own, units, data)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numbers
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -30,7 +29,7 @@ from bayesgmm.comparison.comparing import compare
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.comparison.verdict import Criterion, choose
 from bayesgmm.data.observations import Observations
-from bayesgmm.data.reading import Data, count_distinct, read_rows
+from bayesgmm.data.reading import count_distinct
 from bayesgmm.data.tables import refuse_hidden_numbers
 from bayesgmm.em.result import n_parameters
 from bayesgmm.exceptions import ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning, warn
@@ -198,9 +197,9 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         """
         X = refuse_hidden_numbers(X, "X")
         values = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_all_finite=False)
-        read = read_rows(values, name="X", missing=None, sample_weight=sample_weight, labels=None)
+        read = Observations.read(values, name="X", missing=None, weight=sample_weight)
         names = getattr(self, "feature_names_in_", None)
-        data = replace(read, names=None if names is None else tuple(map(str, names)))
+        data = Observations.made(read.x, read.known, read.kept, None if names is None else tuple(map(str, names)))
         ks = self._read_components(data)
         read_choice(self.covariance_type, Covariance, "covariance_type")
         options = dict(self.fit_options or {})
@@ -230,7 +229,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
                     warnings.simplefilter("ignore", category)  # whose texts hold numbers
                 reading = judged_fit(data, ks[0], method=self.method or "nuts", **settings)
             self.posterior_, diagnosis = reading.tree, reading.ask(diagnosis_of)
-        self.converged_, self._counted = diagnosis.converged, data.observations.total
+        self.converged_, self._counted = diagnosis.converged, data.total
         self._warn(diagnosis)
         self._set_means()
         if self.posterior_.attrs["interrupted"] or (self.comparison_ is not None and self.comparison_.unfinished):
@@ -319,7 +318,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         values = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
         return read_points(Reading(self.posterior_), values, "X")[0]
 
-    def _read_components(self, data: Data) -> list[int]:
+    def _read_components(self, data: Observations) -> list[int]:
         """The numbers of components to be fitted, in increasing order."""
         if isinstance(self.n_components, str) and self.n_components != "auto":
             raise ValueError(f"n_components must be an integer of at least 1 or 'auto', got {self.n_components!r}")
@@ -336,11 +335,11 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             ks = sorted({read_count(each, "every one of candidates") for each in wanted})
         else:
             name, ks = "n_components", [read_count(self.n_components, "n_components")]
-        distinct = count_distinct(data.values, ks[-1])
+        distinct = count_distinct(data.x, ks[-1])
         if distinct < ks[-1]:
             raise ValueError(
                 f"{name} must be at most the number of distinct observations, got {ks[-1]} for {distinct} of them "
-                f"(n_samples = {len(data.values)}); use fewer components"
+                f"(n_samples = {len(data)}); use fewer components"
             )
         return ks
 

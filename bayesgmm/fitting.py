@@ -20,7 +20,8 @@ from bayesgmm.analysis.quantities import have_reached, invariant_quantities
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import add_optima, build_tree, draws_of
 from bayesgmm.arguments import Covariance, Engine, FloatArray, Method, Missing, read_seed, require_memory
-from bayesgmm.data.reading import Data, read_fit_data, require_full_rank
+from bayesgmm.data.observations import Observations
+from bayesgmm.data.reading import read_fit_data, require_full_rank
 from bayesgmm.em.fitting import fit_em
 from bayesgmm.em.result import EMResult
 from bayesgmm.engines.compiled_target import CompiledTarget
@@ -207,7 +208,7 @@ def fit(
     return judged_fit(**locals()).tree
 
 
-def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **options: Any) -> Reading:
+def judged_fit(x: ArrayLike | Observations, k: int, known: OfData | None = None, **options: Any) -> Reading:
     """The tree that :func:`fit` returns, with what has been learnt of it, its diagnosis in particular.
 
     ``known`` is what data and prior are known to do to the posterior, if a warning has said so.
@@ -218,7 +219,7 @@ def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **optio
         raise TypeError(f"fit() got an unexpected keyword argument {min(unknown)!r}")
     asked = _read(x, k, known, **(defaults | options))
     phases = Phases(announce=asked.progressbar)
-    with phases("em", f"EM: k = {asked.k}, n = {len(asked.data.values)}"), warnings.catch_warnings():
+    with phases("em", f"EM: k = {asked.k}, n = {len(asked.data.x)}"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so
         given: dict[str, Any] = {"covariance": asked.covariance, "n_init": asked.n_init, "random_seed": asked.em_seed}
         em = fit_em(asked.data, asked.k, **given)  # type: ignore[arg-type] # what has been read is not read again
@@ -234,7 +235,7 @@ def judged_fit(x: ArrayLike | Data, k: int, known: OfData | None = None, **optio
 class _Asked:
     """What is to be fitted and how, read and checked; ``prior`` is None beside a user's own model."""
 
-    data: Data
+    data: Observations
     k: int
     prior: Prior | None
     model: pm.Model | None
@@ -255,7 +256,7 @@ class _Asked:
 
 
 def _read(
-    x: ArrayLike | Data,
+    x: ArrayLike | Observations,
     k: int,
     known: OfData | None,
     *,
@@ -281,12 +282,12 @@ def _read(
     seed = read_seed(random_seed)
     em_seed, engine_seed = (int(each) for each in np.random.SeedSequence(seed).generate_state(2) % 2**31)
     if model is None:
-        prior = read_prior(prior, data.values, covariance)
+        prior = read_prior(prior, data.x, covariance)
         known = known or forewarn(data, [k], prior, covariance)[k]
     else:
         from bayesgmm.engines.custom import read_model
 
-        covariance = read_model(model, data.values, k, prior, covariance)
+        covariance = read_model(model, data.x, k, prior, covariance)
         require_full_rank(data, covariance)
     asked = _Asked(
         data=data,
@@ -364,7 +365,7 @@ def _finished(asked: _Asked, tree: xr.DataTree, sampled: Sampled, phases: Phases
     reading = Reading(tree)
     try:
         if asked.relabel:
-            is_long = tree["posterior"]["w"].size * len(asked.data.values) > _LONG
+            is_long = tree["posterior"]["w"].size * len(asked.data.x) > _LONG
             with phases("relabel", "relabelling" if is_long else None):
                 reading = labelling.relabelled(reading)
         if asked.log_likelihood:
@@ -391,12 +392,12 @@ def _finished(asked: _Asked, tree: xr.DataTree, sampled: Sampled, phases: Phases
 def _require_room(asked: _Asked) -> None:
     """Refuse beforehand what memory would not hold: parameters, sampler statistics, groups of draws x observations."""
     data, k, options = asked.data, asked.k, asked.options
-    n, n_features, draws = len(data.values), data.n_features, options.longest * options.chains
+    n, n_features, draws = len(data), data.n_features, options.longest * options.chains
     steps, what, remedy = options.longest, f"{options.longest} draws", "ask for fewer draws"
     if options.method == "nuts":  # which holds every step of a chain, those of its tuning as well
         from bayesgmm.engines.nuts import most_steps_between_draws
 
-        few = 1 if options.target_ess is not None else most_steps_between_draws(data.values.size * k)
+        few = 1 if options.target_ess is not None else most_steps_between_draws(data.x.size * k)
         tune, steps = options.tune or 0, options.longest * (options.thin or few)
         steps, what = steps + tune, f"({tune} + {steps}) steps" if tune else f"{steps} steps"
         remedy = Words("ask for fewer draws or a smaller ", Argument("tune")) if tune else remedy

@@ -18,7 +18,7 @@ import xarray as xr
 import bayesgmm as bg
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import build_tree
-from bayesgmm.data.reading import read_data
+from bayesgmm.data.observations import Observations
 from tests.statistics import SEED, rng
 
 mpl.use("agg")
@@ -42,7 +42,7 @@ def make_tree(x, k=2, *, chains=4, draws=250, seed=0, change=None):
     posterior = xr.Dataset({name: (dims, value) for name, value in values.items()}, coords=coords)
     posterior["C0"] = (("chain", "draw"), generator.gamma(2, size=(chains, draws)))
     stats = xr.Dataset({"lp": (("chain", "draw"), generator.standard_normal((chains, draws)))}, coords=coords)
-    return build_tree(posterior, stats, read_data(x), em, {"method": "nuts", "k": k, "covariance": "full"})
+    return build_tree(posterior, stats, Observations.read(x), em, {"method": "nuts", "k": k, "covariance": "full"})
 
 
 @pytest.fixture(scope="session")

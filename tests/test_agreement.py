@@ -53,7 +53,7 @@ def test_likelihood_and_distance_are_what_they_say(good, two_small):
     assert check.log_likelihood["mean"] == pytest.approx(values.mean())
     assert check.log_likelihood["max"] == pytest.approx(values.max())
     grid = np.linspace(-10, 30, 20_001)
-    predictive = np.exp(log_density(read_draws(good), Observations(grid[:, None]))).mean(axis=0)
+    predictive = np.exp(log_density(read_draws(good), Observations.made(grid[:, None]))).mean(axis=0)
     distance = 0.5 * np.trapezoid(np.abs(predictive - np.exp(em.mixture.log_density(grid))), grid)
     assert check.total_variation == pytest.approx(distance, rel=0.1)
     assert 0 < check.total_variation < check.total_variation_limit < 0.2

@@ -18,7 +18,7 @@ from bayesgmm.cli.layout import TextOptions, column_names
 from bayesgmm.cli.messages import in_shell
 from bayesgmm.cli.options import Output, Source
 from bayesgmm.cli.reading import read_observations
-from bayesgmm.data.reading import read_data
+from bayesgmm.data.observations import Observations
 from bayesgmm.priors import HierarchicalPrior
 
 NAN = np.nan
@@ -407,7 +407,7 @@ def test_rounded_columns_are_spread_again_on_request(tmp_path):
 
 def test_remedies_for_ties_and_strays_are_options_in_the_shell():
     x = np.append(np.repeat([1.0, 2.0, 3.0], 40), 50.0)
-    found = look_at(read_data(x), [2], HierarchicalPrior().scaled_to(x), "full")[2]
+    found = look_at(Observations.read(x), [2], HierarchicalPrior().scaled_to(x), "full")[2]
     assert "spread them again: --jitter, or use --covariance tied" in in_shell(found.improper.sentence)
     assert in_shell(found.strays[0].sentence).endswith(
         "leave them out of the file, or scale the prior to the others in Python"

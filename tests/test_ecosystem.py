@@ -18,7 +18,7 @@ from mypy import api as mypy
 
 import bayesgmm as bg
 from bayesgmm.analysis.tree import build_tree, features_of
-from bayesgmm.data.reading import read_data
+from bayesgmm.data.observations import Observations
 from tests.conftest import make_tree
 from tests.statistics import SEED
 
@@ -57,25 +57,25 @@ SEVERAL = {
 
 @pytest.mark.parametrize("kind", ONE)
 def test_one_feature_with_its_name(kind):
-    data = read_data(ONE[kind])
-    np.testing.assert_array_equal(data.values[:, 0], VALUES)
+    data = Observations.read(ONE[kind])
+    np.testing.assert_array_equal(data.x[:, 0], VALUES)
     assert data.names == ("v",)
 
 
 @pytest.mark.parametrize("kind", SEVERAL)
 def test_several_features_with_their_names(kind):
-    data = read_data(SEVERAL[kind])
-    np.testing.assert_array_equal(data.values, TABLE)
+    data = Observations.read(SEVERAL[kind])
+    np.testing.assert_array_equal(data.x, TABLE)
     assert data.names == ("a", "b")
-    assert data.values.flags.c_contiguous
+    assert data.x.flags.c_contiguous
 
 
 @pytest.mark.parametrize(
     "x", [pl.Series(VALUES), pa.chunked_array([VALUES]), xr.DataArray(VALUES), pd.Series(VALUES), VALUES]
 )
 def test_without_a_name(x):
-    data = read_data(x)
-    np.testing.assert_array_equal(data.values[:, 0], VALUES)
+    data = Observations.read(x)
+    np.testing.assert_array_equal(data.x[:, 0], VALUES)
     assert data.names is None
 
 
@@ -93,8 +93,8 @@ def test_nulls_are_missing(kind):
     with pytest.raises(
         ValueError, match=r"x must be finite, got 2 of 3 observations .*\(at positions 1, 2\).*missing='drop'"
     ):
-        read_data(MISSING[kind])
-    kept = read_data(MISSING[kind], missing="drop")
+        Observations.read(MISSING[kind])
+    kept = Observations.read(MISSING[kind], missing="drop")
     np.testing.assert_array_equal(kept.values, [[1, 1]])
     assert kept.positions.tolist() == [0]
 
@@ -102,7 +102,7 @@ def test_nulls_are_missing(kind):
 @pytest.mark.parametrize("series", [pl.Series("v", [1, None, 3]), pa.chunked_array([[1, None, 3]])], ids=["polars", "Arrow"])
 def test_nulls_of_one_column_are_missing(series):
     with pytest.raises(ValueError, match="x must be finite, got 1 of 3"):
-        read_data(series)
+        Observations.read(series)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def named_tree(x):
     """A tree of data with a name."""
     tree = make_tree(x, draws=20)
     em, parts = bg.fit_em(x, 2, random_seed=0), (tree[name].to_dataset() for name in ("posterior", "sample_stats"))
-    return build_tree(*parts, read_data(x), em, tree.attrs)
+    return build_tree(*parts, Observations.read(x), em, tree.attrs)
 
 
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # the name is all that is looked at

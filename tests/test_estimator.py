@@ -86,7 +86,7 @@ def test_probabilities_are_the_responsibilities(faithful_gmm, faithful):
 
 
 def test_scores_are_the_log_of_the_mean_density(faithful_gmm, faithful):
-    by_draw = predictive.log_density(read_draws(faithful_gmm.posterior_), Observations(faithful.to_numpy()))
+    by_draw = predictive.log_density(read_draws(faithful_gmm.posterior_), Observations.made(faithful.to_numpy()))
     expected = logsumexp(by_draw, axis=0) - np.log(len(by_draw))
     np.testing.assert_allclose(faithful_gmm.score_samples(faithful), expected, rtol=1e-12)
     assert faithful_gmm.score(faithful) == pytest.approx(expected.mean(), rel=1e-12)

@@ -13,7 +13,7 @@ from bayesgmm import Mixture
 from bayesgmm.analysis import labels
 from bayesgmm.analysis.labels import match
 from bayesgmm.analysis.tree import Draws, build_tree, permute, read_draws, read_permutation
-from bayesgmm.data.reading import read_data
+from bayesgmm.data.observations import Observations
 from tests.conftest import make_tree
 from tests.statistics import rng
 
@@ -155,7 +155,9 @@ def overlapping_tree():
         },
         coords=coords,
     )
-    return build_tree(posterior, xr.Dataset({"lp": (dims[:2], np.zeros(shape[:2]))}, coords=coords), read_data(x), em, {})
+    return build_tree(
+        posterior, xr.Dataset({"lp": (dims[:2], np.zeros(shape[:2]))}, coords=coords), Observations.read(x), em, {}
+    )
 
 
 def test_overlapping_clusters_are_told_apart_by_whom_they_hold():

@@ -63,7 +63,7 @@ def test_bad_points_are_refitted(with_outlier):
     prior = bg.HierarchicalPrior().scaled_to(x)
     others = bg.fit(x[:-1], 1, prior=prior, method="gibbs", random_seed=2, draws=5000, progressbar=False)
     draws, _ = _parts(others)
-    densities = np.exp(log_density(draws, Observations(x[-1:, None])))[:, 0]
+    densities = np.exp(log_density(draws, Observations.made(x[-1:, None])))[:, 0]
     error = densities.std() / densities.mean() / np.sqrt(1000)
     assert after.elpd_i.values[worst] == pytest.approx(np.log(densities.mean()), abs=5 * error + 0.05)
     assert before.elpd_i.values[worst] > after.elpd_i.values[worst]

@@ -36,8 +36,8 @@ def test_log_likelihood_is_the_mixtures(tree, two_small):
 
 def test_log_likelihood_is_the_sum_of_pointwise_ones(tree, two_small):
     draws, x = read_draws(tree), two_small[:, None]
-    pointwise = predictive.log_density(draws, Observations(x))
-    np.testing.assert_allclose(predictive.log_likelihood(draws, Observations(x)), pointwise.sum(axis=1), rtol=1e-12)
+    pointwise = predictive.log_density(draws, Observations.made(x))
+    np.testing.assert_allclose(predictive.log_likelihood(draws, Observations.made(x)), pointwise.sum(axis=1), rtol=1e-12)
 
 
 def test_predictive_density_integrates_to_one_within_its_band(tree):

@@ -241,7 +241,7 @@ def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[flo
         parts = [mixture.sample(each * len(few.w), rng)[0], *(few.sample(s, each, rng) for s in range(len(few.w)))]
         points = np.concatenate(parts)
         weights = np.full(len(points), 1 / len(points))
-    single, em = log_density(few, Observations(points)), mixture.log_density(points)
+    single, em = log_density(few, Observations.made(points)), mixture.log_density(points)
     mean = np.logaddexp.reduce(single, axis=0) - np.log(len(single))
     if x.shape[1] > 1:  # the points were drawn from (mean + em) / 2, relative to which densities are taken
         sampled = np.logaddexp(mean, em) - np.log(2)

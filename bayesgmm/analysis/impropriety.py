@@ -31,7 +31,7 @@ from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray
 from bayesgmm.data.known import Known
-from bayesgmm.data.reading import Data
+from bayesgmm.data.observations import Observations
 from bayesgmm.data.ties import Ties, directions
 from bayesgmm.exceptions import DataWarning, ImproperPosteriorWarning, warn
 from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of
@@ -96,13 +96,13 @@ class OfData:
     strays: tuple[Strays, ...]  # those that set the scale of the prior
 
 
-def look_at(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
+def look_at(data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
     """What data as read do to the posterior of each k."""
     positions = None if data.kept is None else data.positions
-    return _look_at(data.values, data.known, data.called, positions, ks, prior, covariance)
+    return _look_at(data.x, data.known, data.called, positions, ks, prior, covariance)
 
 
-def forewarn(data: Data, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
+def forewarn(data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
     """Name ties that make the posterior of some k improper, and strays that set the prior's scale; what was found, by k."""
     found = look_at(data, ks, prior, covariance)
     improper = {k: each.improper for k, each in found.items() if each.improper is not None}
@@ -137,11 +137,12 @@ def _look_at(
     prior: Prior | None,
     covariance: Covariance,
 ) -> dict[int, OfData]:
-    along = tuple(each for each in directions(x, names, covariance, known.weight) if each.any)
+    exact = Observations.made(x, known).exact  # a component cannot shrink without limit onto what has an error
+    along = tuple(each for each in directions(exact, names, covariance, known.weight) if each.any)
     if prior is None:
         return {k: OfData(along, None, ()) for k in ks}
     outside = tuple(strays(x, names, positions, known.weight)) if scaled_to_range(prior, x, covariance) else ()
-    return {k: OfData(along, _found(along, k, prior, covariance, x, known.weight), outside) for k in ks}
+    return {k: OfData(along, _found(along, k, prior, covariance, exact, known.weight), outside) for k in ks}
 
 
 def impropriety(

@@ -17,7 +17,7 @@ from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import FEATURE, Draws, features_of, read_draws
 from bayesgmm.arguments import FloatArray, read_probability, read_seed, require_memory
 from bayesgmm.data.observations import Observations
-from bayesgmm.data.reading import as_shown, read_data
+from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
 
 _MOST_DRAWS = 2_000  # over which predictive distributions are averaged
@@ -279,10 +279,10 @@ def _few_of_feature(tree: xr.DataTree, feature: Any) -> Draws:
 
 def read_grid(grid: ArrayLike) -> FloatArray:
     """Points along one feature, (G,)."""
-    points = read_data(grid, name="grid", missing=None)
+    points = Observations.read(grid, name="grid", missing=None)
     if points.n_features > 1:
         raise ValueError(f"grid must hold values of one feature, got {points.n_features} columns")
-    return points.values[:, 0]
+    return points.x[:, 0]
 
 
 @np.errstate(under="ignore")
@@ -328,14 +328,14 @@ def read_points(reading: Reading, x: ArrayLike | None, name: str) -> tuple[Obser
     """Points with the data's features, by default the data themselves, and their positions in what the user gave."""
     if x is None:
         return reading.observations, reading.positions
-    points, features = read_data(x, name=name, missing=None), features_of(reading.tree)
+    points, features = Observations.read(x, name=name, missing=None), features_of(reading.tree)
     if points.n_features != len(features):
         raise ValueError(f"{name} must have {len(features)} feature(s) like the data, got {points.n_features} column(s)")
     named = len(features) > 1 and points.names is not None and features != list(range(len(features)))
     if named and list(points.names or ()) != features:
         wanted, got = (", ".join(map(str, each)) for each in (features, points.names or ()))
         raise ValueError(f"{name} must have the columns {wanted}, in this order, got {got}")
-    return points.observations, points.positions
+    return points, points.positions
 
 
 def log_density(draws: Draws, rows: Observations) -> FloatArray:

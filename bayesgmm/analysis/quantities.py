@@ -56,7 +56,7 @@ def invariant_quantities(
     Of several features observations are called by their positions, which are 0, ..., n - 1 unless given.
     """
     names, points = _named_points(x, positions)
-    for name, values in zip(names, log_density(draws, Observations(points)).T, strict=True):
+    for name, values in zip(names, log_density(draws, Observations.made(points)).T, strict=True):
         yield name, draws.by_chain(values)
     if log_posterior is not None:
         yield "log posterior", log_posterior
@@ -70,6 +70,7 @@ def followed(x: FloatArray) -> FloatArray:
 
 
 def _named_points(x: FloatArray, positions: NDArray[Any] | None) -> tuple[list[str], FloatArray]:
+    x = Observations.made(x).filled
     units = Units.of(x, one_unit=False)
     if x.shape[1] == 1:
         points = np.quantile(x, _POINTS, axis=0)

@@ -59,7 +59,7 @@ class Reading:
     @property
     def observations(self) -> Observations:
         """The data, and what is known of them."""
-        return Observations(self.x, self.known)
+        return self.ask(_observations_of)
 
     @property
     def known(self) -> Known:
@@ -88,7 +88,7 @@ class Reading:
 
     def reordered(self, order: NDArray[np.int64]) -> Reading:
         """The tree with the clusters of each draw in another order, (S, K), of which nothing else has been asked."""
-        kept = [question for question in (read_observations, read_known, read_em) if question in self._known]
+        kept = [each for each in (read_observations, read_known, read_em, _observations_of) if each in self._known]
         known = {question: self._known[question] for question in kept}
         return Reading(permute(self.tree, self.draws.by_chain(order)), known | {read_draws: self.draws.reordered(order)})
 
@@ -99,6 +99,10 @@ class Reading:
     def knowing[T](self, question: Callable[[Reading], T], answer: T) -> Reading:
         """The reading with an answer that is known from elsewhere."""
         return Reading(self.tree, self._known | {question: answer})
+
+
+def _observations_of(reading: Reading) -> Observations:
+    return Observations.made(reading.x, reading.known)
 
 
 type Tree = xr.DataTree | Reading

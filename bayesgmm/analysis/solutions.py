@@ -168,7 +168,7 @@ def missed_optima(reading: Reading) -> list[tuple[float, float, float]]:
     if "optima" not in reading.tree.children:
         return []
     optima = reading.tree["optima"].to_dataset()
-    points = Observations(followed(reading.x))
+    points = Observations.made(followed(reading.x))
     of_optima = log_density(draws_of(optima.expand_dims("chain").rename({OPTIMUM: "draw"})), points)
     of_draws = log_density(reading.draws.thinned(_FEW), points)
     apart = np.abs(of_draws[:, None] - of_optima).mean(axis=-1)

@@ -10,7 +10,8 @@ Every engine ends in :func:`build_tree`, every analysis begins with :func:`read_
   standardised data) and what the sampler reports; ``bfmi`` (chain), of all steps, where several make a draw;
   ``permutation`` (chain, draw, cluster), the relabelling
 * ``observed_data``: ``x`` (obs) or (obs, feature); the name of a single feature is its attribute ``long_name``; where they
-  were given, ``weight`` (obs), and ``label`` (obs) or (obs, cluster)
+  were given, ``weight`` (obs), ``label`` (obs) or (obs, cluster), and ``error``, standard deviations like ``x`` or
+  covariances (obs, feature, feature_bis)
 * ``em_baseline``: ``w``, ``mu``, ``sigma`` or ``cov`` as in the posterior, the EM estimate; its criteria are attributes
 * ``optima``, where EM found several: ``w``, ``mu``, ``sigma`` or ``cov`` over (optimum, cluster, ...), their
   ``log_likelihood``, ``mass`` (share of the posterior by Laplace's method) and ``chains`` (how many began there)
@@ -43,15 +44,15 @@ from bayesgmm.analysis.contract import (
     require_hyperparameters,
 )
 from bayesgmm.arguments import FloatArray
-from bayesgmm.data.known import NOTHING, Known
+from bayesgmm.data.known import NOTHING, Known, read_error
 from bayesgmm.data.observations import Observations
-from bayesgmm.data.reading import Data, as_shown
+from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.em.result import EMResult
 from bayesgmm.model.mixture import Mixture
 
 OBS = "obs"
-WEIGHT, LABEL = "weight", "label"
+WEIGHT, LABEL, ERROR = "weight", "label", "error"
 _COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
 OPTIMUM = "optimum"
 HYPERPARAMETERS = "hyperparameters"
@@ -139,7 +140,7 @@ class Draws:
 def build_tree(
     posterior: xr.Dataset,
     sample_stats: xr.Dataset,
-    data: Data,
+    data: Observations,
     em: EMResult,
     attrs: Mapping[str, Any],
     approximation: xr.Dataset | None = None,
@@ -177,9 +178,9 @@ def build_tree(
     return set_permutation(tree, np.broadcast_to(np.arange(k), posterior["w"].shape))
 
 
-def observed(data: Data) -> xr.Dataset:
+def observed(data: Observations) -> xr.Dataset:
     """The group ``observed_data``."""
-    values = np.array(as_shown(data.values))
+    values = np.array(as_shown(data.x))
     positions: Any = pd.RangeIndex(len(values)) if data.kept is None else data.positions  # a range takes no memory
     if data.n_features == 1:
         called = {} if data.names is None else {"long_name": str(data.names[0])}
@@ -191,6 +192,9 @@ def observed(data: Data) -> xr.Dataset:
         result[WEIGHT] = (OBS, np.array(weight))
     if labels is not None:
         result[LABEL] = ((OBS, CLUSTER)[: labels.ndim], np.array(labels))
+    if data.known.error is not None:
+        error = as_shown(data.known.error)
+        result[ERROR] = ((OBS, FEATURE, FEATURE_BIS)[: error.ndim], np.array(error))
     return result
 
 
@@ -200,7 +204,7 @@ def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, int]]) 
     dims = parameter_dims(mixtures[0].n_features)
     values = [parameters_of(mixture) for mixture in mixtures]
     variables: dict[str, Any] = {name: ((OPTIMUM, *dims[name]), np.stack([each[name] for each in values])) for name in dims}
-    rows = Observations(read_observations(tree), read_known(tree))
+    rows = Observations.made(read_observations(tree), read_known(tree))
     likelihoods = [rows.log_likelihood(*mixture.parameters) for mixture in mixtures]
     told = {"log_likelihood": likelihoods, "mass": list(mass), "chains": list(chains)}
     variables |= {name: (OPTIMUM, each) for name, each in told.items()}
@@ -257,7 +261,7 @@ def features_of(tree: xr.DataTree) -> list[Any]:
 
 
 def read_observations(tree: xr.DataTree) -> FloatArray:
-    """The data the tree was fitted to, (n, D)."""
+    """The data the tree was fitted to, (n, D), NaN where a value is missing."""
     observed, posterior = group_of(read_tree(tree), "observed_data"), tree["posterior"]
     if "x" not in observed:
         raise ValueError("tree must have a group observed_data with x; pass what fit returned")
@@ -269,21 +273,24 @@ def read_observations(tree: xr.DataTree) -> FloatArray:
             "what fit returned"
         )
     values = read_numbers(x.values, "x in observed_data of tree", copy=False)
-    if not np.isfinite(values).all():
+    values = values.reshape(len(values), -1)
+    known = np.isfinite(values)
+    if not (known | np.isnan(values)).all() or not known.any(axis=1).all():
         raise ValueError(
-            f"tree must hold finite observations x, got {(~np.isfinite(values)).sum()} of {values.size} numbers that are "
-            "NaN or infinite; pass what fit returned"
+            "tree must hold observations x of which something is known, and nothing infinite, got "
+            f"{(~known).sum()} of {values.size} numbers that are NaN or infinite; pass what fit returned"
         )
-    return values.reshape(len(values), -1)
+    return values
 
 
 def read_known(tree: xr.DataTree) -> Known:
-    """Weights and labels of the data."""
+    """Weights, labels and errors of the data."""
     observed = group_of(tree, "observed_data")
-    if not {WEIGHT, LABEL} & set(observed):
+    if not {WEIGHT, LABEL, ERROR} & set(observed):
         return NOTHING
-    n = len(read_observations(tree))
-    weight, labels = (read_numbers(observed[name].values, name) if name in observed else None for name in (WEIGHT, LABEL))
+    x, names = read_observations(tree), (WEIGHT, LABEL, ERROR)
+    n = len(x)
+    weight, labels, error = (read_numbers(observed[name].values, name) if name in observed else None for name in names)
     k = tree["posterior"].sizes[CLUSTER]
     if weight is not None and (weight.shape != (n,) or not (np.isfinite(weight) & (weight > 0)).all()):
         rule = "must be a positive number for every observation"
@@ -293,7 +300,10 @@ def read_known(tree: xr.DataTree) -> Known:
         if not sound or not (labels >= -1 if labels.ndim == 1 else labels >= 0).all() or labels.max() >= max(k, 2):
             raise ValueError("label in observed_data of tree must be labels of its clusters; pass what fit returned")
         labels = labels if labels.ndim == 2 else labels.astype(np.int64)
-    return Known(weight, labels)
+    try:
+        return Known(weight, labels, read_error(error, None, x))
+    except ValueError as wrong:
+        raise ValueError(f"error in observed_data of tree must fit x: {wrong}; pass what fit returned") from None
 
 
 def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:

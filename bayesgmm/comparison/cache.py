@@ -14,7 +14,8 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.arguments import read_path
-from bayesgmm.data.reading import Data, as_shown
+from bayesgmm.data.observations import Observations
+from bayesgmm.data.reading import as_shown
 from bayesgmm.exceptions import CacheWarning, warn
 from bayesgmm.files import digest_of, whole_file
 from bayesgmm.words import about
@@ -34,17 +35,17 @@ class FitCache:
     seed: int | None  # the seed that a fit must have; any will do if None
 
     @classmethod
-    def of(cls, folder: str | Path, data: Data, settings: Mapping[str, Any], seed: int | None) -> FitCache:
+    def of(cls, folder: str | Path, data: Observations, settings: Mapping[str, Any], seed: int | None) -> FitCache:
         """The cache of these data and settings; the folder is made if there is none."""
         place = read_path(folder, "cache")
         if place.exists() and not place.is_dir():
             raise ValueError(about("cache", f"must be a folder, got the file {place}"))
         place.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256(np.ascontiguousarray(data.values).tobytes())
-        for each in (data.known.weight, data.known.labels):
+        digest = hashlib.sha256(np.ascontiguousarray(data.x).tobytes())
+        for each in (data.known.weight, data.known.labels, data.known.error):
             digest.update(b"" if each is None else np.ascontiguousarray(each).tobytes())
         stated = {name: repr(value) for name, value in sorted(settings.items())}
-        known = [as_shown(data.values).shape, data.features, data.positions.tolist(), stated, version("bayesgmm")]
+        known = [as_shown(data.x).shape, data.features, data.positions.tolist(), stated, version("bayesgmm")]
         digest.update(json.dumps(known, default=str).encode())
         return cls(place, digest.hexdigest(), seed)
 

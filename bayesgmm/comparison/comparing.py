@@ -25,7 +25,8 @@ from bayesgmm.comparison.cache import FitCache
 from bayesgmm.comparison.judging import Judged, judge, table_of
 from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS
 from bayesgmm.comparison.result import ASKED, Comparison
-from bayesgmm.data.reading import Data, read_fit_data
+from bayesgmm.data.observations import Observations
+from bayesgmm.data.reading import read_fit_data
 from bayesgmm.exceptions import (
     ApproximationWarning,
     ConvergenceWarning,
@@ -47,7 +48,7 @@ _SAID = (ApproximationWarning, ConvergenceWarning, DataWarning, ImproperPosterio
 
 
 def compare(
-    x: ArrayLike | Data | Mapping[int, xr.DataTree] | Iterable[xr.DataTree],
+    x: ArrayLike | Observations | Mapping[int, xr.DataTree] | Iterable[xr.DataTree],
     k: Iterable[int] = range(1, 9),
     *,
     method: Method | None = None,
@@ -151,7 +152,7 @@ def compare(
         raise ValueError(Words(rule, Argument("draws")))
     seed = read_seed(random_seed)
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
-    own_prior = read_prior(prior, data.values, covariance)
+    own_prior = read_prior(prior, data.x, covariance)
     asked = _Asked(
         data=data,
         ks=ks,
@@ -177,7 +178,7 @@ def compare(
 class _Asked:
     """What is to be fitted for every k, read and checked."""
 
-    data: Data
+    data: Observations
     ks: list[int]
     method: Method | None
     of_every_fit: Mapping[str, Any]
@@ -202,7 +203,7 @@ def _fits_of(asked: _Asked, kept: FitCache | None) -> dict[int, Reading]:
     fits: dict[int, Reading] = {}
     gibbs_is_better = False
     for k in asked.ks:
-        operations = asked.data.values.size * k
+        operations = asked.data.x.size * k
         few, affordable = operations <= _SWEPT, operations <= _AFFORDABLE
         stored = kept.get(k, asked.seed_of(k)) if kept else None
         if stored is not None:

@@ -110,7 +110,7 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
     """
     effort, rng = read_positive(effort, "effort"), np.random.default_rng(read_seed(random_seed))
     reading = Reading.of(tree)
-    own, points, log_unit = reading.ask(read_posterior)
+    own, points, units = reading.ask(read_posterior)
     require_existence(reading, "the evidence")
     n_draws = points.shape[1]
     if n_draws < _LEAST:
@@ -123,7 +123,7 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
     values = np.array([each.log_ratio for each in bridges])
     variance = sum(each.variance for each in bridges) / 4
     return Evidence(
-        value=float(values.mean()) - log_unit,
+        value=float(values.mean()) - units.log_volume(own.observations.counts_known),
         mcse=max(math.sqrt(variance), float(np.ptp(values)) / 2),
         ess=sum(each.ess for each in bridges),
         overlap=sum(each.overlap for each in bridges) / 2,

@@ -18,8 +18,8 @@ from bayesgmm.words import Argument, Words
 EXACT = ("nuts", "gibbs")  # engines whose draws are those of the posterior
 
 
-def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, float]:
-    """The posterior of standardised data, its draws as points (chain, draw, n_dim), and n times the sum of log units.
+def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, Units]:
+    """The posterior of standardised data, its draws as points (chain, draw, n_dim), and the units in which it is.
 
     A draw's clusters are put in order, as far as they are exchangeable, so that nothing depends on their labels; C0 is left
     at zero.
@@ -37,7 +37,7 @@ def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, float]:
     rows, draws, covariance = reading.observations, reading.draws, attribute(reading.tree, "covariance")
     prior = prior.scaled_to(rows.x, covariance)  # nothing is left open: this asks whether it fits the data
     own, units = standardised_posterior(rows, draws.n_components, prior, covariance)
-    return own, draws.by_chain(_points(own, draws, units)), units.log_volume(rows.total)
+    return own, draws.by_chain(_points(own, draws, units)), units
 
 
 def log_joint(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> FloatArray:

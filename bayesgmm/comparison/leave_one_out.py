@@ -299,7 +299,7 @@ def _relative_efficiency(draws: Draws, x: FloatArray) -> float:
     """Effective over actual draws, of log densities, which do not depend on labels; at most one."""
     if draws.n_draws < 4:
         return 1.0
-    values = log_density(draws, Observations(followed(x)))
+    values = log_density(draws, Observations.made(followed(x)))
     moving = np.isfinite(values).all(axis=0) & (values.max(axis=0) > values.min(axis=0))
     values = draws.by_chain(values)[:, :, moving]
     each = [array_stats.ess(values[..., i], chain_axis=0, draw_axis=1, method="mean") for i in range(values.shape[2])]
@@ -310,7 +310,7 @@ def _left_out(reading: Reading, places: NDArray[np.int64], rng: np.random.Genera
     """Log predictive densities of observations given all others, from draws without each; None if unsure."""
     if not len(places):
         return
-    own, points, log_unit = reading.ask(read_posterior)
+    own, points, units = reading.ask(read_posterior)
     draws = draws_of(CompiledTarget(own).constrained(points))
     starts = points.reshape(-1, own.n_dim)[np.linspace(0, points[..., 0].size - 1, _REFIT_CHAINS).astype(int)]
     if own.hierarchical:
@@ -324,7 +324,7 @@ def _left_out(reading: Reading, places: NDArray[np.int64], rng: np.random.Genera
         except ValueError:  # a posterior that collapses without this observation
             yield None
             continue
-        exact = replace(found, log_ratio=found.log_ratio - log_unit / own.observations.total)
+        exact = replace(found, log_ratio=found.log_ratio - units.log_volume(left_out.weighing(None).counts_known))
         yield exact if found.variance <= _LARGEST_ERROR**2 else None
 
 

@@ -12,8 +12,9 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.words import about
 
-_WEIGHT, _LABELS = "sample_weight", "labels"
+_LABELS, _ERROR = "labels", "error"
 _COUNTED = 2.0**53  # the most observations that a float counts one by one
+_ROUNDED = 1e-10  # of an error's variance, by which an eigenvalue may miss zero
 _ADDS_UP = 1e-6  # by how much probabilities may miss one
 
 
@@ -98,30 +99,65 @@ def _of_rows(given: Any, name: str, kept: NDArray[np.bool_] | None, n: int, ndim
     values, expected = read_numbers(given, name), n if kept is None else len(kept)
     if values.ndim not in ndim or len(values) != expected:
         shapes = " or ".join(f"({expected},)" if each == 1 else f"({expected}, K)" for each in ndim)
-        rule = f"must hold one {'weight' if name == _WEIGHT else 'label'} for each observation, shape {shapes}"
+        rule = f"must hold one {'label' if name == _LABELS else 'weight'} for each observation, shape {shapes}"
         raise ValueError(about(name, f"{rule}, got shape {values.shape}"))
     return values if kept is None else values[kept]
 
 
 def read_weight(
-    sample_weight: ArrayLike | None, kept: NDArray[np.bool_] | None, n: int, *, frequencies: bool
+    weight: ArrayLike | None, kept: NDArray[np.bool_] | None, n: int, *, frequencies: bool, name: str
 ) -> FloatArray | None:
     """Check the weights of n observations, which are ``kept`` of those given; ones that are no frequencies have no unit."""
-    if sample_weight is None:
+    if weight is None:
         return None
-    weights = _of_rows(sample_weight, _WEIGHT, kept, n, (1,))
+    weights = _of_rows(weight, name, kept, n, (1,))
     if not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError(about(_WEIGHT, "must be finite and not negative; give unwanted observations the weight 0"))
+        raise ValueError(about(name, "must be finite and not negative; give unwanted observations the weight 0"))
     if not weights.any():
-        raise ValueError(about(_WEIGHT, "must hold at least one positive weight, got only zeros"))
+        raise ValueError(about(name, "must hold at least one positive weight, got only zeros"))
     with np.errstate(over="ignore"):
         total = weights.sum()
     if not np.isfinite(total):
-        raise ValueError(about(_WEIGHT, "must have a finite sum; divide it by its largest value"))
+        raise ValueError(about(name, "must have a finite sum; divide it by its largest value"))
     if frequencies and total > _COUNTED:
         got = f"must add to at most 2**53, up to which counts are exact, got {total:.3g}; count in another unit"
-        raise ValueError(about(_WEIGHT, got))
+        raise ValueError(about(name, got))
     return np.ascontiguousarray(weights)
+
+
+def read_error(error: ArrayLike | None, kept: NDArray[np.bool_] | None, values: FloatArray) -> FloatArray | None:
+    """Check the errors of n observations, which are ``kept`` of those given, where values (n, D) are known.
+
+    Standard deviations become (n, D); covariances (n, D, D) of several features stay.
+    """
+    if error is None:
+        return None
+    given, n_features = read_numbers(error, _ERROR), values.shape[1]
+    n = len(values) if kept is None else len(kept)
+    shapes = [(n, n_features), (n, n_features, n_features)] + ([(n,)] if n_features == 1 else [])
+    if given.shape not in shapes:
+        rule = f"({n},)" if n_features == 1 else f"({n}, {n_features}), or covariances ({n}, {n_features}, {n_features})"
+        raise ValueError(about(_ERROR, f"must be standard deviations of shape {rule} like x, got shape {given.shape}"))
+    given = given if kept is None else given[kept]
+    known = ~np.isnan(values)
+    if given.ndim < 3:
+        given = np.where(known, given.reshape(len(values), -1), 0.0)
+        wrong = ~(np.isfinite(given) & (given >= 0)).all(axis=1)
+        what = "finite standard deviations, not negative"
+    else:
+        given = np.where(known[:, :, None] & known[:, None, :], given, 0.0)
+        wrong = ~np.isfinite(given).all(axis=(1, 2))
+        diagonals = np.diagonal(given, axis1=1, axis2=2)
+        wrong |= ~np.isclose(given, given.swapaxes(1, 2), rtol=1e-8, atol=0).all(axis=(1, 2)) | (diagonals < 0).any(axis=1)
+        sound = np.where(wrong[:, None, None], 0.0, given)
+        unit = np.sqrt(np.where(np.diagonal(sound, axis1=1, axis2=2) > 0, np.diagonal(sound, axis1=1, axis2=2), 1.0))
+        wrong |= np.linalg.eigvalsh(sound / (unit[:, :, None] * unit[:, None, :])).min(axis=1) < -_ROUNDED
+        what = "covariances, symmetric and without a negative eigenvalue"
+    if wrong.any():
+        row = np.flatnonzero(wrong)[0] if kept is None else np.flatnonzero(kept)[np.flatnonzero(wrong)[0]]
+        got = f"got {np.count_nonzero(wrong)} that are not, the first in row {row}; 0 says that a value is exact"
+        raise ValueError(about(_ERROR, f"must hold {what} of every value that is known, {got}"))
+    return given[:, 0] ** 0.5 if given.shape[1:] == (1, 1) else np.ascontiguousarray(given)
 
 
 def read_labels(labels: ArrayLike | None, kept: NDArray[np.bool_] | None, n: int) -> NDArray[Any] | None:

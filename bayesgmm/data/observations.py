@@ -1,22 +1,26 @@
-"""Observations and what they answer for: the sums that EM and the log posterior are made of, and the density of each."""
+"""Observations: any table as rows with what is known of them, and the sums and densities for which they answer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm.arguments import FloatArray
-from bayesgmm.data.known import NOTHING, Known
+from bayesgmm.arguments import FloatArray, Missing
+from bayesgmm.data.known import NOTHING, Known, read_error, read_labels, read_weight
+from bayesgmm.data.tables import read_rows
 from bayesgmm.data.units import Units
 from bayesgmm.kernels import estep
+from bayesgmm.kernels.allocations import complete_at
 from bayesgmm.kernels.compiled import given
 from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.groups import Groups, groups_of
 from bayesgmm.kernels.rows import EXACT, Kind, Rows, rows_of
+from bayesgmm.words import about
 
 
 class Source(Protocol):
@@ -26,27 +30,162 @@ class Source(Protocol):
         """Completed sums for a mixture with K components: :func:`bayesgmm.kernels.estep.e_step`."""
 
 
-@dataclass(frozen=True, eq=False)
 class Observations:
-    """Rows in memory, and what is known of each beside its values.
+    """Rows, and what is known of them.
+
+    Every function that takes data takes them.
+
+    Parameters
+    ----------
+    x : (n,) or (n, D) array-like
+        One row for each observation; the columns' names become coordinates.
+    weight : (n,) array-like, optional
+        Frequency weights, not negative: an observation of weight c counts as c observations, one of weight 0 is left out.
+    error : (n,), (n, D) or (n, D, D) array-like, optional
+        What the values were measured with: standard deviations of independent errors with mean zero, in the units of x, or
+        covariances of the errors of each row. The mixture is then that of the values without errors. Zero says that a value
+        is exact; a missing value is one with an infinite error.
+    labels : (n,) array-like of int, or (n, K) array-like, optional
+        What is known of the components: of each observation the number of its component, or -1 where that is unknown; or
+        probabilities of all components.
+    missing : {"raise", "drop", "at_random"}
+        What to do with NaN: refuse it, leave its row out, or take what is known of the row. The last is right where whether
+        a value is missing does not depend on the value, given those of the row that are known. Of one feature a missing
+        value says nothing; its row is left out.
 
     Attributes
     ----------
     x : (n, D) array
+        The rows that count; NaN where nothing is known.
     known : Known
+        Weights, labels and errors of these.
+    kept : (n_input,) array of bool, or None
+        Which of the rows given these are; None if all.
+    names : tuple of str, tuple of int, or None
+        The columns' names (of one feature, its name), where x had some other than 0, ..., D - 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For data that break a rule; the message names it.
+
+    References
+    ----------
+    Little & Rubin (2019), Statistical Analysis with Missing Data. doi:10.1002/9781119482260
+
+    Bovy, Hogg & Roweis (2011), Extreme deconvolution: inferring complete distribution functions from noisy, heterogeneous
+    and incomplete observations, Annals of Applied Statistics 5, 1657-1677. doi:10.1214/10-AOAS439
+
+    Examples
+    --------
+    >>> Observations([[1.0, 2.0], [3.0, float("nan")]], missing="at_random")
+    Observations(n = 2, 2 features, 1 value missing)
     """
 
     x: FloatArray
-    known: Known = NOTHING
+    known: Known
+    kept: NDArray[np.bool_] | None
+    names: tuple[str, ...] | tuple[int, ...] | None
+
+    def __init__(
+        self,
+        x: ArrayLike,
+        *,
+        weight: ArrayLike | None = None,
+        error: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        missing: Missing = "raise",
+    ) -> None:
+        read = Observations.read(x, weight=weight, error=error, labels=labels, missing=missing, weight_name="weight")
+        self.__dict__.update(read.__dict__)
+
+    @classmethod
+    def made(
+        cls,
+        x: FloatArray,
+        known: Known = NOTHING,
+        kept: NDArray[np.bool_] | None = None,
+        names: tuple[str, ...] | tuple[int, ...] | None = None,
+    ) -> Observations:
+        """Of rows (n, D) that are in order."""
+        result = object.__new__(cls)
+        result.__dict__.update(x=x, known=known, kept=kept, names=names)
+        return result
+
+    @classmethod
+    def read(
+        cls,
+        x: Any,
+        *,
+        weight: ArrayLike | None = None,
+        error: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        missing: Missing | None = "raise",
+        name: str = "x",
+        weight_name: str = "sample_weight",
+        frequencies: bool = True,
+    ) -> Observations:
+        """Check rows and bring them to shape (n, D); what is in order already is not copied, what was read is kept.
+
+        ``missing=None`` is for a caller that has no such option to recommend; weights that are no ``frequencies`` have no
+        unit.
+        """
+        if isinstance(x, Observations):
+            for other, value in ((weight_name, weight), ("labels", labels)):
+                if value is not None:
+                    raise ValueError(
+                        about(other, "must not be given beside Observations, which hold their own; give it there")
+                    )
+            return x
+        values, kept, names = read_rows(x, missing=missing, name=name)
+        known = Known(
+            read_weight(weight, kept, len(values), frequencies=frequencies, name=weight_name),
+            read_labels(labels, kept, len(values)),
+            read_error(error, kept, values),
+        )
+        read = cls.made(values, known, kept, names)
+        if known.weight is None or known.weight.all():
+            return read
+        used = known.weight > 0
+        kept = np.zeros(len(values) if kept is None else len(kept), dtype=bool)
+        kept[read.positions[used]] = True
+        return cls.made(values[used], known.of(used), kept, names)
+
+    def __repr__(self) -> str:
+        many = [(np.isnan(self.x).sum(), "value missing", "values missing")]
+        features = f"{self.n_features} feature{'s' if self.n_features > 1 else ''}"
+        said = [f"n = {len(self)}", features, *(f"{n} {one if n == 1 else more}" for n, one, more in many if n)]
+        kinds = {"weights": self.known.weight, "labels": self.known.labels, "errors": self.known.error}
+        held = [name for name, value in kinds.items() if value is not None]
+        return f"Observations({', '.join(said)}{', with ' + ' and '.join(held) if held else ''})"
 
     def __len__(self) -> int:
         """The number of rows, n."""
         return len(self.x)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is cached, which holds addresses of one process."""
+        return {name: self.__dict__[name] for name in ("x", "known", "kept", "names")}
+
     @property
     def n_features(self) -> int:
         """D."""
         return self.x.shape[1]
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Where each observation stood in the user's input, (n,)."""
+        return np.arange(len(self)) if self.kept is None else np.flatnonzero(self.kept)
+
+    @property
+    def features(self) -> NDArray[Any]:
+        """What the features are called: their names, or their numbers."""
+        return np.arange(self.n_features) if self.names is None else np.array(self.names)
+
+    @property
+    def called(self) -> list[Any]:
+        """What to call each feature: its name or its number; a single one without a name is x."""
+        return ["x"] if self.n_features == 1 and self.names is None else self.features.tolist()
 
     @property
     def total(self) -> float:
@@ -58,38 +197,63 @@ class Observations:
         """How often each counts, (n,)."""
         return self.known.counts(len(self))
 
+    @property
+    def counts_known(self) -> FloatArray:
+        """How many values of each feature are known, each counted as often as it counts, (D,)."""
+        if self.kind is EXACT or self.n_features == 1:
+            return np.full(self.n_features, self.total)
+        return self.counts @ ~np.isnan(self.x)
+
+    @property
+    def filled(self) -> FloatArray:
+        """Rows with the mean of what is known of a feature where a value is missing."""
+        gaps = np.isnan(self.x)
+        return np.where(gaps, np.nanmean(self.x, axis=0), self.x) if gaps.any() else self.x
+
+    @property
+    def exact(self) -> FloatArray:
+        """Rows with NaN where a value is missing or has an error."""
+        error = self.known.error
+        if error is None:
+            return self.x
+        return np.where((error if error.ndim == 2 else np.diagonal(error, axis1=1, axis2=2)) > 0, np.nan, self.x)
+
+    @property
+    def ranges(self) -> FloatArray:
+        """The range of what is known of each feature, (D,)."""
+        with np.errstate(over="ignore"):
+            return np.nanmax(self.x, axis=0) - np.nanmin(self.x, axis=0)
+
     def of(self, rows: Any) -> Observations:
         """Some of them."""
-        return Observations(self.x[rows], self.known.of(rows))
+        return Observations.made(self.x[rows], self.known.of(rows))
 
     def weighing(self, weight: FloatArray | None) -> Observations:
         """The same with other weights."""
-        return Observations(self.x, replace(self.known, weight=weight))
+        return Observations.made(self.x, replace(self.known, weight=weight))
+
+    def copied(self) -> Observations:
+        """The same values in an array of their own that nobody changes."""
+        x = self.x.copy()
+        x.flags.writeable = False
+        return Observations.made(x, self.known, self.kept, self.names)
 
     def standardised(self, units: Units) -> Observations:
         """The same in these units."""
         error = self.known.error
         if error is not None:
             error = error / (units.scale if error.ndim == 2 else np.outer(units.scale, units.scale))
-        return Observations(units.standardised(self.x), replace(self.known, error=error))
+        return Observations.made(units.standardised(self.x), replace(self.known, error=error))
 
     @cached_property
     def kind(self) -> Kind:
         """What is known of the values, as compiled code takes it."""
         error = self.known.error
-        if self.n_features == 1:
-            return (
-                EXACT if error is None else Errors(given(error.reshape(-1) ** 2 if error.ndim == 2 else error.reshape(-1)))
-            )
         if error is None and not np.isnan(self.x.min(initial=0.0)):
             return EXACT
         if error is not None and error.ndim == 2:
             error = error[:, :, None] ** 2 * np.eye(self.n_features)
-        return groups_of(self.x, error)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the addresses that belong to one process."""
-        return {"x": self.x, "known": self.known}
+        return groups_of(self.x, error) if error is None or self.n_features > 1 else Errors(given(error[:, 0, 0]))
 
     def _in_order(self, k: int) -> tuple[FloatArray | None, FloatArray | None]:
         """Weights and logarithms of labels in the order in which compiled code takes the rows."""
@@ -121,3 +285,12 @@ class Observations:
         standardise: Any = {} if units is None else {"shift": units.shift, "scale": units.scale}
         order = self._in_order(weights.shape[-1])
         return estep.e_step(self.x, weights, means, factors, *order, self.kind, **standardise)
+
+    def completed(self, weights: FloatArray, means: FloatArray, factors: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """Rows (n, D) drawn from the distribution, under a mixture, of the exact and complete ones behind these."""
+        if self.kind is EXACT:
+            return self.x
+        precisions = estep.inverse_factors(factors if factors.ndim == 3 else factors[..., None] * np.eye(self.n_features))
+        result = np.empty(self.x.shape)
+        complete_at(rng, self.rows(len(weights)), np.log(weights), given(means), precisions, result)
+        return result

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import numbers
+import warnings
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm.arguments import FloatArray, spoken
-from bayesgmm.words import about
+from bayesgmm.arguments import FloatArray, Missing, read_choice, spoken
+from bayesgmm.exceptions import PACKAGE, DataWarning
+from bayesgmm.words import Argument, Words, about
 
 _HIDING = (str, bytes, date, timedelta, np.datetime64, np.timedelta64)  # what float() or NumPy might take for a number
 
@@ -37,6 +39,63 @@ def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
         raise TypeError(about(name, "must hold real numbers, got complex ones; pass the real part or the modulus"))
     _require_numeric(array, name)
     return array.astype(np.float64, copy=copy)
+
+
+def read_rows(
+    x: Any, *, missing: Missing | None, name: str
+) -> tuple[FloatArray, NDArray[np.bool_] | None, tuple[str, ...] | tuple[int, ...] | None]:
+    """Rows (n, D), which of those given they are (n_input,), or None if all, and what the columns are called, if anything.
+
+    Values that are ``missing`` at random are NaN.
+    """
+    if missing is not None:
+        read_choice(missing, Missing, "missing")
+    array = read_numbers(x, name, copy=False)
+    names = column_names(x)
+    if array.ndim == 0 or array.ndim > 2:
+        rule = "must have shape (n,) or (n, D)"
+        raise ValueError(about(name, f"{rule}, got {array.ndim} dimensions; pass one row for each observation"))
+    if array.size == 0:
+        raise ValueError(about(name, "must hold at least one observation, got none"))
+    array = array.reshape(len(array), -1)
+    at_random = missing == "at_random"
+    sound = ~np.isinf(array).any(axis=1) if at_random else np.isfinite(array).all(axis=1)
+    if not sound.all() and missing != "drop":
+        what = "NaN or infinity"
+        remedy = Words(" or pass ", Argument("missing", "drop"), " to leave these observations out") if missing else ""
+        if at_random:
+            what, remedy = "infinity", Words(", or replace what is not known by NaN")
+        raise ValueError(about(name, f"must be finite, got {_describe(~sound, what)}; clean the data", remedy))
+    if at_random:
+        sound = _known_rows(array, name, names)
+    if sound.all():
+        return np.ascontiguousarray(array), None, names
+    if not sound.any():
+        got = _describe(~sound, "NaN or infinity")
+        raise ValueError(about(name, f"must hold at least one finite observation, got {got}"))
+    return np.ascontiguousarray(array[sound]), sound, names
+
+
+def _known_rows(array: FloatArray, name: str, names: tuple[Any, ...] | None) -> NDArray[np.bool_]:
+    """The rows of which something is known; of several features these must be all."""
+    gaps = np.isnan(array)
+    for column in np.flatnonzero(gaps.all(axis=0)):
+        called = "" if array.shape[1] == 1 else f" in column {repr(names[column]) if names else column}"
+        raise ValueError(about(name, f"must hold some value{called}, got only NaN; leave it out"))
+    nothing = gaps.all(axis=1)
+    if nothing.any() and array.shape[1] > 1:
+        got = f"got {_describe(nothing, 'nothing but NaN')}; leave these out"
+        raise ValueError(about(name, f"must say something in every row, {got}"))
+    if nothing.any():
+        text = f": {_describe(nothing, 'NaN')} are left out, because of one feature a missing value says nothing"
+        warnings.warn(Words(Argument(name), text), DataWarning, skip_file_prefixes=PACKAGE)
+    return ~nothing
+
+
+def _describe(wrong: NDArray[np.bool_], what: str) -> str:
+    found = np.flatnonzero(wrong)
+    where = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
+    return f"{len(found)} of {len(wrong)} observations with {what} (at positions {where})"
 
 
 def refuse_hidden_numbers(x: Any, name: str) -> Any:

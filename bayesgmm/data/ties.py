@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, read_seed
-from bayesgmm.data.reading import named, read_data
+from bayesgmm.data.observations import Observations
+from bayesgmm.data.reading import named
 from bayesgmm.words import about
 
 _EQUAL = 4 * np.finfo(float).eps  # of the largest value: a smaller difference is rounding of floats
@@ -59,7 +60,7 @@ class Ties:
     @property
     def any(self) -> bool:
         """Whether any value occurs more than once."""
-        return bool(self.counts.max() > 1)
+        return bool(self.counts.max(initial=0) > 1)
 
     @property
     def resolution(self) -> float | None:
@@ -83,6 +84,11 @@ class Ties:
 
 def ties_of(values: FloatArray, name: str, along: Any = None, weight: FloatArray | None = None) -> Ties:
     """The ties of values (n,) along a direction, or of rows (n, D), each of which may count more or less than once."""
+    known = ~np.isnan(values) if values.ndim == 1 else ~np.isnan(values).any(axis=1)
+    if not known.all():
+        values, weight = values[known], None if weight is None else weight[known]
+    if not len(values):
+        return Ties(name, along, values, np.zeros(0))
     if values.ndim == 2:
         rows, inverse, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
         return Ties(name, None, rows, counts if weight is None else np.bincount(inverse.ravel(), weight))
@@ -161,10 +167,10 @@ def jitter(
     >>> x.round().tolist()
     [1.0, 1.0, 1.0, 2.0, 2.0, 4.0]
     """
-    data = read_data(x, missing="drop")
-    steps = _steps(data.values, data.features.tolist(), resolution)
-    noise = np.random.default_rng(read_seed(random_seed)).uniform(-0.5, 0.5, size=data.values.shape) * steps
-    whole = np.zeros((len(data.values) if data.kept is None else len(data.kept), data.n_features))
+    data = Observations.read(x, missing="drop")
+    steps = _steps(data.x, data.features.tolist(), resolution)
+    noise = np.random.default_rng(read_seed(random_seed)).uniform(-0.5, 0.5, size=data.x.shape) * steps
+    whole = np.zeros((len(data) if data.kept is None else len(data.kept), data.n_features))
     whole[data.positions] = noise
     table: Any = x
     if hasattr(table, "iloc"):

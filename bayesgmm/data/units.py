@@ -27,8 +27,8 @@ class Units:
 
     @classmethod
     def of(cls, x: FloatArray, weight: FloatArray | None = None, *, one_unit: bool) -> Units:
-        """Those in which data (n, D) have mean zero and standard deviation one."""
-        shift, scale = np.array([location_and_scale(column, weight) for column in x.T]).T
+        """Those in which what is known of data (n, D) has mean zero and standard deviation one."""
+        shift, scale = np.array([_of_known(column, weight) for column in x.T]).T
         if one_unit and x.shape[1] > 1:
             largest = scale.max()
             scale = np.full_like(scale, largest * np.sqrt(np.mean((scale / largest) ** 2)))
@@ -44,9 +44,16 @@ class Units:
         """A mixture in these units."""
         return mixture.rescaled(-self.shift / self.scale, 1 / self.scale)
 
-    def log_volume(self, total: float) -> float:
-        """Log density of so many observations in these units, less that in the data's."""
-        return total * float(np.sum(np.log(self.scale)))
+    def log_volume(self, counts: float | FloatArray) -> float:
+        """Log density of data in these units, less that in the data's: so many values, of all features or of each (D,)."""
+        return float(np.sum(counts * np.log(self.scale)))
+
+
+def _of_known(column: FloatArray, weight: FloatArray | None) -> tuple[float, float]:
+    known = ~np.isnan(column)
+    if known.all():
+        return location_and_scale(column, weight)
+    return location_and_scale(column[known], None if weight is None else weight[known])
 
 
 def location_and_scale(x: FloatArray, weight: FloatArray | None = None) -> tuple[float, float]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import Covariance, FloatArray, Missing, read_count, read_positive, read_seed, require_memory
 from bayesgmm.data.observations import Observations, Source
-from bayesgmm.data.reading import Data, count_distinct, read_fit_data, warn_of_unlike_scales
+from bayesgmm.data.reading import count_distinct, read_fit_data, warn_of_unlike_scales
 from bayesgmm.data.units import Units
 from bayesgmm.em import starts as em_starts
 from bayesgmm.em.result import EMResult, Restart, are_one, order_within, sorted_within
 from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.kernels.estep import ESums
+from bayesgmm.kernels.rows import EXACT
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure, per_component
 from bayesgmm.words import Argument, Words
@@ -139,7 +141,7 @@ def fit_em(
     structure = Structure(covariance, data.n_features)
     if structure.one_unit:
         warn_of_unlike_scales(data, covariance)
-    units = Units.of(data.values, data.known.weight, one_unit=structure.one_unit)
+    units = Units.of(data.x, data.known.weight, one_unit=structure.one_unit)
     classes = data.known.classes(k)
     settings = _Settings(
         classes=classes,
@@ -151,10 +153,10 @@ def fit_em(
         variance_floor=variance_floor,
     )
     if start is None:
-        starts = _chosen_starts(data.observations, settings, k, n_init if k > 1 else 1, rng)
+        starts = _chosen_starts(data, settings, k, n_init if k > 1 else 1, rng)
     else:
         starts = [("given", units.standardised_mixture(each)) for each in em_starts.read(start, k, data.n_features)]
-    runs = [_run(data.observations, settings, name, mixture) for name, mixture in starts]
+    runs = [_run(data, settings, name, mixture) for name, mixture in starts]
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
@@ -163,13 +165,13 @@ def fit_em(
     if not best.converged:
         text = Words(f"EM did not converge in {max_iter} iterations for k = {k}; raise ", Argument("max_iter"))
         warnings.warn(text, ConvergenceWarning, skip_file_prefixes=PACKAGE)
-    return _in_data_units(runs, data if x is data else replace(data, values=_copied(data.values)), settings)
+    return _in_data_units(runs, data if x is data else data.copied(), settings)
 
 
-def _in_data_units(runs: Sequence[_Run], data: Data, settings: _Settings) -> EMResult:
+def _in_data_units(runs: Sequence[_Run], data: Observations, settings: _Settings) -> EMResult:
     """What the runs found, the best of them first."""
     units, best = settings.units, runs[0].end
-    unit = units.log_volume(data.observations.total)
+    unit = units.log_volume(data.counts_known)
     restarts = tuple(
         replace(
             run.end,
@@ -187,17 +189,10 @@ def _in_data_units(runs: Sequence[_Run], data: Data, settings: _Settings) -> EMR
         collapsed=best.collapsed,
         restarts=restarts,
         covariance=settings.structure.covariance,
-        n_observations=data.observations.total,
-        rows=data.values,
+        n_observations=data.total,
+        rows=data.x,
         known=data.known,
     )
-
-
-def _copied(values: FloatArray) -> FloatArray:
-    """A copy that nobody changes, so that a result stays what it was whatever becomes of the user's array."""
-    copy = values.copy()
-    copy.flags.writeable = False
-    return copy
 
 
 @dataclass(frozen=True)
@@ -291,7 +286,7 @@ def _m_step(
     return sums.counts / total, means + steps, factors, on_floor | ~alive
 
 
-def _warn_of_collapse(run: _Run, data: Data, classes: NDArray[np.int64], scale: Any, floor: float) -> None:
+def _warn_of_collapse(run: _Run, data: Observations, classes: NDArray[np.int64], scale: Any, floor: float) -> None:
     """Say which components sit on the floor, by what they are called in the result, and what to do."""
     k, order = run.end.mixture.n_components, order_within(classes, run.end.mixture)
     which = ", ".join(str(j) for j in np.flatnonzero(run.fallen[order]))
@@ -310,7 +305,7 @@ def _chosen_starts(
 ) -> list[tuple[str, Mixture]]:
     """Starts from the standardised data; for long data, where EM ends on a weighted sample of them."""
     if len(rows.x) > _ENOUGH_TO_START and rows.known.labels is None:
-        few, weight = em_starts.sample(rows.x, rows.known.weight, settings.units.scale, k, _ENOUGH_TO_START, rng)
+        few, weight = em_starts.sample(rows.filled, rows.known.weight, settings.units.scale, k, _ENOUGH_TO_START, rng)
         if count_distinct(rows.x[few], k) >= k:
             sample = rows.of(few).weighing(weight)
             return _ends(sample, replace(settings, tol=1e-8), _near_data(sample, settings, k, n_init, rng))
@@ -320,12 +315,24 @@ def _chosen_starts(
 def _near_data(
     rows: Observations, settings: _Settings, k: int, n_init: int, rng: np.random.Generator
 ) -> list[tuple[str, Mixture]]:
-    z, counts, log_labels = settings.units.standardised(rows.x), rows.counts, rows.known.log_labels(k)
+    z, counts, log_labels = rows.standardised(settings.units), rows.counts, rows.known.log_labels(k)
     counts = counts / counts.mean()
-    starts = em_starts.choose(z, counts, k, n_init, rng)
+    starts = em_starts.choose(_completed_again(z, settings, rng), counts, k, n_init, rng)
     if log_labels is None:
         return starts
-    return [(name, em_starts.led_by_labels(start, z, counts, log_labels)) for name, start in starts]
+    return [(name, em_starts.led_by_labels(start, z.filled, counts, log_labels)) for name, start in starts]
+
+
+def _completed_again(z: Observations, settings: _Settings, rng: np.random.Generator) -> Iterator[FloatArray]:
+    """The standardised data for each start; where they are not known as they are, drawn anew given a single component."""
+    if z.kind is EXACT:
+        yield from repeat(z.x)
+    single = Mixture(np.ones(1), np.zeros((1, z.n_features)), np.eye(z.n_features)[None])
+    unlabelled = Observations.made(z.x, replace(z.known, labels=None))
+    one_unit = replace(settings, units=Units(np.zeros(z.n_features), np.ones(z.n_features)))
+    fitted = _run(unlabelled, one_unit, "", single).end.mixture
+    while True:
+        yield unlabelled.completed(*fitted.parameters, rng)
 
 
 def _ends(source: Source, settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[str, Mixture]]:

@@ -17,6 +17,7 @@ from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
 from bayesgmm.kernels.blocks import HALF_LOG_2PI
 from bayesgmm.kernels.estep import ESums, inverse_factors
+from bayesgmm.kernels.rows import EXACT
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure, per_component
 
@@ -129,7 +130,8 @@ class EMResult:
         It is :math:`-2 \max_\theta \log p(x, z \mid \theta) + p \log n` with z the most probable label of each observation.
         The parameters are those that maximise the likelihood of observations and labels together, as the approximation of
         the integral asks for; mclust puts EM's estimate in their place (BIC - 2 sum_i log max_k r_ik), which makes it
-        larger, the more so the more observations lie where components overlap.
+        larger, the more so the more observations lie where components overlap. For observations with gaps or errors it is
+        mclust's.
 
         Notes
         -----
@@ -149,10 +151,14 @@ class EMResult:
 
     def _completed(self) -> float:
         """The highest log-likelihood of the observations with their most probable labels."""
+        rows = Observations.made(self.rows, self.known)
+        if rows.kind is not EXACT:
+            certain = np.log(self.responsibilities.max(axis=1))
+            return rows.log_likelihood(*self.mixture.parameters) + float(rows.counts @ certain)
         structure = Structure(self.covariance, self.mixture.n_features)
         units = Units.of(self.rows, self.known.weight, one_unit=structure.one_unit)
         mixture = units.standardised_mixture(self.mixture)
-        counts, first, second = _hard_sums(mixture, units, Observations(self.rows, self.known))
+        counts, first, second = _hard_sums(mixture, units, rows)
         used, steps = counts > 0, per_component(first, np.maximum(counts, 1e-300))
         scatter = second - per_component(steps[:, :, None] * steps[:, None, :], 1 / np.maximum(counts, 1e-300))
         old = structure.of_mixture(mixture.weights, mixture.cov)
@@ -181,7 +187,7 @@ class EMResult:
     @cached_property
     def responsibilities(self) -> FloatArray:
         """Probability of each component given each observation and its label, (n, K)."""
-        return Observations(self.rows, self.known).responsibilities(*self.mixture.parameters)
+        return Observations.made(self.rows, self.known).responsibilities(*self.mixture.parameters)
 
 
 def _hard_sums(mixture: Mixture, units: Units, rows: Observations) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,10 +35,12 @@ def read(start: Mixture | Sequence[Mixture], k: int, n_features: int) -> list[Mi
     return mixtures
 
 
-def choose(x: FloatArray, weight: FloatArray, k: int, n_init: int, rng: np.random.Generator) -> list[tuple[str, Mixture]]:
-    """Starts by name, k-means++ and random ones in turn."""
+def choose(
+    rows: Iterable[FloatArray], weight: FloatArray, k: int, n_init: int, rng: np.random.Generator
+) -> list[tuple[str, Mixture]]:
+    """Starts by name, k-means++ and random ones in turn, each from the next of the rows (n, D)."""
     starts = []
-    for i in range(n_init):
+    for i, x in zip(range(n_init), rows, strict=False):
         if i % 2 == 0:
             starts.append(("k-means++", _by_kmeans(x, weight, k, rng)))
         else:

@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayesgmm.analysis.tree import FEATURE, FEATURE_BIS
 from bayesgmm.arguments import Engine, FloatArray
-from bayesgmm.data.reading import Data
+from bayesgmm.data.observations import Observations
 from bayesgmm.data.units import Units
 from bayesgmm.em.result import EMResult
 from bayesgmm.engines.compiled_target import CompiledTarget, mixture_dims
@@ -36,9 +36,9 @@ class Problem:
     own: LogPosterior | None = None  # the compiled density, if the posterior is the package's own
 
 
-def own_problem(data: Data, em: EMResult, prior: Prior, engine: Engine | None) -> Problem:
+def own_problem(data: Observations, em: EMResult, prior: Prior, engine: Engine | None) -> Problem:
     """The package's own posterior of standardised data, started at the distinct optima of EM."""
-    own, units = standardised_posterior(data.observations, em.mixture.n_components, prior, em.covariance)
+    own, units = standardised_posterior(data, em.mixture.n_components, prior, em.covariance)
     optima = [units.standardised_mixture(each) for each in em.optima()]
     names = list(mixture_dims(own))
     target: Any = CompiledTarget(own)
@@ -46,7 +46,7 @@ def own_problem(data: Data, em: EMResult, prior: Prior, engine: Engine | None) -
         from bayesgmm.engines.pymc_target import PyMCTarget
         from bayesgmm.model.pymc_model import build_model
 
-        rows: Any = Data(own.x, None, known=own.observations.known)
+        rows: Any = own.observations
         target = PyMCTarget(build_model(rows, own.k, prior=own.prior, covariance=own.covariance))
     return Problem(
         x=own.x,
@@ -55,12 +55,12 @@ def own_problem(data: Data, em: EMResult, prior: Prior, engine: Engine | None) -
         start_values=own.values_at(optima[0]),
         as_contract=lambda posterior: posterior[names],
         in_data_units=lambda posterior: rescaled(posterior, units),
-        log_unit=units.log_volume(data.observations.total),
+        log_unit=units.log_volume(data.counts_known),
         own=own,
     )
 
 
-def custom_problem(model: Any, data: Data, em: EMResult) -> Problem:
+def custom_problem(model: Any, data: Observations, em: EMResult) -> Problem:
     """A user's model as it stands."""
     from bayesgmm.engines.custom import as_contract, start_values
     from bayesgmm.engines.pymc_target import PyMCTarget, unconstrained
@@ -70,7 +70,7 @@ def custom_problem(model: Any, data: Data, em: EMResult) -> Problem:
         target=PyMCTarget(model),
         starts=[unconstrained(model, start).data],
         start_values=start,
-        x=data.values,
+        x=data.x,
         as_contract=lambda posterior: as_contract(posterior, em.mixture.n_components, data.n_features),
         in_data_units=lambda posterior: posterior,
     )

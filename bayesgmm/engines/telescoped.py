@@ -14,7 +14,8 @@ from arviz_stats.base import array_stats
 from bayesgmm.analysis.quantities import summarise
 from bayesgmm.analysis.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS, Draws, parameter_dims, roots
 from bayesgmm.arguments import FloatArray
-from bayesgmm.data.reading import Data, as_shown
+from bayesgmm.data.observations import Observations
+from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
 from bayesgmm.engines.compiled_target import mixture_dims
 from bayesgmm.engines.problem import rescaled
@@ -77,7 +78,7 @@ class InDataUnits:
 
     own: LogPosterior
     units: Units
-    data: Data
+    data: Observations
 
     def posterior(self, sampled: Telescoped, points: FloatArray) -> xr.Dataset:
         """The draws of what every mixture has; the densities are those at the points, which are in the data's units."""

@@ -97,7 +97,7 @@ def components_of(own: LogPosterior, kept: Kept) -> dict[str, FloatArray]:
 
 def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Components:
     """K components about centres drawn by k-means++, in arrays with room for the largest K."""
-    mixture = em_starts.choose(own.x, own.observations.counts, k, 1, rng)[0][1]
+    mixture = em_starts.choose([own.observations.filled], own.observations.counts, k, 1, rng)[0][1]
     of_k = replace(own, k=k)
     values = of_k.constrained(of_k.at(mixture))
     n_features, blocks = own.n_features, own.spread.structure.n_blocks(most)

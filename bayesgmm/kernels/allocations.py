@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from bayesgmm.kernels import latent
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.spread import Factors
 from bayesgmm.kernels.steps import blocks_of, draw_blocks, draw_means, prepare
 from bayesgmm.kernels.sweeps import allocate
-from bayesgmm.kernels.variates import draw_weights
+from bayesgmm.kernels.variates import choose, draw_weights
 
 
 @compiled(fastmath=STRICT)
@@ -22,6 +23,28 @@ def allocate_at(rng, rows, log_w, mu, factors, counts, first, second):
     offsets, scratch = np.empty(k), (np.empty((k, size)), np.empty((k, size)), np.empty(k), np.empty(k))
     prepare(spread, log_w, factors, scratch[0], offsets)
     allocate(rng, spread, rows, offsets, mu, factors, scratch, np.empty(n, np.int16), (counts, first, second))
+
+
+@compiled(fastmath=STRICT)
+def complete_at(rng, rows, log_w, mu, factors, out):
+    """Fill rows (n, D) drawn from the distribution of those behind observations, given parameters as above."""
+    k, (n, size) = len(log_w), rows.x.shape
+    spread = Factors(k, size, len(factors), size * (size + 1) // 2)
+    offsets, inverse, difference = np.empty(k), np.empty((k, size)), np.empty((k, size))
+    log_densities, cumulated, distance = np.empty(k), np.empty(k), np.empty(size)
+    prepare(spread, log_w, factors, inverse, offsets)
+    room = latent.begin(rows.known, spread, offsets, factors)
+    for i in range(n):
+        latent.fill_log_densities(
+            rows.known, spread, rows.x, i, offsets, mu, factors, inverse, room, difference, log_densities
+        )
+        if len(rows.log_labels) > 0:
+            for j in range(k):
+                log_densities[j] += rows.log_labels[j, i]
+        chosen = choose(rng, log_densities, cumulated) if k > 1 else 0
+        latent.draw(rng, rows.known, spread, i, inverse, room, difference, chosen, distance)
+        for d in range(size):
+            out[latent.place_of(rows.known, spread, i), d] = mu[chosen, d] + distance[d]
 
 
 @compiled(fastmath=STRICT)

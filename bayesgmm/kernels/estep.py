@@ -89,7 +89,7 @@ def e_step(
     c, mu, h = _coefficients(weights, means, factors)
     ones, counts, first, second = np.ones(mu.shape[1]), np.empty(len(c)), np.empty(mu.shape), np.empty(h.shape)
     log_likelihood = fill_sums_of(
-        address_of_sums(type(known), one_feature=mu.shape[1] == 1),
+        address_of_sums(known, one_feature=mu.shape[1] == 1),
         given(x),
         _NOTHING if sample_weight is None else given(sample_weight),
         _labels(log_labels, x),

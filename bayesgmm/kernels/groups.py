@@ -4,7 +4,8 @@ Where the entries o are known up to errors with the covariance E, with d = x_o -
 
     log w_k p(x_o | k) = log w_k - sum_a log C_aa - |o| log(2 pi) / 2 - |C^-1 d|^2 / 2,
 
-and given these and k the distance of the whole row from mu has mean A d and covariance Sigma - A Sigma_o., A = Sigma_.o T^-1.
+and given these and k the distance of the whole row from mu has mean A d and covariance Sigma - A Sigma_o., with
+A = Sigma_.o T^-1.
 Observations of which the same is known are a group. Its sums are formed in the entries known, by the kernel of exact rows,
 and taken to D features once for each component.
 

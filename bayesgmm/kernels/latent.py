@@ -23,7 +23,7 @@ from bayesgmm.kernels import errors, groups, steps
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.groups import Groups
-from bayesgmm.kernels.pointers import at, pointer
+from bayesgmm.kernels.pointers import at, copy, pointer
 from bayesgmm.kernels.spread import Variances
 
 
@@ -61,6 +61,10 @@ def add(
     rng: Any, known: Any, spread: Any, i: Any, many: Any, inverse: Any, room: Any, difference: Any, j: Any, sums: Any
 ) -> Any:
     """Add so many copies of the i-th observation to the sums of component j."""
+
+
+def draw(rng: Any, known: Any, spread: Any, i: Any, inverse: Any, room: Any, difference: Any, j: Any, out: Any) -> Any:
+    """Fill the distance of the row behind the i-th observation from the mean of component j."""
 
 
 def _begin_exact(known, spread, offsets, blocks):
@@ -218,7 +222,21 @@ def _draw_of_group(rng, table, room, j):
     return behind
 
 
+def _draw_exact(rng, known, spread, i, inverse, room, difference, j, out):
+    copy(difference[j], out)
+
+
+def _draw_of_errors(rng, known, spread, i, inverse, room, difference, j, out):
+    q = errors.share(known.variances[i], inverse[j, 0])
+    out[0] = q * difference[j, 0] + math.sqrt(q * known.variances[i]) * rng.standard_normal()
+
+
+def _draw_of_groups(rng, known, spread, i, inverse, room, difference, j, out):
+    copy(_draw_of_group(rng, known.table, room, j), out)
+
+
 _for_each_kind(begin, _begin_exact, _begin_exact, _begin_exact, _begin_groups)
 _for_each_kind(place_of, _place_as_it_is, _place_as_it_is, _place_as_it_is, _place_in_groups)
 _for_each_kind(fill_log_densities, _fill_of_variances, _fill_of_factors, _fill_of_errors, _fill_of_groups)
 _for_each_kind(add, _add_to_variances, _add_to_factors, _add_of_errors, _add_of_groups)
+_for_each_kind(draw, _draw_exact, _draw_exact, _draw_of_errors, _draw_of_groups)

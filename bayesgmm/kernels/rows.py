@@ -67,8 +67,8 @@ def rows_of(x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | N
     if weight is not None:
         weights, copies = given(weight), given(whole_counts(x, weight))
         rest = given(weights - copies) if (copies != weights).any() else nothing
-    likelihood = address_of_log_likelihood(type(known)) if one_feature else 0
-    addresses = address_of_sums(type(known), one_feature=one_feature), likelihood, known.address
+    likelihood = address_of_log_likelihood(known) if one_feature else 0
+    addresses = address_of_sums(known, one_feature=one_feature), likelihood, known.address
     return Rows(given(x), weights, copies, rest, labels, known, *addresses)
 
 

@@ -33,8 +33,8 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.blocks import ROOT_HALF
+from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import log_weights
 from bayesgmm.kernels.sums import log_likelihood

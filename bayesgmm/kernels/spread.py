@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF
+from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.factors import add_gram, add_powers, add_slopes, fill_factor, trace
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import FARTHEST, is_beyond

@@ -142,6 +142,7 @@ def _prepare_variances(spread, log_w, blocks, inverse, offsets):
 def _prepare_factors(spread, log_w, blocks, inverse, offsets):
     for j in range(len(log_w)):
         offsets[j] = log_w[j]
+        inverse[j, 0] = blocks[j if len(blocks) > 1 else 0, 0, 0] ** 2  # of one feature
         for a in range(spread.n_features):
             offsets[j] += math.log(blocks[j if len(blocks) > 1 else 0, a, a])
 

@@ -6,30 +6,37 @@ EM and the log posterior ask for the same sums. What calls a compiled function b
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numba
 from numba import carray, types
 
 from bayesgmm.kernels import errors, groups, multivariate, univariate
 from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
-from bayesgmm.kernels.errors import Errors
-from bayesgmm.kernels.groups import Groups
 from bayesgmm.kernels.pointers import FLOATS, at, call, pointer
 
 
-@cache
-def address_of_sums(kind: type, *, one_feature: bool) -> int:
+def address_of_sums(known: Any, *, one_feature: bool) -> int:
     """The address of the compiled function that :func:`fill_sums` calls for rows of which such a thing is known."""
+    return _compiled_sums(type(known).__name__, one_feature)
+
+
+@cache
+def _compiled_sums(kind: str, one_feature: bool) -> int:
     signature = types.float64(*[types.int64] * 8, *[FLOATS] * 8)
-    function = {Errors: _of_errors, Groups: _of_groups}.get(kind, _of_one_feature if one_feature else _of_several)
+    function = {"Errors": _of_errors, "Groups": _of_groups}.get(kind, _of_one_feature if one_feature else _of_several)
     return int(c_callback(signature, function, fastmath=SUMS).address)
 
 
-@cache
-def address_of_log_likelihood(kind: type) -> int:
+def address_of_log_likelihood(known: Any) -> int:
     """The address of the compiled function that :func:`log_likelihood` calls: one feature."""
+    return _compiled_log_likelihood(type(known).__name__)
+
+
+@cache
+def _compiled_log_likelihood(kind: str) -> int:
     signature = types.float64(*[types.int64] * 6, *[FLOATS] * 3)
-    function = _log_likelihood_of_errors if kind is Errors else _log_likelihood
+    function = _log_likelihood_of_errors if kind == "Errors" else _log_likelihood
     return int(c_callback(signature, function, fastmath=SUMS).address)
 
 

@@ -17,9 +17,8 @@ import math
 import numpy as np
 
 from bayesgmm.kernels import latent, steps
-from bayesgmm.kernels.blocks import no_unit
+from bayesgmm.kernels.blocks import HALF_LOG_2PI, no_unit
 from bayesgmm.kernels.compiled import STRICT, compiled
-from bayesgmm.kernels.blocks import HALF_LOG_2PI
 from bayesgmm.kernels.number import bring_forward, draw_number
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import log_weights
@@ -250,7 +249,7 @@ def _clear(sums, k):
 
 @compiled(fastmath=STRICT)
 def _divide_copies(rng, copies, chosen, cumulated):
-    """How many copies of an observation, the first of which is allocated, are of each component: in place of ``cumulated``."""
+    """Put in place of ``cumulated`` how many copies, the first of which is allocated, are of each component."""
     left = np.int64(copies) - 1
     for j in range(len(cumulated) - 1, -1, -1):
         here = left

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import FloatArray, read_count, read_seed, require_memory
-from bayesgmm.data.reading import as_shown, read_data
+from bayesgmm.data.observations import Observations
+from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.digits import with_digits
-from bayesgmm.kernels import estep
 from bayesgmm.words import about
 
 _LARGE, _SMALL = 1e8, 1e-3  # means and standard deviations beyond which NumPy's four decimals do not show a mean
@@ -139,11 +139,11 @@ class Mixture:
 
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Log p(x) at each observation, shape (n,)."""
-        return estep.log_density(self._read(x), *self.parameters)
+        return self._read(x).log_density(*self.parameters)
 
     def responsibilities(self, x: ArrayLike) -> FloatArray:
         """Probability of each component given each observation, shape (n, K); rows sum to one."""
-        return estep.responsibilities(self._read(x), *self.parameters)
+        return self._read(x).responsibilities(*self.parameters)
 
     def sorted(self) -> Mixture:
         """The same density with components in increasing order of their means (first feature first)."""
@@ -158,11 +158,11 @@ class Mixture:
         scales = np.broadcast_to(scale, (self.n_features,))
         return Mixture(self.weights, shift + scale * self.mu, self.cov * np.outer(scales, scales))
 
-    def _read(self, x: ArrayLike) -> FloatArray:
-        data = read_data(x)
+    def _read(self, x: ArrayLike | Observations) -> Observations:
+        data = Observations.read(x)
         if data.n_features != self.n_features:
             raise ValueError(about("x", f"must have {self.n_features} feature(s) like the mixture, got {data.n_features}"))
-        return data.values
+        return data
 
     def __repr__(self) -> str:
         third = f"sigma={_short(self.sigma)}" if self.n_features == 1 else f"covariances={_short(self.covariances)}"

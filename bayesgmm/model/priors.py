@@ -60,7 +60,7 @@ class _Prior:
             If a given hyperparameter does not fit the number of features or the structure.
         """
         x = as_shown(x) if x.ndim == 2 else x
-        low, high = x.min(axis=0), x.max(axis=0)
+        low, high = np.nanmin(x, axis=0), np.nanmax(x, axis=0)
         spread = np.asarray(high - low, dtype=float)
         defaults = self._defaults(np.asarray(low + spread / 2, dtype=float), spread, covariance)
         chosen: dict[str, Any] = {name: default for name, default in defaults.items() if getattr(self, name) is None}

@@ -62,13 +62,17 @@ def strays(
     """
     if (len(x) if weight is None else weight.sum()) < _LEAST:
         return
-    for name, column in zip(names, x.T, strict=True):
-        low, high = _core(column, weight)
-        outside = np.flatnonzero((column < low) | (column > high))
+    for name, whole in zip(names, x.T, strict=True):
+        known = ~np.isnan(whole)
+        column, counts = whole[known], None if weight is None else weight[known]
+        if len(column) < _LEAST:
+            continue
+        low, high = _core(column, counts)
+        outside = np.flatnonzero((whole < low) | (whole > high))
         if len(outside):
             factor = float(np.ptp(column) / (high - low))
             where = outside if positions is None else positions[outside]
-            yield Strays(named(name), tuple(where.tolist()), tuple(column[outside].tolist()), factor)
+            yield Strays(named(name), tuple(where.tolist()), tuple(whole[outside].tolist()), factor)
 
 
 def _core(column: FloatArray, weight: FloatArray | None) -> tuple[float, float]:

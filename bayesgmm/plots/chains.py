@@ -115,7 +115,7 @@ def _densities(ax: Axes, x: np.ndarray, draws: Draws, found: Solutions, interval
         inside = np.repeat(chains, draws.n_draws)
         part = Draws(draws.w[inside], draws.mu[inside], draws.factors[inside], int(chains.sum()), draws.n_draws)
         points = grid_for(x, part.mu[..., 0].mean(axis=0), part.sd[..., 0].mean(axis=0))
-        densities = np.exp(log_density(part.thinned(1_000), Observations(points[:, None])))
+        densities = np.exp(log_density(part.thinned(1_000), Observations.made(points[:, None])))
         lower, upper = np.quantile(densities, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
         where = "chain" if chains.sum() == 1 else "chains"
         label = f"solution {solution}: {where} {row['chains']}"

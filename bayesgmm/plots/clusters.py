@@ -75,7 +75,7 @@ def _along(ax: Axes, reading: Reading, interval: float) -> None:
     x, draws = reading.x[:, 0], reading.draws.thinned(_DRAWS)
     margin = 0.05 * np.ptp(x)
     points = np.linspace(x.min() - margin, x.max() + margin, 400)
-    rows = Observations(points[:, None])
+    rows = Observations.made(points[:, None])
     r = np.array([rows.responsibilities(*parameters) for parameters in draws.each()])
     shares = np.broadcast_to(shares_given(draws, rows)[..., None], r.shape)
     tails = [(1 - interval) / 2, (1 + interval) / 2]

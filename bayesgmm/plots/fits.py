@@ -77,7 +77,7 @@ def plot_fit(
 def _density(ax: Axes, x: FloatArray, draws: Draws, em: Mixture, points: FloatArray | None, interval: float) -> None:
     points = grid_for(x, em.means, em.sigma) if points is None else points
     few = draws.thinned(2_000)
-    rows = Observations(points[:, None])
+    rows = Observations.made(points[:, None])
     densities = np.exp(log_density(few, rows))
     lower, upper = np.quantile(densities, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
     ax.fill_between(points, lower, upper, color=POSTERIOR, alpha=0.25, linewidth=0, label=f"{interval:.0%} band")

@@ -42,7 +42,7 @@ def log_posterior(
     known: Known = NOTHING,
 ) -> LogPosterior:
     """The posterior of k components for data (n, D), under a prior that is scaled to them."""
-    return LogPosterior(Observations(np.ascontiguousarray(x, dtype=float), known), k, prior, covariance)
+    return LogPosterior(Observations.made(np.ascontiguousarray(x, dtype=float), known), k, prior, covariance)
 
 
 def standardised_posterior(rows: Observations, k: int, prior: Prior, covariance: Covariance) -> tuple[LogPosterior, Units]:

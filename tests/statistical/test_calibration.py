@@ -39,8 +39,8 @@ def quantities(draws, x):
     w, mu, sd = draws.w, draws.mu[..., 0], draws.sd[..., 0]
     mean = (w * mu).sum(axis=1)
     return {
-        "log-likelihood": log_density(draws, Observations(x)).sum(axis=1),
-        "log density": log_density(draws, Observations(np.zeros((1, x.shape[1]))))[:, 0],
+        "log-likelihood": log_density(draws, Observations.made(x)).sum(axis=1),
+        "log density": log_density(draws, Observations.made(np.zeros((1, x.shape[1]))))[:, 0],
         "largest weight": w.max(axis=1),
         "mean": mean,
         "variance": (w * (sd**2 + mu**2)).sum(axis=1) - mean**2,

@@ -68,7 +68,7 @@ def left_out(request):
     exact = []
     for i in range(len(x)):
         without = read_draws(fitted(np.delete(x, i, axis=0), 2, prior, SEED + 1 + i, thin=10))
-        values = log_density(without, Observations(x[[i]]))[:, 0]
+        values = log_density(without, Observations.made(x[[i]]))[:, 0]
         density = np.exp(values - values.max())
         error = array_stats.mcse(without.by_chain(density), chain_axis=0, draw_axis=1) / density.mean()
         exact.append((logsumexp(values) - np.log(len(values)), error))
@@ -91,6 +91,6 @@ def test_loo_agrees_with_leaving_out_in_earnest(left_out):
 
 def test_control_predicting_what_was_seen_is_noticed(left_out):
     tree, exact, error = left_out
-    seen = logsumexp(log_density(read_draws(tree), Observations(read_observations(tree))), axis=0) - np.log(4000)
+    seen = logsumexp(log_density(read_draws(tree), Observations.made(read_observations(tree))), axis=0) - np.log(4000)
     with pytest.raises(AssertionError, match="elpd"):
         assert_same_elpd(seen, exact, error, 0.02)

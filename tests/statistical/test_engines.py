@@ -9,7 +9,7 @@ from scipy import stats
 
 import bayesgmm as bg
 from bayesgmm.analysis.tree import build_tree
-from bayesgmm.data.reading import read_data
+from bayesgmm.data.observations import Observations
 from bayesgmm.exceptions import ApproximationWarning
 from tests.statistics import SEED, Z, assert_same_means
 
@@ -125,7 +125,7 @@ def plain(galaxies):
         )  # fmt: skip
     posterior = tree["posterior"].to_dataset().drop_vars("sigma2")
     stats_of_draws = tree["sample_stats"].to_dataset()[["lp"]]
-    return build_tree(posterior, stats_of_draws, read_data(galaxies), em, {"method": "nuts", "k": 3})
+    return build_tree(posterior, stats_of_draws, Observations.read(galaxies), em, {"method": "nuts", "k": 3})
 
 
 def assert_same_posterior(one, two, *, with_log_posterior=False):
