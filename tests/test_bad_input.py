@@ -141,7 +141,7 @@ def test_a_path_that_is_none_is_named(path):
 
 @pytest.mark.parametrize("door", DOORS)
 def test_unknown_treatment_of_missing_values(door):
-    with pytest.raises(ValueError, match="missing must be one of 'raise', 'drop', got 'impute'"):
+    with pytest.raises(ValueError, match="missing must be one of 'raise', 'drop', 'at_random', got 'impute'"):
         DOORS[door](GOOD, 2, missing="impute")
 
 

@@ -82,7 +82,7 @@ READERS = {
 OF_K = {"plot_k": bg.plots.plot_k, "report": READERS["report"]}
 NO_TREES = {  # of the public names: data and settings, attacked elsewhere; by_feature arranges data, whatever the draws are
     "BayesianGMM", "Comparison", "ConjugatePrior", "Diagnosis", "EMCheck", "EMResult", "Evidence", "by_feature", "HierarchicalPrior",
-    "LabelQuality", "Mixture", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "jitter", "plots",
+    "LabelQuality", "Mixture", "Observations", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "jitter", "plots",
     "posterior_k", "prior_predictive", "priors", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
 }  # fmt: skip
 

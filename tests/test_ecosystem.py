@@ -95,7 +95,7 @@ def test_nulls_are_missing(kind):
     ):
         Observations.read(MISSING[kind])
     kept = Observations.read(MISSING[kind], missing="drop")
-    np.testing.assert_array_equal(kept.values, [[1, 1]])
+    np.testing.assert_array_equal(kept.x, [[1, 1]])
     assert kept.positions.tolist() == [0]
 
 

@@ -412,7 +412,7 @@ def test_chains_that_disagree_and_short_ones_are_told(galaxies):
         ({"chains": 0}, ValueError, "chains must be an integer of at least 1, got 0"),
         ({"tune": 0}, ValueError, "tune must be an integer of at least 1, got 0"),
         ({"thin": 1.5}, TypeError, "thin must be an integer of at least 1, got 1.5"),
-        ({"missing": "keep"}, ValueError, "missing must be one of 'raise', 'drop', got 'keep'"),
+        ({"missing": "keep"}, ValueError, "missing must be one of 'raise', 'drop', 'at_random', got 'keep'"),
         ({"random_seed": -1}, ValueError, "random_seed must be an integer of at least 0"),
         ({"x": [1.0]}, ValueError, r"x must vary, got 1 observation\(s\) all equal to 1"),
         ({"x": [2.0, 2.0]}, ValueError, r"x must vary, got 2 observation\(s\) all equal to 2"),

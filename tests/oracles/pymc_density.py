@@ -8,8 +8,7 @@ import bayesgmm as bg
 
 def stated_by_pymc(own):
     """The PyMC model of a compiled posterior."""
-    known = {"sample_weight": own.observations.known.weight, "labels": own.observations.known.labels}
-    return bg.build_model(own.x, own.k, prior=own.prior, covariance=own.covariance, **known)
+    return bg.build_model(own.observations, own.k, prior=own.prior, covariance=own.covariance)
 
 
 def value_and_gradient(own, model):
