@@ -21,6 +21,7 @@ Missing = Literal["raise", "drop", "at_random"]
 Covariance = Literal["full", "tied", "diag", "spherical"]
 Method = Literal["nuts", "gibbs", "advi"]
 Engine = Literal["compiled", "pymc"]
+Scale = Literal["range", "core"]
 FloatArray = NDArray[np.float64]
 
 

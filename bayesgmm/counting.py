@@ -157,7 +157,7 @@ def posterior_k(
     of_k = read_prior_k(prior_k)
     p = of_k.probabilities()
     read_choice(weights, Weights, "weights")
-    own_prior = read_prior(prior, data.x, covariance)
+    own_prior = read_prior(prior, data.x, covariance, data.known.weight)
     alpha = _read_alpha(alpha, prior)
     largest = int(np.flatnonzero(p)[-1]) + 1
     of_data = look_at(data, [largest], own_prior, covariance)[largest]

@@ -282,7 +282,7 @@ def _read(
     seed = read_seed(random_seed)
     em_seed, engine_seed = (int(each) for each in np.random.SeedSequence(seed).generate_state(2) % 2**31)
     if model is None:
-        prior = read_prior(prior, data.x, covariance)
+        prior = read_prior(prior, data.x, covariance, data.known.weight)
         known = known or forewarn(data, [k], prior, covariance)[k]
     else:
         from bayesgmm.engines.custom import read_model

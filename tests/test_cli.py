@@ -13,6 +13,7 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm import cli, fitting
+from bayesgmm.model.priors import prior_of
 
 
 @pytest.fixture
@@ -125,13 +126,14 @@ def test_earlier_results_are_replaced_and_options_reach_the_fit(run, csv, tmp_pa
     (tmp_path / "results" / "posterior.nc").write_bytes(b"\x89HDF\r\n\x1a\n of earlier draws")
     (tmp_path / "results" / "verdict.txt").write_text("of earlier draws")
     arguments = ("fit", csv, "--column", "velocity", "-k", 2, "--seed", 5, "--out", "results", "--force", "--quiet")
-    code, _, err = run(*arguments, "--draws", 300, "--prior", "conjugate", "--covariance", "tied")
+    code, _, err = run(*arguments, "--draws", 300, "--prior", "conjugate", "--prior-scale", "core", "--covariance", "tied")
     assert code == 0, err
     assert "..." not in err
     assert "earlier" not in (tmp_path / "results" / "verdict.txt").read_text()
     tree = az.from_netcdf("results/posterior.nc").load()
     assert tree["posterior"].sizes["draw"] == 300
     assert "ConjugatePrior" in tree.attrs["prior"]
+    assert prior_of(tree.attrs["prior"]).scale == "core"
     assert tree.attrs["covariance"] == "tied"
 
 

@@ -201,13 +201,14 @@ def test_clones_and_pickles_answer_alike(faithful_gmm, faithful, iris_like):
     loaded = pickle.loads(pickle.dumps(faithful_gmm))
     np.testing.assert_array_equal(loaded.predict_proba(faithful), faithful_gmm.predict_proba(faithful))
     assert loaded.score(faithful) == faithful_gmm.score(faithful)
-    gmm = fitted(iris_like, 3, prior=bg.ConjugatePrior(alpha=2.0), fit_options={"thin": 2}, candidates=range(1, 4))
+    gmm = fitted(iris_like, 3, prior=bg.ConjugatePrior(scale="core"), fit_options={"thin": 2}, candidates=range(1, 4))
     other = clone(gmm)
     assert not hasattr(other, "posterior_")
     assert repr(other.get_params()) == repr(gmm.get_params())  # priors, which may hold arrays, have no equality
     np.testing.assert_array_equal(_fit(other, iris_like), gmm.means_)
     assert gmm.posterior_.attrs["thin"] == 2
     assert "Conjugate" in gmm.posterior_.attrs["prior"]
+    assert '"scale": "core"' in gmm.posterior_.attrs["prior"]
 
 
 def _fit(gmm, x):

@@ -25,6 +25,7 @@ from bayesgmm.html_report import blocks, figures
 from bayesgmm.html_report.calibration import band, calibrations
 from bayesgmm.html_report.fit_sections import fit_sections
 from bayesgmm.html_report.fitted import Fitted, as_logarithm
+from bayesgmm.html_report.settings import settings_section
 from tests.conftest import make_tree, one_chain_elsewhere
 from tests.statistics import SEED, assert_same_means, rng
 
@@ -385,6 +386,26 @@ def test_what_is_to_be_typed_gives_the_fit_again(cases, two_small, tmp_path):
         scope = {"x": data}
         exec(code, scope)
         np.testing.assert_array_equal(scope["tree"]["posterior"]["mu"], result["posterior"]["mu"])
+
+
+@pytest.mark.parametrize(
+    ("prior", "python", "shell"),
+    [
+        (bg.HierarchicalPrior(), "", ""),
+        (bg.ConjugatePrior(), "prior=bg.ConjugatePrior()", "--prior conjugate"),
+        (bg.HierarchicalPrior(scale="core"), 'prior=bg.HierarchicalPrior(scale="core")', "--prior-scale core"),
+        (bg.ConjugatePrior(scale="core"), 'prior=bg.ConjugatePrior(scale="core")', "--prior conjugate --prior-scale core"),
+        (bg.ConjugatePrior(B0=9), "prior=bg.ConjugatePrior(alpha=1.0, ", "the shell cannot set them"),
+    ],
+)
+def test_the_prior_is_typed_as_it_was_asked_for(two_small, prior, python, shell):
+    x = np.append(two_small, 90.0)
+    tree = make_tree(x, 1)
+    tree.attrs.update(method="gibbs", seed=1, prior=prior.scaled_to(x).to_json())
+    in_python, in_shell = (each.text for each in settings_section(tree).blocks if isinstance(each, blocks.Code))
+    for text, stated in ((in_python, python), (in_shell, shell)):
+        assert " ".join(stated.split()) in " ".join(text.replace("\\\n", " ").split())
+        assert bool(stated) == ("prior" in text)
 
 
 @pytest.mark.slow

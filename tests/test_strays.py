@@ -4,10 +4,11 @@ import warnings
 
 import numpy as np
 import pytest
+from arviz_stats.base import array_stats
 
 import bayesgmm as bg
 from bayesgmm.model.strays import strays
-from tests.statistics import rng
+from tests.statistics import assert_same_means, rng
 
 pytestmark = [  # EM sits on the stray, and some runs are short
     pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning"),
@@ -55,23 +56,61 @@ def test_fit_names_a_stray_and_its_remedy_mends_the_prior(two_clusters):
     """Under the range of all, the conjugate prior merges clusters that it tells apart when scaled to the others."""
     x = np.append(two_clusters, 50.0)
     options = {"method": "gibbs", "draws": 500, "thin": 10, "random_seed": 1, "progressbar": False}
-    said = r"observation 200 \(x = 50\) lies far from all others, .* which is 5\.69 times that of the others.*scaled_to\(others\)"
+    factor = f"{np.ptp(x) / np.ptp(two_clusters):.3g}"
+    said = (
+        rf"observation 200 \(x = 50\) lies far .* is {factor} times that of the others.*HierarchicalPrior\(scale=\"core\"\)"
+    )
     with pytest.warns(bg.exceptions.DataWarning, match=said):
         merged = bg.fit(x, 3, prior=bg.ConjugatePrior(), **options)
     assert bg.diagnose(merged).finding("stray").problem.startswith("observation 200 (x = 50)")
     assert bg.diagnose(merged).converged
-    mended = bg.fit(x, 3, prior=bg.ConjugatePrior().scaled_to(two_clusters), **options)
+    mended = bg.fit(x, 3, prior=bg.ConjugatePrior(scale="core"), **options)
     assert bg.diagnose(mended).finding("stray") is None
     weights = [np.sort(tree["posterior"]["w"].mean(("chain", "draw")).values)[::-1] for tree in (merged, mended)]
     assert weights[0][0] > 0.9
     np.testing.assert_allclose(weights[1], [0.6, 0.39, 0.01], atol=0.06)
 
 
-def test_a_prior_given_in_full_has_no_scale_from_the_data(two_clusters):
+@pytest.mark.slow
+@pytest.mark.parametrize("sd", [10, 50, 1000])
+def test_under_the_core_a_stray_leaves_the_posterior_of_the_others_alone(two_clusters, sd):
+    """Exactly so where C0 is fixed and the stray has a component of its own."""
+    x = np.append(two_clusters, two_clusters.mean() + sd * two_clusters.std())
+    labels = np.vstack([np.tile([0.5, 0.5, 0], (200, 1)), [0, 0, 1]])
+    without = of_two_clusters(two_clusters, 2, bg.ConjugatePrior())
+    agree(of_two_clusters(x, 3, bg.ConjugatePrior(scale="core"), labels), without)
+    with pytest.raises(AssertionError, match="seed"), pytest.warns(bg.exceptions.DataWarning, match="observation 200"):
+        agree(of_two_clusters(x, 3, bg.ConjugatePrior(), labels), without)
+
+
+def of_two_clusters(x, k, prior, labels=None):
+    """Draws of the means and standard deviations of two clusters, and of the share of the first."""
+    options = {"method": "gibbs", "draws": 1000, "thin": 5, "random_seed": 1, "progressbar": False}
+    posterior = bg.fit(x, k, prior=prior, labels=labels, **options)["posterior"]
+    w, mu, sigma = (posterior[name].values[..., :2] for name in ("w", "mu", "sigma"))
+    found = {"share": w[..., 0] / w.sum(axis=-1)}
+    return found | {f"{name} {j}": each[..., j] for name, each in (("mu", mu), ("sigma", sigma)) for j in range(2)}
+
+
+def agree(one, other):
+    for (name, a), b in zip(one.items(), other.values(), strict=True):
+        errors = (float(array_stats.mcse(each)) for each in (a, b))
+        assert_same_means(a.mean(), next(errors), b.mean(), next(errors), name)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        bg.HierarchicalPrior(b0=2, B0=100, g0=0.2, G0=0.1),
+        bg.HierarchicalPrior(scale="core"),
+        bg.ConjugatePrior(scale="core"),
+        bg.ConjugatePrior(scale="core", C0=0.5),
+    ],
+)
+def test_a_prior_that_strays_do_not_scale_is_not_warned_of(two_clusters, prior):
     x = np.append(two_clusters, 50.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", bg.exceptions.DataWarning)
-        prior = bg.HierarchicalPrior(b0=2, B0=100, g0=0.2, G0=0.1)
         tree = bg.fit(x, 2, prior=prior, draws=50, method="gibbs", random_seed=1, progressbar=False)
     assert bg.diagnose(tree).finding("stray") is None
 
@@ -85,6 +124,12 @@ def test_posterior_k_and_compare_name_it(two_clusters):
     with pytest.warns(bg.exceptions.DataWarning, match="observation 200"):
         comparison = bg.compare(x, [1, 2], draws=50, thin=1, random_seed=1, progressbar=False)
     assert "observation 200 (x = 50)" in comparison.verdict
+
+
+def test_a_value_beside_equal_ones_is_no_stray():
+    assert found(np.append(np.zeros(200), 50.0)) == []
+    (stray,) = found(np.concatenate([np.zeros(200), [1.0, 50.0]]))
+    assert (stray.positions, stray.factor) == ((201,), 50)
 
 
 def test_strays_are_named_by_the_users_numbers():

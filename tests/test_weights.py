@@ -299,6 +299,17 @@ def test_ties_and_strays_count_weights():
     assert not list(strays(far[:, None], names, np.arange(101), np.append(np.full(100, 3.0), 30.0)))  # too many to be strays
 
 
+def test_what_has_a_weight_is_in_the_core_at_every_door():
+    x, weight, prior = np.append(data(1), 60.0), np.append(np.ones(60), 20.0), bg.ConjugatePrior(scale="core")
+    given = {"prior": prior, "sample_weight": weight}
+    options = given | {"draws": 100, "random_seed": 1, "progressbar": False}
+    trees = [bg.fit(x, 1, method="gibbs", **options), bg.posterior_k(x, **options), bg.compare(x, [1], **options).fits[1]]
+    assert {json.loads(tree.attrs["prior"])["B0"] for tree in trees} == {np.ptp(x) ** 2}
+    sd_of_means = bg.build_model(x, 1, **given)["mu"].owner.inputs[-1].eval()
+    assert sd_of_means == pytest.approx(np.ptp(x))
+    assert prior.scaled_to(x).B0 < 0.1 * np.ptp(x) ** 2
+
+
 @pytest.mark.slow
 def test_engines_agree(pair):
     x, weight = pair[0]["observed_data"]["x"].values, pair[0]["observed_data"]["weight"].values

@@ -34,8 +34,8 @@ from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.ties import Ties, directions
 from bayesgmm.exceptions import DataWarning, ImproperPosteriorWarning, warn
-from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of
-from bayesgmm.model.strays import Strays, scaled_to_range, strays
+from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of, scaled_to_range
+from bayesgmm.model.strays import Strays, strays
 from bayesgmm.words import Argument, Either, Sentence, Words
 
 _JITTER, _TIED = Either("bayesgmm.jitter(x)", "--jitter"), Argument("covariance", "tied")

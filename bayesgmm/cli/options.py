@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bayesgmm.arguments import Covariance, Engine, Missing
+from bayesgmm.arguments import Covariance, Engine, Missing, Scale
 from bayesgmm.cli.folders import ResultFolder, keep_input, whole_folder
 from bayesgmm.cli.inputs import ENDINGS, Format
 from bayesgmm.cli.layout import TextOptions, column_names
@@ -121,6 +121,9 @@ class Settings:
         Literal["hierarchical", "conjugate"],
         of_sampling(help="Scale of the variances learnt from the data, or fixed; both in units of their range."),
     ] = "hierarchical"
+    prior_scale: Annotated[
+        Scale, of_sampling(help="That range: of all observations, or of the core, without those far from all others.")
+    ] = "range"
     draws: Annotated[int, of_sampling(help="Draws kept in each chain.")] = 1000
     chains: Annotated[int, of_sampling(help="Number of chains.")] = 4
     seed: Annotated[int | None, of_sampling(help="Random seed; the one used is printed and recorded.")] = None
@@ -148,7 +151,8 @@ class Settings:
         from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
 
         arguments = asdict(self)
-        prior = HierarchicalPrior() if self.prior == "hierarchical" else ConjugatePrior()
+        kind = HierarchicalPrior if self.prior == "hierarchical" else ConjugatePrior
+        prior = kind(scale=arguments.pop("prior_scale"))
         return arguments | {"prior": prior, "random_seed": arguments.pop("seed")}
 
 

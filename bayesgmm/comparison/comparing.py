@@ -152,7 +152,7 @@ def compare(
         raise ValueError(Words(rule, Argument("draws")))
     seed = read_seed(random_seed)
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
-    own_prior = read_prior(prior, data.x, covariance)
+    own_prior = read_prior(prior, data.x, covariance, data.known.weight)
     asked = _Asked(
         data=data,
         ks=ks,

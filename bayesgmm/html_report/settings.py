@@ -13,8 +13,8 @@ import xarray as xr
 from bayesgmm.analysis.tree import LABEL, WEIGHT
 from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
-from bayesgmm.html_report.observed import feature_names, observations
-from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, read_prior
+from bayesgmm.html_report.observed import feature_names, observations, weights
+from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, Prior, prior_of, read_prior
 
 _WIDTH = 76
 _PACKAGES = ("bayesgmm", "arviz", "matplotlib", "numba", "numpy", "nutpie", "pymc", "scipy", "xarray")
@@ -117,14 +117,14 @@ def _known(tree: xr.DataTree) -> dict[str, str]:
 
 def _stated_prior(tree: xr.DataTree) -> dict[str, str]:
     """The argument prior, or model; nothing for the default prior."""
-    stored = tree.attrs.get("prior")
-    if stored == "custom model":
+    if tree.attrs.get("prior") == "custom model":
         return {"model": "model"}
-    if stored is None or _is_default(tree, HierarchicalPrior()):
-        return {}
-    if _is_default(tree, ConjugatePrior()):
-        return {"prior": "bg.ConjugatePrior()"}
-    return {"prior": _constructed("bg", stored)}
+    prior = _unscaled(tree)
+    if prior is None:
+        return {"prior": _constructed("bg", tree.attrs["prior"])}
+    scale = "" if prior.scale == "range" else f"scale={json.dumps(prior.scale)}"
+    source = f"bg.{type(prior).__name__}({scale})"
+    return {} if source == "bg.HierarchicalPrior()" else {"prior": source}
 
 
 def _constructed(module: str, stored: str) -> str:
@@ -134,9 +134,15 @@ def _constructed(module: str, stored: str) -> str:
     return f"{module}.{values['name']}({arguments})"
 
 
-def _is_default(tree: xr.DataTree, prior: HierarchicalPrior | ConjugatePrior) -> bool:
-    scaled = read_prior(prior, observations(tree), tree.attrs.get("covariance", "full"))
-    return bool(scaled.to_json() == tree.attrs.get("prior"))
+def _unscaled(tree: xr.DataTree) -> Prior | None:
+    """The prior before it was scaled to the data; None where hyperparameters were given."""
+    stored = tree.attrs.get("prior")
+    recorded = prior_of(stored)
+    if recorded is None:
+        return HierarchicalPrior()
+    prior = type(recorded)(scale=recorded.scale)
+    scaled = read_prior(prior, observations(tree), tree.attrs.get("covariance", "full"), weights(tree))
+    return prior if scaled.to_json() == stored else None
 
 
 def _call(positional: list[str], stated: dict[str, str]) -> str:
@@ -175,13 +181,15 @@ def _columns(tree: xr.DataTree) -> str:
 
 
 def _options(tree: xr.DataTree, command: str, stated: dict[str, Any], seed: Any) -> str:
-    prior = _stated_prior(tree)
+    prior = _unscaled(tree)
     words = [command]
-    if prior == {"prior": "bg.ConjugatePrior()"}:
+    if isinstance(prior, ConjugatePrior):
         words.append("--prior conjugate")
+    if prior is not None and prior.scale != "range":
+        words.append(f"--prior-scale {prior.scale}")
     words += [f"--{name.replace('_', '-')} {_plain(value)}" for name, value in stated.items()]
     words += [f"--seed {seed}", "--out results/"]
-    note = "# the prior's numbers are not the default's; the shell cannot set them\n" if len(str(prior)) > 60 else ""
+    note = "# the prior's numbers are not the default's; the shell cannot set them\n" if prior is None else ""
     return note + _packed(words, " ", " \\")
 
 

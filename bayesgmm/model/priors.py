@@ -9,16 +9,17 @@ variance; a tied covariance has the prior of a full one.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.arguments import TRAITS, Covariance, FloatArray, read_positive
+from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Scale, read_choice, read_positive
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
+from bayesgmm.model.strays import core
 from bayesgmm.words import Argument, Words, about
 
 Value = float | FloatArray
@@ -33,21 +34,25 @@ class _Prior:
     b0: Value | None = None
     B0: Value | None = None
     c0: float | None = None
+    scale: Scale = field(default="range", kw_only=True)
 
     def __post_init__(self) -> None:
+        read_choice(self.scale, Scale, f"{type(self).__name__}.scale")
         for spec in fields(self):
             value = getattr(self, spec.name)
-            if value is not None or spec.name == "alpha":
+            if spec.name != "scale" and (value is not None or spec.name == "alpha"):
                 object.__setattr__(self, spec.name, _read_hyperparameter(spec.name, value))
 
-    def scaled_to(self, x: FloatArray, covariance: Covariance = "full") -> Self:
-        """Fill every open hyperparameter from the range and midrange of the data.
+    def scaled_to(self, x: FloatArray, covariance: Covariance = "full", sample_weight: FloatArray | None = None) -> Self:
+        """Fill every open hyperparameter from the range and midrange of the data, or of their core.
 
         Parameters
         ----------
         x : (n,) or (n, D) array
         covariance : {"full", "tied", "diag", "spherical"}
             The structure that the covariances are to have.
+        sample_weight : (n,) array, optional
+            Positive; an observation of weight c is c observations, which are no strays if they are many.
 
         Returns
         -------
@@ -61,6 +66,8 @@ class _Prior:
         """
         x = as_shown(x) if x.ndim == 2 else x
         low, high = np.nanmin(x, axis=0), np.nanmax(x, axis=0)
+        if self.scale == "core":
+            low, high = np.apply_along_axis(core, 0, x, sample_weight)
         spread = np.asarray(high - low, dtype=float)
         defaults = self._defaults(np.asarray(low + spread / 2, dtype=float), spread, covariance)
         chosen: dict[str, Any] = {name: default for name, default in defaults.items() if getattr(self, name) is None}
@@ -92,6 +99,8 @@ class _Prior:
     def to_json(self) -> str:
         """Name and hyperparameters, for the record."""
         values = {name: np.asarray(v).tolist() for name, v in asdict(self).items() if v is not None}
+        if self.scale == "range":
+            del values["scale"]  # which older records lack
         return json.dumps({"name": type(self).__name__, **values})
 
     def _defaults(self, middle: FloatArray, spread: FloatArray, covariance: Covariance) -> dict[str, Value]:
@@ -129,6 +138,12 @@ class HierarchicalPrior(_Prior):
     G0 : float, (D,) or (D, D) array, optional
         Rate of C0, in inverse squared units: a matrix for full and tied covariances, a number for each feature for diagonal
         ones, one number for spherical ones.
+    scale : {"range", "core"}
+        Where R and m come from: all observations, or their core, which leaves out strays. A stray lies beyond a gap that is
+        wider than the range of the others. Each end of a feature may have one stray for every hundred observations, and at
+        least one. Without strays, and with fewer than 30 observations, both choices give the same prior. Under the core a
+        stray that is very far away gets a wide component among the others. C0 learns from that component too, which makes
+        small clusters wider: to describe those, leave the stray out of the data.
 
     References
     ----------
@@ -180,6 +195,8 @@ class ConjugatePrior(_Prior):
         Shape of the covariances (half the degrees of freedom).
     C0 : float, (D,) or (D, D) array, optional
         Scale of the covariances, in squared units, shaped as G0 of :class:`HierarchicalPrior`.
+    scale : {"range", "core"}
+        As in :class:`HierarchicalPrior`.
 
     Examples
     --------
@@ -231,7 +248,15 @@ class Hyperparameters:
         return self.g0 + n_blocks * self.c0, self.rate + sum_of_precisions
 
 
-def read_prior(prior: Prior | None, x: FloatArray, covariance: Covariance) -> Prior:
+def scaled_to_range(prior: Prior, x: FloatArray, covariance: Covariance) -> bool:
+    """Whether a prior took some scale from the range of the data."""
+    names = [name for name in ("B0", "C0", "G0") if hasattr(prior, name)]
+    opened: Any = dict.fromkeys(names)
+    by_range = replace(prior, scale="range", **opened).scaled_to(x, covariance)
+    return any(np.allclose(getattr(prior, name), getattr(by_range, name), rtol=1e-9, atol=0) for name in names)
+
+
+def read_prior(prior: Prior | None, x: FloatArray, covariance: Covariance, weight: FloatArray | None) -> Prior:
     """The prior asked for, or the default, scaled to the data."""
     if prior is None:
         prior = HierarchicalPrior()
@@ -240,7 +265,7 @@ def read_prior(prior: Prior | None, x: FloatArray, covariance: Covariance) -> Pr
             f"prior must be a HierarchicalPrior or a ConjugatePrior, got {type(prior).__name__}; "
             "for any other prior write a pm.Model and pass it as model="
         )
-    return prior.scaled_to(x, covariance)
+    return prior.scaled_to(x, covariance, weight)
 
 
 def prior_of(record: Any) -> Prior | None:
@@ -251,7 +276,7 @@ def prior_of(record: Any) -> Prior | None:
     try:
         values = json.loads(record)
         kind = kinds[values.pop("name")]
-        if set(values) != {spec.name for spec in fields(kind)}:
+        if {"scale", *values} != {spec.name for spec in fields(kind)}:
             raise KeyError(", ".join(values))
         return kind(**values)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

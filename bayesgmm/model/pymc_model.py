@@ -82,7 +82,7 @@ def build_model(
     """
     given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels}
     data, k = read_fit_data(x, k, covariance=covariance, **given)
-    prior = read_prior(prior, data.x, covariance)
+    prior = read_prior(prior, data.x, covariance, data.known.weight)
     coords: dict[str, Any] = {"cluster": np.arange(k), "obs": data.positions}
     if data.n_features > 1:
         coords |= {"feature": data.features, "feature_bis": data.features}

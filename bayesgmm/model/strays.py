@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.arguments import Covariance, FloatArray
+from bayesgmm.arguments import FloatArray
 from bayesgmm.data.reading import named
-from bayesgmm.model.priors import Prior
 from bayesgmm.words import Either, Sentence, Words
 
 _SHARE = 100  # observations for each one that may be a stray
@@ -45,12 +44,8 @@ class Strays(Sentence):
     @property
     def remedy(self) -> Words:
         """What to do about it."""
-        return Words(
-            Either(
-                "scale the prior to the others, prior=HierarchicalPrior().scaled_to(others), or leave them out of the data",
-                "leave them out of the file, or scale the prior to the others in Python",
-            )
-        )
+        prior, data = Either('prior=HierarchicalPrior(scale="core")', "--prior-scale core"), Either("data", "file")
+        return Words("leave them out of the ", data, ", or scale the prior to the others, ", prior)
 
 
 def strays(
@@ -60,23 +55,22 @@ def strays(
 
     Observations stand in the user's data at 0, ..., n - 1 unless positions are given.
     """
-    if (len(x) if weight is None else weight.sum()) < _LEAST:
-        return
-    for name, whole in zip(names, x.T, strict=True):
-        known = ~np.isnan(whole)
-        column, counts = whole[known], None if weight is None else weight[known]
-        if len(column) < _LEAST:
-            continue
-        low, high = _core(column, counts)
-        outside = np.flatnonzero((whole < low) | (whole > high))
+    for name, column in zip(names, x.T, strict=True):
+        low, high = core(column, weight)
+        outside = np.flatnonzero((column < low) | (column > high))
         if len(outside):
-            factor = float(np.ptp(column) / (high - low))
+            factor = float((np.nanmax(column) - np.nanmin(column)) / (high - low))
             where = outside if positions is None else positions[outside]
-            yield Strays(named(name), tuple(where.tolist()), tuple(whole[outside].tolist()), factor)
+            yield Strays(named(name), tuple(where.tolist()), tuple(column[outside].tolist()), factor)
 
 
-def _core(column: FloatArray, weight: FloatArray | None) -> tuple[float, float]:
+def core(column: FloatArray, weight: FloatArray | None = None) -> tuple[float, float]:
     """The range of all but the strays: from the inner observations outwards until a gap is wider than the range so far."""
+    known = ~np.isnan(column)
+    if not known.all():
+        column, weight = column[known], None if weight is None else weight[known]
+    if (len(column) if weight is None else weight.sum()) < _LEAST:
+        return float(column.min()), float(column.max())
     if weight is None:
         first = max(1, len(column) // _SHARE)
         last = len(column) - 1 - first
@@ -90,18 +84,10 @@ def _core(column: FloatArray, weight: FloatArray | None) -> tuple[float, float]:
     low, high = float(ordered[min(first, last)]), float(ordered[max(first, last)])
     for _ in range(len(below) + len(above)):
         down, up = low - below[0] if below else np.inf, above[0] - high if above else np.inf
-        if min(down, up) > high - low:
+        if min(down, up) > high - low > 0:  # equal observations alone have no scale
             break
         if down <= up:
             low = below.pop(0)
         else:
             high = above.pop(0)
     return low, high
-
-
-def scaled_to_range(prior: Prior, x: FloatArray, covariance: Covariance) -> bool:
-    """Whether a prior took some scale from the range of the data."""
-    names = [name for name in ("B0", "C0", "G0") if hasattr(prior, name)]
-    opened: Any = dict.fromkeys(names)
-    by_range = replace(prior, **opened).scaled_to(x, covariance)
-    return any(np.allclose(getattr(prior, name), getattr(by_range, name), rtol=1e-9, atol=0) for name in names)
