@@ -14,6 +14,7 @@ from .analysis.diagnosis import Diagnosis as Diagnosis
 from .analysis.diagnosis import diagnose as diagnose
 from .analysis.em_check import EMCheck as EMCheck
 from .analysis.em_check import check_against_em as check_against_em
+from .analysis.imputation import impute as impute
 from .analysis.labels import LabelQuality as LabelQuality
 from .analysis.labels import label_quality as label_quality
 from .analysis.labels import raw_order as raw_order

@@ -57,6 +57,7 @@ READERS = {
     "compare": lambda tree: bg.compare([tree]),
     "diagnose": bg.diagnose,
     "for_pymc": bg.for_pymc,
+    "impute": bg.impute,
     "label_quality": bg.label_quality,
     "log_evidence": lambda tree: bg.log_evidence(tree, random_seed=1),
     "loo": lambda tree: bg.loo(tree, refit=False),

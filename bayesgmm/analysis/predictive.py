@@ -6,6 +6,7 @@ import numbers
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from scipy.special import logsumexp, ndtr, ndtri, softmax
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import FEATURE, Draws, features_of, read_draws
 from bayesgmm.arguments import FloatArray, read_probability, read_seed, require_memory
+from bayesgmm.data.known import read_error
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
+from bayesgmm.words import about
 
 _MOST_DRAWS = 2_000  # over which predictive distributions are averaged
 _TOGETHER = 2**22  # densities of draws x points in memory at once
@@ -139,7 +142,9 @@ def by_feature(tree: xr.DataTree) -> xr.DataTree:
 
 
 @np.errstate(under="ignore")
-def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 0.9) -> xr.DataArray:
+def predictive_density(
+    tree: xr.DataTree, grid: ArrayLike, *, interval: float = 0.9, observed: ArrayLike | None = None
+) -> xr.DataArray:
     """Posterior mean of the density at each point of a grid, with a pointwise credible band.
 
     Parameters
@@ -150,6 +155,9 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
         Points in the data's units.
     interval : float
         Probability of the equal-tailed band, between 0 and 1.
+    observed : float, (D,) or (D, D) array-like, optional
+        The density of measurements with errors of this standard deviation (of each feature), or covariance. Default: that of
+        the values themselves, without errors.
 
     Returns
     -------
@@ -177,10 +185,21 @@ def predictive_density(tree: xr.DataTree, grid: ArrayLike, *, interval: float = 
     reading = Reading.of(tree)
     draws = reading.draws
     rows, _ = read_points(reading, grid, "grid")
+    if observed is not None:
+        rows = Observations.made(rows.x, replace(rows.known, error=_error_of_each(observed, rows)))
     density = np.exp(log_density(draws.thinned(_MOST_DRAWS), rows))
     names = ["grid"] if draws.n_features == 1 else features_of(tree)
     coords = {name: ("grid", column) for name, column in zip(names, rows.x.T, strict=True)}
     return _with_band("density", {"mean": density.mean(axis=0)}, density, interval, "grid", coords)
+
+
+def _error_of_each(observed: ArrayLike, rows: Observations) -> FloatArray | None:
+    """One error for all points."""
+    error, n_features = read_numbers(observed, "observed"), rows.n_features
+    if error.shape not in ((), (n_features,), (n_features, n_features)) or (n_features == 1 and error.ndim == 2):
+        shapes = "" if n_features == 1 else f", or have shape ({n_features},) or ({n_features}, {n_features})"
+        raise ValueError(about("observed", f"must be a number{shapes}, as an error of the data, got shape {error.shape}"))
+    return read_error(np.broadcast_to(error, (len(rows), *(error.shape or (n_features,)))), None, rows.x, name="observed")
 
 
 def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, interval: float = 0.9) -> xr.DataArray:

@@ -12,7 +12,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.words import about
 
-_LABELS, _ERROR = "labels", "error"
+_LABELS = "labels"
 _COUNTED = 2.0**53  # the most observations that a float counts one by one
 _ROUNDED = 1e-10  # of an error's variance, by which an eigenvalue may miss zero
 _ADDS_UP = 1e-6  # by how much probabilities may miss one
@@ -125,19 +125,21 @@ def read_weight(
     return np.ascontiguousarray(weights)
 
 
-def read_error(error: ArrayLike | None, kept: NDArray[np.bool_] | None, values: FloatArray) -> FloatArray | None:
+def read_error(
+    error: ArrayLike | None, kept: NDArray[np.bool_] | None, values: FloatArray, name: str = "error"
+) -> FloatArray | None:
     """Check the errors of n observations, which are ``kept`` of those given, where values (n, D) are known.
 
     Standard deviations become (n, D); covariances (n, D, D) of several features stay.
     """
     if error is None:
         return None
-    given, n_features = read_numbers(error, _ERROR), values.shape[1]
+    given, n_features = read_numbers(error, name), values.shape[1]
     n = len(values) if kept is None else len(kept)
     shapes = [(n, n_features), (n, n_features, n_features)] + ([(n,)] if n_features == 1 else [])
     if given.shape not in shapes:
         rule = f"({n},)" if n_features == 1 else f"({n}, {n_features}), or covariances ({n}, {n_features}, {n_features})"
-        raise ValueError(about(_ERROR, f"must be standard deviations of shape {rule} like x, got shape {given.shape}"))
+        raise ValueError(about(name, f"must be standard deviations of shape {rule} like x, got shape {given.shape}"))
     given = given if kept is None else given[kept]
     known = ~np.isnan(values)
     if given.ndim < 3:
@@ -156,7 +158,7 @@ def read_error(error: ArrayLike | None, kept: NDArray[np.bool_] | None, values: 
     if wrong.any():
         row = np.flatnonzero(wrong)[0] if kept is None else np.flatnonzero(kept)[np.flatnonzero(wrong)[0]]
         got = f"got {np.count_nonzero(wrong)} that are not, the first in row {row}; 0 says that a value is exact"
-        raise ValueError(about(_ERROR, f"must hold {what} of every value that is known, {got}"))
+        raise ValueError(about(name, f"must hold {what} of every value that is known, {got}"))
     return given[:, 0] ** 0.5 if given.shape[1:] == (1, 1) else np.ascontiguousarray(given)
 
 

@@ -14,7 +14,7 @@ from bayesgmm.data.known import NOTHING, Known, read_error, read_labels, read_we
 from bayesgmm.data.tables import read_rows
 from bayesgmm.data.units import Units
 from bayesgmm.kernels import estep
-from bayesgmm.kernels.allocations import complete_at
+from bayesgmm.kernels.allocations import complete_at, expect_at
 from bayesgmm.kernels.compiled import given
 from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.estep import ESums
@@ -290,7 +290,19 @@ class Observations:
         """Rows (n, D) drawn from the distribution, under a mixture, of the exact and complete ones behind these."""
         if self.kind is EXACT:
             return self.x
-        precisions = estep.inverse_factors(factors if factors.ndim == 3 else factors[..., None] * np.eye(self.n_features))
         result = np.empty(self.x.shape)
-        complete_at(rng, self.rows(len(weights)), np.log(weights), given(means), precisions, result)
+        complete_at(rng, self.rows(len(weights)), *_as_drawn(weights, means, factors), result)
         return result
+
+    def expected(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Mean and mean square (n, D) of the rows behind these under a mixture."""
+        mean, square = np.empty(self.x.shape), np.empty(self.x.shape)
+        expect_at(self.rows(len(weights)), *_as_drawn(weights, means, factors), mean, square)
+        return mean, square
+
+
+def _as_drawn(weights: FloatArray, means: FloatArray, factors: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Log weights, means and factors of precisions, as what draws allocations takes them."""
+    matrices = factors if factors.ndim == 3 else factors[..., None] * np.eye(means.shape[1])
+    with np.errstate(divide="ignore"):
+        return given(np.log(weights)), given(means), given(estep.inverse_factors(matrices))

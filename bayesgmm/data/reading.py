@@ -13,6 +13,7 @@ from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Missing, read_cho
 from bayesgmm.data.known import require_components
 from bayesgmm.data.observations import Observations
 from bayesgmm.exceptions import PACKAGE, DataWarning
+from bayesgmm.kernels.rows import EXACT
 from bayesgmm.words import Argument, Words, about, joined, said
 
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that counts as one
@@ -57,7 +58,10 @@ def _require_fit(data: Observations, k: int, covariance: Covariance, *, of_any_r
         found = ", ".join(map(spoken, data.names))
         raise ValueError(about("x", f"must have columns of different names, got {found}; rename them"))
     n = len(data)
-    for name, column, spread in zip(_called(data), data.x.T, data.ranges, strict=True):
+    called = _called(data)
+    for column in np.flatnonzero(np.isnan(data.x).all(axis=0) if data.kind is not EXACT else ()):
+        raise ValueError(about(called[column], "must hold some value, got only NaN; leave it out"))
+    for name, column, spread in zip(called, data.x.T, data.ranges, strict=True):
         if spread == 0:
             remedy = "" if data.n_features == 1 else "; leave it out"
             raise ValueError(about(name, f"must vary, got {n} observation(s) all equal to {np.nanmax(column):g}{remedy}"))

@@ -67,7 +67,7 @@ def read_rows(
             what, remedy = "infinity", Words(", or replace what is not known by NaN")
         raise ValueError(about(name, f"must be finite, got {_describe(~sound, what)}; clean the data", remedy))
     if at_random:
-        sound = _known_rows(array, name, names)
+        sound = _known_rows(array, name)
     if sound.all():
         return np.ascontiguousarray(array), None, names
     if not sound.any():
@@ -76,13 +76,9 @@ def read_rows(
     return np.ascontiguousarray(array[sound]), sound, names
 
 
-def _known_rows(array: FloatArray, name: str, names: tuple[Any, ...] | None) -> NDArray[np.bool_]:
+def _known_rows(array: FloatArray, name: str) -> NDArray[np.bool_]:
     """The rows of which something is known; of several features these must be all."""
-    gaps = np.isnan(array)
-    for column in np.flatnonzero(gaps.all(axis=0)):
-        called = "" if array.shape[1] == 1 else f" in column {repr(names[column]) if names else column}"
-        raise ValueError(about(name, f"must hold some value{called}, got only NaN; leave it out"))
-    nothing = gaps.all(axis=1)
+    nothing = np.isnan(array).all(axis=1)
     if nothing.any() and array.shape[1] > 1:
         got = f"got {_describe(nothing, 'nothing but NaN')}; leave these out"
         raise ValueError(about(name, f"must say something in every row, {got}"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from bayesgmm.kernels import latent
@@ -9,7 +11,7 @@ from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.spread import Factors
 from bayesgmm.kernels.steps import blocks_of, draw_blocks, draw_means, prepare
 from bayesgmm.kernels.sweeps import allocate
-from bayesgmm.kernels.variates import choose, draw_weights
+from bayesgmm.kernels.variates import choose, draw_weights, log_sum_exp
 
 
 @compiled(fastmath=STRICT)
@@ -38,13 +40,33 @@ def complete_at(rng, rows, log_w, mu, factors, out):
         latent.fill_log_densities(
             rows.known, spread, rows.x, i, offsets, mu, factors, inverse, room, difference, log_densities
         )
-        if len(rows.log_labels) > 0:
-            for j in range(k):
-                log_densities[j] += rows.log_labels[j, i]
+        for j in range(len(rows.log_labels)):
+            log_densities[j] += rows.log_labels[j, i]
         chosen = choose(rng, log_densities, cumulated) if k > 1 else 0
         latent.draw(rng, rows.known, spread, i, inverse, room, difference, chosen, distance)
         for d in range(size):
             out[latent.place_of(rows.known, spread, i), d] = mu[chosen, d] + distance[d]
+
+
+@compiled(fastmath=STRICT)
+def expect_at(rows, log_w, mu, factors, mean, square):
+    """Fill mean and mean square (n, D) of the rows behind observations, given parameters as above."""
+    k, (n, size) = len(log_w), rows.x.shape
+    spread = Factors(k, size, len(factors), size * (size + 1) // 2)
+    offsets, inverse, difference, log_densities = np.empty(k), np.empty((k, size)), np.empty((k, size)), np.empty(k)
+    prepare(spread, log_w, factors, inverse, offsets)
+    room = latent.begin(rows.known, spread, offsets, factors)
+    for i in range(n):
+        latent.fill_log_densities(
+            rows.known, spread, rows.x, i, offsets, mu, factors, inverse, room, difference, log_densities
+        )
+        for j in range(len(rows.log_labels)):
+            log_densities[j] += rows.log_labels[j, i]
+        place, total = latent.place_of(rows.known, spread, i), log_sum_exp(log_densities)
+        mean[place], square[place] = 0.0, 0.0
+        for j in range(k):
+            share = math.exp(log_densities[j] - total)
+            latent.add_moments(rows.known, spread, i, inverse, room, difference, j, mu, share, mean[place], square[place])
 
 
 @compiled(fastmath=STRICT)

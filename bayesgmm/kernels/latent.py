@@ -67,6 +67,13 @@ def draw(rng: Any, known: Any, spread: Any, i: Any, inverse: Any, room: Any, dif
     """Fill the distance of the row behind the i-th observation from the mean of component j."""
 
 
+def add_moments(
+    known: Any, spread: Any, i: Any, inverse: Any, room: Any, difference: Any, j: Any, mu: Any, share: Any, mean: Any,
+    square: Any,
+) -> Any:  # fmt: skip
+    """Add, times a share, mean and mean square of the row behind the i-th observation if it is of component j."""
+
+
 def _begin_exact(known, spread, offsets, blocks):
     return 0
 
@@ -235,8 +242,40 @@ def _draw_of_groups(rng, known, spread, i, inverse, room, difference, j, out):
     copy(_draw_of_group(rng, known.table, room, j), out)
 
 
+def _add_exact_moments(known, spread, i, inverse, room, difference, j, mu, share, mean, square):
+    for d in range(len(mean)):
+        value = mu[j, d] + difference[j, d]
+        mean[d] += share * value
+        square[d] += share * value * value
+
+
+def _add_moments_of_errors(known, spread, i, inverse, room, difference, j, mu, share, mean, square):
+    q = errors.share(known.variances[i], inverse[j, 0])
+    value = mu[j, 0] + q * difference[j, 0]
+    mean[0] += share * value
+    square[0] += share * (value * value + q * known.variances[i])
+
+
+def _add_moments_of_groups(known, spread, i, inverse, room, difference, j, mu, share, mean, square):
+    _add_moments_of_group(known.table, room, j, mu, share, mean, square)
+
+
+@compiled(fastmath=STRICT)
+def _add_moments_of_group(table, room, j, mu, share, mean, square):
+    covariances, current, matrices, vectors = room[1], room[3], room[4], room[6]
+    size = table[current[0], 2]
+    for d in range(len(mean)):
+        value, variance = mu[j, d], covariances[j, d, d]
+        for a in range(size):
+            value += matrices[2, j, a, d] * vectors[j, a]
+            variance -= matrices[2, j, a, d] * matrices[2, j, a, d]
+        mean[d] += share * value
+        square[d] += share * (value * value + max(variance, 0.0))
+
+
 _for_each_kind(begin, _begin_exact, _begin_exact, _begin_exact, _begin_groups)
 _for_each_kind(place_of, _place_as_it_is, _place_as_it_is, _place_as_it_is, _place_in_groups)
 _for_each_kind(fill_log_densities, _fill_of_variances, _fill_of_factors, _fill_of_errors, _fill_of_groups)
 _for_each_kind(add, _add_to_variances, _add_to_factors, _add_of_errors, _add_of_groups)
 _for_each_kind(draw, _draw_exact, _draw_exact, _draw_of_errors, _draw_of_groups)
+_for_each_kind(add_moments, _add_exact_moments, _add_exact_moments, _add_moments_of_errors, _add_moments_of_groups)

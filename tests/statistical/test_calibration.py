@@ -15,6 +15,7 @@ import pytest
 
 from bayesgmm.analysis.predictive import log_density
 from bayesgmm.analysis.tree import draws_of
+from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations
 from bayesgmm.engines.advi import sample_advi
 from bayesgmm.engines.compiled_target import CompiledTarget
@@ -24,7 +25,6 @@ from bayesgmm.engines.options import Options
 from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.starts import Optimum
 from bayesgmm.engines.sweeps import sweeps
-from bayesgmm.posterior import log_posterior
 from tests.oracles.joint import draw_data, prior_points, small_posterior
 from tests.statistics import assert_uniform_ranks, rng
 
@@ -34,13 +34,47 @@ PROBLEMS = [("full", 1, "hierarchical", 2), ("full", 1, "hierarchical", 3), ("ti
 PROBLEMS += [("full", 3, "hierarchical", 2), ("diag", 3, "conjugate", 3)]
 
 
-def quantities(draws, x):
+def exactly(x, generator):
+    """Rows known as they are."""
+    return Observations.made(x)
+
+
+def with_errors(x, generator):
+    """Measured, half of the values precisely."""
+    error = generator.choice([0.2, 2.0], x.shape)
+    return Observations.made(x + error * generator.normal(size=x.shape), Known(error=error))
+
+
+def with_gaps(x, generator):
+    """A third of the values is lost, but one of each row."""
+    gaps = generator.uniform(size=x.shape) < 1 / 3
+    gaps[gaps.all(axis=1), 0] = False
+    return Observations.made(np.where(gaps, np.nan, x))
+
+
+def with_both(x, generator):
+    """Values lost, and the others measured with errors."""
+    measured = with_errors(x, generator)
+    return Observations.made(with_gaps(measured.x, generator).x, measured.known)
+
+
+def believed_exact(x, generator):
+    """Errors forgotten."""
+    return Observations.made(with_errors(x, generator).x)
+
+
+def filled(x, generator):
+    """The mean in the place of what is lost, as if that were known."""
+    return Observations.made(with_gaps(x, generator).filled)
+
+
+def quantities(draws, rows):
     """Log-likelihood of the data, log density at the origin, largest weight, mean and variance of the first feature."""
     w, mu, sd = draws.w, draws.mu[..., 0], draws.sd[..., 0]
     mean = (w * mu).sum(axis=1)
     return {
-        "log-likelihood": log_density(draws, Observations.made(x)).sum(axis=1),
-        "log density": log_density(draws, Observations.made(np.zeros((1, x.shape[1]))))[:, 0],
+        "log-likelihood": log_density(draws, rows).sum(axis=1),
+        "log density": log_density(draws, Observations.made(np.zeros((1, rows.n_features))))[:, 0],
         "largest weight": w.max(axis=1),
         "mean": mean,
         "variance": (w * (sd**2 + mu**2)).sum(axis=1) - mean**2,
@@ -77,17 +111,20 @@ def by_mean_field(own, start, generator):
     return draws_of(sample_advi(CompiledTarget(own), start, options, seed, Phases(announce=False), own).posterior)
 
 
-def ranks(problem, sampler, size, n=20, believed=None):
-    """Ranks of the true quantities among the draws', for data from as many draws of the prior; of a prior believed."""
+def ranks(problem, sampler, size, n=20, believed=None, seen=exactly):
+    """Ranks of the true quantities among the draws', for data from as many draws of the prior; of a prior believed.
+
+    The data are seen in some way.
+    """
     covariance, n_features, kind, k = problem
     own, generator = small_posterior(covariance, n_features, kind, k, n), rng(7)
     result = {}
     for truth in prior_points(own, size, generator):
-        posed = log_posterior(draw_data(own, truth, generator), k, believed or own.prior, covariance)
+        posed = replace(own, observations=seen(draw_data(own, truth, generator), generator), prior=believed or own.prior)
         start = prior_points(own, 1, generator)[0]
         true, drawn = (
-            quantities(draws_at(posed, truth[None]), posed.x),
-            quantities(sampler(posed, start, generator), posed.x),
+            quantities(draws_at(posed, truth[None]), posed.observations),
+            quantities(sampler(posed, start, generator), posed.observations),
         )
         for name, values in drawn.items():
             result.setdefault(name, []).append((values < true[name]).sum())
@@ -112,6 +149,35 @@ def test_nuts_is_calibrated(problem):
 @pytest.mark.parametrize(("problem", "size"), [(PROBLEMS[0], 200), (PROBLEMS[3], 60)], ids=str)
 def test_nuts_as_fit_sets_it_up_is_calibrated(problem, size):
     assert_calibrated(ranks(problem, by_default, size))
+
+
+SEEN = [
+    (PROBLEMS[0], with_errors),
+    (PROBLEMS[3], with_gaps),
+    (PROBLEMS[3], with_both),
+    (PROBLEMS[4], with_both),
+]
+
+
+def name_of(part):
+    return getattr(part, "__name__", str(part))
+
+
+@pytest.mark.parametrize(("problem", "seen"), SEEN, ids=name_of)
+def test_gibbs_of_rows_partly_known_is_calibrated(problem, seen):
+    assert_calibrated(ranks(problem, by_gibbs, 300, seen=seen))
+
+
+@pytest.mark.parametrize(("problem", "seen"), SEEN[:2], ids=name_of)
+def test_nuts_of_rows_partly_known_is_calibrated(problem, seen):
+    assert_calibrated(ranks(problem, by_nuts, 100, seen=seen))
+
+
+@pytest.mark.parametrize(("problem", "seen"), [(PROBLEMS[0], believed_exact), (PROBLEMS[3], filled)], ids=name_of)
+def test_control_what_is_not_known_taken_for_known_is_noticed(problem, seen):
+    found = ranks(problem, by_gibbs, 200, seen=seen)
+    with pytest.raises(AssertionError, match="seed"):
+        assert_calibrated(found)
 
 
 def test_mean_field_is_too_narrow():
