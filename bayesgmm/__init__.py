@@ -14,7 +14,8 @@ Fitting
     :func:`fit_em` for the point estimate; :func:`fit` for the posterior by NUTS, Gibbs or ADVI; :func:`compare` for several
     numbers of components, :func:`posterior_k` for k as one more unknown. :class:`BayesianGMM` is all this for scikit-learn.
 Before fitting
-    Rounded data have ties, onto which components can shrink: :func:`jitter` spreads them again.
+    :class:`Observations` are rows with weights, labels, gaps or errors of measurement, taken by all that takes data;
+    :func:`impute` says what was lost. Rounded data have ties, onto which components can shrink: :func:`jitter` spreads them.
 Can it be trusted?
     :func:`diagnose` judges the draws, :func:`check_against_em` sets EM beside them, :func:`label_quality` says whether
     single clusters can be told apart, :func:`solutions` where the chains sit if they disagree.
@@ -27,8 +28,8 @@ Which k?
 To look at and to hand on
     :mod:`bayesgmm.plots`, ArviZ's plots on the same tree, and :func:`report`, one HTML file.
 
-Every function takes data as a list, array, Series, DataFrame or DataArray of shape (n,) or (n, D), works in its units, and
-answers a wrong argument with one sentence (ValueError, TypeError). Warnings have categories, in
+Every function takes data as a list, array, Series, DataFrame or DataArray of shape (n,) or (n, D), or as Observations, works
+in its units, and answers a wrong argument with one sentence (ValueError, TypeError). Warnings have categories, in
 :mod:`bayesgmm.exceptions`; phases and their seconds go to the logger ``bayesgmm``.
 """
 

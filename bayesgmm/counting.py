@@ -70,7 +70,7 @@ def posterior_k(
 
     Parameters
     ----------
-    x : (n,) or (n, D) array-like
+    x : (n,) or (n, D) array-like, or Observations
     prior_k : prior on k, or sequence of float, optional
         One of :mod:`bayesgmm.priors`: ``Uniform``, ``Geometric``, ``Poisson``, ``NegativeBinomial``,
         ``BetaNegativeBinomial``; or the probabilities of k = 1, ..., m. Default: ``Uniform(30)``. One without a bound ends
@@ -97,8 +97,8 @@ def posterior_k(
         The seed used is recorded in ``tree.attrs["seed"]``.
     progressbar : bool
         Announce phases and show progress on standard error.
-    missing : {"raise", "drop"}
-        What to do with NaN and infinite observations.
+    missing : {"raise", "drop", "at_random"}
+        What to do with NaN: refuse it, leave its row out, or take what is known of the row (:class:`bayesgmm.Observations`).
     sample_weight : (n,) array-like, optional
         Frequency weights, as in :func:`bayesgmm.fit`. An allocation ``z`` is that of one count of an observation, and the
         partition keeps its counts together.

@@ -50,7 +50,7 @@ _PLENTY = 3 * MIN_ESS_PER_CHAIN  # with which R-hat of chains that agree stays c
 
 
 def fit(
-    x: ArrayLike,
+    x: ArrayLike | Observations,
     k: int,
     *,
     method: Method = "nuts",
@@ -87,7 +87,7 @@ def fit(
 
     Parameters
     ----------
-    x : (n,) or (n, D) array-like
+    x : (n,) or (n, D) array-like, or Observations
         One row for each observation; the columns' names become coordinates.
     k : int
         Number of components.
@@ -132,8 +132,8 @@ def fit(
         ADVI: iterations at most. Default 40 000.
     log_likelihood, posterior_predictive : bool
         Add these groups to the tree (draws x observations numbers each).
-    missing : {"raise", "drop"}
-        What to do with NaN and infinite observations.
+    missing : {"raise", "drop", "at_random"}
+        What to do with NaN: refuse it, leave its row out, or take what is known of the row (:class:`bayesgmm.Observations`).
     engine : {"compiled", "pymc"}, optional
         What computes the posterior: the package's compiled density (the default), or PyMC, which needs longer and is what
         the compiled one is tested against. A custom model is always PyMC's.

@@ -56,7 +56,7 @@ def fit_em(
 
     Parameters
     ----------
-    x : (n,) or (n, D) array-like
+    x : (n,) or (n, D) array-like, or Observations
     k : int
         Number of components.
     covariance : {"full", "tied", "diag", "spherical"}
@@ -85,8 +85,8 @@ def fit_em(
     variance_floor : float
         Smallest variance of a component, in any direction, where every feature is measured in standard deviations of the
         data.
-    missing : {"raise", "drop"}
-        What to do with NaN and infinite observations.
+    missing : {"raise", "drop", "at_random"}
+        What to do with NaN: refuse it, leave its row out, or take what is known of the row (:class:`bayesgmm.Observations`).
 
     Returns
     -------

@@ -44,8 +44,8 @@ def build_model(
     covariance : {"full", "tied", "diag", "spherical"}
         A covariance for each component; one for all; independent features; or, for each component, one variance for all
         features. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
-    missing : {"raise", "drop"}
-        What to do with NaN and infinite observations.
+    missing : {"raise", "drop", "at_random"}
+        What to do with NaN: refuse it, leave its row out, or take what is known of the row (:class:`bayesgmm.Observations`).
     sample_weight, labels
         As in :func:`bayesgmm.fit`. The observed ``x`` stays the plain mixture; what they add to its log density is the
         potential ``known``.
