@@ -20,6 +20,7 @@ from bayesgmm.analysis.quantities import have_reached, invariant_quantities
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import add_optima, build_tree, draws_of
 from bayesgmm.arguments import Covariance, Engine, FloatArray, Method, Missing, read_seed, require_memory
+from bayesgmm.data.known import NOTHING
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data, require_full_rank
 from bayesgmm.em.fitting import fit_em
@@ -33,6 +34,7 @@ from bayesgmm.engines.problem import Problem, custom_problem, own_problem
 from bayesgmm.engines.starts import Optimum, deal, weigh
 from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.exceptions import ConvergenceWarning, EngineWarning, InterruptedWarning, warn
+from bayesgmm.kernels.rows import EXACT
 from bayesgmm.model.priors import CUSTOM_MODEL, Prior, read_prior
 from bayesgmm.words import EQUALS, Argument, Either, Words, about, said
 
@@ -277,6 +279,9 @@ def _read(
             raise ValueError(about(name, "cannot be used beside model, which states its own likelihood; state it there"))
     given: dict[str, Any] = known_of_rows | {"missing": missing}
     data, k = read_fit_data(x, k, covariance=covariance, of_any_rank=model is not None, **given)
+    if model is not None and not (data.kind is EXACT and data.known.equals(NOTHING)):
+        rule = "must be exact, complete rows without weights and labels beside model, which states its own likelihood"
+        raise ValueError(about("x", f"{rule}; state what else is known there"))
     as_they_are = {name: others.pop(name) for name in _AS_THEY_ARE}
     options = read_options(engine=engine, custom=model is not None, **others)
     seed = read_seed(random_seed)

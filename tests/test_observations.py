@@ -292,6 +292,31 @@ def test_what_does_not_go_together_is_refused():
         bg.fit_em(Observations([1.0, 2.0, 4.0], error=[1.0, 1e60, 1.0]), 1)
 
 
+def test_a_model_of_ones_own_takes_plain_rows():
+    import pymc as pm
+
+    with pm.Model() as model:
+        w, mu = pm.Dirichlet("w", np.ones(2), shape=2), pm.Normal("mu", 0, 3, shape=2)
+        pm.NormalMixture("x", w=w, mu=mu, sigma=pm.HalfNormal("sigma", 1, shape=2), observed=[1.0, 2.0, 4.0])
+    for known in ({"error": np.ones(3)}, {"weight": [1, 2, 1]}, {"labels": [0, 1, -1]}):
+        with pytest.raises(ValueError, match="x must be exact, complete rows without weights and labels beside model"):
+            bg.fit(Observations([1.0, 2.0, 4.0], **known), 2, model=model)
+
+
+def test_values_are_spread_before_more_is_known_of_them():
+    with pytest.raises(TypeError, match="x must be the values themselves, got Observations"):
+        bg.jitter(Observations([1.0, 1.0, 2.0]))
+
+
+@pytest.mark.parametrize(("kind", "d"), [("errors", 2), ("covariances", 2)])
+def test_replicated_data_are_measured_with_the_errors(kind, d):
+    observed, generator = seen(kind, d, n=5), rng(1)
+    drawn = np.array([observed.measured(np.zeros((5, d)), generator) for _ in range(20_000)])
+    error = observed.known.error if observed.known.error.ndim == 3 else observed.known.error[:, :, None] ** 2 * np.eye(d)
+    products = drawn[..., :, None] * drawn[..., None, :]
+    assert (abs(products.mean(axis=0) - error) < 5 * products.std(axis=0) / np.sqrt(20_000) + 1e-9).all()
+
+
 def test_ties_among_values_with_errors_are_no_fault():
     x = np.repeat([1.0, 2.0, 3.0, 7.0], 20)
     with warnings.catch_warnings():

@@ -144,7 +144,7 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     tree, draws, x = reading.tree, reading.draws, reading.x
     if em is not None and not isinstance(em, EMResult | Mixture):
         raise TypeError(f"em must be an EMResult or a Mixture, got {type(em).__name__}")
-    if isinstance(em, EMResult) and not (np.array_equal(em.rows, x) and em.known.equals(reading.known)):
+    if isinstance(em, EMResult) and not (np.array_equal(em.rows, x, equal_nan=True) and em.known.equals(reading.known)):
         raise ValueError("em must be fitted to the data of the tree, got an estimate from other data; fit it again")
     if em is None:
         mixture, em_log_likelihood = reading.em

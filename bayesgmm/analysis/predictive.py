@@ -73,7 +73,8 @@ def add_posterior_predictive(tree: Tree, random_seed: int | np.random.Generator 
     Returns
     -------
     DataTree
-        A new tree; ``posterior_predictive`` holds ``x`` (chain, draw, obs) or (chain, draw, obs, feature). For ArviZ's
+        A new tree; ``posterior_predictive`` holds ``x`` (chain, draw, obs) or (chain, draw, obs, feature), measured with the
+        errors of the data, if they have any. For ArviZ's
         predictive checks of several features see :func:`by_feature`.
 
     Raises
@@ -94,7 +95,7 @@ def add_posterior_predictive(tree: Tree, random_seed: int | np.random.Generator 
     rng = np.random.default_rng(read_seed(random_seed))
     result = np.empty((len(draws.w), *x.shape))
     for s, replicated in enumerate(result):
-        replicated[:] = draws.sample(s, len(x), rng)
+        replicated[:] = reading.observations.measured(draws.sample(s, len(x), rng), rng)
     return _with_group(reading.tree, "posterior_predictive", draws.by_chain(as_shown(result)))
 
 

@@ -273,7 +273,9 @@ def _read_fits(trees: list[xr.DataTree]) -> dict[int, Reading]:
         fits[k] = reading
     first, *others = fits
     for other in others:
-        if not (np.array_equal(fits[first].x, fits[other].x) and fits[first].known.equals(fits[other].known)):
+        if not (
+            np.array_equal(fits[first].x, fits[other].x, equal_nan=True) and fits[first].known.equals(fits[other].known)
+        ):
             raise ValueError(f"the fits compared must be of the same data, got others for k = {other} than for k = {first}")
         for name in ("prior", "covariance"):
             values = [fits[each].tree.attrs.get(name) for each in (first, other)]

@@ -294,6 +294,17 @@ class Observations:
         complete_at(rng, self.rows(len(weights)), *_as_drawn(weights, means, factors), result)
         return result
 
+    def measured(self, x: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """Other exact rows (n, D) with errors drawn as these have them."""
+        error = self.known.error
+        if error is None:
+            return x
+        if error.ndim == 2:
+            return x + error * rng.standard_normal(x.shape)
+        values, vectors = np.linalg.eigh(error)
+        noise = np.sqrt(np.maximum(values, 0.0)) * rng.standard_normal(x.shape)
+        return x + np.einsum("nij,nj->ni", vectors, noise)
+
     def expected(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and mean square (n, D) of the rows behind these under a mixture."""
         mean, square = np.empty(self.x.shape), np.empty(self.x.shape)

@@ -167,6 +167,8 @@ def jitter(
     >>> x.round().tolist()
     [1.0, 1.0, 1.0, 2.0, 2.0, 4.0]
     """
+    if isinstance(x, Observations):
+        raise TypeError(about("x", "must be the values themselves, got Observations; make these of what jitter returns"))
     data = Observations.read(x, missing="drop")
     steps = _steps(data.x, data.features.tolist(), resolution)
     noise = np.random.default_rng(read_seed(random_seed)).uniform(-0.5, 0.5, size=data.x.shape) * steps
