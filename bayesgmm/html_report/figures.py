@@ -91,10 +91,11 @@ def density_picture(fitted: Fitted) -> Picture:
     shown = list(fitted.tree["posterior"]["feature"].to_numpy()[:_MOST_FEATURES])
     part = f" The first {len(shown)} of {len(fitted.features)} features." if len(fitted.features) > len(shown) else ""
     some = f" A sample of {count(MOST_POINTS)} observations is drawn." if len(fitted.reading.x) > 3_000 else ""
+    marks = f"{_marks(fitted, len(shown))}{_without_errors(fitted)}"
     words = (
         "Observations in the colours of their most probable clusters, with the ellipses that hold 90% of each cluster: "
         "posterior mean (line), single draws (thin), EM (dashed). A ring marks observations whose cluster is less than 90% "
-        f"sure. On the diagonal, densities of single features with their bands.{_marks(fitted)}{part}{some}"
+        f"sure. On the diagonal, densities of single features with their bands.{marks}{part}{some}"
     )
     return _picture("density", lambda: plots.plot_pairs(fitted.reading, shown), words, _where(fitted))
 
@@ -106,11 +107,12 @@ def _without_errors(fitted: Fitted) -> str:
     return " Densities are of values without errors: the histogram, of values with them, is wider."
 
 
-def _marks(fitted: Fitted) -> str:
-    """What stands for missing values and errors in scatters."""
-    gaps = " A tick at an axis is an observation whose other value is missing." if np.isnan(fitted.reading.x).any() else ""
+def _marks(fitted: Fitted, n_features: int) -> str:
+    """What stands for missing values and errors in scatters of the first features."""
+    missing = np.isnan(fitted.reading.x[:, :n_features]).any()
+    gaps = " A tick at an axis is an observation whose other value is missing." if missing else ""
     few = fitted.reading.known.error is not None and len(fitted.reading.x) <= MOST_ERRORS
-    return gaps + (" Bars are one standard deviation of the error." if few else "") + _without_errors(fitted)
+    return gaps + (" Bars are one standard deviation of the error." if few else "")
 
 
 def _where(fitted: Fitted) -> str:
@@ -137,7 +139,7 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
         first, second = fitted.features[:2]
         words = (
             f"Observations by {first} and {second}, in the colour of their most probable cluster: the larger and darker, "
-            f"the less probable that is.{_marks(fitted)}"
+            f"the less probable that is.{_marks(fitted, 2)}"
         )
     if n > MOST_POINTS:
         words += f" A sample of {count(MOST_POINTS)} observations is drawn."

@@ -122,16 +122,18 @@ def histogram(
     **options: Any,
 ) -> None:
     """What is known of a feature, as a density unless ``options`` say otherwise; automatic bins heed every cluster."""
-    weight, gaps = None if weight is None else weight[~np.isnan(x)], np.count_nonzero(np.isnan(x))
-    x = known(x)
     counted = "" if weight is None else f", counting as {weight.sum():.7g}"
     plain: dict[str, Any] = {
         "density": True,
         "color": DATA,
         "edgecolor": "white",
         "linewidth": 0.5,
-        "label": f"data (n = {len(x)}{counted}{f', {gaps} missing' if gaps else ''})",
+        "label": f"data (n = {len(x)}{counted})",
     }
+    missing = np.isnan(x)
+    if missing.any():
+        ax.text(1, 1, f"{missing.sum()} missing", transform=ax.transAxes, ha="right", va="top", fontsize="small")
+        x, weight = x[~missing], None if weight is None else weight[~missing]
     options = plain | options
     if isinstance(bins, str) and bins == "auto":
         lefts, width = bars(x, clusters, weight)

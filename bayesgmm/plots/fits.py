@@ -169,14 +169,14 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
                 ax.set_ylim(_reach(known(x[:, i])))
             ax.set_xlim(_reach(known(x[:, j])))  # however far components reach that hold no observation
             name_axes(ax, x=names[j] if row == size - 1 else None, y=names[i] if column == 0 < row else None)
-    _legend(figure, draws.n_components, level, _said_of(reading, barred))
+    _legend(figure, draws.n_components, level, _said_of(x[:, chosen], rows.known.error, barred))
     return figure
 
 
-def _said_of(reading: Reading, barred: bool) -> list[str]:
+def _said_of(x: FloatArray, error: FloatArray | None, barred: bool) -> list[str]:
     """What marks mean of values that are missing or have errors."""
-    said = ["ticks at an axis: the other value is missing"] if np.isnan(reading.x).any() else []
-    if reading.known.error is not None:
+    said = ["ticks at an axis: the other value is missing"] if np.isnan(x).any() else []
+    if error is not None:
         said += [*([ERROR_BARS] if barred else []), "densities and ellipses: of values without errors"]
     return said
 
