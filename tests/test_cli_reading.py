@@ -443,7 +443,7 @@ def test_a_row_without_an_error_is_left_out_on_request(tmp_path):
         ("1,2,1,1\n3,4,inf,1\n", "at_random", r"ex, ey of .* must be known where a value is, got 1 of 2 .* \(line 3\); 0 says"),
         ("1,2,1,-1\n3,4,1,1\n", "raise", r"ex, ey of .* must be standard deviations, got 1 of 2 .* negative error \(line 2\); 0 says"),
         ("1,2,1,1\n3,4,-1,1\n", "drop", r"must be standard deviations, got 1 of 2 .* negative error \(line 3\)"),
-        ("1,,1,1\n3,4,1,1\n", "raise", r"x, y of .* must have no gaps, got 1 of 2 .* \(line 2\).*--missing drop"),
+        ("1,,1,1\n3,4,1,1\n", "raise", r"x, y of .* must have no gaps, got 1 of 2 .* \(line 2\).*--missing drop; --missing at_random"),
         ("1,2,1,1\n,,1,1\n3,4,1,1\n", "at_random", r"x, y of .* must say something in every row, got 1 of 3 .* \(line 3\); leave"),
         ("1,2,1,1\n3,inf,1,1\n", "at_random", r"x, y of .* must be finite, got 1 of 2 .* infinite values \(line 3\); replace"),
     ],

@@ -104,7 +104,9 @@ def read_observations(
     x, weighing, error_sd = (_values(frame[each]) for each in (chosen, weights, errors))
     unknown = ~np.isfinite(weighing).all(axis=1)
     if missing == "raise":
-        _refuse(table, [*chosen, *weights], unknown | ~np.isfinite(x).all(axis=1), *_GAPS)
+        rule, found, remedy = _GAPS
+        in_part = "; --missing at_random takes what is known of them" if len(chosen) > 1 else ""
+        _refuse(table, [*chosen, *weights], unknown | ~np.isfinite(x).all(axis=1), rule, found, remedy + in_part)
     if missing == "at_random":
         _require_parts(table, chosen, x)
         _refuse(table, weights, unknown, *_GAPS)
