@@ -1,6 +1,7 @@
 """The command line: answers on standard output, one sentence for an error, folders whole or not at all."""
 
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -376,3 +377,43 @@ def test_fits_several_columns(run, tmp_path, faithful):
         1,
         "error: --columns must name one or several of 'eruptions', 'waiting', got 'wait'; did you mean 'waiting'?\n",
     )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning", "ignore:the data|x. .* are left out")
+def test_missing_values_and_errors_go_through_every_command(run, tmp_path):
+    generator, n = np.random.default_rng(3), 80
+    x = np.where(generator.uniform(size=(n, 1)) < 0.5, -3.0, 3.0) + generator.normal(size=(n, 2))
+    error = generator.uniform(0.1, 1.0, (n, 2))
+    frame = pd.DataFrame(np.hstack([x, error]), columns=["a", "b", "ea", "eb"])
+    frame.loc[2:9, "a"], frame.loc[20:24, "b"] = np.nan, np.nan
+    frame.to_csv("data.csv", index=False)
+    quick = ("--method", "gibbs", "--draws", 100, "--thin", 2, "--seed", 1, "--quiet")
+    given = ("data.csv", "--columns", "a", "b", "--error", "ea", "--error", "eb", "--missing", "at_random")
+    code, out, err = run("fit", *given, "-k", 2, *quick, "--out", "results")
+    assert (code, err) == (0, "")
+    assert "a, b: n = 80, 13 values missing, measured with errors, k = 2, seed 1" in out
+    assert {"pairs.png", "report.html", "trace.png", "clusters.csv"} <= set(os.listdir("results"))
+    clusters = pd.read_csv("results/clusters.csv")
+    np.testing.assert_allclose(clusters[["a", "b"]], frame[["a", "b"]], rtol=1e-14)
+    np.testing.assert_allclose(clusters[["p[0]", "p[1]"]].sum(axis=1), 1)
+    observed = az.from_netcdf("results/posterior.nc").load()["observed_data"]
+    np.testing.assert_allclose(
+        observed["error"].where(observed["x"].notnull()), frame[["ea", "eb"]].where(frame[["a", "b"]].notna().values)
+    )
+    document = json.loads((tmp_path / "results" / "summary.json").read_text())["data"]
+    assert document["missing"] == {"a": 8, "b": 5}
+    assert document["errors"]["a"] == pytest.approx(
+        [frame["ea"][frame["a"].notna()].min(), frame["ea"][frame["a"].notna()].max()]
+    )
+    assert run("report", "results", "--force")[0] == 0
+    code, out, _ = run("compare", *given, "--k", "1,2", *quick, "--out", "comparison")
+    assert code == 0
+    assert "a, b: n = 80, 13 values missing, measured with errors, seed 1" in out
+    assert run("report", "comparison", "-k", 2, "--force")[0] == 0
+    assert "--error NAME NAME" in (tmp_path / "comparison" / "report.html").read_text()
+    one = ("fit", "data.csv", "--column", "a", "--error", "ea", "-k", 2, *quick)
+    assert "must have no gaps" in run(*one)[2]
+    assert "n = 72 (8 left out" in run(*one, "--missing", "drop")[1]
+    assert run(*one, "--missing", "at_random", "--out", "one")[0] == 0
+    assert list(pd.read_csv("one/clusters.csv")["obs"]) == np.flatnonzero(frame["a"].notna()).tolist()

@@ -16,7 +16,7 @@ import pytest
 from bayesgmm.analysis.impropriety import look_at
 from bayesgmm.cli.layout import TextOptions, column_names
 from bayesgmm.cli.messages import in_shell
-from bayesgmm.cli.options import Output, Source
+from bayesgmm.cli.options import Output, Source, spread_out
 from bayesgmm.cli.reading import read_observations
 from bayesgmm.data.observations import Observations
 from bayesgmm.priors import HierarchicalPrior
@@ -412,3 +412,67 @@ def test_remedies_for_ties_and_strays_are_options_in_the_shell():
     assert in_shell(found.strays[0].sentence).endswith(
         "leave them out of the file, or scale the prior to the others, --prior-scale core"
     )
+
+
+def of_errors(tmp_path, content, **options):
+    return read(tmp_path, content, ["x", "y"], error=["ex", "ey"], **options)
+
+
+def test_errors_are_read_beside_what_they_are_of(tmp_path):
+    content = "x,y,ex,ey,c\n1,2,0.1,0,1\n3,,0.2,,2\n5,7,0.3,0.4,1\n"
+    observed = of_errors(tmp_path, content, weight="c", missing="at_random").observations("at_random")
+    np.testing.assert_array_equal(observed.x, [[1, 2], [3, NAN], [5, 7]])
+    np.testing.assert_array_equal(observed.known.error, [[0.1, 0], [0.2, 0], [0.3, 0.4]])
+    np.testing.assert_array_equal(observed.known.weight, [1, 2, 1])
+    assert observed.names == ("x", "y")
+    both = read(tmp_path, content, ["x", "y"], error=["ex", "ex"], missing="at_random")
+    np.testing.assert_array_equal(both.error, [[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]])
+
+
+def test_a_row_without_an_error_is_left_out_on_request(tmp_path):
+    content = "x,y,ex,ey\n1,2,0.1,\n3,4,0.2,1\n5,6,0.3,-9\n7,,1,1\n"
+    observed = of_errors(tmp_path, content, missing="drop", missing_values=["-9"]).observations("drop")
+    np.testing.assert_array_equal(observed.positions, [1])
+    np.testing.assert_array_equal(observed.known.error, [[0.2, 1]])
+
+
+@pytest.mark.parametrize(
+    ("rows", "missing", "message"),
+    [
+        ("1,2,1,\n3,4,1,1\n", "raise", r"ex, ey of .* must be known where a value is, got 1 of 2 .* error \(line 2\).*--missing drop"),
+        ("1,2,1,1\n3,4,inf,1\n", "at_random", r"ex, ey of .* must be known where a value is, got 1 of 2 .* \(line 3\); 0 says"),
+        ("1,2,1,-1\n3,4,1,1\n", "raise", r"ex, ey of .* must be standard deviations, got 1 of 2 .* negative error \(line 2\); 0 says"),
+        ("1,2,1,1\n3,4,-1,1\n", "drop", r"must be standard deviations, got 1 of 2 .* negative error \(line 3\)"),
+        ("1,,1,1\n3,4,1,1\n", "raise", r"x, y of .* must have no gaps, got 1 of 2 .* \(line 2\).*--missing drop; --missing at_random"),
+        ("1,2,1,1\n,,1,1\n3,4,1,1\n", "at_random", r"x, y of .* must say something in every row, got 1 of 3 .* \(line 3\); leave"),
+        ("1,2,1,1\n3,inf,1,1\n", "at_random", r"x, y of .* must be finite, got 1 of 2 .* infinite values \(line 3\); replace"),
+    ],
+)  # fmt: skip
+def test_errors_that_cannot_be_are_refused_with_their_rows(tmp_path, rows, missing, message):
+    with pytest.raises(ValueError, match=message):
+        of_errors(tmp_path, f"x,y,ex,ey\n{rows}", missing=missing)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (["ex"], r"--error must name one column .* for each of --columns, in their order, got 1 for 2 \(x, y\)"),
+        (["ex", "ey", "ex"], r"got 3 for 2 \(x, y\)"),
+        (["ex", "e"], "--error must name one of .* got 'e'"),
+        (["ex", "x"], "--error must name a column that is not fitted, got 'x'"),
+    ],
+)
+def test_columns_of_errors_that_do_not_fit_are_refused(tmp_path, error, message):
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, "x,y,ex,ey\n1,2,1,1\n", ["x", "y"], error=error)
+
+
+def test_a_weight_that_is_missing_is_no_value_missing_at_random(tmp_path):
+    with pytest.raises(ValueError, match=r"c of .* must have no gaps, got 1 of 2 .* \(line 3\)"):
+        read(tmp_path, "x,y,c\n1,2,1\n3,4,\n", ["x", "y"], weight="c", missing="at_random")
+
+
+def test_both_lists_of_columns_end_at_the_next_option():
+    given = ["fit", "--columns", "a", "b", "--error", "ea", "eb", "d.csv", "--error=ec", "ed", "-k", "2"]
+    lists = (["--columns", "a", "--columns", "b", "--error", "ea", "--error", "eb"], ["--error", "ec", "--error", "ed"])
+    assert spread_out(given) == ["fit", *lists[0], "d.csv", *lists[1], "-k", "2"]

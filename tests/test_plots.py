@@ -441,3 +441,53 @@ def test_k_of_which_nothing_is_known_are_left_out(comparison, unknown):
         assert evidence.texts[0].get_text() == "no evidence of any k"
     assert len([line for line in em.lines if line.get_markersize() == 13]) == (0 if len(unknown) == 3 else 2)
     assert bg.plots.plot_fits(partly).axes[1].get_title().startswith("k = 2: no elpd")
+
+
+@pytest.fixture(scope="module")
+def in_part():
+    """Two features with gaps and errors, and one with errors."""
+    generator, n = rng(7), 80
+    x = np.where(generator.uniform(size=(n, 1)) < 0.5, -3.0, 3.0) + generator.normal(size=(n, 2))
+    error = generator.uniform(0.1, 1.5, (n, 2))
+    gaps = generator.uniform(size=(n, 2)) < 0.2
+    gaps[gaps.all(axis=1), 0] = False
+    seen = np.where(gaps, np.nan, x + error * generator.normal(size=(n, 2)))
+    quick = {"method": "gibbs", "draws": 60, "chains": 2, "thin": 2, "random_seed": 1, "progressbar": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)
+        two = bg.fit(bg.Observations(seen, error=error, missing="at_random"), 2, **quick)
+        return two, bg.fit(bg.Observations(seen[~gaps[:, 0], 0], error=error[~gaps[:, 0], 0]), 2, **quick)
+
+
+def texts(figure):
+    legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend() is not None)]
+    return [text.get_text() for each in legends for text in each.get_texts()]
+
+
+def test_what_is_known_in_part_is_drawn_in_part(in_part):
+    two, _ = in_part
+    order = np.random.default_rng(0).permutation(two["observed_data"].sizes["obs"])  # in which they are drawn
+    x, error = (two["observed_data"][name].values[order] for name in ("x", "error"))
+    figure = bg.plots.plot_pairs(two)
+    scatter, known = figure.axes[2], ~np.isnan(x)
+    offsets = [each.get_offsets() for each in scatter.collections]
+    for place in range(2):
+        alone = x[known[:, place] & ~known[:, 1 - place], place]
+        assert any(np.array_equal(at[:, place], alone) and not at[:, 1 - place].any() for at in offsets)
+    across, _ = scatter.containers[0].lines[2]
+    segments, whole = across.get_segments(), np.flatnonzero(known.all(axis=1))
+    np.testing.assert_allclose([np.ptp(segments[i][:, 0]) for i in whole], 2 * error[whole, 0])
+    said = {"ticks at an axis: the other value is missing", "bars: one standard deviation of the error"}
+    assert said <= set(texts(figure))
+    assert [text.get_text() for text in figure.axes[0].texts] == [f"{np.isnan(x[:, 0]).sum()} missing"]
+
+
+@pytest.mark.parametrize("draw", ["plot_fit", "plot_solutions", "plot_responsibilities", "plot_coclustering"])
+def test_every_picture_can_be_drawn_of_what_is_known_in_part(in_part, draw):
+    for tree in in_part:
+        figure = getattr(bg.plots, draw)(tree)
+        figure.canvas.draw()
+        if draw in ("plot_fit", "plot_solutions"):
+            assert "densities: of values without errors" in texts(figure)
+            shares = [sum(bar.get_height() * bar.get_width() for bar in ax.containers[0]) for ax in figure.axes]
+            assert shares == pytest.approx([1] * len(shares))

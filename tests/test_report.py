@@ -334,6 +334,79 @@ def test_each_feature_is_checked_by_itself():
     assert "in even, where" not in text
 
 
+def test_values_with_errors_are_compared_with_what_is_predicted_of_these():
+    generator = rng(5)
+    error = generator.uniform(0.1, 3, (400, 2))
+    x = generator.normal(size=(400, 2)) + error * generator.normal(size=(400, 2))
+    x[:100, 1] = np.nan
+    tree = _quick(bg.Observations(x, error=error, missing="at_random"), 1, draws=250)
+    found = calibrations(Reading(tree), ["0", "1"])
+    assert [(each.n, each.inside) for each in found] == [(400, True), (300, True)]
+    without = tree.copy()
+    without["observed_data"] = xr.DataTree(tree["observed_data"].to_dataset().drop_vars("error"))
+    assert not any(each.inside for each in calibrations(Reading(without), ["0", "1"]))  # the control
+
+
+@pytest.fixture(scope="module")
+def in_part():
+    """Two features with gaps and errors, one of them positive, and how often each row counts."""
+    generator, n = rng(6), 90
+    x = np.exp(np.where(generator.uniform(size=(n, 1)) < 0.5, 0.0, 2.0) + 0.3 * generator.normal(size=(n, 2)))
+    x[:12, 0], x[12:20, 1] = np.nan, np.nan
+    frame = pd.DataFrame(x, columns=["a", "b"])
+    return {"x": frame, "error": generator.uniform(0.1, 0.4, (n, 2)), "weight": generator.integers(1, 3, n).astype(float)}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+def test_a_report_of_what_is_known_in_part(in_part, tmp_path):
+    """It counts gaps, tells errors, and what is to be typed gives the fit again."""
+    known = bg.Observations(in_part["x"], error=in_part["error"], weight=in_part["weight"], missing="at_random")
+    tree = _quick(known, 2, draws=100, thin=2)
+    page = written(tree, tmp_path)
+    text = " ".join(page.text().split())
+    assert "left out, for it cannot be written" not in text
+    assert "20 values missing, measured with errors" in text
+    assert "feature n missing mean sd" in text
+    assert re.search(r"standard deviations were given: a 0\.1\d+ to 0\.[34]\d+ and b 0\.1\d+ to", text)
+    assert "A tick at an axis is an observation whose other value is missing. Bars are one standard deviation" in text
+    assert "What is predicted are values with their errors." in text
+    assert "Fit the logarithm" not in text
+    python, shell = (each[2] for each in page.all("code"))
+    assert "--columns a b --weight NAME --error NAME NAME" in shell
+    assert "--missing at_random" in shell
+    scope = dict(in_part)
+    exec(python, scope)
+    np.testing.assert_array_equal(scope["tree"]["posterior"]["mu"], tree["posterior"]["mu"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+def test_a_report_of_k_where_values_are_known_in_part(in_part, tmp_path):
+    known = bg.Observations(in_part["x"], error=in_part["error"], missing="at_random")
+    text = written(bg.posterior_k(known, draws=60, random_seed=1, progressbar=False), tmp_path).text()
+    assert "Known are 90 observations, 20 values missing, measured with errors, as a mixture" in text
+    assert "bg.posterior_k" in text
+    assert "nan" not in text.lower().split()
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("single", [True, False])
+def test_rows_are_typed_as_what_they_are(single):
+    """Covariances of errors have no option in the shell; gaps are at random, however they were given."""
+    x = rng(1).normal(size=(40, 2))
+    covariances = np.broadcast_to(np.eye(2) * 0.1, (40, 2, 2))
+    if single:
+        x, covariances = x[:, 0], np.full(40, 0.3)
+    else:
+        x[3, 0] = np.nan
+    tree = _quick(bg.Observations(x, error=covariances, missing="at_random"), 1, draws=100, chains=2)
+    code = {each.label: each.text for each in settings_section(tree).blocks if isinstance(each, blocks.Code)}
+    assert f"bg.Observations(x, error=error{'' if single else ', missing="at_random"'})" in code["In Python"]
+    assert ("In a shell" in code) == single
+    assert not single or "--column NAME --error NAME -k 1" in code["In a shell"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "doubt"),

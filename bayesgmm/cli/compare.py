@@ -48,23 +48,22 @@ def compare(
 
     --out keeps the tables, pictures, and for each k a folder like that of fit.
     """
-    observations = source.read(output)
-    x = observations.x
+    rows = source.read(output)
+    observations = rows.observations(source.missing)
     ks = _read_range(k)
     with output.folder() as results:
         import bayesgmm
 
         comparison = bayesgmm.compare(
-            x,
+            observations,
             ks,
             method=method,
             missing=source.missing,
-            sample_weight=observations.weight,
             cache=cache if results is None or cache is not None else results.folder / _FITS,
             progressbar=not output.quiet,
             **settings.arguments(),
         )
-        columns = list(x.columns)
+        columns = list(rows.x)
         with at_once(results):
             if output.json:
                 from bayesgmm.cli.documents import comparison_document, to_json
@@ -74,12 +73,12 @@ def compare(
                 from bayesgmm.cli.printed import comparison_text
 
                 one = comparison.reading(min(comparison.fits))
-                answer(f"{what_was_read(one, x)}, seed {comparison.seed}")
+                answer(f"{what_was_read(one, rows.x)}, seed {comparison.seed}")
                 answer(comparison_text(comparison, terminal_width()))
             if results is not None:
                 from bayesgmm.cli.results import write_comparison
 
-                for left_out in write_comparison(comparison, results.folder, columns, output.announce, ids=observations.ids):
+                for left_out in write_comparison(comparison, results.folder, columns, output.announce, ids=rows.ids):
                     say(left_out)
                 rmtree(results.folder / _FITS, ignore_errors=True)
     end(output, results, interrupted=bool(comparison.unfinished), trusted=bool(comparison.table["converged"].all()))

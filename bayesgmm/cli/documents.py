@@ -21,6 +21,7 @@ from bayesgmm.analysis.tree import OBS
 from bayesgmm.cli.messages import in_shell
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.html_report.fitted import Fitted
+from bayesgmm.html_report.observed import errors, observations
 
 _VERSIONED = ("bayesgmm", "arviz", "numpy", "numba", "nutpie", "pymc")
 _SECONDS = "seconds_"
@@ -29,10 +30,11 @@ _SECONDS = "seconds_"
 def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
     """The document of a fit to columns of these names, in the shell's words.
 
-    ``document``: "fit"; ``data``: columns, n; ``settings``, with the seed; ``versions``; ``seconds`` by phase;
-    ``interrupted``; ``ok``: whether nothing was found and EM agrees; ``judgement`` on both: level ("good", "caution",
-    "bad"), title, sentences; ``diagnosis``: ok, converged, findings (kind, problem, remedy, numbers), sampler, labels,
-    invariants; ``parameters``: a row for each; ``em``: ok, verdict, reasons, unjudged, log_likelihood,
+    ``document``: "fit"; ``data``: columns, n, and where they are: counted, the sum of the weights; missing, the number of
+    values by column; errors, the smallest and the largest by column; ``settings``, with the seed; ``versions``; ``seconds``
+    by phase; ``interrupted``; ``ok``: whether nothing was found and EM agrees; ``judgement`` on both: level ("good",
+    "caution", "bad"), title, sentences; ``diagnosis``: ok, converged, findings (kind, problem, remedy, numbers), sampler,
+    labels, invariants; ``parameters``: a row for each; ``em``: ok, verdict, reasons, unjudged, log_likelihood,
     posterior_log_likelihood, total_variation with its limit, and EM's ``parameters``.
     """
     tree, diagnosis, check, judgement = fitted.tree, fitted.diagnosis, fitted.check, fitted.judgement
@@ -64,7 +66,7 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
 def comparison_document(comparison: Comparison, columns: Sequence[str]) -> dict[str, Any]:
     """The document of a comparison over k, of data whose columns have these names, in the shell's words.
 
-    ``document``: "comparison"; ``data``: columns, n; ``seed``; ``versions``; ``interrupted``; ``ok``: whether every fit has
+    ``document``: "comparison"; ``data`` as of a fit; ``seed``; ``versions``; ``interrupted``; ``ok``: whether every fit has
     converged; ``verdict`` and its ``sentences``; ``best``: the k of each criterion; ``table``: a row for each k, with the
     columns of ``Comparison.table``; ``prior_k``: by k; ``fits``: of each k its k, settings, diagnosis and parameters.
     """
@@ -105,7 +107,14 @@ def to_json(document: Mapping[str, Any]) -> str:
 def _data(tree: xr.DataTree, columns: Sequence[str]) -> dict[str, Any]:
     observed = tree["observed_data"]
     counted = {"counted": float(observed["weight"].sum())} if "weight" in observed else {}
-    return {"columns": list(columns), "n": observed.sizes[OBS]} | counted
+    missing, sd = np.isnan(observations(tree)).sum(axis=0), errors(tree)
+    gaps = {"missing": dict(zip(columns, missing, strict=True))} if missing.any() else {}
+    ranges = (
+        {}
+        if sd is None
+        else {"errors": dict(zip(columns, zip(np.nanmin(sd, 0), np.nanmax(sd, 0), strict=True), strict=True))}
+    )
+    return {"columns": list(columns), "n": observed.sizes[OBS]} | counted | gaps | ranges
 
 
 def _settings(tree: xr.DataTree) -> dict[str, Any]:

@@ -37,22 +37,21 @@ def fit(
 
     --out keeps posterior.nc, the tables, each observation's cluster probabilities (clusters.csv) and pictures.
     """
-    observations = source.read(output)
-    x = observations.x
+    rows = source.read(output)
+    observations = rows.observations(source.missing)
     with output.folder() as results:
         from bayesgmm.cli.stored_results import keep_draws
         from bayesgmm.fitting import judged_fit
 
         reading = judged_fit(
-            x,
+            observations,
             k,
             method=method,
             missing=source.missing,
             progressbar=not output.quiet,
-            sample_weight=observations.weight,
             **settings.arguments(),
         )
-        tree, columns, announce = reading.tree, list(x.columns), output.announce
+        tree, columns, announce = reading.tree, list(rows.x), output.announce
         if results is not None:
             keep_draws(tree, results.folder)
         with at_once(results):
@@ -67,13 +66,13 @@ def fit(
             else:
                 from bayesgmm.cli.printed import fit_text
 
-                answer(f"{what_was_read(reading, x)}, k = {k}, seed {tree.attrs['seed']}")
+                answer(f"{what_was_read(reading, rows.x)}, k = {k}, seed {tree.attrs['seed']}")
                 if "stopped_by" in tree.attrs:
                     answer(f"{tree['posterior'].sizes['draw']} draws in each chain, ended by {tree.attrs['stopped_by']}")
                 answer(f"\n{fit_text(fitted, terminal_width(), worst=True)}")
             if results is not None:
                 from bayesgmm.cli.results import write_fit
 
-                for left_out in write_fit(fitted, results.folder, columns, announce, ids=observations.ids):
+                for left_out in write_fit(fitted, results.folder, columns, announce, ids=rows.ids):
                     say(left_out)
     end(output, results, interrupted=bool(tree.attrs["interrupted"]), trusted=fitted.diagnosis.converged)

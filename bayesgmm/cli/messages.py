@@ -12,7 +12,7 @@ from bayesgmm.words import Argument, Either, Piece, Words, said
 
 type Tell = Callable[[str], object]  # takes a line that is said
 _OF_SAMPLING = "method|chains|engine|draws|tune|thin|target_accept|target_ess|max_draws|max_iter|n_init|seed"
-_OPTIONS = frozenset(f"k|missing|covariance|cache|weights|means|sigma|{_OF_SAMPLING}".split("|"))
+_OPTIONS = frozenset(f"k|missing|weight|error|covariance|cache|weights|means|sigma|{_OF_SAMPLING}".split("|"))
 _CALLED = {"random_seed": "--seed", "n": "-n", "x": "the data", "covariances": "--covariance"}
 
 
@@ -41,14 +41,16 @@ def silence(_: str) -> None:
 
 
 def what_was_read(reading: Any, given: Any) -> str:
-    """The columns given, how many observations of them were used, how often they count, and how many were not."""
+    """The columns given, how many observations of them were used, what is known of these, and how many were not."""
     from bayesgmm.arguments import spoken
+    from bayesgmm.html_report.blocks import PLAIN, known_in_part
 
     n, weight = len(reading.x), reading.known.weight
     why = "with missing or infinite values" + ("" if weight is None else ", or of weight 0")
     left_out = f" ({len(given) - n} left out, {why})" if len(given) > n else ""
     counted = "" if weight is None else f", counting as {weight.sum():.7g}"
-    return f"{', '.join(map(spoken, given.columns))}: n = {n}{left_out}{counted}"
+    in_part = known_in_part(reading.x, reading.known.error, PLAIN)
+    return f"{', '.join(map(spoken, given.columns))}: n = {n}{left_out}{counted}{in_part}"
 
 
 def in_shell(message: object) -> str:

@@ -19,7 +19,7 @@ from bayesgmm.cli.layout import TextOptions, column_names
 from bayesgmm.cli.messages import say, silence
 
 if TYPE_CHECKING:
-    from bayesgmm.cli.reading import Observations
+    from bayesgmm.cli.reading import FileRows
 
 
 def _columns_beginning(context: typer.Context, incomplete: str) -> list[str]:
@@ -67,7 +67,10 @@ class Source:
     comment: Annotated[str | None, _data(metavar="TEXT", help="What lines begin with that are not data; '' if none do.")] = (
         None
     )
-    missing: Annotated[Missing, _data(help="Refuse missing and infinite observations, or leave them out.")] = "raise"
+    missing: Annotated[
+        Missing,
+        _data(help="Refuse missing values, leave their rows out, or take what is known of these (missing at random)."),
+    ] = "raise"
     missing_values: Annotated[
         str | None,
         _data(
@@ -78,6 +81,13 @@ class Source:
     ] = None
     id: Annotated[str | None, _column(help="Column that names each observation in clusters.csv; may hold text.")] = None
     weight: Annotated[str | None, _column(help="Column that says how many observations a row stands for.")] = None
+    error: Annotated[
+        list[str] | None,
+        _column(
+            metavar="NAME ...",
+            help="Columns with the standard deviations of the measurement errors, one for each of --columns.",
+        ),
+    ] = None
     jitter: Annotated[
         bool,
         _data(
@@ -85,17 +95,18 @@ class Source:
         ),
     ] = False
 
-    def read(self, output: Output) -> Observations:
+    def read(self, output: Output) -> FileRows:
         """The columns to fit, and what names their rows."""
         if self.id is not None and output.out is None:
             raise ValueError("--id names observations in clusters.csv, which --out writes, got it alone; give --out too")
         from bayesgmm.cli.reading import read_observations  # which takes its time
 
-        observations = read_observations(
+        rows = read_observations(
             self.file,
             self.columns,
             id=self.id,
             weight=self.weight,
+            error=self.error,
             format=self.format,
             missing=self.missing,
             missing_values=[each.strip() for each in (self.missing_values or "").split(",") if each.strip()],
@@ -105,9 +116,9 @@ class Source:
         if self.jitter:
             from bayesgmm.data.ties import jitter
 
-            observations = replace(observations, x=jitter(observations.x, random_seed=0))
+            rows = replace(rows, x=jitter(rows.x, random_seed=0))
         keep_input(self.file, output.out)
-        return observations
+        return rows
 
 
 @dataclass(frozen=True)
@@ -201,23 +212,23 @@ def unfolded(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def spread_out(arguments: list[str]) -> list[str]:
-    """``--columns a b`` as ``--columns a --columns b``, which is how an option takes several values.
+    """``--columns a b`` as ``--columns a --columns b``, which is how an option takes several values; ``--error`` likewise.
 
     The list ends at the next option, or at the name of a file behind the first column.
     """
     result: list[str] = []
-    columns: int | None = None  # how many have been read, within a list
+    listing, columns = "", 0  # within a list its option, and how many have been read
     for each in arguments:
         option, equals, value = each.partition("=")
-        if option == "--columns":
-            columns = 1 if equals else 0
-            result += ["--columns", value] if equals else []
-        elif columns is None or each.startswith("-") or (columns and _is_file(each)):
-            columns = None
+        if option in ("--columns", "--error"):
+            listing, columns = option, 1 if equals else 0
+            result += [option, value] if equals else []
+        elif not listing or each.startswith("-") or (columns and _is_file(each)):
+            listing = ""
             result.append(each)
         else:
             columns += 1
-            result += ["--columns", each]
+            result += [listing, each]
     return result
 
 

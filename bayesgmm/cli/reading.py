@@ -9,31 +9,50 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from bayesgmm.arguments import Missing
+from bayesgmm.arguments import FloatArray, Missing
 from bayesgmm.cli.inputs import Format, Input
 from bayesgmm.cli.layout import TextOptions
 from bayesgmm.cli.messages import Tell, silence
 from bayesgmm.cli.numerals import is_numeral
 from bayesgmm.cli.tables import Table, read_table
 
+if TYPE_CHECKING:
+    from bayesgmm.data.observations import Observations
+
 _SHOWN = 5  # of the places that are wrong
 _SHORT = 10  # characters of what stands for a missing value
 _LISTED = 20  # of the columns that could have been named
 _COMPARED = 10_000  # columns among which the nearest name is sought
+# what columns must, what is found instead, and the remedy
+_DROP = "leave these observations out by --missing drop"
+_GAPS = "have no gaps", "with missing or infinite values", f"mend them, or {_DROP}"
+_INFINITE = "be finite", "with infinite values", "replace what is not known by an empty field"
+_NOTHING = "say something in every row", "without any value", "leave these rows out of the file"
+_NEGATIVE = "be standard deviations", "with a negative error", "0 says that a value is exact"
+_WITHOUT_ERROR = "be known where a value is", "with a missing or infinite error", f"0 says that a value is exact; or {_DROP}"
 _CLUSTERS = re.compile(r"obs|cluster|(p|sd)\[\d+\]")  # columns of clusters.csv
 
 
 @dataclass(frozen=True)
-class Observations:
-    """What is fitted."""
+class FileRows:
+    """What is read of a file."""
 
     x: pd.DataFrame  # a column for each feature
     ids: pd.Series | None = None  # what else names each row of x
     weight: pd.Series | None = None  # how many observations each row of x stands for
+    error: FloatArray | None = None  # standard deviations of the errors in x
+
+    def observations(self, missing: Missing) -> Observations:
+        """What is fitted."""
+        from bayesgmm.data.observations import Observations  # which takes its time
+
+        return Observations(self.x, weight=self.weight, error=self.error, missing=missing)
 
 
 def read_observations(
@@ -42,16 +61,17 @@ def read_observations(
     *,
     id: str | None = None,
     weight: str | None = None,
+    error: list[str] | None = None,
     format: Format | None = None,
     missing: Missing = "raise",
     missing_values: Sequence[str] = (),
     text: TextOptions = TextOptions(),  # noqa: B008
     announce: Tell = silence,
-) -> Observations:
+) -> FileRows:
     """The columns to fit, and what names each row; the arguments are the options of :class:`bayesgmm.cli.options.Source`.
 
     What was assumed of a text, and is not obvious, is said on standard error. Missing and infinite values are refused here
-    unless they are to be dropped, for the file's own count of rows is known here.
+    unless they are to be dropped or are missing at random, for the file's own count of rows is known here.
 
     Raises
     ------
@@ -63,29 +83,49 @@ def read_observations(
     table = read_table(Input(file, announce), format, text, missing_values)
     chosen = _chosen(table, columns)
     ids, weights = _beside(table, "--id", id, chosen), _beside(table, "--weight", weight, chosen)
+    errors = _errors(table, error or [], chosen)
     if any(map(_CLUSTERS.fullmatch, ids)):
         raise ValueError(f"--id must not be called as one of the columns of clusters.csv, got {id!r}; rename it in the file")
-    read = table.columns([*chosen, *weights], ids)
+    named = list(dict.fromkeys([*chosen, *weights, *errors]))
+    read = table.columns(named, ids)
     lengths = {len(each) for each in read.values()}
     if len(lengths) > 1:
         raise ValueError(
-            f"--columns, --id and --weight must name variables of one length, got {', '.join(read)} of {table.name}"
+            f"--columns, --id, --weight and --error must name variables of one length, got {', '.join(read)} of {table.name}"
         )
     if lengths == {0}:
         raise ValueError(f"{table.name} must hold at least one observation under its header line, got none")
-    numbers = {name: read[name] for name in (*chosen, *weights)}
-    for name, column in numbers.items():
-        _require_numbers(table, name, column)
-    frame = pd.DataFrame(numbers)
+    for name in named:
+        _require_numbers(table, name, read[name])
+    frame = pd.DataFrame({name: read[name] for name in named})
     marks = pd.to_numeric(pd.Series(missing_values, dtype=object), errors="coerce").dropna()
     if len(marks):  # numbers that stand for missing values
         frame = frame.mask(frame.isin(marks.tolist()))
+    x, weighing, error_sd = (_values(frame[each]) for each in (chosen, weights, errors))
+    unknown = ~np.isfinite(weighing).all(axis=1)
     if missing == "raise":
-        _require_finite(table, frame)
-    else:  # a weight that is missing leaves its row out, as a value does
-        frame.loc[frame[weights].isna().any(axis=1), chosen] = np.nan
+        rule, found, remedy = _GAPS
+        in_part = "; --missing at_random takes what is known of them" if len(chosen) > 1 else ""
+        _refuse(table, [*chosen, *weights], unknown | ~np.isfinite(x).all(axis=1), rule, found, remedy + in_part)
+    if missing == "at_random":
+        _require_parts(table, chosen, x)
+        _refuse(table, weights, unknown, *_GAPS)
+    if errors:
+        known = ~np.isnan(x)
+        _refuse(table, errors, ((error_sd < 0) & known).any(axis=1), *_NEGATIVE)
+        without = (~np.isfinite(error_sd) & known).any(axis=1)
+        if missing != "drop":
+            _refuse(table, errors, without, *_WITHOUT_ERROR)
+        unknown |= without
+    if missing == "drop":  # a weight or an error that is missing leaves its row out, as a value does
+        frame[chosen] = frame[chosen].mask(np.broadcast_to(unknown[:, None], x.shape))
         frame[weights] = frame[weights].fillna(0.0)
-    return Observations(frame[chosen], read[ids[0]].rename(ids[0]) if ids else None, frame[weights[0]] if weights else None)
+    return FileRows(
+        frame[chosen],
+        read[ids[0]].rename(ids[0]) if ids else None,
+        frame[weights[0]] if weights else None,
+        error_sd if errors else None,
+    )
 
 
 def _chosen(table: Table, columns: list[str] | None) -> list[str]:
@@ -109,6 +149,20 @@ def _beside(table: Table, option: str, name: str | None, chosen: Sequence[str]) 
     if name in chosen:
         raise ValueError(f"{option} must name a column that is not fitted, got {name!r}, which is among --columns")
     return [name]
+
+
+def _errors(table: Table, names: Sequence[str], chosen: Sequence[str]) -> list[str]:
+    """The columns with the errors of those that are chosen."""
+    errors = [
+        column
+        for name in names
+        for each in table.groups.get(name, [name])
+        for column in _beside(table, "--error", each, chosen)
+    ]
+    if errors and len(errors) != len(chosen):
+        got = f"got {len(errors)} for {len(chosen)} ({', '.join(chosen)})"
+        raise ValueError(f"--error must name one column of standard deviations for each of --columns, in their order, {got}")
+    return errors
 
 
 def _listed(table: Table) -> str:
@@ -154,13 +208,22 @@ def _remedy(got: str, share: float) -> str:
     return ""
 
 
-def _require_finite(table: Table, frame: pd.DataFrame) -> None:
-    values = frame.to_numpy(dtype=float, na_value=np.nan)
-    wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if not len(wrong):
+def _values(frame: pd.DataFrame) -> FloatArray:
+    return frame.to_numpy(dtype=float, na_value=np.nan)
+
+
+def _require_parts(table: Table, chosen: Sequence[str], x: FloatArray) -> None:
+    """Refuse rows of which nothing is known, and values that are neither numbers nor missing."""
+    _refuse(table, chosen, np.isinf(x).any(axis=1), *_INFINITE)
+    if len(chosen) > 1:  # of one column they are left out, with a warning
+        _refuse(table, chosen, np.isnan(x).all(axis=1), *_NOTHING)
+
+
+def _refuse(table: Table, names: Sequence[str], wrong: NDArray[np.bool_], rule: str, found: str, remedy: str) -> None:
+    """Refuse columns that break a rule in some rows."""
+    rows = np.flatnonzero(wrong)
+    if not len(rows):
         return
-    where = ", ".join(table.place(int(row)) for row in wrong[:_SHOWN]) + (", ..." if len(wrong) > _SHOWN else "")
-    raise ValueError(
-        f"{', '.join(frame)} of {table.name} must have no gaps, got {len(wrong)} of {len(values)} observations with missing "
-        f"or infinite values ({where}); mend them, or leave these observations out by --missing drop"
-    )
+    where = ", ".join(table.place(int(row)) for row in rows[:_SHOWN]) + (", ..." if len(rows) > _SHOWN else "")
+    got = f"got {len(rows)} of {len(wrong)} observations {found} ({where})"
+    raise ValueError(f"{', '.join(names)} of {table.name} must {rule}, {got}; {remedy}")

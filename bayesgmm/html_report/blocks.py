@@ -131,11 +131,14 @@ def number(value: float, spread: float | None = None, signs: Signs = TYPESET) ->
 
 def as_recorded(column: FloatArray) -> Callable[[float], str]:
     """How to show values of a column: with the digits that it has itself; of endless ones four, of value and spread."""
+    column = column[~np.isnan(column)]
     size, spread = float(np.abs(column).max()), float(column.std())
     with np.errstate(over="ignore", invalid="ignore"):
         own = next((d for d in range(13) if (np.abs(np.round(column, d) - column) <= 1e-12 * size).all()), None)
 
     def told(value: float) -> str:
+        if np.isnan(value):
+            return NONE
         between = own is not None and abs(round(value, own) - value) > 1e-12 * size  # as a quantile may be
         decimals = max((3 - _exponent(each) for each in (value, spread) if each), default=0)
         if own is not None:
@@ -170,6 +173,13 @@ def counted(n: int, weight: FloatArray | None) -> str:
 def counting_as(weight: FloatArray | None, signs: Signs = TYPESET) -> str:
     """What their weights add to, if they have any."""
     return "" if weight is None else f", counting as {signs.set(f'{weight.sum():,.7g}')}"
+
+
+def known_in_part(x: FloatArray, error: FloatArray | None, signs: Signs = TYPESET) -> str:
+    """How many values are missing, and whether they have errors."""
+    gaps = int(np.isnan(x).sum())
+    missing = f", {count(gaps, signs)} value{'s' if gaps > 1 else ''} missing" if gaps else ""
+    return missing + ("" if error is None else ", measured with errors")
 
 
 def percent(share: float) -> str:

@@ -8,17 +8,18 @@ from functools import cache
 
 import numpy as np
 from arviz_stats.base import array_stats
-from scipy.special import softmax
+from scipy.special import ndtr, softmax
 from scipy.stats import binom
 
-from bayesgmm.analysis.predictive import distribution_function, log_density
+from bayesgmm.analysis.predictive import log_density
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Draws
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
+from bayesgmm.plots.canvas import error_sd
 
 PROBABILITY = 0.95  # with which the whole curve of a model that is right stays in the band
-_MOST_OBSERVATIONS, _MOST_DRAWS = 2_000, 2_000
+MOST_OBSERVATIONS, _MOST_DRAWS = 2_000, 2_000
 _POINTS = 200  # at which curve and band are compared
 _SIMULATED = 4_000  # curves of uniform numbers, from which the band is made
 
@@ -33,7 +34,7 @@ class Calibration:
     shares: FloatArray
     lower: FloatArray  # the shares of independent uniform numbers lie between lower
     upper: FloatArray  # and upper at all points at once, with probability 0.95
-    values: FloatArray  # of the feature, of which the model says that a share of points lies below
+    values: FloatArray  # of the feature, of which the model says that a share of points lies below; with errors, about
 
     @property
     def inside(self) -> bool:
@@ -49,24 +50,37 @@ class Calibration:
 def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
     """The check of each feature, by its marginal predictive distribution; of many observations, of a sample.
 
-    An observation with a weight is looked at as often as that says, as far as that can be.
+    Values that are missing are left out; of those with errors, what is predicted is the value with its error. An
+    observation with a weight is looked at as often as that says, as far as that can be.
     """
     few, rows = reading.draws.thinned(_MOST_DRAWS), reading.observations
     some = np.random.default_rng(0).permutation(len(rows))
     if rows.known.weight is not None:
         counted = np.cumsum(rows.known.weight[some])
-        size = max(1, min(_MOST_OBSERVATIONS, int(counted[-1])))
+        size = max(1, min(MOST_OBSERVATIONS, int(counted[-1])))
         some = some[np.searchsorted(counted, (np.arange(size) + 0.5) * counted[-1] / size)]
-    rows = rows.of(some[:_MOST_OBSERVATIONS])
+    rows = rows.of(some[:MOST_OBSERVATIONS])
     weights = _leave_one_out_weights(few, rows)
-    found = []
-    for place, (name, column) in enumerate(zip(features, rows.x.T, strict=True)):
-        pit = (weights * distribution_function(few.marginal(place), np.broadcast_to(column, weights.shape))).sum(axis=0)
+    found, sd = [], error_sd(rows.x, rows.known.error)
+    for place, name in enumerate(features):
+        seen = ~np.isnan(rows.x[:, place])
+        column, of_errors = rows.x[seen, place], 0.0 if sd is None else sd[seen, place]
+        pit = (weights[:, seen] * _below(few.marginal(place), column, of_errors)).sum(axis=0)
         points, lower, upper = band(len(pit))
         shares = np.searchsorted(np.sort(pit), points, side="right") / len(pit)
         values = np.interp(points, np.sort(pit), np.sort(column))
         found.append(Calibration(name, len(pit), points, shares, lower, upper, values))
     return found
+
+
+@np.errstate(under="ignore")
+def _below(draws: Draws, column: FloatArray, error: FloatArray | float) -> FloatArray:
+    """P(x or less) under each draw for the values (n,) of a feature and the standard deviations of their errors, (S, n)."""
+    total = np.zeros((len(draws.w), len(column)))
+    with np.errstate(over="ignore"):  # what lies beyond a float's range of deviations is certain
+        for j in range(draws.n_components):  # one after another, to save memory
+            total += draws.w[:, j, None] * ndtr((column - draws.mu[:, j]) / np.hypot(draws.factors[:, j, 0], error))
+    return total
 
 
 @cache

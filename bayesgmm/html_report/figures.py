@@ -17,11 +17,22 @@ from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import OBS
 from bayesgmm.arguments import FloatArray
 from bayesgmm.comparison.result import Comparison
-from bayesgmm.html_report.blocks import Picture, as_recorded, count, counted, listed, number, percent, short
+from bayesgmm.html_report.blocks import (
+    Picture,
+    as_recorded,
+    count,
+    counted,
+    known_in_part,
+    listed,
+    number,
+    percent,
+    short,
+)
 from bayesgmm.html_report.calibration import PROBABILITY
 from bayesgmm.html_report.fitted import INTERVAL, Fitted
+from bayesgmm.html_report.observed import errors, feature_names, observations, weights
 from bayesgmm.html_report.svg import drawn, shaded
-from bayesgmm.plots.canvas import ACROSS, EM, POSTERIOR, Clusters, colour, histogram, panel_grid, panels
+from bayesgmm.plots.canvas import ACROSS, EM, MOST_ERRORS, POSTERIOR, Clusters, colour, histogram, panel_grid, panels
 
 MOST_POINTS = 2_000  # observations drawn one by one
 _MOST_FEATURES = 4  # in a scatter matrix
@@ -39,10 +50,9 @@ def sample(reading: Reading, most: int) -> Reading:
     return reading.of_others(reading.tree.isel({OBS: chosen}))
 
 
-def data_picture(
-    x: FloatArray, features: list[str], clusters: Sequence[Clusters] = (), weight: FloatArray | None = None
-) -> Picture:
+def data_picture(tree: xr.DataTree, clusters: Sequence[Clusters] = ()) -> Picture:
     """Histograms of the features."""
+    x, features, weight = observations(tree), feature_names(tree), weights(tree)
     columns = x[:, :_MOST_PANELS]
     shown = features[:_MOST_PANELS]
 
@@ -55,11 +65,12 @@ def data_picture(
         return figure
 
     each = [
-        f"{name} from {told(float(column.min()))} to {told(float(column.max()))}"
+        f"{name} from {told(float(np.nanmin(column)))} to {told(float(np.nanmax(column)))}"
         for name, column, told in zip(shown, columns.T, map(as_recorded, columns.T), strict=True)
     ]
     omitted = f", the first {len(shown)} of {len(features)} features" if len(features) > len(shown) else ""
-    words = f"Histogram{'s' if len(shown) > 1 else ''} of {counted(len(x), weight)}: {listed(each)}{omitted}."
+    of = f"{counted(len(x), weight)}{known_in_part(x, errors(tree))}"
+    words = f"Histogram{'s' if len(shown) > 1 else ''} of {of}: {listed(each)}{omitted}."
     return _picture("data", draw, words)
 
 
@@ -74,18 +85,34 @@ def density_picture(fitted: Fitted) -> Picture:
         clusters = f" the {fitted.k} clusters it is made of (dotted)," if fitted.k > 1 else ""
         words = (
             f"Posterior mean of the density (line) with its {percent(INTERVAL)} band,{clusters} and EM's density (dashed), "
-            "over the histogram of the data."
+            f"over the histogram of the data.{_without_errors(fitted)}"
         )
         return _picture("density", lambda: plots.plot_fit(fitted.reading), words, _where(fitted))
     shown = list(fitted.tree["posterior"]["feature"].to_numpy()[:_MOST_FEATURES])
     part = f" The first {len(shown)} of {len(fitted.features)} features." if len(fitted.features) > len(shown) else ""
     some = f" A sample of {count(MOST_POINTS)} observations is drawn." if len(fitted.reading.x) > 3_000 else ""
+    marks = f"{_marks(fitted, len(shown))}{_without_errors(fitted)}"
     words = (
         "Observations in the colours of their most probable clusters, with the ellipses that hold 90% of each cluster: "
         "posterior mean (line), single draws (thin), EM (dashed). A ring marks observations whose cluster is less than 90% "
-        f"sure. On the diagonal, densities of single features with their bands.{part}{some}"
+        f"sure. On the diagonal, densities of single features with their bands.{marks}{part}{some}"
     )
     return _picture("density", lambda: plots.plot_pairs(fitted.reading, shown), words, _where(fitted))
+
+
+def _without_errors(fitted: Fitted) -> str:
+    """What tells densities from histograms where the data have errors."""
+    if fitted.reading.known.error is None:
+        return ""
+    return " Densities are of values without errors: the histogram, of values with them, is wider."
+
+
+def _marks(fitted: Fitted, n_features: int) -> str:
+    """What stands for missing values and errors in scatters of the first features."""
+    missing = np.isnan(fitted.reading.x[:, :n_features]).any()
+    gaps = " A tick at an axis is an observation whose other value is missing." if missing else ""
+    few = fitted.reading.known.error is not None and len(fitted.reading.x) <= MOST_ERRORS
+    return gaps + (" Bars are one standard deviation of the error." if few else "")
 
 
 def _where(fitted: Fitted) -> str:
@@ -104,12 +131,15 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
     """Membership probabilities of observations."""
     n = len(fitted.reading.x)
     if len(fitted.features) == 1:
-        words = f"Probability of each cluster along the data, with {percent(INTERVAL)} bands; the data are marked below."
+        exact = "" if fitted.reading.known.error is None else ", for a value without error"
+        words = (
+            f"Probability of each cluster along the data{exact}, with {percent(INTERVAL)} bands; the data are marked below."
+        )
     else:
         first, second = fitted.features[:2]
         words = (
             f"Observations by {first} and {second}, in the colour of their most probable cluster: the larger and darker, "
-            "the less probable that is."
+            f"the less probable that is.{_marks(fitted, 2)}"
         )
     if n > MOST_POINTS:
         words += f" A sample of {count(MOST_POINTS)} observations is drawn."
@@ -139,6 +169,10 @@ def calibration_picture(fitted: Fitted) -> Picture:
         return figure
 
     omitted = f" The first {len(shown)} of {len(fitted.features)} features." if len(fitted.features) > len(shown) else ""
+    if np.isnan(fitted.reading.x).any():
+        omitted += " Missing values are left out."
+    if fitted.reading.known.error is not None:
+        omitted += " What is predicted are values with their errors."
     words = (
         "Which share of the observations lies where the model, fitted without each of them, predicts a share of 0 to 1 "
         "(LOO-PIT): the difference of the two (line), and the band in which the whole line of independent observations lies "
@@ -157,7 +191,7 @@ def solutions_picture(fitted: Fitted) -> Picture:
     found = fitted.diagnosis.solutions
     assert found is not None
     shown = None if len(fitted.features) == 1 else list(fitted.tree["posterior"]["feature"].to_numpy()[:3])
-    words = "Density of each solution in which chains sit, with its band, over the data."
+    words = f"Density of each solution in which chains sit, with its band, over the data.{_without_errors(fitted)}"
     return _picture("solutions", lambda: plots.plot_solutions(fitted.reading, shown), words, f"{found.in_words()}.")
 
 

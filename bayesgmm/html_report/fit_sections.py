@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm.analysis.clusters import partition, responsibilities
@@ -28,8 +29,10 @@ from bayesgmm.html_report.blocks import (
     number,
     percent,
 )
+from bayesgmm.html_report.calibration import MOST_OBSERVATIONS
 from bayesgmm.html_report.fitted import Fitted
-from bayesgmm.plots.canvas import Clusters
+from bayesgmm.html_report.observed import errors, feature_names, observations, weights
+from bayesgmm.plots.canvas import Clusters, known
 
 _MOST_JUDGED = 20_000  # observations whose membership is looked at
 _MOST_PARTITIONED = 2_000  # observations that are divided without labels
@@ -72,31 +75,56 @@ def fit_sections(fitted: Fitted) -> Iterator[Section]:
             yield Section(name, title, [Text(f"This section is left out, for it cannot be written: {error}")])
 
 
-def data_section(
-    x: FloatArray, features: list[str], clusters: Sequence[Clusters] = (), weight: FloatArray | None = None
-) -> Section:
+def data_section(tree: xr.DataTree, clusters: Sequence[Clusters] = ()) -> Section:
     """A summary of the data, and their histograms, with bins for what is known of clusters in each feature."""
+    x, features, weight, error = observations(tree), feature_names(tree), weights(tree), errors(tree)
     summary = pd.DataFrame(x, columns=features).describe() if weight is None else _weighted(x, features, weight)
-    rows = []
+    rows, gaps = [], np.isnan(x).any()
     for place, name in enumerate(features):
         column = summary.iloc[:, place]
         spread, told = float(column["std"]), as_recorded(x[:, place])
         moments = [number(float(column[each]), spread) for each in ("mean", "std")]
         quantiles = [told(float(column[each])) for each in ("min", "25%", "50%", "75%", "max")]
-        rows.append([name, count(int(column["count"])), *moments, *quantiles])
+        unknown = [count(int(np.isnan(x[:, place]).sum()))] if gaps else []
+        rows.append([name, count(int(column["count"])), *unknown, *moments, *quantiles])
     heads = ["feature", "n", "mean", "sd", "smallest", "lower quartile", "median", "upper quartile", "largest"]
-    table, picture = Table("Summary of the data", heads, rows), figures.data_picture(x, features, clusters, weight)
-    return Section("data", "The data", [table, picture])
+    heads[2:2] = ["missing"] if gaps else []
+    blocks: list[Block] = [Table("Summary of the data", heads, rows), figures.data_picture(tree, clusters)]
+    return Section("data", "The data", [*blocks, *_known_in_part(x, error, features)])
+
+
+def _known_in_part(x: FloatArray, error: FloatArray | None, features: list[str]) -> list[Block]:
+    """What missing values and errors are taken for."""
+    words = []
+    if np.isnan(x).any():
+        words.append(
+            "Missing values are taken as missing at random: whether a value is missing does not depend on it, given the "
+            "values of its row that are known."
+        )
+    if error is not None:
+        each = []
+        for name, sd in zip(features, error.T, strict=True):
+            told = as_recorded(sd)
+            least, most = told(float(np.nanmin(sd))), told(float(np.nanmax(sd)))
+            each.append(f"{name} {f'{least} to {most}' if least != most else least}")
+        words.append(
+            f"Values were measured with errors, whose standard deviations were given: {listed(each)}. Means, standard "
+            "deviations and densities of clusters are those of the values without errors; the table above and the "
+            "histograms are of the values as measured."
+        )
+    return [Text(" ".join(words))] if words else []
 
 
 def _weighted(columns: FloatArray, features: list[str], weight: FloatArray) -> pd.DataFrame:
     """What ``describe`` of a data frame tells, each row counted as often as its weight says."""
-    total, mean = weight.sum(), np.average(columns, axis=0, weights=weight)
-    sd = np.sqrt(weight @ (columns - mean) ** 2 / max(total - 1, 1))
-    probabilities = [0, 0.25, 0.5, 0.75, 1]
-    quantiles = [np.quantile(column, probabilities, weights=weight, method="inverted_cdf") for column in columns.T]
+    told, probabilities = [], [0, 0.25, 0.5, 0.75, 1]
+    for column in columns.T:
+        x, c = known(column), weight[~np.isnan(column)]
+        total, mean = c.sum(), np.average(x, weights=c)
+        sd = np.sqrt(c @ (x - mean) ** 2 / max(total - 1, 1))
+        told.append([total, mean, sd, *np.quantile(x, probabilities, weights=c, method="inverted_cdf")])
     names = ["count", "mean", "std", "min", "25%", "50%", "75%", "max"]
-    return pd.DataFrame(np.vstack([np.full(len(mean), total), mean, sd, *np.transpose(quantiles)]), names, features)
+    return pd.DataFrame(np.transpose(told), names, features)
 
 
 def _adequacy(fitted: Fitted) -> list[Block]:
@@ -106,18 +134,18 @@ def _adequacy(fitted: Fitted) -> list[Block]:
         else Text(f"This check is no better than the draws, which are not to be relied on: {fitted.doubt}."),
         figures.calibration_picture(fitted),
     ]
-    n, looked_at = len(fitted.reading.x), fitted.calibrations[0].n
+    n, total = len(fitted.reading.x), int(fitted.reading.observations.total)
     words = [
         "Where the line rises there are more observations than predicted, where it falls fewer. The model was fitted to "
         "these data, so that the line of a model that is right strays less than the band allows: a line that leaves it is a "
         "clear sign, one that stays inside is no proof."
     ]
-    if looked_at < int(fitted.reading.observations.total):
-        words.append(f"A sample of {count(looked_at)} observations is looked at.")
+    if total > MOST_OBSERVATIONS:
+        words.append(f"A sample of {count(MOST_OBSERVATIONS)} observations is looked at.")
     tied = [
         f"{name} has {count(distinct)}"
         for name, column in zip(fitted.features, fitted.reading.x.T, strict=True)
-        if (distinct := len(np.unique(column))) < n / 2
+        if (distinct := len(np.unique(known(column)))) < len(known(column)) / 2
     ]
     if tied:
         words.append(f"Rounded data move the line too: of {count(n)} observations {listed(tied[:4])} distinct values.")

@@ -25,11 +25,13 @@ from bayesgmm.html_report.blocks import (
     as_recorded,
     count,
     counting_as,
+    known_in_part,
     listed,
     number,
     percents,
 )
 from bayesgmm.html_report.calibration import Calibration, calibrations
+from bayesgmm.plots.canvas import known
 
 INTERVAL = 0.9  # probability of the intervals that are told
 _MOST_ACROSS = 2  # features whose means and standard deviations stand side by side
@@ -112,7 +114,10 @@ class Fitted:
         of, reading = "", self.reading
         if len(self.features) > 1:
             of = f" of {listed(self.features) if len(self.features) <= _TOLD else f'{len(self.features)} features'}"
-        return f"{count(len(reading.x), self.signs)} observations{of}{counting_as(reading.known.weight, self.signs)}"
+        in_part = known_in_part(reading.x, reading.known.error, self.signs)
+        return (
+            f"{count(len(reading.x), self.signs)} observations{of}{counting_as(reading.known.weight, self.signs)}{in_part}"
+        )
 
     def describe(self) -> str:
         """The clusters in words, where they are few and can be told apart."""
@@ -186,12 +191,13 @@ class Fitted:
             )
         said, logarithms = [], []
         for each in strange[:_TOLD]:
-            column = self.reading.x[:, self.features.index(each.feature)]
+            column, exact = known(self.reading.x[:, self.features.index(each.feature)]), self.reading.known.error is None
             place = as_recorded(column)(float(each.values[each.worst]))
             of = f" in {each.feature}" if several else ""
             found, expected = percents(float(each.shares[each.worst]), float(each.points[each.worst]))
-            said.append(f"{found} of the observations lie below {place}{of}, where the model expects {expected}")
-            logarithms.append(as_logarithm(each.feature, column, self.k))
+            where = f"lie below {place}{of}" if exact else f"lie below about {place}{of}, given their errors"
+            said.append(f"{found} of the observations {where}, where the model expects {expected}")
+            logarithms.append(as_logarithm(each.feature, column, self.k) if exact else "")
         more = f"; {len(strange) - _TOLD} more features stray" if len(strange) > _TOLD else ""
         structure = ", another covariance structure" if several else ""
         remedy = (

@@ -15,10 +15,22 @@ from bayesgmm.analysis.tree import features_of
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.digits import with_digits
 from bayesgmm.html_report import figures
-from bayesgmm.html_report.blocks import NONE, Block, Section, Table, Terms, Text, Verdict, count, counted, number
+from bayesgmm.html_report.blocks import (
+    NONE,
+    Block,
+    Section,
+    Table,
+    Terms,
+    Text,
+    Verdict,
+    count,
+    counted,
+    known_in_part,
+    number,
+)
 from bayesgmm.html_report.fit_sections import OF_CHAINS, draws_table
-from bayesgmm.html_report.observed import feature_names, observations, weights
-from bayesgmm.plots.canvas import Clusters
+from bayesgmm.html_report.observed import errors, feature_names, observations, weights
+from bayesgmm.plots.canvas import Clusters, known
 from bayesgmm.plots.numbers import probable
 
 _ASKED = {
@@ -88,10 +100,12 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
     names, weight = feature_names(tree), weights(tree)
     of_groups, counts = [], np.ones(len(x)) if weight is None else weight
     for j in np.unique(labels):
-        own, c = x[labels == j], counts[labels == j]
-        spreads = np.where(own.std(axis=0), own.std(axis=0), x.std(axis=0))
-        means = [number(mean, spread) for mean, spread in zip(c @ own / c.sum(), spreads, strict=True)]
-        of_groups.append([f"group {j}", count(round(c.sum())), *means])
+        inside, means = labels == j, []
+        for column in x.T:
+            own, c = known(column[inside]), counts[inside & ~np.isnan(column)]
+            spread = (own.std() if len(own) else 0.0) or known(column).std()
+            means.append(number(c @ own / c.sum(), spread) if len(own) else NONE)
+        of_groups.append([f"group {j}", count(round(counts[inside].sum())), *means])
     heads = ["", "observations", *(f"mean of {name}" for name in names)]
     words = (
         f"The partition with the smallest expected loss, averaged over k, has {group.attrs['n_clusters']} groups "
@@ -105,22 +119,23 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
 def groups(tree: xr.DataTree) -> list[Clusters]:
     """Sizes and standard deviations of the partition's groups, for each feature."""
     x, labels = observations(tree), tree["partition"]["partition"].to_numpy()
-    of_groups = [x[labels == j] for j in np.unique(labels)]
+    of_groups = [[known(column) for column in x[labels == j].T] for j in np.unique(labels)]
     sizes = np.bincount(np.unique(labels, return_inverse=True)[1], weights(tree)).astype(float)
-    return [Clusters(sizes, sigma) for sigma in np.array([each.std(axis=0) for each in of_groups]).T]
+    spreads = np.array([[own.std() if len(own) else 0.0 for own in each] for each in of_groups])
+    return [Clusters(sizes, sigma) for sigma in spreads.T]
 
 
 def posterior_answer(tree: xr.DataTree) -> list[Block]:
     """The answer of the posterior of k."""
     p_k, p_occupied = tree["p_k"], tree["p_occupied"]
-    n = tree["observed_data"].sizes["obs"]
+    n, in_part = tree["observed_data"].sizes["obs"], known_in_part(observations(tree), errors(tree))
     ks, cumulative = tree["k"].to_numpy(), np.cumsum(p_occupied.to_numpy())
     lower, upper = (int(ks[np.argmax(cumulative >= share)]) for share in (0.05, 0.95))
     between = f"; with a probability of 90% or more they are {lower} to {upper}" if lower < upper else ""
     words = (
         f"The answer is {int(p_occupied.idxmax())}: most probably as many clusters hold data (probability "
-        f"{float(p_occupied.max()):.2f}){between}. Known are {counted(n, weights(tree))}, as a mixture of Gaussians whose "
-        "number of components is unknown. The most probable number of components, with or without data, is "
+        f"{float(p_occupied.max()):.2f}){between}. Known are {counted(n, weights(tree))}{in_part}, as a mixture of "
+        "Gaussians whose number of components is unknown. The most probable number of components, with or without data, is "
         f"{int(p_k.idxmax())} (probability {float(p_k.max()):.2f}). The best single partition has "
         f"{tree['partition'].attrs['n_clusters']} groups."
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from bayesgmm.analysis.tree import FEATURE, WEIGHT
+from bayesgmm.analysis.tree import ERROR, FEATURE, WEIGHT
 from bayesgmm.arguments import FloatArray, spoken
+from bayesgmm.plots.canvas import error_sd
 
 
 def observations(tree: xr.DataTree) -> FloatArray:
-    """The data, (n, D)."""
+    """The data, (n, D), NaN where a value is missing."""
     values = np.asarray(tree["observed_data"]["x"].values, dtype=float)
     return values.reshape(len(values), -1)
 
@@ -19,6 +20,14 @@ def weights(tree: xr.DataTree) -> FloatArray | None:
     """How often each of the data counts, (n,), where that is not once."""
     observed = tree["observed_data"]
     return np.asarray(observed[WEIGHT].values, dtype=float) if WEIGHT in observed else None
+
+
+def errors(tree: xr.DataTree) -> FloatArray | None:
+    """Standard deviations (n, D) of the errors of values that are known, where there are errors."""
+    if ERROR not in tree["observed_data"]:
+        return None
+    x, error = observations(tree), np.asarray(tree["observed_data"][ERROR].values)
+    return error_sd(x, error[:, None] if error.ndim == 1 else error)
 
 
 def feature_names(tree: xr.DataTree) -> list[str]:

@@ -8,9 +8,10 @@ import shlex
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from bayesgmm.analysis.tree import LABEL, WEIGHT
+from bayesgmm.analysis.tree import ERROR, LABEL, WEIGHT
 from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
 from bayesgmm.html_report.observed import feature_names, observations, weights
@@ -18,7 +19,7 @@ from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, Prior, prio
 
 _WIDTH = 76
 _PACKAGES = ("bayesgmm", "arviz", "matplotlib", "numba", "numpy", "nutpie", "pymc", "scipy", "xarray")
-_DEFAULTS = {"covariance": "full", "missing": "raise"}  # that need not be stated
+_DEFAULT = ("covariance", "full")  # that need not be stated
 _ONLY_PYTHON = {"approximation", "relabel", "log_likelihood", "posterior_predictive"}  # options that the shell lacks
 _OF_METHOD = {
     "nuts": ("tune", "thin", "target_accept", "target_ess", "max_draws"),
@@ -45,7 +46,7 @@ def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) ->
         blocks += _of_comparison(tree, comparison)
     else:
         blocks.append(Code("In Python", _python(tree)))
-        only_python = attrs["method"] == "telescoping" or custom or _is_mean_field(tree) or "labels" in _known(tree)
+        only_python = attrs["method"] == "telescoping" or custom or _is_mean_field(tree) or _unknown_to_shell(tree)
         if not only_python:
             command = f"bayesgmm fit data.csv{_columns(tree)} -k {attrs['k']}"
             stated = {"method": attrs["method"]} | _stated(tree)
@@ -65,14 +66,15 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
     even = max(of_k.values()) - min(of_k.values()) < 1e-12
     prior_k = {} if even else {"prior_k": [of_k.get(k, 0.0) for k in range(1, max(ks) + 1)]}
     asked = {"n_init": tree.attrs.get("n_init", 10)} | json.loads(tree.attrs.get(ASKED, "{}"))
-    asked = {name: value for name, value in asked.items() if _DEFAULTS.get(name) != value}
+    asked = {name: value for name, value in asked.items() if name != "missing" and (name, value) != _DEFAULT}
     numbers = f"range({ks[0]}, {ks[-1] + 1})" if ks == list(range(ks[0], ks[-1] + 1)) else repr(ks)
-    stated = _known(tree) | _stated_prior(tree) | _sources(asked | prior_k | {"random_seed": comparison.seed})
+    x, known = _rows(tree)
+    stated = known | _stated_prior(tree) | _sources(asked | prior_k | {"random_seed": comparison.seed})
     methods = {str(each.attrs.get("method")) for each in comparison.fits.values()}
     chosen = "" if "method" in asked else f"# chooses the method: {' and '.join(sorted(methods))}\n"
-    call = f"comparison = bg.compare({_call(['x', numbers], stated)})"
+    call = f"comparison = bg.compare({_call([x, numbers], stated)})"
     python = Code("In Python", f"import bayesgmm as bg\n\n{chosen}{call}")
-    if prior_k or asked.keys() & _ONLY_PYTHON or "labels" in _known(tree):
+    if prior_k or asked.keys() & _ONLY_PYTHON or _unknown_to_shell(tree):
         return [python]
     of_shell = f"{ks[0]}:{ks[-1]}" if numbers.startswith("range") else ",".join(map(str, ks))
     command = f"bayesgmm compare data.csv{_columns(tree)} --k {of_shell}"
@@ -81,17 +83,18 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
 
 def _python(tree: xr.DataTree) -> str:
     attrs = tree.attrs
-    stated = _known(tree) | _stated_prior(tree) | _sources(_stated(tree) | {"random_seed": attrs["seed"]})
+    x, known = _rows(tree)
+    stated = known | _stated_prior(tree) | _sources(_stated(tree) | {"random_seed": attrs["seed"]})
     if attrs["method"] != "telescoping":
-        call = _call(["x", str(attrs["k"])], _sources({"method": attrs["method"]}) | stated)
+        call = _call([x, str(attrs["k"])], _sources({"method": attrs["method"]}) | stated)
         return f"import bayesgmm as bg\n\ntree = bg.fit({call})"
     prior_k = {"prior_k": _constructed("bg.priors", attrs["prior_k"])}
     prior_k |= _sources({name: attrs[name] for name in ("alpha", "weights")})
-    return f"import bayesgmm as bg\n\ntree = bg.posterior_k({_call(['x'], prior_k | stated)})"
+    return f"import bayesgmm as bg\n\ntree = bg.posterior_k({_call([x], prior_k | stated)})"
 
 
 def _stated(tree: xr.DataTree) -> dict[str, Any]:
-    """The options of a fit, in Python and in the shell, but method, prior and seed."""
+    """The options of a fit, in Python and in the shell, but method, prior, seed and what to do with missing values."""
     attrs, sizes = tree.attrs, tree["posterior"].sizes
     stated = {"covariance": attrs.get("covariance", "full"), "draws": sizes["draw"], "chains": sizes["chain"]}
     stated |= {name: attrs[name] for name in (*_OF_METHOD[attrs["method"]], "n_init") if name in attrs}
@@ -101,18 +104,34 @@ def _stated(tree: xr.DataTree) -> dict[str, Any]:
         stated["approximation"] = "meanfield"
     if attrs.get("engine") == "pymc" and attrs.get("prior") != "custom model":
         stated["engine"] = "pymc"
-    stated["missing"] = attrs.get("missing", "raise")
-    return {name: value for name, value in stated.items() if _DEFAULTS.get(name) != value}
+    return {name: value for name, value in stated.items() if (name, value) != _DEFAULT}
 
 
 def _is_mean_field(tree: xr.DataTree) -> bool:
     return "approximation" in tree.children and tree["approximation"].attrs.get("family") == "meanfield"
 
 
-def _known(tree: xr.DataTree) -> dict[str, str]:
-    """The arguments for weights and labels, where the data have any."""
+def _missing(tree: xr.DataTree) -> dict[str, str]:
+    """What to do with missing values, unless they are refused."""
+    missing = "at_random" if np.isnan(observations(tree)).any() else tree.attrs.get("missing", "raise")
+    return {} if missing == "raise" else {"missing": missing}
+
+
+def _rows(tree: xr.DataTree) -> tuple[str, dict[str, str]]:
+    """The first argument, and those for what is known of it; one noun holds values with errors and all the rest."""
     arguments = {"sample_weight": (WEIGHT, "weight"), "labels": (LABEL, "labels")}
-    return {name: called for name, (kept, called) in arguments.items() if kept in tree["observed_data"]}
+    known = {name: called for name, (kept, called) in arguments.items() if kept in tree["observed_data"]}
+    known |= _sources(_missing(tree))
+    if ERROR not in tree["observed_data"]:
+        return "x", known
+    within = "".join(f", {name.removeprefix('sample_')}={value}" for name, value in known.items())
+    return f"bg.Observations(x, error=error{within})", {}
+
+
+def _unknown_to_shell(tree: xr.DataTree) -> bool:
+    """Whether the rows have labels, or covariances of errors, for which the shell has no option."""
+    observed = tree["observed_data"]
+    return LABEL in observed or (ERROR in observed and observed[ERROR].ndim > observed["x"].ndim)
 
 
 def _stated_prior(tree: xr.DataTree) -> dict[str, str]:
@@ -173,11 +192,12 @@ def _plain(value: Any) -> Any:
 
 def _columns(tree: xr.DataTree) -> str:
     names = feature_names(tree)
-    weight = " --weight NAME" if WEIGHT in tree["observed_data"] else ""
+    known = " --weight NAME" if WEIGHT in tree["observed_data"] else ""
+    known += f" --error{' NAME' * len(names)}" if ERROR in tree["observed_data"] else ""
     if len(names) == 1:
         named = "long_name" in tree["observed_data"]["x"].attrs
-        return f" --column {shlex.quote(names[0]) if named else 'NAME'}{weight}"
-    return " --columns " + " ".join(shlex.quote(name) for name in names) + weight
+        return f" --column {shlex.quote(names[0]) if named else 'NAME'}{known}"
+    return " --columns " + " ".join(shlex.quote(name) for name in names) + known
 
 
 def _options(tree: xr.DataTree, command: str, stated: dict[str, Any], seed: Any) -> str:
@@ -187,7 +207,7 @@ def _options(tree: xr.DataTree, command: str, stated: dict[str, Any], seed: Any)
         words.append("--prior conjugate")
     if prior is not None and prior.scale != "range":
         words.append(f"--prior-scale {prior.scale}")
-    words += [f"--{name.replace('_', '-')} {_plain(value)}" for name, value in stated.items()]
+    words += [f"--{name.replace('_', '-')} {_plain(value)}" for name, value in (stated | _missing(tree)).items()]
     words += [f"--seed {seed}", "--out results/"]
     note = "# the prior's numbers are not the default's; the shell cannot set them\n" if prior is None else ""
     return note + _packed(words, " ", " \\")

@@ -147,7 +147,7 @@ def _of_fit(
     answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), *fitted.table().parts(_MOST_COLUMNS)]
     sections = [
         Section("answer", "The answer", answer),
-        data_section(fitted.reading.x, fitted.features, clusters_of_em(fitted.reading), fitted.reading.known.weight),
+        data_section(tree, clusters_of_em(fitted.reading)),
         *([] if comparison is None else [comparison_section(comparison, fitted.k)]),
         *fit_sections(fitted),
         settings_section(tree, comparison),
@@ -190,7 +190,7 @@ def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:
     x, features = observations(tree), feature_names(tree)
     sections = [
         Section("answer", "The answer", posterior_answer(tree)),
-        data_section(x, features, groups(tree), weights(tree)),
+        data_section(tree, groups(tree)),
         *posterior_sections(tree),
         settings_section(tree),
     ]

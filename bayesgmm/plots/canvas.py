@@ -20,6 +20,9 @@ CLUSTERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#7f6000", "#8c564b", "#
 _MOST_FEATURES, ACROSS = 6, 3  # panels, and how many of them side by side
 _FEWEST = 10  # observations of a cluster that has bins of its own
 _MOST_BINS, _FINEST, _MANY_BARS = 200, 800, 150
+MOST_ERRORS = 300  # observations with bars for their errors
+WITHOUT_ERRORS = "densities: of values without errors"
+ERROR_BARS = "bars: one standard deviation of the error"
 
 
 def chosen_features(tree: xr.DataTree, wanted: Any, argument: str, *, ax: Axes | None = None) -> list[tuple[str, int]]:
@@ -63,6 +66,39 @@ def legend(figure: Figure, axes: list[Axes]) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
 
 
+def known(column: FloatArray) -> FloatArray:
+    """The values of a feature that are known."""
+    return column[~np.isnan(column)]
+
+
+def error_sd(x: FloatArray, error: FloatArray | None) -> FloatArray | None:
+    """Standard deviations (n, D) of the errors of values that are known, where there are errors."""
+    if error is None:
+        return None
+    sd = error if error.ndim == 2 else np.sqrt(np.diagonal(error, axis1=1, axis2=2))
+    return np.where(np.isnan(x), np.nan, sd)
+
+
+def draw_incomplete(ax: Axes, points: FloatArray, colours: FloatArray) -> None:
+    """Points (n, 2) of which one value is missing, as ticks at the margin where the other one is."""
+    gaps = np.isnan(points)
+    style: dict[str, Any] = {"s": 60, "linewidth": 0.8, "clip_on": False}
+    for place, marker, transform in ((0, "|", ax.get_xaxis_transform()), (1, "_", ax.get_yaxis_transform())):
+        rows = ~gaps[:, place] & gaps[:, 1 - place]
+        if rows.any():
+            at = np.where(gaps[rows], 0.0, points[rows])
+            ax.scatter(at[:, 0], at[:, 1], marker=marker, color=colours[rows], transform=transform, **style)
+
+
+def draw_errors(ax: Axes, points: FloatArray, sd: FloatArray | None) -> bool:
+    """Bars of one standard deviation of the errors of points (n, 2), where these are few; whether they have been drawn."""
+    if sd is None or len(points) > MOST_ERRORS:
+        return False
+    style: dict[str, Any] = {"fmt": "none", "ecolor": "#999999", "elinewidth": 0.5, "alpha": 0.5, "zorder": 0}
+    ax.errorbar(points[:, 0], points[:, 1], yerr=sd[:, 1], xerr=sd[:, 0], **style)
+    return True
+
+
 class Clusters(NamedTuple):
     """What is known of the clusters in a feature: how many observations each holds, and its standard deviation."""
 
@@ -85,7 +121,7 @@ def histogram(
     weight: FloatArray | None = None,
     **options: Any,
 ) -> None:
-    """The data, as a density unless ``options`` say otherwise; automatic bins are narrow enough for every cluster."""
+    """What is known of a feature, as a density unless ``options`` say otherwise; automatic bins heed every cluster."""
     counted = "" if weight is None else f", counting as {weight.sum():.7g}"
     plain: dict[str, Any] = {
         "density": True,
@@ -94,6 +130,10 @@ def histogram(
         "linewidth": 0.5,
         "label": f"data (n = {len(x)}{counted})",
     }
+    missing = np.isnan(x)
+    if missing.any():
+        ax.text(1, 1, f"{missing.sum()} missing", transform=ax.transAxes, ha="right", va="top", fontsize="small")
+        x, weight = x[~missing], None if weight is None else weight[~missing]
     options = plain | options
     if isinstance(bins, str) and bins == "auto":
         lefts, width = bars(x, clusters, weight)

@@ -17,7 +17,18 @@ from bayesgmm.analysis.solutions import Solutions, solutions
 from bayesgmm.analysis.tree import Draws, is_relabelled, read_draws
 from bayesgmm.arguments import read_probability
 from bayesgmm.data.observations import Observations
-from bayesgmm.plots.canvas import chosen_features, clusters_of_em, colour, grid_for, histogram, legend, panel_grid, panels
+from bayesgmm.plots.canvas import (
+    WITHOUT_ERRORS,
+    chosen_features,
+    clusters_of_em,
+    colour,
+    grid_for,
+    histogram,
+    known,
+    legend,
+    panel_grid,
+    panels,
+)
 from bayesgmm.plots.names import name_axes
 
 _MOST_POINTS = 4_000  # of a trace
@@ -97,10 +108,12 @@ def plot_solutions(
     figure, axes = panels(ax, len(chosen))
     for panel, (name, place) in zip(axes, chosen, strict=True):
         histogram(panel, x[:, place], clusters=clusters[place], weight=reading.known.weight)
-        _densities(panel, x[:, place], draws.marginal(place), found, interval)
+        _densities(panel, known(x[:, place]), draws.marginal(place), found, interval)
         name_axes(panel, x=name)
         panel.set(ylabel="density", ylim=(0, None))
         panel.margins(x=0)
+        if reading.known.error is not None:
+            panel.plot([], [], " ", label=WITHOUT_ERRORS)
     if len(axes) > 1:
         legend(figure, axes)
     else:  # its labels are long

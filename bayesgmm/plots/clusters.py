@@ -14,10 +14,10 @@ from bayesgmm.analysis.clusters import coclustering, partition, responsibilities
 from bayesgmm.analysis.labels import quality_of
 from bayesgmm.analysis.predictive import read_feature, shares_given
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import features_of, read_observations
+from bayesgmm.analysis.tree import OBS, features_of
 from bayesgmm.arguments import read_probability
 from bayesgmm.data.observations import Observations
-from bayesgmm.plots.canvas import colour, panels
+from bayesgmm.plots.canvas import ERROR_BARS, colour, draw_errors, draw_incomplete, error_sd, panels
 from bayesgmm.plots.names import name_axes
 
 _DRAWS = 2_000  # over which bands are taken
@@ -33,7 +33,8 @@ def plot_responsibilities(
 
     Of one feature: each cluster's probability for a further observation along x, with a band; the data are marked below. Of
     several: a scatter of two features, each point in the colour of its most probable cluster, the larger and darker the less
-    probable that is.
+    probable that is; a tick at an axis where the other value is missing, and for up to 300 points bars of one standard
+    deviation of the error.
 
     Parameters
     ----------
@@ -60,10 +61,11 @@ def plot_responsibilities(
     if len(names) == 1:
         _along(ax, reading, interval)
         name_axes(ax, x=names[0])
-        ax.set_ylabel("probability of the cluster")
+        of = "" if reading.known.error is None else " of a value without error"
+        ax.set_ylabel(f"probability of the cluster{of}")
     else:
         (first, i), (second, j) = chosen
-        _uncertainty(ax, reading, reading.x[:, [i, j]])
+        _uncertainty(ax, reading, [i, j])
         name_axes(ax, x=first, y=second)
     if not reading.ask(quality_of).trusted:
         ax.set_title("the clusters cannot be told apart: see label_quality", fontsize="medium", color="#c8501e")
@@ -89,7 +91,8 @@ def _along(ax: Axes, reading: Reading, interval: float) -> None:
     ax.margins(x=0)
 
 
-def _uncertainty(ax: Axes, reading: Reading, points: np.ndarray) -> None:
+def _uncertainty(ax: Axes, reading: Reading, pair: list[int]) -> None:
+    points, sd = reading.x[:, pair], error_sd(reading.x, reading.known.error)
     mean = responsibilities(reading)["mean"].values
     best, doubt = mean.argmax(axis=1), 1 - mean.max(axis=1)
     largest = max(1 - 1 / mean.shape[1], 1e-12)
@@ -97,6 +100,11 @@ def _uncertainty(ax: Axes, reading: Reading, points: np.ndarray) -> None:
     colours = np.array([to_rgb(colour(j)) for j in range(mean.shape[1])])[best]
     shades = np.column_stack([colours, 0.5 + 0.5 * doubts])
     ax.scatter(points[:, 0], points[:, 1], s=_SMALLEST + 120 * doubts, color=shades, linewidth=0)
+    draw_incomplete(ax, points, shades)
+    if np.isnan(points).any():
+        ax.plot([], [], "|", color="#555555", label="the other value is missing")
+    if draw_errors(ax, points, None if sd is None else sd[:, pair]):
+        ax.plot([], [], color="#999999", linewidth=0.5, label=ERROR_BARS)
     for j in range(mean.shape[1]):
         ax.scatter([], [], s=20, color=colour(j), label=f"cluster {j}")
     for share in (0.1, 0.5):
@@ -125,10 +133,10 @@ def plot_coclustering(tree: xr.DataTree, *, loss: Any = "vi", ax: Axes | None = 
     -------
     Figure
     """
-    labels, x = partition(tree, loss).values, read_observations(tree)
+    labels = partition(tree, loss).values
     order = np.argsort(labels, kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(len(order), _MOST)).astype(int)]
-    together, own = coclustering(tree, x[chosen]).values, labels[chosen]
+    together, own = coclustering(tree.isel({OBS: chosen})).values, labels[chosen]
     belonging = (together * (own[:, None] == own)).sum(axis=1)
     inner = np.lexsort((-belonging, own))
     figure, (ax,) = panels(ax, 1, (6, 5))

@@ -20,7 +20,23 @@ from bayesgmm.arguments import FloatArray, read_probability
 from bayesgmm.data.observations import Observations
 from bayesgmm.em.result import EMResult
 from bayesgmm.model.mixture import Mixture
-from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features, clusters_of_em, colour, grid_for, histogram, legend, panels
+from bayesgmm.plots.canvas import (
+    EM,
+    ERROR_BARS,
+    POSTERIOR,
+    WITHOUT_ERRORS,
+    chosen_features,
+    clusters_of_em,
+    colour,
+    draw_errors,
+    draw_incomplete,
+    error_sd,
+    grid_for,
+    histogram,
+    known,
+    legend,
+    panels,
+)
 from bayesgmm.plots.names import name_axes
 
 _ELLIPSES = 40  # draws shown one by one
@@ -39,6 +55,9 @@ def plot_fit(
     interval: float = 0.9,
 ) -> Figure:
     """Histogram of each feature, posterior mean of its density with a band, its clusters, and the EM density.
+
+    The histogram holds the values that are known. Where these were measured with errors, the densities are of the values
+    without errors, and the histogram is wider than they are.
 
     Parameters
     ----------
@@ -68,8 +87,10 @@ def plot_fit(
     for panel, (name, place) in zip(axes, chosen, strict=True):
         of_em = Mixture(em.weights, em.mu[:, place], sigma=em.sd[:, place])
         histogram(panel, x[:, place], bins, clusters[place], reading.known.weight)
-        _density(panel, x[:, place], draws.marginal(place), of_em, points, interval)
+        _density(panel, known(x[:, place]), draws.marginal(place), of_em, points, interval)
         name_axes(panel, x=name)
+        if reading.known.error is not None:
+            panel.plot([], [], " ", label=WITHOUT_ERRORS)
     legend(figure, axes)
     return figure
 
@@ -98,7 +119,8 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     its weight; a ring marks points whose most probable cluster has a posterior probability below 0.9. Of more than 3 000
     points that many, chosen at random, are drawn. Each cluster is drawn as the ellipse of its posterior mean, over thin
     ellipses of single draws that show how uncertain it is, and as EM's ellipse, dashed. On the diagonal stand the densities
-    of single features (:func:`plot_fit`).
+    of single features (:func:`plot_fit`). Where one of two values is missing, a tick stands at the axis of the other. Of up
+    to 300 points, bars are one standard deviation of their errors; densities and ellipses are of values without errors.
 
     Parameters
     ----------
@@ -127,7 +149,7 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     shown = np.random.default_rng(0).permutation(len(x))[:_POINTS]
     rows = reading.observations.of(shown)
     members, counts = np.mean([rows.responsibilities(*parameters) for parameters in few.each()], axis=0), rows.counts
-    size = len(chosen)
+    size, sd, barred = len(chosen), error_sd(rows.x, rows.known.error), False
     figure, axes = plt.subplots(size, size, figsize=(2.6 * size + 1, 2.6 * size), squeeze=False, layout="constrained")
     for row, i in enumerate(chosen):
         for column, j in enumerate(chosen):
@@ -141,13 +163,22 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
                 ax.get_legend().remove()
                 ax.set_xlabel("")
             else:
-                _scatter(ax, x[shown][:, [j, i]], members, counts / counts.mean())
+                _scatter(ax, rows.x[:, [j, i]], members, counts / counts.mean())
+                barred |= draw_errors(ax, rows.x[:, [j, i]], None if sd is None else sd[:, [j, i]])
                 _ellipses(ax, draws, em, [j, i], radius)
-                ax.set_ylim(_reach(x[:, i]))
-            ax.set_xlim(_reach(x[:, j]))  # however far components reach that hold no observation
+                ax.set_ylim(_reach(known(x[:, i])))
+            ax.set_xlim(_reach(known(x[:, j])))  # however far components reach that hold no observation
             name_axes(ax, x=names[j] if row == size - 1 else None, y=names[i] if column == 0 < row else None)
-    _legend(figure, draws.n_components, level)
+    _legend(figure, draws.n_components, level, _said_of(x[:, chosen], rows.known.error, barred))
     return figure
+
+
+def _said_of(x: FloatArray, error: FloatArray | None, barred: bool) -> list[str]:
+    """What marks mean of values that are missing or have errors."""
+    said = ["ticks at an axis: the other value is missing"] if np.isnan(x).any() else []
+    if error is not None:
+        said += [*([ERROR_BARS] if barred else []), "densities and ellipses: of values without errors"]
+    return said
 
 
 def _reach(x: FloatArray) -> tuple[float, float]:
@@ -166,6 +197,7 @@ def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray, sizes: np.ndarra
     least = 1 / members.shape[1]
     strength = 0.25 + 0.6 * ((sure - least) / (1 - least) if least < 1 else np.ones_like(sure))
     ax.scatter(points[:, 0], points[:, 1], s=10 * sizes, color=np.column_stack([colours, strength]), linewidth=0)
+    draw_incomplete(ax, points, np.column_stack([colours, strength]))
     unsure = sure < _SURE
     ax.scatter(
         points[unsure, 0], points[unsure, 1], s=16 + 10 * sizes[unsure], facecolor="none", edgecolor="#555555", linewidth=0.6
@@ -190,7 +222,7 @@ def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], radius: floa
         ellipse(em.mu[j], em.cov[j], color=EM, linewidth=1.3, linestyle="--")
 
 
-def _legend(figure: Figure, k: int, level: float) -> None:
+def _legend(figure: Figure, k: int, level: float, said: list[str]) -> None:
     lines = [
         Line2D([], [], color=colour(j), linewidth=2, label=f"cluster {j}, posterior mean ({level:.0%})") for j in range(k)
     ]
@@ -198,6 +230,7 @@ def _legend(figure: Figure, k: int, level: float) -> None:
     lines.append(Line2D([], [], color=EM, linewidth=1.3, linestyle="--", label="EM"))
     ring: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "#555555", "linestyle": ""}
     lines.append(Line2D([], [], label=f"cluster less than {_SURE:.0%} sure", **ring))
+    lines += [Line2D([], [], linestyle="", label=each) for each in said]
     figure.legend(handles=lines, loc="upper right", frameon=False, fontsize="small")
 
 
