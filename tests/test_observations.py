@@ -24,7 +24,8 @@ from tests.statistics import assert_same_means, rng
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the chains have not converged"),
     pytest.mark.filterwarnings("ignore:too few effective draws"),
-    pytest.mark.filterwarnings("ignore:. divergent transitions"),  # where errors leave room for a variance near zero
+    pytest.mark.filterwarnings("ignore:fewer than 100 effective draws"),
+    pytest.mark.filterwarnings(r"ignore:\d+ divergent transitions"),  # where errors leave room for a variance near zero
 ]
 
 # (kind, number of features)
@@ -329,9 +330,9 @@ def test_ties_among_values_with_errors_are_no_fault():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("covariance", ["full", "diag"])
-@pytest.mark.parametrize(("kind", "d"), KINDS)
+@pytest.mark.parametrize(("kind", "d"), [("errors", 1), ("gaps", 3), ("gaps and errors", 3), ("gaps and covariances", 2)])
 def test_nuts_and_gibbs_agree(kind, d, covariance):
-    observed = seen(kind, d, n=120)
+    observed = seen(kind, d, n=60)
     settings = {"covariance": covariance, "draws": 500, "random_seed": 2, "progressbar": False}
     fits = [bg.fit(observed, 2, method=method, thin=thin, **settings) for method, thin in (("nuts", 5), ("gibbs", 10))]
     for name in ("w", "mu"):

@@ -87,6 +87,15 @@ def test_jitter_refuses_ties_that_are_no_rounding():
     assert len(np.unique(bg.jitter(x, resolution=0.01, random_seed=1))) == 200
 
 
+def test_what_is_known_of_a_row_with_gaps_is_spread_too():
+    x = np.array([[1, np.nan], [1, 3], [2, np.nan], [4, 3], [1, 5], [1, 4]])
+    spread = bg.jitter(x, random_seed=1)
+    known = np.isfinite(x)
+    assert (np.isnan(spread) == ~known).all()
+    assert (spread[known] != x[known]).all()
+    assert (abs(spread - x)[known] < 0.5).all()
+
+
 @pytest.mark.parametrize("resolution", [-1, np.nan, [1, 2, 3]])
 def test_a_resolution_that_is_none_is_refused(resolution):
     with pytest.raises(ValueError, match="resolution must be"):

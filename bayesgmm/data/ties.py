@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, read_seed
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import named
+from bayesgmm.data.tables import column_names, read_numbers
 from bayesgmm.words import about
 
 _EQUAL = 4 * np.finfo(float).eps  # of the largest value: a smaller difference is rounding of floats
@@ -169,16 +170,17 @@ def jitter(
     """
     if isinstance(x, Observations):
         raise TypeError(about("x", "must be the values themselves, got Observations; make these of what jitter returns"))
-    data = Observations.read(x, missing="drop")
-    steps = _steps(data.x, data.features.tolist(), resolution)
-    noise = np.random.default_rng(read_seed(random_seed)).uniform(-0.5, 0.5, size=data.x.shape) * steps
-    whole = np.zeros((len(data) if data.kept is None else len(data.kept), data.n_features))
-    whole[data.positions] = noise
-    table: Any = x
-    if hasattr(table, "iloc"):
-        return table + (whole if np.ndim(table) == 2 else whole[:, 0])
+    array = read_numbers(x, "x", copy=False)
+    if array.ndim not in (1, 2) or not np.isfinite(array).any():
+        Observations.read(x, missing="drop")  # which says what is wrong
+    known = np.where(np.isfinite(array), array, np.nan).reshape(len(array), -1)
+    steps = _steps(known, column_names(x) or range(known.shape[1]), resolution)
+    noise = np.random.default_rng(read_seed(random_seed)).uniform(-0.5, 0.5, size=known.shape) * steps
+    if hasattr(x, "iloc"):
+        table: Any = x
+        return table + (noise if np.ndim(table) == 2 else noise[:, 0])
     values = np.asarray(x, dtype=float)
-    return values + whole.reshape(values.shape)
+    return values + noise.reshape(values.shape)
 
 
 def _steps(columns: FloatArray, names: Sequence[Any], given: ArrayLike | None) -> FloatArray:
