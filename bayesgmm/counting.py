@@ -17,6 +17,7 @@ from bayesgmm.analysis.impropriety import existence_of, look_at, warn_of_strays
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.tree import OBS, observed
 from bayesgmm.arguments import Covariance, Missing, read_choice, read_count, read_positive, read_seed
+from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data, warn_of_unlike_scales
 from bayesgmm.engines.gibbs import GibbsSettings, sweeps_between_draws
 from bayesgmm.engines.phases import Phases
@@ -36,7 +37,7 @@ _LEAST_SWEEPS = 1_000  # before the first draw
 
 
 def posterior_k(
-    x: ArrayLike,
+    x: ArrayLike | Observations,
     *,
     prior_k: PriorOnK | ArrayLike | None = None,
     alpha: float | None = None,
@@ -200,7 +201,7 @@ def posterior_k(
         covariance=covariance,
         prior=replace(own_prior, alpha=alpha).to_json(),
         seed=seed,
-        missing=missing,
+        missing=data.missing,
         tune=tune,
         thin=thin,
         interrupted=int(sampled.interrupted),

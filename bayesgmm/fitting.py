@@ -224,7 +224,7 @@ def judged_fit(x: ArrayLike | Observations, k: int, known: OfData | None = None,
     with phases("em", f"EM: k = {asked.k}, n = {len(asked.data.x)}"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so
         given: dict[str, Any] = {"covariance": asked.covariance, "n_init": asked.n_init, "random_seed": asked.em_seed}
-        em = fit_em(asked.data, asked.k, **given)  # type: ignore[arg-type] # what has been read is not read again
+        em = fit_em(asked.data, asked.k, **given)
     problem, optima = _posed(asked, em, phases)
     sampled, settings = _sampled(asked, problem, optima, phases)
     tree = _assembled(asked, em, problem, sampled, settings | {f"seconds_{name}": s for name, s in phases.seconds.items()})
@@ -245,7 +245,6 @@ class _Asked:
     options: Options
     engine: Engine | None
     without_nutpie: bool
-    missing: Missing
     n_init: int
     seed: int
     em_seed: int
@@ -303,7 +302,6 @@ def _read(
         options=options,
         engine=engine,
         without_nutpie=model is None and options.method == "nuts" and _lacks_nutpie(),
-        missing=missing,
         seed=seed,
         em_seed=em_seed,
         engine_seed=engine_seed,
@@ -491,7 +489,7 @@ def _assembled(asked: _Asked, em: EMResult, problem: Problem, sampled: Sampled, 
         "prior": CUSTOM_MODEL if asked.prior is None else asked.prior.to_json(),
         "seed": asked.seed,
         "n_init": asked.n_init,
-        "missing": asked.missing,
+        "missing": asked.data.missing,
         "engine": "compiled" if isinstance(problem.target, CompiledTarget) else "pymc",
         "interrupted": int(sampled.interrupted),
         **settings,

@@ -247,6 +247,18 @@ def test_a_tree_holds_what_is_known(kind, d, tmp_path):
     np.testing.assert_array_equal(again.log_density(*parameters), observed.log_density(*parameters))
 
 
+@pytest.mark.parametrize("missing", ["raise", "drop", "at_random"])
+def test_a_tree_says_what_was_done_with_missing_values(missing):
+    x = np.array([[1.0, 2.0], [2.0, 5.0], [3.0, 1.0], [5.0, 4.0], [4.0, 1.0], [2.0, 3.0 if missing == "raise" else np.nan]])
+    settings = {"method": "advi", "max_iter": 10, "draws": 5, "chains": 1, "random_seed": 1, "progressbar": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for given in ({"x": x, "missing": missing}, {"x": Observations(x, missing=missing)}):
+            tree = bg.fit(k=1, **given, **settings)
+            assert tree.attrs["missing"] == missing
+            assert tree["observed_data"].sizes["obs"] == (5 if missing == "drop" else 6)
+
+
 def test_a_table_with_gaps_makes_observations():
     table = pd.DataFrame({"a": [1.0, None, 3.0, 2.0, 5.0], "b": [1.0, 2.0, None, 4.0, 3.0]})
     em = bg.fit_em(table, 1, missing="at_random", random_seed=0)

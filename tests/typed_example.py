@@ -16,7 +16,9 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
     diagnosis: Diagnosis = bg.diagnose(tree)
     if not diagnosis.converged:
         raise RuntimeError(str(diagnosis))
-    r: xr.Dataset = bg.responsibilities(tree)
+    measured = bg.Observations(velocity, error=np.full(len(velocity), 0.1))
+    r: xr.Dataset = bg.responsibilities(tree, measured)
+    behind: xr.Dataset = bg.impute(bg.fit(measured, 3, random_seed=1))
     density: xr.DataArray = bg.predictive_density(tree, np.linspace(0.0, 40.0, 100))
     labels: xr.DataArray = bg.partition(tree, loss="binder")
     evidence: Evidence = bg.log_evidence(tree, random_seed=1)
@@ -24,5 +26,5 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
     best: int = comparison.best["elpd_loo"]
     gmm = bg.BayesianGMM(3, covariance_type="diag", random_state=1).fit(x[:, None])
     share: float = float(gmm.weights_.max())
-    print(z.dtype, r["mean"].sizes, density.sizes, labels.attrs["n_clusters"], gmm.n_components_, share)
+    print(z.dtype, behind.sizes, r["mean"].sizes, density.sizes, labels.attrs["n_clusters"], gmm.n_components_, share)
     return best, evidence.value + gmm.bic(x[:, None])

@@ -38,7 +38,7 @@ _ORDERS = 8  # random orders in which greedy sweeps visit the observations
 
 
 @np.errstate(under="ignore")
-def responsibilities(tree: Tree, x: ArrayLike | None = None) -> xr.Dataset:
+def responsibilities(tree: Tree, x: ArrayLike | Observations | None = None) -> xr.Dataset:
     """Posterior mean and standard deviation of each observation's membership probabilities.
 
     Parameters
@@ -126,7 +126,7 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
     >>> bg.sample_assignments(tree, random_seed=1).shape
     (4, 200, 82)
     """
-    draws, rows, coords = _asked(Reading.of(tree))
+    draws, rows, coords = _asked(Reading.of(tree), None)
     z = draws.by_chain(_assignments(draws, rows, np.random.default_rng(read_seed(random_seed))))
     posterior = tree["posterior"].to_dataset()
     coords |= {name: posterior[name].values for name in ("chain", "draw")}
@@ -134,7 +134,7 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
 
 
 @np.errstate(under="ignore")
-def coclustering(tree: Tree, x: ArrayLike | None = None) -> xr.DataArray:
+def coclustering(tree: Tree, x: ArrayLike | Observations | None = None) -> xr.DataArray:
     """Posterior probability that two observations belong to one cluster.
 
     Parameters
@@ -230,7 +230,7 @@ def partition(
     """
     read_choice(loss, ("vi", "binder"), "loss")
     tree = relabelled(Reading.of(tree))  # labels, and with them the labels drawn, that do not depend on the order given
-    all_draws, rows, coords = _asked(tree)
+    all_draws, rows, coords = _asked(tree, None)
     rng = np.random.default_rng(read_seed(random_seed))
     few = all_draws.thinned(read_count(draws, "draws"))
     z = _assignments(few, rows, rng)
@@ -307,7 +307,7 @@ def adjusted_rand(one: ArrayLike, other: ArrayLike) -> float:
     return 1.0 if len(labels[0]) == 1 or largest == expected else float((both - expected) / (largest - expected))
 
 
-def _asked(reading: Reading, x: ArrayLike | None = None) -> tuple[Draws, Observations, dict[str, NDArray[np.int64]]]:
+def _asked(reading: Reading, x: ArrayLike | Observations | None) -> tuple[Draws, Observations, dict[str, NDArray[np.int64]]]:
     """The draws, the observations that they are asked about, and where these stand."""
     draws, (rows, positions) = reading.draws, read_points(reading, x, "x")
     return draws, rows, {OBS: positions}

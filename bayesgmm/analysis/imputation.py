@@ -13,6 +13,7 @@ from bayesgmm.analysis.predictive import read_points, require_room, shares_given
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import FEATURE, OBS
 from bayesgmm.arguments import FloatArray, read_count, read_seed
+from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 
 _BLOCK = 1_000  # observations handled together
@@ -21,7 +22,7 @@ _BLOCK = 1_000  # observations handled together
 @np.errstate(under="ignore")
 def impute(
     tree: Tree,
-    x: ArrayLike | None = None,
+    x: ArrayLike | Observations | None = None,
     *,
     draws: int | None = None,
     random_seed: int | np.random.Generator | None = None,

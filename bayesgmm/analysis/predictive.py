@@ -144,7 +144,7 @@ def by_feature(tree: xr.DataTree) -> xr.DataTree:
 
 @np.errstate(under="ignore")
 def predictive_density(
-    tree: xr.DataTree, grid: ArrayLike, *, interval: float = 0.9, observed: ArrayLike | None = None
+    tree: xr.DataTree, grid: ArrayLike | Observations, *, interval: float = 0.9, observed: ArrayLike | None = None
 ) -> xr.DataArray:
     """Posterior mean of the density at each point of a grid, with a pointwise credible band.
 
@@ -306,12 +306,12 @@ def read_grid(grid: ArrayLike) -> FloatArray:
 
 
 @np.errstate(under="ignore")
-def distribution_function(draws: Draws, x: FloatArray) -> FloatArray:
-    """P(x[s, g] or less) under draw s, (S, G)."""
+def distribution_function(draws: Draws, x: FloatArray, error: FloatArray | float = 0.0) -> FloatArray:
+    """P(x[s, g] or less) under draw s, (S, G), for values with errors of these standard deviations (G,)."""
     total = np.zeros(x.shape)
     with np.errstate(over="ignore"):  # what lies beyond a float's range of deviations is certain
         for j in range(draws.n_components):  # one after another, to save memory
-            total += draws.w[:, j, None] * ndtr((x - draws.mu[:, j]) / draws.factors[:, j, 0])
+            total += draws.w[:, j, None] * ndtr((x - draws.mu[:, j]) / np.hypot(draws.factors[:, j, 0], error))
     return total
 
 
@@ -344,7 +344,7 @@ def read_feature(tree: xr.DataTree, feature: Any) -> tuple[str, int]:
     return str(feature), names.index(feature)
 
 
-def read_points(reading: Reading, x: ArrayLike | None, name: str) -> tuple[Observations, NDArray[np.int64]]:
+def read_points(reading: Reading, x: ArrayLike | Observations | None, name: str) -> tuple[Observations, NDArray[np.int64]]:
     """Points with the data's features, by default the data themselves, and their positions in what the user gave."""
     if x is None:
         return reading.observations, reading.positions

@@ -63,6 +63,8 @@ class Observations:
         Which of the rows given these are; None if all.
     names : tuple of str, tuple of int, or None
         The columns' names (of one feature, its name), where x had some other than 0, ..., D - 1.
+    missing : {"raise", "drop", "at_random"}
+        What was done with NaN.
 
     Raises
     ------
@@ -86,6 +88,7 @@ class Observations:
     known: Known
     kept: NDArray[np.bool_] | None
     names: tuple[str, ...] | tuple[int, ...] | None
+    missing: Missing
 
     def __init__(
         self,
@@ -106,10 +109,11 @@ class Observations:
         known: Known = NOTHING,
         kept: NDArray[np.bool_] | None = None,
         names: tuple[str, ...] | tuple[int, ...] | None = None,
+        missing: Missing = "raise",
     ) -> Observations:
         """Of rows (n, D) that are in order."""
         result = object.__new__(cls)
-        result.__dict__.update(x=x, known=known, kept=kept, names=names)
+        result.__dict__.update(x=x, known=known, kept=kept, names=names, missing=missing)
         return result
 
     @classmethod
@@ -143,13 +147,13 @@ class Observations:
             read_labels(labels, kept, len(values)),
             read_error(error, kept, values),
         )
-        read = cls.made(values, known, kept, names)
+        read = cls.made(values, known, kept, names, missing or "raise")
         if known.weight is None or known.weight.all():
             return read
         used = known.weight > 0
         kept = np.zeros(len(values) if kept is None else len(kept), dtype=bool)
         kept[read.positions[used]] = True
-        return cls.made(values[used], known.of(used), kept, names)
+        return cls.made(values[used], known.of(used), kept, names, read.missing)
 
     def __repr__(self) -> str:
         many = [(np.isnan(self.x).sum(), "value missing", "values missing")]
@@ -165,7 +169,7 @@ class Observations:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is cached, which holds addresses of one process."""
-        return {name: self.__dict__[name] for name in ("x", "known", "kept", "names")}
+        return {name: self.__dict__[name] for name in ("x", "known", "kept", "names", "missing")}
 
     @property
     def n_features(self) -> int:
@@ -213,10 +217,16 @@ class Observations:
     @property
     def exact(self) -> FloatArray:
         """Rows with NaN where a value is missing or has an error."""
+        return self.x if self.error_sd is None else np.where(self.error_sd > 0, np.nan, self.x)
+
+    @property
+    def error_sd(self) -> FloatArray | None:
+        """Standard deviations (n, D) of the errors, NaN where a value is missing; None without errors."""
         error = self.known.error
         if error is None:
-            return self.x
-        return np.where((error if error.ndim == 2 else np.diagonal(error, axis1=1, axis2=2)) > 0, np.nan, self.x)
+            return None
+        sd = error if error.ndim == 2 else np.sqrt(np.diagonal(error, axis1=1, axis2=2))
+        return np.where(np.isnan(self.x), np.nan, sd)
 
     @property
     def ranges(self) -> FloatArray:
@@ -236,7 +246,7 @@ class Observations:
         """The same values in an array of their own that nobody changes."""
         x = self.x.copy()
         x.flags.writeable = False
-        return Observations.made(x, self.known, self.kept, self.names)
+        return Observations.made(x, self.known, self.kept, self.names, self.missing)
 
     def standardised(self, units: Units) -> Observations:
         """The same in these units."""

@@ -84,10 +84,9 @@ def _require_fit(data: Observations, k: int, covariance: Covariance, *, of_any_r
 
 def _require_errors(data: Observations) -> None:
     """Refuse errors beside which a value says nothing that a float could hold."""
-    error = data.known.error
-    if error is None:
+    sd = data.error_sd
+    if sd is None:
         return
-    sd = error if error.ndim == 2 else np.sqrt(np.diagonal(error, axis1=1, axis2=2))
     too_large = np.flatnonzero((sd > _LARGEST_ERROR * data.ranges).any(axis=1))
     if len(too_large):
         got = f"got a larger one in row {data.positions[too_large[0]]}; leave that value out"

@@ -32,7 +32,7 @@ _HOPELESS = 100.0  # log-likelihood below the best, on that sample, which more d
 
 
 def fit_em(
-    x: ArrayLike,
+    x: ArrayLike | Observations,
     k: int,
     *,
     covariance: Covariance = "full",

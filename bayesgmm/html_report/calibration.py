@@ -8,15 +8,14 @@ from functools import cache
 
 import numpy as np
 from arviz_stats.base import array_stats
-from scipy.special import ndtr, softmax
+from scipy.special import softmax
 from scipy.stats import binom
 
-from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.predictive import distribution_function, log_density
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Draws
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
-from bayesgmm.plots.canvas import error_sd
 
 PROBABILITY = 0.95  # with which the whole curve of a model that is right stays in the band
 MOST_OBSERVATIONS, _MOST_DRAWS = 2_000, 2_000
@@ -61,26 +60,18 @@ def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
         some = some[np.searchsorted(counted, (np.arange(size) + 0.5) * counted[-1] / size)]
     rows = rows.of(some[:MOST_OBSERVATIONS])
     weights = _leave_one_out_weights(few, rows)
-    found, sd = [], error_sd(rows.x, rows.known.error)
+    found, sd = [], rows.error_sd
     for place, name in enumerate(features):
         seen = ~np.isnan(rows.x[:, place])
         column, of_errors = rows.x[seen, place], 0.0 if sd is None else sd[seen, place]
-        pit = (weights[:, seen] * _below(few.marginal(place), column, of_errors)).sum(axis=0)
+        share = weights[:, seen]
+        below = distribution_function(few.marginal(place), np.broadcast_to(column, share.shape), of_errors)
+        pit = (share * below).sum(axis=0)
         points, lower, upper = band(len(pit))
         shares = np.searchsorted(np.sort(pit), points, side="right") / len(pit)
         values = np.interp(points, np.sort(pit), np.sort(column))
         found.append(Calibration(name, len(pit), points, shares, lower, upper, values))
     return found
-
-
-@np.errstate(under="ignore")
-def _below(draws: Draws, column: FloatArray, error: FloatArray | float) -> FloatArray:
-    """P(x or less) under each draw for the values (n,) of a feature and the standard deviations of their errors, (S, n)."""
-    total = np.zeros((len(draws.w), len(column)))
-    with np.errstate(over="ignore"):  # what lies beyond a float's range of deviations is certain
-        for j in range(draws.n_components):  # one after another, to save memory
-            total += draws.w[:, j, None] * ndtr((column - draws.mu[:, j]) / np.hypot(draws.factors[:, j, 0], error))
-    return total
 
 
 @cache

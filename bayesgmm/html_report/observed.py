@@ -7,7 +7,8 @@ import xarray as xr
 
 from bayesgmm.analysis.tree import ERROR, FEATURE, WEIGHT
 from bayesgmm.arguments import FloatArray, spoken
-from bayesgmm.plots.canvas import error_sd
+from bayesgmm.data.known import Known
+from bayesgmm.data.observations import Observations
 
 
 def observations(tree: xr.DataTree) -> FloatArray:
@@ -27,7 +28,7 @@ def errors(tree: xr.DataTree) -> FloatArray | None:
     if ERROR not in tree["observed_data"]:
         return None
     x, error = observations(tree), np.asarray(tree["observed_data"][ERROR].values)
-    return error_sd(x, error[:, None] if error.ndim == 1 else error)
+    return Observations.made(x, Known(error=error[:, None] if error.ndim == 1 else error)).error_sd
 
 
 def feature_names(tree: xr.DataTree) -> list[str]:

@@ -8,7 +8,6 @@ import shlex
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from bayesgmm.analysis.tree import ERROR, LABEL, WEIGHT
@@ -113,7 +112,7 @@ def _is_mean_field(tree: xr.DataTree) -> bool:
 
 def _missing(tree: xr.DataTree) -> dict[str, str]:
     """What to do with missing values, unless they are refused."""
-    missing = "at_random" if np.isnan(observations(tree)).any() else tree.attrs.get("missing", "raise")
+    missing = tree.attrs.get("missing", "raise")
     return {} if missing == "raise" else {"missing": missing}
 
 

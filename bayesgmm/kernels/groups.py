@@ -73,17 +73,29 @@ def groups_of(x: FloatArray, error: FloatArray | None) -> Groups:
         same = _alike(np.column_stack([same, of_known]))
     order = np.argsort(same, kind="stable")
     begins = np.flatnonzero(np.diff(same[order], prepend=-1))
+    ends = np.append(begins[1:], n)
     table, values, errors = np.zeros((len(begins), AHEAD + n_features), dtype=np.int64), [], []
-    for row, begin, end in zip(table, begins, np.append(begins[1:], n), strict=True):
-        members, observed = order[begin:end], np.flatnonzero(known[order[begin]])
-        row[:3], row[AHEAD : AHEAD + len(observed)] = (begin, end, len(observed)), observed
+    of_pattern = _alike(np.packbits(known[order[begins]], axis=1))
+    at, at_error = 0, 0  # of what comes next among all values, and all errors
+    for pattern in range(of_pattern.max() + 1):  # the groups of one follow each other, as `same` goes by the pattern first
+        mine = np.flatnonzero(of_pattern == pattern)
+        members, observed = order[begins[mine[0]] : ends[mine[-1]]], np.flatnonzero(known[order[begins[mine[0]]]])
+        size = len(observed)
+        rows = table[mine[0] : mine[-1] + 1]
+        rows[:, 0], rows[:, 1], rows[:, 2], rows[:, AHEAD : AHEAD + size] = begins[mine], ends[mine], size, observed
+        rows[:, 3] = at + (begins[mine] - begins[mine[0]]) * size
         values.append(x[np.ix_(members, observed)].ravel())
-        errors.append(np.zeros(0) if error is None else error[members[0]][np.ix_(observed, observed)].ravel())
-        errors[-1] = errors[-1] if errors[-1].any() else errors[-1][:0]
-    packed, covariances = np.concatenate(values), np.concatenate(errors)
-    for column, array, parts in ((3, packed, values), (4, covariances, errors)):
-        sizes = np.array([len(each) for each in parts])
-        table[:, column] = np.where(sizes > 0, array.ctypes.data + array.itemsize * (np.cumsum(sizes) - sizes), 0)
+        at += len(values[-1])
+        if error is not None:
+            own = error[order[begins[mine]]][:, observed[:, None], observed]
+            rows[:, 4] = np.where(own.any(axis=(1, 2)), at_error + np.arange(len(mine)) * size**2, -1)
+            errors.append(own.ravel())
+            at_error += own.size
+        else:
+            rows[:, 4] = -1
+    packed, covariances = np.concatenate(values), np.concatenate(errors) if errors else np.zeros(0)
+    table[:, 3] = packed.ctypes.data + packed.itemsize * table[:, 3]
+    table[:, 4] = np.where(table[:, 4] < 0, 0, covariances.ctypes.data + covariances.itemsize * table[:, 4])
     return Groups(table, order, np.array([len(table), table.ctypes.data]), packed, covariances)
 
 

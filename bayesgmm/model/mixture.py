@@ -137,11 +137,11 @@ class Mixture:
         noise = rng.standard_normal((n, self.n_features))
         return as_shown(self.mu[z] + np.einsum("nij,nj->ni", self.factors[z], noise)), z
 
-    def log_density(self, x: ArrayLike) -> FloatArray:
+    def log_density(self, x: ArrayLike | Observations) -> FloatArray:
         """Log p(x) at each observation, shape (n,)."""
         return self._read(x).log_density(*self.parameters)
 
-    def responsibilities(self, x: ArrayLike) -> FloatArray:
+    def responsibilities(self, x: ArrayLike | Observations) -> FloatArray:
         """Probability of each component given each observation, shape (n, K); rows sum to one."""
         return self._read(x).responsibilities(*self.parameters)
 

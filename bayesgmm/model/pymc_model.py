@@ -20,7 +20,7 @@ from bayesgmm.model.priors import HierarchicalPrior, Prior, read_prior
 
 
 def build_model(
-    x: ArrayLike,
+    x: ArrayLike | Observations,
     k: int,
     *,
     prior: Prior | None = None,
@@ -142,7 +142,7 @@ def _add_known(model: pm.Model, log_components: Any, data: Observations, k: int)
 
 
 def prior_predictive(
-    x: ArrayLike,
+    x: ArrayLike | Observations,
     k: int,
     *,
     prior: Prior | None = None,

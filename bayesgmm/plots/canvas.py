@@ -71,14 +71,6 @@ def known(column: FloatArray) -> FloatArray:
     return column[~np.isnan(column)]
 
 
-def error_sd(x: FloatArray, error: FloatArray | None) -> FloatArray | None:
-    """Standard deviations (n, D) of the errors of values that are known, where there are errors."""
-    if error is None:
-        return None
-    sd = error if error.ndim == 2 else np.sqrt(np.diagonal(error, axis1=1, axis2=2))
-    return np.where(np.isnan(x), np.nan, sd)
-
-
 def draw_incomplete(ax: Axes, points: FloatArray, colours: FloatArray) -> None:
     """Points (n, 2) of which one value is missing, as ticks at the margin where the other one is."""
     gaps = np.isnan(points)

@@ -17,7 +17,7 @@ from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import OBS, features_of
 from bayesgmm.arguments import read_probability
 from bayesgmm.data.observations import Observations
-from bayesgmm.plots.canvas import ERROR_BARS, colour, draw_errors, draw_incomplete, error_sd, panels
+from bayesgmm.plots.canvas import ERROR_BARS, colour, draw_errors, draw_incomplete, panels
 from bayesgmm.plots.names import name_axes
 
 _DRAWS = 2_000  # over which bands are taken
@@ -92,7 +92,7 @@ def _along(ax: Axes, reading: Reading, interval: float) -> None:
 
 
 def _uncertainty(ax: Axes, reading: Reading, pair: list[int]) -> None:
-    points, sd = reading.x[:, pair], error_sd(reading.x, reading.known.error)
+    points, sd = reading.x[:, pair], reading.observations.error_sd
     mean = responsibilities(reading)["mean"].values
     best, doubt = mean.argmax(axis=1), 1 - mean.max(axis=1)
     largest = max(1 - 1 / mean.shape[1], 1e-12)

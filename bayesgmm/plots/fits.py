@@ -30,7 +30,6 @@ from bayesgmm.plots.canvas import (
     colour,
     draw_errors,
     draw_incomplete,
-    error_sd,
     grid_for,
     histogram,
     known,
@@ -149,7 +148,7 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     shown = np.random.default_rng(0).permutation(len(x))[:_POINTS]
     rows = reading.observations.of(shown)
     members, counts = np.mean([rows.responsibilities(*parameters) for parameters in few.each()], axis=0), rows.counts
-    size, sd, barred = len(chosen), error_sd(rows.x, rows.known.error), False
+    size, sd, barred = len(chosen), rows.error_sd, False
     figure, axes = plt.subplots(size, size, figsize=(2.6 * size + 1, 2.6 * size), squeeze=False, layout="constrained")
     for row, i in enumerate(chosen):
         for column, j in enumerate(chosen):
