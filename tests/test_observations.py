@@ -114,8 +114,15 @@ def test_errors_of_any_size_and_points_out_of_reach(size):
     np.testing.assert_allclose(found, np.logaddexp.reduce(joint, axis=1), rtol=1e-11)
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
-@pytest.mark.parametrize(("kind", "d"), KINDS)
+QUICK = [("errors", 1, "full"), ("gaps", 3, "diag"), ("gaps and covariances", 3, "full")]
+OF_PYMC = [
+    pytest.param(kind, d, covariance, marks=() if (kind, d, covariance) in QUICK else pytest.mark.slow)
+    for kind, d in KINDS
+    for covariance in COVARIANCES
+]
+
+
+@pytest.mark.parametrize(("kind", "d", "covariance"), OF_PYMC)
 def test_density_and_gradient_are_those_of_the_pymc_model(kind, d, covariance):
     observed = seen(kind, d, n=12)
     prior = prior_of("hierarchical, all given", covariance, d)
@@ -129,8 +136,14 @@ def test_density_and_gradient_are_those_of_the_pymc_model(kind, d, covariance):
         np.testing.assert_allclose(slopes, exact_slopes, rtol=1e-8, atol=1e-8 * abs(exact_slopes).max())
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
-@pytest.mark.parametrize(("kind", "d"), KINDS)
+OF_EM = [
+    pytest.param(kind, d, covariance, marks=pytest.mark.slow if kind == "gaps and errors" else ())
+    for kind, d in KINDS
+    for covariance in COVARIANCES
+]
+
+
+@pytest.mark.parametrize(("kind", "d", "covariance"), OF_EM)
 def test_em_never_decreases_and_moves_with_the_data(kind, d, covariance):
     x, error = rows(kind, d, n=60)
     shift, scale = np.arange(1, d + 1) * 100.0, np.full(d, 7.0) if covariance == "spherical" else 10.0 ** np.arange(d)
@@ -225,7 +238,7 @@ def test_rows_behind_have_their_mean_and_variance(kind, d):
     expected = np.einsum("ik,ikd->id", r, means + mean)
     squares = np.einsum("ik,ikde->ide", r, cov) + np.einsum("ik,ikd,ike->ide", r, means + mean, means + mean)
     drawn = np.array(
-        [observed.completed(weights, means, factors, generator) for generator in [rng(6)] for _ in range(20_000)]
+        [observed.completed(weights, means, factors, generator) for generator in [rng(6)] for _ in range(4_000)]
     )
     products = drawn[..., :, None] * drawn[..., None, :]
     for values, wanted in ((drawn, expected), (products, squares)):
@@ -236,7 +249,7 @@ def test_rows_behind_have_their_mean_and_variance(kind, d):
 @pytest.mark.parametrize(("kind", "d"), [("errors", 1), ("gaps and errors", 3)])
 def test_a_tree_holds_what_is_known(kind, d, tmp_path):
     observed = seen(kind, d)
-    tree = bg.fit(observed, 2, method="gibbs", draws=20, chains=2, random_seed=1, progressbar=False)
+    tree = bg.fit(observed, 2, method="gibbs", draws=20, tune=20, thin=1, chains=2, random_seed=1, progressbar=False)
     tree.to_netcdf(tmp_path / "tree.nc", engine="h5netcdf")
 
     read = Reading.of(xr.open_datatree(tmp_path / "tree.nc", engine="h5netcdf").load()).observations

@@ -1,4 +1,4 @@
-"""Data for examples and tests: two worked examples with known truth, and two classic data sets.
+"""Data for examples and tests: two worked examples with known truth, and three classic data sets.
 
 It imports model.
 """
@@ -16,7 +16,7 @@ from bayesgmm.model.mixture import Mixture
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Simulated", "galaxies", "old_faithful", "three_gaussians", "two_gaussians"]
+__all__ = ["Simulated", "air_quality", "galaxies", "old_faithful", "three_gaussians", "two_gaussians"]
 
 
 class Simulated(NamedTuple):
@@ -87,6 +87,25 @@ def old_faithful() -> pd.DataFrame:
     (272, 2)
     """
     return _read_csv("old_faithful")
+
+
+def air_quality() -> pd.DataFrame:
+    """The air of New York on 153 days, May to September 1973, with gaps: 37 days without ozone, 7 without radiation.
+
+    Columns ``ozone`` (parts per billion, mean from 13 to 15 o'clock), ``radiation`` (of the sun, in Langleys, from 8 to 12
+    o'clock), ``wind`` (miles per hour, mean of 7 and 10 o'clock) and ``temperature`` (the day's maximum in degrees
+    Fahrenheit).
+
+    References
+    ----------
+    Chambers, Cleveland, Kleiner & Tukey (1983), Graphical Methods for Data Analysis, Wadsworth. ISBN 978-0-534-98052-8
+
+    Examples
+    --------
+    >>> air_quality().isna().sum().to_dict()
+    {'ozone': 37, 'radiation': 7, 'wind': 0, 'temperature': 0}
+    """
+    return _read_csv("air_quality")
 
 
 def _simulate(mixture: Mixture, n: int, random_seed: int | np.random.Generator | None) -> Simulated:
