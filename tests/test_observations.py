@@ -249,7 +249,7 @@ def test_rows_behind_have_their_mean_and_variance(kind, d):
 @pytest.mark.parametrize(("kind", "d"), [("errors", 1), ("gaps and errors", 3)])
 def test_a_tree_holds_what_is_known(kind, d, tmp_path):
     observed = seen(kind, d)
-    tree = bg.fit(observed, 2, method="gibbs", draws=20, tune=20, thin=1, chains=2, random_seed=1, progressbar=False)
+    tree = bg.fit(observed, 1, method="gibbs", draws=20, tune=20, thin=1, chains=2, random_seed=1, progressbar=False)
     tree.to_netcdf(tmp_path / "tree.nc", engine="h5netcdf")
 
     read = Reading.of(xr.open_datatree(tmp_path / "tree.nc", engine="h5netcdf").load()).observations
