@@ -135,7 +135,7 @@ class Observations:
         unit.
         """
         if isinstance(x, Observations):
-            for other, value in ((weight_name, weight), ("labels", labels)):
+            for other, value in ((weight_name, weight), ("error", error), ("labels", labels)):
                 if value is not None:
                     raise ValueError(
                         about(other, "must not be given beside Observations, which hold their own; give it there")
