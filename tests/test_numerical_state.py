@@ -48,6 +48,12 @@ def feature(d):
     return None if d == 1 else 0
 
 
+def measured(d):
+    """With errors from next to none to such that a value says nothing."""
+    x = data(d)
+    return bg.Observations(x, error=np.resize([0.0, 1e-200, 1e-3, 1.0, 1e40], np.shape(x)))
+
+
 CALLS = {
     "BayesianGMM": lambda d: (
         bg.BayesianGMM(2, draws=50, chains=1, random_state=1)
@@ -58,6 +64,7 @@ CALLS = {
         getattr(bg.fit_em(data(d), 2).mixture, name)(data(d)) for name in ("log_density", "responsibilities")
     ],
     "EMResult": lambda d: [(each.bic(), each.icl(), each.responsibilities, repr(each)) for each in [bg.fit_em(data(d), 3)]],
+    "Observations": lambda d: [bg.fit_em(measured(d), 2), bg.fit(measured(d), 2, **SETTINGS), repr(measured(d))],
     "add_correlations": lambda d: d == 1 or bg.add_correlations(tree(d)),
     "add_log_likelihood": lambda d: bg.add_log_likelihood(tree(d)),
     "add_posterior_predictive": lambda d: bg.add_posterior_predictive(tree(d), 1),
@@ -72,6 +79,7 @@ CALLS = {
     "fit by gibbs": lambda d: bg.fit(data(d), 3, method="gibbs", **SETTINGS),
     "fit by nuts": lambda d: bg.fit(data(d), 2, **SETTINGS),
     "for_pymc": lambda d: bg.for_pymc(tree(d)),
+    "impute": lambda d: bg.impute(tree(d), measured(d), draws=5, random_seed=1),
     "jitter": lambda d: bg.jitter(bg.datasets.old_faithful(), random_seed=1),
     "label_quality": lambda d: bg.label_quality(tree(d)),
     "log_evidence": lambda d: bg.log_evidence(tree(d), random_seed=1),

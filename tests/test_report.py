@@ -393,7 +393,7 @@ def test_a_report_of_k_where_values_are_known_in_part(in_part, tmp_path):
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("single", [True, False])
 def test_rows_are_typed_as_what_they_are(single):
-    """Covariances of errors have no option in the shell; gaps are at random, however they were given."""
+    """Covariances of errors have no option in the shell; what is to be done with gaps is said as it was."""
     x = rng(1).normal(size=(40, 2))
     covariances = np.broadcast_to(np.eye(2) * 0.1, (40, 2, 2))
     if single:
@@ -402,9 +402,10 @@ def test_rows_are_typed_as_what_they_are(single):
         x[3, 0] = np.nan
     tree = _quick(bg.Observations(x, error=covariances, missing="at_random"), 1, draws=100, chains=2)
     code = {each.label: each.text for each in settings_section(tree).blocks if isinstance(each, blocks.Code)}
-    assert f"bg.Observations(x, error=error{'' if single else ', missing="at_random"'})" in code["In Python"]
+    assert 'bg.Observations(x, error=error, missing="at_random")' in code["In Python"]
     assert ("In a shell" in code) == single
     assert not single or "--column NAME --error NAME -k 1" in code["In a shell"]
+    assert not single or "--missing at_random" in code["In a shell"]
 
 
 @pytest.mark.slow
