@@ -256,6 +256,7 @@ class Observations:
         return Observations.made(units.standardised(self.x), replace(self.known, error=error))
 
     @cached_property
+    @np.errstate(under="ignore")
     def kind(self) -> Kind:
         """What is known of the values, as compiled code takes it."""
         error = self.known.error
