@@ -29,7 +29,7 @@ from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
 from bayesgmm.model.structures import Structure
 from bayesgmm.posterior import standardised_posterior
-from bayesgmm.words import Argument, Words
+from bayesgmm.words import Argument, Words, about
 
 Weights = Literal["static", "dynamic"]
 
@@ -155,6 +155,9 @@ def posterior_k(
     array([0. , 0.2, 0.2, 0. ])
     """
     data, _ = read_fit_data(x, 1, covariance=covariance, missing=missing, sample_weight=sample_weight)
+    if data.known.labels is not None:
+        rule = "cannot be given to posterior_k, in which the number of components is unknown; fit a k that they fit"
+        raise ValueError(about("labels", rule))
     of_k = read_prior_k(prior_k)
     p = of_k.probabilities()
     read_choice(weights, Weights, "weights")

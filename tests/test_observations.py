@@ -312,6 +312,12 @@ def test_what_does_not_go_together_is_refused():
     observed = Observations([1.0, 2.0, 4.0], weight=[1.0, 2.0, 1.0])
     with pytest.raises(ValueError, match="sample_weight must not be given beside Observations"):
         bg.fit_em(observed, 1, sample_weight=[1, 1, 1])
+    with pytest.raises(ValueError, match="missing must not be given beside Observations"):
+        bg.fit_em(observed, 1, missing="drop")
+    with pytest.raises(ValueError, match="labels cannot be given to posterior_k"):
+        bg.posterior_k(Observations([1.0, 2.0, 4.0], labels=[0, 0, -1]))
+    with pytest.raises(ValueError, match="labels must be below k = 1, got 1"):
+        bg.Mixture([1.0], [0.0], sigma=[1.0]).log_density(Observations([1.0, 2.0], labels=[0, 1]))
     with pytest.raises(ValueError, match="error must not be given beside Observations"):
         Observations(observed, error=[1.0, 1.0, 1.0])
     with pytest.raises(TypeError, match="X must be a table of numbers, as all of scikit-learn's are, got Observations"):
@@ -403,6 +409,22 @@ def test_the_number_of_components_agrees_with_evidence(kind, d):
     wanted = np.exp(values - np.logaddexp.reduce(values))
     error = np.hypot(p["p_k_mcse"].values, wanted * max(each.mcse for each in evidence))
     assert (abs(p["p_k"].values - wanted) < 5 * error).all(), (p["p_k"].values, wanted, error)
+
+
+def test_what_is_imputed_moves_with_the_data():
+    """Far from zero, and in units so small that squares vanish, no digits are lost but those of the values themselves."""
+    x = np.array([[0.0, 1.0], [1.0, np.nan], [3.0, 2.0], [2.0, 5.0], [5.0, 4.0], [np.nan, 3.0]])
+    settings = {"method": "gibbs", "draws": 20, "tune": 20, "thin": 1, "chains": 1, "random_seed": 1, "progressbar": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one, *others = (
+            bg.impute(bg.fit(shift + scale * x, 1, missing="at_random", **settings))
+            for shift, scale in ((0.0, 1.0), (2.0**30, 1.0), (0.0, 2.0**-450))
+        )
+    assert (one["sd"].values[np.isnan(x)] > 0.5).all()
+    for (shift, scale), other in zip(((2.0**30, 1.0), (0.0, 2.0**-450)), others, strict=True):
+        np.testing.assert_allclose(other["sd"] / scale, one["sd"], rtol=1e-5)
+        np.testing.assert_allclose((other["mean"] - shift) / scale, one["mean"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow

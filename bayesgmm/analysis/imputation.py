@@ -15,6 +15,7 @@ from bayesgmm.analysis.tree import FEATURE, OBS
 from bayesgmm.arguments import FloatArray, read_count, read_seed
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
+from bayesgmm.data.units import Units
 
 _BLOCK = 1_000  # observations handled together
 
@@ -76,7 +77,10 @@ def impute(
     """
     reading = Reading.of(tree)
     parameters = reading.draws
-    rows, positions = read_points(reading, x, "x")
+    observed, positions = read_points(reading, x, "x")
+    units = Units(parameters.mu.mean(axis=(0, 1)), parameters.sd.mean(axis=(0, 1)))
+    rows = observed.standardised(units)  # squares of what is far from zero would cancel
+    parameters = parameters.standardised(units)
     mean, square = np.zeros(rows.x.shape), np.zeros(rows.x.shape)
 
     def of_block(begin: int) -> None:
@@ -94,14 +98,15 @@ def impute(
     exact = ~np.isnan(rows.exact)
     sd = np.where(exact, 0.0, np.sqrt(np.maximum(square - mean**2, 0.0)))
     dims: tuple[str, ...] = (OBS, FEATURE)[: 1 if rows.n_features == 1 else 2]
+    mean = np.where(exact, observed.x, units.shift + units.scale * mean)
     coords = {OBS: positions}
     if rows.n_features > 1:
         coords[FEATURE] = reading.tree["posterior"][FEATURE].to_numpy()
-    result = xr.Dataset({"mean": (dims, as_shown(np.where(exact, rows.x, mean))), "sd": (dims, as_shown(sd))}, coords=coords)
+    result = xr.Dataset({"mean": (dims, as_shown(mean)), "sd": (dims, as_shown(units.scale * sd))}, coords=coords)
     if draws is not None:
         many = min(read_count(draws, "draws"), len(parameters.w))
         require_room(many, rows.x.size, "draws")
         rng, few = np.random.default_rng(read_seed(random_seed)), parameters.thinned(many)
-        completed: FloatArray = np.stack([rows.completed(*one, rng) for one in few.each()])
-        result["draws"] = (("draw", *dims), as_shown(np.where(exact, rows.x, completed)))
+        completed: FloatArray = units.shift + units.scale * np.stack([rows.completed(*one, rng) for one in few.each()])
+        result["draws"] = (("draw", *dims), as_shown(np.where(exact, observed.x, completed)))
     return result

@@ -17,7 +17,7 @@ from scipy.special import logsumexp, ndtr, ndtri, softmax
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import FEATURE, Draws, features_of, read_draws
 from bayesgmm.arguments import FloatArray, read_probability, read_seed, require_memory
-from bayesgmm.data.known import read_error
+from bayesgmm.data.known import read_error, require_labels_of
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
@@ -355,6 +355,7 @@ def read_points(reading: Reading, x: ArrayLike | Observations | None, name: str)
     if named and list(points.names or ()) != features:
         wanted, got = (", ".join(map(str, each)) for each in (features, points.names or ()))
         raise ValueError(f"{name} must have the columns {wanted}, in this order, got {got}")
+    require_labels_of(points.known, reading.draws.n_components)
     return points, points.positions
 
 

@@ -48,6 +48,7 @@ from bayesgmm.data.known import NOTHING, Known, read_error
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
+from bayesgmm.data.units import Units
 from bayesgmm.em.result import EMResult
 from bayesgmm.model.mixture import Mixture
 
@@ -109,6 +110,11 @@ class Draws:
         """At most ``most`` draws, evenly spaced, as one chain."""
         keep = np.linspace(0, len(self.w) - 1, min(most, len(self.w))).astype(int)
         return Draws(self.w[keep], self.mu[keep], self.factors[keep], 1, len(keep))
+
+    def standardised(self, units: Units) -> Draws:
+        """The same mixtures in other units."""
+        mu, factors = units.standardised(self.mu), self.factors / units.scale[:, None]
+        return Draws(self.w, mu, factors, self.n_chains, self.n_draws)
 
     def halves(self) -> Draws:
         """The halves of one chain as two."""

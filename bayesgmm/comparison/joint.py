@@ -55,7 +55,8 @@ def _points(own: LogPosterior, draws: Draws, units: Units) -> FloatArray:
     size, spread = len(draws.w), own.spread
     draws = draws.reordered(sorting(own.classes, draws.w, draws.mu[..., 0]))
     log_w = np.log(np.maximum(draws.w, np.finfo(float).tiny))
-    mu, factors = units.standardised(draws.mu), draws.factors[:, : spread.n_blocks] / units.scale[:, None]
+    standardised = draws.standardised(units)
+    mu, factors = standardised.mu, standardised.factors[:, : spread.n_blocks]
     points = np.zeros((size, own.n_dim))
     points[:, : own.k - 1] = (log_w - log_w.mean(axis=1, keepdims=True))[:, :-1]
     points[:, own.places["mu"]] = mu.reshape(size, -1)

@@ -186,15 +186,23 @@ def read_labels(labels: ArrayLike | None, kept: NDArray[np.bool_] | None, n: int
     return given
 
 
-def require_components(known: Known, k: int) -> None:
-    """Refuse labels that are not of k components."""
-    labels, log_labels = known.labels, known.log_labels(k)
-    if labels is None or log_labels is None:
+def require_labels_of(known: Known, k: int) -> None:
+    """Refuse labels of other components than k."""
+    labels = known.labels
+    if labels is None:
         return
     if labels.ndim == 2 and labels.shape[1] != k:
         raise ValueError(about(_LABELS, f"must have a column for each of k = {k} components, got {labels.shape[1]}"))
     if labels.ndim == 1 and labels.max() >= k:
         raise ValueError(about(_LABELS, f"must be below k = {k}, got {labels.max()}; components are numbered from 0"))
+
+
+def require_components(known: Known, k: int) -> None:
+    """Refuse labels that are not of k components, or leave one without any observation."""
+    require_labels_of(known, k)
+    log_labels = known.log_labels(k)
+    if log_labels is None:
+        return
     without = np.flatnonzero(~np.isfinite(log_labels).any(axis=1))
     if len(without):
         got = f"must leave every component possible for some observation, got none for component {without[0]}"

@@ -140,6 +140,9 @@ class Observations:
                     raise ValueError(
                         about(other, "must not be given beside Observations, which hold their own; give it there")
                     )
+            if missing not in (None, "raise", x.missing):
+                rule = "must not be given beside Observations, of which gaps have been dealt with; give it there"
+                raise ValueError(about("missing", rule))
             return x
         values, kept, names = read_rows(x, missing=missing, name=name)
         known = Known(

@@ -31,19 +31,12 @@ def allocate_at(rng, rows, log_w, mu, factors, counts, first, second):
 def complete_at(rng, rows, log_w, mu, factors, out):
     """Fill rows (n, D) drawn from the distribution of those behind observations, given parameters as above."""
     k, (n, size) = len(log_w), rows.x.shape
-    spread = Factors(k, size, len(factors), size * (size + 1) // 2)
-    offsets, inverse, difference = np.empty(k), np.empty((k, size)), np.empty((k, size))
-    log_densities, cumulated, distance = np.empty(k), np.empty(k), np.empty(size)
-    prepare(spread, log_w, factors, inverse, offsets)
-    room = latent.begin(rows.known, spread, offsets, factors)
+    spread, scratch, room = _begin(rows, log_w, factors)
+    cumulated, distance = np.empty(k), np.empty(size)
     for i in range(n):
-        latent.fill_log_densities(
-            rows.known, spread, rows.x, i, offsets, mu, factors, inverse, room, difference, log_densities
-        )
-        for j in range(len(rows.log_labels)):
-            log_densities[j] += rows.log_labels[j, i]
+        log_densities = _log_densities(rows, spread, i, mu, factors, scratch, room)
         chosen = choose(rng, log_densities, cumulated) if k > 1 else 0
-        latent.draw(rng, rows.known, spread, i, inverse, room, difference, chosen, distance)
+        latent.draw(rng, rows.known, spread, i, scratch[1], room, scratch[2], chosen, distance)
         for d in range(size):
             out[latent.place_of(rows.known, spread, i), d] = mu[chosen, d] + distance[d]
 
@@ -51,22 +44,34 @@ def complete_at(rng, rows, log_w, mu, factors, out):
 @compiled(fastmath=STRICT)
 def expect_at(rows, log_w, mu, factors, mean, square):
     """Fill mean and mean square (n, D) of the rows behind observations, given parameters as above."""
-    k, (n, size) = len(log_w), rows.x.shape
-    spread = Factors(k, size, len(factors), size * (size + 1) // 2)
-    offsets, inverse, difference, log_densities = np.empty(k), np.empty((k, size)), np.empty((k, size)), np.empty(k)
-    prepare(spread, log_w, factors, inverse, offsets)
-    room = latent.begin(rows.known, spread, offsets, factors)
-    for i in range(n):
-        latent.fill_log_densities(
-            rows.known, spread, rows.x, i, offsets, mu, factors, inverse, room, difference, log_densities
-        )
-        for j in range(len(rows.log_labels)):
-            log_densities[j] += rows.log_labels[j, i]
+    spread, scratch, room = _begin(rows, log_w, factors)
+    for i in range(len(rows.x)):
+        log_densities = _log_densities(rows, spread, i, mu, factors, scratch, room)
         place, total = latent.place_of(rows.known, spread, i), log_sum_exp(log_densities)
         mean[place], square[place] = 0.0, 0.0
-        for j in range(k):
+        for j in range(len(log_w)):
             share = math.exp(log_densities[j] - total)
-            latent.add_moments(rows.known, spread, i, inverse, room, difference, j, mu, share, mean[place], square[place])
+            latent.add_moments(rows.known, spread, i, scratch[1], room, scratch[2], j, mu, share, mean[place], square[place])
+
+
+@compiled(fastmath=STRICT)
+def _begin(rows, log_w, factors):
+    """What is found once: the spread; offsets, inverse variances and scratch; what values partly known need."""
+    k, size = len(log_w), rows.x.shape[1]
+    spread = Factors(k, size, len(factors), size * (size + 1) // 2)
+    scratch = np.empty(k), np.empty((k, size)), np.empty((k, size)), np.empty(k)
+    prepare(spread, log_w, factors, scratch[1], scratch[0])
+    return spread, scratch, latent.begin(rows.known, spread, scratch[0], factors)
+
+
+@compiled(fastmath=STRICT)
+def _log_densities(rows, spread, i, mu, factors, scratch, room):
+    """Of all components at the i-th observation and its label, (K,)."""
+    offsets, inverse, difference, found = scratch
+    latent.fill_log_densities(rows.known, spread, rows.x, i, offsets, mu, factors, inverse, room, difference, found)
+    for j in range(len(rows.log_labels)):
+        found[j] += rows.log_labels[j, i]
+    return found
 
 
 @compiled(fastmath=STRICT)

@@ -134,6 +134,16 @@ def block_width(k):
 
 
 @compiled(fastmath=STRICT)
+def begin_sums(c, mu, h, counts, first, second):
+    """Set all sums to zero, or to NaN if a parameter is not a number; whether there is anything to sum."""
+    value = np.nan if has_nan(c, mu, h) else 0.0
+    counts[:] = value
+    first[:] = value
+    second[:] = value
+    return value == value
+
+
+@compiled(fastmath=STRICT)
 def has_nan(c, mu, h):
     """Whether a parameter is not a number, which comparisons would pass over."""
     return _any_nan(c) or _any_nan(mu) or _any_nan(h)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.kernels.blocks import FAR, add_labels, exp, fill_shares, has_nan
+from bayesgmm.kernels.blocks import FAR, add_labels, begin_sums, exp, fill_shares, has_nan
 from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
 
 _BLOCK = 64  # observations handled together: 2 K rows of them stay in the first-level cache
@@ -105,13 +105,7 @@ def _add_log_totals(top, total, weight, m):
 @compiled(fastmath=SUMS, inline=True)
 def accumulate(x, variances, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
     """Fill N, S1 and S2, each (K), of the values measured, and return the log-likelihood: see :mod:`.univariate`."""
-    counts[:] = 0.0
-    first[:] = 0.0
-    second[:] = 0.0
-    if has_nan(c, mu, h):
-        counts[:] = np.nan
-        first[:] = np.nan
-        second[:] = np.nan
+    if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
     k, n = len(c), len(x)
     joint, kept = np.empty((k, _BLOCK)), np.empty((k, _BLOCK))

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels import multivariate
-from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF, has_nan, no_unit
+from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF, begin_sums, has_nan, no_unit
 from bayesgmm.kernels.compiled import SUMS, compiled
 from bayesgmm.kernels.pointers import pointer
 
@@ -225,13 +225,7 @@ def accumulate(address, weight, log_labels, shift, inverse_scale, c, mu, h, coun
 
     Weights and labels are in the order of groups.
     """
-    counts[:] = 0.0
-    first[:] = 0.0
-    second[:] = 0.0
-    if has_nan(c, mu, h):
-        counts[:] = np.nan
-        first[:] = np.nan
-        second[:] = np.nan
+    if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
     k, n_features = mu.shape
     table, diagonal, log_likelihood = table_at(address, n_features), h.shape[2] == 1, 0.0

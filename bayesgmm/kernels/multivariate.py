@@ -11,7 +11,17 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import FAR, add_labels, add_log_totals, block_width, exponentiate, fill_shares, has_nan, no_unit
+from bayesgmm.kernels.blocks import (
+    FAR,
+    add_labels,
+    add_log_totals,
+    begin_sums,
+    block_width,
+    exponentiate,
+    fill_shares,
+    has_nan,
+    no_unit,
+)
 from bayesgmm.kernels.compiled import SUMS, compiled
 
 _BLOCK = 128  # observations handled together
@@ -151,13 +161,7 @@ def _far_joint(z, c, mu, h, joint, top, m):
 @compiled(fastmath=SUMS, inline=True)
 def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
     """Fill N (K), S1 (K, D) and S2, of the shape of h, over standardised x (n, D); return the log-likelihood."""
-    counts[:] = 0.0
-    first[:] = 0.0
-    second[:] = 0.0
-    if has_nan(c, mu, h):
-        counts[:] = np.nan
-        first[:] = np.nan
-        second[:] = np.nan
+    if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
     n, triangular = len(x), h.shape[2] > 1
     k, n_features = mu.shape

@@ -9,7 +9,17 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import FAR, add_labels, add_log_totals, block_width, exp, exponentiate, fill_shares, has_nan
+from bayesgmm.kernels.blocks import (
+    FAR,
+    add_labels,
+    add_log_totals,
+    begin_sums,
+    block_width,
+    exp,
+    exponentiate,
+    fill_shares,
+    has_nan,
+)
 from bayesgmm.kernels.compiled import SUMS, compiled
 
 BLOCK = 128  # observations handled together: K rows of them stay in the first-level cache
@@ -85,13 +95,7 @@ def _add_pair(x, shift, inverse_scale, c, mu, h, counts, first, second):
 @compiled(fastmath=SUMS, inline=True)
 def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
     """Fill N, S1 and S2, each (K), over z = (x - shift) * inverse_scale, and return the log-likelihood of z."""
-    counts[:] = 0.0
-    first[:] = 0.0
-    second[:] = 0.0
-    if has_nan(c, mu, h):
-        counts[:] = np.nan
-        first[:] = np.nan
-        second[:] = np.nan
+    if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
     k, n = len(c), len(x)
     width = min(BLOCK, block_width(k))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import FloatArray, read_count, read_seed, require_memory
+from bayesgmm.data.known import require_labels_of
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
@@ -162,6 +163,7 @@ class Mixture:
         data = Observations.read(x)
         if data.n_features != self.n_features:
             raise ValueError(about("x", f"must have {self.n_features} feature(s) like the mixture, got {data.n_features}"))
+        require_labels_of(data.known, self.n_components)
         return data
 
     def __repr__(self) -> str:
