@@ -334,6 +334,7 @@ def test_each_feature_is_checked_by_itself():
     assert "in even, where" not in text
 
 
+@pytest.mark.slow
 def test_values_with_errors_are_compared_with_what_is_predicted_of_these():
     generator = rng(5)
     error = generator.uniform(0.1, 3, (400, 2))

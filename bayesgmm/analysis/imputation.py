@@ -70,7 +70,7 @@ def impute(
     >>> import bayesgmm as bg
     >>> geyser = bg.jitter(bg.datasets.old_faithful(), random_seed=1)
     >>> geyser.iloc[0, 1] = float("nan")  # the eruption took 3.6 minutes; the wait for the next is lost
-    >>> options = {"missing": "at_random", "method": "gibbs", "draws": 500, "random_seed": 1, "progressbar": False}
+    >>> options = {"missing": "at_random", "random_seed": 1, "progressbar": False}
     >>> lost = bg.impute(bg.fit(geyser, 2, **options)).isel(obs=0).sel(feature="waiting")
     >>> round(lost["mean"].item()), round(lost["sd"].item())
     (76, 6)
