@@ -53,7 +53,7 @@ from bayesgmm.em.result import EMResult
 from bayesgmm.model.mixture import Mixture
 
 OBS = "obs"
-WEIGHT, LABEL, ERROR = "weight", "label", "error"
+WEIGHT, LABEL, ERROR, LOWER, UPPER = "weight", "label", "error", "lower", "upper"
 _COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
 OPTIMUM = "optimum"
 HYPERPARAMETERS = "hyperparameters"
@@ -201,6 +201,9 @@ def observed(data: Observations) -> xr.Dataset:
     if data.known.error is not None:
         error = as_shown(data.known.error)
         result[ERROR] = ((OBS, FEATURE, FEATURE_BIS)[: error.ndim], np.array(error))
+    for name, ends in ((LOWER, data.known.lower), (UPPER, data.known.upper)):
+        if ends is not None:
+            result[name] = (result["x"].dims, np.array(as_shown(ends)))
     return result
 
 
@@ -290,9 +293,9 @@ def read_observations(tree: xr.DataTree) -> FloatArray:
 
 
 def read_known(tree: xr.DataTree) -> Known:
-    """Weights, labels and errors of the data."""
+    """Weights, labels, errors and intervals of the data."""
     observed = group_of(tree, "observed_data")
-    if not {WEIGHT, LABEL, ERROR} & set(observed):
+    if not {WEIGHT, LABEL, ERROR, LOWER, UPPER} & set(observed):
         return NOTHING
     x, names = read_observations(tree), (WEIGHT, LABEL, ERROR)
     n = len(x)
@@ -306,10 +309,20 @@ def read_known(tree: xr.DataTree) -> Known:
         if not sound or not (labels >= -1 if labels.ndim == 1 else labels >= 0).all() or labels.max() >= max(k, 2):
             raise ValueError("label in observed_data of tree must be labels of its clusters; pass what fit returned")
         labels = labels if labels.ndim == 2 else labels.astype(np.int64)
+    ends = [read_numbers(observed[name].values, name).reshape(n, -1) for name in (LOWER, UPPER) if name in observed]
+    if ends and (len(ends) == 1 or not all(_is_around(x, *ends))):
+        raise ValueError(
+            "lower and upper in observed_data of tree must be ends of intervals around x; pass what fit returned"
+        )
     try:
-        return Known(weight, labels, read_error(error, None, x))
+        return Known(weight, labels, read_error(error, None, x), *ends)
     except ValueError as wrong:
         raise ValueError(f"error in observed_data of tree must fit x: {wrong}; pass what fit returned") from None
+
+
+def _is_around(x: FloatArray, lower: FloatArray, upper: FloatArray) -> Iterator[bool]:
+    yield lower.shape == x.shape == upper.shape
+    yield bool(((lower <= x) & (x <= upper) | np.isnan(x) & (lower == -np.inf) & (upper == np.inf)).all())
 
 
 def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:

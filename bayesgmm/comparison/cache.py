@@ -42,7 +42,7 @@ class FitCache:
             raise ValueError(about("cache", f"must be a folder, got the file {place}"))
         place.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(np.ascontiguousarray(data.x).tobytes())
-        for each in (data.known.weight, data.known.labels, data.known.error):
+        for each in data.known.arrays:
             digest.update(b"" if each is None else np.ascontiguousarray(each).tobytes())
         stated = {name: repr(value) for name, value in sorted(settings.items())}
         known = [as_shown(data.x).shape, data.features, data.positions.tolist(), stated, version("bayesgmm")]

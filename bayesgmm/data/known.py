@@ -1,4 +1,4 @@
-"""What is known of observations beside their values: how often each counts, its component, and the values' errors."""
+"""What is known of observations beside their values: how often each counts, its component, errors, and intervals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ADDS_UP = 1e-6  # by how much probabilities may miss one
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Frequency weights, labels and errors of n observations.
+    """Frequency weights, labels, errors and intervals of n observations.
 
     Attributes
     ----------
@@ -31,21 +31,31 @@ class Known:
         within an observation matter.
     error : (n, D) or (n, D, D) array, or None
         Standard deviations or covariances of the errors that the values were measured with.
+    lower, upper : (n, D) array, or None
+        Ends of the intervals in which values lie: the same where a value is known as it is, infinite where nothing
+        bounds it.
     """
 
     weight: FloatArray | None = None
     labels: NDArray[Any] | None = None
     error: FloatArray | None = None
+    lower: FloatArray | None = None
+    upper: FloatArray | None = None
     _log_labels: dict[int, FloatArray] = field(default_factory=dict, init=False, repr=False)  # of the k asked for last
 
     def of(self, rows: Any) -> Known:
         """What is known of some of the observations."""
-        return Known(*(None if each is None else each[rows] for each in (self.weight, self.labels, self.error)))
+        return Known(*(None if each is None else each[rows] for each in self.arrays))
 
     def equals(self, other: Known) -> bool:
         """Whether the same is known."""
-        pairs = (self.weight, other.weight), (self.labels, other.labels), (self.error, other.error)
+        pairs = zip(self.arrays, other.arrays, strict=True)
         return all(one is other if one is None or other is None else np.array_equal(one, other) for one, other in pairs)
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any] | None, ...]:
+        """All that is known, in the order above."""
+        return self.weight, self.labels, self.error, self.lower, self.upper
 
     def total(self, n: int) -> float:
         """The number of observations, each counted as often as it counts."""

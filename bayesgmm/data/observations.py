@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import FloatArray, Missing
+from bayesgmm.data.intervals import read_bins, read_intervals, read_limits
 from bayesgmm.data.known import NOTHING, Known, read_error, read_labels, read_weight
-from bayesgmm.data.tables import read_rows
+from bayesgmm.data.tables import column_names, read_rows
 from bayesgmm.data.units import Units
 from bayesgmm.kernels import estep
 from bayesgmm.kernels.allocations import complete_at, expect_at
@@ -19,8 +20,14 @@ from bayesgmm.kernels.compiled import given
 from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.groups import Groups, groups_of
+from bayesgmm.kernels.intervals import Intervals
 from bayesgmm.kernels.rows import EXACT, Kind, Rows, rows_of
 from bayesgmm.words import about
+
+INTERVALS_ALONE = (
+    "must have no intervals where features are correlated within a component, for then the probability of a box has no "
+    "closed form; use covariance='diag' or 'spherical', or the middles of the intervals"
+)
 
 
 class Source(Protocol):
@@ -37,14 +44,19 @@ class Observations:
 
     Parameters
     ----------
-    x : (n,) or (n, D) array-like
-        One row for each observation; the columns' names become coordinates.
+    x : (n,) or (n, D) array-like, optional
+        One row for each observation; the columns' names become coordinates. It may be left out where ``lower`` and ``upper``
+        say all that is known.
     weight : (n,) array-like, optional
         Frequency weights, not negative: an observation of weight c counts as c observations, one of weight 0 is left out.
     error : (n,), (n, D) or (n, D, D) array-like, optional
         What the values were measured with: standard deviations of independent errors with mean zero, in the units of x, or
         covariances of the errors of each row. The mixture is then that of the values without errors. Zero says that a value
         is exact; a missing value is one with an infinite error.
+    lower, upper : (n,) or (n, D) array-like, optional
+        Ends of the intervals in which values lie that are NaN in x. An end that is infinite, NaN or not given bounds
+        nothing; where both are the same the value is known as it is. Features must then be independent within a component
+        (one feature, or ``covariance="diag"`` or ``"spherical"``), and there can be no errors beside.
     labels : (n,) array-like of int, or (n, K) array-like, optional
         What is known of the components: of each observation the number of its component, or -1 where that is unknown; or
         probabilities of all components.
@@ -56,9 +68,9 @@ class Observations:
     Attributes
     ----------
     x : (n, D) array
-        The rows that count; NaN where nothing is known.
+        The rows that count; NaN where nothing is known, of an interval the middle, or the one end that it has.
     known : Known
-        Weights, labels and errors of these.
+        Weights, labels, errors and intervals of these.
     kept : (n_input,) array of bool, or None
         Which of the rows given these are; None if all.
     names : tuple of str, tuple of int, or None
@@ -78,10 +90,15 @@ class Observations:
     Bovy, Hogg & Roweis (2011), Extreme deconvolution: inferring complete distribution functions from noisy, heterogeneous
     and incomplete observations, Annals of Applied Statistics 5, 1657-1677. doi:10.1214/10-AOAS439
 
+    McLachlan & Jones (1988), Fitting mixture models to grouped and truncated data via the EM algorithm, Biometrics 44,
+    571-578. doi:10.2307/2531869
+
     Examples
     --------
     >>> Observations([[1.0, 2.0], [3.0, float("nan")]], missing="at_random")
     Observations(n = 2, 2 features, 1 value missing)
+    >>> Observations(lower=[0.5, 1.5], upper=[1.5, float("inf")])
+    Observations(n = 2, 1 feature, 2 values in intervals)
     """
 
     x: FloatArray
@@ -92,15 +109,91 @@ class Observations:
 
     def __init__(
         self,
-        x: ArrayLike,
+        x: ArrayLike | None = None,
         *,
         weight: ArrayLike | None = None,
         error: ArrayLike | None = None,
+        lower: ArrayLike | None = None,
+        upper: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         missing: Missing = "raise",
     ) -> None:
-        read = Observations.read(x, weight=weight, error=error, labels=labels, missing=missing, weight_name="weight")
+        given: Any = {"weight": weight, "error": error, "lower": lower, "upper": upper, "labels": labels}
+        read = Observations.read(x, **given, missing=missing, weight_name="weight")
         self.__dict__.update(read.__dict__)
+
+    @classmethod
+    def binned(cls, counts: ArrayLike, edges: Any, *, labels: ArrayLike | None = None) -> Observations:
+        """A histogram: bins, each as many observations as were counted there.
+
+        Parameters
+        ----------
+        counts : (B,) or (B_1, ..., B_D) array-like
+            How many observations lie in each bin, not negative; they are weights, and may be fractional.
+        edges : (B + 1,) array-like, or D of them
+            Between bins, increasing; the first and the last may be infinite. What ``numpy.histogram`` or
+            ``numpy.histogramdd`` returns are counts and edges.
+        labels : (B,) or (B, K) array-like, optional
+            As of :class:`Observations`, of all bins, those of several features in the order of ``counts.ravel()``.
+
+        Returns
+        -------
+        Observations
+            A row for each bin that is not empty.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For counts or edges that break a rule; the message names it.
+
+        Examples
+        --------
+        >>> Observations.binned([3, 0, 1], [0.0, 1.0, 2.0, float("inf")])
+        Observations(n = 2, 1 feature, 2 values in intervals, with weights)
+        """
+        lower, upper, weight = read_bins(counts, edges)
+        return cls(lower=lower, upper=upper, weight=weight, labels=labels)
+
+    @classmethod
+    def censored(
+        cls,
+        x: ArrayLike,
+        below: ArrayLike | None = None,
+        above: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        missing: Missing = "raise",
+    ) -> Observations:
+        """Values that are only known to lie below, or above, what can be measured.
+
+        Parameters
+        ----------
+        x : (n,) or (n, D) array-like
+            Values; one at a limit or beyond it lies anywhere beyond.
+        below, above : float, (D,), or array-like of the shape of x, optional
+            Lower and upper limits of what can be measured, in the units of x; of one feature (n,) says it for each row.
+        weight, labels, missing
+            As of :class:`Observations`.
+
+        Returns
+        -------
+        Observations
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or limits that break a rule; the message names it.
+
+        Examples
+        --------
+        >>> Observations.censored([0.1, 0.1, 0.4, 2.0], below=0.1)
+        Observations(n = 4, 1 feature, 2 values in intervals)
+        """
+        lower, upper = read_limits(x, below, above)
+        nothing = np.full(lower.shape, np.nan)
+        read = cls(nothing, lower=lower, upper=upper, weight=weight, labels=labels, missing=missing)
+        return cls.made(read.x, read.known, read.kept, column_names(x), read.missing)
 
     @classmethod
     def made(
@@ -123,6 +216,8 @@ class Observations:
         *,
         weight: ArrayLike | None = None,
         error: ArrayLike | None = None,
+        lower: ArrayLike | None = None,
+        upper: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         missing: Missing | None = "raise",
         name: str = "x",
@@ -135,7 +230,8 @@ class Observations:
         unit.
         """
         if isinstance(x, Observations):
-            for other, value in ((weight_name, weight), ("error", error), ("labels", labels)):
+            beside = {weight_name: weight, "error": error, "lower": lower, "upper": upper, "labels": labels}
+            for other, value in beside.items():
                 if value is not None:
                     raise ValueError(
                         about(other, "must not be given beside Observations, which hold their own; give it there")
@@ -144,11 +240,25 @@ class Observations:
                 rule = "must not be given beside Observations, of which gaps have been dealt with; give it there"
                 raise ValueError(about("missing", rule))
             return x
-        values, kept, names = read_rows(x, missing=missing, name=name)
+        ends: tuple[FloatArray, FloatArray] | tuple[None, None] = (None, None)
+        if lower is None and upper is None:
+            if x is None:
+                raise ValueError(about(name, "must be given, or lower and upper"))
+            values, kept, names = read_rows(x, missing=missing, name=name)
+        else:
+            if error is not None:
+                rule = "must not be given beside lower and upper: an interval of a value with an error is not supported"
+                raise ValueError(about("error", f"{rule}; widen the interval, or give the error alone"))
+            middle, *both, names = read_intervals(x, lower, upper)
+            values, kept, _ = read_rows(middle, missing=missing, name=name if x is not None else "lower and upper")
+            low, high = (each if kept is None else each[kept] for each in both)
+            if (np.isfinite(low) ^ np.isfinite(high) | (low < high) & np.isfinite(low)).any():
+                ends = low, high
         known = Known(
             read_weight(weight, kept, len(values), frequencies=frequencies, name=weight_name),
             read_labels(labels, kept, len(values)),
             read_error(error, kept, values),
+            *ends,
         )
         read = cls.made(values, known, kept, names, missing or "raise")
         if known.weight is None or known.weight.all():
@@ -159,7 +269,10 @@ class Observations:
         return cls.made(values[used], known.of(used), kept, names, read.missing)
 
     def __repr__(self) -> str:
-        many = [(np.isnan(self.x).sum(), "value missing", "values missing")]
+        many = [
+            (np.isnan(self.x).sum(), "value missing", "values missing"),
+            (np.count_nonzero(self.bounded), "value in an interval", "values in intervals"),
+        ]
         features = f"{self.n_features} feature{'s' if self.n_features > 1 else ''}"
         said = [f"n = {len(self)}", features, *(f"{n} {one if n == 1 else more}" for n, one, more in many if n)]
         kinds = {"weights": self.known.weight, "labels": self.known.labels, "errors": self.known.error}
@@ -206,7 +319,9 @@ class Observations:
 
     @property
     def counts_known(self) -> FloatArray:
-        """How many values of each feature are known, each counted as often as it counts, (D,)."""
+        """How many values of each feature have a density, not a probability: those not in intervals, weighted, (D,)."""
+        if self.known.lower is not None:
+            return self.counts @ (self.known.lower == self.known.upper)
         if self.kind is EXACT or self.n_features == 1:
             return np.full(self.n_features, self.total)
         return self.counts @ ~np.isnan(self.x)
@@ -219,8 +334,16 @@ class Observations:
 
     @property
     def exact(self) -> FloatArray:
-        """Rows with NaN where a value is missing or has an error."""
-        return self.x if self.error_sd is None else np.where(self.error_sd > 0, np.nan, self.x)
+        """Rows with NaN where a value is missing, has an error, or lies in an interval."""
+        known = np.where(self.bounded, np.nan, self.x) if self.known.lower is not None else self.x
+        return known if self.error_sd is None else np.where(self.error_sd > 0, np.nan, known)
+
+    @property
+    def bounded(self) -> NDArray[np.bool_]:
+        """Which values lie in an interval that is not everywhere, (n, D)."""
+        if self.known.lower is None or self.known.upper is None:
+            return np.zeros(self.x.shape, dtype=bool)
+        return (self.known.lower < self.known.upper) & ~np.isnan(self.x)
 
     @property
     def error_sd(self) -> FloatArray | None:
@@ -256,13 +379,16 @@ class Observations:
         error = self.known.error
         if error is not None:
             error = error / (units.scale if error.ndim == 2 else np.outer(units.scale, units.scale))
-        return Observations.made(units.standardised(self.x), replace(self.known, error=error))
+        lower, upper = (None if end is None else units.standardised(end) for end in (self.known.lower, self.known.upper))
+        return Observations.made(units.standardised(self.x), replace(self.known, error=error, lower=lower, upper=upper))
 
     @cached_property
     @np.errstate(under="ignore")
     def kind(self) -> Kind:
         """What is known of the values, as compiled code takes it."""
         error = self.known.error
+        if self.known.lower is not None and self.known.upper is not None:
+            return Intervals(given(np.stack([self.known.lower, self.known.upper])))
         if error is None and not np.isnan(self.x.min(initial=0.0)):
             return EXACT
         if error is not None and error.ndim == 2:
@@ -282,13 +408,26 @@ class Observations:
         x = self.x[self.kind.order] if isinstance(self.kind, Groups) else self.x
         return rows_of(x, *self._in_order(k), self.kind)
 
+    def _separable(self, means: FloatArray, factors: FloatArray) -> FloatArray:
+        """Factors of covariances; of intervals of several features the standard deviations, for nothing else is possible."""
+        if not isinstance(self.kind, Intervals) or self.n_features == 1:
+            return factors
+        sd = estep.without_zeros(means, factors)
+        if sd.ndim > means.ndim:
+            raise ValueError(about("x", INTERVALS_ALONE))
+        return sd
+
     def log_density(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
         """Log density of each, (n,), or (S, n) of S mixtures, over the components that its label allows."""
-        return estep.log_density(self.x, weights, means, factors, self._in_order(weights.shape[-1])[1], self.kind)
+        return estep.log_density(
+            self.x, weights, means, self._separable(means, factors), self._in_order(weights.shape[-1])[1], self.kind
+        )
 
     def responsibilities(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
         """Probability of each component given each of them and its label, (n, K)."""
-        return estep.responsibilities(self.x, weights, means, factors, self._in_order(len(weights))[1], self.kind)
+        return estep.responsibilities(
+            self.x, weights, means, self._separable(means, factors), self._in_order(len(weights))[1], self.kind
+        )
 
     def log_likelihood(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> float:
         """Log density of all, each counted as often as it counts."""
@@ -298,7 +437,7 @@ class Observations:
         """Completed sums for a mixture, in whose units the rows are standardised in passing."""
         standardise: Any = {} if units is None else {"shift": units.shift, "scale": units.scale}
         order = self._in_order(weights.shape[-1])
-        return estep.e_step(self.x, weights, means, factors, *order, self.kind, **standardise)
+        return estep.e_step(self.x, weights, means, self._separable(means, factors), *order, self.kind, **standardise)
 
     def completed(self, weights: FloatArray, means: FloatArray, factors: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Rows (n, D) drawn from the distribution, under a mixture, of the exact and complete ones behind these."""

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Missing, read_choice, read_count, spoken
 from bayesgmm.data.known import require_components
-from bayesgmm.data.observations import Observations
+from bayesgmm.data.observations import INTERVALS_ALONE, Observations
 from bayesgmm.exceptions import PACKAGE, DataWarning
 from bayesgmm.kernels.rows import EXACT
 from bayesgmm.words import Argument, Words, about, joined, said
@@ -73,6 +73,8 @@ def _require_fit(data: Observations, k: int, covariance: Covariance, *, of_any_r
         got = f"got k = {k} for {data.total:g}; use a smaller k, or count in another unit"
         raise ValueError(about("k", f"must be at most the sum of the weights, {got}"))
     _require_errors(data)
+    if data.known.lower is not None and data.n_features > 1 and TRAITS[covariance].matrix:
+        raise ValueError(about("x", INTERVALS_ALONE))
     distinct = count_distinct(data.x, k)
     if distinct < k:
         rounding = "" if len(np.unique(data.x, axis=0)) < k else " (to the accuracy of numbers as large as their range)"

@@ -14,15 +14,16 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.kernels import errors, groups, multivariate, univariate
+from bayesgmm.kernels import errors, groups, intervals, multivariate, univariate
 from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF
 from bayesgmm.kernels.compiled import given
 from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.groups import Groups
+from bayesgmm.kernels.intervals import Intervals
 from bayesgmm.kernels.rows import EXACT, Kind
 from bayesgmm.kernels.sums import address_of_sums, fill_sums_of
 
-__all__ = ["ESums", "e_step", "inverse_factors", "log_density", "responsibilities"]
+__all__ = ["ESums", "e_step", "inverse_factors", "log_density", "responsibilities", "without_zeros"]
 
 _NOTHING = given([])
 
@@ -73,8 +74,8 @@ def e_step(
         Observation weights, not negative.
     log_labels : (K, n) array, optional
         Logarithms of what is known of each observation's component.
-    known : Exact, Errors or Groups
-        What is known of the values. Weights and labels of groups are in their order.
+    known : Exact, Errors, Groups or Intervals
+        What is known of the values. Weights and labels of groups are in their order; intervals are of independent features.
     shift, scale : float or (D,) array
         The data are standardised in passing, without a copy.
 
@@ -131,11 +132,13 @@ def _fill_log_densities(
     x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None,
     known: Kind, out: FloatArray, shares: FloatArray,
 ) -> None:  # fmt: skip
-    c, mu, h = _coefficients(weights, means, _without_zeros(means, factors))
+    c, mu, h = _coefficients(weights, means, without_zeros(means, factors))
     if c.ndim == 1:
         c, mu, h = c[None], mu[None], h[None]
     labels = _labels(log_labels, x)
-    if isinstance(known, Groups):
+    if isinstance(known, Intervals):
+        intervals.log_densities(known.ends, labels, c, mu, h[..., 0], out, shares)
+    elif isinstance(known, Groups):
         groups.log_densities(known.address, known.order, labels, c, mu, h, out, shares)
     elif isinstance(known, Errors):
         errors.log_densities(given(x[:, 0]), known.variances, labels, c, mu[..., 0], h[..., 0, 0], out, shares)
@@ -160,7 +163,7 @@ def inverse_factors(factors: FloatArray) -> FloatArray:
     return inverse
 
 
-def _without_zeros(means: FloatArray, factors: FloatArray) -> FloatArray:
+def without_zeros(means: FloatArray, factors: FloatArray) -> FloatArray:
     """Cholesky factors, or their diagonals where there is nothing else in any of them."""
     if factors.ndim == means.ndim:
         return factors

@@ -1,4 +1,4 @@
-"""The steps of an allocation that depend on what is known of the values: as they are, with errors, or in groups.
+"""The steps of an allocation that depend on what is known of the values: as they are, with errors, in groups, in intervals.
 
 Of values that are not known exactly those behind them are drawn given the component and added to its sums. In groups
 (:mod:`.groups`) they are drawn by conditioning by simulation: with x* ~ N(0, Sigma) and e* ~ N(0, E), the distance from mu
@@ -19,15 +19,19 @@ import numpy as np
 from numba import carray
 from numba.extending import overload
 
-from bayesgmm.kernels import errors, groups, steps
+from bayesgmm.kernels import errors, groups, intervals, steps
+from bayesgmm.kernels.blocks import ROOT_HALF
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.groups import Groups
+from bayesgmm.kernels.intervals import Intervals
 from bayesgmm.kernels.pointers import at, copy, pointer
 from bayesgmm.kernels.spread import Variances
 
+_SUMMED = 10_000.0  # copies of a row from which on their sum is as good as normal: its skewness is below .02
 
-def _for_each_kind(step: Any, of_variances: Any, of_factors: Any, of_errors: Any, of_groups: Any) -> None:
+
+def _for_each_kind(step: Any, of_variances: Any, of_factors: Any, of_errors: Any, of_groups: Any, of_intervals: Any) -> None:
     """Give a step, which is a signature with a docstring, its version for each type of its argument ``known``.
 
     That for values known as they are depends on the type of ``spread``.
@@ -39,7 +43,7 @@ def _for_each_kind(step: Any, of_variances: Any, of_factors: Any, of_errors: Any
     def version(*types: Any) -> Any:
         known, spread = (types[names.index(name)].instance_class for name in ("known", "spread"))
         exact = of_variances if spread is Variances else of_factors
-        return {Errors: of_errors, Groups: of_groups}.get(known, exact)
+        return {Errors: of_errors, Groups: of_groups, Intervals: of_intervals}.get(known, exact)
 
 
 def begin(known: Any, spread: Any, offsets: Any, blocks: Any) -> Any:
@@ -89,6 +93,18 @@ def _begin_groups(known, spread, offsets, blocks):
     return roots, covariances, log_w, current, matrices, np.empty(k), vectors, np.empty((size, size)), np.ones(size)
 
 
+def _begin_intervals(known, spread, offsets, blocks):
+    k, size = len(offsets), spread.n_features
+    whiteners = steps.whiteners_of(spread, k, blocks)
+    h, log_scale, unit = np.empty((k, size)), np.empty((k, size)), np.empty((2, size))
+    for j in range(k):
+        for d in range(size):
+            h[j, d] = whiteners[j, d, d if whiteners.shape[2] > 1 else 0]
+    intervals.fill_scales(h, log_scale)
+    unit[0], unit[1] = 0.0, 1.0
+    return h, log_scale, unit, np.empty((k, size)), np.empty((k, size)), np.empty(size)
+
+
 def _place_as_it_is(known, spread, i):
     return i
 
@@ -123,6 +139,14 @@ def _fill_of_errors(known, spread, x, i, offsets, mu, blocks, inverse, room, dif
         q = errors.share(known.variances[i], inverse[j, 0])
         difference[j, 0] = x[i, 0] - mu[j, 0]
         out[j] = offsets[j] + 0.5 * math.log(q) - 0.5 * inverse[j, 0] * q * difference[j, 0] ** 2
+
+
+def _fill_of_intervals(known, spread, x, i, offsets, mu, blocks, inverse, room, difference, out):
+    h, log_scale, unit, first, second, _ = room
+    low, high = known.ends[0, i], known.ends[1, i]
+    intervals.fill_row(low, high, unit[0], unit[1], offsets, mu, h, log_scale, out, first, second)
+    for j in range(len(offsets)):
+        copy(mu[j], difference[j])
 
 
 def _fill_of_groups(known, spread, x, i, offsets, mu, blocks, inverse, room, difference, out):
@@ -173,11 +197,55 @@ def _add_to_factors(rng, known, spread, i, many, inverse, room, difference, j, s
 def _add_of_errors(rng, known, spread, i, many, inverse, room, difference, j, sums):
     counts, first, second = sums
     q = errors.share(known.variances[i], inverse[j, 0])
+    behind = (
+        q * difference[j, 0] + math.sqrt(q * known.variances[i] / many) * rng.standard_normal()
+    )  # the mean of all copies
+    counts[j] += many
+    first[j, 0] += many * behind
+    second[j, 0] += many * behind * behind
+    if many > 1.0:
+        second[j, 0] += q * known.variances[i] * 2.0 * rng.standard_gamma(0.5 * (many - 1.0))
+
+
+def _add_of_intervals(rng, known, spread, i, many, inverse, room, difference, j, sums):
+    counts, first, second = sums
+    if many > _SUMMED:
+        counts[j] += many
+        _add_many(rng, known.ends[0, i], known.ends[1, i], many, difference[j], room[0][j], room[5], first[j], second[j])
+        many = 0.0
     for _ in range(int(many)):
-        behind = q * difference[j, 0] + math.sqrt(q * known.variances[i]) * rng.standard_normal()
+        _draw_of_row(rng, known.ends[0, i], known.ends[1, i], difference[j], room[0][j], room[5])
         counts[j] += 1.0
-        first[j, 0] += behind
-        second[j, 0] += behind * behind
+        _add_row(room[5], first[j], second[j])
+
+
+@compiled(fastmath=STRICT)
+def _add_many(rng, lower, upper, many, mu, h, sums, first, second):
+    """Add as many rows behind one of intervals, of which sums alone are drawn; products of different features by means."""
+    size = len(mu)
+    for a in range(size):
+        sd, distance = ROOT_HALF / h[a], lower[a] - mu[a]
+        sums[a], square = many * distance, many * distance * distance
+        if lower[a] != upper[a]:
+            sums[a], square = intervals.draw_sums(rng, distance / sd, (upper[a] - mu[a]) / sd, many)
+            sums[a], square = sd * sums[a], sd * sd * square
+        first[a] += sums[a]
+        if second.size == size:
+            carray(at(second), (size,))[a] += square
+        else:
+            for b in range(a):
+                carray(at(second), (size, size))[a, b] += sums[a] * sums[b] / many
+            carray(at(second), (size, size))[a, a] += square
+
+
+@compiled(fastmath=STRICT)
+def _draw_of_row(rng, lower, upper, mu, h, behind):
+    """Fill the distance from the mean of a component of the row behind intervals."""
+    for d in range(len(behind)):
+        behind[d] = lower[d] - mu[d]
+        if lower[d] != upper[d]:
+            sd = ROOT_HALF / h[d]
+            behind[d] = sd * intervals.draw_between(rng, behind[d] / sd, (upper[d] - mu[d]) / sd)
 
 
 def _add_of_groups(rng, known, spread, i, many, inverse, room, difference, j, sums):
@@ -238,6 +306,10 @@ def _draw_of_errors(rng, known, spread, i, inverse, room, difference, j, out):
     out[0] = q * difference[j, 0] + math.sqrt(q * known.variances[i]) * rng.standard_normal()
 
 
+def _draw_of_intervals(rng, known, spread, i, inverse, room, difference, j, out):
+    _draw_of_row(rng, known.ends[0, i], known.ends[1, i], difference[j], room[0][j], out)
+
+
 def _draw_of_groups(rng, known, spread, i, inverse, room, difference, j, out):
     copy(_draw_of_group(rng, known.table, room, j), out)
 
@@ -254,6 +326,13 @@ def _add_moments_of_errors(known, spread, i, inverse, room, difference, j, mu, s
     value = mu[j, 0] + q * difference[j, 0]
     mean[0] += share * value
     square[0] += share * (value * value + q * known.variances[i])
+
+
+def _add_moments_of_intervals(known, spread, i, inverse, room, difference, j, mu, share, mean, square):
+    first, second = room[3], room[4]
+    for d in range(len(mean)):
+        mean[d] += share * (mu[j, d] + first[j, d])
+        square[d] += share * (mu[j, d] * (mu[j, d] + 2.0 * first[j, d]) + second[j, d])
 
 
 def _add_moments_of_groups(known, spread, i, inverse, room, difference, j, mu, share, mean, square):
@@ -273,9 +352,18 @@ def _add_moments_of_group(table, room, j, mu, share, mean, square):
         square[d] += share * (value * value + max(variance, 0.0))
 
 
-_for_each_kind(begin, _begin_exact, _begin_exact, _begin_exact, _begin_groups)
-_for_each_kind(place_of, _place_as_it_is, _place_as_it_is, _place_as_it_is, _place_in_groups)
-_for_each_kind(fill_log_densities, _fill_of_variances, _fill_of_factors, _fill_of_errors, _fill_of_groups)
-_for_each_kind(add, _add_to_variances, _add_to_factors, _add_of_errors, _add_of_groups)
-_for_each_kind(draw, _draw_exact, _draw_exact, _draw_of_errors, _draw_of_groups)
-_for_each_kind(add_moments, _add_exact_moments, _add_exact_moments, _add_moments_of_errors, _add_moments_of_groups)
+_for_each_kind(begin, _begin_exact, _begin_exact, _begin_exact, _begin_groups, _begin_intervals)
+_for_each_kind(place_of, _place_as_it_is, _place_as_it_is, _place_as_it_is, _place_in_groups, _place_as_it_is)
+_for_each_kind(
+    fill_log_densities, _fill_of_variances, _fill_of_factors, _fill_of_errors, _fill_of_groups, _fill_of_intervals
+)
+_for_each_kind(add, _add_to_variances, _add_to_factors, _add_of_errors, _add_of_groups, _add_of_intervals)
+_for_each_kind(draw, _draw_exact, _draw_exact, _draw_of_errors, _draw_of_groups, _draw_of_intervals)
+_for_each_kind(
+    add_moments,
+    _add_exact_moments,
+    _add_exact_moments,
+    _add_moments_of_errors,
+    _add_moments_of_groups,
+    _add_moments_of_intervals,
+)

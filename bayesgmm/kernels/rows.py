@@ -10,6 +10,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.compiled import given
 from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.groups import Groups
+from bayesgmm.kernels.intervals import Intervals
 from bayesgmm.kernels.sums import address_of_log_likelihood, address_of_sums
 
 
@@ -22,7 +23,7 @@ class Exact(NamedTuple):
         return 0
 
 
-type Kind = Exact | Errors | Groups
+type Kind = Exact | Errors | Groups | Intervals
 EXACT = Exact()
 
 
@@ -40,7 +41,7 @@ class Rows(NamedTuple):
         Weights less copies, if any of them is not zero.
     log_labels : (K, n) or (0, n) array
         Logarithms of what is known of each observation's component.
-    known : Exact, Errors or Groups
+    known : Exact, Errors, Groups or Intervals
         What is known of the values; those of groups are in their order.
     sums, log_likelihood : int
         Addresses of the functions of :mod:`bayesgmm.kernels.sums` for these rows; the second is 0 for several features.

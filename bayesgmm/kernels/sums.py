@@ -9,9 +9,11 @@ from functools import cache
 from typing import Any
 
 import numba
+import numpy as np
 from numba import carray, types
 
-from bayesgmm.kernels import errors, groups, multivariate, univariate
+from bayesgmm.kernels import errors, groups, intervals, multivariate, univariate
+from bayesgmm.kernels.blocks import no_unit
 from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
 from bayesgmm.kernels.pointers import FLOATS, at, call, pointer
 
@@ -24,7 +26,8 @@ def address_of_sums(known: Any, *, one_feature: bool) -> int:
 @cache
 def _compiled_sums(kind: str, one_feature: bool) -> int:
     signature = types.float64(*[types.int64] * 8, *[FLOATS] * 8)
-    function = {"Errors": _of_errors, "Groups": _of_groups}.get(kind, _of_one_feature if one_feature else _of_several)
+    exact = _of_one_feature if one_feature else _of_several
+    function = {"Errors": _of_errors, "Groups": _of_groups, "Intervals": _of_intervals}.get(kind, exact)
     return int(c_callback(signature, function, fastmath=SUMS).address)
 
 
@@ -36,7 +39,8 @@ def address_of_log_likelihood(known: Any) -> int:
 @cache
 def _compiled_log_likelihood(kind: str) -> int:
     signature = types.float64(*[types.int64] * 6, *[FLOATS] * 3)
-    function = _log_likelihood_of_errors if kind == "Errors" else _log_likelihood
+    of_kind = {"Errors": _log_likelihood_of_errors, "Intervals": _log_likelihood_of_intervals}
+    function = of_kind.get(kind, _log_likelihood)
     return int(c_callback(signature, function, fastmath=SUMS).address)
 
 
@@ -130,6 +134,23 @@ def _log_likelihood_of_errors(n, k, x, weight, log_labels, known, c, mu, h):
     )
 
 
+def _log_likelihood_of_intervals(n, k, x, weight, log_labels, known, c, mu, h):
+    shift, inverse_scale = no_unit(1)
+    return intervals.accumulate(
+        carray(pointer(known), (2, n, 1)),
+        carray(pointer(weight), (n if weight != 0 else 0,)),
+        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        shift,
+        inverse_scale,
+        carray(c, (k,)),
+        carray(mu, (k, 1)),
+        carray(h, (k, 1)),
+        np.empty(k),
+        np.empty((k, 1)),
+        np.empty((k, 1)),
+    )
+
+
 def _of_errors(n, k, n_features, width, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second):
     return errors.accumulate(
         carray(pointer(x), (n,)),
@@ -160,4 +181,22 @@ def _of_groups(n, k, n_features, width, x, weight, log_labels, known, shift, inv
         carray(counts, (k,)),
         carray(first, (k, n_features)),
         carray(second, (k, n_features, width)),
+    )
+
+
+def _of_intervals(
+    n, k, n_features, width, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second
+):  # fmt: skip
+    return intervals.accumulate(
+        carray(pointer(known), (2, n, n_features)),
+        carray(pointer(weight), (n if weight != 0 else 0,)),
+        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        carray(shift, (n_features,)),
+        carray(inverse_scale, (n_features,)),
+        carray(c, (k,)),
+        carray(mu, (k, n_features)),
+        carray(h, (k, n_features)),
+        carray(counts, (k,)),
+        carray(first, (k, n_features)),
+        carray(second, (k, n_features)),
     )

@@ -14,9 +14,9 @@ from pymc.logprob.transforms import Transform
 from bayesgmm.arguments import TRAITS, Covariance, Missing, read_count, read_seed, require_memory
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
-from bayesgmm.kernels.rows import EXACT
 from bayesgmm.model import wishart
 from bayesgmm.model.priors import HierarchicalPrior, Prior, read_prior
+from bayesgmm.model.pymc_rows import add_rows
 
 
 def build_model(
@@ -87,58 +87,21 @@ def build_model(
     if data.n_features > 1:
         coords |= {"feature": data.features, "feature_bis": data.features}
     with pm.Model(coords=coords) as model:
-        w = pm.Dirichlet("w", a=np.full(k, prior.alpha), dims="cluster")
+        pm.Dirichlet("w", a=np.full(k, prior.alpha), dims="cluster")
         if data.n_features == 1:
             mu = pm.Normal("mu", mu=prior.b0, sigma=np.sqrt(np.asarray(prior.B0)), dims="cluster")
             sigma2, own = _variances(prior, covariance, ()), not TRAITS[covariance].shared
             scale = pm.math.sqrt(sigma2)
             sigma = pm.Deterministic("sigma", scale if own else pm.math.ones_like(mu) * scale, dims="cluster")
-            error = 0.0 if data.known.error is None else data.known.error
-            measured = sigma if data.known.error is None else pm.math.sqrt(sigma**2 + error**2)
-            pm.NormalMixture("x", w=w, mu=mu, sigma=measured, observed=data.x[:, 0].copy(), dims="obs")
-            _add_known(model, pm.logp(pm.Normal.dist(mu=mu, sigma=measured), data.x), data, k)
+            add_rows(model, mu, sigma, data)
         else:
             mu = pm.MvNormal("mu", mu=prior.b0, cov=prior.B0, dims=("cluster", "feature"))
             if not TRAITS[covariance].matrix:
                 roots = _diagonal_roots(prior, k, data.n_features, covariance)
             else:
                 roots = _triangular_roots(prior, k, data.n_features, covariance)
-            if data.kind is EXACT:
-                components = pm.MvNormal.dist(mu=mu, chol=roots)
-                pm.Mixture("x", w=w, comp_dists=components, observed=data.x.copy(), dims=("obs", "feature"))
-                _add_known(model, pm.logp(components, data.x[:, None, :]), data, k)
-            else:
-                _add_known(model, _of_patterns(w, mu, roots, data), data, k)
+            add_rows(model, mu, roots, data)
     return model
-
-
-def _of_patterns(w: Any, mu: Any, roots: Any, data: Observations) -> Any:
-    """A variable for the rows of which the same features are known, and the log densities (n, K) of all components."""
-    cov, error, parts, order = roots @ roots.mT, data.known.error, [], []
-    patterns, which = np.unique(~np.isnan(data.x), axis=0, return_inverse=True)
-    for place, pattern in enumerate(patterns):
-        rows, known = np.flatnonzero(which.ravel() == place), np.flatnonzero(pattern)
-        marginal = cov[:, known][:, :, known]
-        if error is not None:
-            own = error[rows][:, :, None] ** 2 * np.eye(data.n_features) if error.ndim == 2 else error[rows]
-            marginal = marginal + own[:, None][..., known[:, None], known]
-        components = pm.MvNormal.dist(mu=mu[:, known], chol=pt.linalg.cholesky(marginal))
-        name = "x" if len(patterns) == 1 else f"x[{', '.join(map(str, data.features[known].tolist()))}]"
-        pm.Mixture(name, w=w, comp_dists=components, observed=data.x[np.ix_(rows, known)])
-        parts.append(pm.logp(components, data.x[np.ix_(rows, known)][:, None, :]))
-        order.append(rows)
-    return pt.concatenate(parts)[np.argsort(np.concatenate(order))]
-
-
-def _add_known(model: pm.Model, log_components: Any, data: Observations, k: int) -> None:
-    """What weights and labels add to the log density of the mixture, of log densities (n, K) of the components."""
-    weight, log_labels = data.known.weight, data.known.log_labels(k)
-    if weight is None and log_labels is None:
-        return
-    joint = pt.log(model["w"]) + log_components
-    plain = pt.logsumexp(joint, axis=1)
-    known = plain if log_labels is None else pt.logsumexp(joint + log_labels.T, axis=1)
-    pm.Potential("known", (data.known.counts(len(data)) * known - plain).sum())
 
 
 def prior_predictive(

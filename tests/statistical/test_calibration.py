@@ -58,6 +58,18 @@ def with_both(x, generator):
     return Observations.made(with_gaps(measured.x, generator).x, measured.known)
 
 
+def in_intervals(x, generator):
+    """Two thirds of the values in wide bins, the first and the last of which are open."""
+    edges = np.array([-np.inf, -3.0, -1.0, 1.0, 3.0, np.inf])
+    bins, seen = np.searchsorted(edges, x) - 1, generator.uniform(size=x.shape) < 1 / 3
+    return Observations(lower=np.where(seen, x, edges[bins]), upper=np.where(seen, x, edges[bins + 1]))
+
+
+def middles(x, generator):
+    """The middle of each bin, or its end, as if that were known."""
+    return Observations.made(in_intervals(x, generator).x)
+
+
 def believed_exact(x, generator):
     """Errors forgotten."""
     return Observations.made(with_errors(x, generator).x)
@@ -153,9 +165,11 @@ def test_nuts_as_fit_sets_it_up_is_calibrated(problem, size):
 
 SEEN = [
     (PROBLEMS[0], with_errors),
+    (PROBLEMS[0], in_intervals),
     (PROBLEMS[3], with_gaps),
     (PROBLEMS[3], with_both),
     (PROBLEMS[4], with_both),
+    (PROBLEMS[4], in_intervals),
 ]
 
 
@@ -168,12 +182,14 @@ def test_gibbs_of_rows_partly_known_is_calibrated(problem, seen):
     assert_calibrated(ranks(problem, by_gibbs, 300, seen=seen))
 
 
-@pytest.mark.parametrize(("problem", "seen"), SEEN[:2], ids=name_of)
+@pytest.mark.parametrize(("problem", "seen"), SEEN[:3], ids=name_of)
 def test_nuts_of_rows_partly_known_is_calibrated(problem, seen):
     assert_calibrated(ranks(problem, by_nuts, 100, seen=seen))
 
 
-@pytest.mark.parametrize(("problem", "seen"), [(PROBLEMS[0], believed_exact), (PROBLEMS[3], filled)], ids=name_of)
+@pytest.mark.parametrize(
+    ("problem", "seen"), [(PROBLEMS[0], believed_exact), (PROBLEMS[3], filled), (PROBLEMS[0], middles)], ids=name_of
+)
 def test_control_what_is_not_known_taken_for_known_is_noticed(problem, seen):
     found = ranks(problem, by_gibbs, 200, seen=seen)
     with pytest.raises(AssertionError, match="seed"):

@@ -1,0 +1,390 @@
+"""Values of which an interval is known: laws of bins, rounding and censoring, through every door that takes data."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from arviz_stats.base import array_stats
+from scipy import integrate, optimize, stats
+
+import bayesgmm as bg
+from bayesgmm.analysis.reading import Reading
+from bayesgmm.data.observations import Observations
+from bayesgmm.kernels.intervals import draw_between, draw_sums, moments
+from bayesgmm.posterior import LogPosterior
+from tests.families import prior_of
+from tests.oracles.intervals import interval_moments, row_by_row
+from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
+from tests.statistics import assert_same_means, rng
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the chains have not converged"),
+    pytest.mark.filterwarnings("ignore:too few effective draws"),
+    pytest.mark.filterwarnings("ignore:fewer than 100 effective draws"),
+]
+
+KINDS = [("bins", 1), ("censored", 1), ("all", 1), ("bins", 2), ("all", 3)]
+OF_STRUCTURES = [(kind, d, each) for kind, d in KINDS for each in (("full", "tied") if d == 1 else ("diag", "spherical"))]
+
+
+def values(d, n=40, offset=0):
+    generator = rng(d + offset)
+    return np.where(generator.uniform(size=(n, 1)) < 0.4, -2.0, 2.0) + generator.normal(size=(n, d))
+
+
+def ends(kind, d, **others):
+    """Lower and upper ends (n, D) of two clusters, seen as this kind of rows."""
+    x = values(d, **others)
+    generator = rng(7)
+    if kind == "bins":
+        return np.floor(x), np.floor(x) + 1.0
+    lower, upper = np.where(x < -2.5, -np.inf, x), np.where(x < -2.5, -2.5, x)
+    if kind == "all":
+        what = generator.integers(0, 4, x.shape)
+        lower = np.choose(what, [x, x - generator.uniform(size=x.shape), x - 1.0, np.full(x.shape, -np.inf)])
+        upper = np.choose(what, [x, x + generator.uniform(size=x.shape), np.full(x.shape, np.inf), x + 1.0])
+        if d > 1:
+            nothing = generator.uniform(size=len(x)) < 0.2
+            lower[nothing, 0], upper[nothing, 0] = -np.inf, np.inf
+    return lower, upper
+
+
+def seen(kind, d, **others):
+    lower, upper = ends(kind, d, **others)
+    return Observations(lower=lower, upper=upper, missing="at_random")
+
+
+def a_mixture(k, d, generator):
+    return generator.dirichlet(np.ones(k)), generator.normal(0, 2, (k, d)), np.exp(generator.normal(size=(k, d)) / 2)
+
+
+@pytest.mark.parametrize("far", [0.0, 3.0, 40.0])
+def test_probabilities_and_moments_have_their_digits(far):
+    generator = rng(1)
+    widths = 10.0 ** generator.uniform(-9, 2, 60)
+    begins = generator.choice([-1, 1], 60) * (far + generator.exponential(size=60) / (1 + far))
+    cases = [*zip(begins, begins + widths, strict=True), (far, np.inf), (-np.inf, -far), (-far, np.inf)]
+    for a, b in cases:
+        log_p, first, second = interval_moments(a, b)
+        found = moments(a, b, float(b - a))
+        assert abs(found[0] - log_p) <= 1e-12 * max(1, abs(log_p))
+        assert abs(found[1] - first) <= 1e-11 * second**0.5
+        assert abs(found[2] - second) <= 1e-11 * second
+
+
+def test_points_out_of_reach_and_ends_that_bound_nothing():
+    assert moments(-np.inf, np.inf, np.inf) == (0.0, 0.0, 1.0)
+    for a, b in ((1e9, 2e9), (1e160, np.inf), (1e200, 1e201)):
+        found, mirrored = moments(a, b, b - a), moments(-b, -a, b - a)
+        assert np.isfinite(found).all()
+        assert mirrored == (found[0], -found[1], found[2])
+    narrow = Observations(lower=[1.0], upper=[1.0 + 1e-7]).log_density(*a_mixture(2, 1, rng(2)))
+    exact = Observations([1.0 + 5e-8]).log_density(*a_mixture(2, 1, rng(2)))
+    np.testing.assert_allclose(narrow - np.log((1.0 + 1e-7) - 1.0), exact, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (-0.3, 0.4),
+        (-0.2, 1.9),
+        (-np.inf, 0.2),
+        (0.4, 1.7),
+        (1.0, 1.2),
+        (3.0, np.inf),
+        (8.0, 9.0),
+        (-30.0, -29.9),
+        (-9.0, -4.0),
+    ],
+)
+def test_draws_between_ends_have_the_distribution(a, b):
+    generator = rng(3)
+    drawn = np.array([draw_between(generator, a, b) for _ in range(4_000)])
+    assert ((a < drawn) & (drawn < b)).all()
+    side, low, high = (1, a, b) if a + b > 0 or np.isinf(b) else (-1, -b, -a)
+    tail = lambda t: stats.norm.sf(t)  # noqa: E731
+    uniform = (tail(side * drawn) - tail(high)) / (tail(low) - tail(high))
+    assert stats.kstest(uniform, "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [(-1.2, 0.4), (-np.inf, np.inf), (0.3, np.inf), (-3.0, -2.5), (30.0, 31.0), (-np.inf, -9.0)]
+)
+def test_sums_of_many_draws_have_their_means_and_covariance(a, b):
+    generator, many = rng(4), 20_000.0
+    drawn = np.array([draw_sums(generator, a, b, many) for _ in range(4_000)])
+    _, first, second = interval_moments(a, b)
+    density = lambda t: np.exp(-(t**2) / 2 + max(a, -b, 0) ** 2 / 2)  # noqa: E731
+    low, high = max(a, -10 if a < 0 and b > -8 else -12.0), min(b, 10.0 if a < 8 else 31.0)
+    grid = np.linspace(low, high, 100_001)
+    raised = [integrate.simpson(grid**p * density(grid), grid) for p in (0, 3, 4)]
+    first, second, third, fourth = float(first), float(second), raised[1] / raised[0], raised[2] / raised[0]
+    wanted = np.array([[second - first**2, third - first * second], [third - first * second, fourth - second**2]])
+    sd = np.sqrt(np.diag(wanted) * many)
+    assert (abs(drawn.mean(axis=0) - many * np.array([first, second])) < 5 * sd / np.sqrt(4_000)).all()
+    np.testing.assert_allclose(np.cov(drawn.T) / np.outer(sd, sd), wanted * many / np.outer(sd, sd), atol=0.12)
+
+
+@pytest.mark.parametrize(("kind", "d"), KINDS)
+def test_sums_and_densities_are_those_row_by_row(kind, d):
+    lower, upper = ends(kind, d)
+    generator = rng(3)
+    weights, means, sd = a_mixture(3, d, generator)
+    counts, labels = generator.uniform(0.1, 3, len(lower)), generator.integers(-1, 3, len(lower))
+    observed = Observations(lower=lower, upper=upper, missing="at_random", weight=counts, labels=labels)
+    joint, first, second = row_by_row(lower, upper, weights, means, sd)
+    joint = np.where((labels[:, None] == np.arange(3)) | (labels[:, None] < 0), joint, -np.inf)
+    log_density = np.logaddexp.reduce(joint, axis=1)
+    r = np.exp(joint - log_density[:, None])
+    np.testing.assert_allclose(observed.log_density(weights, means, sd), log_density, rtol=1e-10)
+    as_matrices = observed.log_density(weights[None], means[None], (sd[:, :, None] * np.eye(d))[None])
+    np.testing.assert_allclose(as_matrices[0], log_density, rtol=1e-10)
+    np.testing.assert_allclose(observed.responsibilities(weights, means, sd), r, atol=1e-11)
+    got, r = observed.sums(weights, means, sd), r * counts[:, None]
+    wanted = counts @ log_density, r.sum(axis=0), np.einsum("ik,ikd->kd", r, first), np.einsum("ik,ikd->kd", r, second)
+    for mine, exact in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(mine, exact, rtol=1e-10, atol=1e-10)
+
+
+def test_the_probability_of_a_bin_is_an_integral():
+    mixture = bg.Mixture([0.3, 0.7], [0.0, 2.0], sigma=[1.0, 0.4])
+    found = mixture.log_density(Observations.binned([1, 1, 1, 1], [-np.inf, -1.0, 2.1, 2.2, np.inf]))
+    density = lambda x: np.exp(mixture.log_density([x])[0])  # noqa: E731
+    for (low, high), log_p in zip([(-10, -1), (-1, 2.1), (2.1, 2.2), (2.2, 10)], found, strict=True):
+        assert log_p == pytest.approx(np.log(integrate.quad(density, low, high, epsabs=1e-13)[0]), abs=1e-8)
+
+
+@pytest.mark.parametrize(("kind", "d", "covariance"), OF_STRUCTURES)
+def test_density_and_gradient_are_those_of_the_pymc_model(kind, d, covariance):
+    observed = seen(kind, d, n=12)
+    prior = prior_of("hierarchical, all given", covariance, d)
+    own = LogPosterior(observed, 2, prior.scaled_to(observed.x, covariance), covariance)
+    function, generator = value_and_gradient(own, stated_by_pymc(own)), rng(5)
+    for _ in range(2):
+        point = generator.normal(0, 0.5, own.n_dim)
+        value, slopes = own(point)
+        exact, exact_slopes = function(point)
+        assert value == pytest.approx(exact, rel=1e-8)
+        np.testing.assert_allclose(slopes, exact_slopes, rtol=1e-8, atol=1e-8 * abs(exact_slopes).max())
+
+
+@pytest.mark.parametrize(("kind", "d", "covariance"), OF_STRUCTURES)
+def test_em_never_decreases_and_moves_with_the_data(kind, d, covariance):
+    lower, upper = ends(kind, d, n=60)
+    shift, scale = np.arange(1, d + 1) * 100.0, np.full(d, 7.0) if covariance == "spherical" else 10.0 ** np.arange(d)
+    settings = {"covariance": covariance, "random_seed": 1, "tol": 1e-12, "max_iter": 20_000}
+    one = bg.fit_em(Observations(lower=lower, upper=upper, missing="at_random"), 2, **settings)
+    moved = Observations(lower=shift + scale * lower, upper=shift + scale * upper, missing="at_random")
+    other = bg.fit_em(moved, 2, **settings)
+    assert (np.diff(one.history) >= -1e-9 * abs(one.log_likelihood)).all()
+    moved_back = other.mixture.rescaled(-shift / scale, 1 / scale)
+    np.testing.assert_allclose(moved_back.mu, one.mixture.mu, atol=2e-3)
+    np.testing.assert_allclose(moved_back.sd, one.mixture.sd, rtol=2e-3)
+    volume = (lower == upper).sum(axis=0) @ np.log(scale)
+    assert other.log_likelihood == pytest.approx(one.log_likelihood - volume, abs=1e-6)
+
+
+def test_em_of_a_histogram_is_the_maximum_of_its_likelihood():
+    """Found by a general optimiser from the same start, of probabilities of bins by differences of scipy's Phi."""
+    counts, edges = np.histogram(values(1, n=500)[:, 0], np.arange(-6, 7))
+
+    def minus_log_likelihood(point):
+        w, mu, sd = 1 / (1 + np.exp(-point[0])), point[1:3], np.exp(point[3:])
+        p = np.diff(stats.norm.cdf(edges[:, None], mu, sd), axis=0) @ [w, 1 - w]
+        return -(counts @ np.log(np.maximum(p, 1e-300)))
+
+    wanted = optimize.minimize(minus_log_likelihood, [0.0, -1.0, 1.0, 0.0, 0.0], tol=1e-10)
+    found = bg.fit_em(Observations.binned(counts, edges), 2, random_seed=1, tol=1e-12, max_iter=10_000)
+    assert found.log_likelihood == pytest.approx(-wanted.fun, abs=1e-6)
+    order = np.argsort(wanted.x[1:3])
+    np.testing.assert_allclose(found.mixture.means, wanted.x[1:3][order], atol=1e-3)
+    np.testing.assert_allclose(found.mixture.sigma, np.exp(wanted.x[3:])[order], rtol=1e-3)
+
+
+@pytest.mark.parametrize("covariance", ["diag", "spherical"])
+def test_ends_that_are_one_and_intervals_that_are_everywhere(covariance):
+    """Values given by their ends are exact; an interval that is everywhere is a gap; one that is short is a density."""
+    x = values(3)
+    assert repr(Observations(lower=x, upper=x)) == repr(Observations(x))
+    gaps = np.where(rng(8).uniform(size=x.shape) < 0.2, np.nan, x)
+    gaps[:, 1] = x[:, 1]
+    missing = Observations(gaps, missing="at_random")
+    nowhere = Observations(gaps, lower=np.full(x.shape, np.nan), missing="at_random")
+    assert nowhere.known.lower is None
+    wide = Observations(gaps, lower=np.where(np.isnan(gaps), -1e9, np.nan), upper=np.where(np.isnan(gaps), 1e9, np.nan))
+    short = Observations(lower=x - 1e-6, upper=x + 1e-6)
+    prior = prior_of("hierarchical, all given", covariance, 3)
+    point = None
+    for one, other, offset, digits in ((wide, missing, 0.0, 1e-10), (short, Observations(x), x.size * np.log(2e-6), 1e-8)):
+        densities = [LogPosterior(each, 2, prior.scaled_to(x, covariance), covariance) for each in (one, other)]
+        point = rng(9).normal(size=densities[0].n_dim) / 2
+        (value, slopes), (exact, exact_slopes) = (density(point) for density in densities)
+        assert value - offset == pytest.approx(exact, rel=digits)
+        np.testing.assert_allclose(slopes, exact_slopes, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "d"), KINDS)
+def test_weights_count_and_the_order_does_not_matter(kind, d):
+    lower, upper = ends(kind, d)
+    counts, generator = rng(1).integers(1, 4, len(lower)), rng(2)
+    labels, order = generator.integers(-1, 2, len(lower)), generator.permutation(len(lower))
+
+    def of(places, weight=None):
+        bounds = {"lower": lower[places], "upper": upper[places]}
+        return Observations(**bounds, missing="at_random", weight=weight, labels=labels[places])
+
+    one = LogPosterior(of(order, counts[order]), 2, prior_of("conjugate, all given", "diag", d), "diag")
+    other = LogPosterior(of(np.repeat(np.arange(len(lower)), counts)), 2, one.prior, "diag")
+    point = generator.normal(size=one.n_dim)
+    assert one(point)[0] == pytest.approx(other(point)[0], rel=1e-11)
+    np.testing.assert_allclose(one(point)[1], other(point)[1], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("kind", "d"), KINDS)
+def test_rows_behind_have_their_mean_and_variance(kind, d):
+    observed = seen(kind, d, n=6)
+    weights, means, sd = a_mixture(2, d, rng(4))
+    lower, upper = ends(kind, d, n=6)
+    joint, first, second = row_by_row(lower, upper, weights, means, sd)
+    r = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
+    mean = np.einsum("ik,ikd->id", r, means + first)
+    square = np.einsum("ik,ikd->id", r, means**2 + 2 * means * first + second)
+    for found, wanted in zip(observed.expected(weights, means, sd), (mean, square), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-10)
+    drawn = np.array([observed.completed(weights, means, sd, generator) for generator in [rng(6)] for _ in range(4_000)])
+    assert ((lower - 1e-12 <= drawn) & (drawn <= upper + 1e-12)).all()
+    for each, wanted in ((drawn, mean), (drawn**2, square)):
+        error = each.std(axis=0) / np.sqrt(len(each))
+        assert (abs(each.mean(axis=0) - wanted) < 5 * error + 1e-9).all()
+
+
+@pytest.mark.parametrize(("kind", "d"), [("bins", 1), ("all", 3)])
+def test_a_tree_holds_what_is_known(kind, d, tmp_path):
+    observed = seen(kind, d)
+    settings = {"method": "gibbs", "draws": 20, "tune": 20, "thin": 1, "chains": 2, "random_seed": 1, "progressbar": False}
+    tree = bg.fit(observed, 1, covariance="diag", **settings)
+    tree.to_netcdf(tmp_path / "tree.nc", engine="h5netcdf")
+    read = Reading.of(xr.open_datatree(tmp_path / "tree.nc", engine="h5netcdf").load()).observations
+    np.testing.assert_array_equal(read.x, observed.x)
+    assert read.known.equals(observed.known)
+    again = pickle.loads(pickle.dumps(observed))
+    parameters = a_mixture(2, d, rng(1))
+    np.testing.assert_array_equal(again.log_density(*parameters), observed.log_density(*parameters))
+
+
+def test_bins_and_limits_are_read_as_they_are_given():
+    x = pd.Series(values(1, n=30)[:, 0], name="flux")
+    bins = Observations.binned(*np.histogram(x, 5))
+    assert bins.total == 30
+    assert (bins.known.weight > 0).all()
+    several = Observations.binned(*np.histogramdd(values(2, n=50), (4, 3)))
+    assert (several.total, several.n_features) == (50, 2)
+    limited = Observations.censored(x, below=-1.0, above=np.full(30, 2.5))
+    np.testing.assert_array_equal(np.isinf(limited.known.lower[:, 0]), x <= -1)
+    np.testing.assert_array_equal(np.isinf(limited.known.upper[:, 0]), x >= 2.5)
+    np.testing.assert_array_equal(limited.exact[:, 0], x.where((x > -1) & (x < 2.5)))
+    assert limited.names == ("flux",)
+    assert Observations.censored(x, below=-99.0).known.lower is None
+
+
+WRONG = [
+    (lambda: Observations(), "x must be given, or lower and upper"),
+    (
+        lambda: Observations(lower=[1.0, 3.0], upper=[2.0, 2.5]),
+        "lower must not be above upper, got 1 of 2, the first in row 1",
+    ),
+    (lambda: Observations(lower=[1.0, 2.0], upper=[2.0]), r"upper must have shape \(2,\) like lower, got \(1,\)"),
+    (lambda: Observations(lower=[np.inf], upper=[np.inf]), "lower must be below infinity"),
+    (lambda: Observations([1.0], lower=[0.0], upper=[2.0]), "x must be NaN where an interval is given"),
+    (lambda: Observations([5.0], lower=[0.0], upper=[2.0]), "x must lie between lower and upper"),
+    (lambda: Observations(lower=[0.0, -np.inf], upper=[1.0, np.inf]), "lower and upper must be finite, got 1 of 2"),
+    (lambda: Observations(lower=[0.0], upper=[1.0], error=[0.1]), "error must not be given beside lower and upper"),
+    (lambda: Observations.binned([1, -2], [0, 1, 2]), "counts must be finite and not negative .* may be fractional"),
+    (lambda: Observations.binned([1, 2], [0, 1]), "edges must be one more than the 2 bins of counts"),
+    (lambda: Observations.binned([1, 2], [0, 1, 1]), "edges must increase, got 1 before 1 at position 1"),
+    (lambda: Observations.binned([[1, 2]], [0, 1, 2]), "edges must hold those of each of the 2 features"),
+    (lambda: Observations.binned([], [0]), "counts must have a number for each bin"),
+    (lambda: Observations.binned([0, 0], [0, 1, 2]), "weight must hold at least one positive weight"),
+    (lambda: Observations.censored([1.0, 2.0], below=[1.0]), r"below must be a number, or of shape \(2,\)"),
+    (lambda: Observations.censored([1.0, 2.0], 3.0, 3.0), "below must be less than above"),
+    (lambda: Observations.censored([1.0, 2.0], np.nan), "below must hold numbers, got NaN"),
+    (lambda: bg.fit_em(seen("bins", 2), 2), "x must have no intervals where features are correlated"),
+    (
+        lambda: bg.build_model(seen("bins", 2), 2, covariance="tied"),
+        "x must have no intervals where features are correlated",
+    ),
+    (
+        lambda: bg.Mixture([1.0], [[0.0, 0.0]], [[[1.0, 0.5], [0.5, 1.0]]]).log_density(seen("bins", 2)),
+        "x must have no intervals where features are correlated",
+    ),
+    (lambda: bg.fit_em(Observations(lower=[0.0] * 9, upper=[1.0] * 9), 1), "x must vary"),
+]
+
+
+@pytest.mark.parametrize(("given", "sentence"), WRONG, ids=[sentence[:40] for _, sentence in WRONG])
+def test_bad_input_is_refused_in_a_sentence(given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        given()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "d", "covariance"), [("bins", 1, "full"), ("censored", 1, "tied"), ("all", 3, "diag")])
+def test_nuts_and_gibbs_agree(kind, d, covariance):
+    observed = seen(kind, d, n=60)
+    settings = {"covariance": covariance, "draws": 500, "random_seed": 2, "progressbar": False}
+    fits = [bg.fit(observed, 2, method=method, thin=thin, **settings) for method, thin in (("nuts", 5), ("gibbs", 10))]
+    for name in ("w", "mu"):
+        drawn = [tree["posterior"][name].values.reshape(4, 500, -1) for tree in fits]
+        for i in range(drawn[0].shape[2]):
+            found = [(each[..., i].mean(), array_stats.mcse(each[..., i], chain_axis=0, draw_axis=1)) for each in drawn]
+            assert_same_means(*found[0], *found[1], f"{name}, {i}")
+
+
+@pytest.mark.slow
+def test_evidence_of_one_component_is_an_integral():
+    observed = Observations.censored(values(1, n=15)[:, 0], -1.5, 2.0)
+    prior = bg.ConjugatePrior(b0=0.0, B0=9.0, c0=2.5, C0=1.0)
+    tree = bg.fit(observed, 1, prior=prior, method="gibbs", random_seed=1, progressbar=False)
+    found = bg.log_evidence(tree, random_seed=1)
+    mu, log_variance = np.meshgrid(np.linspace(-12, 12, 1_001), np.linspace(-5, 7, 1_001), indexing="ij")
+    total = stats.norm.logpdf(mu, 0, 3) + stats.invgamma.logpdf(np.exp(log_variance), 2.5, scale=1.0) + log_variance
+    sd = np.exp(log_variance / 2)
+    for low, high in zip(observed.known.lower[:, 0], observed.known.upper[:, 0], strict=True):
+        if low == high:
+            total += stats.norm.logpdf(low, mu, sd)
+        else:
+            total += stats.norm.logcdf(high, mu, sd) if np.isinf(low) else stats.norm.logsf(low, mu, sd)
+    top = total.max()
+    integral = top + np.log(integrate.simpson(integrate.simpson(np.exp(total - top), dx=12 / 1_000), dx=24 / 1_000))
+    assert found.value == pytest.approx(integral, abs=5 * found.mcse + 1e-4)
+
+
+@pytest.mark.slow
+def test_the_number_of_components_agrees_with_evidence():
+    """Of a single cluster in bins, where one, two and three components are all possible."""
+    observed = Observations.binned(*np.histogram(rng(3).normal(size=40), np.arange(-4, 5)))
+    prior = bg.ConjugatePrior(alpha=2.0).scaled_to(observed.x)
+    p = bg.posterior_k(observed, prior_k=[1 / 3] * 3, prior=prior, random_seed=1, progressbar=False)
+    evidence = [
+        bg.log_evidence(bg.fit(observed, k, prior=prior, method="gibbs", random_seed=k, progressbar=False), random_seed=1)
+        for k in (1, 2, 3)
+    ]
+    found = np.array([each.value for each in evidence])
+    wanted = np.exp(found - np.logaddexp.reduce(found))
+    error = np.hypot(p["p_k_mcse"].values, wanted * max(each.mcse for each in evidence))
+    assert (abs(p["p_k"].values - wanted) < 5 * error).all(), (p["p_k"].values, wanted, error)
+
+
+@pytest.mark.slow
+def test_a_billion_events_in_bins_cost_as_many_rows_as_bins():
+    edges = np.linspace(-10, 25, 201)
+    p = np.diff(0.3 * stats.norm.cdf(edges, 0, 2) + 0.7 * stats.norm.cdf(edges, 8, 3))
+    observed = Observations.binned(np.round(1e9 * p), edges)
+    tree = bg.fit(observed, 2, method="nuts", random_seed=1, progressbar=False)
+    assert len(observed) < 201
+    found = tree["posterior"].mean(("chain", "draw"))
+    for name, wanted in (("w", [0.3, 0.7]), ("mu", [0.0, 8.0]), ("sigma", [2.0, 3.0])):
+        np.testing.assert_allclose(found[name], wanted, atol=1e-3)
+        assert (tree["posterior"][name].std(("chain", "draw")) < 1e-3).all()
