@@ -21,7 +21,7 @@ from bayesgmm.analysis.tree import OBS
 from bayesgmm.cli.messages import in_shell
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.html_report.fitted import Fitted
-from bayesgmm.html_report.observed import errors, observations
+from bayesgmm.html_report.observed import observations
 
 _VERSIONED = ("bayesgmm", "arviz", "numpy", "numba", "nutpie", "pymc")
 _SECONDS = "seconds_"
@@ -31,11 +31,12 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
     """The document of a fit to columns of these names, in the shell's words.
 
     ``document``: "fit"; ``data``: columns, n, and where they are: counted, the sum of the weights; missing, the number of
-    values by column; errors, the smallest and the largest by column; ``settings``, with the seed; ``versions``; ``seconds``
-    by phase; ``interrupted``; ``ok``: whether nothing was found and EM agrees; ``judgement`` on both: level ("good",
-    "caution", "bad"), title, sentences; ``diagnosis``: ok, converged, findings (kind, problem, remedy, numbers), sampler,
-    labels, invariants; ``parameters``: a row for each; ``em``: ok, verdict, reasons, unjudged, log_likelihood,
-    posterior_log_likelihood, total_variation with its limit, and EM's ``parameters``.
+    values by column; intervals, how many values lie in one, by column; errors, the smallest and the largest by column;
+    ``settings``, with the seed; ``versions``; ``seconds`` by phase; ``interrupted``; ``ok``: whether nothing was found and
+    EM agrees; ``judgement`` on both: level ("good", "caution", "bad"), title, sentences; ``diagnosis``: ok, converged,
+    findings (kind, problem, remedy, numbers), sampler, labels, invariants; ``parameters``: a row for each; ``em``: ok,
+    verdict, reasons, unjudged, log_likelihood, posterior_log_likelihood, total_variation with its limit, and EM's
+    ``parameters``.
     """
     tree, diagnosis, check, judgement = fitted.tree, fitted.diagnosis, fitted.check, fitted.judgement
     return {
@@ -107,8 +108,10 @@ def to_json(document: Mapping[str, Any]) -> str:
 def _data(tree: xr.DataTree, columns: Sequence[str]) -> dict[str, Any]:
     observed = tree["observed_data"]
     counted = {"counted": float(observed["weight"].sum())} if "weight" in observed else {}
-    missing, sd = np.isnan(observations(tree)).sum(axis=0), errors(tree)
+    rows = observations(tree)
+    missing, bounded, sd = np.isnan(rows.x).sum(axis=0), rows.bounded.sum(axis=0), rows.error_sd
     gaps = {"missing": dict(zip(columns, missing, strict=True))} if missing.any() else {}
+    gaps |= {"intervals": dict(zip(columns, bounded, strict=True))} if bounded.any() else {}
     ranges = (
         {}
         if sd is None

@@ -49,7 +49,7 @@ def what_was_read(reading: Any, given: Any) -> str:
     why = "with missing or infinite values" + ("" if weight is None else ", or of weight 0")
     left_out = f" ({len(given) - n} left out, {why})" if len(given) > n else ""
     counted = "" if weight is None else f", counting as {weight.sum():.7g}"
-    in_part = known_in_part(reading.x, reading.known.error, PLAIN)
+    in_part = known_in_part(reading.observations, PLAIN)
     return f"{', '.join(map(spoken, given.columns))}: n = {n}{left_out}{counted}{in_part}"
 
 

@@ -80,7 +80,10 @@ class Source:
         ),
     ] = None
     id: Annotated[str | None, _column(help="Column that names each observation in clusters.csv; may hold text.")] = None
-    weight: Annotated[str | None, _column(help="Column that says how many observations a row stands for.")] = None
+    weight: Annotated[
+        str | None,
+        _column("--weight", "--counts", help="Column that says how many observations a row, or a bin, stands for."),
+    ] = None
     error: Annotated[
         list[str] | None,
         _column(
@@ -88,6 +91,15 @@ class Source:
             help="Columns with the standard deviations of the measurement errors, one for each of --columns.",
         ),
     ] = None
+    lower: Annotated[
+        list[str] | None,
+        _column(
+            metavar="NAME ...",
+            help="Columns with the lower ends of intervals in which values lie (bins, or limits of what can be measured), "
+            "empty where there is none. In place of --columns; or beside it, which then holds what is known as it is.",
+        ),
+    ] = None
+    upper: Annotated[list[str] | None, _column(metavar="NAME ...", help="Columns with the upper ends.")] = None
     jitter: Annotated[
         bool,
         _data(
@@ -107,12 +119,16 @@ class Source:
             id=self.id,
             weight=self.weight,
             error=self.error,
+            lower=self.lower,
+            upper=self.upper,
             format=self.format,
             missing=self.missing,
             missing_values=[each.strip() for each in (self.missing_values or "").split(",") if each.strip()],
             text=TextOptions(self.separator, self.decimal, self.thousands, self.encoding, self.comment),
             announce=output.announce,
         )
+        if self.jitter and rows.lower is not None:
+            raise ValueError("--jitter must not be given beside --lower and --upper, which say where values lie; choose one")
         if self.jitter:
             from bayesgmm.data.ties import jitter
 
@@ -211,8 +227,11 @@ def unfolded(command: Callable[..., None]) -> Callable[..., None]:
     return with_options
 
 
+_LISTS = ("--columns", "--error", "--lower", "--upper")
+
+
 def spread_out(arguments: list[str]) -> list[str]:
-    """``--columns a b`` as ``--columns a --columns b``, which is how an option takes several values; ``--error`` likewise.
+    """``--columns a b`` as ``--columns a --columns b``, which is how an option takes several values; others likewise.
 
     The list ends at the next option, or at the name of a file behind the first column.
     """
@@ -220,7 +239,7 @@ def spread_out(arguments: list[str]) -> list[str]:
     listing, columns = "", 0  # within a list its option, and how many have been read
     for each in arguments:
         option, equals, value = each.partition("=")
-        if option in ("--columns", "--error"):
+        if option in _LISTS:
             listing, columns = option, 1 if equals else 0
             result += [option, value] if equals else []
         elif not listing or each.startswith("-") or (columns and _is_file(each)):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,17 @@ _INFINITE = "be finite", "with infinite values", "replace what is not known by a
 _NOTHING = "say something in every row", "without any value", "leave these rows out of the file"
 _NEGATIVE = "be standard deviations", "with a negative error", "0 says that a value is exact"
 _WITHOUT_ERROR = "be known where a value is", "with a missing or infinite error", f"0 says that a value is exact; or {_DROP}"
+_UNBOUNDED = (
+    "say something in every row",
+    "with neither a value nor an end of its interval",
+    f"leave these rows out of the file, or {_DROP.removeprefix('leave these observations out ')}",
+)
+_CROSSED = "not cross", "with a lower end above the upper one", "mend them"
+_BOTH = (
+    "hold a value or an interval",
+    "with both",
+    "leave the value out where only an interval is known, or the interval where the value is known",
+)
 _CLUSTERS = re.compile(r"obs|cluster|(p|sd)\[\d+\]")  # columns of clusters.csv
 
 
@@ -47,12 +58,15 @@ class FileRows:
     ids: pd.Series | None = None  # what else names each row of x
     weight: pd.Series | None = None  # how many observations each row of x stands for
     error: FloatArray | None = None  # standard deviations of the errors in x
+    lower: FloatArray | None = None  # ends of the intervals in which values lie that x does not hold
+    upper: FloatArray | None = None
 
     def observations(self, missing: Missing) -> Observations:
         """What is fitted."""
         from bayesgmm.data.observations import Observations  # which takes its time
 
-        return Observations(self.x, weight=self.weight, error=self.error, missing=missing)
+        known = {"weight": self.weight, "error": self.error, "lower": self.lower, "upper": self.upper}
+        return Observations(self.x, **known, missing=missing)
 
 
 def read_observations(
@@ -62,6 +76,8 @@ def read_observations(
     id: str | None = None,
     weight: str | None = None,
     error: list[str] | None = None,
+    lower: list[str] | None = None,
+    upper: list[str] | None = None,
     format: Format | None = None,
     missing: Missing = "raise",
     missing_values: Sequence[str] = (),
@@ -81,18 +97,27 @@ def read_observations(
         If what is read does not fit into memory.
     """
     table = read_table(Input(file, announce), format, text, missing_values)
-    chosen = _chosen(table, columns)
+    bounded = bool(lower or upper)
+    chosen = _chosen(table, columns) if columns or not bounded else []
     ids, weights = _beside(table, "--id", id, chosen), _beside(table, "--weight", weight, chosen)
-    errors = _errors(table, error or [], chosen)
+    errors, below, above = (
+        _for_each(table, option, names or [], chosen)
+        for option, names in (("--error", error), ("--lower", lower), ("--upper", upper))
+    )
+    if bounded and errors:
+        raise ValueError(
+            "--error must not be given beside --lower and --upper: an interval is known, or a value with an error"
+        )
+    if bounded and not chosen and len(below) != len(above):
+        got = f"got {len(below)} and {len(above)}; a column of empty fields is one without limits"
+        raise ValueError(f"--lower and --upper must name a column each for every feature where --columns names none, {got}")
     if any(map(_CLUSTERS.fullmatch, ids)):
         raise ValueError(f"--id must not be called as one of the columns of clusters.csv, got {id!r}; rename it in the file")
-    named = list(dict.fromkeys([*chosen, *weights, *errors]))
+    named = list(dict.fromkeys([*chosen, *weights, *errors, *below, *above]))
     read = table.columns(named, ids)
     lengths = {len(each) for each in read.values()}
     if len(lengths) > 1:
-        raise ValueError(
-            f"--columns, --id, --weight and --error must name variables of one length, got {', '.join(read)} of {table.name}"
-        )
+        raise ValueError(f"all columns must be of one length, got {', '.join(read)} of {table.name}")
     if lengths == {0}:
         raise ValueError(f"{table.name} must hold at least one observation under its header line, got none")
     for name in named:
@@ -101,8 +126,14 @@ def read_observations(
     marks = pd.to_numeric(pd.Series(missing_values, dtype=object), errors="coerce").dropna()
     if len(marks):  # numbers that stand for missing values
         frame = frame.mask(frame.isin(marks.tolist()))
-    x, weighing, error_sd = (_values(frame[each]) for each in (chosen, weights, errors))
+    x, weighing, error_sd, low, high = (_values(frame[each]) for each in (chosen, weights, errors, below, above))
     unknown = ~np.isfinite(weighing).all(axis=1)
+    if bounded:
+        rows = _in_intervals(table, frame, (chosen, below, above), (x, low, high), missing)
+        if missing != "drop":
+            _refuse(table, weights, unknown, *_GAPS)
+        counts = frame[weights[0]].fillna(0.0) if weights else None
+        return replace(rows, ids=read[ids[0]].rename(ids[0]) if ids else None, weight=counts)
     if missing == "raise":
         rule, found, remedy = _GAPS
         in_part = "; --missing at_random takes what is known of them" if len(chosen) > 1 else ""
@@ -151,18 +182,42 @@ def _beside(table: Table, option: str, name: str | None, chosen: Sequence[str]) 
     return [name]
 
 
-def _errors(table: Table, names: Sequence[str], chosen: Sequence[str]) -> list[str]:
-    """The columns with the errors of those that are chosen."""
-    errors = [
+def _for_each(table: Table, option: str, names: Sequence[str], chosen: Sequence[str]) -> list[str]:
+    """The columns with the errors, or with ends of intervals, of those that are chosen."""
+    found = [
         column
         for name in names
         for each in table.groups.get(name, [name])
-        for column in _beside(table, "--error", each, chosen)
+        for column in _beside(table, option, each, chosen)
     ]
-    if errors and len(errors) != len(chosen):
-        got = f"got {len(errors)} for {len(chosen)} ({', '.join(chosen)})"
-        raise ValueError(f"--error must name one column of standard deviations for each of --columns, in their order, {got}")
-    return errors
+    if found and chosen and len(found) != len(chosen):
+        what = "one column of standard deviations" if option == "--error" else "one column"
+        got = f"got {len(found)} for {len(chosen)} ({', '.join(chosen)})"
+        raise ValueError(f"{option} must name {what} for each of --columns, in their order, {got}")
+    return found
+
+
+def _in_intervals(
+    table: Table,
+    frame: pd.DataFrame,
+    names: tuple[list[str], list[str], list[str]],
+    values: tuple[FloatArray, FloatArray, FloatArray],
+    missing: Missing,
+) -> FileRows:
+    """Rows of which values are known, or intervals in which they lie; an end that is not given is infinite."""
+    (chosen, below, above), (x, low, high) = names, values
+    named, size = [*chosen, *below, *above], max(map(len, names))
+    x, low, high = (each if each.shape[1] else np.full((len(frame), size), np.nan) for each in (x, low, high))
+    low, high = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
+    bounded = np.isfinite(low) | np.isfinite(high)
+    _refuse(table, [*below, *above], (low > high).any(axis=1), *_CROSSED)
+    _refuse(table, named, (~np.isnan(x) & bounded & ~((low == x) & (high == x))).any(axis=1), *_BOTH)
+    _refuse(table, chosen, np.isinf(x).any(axis=1), *_INFINITE)
+    nothing = np.isnan(x) & ~bounded
+    if missing != "drop":
+        _refuse(table, named, nothing.all(axis=1) | (nothing.any(axis=1) if missing == "raise" else False), *_UNBOUNDED)
+    features = chosen or [f"{one} to {other}" for one, other in zip(below, above, strict=True)]
+    return FileRows(pd.DataFrame(x, columns=features), lower=low, upper=high)
 
 
 def _listed(table: Table) -> str:

@@ -364,6 +364,17 @@ class Observations:
         """Some of them."""
         return Observations.made(self.x[rows], self.known.of(rows))
 
+    def of_feature(self, place: int) -> Observations:
+        """What is known of one feature alone, of the rows of which something is."""
+        rows, sd = np.flatnonzero(~np.isnan(self.x[:, place])), self.error_sd
+        known = replace(
+            self.known,
+            error=None if sd is None else sd[:, [place]],
+            lower=None if self.known.lower is None else self.known.lower[:, [place]],
+            upper=None if self.known.upper is None else self.known.upper[:, [place]],
+        )
+        return Observations.made(self.x[rows][:, [place]], known.of(rows))
+
     def weighing(self, weight: FloatArray | None) -> Observations:
         """The same with other weights."""
         return Observations.made(self.x, replace(self.known, weight=weight))

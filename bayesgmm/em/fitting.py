@@ -270,7 +270,9 @@ def _extrapolated(
         begin += part.size
     weights, means, factors = parts
     scales = np.diagonal(factors, axis1=-2, axis2=-1) if factors.ndim > means.ndim else factors
-    return (weights, means, factors) if weights.min() > 0 and scales.min() > 0 else None
+    if weights.min() <= 0 or scales.min() <= 0:
+        return None
+    return weights / weights.sum(), means, factors  # far away their sum is no longer one to all digits
 
 
 def _m_step(

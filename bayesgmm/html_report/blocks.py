@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from bayesgmm.arguments import FloatArray
+from bayesgmm.data.observations import Observations
 
 _LONGEST = 40  # letters of a name in a picture
 NONE = "\N{EN DASH}"
@@ -175,11 +176,12 @@ def counting_as(weight: FloatArray | None, signs: Signs = TYPESET) -> str:
     return "" if weight is None else f", counting as {signs.set(f'{weight.sum():,.7g}')}"
 
 
-def known_in_part(x: FloatArray, error: FloatArray | None, signs: Signs = TYPESET) -> str:
-    """How many values are missing, and whether they have errors."""
-    gaps = int(np.isnan(x).sum())
+def known_in_part(rows: Observations, signs: Signs = TYPESET) -> str:
+    """How many values are missing or lie in intervals, and whether they have errors."""
+    gaps, bounded = int(np.isnan(rows.x).sum()), int(rows.bounded.sum())
     missing = f", {count(gaps, signs)} value{'s' if gaps > 1 else ''} missing" if gaps else ""
-    return missing + ("" if error is None else ", measured with errors")
+    within = f", {count(bounded, signs)} value{'s in intervals' if bounded > 1 else ' in an interval'}" if bounded else ""
+    return missing + within + ("" if rows.known.error is None else ", measured with errors")
 
 
 def percent(share: float) -> str:

@@ -49,8 +49,9 @@ class Calibration:
 def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
     """The check of each feature, by its marginal predictive distribution; of many observations, of a sample.
 
-    Values that are missing are left out; of those with errors, what is predicted is the value with its error. An
-    observation with a weight is looked at as often as that says, as far as that can be.
+    Values that are missing are left out; of those with errors, what is predicted is the value with its error; of those in
+    an interval p_i is drawn evenly between the probabilities of its ends. An observation with a weight is looked at as
+    often as that says, as far as that can be.
     """
     few, rows = reading.draws.thinned(_MOST_DRAWS), reading.observations
     some = np.random.default_rng(0).permutation(len(rows))
@@ -60,17 +61,26 @@ def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
         some = some[np.searchsorted(counted, (np.arange(size) + 0.5) * counted[-1] / size)]
     rows = rows.of(some[:MOST_OBSERVATIONS])
     weights = _leave_one_out_weights(few, rows)
-    found, sd = [], rows.error_sd
+    found, generator = [], np.random.default_rng(1)
     for place, name in enumerate(features):
-        seen = ~np.isnan(rows.x[:, place])
-        column, of_errors = rows.x[seen, place], 0.0 if sd is None else sd[seen, place]
-        share = weights[:, seen]
-        below = distribution_function(few.marginal(place), np.broadcast_to(column, share.shape), of_errors)
-        pit = (share * below).sum(axis=0)
+        share, column = weights[:, ~np.isnan(rows.x[:, place])], rows.of_feature(place)
+        pit = _probabilities(few.marginal(place), column, share, generator)
         points, lower, upper = band(len(pit))
         shares = np.searchsorted(np.sort(pit), points, side="right") / len(pit)
-        values = np.interp(points, np.sort(pit), np.sort(column))
+        values = np.interp(points, np.sort(pit), np.sort(column.x[:, 0]))
         found.append(Calibration(name, len(pit), points, shares, lower, upper, values))
+    return found
+
+
+def _probabilities(draws: Draws, column: Observations, share: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """P(X_i <= x_i) of one feature, (n,), with shares (S, n) of the draws."""
+    sd = 0.0 if column.error_sd is None else column.error_sd[:, 0]
+    ends = column.known.lower, column.known.upper
+    low, high = (
+        (share * distribution_function(draws, np.broadcast_to(values[:, 0], share.shape), sd)).sum(axis=0)
+        for values in (column.x if end is None else end for end in ends)
+    )
+    found: FloatArray = low + rng.uniform(size=len(column)) * (high - low)
     return found
 
 

@@ -30,7 +30,7 @@ from bayesgmm.html_report.blocks import (
 )
 from bayesgmm.html_report.calibration import PROBABILITY
 from bayesgmm.html_report.fitted import INTERVAL, Fitted
-from bayesgmm.html_report.observed import errors, feature_names, observations, weights
+from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.html_report.svg import drawn, shaded
 from bayesgmm.plots.canvas import ACROSS, EM, MOST_ERRORS, POSTERIOR, Clusters, colour, histogram, panel_grid, panels
 
@@ -52,15 +52,15 @@ def sample(reading: Reading, most: int) -> Reading:
 
 def data_picture(tree: xr.DataTree, clusters: Sequence[Clusters] = ()) -> Picture:
     """Histograms of the features."""
-    x, features, weight = observations(tree), feature_names(tree), weights(tree)
-    columns = x[:, :_MOST_PANELS]
+    rows, features = observations(tree), feature_names(tree)
+    columns = rows.x[:, :_MOST_PANELS]
     shown = features[:_MOST_PANELS]
 
     def draw() -> Figure:
         figure, axes = _panels(len(shown), 2.6 if len(shown) <= ACROSS else 2.3)
         known: Sequence[Clusters | None] = clusters or [None] * len(shown)
-        for ax, column, name, each in zip(axes, columns.T, shown, known, strict=False):
-            histogram(ax, column, clusters=each, weight=weight, density=False)
+        for place, (ax, name, each) in enumerate(zip(axes, shown, known, strict=False)):
+            histogram(ax, rows, place, clusters=each, density=False)
             ax.set(xlabel=short(name), ylabel="observations")
         return figure
 
@@ -69,7 +69,7 @@ def data_picture(tree: xr.DataTree, clusters: Sequence[Clusters] = ()) -> Pictur
         for name, column, told in zip(shown, columns.T, map(as_recorded, columns.T), strict=True)
     ]
     omitted = f", the first {len(shown)} of {len(features)} features" if len(features) > len(shown) else ""
-    of = f"{counted(len(x), weight)}{known_in_part(x, errors(tree))}"
+    of = f"{counted(len(rows), rows.known.weight)}{known_in_part(rows)}"
     words = f"Histogram{'s' if len(shown) > 1 else ''} of {of}: {listed(each)}{omitted}."
     return _picture("data", draw, words)
 
@@ -111,8 +111,15 @@ def _marks(fitted: Fitted, n_features: int) -> str:
     """What stands for missing values and errors in scatters of the first features."""
     missing = np.isnan(fitted.reading.x[:, :n_features]).any()
     gaps = " A tick at an axis is an observation whose other value is missing." if missing else ""
-    few = fitted.reading.known.error is not None and len(fitted.reading.x) <= MOST_ERRORS
-    return gaps + (" Bars are one standard deviation of the error." if few else "")
+    rows = fitted.reading.observations
+    if len(rows) > MOST_ERRORS:
+        return gaps
+    bars = " Bars are one standard deviation of the error." if rows.known.error is not None else ""
+    return (
+        gaps
+        + bars
+        + (" Bars and arrows are the intervals in which values lie." if rows.bounded[:, :n_features].any() else "")
+    )
 
 
 def _where(fitted: Fitted) -> str:
@@ -131,7 +138,8 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
     """Membership probabilities of observations."""
     n = len(fitted.reading.x)
     if len(fitted.features) == 1:
-        exact = "" if fitted.reading.known.error is None else ", for a value without error"
+        rows = fitted.reading.observations
+        exact = "" if rows.known.error is None and not rows.bounded.any() else ", for a value known as it is"
         words = (
             f"Probability of each cluster along the data{exact}, with {percent(INTERVAL)} bands; the data are marked below."
         )
@@ -173,6 +181,8 @@ def calibration_picture(fitted: Fitted) -> Picture:
         omitted += " Missing values are left out."
     if fitted.reading.known.error is not None:
         omitted += " What is predicted are values with their errors."
+    if fitted.reading.observations.bounded.any():
+        omitted += " Of an interval it is a number drawn evenly between the predictions for its ends."
     words = (
         "Which share of the observations lies where the model, fitted without each of them, predicts a share of 0 to 1 "
         "(LOO-PIT): the difference of the two (line), and the band in which the whole line of independent observations lies "

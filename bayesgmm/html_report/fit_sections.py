@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bayesgmm.analysis.clusters import partition, responsibilities
 from bayesgmm.analysis.judgement import sentence
 from bayesgmm.arguments import FloatArray
+from bayesgmm.data.observations import Observations
 from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import (
     NONE,
@@ -31,7 +32,7 @@ from bayesgmm.html_report.blocks import (
 )
 from bayesgmm.html_report.calibration import MOST_OBSERVATIONS
 from bayesgmm.html_report.fitted import Fitted
-from bayesgmm.html_report.observed import errors, feature_names, observations, weights
+from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.plots.canvas import Clusters, known
 
 _MOST_JUDGED = 20_000  # observations whose membership is looked at
@@ -77,7 +78,8 @@ def fit_sections(fitted: Fitted) -> Iterator[Section]:
 
 def data_section(tree: xr.DataTree, clusters: Sequence[Clusters] = ()) -> Section:
     """A summary of the data, and their histograms, with bins for what is known of clusters in each feature."""
-    x, features, weight, error = observations(tree), feature_names(tree), weights(tree), errors(tree)
+    seen, features = observations(tree), feature_names(tree)
+    x, weight = seen.x, seen.known.weight
     summary = pd.DataFrame(x, columns=features).describe() if weight is None else _weighted(x, features, weight)
     rows, gaps = [], np.isnan(x).any()
     for place, name in enumerate(features):
@@ -90,13 +92,13 @@ def data_section(tree: xr.DataTree, clusters: Sequence[Clusters] = ()) -> Sectio
     heads = ["feature", "n", "mean", "sd", "smallest", "lower quartile", "median", "upper quartile", "largest"]
     heads[2:2] = ["missing"] if gaps else []
     blocks: list[Block] = [Table("Summary of the data", heads, rows), figures.data_picture(tree, clusters)]
-    return Section("data", "The data", [*blocks, *_known_in_part(x, error, features)])
+    return Section("data", "The data", [*blocks, *_known_in_part(seen, features)])
 
 
-def _known_in_part(x: FloatArray, error: FloatArray | None, features: list[str]) -> list[Block]:
-    """What missing values and errors are taken for."""
-    words = []
-    if np.isnan(x).any():
+def _known_in_part(rows: Observations, features: list[str]) -> list[Block]:
+    """What missing values, errors and intervals are taken for."""
+    words, error = [], rows.error_sd
+    if np.isnan(rows.x).any():
         words.append(
             "Missing values are taken as missing at random: whether a value is missing does not depend on it, given the "
             "values of its row that are known."
@@ -111,6 +113,11 @@ def _known_in_part(x: FloatArray, error: FloatArray | None, features: list[str])
             f"Values were measured with errors, whose standard deviations were given: {listed(each)}. Means, standard "
             "deviations and densities of clusters are those of the values without errors; the table above and the "
             "histograms are of the values as measured."
+        )
+    if rows.bounded.any():
+        words.append(
+            "Values in intervals are taken for what is known of them: that they lie there. In the table above their middles "
+            "stand for them, or the one end of an interval that is open."
         )
     return [Text(" ".join(words))] if words else []
 

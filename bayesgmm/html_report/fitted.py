@@ -114,7 +114,7 @@ class Fitted:
         of, reading = "", self.reading
         if len(self.features) > 1:
             of = f" of {listed(self.features) if len(self.features) <= _TOLD else f'{len(self.features)} features'}"
-        in_part = known_in_part(reading.x, reading.known.error, self.signs)
+        in_part = known_in_part(reading.observations, self.signs)
         return (
             f"{count(len(reading.x), self.signs)} observations{of}{counting_as(reading.known.weight, self.signs)}{in_part}"
         )
@@ -191,11 +191,13 @@ class Fitted:
             )
         said, logarithms = [], []
         for each in strange[:_TOLD]:
-            column, exact = known(self.reading.x[:, self.features.index(each.feature)]), self.reading.known.error is None
+            column, rows = known(self.reading.x[:, self.features.index(each.feature)]), self.reading.observations
+            exact = rows.known.error is None and not rows.bounded.any()
             place = as_recorded(column)(float(each.values[each.worst]))
             of = f" in {each.feature}" if several else ""
             found, expected = percents(float(each.shares[each.worst]), float(each.points[each.worst]))
-            where = f"lie below {place}{of}" if exact else f"lie below about {place}{of}, given their errors"
+            given = "" if exact else f", given their {'intervals' if rows.known.error is None else 'errors'}"
+            where = f"lie below {'' if exact else 'about '}{place}{of}{given}"
             said.append(f"{found} of the observations {where}, where the model expects {expected}")
             logarithms.append(as_logarithm(each.feature, column, self.k) if exact else "")
         more = f"; {len(strange) - _TOLD} more features stray" if len(strange) > _TOLD else ""

@@ -13,6 +13,7 @@ from bayesgmm.analysis.judgement import sentence
 from bayesgmm.analysis.quantities import summarise
 from bayesgmm.analysis.tree import features_of
 from bayesgmm.comparison.result import Comparison
+from bayesgmm.data.observations import Observations
 from bayesgmm.digits import with_digits
 from bayesgmm.html_report import figures
 from bayesgmm.html_report.blocks import (
@@ -29,7 +30,7 @@ from bayesgmm.html_report.blocks import (
     number,
 )
 from bayesgmm.html_report.fit_sections import OF_CHAINS, draws_table
-from bayesgmm.html_report.observed import errors, feature_names, observations, weights
+from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.plots.canvas import Clusters, known
 from bayesgmm.plots.numbers import probable
 
@@ -96,9 +97,8 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
     ]
     yield Section("number", "How many components", blocks)
     group = tree["partition"]
-    labels, x = group["partition"].to_numpy(), observations(tree)
-    names, weight = feature_names(tree), weights(tree)
-    of_groups, counts = [], np.ones(len(x)) if weight is None else weight
+    labels, data, names = group["partition"].to_numpy(), observations(tree), feature_names(tree)
+    x, counts, of_groups = data.x, data.counts, []
     for j in np.unique(labels):
         inside, means = labels == j, []
         for column in x.T:
@@ -118,23 +118,28 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
 
 def groups(tree: xr.DataTree) -> list[Clusters]:
     """Sizes and standard deviations of the partition's groups, for each feature."""
-    x, labels = observations(tree), tree["partition"]["partition"].to_numpy()
-    of_groups = [[known(column) for column in x[labels == j].T] for j in np.unique(labels)]
-    sizes = np.bincount(np.unique(labels, return_inverse=True)[1], weights(tree)).astype(float)
-    spreads = np.array([[own.std() if len(own) else 0.0 for own in each] for each in of_groups])
-    return [Clusters(sizes, sigma) for sigma in spreads.T]
+    rows, labels = observations(tree), tree["partition"]["partition"].to_numpy()
+    of_groups = [rows.of(labels == j) for j in np.unique(labels)]
+    spreads = np.array([[_sd(each.of_feature(place)) for place in range(rows.n_features)] for each in of_groups])
+    return [Clusters(np.array([each.total for each in of_groups]), sigma) for sigma in spreads.T]
+
+
+def _sd(rows: Observations) -> float:
+    """The standard deviation of one feature, each row counted as often as it counts."""
+    return float(np.sqrt(np.cov(rows.x[:, 0], aweights=rows.counts, ddof=0))) if len(rows) else 0.0
 
 
 def posterior_answer(tree: xr.DataTree) -> list[Block]:
     """The answer of the posterior of k."""
     p_k, p_occupied = tree["p_k"], tree["p_occupied"]
-    n, in_part = tree["observed_data"].sizes["obs"], known_in_part(observations(tree), errors(tree))
+    data = observations(tree)
+    known_of = f"{counted(len(data), data.known.weight)}{known_in_part(data)}"
     ks, cumulative = tree["k"].to_numpy(), np.cumsum(p_occupied.to_numpy())
     lower, upper = (int(ks[np.argmax(cumulative >= share)]) for share in (0.05, 0.95))
     between = f"; with a probability of 90% or more they are {lower} to {upper}" if lower < upper else ""
     words = (
         f"The answer is {int(p_occupied.idxmax())}: most probably as many clusters hold data (probability "
-        f"{float(p_occupied.max()):.2f}){between}. Known are {counted(n, weights(tree))}{in_part}, as a mixture of "
+        f"{float(p_occupied.max()):.2f}){between}. Known are {known_of}, as a mixture of "
         "Gaussians whose number of components is unknown. The most probable number of components, with or without data, is "
         f"{int(p_k.idxmax())} (probability {float(p_k.max()):.2f}). The best single partition has "
         f"{tree['partition'].attrs['n_clusters']} groups."

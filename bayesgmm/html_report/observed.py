@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
-from bayesgmm.analysis.tree import ERROR, FEATURE, WEIGHT
-from bayesgmm.arguments import FloatArray, spoken
+from bayesgmm.analysis.tree import ERROR, FEATURE, LOWER, UPPER, WEIGHT
+from bayesgmm.arguments import spoken
 from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations
 
 
-def observations(tree: xr.DataTree) -> FloatArray:
-    """The data, (n, D), NaN where a value is missing."""
-    values = np.asarray(tree["observed_data"]["x"].values, dtype=float)
-    return values.reshape(len(values), -1)
-
-
-def weights(tree: xr.DataTree) -> FloatArray | None:
-    """How often each of the data counts, (n,), where that is not once."""
-    observed = tree["observed_data"]
-    return np.asarray(observed[WEIGHT].values, dtype=float) if WEIGHT in observed else None
-
-
-def errors(tree: xr.DataTree) -> FloatArray | None:
-    """Standard deviations (n, D) of the errors of values that are known, where there are errors."""
-    if ERROR not in tree["observed_data"]:
-        return None
-    x, error = observations(tree), np.asarray(tree["observed_data"][ERROR].values)
-    return Observations.made(x, Known(error=error[:, None] if error.ndim == 1 else error)).error_sd
+def observations(tree: xr.DataTree) -> Observations:
+    """The data without their labels."""
+    x, group = np.asarray(tree["observed_data"]["x"].values, dtype=float), tree["observed_data"]
+    known: dict[str, Any] = {name: group[name].to_numpy() for name in (WEIGHT, ERROR, LOWER, UPPER) if name in group}
+    by_feature = {name: each[:, None] for name, each in known.items() if name != WEIGHT and each.ndim == 1}
+    return Observations.made(x.reshape(len(x), -1), Known(**(known | by_feature)))
 
 
 def feature_names(tree: xr.DataTree) -> list[str]:

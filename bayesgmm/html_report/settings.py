@@ -10,10 +10,10 @@ from typing import Any
 
 import xarray as xr
 
-from bayesgmm.analysis.tree import ERROR, LABEL, WEIGHT
+from bayesgmm.analysis.tree import ERROR, LABEL, LOWER, WEIGHT
 from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
-from bayesgmm.html_report.observed import feature_names, observations, weights
+from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, Prior, prior_of, read_prior
 
 _WIDTH = 76
@@ -121,10 +121,17 @@ def _rows(tree: xr.DataTree) -> tuple[str, dict[str, str]]:
     arguments = {"sample_weight": (WEIGHT, "weight"), "labels": (LABEL, "labels")}
     known = {name: called for name, (kept, called) in arguments.items() if kept in tree["observed_data"]}
     known |= _sources(_missing(tree))
-    if ERROR not in tree["observed_data"]:
+    held = ["error=error"] if ERROR in tree["observed_data"] else []
+    held += ["lower=lower", "upper=upper"] if LOWER in tree["observed_data"] else []
+    if not held:
         return "x", known
-    within = "".join(f", {name.removeprefix('sample_')}={value}" for name, value in known.items())
-    return f"bg.Observations(x, error=error{within})", {}
+    held += [f"{name.removeprefix('sample_')}={value}" for name, value in known.items()]
+    return f"bg.Observations({', '.join((['x'] if _has_values(tree) else []) + held)})", {}
+
+
+def _has_values(tree: xr.DataTree) -> bool:
+    """Whether any value is known otherwise than by an interval."""
+    return bool(observations(tree).counts_known.any())
 
 
 def _unknown_to_shell(tree: xr.DataTree) -> bool:
@@ -159,7 +166,8 @@ def _unscaled(tree: xr.DataTree) -> Prior | None:
     if recorded is None:
         return HierarchicalPrior()
     prior = type(recorded)(scale=recorded.scale)
-    scaled = read_prior(prior, observations(tree), tree.attrs.get("covariance", "full"), weights(tree))
+    rows = observations(tree)
+    scaled = read_prior(prior, rows.x, tree.attrs.get("covariance", "full"), rows.known.weight)
     return prior if scaled.to_json() == stored else None
 
 
@@ -192,7 +200,10 @@ def _plain(value: Any) -> Any:
 def _columns(tree: xr.DataTree) -> str:
     names = feature_names(tree)
     known = " --weight NAME" if WEIGHT in tree["observed_data"] else ""
-    known += f" --error{' NAME' * len(names)}" if ERROR in tree["observed_data"] else ""
+    for option in ("error", "lower", "upper"):
+        known += f" --{option}{' NAME' * len(names)}" if option in tree["observed_data"] else ""
+    if LOWER in tree["observed_data"] and not _has_values(tree):
+        return known
     if len(names) == 1:
         named = "long_name" in tree["observed_data"]["x"].attrs
         return f" --column {shlex.quote(names[0]) if named else 'NAME'}{known}"

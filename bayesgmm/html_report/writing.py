@@ -21,7 +21,7 @@ from bayesgmm.html_report.blocks import Block, Section, Text, count, counted, li
 from bayesgmm.html_report.fit_sections import data_section, fit_sections
 from bayesgmm.html_report.fitted import METHODS, Fitted
 from bayesgmm.html_report.k_sections import comparison_section, groups, posterior_answer, posterior_sections
-from bayesgmm.html_report.observed import feature_names, observations, weights
+from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.html_report.settings import settings_section
 from bayesgmm.plots.canvas import clusters_of_em
 from bayesgmm.words import Argument, Words, about
@@ -187,7 +187,7 @@ def _criteria(comparison: Comparison, ks: list[int]) -> str:
 
 
 def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:
-    x, features = observations(tree), feature_names(tree)
+    rows, features = observations(tree), feature_names(tree)
     sections = [
         Section("answer", "The answer", posterior_answer(tree)),
         data_section(tree, groups(tree)),
@@ -196,7 +196,7 @@ def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:
     ]
     return (
         f"How many Gaussian clusters{_of(features)}?",
-        f"The posterior of k, given {counted(len(x), weights(tree))}",
+        f"The posterior of k, given {counted(len(rows), rows.known.weight)}",
         sections,
     )
 

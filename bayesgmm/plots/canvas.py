@@ -9,20 +9,21 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETDOWNBASE, CARETLEFTBASE, CARETRIGHTBASE, CARETUPBASE
 
 from bayesgmm.analysis.predictive import read_feature
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import features_of
 from bayesgmm.arguments import FloatArray
+from bayesgmm.data.observations import Observations
 
 POSTERIOR, EM, DATA = "#1f4e79", "#c8501e", "#c9ced6"
 CLUSTERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#7f6000", "#8c564b", "#6a3d9a", "#333333")  # clusters in pairs
 _MOST_FEATURES, ACROSS = 6, 3  # panels, and how many of them side by side
 _FEWEST = 10  # observations of a cluster that has bins of its own
 _MOST_BINS, _FINEST, _MANY_BARS = 200, 800, 150
-MOST_ERRORS = 300  # observations with bars for their errors
+MOST_ERRORS = 300  # observations with bars for their errors or intervals
 WITHOUT_ERRORS = "densities: of values without errors"
-ERROR_BARS = "bars: one standard deviation of the error"
 
 
 def chosen_features(tree: xr.DataTree, wanted: Any, argument: str, *, ax: Axes | None = None) -> list[tuple[str, int]]:
@@ -82,13 +83,29 @@ def draw_incomplete(ax: Axes, points: FloatArray, colours: FloatArray) -> None:
             ax.scatter(at[:, 0], at[:, 1], marker=marker, color=colours[rows], transform=transform, **style)
 
 
-def draw_errors(ax: Axes, points: FloatArray, sd: FloatArray | None) -> bool:
-    """Bars of one standard deviation of the errors of points (n, 2), where these are few; whether they have been drawn."""
-    if sd is None or len(points) > MOST_ERRORS:
-        return False
+def draw_known_in_part(ax: Axes, rows: Observations, pair: list[int]) -> list[str]:
+    """Bars for the errors and the intervals of two features, where observations are few; what they mean."""
+    points, sd = rows.x[:, pair], rows.error_sd
+    if len(rows) > MOST_ERRORS:
+        return []
     style: dict[str, Any] = {"fmt": "none", "ecolor": "#999999", "elinewidth": 0.5, "alpha": 0.5, "zorder": 0}
-    ax.errorbar(points[:, 0], points[:, 1], yerr=sd[:, 1], xerr=sd[:, 0], **style)
-    return True
+    if sd is not None:
+        ax.errorbar(points[:, 0], points[:, 1], yerr=sd[:, pair[1]], xerr=sd[:, pair[0]], **style)
+        return ["bars: one standard deviation of the error"]
+    if rows.known.lower is None or rows.known.upper is None or not rows.bounded[:, pair].any():
+        return []
+    lower, upper, said = rows.known.lower[:, pair], rows.known.upper[:, pair], []
+    shut = rows.bounded[:, pair] & np.isfinite(lower) & np.isfinite(upper)
+    if shut.any():
+        x, y = np.where(shut, [points - lower, upper - points], 0.0).transpose(2, 0, 1)
+        ax.errorbar(points[:, 0], points[:, 1], xerr=x, yerr=y, **style)
+        said.append("bars: the intervals in which values lie")
+    arrows: Any = ((lower, (CARETLEFTBASE, CARETDOWNBASE)), (upper, (CARETRIGHTBASE, CARETUPBASE)))
+    for end, markers in arrows:
+        for place, marker in enumerate(markers):
+            beyond = points[np.isinf(end[:, place]) & ~np.isnan(points).any(axis=1)]
+            ax.scatter(beyond[:, 0], beyond[:, 1], marker=marker, s=60, color="#999999", linewidth=0, zorder=0)
+    return [*said, "arrows: the value lies anywhere there"] if (rows.bounded[:, pair] & ~shut).any() else said
 
 
 class Clusters(NamedTuple):
@@ -106,27 +123,29 @@ def clusters_of_em(reading: Reading) -> list[Clusters]:
 
 
 def histogram(
-    ax: Axes,
-    x: np.ndarray,
-    bins: Any = "auto",
-    clusters: Clusters | None = None,
-    weight: FloatArray | None = None,
-    **options: Any,
+    ax: Axes, rows: Observations, place: int, bins: Any = "auto", clusters: Clusters | None = None, **options: Any
 ) -> None:
-    """What is known of a feature, as a density unless ``options`` say otherwise; automatic bins heed every cluster."""
-    counted = "" if weight is None else f", counting as {weight.sum():.7g}"
+    """What is known of a feature, as a density unless ``options`` say otherwise; automatic bins heed every cluster.
+
+    Where values lie in intervals these are the bins, or an interval is spread evenly over the bins that it meets.
+    """
+    seen = rows.of_feature(place)
+    x, weight = seen.x[:, 0], seen.known.weight
+    counted = "" if rows.known.weight is None else f", counting as {rows.known.weight.sum():.7g}"
     plain: dict[str, Any] = {
         "density": True,
         "color": DATA,
         "edgecolor": "white",
         "linewidth": 0.5,
-        "label": f"data (n = {len(x)}{counted})",
+        "label": f"data (n = {len(rows)}{counted})",
     }
-    missing = np.isnan(x)
-    if missing.any():
-        ax.text(1, 1, f"{missing.sum()} missing", transform=ax.transAxes, ha="right", va="top", fontsize="small")
-        x, weight = x[~missing], None if weight is None else weight[~missing]
     options = plain | options
+    absent = _absent(rows, seen)
+    if absent:
+        ax.text(1, 1, absent, transform=ax.transAxes, ha="right", va="top", fontsize="small")
+    if seen.bounded.any():
+        _bars_of_intervals(ax, seen, bins, clusters, options)
+        return
     if isinstance(bins, str) and bins == "auto":
         lefts, width = bars(x, clusters, weight)
         heights = np.array([count for _, count in lefts], dtype=float)
@@ -141,6 +160,40 @@ def histogram(
         edges = np.histogram_bin_edges(x, bins=bins)
         bins = edges if len(edges) <= _MOST_BINS + 1 else _MOST_BINS
     ax.hist(x, bins=bins, weights=weight, **options)
+
+
+def _absent(rows: Observations, seen: Observations) -> str:
+    """What a histogram of one feature cannot show."""
+    missing, said = len(rows) - len(seen), []
+    if missing:
+        said.append(f"{missing} missing")
+    for end, where in ((seen.known.lower, "below"), (seen.known.upper, "above")):
+        open_there = 0.0 if end is None else seen.counts[np.isinf(end[:, 0])].sum()
+        if open_there:
+            said.append(f"{open_there:.7g} anywhere {where}")
+    return ", ".join(said)
+
+
+def _bars_of_intervals(ax: Axes, seen: Observations, bins: Any, clusters: Clusters | None, options: dict[str, Any]) -> None:
+    """Bars of one feature of which intervals are known; what lies in open ones is counted, but not drawn."""
+    assert seen.known.lower is not None
+    assert seen.known.upper is not None
+    x, lower, upper, counts = seen.x[:, 0], seen.known.lower[:, 0], seen.known.upper[:, 0], seen.counts
+    shut = np.isfinite(lower) & np.isfinite(upper)
+    edges = np.unique(np.concatenate([lower[np.isfinite(lower)], upper[np.isfinite(upper)]]))
+    if not isinstance(bins, str):
+        edges = np.histogram_bin_edges(x, bins=bins)
+    elif (lower == upper).any() or len(edges) > _MOST_BINS:
+        lefts, width = bars(x, clusters, counts)
+        edges = np.append([left for left, _ in lefts], lefts[-1][0] + width)
+    width = np.maximum(upper - lower, 1e-9 * (edges[-1] - edges[0]))[shut]
+    begin = np.minimum(lower[shut], edges[-1] - width)  # an exact value at the last edge is in the last bin
+    cumulated = [counts[shut] @ np.clip((edge - begin) / width, 0.0, 1.0) for edge in edges]
+    heights = np.diff(cumulated)
+    if options.pop("density"):
+        heights = heights / (counts.sum() * np.diff(edges))
+    label = options.pop("label")
+    ax.bar(edges[:-1], heights, np.diff(edges), align="edge", **options)[0].set_label(label)
 
 
 def bars(

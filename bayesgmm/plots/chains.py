@@ -107,7 +107,7 @@ def plot_solutions(
     found, draws, x, clusters = reading.ask(solutions), reading.draws, reading.x, clusters_of_em(reading)
     figure, axes = panels(ax, len(chosen))
     for panel, (name, place) in zip(axes, chosen, strict=True):
-        histogram(panel, x[:, place], clusters=clusters[place], weight=reading.known.weight)
+        histogram(panel, reading.observations, place, clusters=clusters[place])
         _densities(panel, known(x[:, place]), draws.marginal(place), found, interval)
         name_axes(panel, x=name)
         panel.set(ylabel="density", ylim=(0, None))

@@ -17,7 +17,7 @@ from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import OBS, features_of
 from bayesgmm.arguments import read_probability
 from bayesgmm.data.observations import Observations
-from bayesgmm.plots.canvas import ERROR_BARS, colour, draw_errors, draw_incomplete, panels
+from bayesgmm.plots.canvas import colour, draw_incomplete, draw_known_in_part, panels
 from bayesgmm.plots.names import name_axes
 
 _DRAWS = 2_000  # over which bands are taken
@@ -34,7 +34,7 @@ def plot_responsibilities(
     Of one feature: each cluster's probability for a further observation along x, with a band; the data are marked below. Of
     several: a scatter of two features, each point in the colour of its most probable cluster, the larger and darker the less
     probable that is; a tick at an axis where the other value is missing, and for up to 300 points bars of one standard
-    deviation of the error.
+    deviation of the error, or of the intervals in which values lie.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def _along(ax: Axes, reading: Reading, interval: float) -> None:
 
 
 def _uncertainty(ax: Axes, reading: Reading, pair: list[int]) -> None:
-    points, sd = reading.x[:, pair], reading.observations.error_sd
+    points = reading.x[:, pair]
     mean = responsibilities(reading)["mean"].values
     best, doubt = mean.argmax(axis=1), 1 - mean.max(axis=1)
     largest = max(1 - 1 / mean.shape[1], 1e-12)
@@ -103,8 +103,8 @@ def _uncertainty(ax: Axes, reading: Reading, pair: list[int]) -> None:
     draw_incomplete(ax, points, shades)
     if np.isnan(points).any():
         ax.plot([], [], "|", color="#555555", label="the other value is missing")
-    if draw_errors(ax, points, None if sd is None else sd[:, pair]):
-        ax.plot([], [], color="#999999", linewidth=0.5, label=ERROR_BARS)
+    for said in draw_known_in_part(ax, reading.observations, pair):
+        ax.plot([], [], color="#999999", linewidth=0.5, label=said)
     for j in range(mean.shape[1]):
         ax.scatter([], [], s=20, color=colour(j), label=f"cluster {j}")
     for share in (0.1, 0.5):

@@ -22,14 +22,13 @@ from bayesgmm.em.result import EMResult
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.plots.canvas import (
     EM,
-    ERROR_BARS,
     POSTERIOR,
     WITHOUT_ERRORS,
     chosen_features,
     clusters_of_em,
     colour,
-    draw_errors,
     draw_incomplete,
+    draw_known_in_part,
     grid_for,
     histogram,
     known,
@@ -56,7 +55,7 @@ def plot_fit(
     """Histogram of each feature, posterior mean of its density with a band, its clusters, and the EM density.
 
     The histogram holds the values that are known. Where these were measured with errors, the densities are of the values
-    without errors, and the histogram is wider than they are.
+    without errors, and the histogram is wider than they are. Of values in intervals these are its bins.
 
     Parameters
     ----------
@@ -85,7 +84,7 @@ def plot_fit(
     interval = read_probability(interval, "interval")
     for panel, (name, place) in zip(axes, chosen, strict=True):
         of_em = Mixture(em.weights, em.mu[:, place], sigma=em.sd[:, place])
-        histogram(panel, x[:, place], bins, clusters[place], reading.known.weight)
+        histogram(panel, reading.observations, place, bins, clusters[place])
         _density(panel, known(x[:, place]), draws.marginal(place), of_em, points, interval)
         name_axes(panel, x=name)
         if reading.known.error is not None:
@@ -119,7 +118,8 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     points that many, chosen at random, are drawn. Each cluster is drawn as the ellipse of its posterior mean, over thin
     ellipses of single draws that show how uncertain it is, and as EM's ellipse, dashed. On the diagonal stand the densities
     of single features (:func:`plot_fit`). Where one of two values is missing, a tick stands at the axis of the other. Of up
-    to 300 points, bars are one standard deviation of their errors; densities and ellipses are of values without errors.
+    to 300 points, bars are one standard deviation of their errors, or the intervals in which values lie; densities and
+    ellipses are of values without errors.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     shown = np.random.default_rng(0).permutation(len(x))[:_POINTS]
     rows = reading.observations.of(shown)
     members, counts = np.mean([rows.responsibilities(*parameters) for parameters in few.each()], axis=0), rows.counts
-    size, sd, barred = len(chosen), rows.error_sd, False
+    size, said = len(chosen), _said_of(rows, chosen)
     figure, axes = plt.subplots(size, size, figsize=(2.6 * size + 1, 2.6 * size), squeeze=False, layout="constrained")
     for row, i in enumerate(chosen):
         for column, j in enumerate(chosen):
@@ -163,21 +163,19 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
                 ax.set_xlabel("")
             else:
                 _scatter(ax, rows.x[:, [j, i]], members, counts / counts.mean())
-                barred |= draw_errors(ax, rows.x[:, [j, i]], None if sd is None else sd[:, [j, i]])
+                said += draw_known_in_part(ax, rows, [j, i])
                 _ellipses(ax, draws, em, [j, i], radius)
                 ax.set_ylim(_reach(known(x[:, i])))
             ax.set_xlim(_reach(known(x[:, j])))  # however far components reach that hold no observation
             name_axes(ax, x=names[j] if row == size - 1 else None, y=names[i] if column == 0 < row else None)
-    _legend(figure, draws.n_components, level, _said_of(x[:, chosen], rows.known.error, barred))
+    _legend(figure, draws.n_components, level, list(dict.fromkeys(said)))
     return figure
 
 
-def _said_of(x: FloatArray, error: FloatArray | None, barred: bool) -> list[str]:
+def _said_of(rows: Observations, chosen: list[int]) -> list[str]:
     """What marks mean of values that are missing or have errors."""
-    said = ["ticks at an axis: the other value is missing"] if np.isnan(x).any() else []
-    if error is not None:
-        said += [*([ERROR_BARS] if barred else []), "densities and ellipses: of values without errors"]
-    return said
+    said = ["ticks at an axis: the other value is missing"] if np.isnan(rows.x[:, chosen]).any() else []
+    return said if rows.known.error is None else [*said, "densities and ellipses: of values without errors"]
 
 
 def _reach(x: FloatArray) -> tuple[float, float]:
