@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -417,3 +418,64 @@ def test_missing_values_and_errors_go_through_every_command(run, tmp_path):
     assert "n = 72 (8 left out" in run(*one, "--missing", "drop")[1]
     assert run(*one, "--missing", "at_random", "--out", "one")[0] == 0
     assert list(pd.read_csv("one/clusters.csv")["obs"]) == np.flatnonzero(frame["a"].notna()).tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+def test_bins_and_limits_go_through_every_command(run, tmp_path):
+    x = np.where(np.random.default_rng(3).uniform(size=400) < 0.4, -3.0, 3.0) + np.random.default_rng(4).normal(size=400)
+    counts, edges = np.histogram(x, 20)
+    pd.DataFrame({"from": edges[:-1], "to": edges[1:], "events": counts}).to_csv("bins.csv", index=False)
+    quick = ("--method", "gibbs", "--draws", 100, "--thin", 2, "--seed", 1, "--quiet")
+    bins = ("bins.csv", "--lower", "from", "--upper", "to", "--counts", "events")
+    code, out, err = run("fit", *bins, "-k", 2, *quick, "--out", "results")
+    assert (code, err) == (0, "")
+    filled = (counts > 0).sum()
+    assert f"from to to: n = {filled}" in out
+    assert f"counting as 400, {filled} values in intervals, k = 2, seed 1" in out
+    document = json.loads((tmp_path / "results" / "summary.json").read_text())["data"]
+    assert document["intervals"] == {"from to to": filled}
+    observed = az.from_netcdf("results/posterior.nc").load()["observed_data"]
+    np.testing.assert_array_equal(observed["upper"], edges[1:][counts > 0])
+    assert "--weight NAME --lower NAME --upper NAME -k 2" in (tmp_path / "results" / "report.html").read_text()
+    code, out, _ = run("compare", *bins, "--k", "1,2", *quick)
+    assert code == 0
+    pd.DataFrame({"a": np.where(x < -3, np.nan, x), "limit": np.where(x < -3, -3, np.nan)}).to_csv("limits.csv", index=False)
+    code, out, _ = run("fit", "limits.csv", "--column", "a", "--upper", "limit", "-k", 2, *quick)
+    assert (code, f"a: n = 400, {(x < -3).sum()} values in intervals" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("table", "arguments", "message"),
+    [
+        (
+            {"a": [1, 3], "b": [2, 2]},
+            ("--lower", "a", "--upper", "b"),
+            "a, b of data.csv must not cross, got 1 of 2 .* (line 3)",
+        ),
+        ({"a": [1, 3], "b": [2, 2]}, ("--lower", "a"), "--lower and --upper must name a column each .* got 1 and 0"),
+        ({"a": [1, 3], "b": [2, 2]}, ("--column", "b", "--upper", "a"), "must hold a value or an interval, got 2 of 2"),
+        (
+            {"a": [1, None], "b": [2, None], "c": 1},
+            ("--lower", "a", "--upper", "b"),
+            "must say something in every row, got 1 of 2",
+        ),
+        ({"a": [1, 3], "b": [2, 2]}, ("--column", "a", "--upper", "b", "--error", "b"), "--error must not be given beside"),
+        (
+            {"a": [1, 3], "b": [2, 4]},
+            ("--lower", "a", "--upper", "b", "--jitter"),
+            "--jitter must not be given beside --lower",
+        ),
+        ({"a": [1, 3], "b": [2, 4]}, ("--lower", "a", "--upper", "c"), "--upper must name one of 'a', 'b', got 'c'"),
+        (
+            {"a": [1, 3], "b": [2, 4], "c": [1, None]},
+            ("--lower", "a", "--upper", "b", "--counts", "c"),
+            "c of data.csv must have no",
+        ),
+    ],
+)
+def test_ends_that_make_no_intervals_are_refused(run, table, arguments, message):
+    pd.DataFrame(table).to_csv("data.csv", index=False)
+    code, _, err = run("fit", "data.csv", *arguments, "-k", 1)
+    assert code == 1
+    assert re.search(message.replace("(", r"\(").replace(")", r"\)"), err)

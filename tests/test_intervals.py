@@ -274,6 +274,17 @@ def test_a_tree_holds_what_is_known(kind, d, tmp_path):
     np.testing.assert_array_equal(again.log_density(*parameters), observed.log_density(*parameters))
 
 
+def test_a_tree_with_ends_that_do_not_fit_is_refused():
+    settings = {"method": "gibbs", "draws": 20, "tune": 20, "thin": 1, "chains": 2, "random_seed": 1, "progressbar": False}
+    tree = bg.fit(seen("bins", 1), 1, **settings)
+    data = tree["observed_data"].to_dataset()
+    for wrong in (data.drop_vars("upper"), data.assign(upper=data["upper"] - 2), data.assign(lower=data["lower"] + np.nan)):
+        damaged = tree.copy()
+        damaged["observed_data"] = xr.DataTree(wrong)
+        with pytest.raises(ValueError, match="lower and upper in observed_data of tree must be ends of intervals around x"):
+            bg.responsibilities(damaged)
+
+
 def test_bins_and_limits_are_read_as_they_are_given():
     x = pd.Series(values(1, n=30)[:, 0], name="flux")
     bins = Observations.binned(*np.histogram(x, 5))

@@ -491,3 +491,33 @@ def test_every_picture_can_be_drawn_of_what_is_known_in_part(in_part, draw):
             assert "densities: of values without errors" in texts(figure)
             shares = [sum(bar.get_height() * bar.get_width() for bar in ax.containers[0]) for ax in figure.axes]
             assert shares == pytest.approx([1] * len(shares))
+
+
+def test_intervals_are_drawn_as_bins_bars_and_arrows():
+    x = np.where(rng(3).uniform(size=(90, 1)) < 0.4, -3.0, 3.0) + rng(4).normal(size=(90, 2))
+    quick = {"method": "gibbs", "draws": 60, "chains": 2, "thin": 2, "random_seed": 1, "progressbar": False}
+    edges = [-np.inf, -4.0, -2.0, 0.0, 1.0, 5.0]
+    counts = np.histogram(x[:, 0], [-99.0, *edges[1:]])[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)
+        one = bg.fit(bg.Observations.binned(counts, edges), 1, **quick)
+        lower, upper = np.where(x < -3, -np.inf, x), np.where(x < -3, -3.0, x)
+        lower[:30, 1], upper[:30, 1] = np.floor(x[:30, 1]), np.floor(x[:30, 1]) + 1
+        two = bg.fit(bg.Observations(lower=lower, upper=upper), 2, covariance="diag", **quick)
+    ax = bg.plots.plot_fit(one).axes[0]
+    bars = ax.containers[0]
+    np.testing.assert_allclose([bar.get_x() for bar in bars], edges[1:-1])
+    np.testing.assert_allclose([bar.get_height() * bar.get_width() for bar in bars], counts[1:] / counts.sum())
+    assert [text.get_text() for text in ax.texts] == [f"{counts[0]} anywhere below"]
+    figure = bg.plots.plot_pairs(two)
+    assert {"bars: the intervals in which values lie", "arrows: the value lies anywhere there"} <= set(texts(figure))
+    order, places = np.random.default_rng(0).permutation(90), two["observed_data"]["x"].values
+    _, along = figure.axes[2].containers[0].lines[2]
+    np.testing.assert_allclose(
+        [np.ptp(each[:, 1]) for each in along.get_segments()], np.where(order < 30, 1.0, 0.0), atol=1e-12
+    )
+    offsets = [each.get_offsets() for each in figure.axes[2].collections]
+    assert any(np.array_equal(at, places[order][np.isinf(lower[order, 0])]) for at in offsets)
+    for draw in ("plot_solutions", "plot_responsibilities", "plot_coclustering"):
+        for tree in (one, two):
+            getattr(bg.plots, draw)(tree).canvas.draw()

@@ -816,3 +816,35 @@ def test_how_many_is_answered_where_some_k_have_no_prediction(comparison, unknow
     text = written(replace(comparison, table=table), tmp_path).text()
     assert answer in text.split("The data")[0]
     assert not re.search(r"\bnan\b", text)
+
+
+@pytest.mark.slow
+def test_intervals_are_compared_with_what_is_predicted_of_these():
+    """Rounded so that most values are equal, and cut off; the control takes the middles for values."""
+    x = np.floor(rng(5).normal(size=(600, 1)))
+    lower, upper = np.where(x < -1, -np.inf, x), np.where(x < -1, -1.0, x + 1)
+    tree = _quick(bg.Observations(lower=lower, upper=upper), 1, draws=250)
+    (found,) = calibrations(Reading(tree), ["x"])
+    assert (found.n, found.inside) == (600, True)
+    without = tree.copy()
+    without["observed_data"] = xr.DataTree(tree["observed_data"].to_dataset().drop_vars(["lower", "upper"]))
+    assert not calibrations(Reading(without), ["x"])[0].inside
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+def test_a_report_of_intervals(tmp_path):
+    """What is to be typed gives the fit again."""
+    x = np.where(rng(3).uniform(size=90) < 0.4, -3.0, 3.0) + rng(4).normal(size=90)
+    scope = {"lower": np.where(x > 4, 4.0, np.floor(x)), "upper": np.where(x > 4, np.inf, np.floor(x) + 1)}
+    tree = _quick(bg.Observations(**scope), 2, draws=100, thin=2)
+    page = written(tree, tmp_path)
+    text = " ".join(page.text().split())
+    assert "left out, for it cannot be written" not in text
+    assert "90 observations, 90 values in intervals" in text
+    assert "taken for what is known of them: that they lie there" in text
+    assert "drawn evenly between the predictions for its ends" in text
+    python, shell = (each[2] for each in page.all("code"))
+    assert "data.csv --lower NAME --upper NAME -k 2" in shell
+    exec(python, scope)
+    np.testing.assert_array_equal(scope["tree"]["posterior"]["mu"], tree["posterior"]["mu"])
