@@ -94,6 +94,20 @@ def test_sums_and_densities_are_those_row_by_row(kind, d, diagonal):
     np.testing.assert_allclose(got.second, second, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("largest", [1.0, 1e3, 1e9])
+@pytest.mark.parametrize("k", [1, 2])
+def test_one_and_two_components_have_sums_of_their_own(k, largest):
+    """Without weights, as with weights of one; far from all components, and with errors beside which nothing is known."""
+    generator = rng(k)
+    x, error = 3 * generator.normal(size=(150, 1)), largest * generator.uniform(size=(150, 1))
+    x[20], x[80] = 1e6, -1e160
+    mixture = a_mixture(k, 1, generator)
+    found = Observations(x, error=error).sums(*mixture)
+    wanted = Observations(x, error=error, weight=np.ones(150)).sums(*mixture)
+    for mine, exact in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(mine, exact, rtol=1e-11)
+
+
 def test_the_density_of_a_measurement_is_an_integral_over_the_value():
     x, error = np.array([-1.0, 0.3, 4.0]), np.array([0.5, 2.0, 1.0])
     mixture = bg.Mixture([0.3, 0.7], [0.0, 2.0], sigma=[1.0, 0.4])

@@ -27,6 +27,7 @@ from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
 _BLOCK = 64  # observations handled together: 2 K rows of them stay in the first-level cache
 _TOGETHER = 8  # totals whose product is within a float as long as none is below the next number
 _SMALL = 1e-30
+_LEAST = 1e-270  # a block's product of totals, each at most 2, no part of which has lost digits
 
 
 class Errors(NamedTuple):
@@ -102,6 +103,69 @@ def _add_log_totals(top, total, weight, m):
     return log_likelihood
 
 
+@compiled(fastmath=SUMS)
+def _add_single(x, variances, shift, inverse_scale, c, mu, h, counts, first, second):
+    """A few observations for K = 1, without an exponential: as :func:`_add_pair`."""
+    first_0, second_0, squares, product = 0.0, 0.0, 0.0, 1.0
+    twice, unit, mean = 2.0 * h[0] * h[0], inverse_scale * inverse_scale, mu[0]
+    for i in range(len(x)):
+        deviation, variance = (x[i] - shift) * inverse_scale - mean, variances[i] * unit
+        q = 1.0 / (1.0 + twice * variance)
+        behind = q * deviation
+        product *= q
+        squares += behind * deviation
+        first_0 += behind
+        second_0 += behind * behind + q * variance
+    if not np.isfinite(squares) or product < _LEAST:
+        return np.nan
+    counts[0] += len(x)
+    first[0] += first_0
+    second[0] += second_0
+    return len(x) * c[0] - 0.5 * twice * squares + 0.5 * math.log(product)
+
+
+@compiled(fastmath=SUMS)
+def _add_pair(x, variances, shift, inverse_scale, c, mu, h, counts, first, second):
+    """A few observations for K = 2, with one exponential for each: see :func:`bayesgmm.kernels.univariate._add_pair`.
+
+    NaN, and sums untouched, out of reach, or where a total is so small that their product might vanish.
+    """
+    zeroth_0, first_0, second_0 = 0.0, 0.0, 0.0
+    zeroth_1, first_1, second_1 = 0.0, 0.0, 0.0
+    top, product = 0.0, 1.0
+    twice_0, twice_1, unit = 2.0 * h[0] * h[0], 2.0 * h[1] * h[1], inverse_scale * inverse_scale
+    for i in range(len(x)):
+        z, variance = (x[i] - shift) * inverse_scale, variances[i] * unit
+        q_0, q_1 = 1.0 / (1.0 + twice_0 * variance), 1.0 / (1.0 + twice_1 * variance)
+        deviation_0, deviation_1 = z - mu[0], z - mu[1]
+        log_joint_0 = c[0] - 0.5 * twice_0 * q_0 * (deviation_0 * deviation_0)
+        log_joint_1 = c[1] - 0.5 * twice_1 * q_1 * (deviation_1 * deviation_1)
+        gap = log_joint_1 - log_joint_0
+        ratio = exp(-abs(gap))
+        joint_0 = math.sqrt(q_0) * (ratio if gap > 0.0 else 1.0)
+        joint_1 = math.sqrt(q_1) * (1.0 if gap > 0.0 else ratio)
+        total = joint_0 + joint_1
+        r_0, r_1 = joint_0 / total, joint_1 / total
+        top += max(log_joint_0, log_joint_1)
+        product *= total
+        behind_0, behind_1 = q_0 * deviation_0, q_1 * deviation_1
+        zeroth_0 += r_0
+        first_0 += r_0 * behind_0
+        second_0 += r_0 * (behind_0 * behind_0 + q_0 * variance)
+        zeroth_1 += r_1
+        first_1 += r_1 * behind_1
+        second_1 += r_1 * (behind_1 * behind_1 + q_1 * variance)
+    if not np.isfinite(top) or product < _LEAST:
+        return np.nan
+    counts[0] += zeroth_0
+    first[0] += first_0
+    second[0] += second_0
+    counts[1] += zeroth_1
+    first[1] += first_1
+    second[1] += second_1
+    return top + math.log(product)
+
+
 @compiled(fastmath=SUMS, inline=True)
 def accumulate(x, variances, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
     """Fill N, S1 and S2, each (K), of the values measured, and return the log-likelihood: see :mod:`.univariate`."""
@@ -114,6 +178,14 @@ def accumulate(x, variances, weight, log_labels, shift, inverse_scale, c, mu, h,
     for begin in range(0, n, _BLOCK):
         m = min(_BLOCK, n - begin)
         block, errors = x[begin : begin + m], variances[begin : begin + m]
+        if k <= 2 and len(weight) == 0 and len(log_labels) == 0:
+            if k == 1:
+                part = _add_single(block, errors, shift, inverse_scale, c, mu, h, counts, first, second)
+            else:
+                part = _add_pair(block, errors, shift, inverse_scale, c, mu, h, counts, first, second)
+            if part == part:
+                log_likelihood += part
+                continue
         for i in range(m):
             z[i] = (block[i] - shift) * inverse_scale
             variance[i] = errors[i] * (inverse_scale * inverse_scale)
