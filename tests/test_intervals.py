@@ -11,6 +11,7 @@ from scipy import integrate, optimize, stats
 
 import bayesgmm as bg
 from bayesgmm.analysis.reading import Reading
+from bayesgmm.comparison.cache import FitCache
 from bayesgmm.data.observations import Observations
 from bayesgmm.kernels.intervals import draw_between, draw_sums, moments
 from bayesgmm.posterior import LogPosterior
@@ -399,3 +400,17 @@ def test_a_billion_events_in_bins_cost_as_many_rows_as_bins():
     for name, wanted in (("w", [0.3, 0.7]), ("mu", [0.0, 8.0]), ("sigma", [2.0, 3.0])):
         np.testing.assert_allclose(found[name], wanted, atol=1e-3)
         assert (tree["posterior"][name].std(("chain", "draw")) < 1e-3).all()
+
+
+def test_finished_fits_are_of_what_is_known(tmp_path):
+    """The same numbers as weights, as errors, or as other intervals are not the same data."""
+    x, numbers = np.arange(1.0, 9.0), np.linspace(0.5, 1.0, 8)
+    known = [
+        Observations(x),
+        Observations(x, weight=numbers),
+        Observations(x, error=numbers),
+        Observations(lower=x - numbers, upper=x + numbers),
+        Observations(lower=x - 2 * numbers, upper=x + 2 * numbers),
+    ]
+    keys = [FitCache.of(tmp_path, each, {}, 1).key for each in [*known, Observations(x, error=numbers)]]
+    assert len(set(keys)) == len(known)

@@ -43,7 +43,7 @@ class FitCache:
         place.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(np.ascontiguousarray(data.x).tobytes())
         for each in data.known.arrays:
-            digest.update(b"" if each is None else np.ascontiguousarray(each).tobytes())
+            digest.update(b"none" if each is None else np.ascontiguousarray(each).tobytes())
         stated = {name: repr(value) for name, value in sorted(settings.items())}
         known = [as_shown(data.x).shape, data.features, data.positions.tolist(), stated, version("bayesgmm")]
         digest.update(json.dumps(known, default=str).encode())
