@@ -20,8 +20,9 @@ except ImportError as error:
     ) from error
 
 from bayesgmm.analysis.clusters import responsibilities
+from bayesgmm.analysis.densities import log_predictive
 from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
-from bayesgmm.analysis.predictive import log_predictive, read_points
+from bayesgmm.analysis.predictive import read_points
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import read_draws, read_em
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Method, read_choice, read_count, read_seed

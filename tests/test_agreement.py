@@ -9,7 +9,7 @@ import xarray as xr
 import bayesgmm as bg
 from bayesgmm import Mixture, check_against_em
 from bayesgmm.analysis import em_check
-from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.densities import log_density
 from bayesgmm.analysis.tree import permute, read_draws
 from bayesgmm.data.observations import Observations
 from tests.conftest import (

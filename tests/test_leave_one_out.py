@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.densities import log_density
 from bayesgmm.analysis.tree import read_draws, read_observations
 from bayesgmm.comparison import leave_one_out
 from bayesgmm.comparison.leave_one_out import bad_k_hats, refitted

@@ -9,7 +9,7 @@ from scipy import stats
 
 import bayesgmm as bg
 from bayesgmm import Mixture, arguments
-from bayesgmm.analysis import predictive
+from bayesgmm.analysis import densities
 from bayesgmm.analysis.tree import read_draws
 from bayesgmm.data.observations import Observations
 from tests.conftest import make_tree
@@ -36,8 +36,8 @@ def test_log_likelihood_is_the_mixtures(tree, two_small):
 
 def test_log_likelihood_is_the_sum_of_pointwise_ones(tree, two_small):
     draws, x = read_draws(tree), two_small[:, None]
-    pointwise = predictive.log_density(draws, Observations.made(x))
-    np.testing.assert_allclose(predictive.log_likelihood(draws, Observations.made(x)), pointwise.sum(axis=1), rtol=1e-12)
+    pointwise = densities.log_density(draws, Observations.made(x))
+    np.testing.assert_allclose(densities.log_likelihood(draws, Observations.made(x)), pointwise.sum(axis=1), rtol=1e-12)
 
 
 def test_predictive_density_integrates_to_one_within_its_band(tree):

@@ -9,9 +9,9 @@ from textwrap import fill
 import numpy as np
 import pandas as pd
 
+from bayesgmm.analysis.densities import log_density, log_likelihood
 from bayesgmm.analysis.diagnosis import USABLE, diagnosis_of
 from bayesgmm.analysis.labels import LabelQuality, match
-from bayesgmm.analysis.predictive import log_density, log_likelihood
 from bayesgmm.analysis.quantities import as_text, entries, labelled_quantities, labelled_summary
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of, is_relabelled, parameter_dims, parameters_of

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm.analysis.predictive import read_points, require_room, shares_given
+from bayesgmm.analysis.densities import shares_given
+from bayesgmm.analysis.predictive import read_points, require_room
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import FEATURE, OBS
 from bayesgmm.arguments import FloatArray, read_count, read_seed

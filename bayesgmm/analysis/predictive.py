@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import numbers
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp, ndtr, ndtri, softmax
+from scipy.special import ndtri
 
+from bayesgmm.analysis.densities import distribution_function, log_density
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import FEATURE, Draws, features_of, read_draws
 from bayesgmm.arguments import FloatArray, read_probability, read_seed, require_memory
@@ -24,7 +23,6 @@ from bayesgmm.data.tables import read_numbers
 from bayesgmm.words import about
 
 _MOST_DRAWS = 2_000  # over which predictive distributions are averaged
-_TOGETHER = 2**22  # densities of draws x points in memory at once
 _HALVINGS = 60  # of the interval in which a quantile lies
 _OF_DATA = ("observed_data", "posterior_predictive", "prior_predictive", "log_likelihood")  # groups that hold x
 
@@ -305,16 +303,6 @@ def read_grid(grid: ArrayLike) -> FloatArray:
     return points.x[:, 0]
 
 
-@np.errstate(under="ignore")
-def distribution_function(draws: Draws, x: FloatArray, error: FloatArray | float = 0.0) -> FloatArray:
-    """P(x[s, g] or less) under draw s, (S, G), for values with errors of these standard deviations (G,)."""
-    total = np.zeros(x.shape)
-    with np.errstate(over="ignore"):  # what lies beyond a float's range of deviations is certain
-        for j in range(draws.n_components):  # one after another, to save memory
-            total += draws.w[:, j, None] * ndtr((x - draws.mu[:, j]) / np.hypot(draws.factors[:, j, 0], error))
-    return total
-
-
 def _with_band(
     name: str, middle: dict[str, FloatArray], values: FloatArray, interval: float, dim: str, coords: dict[Any, Any]
 ) -> xr.DataArray:
@@ -357,39 +345,6 @@ def read_points(reading: Reading, x: ArrayLike | Observations | None, name: str)
         raise ValueError(f"{name} must have the columns {wanted}, in this order, got {got}")
     require_labels_of(points.known, reading.draws.n_components)
     return points, points.positions
-
-
-def log_density(draws: Draws, rows: Observations) -> FloatArray:
-    """Log sum_k w_k N(x_i; mu_k, Sigma_k) for every draw, (S, n), over the components that labels allow."""
-    return rows.log_density(*draws.parameters)
-
-
-@np.errstate(under="ignore")
-def log_predictive(draws: Draws, rows: Observations) -> FloatArray:
-    """Log of the posterior predictive density, the mean of the density over all draws, of each observation, (n,)."""
-    result, step = np.empty(len(rows)), max(1, _TOGETHER // len(draws.w))
-    for begin in range(0, len(rows), step):
-        part = slice(begin, begin + step)
-        result[part] = logsumexp(log_density(draws, rows.of(part)), axis=0)
-    return result - np.log(len(draws.w))
-
-
-@np.errstate(under="ignore")
-def shares_given(draws: Draws, rows: Observations) -> FloatArray:
-    """Each draw's share in the posterior given one further observation, (S, n); they add to one for each of them."""
-    return np.asarray(softmax(log_density(draws, rows), axis=0))
-
-
-def log_likelihood(draws: Draws, rows: Observations) -> FloatArray:
-    """Log-likelihood of all data for every draw, (S,), on all cores."""
-
-    def of_one(parameters: tuple[FloatArray, FloatArray, FloatArray]) -> float:
-        if rows.n_features == 1:  # sums in one pass, without a logarithm for each observation
-            return rows.sums(*parameters).log_likelihood
-        return rows.log_likelihood(*parameters)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.array(list(pool.map(of_one, draws.each())))
 
 
 def require_room(

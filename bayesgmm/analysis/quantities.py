@@ -12,7 +12,7 @@ from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
 from bayesgmm.analysis.contract import group_of
-from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.densities import log_density
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import (
     CLUSTER,

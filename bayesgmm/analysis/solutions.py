@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse.csgraph import connected_components
 
-from bayesgmm.analysis.predictive import add_log_likelihood, log_density, log_likelihood
+from bayesgmm.analysis.densities import log_density, log_likelihood
+from bayesgmm.analysis.predictive import add_log_likelihood
 from bayesgmm.analysis.quantities import as_text, followed, invariants_of
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import OPTIMUM, draws_of

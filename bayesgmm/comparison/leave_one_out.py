@@ -14,9 +14,9 @@ from arviz_stats.utils import ELPDDataLOO, ELPDDataLOOSubsample
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from bayesgmm.analysis.densities import log_density, log_predictive
 from bayesgmm.analysis.diagnosis import MAX_K_HAT
 from bayesgmm.analysis.impropriety import require_existence
-from bayesgmm.analysis.predictive import log_density, log_predictive
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import OBS, Draws, draws_of

@@ -11,7 +11,7 @@ from arviz_stats.base import array_stats
 from scipy.special import softmax
 from scipy.stats import binom
 
-from bayesgmm.analysis.predictive import distribution_function, log_density
+from bayesgmm.analysis.densities import distribution_function, log_density
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Draws
 from bayesgmm.arguments import FloatArray

@@ -38,7 +38,7 @@ class Strays(Sentence):
         lie = "lies" if len(self.positions) == 1 else "lie"
         return (
             f"{listed}{more} {lie} far from all others, and the prior takes its scale from the data's range, which is "
-            f"{self.factor:.3g} times that of the others: clusters may be merged, and evidence and p(k | x) move"
+            f"{self.factor:.3g} times that of the others: fewer clusters may be found, and evidence and p(k | x) move"
         )
 
     @property

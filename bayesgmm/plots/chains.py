@@ -10,8 +10,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bayesgmm.analysis.densities import log_density
 from bayesgmm.analysis.labels import raw_order
-from bayesgmm.analysis.predictive import log_density
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, solutions
 from bayesgmm.analysis.tree import Draws, is_relabelled, read_draws

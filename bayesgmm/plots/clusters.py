@@ -11,8 +11,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from bayesgmm.analysis.clusters import coclustering, partition, responsibilities
+from bayesgmm.analysis.densities import shares_given
 from bayesgmm.analysis.labels import quality_of
-from bayesgmm.analysis.predictive import read_feature, shares_given
+from bayesgmm.analysis.predictive import read_feature
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import OBS, features_of
 from bayesgmm.arguments import read_probability

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from bayesgmm.analysis.predictive import log_density, read_feature, read_grid
+from bayesgmm.analysis.densities import log_density
+from bayesgmm.analysis.predictive import read_feature, read_grid
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import Draws, features_of
 from bayesgmm.arguments import FloatArray, read_probability

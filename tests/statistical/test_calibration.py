@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.densities import log_density
 from bayesgmm.analysis.tree import draws_of
 from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations

@@ -6,7 +6,7 @@ from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
 import bayesgmm as bg
-from bayesgmm.analysis.predictive import log_density
+from bayesgmm.analysis.densities import log_density
 from bayesgmm.analysis.tree import read_draws, read_observations
 from bayesgmm.data.observations import Observations
 from tests.statistics import SEED, Z, assert_same_means, rng

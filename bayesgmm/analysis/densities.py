@@ -1,0 +1,58 @@
+"""Densities under the posterior's draws, of observations with what is known of them."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from scipy.special import logsumexp, ndtr, softmax
+
+from bayesgmm.analysis.tree import Draws
+from bayesgmm.arguments import FloatArray
+from bayesgmm.data.observations import Observations
+
+_TOGETHER = 2**22  # densities of draws x points in memory at once
+
+
+def log_density(draws: Draws, rows: Observations) -> FloatArray:
+    """Log sum_k w_k N(x_i; mu_k, Sigma_k) for every draw, (S, n), over the components that labels allow."""
+    return rows.log_density(*draws.parameters)
+
+
+@np.errstate(under="ignore")
+def log_predictive(draws: Draws, rows: Observations) -> FloatArray:
+    """Log of the posterior predictive density, the mean of the density over all draws, of each observation, (n,)."""
+    result, step = np.empty(len(rows)), max(1, _TOGETHER // len(draws.w))
+    for begin in range(0, len(rows), step):
+        part = slice(begin, begin + step)
+        result[part] = logsumexp(log_density(draws, rows.of(part)), axis=0)
+    return result - np.log(len(draws.w))
+
+
+@np.errstate(under="ignore")
+def shares_given(draws: Draws, rows: Observations) -> FloatArray:
+    """Each draw's share in the posterior given one further observation, (S, n); they add to one for each of them."""
+    return np.asarray(softmax(log_density(draws, rows), axis=0))
+
+
+def log_likelihood(draws: Draws, rows: Observations) -> FloatArray:
+    """Log-likelihood of all data for every draw, (S,), on all cores."""
+
+    def of_one(parameters: tuple[FloatArray, FloatArray, FloatArray]) -> float:
+        if rows.n_features == 1:  # sums in one pass, without a logarithm for each observation
+            return rows.sums(*parameters).log_likelihood
+        return rows.log_likelihood(*parameters)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.array(list(pool.map(of_one, draws.each())))
+
+
+@np.errstate(under="ignore")
+def distribution_function(draws: Draws, x: FloatArray, error: FloatArray | float = 0.0) -> FloatArray:
+    """P(x[s, g] or less) under draw s, (S, G), for values with errors of these standard deviations (G,)."""
+    total = np.zeros(x.shape)
+    with np.errstate(over="ignore"):  # what lies beyond a float's range of deviations is certain
+        for j in range(draws.n_components):  # one after another, to save memory
+            total += draws.w[:, j, None] * ndtr((x - draws.mu[:, j]) / np.hypot(draws.factors[:, j, 0], error))
+    return total
