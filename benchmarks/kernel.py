@@ -35,6 +35,9 @@ def partly_known(n):
         mixture = bg.Mixture(np.full(k, 1 / k), rng.normal(size=k), sigma=np.exp(rng.normal(0, 0.3, k)))
         seen = bg.Observations(x, error=rng.uniform(size=n))
         found[f"errors, n = {n:,}, D = 1, K = {k}"] = in_turn(mixture, bg.Observations(x), seen)
+    rounded = np.floor(10 * x)
+    in_bins = bg.Observations(lower=rounded / 10, upper=(rounded + 1) / 10)
+    found[f"intervals, n = {n:,}, D = 1, K = 5"] = in_turn(mixture, bg.Observations(x), in_bins)
     x = rng.normal(size=(n, 10))
     patterns = rng.uniform(size=(50, 10)) < 0.1
     with_gaps = bg.Observations(np.where(patterns[rng.integers(0, 50, n)], np.nan, x), missing="at_random")

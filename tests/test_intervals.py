@@ -128,13 +128,17 @@ def test_sums_of_many_draws_have_their_means_and_covariance(a, b):
     np.testing.assert_allclose(np.cov(drawn.T) / np.outer(sd, sd), wanted * many / np.outer(sd, sd), atol=0.12)
 
 
+@pytest.mark.parametrize("labelled", [False, True])
 @pytest.mark.parametrize(("kind", "d"), KINDS)
-def test_sums_and_densities_are_those_row_by_row(kind, d):
+def test_sums_and_densities_are_those_row_by_row(kind, d, labelled):
     lower, upper = ends(kind, d)
     generator = rng(3)
     weights, means, sd = a_mixture(3, d, generator)
     counts, labels = generator.uniform(0.1, 3, len(lower)), generator.integers(-1, 3, len(lower))
-    observed = Observations(lower=lower, upper=upper, missing="at_random", weight=counts, labels=labels)
+    known = {"weight": counts, "labels": labels} if labelled else {}
+    if not labelled:
+        counts, labels = np.ones(len(lower)), np.full(len(lower), -1)
+    observed = Observations(lower=lower, upper=upper, missing="at_random", **known)
     joint, first, second = row_by_row(lower, upper, weights, means, sd)
     joint = np.where((labels[:, None] == np.arange(3)) | (labels[:, None] < 0), joint, -np.inf)
     log_density = np.logaddexp.reduce(joint, axis=1)

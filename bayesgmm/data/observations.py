@@ -20,7 +20,7 @@ from bayesgmm.kernels.compiled import given
 from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.groups import Groups, groups_of
-from bayesgmm.kernels.intervals import Intervals
+from bayesgmm.kernels.intervals import Intervals, intervals_of
 from bayesgmm.kernels.rows import EXACT, Kind, Rows, rows_of
 from bayesgmm.words import about
 
@@ -399,7 +399,7 @@ class Observations:
         """What is known of the values, as compiled code takes it."""
         error = self.known.error
         if self.known.lower is not None and self.known.upper is not None:
-            return Intervals(given(np.stack([self.known.lower, self.known.upper])))
+            return intervals_of(self.known.lower, self.known.upper)
         if error is None and not np.isnan(self.x.min(initial=0.0)):
             return EXACT
         if error is not None and error.ndim == 2:
@@ -409,14 +409,14 @@ class Observations:
     def _in_order(self, k: int) -> tuple[FloatArray | None, FloatArray | None]:
         """Weights and logarithms of labels in the order in which compiled code takes the rows."""
         weight, log_labels = self.known.weight, self.known.log_labels(k)
-        if not isinstance(self.kind, Groups):
+        if not isinstance(self.kind, Groups | Intervals):
             return weight, log_labels
         order = self.kind.order
         return None if weight is None else weight[order], None if log_labels is None else log_labels[:, order]
 
     def rows(self, k: int) -> Rows:
         """As compiled code takes them, for K components."""
-        x = self.x[self.kind.order] if isinstance(self.kind, Groups) else self.x
+        x = self.x[self.kind.order] if isinstance(self.kind, Groups | Intervals) else self.x
         return rows_of(x, *self._in_order(k), self.kind)
 
     def _separable(self, means: FloatArray, factors: FloatArray) -> FloatArray:

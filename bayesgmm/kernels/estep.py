@@ -75,7 +75,7 @@ def e_step(
     log_labels : (K, n) array, optional
         Logarithms of what is known of each observation's component.
     known : Exact, Errors, Groups or Intervals
-        What is known of the values. Weights and labels of groups are in their order; intervals are of independent features.
+        What is known of the values. Weights and labels of groups and intervals are in their order.
     shift, scale : float or (D,) array
         The data are standardised in passing, without a copy.
 
@@ -137,7 +137,7 @@ def _fill_log_densities(
         c, mu, h = c[None], mu[None], h[None]
     labels = _labels(log_labels, x)
     if isinstance(known, Intervals):
-        intervals.log_densities(known.ends, labels, c, mu, h[..., 0], out, shares)
+        intervals.log_densities(known.ends, known.order, labels, c, mu, h[..., 0], out, shares)
     elif isinstance(known, Groups):
         groups.log_densities(known.address, known.order, labels, c, mu, h, out, shares)
     elif isinstance(known, Errors):

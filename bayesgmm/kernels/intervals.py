@@ -22,10 +22,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.blocks import FAR, HALF_LOG_2PI, ROOT_HALF, begin_sums, has_nan
-from bayesgmm.kernels.compiled import STRICT, compiled
+from bayesgmm.kernels.compiled import STRICT, compiled, given
 from bayesgmm.kernels.pointers import copy
 
 _ROOT_HALF_PI = math.sqrt(0.5 * math.pi)
@@ -40,14 +41,38 @@ _NODE_WEIGHTS = tuple(np.polynomial.legendre.leggauss(8)[1])
 
 
 class Intervals(NamedTuple):
-    """Lower and upper ends (2, n, D); the same where a value is known as it is, infinite where nothing bounds it."""
+    """Observations (n, D) of which intervals are known, in the order of their ends: the same are computed once.
+
+    Attributes
+    ----------
+    ends : (2, n, D) array
+        Lower and upper; the same where a value is known as it is, infinite where nothing bounds it.
+    order : (n,) array of int
+        Which observation stands where.
+    """
 
     ends: FloatArray
+    order: NDArray[np.int64]
 
     @property
     def address(self) -> int:
         """Where they begin."""
         return int(self.ends.ctypes.data)
+
+
+def intervals_of(lower: FloatArray, upper: FloatArray) -> Intervals:
+    """Of ends (n, D)."""
+    order = np.lexsort((*upper.T, *lower.T))
+    return Intervals(given(np.stack([lower[order], upper[order]])), order)
+
+
+@compiled(fastmath=STRICT)
+def are_alike(ends, i, j):
+    """Whether of two rows the same is known."""
+    for d in range(ends.shape[2]):  # noqa: SIM110
+        if ends[0, i, d] != ends[0, j, d] or ends[1, i, d] != ends[1, j, d]:
+            return False
+    return True
 
 
 @compiled(fastmath=STRICT)
@@ -214,11 +239,16 @@ def accumulate(ends, weight, log_labels, shift, inverse_scale, c, mu, h, counts,
     k, n_features = mu.shape
     joint, mean, square, log_scale = np.empty(k), np.empty(mu.shape), np.empty(mu.shape), np.empty(mu.shape)
     fill_scales(h, log_scale)
-    log_likelihood = 0.0
-    for i in range(ends.shape[1]):
+    log_likelihood, i, n = 0.0, 0, ends.shape[1]
+    while i < n:
         fill_row(ends[0, i], ends[1, i], shift, inverse_scale, c, mu, h, log_scale, joint, mean, square)
         count = weight[i] if len(weight) > 0 else 1.0
-        log_likelihood += count * _log_total(joint, log_labels, i)
+        log_total = _log_total(joint, log_labels, i)
+        i += 1
+        while i < n and len(log_labels) == 0 and are_alike(ends, i - 1, i):
+            count += weight[i] if len(weight) > 0 else 1.0
+            i += 1
+        log_likelihood += count * log_total
         for j in range(k):
             r = count * joint[j]
             if r > 0.0:
@@ -230,8 +260,11 @@ def accumulate(ends, weight, log_labels, shift, inverse_scale, c, mu, h, counts,
 
 
 @compiled(fastmath=STRICT)
-def log_densities(ends, log_labels, c, mu, h, out, shares):
-    """Log density of every row for every set of parameters: see :func:`bayesgmm.kernels.multivariate.log_densities`."""
+def log_densities(ends, order, log_labels, c, mu, h, out, shares):
+    """Log density of every row for every set of parameters: see :func:`bayesgmm.kernels.multivariate.log_densities`.
+
+    Labels are in the order of the ends, results in that of the rows.
+    """
     n_sets, k, n_features = mu.shape
     joint, mean, square, log_scale = np.empty(k), np.empty(mu[0].shape), np.empty(mu[0].shape), np.empty(mu[0].shape)
     shift, inverse_scale = np.zeros(n_features), np.ones(n_features)
@@ -241,8 +274,11 @@ def log_densities(ends, log_labels, c, mu, h, out, shares):
             shares[s : s + 1] = np.nan
             continue
         fill_scales(h[s], log_scale)
+        log_total = 0.0
         for i in range(ends.shape[1]):
-            fill_row(ends[0, i], ends[1, i], shift, inverse_scale, c[s], mu[s], h[s], log_scale, joint, mean, square)
-            out[s, i] = _log_total(joint, log_labels, i)
+            if i == 0 or len(log_labels) > 0 or not are_alike(ends, i - 1, i):
+                fill_row(ends[0, i], ends[1, i], shift, inverse_scale, c[s], mu[s], h[s], log_scale, joint, mean, square)
+                log_total = _log_total(joint, log_labels, i)
+            out[s, order[i]] = log_total
             if len(shares) > 0:
-                copy(joint, shares[s, i])
+                copy(joint, shares[s, order[i]])

@@ -102,14 +102,14 @@ def _begin_intervals(known, spread, offsets, blocks):
             h[j, d] = whiteners[j, d, d if whiteners.shape[2] > 1 else 0]
     intervals.fill_scales(h, log_scale)
     unit[0], unit[1] = 0.0, 1.0
-    return h, log_scale, unit, np.empty((k, size)), np.empty((k, size)), np.empty(size)
+    return h, log_scale, unit, np.empty((k, size)), np.empty((k, size)), np.empty(size), np.empty(k)
 
 
 def _place_as_it_is(known, spread, i):
     return i
 
 
-def _place_in_groups(known, spread, i):
+def _place_in_order(known, spread, i):
     return known.order[i]
 
 
@@ -142,11 +142,13 @@ def _fill_of_errors(known, spread, x, i, offsets, mu, blocks, inverse, room, dif
 
 
 def _fill_of_intervals(known, spread, x, i, offsets, mu, blocks, inverse, room, difference, out):
-    h, log_scale, unit, first, second, _ = room
-    low, high = known.ends[0, i], known.ends[1, i]
-    intervals.fill_row(low, high, unit[0], unit[1], offsets, mu, h, log_scale, out, first, second)
-    for j in range(len(offsets)):
-        copy(mu[j], difference[j])
+    h, log_scale, unit, first, second, _, kept = room
+    if i == 0 or not intervals.are_alike(known.ends, i - 1, i):
+        low, high = known.ends[0, i], known.ends[1, i]
+        intervals.fill_row(low, high, unit[0], unit[1], offsets, mu, h, log_scale, kept, first, second)
+        for j in range(len(offsets)):
+            copy(mu[j], difference[j])
+    copy(kept, out)
 
 
 def _fill_of_groups(known, spread, x, i, offsets, mu, blocks, inverse, room, difference, out):
@@ -353,7 +355,7 @@ def _add_moments_of_group(table, room, j, mu, share, mean, square):
 
 
 _for_each_kind(begin, _begin_exact, _begin_exact, _begin_exact, _begin_groups, _begin_intervals)
-_for_each_kind(place_of, _place_as_it_is, _place_as_it_is, _place_as_it_is, _place_in_groups, _place_as_it_is)
+_for_each_kind(place_of, _place_as_it_is, _place_as_it_is, _place_as_it_is, _place_in_order, _place_in_order)
 _for_each_kind(
     fill_log_densities, _fill_of_variances, _fill_of_factors, _fill_of_errors, _fill_of_groups, _fill_of_intervals
 )

@@ -42,7 +42,7 @@ class Rows(NamedTuple):
     log_labels : (K, n) or (0, n) array
         Logarithms of what is known of each observation's component.
     known : Exact, Errors, Groups or Intervals
-        What is known of the values; those of groups are in their order.
+        What is known of the values; all is in the order of groups or intervals.
     sums, log_likelihood : int
         Addresses of the functions of :mod:`bayesgmm.kernels.sums` for these rows; the second is 0 for several features.
     at_known : int
