@@ -68,7 +68,8 @@ class Observations:
     Attributes
     ----------
     x : (n, D) array
-        The rows that count; NaN where nothing is known, of an interval the middle, or the one end that it has.
+        The rows that count; NaN where nothing is known, of an interval the middle, or the one end that it has. From these
+        the prior takes its scale.
     known : Known
         Weights, labels, errors and intervals of these.
     kept : (n_input,) array of bool, or None
@@ -145,6 +146,11 @@ class Observations:
         ------
         ValueError, TypeError
             For counts or edges that break a rule; the message names it.
+
+        Notes
+        -----
+        Each bin costs as much as one observation, whatever it counts; by Gibbs, as many as 10 000. The sum of more values in
+        a bin is drawn there from the normal distribution with its mean and covariance.
 
         Examples
         --------
