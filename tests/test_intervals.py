@@ -13,6 +13,8 @@ import bayesgmm as bg
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.comparison.cache import FitCache
 from bayesgmm.data.observations import Observations
+from bayesgmm.engines.sweeps import sweeps
+from bayesgmm.kernels.allocations import allocate_at
 from bayesgmm.kernels.intervals import draw_between, draw_sums, moments
 from bayesgmm.posterior import LogPosterior
 from tests.families import prior_of
@@ -418,3 +420,54 @@ def test_finished_fits_are_of_what_is_known(tmp_path):
     ]
     keys = [FitCache.of(tmp_path, each, {}, 1).key for each in [*known, Observations(x, error=numbers)]]
     assert len(set(keys)) == len(known)
+
+
+@pytest.mark.parametrize("many", [None, 3, 20_000])
+@pytest.mark.parametrize("kind", ["exact", "errors", "gaps", "bins"])
+def test_allocations_have_the_expected_sums(kind, many):
+    """Counts, first and second moments of rows drawn given one draw, against their expectations, with copies of each row."""
+    if kind == "gaps" and many == 20_000:
+        many = 30  # which are drawn one by one
+    d, generator = 2 if kind == "gaps" else 1, rng(11)
+    x = 5 + generator.normal(size=(60, d))
+    known = {"weight": None if many is None else np.full(60, float(many)), "missing": "at_random"}
+    rows = {
+        "exact": lambda: Observations(x, **known),
+        "errors": lambda: Observations(x, error=np.full(x.shape, 0.4), **known),
+        "gaps": lambda: Observations(np.where((np.arange(60)[:, None] + [0, 30]) % 5 == 0, [np.nan, x[0, 1]], x), **known),
+        "bins": lambda: Observations(lower=np.floor(x), upper=np.floor(x) + 1, **known),
+    }[kind]()
+    means, sd = 5 + np.array([[-0.5], [0.5]]) * np.ones(d), np.array([[0.8], [1.2]]) * np.ones(d)
+    wanted, times = rows.sums(np.array([0.3, 0.7]), means, sd), 400
+    counts, first, second = np.empty((times, 2)), np.empty((times, 2, d)), np.empty((times, 2, d, d))
+    factors = (1 / sd)[:, :, None] * np.eye(d)
+    for t in range(times):
+        allocate_at(generator, rows.rows(2), np.log([0.3, 0.7]), means, factors, counts[t], first[t], second[t])
+    squares = np.diagonal(second, axis1=2, axis2=3)
+    for found, expected in ((counts, wanted.counts), (first, wanted.first), (squares, wanted.second)):
+        error = found.std(axis=0) / np.sqrt(times)
+        assert (abs(found.mean(axis=0) - expected) < 5 * error).all()
+        assert (error < 0.02 * np.abs(wanted.second).max()).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "covariance"),
+    [("errors", "full"), ("errors", "tied"), ("gaps", "full"), ("gaps", "diag"), ("bins", "full"), ("bins", "tied")],
+)
+def test_gibbs_sees_the_data(kind, covariance):
+    """One component: means and standard deviations of its draws are near the maximum and its standard error."""
+    d = 2 if kind == "gaps" else 1
+    x = 5 + rng(12).normal(size=(400, d))
+    rows = {
+        "errors": lambda: Observations(x, error=np.full(x.shape, 0.4)),
+        "gaps": lambda: Observations(np.where(np.arange(400)[:, None] % 5 == [0, 1], np.nan, x), missing="at_random"),
+        "bins": lambda: Observations(lower=np.floor(x), upper=np.floor(x) + 1),
+    }[kind]()
+    own = LogPosterior(rows, 1, prior_of("hierarchical", covariance, d).scaled_to(rows.x, covariance), covariance)
+    best = bg.fit_em(rows, 1, covariance=covariance).mixture
+    draws, state = np.empty((500, own.n_dim)), own.at(best)
+    sweeps(own)(rng(13), state, 2, draws)
+    found, error = own.means(draws)[:, 0], best.sd[0] / np.sqrt(400)
+    assert (abs(found.mean(axis=0) - best.mu[0]) < error).all()
+    assert (0.8 * error < found.std(axis=0)).all()
+    assert (found.std(axis=0) < 1.6 * error).all()

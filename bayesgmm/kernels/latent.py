@@ -197,28 +197,41 @@ def _add_to_factors(rng, known, spread, i, many, inverse, room, difference, j, s
 
 
 def _add_of_errors(rng, known, spread, i, many, inverse, room, difference, j, sums):
-    counts, first, second = sums
     q = errors.share(known.variances[i], inverse[j, 0])
-    behind = (
-        q * difference[j, 0] + math.sqrt(q * known.variances[i] / many) * rng.standard_normal()
-    )  # the mean of all copies
+    _add_measured(rng, q * difference[j, 0], q * known.variances[i], many, j, sums)
+
+
+@compiled(fastmath=STRICT)
+def _add_measured(rng, mean, variance, many, j, sums):
+    """Add the sums of as many values of one feature behind a measurement, whose scatter is a chi-squared variate.
+
+    A function of its own, as :func:`bayesgmm.kernels.sweeps._clear` is.
+    """
+    counts, first, second = sums
+    behind = mean + math.sqrt(variance / many) * rng.standard_normal()  # the mean of all copies
     counts[j] += many
     first[j, 0] += many * behind
-    second[j, 0] += many * behind * behind
+    squares = carray(at(second[j]), (1,))
+    squares[0] += many * behind * behind
     if many > 1.0:
-        second[j, 0] += q * known.variances[i] * 2.0 * rng.standard_gamma(0.5 * (many - 1.0))
+        squares[0] += variance * 2.0 * rng.standard_gamma(0.5 * (many - 1.0))
 
 
 def _add_of_intervals(rng, known, spread, i, many, inverse, room, difference, j, sums):
+    _add_bounded(rng, known.ends, i, many, room[0][j], room[5], difference[j], j, sums)
+
+
+@compiled(fastmath=STRICT)
+def _add_bounded(rng, ends, i, many, h, behind, mu, j, sums):
+    """Add as many rows behind the i-th: see :func:`_add_measured`."""
     counts, first, second = sums
+    counts[j] += many
     if many > _SUMMED:
-        counts[j] += many
-        _add_many(rng, known.ends[0, i], known.ends[1, i], many, difference[j], room[0][j], room[5], first[j], second[j])
-        many = 0.0
+        _add_many(rng, ends[0, i], ends[1, i], many, mu, h, behind, first[j], second[j])
+        return
     for _ in range(int(many)):
-        _draw_of_row(rng, known.ends[0, i], known.ends[1, i], difference[j], room[0][j], room[5])
-        counts[j] += 1.0
-        _add_row(room[5], first[j], second[j])
+        _draw_of_row(rng, ends[0, i], ends[1, i], mu, h, behind)
+        _add_row(behind, first[j], second[j])
 
 
 @compiled(fastmath=STRICT)
@@ -251,11 +264,16 @@ def _draw_of_row(rng, lower, upper, mu, h, behind):
 
 
 def _add_of_groups(rng, known, spread, i, many, inverse, room, difference, j, sums):
+    _add_in_group(rng, known.table, many, room, j, sums)
+
+
+@compiled(fastmath=STRICT)
+def _add_in_group(rng, table, many, room, j, sums):
+    """Add as many rows behind the one last looked at: see :func:`_add_measured`."""
     counts, first, second = sums
+    counts[j] += many
     for _ in range(int(many)):
-        behind = _draw_of_group(rng, known.table, room, j)
-        counts[j] += 1.0
-        _add_row(behind, first[j], second[j])
+        _add_row(_draw_of_group(rng, table, room, j), first[j], second[j])
 
 
 @compiled(fastmath=STRICT)
