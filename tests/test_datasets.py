@@ -23,6 +23,41 @@ def test_old_faithful_is_azzalini_and_bowmans():
     assert data["waiting"].mean() == pytest.approx(70.897059, abs=1e-6)
 
 
+def test_air_quality_is_chambers_and_others_with_its_gaps():
+    data = datasets.air_quality()
+    assert list(data.columns) == ["ozone", "radiation", "wind", "temperature"]
+    assert data.shape == (153, 4)
+    assert data.isna().sum().to_list() == [37, 7, 0, 0]
+    assert data.mean().to_list() == pytest.approx([42.129310, 185.931507, 9.957516, 77.882353], abs=1e-6)
+
+
+def test_crabs_are_a_histogram_of_weldons():
+    data = datasets.crabs()
+    assert list(data.columns) == ["lower", "upper", "crabs"]
+    assert data.shape == (29, 3)
+    assert data["crabs"].dtype.kind == "i"
+    assert data["crabs"].sum() == 1000
+    assert (data["crabs"] == 0).sum() == 1
+    assert (data["lower"].iloc[0], data["upper"].iloc[-1]) == (0.5795, 0.6955)
+    np.testing.assert_array_equal(data["lower"][1:], data["upper"][:-1])
+    np.testing.assert_allclose(data["upper"] - data["lower"], 0.004, rtol=1e-9)
+    middle = (data["lower"] + data["upper"]) / 2
+    assert np.average(middle, weights=data["crabs"]) == pytest.approx(0.644696, abs=1e-9)
+
+
+def test_neutron_stars_have_masses_and_errors():
+    data = datasets.neutron_stars()
+    assert list(data.columns) == ["star", "companion", "mass", "error"]
+    assert data.shape == (54, 4)
+    assert data["star"].is_unique
+    assert data["companion"].value_counts().to_dict() == {"white dwarf": 22, "neutron star": 16, "X-ray binary": 16}
+    assert data["mass"].sum() == pytest.approx(81.1035, abs=1e-9)
+    assert data["error"].sum() == pytest.approx(6.8642, abs=1e-9)
+    assert data["error"].min() > 0
+    hulse_and_taylor = data.set_index("star").loc["B1913+16 pulsar"]
+    assert (hulse_and_taylor["mass"], hulse_and_taylor["error"]) == (1.4398, 0.0002)
+
+
 @pytest.mark.parametrize(
     ("name", "weights", "means", "sigma"),
     [

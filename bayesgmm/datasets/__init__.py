@@ -1,4 +1,4 @@
-"""Data for examples and tests: two worked examples with known truth, and three classic data sets.
+"""Data for examples and tests: two worked examples with known truth, and five real data sets.
 
 It imports model.
 """
@@ -16,7 +16,16 @@ from bayesgmm.model.mixture import Mixture
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Simulated", "air_quality", "galaxies", "old_faithful", "three_gaussians", "two_gaussians"]
+__all__ = [
+    "Simulated",
+    "air_quality",
+    "crabs",
+    "galaxies",
+    "neutron_stars",
+    "old_faithful",
+    "three_gaussians",
+    "two_gaussians",
+]
 
 
 class Simulated(NamedTuple):
@@ -106,6 +115,44 @@ def air_quality() -> pd.DataFrame:
     {'ozone': 37, 'radiation': 7, 'wind': 0, 'temperature': 0}
     """
     return _read_csv("air_quality")
+
+
+def crabs() -> pd.DataFrame:
+    """1000 shore crabs from Naples as a histogram: the breadth of the forehead as a share of the body's length.
+
+    Columns ``lower`` and ``upper``, the ends of 29 bins of one width, and ``crabs``, how many were counted in each, in one
+    of them none. W. F. R. Weldon measured them; Pearson invented the fitting of mixtures to describe them.
+
+    References
+    ----------
+    Pearson (1894), Contributions to the mathematical theory of evolution, Philosophical Transactions of the Royal Society
+    of London A 185, 71-110. doi:10.1098/rsta.1894.0003
+
+    Examples
+    --------
+    >>> int(crabs()["crabs"].sum())
+    1000
+    """
+    return _read_csv("crabs")
+
+
+def neutron_stars() -> pd.DataFrame:
+    """Masses of 54 neutron stars in binary systems, with their errors: from four digits to hardly one.
+
+    Columns ``star``, ``companion`` (neutron star, white dwarf or X-ray binary), ``mass`` and ``error``, both in masses of
+    the sun; errors hold 68 %, as one standard deviation does, and are those that were published as symmetric.
+
+    References
+    ----------
+    Alsing, Silva & Berti (2018), Evidence for a maximum mass cut-off in the neutron star mass distribution and constraints
+    on the equation of state, Monthly Notices of the Royal Astronomical Society 478, 1377-1391. doi:10.1093/mnras/sty1065
+
+    Examples
+    --------
+    >>> neutron_stars()["companion"].value_counts().to_dict()
+    {'white dwarf': 22, 'neutron star': 16, 'X-ray binary': 16}
+    """
+    return _read_csv("neutron_stars")
 
 
 def _simulate(mixture: Mixture, n: int, random_seed: int | np.random.Generator | None) -> Simulated:
