@@ -172,7 +172,7 @@ def posterior_k(
     if Structure(covariance, data.n_features).one_unit:
         warn_of_unlike_scales(data, covariance)
     own, units = standardised_posterior(data, 1, own_prior, covariance)
-    most = sweeps_between_draws(own.x.size * TYPICAL, OPERATIONS)
+    most = sweeps_between_draws(own.observations.work * TYPICAL, OPERATIONS)
     thin = most if thin is None else read_count(thin, "thin")
     tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")
     seed = read_seed(random_seed)

@@ -341,7 +341,7 @@ def _sampled(
 
         assert problem.own is not None
         assert optima is not None
-        tune, thin = options.tune or 1000, options.thin or sweeps_between_draws(problem.own.x.size * asked.k)
+        tune, thin = options.tune or 1000, options.thin or sweeps_between_draws(problem.own.observations.work * asked.k)
         gibbs = GibbsSettings(options.draws, tune, thin, options.chains, seed, asked.progressbar)
         starts = [optima[i].point for i in deal(optima, options.chains)]
         return sample_gibbs(problem.target, starts, gibbs, phases), {"tune": tune, "thin": thin}

@@ -297,6 +297,7 @@ def test_bins_and_limits_are_read_as_they_are_given():
     bins = Observations.binned(*np.histogram(x, 5))
     assert bins.total == 30
     assert (bins.known.weight > 0).all()
+    assert Observations.binned(*np.histogramdd(x.to_numpy(), 5)).known.equals(bins.known)
     several = Observations.binned(*np.histogramdd(values(2, n=50), (4, 3)))
     assert (several.total, several.n_features) == (50, 2)
     limited = Observations.censored(x, below=-1.0, above=np.full(30, 2.5))
@@ -317,7 +318,10 @@ WRONG = [
     (lambda: Observations(lower=[np.inf], upper=[np.inf]), "lower must be below infinity"),
     (lambda: Observations([1.0], lower=[0.0], upper=[2.0]), "x must be NaN where an interval is given"),
     (lambda: Observations([5.0], lower=[0.0], upper=[2.0]), "x must lie between lower and upper"),
-    (lambda: Observations(lower=[0.0, -np.inf], upper=[1.0, np.inf]), "lower and upper must be finite, got 1 of 2"),
+    (
+        lambda: Observations(lower=[0.0, -np.inf], upper=[1.0, np.inf]),
+        "lower and upper must say of every value that is not known where it lies, got 1 row",
+    ),
     (lambda: Observations(lower=[0.0], upper=[1.0], error=[0.1]), "error must not be given beside lower and upper"),
     (lambda: Observations.binned([1, -2], [0, 1, 2]), "counts must be finite and not negative .* may be fractional"),
     (lambda: Observations.binned([1, 2], [0, 1]), "edges must be one more than the 2 bins of counts"),
@@ -337,7 +341,23 @@ WRONG = [
         lambda: bg.Mixture([1.0], [[0.0, 0.0]], [[[1.0, 0.5], [0.5, 1.0]]]).log_density(seen("bins", 2)),
         "x must have no intervals where features are correlated",
     ),
-    (lambda: bg.fit_em(Observations(lower=[0.0] * 9, upper=[1.0] * 9), 1), "x must vary"),
+    (
+        lambda: bg.fit_em(Observations(lower=[0.0] * 9, upper=[1.0] * 9), 1),
+        "x must not lie in intervals that have a value in",
+    ),
+    (
+        lambda: bg.fit_em(Observations.censored(np.ones(9), above=1.0), 1),
+        r"got 9 value\(s\) that may all be equal \(from 1 to inf\)",
+    ),
+    (
+        lambda: Observations.censored([1.0, np.inf], below=0.0),
+        "x must be finite; a value beyond what can be measured is at its",
+    ),
+    (lambda: Observations.binned([3], [-np.inf, np.inf]), "lower and upper must say of every value that is not known"),
+    (
+        lambda: Observations(lower=pd.DataFrame({"a": [1.0], "b": [2.0]}), upper=pd.DataFrame({"b": [3.0], "a": [3.0]})),
+        "upper must have its columns in the order of lower, a, b",
+    ),
 ]
 
 
@@ -471,3 +491,39 @@ def test_gibbs_sees_the_data(kind, covariance):
     assert (abs(found.mean(axis=0) - best.mu[0]) < error).all()
     assert (0.8 * error < found.std(axis=0)).all()
     assert (found.std(axis=0) < 1.6 * error).all()
+
+
+@pytest.mark.parametrize("top", [20.0, 1e4, 1e9, 1e150])
+def test_an_end_far_away_is_none(top):
+    """The prior's scale, EM's units and its starts do not depend on where nothing would lie anyway."""
+    x = np.concatenate([rng(1).normal(-3, 1, 100), rng(2).normal(3, 1, 100)])
+    lower, ends = np.where(x > 4, 4.0, x), [np.where(x > 4, each, x) for each in (np.inf, top)]
+    one, other = (Observations(lower=lower, upper=upper) for upper in ends)
+    np.testing.assert_allclose(other.x, one.x, rtol=1e-4)
+    found = [bg.fit_em(each, 2, random_seed=1) for each in (one, other)]
+    assert found[0].log_likelihood == pytest.approx(found[1].log_likelihood, abs=1e-4)
+    np.testing.assert_allclose(found[0].mixture.means, [-3, 3], atol=0.3)
+
+
+def test_the_prior_has_room_for_what_is_censored():
+    """Of a thousand values all but about twenty are only known to be large."""
+    x = rng(3).normal(10, 1, 1000)
+    prior = bg.HierarchicalPrior().scaled_to(Observations.censored(x, above=8.0).x)
+    whole = bg.HierarchicalPrior().scaled_to(x)
+    assert abs(prior.b0 - 10) < 2 * np.sqrt(prior.B0)
+    assert prior.B0 > whole.B0 / 4
+
+
+def test_ends_that_a_float_cannot_tell_apart_are_drawn():
+    for a, b in ((1.0, 1.0), (1e160, np.inf), (-np.inf, -1e160), (1.0, np.nextafter(1.0, 2.0))):
+        assert np.isfinite(draw_sums(rng(1), a, b, 2e4)).all()
+    lower = np.array([1.0, 2.0, 3.0, 4.0])
+    rows = Observations(lower=lower, upper=np.nextafter(lower, 9.0), weight=[2e4, 5e4, 5e4, 3e4])
+    tree = bg.fit(rows, 1, method="gibbs", draws=200, random_seed=1, progressbar=False)
+    assert float(tree["posterior"]["mu"].mean()) == pytest.approx(2.6, abs=0.01)
+
+
+def test_bins_that_hold_many_are_not_swept_as_if_they_were_rows():
+    edges = np.linspace(-3, 3, 31)
+    assert Observations.binned(np.full(30, 1.0), edges).work < 10 * 30
+    assert Observations.binned(np.full(30, 1e6), edges).work == Observations.binned(np.full(30, 1e9), edges).work > 1e5

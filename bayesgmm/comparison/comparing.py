@@ -203,7 +203,7 @@ def _fits_of(asked: _Asked, kept: FitCache | None) -> dict[int, Reading]:
     fits: dict[int, Reading] = {}
     gibbs_is_better = False
     for k in asked.ks:
-        operations = asked.data.x.size * k
+        operations = asked.data.work * k
         few, affordable = operations <= _SWEPT, operations <= _AFFORDABLE
         stored = kept.get(k, asked.seed_of(k)) if kept else None
         if stored is not None:

@@ -15,10 +15,7 @@ from bayesgmm.words import about
 def read_intervals(
     x: Any, lower: ArrayLike | None, upper: ArrayLike | None
 ) -> tuple[Any, FloatArray, FloatArray, tuple[str, ...] | tuple[int, ...] | None]:
-    """Values (n, D) with a number from each interval in place of what is not known, both ends, and the columns' names.
-
-    The number is the middle, or the end of an interval that is open on one side.
-    """
+    """Values (n, D) with an end of each interval in place of what is not known, both ends, and the columns' names."""
     given = {name: each for name, each in (("x", x), ("lower", lower), ("upper", upper)) if each is not None}
     arrays = {name: read_numbers(each, name) for name, each in given.items()}
     first = next(iter(arrays))
@@ -33,7 +30,7 @@ def read_intervals(
     )
     low, high = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
     for wrong, name, rule in (
-        (np.isinf(values), "x", "must be finite; ends of intervals may be infinite"),
+        (np.isinf(values), "x", "must be finite, where ends of intervals may be infinite"),
         (low == np.inf, "lower", "must be below infinity; -inf says that nothing bounds a value from below"),
         (high == -np.inf, "upper", "must be above -infinity; inf says that nothing bounds a value from above"),
         (low > high, "lower", "must not be above upper"),
@@ -49,15 +46,12 @@ def read_intervals(
             raise ValueError(about(name, f"{rule}, got {np.count_nonzero(wrong)} of {wrong.size}, the first in row {row}"))
     low, high = np.where(np.isnan(values), low, values), np.where(np.isnan(values), high, values)
     names = [column_names(each) for each in given.values()]
-    return _middle(low, high), low, high, names[0] if x is not None or len(set(names)) == 1 else None
-
-
-def _middle(low: FloatArray, high: FloatArray) -> FloatArray:
-    """The middle of each interval, its end if it is open on one side, NaN if on both."""
-    open_below, open_above = np.isinf(low), np.isinf(high)
-    with np.errstate(invalid="ignore", over="ignore"):
-        middle = np.where(open_below, high, np.where(open_above, low, low + (high - low) / 2))
-    return np.where(open_below & open_above, np.nan, middle)
+    tables = [columns for columns in map(column_names, (lower, upper)) if columns is not None]
+    if len(tables) == 2 and tables[0] != tables[1] and set(tables[0]) == set(tables[1]):
+        raise ValueError(about("upper", f"must have its columns in the order of lower, {', '.join(map(str, tables[0]))}"))
+    within = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, np.nan))
+    names = [column_names(each) for each in given.values()]
+    return within, low, high, names[0] if x is not None or len(set(names)) == 1 else None
 
 
 def read_bins(counts: ArrayLike, edges: Any) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -71,7 +65,8 @@ def read_bins(counts: ArrayLike, edges: Any) -> tuple[FloatArray, FloatArray, Fl
         raise ValueError(about("counts", f"{rule}, got {counted[wrong][0]:g}"))
     if counted.ndim > 1 and (not hasattr(edges, "__len__") or len(edges) != counted.ndim):
         raise ValueError(about("edges", f"must hold those of each of the {counted.ndim} features of counts"))
-    read = [read_numbers(each, "edges") for each in (edges if counted.ndim > 1 else [edges])]
+    listed = counted.ndim > 1 or (isinstance(edges, list | tuple) and len(edges) == 1 and np.ndim(edges[0]) == 1)
+    read = [read_numbers(each, "edges") for each in (edges if listed else [edges])]
     for each, many in zip(read, counted.shape, strict=True):
         if each.shape != (many + 1,):
             raise ValueError(about("edges", f"must be one more than the {many} bins of counts, got shape {each.shape}"))
@@ -89,6 +84,8 @@ def read_bins(counts: ArrayLike, edges: Any) -> tuple[FloatArray, FloatArray, Fl
 def read_limits(x: ArrayLike, below: ArrayLike | None, above: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
     """Lower and upper ends, of the shape of x, where values at a limit or beyond it lie anywhere beyond."""
     values, limits = read_numbers(x, "x"), []
+    if np.isinf(values).any():
+        raise ValueError(about("x", "must be finite; a value beyond what can be measured is at its limit, or further out"))
     for name, given, nowhere in (("below", below, -np.inf), ("above", above, np.inf)):
         limit = np.array(nowhere) if given is None else read_numbers(given, name)
         if np.isnan(limit).any():

@@ -21,9 +21,14 @@ from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.groups import Groups, groups_of
 from bayesgmm.kernels.intervals import Intervals, intervals_of
+from bayesgmm.kernels.latent import SUMMED
 from bayesgmm.kernels.rows import EXACT, Kind, Rows, rows_of
 from bayesgmm.words import about
 
+_DRAWN = 5  # exact values that are looked at while one behind another is drawn
+_ENOUGH = 2_000  # values in intervals, to which one Gaussian is fitted for their scale
+_STEPS, _ROUGHLY = 2_000, 1e-5  # of EM then, and the change in standard deviations at which it ends
+_NARROWEST = 1e-6  # standard deviation, in the ends' quartiles
 INTERVALS_ALONE = (
     "must have no intervals where features are correlated within a component, for then the probability of a box has no "
     "closed form; use covariance='diag' or 'spherical', or the middles of the intervals"
@@ -68,8 +73,8 @@ class Observations:
     Attributes
     ----------
     x : (n, D) array
-        The rows that count; NaN where nothing is known, of an interval the middle, or the one end that it has. From these
-        the prior takes its scale.
+        The rows that count; NaN where nothing is known, of an interval the value that is expected there under one Gaussian
+        for all values of the feature. From these the prior takes its scale.
     known : Known
         Weights, labels, errors and intervals of these.
     kept : (n_input,) array of bool, or None
@@ -149,7 +154,7 @@ class Observations:
 
         Notes
         -----
-        Each bin costs as much as one observation, whatever it counts; by Gibbs, as many as 10 000. The sum of more values in
+        Each bin costs as much as one observation, whatever it counts; by Gibbs, as many as 1 000. The sum of more values in
         a bin is drawn there from the normal distribution with its mean and covariance.
 
         Examples
@@ -255,8 +260,13 @@ class Observations:
             if error is not None:
                 rule = "must not be given beside lower and upper: an interval of a value with an error is not supported"
                 raise ValueError(about("error", f"{rule}; widen the interval, or give the error alone"))
-            middle, *both, names = read_intervals(x, lower, upper)
-            values, kept, _ = read_rows(middle, missing=missing, name=name if x is not None else "lower and upper")
+            within, *both, names = read_intervals(x, lower, upper)
+            nowhere = np.isnan(within).any(axis=1)
+            if missing == "raise" and nowhere.any():
+                rule = "must say of every value that is not known where it lies"
+                got = f"got {nowhere.sum()} row(s) where nothing does, the first is {np.flatnonzero(nowhere)[0]}"
+                raise ValueError(about("lower and upper" if x is None else name, f"{rule}, {got}; leave these out"))
+            values, kept, _ = read_rows(within, missing=missing, name=name if x is not None else "lower and upper")
             low, high = (each if kept is None else each[kept] for each in both)
             if (np.isfinite(low) ^ np.isfinite(high) | (low < high) & np.isfinite(low)).any():
                 ends = low, high
@@ -267,12 +277,15 @@ class Observations:
             *ends,
         )
         read = cls.made(values, known, kept, names, missing or "raise")
-        if known.weight is None or known.weight.all():
-            return read
-        used = known.weight > 0
-        kept = np.zeros(len(values) if kept is None else len(kept), dtype=bool)
-        kept[read.positions[used]] = True
-        return cls.made(values[used], known.of(used), kept, names, read.missing)
+        if known.weight is not None and not known.weight.all():
+            used = known.weight > 0
+            kept = np.zeros(len(values) if kept is None else len(kept), dtype=bool)
+            kept[read.positions[used]] = True
+            read = cls.made(values[used], known.of(used), kept, names, read.missing)
+        for place in np.flatnonzero(read.bounded.any(axis=0)).tolist():
+            rows = ~np.isnan(read.x[:, place])
+            read.x[rows, place] = _expected_of_one(read.of_feature(place))
+        return read
 
     def __repr__(self) -> str:
         many = [
@@ -331,6 +344,14 @@ class Observations:
         if self.kind is EXACT or self.n_features == 1:
             return np.full(self.n_features, self.total)
         return self.counts @ ~np.isnan(self.x)
+
+    @property
+    def work(self) -> int:
+        """How many values a sweep of Gibbs sampling looks at or draws, in those that are known as they are."""
+        if self.known.weight is None or self.kind is EXACT or isinstance(self.kind, Errors):
+            return self.x.size
+        drawn = self.counts if isinstance(self.kind, Groups) else np.minimum(self.counts, SUMMED)
+        return self.x.size + int(_DRAWN * self.n_features * drawn.sum())
 
     @property
     def filled(self) -> FloatArray:
@@ -480,6 +501,26 @@ class Observations:
         mean, square = np.empty(self.x.shape), np.empty(self.x.shape)
         expect_at(self.rows(len(weights)), *_as_drawn(weights, means, factors), mean, square)
         return mean, square
+
+
+def _expected_of_one(seen: Observations) -> FloatArray:
+    """What is expected of values (n,) of one feature in intervals, under one Gaussian that is fitted to all by EM."""
+    assert seen.known.lower is not None
+    assert seen.known.upper is not None
+    ends = np.concatenate([seen.known.lower[:, 0], seen.known.upper[:, 0]])
+    low, middle, high = np.quantile(ends[np.isfinite(ends)], [0.25, 0.5, 0.75])
+    units = Units(np.array([middle]), np.array([high - low or abs(middle) or 1.0]))
+    z = seen.standardised(units)
+    some = z if len(z) <= _ENOUGH else z.of(np.random.default_rng(0).choice(len(z), _ENOUGH, replace=False))
+    one, mean, sd = np.ones(1), np.zeros((1, 1)), np.ones((1, 1))
+    for _ in range(_STEPS):
+        sums = some.sums(one, mean, sd)
+        step, square = sums.first / sums.counts, sums.second / sums.counts
+        before, mean, sd = sd, mean + step, np.maximum(np.sqrt(np.maximum(square - step**2, 0.0)), _NARROWEST)
+        if max(abs(step[0, 0]), abs(sd - before)[0, 0]) <= _ROUGHLY * sd[0, 0]:
+            break
+    expected = units.shift[0] + units.scale[0] * z.expected(one, mean, sd)[0][:, 0]
+    return np.clip(expected, seen.known.lower[:, 0], seen.known.upper[:, 0])
 
 
 def _as_drawn(weights: FloatArray, means: FloatArray, factors: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -61,6 +61,8 @@ def _require_fit(data: Observations, k: int, covariance: Covariance, *, of_any_r
     called = _called(data)
     for column in np.flatnonzero(np.isnan(data.x).all(axis=0) if data.kind is not EXACT else ()):
         raise ValueError(about(called[column], "must hold some value, got only NaN; leave it out"))
+    for place, name in enumerate(called if data.known.lower is not None else ()):
+        _require_apart(data.of_feature(place), name)
     for name, column, spread in zip(called, data.x.T, data.ranges, strict=True):
         if spread == 0:
             remedy = "" if data.n_features == 1 else "; leave it out"
@@ -82,6 +84,17 @@ def _require_fit(data: Observations, k: int, covariance: Covariance, *, of_any_r
         raise ValueError(about("k", f"must be at most the number of distinct observations, {got}; use a smaller k"))
     if not of_any_rank:
         require_full_rank(data, covariance)
+
+
+def _require_apart(seen: Observations, name: Words) -> None:
+    """Refuse intervals of one feature that a single value could explain: they say nothing of its spread."""
+    assert seen.known.lower is not None
+    assert seen.known.upper is not None
+    low, high = seen.known.lower.max(), seen.known.upper.min()
+    if low <= high:
+        where = f"from {low:g} to {high:g}" if low < high else f"{low:g}"
+        got = f"got {len(seen)} value(s) that may all be equal ({where}); their spread is unknown"
+        raise ValueError(about(name, f"must not lie in intervals that have a value in common, {got}"))
 
 
 def _require_errors(data: Observations) -> None:

@@ -59,7 +59,7 @@ def sample_telescoping(
             of_part = Draws._make(each[part] for each in draws)
             run(rng, components, points, settings.thin, of_part, kept._replace(done=part.start))
 
-        return Chain(settings, max(1, STRETCH // (own.x.size * TYPICAL)), discard, fill)
+        return Chain(settings, max(1, STRETCH // (own.observations.work * TYPICAL)), discard, fill)
 
     # far apart but rather many: too many components go sooner than too few grow
     top = min(most, _MOST_AT_START, count_distinct(own.x, _MOST_AT_START))

@@ -116,8 +116,8 @@ def _known_in_part(rows: Observations, features: list[str]) -> list[Block]:
         )
     if rows.bounded.any():
         words.append(
-            "Values in intervals are taken for what is known of them: that they lie there. In the table above their middles "
-            "stand for them, or the one end of an interval that is open."
+            "Values in intervals are taken for what is known of them: that they lie there. In the table above stands "
+            "for each the value that is expected there under one Gaussian for all values of the feature."
         )
     return [Text(" ".join(words))] if words else []
 

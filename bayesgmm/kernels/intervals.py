@@ -34,7 +34,7 @@ _ROOT_2PI = math.sqrt(2.0 * math.pi)
 _ASYMPTOTIC = 36.0  # standard deviations, from which on five terms of Mills' ratio have all digits
 _SHORT = 1.0  # the change of log phi, and the standard deviations, up to which the quadrature has all digits
 _LAST = 9.0  # standard deviations, or what tails fall by in as many, beyond which there is nothing to sum
-_PANELS = 256
+_PANELS = 128
 _TAIL = 0.5  # standard deviations from which on exponential proposals are accepted more often than normal ones
 _NODES = tuple(np.polynomial.legendre.leggauss(8)[0])
 _NODE_WEIGHTS = tuple(np.polynomial.legendre.leggauss(8)[1])
@@ -161,6 +161,9 @@ def draw_sums(rng, a, b, many):
     """
     mirrored = a + b < 0.0
     lower, upper = (-b, -a) if mirrored else (a, b)
+    if not a < b or lower > FAR:
+        at = min(lower, FAR)
+        return -many * at if mirrored else many * at, many * at * at
     begin = lower if lower > -_LAST else -_LAST
     end = min(upper, math.sqrt(max(lower, 0.0) ** 2 + _LAST * _LAST))
     step, total, first, second, third, fourth = (end - begin) / _PANELS, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -175,9 +178,9 @@ def draw_sums(rng, a, b, many):
         fourth += share * s**4
     first, second, third, fourth = first / total, second / total, third / total, fourth / total
     variance = second - first * first
-    slope = (third - first * second) / variance
+    slope = (third - first * second) / variance if variance > 0.0 else 0.0
     rest = max(fourth - second * second - slope * slope * variance, 0.0)
-    off = math.sqrt(many * variance) * rng.standard_normal()
+    off = math.sqrt(many * max(variance, 0.0)) * rng.standard_normal()
     sum_s = many * first + off
     sum_squares = many * second + slope * off + math.sqrt(many * rest) * rng.standard_normal()
     sum_t = many * begin + sum_s

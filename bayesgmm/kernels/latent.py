@@ -28,7 +28,7 @@ from bayesgmm.kernels.intervals import Intervals
 from bayesgmm.kernels.pointers import at, copy, pointer
 from bayesgmm.kernels.spread import Variances
 
-_SUMMED = 10_000.0  # copies of a row from which on their sum is as good as normal: its skewness is below .02
+SUMMED = 1_000.0  # copies of a row from which on their sum is as good as normal: its skewness is at most .06
 
 
 def _for_each_kind(step: Any, of_variances: Any, of_factors: Any, of_errors: Any, of_groups: Any, of_intervals: Any) -> None:
@@ -226,7 +226,7 @@ def _add_bounded(rng, ends, i, many, h, behind, mu, j, sums):
     """Add as many rows behind the i-th: see :func:`_add_measured`."""
     counts, first, second = sums
     counts[j] += many
-    if many > _SUMMED:
+    if many > SUMMED:
         _add_many(rng, ends[0, i], ends[1, i], many, mu, h, behind, first[j], second[j])
         return
     for _ in range(int(many)):

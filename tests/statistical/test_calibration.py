@@ -67,7 +67,11 @@ def in_intervals(x, generator):
 
 def middles(x, generator):
     """The middle of each bin, or its end, as if that were known."""
-    return Observations.made(in_intervals(x, generator).x)
+    known = in_intervals(x, generator).known
+    ends = [
+        np.where(np.isfinite(one), one, other) for one, other in ((known.lower, known.upper), (known.upper, known.lower))
+    ]
+    return Observations.made((ends[0] + ends[1]) / 2)
 
 
 def believed_exact(x, generator):
