@@ -435,6 +435,9 @@ def test_bins_and_limits_go_through_every_command(run, tmp_path):
     assert f"counting as 400, {filled} values in intervals, k = 2, seed 1" in out
     document = json.loads((tmp_path / "results" / "summary.json").read_text())["data"]
     assert document["intervals"] == {"from to to": filled}
+    clusters = pd.read_csv("results/clusters.csv")
+    assert clusters["from to to"].isna().all()
+    np.testing.assert_allclose(clusters["from to to to"], edges[1:][counts > 0])
     observed = az.from_netcdf("results/posterior.nc").load()["observed_data"]
     np.testing.assert_array_equal(observed["upper"], edges[1:][counts > 0])
     assert "--weight NAME --lower NAME --upper NAME -k 2" in (tmp_path / "results" / "report.html").read_text()

@@ -521,3 +521,9 @@ def test_intervals_are_drawn_as_bins_bars_and_arrows():
     for draw in ("plot_solutions", "plot_responsibilities", "plot_coclustering"):
         for tree in (one, two):
             getattr(bg.plots, draw)(tree).canvas.draw()
+
+
+@pytest.mark.parametrize("draw", ["plot_compare", "plot_fits"])
+def test_what_is_no_comparison_is_refused(draw):
+    with pytest.raises(TypeError, match=r"comparison must be what bayesgmm.compare returns, got DataTree"):
+        getattr(bg.plots, draw)(xr.DataTree())

@@ -153,19 +153,32 @@ def _write_text(file: Path, text: str) -> None:
 
 
 def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], announce: Tell, ids: pd.Series | None) -> None:
-    """A row for each observation: its position in the input, its name, data, most probable cluster, probabilities."""
-    x = reading.x
+    """A row for each observation: its position in the input, its name, data, most probable cluster, probabilities.
+
+    Where an interval is known, and no value, its ends follow the data.
+    """
+    observed, bounded = reading.observations, reading.observations.bounded
+    x = np.where(bounded, np.nan, observed.x)
+    ends = [
+        (f"{columns[place]} {where}", end[:, place])
+        for place in np.flatnonzero(bounded.any(axis=0)).tolist()
+        for where, end in (("from", observed.known.lower), ("to", observed.known.upper))
+        if end is not None
+    ]
     of_obs = responsibilities(_thinned(reading, len(x), announce))
     mean, sd = of_obs["mean"].values, of_obs["sd"].values
     clusters = range(mean.shape[1])
     added = ["cluster", *(f"{name}[{j}]" for name in ("p", "sd") for j in clusters)]
     columns = [_unlike(name, [OBS, *added, *columns[:place]]) for place, name in enumerate(columns)]
+    ends = [(_unlike(name, [OBS, *added, *columns]), end) for name, end in ends]
     with file.open("w", newline="", encoding="utf-8") as text:
         for begin in range(0, len(x), _ROWS):
             rows = slice(begin, begin + _ROWS)
             part = pd.DataFrame(x[rows].reshape(-1, len(columns)), columns=list(columns), index=of_obs[OBS].values[rows])
             if ids is not None:
                 part.insert(0, ids.name, ids.to_numpy()[part.index])
+            for name, end in ends:
+                part[name] = end[rows]
             part["cluster"] = mean[rows].argmax(axis=1)
             part[added[1:]] = np.hstack([mean[rows], sd[rows]])
             part.to_csv(text, index_label=OBS, header=begin == 0)

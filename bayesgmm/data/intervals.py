@@ -45,7 +45,6 @@ def read_intervals(
             row = np.flatnonzero(wrong.any(axis=1))[0]
             raise ValueError(about(name, f"{rule}, got {np.count_nonzero(wrong)} of {wrong.size}, the first in row {row}"))
     low, high = np.where(np.isnan(values), low, values), np.where(np.isnan(values), high, values)
-    names = [column_names(each) for each in given.values()]
     tables = [columns for columns in map(column_names, (lower, upper)) if columns is not None]
     if len(tables) == 2 and tables[0] != tables[1] and set(tables[0]) == set(tables[1]):
         raise ValueError(about("upper", f"must have its columns in the order of lower, {', '.join(map(str, tables[0]))}"))

@@ -29,6 +29,13 @@ def probable(tree: xr.DataTree) -> xr.Dataset:
     return values.isel(k=slice(int(shown[0]), int(shown[-1]) + 1))
 
 
+def _by_k(comparison: Comparison) -> pd.DataFrame:
+    """The table of a comparison, which is one."""
+    if not isinstance(comparison, Comparison):
+        raise TypeError(f"comparison must be what bayesgmm.compare returns, got {type(comparison).__name__}")
+    return comparison.table.set_index("k")
+
+
 @np.errstate(under="ignore")
 def plot_compare(comparison: Comparison) -> Figure:
     """What prediction, evidence and EM's criteria say of each k, one panel each, the best k ringed.
@@ -46,7 +53,7 @@ def plot_compare(comparison: Comparison) -> Figure:
     -------
     Figure
     """
-    by_k = comparison.table.set_index("k")
+    by_k = _by_k(comparison)
     figure, (axes,) = panel_grid(1, 3, (12, 4))
     best = comparison.best
     evidence = by_k["log_evidence"] - by_k["log_evidence"].max()
@@ -117,7 +124,7 @@ def plot_fits(comparison: Comparison, feature: Any = None) -> Figure:
     -------
     Figure
     """
-    by_k = comparison.table.set_index("k")
+    by_k = _by_k(comparison)
     chosen = chosen_features(next(iter(comparison.fits.values())), feature, "feature")
     columns = min(_COLUMNS, len(by_k)) if len(chosen) == 1 else len(by_k)
     rows = len(chosen) * -(-len(by_k) // columns)
