@@ -18,7 +18,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import bayesgmm as bg
-from bayesgmm.analysis import predictive
+from bayesgmm.analysis import densities
 from bayesgmm.analysis.tree import read_draws
 from bayesgmm.data.observations import Observations
 from tests.conftest import as_judged
@@ -86,7 +86,7 @@ def test_probabilities_are_the_responsibilities(faithful_gmm, faithful):
 
 
 def test_scores_are_the_log_of_the_mean_density(faithful_gmm, faithful):
-    by_draw = predictive.log_density(read_draws(faithful_gmm.posterior_), Observations.made(faithful.to_numpy()))
+    by_draw = densities.log_density(read_draws(faithful_gmm.posterior_), Observations.made(faithful.to_numpy()))
     expected = logsumexp(by_draw, axis=0) - np.log(len(by_draw))
     np.testing.assert_allclose(faithful_gmm.score_samples(faithful), expected, rtol=1e-12)
     assert faithful_gmm.score(faithful) == pytest.approx(expected.mean(), rel=1e-12)
@@ -99,7 +99,7 @@ def test_scores_are_the_log_of_the_mean_density(faithful_gmm, faithful):
 
 def test_many_points_are_scored_in_parts(faithful_gmm, faithful, monkeypatch):
     whole = faithful_gmm.score_samples(faithful)
-    monkeypatch.setattr(predictive, "_TOGETHER", 7 * 4000)
+    monkeypatch.setattr(densities, "_TOGETHER", 7 * 4000)
     np.testing.assert_allclose(faithful_gmm.score_samples(faithful), whole, rtol=1e-13)
 
 
