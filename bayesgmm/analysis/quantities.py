@@ -78,7 +78,7 @@ def _named_points(x: FloatArray, positions: NDArray[Any] | None) -> tuple[list[s
         return [f"log p({point}), {quantile:.0%}" for quantile, point in zip(_POINTS, called, strict=True)], points
     z = units.standardised(x)
     axes = np.linalg.eigh(z.T @ z)[1][:, :-3:-1]
-    axes *= np.sign(axes[abs(axes).argmax(axis=0), [0, 1]])
+    axes *= np.sign(axes[abs(axes).round(6).argmax(axis=0), [0, 1]])  # of two features both are as large, up to rounding
     places = np.round(_POINTS * (len(x) - 1)).astype(int)
     chosen = np.unique(np.argsort(z @ axes, axis=0, kind="stable")[places])
     known_as = chosen if positions is None else positions[chosen]
