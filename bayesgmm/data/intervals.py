@@ -5,31 +5,50 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm.arguments import FloatArray
-from bayesgmm.data.tables import column_names, read_numbers
-from bayesgmm.words import about
+from bayesgmm.arguments import FloatArray, Missing
+from bayesgmm.data.tables import column_names, read_numbers, read_rows
+from bayesgmm.kernels.allocations import expect_at
+from bayesgmm.kernels.compiled import given
+from bayesgmm.kernels.estep import e_step
+from bayesgmm.kernels.intervals import intervals_of
+from bayesgmm.kernels.rows import rows_of
+from bayesgmm.words import Argument, Words, about
+
+_ENOUGH = 2_000  # values in intervals, to which one Gaussian is fitted
+_STEPS, _ROUGHLY = 2_000, 1e-5  # of EM then, and the change in standard deviations at which it ends
+_NARROWEST = 1e-6  # standard deviation, in the ends' quartiles
+INTERVALS_ALONE = Words(
+    "must have no intervals where features are correlated within a component, for then the probability of a box has no "
+    "closed form; use ",
+    Argument("covariance", "diag", "spherical"),
+)
 
 
 def read_intervals(
-    x: Any, lower: ArrayLike | None, upper: ArrayLike | None
-) -> tuple[Any, FloatArray, FloatArray, tuple[str, ...] | tuple[int, ...] | None]:
-    """Values (n, D) with an end of each interval in place of what is not known, both ends, and the columns' names."""
-    given = {name: each for name, each in (("x", x), ("lower", lower), ("upper", upper)) if each is not None}
-    arrays = {name: read_numbers(each, name) for name, each in given.items()}
+    x: Any, lower: ArrayLike | None, upper: ArrayLike | None, *, missing: Missing | None, name: str
+) -> tuple[
+    FloatArray, NDArray[np.bool_] | None, tuple[str, ...] | tuple[int, ...] | None, FloatArray | None, FloatArray | None
+]:
+    """Values (n, D) with an end of each interval in place of what is not known; as of :func:`.tables.read_rows`; both ends.
+
+    The ends are None if no value is in an interval.
+    """
+    asked = {argument: each for argument, each in (("x", x), ("lower", lower), ("upper", upper)) if each is not None}
+    arrays = {argument: read_numbers(each, argument) for argument, each in asked.items()}
     first = next(iter(arrays))
-    for name, array in arrays.items():
+    for argument, array in arrays.items():
         if array.ndim not in (1, 2) or array.shape != arrays[first].shape:
-            shape = "(n,) or (n, D)" if name == first else f"{arrays[first].shape} like {first}"
-            raise ValueError(about(name, f"must have shape {shape}, got {array.shape}"))
+            shape = "(n,) or (n, D)" if argument == first else f"{arrays[first].shape} like {first}"
+            raise ValueError(about(argument, f"must have shape {shape}, got {array.shape}"))
     n = len(arrays[first])
     nothing = np.full((n, arrays[first].size // max(n, 1)), np.nan)
     values, low, high = (
-        arrays[name].reshape(nothing.shape) if name in arrays else nothing for name in ("x", "lower", "upper")
+        arrays[argument].reshape(nothing.shape) if argument in arrays else nothing for argument in ("x", "lower", "upper")
     )
     low, high = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
-    for wrong, name, rule in (
+    for wrong, argument, rule in (
         (np.isinf(values), "x", "must be finite, where ends of intervals may be infinite"),
         (low == np.inf, "lower", "must be below infinity; -inf says that nothing bounds a value from below"),
         (high == -np.inf, "upper", "must be above -infinity; inf says that nothing bounds a value from above"),
@@ -43,14 +62,69 @@ def read_intervals(
     ):
         if wrong.any():
             row = np.flatnonzero(wrong.any(axis=1))[0]
-            raise ValueError(about(name, f"{rule}, got {np.count_nonzero(wrong)} of {wrong.size}, the first in row {row}"))
+            raise ValueError(
+                about(argument, f"{rule}, got {np.count_nonzero(wrong)} of {wrong.size}, the first in row {row}")
+            )
     low, high = np.where(np.isnan(values), low, values), np.where(np.isnan(values), high, values)
     tables = [columns for columns in map(column_names, (lower, upper)) if columns is not None]
     if len(tables) == 2 and tables[0] != tables[1] and set(tables[0]) == set(tables[1]):
         raise ValueError(about("upper", f"must have its columns in the order of lower, {', '.join(map(str, tables[0]))}"))
+    names = [column_names(each) for each in asked.values()]
     within = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, np.nan))
-    names = [column_names(each) for each in given.values()]
-    return within, low, high, names[0] if x is not None or len(set(names)) == 1 else None
+    nowhere = np.isnan(within).any(axis=1)
+    called = "lower and upper" if x is None else name
+    if missing == "raise" and nowhere.any():
+        rule = "must say of every value that is not known where it lies"
+        got = f"got {nowhere.sum()} row(s) where nothing does, the first is {np.flatnonzero(nowhere)[0]}"
+        raise ValueError(about(called, f"{rule}, {got}; leave these out"))
+    within, kept, _ = read_rows(within, missing=missing, name=called)
+    low, high = (each if kept is None else each[kept] for each in (low, high))
+    own = names[0] if x is not None or len(set(names)) == 1 else None
+    bounded = (low < high) & (np.isfinite(low) | np.isfinite(high))
+    return (within, kept, own, low, high) if bounded.any() else (within, kept, own, None, None)
+
+
+def expected_within(lower: FloatArray, upper: FloatArray, weight: FloatArray | None) -> FloatArray:
+    """What is expected of values (n, D) in intervals, in each feature under one Gaussian that EM fits to all its values.
+
+    Where nothing is known it is NaN.
+    """
+    result = np.full(lower.shape, np.nan)
+    for place in range(lower.shape[1]):
+        rows = np.flatnonzero(np.isfinite(lower[:, place]) | np.isfinite(upper[:, place]))
+        if (lower[rows, place] == upper[rows, place]).all():
+            result[rows, place] = lower[rows, place]
+            continue
+        result[rows, place] = _expected_of_one(
+            lower[rows, place], upper[rows, place], None if weight is None else weight[rows]
+        )
+    return result
+
+
+def _expected_of_one(lower: FloatArray, upper: FloatArray, weight: FloatArray | None) -> FloatArray:
+    """Of one feature, (n,)."""
+    ends = np.concatenate([lower, upper])
+    first, middle, third = np.quantile(ends[np.isfinite(ends)], [0.25, 0.5, 0.75])
+    scale = third - first or abs(middle) or 1.0
+    low, high = (lower - middle) / scale, (upper - middle) / scale
+    some = np.arange(len(low))
+    if len(some) > _ENOUGH:
+        some = np.random.default_rng(0).choice(len(some), _ENOUGH, replace=False)
+    known = intervals_of(low[some, None], high[some, None])
+    counts = None if weight is None else weight[some][known.order]
+    one, mean, sd = np.ones(1), np.zeros((1, 1)), np.ones((1, 1))
+    for _ in range(_STEPS):
+        sums = e_step(known.ends[0], one, mean, sd, counts, None, known)
+        step, square = sums.first / sums.counts, sums.second / sums.counts
+        before, mean, sd = sd, mean + step, np.maximum(np.sqrt(np.maximum(square - step**2, 0.0)), _NARROWEST)
+        if max(abs(step[0, 0]), abs(sd - before)[0, 0]) <= _ROUGHLY * sd[0, 0]:
+            break
+    whole = intervals_of(low[:, None], high[:, None])
+    expected, squares = np.empty((len(low), 1)), np.empty((len(low), 1))
+    expect_at(
+        rows_of(whole.ends[0], None, None, whole), given([0.0]), given(mean), given(1 / sd[..., None]), expected, squares
+    )
+    return np.clip(middle + scale * expected[:, 0], lower, upper)
 
 
 def read_bins(counts: ArrayLike, edges: Any) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -85,8 +159,8 @@ def read_limits(x: ArrayLike, below: ArrayLike | None, above: ArrayLike | None) 
     values, limits = read_numbers(x, "x"), []
     if np.isinf(values).any():
         raise ValueError(about("x", "must be finite; a value beyond what can be measured is at its limit, or further out"))
-    for name, given, nowhere in (("below", below, -np.inf), ("above", above, np.inf)):
-        limit = np.array(nowhere) if given is None else read_numbers(given, name)
+    for name, asked, nowhere in (("below", below, -np.inf), ("above", above, np.inf)):
+        limit = np.array(nowhere) if asked is None else read_numbers(asked, name)
         if np.isnan(limit).any():
             raise ValueError(about(name, f"must hold numbers, got NaN; {nowhere} is no limit"))
         if limit.shape not in ((), values.shape, values.shape[1:]):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import FloatArray, Missing
-from bayesgmm.data.intervals import read_bins, read_intervals, read_limits
+from bayesgmm.data.intervals import INTERVALS_ALONE, expected_within, read_bins, read_intervals, read_limits
 from bayesgmm.data.known import NOTHING, Known, read_error, read_labels, read_weight
 from bayesgmm.data.tables import column_names, read_rows
 from bayesgmm.data.units import Units
@@ -26,13 +26,6 @@ from bayesgmm.kernels.rows import EXACT, Kind, Rows, rows_of
 from bayesgmm.words import about
 
 _DRAWN = 5  # exact values that are looked at while one behind another is drawn
-_ENOUGH = 2_000  # values in intervals, to which one Gaussian is fitted for their scale
-_STEPS, _ROUGHLY = 2_000, 1e-5  # of EM then, and the change in standard deviations at which it ends
-_NARROWEST = 1e-6  # standard deviation, in the ends' quartiles
-INTERVALS_ALONE = (
-    "must have no intervals where features are correlated within a component, for then the probability of a box has no "
-    "closed form; use covariance='diag' or 'spherical', or the middles of the intervals"
-)
 
 
 class Source(Protocol):
@@ -251,7 +244,7 @@ class Observations:
                 rule = "must not be given beside Observations, of which gaps have been dealt with; give it there"
                 raise ValueError(about("missing", rule))
             return x
-        ends: tuple[FloatArray, FloatArray] | tuple[None, None] = (None, None)
+        ends: Any = ()
         if lower is None and upper is None:
             if x is None:
                 raise ValueError(about(name, "must be given, or lower and upper"))
@@ -260,16 +253,7 @@ class Observations:
             if error is not None:
                 rule = "must not be given beside lower and upper: an interval of a value with an error is not supported"
                 raise ValueError(about("error", f"{rule}; widen the interval, or give the error alone"))
-            within, *both, names = read_intervals(x, lower, upper)
-            nowhere = np.isnan(within).any(axis=1)
-            if missing == "raise" and nowhere.any():
-                rule = "must say of every value that is not known where it lies"
-                got = f"got {nowhere.sum()} row(s) where nothing does, the first is {np.flatnonzero(nowhere)[0]}"
-                raise ValueError(about("lower and upper" if x is None else name, f"{rule}, {got}; leave these out"))
-            values, kept, _ = read_rows(within, missing=missing, name=name if x is not None else "lower and upper")
-            low, high = (each if kept is None else each[kept] for each in both)
-            if (np.isfinite(low) ^ np.isfinite(high) | (low < high) & np.isfinite(low)).any():
-                ends = low, high
+            values, kept, names, *ends = read_intervals(x, lower, upper, missing=missing, name=name)
         known = Known(
             read_weight(weight, kept, len(values), frequencies=frequencies, name=weight_name),
             read_labels(labels, kept, len(values)),
@@ -282,9 +266,8 @@ class Observations:
             kept = np.zeros(len(values) if kept is None else len(kept), dtype=bool)
             kept[read.positions[used]] = True
             read = cls.made(values[used], known.of(used), kept, names, read.missing)
-        for place in np.flatnonzero(read.bounded.any(axis=0)).tolist():
-            rows = ~np.isnan(read.x[:, place])
-            read.x[rows, place] = _expected_of_one(read.of_feature(place))
+        if read.known.lower is not None and read.known.upper is not None:
+            read.x[:] = expected_within(read.known.lower, read.known.upper, read.known.weight)
         return read
 
     def __repr__(self) -> str:
@@ -501,26 +484,6 @@ class Observations:
         mean, square = np.empty(self.x.shape), np.empty(self.x.shape)
         expect_at(self.rows(len(weights)), *_as_drawn(weights, means, factors), mean, square)
         return mean, square
-
-
-def _expected_of_one(seen: Observations) -> FloatArray:
-    """What is expected of values (n,) of one feature in intervals, under one Gaussian that is fitted to all by EM."""
-    assert seen.known.lower is not None
-    assert seen.known.upper is not None
-    ends = np.concatenate([seen.known.lower[:, 0], seen.known.upper[:, 0]])
-    low, middle, high = np.quantile(ends[np.isfinite(ends)], [0.25, 0.5, 0.75])
-    units = Units(np.array([middle]), np.array([high - low or abs(middle) or 1.0]))
-    z = seen.standardised(units)
-    some = z if len(z) <= _ENOUGH else z.of(np.random.default_rng(0).choice(len(z), _ENOUGH, replace=False))
-    one, mean, sd = np.ones(1), np.zeros((1, 1)), np.ones((1, 1))
-    for _ in range(_STEPS):
-        sums = some.sums(one, mean, sd)
-        step, square = sums.first / sums.counts, sums.second / sums.counts
-        before, mean, sd = sd, mean + step, np.maximum(np.sqrt(np.maximum(square - step**2, 0.0)), _NARROWEST)
-        if max(abs(step[0, 0]), abs(sd - before)[0, 0]) <= _ROUGHLY * sd[0, 0]:
-            break
-    expected = units.shift[0] + units.scale[0] * z.expected(one, mean, sd)[0][:, 0]
-    return np.clip(expected, seen.known.lower[:, 0], seen.known.upper[:, 0])
 
 
 def _as_drawn(weights: FloatArray, means: FloatArray, factors: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

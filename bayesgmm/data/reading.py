@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Missing, read_choice, read_count, spoken
+from bayesgmm.data.intervals import INTERVALS_ALONE
 from bayesgmm.data.known import require_components
-from bayesgmm.data.observations import INTERVALS_ALONE, Observations
+from bayesgmm.data.observations import Observations
 from bayesgmm.exceptions import PACKAGE, DataWarning
 from bayesgmm.kernels.rows import EXACT
 from bayesgmm.words import Argument, Words, about, joined, said
