@@ -22,9 +22,10 @@ except ImportError as error:
 from bayesgmm.analysis.clusters import responsibilities
 from bayesgmm.analysis.densities import log_predictive
 from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
+from bayesgmm.analysis.draws import read_draws
 from bayesgmm.analysis.predictive import read_points
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.tree import read_draws, read_em
+from bayesgmm.analysis.tree import read_em
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Method, read_choice, read_count, read_seed
 from bayesgmm.comparison.comparing import compare
 from bayesgmm.comparison.result import Comparison

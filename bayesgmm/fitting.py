@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike
 from bayesgmm.analysis import labels as labelling
 from bayesgmm.analysis import predictive
 from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, diagnosis_of
+from bayesgmm.analysis.draws import draws_of
 from bayesgmm.analysis.impropriety import OfData, forewarn, of_data
 from bayesgmm.analysis.quantities import have_reached, invariant_quantities
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.tree import add_optima, build_tree, draws_of
+from bayesgmm.analysis.tree import add_optima, build_tree
 from bayesgmm.arguments import Covariance, Engine, FloatArray, Method, Missing, read_seed, require_memory
 from bayesgmm.data.known import NOTHING
 from bayesgmm.data.observations import Observations

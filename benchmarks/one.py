@@ -17,8 +17,8 @@ def main(path, peer, seed):
 
     import numpy as np
 
+    from bayesgmm.analysis.draws import Draws
     from bayesgmm.analysis.quantities import invariant_quantities, summarise
-    from bayesgmm.analysis.tree import Draws
 
     chains, length, k = done.w.shape
     w, mu, spread = (np.reshape(a, (-1, k, *a.shape[3:])) for a in (done.w, done.mu, done.spread))

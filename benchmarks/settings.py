@@ -12,8 +12,8 @@ import numpy as np
 from problems import problems
 
 import bayesgmm as bg
+from bayesgmm.analysis.draws import draws_of
 from bayesgmm.analysis.quantities import invariant_quantities, summarise
-from bayesgmm.analysis.tree import draws_of
 from bayesgmm.data.reading import read_fit_data
 from bayesgmm.engines.interface import Start
 from bayesgmm.engines.laplace import departure, laplace

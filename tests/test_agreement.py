@@ -10,7 +10,8 @@ import bayesgmm as bg
 from bayesgmm import Mixture, check_against_em
 from bayesgmm.analysis import em_check
 from bayesgmm.analysis.densities import log_density
-from bayesgmm.analysis.tree import permute, read_draws
+from bayesgmm.analysis.draws import read_draws
+from bayesgmm.analysis.tree import permute
 from bayesgmm.data.observations import Observations
 from tests.conftest import (
     first_chain_turned,

@@ -11,7 +11,8 @@ from sklearn.metrics import adjusted_rand_score
 
 import bayesgmm as bg
 from bayesgmm.analysis import clusters
-from bayesgmm.analysis.tree import read_draws, read_observations
+from bayesgmm.analysis.draws import read_draws
+from bayesgmm.analysis.tree import read_observations
 from bayesgmm.data.observations import Observations
 from tests.statistics import SEED, Z
 

@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import bayesgmm as bg
 from bayesgmm.analysis import densities
-from bayesgmm.analysis.tree import read_draws
+from bayesgmm.analysis.draws import read_draws
 from bayesgmm.data.observations import Observations
 from tests.conftest import as_judged
 from tests.families import COVARIANCES

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from arviz_stats.base import array_stats
 from scipy import integrate, optimize, stats
 
 import bayesgmm as bg
@@ -20,7 +19,8 @@ from bayesgmm.posterior import LogPosterior
 from tests.families import prior_of
 from tests.oracles.intervals import interval_moments, row_by_row
 from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
-from tests.statistics import assert_same_means, rng
+from tests.rows import assert_evidence_is_an_integral, assert_nuts_and_gibbs_agree, assert_p_k_is_that_of_evidence
+from tests.statistics import rng
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the chains have not converged"),
@@ -370,49 +370,30 @@ def test_bad_input_is_refused_in_a_sentence(given, sentence):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "d", "covariance"), [("bins", 1, "full"), ("censored", 1, "tied"), ("all", 3, "diag")])
 def test_nuts_and_gibbs_agree(kind, d, covariance):
-    observed = seen(kind, d, n=60)
-    settings = {"covariance": covariance, "draws": 500, "random_seed": 2, "progressbar": False}
-    fits = [bg.fit(observed, 2, method=method, thin=thin, **settings) for method, thin in (("nuts", 5), ("gibbs", 10))]
-    for name in ("w", "mu"):
-        drawn = [tree["posterior"][name].values.reshape(4, 500, -1) for tree in fits]
-        for i in range(drawn[0].shape[2]):
-            found = [(each[..., i].mean(), array_stats.mcse(each[..., i], chain_axis=0, draw_axis=1)) for each in drawn]
-            assert_same_means(*found[0], *found[1], f"{name}, {i}")
+    assert_nuts_and_gibbs_agree(seen(kind, d, n=60), covariance)
 
 
 @pytest.mark.slow
 def test_evidence_of_one_component_is_an_integral():
     observed = Observations.censored(values(1, n=15)[:, 0], -1.5, 2.0)
-    prior = bg.ConjugatePrior(b0=0.0, B0=9.0, c0=2.5, C0=1.0)
-    tree = bg.fit(observed, 1, prior=prior, method="gibbs", random_seed=1, progressbar=False)
-    found = bg.log_evidence(tree, random_seed=1)
-    mu, log_variance = np.meshgrid(np.linspace(-12, 12, 1_001), np.linspace(-5, 7, 1_001), indexing="ij")
-    total = stats.norm.logpdf(mu, 0, 3) + stats.invgamma.logpdf(np.exp(log_variance), 2.5, scale=1.0) + log_variance
-    sd = np.exp(log_variance / 2)
-    for low, high in zip(observed.known.lower[:, 0], observed.known.upper[:, 0], strict=True):
-        if low == high:
-            total += stats.norm.logpdf(low, mu, sd)
-        else:
-            total += stats.norm.logcdf(high, mu, sd) if np.isinf(low) else stats.norm.logsf(low, mu, sd)
-    top = total.max()
-    integral = top + np.log(integrate.simpson(integrate.simpson(np.exp(total - top), dx=12 / 1_000), dx=24 / 1_000))
-    assert found.value == pytest.approx(integral, abs=5 * found.mcse + 1e-4)
+
+    def log_likelihood(mu, sd):
+        total = np.zeros(mu.shape)
+        for low, high in zip(observed.known.lower[:, 0], observed.known.upper[:, 0], strict=True):
+            if low == high:
+                total += stats.norm.logpdf(low, mu, sd)
+            else:
+                total += stats.norm.logcdf(high, mu, sd) if np.isinf(low) else stats.norm.logsf(low, mu, sd)
+        return total
+
+    assert_evidence_is_an_integral(observed, log_likelihood)
 
 
 @pytest.mark.slow
 def test_the_number_of_components_agrees_with_evidence():
     """Of a single cluster in bins, where one, two and three components are all possible."""
     observed = Observations.binned(*np.histogram(rng(3).normal(size=40), np.arange(-4, 5)))
-    prior = bg.ConjugatePrior(alpha=2.0).scaled_to(observed.x)
-    p = bg.posterior_k(observed, prior_k=[1 / 3] * 3, prior=prior, random_seed=1, progressbar=False)
-    evidence = [
-        bg.log_evidence(bg.fit(observed, k, prior=prior, method="gibbs", random_seed=k, progressbar=False), random_seed=1)
-        for k in (1, 2, 3)
-    ]
-    found = np.array([each.value for each in evidence])
-    wanted = np.exp(found - np.logaddexp.reduce(found))
-    error = np.hypot(p["p_k_mcse"].values, wanted * max(each.mcse for each in evidence))
-    assert (abs(p["p_k"].values - wanted) < 5 * error).all(), (p["p_k"].values, wanted, error)
+    assert_p_k_is_that_of_evidence(observed)
 
 
 @pytest.mark.slow

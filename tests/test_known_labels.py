@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 import bayesgmm as bg
-from bayesgmm.analysis.tree import draws_of
+from bayesgmm.analysis.draws import draws_of
 from bayesgmm.data.known import Known, sorting
 from bayesgmm.kernels import estep
 from bayesgmm.posterior import log_posterior

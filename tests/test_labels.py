@@ -11,8 +11,9 @@ from scipy import stats
 import bayesgmm as bg
 from bayesgmm import Mixture
 from bayesgmm.analysis import labels
+from bayesgmm.analysis.draws import Draws, read_draws
 from bayesgmm.analysis.labels import match
-from bayesgmm.analysis.tree import Draws, build_tree, permute, read_draws, read_permutation
+from bayesgmm.analysis.tree import build_tree, permute, read_permutation
 from bayesgmm.data.observations import Observations
 from tests.conftest import make_tree
 from tests.statistics import rng

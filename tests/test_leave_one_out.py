@@ -8,7 +8,8 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm.analysis.densities import log_density
-from bayesgmm.analysis.tree import read_draws, read_observations
+from bayesgmm.analysis.draws import read_draws
+from bayesgmm.analysis.tree import read_observations
 from bayesgmm.comparison import leave_one_out
 from bayesgmm.comparison.leave_one_out import bad_k_hats, refitted
 from bayesgmm.data.observations import Observations

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from arviz_stats.base import array_stats
 from scipy import integrate, stats
 
 import bayesgmm as bg
@@ -19,7 +18,8 @@ from bayesgmm.posterior import LogPosterior, standardised_posterior
 from tests.families import COVARIANCES, prior_of
 from tests.oracles.incomplete import extreme_deconvolution, row_by_row, textbook_em
 from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
-from tests.statistics import assert_same_means, rng
+from tests.rows import assert_evidence_is_an_integral, assert_nuts_and_gibbs_agree, assert_p_k_is_that_of_evidence
+from tests.statistics import rng
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the chains have not converged"),
@@ -381,29 +381,19 @@ def test_ties_among_values_with_errors_are_no_fault():
 @pytest.mark.parametrize("covariance", ["full", "diag"])
 @pytest.mark.parametrize(("kind", "d"), [("errors", 1), ("gaps", 3), ("gaps and errors", 3), ("gaps and covariances", 2)])
 def test_nuts_and_gibbs_agree(kind, d, covariance):
-    observed = seen(kind, d, n=60)
-    settings = {"covariance": covariance, "draws": 500, "random_seed": 2, "progressbar": False}
-    fits = [bg.fit(observed, 2, method=method, thin=thin, **settings) for method, thin in (("nuts", 5), ("gibbs", 10))]
-    for name in ("w", "mu"):
-        values = [tree["posterior"][name].values.reshape(4, 500, -1) for tree in fits]
-        for i in range(values[0].shape[2]):
-            found = [(each[..., i].mean(), array_stats.mcse(each[..., i], chain_axis=0, draw_axis=1)) for each in values]
-            assert_same_means(*found[0], *found[1], f"{name}, {i}")
+    assert_nuts_and_gibbs_agree(seen(kind, d, n=60), covariance)
 
 
 @pytest.mark.slow
 def test_evidence_of_one_component_is_an_integral():
     x, error = rows("errors", 1, n=15)
-    prior = bg.ConjugatePrior(b0=0.0, B0=9.0, c0=2.5, C0=1.0)
-    tree = bg.fit(Observations(x, error=error), 1, prior=prior, method="gibbs", random_seed=1, progressbar=False)
-    found = bg.log_evidence(tree, random_seed=1)
-    mu, log_variance = np.meshgrid(np.linspace(-12, 12, 1_001), np.linspace(-5, 7, 1_001), indexing="ij")
-    total = stats.norm.logpdf(mu, 0, 3) + stats.invgamma.logpdf(np.exp(log_variance), 2.5, scale=1.0) + log_variance
-    for value, sd in zip(x[:, 0], error[:, 0], strict=True):
-        total += stats.norm.logpdf(value, mu, np.sqrt(np.exp(log_variance) + sd**2))
-    top = total.max()
-    integral = top + np.log(integrate.simpson(integrate.simpson(np.exp(total - top), dx=12 / 1_000), dx=24 / 1_000))
-    assert found.value == pytest.approx(integral, abs=5 * found.mcse + 1e-4)
+
+    def log_likelihood(mu, sd):
+        return sum(
+            stats.norm.logpdf(value, mu, np.hypot(sd, each)) for value, each in zip(x[:, 0], error[:, 0], strict=True)
+        )
+
+    assert_evidence_is_an_integral(Observations(x, error=error), log_likelihood)
 
 
 @pytest.mark.slow
@@ -413,16 +403,7 @@ def test_the_number_of_components_agrees_with_evidence(kind, d):
     x, error = rows(kind, d, n=30)
     x = x - 4.0 * (x > 0)
     observed = Observations(x, error=error, missing="at_random")
-    prior = bg.ConjugatePrior(alpha=2.0).scaled_to(observed.x)
-    p = bg.posterior_k(observed, prior_k=[1 / 3] * 3, prior=prior, random_seed=1, progressbar=False)
-    evidence = [
-        bg.log_evidence(bg.fit(observed, k, prior=prior, method="gibbs", random_seed=k, progressbar=False), random_seed=1)
-        for k in (1, 2, 3)
-    ]
-    values = np.array([each.value for each in evidence])
-    wanted = np.exp(values - np.logaddexp.reduce(values))
-    error = np.hypot(p["p_k_mcse"].values, wanted * max(each.mcse for each in evidence))
-    assert (abs(p["p_k"].values - wanted) < 5 * error).all(), (p["p_k"].values, wanted, error)
+    assert_p_k_is_that_of_evidence(observed)
 
 
 def test_what_is_imputed_moves_with_the_data():

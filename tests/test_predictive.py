@@ -10,7 +10,7 @@ from scipy import stats
 import bayesgmm as bg
 from bayesgmm import Mixture, arguments
 from bayesgmm.analysis import densities
-from bayesgmm.analysis.tree import read_draws
+from bayesgmm.analysis.draws import read_draws
 from bayesgmm.data.observations import Observations
 from tests.conftest import make_tree
 from tests.statistics import SEED, assert_mean

@@ -10,9 +10,10 @@ import pytest
 import xarray as xr
 
 import bayesgmm as bg
+from bayesgmm.analysis.draws import read_draws
 from bayesgmm.analysis.labels import match
 from bayesgmm.analysis.quantities import as_text
-from bayesgmm.analysis.tree import permute, read_draws, read_em, read_permutation
+from bayesgmm.analysis.tree import permute, read_em, read_permutation
 from tests.statistics import SEED, rng
 
 SHIFTS = [pytest.param(2.0**20, marks=pytest.mark.slow), 2.0**30]  # some 1e6 and 1e9; the data's sd is near one

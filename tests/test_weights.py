@@ -11,10 +11,10 @@ from scipy.special import logsumexp
 
 import bayesgmm as bg
 from bayesgmm.analysis.clusters import expected_occupied
+from bayesgmm.analysis.draws import draws_of
 from bayesgmm.analysis.impropriety import look_at
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.solutions import stacking
-from bayesgmm.analysis.tree import draws_of
 from bayesgmm.cli import main
 from bayesgmm.data.known import Known
 from bayesgmm.data.reading import read_fit_data

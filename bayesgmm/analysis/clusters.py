@@ -19,10 +19,11 @@ from scipy.spatial.distance import squareform
 from scipy.special import comb, xlogy
 
 from bayesgmm.analysis.densities import shares_given
+from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.labels import relabelled
 from bayesgmm.analysis.predictive import read_points
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import CLUSTER, OBS, Draws
+from bayesgmm.analysis.tree import CLUSTER, OBS
 from bayesgmm.arguments import FloatArray, read_choice, read_count, read_seed, require_memory
 from bayesgmm.data.observations import Observations
 from bayesgmm.kernels import partitions

@@ -18,6 +18,7 @@ from bayesgmm.model.priors import prior_of
 
 CLUSTER = "cluster"
 FEATURE, FEATURE_BIS = "feature", "feature_bis"
+HYPERPARAMETERS = "hyperparameters"
 IMPOSSIBLE = -1e-5  # eigenvalue of a correlation matrix that rounding, be it to single precision, does not explain
 _ROUNDED = 1e-5  # of one, by which weights stored in single precision may miss it
 _UNLIKE = 1e-4  # relative difference between numbers that the structure of the covariances makes equal

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy.special import logsumexp, ndtr, softmax
 
-from bayesgmm.analysis.tree import Draws
+from bayesgmm.analysis.draws import Draws
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 

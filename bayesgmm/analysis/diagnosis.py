@@ -16,12 +16,13 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 from bayesgmm.analysis.contract import group_of
+from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, existence, of_data
 from bayesgmm.analysis.labels import WITHOUT_LABELS, LabelQuality, quality_of
 from bayesgmm.analysis.quantities import as_text, invariants_of, labelled_summary, summarise
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, missed_optima, solutions
-from bayesgmm.analysis.tree import Draws, is_relabelled
+from bayesgmm.analysis.tree import is_relabelled
 from bayesgmm.arguments import TRAITS
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, warn
 from bayesgmm.words import Argument, Either, Sentence, Words

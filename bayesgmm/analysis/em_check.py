@@ -11,10 +11,11 @@ import pandas as pd
 
 from bayesgmm.analysis.densities import log_density, log_likelihood
 from bayesgmm.analysis.diagnosis import USABLE, diagnosis_of
+from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.labels import LabelQuality, match
 from bayesgmm.analysis.quantities import as_text, entries, labelled_quantities, labelled_summary
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import Draws, features_of, is_relabelled, parameter_dims, parameters_of
+from bayesgmm.analysis.tree import features_of, is_relabelled, parameter_dims, parameters_of
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.units import location_and_scale

@@ -27,8 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import Draws, features_of
+from bayesgmm.analysis.tree import features_of
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray
 from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations

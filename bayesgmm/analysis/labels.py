@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 from scipy.optimize import linear_sum_assignment
 
+from bayesgmm.analysis.draws import Draws, read_draws
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.tree import Draws, permute, read_draws, read_permutation
+from bayesgmm.analysis.tree import permute, read_permutation
 from bayesgmm.arguments import FloatArray, read_choice
 from bayesgmm.data.observations import Observations
 from bayesgmm.model.mixture import Mixture

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from bayesgmm.analysis.densities import distribution_function, log_density
+from bayesgmm.analysis.draws import Draws, read_draws
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import FEATURE, Draws, features_of, read_draws
+from bayesgmm.analysis.tree import FEATURE, features_of
 from bayesgmm.arguments import FloatArray, read_probability, read_seed, require_memory
 from bayesgmm.data.known import read_error, require_labels_of
 from bayesgmm.data.observations import Observations

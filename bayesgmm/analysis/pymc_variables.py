@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.analysis.contract import group_of
-from bayesgmm.analysis.tree import ENTRY, HYPERPARAMETERS, read_draws
+from bayesgmm.analysis.draws import read_draws
+from bayesgmm.analysis.tree import ENTRY, HYPERPARAMETERS
 from bayesgmm.arguments import TRAITS
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.model import wishart

@@ -13,17 +13,9 @@ from numpy.typing import NDArray
 
 from bayesgmm.analysis.contract import group_of
 from bayesgmm.analysis.densities import log_density
+from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.tree import (
-    CLUSTER,
-    DRAWN,
-    FEATURE,
-    FEATURE_BIS,
-    HYPERPARAMETERS,
-    PAIR,
-    Draws,
-    read_log_posterior,
-)
+from bayesgmm.analysis.tree import CLUSTER, DRAWN, FEATURE, FEATURE_BIS, HYPERPARAMETERS, PAIR, read_log_posterior
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.units import Units, location_and_scale

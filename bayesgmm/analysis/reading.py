@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayesgmm.analysis.tree import OBS, Draws, permute, read_draws, read_em, read_known, read_observations, read_tree
+from bayesgmm.analysis.draws import Draws, read_draws
+from bayesgmm.analysis.tree import OBS, permute, read_em, read_known, read_observations, read_tree
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations

@@ -17,10 +17,11 @@ from scipy.optimize import minimize
 from scipy.sparse.csgraph import connected_components
 
 from bayesgmm.analysis.densities import log_density, log_likelihood
+from bayesgmm.analysis.draws import draws_of
 from bayesgmm.analysis.predictive import add_log_likelihood
 from bayesgmm.analysis.quantities import as_text, followed, invariants_of
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import OPTIMUM, draws_of
+from bayesgmm.analysis.tree import OPTIMUM
 from bayesgmm.arguments import FloatArray, read_choice
 from bayesgmm.data.observations import Observations
 from bayesgmm.words import Argument, Words

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bayesgmm.analysis.contract import attribute
+from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.tree import Draws
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import sorting
 from bayesgmm.data.units import Units

@@ -16,10 +16,11 @@ from scipy.special import logsumexp
 
 from bayesgmm.analysis.densities import log_density, log_predictive
 from bayesgmm.analysis.diagnosis import MAX_K_HAT
+from bayesgmm.analysis.draws import Draws, draws_of
 from bayesgmm.analysis.impropriety import require_existence
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import OBS, Draws, draws_of
+from bayesgmm.analysis.tree import OBS
 from bayesgmm.arguments import FloatArray, read_count, read_seed
 from bayesgmm.comparison.bridge import Bridge, bridge, effective_size
 from bayesgmm.comparison.joint import EXACT, read_posterior

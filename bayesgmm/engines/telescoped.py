@@ -11,8 +11,9 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
+from bayesgmm.analysis.draws import Draws, roots
 from bayesgmm.analysis.quantities import summarise
-from bayesgmm.analysis.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS, Draws, parameter_dims, roots
+from bayesgmm.analysis.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS, parameter_dims
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown

@@ -12,8 +12,8 @@ from scipy.special import softmax
 from scipy.stats import binom
 
 from bayesgmm.analysis.densities import distribution_function, log_density
+from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.tree import Draws
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 

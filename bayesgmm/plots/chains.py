@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bayesgmm.analysis.densities import log_density
+from bayesgmm.analysis.draws import Draws, read_draws
 from bayesgmm.analysis.labels import raw_order
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, solutions
-from bayesgmm.analysis.tree import Draws, is_relabelled, read_draws
+from bayesgmm.analysis.tree import is_relabelled
 from bayesgmm.arguments import read_probability
 from bayesgmm.data.observations import Observations
 from bayesgmm.plots.canvas import (

@@ -14,9 +14,10 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from bayesgmm.analysis.densities import log_density
+from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.predictive import read_feature, read_grid
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import Draws, features_of
+from bayesgmm.analysis.tree import features_of
 from bayesgmm.arguments import FloatArray, read_probability
 from bayesgmm.data.observations import Observations
 from bayesgmm.em.result import EMResult

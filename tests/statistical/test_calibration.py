@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bayesgmm.analysis.densities import log_density
-from bayesgmm.analysis.tree import draws_of
+from bayesgmm.analysis.draws import draws_of
 from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations
 from bayesgmm.engines.advi import sample_advi

@@ -7,7 +7,8 @@ from scipy.special import logsumexp
 
 import bayesgmm as bg
 from bayesgmm.analysis.densities import log_density
-from bayesgmm.analysis.tree import read_draws, read_observations
+from bayesgmm.analysis.draws import read_draws
+from bayesgmm.analysis.tree import read_observations
 from bayesgmm.data.observations import Observations
 from tests.statistics import SEED, Z, assert_same_means, rng
 

@@ -5,7 +5,8 @@ import pytest
 from scipy.optimize import approx_fprime
 
 import bayesgmm as bg
-from bayesgmm.analysis.tree import permute, read_draws
+from bayesgmm.analysis.draws import read_draws
+from bayesgmm.analysis.tree import permute
 from bayesgmm.kernels import split_merge as splits
 from tests.conftest import make_tree
 from tests.oracles.joint import prior_points, small_posterior

@@ -1,0 +1,136 @@
+"""A posterior's draws of the mixture's parameters, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayesgmm.analysis.contract import (
+    HYPERPARAMETERS,
+    IMPOSSIBLE,
+    group_of,
+    parameter_dims,
+    read_tree,
+    require_draws,
+    require_hyperparameters,
+)
+from bayesgmm.arguments import FloatArray
+from bayesgmm.data.units import Units
+
+_COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The mixture's parameters in a tree as arrays, chains one after another: S = chains x draws."""
+
+    w: FloatArray  # (S, K)
+    mu: FloatArray  # (S, K, D)
+    factors: FloatArray  # (S, K, D, D), lower Cholesky factors of the covariances
+    n_chains: int
+    n_draws: int
+
+    @property
+    def parameters(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Weights, means and factors of all draws, as the E-step takes them."""
+        return self.w, self.mu, self.factors
+
+    def each(self) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
+        """Those of one draw after another."""
+        return zip(*self.parameters, strict=True)
+
+    @property
+    def n_components(self) -> int:
+        """K."""
+        return self.w.shape[1]
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return self.mu.shape[2]
+
+    def by_chain(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Reshape (S, ...) to (chain, draw, ...)."""
+        return values.reshape(self.n_chains, self.n_draws, *values.shape[1:])
+
+    def reordered(self, order: NDArray[np.int64]) -> Draws:
+        """The clusters of each draw in the order (S, K)."""
+        rows = np.arange(len(order))[:, None]
+        return Draws(self.w[rows, order], self.mu[rows, order], self.factors[rows, order], self.n_chains, self.n_draws)
+
+    def thinned(self, most: int) -> Draws:
+        """At most ``most`` draws, evenly spaced, as one chain."""
+        keep = np.linspace(0, len(self.w) - 1, min(most, len(self.w))).astype(int)
+        return Draws(self.w[keep], self.mu[keep], self.factors[keep], 1, len(keep))
+
+    def standardised(self, units: Units) -> Draws:
+        """The same mixtures in other units."""
+        mu, factors = units.standardised(self.mu), self.factors / units.scale[:, None]
+        return Draws(self.w, mu, factors, self.n_chains, self.n_draws)
+
+    def halves(self) -> Draws:
+        """The halves of one chain as two."""
+        half = self.n_draws // 2
+        return Draws(self.w[: 2 * half], self.mu[: 2 * half], self.factors[: 2 * half], 2, half)
+
+    def sample(self, s: int, n: int, rng: np.random.Generator) -> FloatArray:
+        """Observations (n, D) from the mixture of draw s."""
+        z = rng.choice(self.n_components, size=n, p=self.w[s] / self.w[s].sum())
+        noise = rng.standard_normal((n, self.n_features))
+        return self.mu[s, z] + np.einsum("nij,nj->ni", self.factors[s, z], noise)
+
+    def cluster(self, j: int) -> Draws:
+        """One cluster with its weight."""
+        return Draws(self.w[:, [j]], self.mu[:, [j]], self.factors[:, [j]], self.n_chains, self.n_draws)
+
+    @property
+    def sd(self) -> FloatArray:
+        """Standard deviations of every feature, (S, K, D)."""
+        return np.sqrt((self.factors**2).sum(axis=-1))
+
+    def marginal(self, feature: int) -> Draws:
+        """What the draws say of one feature alone."""
+        if self.n_features == 1:
+            return self
+        return Draws(self.w, self.mu[..., [feature]], self.sd[..., [feature], None], self.n_chains, self.n_draws)
+
+
+def read_draws(tree: xr.DataTree) -> Draws:
+    """The draws of the mixture's parameters, which are possible ones."""
+    posterior = read_tree(tree)["posterior"].to_dataset()
+    require_draws(posterior, tree.attrs.get("covariance"))
+    require_hyperparameters(group_of(tree, HYPERPARAMETERS))
+    return draws_of(posterior)
+
+
+def draws_of(posterior: xr.Dataset) -> Draws:
+    """The draws of the mixture's parameters in a posterior group."""
+    n_chains, n_draws, k = posterior["w"].shape
+    names = list(parameter_dims(1 if posterior["mu"].ndim == 3 else 2))
+    arrays = (np.asarray(posterior[name].values, dtype=float) for name in names)
+    w, mu, spread = (values.reshape(-1, k, *values.shape[3:]) for values in arrays)
+    factors = roots(spread) if spread.ndim == 4 else spread[..., None, None]
+    return Draws(w, mu.reshape(*w.shape, -1), factors, n_chains, n_draws)
+
+
+def roots(cov: FloatArray) -> FloatArray:
+    """Cholesky factors; of covariances that have collapsed beyond what a float can invert, of the nearest that have not."""
+    try:
+        return np.linalg.cholesky(cov)
+    except np.linalg.LinAlgError:
+        sd = np.sqrt(np.maximum(np.diagonal(cov, axis1=-2, axis2=-1), np.finfo(float).tiny))
+        units = sd[..., :, None] * sd[..., None, :]
+        values, vectors = np.linalg.eigh(cov / units)
+        if values.min() < IMPOSSIBLE:
+            wrong = (values < IMPOSSIBLE).any(axis=-1)
+            raise ValueError(
+                "tree must hold covariance matrices cov that are positive definite, got "
+                f"{wrong.sum()} of {wrong.size} that are not; pass what fit returned"
+            ) from None
+        values = np.maximum(values, _COLLAPSED)
+        return np.linalg.cholesky((vectors * values[..., None, :]) @ vectors.swapaxes(-1, -2) * units)
