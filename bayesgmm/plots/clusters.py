@@ -87,7 +87,16 @@ def _along(ax: Axes, reading: Reading, interval: float) -> None:
     for j in range(draws.n_components):
         ax.fill_between(points, lower[:, j], upper[:, j], color=colour(j), alpha=0.2, linewidth=0)
         ax.plot(points, mean[:, j], color=colour(j), linewidth=1.8, label=f"cluster {j}")
-    ax.plot(x, np.full(len(x), -0.04), "|", color="#555555", markersize=7, label=f"data (n = {len(x)})")
+    observed, bounded = reading.observations, reading.observations.bounded[:, 0]
+    values = x[~bounded]
+    ax.plot(values, np.full(len(values), -0.04), "|", color="#555555", markersize=7, label=f"data (n = {len(x)})")
+    if observed.known.lower is not None and observed.known.upper is not None:
+        ends = np.unique(np.hstack([observed.known.lower, observed.known.upper])[bounded], axis=0)
+        low, high = np.clip(ends, points[0], points[-1]).T
+        ax.plot(ends, np.full(ends.shape, -0.04), "|", color="#999999", markersize=7)
+        ax.hlines(
+            np.full(len(ends), -0.06), low, high, color="#999999", linewidth=1.5, label="intervals in which values lie"
+        )
     ax.set_ylim(-0.08, 1.04)
     ax.margins(x=0)
 
