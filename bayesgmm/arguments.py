@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import psutil
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.words import Words, about
 
@@ -22,6 +22,7 @@ Covariance = Literal["full", "tied", "diag", "spherical"]
 Method = Literal["nuts", "gibbs", "advi"]
 Engine = Literal["compiled", "pymc"]
 Scale = Literal["range", "core"]
+type Noise = bool | float | ArrayLike  # whether observations may be noise; the log density of those that are
 FloatArray = NDArray[np.float64]
 
 

@@ -16,7 +16,7 @@ from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.analysis.impropriety import existence_of, look_at, warn_of_strays
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.tree import OBS, observed
-from bayesgmm.arguments import Covariance, Missing, read_choice, read_count, read_positive, read_seed
+from bayesgmm.arguments import Covariance, Missing, Noise, read_choice, read_count, read_positive, read_seed
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data, warn_of_unlike_scales
 from bayesgmm.engines.gibbs import GibbsSettings, sweeps_between_draws
@@ -52,6 +52,7 @@ def posterior_k(
     progressbar: bool = True,
     missing: Missing = "raise",
     sample_weight: ArrayLike | None = None,
+    noise: Noise = False,
 ) -> xr.DataTree:
     r"""Posterior of the number of components k, and of how many of them the data occupy, by the telescoping sampler.
 
@@ -103,6 +104,9 @@ def posterior_k(
     sample_weight : (n,) array-like, optional
         Frequency weights, as in :func:`bayesgmm.fit`. An allocation ``z`` is that of one count of an observation, and the
         partition keeps its counts together.
+    noise : bool, float, or (n,) array-like
+        Whether observations may be of no component, and the density of those: see :func:`bayesgmm.fit`.
+        Its share does not depend on k, and is ``w_noise``; noise is -1 in ``z`` and in the partition.
 
     Returns
     -------
@@ -154,14 +158,14 @@ def posterior_k(
     >>> tree["p_k"].sel(k=[1, 5, 6, 20]).values.round(1)
     array([0. , 0.2, 0.2, 0. ])
     """
-    data, _ = read_fit_data(x, 1, covariance=covariance, missing=missing, sample_weight=sample_weight)
+    data, _ = read_fit_data(x, 1, covariance=covariance, missing=missing, sample_weight=sample_weight, noise=noise)
     if data.known.labels is not None:
         rule = "cannot be given to posterior_k, in which the number of components is unknown; fit a k that they fit"
         raise ValueError(about("labels", rule))
     of_k = read_prior_k(prior_k)
     p = of_k.probabilities()
     read_choice(weights, Weights, "weights")
-    own_prior = read_prior(prior, data.x, covariance, data.known.weight)
+    own_prior = read_prior(prior, data, covariance)
     alpha = _read_alpha(alpha, prior)
     largest = int(np.flatnonzero(p)[-1]) + 1
     of_data = look_at(data, [largest], own_prior, covariance)[largest]
@@ -178,7 +182,7 @@ def posterior_k(
     seed = read_seed(random_seed)
     k = np.arange(1, len(p) + 1)
     concentrations = alpha / k if weights == "dynamic" else np.full(len(p), alpha)
-    tables = number_tables(p, concentrations, int(own.rows.copies.sum()) or len(own.x))
+    tables = number_tables(p, concentrations, int(own.rows.copies.sum()) or len(own.x), noise=own.noise)
     phases, settings = Phases(announce=progressbar), GibbsSettings(draws, tune, thin, chains, seed, progressbar)
     points = followed(data.x)
     sampled = sample_telescoping(own, tables, units.standardised(points), settings, phases)

@@ -20,7 +20,7 @@ from bayesgmm.analysis.impropriety import OfData, forewarn, of_data
 from bayesgmm.analysis.quantities import have_reached, invariant_quantities
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import add_optima, build_tree
-from bayesgmm.arguments import Covariance, Engine, FloatArray, Method, Missing, read_seed, require_memory
+from bayesgmm.arguments import Covariance, Engine, FloatArray, Method, Missing, Noise, read_seed, require_memory
 from bayesgmm.data.known import NOTHING
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data, require_full_rank
@@ -79,6 +79,7 @@ def fit(
     max_draws: int | None = None,
     sample_weight: ArrayLike | None = None,
     labels: ArrayLike | None = None,
+    noise: Noise = False,
 ) -> xr.DataTree:
     """Posterior over the parameters of a Gaussian mixture with k components.
 
@@ -155,13 +156,18 @@ def fit(
         What is known of the components: of each observation the number of its component, or -1 where that is unknown; or
         probabilities of all components, in rows that add to one, of which only the ratios within a row matter. Components
         that labels tell apart keep their numbers.
+    noise : bool, float, or (n,) array-like
+        Whether observations may be strays of no component: True, uniformly distributed on the box that just holds the data;
+        or the log density that noise has, the same everywhere or for each observation (in the data's units). Its share
+        ``w_noise`` has the prior Beta(1, 9); ``w`` are the weights of what is not noise. The default prior is then scaled to
+        the data without strays (``HierarchicalPrior(scale="core")``).
 
     Returns
     -------
     DataTree
         Groups ``posterior`` (``w``, ``mu``, ``sigma`` over chain, draw, cluster, or for several features ``mu`` and ``cov``
-        over feature, feature_bis as well), ``hyperparameters`` (``C0``, if the prior has any), ``sample_stats``,
-        ``observed_data``, ``em_baseline``, for ADVI ``approximation``; settings and seconds as attributes.
+        over feature, feature_bis as well; ``w_noise``), ``hyperparameters`` (``C0``, if the prior has any),
+        ``sample_stats``, ``observed_data``, ``em_baseline``, for ADVI ``approximation``; settings and seconds as attributes.
 
     Warns
     -----
@@ -269,25 +275,26 @@ def _read(
     missing: Missing,
     sample_weight: ArrayLike | None,
     labels: ArrayLike | None,
+    noise: Noise,
     random_seed: int | np.random.Generator | None,
     **others: Any,
 ) -> _Asked:
     """Check all arguments, and say what data do to the prior."""
-    known_of_rows = {"sample_weight": sample_weight, "labels": labels}
+    known_of_rows = {"sample_weight": sample_weight, "labels": labels, "noise": noise}
     for name, value in known_of_rows.items():
-        if model is not None and value is not None:
+        if model is not None and value is not None and value is not False:
             raise ValueError(about(name, "cannot be used beside model, which states its own likelihood; state it there"))
     given: dict[str, Any] = known_of_rows | {"missing": missing}
     data, k = read_fit_data(x, k, covariance=covariance, of_any_rank=model is not None, **given)
     if model is not None and not (data.kind is EXACT and data.known.equals(NOTHING)):
-        rule = "must be exact, complete rows without weights and labels beside model, which states its own likelihood"
+        rule = "must be exact, complete rows without weights, labels and noise beside model, which states its own likelihood"
         raise ValueError(about("x", f"{rule}; state what else is known there"))
     as_they_are = {name: others.pop(name) for name in _AS_THEY_ARE}
     options = read_options(engine=engine, custom=model is not None, **others)
     seed = read_seed(random_seed)
     em_seed, engine_seed = (int(each) for each in np.random.SeedSequence(seed).generate_state(2) % 2**31)
     if model is None:
-        prior = read_prior(prior, data.x, covariance, data.known.weight)
+        prior = read_prior(prior, data, covariance)
         known = known or forewarn(data, [k], prior, covariance)[k]
     else:
         from bayesgmm.engines.custom import read_model

@@ -349,7 +349,9 @@ def test_a_model_of_ones_own_takes_plain_rows():
         w, mu = pm.Dirichlet("w", np.ones(2), shape=2), pm.Normal("mu", 0, 3, shape=2)
         pm.NormalMixture("x", w=w, mu=mu, sigma=pm.HalfNormal("sigma", 1, shape=2), observed=[1.0, 2.0, 4.0])
     for known in ({"error": np.ones(3)}, {"weight": [1, 2, 1]}, {"labels": [0, 1, -1]}):
-        with pytest.raises(ValueError, match="x must be exact, complete rows without weights and labels beside model"):
+        with pytest.raises(
+            ValueError, match="x must be exact, complete rows without weights, labels and noise beside model"
+        ):
             bg.fit(Observations([1.0, 2.0, 4.0], **known), 2, model=model)
 
 

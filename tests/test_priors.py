@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from bayesgmm.data.observations import Observations
 from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, prior_of, read_prior
 from tests.families import COVARIANCES
 from tests.statistics import rng
@@ -142,7 +143,7 @@ def test_is_frozen():
         (lambda: ConjugatePrior(b0=1).scaled_to(X2), ValueError, r"b0 must have shape \(2,\) for data with 2 feature"),
         (lambda: ConjugatePrior().rescaled(0, 1), ValueError, "must be scaled to data"),
         (
-            lambda: read_prior("flat", X1, "full", None),
+            lambda: read_prior("flat", Observations(X1), "full"),
             TypeError,
             "prior must be a HierarchicalPrior or a ConjugatePrior, got str",
         ),

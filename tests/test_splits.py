@@ -99,13 +99,14 @@ def test_divisions_are_proposed_with_the_density_that_is_said(visible):
 def test_the_density_is_the_posteriors_without_C0(kind):
     own = small_posterior("full", 1, kind)
     k, _, hyper, b0, inverse_B0, rate = arguments(own)
-    differences = []
+    differences, nothing = [], np.empty(0)
     for point in prior_points(own, 5, rng(6)):
         values = own.constrained(point)
         log_w, mu, log_variances = np.log(values["w"]), values["mu"], np.log(values["sigma2"])
         mine = splits.log_density(
-            own.rows, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, own.hierarchical, np.empty(k), np.empty(k)
-        )
+            own.rows, log_w, nothing, mu, log_variances, hyper, b0, inverse_B0, rate, own.hierarchical, np.empty(k),
+            np.empty(k),
+        )  # fmt: skip
         theirs = own(point)[0]
         if own.hierarchical:
             shape, pace = own.prior.g0 + k * own.prior.c0, own.prior.G0 + np.exp(-log_variances).sum()

@@ -55,7 +55,8 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | None = None) -> x
     Dataset
         ``mean`` and ``sd`` (obs, cluster), obs being the position in what was given: of
         r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over the posterior, with j among the components
-        that a label allows. The means of an observation add to one and are the probabilities of z_i given all that is known:
+        that a label allows; where observations may be noise, ``noise`` (obs), the probability that it is. The means of an
+        observation, and that, add to one and are the probabilities of z_i given all that is known:
         the fitted data, and of a further observation also where it lies,
         p(z_i | x_i, data) = E[w_k N(x_i; ...)] / E[sum_j w_j N(x_i; ...)]. To that end each draw has a share in proportion
         to the density that it gives x_i.
@@ -79,7 +80,8 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | None = None) -> x
     """
     reading = Reading.of(tree)
     draws, rows, coords = _asked(reading, x)
-    mean, square = np.zeros((2, len(rows), draws.n_components))
+    k = draws.n_components
+    mean, square = np.zeros((2, len(rows), k if draws.noise is None else k + 1))
     step = _BLOCK if x is None else max(1, min(_BLOCK, _SHARES // len(draws.w)))
 
     def of_block(begin: int) -> None:
@@ -98,7 +100,10 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | None = None) -> x
     mean /= total
     sd = np.sqrt(np.maximum(square / total - mean**2, 0))
     dims, coords = (OBS, CLUSTER), coords | {CLUSTER: reading.tree["posterior"][CLUSTER].to_numpy()}
-    return xr.Dataset({"mean": (dims, mean), "sd": (dims, sd)}, coords=coords, attrs={"draws": len(draws.w)})
+    found: dict[str, Any] = {"mean": (dims, mean[:, :k]), "sd": (dims, sd[:, :k])}
+    if draws.noise is not None:
+        found["noise"] = ((OBS,), mean[:, k])
+    return xr.Dataset(found, coords=coords, attrs={"draws": len(draws.w)})
 
 
 @np.errstate(under="ignore")
@@ -114,7 +119,7 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
     Returns
     -------
     DataArray
-        z (chain, draw, obs), integers 0, ..., K - 1; of an observation with a weight that of one count.
+        z (chain, draw, obs), integers 0, ..., K - 1, or -1 of noise; of an observation with a weight that of one count.
 
     Raises
     ------
@@ -170,7 +175,7 @@ def coclustering(tree: Tree, x: ArrayLike | Observations | None = None) -> xr.Da
     few = draws.thinned(max(_FEWEST, int(_OPERATIONS / (n**2 * k))))
     together, step = np.zeros((n, n)), max(1, 4_000 // k)  # columns of a product
     for parameters in batched(few.each(), step):
-        r = np.concatenate([rows.responsibilities(*each) for each in parameters], axis=1)
+        r = np.concatenate([rows.responsibilities(*each)[:, :k] for each in parameters], axis=1)
         together += r @ r.T
     together /= len(few.w)
     np.fill_diagonal(together, 1.0)
@@ -208,7 +213,8 @@ def partition(
     -------
     DataArray
         Labels (obs), 0 for the largest cluster, which need not be ``cluster`` 0 of the tree, with attributes ``loss``,
-        ``expected_loss``, ``n_clusters`` and ``draws``.
+        ``expected_loss``, ``n_clusters`` and ``draws``. What is more probably noise than not has the label -1, and no part
+        in the loss.
 
     Raises
     ------
@@ -282,7 +288,8 @@ def expected_occupied(reading: Reading) -> float:
     few, rows, total = reading.draws.thinned(_FEWEST), reading.observations, 0.0
     for parameters in few.each():
         with np.errstate(divide="ignore"):  # of an observation that is sure to belong to one
-            log_empty = rows.counts @ np.log1p(-np.minimum(rows.responsibilities(*parameters), 1.0))
+            r = rows.responsibilities(*parameters)[:, : few.n_components]
+            log_empty = rows.counts @ np.log1p(-np.minimum(r, 1.0))
         total -= float(np.expm1(log_empty).sum())
     return total / len(few.w)
 
@@ -323,6 +330,7 @@ def _assignments(draws: Draws, rows: Observations, rng: np.random.Generator) -> 
     for row, parameters in zip(z, draws.each(), strict=True):
         cumulated = rows.responsibilities(*parameters).cumsum(axis=1)
         row[:] = (rng.random((n, 1)) * cumulated[:, -1:] >= cumulated[:, :-1]).sum(axis=1)
+    z[z == draws.n_components] = -1  # noise
     return z
 
 
@@ -345,8 +353,19 @@ def _least_loss(
     rng: np.random.Generator,
     weight: FloatArray | None,
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    """Labels (n), 0 for the largest cluster, of the best partition found, and what there is to say of it."""
+    """Labels (n), 0 for the largest cluster, of the best partition found, and what there is to say of it.
+
+    An observation that is noise (-1) in more than half of the draws is noise; where others are it counts as one cluster.
+    """
     n, entropic = z.shape[1], loss == "vi"
+    if (z < 0).any():
+        rest, labels = (z < 0).mean(axis=0) <= 0.5, np.full(n, -1)
+        if not rest.any():
+            return labels, {"loss": loss, "expected_loss": 0.0, "n_clusters": 0, "draws": len(z)}
+        those = [np.unique(each[rest], return_inverse=True)[1] for each in candidates]
+        own = np.where(z < 0, np.int16(k), z)[:, rest]
+        labels[rest], attrs = _least_loss(own, those, k + 1, loss, rng, None if weight is None else weight[rest])
+        return labels, attrs
     counts: Any = np.ones(n, dtype=np.int32) if weight is None else weight
     total, f = float(counts.sum()), np.empty(0)
     if total <= _LOOKED_UP and (counts == np.round(counts)).all():

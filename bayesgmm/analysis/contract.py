@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Method, read_choice
+from bayesgmm.model.mixture import NOISE
 from bayesgmm.model.number_priors import prior_k_from_json
 from bayesgmm.model.priors import prior_of
 
@@ -101,6 +102,11 @@ def require_draws(posterior: xr.Dataset, covariance: str | None) -> None:
         _require(np.isfinite(values), f"finite numbers in {name}")
     _require(w > 0, "weights w above zero")
     _require(abs(w.sum(axis=-1) - 1) <= _ROUNDED, "weights w that sum to one")
+    if NOISE in posterior:
+        share = _numbers(posterior, NOISE)
+        if posterior[NOISE].dims != ("chain", "draw"):
+            raise ValueError(f"tree must hold {NOISE} with dims (chain, draw), got {posterior[NOISE].dims}; {_REMEDY}")
+        _require((share > 0) & (share < 1), f"shares {NOISE} of noise between zero and one")
     if n_features == 1:
         _require(spread > 0, "standard deviations sigma above zero")
     else:  # whether they are positive definite shows when they are factorised

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from bayesgmm.analysis.contract import (
 )
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.units import Units
+from bayesgmm.model.mixture import NOISE, with_share
 
 _COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
 
@@ -34,11 +35,12 @@ class Draws:
     factors: FloatArray  # (S, K, D, D), lower Cholesky factors of the covariances
     n_chains: int
     n_draws: int
+    noise: FloatArray | None = None  # (S,), its share, where observations may be noise; w are the weights of the rest
 
     @property
     def parameters(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Weights, means and factors of all draws, as the E-step takes them."""
-        return self.w, self.mu, self.factors
+        """Weights, means and factors of all draws, as the E-step takes them: noise's share is the last weight."""
+        return with_share(self.w, self.noise), self.mu, self.factors
 
     def each(self) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
         """Those of one draw after another."""
@@ -61,32 +63,37 @@ class Draws:
     def reordered(self, order: NDArray[np.int64]) -> Draws:
         """The clusters of each draw in the order (S, K)."""
         rows = np.arange(len(order))[:, None]
-        return Draws(self.w[rows, order], self.mu[rows, order], self.factors[rows, order], self.n_chains, self.n_draws)
+        return replace(self, w=self.w[rows, order], mu=self.mu[rows, order], factors=self.factors[rows, order])
+
+    def of(self, rows: Any, n_chains: int, n_draws: int) -> Draws:
+        """Some of the draws, as so many chains of so many."""
+        noise = None if self.noise is None else self.noise[rows]
+        return Draws(self.w[rows], self.mu[rows], self.factors[rows], n_chains, n_draws, noise)
 
     def thinned(self, most: int) -> Draws:
         """At most ``most`` draws, evenly spaced, as one chain."""
         keep = np.linspace(0, len(self.w) - 1, min(most, len(self.w))).astype(int)
-        return Draws(self.w[keep], self.mu[keep], self.factors[keep], 1, len(keep))
+        return self.of(keep, 1, len(keep))
 
     def standardised(self, units: Units) -> Draws:
         """The same mixtures in other units."""
         mu, factors = units.standardised(self.mu), self.factors / units.scale[:, None]
-        return Draws(self.w, mu, factors, self.n_chains, self.n_draws)
+        return replace(self, mu=mu, factors=factors)
 
     def halves(self) -> Draws:
         """The halves of one chain as two."""
         half = self.n_draws // 2
-        return Draws(self.w[: 2 * half], self.mu[: 2 * half], self.factors[: 2 * half], 2, half)
+        return self.of(slice(2 * half), 2, half)
 
     def sample(self, s: int, n: int, rng: np.random.Generator) -> FloatArray:
-        """Observations (n, D) from the mixture of draw s."""
+        """Observations (n, D) from the mixture of draw s, none of them noise."""
         z = rng.choice(self.n_components, size=n, p=self.w[s] / self.w[s].sum())
         noise = rng.standard_normal((n, self.n_features))
         return self.mu[s, z] + np.einsum("nij,nj->ni", self.factors[s, z], noise)
 
     def cluster(self, j: int) -> Draws:
         """One cluster with its weight."""
-        return Draws(self.w[:, [j]], self.mu[:, [j]], self.factors[:, [j]], self.n_chains, self.n_draws)
+        return Draws(self.w[:, [j]], self.mu[:, [j]], self.factors[:, [j]], self.n_chains, self.n_draws)  # without noise
 
     @property
     def sd(self) -> FloatArray:
@@ -97,7 +104,7 @@ class Draws:
         """What the draws say of one feature alone."""
         if self.n_features == 1:
             return self
-        return Draws(self.w, self.mu[..., [feature]], self.sd[..., [feature], None], self.n_chains, self.n_draws)
+        return replace(self, mu=self.mu[..., [feature]], factors=self.sd[..., [feature], None])
 
 
 def read_draws(tree: xr.DataTree) -> Draws:
@@ -115,7 +122,8 @@ def draws_of(posterior: xr.Dataset) -> Draws:
     arrays = (np.asarray(posterior[name].values, dtype=float) for name in names)
     w, mu, spread = (values.reshape(-1, k, *values.shape[3:]) for values in arrays)
     factors = roots(spread) if spread.ndim == 4 else spread[..., None, None]
-    return Draws(w, mu.reshape(*w.shape, -1), factors, n_chains, n_draws)
+    noise = np.asarray(posterior[NOISE].values, dtype=float).ravel() if NOISE in posterior else None
+    return Draws(w, mu.reshape(*w.shape, -1), factors, n_chains, n_draws, noise)
 
 
 def roots(cov: FloatArray) -> FloatArray:

@@ -238,13 +238,14 @@ def match(draws: Draws, reference: Mixture, classes: NDArray[np.int64] | None = 
 
 def _refined(draws: Draws, rows: Observations, order: NDArray[np.int64], em: Mixture, *, hard: bool) -> NDArray[np.int64]:
     """Orders (S, K) that agree with their own average membership, from those given; most probable labels if ``hard``."""
-    classes, counts = rows.known.classes(draws.n_components), rows.counts[:, None]
+    k, parameters = draws.n_components, draws.parameters
+    classes, counts = rows.known.classes(k), rows.counts[:, None]
     forbidden = np.where(classes[:, None] != classes, -_FORBIDDEN * counts.sum(), 0.0)
 
     def membership(s: int) -> FloatArray:
         """Of each observation, as often as it counts."""
-        r = rows.responsibilities(draws.w[s], draws.mu[s], draws.factors[s])
-        return counts * (r == r.max(axis=1, keepdims=True)) if hard else counts * r
+        r = rows.responsibilities(*(part[s] for part in parameters))
+        return (counts * (r == r.max(axis=1, keepdims=True)) if hard else counts * r)[:, :k]
 
     if len(rows) < _MOST and len(rows) * draws.w.size <= _REMEMBERED:
         membership = cache(membership)
@@ -259,7 +260,7 @@ def _refined(draws: Draws, rows: Observations, order: NDArray[np.int64], em: Mix
         before, agreement = agreement, float((target * total).sum())  # which never falls
         if agreement <= before + 1e-9 * abs(before):
             break
-    of_em = rows.responsibilities(*em.parameters)
+    of_em = rows.responsibilities(*em.parameters)[:, :k]
     return order[:, _nearest(of_em, forbidden, 0, total)]
 
 

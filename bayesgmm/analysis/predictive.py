@@ -18,6 +18,7 @@ from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import FEATURE, features_of
 from bayesgmm.arguments import FloatArray, read_probability, read_seed, require_memory
 from bayesgmm.data.known import read_error, require_labels_of
+from bayesgmm.data.noise import as_in, uniform_on
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
@@ -73,8 +74,8 @@ def add_posterior_predictive(tree: Tree, random_seed: int | np.random.Generator 
     -------
     DataTree
         A new tree; ``posterior_predictive`` holds ``x`` (chain, draw, obs) or (chain, draw, obs, feature), measured with the
-        errors of the data, if they have any. For ArviZ's
-        predictive checks of several features see :func:`by_feature`.
+        errors of the data, if they have any. Noise is replicated where it is uniform on a box; else each is of a cluster.
+        For ArviZ's predictive checks of several features see :func:`by_feature`.
 
     Raises
     ------
@@ -93,8 +94,12 @@ def add_posterior_predictive(tree: Tree, random_seed: int | np.random.Generator 
     require_room(len(draws.w), x.size, "posterior_predictive")
     rng = np.random.default_rng(read_seed(random_seed))
     result = np.empty((len(draws.w), *x.shape))
+    box = uniform_on(reading.observations)
     for s, replicated in enumerate(result):
         replicated[:] = reading.observations.measured(draws.sample(s, len(x), rng), rng)
+        if draws.noise is not None and box is not None:
+            strays = np.flatnonzero(rng.random(len(x)) < draws.noise[s])
+            replicated[strays] = rng.uniform(*box, size=(len(strays), draws.n_features))
     return _with_group(reading.tree, "posterior_predictive", draws.by_chain(as_shown(result)))
 
 
@@ -157,7 +162,7 @@ def predictive_density(
         Probability of the equal-tailed band, between 0 and 1.
     observed : float, (D,) or (D, D) array-like, optional
         The density of measurements with errors of this standard deviation (of each feature), or covariance. Default: that of
-        the values themselves, without errors.
+        the values themselves, without errors. What is noise (:func:`bayesgmm.fit`) has no part in either.
 
     Returns
     -------
@@ -184,7 +189,7 @@ def predictive_density(
     """
     reading = Reading.of(tree)
     draws = reading.draws
-    rows, _ = read_points(reading, grid, "grid")
+    rows, _ = read_points(reading, grid, "grid", may_be_noise=False)
     if observed is not None:
         rows = Observations.made(rows.x, replace(rows.known, error=_error_of_each(observed, rows)))
     density = np.exp(log_density(draws.thinned(_MOST_DRAWS), rows))
@@ -333,8 +338,13 @@ def read_feature(tree: xr.DataTree, feature: Any) -> tuple[str, int]:
     return str(feature), names.index(feature)
 
 
-def read_points(reading: Reading, x: ArrayLike | Observations | None, name: str) -> tuple[Observations, NDArray[np.int64]]:
-    """Points with the data's features, by default the data themselves, and their positions in what the user gave."""
+def read_points(
+    reading: Reading, x: ArrayLike | Observations | None, name: str, *, may_be_noise: bool = True
+) -> tuple[Observations, NDArray[np.int64]]:
+    """Points with the data's features, by default the data themselves, and their positions in what the user gave.
+
+    They may be noise if the data may, unless that is out of the question.
+    """
     if x is None:
         return reading.observations, reading.positions
     points, features = Observations.read(x, name=name, missing=None), features_of(reading.tree)
@@ -345,7 +355,7 @@ def read_points(reading: Reading, x: ArrayLike | Observations | None, name: str)
         wanted, got = (", ".join(map(str, each)) for each in (features, points.names or ()))
         raise ValueError(f"{name} must have the columns {wanted}, in this order, got {got}")
     require_labels_of(points.known, reading.draws.n_components)
-    return points, points.positions
+    return (as_in(reading.observations, points) if may_be_noise else points), points.positions
 
 
 def require_room(

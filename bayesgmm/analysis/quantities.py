@@ -20,6 +20,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.units import Units, location_and_scale
 from bayesgmm.digits import with_digits
+from bayesgmm.model.mixture import NOISE
 
 _LONGEST = 40  # rows of a table that are printed
 _FORMATS = {
@@ -52,6 +53,8 @@ def invariant_quantities(
         yield name, draws.by_chain(values)
     if log_posterior is not None:
         yield "log posterior", log_posterior
+    if draws.noise is not None:
+        yield NOISE, draws.by_chain(draws.noise)
     for rank, values in enumerate(np.sort(draws.w, axis=1).T[::-1]):
         yield f"w, rank {rank}", draws.by_chain(values)
 

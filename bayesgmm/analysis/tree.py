@@ -10,8 +10,10 @@ Every engine ends in :func:`build_tree`, every analysis begins with :func:`bayes
   standardised data) and what the sampler reports; ``bfmi`` (chain), of all steps, where several make a draw;
   ``permutation`` (chain, draw, cluster), the relabelling
 * ``observed_data``: ``x`` (obs) or (obs, feature); the name of a single feature is its attribute ``long_name``; where they
-  were given, ``weight`` (obs), ``label`` (obs) or (obs, cluster), and ``error``, standard deviations like ``x`` or
-  covariances (obs, feature, feature_bis)
+  were given, ``weight`` (obs), ``label`` (obs) or (obs, cluster), ``error``, standard deviations like ``x`` or
+  covariances (obs, feature, feature_bis), and ``lower`` and ``upper`` like ``x``
+* where observations may be noise, ``w_noise`` (chain, draw) in the posterior, its share, of which ``w`` are the weights of
+  the rest; ``w_noise`` in ``em_baseline``; in ``observed_data`` ``log_noise`` (obs), the log density that each has as noise
 * ``em_baseline``: ``w``, ``mu``, ``sigma`` or ``cov`` as in the posterior, the EM estimate; its criteria are attributes
 * ``optima``, where EM found several: ``w``, ``mu``, ``sigma`` or ``cov`` over (optimum, cluster, ...), their
   ``log_likelihood``, ``mass`` (share of the posterior by Laplace's method) and ``chains`` (how many began there)
@@ -22,6 +24,7 @@ Every engine ends in :func:`build_tree`, every analysis begins with :func:`bayes
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from numbers import Real
 from typing import Any
@@ -47,10 +50,11 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.em.result import EMResult
-from bayesgmm.model.mixture import Mixture
+from bayesgmm.model.mixture import NOISE, Mixture
 
 OBS = "obs"
 WEIGHT, LABEL, ERROR, LOWER, UPPER = "weight", "label", "error", "lower", "upper"
+LOG_NOISE = "log_noise"
 OPTIMUM = "optimum"
 PAIR = "pair"  # of different features
 ENTRY = "entry"  # of a packed triangular factor
@@ -60,7 +64,8 @@ DRAWN = ("sigma2", "precision_factor", "C0_factor")  # by the model; trees of ea
 def parameters_of(mixture: Mixture) -> dict[str, FloatArray]:
     """A mixture's parameters under the names that they have in a tree."""
     spread = mixture.sigma if mixture.n_features == 1 else mixture.covariances
-    return dict(zip(parameter_dims(mixture.n_features), (mixture.weights, mixture.means, spread), strict=True))
+    values = dict(zip(parameter_dims(mixture.n_features), (mixture.weights, mixture.means, spread), strict=True))
+    return values if mixture.noise is None else values | {NOISE: np.array(mixture.noise)}
 
 
 def build_tree(
@@ -75,7 +80,7 @@ def build_tree(
     """Assemble the tree from what an engine produced, in the data's units; hyperparameters, named in ``apart``, aside."""
     k, dims = em.mixture.n_components, parameter_dims(em.mixture.n_features)
     baseline = xr.Dataset(
-        {name: (dims[name], np.array(value)) for name, value in parameters_of(em.mixture).items()},
+        {name: (dims.get(name, ()), np.array(value)) for name, value in parameters_of(em.mixture).items()},
         coords={CLUSTER: np.arange(k)},
         attrs={
             "log_likelihood": em.log_likelihood,
@@ -124,6 +129,8 @@ def observed(data: Observations) -> xr.Dataset:
     for name, ends in ((LOWER, data.known.lower), (UPPER, data.known.upper)):
         if ends is not None:
             result[name] = (result["x"].dims, np.array(as_shown(ends)))
+    if data.known.noise is not None:
+        result[LOG_NOISE] = (OBS, np.array(data.known.noise))
     return result
 
 
@@ -132,7 +139,9 @@ def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, int]]) 
     mixtures, mass, chains = zip(*optima, strict=True)
     dims = parameter_dims(mixtures[0].n_features)
     values = [parameters_of(mixture) for mixture in mixtures]
-    variables: dict[str, Any] = {name: ((OPTIMUM, *dims[name]), np.stack([each[name] for each in values])) for name in dims}
+    variables: dict[str, Any] = {
+        name: ((OPTIMUM, *dims.get(name, ())), np.stack([each[name] for each in values])) for name in values[0]
+    }
     rows = Observations.made(read_observations(tree), read_known(tree))
     likelihoods = [rows.log_likelihood(*mixture.parameters) for mixture in mixtures]
     told = {"log_likelihood": likelihoods, "mass": list(mass), "chains": list(chains)}
@@ -177,9 +186,13 @@ def read_observations(tree: xr.DataTree) -> FloatArray:
 
 
 def read_known(tree: xr.DataTree) -> Known:
-    """Weights, labels, errors and intervals of the data."""
+    """Weights, labels, errors and intervals of the data, and their log densities as noise."""
     observed = group_of(tree, "observed_data")
-    if not {WEIGHT, LABEL, ERROR, LOWER, UPPER} & set(observed):
+    if (LOG_NOISE in observed) != (NOISE in tree["posterior"]):
+        raise ValueError(
+            f"tree must hold {NOISE} in its posterior and {LOG_NOISE} in observed_data, or neither; pass what fit returned"
+        )
+    if not {WEIGHT, LABEL, ERROR, LOWER, UPPER, LOG_NOISE} & set(observed):
         return NOTHING
     x, names = read_observations(tree), (WEIGHT, LABEL, ERROR)
     n = len(x)
@@ -198,8 +211,12 @@ def read_known(tree: xr.DataTree) -> Known:
         raise ValueError(
             "lower and upper in observed_data of tree must be ends of intervals around x; pass what fit returned"
         )
+    noise = read_numbers(observed[LOG_NOISE].values, LOG_NOISE) if LOG_NOISE in observed else None
+    if noise is not None and (noise.shape != (n,) or not np.isfinite(noise).all()):
+        rule = "must be a finite log density for every observation"
+        raise ValueError(f"{LOG_NOISE} in observed_data of tree {rule}; pass what fit returned")
     try:
-        return Known(weight, labels, read_error(error, None, x), *ends)
+        return replace(Known(weight, labels, read_error(error, None, x), *ends), noise=noise)
     except ValueError as wrong:
         raise ValueError(f"error in observed_data of tree must fit x: {wrong}; pass what fit returned") from None
 
@@ -223,7 +240,8 @@ def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
         raise ValueError(f"em_baseline of tree must hold EM's estimate, got none of {what}; pass what fit returned")
     spread = {"covariances" if "cov" in dims else "sigma": group["cov" if "cov" in dims else "sigma"].values}
     try:
-        mixture = Mixture(group["w"].values, group["mu"].values, **spread)
+        noise = float(group[NOISE]) if NOISE in group else None
+        mixture = Mixture(group["w"].values, group["mu"].values, **spread, noise=noise)
     except (TypeError, ValueError) as error:
         raise ValueError(f"em_baseline of tree must hold EM's estimate, but its {error}; pass what fit returned") from None
     return mixture, float(group.attrs["log_likelihood"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import logit
 
 from bayesgmm.analysis.contract import attribute
 from bayesgmm.analysis.draws import Draws
@@ -11,6 +12,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import sorting
 from bayesgmm.data.units import Units
 from bayesgmm.model import wishart
+from bayesgmm.model.mixture import NOISE
 from bayesgmm.model.priors import CUSTOM_MODEL, prior_of
 from bayesgmm.posterior import LogPosterior, standardised_posterior
 from bayesgmm.words import Argument, Words
@@ -65,4 +67,7 @@ def _points(own: LogPosterior, draws: Draws, units: Units) -> FloatArray:
     else:
         coordinates = 2 * np.log(np.diagonal(factors, axis1=2, axis2=3)[..., : spread.size])
     points[:, own.places[spread.name]] = coordinates.reshape(size, -1)
+    if own.noise:
+        assert draws.noise is not None
+        points[:, own.places[NOISE].start] = logit(draws.noise)
     return points

@@ -23,11 +23,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaln, multigammaln
+from scipy.special import betaln, gammaln, multigammaln
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.allocations import allocate_at, draw_parameters
 from bayesgmm.kernels.permanents import mixture_log_densities, subset_steps
+from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.model import wishart
 from bayesgmm.posterior import LogPosterior
 
@@ -40,7 +41,7 @@ class Proposal:
     """Kernels at some points (T, n_dim) of the posterior, each as probable as another."""
 
     own: LogPosterior
-    counts: FloatArray  # (T, K)
+    counts: FloatArray  # (T, K), or (T, K + 1): where observations may be noise, those that are come last
     means: FloatArray  # (T, K, D), of the observations allocated; zero where there are none
     shapes: FloatArray  # (T, m), of the precisions
     rates: FloatArray  # (T, m, D, D) or (T, m, V)
@@ -51,7 +52,10 @@ class Proposal:
         t, k, d = len(points), own.k, own.n_features
         mu, log_w = own.means(points), own.log_weights(points)
         factors = own.spread.precision_factors(own.coordinates(points))
-        counts, first, second = np.empty((t, k)), np.empty((t, k, d)), np.empty((t, k, d, d))
+        if own.noise:
+            shares = own.log_shares(points)
+            log_w = np.hstack([log_w + shares[:, 1:], shares[:, :1]])
+        counts, first, second = np.empty(log_w.shape), np.empty((t, k, d)), np.empty((t, k, d, d))
 
         def fill(each: tuple[int, np.random.Generator]) -> None:
             s, own_rng = each
@@ -59,12 +63,13 @@ class Proposal:
 
         on_all_cores(fill, list(enumerate(rng.spawn(t))))
         second += np.tril(second, -1).swapaxes(-1, -2)
-        means = np.where(counts[..., None] > 0, mu + first / np.maximum(counts, 1)[..., None], 0.0)
+        of_k = counts[:, :k, None]
+        means = np.where(of_k > 0, mu + first / np.maximum(of_k, 1), 0.0)
         power = np.resize(_TEMPERS, t)
         counts, second = power[:, None] * counts, power[:, None, None, None] * second
-        within, n_per_block = second, counts
+        within, n_per_block = second, counts[:, :k]
         if own.spread.structure.shared:
-            within, n_per_block = second.sum(axis=1, keepdims=True), counts.sum(axis=1, keepdims=True)
+            within, n_per_block = second.sum(axis=1, keepdims=True), n_per_block.sum(axis=1, keepdims=True)
         C0 = own.scales(points, rng)[:, None]
         shapes = own.hyper.c0 + n_per_block / 2
         if own.spread.structure.correlated:
@@ -106,7 +111,7 @@ class Proposal:
         return result - gammaln(np.bincount(self.own.classes) + 1).sum()
 
     def _of_points(self, points: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray]:
-        """Weights' logarithms, means in B0's basis, the precisions' log determinants, entries, eigenvalues and vectors."""
+        """Log weights, means in B0's basis, log determinants, entries, eigenvalues, vectors of precisions; log shares."""
         own, coordinates = self.own, self.own.coordinates(points)
         factors = own.spread.precision_factors(coordinates)
         root = np.linalg.cholesky(own.hyper.B0)
@@ -123,16 +128,18 @@ class Proposal:
             entries = wishart.pack(factors.swapaxes(-1, -2) @ factors)
         else:
             log_determinants, entries = -coordinates.sum(axis=-1), np.exp(-coordinates)
-        sides = (own.log_weights(points), nu, log_determinants, entries, np.maximum(eigenvalues, 0.0), rotations)
+        log_w, log_shares, eigenvalues = own.log_weights(points), own.log_shares(points), np.maximum(eigenvalues, 0.0)
+        sides = log_w, nu, log_determinants, entries, eigenvalues, rotations, log_shares
         return tuple(np.ascontiguousarray(side) for side in sides), jacobian
 
     @cached_property
     def _of_kernels(self) -> tuple[FloatArray, ...]:
-        """Counts, powers of the weights, constants of each cluster, shapes, rates, centres, constants of all clusters."""
+        """Counts, powers of weights, constants of each cluster, shapes, rates, centres, constants of all, noise's powers."""
         hyper, spread, (_, k, d) = self.own.hyper, self.own.spread, self.means.shape
         root = np.linalg.cholesky(hyper.B0)
         centres = (self.means - hyper.b0) @ np.linalg.inv(root).T
-        powers = hyper.alpha + self.counts
+        counts, of_noise = self.counts[:, :k], self.counts[:, k:]
+        powers = hyper.alpha + counts
         common = gammaln(powers.sum(axis=1)) + np.log(k) - k * (0.5 * d * np.log(2 * np.pi) + np.log(np.diag(root)).sum())
         if spread.structure.correlated:
             of_precisions = d * np.log(2) - multigammaln(self.shapes.ravel(), d).reshape(self.shapes.shape)
@@ -147,7 +154,11 @@ class Proposal:
             constants = constants + of_precisions
         else:
             common = common + of_precisions[:, 0]
-        return tuple(map(np.ascontiguousarray, (self.counts, powers, constants, self.shapes, rates, centres, common)))
+        shares = np.empty((len(counts), 0))
+        if self.own.noise:
+            shares = np.hstack([of_noise, counts.sum(axis=1, keepdims=True)]) + OF_NOISE
+            common = common - betaln(*shares.T)
+        return tuple(map(np.ascontiguousarray, (counts, powers, constants, self.shapes, rates, centres, common, shares)))
 
 
 def on_all_cores(function: Any, parts: list[Any]) -> None:

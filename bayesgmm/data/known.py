@@ -20,7 +20,7 @@ _ADDS_UP = 1e-6  # by how much probabilities may miss one
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Frequency weights, labels, errors and intervals of n observations.
+    """Frequency weights, labels, errors and intervals of n observations, and what they would be as noise.
 
     Attributes
     ----------
@@ -34,6 +34,8 @@ class Known:
     lower, upper : (n, D) array, or None
         Ends of the intervals in which values lie: the same where a value is known as it is, infinite where nothing
         bounds it.
+    noise : (n,) array, or None
+        Log density of each observation, of what is known of it, if it is noise; None where none is.
     """
 
     weight: FloatArray | None = None
@@ -41,6 +43,7 @@ class Known:
     error: FloatArray | None = None
     lower: FloatArray | None = None
     upper: FloatArray | None = None
+    noise: FloatArray | None = None
     _log_labels: dict[int, FloatArray] = field(default_factory=dict, init=False, repr=False)  # of the k asked for last
 
     def of(self, rows: Any) -> Known:
@@ -55,7 +58,7 @@ class Known:
     @property
     def arrays(self) -> tuple[NDArray[Any] | None, ...]:
         """All that is known, in the order above."""
-        return self.weight, self.labels, self.error, self.lower, self.upper
+        return self.weight, self.labels, self.error, self.lower, self.upper, self.noise
 
     def total(self, n: int) -> float:
         """The number of observations, each counted as often as it counts."""

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm.arguments import FloatArray, Missing
+from bayesgmm.arguments import FloatArray, Missing, Noise
 from bayesgmm.data.intervals import INTERVALS_ALONE, expected_within, read_bins, read_intervals, read_limits
 from bayesgmm.data.known import NOTHING, Known, read_error, read_labels, read_weight
+from bayesgmm.data.noise import read_noise
 from bayesgmm.data.tables import column_names, read_rows
 from bayesgmm.data.units import Units
 from bayesgmm.kernels import estep
@@ -69,7 +70,7 @@ class Observations:
         The rows that count; NaN where nothing is known, of an interval the value that is expected there under one Gaussian
         for all values of the feature. From these the prior takes its scale.
     known : Known
-        Weights, labels, errors and intervals of these.
+        Weights, labels, errors and intervals of these, and their log densities as noise.
     kept : (n_input,) array of bool, or None
         Which of the rows given these are; None if all.
     names : tuple of str, tuple of int, or None
@@ -277,7 +278,8 @@ class Observations:
         ]
         features = f"{self.n_features} feature{'s' if self.n_features > 1 else ''}"
         said = [f"n = {len(self)}", features, *(f"{n} {one if n == 1 else more}" for n, one, more in many if n)]
-        kinds = {"weights": self.known.weight, "labels": self.known.labels, "errors": self.known.error}
+        known = self.known
+        kinds = {"weights": known.weight, "labels": known.labels, "errors": known.error, "noise": known.noise}
         held = [name for name, value in kinds.items() if value is not None]
         return f"Observations({', '.join(said)}{', with ' + ' and '.join(held) if held else ''})"
 
@@ -322,11 +324,9 @@ class Observations:
     @property
     def counts_known(self) -> FloatArray:
         """How many values of each feature have a density, not a probability: those not in intervals, weighted, (D,)."""
-        if self.known.lower is not None:
-            return self.counts @ (self.known.lower == self.known.upper)
-        if self.kind is EXACT or self.n_features == 1:
+        if self.known.lower is None and (self.kind is EXACT or self.n_features == 1):
             return np.full(self.n_features, self.total)
-        return self.counts @ ~np.isnan(self.x)
+        return self.counts @ self.has_density
 
     @property
     def work(self) -> int:
@@ -382,6 +382,7 @@ class Observations:
             error=None if sd is None else sd[:, [place]],
             lower=None if self.known.lower is None else self.known.lower[:, [place]],
             upper=None if self.known.upper is None else self.known.upper[:, [place]],
+            noise=None,
         )
         return Observations.made(self.x[rows][:, [place]], known.of(rows))
 
@@ -395,13 +396,44 @@ class Observations:
         x.flags.writeable = False
         return Observations.made(x, self.known, self.kept, self.names, self.missing)
 
+    def with_noise(self, noise: Noise = True) -> Observations:
+        """The same rows, each of which may be noise: of no component, but of a density that is fixed beforehand.
+
+        Parameters
+        ----------
+        noise : bool, float, or (n,) array-like
+            True: uniform on the box that just holds the data. A number: a log density that is the same everywhere, in the
+            data's units, as minus the logarithm of the volume in which noise may lie. An array: the log density of each
+            row. False leaves the rows as they are. Of an interval the density is a probability, of a row with gaps that of
+            the values that are known.
+
+        Returns
+        -------
+        Observations
+
+        Raises
+        ------
+        ValueError
+            If a log density is not finite, or if there is no such box for intervals with an open end.
+
+        Examples
+        --------
+        >>> Observations([1.0, 2.0, 5.0]).with_noise().known.noise.round(2)
+        array([-1.39, -1.39, -1.39])
+        """
+        found = read_noise(noise, self)
+        if found is None:
+            return self
+        return Observations.made(self.x, replace(self.known, noise=found), self.kept, self.names, self.missing)
+
     def standardised(self, units: Units) -> Observations:
         """The same in these units."""
         error = self.known.error
         if error is not None:
             error = error / (units.scale if error.ndim == 2 else np.outer(units.scale, units.scale))
         lower, upper = (None if end is None else units.standardised(end) for end in (self.known.lower, self.known.upper))
-        return Observations.made(units.standardised(self.x), replace(self.known, error=error, lower=lower, upper=upper))
+        known = replace(self.known, error=error, lower=lower, upper=upper, noise=self._noise_in(units))
+        return Observations.made(units.standardised(self.x), known)
 
     @cached_property
     @np.errstate(under="ignore")
@@ -416,9 +448,31 @@ class Observations:
             error = error[:, :, None] ** 2 * np.eye(self.n_features)
         return groups_of(self.x, error) if error is None or self.n_features > 1 else Errors(given(error[:, 0, 0]))
 
-    def _in_order(self, k: int) -> tuple[FloatArray | None, FloatArray | None]:
-        """Weights and logarithms of labels in the order in which compiled code takes the rows."""
+    @property
+    def has_density(self) -> NDArray[np.bool_]:
+        """Which values (n, D) have a density: those that are known, if with errors, and not in intervals."""
+        if self.known.lower is not None:
+            return np.asarray(self.known.lower == self.known.upper)
+        return ~np.isnan(self.x)
+
+    def _noise_in(self, units: Units | None) -> FloatArray | None:
+        """Log densities of all if they are noise, in these units."""
+        if self.known.noise is None or units is None:
+            return self.known.noise
+        return self.known.noise + self.has_density @ np.log(units.scale)
+
+    def _in_order(
+        self, k: int, *, noise: bool = True, units: Units | None = None
+    ) -> tuple[FloatArray | None, FloatArray | None]:
+        """Weights and logarithms of labels, noise's densities behind them, in the order in which code takes the rows."""
         weight, log_labels = self.known.weight, self.known.log_labels(k)
+        of_noise = self._noise_in(units) if noise else None
+        if of_noise is not None:
+            if log_labels is None:
+                log_labels = of_noise[None]
+            else:  # what is of a known component is not noise
+                unknown = np.isfinite(log_labels).all(axis=0)
+                log_labels = np.concatenate([log_labels, np.where(unknown, of_noise, -np.inf)[None]])
         if not isinstance(self.kind, Groups | Intervals):
             return weight, log_labels
         order = self.kind.order
@@ -427,7 +481,15 @@ class Observations:
     def rows(self, k: int) -> Rows:
         """As compiled code takes them, for K components."""
         x = self.x[self.kind.order] if isinstance(self.kind, Groups | Intervals) else self.x
-        return rows_of(x, *self._in_order(k), self.kind)
+        return rows_of(x, *self._in_order(k), self.kind, noise=self.known.noise is not None)
+
+    def _shares(self, weights: FloatArray, means: FloatArray) -> tuple[FloatArray, bool]:
+        """Weights of K components, and, behind them, of noise if these rows may be noise: whether one is."""
+        k = means.shape[-2]
+        if weights.shape[-1] == k or self.known.noise is not None:
+            return weights, weights.shape[-1] > k
+        weights = weights[..., :k]
+        return weights / weights.sum(axis=-1, keepdims=True), False
 
     def _separable(self, means: FloatArray, factors: FloatArray) -> FloatArray:
         """Factors of covariances; of intervals of several features the standard deviations, for nothing else is possible."""
@@ -439,16 +501,20 @@ class Observations:
         return sd
 
     def log_density(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
-        """Log density of each, (n,), or (S, n) of S mixtures, over the components that its label allows."""
-        return estep.log_density(
-            self.x, weights, means, self._separable(means, factors), self._in_order(weights.shape[-1])[1], self.kind
-        )
+        """Log density of each, (n,), or (S, n) of S mixtures, over the components that its label allows.
+
+        Where there is noise, its share is the last of the weights; of rows that are not said to be noise, perhaps, the
+        density is that of the other components.
+        """
+        weights, noise = self._shares(weights, means)
+        known = self._in_order(means.shape[-2], noise=noise)[1]
+        return estep.log_density(self.x, weights, means, self._separable(means, factors), known, self.kind)
 
     def responsibilities(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
-        """Probability of each component given each of them and its label, (n, K)."""
-        return estep.responsibilities(
-            self.x, weights, means, self._separable(means, factors), self._in_order(len(weights))[1], self.kind
-        )
+        """Probability of each component given each of them and its label, (n, K); of noise, if it is possible, last."""
+        weights, noise = self._shares(weights, means)
+        known = self._in_order(means.shape[-2], noise=noise)[1]
+        return estep.responsibilities(self.x, weights, means, self._separable(means, factors), known, self.kind)
 
     def log_likelihood(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> float:
         """Log density of all, each counted as often as it counts."""
@@ -457,15 +523,16 @@ class Observations:
     def sums(self, weights: FloatArray, means: FloatArray, factors: FloatArray, units: Units | None = None) -> ESums:
         """Completed sums for a mixture, in whose units the rows are standardised in passing."""
         standardise: Any = {} if units is None else {"shift": units.shift, "scale": units.scale}
-        order = self._in_order(weights.shape[-1])
-        return estep.e_step(self.x, weights, means, self._separable(means, factors), *order, self.kind, **standardise)
+        weights, noise = self._shares(weights, means)
+        known = self._in_order(means.shape[-2], noise=noise, units=units)
+        return estep.e_step(self.x, weights, means, self._separable(means, factors), *known, self.kind, **standardise)
 
     def completed(self, weights: FloatArray, means: FloatArray, factors: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Rows (n, D) drawn from the distribution, under a mixture, of the exact and complete ones behind these."""
         if self.kind is EXACT:
             return self.x
         result = np.empty(self.x.shape)
-        complete_at(rng, self.rows(len(weights)), *_as_drawn(weights, means, factors), result)
+        complete_at(rng, self.rows(len(means)), *_as_drawn(self._shares(weights, means)[0], means, factors), result)
         return result
 
     def measured(self, x: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -482,7 +549,7 @@ class Observations:
     def expected(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and mean square (n, D) of the rows behind these under a mixture."""
         mean, square = np.empty(self.x.shape), np.empty(self.x.shape)
-        expect_at(self.rows(len(weights)), *_as_drawn(weights, means, factors), mean, square)
+        expect_at(self.rows(len(means)), *_as_drawn(self._shares(weights, means)[0], means, factors), mean, square)
         return mean, square
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Missing, read_choice, read_count, spoken
+from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Missing, Noise, read_choice, read_count, spoken
 from bayesgmm.data.intervals import INTERVALS_ALONE
 from bayesgmm.data.known import require_components
 from bayesgmm.data.observations import Observations
@@ -32,6 +32,7 @@ def read_fit_data(
     missing: Missing = "raise",
     sample_weight: ArrayLike | None = None,
     labels: ArrayLike | None = None,
+    noise: Noise = False,
     of_any_rank: bool = False,
     frequencies: bool = True,
 ) -> tuple[Observations, int]:
@@ -50,7 +51,7 @@ def read_fit_data(
             raise
         subject = Words("of the observations with a positive ", Argument("sample_weight"), ": ")
         raise ValueError(Words(subject, said(error))) from None
-    return data, k
+    return data.with_noise(noise), k
 
 
 def _require_fit(data: Observations, k: int, covariance: Covariance, *, of_any_rank: bool, frequencies: bool) -> None:

@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm.arguments import Covariance, FloatArray, Missing, read_count, read_positive, read_seed, require_memory
+from bayesgmm.arguments import (
+    Covariance,
+    FloatArray,
+    Missing,
+    Noise,
+    read_count,
+    read_positive,
+    read_seed,
+    require_memory,
+)
 from bayesgmm.data.observations import Observations, Source
 from bayesgmm.data.reading import count_distinct, read_fit_data, warn_of_unlike_scales
 from bayesgmm.data.units import Units
@@ -20,7 +29,7 @@ from bayesgmm.em.result import EMResult, Restart, are_one, order_within, sorted_
 from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.rows import EXACT
-from bayesgmm.model.mixture import Mixture
+from bayesgmm.model.mixture import Mixture, with_share
 from bayesgmm.model.structures import Structure, per_component
 from bayesgmm.words import Argument, Words
 
@@ -28,6 +37,8 @@ _ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
 _OF_START = 3_000  # bytes at the least, of a start and how it ended
 _CRAWLS = 50  # iterations after which EM is slow, and every other step is an extrapolation
 _LONGER = 4.0  # by how much an extrapolation may be longer than the last one that raised the likelihood
+_NOISE = 0.1  # its share at the start
+_SHARES = 1e-300, 1 - 1e-15  # of noise, between which it is one
 _HOPELESS = 100.0  # log-likelihood below the best, on that sample, which more data cannot make good
 
 
@@ -46,6 +57,7 @@ def fit_em(
     max_iter: int = 5_000,
     variance_floor: float = 1e-12,
     missing: Missing = "raise",
+    noise: Noise = False,
 ) -> EMResult:
     r"""Maximise the likelihood of a Gaussian mixture by expectation-maximisation.
 
@@ -87,6 +99,8 @@ def fit_em(
         data.
     missing : {"raise", "drop", "at_random"}
         What to do with NaN: refuse it, leave its row out, or take what is known of the row (:class:`bayesgmm.Observations`).
+    noise : bool, float, or (n,) array-like
+        Whether observations may be of no component, and the density of those: see :func:`bayesgmm.fit`.
 
     Returns
     -------
@@ -128,8 +142,9 @@ def fit_em(
     array([ 9.71, 21.4 , 33.04])
     """
     data, k = read_fit_data(
-        x, k, covariance=covariance, missing=missing, sample_weight=sample_weight, labels=labels, frequencies=False
-    )
+        x, k, covariance=covariance, missing=missing, sample_weight=sample_weight, labels=labels, noise=noise,
+        frequencies=False,
+    )  # fmt: skip
     n_init = read_count(n_init, "n_init")
     remedy = Words("ask for a smaller ", Argument("n_init"))
     require_memory(n_init * (_OF_START + 32 * data.n_features * k), f"{n_init} starts of EM", remedy)
@@ -151,6 +166,7 @@ def fit_em(
         parameter_tol=parameter_tol,
         max_iter=max_iter,
         variance_floor=variance_floor,
+        noise=data.known.noise is not None,
     )
     if start is None:
         starts = _chosen_starts(data, settings, k, n_init if k > 1 else 1, rng)
@@ -206,6 +222,7 @@ class _Settings:
     parameter_tol: float
     max_iter: int
     variance_floor: float
+    noise: bool
 
 
 @dataclass(frozen=True)
@@ -220,8 +237,10 @@ class _Run:
 def _run(source: Source, settings: _Settings, name: str, start: Mixture) -> _Run:
     """Iterate E and M steps from one start until the log-likelihood or the parameters stop moving."""
     structure = settings.structure
-    weights, means = start.weights, start.mu
-    moments = structure.of_mixture(weights, start.cov)
+    means, k = start.mu, start.n_components
+    share = _NOISE if start.noise is None and settings.noise else start.noise
+    weights = with_share(start.weights, share if settings.noise else None)
+    moments = structure.of_mixture(start.weights, start.cov)
     factors, fallen = structure.factors(moments, settings.variance_floor)
     sums = source.sums(weights, means, factors, settings.units)
     history = [sums.log_likelihood]
@@ -249,7 +268,8 @@ def _run(source: Source, settings: _Settings, name: str, start: Mixture) -> _Run
                     (weights, means, factors), sums = further, there
                     history.append(sums.log_likelihood)
         path = [(weights, means, factors)] if len(path) == 3 else path
-    mixture = Mixture(weights, means, structure.matrices(factors))
+    share = float(np.clip(weights[k], *_SHARES)) if settings.noise else None
+    mixture = Mixture(weights[:k] / weights[:k].sum(), means, structure.matrices(factors), noise=share)
     end = Restart(name, float(history[-1]), n_iter, bool(converged), bool(fallen.any()), mixture)
     return _Run(end, history, fallen)
 
@@ -280,12 +300,13 @@ def _m_step(
 ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_]]:
     """New weights, means and factors, and which components have collapsed (onto the floor, or empty)."""
     structure = settings.structure
-    total = sums.counts.sum()
+    all_counts, total = sums.counts, sums.counts.sum()
+    sums = sums._replace(counts=all_counts[: len(means)])
     alive = sums.counts > 1e-12 * total
     steps = per_component(sums.first, np.where(alive, sums.counts, np.inf))
     moments = structure.estimate(sums, steps, structure.second_moments(factors), alive)
     factors, on_floor = structure.factors(moments, settings.variance_floor)
-    return sums.counts / total, means + steps, factors, on_floor | ~alive
+    return all_counts / total, means + steps, factors, on_floor | ~alive
 
 
 def _warn_of_collapse(run: _Run, data: Observations, classes: NDArray[np.int64], scale: Any, floor: float) -> None:
@@ -318,8 +339,12 @@ def _near_data(
     rows: Observations, settings: _Settings, k: int, n_init: int, rng: np.random.Generator
 ) -> list[tuple[str, Mixture]]:
     z, counts, log_labels = rows.standardised(settings.units), rows.counts, rows.known.log_labels(k)
-    counts = counts / counts.mean()
-    starts = em_starts.choose(_completed_again(z, settings, rng), counts, k, n_init, rng)
+    counts, again = counts / counts.mean(), _completed_again(z, settings, rng)
+    if settings.noise:
+        one_unit = settings.structure.one_unit
+        starts = em_starts.choose_among_noise(again, counts, k, n_init, rng, one_unit=one_unit)
+    else:
+        starts = em_starts.choose(again, counts, k, n_init, rng)
     if log_labels is None:
         return starts
     return [(name, em_starts.led_by_labels(start, z.filled, counts, log_labels)) for name, start in starts]
@@ -330,8 +355,8 @@ def _completed_again(z: Observations, settings: _Settings, rng: np.random.Genera
     if z.kind is EXACT:
         yield from repeat(z.x)
     single = Mixture(np.ones(1), np.zeros((1, z.n_features)), np.eye(z.n_features)[None])
-    unlabelled = Observations.made(z.x, replace(z.known, labels=None))
-    one_unit = replace(settings, units=Units(np.zeros(z.n_features), np.ones(z.n_features)))
+    unlabelled = Observations.made(z.x, replace(z.known, labels=None, noise=None))
+    one_unit = replace(settings, units=Units(np.zeros(z.n_features), np.ones(z.n_features)), noise=False)
     fitted = _run(unlabelled, one_unit, "", single).end.mixture
     while True:
         yield unlabelled.completed(*fitted.parameters, rng)

@@ -113,8 +113,8 @@ class EMResult:
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters: K - 1 weights, K x D means, and those of the covariances."""
-        return n_parameters(self.mixture, self.covariance)
+        """Free parameters: K - 1 weights, K x D means, those of the covariances, and noise's share."""
+        return n_parameters(self.mixture, self.covariance) + (self.mixture.noise is not None)
 
     def bic(self) -> float:
         """Bayesian information criterion, -2 log L + p log n; lower is better (mclust's has the opposite sign)."""
@@ -130,8 +130,8 @@ class EMResult:
         It is :math:`-2 \max_\theta \log p(x, z \mid \theta) + p \log n` with z the most probable label of each observation.
         The parameters are those that maximise the likelihood of observations and labels together, as the approximation of
         the integral asks for; mclust puts EM's estimate in their place (BIC - 2 sum_i log max_k r_ik), which makes it
-        larger, the more so the more observations lie where components overlap. For observations with gaps or errors it is
-        mclust's.
+        larger, the more so the more observations lie where components overlap. For observations with gaps or errors, or
+        that may be noise, it is mclust's.
 
         Notes
         -----
@@ -152,7 +152,7 @@ class EMResult:
     def _completed(self) -> float:
         """The highest log-likelihood of the observations with their most probable labels."""
         rows = Observations.made(self.rows, self.known)
-        if rows.kind is not EXACT:
+        if rows.kind is not EXACT or self.mixture.noise is not None:
             certain = np.log(self.responsibilities.max(axis=1))
             return rows.log_likelihood(*self.mixture.parameters) + float(rows.counts @ certain)
         structure = Structure(self.covariance, self.mixture.n_features)
@@ -186,7 +186,7 @@ class EMResult:
 
     @cached_property
     def responsibilities(self) -> FloatArray:
-        """Probability of each component given each observation and its label, (n, K)."""
+        """Probability of each component given each observation and its label, (n, K); of noise, if there is, in one more."""
         return Observations.made(self.rows, self.known).responsibilities(*self.mixture.parameters)
 
 
@@ -214,7 +214,8 @@ def n_parameters(mixture: Mixture, covariance: Covariance) -> int:
 def spurious(mixture: Mixture, covariance: Covariance, n_observations: float) -> tuple[int, ...]:
     """Components that hold at most half an observation more than determine a covariance of this structure."""
     fewest = Structure(covariance, mixture.n_features).determined_by
-    return tuple(np.flatnonzero(mixture.weights * n_observations < fewest + 0.5).tolist()) if fewest else ()
+    held = mixture.weights * n_observations * (1 - (mixture.noise or 0.0))
+    return tuple(np.flatnonzero(held < fewest + 0.5).tolist()) if fewest else ()
 
 
 def order_within(classes: NDArray[np.int64], mixture: Mixture) -> NDArray[np.int64]:
@@ -232,6 +233,8 @@ def are_one(one: Mixture, other: Mixture, classes: NDArray[np.int64] | None = No
     k = one.n_components
     unit = np.sqrt(np.average(one.sd**2, axis=0, weights=one.weights))
     apart = np.abs(one.weights[:, None] - other.weights) > _SAME_WEIGHT
+    if abs((one.noise or 0.0) - (other.noise or 0.0)) > _SAME_WEIGHT:
+        return False
     if classes is not None:
         apart |= classes[:, None] != classes
     for each, *pair in zip((unit, unit[:, None]), (one.mu, one.factors), (other.mu, other.factors), strict=True):

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
 from bayesgmm.arguments import FloatArray
+from bayesgmm.data.units import Units
 from bayesgmm.model.mixture import Mixture
 
 _LLOYD_STEPS = 10
+_DENSEST = 0.75, 0.5, 1.0  # shares of the rows that a start is chosen from where rows may be noise
+_NEIGHBOUR = 10  # whose distance tells how dense the rows are
 _BLOCK = 2**16  # rows whose distances are taken together
 _IMPOSSIBLE = -30.0  # logarithm of a probability that counts as none
 _RIDGE = 1e-3  # added to the standardised features' variances where a start may need it
@@ -39,13 +43,38 @@ def choose(
     rows: Iterable[FloatArray], weight: FloatArray, k: int, n_init: int, rng: np.random.Generator
 ) -> list[tuple[str, Mixture]]:
     """Starts by name, k-means++ and random ones in turn, each from the next of the rows (n, D)."""
+    return [_one(i, x, weight, k, rng) for i, x in zip(range(n_init), rows, strict=False)]
+
+
+def choose_among_noise(
+    rows: Iterable[FloatArray], weight: FloatArray, k: int, n_init: int, rng: np.random.Generator, *, one_unit: bool
+) -> list[tuple[str, Mixture]]:
+    """The same where rows may be noise: each start is chosen from the rows in the densest places, another share in turn.
+
+    How dense rows are is told by the distance from the tenth neighbour (Byers & Raftery 1998).
+
+    References
+    ----------
+    Byers & Raftery (1998), Nearest-neighbor clutter removal for estimating features in spatial point processes, Journal of
+    the American Statistical Association 93, 577-584. doi:10.1080/01621459.1998.10473711
+    """
     starts = []
     for i, x in zip(range(n_init), rows, strict=False):
-        if i % 2 == 0:
-            starts.append(("k-means++", _by_kmeans(x, weight, k, rng)))
-        else:
-            starts.append(("random", _at_random(x, weight, k, rng)))
+        share = _DENSEST[i % len(_DENSEST)]
+        distance = KDTree(x).query(x, min(_NEIGHBOUR + 1, len(x)))[0][:, -1]
+        dense = np.flatnonzero(distance <= np.quantile(distance, share))
+        if len(np.unique(x[dense], axis=0)) <= k:
+            dense = np.arange(len(x))
+        units = Units.of(x[dense], weight[dense], one_unit=one_unit)
+        name, mixture = _one(i, units.standardised(x[dense]), weight[dense], k, rng)
+        starts.append((name, mixture.rescaled(units.shift, units.scale)))
     return starts
+
+
+def _one(i: int, x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> tuple[str, Mixture]:
+    if i % 2 == 0:
+        return "k-means++", _by_kmeans(x, weight, k, rng)
+    return "random", _at_random(x, weight, k, rng)
 
 
 def sample(
@@ -102,7 +131,7 @@ def led_by_labels(start: Mixture, x: FloatArray, counts: FloatArray, log_labels:
     for j in np.flatnonzero((possible & sure).any(axis=1)):
         own = possible[j] & sure
         means[j] = np.average(x[own], axis=0, weights=counts[own])
-    return Mixture(mixture.weights, means, mixture.cov)
+    return Mixture(mixture.weights, means, mixture.cov, noise=mixture.noise)
 
 
 def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:

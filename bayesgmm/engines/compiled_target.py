@@ -12,6 +12,7 @@ from bayesgmm.analysis.tree import parameter_dims
 from bayesgmm.arguments import FloatArray
 from bayesgmm.engines.interface import LogDensity, Loss, Start
 from bayesgmm.kernels.density import draw_callback, with_whitener
+from bayesgmm.model.mixture import NOISE
 from bayesgmm.posterior import LogPosterior
 
 _POINT = "point"  # the one variable that nutpie is told of
@@ -94,4 +95,6 @@ def mixture_dims(log_posterior: LogPosterior) -> dict[str, tuple[str, ...]]:
     if log_posterior.hierarchical:
         several = dims["cov"][1:] if log_posterior.spread.structure.correlated else dims["mu"][1:]
         dims["C0"] = several if log_posterior.spread.size > 1 else ()
+    if log_posterior.noise:
+        dims[NOISE] = ()
     return dims

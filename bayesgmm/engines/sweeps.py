@@ -44,12 +44,14 @@ Sweeps = Callable[[np.random.Generator, FloatArray, int, FloatArray], None]
 class Components(NamedTuple):
     """Where a telescoping chain stands, in arrays with room for the largest K; those of the first ``size[0]`` count.
 
-    ``log_w`` is defined up to a constant. ``spread`` holds log variances (K, V), or the precisions' factors F (K, D, D) with
-    Sigma^-1 = F'F, of one component if they are tied; ``scale`` C0 (V) or (D, D).
+    ``log_w`` is defined up to a constant; ``noise`` is the logit of its share (1), or empty. ``spread`` holds log variances
+    (K, V), or the precisions' factors F (K, D, D) with Sigma^-1 = F'F, of one component if they are tied; ``scale`` C0
+    (V) or (D, D).
     """
 
     size: NDArray[np.int64]
     log_w: FloatArray
+    noise: FloatArray
     mu: FloatArray
     spread: FloatArray
     scale: FloatArray
@@ -74,13 +76,15 @@ class Draws(NamedTuple):
 class Kept(NamedTuple):
     """What is kept of every ``every``-th draw, counted from the chain's first, of which ``done`` have been made.
 
-    These are the allocations (A, n), the weights, the means and the spreads; what is not of a component stays as it is.
+    These are the allocations (A, n), the weights, the logit of noise's share (A, 1) or (A, 0), the means and the spreads;
+    what is not of a component stays as it is. Noise is allocated to -1.
     """
 
     every: int
     done: int
     z: NDArray[np.int16]
     w: FloatArray
+    noise: FloatArray
     mu: FloatArray
     spread: FloatArray
 

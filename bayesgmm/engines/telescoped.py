@@ -21,6 +21,7 @@ from bayesgmm.data.units import Units
 from bayesgmm.engines.compiled_target import mixture_dims
 from bayesgmm.engines.problem import rescaled
 from bayesgmm.engines.telescoping import Telescoped, components_of
+from bayesgmm.model.mixture import NOISE
 from bayesgmm.posterior import LogPosterior
 
 _NEGLIGIBLE = 1e-8  # probability of k, a priori and a posteriori, that is not listed at the end
@@ -124,6 +125,8 @@ class InDataUnits:
         values = {"z": kept.z, "w": found["w"], "mu": as_shown(found["mu"]), "cov": found["cov"]}
         values["sigma"] = np.sqrt(found["cov"][..., 0, 0])  # of one feature
         names: dict[str, tuple[str, ...]] = {"z": (OBS,), **parameter_dims(self.own.n_features)}
+        if self.own.noise:
+            values[NOISE], names[NOISE] = found[NOISE], ()
         variables = {name: ((*dims, *names[name]), values[name]) for name in names}
         features = {FEATURE: self.data.features, FEATURE_BIS: self.data.features} if self.own.n_features > 1 else {}
         return rescaled(xr.Dataset(variables, coords=coords), self.units).assign_coords(features)

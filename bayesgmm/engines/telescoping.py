@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import expit, logit
 
 from bayesgmm.arguments import FloatArray, require_memory
 from bayesgmm.data.reading import count_distinct
@@ -16,6 +17,7 @@ from bayesgmm.engines.sweeps import Components, Draws, Kept, telescoping
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.kernels.number import NumberTables
 from bayesgmm.model import wishart
+from bayesgmm.model.mixture import NOISE
 from bayesgmm.posterior import LogPosterior
 
 TYPICAL = 8  # components, for guesses of the costs
@@ -76,7 +78,7 @@ def sample_telescoping(
     )
     every = made[0][1].every
     rows = slice(0, -(-length // every))
-    of_kept = ("z", "w", "mu", "spread")
+    of_kept = ("z", "w", "noise", "mu", "spread")
     kept = Kept(every, length, *(np.stack([getattr(kept, name)[rows] for _, kept in made]) for name in of_kept))
     if not np.isfinite(draws.log_density).all():
         raise ValueError(COLLAPSED)
@@ -92,12 +94,18 @@ def components_of(own: LogPosterior, kept: Kept) -> dict[str, FloatArray]:
     else:
         cov = np.exp(kept.spread[..., :k, :, None]) * np.eye(own.n_features)
     cov = np.where(np.isfinite(kept.w[..., :k, None, None]), cov, np.nan)
-    return {"w": kept.w[..., :k], "mu": kept.mu[..., :k, :], "cov": cov}
+    found = {"w": kept.w[..., :k], "mu": kept.mu[..., :k, :], "cov": cov}
+    return found | {NOISE: expit(kept.noise[..., 0])} if own.noise else found
 
 
 def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Components:
     """K components about centres drawn by k-means++, in arrays with room for the largest K."""
-    mixture = em_starts.choose([own.observations.filled], own.observations.counts, k, 1, rng)[0][1]
+    given_of_rows: Any = [own.observations.filled], own.observations.counts, k, 1, rng
+    if own.noise:
+        one_unit = own.spread.structure.one_unit
+        mixture = em_starts.choose_among_noise(*given_of_rows, one_unit=one_unit)[0][1]
+    else:
+        mixture = em_starts.choose(*given_of_rows)[0][1]
     of_k = replace(own, k=k)
     values = of_k.constrained(of_k.at(mixture))
     n_features, blocks = own.n_features, own.spread.structure.n_blocks(most)
@@ -111,7 +119,8 @@ def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Com
     spread[: len(given)] = given
     log_w, mu = np.zeros(most), np.zeros((most, n_features))
     log_w[:k], mu[:k] = np.log(values["w"]), values["mu"].reshape(k, n_features)
-    return Components(np.array([k]), log_w, mu, spread, scale)
+    noise = logit(np.atleast_1d(values[NOISE])) if own.noise else np.empty(0)
+    return Components(np.array([k]), log_w, noise, mu, spread, scale)
 
 
 def room_for(own: LogPosterior, most: int, n_points: int, n_draws: int, n_kept: int) -> tuple[Draws, Kept]:
@@ -133,6 +142,7 @@ def room_for(own: LogPosterior, most: int, n_points: int, n_draws: int, n_kept: 
         0,
         np.zeros((n_kept, len(own.x)), dtype=np.int16),
         np.full((n_kept, most), np.nan),
+        np.full((n_kept, int(own.noise)), np.nan),
         np.full((n_kept, most, n_features), np.nan),
         np.full((n_kept, blocks, *spread), np.nan),
     )

@@ -166,8 +166,7 @@ def _unscaled(tree: xr.DataTree) -> Prior | None:
     if recorded is None:
         return HierarchicalPrior()
     prior = type(recorded)(scale=recorded.scale)
-    rows = observations(tree)
-    scaled = read_prior(prior, rows.x, tree.attrs.get("covariance", "full"), rows.known.weight)
+    scaled = read_prior(prior, observations(tree), tree.attrs.get("covariance", "full"))
     return prior if scaled.to_json() == stored else None
 
 

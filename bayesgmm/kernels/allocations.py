@@ -8,9 +8,10 @@ import numpy as np
 
 from bayesgmm.kernels import latent
 from bayesgmm.kernels.compiled import STRICT, compiled
+from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.spread import Factors
 from bayesgmm.kernels.steps import blocks_of, draw_blocks, draw_means, prepare
-from bayesgmm.kernels.sweeps import allocate
+from bayesgmm.kernels.sweeps import add_known, allocate, draw_share
 from bayesgmm.kernels.variates import choose, draw_weights, log_sum_exp
 
 
@@ -18,23 +19,29 @@ from bayesgmm.kernels.variates import choose, draw_weights, log_sum_exp
 def allocate_at(rng, rows, log_w, mu, factors, counts, first, second):
     """Draw z given one draw's parameters; fill the sums of 1, x - mu_k, (x - mu_k)(x - mu_k)' (lower) over each component.
 
-    ``factors`` (m, D, D) are lower, F'F the precisions of the components, or of all if m = 1.
+    ``factors`` (m, D, D) are lower, F'F the precisions of the components, or of all if m = 1. Where observations may be
+    noise, its log weight is the last, and so is its count.
     """
-    k, (n, size) = len(log_w), rows.x.shape
+    all_k, (n, size) = len(log_w), rows.x.shape
+    k = all_k - rows.noise
     spread = Factors(k, size, len(factors), size * (size + 1) // 2)
-    offsets, scratch = np.empty(k), (np.empty((k, size)), np.empty((k, size)), np.empty(k), np.empty(k))
-    prepare(spread, log_w, factors, scratch[0], offsets)
+    offsets, scratch = np.empty(all_k), (np.empty((k, size)), np.empty((k, size)), np.empty(all_k), np.empty(all_k))
+    prepare(spread, log_w[:k], factors, scratch[0], offsets)
+    copy(log_w[k:], offsets[k:])
     allocate(rng, spread, rows, offsets, mu, factors, scratch, np.empty(n, np.int16), (counts, first, second))
 
 
 @compiled(fastmath=STRICT)
 def complete_at(rng, rows, log_w, mu, factors, out):
-    """Fill rows (n, D) drawn from the distribution of those behind observations, given parameters as above."""
-    k, (n, size) = len(log_w), rows.x.shape
+    """Fill rows (n, D) drawn from the distribution of those behind observations, given parameters as above.
+
+    They are rows that are not noise.
+    """
+    k, (n, size) = len(log_w) - rows.noise, rows.x.shape
     spread, scratch, room = _begin(rows, log_w, factors)
     cumulated, distance = np.empty(k), np.empty(size)
     for i in range(n):
-        log_densities = _log_densities(rows, spread, i, mu, factors, scratch, room)
+        log_densities = _log_densities(rows, spread, i, mu, factors, scratch, room)[:k]
         chosen = choose(rng, log_densities, cumulated) if k > 1 else 0
         latent.draw(rng, rows.known, spread, i, scratch[1], room, scratch[2], chosen, distance)
         for d in range(size):
@@ -43,13 +50,13 @@ def complete_at(rng, rows, log_w, mu, factors, out):
 
 @compiled(fastmath=STRICT)
 def expect_at(rows, log_w, mu, factors, mean, square):
-    """Fill mean and mean square (n, D) of the rows behind observations, given parameters as above."""
+    """Fill mean and mean square (n, D) of the rows behind observations, if they are not noise, given parameters as above."""
     spread, scratch, room = _begin(rows, log_w, factors)
     for i in range(len(rows.x)):
-        log_densities = _log_densities(rows, spread, i, mu, factors, scratch, room)
+        log_densities = _log_densities(rows, spread, i, mu, factors, scratch, room)[: spread.k]
         place, total = latent.place_of(rows.known, spread, i), log_sum_exp(log_densities)
         mean[place], square[place] = 0.0, 0.0
-        for j in range(len(log_w)):
+        for j in range(spread.k):
             share = math.exp(log_densities[j] - total)
             latent.add_moments(rows.known, spread, i, scratch[1], room, scratch[2], j, mu, share, mean[place], square[place])
 
@@ -57,32 +64,38 @@ def expect_at(rows, log_w, mu, factors, mean, square):
 @compiled(fastmath=STRICT)
 def _begin(rows, log_w, factors):
     """What is found once: the spread; offsets, inverse variances and scratch; what values partly known need."""
-    k, size = len(log_w), rows.x.shape[1]
+    all_k, size = len(log_w), rows.x.shape[1]
+    k = all_k - rows.noise
     spread = Factors(k, size, len(factors), size * (size + 1) // 2)
-    scratch = np.empty(k), np.empty((k, size)), np.empty((k, size)), np.empty(k)
-    prepare(spread, log_w, factors, scratch[1], scratch[0])
-    return spread, scratch, latent.begin(rows.known, spread, scratch[0], factors)
+    scratch = np.empty(all_k), np.empty((k, size)), np.empty((k, size)), np.empty(all_k)
+    prepare(spread, log_w[:k], factors, scratch[1], scratch[0])
+    copy(log_w[k:], scratch[0][k:])
+    return spread, scratch, latent.begin(rows.known, spread, scratch[0][:k], factors)
 
 
 @compiled(fastmath=STRICT)
 def _log_densities(rows, spread, i, mu, factors, scratch, room):
-    """Of all components at the i-th observation and its label, (K,)."""
+    """Of all components at the i-th observation and its label, (K,), or (K + 1,) where it may be noise."""
     offsets, inverse, difference, found = scratch
-    latent.fill_log_densities(rows.known, spread, rows.x, i, offsets, mu, factors, inverse, room, difference, found)
-    for j in range(len(rows.log_labels)):
-        found[j] += rows.log_labels[j, i]
+    k = spread.k
+    latent.fill_log_densities(rows.known, spread, rows.x, i, offsets[:k], mu, factors, inverse, room, difference, found[:k])
+    add_known(rows, i, offsets, found)
     return found
 
 
 @compiled(fastmath=STRICT)
 def draw_parameters(rng, spread, counts, means, shapes, rates, alpha, b0, inverse_B0, at_spread, out):
-    """Fill points (R, n_dim) given one kernel's sums: w, then the covariances, then the means given these."""
+    """Fill points (R, n_dim) given one kernel's sums: w, then the covariances, then the means given these; noise's share."""
     k, n_features = means.shape
+    at_noise = at_spread + spread.n_blocks * spread.size
     scratch, offsets, inverse = np.empty(k), np.zeros(k), np.empty((k, n_features))
     log_w, first = np.zeros(k), np.zeros((k, n_features))  # means are those of the observations: no distances from them
     for r in range(len(out)):
-        draw_weights(rng, counts, alpha, out[r], scratch)
-        coordinates, mu = out[r, at_spread:].reshape(spread.n_blocks, spread.size), out[r, k - 1 : k - 1 + means.size]
+        draw_weights(rng, counts[:k], alpha, out[r], scratch)
+        if len(counts) > k:
+            out[r, at_noise] = draw_share(rng, counts, k)
+        coordinates = out[r, at_spread:at_noise].reshape(spread.n_blocks, spread.size)
+        mu = out[r, k - 1 : k - 1 + means.size]
         blocks = blocks_of(spread, coordinates)
         draw_blocks(rng, spread, 0, spread.n_blocks, rates.copy(), shapes, blocks, coordinates)
         prepare(spread, log_w, blocks, inverse, offsets)

@@ -109,14 +109,40 @@ def fill_shares(joint, total, m, shares):
 
 @compiled(fastmath=SUMS)
 def add_labels(log_labels, joint, top, m):
-    """Add what labels say of a block, (K, m), to its log joint densities; top_i is found anew."""
+    """Add what labels say of a block, (K, m), to its log joint densities; top_i is found anew.
+
+    Labels of fewer components than there are are of the last of them.
+    """
+    first = len(joint) - len(log_labels)
     for i in range(m):
         top[i] = -np.inf
-    for j in range(len(log_labels)):
-        row, known = joint[j], log_labels[j]
+    for j in range(len(joint)):
+        row = joint[j]
+        if j >= first:
+            known = log_labels[j - first]
+            for i in range(m):
+                row[i] += known[i]
         for i in range(m):
-            row[i] += known[i]
             top[i] = max(row[i], top[i])
+
+
+@compiled(fastmath=SUMS)
+def fill_noise(c, k, joint, m):
+    """Log joint densities of the components behind the K Gaussians, to which the labels add what varies."""
+    for j in range(k, len(c)):
+        row, offset = joint[j], c[j]
+        for i in range(m):
+            row[i] = offset
+
+
+@compiled(fastmath=SUMS)
+def add_noise(joint, total, k, m, counts):
+    """Add to the counts of the components behind the K Gaussians."""
+    for j in range(k, len(joint)):
+        row, zeroth = joint[j], 0.0
+        for i in range(m):
+            zeroth += row[i] * total[i]
+        counts[j] += zeroth
 
 
 @compiled(fastmath=STRICT)

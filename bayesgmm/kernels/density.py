@@ -1,8 +1,9 @@
 """The log posterior on the unconstrained space with its gradient, compiled once for each kind of spread.
 
-A point holds K - 1 coordinates of the weights, the means (K, D), C0's coordinates if it is learnt, and those of the
-covariances. :func:`bayesgmm.kernels.spread.prepare` turns it into what the E-step takes, the E-step's sums over the
-observations follow, and :func:`~bayesgmm.kernels.spread.assemble` makes the slopes of them and of the prior.
+A point holds K - 1 coordinates of the weights, the means (K, D), C0's coordinates if it is learnt, those of the covariances,
+and, where observations may be noise, the logit of noise's share. :func:`bayesgmm.kernels.spread.prepare` turns it into what
+the E-step takes, the E-step's sums over the observations follow, and :func:`~bayesgmm.kernels.spread.assemble` makes the
+slopes of them and of the prior.
 
 The compiled function is the C callback that a sampler calls, in whitened coordinates; :func:`value` and :func:`values` call
 it by its address. The observations are found by their address in the header, so that all chains share them.
@@ -20,16 +21,25 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.blocks import no_unit
 from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
 from bayesgmm.kernels.pointers import FLOATS, at, copy
-from bayesgmm.kernels.points import FARTHEST, add_means, is_beyond, log_weights, weight_slopes
+from bayesgmm.kernels.points import (
+    FARTHEST,
+    add_means,
+    is_beyond,
+    log_prior_of_noise,
+    log_weights,
+    noise_slope,
+    share_out,
+    weight_slopes,
+)
 from bayesgmm.kernels.rows import Rows
 from bayesgmm.kernels.spread import Factors, Variances, assemble, is_out_of_range, prepare, whiteners
 from bayesgmm.kernels.sums import fill_sums
 
 # the header: lengths of header and whitener; n, D, K, m, the size of a block; whether C0 is learnt; alpha, c0, g0; the
 # constant; the weight of all observations; addresses of the function that sums over them, of the observations, of their
-# weights, labels and what is known of their values (0 where there are none); then b0, B0^-1, and the rate G0, or C0 where
-# that is given
-_FIXED = 18
+# weights, labels and what is known of their values (0 where there are none); the number of labels' rows, and whether
+# observations may be noise; then b0, B0^-1, and the rate G0, or C0 where that is given
+_FIXED = 20
 _OF_SUMS, _OF_X = 13, 14
 
 
@@ -40,7 +50,9 @@ def header(rows: Rows, spread: Variances | Factors, hyper: Any, constant: float)
     """
     x, total = rows.x, rows.weight.sum() if len(rows.weight) else len(rows.x)
     scalars = hyper.learnt, hyper.alpha, hyper.c0, hyper.g0, constant, total
-    numbers = np.array([0, 0, len(x), *_sizes(spread), *scalars, 0, 0, 0, 0, 0], dtype=float)
+    numbers = np.array(
+        [0, 0, len(x), *_sizes(spread), *scalars, 0, 0, 0, 0, 0, len(rows.log_labels), rows.noise], dtype=float
+    )
     result = np.concatenate([numbers, *map(np.ravel, (hyper.b0, hyper.precision_of_means, hyper.rate))])
     result[0] = len(result)
     addresses = result.view(np.int64)
@@ -133,25 +145,35 @@ def _log_posterior(point, own, spread, gradient):
     b0, inverse_B0 = own[_FIXED:at_B0], own[at_B0:at_rate].reshape(n_features, n_features)
     at_C0 = k - 1 + k * n_features
     at_spread = at_C0 + spread.size if own[7] != 0.0 else at_C0
-    if is_beyond(point[:at_C0], FARTHEST) or is_out_of_range(spread, point[at_C0:]):
+    at_noise, noise = at_spread + spread.n_blocks * spread.size, int(own[19])
+    is_far = is_beyond(point[:at_C0], FARTHEST) or is_beyond(point[at_noise:], FARTHEST)
+    if is_far or is_out_of_range(spread, point[at_C0:at_noise]):
         gradient[:] = np.nan
         return np.nan
 
-    log_w, offsets, h = np.empty(k), np.empty(k), whiteners(spread)
+    log_w, offsets, h = np.empty(k), np.empty(k + noise), whiteners(spread)
     sum_log_w = log_weights(point, log_w)
-    mu, coordinates = point[k - 1 : at_C0].reshape(k, n_features), point[at_spread:].reshape(spread.n_blocks, spread.size)
+    mu = point[k - 1 : at_C0].reshape(k, n_features)
+    coordinates = point[at_spread:at_noise].reshape(spread.n_blocks, spread.size)
     prepare(spread, coordinates, log_w, offsets, h)
+    if noise:
+        share_out(point[at_noise], k, offsets)
 
     addresses = own.view(np.int64)
     rows = addresses[_OF_X], addresses[_OF_X + 1], addresses[_OF_X + 2], addresses[_OF_X + 3]
     unit = no_unit(n_features)
-    sums = np.empty(k), np.empty((k, n_features)), np.empty(h.shape)
-    value = fill_sums(addresses[_OF_SUMS], int(own[2]), rows, *unit, offsets, mu, h, *sums)
+    sums = np.empty(k + noise), np.empty((k, n_features)), np.empty(h.shape)
+    value = fill_sums(addresses[_OF_SUMS], int(own[2]), int(own[18]), rows, *unit, offsets, mu, h, *sums)
 
-    weight_slopes(log_w, sums[0], alpha, total, gradient)
     gradient[at_C0:] = 0.0
+    of_noise = 0.0
+    if noise:
+        of_noise = sums[0][k]
+        gradient[at_noise] = noise_slope(point[at_noise], of_noise, total)
+        value += log_prior_of_noise(point[at_noise])
+    weight_slopes(log_w, sums[0], alpha, total - of_noise, gradient)
     mu_slopes = gradient[k - 1 : at_C0].reshape(k, n_features)
-    slopes = gradient[at_spread:].reshape(spread.n_blocks, spread.size)
+    slopes = gradient[at_spread:at_noise].reshape(spread.n_blocks, spread.size)
     prior = own[9], own[10], own[at_rate:]
     value += own[11] + alpha * sum_log_w
     value += assemble(

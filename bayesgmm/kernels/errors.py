@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.kernels.blocks import FAR, add_labels, begin_sums, exp, fill_shares, has_nan
+from bayesgmm.kernels.blocks import FAR, add_labels, add_noise, begin_sums, exp, fill_noise, fill_shares, has_nan
 from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
 
 _BLOCK = 64  # observations handled together: 2 K rows of them stay in the first-level cache
@@ -44,7 +44,7 @@ class Errors(NamedTuple):
 @compiled(fastmath=SUMS, inline=True)
 def _joint(z, variance, log_labels, c, mu, h, kept, joint, top, total):
     """For one block: joint_ki = exp(log_joint_ki - top_i) up to rounding of top_i, their sums total_i, and kept_ki = q."""
-    k, m = len(c), len(z)
+    k, m = len(mu), len(z)
     lowest = 0.0
     for i in range(m):
         top[i] = -np.inf
@@ -59,6 +59,7 @@ def _joint(z, variance, log_labels, c, mu, h, kept, joint, top, total):
             row[i] = value
             top[i] = max(value, top[i])
     if len(log_labels) > 0:
+        _fill_noise(c, k, kept, joint, m)
         add_labels(log_labels, joint, top, m)
     for i in range(m):
         lowest += top[i]
@@ -70,15 +71,26 @@ def _joint(z, variance, log_labels, c, mu, h, kept, joint, top, total):
                 joint[j, i] = c[j] - u * u
                 top[i] = max(joint[j, i], top[i])
         if len(log_labels) > 0:
+            _fill_noise(c, k, kept, joint, m)
             add_labels(log_labels, joint, top, m)
     for i in range(m):
         total[i] = 0.0
-    for j in range(k):
+    for j in range(len(joint)):
         row, share = joint[j], kept[j]
         for i in range(m):
             power = exp(row[i] - top[i]) * math.sqrt(share[i])
             row[i] = power
             total[i] += power
+
+
+@compiled(fastmath=SUMS)
+def _fill_noise(c, k, kept, joint, m):
+    """See :func:`bayesgmm.kernels.blocks.fill_noise`; noise is of what was measured."""
+    fill_noise(c, k, joint, m)
+    for j in range(k, len(c)):
+        row = kept[j]
+        for i in range(m):
+            row[i] = 1.0
 
 
 @compiled(fastmath=SUMS, inline=True)
@@ -171,8 +183,8 @@ def accumulate(x, variances, weight, log_labels, shift, inverse_scale, c, mu, h,
     """Fill N, S1 and S2, each (K), of the values measured, and return the log-likelihood: see :mod:`.univariate`."""
     if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
-    k, n = len(c), len(x)
-    joint, kept = np.empty((k, _BLOCK)), np.empty((k, _BLOCK))
+    k, n = len(mu), len(x)
+    joint, kept = np.empty((len(c), _BLOCK)), np.empty((len(c), _BLOCK))
     z, variance, top, total = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
     log_likelihood = 0.0
     for begin in range(0, n, _BLOCK):
@@ -203,6 +215,7 @@ def accumulate(x, variances, weight, log_labels, shift, inverse_scale, c, mu, h,
             counts[j] += s0
             first[j] += s1
             second[j] += s2
+        add_noise(joint, total, k, m, counts)
     return log_likelihood
 
 

@@ -31,6 +31,8 @@ _NOTHING = given([])
 class ESums(NamedTuple):
     """The four sums over observations, each weighted by ``c_i`` where observation weights are given.
 
+    Where observations may be noise, its count is the last.
+
     Attributes
     ----------
     log_likelihood : float
@@ -66,14 +68,15 @@ def e_step(
     Parameters
     ----------
     x : (n, D) array
-    weights : (K,) array
+    weights : (K,) array, or (K + 1,)
+        One more is the share of noise, whose log densities are the last row of the labels.
     means : (K, D) array
     factors : (K, D) or (K, D, D) array
         Standard deviations, or lower Cholesky factors of the covariances.
     sample_weight : (n,) array, optional
         Observation weights, not negative.
     log_labels : (K, n) array, optional
-        Logarithms of what is known of each observation's component.
+        Logarithms of what is known of each observation's component; if of fewer components, of the last ones.
     known : Exact, Errors, Groups or Intervals
         What is known of the values. Weights and labels of groups and intervals are in their order.
     shift, scale : float or (D,) array
@@ -178,6 +181,7 @@ def _coefficients(weights: FloatArray, means: FloatArray, factors: FloatArray) -
     are_matrices = factors.ndim > means.ndim
     scales = np.diagonal(factors, axis1=-2, axis2=-1) if are_matrices else factors
     with np.errstate(divide="ignore", invalid="ignore"):
-        offsets = np.log(weights) - np.log(scales).sum(axis=-1) - scales.shape[-1] * HALF_LOG_2PI
+        offsets, k = np.log(weights), means.shape[-2]
+        offsets[..., :k] -= np.log(scales).sum(axis=-1) + scales.shape[-1] * HALF_LOG_2PI
         whiteners = ROOT_HALF * inverse_factors(factors) if are_matrices else ROOT_HALF / factors[..., None]
     return given(offsets), given(means), given(whiteners)

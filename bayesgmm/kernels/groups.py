@@ -202,14 +202,15 @@ def _fill_covariance(h, root, cov):
 @compiled(fastmath=SUMS)
 def fill_coefficients(c, h, roots, covariances, log_w):
     """Covariances (K, D, D), their factors and log weights of components as the E-step takes them."""
-    for j in range(len(c)):
+    for j in range(len(h)):
         log_w[j] = c[j] + _fill_covariance(h[j], roots[j], covariances[j]) + h.shape[1] * HALF_LOG_2PI
 
 
 @compiled(fastmath=SUMS)
-def _fill_of_group(group, unit, log_w, mu, covariances, marginal, inverse, offsets, means, whiteners):
+def _fill_of_group(group, unit, c, log_w, mu, covariances, marginal, inverse, offsets, means, whiteners):
     """The E-step's coefficients of what is known of a group: as of exact rows of O features."""
     size = group[2]
+    offsets[len(log_w) :] = c[len(log_w) :]
     for j in range(len(log_w)):
         log_determinant = fill_marginal(covariances[j], group, unit, marginal, inverse[j])
         offsets[j] = log_w[j] - log_determinant - size * HALF_LOG_2PI
@@ -232,7 +233,7 @@ def accumulate(address, weight, log_labels, shift, inverse_scale, c, mu, h, coun
     covariances, inverse, log_w = np.empty((k, n_features, n_features)), np.empty((k, n_features, n_features)), np.empty(k)
     marginal, gain = np.empty((n_features, n_features)), np.empty((n_features, n_features))
     fill_coefficients(c, h, inverse, covariances, log_w)
-    offsets, of_group = np.empty(k), np.empty(k)
+    offsets, of_group = np.empty(len(c)), np.empty(len(c))
     for group in table:
         begin, end, size = group[0], group[1], group[2]
         width = 1 if diagonal and group[4] == 0 else size
@@ -241,14 +242,15 @@ def accumulate(address, weight, log_labels, shift, inverse_scale, c, mu, h, coun
         centre, factor = np.empty(size), np.empty(size)
         for a in range(size):
             centre[a], factor[a] = shift[group[AHEAD + a]], inverse_scale[group[AHEAD + a]]
-        _fill_of_group(group, inverse_scale, log_w, mu, covariances, marginal, inverse, offsets, means, whiteners)
+        _fill_of_group(group, inverse_scale, c, log_w, mu, covariances, marginal, inverse, offsets, means, whiteners)
         values = carray(pointer(group[3]), (end - begin, size))
         log_likelihood += multivariate.accumulate(
             values, weight[begin:end], log_labels[:, begin:end], centre, factor, offsets, means, whiteners,
             of_group, first_known, second_known,
         )  # fmt: skip
-        for j in range(k):
+        for j in range(len(c)):
             counts[j] += of_group[j]
+        for j in range(k):
             fill_gain(covariances[j], group, inverse[j], gain)
             _add_completed(
                 group, of_group[j], first_known[j], second_known[j], inverse[j], gain, covariances[j], first[j], second[j]
@@ -299,7 +301,7 @@ def log_densities(address, order, log_labels, c, mu, h, out, shares):
     n_sets, k, n_features = mu.shape
     table, unit = table_at(address, n_features), no_unit(n_features)[1]
     covariances, inverse, log_w = np.empty((k, n_features, n_features)), np.empty((k, n_features, n_features)), np.empty(k)
-    marginal, offsets = np.empty((n_features, n_features)), np.empty((1, k))
+    marginal, offsets = np.empty((n_features, n_features)), np.empty((1, c.shape[1]))
     for s in range(n_sets):
         if has_nan(c[s], mu[s], h[s]):
             out[s] = np.nan
@@ -309,11 +311,13 @@ def log_densities(address, order, log_labels, c, mu, h, out, shares):
         for group in table:
             begin, end, size = group[0], group[1], group[2]
             means, whiteners = np.empty((1, k, size)), np.empty((1, k, size, size))
-            _fill_of_group(group, unit, log_w, mu[s], covariances, marginal, inverse, offsets[0], means[0], whiteners[0])
+            _fill_of_group(
+                group, unit, c[s], log_w, mu[s], covariances, marginal, inverse, offsets[0], means[0], whiteners[0]
+            )
             values, found = carray(pointer(group[3]), (end - begin, size)), np.empty((1, end - begin))
-            of_group = np.empty((min(len(shares), 1), end - begin, k))
+            of_group = np.empty((min(len(shares), 1), end - begin, c.shape[1]))
             multivariate.log_densities(values, log_labels[:, begin:end], offsets, means, whiteners, found, of_group)
             for i in range(end - begin):
                 out[s, order[begin + i]] = found[0, i]
-                for j in range(k if len(shares) > 0 else 0):
+                for j in range(c.shape[1] if len(shares) > 0 else 0):
                     shares[s, order[begin + i], j] = of_group[0, i, j]

@@ -197,12 +197,13 @@ def fill_scales(h, log_scale):
 
 @compiled(fastmath=STRICT)
 def fill_row(lower, upper, shift, inverse_scale, c, mu, h, log_scale, joint, first, second):
-    """Log joint densities (K) of one row, and mean and mean square (K, D) of the distance of what is behind from mu.
+    """Log joint densities of one row, and mean and mean square (K, D) of the distance of what is behind from mu.
 
     ``h`` is (K, D), and ``log_scale`` of :func:`fill_scales`.
     """
     for j in range(len(c)):
         joint[j] = c[j]
+    for j in range(len(h)):
         for d in range(len(lower)):
             centre, sd = mu[j, d], ROOT_HALF / h[j, d]
             low = (lower[d] - shift[d]) * inverse_scale[d] - centre
@@ -221,10 +222,10 @@ def fill_row(lower, upper, shift, inverse_scale, c, mu, h, log_scale, joint, fir
 @compiled(fastmath=STRICT)
 def _log_total(joint, log_labels, i):
     """The log density of the i-th row; its joint ones become responsibilities."""
-    top, total = -np.inf, 0.0
+    top, total, first = -np.inf, 0.0, len(joint) - len(log_labels)
     for j in range(len(joint)):
-        if len(log_labels) > 0:
-            joint[j] += log_labels[j, i]
+        if j >= first:
+            joint[j] += log_labels[j - first, i]
         top = max(top, joint[j])
     for j in range(len(joint)):
         joint[j] = math.exp(joint[j] - top)
@@ -240,7 +241,7 @@ def accumulate(ends, weight, log_labels, shift, inverse_scale, c, mu, h, counts,
     if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
     k, n_features = mu.shape
-    joint, mean, square, log_scale = np.empty(k), np.empty(mu.shape), np.empty(mu.shape), np.empty(mu.shape)
+    joint, mean, square, log_scale = np.empty(len(c)), np.empty(mu.shape), np.empty(mu.shape), np.empty(mu.shape)
     fill_scales(h, log_scale)
     log_likelihood, i, n = 0.0, 0, ends.shape[1]
     while i < n:
@@ -252,6 +253,8 @@ def accumulate(ends, weight, log_labels, shift, inverse_scale, c, mu, h, counts,
             count += weight[i] if len(weight) > 0 else 1.0
             i += 1
         log_likelihood += count * log_total
+        for j in range(k, len(c)):
+            counts[j] += count * joint[j]
         for j in range(k):
             r = count * joint[j]
             if r > 0.0:
@@ -268,7 +271,7 @@ def log_densities(ends, order, log_labels, c, mu, h, out, shares):
 
     Labels are in the order of the ends, results in that of the rows.
     """
-    n_sets, k, n_features = mu.shape
+    n_sets, k, n_features = len(c), c.shape[1], mu.shape[2]
     joint, mean, square, log_scale = np.empty(k), np.empty(mu[0].shape), np.empty(mu[0].shape), np.empty(mu[0].shape)
     shift, inverse_scale = np.zeros(n_features), np.ones(n_features)
     for s in range(n_sets):

@@ -20,7 +20,7 @@ from numba import carray
 from numba.extending import overload
 
 from bayesgmm.kernels import errors, groups, intervals, steps
-from bayesgmm.kernels.blocks import ROOT_HALF
+from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.groups import Groups
@@ -58,7 +58,7 @@ def fill_log_densities(
     known: Any, spread: Any, x: Any, i: Any, offsets: Any, mu: Any, blocks: Any, inverse: Any, room: Any, difference: Any,
     out: Any,
 ) -> Any:  # fmt: skip
-    """Fill each component's log density at what is known of the i-th observation, up to a constant, and its distances."""
+    """Fill each component's log density at what is known of the i-th observation, and its distances."""
 
 
 def add(
@@ -176,7 +176,7 @@ def _fill_of_one(table, i, mu, room, out):
                 white += matrices[1, j, a, b] * (values[b] - mu[j, group[groups.AHEAD + b]])
             vectors[j, a] = white
             distance += white * white
-        out[j] = log_w[j] - log_determinants[j] - 0.5 * distance
+        out[j] = log_w[j] - size * HALF_LOG_2PI - log_determinants[j] - 0.5 * distance
 
 
 def _add_to_variances(rng, known, spread, i, many, inverse, room, difference, j, sums):

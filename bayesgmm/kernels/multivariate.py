@@ -1,8 +1,8 @@
 """The E-step kernel for several features.
 
 Component k is (c_k, mu_k, H_k) with log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2, where H_k is lower triangular,
-(D, D), or diagonal and given as (D, 1). Inside a block features come first, so that neighbours in memory are neighbouring
-observations.
+(D, D), or diagonal and given as (D, 1); noise is as in :mod:`.univariate`. Inside a block features come first, so that
+neighbours in memory are neighbouring observations.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from bayesgmm.kernels.blocks import (
     FAR,
     add_labels,
     add_log_totals,
+    add_noise,
     begin_sums,
     block_width,
     exponentiate,
+    fill_noise,
     fill_shares,
     has_nan,
     no_unit,
@@ -120,6 +122,7 @@ def _joint(z, log_labels, c, mu, h, deviation, y, joint, top, total, m):
         for i in range(m):
             top[i] = max(row[i], top[i])
     if len(log_labels) > 0:
+        fill_noise(c, k, joint, m)
         add_labels(log_labels, joint, top, m)
     exponentiate(joint, top, total, m)
     check = 0.0
@@ -128,6 +131,7 @@ def _joint(z, log_labels, c, mu, h, deviation, y, joint, top, total, m):
     if not np.isfinite(check):  # a point out of reach of every component: the farthest that a float can tell
         _far_joint(z, c, mu, h, joint, top, m)
         if len(log_labels) > 0:
+            fill_noise(c, k, joint, m)
             add_labels(log_labels, joint, top, m)
         exponentiate(joint, top, total, m)
 
@@ -165,9 +169,9 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
         return np.nan
     n, triangular = len(x), h.shape[2] > 1
     k, n_features = mu.shape
-    width = _width(n_features, k)
+    width = _width(n_features, len(c))
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
-    joint = np.empty((k, width))
+    joint = np.empty((len(c), width))
     y, top, total = np.empty(width), np.empty(width), np.empty(width)
     log_likelihood = 0.0
     for begin in range(0, n, width):
@@ -175,6 +179,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
         _standardise(x[begin : begin + m], shift, inverse_scale, z)
         _joint(z, log_labels[:, begin : begin + m], c, mu, h, deviation, y, joint, top, total, m)
         log_likelihood += add_log_totals(top, total, weight[begin : begin + m], m)
+        add_noise(joint, total, k, m, counts)
         for j in range(k):
             r, zeroth = joint[j], 0.0
             for i in range(m):
@@ -205,7 +210,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
 @compiled(fastmath=SUMS)
 def log_densities(x, log_labels, c, mu, h, out, shares):
     """Log density of every x (n, D) for every set of parameters c (S, K), mu, h, into out (S, n); see :mod:`.univariate`."""
-    n, (_, k, n_features) = len(x), mu.shape
+    n, k, n_features = len(x), c.shape[1], mu.shape[2]
     width = _width(n_features, k)
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
     joint = np.empty((k, width))

@@ -36,25 +36,32 @@ class NumberTables(NamedTuple):
         log Gamma(m + gamma_K) / Gamma(gamma_K) for m = 0, ..., n', none where all gamma_K are one.
     concentrations : (M,) array
         gamma_K.
+    noise : int
+        1 where observations may be noise, so that n, the number of those that are not, varies. ``of_occupied`` is then
+        without the factor that depends on n, and begins with a row for K+ = 0. Else 0.
     """
 
     of_occupied: FloatArray
     rising: FloatArray
     concentrations: FloatArray
+    noise: int
 
 
-def number_tables(prior: FloatArray, concentrations: FloatArray, n: int) -> NumberTables:
-    """Tables for a prior p(K) and concentrations gamma_K, K = 1, ..., M, and n observations."""
+def number_tables(prior: FloatArray, concentrations: FloatArray, n: int, *, noise: bool = False) -> NumberTables:
+    """Tables for a prior p(K) and concentrations gamma_K, K = 1, ..., M, and n observations, which may be noise."""
     with np.errstate(divide="ignore"):
         log_prior = np.log(prior)
     most = len(prior)
-    occupied, k = np.arange(1, min(n, most) + 1)[:, None], np.arange(1, most + 1)
-    logs = log_prior + log_arrangements(occupied, k) + log_normaliser(concentrations * k, n)
+    occupied, k = np.arange(0 if noise else 1, min(n, most) + 1)[:, None], np.arange(1, most + 1)
+    logs = log_prior + log_arrangements(occupied, k)
+    if not noise:
+        logs = logs + log_normaliser(concentrations * k, n)
     if (concentrations == concentrations[0]).all():
-        return NumberTables(np.exp(logs - logsumexp(logs, axis=1, keepdims=True)), np.empty((0, most)), concentrations)
+        table = logs if noise else np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
+        return NumberTables(table, np.empty((0, most)), concentrations, int(noise))
     sizes = np.arange(min(n, max(1, _NUMBERS // most)) + 1)[:, None]
     rising = gammaln(sizes + concentrations) - gammaln(concentrations)
-    return NumberTables(logs, rising, concentrations)
+    return NumberTables(logs, rising, concentrations, int(noise))
 
 
 def log_arrangements(occupied: NDArray[np.int64], k: NDArray[np.int64]) -> FloatArray:
@@ -70,15 +77,16 @@ def log_normaliser(total: FloatArray, n: int) -> FloatArray:
 @compiled(fastmath=STRICT)
 def draw_number(rng, counts, tables, probabilities):
     """K given the sizes of the occupied components; the probabilities of K = 1, ..., M are filled in."""
-    of_occupied, rising, concentrations = tables
+    of_occupied, rising, concentrations, noise = tables
     occupied, most = len(counts), len(probabilities)
-    row = of_occupied[occupied - 1]
-    if len(rising) == 0:
-        copy(row, probabilities)
-    else:
+    copy(of_occupied[occupied - 1 + noise], probabilities)
+    if noise > 0:
+        n = counts.sum()
         for b in range(most):
-            probabilities[b] = row[b]
-        for j in range(occupied):
+            total = concentrations[b] * (b + 1.0)
+            probabilities[b] += math.lgamma(total) - math.lgamma(n + total)
+    if len(rising) > 0 or noise > 0:
+        for j in range(occupied if len(rising) > 0 else 0):
             size = int(counts[j])
             if size < len(rising):
                 for b in range(occupied - 1, most):
@@ -95,7 +103,7 @@ def draw_number(rng, counts, tables, probabilities):
         for b in range(most):
             probabilities[b] /= total
     at, k = rng.random(), 0
-    for b in range(occupied - 1, most):
+    for b in range(max(occupied - 1, 0), most):
         if probabilities[b] > 0.0:
             k = b + 1
             at -= probabilities[b]

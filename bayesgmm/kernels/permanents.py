@@ -102,8 +102,8 @@ def _by_logarithms(log_f, steps, table):
 @compiled(fastmath=STRICT)
 def fill_log_densities(s, t, points, kernels, log_f):
     """Fill log f_ij of point s and kernel t, up to what all pairs share; see :mod:`bayesgmm.comparison.proposal`."""
-    log_w, nu, log_determinants, precisions, eigenvalues, rotations = points
-    counts, weight_powers, constants, powers, rates, centres, _ = kernels
+    log_w, nu, log_determinants, precisions, eigenvalues, rotations, _ = points
+    counts, weight_powers, constants, powers, rates, centres, _, _ = kernels
     k, n_features = nu.shape[1], nu.shape[2]
     own, entries = log_determinants.shape[1] == k, precisions.shape[2]
     for i in range(k):
@@ -134,6 +134,7 @@ def mixture_log_densities(points, kernels, classes, steps, out):
     """Log mean over kernels of their densities at each point, each summed over all relabellings within the classes."""
     log_w, _, log_determinants, precisions = points[0], points[1], points[2], points[3]
     powers, rates, common = kernels[3], kernels[4], kernels[6]
+    shares, share_powers = points[6], kernels[7]
     size, k = log_w.shape
     n_kernels = len(powers)
     tied = log_determinants.shape[1] < k or powers.shape[1] < k
@@ -143,6 +144,8 @@ def mixture_log_densities(points, kernels, classes, steps, out):
         largest, total = -np.inf, 0.0
         for t in range(n_kernels):
             shared = common[t]
+            for e in range(shares.shape[1]):  # noise and the rest
+                shared += share_powers[t, e] * shares[s, e]
             if tied:
                 shared += powers[t, 0] * log_determinants[s, 0]
                 for e in range(precisions.shape[2]):

@@ -8,6 +8,7 @@ import numpy as np
 
 from bayesgmm.kernels.compiled import STRICT, compiled
 
+OF_NOISE = (1.0, 9.0)  # shapes of the prior of noise's share, Beta: 0.1 on average
 FARTHEST = 1e100  # a mean, or a coordinate of the weights, beyond which a float cannot follow
 
 
@@ -40,9 +41,37 @@ def log_weights(point, log_w):
     return sum_log_w
 
 
+@compiled(fastmath=STRICT)
+def log_shares(logit):
+    """Logarithms of noise's share and of the rest, given the logit of the share."""
+    smaller = math.log1p(math.exp(-abs(logit)))
+    return min(logit, 0.0) - smaller, -max(logit, 0.0) - smaller
+
+
+@compiled(fastmath=STRICT)
+def share_out(logit, k, offsets):
+    """Put noise, whose component follows K others, into coefficients that hold these others' weights alone."""
+    offsets[k], of_rest = log_shares(logit)
+    for j in range(k):
+        offsets[j] += of_rest
+
+
+@compiled(fastmath=STRICT)
+def log_prior_of_noise(logit):
+    """Log prior of noise's share with its Jacobian, up to its constant."""
+    of_noise, of_rest = log_shares(logit)
+    return OF_NOISE[0] * of_noise + OF_NOISE[1] * of_rest
+
+
+@compiled(fastmath=STRICT)
+def noise_slope(logit, count, n):
+    """Slope of the logit of noise's share, of likelihood, prior and Jacobian."""
+    return count + OF_NOISE[0] - math.exp(log_shares(logit)[0]) * (n + OF_NOISE[0] + OF_NOISE[1])
+
+
 @compiled(fastmath=STRICT, inline=True)
 def weight_slopes(log_w, counts, alpha, n, gradient):
-    """Slopes of y, of likelihood, prior and Jacobian."""
+    """Slopes of y, of likelihood, prior and Jacobian, with n observations that are of the K components."""
     k = len(log_w)
     last = counts[k - 1] + alpha - math.exp(log_w[k - 1]) * (n + k * alpha)
     for j in range(k - 1):

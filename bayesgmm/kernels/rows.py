@@ -39,8 +39,11 @@ class Rows(NamedTuple):
         Whole numbers near the weights, of which allocations are drawn.
     rest : (n,) or (0,) array
         Weights less copies, if any of them is not zero.
-    log_labels : (K, n) or (0, n) array
-        Logarithms of what is known of each observation's component.
+    log_labels : (K, n) or (0, n) array, or (K + 1, n) or (1, n)
+        Logarithms of what is known of each observation's component; where it may be noise, in the last row noise's log
+        density.
+    noise : int
+        1 where observations may be noise, else 0.
     known : Exact, Errors, Groups or Intervals
         What is known of the values; all is in the order of groups or intervals.
     sums, log_likelihood : int
@@ -54,13 +57,16 @@ class Rows(NamedTuple):
     copies: FloatArray
     rest: FloatArray
     log_labels: FloatArray
+    noise: int
     known: Kind
     sums: int
     log_likelihood: int
     at_known: int
 
 
-def rows_of(x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | None, known: Kind = EXACT) -> Rows:
+def rows_of(
+    x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | None, known: Kind = EXACT, *, noise: bool = False
+) -> Rows:
     """Observations (n, D) as sweeps take them."""
     one_feature, nothing = x.shape[1] == 1, given([])
     weights, copies, rest = nothing, nothing, nothing
@@ -70,7 +76,7 @@ def rows_of(x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | N
         rest = given(weights - copies) if (copies != weights).any() else nothing
     likelihood = address_of_log_likelihood(known) if one_feature else 0
     addresses = address_of_sums(known, one_feature=one_feature), likelihood, known.address
-    return Rows(given(x), weights, copies, rest, labels, known, *addresses)
+    return Rows(given(x), weights, copies, rest, labels, int(noise), known, *addresses)
 
 
 def whole_counts(x: FloatArray, weight: FloatArray) -> FloatArray:

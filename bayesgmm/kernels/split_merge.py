@@ -33,10 +33,10 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import ROOT_HALF
+from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.pointers import copy
-from bayesgmm.kernels.points import log_weights
+from bayesgmm.kernels.points import log_weights, share_out
 from bayesgmm.kernels.sums import log_likelihood
 from bayesgmm.kernels.variates import log_gamma_variate
 
@@ -51,13 +51,14 @@ _WIDEST = 2.0  # the scale of delta and rho where a part is so small that the da
 def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
     """Move a state, then draw C0 given the variances."""
     at_factors = 2 * k if hierarchical else 2 * k - 1
-    log_w, mu, log_variances = np.empty(k), state[k - 1 : 2 * k - 1], state[at_factors:]
+    log_w, mu, log_variances = np.empty(k), state[k - 1 : 2 * k - 1], state[at_factors : at_factors + k]
+    of_noise = state[at_factors + k :]
     log_weights(state, log_w)
     proposed = np.empty((3, k))
-    offsets, scales = np.empty(k), np.empty(k)
+    offsets, scales = np.empty(k + len(of_noise)), np.empty(k)
     whole, division, other = np.empty(3), np.empty(3), np.empty(3)
     n = float(len(rows.x)) if len(rows.weight) == 0 else rows.weight.sum()
-    value = log_density(rows, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales)
+    value = log_density(rows, log_w, of_noise, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales)
     for _ in range(moves):
         a, b, d = _choose_three(rng, k)
         for v, part in enumerate((log_w, mu, log_variances)):
@@ -86,7 +87,7 @@ def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
         if not np.isfinite(log_ratio):  # no such pair, or none that the way back would come from
             continue
         new = log_density(
-            rows, proposed[0], proposed[1], proposed[2], hyper, b0, inverse_B0, rate, hierarchical, offsets, scales
+            rows, proposed[0], of_noise, proposed[1], proposed[2], hyper, b0, inverse_B0, rate, hierarchical, offsets, scales
         )
         if -rng.standard_exponential() < new - value + log_ratio:
             value = new
@@ -201,16 +202,18 @@ def _farthest(visible):
 
 
 @compiled(fastmath=STRICT)
-def log_density(rows, log_w, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales):
+def log_density(rows, log_w, of_noise, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales):
     """Of the data and of (w, mu, log sigma^2), up to a constant, without C0; the last two are scratch."""
     alpha, c0, g0 = hyper[0], hyper[1], hyper[2]
     value, total = 0.0, 0.0
     k = len(mu)
     for j in range(k):
-        offsets[j] = log_w[j] - 0.5 * log_variances[j]
+        offsets[j] = log_w[j] - 0.5 * log_variances[j] - HALF_LOG_2PI
         scales[j] = ROOT_HALF * math.exp(-0.5 * log_variances[j])
         total += math.exp(-log_variances[j])
         value += (alpha - 1.0) * log_w[j] - 0.5 * inverse_B0[0, 0] * (mu[j] - b0[0]) ** 2 - c0 * log_variances[j]
+    if len(of_noise) > 0:
+        share_out(of_noise[0], k, offsets)
     if hierarchical:
         value -= (g0 + k * c0) * math.log(rate[0] + total)
     else:

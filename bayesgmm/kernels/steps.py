@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.kernels import split_merge
-from bayesgmm.kernels.blocks import ROOT_HALF
+from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF
 from bayesgmm.kernels.factors import add_gram, fill_factor
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.spread import for_each_kind
@@ -39,7 +39,7 @@ def keep_scale(spread: Any, C0: Any, out: Any) -> Any:
 
 
 def prepare(spread: Any, log_w: Any, blocks: Any, inverse: Any, offsets: Any) -> Any:
-    """Fill each component's log density at its mean without the constant; of variances the inverses, too."""
+    """Fill each component's log density at its mean; of variances the inverses, too."""
 
 
 def divide_anew(
@@ -136,12 +136,12 @@ def _prepare_variances(spread, log_w, blocks, inverse, offsets):
         for d in range(spread.n_features):
             log_variance = blocks[j if len(blocks) > 1 else 0, d if spread.size > 1 else 0]
             inverse[j, d] = math.exp(-log_variance)
-            offsets[j] -= 0.5 * log_variance
+            offsets[j] -= 0.5 * log_variance + HALF_LOG_2PI
 
 
 def _prepare_factors(spread, log_w, blocks, inverse, offsets):
     for j in range(len(log_w)):
-        offsets[j] = log_w[j]
+        offsets[j] = log_w[j] - spread.n_features * HALF_LOG_2PI
         inverse[j, 0] = blocks[j if len(blocks) > 1 else 0, 0, 0] ** 2  # of one feature
         for a in range(spread.n_features):
             offsets[j] += math.log(blocks[j if len(blocks) > 1 else 0, a, a])

@@ -25,7 +25,7 @@ def address_of_sums(known: Any, *, one_feature: bool) -> int:
 
 @cache
 def _compiled_sums(kind: str, one_feature: bool) -> int:
-    signature = types.float64(*[types.int64] * 8, *[FLOATS] * 8)
+    signature = types.float64(*[types.int64] * 10, *[FLOATS] * 8)
     exact = _of_one_feature if one_feature else _of_several
     function = {"Errors": _of_errors, "Groups": _of_groups, "Intervals": _of_intervals}.get(kind, exact)
     return int(c_callback(signature, function, fastmath=SUMS).address)
@@ -38,35 +38,36 @@ def address_of_log_likelihood(known: Any) -> int:
 
 @cache
 def _compiled_log_likelihood(kind: str) -> int:
-    signature = types.float64(*[types.int64] * 6, *[FLOATS] * 3)
+    signature = types.float64(*[types.int64] * 8, *[FLOATS] * 3)
     of_kind = {"Errors": _log_likelihood_of_errors, "Intervals": _log_likelihood_of_intervals}
     function = of_kind.get(kind, _log_likelihood)
     return int(c_callback(signature, function, fastmath=SUMS).address)
 
 
 @compiled(fastmath=STRICT)
-def fill_sums(function, n, rows, shift, inverse_scale, c, mu, h, counts, first, second):
+def fill_sums(function, n, n_labels, rows, shift, inverse_scale, c, mu, h, counts, first, second):
     """Fill N (K), S1 (K, D) and S2, of the shape of h, over standardised observations; return their log-likelihood.
 
     ``function`` is an address, and ``rows`` are those of x (n, D), of the weights (n), of the logarithms of the labels'
-    probabilities (K, n) and of what is known of the values, 0 where there are none.
+    probabilities, of so many components that are the last, and of what is known of the values, 0 where there are none.
+    Where observations may be noise, c and N have one entry more.
     """
     arrays = at(shift), at(inverse_scale), at(c), at(mu), at(h), at(counts), at(first), at(second)
-    return call(function, (n, *h.shape, *rows, *arrays))
+    return call(function, (n, *h.shape, len(c), n_labels, *rows, *arrays))
 
 
 @compiled(fastmath=STRICT)
 def fill_sums_of(function, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second):
     """The same of arrays, those empty of which nothing is given; ``known`` is an address."""
     rows = address_of(x), address_of(weight), address_of(log_labels), known
-    return fill_sums(function, len(x), rows, shift, inverse_scale, c, mu, h, counts, first, second)
+    return fill_sums(function, len(x), len(log_labels), rows, shift, inverse_scale, c, mu, h, counts, first, second)
 
 
 @compiled(fastmath=STRICT)
 def log_likelihood(function, x, weight, log_labels, known, c, mu, h):
     """The log-likelihood alone, of one feature."""
     rows = address_of(x), address_of(weight), address_of(log_labels), known
-    return call(function, (len(x), len(c), *rows, at(c), at(mu), at(h)))
+    return call(function, (len(x), len(mu), len(c), len(log_labels), *rows, at(c), at(mu), at(h)))
 
 
 @compiled(fastmath=STRICT)
@@ -75,128 +76,137 @@ def address_of(array):
     return numba.int64(array.ctypes.data) if array.size > 0 else 0
 
 
-def _log_likelihood(n, k, x, weight, log_labels, known, c, mu, h):
+def _log_likelihood(n, k, n_c, n_labels, x, weight, log_labels, known, c, mu, h):
     return univariate.log_likelihood(
         carray(pointer(x), (n,)),
         carray(pointer(weight), (n if weight != 0 else 0,)),
-        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
-        carray(c, (k,)),
+        carray(pointer(log_labels), (n_labels, n)),
+        carray(c, (n_c,)),
         carray(mu, (k,)),
         carray(h, (k,)),
     )
 
 
 def _of_one_feature(
-    n, k, n_features, width, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second
+    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first,
+    second,
 ):  # fmt: skip
     return univariate.accumulate(
         carray(pointer(x), (n,)),
         carray(pointer(weight), (n if weight != 0 else 0,)),
-        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        carray(pointer(log_labels), (n_labels, n)),
         carray(shift, (1,))[0],
         carray(inverse_scale, (1,))[0],
-        carray(c, (k,)),
+        carray(c, (n_c,)),
         carray(mu, (k,)),
         carray(h, (k,)),
-        carray(counts, (k,)),
+        carray(counts, (n_c,)),
         carray(first, (k,)),
         carray(second, (k,)),
     )
 
 
 def _of_several(
-    n, k, n_features, width, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second
+    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first,
+    second,
 ):  # fmt: skip
     return multivariate.accumulate(
         carray(pointer(x), (n, n_features)),
         carray(pointer(weight), (n if weight != 0 else 0,)),
-        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        carray(pointer(log_labels), (n_labels, n)),
         carray(shift, (n_features,)),
         carray(inverse_scale, (n_features,)),
-        carray(c, (k,)),
+        carray(c, (n_c,)),
         carray(mu, (k, n_features)),
         carray(h, (k, n_features, width)),
-        carray(counts, (k,)),
+        carray(counts, (n_c,)),
         carray(first, (k, n_features)),
         carray(second, (k, n_features, width)),
     )
 
 
-def _log_likelihood_of_errors(n, k, x, weight, log_labels, known, c, mu, h):
+def _log_likelihood_of_errors(n, k, n_c, n_labels, x, weight, log_labels, known, c, mu, h):
     return errors.log_likelihood(
         carray(pointer(x), (n,)),
         carray(pointer(known), (n,)),
         carray(pointer(weight), (n if weight != 0 else 0,)),
-        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
-        carray(c, (k,)),
+        carray(pointer(log_labels), (n_labels, n)),
+        carray(c, (n_c,)),
         carray(mu, (k,)),
         carray(h, (k,)),
     )
 
 
-def _log_likelihood_of_intervals(n, k, x, weight, log_labels, known, c, mu, h):
+def _log_likelihood_of_intervals(n, k, n_c, n_labels, x, weight, log_labels, known, c, mu, h):
     shift, inverse_scale = no_unit(1)
     return intervals.accumulate(
         carray(pointer(known), (2, n, 1)),
         carray(pointer(weight), (n if weight != 0 else 0,)),
-        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        carray(pointer(log_labels), (n_labels, n)),
         shift,
         inverse_scale,
-        carray(c, (k,)),
+        carray(c, (n_c,)),
         carray(mu, (k, 1)),
         carray(h, (k, 1)),
-        np.empty(k),
+        np.empty(n_c),
         np.empty((k, 1)),
         np.empty((k, 1)),
     )
 
 
-def _of_errors(n, k, n_features, width, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second):
+def _of_errors(
+    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first,
+    second,
+):  # fmt: skip
     return errors.accumulate(
         carray(pointer(x), (n,)),
         carray(pointer(known), (n,)),
         carray(pointer(weight), (n if weight != 0 else 0,)),
-        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        carray(pointer(log_labels), (n_labels, n)),
         carray(shift, (1,))[0],
         carray(inverse_scale, (1,))[0],
-        carray(c, (k,)),
+        carray(c, (n_c,)),
         carray(mu, (k,)),
         carray(h, (k,)),
-        carray(counts, (k,)),
+        carray(counts, (n_c,)),
         carray(first, (k,)),
         carray(second, (k,)),
     )
 
 
-def _of_groups(n, k, n_features, width, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second):
+def _of_groups(
+    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first,
+    second,
+):  # fmt: skip
     return groups.accumulate(
         known,
         carray(pointer(weight), (n if weight != 0 else 0,)),
-        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        carray(pointer(log_labels), (n_labels, n)),
         carray(shift, (n_features,)),
         carray(inverse_scale, (n_features,)),
-        carray(c, (k,)),
+        carray(c, (n_c,)),
         carray(mu, (k, n_features)),
         carray(h, (k, n_features, width)),
-        carray(counts, (k,)),
+        carray(counts, (n_c,)),
         carray(first, (k, n_features)),
         carray(second, (k, n_features, width)),
     )
 
 
 def _of_intervals(
-    n, k, n_features, width, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second
+    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first,
+    second,
 ):  # fmt: skip
     return intervals.accumulate(
         carray(pointer(known), (2, n, n_features)),
         carray(pointer(weight), (n if weight != 0 else 0,)),
-        carray(pointer(log_labels), (k if log_labels != 0 else 0, n)),
+        carray(pointer(log_labels), (n_labels, n)),
         carray(shift, (n_features,)),
         carray(inverse_scale, (n_features,)),
-        carray(c, (k,)),
+        carray(c, (n_c,)),
         carray(mu, (k, n_features)),
         carray(h, (k, n_features)),
-        carray(counts, (k,)),
+        carray(counts, (n_c,)),
         carray(first, (k, n_features)),
         carray(second, (k, n_features)),
     )

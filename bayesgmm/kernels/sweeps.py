@@ -17,16 +17,17 @@ import math
 import numpy as np
 
 from bayesgmm.kernels import latent, steps
-from bayesgmm.kernels.blocks import HALF_LOG_2PI, no_unit
+from bayesgmm.kernels.blocks import no_unit
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.number import bring_forward, draw_number
 from bayesgmm.kernels.pointers import copy
-from bayesgmm.kernels.points import log_weights
+from bayesgmm.kernels.points import OF_NOISE, log_weights, share_out
 from bayesgmm.kernels.rows import Exact
 from bayesgmm.kernels.sums import fill_sums_of
 from bayesgmm.kernels.variates import (
     choose,
     draw_log_gammas,
+    draw_logit,
     draw_weights,
     log_sum_exp,
     reorder,
@@ -45,37 +46,44 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
     alpha, c0, g0 = hyper[0], hyper[1], hyper[2]
     at_C0 = k - 1 + k * n_features
     at_spread = at_C0 + spread.size if learnt else at_C0
-    mu, coordinates = state[k - 1 : at_C0].reshape(k, n_features), state[at_spread:].reshape(spread.n_blocks, spread.size)
+    at_noise, noise = at_spread + spread.n_blocks * spread.size, rows.noise
+    mu = state[k - 1 : at_C0].reshape(k, n_features)
+    coordinates, of_noise = state[at_spread:at_noise].reshape(spread.n_blocks, spread.size), state[at_noise:]
     scale, C0, blocks = state[at_C0:at_spread], rate.copy(), steps.blocks_of(spread, coordinates)
-    log_w, offsets, log_densities, cumulated = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
+    log_w, offsets, log_densities, cumulated = np.empty(k), np.empty(k + noise), np.empty(k + noise), np.empty(k + noise)
     inverse, difference, moved = np.empty((k, n_features)), np.empty((k, n_features)), np.empty((k, n_features))
     if learnt:
         steps.fill_scale(spread, scale, C0)
-    counts, first, second = np.empty(k), np.empty((k, n_features)), steps.room_for(spread, k, n_features)
+    counts, first, second = np.empty(k + noise), np.empty((k, n_features)), steps.room_for(spread, k, n_features)
     scratch, sums = (inverse, difference, log_densities, cumulated), (counts, first, second)
     rates, shapes = steps.room_for(spread, spread.n_blocks, spread.size), np.empty(spread.n_blocks)
     order, z, fractional = np.empty(k, np.int64), np.empty(n, np.int16), len(rows.rest) > 0
-    old_w, old_blocks, old_coordinates, of_rest = np.empty(k - 1), blocks.copy(), coordinates.copy(), 0.0
+    old_w, old_noise, old_blocks, old_coordinates = np.empty(k - 1), of_noise.copy(), blocks.copy(), coordinates.copy()
+    of_rest = 0.0
     for s in range(len(draws)):
         for _ in range(thin):
             steps.divide_anew(rng, spread, rows, learnt, hyper, b0, inverse_B0, rate, moves, state, scale, C0)
             log_weights(state, log_w)
-            steps.prepare(spread, log_w, blocks, inverse, offsets)
+            _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
             allocate(rng, spread, rows, offsets, mu, blocks, scratch, z, sums)
             if fractional:
                 of_rest = _log_density_of_rest(spread, rows, offsets, mu, blocks)
                 copy(state[: k - 1], old_w)
-            draw_weights(rng, counts, alpha, state, log_densities)
+                copy(of_noise, old_noise)
+            draw_weights(rng, counts[:k], alpha, state, log_densities)
+            if noise:
+                of_noise[0] = draw_share(rng, counts, k)
             if fractional:
                 log_weights(state, log_w)
-                steps.prepare(spread, log_w, blocks, inverse, offsets)
+                _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
                 proposed = _log_density_of_rest(spread, rows, offsets, mu, blocks)
                 if _is_accepted(rng, proposed - of_rest):
                     of_rest = proposed
                 else:
                     copy(old_w, state[: k - 1])
+                    copy(old_noise, of_noise)
                     log_weights(state, log_w)
-                    steps.prepare(spread, log_w, blocks, inverse, offsets)
+                    _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
             steps.draw_means(rng, spread, 0, k, counts, first, blocks, inverse, b0, inverse_B0, mu, moved)
             if fractional:
                 proposed = _log_density_of_rest(spread, rows, offsets, moved, blocks)
@@ -89,7 +97,7 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
             steps.move_means(spread, 0, k, counts, first, second, moved, mu, rates, shapes)
             steps.draw_blocks(rng, spread, 0, spread.n_blocks, rates, shapes, blocks, coordinates)
             if fractional:
-                steps.prepare(spread, log_w, blocks, inverse, offsets)
+                _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
                 proposed = _log_density_of_rest(spread, rows, offsets, mu, blocks)
                 if not _is_accepted(rng, proposed - of_rest):
                     copy(old_blocks, blocks)
@@ -97,7 +105,7 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
             if learnt:
                 steps.draw_scale(rng, spread, blocks[: spread.n_blocks], c0, g0, rate, C0, scale)
         shuffle(rng, order, classes)
-        reorder(state, order, k, n_features, at_spread, spread.size, draws[s])
+        reorder(state, order, k, n_features, at_spread, spread.n_blocks, spread.size, draws[s])
 
 
 @compiled(fastmath=STRICT)
@@ -109,25 +117,30 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
     """
     (n, n_features), exact = rows.x.shape, Exact()
     c0, g0 = hyper[0], hyper[1]
-    size, log_w, mu, blocks, C0 = state
-    every, done, kept_z, kept_w, kept_mu, kept_blocks = kept
-    most, k = len(log_w), size[0]
-    offsets, log_densities, cumulated, probabilities = np.empty(most), np.empty(most), np.empty(most), np.empty(most)
+    size, log_w, of_noise, mu, blocks, C0 = state
+    every, done, kept_z, kept_w, kept_noise, kept_mu, kept_blocks = kept
+    most, k, noise = len(log_w), size[0], rows.noise
+    offsets, log_densities, cumulated = np.empty(most + noise), np.empty(most + noise), np.empty(most + noise)
+    probabilities = np.empty(most)
     inverse, difference, moved = np.empty((most, n_features)), np.empty((most, n_features)), np.empty((most, n_features))
-    counts, first, second = np.empty(most), np.empty((most, n_features)), steps.room_for(spread, most, n_features)
+    counts, first = np.empty(most + noise), np.empty((most, n_features))
+    second = steps.room_for(spread, most, n_features)
     rates, shapes = steps.room_for(spread, len(blocks), spread.size), np.empty(len(blocks))
     scratch, sums = (inverse, difference, log_densities, cumulated), (counts, first, second)
     coordinates, scale = np.empty((len(blocks), spread.size)), np.empty(spread.size)
     places, z, occupied = np.empty(most, np.int64), np.empty(n, np.int16), 0
     fractional, of_rest = len(rows.rest) > 0, 0.0
     old_w, old_mu, old_blocks, old_C0, old_k = log_w.copy(), mu.copy(), blocks.copy(), C0.copy(), k
+    old_noise, allocated = of_noise.copy(), np.empty(1 + noise)
     for s in range(len(draws.n_components)):
         for _ in range(thin):
-            steps.prepare(spread, log_w[:k], blocks, inverse, offsets)
-            allocate(rng, spread, rows, offsets[:k], mu, blocks, scratch, z, sums)
+            _fill_offsets(spread, log_w[:k], of_noise, blocks, inverse, offsets)
+            allocate(rng, spread, rows, offsets[: k + noise], mu, blocks, scratch, z, sums)
             occupied = bring_forward(counts[:k], places)
+            if noise:
+                allocated[0], allocated[1] = counts[:k].sum(), counts[k]
             if fractional:  # what is not occupied says something of the rest
-                of_rest = _of_rest(spread, rows, log_w[:k], mu, blocks, inverse, offsets)
+                of_rest = _of_rest(spread, rows, log_w[:k], of_noise, mu, blocks, inverse, offsets)
                 _copy_components(log_w, mu, blocks, old_w, old_mu, old_blocks)
                 for j in range(k):
                     log_w[places[j]] = old_w[j]
@@ -150,7 +163,7 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             if fractional:
                 copy(mu[occupied:k], moved[occupied:k])
                 copy(blocks, old_blocks)
-                proposed = _of_rest(spread, rows, log_w[:k], moved, blocks, inverse, offsets)
+                proposed = _of_rest(spread, rows, log_w[:k], of_noise, moved, blocks, inverse, offsets)
                 if _is_accepted(rng, proposed - of_rest):
                     of_rest = proposed
                 else:
@@ -159,12 +172,13 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             steps.move_means(spread, 0, occupied, counts, first, second, moved, mu, rates, shapes)
             steps.draw_blocks(rng, spread, 0, m, rates, shapes, blocks, coordinates)
             if fractional:
-                proposed = _of_rest(spread, rows, log_w[:k], mu, blocks, inverse, offsets)
+                proposed = _of_rest(spread, rows, log_w[:k], of_noise, mu, blocks, inverse, offsets)
                 if _is_accepted(rng, proposed - of_rest):
                     of_rest = proposed
                 else:
                     copy(old_blocks[:m], blocks[:m])
                 _copy_components(log_w, mu, blocks, old_w, old_mu, old_blocks)
+                copy(of_noise, old_noise)
                 copy(C0, old_C0)
                 old_k = k
             if learnt:
@@ -177,10 +191,13 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             steps.draw_blocks(rng, spread, occupied, end, rates, shapes, blocks, coordinates)
             steps.draw_means(rng, spread, occupied, k, counts, first, blocks, inverse, b0, inverse_B0, mu, mu)
             draw_log_gammas(rng, counts[:k], tables.concentrations[k - 1], log_w[:k])
+            if noise:
+                of_noise[0] = draw_share(rng, allocated, 1)
             if fractional:
-                proposed = _of_rest(spread, rows, log_w[:k], mu, blocks, inverse, offsets)
+                proposed = _of_rest(spread, rows, log_w[:k], of_noise, mu, blocks, inverse, offsets)
                 if not _is_accepted(rng, proposed - of_rest):
                     k = old_k
+                    copy(old_noise, of_noise)
                     _copy_components(old_w, old_mu, old_blocks, log_w, mu, blocks)
                     copy(old_C0, C0)
                 probabilities[:] = 0.0
@@ -196,13 +213,15 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             latent.fill_log_densities(
                 exact, spread, points, i, offsets[:k], mu, blocks, inverse, 0, difference, log_densities
             )
-            draws.log_density[s, i] = log_sum_exp(log_densities[:k]) - log_total - n_features * HALF_LOG_2PI
+            draws.log_density[s, i] = log_sum_exp(log_densities[:k]) - log_total
         if (s + done) % every == 0:
             a = (s + done) // every
             if fractional:  # of an observation that has no copy, too, among the components as they are now
-                allocate(rng, spread, rows, offsets[:k], mu, blocks, scratch, z, sums)
+                _fill_offsets(spread, log_w[:k], of_noise, blocks, inverse, offsets)
+                allocate(rng, spread, rows, offsets[: k + noise], mu, blocks, scratch, z, sums)
             for i in range(n):
-                kept_z[a, i] = z[i] if fractional else places[z[i]]
+                kept_z[a, i] = z[i] if fractional or z[i] < 0 else places[z[i]]
+            copy(of_noise, kept_noise[a])
             for j in range(k):
                 kept_w[a, j] = math.exp(log_w[j] - log_total)
                 copy(mu[j], kept_mu[a, j])
@@ -215,36 +234,74 @@ def allocate(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
     """Draw z given the components; fill their counts and the sums of distances from their means, and of the products.
 
     The copies of an observation are allocated independently; z is that of the first of them. Of values that are not known
-    as they are the sums are of those behind them, which are drawn, too.
+    as they are the sums are of those behind them, which are drawn, too. Where observations may be noise, the last of the
+    offsets is the logarithm of its share, and z is -1 of one that is.
     """
     inverse, difference, log_densities, cumulated = scratch
-    k, n, of_components = len(offsets), len(rows.x), log_densities[: len(offsets)]
-    weighted, labelled, known = len(rows.copies) > 0, len(rows.log_labels) > 0, rows.known
-    _clear(sums, k)
-    room = latent.begin(known, spread, offsets, blocks)
+    all_k, n, of_all = len(offsets), len(rows.x), log_densities[: len(offsets)]
+    k = all_k - rows.noise
+    weighted, known, of_components = len(rows.copies) > 0, rows.known, of_all[:k]
+    _clear(sums, k, all_k)
+    room = latent.begin(known, spread, offsets[:k], blocks)
     for i in range(n):
-        latent.fill_log_densities(known, spread, rows.x, i, offsets, mu, blocks, inverse, room, difference, of_components)
-        if labelled:
-            for j in range(k):
-                of_components[j] += rows.log_labels[j, i]
-        chosen = choose(rng, of_components, cumulated) if k > 1 else 0
-        z[latent.place_of(known, spread, i)] = chosen
+        latent.fill_log_densities(
+            known, spread, rows.x, i, offsets[:k], mu, blocks, inverse, room, difference, of_components
+        )
+        add_known(rows, i, offsets, of_all)
+        chosen = choose(rng, of_all, cumulated) if all_k > 1 else 0
+        z[latent.place_of(known, spread, i)] = chosen if chosen < k else -1
         begin, end, many = chosen, chosen + 1, cumulated
         if weighted and rows.copies[i] != 1.0:
-            begin, end = 0, k if rows.copies[i] > 0.0 else 0
+            begin, end = 0, all_k if rows.copies[i] > 0.0 else 0
             _divide_copies(rng, rows.copies[i], chosen, many[:end])
         else:
             many[chosen] = 1.0
-        for j in range(begin, end):
+        if end > k:
+            _count_noise(many[k], k, sums)
+        for j in range(begin, min(end, k)):
             if many[j] > 0.0:
                 latent.add(rng, known, spread, i, many[j], inverse, room, difference, j, sums)
 
 
 @compiled(fastmath=STRICT)
-def _clear(sums, k):
+def add_known(rows, i, offsets, log_densities):
+    """Add what the i-th observation's label says, and put in noise's log density, to those of all components."""
+    all_k = len(offsets)
+    for j in range(all_k - rows.noise, all_k):
+        log_densities[j] = offsets[j]
+    first = all_k - len(rows.log_labels)
+    for j in range(first, all_k):
+        log_densities[j] += rows.log_labels[j - first, i]
+
+
+@compiled(fastmath=STRICT)
+def draw_share(rng, counts, k):
+    """The logit of noise's share given what is allocated to K components and, behind them, to noise."""
+    return draw_logit(rng, OF_NOISE[0] + counts[k], OF_NOISE[1] + counts[:k].sum())
+
+
+@compiled(fastmath=STRICT)
+def _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets):
+    """See :func:`bayesgmm.kernels.steps.prepare`; with noise's share, if it has a logit, behind the components."""
+    k = len(log_w)
+    steps.prepare(spread, log_w, blocks, inverse, offsets)
+    if len(of_noise) > 0:
+        log_total = log_sum_exp(log_w)
+        for j in range(k):
+            offsets[j] -= log_total
+        share_out(of_noise[0], k, offsets)
+
+
+@compiled(fastmath=STRICT)
+def _clear(sums, k, all_k):
     """A function of its own, because numba (0.68) takes what is assigned beside inlined functions only for of no use."""
     counts, first, second = sums
-    counts[:k], first[:k], second[:k] = 0.0, 0.0, 0.0
+    counts[:all_k], first[:k], second[:k] = 0.0, 0.0, 0.0
+
+
+@compiled(fastmath=STRICT)
+def _count_noise(many, k, sums):
+    sums[0][k] += many
 
 
 @compiled(fastmath=STRICT)
@@ -263,18 +320,19 @@ def _divide_copies(rng, copies, chosen, cumulated):
 @compiled(fastmath=STRICT)
 def _log_density_of_rest(spread, rows, offsets, mu, blocks):
     """What is left of the likelihood when whole counts have been allocated, up to a constant."""
-    k, n_features = len(offsets), rows.x.shape[1]
+    k, n_features = len(offsets) - rows.noise, rows.x.shape[1]
     h, unit = steps.whiteners_of(spread, k, blocks), no_unit(n_features)
-    sums = np.empty(k), np.empty((k, n_features)), np.empty(h.shape)
+    sums = np.empty(len(offsets)), np.empty((k, n_features)), np.empty(h.shape)
     return fill_sums_of(rows.sums, rows.x, rows.rest, rows.log_labels, rows.at_known, *unit, offsets, mu[:k], h, *sums)
 
 
 @compiled(fastmath=STRICT)
-def _of_rest(spread, rows, log_w, mu, blocks, inverse, offsets):
+def _of_rest(spread, rows, log_w, of_noise, mu, blocks, inverse, offsets):
     """The same of components whose weights are known up to a constant."""
     k = len(log_w)
-    steps.prepare(spread, log_w, blocks, inverse, offsets)
-    return _log_density_of_rest(spread, rows, offsets[:k], mu, blocks) - log_sum_exp(log_w) * rows.rest.sum()
+    _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
+    value = _log_density_of_rest(spread, rows, offsets[: k + len(of_noise)], mu, blocks)
+    return value if len(of_noise) > 0 else value - log_sum_exp(log_w) * rows.rest.sum()
 
 
 @compiled(fastmath=STRICT, inline=True)

@@ -1,6 +1,7 @@
 """The E-step kernel for one feature.
 
-Component k is (c_k, mu_k, h_k) with log w_k N(x; mu_k, sigma_k) = c_k - (h_k (x - mu_k))^2.
+Component k is (c_k, mu_k, h_k) with log w_k N(x; mu_k, sigma_k) = c_k - (h_k (x - mu_k))^2. Where observations may be noise,
+there is one more c, the logarithm of its share, and the last row of the labels holds its log densities.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from bayesgmm.kernels.blocks import (
     FAR,
     add_labels,
     add_log_totals,
+    add_noise,
     begin_sums,
     block_width,
     exp,
     exponentiate,
+    fill_noise,
     fill_shares,
     has_nan,
 )
@@ -28,7 +31,7 @@ BLOCK = 128  # observations handled together: K rows of them stay in the first-l
 @compiled(fastmath=SUMS, inline=True)
 def _joint(z, log_labels, c, mu, h, joint, top, total):
     """For one block: joint_ki = exp(log_joint_ki - top_i), top_i = max_k log_joint_ki, total_i = sum_k joint_ki."""
-    k, m = len(c), len(z)
+    k, m = len(mu), len(z)
     lowest = 0.0
     for i in range(m):
         top[i] = -np.inf
@@ -41,6 +44,7 @@ def _joint(z, log_labels, c, mu, h, joint, top, total):
             row[i] = value
             top[i] = max(value, top[i])
     if len(log_labels) > 0:
+        fill_noise(c, k, joint, m)
         add_labels(log_labels, joint, top, m)
     for i in range(m):
         lowest += top[i]
@@ -51,6 +55,7 @@ def _joint(z, log_labels, c, mu, h, joint, top, total):
                 joint[j, i] = c[j] - u * u
                 top[i] = max(joint[j, i], top[i])
         if len(log_labels) > 0:
+            fill_noise(c, k, joint, m)
             add_labels(log_labels, joint, top, m)
     exponentiate(joint, top, total, m)
 
@@ -94,12 +99,15 @@ def _add_pair(x, shift, inverse_scale, c, mu, h, counts, first, second):
 
 @compiled(fastmath=SUMS, inline=True)
 def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
-    """Fill N, S1 and S2, each (K), over z = (x - shift) * inverse_scale, and return the log-likelihood of z."""
+    """Fill N, S1 and S2, each (K), over z = (x - shift) * inverse_scale, and return the log-likelihood of z.
+
+    N ends with the count of noise, where there is any.
+    """
     if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
-    k, n = len(c), len(x)
-    width = min(BLOCK, block_width(k))
-    joint = np.empty((k, width))
+    k, n = len(mu), len(x)
+    width = min(BLOCK, block_width(len(c)))
+    joint = np.empty((len(c), width))
     z, top, total = np.empty(width), np.empty(width), np.empty(width)
     log_likelihood = 0.0
     for begin in range(0, n, width):
@@ -126,6 +134,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
             counts[j] += s0
             first[j] += s1
             second[j] += s2
+        add_noise(joint, total, k, m, counts)
     return log_likelihood
 
 
@@ -134,9 +143,8 @@ def log_likelihood(x, weight, log_labels, c, mu, h):
     """The value alone that :func:`accumulate` returns for x as it stands."""
     if has_nan(c, mu, h):
         return np.nan
-    k, n = len(c), len(x)
-    width = min(BLOCK, block_width(k))
-    joint = np.empty((k, width))
+    n, width = len(x), min(BLOCK, block_width(len(c)))
+    joint = np.empty((len(c), width))
     top, total = np.empty(width), np.empty(width)
     result = 0.0
     for begin in range(0, n, width):

@@ -59,6 +59,12 @@ def draw_log_gammas(rng, counts, alpha, log_gammas):
 
 
 @compiled(fastmath=STRICT)
+def draw_logit(rng, of_one, of_other):
+    """The logit of a Beta(of_one, of_other) variate."""
+    return log_gamma_variate(rng, of_one) - log_gamma_variate(rng, of_other)
+
+
+@compiled(fastmath=STRICT)
 def log_sum_exp(values):
     """Log of the sum of exponentials."""
     largest, total = -np.inf, 0.0
@@ -147,7 +153,7 @@ def shuffle(rng, order, classes):
 
 
 @compiled(fastmath=STRICT)
-def reorder(point, order, k, n_features, at_factors, entries, result):
+def reorder(point, order, k, n_features, at_factors, n_blocks, entries, result):
     """Fill a point with the components of another in this order; what is not of a component is copied.
 
     A point holds K - 1 coordinates of the weights, K x D means, C0, and from ``at_factors`` on a block of ``entries`` for
@@ -163,6 +169,6 @@ def reorder(point, order, k, n_features, at_factors, entries, result):
             result[j] = point[source] if source < k - 1 else last
         for d in range(n_features):
             result[k - 1 + j * n_features + d] = point[k - 1 + source * n_features + d]
-        if len(point) - at_factors == k * entries:
+        if n_blocks == k:
             for e in range(entries):
                 result[at_factors + j * entries + e] = point[at_factors + source * entries + e]

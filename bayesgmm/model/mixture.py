@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm.arguments import FloatArray, read_count, read_seed, require_memory
+from bayesgmm.arguments import FloatArray, read_count, read_probability, read_seed, require_memory
 from bayesgmm.data.known import require_labels_of
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
@@ -16,6 +16,7 @@ from bayesgmm.data.tables import read_numbers
 from bayesgmm.digits import with_digits
 from bayesgmm.words import about
 
+NOISE = "w_noise"  # what the share of noise is called
 _LARGE, _SMALL = 1e8, 1e-3  # means and standard deviations beyond which NumPy's four decimals do not show a mean
 
 
@@ -32,6 +33,10 @@ class Mixture:
         Give these or ``sigma``. A scalar or one (D, D) matrix stands for all components.
     sigma : (K,) array or scalar, optional
         Standard deviations, for one feature only, in place of ``covariances``.
+    noise : float, optional
+        Share of the observations that are of no component, but noise, where some are: the weights are those of the
+        others. What is drawn from the mixture is not noise, and the density of observations is that of the components
+        unless these :class:`bayesgmm.Observations` may be noise.
 
     Attributes
     ----------
@@ -56,6 +61,7 @@ class Mixture:
     weights: FloatArray
     mu: FloatArray
     cov: FloatArray
+    noise: float | None
 
     def __init__(
         self,
@@ -64,6 +70,7 @@ class Mixture:
         covariances: ArrayLike | None = None,
         *,
         sigma: ArrayLike | None = None,
+        noise: float | None = None,
     ) -> None:
         checked_means = _read_means(means)
         n_components = len(checked_means)
@@ -74,6 +81,7 @@ class Mixture:
         ):
             value.flags.writeable = False
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "noise", None if noise is None else read_probability(noise, "noise"))
 
     @property
     def n_components(self) -> int:
@@ -107,8 +115,8 @@ class Mixture:
 
     @property
     def parameters(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Weights (K,), means (K, D) and factors (K, D, D), as the E-step takes them."""
-        return self.weights, self.mu, self.factors
+        """Weights (K,), means (K, D) and factors (K, D, D), as the E-step takes them: noise's share is the last weight."""
+        return with_share(self.weights, self.noise), self.mu, self.factors
 
     @cached_property
     def factors(self) -> FloatArray:
@@ -152,12 +160,13 @@ class Mixture:
 
     def reordered(self, order: NDArray[np.int64]) -> Mixture:
         """The same density with components in another order, (K,)."""
-        return Mixture(self.weights[order], self.mu[order], self.cov[order])
+        return Mixture(self.weights[order], self.mu[order], self.cov[order], noise=self.noise)
 
     def rescaled(self, shift: float | FloatArray, scale: float | FloatArray) -> Mixture:
         """The mixture of ``shift + scale * x``; for D features shift and scale may hold a number for each."""
         scales = np.broadcast_to(scale, (self.n_features,))
-        return Mixture(self.weights, shift + scale * self.mu, self.cov * np.outer(scales, scales))
+        cov = self.cov * np.outer(scales, scales)
+        return Mixture(self.weights, shift + scale * self.mu, cov, noise=self.noise)
 
     def _read(self, x: ArrayLike | Observations) -> Observations:
         data = Observations.read(x)
@@ -168,7 +177,16 @@ class Mixture:
 
     def __repr__(self) -> str:
         third = f"sigma={_short(self.sigma)}" if self.n_features == 1 else f"covariances={_short(self.covariances)}"
-        return f"Mixture(weights={_short(self.weights)}, means={_located(self.means, self.sigma)}, {third})"
+        noise = "" if self.noise is None else f", noise={self.noise:.4g}"
+        return f"Mixture(weights={_short(self.weights)}, means={_located(self.means, self.sigma)}, {third}{noise})"
+
+
+def with_share(weights: FloatArray, noise: float | FloatArray | None) -> FloatArray:
+    """Weights (..., K) of what is not noise as (..., K + 1), noise's share (...) the last."""
+    if noise is None:
+        return weights
+    share = np.asarray(noise)[..., None]
+    return np.concatenate([weights * (1 - share), share], axis=-1)
 
 
 def _read_means(means: ArrayLike) -> FloatArray:

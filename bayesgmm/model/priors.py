@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Scale, read_choice, read_positive
+from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.model.strays import core
@@ -256,16 +257,16 @@ def scaled_to_range(prior: Prior, x: FloatArray, covariance: Covariance) -> bool
     return any(np.allclose(getattr(prior, name), getattr(by_range, name), rtol=1e-9, atol=0) for name in names)
 
 
-def read_prior(prior: Prior | None, x: FloatArray, covariance: Covariance, weight: FloatArray | None) -> Prior:
-    """The prior asked for, or the default, scaled to the data."""
+def read_prior(prior: Prior | None, data: Observations, covariance: Covariance) -> Prior:
+    """The prior asked for, or the default, scaled to the data: beside noise the default is, to those that are no strays."""
     if prior is None:
-        prior = HierarchicalPrior()
+        prior = HierarchicalPrior(scale="range" if data.known.noise is None else "core")
     if not isinstance(prior, HierarchicalPrior | ConjugatePrior):
         raise TypeError(
             f"prior must be a HierarchicalPrior or a ConjugatePrior, got {type(prior).__name__}; "
             "for any other prior write a pm.Model and pass it as model="
         )
-    return prior.scaled_to(x, covariance, weight)
+    return prior.scaled_to(data.x, covariance, data.known.weight)
 
 
 def prior_of(record: Any) -> Prior | None:

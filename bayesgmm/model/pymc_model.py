@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from pymc.logprob.transforms import Transform
 
-from bayesgmm.arguments import TRAITS, Covariance, Missing, read_count, read_seed, require_memory
+from bayesgmm.arguments import TRAITS, Covariance, Missing, Noise, read_count, read_seed, require_memory
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
 from bayesgmm.model import wishart
@@ -28,6 +28,7 @@ def build_model(
     missing: Missing = "raise",
     sample_weight: ArrayLike | None = None,
     labels: ArrayLike | None = None,
+    noise: Noise = False,
 ) -> pm.Model:
     r"""Gaussian mixture with the labels summed out, as a PyMC model in the data's units.
 
@@ -46,9 +47,9 @@ def build_model(
         features. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
     missing : {"raise", "drop", "at_random"}
         What to do with NaN: refuse it, leave its row out, or take what is known of the row (:class:`bayesgmm.Observations`).
-    sample_weight, labels
+    sample_weight, labels, noise
         As in :func:`bayesgmm.fit`. The observed ``x`` stays the plain mixture; what they add to its log density is the
-        potential ``known``.
+        potential ``known``. ``w_noise`` is the share of noise.
 
     Returns
     -------
@@ -80,9 +81,9 @@ def build_model(
     >>> [variable.name for variable in model.free_RVs]
     ['w', 'mu', 'C0', 'sigma2']
     """
-    given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels}
+    given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels, "noise": noise}
     data, k = read_fit_data(x, k, covariance=covariance, **given)
-    prior = read_prior(prior, data.x, covariance, data.known.weight)
+    prior = read_prior(prior, data, covariance)
     coords: dict[str, Any] = {"cluster": np.arange(k), "obs": data.positions}
     if data.n_features > 1:
         coords |= {"feature": data.features, "feature_bis": data.features}

@@ -11,7 +11,9 @@ import pytensor.tensor as pt
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 from bayesgmm.kernels.blocks import ROOT_HALF
+from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.kernels.rows import EXACT
+from bayesgmm.model.mixture import NOISE
 
 
 def add_rows(model: pm.Model, mu: Any, spread: Any, data: Observations) -> None:
@@ -51,13 +53,18 @@ def _of_patterns(w: Any, mu: Any, roots: Any, data: Observations) -> Any:
 
 
 def _add_known(model: pm.Model, log_components: Any, data: Observations) -> None:
-    """What weights and labels add to the log density of the mixture, of log densities (n, K) of the components."""
+    """What weights, labels and noise add to the log density of the mixture, of log densities (n, K) of the components."""
     weight, log_labels = data.known.weight, data.known.log_labels(len(model.coords["cluster"]))
-    if weight is None and log_labels is None:
+    if weight is None and log_labels is None and data.known.noise is None:
         return
     joint = pt.log(model["w"]) + log_components
     plain = pt.logsumexp(joint, axis=1)
     known = plain if log_labels is None else pt.logsumexp(joint + log_labels.T, axis=1)
+    if data.known.noise is not None:
+        share = pm.Beta(NOISE, *OF_NOISE)
+        known = pt.log1p(-share) + known
+        either = pt.logaddexp(known, pt.log(share) + data.known.noise)
+        known = either if log_labels is None else pt.where(np.isfinite(log_labels).all(axis=0), either, known)
     pm.Potential("known", (data.known.counts(len(data)) * known - plain).sum())
 
 

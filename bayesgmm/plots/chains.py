@@ -127,7 +127,7 @@ def _densities(ax: Axes, x: np.ndarray, draws: Draws, found: Solutions, interval
     for solution, row in found.table.iterrows():
         chains = found.of_chain == solution
         inside = np.repeat(chains, draws.n_draws)
-        part = Draws(draws.w[inside], draws.mu[inside], draws.factors[inside], int(chains.sum()), draws.n_draws)
+        part = draws.of(inside, int(chains.sum()), draws.n_draws)
         points = grid_for(x, part.mu[..., 0].mean(axis=0), part.sd[..., 0].mean(axis=0))
         densities = np.exp(log_density(part.thinned(1_000), Observations.made(points[:, None])))
         lower, upper = np.quantile(densities, [(1 - interval) / 2, (1 + interval) / 2], axis=0)

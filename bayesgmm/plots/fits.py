@@ -149,7 +149,8 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     few = draws.thinned(_ELLIPSES)
     shown = np.random.default_rng(0).permutation(len(x))[:_POINTS]
     rows = reading.observations.of(shown)
-    members, counts = np.mean([rows.responsibilities(*parameters) for parameters in few.each()], axis=0), rows.counts
+    members = np.mean([rows.responsibilities(*parameters)[:, : draws.n_components] for parameters in few.each()], axis=0)
+    counts = rows.counts
     size, said = len(chosen), _said_of(rows, chosen)
     figure, axes = plt.subplots(size, size, figsize=(2.6 * size + 1, 2.6 * size), squeeze=False, layout="constrained")
     for row, i in enumerate(chosen):

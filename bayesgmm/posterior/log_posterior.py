@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
+from scipy.special import betaln, expit, gammaln, logit
 
 from bayesgmm.arguments import Covariance, FloatArray
 from bayesgmm.data.known import NOTHING, Known
@@ -24,14 +24,17 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
 from bayesgmm.kernels import density
+from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.kernels.rows import Rows
 from bayesgmm.kernels.spread import Factors
-from bayesgmm.model.mixture import Mixture
+from bayesgmm.model.mixture import NOISE, Mixture
 from bayesgmm.model.priors import Hyperparameters, Prior
 from bayesgmm.model.structures import Structure
 from bayesgmm.posterior.spread import Spread, spread_of
 
 Point = Mapping[str, FloatArray]
+_EXPECTED = OF_NOISE[0] / sum(OF_NOISE)
+_SHARES = np.finfo(float).tiny, 1 - np.finfo(float).epsneg
 
 
 def log_posterior(
@@ -55,7 +58,8 @@ def standardised_posterior(rows: Observations, k: int, prior: Prior, covariance:
 class LogPosterior:
     """Log density of data and parameters plus the log Jacobian of the transformation to the unconstrained space.
 
-    A point holds K - 1 coordinates of the weights, the means (K, D), those of C0 if it is learnt, and of the covariances.
+    A point holds K - 1 coordinates of the weights, the means (K, D), those of C0 if it is learnt, and of the covariances;
+    where observations may be noise, last the logit of its share.
 
     Attributes
     ----------
@@ -103,6 +107,11 @@ class LogPosterior:
         return self.hyper.learnt
 
     @property
+    def noise(self) -> bool:
+        """Whether observations may be noise."""
+        return self.observations.known.noise is not None
+
+    @property
     def n_features(self) -> int:
         """D."""
         return self.x.shape[1]
@@ -110,7 +119,8 @@ class LogPosterior:
     @property
     def sizes(self) -> dict[str, int]:
         """Number of coordinates of each variable, in their order."""
-        return {"w": self.k - 1, "mu": self.k * self.n_features} | self.spread.sizes
+        of_noise = {NOISE: 1} if self.noise else {}
+        return {"w": self.k - 1, "mu": self.k * self.n_features} | self.spread.sizes | of_noise
 
     @property
     def n_dim(self) -> int:
@@ -155,7 +165,7 @@ class LogPosterior:
     def mixture_at(self, point: FloatArray) -> Mixture:
         """The mixture at a point, the other way round."""
         values = self.constrained(point)
-        return Mixture(values["w"], values["mu"], values["cov"])
+        return Mixture(values["w"], values["mu"], values["cov"], noise=float(values[NOISE]) if self.noise else None)
 
     def constrained(self, points: FloatArray) -> dict[str, FloatArray]:
         """The model's variables at points (..., n_dim), and ``cov`` and ``C0`` made of them; those tied repeated K times."""
@@ -166,6 +176,8 @@ class LogPosterior:
         values = {"w": w, "mu": as_shown(mu.reshape(*mu.shape[:-1], self.k, self.n_features))}
         if self.hierarchical:
             values |= self.spread.scale_values(points[..., self.places[self.spread.scale_name]])
+        if self.noise:
+            values[NOISE] = np.clip(expit(points[..., self.places[NOISE].start]), *_SHARES)
         return values | self.spread.values(points[..., self.places[self.spread.name]])
 
     def log_weights(self, points: FloatArray) -> FloatArray:
@@ -174,6 +186,11 @@ class LogPosterior:
         logits = np.concatenate([y, -y.sum(axis=1, keepdims=True)], axis=1)
         logits -= logits.max(axis=1, keepdims=True)
         return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+    def log_shares(self, points: FloatArray) -> FloatArray:
+        """Logarithms of the share of noise and of the rest at points (S, n_dim), (S, 2); (S, 0) where there is no noise."""
+        logits = points[:, self.places[NOISE]] if self.noise else points[:, :0]
+        return np.hstack([-np.logaddexp(0, -logits), -np.logaddexp(0, logits)])
 
     def means(self, points: FloatArray) -> FloatArray:
         """Of points (S, n_dim), shape (S, K, D)."""
@@ -194,12 +211,17 @@ class LogPosterior:
     def unconstrained(self, values: Point) -> FloatArray:
         """The point at which the model's free variables have these values."""
         parts = [_weight_coordinates(values["w"]), np.ravel(values["mu"])]
-        return np.concatenate([*parts, *(self.spread.coordinates(values[name]) for name in self.spread.sizes)])
+        parts += [self.spread.coordinates(values[name]) for name in self.spread.sizes]
+        return np.concatenate([*parts, *([np.atleast_1d(logit(values[NOISE]))] if self.noise else [])])
 
     def values_at(self, mixture: Mixture) -> Point:
         """A mixture as values of the model's free variables, C0 at its conditional mean given the covariances."""
         w = np.maximum(mixture.weights, 1e-6)  # none of them zero
-        return {"w": w / w.sum(), "mu": mixture.means} | self.spread.of_mixture(mixture)
+        values = {"w": w / w.sum(), "mu": mixture.means} | self.spread.of_mixture(mixture)
+        if self.noise:
+            share = _EXPECTED if mixture.noise is None else np.clip(mixture.noise, 1e-6, 1 - 1e-6)
+            values[NOISE] = np.array(share)
+        return values
 
     def with_exact_scale(self, points: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
         """Points with C0 drawn anew from its conditional given the covariances, and that conditional's log density."""
@@ -209,10 +231,11 @@ class LogPosterior:
         return points, log_q
 
     def _log_constants(self) -> float:
-        """Normalising constants of the priors of weights and means, and of the simplex' Jacobian."""
+        """Normalising constants of the priors of weights, noise's share and means, and of the simplex' Jacobian."""
         k, alpha = self.k, self.hyper.alpha
         means = k * (self.n_features * math.log(2 * math.pi) + np.linalg.slogdet(self.hyper.B0)[1]) / 2
-        return float(gammaln(k * alpha) - k * gammaln(alpha) + math.log(k) - means)
+        of_noise = betaln(*OF_NOISE) if self.noise else 0.0
+        return float(gammaln(k * alpha) - k * gammaln(alpha) + math.log(k) - means - of_noise)
 
 
 def _weight_coordinates(w: FloatArray) -> FloatArray:

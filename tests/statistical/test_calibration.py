@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import logit
 
 from bayesgmm.analysis.densities import log_density
 from bayesgmm.analysis.draws import draws_of
@@ -74,6 +75,19 @@ def middles(x, generator):
     return Observations.made((ends[0] + ends[1]) / 2)
 
 
+def with_strays(x, generator):
+    """A share that the prior draws is noise, uniform on a wide box; observations, and the share."""
+    share = generator.beta(1, 9)
+    strays = generator.uniform(size=len(x)) < share
+    x = np.where(strays[:, None], generator.uniform(-8, 8, x.shape), x)
+    return Observations.made(x).with_noise(-x.shape[1] * np.log(16.0)), share
+
+
+def without_strays(x, generator):
+    """Noise forgotten."""
+    return Observations.made(with_strays(x, generator)[0].x)
+
+
 def believed_exact(x, generator):
     """Errors forgotten."""
     return Observations.made(with_errors(x, generator).x)
@@ -94,7 +108,7 @@ def quantities(draws, rows):
         "largest weight": w.max(axis=1),
         "mean": mean,
         "variance": (w * (sd**2 + mu**2)).sum(axis=1) - mean**2,
-    }
+    } | ({} if draws.noise is None else {"noise": draws.noise})
 
 
 def draws_at(own, points):
@@ -136,8 +150,11 @@ def ranks(problem, sampler, size, n=20, believed=None, seen=exactly):
     own, generator = small_posterior(covariance, n_features, kind, k, n), rng(7)
     result = {}
     for truth in prior_points(own, size, generator):
-        posed = replace(own, observations=seen(draw_data(own, truth, generator), generator), prior=believed or own.prior)
-        start = prior_points(own, 1, generator)[0]
+        observed, start = seen(draw_data(own, truth, generator), generator), prior_points(own, 1, generator)[0]
+        if isinstance(observed, tuple):
+            observed, share = observed
+            truth, start = np.append(truth, logit(share)), np.append(start, logit(0.1))
+        posed = replace(own, observations=observed, prior=believed or own.prior)
         true, drawn = (
             quantities(draws_at(posed, truth[None]), posed.observations),
             quantities(sampler(posed, start, generator), posed.observations),
@@ -171,6 +188,8 @@ SEEN = [
     (PROBLEMS[0], with_errors),
     (PROBLEMS[0], in_intervals),
     (PROBLEMS[3], with_gaps),
+    (PROBLEMS[0], with_strays),
+    (PROBLEMS[3], with_strays),
     (PROBLEMS[3], with_both),
     (PROBLEMS[4], with_both),
     (PROBLEMS[4], in_intervals),
@@ -186,13 +205,15 @@ def test_gibbs_of_rows_partly_known_is_calibrated(problem, seen):
     assert_calibrated(ranks(problem, by_gibbs, 300, seen=seen))
 
 
-@pytest.mark.parametrize(("problem", "seen"), SEEN[:3], ids=name_of)
+@pytest.mark.parametrize(("problem", "seen"), SEEN[:4], ids=name_of)
 def test_nuts_of_rows_partly_known_is_calibrated(problem, seen):
     assert_calibrated(ranks(problem, by_nuts, 100, seen=seen))
 
 
 @pytest.mark.parametrize(
-    ("problem", "seen"), [(PROBLEMS[0], believed_exact), (PROBLEMS[3], filled), (PROBLEMS[0], middles)], ids=name_of
+    ("problem", "seen"),
+    [(PROBLEMS[0], believed_exact), (PROBLEMS[3], filled), (PROBLEMS[0], middles), (PROBLEMS[0], without_strays)],
+    ids=name_of,
 )
 def test_control_what_is_not_known_taken_for_known_is_noticed(problem, seen):
     found = ranks(problem, by_gibbs, 200, seen=seen)

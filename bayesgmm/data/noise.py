@@ -1,0 +1,94 @@
+"""Noise: observations that are of no component, but of a density that is fixed beforehand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.data.tables import read_numbers
+from bayesgmm.words import about
+
+if TYPE_CHECKING:
+    from bayesgmm.data.observations import Observations
+
+
+def read_noise(noise: Any, rows: Observations) -> FloatArray | None:
+    """Log densities (n,) of rows, of what is known of each, if they are noise; None where none is.
+
+    ``noise`` is False; or True, uniform on the box that just holds the data; or a log density, the same everywhere or (n,).
+    """
+    if noise is False:
+        return None
+    if rows.known.labels is not None and rows.known.labels.ndim == 2:
+        raise ValueError(about("labels", _OF_LABELS))
+    if noise is True:
+        return uniform(rows)
+    given = read_numbers(noise, "noise")
+    n = len(rows) if rows.kept is None else len(rows.kept)
+    if given.shape not in ((), (n,)):
+        rule = f"must be True, False, a log density, or one for each observation, shape ({n},)"
+        raise ValueError(about("noise", f"{rule}, got shape {given.shape}"))
+    if given.ndim and rows.kept is not None:
+        given = given[rows.kept]
+    if not np.isfinite(given).all():
+        got = f"got {np.count_nonzero(~np.isfinite(given))} of {given.size} that are not"
+        raise ValueError(about("noise", f"must be finite log densities, {got}"))
+    return np.broadcast_to(given, len(rows)).copy()
+
+
+_OF_LABELS = (
+    "must be numbers of components, or -1, beside noise: probabilities of components do not say how probable noise is; give "
+    "one or the other"
+)
+
+
+def uniform(rows: Observations, box: tuple[FloatArray, FloatArray] | None = None) -> FloatArray:
+    """Log densities of rows under the uniform distribution on a box, by default the one that just holds them.
+
+    Of a row with gaps it is that of the values that are known, of an interval the logarithm of its share of the range. A
+    value beyond the box has the density that it has inside: it is no less noise.
+    """
+    low, high = box_of(rows) if box is None else box
+    known = np.where(np.isnan(rows.x), 0.0, -np.log(high - low))
+    if rows.known.lower is not None and rows.known.upper is not None:
+        width = rows.known.upper - rows.known.lower
+        known[rows.bounded] += np.log(width[rows.bounded])
+    return np.asarray(known.sum(axis=1))
+
+
+def box_of(rows: Observations) -> tuple[FloatArray, FloatArray]:
+    """Ends (D,) of the box that just holds all that is known of rows."""
+    lower, upper = rows.known.lower, rows.known.upper
+    if lower is None or upper is None:
+        return np.nanmin(rows.x, axis=0), np.nanmax(rows.x, axis=0)
+    if (np.isinf(lower) ^ np.isinf(upper)).any():
+        rule = "must be a log density beside intervals with an open end: the box that holds the data has none"
+        raise ValueError(about("noise", f"{rule}; give noise=-log(width) of the range in which noise may lie"))
+    return np.where(np.isinf(lower), np.inf, lower).min(axis=0), np.where(np.isinf(upper), -np.inf, upper).max(axis=0)
+
+
+def uniform_on(rows: Observations) -> tuple[FloatArray, FloatArray] | None:
+    """The box on which noise is uniform, if it is."""
+    if rows.known.noise is None:
+        return None
+    try:
+        box = box_of(rows)
+    except ValueError:  # it has open ends
+        return None
+    return box if np.allclose(uniform(rows, box), rows.known.noise, rtol=0, atol=1e-9) else None
+
+
+def as_in(fitted: Observations, rows: Observations) -> Observations:
+    """Further rows that may be noise as those that were fitted may: uniformly, or of one log density."""
+    noise = fitted.known.noise
+    if noise is None or rows.known.noise is not None:
+        return rows
+    if (noise == noise[0]).all() and rows.has_density.all():
+        return rows.with_noise(noise[0])
+    box = uniform_on(fitted)
+    if box is None:
+        rule = "must be Observations that may be noise, for the fitted ones have log densities of noise of their own"
+        raise ValueError(about("x", f"{rule}; pass Observations(x).with_noise(log_density)"))
+    return rows.with_noise(uniform(rows, box))
