@@ -22,6 +22,7 @@ Covariance = Literal["full", "tied", "diag", "spherical"]
 Method = Literal["nuts", "gibbs", "advi"]
 Engine = Literal["compiled", "pymc"]
 Scale = Literal["range", "core"]
+Family = Literal["gaussian", "t"]
 type Noise = bool | float | ArrayLike  # whether observations may be noise; the log density of those that are
 FloatArray = NDArray[np.float64]
 

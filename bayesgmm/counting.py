@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.analysis.impropriety import existence_of, look_at, warn_of_strays
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.tree import OBS, observed
-from bayesgmm.arguments import Covariance, Missing, Noise, read_choice, read_count, read_positive, read_seed
+from bayesgmm.arguments import Covariance, Family, Missing, Noise, read_choice, read_count, read_positive, read_seed
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data, warn_of_unlike_scales
 from bayesgmm.engines.gibbs import GibbsSettings, sweeps_between_draws
@@ -53,6 +53,7 @@ def posterior_k(
     missing: Missing = "raise",
     sample_weight: ArrayLike | None = None,
     noise: Noise = False,
+    family: Family = "gaussian",
 ) -> xr.DataTree:
     r"""Posterior of the number of components k, and of how many of them the data occupy, by the telescoping sampler.
 
@@ -107,6 +108,8 @@ def posterior_k(
     noise : bool, float, or (n,) array-like
         Whether observations may be of no component, and the density of those: see :func:`bayesgmm.fit`.
         Its share does not depend on k, and is ``w_noise``; noise is -1 in ``z`` and in the partition.
+    family : {"gaussian", "t"}
+        As in :func:`bayesgmm.fit`; ``components`` holds the degrees of freedom ``nu``, too.
 
     Returns
     -------
@@ -158,14 +161,15 @@ def posterior_k(
     >>> tree["p_k"].sel(k=[1, 5, 6, 20]).values.round(1)
     array([0. , 0.2, 0.2, 0. ])
     """
-    data, _ = read_fit_data(x, 1, covariance=covariance, missing=missing, sample_weight=sample_weight, noise=noise)
+    known: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "noise": noise, "family": family}
+    data, _ = read_fit_data(x, 1, covariance=covariance, **known)
     if data.known.labels is not None:
         rule = "cannot be given to posterior_k, in which the number of components is unknown; fit a k that they fit"
         raise ValueError(about("labels", rule))
     of_k = read_prior_k(prior_k)
     p = of_k.probabilities()
     read_choice(weights, Weights, "weights")
-    own_prior = read_prior(prior, data, covariance)
+    own_prior = read_prior(prior, data, covariance, family)
     alpha = _read_alpha(alpha, prior)
     largest = int(np.flatnonzero(p)[-1]) + 1
     of_data = look_at(data, [largest], own_prior, covariance)[largest]
@@ -175,8 +179,8 @@ def posterior_k(
     draws, chains = read_count(draws, "draws"), read_count(chains, "chains")
     if Structure(covariance, data.n_features).one_unit:
         warn_of_unlike_scales(data, covariance)
-    own, units = standardised_posterior(data, 1, own_prior, covariance)
-    most = sweeps_between_draws(own.observations.work * TYPICAL, OPERATIONS)
+    own, units = standardised_posterior(data, 1, own_prior, covariance, family)
+    most = sweeps_between_draws(own.work * TYPICAL, OPERATIONS)
     thin = most if thin is None else read_count(thin, "thin")
     tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")
     seed = read_seed(random_seed)
@@ -206,6 +210,7 @@ def posterior_k(
         alpha=alpha,
         weights=weights,
         covariance=covariance,
+        family=family,
         prior=replace(own_prior, alpha=alpha).to_json(),
         seed=seed,
         missing=data.missing,

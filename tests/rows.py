@@ -9,21 +9,21 @@ import bayesgmm as bg
 from tests.statistics import assert_same_means
 
 
-def assert_nuts_and_gibbs_agree(observed, covariance):
-    """Means of weights and of components' means, within their Monte Carlo errors."""
-    settings = {"covariance": covariance, "draws": 500, "random_seed": 2, "progressbar": False}
+def assert_nuts_and_gibbs_agree(observed, covariance, names=("w", "mu"), **options):
+    """Means of weights, of components' means and of what else is named, within their Monte Carlo errors."""
+    settings = {"covariance": covariance, "draws": 500, "random_seed": 2, "progressbar": False} | options
     fits = [bg.fit(observed, 2, method=method, thin=thin, **settings) for method, thin in (("nuts", 5), ("gibbs", 10))]
-    for name in ("w", "mu"):
+    for name in names:
         drawn = [tree["posterior"][name].values.reshape(4, 500, -1) for tree in fits]
         for i in range(drawn[0].shape[2]):
             found = [(each[..., i].mean(), array_stats.mcse(each[..., i], chain_axis=0, draw_axis=1)) for each in drawn]
             assert_same_means(*found[0], *found[1], f"{name}, {i}")
 
 
-def assert_evidence_is_an_integral(observed, log_likelihood):
+def assert_evidence_is_an_integral(observed, log_likelihood, **options):
     """Of one component of one feature, by quadrature over mu and log variance, given its log-likelihood (mu, sigma)."""
     prior = bg.ConjugatePrior(b0=0.0, B0=9.0, c0=2.5, C0=1.0)
-    tree = bg.fit(observed, 1, prior=prior, method="gibbs", random_seed=1, progressbar=False)
+    tree = bg.fit(observed, 1, prior=prior, method="gibbs", random_seed=1, progressbar=False, **options)
     found = bg.log_evidence(tree, random_seed=1)
     mu, log_variance = np.meshgrid(np.linspace(-12, 12, 1_001), np.linspace(-5, 7, 1_001), indexing="ij")
     total = stats.norm.logpdf(mu, 0, 3) + stats.invgamma.logpdf(np.exp(log_variance), 2.5, scale=1.0) + log_variance
@@ -33,13 +33,13 @@ def assert_evidence_is_an_integral(observed, log_likelihood):
     assert found.value == pytest.approx(integral, abs=5 * found.mcse + 1e-4)
 
 
-def assert_p_k_is_that_of_evidence(observed):
+def assert_p_k_is_that_of_evidence(observed, **options):
     """One, two and three components, equally probable beforehand."""
     prior = bg.ConjugatePrior(alpha=2.0).scaled_to(observed.x)
-    p = bg.posterior_k(observed, prior_k=[1 / 3] * 3, prior=prior, random_seed=1, progressbar=False)
+    settings = {"prior": prior, "progressbar": False} | options
+    p = bg.posterior_k(observed, prior_k=[1 / 3] * 3, random_seed=1, **settings)
     evidence = [
-        bg.log_evidence(bg.fit(observed, k, prior=prior, method="gibbs", random_seed=k, progressbar=False), random_seed=1)
-        for k in (1, 2, 3)
+        bg.log_evidence(bg.fit(observed, k, method="gibbs", random_seed=k, **settings), random_seed=1) for k in (1, 2, 3)
     ]
     values = np.array([each.value for each in evidence])
     wanted = np.exp(values - np.logaddexp.reduce(values))

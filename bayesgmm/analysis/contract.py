@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Method, read_choice
-from bayesgmm.model.mixture import NOISE
+from bayesgmm.model.mixture import NOISE, NU
 from bayesgmm.model.number_priors import prior_k_from_json
 from bayesgmm.model.priors import prior_of
 
@@ -102,6 +102,11 @@ def require_draws(posterior: xr.Dataset, covariance: str | None) -> None:
         _require(np.isfinite(values), f"finite numbers in {name}")
     _require(w > 0, "weights w above zero")
     _require(abs(w.sum(axis=-1) - 1) <= _ROUNDED, "weights w that sum to one")
+    if NU in posterior:
+        if posterior[NU].dims != posterior["w"].dims:
+            raise ValueError(f"tree must hold {NU} with the dims of w, got {posterior[NU].dims}; {_REMEDY}")
+        freedom = _numbers(posterior, NU)
+        _require(np.isfinite(freedom) & (freedom > 0), f"degrees of freedom {NU} above zero")
     if NOISE in posterior:
         share = _numbers(posterior, NOISE)
         if posterior[NOISE].dims != ("chain", "draw"):

@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from scipy.special import logsumexp, ndtr, softmax
+from scipy.special import logsumexp, ndtr, softmax, stdtr
 
 from bayesgmm.analysis.draws import Draws
 from bayesgmm.arguments import FloatArray
@@ -39,7 +39,7 @@ def shares_given(draws: Draws, rows: Observations) -> FloatArray:
 def log_likelihood(draws: Draws, rows: Observations) -> FloatArray:
     """Log-likelihood of all data for every draw, (S,), on all cores."""
 
-    def of_one(parameters: tuple[FloatArray, FloatArray, FloatArray]) -> float:
+    def of_one(parameters: tuple[FloatArray, ...]) -> float:
         if rows.n_features == 1:  # sums in one pass, without a logarithm for each observation
             return rows.sums(*parameters).log_likelihood
         return rows.log_likelihood(*parameters)
@@ -54,5 +54,7 @@ def distribution_function(draws: Draws, x: FloatArray, error: FloatArray | float
     total = np.zeros(x.shape)
     with np.errstate(over="ignore"):  # what lies beyond a float's range of deviations is certain
         for j in range(draws.n_components):  # one after another, to save memory
-            total += draws.w[:, j, None] * ndtr((x - draws.mu[:, j]) / np.hypot(draws.factors[:, j, 0], error))
+            deviations = (x - draws.mu[:, j]) / np.hypot(draws.factors[:, j, 0], error)
+            below = ndtr(deviations) if draws.nu is None else stdtr(draws.nu[:, [j]], deviations)
+            total += draws.w[:, j, None] * below
     return total

@@ -19,9 +19,9 @@ from bayesgmm.analysis.contract import (
     require_draws,
     require_hyperparameters,
 )
-from bayesgmm.arguments import FloatArray
+from bayesgmm.arguments import Family, FloatArray
 from bayesgmm.data.units import Units
-from bayesgmm.model.mixture import NOISE, with_share
+from bayesgmm.model.mixture import NOISE, NU, with_share
 
 _COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
 
@@ -36,13 +36,19 @@ class Draws:
     n_chains: int
     n_draws: int
     noise: FloatArray | None = None  # (S,), its share, where observations may be noise; w are the weights of the rest
+    nu: FloatArray | None = None  # (S, K), degrees of freedom of t distributions
 
     @property
-    def parameters(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Weights, means and factors of all draws, as the E-step takes them: noise's share is the last weight."""
-        return with_share(self.w, self.noise), self.mu, self.factors
+    def parameters(self) -> tuple[FloatArray, ...]:
+        """Weights, means, factors and nu of all draws, as the E-step takes them: noise's share is the last weight."""
+        return with_share(self.w, self.noise), self.mu, self.factors, *(() if self.nu is None else (self.nu,))
 
-    def each(self) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
+    @property
+    def family(self) -> Family:
+        """Of the components' distributions."""
+        return "gaussian" if self.nu is None else "t"
+
+    def each(self) -> Iterator[tuple[FloatArray, ...]]:
         """Those of one draw after another."""
         return zip(*self.parameters, strict=True)
 
@@ -63,12 +69,13 @@ class Draws:
     def reordered(self, order: NDArray[np.int64]) -> Draws:
         """The clusters of each draw in the order (S, K)."""
         rows = np.arange(len(order))[:, None]
-        return replace(self, w=self.w[rows, order], mu=self.mu[rows, order], factors=self.factors[rows, order])
+        nu = None if self.nu is None else self.nu[rows, order]
+        return replace(self, w=self.w[rows, order], mu=self.mu[rows, order], factors=self.factors[rows, order], nu=nu)
 
     def of(self, rows: Any, n_chains: int, n_draws: int) -> Draws:
         """Some of the draws, as so many chains of so many."""
-        noise = None if self.noise is None else self.noise[rows]
-        return Draws(self.w[rows], self.mu[rows], self.factors[rows], n_chains, n_draws, noise)
+        noise, nu = (None if each is None else each[rows] for each in (self.noise, self.nu))
+        return Draws(self.w[rows], self.mu[rows], self.factors[rows], n_chains, n_draws, noise, nu)
 
     def thinned(self, most: int) -> Draws:
         """At most ``most`` draws, evenly spaced, as one chain."""
@@ -89,11 +96,15 @@ class Draws:
         """Observations (n, D) from the mixture of draw s, none of them noise."""
         z = rng.choice(self.n_components, size=n, p=self.w[s] / self.w[s].sum())
         noise = rng.standard_normal((n, self.n_features))
+        if self.nu is not None:
+            noise /= np.sqrt(rng.chisquare(self.nu[s, z]) / self.nu[s, z])[:, None]
         return self.mu[s, z] + np.einsum("nij,nj->ni", self.factors[s, z], noise)
 
     def cluster(self, j: int) -> Draws:
         """One cluster with its weight."""
-        return Draws(self.w[:, [j]], self.mu[:, [j]], self.factors[:, [j]], self.n_chains, self.n_draws)  # without noise
+        w, mu, factors = self.w[:, [j]], self.mu[:, [j]], self.factors[:, [j]]
+        nu = None if self.nu is None else self.nu[:, [j]]
+        return replace(self, w=w, mu=mu, factors=factors, noise=None, nu=nu)
 
     @property
     def sd(self) -> FloatArray:
@@ -123,7 +134,8 @@ def draws_of(posterior: xr.Dataset) -> Draws:
     w, mu, spread = (values.reshape(-1, k, *values.shape[3:]) for values in arrays)
     factors = roots(spread) if spread.ndim == 4 else spread[..., None, None]
     noise = np.asarray(posterior[NOISE].values, dtype=float).ravel() if NOISE in posterior else None
-    return Draws(w, mu.reshape(*w.shape, -1), factors, n_chains, n_draws, noise)
+    nu = np.asarray(posterior[NU].values, dtype=float).reshape(w.shape) if NU in posterior else None
+    return Draws(w, mu.reshape(*w.shape, -1), factors, n_chains, n_draws, noise, nu)
 
 
 def roots(cov: FloatArray) -> FloatArray:

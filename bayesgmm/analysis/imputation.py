@@ -90,7 +90,7 @@ def impute(
         shares = None if x is None else shares_given(parameters, of_part)
         for s, one in enumerate(parameters.each()):
             share = 1 / len(parameters.w) if shares is None else shares[s, :, None]
-            first, second = of_part.expected(*one)
+            first, second = of_part.expected(one)
             mean[part] += share * first
             square[part] += share * second
 
@@ -108,6 +108,6 @@ def impute(
         many = min(read_count(draws, "draws"), len(parameters.w))
         require_room(many, rows.x.size, "draws")
         rng, few = np.random.default_rng(read_seed(random_seed)), parameters.thinned(many)
-        completed: FloatArray = units.shift + units.scale * np.stack([rows.completed(*one, rng) for one in few.each()])
+        completed: FloatArray = units.shift + units.scale * np.stack([rows.completed(one, rng) for one in few.each()])
         result["draws"] = (("draw", *dims), as_shown(np.where(exact, observed.x, completed)))
     return result

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from bayesgmm.analysis.densities import distribution_function, log_density
 from bayesgmm.analysis.draws import Draws, read_draws
@@ -286,7 +286,8 @@ def predictive_quantiles(
     if given.ndim > 1 or not given.size:
         raise ValueError(f"probabilities must be a number or have shape (P,), got shape {given.shape}")
     wanted = np.array([read_probability(each, "probabilities") for each in np.atleast_1d(given).tolist()])
-    ends = few.mu + few.factors[..., 0] * ndtri(wanted)  # a mixture's quantile lies between its components'
+    standard = ndtri(wanted) if few.nu is None else stdtrit(few.nu[..., None], wanted)
+    ends = few.mu + few.factors[..., 0] * standard  # a mixture's quantile lies between its components'
     lower, upper = ends.min(axis=1), ends.max(axis=1)
     of_draws = _bisect(lambda x: distribution_function(few, x) < wanted, lower, upper)
     overall = _bisect(

@@ -12,6 +12,8 @@ Every engine ends in :func:`build_tree`, every analysis begins with :func:`bayes
 * ``observed_data``: ``x`` (obs) or (obs, feature); the name of a single feature is its attribute ``long_name``; where they
   were given, ``weight`` (obs), ``label`` (obs) or (obs, cluster), ``error``, standard deviations like ``x`` or
   covariances (obs, feature, feature_bis), and ``lower`` and ``upper`` like ``x``
+* of t distributions, ``nu`` (chain, draw, cluster) in the posterior, and ``nu`` (cluster) in ``em_baseline``; ``sigma`` and
+  ``cov`` are then those of the Gaussians that they come near to as nu grows
 * where observations may be noise, ``w_noise`` (chain, draw) in the posterior, its share, of which ``w`` are the weights of
   the rest; ``w_noise`` in ``em_baseline``; in ``observed_data`` ``log_noise`` (obs), the log density that each has as noise
 * ``em_baseline``: ``w``, ``mu``, ``sigma`` or ``cov`` as in the posterior, the EM estimate; its criteria are attributes
@@ -50,7 +52,7 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.em.result import EMResult
-from bayesgmm.model.mixture import NOISE, Mixture
+from bayesgmm.model.mixture import NOISE, NU, Mixture
 
 OBS = "obs"
 WEIGHT, LABEL, ERROR, LOWER, UPPER = "weight", "label", "error", "lower", "upper"
@@ -65,6 +67,7 @@ def parameters_of(mixture: Mixture) -> dict[str, FloatArray]:
     """A mixture's parameters under the names that they have in a tree."""
     spread = mixture.sigma if mixture.n_features == 1 else mixture.covariances
     values = dict(zip(parameter_dims(mixture.n_features), (mixture.weights, mixture.means, spread), strict=True))
+    values |= {} if mixture.nu is None else {NU: mixture.nu}
     return values if mixture.noise is None else values | {NOISE: np.array(mixture.noise)}
 
 
@@ -78,7 +81,7 @@ def build_tree(
     apart: Sequence[str] = (),
 ) -> xr.DataTree:
     """Assemble the tree from what an engine produced, in the data's units; hyperparameters, named in ``apart``, aside."""
-    k, dims = em.mixture.n_components, parameter_dims(em.mixture.n_features)
+    k, dims = em.mixture.n_components, parameter_dims(em.mixture.n_features) | {NU: (CLUSTER,)}
     baseline = xr.Dataset(
         {name: (dims.get(name, ()), np.array(value)) for name, value in parameters_of(em.mixture).items()},
         coords={CLUSTER: np.arange(k)},
@@ -137,7 +140,7 @@ def observed(data: Observations) -> xr.Dataset:
 def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, int]]) -> xr.DataTree:
     """The tree with a group of the solutions that EM found: mixture, mass, and how many chains began there."""
     mixtures, mass, chains = zip(*optima, strict=True)
-    dims = parameter_dims(mixtures[0].n_features)
+    dims = parameter_dims(mixtures[0].n_features) | {NU: (CLUSTER,)}
     values = [parameters_of(mixture) for mixture in mixtures]
     variables: dict[str, Any] = {
         name: ((OPTIMUM, *dims.get(name, ())), np.stack([each[name] for each in values])) for name in values[0]
@@ -240,8 +243,8 @@ def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
         raise ValueError(f"em_baseline of tree must hold EM's estimate, got none of {what}; pass what fit returned")
     spread = {"covariances" if "cov" in dims else "sigma": group["cov" if "cov" in dims else "sigma"].values}
     try:
-        noise = float(group[NOISE]) if NOISE in group else None
-        mixture = Mixture(group["w"].values, group["mu"].values, **spread, noise=noise)
+        noise, nu = float(group[NOISE]) if NOISE in group else None, group[NU].values if NU in group else None
+        mixture = Mixture(group["w"].values, group["mu"].values, **spread, noise=noise, nu=nu)
     except (TypeError, ValueError) as error:
         raise ValueError(f"em_baseline of tree must hold EM's estimate, but its {error}; pass what fit returned") from None
     return mixture, float(group.attrs["log_likelihood"])

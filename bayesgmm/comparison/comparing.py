@@ -20,7 +20,7 @@ from bayesgmm.analysis.contract import attribute
 from bayesgmm.analysis.diagnosis import diagnosis_of
 from bayesgmm.analysis.impropriety import OfData, forewarn, of_data
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.arguments import Covariance, Method, Missing, Noise, read_count, read_seed
+from bayesgmm.arguments import Covariance, Family, Method, Missing, Noise, read_count, read_seed
 from bayesgmm.comparison.cache import FitCache
 from bayesgmm.comparison.judging import Judged, judge, table_of
 from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS
@@ -64,6 +64,7 @@ def compare(
     sample_weight: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     noise: Noise = False,
+    family: Family = "gaussian",
     **options: Any,
 ) -> Comparison:
     """Fit every k and compare: how well each predicts observations it has not seen, and how probable each is.
@@ -79,7 +80,7 @@ def compare(
         for it passes between solutions. Elsewhere NUTS, until a k has more components than the data support, so that its
         chains do not agree: then that k by Gibbs as well (n k D up to 150 000), of which the fit with the smaller R-hat is
         kept, and larger k by Gibbs at once if it was that one.
-    prior, covariance, draws, chains, missing, sample_weight, labels, noise
+    prior, covariance, draws, chains, missing, sample_weight, labels, noise, family
         As in :func:`bayesgmm.fit`, the same for every k.
     prior_k : PriorOnK or sequence of float, optional
         Prior on k (:mod:`bayesgmm.priors`), restricted to those compared. Default: all of them equally probable.
@@ -139,12 +140,14 @@ def compare(
         for name, value in (("sample_weight", sample_weight), ("labels", labels), ("noise", noise)):
             if value is not None and value is not False:
                 raise ValueError(about(name, "belongs to data; trees hold what is known of theirs"))
+        if family != "gaussian":
+            raise ValueError(about("family", "belongs to a fit; trees tell theirs"))
         return _compared(_read_fits(trees), None, prior_k)
     if options.get("model") is not None:
         raise TypeError("model states one k and cannot be compared over k; fit each model and pass the trees to az.compare")
     ks = _read_ks(k)
     given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels, "noise": noise}
-    data, _ = read_fit_data(x, ks[0], covariance=covariance, **given)  # type: ignore[arg-type]
+    data, _ = read_fit_data(x, ks[0], covariance=covariance, family=family, **given)  # type: ignore[arg-type]
     for each in ks[1:]:
         read_fit_data(data, each, covariance=covariance)
     _weights_of(prior_k, ks)
@@ -153,7 +156,8 @@ def compare(
         raise ValueError(Words(rule, Argument("draws")))
     seed = read_seed(random_seed)
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
-    own_prior = read_prior(prior, data, covariance)
+    settings |= {} if family == "gaussian" else {"family": family}
+    own_prior = read_prior(prior, data, covariance, family)
     asked = _Asked(
         data=data,
         ks=ks,

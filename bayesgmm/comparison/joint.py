@@ -12,7 +12,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import sorting
 from bayesgmm.data.units import Units
 from bayesgmm.model import wishart
-from bayesgmm.model.mixture import NOISE
+from bayesgmm.model.mixture import NOISE, NU
 from bayesgmm.model.priors import CUSTOM_MODEL, prior_of
 from bayesgmm.posterior import LogPosterior, standardised_posterior
 from bayesgmm.words import Argument, Words
@@ -38,7 +38,7 @@ def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, Units]:
         )
     rows, draws, covariance = reading.observations, reading.draws, attribute(reading.tree, "covariance")
     prior = prior.scaled_to(rows.x, covariance)  # nothing is left open: this asks whether it fits the data
-    own, units = standardised_posterior(rows, draws.n_components, prior, covariance)
+    own, units = standardised_posterior(rows, draws.n_components, prior, covariance, draws.family)
     return own, draws.by_chain(_points(own, draws, units)), units
 
 
@@ -70,4 +70,7 @@ def _points(own: LogPosterior, draws: Draws, units: Units) -> FloatArray:
     if own.noise:
         assert draws.noise is not None
         points[:, own.places[NOISE].start] = logit(draws.noise)
+    if own.student:
+        assert draws.nu is not None
+        points[:, own.places[NU]] = np.log(draws.nu)
     return points

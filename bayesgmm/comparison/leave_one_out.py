@@ -339,8 +339,8 @@ def _without(own: LogPosterior, i: int) -> LogPosterior:
 
 def _sampled(own: LogPosterior, starts: list[FloatArray], seed: int) -> xr.Dataset:
     target, quiet = CompiledTarget(own), Phases(announce=False)
-    if own.observations.work * own.k <= _FEW_OPERATIONS:
-        thin = min(_MOST_SWEEPS, sweeps_between_draws(own.observations.work * own.k))
+    if own.work * own.k <= _FEW_OPERATIONS:
+        thin = min(_MOST_SWEEPS, sweeps_between_draws(own.work * own.k))
         gibbs = GibbsSettings(_REFIT_DRAWS, _REFIT_TUNE, thin, len(starts), seed, progressbar=False)
         sampled = sample_gibbs(target, starts, gibbs, quiet)
     else:

@@ -26,13 +26,16 @@ import numpy as np
 from scipy.special import betaln, gammaln, multigammaln
 
 from bayesgmm.arguments import FloatArray
+from bayesgmm.engines.sweeps import rows_of
 from bayesgmm.kernels.allocations import allocate_at, draw_parameters
 from bayesgmm.kernels.permanents import mixture_log_densities, subset_steps
 from bayesgmm.kernels.points import OF_NOISE
+from bayesgmm.kernels.student import LARGEST, PRIOR, SMALLEST, Student
 from bayesgmm.model import wishart
 from bayesgmm.posterior import LogPosterior
 
 _TEMPERS = (1.0, 0.6, 0.3)  # powers to which the likelihood given z is raised, in turn
+_GRID = 1_000  # values of log nu
 _CHUNK = 64  # points handled together
 
 
@@ -45,6 +48,8 @@ class Proposal:
     means: FloatArray  # (T, K, D), of the observations allocated; zero where there are none
     shapes: FloatArray  # (T, m), of the precisions
     rates: FloatArray  # (T, m, D, D) or (T, m, V)
+    scales: FloatArray  # (T, K), counts that say how much is known of the means
+    of_nu: FloatArray  # (T, K, 2), location and scale of log nu, or (T, 0, 2)
 
     @classmethod
     def at(cls, own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> Proposal:
@@ -56,17 +61,24 @@ class Proposal:
             shares = own.log_shares(points)
             log_w = np.hstack([log_w + shares[:, 1:], shares[:, :1]])
         counts, first, second = np.empty(log_w.shape), np.empty((t, k, d)), np.empty((t, k, d, d))
+        tails, nu = np.empty((t, 2, k)), np.exp(own.log_nu(points))
 
         def fill(each: tuple[int, np.random.Generator]) -> None:
             s, own_rng = each
-            allocate_at(own_rng, own.rows, log_w[s], mu[s], factors[s], counts[s], first[s], second[s])
+            rows = rows_of(own, nu[s]) if own.student else own.rows
+            allocate_at(own_rng, rows, log_w[s], mu[s], factors[s], counts[s], first[s], second[s])
+            tails[s, 0] = counts[s, :k]
+            if isinstance(rows.known, Student):
+                tails[s] = rows.known.tails
 
         on_all_cores(fill, list(enumerate(rng.spawn(t))))
         second += np.tril(second, -1).swapaxes(-1, -2)
-        of_k = counts[:, :k, None]
-        means = np.where(of_k > 0, mu + first / np.maximum(of_k, 1), 0.0)
+        some = counts[:, :k, None] > 0
+        means = np.where(some, mu + first / np.where(some, tails[:, 0, :, None], 1), 0.0)
         power = np.resize(_TEMPERS, t)
         counts, second = power[:, None] * counts, power[:, None, None, None] * second
+        tails *= power[:, None, None]
+        of_nu = location_and_scale(counts[:, :k], tails[:, 1]) if own.student else np.empty((t, 0, 2))
         within, n_per_block = second, counts[:, :k]
         if own.spread.structure.shared:
             within, n_per_block = second.sum(axis=1, keepdims=True), n_per_block.sum(axis=1, keepdims=True)
@@ -79,7 +91,7 @@ class Proposal:
             if own.spread.structure.one_unit:
                 squares, shapes = squares.sum(axis=2, keepdims=True), own.hyper.c0 + n_per_block * d / 2
             rates = C0 + squares / 2
-        return cls(own, counts, means, shapes, rates)
+        return cls(own, counts, means, shapes, rates, tails[:, 0].copy(), of_nu)
 
     def draw(self, times: int, rng: np.random.Generator) -> FloatArray:
         """Points (T times, n_dim), equally many from each kernel, as their mixture has them; C0 is left at zero."""
@@ -90,7 +102,8 @@ class Proposal:
         def fill(each: tuple[int, np.random.Generator]) -> None:
             t, own_rng = each
             draw_parameters(
-                own_rng, spread.compiled, self.counts[t], self.means[t], self.shapes[t], self.rates[t],
+                own_rng, spread.compiled, self.counts[t], self.scales[t], self.means[t], self.shapes[t], self.rates[t],
+                self.of_nu[t],
                 hyper.alpha, hyper.b0, hyper.precision_of_means, self.own.places[spread.name].start, result[t],
             )  # fmt: skip
 
@@ -129,7 +142,7 @@ class Proposal:
         else:
             log_determinants, entries = -coordinates.sum(axis=-1), np.exp(-coordinates)
         log_w, log_shares, eigenvalues = own.log_weights(points), own.log_shares(points), np.maximum(eigenvalues, 0.0)
-        sides = log_w, nu, log_determinants, entries, eigenvalues, rotations, log_shares
+        sides = log_w, nu, log_determinants, entries, eigenvalues, rotations, log_shares, own.log_nu(points)
         return tuple(np.ascontiguousarray(side) for side in sides), jacobian
 
     @cached_property
@@ -158,7 +171,21 @@ class Proposal:
         if self.own.noise:
             shares = np.hstack([of_noise, counts.sum(axis=1, keepdims=True)]) + OF_NOISE
             common = common - betaln(*shares.T)
-        return tuple(map(np.ascontiguousarray, (counts, powers, constants, self.shapes, rates, centres, common, shares)))
+        arrays = self.scales, powers, constants, self.shapes, rates, centres, common, shares, self.of_nu
+        return tuple(map(np.ascontiguousarray, arrays))
+
+
+def location_and_scale(counts: FloatArray, of_logs: FloatArray) -> FloatArray:
+    """Mean and standard deviation of log nu given the scales drawn, for each cluster, (T, K, 2)."""
+    grid = np.linspace(np.log(SMALLEST), np.log(LARGEST), _GRID)
+    half = np.exp(grid) / 2
+    log_density = PRIOR[0] * grid - 2 * PRIOR[1] * half + counts[..., None] * (half * np.log(half) - gammaln(half))
+    log_density += of_logs[..., None] * half
+    p = np.exp(log_density - log_density.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    mean = p @ grid
+    sd = np.sqrt((p * (grid - mean[..., None]) ** 2).sum(axis=-1))
+    return np.stack([mean, np.maximum(sd, grid[1] - grid[0])], axis=-1)
 
 
 def on_all_cores(function: Any, parts: list[Any]) -> None:

@@ -24,15 +24,23 @@ from bayesgmm.kernels.groups import Groups, groups_of
 from bayesgmm.kernels.intervals import Intervals, intervals_of
 from bayesgmm.kernels.latent import SUMMED
 from bayesgmm.kernels.rows import EXACT, Kind, Rows, rows_of
-from bayesgmm.words import about
+from bayesgmm.kernels.student import Nu
+from bayesgmm.words import Argument, Words, about
 
+EXACT_ALONE = Words(
+    "must be exact, complete rows for a mixture of t distributions: beside errors and intervals these have no closed form, "
+    "and gaps are not supported; use ",
+    Argument("family", "gaussian"),
+)
 _DRAWN = 5  # exact values that are looked at while one behind another is drawn
 
 
 class Source(Protocol):
     """Where observations are does not matter to those who ask for no more than this."""
 
-    def sums(self, weights: FloatArray, means: FloatArray, factors: FloatArray, units: Units | None = None) -> ESums:
+    def sums(
+        self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
+    ) -> ESums:
         """Completed sums for a mixture with K components: :func:`bayesgmm.kernels.estep.e_step`."""
 
 
@@ -478,10 +486,10 @@ class Observations:
         order = self.kind.order
         return None if weight is None else weight[order], None if log_labels is None else log_labels[:, order]
 
-    def rows(self, k: int) -> Rows:
-        """As compiled code takes them, for K components."""
+    def rows(self, k: int, *, student: bool = False) -> Rows:
+        """As compiled code takes them, for K components, which are Gaussians or t distributions."""
         x = self.x[self.kind.order] if isinstance(self.kind, Groups | Intervals) else self.x
-        return rows_of(x, *self._in_order(k), self.kind, noise=self.known.noise is not None)
+        return rows_of(x, *self._in_order(k), self.kind, noise=self.known.noise is not None, student=student)
 
     def _shares(self, weights: FloatArray, means: FloatArray) -> tuple[FloatArray, bool]:
         """Weights of K components, and, behind them, of noise if these rows may be noise: whether one is."""
@@ -490,6 +498,11 @@ class Observations:
             return weights, weights.shape[-1] > k
         weights = weights[..., :k]
         return weights / weights.sum(axis=-1, keepdims=True), False
+
+    def _require_exact(self, nu: Nu) -> None:
+        """Refuse rows of which less is known beside t distributions."""
+        if nu is not None and self.kind is not EXACT:
+            raise ValueError(about("x", EXACT_ALONE))
 
     def _separable(self, means: FloatArray, factors: FloatArray) -> FloatArray:
         """Factors of covariances; of intervals of several features the standard deviations, for nothing else is possible."""
@@ -500,37 +513,42 @@ class Observations:
             raise ValueError(about("x", INTERVALS_ALONE))
         return sd
 
-    def log_density(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
+    def log_density(self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None) -> FloatArray:
         """Log density of each, (n,), or (S, n) of S mixtures, over the components that its label allows.
 
         Where there is noise, its share is the last of the weights; of rows that are not said to be noise, perhaps, the
         density is that of the other components.
         """
+        self._require_exact(nu)
         weights, noise = self._shares(weights, means)
         known = self._in_order(means.shape[-2], noise=noise)[1]
-        return estep.log_density(self.x, weights, means, self._separable(means, factors), known, self.kind)
+        return estep.log_density(self.x, weights, means, self._separable(means, factors), known, self.kind, nu)
 
-    def responsibilities(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> FloatArray:
+    def responsibilities(self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None) -> FloatArray:
         """Probability of each component given each of them and its label, (n, K); of noise, if it is possible, last."""
+        self._require_exact(nu)
         weights, noise = self._shares(weights, means)
         known = self._in_order(means.shape[-2], noise=noise)[1]
-        return estep.responsibilities(self.x, weights, means, self._separable(means, factors), known, self.kind)
+        return estep.responsibilities(self.x, weights, means, self._separable(means, factors), known, self.kind, nu)
 
-    def log_likelihood(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> float:
+    def log_likelihood(self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None) -> float:
         """Log density of all, each counted as often as it counts."""
-        return float(self.counts @ self.log_density(weights, means, factors))
+        return float(self.counts @ self.log_density(weights, means, factors, nu))
 
-    def sums(self, weights: FloatArray, means: FloatArray, factors: FloatArray, units: Units | None = None) -> ESums:
+    def sums(
+        self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
+    ) -> ESums:
         """Completed sums for a mixture, in whose units the rows are standardised in passing."""
         standardise: Any = {} if units is None else {"shift": units.shift, "scale": units.scale}
         weights, noise = self._shares(weights, means)
         known = self._in_order(means.shape[-2], noise=noise, units=units)
-        return estep.e_step(self.x, weights, means, self._separable(means, factors), *known, self.kind, **standardise)
+        return estep.e_step(self.x, weights, means, self._separable(means, factors), *known, self.kind, nu, **standardise)
 
-    def completed(self, weights: FloatArray, means: FloatArray, factors: FloatArray, rng: np.random.Generator) -> FloatArray:
+    def completed(self, parameters: tuple[FloatArray, ...], rng: np.random.Generator) -> FloatArray:
         """Rows (n, D) drawn from the distribution, under a mixture, of the exact and complete ones behind these."""
         if self.kind is EXACT:
             return self.x
+        weights, means, factors = parameters
         result = np.empty(self.x.shape)
         complete_at(rng, self.rows(len(means)), *_as_drawn(self._shares(weights, means)[0], means, factors), result)
         return result
@@ -546,8 +564,11 @@ class Observations:
         noise = np.sqrt(np.maximum(values, 0.0)) * rng.standard_normal(x.shape)
         return x + np.einsum("nij,nj->ni", vectors, noise)
 
-    def expected(self, weights: FloatArray, means: FloatArray, factors: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def expected(self, parameters: tuple[FloatArray, ...]) -> tuple[FloatArray, FloatArray]:
         """Mean and mean square (n, D) of the rows behind these under a mixture."""
+        if self.kind is EXACT:
+            return self.x, self.x**2
+        weights, means, factors = parameters
         mean, square = np.empty(self.x.shape), np.empty(self.x.shape)
         expect_at(self.rows(len(means)), *_as_drawn(self._shares(weights, means)[0], means, factors), mean, square)
         return mean, square

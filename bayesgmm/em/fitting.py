@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import digamma
 
 from bayesgmm.arguments import (
     Covariance,
+    Family,
     FloatArray,
     Missing,
     Noise,
@@ -29,7 +31,7 @@ from bayesgmm.em.result import EMResult, Restart, are_one, order_within, sorted_
 from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.rows import EXACT
-from bayesgmm.model.mixture import Mixture, with_share
+from bayesgmm.model.mixture import EXPECTED_NU, Mixture, with_share
 from bayesgmm.model.structures import Structure, per_component
 from bayesgmm.words import Argument, Words
 
@@ -38,6 +40,8 @@ _OF_START = 3_000  # bytes at the least, of a start and how it ended
 _CRAWLS = 50  # iterations after which EM is slow, and every other step is an extrapolation
 _LONGER = 4.0  # by how much an extrapolation may be longer than the last one that raised the likelihood
 _NOISE = 0.1  # its share at the start
+_FREEDOM = 0.5, 200.0  # degrees of freedom, between which EM looks for them
+_HALVINGS = 50  # of their logarithms' interval
 _SHARES = 1e-300, 1 - 1e-15  # of noise, between which it is one
 _HOPELESS = 100.0  # log-likelihood below the best, on that sample, which more data cannot make good
 
@@ -58,6 +62,7 @@ def fit_em(
     variance_floor: float = 1e-12,
     missing: Missing = "raise",
     noise: Noise = False,
+    family: Family = "gaussian",
 ) -> EMResult:
     r"""Maximise the likelihood of a Gaussian mixture by expectation-maximisation.
 
@@ -101,6 +106,8 @@ def fit_em(
         What to do with NaN: refuse it, leave its row out, or take what is known of the row (:class:`bayesgmm.Observations`).
     noise : bool, float, or (n,) array-like
         Whether observations may be of no component, and the density of those: see :func:`bayesgmm.fit`.
+    family : {"gaussian", "t"}
+        Gaussians, or Student's t distributions, each with its own degrees of freedom nu between 0.5 and 200.
 
     Returns
     -------
@@ -132,6 +139,9 @@ def fit_em(
 
     Arthur & Vassilvitskii (2007), k-means++: the advantages of careful seeding, Proceedings of SODA, 1027-1035.
 
+    Peel & McLachlan (2000), Robust mixture modelling using the t distribution, Statistics and Computing 10, 339-348.
+    doi:10.1023/A:1008981510081
+
     Varadhan & Roland (2008), Simple and globally convergent methods for accelerating the convergence of any EM algorithm,
     Scandinavian Journal of Statistics 35, 335-353. doi:10.1111/j.1467-9469.2007.00585.x
 
@@ -143,7 +153,7 @@ def fit_em(
     """
     data, k = read_fit_data(
         x, k, covariance=covariance, missing=missing, sample_weight=sample_weight, labels=labels, noise=noise,
-        frequencies=False,
+        family=family, frequencies=False,
     )  # fmt: skip
     n_init = read_count(n_init, "n_init")
     remedy = Words("ask for a smaller ", Argument("n_init"))
@@ -167,6 +177,7 @@ def fit_em(
         max_iter=max_iter,
         variance_floor=variance_floor,
         noise=data.known.noise is not None,
+        student=family == "t",
     )
     if start is None:
         starts = _chosen_starts(data, settings, k, n_init if k > 1 else 1, rng)
@@ -223,6 +234,7 @@ class _Settings:
     max_iter: int
     variance_floor: float
     noise: bool
+    student: bool
 
 
 @dataclass(frozen=True)
@@ -242,17 +254,19 @@ def _run(source: Source, settings: _Settings, name: str, start: Mixture) -> _Run
     weights = with_share(start.weights, share if settings.noise else None)
     moments = structure.of_mixture(start.weights, start.cov)
     factors, fallen = structure.factors(moments, settings.variance_floor)
-    sums = source.sums(weights, means, factors, settings.units)
+    freedom = np.full(k, EXPECTED_NU) if start.nu is None else np.clip(start.nu, *_FREEDOM)
+    now: tuple[FloatArray, ...] = (weights, means, factors, freedom) if settings.student else (weights, means, factors)
+    sums = source.sums(*now, units=settings.units)
     history = [sums.log_likelihood]
     converged = False
     n_iter = 0
-    path = [(weights, means, factors)]  # parameters of successive iterations
+    path = [now]  # parameters of successive iterations
     farthest = 1.0  # extrapolation that has not led astray
     while n_iter < settings.max_iter and not converged:
         n_iter += 1
-        weights, means, factors, fallen = _m_step(settings, sums, means, factors)
-        sums = source.sums(weights, means, factors, settings.units)
-        path.append((weights, means, factors))
+        now, fallen = _m_step(settings, sums, now)
+        sums = source.sums(*now, units=settings.units)
+        path.append(now)
         change = abs(sums.log_likelihood - history[-1])
         moved = max(np.abs(new - old).max() for new, old in zip(path[-1], path[-2], strict=True))
         history.append(sums.log_likelihood)
@@ -261,22 +275,23 @@ def _run(source: Source, settings: _Settings, name: str, start: Mixture) -> _Run
             further = _extrapolated(path, farthest)
             if further is not None:
                 n_iter += 1
-                there = source.sums(*further, settings.units)
+                there = source.sums(*further, units=settings.units)
                 better = there.log_likelihood >= history[-1]
                 farthest = _LONGER * farthest if better else max(farthest / _LONGER, 1.0)
                 if better:
-                    (weights, means, factors), sums = further, there
+                    now, sums = further, there
                     history.append(sums.log_likelihood)
-        path = [(weights, means, factors)] if len(path) == 3 else path
+        path = [now] if len(path) == 3 else path
+    weights, means, factors, *tails = now
     share = float(np.clip(weights[k], *_SHARES)) if settings.noise else None
-    mixture = Mixture(weights[:k] / weights[:k].sum(), means, structure.matrices(factors), noise=share)
+    mixture = Mixture(
+        weights[:k] / weights[:k].sum(), means, structure.matrices(factors), noise=share, nu=tails[0] if tails else None
+    )
     end = Restart(name, float(history[-1]), n_iter, bool(converged), bool(fallen.any()), mixture)
     return _Run(end, history, fallen)
 
 
-def _extrapolated(
-    path: Sequence[tuple[FloatArray, ...]], farthest: float
-) -> tuple[FloatArray, FloatArray, FloatArray] | None:
+def _extrapolated(path: Sequence[tuple[FloatArray, ...]], farthest: float) -> tuple[FloatArray, ...] | None:
     """Where three successive sets of parameters lead (SQUAREM, step S3); None if that is no mixture."""
     first, second, third = (np.concatenate([part.ravel() for part in each]) for each in path)
     step, bend = second - first, (third - second) - (second - first)
@@ -288,25 +303,44 @@ def _extrapolated(
     for part in path[0]:
         parts.append(there[begin : begin + part.size].reshape(part.shape))
         begin += part.size
-    weights, means, factors = parts
+    weights, means, factors, *tails = parts
     scales = np.diagonal(factors, axis1=-2, axis2=-1) if factors.ndim > means.ndim else factors
     if weights.min() <= 0 or scales.min() <= 0:
         return None
-    return weights / weights.sum(), means, factors  # far away their sum is no longer one to all digits
+    freedom = [np.clip(each, *_FREEDOM) for each in tails]
+    return weights / weights.sum(), means, factors, *freedom  # far away the weights' sum is no longer one to all digits
 
 
 def _m_step(
-    settings: _Settings, sums: ESums, means: FloatArray, factors: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_]]:
-    """New weights, means and factors, and which components have collapsed (onto the floor, or empty)."""
-    structure = settings.structure
+    settings: _Settings, sums: ESums, now: tuple[FloatArray, ...]
+) -> tuple[tuple[FloatArray, ...], NDArray[np.bool_]]:
+    """New weights, means, factors and nu, and which components have collapsed (onto the floor, or empty)."""
+    structure, (_, means, factors, *tails) = settings.structure, now
     all_counts, total = sums.counts, sums.counts.sum()
     sums = sums._replace(counts=all_counts[: len(means)])
     alive = sums.counts > 1e-12 * total
-    steps = per_component(sums.first, np.where(alive, sums.counts, np.inf))
+    steps = per_component(sums.first, np.where(alive, sums.tails[0] if tails else sums.counts, np.inf))
+    if tails:  # about the new means, in which rows count as often as their scales say
+        squares = steps[:, :, None] * steps[:, None, :] if sums.second.ndim == 3 else steps**2
+        excess = (sums.tails[0] - sums.counts).reshape((-1,) + (1,) * (squares.ndim - 1))
+        second = sums.second - excess * squares
+        sums, tails = sums._replace(second=second), [_freedom(sums, tails[0], means.shape[1])]
     moments = structure.estimate(sums, steps, structure.second_moments(factors), alive)
     factors, on_floor = structure.factors(moments, settings.variance_floor)
-    return all_counts / total, means + steps, factors, on_floor | ~alive
+    return (all_counts / total, means + steps, factors, *tails), on_floor | ~alive
+
+
+def _freedom(sums: ESums, old: FloatArray, n_features: int) -> FloatArray:
+    """New degrees of freedom (K,), where the expected complete-data likelihood has its maximum (Peel & McLachlan 2000)."""
+    half, count = (old + n_features) / 2, np.maximum(sums.counts, 1e-300)
+    known = 1 + np.log((old + n_features) / old) + digamma(half) - np.log(half) - (sums.tails[0] + sums.tails[1]) / count
+    low, high = (np.full(len(old), np.log(end)) for end in _FREEDOM)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        nu = np.exp(middle) / 2
+        rising = known + np.log(nu) - digamma(nu) > 0
+        low, high = np.where(rising, middle, low), np.where(rising, high, middle)
+    return np.exp((low + high) / 2)
 
 
 def _warn_of_collapse(run: _Run, data: Observations, classes: NDArray[np.int64], scale: Any, floor: float) -> None:
@@ -356,10 +390,11 @@ def _completed_again(z: Observations, settings: _Settings, rng: np.random.Genera
         yield from repeat(z.x)
     single = Mixture(np.ones(1), np.zeros((1, z.n_features)), np.eye(z.n_features)[None])
     unlabelled = Observations.made(z.x, replace(z.known, labels=None, noise=None))
-    one_unit = replace(settings, units=Units(np.zeros(z.n_features), np.ones(z.n_features)), noise=False)
+    unit = Units(np.zeros(z.n_features), np.ones(z.n_features))
+    one_unit = replace(settings, units=unit, noise=False, student=False)
     fitted = _run(unlabelled, one_unit, "", single).end.mixture
     while True:
-        yield unlabelled.completed(*fitted.parameters, rng)
+        yield unlabelled.completed(fitted.parameters, rng)
 
 
 def _ends(source: Source, settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[str, Mixture]]:

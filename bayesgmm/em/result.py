@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import xlogy
 
-from bayesgmm.arguments import Covariance, FloatArray
+from bayesgmm.arguments import Covariance, Family, FloatArray
 from bayesgmm.data.known import Known, sorting
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
@@ -112,9 +112,14 @@ class EMResult:
         return tuple(found)
 
     @property
+    def family(self) -> Family:
+        """Of the components' distributions."""
+        return "gaussian" if self.mixture.nu is None else "t"
+
+    @property
     def n_parameters(self) -> int:
-        """Free parameters: K - 1 weights, K x D means, those of the covariances, and noise's share."""
-        return n_parameters(self.mixture, self.covariance) + (self.mixture.noise is not None)
+        """Free parameters: K - 1 weights, K x D means, those of the covariances, noise's share, and K nu."""
+        return n_parameters(self.mixture, self.covariance)
 
     def bic(self) -> float:
         """Bayesian information criterion, -2 log L + p log n; lower is better (mclust's has the opposite sign)."""
@@ -131,7 +136,7 @@ class EMResult:
         The parameters are those that maximise the likelihood of observations and labels together, as the approximation of
         the integral asks for; mclust puts EM's estimate in their place (BIC - 2 sum_i log max_k r_ik), which makes it
         larger, the more so the more observations lie where components overlap. For observations with gaps or errors, or
-        that may be noise, it is mclust's.
+        that may be noise, and for t distributions it is mclust's.
 
         Notes
         -----
@@ -152,7 +157,7 @@ class EMResult:
     def _completed(self) -> float:
         """The highest log-likelihood of the observations with their most probable labels."""
         rows = Observations.made(self.rows, self.known)
-        if rows.kind is not EXACT or self.mixture.noise is not None:
+        if rows.kind is not EXACT or self.mixture.noise is not None or self.mixture.nu is not None:
             certain = np.log(self.responsibilities.max(axis=1))
             return rows.log_likelihood(*self.mixture.parameters) + float(rows.counts @ certain)
         structure = Structure(self.covariance, self.mixture.n_features)
@@ -208,7 +213,8 @@ def _hard_sums(mixture: Mixture, units: Units, rows: Observations) -> tuple[Floa
 def n_parameters(mixture: Mixture, covariance: Covariance) -> int:
     """Free parameters of a mixture with covariances of a given structure."""
     k, n_features = mixture.n_components, mixture.n_features
-    return k - 1 + k * n_features + Structure(covariance, n_features).n_parameters(k)
+    more = (mixture.noise is not None) + (0 if mixture.nu is None else k)
+    return k - 1 + k * n_features + Structure(covariance, n_features).n_parameters(k) + more
 
 
 def spurious(mixture: Mixture, covariance: Covariance, n_observations: float) -> tuple[int, ...]:

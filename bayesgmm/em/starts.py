@@ -131,7 +131,7 @@ def led_by_labels(start: Mixture, x: FloatArray, counts: FloatArray, log_labels:
     for j in np.flatnonzero((possible & sure).any(axis=1)):
         own = possible[j] & sure
         means[j] = np.average(x[own], axis=0, weights=counts[own])
-    return Mixture(mixture.weights, means, mixture.cov, noise=mixture.noise)
+    return Mixture(mixture.weights, means, mixture.cov, noise=mixture.noise, nu=mixture.nu)
 
 
 def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:

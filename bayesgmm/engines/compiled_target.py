@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesgmm.analysis.tree import parameter_dims
+from bayesgmm.analysis.tree import CLUSTER, parameter_dims
 from bayesgmm.arguments import FloatArray
 from bayesgmm.engines.interface import LogDensity, Loss, Start
 from bayesgmm.kernels.density import draw_callback, with_whitener
-from bayesgmm.model.mixture import NOISE
+from bayesgmm.model.mixture import NOISE, NU
 from bayesgmm.posterior import LogPosterior
 
 _POINT = "point"  # the one variable that nutpie is told of
@@ -97,4 +97,6 @@ def mixture_dims(log_posterior: LogPosterior) -> dict[str, tuple[str, ...]]:
         dims["C0"] = several if log_posterior.spread.size > 1 else ()
     if log_posterior.noise:
         dims[NOISE] = ()
+    if log_posterior.student:
+        dims[NU] = (CLUSTER,)
     return dims

@@ -53,7 +53,7 @@ def sweeps_between_draws(operations: int, budget: int = _OPERATIONS) -> int:
 def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: GibbsSettings, phases: Phases) -> Sampled:
     """Sample by Gibbs sweeps, one chain from each start, side by side."""
     own = target.log_posterior
-    run, stretch = sweeps(own), max(1, STRETCH // (own.observations.work * own.k))
+    run, stretch = sweeps(own), max(1, STRETCH // (own.work * own.k))
     draws = np.empty((settings.chains, settings.draws, own.n_dim))
 
     def chain(start: FloatArray, seed: np.random.SeedSequence, made: FloatArray) -> Chain:

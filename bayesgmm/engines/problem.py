@@ -38,7 +38,7 @@ class Problem:
 
 def own_problem(data: Observations, em: EMResult, prior: Prior, engine: Engine | None) -> Problem:
     """The package's own posterior of standardised data, started at the distinct optima of EM."""
-    own, units = standardised_posterior(data, em.mixture.n_components, prior, em.covariance)
+    own, units = standardised_posterior(data, em.mixture.n_components, prior, em.covariance, em.family)
     optima = [units.standardised_mixture(each) for each in em.optima()]
     names = list(mixture_dims(own))
     target: Any = CompiledTarget(own)
@@ -47,7 +47,7 @@ def own_problem(data: Observations, em: EMResult, prior: Prior, engine: Engine |
         from bayesgmm.model.pymc_model import build_model
 
         rows: Any = own.observations
-        target = PyMCTarget(build_model(rows, own.k, prior=own.prior, covariance=own.covariance))
+        target = PyMCTarget(build_model(rows, own.k, prior=own.prior, covariance=own.covariance, family=own.family))
     return Problem(
         x=own.x,
         target=target,

@@ -79,7 +79,7 @@ def after_sweeps(own: LogPosterior, point: FloatArray, rng: np.random.Generator)
 
     A run that ends where NUTS cannot begin gives way to a place near the point.
     """
-    many = int(np.clip(_OPERATIONS // (own.observations.work * own.k), 1, _MOST_SWEEPS))
+    many = int(np.clip(_OPERATIONS // (own.work * own.k), 1, _MOST_SWEEPS))
     state = point.copy()
     sweeps(own)(rng, state, many, np.empty((1, own.n_dim)))
     if can_begin(own, state) and np.exp(own.log_weights(state[None])).min() > _NO_WEIGHT:

@@ -24,7 +24,7 @@ Bayesian Analysis 16, 1279-1307. doi:10.1214/21-BA1294
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ from numpy.typing import NDArray
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels import sweeps as kernels
 from bayesgmm.kernels.number import NumberTables
+from bayesgmm.kernels.rows import Rows
+from bayesgmm.kernels.student import Student
 from bayesgmm.posterior import LogPosterior
 
 _OPERATIONS = 1_000  # observations x components for each move before a sweep
@@ -44,14 +46,15 @@ Sweeps = Callable[[np.random.Generator, FloatArray, int, FloatArray], None]
 class Components(NamedTuple):
     """Where a telescoping chain stands, in arrays with room for the largest K; those of the first ``size[0]`` count.
 
-    ``log_w`` is defined up to a constant; ``noise`` is the logit of its share (1), or empty. ``spread`` holds log variances
-    (K, V), or the precisions' factors F (K, D, D) with Sigma^-1 = F'F, of one component if they are tied; ``scale`` C0
-    (V) or (D, D).
+    ``log_w`` is defined up to a constant; ``noise`` is the logit of its share (1), or empty, and so may be ``nu`` (K).
+    ``spread`` holds log variances (K, V), or the precisions' factors F (K, D, D) with Sigma^-1 = F'F, of one component if
+    they are tied; ``scale`` C0 (V) or (D, D).
     """
 
     size: NDArray[np.int64]
     log_w: FloatArray
     noise: FloatArray
+    nu: FloatArray
     mu: FloatArray
     spread: FloatArray
     scale: FloatArray
@@ -76,8 +79,8 @@ class Draws(NamedTuple):
 class Kept(NamedTuple):
     """What is kept of every ``every``-th draw, counted from the chain's first, of which ``done`` have been made.
 
-    These are the allocations (A, n), the weights, the logit of noise's share (A, 1) or (A, 0), the means and the spreads;
-    what is not of a component stays as it is. Noise is allocated to -1.
+    These are the allocations (A, n), the weights, the logit of noise's share (A, 1) or (A, 0), nu (A, K) or (A, 0), the
+    means and the spreads; what is not of a component stays as it is. Noise is allocated to -1.
     """
 
     every: int
@@ -85,6 +88,7 @@ class Kept(NamedTuple):
     z: NDArray[np.int16]
     w: FloatArray
     noise: FloatArray
+    nu: FloatArray
     mu: FloatArray
     spread: FloatArray
 
@@ -96,9 +100,20 @@ def sweeps(own: LogPosterior) -> Sweeps:
     """A function (rng, state, thin, draws) that fills draws (S, n_dim), moving the state (n_dim) along."""
     prior = own.hyper
     hyper, given = np.array([prior.alpha, prior.c0, prior.g0]), (prior.b0, prior.precision_of_means, prior.rate)
-    moves = moves_before_a_sweep(own) if own.n_features == 1 and own.spread.n_blocks > 1 else 0
+    can_move = own.n_features == 1 and own.spread.n_blocks > 1 and not own.student
+    moves = moves_before_a_sweep(own) if can_move else 0
     kind = own.classes, own.spread.compiled, own.hierarchical
-    return lambda rng, *moved: kernels.sweep(rng, own.rows, *kind, hyper, *given, moves, *moved)
+
+    def run(rng: np.random.Generator, *others: Any) -> None:
+        rows = rows_of(own, np.ones(own.k)) if own.student else own.rows
+        kernels.sweep(rng, rows, *kind, hyper, *given, moves, *others)
+
+    return run
+
+
+def rows_of(own: LogPosterior, nu: FloatArray) -> Rows:
+    """The observations of t distributions, whose degrees of freedom, where a chain stands, are these."""
+    return own.rows._replace(known=Student(nu, np.zeros((2, len(nu)))))
 
 
 def moves_before_a_sweep(own: LogPosterior) -> int:
@@ -114,4 +129,9 @@ def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
     prior = own.hyper
     hyper, given = np.array([prior.c0, prior.g0]), (prior.b0, prior.precision_of_means, prior.rate)
     kind = own.spread.compiled, own.spread.structure.shared, own.hierarchical
-    return lambda rng, *moved: kernels.telescope(rng, own.rows, *kind, hyper, *given, tables, *moved)
+
+    def run(rng: np.random.Generator, components: Components, *others: Any) -> None:
+        rows = rows_of(own, components.nu) if own.student else own.rows
+        kernels.telescope(rng, rows, *kind, hyper, *given, tables, components, *others)
+
+    return run

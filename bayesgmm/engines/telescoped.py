@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import fill
 from typing import Any
 
@@ -21,7 +21,7 @@ from bayesgmm.data.units import Units
 from bayesgmm.engines.compiled_target import mixture_dims
 from bayesgmm.engines.problem import rescaled
 from bayesgmm.engines.telescoping import Telescoped, components_of
-from bayesgmm.model.mixture import NOISE
+from bayesgmm.model.mixture import NOISE, NU
 from bayesgmm.posterior import LogPosterior
 
 _NEGLIGIBLE = 1e-8  # probability of k, a priori and a posteriori, that is not listed at the end
@@ -111,7 +111,11 @@ class InDataUnits:
         beyond = np.isnan(w)[..., None]
         mu, cov = np.where(beyond, mu[:, :1], mu), np.where(beyond[..., None], cov[:, :1], cov)
         mu, factors = self.units.shift + self.units.scale * mu, self.units.scale[:, None] * roots(cov)
-        return Draws(np.nan_to_num(w), mu, factors, 1, len(w))
+        draws = Draws(np.nan_to_num(w), mu, factors, 1, len(w))
+        if not self.own.student:
+            return draws
+        nu = found[NU].reshape(w.shape)
+        return replace(draws, nu=np.where(beyond[..., 0], nu[:, :1], nu))
 
     def components(self, sampled: Telescoped) -> xr.Dataset:
         """Allocations and components of the draws that are kept."""
@@ -127,6 +131,8 @@ class InDataUnits:
         names: dict[str, tuple[str, ...]] = {"z": (OBS,), **parameter_dims(self.own.n_features)}
         if self.own.noise:
             values[NOISE], names[NOISE] = found[NOISE], ()
+        if self.own.student:
+            values[NU], names[NU] = found[NU], (CLUSTER,)
         variables = {name: ((*dims, *names[name]), values[name]) for name in names}
         features = {FEATURE: self.data.features, FEATURE_BIS: self.data.features} if self.own.n_features > 1 else {}
         return rescaled(xr.Dataset(variables, coords=coords), self.units).assign_coords(features)

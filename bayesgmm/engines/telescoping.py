@@ -17,7 +17,7 @@ from bayesgmm.engines.sweeps import Components, Draws, Kept, telescoping
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.kernels.number import NumberTables
 from bayesgmm.model import wishart
-from bayesgmm.model.mixture import NOISE
+from bayesgmm.model.mixture import EXPECTED_NU, NOISE, NU
 from bayesgmm.posterior import LogPosterior
 
 TYPICAL = 8  # components, for guesses of the costs
@@ -61,7 +61,7 @@ def sample_telescoping(
             of_part = Draws._make(each[part] for each in draws)
             run(rng, components, points, settings.thin, of_part, kept._replace(done=part.start))
 
-        return Chain(settings, max(1, STRETCH // (own.observations.work * TYPICAL)), discard, fill)
+        return Chain(settings, max(1, STRETCH // (own.work * TYPICAL)), discard, fill)
 
     # far apart but rather many: too many components go sooner than too few grow
     top = min(most, _MOST_AT_START, count_distinct(own.x, _MOST_AT_START))
@@ -78,7 +78,7 @@ def sample_telescoping(
     )
     every = made[0][1].every
     rows = slice(0, -(-length // every))
-    of_kept = ("z", "w", "noise", "mu", "spread")
+    of_kept = ("z", "w", "noise", "nu", "mu", "spread")
     kept = Kept(every, length, *(np.stack([getattr(kept, name)[rows] for _, kept in made]) for name in of_kept))
     if not np.isfinite(draws.log_density).all():
         raise ValueError(COLLAPSED)
@@ -95,7 +95,8 @@ def components_of(own: LogPosterior, kept: Kept) -> dict[str, FloatArray]:
         cov = np.exp(kept.spread[..., :k, :, None]) * np.eye(own.n_features)
     cov = np.where(np.isfinite(kept.w[..., :k, None, None]), cov, np.nan)
     found = {"w": kept.w[..., :k], "mu": kept.mu[..., :k, :], "cov": cov}
-    return found | {NOISE: expit(kept.noise[..., 0])} if own.noise else found
+    found |= {NOISE: expit(kept.noise[..., 0])} if own.noise else {}
+    return found | ({NU: kept.nu[..., :k]} if own.student else {})
 
 
 def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Components:
@@ -120,7 +121,8 @@ def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Com
     log_w, mu = np.zeros(most), np.zeros((most, n_features))
     log_w[:k], mu[:k] = np.log(values["w"]), values["mu"].reshape(k, n_features)
     noise = logit(np.atleast_1d(values[NOISE])) if own.noise else np.empty(0)
-    return Components(np.array([k]), log_w, noise, mu, spread, scale)
+    nu = np.full(most if own.student else 0, EXPECTED_NU)
+    return Components(np.array([k]), log_w, noise, nu, mu, spread, scale)
 
 
 def room_for(own: LogPosterior, most: int, n_points: int, n_draws: int, n_kept: int) -> tuple[Draws, Kept]:
@@ -143,6 +145,7 @@ def room_for(own: LogPosterior, most: int, n_points: int, n_draws: int, n_kept: 
         np.zeros((n_kept, len(own.x)), dtype=np.int16),
         np.full((n_kept, most), np.nan),
         np.full((n_kept, int(own.noise)), np.nan),
+        np.full((n_kept, most if own.student else 0), np.nan),
         np.full((n_kept, most, n_features), np.nan),
         np.full((n_kept, blocks, *spread), np.nan),
     )

@@ -84,8 +84,11 @@ def _log_densities(rows, spread, i, mu, factors, scratch, room):
 
 
 @compiled(fastmath=STRICT)
-def draw_parameters(rng, spread, counts, means, shapes, rates, alpha, b0, inverse_B0, at_spread, out):
-    """Fill points (R, n_dim) given one kernel's sums: w, then the covariances, then the means given these; noise's share."""
+def draw_parameters(rng, spread, counts, scales, means, shapes, rates, of_nu, alpha, b0, inverse_B0, at_spread, out):
+    """Fill points (R, n_dim) given one kernel's sums: w, then the covariances, then the means given these; the rest.
+
+    That are noise's share, and log nu from Student's t with four degrees of freedom.
+    """
     k, n_features = means.shape
     at_noise = at_spread + spread.n_blocks * spread.size
     scratch, offsets, inverse = np.empty(k), np.zeros(k), np.empty((k, n_features))
@@ -94,9 +97,12 @@ def draw_parameters(rng, spread, counts, means, shapes, rates, alpha, b0, invers
         draw_weights(rng, counts[:k], alpha, out[r], scratch)
         if len(counts) > k:
             out[r, at_noise] = draw_share(rng, counts, k)
+        for j in range(len(of_nu)):
+            standard = rng.standard_normal() / math.sqrt(0.5 * rng.standard_gamma(2.0))
+            out[r, at_noise + len(counts) - k + j] = of_nu[j, 0] + of_nu[j, 1] * standard
         coordinates = out[r, at_spread:at_noise].reshape(spread.n_blocks, spread.size)
         mu = out[r, k - 1 : k - 1 + means.size]
         blocks = blocks_of(spread, coordinates)
         draw_blocks(rng, spread, 0, spread.n_blocks, rates.copy(), shapes, blocks, coordinates)
         prepare(spread, log_w, blocks, inverse, offsets)
-        draw_means(rng, spread, 0, k, counts, first, blocks, inverse, b0, inverse_B0, means, mu.reshape(k, n_features))
+        draw_means(rng, spread, 0, k, scales, first, blocks, inverse, b0, inverse_B0, means, mu.reshape(k, n_features))

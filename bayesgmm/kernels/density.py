@@ -1,9 +1,9 @@
 """The log posterior on the unconstrained space with its gradient, compiled once for each kind of spread.
 
 A point holds K - 1 coordinates of the weights, the means (K, D), C0's coordinates if it is learnt, those of the covariances,
-and, where observations may be noise, the logit of noise's share. :func:`bayesgmm.kernels.spread.prepare` turns it into what
-the E-step takes, the E-step's sums over the observations follow, and :func:`~bayesgmm.kernels.spread.assemble` makes the
-slopes of them and of the prior.
+where observations may be noise the logit of noise's share, and of t distributions log nu (K).
+:func:`bayesgmm.kernels.spread.prepare` turns it into what the E-step takes, the E-step's sums over the observations follow,
+and :func:`~bayesgmm.kernels.spread.assemble` makes the slopes of them and of the prior.
 
 The compiled function is the C callback that a sampler calls, in whitened coordinates; :func:`value` and :func:`values` call
 it by its address. The observations are found by their address in the header, so that all chains share them.
@@ -11,6 +11,7 @@ it by its address. The observations are found by their address in the header, so
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from numba import carray, types
 
 from bayesgmm.arguments import FloatArray
+from bayesgmm.kernels import student
 from bayesgmm.kernels.blocks import no_unit
 from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
 from bayesgmm.kernels.pointers import FLOATS, at, copy
@@ -32,18 +34,18 @@ from bayesgmm.kernels.points import (
     weight_slopes,
 )
 from bayesgmm.kernels.rows import Rows
-from bayesgmm.kernels.spread import Factors, Variances, assemble, is_out_of_range, prepare, whiteners
+from bayesgmm.kernels.spread import LARGEST, Factors, Variances, assemble, is_out_of_range, prepare, whiteners
 from bayesgmm.kernels.sums import fill_sums
 
 # the header: lengths of header and whitener; n, D, K, m, the size of a block; whether C0 is learnt; alpha, c0, g0; the
 # constant; the weight of all observations; addresses of the function that sums over them, of the observations, of their
 # weights, labels and what is known of their values (0 where there are none); the number of labels' rows, and whether
-# observations may be noise; then b0, B0^-1, and the rate G0, or C0 where that is given
-_FIXED = 20
+# observations may be noise; the number of nu, K or 0; then b0, B0^-1, and the rate G0, or C0 where that is given
+_FIXED = 21
 _OF_SUMS, _OF_X = 13, 14
 
 
-def header(rows: Rows, spread: Variances | Factors, hyper: Any, constant: float) -> FloatArray:
+def header(rows: Rows, spread: Variances | Factors, hyper: Any, constant: float, n_nu: int) -> FloatArray:
     """What a density needs, in one array, without the observations: these must live as long as it is used.
 
     ``hyper`` are :class:`bayesgmm.model.priors.Hyperparameters`.
@@ -51,7 +53,7 @@ def header(rows: Rows, spread: Variances | Factors, hyper: Any, constant: float)
     x, total = rows.x, rows.weight.sum() if len(rows.weight) else len(rows.x)
     scalars = hyper.learnt, hyper.alpha, hyper.c0, hyper.g0, constant, total
     numbers = np.array(
-        [0, 0, len(x), *_sizes(spread), *scalars, 0, 0, 0, 0, 0, len(rows.log_labels), rows.noise], dtype=float
+        [0, 0, len(x), *_sizes(spread), *scalars, 0, 0, 0, 0, 0, len(rows.log_labels), rows.noise, n_nu], dtype=float
     )
     result = np.concatenate([numbers, *map(np.ravel, (hyper.b0, hyper.precision_of_means, hyper.rate))])
     result[0] = len(result)
@@ -146,7 +148,9 @@ def _log_posterior(point, own, spread, gradient):
     at_C0 = k - 1 + k * n_features
     at_spread = at_C0 + spread.size if own[7] != 0.0 else at_C0
     at_noise, noise = at_spread + spread.n_blocks * spread.size, int(own[19])
-    is_far = is_beyond(point[:at_C0], FARTHEST) or is_beyond(point[at_noise:], FARTHEST)
+    at_nu, n_nu = at_noise + noise, int(own[20])
+    is_far = is_beyond(point[:at_C0], FARTHEST) or is_beyond(point[at_noise:at_nu], FARTHEST)
+    is_far = is_far or is_beyond(point[at_nu:], LARGEST)
     if is_far or is_out_of_range(spread, point[at_C0:at_noise]):
         gradient[:] = np.nan
         return np.nan
@@ -158,12 +162,16 @@ def _log_posterior(point, own, spread, gradient):
     prepare(spread, coordinates, log_w, offsets, h)
     if noise:
         share_out(point[at_noise], k, offsets)
+    nu, tails = np.empty(n_nu), np.empty((2, n_nu))
+    for j in range(n_nu):
+        nu[j] = math.exp(point[at_nu + j])
+        offsets[j] += student.log_constant(nu[j], n_features)
 
     addresses = own.view(np.int64)
     rows = addresses[_OF_X], addresses[_OF_X + 1], addresses[_OF_X + 2], addresses[_OF_X + 3]
     unit = no_unit(n_features)
     sums = np.empty(k + noise), np.empty((k, n_features)), np.empty(h.shape)
-    value = fill_sums(addresses[_OF_SUMS], int(own[2]), int(own[18]), rows, *unit, offsets, mu, h, *sums)
+    value = fill_sums(addresses[_OF_SUMS], int(own[2]), int(own[18]), rows, *unit, offsets, mu, h, nu, *sums, tails)
 
     gradient[at_C0:] = 0.0
     of_noise = 0.0
@@ -171,6 +179,9 @@ def _log_posterior(point, own, spread, gradient):
         of_noise = sums[0][k]
         gradient[at_noise] = noise_slope(point[at_noise], of_noise, total)
         value += log_prior_of_noise(point[at_noise])
+    for j in range(n_nu):
+        gradient[at_nu + j] = student.slope(nu[j], n_features, sums[0][j], tails[0, j], tails[1, j])
+        value += student.log_prior(point[at_nu + j])
     weight_slopes(log_w, sums[0], alpha, total - of_noise, gradient)
     mu_slopes = gradient[k - 1 : at_C0].reshape(k, n_features)
     slopes = gradient[at_spread:at_noise].reshape(spread.n_blocks, spread.size)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.kernels import errors, groups, intervals, multivariate, univariate
+from bayesgmm.kernels import errors, groups, intervals, multivariate, student, univariate
 from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF
 from bayesgmm.kernels.compiled import given
 from bayesgmm.kernels.errors import Errors
@@ -43,12 +43,16 @@ class ESums(NamedTuple):
         S1_k = sum_i c_i r_ik (x_i - mu_k)
     second : (K, D) or (K, D, D) array
         S2_k = sum_i c_i r_ik (x_i - mu_k)(x_i - mu_k)', of diagonal covariances the diagonals.
+    tails : (2, K) array, or (2, 0)
+        Of t distributions, in which S1 and S2 are weighted by u_ik: sum_i c_i r_ik u_ik, and sum_i c_i r_ik
+        log(1 + d_ik / nu_k). See :mod:`bayesgmm.kernels.student`.
     """
 
     log_likelihood: float
     counts: FloatArray
     first: FloatArray
     second: FloatArray
+    tails: FloatArray = np.empty((2, 0))
 
 
 def e_step(
@@ -59,6 +63,7 @@ def e_step(
     sample_weight: FloatArray | None = None,
     log_labels: FloatArray | None = None,
     known: Kind = EXACT,
+    nu: FloatArray | None = None,
     *,
     shift: float | FloatArray = 0.0,
     scale: float | FloatArray = 1.0,
@@ -79,6 +84,8 @@ def e_step(
         Logarithms of what is known of each observation's component; if of fewer components, of the last ones.
     known : Exact, Errors, Groups or Intervals
         What is known of the values. Weights and labels of groups and intervals are in their order.
+    nu : (K,) array, optional
+        Degrees of freedom, of t distributions; their values must be known as they are.
     shift, scale : float or (D,) array
         The data are standardised in passing, without a copy.
 
@@ -90,10 +97,11 @@ def e_step(
     -----
     Tested property: within 1e-11 of extended-precision sums, relative to the sums of absolute values.
     """
-    c, mu, h = _coefficients(weights, means, factors)
+    c, mu, h = _coefficients(weights, means, factors, nu)
+    tails = np.empty((2, 0 if nu is None else len(nu)))
     ones, counts, first, second = np.ones(mu.shape[1]), np.empty(len(c)), np.empty(mu.shape), np.empty(h.shape)
     log_likelihood = fill_sums_of(
-        address_of_sums(known, one_feature=mu.shape[1] == 1),
+        address_of_sums(known, one_feature=mu.shape[1] == 1, student=nu is not None),
         given(x),
         _NOTHING if sample_weight is None else given(sample_weight),
         _labels(log_labels, x),
@@ -103,43 +111,47 @@ def e_step(
         c,
         mu,
         h,
+        _NOTHING if nu is None else given(nu),
         counts,
         first,
         second,
+        tails,
     )
-    return ESums(log_likelihood, counts, first, second.reshape(factors.shape))
+    return ESums(log_likelihood, counts, first, second.reshape(factors.shape), tails)
 
 
 def log_density(
     x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None,
-    known: Kind = EXACT,
+    known: Kind = EXACT, nu: FloatArray | None = None,
 ) -> FloatArray:  # fmt: skip
     """Log sum_k a_ik w_k N(x_i; mu_k, Sigma_k) of rows (n, D) for one set of parameters or many (S, ...): (n,) or (S, n)."""
     result = np.empty((*weights.shape[:-1], len(x)))
     none = np.empty((0, len(x), weights.shape[-1]))
-    _fill_log_densities(x, weights, means, factors, log_labels, known, result.reshape(-1, len(x)), none)
+    _fill_log_densities(x, weights, means, factors, log_labels, known, nu, result.reshape(-1, len(x)), none)
     return result
 
 
 def responsibilities(
     x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None,
-    known: Kind = EXACT,
+    known: Kind = EXACT, nu: FloatArray | None = None,
 ) -> FloatArray:  # fmt: skip
     """Probability of each component given each observation, (n, K)."""
     result = np.empty((1, len(x), len(weights)))
-    _fill_log_densities(x, weights, means, factors, log_labels, known, np.empty((1, len(x))), result)
+    _fill_log_densities(x, weights, means, factors, log_labels, known, nu, np.empty((1, len(x))), result)
     return result[0]
 
 
 def _fill_log_densities(
     x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None,
-    known: Kind, out: FloatArray, shares: FloatArray,
+    known: Kind, nu: FloatArray | None, out: FloatArray, shares: FloatArray,
 ) -> None:  # fmt: skip
-    c, mu, h = _coefficients(weights, means, without_zeros(means, factors))
+    c, mu, h = _coefficients(weights, means, without_zeros(means, factors), nu)
     if c.ndim == 1:
         c, mu, h = c[None], mu[None], h[None]
     labels = _labels(log_labels, x)
-    if isinstance(known, Intervals):
+    if nu is not None:
+        student.log_densities(given(x), labels, c, mu, h, given(nu.reshape(len(c), -1)), out, shares)
+    elif isinstance(known, Intervals):
         intervals.log_densities(known.ends, known.order, labels, c, mu, h[..., 0], out, shares)
     elif isinstance(known, Groups):
         groups.log_densities(known.address, known.order, labels, c, mu, h, out, shares)
@@ -176,12 +188,19 @@ def without_zeros(means: FloatArray, factors: FloatArray) -> FloatArray:
     return np.diagonal(factors, axis1=-2, axis2=-1)
 
 
-def _coefficients(weights: FloatArray, means: FloatArray, factors: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """c, mu and H of the kernels: log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2; a diagonal H is (D, 1)."""
+def _coefficients(
+    weights: FloatArray, means: FloatArray, factors: FloatArray, nu: FloatArray | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """c, mu and H of the kernels: log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2; a diagonal H is (D, 1).
+
+    Of t distributions c_k is the log density at the centre, too.
+    """
     are_matrices = factors.ndim > means.ndim
     scales = np.diagonal(factors, axis1=-2, axis2=-1) if are_matrices else factors
     with np.errstate(divide="ignore", invalid="ignore"):
         offsets, k = np.log(weights), means.shape[-2]
         offsets[..., :k] -= np.log(scales).sum(axis=-1) + scales.shape[-1] * HALF_LOG_2PI
+        if nu is not None:
+            offsets[..., :k] += student.log_constants(nu, means.shape[-1])
         whiteners = ROOT_HALF * inverse_factors(factors) if are_matrices else ROOT_HALF / factors[..., None]
     return given(offsets), given(means), given(whiteners)

@@ -19,22 +19,26 @@ import numpy as np
 from numba import carray
 from numba.extending import overload
 
-from bayesgmm.kernels import errors, groups, intervals, steps
+from bayesgmm.kernels import errors, groups, intervals, steps, student
 from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.groups import Groups
 from bayesgmm.kernels.intervals import Intervals
 from bayesgmm.kernels.pointers import at, copy, pointer
+from bayesgmm.kernels.rows import Exact
 from bayesgmm.kernels.spread import Variances
+from bayesgmm.kernels.student import Student
 
 SUMMED = 1_000.0  # copies of a row from which on their sum is as good as normal: its skewness is at most .06
 
 
-def _for_each_kind(step: Any, of_variances: Any, of_factors: Any, of_errors: Any, of_groups: Any, of_intervals: Any) -> None:
+def _for_each_kind(
+    step: Any, of_variances: Any, of_factors: Any, of_errors: Any, of_groups: Any, of_intervals: Any, of_student: Any = None
+) -> None:
     """Give a step, which is a signature with a docstring, its version for each type of its argument ``known``.
 
-    That for values known as they are depends on the type of ``spread``.
+    That for values known as they are depends on the type of ``spread``; of t distributions it is another one where given.
     """
     names = list(signature(step).parameters)
     options: Any = {"fastmath": STRICT, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
@@ -43,7 +47,8 @@ def _for_each_kind(step: Any, of_variances: Any, of_factors: Any, of_errors: Any
     def version(*types: Any) -> Any:
         known, spread = (types[names.index(name)].instance_class for name in ("known", "spread"))
         exact = of_variances if spread is Variances else of_factors
-        return {Errors: of_errors, Groups: of_groups, Intervals: of_intervals}.get(known, exact)
+        others = {Errors: of_errors, Groups: of_groups, Intervals: of_intervals, Student: of_student or exact}
+        return others.get(known, exact)
 
 
 def begin(known: Any, spread: Any, offsets: Any, blocks: Any) -> Any:
@@ -78,8 +83,42 @@ def add_moments(
     """Add, times a share, mean and mean square of the row behind the i-th observation if it is of component j."""
 
 
+def scales_of(known: Any, spread: Any, counts: Any) -> Any:
+    """How much what is allocated to each component (K) says of its mean: how many, or the sums of their scales."""
+
+
+def draw_nu(rng: Any, known: Any, spread: Any, counts: Any) -> Any:
+    """Draw the degrees of freedom of components (K) given the scales of what is allocated to them."""
+
+
+def move_scales(known: Any, spread: Any, j: Any, to: Any) -> Any:
+    """Give what is summed of the scales of component j to another."""
+
+
+def kind_of_points(known: Any, spread: Any) -> Any:
+    """The kind of values known as they are, of which components have the same distributions."""
+
+
+def nu_of(known: Any, spread: Any, k: Any) -> Any:
+    """Degrees of freedom of K components; none of Gaussians."""
+
+
 def _begin_exact(known, spread, offsets, blocks):
     return 0
+
+
+def _begin_student(known, spread, offsets, blocks):
+    """Log constants, powers, and room for squared distances."""
+    room = np.empty((2, len(offsets)))
+    _begin_sums_of_scales(known.nu, known.tails, spread.n_features, room)
+    return room
+
+
+@compiled(fastmath=STRICT)
+def _begin_sums_of_scales(nu, tails, n_features, room):
+    tails[:] = 0.0
+    for j in range(room.shape[1]):
+        room[0, j] = student.log_constant(nu[j], n_features)
 
 
 def _begin_groups(known, spread, offsets, blocks):
@@ -132,6 +171,19 @@ def _fill_of_factors(known, spread, x, i, offsets, mu, blocks, inverse, room, di
                 whitened += factor[a, b] * difference[j, b]
             distance += whitened * whitened
         out[j] = offsets[j] - 0.5 * distance
+
+
+def _fill_of_students(known, spread, x, i, offsets, mu, blocks, inverse, room, difference, out):
+    fill_log_densities(Exact(), spread, x, i, offsets, mu, blocks, inverse, 0, difference, out)
+    _put_tails(known.nu, offsets, room, x.shape[1], out)
+
+
+@compiled(fastmath=STRICT)
+def _put_tails(nu, offsets, room, n_features, out):
+    """Log densities of t distributions in place of Gaussians'; squared distances are kept."""
+    for j in range(len(offsets)):
+        room[1, j] = 2.0 * (offsets[j] - out[j])
+        out[j] = offsets[j] + room[0, j] - 0.5 * (nu[j] + n_features) * math.log1p(room[1, j] / nu[j])
 
 
 def _fill_of_errors(known, spread, x, i, offsets, mu, blocks, inverse, room, difference, out):
@@ -194,6 +246,79 @@ def _add_to_factors(rng, known, spread, i, many, inverse, room, difference, j, s
         first[j, a] += many * difference[j, a]
         for b in range(a + 1):
             second[j, a, b] += many * difference[j, a] * difference[j, b]
+
+
+def _add_of_students(rng, known, spread, i, many, inverse, room, difference, j, sums):
+    _add_scaled(rng, known.nu, known.tails, many, room, difference[j], j, sums)
+
+
+@compiled(fastmath=STRICT)
+def _add_scaled(rng, nu, tails, many, room, behind, j, sums):
+    """Add as many rows times their scales, which are drawn: see :func:`_add_measured`."""
+    counts, first, second = sums
+    scale, of_logs = student.draw_scale(rng, nu[j], room[1, j], len(behind), many)
+    counts[j] += many
+    tails[0, j] += scale
+    tails[1, j] += of_logs
+    size = len(behind)
+    for a in range(size):
+        first[j, a] += scale * behind[a]
+        if second[j].size == size:
+            carray(at(second[j]), (size,))[a] += scale * behind[a] * behind[a]
+        else:
+            for b in range(a + 1):
+                carray(at(second[j]), (size, size))[a, b] += scale * behind[a] * behind[b]
+
+
+def _scales_as_counted(known, spread, counts):
+    return counts
+
+
+def _scales_as_drawn(known, spread, counts):
+    return known.tails[0]
+
+
+def _draw_no_nu(rng, known, spread, counts):
+    return
+
+
+def _draw_nu(rng, known, spread, counts):
+    _draw_nu_of(rng, known.nu, known.tails, counts)
+
+
+@compiled(fastmath=STRICT)
+def _draw_nu_of(rng, nu, tails, counts):
+    for j in range(len(counts)):
+        nu[j] = math.exp(student.draw_log_nu(rng, math.log(nu[j]), counts[j], tails[1, j]))
+
+
+def _move_no_scales(known, spread, j, to):
+    return
+
+
+def _move_scales(known, spread, j, to):
+    _move_tails(known.tails, j, to)
+
+
+@compiled(fastmath=STRICT)
+def _move_tails(tails, j, to):
+    tails[0, to], tails[1, to] = tails[0, j], tails[1, j]
+
+
+def _exact_points(known, spread):
+    return Exact()
+
+
+def _points_of_student(known, spread):
+    return known
+
+
+def _no_nu(known, spread, k):
+    return np.empty(0)
+
+
+def _nu(known, spread, k):
+    return known.nu[:k]
 
 
 def _add_of_errors(rng, known, spread, i, many, inverse, room, difference, j, sums):
@@ -372,12 +497,23 @@ def _add_moments_of_group(table, room, j, mu, share, mean, square):
         square[d] += share * (value * value + max(variance, 0.0))
 
 
-_for_each_kind(begin, _begin_exact, _begin_exact, _begin_exact, _begin_groups, _begin_intervals)
+_for_each_kind(begin, _begin_exact, _begin_exact, _begin_exact, _begin_groups, _begin_intervals, _begin_student)
+_for_each_kind(scales_of, *[_scales_as_counted] * 5, _scales_as_drawn)
+_for_each_kind(draw_nu, *[_draw_no_nu] * 5, _draw_nu)
+_for_each_kind(move_scales, *[_move_no_scales] * 5, _move_scales)
+_for_each_kind(kind_of_points, *[_exact_points] * 5, _points_of_student)
+_for_each_kind(nu_of, *[_no_nu] * 5, _nu)
 _for_each_kind(place_of, _place_as_it_is, _place_as_it_is, _place_as_it_is, _place_in_order, _place_in_order)
 _for_each_kind(
-    fill_log_densities, _fill_of_variances, _fill_of_factors, _fill_of_errors, _fill_of_groups, _fill_of_intervals
+    fill_log_densities,
+    _fill_of_variances,
+    _fill_of_factors,
+    _fill_of_errors,
+    _fill_of_groups,
+    _fill_of_intervals,
+    _fill_of_students,
 )
-_for_each_kind(add, _add_to_variances, _add_to_factors, _add_of_errors, _add_of_groups, _add_of_intervals)
+_for_each_kind(add, _add_to_variances, _add_to_factors, _add_of_errors, _add_of_groups, _add_of_intervals, _add_of_students)
 _for_each_kind(draw, _draw_exact, _draw_exact, _draw_of_errors, _draw_of_groups, _draw_of_intervals)
 _for_each_kind(
     add_moments,

@@ -36,7 +36,7 @@ def _width(n_features, k):
 
 
 @compiled(fastmath=SUMS)
-def _standardise(block, shift, inverse_scale, z):
+def standardise(block, shift, inverse_scale, z):
     """Observations (m, D) into z (D, m)."""
     for d in range(block.shape[1]):
         centre, factor, row = shift[d], inverse_scale[d], z[d]
@@ -45,7 +45,8 @@ def _standardise(block, shift, inverse_scale, z):
 
 
 @compiled(fastmath=SUMS)
-def _deviate(z, mean, deviation, m):
+def deviate(z, mean, deviation, m):
+    """Fill z - mean, features first."""
     for d in range(len(mean)):
         centre, source, row = mean[d], z[d], deviation[d]
         for i in range(m):
@@ -53,7 +54,7 @@ def _deviate(z, mean, deviation, m):
 
 
 @compiled(fastmath=SUMS, inline=True)
-def _whiten(deviation, h, out, m):
+def whiten(deviation, h, out, m):
     """out_i = sum_d h_d deviation_di over the len(h) first features, four of them at a time."""
     for i in range(m):
         out[i] = 0.0
@@ -72,7 +73,7 @@ def _whiten(deviation, h, out, m):
 
 
 @compiled(fastmath=SUMS, inline=True)
-def _add_products(one, deviation, sums, m):
+def add_products(one, deviation, sums, m):
     """sums_d += sum_i one_i deviation_di over the len(sums) first features, four of them at a time."""
     d = 0
     while d + 4 <= len(sums):
@@ -108,10 +109,10 @@ def _joint(z, log_labels, c, mu, h, deviation, y, joint, top, total, m):
         for i in range(m):
             row[i] = offset
         if triangular:
-            _deviate(z, mu[j], deviation, m)
+            deviate(z, mu[j], deviation, m)
         for d in range(n_features):
             if triangular:
-                _whiten(deviation, h[j, d, : d + 1], y, m)
+                whiten(deviation, h[j, d, : d + 1], y, m)
                 for i in range(m):
                     row[i] -= y[i] * y[i]
             else:
@@ -176,7 +177,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
     log_likelihood = 0.0
     for begin in range(0, n, width):
         m = min(width, n - begin)
-        _standardise(x[begin : begin + m], shift, inverse_scale, z)
+        standardise(x[begin : begin + m], shift, inverse_scale, z)
         _joint(z, log_labels[:, begin : begin + m], c, mu, h, deviation, y, joint, top, total, m)
         log_likelihood += add_log_totals(top, total, weight[begin : begin + m], m)
         add_noise(joint, total, k, m, counts)
@@ -186,7 +187,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
                 r[i] *= total[i]
                 zeroth += r[i]
             counts[j] += zeroth
-            _deviate(z, mu[j], deviation, m)
+            deviate(z, mu[j], deviation, m)
             for d in range(n_features):
                 row, s1, s2 = deviation[d], 0.0, 0.0
                 for i in range(m):
@@ -195,7 +196,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
                     s2 += y[i] * row[i]
                 first[j, d] += s1
                 if triangular:
-                    _add_products(y, deviation, second[j, d, :d], m)
+                    add_products(y, deviation, second[j, d, :d], m)
                     second[j, d, d] += s2
                 else:
                     second[j, d, 0] += s2
@@ -218,7 +219,7 @@ def log_densities(x, log_labels, c, mu, h, out, shares):
     shift, inverse_scale = no_unit(n_features)
     for begin in range(0, n, width):
         m = min(width, n - begin)
-        _standardise(x[begin : begin + m], shift, inverse_scale, z)
+        standardise(x[begin : begin + m], shift, inverse_scale, z)
         for s in range(len(c)):
             if has_nan(c[s], mu[s], h[s]):
                 out[s, begin : begin + m] = np.nan

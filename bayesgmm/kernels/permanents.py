@@ -100,16 +100,24 @@ def _by_logarithms(log_f, steps, table):
 
 
 @compiled(fastmath=STRICT)
+def log_student(value, location, scale):
+    """Log density of Student's t with four degrees of freedom."""
+    return math.log(0.375 / scale) - 2.5 * math.log1p(0.25 * ((value - location) / scale) ** 2)
+
+
+@compiled(fastmath=STRICT)
 def fill_log_densities(s, t, points, kernels, log_f):
     """Fill log f_ij of point s and kernel t, up to what all pairs share; see :mod:`bayesgmm.comparison.proposal`."""
-    log_w, nu, log_determinants, precisions, eigenvalues, rotations, _ = points
-    counts, weight_powers, constants, powers, rates, centres, _, _ = kernels
+    log_w, nu, log_determinants, precisions, eigenvalues, rotations, _, log_freedom = points
+    counts, weight_powers, constants, powers, rates, centres, _, _, of_freedom = kernels
     k, n_features = nu.shape[1], nu.shape[2]
     own, entries = log_determinants.shape[1] == k, precisions.shape[2]
     for i in range(k):
         block = i if own else 0
         for j in range(k):
             value = constants[t, j] + weight_powers[t, j] * log_w[s, i]
+            if log_freedom.shape[1] > 0:
+                value += log_student(log_freedom[s, i], of_freedom[t, j, 0], of_freedom[t, j, 1])
             if own:
                 value += powers[t, j] * log_determinants[s, i]
                 for e in range(entries):

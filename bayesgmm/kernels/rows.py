@@ -11,6 +11,7 @@ from bayesgmm.kernels.compiled import given
 from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.groups import Groups
 from bayesgmm.kernels.intervals import Intervals
+from bayesgmm.kernels.student import Student
 from bayesgmm.kernels.sums import address_of_log_likelihood, address_of_sums
 
 
@@ -23,7 +24,7 @@ class Exact(NamedTuple):
         return 0
 
 
-type Kind = Exact | Errors | Groups | Intervals
+type Kind = Exact | Errors | Groups | Intervals | Student
 EXACT = Exact()
 
 
@@ -44,7 +45,7 @@ class Rows(NamedTuple):
         density.
     noise : int
         1 where observations may be noise, else 0.
-    known : Exact, Errors, Groups or Intervals
+    known : Exact, Errors, Groups, Intervals or Student
         What is known of the values; all is in the order of groups or intervals.
     sums, log_likelihood : int
         Addresses of the functions of :mod:`bayesgmm.kernels.sums` for these rows; the second is 0 for several features.
@@ -65,9 +66,10 @@ class Rows(NamedTuple):
 
 
 def rows_of(
-    x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | None, known: Kind = EXACT, *, noise: bool = False
-) -> Rows:
-    """Observations (n, D) as sweeps take them."""
+    x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | None, known: Kind = EXACT, *, noise: bool = False,
+    student: bool = False,
+) -> Rows:  # fmt: skip
+    """Observations (n, D) as sweeps take them, of Gaussians or of t distributions."""
     one_feature, nothing = x.shape[1] == 1, given([])
     weights, copies, rest = nothing, nothing, nothing
     labels = given(np.empty((0, len(x))) if log_labels is None else log_labels)
@@ -75,7 +77,8 @@ def rows_of(
         weights, copies = given(weight), given(whole_counts(x, weight))
         rest = given(weights - copies) if (copies != weights).any() else nothing
     likelihood = address_of_log_likelihood(known) if one_feature else 0
-    addresses = address_of_sums(known, one_feature=one_feature), likelihood, known.address
+    sums = address_of_sums(known, one_feature=one_feature, student=student)
+    addresses = sums, likelihood, known.address
     return Rows(given(x), weights, copies, rest, labels, int(noise), known, *addresses)
 
 

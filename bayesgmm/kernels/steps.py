@@ -57,9 +57,13 @@ def draw_means(
 
 
 def move_means(
-    spread: Any, begin: Any, end: Any, counts: Any, first: Any, second: Any, moved: Any, mu: Any, rates: Any, shapes: Any
-) -> Any:
-    """Replace the means by those moved; to their blocks' rates and shapes the observations' about these are added."""
+    spread: Any, begin: Any, end: Any, counts: Any, scales: Any, first: Any, second: Any, moved: Any, mu: Any, rates: Any,
+    shapes: Any,
+) -> Any:  # fmt: skip
+    """Replace the means by those moved; to their blocks' rates and shapes the observations' about these are added.
+
+    ``scales`` are the counts, or the sums of scales of t distributions that ``first`` and ``second`` are weighted by.
+    """
 
 
 def draw_blocks(rng: Any, spread: Any, begin: Any, end: Any, rates: Any, shapes: Any, blocks: Any, coordinates: Any) -> Any:
@@ -185,19 +189,19 @@ def _draw_means_given_factors(rng, spread, begin, end, counts, first, blocks, in
         draw_normal(rng, precision, pull, moved[j])
 
 
-def _move_means_and_variances(spread, begin, end, counts, first, second, moved, mu, rates, shapes):
+def _move_means_and_variances(spread, begin, end, counts, scales, first, second, moved, mu, rates, shapes):
     n_features = mu.shape[1]
     for j in range(begin, end):
         block = j if len(rates) > 1 else 0
         for d in range(n_features):
             step = moved[j, d] - mu[j, d]
-            about = second[j, d] - 2.0 * step * first[j, d] + counts[j] * step * step
+            about = second[j, d] - 2.0 * step * first[j, d] + scales[j] * step * step
             rates[block, d if spread.size > 1 else 0] += 0.5 * max(about, 0.0)
             mu[j, d] = moved[j, d]
         shapes[block] += 0.5 * counts[j] * (n_features / spread.size)
 
 
-def _move_means_and_factors(spread, begin, end, counts, first, second, moved, mu, rates, shapes):
+def _move_means_and_factors(spread, begin, end, counts, scales, first, second, moved, mu, rates, shapes):
     size = mu.shape[1]
     step = np.empty(size)
     for j in range(begin, end):
@@ -207,7 +211,7 @@ def _move_means_and_factors(spread, begin, end, counts, first, second, moved, mu
             mu[j, a] = moved[j, a]
         for a in range(size):
             for b in range(a + 1):
-                about = second[j, a, b] - step[a] * first[j, b] - first[j, a] * step[b] + counts[j] * step[a] * step[b]
+                about = second[j, a, b] - step[a] * first[j, b] - first[j, a] * step[b] + scales[j] * step[a] * step[b]
                 rates[block, a, b] += 0.5 * about
         shapes[block] += 0.5 * counts[j]
 

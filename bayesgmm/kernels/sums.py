@@ -12,22 +12,24 @@ import numba
 import numpy as np
 from numba import carray, types
 
-from bayesgmm.kernels import errors, groups, intervals, multivariate, univariate
+from bayesgmm.kernels import errors, groups, intervals, multivariate, student, univariate
 from bayesgmm.kernels.blocks import no_unit
 from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
 from bayesgmm.kernels.pointers import FLOATS, at, call, pointer
 
 
-def address_of_sums(known: Any, *, one_feature: bool) -> int:
+def address_of_sums(known: Any, *, one_feature: bool, student: bool = False) -> int:
     """The address of the compiled function that :func:`fill_sums` calls for rows of which such a thing is known."""
-    return _compiled_sums(type(known).__name__, one_feature)
+    return _compiled_sums("Student" if student else type(known).__name__, one_feature)
 
 
 @cache
 def _compiled_sums(kind: str, one_feature: bool) -> int:
-    signature = types.float64(*[types.int64] * 10, *[FLOATS] * 8)
+    signature = types.float64(*[types.int64] * 10, *[FLOATS] * 10)
     exact = _of_one_feature if one_feature else _of_several
-    function = {"Errors": _of_errors, "Groups": _of_groups, "Intervals": _of_intervals}.get(kind, exact)
+    function = {"Errors": _of_errors, "Groups": _of_groups, "Intervals": _of_intervals, "Student": _of_student}.get(
+        kind, exact
+    )
     return int(c_callback(signature, function, fastmath=SUMS).address)
 
 
@@ -45,22 +47,24 @@ def _compiled_log_likelihood(kind: str) -> int:
 
 
 @compiled(fastmath=STRICT)
-def fill_sums(function, n, n_labels, rows, shift, inverse_scale, c, mu, h, counts, first, second):
+def fill_sums(function, n, n_labels, rows, shift, inverse_scale, c, mu, h, nu, counts, first, second, tails):
     """Fill N (K), S1 (K, D) and S2, of the shape of h, over standardised observations; return their log-likelihood.
 
     ``function`` is an address, and ``rows`` are those of x (n, D), of the weights (n), of the logarithms of the labels'
     probabilities, of so many components that are the last, and of what is known of the values, 0 where there are none.
-    Where observations may be noise, c and N have one entry more.
+    Where observations may be noise, c and N have one entry more. Of t distributions there are nu (K) and its sums (2, K), of
+    Gaussians these are empty.
     """
-    arrays = at(shift), at(inverse_scale), at(c), at(mu), at(h), at(counts), at(first), at(second)
+    arrays = at(shift), at(inverse_scale), at(c), at(mu), at(h), at(nu), at(counts), at(first), at(second), at(tails)
     return call(function, (n, *h.shape, len(c), n_labels, *rows, *arrays))
 
 
 @compiled(fastmath=STRICT)
-def fill_sums_of(function, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first, second):
+def fill_sums_of(function, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, nu, counts, first, second, tails):
     """The same of arrays, those empty of which nothing is given; ``known`` is an address."""
     rows = address_of(x), address_of(weight), address_of(log_labels), known
-    return fill_sums(function, len(x), len(log_labels), rows, shift, inverse_scale, c, mu, h, counts, first, second)
+    rest = shift, inverse_scale, c, mu, h, nu, counts, first, second, tails
+    return fill_sums(function, len(x), len(log_labels), rows, *rest)
 
 
 @compiled(fastmath=STRICT)
@@ -88,8 +92,8 @@ def _log_likelihood(n, k, n_c, n_labels, x, weight, log_labels, known, c, mu, h)
 
 
 def _of_one_feature(
-    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first,
-    second,
+    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, nu, counts,
+    first, second, tails,
 ):  # fmt: skip
     return univariate.accumulate(
         carray(pointer(x), (n,)),
@@ -107,8 +111,8 @@ def _of_one_feature(
 
 
 def _of_several(
-    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first,
-    second,
+    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, nu, counts,
+    first, second, tails,
 ):  # fmt: skip
     return multivariate.accumulate(
         carray(pointer(x), (n, n_features)),
@@ -155,8 +159,8 @@ def _log_likelihood_of_intervals(n, k, n_c, n_labels, x, weight, log_labels, kno
 
 
 def _of_errors(
-    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first,
-    second,
+    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, nu, counts,
+    first, second, tails,
 ):  # fmt: skip
     return errors.accumulate(
         carray(pointer(x), (n,)),
@@ -175,8 +179,8 @@ def _of_errors(
 
 
 def _of_groups(
-    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first,
-    second,
+    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, nu, counts,
+    first, second, tails,
 ):  # fmt: skip
     return groups.accumulate(
         known,
@@ -194,8 +198,8 @@ def _of_groups(
 
 
 def _of_intervals(
-    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, counts, first,
-    second,
+    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, nu, counts,
+    first, second, tails,
 ):  # fmt: skip
     return intervals.accumulate(
         carray(pointer(known), (2, n, n_features)),
@@ -209,4 +213,25 @@ def _of_intervals(
         carray(counts, (n_c,)),
         carray(first, (k, n_features)),
         carray(second, (k, n_features)),
+    )
+
+
+def _of_student(
+    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, nu, counts,
+    first, second, tails,
+):  # fmt: skip
+    return student.accumulate(
+        carray(pointer(x), (n, n_features)),
+        carray(pointer(weight), (n if weight != 0 else 0,)),
+        carray(pointer(log_labels), (n_labels, n)),
+        carray(shift, (n_features,)),
+        carray(inverse_scale, (n_features,)),
+        carray(c, (n_c,)),
+        carray(mu, (k, n_features)),
+        carray(h, (k, n_features, width)),
+        carray(nu, (k,)),
+        carray(counts, (n_c,)),
+        carray(first, (k, n_features)),
+        carray(second, (k, n_features, width)),
+        carray(tails, (2, k)),
     )

@@ -22,7 +22,7 @@ from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.number import bring_forward, draw_number
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import OF_NOISE, log_weights, share_out
-from bayesgmm.kernels.rows import Exact
+from bayesgmm.kernels.student import draw_prior, log_constant
 from bayesgmm.kernels.sums import fill_sums_of
 from bayesgmm.kernels.variates import (
     choose,
@@ -48,7 +48,12 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
     at_spread = at_C0 + spread.size if learnt else at_C0
     at_noise, noise = at_spread + spread.n_blocks * spread.size, rows.noise
     mu = state[k - 1 : at_C0].reshape(k, n_features)
-    coordinates, of_noise = state[at_spread:at_noise].reshape(spread.n_blocks, spread.size), state[at_noise:]
+    at_nu = at_noise + noise
+    coordinates, of_noise = state[at_spread:at_noise].reshape(spread.n_blocks, spread.size), state[at_noise:at_nu]
+    nu = latent.nu_of(rows.known, spread, k)
+    for j in range(len(nu)):
+        nu[j] = math.exp(state[at_nu + j])
+    old_nu = nu.copy()
     scale, C0, blocks = state[at_C0:at_spread], rate.copy(), steps.blocks_of(spread, coordinates)
     log_w, offsets, log_densities, cumulated = np.empty(k), np.empty(k + noise), np.empty(k + noise), np.empty(k + noise)
     inverse, difference, moved = np.empty((k, n_features)), np.empty((k, n_features)), np.empty((k, n_features))
@@ -84,7 +89,8 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
                     copy(old_noise, of_noise)
                     log_weights(state, log_w)
                     _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
-            steps.draw_means(rng, spread, 0, k, counts, first, blocks, inverse, b0, inverse_B0, mu, moved)
+            scales = latent.scales_of(rows.known, spread, counts)
+            steps.draw_means(rng, spread, 0, k, scales, first, blocks, inverse, b0, inverse_B0, mu, moved)
             if fractional:
                 proposed = _log_density_of_rest(spread, rows, offsets, moved, blocks)
                 if _is_accepted(rng, proposed - of_rest):
@@ -94,18 +100,28 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
                 copy(blocks, old_blocks)
                 copy(coordinates, old_coordinates)
             _begin_blocks(0, spread.n_blocks, c0, C0, rates, shapes)
-            steps.move_means(spread, 0, k, counts, first, second, moved, mu, rates, shapes)
+            steps.move_means(spread, 0, k, counts, scales, first, second, moved, mu, rates, shapes)
             steps.draw_blocks(rng, spread, 0, spread.n_blocks, rates, shapes, blocks, coordinates)
             if fractional:
                 _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
                 proposed = _log_density_of_rest(spread, rows, offsets, mu, blocks)
-                if not _is_accepted(rng, proposed - of_rest):
+                if _is_accepted(rng, proposed - of_rest):
+                    of_rest = proposed
+                else:
                     copy(old_blocks, blocks)
                     copy(old_coordinates, coordinates)
+                copy(nu, old_nu)
+            latent.draw_nu(rng, rows.known, spread, counts[:k])
+            if fractional and len(nu) > 0:
+                _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
+                if not _is_accepted(rng, _log_density_of_rest(spread, rows, offsets, mu, blocks) - of_rest):
+                    copy(old_nu, nu)
             if learnt:
                 steps.draw_scale(rng, spread, blocks[: spread.n_blocks], c0, g0, rate, C0, scale)
+        for j in range(len(nu)):
+            state[at_nu + j] = math.log(nu[j])
         shuffle(rng, order, classes)
-        reorder(state, order, k, n_features, at_spread, spread.n_blocks, spread.size, draws[s])
+        reorder(state, order, k, n_features, at_spread, spread.n_blocks, spread.size, at_nu, draws[s])
 
 
 @compiled(fastmath=STRICT)
@@ -115,10 +131,10 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
     ``hyper`` holds c0 and g0. Components that are occupied stand first; those that are not are drawn from the prior once K
     is known.
     """
-    (n, n_features), exact = rows.x.shape, Exact()
+    (n, n_features), exact = rows.x.shape, latent.kind_of_points(rows.known, spread)
     c0, g0 = hyper[0], hyper[1]
-    size, log_w, of_noise, mu, blocks, C0 = state
-    every, done, kept_z, kept_w, kept_noise, kept_mu, kept_blocks = kept
+    size, log_w, of_noise, nu, mu, blocks, C0 = state
+    every, done, kept_z, kept_w, kept_noise, kept_nu, kept_mu, kept_blocks = kept
     most, k, noise = len(log_w), size[0], rows.noise
     offsets, log_densities, cumulated = np.empty(most + noise), np.empty(most + noise), np.empty(most + noise)
     probabilities = np.empty(most)
@@ -131,7 +147,7 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
     places, z, occupied = np.empty(most, np.int64), np.empty(n, np.int16), 0
     fractional, of_rest = len(rows.rest) > 0, 0.0
     old_w, old_mu, old_blocks, old_C0, old_k = log_w.copy(), mu.copy(), blocks.copy(), C0.copy(), k
-    old_noise, allocated = of_noise.copy(), np.empty(1 + noise)
+    old_noise, old_nu, allocated = of_noise.copy(), nu.copy(), np.empty(1 + noise)
     for s in range(len(draws.n_components)):
         for _ in range(thin):
             _fill_offsets(spread, log_w[:k], of_noise, blocks, inverse, offsets)
@@ -142,8 +158,11 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             if fractional:  # what is not occupied says something of the rest
                 of_rest = _of_rest(spread, rows, log_w[:k], of_noise, mu, blocks, inverse, offsets)
                 _copy_components(log_w, mu, blocks, old_w, old_mu, old_blocks)
+                copy(nu, old_nu)
                 for j in range(k):
                     log_w[places[j]] = old_w[j]
+                    if len(nu) > 0:
+                        nu[places[j]] = old_nu[j]
                     copy(old_mu[j], mu[places[j]])
                     if not tied:
                         copy(old_blocks[j], blocks[places[j]])
@@ -154,12 +173,16 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
                     copy(inverse[j], inverse[to])
                     copy(first[j], first[to])
                     copy(second[j], second[to])
+                    latent.move_scales(rows.known, spread, j, to)
                     if not fractional:
+                        if len(nu) > 0:
+                            nu[to] = nu[j]
                         copy(mu[j], mu[to])
                         if not tied:
                             copy(blocks[j], blocks[to])
             m = 1 if tied else occupied
-            steps.draw_means(rng, spread, 0, occupied, counts, first, blocks, inverse, b0, inverse_B0, mu, moved)
+            scales = latent.scales_of(rows.known, spread, counts)
+            steps.draw_means(rng, spread, 0, occupied, scales, first, blocks, inverse, b0, inverse_B0, mu, moved)
             if fractional:
                 copy(mu[occupied:k], moved[occupied:k])
                 copy(blocks, old_blocks)
@@ -169,7 +192,7 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
                 else:
                     copy(mu[:occupied], moved[:occupied])
             _begin_blocks(0, m, c0, C0, rates, shapes)
-            steps.move_means(spread, 0, occupied, counts, first, second, moved, mu, rates, shapes)
+            steps.move_means(spread, 0, occupied, counts, scales, first, second, moved, mu, rates, shapes)
             steps.draw_blocks(rng, spread, 0, m, rates, shapes, blocks, coordinates)
             if fractional:
                 proposed = _of_rest(spread, rows, log_w[:k], of_noise, mu, blocks, inverse, offsets)
@@ -177,8 +200,18 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
                     of_rest = proposed
                 else:
                     copy(old_blocks[:m], blocks[:m])
+                copy(nu, old_nu)
+            latent.draw_nu(rng, rows.known, spread, counts[:occupied])
+            if fractional:
+                if len(nu) > 0:
+                    proposed = _of_rest(spread, rows, log_w[:k], of_noise, mu, blocks, inverse, offsets)
+                    if _is_accepted(rng, proposed - of_rest):
+                        of_rest = proposed
+                    else:
+                        copy(old_nu, nu)
                 _copy_components(log_w, mu, blocks, old_w, old_mu, old_blocks)
                 copy(of_noise, old_noise)
+                copy(nu, old_nu)
                 copy(C0, old_C0)
                 old_k = k
             if learnt:
@@ -190,6 +223,8 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             _begin_blocks(occupied, end, c0, C0, rates, shapes)
             steps.draw_blocks(rng, spread, occupied, end, rates, shapes, blocks, coordinates)
             steps.draw_means(rng, spread, occupied, k, counts, first, blocks, inverse, b0, inverse_B0, mu, mu)
+            for j in range(occupied, k if len(nu) > 0 else 0):
+                nu[j] = draw_prior(rng)
             draw_log_gammas(rng, counts[:k], tables.concentrations[k - 1], log_w[:k])
             if noise:
                 of_noise[0] = draw_share(rng, allocated, 1)
@@ -198,6 +233,7 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
                 if not _is_accepted(rng, proposed - of_rest):
                     k = old_k
                     copy(old_noise, of_noise)
+                    copy(old_nu, nu)
                     _copy_components(old_w, old_mu, old_blocks, log_w, mu, blocks)
                     copy(old_C0, C0)
                 probabilities[:] = 0.0
@@ -209,9 +245,10 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
         steps.keep_scale(spread, C0, draws.scale[s])
         steps.prepare(spread, log_w[:k], blocks, inverse, offsets)
         log_total = log_sum_exp(log_w[:k])
+        room = latent.begin(exact, spread, offsets[:k], blocks)
         for i in range(len(points)):
             latent.fill_log_densities(
-                exact, spread, points, i, offsets[:k], mu, blocks, inverse, 0, difference, log_densities
+                exact, spread, points, i, offsets[:k], mu, blocks, inverse, room, difference, log_densities
             )
             draws.log_density[s, i] = log_sum_exp(log_densities[:k]) - log_total
         if (s + done) % every == 0:
@@ -224,6 +261,8 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             copy(of_noise, kept_noise[a])
             for j in range(k):
                 kept_w[a, j] = math.exp(log_w[j] - log_total)
+                if len(nu) > 0:
+                    kept_nu[a, j] = nu[j]
                 copy(mu[j], kept_mu[a, j])
                 if j < len(kept_blocks[a]):
                     copy(blocks[j], kept_blocks[a, j])
@@ -321,9 +360,12 @@ def _divide_copies(rng, copies, chosen, cumulated):
 def _log_density_of_rest(spread, rows, offsets, mu, blocks):
     """What is left of the likelihood when whole counts have been allocated, up to a constant."""
     k, n_features = len(offsets) - rows.noise, rows.x.shape[1]
-    h, unit = steps.whiteners_of(spread, k, blocks), no_unit(n_features)
-    sums = np.empty(len(offsets)), np.empty((k, n_features)), np.empty(h.shape)
-    return fill_sums_of(rows.sums, rows.x, rows.rest, rows.log_labels, rows.at_known, *unit, offsets, mu[:k], h, *sums)
+    h, unit, nu = steps.whiteners_of(spread, k, blocks), no_unit(n_features), latent.nu_of(rows.known, spread, k)
+    sums, c = (np.empty(len(offsets)), np.empty((k, n_features)), np.empty(h.shape)), offsets.copy()
+    for j in range(len(nu)):
+        c[j] += log_constant(nu[j], n_features)
+    tails = np.empty((2, len(nu)))
+    return fill_sums_of(rows.sums, rows.x, rows.rest, rows.log_labels, rows.at_known, *unit, c, mu[:k], h, nu, *sums, tails)
 
 
 @compiled(fastmath=STRICT)

@@ -153,11 +153,11 @@ def shuffle(rng, order, classes):
 
 
 @compiled(fastmath=STRICT)
-def reorder(point, order, k, n_features, at_factors, n_blocks, entries, result):
+def reorder(point, order, k, n_features, at_factors, n_blocks, entries, at_nu, result):
     """Fill a point with the components of another in this order; what is not of a component is copied.
 
-    A point holds K - 1 coordinates of the weights, K x D means, C0, and from ``at_factors`` on a block of ``entries`` for
-    each component, or one block for all.
+    A point holds K - 1 coordinates of the weights, K x D means, C0, from ``at_factors`` on a block of ``entries`` for each
+    component, or one block for all, and from ``at_nu`` on one coordinate for each component, or none.
     """
     copy(point, result)
     last = 0.0
@@ -172,3 +172,5 @@ def reorder(point, order, k, n_features, at_factors, n_blocks, entries, result):
         if n_blocks == k:
             for e in range(entries):
                 result[at_factors + j * entries + e] = point[at_factors + source * entries + e]
+        if len(point) > at_nu:
+            result[at_nu + j] = point[at_nu + source]

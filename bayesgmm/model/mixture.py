@@ -16,7 +16,8 @@ from bayesgmm.data.tables import read_numbers
 from bayesgmm.digits import with_digits
 from bayesgmm.words import about
 
-NOISE = "w_noise"  # what the share of noise is called
+NOISE, NU = "w_noise", "nu"  # what the share of noise, and degrees of freedom, are called
+EXPECTED_NU = 10.0  # where nothing is known of it
 _LARGE, _SMALL = 1e8, 1e-3  # means and standard deviations beyond which NumPy's four decimals do not show a mean
 
 
@@ -37,6 +38,9 @@ class Mixture:
         Share of the observations that are of no component, but noise, where some are: the weights are those of the
         others. What is drawn from the mixture is not noise, and the density of observations is that of the components
         unless these :class:`bayesgmm.Observations` may be noise.
+    nu : (K,) array or scalar, optional
+        Degrees of freedom of Student's t distributions, of which the components then are; their covariances, or sigma, are
+        those of the Gaussians that the t distributions come near to as nu grows.
 
     Attributes
     ----------
@@ -62,6 +66,7 @@ class Mixture:
     mu: FloatArray
     cov: FloatArray
     noise: float | None
+    nu: FloatArray | None
 
     def __init__(
         self,
@@ -71,6 +76,7 @@ class Mixture:
         *,
         sigma: ArrayLike | None = None,
         noise: float | None = None,
+        nu: ArrayLike | None = None,
     ) -> None:
         checked_means = _read_means(means)
         n_components = len(checked_means)
@@ -81,6 +87,8 @@ class Mixture:
         ):
             value.flags.writeable = False
             object.__setattr__(self, name, value)
+        freedom = None if nu is None else _read_of_components(read_numbers(nu, "nu"), "nu", n_components)
+        object.__setattr__(self, "nu", freedom)
         object.__setattr__(self, "noise", None if noise is None else read_probability(noise, "noise"))
 
     @property
@@ -114,9 +122,13 @@ class Mixture:
         return as_shown(self.sd)
 
     @property
-    def parameters(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Weights (K,), means (K, D) and factors (K, D, D), as the E-step takes them: noise's share is the last weight."""
-        return with_share(self.weights, self.noise), self.mu, self.factors
+    def parameters(self) -> tuple[FloatArray, ...]:
+        """Weights (K,), means (K, D), factors (K, D, D) and nu (K,), of t distributions, as the E-step takes them.
+
+        Noise's share is the last weight.
+        """
+        nu = () if self.nu is None else (self.nu,)
+        return with_share(self.weights, self.noise), self.mu, self.factors, *nu
 
     @cached_property
     def factors(self) -> FloatArray:
@@ -144,6 +156,8 @@ class Mixture:
         rng = random_seed if isinstance(random_seed, np.random.Generator) else np.random.default_rng(read_seed(random_seed))
         z = rng.choice(self.n_components, size=n, p=self.weights)
         noise = rng.standard_normal((n, self.n_features))
+        if self.nu is not None:
+            noise /= np.sqrt(rng.chisquare(self.nu[z]) / self.nu[z])[:, None]
         return as_shown(self.mu[z] + np.einsum("nij,nj->ni", self.factors[z], noise)), z
 
     def log_density(self, x: ArrayLike | Observations) -> FloatArray:
@@ -160,13 +174,14 @@ class Mixture:
 
     def reordered(self, order: NDArray[np.int64]) -> Mixture:
         """The same density with components in another order, (K,)."""
-        return Mixture(self.weights[order], self.mu[order], self.cov[order], noise=self.noise)
+        nu = None if self.nu is None else self.nu[order]
+        return Mixture(self.weights[order], self.mu[order], self.cov[order], noise=self.noise, nu=nu)
 
     def rescaled(self, shift: float | FloatArray, scale: float | FloatArray) -> Mixture:
         """The mixture of ``shift + scale * x``; for D features shift and scale may hold a number for each."""
         scales = np.broadcast_to(scale, (self.n_features,))
         cov = self.cov * np.outer(scales, scales)
-        return Mixture(self.weights, shift + scale * self.mu, cov, noise=self.noise)
+        return Mixture(self.weights, shift + scale * self.mu, cov, noise=self.noise, nu=self.nu)
 
     def _read(self, x: ArrayLike | Observations) -> Observations:
         data = Observations.read(x)
@@ -178,7 +193,8 @@ class Mixture:
     def __repr__(self) -> str:
         third = f"sigma={_short(self.sigma)}" if self.n_features == 1 else f"covariances={_short(self.covariances)}"
         noise = "" if self.noise is None else f", noise={self.noise:.4g}"
-        return f"Mixture(weights={_short(self.weights)}, means={_located(self.means, self.sigma)}, {third}{noise})"
+        nu = "" if self.nu is None else f", nu={_short(self.nu)}"
+        return f"Mixture(weights={_short(self.weights)}, means={_located(self.means, self.sigma)}, {third}{noise}{nu})"
 
 
 def with_share(weights: FloatArray, noise: float | FloatArray | None) -> FloatArray:

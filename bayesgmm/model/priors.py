@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Scale, read_choice, read_positive
+from bayesgmm.arguments import TRAITS, Covariance, Family, FloatArray, Scale, read_choice, read_positive
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
@@ -257,10 +257,13 @@ def scaled_to_range(prior: Prior, x: FloatArray, covariance: Covariance) -> bool
     return any(np.allclose(getattr(prior, name), getattr(by_range, name), rtol=1e-9, atol=0) for name in names)
 
 
-def read_prior(prior: Prior | None, data: Observations, covariance: Covariance) -> Prior:
-    """The prior asked for, or the default, scaled to the data: beside noise the default is, to those that are no strays."""
+def read_prior(prior: Prior | None, data: Observations, covariance: Covariance, family: Family = "gaussian") -> Prior:
+    """The prior asked for, or the default, scaled to the data.
+
+    The default is scaled to those that are no strays where there may be some: beside noise, and of t distributions.
+    """
     if prior is None:
-        prior = HierarchicalPrior(scale="range" if data.known.noise is None else "core")
+        prior = HierarchicalPrior(scale="range" if data.known.noise is None and family == "gaussian" else "core")
     if not isinstance(prior, HierarchicalPrior | ConjugatePrior):
         raise TypeError(
             f"prior must be a HierarchicalPrior or a ConjugatePrior, got {type(prior).__name__}; "

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from pymc.logprob.transforms import Transform
 
-from bayesgmm.arguments import TRAITS, Covariance, Missing, Noise, read_count, read_seed, require_memory
+from bayesgmm.arguments import TRAITS, Covariance, Family, Missing, Noise, read_count, read_seed, require_memory
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
 from bayesgmm.model import wishart
@@ -29,6 +29,7 @@ def build_model(
     sample_weight: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     noise: Noise = False,
+    family: Family = "gaussian",
 ) -> pm.Model:
     r"""Gaussian mixture with the labels summed out, as a PyMC model in the data's units.
 
@@ -50,6 +51,8 @@ def build_model(
     sample_weight, labels, noise
         As in :func:`bayesgmm.fit`. The observed ``x`` stays the plain mixture; what they add to its log density is the
         potential ``known``. ``w_noise`` is the share of noise.
+    family : {"gaussian", "t"}
+        As in :func:`bayesgmm.fit`; ``nu`` (cluster) are degrees of freedom.
 
     Returns
     -------
@@ -82,8 +85,8 @@ def build_model(
     ['w', 'mu', 'C0', 'sigma2']
     """
     given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels, "noise": noise}
-    data, k = read_fit_data(x, k, covariance=covariance, **given)
-    prior = read_prior(prior, data, covariance)
+    data, k = read_fit_data(x, k, covariance=covariance, family=family, **given)
+    prior = read_prior(prior, data, covariance, family)
     coords: dict[str, Any] = {"cluster": np.arange(k), "obs": data.positions}
     if data.n_features > 1:
         coords |= {"feature": data.features, "feature_bis": data.features}
@@ -94,14 +97,14 @@ def build_model(
             sigma2, own = _variances(prior, covariance, ()), not TRAITS[covariance].shared
             scale = pm.math.sqrt(sigma2)
             sigma = pm.Deterministic("sigma", scale if own else pm.math.ones_like(mu) * scale, dims="cluster")
-            add_rows(model, mu, sigma, data)
+            add_rows(model, mu, sigma, data, family)
         else:
             mu = pm.MvNormal("mu", mu=prior.b0, cov=prior.B0, dims=("cluster", "feature"))
             if not TRAITS[covariance].matrix:
                 roots = _diagonal_roots(prior, k, data.n_features, covariance)
             else:
                 roots = _triangular_roots(prior, k, data.n_features, covariance)
-            add_rows(model, mu, roots, data)
+            add_rows(model, mu, roots, data, family)
     return model
 
 
@@ -114,6 +117,7 @@ def prior_predictive(
     draws: int = 500,
     random_seed: int | np.random.Generator | None = None,
     missing: Missing = "raise",
+    family: Family = "gaussian",
 ) -> xr.DataTree:
     """Parameters drawn from the prior, and a data set drawn with each: what the prior expects of data of this scale.
 
@@ -121,7 +125,7 @@ def prior_predictive(
     ----------
     x : (n,) or (n, D) array-like
         The data that the prior is scaled to, and as many as which are drawn.
-    k, prior, covariance, missing
+    k, prior, covariance, missing, family
         As in :func:`build_model`.
     draws : int
         Data sets.
@@ -147,7 +151,7 @@ def prior_predictive(
     (1, 10, 4)
     """
     draws, seed = read_count(draws, "draws"), read_seed(random_seed)
-    model = build_model(x, k, prior=prior, covariance=covariance, missing=missing)
+    model = build_model(x, k, prior=prior, covariance=covariance, missing=missing, family=family)
     size = int(np.prod(model["x"].shape.eval()))
     require_memory(8 * draws * size, f"{draws} data sets of {size} numbers", "ask for fewer draws")
     return pm.sample_prior_predictive(draws, model=model, random_seed=seed)

@@ -8,18 +8,24 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from bayesgmm.arguments import FloatArray
+from bayesgmm.arguments import Family, FloatArray
 from bayesgmm.data.observations import Observations
 from bayesgmm.kernels.blocks import ROOT_HALF
 from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.kernels.rows import EXACT
-from bayesgmm.model.mixture import NOISE
+from bayesgmm.kernels.student import PRIOR as OF_NU
+from bayesgmm.model.mixture import NOISE, NU
 
 
-def add_rows(model: pm.Model, mu: Any, spread: Any, data: Observations) -> None:
+def add_rows(model: pm.Model, mu: Any, spread: Any, data: Observations, family: Family) -> None:
     """Observe data of components with weights w and means mu; their spread is sigma (K), or factors (K, D, D)."""
     w, error, lower, upper = model["w"], data.known.error, data.known.lower, data.known.upper
-    if lower is not None and upper is not None:
+    if data.known.noise is not None:
+        pm.Beta(NOISE, *OF_NOISE)
+    if family == "t":
+        nu = pm.Gamma(NU, *OF_NU, dims="cluster")
+        log_components = _of_students(w, mu, spread, nu, data.x, len(model.coords["cluster"]))
+    elif lower is not None and upper is not None:
         log_components = _of_intervals(w, mu, spread, data.x, lower, upper)
     elif data.n_features == 1:
         measured = spread if error is None else pm.math.sqrt(spread**2 + error**2)
@@ -32,6 +38,17 @@ def add_rows(model: pm.Model, mu: Any, spread: Any, data: Observations) -> None:
     else:
         log_components = _of_patterns(w, mu, spread, data)
     _add_known(model, log_components, data)
+
+
+def _of_students(w: Any, mu: Any, spread: Any, nu: Any, x: FloatArray, k: int) -> Any:
+    """A variable of t distributions, and the log densities (n, K) of all components."""
+    if x.shape[1] == 1:
+        components = pm.StudentT.dist(nu=nu, mu=mu, sigma=spread)
+        pm.Mixture("x", w=w, comp_dists=components, observed=x[:, 0].copy(), dims="obs")
+        return pm.logp(components, x)
+    each = [pm.MvStudentT.dist(nu=nu[j], mu=mu[j], chol=spread[j]) for j in range(k)]
+    pm.Mixture("x", w=w, comp_dists=each, observed=x.copy(), dims=("obs", "feature"))
+    return pt.stack([pm.logp(component, x) for component in each], axis=1)
 
 
 def _of_patterns(w: Any, mu: Any, roots: Any, data: Observations) -> Any:
@@ -61,7 +78,7 @@ def _add_known(model: pm.Model, log_components: Any, data: Observations) -> None
     plain = pt.logsumexp(joint, axis=1)
     known = plain if log_labels is None else pt.logsumexp(joint + log_labels.T, axis=1)
     if data.known.noise is not None:
-        share = pm.Beta(NOISE, *OF_NOISE)
+        share = model[NOISE]
         known = pt.log1p(-share) + known
         either = pt.logaddexp(known, pt.log(share) + data.known.noise)
         known = either if log_labels is None else pt.where(np.isfinite(log_labels).all(axis=0), either, known)

@@ -18,21 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaln, expit, gammaln, logit
 
-from bayesgmm.arguments import Covariance, FloatArray
+from bayesgmm.arguments import Covariance, Family, FloatArray
 from bayesgmm.data.known import NOTHING, Known
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
-from bayesgmm.kernels import density
+from bayesgmm.kernels import density, student
 from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.kernels.rows import Rows
 from bayesgmm.kernels.spread import Factors
-from bayesgmm.model.mixture import NOISE, Mixture
+from bayesgmm.model.mixture import EXPECTED_NU, NOISE, NU, Mixture
 from bayesgmm.model.priors import Hyperparameters, Prior
 from bayesgmm.model.structures import Structure
 from bayesgmm.posterior.spread import Spread, spread_of
 
 Point = Mapping[str, FloatArray]
+_SCALED = 5  # Gaussian values that are looked at while the scale of one of a t distribution is drawn
 _EXPECTED = OF_NOISE[0] / sum(OF_NOISE)
 _SHARES = np.finfo(float).tiny, 1 - np.finfo(float).epsneg
 
@@ -48,10 +49,12 @@ def log_posterior(
     return LogPosterior(Observations.made(np.ascontiguousarray(x, dtype=float), known), k, prior, covariance)
 
 
-def standardised_posterior(rows: Observations, k: int, prior: Prior, covariance: Covariance) -> tuple[LogPosterior, Units]:
+def standardised_posterior(
+    rows: Observations, k: int, prior: Prior, covariance: Covariance, family: Family = "gaussian"
+) -> tuple[LogPosterior, Units]:
     """The posterior of standardised data, under a prior in the data's units, and the units in which it is."""
     units = Units.of(rows.x, rows.known.weight, one_unit=Structure(covariance, rows.n_features).one_unit)
-    return LogPosterior(rows.standardised(units), k, prior.rescaled(units.shift, units.scale), covariance), units
+    return LogPosterior(rows.standardised(units), k, prior.rescaled(units.shift, units.scale), covariance, family), units
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,7 @@ class LogPosterior:
     """Log density of data and parameters plus the log Jacobian of the transformation to the unconstrained space.
 
     A point holds K - 1 coordinates of the weights, the means (K, D), those of C0 if it is learnt, and of the covariances;
-    where observations may be noise, last the logit of its share.
+    where observations may be noise, the logit of its share; of t distributions last log nu (K).
 
     Attributes
     ----------
@@ -69,12 +72,14 @@ class LogPosterior:
     prior : HierarchicalPrior or ConjugatePrior
         Scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}
+    family : {"gaussian", "t"}
     """
 
     observations: Observations
     k: int
     prior: Prior
     covariance: Covariance
+    family: Family = "gaussian"
 
     @property
     def x(self) -> FloatArray:
@@ -84,7 +89,7 @@ class LogPosterior:
     @cached_property
     def rows(self) -> Rows:
         """The observations as compiled code takes them."""
-        return self.observations.rows(self.k)
+        return self.observations.rows(self.k, student=self.student)
 
     @cached_property
     def classes(self) -> NDArray[np.int64]:
@@ -112,6 +117,16 @@ class LogPosterior:
         return self.observations.known.noise is not None
 
     @property
+    def student(self) -> bool:
+        """Whether components are t distributions."""
+        return self.family == "t"
+
+    @property
+    def work(self) -> int:
+        """How many values a sweep of Gibbs sampling looks at or draws: :attr:`bayesgmm.data.observations.Observations.work`."""
+        return _SCALED * self.observations.work if self.student else self.observations.work
+
+    @property
     def n_features(self) -> int:
         """D."""
         return self.x.shape[1]
@@ -119,8 +134,8 @@ class LogPosterior:
     @property
     def sizes(self) -> dict[str, int]:
         """Number of coordinates of each variable, in their order."""
-        of_noise = {NOISE: 1} if self.noise else {}
-        return {"w": self.k - 1, "mu": self.k * self.n_features} | self.spread.sizes | of_noise
+        more = ({NOISE: 1} if self.noise else {}) | ({NU: self.k} if self.student else {})
+        return {"w": self.k - 1, "mu": self.k * self.n_features} | self.spread.sizes | more
 
     @property
     def n_dim(self) -> int:
@@ -137,7 +152,8 @@ class LogPosterior:
     def header(self) -> FloatArray:
         """What compiled code needs, with the addresses of x and weight."""
         constant = self._log_constants() + self.spread.log_constant
-        return density.header(self.rows, self.spread.compiled, self.hyper, constant)
+        n_nu = self.k if self.student else 0
+        return density.header(self.rows, self.spread.compiled, self.hyper, constant, n_nu)
 
     @property
     def density(self) -> Any:
@@ -165,7 +181,8 @@ class LogPosterior:
     def mixture_at(self, point: FloatArray) -> Mixture:
         """The mixture at a point, the other way round."""
         values = self.constrained(point)
-        return Mixture(values["w"], values["mu"], values["cov"], noise=float(values[NOISE]) if self.noise else None)
+        noise = float(values[NOISE]) if self.noise else None
+        return Mixture(values["w"], values["mu"], values["cov"], noise=noise, nu=values.get(NU))
 
     def constrained(self, points: FloatArray) -> dict[str, FloatArray]:
         """The model's variables at points (..., n_dim), and ``cov`` and ``C0`` made of them; those tied repeated K times."""
@@ -178,6 +195,8 @@ class LogPosterior:
             values |= self.spread.scale_values(points[..., self.places[self.spread.scale_name]])
         if self.noise:
             values[NOISE] = np.clip(expit(points[..., self.places[NOISE].start]), *_SHARES)
+        if self.student:
+            values[NU] = np.exp(points[..., self.places[NU]])
         return values | self.spread.values(points[..., self.places[self.spread.name]])
 
     def log_weights(self, points: FloatArray) -> FloatArray:
@@ -191,6 +210,10 @@ class LogPosterior:
         """Logarithms of the share of noise and of the rest at points (S, n_dim), (S, 2); (S, 0) where there is no noise."""
         logits = points[:, self.places[NOISE]] if self.noise else points[:, :0]
         return np.hstack([-np.logaddexp(0, -logits), -np.logaddexp(0, logits)])
+
+    def log_nu(self, points: FloatArray) -> FloatArray:
+        """Logarithms of the degrees of freedom at points (S, n_dim), (S, K); (S, 0) of Gaussians."""
+        return points[:, self.places[NU]] if self.student else points[:, :0]
 
     def means(self, points: FloatArray) -> FloatArray:
         """Of points (S, n_dim), shape (S, K, D)."""
@@ -212,7 +235,9 @@ class LogPosterior:
         """The point at which the model's free variables have these values."""
         parts = [_weight_coordinates(values["w"]), np.ravel(values["mu"])]
         parts += [self.spread.coordinates(values[name]) for name in self.spread.sizes]
-        return np.concatenate([*parts, *([np.atleast_1d(logit(values[NOISE]))] if self.noise else [])])
+        parts += [np.atleast_1d(logit(values[NOISE]))] if self.noise else []
+        parts += [np.log(values[NU])] if self.student else []
+        return np.concatenate(parts)
 
     def values_at(self, mixture: Mixture) -> Point:
         """A mixture as values of the model's free variables, C0 at its conditional mean given the covariances."""
@@ -221,6 +246,8 @@ class LogPosterior:
         if self.noise:
             share = _EXPECTED if mixture.noise is None else np.clip(mixture.noise, 1e-6, 1 - 1e-6)
             values[NOISE] = np.array(share)
+        if self.student:
+            values[NU] = np.full(self.k, EXPECTED_NU) if mixture.nu is None else mixture.nu
         return values
 
     def with_exact_scale(self, points: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
@@ -231,11 +258,13 @@ class LogPosterior:
         return points, log_q
 
     def _log_constants(self) -> float:
-        """Normalising constants of the priors of weights, noise's share and means, and of the simplex' Jacobian."""
+        """Normalising constants of the priors of weights, means, noise's share and nu, and of the simplex' Jacobian."""
         k, alpha = self.k, self.hyper.alpha
         means = k * (self.n_features * math.log(2 * math.pi) + np.linalg.slogdet(self.hyper.B0)[1]) / 2
-        of_noise = betaln(*OF_NOISE) if self.noise else 0.0
-        return float(gammaln(k * alpha) - k * gammaln(alpha) + math.log(k) - means - of_noise)
+        more = -betaln(*OF_NOISE) if self.noise else 0.0
+        if self.student:
+            more += k * (student.PRIOR[0] * math.log(student.PRIOR[1]) - gammaln(student.PRIOR[0]))
+        return float(gammaln(k * alpha) - k * gammaln(alpha) + math.log(k) - means + more)
 
 
 def _weight_coordinates(w: FloatArray) -> FloatArray:

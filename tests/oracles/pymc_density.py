@@ -8,7 +8,7 @@ import bayesgmm as bg
 
 def stated_by_pymc(own):
     """The PyMC model of a compiled posterior."""
-    return bg.build_model(own.observations, own.k, prior=own.prior, covariance=own.covariance)
+    return bg.build_model(own.observations, own.k, prior=own.prior, covariance=own.covariance, family=own.family)
 
 
 def value_and_gradient(own, model):

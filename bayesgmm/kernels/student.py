@@ -1,0 +1,282 @@
+"""The E-step kernel for components with Student's t distributions; exact rows of any number of features.
+
+With the coefficients of :mod:`.multivariate`, d = 2 |H_k (x - mu_k)|^2 and nu degrees of freedom,
+
+    log w_k t(x; nu_k, mu_k, Sigma_k) = c_k - (nu_k + D) / 2 log(1 + d / nu_k),
+
+with a constant within c that :func:`log_constant` adds to a Gaussian's. Behind it is a Gaussian with covariance Sigma_k / u,
+u a Gamma(nu / 2, nu / 2) variate of mean u_k = (nu_k + D) / (nu_k + d) given x: the moments S1 and S2 are weighted by it.
+For nu there are two more sums, of u_k and of log(1 + d / nu_k).
+
+References
+----------
+Peel & McLachlan (2000), Robust mixture modelling using the t distribution, Statistics and Computing 10, 339-348.
+doi:10.1023/A:1008981510081
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import gammaln
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.kernels.blocks import (
+    FAR,
+    add_labels,
+    add_log_totals,
+    add_noise,
+    begin_sums,
+    block_width,
+    exponentiate,
+    fill_noise,
+    fill_shares,
+    has_nan,
+    no_unit,
+)
+from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
+from bayesgmm.kernels.multivariate import add_products, deviate, standardise, whiten
+from bayesgmm.kernels.variates import log_gamma_variate
+
+type Nu = FloatArray | None  # degrees of freedom (K,), of t distributions
+PRIOR = (2.0, 0.1)  # shape and rate of the prior of nu, Gamma: see :func:`bayesgmm.fit`
+SMALLEST, LARGEST = 1e-3, 1e6  # degrees of freedom between which a t is told from a point and from a Gaussian
+_SUMMED = 1_000.0  # copies of a row from which on sums of their scales are as good as normal
+_LOWEST, _HIGHEST, _TINY = math.log(SMALLEST), math.log(LARGEST), 1e-12  # of log nu
+_BLOCK = 64  # observations handled together
+_ASYMPTOTIC = 10.0  # from which on a few terms of the expansions have all digits
+
+
+@compiled(fastmath=STRICT)
+def log_constant(nu, n_features):
+    """What a t's log density has more at its centre than a Gaussian's with its scale matrix as covariance."""
+    half = 0.5 * n_features
+    if nu > LARGEST:
+        return half * (half - 1.0) / nu
+    return math.lgamma(0.5 * nu + half) - math.lgamma(0.5 * nu) - half * math.log(0.5 * nu)
+
+
+def log_constants(nu: FloatArray, n_features: int) -> FloatArray:
+    """The same of arrays."""
+    half = 0.5 * n_features
+    with np.errstate(invalid="ignore"):
+        near = gammaln(0.5 * nu + half) - gammaln(0.5 * nu) - half * np.log(0.5 * nu)
+    return np.where(nu > LARGEST, half * (half - 1.0) / nu, near)
+
+
+@compiled(fastmath=STRICT)
+def digamma(x):
+    """Psi(x) of x > 0: upwards by its recurrence, then its asymptotic expansion."""
+    value = 0.0
+    while x < _ASYMPTOTIC:
+        value -= 1.0 / x
+        x += 1.0
+    v = 1.0 / (x * x)
+    series = v * (1.0 / 12 - v * (1.0 / 120 - v * (1.0 / 252 - v * (1.0 / 240 - v * (1.0 / 132 - v * (691.0 / 32760))))))
+    return value + math.log(x) - 0.5 / x - series
+
+
+@compiled(fastmath=STRICT)
+def log_prior(log_nu):
+    """Log prior of nu with the Jacobian of its logarithm, up to its constant."""
+    return PRIOR[0] * log_nu - PRIOR[1] * math.exp(log_nu)
+
+
+@compiled(fastmath=STRICT)
+def slope(nu, n_features, count, of_scale, of_log):
+    """Slope of log nu, of likelihood, prior and Jacobian, given N and the two sums."""
+    rise = digamma(0.5 * (nu + n_features)) - digamma(0.5 * nu) + 1.0
+    return 0.5 * nu * (count * rise - of_log - of_scale) + PRIOR[0] - PRIOR[1] * nu
+
+
+@compiled(fastmath=STRICT)
+def draw_prior(rng):
+    """Nu drawn from its prior."""
+    return math.exp(log_gamma_variate(rng, PRIOR[0])) / PRIOR[1]
+
+
+class Student(NamedTuple):
+    """Values known as they are, of t distributions, as sweeps take them.
+
+    Attributes
+    ----------
+    nu : (K,) array
+        Where the chain stands.
+    tails : (2, K) array
+        Sums over what is allocated to each component: of the scales u drawn, and of log u - u.
+    """
+
+    nu: FloatArray
+    tails: FloatArray
+
+    @property
+    def address(self) -> int:
+        """None: what compiled sums take is given beside."""
+        return 0
+
+
+@compiled(fastmath=STRICT)
+def draw_scale(rng, nu, distance, n_features, many):
+    """Sums of u and of log u - u over as many copies of a row at a squared distance from the centre."""
+    shape, rate = 0.5 * (nu + n_features), 0.5 * (nu + distance)
+    total, of_logs = 0.0, 0.0
+    if many > _SUMMED:  # as good as normal
+        sd = math.sqrt(many * shape)
+        off = rng.standard_normal()
+        total = (many * shape + sd * off) / rate
+        left = max(trigamma(shape) - 1.0 / shape, 0.0)  # of log u, given u
+        of_logs = many * (digamma(shape) - math.log(rate)) + sd * off / shape
+        of_logs += math.sqrt(many * left) * rng.standard_normal()
+        return total, of_logs - total
+    for _ in range(int(many)):
+        log_u = log_gamma_variate(rng, shape) - math.log(rate)
+        total += math.exp(log_u)
+        of_logs += log_u
+    return total, of_logs - total
+
+
+@compiled(fastmath=STRICT)
+def _log_conditional(log_nu, count, of_logs):
+    """Log density of log nu given the scales of so many rows, of which log u - u adds to so much."""
+    half = 0.5 * math.exp(log_nu)
+    return log_prior(log_nu) + count * (half * math.log(half) - math.lgamma(half)) + half * of_logs
+
+
+@compiled(fastmath=STRICT)
+def draw_log_nu(rng, log_nu, count, of_logs):
+    """Log nu drawn given the scales: a slice (Neal 2003, doi:10.1214/aos/1056562461), stepped out and shrunk."""
+    level = _log_conditional(log_nu, count, of_logs) - rng.standard_exponential()
+    width = 1.0 / math.sqrt(1.0 + 0.1 * count)
+    low = log_nu - width * rng.random()
+    high = low + width
+    while _log_conditional(low, count, of_logs) > level and low > _LOWEST:
+        low -= width
+    while _log_conditional(high, count, of_logs) > level and high < _HIGHEST:
+        high += width
+    while True:
+        drawn = low + (high - low) * rng.random()
+        if _log_conditional(drawn, count, of_logs) >= level or high - low < _TINY:
+            return drawn
+        if drawn < log_nu:
+            low = drawn
+        else:
+            high = drawn
+
+
+@compiled(fastmath=STRICT)
+def trigamma(x):
+    """The derivative of :func:`digamma`."""
+    value = 0.0
+    while x < _ASYMPTOTIC:
+        value += 1.0 / (x * x)
+        x += 1.0
+    v = 1.0 / (x * x)
+    return value + (1.0 + 0.5 / x + v * (1.0 / 6 - v * (1.0 / 30 - v * (1.0 / 42 - v * (1.0 / 30 - v * (5.0 / 66)))))) / x
+
+
+@compiled(fastmath=SUMS, inline=True)
+def _joint(z, log_labels, c, mu, h, nu, deviation, y, logs, joint, top, total, m):
+    """As :func:`bayesgmm.kernels.multivariate._joint`; ``logs`` (K, m) holds log(1 + d / nu)."""
+    k, n_features = mu.shape
+    triangular = h.shape[2] > 1
+    for j in range(k):
+        row, log_row = joint[j], logs[j]
+        for i in range(m):
+            log_row[i] = 0.0
+        if triangular:
+            deviate(z, mu[j], deviation, m)
+        for d in range(n_features):
+            if triangular:
+                whiten(deviation, h[j, d, : d + 1], y, m)
+            else:
+                centre, precision, feature = mu[j, d], h[j, d, 0], z[d]
+                for i in range(m):
+                    y[i] = precision * (feature[i] - centre)
+            for i in range(m):
+                u = min(max(y[i], -FAR), FAR)
+                log_row[i] += u * u
+        power, twice = 0.5 * (nu[j] + n_features), 2.0 / nu[j]
+        for i in range(m):
+            log_row[i] = math.log1p(twice * log_row[i])
+            row[i] = c[j] - power * log_row[i]
+    fill_noise(c, k, joint, m)
+    add_labels(log_labels, joint, top, m)
+    exponentiate(joint, top, total, m)
+
+
+@compiled(fastmath=SUMS, inline=True)
+def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, nu, counts, first, second, tails):
+    """Fill N, S1 and S2 as :func:`bayesgmm.kernels.multivariate.accumulate` does, and the sums for nu (2, K)."""
+    tails[:] = 0.0
+    if not begin_sums(c, mu, h, counts, first, second):
+        return np.nan
+    n, triangular = len(x), h.shape[2] > 1
+    k, n_features = mu.shape
+    width = min(_BLOCK, block_width(len(c)))
+    z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
+    joint, logs = np.empty((len(c), width)), np.empty((k, width))
+    y, top, total = np.empty(width), np.empty(width), np.empty(width)
+    log_likelihood = 0.0
+    for begin in range(0, n, width):
+        m = min(width, n - begin)
+        standardise(x[begin : begin + m], shift, inverse_scale, z)
+        _joint(z, log_labels[:, begin : begin + m], c, mu, h, nu, deviation, y, logs, joint, top, total, m)
+        log_likelihood += add_log_totals(top, total, weight[begin : begin + m], m)
+        add_noise(joint, total, k, m, counts)
+        for j in range(k):
+            r, of_log, zeroth, of_logs, of_scale = joint[j], logs[j], 0.0, 0.0, 0.0
+            largest = (nu[j] + n_features) / nu[j]
+            for i in range(m):
+                share = r[i] * total[i]
+                zeroth += share
+                of_logs += share * of_log[i]
+                r[i] = share * (largest * math.exp(-of_log[i]))
+                of_scale += r[i]
+            counts[j] += zeroth
+            tails[0, j] += of_scale
+            tails[1, j] += of_logs
+            deviate(z, mu[j], deviation, m)
+            for d in range(n_features):
+                row, s1, s2 = deviation[d], 0.0, 0.0
+                for i in range(m):
+                    y[i] = r[i] * row[i]
+                    s1 += y[i]
+                    s2 += y[i] * row[i]
+                first[j, d] += s1
+                if triangular:
+                    add_products(y, deviation, second[j, d, :d], m)
+                    second[j, d, d] += s2
+                else:
+                    second[j, d, 0] += s2
+    if triangular:
+        for j in range(k):
+            for d in range(n_features):
+                for e in range(d):
+                    second[j, e, d] = second[j, d, e]
+    return log_likelihood
+
+
+@compiled(fastmath=SUMS)
+def log_densities(x, log_labels, c, mu, h, nu, out, shares):
+    """Log density of every x (n, D) for every set of parameters: see :func:`bayesgmm.kernels.multivariate.log_densities`."""
+    n, k, n_features = len(x), c.shape[1], mu.shape[2]
+    width = min(_BLOCK, block_width(k))
+    z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
+    joint, logs = np.empty((k, width)), np.empty((k, width))
+    y, top, total = np.empty(width), np.empty(width), np.empty(width)
+    shift, inverse_scale = no_unit(n_features)
+    for begin in range(0, n, width):
+        m = min(width, n - begin)
+        standardise(x[begin : begin + m], shift, inverse_scale, z)
+        for s in range(len(c)):
+            if has_nan(c[s], mu[s], h[s]):
+                out[s, begin : begin + m] = np.nan
+                shares[s : s + 1, begin : begin + m] = np.nan
+                continue
+            _joint(z, log_labels[:, begin : begin + m], c[s], mu[s], h[s], nu[s], deviation, y, logs, joint, top, total, m)
+            for i in range(m):
+                out[s, begin + i] = top[i] + math.log(total[i])
+            if len(shares) > 0:
+                fill_shares(joint, total, m, shares[s, begin : begin + m])
