@@ -24,7 +24,12 @@ def measure(smoke=False):
     for covariance in ("full", "tied", "diag", "spherical"):
         found[f"n = {several:,}, D = 10, K = 10, {covariance}"] = em_per_iteration(x, start, covariance)
     known = partly_known(several)
-    return {"em": found, "gradient": gradient(10_000, 2), "memory_of_fit": memory_of_fit(one), "partly_known": known}
+    return {
+        "em": found,
+        "gradient": gradient(10_000, 2),
+        "memory_of_fit": memory_of_fit(one),
+        "partly_known": known | strays(several),
+    }
 
 
 def partly_known(n):
@@ -46,12 +51,27 @@ def partly_known(n):
     return found
 
 
-def in_turn(mixture, exact, seen):
+def strays(n):
+    """The same of rows that may be noise, and of t distributions."""
+    rng, found = np.random.default_rng(1), {}
+    for k, d in ((2, 1), (3, 1), (5, 1), (5, 10)):
+        exact, shares = bg.Observations(rng.normal(size=(n, d))), np.full(k, 1 / k)
+        means, cov = rng.normal(size=(k, d)), np.eye(d) + (d > 1) * 0.3
+        gaussian = bg.Mixture(shares, means, cov)
+        for name, mixture, rows in (
+            ("noise", bg.Mixture(shares, means, cov, noise=0.1), exact.with_noise()),
+            ("t", bg.Mixture(shares, means, cov, nu=5.0), exact),
+        ):
+            found[f"{name}, n = {n:,}, D = {d}, K = {k}"] = in_turn(gaussian, exact, rows, mixture)
+    return found
+
+
+def in_turn(mixture, exact, seen, other=None):
     seconds = []
     for _ in range(9):
-        for rows in (exact, seen):
+        for rows, parameters in ((exact, mixture.parameters), (seen, (other or mixture).parameters)):
             begin = time.perf_counter()
-            rows.sums(*mixture.parameters)
+            rows.sums(*parameters)
             seconds.append(time.perf_counter() - begin)
     of_exact, of_seen = np.min(seconds[2::2]), np.min(seconds[3::2])
     return {"seconds": float(of_seen), "times_exact": float(of_seen / of_exact)}

@@ -12,6 +12,7 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.engines.sweeps import rows_of
 from bayesgmm.kernels import student
 from bayesgmm.kernels.allocations import allocate_at
+from bayesgmm.kernels.blocks import log1p
 from bayesgmm.posterior import LogPosterior
 from tests.families import prior_of
 from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
@@ -83,6 +84,11 @@ def test_density_and_sums_are_those_of_scipy(d, diagonal, known):
     wanted += [np.stack([scaled.sum(axis=0), (r[:, :3] * np.log1p(distances / nu)).sum(axis=0)])]
     for mine, exact in zip(sums, wanted, strict=True):
         np.testing.assert_allclose(mine, exact, rtol=1e-10, atol=1e-10)
+
+
+def test_log1p_has_all_digits():
+    v = np.concatenate([np.logspace(-320, 300, 2_001), np.linspace(0, 10, 2_001)])
+    np.testing.assert_allclose([log1p(each) for each in v.tolist()], np.log1p(v), rtol=1e-15)
 
 
 def test_far_rows_and_many_degrees_of_freedom():

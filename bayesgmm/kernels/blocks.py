@@ -66,6 +66,37 @@ def exp(v):
     return power if v >= -708.0 else 0.0
 
 
+@compiled(fastmath=STRICT)
+def log1p(v):
+    """Log(1 + v) of v >= 0 to the last bits, in operations that exist for vectors.
+
+    1 + v = 2^n m with m between the roots of 1/2 and 2, and log m = 2 artanh(f), f = (m - 1) / (m + 1), as a series in f^2.
+    The exponent becomes a number in the low bits of 2^52; what 1 + v rounds away is added.
+    """
+    y = 1.0 + v
+    bits = _bits(y)
+    n = _from_bits((bits >> 52) | 0x4330000000000000) - (4503599627370496.0 + 1023.0)
+    m = _from_bits((bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000)
+    is_large = m > 1.4142135623730951
+    m = 0.5 * m if is_large else m
+    n = n + 1.0 if is_large else n
+    f = (m - 1.0) / (m + 1.0)
+    s = f * f
+    q = 1.0 / 21
+    q = q * s + 1.0 / 19
+    q = q * s + 1.0 / 17
+    q = q * s + 1.0 / 15
+    q = q * s + 1.0 / 13
+    q = q * s + 1.0 / 11
+    q = q * s + 1.0 / 9
+    q = q * s + 1.0 / 7
+    q = q * s + 1.0 / 5
+    q = q * s + 1.0 / 3
+    log_m = 2.0 * f + (2.0 * f) * s * q
+    rounded = (v - (y - 1.0)) / y
+    return n * 6.93147180369123816490e-01 + (log_m + (n * 1.90821492927058770002e-10 + rounded))
+
+
 @compiled(fastmath=SUMS)
 def exponentiate(joint, top, total, m):
     """Turn rows log_joint_k into joint_ki = exp(log_joint_ki - top_i), with total_i = sum_k joint_ki."""

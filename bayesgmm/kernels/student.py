@@ -34,6 +34,7 @@ from bayesgmm.kernels.blocks import (
     fill_noise,
     fill_shares,
     has_nan,
+    log1p,
     no_unit,
 )
 from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
@@ -177,14 +178,14 @@ def trigamma(x):
 
 
 @compiled(fastmath=SUMS, inline=True)
-def _joint(z, log_labels, c, mu, h, nu, deviation, y, logs, joint, top, total, m):
-    """As :func:`bayesgmm.kernels.multivariate._joint`; ``logs`` (K, m) holds log(1 + d / nu)."""
+def _joint(z, log_labels, c, mu, h, nu, deviation, y, tails, joint, top, total, m):
+    """As :func:`bayesgmm.kernels.multivariate._joint`; ``tails`` (2, K, m) holds 1 + d / nu and its logarithm."""
     k, n_features = mu.shape
     triangular = h.shape[2] > 1
     for j in range(k):
-        row, log_row = joint[j], logs[j]
+        row, ratio, of_log = joint[j], tails[0, j], tails[1, j]
         for i in range(m):
-            log_row[i] = 0.0
+            ratio[i] = 0.0
         if triangular:
             deviate(z, mu[j], deviation, m)
         for d in range(n_features):
@@ -196,11 +197,13 @@ def _joint(z, log_labels, c, mu, h, nu, deviation, y, logs, joint, top, total, m
                     y[i] = precision * (feature[i] - centre)
             for i in range(m):
                 u = min(max(y[i], -FAR), FAR)
-                log_row[i] += u * u
+                ratio[i] += u * u
         power, twice = 0.5 * (nu[j] + n_features), 2.0 / nu[j]
         for i in range(m):
-            log_row[i] = math.log1p(twice * log_row[i])
-            row[i] = c[j] - power * log_row[i]
+            scaled = twice * ratio[i]
+            of_log[i] = log1p(scaled)
+            ratio[i] = 1.0 + scaled
+            row[i] = c[j] - power * of_log[i]
     fill_noise(c, k, joint, m)
     add_labels(log_labels, joint, top, m)
     exponentiate(joint, top, total, m)
@@ -216,23 +219,24 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, nu, counts
     k, n_features = mu.shape
     width = min(_BLOCK, block_width(len(c)))
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
-    joint, logs = np.empty((len(c), width)), np.empty((k, width))
+    joint, of_tails = np.empty((len(c), width)), np.empty((2, k, width))
     y, top, total = np.empty(width), np.empty(width), np.empty(width)
     log_likelihood = 0.0
     for begin in range(0, n, width):
         m = min(width, n - begin)
         standardise(x[begin : begin + m], shift, inverse_scale, z)
-        _joint(z, log_labels[:, begin : begin + m], c, mu, h, nu, deviation, y, logs, joint, top, total, m)
+        _joint(z, log_labels[:, begin : begin + m], c, mu, h, nu, deviation, y, of_tails, joint, top, total, m)
         log_likelihood += add_log_totals(top, total, weight[begin : begin + m], m)
         add_noise(joint, total, k, m, counts)
         for j in range(k):
-            r, of_log, zeroth, of_logs, of_scale = joint[j], logs[j], 0.0, 0.0, 0.0
+            r, ratio, of_log = joint[j], of_tails[0, j], of_tails[1, j]
+            zeroth, of_logs, of_scale = 0.0, 0.0, 0.0
             largest = (nu[j] + n_features) / nu[j]
             for i in range(m):
                 share = r[i] * total[i]
                 zeroth += share
                 of_logs += share * of_log[i]
-                r[i] = share * (largest * math.exp(-of_log[i]))
+                r[i] = share * (largest / ratio[i])
                 of_scale += r[i]
             counts[j] += zeroth
             tails[0, j] += of_scale
@@ -264,7 +268,7 @@ def log_densities(x, log_labels, c, mu, h, nu, out, shares):
     n, k, n_features = len(x), c.shape[1], mu.shape[2]
     width = min(_BLOCK, block_width(k))
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
-    joint, logs = np.empty((k, width)), np.empty((k, width))
+    joint, of_tails = np.empty((k, width)), np.empty((2, k, width))
     y, top, total = np.empty(width), np.empty(width), np.empty(width)
     shift, inverse_scale = no_unit(n_features)
     for begin in range(0, n, width):
@@ -275,7 +279,9 @@ def log_densities(x, log_labels, c, mu, h, nu, out, shares):
                 out[s, begin : begin + m] = np.nan
                 shares[s : s + 1, begin : begin + m] = np.nan
                 continue
-            _joint(z, log_labels[:, begin : begin + m], c[s], mu[s], h[s], nu[s], deviation, y, logs, joint, top, total, m)
+            _joint(
+                z, log_labels[:, begin : begin + m], c[s], mu[s], h[s], nu[s], deviation, y, of_tails, joint, top, total, m
+            )
             for i in range(m):
                 out[s, begin + i] = top[i] + math.log(total[i])
             if len(shares) > 0:

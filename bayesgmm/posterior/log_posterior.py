@@ -123,7 +123,7 @@ class LogPosterior:
 
     @property
     def work(self) -> int:
-        """How many values a sweep of Gibbs sampling looks at or draws: :attr:`bayesgmm.data.observations.Observations.work`."""
+        """How many values a sweep of Gibbs sampling looks at or draws: see Observations."""
         return _SCALED * self.observations.work if self.student else self.observations.work
 
     @property

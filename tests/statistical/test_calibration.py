@@ -108,7 +108,15 @@ def quantities(draws, rows):
         "largest weight": w.max(axis=1),
         "mean": mean,
         "variance": (w * (sd**2 + mu**2)).sum(axis=1) - mean**2,
-    } | ({} if draws.noise is None else {"noise": draws.noise})
+    } | of_family(draws)
+
+
+def of_family(draws):
+    """The share of noise; the smallest and the sum of log nu."""
+    of_noise = {} if draws.noise is None else {"noise": draws.noise}
+    if draws.nu is None:
+        return of_noise
+    return of_noise | {"smallest nu": draws.nu.min(axis=1), "log nu": np.log(draws.nu).sum(axis=1)}
 
 
 def draws_at(own, points):
@@ -141,20 +149,23 @@ def by_mean_field(own, start, generator):
     return draws_of(sample_advi(CompiledTarget(own), start, options, seed, Phases(announce=False), own).posterior)
 
 
-def ranks(problem, sampler, size, n=20, believed=None, seen=exactly):
+def ranks(problem, sampler, size, n=20, believed=None, seen=exactly, family="gaussian", fitted=None):
     """Ranks of the true quantities among the draws', for data from as many draws of the prior; of a prior believed.
 
-    The data are seen in some way.
+    The data are seen in some way, and those of one family may be fitted by another.
     """
     covariance, n_features, kind, k = problem
-    own, generator = small_posterior(covariance, n_features, kind, k, n), rng(7)
+    own, generator = replace(small_posterior(covariance, n_features, kind, k, n), family=family), rng(7)
     result = {}
     for truth in prior_points(own, size, generator):
         observed, start = seen(draw_data(own, truth, generator), generator), prior_points(own, 1, generator)[0]
         if isinstance(observed, tuple):
             observed, share = observed
-            truth, start = np.append(truth, logit(share)), np.append(start, logit(0.1))
-        posed = replace(own, observations=observed, prior=believed or own.prior)
+            at = len(truth) - (k if own.student else 0)  # log nu are the last
+            truth, start = np.insert(truth, at, logit(share)), np.insert(start, at, logit(0.1))
+        posed = replace(own, observations=observed, prior=believed or own.prior, family=fitted or family)
+        if fitted:
+            truth, start = truth[: posed.n_dim], start[: posed.n_dim]
         true, drawn = (
             quantities(draws_at(posed, truth[None]), posed.observations),
             quantities(sampler(posed, start, generator), posed.observations),
@@ -217,6 +228,26 @@ def test_nuts_of_rows_partly_known_is_calibrated(problem, seen):
 )
 def test_control_what_is_not_known_taken_for_known_is_noticed(problem, seen):
     found = ranks(problem, by_gibbs, 200, seen=seen)
+    with pytest.raises(AssertionError, match="seed"):
+        assert_calibrated(found)
+
+
+@pytest.mark.parametrize("problem", [PROBLEMS[0], PROBLEMS[2], PROBLEMS[3], PROBLEMS[4]], ids=str)
+def test_gibbs_of_t_distributions_is_calibrated(problem):
+    assert_calibrated(ranks(problem, by_gibbs, 300, family="t"))
+
+
+def test_gibbs_of_t_distributions_among_noise_is_calibrated():
+    assert_calibrated(ranks(PROBLEMS[0], by_gibbs, 300, family="t", seen=with_strays))
+
+
+@pytest.mark.parametrize("problem", [PROBLEMS[0], PROBLEMS[3]], ids=str)
+def test_nuts_of_t_distributions_is_calibrated(problem):
+    assert_calibrated(ranks(problem, by_nuts, 100, family="t"))
+
+
+def test_control_gaussians_in_place_of_t_distributions_are_noticed():
+    found = ranks(PROBLEMS[0], by_gibbs, 200, n=60, family="t", fitted="gaussian")
     with pytest.raises(AssertionError, match="seed"):
         assert_calibrated(found)
 
