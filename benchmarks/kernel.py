@@ -56,7 +56,7 @@ def strays(n):
     rng, found = np.random.default_rng(1), {}
     for k, d in ((2, 1), (3, 1), (5, 1), (5, 10)):
         exact, shares = bg.Observations(rng.normal(size=(n, d))), np.full(k, 1 / k)
-        means, cov = rng.normal(size=(k, d)), np.eye(d) + (d > 1) * 0.3
+        means, cov = rng.normal(size=(k, d)), np.eye(d) + 0.3 if d > 1 else np.ones(k)
         gaussian = bg.Mixture(shares, means, cov)
         for name, mixture, rows in (
             ("noise", bg.Mixture(shares, means, cov, noise=0.1), exact.with_noise()),
