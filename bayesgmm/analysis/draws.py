@@ -91,6 +91,11 @@ class Draws:
         noise = rng.standard_normal((n, self.n_features))
         return self.mu[s, z] + np.einsum("nij,nj->ni", self.factors[s, z], noise)
 
+    @property
+    def among_all(self) -> Draws:
+        """The clusters with their shares of all observations, of which noise has the rest."""
+        return replace(self, w=self.parameters[0][:, : self.n_components], noise=None)
+
     def cluster(self, j: int) -> Draws:
         """One cluster with its weight."""
         return Draws(self.w[:, [j]], self.mu[:, [j]], self.factors[:, [j]], self.n_chains, self.n_draws)  # without noise

@@ -45,7 +45,8 @@ class Strays(Sentence):
     def remedy(self) -> Words:
         """What to do about it."""
         prior, data = Either('prior=HierarchicalPrior(scale="core")', "--prior-scale core"), Either("data", "file")
-        return Words("leave them out of the ", data, ", or scale the prior to the others, ", prior)
+        noise = Words(", take them for noise, ", Either("noise=True", "--noise"))
+        return Words("leave them out of the ", data, noise, ", or scale the prior to the others, ", prior)
 
 
 def strays(
