@@ -119,7 +119,7 @@ class Fitted:
         noise = as_asked(self.reading.observations)
         if noise is False:
             return ""
-        return f", beside noise {'spread evenly over the range of the data' if noise else 'whose density was given'}"
+        return f", beside noise {'spread evenly over the range of the data' if noise is True else 'whose density was given'}"
 
     @cached_property
     def strays(self) -> NDArray[np.int64]:
