@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 try:
@@ -19,7 +20,7 @@ except ImportError as error:
         "BayesianGMM needs scikit-learn 1.6 or newer, which is not installed; install it, or bayesgmm[sklearn]"
     ) from error
 
-from bayesgmm.analysis.clusters import responsibilities
+from bayesgmm.analysis.clusters import most_probable, responsibilities
 from bayesgmm.analysis.densities import log_predictive
 from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
 from bayesgmm.analysis.draws import read_draws
@@ -77,6 +78,9 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         by too many.
     fit_options : mapping, optional
         Further options of :func:`bayesgmm.fit`: approximation, engine, max_draws, max_iter, target_accept, target_ess, thin.
+    noise : bool or float
+        Whether observations may be strays of no component, as in :func:`bayesgmm.fit`: True, uniformly distributed over the
+        range of X, or the log density that noise has.
     random_state : int, RandomState or None
         An integer is :func:`bayesgmm.fit`'s or :func:`bayesgmm.compare`'s ``random_seed``; ``sample`` then repeats itself.
     verbose : bool
@@ -150,6 +154,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         candidates: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8),
         criterion: Criterion = "loo",
         fit_options: Mapping[str, Any] | None = None,
+        noise: bool | float = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:
@@ -164,6 +169,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         self.candidates = candidates
         self.criterion = criterion
         self.fit_options = fit_options
+        self.noise = noise
         self.random_state = random_state
         self.verbose = verbose
 
@@ -214,6 +220,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             "draws": self.draws,
             "chains": self.chains,
             "n_init": self.n_init,
+            "noise": self._read_noise(),
             "random_seed": self._seed(),
             "progressbar": bool(self.verbose),
             **options,
@@ -239,24 +246,29 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> NDArray[np.int64]:
-        """Fit, and the most probable component of each observation, (n,)."""
+        """Fit, and the most probable component of each observation, (n,); -1 where noise is more probable."""
         return self.fit(X, y, sample_weight).predict(X)
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """The component of the largest ``predict_proba`` of each observation, (n,)."""
-        return self.predict_proba(X).argmax(axis=1)
+        """The component of the largest ``predict_proba`` of each observation, (n,); -1 where noise is more probable."""
+        return most_probable(self._responsibilities(X))
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """Probability of each component for a further observation at X, (n, K); rows sum to one.
+        """Probability of each component for a further observation at X, (n, K).
+
+        Rows sum to one, or, with ``noise``, to one less the probability that the observation is noise.
 
         That is p(z | X, fitted data), :func:`bayesgmm.responsibilities` of X. Of the observations that were fitted, which
         would count twice, ask ``bayesgmm.responsibilities(posterior_)``; the difference is seldom to be seen.
         """
-        points = self._read(X)
-        return np.asarray(responsibilities(self.posterior_, points.x)["mean"].values)
+        return np.asarray(self._responsibilities(X)["mean"].values)
 
     def score_samples(self, X: Any) -> FloatArray:
-        """Log of the posterior predictive density of each observation, averaged over all draws, (n,)."""
+        """Log of the posterior predictive density of each observation, averaged over all draws, (n,).
+
+        With ``noise`` it is that of the components and noise together; noise is as dense beyond the range of the fitted data
+        as within it.
+        """
         points = self._read(X)
         return log_predictive(read_draws(self.posterior_), points)
 
@@ -265,7 +277,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return float(self.score_samples(X).mean())
 
     def sample(self, n_samples: int = 1) -> tuple[FloatArray, NDArray[np.int64]]:
-        """Draw from the posterior predictive distribution, each observation from a posterior draw of its own.
+        """Draw from the posterior predictive distribution, each observation from a posterior draw of its own; none is noise.
 
         Parameters
         ----------
@@ -310,8 +322,20 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return (
             len(points),
             points.log_likelihood(*mixture.parameters),
-            n_parameters(mixture, self.posterior_.attrs["covariance"]),
+            n_parameters(mixture, self.posterior_.attrs["covariance"]) + (mixture.noise is not None),
         )
+
+    def _responsibilities(self, X: Any) -> xr.Dataset:
+        points = self._read(X)
+        return responsibilities(self.posterior_, points.x)
+
+    def _read_noise(self) -> bool | float:
+        """What the parameter says."""
+        if isinstance(self.noise, bool | np.bool_):
+            return bool(self.noise)
+        if not isinstance(self.noise, numbers.Real) or not np.isfinite(float(self.noise)):
+            raise ValueError(f"noise must be True, False, or a finite log density, got {self.noise!r}")
+        return float(self.noise)
 
     def _read(self, X: Any) -> Observations:
         """Points with the features of the tree's data."""

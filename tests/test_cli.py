@@ -482,3 +482,39 @@ def test_ends_that_make_no_intervals_are_refused(run, table, arguments, message)
     code, _, err = run("fit", "data.csv", *arguments, "-k", 1)
     assert code == 1
     assert re.search(message.replace("(", r"\(").replace(")", r"\)"), err)
+
+
+def test_noise_goes_through_every_command(run, tmp_path):
+    generator = np.random.default_rng(3)
+    x = np.concatenate([generator.normal(-3, 1, 80), generator.normal(3, 1, 120), generator.uniform(-50, 50, 12)])
+    pd.DataFrame({"a": x}).to_csv("data.csv", index=False)
+    quick = ("data.csv", "--noise", "--method", "gibbs", "--draws", 400, "--seed", 1, "--quiet")
+    code, out, err = run("fit", *quick, "-k", 2, "--out", "results")
+    assert (code, err) == (0, "")
+    clusters = pd.read_csv("results/clusters.csv")
+    probabilities = clusters[["p[0]", "p[1]", "p[noise]"]].to_numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_array_equal(clusters["cluster"], np.array([0, 1, -1])[probabilities.argmax(axis=1)])
+    strays = clusters["obs"][clusters["p[noise]"] > 0.5].tolist()
+    assert f"{len(strays)} observations are more probably noise than not" in " ".join(out.split())
+    tree = az.from_netcdf("results/posterior.nc").load()
+    same = bg.fit(x, 2, noise=True, method="gibbs", draws=400, random_seed=1, progressbar=False)
+    np.testing.assert_array_equal(tree["posterior"]["w_noise"], same["posterior"]["w_noise"])
+    assert tree.attrs["prior"] == same.attrs["prior"]
+    document = json.loads((tmp_path / "results" / "summary.json").read_text())["noise"]
+    assert document["observations"] == strays
+    assert document["share"]["mean"] == pytest.approx(same["posterior"]["w_noise"].mean().item())
+    assert "--column a --noise -k 2" in (tmp_path / "results" / "report.html").read_text()
+    code, out, _ = run("compare", *quick, "--k", "1,2", "--out", "comparison")
+    assert code == 0
+    assert (pd.read_csv("comparison/k1/clusters.csv")["cluster"].isin([-1, 0])).all()
+    fits = json.loads((tmp_path / "comparison" / "summary.json").read_text())["fits"]
+    assert [len(each["noise"]["observations"]) > 0 for each in fits] == [True, True]
+    code, out, _ = run("fit", *(each for each in quick if each != "--noise"), "-k", 2, "--json")
+    assert (code, json.loads(out)["noise"]) == (0, None)
+
+
+def test_noise_that_has_no_range_is_refused(run):
+    pd.DataFrame({"a": [0, np.nan, 2.0] * 9, "b": [1, 2, 3.0] * 9}).to_csv("data.csv", index=False)
+    code, _, err = run("fit", "data.csv", "--lower", "a", "--upper", "b", "-k", 1, "--noise")
+    assert (code, "error: --noise must not be given beside intervals with an open end" in err) == (1, True)

@@ -32,6 +32,8 @@ def trees(galaxies, faithful):
             "D = 2, tied": bg.fit(faithful, 2, method="gibbs", covariance="tied", **SHORT),
             "D = 2, diag": bg.fit(faithful, 2, method="gibbs", covariance="diag", **SHORT),
             "ADVI": bg.fit(galaxies, 2, method="advi", max_iter=2_000, **SHORT),
+            "noise": bg.fit(galaxies, 2, method="gibbs", noise=True, **SHORT),
+            "noise, D = 2": bg.fit(faithful, 2, method="gibbs", noise=True, **SHORT),
             "posterior_k": bg.posterior_k(galaxies, prior_k=bg.priors.Uniform(5), **of_k),
             "posterior_k, D = 2": bg.posterior_k(faithful, prior_k=bg.priors.Uniform(3), **of_k),
         }
@@ -317,6 +319,39 @@ def test_an_approximation_is_known_by_its_group(trees, damage):
 @pytest.mark.slow
 def test_an_approximation_without_its_method_is_judged_as_one(trees):
     assert "PSIS k-hat" in bg.diagnose(without("method")(copied(trees["ADVI"]))).sampler
+
+
+OF_NOISE = {  # what is damaged, and the functions that cannot do without
+    "w_noise of zero": (changed("posterior", "w_noise", put(0.0)), READERS),
+    "w_noise of one": (changed("posterior", "w_noise", put(1.0)), READERS),
+    "NaN w_noise": (changed("posterior", "w_noise", put(np.nan)), READERS),
+    "w_noise as text": (changed("posterior", "w_noise", lambda share: share.astype(str)), READERS),
+    "w_noise for each cluster": (lambda tree: _of_each_cluster(tree), READERS),
+    "no w_noise": (without_variable("posterior", "w_noise"), {*OF_DATA} - {"plot_fit"}),
+    "no log_noise": (without_variable("observed_data", "log_noise"), {*OF_DATA} - {"plot_fit"}),
+    "NaN log_noise": (changed("observed_data", "log_noise", put(np.nan, 3)), OF_DATA),
+    "log_noise as text": (changed("observed_data", "log_noise", lambda noise: noise.astype(str)), OF_DATA),
+    "em_baseline without w_noise": (without_variable("em_baseline", "w_noise"), OF_EM),
+    "em_baseline with w_noise of one": (changed("em_baseline", "w_noise", lambda share: 1.0 + 0 * share), OF_EM),
+}
+
+
+def _of_each_cluster(tree):
+    posterior = tree["posterior"].to_dataset()
+    tree["posterior"] = xr.DataTree(posterior.assign(w_noise=posterior["w_noise"] * xr.ones_like(posterior["w"])))
+    return tree
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["noise", "noise, D = 2"])
+@pytest.mark.parametrize("damage", OF_NOISE)
+def test_noise_in_part_gets_a_sentence_where_the_part_is_needed_and_else_the_same_answer(trees, damage, name):
+    change, needed_by = OF_NOISE[damage]
+    tree = change(copied(trees[name]))
+    for reader in needed_by:
+        assert a_sentence(READERS[reader], tree), reader
+    for reader in {"label_quality", "predictive_cdf"} - set(needed_by):
+        assert repr(READERS[reader](tree)) == repr(READERS[reader](trees[name])), reader
 
 
 @pytest.mark.slow

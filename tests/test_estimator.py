@@ -443,3 +443,28 @@ def test_warnings_of_many_fits_are_alike(iris_like):
         texts |= {str(each.message) for each in said}
     assert texts
     assert not any(character.isdigit() for text in texts for character in text)
+
+
+def test_strays_are_noise():
+    """Labels as DBSCAN gives them, probabilities that leave room for noise, densities of all, criteria that count its share."""
+    x = np.concatenate([np.random.default_rng(1).normal(size=(80, 2)), np.random.default_rng(2).uniform(-40, 60, (8, 2))])
+    gmm = fitted(x, 1, noise=True)
+    found = bg.responsibilities(gmm.posterior_, x)
+    of_noise = 1 - gmm.predict_proba(x).sum(axis=1)
+    np.testing.assert_allclose(of_noise, found["noise"], atol=1e-12)
+    np.testing.assert_array_equal(gmm.predict(x), np.where(of_noise > 0.5, -1, 0))
+    assert (gmm.predict([[500.0, 0.0], [0.0, 0.0]]) == [-1, 0]).all()
+    draws, uniform = read_draws(gmm.posterior_), -np.log(np.ptp(x, axis=0)).sum()
+    of_clusters = Observations.made(x).log_density(*draws.parameters)
+    either = np.logaddexp(np.log1p(-draws.noise)[:, None] + of_clusters, (np.log(draws.noise) + uniform)[:, None])
+    np.testing.assert_allclose(gmm.score_samples(x), logsumexp(either, axis=0) - np.log(len(either)), rtol=1e-10)
+    em = bg.fit_em(x, 1, noise=True, random_seed=0)
+    assert gmm.bic(x) == pytest.approx(em.bic(), rel=1e-6)
+    assert gmm.aic(x) == pytest.approx(em.aic(), rel=1e-6)
+    assert (
+        fitted(x, 1, noise=float(uniform)).posterior_["posterior"]["w_noise"].equals(gmm.posterior_["posterior"]["w_noise"])
+    )
+    assert fitted(x, "auto", candidates=(1, 2), noise=True, criterion="bic").n_components_ == 1
+    for wrong in ("yes", np.nan, np.zeros(88)):
+        with pytest.raises(ValueError, match="noise must be True, False, or a finite log density"):
+            fitted(x, 1, noise=wrong)

@@ -1,6 +1,7 @@
 """Rows that may be noise: laws for every kind of rows, and agreement of everything that computes with them."""
 
 import numpy as np
+import pymc as pm
 import pytest
 import xarray as xr
 from scipy import stats
@@ -9,6 +10,7 @@ from scipy.special import logsumexp
 import bayesgmm as bg
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.data.known import Known
+from bayesgmm.data.noise import as_asked, as_in, box_of
 from bayesgmm.data.observations import Observations
 from bayesgmm.kernels.number import draw_number, number_tables
 from bayesgmm.model.strays import core
@@ -224,6 +226,41 @@ def test_a_tree_keeps_its_noise(tmp_path):
     np.testing.assert_array_equal(loaded.draws.noise, tree["posterior"]["w_noise"].values.ravel())
     assert loaded.em[0].noise == tree["em_baseline"]["w_noise"].item()
     assert loaded.em[1] == pytest.approx(observed.log_likelihood(*loaded.em[0].parameters), rel=1e-9)
+
+
+def test_further_points_are_as_dense_as_the_range_says():
+    """Of bins of one width the noise is a probability, the same for all; of a point it is a density."""
+    binned = Observations.binned(*np.histogram(values(1)[:, 0], 50)).with_noise()
+    assert np.ptp(binned.known.noise) < 1e-9
+    assert as_in(binned, Observations([0.0, 99.0])).known.noise == pytest.approx(-np.log(np.ptp(box_of(binned))))
+
+
+@pytest.mark.parametrize(
+    ("noise", "asked"), [(False, False), (True, True), (-2.5, -2.5), (np.linspace(-3, -1, 4), None), (-np.log(50), True)]
+)
+def test_what_was_asked_is_read_from_rows(noise, asked):
+    assert as_asked(Observations([-20.0, 0.0, 1.0, 30.0]).with_noise(noise)) == asked
+
+
+def test_the_check_against_em_heeds_the_share():
+    tree = bg.fit(noisy("exact", 1, n=200, strays=20), 2, method="gibbs", draws=200, random_seed=1, progressbar=False)
+    check = bg.check_against_em(tree)
+    assert check.ok
+    assert check.table.loc["w_noise", "em"] == tree["em_baseline"]["w_noise"].item()
+    em = bg.Mixture(
+        *(tree["em_baseline"][name].values for name in ("w", "mu")), sigma=tree["em_baseline"]["sigma"], noise=0.5
+    )
+    assert "w_noise" in bg.check_against_em(tree, em).reasons[0]
+
+
+@pytest.mark.filterwarnings("ignore:The effect of Potentials on other parameters is ignored")
+def test_what_pymc_draws_beside_noise_is_of_the_clusters():
+    observed = noisy("exact", 2, n=100, strays=10)
+    tree = bg.fit(observed, 2, method="gibbs", draws=20, random_seed=1, progressbar=False)
+    full = bg.for_pymc(tree)
+    assert full["posterior"]["w_noise"].equals(tree["posterior"]["w_noise"])
+    drawn = pm.sample_posterior_predictive(full, model=bg.build_model(observed, 2), progressbar=False, random_seed=1)
+    assert abs(drawn["posterior_predictive"]["x"]).max() < 12
 
 
 def test_data_and_noise_that_have_no_meaning_are_refused():

@@ -38,6 +38,13 @@ def tree(d):
 
 
 @cache
+def noisy(d):
+    with np.errstate(all="warn", under="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return bg.fit(data(d), 2, noise=True, method="gibbs", **SETTINGS)
+
+
+@cache
 def of_k(d):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -73,10 +80,12 @@ CALLS = {
     "by_feature": lambda d: bg.by_feature(tree(d)),
     "check_against_em": lambda d: repr(bg.check_against_em(tree(d))),
     "coclustering": lambda d: bg.coclustering(tree(d)),
+    "compare beside noise": lambda d: repr(bg.compare(data(d), [1, 2], noise=True, **SETTINGS)),
     "compare": lambda d: repr(bg.compare(data(d), [1, 2], **SETTINGS)),
     "diagnose": lambda d: repr(bg.diagnose(tree(d))),
     "fit by advi": lambda d: bg.fit(data(d), 2, method="advi", **SETTINGS),
     "fit by gibbs": lambda d: bg.fit(data(d), 3, method="gibbs", **SETTINGS),
+    "fit beside noise": lambda d: bg.fit(data(d), 2, noise=True, **SETTINGS),
     "fit by nuts": lambda d: bg.fit(data(d), 2, **SETTINGS),
     "for_pymc": lambda d: bg.for_pymc(tree(d)),
     "impute": lambda d: bg.impute(tree(d), measured(d), draws=5, random_seed=1),
@@ -87,6 +96,7 @@ CALLS = {
     "occupied_clusters": lambda d: bg.occupied_clusters(tree(d), 1),
     "partition": lambda d: bg.partition(tree(d)),
     "posterior_k": lambda d: bg.posterior_k(data(d), **SETTINGS),
+    "posterior_k beside noise": lambda d: bg.posterior_k(data(d), noise=True, **SETTINGS),
     "predictive_cdf": lambda d: bg.predictive_cdf(tree(d), [0.0, 1e5], feature(d)),
     "predictive_density": lambda d: bg.predictive_density(tree(d), data(d)[:5] + 100),
     "predictive_quantiles": lambda d: bg.predictive_quantiles(tree(d), [0.1, 0.9], feature(d)),
@@ -96,6 +106,7 @@ CALLS = {
     "sample_assignments": lambda d: bg.sample_assignments(tree(d), 1),
     "solutions": lambda d: repr(bg.solutions(tree(d), weigh="stacking")),
     "report": lambda d: bg.report(tree(d), Path(mkdtemp()) / "report.html"),
+    "report beside noise": lambda d: bg.report(noisy(d), Path(mkdtemp()) / "report.html"),
     "report of k": lambda d: bg.report(of_k(d), Path(mkdtemp()) / "report.html"),
     "plot_coclustering": lambda d: bg.plots.plot_coclustering(tree(d)),
     "plot_em_history": lambda d: bg.plots.plot_em_history(bg.fit_em(data(d), 2)),
@@ -103,6 +114,7 @@ CALLS = {
     "plot_k": lambda d: bg.plots.plot_k(of_k(d)),
     "plot_relabelling": lambda d: bg.plots.plot_relabelling(tree(d), feature(d)),
     "plot_responsibilities": lambda d: bg.plots.plot_responsibilities(tree(d)),
+    "plot_responsibilities beside noise": lambda d: bg.plots.plot_responsibilities(noisy(d)),
     "plot_solutions": lambda d: bg.plots.plot_solutions(tree(d)),
 }
 
@@ -113,6 +125,8 @@ def test_an_underflow_is_a_zero(name, d):
     tree(d)
     if name in ("report of k", "plot_k"):
         of_k(d)
+    if "beside noise" in name:
+        noisy(d)
     with np.errstate(all="raise"):
         assert CALLS[name](d) is not None
     plt.close("all")

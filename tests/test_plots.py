@@ -527,3 +527,67 @@ def test_intervals_are_drawn_as_bins_bars_and_arrows():
 def test_what_is_no_comparison_is_refused(draw):
     with pytest.raises(TypeError, match=r"comparison must be what bayesgmm.compare returns, got DataTree"):
         getattr(bg.plots, draw)(xr.DataTree())
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    """Of one feature and of two, two clusters among twenty strays."""
+    x = np.concatenate([rng(1).normal(0, 1, (150, 2)), rng(2).normal(6, 1, (100, 2)), rng(3).uniform(-40, 60, (20, 2))])
+    options = {"method": "gibbs", "draws": 200, "random_seed": 1, "progressbar": False}
+    return bg.fit(x[:, 0], 2, noise=True, **options), bg.fit(x, 2, noise=True, **options)
+
+
+def crosses(ax):
+    [line] = [line for line in ax.lines if line.get_label() == "more probably noise than not"]
+    return line.get_xydata()
+
+
+def strays_of(tree):
+    return tree["observed_data"]["x"].values[bg.responsibilities(tree)["noise"].values > 0.5]
+
+
+def test_densities_beside_noise_have_the_share_that_it_leaves(noisy):
+    one, two = noisy
+    share, grid = 1 - one["posterior"]["w_noise"], np.linspace(-6, 12, 1_801)
+    [ax] = bg.plots.plot_fit(one, grid=grid).axes
+    alone = bg.predictive_density(one, grid).sel(statistic="mean")
+    np.testing.assert_allclose(np.trapezoid(alone, grid), 1, atol=1e-4)
+    mean = curve(ax, "posterior mean density")[1]
+    assert np.trapezoid(mean, grid) == pytest.approx(share.mean().item(), abs=1e-4)
+    assert sum(np.trapezoid(line.get_ydata(), grid) for line in ax.lines if line.get_linestyle() == ":") == pytest.approx(
+        share.mean().item(), abs=2e-3
+    )
+    assert np.trapezoid(curve(ax, "EM")[1], grid) == pytest.approx(1 - one["em_baseline"]["w_noise"].item(), abs=1e-4)
+    np.testing.assert_array_equal(crosses(ax)[:, 0], strays_of(one))
+    for place, ax in enumerate(bg.plots.plot_fit(two).axes):
+        np.testing.assert_array_equal(crosses(ax)[:, 0], strays_of(two)[:, place])
+    [ax] = bg.plots.plot_solutions(one).axes
+    assert np.trapezoid(ax.lines[0].get_ydata(), ax.lines[0].get_xdata()) == pytest.approx(share.mean().item(), abs=2e-3)
+
+
+def test_noise_is_a_line_and_strays_are_crosses(noisy):
+    one, two = noisy
+    [ax] = bg.plots.plot_responsibilities(one).axes
+    grid, of_noise = curve(ax, "noise")
+    np.testing.assert_allclose(of_noise, bg.responsibilities(one, grid)["noise"], atol=1e-9)
+    total = of_noise + sum(curve(ax, f"cluster {j}")[1] for j in range(2))
+    np.testing.assert_allclose(total, 1)
+    np.testing.assert_array_equal(crosses(ax)[:, 0], strays_of(one))
+    assert {*curve(ax, "data (n = 270)")[0], *crosses(ax)[:, 0]} == {*one["observed_data"]["x"].values}
+    [ax] = bg.plots.plot_responsibilities(two).axes
+    np.testing.assert_array_equal(crosses(ax), strays_of(two))
+    assert len(ax.collections[0].get_offsets()) == 270 - len(strays_of(two))
+    ax = bg.plots.plot_pairs(two).axes[2]
+    assert {*map(tuple, crosses(ax))} == {*map(tuple, strays_of(two))}
+    assert len(ax.collections[0].get_offsets()) == 270 - len(strays_of(two))
+    n = (bg.partition(one) < 0).sum().item()
+    assert bg.plots.plot_coclustering(one).axes[0].get_title() == f"partition of 270 observations into 2, {n} of them noise"
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+def test_noise_that_is_not_known_elsewhere_has_no_line():
+    x = np.append(rng(1).normal(size=60), [30.0, -40.0])
+    tree = bg.fit(x, 1, noise=np.linspace(-5, -4, 62), method="gibbs", draws=50, random_seed=1, progressbar=False)
+    [ax] = bg.plots.plot_responsibilities(tree).axes
+    assert not [line for line in ax.lines if line.get_label() == "noise"]
+    np.testing.assert_array_equal(np.sort(crosses(ax)[:, 0]), [-40.0, 30.0])

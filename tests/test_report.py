@@ -848,3 +848,86 @@ def test_a_report_of_intervals(tmp_path):
     assert "data.csv --lower NAME --upper NAME -k 2" in shell
     exec(python, scope)
     np.testing.assert_array_equal(scope["tree"]["posterior"]["mu"], tree["posterior"]["mu"])
+
+
+def _strays(n, d=1):
+    """A cluster of n observations and a third as many strays, at places that are known."""
+    return np.concatenate([rng(1).normal(size=(n, d)), rng(2).uniform(-20, 30, (n // 3, d))])
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_a_model_with_noise_is_not_blamed_and_without_it_is(d):
+    """The control takes the same draws for those of all observations."""
+    tree = _quick(_strays(300, d), 1, noise=True)
+    assert all(each.inside for each in calibrations(Reading(tree), list("ab")[:d]))
+    alone = tree.copy()
+    for group, name in (("posterior", "w_noise"), ("observed_data", "log_noise"), ("em_baseline", "w_noise")):
+        alone[group] = xr.DataTree(tree[group].to_dataset().drop_vars(name))
+    assert not any(each.inside for each in calibrations(Reading(alone), list("ab")[:d]))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("noise", "python", "said", "shell"),
+    [
+        (True, "noise=True", "beside noise spread evenly over the range of the data", "--column NAME --noise -k 2"),
+        (-4.0, "noise=-4.0", "beside noise whose density was given", None),
+        (np.linspace(-4.1, -3.9, 163), "noise=log_noise", "beside noise whose density was given", None),
+    ],
+)
+def test_a_report_of_noise(noise, python, said, shell, tmp_path):
+    """What is to be typed gives the fit again."""
+    x = np.concatenate([rng(3).normal(-3, 1, 60), rng(4).normal(3, 1, 90), rng(5).uniform(-40, 40, 13)])
+    tree = _quick(x, 2, draws=100, thin=2, noise=noise)
+    page = written(tree, tmp_path)
+    text = page.text()
+    assert "left out, for it cannot be written" not in text
+    assert said in text
+    count = int((bg.responsibilities(tree)["noise"] > 0.5).sum())
+    assert f"{count} observations are more probably noise than not" in text
+    assert ("Whether data and model conflict was not looked at" in text) == (noise is not True)
+    assert ("share of the observations lies where the model" in text) == (noise is True)
+    codes = [each[2] for each in page.all("code")]
+    assert python in codes[0]
+    assert "prior" not in codes[0]
+    assert len(codes) == (1 if shell is None else 2)
+    assert shell is None or (shell in codes[1] and "--prior-scale" not in codes[1])
+    scope = {"x": x, "log_noise": noise}
+    exec(codes[0], scope)
+    np.testing.assert_array_equal(scope["tree"]["posterior"]["w_noise"], tree["posterior"]["w_noise"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:observation 120 .* lies far from all others")
+def test_the_prior_of_noise_is_typed_where_it_is_not_the_default(tmp_path):
+    tree = _quick(np.append(_strays(90)[:, 0], 500.0), 1, draws=50, noise=True, prior=bg.HierarchicalPrior())
+    python, shell = (each[2] for each in written(tree, tmp_path).all("code"))
+    assert "prior=bg.HierarchicalPrior()" in python
+    assert "--prior-scale range" in shell
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+def test_where_labels_mean_nothing_noise_is_no_group(tmp_path):
+    tree = _quick(_strays(150)[:, 0], 3, draws=150, noise=True)
+    assert not bg.label_quality(tree).trusted
+    labels = bg.partition(tree).values
+    rows = [
+        row.split()
+        for row in written(tree, tmp_path).text().partition("Sizes of the partition's groups")[2].split(" noise ")
+    ]
+    assert int(rows[1][0]) == (labels < 0).sum()
+    assert int(rows[0][rows[0].index("0") + 1]) == (labels == 0).sum()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+def test_a_report_of_k_beside_noise(tmp_path):
+    tree = bg.posterior_k(_strays(150)[:, 0], noise=True, draws=100, thin=5, tune=500, random_seed=1, progressbar=False)
+    page = written(tree, tmp_path)
+    n = int((tree["partition"]["partition"] < 0).sum())
+    assert f"{n} observations are more probably noise than not" in page.text()
+    assert f"noise {n}" in page.text().partition("Groups of the partition")[2]
+    assert "noise=True" in page.all("code")[0][2]

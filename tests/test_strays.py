@@ -115,6 +115,18 @@ def test_a_prior_that_strays_do_not_scale_is_not_warned_of(two_clusters, prior):
     assert bg.diagnose(tree).finding("stray") is None
 
 
+def test_what_may_be_noise_is_no_stray_unless_it_scales_the_prior(two_clusters):
+    x, options = np.append(two_clusters, 50.0), {"draws": 50, "method": "gibbs", "random_seed": 1, "progressbar": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", bg.exceptions.DataWarning)
+        tree = bg.fit(x, 2, noise=True, **options)
+    assert bg.diagnose(tree).finding("stray") is None
+    with pytest.warns(bg.exceptions.DataWarning, match="observation 200 .* take them for noise, noise=True, or"):
+        bg.fit(x, 2, **options)
+    with pytest.warns(bg.exceptions.DataWarning, match="leave them out of the data, or scale the prior to the others"):
+        bg.fit(x, 2, noise=True, prior=bg.HierarchicalPrior(), **options)
+
+
 @pytest.mark.slow
 def test_posterior_k_and_compare_name_it(two_clusters):
     x = np.append(two_clusters, 50.0)

@@ -19,12 +19,22 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
     measured = bg.Observations(velocity, error=np.full(len(velocity), 0.1))
     r: xr.Dataset = bg.responsibilities(tree, measured)
     behind: xr.Dataset = bg.impute(bg.fit(measured, 3, random_seed=1))
+    strays: xr.DataArray = bg.responsibilities(bg.fit(velocity, 3, noise=True, random_seed=1))["noise"]
     density: xr.DataArray = bg.predictive_density(tree, np.linspace(0.0, 40.0, 100))
     labels: xr.DataArray = bg.partition(tree, loss="binder")
     evidence: Evidence = bg.log_evidence(tree, random_seed=1)
     comparison: Comparison = bg.compare(x, range(1, 4), random_seed=1)
     best: int = comparison.best["elpd_loo"]
-    gmm = bg.BayesianGMM(3, covariance_type="diag", random_state=1).fit(x[:, None])
+    gmm = bg.BayesianGMM(3, covariance_type="diag", noise=True, random_state=1).fit(x[:, None])
     share: float = float(gmm.weights_.max())
-    print(z.dtype, behind.sizes, r["mean"].sizes, density.sizes, labels.attrs["n_clusters"], gmm.n_components_, share)
+    print(
+        z.dtype,
+        behind.sizes,
+        strays.sizes,
+        r["mean"].sizes,
+        density.sizes,
+        labels.attrs["n_clusters"],
+        gmm.n_components_,
+        share,
+    )
     return best, evidence.value + gmm.bic(x[:, None])

@@ -33,6 +33,7 @@ _SHARES = 2**22  # of draws in observations, at once
 _OPERATIONS = 2e11  # of the products of co-clustering, about which many draws are used
 _FEWEST = 100  # draws, however many the observations
 _FEW = 200  # draws of allocations that are enough for a clustering to begin with
+_PROBABILITIES = 100_000_000  # of draws x observations x clusters, which take little time
 _MOST_LINKED = 2_000  # observations of which hierarchical clustering takes no time
 _MOST_CLUSTERS = 100  # of a partition
 _LOOKED_UP = 2**20  # observations, up to which the loss of every size is computed beforehand
@@ -104,6 +105,27 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | None = None) -> x
     if draws.noise is not None:
         found["noise"] = ((OBS,), mean[:, k])
     return xr.Dataset(found, coords=coords, attrs={"draws": len(draws.w)})
+
+
+def membership(found: xr.Dataset) -> FloatArray:
+    """Probabilities of the clusters, by :func:`responsibilities`, (n, K); where there is noise, its own last, (n, K + 1)."""
+    mean = found["mean"].to_numpy()
+    return np.column_stack([mean, found["noise"]]) if "noise" in found else mean
+
+
+def most_probable(found: xr.Dataset) -> NDArray[np.int64]:
+    """The most probable cluster of each observation, by :func:`responsibilities`; -1 where noise is more probable, (n,)."""
+    best = membership(found).argmax(axis=1)
+    return np.where(best == found.sizes[CLUSTER], -1, best)
+
+
+def probably_noise(reading: Reading) -> NDArray[np.bool_]:
+    """Which observations are more probably noise than not, (n,), by as many draws as take little time."""
+    rows, draws = reading.observations, reading.draws
+    if draws.noise is None:
+        return np.zeros(len(rows), dtype=bool)
+    few = draws.thinned(max(_FEWEST, _PROBABILITIES // (len(rows) * draws.n_components)))
+    return np.asarray(responsibilities(reading.drawing(few))["noise"].to_numpy() > 0.5)
 
 
 @np.errstate(under="ignore")

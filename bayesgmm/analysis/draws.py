@@ -100,6 +100,11 @@ class Draws:
             noise /= np.sqrt(rng.chisquare(self.nu[s, z]) / self.nu[s, z])[:, None]
         return self.mu[s, z] + np.einsum("nij,nj->ni", self.factors[s, z], noise)
 
+    @property
+    def among_all(self) -> Draws:
+        """The clusters with their shares of all observations, of which noise has the rest."""
+        return replace(self, w=self.parameters[0][:, : self.n_components], noise=None)
+
     def cluster(self, j: int) -> Draws:
         """One cluster with its weight."""
         w, mu, factors = self.w[:, [j]], self.mu[:, [j]], self.factors[:, [j]]

@@ -209,8 +209,8 @@ def _em_table(reading: Reading, mixture: Mixture) -> pd.DataFrame:
     tree, summary = reading.tree, reading.ask(labelled_summary)
     estimates: dict[str, float] = {}  # each number under the name that its posterior has
     for name, values in parameters_of(mixture).items():
-        labels = [range(mixture.n_components), *[features_of(tree)] * (values.ndim - 1)]
-        dims = parameter_dims(mixture.n_features)[name]
+        labels = [range(mixture.n_components), *[features_of(tree)] * 2][: values.ndim]
+        dims = parameter_dims(mixture.n_features).get(name, ())
         estimates |= {label: float(values[index]) for index, label in entries(name, dims, labels)}
     labelled = {name: values for name, values in labelled_quantities(tree) if name in estimates and name in summary.index}
     summary = summary.loc[list(labelled)]

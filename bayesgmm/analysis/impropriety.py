@@ -20,7 +20,7 @@ The condition is derived here and tested against quadrature (tests/test_impropri
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -142,7 +142,8 @@ def _look_at(
     along = tuple(each for each in directions(exact, names, covariance, known.weight) if each.any)
     if prior is None:
         return {k: OfData(along, None, ()) for k in ks}
-    outside = tuple(strays(x, names, positions, known.weight)) if scaled_to_range(prior, x, covariance) else ()
+    found = strays(x, names, positions, known.weight) if scaled_to_range(prior, x, covariance) else ()
+    outside = tuple(replace(each, may_be_noise=known.noise is not None) for each in found)
     return {k: OfData(along, _found(along, k, prior, covariance, exact, known.weight), outside) for k in ks}
 
 

@@ -39,7 +39,8 @@ def for_pymc(tree: xr.DataTree) -> xr.DataTree:
     -----
     Then ``pm.stats.compute_log_likelihood(bg.for_pymc(tree), model=model)``, ``pm.sample_posterior_predictive``,
     ``pm.stats.compute_log_prior`` and the like find all that they look for. A test compares the log-likelihood so
-    computed with that of :func:`bayesgmm.add_log_likelihood`.
+    computed with that of :func:`bayesgmm.add_log_likelihood`. Where rows have weights or labels, or may be noise, it is that
+    of the plain mixture, and what PyMC replicates is of the clusters.
 
     Examples
     --------

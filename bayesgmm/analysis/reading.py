@@ -83,19 +83,28 @@ class Reading:
         """The EM estimate, and its log-likelihood."""
         return self.ask(read_em, self.tree)
 
+    @property
+    def _of_data(self) -> dict[Callable[..., Any], Any]:
+        """What is known of data and EM, whatever the draws are."""
+        kept = (read_observations, read_known, read_em, _observations_of)
+        return {question: self._known[question] for question in kept if question in self._known}
+
     def beside(self, tree: xr.DataTree) -> Reading:
         """The same draws, data and answers in a tree with another group beside them."""
         return Reading(tree, self._known)
 
     def reordered(self, order: NDArray[np.int64]) -> Reading:
         """The tree with the clusters of each draw in another order, (S, K), of which nothing else has been asked."""
-        kept = [each for each in (read_observations, read_known, read_em, _observations_of) if each in self._known]
-        known = {question: self._known[question] for question in kept}
-        return Reading(permute(self.tree, self.draws.by_chain(order)), known | {read_draws: self.draws.reordered(order)})
+        known = {**self._of_data, read_draws: self.draws.reordered(order)}
+        return Reading(permute(self.tree, self.draws.by_chain(order)), known)
 
     def of_others(self, tree: xr.DataTree) -> Reading:
         """The same draws in a tree with other observations."""
         return Reading(tree, {read_draws: self.draws})
+
+    def drawing(self, draws: Draws) -> Reading:
+        """The same data with other draws, such as some of them, of which nothing else has been asked."""
+        return Reading(self.tree, {**self._of_data, read_draws: draws})
 
     def knowing[T](self, question: Callable[[Reading], T], answer: T) -> Reading:
         """The reading with an answer that is known from elsewhere."""

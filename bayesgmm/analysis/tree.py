@@ -214,10 +214,10 @@ def read_known(tree: xr.DataTree) -> Known:
         raise ValueError(
             "lower and upper in observed_data of tree must be ends of intervals around x; pass what fit returned"
         )
-    noise = read_numbers(observed[LOG_NOISE].values, LOG_NOISE) if LOG_NOISE in observed else None
+    of_noise = f"{LOG_NOISE} in observed_data of tree"
+    noise = read_numbers(observed[LOG_NOISE].values, of_noise) if LOG_NOISE in observed else None
     if noise is not None and (noise.shape != (n,) or not np.isfinite(noise).all()):
-        rule = "must be a finite log density for every observation"
-        raise ValueError(f"{LOG_NOISE} in observed_data of tree {rule}; pass what fit returned")
+        raise ValueError(f"{of_noise} must be a finite log density for every observation; pass what fit returned")
     try:
         return replace(Known(weight, labels, read_error(error, None, x), *ends), noise=noise)
     except ValueError as wrong:
@@ -235,7 +235,8 @@ def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
         raise ValueError("tree must have a group em_baseline; pass what fit returned, or an EMResult as em=")
     group, posterior = tree["em_baseline"].to_dataset(), tree["posterior"]
     dims = parameter_dims(1 if posterior["mu"].ndim == 3 else 2)
-    wrong = [name for name in dims if name not in group or group[name].shape != posterior[name].shape[2:]]
+    held = [*dims, *([NOISE] if NOISE in posterior else [])]
+    wrong = [name for name in held if name not in group or group[name].shape != posterior[name].shape[2:]]
     numbers = {name: group.attrs.get(name) for name in ("log_likelihood", "bic", "aic", "icl")}
     unknown = [name for name, value in numbers.items() if not isinstance(value, Real) or not np.isfinite(float(value))]
     if wrong or unknown:

@@ -58,10 +58,9 @@ def compare(
             observations,
             ks,
             method=method,
-            missing=source.missing,
             cache=cache if results is None or cache is not None else results.folder / _FITS,
             progressbar=not output.quiet,
-            **settings.arguments(),
+            **settings.arguments(source),
         )
         columns = list(rows.x)
         with at_once(results):

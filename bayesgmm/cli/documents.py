@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
+from bayesgmm.analysis.clusters import probably_noise
 from bayesgmm.analysis.diagnosis import Diagnosis
+from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import OBS
 from bayesgmm.cli.messages import in_shell
 from bayesgmm.comparison.result import Comparison
-from bayesgmm.html_report.fitted import Fitted
+from bayesgmm.html_report.fitted import INTERVAL, Fitted
 from bayesgmm.html_report.observed import observations
 
 _VERSIONED = ("bayesgmm", "arviz", "numpy", "numba", "nutpie", "pymc")
@@ -34,9 +37,10 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
     values by column; intervals, how many values lie in one, by column; errors, the smallest and the largest by column;
     ``settings``, with the seed; ``versions``; ``seconds`` by phase; ``interrupted``; ``ok``: whether nothing was found and
     EM agrees; ``judgement`` on both: level ("good", "caution", "bad"), title, sentences; ``diagnosis``: ok, converged,
-    findings (kind, problem, remedy, numbers), sampler, labels, invariants; ``parameters``: a row for each; ``em``: ok,
-    verdict, reasons, unjudged, log_likelihood, posterior_log_likelihood, total_variation with its limit, and EM's
-    ``parameters``.
+    findings (kind, problem, remedy, numbers), sampler, labels, invariants; ``parameters``: a row for each; ``noise``: null,
+    or its share (mean and the ends of a 90 % interval) and the positions of the observations that are more probably noise
+    than not; ``em``: ok, verdict, reasons, unjudged, log_likelihood, posterior_log_likelihood, total_variation with its
+    limit, and EM's ``parameters``.
     """
     tree, diagnosis, check, judgement = fitted.tree, fitted.diagnosis, fitted.check, fitted.judgement
     return {
@@ -50,6 +54,7 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
         "judgement": {"level": judgement.level, "title": judgement.title, "sentences": list(judgement.told(in_shell))},
         "diagnosis": _diagnosis(diagnosis),
         "parameters": _rows(diagnosis.parameters),
+        "noise": _noise(fitted.reading, fitted.strays),
         "em": {
             "ok": check.ok,
             "verdict": in_shell(check.verdict),
@@ -69,7 +74,7 @@ def comparison_document(comparison: Comparison, columns: Sequence[str]) -> dict[
 
     ``document``: "comparison"; ``data`` as of a fit; ``seed``; ``versions``; ``interrupted``; ``ok``: whether every fit has
     converged; ``verdict`` and its ``sentences``; ``best``: the k of each criterion; ``table``: a row for each k, with the
-    columns of ``Comparison.table``; ``prior_k``: by k; ``fits``: of each k its k, settings, diagnosis and parameters.
+    columns of ``Comparison.table``; ``prior_k``: by k; ``fits``: of each k its k, settings, diagnosis, parameters and noise.
     """
     return {
         "document": "comparison",
@@ -85,8 +90,9 @@ def comparison_document(comparison: Comparison, columns: Sequence[str]) -> dict[
         "prior_k": {str(k): value for k, value in comparison.prior_k.items()},
         "fits": [
             {"k": k, "settings": _settings(tree), "diagnosis": _diagnosis(found), "parameters": _rows(found.parameters)}
+            | {"noise": _noise(each, each.positions[each.ask(probably_noise)])}
             for k, tree in comparison.fits.items()
-            for found in [comparison.diagnoses[k]]
+            for found, each in [(comparison.diagnoses[k], comparison.reading(k))]
         ],
     }
 
@@ -118,6 +124,14 @@ def _data(tree: xr.DataTree, columns: Sequence[str]) -> dict[str, Any]:
         else {"errors": dict(zip(columns, zip(np.nanmin(sd, 0), np.nanmax(sd, 0), strict=True), strict=True))}
     )
     return {"columns": list(columns), "n": observed.sizes[OBS]} | counted | gaps | ranges
+
+
+def _noise(reading: Reading, strays: NDArray[np.int64]) -> dict[str, Any] | None:
+    share = reading.draws.noise
+    if share is None:
+        return None
+    lower, upper = np.quantile(share, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+    return {"share": {"mean": share.mean(), "lower": lower, "upper": upper}, "observations": strays}
 
 
 def _settings(tree: xr.DataTree) -> dict[str, Any]:

@@ -47,9 +47,8 @@ def fit(
             observations,
             k,
             method=method,
-            missing=source.missing,
             progressbar=not output.quiet,
-            **settings.arguments(),
+            **settings.arguments(source),
         )
         tree, columns, announce = reading.tree, list(rows.x), output.announce
         if results is not None:

@@ -100,6 +100,10 @@ class Source:
         ),
     ] = None
     upper: Annotated[list[str] | None, _column(metavar="NAME ...", help="Columns with the upper ends.")] = None
+    noise: Annotated[
+        bool,
+        _data("--noise", help="Observations may be strays of no cluster, uniformly distributed over the range of the data."),
+    ] = False
     jitter: Annotated[
         bool,
         _data(
@@ -149,8 +153,12 @@ class Settings:
         of_sampling(help="Scale of the variances learnt from the data, or fixed; both in units of their range."),
     ] = "hierarchical"
     prior_scale: Annotated[
-        Scale, of_sampling(help="That range: of all observations, or of the core, without those far from all others.")
-    ] = "range"
+        Scale | None,
+        of_sampling(
+            help="That range: of all observations, or of the core, without those far from all others.",
+            show_default="range; with --noise core",
+        ),
+    ] = None
     draws: Annotated[int, of_sampling(help="Draws kept in each chain.")] = 1000
     chains: Annotated[int, of_sampling(help="Number of chains.")] = 4
     seed: Annotated[int | None, of_sampling(help="Random seed; the one used is printed and recorded.")] = None
@@ -173,14 +181,15 @@ class Settings:
     n_init: Annotated[int, of_sampling(help="Starts of EM.")] = 10
     engine: Annotated[Engine | None, of_sampling(help="What computes the posterior.", show_default="compiled")] = None
 
-    def arguments(self) -> dict[str, Any]:
-        """As arguments of :func:`bayesgmm.fit`."""
+    def arguments(self, source: Source) -> dict[str, Any]:
+        """As arguments of :func:`bayesgmm.fit`, with what is said of missing values and noise where the data are."""
         from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
 
         arguments = asdict(self)
         kind = HierarchicalPrior if self.prior == "hierarchical" else ConjugatePrior
-        prior = kind(scale=arguments.pop("prior_scale"))
-        return arguments | {"prior": prior, "random_seed": arguments.pop("seed")}
+        prior = kind(scale=arguments.pop("prior_scale") or ("core" if source.noise else "range"))
+        known = {"missing": source.missing, "noise": source.noise}
+        return arguments | {"prior": prior, "random_seed": arguments.pop("seed")} | known
 
 
 OutOption = of_output(help="Folder for posteriors, tables and pictures.")

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm import plots
-from bayesgmm.analysis.clusters import responsibilities
+from bayesgmm.analysis.clusters import most_probable, responsibilities
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import OBS, features_of
+from bayesgmm.analysis.tree import CLUSTER, OBS, features_of
 from bayesgmm.cli.documents import comparison_document, fit_document, to_json
 from bayesgmm.cli.messages import Tell, in_shell, silence
 from bayesgmm.cli.printed import comparison_text, fit_text
@@ -29,6 +29,7 @@ from bayesgmm.comparison.result import Comparison
 from bayesgmm.files import is_of_full_disk, whole_file
 from bayesgmm.html_report.fitted import Fitted
 from bayesgmm.html_report.writing import report as write_report
+from bayesgmm.model.mixture import NOISE
 from bayesgmm.plots.names import drawable, name_axes
 
 _REPORT = "report.html"
@@ -66,6 +67,7 @@ def write_fit(
     else:
         parts.draw("fit.png", lambda: _density(reading, columns[0]), columns, dpi=150)
     names = [*(["w"] if fitted.k > 1 else []), "mu", *([] if several else ["sigma"])]  # one weight is always 1
+    names += [NOISE] if reading.draws.noise is not None else []
     parts.draw("trace.png", lambda: az.plot_trace_dist(fitted.tree, var_names=names, backend="matplotlib"), columns)
     if report:
         announce("writing the report ...")
@@ -155,7 +157,7 @@ def _write_text(file: Path, text: str) -> None:
 def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], announce: Tell, ids: pd.Series | None) -> None:
     """A row for each observation: its position in the input, its name, data, most probable cluster, probabilities.
 
-    Where an interval is known, and no value, its ends follow the data.
+    That of noise is called -1. Where an interval is known, and no value, its ends follow the data.
     """
     observed, bounded = reading.observations, reading.observations.bounded
     x = np.where(bounded, np.nan, observed.x)
@@ -166,9 +168,12 @@ def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], announ
         if end is not None
     ]
     of_obs = responsibilities(_thinned(reading, len(x), announce))
-    mean, sd = of_obs["mean"].values, of_obs["sd"].values
-    clusters = range(mean.shape[1])
+    best, clusters = most_probable(of_obs), range(of_obs.sizes[CLUSTER])
+    probabilities = [of_obs["mean"].values, of_obs["sd"].values]
     added = ["cluster", *(f"{name}[{j}]" for name in ("p", "sd") for j in clusters)]
+    if "noise" in of_obs:
+        added.append("p[noise]")
+        probabilities.append(of_obs["noise"].values[:, None])
     columns = [_unlike(name, [OBS, *added, *columns[:place]]) for place, name in enumerate(columns)]
     ends = [(_unlike(name, [OBS, *added, *columns]), end) for name, end in ends]
     with file.open("w", newline="", encoding="utf-8") as text:
@@ -179,8 +184,8 @@ def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], announ
                 part.insert(0, ids.name, ids.to_numpy()[part.index])
             for name, end in ends:
                 part[name] = end[rows]
-            part["cluster"] = mean[rows].argmax(axis=1)
-            part[added[1:]] = np.hstack([mean[rows], sd[rows]])
+            part["cluster"] = best[rows]
+            part[added[1:]] = np.hstack([each[rows] for each in probabilities])
             part.to_csv(text, index_label=OBS, header=begin == 0)
 
 

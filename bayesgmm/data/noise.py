@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.tables import read_numbers
-from bayesgmm.words import about
+from bayesgmm.words import Either, Words, about
 
 if TYPE_CHECKING:
     from bayesgmm.data.observations import Observations
@@ -64,9 +64,24 @@ def box_of(rows: Observations) -> tuple[FloatArray, FloatArray]:
     if lower is None or upper is None:
         return np.nanmin(rows.x, axis=0), np.nanmax(rows.x, axis=0)
     if (np.isinf(lower) ^ np.isinf(upper)).any():
-        rule = "must be a log density beside intervals with an open end: the box that holds the data has none"
-        raise ValueError(about("noise", f"{rule}; give noise=-log(width) of the range in which noise may lie"))
+        raise ValueError(about("noise", _OPEN))
     return np.where(np.isinf(lower), np.inf, lower).min(axis=0), np.where(np.isinf(upper), -np.inf, upper).max(axis=0)
+
+
+_OPEN = Words(
+    Either("must be a log density", "must not be given"),
+    " beside intervals with an open end: the box that holds the data has none; ",
+    Either("give noise=-log(width)", "say to bayesgmm.fit in Python, by noise=-log(width), the width"),
+    " of the range in which noise may lie",
+)
+
+
+def as_asked(rows: Observations) -> bool | float | None:
+    """What the argument noise was: False, True, or one log density; None where each row has one of its own."""
+    noise = rows.known.noise
+    if noise is None or uniform_on(rows) is not None:
+        return noise is not None
+    return float(noise[0]) if (noise == noise[0]).all() else None
 
 
 def uniform_on(rows: Observations) -> tuple[FloatArray, FloatArray] | None:
@@ -85,10 +100,10 @@ def as_in(fitted: Observations, rows: Observations) -> Observations:
     noise = fitted.known.noise
     if noise is None or rows.known.noise is not None:
         return rows
-    if (noise == noise[0]).all() and rows.has_density.all():
-        return rows.with_noise(noise[0])
     box = uniform_on(fitted)
-    if box is None:
-        rule = "must be Observations that may be noise, for the fitted ones have log densities of noise of their own"
-        raise ValueError(about("x", f"{rule}; pass Observations(x).with_noise(log_density)"))
-    return rows.with_noise(uniform(rows, box))
+    if box is not None:
+        return rows.with_noise(uniform(rows, box))
+    if (noise == noise[0]).all() and fitted.has_density.all() and rows.has_density.all():
+        return rows.with_noise(noise[0])
+    rule = "must be Observations that may be noise, for the fitted ones have log densities of noise of their own"
+    raise ValueError(about("x", f"{rule}; pass Observations(x).with_noise(log_density)"))

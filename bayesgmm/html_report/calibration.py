@@ -15,6 +15,7 @@ from bayesgmm.analysis.densities import distribution_function, log_density
 from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import FloatArray
+from bayesgmm.data.noise import uniform_on
 from bayesgmm.data.observations import Observations
 
 PROBABILITY = 0.95  # with which the whole curve of a model that is right stays in the band
@@ -51,9 +52,13 @@ def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
 
     Values that are missing are left out; of those with errors, what is predicted is the value with its error; of those in
     an interval p_i is drawn evenly between the probabilities of its ends. An observation with a weight is looked at as
-    often as that says, as far as that can be.
+    often as that says, as far as that can be. Where observations may be noise, its distribution function is known if it is
+    uniform on a box; else nothing is looked at.
     """
     few, rows = reading.draws.thinned(_MOST_DRAWS), reading.observations
+    box = uniform_on(rows)
+    if few.noise is not None and box is None:
+        return []
     some = np.random.default_rng(0).permutation(len(rows))
     if rows.known.weight is not None:
         counted = np.cumsum(rows.known.weight[some])
@@ -64,7 +69,8 @@ def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
     found, generator = [], np.random.default_rng(1)
     for place, name in enumerate(features):
         share, column = weights[:, ~np.isnan(rows.x[:, place])], rows.of_feature(place)
-        pit = _probabilities(few.marginal(place), column, share, generator)
+        ends = None if box is None else (float(box[0][place]), float(box[1][place]))
+        pit = _probabilities(few.marginal(place), column, share, generator, ends)
         points, lower, upper = band(len(pit))
         shares = np.searchsorted(np.sort(pit), points, side="right") / len(pit)
         values = np.interp(points, np.sort(pit), np.sort(column.x[:, 0]))
@@ -72,14 +78,24 @@ def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
     return found
 
 
-def _probabilities(draws: Draws, column: Observations, share: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """P(X_i <= x_i) of one feature, (n,), with shares (S, n) of the draws."""
+def _probabilities(
+    draws: Draws,
+    column: Observations,
+    share: FloatArray,
+    rng: np.random.Generator,
+    noise: tuple[float, float] | None = None,
+) -> FloatArray:
+    """P(X_i <= x_i) of one feature, (n,), with shares (S, n) of the draws; noise is uniform between two ends."""
     sd = 0.0 if column.error_sd is None else column.error_sd[:, 0]
+
+    def below(values: FloatArray) -> FloatArray:
+        found = distribution_function(draws.among_all, np.broadcast_to(values, share.shape), sd)
+        if draws.noise is not None and noise is not None:
+            found += draws.noise[:, None] * np.clip((values - noise[0]) / (noise[1] - noise[0]), 0.0, 1.0)
+        return np.asarray((share * found).sum(axis=0))
+
     ends = column.known.lower, column.known.upper
-    low, high = (
-        (share * distribution_function(draws, np.broadcast_to(values[:, 0], share.shape), sd)).sum(axis=0)
-        for values in (column.x if end is None else end for end in ends)
-    )
+    low, high = (below(values[:, 0]) for values in (column.x if end is None else end for end in ends))
     found: FloatArray = low + rng.uniform(size=len(column)) * (high - low)
     return found
 

@@ -32,11 +32,12 @@ from bayesgmm.html_report.calibration import PROBABILITY
 from bayesgmm.html_report.fitted import INTERVAL, Fitted
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.html_report.svg import drawn, shaded
-from bayesgmm.plots.canvas import ACROSS, EM, MOST_ERRORS, POSTERIOR, Clusters, colour, histogram, panel_grid, panels
+from bayesgmm.plots.canvas import ACROSS, EM, MOST_ERRORS, NOISE, POSTERIOR, Clusters, colour, histogram, panel_grid, panels
 
 MOST_POINTS = 2_000  # observations drawn one by one
 _MOST_FEATURES = 4  # in a scatter matrix
 _MOST_PANELS = 6
+_SHARE = "share of noise"
 _MOST_DRAWS = 20_000  # of all chains, that are drawn; of more every so manieth
 _FEWEST_DRAWS = 20  # of a chain of which a density is drawn
 
@@ -85,19 +86,26 @@ def density_picture(fitted: Fitted) -> Picture:
         clusters = f" the {fitted.k} clusters it is made of (dotted)," if fitted.k > 1 else ""
         words = (
             f"Posterior mean of the density (line) with its {percent(INTERVAL)} band,{clusters} and EM's density (dashed), "
-            f"over the histogram of the data.{_without_errors(fitted)}"
+            f"over the histogram of the data.{_without_errors(fitted)}{_strays_are(fitted)}"
         )
         return _picture("density", lambda: plots.plot_fit(fitted.reading), words, _where(fitted))
     shown = list(fitted.tree["posterior"]["feature"].to_numpy()[:_MOST_FEATURES])
     part = f" The first {len(shown)} of {len(fitted.features)} features." if len(fitted.features) > len(shown) else ""
     some = f" A sample of {count(MOST_POINTS)} observations is drawn." if len(fitted.reading.x) > 3_000 else ""
-    marks = f"{_marks(fitted, len(shown))}{_without_errors(fitted)}"
+    marks = f"{_marks(fitted, len(shown))}{_without_errors(fitted)}{_strays_are(fitted)}"
     words = (
         "Observations in the colours of their most probable clusters, with the ellipses that hold 90% of each cluster: "
         "posterior mean (line), single draws (thin), EM (dashed). A ring marks observations whose cluster is less than 90% "
         f"sure. On the diagonal, densities of single features with their bands.{marks}{part}{some}"
     )
     return _picture("density", lambda: plots.plot_pairs(fitted.reading, shown), words, _where(fitted))
+
+
+def _strays_are(fitted: Fitted) -> str:
+    """What tells noise in pictures."""
+    if fitted.reading.draws.noise is None:
+        return ""
+    return " Crosses are observations that are more probably noise than not; densities are without their share."
 
 
 def _without_errors(fitted: Fitted) -> str:
@@ -151,7 +159,9 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
         )
     if n > MOST_POINTS:
         words += f" A sample of {count(MOST_POINTS)} observations is drawn."
-    about = f"Of {count(of)} observations {count(unsure)} have no cluster with a probability of 90% or more."
+    words += "" if fitted.reading.draws.noise is None else " Crosses are observations that are more probably noise than not."
+    nor = "" if fitted.reading.draws.noise is None else ", nor noise,"
+    about = f"Of {count(of)} observations {count(unsure)} have no cluster{nor} with a probability of 90% or more."
     some = sample(fitted.reading, MOST_POINTS)
     return _picture("responsibilities", lambda: plots.plot_responsibilities(some), words, about)
 
@@ -233,7 +243,7 @@ def plot_traces(fitted: Fitted) -> Figure:
     for (left, right), (name, values) in zip(axes, rows, strict=True):
         for j in range(values.shape[-1]):
             for place, chain in enumerate(values[..., j]):
-                shade = shaded(colour(j), place, len(values))
+                shade = shaded(NOISE if name == _SHARE else colour(j), place, len(values))
                 _chain_density(left, chain, shade)
                 at = np.arange(0, len(chain), step)
                 right.plot(at, chain[::step], color=shade, linewidth=0.5, alpha=0.7, rasterized=len(at) > 100)
@@ -262,6 +272,7 @@ def _trace_rows(fitted: Fitted) -> list[tuple[str, FloatArray]]:
     """Names and draws (chain, draw, cluster)."""
     draws = fitted.reading.draws
     rows = [] if fitted.k == 1 else [("weight", draws.by_chain(draws.w))]
+    rows += [] if draws.noise is None else [(_SHARE, draws.by_chain(draws.noise[:, None]))]
     several = len(fitted.features) > 1
     for place, name in enumerate(fitted.features[:_MOST_FEATURES]):
         part = draws.marginal(place)

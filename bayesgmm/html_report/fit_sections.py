@@ -9,8 +9,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayesgmm.analysis.clusters import partition, responsibilities
+from bayesgmm.analysis.clusters import membership, most_probable, partition, responsibilities
 from bayesgmm.analysis.judgement import sentence
+from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 from bayesgmm.html_report import figures
@@ -135,6 +136,8 @@ def _weighted(columns: FloatArray, features: list[str], weight: FloatArray) -> p
 
 
 def _adequacy(fitted: Fitted) -> list[Block]:
+    if not fitted.calibrations:
+        return [fitted.adequacy()]
     blocks: list[Block] = [
         fitted.adequacy()
         if fitted.diagnosis.converged
@@ -166,32 +169,37 @@ def _doubt(fitted: Fitted) -> list[Block]:
 
 
 def _clusters(fitted: Fitted) -> list[Block]:
-    if fitted.k == 1:
+    of_noise = fitted.reading.draws.noise is not None
+    if fitted.k == 1 and not of_noise:
         return [Text("With a single component every observation belongs to it.")]
     blocks: list[Block] = [Text(f"Labels: {fitted.diagnosis.labels}."), *_doubt(fitted)]
     looked_at = figures.sample(fitted.reading, _MOST_JUDGED)
-    mean = responsibilities(looked_at)["mean"].values
+    found = responsibilities(looked_at)
+    mean, names = membership(found), [f"cluster {j}" for j in range(fitted.k)] + ["noise"] * of_noise
     n, judged, sure = len(fitted.reading.x), len(mean), mean.max(axis=1)
     unsure = int((sure < _UNSURE).sum())
     sampled = f", estimated from a sample of {count(judged)}" if judged < n else ""
     if fitted.diagnosis.labels.trusted:
-        best, counts = mean.argmax(axis=1), looked_at.observations.counts
+        best, counts = most_probable(found), looked_at.observations.counts
         rows = []
-        for j in range(fitted.k):
-            own = best == j
+        for j, name in enumerate(names):
+            own = best == (j if j < fitted.k else -1)
             shares = [float(np.average(each, weights=counts)) for each in (mean[:, j], own, own & (sure >= _UNSURE))]
             whole = fitted.reading.observations.total
-            rows.append([f"cluster {j}", *(_size(share, whole if judged == n else judged, whole) for share in shares)])
+            rows.append([name, *(_size(share, whole if judged == n else judged, whole) for share in shares)])
         heads = ["", "expected number", "most probably in it", "of these 90% sure"]
         blocks.append(Table(f"Sizes of the clusters, in observations{sampled}{fitted.caveat}", heads, rows))
     elif n <= _MOST_PARTITIONED:
         blocks += _partition(fitted)
     blocks.append(figures.responsibilities_picture(fitted, unsure, judged))
-    some = f"{count(unsure)} of {count(judged)} observations ({percent(unsure / judged)}) belong to no cluster with"
-    all_sure = "Every observation belongs to its cluster with"
+    nor = ", nor to noise," if of_noise else ""
+    some = f"{count(unsure)} of {count(judged)} observations ({percent(unsure / judged)}) belong to no cluster{nor} with"
+    all_sure = f"Every observation belongs to its cluster{', or to noise,' if of_noise else ''} with"
     blocks.append(Text(f"{some if unsure else all_sure} a probability of 90% or more{sampled}."))
     if unsure and fitted.diagnosis.labels.trusted:
-        blocks.append(_unsure_table(fitted, looked_at.x, looked_at.positions, mean))
+        blocks.append(_unsure_table(fitted, looked_at, mean, names))
+    if of_noise:
+        blocks.append(_strays_table(fitted, looked_at, mean[:, -1]))
     return blocks
 
 
@@ -204,8 +212,9 @@ def _size(share: float, judged: float, n: float) -> str:
 
 def _partition(fitted: Fitted) -> list[Block]:
     labels = partition(fitted.reading)
-    sizes = np.bincount(labels.values, fitted.reading.known.weight)
-    rows = [[f"group {j}", count(round(float(size)))] for j, size in enumerate(sizes)]
+    sizes = np.bincount(labels.values + 1, fitted.reading.known.weight)  # those of noise first
+    rows = [[f"group {j}", count(round(float(size)))] for j, size in enumerate(sizes[1:])]
+    rows += [["noise", count(round(float(sizes[0])))]] if sizes[0] else []
     words = (
         f"Without labels: the partition with the smallest expected variation of information has "
         f"{labels.attrs['n_clusters']} groups (expected loss {labels.attrs['expected_loss']:.2f})."
@@ -213,16 +222,32 @@ def _partition(fitted: Fitted) -> list[Block]:
     return [Text(words), Table("Sizes of the partition's groups", ["", "observations"], rows)]
 
 
-def _unsure_table(fitted: Fitted, x: FloatArray, positions: NDArray[np.int64], mean: FloatArray) -> Table:
+def _strays_table(fitted: Fitted, looked_at: Reading, noise: FloatArray) -> Table:
+    """Those that are noise most surely."""
+    order = np.argsort(-noise, kind="stable")
+    order = order[noise[order] > 0.5]
+    rows = [[*row, f"{noise[at]:.2f}"] for at, row in zip(order, _listed(looked_at, order), strict=False)]
+    more = f", the {_LISTED} surest of {count(len(order))}" if len(order) > _LISTED else ""
+    heads = ["position", *fitted.features[:4], "probability of noise"]
+    return Table(f"More probably noise than not, by their position in the data (from 0){more}", heads, rows)
+
+
+def _listed(looked_at: Reading, order: NDArray[np.int64]) -> list[list[str]]:
+    """Positions and values of the first observations in an order."""
+    tellers = [as_recorded(column) for column in looked_at.x.T[:4]]
+    return [
+        [str(looked_at.positions[at]), *(told(float(each)) for told, each in zip(tellers, looked_at.x[at], strict=False))]
+        for at in order[:_LISTED]
+    ]
+
+
+def _unsure_table(fitted: Fitted, looked_at: Reading, mean: FloatArray, names: Sequence[str]) -> Table:
     order = np.argsort(mean.max(axis=1), kind="stable")
-    order = order[mean.max(axis=1)[order] < _UNSURE][:_LISTED]
-    tellers = [as_recorded(column) for column in x.T[:4]]
+    order = order[mean.max(axis=1)[order] < _UNSURE]
     rows = []
-    for at in order:
+    for at, row in zip(order, _listed(looked_at, order), strict=False):
         most = np.argsort(-mean[at], kind="stable")[:2]
-        values = [told(float(value)) for told, value in zip(tellers, x[at], strict=False)]
-        likely = [text for j in most for text in (f"cluster {j}", f"{mean[at, j]:.2f}")]
-        rows.append([str(positions[at]), *values, *likely])
+        rows.append([*row, *(text for j in most for text in (names[j], f"{mean[at, j]:.2f}"))])
     heads = ["position", *fitted.features[:4], "most probable", "probability", "next", "probability of that"]
     return Table(f"The least certain observations, by their position in the data (from 0){fitted.caveat}", heads, rows)
 

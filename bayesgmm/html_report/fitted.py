@@ -8,16 +8,20 @@ from functools import cached_property
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from scipy.stats import skew
 
+from bayesgmm.analysis.clusters import probably_noise
 from bayesgmm.analysis.diagnosis import Diagnosis, diagnosis_of
 from bayesgmm.analysis.em_check import EMCheck, check_against_em
 from bayesgmm.analysis.judgement import Judgement, judgement_of, sentence
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import features_of
 from bayesgmm.arguments import TRAITS, FloatArray, spoken
+from bayesgmm.data.noise import as_asked
 from bayesgmm.em.fitting import fit_em
 from bayesgmm.html_report.blocks import (
+    NONE,
     TYPESET,
     Signs,
     Table,
@@ -35,6 +39,7 @@ from bayesgmm.plots.canvas import known
 
 INTERVAL = 0.9  # probability of the intervals that are told
 _MOST_ACROSS = 2  # features whose means and standard deviations stand side by side
+_NAMED = 5  # observations that a sentence can hold
 _TOLD = 4  # clusters times features that a paragraph can hold
 _MOST_TRANSFORMED = 2_000  # observations whose logarithms are looked at
 _DECIDED = 5.0  # by which a log-likelihood with as many parameters must be higher: a factor of 150 (Kass & Raftery 1995)
@@ -101,12 +106,25 @@ class Fitted:
     def model(self) -> str:
         """What was fitted, in words."""
         if self.k == 1:
-            return "a single Gaussian"
+            return f"a single Gaussian{self._beside_noise}"
         traits = TRAITS.get(str(self.tree.attrs.get("covariance")))
         shape = traits.words if traits and len(self.features) > 1 else None
         if traits and traits.shared and len(self.features) == 1:
             shape = "all with the same variance"
-        return f"a mixture of {self.k} Gaussians" + (f", {shape}" if shape else "")
+        return f"a mixture of {self.k} Gaussians" + (f", {shape}" if shape else "") + self._beside_noise
+
+    @property
+    def _beside_noise(self) -> str:
+        """What the model says of noise."""
+        noise = as_asked(self.reading.observations)
+        if noise is False:
+            return ""
+        return f", beside noise {'spread evenly over the range of the data' if noise is True else 'whose density was given'}"
+
+    @cached_property
+    def strays(self) -> NDArray[np.int64]:
+        """The positions of those that are more probably noise than not."""
+        return self.reading.positions[self.reading.ask(probably_noise)]
 
     @property
     def data(self) -> str:
@@ -120,13 +138,27 @@ class Fitted:
         )
 
     def describe(self) -> str:
-        """The clusters in words, where they are few and can be told apart."""
+        """Noise in words, and the clusters, where they are few and can be told apart."""
+        said = [each for each in (self._of_noise(), self._of_clusters()) if each]
+        return " ".join([*said, f"In brackets, {INTERVAL:.0%} intervals."]) if said else ""
+
+    def _of_noise(self) -> str:
+        """The share of noise, and how many observations are noise more probably than not; nothing where none may be."""
+        if self.reading.draws.noise is None:
+            return ""
+        n = len(self.strays)
+        which = f", at position {listed(self.strays.tolist())}" if 0 < n <= _NAMED else ""
+        are = f"{count(n, self.signs)} observation{' is' if n == 1 else 's are'} more probably noise than not{which}"
+        return f"Noise holds {self._told(100 * self.reading.draws.noise, '%')} of the observations; {are}."
+
+    def _of_clusters(self) -> str:
         if len(self.features) * self.k > _TOLD or self.doubt:
             return ""
         said = []
         for j in range(self.k):
             share = self._told(100 * self.reading.draws.w[:, j], "%")
-            weight = f"cluster {j} holds {share} of them" if self.k > 1 else "it has"
+            of, it = ("them", "it") if self.reading.draws.noise is None else ("the rest", "the Gaussian")
+            weight = f"cluster {j} holds {share} of {of}" if self.k > 1 else f"{it} has"
             places = [
                 f"{self._told(mean)} in {name}"
                 if len(self.features) > 1
@@ -135,7 +167,7 @@ class Fitted:
             ]
             said.append(f"{weight}{',' if self.k > 1 else ' its mass'} around {listed(places)}")
         text = "; ".join(said)
-        return f"{text[0].upper()}{text[1:]}. In brackets, {INTERVAL:.0%} intervals."
+        return f"{text[0].upper()}{text[1:]}."
 
     def _features_of(self, j: int) -> list[tuple[str, FloatArray, FloatArray]]:
         """Draws of mean and standard deviation of a cluster, feature by feature."""
@@ -151,12 +183,16 @@ class Fitted:
             for _, mean, sd in self._features_of(j):
                 row += [self._with_interval(mean), self._with_interval(sd)]
             rows.append(row)
+        if self.reading.draws.noise is not None:
+            rows.append(["noise", self._with_interval(100 * self.reading.draws.noise), *[NONE] * 2 * len(self.features)])
         columns = ["", "weight in %"]
         for name in self.features:
             columns += [f"mean of {name}", f"sd of {name}"] if several else ["mean", "standard deviation"]
         if len(self.features) > _MOST_ACROSS:
             columns, *rows = map(list, zip(columns, *rows, strict=True))
-        return Table(f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets{self.caveat}", columns, rows)
+        of = "" if self.reading.draws.noise is None else "; weights of clusters are shares of what is not noise"
+        caption = f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets{of}{self.caveat}"
+        return Table(caption, columns, rows)
 
     def _with_interval(self, values: FloatArray) -> str:
         """Mean and central interval, with the digits that the spread leaves."""
@@ -181,6 +217,12 @@ class Fitted:
         """Whether data and model conflict, as far as single features tell."""
         strange = [each for each in self.calibrations if not each.inside]
         several = len(self.features) > 1
+        if not self.calibrations:
+            return Verdict(
+                "plain",
+                "Whether data and model conflict was not looked at",
+                "Of noise with log densities that were given it is not known where more of it would lie.",
+            )
         if not strange:
             return Verdict(
                 "plain",
@@ -202,9 +244,10 @@ class Fitted:
             logarithms.append(as_logarithm(each.feature, column, self.k) if exact else "")
         more = f"; {len(strange) - _TOLD} more features stray" if len(strange) > _TOLD else ""
         structure = ", another covariance structure" if several else ""
+        of_strays = "" if self.reading.draws.noise is not None else "outliers, noise=True (--noise in a shell), for "
         remedy = (
-            f"{'Else try' if any(logarithms) else 'Try'} more components (bg.compare weighs them){structure}, or, for heavy "
-            "tails and outliers, a model of your own (model=)."
+            f"{'Else try' if any(logarithms) else 'Try'} more components (bg.compare weighs them){structure}, or, for "
+            f"{of_strays}heavy tails, a model of your own (model=)."
         )
         sentences = [sentence("; ".join(said) + more), *filter(None, logarithms), remedy]
         return Verdict("caution", "Data and model conflict", " ".join(sentences))

@@ -28,9 +28,11 @@ from bayesgmm.html_report.blocks import (
     counted,
     known_in_part,
     number,
+    percent,
 )
 from bayesgmm.html_report.fit_sections import OF_CHAINS, draws_table
 from bayesgmm.html_report.observed import feature_names, observations
+from bayesgmm.model.mixture import NOISE
 from bayesgmm.plots.canvas import Clusters, known
 from bayesgmm.plots.numbers import probable
 
@@ -105,7 +107,7 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
             own, c = known(column[inside]), counts[inside & ~np.isnan(column)]
             spread = (own.std() if len(own) else 0.0) or known(column).std()
             means.append(number(c @ own / c.sum(), spread) if len(own) else NONE)
-        of_groups.append([f"group {j}", count(round(counts[inside].sum())), *means])
+        of_groups.append([f"group {j}" if j >= 0 else "noise", count(round(counts[inside].sum())), *means])
     heads = ["", "observations", *(f"mean of {name}" for name in names)]
     words = (
         f"The partition with the smallest expected loss, averaged over k, has {group.attrs['n_clusters']} groups "
@@ -119,7 +121,7 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
 def groups(tree: xr.DataTree) -> list[Clusters]:
     """Sizes and standard deviations of the partition's groups, for each feature."""
     rows, labels = observations(tree), tree["partition"]["partition"].to_numpy()
-    of_groups = [rows.of(labels == j) for j in np.unique(labels)]
+    of_groups = [rows.of(labels == j) for j in np.unique(labels[labels >= 0])]
     spreads = np.array([[_sd(each.of_feature(place)) for place in range(rows.n_features)] for each in of_groups])
     return [Clusters(np.array([each.total for each in of_groups]), sigma) for sigma in spreads.T]
 
@@ -142,7 +144,7 @@ def posterior_answer(tree: xr.DataTree) -> list[Block]:
         f"{float(p_occupied.max()):.2f}){between}. Known are {known_of}, as a mixture of "
         "Gaussians whose number of components is unknown. The most probable number of components, with or without data, is "
         f"{int(p_k.idxmax())} (probability {float(p_k.max()):.2f}). The best single partition has "
-        f"{tree['partition'].attrs['n_clusters']} groups."
+        f"{tree['partition'].attrs['n_clusters']} groups.{_of_noise(tree)}"
     )
     table = _convergence(tree)
     chains, judged = tree["posterior"].sizes["chain"], "r_hat" in table and table["r_hat"].notna().any()
@@ -152,6 +154,16 @@ def posterior_answer(tree: xr.DataTree) -> list[Block]:
         return [Text(words), Verdict("good", "The chains agree", verdict)]
     found = "chains do not agree, or have too few effective draws" if judged else "draws are too few to be judged"
     return [Text(words), Verdict("bad", f"The {found}", verdict)]
+
+
+def _of_noise(tree: xr.DataTree) -> str:
+    """The share of noise, where observations may be noise, and how many of them are in the best single partition."""
+    if NOISE not in tree["components"]:
+        return ""
+    share, n = tree["components"][NOISE].to_numpy(), int((tree["partition"]["partition"] < 0).sum())
+    mean, lower, upper = (percent(float(each)) for each in (share.mean(), *np.quantile(share, [0.05, 0.95])))
+    are = f"{count(n)} observation{' is' if n == 1 else 's are'} more probably noise than not"
+    return f" Noise holds {mean} of the observations ({lower} to {upper}, a 90% interval); {are}."
 
 
 def _convergence(tree: xr.DataTree) -> pd.DataFrame:

@@ -10,8 +10,10 @@ from typing import Any
 
 import xarray as xr
 
-from bayesgmm.analysis.tree import ERROR, LABEL, LOWER, WEIGHT
+from bayesgmm.analysis.tree import ERROR, LABEL, LOG_NOISE, LOWER, WEIGHT
+from bayesgmm.arguments import Scale
 from bayesgmm.comparison.result import ASKED, Comparison
+from bayesgmm.data.noise import as_asked
 from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, Prior, prior_of, read_prior
@@ -121,12 +123,21 @@ def _rows(tree: xr.DataTree) -> tuple[str, dict[str, str]]:
     arguments = {"sample_weight": (WEIGHT, "weight"), "labels": (LABEL, "labels")}
     known = {name: called for name, (kept, called) in arguments.items() if kept in tree["observed_data"]}
     known |= _sources(_missing(tree))
+    of_noise = _noise(tree)
     held = ["error=error"] if ERROR in tree["observed_data"] else []
     held += ["lower=lower", "upper=upper"] if LOWER in tree["observed_data"] else []
     if not held:
-        return "x", known
+        return "x", known | of_noise
     held += [f"{name.removeprefix('sample_')}={value}" for name, value in known.items()]
-    return f"bg.Observations({', '.join((['x'] if _has_values(tree) else []) + held)})", {}
+    return f"bg.Observations({', '.join((['x'] if _has_values(tree) else []) + held)})", of_noise
+
+
+def _noise(tree: xr.DataTree) -> dict[str, str]:
+    """The argument noise, where observations may be noise."""
+    noise = as_asked(observations(tree))
+    if noise is None:
+        return {"noise": LOG_NOISE}  # each has a log density of its own
+    return {} if noise is False else _sources({"noise": noise})
 
 
 def _has_values(tree: xr.DataTree) -> bool:
@@ -135,9 +146,10 @@ def _has_values(tree: xr.DataTree) -> bool:
 
 
 def _unknown_to_shell(tree: xr.DataTree) -> bool:
-    """Whether the rows have labels, or covariances of errors, for which the shell has no option."""
+    """Whether the rows have labels, covariances of errors, or log densities of noise, for which the shell has no option."""
     observed = tree["observed_data"]
-    return LABEL in observed or (ERROR in observed and observed[ERROR].ndim > observed["x"].ndim)
+    of_errors = ERROR in observed and observed[ERROR].ndim > observed["x"].ndim
+    return LABEL in observed or of_errors or not isinstance(as_asked(observations(tree)), bool)
 
 
 def _stated_prior(tree: xr.DataTree) -> dict[str, str]:
@@ -147,9 +159,15 @@ def _stated_prior(tree: xr.DataTree) -> dict[str, str]:
     prior = _unscaled(tree)
     if prior is None:
         return {"prior": _constructed("bg", tree.attrs["prior"])}
+    if isinstance(prior, HierarchicalPrior) and prior.scale == _usual_scale(tree):
+        return {}
     scale = "" if prior.scale == "range" else f"scale={json.dumps(prior.scale)}"
-    source = f"bg.{type(prior).__name__}({scale})"
-    return {} if source == "bg.HierarchicalPrior()" else {"prior": source}
+    return {"prior": f"bg.{type(prior).__name__}({scale})"}
+
+
+def _usual_scale(tree: xr.DataTree) -> Scale:
+    """That of the default prior."""
+    return "core" if LOG_NOISE in tree["observed_data"] else "range"
 
 
 def _constructed(module: str, stored: str) -> str:
@@ -201,6 +219,7 @@ def _columns(tree: xr.DataTree) -> str:
     known = " --weight NAME" if WEIGHT in tree["observed_data"] else ""
     for option in ("error", "lower", "upper"):
         known += f" --{option}{' NAME' * len(names)}" if option in tree["observed_data"] else ""
+    known += " --noise" if LOG_NOISE in tree["observed_data"] else ""
     if LOWER in tree["observed_data"] and not _has_values(tree):
         return known
     if len(names) == 1:
@@ -214,7 +233,7 @@ def _options(tree: xr.DataTree, command: str, stated: dict[str, Any], seed: Any)
     words = [command]
     if isinstance(prior, ConjugatePrior):
         words.append("--prior conjugate")
-    if prior is not None and prior.scale != "range":
+    if prior is not None and prior.scale != _usual_scale(tree):
         words.append(f"--prior-scale {prior.scale}")
     words += [f"--{name.replace('_', '-')} {_plain(value)}" for name, value in (stated | _missing(tree)).items()]
     words += [f"--seed {seed}", "--out results/"]

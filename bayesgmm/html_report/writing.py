@@ -73,7 +73,7 @@ def report(
 
     Whether data and model conflict is looked for by LOO-PIT: where each observation falls in what the fit without it
     predicts, one feature at a time, beside the simultaneous band of uniform numbers. That no conflict is found does not
-    show that the model is right.
+    show that the model is right. Beside noise with log densities that were given the check is not made.
 
     References
     ----------

@@ -26,6 +26,7 @@ class Strays(Sentence):
     positions: tuple[int, ...]  # which observations they are, as numbered by the user
     values: tuple[float, ...]
     factor: float  # the range of all observations over that of the others
+    may_be_noise: bool = False  # which is then no remedy
 
     @property
     def problem(self) -> str:
@@ -45,7 +46,8 @@ class Strays(Sentence):
     def remedy(self) -> Words:
         """What to do about it."""
         prior, data = Either('prior=HierarchicalPrior(scale="core")', "--prior-scale core"), Either("data", "file")
-        return Words("leave them out of the ", data, ", or scale the prior to the others, ", prior)
+        noise = "" if self.may_be_noise else Words(", take them for noise, ", Either("noise=True", "--noise"))
+        return Words("leave them out of the ", data, noise, ", or scale the prior to the others, ", prior)
 
 
 def strays(

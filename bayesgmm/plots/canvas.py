@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.markers import CARETDOWNBASE, CARETLEFTBASE, CARETRIGHTBASE, CARETUPBASE
 
@@ -22,6 +23,7 @@ CLUSTERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#7f6000", "#8c564b", "#
 _MOST_FEATURES, ACROSS = 6, 3  # panels, and how many of them side by side
 _FEWEST = 10  # observations of a cluster that has bins of its own
 _MOST_BINS, _FINEST, _MANY_BARS = 200, 800, 150
+NOISE, OF_NOISE = "#555555", "more probably noise than not"
 MOST_ERRORS = 300  # observations with bars for their errors or intervals
 WITHOUT_ERRORS = "densities: of values without errors"
 
@@ -118,7 +120,7 @@ class Clusters(NamedTuple):
 def clusters_of_em(reading: Reading) -> list[Clusters]:
     """Expected sizes and standard deviations of EM's clusters, for each feature."""
     em, _ = reading.em
-    sizes = reading.observations.total * em.weights
+    sizes = reading.observations.total * em.parameters[0][: em.n_components]
     return [Clusters(sizes, sigma) for sigma in em.sd.T]
 
 
@@ -223,6 +225,13 @@ def bars(
     places, inverse = np.unique(np.minimum(np.floor((x - begin) / width), last), return_inverse=True)
     counts = np.bincount(inverse, weight)
     return [(begin + place * width, count.item()) for place, count in zip(places, counts, strict=True)], width
+
+
+def draw_strays(ax: Axes, points: FloatArray, **where: Any) -> None:
+    """Crosses at points (n, 2) that are more probably noise than not, where there are any."""
+    if len(points):
+        ax.plot(*points.T, "x", color=NOISE, markersize=4.5, markeredgewidth=0.9, label=OF_NOISE, **where)
+        draw_incomplete(ax, points, np.tile(to_rgb(NOISE), (len(points), 1)))
 
 
 def grid_for(x: np.ndarray, means: np.ndarray, sigma: np.ndarray) -> np.ndarray:

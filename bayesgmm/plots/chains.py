@@ -105,7 +105,7 @@ def plot_solutions(
     reading = Reading.of(tree)
     chosen = chosen_features(reading.tree, features, "features", ax=ax)
     interval = read_probability(interval, "interval")
-    found, draws, x, clusters = reading.ask(solutions), reading.draws, reading.x, clusters_of_em(reading)
+    found, draws, x, clusters = reading.ask(solutions), reading.draws.among_all, reading.x, clusters_of_em(reading)
     figure, axes = panels(ax, len(chosen))
     for panel, (name, place) in zip(axes, chosen, strict=True):
         histogram(panel, reading.observations, place, clusters=clusters[place])

@@ -10,15 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from bayesgmm.analysis.clusters import coclustering, partition, responsibilities
+from bayesgmm.analysis.clusters import coclustering, membership, partition, probably_noise, responsibilities
 from bayesgmm.analysis.densities import shares_given
 from bayesgmm.analysis.labels import quality_of
 from bayesgmm.analysis.predictive import read_feature
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import OBS, features_of
 from bayesgmm.arguments import read_probability
+from bayesgmm.data.noise import as_asked, as_in
 from bayesgmm.data.observations import Observations
-from bayesgmm.plots.canvas import colour, draw_incomplete, draw_known_in_part, panels
+from bayesgmm.plots.canvas import NOISE, colour, draw_incomplete, draw_known_in_part, draw_strays, panels
 from bayesgmm.plots.names import name_axes
 
 _DRAWS = 2_000  # over which bands are taken
@@ -35,7 +36,8 @@ def plot_responsibilities(
     Of one feature: each cluster's probability for a further observation along x, with a band; the data are marked below. Of
     several: a scatter of two features, each point in the colour of its most probable cluster, the larger and darker the less
     probable that is; a tick at an axis where the other value is missing, and for up to 300 points bars of one standard
-    deviation of the error, or of the intervals in which values lie.
+    deviation of the error, or of the intervals in which values lie. Where observations may be noise, its probability is a
+    line of its own, and crosses are those that are more probably noise than not.
 
     Parameters
     ----------
@@ -78,7 +80,9 @@ def _along(ax: Axes, reading: Reading, interval: float) -> None:
     x, draws = reading.x[:, 0], reading.draws.thinned(_DRAWS)
     margin = 0.05 * np.ptp(x)
     points = np.linspace(x.min() - margin, x.max() + margin, 400)
-    rows = Observations.made(points[:, None])
+    rows, observed = Observations.made(points[:, None]), reading.observations
+    if as_asked(observed) is not None:
+        rows = as_in(observed, rows)
     r = np.array([rows.responsibilities(*parameters) for parameters in draws.each()])
     shares = np.broadcast_to(shares_given(draws, rows)[..., None], r.shape)
     tails = [(1 - interval) / 2, (1 + interval) / 2]
@@ -87,9 +91,12 @@ def _along(ax: Axes, reading: Reading, interval: float) -> None:
     for j in range(draws.n_components):
         ax.fill_between(points, lower[:, j], upper[:, j], color=colour(j), alpha=0.2, linewidth=0)
         ax.plot(points, mean[:, j], color=colour(j), linewidth=1.8, label=f"cluster {j}")
-    observed, bounded = reading.observations, reading.observations.bounded[:, 0]
-    values = x[~bounded]
+    if mean.shape[1] > draws.n_components:
+        ax.plot(points, mean[:, -1], color=NOISE, linewidth=1.8, linestyle="--", label="noise")
+    bounded, strays = observed.bounded[:, 0], reading.ask(probably_noise)
+    values = x[~bounded & ~strays]
     ax.plot(values, np.full(len(values), -0.04), "|", color="#555555", markersize=7, label=f"data (n = {len(x)})")
+    draw_strays(ax, np.column_stack([x[strays & ~bounded], np.full((strays & ~bounded).sum(), -0.04)]))
     if observed.known.lower is not None and observed.known.upper is not None:
         ends = np.unique(np.hstack([observed.known.lower, observed.known.upper])[bounded], axis=0)
         low, high = np.clip(ends, points[0], points[-1]).T
@@ -102,10 +109,11 @@ def _along(ax: Axes, reading: Reading, interval: float) -> None:
 
 
 def _uncertainty(ax: Axes, reading: Reading, pair: list[int]) -> None:
-    points = reading.x[:, pair]
-    mean = responsibilities(reading)["mean"].values
+    found, strays = responsibilities(reading), reading.ask(probably_noise)
+    points, mean, either = reading.x[:, pair][~strays], found["mean"].values[~strays], membership(found).shape[1]
+    draw_strays(ax, reading.x[:, pair][strays])
     best, doubt = mean.argmax(axis=1), 1 - mean.max(axis=1)
-    largest = max(1 - 1 / mean.shape[1], 1e-12)
+    largest = max(1 - 1 / either, 1e-12)
     doubts = doubt / largest
     colours = np.array([to_rgb(colour(j)) for j in range(mean.shape[1])])[best]
     shades = np.column_stack([colours, 0.5 + 0.5 * doubts])
@@ -117,10 +125,11 @@ def _uncertainty(ax: Axes, reading: Reading, pair: list[int]) -> None:
         ax.plot([], [], color="#999999", linewidth=0.5, label=said)
     for j in range(mean.shape[1]):
         ax.scatter([], [], s=20, color=colour(j), label=f"cluster {j}")
+    other = "of another cluster, or noise" if either > mean.shape[1] else "of another cluster"
     for share in (0.1, 0.5):
         if share < largest:
             size = _SMALLEST + 120 * share / largest
-            ax.scatter([], [], s=size, color="#555555", label=f"{share:.0%} probably of another cluster")
+            ax.scatter([], [], s=size, color="#555555", label=f"{share:.0%} probably {other}")
 
 
 @np.errstate(under="ignore")
@@ -154,8 +163,8 @@ def plot_coclustering(tree: xr.DataTree, *, loss: Any = "vi", ax: Axes | None = 
     for border in np.flatnonzero(np.diff(own[inner])) + 0.5:
         ax.axhline(border, color="#c8501e", linewidth=0.8)
         ax.axvline(border, color="#c8501e", linewidth=0.8)
-    n_clusters = len(np.unique(labels))
+    noise = f", {(labels < 0).sum()} of them noise" if (labels < 0).any() else ""
     ax.set(xlabel="observations, by cluster", ylabel="observations, by cluster", xticks=[], yticks=[])
-    ax.set_title(f"partition of {len(labels)} observations into {n_clusters}", fontsize="medium")
+    ax.set_title(f"partition of {len(labels)} observations into {labels.max() + 1}{noise}", fontsize="medium")
     figure.colorbar(image, ax=ax, label="probability of one cluster")
     return figure

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
+from bayesgmm.analysis.clusters import probably_noise
 from bayesgmm.analysis.densities import log_density
 from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.predictive import read_feature, read_grid
@@ -24,6 +25,8 @@ from bayesgmm.em.result import EMResult
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.plots.canvas import (
     EM,
+    NOISE,
+    OF_NOISE,
     POSTERIOR,
     WITHOUT_ERRORS,
     chosen_features,
@@ -31,6 +34,7 @@ from bayesgmm.plots.canvas import (
     colour,
     draw_incomplete,
     draw_known_in_part,
+    draw_strays,
     grid_for,
     histogram,
     known,
@@ -57,7 +61,9 @@ def plot_fit(
     """Histogram of each feature, posterior mean of its density with a band, its clusters, and the EM density.
 
     The histogram holds the values that are known. Where these were measured with errors, the densities are of the values
-    without errors, and the histogram is wider than they are. Of values in intervals these are its bins.
+    without errors, and the histogram is wider than they are. Of values in intervals these are its bins. Where observations
+    may be noise, the densities are those of the clusters with their share of all observations, and crosses are those that
+    are more probably noise than not.
 
     Parameters
     ----------
@@ -81,13 +87,16 @@ def plot_fit(
     reading = Reading.of(tree)
     chosen = chosen_features(reading.tree, feature, "feature", ax=ax)
     figure, axes = panels(ax, len(chosen))
-    draws, x, (em, _), clusters = reading.draws, reading.x, reading.em, clusters_of_em(reading)
+    draws, x, (em, _), clusters = reading.draws.among_all, reading.x, reading.em, clusters_of_em(reading)
+    strays = x[reading.ask(probably_noise)]
     points = None if grid is None else np.sort(read_grid(grid))
     interval = read_probability(interval, "interval")
     for panel, (name, place) in zip(axes, chosen, strict=True):
-        of_em = Mixture(em.weights, em.mu[:, place], sigma=em.sd[:, place])
+        of_em = Mixture(em.weights, em.mu[:, place], sigma=em.sd[:, place], noise=em.noise)
         histogram(panel, reading.observations, place, bins, clusters[place])
         _density(panel, known(x[:, place]), draws.marginal(place), of_em, points, interval)
+        at = known(strays[:, place])
+        draw_strays(panel, np.column_stack([at, np.full(len(at), 0.02)]), transform=panel.get_xaxis_transform())
         name_axes(panel, x=name)
         if reading.known.error is not None:
             panel.plot([], [], " ", label=WITHOUT_ERRORS)
@@ -106,7 +115,8 @@ def _density(ax: Axes, x: FloatArray, draws: Draws, em: Mixture, points: FloatAr
         cluster = np.exp(log_density(few.thinned(500).cluster(j), rows)).mean(axis=0)
         ax.plot(points, cluster, color=POSTERIOR, linewidth=1, linestyle=":", label="its clusters" if j == 0 else None)
     ax.plot(points, densities.mean(axis=0), color=POSTERIOR, linewidth=2, label="posterior mean density")
-    ax.plot(points, np.exp(em.log_density(points)), color=EM, linewidth=1.5, linestyle="--", label="EM")
+    of_em = (1 - (em.noise or 0.0)) * np.exp(em.log_density(points))
+    ax.plot(points, of_em, color=EM, linewidth=1.5, linestyle="--", label="EM")
     ax.set(ylabel="density", ylim=(0, None))
     ax.margins(x=0)
 
@@ -121,7 +131,7 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     ellipses of single draws that show how uncertain it is, and as EM's ellipse, dashed. On the diagonal stand the densities
     of single features (:func:`plot_fit`). Where one of two values is missing, a tick stands at the axis of the other. Of up
     to 300 points, bars are one standard deviation of their errors, or the intervals in which values lie; densities and
-    ellipses are of values without errors.
+    ellipses are of values without errors. Crosses are observations that are more probably noise than not.
 
     Parameters
     ----------
@@ -150,7 +160,7 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     shown = np.random.default_rng(0).permutation(len(x))[:_POINTS]
     rows = reading.observations.of(shown)
     members = np.mean([rows.responsibilities(*parameters)[:, : draws.n_components] for parameters in few.each()], axis=0)
-    counts = rows.counts
+    counts, strays = rows.counts, reading.ask(probably_noise)[shown]
     size, said = len(chosen), _said_of(rows, chosen)
     figure, axes = plt.subplots(size, size, figsize=(2.6 * size + 1, 2.6 * size), squeeze=False, layout="constrained")
     for row, i in enumerate(chosen):
@@ -165,13 +175,14 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
                 ax.get_legend().remove()
                 ax.set_xlabel("")
             else:
-                _scatter(ax, rows.x[:, [j, i]], members, counts / counts.mean())
+                _scatter(ax, rows.x[~strays][:, [j, i]], members[~strays], (counts / counts.mean())[~strays])
+                draw_strays(ax, rows.x[strays][:, [j, i]])
                 said += draw_known_in_part(ax, rows, [j, i])
                 _ellipses(ax, draws, em, [j, i], radius)
                 ax.set_ylim(_reach(known(x[:, i])))
             ax.set_xlim(_reach(known(x[:, j])))  # however far components reach that hold no observation
             name_axes(ax, x=names[j] if row == size - 1 else None, y=names[i] if column == 0 < row else None)
-    _legend(figure, draws.n_components, level, list(dict.fromkeys(said)))
+    _legend(figure, draws.n_components, level, list(dict.fromkeys(said)), strays=bool(strays.any()))
     return figure
 
 
@@ -195,7 +206,7 @@ def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray, sizes: np.ndarra
     best, sure = members.argmax(axis=1), members.max(axis=1)
     colours = np.array([to_rgb(colour(j)) for j in range(members.shape[1])])[best]
     least = 1 / members.shape[1]
-    strength = 0.25 + 0.6 * ((sure - least) / (1 - least) if least < 1 else np.ones_like(sure))
+    strength = 0.25 + 0.6 * (np.maximum(sure - least, 0) / (1 - least) if least < 1 else np.ones_like(sure))
     ax.scatter(points[:, 0], points[:, 1], s=10 * sizes, color=np.column_stack([colours, strength]), linewidth=0)
     draw_incomplete(ax, points, np.column_stack([colours, strength]))
     unsure = sure < _SURE
@@ -222,7 +233,7 @@ def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], radius: floa
         ellipse(em.mu[j], em.cov[j], color=EM, linewidth=1.3, linestyle="--")
 
 
-def _legend(figure: Figure, k: int, level: float, said: list[str]) -> None:
+def _legend(figure: Figure, k: int, level: float, said: list[str], *, strays: bool) -> None:
     lines = [
         Line2D([], [], color=colour(j), linewidth=2, label=f"cluster {j}, posterior mean ({level:.0%})") for j in range(k)
     ]
@@ -230,6 +241,9 @@ def _legend(figure: Figure, k: int, level: float, said: list[str]) -> None:
     lines.append(Line2D([], [], color=EM, linewidth=1.3, linestyle="--", label="EM"))
     ring: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "#555555", "linestyle": ""}
     lines.append(Line2D([], [], label=f"cluster less than {_SURE:.0%} sure", **ring))
+    if strays:
+        cross: dict[str, Any] = {"color": NOISE, "marker": "x", "markersize": 4.5, "linestyle": ""}
+        lines.append(Line2D([], [], label=OF_NOISE, **cross))
     lines += [Line2D([], [], linestyle="", label=each) for each in said]
     figure.legend(handles=lines, loc="upper right", frameon=False, fontsize="small")
 
