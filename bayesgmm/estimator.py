@@ -27,7 +27,7 @@ from bayesgmm.analysis.draws import read_draws
 from bayesgmm.analysis.predictive import read_points
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import read_em
-from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Method, read_choice, read_count, read_seed
+from bayesgmm.arguments import TRAITS, Covariance, Family, FloatArray, Method, read_choice, read_count, read_seed
 from bayesgmm.comparison.comparing import compare
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.comparison.verdict import Criterion, choose
@@ -81,6 +81,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     noise : bool or float
         Whether observations may be strays of no component, as in :func:`bayesgmm.fit`: True, uniformly distributed over the
         range of X, or the log density that noise has.
+    family : {"gaussian", "t"}
+        Of the components, as in :func:`bayesgmm.fit`; ``covariances_`` of t distributions are their scale matrices.
     random_state : int, RandomState or None
         An integer is :func:`bayesgmm.fit`'s or :func:`bayesgmm.compare`'s ``random_seed``; ``sample`` then repeats itself.
     verbose : bool
@@ -155,6 +157,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         criterion: Criterion = "loo",
         fit_options: Mapping[str, Any] | None = None,
         noise: bool | float = False,
+        family: Family = "gaussian",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:
@@ -170,6 +173,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         self.criterion = criterion
         self.fit_options = fit_options
         self.noise = noise
+        self.family = family
         self.random_state = random_state
         self.verbose = verbose
 
@@ -221,6 +225,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             "chains": self.chains,
             "n_init": self.n_init,
             "noise": self._read_noise(),
+            "family": self.family,
             "random_seed": self._seed(),
             "progressbar": bool(self.verbose),
             **options,
@@ -296,6 +301,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         cumulated = draws.w[s].cumsum(axis=1)
         z = (rng.random(n)[:, None] * cumulated[:, -1:] >= cumulated).sum(axis=1)
         noise = rng.standard_normal((n, draws.n_features))
+        if draws.nu is not None:
+            noise /= np.sqrt(rng.chisquare(draws.nu[s, z]) / draws.nu[s, z])[:, None]
         return draws.mu[s, z] + np.einsum("nij,nj->ni", draws.factors[s, z], noise), z
 
     def bic(self, X: Any) -> float:
@@ -322,7 +329,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return (
             len(points),
             points.log_likelihood(*mixture.parameters),
-            n_parameters(mixture, self.posterior_.attrs["covariance"]) + (mixture.noise is not None),
+            n_parameters(mixture, self.posterior_.attrs["covariance"]),
         )
 
     def _responsibilities(self, X: Any) -> xr.Dataset:

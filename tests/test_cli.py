@@ -514,6 +514,26 @@ def test_noise_goes_through_every_command(run, tmp_path):
     assert (code, json.loads(out)["noise"]) == (0, None)
 
 
+def test_t_distributions_go_through_every_command(run, tmp_path):
+    generator = np.random.default_rng(3)
+    x = np.concatenate([generator.standard_t(3, 80) - 6, 6 + generator.standard_t(3, 120)])
+    pd.DataFrame({"a": x}).to_csv("data.csv", index=False)
+    quick = ("data.csv", "--family", "t", "--method", "gibbs", "--draws", 400, "--seed", 1, "--quiet")
+    code, out, err = run("fit", *quick, "-k", 2, "--out", "results")
+    assert (code, err) == (0, "")
+    assert "a mixture of 2 Student's t distributions" in out
+    tree = az.from_netcdf("results/posterior.nc").load()
+    same = bg.fit(x, 2, family="t", method="gibbs", draws=400, random_seed=1, progressbar=False)
+    np.testing.assert_array_equal(tree["posterior"]["nu"], same["posterior"]["nu"])
+    assert tree.attrs["prior"] == same.attrs["prior"]
+    report = (tmp_path / "results" / "report.html").read_text()
+    assert "--family t" in report
+    assert "2 t-distributed clusters" in report
+    code, out, _ = run("compare", *quick, "--k", "1,2", "--json")
+    assert (code, json.loads(out)["best"]["log_evidence"]) == (0, 2)
+    assert run("fit", "data.csv", "--family", "cauchy", "-k", 2)[0] == 2
+
+
 def test_noise_that_has_no_range_is_refused(run):
     pd.DataFrame({"a": [0, np.nan, 2.0] * 9, "b": [1, 2, 3.0] * 9}).to_csv("data.csv", index=False)
     code, _, err = run("fit", "data.csv", "--lower", "a", "--upper", "b", "-k", 1, "--noise")

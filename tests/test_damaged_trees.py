@@ -354,6 +354,29 @@ def test_noise_in_part_gets_a_sentence_where_the_part_is_needed_and_else_the_sam
         assert repr(READERS[reader](tree)) == repr(READERS[reader](trees[name])), reader
 
 
+WRONG_NU = {
+    "negative": changed("posterior", "nu", put(-1.0, (0, 0, 0))),
+    "NaN": changed("posterior", "nu", put(np.nan, (0, 0, 0))),
+    "of no cluster": lambda tree: _of_no_cluster(tree),
+}
+
+
+def _of_no_cluster(tree):
+    posterior = tree["posterior"].to_dataset()
+    tree["posterior"] = xr.DataTree(posterior.assign(nu=posterior["nu"].isel(cluster=0, drop=True)))
+    return tree
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", WRONG_NU)
+def test_degrees_of_freedom_that_are_none_get_a_sentence(damage):
+    x = np.random.default_rng(1).standard_t(3, 100)
+    tree = bg.fit(x, 2, family="t", method="gibbs", draws=20, tune=20, random_seed=1, progressbar=False)
+    tree = WRONG_NU[damage](copied(tree))
+    for reader in ("diagnose", "responsibilities", "predictive_density"):
+        assert a_sentence(READERS[reader], tree), reader
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["posterior_k", "posterior_k, D = 2"])
 def test_the_posterior_of_k_is_told_what_to_look_at_instead(trees, name):

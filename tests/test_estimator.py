@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
@@ -468,3 +469,15 @@ def test_strays_are_noise():
     for wrong in ("yes", np.nan, np.zeros(88)):
         with pytest.raises(ValueError, match="noise must be True, False, or a finite log density"):
             fitted(x, 1, noise=wrong)
+
+
+def test_components_may_be_t_distributions():
+    x = np.random.default_rng(1).standard_t(2, (150, 2))
+    gmm = fitted(x, 1, family="t")
+    assert gmm.posterior_.attrs["family"] == "t"
+    em = bg.fit_em(x, 1, family="t", random_seed=0)
+    assert gmm.bic(x) == pytest.approx(em.bic(), rel=1e-6)
+    drawn = gmm.sample(4_000)[0]
+    assert stats.kurtosis(drawn[:, 0]) > 3
+    with pytest.raises(ValueError, match="family"):
+        fitted(x, 1, family="cauchy")

@@ -924,6 +924,25 @@ def test_where_labels_mean_nothing_noise_is_no_group(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("d", [1, 2])
+def test_a_report_of_t_distributions(d, tmp_path):
+    x = np.where(np.arange(160)[:, None] < 60, -4.0, 4.0) + rng(2).standard_t(3, (160, d))
+    tree = _quick(x[:, 0] if d == 1 else x, 2, draws=100, thin=2, family="t")
+    page = written(tree, tmp_path)
+    text, codes = page.text(), [each[2] for each in page.all("code")]
+    assert "a mixture of 2 Student's t distributions" in text
+    assert "degrees of freedom" in text
+    assert ("mean scale degrees of freedom" in text) == (d == 1)
+    assert 'family="t"' in codes[0]
+    assert "prior" not in codes[0]
+    assert "--family t" in codes[1]
+    scope = {"x": x[:, 0] if d == 1 else x}
+    exec(codes[0], scope)
+    np.testing.assert_array_equal(scope["tree"]["posterior"]["nu"], tree["posterior"]["nu"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
 def test_a_report_of_k_beside_noise(tmp_path):
     tree = bg.posterior_k(_strays(150)[:, 0], noise=True, draws=100, thin=5, tune=500, random_seed=1, progressbar=False)
     page = written(tree, tmp_path)

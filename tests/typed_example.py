@@ -25,7 +25,7 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
     evidence: Evidence = bg.log_evidence(tree, random_seed=1)
     comparison: Comparison = bg.compare(x, range(1, 4), random_seed=1)
     best: int = comparison.best["elpd_loo"]
-    gmm = bg.BayesianGMM(3, covariance_type="diag", noise=True, random_state=1).fit(x[:, None])
+    gmm = bg.BayesianGMM(3, covariance_type="diag", noise=True, family="t", random_state=1).fit(x[:, None])
     share: float = float(gmm.weights_.max())
     print(
         z.dtype,

@@ -20,7 +20,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.units import location_and_scale
 from bayesgmm.em.result import EMResult
-from bayesgmm.model.mixture import Mixture
+from bayesgmm.model.mixture import NU, Mixture
 from bayesgmm.words import Argument, Either, Words, joined
 
 MAX_MISMATCH = 0.05  # share of draws that EM's components would label otherwise
@@ -209,6 +209,8 @@ def _em_table(reading: Reading, mixture: Mixture) -> pd.DataFrame:
     tree, summary = reading.tree, reading.ask(labelled_summary)
     estimates: dict[str, float] = {}  # each number under the name that its posterior has
     for name, values in parameters_of(mixture).items():
+        if name == NU:  # of which the likelihood says so little that the prior decides
+            continue
         labels = [range(mixture.n_components), *[features_of(tree)] * 2][: values.ndim]
         dims = parameter_dims(mixture.n_features).get(name, ())
         estimates |= {label: float(values[index]) for index, label in entries(name, dims, labels)}

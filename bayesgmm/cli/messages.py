@@ -12,7 +12,7 @@ from bayesgmm.words import Argument, Either, Piece, Words, said
 
 type Tell = Callable[[str], object]  # takes a line that is said
 _OF_SAMPLING = "method|chains|engine|draws|tune|thin|target_accept|target_ess|max_draws|max_iter|n_init|seed"
-_OPTIONS = frozenset(f"k|missing|weight|error|noise|covariance|cache|weights|means|sigma|{_OF_SAMPLING}".split("|"))
+_OPTIONS = frozenset(f"k|missing|weight|error|noise|family|covariance|cache|weights|means|sigma|{_OF_SAMPLING}".split("|"))
 _CALLED = {"random_seed": "--seed", "n": "-n", "x": "the data", "covariances": "--covariance"}
 
 

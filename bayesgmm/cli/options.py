@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bayesgmm.arguments import Covariance, Engine, Missing, Scale
+from bayesgmm.arguments import Covariance, Engine, Family, Missing, Scale
 from bayesgmm.cli.folders import ResultFolder, keep_input, whole_folder
 from bayesgmm.cli.inputs import ENDINGS, Format
 from bayesgmm.cli.layout import TextOptions, column_names
@@ -148,6 +148,9 @@ class Settings:
     covariance: Annotated[
         Covariance, of_sampling(help="Own covariances, one for all, independent features, or one variance for all features.")
     ] = "full"
+    family: Annotated[Family, of_sampling(help="Gaussians, or Student's t distributions, whose tails let strays be.")] = (
+        "gaussian"
+    )
     prior: Annotated[
         Literal["hierarchical", "conjugate"],
         of_sampling(help="Scale of the variances learnt from the data, or fixed; both in units of their range."),
@@ -156,7 +159,7 @@ class Settings:
         Scale | None,
         of_sampling(
             help="That range: of all observations, or of the core, without those far from all others.",
-            show_default="range; with --noise core",
+            show_default="range; with --noise or --family t core",
         ),
     ] = None
     draws: Annotated[int, of_sampling(help="Draws kept in each chain.")] = 1000
@@ -187,7 +190,8 @@ class Settings:
 
         arguments = asdict(self)
         kind = HierarchicalPrior if self.prior == "hierarchical" else ConjugatePrior
-        prior = kind(scale=arguments.pop("prior_scale") or ("core" if source.noise else "range"))
+        usual: Scale = "core" if source.noise or self.family == "t" else "range"
+        prior = kind(scale=arguments.pop("prior_scale") or usual)
         known = {"missing": source.missing, "noise": source.noise}
         return arguments | {"prior": prior, "random_seed": arguments.pop("seed")} | known
 

@@ -106,12 +106,13 @@ class Fitted:
     def model(self) -> str:
         """What was fitted, in words."""
         if self.k == 1:
-            return f"a single Gaussian{self._beside_noise}"
+            return f"a single {'Gaussian' if self.reading.draws.nu is None else 't distribution'}{self._beside_noise}"
         traits = TRAITS.get(str(self.tree.attrs.get("covariance")))
         shape = traits.words if traits and len(self.features) > 1 else None
         if traits and traits.shared and len(self.features) == 1:
             shape = "all with the same variance"
-        return f"a mixture of {self.k} Gaussians" + (f", {shape}" if shape else "") + self._beside_noise
+        of = "Gaussians" if self.reading.draws.nu is None else "Student's t distributions"
+        return f"a mixture of {self.k} {of}" + (f", {shape}" if shape else "") + self._beside_noise
 
     @property
     def _beside_noise(self) -> str:
@@ -157,17 +158,22 @@ class Fitted:
         said = []
         for j in range(self.k):
             share = self._told(100 * self.reading.draws.w[:, j], "%")
-            of, it = ("them", "it") if self.reading.draws.noise is None else ("the rest", "the Gaussian")
+            of, it = ("them", "it") if self.reading.draws.noise is None else ("the rest", "the component")
             weight = f"cluster {j} holds {share} of {of}" if self.k > 1 else f"{it} has"
             places = [
                 f"{self._told(mean)} in {name}"
                 if len(self.features) > 1
-                else f"{self._told(mean)} with standard deviation {self._told(sd)}"
+                else f"{self._told(mean)} with {self._spread} {self._told(sd)}"
                 for name, mean, sd in self._features_of(j)
             ]
             said.append(f"{weight}{',' if self.k > 1 else ' its mass'} around {listed(places)}")
         text = "; ".join(said)
         return f"{text[0].upper()}{text[1:]}."
+
+    @property
+    def _spread(self) -> str:
+        """What the draws' sd are: of t distributions the scale, which is less than the standard deviation."""
+        return "standard deviation" if self.reading.draws.nu is None else "scale"
 
     def _features_of(self, j: int) -> list[tuple[str, FloatArray, FloatArray]]:
         """Draws of mean and standard deviation of a cluster, feature by feature."""
@@ -176,18 +182,22 @@ class Fitted:
 
     def table(self) -> Table:
         """Weights, means and standard deviations with their intervals, clusters as rows or, of many numbers, as columns."""
-        several = len(self.features) > 1
+        several, nu = len(self.features) > 1, self.reading.draws.nu
         rows = []
         for j in range(self.k):
             row = [f"cluster {j}", self._with_interval(100 * self.reading.draws.w[:, j]) if self.k > 1 else "100"]
             for _, mean, sd in self._features_of(j):
                 row += [self._with_interval(mean), self._with_interval(sd)]
+            row += [] if nu is None else [self._with_interval(nu[:, j])]
             rows.append(row)
-        if self.reading.draws.noise is not None:
-            rows.append(["noise", self._with_interval(100 * self.reading.draws.noise), *[NONE] * 2 * len(self.features)])
         columns = ["", "weight in %"]
         for name in self.features:
-            columns += [f"mean of {name}", f"sd of {name}"] if several else ["mean", "standard deviation"]
+            columns += (
+                [f"mean of {name}", f"{'sd' if nu is None else 'scale'} of {name}"] if several else ["mean", self._spread]
+            )
+        columns += [] if nu is None else ["degrees of freedom"]
+        if self.reading.draws.noise is not None:
+            rows.append(["noise", self._with_interval(100 * self.reading.draws.noise), *[NONE] * (len(columns) - 2)])
         if len(self.features) > _MOST_ACROSS:
             columns, *rows = map(list, zip(columns, *rows, strict=True))
         of = "" if self.reading.draws.noise is None else "; weights of clusters are shares of what is not noise"

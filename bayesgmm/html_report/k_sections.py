@@ -31,7 +31,7 @@ from bayesgmm.html_report.blocks import (
     percent,
 )
 from bayesgmm.html_report.fit_sections import OF_CHAINS, draws_table
-from bayesgmm.html_report.observed import feature_names, observations
+from bayesgmm.html_report.observed import feature_names, kind_of, observations
 from bayesgmm.model.mixture import NOISE
 from bayesgmm.plots.canvas import Clusters, known
 from bayesgmm.plots.numbers import probable
@@ -139,10 +139,11 @@ def posterior_answer(tree: xr.DataTree) -> list[Block]:
     ks, cumulative = tree["k"].to_numpy(), np.cumsum(p_occupied.to_numpy())
     lower, upper = (int(ks[np.argmax(cumulative >= share)]) for share in (0.05, 0.95))
     between = f"; with a probability of 90% or more they are {lower} to {upper}" if lower < upper else ""
+    components = "Gaussians" if kind_of(tree) == "Gaussian" else "Student's t distributions"
     words = (
         f"The answer is {int(p_occupied.idxmax())}: most probably as many clusters hold data (probability "
         f"{float(p_occupied.max()):.2f}){between}. Known are {known_of}, as a mixture of "
-        "Gaussians whose number of components is unknown. The most probable number of components, with or without data, is "
+        f"{components} whose number is unknown. The most probable number of components, with or without data, is "
         f"{int(p_k.idxmax())} (probability {float(p_k.max()):.2f}). The best single partition has "
         f"{tree['partition'].attrs['n_clusters']} groups.{_of_noise(tree)}"
     )

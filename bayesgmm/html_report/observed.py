@@ -26,3 +26,8 @@ def feature_names(tree: xr.DataTree) -> list[str]:
     """What the features are called; a single one without a name is x."""
     x = tree["observed_data"]["x"]
     return [spoken(each) for each in (x[FEATURE].to_numpy() if FEATURE in x.dims else [x.attrs.get("long_name", "x")])]
+
+
+def kind_of(tree: xr.DataTree) -> str:
+    """What the tree's components are, as an adjective."""
+    return "t-distributed" if tree.attrs.get("family") == "t" else "Gaussian"

@@ -20,7 +20,7 @@ from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, Prior, prio
 
 _WIDTH = 76
 _PACKAGES = ("bayesgmm", "arviz", "matplotlib", "numba", "numpy", "nutpie", "pymc", "scipy", "xarray")
-_DEFAULT = ("covariance", "full")  # that need not be stated
+_DEFAULTS = ("covariance", "full"), ("family", "gaussian")  # that need not be stated
 _ONLY_PYTHON = {"approximation", "relabel", "log_likelihood", "posterior_predictive"}  # options that the shell lacks
 _OF_METHOD = {
     "nuts": ("tune", "thin", "target_accept", "target_ess", "max_draws"),
@@ -67,7 +67,7 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
     even = max(of_k.values()) - min(of_k.values()) < 1e-12
     prior_k = {} if even else {"prior_k": [of_k.get(k, 0.0) for k in range(1, max(ks) + 1)]}
     asked = {"n_init": tree.attrs.get("n_init", 10)} | json.loads(tree.attrs.get(ASKED, "{}"))
-    asked = {name: value for name, value in asked.items() if name != "missing" and (name, value) != _DEFAULT}
+    asked = {name: value for name, value in asked.items() if name != "missing" and (name, value) not in _DEFAULTS}
     numbers = f"range({ks[0]}, {ks[-1] + 1})" if ks == list(range(ks[0], ks[-1] + 1)) else repr(ks)
     x, known = _rows(tree)
     stated = known | _stated_prior(tree) | _sources(asked | prior_k | {"random_seed": comparison.seed})
@@ -97,7 +97,7 @@ def _python(tree: xr.DataTree) -> str:
 def _stated(tree: xr.DataTree) -> dict[str, Any]:
     """The options of a fit, in Python and in the shell, but method, prior, seed and what to do with missing values."""
     attrs, sizes = tree.attrs, tree["posterior"].sizes
-    stated = {"covariance": attrs.get("covariance", "full"), "draws": sizes["draw"], "chains": sizes["chain"]}
+    stated = {name: attrs.get(name, usual) for name, usual in _DEFAULTS} | {"draws": sizes["draw"], "chains": sizes["chain"]}
     stated |= {name: attrs[name] for name in (*_OF_METHOD[attrs["method"]], "n_init") if name in attrs}
     if "target_ess" in attrs:
         stated.pop("draws")  # which was the least, not what it came to
@@ -105,7 +105,7 @@ def _stated(tree: xr.DataTree) -> dict[str, Any]:
         stated["approximation"] = "meanfield"
     if attrs.get("engine") == "pymc" and attrs.get("prior") != "custom model":
         stated["engine"] = "pymc"
-    return {name: value for name, value in stated.items() if (name, value) != _DEFAULT}
+    return {name: value for name, value in stated.items() if (name, value) not in _DEFAULTS}
 
 
 def _is_mean_field(tree: xr.DataTree) -> bool:
@@ -167,7 +167,7 @@ def _stated_prior(tree: xr.DataTree) -> dict[str, str]:
 
 def _usual_scale(tree: xr.DataTree) -> Scale:
     """That of the default prior."""
-    return "core" if LOG_NOISE in tree["observed_data"] else "range"
+    return "core" if LOG_NOISE in tree["observed_data"] or tree.attrs.get("family") == "t" else "range"
 
 
 def _constructed(module: str, stored: str) -> str:

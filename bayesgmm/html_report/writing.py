@@ -21,7 +21,7 @@ from bayesgmm.html_report.blocks import Block, Section, Text, count, counted, li
 from bayesgmm.html_report.fit_sections import data_section, fit_sections
 from bayesgmm.html_report.fitted import METHODS, Fitted
 from bayesgmm.html_report.k_sections import comparison_section, groups, posterior_answer, posterior_sections
-from bayesgmm.html_report.observed import feature_names, observations
+from bayesgmm.html_report.observed import feature_names, kind_of, observations
 from bayesgmm.html_report.settings import settings_section
 from bayesgmm.plots.canvas import clusters_of_em
 from bayesgmm.words import Argument, Words, about
@@ -152,10 +152,12 @@ def _of_fit(
         *fit_sections(fitted),
         settings_section(tree, comparison),
     ]
-    clusters = "One Gaussian" if fitted.k == 1 else f"{fitted.k} Gaussian clusters"
+    kind = kind_of(tree)
+    single = "One Gaussian" if kind == "Gaussian" else "One t distribution"
+    clusters = single if fitted.k == 1 else f"{fitted.k} {kind} clusters"
     return (
         f"{clusters}{_of(fitted.features)}",
-        f"Bayesian Gaussian mixture of {counted(len(fitted.reading.x), fitted.reading.known.weight)}",
+        f"Bayesian {kind} mixture of {counted(len(fitted.reading.x), fitted.reading.known.weight)}",
         sections,
     )
 
@@ -174,7 +176,7 @@ def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, lis
     fitted = Fitted.of(comparison.reading(k))
     detail = f"k = {k} is told in detail here{'' if k == left else ', which was asked for'}."
     _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", answer, comparison)
-    return f"How many Gaussian clusters{_of(fitted.features)}?", lead, sections
+    return f"How many {kind_of(fitted.tree)} clusters{_of(fitted.features)}?", lead, sections
 
 
 def _criteria(comparison: Comparison, ks: list[int]) -> str:
@@ -195,7 +197,7 @@ def _of_posterior_k(tree: xr.DataTree) -> tuple[str, str, list[Section]]:
         settings_section(tree),
     ]
     return (
-        f"How many Gaussian clusters{_of(features)}?",
+        f"How many {kind_of(tree)} clusters{_of(features)}?",
         f"The posterior of k, given {counted(len(rows), rows.known.weight)}",
         sections,
     )

@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
+from scipy.stats import f as f_distribution
 
 from bayesgmm.analysis.clusters import probably_noise
 from bayesgmm.analysis.densities import log_density
@@ -45,6 +46,7 @@ from bayesgmm.plots.names import name_axes
 
 _ELLIPSES = 40  # draws shown one by one
 _POINTS = 3_000  # observations shown at most
+_GAUSSIAN = 1e9  # degrees of freedom that are as good as infinite
 _SURE = 0.9
 
 
@@ -92,7 +94,7 @@ def plot_fit(
     points = None if grid is None else np.sort(read_grid(grid))
     interval = read_probability(interval, "interval")
     for panel, (name, place) in zip(axes, chosen, strict=True):
-        of_em = Mixture(em.weights, em.mu[:, place], sigma=em.sd[:, place], noise=em.noise)
+        of_em = Mixture(em.weights, em.mu[:, place], sigma=em.sd[:, place], noise=em.noise, nu=em.nu)
         histogram(panel, reading.observations, place, bins, clusters[place])
         _density(panel, known(x[:, place]), draws.marginal(place), of_em, points, interval)
         at = known(strays[:, place])
@@ -154,7 +156,7 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     chosen = [read_feature(tree, each)[1] for each in wanted]
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"features must name at least one feature, each of them once, got {wanted}")
-    radius = np.sqrt(-2 * np.log1p(-read_probability(level, "level")))  # of a chi distribution with two degrees of freedom
+    level = read_probability(level, "level")
     x, draws, (em, _) = reading.x, reading.draws, reading.em
     few = draws.thinned(_ELLIPSES)
     shown = np.random.default_rng(0).permutation(len(x))[:_POINTS]
@@ -178,7 +180,7 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
                 _scatter(ax, rows.x[~strays][:, [j, i]], members[~strays], (counts / counts.mean())[~strays])
                 draw_strays(ax, rows.x[strays][:, [j, i]])
                 said += draw_known_in_part(ax, rows, [j, i])
-                _ellipses(ax, draws, em, [j, i], radius)
+                _ellipses(ax, draws, em, [j, i], level)
                 ax.set_ylim(_reach(known(x[:, i])))
             ax.set_xlim(_reach(known(x[:, j])))  # however far components reach that hold no observation
             name_axes(ax, x=names[j] if row == size - 1 else None, y=names[i] if column == 0 < row else None)
@@ -215,22 +217,28 @@ def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray, sizes: np.ndarra
     )
 
 
-def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], radius: float) -> None:
+def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], level: float) -> None:
     """Of each cluster: single draws, posterior mean, EM."""
     angle = np.linspace(0, 2 * np.pi, 100)
     circle = np.stack([np.cos(angle), np.sin(angle)])
 
-    def ellipse(mean: FloatArray, covariance: FloatArray, **style: Any) -> None:
-        """Draw the points at a Mahalanobis distance."""
+    def ellipse(mean: FloatArray, covariance: FloatArray, nu: float, **style: Any) -> None:
+        """Draw the points at the Mahalanobis distance within which two features are with this probability."""
+        radius = np.sqrt(2 * f_distribution.ppf(level, 2, nu))
         ax.plot(*mean[pair, None] + radius * np.linalg.cholesky(covariance[np.ix_(pair, pair)]) @ circle, **style)
 
     few = draws.thinned(_ELLIPSES)
     covariances, single = (each.factors @ each.factors.swapaxes(-1, -2) for each in (draws, few))
+    nu, of_few, of_em = (
+        np.full(np.shape(each.mu)[:-1], _GAUSSIAN) if each.nu is None else each.nu for each in (draws, few, em)
+    )
     for j in range(draws.n_components):
-        for mean, covariance in zip(few.mu[:, j], single[:, j], strict=True):
-            ellipse(mean, covariance, color=colour(j), linewidth=0.5, alpha=0.15)
-        ellipse(draws.mu[:, j].mean(axis=0), covariances[:, j].mean(axis=0), color=colour(j), linewidth=2)
-        ellipse(em.mu[j], em.cov[j], color=EM, linewidth=1.3, linestyle="--")
+        for mean, covariance, freedom in zip(few.mu[:, j], single[:, j], of_few[:, j], strict=True):
+            ellipse(mean, covariance, freedom, color=colour(j), linewidth=0.5, alpha=0.15)
+        ellipse(
+            draws.mu[:, j].mean(axis=0), covariances[:, j].mean(axis=0), np.median(nu[:, j]), color=colour(j), linewidth=2
+        )
+        ellipse(em.mu[j], em.cov[j], of_em[j], color=EM, linewidth=1.3, linestyle="--")
 
 
 def _legend(figure: Figure, k: int, level: float, said: list[str], *, strays: bool) -> None:
