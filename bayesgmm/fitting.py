@@ -158,10 +158,10 @@ def fit(
         probabilities of all components, in rows that add to one, of which only the ratios within a row matter. Components
         that labels tell apart keep their numbers.
     noise : bool, float, or (n,) array-like
-        Whether observations may be strays of no component: True, uniformly distributed on the box that just holds the data;
-        or the log density that noise has, the same everywhere or for each observation (in the data's units). Its share
-        ``w_noise`` has the prior Beta(1, 9); ``w`` are the weights of what is not noise. The default prior is then scaled to
-        the data without strays (``HierarchicalPrior(scale="core")``).
+        Whether observations may be strays of no component: True, uniformly distributed on a box that goes a quarter of the
+        data's range beyond either end; or the log density that noise has, the same everywhere or for each observation (in
+        the data's units). Its share ``w_noise`` has the prior Beta(1, 9); ``w`` are the weights of what is not noise. The
+        default prior is then scaled to the data without strays (``HierarchicalPrior(scale="core")``).
     family : {"gaussian", "t"}
         Gaussians, or Student's t distributions, whose tails let strays be: each with its own degrees of freedom ``nu``,
         under the prior Gamma(2, rate 0.1) (Juárez & Steel 2010); ``sigma`` and ``cov`` are then those of the Gaussians that

@@ -410,7 +410,7 @@ def test_remedies_for_ties_and_strays_are_options_in_the_shell():
     found = look_at(Observations.read(x), [2], HierarchicalPrior().scaled_to(x), "full")[2]
     assert "spread them again: --jitter, or use --covariance tied" in in_shell(found.improper.sentence)
     assert in_shell(found.strays[0].sentence).endswith(
-        "leave them out of the file, or scale the prior to the others, --prior-scale core"
+        "leave them out of the file, take them for noise, --noise, or scale the prior to the others, --prior-scale core"
     )
 
 

@@ -54,7 +54,7 @@ def assert_exact(x, *parameters, sample_weight=None, shift=0.0, scale=1.0, withi
     _, _, wanted, sizes = exactly(x, *parameters, sample_weight, shift, scale)
     got = e_step(x, *parameters, sample_weight, shift=shift, scale=scale)
     underflow = np.finfo(float).tiny * max(1, (abs(x - shift) / scale).max() ** 2)  # what the smallest responsibilities add
-    for mine, exact, size in zip(got, wanted, sizes, strict=True):
+    for mine, exact, size in zip(got[:4], wanted, sizes, strict=True):
         assert np.all(abs(mine - exact) <= within * size + underflow)
 
 

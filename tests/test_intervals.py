@@ -151,7 +151,7 @@ def test_sums_and_densities_are_those_row_by_row(kind, d, labelled):
     np.testing.assert_allclose(observed.responsibilities(weights, means, sd), r, atol=1e-11)
     got, r = observed.sums(weights, means, sd), r * counts[:, None]
     wanted = counts @ log_density, r.sum(axis=0), np.einsum("ik,ikd->kd", r, first), np.einsum("ik,ikd->kd", r, second)
-    for mine, exact in zip(got, wanted, strict=True):
+    for mine, exact in zip(got[:4], wanted, strict=True):
         np.testing.assert_allclose(mine, exact, rtol=1e-10, atol=1e-10)
 
 
@@ -258,9 +258,9 @@ def test_rows_behind_have_their_mean_and_variance(kind, d):
     r = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
     mean = np.einsum("ik,ikd->id", r, means + first)
     square = np.einsum("ik,ikd->id", r, means**2 + 2 * means * first + second)
-    for found, wanted in zip(observed.expected(weights, means, sd), (mean, square), strict=True):
+    for found, wanted in zip(observed.expected((weights, means, sd)), (mean, square), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-10)
-    drawn = np.array([observed.completed(weights, means, sd, generator) for generator in [rng(6)] for _ in range(4_000)])
+    drawn = np.array([observed.completed((weights, means, sd), generator) for generator in [rng(6)] for _ in range(4_000)])
     assert ((lower - 1e-12 <= drawn) & (drawn <= upper + 1e-12)).all()
     for each, wanted in ((drawn, mean), (drawn**2, square)):
         error = each.std(axis=0) / np.sqrt(len(each))

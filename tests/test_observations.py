@@ -252,7 +252,7 @@ def test_rows_behind_have_their_mean_and_variance(kind, d):
     expected = np.einsum("ik,ikd->id", r, means + mean)
     squares = np.einsum("ik,ikde->ide", r, cov) + np.einsum("ik,ikd,ike->ide", r, means + mean, means + mean)
     drawn = np.array(
-        [observed.completed(weights, means, factors, generator) for generator in [rng(6)] for _ in range(4_000)]
+        [observed.completed((weights, means, factors), generator) for generator in [rng(6)] for _ in range(4_000)]
     )
     products = drawn[..., :, None] * drawn[..., None, :]
     for values, wanted in ((drawn, expected), (products, squares)):

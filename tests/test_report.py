@@ -871,7 +871,12 @@ def test_a_model_with_noise_is_not_blamed_and_without_it_is(d):
 @pytest.mark.parametrize(
     ("noise", "python", "said", "shell"),
     [
-        (True, "noise=True", "beside noise spread evenly over the range of the data", "--column NAME --noise -k 2"),
+        (
+            True,
+            "noise=True",
+            "beside noise spread evenly over the range of the data and half as much again",
+            "--column NAME --noise -k 2",
+        ),
         (-4.0, "noise=-4.0", "beside noise whose density was given", None),
         (np.linspace(-4.1, -3.9, 163), "noise=log_noise", "beside noise whose density was given", None),
     ],

@@ -102,7 +102,10 @@ class Source:
     upper: Annotated[list[str] | None, _column(metavar="NAME ...", help="Columns with the upper ends.")] = None
     noise: Annotated[
         bool,
-        _data("--noise", help="Observations may be strays of no cluster, uniformly distributed over the range of the data."),
+        _data(
+            "--noise",
+            help="Observations may be strays of no cluster, uniform over the data's range and half as much again.",
+        ),
     ] = False
     jitter: Annotated[
         bool,

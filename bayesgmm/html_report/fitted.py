@@ -120,7 +120,8 @@ class Fitted:
         noise = as_asked(self.reading.observations)
         if noise is False:
             return ""
-        return f", beside noise {'spread evenly over the range of the data' if noise is True else 'whose density was given'}"
+        over = "spread evenly over the range of the data and half as much again"
+        return f", beside noise {over if noise is True else 'whose density was given'}"
 
     @cached_property
     def strays(self) -> NDArray[np.int64]:
