@@ -80,7 +80,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         Further options of :func:`bayesgmm.fit`: approximation, engine, max_draws, max_iter, target_accept, target_ess, thin.
     noise : bool or float
         Whether observations may be strays of no component, as in :func:`bayesgmm.fit`: True, uniformly distributed over the
-        range of X and half as much again, or the log density that noise has.
+        range of X and a tenth beyond either end, or the log density that noise has.
     family : {"gaussian", "t"}
         Of the components, as in :func:`bayesgmm.fit`; ``covariances_`` of t distributions are their scale matrices.
     random_state : int, RandomState or None

@@ -158,7 +158,7 @@ def fit(
         probabilities of all components, in rows that add to one, of which only the ratios within a row matter. Components
         that labels tell apart keep their numbers.
     noise : bool, float, or (n,) array-like
-        Whether observations may be strays of no component: True, uniformly distributed on a box that goes a quarter of the
+        Whether observations may be strays of no component: True, uniformly distributed on a box that goes a tenth of the
         data's range beyond either end; or the log density that noise has, the same everywhere or for each observation (in
         the data's units). Its share ``w_noise`` has the prior Beta(1, 9); ``w`` are the weights of what is not noise. The
         default prior is then scaled to the data without strays (``HierarchicalPrior(scale="core")``).

@@ -455,7 +455,7 @@ def test_strays_are_noise():
     np.testing.assert_allclose(of_noise, found["noise"], atol=1e-12)
     np.testing.assert_array_equal(gmm.predict(x), np.where(of_noise > 0.5, -1, 0))
     assert (gmm.predict([[500.0, 0.0], [0.0, 0.0]]) == [-1, 0]).all()
-    draws, uniform = read_draws(gmm.posterior_), -np.log(1.5 * np.ptp(x, axis=0)).sum()
+    draws, uniform = read_draws(gmm.posterior_), -np.log(1.2 * np.ptp(x, axis=0)).sum()
     of_clusters = Observations.made(x).log_density(*draws.parameters)
     either = np.logaddexp(np.log1p(-draws.noise)[:, None] + of_clusters, (np.log(draws.noise) + uniform)[:, None])
     np.testing.assert_allclose(gmm.score_samples(x), logsumexp(either, axis=0) - np.log(len(either)), rtol=1e-10)

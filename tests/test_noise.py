@@ -100,7 +100,7 @@ def test_data_without_strays_have_next_to_no_noise():
     for seed in range(10):
         x = bg.datasets.two_gaussians(n=2_000, random_seed=seed).x
         found.append(bg.fit_em(x, 2, noise=True, random_seed=1).mixture.noise)
-    assert np.mean(found) < 1e-3
+    assert np.mean(found) < 2e-3
 
 
 def test_far_rows_are_noise_and_nothing_overflows():
@@ -111,7 +111,7 @@ def test_far_rows_are_noise_and_nothing_overflows():
 
 
 @pytest.mark.parametrize(
-    ("noise", "log_density"), [(True, -np.log(75)), (-2.5, -2.5), (np.linspace(-3, -1, 4), np.linspace(-3, -1, 4))]
+    ("noise", "log_density"), [(True, -np.log(60)), (-2.5, -2.5), (np.linspace(-3, -1, 4), np.linspace(-3, -1, 4))]
 )
 def test_what_noise_may_be(noise, log_density):
     observed = Observations([-20.0, 0.0, 1.0, 30.0]).with_noise(noise)
@@ -120,9 +120,9 @@ def test_what_noise_may_be(noise, log_density):
 
 def test_of_a_bin_noise_is_its_share_of_the_range():
     observed = Observations.binned([3, 0, 1], [0.0, 1.0, 2.0, 5.0]).with_noise()
-    np.testing.assert_allclose(np.exp(observed.known.noise), [1 / 7.5, 3 / 7.5])
+    np.testing.assert_allclose(np.exp(observed.known.noise), [1 / 6, 3 / 6])
     with_gap = Observations([[0.0, 1.0], [4.0, np.nan], [1.0, 2.0]], missing="at_random").with_noise()
-    assert with_gap.known.noise[1] == pytest.approx(-np.log(6))
+    assert with_gap.known.noise[1] == pytest.approx(-np.log(4.8))
 
 
 STRUCTURES = [(kind, d, each) for kind, d in KINDS for each in ("full", "tied", "diag", "spherical")]
@@ -222,7 +222,7 @@ def test_the_default_prior_is_scaled_without_strays():
     assert bg.partition(tree).attrs["n_clusters"] == 2
     assert (bg.sample_assignments(tree, 1).values[..., -1] == -1).mean() > 0.99
     replicated = bg.add_posterior_predictive(tree, 1)["posterior_predictive"]["x"].values
-    assert (replicated > 50).mean() == pytest.approx(0.93 * tree["posterior"]["w_noise"].mean().item(), rel=0.5)
+    assert (replicated > 50).mean() == pytest.approx(0.83 * tree["posterior"]["w_noise"].mean().item(), rel=0.5)
 
 
 def test_a_tree_keeps_its_noise(tmp_path):
@@ -244,7 +244,7 @@ def test_further_points_are_as_dense_as_the_range_says():
 
 
 @pytest.mark.parametrize(
-    ("noise", "asked"), [(False, False), (True, True), (-2.5, -2.5), (np.linspace(-3, -1, 4), None), (-np.log(75), True)]
+    ("noise", "asked"), [(False, False), (True, True), (-2.5, -2.5), (np.linspace(-3, -1, 4), None), (-np.log(60), True)]
 )
 def test_what_was_asked_is_read_from_rows(noise, asked):
     assert as_asked(Observations([-20.0, 0.0, 1.0, 30.0]).with_noise(noise)) == asked
@@ -306,7 +306,7 @@ def test_evidence_is_an_integral():
     def log_likelihood(mu, sigma):
         densities = stats.norm.pdf(x, mu[..., None], sigma[..., None])
         parts = [
-            np.log(p) + np.log((1 - s) * densities + s / (1.5 * np.ptp(x))).sum(axis=-1)
+            np.log(p) + np.log((1 - s) * densities + s / (1.2 * np.ptp(x))).sum(axis=-1)
             for s, p in zip(share, of_share, strict=True)
         ]
         return logsumexp(parts, axis=0)

@@ -104,7 +104,7 @@ class Source:
         bool,
         _data(
             "--noise",
-            help="Observations may be strays of no cluster, uniform over the data's range and half as much again.",
+            help="Observations may be strays of no cluster, uniform over the data's range and a tenth beyond either end.",
         ),
     ] = False
     jitter: Annotated[

@@ -13,7 +13,7 @@ from bayesgmm.words import Either, Words, about
 if TYPE_CHECKING:
     from bayesgmm.data.observations import Observations
 
-_BEYOND = 0.25  # of the range, by which the box goes beyond either end
+_BEYOND = 0.1  # of the range, by which the box goes beyond either end
 
 
 def read_noise(noise: Any, rows: Observations) -> FloatArray | None:
@@ -61,7 +61,7 @@ def uniform(rows: Observations, box: tuple[FloatArray, FloatArray] | None = None
 
 
 def box_of(rows: Observations) -> tuple[FloatArray, FloatArray]:
-    """Ends (D,) of a box that holds all that is known of rows, and a quarter of the range beyond either end.
+    """Ends (D,) of a box that holds all that is known of rows, and a tenth of the range beyond either end.
 
     On a box that ends where the data do the extremes would make noise of themselves: of 2 000 observations without any, two
     per cent are taken for noise there, and less than one in a thousand on this one.

@@ -410,10 +410,10 @@ class Observations:
         Parameters
         ----------
         noise : bool, float, or (n,) array-like
-            True: uniform on the box that goes a quarter of the data's range beyond either end. A number: a log density that is
-            the same everywhere, in the data's units, as minus the logarithm of the volume in which noise may lie. An array:
-            the log density of each row. False leaves the rows as they are. Of an interval the density is a probability, of a
-            row with gaps that of the values that are known.
+            True: uniform on the box that goes a tenth of the data's range beyond either end. A number: a log density that
+            is the same everywhere, in the data's units, as minus the logarithm of the volume in which noise may lie. An
+            array: the log density of each row. False leaves the rows as they are. Of an interval the density is a
+            probability, of a row with gaps that of the values that are known.
 
         Returns
         -------
@@ -427,7 +427,7 @@ class Observations:
         Examples
         --------
         >>> Observations([1.0, 2.0, 5.0]).with_noise().known.noise.round(2)
-        array([-1.79, -1.79, -1.79])
+        array([-1.57, -1.57, -1.57])
         """
         found = read_noise(noise, self)
         if found is None:

@@ -120,7 +120,7 @@ class Fitted:
         noise = as_asked(self.reading.observations)
         if noise is False:
             return ""
-        over = "spread evenly over the range of the data and half as much again"
+        over = "spread evenly over the range of the data and a tenth more at either end"
         return f", beside noise {over if noise is True else 'whose density was given'}"
 
     @cached_property
