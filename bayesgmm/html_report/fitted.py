@@ -199,7 +199,7 @@ class Fitted:
         columns += [] if nu is None else ["degrees of freedom"]
         if self.reading.draws.noise is not None:
             rows.append(["noise", self._with_interval(100 * self.reading.draws.noise), *[NONE] * (len(columns) - 2)])
-        if len(self.features) > _MOST_ACROSS:
+        if len(columns) > 2 + 2 * _MOST_ACROSS:
             columns, *rows = map(list, zip(columns, *rows, strict=True))
         of = "" if self.reading.draws.noise is None else "; weights of clusters are shares of what is not noise"
         caption = f"The clusters: posterior means, with {INTERVAL:.0%} intervals in brackets{of}{self.caveat}"
