@@ -6,7 +6,24 @@ from arviz_stats.base import array_stats
 from scipy import integrate, stats
 
 import bayesgmm as bg
-from tests.statistics import assert_same_means
+from bayesgmm.posterior import LogPosterior
+from tests.families import prior_of
+from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
+from tests.statistics import assert_same_means, rng
+
+
+def assert_as_stated_by_pymc(observed, covariance, family="gaussian"):
+    """The compiled density of two components, with its slopes, is that of the PyMC model at random points."""
+    prior = prior_of("hierarchical, all given", covariance, observed.n_features)
+    own = LogPosterior(observed, 2, prior.scaled_to(observed.x, covariance), covariance, family)
+    function, generator = value_and_gradient(own, stated_by_pymc(own)), rng(5)
+    late = 1e-7 if own.noise else 0  # digits of PyMC's beta function, which has eight
+    for _ in range(2):
+        point = generator.normal(0, 0.5, own.n_dim)
+        value, slopes = own(point)
+        exact, exact_slopes = function(point)
+        assert value == pytest.approx(exact, rel=1e-8, abs=late)
+        np.testing.assert_allclose(slopes, exact_slopes, rtol=1e-8, atol=1e-8 * abs(exact_slopes).max())
 
 
 def assert_nuts_and_gibbs_agree(observed, covariance, names=("w", "mu"), **options):

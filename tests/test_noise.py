@@ -14,10 +14,12 @@ from bayesgmm.data.noise import as_asked, as_in, box_of
 from bayesgmm.data.observations import Observations
 from bayesgmm.kernels.number import draw_number, number_tables
 from bayesgmm.model.strays import core
-from bayesgmm.posterior import LogPosterior
-from tests.families import prior_of
-from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
-from tests.rows import assert_evidence_is_an_integral, assert_nuts_and_gibbs_agree, assert_p_k_is_that_of_evidence
+from tests.rows import (
+    assert_as_stated_by_pymc,
+    assert_evidence_is_an_integral,
+    assert_nuts_and_gibbs_agree,
+    assert_p_k_is_that_of_evidence,
+)
 from tests.statistics import rng
 
 pytestmark = [
@@ -125,26 +127,20 @@ def test_of_a_bin_noise_is_its_share_of_the_range():
     assert with_gap.known.noise[1] == pytest.approx(-np.log(4.8))
 
 
-STRUCTURES = [(kind, d, each) for kind, d in KINDS for each in ("full", "tied", "diag", "spherical")]
+def structures_of(kind, d):
+    """Of one feature there are two, and intervals are for those without correlations."""
+    if d == 1:
+        return ("full", "tied")
+    return ("diag", "spherical") if kind == "intervals" else ("full", "tied", "diag", "spherical")
 
 
-@pytest.mark.parametrize(
-    ("kind", "d", "covariance"),
-    [each for each in STRUCTURES if each[1] > 1 or each[2] in ("full", "tied")],
-)
+STRUCTURES = [(kind, d, each) for kind, d in KINDS for each in structures_of(kind, d)]
+
+
+@pytest.mark.parametrize(("kind", "d", "covariance"), STRUCTURES)
 def test_density_and_gradient_are_those_of_the_pymc_model(kind, d, covariance):
-    if kind == "intervals" and d > 1 and covariance in ("full", "tied"):
-        pytest.skip("intervals of correlated features are refused")
     observed = noisy(kind, d, n=12, strays=2)
-    prior = prior_of("hierarchical, all given", covariance, d)
-    own = LogPosterior(observed, 2, prior.scaled_to(observed.x, covariance), covariance)
-    function, generator = value_and_gradient(own, stated_by_pymc(own)), rng(5)
-    for _ in range(2):
-        point = generator.normal(0, 0.5, own.n_dim)
-        value, slopes = own(point)
-        exact, exact_slopes = function(point)
-        assert value == pytest.approx(exact, rel=1e-8, abs=1e-7)  # PyMC's beta function has eight digits
-        np.testing.assert_allclose(slopes, exact_slopes, rtol=1e-8, atol=1e-8 * abs(exact_slopes).max())
+    assert_as_stated_by_pymc(observed, covariance)
 
 
 @pytest.mark.parametrize(("kind", "d"), KINDS)

@@ -17,8 +17,12 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.posterior import LogPosterior, standardised_posterior
 from tests.families import COVARIANCES, prior_of
 from tests.oracles.incomplete import extreme_deconvolution, row_by_row, textbook_em
-from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
-from tests.rows import assert_evidence_is_an_integral, assert_nuts_and_gibbs_agree, assert_p_k_is_that_of_evidence
+from tests.rows import (
+    assert_as_stated_by_pymc,
+    assert_evidence_is_an_integral,
+    assert_nuts_and_gibbs_agree,
+    assert_p_k_is_that_of_evidence,
+)
 from tests.statistics import rng
 
 pytestmark = [
@@ -139,15 +143,7 @@ OF_PYMC = [
 @pytest.mark.parametrize(("kind", "d", "covariance"), OF_PYMC)
 def test_density_and_gradient_are_those_of_the_pymc_model(kind, d, covariance):
     observed = seen(kind, d, n=12)
-    prior = prior_of("hierarchical, all given", covariance, d)
-    own = LogPosterior(observed, 2, prior.scaled_to(observed.x, covariance), covariance)
-    function, generator = value_and_gradient(own, stated_by_pymc(own)), rng(5)
-    for _ in range(2):
-        point = generator.normal(0, 0.5, own.n_dim)
-        value, slopes = own(point)
-        exact, exact_slopes = function(point)
-        assert value == pytest.approx(exact, rel=1e-8)
-        np.testing.assert_allclose(slopes, exact_slopes, rtol=1e-8, atol=1e-8 * abs(exact_slopes).max())
+    assert_as_stated_by_pymc(observed, covariance)
 
 
 OF_EM = [

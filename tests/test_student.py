@@ -15,8 +15,12 @@ from bayesgmm.kernels.allocations import allocate_at
 from bayesgmm.kernels.blocks import log1p
 from bayesgmm.posterior import LogPosterior
 from tests.families import prior_of
-from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
-from tests.rows import assert_evidence_is_an_integral, assert_nuts_and_gibbs_agree, assert_p_k_is_that_of_evidence
+from tests.rows import (
+    assert_as_stated_by_pymc,
+    assert_evidence_is_an_integral,
+    assert_nuts_and_gibbs_agree,
+    assert_p_k_is_that_of_evidence,
+)
 from tests.statistics import rng
 
 pytestmark = [
@@ -112,15 +116,7 @@ def test_the_density_integrates_to_one():
 @pytest.mark.parametrize(("d", "covariance"), STRUCTURES)
 def test_density_and_gradient_are_those_of_the_pymc_model(d, covariance, noise):
     observed = Observations(values(d, 12)).with_noise(noise)
-    prior = prior_of("hierarchical, all given", covariance, d)
-    own = LogPosterior(observed, 2, prior.scaled_to(observed.x, covariance), covariance, "t")
-    function, generator = value_and_gradient(own, stated_by_pymc(own)), rng(5)
-    for _ in range(2):
-        point = generator.normal(0, 0.5, own.n_dim)
-        value, slopes = own(point)
-        exact, exact_slopes = function(point)
-        assert value == pytest.approx(exact, rel=1e-8, abs=1e-7 if noise else 0)  # PyMC's beta function has eight digits
-        np.testing.assert_allclose(slopes, exact_slopes, rtol=1e-8, atol=1e-8 * abs(exact_slopes).max())
+    assert_as_stated_by_pymc(observed, covariance, "t")
 
 
 @pytest.mark.parametrize(("d", "covariance"), STRUCTURES)

@@ -12,7 +12,7 @@ from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.spread import Factors
 from bayesgmm.kernels.steps import blocks_of, draw_blocks, draw_means, prepare
 from bayesgmm.kernels.sweeps import add_known, allocate, draw_share
-from bayesgmm.kernels.variates import choose, draw_weights, log_sum_exp
+from bayesgmm.kernels.variates import choose, draw_heavy, draw_weights, log_sum_exp
 
 
 @compiled(fastmath=STRICT)
@@ -98,8 +98,7 @@ def draw_parameters(rng, spread, counts, scales, means, shapes, rates, of_nu, al
         if len(counts) > k:
             out[r, at_noise] = draw_share(rng, counts, k)
         for j in range(len(of_nu)):
-            standard = rng.standard_normal() / math.sqrt(0.5 * rng.standard_gamma(2.0))
-            out[r, at_noise + len(counts) - k + j] = of_nu[j, 0] + of_nu[j, 1] * standard
+            out[r, at_noise + len(counts) - k + j] = of_nu[j, 0] + of_nu[j, 1] * draw_heavy(rng)
         coordinates = out[r, at_spread:at_noise].reshape(spread.n_blocks, spread.size)
         mu = out[r, k - 1 : k - 1 + means.size]
         blocks = blocks_of(spread, coordinates)

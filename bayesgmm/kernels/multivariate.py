@@ -164,12 +164,38 @@ def _far_joint(z, c, mu, h, joint, top, m):
 
 
 @compiled(fastmath=SUMS, inline=True)
+def add_moments(r, deviation, y, first, second, m):
+    """Add one component's moments of a block, weighted by r, to S1 (D) and to S2, of a matrix the lower triangle."""
+    triangular = second.shape[1] > 1
+    for d in range(len(first)):
+        row, s1, s2 = deviation[d], 0.0, 0.0
+        for i in range(m):
+            y[i] = r[i] * row[i]
+            s1 += y[i]
+            s2 += y[i] * row[i]
+        first[d] += s1
+        if triangular:
+            add_products(y, deviation, second[d, :d], m)
+            second[d, d] += s2
+        else:
+            second[d, 0] += s2
+
+
+@compiled(fastmath=SUMS)
+def fill_upper(second):
+    """Make matrices (K, D, D) of their lower triangles; diagonals (K, D, 1) stay."""
+    for j in range(len(second)):
+        for d in range(second.shape[2]):
+            for e in range(d):
+                second[j, e, d] = second[j, d, e]
+
+
+@compiled(fastmath=SUMS, inline=True)
 def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
     """Fill N (K), S1 (K, D) and S2, of the shape of h, over standardised x (n, D); return the log-likelihood."""
     if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
-    n, triangular = len(x), h.shape[2] > 1
-    k, n_features = mu.shape
+    n, (k, n_features) = len(x), mu.shape
     width = _width(n_features, len(c))
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
     joint = np.empty((len(c), width))
@@ -188,23 +214,8 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
                 zeroth += r[i]
             counts[j] += zeroth
             deviate(z, mu[j], deviation, m)
-            for d in range(n_features):
-                row, s1, s2 = deviation[d], 0.0, 0.0
-                for i in range(m):
-                    y[i] = r[i] * row[i]
-                    s1 += y[i]
-                    s2 += y[i] * row[i]
-                first[j, d] += s1
-                if triangular:
-                    add_products(y, deviation, second[j, d, :d], m)
-                    second[j, d, d] += s2
-                else:
-                    second[j, d, 0] += s2
-    if triangular:
-        for j in range(k):
-            for d in range(n_features):
-                for e in range(d):
-                    second[j, e, d] = second[j, d, e]
+            add_moments(r, deviation, y, first[j], second[j], m)
+    fill_upper(second)
     return log_likelihood
 
 

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from bayesgmm.kernels.compiled import STRICT, compiled
+from bayesgmm.kernels.variates import log_heavy
 
 _NEGLIGIBLE = 20.0  # in logarithms: a kernel that cannot add more than exp(-20) of what there is
 _SMALL = 1e-250  # a permanent that has lost some of its terms to underflow
@@ -100,12 +101,6 @@ def _by_logarithms(log_f, steps, table):
 
 
 @compiled(fastmath=STRICT)
-def log_student(value, location, scale):
-    """Log density of Student's t with four degrees of freedom."""
-    return math.log(0.375 / scale) - 2.5 * math.log1p(0.25 * ((value - location) / scale) ** 2)
-
-
-@compiled(fastmath=STRICT)
 def fill_log_densities(s, t, points, kernels, log_f):
     """Fill log f_ij of point s and kernel t, up to what all pairs share; see :mod:`bayesgmm.comparison.proposal`."""
     log_w, nu, log_determinants, precisions, eigenvalues, rotations, _, log_freedom = points
@@ -117,7 +112,8 @@ def fill_log_densities(s, t, points, kernels, log_f):
         for j in range(k):
             value = constants[t, j] + weight_powers[t, j] * log_w[s, i]
             if log_freedom.shape[1] > 0:
-                value += log_student(log_freedom[s, i], of_freedom[t, j, 0], of_freedom[t, j, 1])
+                location, scale = of_freedom[t, j, 0], of_freedom[t, j, 1]
+                value += log_heavy((log_freedom[s, i] - location) / scale) - math.log(scale)
             if own:
                 value += powers[t, j] * log_determinants[s, i]
                 for e in range(entries):

@@ -38,7 +38,7 @@ from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import log_weights, share_out
 from bayesgmm.kernels.sums import log_likelihood
-from bayesgmm.kernels.variates import log_gamma_variate
+from bayesgmm.kernels.variates import draw_heavy, log_gamma_variate, log_heavy
 
 _STEPS = 0.5  # share of the moves
 _EXCHANGES = 0.25  # the same, where there are three components
@@ -178,7 +178,7 @@ def propose(rng, visible, division):
         division[0] = (2.0 * rng.random() - 1.0) * _farthest(visible)
     spread = _spread(division[0], visible)
     for i in range(1, 3):
-        division[i] = spread * rng.standard_normal() / math.sqrt(0.5 * rng.standard_gamma(2.0))
+        division[i] = spread * draw_heavy(rng)
 
 
 @compiled(fastmath=STRICT)
@@ -189,9 +189,9 @@ def log_proposal(division, visible):
     if abs(z) < farthest:
         density += 0.5 * (1.0 - _EVEN) / farthest
     spread = _spread(z, visible)
-    value = math.log(density) + 2.0 * math.log(0.375 / spread)
+    value = math.log(density) - 2.0 * math.log(spread)
     for i in range(1, 3):
-        value -= 2.5 * math.log1p(0.25 * (division[i] / spread) ** 2)
+        value += log_heavy(division[i] / spread)
     return value
 
 

@@ -38,7 +38,7 @@ from bayesgmm.kernels.blocks import (
     no_unit,
 )
 from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
-from bayesgmm.kernels.multivariate import add_products, deviate, standardise, whiten
+from bayesgmm.kernels.multivariate import add_moments, deviate, fill_upper, standardise, whiten
 from bayesgmm.kernels.variates import log_gamma_variate
 
 type Nu = FloatArray | None  # degrees of freedom (K,), of t distributions
@@ -215,8 +215,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, nu, counts
     tails[:] = 0.0
     if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
-    n, triangular = len(x), h.shape[2] > 1
-    k, n_features = mu.shape
+    n, (k, n_features) = len(x), mu.shape
     width = min(_BLOCK, block_width(len(c)))
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
     joint, of_tails = np.empty((len(c), width)), np.empty((2, k, width))
@@ -242,23 +241,8 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, nu, counts
             tails[0, j] += of_scale
             tails[1, j] += of_logs
             deviate(z, mu[j], deviation, m)
-            for d in range(n_features):
-                row, s1, s2 = deviation[d], 0.0, 0.0
-                for i in range(m):
-                    y[i] = r[i] * row[i]
-                    s1 += y[i]
-                    s2 += y[i] * row[i]
-                first[j, d] += s1
-                if triangular:
-                    add_products(y, deviation, second[j, d, :d], m)
-                    second[j, d, d] += s2
-                else:
-                    second[j, d, 0] += s2
-    if triangular:
-        for j in range(k):
-            for d in range(n_features):
-                for e in range(d):
-                    second[j, e, d] = second[j, d, e]
+            add_moments(r, deviation, y, first[j], second[j], m)
+    fill_upper(second)
     return log_likelihood
 
 

@@ -280,13 +280,15 @@ def allocate(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
     all_k, n, of_all = len(offsets), len(rows.x), log_densities[: len(offsets)]
     k = all_k - rows.noise
     weighted, known, of_components = len(rows.copies) > 0, rows.known, of_all[:k]
+    more_is_known = rows.noise > 0 or len(rows.log_labels) > 0
     _clear(sums, k, all_k)
     room = latent.begin(known, spread, offsets[:k], blocks)
     for i in range(n):
         latent.fill_log_densities(
             known, spread, rows.x, i, offsets[:k], mu, blocks, inverse, room, difference, of_components
         )
-        add_known(rows, i, offsets, of_all)
+        if more_is_known:
+            add_known(rows, i, offsets, of_all)
         chosen = choose(rng, of_all, cumulated) if all_k > 1 else 0
         z[latent.place_of(known, spread, i)] = chosen if chosen < k else -1
         begin, end, many = chosen, chosen + 1, cumulated

@@ -65,6 +65,18 @@ def draw_logit(rng, of_one, of_other):
 
 
 @compiled(fastmath=STRICT)
+def draw_heavy(rng):
+    """A variate of Student's t with four degrees of freedom, in whose tails proposals reach far."""
+    return rng.standard_normal() / math.sqrt(0.5 * rng.standard_gamma(2.0))
+
+
+@compiled(fastmath=STRICT)
+def log_heavy(value):
+    """Its log density."""
+    return math.log(0.375) - 2.5 * math.log1p(0.25 * value * value)
+
+
+@compiled(fastmath=STRICT)
 def log_sum_exp(values):
     """Log of the sum of exponentials."""
     largest, total = -np.inf, 0.0
