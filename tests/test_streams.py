@@ -101,6 +101,27 @@ cli.main()
 """
 
 
+COLLECTING = """
+import signal, time, weakref
+from bayesgmm import cli
+from bayesgmm.cli import commands
+def command(arguments):
+    unused = set()
+    watch = weakref.ref(unused, lambda _: signal.raise_signal(signal.SIGINT))
+    del unused
+    for _ in range(1_000):
+        time.sleep(0.01)
+    print("went on", flush=True)
+commands.app = command
+cli.main()
+"""
+
+
+def test_an_interrupt_while_something_is_collected_is_not_lost():
+    done = subprocess.run([sys.executable, "-c", COLLECTING], capture_output=True, text=True, timeout=TIMEOUT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 def test_a_closed_terminal_is_ctrl_c_unless_that_is_to_be_ignored(folder):
     def hung_up(ignoring):
         return subprocess.run(

@@ -356,6 +356,7 @@ def read_points(
         wanted, got = (", ".join(map(str, each)) for each in (features, points.names or ()))
         raise ValueError(f"{name} must have the columns {wanted}, in this order, got {got}")
     require_labels_of(points.known, reading.draws.n_components)
+    may_be_noise = may_be_noise and reading.draws.noise is not None
     return (as_in(reading.observations, points) if may_be_noise else points), points.positions
 
 

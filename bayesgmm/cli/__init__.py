@@ -6,15 +6,19 @@ whole or not at all. Exit codes are those of :mod:`bayesgmm.cli.ending`.
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
+import threading
 import warnings
 from typing import Any
 
 from bayesgmm.cli.ending import BAD_INPUT, INTERRUPTED
 from bayesgmm.cli.messages import in_shell, say, show_warning
 from bayesgmm.cli.streams import make_safe, output_error
+
+_SOON = 0.01  # s
 
 
 def main() -> None:
@@ -43,17 +47,26 @@ def main() -> None:
 
 
 def _listen() -> None:
-    """A request to terminate, or a terminal that is closed, ends the run as Ctrl-C does, unless that is to be ignored."""
+    """A request to terminate, or a closed terminal, ends the run as Ctrl-C does, unless it is ignored; none is lost."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # there is no hang-up on every system
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as it is under nohup
             signal.signal(number, _as_interrupt)
+    sys.unraisablehook = _again
 
 
 def _as_interrupt(_: int, frame: Any) -> None:
     """To be told to terminate is Ctrl-C, whoever listens to that at the moment."""
     listener = signal.getsignal(signal.SIGINT)
     (listener if callable(listener) else signal.default_int_handler)(signal.SIGINT, frame)
+
+
+def _again(ignored: Any) -> None:
+    """Send an interrupt again that came where Python cannot raise it, as while something is collected that is not used."""
+    if ignored.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(ignored)
+        return
+    threading.Timer(_SOON, _thread.interrupt_main).start()
 
 
 def _end_answered() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from bayesgmm.arguments import Method
+from bayesgmm.cli.ending import at_once
 from bayesgmm.cli.folders import first_free, whole_folder
 from bayesgmm.cli.messages import answer, heading, in_shell, say, silence, terminal_width
 from bayesgmm.cli.options import ForceOption, JsonOption, QuietOption
@@ -58,22 +59,28 @@ def demo(
                 posterior_predictive=True,
                 progressbar=not quiet,
             )
-            with whole_folder(results.folder / method) as part:
-                keep_draws(reading.tree, part.folder)
+            part = results.folder / method
+            part.mkdir()
+            keep_draws(reading.tree, part)
+            with at_once(results):
                 announce("checking against EM ...")
                 fitted = Fitted.of(reading)
                 tell(fit_text(fitted, terminal_width(), worst=True))
                 document["fits"][method] = fit_document(fitted, _COLUMNS)
                 verdicts.append(f"{method.upper()}: {in_shell(fitted.check.verdict)}.")
-                left_out += [f"{method}: {each}" for each in write_fit(fitted, part.folder, _COLUMNS, announce)]
+                left_out += [f"{method}: {each}" for each in write_fit(fitted, part, _COLUMNS, announce)]
             if reading.tree.attrs["interrupted"]:
                 raise KeyboardInterrupt
         tell(heading("How many components?"))
         comparison = compare(x, range(1, 7), random_seed=seed, progressbar=not quiet)
-        document["comparison"] = comparison_document(comparison, _COLUMNS)
-        tell(comparison_text(comparison, terminal_width()))
-        with whole_folder(results.folder / "compare") as part:
-            left_out += write_comparison(comparison, part.folder, _COLUMNS, announce)
+        part = results.folder / "compare"
+        part.mkdir()
+        with at_once(results):
+            document["comparison"] = comparison_document(comparison, _COLUMNS)
+            tell(comparison_text(comparison, terminal_width()))
+            left_out += write_comparison(comparison, part, _COLUMNS, announce)
+        if comparison.unfinished:
+            raise KeyboardInterrupt
         for each in left_out:
             say(each)
         tell(heading("The answer"), *(fill(each, 110) for each in [*verdicts, f"Over k: {in_shell(comparison.verdict)}."]))
