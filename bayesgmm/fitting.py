@@ -164,9 +164,9 @@ def fit(
         default prior is then scaled to the data without strays (``HierarchicalPrior(scale="core")``).
     family : {"gaussian", "t"}
         Gaussians, or Student's t distributions, whose tails let strays be: each with its own degrees of freedom ``nu``,
-        under the prior Gamma(2, rate 0.1) (Juárez & Steel 2010); ``sigma`` and ``cov`` are then those of the Gaussians that
-        the t distributions come near to as nu grows. The rows must be exact and complete. The default prior is scaled as
-        beside noise.
+        under the prior Gamma(2, rate 0.1) (Juárez & Steel 2010), above 1; ``sigma`` and ``cov`` are then those of the
+        Gaussians that the t distributions come near to as nu grows. The rows must be exact and complete. The default prior
+        is scaled as beside noise.
 
     Returns
     -------

@@ -11,6 +11,7 @@ from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import sorting
 from bayesgmm.data.units import Units
+from bayesgmm.kernels import student
 from bayesgmm.model import wishart
 from bayesgmm.model.mixture import NOISE, NU
 from bayesgmm.model.priors import CUSTOM_MODEL, prior_of
@@ -72,5 +73,5 @@ def _points(own: LogPosterior, draws: Draws, units: Units) -> FloatArray:
         points[:, own.places[NOISE].start] = logit(draws.noise)
     if own.student:
         assert draws.nu is not None
-        points[:, own.places[NU]] = np.log(draws.nu)
+        points[:, own.places[NU]] = np.log(np.maximum(draws.nu - student.LEAST, student.SMALLEST))
     return points

@@ -30,12 +30,12 @@ from bayesgmm.engines.sweeps import rows_of
 from bayesgmm.kernels.allocations import allocate_at, draw_parameters
 from bayesgmm.kernels.permanents import mixture_log_densities, subset_steps
 from bayesgmm.kernels.points import OF_NOISE
-from bayesgmm.kernels.student import LARGEST, PRIOR, SMALLEST, Student
+from bayesgmm.kernels.student import LARGEST, LEAST, PRIOR, SMALLEST, Student
 from bayesgmm.model import wishart
 from bayesgmm.posterior import LogPosterior
 
 _TEMPERS = (1.0, 0.6, 0.3)  # powers to which the likelihood given z is raised, in turn
-_GRID = 1_000  # values of log nu
+_GRID = 2_000  # values of log(nu - 1)
 _CHUNK = 64  # points handled together
 
 
@@ -49,7 +49,7 @@ class Proposal:
     shapes: FloatArray  # (T, m), of the precisions
     rates: FloatArray  # (T, m, D, D) or (T, m, V)
     scales: FloatArray  # (T, K), counts that say how much is known of the means
-    of_nu: FloatArray  # (T, K, 2), location and scale of log nu, or (T, 0, 2)
+    of_nu: FloatArray  # (T, K, 2), location and scale of log(nu - 1), or (T, 0, 2)
 
     @classmethod
     def at(cls, own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> Proposal:
@@ -61,7 +61,7 @@ class Proposal:
             shares = own.log_shares(points)
             log_w = np.hstack([log_w + shares[:, 1:], shares[:, :1]])
         counts, first, second = np.empty(log_w.shape), np.empty((t, k, d)), np.empty((t, k, d, d))
-        tails, nu = np.empty((t, 2, k)), np.exp(own.log_nu(points))
+        tails, nu = np.empty((t, 2, k)), LEAST + np.exp(own.nu_coordinates(points))
 
         def fill(each: tuple[int, np.random.Generator]) -> None:
             s, own_rng = each
@@ -142,7 +142,7 @@ class Proposal:
         else:
             log_determinants, entries = -coordinates.sum(axis=-1), np.exp(-coordinates)
         log_w, log_shares, eigenvalues = own.log_weights(points), own.log_shares(points), np.maximum(eigenvalues, 0.0)
-        sides = log_w, nu, log_determinants, entries, eigenvalues, rotations, log_shares, own.log_nu(points)
+        sides = log_w, nu, log_determinants, entries, eigenvalues, rotations, log_shares, own.nu_coordinates(points)
         return tuple(np.ascontiguousarray(side) for side in sides), jacobian
 
     @cached_property
@@ -176,10 +176,11 @@ class Proposal:
 
 
 def location_and_scale(counts: FloatArray, of_logs: FloatArray) -> FloatArray:
-    """Mean and standard deviation of log nu given the scales drawn, for each cluster, (T, K, 2)."""
+    """Mean and standard deviation of log(nu - 1) given the scales drawn, for each cluster, (T, K, 2)."""
     grid = np.linspace(np.log(SMALLEST), np.log(LARGEST), _GRID)
-    half = np.exp(grid) / 2
-    log_density = PRIOR[0] * grid - 2 * PRIOR[1] * half + counts[..., None] * (half * np.log(half) - gammaln(half))
+    half = (LEAST + np.exp(grid)) / 2
+    log_density = (PRIOR[0] - 1) * np.log(half) - 2 * PRIOR[1] * half + grid
+    log_density = log_density + counts[..., None] * (half * np.log(half) - gammaln(half))
     log_density += of_logs[..., None] * half
     p = np.exp(log_density - log_density.max(axis=-1, keepdims=True))
     p /= p.sum(axis=-1, keepdims=True)

@@ -31,6 +31,7 @@ from bayesgmm.em.result import EMResult, Restart, are_one, order_within, sorted_
 from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.rows import EXACT
+from bayesgmm.kernels.student import LEAST
 from bayesgmm.model.mixture import EXPECTED_NU, Mixture, with_share
 from bayesgmm.model.structures import Structure, per_component
 from bayesgmm.words import Argument, Words
@@ -40,7 +41,7 @@ _OF_START = 3_000  # bytes at the least, of a start and how it ended
 _CRAWLS = 50  # iterations after which EM is slow, and every other step is an extrapolation
 _LONGER = 4.0  # by how much an extrapolation may be longer than the last one that raised the likelihood
 _NOISE = 0.1  # its share at the start
-_FREEDOM = 0.5, 200.0  # degrees of freedom, between which EM looks for them
+_FREEDOM = LEAST, 200.0  # degrees of freedom, between which EM looks for them
 _HALVINGS = 50  # of their logarithms' interval
 _SHARES = 1e-300, 1 - 1e-15  # of noise, between which it is one
 _HOPELESS = 100.0  # log-likelihood below the best, on that sample, which more data cannot make good
@@ -107,7 +108,7 @@ def fit_em(
     noise : bool, float, or (n,) array-like
         Whether observations may be of no component, and the density of those: see :func:`bayesgmm.fit`.
     family : {"gaussian", "t"}
-        Gaussians, or Student's t distributions, each with its own degrees of freedom nu between 0.5 and 200.
+        Gaussians, or Student's t distributions, each with its own degrees of freedom nu between 1 and 200.
 
     Returns
     -------

@@ -87,7 +87,7 @@ def _log_densities(rows, spread, i, mu, factors, scratch, room):
 def draw_parameters(rng, spread, counts, scales, means, shapes, rates, of_nu, alpha, b0, inverse_B0, at_spread, out):
     """Fill points (R, n_dim) given one kernel's sums: w, then the covariances, then the means given these; the rest.
 
-    That are noise's share, and log nu from Student's t with four degrees of freedom.
+    That are noise's share, and log(nu - 1) from Student's t with four degrees of freedom.
     """
     k, n_features = means.shape
     at_noise = at_spread + spread.n_blocks * spread.size

@@ -1,7 +1,7 @@
 """The log posterior on the unconstrained space with its gradient, compiled once for each kind of spread.
 
 A point holds K - 1 coordinates of the weights, the means (K, D), C0's coordinates if it is learnt, those of the covariances,
-where observations may be noise the logit of noise's share, and of t distributions log nu (K).
+where observations may be noise the logit of noise's share, and of t distributions log(nu - 1) (K).
 :func:`bayesgmm.kernels.spread.prepare` turns it into what the E-step takes, the E-step's sums over the observations follow,
 and :func:`~bayesgmm.kernels.spread.assemble` makes the slopes of them and of the prior.
 
@@ -11,7 +11,6 @@ it by its address. The observations are found by their address in the header, so
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from typing import Any
 
@@ -164,7 +163,7 @@ def _log_posterior(point, own, spread, gradient):
         share_out(point[at_noise], k, offsets)
     nu, tails = np.empty(n_nu), np.empty((2, n_nu))
     for j in range(n_nu):
-        nu[j] = math.exp(point[at_nu + j])
+        nu[j] = student.nu_at(point[at_nu + j])
         offsets[j] += student.log_constant(nu[j], n_features)
 
     addresses = own.view(np.int64)

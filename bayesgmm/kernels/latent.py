@@ -289,7 +289,7 @@ def _draw_nu(rng, known, spread, counts):
 @compiled(fastmath=STRICT)
 def _draw_nu_of(rng, nu, tails, counts):
     for j in range(len(counts)):
-        nu[j] = math.exp(student.draw_log_nu(rng, math.log(nu[j]), counts[j], tails[1, j]))
+        nu[j] = student.draw_nu(rng, nu[j], counts[j], tails[1, j])
 
 
 def _move_no_scales(known, spread, j, to):

@@ -6,7 +6,8 @@ With the coefficients of :mod:`.multivariate`, d = 2 |H_k (x - mu_k)|^2 and nu d
 
 with a constant within c that :func:`log_constant` adds to a Gaussian's. Behind it is a Gaussian with covariance Sigma_k / u,
 u a Gamma(nu / 2, nu / 2) variate of mean u_k = (nu_k + D) / (nu_k + d) given x: the moments S1 and S2 are weighted by it.
-For nu there are two more sums, of u_k and of log(1 + d / nu_k).
+For nu there are two more sums, of u_k and of log(1 + d / nu_k). Points hold log(nu - LEAST): were nu free to go to zero, the
+hierarchical priors would let a t shrink onto two equal observations without limit (:mod:`bayesgmm.analysis.impropriety`).
 
 References
 ----------
@@ -20,7 +21,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import gammaincc, gammaln
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.blocks import (
@@ -42,10 +43,11 @@ from bayesgmm.kernels.multivariate import add_moments, deviate, fill_upper, stan
 from bayesgmm.kernels.variates import log_gamma_variate
 
 type Nu = FloatArray | None  # degrees of freedom (K,), of t distributions
-PRIOR = (2.0, 0.1)  # shape and rate of the prior of nu, Gamma: see :func:`bayesgmm.fit`
-SMALLEST, LARGEST = 1e-3, 1e6  # degrees of freedom between which a t is told from a point and from a Gaussian
+LEAST = 1.0  # degrees of freedom, those of Cauchy's distribution
+PRIOR = (2.0, 0.1)  # shape and rate of the prior of nu, Gamma, above that bound: see :func:`bayesgmm.fit`
+SMALLEST, LARGEST = 1e-9, 1e6  # of nu - LEAST, between which nu is told from its bound, and a t from a Gaussian
 _SUMMED = 1_000.0  # copies of a row from which on sums of their scales are as good as normal
-_LOWEST, _HIGHEST, _TINY = math.log(SMALLEST), math.log(LARGEST), 1e-12  # of log nu
+_LOWEST, _HIGHEST, _TINY = math.log(SMALLEST), math.log(LARGEST), 1e-12  # of the coordinate
 _BLOCK = 64  # observations handled together
 _ASYMPTOTIC = 10.0  # from which on a few terms of the expansions have all digits
 
@@ -80,22 +82,45 @@ def digamma(x):
 
 
 @compiled(fastmath=STRICT)
-def log_prior(log_nu):
-    """Log prior of nu with the Jacobian of its logarithm, up to its constant."""
-    return PRIOR[0] * log_nu - PRIOR[1] * math.exp(log_nu)
+def nu_at(coordinate):
+    """Nu at its coordinate log(nu - LEAST)."""
+    return LEAST + math.exp(coordinate)
+
+
+@compiled(fastmath=STRICT)
+def coordinate_of(nu):
+    """The other way round."""
+    return math.log(max(nu - LEAST, SMALLEST))
+
+
+@compiled(fastmath=STRICT)
+def log_prior(coordinate):
+    """Log prior of nu with the Jacobian of its coordinate, up to its constant."""
+    nu = nu_at(coordinate)
+    return (PRIOR[0] - 1.0) * math.log(nu) - PRIOR[1] * nu + coordinate
+
+
+def log_normaliser() -> float:
+    """That constant."""
+    shape, rate = PRIOR
+    return float(shape * math.log(rate) - gammaln(shape) - math.log(gammaincc(shape, rate * LEAST)))
 
 
 @compiled(fastmath=STRICT)
 def slope(nu, n_features, count, of_scale, of_log):
-    """Slope of log nu, of likelihood, prior and Jacobian, given N and the two sums."""
+    """Slope of nu's coordinate, of likelihood, prior and Jacobian, given N and the two sums."""
     rise = digamma(0.5 * (nu + n_features)) - digamma(0.5 * nu) + 1.0
-    return 0.5 * nu * (count * rise - of_log - of_scale) + PRIOR[0] - PRIOR[1] * nu
+    of_nu = 0.5 * (count * rise - of_log - of_scale) + (PRIOR[0] - 1.0) / nu - PRIOR[1]
+    return (nu - LEAST) * of_nu + 1.0
 
 
 @compiled(fastmath=STRICT)
 def draw_prior(rng):
     """Nu drawn from its prior."""
-    return math.exp(log_gamma_variate(rng, PRIOR[0])) / PRIOR[1]
+    while True:
+        nu = math.exp(log_gamma_variate(rng, PRIOR[0])) / PRIOR[1]
+        if nu > LEAST:
+            return nu
 
 
 class Student(NamedTuple):
@@ -139,18 +164,19 @@ def draw_scale(rng, nu, distance, n_features, many):
 
 
 @compiled(fastmath=STRICT)
-def _log_conditional(log_nu, count, of_logs):
-    """Log density of log nu given the scales of so many rows, of which log u - u adds to so much."""
-    half = 0.5 * math.exp(log_nu)
-    return log_prior(log_nu) + count * (half * math.log(half) - math.lgamma(half)) + half * of_logs
+def _log_conditional(coordinate, count, of_logs):
+    """Log density of nu's coordinate given the scales of so many rows, of which log u - u adds to so much."""
+    half = 0.5 * nu_at(coordinate)
+    return log_prior(coordinate) + count * (half * math.log(half) - math.lgamma(half)) + half * of_logs
 
 
 @compiled(fastmath=STRICT)
-def draw_log_nu(rng, log_nu, count, of_logs):
-    """Log nu drawn given the scales: a slice (Neal 2003, doi:10.1214/aos/1056562461), stepped out and shrunk."""
-    level = _log_conditional(log_nu, count, of_logs) - rng.standard_exponential()
+def draw_nu(rng, nu, count, of_logs):
+    """Nu drawn given the scales: a slice (Neal 2003, doi:10.1214/aos/1056562461), stepped out and shrunk."""
+    now = coordinate_of(nu)
+    level = _log_conditional(now, count, of_logs) - rng.standard_exponential()
     width = 1.0 / math.sqrt(1.0 + 0.1 * count)
-    low = log_nu - width * rng.random()
+    low = now - width * rng.random()
     high = low + width
     while _log_conditional(low, count, of_logs) > level and low > _LOWEST:
         low -= width
@@ -159,8 +185,8 @@ def draw_log_nu(rng, log_nu, count, of_logs):
     while True:
         drawn = low + (high - low) * rng.random()
         if _log_conditional(drawn, count, of_logs) >= level or high - low < _TINY:
-            return drawn
-        if drawn < log_nu:
+            return nu_at(drawn)
+        if drawn < now:
             low = drawn
         else:
             high = drawn

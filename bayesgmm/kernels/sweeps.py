@@ -22,7 +22,7 @@ from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.number import bring_forward, draw_number
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import OF_NOISE, log_weights, share_out
-from bayesgmm.kernels.student import draw_prior, log_constant
+from bayesgmm.kernels.student import coordinate_of, draw_prior, log_constant, nu_at
 from bayesgmm.kernels.sums import fill_sums_of
 from bayesgmm.kernels.variates import (
     choose,
@@ -52,7 +52,7 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
     coordinates, of_noise = state[at_spread:at_noise].reshape(spread.n_blocks, spread.size), state[at_noise:at_nu]
     nu = latent.nu_of(rows.known, spread, k)
     for j in range(len(nu)):
-        nu[j] = math.exp(state[at_nu + j])
+        nu[j] = nu_at(state[at_nu + j])
     old_nu = nu.copy()
     scale, C0, blocks = state[at_C0:at_spread], rate.copy(), steps.blocks_of(spread, coordinates)
     log_w, offsets, log_densities, cumulated = np.empty(k), np.empty(k + noise), np.empty(k + noise), np.empty(k + noise)
@@ -119,7 +119,7 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
             if learnt:
                 steps.draw_scale(rng, spread, blocks[: spread.n_blocks], c0, g0, rate, C0, scale)
         for j in range(len(nu)):
-            state[at_nu + j] = math.log(nu[j])
+            state[at_nu + j] = coordinate_of(nu[j])
         shuffle(rng, order, classes)
         reorder(state, order, k, n_features, at_spread, spread.n_blocks, spread.size, at_nu, draws[s])
 

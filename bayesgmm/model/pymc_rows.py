@@ -13,6 +13,7 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.kernels.blocks import ROOT_HALF
 from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.kernels.rows import EXACT
+from bayesgmm.kernels.student import LEAST
 from bayesgmm.kernels.student import PRIOR as OF_NU
 from bayesgmm.model.mixture import NOISE, NU
 
@@ -23,7 +24,7 @@ def add_rows(model: pm.Model, mu: Any, spread: Any, data: Observations, family: 
     if data.known.noise is not None:
         pm.Beta(NOISE, *OF_NOISE)
     if family == "t":
-        nu = pm.Gamma(NU, *OF_NU, dims="cluster")
+        nu = pm.Truncated(NU, pm.Gamma.dist(*OF_NU), lower=LEAST, dims="cluster")
         log_components = _of_students(w, mu, spread, nu, data.x, len(model.coords["cluster"]))
     elif lower is not None and upper is not None:
         log_components = _of_intervals(w, mu, spread, data.x, lower, upper)

@@ -35,6 +35,7 @@ from bayesgmm.posterior.spread import Spread, spread_of
 Point = Mapping[str, FloatArray]
 _SCALED = 5  # Gaussian values that are looked at while the scale of one of a t distribution is drawn
 _EXPECTED = OF_NOISE[0] / sum(OF_NOISE)
+_LEAST_NU = student.LEAST + 0.01  # from which a chain can start
 _SHARES = np.finfo(float).tiny, 1 - np.finfo(float).epsneg
 
 
@@ -62,7 +63,7 @@ class LogPosterior:
     """Log density of data and parameters plus the log Jacobian of the transformation to the unconstrained space.
 
     A point holds K - 1 coordinates of the weights, the means (K, D), those of C0 if it is learnt, and of the covariances;
-    where observations may be noise, the logit of its share; of t distributions last log nu (K).
+    where observations may be noise, the logit of its share; of t distributions last log(nu - 1) (K).
 
     Attributes
     ----------
@@ -196,7 +197,7 @@ class LogPosterior:
         if self.noise:
             values[NOISE] = np.clip(expit(points[..., self.places[NOISE].start]), *_SHARES)
         if self.student:
-            values[NU] = np.exp(points[..., self.places[NU]])
+            values[NU] = student.LEAST + np.exp(points[..., self.places[NU]])
         return values | self.spread.values(points[..., self.places[self.spread.name]])
 
     def log_weights(self, points: FloatArray) -> FloatArray:
@@ -211,8 +212,8 @@ class LogPosterior:
         logits = points[:, self.places[NOISE]] if self.noise else points[:, :0]
         return np.hstack([-np.logaddexp(0, -logits), -np.logaddexp(0, logits)])
 
-    def log_nu(self, points: FloatArray) -> FloatArray:
-        """Logarithms of the degrees of freedom at points (S, n_dim), (S, K); (S, 0) of Gaussians."""
+    def nu_coordinates(self, points: FloatArray) -> FloatArray:
+        """Log(nu - 1) at points (S, n_dim), (S, K); (S, 0) of Gaussians."""
         return points[:, self.places[NU]] if self.student else points[:, :0]
 
     def means(self, points: FloatArray) -> FloatArray:
@@ -236,7 +237,7 @@ class LogPosterior:
         parts = [_weight_coordinates(values["w"]), np.ravel(values["mu"])]
         parts += [self.spread.coordinates(values[name]) for name in self.spread.sizes]
         parts += [np.atleast_1d(logit(values[NOISE]))] if self.noise else []
-        parts += [np.log(values[NU])] if self.student else []
+        parts += [np.log(values[NU] - student.LEAST)] if self.student else []
         return np.concatenate(parts)
 
     def values_at(self, mixture: Mixture) -> Point:
@@ -247,7 +248,7 @@ class LogPosterior:
             share = _EXPECTED if mixture.noise is None else np.clip(mixture.noise, 1e-6, 1 - 1e-6)
             values[NOISE] = np.array(share)
         if self.student:
-            values[NU] = np.full(self.k, EXPECTED_NU) if mixture.nu is None else mixture.nu
+            values[NU] = np.full(self.k, EXPECTED_NU) if mixture.nu is None else np.maximum(mixture.nu, _LEAST_NU)
         return values
 
     def with_exact_scale(self, points: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
@@ -263,7 +264,7 @@ class LogPosterior:
         means = k * (self.n_features * math.log(2 * math.pi) + np.linalg.slogdet(self.hyper.B0)[1]) / 2
         more = -betaln(*OF_NOISE) if self.noise else 0.0
         if self.student:
-            more += k * (student.PRIOR[0] * math.log(student.PRIOR[1]) - gammaln(student.PRIOR[0]))
+            more += k * student.log_normaliser()
         return float(gammaln(k * alpha) - k * gammaln(alpha) + math.log(k) - means + more)
 
 

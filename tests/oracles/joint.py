@@ -1,6 +1,7 @@
 """The joint distribution of parameters and data: both drawn from the prior's side, independently of any sampler."""
 
 import numpy as np
+from scipy import stats
 
 import bayesgmm as bg
 from bayesgmm.model import wishart
@@ -54,7 +55,8 @@ def prior_points(own, size, generator):
         parts += [np.log(C0)] if own.hierarchical else []
         parts.append(np.log(C0[:, None] / generator.gamma(prior.c0, size=(size, m, v))).reshape(size, -1))
     if own.student:
-        parts.append(np.log(generator.gamma(2.0, 10.0, (size, k))))
+        nu = stats.gamma(2, scale=10)
+        parts.append(np.log(nu.isf(nu.sf(1) * generator.random((size, k))) - 1))
     return np.concatenate(parts, axis=1)
 
 
