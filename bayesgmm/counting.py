@@ -172,7 +172,7 @@ def posterior_k(
     own_prior = read_prior(prior, data, covariance, family)
     alpha = _read_alpha(alpha, prior)
     largest = int(np.flatnonzero(p)[-1]) + 1
-    of_data = look_at(data, [largest], own_prior, covariance)[largest]
+    of_data = look_at(data, [largest], own_prior, covariance, family)[largest]
     if of_data.improper is not None:
         raise ValueError(Words("p(k | x) cannot be computed: ", of_data.improper.sentence))
     of_strays = warn_of_strays(of_data)

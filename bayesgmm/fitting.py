@@ -309,7 +309,7 @@ def _read(
     em_seed, engine_seed = (int(each) for each in np.random.SeedSequence(seed).generate_state(2) % 2**31)
     if model is None:
         prior = read_prior(prior, data, covariance, family)
-        known = known or forewarn(data, [k], prior, covariance)[k]
+        known = known or forewarn(data, [k], prior, covariance, family)[k]
     else:
         from bayesgmm.engines.custom import read_model
 

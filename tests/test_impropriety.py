@@ -6,7 +6,8 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy.special import gammaln, logsumexp, multigammaln
+from scipy import stats
+from scipy.special import betaln, gammaln, logsumexp, multigammaln
 
 import bayesgmm as bg
 from bayesgmm.analysis.impropriety import existence, impropriety
@@ -18,18 +19,21 @@ DISTINCT = [0.3, 1.7, 3.1, 4.4, 5.2, 6.6, 8.0]
 QUIET = {"random_seed": 1, "progressbar": False}
 
 
-def is_improper(x, k, covariance="full", prior=None):
+def is_improper(x, k, covariance="full", prior=None, *, noise=False, family="gaussian"):
     x = np.asarray(x, dtype=float).reshape(len(x), -1)
-    prior = (prior or HierarchicalPrior()).scaled_to(x, covariance)
+    prior = (prior or HierarchicalPrior()).scaled_to(x, covariance, noise=noise)
     names = [f"x{j}" for j in range(x.shape[1])]
-    return impropriety(x, names, k, prior, covariance) is not None
+    return impropriety(x, names, k, prior, covariance, noise=noise, family=family) is not None
 
 
-def log_evidence_cut(x, k, cuts, c0=2.0, g0=0.2, step=0.5):
-    """Log evidence under the default prior of one feature with every variance above e^-cut: over all allocations, exactly."""
+def log_evidence_cut(x, k, cuts, c0=2.0, g0=0.2, step=0.5, noise=False):
+    """Log evidence under the default prior of one feature with every variance above e^-cut: over all allocations, exactly.
+
+    What is noise has density 0.1.
+    """
     values, counts = np.unique(x, return_counts=True)
     spread, n = float(np.ptp(values)), len(x)
-    b0, B0, G0 = values[0] + spread / 2, spread**2, 10 / spread**2
+    b0, B0, G0 = values[0] + spread / 2, spread**2, 50 * g0 / spread**2
     log_C0, log_v = np.arange(-200, 6, step), np.arange(-200, 8, step)
     v = np.exp(log_v)
     prior = c0 * log_C0[:, None] - math.lgamma(c0) - c0 * log_v - np.exp(np.minimum(log_C0[:, None] - log_v, 700))
@@ -67,7 +71,13 @@ def log_evidence_cut(x, k, cuts, c0=2.0, g0=0.2, step=0.5):
                 memo[left, components] = logsumexp(terms, axis=0)
             return memo[left, components]
 
-        whole = over_allocations(tuple(counts.tolist()), k) + gammaln(k) - gammaln(k + n)
+        whole = []
+        for strays in itertools.product(*[range(count + 1 if noise else 1) for count in counts]):
+            left, m = tuple((counts - strays).tolist()), sum(strays)
+            ways = sum(math.log(math.comb(a, b)) for a, b in zip(counts.tolist(), strays, strict=True))
+            of_share = betaln(1 + m, 9 + n - m) - betaln(1, 9) + m * math.log(0.1) if noise else 0.0
+            whole.append(ways + of_share + over_allocations(left, k) + gammaln(k) - gammaln(k + n - m))
+        whole = logsumexp(whole, axis=0)
         found.append(float(logsumexp(whole + of_C0) + math.log(step)))
     return np.array(found)
 
@@ -88,6 +98,55 @@ def test_the_condition_for_one_feature_is_that_of_quadrature(k, ties, improper):
         np.testing.assert_allclose(rises, gain * np.array([40, 80]), rtol=0.02, atol=0.5)
     else:
         assert np.abs(rises).max() < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("k", "ties", "g0", "improper"),
+    [(1, (2,), 0.2, True), (1, (5,), 2.2, False), (1, (6,), 2.2, True), (2, (3, 3), 2.2, False), (2, (4, 3), 2.2, True)],
+)
+def test_beside_noise_no_component_needs_to_stay(k, ties, g0, improper):
+    """The rest is noise; the default of g0 there is 2.2."""
+    x = np.concatenate([np.repeat([2.0, 5.0][: len(ties)], ties), DISTINCT])[:8]
+    rises = np.diff(log_evidence_cut(x, k, [40, 80, 160], g0=g0, noise=True))
+    for covariance in ("full", "tied", "diag"):
+        assert is_improper(x, k, covariance, HierarchicalPrior(g0=g0), noise=True) is improper
+    assert is_improper(x, k, noise=True) is (improper and g0 > 1)
+    if improper:
+        np.testing.assert_allclose(rises, (sum(m - 1 for m in ties) / 2 - g0) * np.array([40, 80]), rtol=0.02, atol=0.5)
+    else:
+        assert np.abs(rises).max() < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "ties", "improper"), [(5, 3, False), (6, 3, False), (6, 4, True), (8, 5, True)])
+def test_a_t_distribution_shrinks_onto_more_than_half_of_the_observations(n, ties, improper):
+    """K = 1: mean, variance, nu and C0 are integrated out; the mean over distances from the ties in standard deviations."""
+    x = np.concatenate([np.full(ties, 2.0), DISTINCT])[:n]
+    spread = np.ptp(x)
+    log_v, u, log_C0 = np.arange(-170, 8, 1.0), np.arange(-100, 100, 0.125), np.arange(-180, 6, 0.5)
+    nu = 1 + np.exp(np.arange(-9, 5, 0.5))
+    of_nu = stats.gamma(2, scale=10).logpdf(nu) + np.log(nu - 1)
+    by_v = np.empty(len(log_v))
+    for i, log_variance in enumerate(log_v):
+        sd = math.exp(log_variance / 2)
+        mu = 2.0 + sd * np.sinh(u)
+        near = abs(mu) < 1e3
+        terms = stats.norm(x.min() + spread / 2, spread).logpdf(mu[near]) + np.log(sd * np.cosh(u[near]))
+        distances = ((x[:, None] - mu[near]) / sd) ** 2
+        distances[:ties] = np.sinh(u[near]) ** 2
+        of_t = [(stats.t.logpdf(0, v) - math.log(sd)) * n - (v + 1) / 2 * np.log1p(distances / v).sum(axis=0) for v in nu]
+        by_v[i] = logsumexp(terms + np.array(of_t) + of_nu[:, None])
+    of_C0 = 0.2 * log_C0 - 10 / spread**2 * np.exp(log_C0)
+    prior = 2 * log_C0[:, None] - 2 * log_v - np.exp(np.minimum(log_C0[:, None] - log_v, 700))
+    joint = of_C0[:, None] + prior + by_v
+    rises = np.diff([logsumexp(joint[:, log_v >= -cut]) for cut in (40, 80, 160)])
+    assert is_improper(x, 1, family="t") is improper
+    if improper:  # by a power of the cut-off's variance, but for what the integral over nu adds
+        gain = (ties - 1) / 2 - (n - ties) / 2 - 0.2
+        np.testing.assert_allclose(rises, gain * np.array([40, 80]), atol=1.5)
+    else:
+        assert abs(rises[-1]) < 0.01
 
 
 @pytest.mark.slow

@@ -2,16 +2,20 @@ r"""Whether the posterior exists: the hierarchical priors let a component shrink
 
 Let C0 shrink by a factor eps along one direction u of the feature space. A component that shrinks with it onto m
 observations with equal u'x contributes eps^(-(m - 1)/2) to the integrated likelihood, one that does not eps^c0, an empty one
-nothing, and the prior of C0 eps^g0. So the posterior is improper if, and for a given direction only if, for some allocation
-of the observations
+nothing, and the prior of C0 eps^g0. So, of Gaussians, the posterior is improper if, and for a given direction only if, for
+some allocation of the observations
 
 .. math::
     \sum_j (m_j - 1) / 2 \ge g_0 + B c_0,
 
 with the sum over the shrunk components and B the components that stay. One that stays is enough to hold all other
-observations, and where u'x has no more distinct values than there are components, none need stay. For one feature, and for
-each feature of diagonal covariances, u is that feature. Spheres shrink in all D features at once, onto equal rows, and each
-m_j - 1 counts D times. A full covariance can shrink along any direction. A tied one shrinks only if all components do.
+observations, and where u'x has no more distinct values than there are components, none need stay. Nor need any, B = 0, where
+something else holds the observations on which none has shrunk: noise does that for nothing, and the tail of a shrunk t
+distribution for eps^((nu + D - 1) / 2) each, in which nu is at its bound.
+
+For one feature, and for each feature of diagonal covariances, u is that feature. Spheres shrink in all D features at once,
+onto equal rows, and each m_j - 1 counts D times (in a tail are then eps^(nu / 2)). A full covariance can shrink along any
+direction. A tied one shrinks only if all components do.
 Fixed scales (:class:`bayesgmm.priors.ConjugatePrior`) make every posterior proper.
 
 The condition is derived here and tested against quadrature (tests/test_impropriety.py).
@@ -30,11 +34,12 @@ from scipy.spatial import KDTree
 from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import features_of
-from bayesgmm.arguments import TRAITS, Covariance, FloatArray
+from bayesgmm.arguments import TRAITS, Covariance, Family, FloatArray
 from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.ties import Ties, directions
 from bayesgmm.exceptions import DataWarning, ImproperPosteriorWarning, warn
+from bayesgmm.kernels.student import LEAST
 from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of, scaled_to_range
 from bayesgmm.model.strays import Strays, strays
 from bayesgmm.words import Argument, Either, Sentence, Words
@@ -97,15 +102,19 @@ class OfData:
     strays: tuple[Strays, ...]  # those that set the scale of the prior
 
 
-def look_at(data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
+def look_at(
+    data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance, family: Family = "gaussian"
+) -> dict[int, OfData]:
     """What data as read do to the posterior of each k."""
     positions = None if data.kept is None else data.positions
-    return _look_at(data.x, data.known, data.called, positions, ks, prior, covariance)
+    return _look_at(data.x, data.known, data.called, positions, ks, prior, covariance, family)
 
 
-def forewarn(data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance) -> dict[int, OfData]:
+def forewarn(
+    data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance, family: Family = "gaussian"
+) -> dict[int, OfData]:
     """Name ties that make the posterior of some k improper, and strays that set the prior's scale; what was found, by k."""
-    found = look_at(data, ks, prior, covariance)
+    found = look_at(data, ks, prior, covariance, family)
     improper = {k: each.improper for k, each in found.items() if each.improper is not None}
     if improper:
         of = f"k = {', '.join(map(str, improper))}: " if len(ks) > 1 else ""
@@ -126,7 +135,8 @@ def of_data(reading: Reading) -> OfData:
     """What the data of a tree do to its posterior."""
     tree, k, covariance = reading.tree, reading.draws.n_components, reading.tree.attrs.get("covariance", "full")
     prior = prior_of(tree.attrs.get("prior"))
-    return _look_at(reading.x, reading.known, features_of(tree), reading.positions, [k], prior, covariance)[k]
+    of_family = covariance, reading.draws.family
+    return _look_at(reading.x, reading.known, features_of(tree), reading.positions, [k], prior, *of_family)[k]
 
 
 def _look_at(
@@ -137,6 +147,7 @@ def _look_at(
     ks: Sequence[int],
     prior: Prior | None,
     covariance: Covariance,
+    family: Family,
 ) -> dict[int, OfData]:
     exact = Observations.made(x, known).exact  # a component cannot shrink without limit onto what has an error
     along = tuple(each for each in directions(exact, names, covariance, known.weight) if each.any)
@@ -144,51 +155,80 @@ def _look_at(
         return {k: OfData(along, None, ()) for k in ks}
     found = strays(x, names, positions, known.weight) if scaled_to_range(prior, x, covariance) else ()
     outside = tuple(replace(each, may_be_noise=known.noise is not None) for each in found)
-    return {k: OfData(along, _found(along, k, prior, covariance, exact, known.weight), outside) for k in ks}
+    told: dict[str, Any] = {"weight": known.weight, "noise": known.noise is not None, "family": family}
+    return {k: OfData(along, _found(along, exact, k, prior, covariance, **told), outside) for k in ks}
 
 
 def impropriety(
-    x: FloatArray, names: Sequence[Any], k: int, prior: Prior, covariance: Covariance, weight: FloatArray | None = None
+    x: FloatArray,
+    names: Sequence[Any],
+    k: int,
+    prior: Prior,
+    covariance: Covariance,
+    *,
+    weight: FloatArray | None = None,
+    noise: bool = False,
+    family: Family = "gaussian",
 ) -> Impropriety | None:
     """Why the posterior of k components under a prior scaled to the data is improper; None if it is proper.
 
     For full covariances of D >= 2 features every direction is one in which ties may lie. Those of
     :func:`bayesgmm.data.ties.directions` are looked at.
     """
-    return _found(directions(x, names, covariance, weight), k, prior, covariance, x, weight)
+    along = directions(x, names, covariance, weight)
+    return _found(along, x, k, prior, covariance, weight=weight, noise=noise, family=family)
 
 
 def _found(
-    along: Iterable[Ties], k: int, prior: Prior, covariance: Covariance, x: FloatArray, weight: FloatArray | None
+    along: Iterable[Ties],
+    x: FloatArray,
+    k: int,
+    prior: Prior,
+    covariance: Covariance,
+    *,
+    weight: FloatArray | None,
+    noise: bool,
+    family: Family,
 ) -> Impropriety | None:
     if not isinstance(prior, HierarchicalPrior):
         return None
     assert prior.c0 is not None
     assert prior.g0 is not None
     for ties in along:
-        groups = _shrinking(ties, k, prior.c0, prior.g0, covariance)
+        groups = _shrinking(ties, k, prior.c0, prior.g0, covariance, _cost_of_rest(ties, x.shape[1], noise, family))
         if len(groups):
-            tied = None if TRAITS[covariance].shared else HierarchicalPrior().scaled_to(x, "tied")
-            by_tied = tied is not None and impropriety(x, range(x.shape[1]), k, tied, "tied", weight) is None
+            tied = None if TRAITS[covariance].shared else HierarchicalPrior().scaled_to(x, "tied", noise=noise)
+            told: dict[str, Any] = {"weight": weight, "noise": noise, "family": family}
+            by_tied = tied is not None and impropriety(x, range(x.shape[1]), k, tied, "tied", **told) is None
             return Impropriety(ties, groups, covariance, tied_is_proper=by_tied)
     return None
 
 
-def _shrinking(ties: Ties, k: int, c0: float, g0: float, covariance: Covariance) -> NDArray[np.int64]:
+def _cost_of_rest(ties: Ties, n_features: int, noise: bool, family: Family) -> float:
+    """The power of eps that each observation costs on which nothing has shrunk, when all components have."""
+    if noise:
+        return 0.0
+    if family == "gaussian":
+        return np.inf
+    return LEAST / 2 if ties.of_rows else (LEAST + n_features - 1) / 2
+
+
+def _shrinking(ties: Ties, k: int, c0: float, g0: float, covariance: Covariance, cost_of_rest: float) -> NDArray[np.int64]:
     """The groups onto which components shrink without limit along one direction, if they do."""
-    per_row = ties.values.shape[1] if ties.of_rows else 1
-    groups = ties.largest(k - 1)
-    if not TRAITS[covariance].shared and _gain(ties, groups, per_row) >= c0 + g0:
-        needed = np.cumsum(per_row * (ties.counts[groups] - 1) / 2) >= c0 + g0
-        return groups[: int(needed.argmax()) + 1]
-    everything = ties.largest(len(ties.values))
-    if len(everything) <= k and _gain(ties, everything, per_row) >= g0:
-        return everything
-    return groups[:0]
+    gains = (ties.values.shape[1] if ties.of_rows else 1) * (ties.counts - 1) / 2
+    some, all_of_them = ties.largest(k - 1), ties.largest(k)
+    if not TRAITS[covariance].shared and gains[some].sum() >= c0 + g0:
+        return _fewest(some, gains, c0 + g0)
+    rest = float(ties.counts.sum() - ties.counts[all_of_them].sum())
+    loss = cost_of_rest * rest if rest > 0 else 0.0
+    if gains[all_of_them].sum() - loss >= g0:
+        return _fewest(all_of_them, gains, g0) if cost_of_rest == 0 else all_of_them
+    return some[:0]
 
 
-def _gain(ties: Ties, groups: NDArray[np.int64], per_row: int) -> float:
-    return per_row * float((ties.counts[groups] - 1).sum()) / 2
+def _fewest(groups: NDArray[np.int64], gains: FloatArray, needed: float) -> NDArray[np.int64]:
+    """The first groups, whose gains add to what is needed."""
+    return groups[: int((np.cumsum(gains[groups]) >= needed).argmax()) + 1]
 
 
 @dataclass(frozen=True)

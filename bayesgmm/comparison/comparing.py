@@ -163,7 +163,7 @@ def compare(
         ks=ks,
         method=method,
         of_every_fit=settings | {"prior": prior, "missing": missing, "progressbar": progressbar},
-        known=forewarn(data, ks, own_prior, covariance),
+        known=forewarn(data, ks, own_prior, covariance, family),
         seed=seed,
     )
     kept = None

@@ -44,7 +44,14 @@ class _Prior:
             if spec.name != "scale" and (value is not None or spec.name == "alpha"):
                 object.__setattr__(self, spec.name, _read_hyperparameter(spec.name, value))
 
-    def scaled_to(self, x: FloatArray, covariance: Covariance = "full", sample_weight: FloatArray | None = None) -> Self:
+    def scaled_to(
+        self,
+        x: FloatArray,
+        covariance: Covariance = "full",
+        sample_weight: FloatArray | None = None,
+        *,
+        noise: bool = False,
+    ) -> Self:
         """Fill every open hyperparameter from the range and midrange of the data, or of their core.
 
         Parameters
@@ -54,6 +61,8 @@ class _Prior:
             The structure that the covariances are to have.
         sample_weight : (n,) array, optional
             Positive; an observation of weight c is c observations, which are no strays if they are many.
+        noise : bool
+            Whether observations may be noise, beside which the default of g0 is larger.
 
         Returns
         -------
@@ -70,7 +79,7 @@ class _Prior:
         if self.scale == "core":
             low, high = np.apply_along_axis(core, 0, x, sample_weight)
         spread = np.asarray(high - low, dtype=float)
-        defaults = self._defaults(np.asarray(low + spread / 2, dtype=float), spread, covariance)
+        defaults = self._defaults(np.asarray(low + spread / 2, dtype=float), spread, covariance, noise)
         chosen: dict[str, Any] = {name: default for name, default in defaults.items() if getattr(self, name) is None}
         prior = replace(self, **chosen)
         n_features, asked = 1 if x.ndim == 1 else x.shape[1], Argument("covariance", covariance)
@@ -104,7 +113,7 @@ class _Prior:
             del values["scale"]  # which older records lack
         return json.dumps({"name": type(self).__name__, **values})
 
-    def _defaults(self, middle: FloatArray, spread: FloatArray, covariance: Covariance) -> dict[str, Value]:
+    def _defaults(self, middle: FloatArray, spread: FloatArray, covariance: Covariance, noise: bool) -> dict[str, Value]:
         if middle.ndim == 0:
             return {"b0": float(middle), "B0": float(spread) ** 2, "c0": 2.0}
         c0 = 2.5 + (len(middle) - 1) / 2 if _is_matrix(spread, covariance) else 2.0
@@ -120,9 +129,10 @@ class HierarchicalPrior(_Prior):
         \sigma_k^2 \mid C_0 \sim \mathrm{InvGamma}(c_0, C_0), \quad C_0 \sim \mathrm{Gamma}(g_0, \text{rate } G_0)
 
     With R the range and m the midrange of one feature, the open hyperparameters become b0 = m, B0 = R^2, c0 = 2,
-    g0 = 0.2, G0 = 10 / R^2. For D >= 2 features: b0 = m, B0 = diag(R^2), and for full and tied covariances
+    g0 = 0.2, G0 = 50 g0 / R^2. For D >= 2 features: b0 = m, B0 = diag(R^2), and for full and tied covariances
     c0 = 2.5 + (D - 1) / 2, g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2); diagonal covariances have the values of
-    one feature for each feature, spherical ones those of one feature with the mean of the R^2.
+    one feature for each feature, spherical ones those of one feature with the mean of the R^2. Where observations may be
+    noise g0 is larger by c0: noise can hold all observations but a few equal ones, and clusters must not shrink onto these.
 
     Parameters
     ----------
@@ -164,12 +174,14 @@ class HierarchicalPrior(_Prior):
     g0: float | None = None
     G0: Value | None = None
 
-    def _defaults(self, middle: FloatArray, spread: FloatArray, covariance: Covariance) -> dict[str, Value]:
-        shared = super()._defaults(middle, spread, covariance)
-        if not _is_matrix(spread, covariance):
-            return {**shared, "g0": 0.2, "G0": 10 / _squared_ranges(spread, covariance)}
-        g0 = 0.5 + (len(middle) - 1) / 2 if self.g0 is None else self.g0
+    def _defaults(self, middle: FloatArray, spread: FloatArray, covariance: Covariance, noise: bool) -> dict[str, Value]:
+        shared = super()._defaults(middle, spread, covariance, noise)
         c0 = shared["c0"] if self.c0 is None else self.c0
+        matrix = _is_matrix(spread, covariance)
+        g0 = (0.5 + (len(middle) - 1) / 2 if matrix else 0.2) + (c0 if noise else 0.0)
+        g0 = g0 if self.g0 is None else self.g0
+        if not matrix:
+            return {**shared, "g0": g0, "G0": 50 * g0 / _squared_ranges(spread, covariance)}
         return {**shared, "g0": g0, "G0": np.diag(100 * g0 / c0 / spread**2)}
 
 
@@ -207,8 +219,8 @@ class ConjugatePrior(_Prior):
 
     C0: Value | None = None
 
-    def _defaults(self, middle: FloatArray, spread: FloatArray, covariance: Covariance) -> dict[str, Value]:
-        shared = super()._defaults(middle, spread, covariance)
+    def _defaults(self, middle: FloatArray, spread: FloatArray, covariance: Covariance, noise: bool) -> dict[str, Value]:
+        shared = super()._defaults(middle, spread, covariance, noise)
         if not _is_matrix(spread, covariance):
             return {**shared, "C0": 0.02 * _squared_ranges(spread, covariance)}
         c0 = shared["c0"] if self.c0 is None else self.c0
@@ -269,7 +281,7 @@ def read_prior(prior: Prior | None, data: Observations, covariance: Covariance, 
             f"prior must be a HierarchicalPrior or a ConjugatePrior, got {type(prior).__name__}; "
             "for any other prior write a pm.Model and pass it as model="
         )
-    return prior.scaled_to(data.x, covariance, data.known.weight)
+    return prior.scaled_to(data.x, covariance, data.known.weight, noise=data.known.noise is not None)
 
 
 def prior_of(record: Any) -> Prior | None:
