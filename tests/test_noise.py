@@ -46,7 +46,7 @@ def bare(kind, d, **others):
     if kind == "labels":
         return Observations(x, labels=generator.integers(-1, 2, len(x)))
     if kind == "weights":
-        return Observations(x, weight=generator.integers(1, 8, len(x)) / 2)
+        return Observations(x, weight=generator.integers(1, 6, len(x)) / 2)  # of which no two make the posterior improper
     if kind == "errors":
         return Observations(x, error=generator.choice([0.0, 0.3, 2.0], x.shape))
     if kind == "gaps":
