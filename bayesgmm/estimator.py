@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -182,8 +183,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : (n, D) array-like
-            One row for each observation.
+        X : (n, D) array-like, or Observations
+            One row for each observation; ``predict`` and the others take the same.
         y : ignored
         sample_weight : (n,) array-like, optional
             Frequency weights, as in :func:`bayesgmm.fit`.
@@ -207,11 +208,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             If interrupted, so that a search or pipeline ends too; once sampling had begun, the estimator has been fitted to
             the draws made by then.
         """
-        X = refuse_hidden_numbers(X, "X")
-        values = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_all_finite=False)
-        read = Observations.read(values, name="X", missing=None, weight=sample_weight)
-        names = getattr(self, "feature_names_in_", None)
-        data = Observations.made(read.x, read.known, read.kept, None if names is None else tuple(map(str, names)))
+        data = self._read_fitted(X, sample_weight)
         ks = self._read_components(data)
         read_choice(self.covariance_type, Covariance, "covariance_type")
         options = dict(self.fit_options or {})
@@ -334,7 +331,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
 
     def _responsibilities(self, X: Any) -> xr.Dataset:
         points = self._read(X)
-        return responsibilities(self.posterior_, points.x)
+        return responsibilities(self.posterior_, points)
 
     def _read_noise(self) -> bool | float:
         """What the parameter says."""
@@ -344,12 +341,25 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             raise ValueError(f"noise must be True, False, or a finite log density, got {self.noise!r}")
         return float(self.noise)
 
+    def _read_fitted(self, X: Any, sample_weight: Any) -> Observations:
+        """The rows to be fitted, whose features are noted."""
+        if isinstance(X, Observations):
+            table = X.x if X.names is None else pd.DataFrame(X.x, columns=list(X.names))
+            validate_data(self, table, ensure_all_finite=False)
+            return Observations.read(X, name="X", missing=None, weight=sample_weight)
+        X = refuse_hidden_numbers(X, "X")
+        values = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_all_finite=False)
+        read = Observations.read(values, name="X", missing=None, weight=sample_weight)
+        names = getattr(self, "feature_names_in_", None)
+        return Observations.made(read.x, read.known, read.kept, None if names is None else tuple(map(str, names)))
+
     def _read(self, X: Any) -> Observations:
         """Points with the features of the tree's data."""
         check_is_fitted(self)
-        X = refuse_hidden_numbers(X, "X")
-        values = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
-        return read_points(Reading(self.posterior_), values, "X")[0]
+        if not isinstance(X, Observations):
+            X = refuse_hidden_numbers(X, "X")
+            X = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
+        return read_points(Reading(self.posterior_), X, "X")[0]
 
     def _read_components(self, data: Observations) -> list[int]:
         """The numbers of components to be fitted, in increasing order."""

@@ -53,11 +53,11 @@ def test_scikit_learn_takes_it_for_an_estimator_by_nuts(estimator, check):
     check(estimator)
 
 
-def fitted(x, k=2, **options):
+def fitted(x, k=2, sample_weight=None, **options):
     """An estimator that is not asked whether it has converged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)
-        return bg.BayesianGMM(k, **SMALL | {"method": "gibbs"} | options).fit(x)
+        return bg.BayesianGMM(k, **SMALL | {"method": "gibbs"} | options).fit(x, sample_weight=sample_weight)
 
 
 @pytest.fixture(scope="module")
@@ -469,6 +469,35 @@ def test_strays_are_noise():
     for wrong in ("yes", np.nan, np.zeros(88)):
         with pytest.raises(ValueError, match="noise must be True, False, or a finite log density"):
             fitted(x, 1, noise=wrong)
+
+
+def test_observations_are_fitted_and_asked_about_as_they_are(faithful):
+    """Errors, gaps and weights: the answers are those of the functions."""
+    x, generator = faithful.to_numpy()[:90], np.random.default_rng(1)
+    gaps = np.where(generator.uniform(size=x.shape) < [0.0, 0.3], np.nan, x)
+    rows = Observations(pd.DataFrame(gaps, columns=list(faithful)), missing="at_random")
+    gmm = fitted(rows, 2)
+    assert list(gmm.feature_names_in_) == list(faithful)
+    assert bool(np.isnan(gmm.posterior_["observed_data"]["x"]).any())
+    found = bg.responsibilities(gmm.posterior_, rows)
+    np.testing.assert_array_equal(gmm.predict_proba(rows), found["mean"])
+    np.testing.assert_array_equal(gmm.predict(rows), found["mean"].argmax("cluster"))
+    assert gmm.predict(faithful[:90]).shape == (90,)
+    em = bg.fit_em(rows, 2, random_seed=0)
+    assert gmm.bic(rows) == pytest.approx(em.bic(), rel=1e-6)
+    measured = Observations(x[:, :1], error=np.full(90, 0.2))
+    sharp, blurred = (fitted(each, 1) for each in (x[:, :1], measured))
+    assert (blurred.covariances_ < sharp.covariances_ - 0.02).all()
+    draws = read_draws(blurred.posterior_)
+    of_all = logsumexp(measured.log_density(*draws.parameters), axis=0) - np.log(len(draws.w))
+    np.testing.assert_allclose(blurred.score_samples(measured), of_all, rtol=1e-10)
+    counts = generator.integers(1, 4, 90)
+    weighted, given = fitted(Observations(x, weight=counts), 1), fitted(x, 1, sample_weight=counts)
+    np.testing.assert_array_equal(weighted.means_, given.means_)
+    with pytest.raises(ValueError, match="sample_weight must not be given beside Observations"):
+        bg.BayesianGMM(1, **SMALL).fit(Observations(x), sample_weight=counts)
+    with pytest.raises(ValueError, match=r"X must have 2 feature\(s\) like the data, got 1"):
+        gmm.predict(measured)
 
 
 def test_components_may_be_t_distributions():
