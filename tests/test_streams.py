@@ -118,7 +118,10 @@ cli.main()
 
 
 def test_an_interrupt_while_something_is_collected_is_not_lost():
-    done = subprocess.run([sys.executable, "-c", COLLECTING], capture_output=True, text=True, timeout=TIMEOUT)
+    done = subprocess.run(
+        [sys.executable, "-c", COLLECTING], capture_output=True, text=True, timeout=TIMEOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which is ignored in the background of a shell
+    )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
