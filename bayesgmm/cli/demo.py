@@ -59,26 +59,23 @@ def demo(
                 posterior_predictive=True,
                 progressbar=not quiet,
             )
-            part = results.folder / method
-            part.mkdir()
-            keep_draws(reading.tree, part)
-            with at_once(results):
-                announce("checking against EM ...")
-                fitted = Fitted.of(reading)
-                tell(fit_text(fitted, terminal_width(), worst=True))
-                document["fits"][method] = fit_document(fitted, _COLUMNS)
-                verdicts.append(f"{method.upper()}: {in_shell(fitted.check.verdict)}.")
-                left_out += [f"{method}: {each}" for each in write_fit(fitted, part, _COLUMNS, announce)]
+            with whole_folder(results.folder / method) as part:
+                keep_draws(reading.tree, part.folder)
+                with at_once(results, part):
+                    announce("checking against EM ...")
+                    fitted = Fitted.of(reading)
+                    tell(fit_text(fitted, terminal_width(), worst=True))
+                    document["fits"][method] = fit_document(fitted, _COLUMNS)
+                    verdicts.append(f"{method.upper()}: {in_shell(fitted.check.verdict)}.")
+                    left_out += [f"{method}: {each}" for each in write_fit(fitted, part.folder, _COLUMNS, announce)]
             if reading.tree.attrs["interrupted"]:
                 raise KeyboardInterrupt
         tell(heading("How many components?"))
         comparison = compare(x, range(1, 7), random_seed=seed, progressbar=not quiet)
-        part = results.folder / "compare"
-        part.mkdir()
-        with at_once(results):
+        with whole_folder(results.folder / "compare") as part, at_once(results, part):
             document["comparison"] = comparison_document(comparison, _COLUMNS)
             tell(comparison_text(comparison, terminal_width()))
-            left_out += write_comparison(comparison, part, _COLUMNS, announce)
+            left_out += write_comparison(comparison, part.folder, _COLUMNS, announce)
         if comparison.unfinished:
             raise KeyboardInterrupt
         for each in left_out:

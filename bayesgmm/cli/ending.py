@@ -36,11 +36,16 @@ def end(output: Output, results: ResultFolder | None, *, interrupted: bool, trus
 
 
 @contextmanager
-def at_once(results: ResultFolder | None) -> Iterator[None]:
-    """Within it Ctrl-C ends the process without waiting for threads; what has been finished by then is kept."""
+def at_once(results: ResultFolder | None, part: ResultFolder | None = None) -> Iterator[None]:
+    """Within it Ctrl-C ends the process without waiting for threads; what has been finished by then is kept.
+
+    Of results that are made of several folders, ``part`` is the one that is being written.
+    """
 
     def stop(*_: object) -> None:
         try:
+            if part is not None:
+                part.publish_unfinished()
             kept = f": {results.publish_unfinished()}" if results is not None else ""
             os.write(sys.stderr.fileno(), f"interrupted{kept}\n".encode())  # in the middle of whatever else is being printed
         finally:
