@@ -330,8 +330,6 @@ def test_what_does_not_go_together_is_refused():
         bg.Mixture([1.0], [0.0], sigma=[1.0]).log_density(Observations([1.0, 2.0], labels=[0, 1]))
     with pytest.raises(ValueError, match="error must not be given beside Observations"):
         Observations(observed, error=[1.0, 1.0, 1.0])
-    with pytest.raises(TypeError, match="X must be a table of numbers, as all of scikit-learn's are, got Observations"):
-        bg.BayesianGMM(1).fit(observed)
     with pytest.raises(
         ValueError, match=r"error must be at most 1e[+]50 times the range of its feature, got a larger one in row 1"
     ):

@@ -98,9 +98,6 @@ def refuse_hidden_numbers(x: Any, name: str) -> Any:
     """What another library is to read, with NaN for what is masked, unless it holds dates or text, which that would take."""
     if isinstance(x, np.ma.MaskedArray):
         return _without_masked(x)
-    if hasattr(x, "known"):
-        got = f"got {type(x).__name__}; bayesgmm.fit takes them"
-        raise TypeError(about(name, f"must be a table of numbers, as all of scikit-learn's are, {got}"))
     if hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
         _from_pandas(x, name)
         return x
