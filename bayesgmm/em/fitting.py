@@ -294,7 +294,7 @@ def _run(source: Source, settings: _Settings, name: str, start: Mixture) -> _Run
 
 def _extrapolated(path: Sequence[tuple[FloatArray, ...]], farthest: float) -> tuple[FloatArray, ...] | None:
     """Where three successive sets of parameters lead (SQUAREM, step S3); None if that is no mixture."""
-    first, second, third = (np.concatenate([part.ravel() for part in each]) for each in path)
+    first, second, third = (np.concatenate([part.ravel() for part in _straight(each)]) for each in path)
     step, bend = second - first, (third - second) - (second - first)
     curvature = np.linalg.norm(bend)
     if curvature == 0:
@@ -308,8 +308,14 @@ def _extrapolated(path: Sequence[tuple[FloatArray, ...]], farthest: float) -> tu
     scales = np.diagonal(factors, axis1=-2, axis2=-1) if factors.ndim > means.ndim else factors
     if weights.min() <= 0 or scales.min() <= 0:
         return None
-    freedom = [np.clip(each, *_FREEDOM) for each in tails]
+    freedom = [np.clip(np.exp(each), *_FREEDOM) for each in tails]
     return weights / weights.sum(), means, factors, *freedom  # far away the weights' sum is no longer one to all digits
+
+
+def _straight(parameters: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:
+    """Parameters along which to extrapolate: the logarithm of nu in place of nu."""
+    weights, means, factors, *tails = parameters
+    return weights, means, factors, *map(np.log, tails)
 
 
 def _m_step(
