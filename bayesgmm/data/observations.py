@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from itertools import repeat
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,10 +39,14 @@ _DRAWN = 5  # exact values that are looked at while one behind another is drawn
 class Source(Protocol):
     """Where observations are does not matter to those who ask for no more than this."""
 
+    @property
+    def total(self) -> float:
+        """How many there are, each counted as often as it counts."""
+
     def sums(
         self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
     ) -> ESums:
-        """Completed sums for a mixture with K components: :func:`bayesgmm.kernels.estep.e_step`."""
+        """Completed sums for a mixture with K components, or for S of them: :func:`bayesgmm.kernels.estep.e_step`."""
 
 
 class Observations:
@@ -538,7 +543,10 @@ class Observations:
     def sums(
         self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
     ) -> ESums:
-        """Completed sums for a mixture, in whose units the rows are standardised in passing."""
+        """Completed sums for a mixture, or for S of them, in whose units the rows are standardised in passing."""
+        if means.ndim == 3:
+            given: Any = [weights, means, factors, repeat(None, len(means)) if nu is None else nu]
+            return ESums.stacked(self.sums(*each, units=units) for each in zip(*given, strict=True))
         standardise: Any = {} if units is None else {"shift": units.shift, "scale": units.scale}
         weights, noise = self._shares(weights, means)
         known = self._in_order(means.shape[-2], noise=noise, units=units)

@@ -9,6 +9,7 @@ Cholesky factor L with Sigma = L L'.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ _NOTHING = given([])
 class ESums(NamedTuple):
     """The four sums over observations, each weighted by ``c_i`` where observation weights are given.
 
-    Where observations may be noise, its count is the last.
+    Where observations may be noise, its count is the last. Of S mixtures each has S in front.
 
     Attributes
     ----------
@@ -53,6 +54,15 @@ class ESums(NamedTuple):
     first: FloatArray
     second: FloatArray
     tails: FloatArray = np.empty((2, 0))
+
+    @classmethod
+    def stacked(cls, each: Iterable[ESums]) -> ESums:
+        """Those of several mixtures, one behind the other."""
+        return cls(*map(np.stack, zip(*each, strict=True)))
+
+    def plus(self, other: ESums) -> ESums:
+        """Those of further observations added."""
+        return ESums(*(one + more for one, more in zip(self, other, strict=True)))
 
 
 def e_step(

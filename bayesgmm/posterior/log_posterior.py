@@ -166,6 +166,10 @@ class LogPosterior:
         gradient = np.empty(self.n_dim)
         return density.value(self.density, np.ascontiguousarray(point, dtype=float), self.header, gradient), gradient
 
+    def gradients(self, points: FloatArray) -> FloatArray:
+        """Of the log posterior at many points (S, n_dim)."""
+        return np.array([self(point)[1] for point in points])
+
     def values(self, points: FloatArray) -> FloatArray:
         """Log posterior at many points (S, n_dim), shape (S,), computed on all cores."""
         result, given = np.empty(len(points)), np.ascontiguousarray(points, dtype=float)

@@ -1,0 +1,83 @@
+"""The log posterior of observations that are elsewhere: whoever has them is asked for their completed sums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.data.observations import Source
+from bayesgmm.data.units import Units
+from bayesgmm.kernels import student
+from bayesgmm.kernels.completed import rows_of_sums
+from bayesgmm.kernels.estep import inverse_factors
+from bayesgmm.kernels.rows import Rows
+from bayesgmm.posterior.log_posterior import LogPosterior
+
+
+@dataclass(frozen=True, eq=False)
+class SummedPosterior(LogPosterior):
+    """The posterior of all observations that a source has; those that it holds itself, in its units, are some of them.
+
+    Attributes
+    ----------
+    source : Source
+        It is asked once for any number of points.
+    units : Units
+        In which the posterior is, and the source's observations are not.
+    """
+
+    source: Source = field(kw_only=True)
+    units: Units = field(kw_only=True)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """What stands for the observations in compiled code."""
+        return rows_of_sums(self._sums, self.n_features, self.source.total, noise=self.noise, student=self.student)
+
+    @cached_property
+    def _sums(self) -> FloatArray:
+        """Room for the sums at a point."""
+        entries = self.n_features if self.spread.structure.correlated else 1
+        of_component = 1 + self.n_features + self.n_features * entries + (2 if self.student else 0)
+        return np.empty(1 + self.noise + self.k * of_component)
+
+    def __call__(self, point: FloatArray) -> tuple[float, FloatArray]:
+        """Log posterior and its gradient; NaN where it is beyond the range of a float."""
+        values, gradients = self._evaluated(point[None])
+        return float(values[0]), gradients[0]
+
+    def gradients(self, points: FloatArray) -> FloatArray:
+        """Of the log posterior at many points (S, n_dim)."""
+        return self._evaluated(points)[1]
+
+    def values(self, points: FloatArray) -> FloatArray:
+        """Log posterior at many points (S, n_dim), shape (S,)."""
+        return self._evaluated(points)[0]
+
+    def _evaluated(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+        sums = self.source.sums(*self.parameters(points), units=self.units)
+        values, gradients = np.empty(len(points)), np.empty(points.shape)
+        for s, point in enumerate(points):
+            np.concatenate([np.ravel(part[s]) for part in sums], out=self._sums)
+            values[s], gradients[s] = super().__call__(point)
+        return values, gradients
+
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # far away, where the density is NaN whatever the sums
+    def parameters(self, points: FloatArray) -> tuple[Any, ...]:
+        """Weights, means, factors and nu of the mixtures at points (S, n_dim), as the E-step takes them."""
+        log_w, spread = self.log_weights(points), self.spread
+        if self.noise:
+            shares = self.log_shares(points)
+            log_w = np.hstack([log_w + shares[:, 1:], shares[:, :1]])
+        factors = inverse_factors(spread.precision_factors(self.coordinates(points)))
+        factors = np.broadcast_to(factors, (len(points), self.k, *factors.shape[2:]))
+        if not spread.structure.correlated:
+            factors = np.diagonal(factors, axis1=2, axis2=3)
+        nu = student.LEAST + np.exp(self.nu_coordinates(points)) if self.student else None
+        return np.exp(log_w), self.means(points), factors, nu
+
+
