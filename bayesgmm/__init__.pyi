@@ -36,6 +36,8 @@ from .comparison.leave_one_out import loo as loo
 from .comparison.result import Comparison as Comparison
 from .counting import posterior_k as posterior_k
 from .data.observations import Observations as Observations
+from .data.parquet import scan_parquet as scan_parquet
+from .data.scan import Scan as Scan
 from .data.ties import jitter as jitter
 from .em.fitting import fit_em as fit_em
 from .em.result import EMResult as EMResult

@@ -19,7 +19,7 @@ from bayesgmm.words import Words, about
 
 Missing = Literal["raise", "drop", "at_random"]
 Covariance = Literal["full", "tied", "diag", "spherical"]
-Method = Literal["nuts", "gibbs", "advi"]
+Method = Literal["nuts", "gibbs", "advi", "laplace"]
 Engine = Literal["compiled", "pymc"]
 Scale = Literal["range", "core"]
 Family = Literal["gaussian", "t"]

@@ -23,7 +23,9 @@ from bayesgmm.analysis.tree import add_optima, build_tree
 from bayesgmm.arguments import Covariance, Engine, Family, FloatArray, Method, Missing, Noise, read_seed, require_memory
 from bayesgmm.data.known import NOTHING
 from bayesgmm.data.observations import Observations
-from bayesgmm.data.reading import read_fit_data, require_full_rank
+from bayesgmm.data.reading import require_full_rank
+from bayesgmm.data.scan import Scan
+from bayesgmm.data.sources import read_fit_source
 from bayesgmm.em.fitting import fit_em
 from bayesgmm.em.result import EMResult
 from bayesgmm.engines.compiled_target import CompiledTarget
@@ -37,6 +39,7 @@ from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.exceptions import ConvergenceWarning, EngineWarning, InterruptedWarning, warn
 from bayesgmm.kernels.rows import EXACT
 from bayesgmm.model.priors import CUSTOM_MODEL, Prior, read_prior
+from bayesgmm.posterior import SummedPosterior
 from bayesgmm.words import EQUALS, Argument, Either, Words, about, said
 
 if TYPE_CHECKING:
@@ -53,13 +56,13 @@ _PLENTY = 3 * MIN_ESS_PER_CHAIN  # with which R-hat of chains that agree stays c
 
 
 def fit(
-    x: ArrayLike | Observations,
+    x: ArrayLike | Observations | Scan,
     k: int,
     *,
-    method: Method = "nuts",
+    method: Method | None = None,
     prior: Prior | None = None,
     covariance: Covariance = "full",
-    draws: int = 1000,
+    draws: int | None = None,
     tune: int | None = None,
     chains: int = 4,
     random_seed: int | np.random.Generator | None = None,
@@ -92,14 +95,17 @@ def fit(
 
     Parameters
     ----------
-    x : (n,) or (n, D) array-like, or Observations
-        One row for each observation; the columns' names become coordinates.
+    x : (n,) or (n, D) array-like, Observations, or Scan
+        One row for each observation; the columns' names become coordinates. Rows on disk (:func:`bayesgmm.scan_parquet`, a
+        memory map) are read in passes, any number of them; the tree then holds a sample of the rows.
     k : int
         Number of components.
-    method : {"nuts", "gibbs", "advi"}
+    method : {"nuts", "gibbs", "advi", "laplace"}, optional
         NUTS or Gibbs (exact up to Monte Carlo error), or ADVI (a Gaussian approximation on the unconstrained space). Gibbs
         draws the labels too, and forgets them: it may pass between solutions that NUTS is slow to leave, and suits small
-        data; NUTS is faster by far where observations are many.
+        data; NUTS is faster by far where observations are many. "laplace" draws from Gaussians at the modes, weighs the
+        draws by importance and draws from these again: exact up to Monte Carlo error where the tail of the weights, k-hat,
+        says so (at most 0.7); elsewhere NUTS takes over. Default: "nuts", or "laplace" for rows that are read in passes.
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}
@@ -108,7 +114,8 @@ def fit(
         features. For one feature "full", "diag" and "spherical" are the same: a variance for each component. ``model``
         settles it by its ``sigma`` or ``cov``.
     draws, chains : int
-        Draws kept in each chain, and chains. ADVI's draws are independent and fill the same shape.
+        Draws kept in each chain, and chains; by default 4 chains of 1000, or of 250 where rows are read in passes. Draws of
+        ADVI and "laplace" are independent and fill the same shape.
     tune : int, optional
         NUTS: adaptation steps of each chain, which are not kept. Default 200 where the posterior is near a Gaussian, else
         400; 800 for a custom model. Gibbs: sweeps before the first draw, default 1000.
@@ -226,7 +233,7 @@ def fit(
     return judged_fit(**locals()).tree
 
 
-def judged_fit(x: ArrayLike | Observations, k: int, known: OfData | None = None, **options: Any) -> Reading:
+def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None = None, **options: Any) -> Reading:
     """The tree that :func:`fit` returns, with what has been learnt of it, its diagnosis in particular.
 
     ``known`` is what data and prior are known to do to the posterior, if a warning has said so.
@@ -237,11 +244,12 @@ def judged_fit(x: ArrayLike | Observations, k: int, known: OfData | None = None,
         raise TypeError(f"fit() got an unexpected keyword argument {min(unknown)!r}")
     asked = _read(x, k, known, **(defaults | options))
     phases = Phases(announce=asked.progressbar)
-    with phases("em", f"EM: k = {asked.k}, n = {len(asked.data.x)}"), warnings.catch_warnings():
+    of_scan = f" in passes over {asked.source.pass_words}" if isinstance(asked.source, Scan) else ""
+    with phases("em", f"EM: k = {asked.k}, n = {len(asked.source)}{of_scan}"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so
         given: dict[str, Any] = {"covariance": asked.covariance, "n_init": asked.n_init, "random_seed": asked.em_seed}
         given["family"] = asked.family
-        em = fit_em(asked.data, asked.k, **given)
+        em = fit_em(asked.source, asked.k, **given)
     problem, optima = _posed(asked, em, phases)
     sampled, settings = _sampled(asked, problem, optima, phases)
     tree = _assembled(asked, em, problem, sampled, settings | {f"seconds_{name}": s for name, s in phases.seconds.items()})
@@ -255,6 +263,7 @@ class _Asked:
     """What is to be fitted and how, read and checked; ``prior`` is None beside a user's own model."""
 
     data: Observations
+    source: Observations | Scan
     k: int
     prior: Prior | None
     model: pm.Model | None
@@ -275,7 +284,7 @@ class _Asked:
 
 
 def _read(
-    x: ArrayLike | Observations,
+    x: ArrayLike | Observations | Scan,
     k: int,
     known: OfData | None,
     *,
@@ -299,11 +308,17 @@ def _read(
     given: dict[str, Any] = known_of_rows | {"missing": missing}
     if model is not None and family != "gaussian":
         raise ValueError(about("family", "cannot be used beside model, which states its own likelihood; state it there"))
-    data, k = read_fit_data(x, k, covariance=covariance, family=family, of_any_rank=model is not None, **given)
+    data, source, k = read_fit_source(x, k, covariance=covariance, family=family, of_any_rank=model is not None, **given)
+    in_parts = isinstance(source, Scan)
+    if isinstance(source, Scan):
+        _require_for_scan(others["method"], engine, model)
+        data = source.shown
     if model is not None and not (data.kind is EXACT and data.known.equals(NOTHING)):
         rule = "must be exact, complete rows without weights, labels and noise beside model, which states its own likelihood"
         raise ValueError(about("x", f"{rule}; state what else is known there"))
     as_they_are = {name: others.pop(name) for name in _AS_THEY_ARE}
+    others["method"] = others["method"] or ("laplace" if in_parts else "nuts")
+    others["draws"] = (250 if in_parts else 1000) if others["draws"] is None else others["draws"]
     options = read_options(engine=engine, custom=model is not None, **others)
     seed = read_seed(random_seed)
     em_seed, engine_seed = (int(each) for each in np.random.SeedSequence(seed).generate_state(2) % 2**31)
@@ -317,6 +332,7 @@ def _read(
         require_full_rank(data, covariance)
     asked = _Asked(
         data=data,
+        source=source,
         k=k,
         prior=prior,
         model=model,
@@ -324,7 +340,7 @@ def _read(
         family=family,
         options=options,
         engine=engine,
-        without_nutpie=model is None and options.method == "nuts" and _lacks_nutpie(),
+        without_nutpie=model is None and options.method == "nuts" and not in_parts and _lacks_nutpie(),
         seed=seed,
         em_seed=em_seed,
         engine_seed=engine_seed,
@@ -335,16 +351,30 @@ def _read(
     return asked
 
 
+def _require_for_scan(method: Any, engine: Any, model: Any) -> None:
+    """Refuse what would need all rows at once, or one pass after the other for very long."""
+    others = Words(Argument("method", "laplace"), " or ", Argument("method", "nuts"))
+    if method in ("gibbs", "advi"):
+        rule = Words(" cannot be used on rows that are read in passes, of which it would take thousands; use ", others)
+        raise ValueError(Words(Argument("method", method), rule))
+    if engine == "pymc" or model is not None:
+        name = Argument("engine", "pymc") if model is None else Argument("model")
+        needs = " cannot be used on rows that are read in passes, for PyMC needs them in memory; leave it out, or read them"
+        raise ValueError(Words(name, needs))
+
+
 def _posed(asked: _Asked, em: EMResult, phases: Phases) -> tuple[Problem, list[Optimum] | None]:
     """The posterior, compiled, and of the package's own EM's optima with their shares of it."""
     if asked.prior is None:
         return custom_problem(asked.model, asked.data, em), None
-    problem = own_problem(asked.data, em, asked.prior, "pymc" if asked.without_nutpie else asked.engine)
+    engine: Engine | None = "pymc" if asked.without_nutpie else asked.engine
+    problem = own_problem(asked.data, em, asked.prior, engine, asked.options.chains)
     assert problem.own is not None
     with phases("compile", None), DeferredInterrupt(raise_at_end=True):
         own, point = problem.own, problem.starts[0]  # whose density and sweeps take long at first use only
         own(point)
-        sweeps(own)(np.random.default_rng(0), point.copy(), 1, np.empty((1, own.n_dim)))
+        if isinstance(asked.source, Observations):
+            sweeps(own)(np.random.default_rng(0), point.copy(), 1, np.empty((1, own.n_dim)))
     with phases("geometry", None):
         return problem, weigh(own, problem.starts)
 
@@ -354,6 +384,14 @@ def _sampled(
 ) -> tuple[Sampled, dict[str, Any]]:
     """Draws, and the settings under which they were made."""
     options, seed = asked.options, asked.engine_seed
+    if options.method == "laplace" and problem.own is not None:
+        from bayesgmm.engines.importance import sample_laplace
+
+        assert optima is not None
+        by_laplace = sample_laplace(problem.own, problem.target, optima, options.draws, options.chains, seed, phases)
+        if not isinstance(by_laplace, float):
+            return by_laplace
+        phases.say(f"the posterior is too far from Laplace's approximation (k-hat {by_laplace:.2f}): NUTS takes over")
     if options.method == "advi":
         from bayesgmm.engines.advi import sample_advi
 
@@ -446,6 +484,7 @@ def _sampled_by_nuts(
 ) -> tuple[Sampled, NutsSettings]:
     """Draws, and the settings that were used: as asked for, or as the posterior's shape suggests."""
     from bayesgmm.engines.nuts import NutsSettings, choose_geometry, sample_by_pymc, sample_nuts
+    from bayesgmm.engines.together import geometry_in_passes, passes_of
 
     options, seed = asked.options, asked.engine_seed
     settings = NutsSettings(
@@ -465,6 +504,12 @@ def _sampled_by_nuts(
         values = problem.own.constrained(optima[0].point)
         start = {name: values[name] for name in problem.start_values}
         return sample_by_pymc(problem.target.model, start, settings, phases, nuts_sampler="pymc"), settings
+    if isinstance(problem.own, SummedPosterior):
+        chosen = geometry_in_passes(problem.own, optima, options.chains, seed)
+        tune, target_accept = options.tune or chosen.tune, options.target_accept or chosen.target_accept
+        phases.say(passes_of(tune + options.longest * settings.thin))
+        settings = replace(settings, adaptation=chosen.adaptation, tune=tune, target_accept=target_accept)
+        return sample_nuts(problem.target, chosen.starts, settings, phases), settings
     with phases("geometry", None):
         can_whiten = isinstance(problem.target, CompiledTarget)
         chosen = choose_geometry(problem.own, optima, options.chains, seed, can_whiten=can_whiten)

@@ -49,7 +49,7 @@ def posed(x, k):
     """The posterior and its chains' start, in standardised units."""
     data, k = read_fit_data(x, k)
     em = bg.fit_em(x, k, random_seed=1)
-    return own_problem(data, em, bg.HierarchicalPrior().scaled_to(x), None)
+    return own_problem(data, em, bg.HierarchicalPrior().scaled_to(x), None, 4)
 
 
 def one_run(problem, main, whitening, adaptation, tune, target_accept, seed):

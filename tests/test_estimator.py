@@ -337,7 +337,7 @@ WRONG = {
     "criterion": ({"n_components": "auto", "criterion": "waic"}, GOOD, ValueError, "criterion must be one of 'loo', 'evidence', 'bic', 'icl', got 'waic'"),
     "evidence by ADVI": ({"n_components": "auto", "candidates": [1], "criterion": "evidence", "method": "advi"}, GOOD, ValueError, "criterion='evidence' needs draws of the posterior itself, got method='advi'"),
     "covariance": ({"covariance_type": "round"}, GOOD, ValueError, "covariance_type must be one of 'full', 'tied', 'diag', 'spherical', got 'round'"),
-    "method": ({"method": "vb"}, GOOD, ValueError, "method must be one of 'nuts', 'gibbs', 'advi', got 'vb'"),
+    "method": ({"method": "vb"}, GOOD, ValueError, "method must be one of 'nuts', 'gibbs', 'advi', 'laplace', got 'vb'"),
     "options": ({"fit_options": {"relabel": False}}, GOOD, ValueError, "fit_options may hold approximation, .*, got relabel; leave these out"),
     "foreign option": ({"fit_options": {"max_iter": 3}}, GOOD, TypeError, "max_iter is an option of method='advi', got method='nuts'"),
     "draws": ({"draws": 0}, GOOD, ValueError, "draws must be an integer of at least 1, got 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from itertools import repeat
@@ -33,6 +34,7 @@ EXACT_ALONE = Words(
     "and gaps are not supported; use ",
     Argument("family", "gaussian"),
 )
+_ROWS = 2**16  # handled together
 _DRAWN = 5  # exact values that are looked at while one behind another is drawn
 
 
@@ -42,6 +44,16 @@ class Source(Protocol):
     @property
     def total(self) -> float:
         """How many there are, each counted as often as it counts."""
+
+    @property
+    def counts_known(self) -> FloatArray:
+        """How many values of each feature have a density, weighted, (D,)."""
+
+    def units(self, *, one_unit: bool) -> Units:
+        """Those in which they are standardised."""
+
+    def over_blocks[T](self, work: Callable[[Observations], T]) -> Iterator[T]:
+        """What comes of them in blocks."""
 
     def sums(
         self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
@@ -551,6 +563,15 @@ class Observations:
         weights, noise = self._shares(weights, means)
         known = self._in_order(means.shape[-2], noise=noise, units=units)
         return estep.e_step(self.x, weights, means, self._separable(means, factors), *known, self.kind, nu, **standardise)
+
+    def units(self, *, one_unit: bool) -> Units:
+        """Those in which they are standardised."""
+        return Units.of(self.x, self.known.weight, one_unit=one_unit)
+
+    def over_blocks[T](self, work: Callable[[Observations], T]) -> Iterator[T]:
+        """What comes of them in blocks."""
+        for begin in range(0, len(self), _ROWS):
+            yield work(self.of(slice(begin, begin + _ROWS)))
 
     def completed(self, parameters: tuple[FloatArray, ...], rng: np.random.Generator) -> FloatArray:
         """Rows (n, D) drawn from the distribution, under a mixture, of the exact and complete ones behind these."""

@@ -29,7 +29,12 @@ class Units:
     def of(cls, x: FloatArray, weight: FloatArray | None = None, *, one_unit: bool) -> Units:
         """Those in which what is known of data (n, D) has mean zero and standard deviation one."""
         shift, scale = np.array([_of_known(column, weight) for column in x.T]).T
-        if one_unit and x.shape[1] > 1:
+        return cls.with_moments(shift, scale, one_unit=one_unit)
+
+    @classmethod
+    def with_moments(cls, shift: FloatArray, scale: FloatArray, *, one_unit: bool) -> Units:
+        """Those in which data with these means and standard deviations (D,) have mean zero and standard deviation one."""
+        if one_unit and len(scale) > 1:
             largest = scale.max()
             scale = np.full_like(scale, largest * np.sqrt(np.mean((scale / largest) ** 2)))
         return cls(shift, scale)

@@ -24,7 +24,9 @@ from bayesgmm.arguments import (
     require_memory,
 )
 from bayesgmm.data.observations import Observations, Source
-from bayesgmm.data.reading import count_distinct, read_fit_data, warn_of_unlike_scales
+from bayesgmm.data.reading import count_distinct, warn_of_unlike_scales
+from bayesgmm.data.scan import Scan
+from bayesgmm.data.sources import read_fit_source
 from bayesgmm.data.units import Units
 from bayesgmm.em import starts as em_starts
 from bayesgmm.em.result import EMResult, Restart, are_one, order_within, sorted_within
@@ -48,7 +50,7 @@ _HOPELESS = 100.0  # log-likelihood below the best, on that sample, which more d
 
 
 def fit_em(
-    x: ArrayLike | Observations,
+    x: ArrayLike | Observations | Scan,
     k: int,
     *,
     covariance: Covariance = "full",
@@ -152,7 +154,7 @@ def fit_em(
     >>> fit_em(galaxies(), 3, random_seed=1).mixture.means.round(2)
     array([ 9.71, 21.4 , 33.04])
     """
-    data, k = read_fit_data(
+    data, source, k = read_fit_source(
         x, k, covariance=covariance, missing=missing, sample_weight=sample_weight, labels=labels, noise=noise,
         family=family, frequencies=False,
     )  # fmt: skip
@@ -167,7 +169,7 @@ def fit_em(
     structure = Structure(covariance, data.n_features)
     if structure.one_unit:
         warn_of_unlike_scales(data, covariance)
-    units = Units.of(data.x, data.known.weight, one_unit=structure.one_unit)
+    units = source.units(one_unit=structure.one_unit)
     classes = data.known.classes(k)
     settings = _Settings(
         classes=classes,
@@ -182,9 +184,11 @@ def fit_em(
     )
     if start is None:
         starts = _chosen_starts(data, settings, k, n_init if k > 1 else 1, rng)
+        if isinstance(source, Scan):
+            starts = _ends(data, settings, starts)
     else:
         starts = [("given", units.standardised_mixture(each)) for each in em_starts.read(start, k, data.n_features)]
-    runs = [_run(data, settings, name, mixture) for name, mixture in starts]
+    runs = [_run(source, settings, name, mixture) for name, mixture in starts]
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
@@ -193,13 +197,16 @@ def fit_em(
     if not best.converged:
         text = Words(f"EM did not converge in {max_iter} iterations for k = {k}; raise ", Argument("max_iter"))
         warnings.warn(text, ConvergenceWarning, skip_file_prefixes=PACKAGE)
-    return _in_data_units(runs, data if x is data else data.copied(), settings)
+    if isinstance(source, Scan):
+        return _in_data_units(runs, source.shown, source, settings)
+    kept = data if x is data else data.copied()
+    return _in_data_units(runs, kept, kept, settings)
 
 
-def _in_data_units(runs: Sequence[_Run], data: Observations, settings: _Settings) -> EMResult:
+def _in_data_units(runs: Sequence[_Run], shown: Observations, source: Source, settings: _Settings) -> EMResult:
     """What the runs found, the best of them first."""
     units, best = settings.units, runs[0].end
-    unit = units.log_volume(data.counts_known)
+    unit = units.log_volume(source.counts_known)
     restarts = tuple(
         replace(
             run.end,
@@ -217,9 +224,10 @@ def _in_data_units(runs: Sequence[_Run], data: Observations, settings: _Settings
         collapsed=best.collapsed,
         restarts=restarts,
         covariance=settings.structure.covariance,
-        n_observations=data.total,
-        rows=data.x,
-        known=data.known,
+        n_observations=source.total,
+        rows=shown.x,
+        known=shown.known,
+        source=source,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from scipy.special import xlogy
 
 from bayesgmm.arguments import Covariance, Family, FloatArray
 from bayesgmm.data.known import Known, sorting
-from bayesgmm.data.observations import Observations
+from bayesgmm.data.observations import Observations, Source
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
 from bayesgmm.kernels.blocks import HALF_LOG_2PI
@@ -23,7 +23,6 @@ from bayesgmm.model.structures import Structure, per_component
 
 # solutions that differ by less in every weight, and in every mean and sd in units of the sd within clusters, are one
 _SAME_WEIGHT, _SAME_PLACE = 0.05, 0.15
-_ROWS = 2**16  # observations handled together
 _SINGULAR = 1e-12  # variance, in units of the data's, of labelled observations that do not determine a covariance
 
 
@@ -64,6 +63,8 @@ class EMResult:
         What was fitted, in a copy that cannot be written to.
     known : Known
         Its weights and labels.
+    source : Source
+        Where the observations are; of those that are read in parts, ``rows`` are a sample.
     """
 
     mixture: Mixture
@@ -77,6 +78,7 @@ class EMResult:
     n_observations: float
     rows: FloatArray = field(repr=False)
     known: Known = field(repr=False)
+    source: Source = field(repr=False, compare=False)
 
     @property
     def x(self) -> FloatArray:
@@ -156,14 +158,15 @@ class EMResult:
 
     def _completed(self) -> float:
         """The highest log-likelihood of the observations with their most probable labels."""
-        rows = Observations.made(self.rows, self.known)
+        rows, source = Observations.made(self.rows, self.known), self.source
         if rows.kind is not EXACT or self.mixture.noise is not None or self.mixture.nu is not None:
-            certain = np.log(self.responsibilities.max(axis=1))
-            return rows.log_likelihood(*self.mixture.parameters) + float(rows.counts @ certain)
+            certain = partial(_log_certainty, self.mixture)
+            return self.log_likelihood + sum(source.over_blocks(certain))
         structure = Structure(self.covariance, self.mixture.n_features)
-        units = Units.of(self.rows, self.known.weight, one_unit=structure.one_unit)
+        units = source.units(one_unit=structure.one_unit)
         mixture = units.standardised_mixture(self.mixture)
-        counts, first, second = _hard_sums(mixture, units, rows)
+        of_blocks = source.over_blocks(partial(_hard_sums, mixture, units))
+        counts, first, second = (sum(each) for each in zip(*of_blocks, strict=True))
         used, steps = counts > 0, per_component(first, np.maximum(counts, 1e-300))
         scatter = second - per_component(steps[:, :, None] * steps[:, None, :], 1 / np.maximum(counts, 1e-300))
         old = structure.of_mixture(mixture.weights, mixture.cov)
@@ -195,18 +198,22 @@ class EMResult:
         return Observations.made(self.rows, self.known).responsibilities(*self.mixture.parameters)
 
 
+def _log_certainty(mixture: Mixture, rows: Observations) -> float:
+    """Logarithms of the probabilities of the likeliest components, summed."""
+    return float(rows.counts @ np.log(rows.responsibilities(*mixture.parameters).max(axis=1)))
+
+
 def _hard_sums(mixture: Mixture, units: Units, rows: Observations) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Counts, first and second moments about the means of a standardised mixture, each observation at its likeliest."""
     k, n_features = mixture.mu.shape
     counts, first, second = np.zeros(k), np.zeros((k, n_features)), np.zeros((k, n_features, n_features))
-    for begin in range(0, len(rows), _ROWS):
-        part = rows.of(slice(begin, begin + _ROWS)).standardised(units)
-        best = part.responsibilities(*mixture.parameters).argmax(axis=1)
-        for j in range(k):
-            own, c = part.x[best == j] - mixture.mu[j], part.counts[best == j]
-            counts[j] += c.sum()
-            first[j] += c @ own
-            second[j] += (c[:, None] * own).T @ own
+    part = rows.standardised(units)
+    best = part.responsibilities(*mixture.parameters).argmax(axis=1)
+    for j in range(k):
+        own, c = part.x[best == j] - mixture.mu[j], part.counts[best == j]
+        counts[j] = c.sum()
+        first[j] = c @ own
+        second[j] = (c[:, None] * own).T @ own
     return counts, first, second
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base import array_stats
 from rich.console import Console
 from rich.progress import Progress
-from scipy.linalg import solve_triangular
 
 from bayesgmm.arguments import FloatArray
+from bayesgmm.engines.importance import FEWEST_POINTS, weighted
 from bayesgmm.engines.interface import Gaussian, Loss, Sampled, Target
-from bayesgmm.engines.laplace import laplace, log_normal
+from bayesgmm.engines.laplace import laplace
 from bayesgmm.engines.options import Options
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.posterior import LogPosterior
@@ -23,7 +22,6 @@ from bayesgmm.posterior import LogPosterior
 _WINDOW = 500  # iterations of the first window; each following one is twice as long
 _LONG_ENOUGH = 2_000  # shortest window whose average is accepted
 _STEP = 0.02  # Adam's step in whitened coordinates (standard deviations) in the first window
-_K_HAT_DRAWS = 1_000  # draws that k-hat is estimated from, at the least
 _SMALLEST = 0.05  # a diagonal entry of the factor never falls below this share of its Laplace value
 _MEAN_TOL, _SD_TOL = 0.05, 0.05  # windows agree: means within 0.05 sd, standard deviations within 5 %
 
@@ -33,9 +31,7 @@ def sample_advi(
 ) -> Sampled:
     """Fit the approximation from a start, and draw from it.
 
-    Where the target is the package's ``own`` posterior under the hierarchical prior, C0 is drawn from its exact conditional
-    given the drawn variances instead of from the Gaussian: that can only bring the approximation nearer to the posterior,
-    and log C0 has a tail no Gaussian has.
+    Of the package's ``own`` posterior C0 is drawn from its exact conditional: see ``importance.weighted``.
     """
     fit_seed, draw_seed = np.random.SeedSequence(seed).spawn(2)
     family, chains, size = options.approximation, options.chains, options.chains * options.draws
@@ -48,28 +44,22 @@ def sample_advi(
             (mean, factor), losses, converged = _maximise(loss, nearby, options, interrupt, progressbar=phases.announce)
         with phases("draws", "drawing from the approximation and computing its k-hat"):
             rng = np.random.default_rng(draw_seed)
-            noise = rng.standard_normal((max(size, _K_HAT_DRAWS), len(mean)))
-            points = mean + noise @ factor.T
-            if own is not None and own.hierarchical:
-                points, log_q = _with_exact_scale(points, mean, factor, own, rng)
-            else:
-                log_q = log_normal(noise, factor)
-            log_p = target.log_densities(points)
+            approximation = [(1.0, Gaussian(mean, factor))]
             # PSIS k-hat of the importance ratios p/q (Yao, Vehtari, Simpson & Gelman 2018), and their effective share
-            log_weights, k_hat = array_stats.psislw(log_q - log_p)
-            posterior = target.constrained(points[:size].reshape(chains, options.draws, -1))
-    kept = {"lp": log_p, "log_q": log_q}
+            found = weighted(target.log_densities, approximation, max(size, FEWEST_POINTS), rng, own)
+            posterior = target.constrained(found.points[:size].reshape(chains, options.draws, -1))
+    kept = {"lp": found.log_p, "log_q": found.log_q}
     by_chain = {name: (("chain", "draw"), each[:size].reshape(chains, -1)) for name, each in kept.items()}
-    approximation = xr.Dataset(
+    history = xr.Dataset(
         {"elbo": ("iteration", -losses)},
         attrs={
             "family": family,
-            "pareto_k": float(k_hat),
-            "importance_efficiency": float(1 / np.exp(2 * log_weights).sum() / len(log_weights)),
+            "pareto_k": found.k_hat,
+            "importance_efficiency": found.efficiency,
             "converged": int(converged),
         },
     )
-    return Sampled(posterior, xr.Dataset(by_chain, coords=posterior.coords), interrupt.requested, approximation)
+    return Sampled(posterior, xr.Dataset(by_chain, coords=posterior.coords), interrupt.requested, history)
 
 
 def _maximise(
@@ -127,14 +117,3 @@ def _agree(old: FloatArray, new: FloatArray, shift: FloatArray, whitener: FloatA
     old_sd, new_sd = (np.sqrt((factor**2).sum(axis=1)) for factor in (old, new))
     moved = np.abs(whitener @ shift[: len(whitener)]) / new_sd
     return bool(moved.max() < _MEAN_TOL and np.abs(np.log(new_sd / old_sd)).max() < _SD_TOL)
-
-
-def _with_exact_scale(
-    points: FloatArray, mean: FloatArray, factor: FloatArray, own: LogPosterior, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
-    """Replace the coordinates of C0 by draws from its conditional given the covariances; and log q of it all."""
-    rest = np.delete(np.arange(len(mean)), np.r_[own.places[own.spread.scale_name]])
-    factor = np.linalg.qr(factor[rest].T, mode="r").T  # of the other variables' covariance, up to signs
-    log_q = log_normal(solve_triangular(factor, (points[:, rest] - mean[rest]).T, lower=True).T, factor)
-    points, log_q_scale = own.with_exact_scale(points, rng)
-    return points, log_q + log_q_scale

@@ -15,7 +15,7 @@ from bayesgmm.kernels.density import draw_callback, with_whitener
 from bayesgmm.model.mixture import NOISE, NU
 from bayesgmm.posterior import LogPosterior
 
-_POINT = "point"  # the one variable that nutpie is told of
+POINT = "point"  # the one variable that nutpie is told of
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,17 @@ class CompiledTarget:
             shared_var_keys={},
             user_data=with_whitener(self.log_posterior.header, *whitener),
             n_expanded=size,
-            shape_info=([_POINT], [slice(0, size)], [(size,)]),
+            shape_info=([POINT], [slice(0, size)], [(size,)]),
             logp_func=None,
             expand_func=None,
             _n_dim=size,
-            _shapes={_POINT: (size,)},
+            _shapes={POINT: (size,)},
             _coords={},
         )
 
     def sampled(self, posterior: xr.Dataset) -> xr.Dataset:
         """The mixture's variables from nutpie's posterior."""
-        return self.constrained(posterior[_POINT].values)
+        return self.constrained(posterior[POINT].values)
 
     def log_densities(self, points: FloatArray) -> FloatArray:
         """The log density at points (S, n_dim)."""

@@ -51,10 +51,17 @@ def _settled(log_density: LogDensity, start: FloatArray) -> Gaussian:
 def _curvature(log_density: LogDensity, point: FloatArray, factor: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Eigenvalues, none flat or negative, and eigenvectors of the negative Hessian of noise, for point + factor noise."""
     step = 1e-5
-    rows = [log_density(point - step * each)[1] - log_density(point + step * each)[1] for each in factor.T]
-    hessian = np.nan_to_num(np.array(rows) @ factor / (2 * step), posinf=0.0, neginf=0.0)
+    below, above = np.split(_gradients(log_density, point + step * np.concatenate([-factor.T, factor.T])), 2)
+    hessian = np.nan_to_num((below - above) @ factor / (2 * step), posinf=0.0, neginf=0.0)
     values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
     return np.maximum(values, _FLATTEST), vectors
+
+
+def _gradients(log_density: LogDensity, points: FloatArray) -> FloatArray:
+    """At many points; of the package's own posterior all at once."""
+    if isinstance(log_density, LogPosterior):
+        return log_density.gradients(points)
+    return np.array([log_density(point)[1] for point in points])
 
 
 def _mode(log_density: LogDensity, start: FloatArray, factor: FloatArray) -> FloatArray:

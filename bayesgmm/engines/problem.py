@@ -15,7 +15,7 @@ from bayesgmm.data.units import Units
 from bayesgmm.em.result import EMResult
 from bayesgmm.engines.compiled_target import CompiledTarget, mixture_dims
 from bayesgmm.model.priors import Prior
-from bayesgmm.posterior import LogPosterior, standardised_posterior
+from bayesgmm.posterior import LogPosterior, standardised_posterior, summed_posterior
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,23 @@ class Problem:
     own: LogPosterior | None = None  # the compiled density, if the posterior is the package's own
 
 
-def own_problem(data: Observations, em: EMResult, prior: Prior, engine: Engine | None) -> Problem:
-    """The package's own posterior of standardised data, started at the distinct optima of EM."""
-    own, units = standardised_posterior(data, em.mixture.n_components, prior, em.covariance, em.family)
+def own_problem(data: Observations, em: EMResult, prior: Prior, engine: Engine | None, chains: int) -> Problem:
+    """The package's own posterior of standardised data, started at the distinct optima of EM.
+
+    Where EM's source has more than these data, the posterior is that of all that it has.
+    """
+    target: Any
+    own: LogPosterior
+    if isinstance(em.source, Observations):
+        own, units = standardised_posterior(data, em.mixture.n_components, prior, em.covariance, em.family)
+        target = CompiledTarget(own)
+    else:
+        from bayesgmm.engines.together import SummedTarget
+
+        own, units = summed_posterior(data, em.source, em.mixture.n_components, prior, em.covariance, em.family)
+        target = SummedTarget(own, chains=chains)
     optima = [units.standardised_mixture(each) for each in em.optima()]
     names = list(mixture_dims(own))
-    target: Any = CompiledTarget(own)
     if engine == "pymc":
         from bayesgmm.engines.pymc_target import PyMCTarget
         from bayesgmm.model.pymc_model import build_model

@@ -10,7 +10,7 @@ Cholesky factor L with Sigma = L L'.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,11 +58,12 @@ class ESums(NamedTuple):
     @classmethod
     def stacked(cls, each: Iterable[ESums]) -> ESums:
         """Those of several mixtures, one behind the other."""
-        return cls(*map(np.stack, zip(*each, strict=True)))
+        parts: Any = map(np.stack, zip(*each, strict=True))
+        return cls(*parts)
 
     def plus(self, other: ESums) -> ESums:
         """Those of further observations added."""
-        return ESums(*(one + more for one, more in zip(self, other, strict=True)))
+        return ESums(*(np.add(one, more) for one, more in zip(self, other, strict=True)))  # type: ignore[call-overload]
 
 
 def e_step(

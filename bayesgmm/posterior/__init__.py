@@ -4,5 +4,6 @@ It imports arguments, data, kernels, model.
 """
 
 from bayesgmm.posterior.log_posterior import LogPosterior, log_posterior, standardised_posterior
+from bayesgmm.posterior.summed import SummedPosterior, summed_posterior
 
-__all__ = ["LogPosterior", "log_posterior", "standardised_posterior"]
+__all__ = ["LogPosterior", "SummedPosterior", "log_posterior", "standardised_posterior", "summed_posterior"]

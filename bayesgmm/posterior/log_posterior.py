@@ -54,7 +54,7 @@ def standardised_posterior(
     rows: Observations, k: int, prior: Prior, covariance: Covariance, family: Family = "gaussian"
 ) -> tuple[LogPosterior, Units]:
     """The posterior of standardised data, under a prior in the data's units, and the units in which it is."""
-    units = Units.of(rows.x, rows.known.weight, one_unit=Structure(covariance, rows.n_features).one_unit)
+    units = rows.units(one_unit=Structure(covariance, rows.n_features).one_unit)
     return LogPosterior(rows.standardised(units), k, prior.rescaled(units.shift, units.scale), covariance, family), units
 
 

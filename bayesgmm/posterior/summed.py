@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.arguments import FloatArray
-from bayesgmm.data.observations import Source
+from bayesgmm.arguments import Covariance, Family, FloatArray
+from bayesgmm.data.observations import Observations, Source
 from bayesgmm.data.units import Units
 from bayesgmm.kernels import student
 from bayesgmm.kernels.completed import rows_of_sums
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.kernels.rows import Rows
+from bayesgmm.model.priors import Prior
+from bayesgmm.model.structures import Structure
 from bayesgmm.posterior.log_posterior import LogPosterior
 
 
@@ -47,22 +49,23 @@ class SummedPosterior(LogPosterior):
 
     def __call__(self, point: FloatArray) -> tuple[float, FloatArray]:
         """Log posterior and its gradient; NaN where it is beyond the range of a float."""
-        values, gradients = self._evaluated(point[None])
+        values, gradients = self.evaluated(point[None])
         return float(values[0]), gradients[0]
 
     def gradients(self, points: FloatArray) -> FloatArray:
         """Of the log posterior at many points (S, n_dim)."""
-        return self._evaluated(points)[1]
+        return self.evaluated(points)[1]
 
     def values(self, points: FloatArray) -> FloatArray:
         """Log posterior at many points (S, n_dim), shape (S,)."""
-        return self._evaluated(points)[0]
+        return self.evaluated(points)[0]
 
-    def _evaluated(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def evaluated(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Log posterior (S,) and its gradients (S, n_dim) at many points, in one pass."""
         sums = self.source.sums(*self.parameters(points), units=self.units)
         values, gradients = np.empty(len(points)), np.empty(points.shape)
         for s, point in enumerate(points):
-            np.concatenate([np.ravel(part[s]) for part in sums], out=self._sums)
+            np.concatenate([np.ravel(np.asarray(part)[s]) for part in sums], out=self._sums)
             values[s], gradients[s] = super().__call__(point)
         return values, gradients
 
@@ -81,3 +84,10 @@ class SummedPosterior(LogPosterior):
         return np.exp(log_w), self.means(points), factors, nu
 
 
+def summed_posterior(
+    rows: Observations, source: Source, k: int, prior: Prior, covariance: Covariance, family: Family
+) -> tuple[SummedPosterior, Units]:
+    """The posterior of a source's observations, of which some rows are at hand, and the units in which it is."""
+    units = source.units(one_unit=Structure(covariance, rows.n_features).one_unit)
+    given = rows.standardised(units), k, prior.rescaled(units.shift, units.scale), covariance, family
+    return SummedPosterior(*given, source=source, units=units), units

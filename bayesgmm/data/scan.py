@@ -1,0 +1,365 @@
+"""Rows that stay where they are, and are read in parts: passes over them, what one learns first, and a sample."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgmm.arguments import FloatArray, Missing, Noise, read_choice, spoken
+from bayesgmm.data.known import NOTHING, Known
+from bayesgmm.data.noise import as_in
+from bayesgmm.data.observations import Observations
+from bayesgmm.data.units import Units
+from bayesgmm.kernels.estep import ESums
+from bayesgmm.kernels.student import Nu
+from bayesgmm.words import Argument, Words, about
+
+_SAMPLE = 2**20, 2**23  # rows of the sample, and values, at most
+_SHOWN = 20_000  # rows that stand for all in a tree; so few are read as a whole
+_SEED = 0  # of the sample, which is the same for whoever scans the same rows
+
+
+class Block(NamedTuple):
+    """Some rows (m, D) as they were read, and their weights (m,), if they have any."""
+
+    x: FloatArray
+    weight: FloatArray | None
+
+
+class Part(Protocol):
+    """Some of the rows, read when they are asked for, in blocks."""
+
+    def blocks(self) -> Iterator[Block]:
+        """The rows, in their order."""
+
+    def where(self, row: int) -> str:
+        """What to call one of them in a message."""
+
+
+class Spread[T](Protocol):
+    """Who works on all parts."""
+
+    def __call__(self, work: Callable[[int, Part], T], parts: Sequence[Part]) -> list[T]:
+        """What comes of each part and its number, in their order."""
+
+
+def on_threads[T](work: Callable[[int, Part], T], parts: Sequence[Part]) -> list[T]:
+    """On all cores of this machine."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            return list(pool.map(work, range(len(parts)), parts))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What a first pass tells; a feature's numbers are those of its values that are known.
+
+    Attributes
+    ----------
+    n : int
+        Rows that count.
+    total : float
+        The sum of their weights.
+    known, mean, scatter, low, high : (D,) array
+        Weight of the values, their mean, weighted sum of squares about it, and range.
+    keys, x, weight : (m,), (m, D) and (m,) arrays
+        The rows of the sample, those with the smallest of random numbers, in the order of these; their weights.
+    extreme_x, extreme_weight : (2 D, D) and (2 D,) arrays
+        Rows in which features are at their ends.
+    """
+
+    n: int
+    total: float
+    known: FloatArray
+    mean: FloatArray
+    scatter: FloatArray
+    low: FloatArray
+    high: FloatArray
+    keys: FloatArray
+    x: FloatArray
+    weight: FloatArray
+    extreme_x: FloatArray
+    extreme_weight: FloatArray
+
+    @classmethod
+    def of(cls, rows: Observations, keys: FloatArray, share: float) -> Summary:
+        """Of a block, whose rows have been given numbers between 0 and 1; those below the share may come into a sample."""
+        x, weight = rows.x, rows.counts
+        least = keys <= share
+        present = ~np.isnan(x)
+        counted, filled = weight[:, None] * present, np.where(present, x, 0.0)
+        known = counted.sum(axis=0)
+        mean = np.divide((counted * filled).sum(axis=0), known, out=np.zeros_like(known), where=known > 0)
+        scatter = (counted * (filled - mean) ** 2).sum(axis=0)
+        low, high = np.where(present, x, np.inf), np.where(present, x, -np.inf)
+        at = np.concatenate([low.argmin(axis=0), high.argmax(axis=0)])
+        return cls(
+            len(x), float(weight.sum()), known, mean, scatter, low.min(axis=0), high.max(axis=0), keys[least], x[least],
+            np.array(weight[least]), x[at], np.array(weight[at]),
+        )  # fmt: skip
+
+    @classmethod
+    def of_all(cls, parts: Sequence[Summary], size: int) -> Summary:
+        """Of several together, with a sample of so many rows."""
+        keys = np.concatenate([each.keys for each in parts])
+        least = np.argsort(keys)[:size]
+        x, weight = (np.concatenate(each)[least] for each in zip(*((one.x, one.weight) for one in parts), strict=True))
+        moments = reduce(cls._plus, parts)
+        return replace(moments, keys=keys[least], x=x, weight=weight)
+
+    def _plus(self, other: Summary) -> Summary:
+        """Of both but for the sample."""
+        known = self.known + other.known
+        share = np.divide(other.known, known, out=np.zeros_like(known), where=known > 0)
+        apart = other.mean - self.mean
+        ours = np.concatenate([self.low <= other.low, self.high >= other.high])
+        return replace(
+            self,
+            n=self.n + other.n,
+            total=self.total + other.total,
+            known=known,
+            mean=self.mean + share * apart,
+            scatter=self.scatter + other.scatter + self.known * share * apart**2,
+            low=np.minimum(self.low, other.low),
+            high=np.maximum(self.high, other.high),
+            extreme_x=np.where(ours[:, None], self.extreme_x, other.extreme_x),
+            extreme_weight=np.where(ours, self.extreme_weight, other.extreme_weight),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Rows on disk or with workers, which are read in passes and never held together.
+
+    From :func:`bayesgmm.scan_parquet`, or made of a memory map or a Dask collection where one is passed for data. Every
+    function that fits takes it in the place of an array.
+
+    Attributes
+    ----------
+    parts : sequence of Part
+    n_features : int
+        D.
+    names : tuple, or None
+        The columns' names.
+    missing : {"raise", "drop", "at_random"}
+        What to do with NaN, as of :class:`bayesgmm.Observations`.
+    weighted : bool
+        Whether the rows have weights.
+    n_stored, n_bytes : int or None
+        How many rows there are, of whatever use, and what a pass reads, where that is known beforehand.
+    noise : bool or float
+        Whether rows may be noise, as of :meth:`bayesgmm.Observations.with_noise`.
+    """
+
+    parts: Sequence[Part]
+    n_features: int
+    names: tuple[str, ...] | tuple[int, ...] | None
+    missing: Missing = "raise"
+    weighted: bool = False
+    n_stored: int | None = None
+    n_bytes: int | None = None
+    noise: bool | float = False
+    over: Spread[Any] = field(default=on_threads, repr=False)
+
+    def __post_init__(self) -> None:
+        read_choice(self.missing, Missing, "missing")
+
+    def __repr__(self) -> str:
+        n = "?" if self.n_stored is None else self.n_stored
+        features = f"{self.n_features} feature{'s' if self.n_features > 1 else ''}"
+        return f"Scan(n = {n}, {features}{', with weights' if self.weighted else ''})"
+
+    def __len__(self) -> int:
+        """The number of rows that count, which the first pass tells."""
+        return self.summary.n
+
+    @property
+    def pass_words(self) -> str:
+        """What a pass reads, to be announced."""
+        rows = f"{self.summary.n if 'summary' in self.__dict__ else self.n_stored or '?'} rows"
+        return rows if self.n_bytes is None else f"{rows}, {self.n_bytes / 1e9:.2g} GB"
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What a first pass tells."""
+        size = self._size
+        share = 1.0
+        if self.n_stored is not None and self.n_stored > size:
+            share = min(1.0, (size + 10 * np.sqrt(size)) / self.n_stored)  # so that enough numbers are below it
+        found = [each for each in self.over(_FirstPass(self, size, share), self.parts) if each is not None]
+        if not found:
+            raise ValueError(about("x", "must hold at least one observation, got none"))
+        return Summary.of_all(found, size)
+
+    @property
+    def total(self) -> float:
+        """n, or the sum of the weights."""
+        return self.summary.total
+
+    @property
+    def counts_known(self) -> FloatArray:
+        """How many values of each feature are known, weighted, (D,)."""
+        return np.full(self.n_features, self.total) if self.n_features == 1 else self.summary.known
+
+    def units(self, *, one_unit: bool) -> Units:
+        """Those in which all rows are standardised."""
+        return Units.with_moments(self.summary.mean, np.sqrt(self.summary.scatter / self.summary.known), one_unit=one_unit)
+
+    @cached_property
+    def sample(self) -> Observations:
+        """Rows chosen at random, up to a million of them, and behind them those in which features are at their ends."""
+        return self._chosen(len(self.summary.x))
+
+    @cached_property
+    def shown(self) -> Observations:
+        """The same, some twenty thousand: what stands for all in a tree."""
+        return self._chosen(_SHOWN)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether there are so few rows that they may as well be read as a whole."""
+        few = self.n_stored is None or self.n_stored <= _SHOWN
+        return few and self.summary.n <= _SHOWN
+
+    def read(self) -> Observations:
+        """All rows."""
+        blocks = [rows for part in self.parts for rows in self.rows_of(part)]
+        weight = np.concatenate([rows.counts for rows in blocks]) if self.weighted else None
+        x = np.concatenate([rows.x for rows in blocks])
+        return Observations.made(x, Known(weight), None, self.names, self.missing).with_noise(self.noise)
+
+    def with_noise(self, noise: Noise) -> Scan:
+        """The same rows, each of which may be noise."""
+        if np.ndim(noise):
+            rule = "must be True, False or one log density of rows that are read in parts, got an array"
+            raise ValueError(about("noise", f"{rule}; read them into memory, or give one number"))
+        result = replace(self, noise=noise if isinstance(noise, bool) else float(np.asarray(noise)))
+        if "summary" in self.__dict__:
+            result.__dict__["summary"] = self.summary
+        return result
+
+    def sums(
+        self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
+    ) -> ESums:
+        """Completed sums for a mixture, or for S of them, in one pass."""
+        if self.noise is not False:
+            _ = self.shown  # which tells the box of noise, before threads ask for it
+        work = _Summing(self, weights, means, factors, nu, units)
+        return reduce(ESums.plus, (each for each in self.over(work, self.parts) if each is not None))
+
+    def over_blocks[T](self, work: Callable[[Observations], T]) -> Iterator[T]:
+        """What comes of all rows in blocks, in one pass."""
+        for results in self.over(_OfBlocks(self, work), self.parts):
+            yield from results
+
+    def rows_of(self, part: Part) -> Iterator[Observations]:
+        """The rows of a part that count, in blocks."""
+        for block in part.blocks():
+            rows = _in_order(block, self.missing)
+            if len(rows):
+                yield rows if self.noise is False else as_in(self.shown, rows)
+
+    @property
+    def _size(self) -> int:
+        return min(_SAMPLE[0], _SAMPLE[1] // self.n_features)
+
+    def _chosen(self, size: int) -> Observations:
+        summary = self.summary
+        x = np.concatenate([summary.x[:size], summary.extreme_x])
+        weight = np.concatenate([summary.weight[:size], summary.extreme_weight])
+        known = Known(weight) if self.weighted else NOTHING
+        return Observations.made(x, known, None, self.names, self.missing).with_noise(self.noise)
+
+
+@dataclass(frozen=True)
+class _FirstPass:
+    """The summary of a part; whatever must not be among data is named."""
+
+    scan: Scan
+    size: int
+    share: float  # of the rows that may come into the sample
+
+    def __call__(self, number: int, part: Part) -> Summary | None:
+        rng, begin = np.random.default_rng([_SEED, number]), 0
+        found: list[Summary] = []
+        for block in part.blocks():
+            self._require_sound(part, begin, block)
+            begin += len(block.x)
+            rows = _in_order(block, self.scan.missing)
+            if len(rows):
+                found.append(Summary.of(rows, rng.random(len(rows)), self.share))
+        return Summary.of_all(found, self.size) if found else None
+
+    def _require_sound(self, part: Part, begin: int, block: Block) -> None:
+        def refuse(rule: str, wrong: NDArray[np.bool_], got: str, name: Any, *remedy: Any) -> None:
+            at = int(np.flatnonzero(wrong)[0])
+            raise ValueError(about(name, f"{rule}, got {got} in {part.where(begin + at)}", *remedy))
+
+        x, weight = block
+        if weight is not None:
+            wrong = ~(np.isfinite(weight) & (weight >= 0))
+            if wrong.any():
+                refuse("must not be negative, NaN or infinite", wrong, f"{weight[wrong][0]:g}", "weight", "; correct it")
+        at_random = self.scan.missing == "at_random"
+        sound = ~np.isinf(x) if at_random else np.isfinite(x)
+        if self.scan.missing == "drop" or sound.all():
+            if at_random and x.shape[1] > 1 and np.isnan(x).all(axis=1).any():
+                nothing = np.isnan(x).all(axis=1)
+                refuse("must say something in every row", nothing, "nothing but NaN", "x", "; leave it out")
+            return
+        row, column = (int(each[0]) for each in np.nonzero(~sound))
+        called = "" if self.scan.names is None else f" of column {spoken(self.scan.names[column])}"
+        drop = Argument("missing", "drop")
+        remedy = Words("; clean the data, or pass ", drop, " to leave such observations out")
+        refuse("must be finite", ~sound.all(axis=1), f"{x[row, column]:g}{called}", "x", remedy)
+
+
+@dataclass(frozen=True)
+class _Summing:
+    """The sums of a part; None of one without rows."""
+
+    scan: Scan
+    weights: FloatArray
+    means: FloatArray
+    factors: FloatArray
+    nu: Nu
+    units: Units | None
+
+    def __call__(self, number: int, part: Part) -> ESums | None:
+        found: ESums | None = None
+        for rows in self.scan.rows_of(part):
+            sums = rows.sums(self.weights, self.means, self.factors, self.nu, units=self.units)
+            found = sums if found is None else found.plus(sums)
+        return found
+
+
+@dataclass(frozen=True)
+class _OfBlocks[T]:
+    scan: Scan
+    work: Callable[[Observations], T]
+
+    def __call__(self, number: int, part: Part) -> list[T]:
+        return [self.work(rows) for rows in self.scan.rows_of(part)]
+
+
+def _in_order(block: Block, missing: Missing) -> Observations:
+    """The rows of a block that count."""
+    x, weight = block
+    used = np.ones(len(x), dtype=bool) if weight is None else weight > 0
+    if missing == "drop":
+        used &= np.isfinite(x).all(axis=1)
+    elif missing == "at_random":
+        used &= ~np.isnan(x).all(axis=1)
+    if not used.all():
+        x, weight = x[used], None if weight is None else weight[used]
+    return Observations.made(x, NOTHING if weight is None else Known(weight))

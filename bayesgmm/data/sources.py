@@ -1,0 +1,102 @@
+"""Where the rows are: in memory, on disk, or with Dask; what each function takes for data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bayesgmm.arguments import Missing, Noise
+from bayesgmm.data.observations import Observations
+from bayesgmm.data.reading import read_fit_data
+from bayesgmm.data.scan import Block, Scan
+from bayesgmm.data.tables import read_numbers
+from bayesgmm.words import about
+
+_ROWS = 2**17  # of a block
+_BLOCKS = 8  # of a part
+
+
+def read_fit_source(
+    x: ArrayLike | Observations | Scan,
+    k: Any,
+    *,
+    missing: Missing = "raise",
+    sample_weight: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    noise: Noise = False,
+    **others: Any,
+) -> tuple[Observations, Observations | Scan, int]:
+    """Rows in memory, where all rows are, and the number of components; see :func:`read_fit_data`.
+
+    Of rows that are read in parts those in memory are a sample; where they are few, all.
+    """
+    scan = scan_of(x, missing=missing, sample_weight=sample_weight)
+    if scan is None:
+        given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels, "noise": noise}
+        data, k = read_fit_data(x, k, **given, **others)  # type: ignore[arg-type]
+        return data, data, k
+    if labels is not None:
+        raise ValueError(about("labels", "cannot be given of rows that are read in parts; read them into memory"))
+    scan = scan if noise is False else scan.with_noise(noise)
+    if scan.is_small:
+        data, k = read_fit_data(scan.read(), k, **others)
+        return data, data, k
+    data, k = read_fit_data(scan.sample, k, **others)
+    return data, scan, k
+
+
+def scan_of(x: Any, *, missing: Missing = "raise", sample_weight: ArrayLike | None = None) -> Scan | None:
+    """The rows, if they are read in parts: a scan, a memory map, or a Dask collection."""
+    if isinstance(x, Scan):
+        if sample_weight is not None:
+            raise ValueError(about("sample_weight", "must not be given beside a scan, which has its own; give it there"))
+        if missing not in ("raise", x.missing):
+            raise ValueError(about("missing", "must not be given beside a scan, which deals with gaps; give it there"))
+        return x
+    if isinstance(x, np.memmap):
+        return scan_memmap(x, missing=missing, sample_weight=sample_weight)
+    return None
+
+
+@dataclass(frozen=True)
+class _Slices:
+    """Some rows of a memory map, and of their weights."""
+
+    x: NDArray[Any]
+    weight: NDArray[Any] | None
+    begin: int
+    end: int
+
+    def blocks(self) -> Iterator[Block]:
+        """The rows as floats, in their order."""
+        for begin in range(self.begin, self.end, _ROWS):
+            rows = slice(begin, min(begin + _ROWS, self.end))
+            values = np.ascontiguousarray(self.x[rows], dtype=np.float64).view(np.ndarray)
+            weight = None if self.weight is None else np.asarray(self.weight[rows], dtype=np.float64)
+            yield Block(values.reshape(len(values), -1), weight)
+
+    def where(self, row: int) -> str:
+        """By its number."""
+        return f"row {self.begin + row}"
+
+
+def scan_memmap(x: NDArray[Any], *, missing: Missing, sample_weight: ArrayLike | None = None) -> Scan:
+    """A memory map, which is read in slices."""
+    read_numbers(x[:1], "x", copy=False)  # refuses what are no numbers
+    if x.ndim not in (1, 2):
+        rule = "must have shape (n,) or (n, D)"
+        raise ValueError(about("x", f"{rule}, got {x.ndim} dimensions; pass one row for each observation"))
+    if not x.size:
+        raise ValueError(about("x", "must hold at least one observation, got none"))
+    weight = None if sample_weight is None else np.asanyarray(sample_weight)
+    if weight is not None and weight.shape != (len(x),):
+        rule = f"must hold one weight for each observation, shape ({len(x)},)"
+        raise ValueError(about("sample_weight", f"{rule}, got shape {weight.shape}"))
+    step = _BLOCKS * _ROWS
+    parts = [_Slices(x, weight, begin, min(begin + step, len(x))) for begin in range(0, len(x), step)]
+    n_features = 1 if x.ndim == 1 else x.shape[1]
+    return Scan(parts, n_features, None, missing, weight is not None, n_stored=len(x), n_bytes=x.nbytes)

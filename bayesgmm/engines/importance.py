@@ -1,0 +1,121 @@
+"""Draws from Gaussians on the unconstrained space, weighted by importance: how far they are the posterior's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from arviz_stats.base import array_stats
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.special import gammaln, logsumexp
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.engines.interface import Gaussian, Sampled, Target
+from bayesgmm.engines.laplace import laplace, log_normal
+from bayesgmm.engines.phases import Phases
+from bayesgmm.engines.starts import Optimum
+from bayesgmm.posterior import LogPosterior
+
+MAX_K_HAT = 0.7  # above which importance weights tell nothing
+FEWEST_POINTS = 1_000  # that k-hat is estimated from
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Points (S, n_dim), log densities there of the posterior and of what they were drawn from, smoothed log weights.
+
+    The weights add to one. ``k_hat`` is the shape of the tail of the raw ones (Vehtari, Simpson, Gelman, Yao & Gabry 2024).
+    """
+
+    points: FloatArray
+    log_p: FloatArray
+    log_q: FloatArray
+    log_weights: FloatArray
+    k_hat: float
+
+    @property
+    def efficiency(self) -> float:
+        """How many draws from the posterior each is worth."""
+        return float(1 / np.exp(2 * self.log_weights).sum() / len(self.log_weights))
+
+    def log_mass(self) -> tuple[float, float]:
+        """Logarithm of the integral of the density, and its standard error."""
+        ratios = self.log_p - self.log_q
+        value = float(logsumexp(ratios) - np.log(len(ratios)))
+        return value, float(np.exp(ratios - value).std() / np.sqrt(len(ratios)))
+
+    def resampled(self, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Which points to take so many draws from, in a random order: each as often as its weight says, but for rounding."""
+        ends = np.cumsum(np.exp(self.log_weights))
+        at = (np.arange(size) + rng.random()) / size * ends[-1]
+        return rng.permutation(np.minimum(np.searchsorted(ends, at), len(ends) - 1))
+
+
+def weighted(
+    log_densities: Callable[[FloatArray], FloatArray],
+    proposals: Sequence[tuple[float, Gaussian]],
+    size: int,
+    rng: np.random.Generator,
+    own: LogPosterior | None = None,
+) -> Weighted:
+    """Draws from a mixture of Gaussians, given with their shares.
+
+    Of the package's ``own`` posterior under the hierarchical prior, C0 is drawn from its exact conditional given the drawn
+    variances instead: that can only bring the draws nearer to the posterior, and log C0 has a tail no Gaussian has.
+    """
+    shares = np.array([share for share, _ in proposals])
+    chosen = rng.choice(len(shares), size, p=shares) if len(shares) > 1 else np.zeros(size, dtype=int)
+    noise = rng.standard_normal((size, len(proposals[0][1].mean)))
+    means, factors = (np.array(each) for each in zip(*(gaussian for _, gaussian in proposals), strict=True))
+    points = np.empty_like(noise)
+    for i, (mean, factor) in enumerate(zip(means, factors, strict=True)):
+        points[chosen == i] = mean + noise[chosen == i] @ factor.T
+    rest = np.arange(points.shape[1])
+    log_q = np.zeros(size)
+    if own is not None and own.hierarchical:
+        rest = np.delete(rest, np.r_[own.places[own.spread.scale_name]])
+        points, log_q = own.with_exact_scale(points, rng)
+    log_q = log_q + logsumexp(
+        [
+            np.log(share) + _log_density(points[:, rest], mean[rest], factor[rest])
+            for share, mean, factor in zip(shares, means, factors, strict=True)
+        ],
+        axis=0,
+    )
+    log_p = log_densities(points)
+    log_p = np.where(np.isfinite(log_p), log_p, -np.inf)
+    log_weights, k_hat = array_stats.psislw(log_q - log_p)
+    return Weighted(points, log_p, log_q, log_weights, float(k_hat))
+
+
+def _log_density(points: FloatArray, mean: FloatArray, factor: FloatArray) -> FloatArray:
+    """Of N(mean, factor factor') for some rows of a triangular factor."""
+    if factor.shape[0] < factor.shape[1]:
+        factor = np.linalg.qr(factor.T, mode="r").T  # triangular again, up to signs
+    return log_normal(solve_triangular(factor, (points - mean).T, lower=True).T, factor)
+
+
+def sample_laplace(
+    own: LogPosterior, target: Target, optima: Sequence[Optimum], draws: int, chains: int, seed: int, phases: Phases
+) -> tuple[Sampled, dict[str, float]] | float:
+    """Draws from Laplace's approximation at each solution, weighted and resampled; k-hat alone if that is too high."""
+    rng = np.random.default_rng(seed)
+    with phases("geometry", "Laplace's approximation"):
+        proposals = [(each.mass, each.approximation or laplace(own, each.point)) for each in optima]
+    size = max(draws * chains, FEWEST_POINTS)
+    with phases("draws", f"weighing {size} draws"):
+        found = weighted(own.values, proposals, size, rng, own)
+    if not found.k_hat <= MAX_K_HAT:
+        return found.k_hat
+    chosen = found.resampled(draws * chains, rng)
+    posterior = target.constrained(found.points[chosen].reshape(chains, draws, -1))
+    stats = {name: values[chosen].reshape(chains, draws) for name, values in (("lp", found.log_p), ("log_q", found.log_q))}
+    sample_stats = xr.Dataset({name: (("chain", "draw"), each) for name, each in stats.items()}, coords=posterior.coords)
+    log_mass, mcse = found.log_mass()
+    images = float(gammaln(np.bincount(own.classes) + 1).sum())
+    told = {"pareto_k": found.k_hat, "importance_efficiency": found.efficiency}
+    told |= {"log_evidence": log_mass + images, "log_evidence_mcse": mcse}
+    return Sampled(posterior, sample_stats), told
