@@ -19,7 +19,7 @@ from bayesgmm.analysis.draws import draws_of
 from bayesgmm.analysis.impropriety import OfData, forewarn, of_data
 from bayesgmm.analysis.quantities import have_reached, invariant_quantities
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.tree import add_optima, build_tree
+from bayesgmm.analysis.tree import Whole, add_optima, build_tree
 from bayesgmm.arguments import Covariance, Engine, Family, FloatArray, Method, Missing, Noise, read_seed, require_memory
 from bayesgmm.data.known import NOTHING
 from bayesgmm.data.observations import Observations
@@ -388,10 +388,12 @@ def _sampled(
         from bayesgmm.engines.importance import sample_laplace
 
         assert optima is not None
-        by_laplace = sample_laplace(problem.own, problem.target, optima, options.draws, options.chains, seed, phases)
-        if not isinstance(by_laplace, float):
-            return by_laplace
-        phases.say(f"the posterior is too far from Laplace's approximation (k-hat {by_laplace:.2f}): NUTS takes over")
+        by_laplace, told = sample_laplace(problem, optima, options.draws, options.chains, seed, phases)
+        if by_laplace is not None:
+            return by_laplace, told
+        phases.say(f"the posterior is too far from Laplace's approximation (k-hat {told['pareto_k']:.2f}): NUTS takes over")
+        by_nuts, settings = _by_nuts(asked, problem, optima, phases)
+        return by_nuts, settings | {"method": "nuts"}
     if options.method == "advi":
         from bayesgmm.engines.advi import sample_advi
 
@@ -406,6 +408,14 @@ def _sampled(
         gibbs = GibbsSettings(options.draws, tune, thin, options.chains, seed, asked.progressbar)
         starts = [optima[i].point for i in deal(optima, options.chains)]
         return sample_gibbs(problem.target, starts, gibbs, phases), {"tune": tune, "thin": thin}
+    return _by_nuts(asked, problem, optima, phases)
+
+
+def _by_nuts(
+    asked: _Asked, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases
+) -> tuple[Sampled, dict[str, Any]]:
+    """Draws by NUTS, and the settings under which they were made."""
+    options = asked.options
     sampled, nuts = _sampled_by_nuts(asked, problem, optima, phases)
     settings: dict[str, Any] = {"tune": nuts.tune, "thin": sampled.thin, "target_accept": nuts.target_accept}
     if options.target_ess is not None:
@@ -421,7 +431,9 @@ def _with_optima(asked: _Asked, tree: xr.DataTree, em: EMResult, optima: Sequenc
     options = asked.options
     begun = [0] * options.chains if options.method == "advi" or asked.without_nutpie else deal(optima, options.chains)
     masses = [each.mass if each.approximation is not None else np.nan for each in optima]
-    return add_optima(tree, [(em.optima()[each.which], masses[i], begun.count(i)) for i, each in enumerate(optima)])
+    reached = {id(end.mixture): end.log_likelihood for end in em.restarts}
+    mixtures = [em.optima()[each.which] for each in optima]
+    return add_optima(tree, [(each, reached[id(each)], masses[i], begun.count(i)) for i, each in enumerate(mixtures)])
 
 
 def _finished(asked: _Asked, tree: xr.DataTree, sampled: Sampled, phases: Phases) -> Reading:
@@ -569,7 +581,8 @@ def _assembled(asked: _Asked, em: EMResult, problem: Problem, sampled: Sampled, 
     if approximation is not None:
         approximation = approximation.assign(elbo=approximation["elbo"] - problem.log_unit)
     apart = ["C0"] if problem.own is not None and problem.own.hierarchical else []
-    return build_tree(posterior, sampled.sample_stats, asked.data, em, attrs, approximation, apart)
+    whole = None if asked.source is asked.data else Whole(len(asked.source), asked.source.total)
+    return build_tree(posterior, sampled.sample_stats, asked.data, em, attrs, approximation, apart, whole)
 
 
 def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) -> None:

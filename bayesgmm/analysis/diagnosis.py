@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from bayesgmm.analysis.contract import group_of
+from bayesgmm.analysis.contract import attribute, group_of
 from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, existence, of_data
 from bayesgmm.analysis.labels import WITHOUT_LABELS, LabelQuality, quality_of
@@ -187,9 +187,10 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
         attrs = tree["approximation"].attrs
         trouble = collapse + tuple(_advi_findings(attrs))
         sampler = {"PSIS k-hat": attrs["pareto_k"], "importance sampling efficiency": attrs["importance_efficiency"]}
-        chains = ["ess_bulk", "ess_tail", "r_hat"]  # of independent draws, about which they say nothing
-        invariants, parameters = invariants.drop(columns=chains), parameters.drop(columns=chains)
+        invariants, parameters = _of_independent(invariants), _of_independent(parameters)
         return Diagnosis(invariants, parameters, sampler, trouble + about_data, labels, converged=not trouble)
+    if tree.attrs.get("method") == "laplace":
+        return _of_weighted(reading, invariants, parameters, collapse, about_data)
     disagree = draws.n_draws >= 4 and invariants["r_hat"].max() > MAX_R_HAT
     apart = reading.ask(solutions) if disagree else None
     # chains of NUTS, of the package's own posterior, and observations few enough for many sweeps
@@ -207,6 +208,35 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     if not mixing:
         findings += tuple(_label_findings(parameters, draws, labels, relabelled=is_relabelled(tree)))
     return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not mixing, solutions=apart)
+
+
+def _of_weighted(
+    reading: Reading,
+    invariants: pd.DataFrame,
+    parameters: pd.DataFrame,
+    collapse: tuple[Finding, ...],
+    about_data: tuple[Finding, ...],
+) -> Diagnosis:
+    """Of draws that were weighted by importance and drawn again: independent but for those drawn several times."""
+    draws, labels = reading.draws, reading.ask(quality_of)
+    k_hat, efficiency = (float(attribute(reading.tree, name)) for name in ("pareto_k", "importance_efficiency"))
+    trouble, worth, needed = list(collapse), efficiency * len(draws.w), MIN_ESS_PER_CHAIN * draws.n_chains
+    if worth < needed:
+        enough = int(np.ceil(draws.n_draws * needed / worth / 100)) * 100
+        remedy = Words("raise ", Argument("draws"), f" to some {enough}, or use ", Argument("method", "nuts"))
+        problem = f"too few effective draws: importance weights leave {worth:.0f} of {len(draws.w)} (< {needed})"
+        trouble.append(Finding("ess_bulk", problem, remedy, {"ess_bulk": worth, "draws": enough}))
+    findings = [*trouble, *about_data, *_missed_findings(reading)]
+    if not trouble and not labels.trusted:
+        findings += _label_findings(parameters, draws, labels, relabelled=is_relabelled(reading.tree))
+    sampler = {"PSIS k-hat": k_hat, "importance sampling efficiency": efficiency}
+    invariants, parameters = (_of_independent(table, efficiency) for table in (invariants, parameters))
+    return Diagnosis(invariants, parameters, sampler, tuple(findings), labels, converged=not trouble)
+
+
+def _of_independent(table: pd.DataFrame, efficiency: float = 1.0) -> pd.DataFrame:
+    """Without what is said of chains, and with the errors of draws that are worth so much each."""
+    return table.drop(columns=["ess_bulk", "ess_tail", "r_hat"]).assign(mcse_mean=table["mcse_mean"] / np.sqrt(efficiency))
 
 
 def _mixing_findings(

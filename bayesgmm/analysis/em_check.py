@@ -132,7 +132,8 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     and EM have converged. Where single clusters cannot be told apart (:func:`bayesgmm.label_quality`), the comparison
     parameter by parameter means nothing: likelihoods and densities alone are compared, and ``unjudged`` says so. EM
     maximises the likelihood, so the draws' log-likelihood lies below it, by half the number of parameters on average where
-    the posterior is normal and the prior weak.
+    the posterior is normal and the prior weak. Of rows that are read in passes the likelihoods are those of the tree's
+    sample, which EM has not maximised.
 
     Examples
     --------
@@ -147,10 +148,8 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
         raise TypeError(f"em must be an EMResult or a Mixture, got {type(em).__name__}")
     if isinstance(em, EMResult) and not (np.array_equal(em.rows, x, equal_nan=True) and em.known.equals(reading.known)):
         raise ValueError("em must be fitted to the data of the tree, got an estimate from other data; fit it again")
-    if em is None:
-        mixture, em_log_likelihood = reading.em
-    else:
-        mixture = em.mixture if isinstance(em, EMResult) else em
+    mixture, em_log_likelihood = reading.em if em is None else (em.mixture if isinstance(em, EMResult) else em, None)
+    if em_log_likelihood is None or reading.whole is not None:
         em_log_likelihood = reading.observations.log_likelihood(*mixture.parameters)
     same_k = mixture.n_components == draws.n_components
     table = _em_table(reading, mixture) if same_k else pd.DataFrame()
@@ -180,7 +179,7 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     else:
         why = "the labels are still the sampler's" if as_sampled else "single clusters cannot be told apart"
         unjudged.append(Words(f"{why}, so that only likelihoods and densities were compared", remedy))
-    if likelihood["max"] > em_log_likelihood + 1e-6 * max(1.0, abs(em_log_likelihood)):
+    if reading.whole is None and likelihood["max"] > em_log_likelihood + 1e-6 * max(1.0, abs(em_log_likelihood)):
         reasons.append(
             Words(
                 f"a draw has a higher log-likelihood ({likelihood['max']:.2f}) than EM ({em_log_likelihood:.2f}), "

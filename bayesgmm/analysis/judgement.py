@@ -73,6 +73,8 @@ def judgement_of(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck) -> Jud
         return Judgement("caution", _TITLES.get(kinds, "To be used with reservations"), grounds)
     if tree.attrs.get("method") == "advi":
         why = "the approximation has converged to a usable k-hat, and agrees with EM. It is an approximation all the same"
+    elif tree.attrs.get("method") == "laplace":
+        why = "k-hat says that the weights of the draws can be trusted, and posterior and EM agree"
     elif tree["posterior"].sizes[CLUSTER] == 1:
         why = "what was followed has converged, and posterior and EM agree"
     else:

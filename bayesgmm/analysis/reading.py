@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm.analysis.draws import Draws, read_draws
-from bayesgmm.analysis.tree import OBS, permute, read_em, read_known, read_observations, read_tree
+from bayesgmm.analysis.tree import OBS, Whole, permute, read_em, read_known, read_observations, read_tree, read_whole
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations
@@ -73,6 +73,16 @@ class Reading:
         return self.known.classes(self.draws.n_components)
 
     @property
+    def whole(self) -> Whole | None:
+        """How many rows there are, where the data are a sample of them."""
+        return self.ask(read_whole, self.tree)
+
+    @property
+    def total(self) -> float:
+        """The sum of the weights of all rows."""
+        return self.observations.total if self.whole is None else self.whole.total
+
+    @property
     def positions(self) -> NDArray[np.int64]:
         """Which observations of those that were given the data are, (n,)."""
         _ = self.x  # which is read and checked first
@@ -86,7 +96,7 @@ class Reading:
     @property
     def _of_data(self) -> dict[Callable[..., Any], Any]:
         """What is known of data and EM, whatever the draws are."""
-        kept = (read_observations, read_known, read_em, _observations_of)
+        kept = (read_observations, read_known, read_em, read_whole, _observations_of)
         return {question: self._known[question] for question in kept if question in self._known}
 
     def beside(self, tree: xr.DataTree) -> Reading:

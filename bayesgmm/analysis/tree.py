@@ -16,6 +16,8 @@ Every engine ends in :func:`build_tree`, every analysis begins with :func:`bayes
   ``cov`` are then those of the Gaussians that they come near to as nu grows
 * where observations may be noise, ``w_noise`` (chain, draw) in the posterior, its share, of which ``w`` are the weights of
   the rest; ``w_noise`` in ``em_baseline``; in ``observed_data`` ``log_noise`` (obs), the log density that each has as noise
+* of rows that are read in passes ``observed_data`` holds a sample; its attributes ``rows`` and ``total`` tell how many there
+  are, and the sum of their weights
 * ``em_baseline``: ``w``, ``mu``, ``sigma`` or ``cov`` as in the posterior, the EM estimate; its criteria are attributes
 * ``optima``, where EM found several: ``w``, ``mu``, ``sigma`` or ``cov`` over (optimum, cluster, ...), their
   ``log_likelihood``, ``mass`` (share of the posterior by Laplace's method) and ``chains`` (how many began there)
@@ -28,8 +30,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from numbers import Real
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -63,6 +65,13 @@ ENTRY = "entry"  # of a packed triangular factor
 DRAWN = ("sigma2", "precision_factor", "C0_factor")  # by the model; trees of earlier versions hold them in their posterior
 
 
+class Whole(NamedTuple):
+    """How many rows there are of which a tree holds a sample, and the sum of their weights."""
+
+    rows: int
+    total: float
+
+
 def parameters_of(mixture: Mixture) -> dict[str, FloatArray]:
     """A mixture's parameters under the names that they have in a tree."""
     spread = mixture.sigma if mixture.n_features == 1 else mixture.covariances
@@ -79,6 +88,7 @@ def build_tree(
     attrs: Mapping[str, Any],
     approximation: xr.Dataset | None = None,
     apart: Sequence[str] = (),
+    whole: Whole | None = None,
 ) -> xr.DataTree:
     """Assemble the tree from what an engine produced, in the data's units; hyperparameters, named in ``apart``, aside."""
     k, dims = em.mixture.n_components, parameter_dims(em.mixture.n_features) | {NU: (CLUSTER,)}
@@ -100,7 +110,7 @@ def build_tree(
     groups = {
         "posterior": posterior.drop_vars(apart),
         "sample_stats": sample_stats,
-        "observed_data": observed(data),
+        "observed_data": observed(data).assign_attrs({} if whole is None else whole._asdict()),
         "em_baseline": baseline.assign_coords(features),
     }
     if apart:
@@ -137,17 +147,15 @@ def observed(data: Observations) -> xr.Dataset:
     return result
 
 
-def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, int]]) -> xr.DataTree:
-    """The tree with a group of the solutions that EM found: mixture, mass, and how many chains began there."""
-    mixtures, mass, chains = zip(*optima, strict=True)
+def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, float, int]]) -> xr.DataTree:
+    """The tree with a group of the solutions that EM found: mixture, log-likelihood, mass, and chains that began there."""
+    mixtures, likelihoods, mass, chains = zip(*optima, strict=True)
     dims = parameter_dims(mixtures[0].n_features) | {NU: (CLUSTER,)}
     values = [parameters_of(mixture) for mixture in mixtures]
     variables: dict[str, Any] = {
         name: ((OPTIMUM, *dims.get(name, ())), np.stack([each[name] for each in values])) for name in values[0]
     }
-    rows = Observations.made(read_observations(tree), read_known(tree))
-    likelihoods = [rows.log_likelihood(*mixture.parameters) for mixture in mixtures]
-    told = {"log_likelihood": likelihoods, "mass": list(mass), "chains": list(chains)}
+    told = {"log_likelihood": list(likelihoods), "mass": list(mass), "chains": list(chains)}
     variables |= {name: (OPTIMUM, each) for name, each in told.items()}
     posterior = tree["posterior"].to_dataset()
     coords = {name: posterior[name] for name in (CLUSTER, FEATURE, FEATURE_BIS) if name in posterior.coords}
@@ -186,6 +194,19 @@ def read_observations(tree: xr.DataTree) -> FloatArray:
             f"{(~known).sum()} of {values.size} numbers that are NaN or infinite; pass what fit returned"
         )
     return values
+
+
+def read_whole(tree: xr.DataTree) -> Whole | None:
+    """How many rows there are, if the tree holds only a sample of them."""
+    attrs = group_of(read_tree(tree), "observed_data").attrs
+    if "rows" not in attrs and "total" not in attrs:
+        return None
+    rows, total = attrs.get("rows"), attrs.get("total")
+    n = len(read_observations(tree))
+    if not (isinstance(rows, Integral) and isinstance(total, Real) and int(rows) >= n and 0 < float(total) < np.inf):
+        rule = "must tell rows, at least as many as it holds, and their total weight, a positive number"
+        raise ValueError(f"observed_data of tree {rule}, got {rows!r} and {total!r}; pass what fit returned")
+    return Whole(int(rows), float(total))
 
 
 def read_known(tree: xr.DataTree) -> Known:

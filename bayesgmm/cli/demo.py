@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from bayesgmm.cli.messages import answer, heading, in_shell, say, silence, termi
 from bayesgmm.cli.options import ForceOption, JsonOption, QuietOption
 
 _COLUMNS = ["velocity"]
+_METHODS: tuple[Method, ...] = ("nuts", "gibbs", "advi")
 
 
 def demo(
@@ -48,7 +49,7 @@ def demo(
         tell(f"EM: {em.mixture}, log-likelihood {em.log_likelihood:.2f}, BIC {em.bic():.2f}")
         document: dict[str, Any] = {"document": "demo", "fits": {}}
         verdicts, left_out = [], []
-        for method in get_args(Method):
+        for method in _METHODS:
             tell(heading(f"The posterior by {method.upper()}"))
             reading = judged_fit(
                 x,

@@ -27,7 +27,7 @@ def fit(
     source: Source,
     k: Annotated[int, typer.Option("-k", "--k", help="Number of components.")],
     *,
-    method: Annotated[Method, of_sampling(help="Sampler, or Gaussian approximation.")] = "nuts",
+    method: Annotated[Method, of_sampling(help="Sampler, approximation, or weighted draws.")] = "nuts",
     settings: Settings,
     output: Output,
 ) -> None:

@@ -27,6 +27,8 @@ from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS
 from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
+from bayesgmm.data.scan import Scan
+from bayesgmm.data.sources import read_fit_source
 from bayesgmm.exceptions import (
     ApproximationWarning,
     ConvergenceWarning,
@@ -48,13 +50,13 @@ _SAID = (ApproximationWarning, ConvergenceWarning, DataWarning, ImproperPosterio
 
 
 def compare(
-    x: ArrayLike | Observations | Mapping[int, xr.DataTree] | Iterable[xr.DataTree],
+    x: ArrayLike | Observations | Scan | Mapping[int, xr.DataTree] | Iterable[xr.DataTree],
     k: Iterable[int] = range(1, 9),
     *,
     method: Method | None = None,
     prior: Prior | None = None,
     covariance: Covariance = "full",
-    draws: int = 1000,
+    draws: int | None = None,
     chains: int = 4,
     prior_k: PriorOnK | ArrayLike | None = None,
     cache: str | Path | None = None,
@@ -147,10 +149,13 @@ def compare(
         raise TypeError("model states one k and cannot be compared over k; fit each model and pass the trees to az.compare")
     ks = _read_ks(k)
     given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels, "noise": noise}
-    data, _ = read_fit_data(x, ks[0], covariance=covariance, family=family, **given)  # type: ignore[arg-type]
+    data, source, _ = read_fit_source(x, ks[0], covariance=covariance, family=family, **given)  # type: ignore[arg-type]
     for each in ks[1:]:
         read_fit_data(data, each, covariance=covariance)
+    data = source.shown if isinstance(source, Scan) else data
     _weights_of(prior_k, ks)
+    if draws is None:
+        draws = 250 if isinstance(source, Scan) else 1000
     if read_count(draws, "draws") * read_count(chains, "chains") < FEWEST_DRAWS:
         rule = f"draws x chains must be at least {FEWEST_DRAWS} for LOO, got {draws} x {chains}; raise "
         raise ValueError(Words(rule, Argument("draws")))
@@ -160,6 +165,7 @@ def compare(
     own_prior = read_prior(prior, data, covariance, family)
     asked = _Asked(
         data=data,
+        source=source,
         ks=ks,
         method=method,
         of_every_fit=settings | {"prior": prior, "missing": missing, "progressbar": progressbar},
@@ -169,6 +175,7 @@ def compare(
     kept = None
     if cache is not None:
         stated = settings | {"prior": own_prior.to_json(), "method": method}
+        stated |= {"total": source.total, "rows": len(source)} if isinstance(source, Scan) else {}
         kept = FitCache.of(cache, data, stated, None if random_seed is None else seed)
     fits = _fits_of(asked, kept)
     given = {name: value for name, value in ({"method": method, "missing": missing} | settings).items() if value is not None}
@@ -184,6 +191,7 @@ class _Asked:
     """What is to be fitted for every k, read and checked."""
 
     data: Observations
+    source: Observations | Scan
     ks: list[int]
     method: Method | None
     of_every_fit: Mapping[str, Any]
@@ -194,21 +202,22 @@ class _Asked:
         """That of a fit does not depend on which others are compared."""
         return int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0] % 2**31)
 
-    def fit(self, k: int, engine: Method) -> Reading:
+    def fit(self, k: int, engine: Method | None) -> Reading:
         """One fit; what the table will say is not said before."""
         with warnings.catch_warnings():
             for category in _SAID:
                 warnings.simplefilter("ignore", category)
             own = {"method": engine, "random_seed": self.seed_of(k)}
-            return judged_fit(self.data, k, self.known[k], **own, **self.of_every_fit)
+            return judged_fit(self.source, k, self.known[k], **own, **self.of_every_fit)
 
 
 def _fits_of(asked: _Asked, kept: FitCache | None) -> dict[int, Reading]:
     """Fits for all k in turn, those from the cache that are there; after an interrupt, those finished by then."""
     fits: dict[int, Reading] = {}
     gibbs_is_better = False
+    in_parts = isinstance(asked.source, Scan)
     for k in asked.ks:
-        operations = asked.data.work * k
+        operations = np.inf if in_parts else asked.data.work * k
         few, affordable = operations <= _SWEPT, operations <= _AFFORDABLE
         stored = kept.get(k, asked.seed_of(k)) if kept else None
         if stored is not None:
@@ -217,7 +226,7 @@ def _fits_of(asked: _Asked, kept: FitCache | None) -> dict[int, Reading]:
             continue
         by_gibbs, interrupted = few or (gibbs_is_better and affordable), False
         try:
-            fits[k] = asked.fit(k, asked.method or ("gibbs" if by_gibbs else "nuts"))
+            fits[k] = asked.fit(k, asked.method or ("gibbs" if by_gibbs else None))
             if asked.method is None and not by_gibbs and affordable:
                 fits[k] = _mended(fits[k], asked, k)
                 gibbs_is_better = fits[k].tree.attrs["method"] == "gibbs"

@@ -18,7 +18,7 @@ from bayesgmm.model.priors import CUSTOM_MODEL, prior_of
 from bayesgmm.posterior import LogPosterior, standardised_posterior
 from bayesgmm.words import Argument, Words
 
-EXACT = ("nuts", "gibbs")  # engines whose draws are those of the posterior
+EXACT = ("nuts", "gibbs", "laplace")  # engines whose draws are those of the posterior
 
 
 def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, Units]:
@@ -32,6 +32,8 @@ def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, Units]:
         advi, nuts, gibbs = (Argument("method", each) for each in ("advi", "nuts", "gibbs"))
         got = Words("got those of ", advi, "; fit again with ", nuts, " or ", gibbs)
         raise ValueError(Words("tree must hold draws from the posterior itself, ", got))
+    if reading.whole is not None:
+        raise ValueError("tree must hold all rows, got a sample of those that were read in passes")
     if prior is None:
         raise ValueError(
             f"tree must come from one of the package's own priors, whose constants are known, got a {CUSTOM_MODEL}; fit "

@@ -15,7 +15,6 @@ from bayesgmm.analysis.clusters import expected_occupied
 from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.solutions import stacking
-from bayesgmm.arguments import FloatArray
 from bayesgmm.comparison.evidence import log_evidence
 from bayesgmm.comparison.leave_one_out import NoDensityError, bad_k_hats, error_of_sum, loo, refitted
 from bayesgmm.em.result import spurious
@@ -47,7 +46,7 @@ def table_of(fits: Mapping[int, Reading], judged: Mapping[int, Judged], prior_k:
     """The table of a comparison: see :class:`bayesgmm.Comparison`."""
     first = next(iter(fits.values()))
     elpds = {k: each.elpd for k, each in judged.items() if each.elpd is not None}
-    compared, rows = _beside_the_best(elpds, first.observations.counts), []
+    compared, rows = _beside_the_best(elpds, first), []
     for k, (elpd, diagnosis, value, mcse) in judged.items():
         reading = fits[k]
         tree, (estimate, _) = reading.tree, reading.em
@@ -68,7 +67,7 @@ def table_of(fits: Mapping[int, Reading], judged: Mapping[int, Judged], prior_k:
                 "log_evidence": value,
                 "mcse": mcse,
                 **{name: np.nan if em.get("collapsed") else em[name] for name in ("bic", "aic", "icl", "log_likelihood")},
-                "em_spurious": len(spurious(estimate, tree.attrs["covariance"], reading.observations.total)),
+                "em_spurious": len(spurious(estimate, tree.attrs["covariance"], reading.total)),
                 "occupied": expected_occupied(reading),
                 "converged": diagnosis.converged,
                 "finding": next((each.kind for each in diagnosis.findings if each.kind not in USABLE), ""),
@@ -85,21 +84,31 @@ def table_of(fits: Mapping[int, Reading], judged: Mapping[int, Judged], prior_k:
     return table
 
 
-def _beside_the_best(elpds: Mapping[int, Any], counts: FloatArray) -> pd.DataFrame:
-    """By k: elpd_diff to the best, its standard error dse, and the stacking weight."""
+def _beside_the_best(elpds: Mapping[int, Any], reading: Reading) -> pd.DataFrame:
+    """By k: elpd_diff to the best, its standard error dse, and the stacking weight.
+
+    Of rows of which the trees hold a sample the error holds that of sampling, too.
+    """
+    counts, whole = reading.observations.counts, reading.whole
     if len(elpds) < 2:
         return pd.DataFrame({"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}, index=list(elpds))
-    if any(hasattr(each, "subsample_size") for each in elpds.values()):
+    if whole is None and any(hasattr(each, "subsample_size") for each in elpds.values()):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # bad k-hats: in the column bad_pareto_k
             found = az.compare({str(k): each for k, each in elpds.items()}, round_to="none")
         return found.set_axis(found.index.astype(int))
     of_counts = {k: each.elpd_i.values / counts for k, each in elpds.items()}
     best = max(elpds, key=lambda k: float(elpds[k].elpd))
-    rows = {
-        k: {"elpd_diff": float(counts @ (each - of_counts[best])), "dse": error_of_sum(each - of_counts[best], counts)}
-        for k, each in of_counts.items()
-    }
+    rows = {}
+    for k, each in of_counts.items():
+        apart = each - of_counts[best]
+        difference, error = float(counts @ apart), error_of_sum(apart, counts)
+        if whole is not None:
+            factor = whole.total / counts.sum()
+            by_em = [elpds[one].elpd_loo_approx.values / counts for one in (k, best)]
+            of_sample = factor * error_of_sum(apart - (by_em[0] - by_em[1]), counts)
+            difference, error = elpds[k].elpd - elpds[best].elpd, float(np.hypot(np.sqrt(factor) * error, of_sample))
+        rows[k] = {"elpd_diff": difference, "dse": error}
     weights = stacking(np.stack(list(of_counts.values()), axis=1), counts)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["elpd_diff", "dse"]).assign(weight=weights)
 

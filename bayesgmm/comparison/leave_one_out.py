@@ -134,6 +134,9 @@ def loo(
 
     Notes
     -----
+    Of rows that are read in passes the tree holds a sample. The approximation at all others is then EM's log-likelihood,
+    which is known of all rows; ``subsampling_se`` is what the sample adds to the error.
+
     Observations are handled in chunks: draws x observations are never in memory together. Tested property: equal to
     leaving out every observation by refits, within Monte Carlo error.
 
@@ -169,7 +172,7 @@ def loo(
     found = _by_importance(reading, chosen, relative)
     good_k = min(1 - 1 / np.log10(max(len(draws.w), 11)), MAX_K_HAT)
     before, variance = found.k_hat.copy(), 0.0
-    if refit and tree.attrs.get("method") in EXACT and tree.attrs.get("prior") != "custom model":
+    if refit and reading.whole is None and tree.attrs.get("method") in EXACT and tree.attrs.get("prior") != "custom model":
         variance = _mend(found, reading, chosen, good_k, relative, rng)
     if not np.isfinite(found.elpd).all():
         at = f"{np.count_nonzero(~np.isfinite(found.elpd))} of {len(found.elpd)} observations"
@@ -199,10 +202,11 @@ def loo(
         "influence_pareto_k": pointwise(before),
     }
     if size == len(x):
-        return LOO(
+        result = LOO(
             elpd=float(counts @ found.elpd), se=error_of_sum(found.elpd, counts), p=float(counts @ (found.lpd - found.elpd)),
             **shared,
         )  # fmt: skip
+        return result if reading.whole is None else _of_whole(result, reading, counts)
     of_count = log_predictive(draws.thinned(_FEW_DRAWS), reading.observations)
     approximate = counts * of_count
     estimate, subsampling_se, se = xr.DataArray(elpd_i, dims=(OBS,)).azstats.diff_srs_estimator(
@@ -210,7 +214,7 @@ def loo(
         lpd_approx_all=xr.DataArray(approximate, dims=(OBS,)),
         n_data_points=len(x),
     )
-    return SampledLOO(
+    sampled = SampledLOO(
         elpd=float(estimate),
         se=float(se) if reading.known.weight is None else error_of_sum(of_count, counts),
         p=float(len(x) * (counts[chosen] * (found.lpd - found.elpd)).mean()),
@@ -219,6 +223,30 @@ def loo(
         loo_subsample_observations=chosen,
         elpd_loo_approx=xr.DataArray(approximate, dims=(OBS,), coords=coords),
         **shared,
+    )
+    return sampled if reading.whole is None else _of_whole(sampled, reading, counts)
+
+
+def _of_whole(found: LOO | SampledLOO, reading: Reading, counts: FloatArray) -> SampledLOO:
+    """LOO of all rows, of which the tree holds a sample: EM's log-likelihood, and by how much elpd differs, by the sample."""
+    assert reading.whole is not None
+    mixture, of_em = reading.em
+    approximate = xr.zeros_like(found.elpd_i) + counts * reading.observations.log_density(*mixture.parameters)
+    chosen = np.flatnonzero(np.isfinite(found.elpd_i.values))
+    factor, some = reading.whole.total / counts.sum(), counts[chosen]
+    differences = (found.elpd_i - approximate).values[chosen] / some
+    kept = ("n_samples", "scale", "warning", "good_k", "elpd_i", "pareto_k", "influence_pareto_k")
+    return SampledLOO(
+        elpd=of_em + reading.whole.total * float(np.average(differences, weights=some)),
+        se=float(np.sqrt(factor) * found.se),
+        p=factor * found.p,
+        elpd_mcse=factor * found.elpd_mcse,
+        n_data_points=reading.whole.rows,
+        subsample_size=len(chosen),
+        subsampling_se=reading.whole.total / some.sum() * error_of_sum(differences, some),
+        loo_subsample_observations=chosen,
+        elpd_loo_approx=approximate,
+        **{name: getattr(found, name) for name in kept},
     )
 
 

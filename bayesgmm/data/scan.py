@@ -222,8 +222,8 @@ class Scan:
 
     @cached_property
     def shown(self) -> Observations:
-        """The same, some twenty thousand: what stands for all in a tree."""
-        return self._chosen(_SHOWN)
+        """The same, twenty thousand: what stands for all in a tree."""
+        return self._chosen(max(1, _SHOWN - len(self.summary.extreme_x)))
 
     @property
     def is_small(self) -> bool:

@@ -13,9 +13,10 @@ from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.engines.interface import Gaussian, Sampled, Target
+from bayesgmm.engines.interface import Gaussian, Sampled
 from bayesgmm.engines.laplace import laplace, log_normal
 from bayesgmm.engines.phases import Phases
+from bayesgmm.engines.problem import Problem
 from bayesgmm.engines.starts import Optimum
 from bayesgmm.posterior import LogPosterior
 
@@ -99,23 +100,27 @@ def _log_density(points: FloatArray, mean: FloatArray, factor: FloatArray) -> Fl
 
 
 def sample_laplace(
-    own: LogPosterior, target: Target, optima: Sequence[Optimum], draws: int, chains: int, seed: int, phases: Phases
-) -> tuple[Sampled, dict[str, float]] | float:
-    """Draws from Laplace's approximation at each solution, weighted and resampled; k-hat alone if that is too high."""
-    rng = np.random.default_rng(seed)
+    problem: Problem, optima: Sequence[Optimum], draws: int, chains: int, seed: int, phases: Phases
+) -> tuple[Sampled | None, dict[str, float]]:
+    """Draws from Laplace's approximation at each solution, weighted and resampled, and what the weights tell.
+
+    None where the weights' k-hat is too high.
+    """
+    own, rng = problem.own, np.random.default_rng(seed)
+    assert own is not None
     with phases("geometry", "Laplace's approximation"):
         proposals = [(each.mass, each.approximation or laplace(own, each.point)) for each in optima]
     size = max(draws * chains, FEWEST_POINTS)
     with phases("draws", f"weighing {size} draws"):
         found = weighted(own.values, proposals, size, rng, own)
+    told = {"pareto_k": found.k_hat, "importance_efficiency": found.efficiency}
     if not found.k_hat <= MAX_K_HAT:
-        return found.k_hat
+        return None, told
     chosen = found.resampled(draws * chains, rng)
-    posterior = target.constrained(found.points[chosen].reshape(chains, draws, -1))
+    posterior = problem.target.constrained(found.points[chosen].reshape(chains, draws, -1))
     stats = {name: values[chosen].reshape(chains, draws) for name, values in (("lp", found.log_p), ("log_q", found.log_q))}
     sample_stats = xr.Dataset({name: (("chain", "draw"), each) for name, each in stats.items()}, coords=posterior.coords)
     log_mass, mcse = found.log_mass()
-    images = float(gammaln(np.bincount(own.classes) + 1).sum())
-    told = {"pareto_k": found.k_hat, "importance_efficiency": found.efficiency}
-    told |= {"log_evidence": log_mass + images, "log_evidence_mcse": mcse}
+    images = float(gammaln(np.bincount(own.classes) + 1).sum())  # mirror images of the solutions, by their labels
+    told |= {"log_evidence": log_mass + images - problem.log_unit, "log_evidence_mcse": mcse}
     return Sampled(posterior, sample_stats), told

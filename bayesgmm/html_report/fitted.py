@@ -43,7 +43,12 @@ _NAMED = 5  # observations that a sentence can hold
 _TOLD = 4  # clusters times features that a paragraph can hold
 _MOST_TRANSFORMED = 2_000  # observations whose logarithms are looked at
 _DECIDED = 5.0  # by which a log-likelihood with as many parameters must be higher: a factor of 150 (Kass & Raftery 1995)
-METHODS = {"nuts": "NUTS", "gibbs": "Gibbs sampling", "advi": "ADVI, an approximation"}
+METHODS = {
+    "nuts": "NUTS",
+    "gibbs": "Gibbs sampling",
+    "advi": "ADVI, an approximation",
+    "laplace": "importance sampling from Laplace's approximation",
+}
 
 
 @dataclass(frozen=True)

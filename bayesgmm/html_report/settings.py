@@ -26,6 +26,7 @@ _OF_METHOD = {
     "nuts": ("tune", "thin", "target_accept", "target_ess", "max_draws"),
     "gibbs": ("tune", "thin"),
     "advi": ("max_iter",),
+    "laplace": (),
     "telescoping": ("tune", "thin"),
 }
 
