@@ -228,7 +228,7 @@ def loo(
 
 
 def _of_whole(found: LOO | SampledLOO, reading: Reading, counts: FloatArray) -> SampledLOO:
-    """LOO of all rows, of which the tree holds a sample: EM's log-likelihood, and by how much elpd differs, by the sample."""
+    """LOO of all rows, of which the tree holds a sample: EM's log-likelihood, less what the sample tells of the rest."""
     assert reading.whole is not None
     mixture, of_em = reading.em
     approximate = xr.zeros_like(found.elpd_i) + counts * reading.observations.log_density(*mixture.parameters)

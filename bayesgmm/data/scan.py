@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bayesgmm.arguments import FloatArray, Missing, Noise, read_choice, spoken
 from bayesgmm.data.known import NOTHING, Known
-from bayesgmm.data.noise import as_in
+from bayesgmm.data.noise import box_of, uniform
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.units import Units
 from bayesgmm.kernels.estep import ESums
@@ -43,21 +43,29 @@ class Part(Protocol):
         """What to call one of them in a message."""
 
 
-class Spread[T](Protocol):
+class Workers(Protocol):
     """Who works on all parts."""
 
-    def __call__(self, work: Callable[[int, Part], T], parts: Sequence[Part]) -> list[T]:
-        """What comes of each part and its number, in their order."""
+    def __call__[T](self, work: Work[T], parts: Sequence[Any], merge: Callable[[list[T]], T]) -> T | None:
+        """What comes of all parts, merged in their order; None if nothing does."""
 
 
-def on_threads[T](work: Callable[[int, Part], T], parts: Sequence[Part]) -> list[T]:
+class Work[T](Protocol):
+    """What is to be done with a part and its number; it may be sent to another process."""
+
+    def __call__(self, number: int, part: Part) -> T | None:
+        """What comes of it; None of a part without rows."""
+
+
+def on_threads[T](work: Work[T], parts: Sequence[Any], merge: Callable[[list[T]], T]) -> T | None:
     """On all cores of this machine."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            return list(pool.map(work, range(len(parts)), parts))
+            found = [each for each in pool.map(work, range(len(parts)), parts) if each is not None]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    return merge(found) if found else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +154,8 @@ class Scan:
 
     Attributes
     ----------
-    parts : sequence of Part
+    parts : sequence
+        Of :class:`Part`, or of what the workers make one of.
     n_features : int
         D.
     names : tuple, or None
@@ -159,9 +168,15 @@ class Scan:
         How many rows there are, of whatever use, and what a pass reads, where that is known beforehand.
     noise : bool or float
         Whether rows may be noise, as of :meth:`bayesgmm.Observations.with_noise`.
+    workers : Workers
+        Who works on the parts.
+    advice : str
+        What would make passes faster.
+    left_off : dict
+        Where EM was interrupted, by what was asked: the same call goes on from there.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[Any]
     n_features: int
     names: tuple[str, ...] | tuple[int, ...] | None
     missing: Missing = "raise"
@@ -169,7 +184,9 @@ class Scan:
     n_stored: int | None = None
     n_bytes: int | None = None
     noise: bool | float = False
-    over: Spread[Any] = field(default=on_threads, repr=False)
+    workers: Workers = field(default=on_threads, repr=False)
+    advice: str = ""
+    left_off: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         read_choice(self.missing, Missing, "missing")
@@ -196,10 +213,10 @@ class Scan:
         share = 1.0
         if self.n_stored is not None and self.n_stored > size:
             share = min(1.0, (size + 10 * np.sqrt(size)) / self.n_stored)  # so that enough numbers are below it
-        found = [each for each in self.over(_FirstPass(self, size, share), self.parts) if each is not None]
-        if not found:
+        found = self.workers(_FirstPass(self.missing, self.names, size, share), self.parts, partial(_summarised, size))
+        if found is None:
             raise ValueError(about("x", "must hold at least one observation, got none"))
-        return Summary.of_all(found, size)
+        return found
 
     @property
     def total(self) -> float:
@@ -233,7 +250,7 @@ class Scan:
 
     def read(self) -> Observations:
         """All rows."""
-        blocks = [rows for part in self.parts for rows in self.rows_of(part)]
+        blocks = list(self.over_blocks(_as_it_is))
         weight = np.concatenate([rows.counts for rows in blocks]) if self.weighted else None
         x = np.concatenate([rows.x for rows in blocks])
         return Observations.made(x, Known(weight), None, self.names, self.missing).with_noise(self.noise)
@@ -252,40 +269,56 @@ class Scan:
         self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
     ) -> ESums:
         """Completed sums for a mixture, or for S of them, in one pass."""
-        if self.noise is not False:
-            _ = self.shown  # which tells the box of noise, before threads ask for it
-        work = _Summing(self, weights, means, factors, nu, units)
-        return reduce(ESums.plus, (each for each in self.over(work, self.parts) if each is not None))
+        work = _Summing(self._reader, weights, means, factors, nu, units)
+        found = self.workers(work, self.parts, _sum_of)
+        assert found is not None  # the first pass has seen rows
+        return found
 
     def over_blocks[T](self, work: Callable[[Observations], T]) -> Iterator[T]:
         """What comes of all rows in blocks, in one pass."""
-        for results in self.over(_OfBlocks(self, work), self.parts):
-            yield from results
+        yield from self.workers(_OfBlocks(self._reader, work), self.parts, _chained) or ()
 
-    def rows_of(self, part: Part) -> Iterator[Observations]:
-        """The rows of a part that count, in blocks."""
-        for block in part.blocks():
-            rows = _in_order(block, self.missing)
-            if len(rows):
-                yield rows if self.noise is False else as_in(self.shown, rows)
+    @property
+    def _reader(self) -> Reader:
+        """How a part is read, without anything large: it goes to every worker."""
+        exact = self._chosen(_SHOWN, noise=False)
+        return Reader(self.missing, box_of(exact) if self.noise is True else None if self.noise is False else self.noise)
 
     @property
     def _size(self) -> int:
         return min(_SAMPLE[0], _SAMPLE[1] // self.n_features)
 
-    def _chosen(self, size: int) -> Observations:
+    def _chosen(self, size: int, *, noise: bool = True) -> Observations:
         summary = self.summary
         x = np.concatenate([summary.x[:size], summary.extreme_x])
         weight = np.concatenate([summary.weight[:size], summary.extreme_weight])
         known = Known(weight) if self.weighted else NOTHING
-        return Observations.made(x, known, None, self.names, self.missing).with_noise(self.noise)
+        return Observations.made(x, known, None, self.names, self.missing).with_noise(self.noise if noise else False)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How parts are read: what to do with NaN, and the box on which noise is uniform, or its log density."""
+
+    missing: Missing
+    noise: tuple[FloatArray, FloatArray] | float | None
+
+    def rows_of(self, part: Part) -> Iterator[Observations]:
+        """The rows of a part that count, in blocks."""
+        for block in part.blocks():
+            rows = in_order(block, self.missing)
+            if len(rows) and self.noise is not None:
+                rows = rows.with_noise(uniform(rows, self.noise) if isinstance(self.noise, tuple) else self.noise)
+            if len(rows):
+                yield rows
 
 
 @dataclass(frozen=True)
 class _FirstPass:
     """The summary of a part; whatever must not be among data is named."""
 
-    scan: Scan
+    missing: Missing
+    names: Sequence[Any] | None
     size: int
     share: float  # of the rows that may come into the sample
 
@@ -295,7 +328,7 @@ class _FirstPass:
         for block in part.blocks():
             self._require_sound(part, begin, block)
             begin += len(block.x)
-            rows = _in_order(block, self.scan.missing)
+            rows = in_order(block, self.missing)
             if len(rows):
                 found.append(Summary.of(rows, rng.random(len(rows)), self.share))
         return Summary.of_all(found, self.size) if found else None
@@ -310,15 +343,15 @@ class _FirstPass:
             wrong = ~(np.isfinite(weight) & (weight >= 0))
             if wrong.any():
                 refuse("must not be negative, NaN or infinite", wrong, f"{weight[wrong][0]:g}", "weight", "; correct it")
-        at_random = self.scan.missing == "at_random"
+        at_random = self.missing == "at_random"
         sound = ~np.isinf(x) if at_random else np.isfinite(x)
-        if self.scan.missing == "drop" or sound.all():
+        if self.missing == "drop" or sound.all():
             if at_random and x.shape[1] > 1 and np.isnan(x).all(axis=1).any():
                 nothing = np.isnan(x).all(axis=1)
                 refuse("must say something in every row", nothing, "nothing but NaN", "x", "; leave it out")
             return
         row, column = (int(each[0]) for each in np.nonzero(~sound))
-        called = "" if self.scan.names is None else f" of column {spoken(self.scan.names[column])}"
+        called = "" if self.names is None else f" of column {spoken(self.names[column])}"
         drop = Argument("missing", "drop")
         remedy = Words("; clean the data, or pass ", drop, " to leave such observations out")
         refuse("must be finite", ~sound.all(axis=1), f"{x[row, column]:g}{called}", "x", remedy)
@@ -328,7 +361,7 @@ class _FirstPass:
 class _Summing:
     """The sums of a part; None of one without rows."""
 
-    scan: Scan
+    reader: Reader
     weights: FloatArray
     means: FloatArray
     factors: FloatArray
@@ -337,7 +370,7 @@ class _Summing:
 
     def __call__(self, number: int, part: Part) -> ESums | None:
         found: ESums | None = None
-        for rows in self.scan.rows_of(part):
+        for rows in self.reader.rows_of(part):
             sums = rows.sums(self.weights, self.means, self.factors, self.nu, units=self.units)
             found = sums if found is None else found.plus(sums)
         return found
@@ -345,14 +378,32 @@ class _Summing:
 
 @dataclass(frozen=True)
 class _OfBlocks[T]:
-    scan: Scan
+    """What comes of the blocks of a part."""
+
+    reader: Reader
     work: Callable[[Observations], T]
 
-    def __call__(self, number: int, part: Part) -> list[T]:
-        return [self.work(rows) for rows in self.scan.rows_of(part)]
+    def __call__(self, number: int, part: Part) -> list[T] | None:
+        return [self.work(rows) for rows in self.reader.rows_of(part)]
 
 
-def _in_order(block: Block, missing: Missing) -> Observations:
+def _summarised(size: int, parts: list[Summary]) -> Summary:
+    return Summary.of_all(parts, size)
+
+
+def _sum_of(parts: list[ESums]) -> ESums:
+    return reduce(ESums.plus, parts)
+
+
+def _chained[T](parts: list[list[T]]) -> list[T]:
+    return [each for part in parts for each in part]
+
+
+def _as_it_is(rows: Observations) -> Observations:
+    return rows
+
+
+def in_order(block: Block, missing: Missing) -> Observations:
     """The rows of a block that count."""
     x, weight = block
     used = np.ones(len(x), dtype=bool) if weight is None else weight > 0

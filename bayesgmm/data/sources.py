@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import Missing, Noise
+from bayesgmm.data.dask_rows import is_dask, scan_dask
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
 from bayesgmm.data.scan import Block, Scan
@@ -59,6 +60,8 @@ def scan_of(x: Any, *, missing: Missing = "raise", sample_weight: ArrayLike | No
         return x
     if isinstance(x, np.memmap):
         return scan_memmap(x, missing=missing, sample_weight=sample_weight)
+    if is_dask(x):
+        return scan_dask(x, missing=missing, sample_weight=sample_weight)
     return None
 
 
