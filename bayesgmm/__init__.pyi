@@ -10,6 +10,7 @@ from .analysis.clusters import occupied_clusters as occupied_clusters
 from .analysis.clusters import partition as partition
 from .analysis.clusters import responsibilities as responsibilities
 from .analysis.clusters import sample_assignments as sample_assignments
+from .analysis.clusters import write_responsibilities as write_responsibilities
 from .analysis.diagnosis import Diagnosis as Diagnosis
 from .analysis.diagnosis import diagnose as diagnose
 from .analysis.em_check import EMCheck as EMCheck

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -25,15 +26,19 @@ from bayesgmm.analysis.clusters import most_probable, responsibilities
 from bayesgmm.analysis.densities import log_predictive
 from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
 from bayesgmm.analysis.draws import read_draws
-from bayesgmm.analysis.predictive import read_points
+from bayesgmm.analysis.in_parts import OfRows, most_probable_of
+from bayesgmm.analysis.predictive import read_points, require_features
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import read_em
 from bayesgmm.arguments import TRAITS, Covariance, Family, FloatArray, Method, read_choice, read_count, read_seed
 from bayesgmm.comparison.comparing import compare
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.comparison.verdict import Criterion, choose
+from bayesgmm.data.dask_rows import is_dask, lazily
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import count_distinct
+from bayesgmm.data.scan import Scan
+from bayesgmm.data.sources import scan_of
 from bayesgmm.data.tables import refuse_hidden_numbers
 from bayesgmm.em.result import n_parameters
 from bayesgmm.exceptions import ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning, warn
@@ -57,13 +62,13 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     covariance_type : {"full", "tied", "diag", "spherical"}
         As in :class:`sklearn.mixture.GaussianMixture`. The functions of this package call the same thing ``covariance``:
         :func:`bayesgmm.fit`, :func:`bayesgmm.compare` and the others.
-    method : {"nuts", "gibbs", "advi"} or None
-        As in :func:`bayesgmm.fit`. None stands for NUTS, or with ``n_components="auto"`` for what :func:`bayesgmm.compare`
+    method : {"nuts", "gibbs", "advi", "laplace"} or None
+        As in :func:`bayesgmm.fit`. None stands for its default, or with ``n_components="auto"`` for what :func:`bayesgmm.compare`
         chooses for each number: Gibbs where data are few, for superfluous components leave NUTS in several solutions.
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     draws, chains : int
-        Draws kept in each chain, and chains.
+        Draws kept in each chain, and chains; None stands for the default of :func:`bayesgmm.fit`.
     tune : int, optional
         As in :func:`bayesgmm.fit`.
     n_init : int
@@ -150,7 +155,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         covariance_type: Covariance = "full",
         method: Method | None = None,
         prior: Prior | None = None,
-        draws: int = 1000,
+        draws: int | None = None,
         tune: int | None = None,
         chains: int = 4,
         n_init: int = 10,
@@ -238,21 +243,36 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             with warnings.catch_warnings():
                 for category in (ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning):
                     warnings.simplefilter("ignore", category)  # whose texts hold numbers
-                reading = judged_fit(data, ks[0], method=self.method or "nuts", **settings)
+                reading = judged_fit(data, ks[0], method=self.method, **settings)
             self.posterior_, diagnosis = reading.tree, reading.ask(diagnosis_of)
         self.converged_, self._counted = diagnosis.converged, data.total
+        self._scanned = X if isinstance(data, Scan) else None  # in memory the tree has them
         self._warn(diagnosis)
         self._set_means()
         if self.posterior_.attrs["interrupted"] or (self.comparison_ is not None and self.comparison_.unfinished):
             raise KeyboardInterrupt("what had been drawn by then is kept: posterior_, means_ and the others")
         return self
 
+    @property
+    def labels_(self) -> Any:
+        """The most probable component of each fitted row, (n,); -1 of noise. Of a Dask collection it is lazy."""
+        check_is_fitted(self)
+        if self._scanned is not None:
+            return self.predict(self._scanned)
+        return most_probable(responsibilities(self.posterior_))
+
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> NDArray[np.int64]:
         """Fit, and the most probable component of each observation, (n,); -1 where noise is more probable."""
         return self.fit(X, y, sample_weight).predict(X)
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """The component of the largest ``predict_proba`` of each observation, (n,); -1 where noise is more probable."""
+        """The component of the largest ``predict_proba`` of each observation, (n,); -1 where noise is more probable.
+
+        Of a Dask collection it is a lazy Dask array, as are ``predict_proba`` and ``score_samples``.
+        """
+        columns = self._lazy_columns(X)
+        if columns is not None:
+            return columns.map_blocks(most_probable_of, self.n_components_, drop_axis=1, dtype=np.int64)
         return most_probable(self._responsibilities(X))
 
     def predict_proba(self, X: Any) -> FloatArray:
@@ -263,6 +283,9 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         That is p(z | X, fitted data), :func:`bayesgmm.responsibilities` of X. Of the observations that were fitted, which
         would count twice, ask ``bayesgmm.responsibilities(posterior_)``; the difference is seldom to be seen.
         """
+        columns = self._lazy_columns(X)
+        if columns is not None:
+            return columns[:, : self.n_components_]
         return np.asarray(self._responsibilities(X)["mean"].values)
 
     def score_samples(self, X: Any) -> FloatArray:
@@ -272,6 +295,9 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         as within it.
         """
         points = self._read(X)
+        if isinstance(points, Scan):
+            work = partial(_scores, self.posterior_)
+            return lazily(points, work, None, float) if points.lazy else np.concatenate(list(points.over_blocks(work)))
         return log_predictive(read_draws(self.posterior_), points)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -325,13 +351,21 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         mixture, _ = read_em(self.posterior_)
         return (
             len(points),
-            points.log_likelihood(*mixture.parameters),
+            float(points.sums(*mixture.parameters).log_likelihood),
             n_parameters(mixture, self.posterior_.attrs["covariance"]),
         )
 
     def _responsibilities(self, X: Any) -> xr.Dataset:
         points = self._read(X)
         return responsibilities(self.posterior_, points)
+
+    def _lazy_columns(self, X: Any) -> Any:
+        """Membership probabilities of a Dask collection, as :class:`bayesgmm.analysis.in_parts.OfRows` has them."""
+        if not is_dask(X):
+            return None
+        scan, reading = self._read(X), Reading(self.posterior_)
+        work = OfRows.of(reading, scan, responsibilities)
+        return lazily(scan, work, work.width, float)
 
     def _read_noise(self) -> bool | float:
         """What the parameter says."""
@@ -341,8 +375,15 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             raise ValueError(f"noise must be True, False, or a finite log density, got {self.noise!r}")
         return float(self.noise)
 
-    def _read_fitted(self, X: Any, sample_weight: Any) -> Observations:
+    def _read_fitted(self, X: Any, sample_weight: Any) -> Observations | Scan:
         """The rows to be fitted, whose features are noted."""
+        scan = scan_of(X, sample_weight=sample_weight)
+        if scan is not None:
+            self.__dict__.pop("feature_names_in_", None)
+            self.n_features_in_ = scan.n_features
+            if scan.names is not None and all(isinstance(name, str) for name in scan.names):
+                self.feature_names_in_ = np.array(scan.names, dtype=object)
+            return scan
         if isinstance(X, Observations):
             table = X.x if X.names is None else pd.DataFrame(X.x, columns=list(X.names))
             validate_data(self, table, ensure_all_finite=False)
@@ -353,15 +394,19 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         names = getattr(self, "feature_names_in_", None)
         return Observations.made(read.x, read.known, read.kept, None if names is None else tuple(map(str, names)))
 
-    def _read(self, X: Any) -> Observations:
-        """Points with the features of the tree's data."""
+    def _read(self, X: Any) -> Any:
+        """Points with the features of the tree's data: Observations, or a Scan of those that are read in parts."""
         check_is_fitted(self)
+        scan = scan_of(X)
+        if scan is not None:
+            require_features(Reading(self.posterior_), scan, "X")
+            return scan
         if not isinstance(X, Observations):
             X = refuse_hidden_numbers(X, "X")
             X = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
         return read_points(Reading(self.posterior_), X, "X")[0]
 
-    def _read_components(self, data: Observations) -> list[int]:
+    def _read_components(self, data: Observations | Scan) -> list[int]:
         """The numbers of components to be fitted, in increasing order."""
         if isinstance(self.n_components, str) and self.n_components != "auto":
             raise ValueError(f"n_components must be an integer of at least 1 or 'auto', got {self.n_components!r}")
@@ -378,7 +423,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             ks = sorted({read_count(each, "every one of candidates") for each in wanted})
         else:
             name, ks = "n_components", [read_count(self.n_components, "n_components")]
-        distinct = count_distinct(data.x, ks[-1])
+        distinct = count_distinct(data.sample.x if isinstance(data, Scan) else data.x, ks[-1])
         if distinct < ks[-1]:
             raise ValueError(
                 f"{name} must be at most the number of distinct observations, got {ks[-1]} for {distinct} of them "
@@ -440,3 +485,12 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         em = self.posterior_["em_baseline"].attrs
         self.n_iter_ = int(em["n_iter"])
         self.lower_bound_ = float(em["log_likelihood"]) / self._counted
+
+
+def _scores(tree: xr.DataTree, rows: Observations) -> FloatArray:
+    """Log predictive densities of a block of rows; NaN of those that are left out."""
+    result = np.full(len(rows) if rows.kept is None else len(rows.kept), np.nan)
+    if len(rows):
+        points, _ = read_points(Reading(tree), Observations.made(rows.x), "X")
+        result[rows.positions] = log_predictive(read_draws(tree), points)
+    return result

@@ -27,7 +27,9 @@ from bayesgmm.data.reading import require_full_rank
 from bayesgmm.data.scan import Scan
 from bayesgmm.data.sources import read_fit_source
 from bayesgmm.em.fitting import fit_em
+from bayesgmm.em.left_off import left_off
 from bayesgmm.em.result import EMResult
+from bayesgmm.em.rivals import has_rival
 from bayesgmm.engines.compiled_target import CompiledTarget
 from bayesgmm.engines.interface import Sampled
 from bayesgmm.engines.nutpie_interface import interface_problem
@@ -244,14 +246,18 @@ def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None 
         raise TypeError(f"fit() got an unexpected keyword argument {min(unknown)!r}")
     asked = _read(x, k, known, **(defaults | options))
     phases = Phases(announce=asked.progressbar)
+    if isinstance(asked.source, Scan):
+        phases.say(asked.source.advice)
     of_scan = f" in passes over {asked.source.pass_words}" if isinstance(asked.source, Scan) else ""
     with phases("em", f"EM: k = {asked.k}, n = {len(asked.source)}{of_scan}"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so
         given: dict[str, Any] = {"covariance": asked.covariance, "n_init": asked.n_init, "random_seed": asked.em_seed}
         given["family"] = asked.family
         em = fit_em(asked.source, asked.k, **given)
-    problem, optima = _posed(asked, em, phases)
-    sampled, settings = _sampled(asked, problem, optima, phases)
+    with left_off(asked.source, asked.k, asked.covariance, asked.family) as kept:
+        kept.at(em.mixture)
+        problem, optima = _posed(asked, em, phases)
+        sampled, settings = _sampled(asked, em, problem, optima, phases)
     tree = _assembled(asked, em, problem, sampled, settings | {f"seconds_{name}": s for name, s in phases.seconds.items()})
     if optima is not None and len(optima) > 1:
         tree = _with_optima(asked, tree, em, optima)
@@ -380,7 +386,7 @@ def _posed(asked: _Asked, em: EMResult, phases: Phases) -> tuple[Problem, list[O
 
 
 def _sampled(
-    asked: _Asked, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases
+    asked: _Asked, em: EMResult, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases
 ) -> tuple[Sampled, dict[str, Any]]:
     """Draws, and the settings under which they were made."""
     options, seed = asked.options, asked.engine_seed
@@ -388,10 +394,15 @@ def _sampled(
         from bayesgmm.engines.importance import sample_laplace
 
         assert optima is not None
-        by_laplace, told = sample_laplace(problem, optima, options.draws, options.chains, seed, phases)
-        if by_laplace is not None:
-            return by_laplace, told
-        phases.say(f"the posterior is too far from Laplace's approximation (k-hat {told['pareto_k']:.2f}): NUTS takes over")
+        if has_rival(asked.source, em, asked.em_seed):
+            why = f"k = {asked.k} is hardly better than {asked.k - 1}, and a component may be empty"
+        else:
+            by_laplace, told = sample_laplace(problem, optima, options.draws, options.chains, seed, phases)
+            if by_laplace is not None:
+                return by_laplace, told
+            weights = f"k-hat {told['pareto_k']:.2f}, efficiency {told['importance_efficiency']:.2f}"
+            why = f"the posterior is too far from Laplace's approximation ({weights})"
+        phases.say(f"{why}: NUTS takes over")
         by_nuts, settings = _by_nuts(asked, problem, optima, phases)
         return by_nuts, settings | {"method": "nuts"}
     if options.method == "advi":

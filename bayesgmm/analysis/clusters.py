@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import batched
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,13 +21,17 @@ from scipy.special import comb, xlogy
 
 from bayesgmm.analysis.densities import shares_given
 from bayesgmm.analysis.draws import Draws
+from bayesgmm.analysis.in_parts import in_parts, write_in_parts
 from bayesgmm.analysis.labels import relabelled
 from bayesgmm.analysis.predictive import read_points
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import CLUSTER, OBS
 from bayesgmm.arguments import FloatArray, read_choice, read_count, read_seed, require_memory
 from bayesgmm.data.observations import Observations
+from bayesgmm.data.scan import Scan
+from bayesgmm.data.sources import scan_of
 from bayesgmm.kernels import partitions
+from bayesgmm.words import about
 
 _BLOCK = 8_192  # observations handled together
 _SHARES = 2**22  # of draws in observations, at once
@@ -41,15 +46,16 @@ _ORDERS = 8  # random orders in which greedy sweeps visit the observations
 
 
 @np.errstate(under="ignore")
-def responsibilities(tree: Tree, x: ArrayLike | Observations | None = None) -> xr.Dataset:
+def responsibilities(tree: Tree, x: ArrayLike | Observations | Scan | None = None) -> xr.Dataset:
     """Posterior mean and standard deviation of each observation's membership probabilities.
 
     Parameters
     ----------
     tree : DataTree
         From :func:`bayesgmm.fit`, relabelled.
-    x : (n,) or (n, D) array-like, optional
-        Further observations, each on its own; default: those that were fitted.
+    x : (n,) or (n, D) array-like, Scan, memory map or Dask collection, optional
+        Further observations, each on its own; default: those that were fitted. Of a Dask collection the result is lazy; for
+        rows that do not fit into memory see :func:`bayesgmm.write_responsibilities`.
 
     Returns
     -------
@@ -80,7 +86,10 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | None = None) -> x
     [0, 1, 2]
     """
     reading = Reading.of(tree)
-    draws, rows, coords = _asked(reading, x)
+    scan = None if x is None else scan_of(x)
+    if scan is not None:
+        return in_parts(reading, scan, responsibilities)
+    draws, rows, coords = _asked(reading, x)  # type: ignore[arg-type]  # it is no scan
     k = draws.n_components
     mean, square = np.zeros((2, len(rows), k if draws.noise is None else k + 1))
     step = _BLOCK if x is None else max(1, min(_BLOCK, _SHARES // len(draws.w)))
@@ -105,6 +114,36 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | None = None) -> x
     if draws.noise is not None:
         found["noise"] = ((OBS,), mean[:, k])
     return xr.Dataset(found, coords=coords, attrs={"draws": len(draws.w)})
+
+
+def write_responsibilities(tree: Tree, x: ArrayLike | Scan, path: str | Path, *, force: bool = False) -> None:
+    """Write each row's membership probabilities, and its most probable cluster, to a Parquet file.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`bayesgmm.fit`, relabelled.
+    x : Scan, memory map or Dask collection
+        Rows, of any number: see :func:`bayesgmm.scan_parquet`. A few parts of them are in memory at once.
+    path : str or path
+        File to be written: the rows in their order, in columns ``cluster`` (-1 of noise, and of rows that are left out),
+        ``mean_0``, ..., ``sd_0``, ..., and ``noise``, as by :func:`bayesgmm.responsibilities`. It has its name when it is
+        whole.
+    force : bool
+        Replace a file of that name.
+
+    Raises
+    ------
+    FileExistsError, OSError
+        If there is such a file, or it cannot be written; nothing is left of it then.
+    ValueError, TypeError
+        If x has not the data's features, or is not read in parts.
+    """
+    scan = scan_of(x)
+    if scan is None:
+        rule = "must be rows that are read in parts: a scan, a memory map or a Dask collection"
+        raise TypeError(about("x", f"{rule}, got {type(x).__name__}; call responsibilities"))
+    write_in_parts(Reading.of(tree), scan, responsibilities, path, force=force)
 
 
 def membership(found: xr.Dataset) -> FloatArray:

@@ -21,6 +21,7 @@ from bayesgmm.data.known import read_error, require_labels_of
 from bayesgmm.data.noise import as_in, uniform_on
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
+from bayesgmm.data.scan import Scan
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.words import about
 
@@ -348,16 +349,22 @@ def read_points(
     """
     if x is None:
         return reading.observations, reading.positions
-    points, features = Observations.read(x, name=name, missing=None), features_of(reading.tree)
+    points = Observations.read(x, name=name, missing=None)
+    require_features(reading, points, name)
+    require_labels_of(points.known, reading.draws.n_components)
+    may_be_noise = may_be_noise and reading.draws.noise is not None
+    return (as_in(reading.observations, points) if may_be_noise else points), points.positions
+
+
+def require_features(reading: Reading, points: Observations | Scan, name: str) -> None:
+    """Refuse points that have not the data's features."""
+    features = features_of(reading.tree)
     if points.n_features != len(features):
         raise ValueError(f"{name} must have {len(features)} feature(s) like the data, got {points.n_features} column(s)")
     named = len(features) > 1 and points.names is not None and features != list(range(len(features)))
     if named and list(points.names or ()) != features:
         wanted, got = (", ".join(map(str, each)) for each in (features, points.names or ()))
         raise ValueError(f"{name} must have the columns {wanted}, in this order, got {got}")
-    require_labels_of(points.known, reading.draws.n_components)
-    may_be_noise = may_be_noise and reading.draws.noise is not None
-    return (as_in(reading.observations, points) if may_be_noise else points), points.positions
 
 
 def require_room(

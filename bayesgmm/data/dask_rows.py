@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bayesgmm.arguments import Missing
-from bayesgmm.data.scan import Block, Scan, Work
+from bayesgmm.data.observations import Observations
+from bayesgmm.data.scan import Block, Reader, Scan, Work, left_off_of
 from bayesgmm.data.tables import column_names, read_numbers
 from bayesgmm.words import about
 
@@ -40,8 +40,10 @@ def scan_dask(x: Any, *, missing: Missing = "raise", sample_weight: Any = None) 
     advice = "" if _is_persisted(x, len(blocks)) else PERSIST
     parts = list(zip(blocks, weights, strict=True))
     return Scan(
-        parts, n_features, names, missing, sample_weight is not None, n_stored, n_bytes, workers=by_dask, advice=advice
-    )
+        parts, n_features, names, missing, sample_weight is not None, n_stored, n_bytes,
+        lengths=None if n_stored is None else tuple(map(int, x.chunks[0])),
+        workers=by_dask, advice=advice, left_off=left_off_of(str(x.name if hasattr(x, "chunks") else x._name)),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,31 @@ def by_dask[T](work: Work[T], parts: Sequence[Any], merge: Callable[[list[T]], T
     return result
 
 
+def lazily(scan: Scan, work: Callable[[Observations], NDArray[Any]], width: int | None, dtype: Any) -> Any:
+    """A Dask array of what comes of the rows of a Dask collection, (n, width) or (n,), computed when it is asked for."""
+    import dask
+    import dask.array as da
+
+    empty = np.empty((0,) if width is None else (0, width), dtype)
+    what = dask.delayed(_OfRows(scan.reader, work, empty), traverse=False, pure=False)
+    lengths = scan.lengths or (np.nan,) * len(scan.parts)
+    blocks = [
+        da.from_delayed(what(x, number), shape=(length,) if width is None else (length, width), dtype=dtype)
+        for number, ((x, _), length) in enumerate(zip(scan.parts, lengths, strict=True))
+    ]
+    return da.concatenate(blocks, allow_unknown_chunksizes=True)
+
+
+@dataclass(frozen=True)
+class _OfRows:
+    reader: Reader
+    work: Callable[[Observations], NDArray[Any]]
+    empty: NDArray[Any]
+
+    def __call__(self, x: Any, number: int) -> NDArray[Any]:
+        return np.concatenate([self.empty, *map(self.work, self.reader.rows_of(_Partition(x, None, number)))])
+
+
 def _of_partition(work: Any, number: int, x: Any, weight: Any) -> Any:
     return work(number, _Partition(x, weight, number))
 
@@ -131,7 +158,7 @@ def _named_failures() -> Iterator[None]:
 
 
 def _as_array(x: Any) -> NDArray[Any]:
-    return x.to_numpy(dtype=float, na_value=np.nan) if isinstance(x, pd.DataFrame | pd.Series) else np.asarray(x)
+    return np.asarray(x.to_numpy(dtype=float, na_value=np.nan) if hasattr(x, "to_numpy") else x)
 
 
 def _shape(x: Any) -> tuple[int, Any]:

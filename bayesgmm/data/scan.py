@@ -26,6 +26,14 @@ _SHOWN = 20_000  # rows that stand for all in a tree; so few are read as a whole
 _SEED = 0  # of the sample, which is the same for whoever scans the same rows
 
 
+_LEFT_OFF: dict[Any, dict[Any, Any]] = {}
+
+
+def left_off_of(rows: Any) -> dict[Any, Any]:
+    """Where EM was interrupted on rows of which each call makes a scan of its own, by what these rows are called."""
+    return _LEFT_OFF.setdefault(rows, {})
+
+
 class Block(NamedTuple):
     """Some rows (m, D) as they were read, and their weights (m,), if they have any."""
 
@@ -166,6 +174,8 @@ class Scan:
         Whether the rows have weights.
     n_stored, n_bytes : int or None
         How many rows there are, of whatever use, and what a pass reads, where that is known beforehand.
+    lengths : tuple of int, or None
+        Rows of each part, where results for single rows are made of parts and that is known.
     noise : bool or float
         Whether rows may be noise, as of :meth:`bayesgmm.Observations.with_noise`.
     workers : Workers
@@ -173,7 +183,7 @@ class Scan:
     advice : str
         What would make passes faster.
     left_off : dict
-        Where EM was interrupted, by what was asked: the same call goes on from there.
+        Where EM was interrupted: see :mod:`bayesgmm.em.left_off`.
     """
 
     parts: Sequence[Any]
@@ -183,10 +193,11 @@ class Scan:
     weighted: bool = False
     n_stored: int | None = None
     n_bytes: int | None = None
+    lengths: tuple[int, ...] | None = None
     noise: bool | float = False
     workers: Workers = field(default=on_threads, repr=False)
     advice: str = ""
-    left_off: dict[Any, Any] = field(default_factory=dict, repr=False)
+    left_off: dict[Any, Any] = field(default_factory=dict, repr=False)  # by what was asked
 
     def __post_init__(self) -> None:
         read_choice(self.missing, Missing, "missing")
@@ -260,26 +271,39 @@ class Scan:
         if np.ndim(noise):
             rule = "must be True, False or one log density of rows that are read in parts, got an array"
             raise ValueError(about("noise", f"{rule}; read them into memory, or give one number"))
-        result = replace(self, noise=noise if isinstance(noise, bool) else float(np.asarray(noise)))
-        if "summary" in self.__dict__:
-            result.__dict__["summary"] = self.summary
-        return result
+        return self._but(noise=noise if isinstance(noise, bool) else float(np.asarray(noise)))
 
     def sums(
         self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
     ) -> ESums:
         """Completed sums for a mixture, or for S of them, in one pass."""
-        work = _Summing(self._reader, weights, means, factors, nu, units)
+        work = _Summing(self.reader, weights, means, factors, nu, units)
         found = self.workers(work, self.parts, _sum_of)
         assert found is not None  # the first pass has seen rows
         return found
 
     def over_blocks[T](self, work: Callable[[Observations], T]) -> Iterator[T]:
         """What comes of all rows in blocks, in one pass."""
-        yield from self.workers(_OfBlocks(self._reader, work), self.parts, _chained) or ()
+        yield from self.workers(_OfBlocks(self.reader, work), self.parts, _chained) or ()
+
+    def of_parts(self, parts: Sequence[Any]) -> Scan:
+        """Some of the parts."""
+        return self._but(parts=parts)
+
+    def _but(self, **other: Any) -> Scan:
+        """The same rows otherwise, with what a first pass has told of them."""
+        result = replace(self, **other)
+        if "summary" in self.__dict__:
+            result.__dict__["summary"] = self.summary
+        return result
 
     @property
-    def _reader(self) -> Reader:
+    def lazy(self) -> bool:
+        """Whether answers for single rows wait until they are asked for."""
+        return self.workers is not on_threads
+
+    @property
+    def reader(self) -> Reader:
         """How a part is read, without anything large: it goes to every worker."""
         exact = self._chosen(_SHOWN, noise=False)
         return Reader(self.missing, box_of(exact) if self.noise is True else None if self.noise is False else self.noise)
@@ -304,13 +328,14 @@ class Reader:
     noise: tuple[FloatArray, FloatArray] | float | None
 
     def rows_of(self, part: Part) -> Iterator[Observations]:
-        """The rows of a part that count, in blocks."""
+        """The rows of a part that count, in blocks, of which some may hold none that does."""
         for block in part.blocks():
             rows = in_order(block, self.missing)
-            if len(rows) and self.noise is not None:
-                rows = rows.with_noise(uniform(rows, self.noise) if isinstance(self.noise, tuple) else self.noise)
-            if len(rows):
+            if self.noise is None:
                 yield rows
+            else:
+                of_noise = uniform(rows, self.noise) if isinstance(self.noise, tuple) else np.full(len(rows), self.noise)
+                yield Observations.made(rows.x, replace(rows.known, noise=of_noise), rows.kept)
 
 
 @dataclass(frozen=True)
@@ -411,6 +436,7 @@ def in_order(block: Block, missing: Missing) -> Observations:
         used &= np.isfinite(x).all(axis=1)
     elif missing == "at_random":
         used &= ~np.isnan(x).all(axis=1)
+    kept = None
     if not used.all():
-        x, weight = x[used], None if weight is None else weight[used]
-    return Observations.made(x, NOTHING if weight is None else Known(weight))
+        kept, x, weight = used, x[used], None if weight is None else weight[used]
+    return Observations.made(x, NOTHING if weight is None else Known(weight), kept)

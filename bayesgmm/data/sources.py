@@ -13,7 +13,7 @@ from bayesgmm.arguments import Missing, Noise
 from bayesgmm.data.dask_rows import is_dask, scan_dask
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
-from bayesgmm.data.scan import Block, Scan
+from bayesgmm.data.scan import Block, Scan, left_off_of
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.words import about
 
@@ -102,4 +102,5 @@ def scan_memmap(x: NDArray[Any], *, missing: Missing, sample_weight: ArrayLike |
     step = _BLOCKS * _ROWS
     parts = [_Slices(x, weight, begin, min(begin + step, len(x))) for begin in range(0, len(x), step)]
     n_features = 1 if x.ndim == 1 else x.shape[1]
-    return Scan(parts, n_features, None, missing, weight is not None, n_stored=len(x), n_bytes=x.nbytes)
+    kept = left_off_of((str(x.filename), x.offset, x.shape, x.dtype.str)) if isinstance(x, np.memmap) else {}
+    return Scan(parts, n_features, None, missing, weight is not None, n_stored=len(x), n_bytes=x.nbytes, left_off=kept)

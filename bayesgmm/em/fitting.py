@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
@@ -29,6 +29,7 @@ from bayesgmm.data.scan import Scan
 from bayesgmm.data.sources import read_fit_source
 from bayesgmm.data.units import Units
 from bayesgmm.em import starts as em_starts
+from bayesgmm.em.left_off import left_off
 from bayesgmm.em.result import EMResult, Restart, are_one, order_within, sorted_within
 from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.kernels.estep import ESums
@@ -130,6 +131,10 @@ def fit_em(
 
     Notes
     -----
+    Rows that are read in passes (:func:`bayesgmm.scan_parquet`, memory maps, Dask) are not held in memory: starts are tried
+    on a sample of them, and the distinct ends are polished on all. An interrupt, or a worker or disk that fails, leaves
+    EM's last state behind: the same call goes on from there.
+
     The likelihood of a mixture with own variances is unbounded (Kiefer & Wolfowitz 1956): a component that shrinks on
     one observation sends it to infinity. The estimate sought is the best local maximum away from that edge. A run that has
     not converged after 50 iterations is accelerated by extrapolation (Varadhan & Roland 2008) where that raises the
@@ -182,13 +187,18 @@ def fit_em(
         noise=data.known.noise is not None,
         student=family == "t",
     )
-    if start is None:
+    before = left_off(source, k, covariance, family)
+    if start is None and before.mixture is not None:
+        starts = [("left off", units.standardised_mixture(before.mixture))]
+    elif start is None:
         starts = _chosen_starts(data, settings, k, n_init if k > 1 else 1, rng)
         if isinstance(source, Scan):
             starts = _ends(data, settings, starts)
     else:
         starts = [("given", units.standardised_mixture(each)) for each in em_starts.read(start, k, data.n_features)]
-    runs = [_run(source, settings, name, mixture) for name, mixture in starts]
+    with before:
+        reached = before.at if isinstance(source, Scan) else None
+        runs = [_run(source, settings, name, mixture, reached) for name, mixture in starts]
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
@@ -255,8 +265,17 @@ class _Run:
     fallen: NDArray[np.bool_]
 
 
-def _run(source: Source, settings: _Settings, name: str, start: Mixture) -> _Run:
-    """Iterate E and M steps from one start until the log-likelihood or the parameters stop moving."""
+def _run(
+    source: Source,
+    settings: _Settings,
+    name: str,
+    start: Mixture,
+    reached: Callable[[Mixture, Units], None] | None = None,
+) -> _Run:
+    """Iterate E and M steps from one start until the log-likelihood or the parameters stop moving.
+
+    After each iteration it is told where it is, if somebody wants to know.
+    """
     structure = settings.structure
     means, k = start.mu, start.n_components
     share = _NOISE if start.noise is None and settings.noise else start.noise
@@ -276,6 +295,8 @@ def _run(source: Source, settings: _Settings, name: str, start: Mixture) -> _Run
         now, fallen = _m_step(settings, sums, now)
         sums = source.sums(*now, units=settings.units)
         path.append(now)
+        if reached is not None:
+            reached(_mixture(settings, now), settings.units)
         change = abs(sums.log_likelihood - history[-1])
         moved = max(np.abs(new - old).max() for new, old in zip(path[-1], path[-2], strict=True))
         history.append(sums.log_likelihood)
@@ -291,13 +312,17 @@ def _run(source: Source, settings: _Settings, name: str, start: Mixture) -> _Run
                     now, sums = further, there
                     history.append(sums.log_likelihood)
         path = [now] if len(path) == 3 else path
-    weights, means, factors, *tails = now
-    share = float(np.clip(weights[k], *_SHARES)) if settings.noise else None
-    mixture = Mixture(
-        weights[:k] / weights[:k].sum(), means, structure.matrices(factors), noise=share, nu=tails[0] if tails else None
-    )
-    end = Restart(name, float(history[-1]), n_iter, bool(converged), bool(fallen.any()), mixture)
+    end = Restart(name, float(history[-1]), n_iter, bool(converged), bool(fallen.any()), _mixture(settings, now))
     return _Run(end, history, fallen)
+
+
+def _mixture(settings: _Settings, parameters: tuple[FloatArray, ...]) -> Mixture:
+    """Of the parameters of an iteration."""
+    weights, means, factors, *tails = parameters
+    k = len(means)
+    share = float(np.clip(weights[k], *_SHARES)) if settings.noise else None
+    covariances = settings.structure.matrices(factors)
+    return Mixture(weights[:k] / weights[:k].sum(), means, covariances, noise=share, nu=tails[0] if tails else None)
 
 
 def _extrapolated(path: Sequence[tuple[FloatArray, ...]], farthest: float) -> tuple[FloatArray, ...] | None:

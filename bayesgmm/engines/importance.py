@@ -21,6 +21,7 @@ from bayesgmm.engines.starts import Optimum
 from bayesgmm.posterior import LogPosterior
 
 MAX_K_HAT = 0.7  # above which importance weights tell nothing
+MIN_EFFICIENCY = 0.4  # below which there may be places that no draw has been to, which the weights do not tell
 FEWEST_POINTS = 1_000  # that k-hat is estimated from
 
 
@@ -104,7 +105,7 @@ def sample_laplace(
 ) -> tuple[Sampled | None, dict[str, float]]:
     """Draws from Laplace's approximation at each solution, weighted and resampled, and what the weights tell.
 
-    None where the weights' k-hat is too high.
+    None where they tell that the posterior is something else.
     """
     own, rng = problem.own, np.random.default_rng(seed)
     assert own is not None
@@ -114,7 +115,7 @@ def sample_laplace(
     with phases("draws", f"weighing {size} draws"):
         found = weighted(own.values, proposals, size, rng, own)
     told = {"pareto_k": found.k_hat, "importance_efficiency": found.efficiency}
-    if not found.k_hat <= MAX_K_HAT:
+    if not (found.k_hat <= MAX_K_HAT and found.efficiency >= MIN_EFFICIENCY):
         return None, told
     chosen = found.resampled(draws * chains, rng)
     posterior = problem.target.constrained(found.points[chosen].reshape(chains, draws, -1))
