@@ -54,6 +54,8 @@ __all__ = ["fit"]
 _log = logging.getLogger(__name__)
 _LONG = 50_000_000  # draws x clusters x observations whose relabelling takes more than a second
 _AS_THEY_ARE = ("n_init", "relabel", "log_likelihood", "posterior_predictive", "progressbar")  # options that others check
+_OF_NUTS = ("tune", "thin", "target_accept", "target_ess", "max_draws")  # options that tell which method is meant
+_MANY = 300_000  # observations x components x features, from which on importance sampling is quicker than NUTS by far
 _PLENTY = 3 * MIN_ESS_PER_CHAIN  # with which R-hat of chains that agree stays clear of its limit
 
 
@@ -107,7 +109,9 @@ def fit(
         draws the labels too, and forgets them: it may pass between solutions that NUTS is slow to leave, and suits small
         data; NUTS is faster by far where observations are many. "laplace" draws from Gaussians at the modes, weighs the
         draws by importance and draws from these again: exact up to Monte Carlo error where the tail of the weights, k-hat,
-        says so (at most 0.7); elsewhere NUTS takes over. Default: "nuts", or "laplace" for rows that are read in passes.
+        and their efficiency say so (at most 0.7, at least 0.4), and k - 1 components do not describe the data as well;
+        elsewhere NUTS takes over. Default: "laplace" where observations are many (n k D from 300 000 on, and rows that are
+        read in passes), unless options of NUTS are given; else "nuts".
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}
@@ -219,6 +223,9 @@ def fit(
     Kucukelbir, Tran, Ranganath, Gelman & Blei (2017), Automatic differentiation variational inference, Journal of
     Machine Learning Research 18(14), 1-45.
 
+    Vehtari, Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling, Journal of Machine Learning Research
+    25(72), 1-58.
+
     Juárez & Steel (2010), Model-based clustering of non-Gaussian panel data based on skew-t distributions, Journal of
     Business & Economic Statistics 28, 52-66. doi:10.1198/jbes.2009.07145
 
@@ -323,7 +330,10 @@ def _read(
         rule = "must be exact, complete rows without weights, labels and noise beside model, which states its own likelihood"
         raise ValueError(about("x", f"{rule}; state what else is known there"))
     as_they_are = {name: others.pop(name) for name in _AS_THEY_ARE}
-    others["method"] = others["method"] or ("laplace" if in_parts else "nuts")
+    if others["method"] is None:
+        many = in_parts or data.x.size * k >= _MANY
+        as_is = model is None and engine != "pymc" and all(others[name] is None for name in _OF_NUTS)
+        others["method"] = "laplace" if many and as_is else "nuts"
     others["draws"] = (250 if in_parts else 1000) if others["draws"] is None else others["draws"]
     options = read_options(engine=engine, custom=model is not None, **others)
     seed = read_seed(random_seed)

@@ -77,10 +77,10 @@ def compare(
         The data; or fits made before, of the same data under the same settings, which are then compared as they are.
     k : iterable of int
         Numbers of components to try.
-    method : {"nuts", "gibbs", "advi"}, optional
+    method : {"nuts", "gibbs", "advi", "laplace"}, optional
         As in :func:`bayesgmm.fit`, for every k. Default: Gibbs where its sweeps cost next to nothing (n k D up to 5 000),
-        for it passes between solutions. Elsewhere NUTS, until a k has more components than the data support, so that its
-        chains do not agree: then that k by Gibbs as well (n k D up to 150 000), of which the fit with the smaller R-hat is
+        for it passes between solutions. Elsewhere the default there, until a k has more components than the data support, so
+        that the chains of NUTS do not agree: then that k by Gibbs as well (n k D up to 150 000), of which the fit with the smaller R-hat is
         kept, and larger k by Gibbs at once if it was that one.
     prior, covariance, draws, chains, missing, sample_weight, labels, noise, family
         As in :func:`bayesgmm.fit`, the same for every k.
