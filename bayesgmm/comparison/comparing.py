@@ -80,8 +80,8 @@ def compare(
     method : {"nuts", "gibbs", "advi", "laplace"}, optional
         As in :func:`bayesgmm.fit`, for every k. Default: Gibbs where its sweeps cost next to nothing (n k D up to 5 000),
         for it passes between solutions. Elsewhere the default there, until a k has more components than the data support, so
-        that the chains of NUTS do not agree: then that k by Gibbs as well (n k D up to 150 000), of which the fit with the smaller R-hat is
-        kept, and larger k by Gibbs at once if it was that one.
+        that the chains of NUTS do not agree: then that k by Gibbs as well (n k D up to 150 000), of which the fit with the
+        smaller R-hat is kept, and larger k by Gibbs at once if it was that one.
     prior, covariance, draws, chains, missing, sample_weight, labels, noise, family
         As in :func:`bayesgmm.fit`, the same for every k.
     prior_k : PriorOnK or sequence of float, optional
