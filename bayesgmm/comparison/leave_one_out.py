@@ -20,7 +20,7 @@ from bayesgmm.analysis.draws import Draws, draws_of
 from bayesgmm.analysis.impropriety import require_existence
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.tree import OBS
+from bayesgmm.analysis.tree import OBS, Whole
 from bayesgmm.arguments import FloatArray, read_count, read_seed
 from bayesgmm.comparison.bridge import Bridge, bridge, effective_size
 from bayesgmm.comparison.joint import EXACT, read_posterior
@@ -158,7 +158,7 @@ def loo(
     False
     """
     reading = Reading.of(tree)
-    tree, draws, x = reading.tree, reading.draws, reading.x
+    tree, draws, x, whole = reading.tree, reading.draws, reading.x, reading.whole
     require_existence(reading, "LOO")
     if len(draws.w) < FEWEST_DRAWS:
         raise ValueError(f"tree must hold at least {FEWEST_DRAWS} draws for LOO, got {len(draws.w)}; keep more draws")
@@ -172,7 +172,7 @@ def loo(
     found = _by_importance(reading, chosen, relative)
     good_k = min(1 - 1 / np.log10(max(len(draws.w), 11)), MAX_K_HAT)
     before, variance = found.k_hat.copy(), 0.0
-    if refit and reading.whole is None and tree.attrs.get("method") in EXACT and tree.attrs.get("prior") != "custom model":
+    if refit and whole is None and tree.attrs.get("method") in EXACT and tree.attrs.get("prior") != "custom model":
         variance = _mend(found, reading, chosen, good_k, relative, rng)
     if not np.isfinite(found.elpd).all():
         at = f"{np.count_nonzero(~np.isfinite(found.elpd))} of {len(found.elpd)} observations"
@@ -206,7 +206,7 @@ def loo(
             elpd=float(counts @ found.elpd), se=error_of_sum(found.elpd, counts), p=float(counts @ (found.lpd - found.elpd)),
             **shared,
         )  # fmt: skip
-        return result if reading.whole is None else _of_whole(result, reading, counts)
+        return result if whole is None else _of_whole(result, reading, whole, counts)
     of_count = log_predictive(draws.thinned(_FEW_DRAWS), reading.observations)
     approximate = counts * of_count
     estimate, subsampling_se, se = xr.DataArray(elpd_i, dims=(OBS,)).azstats.diff_srs_estimator(
@@ -224,26 +224,25 @@ def loo(
         elpd_loo_approx=xr.DataArray(approximate, dims=(OBS,), coords=coords),
         **shared,
     )
-    return sampled if reading.whole is None else _of_whole(sampled, reading, counts)
+    return sampled if whole is None else _of_whole(sampled, reading, whole, counts)
 
 
-def _of_whole(found: LOO | SampledLOO, reading: Reading, counts: FloatArray) -> SampledLOO:
+def _of_whole(found: LOO | SampledLOO, reading: Reading, whole: Whole, counts: FloatArray) -> SampledLOO:
     """LOO of all rows, of which the tree holds a sample: EM's log-likelihood, less what the sample tells of the rest."""
-    assert reading.whole is not None
     mixture, of_em = reading.em
     approximate = xr.zeros_like(found.elpd_i) + counts * reading.observations.log_density(*mixture.parameters)
     chosen = np.flatnonzero(np.isfinite(found.elpd_i.values))
-    factor, some = reading.whole.total / counts.sum(), counts[chosen]
+    factor, some = whole.total / counts.sum(), counts[chosen]
     differences = (found.elpd_i - approximate).values[chosen] / some
     kept = ("n_samples", "scale", "warning", "good_k", "elpd_i", "pareto_k", "influence_pareto_k")
     return SampledLOO(
-        elpd=of_em + reading.whole.total * float(np.average(differences, weights=some)),
+        elpd=of_em + whole.total * float(np.average(differences, weights=some)),
         se=float(np.sqrt(factor) * found.se),
         p=factor * found.p,
         elpd_mcse=factor * found.elpd_mcse,
-        n_data_points=reading.whole.rows,
+        n_data_points=whole.rows,
         subsample_size=len(chosen),
-        subsampling_se=reading.whole.total / some.sum() * error_of_sum(differences, some),
+        subsampling_se=whole.total / some.sum() * error_of_sum(differences, some),
         loo_subsample_observations=chosen,
         elpd_loo_approx=approximate,
         **{name: getattr(found, name) for name in kept},

@@ -72,8 +72,8 @@ def scan_parquet(
     n_bytes = begin = 0
     for fragment in dataset.get_fragments():
         _require_columns(fragment, read)
-        groups, in_file = _row_groups(fragment), 0
-        for group in groups:
+        in_file = 0
+        for group in fragment.split_by_row_group():
             information = group.row_groups[0]
             if information.num_rows:
                 parts.append(_RowGroup(group, tuple(chosen), weight, begin, in_file))
@@ -97,12 +97,14 @@ class _RowGroup:
 
     def blocks(self) -> Iterator[Block]:
         """The rows as floats, in their order."""
+        import pyarrow as pa
+
         columns = [*self.columns, *([] if self.weight is None else [self.weight])]
         try:
             for batch in self.fragment.to_batches(columns=columns, batch_size=_ROWS, use_threads=False):
                 if batch.num_rows:
                     yield self._block(batch)
-        except OSError as error:  # what cannot be decoded, too, is one in pyarrow
+        except (OSError, pa.ArrowException) as error:
             said = " ".join(str(error).split())
             raise ValueError(f"{self.fragment.path} cannot be read to its end: {said}; write it again") from None
 
@@ -128,13 +130,14 @@ def _as_floats(column: Any) -> FloatArray:
 
 def _dataset(files: list[str]) -> Any:
     try:
+        import pyarrow as pa
         import pyarrow.dataset as ds
     except ModuleNotFoundError:
         needs = "scan_parquet reads files by pyarrow, which is not installed; pip install 'bayesgmm[parquet]'"
         raise ModuleNotFoundError(needs, name="pyarrow") from None
     try:
         return ds.dataset(files, format="parquet")
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:
         raise ValueError(_unreadable(error, files)) from None
 
 
@@ -181,11 +184,12 @@ def _read_columns(columns: Any) -> list[str]:
 
 def _require_columns(fragment: Any, columns: Sequence[str]) -> None:
     """Refuse a file that lacks a column, or in which it holds no numbers."""
+    import pyarrow as pa
     import pyarrow.types as types
 
     try:
         schema = fragment.physical_schema
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:
         raise ValueError(_unreadable(error, [fragment.path])) from None
     lacking = [name for name in columns if name not in schema.names]
     if lacking:
@@ -197,13 +201,6 @@ def _require_columns(fragment: Any, columns: Sequence[str]) -> None:
     if wrong:
         got = f"got {', '.join(wrong)} in {fragment.path}"
         raise TypeError(about("columns", f"must hold numbers, {got}; choose others by columns="))
-
-
-def _row_groups(fragment: Any) -> list[Any]:
-    try:
-        return list(fragment.split_by_row_group())
-    except OSError as error:
-        raise ValueError(_unreadable(error, [fragment.path])) from None
 
 
 def _stored_bytes(group: Any, columns: Sequence[str]) -> int:

@@ -256,8 +256,7 @@ class Scan:
     @property
     def is_small(self) -> bool:
         """Whether there are so few rows that they may as well be read as a whole."""
-        few = self.n_stored is None or self.n_stored <= _SHOWN
-        return few and self.summary.n <= _SHOWN
+        return self.summary.n <= _SHOWN
 
     def read(self) -> Observations:
         """All rows."""

@@ -41,7 +41,8 @@ from bayesgmm.words import Argument, Words
 
 _ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
 _OF_START = 3_000  # bytes at the least, of a start and how it ended
-_CRAWLS = 50  # iterations after which EM is slow, and every other step is an extrapolation
+_CRAWLS = 50  # iterations after which EM is slow, and every other step is an extrapolation;
+_CRAWLS_IN_PASSES = 3  # where each is a pass over rows that are elsewhere
 _LONGER = 4.0  # by how much an extrapolation may be longer than the last one that raised the likelihood
 _NOISE = 0.1  # its share at the start
 _FREEDOM = LEAST, 200.0  # degrees of freedom, between which EM looks for them
@@ -198,7 +199,8 @@ def fit_em(
         starts = [("given", units.standardised_mixture(each)) for each in em_starts.read(start, k, data.n_features)]
     with before:
         reached = before.at if isinstance(source, Scan) else None
-        runs = [_run(source, settings, name, mixture, reached) for name, mixture in starts]
+        whole = replace(settings, crawls=_CRAWLS_IN_PASSES) if isinstance(source, Scan) else settings
+        runs = [_run(source, whole, name, mixture, reached) for name, mixture in starts]
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
@@ -254,6 +256,7 @@ class _Settings:
     variance_floor: float
     noise: bool
     student: bool
+    crawls: int = _CRAWLS
 
 
 @dataclass(frozen=True)
@@ -301,7 +304,7 @@ def _run(
         moved = max(np.abs(new - old).max() for new, old in zip(path[-1], path[-2], strict=True))
         history.append(sums.log_likelihood)
         converged = change <= settings.tol * abs(history[-1]) or moved <= settings.parameter_tol
-        if len(path) == 3 and n_iter >= _CRAWLS and not converged and not fallen.any():
+        if len(path) == 3 and n_iter >= settings.crawls and not converged and not fallen.any():
             further = _extrapolated(path, farthest)
             if further is not None:
                 n_iter += 1

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from bayesgmm.analysis.tree import Whole
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 
@@ -166,9 +167,12 @@ def count(value: int, signs: Signs = TYPESET) -> str:
     return signs.set(f"{value:,}")
 
 
-def counted(n: int, weight: FloatArray | None) -> str:
-    """How many observations, and how many they stand for."""
-    return f"{count(n)} observations{counting_as(weight)}"
+def counted(n: int, weight: FloatArray | None, whole: Whole | None = None, signs: Signs = TYPESET) -> str:
+    """How many observations, and how many they stand for, of how many they are a sample."""
+    if whole is not None:
+        standing_for = "" if whole.total == whole.rows else f", counting as {signs.set(f'{whole.total:,.7g}')}"
+        return f"a sample of {count(n, signs)} of {count(whole.rows, signs)} observations{standing_for}"
+    return f"{count(n, signs)} observations{counting_as(weight, signs)}"
 
 
 def counting_as(weight: FloatArray | None, signs: Signs = TYPESET) -> str:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from bayesgmm import plots
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.tree import OBS
+from bayesgmm.analysis.tree import OBS, read_whole
 from bayesgmm.arguments import FloatArray
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.html_report.blocks import (
@@ -70,9 +70,14 @@ def data_picture(tree: xr.DataTree, clusters: Sequence[Clusters] = ()) -> Pictur
         for name, column, told in zip(shown, columns.T, map(as_recorded, columns.T), strict=True)
     ]
     omitted = f", the first {len(shown)} of {len(features)} features" if len(features) > len(shown) else ""
-    of = f"{counted(len(rows), rows.known.weight)}{known_in_part(rows)}"
+    of = f"{counted(len(rows), rows.known.weight, read_whole(tree))}{known_in_part(rows)}"
     words = f"Histogram{'s' if len(shown) > 1 else ''} of {of}: {listed(each)}{omitted}."
     return _picture("data", draw, words)
+
+
+def _what_is_shown(fitted: Fitted) -> str:
+    reading = fitted.reading
+    return "the data" if reading.whole is None else counted(len(reading.x), reading.known.weight, reading.whole)
 
 
 def _panels(n: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
@@ -86,7 +91,7 @@ def density_picture(fitted: Fitted) -> Picture:
         clusters = f" the {fitted.k} clusters it is made of (dotted)," if fitted.k > 1 else ""
         words = (
             f"Posterior mean of the density (line) with its {percent(INTERVAL)} band,{clusters} and EM's density (dashed), "
-            f"over the histogram of the data.{_without_errors(fitted)}{_strays_are(fitted)}"
+            f"over the histogram of {_what_is_shown(fitted)}.{_without_errors(fitted)}{_strays_are(fitted)}"
         )
         return _picture("density", lambda: plots.plot_fit(fitted.reading), words, _where(fitted))
     shown = list(fitted.tree["posterior"]["feature"].to_numpy()[:_MOST_FEATURES])

@@ -176,7 +176,8 @@ def _clusters(fitted: Fitted) -> list[Block]:
     looked_at = figures.sample(fitted.reading, _MOST_JUDGED)
     found = responsibilities(looked_at)
     mean, names = membership(found), [f"cluster {j}" for j in range(fitted.k)] + ["noise"] * of_noise
-    n, judged, sure = len(fitted.reading.x), len(mean), mean.max(axis=1)
+    judged, sure, whole = len(mean), mean.max(axis=1), fitted.reading.whole
+    n = len(fitted.reading.x) if whole is None else whole.rows
     unsure = int((sure < _UNSURE).sum())
     sampled = f", estimated from a sample of {count(judged)}" if judged < n else ""
     if fitted.diagnosis.labels.trusted:
@@ -185,8 +186,8 @@ def _clusters(fitted: Fitted) -> list[Block]:
         for j, name in enumerate(names):
             own = best == (j if j < fitted.k else -1)
             shares = [float(np.average(each, weights=counts)) for each in (mean[:, j], own, own & (sure >= _UNSURE))]
-            whole = fitted.reading.observations.total
-            rows.append([name, *(_size(share, whole if judged == n else judged, whole) for share in shares)])
+            total = fitted.reading.total
+            rows.append([name, *(_size(share, total if judged == n else judged, total) for share in shares)])
         heads = ["", "expected number", "most probably in it", "of these 90% sure"]
         blocks.append(Table(f"Sizes of the clusters, in observations{sampled}{fitted.caveat}", heads, rows))
     elif n <= _MOST_PARTITIONED:

@@ -28,6 +28,7 @@ from bayesgmm.html_report.blocks import (
     Verdict,
     as_recorded,
     count,
+    counted,
     counting_as,
     known_in_part,
     listed,
@@ -134,15 +135,24 @@ class Fitted:
         return self.reading.positions[self.reading.ask(probably_noise)]
 
     @property
+    def observations(self) -> str:
+        """How many observations the model was fitted to."""
+        whole = self.reading.whole
+        if whole is not None:
+            return f"{count(whole.rows, self.signs)} observations"
+        return counted(len(self.reading.x), self.reading.known.weight, signs=self.signs)
+
+    @property
     def data(self) -> str:
         """What the model was fitted to, in words."""
         of, reading = "", self.reading
         if len(self.features) > 1:
             of = f" of {listed(self.features) if len(self.features) <= _TOLD else f'{len(self.features)} features'}"
-        in_part = known_in_part(reading.observations, self.signs)
-        return (
-            f"{count(len(reading.x), self.signs)} observations{of}{counting_as(reading.known.weight, self.signs)}{in_part}"
-        )
+        in_part, signs = known_in_part(reading.observations, self.signs), self.signs
+        if reading.whole is not None:
+            shown = counted(len(reading.x), reading.known.weight, reading.whole, signs)
+            return f"{count(reading.whole.rows, signs)} observations{of}, read in passes, told of by {shown}{in_part}"
+        return f"{count(len(reading.x), signs)} observations{of}{counting_as(reading.known.weight, signs)}{in_part}"
 
     def describe(self) -> str:
         """Noise in words, and the clusters, where they are few and can be told apart."""

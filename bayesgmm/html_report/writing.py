@@ -157,7 +157,7 @@ def _of_fit(
     clusters = single if fitted.k == 1 else f"{fitted.k} {kind} clusters"
     return (
         f"{clusters}{_of(fitted.features)}",
-        f"Bayesian {kind} mixture of {counted(len(fitted.reading.x), fitted.reading.known.weight)}",
+        f"Bayesian {kind} mixture of {fitted.observations}",
         sections,
     )
 
