@@ -1,11 +1,13 @@
 """Whatever reads a tree refuses a damaged one by a sentence, or gives the right answer, which does not need what is damaged."""
 
 import json
+import tempfile
 import warnings
 from copy import deepcopy
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -50,6 +52,15 @@ def points(tree):
     return [[2.0, 55.0], [3.0, 70.0]] if first_feature(tree) else [15.0, 20.0, 25.0]
 
 
+def _written(tree):
+    """Probabilities of points that are read in parts."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/x.npy", np.array(points(tree)))
+        scanned = np.load(f"{folder}/x.npy", mmap_mode="r")
+        bg.write_responsibilities(tree, scanned, f"{folder}/out.parquet")
+        return pd.read_parquet(f"{folder}/out.parquet")
+
+
 READERS = {
     "add_correlations": bg.add_correlations,
     "add_log_likelihood": bg.add_log_likelihood,
@@ -78,6 +89,7 @@ READERS = {
     "relabel": bg.relabel,
     "report": lambda tree: bg.report(tree, "report.html", force=True),
     "responsibilities": bg.responsibilities,
+    "write_responsibilities": lambda tree: _written(tree),
     "responsibilities of new points": lambda tree: bg.responsibilities(tree, points(tree)),
     "sample_assignments": lambda tree: bg.sample_assignments(tree, 1),
     "solutions": bg.solutions,
@@ -86,7 +98,7 @@ OF_K = {"plot_k": bg.plots.plot_k, "report": READERS["report"]}
 NO_TREES = {  # of the public names: data and settings, attacked elsewhere; by_feature arranges data, whatever the draws are
     "BayesianGMM", "Comparison", "ConjugatePrior", "Diagnosis", "EMCheck", "EMResult", "Evidence", "by_feature", "HierarchicalPrior",
     "LabelQuality", "Mixture", "Observations", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "jitter", "plots",
-    "posterior_k", "prior_predictive", "priors", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
+    "posterior_k", "prior_predictive", "priors", "Scan", "scan_parquet", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
 }  # fmt: skip
 
 

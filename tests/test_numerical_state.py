@@ -7,6 +7,7 @@ from tempfile import mkdtemp
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 import bayesgmm as bg
@@ -61,7 +62,17 @@ def measured(d):
     return bg.Observations(x, error=np.resize([0.0, 1e-200, 1e-3, 1.0, 1e40], np.shape(x)))
 
 
+def on_disk(d):
+    path = Path(mkdtemp()) / "x.parquet"
+    pd.DataFrame(np.reshape(data(d), (40, -1))).rename(columns=str).to_parquet(path)
+    return bg.scan_parquet(path)
+
+
 CALLS = {
+    "scan_parquet": lambda d: bg.fit_em(on_disk(d), 2).icl(),
+    "write_responsibilities": lambda d: repr(
+        bg.write_responsibilities(tree(d), on_disk(d), Path(mkdtemp()) / "out.parquet")
+    ),
     "BayesianGMM": lambda d: (
         bg.BayesianGMM(2, draws=50, chains=1, random_state=1)
         .fit(data(d).reshape(40, -1))
@@ -135,6 +146,7 @@ def test_an_underflow_is_a_zero(name, d):
 def test_all_public_functions_are_here():
     called = {name.split()[0] for name in CALLS}
     data_and_results = {
+        "Scan",
         "Comparison",
         "ConjugatePrior",
         "Diagnosis",

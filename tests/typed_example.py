@@ -27,6 +27,8 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
     best: int = comparison.best["elpd_loo"]
     gmm = bg.BayesianGMM(3, covariance_type="diag", noise=True, family="t", random_state=1).fit(x[:, None])
     share: float = float(gmm.weights_.max())
+    scan: bg.Scan = bg.scan_parquet("rows/*.parquet", columns=["velocity"], missing="drop")
+    bg.write_responsibilities(bg.fit(scan, 3, method="laplace"), scan, "clusters.parquet")
     print(
         z.dtype,
         behind.sizes,
