@@ -34,12 +34,12 @@ from bayesgmm.arguments import TRAITS, Covariance, Family, FloatArray, Method, r
 from bayesgmm.comparison.comparing import compare
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.comparison.verdict import Criterion, choose
-from bayesgmm.data.dask_rows import is_dask, lazily
+from bayesgmm.data.dask_rows import lazily
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import count_distinct
 from bayesgmm.data.scan import Scan
 from bayesgmm.data.sources import scan_of
-from bayesgmm.data.tables import refuse_hidden_numbers
+from bayesgmm.data.tables import is_dask, refuse_hidden_numbers
 from bayesgmm.em.result import n_parameters
 from bayesgmm.exceptions import ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning, warn
 from bayesgmm.fitting import judged_fit

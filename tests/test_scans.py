@@ -1,9 +1,13 @@
 """Rows that are read in passes: the same answers as in memory, whoever sums, and a sentence for whatever is wrong."""
 
+import os
 import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -16,6 +20,7 @@ import bayesgmm as bg
 from bayesgmm.data.scan import Scan, on_threads
 from bayesgmm.data.sources import scan_of
 from bayesgmm.em.rivals import has_rival
+from bayesgmm.engines.together import Together
 from bayesgmm.model.priors import read_prior
 from bayesgmm.posterior import SummedPosterior, standardised_posterior
 from tests.families import STRUCTURES
@@ -558,3 +563,58 @@ def test_the_estimator_takes_rows_in_parts(tmp_path, three):
     np.testing.assert_array_equal(gmm.predict(memmap(tmp_path / "f.npy", few)), gmm.predict(few))
     np.testing.assert_allclose(gmm.score_samples(memmap(tmp_path / "f.npy", few)), gmm.score_samples(few))
     assert gmm.bic(given) == pytest.approx(gmm.bic(three), rel=1e-9)
+
+
+def test_questions_of_threads_are_answered_together():
+    asked = []
+
+    def answers(points):
+        asked.append(len(points))
+        return points.sum(axis=1), 2 * points
+
+    together = Together(answers, 4)
+    with ThreadPoolExecutor(4) as pool:
+        for turn in range(50):
+            found = list(pool.map(together, [np.array([turn, i]) for i in range(4)]))
+            assert [value for value, _ in found] == [turn + i for i in range(4)]
+            assert [gradient[1] for _, gradient in found] == [2 * i for i in range(4)]
+    assert sum(asked) == 200
+    assert len(asked) < 120  # alone, each would have asked for itself
+    assert together(np.array([1.0, 2.0]))[0] == 3  # the others have finished
+
+
+def test_what_goes_wrong_in_an_answer_is_told_to_all_who_asked():
+    def fails(points):
+        raise OSError("gone")
+
+    together = Together(fails, 3)
+    with ThreadPoolExecutor(3) as pool:
+        for future in [pool.submit(together, np.zeros(2)) for _ in range(3)]:
+            with pytest.raises(OSError, match="gone"):
+                future.result()
+
+
+def test_who_needs_rows_in_memory_says_so(tmp_path, one):
+    scan = scan_of(memmap(tmp_path / "x.npy", one))
+    with pytest.raises(TypeError, match=r"x must be in memory here, got a Scan; call its read\(\)"):
+        bg.posterior_k(scan, progressbar=False)
+    with pytest.raises(TypeError, match=r"x must be in memory here, got a Array; call its compute\(\)"):
+        bg.build_model(da.from_array(one), 2)
+    assert len(scan.read()) == N
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
+def test_nuts_in_passes_keeps_its_draws_when_interrupted(tmp_path, one, monkeypatch):
+    scan, passes, evaluated = scan_of(memmap(tmp_path / "x.npy", one)), [], SummedPosterior.evaluated
+
+    def counted(own, points):
+        passes.append(len(points))
+        if len(passes) == 2_000:  # behind the tuning
+            os.kill(os.getpid(), signal.SIGINT)
+        return evaluated(own, points)
+
+    monkeypatch.setattr(SummedPosterior, "evaluated", counted)
+    with pytest.warns(bg.exceptions.InterruptedWarning, match="interrupted"):
+        tree = bg.fit(scan, 3, method="nuts", draws=5_000, tune=100, **QUIET)
+    assert 0 < tree["posterior"].sizes["draw"] < 5_000

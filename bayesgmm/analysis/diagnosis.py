@@ -195,7 +195,7 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     apart = reading.ask(solutions) if disagree else None
     # chains of NUTS, of the package's own posterior, and observations few enough for many sweeps
     with_moves = draws.n_features == 1 and not TRAITS[tree.attrs.get("covariance", "full")].shared
-    few = len(x) <= (_FEW_WITH_MOVES if with_moves else _FEW)
+    few = reading.whole is None and len(x) <= (_FEW_WITH_MOVES if with_moves else _FEW)
     gibbs = tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and few
     mixing = collapse + tuple(_mixing_findings(invariants, draws, apart, gibbs_would_help=gibbs))
     stats = group_of(tree, "sample_stats")

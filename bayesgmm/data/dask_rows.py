@@ -13,17 +13,12 @@ from numpy.typing import NDArray
 from bayesgmm.arguments import Missing
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.scan import Block, Reader, Scan, Work, left_off_of
-from bayesgmm.data.tables import column_names, read_numbers
+from bayesgmm.data.tables import column_names, is_dask, read_numbers
 from bayesgmm.words import about
 
 _ROWS = 2**17  # of a block
 _TOGETHER = 8  # results that are merged by one task
 PERSIST = "Dask computes the partitions anew in every pass: call .persist() on them if they fit into the workers' memory"
-
-
-def is_dask(x: Any) -> bool:
-    """Whether x is a Dask collection, without importing Dask."""
-    return type(x).__module__.partition(".")[0] in ("dask", "dask_expr") and hasattr(x, "__dask_graph__")
 
 
 def scan_dask(x: Any, *, missing: Missing = "raise", sample_weight: Any = None) -> Scan:

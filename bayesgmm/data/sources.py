@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import Missing, Noise
-from bayesgmm.data.dask_rows import is_dask, scan_dask
+from bayesgmm.data.dask_rows import scan_dask
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
 from bayesgmm.data.scan import Block, Scan, left_off_of
-from bayesgmm.data.tables import read_numbers
+from bayesgmm.data.tables import is_dask, read_numbers
 from bayesgmm.words import about
 
 _ROWS = 2**17  # of a block

@@ -26,6 +26,9 @@ def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
         raise TypeError(about(name, f"must be an array or a table, got {got}; choose one, as in dataset['name']"))
     if hasattr(x, "collect") and not hasattr(x, "to_numpy"):
         raise TypeError(about(name, f"must be a table in memory, got a {type(x).__name__}; call its collect() first"))
+    if is_dask(x) or hasattr(x, "over_blocks"):  # a scan
+        call = "its compute()" if is_dask(x) else "its read(), or take a part of its rows, its sample"
+        raise TypeError(about(name, f"must be in memory here, got a {type(x).__name__}; call {call}"))
     columns = _arrow_columns(x)
     if columns is not None:
         x = _from_arrow(columns, column_names(x) or (), name)
@@ -39,6 +42,11 @@ def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
         raise TypeError(about(name, "must hold real numbers, got complex ones; pass the real part or the modulus"))
     _require_numeric(array, name)
     return array.astype(np.float64, copy=copy)
+
+
+def is_dask(x: Any) -> bool:
+    """Whether x is a Dask collection, without importing Dask."""
+    return type(x).__module__.partition(".")[0] in ("dask", "dask_expr") and hasattr(x, "__dask_graph__")
 
 
 def read_rows(

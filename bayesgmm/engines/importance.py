@@ -18,7 +18,7 @@ from bayesgmm.engines.laplace import laplace, log_normal
 from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.problem import Problem
 from bayesgmm.engines.starts import Optimum
-from bayesgmm.posterior import LogPosterior
+from bayesgmm.posterior import LogPosterior, SummedPosterior
 
 MAX_K_HAT = 0.7  # above which importance weights tell nothing
 MIN_EFFICIENCY = 0.4  # below which there may be places that no draw has been to, which the weights do not tell
@@ -109,10 +109,12 @@ def sample_laplace(
     """
     own, rng = problem.own, np.random.default_rng(seed)
     assert own is not None
-    with phases("geometry", "Laplace's approximation"):
+    in_passes = isinstance(own, SummedPosterior)
+    points = f", {2 * own.n_dim} points in a pass" if in_passes else ""
+    with phases("geometry", f"Laplace's approximation{points}"):
         proposals = [(each.mass, each.approximation or laplace(own, each.point)) for each in optima]
     size = max(draws * chains, FEWEST_POINTS)
-    with phases("draws", f"weighing {size} draws"):
+    with phases("draws", f"weighing {size} draws{' in one pass' if in_passes else ''}"):
         found = weighted(own.values, proposals, size, rng, own)
     told = {"pareto_k": found.k_hat, "importance_efficiency": found.efficiency}
     if not (found.k_hat <= MAX_K_HAT and found.efficiency >= MIN_EFFICIENCY):
