@@ -25,7 +25,7 @@ from bayesgmm.data.known import NOTHING
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import require_full_rank
 from bayesgmm.data.scan import Scan
-from bayesgmm.data.sources import read_fit_source
+from bayesgmm.data.sources import read_fit_source, scan_of
 from bayesgmm.em.fitting import fit_em
 from bayesgmm.em.left_off import left_off
 from bayesgmm.em.result import EMResult
@@ -251,11 +251,11 @@ def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None 
     unknown = options.keys() - defaults.keys()
     if unknown:
         raise TypeError(f"fit() got an unexpected keyword argument {min(unknown)!r}")
-    asked = _read(x, k, known, **(defaults | options))
-    phases = Phases(announce=asked.progressbar)
-    if isinstance(asked.source, Scan):
-        phases.say(asked.source.advice)
-    of_scan = f" in passes over {asked.source.pass_words}" if isinstance(asked.source, Scan) else ""
+    options = defaults | options
+    phases = Phases(announce=bool(options["progressbar"]))
+    x = first_pass(x, options, phases)
+    asked = _read(x, k, known, **options)
+    of_scan = f", in passes over {asked.source.pass_words}" if isinstance(asked.source, Scan) else ""
     with phases("em", f"EM: k = {asked.k}, n = {len(asked.source)}{of_scan}"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so
         given: dict[str, Any] = {"covariance": asked.covariance, "n_init": asked.n_init, "random_seed": asked.em_seed}
@@ -269,6 +269,22 @@ def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None 
     if optima is not None and len(optima) > 1:
         tree = _with_optima(asked, tree, em, optima)
     return _finished(asked, tree, sampled, phases)
+
+
+def first_pass(x: Any, options: dict[str, Any], phases: Phases) -> Any:
+    """Rows that are read in parts as a scan that has been read once, which is announced; anything else as it is.
+
+    The scan has to do with weights and gaps, which are taken out of the options.
+    """
+    scan = scan_of(x, missing=options["missing"], sample_weight=options["sample_weight"])
+    if scan is None:
+        return x
+    options |= {"missing": "raise", "sample_weight": None}
+    if not scan.has_been_read:
+        phases.say(scan.advice)
+        with phases("scan", f"first pass over {scan.pass_words}"):
+            _ = scan.summary
+    return scan
 
 
 @dataclass(frozen=True)

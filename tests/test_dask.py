@@ -100,11 +100,14 @@ def test_persisting_is_advised_and_not_done(one, capsys):
     assert not any(hasattr(each, "key") and hasattr(each, "status") for each in dict(computed.__dask_graph__()).values())
 
 
-def test_results_of_single_rows_are_lazy(three):
+def test_results_of_single_rows_are_lazy(three, monkeypatch):
     made = da.from_array(three, chunks=(7_000, 3))
     gmm = bg.BayesianGMM(2, random_state=1).fit(made)
+    passes = []
+    monkeypatch.setattr("bayesgmm.data.scan.Scan.summary", property(lambda scan: passes.append(scan)))
     labels, shares, scores = gmm.labels_, gmm.predict_proba(made), gmm.score_samples(made)
     assert all(isinstance(each, da.Array) for each in (labels, shares, scores, gmm.predict(made)))
+    assert not passes
     few = slice(0, 2_000)
     np.testing.assert_array_equal(labels[few].compute(), gmm.predict(three[few]))
     np.testing.assert_allclose(shares[few].compute(), gmm.predict_proba(three[few]), atol=1e-12)

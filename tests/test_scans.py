@@ -618,3 +618,17 @@ def test_nuts_in_passes_keeps_its_draws_when_interrupted(tmp_path, one, monkeypa
     with pytest.warns(bg.exceptions.InterruptedWarning, match="interrupted"):
         tree = bg.fit(scan, 3, method="nuts", draws=5_000, tune=100, **QUIET)
     assert 0 < tree["posterior"].sizes["draw"] < 5_000
+
+
+def test_passes_are_announced_beforehand(tmp_path, one, capsys):
+    scan = bg.scan_parquet(parquet(tmp_path, one), columns=["a"])
+    assert not scan.has_been_read
+    bg.fit(scan, 3, random_seed=1)
+    said = capsys.readouterr().err
+    order = [
+        "first pass over 30000 rows, 0.00",
+        "EM: k = 3, n = 30000, in passes",
+        "18 points in a pass",
+        "1000 draws in one",
+    ]
+    assert [said.index(each) for each in order] == sorted(said.index(each) for each in order)

@@ -29,6 +29,7 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
 from bayesgmm.data.scan import Scan
 from bayesgmm.data.sources import read_fit_source
+from bayesgmm.engines.phases import Phases
 from bayesgmm.exceptions import (
     ApproximationWarning,
     ConvergenceWarning,
@@ -37,7 +38,7 @@ from bayesgmm.exceptions import (
     InterruptedWarning,
     warn,
 )
-from bayesgmm.fitting import judged_fit
+from bayesgmm.fitting import first_pass, judged_fit
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
 from bayesgmm.words import Argument, Words, about
@@ -149,6 +150,7 @@ def compare(
         raise TypeError("model states one k and cannot be compared over k; fit each model and pass the trees to az.compare")
     ks = _read_ks(k)
     given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels, "noise": noise}
+    x = first_pass(x, given, Phases(announce=progressbar))
     data, source, _ = read_fit_source(x, ks[0], covariance=covariance, family=family, **given)  # type: ignore[arg-type]
     for each in ks[1:]:
         read_fit_data(data, each, covariance=covariance)

@@ -24,8 +24,6 @@ from bayesgmm.words import Argument, Words, about
 _SAMPLE = 2**20, 2**23  # rows of the sample, and values, at most
 _SHOWN = 20_000  # rows that stand for all in a tree; so few are read as a whole
 _SEED = 0  # of the sample, which is the same for whoever scans the same rows
-
-
 _LEFT_OFF: dict[Any, dict[Any, Any]] = {}
 
 
@@ -212,9 +210,15 @@ class Scan:
         return self.summary.n
 
     @property
+    def has_been_read(self) -> bool:
+        """Whether the first pass has been made."""
+        return "summary" in self.__dict__
+
+    @property
     def pass_words(self) -> str:
         """What a pass reads, to be announced."""
-        rows = f"{self.summary.n if 'summary' in self.__dict__ else self.n_stored or '?'} rows"
+        n = self.summary.n if self.has_been_read else self.n_stored
+        rows = "an unknown number of rows" if n is None else f"{n} rows"
         return rows if self.n_bytes is None else f"{rows}, {self.n_bytes / 1e9:.2g} GB"
 
     @cached_property
@@ -292,7 +296,7 @@ class Scan:
     def _but(self, **other: Any) -> Scan:
         """The same rows otherwise, with what a first pass has told of them."""
         result = replace(self, **other)
-        if "summary" in self.__dict__:
+        if self.has_been_read:
             result.__dict__["summary"] = self.summary
         return result
 
@@ -304,8 +308,9 @@ class Scan:
     @property
     def reader(self) -> Reader:
         """How a part is read, without anything large: it goes to every worker."""
-        exact = self._chosen(_SHOWN, noise=False)
-        return Reader(self.missing, box_of(exact) if self.noise is True else None if self.noise is False else self.noise)
+        if self.noise is True:
+            return Reader(self.missing, box_of(self._chosen(_SHOWN, noise=False)))
+        return Reader(self.missing, None if self.noise is False else self.noise)
 
     @property
     def _size(self) -> int:
