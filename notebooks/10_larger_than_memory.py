@@ -64,7 +64,8 @@ def rows_of(n):
     """Rows as the pumps send them."""
     x, _ = truth.sample(n, rng)
     pump, second = rng.integers(0, 500, n, dtype=np.int16), np.sort(rng.integers(0, 86_400, n, dtype=np.int32))
-    return pa.table({"pump": pump, "second": second, **dict(zip(columns, x.T.copy(), strict=True))})
+    others = {name: rng.normal(size=n) for name in ("voltage", "flow")}  # of which nobody asks here
+    return pa.table({"pump": pump, "second": second, **others, **dict(zip(columns, x.T.copy(), strict=True))})
 
 
 for day in range(1, 11):
@@ -75,8 +76,8 @@ print({file.name: f"{file.stat().st_size / 1e6:.0f} MB" for file in sorted(days.
 # %% [markdown]
 # ## A limit on memory
 #
-# Ten million rows of two numbers are 160 MB. To make an array of them takes three times as much: what pyarrow reads, a copy
-# in NumPy, and the array. We allow this process 350 MB more than it has now. (Linux can set such a limit to the memory that
+# The table has 380 MB. Its two columns are 160 MB, and to make an array of them takes three times as much: what pyarrow
+# reads, a copy in NumPy, and the array. We allow this process 350 MB more than it has now. (Linux can set such a limit to the memory that
 # a process writes to. It is so low only to keep this notebook short. A pass takes some 20 MB for each core, whatever the
 # number of rows, so with very many cores the limit must be higher.) Before, a small file goes through all steps, so that
 # everything is loaded and compiled.

@@ -243,7 +243,7 @@ def test_wrong_words_are_usage_errors(run, csv):
     assert run("dance")[0] == 2
     for arguments, message in [
         (("fit", csv, "-k", "two"), "'-k' / '--k': must be an integer, got 'two'"),
-        (("fit", csv, "-k", 2, "--method", "nutz"), "'--method': must be one of nuts, gibbs, advi, got 'nutz'"),
+        (("fit", csv, "-k", 2, "--method", "nutz"), "'--method': must be one of nuts, gibbs, advi, laplace, got 'nutz'"),
         (("fit", csv, "-k", 2, "--target-ess", "many"), "'--target-ess': must be a number, got 'many'"),
         (("simulate", "-n", 2.5), "'-n': must be an integer, got '2.5'"),
     ]:

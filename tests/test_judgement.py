@@ -20,7 +20,7 @@ def with_another_solution(tree):
     """EM found a second solution, in which no chain began."""
     em, _ = read_em(tree)
     other = bg.Mixture(em.weights[::-1], em.means + 4, sigma=em.sigma)
-    return add_optima(tree, [(em, 0.7, 4), (other, 0.3, 0)])
+    return add_optima(tree, [(em, -100.0, 0.7, 4), (other, -101.0, 0.3, 0)])
 
 
 @pytest.fixture(scope="module")

@@ -199,7 +199,7 @@ def fit_em(
         starts = [("given", units.standardised_mixture(each)) for each in em_starts.read(start, k, data.n_features)]
     with before:
         reached = before.at if isinstance(source, Scan) else None
-        whole = replace(settings, crawls=_CRAWLS_IN_PASSES) if isinstance(source, Scan) else settings
+        whole = replace(settings, patience=_CRAWLS_IN_PASSES) if isinstance(source, Scan) else settings
         runs = [_run(source, whole, name, mixture, reached) for name, mixture in starts]
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
@@ -256,7 +256,7 @@ class _Settings:
     variance_floor: float
     noise: bool
     student: bool
-    crawls: int = _CRAWLS
+    patience: int | None = None  # iterations without extrapolations, if not as usual
 
 
 @dataclass(frozen=True)
@@ -292,6 +292,7 @@ def _run(
     converged = False
     n_iter = 0
     path = [now]  # parameters of successive iterations
+    patience = _CRAWLS if settings.patience is None else settings.patience
     farthest = 1.0  # extrapolation that has not led astray
     while n_iter < settings.max_iter and not converged:
         n_iter += 1
@@ -304,7 +305,7 @@ def _run(
         moved = max(np.abs(new - old).max() for new, old in zip(path[-1], path[-2], strict=True))
         history.append(sums.log_likelihood)
         converged = change <= settings.tol * abs(history[-1]) or moved <= settings.parameter_tol
-        if len(path) == 3 and n_iter >= settings.crawls and not converged and not fallen.any():
+        if len(path) == 3 and n_iter >= patience and not converged and not fallen.any():
             further = _extrapolated(path, farthest)
             if further is not None:
                 n_iter += 1

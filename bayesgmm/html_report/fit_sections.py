@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bayesgmm.analysis.clusters import membership, most_probable, partition, responsibilities
 from bayesgmm.analysis.judgement import sentence
 from bayesgmm.analysis.reading import Reading
+from bayesgmm.analysis.tree import read_whole
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 from bayesgmm.html_report import figures
@@ -92,7 +93,10 @@ def data_section(tree: xr.DataTree, clusters: Sequence[Clusters] = ()) -> Sectio
         rows.append([name, count(int(column["count"])), *unknown, *moments, *quantiles])
     heads = ["feature", "n", "mean", "sd", "smallest", "lower quartile", "median", "upper quartile", "largest"]
     heads[2:2] = ["missing"] if gaps else []
-    blocks: list[Block] = [Table("Summary of the data", heads, rows), figures.data_picture(tree, clusters)]
+    blocks: list[Block] = [
+        Table(f"Summary of {'the data' if read_whole(tree) is None else 'the sample'}", heads, rows),
+        figures.data_picture(tree, clusters),
+    ]
     return Section("data", "The data", [*blocks, *_known_in_part(seen, features)])
 
 
