@@ -77,10 +77,10 @@ print({file.name: f"{file.stat().st_size / 1e6:.0f} MB" for file in sorted(days.
 # ## A limit on memory
 #
 # The table has 380 MB. Its two columns are 160 MB, and to make an array of them takes three times as much: what pyarrow
-# reads, a copy in NumPy, and the array. We allow this process 350 MB more than it has now. (Linux can set such a limit to the memory that
-# a process writes to. It is so low only to keep this notebook short. A pass takes some 20 MB for each core, whatever the
-# number of rows, so with very many cores the limit must be higher.) Before, a small file goes through all steps, so that
-# everything is loaded and compiled.
+# reads, a copy in NumPy, and the array. We allow this process 350 MB more than it has now. (Linux can set such a limit to
+# the memory that a process writes to. It is so low only to keep this notebook short. What a pass takes depends on the
+# number of cores, not on that of the rows.) Before, a small file goes through all steps, so that everything is loaded and
+# compiled.
 
 # %%
 pq.read_table(few, columns=columns)
