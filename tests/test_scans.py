@@ -236,7 +236,7 @@ def test_few_rows_are_read_as_a_whole(tmp_path, one):
 def test_three_ways_agree_on_200_000_rows(tmp_path, mixture, k):
     x = rows_of(mixture, 200_000)
     given = memmap(tmp_path / "x.npy", x)
-    by_nuts = bg.fit(x, k, method="nuts", **QUIET)
+    by_nuts = bg.fit(x, k, method="nuts", draws=500, **QUIET)
     for tree in (bg.fit(given, k, **QUIET), bg.fit(given, k, method="nuts", draws=400, **QUIET)):
         assert_same_posterior(tree, by_nuts)
 
