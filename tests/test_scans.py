@@ -632,3 +632,12 @@ def test_passes_are_announced_beforehand(tmp_path, one, capsys):
         "1000 draws in one",
     ]
     assert [said.index(each) for each in order] == sorted(said.index(each) for each in order)
+
+
+@pytest.mark.parametrize("options", [{"engine": "pymc"}, {"model": "model"}], ids=str)
+def test_weights_are_those_of_the_packages_own_density(options, one):
+    import pymc as pm
+
+    given = options if "engine" in options else {"model": pm.Model()}
+    with pytest.raises(TypeError, match=r"weighs draws by the package's own density, got it with"):
+        bg.fit(one[:100], 2, method="laplace", **given, **QUIET)

@@ -27,7 +27,12 @@ def fit(
     source: Source,
     k: Annotated[int, typer.Option("-k", "--k", help="Number of components.")],
     *,
-    method: Annotated[Method, of_sampling(help="Sampler, approximation, or weighted draws.")] = "nuts",
+    method: Annotated[
+        Method | None,
+        of_sampling(
+            help="Sampler, approximation, or weighted draws.", show_default="laplace where data are many, else nuts"
+        ),
+    ] = None,
     settings: Settings,
     output: Output,
 ) -> None:

@@ -9,6 +9,10 @@ from bayesgmm.arguments import Engine, Method, read_choice, read_count, read_pos
 from bayesgmm.words import EQUALS, Argument, Words, about, joined
 
 _BUDGET = 20  # times ``draws``, the longest that an adaptive run may take
+_OF_OWN = {
+    "gibbs": " draws from the conditionals of the package's own priors",
+    "laplace": " weighs draws by the package's own density",
+}
 _OWNERS = {  # options, and the methods that have them
     **dict.fromkeys(("tune", "thin"), ("nuts", "gibbs")),
     **dict.fromkeys(("target_accept", "target_ess", "max_draws"), ("nuts",)),
@@ -48,10 +52,9 @@ def read_options(*, method: Any, draws: Any, chains: Any, engine: Any, custom: b
     tune, thin, target_accept, target_ess, max_draws, approximation, max_iter = (others[name] for name in _OWNERS)
     if engine is not None:
         read_choice(engine, Engine, "engine")
-    if method == "gibbs" and (custom or engine == "pymc"):
+    if method in _OF_OWN and (custom or engine == "pymc"):
         owner = "model" if custom else Argument("engine", "pymc")
-        what = " draws from the conditionals of the package's own priors, got it with "
-        raise TypeError(Words(Argument("method", "gibbs"), what, owner, "; leave it out"))
+        raise TypeError(Words(Argument("method", method), _OF_OWN[method], ", got it with ", owner, "; leave it out"))
     if custom and engine == "compiled":
         what = " is for the package's own priors, got it with model; leave it out"
         raise TypeError(Words(Argument("engine", "compiled"), what))
