@@ -9,8 +9,8 @@ EVERY = 0.1  # seconds between two looks
 class PeakMemory:
     """Within ``with PeakMemory(session) as peak:`` the largest memory of a session's processes, in ``peak.mb``."""
 
-    def __init__(self, session):
-        self.session, self.mb = session, 0.0
+    def __init__(self, session, every=EVERY):
+        self.session, self.every, self.mb = session, every, 0.0
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -23,7 +23,7 @@ class PeakMemory:
         self.thread.join()
 
     def _watch(self):
-        while not self.done.wait(EVERY):
+        while not self.done.wait(self.every):
             self.mb = max(self.mb, sum(map(proportional_mb, processes_of(self.session))))
 
 

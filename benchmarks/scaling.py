@@ -1,0 +1,826 @@
+"""Rows read in passes: whole fits, what a pass costs, workers, and peers; writes scaling.json and scaling.md.
+
+uv run --extra tests python benchmarks/scaling.py --data FOLDER --spark-python PYTHON     some forty minutes on two cores
+uv run --extra tests python benchmarks/scaling.py --data FOLDER --part workers            one part again, the others stay
+uv run --extra tests python benchmarks/scaling.py --render                                scaling.md from scaling.json
+uv run --extra tests python benchmarks/scaling.py --smoke                                 half a minute, writes nothing
+
+FOLDER gets 1.2 GB of Parquet, once. PYTHON is the interpreter of an environment with pyspark and numpy, beside a Java that
+suits it; without it Spark is left out. Every figure comes from a process of its own.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import combinations
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+from memory import PeakMemory
+
+HERE = Path(__file__).parent
+PACKAGES = "bayesgmm numpy numba scikit-learn dask distributed pyarrow"
+PARTS = "fits", "passes", "cores", "workers", "peers"
+EVERY = 0.25  # seconds between two looks at memory, each of which takes some milliseconds
+MANY = 100  # mixtures in one pass
+TIMES = 5  # a pass is measured, of which the median counts
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A mixture, and the files that hold rows drawn from it."""
+
+    title: str
+    weights: tuple
+    means: tuple
+    spread: tuple  # standard deviations of all features of a component
+    correlation: float
+    n: int
+    files: int
+    group: int  # rows of a row group
+
+    @property
+    def k(self):
+        return len(self.weights)
+
+    @property
+    def d(self):
+        return np.size(self.means[0])
+
+    def mixture(self, shift=0.0, wider=1.0):
+        """The one that rows are drawn from, or a start beside it."""
+        import bayesgmm as bg
+
+        means, spread = np.array(self.means) + shift, np.sqrt(wider) * np.array(self.spread)
+        if self.d == 1:
+            return bg.Mixture(self.weights, means, sigma=spread)
+        shape = (1 - self.correlation) * np.eye(self.d) + self.correlation
+        return bg.Mixture(self.weights, means, spread[:, None, None] ** 2 * shape)
+
+    def start(self):
+        return self.mixture(0.4, 1.5)
+
+
+ONE = Problem("D = 1, K = 3", (0.5, 0.3, 0.2), (-3.0, 0.0, 4.0), (1.0, 0.7, 1.5), 0.0, 10**8, 10, 10**6)
+FIVE = Problem(
+    "D = 5, K = 4", (0.4, 0.3, 0.2, 0.1),
+    ((0.0,) * 5, (3.0, 0.0, 3.0, 0.0, 0.0), (0.0, 3.0, 0.0, 3.0, 1.0), (-2.0, -2.0, 2.0, -2.0, 4.0)),
+    (1.0, 0.8, 1.2, 0.6), 0.3, 10**7, 5, 2 * 10**5,
+)  # fmt: skip
+PROBLEMS = {"one": ONE, "five": FIVE}
+
+
+def write(folder, name, smoke):
+    """The files of a problem, unless they are there: float64, not compressed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    problem, folder = PROBLEMS[name], Path(folder) / name
+    group = problem.group // (400 if smoke else 1)
+    n_groups, mixture = problem.n // problem.group // problem.files, problem.mixture()
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(problem.files):
+        path = folder / f"{number}.parquet"
+        if path.exists():
+            continue
+        rng = np.random.default_rng([number, problem.d])
+        with pq.ParquetWriter(f"{path}.part", _schema(problem.d), compression="none", use_dictionary=False) as file:
+            for _ in range(1 if smoke else n_groups):
+                x = mixture.sample(group, rng)[0].reshape(group, -1)
+                file.write_table(pa.table(list(x.T), schema=_schema(problem.d)), row_group_size=group)
+        os.replace(f"{path}.part", path)
+    small = folder / "small.parquet"  # a million rows in ten row groups
+    if not small.exists():
+        table = pq.read_table(folder / "0.parquet").slice(0, 10**6)
+        pq.write_table(table, small, compression="none", use_dictionary=False, row_group_size=max(1, len(table) // 10))
+    return [str(folder / f"{number}.parquet") for number in range(problem.files)], str(small)
+
+
+def _schema(d):
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.float64()) for name in ("x" if d == 1 else "abcde")])
+
+
+# ------------------------------------------------------------------------------------------- what a process of its own does
+
+
+def fit(files, name):
+    """A fit by the defaults, from files to the posterior: seconds of its phases, and of every pass."""
+    import bayesgmm as bg
+    from bayesgmm.data.scan import Scan
+
+    warm(files[:1], name)
+    passes, sums = [], Scan.sums
+
+    def watched(scan, weights, means, factors, nu=None, *, units=None):
+        began = time.perf_counter()
+        found = sums(scan, weights, means, factors, nu, units=units)
+        passes.append((len(means) if means.ndim == 3 else 1, time.perf_counter() - began))
+        return found
+
+    began = time.perf_counter()
+    scan = bg.scan_parquet(files)
+    n = len(scan)
+    first = time.perf_counter() - began
+    with patch.object(Scan, "sums", watched):
+        tree = bg.fit(scan, PROBLEMS[name].k, random_seed=1, progressbar=False)
+    seconds = time.perf_counter() - began
+    names = "method", "pareto_k", "importance_efficiency", "seconds_em", "seconds_geometry", "seconds_draws"
+    found = {name: tree.attrs.get(name) for name in names}
+    em = tree["em_baseline"].attrs
+    found |= {"n": n, "n_iter": int(em["n_iter"]), "log_likelihood": float(em["log_likelihood"])}
+    return found | {"first": first, "seconds": seconds, "passes": passes}
+
+
+def warm(files, name):
+    """Load what is compiled, which a first use of the package makes."""
+    import bayesgmm as bg
+
+    x = PROBLEMS[name].mixture().sample(30_000, np.random.default_rng(0))[0]
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/x"
+        np.memmap(path, dtype=float, mode="w+", shape=x.shape)[:] = x
+        bg.fit(np.memmap(path, dtype=float, mode="r", shape=x.shape), PROBLEMS[name].k, random_seed=1, progressbar=False)
+
+
+def passes(files, name):
+    """Seconds of a pass at one mixture and at many."""
+    import bayesgmm as bg
+
+    scan = bg.scan_parquet(files)
+    found = {"n": len(scan), "parts": len(scan.parts), "bytes": scan.n_bytes}
+    for points in (1, MANY):
+        found[str(points)], found[f"used {points}"] = timed(scan, mixtures(name, points))
+    return found
+
+
+def mixtures(name, points):
+    """Parameters of one mixture, or of several beside each other, as a pass takes them."""
+    if points == 1:
+        return PROBLEMS[name].mixture().parameters
+    shifts = np.linspace(-0.1, 0.1, points)
+    return tuple(
+        np.stack(each) for each in zip(*(PROBLEMS[name].mixture(shift).parameters for shift in shifts), strict=True)
+    )
+
+
+def timed(scan, parameters, enough=5):
+    """Median seconds of passes, of which there are five unless they take long, and of processor time of this process."""
+    seconds, used = [], []
+    scan.sums(*mixtures("one", 1))  # loads the code
+    while len(seconds) < TIMES and sum(seconds) < enough:
+        began, before = time.perf_counter(), processor()
+        scan.sums(*parameters)
+        seconds.append(time.perf_counter() - began)
+        used.append(processor() - before)
+    return statistics.median(seconds), statistics.median(used)
+
+
+def busy(at, seconds):
+    """Passes a second over rows in memory on one core, from a given time on."""
+    import bayesgmm as bg
+
+    rows, parameters, count = bg.Observations(ONE.mixture().sample(10**5, 1)[0]), mixtures("one", 1), 0
+    rows.sums(*parameters)
+    time.sleep(max(0.0, at - time.time()))
+    began, used = time.perf_counter(), processor()
+    while time.perf_counter() < began + seconds:
+        rows.sums(*parameters)
+        count += 1
+    return {"rate": count / (time.perf_counter() - began), "rate_used": count / (processor() - used)}
+
+
+def workers(n_workers, n, chunks, tiny):
+    """Seconds of passes over a persisted Dask array of few large and of many tiny partitions."""
+    from distributed import Client, LocalCluster
+
+    local = {"processes": True, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    with LocalCluster(n_workers=n_workers, **local) as cluster, Client(cluster):
+        asked = [(n, chunks, points) for points in (1, 10, MANY)]
+        asked += [(rows * parts, parts, points) for points, rows, each in tiny for parts in each]
+        return {"measured": [_of_workers(n_workers, *each) for each in asked]}
+
+
+def _of_workers(n_workers, n, parts, points):
+    import dask.array as da
+    from distributed import wait
+
+    from bayesgmm.data.sources import scan_of
+
+    rows = da.map_blocks(_drawn, dtype=float, chunks=((n // parts,) * parts,), size=n // parts).persist()
+    wait(rows)
+    scan = scan_of(rows)
+    seconds, _ = timed(scan, mixtures("one", points))
+    return {"workers": n_workers, "rows": len(scan), "parts": parts, "points": points, "seconds": seconds}
+
+
+def _drawn(size, block_info=None):
+    """Rows of a partition; a function of a worker, which has none of this file's but numpy."""
+    import numpy as np
+
+    rng = np.random.default_rng(block_info[None]["chunk-location"])
+    which = rng.choice(3, size, p=[0.5, 0.3, 0.2])
+    return rng.normal(np.array([-3.0, 0.0, 4.0])[which], np.array([1.0, 0.7, 1.5])[which])
+
+
+def em(files, name, in_memory):
+    """bayesgmm's EM from the same start: what an iteration adds, and all the way to the optimum."""
+    import bayesgmm as bg
+
+    x = _read(files) if in_memory else bg.scan_parquet(files)
+    n, k, start = len(x), PROBLEMS[name].k, PROBLEMS[name].start()
+
+    def run(iterations):
+        began = np.array([time.perf_counter(), processor()])
+        bg.fit_em(x, k, start=start, max_iter=iterations, tol=1e-300, parameter_tol=1e-300)
+        return np.array([time.perf_counter(), processor()]) - began
+
+    run(2)
+    iteration, used = np.median([run(12) - run(2) for _ in range(3)], axis=0) / 10
+    began = time.perf_counter()
+    found = bg.fit_em(x if in_memory else bg.scan_parquet(files), k, start=start)
+    seconds, mixture = time.perf_counter() - began, found.mixture
+    answer = mixture.weights, mixture.means, mixture.covariances
+    found = {"n": n, "iteration": iteration, "used": used, "seconds": seconds, "n_iter": found.n_iter}
+    return found | _told(*answer)
+
+
+def _told(weights, means, covariances):
+    return {"mixture": [np.asarray(each).tolist() for each in (weights, means, covariances)]}
+
+
+def _read(files):
+    """All rows, in memory."""
+    import pyarrow.parquet as pq
+
+    columns = [[c.to_numpy() for c in pq.read_table(file).columns] for file in files]
+    return np.concatenate([np.column_stack(each) for each in columns])
+
+
+def scikit(files, name):
+    """The same by scikit-learn."""
+    from sklearn.mixture import GaussianMixture
+
+    x, k, start = _read(files), PROBLEMS[name].k, PROBLEMS[name].start()
+    means, d = start.means.reshape(k, -1), PROBLEMS[name].d
+    given = {"weights_init": start.weights, "means_init": means}
+    given |= {"precisions_init": np.linalg.inv(start.covariances.reshape(k, d, d)), "init_params": "random_from_data"}
+
+    def run(**options):
+        began = np.array([time.perf_counter(), processor()])
+        model = GaussianMixture(k, **given, **options).fit(x)
+        return np.array([time.perf_counter(), processor()]) - began, model
+
+    iteration, used = (run(tol=0.0, max_iter=12)[0] - run(tol=0.0, max_iter=2)[0]) / 10
+    (seconds, _), model = run()
+    found = {"n": len(x), "iteration": iteration, "used": used, "seconds": seconds, "n_iter": int(model.n_iter_)}
+    return found | _told(model.weights_, model.means_, model.covariances_)
+
+
+def spark(files, k):
+    """The same by Spark's MLlib on both cores, which chooses its own start; by the interpreter that has pyspark."""
+    from pyspark import __version__
+    from pyspark.ml.clustering import GaussianMixture
+    from pyspark.ml.feature import VectorAssembler
+    from pyspark.sql import SparkSession
+
+    built = SparkSession.builder.master("local[2]").config("spark.driver.memory", "8g").config("spark.ui.enabled", "false")
+    session = built.config("spark.driver.host", "127.0.0.1").getOrCreate()
+    session.sparkContext.setLogLevel("OFF")
+    rows = session.read.parquet(*files)
+    rows = VectorAssembler(inputCols=rows.columns, outputCol="features").transform(rows).select("features").cache()
+    n = rows.count()
+
+    java = session.sparkContext._gateway.proc.pid
+
+    def run(**options):
+        began = np.array([time.perf_counter(), processor_of(java)])
+        model = GaussianMixture(k=k, seed=1, **options).fit(rows)
+        return np.array([time.perf_counter(), processor_of(java)]) - began, model
+
+    run(tol=0.0, maxIter=12)  # compiles
+    iteration, used = (run(tol=0.0, maxIter=12)[0] - run(tol=0.0, maxIter=2)[0]) / 10
+    (seconds, _), model = run()
+    each = model.gaussiansDF.collect()
+    found = {"n": n, "iteration": iteration, "used": used, "seconds": seconds, "n_iter": model.summary.numIter}
+    runtime = session.sparkContext._jvm.java.lang.System.getProperty("java.version")
+    means, covariances = ([one[i].toArray() for one in each] for i in range(2))
+    found |= {"version": __version__, "java": runtime} | _told(model.weights, means, covariances)
+    session.stop()
+    return found
+
+
+def likelihoods(files, answers):
+    """Log-likelihoods of all rows under mixtures, by one and the same code."""
+    import bayesgmm as bg
+
+    scan, found = bg.scan_parquet(files), {}
+    for who, (weights, means, covariances) in answers.items():
+        means, d = np.reshape(means, (len(weights), -1)), scan.n_features
+        weights, covariances = np.array(weights) / np.sum(weights), np.reshape(covariances, (len(weights), d, d))
+        mixture = bg.Mixture(weights, means[:, 0] if d == 1 else means, covariances[:, 0, 0] if d == 1 else covariances)
+        found[who] = float(scan.sums(*mixture.parameters).log_likelihood)
+    return found
+
+
+TASKS = {each.__name__: each for each in (fit, passes, busy, workers, em, scikit, spark, likelihoods)}
+
+
+# ---------------------------------------------------------------------------------------------------- what is asked of them
+
+
+def processor():
+    """Seconds of processor time of this process and those that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def processor_of(process):
+    """The same of another process, which goes on."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def apart(task, python=sys.executable, **given):
+    """The result of a task in a process of its own, with its peak memory."""
+    command = [python, "-W", "ignore", str(HERE / "scaling.py"), "--task", task, "--given", json.dumps(given)]
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with (
+        subprocess.Popen(command, **piped, start_new_session=True, env=environment) as process,
+        PeakMemory(process.pid, EVERY) as peak,
+    ):
+        out, err = process.communicate()
+    if "\nRESULT" not in out:
+        raise RuntimeError(f"{task} failed:\n{err[-3000:]}")
+    return json.loads(out.split("\nRESULT")[1]) | {"peak_mb": peak.mb}
+
+
+def at_once(task, **given):
+    """The same in this process, which is quicker."""
+    return TASKS[task](**given) | {"peak_mb": 0.0}
+
+
+def measured_fits(at, run, smoke, spark_python):
+    return {name: run("fit", files=at[name][0], name=name) for name in (("one",) if smoke else PROBLEMS)}
+
+
+def measured_passes(at, run, smoke, spark_python):
+    files, small = at["one"]
+    return [run("passes", files=each, name="one") for each in (([small],) if smoke else ([small], files[:1], files))]
+
+
+def measured_cores(at, run, smoke, spark_python):
+    """What two processes do at the same time, of what one does alone."""
+    found = {}
+    for count in (1, 2):
+        given = {"at": time.time() + 12, "seconds": 8}
+        with ThreadPoolExecutor(count) as pool:
+            each = list(pool.map(lambda _, given=given: run("busy", **given), range(count)))
+        found[str(count)] = [[one["rate"], one["rate_used"]] for one in each]
+    described = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    return found | {name.strip(): value.strip() for name, _, value in described if name.strip() in ("siblings", "cpu cores")}
+
+
+def measured_workers(at, run, smoke, spark_python):
+    tiny = (
+        [(1, 1_000, (4, 8))] if smoke else [(1, 1_000, (1, 8, 40, 160, 640, 2_560)), (MANY, 1_000, (40, 160, 640))]
+    )
+    large = {"n": 40_000, "chunks": 4} if smoke else {"n": 2 * 10**7, "chunks": 40}
+    each = [run("workers", n_workers=count, tiny=tiny, **large)["measured"] for count in ((1,) if smoke else (1, 2))]
+    return [one for some in each for one in some]
+
+
+def measured_peers(at, run, smoke, spark_python):
+    """EM by each on the same rows."""
+    found = {}
+    for name in ("one",) if smoke else PROBLEMS:
+        files, small = at[name]
+        for rows in ([small],) if smoke else ([small], files[: 10**7 * len(files) // PROBLEMS[name].n]):
+            by = {"bayesgmm, in memory": run("em", files=rows, name=name, in_memory=True)}
+            if not smoke:
+                by["bayesgmm, in passes"] = run("em", files=rows, name=name, in_memory=False)
+            by["scikit-learn"] = run("scikit", files=rows, name=name)
+            if spark_python and rows == [small]:
+                by["Spark MLlib"] = run("spark", spark_python, files=rows, k=PROBLEMS[name].k)
+            answers = {who: each["mixture"] for who, each in by.items()}
+            reached = run("likelihoods", files=rows, answers=answers)
+            for who, each in by.items():
+                each["log_likelihood"] = reached[who]
+                print(f"  {who}, {name}: {brief(each)}", flush=True)
+            found[f"{PROBLEMS[name].title}, n = {by['scikit-learn']['n']:,}"] = by
+    return found
+
+
+def brief(found):
+    return json.dumps({name: value for name, value in found.items() if name not in ("mixture", "passes")})
+
+
+MEASURED = {
+    "fits": measured_fits, "passes": measured_passes, "cores": measured_cores, "workers": measured_workers,
+    "peers": measured_peers,
+}  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------- a model of what was measured
+
+
+TOGETHER = 8  # results that one task merges
+TERMS = {
+    "of each pass": lambda m: 1,
+    "of each partition, whoever works on it": lambda m: m["parts"],
+    "of each partition of a worker": lambda m: m["parts"] / m["workers"],
+    "of each level of the tree of merges": lambda m: depth(m["parts"]),
+    "of each partition of a worker and each mixture": lambda m: m["parts"] * m["points"] / m["workers"],
+    "of each row of a worker": lambda m: m["rows"] / m["workers"],
+    "of each row of a worker and each mixture": lambda m: m["rows"] * m["points"] / m["workers"],
+}
+
+
+def depth(parts):
+    """Levels of the tree in which results are merged."""
+    levels = 0
+    while parts > 1:
+        parts, levels = -(-parts // TOGETHER), levels + 1
+    return levels
+
+
+def modelled(measured):
+    """Coefficients by least squares of relative errors, none negative, of the terms that BIC keeps."""
+    from scipy.optimize import nnls
+
+    seconds = np.array([m["seconds"] for m in measured])
+    best = None
+    for size in range(1, len(TERMS) + 1):
+        for names in combinations(TERMS, size):
+            columns = np.array([[TERMS[name](m) for name in names] for m in measured]) / seconds[:, None]
+            unit = columns.max(axis=0)
+            found, rest = nnls(columns / unit, np.ones(len(seconds)))
+            if (found <= 0).any():
+                continue
+            bic = len(seconds) * np.log(rest**2 / len(seconds)) + size * np.log(len(seconds))
+            if best is None or bic < best[0]:
+                best = bic, dict(zip(names, found / unit, strict=True))
+    return best[1]
+
+
+def predicted(model, **m):
+    return sum(value * TERMS[name](m) for name, value in model.items())
+
+
+def line(found, points):
+    """Seconds as a + b n, by least squares of relative errors."""
+    n, seconds = (np.array([each[name] for each in found]) for name in ("n", points))
+    (a, b), *_ = np.linalg.lstsq(np.column_stack([1 / seconds, n / seconds]), np.ones(len(n)), rcond=None)
+    return a, b, (a + b * n) / seconds - 1
+
+
+# ---------------------------------------------------------------------------------------------------------------- scaling.md
+
+
+def table(head, rows):
+    lines = [" | ".join(map(str, each)) for each in (head, ["---"] * len(head), *rows)]
+    return "\n".join(f"| {each} |" for each in lines) + "\n"
+
+
+def number(value):
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def duration(seconds):
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"{number(seconds / size)} {unit}"
+    return f"{number(seconds)} s"
+
+
+NOTE = """# Rows read in passes
+
+Written by `scaling.py`. Every figure comes from a process of its own.
+
+```
+uv run --extra tests python benchmarks/scaling.py --data FOLDER --spark-python PYTHON
+uv run --extra tests python benchmarks/scaling.py --data FOLDER --part workers
+uv run --extra tests python benchmarks/scaling.py --render
+```
+
+The machine: two cores of one virtual machine, shared with other work, which ran most of the time: when the parts of this
+began, {loads} processes wanted a core. {cores}
+
+So seconds by the clock are upper bounds, and differences of a third say nothing; processor time is less disturbed. Files had
+just been written or read: they came from the page cache, not from a disk. Peak memory is that of a process and all that it
+begins, shared pages counted once, looked at every quarter of a second.
+
+Versions: {versions}.
+
+## Against peers
+
+EM on the same rows, by the clock. The base is bayesgmm that reads Parquet in passes, on both cores.
+
+{ratios}
+## Whole fits
+
+`bg.fit(bg.scan_parquet(files), k)` by the defaults. The files are not compressed: ten with row groups of 1 000 000 rows
+(D = 1), five with row groups of 200 000 rows (D = 5). Compiled code was loaded before the clock started. "All else" is the
+search for starts on a sample of the rows, relabelling and the diagnosis. Processor time is that of the whole process, its
+imports included.
+
+{fits}
+The targets were 15 minutes and 1 GB. {targets}
+
+## What a pass costs
+
+`Scan.sums` over Parquet, D = 1, K = 3, on two threads; medians of up to five passes. 10^6 rows are in ten row groups of
+100 000.
+
+{passes}
+
+## Workers
+
+`distributed.LocalCluster`, one process with one thread for each worker, a persisted Dask array, D = 1, K = 3; medians of up
+to five passes. Scheduler and client share the cores with the workers, so that two workers cannot be twice as fast as one.
+
+{workers}
+## A model of latency and throughput
+
+Least squares of relative errors over all rows of the last table; no cost may be negative; BIC chooses the terms. A pass at P
+mixtures over R rows in B partitions by W workers takes the sum of
+
+{model}
+
+A partition has a task of its own; {together} results are merged by one task, level after level. What is "of a worker" is
+divided by W.
+
+### Extrapolated by the model, not measured
+
+D = 1, K = 3; a first pass and {em_passes} passes of EM, {n_mode} passes in search of the mode, two Hessians at {hessian}
+mixtures each (d = {n_dim}), and {points} mixtures for the importance weights.
+
+{extrapolation}
+What this takes for granted:
+
+- Every worker has a core like the ones measured, alone; here two workers, scheduler and client had two cores between them.
+- The rows stay in the workers' memory. Where the fifth column says more than a machine has, more workers are needed.
+- There are four partitions for each worker, or more, so that none has over 10^8 rows. All are alike; no worker is lost.
+- One scheduler serves a thousand workers at the cost for each task that it has with two. This was not measured.
+- The network is free: all was measured on one machine. At {points} mixtures a partition's result is {result:.0f} KB (D = 1,
+  K = 3), and with 4 000 partitions {results:.0f} MB pass through the first level of merges.
+- The first pass costs as much as one at a single mixture, and EM needs no more passes than a fit on fewer rows does.
+
+## Peers
+
+scikit-learn holds the rows in memory and starts at the same mixture as bayesgmm: the means 0.4 off the truth, the variances
+half as large again. Spark's MLlib (`local[2]`, the rows cached, 8 GB for its heap) cannot be told a start and takes random
+ones. An iteration is the difference between 12 and 2 iterations, divided by ten. The optimum is where each stops by its own
+defaults (bayesgmm: a relative change of 1e-10; scikit-learn: a change of 0.001 of the mean log-likelihood; Spark: a change
+of 0.01 of the log-likelihood, or 100 iterations). bayesgmm in memory works on one core. Its time in passes includes the
+first pass; the time to read rows into memory counts for nobody. All log-likelihoods were computed by the same code.
+{without}
+
+{peers}"""
+
+
+SPARK = """Spark was asked for 10^6 rows alone, because it needs several minutes for each fit of 10^7 on these cores. It ran
+without a native BLAS."""
+
+
+def spent(found):
+    """Seconds of a fit by what they went to, and how many mixtures its passes were of."""
+    passes = found["passes"]
+    begin = next(i for i, (points, _) in enumerate(passes) if points > 1)
+    em, mode = passes[:begin], [each for each in passes[begin:] if each[0] == 1]
+    hessians = [each for each in passes[begin:-1] if each[0] > 1]
+    return {"em": em, "mode": mode, "hessians": hessians, "weights": passes[-1:]}
+
+
+def of_fits(fits):
+    rows = []
+    for name, found in fits.items():
+        by = spent(found)
+        in_all = {what: sum(seconds for _, seconds in each) for what, each in by.items()}
+        last = in_all["weights"]
+        laplace = in_all["mode"] + in_all["hessians"]
+        rest = found["seconds"] - found["first"] - sum(in_all.values())
+        many, points = len(by["mode"]) + len(by["hessians"]), " + ".join(str(points) for points, _ in by["hessians"])
+        rows.append([
+            f"{PROBLEMS[name].title}, n = {found['n']:,}", number(found["first"]),
+            f"{number(in_all['em'])} ({len(by['em'])})",
+            f"{number(laplace)} ({many}, of them {len(by['hessians'])} at {points} mixtures)", number(last), number(rest),
+            f"**{number(found['seconds'])}**", number(found["processor"]), f"**{found['peak_mb']:,.0f}**",
+            f"{found['pareto_k']:.2f}", f"{found['importance_efficiency']:.1%}", found["method"],
+        ])  # fmt: skip
+    head = [
+        "rows", "first pass, s", "EM, s (passes)", "Laplace's approximation, s (passes)", "weights at 1 000 points, s",
+        "all else, s", "in all, s", "processor time, s", "peak memory, MB", "k-hat", "efficiency", "method used",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def of_targets(fits):
+    said = []
+    for name, found in fits.items():
+        time_met, memory_met = found["seconds"] <= 900, found["peak_mb"] <= 1000
+        met = ["missed", "met"]
+        said.append(f"{PROBLEMS[name].title}: 15 minutes {met[time_met]} ({duration(found['seconds'])}), "
+                    f"1 GB {met[memory_met]} ({found['peak_mb'] / 1000:.2f} GB).")  # fmt: skip
+    return " ".join(said)
+
+
+def of_passes(found):
+    rows, lines = [], {points: line(found, points) for points in ("1", str(MANY))}
+    for i, each in enumerate(found):
+        row = [f"{each['n']:,}", each["parts"]]
+        for points, (_, _, off) in lines.items():
+            used = each[f"used {points}"] / each["n"] / int(points) * 1e9
+            row += [f"{each[points]:.3g}", f"{off[i]:+.1%}", f"{used:.2f}"]
+        rows.append(row)
+    head = ["n", "row groups"]
+    for points in lines:
+        what = f"{points} mixture{'s' * (points != '1')}"
+        head += [f"{what}, s", "the line is off by", "processor time for each row and mixture, ns"]
+    said = [
+        f"{p} mixture{'s' * (p != '1')}: {a:.2g} s + {b * 1e9:.3g} s for each 10^9 rows" for p, (a, b, _) in lines.items()
+    ]
+    return table(head, rows) + "\nThe lines. " + ". ".join(said) + "."
+
+
+def of_workers(found, model):
+    by = {(m["rows"], m["parts"], m["points"], m["workers"]): m["seconds"] for m in found}
+    rows = []
+    for n, parts, points in dict.fromkeys(key[:3] for key in by):
+        one, two = (by[n, parts, points, count] for count in (1, 2))
+        off = [predicted(model, rows=n, parts=parts, points=points, workers=w) / by[n, parts, points, w] - 1 for w in (1, 2)]
+        cells = [f"{n:,}", f"{parts:,}", depth(parts), points, f"{one:.3g}", f"{two:.3g}", f"{one / two:.2f} x"]
+        rows.append(cells + [f"{each:+.0%}" for each in off])
+    head = [
+        "rows", "partitions", "depth of the tree", "mixtures", "1 worker, s", "2 workers, s", "ratio",
+        "model off by, 1 worker", "2 workers",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def of_model(found, model):
+    off = [
+        predicted(model, **{key: m[key] for key in ("rows", "parts", "points", "workers")}) / m["seconds"] - 1 for m in found
+    ]
+    rows = [[name, f"{value:.3g} s"] for name, value in model.items()]
+    left = [name for name in TERMS if name not in model]
+    root = float(np.sqrt(np.mean(np.square(off))))
+    said = f"{len(found)} measurements; residuals {root:.0%} (root mean square), {max(map(abs, off)):.0%} at most."
+    return table(["what", "cost"], rows) + f"\n{said} Terms that BIC leaves out: {'; '.join(left) or 'none'}."
+
+
+EM_PASSES, N_DIM, POINTS = 60, 9, 1_000  # of the fit that is extrapolated: D = 1, K = 3
+
+
+def extrapolated(fits, model):
+    n_mode = len(spent(fits["one"])["mode"])
+    rows = []
+    for n in (10**9, 10**10, 10**11):
+        for count in (10, 100, 1_000):
+            parts = max(4 * count, n // 10**8)
+            each = {points: predicted(model, rows=n, parts=parts, points=points, workers=count) for points in (1, POINTS)}
+            hessian = predicted(model, rows=n, parts=parts, points=2 * N_DIM, workers=count)
+            whole = (1 + EM_PASSES + n_mode) * each[1] + 2 * hessian + each[POINTS]
+            latency = predicted(model, rows=0, parts=parts, points=1, workers=count) / each[1]
+            rows.append([
+                f"10^{len(str(n)) - 1}", count, f"{parts:,}", f"{8 * n / count / 1e9:.3g}", duration(each[1]),
+                f"{latency:.0%}",
+                duration(hessian), duration(each[POINTS]), duration(whole),
+            ])  # fmt: skip
+    head = [
+        "rows", "workers", "partitions", "GB of rows in a worker's memory", "a pass at 1 mixture", "of it latency",
+        f"at {2 * N_DIM}", f"at {POINTS:,}", "a whole fit",
+    ]  # fmt: skip
+    return table(head, rows), n_mode
+
+
+def of_peers(peers):
+    rows = []
+    for title, by in peers.items():
+        base = by["bayesgmm, in passes"]
+        best = max(each["log_likelihood"] for each in by.values())
+        for who, each in by.items():
+            ours = who.startswith("bayesgmm")
+            times = {
+                key: "" if ours else f"**{number(each[key] / base[key])} x**" for key in ("iteration", "seconds", "peak_mb")
+            }
+            rows.append([
+                title, who, f"{each['iteration']:.3g}", times["iteration"], f"{each['used']:.3g}", number(each["seconds"]),
+                each["n_iter"],
+                times["seconds"], f"{each['peak_mb']:,.0f}", times["peak_mb"], f"{each['log_likelihood']:,.2f}",
+                f"{max(0.0, best - each['log_likelihood']):.3g}",
+            ])  # fmt: skip
+    head = [
+        "rows", "who", "an iteration, s", "times bayesgmm's in passes", "its processor time, s", "to the optimum, s",
+        "iterations",
+        "times bayesgmm's in passes", "peak memory, MB", "times bayesgmm's in passes", "log-likelihood",
+        "below the best by",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def ratios(peers):
+    said = []
+    for title, by in peers.items():
+        base = by["bayesgmm, in passes"]
+        for who, each in by.items():
+            if not who.startswith("bayesgmm"):
+                times = [number(each[key] / base[key]) for key in ("iteration", "used", "seconds", "peak_mb")]
+                said.append([title, who, *(f"**{one} x**" for one in times)])
+    head = ["rows", "peer", "an iteration takes", "its processor time is", "the optimum takes", "peak memory is"]
+    return table(head, said)
+
+
+def of_cores(cores):
+    (alone, alone_used), both = cores["1"][0], cores["2"]
+    together, used = sum(rate for rate, _ in both) / alone, sum(each for _, each in both) / 2 / alone_used
+    return CORES.format(cores=cores["cpu cores"], siblings=cores["siblings"], together=together, used=used)
+
+
+CORES = """/proc/cpuinfo says {cores} cores and {siblings} siblings; a virtual machine does not
+tell whether they are hyperthreads of one core. Two processes at once did {together:.2f} times what one does alone by the
+clock, and each {used:.2f} times as much in a second of processor time."""
+
+
+def render(report):
+    """scaling.md."""
+    model = modelled(report["workers"])
+    extrapolation, n_mode = extrapolated(report["fits"], model)
+    peers = report["peers"]
+    sparks = [each for by in peers.values() for who, each in by.items() if who.startswith("Spark")]
+    used = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
+    if sparks:
+        used += f", Spark {sparks[0]['version']} with Java {sparks[0]['java']}"
+    loads = " to ".join(dict.fromkeys(f"{end(report['loads'].values()):.0f}" for end in (min, max)))
+    without = SPARK if sparks else "Spark was left out: `--spark-python` was not given."
+    (HERE / "scaling.md").write_text(
+        NOTE.format(
+            ratios=ratios(peers), fits=of_fits(report["fits"]), targets=of_targets(report["fits"]),
+            passes=of_passes(report["passes"]), workers=of_workers(report["workers"], model),
+            model=of_model(report["workers"], model), extrapolation=extrapolation, n_mode=n_mode, peers=of_peers(peers),
+            cores=of_cores(report["cores"]),
+            loads=loads,
+            versions=used, without=without, together=TOGETHER,
+            result=POINTS * 10 * 8 / 1000, results=4000 * POINTS * 10 * 8 / 1e6, em_passes=EM_PASSES, hessian=2 * N_DIM,
+            points=f"{POINTS:,}", n_dim=N_DIM,
+        )
+    )  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="folder of the rows, which are written if they are not there")
+    parser.add_argument("--spark-python", help="an interpreter that has pyspark and numpy")
+    parser.add_argument("--part", action="append", choices=list(MEASURED), help="only this; other figures stay as they are")
+    parser.add_argument("--render", action="store_true", help="write scaling.md from what was measured")
+    parser.add_argument("--smoke", action="store_true", help="few rows, a part of everything, writes nothing")
+    parser.add_argument("--task", help=argparse.SUPPRESS)
+    parser.add_argument("--given", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.task:
+        found = TASKS[options.task](**json.loads(options.given))
+        print("\nRESULT" + json.dumps(found | {"processor": processor()}))
+        return
+    output = HERE / "scaling.json"
+    report = json.loads(output.read_text()) if output.exists() and not options.smoke else {}
+    if options.render:
+        render(report)
+        return
+    if options.data is None and not options.smoke:
+        parser.error("--data FOLDER is needed")
+    parts = options.part or [name for name in MEASURED if not (options.smoke and name == "cores")]
+    with tempfile.TemporaryDirectory() if options.smoke else nullcontext(options.data) as folder:
+        at = {name: write(folder, name, options.smoke) for name in PROBLEMS}
+        for part in parts:
+            print(part, flush=True)
+            report.setdefault("loads", {})[part] = os.getloadavg()[0]
+            report[part] = MEASURED[part](at, at_once if options.smoke else apart, options.smoke, options.spark_python)
+            print(report[part] if part not in ("peers", "fits") else "", flush=True)
+            if not options.smoke:
+                output.write_text(json.dumps(report | {"versions": versions()}, indent=1))
+    if options.smoke:
+        modelled(report["workers"])
+    elif report.keys() >= MEASURED.keys():
+        render(json.loads(output.read_text()))
+
+
+def versions():
+    return {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES.split()}
+
+
+if __name__ == "__main__":
+    main()
