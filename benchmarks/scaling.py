@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ HERE = Path(__file__).parent
 PACKAGES = "bayesgmm numpy numba scikit-learn dask distributed pyarrow"
 PARTS = "fits", "passes", "cores", "workers", "peers"
 EVERY = 0.25  # seconds between two looks at memory, each of which takes some milliseconds
+SMALL = 1_000  # rows of small partitions, with which latency is measured
 MANY = 100  # mixtures in one pass
 TIMES = 5  # a pass is measured, of which the median counts
 
@@ -163,7 +163,7 @@ def passes(files, name):
     scan = bg.scan_parquet(files)
     found = {"n": len(scan), "parts": len(scan.parts), "bytes": scan.n_bytes}
     for points in (1, MANY):
-        found[str(points)], found[f"used {points}"] = timed(scan, mixtures(name, points))
+        found[str(points)] = timed(scan, mixtures(name, points))
     return found
 
 
@@ -177,16 +177,17 @@ def mixtures(name, points):
     )
 
 
-def timed(scan, parameters, enough=5):
-    """Median seconds of passes, of which there are five unless they take long, and of processor time of this process."""
-    seconds, used = [], []
+def timed(scan, parameters, used=None, enough=5):
+    """Seconds of passes, of which there are five unless they take long: median, least, and median of processor time."""
+    used, seconds = used or processor, []
     scan.sums(*mixtures("one", 1))  # loads the code
-    while len(seconds) < TIMES and sum(seconds) < enough:
-        began, before = time.perf_counter(), processor()
+    while len(seconds) < TIMES and sum(each for each, _ in seconds) < enough:
+        before, began = used(), time.perf_counter()
         scan.sums(*parameters)
-        seconds.append(time.perf_counter() - began)
-        used.append(processor() - before)
-    return statistics.median(seconds), statistics.median(used)
+        taken = time.perf_counter() - began
+        seconds.append((taken, used() - before))
+    (median, of_processor), least = np.median(seconds, axis=0), min(seconds)[0]
+    return {"seconds": float(median), "least": least, "used": float(of_processor)}
 
 
 def busy(at, seconds):
@@ -208,13 +209,13 @@ def workers(n_workers, n, chunks, tiny):
     from distributed import Client, LocalCluster
 
     local = {"processes": True, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
-    with LocalCluster(n_workers=n_workers, **local) as cluster, Client(cluster):
+    with LocalCluster(n_workers=n_workers, **local) as cluster, Client(cluster) as client:
         asked = [(n, chunks, points) for points in (1, 10, MANY)]
         asked += [(rows * parts, parts, points) for points, rows, each in tiny for parts in each]
-        return {"measured": [_of_workers(n_workers, *each) for each in asked]}
+        return {"measured": [_of_workers(client, n_workers, *each) for each in asked]}
 
 
-def _of_workers(n_workers, n, parts, points):
+def _of_workers(client, n_workers, n, parts, points):
     import dask.array as da
     from distributed import wait
 
@@ -223,8 +224,9 @@ def _of_workers(n_workers, n, parts, points):
     rows = da.map_blocks(_drawn, dtype=float, chunks=((n // parts,) * parts,), size=n // parts).persist()
     wait(rows)
     scan = scan_of(rows)
-    seconds, _ = timed(scan, mixtures("one", points))
-    return {"workers": n_workers, "rows": len(scan), "parts": parts, "points": points, "seconds": seconds}
+    held = [len(each) for each in client.has_what().values()]
+    found = timed(scan, mixtures("one", points), lambda: sum(client.run(time.process_time).values()))
+    return {"workers": n_workers, "rows": len(scan), "parts": parts, "points": points, "held": held} | found
 
 
 def _drawn(size, block_info=None):
@@ -396,9 +398,7 @@ def measured_cores(at, run, smoke, spark_python):
 
 
 def measured_workers(at, run, smoke, spark_python):
-    tiny = (
-        [(1, 1_000, (4, 8))] if smoke else [(1, 1_000, (1, 8, 40, 160, 640, 2_560)), (MANY, 1_000, (40, 160, 640))]
-    )
+    tiny = [(1, SMALL, (4, 8))] if smoke else [(1, SMALL, (1, 8, 40, 160, 640, 2_560)), (MANY, SMALL, (40, 160, 640))]
     large = {"n": 40_000, "chunks": 4} if smoke else {"n": 2 * 10**7, "chunks": 40}
     each = [run("workers", n_workers=count, tiny=tiny, **large)["measured"] for count in ((1,) if smoke else (1, 2))]
     return [one for some in each for one in some]
@@ -441,13 +441,13 @@ MEASURED = {
 TOGETHER = 8  # results that one task merges
 TERMS = {
     "of each pass": lambda m: 1,
-    "of each partition, whoever works on it": lambda m: m["parts"],
-    "of each partition of a worker": lambda m: m["parts"] / m["workers"],
+    "of each partition": lambda m: m["parts"],
     "of each level of the tree of merges": lambda m: depth(m["parts"]),
-    "of each partition of a worker and each mixture": lambda m: m["parts"] * m["points"] / m["workers"],
-    "of each row of a worker": lambda m: m["rows"] / m["workers"],
-    "of each row of a worker and each mixture": lambda m: m["rows"] * m["points"] / m["workers"],
+    "of each partition and mixture": lambda m: m["parts"] * m["points"],
+    "of each row": lambda m: m["rows"],
+    "of each row and mixture": lambda m: m["rows"] * m["points"],
 }
+LATENCY, WORK = tuple(TERMS)[:4], ("of each partition", *tuple(TERMS)[3:])
 
 
 def depth(parts):
@@ -459,13 +459,19 @@ def depth(parts):
 
 
 def modelled(measured):
+    """What the workers do, by their processor time; and what passes of small partitions by one worker take beside that."""
+    small = [m for m in measured if m["workers"] == 1 and m["rows"] // m["parts"] == SMALL]
+    beside = [max(m["least"] - m["used"], 1e-3) for m in small]
+    return {"latency": _fitted(small, beside, LATENCY), "work": _fitted(measured, [m["used"] for m in measured], WORK)}
+
+
+def _fitted(measured, seconds, terms):
     """Coefficients by least squares of relative errors, none negative, of the terms that BIC keeps."""
     from scipy.optimize import nnls
 
-    seconds = np.array([m["seconds"] for m in measured])
-    best = None
-    for size in range(1, len(TERMS) + 1):
-        for names in combinations(TERMS, size):
+    seconds, best = np.array(seconds), None
+    for size in range(1, len(terms) + 1):
+        for names in combinations(terms, size):
             columns = np.array([[TERMS[name](m) for name in names] for m in measured]) / seconds[:, None]
             unit = columns.max(axis=0)
             found, rest = nnls(columns / unit, np.ones(len(seconds)))
@@ -477,13 +483,15 @@ def modelled(measured):
     return best[1]
 
 
-def predicted(model, **m):
-    return sum(value * TERMS[name](m) for name, value in model.items())
+def predicted(model, workers, **m):
+    """Seconds of a pass: the latency, and a share of the work."""
+    latency, work = (sum(value * TERMS[name](m) for name, value in model[what].items()) for what in ("latency", "work"))
+    return latency + work / workers
 
 
 def line(found, points):
     """Seconds as a + b n, by least squares of relative errors."""
-    n, seconds = (np.array([each[name] for each in found]) for name in ("n", points))
+    n, seconds = (np.array(each) for each in zip(*((one["n"], one[points]["seconds"]) for one in found), strict=True))
     (a, b), *_ = np.linalg.lstsq(np.column_stack([1 / seconds, n / seconds]), np.ones(len(n)), rcond=None)
     return a, b, (a + b * n) / seconds - 1
 
@@ -529,17 +537,19 @@ Versions: {versions}.
 ## Against peers
 
 EM on the same rows, by the clock. The base is bayesgmm that reads Parquet in passes, on both cores.
+What a peer calls its optimum is where it stops by its own defaults: see the last column, and [below](#peers).
 
 {ratios}
 ## Whole fits
 
 `bg.fit(bg.scan_parquet(files), k)` by the defaults. The files are not compressed: ten with row groups of 1 000 000 rows
 (D = 1), five with row groups of 200 000 rows (D = 5). Compiled code was loaded before the clock started. "All else" is the
-search for starts on a sample of the rows, relabelling and the diagnosis. Processor time is that of the whole process, its
-imports included.
+search for starts on a sample of the rows, a pass for the classification likelihood (ICL), relabelling and the diagnosis.
+Processor time is that of the whole process, its imports included.
 
 {fits}
-The targets were 15 minutes and 1 GB. {targets}
+The targets were 15 minutes and 1 GB.
+{targets}
 
 ## What a pass costs
 
@@ -550,19 +560,22 @@ The targets were 15 minutes and 1 GB. {targets}
 
 ## Workers
 
-`distributed.LocalCluster`, one process with one thread for each worker, a persisted Dask array, D = 1, K = 3; medians of up
-to five passes. Scheduler and client share the cores with the workers, so that two workers cannot be twice as fast as one.
+`distributed.LocalCluster`, one process with one thread for each worker, a persisted Dask array, D = 1, K = 3; up to five
+passes. Scheduler and client share the cores with the workers, and so does other work: the least time is the least disturbed.
+Processor time is that of the workers.
 
 {workers}
 ## A model of latency and throughput
 
-Least squares of relative errors over all rows of the last table; no cost may be negative; BIC chooses the terms. A pass at P
-mixtures over R rows in B partitions by W workers takes the sum of
+A pass at P mixtures over R rows in B partitions by W workers takes latency and, divided by W, work. Work is fitted to the
+workers' processor time, with one worker and with two; latency to the least time of one worker with small partitions, less
+its processor time. Both by least squares of relative errors; no cost may be negative; BIC chooses the terms. By the clock two
+workers are hardly faster than one here, because other work takes the second core; their processor time in all is nearly the
+same, so that the work does divide. The residuals of two workers show what is missing for that reason.
 
 {model}
 
-A partition has a task of its own; {together} results are merged by one task, level after level. What is "of a worker" is
-divided by W.
+A partition has a task of its own; {together} results are merged by one task, level after level.
 
 ### Extrapolated by the model, not measured
 
@@ -570,6 +583,8 @@ D = 1, K = 3; a first pass and {em_passes} passes of EM, {n_mode} passes in sear
 mixtures each (d = {n_dim}), and {points} mixtures for the importance weights.
 
 {extrapolation}
+Where a pass is all latency, more workers with more partitions make it slower: one scheduler hands out all tasks.
+
 What this takes for granted:
 
 - Every worker has a core like the ones measured, alone; here two workers, scheduler and client had two cores between them.
@@ -593,7 +608,7 @@ first pass; the time to read rows into memory counts for nobody. All log-likelih
 {peers}"""
 
 
-SPARK = """Spark was asked for 10^6 rows alone, because it needs several minutes for each fit of 10^7 on these cores. It ran
+SPARK = """Spark was asked for 10^6 rows alone, because a fit of 10^7 would take it minutes on these cores. It ran
 without a native BLAS."""
 
 
@@ -620,7 +635,7 @@ def of_fits(fits):
             f"{number(in_all['em'])} ({len(by['em'])})",
             f"{number(laplace)} ({many}, of them {len(by['hessians'])} at {points} mixtures)", number(last), number(rest),
             f"**{number(found['seconds'])}**", number(found["processor"]), f"**{found['peak_mb']:,.0f}**",
-            f"{found['pareto_k']:.2f}", f"{found['importance_efficiency']:.1%}", found["method"],
+            f"{found['pareto_k']:.2f}", f"{found['importance_efficiency']:.2%}", found["method"],
         ])  # fmt: skip
     head = [
         "rows", "first pass, s", "EM, s (passes)", "Laplace's approximation, s (passes)", "weights at 1 000 points, s",
@@ -630,13 +645,15 @@ def of_fits(fits):
 
 
 def of_targets(fits):
-    said = []
+    said, met = [], ["missed", "met"]
     for name, found in fits.items():
-        time_met, memory_met = found["seconds"] <= 900, found["peak_mb"] <= 1000
-        met = ["missed", "met"]
-        said.append(f"{PROBLEMS[name].title}: 15 minutes {met[time_met]} ({duration(found['seconds'])}), "
-                    f"1 GB {met[memory_met]} ({found['peak_mb'] / 1000:.2f} GB).")  # fmt: skip
-    return " ".join(said)
+        in_time, in_memory = met[found["seconds"] <= 900], met[found["peak_mb"] <= 1000]
+        said.append(
+            f"{PROBLEMS[name].title}: 15 minutes {in_time} ({duration(found['seconds'])} beside other work; half its "
+            f"processor time, the least that two free cores would take, is {duration(found['processor'] / 2)}), "
+            f"1 GB {in_memory} ({found['peak_mb'] / 1000:.2f} GB)."
+        )
+    return "\n- ".join(["", *said])
 
 
 def of_passes(found):
@@ -644,8 +661,8 @@ def of_passes(found):
     for i, each in enumerate(found):
         row = [f"{each['n']:,}", each["parts"]]
         for points, (_, _, off) in lines.items():
-            used = each[f"used {points}"] / each["n"] / int(points) * 1e9
-            row += [f"{each[points]:.3g}", f"{off[i]:+.1%}", f"{used:.2f}"]
+            used = each[points]["used"] / each["n"] / int(points) * 1e9
+            row += [f"{each[points]['seconds']:.3g}", f"{off[i]:+.1%}", f"{used:.2f}"]
         rows.append(row)
     head = ["n", "row groups"]
     for points in lines:
@@ -658,29 +675,42 @@ def of_passes(found):
 
 
 def of_workers(found, model):
-    by = {(m["rows"], m["parts"], m["points"], m["workers"]): m["seconds"] for m in found}
+    by = {(m["rows"], m["parts"], m["points"], m["workers"]): m for m in found}
     rows = []
     for n, parts, points in dict.fromkeys(key[:3] for key in by):
-        one, two = (by[n, parts, points, count] for count in (1, 2))
-        off = [predicted(model, rows=n, parts=parts, points=points, workers=w) / by[n, parts, points, w] - 1 for w in (1, 2)]
-        cells = [f"{n:,}", f"{parts:,}", depth(parts), points, f"{one:.3g}", f"{two:.3g}", f"{one / two:.2f} x"]
-        rows.append(cells + [f"{each:+.0%}" for each in off])
-    head = [
-        "rows", "partitions", "depth of the tree", "mixtures", "1 worker, s", "2 workers, s", "ratio",
-        "model off by, 1 worker", "2 workers",
-    ]  # fmt: skip
-    return table(head, rows)
+        cells = [f"{n:,}", f"{parts:,}", depth(parts), points]
+        both = [by[n, parts, points, count] for count in (1, 2)]
+        for m in both:
+            cells += [f"{m['seconds']:.3g}", f"{m['least']:.3g}", f"{m['used']:.3g}"]
+        off = [predicted(model, rows=n, parts=parts, points=points, workers=m["workers"]) / m["least"] - 1 for m in both]
+        rows.append([*cells, f"{both[0]['least'] / both[1]['least']:.2f} x", *(f"{each:+.0%}" for each in off)])
+    head = ["rows", "partitions", "depth of the tree", "mixtures"]
+    for who in ("1 worker", "2 workers"):
+        head += [f"{who}, median s", "least s", "processor time s"]
+    return table([*head, "2 workers are faster by", "model off by, 1 worker", "2 workers"], rows)
 
 
 def of_model(found, model):
-    off = [
-        predicted(model, **{key: m[key] for key in ("rows", "parts", "points", "workers")}) / m["seconds"] - 1 for m in found
+    rows = []
+    for what, which in (("latency", "latency, whoever works"), ("work", "work, divided by W")):
+        rows += [[which, name, f"{value:.3g} s"] for name, value in model[what].items()]
+    said = []
+    for count in (1, 2):
+        some = [m for m in found if m["workers"] == count]
+        off = [
+            predicted(model, **{key: m[key] for key in ("rows", "parts", "points", "workers")}) / m["least"] - 1
+            for m in some
+        ]
+        root = np.sqrt(np.mean(np.square(off)))
+        said.append(f"{count} worker{'s' * (count > 1)}: {root:.0%} (root mean square), {max(map(abs, off)):.0%} at most")
+    left = [
+        f"{name} ({what})" for what, of in (("latency", LATENCY), ("work", WORK)) for name in of if name not in model[what]
     ]
-    rows = [[name, f"{value:.3g} s"] for name, value in model.items()]
-    left = [name for name in TERMS if name not in model]
-    root = float(np.sqrt(np.mean(np.square(off))))
-    said = f"{len(found)} measurements; residuals {root:.0%} (root mean square), {max(map(abs, off)):.0%} at most."
-    return table(["what", "cost"], rows) + f"\n{said} Terms that BIC leaves out: {'; '.join(left) or 'none'}."
+    return (
+        table(["part", "what", "cost"], rows)
+        + f"\nResiduals of {len(found)} measurements by the clock. {'. '.join(said)}.\n"
+        f"Terms that BIC leaves out: {', '.join(left) or 'none'}."
+    )
 
 
 EM_PASSES, N_DIM, POINTS = 60, 9, 1_000  # of the fit that is extrapolated: D = 1, K = 3
@@ -740,8 +770,10 @@ def ratios(peers):
         for who, each in by.items():
             if not who.startswith("bayesgmm"):
                 times = [number(each[key] / base[key]) for key in ("iteration", "used", "seconds", "peak_mb")]
-                said.append([title, who, *(f"**{one} x**" for one in times)])
-    head = ["rows", "peer", "an iteration takes", "its processor time is", "the optimum takes", "peak memory is"]
+                below = base["log_likelihood"] - each["log_likelihood"]
+                said.append([title, who, *(f"**{one} x**" for one in times), f"{below:,.2f}"])
+    head = ["rows", "peer", "an iteration takes", "its processor time is", "the peer's own optimum takes", "peak memory is"]
+    head.append("log-likelihood there is below bayesgmm's by")
     return table(head, said)
 
 
