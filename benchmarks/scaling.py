@@ -569,7 +569,7 @@ Processor time is that of the workers.
 
 A pass at P mixtures over R rows in B partitions by W workers takes latency and, divided by W, work. Work is fitted to the
 workers' processor time, with one worker and with two; latency to the least time of one worker with small partitions, less
-its processor time. Both by least squares of relative errors; no cost may be negative; BIC chooses the terms. By the clock two
+its processor time. Both by least squares of relative errors; no cost is negative; BIC chooses the terms. By the clock two
 workers are hardly faster than one here, because other work takes the second core; their processor time in all is nearly the
 same, so that the work does divide. The residuals of two workers show what is missing for that reason.
 
