@@ -798,7 +798,9 @@ def render(report):
     if sparks:
         used += f", Spark {sparks[0]['version']} with Java {sparks[0]['java']}"
     loads = " to ".join(dict.fromkeys(f"{end(report['loads'].values()):.0f}" for end in (min, max)))
+    absent = [title for title in (f"{each.title}, n = {10**7:,}" for each in PROBLEMS.values()) if title not in peers]
     without = SPARK if sparks else "Spark was left out: `--spark-python` was not given."
+    without += f"\nNot measured: {'; '.join(absent)}." if absent else ""
     (HERE / "scaling.md").write_text(
         NOTE.format(
             ratios=ratios(peers), fits=of_fits(report["fits"]), targets=of_targets(report["fits"]),
