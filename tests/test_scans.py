@@ -233,6 +233,7 @@ def test_few_rows_are_read_as_a_whole(tmp_path, one):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("mixture", "k"), [(ONE, 3), (THREE, 2)], ids=["one feature", "three features"])
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # chains are short: their errors say so
 def test_three_ways_agree_on_200_000_rows(tmp_path, mixture, k):
     x = rows_of(mixture, 200_000)
     given = memmap(tmp_path / "x.npy", x)

@@ -198,7 +198,7 @@ def read_observations(tree: xr.DataTree) -> FloatArray:
 
 def read_whole(tree: xr.DataTree) -> Whole | None:
     """How many rows there are, if the tree holds only a sample of them."""
-    attrs = group_of(read_tree(tree), "observed_data").attrs
+    attrs = group_of(tree, "observed_data").attrs
     if "rows" not in attrs and "total" not in attrs:
         return None
     rows, total = attrs.get("rows"), attrs.get("total")
