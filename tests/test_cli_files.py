@@ -232,7 +232,7 @@ def test_completion_names_columns_and_choices(folder):
     assert completed("bayesgmm", "fit", "geyser.csv", "--column", "w") == {"waiting"}
     assert completed("bayesgmm", "fit", "geyser.csv", "--columns", "eruptions", "wa") == {"waiting"}
     assert completed("bayesgmm", "fit", "geyser.csv", "--columns", "eruptions", "--me") == {"--method"}
-    assert completed("bayesgmm", "fit", "--method", "") == {"nuts", "gibbs", "advi"}
+    assert completed("bayesgmm", "fit", "--method", "") == {"nuts", "gibbs", "advi", "laplace"}
 
 
 @pytest.mark.parametrize(
