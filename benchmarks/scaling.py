@@ -534,8 +534,8 @@ uv run --extra tests python benchmarks/scaling.py --data FOLDER --part workers
 uv run --extra tests python benchmarks/scaling.py --render
 ```
 
-The machine: two cores of one virtual machine, shared with other work, which ran most of the time: when the parts of this
-began, {loads} processes wanted a core. {cores}
+The machine: two cores of one virtual machine, shared with other work, which ran while fits, passes and peers were
+measured, not while workers were: when the parts of this began, {loads} processes wanted a core. {cores}
 
 So seconds by the clock are upper bounds, and differences of a third say nothing; processor time is less disturbed. Files had
 just been written or read: they came from the page cache, not from a disk. Peak memory is that of a process and all that it
@@ -580,9 +580,10 @@ A pass at P mixtures over R rows in B partitions by W workers takes latency and,
 workers' processor time, with one worker and with two; latency to the least time of one worker with small partitions, less
 its processor time. Both by least squares of relative errors; no cost is negative; BIC chooses the terms.
 
-That work divides by W was not seen by the clock: two workers were up to 1.3 times as fast as one, and often slower. Other
-work wanted the cores at the same time, which may be why; there was no free machine to tell. Two workers together used 1.1 to
-1.3 times the processor time of one on large partitions, and up to 2.3 times on small ones.
+The table of workers tells how nearly work divides by W: on two free cores, of which scheduler and client want a part, two
+workers are 1.5 to 1.9 times as fast as one on large partitions at 1 to 100 mixtures, and no faster on tiny ones, which are
+all latency. The model misses the latency of the smallest passes by far, so that of its two forms the simpler one, in the last
+column of the extrapolation, is the more cautious where partitions are many and rows are few.
 
 {model}
 
@@ -601,8 +602,8 @@ Where a pass is all latency, more workers with more partitions make it slower: o
 
 What this takes for granted:
 
-- Work divides by the number of workers, which the clock did not show here. The last two columns differ by up to four times:
-  so much hangs on the model alone.
+- Work divides by the number of workers, of which two were measured. Where all is latency the last two columns differ by up
+  to thirty times: so much hangs on the model alone.
 - Every worker has a core like the ones measured, alone; here two workers, scheduler and client had two cores between them.
 - The rows stay in the workers' memory. Where the fifth column says more than a machine has, more workers are needed.
 - There are four partitions for each worker, or more, so that none has over 10^8 rows. All are alike; no worker is lost.
