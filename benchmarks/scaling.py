@@ -582,8 +582,8 @@ its processor time. Both by least squares of relative errors; no cost is negativ
 
 The table of workers tells how nearly work divides by W: on two free cores, of which scheduler and client want a part, two
 workers are 1.5 to 1.9 times as fast as one on large partitions at 1 to 100 mixtures, and no faster on tiny ones, which are
-all latency. The model misses the latency of the smallest passes by far, so that of its two forms the simpler one, in the last
-column of the extrapolation, is the more cautious where partitions are many and rows are few.
+all latency. The model misses the latency of the smallest passes by far, so that of its two forms the simpler one, in the
+last column of the extrapolation, is the more cautious where partitions are many and rows are few.
 
 {model}
 
