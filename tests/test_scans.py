@@ -642,3 +642,12 @@ def test_weights_are_those_of_the_packages_own_density(options, one):
     given = options if "engine" in options else {"model": pm.Model()}
     with pytest.raises(TypeError, match=r"weighs draws by the package's own density, got it with"):
         bg.fit(one[:100], 2, method="laplace", **given, **QUIET)
+
+
+def test_draws_of_nuts_in_passes_tell_no_evidence(scanned):
+    tree = scanned[0].copy()
+    for name in ("log_evidence", "log_evidence_mcse", "pareto_k", "importance_efficiency"):
+        del tree.attrs[name]
+    tree.attrs["method"] = "nuts"
+    with pytest.raises(ValueError, match="must come from importance sampling to tell the evidence of rows that are read in"):
+        bg.log_evidence(tree)

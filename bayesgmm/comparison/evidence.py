@@ -16,6 +16,7 @@ from bayesgmm.comparison.bridge import Bridge, bridge
 from bayesgmm.comparison.joint import log_joint, read_posterior
 from bayesgmm.comparison.proposal import Proposal
 from bayesgmm.posterior import LogPosterior
+from bayesgmm.words import Argument, Words
 
 __all__ = ["Evidence", "log_evidence"]
 
@@ -139,6 +140,9 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
 def _as_told(reading: Reading) -> Evidence:
     """What the fit of rows that are read in passes found, while it could read them."""
     require_existence(reading, "the evidence")
+    if "log_evidence" not in reading.tree.attrs:
+        rule = "tree must come from importance sampling to tell the evidence of rows that are read in passes, got draws of "
+        raise ValueError(Words(rule, Argument("method", str(reading.tree.attrs.get("method"))), "; use a smaller k"))
     names = ("log_evidence", "log_evidence_mcse", "pareto_k", "importance_efficiency")
     value, mcse, _, efficiency = (float(attribute(reading.tree, name)) for name in names)
     return Evidence(value, mcse, efficiency * len(reading.draws.w), efficiency)
