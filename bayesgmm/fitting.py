@@ -261,8 +261,8 @@ def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None 
         given: dict[str, Any] = {"covariance": asked.covariance, "n_init": asked.n_init, "random_seed": asked.em_seed}
         given["family"] = asked.family
         em = fit_em(asked.source, asked.k, **given)
-    with left_off(asked.source, asked.k, asked.covariance, asked.family) as kept:
-        kept.at(em.mixture)
+    with left_off(asked.source, asked.k, asked.covariance, asked.family) as reached:
+        reached.mixtures = list(em.optima())
         problem, optima = _posed(asked, em, phases)
         sampled, settings = _sampled(asked, em, problem, optima, phases)
     tree = _assembled(asked, em, problem, sampled, settings | {f"seconds_{name}": s for name, s in phases.seconds.items()})

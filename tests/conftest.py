@@ -19,6 +19,7 @@ import bayesgmm as bg
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import build_tree
 from bayesgmm.data.observations import Observations
+from tests.scanned import ONE, THREE, rows_of
 from tests.statistics import SEED, rng
 
 mpl.use("agg")
@@ -142,3 +143,15 @@ def slow(w, mu, sigma):
 def as_judged(fit):
     """What stands in for ``fit``, as the package's own doors call it."""
     return lambda x, k, known=None, **options: Reading(fit(x, k, **options))
+
+
+@pytest.fixture(scope="session")
+def one():
+    """Rows of one feature, more than are read as a whole."""
+    return rows_of(ONE)
+
+
+@pytest.fixture(scope="session")
+def three():
+    """The same of three features."""
+    return rows_of(THREE)

@@ -15,20 +15,8 @@ from distributed import Client, LocalCluster
 import bayesgmm as bg
 from bayesgmm.data.dask_rows import PERSIST
 from bayesgmm.data.sources import scan_of
+from tests.scanned import QUIET, N, assert_same_posterior
 from tests.statistics import rng
-from tests.test_scans import ONE, QUIET, THREE, assert_same_posterior, rows_of
-
-N = 30_000
-
-
-@pytest.fixture(scope="module")
-def one():
-    return rows_of(ONE)
-
-
-@pytest.fixture(scope="module")
-def three():
-    return rows_of(THREE)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from arviz_stats.base import array_stats
 
 import bayesgmm as bg
 from bayesgmm.data.scan import Scan, on_threads
@@ -24,26 +23,8 @@ from bayesgmm.engines.together import Together
 from bayesgmm.model.priors import read_prior
 from bayesgmm.posterior import SummedPosterior, standardised_posterior
 from tests.families import STRUCTURES
+from tests.scanned import ONE, QUIET, THREE, N, assert_same_posterior, rows_of
 from tests.statistics import assert_same_means, rng
-
-N = 30_000  # more than are read as a whole
-QUIET = {"progressbar": False, "random_seed": 1}
-ONE = bg.Mixture([0.3, 0.5, 0.2], [0.0, 10.0, 3.0], sigma=[1.0, 1.0, 1.0])
-THREE = bg.Mixture([0.6, 0.4], [[0.0, 0.0, 0.0], [4.0, 2.0, 1.0]], np.array([np.eye(3), np.eye(3) + 0.5]))
-
-
-def rows_of(mixture, n=N, seed=3):
-    return mixture.sample(n, rng(seed))[0]
-
-
-@pytest.fixture(scope="module")
-def one():
-    return rows_of(ONE)
-
-
-@pytest.fixture(scope="module")
-def three():
-    return rows_of(THREE)
 
 
 def parquet(folder, x, *, weight=None, files=3, row_group_size=4_000, name="part"):
@@ -154,15 +135,6 @@ def test_strays_are_dealt_with_as_in_memory(tmp_path, one, options):
     whole, scanned = (bg.fit_em(each, 3, random_seed=1, **options) for each in (x, given))
     assert scanned.log_likelihood == pytest.approx(whole.log_likelihood, rel=1e-7)
     assert scanned.icl() == pytest.approx(whole.icl(), rel=1e-4)
-
-
-def assert_same_posterior(one, other, names=("w", "mu")):
-    for name in names:
-        drawn = [tree["posterior"][name].values.reshape(*tree["posterior"][name].shape[:2], -1) for tree in (one, other)]
-        for i in range(drawn[0].shape[2]):
-            found = [(each[..., i].mean(), array_stats.mcse(each[..., i], chain_axis=0, draw_axis=1)) for each in drawn]
-            assert_same_means(*found[0], *found[1], f"{name}, {i}")
-            assert drawn[0][..., i].std() == pytest.approx(drawn[1][..., i].std(), rel=0.15)
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +281,17 @@ def test_em_goes_on_from_where_it_was_interrupted(tmp_path, error, monkeypatch):
     assert resumed.restarts[0].start == "left off"
     assert resumed.log_likelihood == pytest.approx(em.log_likelihood, abs=0.02)
     assert bg.fit_em(again, 2, random_seed=1).restarts[0].start != "left off"
+
+
+def test_no_start_is_lost_by_an_interrupt(tmp_path, one):
+    scan = scan_of(memmap(tmp_path / "x.npy", one))
+    given = Scan(scan.parts, 1, None, n_stored=N, workers=Interrupted(4))
+    other = bg.Mixture([0.5, 0.5], [-3.0, 5.0], sigma=[1.0, 5.0])
+    with pytest.raises(KeyboardInterrupt):
+        bg.fit_em(given, 2, start=[other, bg.Mixture([0.5, 0.5], [1.0, 10.0], sigma=[2.0, 1.0])])
+    resumed = bg.fit_em(given, 2)
+    assert [end.start for end in resumed.restarts] == ["left off"] * 2
+    assert resumed.log_likelihood == pytest.approx(bg.fit_em(one, 2, random_seed=1).log_likelihood, abs=0.01)
 
 
 def test_a_fit_goes_on_from_em(tmp_path, one):

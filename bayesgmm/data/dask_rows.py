@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.arguments import Missing
+from bayesgmm.data.first_pass import Block
 from bayesgmm.data.observations import Observations
-from bayesgmm.data.scan import Block, Reader, Scan, Work, left_off_of
+from bayesgmm.data.scan import Reader, Scan, Work, left_off_of
 from bayesgmm.data.tables import column_names, is_dask, read_numbers
 from bayesgmm.words import about
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.arguments import FloatArray, Missing, read_path, spoken
-from bayesgmm.data.scan import Block, Scan
+from bayesgmm.data.first_pass import Block
+from bayesgmm.data.scan import Scan
 from bayesgmm.words import about
 
 _ROWS = 2**17  # of a block

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import Missing, Noise
 from bayesgmm.data.dask_rows import scan_dask
+from bayesgmm.data.first_pass import Block
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
-from bayesgmm.data.scan import Block, Scan, left_off_of
+from bayesgmm.data.scan import Scan, left_off_of
 from bayesgmm.data.tables import is_dask, read_numbers
 from bayesgmm.words import about
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -29,7 +30,7 @@ from bayesgmm.data.scan import Scan
 from bayesgmm.data.sources import read_fit_source
 from bayesgmm.data.units import Units
 from bayesgmm.em import starts as em_starts
-from bayesgmm.em.left_off import left_off
+from bayesgmm.em.left_off import LeftOff, left_off
 from bayesgmm.em.result import EMResult, Restart, are_one, order_within, sorted_within
 from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.kernels.estep import ESums
@@ -188,19 +189,20 @@ def fit_em(
         noise=data.known.noise is not None,
         student=family == "t",
     )
-    before = left_off(source, k, covariance, family)
-    if start is None and before.mixture is not None:
-        starts = [("left off", units.standardised_mixture(before.mixture))]
+    reached = left_off(source, k, covariance, family)
+    if start is None and reached.mixtures:
+        starts = [("left off", units.standardised_mixture(each)) for each in reached.mixtures]
     elif start is None:
         starts = _chosen_starts(data, settings, k, n_init if k > 1 else 1, rng)
         if isinstance(source, Scan):
             starts = _ends(data, settings, starts)
     else:
         starts = [("given", units.standardised_mixture(each)) for each in em_starts.read(start, k, data.n_features)]
-    with before:
-        reached = before.at if isinstance(source, Scan) else None
-        whole = replace(settings, patience=_CRAWLS_IN_PASSES) if isinstance(source, Scan) else settings
-        runs = [_run(source, whole, name, mixture, reached) for name, mixture in starts]
+    if isinstance(source, Scan):
+        with reached:
+            runs = _runs_in_passes(source, replace(settings, patience=_CRAWLS_IN_PASSES), starts, reached)
+    else:
+        runs = [_run(source, settings, name, mixture) for name, mixture in starts]
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
@@ -268,16 +270,25 @@ class _Run:
     fallen: NDArray[np.bool_]
 
 
+def _runs_in_passes(
+    source: Source, settings: _Settings, starts: Sequence[tuple[str, Mixture]], reached: LeftOff
+) -> list[_Run]:
+    """EM from each start in turn, which keeps where each of them has come to."""
+    reached.mixtures = []
+    for i, (_, mixture) in enumerate(starts):
+        reached.at(i, settings.units, mixture)
+    return [
+        _run(source, settings, name, mixture, partial(reached.at, i, settings.units))
+        for i, (name, mixture) in enumerate(starts)
+    ]
+
+
 def _run(
-    source: Source,
-    settings: _Settings,
-    name: str,
-    start: Mixture,
-    reached: Callable[[Mixture, Units], None] | None = None,
+    source: Source, settings: _Settings, name: str, start: Mixture, keep: Callable[[Mixture], None] | None = None
 ) -> _Run:
     """Iterate E and M steps from one start until the log-likelihood or the parameters stop moving.
 
-    After each iteration it is told where it is, if somebody wants to know.
+    After each iteration it tells where it is, if somebody keeps that.
     """
     structure = settings.structure
     means, k = start.mu, start.n_components
@@ -299,8 +310,8 @@ def _run(
         now, fallen = _m_step(settings, sums, now)
         sums = source.sums(*now, units=settings.units)
         path.append(now)
-        if reached is not None:
-            reached(_mixture(settings, now), settings.units)
+        if keep is not None:
+            keep(_mixture(settings, now))
         change = abs(sums.log_likelihood - history[-1])
         moved = max(np.abs(new - old).max() for new, old in zip(path[-1], path[-2], strict=True))
         history.append(sums.log_likelihood)

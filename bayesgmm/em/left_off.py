@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,37 +13,33 @@ from bayesgmm.model.mixture import Mixture
 
 
 class LeftOff:
-    """EM's last state, kept where a run within it is cut short, and forgotten where it is not.
+    """Where EM is from each of its starts: kept if what is done within is cut short, and forgotten if it is not.
 
     Attributes
     ----------
-    mixture : Mixture or None
-        Where an earlier run was, in the data's units.
+    mixtures : list of Mixture
+        In the data's units; at first where an earlier run was, if one was cut short.
     """
 
-    def __init__(self, kept: dict[Any, Mixture] | None, key: Any) -> None:
+    def __init__(self, kept: dict[Any, Sequence[Mixture]], key: Any) -> None:
         self._kept, self._key = kept, key
-        self.mixture = None if kept is None else kept.get(key)
-        self._reached = self.mixture
+        self.mixtures = list(kept.get(key, ()))
 
-    def at(self, mixture: Mixture, units: Units | None = None) -> None:
-        """EM has come to a mixture, of standardised data if these are their units."""
-        if self._kept is not None:
-            self._reached = mixture if units is None else mixture.rescaled(units.shift, units.scale)
+    def at(self, i: int, units: Units, mixture: Mixture) -> None:
+        """EM has come from its i-th start to this mixture of standardised data."""
+        self.mixtures[i : i + 1] = [mixture.rescaled(units.shift, units.scale)]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
-        if self._kept is None:
-            return
         self._kept.pop(self._key, None)
-        if error is not None and self._reached is not None:
-            self._kept[self._key] = self._reached
+        if error is not None and self.mixtures:
+            self._kept[self._key] = self.mixtures
 
 
 def left_off(source: Source, k: int, covariance: str, family: str) -> LeftOff:
-    """Of rows that are read in passes; others are fitted too quickly to be worth it."""
+    """Of rows that are read in passes; nothing is kept of others, which are fitted quickly."""
     if isinstance(source, Scan):
         return LeftOff(source.left_off, (k, covariance, family, source.noise))
-    return LeftOff(None, None)
+    return LeftOff({}, None)

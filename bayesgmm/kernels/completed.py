@@ -8,7 +8,7 @@ import numpy as np
 from numba import carray, types
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.kernels.compiled import SUMS, c_callback, given
+from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled, given
 from bayesgmm.kernels.pointers import FLOATS, copy, pointer
 from bayesgmm.kernels.rows import EXACT, Rows
 
@@ -34,26 +34,26 @@ def _copied(
     n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, nu, counts,
     first, second, tails,
 ):  # fmt: skip
-    at_first = 1 + n_c
-    at_second = at_first + k * n_features
-    end = at_second + k * n_features * width
-    own = carray(pointer(known), (end,))
-    copy(own[1:at_first], carray(counts, (n_c,)))
-    copy(own[at_first:at_second], carray(first, (k * n_features,)))
-    copy(own[at_second:end], carray(second, (k * n_features * width,)))
-    return own[0]
+    at = _fill(known, 1, counts, n_c)
+    at = _fill(known, at, first, k * n_features)
+    _fill(known, at, second, k * n_features * width)
+    return carray(pointer(known), (1,))[0]
 
 
 def _copied_with_tails(
     n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, nu, counts,
     first, second, tails,
 ):  # fmt: skip
-    at_first = 1 + n_c
-    at_second = at_first + k * n_features
-    at_tails = at_second + k * n_features * width
-    own = carray(pointer(known), (at_tails + 2 * k,))
-    copy(own[1:at_first], carray(counts, (n_c,)))
-    copy(own[at_first:at_second], carray(first, (k * n_features,)))
-    copy(own[at_second:at_tails], carray(second, (k * n_features * width,)))
-    copy(own[at_tails:], carray(tails, (2 * k,)))
-    return own[0]
+    at = _fill(known, 1, counts, n_c)
+    at = _fill(known, at, first, k * n_features)
+    at = _fill(known, at, second, k * n_features * width)
+    _fill(known, at, tails, 2 * k)
+    return carray(pointer(known), (1,))[0]
+
+
+@compiled(fastmath=STRICT)
+def _fill(known, begin, target, length):
+    """Fill what follows from a place on in the sums at an address; where the next begin."""
+    end = begin + length
+    copy(carray(pointer(known), (end,))[begin:end], carray(target, (length,)))
+    return end

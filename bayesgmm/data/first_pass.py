@@ -1,0 +1,172 @@
+"""The first pass over rows that are read in parts: their moments, a sample of them, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgmm.arguments import FloatArray, Missing, spoken
+from bayesgmm.data.known import NOTHING, Known
+from bayesgmm.data.observations import Observations
+from bayesgmm.words import Argument, Words, about
+
+_SEED = 0  # of the sample, which is the same for whoever scans the same rows
+
+
+class Block(NamedTuple):
+    """Some rows (m, D) as they were read, and their weights (m,), if they have any."""
+
+    x: FloatArray
+    weight: FloatArray | None
+
+
+class Part(Protocol):
+    """Some of the rows, read when they are asked for, in blocks."""
+
+    def blocks(self) -> Iterator[Block]:
+        """The rows, in their order."""
+
+    def where(self, row: int) -> str:
+        """What to call one of them in a message."""
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What a first pass tells; a feature's numbers are those of its values that are known.
+
+    Attributes
+    ----------
+    n : int
+        Rows that count.
+    total : float
+        The sum of their weights.
+    known, mean, scatter, low, high : (D,) array
+        Weight of the values, their mean, weighted sum of squares about it, and range.
+    keys, x, weight : (m,), (m, D) and (m,) arrays
+        The rows of the sample, those with the smallest of random numbers, in the order of these; their weights.
+    extreme_x, extreme_weight : (2 D, D) and (2 D,) arrays
+        Rows in which features are at their ends.
+    """
+
+    n: int
+    total: float
+    known: FloatArray
+    mean: FloatArray
+    scatter: FloatArray
+    low: FloatArray
+    high: FloatArray
+    keys: FloatArray
+    x: FloatArray
+    weight: FloatArray
+    extreme_x: FloatArray
+    extreme_weight: FloatArray
+
+    @classmethod
+    def of(cls, rows: Observations, keys: FloatArray, share: float) -> Summary:
+        """Of a block, whose rows have been given numbers between 0 and 1; those below the share may come into a sample."""
+        x, weight = rows.x, rows.counts
+        least = keys <= share
+        present = ~np.isnan(x)
+        counted, filled = weight[:, None] * present, np.where(present, x, 0.0)
+        known = counted.sum(axis=0)
+        mean = np.divide((counted * filled).sum(axis=0), known, out=np.zeros_like(known), where=known > 0)
+        scatter = (counted * (filled - mean) ** 2).sum(axis=0)
+        low, high = np.where(present, x, np.inf), np.where(present, x, -np.inf)
+        at = np.concatenate([low.argmin(axis=0), high.argmax(axis=0)])
+        return cls(
+            len(x), float(weight.sum()), known, mean, scatter, low.min(axis=0), high.max(axis=0), keys[least], x[least],
+            np.array(weight[least]), x[at], np.array(weight[at]),
+        )  # fmt: skip
+
+    @classmethod
+    def of_all(cls, parts: Sequence[Summary], size: int) -> Summary:
+        """Of several together, with a sample of so many rows."""
+        keys = np.concatenate([each.keys for each in parts])
+        least = np.argsort(keys)[:size]
+        x, weight = (np.concatenate(each)[least] for each in zip(*((one.x, one.weight) for one in parts), strict=True))
+        moments = reduce(cls._plus, parts)
+        return replace(moments, keys=keys[least], x=x, weight=weight)
+
+    def _plus(self, other: Summary) -> Summary:
+        """Of both but for the sample."""
+        known = self.known + other.known
+        share = np.divide(other.known, known, out=np.zeros_like(known), where=known > 0)
+        apart = other.mean - self.mean
+        ours = np.concatenate([self.low <= other.low, self.high >= other.high])
+        return replace(
+            self,
+            n=self.n + other.n,
+            total=self.total + other.total,
+            known=known,
+            mean=self.mean + share * apart,
+            scatter=self.scatter + other.scatter + self.known * share * apart**2,
+            low=np.minimum(self.low, other.low),
+            high=np.maximum(self.high, other.high),
+            extreme_x=np.where(ours[:, None], self.extreme_x, other.extreme_x),
+            extreme_weight=np.where(ours, self.extreme_weight, other.extreme_weight),
+        )
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """The summary of a part; whatever must not be among data is named."""
+
+    missing: Missing
+    names: Sequence[Any] | None
+    size: int
+    share: float  # of the rows that may come into the sample
+
+    def __call__(self, number: int, part: Part) -> Summary | None:
+        """Of a part, by its number; None of one without rows."""
+        rng, begin = np.random.default_rng([_SEED, number]), 0
+        found: list[Summary] = []
+        for block in part.blocks():
+            self._require_sound(part, begin, block)
+            begin += len(block.x)
+            rows = in_order(block, self.missing)
+            if len(rows):
+                found.append(Summary.of(rows, rng.random(len(rows)), self.share))
+        return Summary.of_all(found, self.size) if found else None
+
+    def _require_sound(self, part: Part, begin: int, block: Block) -> None:
+        def refuse(rule: str, wrong: NDArray[np.bool_], got: str, name: Any, *remedy: Any) -> None:
+            at = int(np.flatnonzero(wrong)[0])
+            raise ValueError(about(name, f"{rule}, got {got} in {part.where(begin + at)}", *remedy))
+
+        x, weight = block
+        if weight is not None:
+            wrong = ~(np.isfinite(weight) & (weight >= 0))
+            if wrong.any():
+                refuse("must not be negative, NaN or infinite", wrong, f"{weight[wrong][0]:g}", "weight", "; correct it")
+        if self.missing == "drop":
+            return
+        at_random = self.missing == "at_random"
+        if at_random and x.shape[1] > 1 and (nothing := np.isnan(x).all(axis=1)).any():
+            refuse("must say something in every row", nothing, "nothing but NaN", "x", "; leave it out")
+        sound = ~np.isinf(x) if at_random else np.isfinite(x)
+        if sound.all():
+            return
+        row, column = (int(each[0]) for each in np.nonzero(~sound))
+        called = "" if self.names is None else f" of column {spoken(self.names[column])}"
+        drop = Argument("missing", "drop")
+        remedy = Words("; clean the data, or pass ", drop, " to leave such observations out")
+        refuse("must be finite", ~sound.all(axis=1), f"{x[row, column]:g}{called}", "x", remedy)
+
+
+def in_order(block: Block, missing: Missing) -> Observations:
+    """The rows of a block that count."""
+    x, weight = block
+    used = np.ones(len(x), dtype=bool) if weight is None else weight > 0
+    if missing == "drop":
+        used &= np.isfinite(x).all(axis=1)
+    elif missing == "at_random":
+        used &= ~np.isnan(x).all(axis=1)
+    kept = None
+    if not used.all():
+        kept, x, weight = used, x[used], None if weight is None else weight[used]
+    return Observations.made(x, NOTHING if weight is None else Known(weight), kept)
