@@ -268,7 +268,7 @@ def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None 
     tree = _assembled(asked, em, problem, sampled, settings | {f"seconds_{name}": s for name, s in phases.seconds.items()})
     if optima is not None and len(optima) > 1:
         tree = _with_optima(asked, tree, em, optima)
-    return _finished(asked, tree, sampled, phases)
+    return _finished(asked, tree, problem, sampled, phases)
 
 
 def first_pass(x: Any, options: dict[str, Any], phases: Phases) -> Any:
@@ -473,7 +473,7 @@ def _with_optima(asked: _Asked, tree: xr.DataTree, em: EMResult, optima: Sequenc
     return add_optima(tree, [(each, reached[id(each)], masses[i], begun.count(i)) for i, each in enumerate(mixtures)])
 
 
-def _finished(asked: _Asked, tree: xr.DataTree, sampled: Sampled, phases: Phases) -> Reading:
+def _finished(asked: _Asked, tree: xr.DataTree, problem: Problem, sampled: Sampled, phases: Phases) -> Reading:
     """The tree relabelled and judged, with the groups that were asked for; what is the matter is said as warnings."""
     reading = Reading(tree)
     try:
@@ -485,6 +485,11 @@ def _finished(asked: _Asked, tree: xr.DataTree, sampled: Sampled, phases: Phases
             reading = reading.beside(predictive.add_log_likelihood(reading))
         if asked.posterior_predictive:
             reading = reading.beside(predictive.add_posterior_predictive(reading, asked.engine_seed))
+        if isinstance(problem.own, SummedPosterior) and not ("log_evidence" in tree.attrs or sampled.interrupted):
+            from bayesgmm.comparison.evidence import told_of_passes
+
+            with phases("evidence", "log evidence, in four passes"):
+                reading.tree.attrs |= told_of_passes(reading, problem.own, asked.engine_seed)
         if asked.known is not None:
             reading = reading.knowing(of_data, asked.known)
         diagnosis = reading.ask(diagnosis_of)

@@ -16,6 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import bayesgmm as bg
+from bayesgmm.analysis.reading import Reading
+from bayesgmm.comparison.evidence import _bridged
+from bayesgmm.comparison.joint import read_posterior
+from bayesgmm.comparison.proposal import _drawn, _expected
 from bayesgmm.data.scan import Scan, on_threads
 from bayesgmm.data.sources import scan_of
 from bayesgmm.em.rivals import has_rival
@@ -210,8 +214,11 @@ def test_three_ways_agree_on_200_000_rows(tmp_path, mixture, k):
     x = rows_of(mixture, 200_000)
     given = memmap(tmp_path / "x.npy", x)
     by_nuts = bg.fit(x, k, method="nuts", draws=500, **QUIET)
+    evidence = bg.log_evidence(by_nuts, random_seed=1)
     for tree in (bg.fit(given, k, **QUIET), bg.fit(given, k, method="nuts", draws=400, **QUIET)):
         assert_same_posterior(tree, by_nuts)
+        told = bg.log_evidence(tree)
+        assert_same_means(told.value, told.mcse, evidence.value, evidence.mcse, "log evidence")
 
 
 @dataclass(frozen=True, eq=False)
@@ -627,10 +634,59 @@ def test_weights_are_those_of_the_packages_own_density(options, one):
         bg.fit(one[:100], 2, method="laplace", **given, **QUIET)
 
 
-def test_draws_of_nuts_in_passes_tell_no_evidence(scanned):
+def summed_from(tree):
+    """The posterior of a tree's data as one of sums, and as one of rows, and the draws as points of both."""
+    reading = Reading.of(tree)
+    own, points, units = reading.ask(read_posterior)
+    given = own.k, own.prior, own.covariance, own.family
+    return SummedPosterior(own.observations, *given, source=reading.observations, units=units), own, points
+
+
+OF_EVIDENCE = {
+    "galaxies, a component too many": lambda: (bg.datasets.galaxies(), 4, {}),
+    "noise": lambda: (np.append(rows_of(ONE, 150), [30.0, -25.0]), 3, {"noise": True}),
+    "t": lambda: (rows_of(ONE, 150), 2, {"family": "t"}),
+    "three features": lambda: (rows_of(THREE, 120), 2, {}),
+    "three features, tied": lambda: (rows_of(THREE, 120), 2, {"covariance": "tied"}),
+    "three features, diagonal": lambda: (rows_of(THREE, 120), 2, {"covariance": "diag"}),
+    "three features, spherical": lambda: (rows_of(THREE, 120), 2, {"covariance": "spherical"}),
+}
+
+
+@pytest.mark.parametrize("kind", OF_EVIDENCE)
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a few draws, which are places like others
+def test_what_is_expected_of_allocations_is_the_mean_of_what_is_drawn(kind):
+    x, k, options = OF_EVIDENCE[kind]()
+    summed, own, points = summed_from(bg.fit(x, k, method="gibbs", draws=4, chains=1, tune=100, **QUIET, **options))
+    few = points.reshape(-1, own.n_dim)[:2]
+    generator, expected = rng(2), _expected(summed, few)
+    drawn = [_drawn(own, few, generator) for _ in range(400)]
+    for each, *many in zip(expected, *drawn, strict=True):
+        many = np.array(many)
+        error = many.std(axis=0) / np.sqrt(len(many))
+        assert each.shape == many.shape[1:]
+        if each.ndim == 4 and not own.spread.structure.correlated:  # only the squares are expected, and used
+            each, many, error = (np.diagonal(part, axis1=-2, axis2=-1) for part in (each, many, error))
+        assert (abs(many.mean(axis=0) - each) < 5 * error + 1e-3 * abs(many).max()).all()  # which is of what hardly happens
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OF_EVIDENCE)
+def test_the_evidence_from_sums_is_that_from_rows(kind):
+    x, k, options = OF_EVIDENCE[kind]()
+    tree = bg.fit(x, k, method="gibbs", **QUIET, **options)
+    summed, _, points = summed_from(tree)
+    log_unit = summed.units.log_volume(summed.source.counts_known)
+    found = _bridged(summed, points, log_unit, 0.25, rng(1))
+    by_rows = bg.log_evidence(tree, effort=4, random_seed=1)
+    assert found.mcse < 0.15
+    assert_same_means(found.value, found.mcse, by_rows.value, by_rows.mcse, "log evidence")
+
+
+def test_draws_of_nuts_in_passes_that_were_interrupted_tell_no_evidence(scanned):
     tree = scanned[0].copy()
     for name in ("log_evidence", "log_evidence_mcse", "pareto_k", "importance_efficiency"):
         del tree.attrs[name]
     tree.attrs["method"] = "nuts"
-    with pytest.raises(ValueError, match="must come from importance sampling to tell the evidence of rows that are read in"):
+    with pytest.raises(ValueError, match="to tell the evidence of rows that are read in passes; fit again"):
         bg.log_evidence(tree)

@@ -13,10 +13,9 @@ from bayesgmm.analysis.impropriety import require_existence
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.arguments import FloatArray, read_positive, read_seed
 from bayesgmm.comparison.bridge import Bridge, bridge
-from bayesgmm.comparison.joint import log_joint, read_posterior
+from bayesgmm.comparison.joint import log_joint, points_of, read_posterior
 from bayesgmm.comparison.proposal import Proposal
-from bayesgmm.posterior import LogPosterior
-from bayesgmm.words import Argument, Words
+from bayesgmm.posterior import LogPosterior, SummedPosterior
 
 __all__ = ["Evidence", "log_evidence"]
 
@@ -24,6 +23,8 @@ MOST_COMPONENTS = 12  # of which relabellings are summed
 _LEAST = 40  # draws of a chain, half of which are for the kernels
 _KERNELS = (50, 300)  # at least, and where they cost little
 _POINTS = (250, 1_000)  # the same of the draws on either side of the bridge
+_EFFORT_IN_PASSES = 0.25
+_TOLD = ("log_evidence", "log_evidence_mcse", "log_evidence_ess", "log_evidence_overlap")
 _OPERATIONS = 250_000_000  # to be spent on the densities of kernels
 
 
@@ -91,8 +92,9 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
     It is the evidence of where the chains have been: a solution that no chain has found is missing from it. Chains that
     disagree make a large standard error.
 
-    Of rows that are read in passes (:func:`bayesgmm.scan_parquet`) it is what the fit found by importance sampling;
-    ``effort`` and ``random_seed`` have then no part in it.
+    Of rows that are read in passes (:func:`bayesgmm.scan_parquet`) it is what the fit found while it could read them, by
+    importance sampling or, of draws by NUTS, by bridge sampling with a quarter of the work; ``effort`` and ``random_seed``
+    have then no part in it.
 
     Tested properties: it agrees with quadrature, and with the sum over all allocations of a few observations; it does not
     depend on labels; data multiplied by s have it lowered by n log s for each feature.
@@ -119,6 +121,22 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
         return _as_told(reading)
     own, points, units = reading.ask(read_posterior)
     require_existence(reading, "the evidence")
+    return _bridged(own, points, units.log_volume(own.observations.counts_known), effort, rng)
+
+
+def told_of_passes(reading: Reading, own: SummedPosterior, seed: int) -> dict[str, float]:
+    """What the draws of rows that are read in passes tell, as attributes of their tree; it takes four passes more."""
+    points = reading.draws.by_chain(points_of(own, reading.draws, own.units))
+    try:
+        log_unit = own.units.log_volume(own.source.counts_known)
+        found = _bridged(own, points, log_unit, _EFFORT_IN_PASSES, np.random.default_rng(seed))
+    except ValueError:  # too few draws, too many components, or collapsed ones
+        return {}
+    return dict(zip(_TOLD, (found.value, found.mcse, found.ess, found.overlap), strict=True))
+
+
+def _bridged(own: LogPosterior, points: FloatArray, log_unit: float, effort: float, rng: np.random.Generator) -> Evidence:
+    """From points (chain, draw, n_dim) that are drawn from a posterior, whose data have a unit of this log volume."""
     n_draws = points.shape[1]
     if n_draws < _LEAST:
         raise ValueError(f"tree must have at least {_LEAST} draws in each chain, got {n_draws}; fit with more draws")
@@ -130,7 +148,7 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
     values = np.array([each.log_ratio for each in bridges])
     variance = sum(each.variance for each in bridges) / 4
     return Evidence(
-        value=float(values.mean()) - units.log_volume(own.observations.counts_known),
+        value=float(values.mean()) - log_unit,
         mcse=max(math.sqrt(variance), float(np.ptp(values)) / 2),
         ess=sum(each.ess for each in bridges),
         overlap=sum(each.overlap for each in bridges) / 2,
@@ -141,11 +159,13 @@ def _as_told(reading: Reading) -> Evidence:
     """What the fit of rows that are read in passes found, while it could read them."""
     require_existence(reading, "the evidence")
     if "log_evidence" not in reading.tree.attrs:
-        rule = "tree must come from importance sampling to tell the evidence of rows that are read in passes, got draws of "
-        raise ValueError(Words(rule, Argument("method", str(reading.tree.attrs.get("method"))), "; use a smaller k"))
-    names = ("log_evidence", "log_evidence_mcse", "pareto_k", "importance_efficiency")
-    value, mcse, _, efficiency = (float(attribute(reading.tree, name)) for name in names)
-    return Evidence(value, mcse, efficiency * len(reading.draws.w), efficiency)
+        rule = (
+            f"tree must have at least {_LEAST} draws in each chain, at most {MOST_COMPONENTS} components, and none that has"
+        )
+        raise ValueError(
+            f"{rule} collapsed, to tell the evidence of rows that are read in passes; fit again, or a smaller k"
+        )
+    return Evidence(*(float(attribute(reading.tree, name)) for name in _TOLD))
 
 
 def _estimate(own: LogPosterior, kernels: FloatArray, draws: FloatArray, effort: float, rng: np.random.Generator) -> Bridge:
@@ -155,7 +175,8 @@ def _estimate(own: LogPosterior, kernels: FloatArray, draws: FloatArray, effort:
     proposal = Proposal.at(own, flat[_evenly(len(flat), n_kernels)], rng)
     draws = draws[:, _evenly(draws.shape[1], -(-size // len(draws)))]
     seen, drawn = draws.reshape(-1, own.n_dim), proposal.draw(-(-size // len(proposal.counts)), rng)
-    of_p, of_q = (log_joint(own, each, rng) - proposal.log_density(each) for each in (seen, drawn))
+    both = np.concatenate([seen, drawn])
+    of_p, of_q = np.split(log_joint(own, both, rng) - proposal.log_density(both), [len(seen)])
     return bridge(of_p.reshape(draws.shape[:2]), of_q.reshape(len(proposal.counts), -1), stratified=True)
 
 

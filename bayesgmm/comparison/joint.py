@@ -42,7 +42,7 @@ def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, Units]:
     rows, draws, covariance = reading.observations, reading.draws, attribute(reading.tree, "covariance")
     prior = prior.scaled_to(rows.x, covariance)  # nothing is left open: this asks whether it fits the data
     own, units = standardised_posterior(rows, draws.n_components, prior, covariance, draws.family)
-    return own, draws.by_chain(_points(own, draws, units)), units
+    return own, draws.by_chain(points_of(own, draws, units)), units
 
 
 def log_joint(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -55,8 +55,8 @@ def log_joint(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -
     return np.where(np.isnan(values), -np.inf, values)
 
 
-def _points(own: LogPosterior, draws: Draws, units: Units) -> FloatArray:
-    """Points (S, n_dim) of draws in the data's units."""
+def points_of(own: LogPosterior, draws: Draws, units: Units) -> FloatArray:
+    """Points (S, n_dim) of draws in the data's units, whose exchangeable clusters are put in order; C0 is left at zero."""
     size, spread = len(draws.w), own.spread
     draws = draws.reordered(sorting(own.classes, draws.w, draws.mu[..., 0]))
     log_w = np.log(np.maximum(draws.w, np.finfo(float).tiny))

@@ -23,7 +23,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.special import betaln, gammaln, multigammaln
+from scipy.special import betaln, digamma, gammaln, multigammaln
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.engines.sweeps import rows_of
@@ -32,7 +32,7 @@ from bayesgmm.kernels.permanents import mixture_log_densities, subset_steps
 from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.kernels.student import LARGEST, LEAST, PRIOR, SMALLEST, Student
 from bayesgmm.model import wishart
-from bayesgmm.posterior import LogPosterior
+from bayesgmm.posterior import LogPosterior, SummedPosterior
 
 _TEMPERS = (1.0, 0.6, 0.3)  # powers to which the likelihood given z is raised, in turn
 _GRID = 2_000  # values of log(nu - 1)
@@ -53,26 +53,10 @@ class Proposal:
 
     @classmethod
     def at(cls, own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> Proposal:
-        """Kernels given allocations that are drawn at these points."""
-        t, k, d = len(points), own.k, own.n_features
-        mu, log_w = own.means(points), own.log_weights(points)
-        factors = own.spread.precision_factors(own.coordinates(points))
-        if own.noise:
-            shares = own.log_shares(points)
-            log_w = np.hstack([log_w + shares[:, 1:], shares[:, :1]])
-        counts, first, second = np.empty(log_w.shape), np.empty((t, k, d)), np.empty((t, k, d, d))
-        tails, nu = np.empty((t, 2, k)), LEAST + np.exp(own.nu_coordinates(points))
-
-        def fill(each: tuple[int, np.random.Generator]) -> None:
-            s, own_rng = each
-            rows = rows_of(own, nu[s]) if own.student else own.rows
-            allocate_at(own_rng, rows, log_w[s], mu[s], factors[s], counts[s], first[s], second[s])
-            tails[s, 0] = counts[s, :k]
-            if isinstance(rows.known, Student):
-                tails[s] = rows.known.tails
-
-        on_all_cores(fill, list(enumerate(rng.spawn(t))))
-        second += np.tril(second, -1).swapaxes(-1, -2)
+        """Kernels given allocations that are drawn at these points, or expected where observations are elsewhere."""
+        t, k, d, mu = len(points), own.k, own.n_features, own.means(points)
+        sums = _expected(own, points) if isinstance(own, SummedPosterior) else _drawn(own, points, rng)
+        counts, first, second, tails = sums
         some = counts[:, :k, None] > 0
         means = np.where(some, mu + first / np.where(some, tails[:, 0, :, None], 1), 0.0)
         power = np.resize(_TEMPERS, t)
@@ -173,6 +157,48 @@ class Proposal:
             common = common - betaln(*shares.T)
         arrays = self.scales, powers, constants, self.shapes, rates, centres, common, shares, self.of_nu
         return tuple(map(np.ascontiguousarray, arrays))
+
+
+def _drawn(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, ...]:
+    """Counts, first and second sums about the means, and sums for nu, (T, ...) each, of allocations drawn at points."""
+    t, k, d = len(points), own.k, own.n_features
+    mu, log_w = own.means(points), own.log_weights(points)
+    factors = own.spread.precision_factors(own.coordinates(points))
+    if own.noise:
+        shares = own.log_shares(points)
+        log_w = np.hstack([log_w + shares[:, 1:], shares[:, :1]])
+    counts, first, second = np.empty(log_w.shape), np.empty((t, k, d)), np.empty((t, k, d, d))
+    tails, nu = np.zeros((t, 2, k)), LEAST + np.exp(own.nu_coordinates(points))
+
+    def fill(each: tuple[int, np.random.Generator]) -> None:
+        s, own_rng = each
+        rows = rows_of(own, nu[s]) if own.student else own.rows
+        allocate_at(own_rng, rows, log_w[s], mu[s], factors[s], counts[s], first[s], second[s])
+        tails[s, 0] = counts[s, :k]
+        if isinstance(rows.known, Student):
+            tails[s] = rows.known.tails
+
+    on_all_cores(fill, list(enumerate(rng.spawn(t))))
+    second += np.tril(second, -1).swapaxes(-1, -2)
+    return counts, first, second, tails
+
+
+def _expected(own: SummedPosterior, points: FloatArray) -> tuple[FloatArray, ...]:
+    """What is expected of the same sums, found in one pass.
+
+    Kernels lie a little closer together then: with a share f of missing information the variance of their mixture is
+    1 - f + f^2 of the posterior's, at the least three quarters.
+    """
+    parameters = own.parameters(points)
+    _, counts, first, second, tails = own.source.sums(*parameters, units=own.units)
+    if second.ndim == first.ndim:  # of diagonal covariances
+        second = second[..., None] * np.eye(own.n_features)
+    if not own.student:
+        of_components = counts[:, : own.k]
+        return counts, first, second, np.stack([of_components, np.zeros_like(of_components)], axis=1)
+    half = parameters[-1] / 2
+    of_logs = counts[:, : own.k] * (digamma(half + own.n_features / 2) - np.log(half)) - tails[:, 1]
+    return counts, first, second, np.stack([tails[:, 0], of_logs - tails[:, 0]], axis=1)
 
 
 def location_and_scale(counts: FloatArray, of_logs: FloatArray) -> FloatArray:

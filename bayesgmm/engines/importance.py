@@ -126,4 +126,5 @@ def sample_laplace(
     log_mass, mcse = found.log_mass()
     images = float(gammaln(np.bincount(own.classes) + 1).sum())  # mirror images of the solutions, by their labels
     told |= {"log_evidence": log_mass + images - problem.log_unit, "log_evidence_mcse": mcse}
+    told |= {"log_evidence_ess": found.efficiency * size, "log_evidence_overlap": found.efficiency}
     return Sampled(posterior, sample_stats), told
