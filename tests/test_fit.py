@@ -16,12 +16,12 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 import bayesgmm as bg
-from bayesgmm import fitting as inference
 from bayesgmm.analysis.tree import read_permutation
 from bayesgmm.engines import nutpie_interface, nuts
 from bayesgmm.engines.pymc_target import unconstrained
 from bayesgmm.engines.starts import Optimum, deal, weigh
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning, InterruptedWarning
+from bayesgmm.fitting import finishing
 from bayesgmm.posterior import log_posterior
 from tests.statistics import SEED, assert_same_means
 
@@ -438,7 +438,7 @@ def test_a_sparse_prior_leaves_components_empty_and_starts_all_the_same(galaxies
 @pytest.mark.slow
 def test_the_tree_says_where_chains_began(galaxies, monkeypatch):
     assert quick(galaxies, 4, method="advi", draws=10)["optima"]["chains"].values.tolist()[1:] == [0, 0]
-    monkeypatch.setattr("bayesgmm.fitting._lacks_nutpie", lambda: True)
+    monkeypatch.setattr("bayesgmm.fitting.asked._lacks_nutpie", lambda: True)
     tree = quick(galaxies, 2, draws=200, tune=300, chains=1)
     assert tree["optima"]["chains"].values.tolist() == [1, 0]
     assert (tree["posterior"]["w"].min("cluster").mean() > 0.15).all()  # the solution of most mass has weights .26 and .74
@@ -587,7 +587,7 @@ def test_an_interrupt_after_sampling_keeps_the_draws(galaxies, monkeypatch, modu
     options = {"method": "gibbs", "draws": 500, "log_likelihood": True, "random_seed": SEED, "progressbar": False}
     whole = bg.fit(galaxies, 3, **options)
     with monkeypatch.context() as patched:
-        patched.setattr(getattr(inference, module), function, interrupted)
+        patched.setattr(getattr(finishing, module), function, interrupted)
         with pytest.warns(
             InterruptedWarning, match="interrupted after sampling: the tree keeps all draws; bayesgmm.relabel, "
         ):
@@ -606,7 +606,7 @@ def test_an_interrupt_before_the_first_draw_is_an_interrupt():
 INTERRUPTED = """
 import warnings
 import bayesgmm as bg
-from bayesgmm import fitting as inference
+
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     tree = bg.fit(bg.datasets.two_gaussians(n={n}).x, 2, {options}, random_seed=1, n_init=2)

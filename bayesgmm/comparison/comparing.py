@@ -38,7 +38,8 @@ from bayesgmm.exceptions import (
     InterruptedWarning,
     warn,
 )
-from bayesgmm.fitting import first_pass, judged_fit
+from bayesgmm.fitting import judged_fit
+from bayesgmm.fitting.asked import first_pass
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
 from bayesgmm.words import Argument, Words, about
