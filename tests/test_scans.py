@@ -101,14 +101,23 @@ def test_the_first_pass_tells_what_the_rows_are(tmp_path, three):
     assert scan.total == counts.sum()
     mean = np.average(used, axis=0, weights=counts)
     np.testing.assert_allclose(scan.summary.mean, mean, rtol=1e-12)
-    scatter = (counts[:, None] * (used - mean) ** 2).sum(axis=0)
-    np.testing.assert_allclose(scan.summary.scatter, scatter, rtol=1e-10)
+    spread = np.sqrt((counts[:, None] * (used - mean) ** 2).sum(axis=0))
+    np.testing.assert_allclose(scan.summary.spread, spread, rtol=1e-10)
     for sample in (scan.sample, scan.shown):  # holds the ends, from which the prior is scaled
         np.testing.assert_array_equal(sample.x.min(axis=0), used.min(axis=0))
         np.testing.assert_array_equal(sample.x.max(axis=0), used.max(axis=0))
         rows = {tuple(row) for row in used}
         assert all(tuple(row) in rows for row in sample.x[:50])
     assert len(scan.shown) <= 20_000
+
+
+@pytest.mark.parametrize("unit", [1e-151, 5e150])  # the square of one times the weights is beyond a float's range
+def test_the_unit_of_the_rows_does_not_matter(tmp_path, one, unit):
+    given = {"sample_weight": np.full(N, 1e6), "random_seed": 1}
+    em = bg.fit_em(memmap(tmp_path / "x.npy", one), 3, **given)
+    in_unit = bg.fit_em(memmap(tmp_path / "y.npy", one * unit), 3, **given)
+    np.testing.assert_allclose(in_unit.mixture.mu / unit, em.mixture.mu, rtol=1e-4)
+    assert in_unit.log_likelihood == pytest.approx(em.log_likelihood - 1e6 * N * np.log(unit), rel=1e-9)
 
 
 def test_a_sample_is_as_likely_to_hold_one_row_as_another(tmp_path):

@@ -45,8 +45,8 @@ class Summary:
         Rows that count.
     total : float
         The sum of their weights.
-    known, mean, scatter, low, high : (D,) array
-        Weight of the values, their mean, weighted sum of squares about it, and range.
+    known, mean, spread, low, high : (D,) array
+        Weight of the values, their mean, root of the weighted sum of squares about it, and range.
     keys, x, weight : (m,), (m, D) and (m,) arrays
         The rows of the sample, those with the smallest of random numbers, in the order of these; their weights.
     extreme_x, extreme_weight : (2 D, D) and (2 D,) arrays
@@ -57,7 +57,7 @@ class Summary:
     total: float
     known: FloatArray
     mean: FloatArray
-    scatter: FloatArray
+    spread: FloatArray
     low: FloatArray
     high: FloatArray
     keys: FloatArray
@@ -74,12 +74,14 @@ class Summary:
         present = ~np.isnan(x)
         counted, filled = weight[:, None] * present, np.where(present, x, 0.0)
         known = counted.sum(axis=0)
-        mean = np.divide((counted * filled).sum(axis=0), known, out=np.zeros_like(known), where=known > 0)
-        scatter = (counted * (filled - mean) ** 2).sum(axis=0)
+        mean = (np.divide(counted, known, out=np.zeros_like(counted), where=known > 0) * filled).sum(axis=0)
+        unit = abs(filled - mean).max(axis=0)  # whose square may be beyond a float's range
+        unit[unit == 0] = 1.0
+        spread = unit * np.sqrt((counted * ((filled - mean) / unit) ** 2).sum(axis=0))
         low, high = np.where(present, x, np.inf), np.where(present, x, -np.inf)
         at = np.concatenate([low.argmin(axis=0), high.argmax(axis=0)])
         return cls(
-            len(x), float(weight.sum()), known, mean, scatter, low.min(axis=0), high.max(axis=0), keys[least], x[least],
+            len(x), float(weight.sum()), known, mean, spread, low.min(axis=0), high.max(axis=0), keys[least], x[least],
             np.array(weight[least]), x[at], np.array(weight[at]),
         )  # fmt: skip
 
@@ -104,7 +106,7 @@ class Summary:
             total=self.total + other.total,
             known=known,
             mean=self.mean + share * apart,
-            scatter=self.scatter + other.scatter + self.known * share * apart**2,
+            spread=np.hypot(np.hypot(self.spread, other.spread), np.sqrt(self.known * share) * apart),
             low=np.minimum(self.low, other.low),
             high=np.maximum(self.high, other.high),
             extreme_x=np.where(ours[:, None], self.extreme_x, other.extreme_x),

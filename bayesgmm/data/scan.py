@@ -150,7 +150,7 @@ class Scan:
 
     def units(self, *, one_unit: bool) -> Units:
         """Those in which all rows are standardised."""
-        return Units.with_moments(self.summary.mean, np.sqrt(self.summary.scatter / self.summary.known), one_unit=one_unit)
+        return Units.with_moments(self.summary.mean, self.summary.spread / np.sqrt(self.summary.known), one_unit=one_unit)
 
     @cached_property
     def sample(self) -> Observations:
