@@ -8,26 +8,28 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
-from scipy.optimize import linear_sum_assignment
 
 from bayesgmm.analysis.draws import Draws, read_draws
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import permute, read_permutation
 from bayesgmm.arguments import FloatArray, read_choice
 from bayesgmm.data.observations import Observations
+from bayesgmm.kernels.assignments import add_in_order, assign_each, harden
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.words import Either, Words
 
 Relabelling = Literal["stephens", "ecr", "pivot"]
 _MOST, _FEWEST = 10_000, 1_000  # observations whose membership is looked at
 _JUDGED = 80_000_000  # draws x observations, up to which they are the most
-_REMEMBERED = 2**24  # numbers (128 MB) that are computed once for all rounds, where observations are fewer than the most
+_TOGETHER = 2**17  # probabilities that are computed at once, which a processor's cache holds
+_REMEMBERED = 2**22  # of them (32 MB) that are computed once for all rounds
 _ROUNDS = 50  # after which an iterative algorithm is not waited for
 _FORBIDDEN = 1e3  # times the largest cost: an exchange of clusters that labels tell apart
 _LEAST = 1e-300  # a probability that counts as none
@@ -233,7 +235,14 @@ def match(draws: Draws, reference: Mixture, classes: NDArray[np.int64] | None = 
     cost /= np.where(largest > 0, largest, 1)
     if classes is not None:
         cost[:, classes[:, None] != classes] = _FORBIDDEN
-    return np.array([linear_sum_assignment(each.T)[1] for each in cost])
+    return _orders(cost.swapaxes(1, 2))
+
+
+def _orders(costs: FloatArray) -> NDArray[np.int64]:
+    """Of each matrix (S, K, K) of costs the column of each row, (S, K)."""
+    orders = np.empty(costs.shape[:2], dtype=np.int64)
+    assign_each(np.ascontiguousarray(costs), orders)
+    return orders
 
 
 def _refined(draws: Draws, rows: Observations, order: NDArray[np.int64], em: Mixture, *, hard: bool) -> NDArray[np.int64]:
@@ -242,49 +251,54 @@ def _refined(draws: Draws, rows: Observations, order: NDArray[np.int64], em: Mix
     classes, counts = rows.known.classes(k), rows.counts[:, None]
     forbidden = np.where(classes[:, None] != classes, -_FORBIDDEN * counts.sum(), 0.0)
 
-    def membership(s: int) -> FloatArray:
-        """Of each observation, as often as it counts."""
-        r = rows.responsibilities(*(part[s] for part in parameters))
-        return (counts * (r == r.max(axis=1, keepdims=True)) if hard else counts * r)[:, :k]
+    def membership(begin: int, end: int) -> FloatArray:
+        """Of each observation, as often as it counts, in some draws."""
+        shares = rows.responsibilities(*(each[begin:end] for each in parameters))
+        if hard:
+            harden(shares)
+        return shares if rows.known.weight is None else shares * counts
 
-    if len(rows) < _MOST and len(rows) * draws.w.size <= _REMEMBERED:
+    few = max(1, _TOGETHER // (len(rows) * k))
+    if len(rows) * draws.w.size <= _REMEMBERED:
         membership = cache(membership)
-    total = _reordered_sum(membership, lambda s, r: order[s], order)[1]
+    summed = partial(_reordered_sum, membership, few, forbidden)
+    order, total = summed(np.empty((0, k)), order)
     agreement = -np.inf
     for _ in range(_ROUNDS):
         if hard:
             target = (total == total.max(axis=1, keepdims=True)).astype(float)
         else:
             target = np.log(np.maximum(total / counts / len(order), _LEAST))
-        order, total = _reordered_sum(membership, partial(_nearest, target, forbidden), order)
+        last, (order, total) = order, summed(target, order)
         before, agreement = agreement, float((target * total).sum())  # which never falls
-        if agreement <= before + 1e-9 * abs(before):
+        if (order == last).all() or agreement <= before + 1e-9 * abs(before):
             break
     of_em = rows.responsibilities(*em.parameters)[:, :k]
-    return order[:, _nearest(of_em, forbidden, 0, total)]
-
-
-def _nearest(target: FloatArray, forbidden: FloatArray, s: int, r: FloatArray) -> NDArray[np.int64]:
-    """The order of a draw's clusters whose membership (n, K) fits the target best."""
-    return np.asarray(linear_sum_assignment(-(target.T @ r + forbidden))[1])
+    return order[:, _orders(-(of_em.T @ total + forbidden)[None])[0]]
 
 
 def _reordered_sum(
-    membership: Callable[[int], FloatArray],
-    choose: Callable[[int, FloatArray], NDArray[np.int64]],
+    membership: Callable[[int, int], FloatArray],
+    few: int,
+    forbidden: FloatArray,
+    target: FloatArray,
     order: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], FloatArray]:
-    """The orders chosen for each draw, and the sum over draws of its membership in that order, on all cores."""
+    """The orders that fit a target best, if there is one, and the sum over draws of their membership in that order.
 
-    def of_part(part: NDArray[np.int64]) -> tuple[NDArray[np.int64], FloatArray]:
-        chosen, total = np.empty_like(order[part]), np.zeros(())
-        for row, s in enumerate(part):
-            r = membership(s)
-            chosen[row] = choose(s, r)
-            total = total + r[:, chosen[row]]
-        return chosen, total
+    On all cores, each of which takes a few draws at a time.
+    """
 
-    cores = min(os.cpu_count() or 1, len(order))
-    with ThreadPoolExecutor(cores) as pool:
-        orders, totals = zip(*pool.map(of_part, np.array_split(np.arange(len(order)), cores)), strict=True)
+    def of_part(part: tuple[int, int]) -> tuple[NDArray[np.int64], FloatArray | float]:
+        chosen, total = order[slice(*part)].copy(), None
+        for begin in range(*part, few):
+            some = slice(begin - part[0], min(begin + few, part[1]) - part[0])
+            of_draws = membership(begin, part[0] + some.stop)
+            total = np.zeros((of_draws.shape[1], order.shape[1])) if total is None else total
+            add_in_order(of_draws, target, forbidden, chosen[some], total)
+        return chosen, 0.0 if total is None else total
+
+    ends = np.linspace(0, len(order), min(os.cpu_count() or 1, len(order)) + 1).astype(int).tolist()
+    with ThreadPoolExecutor(len(ends) - 1) as pool:
+        orders, totals = zip(*pool.map(of_part, pairwise(ends)), strict=True)
     return np.concatenate(orders), sum(totals[1:], start=totals[0])

@@ -542,7 +542,10 @@ class Observations:
         return estep.log_density(self.x, weights, means, self._separable(means, factors), known, self.kind, nu)
 
     def responsibilities(self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None) -> FloatArray:
-        """Probability of each component given each of them and its label, (n, K); of noise, if it is possible, last."""
+        """Probability of each component given each of them and its label, (n, K), or (S, n, K) of S mixtures.
+
+        That of noise, if it is possible, is the last.
+        """
         self._require_exact(nu)
         weights, noise = self._shares(weights, means)
         known = self._in_order(means.shape[-2], noise=noise)[1]

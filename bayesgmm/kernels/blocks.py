@@ -134,8 +134,10 @@ def add_log_totals(top, total, weight, m):
 def fill_shares(joint, total, m, shares):
     """Responsibilities (m, K) of a block that is exponentiated."""
     for i in range(m):
+        total[i] = 1.0 / total[i]
+    for i in range(m):
         for j in range(len(joint)):
-            shares[i, j] = joint[j, i] / total[i]
+            shares[i, j] = joint[j, i] * total[i]
 
 
 @compiled(fastmath=SUMS)

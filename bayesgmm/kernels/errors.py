@@ -249,10 +249,11 @@ def log_densities(x, variances, log_labels, c, mu, h, out, shares):
             m = min(_BLOCK, n - begin)
             labels, variance = log_labels[:, begin : begin + m], variances[begin : begin + m]
             _joint(x[begin : begin + m], variance, labels, c[s], mu[s], h[s], kept, joint, top, total)
-            for i in range(m):
-                out[s, begin + i] = top[i] + math.log(total[i])
             if len(shares) > 0:
                 fill_shares(joint, total, m, shares[s, begin : begin + m])
+                continue
+            for i in range(m):
+                out[s, begin + i] = top[i] + math.log(total[i])
 
 
 @compiled(fastmath=STRICT, inline=True)

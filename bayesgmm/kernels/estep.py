@@ -146,10 +146,11 @@ def responsibilities(
     x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None,
     known: Kind = EXACT, nu: FloatArray | None = None,
 ) -> FloatArray:  # fmt: skip
-    """Probability of each component given each observation, (n, K)."""
-    result = np.empty((1, len(x), len(weights)))
-    _fill_log_densities(x, weights, means, factors, log_labels, known, nu, np.empty((1, len(x))), result)
-    return result[0]
+    """Probability of each component given each observation for one set of parameters or many: (n, K) or (S, n, K)."""
+    result = np.empty((*weights.shape[:-1], len(x), weights.shape[-1]))
+    each = result.reshape(-1, *result.shape[-2:])
+    _fill_log_densities(x, weights, means, factors, log_labels, known, nu, np.empty((len(each), len(x))), each)
+    return result
 
 
 def _fill_log_densities(

@@ -237,7 +237,8 @@ def log_densities(x, log_labels, c, mu, h, out, shares):
                 shares[s : s + 1, begin : begin + m] = np.nan
                 continue
             _joint(z, log_labels[:, begin : begin + m], c[s], mu[s], h[s], deviation, y, joint, top, total, m)
-            for i in range(m):
-                out[s, begin + i] = top[i] + math.log(total[i])
             if len(shares) > 0:
                 fill_shares(joint, total, m, shares[s, begin : begin + m])
+                continue
+            for i in range(m):
+                out[s, begin + i] = top[i] + math.log(total[i])

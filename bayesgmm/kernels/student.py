@@ -292,7 +292,8 @@ def log_densities(x, log_labels, c, mu, h, nu, out, shares):
             _joint(
                 z, log_labels[:, begin : begin + m], c[s], mu[s], h[s], nu[s], deviation, y, of_tails, joint, top, total, m
             )
-            for i in range(m):
-                out[s, begin + i] = top[i] + math.log(total[i])
             if len(shares) > 0:
                 fill_shares(joint, total, m, shares[s, begin : begin + m])
+                continue
+            for i in range(m):
+                out[s, begin + i] = top[i] + math.log(total[i])

@@ -163,9 +163,9 @@ def log_likelihood(x, weight, log_labels, c, mu, h):
 
 @compiled(fastmath=SUMS)
 def log_densities(x, log_labels, c, mu, h, out, shares):
-    """Log density of every x for every row of parameters (S, K), into out (S, n); responsibilities into shares (S, n, K).
+    """Log density of every x for every row of parameters (S, K), into out (S, n), or responsibilities.
 
-    Without responsibilities ``shares`` is (0, n, K).
+    These are asked for by ``shares`` (S, n, K); without them it is (0, n, K).
     """
     k, n = c.shape[1], len(x)
     joint = np.empty((k, BLOCK))
@@ -178,7 +178,8 @@ def log_densities(x, log_labels, c, mu, h, out, shares):
         for begin in range(0, n, BLOCK):
             m = min(BLOCK, n - begin)
             _joint(x[begin : begin + m], log_labels[:, begin : begin + m], c[s], mu[s], h[s], joint, top, total)
-            for i in range(m):
-                out[s, begin + i] = top[i] + math.log(total[i])
             if len(shares) > 0:
                 fill_shares(joint, total, m, shares[s, begin : begin + m])
+                continue
+            for i in range(m):
+                out[s, begin + i] = top[i] + math.log(total[i])
