@@ -719,7 +719,7 @@ def test_numbers_do_not_break_at_their_thousands(pages):
 def test_columns_may_be_called_as_ours_are(two_small, tmp_path):
     tree = make_tree(two_small)
     for name, called in (("p[0]", "p[0] (data)"), ("sd[1]", "sd[1] (data)"), ("cluster", "cluster (data)"), ("y", "y")):
-        _write_clusters(Reading(tree), tmp_path / "clusters.csv", [name], print, None)
+        _write_clusters(Reading(tree), tmp_path / "clusters.csv", [name], None)
         table = pd.read_csv(tmp_path / "clusters.csv")
         assert list(table) == ["obs", called, "cluster", "p[0]", "p[1]", "sd[0]", "sd[1]"]
         np.testing.assert_allclose(table[called], two_small)

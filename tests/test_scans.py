@@ -217,10 +217,12 @@ def test_few_rows_are_read_as_a_whole(tmp_path, one):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mixture", "k"), [(ONE, 3), (THREE, 2)], ids=["one feature", "three features"])
+@pytest.mark.parametrize(
+    ("mixture", "k", "n"), [(ONE, 3, 200_000), (THREE, 2, 60_000)], ids=["one feature", "three features"]
+)
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # chains are short: their errors say so
-def test_three_ways_agree_on_200_000_rows(tmp_path, mixture, k):
-    x = rows_of(mixture, 200_000)
+def test_three_ways_agree_on_many_rows(tmp_path, mixture, k, n):
+    x = rows_of(mixture, n)
     given = memmap(tmp_path / "x.npy", x)
     by_nuts = bg.fit(x, k, method="nuts", draws=500, **QUIET)
     evidence = bg.log_evidence(by_nuts, random_seed=1)
@@ -386,7 +388,7 @@ def test_probabilities_of_all_rows(tmp_path, scanned, one):
     exact = bg.responsibilities(few, one[:6_000])
     found = bg.responsibilities(few, scan)
     np.testing.assert_allclose(found["mean"], exact["mean"], atol=1e-12)
-    np.testing.assert_allclose(found["sd"], exact["sd"], atol=1e-9)
+    np.testing.assert_allclose(found["sd"], exact["sd"], atol=1e-7)  # a difference of squares, which blocks round apart
     file = tmp_path / "clusters.parquet"
     bg.write_responsibilities(few, scan, file)
     written = pq.read_table(file).to_pandas()

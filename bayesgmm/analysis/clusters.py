@@ -6,8 +6,6 @@ probabilities r_ik of the E-step, so what follows from them is computed in expec
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from itertools import batched
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +17,10 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from scipy.special import comb, xlogy
 
-from bayesgmm.analysis.densities import shares_given
 from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.in_parts import in_parts, write_in_parts
 from bayesgmm.analysis.labels import relabelled
+from bayesgmm.analysis.membership import averaged
 from bayesgmm.analysis.predictive import read_points
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import CLUSTER, OBS
@@ -33,12 +31,9 @@ from bayesgmm.data.sources import scan_of
 from bayesgmm.kernels import partitions
 from bayesgmm.words import about
 
-_BLOCK = 8_192  # observations handled together
-_SHARES = 2**22  # of draws in observations, at once
 _OPERATIONS = 2e11  # of the products of co-clustering, about which many draws are used
 _FEWEST = 100  # draws, however many the observations
 _FEW = 200  # draws of allocations that are enough for a clustering to begin with
-_PROBABILITIES = 100_000_000  # of draws x observations x clusters, which take little time
 _MOST_LINKED = 2_000  # observations of which hierarchical clustering takes no time
 _MOST_CLUSTERS = 100  # of a partition
 _LOOKED_UP = 2**20  # observations, up to which the loss of every size is computed beforehand
@@ -75,8 +70,10 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | Scan | None = Non
 
     Notes
     -----
-    Draws and observations are streamed: memory is that of the result. Tested property: the mean is the frequency of
-    labels drawn by :func:`sample_assignments`; of a further observation, Bayes' theorem with the predictive density.
+    Each observation is averaged over as many draws, spread over all of them, as make the Monte Carlo standard error of each
+    of its probabilities 0.005 at most: 128, 512 or 2048, or all there are. Draws and observations are streamed: memory is
+    that of the result. Tested property: the mean is the frequency of labels drawn by :func:`sample_assignments`; of a
+    further observation, Bayes' theorem with the predictive density.
 
     Examples
     --------
@@ -91,24 +88,7 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | Scan | None = Non
         return in_parts(reading, scan, responsibilities)
     draws, rows, coords = _asked(reading, x)  # type: ignore[arg-type]  # it is no scan
     k = draws.n_components
-    mean, square = np.zeros((2, len(rows), k if draws.noise is None else k + 1))
-    step = _BLOCK if x is None else max(1, min(_BLOCK, _SHARES // len(draws.w)))
-
-    def of_block(begin: int) -> None:
-        part = slice(begin, begin + step)
-        of_part = rows.of(part)
-        shares = np.ones((len(draws.w), 1)) if x is None else shares_given(draws, of_part)
-        for share, parameters in zip(shares[..., None], draws.each(), strict=True):
-            r = of_part.responsibilities(*parameters)
-            mean[part] += share * r
-            r *= r
-            square[part] += share * r
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(of_block, range(0, len(rows), step)))
-    total = mean.sum(axis=1, keepdims=True)
-    mean /= total
-    sd = np.sqrt(np.maximum(square / total - mean**2, 0))
+    mean, sd = averaged(draws, rows, further=x is not None)
     dims, coords = (OBS, CLUSTER), coords | {CLUSTER: reading.tree["posterior"][CLUSTER].to_numpy()}
     found: dict[str, Any] = {"mean": (dims, mean[:, :k]), "sd": (dims, sd[:, :k])}
     if draws.noise is not None:
@@ -159,12 +139,10 @@ def most_probable(found: xr.Dataset) -> NDArray[np.int64]:
 
 
 def probably_noise(reading: Reading) -> NDArray[np.bool_]:
-    """Which observations are more probably noise than not, (n,), by as many draws as take little time."""
-    rows, draws = reading.observations, reading.draws
-    if draws.noise is None:
-        return np.zeros(len(rows), dtype=bool)
-    few = draws.thinned(max(_FEWEST, _PROBABILITIES // (len(rows) * draws.n_components)))
-    return np.asarray(responsibilities(reading.drawing(few))["noise"].to_numpy() > 0.5)
+    """Which observations are more probably noise than not, (n,)."""
+    if reading.draws.noise is None:
+        return np.zeros(len(reading.observations), dtype=bool)
+    return np.asarray(responsibilities(reading)["noise"].to_numpy() > 0.5)
 
 
 @np.errstate(under="ignore")

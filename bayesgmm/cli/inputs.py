@@ -40,6 +40,13 @@ class Input:
         """What to call it."""
         return "standard input" if self.file == STANDARD_INPUT else self.file
 
+    def require_there(self) -> None:
+        """Refuse a name that no file has."""
+        if self.file != STANDARD_INPUT and Path(self.file).is_dir():
+            raise IsADirectoryError(f"{self.file} is a folder; give one file in it")
+        if self.file != STANDARD_INPUT and not Path(self.file).exists():
+            raise FileNotFoundError(f"{self.file} is not a file; give one that exists, or - for standard input")
+
     @property
     def ending(self) -> str:
         """The ending of its name, in lower case, under that of a compressed file."""

@@ -14,7 +14,7 @@ import typer
 
 from bayesgmm.arguments import Covariance, Engine, Family, Missing, Scale
 from bayesgmm.cli.folders import ResultFolder, keep_input, whole_folder
-from bayesgmm.cli.inputs import ENDINGS, Format
+from bayesgmm.cli.inputs import ENDINGS, Format, Input
 from bayesgmm.cli.layout import TextOptions, column_names
 from bayesgmm.cli.messages import say, silence
 
@@ -118,6 +118,7 @@ class Source:
         """The columns to fit, and what names their rows."""
         if self.id is not None and output.out is None:
             raise ValueError("--id names observations in clusters.csv, which --out writes, got it alone; give --out too")
+        Input(self.file, output.announce).require_there()
         from bayesgmm.cli.reading import read_observations  # which takes its time
 
         rows = read_observations(

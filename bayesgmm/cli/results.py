@@ -19,7 +19,7 @@ import pandas as pd
 
 from bayesgmm import plots
 from bayesgmm.analysis.clusters import most_probable, responsibilities
-from bayesgmm.analysis.reading import Reading, Tree
+from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import CLUSTER, OBS, features_of
 from bayesgmm.cli.documents import comparison_document, fit_document, to_json
 from bayesgmm.cli.messages import Tell, in_shell, silence
@@ -33,8 +33,6 @@ from bayesgmm.model.mixture import NOISE
 from bayesgmm.plots.names import drawable, name_axes
 
 _REPORT = "report.html"
-_PROBABILITIES = 400_000_000  # draws x observations x clusters, up to which all draws are used
-_FEWEST = 100  # draws, however many the observations
 _ROWS = 2**16  # of a table written together
 
 _log = logging.getLogger(__name__)
@@ -61,7 +59,7 @@ def write_fit(
     parts.write("parameters.csv", lambda file: fitted.diagnosis.parameters.to_csv(file, index_label="parameter"))
     parts.write("check_against_em.csv", lambda file: fitted.check.table.to_csv(file, index_label="parameter"))
     announce("writing each observation's clusters, and pictures ...")
-    parts.write("clusters.csv", lambda file: _write_clusters(reading, file, columns, announce, ids))
+    parts.write("clusters.csv", lambda file: _write_clusters(reading, file, columns, ids))
     if several:
         parts.draw("pairs.png", lambda: plots.plot_pairs(reading), columns, dpi=150)
     else:
@@ -154,7 +152,7 @@ def _write_text(file: Path, text: str) -> None:
     file.write_text(f"{text}\n", encoding="utf-8")
 
 
-def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], announce: Tell, ids: pd.Series | None) -> None:
+def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], ids: pd.Series | None) -> None:
     """A row for each observation: its position in the input, its name, data, most probable cluster, probabilities.
 
     That of noise is called -1. Where an interval is known, and no value, its ends follow the data.
@@ -167,7 +165,7 @@ def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], announ
         for where, end in (("from", observed.known.lower), ("to", observed.known.upper))
         if end is not None
     ]
-    of_obs = responsibilities(_thinned(reading, len(x), announce))
+    of_obs = responsibilities(reading)
     best, clusters = most_probable(of_obs), range(of_obs.sizes[CLUSTER])
     probabilities = [of_obs["mean"].values, of_obs["sd"].values]
     added = ["cluster", *(f"{name}[{j}]" for name in ("p", "sd") for j in clusters)]
@@ -192,14 +190,3 @@ def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], announ
 def _unlike(name: str, others: Sequence[str]) -> str:
     """The name of a column of data, with a mark where another column has it."""
     return _unlike(f"{name} (data)", others) if name in others else name
-
-
-def _thinned(reading: Reading, n: int, announce: Tell) -> Tree:
-    """The tree with as many of its draws as membership probabilities of all observations take little time; says so."""
-    n_chains, n_draws, k = reading.tree["posterior"]["w"].shape
-    most = max(_FEWEST, _PROBABILITIES // (n * k))
-    if n_chains * n_draws <= most:
-        return reading
-    keep = np.linspace(0, n_draws - 1, max(1, most // n_chains)).astype(int)
-    announce(f"  clusters.csv is made from {n_chains * len(keep)} of {n_chains * n_draws} draws")
-    return reading.tree.isel(draw=keep)

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 from pandas.errors import ParserError, ParserWarning
 
-from bayesgmm.cli.inputs import BROKEN, ENDINGS, STANDARD_INPUT, Format, Input
+from bayesgmm.cli.inputs import BROKEN, ENDINGS, Format, Input
 from bayesgmm.cli.layout import ROW_NAMES, TextOptions, layout_of
 from bayesgmm.cli.messages import say
 from bayesgmm.cli.numerals import UnclearNumeralsError, read_numerals
@@ -44,10 +44,7 @@ class Table:
 
 def read_table(source: Input, format: Format | None, text: TextOptions, missing_values: Sequence[str]) -> Table:
     """What a file holds, of which only as much is read yet as tells its columns."""
-    if source.file != STANDARD_INPUT and Path(source.file).is_dir():
-        raise IsADirectoryError(f"{source.file} is a folder; give one file in it")
-    if source.file != STANDARD_INPUT and not Path(source.file).exists():
-        raise FileNotFoundError(f"{source.file} is not a file; give one that exists, or - for standard input")
+    source.require_there()
     kind = format or _kind_of(source)
     return _BINARY[kind](source) if kind in _BINARY else _read_text(source, kind, text, missing_values)
 
