@@ -636,6 +636,16 @@ def test_passes_are_announced_beforehand(tmp_path, one, capsys):
     assert [said.index(each) for each in order] == sorted(said.index(each) for each in order)
 
 
+def test_functions_without_progress_say_what_they_read(tmp_path, scanned, one, capsys):
+    given = memmap(tmp_path / "x.npy", one)
+    bg.fit_em(given, 2, random_seed=1)
+    assert capsys.readouterr().err == "bayesgmm: a first pass, and then those of EM, over 30000 rows, 0.00024 GB\n"
+    bg.write_responsibilities(scanned[0].isel(draw=slice(0, 5)), given, tmp_path / "out.parquet")
+    assert capsys.readouterr().err == "bayesgmm: one pass over 30000 rows, 0.00024 GB\n"
+    bg.fit(given, 2, random_seed=1, progressbar=False)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("options", [{"engine": "pymc"}, {"model": "model"}], ids=str)
 def test_weights_are_those_of_the_packages_own_density(options, one):
     import pymc as pm

@@ -65,6 +65,7 @@ def in_parts(reading: Reading, scan: Scan, answer: Answer) -> xr.Dataset:
     else:
         remedy = "write them to a file, by write_responsibilities"
         require_memory(16 * (scan.n_stored or 0) * width, f"probabilities of {scan.n_stored} observations", remedy)
+        scan.announce("one pass")
         columns = np.concatenate(list(scan.over_blocks(work)))
         n = len(columns)
     parts: dict[str, Any] = {"mean": columns[:, :k], "sd": columns[:, k : 2 * k]}
@@ -85,6 +86,7 @@ def write_in_parts(reading: Reading, scan: Scan, answer: Answer, path: Any, *, f
         raise FileExistsError(f"{file} exists; choose another name, or pass force=True to replace it")
     k, work = reading.draws.n_components, OfRows.of(reading, scan, answer)
     called = [f"{name}_{j}" for name in ("mean", "sd") for j in range(k)] + ["noise"] * (work.width - 2 * k)
+    scan.announce("one pass")
     schema = pa.schema([("cluster", pa.int32()), *((name, pa.float64()) for name in called)])
     try:
         with whole_file(file, force=force) as part, pq.ParquetWriter(part, schema) as out:

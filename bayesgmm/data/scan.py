@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -125,6 +126,10 @@ class Scan:
         n = self.summary.n if self.has_been_read else self.n_stored
         rows = "an unknown number of rows" if n is None else f"{n} rows"
         return rows if self.n_bytes is None else f"{rows}, {self.n_bytes / 1e9:.2g} GB"
+
+    def announce(self, what: str) -> None:
+        """Say on standard error what is going to be done with all rows; of functions that have no progress to be shown."""
+        print(f"bayesgmm: {what} over {self.pass_words}", file=sys.stderr, flush=True)
 
     @cached_property
     def summary(self) -> Summary:

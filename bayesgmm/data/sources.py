@@ -43,6 +43,8 @@ def read_fit_source(
         return data, data, k
     if labels is not None:
         raise ValueError(about("labels", "cannot be given of rows that are read in parts; read them into memory"))
+    if not scan.has_been_read:  # which fit has said
+        scan.announce("a first pass, and then those of EM,")
     scan = scan if noise is False else scan.with_noise(noise)
     if scan.is_small:
         data, k = read_fit_data(scan.read(), k, **others)
