@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.analysis.densities import shares_given
 from bayesgmm.analysis.membership import ERROR, _spread_out, averaged
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.data.observations import Observations
+from tests.oracles.membership import of_all
 from tests.statistics import SEED, rng
 
 
@@ -16,14 +16,6 @@ def draws():
     """Four thousand, of clusters that overlap and are known badly."""
     x = np.append(bg.Mixture([0.5, 0.5], [0.0, 2.5], sigma=[1.0, 1.0]).sample(60, rng(1))[0], [9.0, -7.0])
     return Reading.of(bg.fit(x, 2, method="gibbs", noise=True, random_seed=SEED, progressbar=False)).draws
-
-
-def of_all(draws, rows, further):
-    """Mean and sd over all draws, one after the other."""
-    shares = shares_given(draws, rows) if further else np.full((len(draws.w), len(rows)), 1 / len(draws.w))
-    r = np.array([rows.responsibilities(*parameters) for parameters in draws.each()])
-    mean = np.einsum("sn,snk->nk", shares, r)
-    return mean, np.sqrt(np.maximum(np.einsum("sn,snk->nk", shares, r**2) - mean**2, 0))
 
 
 @pytest.mark.parametrize("further", [False, True])

@@ -18,7 +18,7 @@ from bayesgmm.data.observations import Observations
 ERROR = 0.005  # Monte Carlo standard error of a probability that is small enough
 _ROUNDS = 128, 512, 2_048  # draws that are looked at, while it is larger
 _BLOCK = 8_192  # observations handled together
-_TOGETHER = 2**18  # probabilities computed at once
+_TOGETHER = 16  # draws, whatever the observations: sums over draws round in the same way for each
 
 
 def averaged(draws: Draws, rows: Observations, *, further: bool) -> tuple[FloatArray, FloatArray]:
@@ -38,9 +38,9 @@ def averaged(draws: Draws, rows: Observations, *, further: bool) -> tuple[FloatA
         sums = _Sums.zeros(len(block), n_columns)
         for first, last in pairwise(ends):
             of_left = block if len(left) == len(block) else block.of(left)
-            few = max(1, _TOGETHER // (len(left) * n_columns))
-            for start in range(first, last, few):
-                some = draws.of(order[start : min(start + few, last)], 1, min(few, last - start))
+            for start in range(first, last, _TOGETHER):
+                end = min(start + _TOGETHER, last)
+                some = draws.of(order[start:end], 1, end - start)
                 shares = of_left.responsibilities(*some.parameters)
                 sums.add(shares, log_density(some, of_left) if further else None)
             mean[begin + left], sd[begin + left] = sums.mean, sums.sd
