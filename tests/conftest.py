@@ -19,6 +19,7 @@ import bayesgmm as bg
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import build_tree
 from bayesgmm.data.observations import Observations
+from bayesgmm.em import runs
 from tests.scanned import ONE, THREE, rows_of
 from tests.statistics import SEED, rng
 
@@ -44,6 +45,12 @@ def make_tree(x, k=2, *, chains=4, draws=250, seed=0, change=None):
     posterior["C0"] = (("chain", "draw"), generator.gamma(2, size=(chains, draws)))
     stats = xr.Dataset({"lp": (("chain", "draw"), generator.standard_normal((chains, draws)))}, coords=coords)
     return build_tree(posterior, stats, Observations.read(x), em, {"method": "nuts", "k": k, "covariance": "full"})
+
+
+@pytest.fixture
+def plain_em(monkeypatch):
+    """EM without a step of its acceleration."""
+    monkeypatch.setattr(runs, "_STEPS", 10**9)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,27 @@ from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
 from tests.statistics import assert_same_means, rng
 
 
+def rows(kind, d, n=40, offset=0):
+    """Two clusters, seen as this kind of rows."""
+    generator = rng(d + offset)
+    mixing = generator.normal(size=(d, d)) / 2 + np.eye(d)
+    x = np.where(generator.uniform(size=(n, 1)) < 0.4, -2.0, 2.0) + generator.normal(size=(n, d)) @ mixing.T
+    error = None
+    if "errors" in kind:
+        error = generator.uniform(0, 1.5, (n, d))
+        x = x + error * generator.normal(size=x.shape)
+    if "covariances" in kind:
+        roots = generator.normal(size=(n, d, d)) / 2
+        error = roots @ roots.swapaxes(1, 2)
+        error[::4], error[1::4] = 0.0, error[1]
+        x = x + np.einsum("nij,nj->ni", roots, generator.normal(size=x.shape))
+    if "gaps" in kind:
+        gaps = generator.uniform(size=x.shape) < 0.3
+        gaps[gaps.all(axis=1), 0] = False
+        x = np.where(gaps, np.nan, x)
+    return x, error
+
+
 def assert_as_stated_by_pymc(observed, covariance, family="gaussian"):
     """The compiled density of two components, with its slopes, is that of the PyMC model at random points."""
     prior = prior_of("hierarchical, all given", covariance, observed.n_features)

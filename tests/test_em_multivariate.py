@@ -81,7 +81,7 @@ def test_agrees_with_scikit_learn_on_the_same_start(faithful, k, covariance):
         k, covariance_type=covariance, reg_covar=0, tol=0, max_iter=300,
         weights_init=start.weights, means_init=start.means, precisions_init=precisions,
     ).fit(x)  # fmt: skip
-    mine = fit_em(x, k, covariance=covariance, start=start, tol=1e-300, parameter_tol=1e-300, max_iter=300)
+    mine = fit_em(x, k, covariance=covariance, start=start, tol=1e-300, max_iter=300)
     np.testing.assert_allclose(mine.log_likelihood, theirs.score(x) * len(x), rtol=1e-9)
     np.testing.assert_allclose(mine.bic(), theirs.bic(x), rtol=1e-9)
     np.testing.assert_allclose(mine.aic(), theirs.aic(x), rtol=1e-9)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import digamma
 
 from bayesgmm.arguments import (
     Covariance,
@@ -30,25 +29,18 @@ from bayesgmm.data.scan import Scan
 from bayesgmm.data.sources import read_fit_source
 from bayesgmm.data.units import Units
 from bayesgmm.em import starts as em_starts
-from bayesgmm.em.left_off import LeftOff, left_off
-from bayesgmm.em.result import EMResult, Restart, are_one, order_within, sorted_within
+from bayesgmm.em.left_off import left_off
+from bayesgmm.em.result import EMResult, are_one, order_within, sorted_within
+from bayesgmm.em.runs import Run, Settings, run_em
 from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
-from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.rows import EXACT
-from bayesgmm.kernels.student import LEAST
-from bayesgmm.model.mixture import EXPECTED_NU, Mixture, with_share
-from bayesgmm.model.structures import Structure, per_component
+from bayesgmm.model.mixture import Mixture
+from bayesgmm.model.structures import Structure
 from bayesgmm.words import Argument, Words
 
 _ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
 _OF_START = 3_000  # bytes at the least, of a start and how it ended
-_CRAWLS = 50  # iterations after which EM is slow, and every other step is an extrapolation;
-_CRAWLS_IN_PASSES = 3  # where each is a pass over rows that are elsewhere
-_LONGER = 4.0  # by how much an extrapolation may be longer than the last one that raised the likelihood
-_NOISE = 0.1  # its share at the start
-_FREEDOM = LEAST, 200.0  # degrees of freedom, between which EM looks for them
-_HALVINGS = 50  # of their logarithms' interval
-_SHARES = 1e-300, 1 - 1e-15  # of noise, between which it is one
+_ON_SAMPLE = 1e-4  # log-likelihood within which a maximum is good enough to start from
 _HOPELESS = 100.0  # log-likelihood below the best, on that sample, which more data cannot make good
 
 
@@ -62,8 +54,7 @@ def fit_em(
     labels: ArrayLike | None = None,
     random_seed: int | np.random.Generator | None = None,
     start: Mixture | Sequence[Mixture] | None = None,
-    tol: float = 1e-10,
-    parameter_tol: float = 1e-9,
+    tol: float = 1e-6,
     max_iter: int = 5_000,
     variance_floor: float = 1e-12,
     missing: Missing = "raise",
@@ -100,11 +91,10 @@ def fit_em(
     start : Mixture or sequence of Mixture, optional
         Start here instead of at ``n_init`` chosen points, with covariances pooled as the structure wants them.
     tol : float
-        Converged when an iteration changes the log-likelihood by less than this fraction of it.
-    parameter_tol : float
-        Converged also when an iteration moves no weight, and no mean or standard deviation (entry of a Cholesky factor)
-        measured in standard deviations of the data, by more than this.
+        Converged when a Newton step promises no more than this, in units of log-likelihood (of which rounding leaves 14
+        digits; where weights are smaller than one on average, of their mean). The curvature is learnt from the slopes.
     max_iter : int
+        How often a run looks at the data.
     variance_floor : float
         Smallest variance of a component, in any direction, where every feature is measured in standard deviations of the
         data.
@@ -138,9 +128,11 @@ def fit_em(
     EM's last state behind: the same call goes on from there.
 
     The likelihood of a mixture with own variances is unbounded (Kiefer & Wolfowitz 1956): a component that shrinks on
-    one observation sends it to infinity. The estimate sought is the best local maximum away from that edge. A run that has
-    not converged after 50 iterations is accelerated by extrapolation (Varadhan & Roland 2008) where that raises the
-    likelihood, so that it never falls.
+    one observation sends it to infinity. The estimate sought is the best local maximum away from that edge.
+
+    EM crawls where components overlap: an iteration gains a thousandth of what is left, and looks converged. A run takes
+    five EM steps and goes on by quasi-Newton steps (Jamshidian & Jennrich 1997) whose slope comes from the same sums, each
+    of which has to raise the likelihood; where none does, or a component nears the edge, EM's steps follow again.
 
     References
     ----------
@@ -152,8 +144,8 @@ def fit_em(
     Peel & McLachlan (2000), Robust mixture modelling using the t distribution, Statistics and Computing 10, 339-348.
     doi:10.1023/A:1008981510081
 
-    Varadhan & Roland (2008), Simple and globally convergent methods for accelerating the convergence of any EM algorithm,
-    Scandinavian Journal of Statistics 35, 335-353. doi:10.1111/j.1467-9469.2007.00585.x
+    Jamshidian & Jennrich (1997), Acceleration of the EM algorithm by using quasi-Newton methods, Journal of the Royal
+    Statistical Society: Series B 59, 569-587. doi:10.1111/1467-9868.00083
 
     Examples
     --------
@@ -169,7 +161,7 @@ def fit_em(
     remedy = Words("ask for a smaller ", Argument("n_init"))
     require_memory(n_init * (_OF_START + 32 * data.n_features * k), f"{n_init} starts of EM", remedy)
     max_iter = read_count(max_iter, "max_iter")
-    tol, parameter_tol = read_positive(tol, "tol"), read_positive(parameter_tol, "parameter_tol")
+    tol = read_positive(tol, "tol")
     variance_floor = read_positive(variance_floor, "variance_floor")
     rng = np.random.default_rng(read_seed(random_seed))
 
@@ -178,12 +170,11 @@ def fit_em(
         warn_of_unlike_scales(data, covariance)
     units = source.units(one_unit=structure.one_unit)
     classes = data.known.classes(k)
-    settings = _Settings(
+    settings = Settings(
         classes=classes,
         units=units,
         structure=structure,
-        tol=tol,
-        parameter_tol=parameter_tol,
+        tol=tol * min(1.0, source.total / len(source)),  # where weights have no unit, as if the mean were one
         max_iter=max_iter,
         variance_floor=variance_floor,
         noise=data.known.noise is not None,
@@ -200,9 +191,13 @@ def fit_em(
         starts = [("given", units.standardised_mixture(each)) for each in em_starts.read(start, k, data.n_features)]
     if isinstance(source, Scan):
         with reached:
-            runs = _runs_in_passes(source, replace(settings, patience=_CRAWLS_IN_PASSES), starts, reached)
+            reached.mixtures = [mixture.rescaled(units.shift, units.scale) for _, mixture in starts]
+            runs = [
+                run_em(source, settings, name, mixture, partial(reached.at, i, units))
+                for i, (name, mixture) in enumerate(starts)
+            ]
     else:
-        runs = [_run(source, settings, name, mixture) for name, mixture in starts]
+        runs = [run_em(source, settings, name, mixture) for name, mixture in starts]
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
@@ -217,7 +212,7 @@ def fit_em(
     return _in_data_units(runs, kept, kept, settings)
 
 
-def _in_data_units(runs: Sequence[_Run], shown: Observations, source: Source, settings: _Settings) -> EMResult:
+def _in_data_units(runs: Sequence[Run], shown: Observations, source: Source, settings: Settings) -> EMResult:
     """What the runs found, the best of them first."""
     units, best = settings.units, runs[0].end
     unit = units.log_volume(source.counts_known)
@@ -245,160 +240,7 @@ def _in_data_units(runs: Sequence[_Run], shown: Observations, source: Source, se
     )
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """How to fit and when to stop; parameters are those of the standardised data, (x - shift) / scale."""
-
-    classes: NDArray[np.int64]
-    units: Units
-    structure: Structure
-    tol: float
-    parameter_tol: float
-    max_iter: int
-    variance_floor: float
-    noise: bool
-    student: bool
-    patience: int | None = None  # iterations without extrapolations, if not as usual
-
-
-@dataclass(frozen=True)
-class _Run:
-    """How a run ended, its log-likelihoods, and which components sit on the floor or are empty."""
-
-    end: Restart
-    history: list[float]
-    fallen: NDArray[np.bool_]
-
-
-def _runs_in_passes(
-    source: Source, settings: _Settings, starts: Sequence[tuple[str, Mixture]], reached: LeftOff
-) -> list[_Run]:
-    """EM from each start in turn, which keeps where each of them has come to."""
-    reached.mixtures = []
-    for i, (_, mixture) in enumerate(starts):
-        reached.at(i, settings.units, mixture)
-    return [
-        _run(source, settings, name, mixture, partial(reached.at, i, settings.units))
-        for i, (name, mixture) in enumerate(starts)
-    ]
-
-
-def _run(
-    source: Source, settings: _Settings, name: str, start: Mixture, keep: Callable[[Mixture], None] | None = None
-) -> _Run:
-    """Iterate E and M steps from one start until the log-likelihood or the parameters stop moving.
-
-    After each iteration it tells where it is, if somebody keeps that.
-    """
-    structure = settings.structure
-    means, k = start.mu, start.n_components
-    share = _NOISE if start.noise is None and settings.noise else start.noise
-    weights = with_share(start.weights, share if settings.noise else None)
-    moments = structure.of_mixture(start.weights, start.cov)
-    factors, fallen = structure.factors(moments, settings.variance_floor)
-    freedom = np.full(k, EXPECTED_NU) if start.nu is None else np.clip(start.nu, *_FREEDOM)
-    now: tuple[FloatArray, ...] = (weights, means, factors, freedom) if settings.student else (weights, means, factors)
-    sums = source.sums(*now, units=settings.units)
-    history = [sums.log_likelihood]
-    converged = False
-    n_iter = 0
-    path = [now]  # parameters of successive iterations
-    patience = _CRAWLS if settings.patience is None else settings.patience
-    farthest = 1.0  # extrapolation that has not led astray
-    while n_iter < settings.max_iter and not converged:
-        n_iter += 1
-        now, fallen = _m_step(settings, sums, now)
-        sums = source.sums(*now, units=settings.units)
-        path.append(now)
-        if keep is not None:
-            keep(_mixture(settings, now))
-        change = abs(sums.log_likelihood - history[-1])
-        moved = max(np.abs(new - old).max() for new, old in zip(path[-1], path[-2], strict=True))
-        history.append(sums.log_likelihood)
-        converged = change <= settings.tol * abs(history[-1]) or moved <= settings.parameter_tol
-        if len(path) == 3 and n_iter >= patience and not converged and not fallen.any():
-            further = _extrapolated(path, farthest)
-            if further is not None:
-                n_iter += 1
-                there = source.sums(*further, units=settings.units)
-                better = there.log_likelihood >= history[-1]
-                farthest = _LONGER * farthest if better else max(farthest / _LONGER, 1.0)
-                if better:
-                    now, sums = further, there
-                    history.append(sums.log_likelihood)
-        path = [now] if len(path) == 3 else path
-    end = Restart(name, float(history[-1]), n_iter, bool(converged), bool(fallen.any()), _mixture(settings, now))
-    return _Run(end, history, fallen)
-
-
-def _mixture(settings: _Settings, parameters: tuple[FloatArray, ...]) -> Mixture:
-    """Of the parameters of an iteration."""
-    weights, means, factors, *tails = parameters
-    k = len(means)
-    share = float(np.clip(weights[k], *_SHARES)) if settings.noise else None
-    covariances = settings.structure.matrices(factors)
-    return Mixture(weights[:k] / weights[:k].sum(), means, covariances, noise=share, nu=tails[0] if tails else None)
-
-
-def _extrapolated(path: Sequence[tuple[FloatArray, ...]], farthest: float) -> tuple[FloatArray, ...] | None:
-    """Where three successive sets of parameters lead (SQUAREM, step S3); None if that is no mixture."""
-    first, second, third = (np.concatenate([part.ravel() for part in _straight(each)]) for each in path)
-    step, bend = second - first, (third - second) - (second - first)
-    curvature = np.linalg.norm(bend)
-    if curvature == 0:
-        return None
-    length = np.clip(np.linalg.norm(step) / curvature, 1.0, farthest)
-    there, parts, begin = first + 2 * length * step + length**2 * bend, [], 0
-    for part in path[0]:
-        parts.append(there[begin : begin + part.size].reshape(part.shape))
-        begin += part.size
-    weights, means, factors, *tails = parts
-    scales = np.diagonal(factors, axis1=-2, axis2=-1) if factors.ndim > means.ndim else factors
-    if weights.min() <= 0 or scales.min() <= 0:
-        return None
-    freedom = [np.clip(np.exp(each), *_FREEDOM) for each in tails]
-    return weights / weights.sum(), means, factors, *freedom  # far away the weights' sum is no longer one to all digits
-
-
-def _straight(parameters: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:
-    """Parameters along which to extrapolate: the logarithm of nu in place of nu."""
-    weights, means, factors, *tails = parameters
-    return weights, means, factors, *map(np.log, tails)
-
-
-def _m_step(
-    settings: _Settings, sums: ESums, now: tuple[FloatArray, ...]
-) -> tuple[tuple[FloatArray, ...], NDArray[np.bool_]]:
-    """New weights, means, factors and nu, and which components have collapsed (onto the floor, or empty)."""
-    structure, (_, means, factors, *tails) = settings.structure, now
-    all_counts, total = sums.counts, sums.counts.sum()
-    sums = sums._replace(counts=all_counts[: len(means)])
-    alive = sums.counts > 1e-12 * total
-    steps = per_component(sums.first, np.where(alive, sums.tails[0] if tails else sums.counts, np.inf))
-    if tails:  # about the new means, in which rows count as often as their scales say
-        squares = steps[:, :, None] * steps[:, None, :] if sums.second.ndim == 3 else steps**2
-        excess = (sums.tails[0] - sums.counts).reshape((-1,) + (1,) * (squares.ndim - 1))
-        second = sums.second - excess * squares
-        sums, tails = sums._replace(second=second), [_freedom(sums, tails[0], means.shape[1])]
-    moments = structure.estimate(sums, steps, structure.second_moments(factors), alive)
-    factors, on_floor = structure.factors(moments, settings.variance_floor)
-    return (all_counts / total, means + steps, factors, *tails), on_floor | ~alive
-
-
-def _freedom(sums: ESums, old: FloatArray, n_features: int) -> FloatArray:
-    """New degrees of freedom (K,), where the expected complete-data likelihood has its maximum (Peel & McLachlan 2000)."""
-    half, count = (old + n_features) / 2, np.maximum(sums.counts, 1e-300)
-    known = 1 + np.log((old + n_features) / old) + digamma(half) - np.log(half) - (sums.tails[0] + sums.tails[1]) / count
-    low, high = (np.full(len(old), np.log(end)) for end in _FREEDOM)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        nu = np.exp(middle) / 2
-        rising = known + np.log(nu) - digamma(nu) > 0
-        low, high = np.where(rising, middle, low), np.where(rising, high, middle)
-    return np.exp((low + high) / 2)
-
-
-def _warn_of_collapse(run: _Run, data: Observations, classes: NDArray[np.int64], scale: Any, floor: float) -> None:
+def _warn_of_collapse(run: Run, data: Observations, classes: NDArray[np.int64], scale: Any, floor: float) -> None:
     """Say which components sit on the floor, by what they are called in the result, and what to do."""
     k, order = run.end.mixture.n_components, order_within(classes, run.end.mixture)
     which = ", ".join(str(j) for j in np.flatnonzero(run.fallen[order]))
@@ -413,19 +255,19 @@ def _warn_of_collapse(run: _Run, data: Observations, classes: NDArray[np.int64],
 
 
 def _chosen_starts(
-    rows: Observations, settings: _Settings, k: int, n_init: int, rng: np.random.Generator
+    rows: Observations, settings: Settings, k: int, n_init: int, rng: np.random.Generator
 ) -> list[tuple[str, Mixture]]:
     """Starts from the standardised data; for long data, where EM ends on a weighted sample of them."""
     if len(rows.x) > _ENOUGH_TO_START and rows.known.labels is None:
         few, weight = em_starts.sample(rows.filled, rows.known.weight, settings.units.scale, k, _ENOUGH_TO_START, rng)
         if count_distinct(rows.x[few], k) >= k:
             sample = rows.of(few).weighing(weight)
-            return _ends(sample, replace(settings, tol=1e-8), _near_data(sample, settings, k, n_init, rng))
+            return _ends(sample, replace(settings, tol=_ON_SAMPLE), _near_data(sample, settings, k, n_init, rng))
     return _near_data(rows, settings, k, n_init, rng)
 
 
 def _near_data(
-    rows: Observations, settings: _Settings, k: int, n_init: int, rng: np.random.Generator
+    rows: Observations, settings: Settings, k: int, n_init: int, rng: np.random.Generator
 ) -> list[tuple[str, Mixture]]:
     z, counts, log_labels = rows.standardised(settings.units), rows.counts, rows.known.log_labels(k)
     counts, again = counts / counts.mean(), _completed_again(z, settings, rng)
@@ -439,7 +281,7 @@ def _near_data(
     return [(name, em_starts.led_by_labels(start, z.filled, counts, log_labels)) for name, start in starts]
 
 
-def _completed_again(z: Observations, settings: _Settings, rng: np.random.Generator) -> Iterator[FloatArray]:
+def _completed_again(z: Observations, settings: Settings, rng: np.random.Generator) -> Iterator[FloatArray]:
     """The standardised data for each start; where they are not known as they are, drawn anew given a single component."""
     if z.kind is EXACT:
         yield from repeat(z.x)
@@ -447,14 +289,14 @@ def _completed_again(z: Observations, settings: _Settings, rng: np.random.Genera
     unlabelled = Observations.made(z.x, replace(z.known, labels=None, noise=None))
     unit = Units(np.zeros(z.n_features), np.ones(z.n_features))
     one_unit = replace(settings, units=unit, noise=False, student=False)
-    fitted = _run(unlabelled, one_unit, "", single).end.mixture
+    fitted = run_em(unlabelled, one_unit, "", single).end.mixture
     while True:
         yield unlabelled.completed(fitted.parameters, rng)
 
 
-def _ends(source: Source, settings: _Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[str, Mixture]]:
+def _ends(source: Source, settings: Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[str, Mixture]]:
     """Where EM ends from each start: one for each place, without those that are out of the race."""
-    ends = [_run(source, settings, name, start).end for name, start in starts]
+    ends = [run_em(source, settings, name, start).end for name, start in starts]
     sound = [end for end in ends if not end.collapsed]
     if not sound:
         return starts

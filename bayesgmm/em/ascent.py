@@ -1,0 +1,250 @@
+"""Quasi-Newton steps between those of EM, which crawls where components overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+from scipy.special import digamma, polygamma
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.data.observations import Source
+from bayesgmm.data.units import Units
+from bayesgmm.kernels.estep import ESums
+from bayesgmm.kernels.student import LEAST
+from bayesgmm.model.structures import Structure
+
+Parameters = tuple[FloatArray, ...]  # weights, of noise last; means; factors; nu of t distributions
+
+FREEDOM = LEAST, 200.0  # degrees of freedom, between which EM looks for them
+_ROUNDED = 1e-14  # of the log-likelihood: what the sum over observations is known to
+_PAIRS = 40  # steps and changes of the slope that tell of the curvature
+_FEW = 3  # with fewer of them little is known of it,
+_UNKNOWN = 1e-4  # and the gain may be so much larger than EM's next step promises
+_LONGEST = 1.0  # step: a standard deviation, or a factor of e
+_FAR = 3.0  # from the middle of the coordinates, where they are no longer the right ones
+_TRIALS = 6  # of ever shorter steps
+_RISES = 1e-4  # part of what the slope promises, that a step has to bring
+_BENT = 1e-8  # least cosine between a step and the change of the slope, where both are told apart from rounding
+_EMPTY = 1e-12  # share of a component that is gone
+
+
+class Climb:
+    """The way up the likelihood: where it has come to, and how high after each pass over the observations.
+
+    Attributes
+    ----------
+    now : tuple of arrays
+        Parameters of the standardised data.
+    sums : ESums
+        There.
+    history : list of float
+        The highest log-likelihood so far, at the start and after each pass.
+    """
+
+    def __init__(self, source: Source, units: Units, start: Parameters, told: Callable[[Parameters], None] | None) -> None:
+        self._source, self._units, self._told = source, units, told
+        self.now = start
+        self.sums = source.sums(*start, units=units)
+        self.history = [self.sums.log_likelihood]
+
+    @property
+    def passes(self) -> int:
+        """How many there were after the first."""
+        return len(self.history) - 1
+
+    @property
+    def rounding(self) -> float:
+        """A difference of log-likelihoods that is none."""
+        return _ROUNDED * abs(self.history[-1])
+
+    def look(self, there: Parameters) -> ESums:
+        """What the observations say of other parameters: a pass over them."""
+        sums = self._source.sums(*there, units=self._units)
+        self.history.append(float(np.fmax(self.history[-1], sums.log_likelihood)))
+        return sums
+
+    def go(self, there: Parameters, sums: ESums) -> None:
+        """On from these parameters."""
+        self.now, self.sums = there, sums
+        if self._told is not None:
+            self._told(there)
+
+    def near_enough(self, gain: float, tol: float, *, bent: bool) -> bool:
+        """Whether so little is to be gained, where the curvature is known, that this is the maximum."""
+        return gain <= max(tol if bent else _UNKNOWN * tol, self.rounding)
+
+
+def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, floor: float) -> bool:
+    """Climb by limited-memory BFGS; whether the maximum is reached, within ``tol`` of log-likelihood.
+
+    What is still to be gained is half the slope along the Newton step. The steps end, without the maximum, where their
+    coordinates are no longer right, where one leads onto the variance floor, and where none leads up: EM goes on from there.
+
+    References
+    ----------
+    Jamshidian & Jennrich (1997), Acceleration of the EM algorithm by using quasi-Newton methods, Journal of the Royal
+    Statistical Society: Series B 59, 569-587. doi:10.1111/1467-9868.00083
+
+    Nocedal & Wright (2006), Numerical optimization, algorithms 3.1 and 7.4. doi:10.1007/978-0-387-40065-5
+    """
+    chart = Chart(structure, climb.now, climb.sums)
+    at = np.zeros(chart.size)
+    slope = chart.slope(at, climb.now, climb.sums)
+    pairs: list[tuple[FloatArray, FloatArray]] = []
+    while climb.passes < max_iter:
+        step = _newton_step(slope, pairs)
+        promised = float(slope @ step)
+        if climb.near_enough(promised / 2, tol, bent=len(pairs) >= _FEW):
+            return True
+        length = min(1.0, _LONGEST / chart.extent(step))
+        for _ in range(_TRIALS):
+            there = chart.parameters(at + length * step)
+            if climb.passes >= max_iter or not chart.reaches(there, floor):
+                return False
+            sums = climb.look(there)
+            gain = sums.log_likelihood - climb.sums.log_likelihood
+            if gain >= _RISES * length * promised:
+                break
+            short = length * promised  # of a parabola through both, where this one has its top
+            length *= float(np.clip(short / (2 * (short - gain)), 0.1, 0.5)) if np.isfinite(gain) else 0.1
+        else:
+            if not pairs:
+                return False
+            pairs = []
+            continue
+        before, at, old = at, at + length * step, slope
+        climb.go(there, sums)
+        slope = chart.slope(at, there, sums)
+        moved, bent = at - before, old - slope
+        if moved @ bent > _BENT * np.linalg.norm(moved) * np.linalg.norm(bent):
+            pairs = [*pairs, (moved, bent)][-_PAIRS:]
+        if chart.extent(at) > _FAR:
+            return False
+    return False
+
+
+def _newton_step(slope: FloatArray, pairs: list[tuple[FloatArray, FloatArray]]) -> FloatArray:
+    """The slope times the inverse of the curvature, as the pairs tell it; EM's step where there are none."""
+    step, parts = slope, []
+    for moved, bent in reversed(pairs):
+        parts.append((moved @ step) / (moved @ bent))
+        step = step - parts[-1] * bent
+    if pairs:
+        moved, bent = pairs[-1]
+        step = step * ((moved @ bent) / (bent @ bent))
+    for (moved, bent), part in zip(pairs, reversed(parts), strict=True):
+        step = step + moved * (part - (bent @ step) / (moved @ bent))
+    return step
+
+
+class Chart:
+    """Coordinates around parameters, in which the information of observations and allocations together is 1 there.
+
+    These are logarithms of the weights, steps of the means in standard deviations of their components, factors as multiples
+    of what they are, L T with T lower triangular, of positive numbers the logarithms. So EM's step is the slope itself.
+    """
+
+    def __init__(self, structure: Structure, middle: Parameters, sums: ESums) -> None:
+        self._structure = structure
+        self._weights, self._means, self._factors, *self._nu = middle
+        k, n_features = self._means.shape
+        self._entries = np.tril_indices(n_features)
+        counts = sums.counts.sum() * self._weights
+        own = counts[:k, None]
+        spreads = own[:, :, None] * (1 + np.eye(n_features)) if self._matrices else np.repeat(2 * own, n_features, axis=1)
+        freedoms = [counts[:k] * nu**2 / 4 * (polygamma(1, nu / 2) - 2 / nu) for nu in self._nu]
+        parts = [counts, np.repeat(own, n_features, axis=1).ravel(), self._packed(spreads), *freedoms]
+        self._held = self._weights <= _EMPTY  # noise of which there is none is let be
+        parts[0] = np.where(self._held, np.inf, counts)
+        self._roots = np.sqrt(np.concatenate(parts))
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    @property
+    def size(self) -> int:
+        """How many coordinates there are."""
+        return len(self._roots)
+
+    @property
+    def _matrices(self) -> bool:
+        """Whether factors are matrices."""
+        return self._factors.ndim > self._means.ndim
+
+    def reaches(self, parameters: Parameters, floor: float) -> bool:
+        """Whether the coordinates serve there: no component is empty, or on the variance floor, or not finite."""
+        weights, _, factors, *_ = parameters
+        scales = np.diagonal(factors, axis1=-2, axis2=-1) if self._matrices else factors
+        return bool(((weights > _EMPTY) | self._held).all() and scales.min() ** 2 > floor)
+
+    def extent(self, coordinates: FloatArray) -> float:
+        """The farthest that anything moves, in standard deviations and logarithms."""
+        return float(np.abs(coordinates / self._roots).max())
+
+    def parameters(self, at: FloatArray) -> Parameters:
+        """Those at the coordinates."""
+        logs, steps, *nu = self._split(at)
+        weights = self._weights * np.exp(logs - logs.max())
+        multiples = self._multiples(at)
+        if self._matrices:
+            means = self._means + np.einsum("kij,kj->ki", self._factors, steps)
+            factors = self._factors @ multiples
+        else:
+            means, factors = self._means + self._factors * steps, self._factors * multiples
+        return weights / weights.sum(), means, factors, *(self._freedom(each) for each in nu)
+
+    def slope(self, at: FloatArray, there: Parameters, sums: ESums) -> FloatArray:
+        """Of the log-likelihood, at coordinates whose parameters and sums are these (Fisher's identity)."""
+        weights, means, factors, *nu = there
+        k, n_features = means.shape
+        counts = sums.counts[:k]
+        if self._matrices:
+            inverse = np.linalg.inv(factors)
+            steps = np.einsum("kji,kjl,klm,km->ki", self._factors, inverse.swapaxes(1, 2), inverse, sums.first)
+            excess = inverse @ sums.second @ inverse.swapaxes(1, 2) - counts[:, None, None] * np.eye(n_features)
+            multiples = self._multiples(at)
+            spreads = np.linalg.solve(multiples.swapaxes(1, 2), excess)
+            diagonal = np.arange(n_features)
+            spreads[:, diagonal, diagonal] *= multiples[:, diagonal, diagonal]
+        else:
+            steps = self._factors * sums.first / factors**2
+            spreads = sums.second / factors**2 - counts[:, None]
+        freedoms = [self._slope_of_freedom(sums, each, n_features) for each in nu]
+        logs = sums.counts - sums.counts.sum() * weights
+        return np.concatenate([logs, steps.ravel(), self._packed(spreads), *freedoms]) / self._roots
+
+    def _split(self, at: FloatArray) -> list[FloatArray]:
+        """Logarithms of weights, steps of the means (K, D), logarithms of nu."""
+        values = at / self._roots
+        logs, steps, _, *nu = (values[begin:end] for begin, end in pairwise([0, *self._ends]))
+        return [logs, steps.reshape(self._means.shape), *nu]
+
+    def _multiples(self, at: FloatArray) -> FloatArray:
+        """T of the factors (K, D, D), or the numbers (K, D) that they are multiplied by."""
+        k, n_features = self._means.shape
+        blocks = (at / self._roots)[self._ends[1] : self._ends[2]].reshape(self._structure.n_blocks(k), -1)
+        if not self._matrices:
+            return np.broadcast_to(np.exp(blocks), (k, n_features))
+        lower, diagonal = np.zeros((len(blocks), n_features, n_features)), np.arange(n_features)
+        lower[:, *self._entries] = blocks
+        lower[:, diagonal, diagonal] = np.exp(lower[:, diagonal, diagonal])
+        return np.broadcast_to(lower, self._factors.shape)
+
+    def _packed(self, spreads: FloatArray) -> FloatArray:
+        """Of all factors what the structure leaves free, summed over what it makes one."""
+        if self._matrices:
+            spreads = spreads[:, *self._entries]
+        elif self._structure.n_variances < spreads.shape[1]:
+            spreads = spreads.sum(axis=1, keepdims=True)
+        return (spreads.sum(axis=0) if self._structure.shared else spreads).ravel()
+
+    def _freedom(self, logs: FloatArray) -> FloatArray:
+        """Degrees of freedom (K,)."""
+        return np.clip(self._nu[0] * np.exp(logs), *FREEDOM)
+
+    def _slope_of_freedom(self, sums: ESums, nu: FloatArray, n_features: int) -> FloatArray:
+        """By log nu, none where a bound stands in its way."""
+        half, share = (nu + n_features) / 2, (nu + n_features) / nu
+        known = sums.counts[: len(nu)] * (digamma(half) - digamma(nu / 2) - n_features / nu + share)
+        slope = nu / 2 * (known - sums.tails[0] - sums.tails[1])
+        return np.where((nu <= FREEDOM[0]) & (slope < 0) | (nu >= FREEDOM[1]) & (slope > 0), 0.0, slope)

@@ -1,0 +1,121 @@
+"""EM from one start to the maximum of the likelihood that it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import digamma
+
+from bayesgmm.arguments import FloatArray
+from bayesgmm.data.observations import Source
+from bayesgmm.data.units import Units
+from bayesgmm.em.ascent import FREEDOM, Climb, Parameters, ascend
+from bayesgmm.em.result import Restart
+from bayesgmm.kernels.estep import ESums
+from bayesgmm.model.mixture import EXPECTED_NU, Mixture, with_share
+from bayesgmm.model.structures import Structure, per_component
+
+_STEPS = 5  # of EM, at the start and between climbs
+_NOISE = 0.1  # its share at the start
+_HALVINGS = 50  # of the interval in which the logarithm of nu is
+_SHARES = 1e-300, 1 - 1e-15  # of noise, between which it is one
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to fit and when to stop; parameters are those of the standardised data, (x - shift) / scale."""
+
+    classes: NDArray[np.int64]
+    units: Units
+    structure: Structure
+    tol: float
+    max_iter: int
+    variance_floor: float
+    noise: bool
+    student: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run ended, its log-likelihoods, and which components sit on the floor or are empty."""
+
+    end: Restart
+    history: list[float]
+    fallen: NDArray[np.bool_]
+
+
+def run_em(
+    source: Source, settings: Settings, name: str, start: Mixture, keep: Callable[[Mixture], None] | None = None
+) -> Run:
+    """A few E and M steps and a climb in turn until nothing more is to be gained; who keeps where it is, is told."""
+    told = None if keep is None else lambda parameters: keep(_mixture(settings, parameters))
+    climb = Climb(source, settings.units, _parameters(settings, start), told)
+    tol, max_iter = settings.tol, settings.max_iter
+    converged, fallen = False, np.zeros(start.n_components, bool)
+    while not converged and climb.passes < max_iter:
+        for _ in range(min(_STEPS, max_iter - climb.passes)):
+            before = climb.sums.log_likelihood
+            there, fallen = _m_step(settings, climb.sums, climb.now)
+            climb.go(there, climb.look(there))
+            converged = climb.near_enough(climb.sums.log_likelihood - before, tol, bent=False)
+            if converged:
+                break
+        if not converged and not fallen.any():
+            converged = ascend(climb, settings.structure, tol=tol, max_iter=max_iter, floor=settings.variance_floor)
+    mixture = _mixture(settings, climb.now)
+    end = Restart(name, climb.history[-1], climb.passes, converged, bool(fallen.any()), mixture)
+    return Run(end, climb.history, fallen)
+
+
+def _parameters(settings: Settings, start: Mixture) -> Parameters:
+    """Of a mixture, those that EM begins with."""
+    structure = settings.structure
+    share = _NOISE if start.noise is None and settings.noise else start.noise
+    weights = with_share(start.weights, share if settings.noise else None)
+    factors, _ = structure.factors(structure.of_mixture(start.weights, start.cov), settings.variance_floor)
+    if not settings.student:
+        return weights, start.mu, factors
+    nu = np.full(start.n_components, EXPECTED_NU) if start.nu is None else np.clip(start.nu, *FREEDOM)
+    return weights, start.mu, factors, nu
+
+
+def _mixture(settings: Settings, parameters: Parameters) -> Mixture:
+    """Of the parameters of an iteration."""
+    weights, means, factors, *tails = parameters
+    k = len(means)
+    share = float(np.clip(weights[k], *_SHARES)) if settings.noise else None
+    covariances = settings.structure.matrices(factors)
+    return Mixture(weights[:k] / weights[:k].sum(), means, covariances, noise=share, nu=tails[0] if tails else None)
+
+
+def _m_step(settings: Settings, sums: ESums, now: Parameters) -> tuple[Parameters, NDArray[np.bool_]]:
+    """New weights, means, factors and nu, and which components have collapsed (onto the floor, or empty)."""
+    structure, (_, means, factors, *tails) = settings.structure, now
+    all_counts, total = sums.counts, sums.counts.sum()
+    sums = sums._replace(counts=all_counts[: len(means)])
+    alive = sums.counts > 1e-12 * total
+    steps = per_component(sums.first, np.where(alive, sums.tails[0] if tails else sums.counts, np.inf))
+    if tails:  # about the new means, in which rows count as often as their scales say
+        squares = steps[:, :, None] * steps[:, None, :] if sums.second.ndim == 3 else steps**2
+        excess = (sums.tails[0] - sums.counts).reshape((-1,) + (1,) * (squares.ndim - 1))
+        second = sums.second - excess * squares
+        sums, tails = sums._replace(second=second), [_freedom(sums, tails[0], means.shape[1])]
+    moments = structure.estimate(sums, steps, structure.second_moments(factors), alive)
+    factors, on_floor = structure.factors(moments, settings.variance_floor)
+    return (all_counts / total, means + steps, factors, *tails), on_floor | ~alive
+
+
+def _freedom(sums: ESums, old: FloatArray, n_features: int) -> FloatArray:
+    """New degrees of freedom (K,), where the expected complete-data likelihood has its maximum (Peel & McLachlan 2000)."""
+    half, count = (old + n_features) / 2, np.maximum(sums.counts, 1e-300)
+    known = 1 + np.log((old + n_features) / old) + digamma(half) - np.log(half) - (sums.tails[0] + sums.tails[1]) / count
+    low, high = (np.full(len(old), np.log(end)) for end in FREEDOM)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        nu = np.exp(middle) / 2
+        rising = known + np.log(nu) - digamma(nu) > 0
+        low, high = np.where(rising, middle, low), np.where(rising, high, middle)
+    return np.exp((low + high) / 2)
