@@ -139,7 +139,7 @@ def test_what_is_promised_at_the_end_is_what_is_left():
     start = np.array([0.5, 0.5]), np.array([[-0.5], [0.5]]), np.ones((2, 1))
     structure, heights = Structure("full", 1), []
     for tol in (1e-12, 1e-4, 1e-6):
-        climb = Climb(data, units, start, None)
+        climb = Climb(data, units, start)
         while not ascend(climb, structure, tol=tol, max_iter=10_000, floor=1e-12):
             assert climb.passes < 10_000
         heights.append(climb.history[-1])
@@ -157,7 +157,7 @@ def test_gives_way_to_em_at_the_floor():
         np.array([[0.0], [float(units.standardised(x[-1:, None]).item())]]),
         np.full((2, 1), 1e-3),
     )
-    climb = Climb(data, units, start, None)
+    climb = Climb(data, units, start)
     assert not ascend(climb, Structure("full", 1), tol=1e-6, max_iter=500, floor=1e-6 * (1 - 1e-9))
     assert np.isfinite(climb.sums.log_likelihood)
     assert (np.diff(climb.history) >= 0).all()

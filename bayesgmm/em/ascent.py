@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,10 +16,11 @@ from bayesgmm.kernels.student import LEAST
 from bayesgmm.model.structures import Structure
 
 Parameters = tuple[FloatArray, ...]  # weights, of noise last; means; factors; nu of t distributions
+Pairs = Sequence[tuple[FloatArray, FloatArray]]  # steps and changes of the slope, which tell of the curvature
 
 FREEDOM = LEAST, 200.0  # degrees of freedom, between which EM looks for them
 _ROUNDED = 1e-14  # of the log-likelihood: what the sum over observations is known to
-_PAIRS = 40  # steps and changes of the slope that tell of the curvature
+_PAIRS = 40  # that are remembered
 _FEW = 3  # with fewer of them little is known of it,
 _UNKNOWN = 1e-4  # and the gain may be so much larger than EM's next step promises
 _LONGEST = 1.0  # step: a standard deviation, or a factor of e
@@ -41,11 +42,20 @@ class Climb:
         There.
     history : list of float
         The highest log-likelihood so far, at the start and after each pass.
+    pairs : sequence of pairs of arrays
+        What is known of the curvature, in coordinates of a :class:`Chart`.
     """
 
-    def __init__(self, source: Source, units: Units, start: Parameters, told: Callable[[Parameters], None] | None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        units: Units,
+        start: Parameters,
+        pairs: Pairs = (),
+        told: Callable[[Climb], None] | None = None,
+    ) -> None:
         self._source, self._units, self._told = source, units, told
-        self.now = start
+        self.now, self.pairs = start, pairs
         self.sums = source.sums(*start, units=units)
         self.history = [self.sums.log_likelihood]
 
@@ -69,7 +79,7 @@ class Climb:
         """On from these parameters."""
         self.now, self.sums = there, sums
         if self._told is not None:
-            self._told(there)
+            self._told(self)
 
     def near_enough(self, gain: float, tol: float, *, bent: bool) -> bool:
         """Whether so little is to be gained, where the curvature is known, that this is the maximum."""
@@ -92,11 +102,10 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
     chart = Chart(structure, climb.now, climb.sums)
     at = np.zeros(chart.size)
     slope = chart.slope(at, climb.now, climb.sums)
-    pairs: list[tuple[FloatArray, FloatArray]] = []
     while climb.passes < max_iter:
-        step = _newton_step(slope, pairs)
+        step = _newton_step(slope, climb.pairs)
         promised = float(slope @ step)
-        if climb.near_enough(promised / 2, tol, bent=len(pairs) >= _FEW):
+        if climb.near_enough(promised / 2, tol, bent=len(climb.pairs) >= _FEW):
             return True
         length = min(1.0, _LONGEST / chart.extent(step))
         for _ in range(_TRIALS):
@@ -110,22 +119,22 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
             short = length * promised  # of a parabola through both, where this one has its top
             length *= float(np.clip(short / (2 * (short - gain)), 0.1, 0.5)) if np.isfinite(gain) else 0.1
         else:
-            if not pairs:
+            if not climb.pairs:
                 return False
-            pairs = []
+            climb.pairs = ()
             continue
         before, at, old = at, at + length * step, slope
         climb.go(there, sums)
         slope = chart.slope(at, there, sums)
         moved, bent = at - before, old - slope
         if moved @ bent > _BENT * np.linalg.norm(moved) * np.linalg.norm(bent):
-            pairs = [*pairs, (moved, bent)][-_PAIRS:]
+            climb.pairs = [*climb.pairs, (moved, bent)][-_PAIRS:]
         if chart.extent(at) > _FAR:
             return False
     return False
 
 
-def _newton_step(slope: FloatArray, pairs: list[tuple[FloatArray, FloatArray]]) -> FloatArray:
+def _newton_step(slope: FloatArray, pairs: Pairs) -> FloatArray:
     """The slope times the inverse of the curvature, as the pairs tell it; EM's step where there are none."""
     step, parts = slope, []
     for moved, bent in reversed(pairs):

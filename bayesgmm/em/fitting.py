@@ -32,6 +32,7 @@ from bayesgmm.em import starts as em_starts
 from bayesgmm.em.left_off import left_off
 from bayesgmm.em.result import EMResult, are_one, order_within, sorted_within
 from bayesgmm.em.runs import Run, Settings, run_em
+from bayesgmm.em.starts import Start
 from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.kernels.rows import EXACT
 from bayesgmm.model.mixture import Mixture
@@ -181,23 +182,21 @@ def fit_em(
         student=family == "t",
     )
     reached = left_off(source, k, covariance, family)
-    if start is None and reached.mixtures:
-        starts = [("left off", units.standardised_mixture(each)) for each in reached.mixtures]
+    if start is None and reached.starts:
+        starts = [Start("left off", units.standardised_mixture(each.mixture), each.pairs) for each in reached.starts]
     elif start is None:
         starts = _chosen_starts(data, settings, k, n_init if k > 1 else 1, rng)
         if isinstance(source, Scan):
             starts = _ends(data, settings, starts)
     else:
-        starts = [("given", units.standardised_mixture(each)) for each in em_starts.read(start, k, data.n_features)]
+        given = em_starts.read(start, k, data.n_features)
+        starts = [Start("given", units.standardised_mixture(mixture)) for mixture in given]
     if isinstance(source, Scan):
         with reached:
-            reached.mixtures = [mixture.rescaled(units.shift, units.scale) for _, mixture in starts]
-            runs = [
-                run_em(source, settings, name, mixture, partial(reached.at, i, units))
-                for i, (name, mixture) in enumerate(starts)
-            ]
+            reached.begin(starts, units)
+            runs = [run_em(source, settings, each, partial(reached.at, i)) for i, each in enumerate(starts)]
     else:
-        runs = [run_em(source, settings, name, mixture) for name, mixture in starts]
+        runs = [run_em(source, settings, each) for each in starts]
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
@@ -237,6 +236,7 @@ def _in_data_units(runs: Sequence[Run], shown: Observations, source: Source, set
         rows=shown.x,
         known=shown.known,
         source=source,
+        ends=tuple(run.where.rescaled(units.shift, units.scale) for run in runs),
     )
 
 
@@ -254,9 +254,7 @@ def _warn_of_collapse(run: Run, data: Observations, classes: NDArray[np.int64], 
     )
 
 
-def _chosen_starts(
-    rows: Observations, settings: Settings, k: int, n_init: int, rng: np.random.Generator
-) -> list[tuple[str, Mixture]]:
+def _chosen_starts(rows: Observations, settings: Settings, k: int, n_init: int, rng: np.random.Generator) -> list[Start]:
     """Starts from the standardised data; for long data, where EM ends on a weighted sample of them."""
     if len(rows.x) > _ENOUGH_TO_START and rows.known.labels is None:
         few, weight = em_starts.sample(rows.filled, rows.known.weight, settings.units.scale, k, _ENOUGH_TO_START, rng)
@@ -266,9 +264,7 @@ def _chosen_starts(
     return _near_data(rows, settings, k, n_init, rng)
 
 
-def _near_data(
-    rows: Observations, settings: Settings, k: int, n_init: int, rng: np.random.Generator
-) -> list[tuple[str, Mixture]]:
+def _near_data(rows: Observations, settings: Settings, k: int, n_init: int, rng: np.random.Generator) -> list[Start]:
     z, counts, log_labels = rows.standardised(settings.units), rows.counts, rows.known.log_labels(k)
     counts, again = counts / counts.mean(), _completed_again(z, settings, rng)
     if settings.noise:
@@ -278,7 +274,7 @@ def _near_data(
         starts = em_starts.choose(again, counts, k, n_init, rng)
     if log_labels is None:
         return starts
-    return [(name, em_starts.led_by_labels(start, z.filled, counts, log_labels)) for name, start in starts]
+    return [each._replace(mixture=em_starts.led_by_labels(each.mixture, z.filled, counts, log_labels)) for each in starts]
 
 
 def _completed_again(z: Observations, settings: Settings, rng: np.random.Generator) -> Iterator[FloatArray]:
@@ -289,22 +285,24 @@ def _completed_again(z: Observations, settings: Settings, rng: np.random.Generat
     unlabelled = Observations.made(z.x, replace(z.known, labels=None, noise=None))
     unit = Units(np.zeros(z.n_features), np.ones(z.n_features))
     one_unit = replace(settings, units=unit, noise=False, student=False)
-    fitted = run_em(unlabelled, one_unit, "", single).end.mixture
+    fitted = run_em(unlabelled, one_unit, Start("", single)).end.mixture
     while True:
         yield unlabelled.completed(fitted.parameters, rng)
 
 
-def _ends(source: Source, settings: Settings, starts: list[tuple[str, Mixture]]) -> list[tuple[str, Mixture]]:
+def _ends(source: Source, settings: Settings, starts: list[Start]) -> list[Start]:
     """Where EM ends from each start: one for each place, without those that are out of the race."""
-    ends = [run_em(source, settings, name, start).end for name, start in starts]
-    sound = [end for end in ends if not end.collapsed]
+    runs = [run_em(source, settings, each) for each in starts]
+    sound = [run for run in runs if not run.end.collapsed]
     if not sound:
         return starts
-    best = max(end.log_likelihood for end in sound)
-    kept: list[tuple[str, Mixture]] = []
-    for end in sound:
-        mixture = sorted_within(settings.classes, end.mixture)
-        new = not any(are_one(mixture, other, settings.classes) for _, other in kept)
-        if new and end.log_likelihood > best - _HOPELESS:
-            kept.append((end.start, mixture))
+    best = max(run.end.log_likelihood for run in sound)
+    places: list[Mixture] = []
+    kept: list[Start] = []
+    for run in sound:
+        mixture = sorted_within(settings.classes, run.end.mixture)
+        new = not any(are_one(mixture, other, settings.classes) for other in places)
+        if new and run.end.log_likelihood > best - _HOPELESS:
+            places.append(mixture)
+            kept.append(run.where)
     return kept

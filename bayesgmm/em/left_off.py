@@ -9,7 +9,7 @@ from typing import Any, Self
 from bayesgmm.data.observations import Source
 from bayesgmm.data.scan import Scan
 from bayesgmm.data.units import Units
-from bayesgmm.model.mixture import Mixture
+from bayesgmm.em.starts import Start
 
 
 class LeftOff:
@@ -17,25 +17,33 @@ class LeftOff:
 
     Attributes
     ----------
-    mixtures : list of Mixture
+    starts : list of Start
         In the data's units; at first where an earlier run was, if one was cut short.
     """
 
-    def __init__(self, kept: dict[Any, Sequence[Mixture]], key: Any) -> None:
+    def __init__(self, kept: dict[Any, Sequence[Start]], key: Any) -> None:
         self._kept, self._key = kept, key
-        self.mixtures = list(kept.get(key, ()))
+        self.starts = list(kept.get(key, ()))
 
-    def at(self, i: int, units: Units, mixture: Mixture) -> None:
-        """EM has come from its i-th start to this mixture of standardised data."""
-        self.mixtures[i : i + 1] = [mixture.rescaled(units.shift, units.scale)]
+    def begin(self, starts: Sequence[Start], units: Units) -> None:
+        """Runs are to begin here, at standardised mixtures."""
+        self._units = units
+        self.starts = [self._in_data_units(start) for start in starts]
+
+    def at(self, i: int, start: Start) -> None:
+        """EM has come from its i-th start to where one would go on from here."""
+        self.starts[i] = self._in_data_units(start)
+
+    def _in_data_units(self, start: Start) -> Start:
+        return start.rescaled(self._units.shift, self._units.scale)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
         self._kept.pop(self._key, None)
-        if error is not None and self.mixtures:
-            self._kept[self._key] = self.mixtures
+        if error is not None and self.starts:
+            self._kept[self._key] = self.starts
 
 
 def left_off(source: Source, k: int, covariance: str, family: str) -> LeftOff:

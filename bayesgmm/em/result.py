@@ -15,6 +15,7 @@ from bayesgmm.data.known import Known, sorting
 from bayesgmm.data.observations import Observations, Source
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
+from bayesgmm.em.starts import Start
 from bayesgmm.kernels.blocks import HALF_LOG_2PI
 from bayesgmm.kernels.estep import ESums, inverse_factors
 from bayesgmm.kernels.rows import EXACT
@@ -65,6 +66,8 @@ class EMResult:
         Its weights and labels.
     source : Source
         Where the observations are; of those that are read in parts, ``rows`` are a sample.
+    ends : tuple of Start
+        Where runs would go on, for those who are interrupted later on.
     """
 
     mixture: Mixture
@@ -79,6 +82,7 @@ class EMResult:
     rows: FloatArray = field(repr=False)
     known: Known = field(repr=False)
     source: Source = field(repr=False, compare=False)
+    ends: tuple[Start, ...] = field(repr=False, compare=False)
 
     @property
     def x(self) -> FloatArray:

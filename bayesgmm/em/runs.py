@@ -12,8 +12,9 @@ from scipy.special import digamma
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Source
 from bayesgmm.data.units import Units
-from bayesgmm.em.ascent import FREEDOM, Climb, Parameters, ascend
+from bayesgmm.em.ascent import FREEDOM, Climb, Pairs, Parameters, ascend
 from bayesgmm.em.result import Restart
+from bayesgmm.em.starts import Start
 from bayesgmm.kernels.estep import ESums
 from bayesgmm.model.mixture import EXPECTED_NU, Mixture, with_share
 from bayesgmm.model.structures import Structure, per_component
@@ -40,23 +41,35 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """How a run ended, its log-likelihoods, and which components sit on the floor or are empty."""
+    """How a run ended, its log-likelihoods, who is on the floor or empty, and what it learnt of the curvature."""
 
     end: Restart
     history: list[float]
     fallen: NDArray[np.bool_]
+    pairs: Pairs
+
+    @property
+    def where(self) -> Start:
+        """Where another run would go on."""
+        return Start(self.end.start, self.end.mixture, self.pairs)
 
 
-def run_em(
-    source: Source, settings: Settings, name: str, start: Mixture, keep: Callable[[Mixture], None] | None = None
-) -> Run:
-    """A few E and M steps and a climb in turn until nothing more is to be gained; who keeps where it is, is told."""
-    told = None if keep is None else lambda parameters: keep(_mixture(settings, parameters))
-    climb = Climb(source, settings.units, _parameters(settings, start), told)
+def run_em(source: Source, settings: Settings, start: Start, keep: Callable[[Start], None] | None = None) -> Run:
+    """A few E and M steps and a climb in turn until nothing more is to be gained; who keeps where it is, is told.
+
+    Where something is known of the curvature, the climb comes first.
+    """
+
+    def told(climb: Climb) -> None:
+        if keep is not None:
+            keep(Start(start.name, _mixture(settings, climb.now), climb.pairs))
+
+    climb = Climb(source, settings.units, _parameters(settings, start.mixture), start.pairs, told)
     tol, max_iter = settings.tol, settings.max_iter
-    converged, fallen = False, np.zeros(start.n_components, bool)
+    converged, fallen = False, np.zeros(start.mixture.n_components, bool)
+    steps = 0 if start.pairs else _STEPS
     while not converged and climb.passes < max_iter:
-        for _ in range(min(_STEPS, max_iter - climb.passes)):
+        for _ in range(min(steps, max_iter - climb.passes)):
             before = climb.sums.log_likelihood
             there, fallen = _m_step(settings, climb.sums, climb.now)
             climb.go(there, climb.look(there))
@@ -65,9 +78,11 @@ def run_em(
                 break
         if not converged and not fallen.any():
             converged = ascend(climb, settings.structure, tol=tol, max_iter=max_iter, floor=settings.variance_floor)
+        if not converged:
+            steps, climb.pairs = _STEPS, ()
     mixture = _mixture(settings, climb.now)
-    end = Restart(name, climb.history[-1], climb.passes, converged, bool(fallen.any()), mixture)
-    return Run(end, climb.history, fallen)
+    end = Restart(start.name, climb.history[-1], climb.passes, converged, bool(fallen.any()), mixture)
+    return Run(end, climb.history, fallen, climb.pairs)
 
 
 def _parameters(settings: Settings, start: Mixture) -> Parameters:

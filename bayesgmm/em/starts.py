@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,18 @@ _IMPOSSIBLE = -30.0  # logarithm of a probability that counts as none
 _RIDGE = 1e-3  # added to the standardised features' variances where a start may need it
 
 
+class Start(NamedTuple):
+    """Where a run begins: how that was found, a mixture, and what a climb to it told of the curvature there."""
+
+    name: str
+    mixture: Mixture
+    pairs: Sequence[tuple[FloatArray, FloatArray]] = ()
+
+    def rescaled(self, shift: float | FloatArray, scale: float | FloatArray) -> Start:
+        """That of x scale + shift; the curvature has no unit."""
+        return self._replace(mixture=self.mixture.rescaled(shift, scale))
+
+
 def read(start: Mixture | Sequence[Mixture], k: int, n_features: int) -> list[Mixture]:
     """Check the mixtures given, in the data's units."""
     if not isinstance(start, Mixture | Sequence):
@@ -39,16 +51,14 @@ def read(start: Mixture | Sequence[Mixture], k: int, n_features: int) -> list[Mi
     return mixtures
 
 
-def choose(
-    rows: Iterable[FloatArray], weight: FloatArray, k: int, n_init: int, rng: np.random.Generator
-) -> list[tuple[str, Mixture]]:
+def choose(rows: Iterable[FloatArray], weight: FloatArray, k: int, n_init: int, rng: np.random.Generator) -> list[Start]:
     """Starts by name, k-means++ and random ones in turn, each from the next of the rows (n, D)."""
     return [_one(i, x, weight, k, rng) for i, x in zip(range(n_init), rows, strict=False)]
 
 
 def choose_among_noise(
     rows: Iterable[FloatArray], weight: FloatArray, k: int, n_init: int, rng: np.random.Generator, *, one_unit: bool
-) -> list[tuple[str, Mixture]]:
+) -> list[Start]:
     """The same where rows may be noise: each start is chosen from the rows in the densest places, another share in turn.
 
     How dense rows are is told by the distance from the tenth neighbour (Byers & Raftery 1998).
@@ -66,15 +76,14 @@ def choose_among_noise(
         if len(np.unique(x[dense], axis=0)) <= k:
             dense = np.arange(len(x))
         units = Units.of(x[dense], weight[dense], one_unit=one_unit)
-        name, mixture = _one(i, units.standardised(x[dense]), weight[dense], k, rng)
-        starts.append((name, mixture.rescaled(units.shift, units.scale)))
+        starts.append(_one(i, units.standardised(x[dense]), weight[dense], k, rng).rescaled(units.shift, units.scale))
     return starts
 
 
-def _one(i: int, x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> tuple[str, Mixture]:
+def _one(i: int, x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Start:
     if i % 2 == 0:
-        return "k-means++", _by_kmeans(x, weight, k, rng)
-    return "random", _at_random(x, weight, k, rng)
+        return Start("k-means++", _by_kmeans(x, weight, k, rng))
+    return Start("random", _at_random(x, weight, k, rng))
 
 
 def sample(

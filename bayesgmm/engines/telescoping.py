@@ -104,9 +104,9 @@ def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Com
     given_of_rows: Any = [own.observations.filled], own.observations.counts, k, 1, rng
     if own.noise:
         one_unit = own.spread.structure.one_unit
-        mixture = em_starts.choose_among_noise(*given_of_rows, one_unit=one_unit)[0][1]
+        mixture = em_starts.choose_among_noise(*given_of_rows, one_unit=one_unit)[0].mixture
     else:
-        mixture = em_starts.choose(*given_of_rows)[0][1]
+        mixture = em_starts.choose(*given_of_rows)[0].mixture
     of_k = replace(own, k=k)
     values = of_k.constrained(of_k.at(mixture))
     n_features, blocks = own.n_features, own.spread.structure.n_blocks(most)

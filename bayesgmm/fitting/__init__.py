@@ -231,7 +231,7 @@ def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None 
         given["family"] = asked.family
         em = fit_em(asked.source, asked.k, **given)
     with left_off(asked.source, asked.k, asked.covariance, asked.family) as reached:
-        reached.mixtures = list(em.optima())
+        reached.starts = list(em.ends)
         problem, optima = posed(asked, em, phases)
         sampled, settings = sampled_by(asked, em, problem, optima, phases)
     tree = assembled(asked, em, problem, sampled, settings | {f"seconds_{name}": s for name, s in phases.seconds.items()})
