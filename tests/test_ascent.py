@@ -59,7 +59,7 @@ def test_slope_is_that_of_the_log_likelihood(covariance, d, more):
 
     for at in (np.zeros(chart.size), generator.standard_normal(chart.size)):
         there = chart.parameters(at)
-        slope = chart.slope(at, there, data.sums(*there, units=units))
+        slope = chart.slope(there, data.sums(*there, units=units))
         wanted = optimize.approx_fprime(at, height, 1e-6)
         np.testing.assert_allclose(slope, wanted, atol=2e-5 * max(1, np.abs(wanted).max()))
 
@@ -74,7 +74,7 @@ def test_slope_of_incomplete_rows(kind, d):
     chart = Chart(structure, middle, data.sums(*middle, units=units))
     at = generator.standard_normal(chart.size)
     there = chart.parameters(at)
-    slope = chart.slope(at, there, data.sums(*there, units=units))
+    slope = chart.slope(there, data.sums(*there, units=units))
     wanted = optimize.approx_fprime(at, lambda at: data.sums(*chart.parameters(at), units=units).log_likelihood, 1e-6)
     np.testing.assert_allclose(slope, wanted, atol=2e-5 * max(1, np.abs(wanted).max()))
 
@@ -87,7 +87,7 @@ def test_no_slope_where_a_bound_stands_in_the_way_of_nu():
         there = np.ones(1), np.zeros((1, 1)), np.ones((1, 1)), np.array([nu])
         sums = data.sums(*there, units=units)
         chart = Chart(structure, there, sums)
-        assert (chart.slope(np.zeros(chart.size), there, sums)[-1] == 0) == still
+        assert (chart.slope(there, sums)[-1] == 0) == still
 
 
 def maximum(x, start):

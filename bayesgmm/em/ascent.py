@@ -101,7 +101,7 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
     """
     chart = Chart(structure, climb.now, climb.sums)
     at = np.zeros(chart.size)
-    slope = chart.slope(at, climb.now, climb.sums)
+    slope = chart.slope(climb.now, climb.sums)
     while climb.passes < max_iter:
         step = _newton_step(slope, climb.pairs)
         promised = float(slope @ step)
@@ -125,7 +125,7 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
             continue
         before, at, old = at, at + length * step, slope
         climb.go(there, sums)
-        slope = chart.slope(at, there, sums)
+        slope = chart.slope(there, sums)
         moved, bent = at - before, old - slope
         if moved @ bent > _BENT * np.linalg.norm(moved) * np.linalg.norm(bent):
             climb.pairs = [*climb.pairs, (moved, bent)][-_PAIRS:]
@@ -135,17 +135,22 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
 
 
 def _newton_step(slope: FloatArray, pairs: Pairs) -> FloatArray:
-    """The slope times the inverse of the curvature, as the pairs tell it; EM's step where there are none."""
-    step, parts = slope, []
-    for moved, bent in reversed(pairs):
-        parts.append((moved @ step) / (moved @ bent))
-        step = step - parts[-1] * bent
-    if pairs:
-        moved, bent = pairs[-1]
-        step = step * ((moved @ bent) / (bent @ bent))
-    for (moved, bent), part in zip(pairs, reversed(parts), strict=True):
-        step = step + moved * (part - (bent @ step) / (moved @ bent))
-    return step
+    """The slope times the inverse of the curvature, as the pairs tell it; EM's step where there are none.
+
+    References
+    ----------
+    Byrd, Nocedal & Schnabel (1994), Representations of quasi-Newton matrices and their use in limited memory methods,
+    Mathematical Programming 63, 129-156, theorem 2.2. doi:10.1007/BF01582063
+    """
+    if not pairs:
+        return slope
+    moved, bent = map(np.array, zip(*pairs, strict=True))
+    products = moved @ bent.T
+    upper, curved = np.triu(products), np.diagonal(products)
+    scale = curved[-1] / (bent[-1] @ bent[-1])
+    along = np.linalg.solve(upper, moved @ slope)
+    across = np.linalg.solve(upper.T, curved * along + scale * bent @ (along @ bent - slope))
+    return scale * (slope - along @ bent) + across @ moved
 
 
 class Chart:
@@ -168,7 +173,7 @@ class Chart:
         self._held = self._weights <= _EMPTY  # noise of which there is none is let be
         parts[0] = np.where(self._held, np.inf, counts)
         self._roots = np.sqrt(np.concatenate(parts))
-        self._ends = np.cumsum([len(part) for part in parts])
+        self._places = list(pairwise([0, *np.cumsum([len(part) for part in parts])]))
 
     @property
     def size(self) -> int:
@@ -192,52 +197,41 @@ class Chart:
 
     def parameters(self, at: FloatArray) -> Parameters:
         """Those at the coordinates."""
-        logs, steps, *nu = self._split(at)
-        weights = self._weights * np.exp(logs - logs.max())
-        multiples = self._multiples(at)
+        values = at / self._roots
+        logs, steps, spreads, *nu = (values[begin:end] for begin, end in self._places)
+        k, n_features = self._means.shape
+        steps = steps.reshape(k, n_features)
+        spreads = spreads.reshape(self._structure.n_blocks(k), -1)
         if self._matrices:
-            means = self._means + np.einsum("kij,kj->ki", self._factors, steps)
+            multiples, diagonal = np.zeros((len(spreads), n_features, n_features)), np.arange(n_features)
+            multiples[:, *self._entries] = spreads
+            multiples[:, diagonal, diagonal] = np.exp(multiples[:, diagonal, diagonal])
+            means = self._means + (self._factors @ steps[:, :, None])[:, :, 0]
             factors = self._factors @ multiples
         else:
-            means, factors = self._means + self._factors * steps, self._factors * multiples
-        return weights / weights.sum(), means, factors, *(self._freedom(each) for each in nu)
+            means, factors = self._means + self._factors * steps, self._factors * np.exp(spreads)
+        weights = self._weights * np.exp(logs - logs.max())
+        return weights / weights.sum(), means, factors, *(np.clip(self._nu[0] * np.exp(each), *FREEDOM) for each in nu)
 
-    def slope(self, at: FloatArray, there: Parameters, sums: ESums) -> FloatArray:
-        """Of the log-likelihood, at coordinates whose parameters and sums are these (Fisher's identity)."""
+    def slope(self, there: Parameters, sums: ESums) -> FloatArray:
+        """Of the log-likelihood, where parameters and sums are these (Fisher's identity)."""
         weights, means, factors, *nu = there
         k, n_features = means.shape
         counts = sums.counts[:k]
         if self._matrices:
-            inverse = np.linalg.inv(factors)
-            steps = np.einsum("kji,kjl,klm,km->ki", self._factors, inverse.swapaxes(1, 2), inverse, sums.first)
-            excess = inverse @ sums.second @ inverse.swapaxes(1, 2) - counts[:, None, None] * np.eye(n_features)
-            multiples = self._multiples(at)
-            spreads = np.linalg.solve(multiples.swapaxes(1, 2), excess)
-            diagonal = np.arange(n_features)
-            spreads[:, diagonal, diagonal] *= multiples[:, diagonal, diagonal]
+            inverse, diagonal = np.linalg.inv(factors), np.arange(n_features)
+            back = (inverse @ self._factors).swapaxes(1, 2)
+            steps = back @ inverse @ sums.first[:, :, None]
+            excess = inverse @ sums.second @ inverse.swapaxes(1, 2)
+            excess[:, diagonal, diagonal] -= counts[:, None]
+            spreads = back @ excess
+            spreads[:, diagonal, diagonal] *= factors[:, diagonal, diagonal] / self._factors[:, diagonal, diagonal]
         else:
             steps = self._factors * sums.first / factors**2
             spreads = sums.second / factors**2 - counts[:, None]
         freedoms = [self._slope_of_freedom(sums, each, n_features) for each in nu]
         logs = sums.counts - sums.counts.sum() * weights
         return np.concatenate([logs, steps.ravel(), self._packed(spreads), *freedoms]) / self._roots
-
-    def _split(self, at: FloatArray) -> list[FloatArray]:
-        """Logarithms of weights, steps of the means (K, D), logarithms of nu."""
-        values = at / self._roots
-        logs, steps, _, *nu = (values[begin:end] for begin, end in pairwise([0, *self._ends]))
-        return [logs, steps.reshape(self._means.shape), *nu]
-
-    def _multiples(self, at: FloatArray) -> FloatArray:
-        """T of the factors (K, D, D), or the numbers (K, D) that they are multiplied by."""
-        k, n_features = self._means.shape
-        blocks = (at / self._roots)[self._ends[1] : self._ends[2]].reshape(self._structure.n_blocks(k), -1)
-        if not self._matrices:
-            return np.broadcast_to(np.exp(blocks), (k, n_features))
-        lower, diagonal = np.zeros((len(blocks), n_features, n_features)), np.arange(n_features)
-        lower[:, *self._entries] = blocks
-        lower[:, diagonal, diagonal] = np.exp(lower[:, diagonal, diagonal])
-        return np.broadcast_to(lower, self._factors.shape)
 
     def _packed(self, spreads: FloatArray) -> FloatArray:
         """Of all factors what the structure leaves free, summed over what it makes one."""
@@ -246,10 +240,6 @@ class Chart:
         elif self._structure.n_variances < spreads.shape[1]:
             spreads = spreads.sum(axis=1, keepdims=True)
         return (spreads.sum(axis=0) if self._structure.shared else spreads).ravel()
-
-    def _freedom(self, logs: FloatArray) -> FloatArray:
-        """Degrees of freedom (K,)."""
-        return np.clip(self._nu[0] * np.exp(logs), *FREEDOM)
 
     def _slope_of_freedom(self, sums: ESums, nu: FloatArray, n_features: int) -> FloatArray:
         """By log nu, none where a bound stands in its way."""
