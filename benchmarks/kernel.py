@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 import bayesgmm as bg
+from bayesgmm.em import runs
 from bayesgmm.posterior import log_posterior
 
 ITERATIONS = 20
@@ -78,8 +79,10 @@ def in_turn(mixture, exact, seen, other=None):
 
 
 def em_per_iteration(x, start, covariance):
-    """Seconds per iteration of EM from one start, and the memory it takes beside the data."""
+    """Seconds per iteration of plain EM from one start, and the memory it takes beside the data."""
     from sklearn.mixture import GaussianMixture
+
+    runs._STEPS = ITERATIONS + 1  # as many before its acceleration
 
     n, k = len(x), start.n_components
     columns, means = x.reshape(n, -1), start.means.reshape(k, -1)
@@ -93,7 +96,7 @@ def em_per_iteration(x, start, covariance):
     found = {}
 
     def ours(iterations):
-        options = {"start": start, "max_iter": iterations, "tol": 1e-300, "parameter_tol": 1e-300}
+        options = {"start": start, "max_iter": iterations, "tol": 1e-300}
         return bg.fit_em(x, k, covariance=covariance, **options).log_likelihood
 
     def theirs(iterations):

@@ -247,7 +247,7 @@ def em(files, name, in_memory):
 
     def run(iterations):
         began = np.array([time.perf_counter(), processor()])
-        bg.fit_em(x, k, start=start, max_iter=iterations, tol=1e-300, parameter_tol=1e-300)
+        bg.fit_em(x, k, start=start, max_iter=iterations, tol=1e-300)
         return np.array([time.perf_counter(), processor()]) - began
 
     run(2)

@@ -23,6 +23,7 @@ from bayesgmm.arguments import (
     read_seed,
     require_memory,
 )
+from bayesgmm.data.by_cores import by_cores
 from bayesgmm.data.observations import Observations, Source
 from bayesgmm.data.reading import count_distinct, warn_of_unlike_scales
 from bayesgmm.data.scan import Scan
@@ -196,7 +197,8 @@ def fit_em(
             reached.begin(starts, units)
             runs = [run_em(source, settings, each, partial(reached.at, i)) for i, each in enumerate(starts)]
     else:
-        runs = [run_em(source, settings, each) for each in starts]
+        summed = by_cores(source, k)
+        runs = [run_em(summed, settings, each) for each in starts]
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
