@@ -182,10 +182,26 @@ def test_of_many_draws_few_observations_tell_the_order(monkeypatch):
     monkeypatch.setattr(
         labels, "_refined", lambda draws, few, *a, **b: seen.append(len(few)) or refined(draws, few, *a, **b)
     )
-    for judged, n in ((labels._JUDGED, 5_000), (0, 1_000)):
-        monkeypatch.setattr(labels, "_JUDGED", judged)
+    for judges, n in ((2_500, 5_000), (labels._JUDGES, 2_000), (100, 100)):
+        monkeypatch.setattr(labels, "_JUDGES", judges)
         np.testing.assert_array_equal(bg.relabel(mixed)["posterior"]["mu"], tree["posterior"]["mu"])
-        assert seen.pop() == n
+        assert 0.8 * n < seen.pop() <= n
+
+
+def test_judges_are_of_all_components_and_stand_for_all():
+    """One in 500 is of a third cluster: a third of the judges are; weighted they sum to what all do."""
+    generator = rng(2)
+    x = np.concatenate([generator.normal(0, 1, 10_000), generator.normal(6, 1, 10_000), generator.normal(12, 0.3, 40)])
+    for weight in (None, generator.uniform(0, 3, len(x))):
+        rows = Observations(x, weight=weight)
+        em = bg.Mixture([0.499, 0.499, 0.002], [0.0, 6.0, 12.0], sigma=[1.0, 1.0, 0.3])
+        judges = labels._judges(rows, em)
+        assert 30 < (judges.x > 10).sum() <= 40  # all there are
+        assert judges.counts.sum() == pytest.approx(rows.total, rel=0.02)
+        np.testing.assert_allclose(
+            judges.counts @ judges.responsibilities(*em.parameters),
+            rows.counts @ rows.responsibilities(*em.parameters), rtol=0.03,
+        )  # fmt: skip
 
 
 def test_control_a_relabelling_of_the_means_alone_is_noticed(tree):

@@ -26,8 +26,7 @@ from bayesgmm.model.mixture import Mixture
 from bayesgmm.words import Either, Words
 
 Relabelling = Literal["stephens", "ecr", "pivot"]
-_MOST, _FEWEST = 10_000, 1_000  # observations whose membership is looked at
-_JUDGED = 80_000_000  # draws x observations, up to which they are the most
+_JUDGES = 2_000  # observations whose membership is looked at, of more than twice as many
 _TOGETHER = 2**17  # probabilities that are computed at once, which a processor's cache holds
 _REMEMBERED = 2**22  # of them (32 MB) that are computed once for all rounds
 _ROUNDS = 50  # after which an iterative algorithm is not waited for
@@ -113,9 +112,9 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
 
     Notes
     -----
-    Membership is that of at most 10 000 observations, evenly spaced, of more than 8 000 draws of fewer (1 000 at the least).
-    It is computed anew for each draw in each round, so that memory is that of observations x clusters. Tested properties:
-    idempotent; the result does not depend on the labels it was given; densities do not change.
+    Of more than 4 000 observations membership is that of 2 000, as many of every component of EM, each counted as often as
+    it stands for; it is computed anew for each draw in each round, so that memory is that of observations x clusters.
+    Tested properties: idempotent; the result does not depend on the labels it was given; densities do not change.
 
     References
     ----------
@@ -143,10 +142,7 @@ def relabelled(reading: Reading, method: Relabelling = "stephens") -> Reading:
     draws, (em, _) = reading.draws, reading.em
     order = match(draws, em, reading.classes)
     if method != "pivot" and draws.n_components > 1:
-        x = reading.x
-        most = int(np.clip(_JUDGED // len(draws.w), _FEWEST, _MOST))
-        few = np.linspace(0, len(x) - 1, min(len(x), most)).astype(int)
-        order = _refined(draws, reading.observations.of(few), order, em, hard=method == "ecr")
+        order = _refined(draws, _judges(reading.observations, em), order, em, hard=method == "ecr")
     return reading.reordered(order)
 
 
@@ -245,6 +241,18 @@ def _orders(costs: FloatArray) -> NDArray[np.int64]:
     return orders
 
 
+def _judges(rows: Observations, em: Mixture) -> Observations:
+    """The rows, or some of them, of every component of EM as many as of any other, weighted for all."""
+    if len(rows) <= 2 * _JUDGES:
+        return rows
+    members = rows.responsibilities(*em.parameters) * rows.counts[:, None]
+    chance = (members / np.maximum(members.sum(axis=0), 1e-300)).sum(axis=1)
+    chance /= chance.sum()
+    drawn = np.searchsorted(np.cumsum(chance), (np.arange(_JUDGES) + 0.5) / _JUDGES)
+    few, times = np.unique(np.minimum(drawn, len(rows) - 1), return_counts=True)
+    return rows.of(few).weighing(rows.counts[few] * times / (_JUDGES * chance[few]))
+
+
 def _refined(draws: Draws, rows: Observations, order: NDArray[np.int64], em: Mixture, *, hard: bool) -> NDArray[np.int64]:
     """Orders (S, K) that agree with their own average membership, from those given; most probable labels if ``hard``."""
     k, parameters = draws.n_components, draws.parameters
@@ -252,11 +260,11 @@ def _refined(draws: Draws, rows: Observations, order: NDArray[np.int64], em: Mix
     forbidden = np.where(classes[:, None] != classes, -_FORBIDDEN * counts.sum(), 0.0)
 
     def membership(begin: int, end: int) -> FloatArray:
-        """Of each observation, as often as it counts, in some draws."""
+        """Of each observation in some draws."""
         shares = rows.responsibilities(*(each[begin:end] for each in parameters))
         if hard:
             harden(shares)
-        return shares if rows.known.weight is None else shares * counts
+        return shares
 
     few = max(1, _TOGETHER // (len(rows) * k))
     if len(rows) * draws.w.size <= _REMEMBERED:
@@ -268,13 +276,13 @@ def _refined(draws: Draws, rows: Observations, order: NDArray[np.int64], em: Mix
         if hard:
             target = (total == total.max(axis=1, keepdims=True)).astype(float)
         else:
-            target = np.log(np.maximum(total / counts / len(order), _LEAST))
-        last, (order, total) = order, summed(target, order)
-        before, agreement = agreement, float((target * total).sum())  # which never falls
+            target = np.log(np.maximum(total / len(order), _LEAST))
+        last, (order, total) = order, summed(target * counts, order)
+        before, agreement = agreement, float((target * counts * total).sum())  # which never falls
         if (order == last).all() or agreement <= before + 1e-9 * abs(before):
             break
     of_em = rows.responsibilities(*em.parameters)[:, :k]
-    return order[:, _orders(-(of_em.T @ total + forbidden)[None])[0]]
+    return order[:, _orders(-(of_em.T @ (counts * total) + forbidden)[None])[0]]
 
 
 def _reordered_sum(
