@@ -1,5 +1,7 @@
 """All of ArviZ's plots and summaries that apply, on trees of one, two and four features."""
 
+import subprocess
+import sys
 import warnings
 from functools import cache
 
@@ -111,3 +113,21 @@ def test_prior_sensitivity():
     table = az.psense_summary(full, var_names=["mu"])
     assert len(table) == 4
     az.plot_psense_dist(full, var_names=["w"], backend="none")
+
+
+def test_a_fit_loads_no_plots_and_who_asks_for_them_gets_them():
+    """Nutpie imports ArviZ, which imports its plots and Matplotlib; a fit does not wait for these."""
+    code = (
+        "import sys, bayesgmm as bg\n"
+        "tree = bg.fit(bg.datasets.galaxies(), 2, draws=20, tune=20, chains=2, random_seed=1, progressbar=False)\n"
+        "assert tree.attrs.get('engine', 'nutpie') == 'nutpie' and 'nutpie' in sys.modules\n"
+        "assert not {'arviz_plots', 'matplotlib'} & set(sys.modules), 'loaded'\n"
+        "import arviz as az\n"
+        "assert 'plot_trace' in dir(az)\n"
+        "assert callable(az.plot_trace) and az.__version__\n"
+        "assert 'arviz_plots' in sys.modules\n"
+        "print(len(az.summary(tree)))\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0

@@ -13,6 +13,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 
 _TOGETHER = 2**22  # densities of draws x points in memory at once
+_ON_A_CORE = 2**16  # that its cache holds
 
 
 def log_density(draws: Draws, rows: Observations) -> FloatArray:
@@ -38,14 +39,16 @@ def shares_given(draws: Draws, rows: Observations) -> FloatArray:
 
 def log_likelihood(draws: Draws, rows: Observations) -> FloatArray:
     """Log-likelihood of all data for every draw, (S,), on all cores."""
+    few, counts = max(1, _ON_A_CORE // len(rows)), rows.counts
 
-    def of_one(parameters: tuple[FloatArray, ...]) -> float:
-        if rows.n_features == 1:  # sums in one pass, without a logarithm for each observation
-            return rows.sums(*parameters).log_likelihood
-        return rows.log_likelihood(*parameters)
+    def of_some(begin: int) -> FloatArray:
+        some = [each[begin : begin + few] for each in draws.parameters]
+        if few == 1 and rows.n_features == 1:  # sums in one pass, without a logarithm for each observation
+            return np.asarray(rows.sums(*some).log_likelihood)
+        return rows.log_density(*some) @ counts
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.array(list(pool.map(of_one, draws.each())))
+        return np.concatenate(list(pool.map(of_some, range(0, len(draws.w), few))))
 
 
 @np.errstate(under="ignore")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import batched
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
+from bayesgmm.analysis import convergence
 from bayesgmm.analysis.contract import group_of
 from bayesgmm.analysis.densities import log_density
 from bayesgmm.analysis.draws import Draws
@@ -31,7 +32,8 @@ _FORMATS = {
     "tail": "{:.3f}",
 }
 _LOCATED = ("em", "mean", "lower", "upper", "log_posterior", "log_likelihood")  # columns beside which sd says how exact
-_AXES = {"chain_axis": 0, "draw_axis": 1}
+_COLUMNS = ["mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"]
+_TOGETHER = 64  # quantities that are summarised at once
 _POINTS = np.linspace(0.05, 0.95, 9)  # quantiles of the data at which densities are followed
 
 
@@ -108,37 +110,38 @@ def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]
 
 def summarise(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
     """Mean, sd, Monte Carlo error and convergence of each quantity; a constant one (the weight for k = 1) is left out."""
-    rows = {}
-    for name, standard, mean, sd in _standardised(quantities):
-        rows[name] = row = {"mean": mean, "sd": sd}
-        if standard.shape[1] < 4:  # ArviZ splits chains in halves, each of which needs two draws
-            continue
-        with np.errstate(invalid="ignore", divide="ignore"):  # of a chain that stands still
-            row["mcse_mean"] = sd * float(array_stats.mcse(standard, **_AXES))
-            row["ess_bulk"] = float(array_stats.ess(standard, method="bulk", **_AXES))
-            row["ess_tail"] = float(array_stats.ess(standard, method="tail", prob=(0.05, 0.95), **_AXES))
-            if len(standard) > 1:
-                row["r_hat"] = float(array_stats.rhat(standard, **_AXES))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"])
+    tables = [pd.DataFrame(columns=_COLUMNS, dtype=float)]
+    for names, standard, mean, sd in _standardised(quantities):
+        found = {"mean": mean, "sd": sd}
+        if standard.shape[2] >= convergence.FEWEST_DRAWS:
+            with np.errstate(invalid="ignore", divide="ignore"):  # of a chain that stands still
+                found["mcse_mean"] = sd * convergence.mcse_mean(standard)
+                found["ess_bulk"], found["r_hat"] = convergence.of_ranks(standard)
+                found["ess_tail"] = convergence.ess_tail(standard)
+        tables.append(pd.DataFrame(found, index=names, columns=_COLUMNS))
+    return pd.concat(tables[min(len(tables) - 1, 1) :])
 
 
 def have_reached(quantities: Iterator[tuple[str, FloatArray]], ess: float, r_hat: float) -> bool:
-    """Whether all have this bulk effective sample size and at most this R-hat; the first that has not ends the question."""
+    """Whether all have this bulk effective sample size and at most this R-hat; the first that have not end the question."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return all(
-            array_stats.ess(standard, method="bulk", **_AXES) >= ess and array_stats.rhat(standard, **_AXES) <= r_hat
-            for _, standard, *_ in _standardised(quantities)
-        )
+        for _, standard, *_ in _standardised(quantities):
+            found, worst = convergence.of_ranks(standard)
+            if not ((found >= ess).all() and (worst <= r_hat).all()):
+                return False
+    return True
 
 
-def _standardised(quantities: Iterator[tuple[str, FloatArray]]) -> Iterator[tuple[str, FloatArray, float, float]]:
-    """What varies less its mean, over its sd, and these two: squares of draws in the data's units could overflow."""
-    for name, values in quantities:
-        if np.ptp(values) != 0:
-            mean, sd = location_and_scale(values.ravel())
-            with np.errstate(invalid="ignore", divide="ignore"):
-                standard = (values - mean) / sd
-            yield name, standard, mean, sd
+def _standardised(
+    quantities: Iterator[tuple[str, FloatArray]],
+) -> Iterator[tuple[list[str], FloatArray, FloatArray, FloatArray]]:
+    """What varies, some at a time: less its mean, over its sd, and these two; squares in the data's units could overflow."""
+    varying = ((name, values) for name, values in quantities if np.ptp(values) != 0)
+    for some in batched(varying, _TOGETHER):
+        names, values = zip(*some, strict=True)
+        mean, sd = np.array([location_and_scale(each.ravel()) for each in values]).T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            yield list(names), (np.stack(values) - mean[:, None, None]) / sd[:, None, None], mean, sd
 
 
 def as_text(table: pd.DataFrame) -> str:

@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from arviz_stats import loo
-from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse.csgraph import connected_components
 
+from bayesgmm.analysis import convergence
 from bayesgmm.analysis.densities import log_density, log_likelihood
 from bayesgmm.analysis.draws import draws_of
 from bayesgmm.analysis.predictive import add_log_likelihood
@@ -182,11 +182,11 @@ def missed_optima(reading: Reading) -> list[tuple[float, float, float]]:
 
 def _apart(values: FloatArray) -> bool:
     """Whether chains (chain, draw) are in different places; those that stand still are, unless they stand in one."""
-    if np.ptp(values) == 0 or values.shape[1] < 4:
+    if np.ptp(values) == 0 or values.shape[1] < convergence.FEWEST_DRAWS:
         return False
     with np.errstate(invalid="ignore", divide="ignore"):
-        r_hat = float(array_stats.rhat((values - values.mean()) / values.std(), chain_axis=0, draw_axis=1))
-    return not r_hat <= _APART + _NOISE / values.shape[1]
+        _, r_hat = convergence.of_ranks((values - values.mean())[None] / values.std())
+    return not r_hat[0] <= _APART + _NOISE / values.shape[1]
 
 
 def _stacked(reading: Reading, of_chain: NDArray[np.int64]) -> FloatArray:

@@ -14,6 +14,7 @@ from arviz_stats.utils import ELPDDataLOO, ELPDDataLOOSubsample
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from bayesgmm.analysis.convergence import ess_mean
 from bayesgmm.analysis.densities import log_density, log_predictive
 from bayesgmm.analysis.diagnosis import MAX_K_HAT
 from bayesgmm.analysis.draws import Draws, draws_of
@@ -330,8 +331,8 @@ def _relative_efficiency(draws: Draws, x: FloatArray) -> float:
     values = log_density(draws, Observations.made(followed(x)))
     moving = np.isfinite(values).all(axis=0) & (values.max(axis=0) > values.min(axis=0))
     values = draws.by_chain(values)[:, :, moving]
-    each = [array_stats.ess(values[..., i], chain_axis=0, draw_axis=1, method="mean") for i in range(values.shape[2])]
-    return float(min(np.mean(each) / len(draws.w), 1.0)) if each else 1.0
+    each = ess_mean(np.moveaxis(values, 2, 0))
+    return float(min(each.mean() / len(draws.w), 1.0)) if len(each) else 1.0
 
 
 def _left_out(reading: Reading, places: NDArray[np.int64], rng: np.random.Generator) -> Iterator[Bridge | None]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Container
 from dataclasses import fields
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,8 +26,34 @@ _OPTIONS = {
 _METHODS = ("wait", "inspect", "abort", "cancel", "is_finished")
 
 
+def _load_when_used(name: str) -> None:
+    """Let a package that nutpie imports, and does not need here, be loaded by whoever uses it first.
+
+    ``importlib.util.LazyLoader`` would load it at once, for the statement that imports a module looks at its ``__spec__``.
+    """
+    spec = None if name in sys.modules else find_spec(name)
+    if spec is None or spec.loader is None:
+        return
+    module, loader = module_from_spec(spec), spec.loader
+
+    def loaded() -> ModuleType:
+        module.__dict__.pop("__getattr__", None)
+        module.__dict__.pop("__dir__", None)
+        try:
+            loader.exec_module(module)
+        except BaseException:
+            sys.modules.pop(name, None)  # the next import tries again
+            raise
+        return module
+
+    module.__dict__["__getattr__"] = lambda attribute: getattr(loaded(), attribute)
+    module.__dict__["__dir__"] = lambda: dir(loaded())
+    sys.modules[name] = module
+
+
 def interface_problem() -> str | None:
     """Why the installed nutpie cannot be used, if it cannot."""
+    _load_when_used("arviz")
     try:
         from nutpie import _lib, sample
         from nutpie.compile_pymc import CompiledPyMCModel
