@@ -26,6 +26,7 @@ from .analysis.predictive import by_feature as by_feature
 from .analysis.predictive import predictive_cdf as predictive_cdf
 from .analysis.predictive import predictive_density as predictive_density
 from .analysis.predictive import predictive_quantiles as predictive_quantiles
+from .analysis.prior_predictive import prior_predictive as prior_predictive
 from .analysis.pymc_variables import for_pymc as for_pymc
 from .analysis.solutions import Solutions as Solutions
 from .analysis.solutions import solutions as solutions
@@ -49,6 +50,5 @@ from .model.mixture import Mixture as Mixture
 from .model.priors import ConjugatePrior as ConjugatePrior
 from .model.priors import HierarchicalPrior as HierarchicalPrior
 from .model.pymc_model import build_model as build_model
-from .model.pymc_model import prior_predictive as prior_predictive
 
 __version__: str

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import arviz as az
 import numpy as np
+import pymc as pm
 import pytest
 from scipy import stats
 
@@ -97,6 +98,54 @@ def test_prior_predictive_is_the_priors(galaxies):
     assert_mean(x.values[0, :, 0], 20.0, "E[x]")
     assert_mean((x.values[0, :, 0] - 20) ** 2, 9.0 + 20.0 / 4, "Var[x]")
     az.plot_ppc_dist(tree, group="prior_predictive", backend="matplotlib")
+
+
+CONJUGATE_2 = bg.ConjugatePrior(
+    alpha=2.0, b0=[3.0, 70.0], B0=[[1.0, 2.0], [2.0, 90.0]], c0=4.0, C0=[[1.0, 3.0], [3.0, 80.0]]
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("d", "options"),
+    [
+        (1, {}),
+        (1, {"covariance": "tied"}),
+        (1, {"family": "t"}),
+        (2, {}),
+        (2, {"covariance": "diag"}),
+        (2, {"covariance": "spherical"}),
+        (2, {"covariance": "tied", "prior": CONJUGATE_2, "family": "t"}),
+    ],
+    ids=str,
+)
+def test_prior_draws_are_those_of_pymc(faithful_as_published, d, options):
+    """Every variable by its name and dimensions, and, entry by entry, its distribution; so are the data drawn."""
+    x = faithful_as_published if d == 2 else faithful_as_published["eruptions"]
+    mine = bg.prior_predictive(x, 3, draws=4_000, random_seed=SEED, **options)
+    with bg.build_model(x, 3, **options):
+        theirs = pm.sample_prior_predictive(4_000, random_seed=SEED)
+    assert set(mine["prior"].data_vars) == set(theirs["prior"].data_vars)
+    pairs = [(mine["prior"][name], theirs["prior"][name]) for name in mine["prior"].data_vars]
+    several = [group["prior_predictive"]["x"].isel(obs=[0, 5]) for group in (mine, theirs)]
+    for one, other in (*pairs, several):
+        assert one.dims == other.dims
+        assert all((one[dim] == other[dim]).all() for dim in one.dims if dim in other.coords and dim in one.coords)
+        assert one.shape == other.shape
+        for a, b in zip(one.values.reshape(4_000, -1).T, other.values.reshape(4_000, -1).T, strict=True):
+            constant = np.ptp(a) == np.ptp(b) == 0
+            assert constant or stats.ks_2samp(a, b).pvalue > 1e-5, one.name
+
+
+def test_data_from_the_prior_have_the_errors_and_the_rows_of_the_data():
+    data = Observations([1.0, 2.0, 5.0, 9.0], error=[0.0, 0.0, 0.0, 1e6])
+    x = bg.prior_predictive(data, 2, draws=300, random_seed=1)["prior_predictive"]["x"].values[0]
+    assert np.abs(x[:, 3]).mean() > 1e5 > np.abs(x[:, :3]).mean()
+    gaps = np.array([[1.0, 2.0], [np.nan, 3.0], [4.0, 1.0], [2.0, np.nan]])
+    tree = bg.prior_predictive(gaps, 2, draws=5, random_seed=1, missing="at_random")
+    assert tree["prior_predictive"]["x"].shape == (1, 5, 4, 2)
+    again = bg.prior_predictive(gaps, 2, draws=5, random_seed=1, missing="at_random")
+    np.testing.assert_array_equal(tree["prior_predictive"]["x"], again["prior_predictive"]["x"])
 
 
 def test_loo_pit_on_the_tree(nuts_tree):

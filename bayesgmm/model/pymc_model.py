@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-import xarray as xr
 from numpy.typing import ArrayLike
 from pymc.logprob.transforms import Transform
 
-from bayesgmm.arguments import TRAITS, Covariance, Family, Missing, Noise, read_count, read_seed, require_memory
+from bayesgmm.arguments import TRAITS, Covariance, Family, Missing, Noise
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
 from bayesgmm.model import wishart
@@ -106,55 +105,6 @@ def build_model(
                 roots = _triangular_roots(prior, k, data.n_features, covariance)
             add_rows(model, mu, roots, data, family)
     return model
-
-
-def prior_predictive(
-    x: ArrayLike | Observations,
-    k: int,
-    *,
-    prior: Prior | None = None,
-    covariance: Covariance = "full",
-    draws: int = 500,
-    random_seed: int | np.random.Generator | None = None,
-    missing: Missing = "raise",
-    family: Family = "gaussian",
-) -> xr.DataTree:
-    """Parameters drawn from the prior, and a data set drawn with each: what the prior expects of data of this scale.
-
-    Parameters
-    ----------
-    x : (n,) or (n, D) array-like
-        The data that the prior is scaled to, and as many as which are drawn.
-    k, prior, covariance, missing, family
-        As in :func:`build_model`.
-    draws : int
-        Data sets.
-    random_seed : int, Generator or None
-
-    Returns
-    -------
-    DataTree
-        Groups ``prior``, ``prior_predictive`` (``x`` over chain, draw, obs and, for several features, feature) and
-        ``observed_data``, as from ``pm.sample_prior_predictive``, which is what draws them:
-        ``az.plot_ppc_dist(tree, group="prior_predictive")``, for several features of :func:`bayesgmm.by_feature`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For data or options that break a rule; the message names it.
-    MemoryError
-        If draws x observations would not fit into memory.
-
-    Examples
-    --------
-    >>> prior_predictive([1.0, 2.0, 5.0, 6.0], k=2, draws=10, random_seed=1)["prior_predictive"]["x"].shape
-    (1, 10, 4)
-    """
-    draws, seed = read_count(draws, "draws"), read_seed(random_seed)
-    model = build_model(x, k, prior=prior, covariance=covariance, missing=missing, family=family)
-    size = int(np.prod(model["x"].shape.eval()))
-    require_memory(8 * draws * size, f"{draws} data sets of {size} numbers", "ask for fewer draws")
-    return pm.sample_prior_predictive(draws, model=model, random_seed=seed)
 
 
 def _variances(prior: Any, covariance: Covariance, per_feature: tuple[str, ...]) -> Any:
