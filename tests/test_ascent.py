@@ -147,6 +147,25 @@ def test_what_is_promised_at_the_end_is_what_is_left():
     assert heights[0] - heights[2] < 5e-6
 
 
+def test_a_curvature_that_cannot_be_is_forgotten():
+    """As pairs tell it that rounding has spoilt, the way up leads down: that is no maximum."""
+    x = overlapping(2_000, [0.0, 3.0])
+    data, structure = Observations.read(x), Structure("full", 1)
+    units = data.units(one_unit=False)
+    start = np.array([0.5, 0.5]), np.array([[-1.0], [0.5]]), np.ones((2, 1))
+    chart = Chart(structure, start, data.sums(*start, units=units))
+    slope = chart.slope(start, data.sums(*start, units=units))
+    for spoilt in (-slope, np.full(chart.size, np.nan)):
+        climb = Climb(data, units, start, [(slope, spoilt)] * 4)
+        for _ in range(20):
+            if ascend(climb, structure, tol=1e-6, max_iter=500, floor=1e-12):
+                break
+            climb.pairs = ()
+        assert climb.history[-1] == pytest.approx(
+            bg.fit_em(x, 2, random_seed=1).history[-1] + units.log_volume(2_000.0), abs=1e-4
+        )
+
+
 def test_gives_way_to_em_at_the_floor():
     """A climb that a component on the variance floor cuts short says that it is not at the maximum, and nothing is lost."""
     x = np.r_[rng(0).standard_normal(50), [3.0, 3.0 + 1e-9]]

@@ -83,7 +83,7 @@ class Climb:
 
     def near_enough(self, gain: float, tol: float, *, bent: bool) -> bool:
         """Whether so little is to be gained, where the curvature is known, that this is the maximum."""
-        return gain <= max(tol if bent else _UNKNOWN * tol, self.rounding)
+        return bool(gain <= max(tol if bent else _UNKNOWN * tol, self.rounding))
 
 
 def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, floor: float) -> bool:
@@ -105,6 +105,9 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
     while climb.passes < max_iter:
         step = _newton_step(slope, climb.pairs)
         promised = float(slope @ step)
+        if promised <= 0 and climb.pairs:  # rounding has bent what they tell
+            climb.pairs = ()
+            continue
         if climb.near_enough(promised / 2, tol, bent=len(climb.pairs) >= _FEW):
             return True
         length = min(1.0, _LONGEST / chart.extent(step))
