@@ -248,7 +248,7 @@ print(f"{dropped.n_observations:.0f} rows")
 
 # %%
 part = next(pq.ParquetFile(days / "day_1.parquet").iter_batches(100_000, columns=columns)).to_pandas()
-given = {"draws": 500, "random_seed": 1, "progressbar": False}
+given = {"random_seed": 1, "progressbar": False}
 fits = {method: bg.fit(part, 3, method=method, **given) for method in ("nuts", "laplace")}
 by_nuts, by_laplace = (bg.check_against_em(fit).table for fit in fits.values())
 agreement = pd.DataFrame({"NUTS": by_nuts["mean"], "sd": by_nuts["sd"], "Laplace": by_laplace["mean"]})

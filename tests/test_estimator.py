@@ -427,9 +427,7 @@ def test_candidates_may_be_an_array(two_small):
 @pytest.mark.slow
 def test_auto_says_that_candidates_have_not_converged(two_small):
     with pytest.warns(bg.exceptions.ConvergenceWarning) as said:
-        bg.BayesianGMM("auto", candidates=[1, 5], draws=20, tune=20, chains=2, n_init=2, random_state=SEED).fit(
-            two_small[:60, None]
-        )
+        bg.BayesianGMM("auto", candidates=[1, 5], draws=20, tune=20, chains=2, random_state=SEED).fit(two_small[:60, None])
     assert any("candidates have not converged" in str(each.message) for each in said)
 
 
