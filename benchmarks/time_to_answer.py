@@ -1,7 +1,7 @@
 """How long one waits, and for what: processes, whole calls beside their sampling, EM where clusters overlap, prediction.
 
-uv run --extra benchmarks python benchmarks/time_to_answer.py                        half an hour; writes time_to_answer.md
-uv run --extra benchmarks python benchmarks/time_to_answer.py --before CHECKOUT      another commit beside it, in turns
+uv run --extra tests python benchmarks/time_to_answer.py                      three minutes; writes time_to_answer.md
+uv run --extra tests python benchmarks/time_to_answer.py --before CHECKOUT      another commit beside it, in turns
 """
 
 import argparse
