@@ -11,10 +11,10 @@ from scipy import stats
 import bayesgmm as bg
 from bayesgmm import Mixture, arguments
 from bayesgmm.analysis import densities
-from bayesgmm.analysis.draws import read_draws
+from bayesgmm.analysis.draws import Draws, read_draws
 from bayesgmm.data.observations import Observations
 from tests.conftest import make_tree
-from tests.statistics import SEED, assert_mean
+from tests.statistics import SEED, assert_mean, rng
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +98,19 @@ def test_prior_predictive_is_the_priors(galaxies):
     assert_mean(x.values[0, :, 0], 20.0, "E[x]")
     assert_mean((x.values[0, :, 0] - 20) ** 2, 9.0 + 20.0 / 4, "Var[x]")
     az.plot_ppc_dist(tree, group="prior_predictive", backend="matplotlib")
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_log_likelihoods_of_draws_do_not_depend_on_how_many_are_taken_together(monkeypatch, galaxies, d):
+    x = galaxies.to_numpy() if d == 1 else np.column_stack([galaxies, galaxies[::-1]])
+    generator, s = rng(d), 7
+    factors = np.tril(generator.standard_normal((s, 2, d, d)) / 3) + 3 * np.eye(d)
+    draws = Draws(generator.dirichlet([2.0, 2.0], s), generator.normal(20, 3, (s, 2, d)), factors, 1, s)
+    rows = Observations(x, weight=generator.uniform(0, 3, len(x)))
+    wanted = [rows.log_likelihood(*one) for one in draws.each()]
+    for together in (1, 3 * len(x), densities._ON_A_CORE):
+        monkeypatch.setattr(densities, "_ON_A_CORE", together)
+        np.testing.assert_allclose(densities.log_likelihood(draws, rows), wanted, rtol=1e-12)
 
 
 CONJUGATE_2 = bg.ConjugatePrior(
