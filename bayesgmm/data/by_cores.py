@@ -6,27 +6,17 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, reduce
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.data.observations import Observations, Source
+from bayesgmm.data.observations import Observations, Source, Summable
 from bayesgmm.data.units import Units
 from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.student import Nu
 
 _PARTS = 8  # on however many cores, so that sums are the same to the last bit
 _ENOUGH = 5_000_000  # values times components, from which on threads are worth their while
-
-
-class Summed(Protocol):
-    """What completed sums can be asked of, as of every source."""
-
-    def sums(
-        self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
-    ) -> ESums:
-        """Completed sums for a mixture."""
 
 
 class _ByCores:
@@ -45,7 +35,7 @@ class _ByCores:
             return reduce(ESums.plus, pool.map(of, self._parts))
 
 
-def by_cores(source: Source, k: int) -> Summed:
+def by_cores(source: Source, k: int) -> Summable:
     """The source itself where that is quick, or where it has workers of its own."""
     if isinstance(source, Observations) and source.x.size * k >= _ENOUGH:
         return _ByCores(source)

@@ -38,7 +38,16 @@ _ROWS = 2**16  # handled together
 _DRAWN = 5  # exact values that are looked at while one behind another is drawn
 
 
-class Source(Protocol):
+class Summable(Protocol):
+    """All that EM's iterations ask of observations."""
+
+    def sums(
+        self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
+    ) -> ESums:
+        """Completed sums for a mixture with K components, or for S of them: :func:`bayesgmm.kernels.estep.e_step`."""
+
+
+class Source(Summable, Protocol):
     """Where observations are does not matter to those who ask for no more than this."""
 
     @property
@@ -54,11 +63,6 @@ class Source(Protocol):
 
     def over_blocks[T](self, work: Callable[[Observations], T]) -> Iterator[T]:
         """What comes of them in blocks."""
-
-    def sums(
-        self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
-    ) -> ESums:
-        """Completed sums for a mixture with K components, or for S of them: :func:`bayesgmm.kernels.estep.e_step`."""
 
 
 class Observations:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import digamma, polygamma
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.data.by_cores import Summed
+from bayesgmm.data.observations import Summable
 from bayesgmm.data.units import Units
 from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.student import LEAST
@@ -48,7 +48,7 @@ class Climb:
 
     def __init__(
         self,
-        source: Summed,
+        source: Summable,
         units: Units,
         start: Parameters,
         pairs: Pairs = (),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import digamma
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.data.by_cores import Summed
+from bayesgmm.data.observations import Summable
 from bayesgmm.data.units import Units
 from bayesgmm.em.ascent import FREEDOM, Climb, Pairs, Parameters, ascend
 from bayesgmm.em.result import Restart
@@ -54,7 +54,7 @@ class Run:
         return Start(self.end.start, self.end.mixture, self.pairs)
 
 
-def run_em(source: Summed, settings: Settings, start: Start, keep: Callable[[Start], None] | None = None) -> Run:
+def run_em(source: Summable, settings: Settings, start: Start, keep: Callable[[Start], None] | None = None) -> Run:
     """A few E and M steps and a climb in turn until nothing more is to be gained; who keeps where it is, is told.
 
     Where something is known of the curvature, the climb comes first.
