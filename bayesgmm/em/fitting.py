@@ -93,8 +93,8 @@ def fit_em(
     start : Mixture or sequence of Mixture, optional
         Start here instead of at ``n_init`` chosen points, with covariances pooled as the structure wants them.
     tol : float
-        Converged when a Newton step promises no more than this, in units of log-likelihood (of which rounding leaves 14
-        digits; where weights are smaller than one on average, of their mean). The curvature is learnt from the slopes.
+        Converged when a Newton step promises to raise the log-likelihood by no more than this, or by less than its rounding,
+        1e-14 of it. Weights that are below one on average count as if their mean were one.
     max_iter : int
         How often a run looks at the data.
     variance_floor : float
