@@ -104,7 +104,7 @@ def test_the_density_is_the_posteriors_without_C0(kind):
         values = own.constrained(point)
         log_w, mu, log_variances = np.log(values["w"]), values["mu"], np.log(values["sigma2"])
         mine = splits.log_density(
-            own.rows, log_w, nothing, mu, log_variances, hyper, b0, inverse_B0, rate, own.hierarchical, np.empty(k),
+            own.rows.for_moves(), log_w, nothing, mu, log_variances, hyper, b0, inverse_B0, rate, own.hierarchical, np.empty(k),
             np.empty(k),
         )  # fmt: skip
         theirs = own(point)[0]
@@ -121,7 +121,7 @@ def after_moves(own, size, moves, move=splits.move):
     generator = rng(9)
     points = prior_points(own, size, generator)
     for point in points:
-        move(generator, rows_of(draw_data(own, point, generator), None, None), k, *others, moves, point)
+        move(generator, rows_of(draw_data(own, point, generator), None, None).for_moves(), k, *others, moves, point)
     return points
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.kernels.estep import e_step
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +64,11 @@ def location_and_scale(x: FloatArray, weight: FloatArray | None = None) -> tuple
     """Mean and standard deviation of one feature, safe for any legal scale and offset."""
     low, high = float(x.min()), float(x.max())
     middle, half = low + (high - low) / 2, (high - low) / 2
-    column, one, mean = np.ascontiguousarray(x)[:, None], np.ones((1, 1)), np.zeros((1, 1))
-    sums = e_step(column, one[0], mean, one, weight, shift=middle, scale=half)
-    mean = sums.first / sums.counts
-    sums = e_step(column, one[0], mean, one, weight, shift=middle, scale=half)
-    variance = float(sums.second[0, 0] / sums.counts[0])
-    return float(middle + half * mean[0, 0]), half * math.sqrt(variance)
+    z = np.subtract(x, middle, dtype=float)
+    z /= half
+    total = len(x) if weight is None else weight.sum()
+    mean = (z if weight is None else weight * z).sum() / total
+    z -= mean
+    z *= z
+    variance = (z if weight is None else np.multiply(weight, z, out=z)).sum() / total
+    return middle + half * float(mean), half * math.sqrt(variance)

@@ -55,6 +55,8 @@ def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: Gib
     own = target.log_posterior
     run, stretch = sweeps(own), max(1, STRETCH // (own.work * own.k))
     draws = np.empty((settings.chains, settings.draws, own.n_dim))
+    with phases("compile", None), DeferredInterrupt(raise_at_end=True):
+        run(np.random.default_rng(0), starts[0].copy(), 1, np.empty((1, own.n_dim)))
 
     def chain(start: FloatArray, seed: np.random.SeedSequence, made: FloatArray) -> Chain:
         rng, state, discarded = np.random.default_rng(seed), start.copy(), np.empty((1, own.n_dim))

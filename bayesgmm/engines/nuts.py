@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.engines.interface import NOTHING_TO_KEEP, Gaussian, Sampled, Start, Target
+from bayesgmm.engines.interface import NOTHING_TO_KEEP, Sampled, Start, Target
 from bayesgmm.engines.laplace import departure, laplace
 from bayesgmm.engines.nutpie_interface import read_trace
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
-from bayesgmm.engines.starts import MOST_DIMENSIONS, NO_START, Optimum, after_sweeps, deal
+from bayesgmm.engines.starts import MOST_DIMENSIONS, NO_START, Optimum, about_mode, after_sweeps, deal
 from bayesgmm.posterior import LogPosterior
 from bayesgmm.words import Argument, Words
 
@@ -38,7 +38,6 @@ _ALL_BUT_GAUSSIAN = 0.1  # up to which longer steps cost no divergences
 _ALL_BUT_ONE = 0.9  # share of the posterior that makes a solution as good as the only one
 _FEW_DIMENSIONS = 20  # whose correlations low-rank adaptation learns by itself
 _FEWEST_FOR_BFMI = 4  # steps
-_FAR = 3.0  # squared distance for each parameter, from an optimum to a point that does not belong to it
 _OPERATIONS = 5_000  # observations x components x features, which steps from draw to draw far from a Gaussian may take
 _MOST_STEPS = 8
 _GROWTH = 1.5  # an adaptive run is judged at lengths that grow by this factor
@@ -279,32 +278,27 @@ def choose_geometry(
     parameters the distance is not measured.
     """
     begun = deal(optima, chains)
-    seeds = np.random.SeedSequence(seed).spawn(chains)
-    points = [after_sweeps(own, optima[i].point, np.random.default_rng(each)) for i, each in zip(begun, seeds, strict=True)]
-    most_thin = most_steps_between_draws(own.x.size * own.k)
-    fallback = Geometry("diag", 400, 0.9, most_thin, [Start(point) for point in points])
-    if own.n_dim > MOST_DIMENSIONS:
-        return fallback
-    main = optima[0].approximation or laplace(own, optima[0].point)
-    distance = departure(own, main) / np.sqrt(own.n_dim)
-    if distance >= _NEAR_GAUSSIAN or optima[0].mass < _ALL_BUT_ONE:
-        return fallback
-    target_accept = 0.8 if distance < _ALL_BUT_GAUSSIAN else 0.9
-    if own.n_dim <= _FEW_DIMENSIONS or not can_whiten:
-        return Geometry("low_rank", 200, target_accept, 1, fallback.starts)
+    rngs = [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(chains)]
+    near, main = None, optima[0].approximation
+    if own.n_dim <= MOST_DIMENSIONS and optima[0].mass >= _ALL_BUT_ONE:
+        main = main or laplace(own, optima[0].point)
+        near = departure(own, main) / np.sqrt(own.n_dim)
+    if main is None or near is None or near >= _NEAR_GAUSSIAN:
+        points = [after_sweeps(own, optima[i].point, rng) for i, rng in zip(begun, rngs, strict=True)]
+        most_thin = most_steps_between_draws(own.x.size * own.k)
+        return Geometry("diag", 400, 0.9, most_thin, [Start(point) for point in points])
     approximations = [optima[i].approximation or main for i in begun]
-    starts = [Start(point, _whitening(own, point, each)) for point, each in zip(points, approximations, strict=True)]
+    points = [about_mode(own, each, 1.0, rng) for each, rng in zip(approximations, rngs, strict=True)]
+    target_accept = 0.8 if near < _ALL_BUT_GAUSSIAN else 0.9
+    if own.n_dim <= _FEW_DIMENSIONS or not can_whiten:
+        return Geometry("low_rank", 200, target_accept, 1, [Start(point) for point in points])
+    starts = [Start(point, each) for point, each in zip(points, approximations, strict=True)]
     return Geometry("whitened", 200, target_accept, 1, starts)
 
 
 def most_steps_between_draws(operations: int) -> int:
     """How many steps a draw may take where each takes so many operations, far from a Gaussian."""
     return int(np.clip(_OPERATIONS // operations, 1, _MOST_STEPS))
-
-
-def _whitening(own: LogPosterior, point: FloatArray, approximation: Gaussian) -> Gaussian:
-    """The coordinates of the optimum that the point comes from, or of another one if it has gone there."""
-    return approximation if (approximation.noise(point) ** 2).sum() <= _FAR * own.n_dim else laplace(own, point)
 
 
 def _with_variables(target: Target, part: xr.DataTree) -> xr.DataTree:

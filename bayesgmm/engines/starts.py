@@ -1,4 +1,7 @@
-"""Where chains begin: at the optima that EM found, in proportion to their mass, which a short Gibbs run then leaves."""
+"""Where chains begin: at the optima that EM found, in proportion to their mass.
+
+Near a Gaussian each is drawn from Laplace's approximation; elsewhere a short Gibbs run leaves the optimum.
+"""
 
 from __future__ import annotations
 
@@ -85,6 +88,12 @@ def after_sweeps(own: LogPosterior, point: FloatArray, rng: np.random.Generator)
     if can_begin(own, state) and np.exp(own.log_weights(state[None])).min() > _NO_WEIGHT:
         return state
     return near(own, point, rng)
+
+
+def about_mode(own: LogPosterior, mode: Gaussian, spread: float, rng: np.random.Generator) -> FloatArray:
+    """A draw from a Laplace approximation, ``spread`` times as wide; a place near its mode if NUTS cannot begin there."""
+    point = mode.mean + spread * mode.factor @ rng.standard_normal(own.n_dim)
+    return point if can_begin(own, point) else near(own, mode.mean, rng)
 
 
 def near(own: LogPosterior, point: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -103,9 +103,10 @@ def sweeps(own: LogPosterior) -> Sweeps:
     can_move = own.n_features == 1 and own.spread.n_blocks > 1 and not own.student
     moves = moves_before_a_sweep(own) if can_move else 0
     kind = own.classes, own.spread.compiled, own.hierarchical
+    exact = own.rows.for_moves() if moves else own.rows
 
     def run(rng: np.random.Generator, *others: Any) -> None:
-        rows = rows_of(own, np.ones(own.k)) if own.student else own.rows
+        rows = rows_of(own, np.ones(own.k)) if own.student else exact
         kernels.sweep(rng, rows, *kind, hyper, *given, moves, *others)
 
     return run

@@ -15,7 +15,7 @@ from bayesgmm.engines.compiled_target import POINT, CompiledTarget
 from bayesgmm.engines.interface import Start
 from bayesgmm.engines.laplace import laplace
 from bayesgmm.engines.nuts import Geometry
-from bayesgmm.engines.starts import Optimum, can_begin, deal, near
+from bayesgmm.engines.starts import Optimum, about_mode, deal
 from bayesgmm.posterior import SummedPosterior
 
 _GRACE = 0.02, 0.002  # share of a pass, and seconds at the least, that the first to ask waits for the others
@@ -118,9 +118,7 @@ def geometry_in_passes(own: SummedPosterior, optima: Sequence[Optimum], chains: 
     rng, starts = np.random.default_rng(seed), []
     approximations = {i: optima[i].approximation or laplace(own, optima[i].point) for i in set(deal(optima, chains))}
     for i in deal(optima, chains):
-        mean, factor = approximations[i]
-        point = mean + _SPREAD * factor @ rng.standard_normal(own.n_dim)
-        starts.append(Start(point if can_begin(own, point) else near(own, mean, rng), approximations[i]))
+        starts.append(Start(about_mode(own, approximations[i], _SPREAD, rng), approximations[i]))
     return Geometry("whitened", 200, 0.8, 1, starts)
 
 

@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
 
 from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.analysis.draws import draws_of
 from bayesgmm.analysis.quantities import have_reached, invariant_quantities
 from bayesgmm.arguments import Engine, FloatArray
-from bayesgmm.data.observations import Observations
 from bayesgmm.em.result import EMResult
 from bayesgmm.em.rivals import has_rival
 from bayesgmm.engines.compiled_target import CompiledTarget
@@ -21,7 +19,6 @@ from bayesgmm.engines.interface import Sampled
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.engines.problem import Problem, custom_problem, own_problem
 from bayesgmm.engines.starts import Optimum, deal, weigh
-from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.fitting.asked import Asked
 from bayesgmm.posterior import SummedPosterior
 
@@ -39,10 +36,8 @@ def posed(asked: Asked, em: EMResult, phases: Phases) -> tuple[Problem, list[Opt
     problem = own_problem(asked.data, em, asked.prior, engine, asked.options.chains)
     assert problem.own is not None
     with phases("compile", None), DeferredInterrupt(raise_at_end=True):
-        own, point = problem.own, problem.starts[0]  # whose density and sweeps take long at first use only
-        own(point)
-        if isinstance(asked.source, Observations):
-            sweeps(own)(np.random.default_rng(0), point.copy(), 1, np.empty((1, own.n_dim)))
+        own = problem.own  # whose density takes long at first use only
+        own(problem.starts[0])
     with phases("geometry", None):
         return problem, weigh(own, problem.starts)
 

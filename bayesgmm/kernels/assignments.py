@@ -59,7 +59,9 @@ def add_in_order(membership, target, forbidden, orders, total):
 
 @compiled(fastmath=SUMS)
 def _fill_costs(membership, target, forbidden, costs):
-    costs[:] = -forbidden
+    for j in range(len(costs)):  # to assign an array to a slice compiles numba's message on shapes, which takes seconds
+        for m in range(len(costs)):
+            costs[j, m] = -forbidden[j, m]
     for begin in range(0, len(target), _BLOCK):
         end = min(begin + _BLOCK, len(target))
         for j in range(len(costs)):

@@ -12,15 +12,18 @@ from typing import Any
 
 import numba
 import numpy as np
+from filelock import FileLock, Timeout
 from numba.core import config, event, sigutils
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 
 from bayesgmm.arguments import FloatArray
 
 STRICT = {"contract"}  # a product and a sum may become one fused operation, and nothing else
 SUMS = {"contract", "reassoc", "nsz"}  # sums may be reordered, which is what makes them vectors
 _PAUSE = 0.3  # seconds after which compiling is announced anew
+_PATIENCE = 120.0  # seconds to wait for another process that compiles the same function
 
 
 def compiled(*, fastmath: set[str], inline: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -54,23 +57,69 @@ def given(array: Any) -> FloatArray:
 
 def _with_cache(target: Any, function: Callable[..., Any]) -> Any:
     try:
-        target._cache = _Cache(function)
+        target._cache = saved = _Cache(function)
     except RuntimeError:  # numba found no directory to write to
         _say("no directory for compiled code can be written (NUMBA_CACHE_DIR names one): every process compiles")
+        return target
+    compile_now = target.compile
+
+    def compile_once(*signature: Any) -> Any:
+        with global_compiler_lock:
+            try:
+                return compile_now(*signature)
+            finally:  # of an interrupted compilation too
+                saved.end_turn()
+
+    target.compile = compile_once
     return target
 
 
 class _Cache(FunctionCache):
-    """numba's cache on disk, which by itself looks at the file of a function but not at those of the functions it calls."""
+    """numba's cache on disk, and two things that it does not do.
+
+    It looks at the file of a function but not at those of the functions it calls. And of processes that compile the same
+    function at once, for different arguments, one may leave its code under the other's name; here they take turns, from when
+    a function is not found until it is saved, so that each is compiled once.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._turn = FileLock(Path(self.cache_path) / f"{self._impl.filename_base}.lock", thread_local=False)
+        self._saves = True
 
     def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
         return (*super()._index_key(signature, codegen), _sources(), config.BOUNDSCHECK)
 
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        found = super().load_overload(signature, target_context)
+        if found is None and not self._turn.is_locked:
+            self._begin_turn()
+            found = super().load_overload(signature, target_context)
+        return found
+
     def save_overload(self, signature: Any, data: Any) -> None:
         try:
-            super().save_overload(signature, data)
+            if self._saves:
+                super().save_overload(signature, data)
         except OSError as error:  # a full disk
             _say(f"compiled code cannot be saved ({error.strerror}): every process compiles")
+
+    def _begin_turn(self) -> None:
+        try:
+            self._impl.locator.ensure_cache_path()
+            try:
+                self._turn.acquire(timeout=_PAUSE)
+            except Timeout:
+                _print("another process compiles the same; waiting for it")
+                self._turn.acquire(timeout=_PATIENCE)
+        except Timeout:  # it hangs, or has been stopped
+            self._saves = False
+        except (OSError, NotImplementedError):  # no locks on this file system, or no room
+            pass
+
+    def end_turn(self) -> None:
+        """Let others look."""
+        self._turn.release()
 
 
 @cache
@@ -86,14 +135,15 @@ class _Announcer(event.Listener):
     """Says that compiling has begun, once for functions that follow each other; one calls for others while it compiles."""
 
     def __init__(self) -> None:
-        self.depth, self.ended, self.said = 0, -np.inf, False
+        self.depth, self.ended, self.began = 0, -np.inf, 0.0
 
     def on_start(self, started: Any) -> None:
         ours = str(started.data["dispatcher"].py_func.__module__).startswith("bayesgmm.")
-        if ours and not self.depth and time.monotonic() - self.ended > _PAUSE:
+        now = time.monotonic()
+        if ours and not self.depth and now - self.ended > _PAUSE:
             first = "for this machine (up to half a minute, at first use only)"
-            _print(f"compiling {'further functions' if self.said else first}")
-            self.said = True
+            _print(f"compiling {f'further functions ({now - self.began:.0f} s so far)' if self.began else first}")
+            self.began = self.began or now
         self.depth += 1
 
     def on_end(self, ended: Any) -> None:

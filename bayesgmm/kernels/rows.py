@@ -48,7 +48,8 @@ class Rows(NamedTuple):
     known : Exact, Errors, Groups, Intervals or Student
         What is known of the values; all is in the order of groups or intervals.
     sums, log_likelihood : int
-        Addresses of the functions of :mod:`bayesgmm.kernels.sums` for these rows; the second is 0 for several features.
+        Addresses of the functions of :mod:`bayesgmm.kernels.sums` for these rows; 0 as the second, which only moves of a
+        sweep take (:meth:`for_moves`).
     at_known : int
         The address of what is known, which these functions take.
     """
@@ -64,22 +65,24 @@ class Rows(NamedTuple):
     log_likelihood: int
     at_known: int
 
+    def for_moves(self) -> Rows:
+        """With the log-likelihood of one feature, compiled if it has not been."""
+        return self._replace(log_likelihood=address_of_log_likelihood(self.known))
+
 
 def rows_of(
     x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | None, known: Kind = EXACT, *, noise: bool = False,
     student: bool = False,
 ) -> Rows:  # fmt: skip
     """Observations (n, D) as sweeps take them, of Gaussians or of t distributions."""
-    one_feature, nothing = x.shape[1] == 1, given([])
+    nothing = given([])
     weights, copies, rest = nothing, nothing, nothing
     labels = given(np.empty((0, len(x))) if log_labels is None else log_labels)
     if weight is not None:
         weights, copies = given(weight), given(whole_counts(x, weight))
         rest = given(weights - copies) if (copies != weights).any() else nothing
-    likelihood = address_of_log_likelihood(known) if one_feature else 0
-    sums = address_of_sums(known, one_feature=one_feature, student=student)
-    addresses = sums, likelihood, known.address
-    return Rows(given(x), weights, copies, rest, labels, int(noise), known, *addresses)
+    sums = address_of_sums(known, one_feature=x.shape[1] == 1, student=student)
+    return Rows(given(x), weights, copies, rest, labels, int(noise), known, sums, 0, known.address)
 
 
 def whole_counts(x: FloatArray, weight: FloatArray) -> FloatArray:
