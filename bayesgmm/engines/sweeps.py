@@ -118,7 +118,7 @@ def rows_of(own: LogPosterior, nu: FloatArray) -> Rows:
 
 
 def moves_before_a_sweep(own: LogPosterior) -> int:
-    """As many as take about as long as the sweep: two on a hundred observations, twenty on ten thousand."""
+    """Two on a hundred observations, twenty on ten thousand, where each is as long as a third of a sweep."""
     return int(np.clip(own.x.size * own.k // _OPERATIONS, _FEWEST_MOVES, _MOST_MOVES))
 
 

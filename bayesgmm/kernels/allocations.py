@@ -7,11 +7,12 @@ import math
 import numpy as np
 
 from bayesgmm.kernels import latent
+from bayesgmm.kernels.allocate import add_known, allocate
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.spread import Factors
 from bayesgmm.kernels.steps import blocks_of, draw_blocks, draw_means, prepare
-from bayesgmm.kernels.sweeps import add_known, allocate, draw_share
+from bayesgmm.kernels.sweeps import draw_share
 from bayesgmm.kernels.variates import choose, draw_heavy, draw_weights, log_sum_exp
 
 
@@ -28,7 +29,7 @@ def allocate_at(rng, rows, log_w, mu, factors, counts, first, second):
     offsets, scratch = np.empty(all_k), (np.empty((k, size)), np.empty((k, size)), np.empty(all_k), np.empty(all_k))
     prepare(spread, log_w[:k], factors, scratch[0], offsets)
     copy(log_w[k:], offsets[k:])
-    allocate(rng, spread, rows, offsets, mu, factors, scratch, np.empty(n, np.int16), (counts, first, second))
+    allocate(rng, rows.known, spread, rows, offsets, mu, factors, scratch, np.empty(n, np.int16), (counts, first, second))
 
 
 @compiled(fastmath=STRICT)

@@ -33,7 +33,7 @@ from bayesgmm.kernels.student import Student
 SUMMED = 1_000.0  # copies of a row from which on their sum is as good as normal: its skewness is at most .06
 
 
-def _for_each_kind(
+def for_each_kind(
     step: Any, of_variances: Any, of_factors: Any, of_errors: Any, of_groups: Any, of_intervals: Any, of_student: Any = None
 ) -> None:
     """Give a step, which is a signature with a docstring, its version for each type of its argument ``known``.
@@ -497,14 +497,14 @@ def _add_moments_of_group(table, room, j, mu, share, mean, square):
         square[d] += share * (value * value + max(variance, 0.0))
 
 
-_for_each_kind(begin, _begin_exact, _begin_exact, _begin_exact, _begin_groups, _begin_intervals, _begin_student)
-_for_each_kind(scales_of, *[_scales_as_counted] * 5, _scales_as_drawn)
-_for_each_kind(draw_nu, *[_draw_no_nu] * 5, _draw_nu)
-_for_each_kind(move_scales, *[_move_no_scales] * 5, _move_scales)
-_for_each_kind(kind_of_points, *[_exact_points] * 5, _points_of_student)
-_for_each_kind(nu_of, *[_no_nu] * 5, _nu)
-_for_each_kind(place_of, _place_as_it_is, _place_as_it_is, _place_as_it_is, _place_in_order, _place_in_order)
-_for_each_kind(
+for_each_kind(begin, _begin_exact, _begin_exact, _begin_exact, _begin_groups, _begin_intervals, _begin_student)
+for_each_kind(scales_of, *[_scales_as_counted] * 5, _scales_as_drawn)
+for_each_kind(draw_nu, *[_draw_no_nu] * 5, _draw_nu)
+for_each_kind(move_scales, *[_move_no_scales] * 5, _move_scales)
+for_each_kind(kind_of_points, *[_exact_points] * 5, _points_of_student)
+for_each_kind(nu_of, *[_no_nu] * 5, _nu)
+for_each_kind(place_of, _place_as_it_is, _place_as_it_is, _place_as_it_is, _place_in_order, _place_in_order)
+for_each_kind(
     fill_log_densities,
     _fill_of_variances,
     _fill_of_factors,
@@ -513,9 +513,9 @@ _for_each_kind(
     _fill_of_intervals,
     _fill_of_students,
 )
-_for_each_kind(add, _add_to_variances, _add_to_factors, _add_of_errors, _add_of_groups, _add_of_intervals, _add_of_students)
-_for_each_kind(draw, _draw_exact, _draw_exact, _draw_of_errors, _draw_of_groups, _draw_of_intervals)
-_for_each_kind(
+for_each_kind(add, _add_to_variances, _add_to_factors, _add_of_errors, _add_of_groups, _add_of_intervals, _add_of_students)
+for_each_kind(draw, _draw_exact, _draw_exact, _draw_of_errors, _draw_of_groups, _draw_of_intervals)
+for_each_kind(
     add_moments,
     _add_exact_moments,
     _add_exact_moments,

@@ -31,7 +31,8 @@ _SCRATCH = 2_048  # numbers of one such block of all features, which with anothe
 
 
 @compiled(fastmath=SUMS)
-def _width(n_features, k):
+def width_of_block(n_features, k):
+    """How many observations are handled together."""
     return max(8, min(_BLOCK, _SCRATCH // n_features, block_width(k)))
 
 
@@ -98,7 +99,7 @@ def add_products(one, deviation, sums, m):
 
 
 @compiled(fastmath=SUMS, inline=True)
-def _joint(z, log_labels, c, mu, h, deviation, y, joint, top, total, m):
+def fill_joint(z, log_labels, c, mu, h, deviation, y, joint, top, total, m):
     """For one block: joint_ki = exp(log_joint_ki - top_i), top_i = max_k log_joint_ki, total_i = sum_k joint_ki."""
     k, n_features = mu.shape
     triangular = h.shape[2] > 1
@@ -196,7 +197,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
     if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
     n, (k, n_features) = len(x), mu.shape
-    width = _width(n_features, len(c))
+    width = width_of_block(n_features, len(c))
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
     joint = np.empty((len(c), width))
     y, top, total = np.empty(width), np.empty(width), np.empty(width)
@@ -204,7 +205,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
     for begin in range(0, n, width):
         m = min(width, n - begin)
         standardise(x[begin : begin + m], shift, inverse_scale, z)
-        _joint(z, log_labels[:, begin : begin + m], c, mu, h, deviation, y, joint, top, total, m)
+        fill_joint(z, log_labels[:, begin : begin + m], c, mu, h, deviation, y, joint, top, total, m)
         log_likelihood += add_log_totals(top, total, weight[begin : begin + m], m)
         add_noise(joint, total, k, m, counts)
         for j in range(k):
@@ -223,7 +224,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
 def log_densities(x, log_labels, c, mu, h, out, shares):
     """Log density of every x (n, D) for every set of parameters c (S, K), mu, h, into out (S, n); see :mod:`.univariate`."""
     n, k, n_features = len(x), c.shape[1], mu.shape[2]
-    width = _width(n_features, k)
+    width = width_of_block(n_features, k)
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))
     joint = np.empty((k, width))
     y, top, total = np.empty(width), np.empty(width), np.empty(width)
@@ -236,7 +237,7 @@ def log_densities(x, log_labels, c, mu, h, out, shares):
                 out[s, begin : begin + m] = np.nan
                 shares[s : s + 1, begin : begin + m] = np.nan
                 continue
-            _joint(z, log_labels[:, begin : begin + m], c[s], mu[s], h[s], deviation, y, joint, top, total, m)
+            fill_joint(z, log_labels[:, begin : begin + m], c[s], mu[s], h[s], deviation, y, joint, top, total, m)
             if len(shares) > 0:
                 fill_shares(joint, total, m, shares[s, begin : begin + m])
                 continue

@@ -17,6 +17,7 @@ import math
 import numpy as np
 
 from bayesgmm.kernels import latent, steps
+from bayesgmm.kernels.allocate import allocate
 from bayesgmm.kernels.blocks import no_unit
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.number import bring_forward, draw_number
@@ -25,7 +26,6 @@ from bayesgmm.kernels.points import OF_NOISE, log_weights, share_out
 from bayesgmm.kernels.student import coordinate_of, draw_prior, log_constant, nu_at
 from bayesgmm.kernels.sums import fill_sums_of
 from bayesgmm.kernels.variates import (
-    choose,
     draw_log_gammas,
     draw_logit,
     draw_weights,
@@ -70,7 +70,7 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
             steps.divide_anew(rng, spread, rows, learnt, hyper, b0, inverse_B0, rate, moves, state, scale, C0)
             log_weights(state, log_w)
             _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
-            allocate(rng, spread, rows, offsets, mu, blocks, scratch, z, sums)
+            allocate(rng, rows.known, spread, rows, offsets, mu, blocks, scratch, z, sums)
             if fractional:
                 of_rest = _log_density_of_rest(spread, rows, offsets, mu, blocks)
                 copy(state[: k - 1], old_w)
@@ -151,7 +151,7 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
     for s in range(len(draws.n_components)):
         for _ in range(thin):
             _fill_offsets(spread, log_w[:k], of_noise, blocks, inverse, offsets)
-            allocate(rng, spread, rows, offsets[: k + noise], mu, blocks, scratch, z, sums)
+            allocate(rng, rows.known, spread, rows, offsets[: k + noise], mu, blocks, scratch, z, sums)
             occupied = bring_forward(counts[:k], places)
             if noise:
                 allocated[0], allocated[1] = counts[:k].sum(), counts[k]
@@ -255,7 +255,7 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             a = (s + done) // every
             if fractional:  # of an observation that has no copy, too, among the components as they are now
                 _fill_offsets(spread, log_w[:k], of_noise, blocks, inverse, offsets)
-                allocate(rng, spread, rows, offsets[: k + noise], mu, blocks, scratch, z, sums)
+                allocate(rng, rows.known, spread, rows, offsets[: k + noise], mu, blocks, scratch, z, sums)
             for i in range(n):
                 kept_z[a, i] = z[i] if fractional or z[i] < 0 else places[z[i]]
             copy(of_noise, kept_noise[a])
@@ -266,53 +266,6 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
                 copy(mu[j], kept_mu[a, j])
                 if j < len(kept_blocks[a]):
                     copy(blocks[j], kept_blocks[a, j])
-
-
-@compiled(fastmath=STRICT)
-def allocate(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
-    """Draw z given the components; fill their counts and the sums of distances from their means, and of the products.
-
-    The copies of an observation are allocated independently; z is that of the first of them. Of values that are not known
-    as they are the sums are of those behind them, which are drawn, too. Where observations may be noise, the last of the
-    offsets is the logarithm of its share, and z is -1 of one that is.
-    """
-    inverse, difference, log_densities, cumulated = scratch
-    all_k, n, of_all = len(offsets), len(rows.x), log_densities[: len(offsets)]
-    k = all_k - rows.noise
-    weighted, known, of_components = len(rows.copies) > 0, rows.known, of_all[:k]
-    more_is_known = rows.noise > 0 or len(rows.log_labels) > 0
-    _clear(sums, k, all_k)
-    room = latent.begin(known, spread, offsets[:k], blocks)
-    for i in range(n):
-        latent.fill_log_densities(
-            known, spread, rows.x, i, offsets[:k], mu, blocks, inverse, room, difference, of_components
-        )
-        if more_is_known:
-            add_known(rows, i, offsets, of_all)
-        chosen = choose(rng, of_all, cumulated) if all_k > 1 else 0
-        z[latent.place_of(known, spread, i)] = chosen if chosen < k else -1
-        begin, end, many = chosen, chosen + 1, cumulated
-        if weighted and rows.copies[i] != 1.0:
-            begin, end = 0, all_k if rows.copies[i] > 0.0 else 0
-            _divide_copies(rng, rows.copies[i], chosen, many[:end])
-        else:
-            many[chosen] = 1.0
-        if end > k:
-            _count_noise(many[k], k, sums)
-        for j in range(begin, min(end, k)):
-            if many[j] > 0.0:
-                latent.add(rng, known, spread, i, many[j], inverse, room, difference, j, sums)
-
-
-@compiled(fastmath=STRICT)
-def add_known(rows, i, offsets, log_densities):
-    """Add what the i-th observation's label says, and put in noise's log density, to those of all components."""
-    all_k = len(offsets)
-    for j in range(all_k - rows.noise, all_k):
-        log_densities[j] = offsets[j]
-    first = all_k - len(rows.log_labels)
-    for j in range(first, all_k):
-        log_densities[j] += rows.log_labels[j - first, i]
 
 
 @compiled(fastmath=STRICT)
@@ -331,31 +284,6 @@ def _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets):
         for j in range(k):
             offsets[j] -= log_total
         share_out(of_noise[0], k, offsets)
-
-
-@compiled(fastmath=STRICT)
-def _clear(sums, k, all_k):
-    """A function of its own, because numba (0.68) takes what is assigned beside inlined functions only for of no use."""
-    counts, first, second = sums
-    counts[:all_k], first[:k], second[:k] = 0.0, 0.0, 0.0
-
-
-@compiled(fastmath=STRICT)
-def _count_noise(many, k, sums):
-    sums[0][k] += many
-
-
-@compiled(fastmath=STRICT)
-def _divide_copies(rng, copies, chosen, cumulated):
-    """Put in place of ``cumulated`` how many copies, the first of which is allocated, are of each component."""
-    left = np.int64(copies) - 1
-    for j in range(len(cumulated) - 1, -1, -1):
-        here = left
-        if j > 0 and left > 0:
-            share = 1.0 - cumulated[j - 1] / cumulated[j] if cumulated[j] > 0.0 else 0.0
-            here = rng.binomial(left, min(max(share, 0.0), 1.0))
-        left -= here
-        cumulated[j] = float(here + (j == chosen))
 
 
 @compiled(fastmath=STRICT)
