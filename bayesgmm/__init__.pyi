@@ -4,10 +4,7 @@ from . import datasets as datasets
 from . import exceptions as exceptions
 from . import plots as plots
 from . import priors as priors
-from .analysis.clusters import adjusted_rand as adjusted_rand
-from .analysis.clusters import coclustering as coclustering
 from .analysis.clusters import occupied_clusters as occupied_clusters
-from .analysis.clusters import partition as partition
 from .analysis.clusters import responsibilities as responsibilities
 from .analysis.clusters import sample_assignments as sample_assignments
 from .analysis.clusters import write_responsibilities as write_responsibilities
@@ -20,6 +17,9 @@ from .analysis.labels import LabelQuality as LabelQuality
 from .analysis.labels import label_quality as label_quality
 from .analysis.labels import raw_order as raw_order
 from .analysis.labels import relabel as relabel
+from .analysis.partitions import adjusted_rand as adjusted_rand
+from .analysis.partitions import coclustering as coclustering
+from .analysis.partitions import partition as partition
 from .analysis.predictive import add_log_likelihood as add_log_likelihood
 from .analysis.predictive import add_posterior_predictive as add_posterior_predictive
 from .analysis.predictive import by_feature as by_feature

@@ -11,9 +11,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm.analysis.clusters import partition_of
 from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.analysis.impropriety import existence_of, look_at, warn_of_strays
+from bayesgmm.analysis.partitions import partition_of
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.tree import OBS, observed
 from bayesgmm.arguments import Covariance, Family, Missing, Noise, read_choice, read_count, read_positive, read_seed

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 class Run(NamedTuple):
     """Draws (chain, draw, K, ...), seconds spent compiling and sampling, and seconds that no user would have spent.
 
-    ``spread`` is sigma of one feature, cov of several.
+    ``spread`` is sigma of one feature, cov of several. ``call`` are the seconds of all that a user calls once everything is
+    imported; where it is not given, compiling and sampling.
     """
 
     w: Any
@@ -20,6 +21,7 @@ class Run(NamedTuple):
     compiling: float
     sampling: float
     repeated: float = 0.0
+    call: float | None = None
 
 
 class Clock:
@@ -36,9 +38,10 @@ class Clock:
 def bayesgmm(x, k, prior, start, draws, tune, seed):
     import bayesgmm as bg
 
-    tree = bg.fit(x, k, draws=draws, random_seed=seed, relabel=False, progressbar=False)
+    with Clock() as call:
+        tree = bg.fit(x, k, draws=draws, random_seed=seed, relabel=False, progressbar=False)
     sampling = tree.attrs["seconds_geometry"] + tree.attrs["seconds_sampling"]
-    return Run(*_arrays(tree), tree.attrs["seconds_compile"], sampling)
+    return Run(*_arrays(tree), tree.attrs["seconds_compile"], sampling, call=call.seconds)
 
 
 def _arrays(tree):
@@ -90,18 +93,16 @@ def pymc_nutpie(x, k, prior, start, draws, tune, seed):
     return Run(*_arrays(tree), compiling.seconds, sampling.seconds)
 
 
-def numpyro(x, k, prior, start, draws, tune, seed):
+def numpyro_model(x, k, prior):
+    """The model, a function of the data, in double precision; JAX takes what is set here when it is first imported."""
     import numpyro
 
     numpyro.set_host_device_count(4)
     numpyro.enable_x64()
-    import jax
     import jax.numpy as jnp
-    import numpy as np
     import numpyro.distributions as dist
-    from numpyro.infer import MCMC, NUTS, init_to_value
 
-    def model_of_several_features(x):
+    def of_several_features(x):
         w = numpyro.sample("w", dist.Dirichlet(jnp.ones(k)))
         mu = numpyro.sample("mu", dist.MultivariateNormal(prior["b0"], prior["B0"]).expand([k]).to_event(1))
         C0 = numpyro.sample("C0", dist.Wishart(2 * prior["g0"], rate_matrix=2 * prior["G0"]))
@@ -110,7 +111,7 @@ def numpyro(x, k, prior, start, draws, tune, seed):
         with numpyro.plate("data", len(x)):
             numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(probs=w), components), obs=x)
 
-    def model(x):
+    def of_one_feature(x):
         w = numpyro.sample("w", dist.Dirichlet(jnp.ones(k)))
         mu = numpyro.sample("mu", dist.Normal(prior["b0"], prior["B0"] ** 0.5).expand([k]).to_event(1))
         C0 = numpyro.sample("C0", dist.Gamma(prior["g0"], prior["G0"]))
@@ -119,9 +120,17 @@ def numpyro(x, k, prior, start, draws, tune, seed):
         with numpyro.plate("data", len(x)):
             numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(probs=w), components), obs=x)
 
-    start = {name: value for name, value in start.items() if name not in ("cov", "precision_factor", "C0_factor")}
-    values = {name: jnp.asarray(value) for name, value in start.items()}
-    kernel = NUTS(model if x.ndim == 1 else model_of_several_features, init_strategy=init_to_value(values=values))
+    return of_one_feature if x.ndim == 1 else of_several_features
+
+
+def numpyro(x, k, prior, start, draws, tune, seed):
+    model = numpyro_model(x, k, prior)
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from numpyro.infer import MCMC, NUTS, init_to_value
+
+    kernel = NUTS(model, init_strategy=init_to_value(values=_for_numpyro(start)))
     mcmc = MCMC(kernel, num_warmup=tune, num_samples=draws, num_chains=4, progress_bar=False)
     with Clock() as first:
         mcmc.run(jax.random.PRNGKey(seed), jnp.asarray(x))
@@ -130,8 +139,60 @@ def numpyro(x, k, prior, start, draws, tune, seed):
         mcmc.run(jax.random.PRNGKey(seed + 1_000), jnp.asarray(x))
         mcmc.get_samples()["mu"].block_until_ready()
     found = {name: np.asarray(value) for name, value in mcmc.get_samples(group_by_chain=True).items()}
-    spread = np.sqrt(found["sigma2"]) if x.ndim == 1 else np.linalg.inv(found["precision"])
-    return Run(found["w"], found["mu"], spread, first.seconds - second.seconds, second.seconds, second.seconds)
+    return Run(found["w"], found["mu"], _spread(found), first.seconds - second.seconds, second.seconds, second.seconds)
+
+
+def blackjax(x, k, prior, start, draws, tune, seed):
+    model = numpyro_model(x, k, prior)  # BlackJAX takes a density, and its guide takes NumPyro's
+    import blackjax
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from numpyro.infer import init_to_value
+    from numpyro.infer.util import initialize_model
+
+    begun = initialize_model(
+        jax.random.PRNGKey(0), model, model_args=(jnp.asarray(x),), init_strategy=init_to_value(values=_for_numpyro(start)),
+        dynamic_args=False,
+    )  # fmt: skip
+
+    def log_density(position):
+        return -begun.potential_fn(position)
+
+    def chain(key):
+        warm, run = jax.random.split(key)
+        adaptation = blackjax.window_adaptation(blackjax.nuts, log_density)
+        (state, parameters), _ = adaptation.run(warm, begun.param_info.z, tune)
+        step = blackjax.nuts(log_density, **parameters).step
+
+        def one(state, key):
+            state, _ = step(key, state)
+            return state, state.position
+
+        return jax.lax.scan(one, state, jax.random.split(run, draws))[1]
+
+    chains = jax.pmap(chain)
+    with Clock() as first:
+        jax.block_until_ready(chains(jax.random.split(jax.random.PRNGKey(seed), 4)))
+    with Clock() as second:
+        positions = jax.block_until_ready(chains(jax.random.split(jax.random.PRNGKey(seed + 1_000), 4)))
+    values = jax.vmap(jax.vmap(begun.postprocess_fn))(positions)
+    found = {name: np.asarray(value) for name, value in values.items()}
+    return Run(found["w"], found["mu"], _spread(found), first.seconds - second.seconds, second.seconds, second.seconds)
+
+
+def _for_numpyro(start):
+    """Its start, without what other packages name otherwise."""
+    import jax.numpy as jnp
+
+    others = ("cov", "precision_factor", "C0_factor")
+    return {name: jnp.asarray(value) for name, value in start.items() if name not in others}
+
+
+def _spread(found):
+    import numpy as np
+
+    return np.sqrt(found["sigma2"]) if "sigma2" in found else np.linalg.inv(found["precision"])
 
 
 STAN = """
@@ -193,10 +254,24 @@ def stan(x, k, prior, start, draws, tune, seed):
     return Run(*arrays, compiling.seconds, sampling.seconds)
 
 
+def sklearn_variational(x, k, prior, start, draws, tune, seed):
+    """What many would take instead: no draws, but the one mixture that its variational approximation ends at."""
+    from sklearn.mixture import BayesianGaussianMixture
+
+    model = BayesianGaussianMixture(
+        n_components=k, weight_concentration_prior_type="dirichlet_distribution", max_iter=10_000, random_state=seed
+    )
+    with Clock() as fitting:
+        model.fit(x.reshape(len(x), -1))
+    return Run(None, None, None, 0.0, fitting.seconds)
+
+
 PEERS = {
     "bayesgmm": bayesgmm,
     "PyMC": pymc,
     "PyMC + nutpie": pymc_nutpie,
     "NumPyro": numpyro,
+    "BlackJAX": blackjax,
     "Stan": stan,
+    "scikit-learn BayesianGaussianMixture": sklearn_variational,
 }

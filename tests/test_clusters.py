@@ -118,7 +118,7 @@ def test_the_partition_is_the_best_of_all(loss, overlapping):
     few = overlapping.isel(obs=np.arange(0, 40, 6))
     found = bg.partition(few, loss, draws=100, random_seed=1)
     draws, x = read_draws(bg.relabel(few)).thinned(100), read_observations(few)
-    z = clusters._assignments(draws, Observations.made(x), np.random.default_rng(1))  # the labels that it drew
+    z = clusters.draw_assignments(draws, Observations.made(x), np.random.default_rng(1))  # the labels that it drew
     losses = [expected_loss(each, z, loss) for each in partitions(7)]
     assert found.attrs["expected_loss"] == pytest.approx(min(losses), rel=1e-9)
     assert expected_loss(found.values, z, loss) == pytest.approx(min(losses), rel=1e-9)
@@ -134,7 +134,7 @@ def test_binders_loss_of_too_many_components_leads_to_many_clusters():
         tree = bg.fit(x, 6, method="gibbs", draws=200, random_seed=SEED, progressbar=False)
     found = bg.partition(tree, "binder", draws=400)
     draws = read_draws(bg.relabel(tree)).thinned(400)
-    z = clusters._assignments(draws, Observations.made(x[:, None]), np.random.default_rng(0))
+    z = clusters.draw_assignments(draws, Observations.made(x[:, None]), np.random.default_rng(0))
     assert found.attrs["expected_loss"] == pytest.approx(expected_loss(found.values, z, "binder"))
     assert found.attrs["expected_loss"] <= expected_loss(np.arange(60), z, "binder")
     xr.testing.assert_identical(bg.partition(bg.raw_order(tree), "binder", draws=400), found)

@@ -9,8 +9,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayesgmm.analysis.clusters import membership, most_probable, partition, responsibilities
+from bayesgmm.analysis.clusters import membership, most_probable, responsibilities
 from bayesgmm.analysis.judgement import sentence
+from bayesgmm.analysis.partitions import partition
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import read_whole
 from bayesgmm.arguments import FloatArray

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from bayesgmm.analysis.clusters import coclustering, membership, partition, probably_noise, responsibilities
+from bayesgmm.analysis.clusters import membership, probably_noise, responsibilities
 from bayesgmm.analysis.densities import shares_given
 from bayesgmm.analysis.labels import quality_of
+from bayesgmm.analysis.partitions import coclustering, partition
 from bayesgmm.analysis.predictive import read_feature
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import OBS, features_of
