@@ -732,7 +732,7 @@ def of_model(found, model):
     )
 
 
-EM_PASSES, N_DIM, POINTS = 60, 9, 1_000  # of the fit that is extrapolated: D = 1, K = 3
+EM_PASSES, N_DIM, POINTS = 20, 9, 1_000  # of the fit that is extrapolated: D = 1, K = 3
 
 
 def extrapolated(fits, model, by_clock):
