@@ -324,7 +324,7 @@ def _sampler_findings(stats: xr.Dataset, sampler: Mapping[str, float], *, gibbs_
                 Words("compare with ", Argument("method", "gibbs"), ", ") if gibbs_would_help else "",
                 "raise ",
                 Argument("target_accept"),
-                " (to 0.95 or 0.99), or use a smaller k",
+                " (to 0.99), or use a smaller k",
             ),
             {"divergences": count},
         )

@@ -181,7 +181,7 @@ class Settings:
     max_draws: Annotated[
         int | None, of_sampling(help="NUTS: the most draws, with --target-ess.", show_default="20 x draws")
     ] = None
-    target_accept: Annotated[float | None, of_sampling(help="NUTS: acceptance rate sought.", show_default="0.8 or 0.9")] = (
+    target_accept: Annotated[float | None, of_sampling(help="NUTS: acceptance rate sought.", show_default="0.8 to 0.95")] = (
         None
     )
     max_iter: Annotated[int | None, of_sampling(help="ADVI: iterations at most.", show_default="40000")] = None

@@ -38,8 +38,9 @@ _ALL_BUT_GAUSSIAN = 0.1  # up to which longer steps cost no divergences
 _ALL_BUT_ONE = 0.9  # share of the posterior that makes a solution as good as the only one
 _FEW_DIMENSIONS = 20  # whose correlations low-rank adaptation learns by itself
 _FEWEST_FOR_BFMI = 4  # steps
-_OPERATIONS = 5_000  # observations x components x features, which steps from draw to draw far from a Gaussian may take
+_OPERATIONS = 5_000  # observations x components x features, which the steps from draw to draw may take
 _MOST_STEPS = 8
+_PROGRESS = 10  # ms
 _GROWTH = 1.5  # an adaptive run is judged at lengths that grow by this factor
 _STATS = {"logp": "lp", "depth": "tree_depth", "maxdepth_reached": "reached_max_treedepth"}
 _STATS |= {"mean_tree_accept": "acceptance_rate"}
@@ -131,7 +132,7 @@ class _Run:
                 target_accept=settings.target_accept,
                 progress_bar=False,
                 progress_callback=partial(self.progress.__setitem__, i),
-                progress_rate=50,
+                progress_rate=_PROGRESS,
                 return_raw_trace=True,
                 blocking=False,
             )
@@ -145,19 +146,23 @@ class _Run:
             # what has been drawn is kept, without ArviZ's advice on more chains than draws, which a short run may have
             with DeferredInterrupt(raise_at_end=False) as interrupt, warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Found chain dimension to be longer", category=UserWarning)
-                stop = self._watch(interrupt)
-                traces = [each.wait() if stop is None and _is_finished(each) else each.abort() for each in self.samplers]
-                parts = [read_trace(each, _STATS) for each in traces]
+                found = self._watch(interrupt)
                 self.interrupted = interrupt.requested
-                return parts, self._stop_enough(parts) if stop is None else stop
+                if found is not None:
+                    for sampler in self.samplers:
+                        sampler.cancel()
+                    return found
+                traces = [each.wait() if _is_finished(each) else each.abort() for each in self.samplers]
+                parts = [read_trace(each, _STATS) for each in traces]
+                return parts, self._stop_enough(parts)
         except BaseException:
             for sampler in self.samplers:  # no thread may outlive the compiled code that it runs
                 with suppress(BaseException):  # one that has handed over its draws is done, one that failed panics
                     sampler.cancel()
             raise
 
-    def _watch(self, interrupt: DeferredInterrupt) -> Stop | None:
-        """Wait until the chains are done, an interrupt comes, or they are long enough: then where they stop."""
+    def _watch(self, interrupt: DeferredInterrupt) -> tuple[list[xr.DataTree], Stop] | None:
+        """Wait until the chains are done, an interrupt comes, or they are long enough: then what they made, and the stop."""
         total = self.settings.chains * (self.settings.tune + self.settings.stops[-1].steps)
         with Progress(console=Console(stderr=True), disable=not self.settings.progressbar) as bar:
             task = bar.add_task("NUTS", total=total)
@@ -171,9 +176,14 @@ class _Run:
                 bar.update(task, completed=sum(done), description=f"NUTS, {diverged} divergences")
                 shortest = min(done) if len(done) == self.settings.chains else 0
                 if self.stops and shortest >= self.settings.tune + self.stops[0].steps:
-                    stop = self._stop_enough([read_trace(sampler.inspect(), _STATS) for sampler in self.samplers])
+                    for sampler in self.samplers:  # what follows is in no hurry to share the cores
+                        sampler.pause()
+                    parts = [read_trace(sampler.inspect(), _STATS) for sampler in self.samplers]
+                    stop = self._stop_enough(parts)
                     if stop is not None:
-                        return stop
+                        return parts, stop
+                    for sampler in self.samplers:
+                        sampler.resume()
         return None
 
     def _stop_enough(self, parts: Sequence[xr.DataTree]) -> Stop | None:
@@ -274,8 +284,8 @@ def choose_geometry(
 
     Measured on many problems (benchmarks/settings.md): near a Gaussian the correlations are worth knowing, of few parameters
     by low-rank adaptation, of many by the Laplace approximation where the chain begins; far from one, or between several
-    solutions, some such chains get stuck, and where steps cost next to nothing several of them may make a draw. Of very many
-    parameters the distance is not measured.
+    solutions, some such chains get stuck. Where the posterior is not all but a Gaussian, and steps cost next to nothing,
+    several of them may make a draw. Of very many parameters the distance is not measured.
     """
     begun = deal(optima, chains)
     rngs = [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(chains)]
@@ -283,17 +293,17 @@ def choose_geometry(
     if own.n_dim <= MOST_DIMENSIONS and optima[0].mass >= _ALL_BUT_ONE:
         main = main or laplace(own, optima[0].point)
         near = departure(own, main) / np.sqrt(own.n_dim)
+    most_thin = most_steps_between_draws(own.x.size * own.k)
     if main is None or near is None or near >= _NEAR_GAUSSIAN:
         points = [after_sweeps(own, optima[i].point, rng) for i, rng in zip(begun, rngs, strict=True)]
-        most_thin = most_steps_between_draws(own.x.size * own.k)
         return Geometry("diag", 400, 0.9, most_thin, [Start(point) for point in points])
     approximations = [optima[i].approximation or main for i in begun]
     points = [about_mode(own, each, 1.0, rng) for each, rng in zip(approximations, rngs, strict=True)]
-    target_accept = 0.8 if near < _ALL_BUT_GAUSSIAN else 0.9
+    target_accept, most_thin = (0.8, 1) if near < _ALL_BUT_GAUSSIAN else (0.95, most_thin)
     if own.n_dim <= _FEW_DIMENSIONS or not can_whiten:
-        return Geometry("low_rank", 200, target_accept, 1, [Start(point) for point in points])
+        return Geometry("low_rank", 200, target_accept, most_thin, [Start(point) for point in points])
     starts = [Start(point, each) for point, each in zip(points, approximations, strict=True)]
-    return Geometry("whitened", 200, target_accept, 1, starts)
+    return Geometry("whitened", 200, target_accept, most_thin, starts)
 
 
 def most_steps_between_draws(operations: int) -> int:

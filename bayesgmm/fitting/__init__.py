@@ -97,7 +97,7 @@ def fit(
     thin : int, optional
         Sweeps (Gibbs) or steps (NUTS) from one draw to the next. Default: more than one where data are so few that they cost
         next to nothing: up to 50 sweeps; as many steps, up to 8, as it takes for an effective sample size of 300 for each
-        chain where the posterior is far from a Gaussian (and without ``target_ess``).
+        chain unless the posterior is all but a Gaussian (and without ``target_ess``).
     random_seed : int, Generator or None
         The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on one machine. (Under
         ``engine="pymc"`` the first run of a model, freshly compiled, may round otherwise than its cached code later.)
@@ -112,7 +112,8 @@ def fit(
     n_init : int
         Starts of EM.
     target_accept : float, optional
-        NUTS: acceptance rate sought, between 0 and 1. Default 0.9, or 0.8 where the posterior is all but a Gaussian.
+        NUTS: acceptance rate sought, between 0 and 1. Default 0.8 where the posterior is all but a Gaussian, 0.95
+        where it is near one, 0.9 elsewhere.
     approximation : {"fullrank", "meanfield"}, optional
         ADVI: with or without correlations. Default "fullrank".
     max_iter : int, optional
