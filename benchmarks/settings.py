@@ -71,7 +71,7 @@ def main():
     for name, (x, k) in cases.items():
         problem = posed(x, k)
         own, optima = problem.own, weigh(problem.own, problem.starts)
-        approximation, chosen = laplace(own, optima[0].point), choose_geometry(own, optima, 4, 1)
+        approximation, chosen = laplace(own, optima[0].point), choose_geometry(own, optima, 4, 1, Phases(announce=False))
         far = departure(own, approximation) / np.sqrt(own.n_dim)
         many = own.n_dim > 100
         grid, seeds = (MANY, SEEDS[:1]) if many else (GRID, SEEDS)

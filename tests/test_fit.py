@@ -18,6 +18,7 @@ from arviz_stats.base import array_stats
 import bayesgmm as bg
 from bayesgmm.analysis.tree import read_permutation
 from bayesgmm.engines import nutpie_interface, nuts
+from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.pymc_target import unconstrained
 from bayesgmm.engines.starts import Optimum, deal, weigh
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, EngineWarning, InterruptedWarning
@@ -283,7 +284,7 @@ def test_low_rank_adaptation_is_for_posteriors_near_a_gaussian(two_small):
         own = own_posterior((x - x.mean()) / x.std(), k)
         em = bg.fit_em(x, k, random_seed=SEED).mixture.rescaled(-x.mean() / x.std(), 1 / x.std())
         optima = [Optimum(0, own.at(em), None, 1.0)]
-        assert nuts.choose_geometry(own, optima, chains=2, seed=1).adaptation == expected
+        assert nuts.choose_geometry(own, optima, 2, 1, Phases(announce=False)).adaptation == expected
     tree = quick(two_small, draws=20, tune=20)
     assert tree.attrs["adaptation"] == "low_rank"
     assert tree.attrs["tune"] == 20

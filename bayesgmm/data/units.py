@@ -60,6 +60,7 @@ def _of_known(column: FloatArray, weight: FloatArray | None) -> tuple[float, flo
     return location_and_scale(column[known], None if weight is None else weight[known])
 
 
+@np.errstate(under="ignore")
 def location_and_scale(x: FloatArray, weight: FloatArray | None = None) -> tuple[float, float]:
     """Mean and standard deviation of one feature, safe for any legal scale and offset."""
     low, high = float(x.min()), float(x.max())

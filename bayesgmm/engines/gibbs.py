@@ -17,7 +17,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.engines.compiled_target import CompiledTarget
 from bayesgmm.engines.interface import NOTHING_TO_KEEP, Sampled
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
-from bayesgmm.engines.sweeps import sweeps
+from bayesgmm.engines.sweeps import compile_sweeps, sweeps
 from bayesgmm.words import Words
 
 COLLAPSED = Words(
@@ -56,7 +56,7 @@ def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: Gib
     run, stretch = sweeps(own), max(1, STRETCH // (own.work * own.k))
     draws = np.empty((settings.chains, settings.draws, own.n_dim))
     with phases("compile", None), DeferredInterrupt(raise_at_end=True):
-        run(np.random.default_rng(0), starts[0].copy(), 1, np.empty((1, own.n_dim)))
+        compile_sweeps(own, starts[0])
 
     def chain(start: FloatArray, seed: np.random.SeedSequence, made: FloatArray) -> Chain:
         rng, state, discarded = np.random.default_rng(seed), start.copy(), np.empty((1, own.n_dim))

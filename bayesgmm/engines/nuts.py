@@ -23,6 +23,7 @@ from bayesgmm.engines.laplace import departure, laplace
 from bayesgmm.engines.nutpie_interface import read_trace
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.engines.starts import MOST_DIMENSIONS, NO_START, Optimum, about_mode, after_sweeps, deal
+from bayesgmm.engines.sweeps import compile_sweeps
 from bayesgmm.posterior import LogPosterior
 from bayesgmm.words import Argument, Words
 
@@ -278,7 +279,7 @@ class Geometry:
 
 
 def choose_geometry(
-    own: LogPosterior, optima: Sequence[Optimum], chains: int, seed: int, *, can_whiten: bool = True
+    own: LogPosterior, optima: Sequence[Optimum], chains: int, seed: int, phases: Phases, *, can_whiten: bool = True
 ) -> Geometry:
     """Short tuning in fitting coordinates where the posterior is near its Laplace approximation; a diagonal scale elsewhere.
 
@@ -289,17 +290,21 @@ def choose_geometry(
     """
     begun = deal(optima, chains)
     rngs = [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(chains)]
-    near, main = None, optima[0].approximation
-    if own.n_dim <= MOST_DIMENSIONS and optima[0].mass >= _ALL_BUT_ONE:
-        main = main or laplace(own, optima[0].point)
-        near = departure(own, main) / np.sqrt(own.n_dim)
+    distance, main = np.inf, optima[0].approximation
+    with phases("geometry", None):
+        if own.n_dim <= MOST_DIMENSIONS and optima[0].mass >= _ALL_BUT_ONE:
+            main = main or laplace(own, optima[0].point)
+            distance = departure(own, main) / np.sqrt(own.n_dim)
     most_thin = most_steps_between_draws(own.x.size * own.k)
-    if main is None or near is None or near >= _NEAR_GAUSSIAN:
-        points = [after_sweeps(own, optima[i].point, rng) for i, rng in zip(begun, rngs, strict=True)]
+    if main is None or distance >= _NEAR_GAUSSIAN:
+        with phases("compile", None):
+            compile_sweeps(own, optima[0].point)
+        with phases("geometry", None):
+            points = [after_sweeps(own, optima[i].point, rng) for i, rng in zip(begun, rngs, strict=True)]
         return Geometry("diag", 400, 0.9, most_thin, [Start(point) for point in points])
     approximations = [optima[i].approximation or main for i in begun]
     points = [about_mode(own, each, 1.0, rng) for each, rng in zip(approximations, rngs, strict=True)]
-    target_accept, most_thin = (0.8, 1) if near < _ALL_BUT_GAUSSIAN else (0.95, most_thin)
+    target_accept, most_thin = (0.8, 1) if distance < _ALL_BUT_GAUSSIAN else (0.95, most_thin)
     if own.n_dim <= _FEW_DIMENSIONS or not can_whiten:
         return Geometry("low_rank", 200, target_accept, most_thin, [Start(point) for point in points])
     starts = [Start(point, each) for point, each in zip(points, approximations, strict=True)]

@@ -112,6 +112,11 @@ def sweeps(own: LogPosterior) -> Sweeps:
     return run
 
 
+def compile_sweeps(own: LogPosterior, point: FloatArray) -> None:
+    """Compile them, or load them, by a sweep from a point."""
+    sweeps(own)(np.random.default_rng(0), point.copy(), 1, np.empty((1, own.n_dim)))
+
+
 def rows_of(own: LogPosterior, nu: FloatArray) -> Rows:
     """The observations of t distributions, whose degrees of freedom, where a chain stands, are these."""
     return own.rows._replace(known=Student(nu, np.zeros((2, len(nu)))))

@@ -125,9 +125,8 @@ def _sampled_by_nuts(
         phases.say(passes_of(tune + options.longest * settings.thin))
         settings = replace(settings, adaptation=chosen.adaptation, tune=tune, target_accept=target_accept)
         return sample_nuts(problem.target, chosen.starts, settings, phases), settings
-    with phases("geometry", None):
-        can_whiten = isinstance(problem.target, CompiledTarget)
-        chosen = choose_geometry(problem.own, optima, options.chains, seed, can_whiten=can_whiten)
+    can_whiten = isinstance(problem.target, CompiledTarget)
+    chosen = choose_geometry(problem.own, optima, options.chains, seed, phases, can_whiten=can_whiten)
     tune, target_accept = options.tune or chosen.tune, options.target_accept or chosen.target_accept
     settings = replace(settings, adaptation=chosen.adaptation, tune=tune, target_accept=target_accept)
     if options.thin is None and options.target_ess is None and chosen.most_thin > 1:

@@ -136,11 +136,12 @@ def by_nuts(own, start, generator):
 
 
 def by_default(own, start, generator):
-    """NUTS as `fit` sets it up: in coordinates that fit the posterior, after a short Gibbs run."""
+    """NUTS as `fit` sets it up: in coordinates that fit the posterior, from a draw of Laplace's approximation or a Gibbs run."""
     seed = int(generator.integers(2**31))
-    chosen = choose_geometry(own, [Optimum(0, start, None, 1.0)], 1, seed)
+    phases = Phases(announce=False)
+    chosen = choose_geometry(own, [Optimum(0, start, None, 1.0)], 1, seed, phases)
     settings = NutsSettings(DRAWS, chosen.tune, 1, seed, chosen.target_accept, False, adaptation=chosen.adaptation, thin=5)
-    return draws_of(sample_nuts(CompiledTarget(own), chosen.starts, settings, Phases(announce=False)).posterior)
+    return draws_of(sample_nuts(CompiledTarget(own), chosen.starts, settings, phases).posterior)
 
 
 def by_mean_field(own, start, generator):
