@@ -9,20 +9,20 @@ from __future__ import annotations
 import numbers
 import os
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import psutil
 from numpy.typing import ArrayLike, NDArray
 
+from bayesgmm.choices import Covariance as Covariance
+from bayesgmm.choices import Engine as Engine
+from bayesgmm.choices import Family as Family
+from bayesgmm.choices import Method as Method
+from bayesgmm.choices import Missing as Missing
+from bayesgmm.choices import Scale as Scale
 from bayesgmm.words import Words, about
 
-Missing = Literal["raise", "drop", "at_random"]
-Covariance = Literal["full", "tied", "diag", "spherical"]
-Method = Literal["nuts", "gibbs", "advi", "laplace"]
-Engine = Literal["compiled", "pymc"]
-Scale = Literal["range", "core"]
-Family = Literal["gaussian", "t"]
 type Noise = bool | float | ArrayLike  # whether observations may be noise; the log density of those that are
 FloatArray = NDArray[np.float64]
 

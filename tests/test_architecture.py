@@ -12,7 +12,7 @@ import bayesgmm
 ROOT = Path(bayesgmm.__file__).parent
 DOORS = {"__init__", "__main__", "cli", "fitting", "counting", "estimator"}  # which may open everything
 SMALL = {
-    "arguments": {"words"}, "exceptions": set(), "digits": set(), "files": set(), "priors": {"model"}, "words": set(),
+    "arguments": {"choices", "words"}, "choices": set(), "exceptions": set(), "digits": set(), "files": set(), "priors": {"model"}, "words": set(),
 }  # fmt: skip
 PYMC_MAY = {"model", "engines", "fitting"}
 SKLEARN_MAY = {"estimator"}
@@ -132,6 +132,21 @@ def test_a_bare_import_is_light():
     assert not loaded_after("import bayesgmm") & heavy
     em = "import bayesgmm as b; x = b.datasets.two_gaussians(n=50).x; b.fit_em(x, 2, random_seed=1)"
     assert not loaded_after(em) & heavy
+
+
+@pytest.mark.parametrize("command", [[], ["fit"], ["compare"], ["simulate"], ["demo"], ["report"]])
+def test_help_waits_for_no_library_of_numbers(command):
+    program = f"""
+import contextlib, sys
+sys.argv = ["bayesgmm", *{command}, "--help"]
+from bayesgmm.cli import main
+with contextlib.suppress(SystemExit):
+    main()
+print("LOADED", *sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    said, loaded = done.stdout.split("LOADED")
+    assert "Usage" in said
+    assert not set(loaded.split()) & {"numpy", "pandas", "numba", "scipy"}
 
 
 @pytest.mark.slow

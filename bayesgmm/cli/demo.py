@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bayesgmm.arguments import Method
+from bayesgmm.choices import Method
 from bayesgmm.cli.ending import at_once
 from bayesgmm.cli.folders import first_free, whole_folder
 from bayesgmm.cli.messages import answer, heading, in_shell, say, silence, terminal_width

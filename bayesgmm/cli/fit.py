@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bayesgmm.arguments import Method
+from bayesgmm.choices import Method
 from bayesgmm.cli.ending import at_once, end
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
 from bayesgmm.cli.options import Output, Settings, Source, of_sampling, unfolded

@@ -15,7 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
-from bayesgmm.arguments import require_memory
 from bayesgmm.cli.messages import Tell, say
 
 Format = Literal["csv", "tsv", "parquet", "netcdf"]
@@ -127,6 +126,8 @@ class _Kept(io.RawIOBase):
         if size >= 2 * self._told:
             self._told = size
             self._announce(f"reading {self._name}: {size / 1e9:.1f} GB so far")
+        from bayesgmm.arguments import require_memory
+
         require_memory(
             size, f"{self._name} holds more than {size / 1e9:.1f} GB, and to read on", "give a file, or fewer observations"
         )

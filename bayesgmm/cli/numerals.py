@@ -10,9 +10,8 @@ from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 _DECIMALS = ".,"
@@ -71,6 +70,7 @@ def read_numerals(
     ``decimal`` and ``thousands`` are what is known of the style. With ``commas`` decimal commas are thought of even where
     points would do. An UnclearNumeralsError says that two styles give different numbers, a ValueError that none fits.
     """
+    import numpy as np
     import pandas as pd
 
     codes, unique = pd.factorize(texts.str.strip())
@@ -94,6 +94,7 @@ def read_numerals(
 
 
 def _spread(numbers: np.ndarray, codes: np.ndarray, texts: pd.Series) -> pd.Series:
+    import numpy as np
     import pandas as pd
 
     return pd.Series(np.where(codes < 0, np.nan, np.append(numbers, np.nan)[codes]), index=texts.index)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bayesgmm.arguments import Covariance, Engine, Family, Missing, Scale
+from bayesgmm.choices import Covariance, Engine, Family, Missing, Scale
 from bayesgmm.cli.folders import ResultFolder, keep_input, whole_folder
 from bayesgmm.cli.inputs import ENDINGS, Format, Input
 from bayesgmm.cli.layout import TextOptions, column_names

@@ -7,14 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 import typer
 
-from bayesgmm.arguments import read_seed
 from bayesgmm.cli.messages import answer, say
 from bayesgmm.files import whole_file
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from bayesgmm.model.mixture import Mixture
@@ -65,6 +64,8 @@ def simulate(
 
     Columns: x (of several features x1, x2, ...), the observation, and z, the component it was drawn from.
     """
+    from bayesgmm.arguments import read_seed
+
     _require_free(out, force)
     if dataset is None:
         mixture = _mixture(weights or _WEIGHTS, means or _MEANS, sigma or [], covariance or [], given=means is not None)
@@ -99,6 +100,8 @@ def _require_free(out: Path | None, force: bool) -> None:
 
 def _mixture(weights: str, means: list[str], sigma: list[str], covariance: list[str], *, given: bool) -> Mixture:
     """One list of means is of one feature, unless there is one component; several are of a component each."""
+    import numpy as np
+
     from bayesgmm.model.mixture import Mixture
 
     shares = _numbers(weights, "weights")
