@@ -26,7 +26,7 @@ print(fit_em(np.arange(20.0) ** 2, 2, random_seed=1).mixture.means)
 """
 POSTERIOR = """
 import bayesgmm as bg
-for method in ("nuts", "advi"):
+for method in ("nuts", "gibbs", "advi"):
     tree = bg.fit(bg.datasets.galaxies(), 3, method=method, random_seed=1, progressbar=False)
     print(repr(float(tree["posterior"]["mu"].mean())))
 """

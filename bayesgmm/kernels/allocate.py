@@ -42,7 +42,7 @@ def _each_of_them(rng, known, spread, rows, offsets, mu, blocks, scratch, z, sum
     _allocate_each(rng, spread, rows, offsets, mu, blocks, scratch, z, sums)
 
 
-@compiled(fastmath=SUMS)
+@compiled(fastmath=SUMS, forceinline=True)
 def _allocate_blocks(rng, rows, offsets, mu, h, many, z, counts, first, second):
     """Of observations known as they are, a block at a time, features first."""
     n, all_k, (k, n_features) = len(rows.x), len(offsets), mu.shape

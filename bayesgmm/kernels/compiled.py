@@ -26,15 +26,17 @@ _PAUSE = 0.3  # seconds after which compiling is announced anew
 _PATIENCE = 120.0  # seconds to wait for another process that compiles the same function
 
 
-def compiled(*, fastmath: set[str], inline: bool = False) -> Callable[[Callable[..., Any]], Any]:
+def compiled(*, fastmath: set[str], inline: bool = False, forceinline: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function when it is first called, without the GIL; with ``inline`` as a part of its caller, under its flags.
 
     A sum in a function that stands alone may round otherwise in code just compiled than in the same code from the cache: of
-    its versions, each optimised beside another caller, the linker takes the one that it meets first.
+    its versions, each optimised beside another caller, the linker takes the one that it meets first. With ``forceinline`` it
+    is a part of its caller under its own flags.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
         options: dict[str, Any] = {"fastmath": fastmath, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+        options |= {"forceinline": forceinline}
         return _with_cache(numba.njit(**options, inline="always" if inline else "never")(function), function)
 
     return decorate
