@@ -143,7 +143,7 @@ class _Announcer(event.Listener):
         ours = str(started.data["dispatcher"].py_func.__module__).startswith("bayesgmm.")
         now = time.monotonic()
         if ours and not self.depth and now - self.ended > _PAUSE:
-            first = "for this machine (up to half a minute, at first use only)"
+            first = "for this machine (up to a minute, at first use only)"
             _print(f"compiling {f'further functions ({now - self.began:.0f} s so far)' if self.began else first}")
             self.began = self.began or now
         self.depth += 1
