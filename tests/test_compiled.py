@@ -120,7 +120,7 @@ def test_a_lock_that_is_never_given_back_costs_the_saving_only(tmp_path, monkeyp
         return 2 * x
 
     ours = compiled_functions.compiled(fastmath=set())(doubled)
-    hung = FileLock(ours._cache._turn.lock_file)
+    hung = FileLock(ours._cache._lock_file)
     Path(hung.lock_file).parent.mkdir(parents=True, exist_ok=True)
     with hung:
         assert ours(3.0) == 6.0
@@ -128,7 +128,25 @@ def test_a_lock_that_is_never_given_back_costs_the_saving_only(tmp_path, monkeyp
     another = compiled_functions.compiled(fastmath=set())(doubled)
     assert another(3.0) == 6.0
     assert list(tmp_path.rglob("*.nbi"))
-    assert not another._cache._turn.is_locked
+    with FileLock(another._cache._lock_file, timeout=0):  # given back
+        pass
+
+
+def test_without_locks_nothing_is_saved_that_could_be_confused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+
+    def no_locks(*_, **__):
+        raise NotImplementedError("no locks here")
+
+    def tripled(x):
+        return 3 * x
+
+    with monkeypatch.context() as without:
+        without.setattr(FileLock, "acquire", no_locks)
+        assert compiled_functions.compiled(fastmath=set())(tripled)(2.0) == 6.0
+    assert not list(tmp_path.rglob("*.nbi"))
+    said = capsys.readouterr().err.splitlines()
+    assert "bayesgmm: compiled code cannot be saved (no locks here): every process compiles ..." in said
 
 
 def test_without_a_place_for_a_cache_it_compiles_in_memory(tmp_path):

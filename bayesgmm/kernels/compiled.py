@@ -12,7 +12,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from filelock import FileLock, Timeout
 from numba.core import config, event, sigutils
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
@@ -86,7 +85,8 @@ class _Cache(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        self._turn = FileLock(Path(self.cache_path) / f"{self._impl.filename_base}.lock", thread_local=False)
+        self._lock_file = Path(self.cache_path) / f"{self._impl.filename_base}.lock"
+        self._turn: Any = None  # the lock, while it is held
         self._saves = True
 
     def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
@@ -94,7 +94,7 @@ class _Cache(FunctionCache):
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         found = super().load_overload(signature, target_context)
-        if found is None and not self._turn.is_locked:
+        if found is None and self._saves and self._turn is None:
             self._begin_turn()
             found = super().load_overload(signature, target_context)
         return found
@@ -104,24 +104,33 @@ class _Cache(FunctionCache):
             if self._saves:
                 super().save_overload(signature, data)
         except OSError as error:  # a full disk
-            _say(f"compiled code cannot be saved ({error.strerror}): every process compiles")
+            _say_unsaved(error)
 
     def _begin_turn(self) -> None:
+        """Wait for the lock; without it nothing is saved, because what others save at once could be confused with it."""
+        from filelock import FileLock, Timeout  # takes its time, which a process that finds everything need not wait for
+
+        turn = FileLock(self._lock_file, thread_local=False)
         try:
             self._impl.locator.ensure_cache_path()
             try:
-                self._turn.acquire(timeout=_PAUSE)
+                turn.acquire(timeout=_PAUSE)
             except Timeout:
                 _print("another process compiles the same; waiting for it")
-                self._turn.acquire(timeout=_PATIENCE)
+                turn.acquire(timeout=_PATIENCE)
         except Timeout:  # it hangs, or has been stopped
             self._saves = False
-        except (OSError, NotImplementedError):  # no locks on this file system, or no room
-            pass
+        except (OSError, NotImplementedError) as error:  # a full disk, or a file system without locks
+            self._saves = False
+            _say_unsaved(error)
+        else:
+            self._turn = turn
 
     def end_turn(self) -> None:
         """Let others look."""
-        self._turn.release()
+        if self._turn is not None:
+            self._turn.release()
+            self._turn = None
 
 
 @cache
@@ -151,6 +160,10 @@ class _Announcer(event.Listener):
     def on_end(self, ended: Any) -> None:
         self.depth -= 1
         self.ended = time.monotonic()
+
+
+def _say_unsaved(error: Exception) -> None:
+    _say(f"compiled code cannot be saved ({getattr(error, 'strerror', None) or error}): every process compiles")
 
 
 @cache
