@@ -52,7 +52,8 @@ def problem(structure, *, noise=False, labels=False, weight=None):
         spread = Variances(K, n_features, K, n_features)
         blocks = generator.normal(0, 0.5, (K, n_features))
     log_w = np.log(generator.dirichlet(np.ones(K + noise)))
-    return rows_of(x, weight, known if len(known) else None, noise=noise), spread, blocks, log_w, mu
+    rows = rows_of(x, weight, known if len(known) else None, noise=noise).for_allocation()
+    return rows, spread, blocks, log_w, mu
 
 
 STRUCTURES = ["one feature", "variances", "factors"]

@@ -169,10 +169,11 @@ def _drawn(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> t
         log_w = np.hstack([log_w + shares[:, 1:], shares[:, :1]])
     counts, first, second = np.empty(log_w.shape), np.empty((t, k, d)), np.empty((t, k, d, d))
     tails, nu = np.zeros((t, 2, k)), LEAST + np.exp(own.nu_coordinates(points))
+    known = own.rows if own.student else own.rows.for_allocation()
 
     def fill(each: tuple[int, np.random.Generator]) -> None:
         s, own_rng = each
-        rows = rows_of(own, nu[s]) if own.student else own.rows
+        rows = rows_of(own, nu[s]) if own.student else known
         allocate_at(own_rng, rows, log_w[s], mu[s], factors[s], counts[s], first[s], second[s])
         tails[s, 0] = counts[s, :k]
         if isinstance(rows.known, Student):

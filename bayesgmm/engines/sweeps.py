@@ -103,10 +103,11 @@ def sweeps(own: LogPosterior) -> Sweeps:
     can_move = own.n_features == 1 and own.spread.n_blocks > 1 and not own.student
     moves = moves_before_a_sweep(own) if can_move else 0
     kind = own.classes, own.spread.compiled, own.hierarchical
-    exact = own.rows.for_moves() if moves else own.rows
+    known = own.rows if own.student else own.rows.for_allocation()
+    known = known.for_moves() if moves else known
 
     def run(rng: np.random.Generator, *others: Any) -> None:
-        rows = rows_of(own, np.ones(own.k)) if own.student else exact
+        rows = rows_of(own, np.ones(own.k)) if own.student else known
         kernels.sweep(rng, rows, *kind, hyper, *given, moves, *others)
 
     return run
@@ -135,9 +136,10 @@ def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
     prior = own.hyper
     hyper, given = np.array([prior.c0, prior.g0]), (prior.b0, prior.precision_of_means, prior.rate)
     kind = own.spread.compiled, own.spread.structure.shared, own.hierarchical
+    known = own.rows if own.student else own.rows.for_allocation()
 
     def run(rng: np.random.Generator, components: Components, *others: Any) -> None:
-        rows = rows_of(own, components.nu) if own.student else own.rows
+        rows = rows_of(own, components.nu) if own.student else known
         kernels.telescope(rng, rows, *kind, hyper, *given, tables, components, *others)
 
     return run

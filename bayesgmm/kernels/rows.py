@@ -9,6 +9,7 @@ import numpy as np
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.compiled import given
 from bayesgmm.kernels.errors import Errors
+from bayesgmm.kernels.exact import address_of_allocation
 from bayesgmm.kernels.groups import Groups
 from bayesgmm.kernels.intervals import Intervals
 from bayesgmm.kernels.student import Student
@@ -50,6 +51,8 @@ class Rows(NamedTuple):
     sums, log_likelihood : int
         Addresses of the functions of :mod:`bayesgmm.kernels.sums` for these rows; 0 as the second, which only moves of a
         sweep take (:meth:`for_moves`).
+    allocation : int
+        That of :mod:`bayesgmm.kernels.exact`, or 0 (:meth:`for_allocation`).
     at_known : int
         The address of what is known, which these functions take.
     """
@@ -63,7 +66,12 @@ class Rows(NamedTuple):
     known: Kind
     sums: int
     log_likelihood: int
+    allocation: int
     at_known: int
+
+    def for_allocation(self) -> Rows:
+        """With what allocates values known as they are, compiled if it has not been."""
+        return self._replace(allocation=address_of_allocation()) if isinstance(self.known, Exact) else self
 
     def for_moves(self) -> Rows:
         """With the log-likelihood of one feature, compiled if it has not been."""
@@ -82,7 +90,7 @@ def rows_of(
         weights, copies = given(weight), given(whole_counts(x, weight))
         rest = given(weights - copies) if (copies != weights).any() else nothing
     sums = address_of_sums(known, one_feature=x.shape[1] == 1, student=student)
-    return Rows(given(x), weights, copies, rest, labels, int(noise), known, sums, 0, known.address)
+    return Rows(given(x), weights, copies, rest, labels, int(noise), known, sums, 0, 0, known.address)
 
 
 def whole_counts(x: FloatArray, weight: FloatArray) -> FloatArray:
