@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.choices import Covariance as Covariance
 from bayesgmm.choices import Engine as Engine
-from bayesgmm.choices import Family as Family
+from bayesgmm.choices import FamilyName as FamilyName
 from bayesgmm.choices import Method as Method
 from bayesgmm.choices import Missing as Missing
 from bayesgmm.choices import Scale as Scale

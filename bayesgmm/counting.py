@@ -16,7 +16,7 @@ from bayesgmm.analysis.impropriety import existence_of, look_at, warn_of_strays
 from bayesgmm.analysis.partitions import partition_of
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.tree import OBS, observed
-from bayesgmm.arguments import Covariance, Family, Missing, Noise, read_choice, read_count, read_positive, read_seed
+from bayesgmm.arguments import Covariance, FamilyName, Missing, Noise, read_choice, read_count, read_positive, read_seed
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data, warn_of_unlike_scales
 from bayesgmm.engines.gibbs import GibbsSettings, sweeps_between_draws
@@ -53,7 +53,7 @@ def posterior_k(
     missing: Missing = "raise",
     sample_weight: ArrayLike | None = None,
     noise: Noise = False,
-    family: Family = "gaussian",
+    family: FamilyName = "gaussian",
 ) -> xr.DataTree:
     r"""Posterior of the number of components k, and of how many of them the data occupy, by the telescoping sampler.
 

@@ -30,7 +30,7 @@ from bayesgmm.analysis.in_parts import OfRows, most_probable_of
 from bayesgmm.analysis.predictive import read_points, require_features
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import read_em
-from bayesgmm.arguments import TRAITS, Covariance, Family, FloatArray, Method, read_choice, read_count, read_seed
+from bayesgmm.arguments import TRAITS, Covariance, FamilyName, FloatArray, Method, read_choice, read_count, read_seed
 from bayesgmm.comparison.comparing import compare
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.comparison.verdict import Criterion, choose
@@ -164,7 +164,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         criterion: Criterion = "loo",
         fit_options: Mapping[str, Any] | None = None,
         noise: bool | float = False,
-        family: Family = "gaussian",
+        family: FamilyName = "gaussian",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:

@@ -12,7 +12,8 @@ import bayesgmm
 ROOT = Path(bayesgmm.__file__).parent
 DOORS = {"__init__", "__main__", "cli", "fitting", "counting", "estimator"}  # which may open everything
 SMALL = {
-    "arguments": {"choices", "words"}, "choices": set(), "exceptions": set(), "digits": set(), "files": set(), "priors": {"model"}, "words": set(),
+    "arguments": {"choices", "words"}, "choices": set(), "exceptions": set(), "digits": set(),
+    "families": {"arguments", "kernels"}, "files": set(), "priors": {"model"}, "words": set(),
 }  # fmt: skip
 PYMC_MAY = {"model", "engines", "fitting"}
 SKLEARN_MAY = {"estimator"}

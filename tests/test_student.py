@@ -1,5 +1,7 @@
 """Mixtures of t distributions: laws of the sums and the density, and agreement of everything that computes with them."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -8,8 +10,9 @@ from scipy import integrate, optimize, special, stats
 import bayesgmm as bg
 from bayesgmm.analysis.densities import distribution_function
 from bayesgmm.analysis.reading import Reading
+from bayesgmm.choices import FamilyName
 from bayesgmm.data.observations import Observations
-from bayesgmm.engines.sweeps import rows_of
+from bayesgmm.families import family_of, name_of
 from bayesgmm.kernels import student
 from bayesgmm.kernels.allocations import allocate_at
 from bayesgmm.kernels.blocks import log1p
@@ -161,7 +164,7 @@ def test_allocations_have_the_expected_sums(d, copies):
     wanted = observed.sums(weights, means, factors, nu)
     drawn = []
     for _ in range(times):
-        rows = rows_of(own, nu.copy())
+        rows = own.distribution.rows(own.rows, nu.copy())
         counts, first, second = np.empty(2), np.empty((2, d)), np.empty((2, d, d))
         allocate_at(generator, rows, np.log(weights), means, precision, counts, first, second)
         drawn.append(np.concatenate([counts, first.ravel(), np.tril(second).ravel(), rows.known.tails[0]]))
@@ -274,3 +277,22 @@ def test_evidence_is_an_integral():
 @pytest.mark.slow
 def test_p_k_is_that_of_evidence():
     assert_p_k_is_that_of_evidence(Observations(values(1, 24)), family="t")
+
+
+@pytest.mark.parametrize("name", get_args(FamilyName))
+def test_every_family_answers_by_its_name(name):
+    family, generator = family_of(name), rng(9)
+    assert family.name == name
+    expected = family.expected_nu(3)
+    assert expected.shape == (family.n_nu(3),)
+    assert name_of(expected if expected.size else None) == name
+    drawn = family.draw_nu(3, 20_000, generator)
+    if family.n_nu(3):
+        shape, rate = student.PRIOR
+        of_nu, below = stats.gamma(shape, scale=1 / rate), stats.gamma(shape, scale=1 / rate).cdf(student.LEAST)
+        assert stats.kstest(drawn.ravel(), lambda nu: (of_nu.cdf(nu) - below) / (1 - below)).pvalue > 1e-4
+        constant = integrate.quad(lambda nu: nu ** (shape - 1) * np.exp(-rate * nu), student.LEAST, np.inf)[0]
+        assert family.log_normaliser(3) == pytest.approx(-3 * np.log(constant))
+    else:
+        assert drawn is None
+        assert family.log_normaliser(3) == 0.0

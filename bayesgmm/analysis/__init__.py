@@ -1,4 +1,4 @@
 """Answers as functions of a tree, whichever engine filled it.
 
-It imports arguments, data, digits, em, exceptions, files, kernels, model, words.
+It imports arguments, data, digits, em, exceptions, families, files, kernels, model, words.
 """

@@ -19,8 +19,9 @@ from bayesgmm.analysis.contract import (
     require_draws,
     require_hyperparameters,
 )
-from bayesgmm.arguments import Family, FloatArray
+from bayesgmm.arguments import FamilyName, FloatArray
 from bayesgmm.data.units import Units
+from bayesgmm.families import name_of
 from bayesgmm.model.mixture import NOISE, NU, with_share
 
 _COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
@@ -44,9 +45,9 @@ class Draws:
         return with_share(self.w, self.noise), self.mu, self.factors, *(() if self.nu is None else (self.nu,))
 
     @property
-    def family(self) -> Family:
+    def family(self) -> FamilyName:
         """Of the components' distributions."""
-        return "gaussian" if self.nu is None else "t"
+        return name_of(self.nu)
 
     def each(self) -> Iterator[tuple[FloatArray, ...]]:
         """Those of one draw after another."""

@@ -34,12 +34,12 @@ from scipy.spatial import KDTree
 from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import features_of
-from bayesgmm.arguments import TRAITS, Covariance, Family, FloatArray
+from bayesgmm.arguments import TRAITS, Covariance, FamilyName, FloatArray
 from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.ties import Ties, directions
 from bayesgmm.exceptions import DataWarning, ImproperPosteriorWarning, warn
-from bayesgmm.kernels.student import LEAST
+from bayesgmm.families import family_of
 from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of, scaled_to_range
 from bayesgmm.model.strays import Strays, strays
 from bayesgmm.words import Argument, Either, Sentence, Words
@@ -103,7 +103,7 @@ class OfData:
 
 
 def look_at(
-    data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance, family: Family = "gaussian"
+    data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance, family: FamilyName = "gaussian"
 ) -> dict[int, OfData]:
     """What data as read do to the posterior of each k."""
     positions = None if data.kept is None else data.positions
@@ -111,7 +111,7 @@ def look_at(
 
 
 def forewarn(
-    data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance, family: Family = "gaussian"
+    data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance, family: FamilyName = "gaussian"
 ) -> dict[int, OfData]:
     """Name ties that make the posterior of some k improper, and strays that set the prior's scale; what was found, by k."""
     found = look_at(data, ks, prior, covariance, family)
@@ -147,7 +147,7 @@ def _look_at(
     ks: Sequence[int],
     prior: Prior | None,
     covariance: Covariance,
-    family: Family,
+    family: FamilyName,
 ) -> dict[int, OfData]:
     exact = Observations.made(x, known).exact  # a component cannot shrink without limit onto what has an error
     along = tuple(each for each in directions(exact, names, covariance, known.weight) if each.any)
@@ -168,7 +168,7 @@ def impropriety(
     *,
     weight: FloatArray | None = None,
     noise: bool = False,
-    family: Family = "gaussian",
+    family: FamilyName = "gaussian",
 ) -> Impropriety | None:
     """Why the posterior of k components under a prior scaled to the data is improper; None if it is proper.
 
@@ -188,7 +188,7 @@ def _found(
     *,
     weight: FloatArray | None,
     noise: bool,
-    family: Family,
+    family: FamilyName,
 ) -> Impropriety | None:
     if not isinstance(prior, HierarchicalPrior):
         return None
@@ -204,13 +204,11 @@ def _found(
     return None
 
 
-def _cost_of_rest(ties: Ties, n_features: int, noise: bool, family: Family) -> float:
+def _cost_of_rest(ties: Ties, n_features: int, noise: bool, family: FamilyName) -> float:
     """The power of eps that each observation costs on which nothing has shrunk, when all components have."""
     if noise:
         return 0.0
-    if family == "gaussian":
-        return np.inf
-    return LEAST / 2 if ties.of_rows else (LEAST + n_features - 1) / 2
+    return family_of(family).cost_of_rest(0 if ties.of_rows else n_features - 1)
 
 
 def _shrinking(ties: Ties, k: int, c0: float, g0: float, covariance: Covariance, cost_of_rest: float) -> NDArray[np.int64]:

@@ -7,17 +7,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from bayesgmm.analysis.contract import CLUSTER, FEATURE, FEATURE_BIS, parameter_dims
 from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.tree import OBS, observed
-from bayesgmm.arguments import TRAITS, Covariance, Family, FloatArray, Missing, read_count, read_seed, require_memory
+from bayesgmm.arguments import TRAITS, Covariance, FamilyName, FloatArray, Missing, read_count, read_seed, require_memory
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown, read_fit_data
+from bayesgmm.families import family_of
 from bayesgmm.kernels.estep import inverse_factors
-from bayesgmm.kernels.student import LEAST
-from bayesgmm.kernels.student import PRIOR as OF_NU
 from bayesgmm.model import wishart
 from bayesgmm.model.mixture import NU
 from bayesgmm.model.priors import HierarchicalPrior, Prior, read_prior
@@ -34,7 +32,7 @@ def prior_predictive(
     draws: int = 500,
     random_seed: int | np.random.Generator | None = None,
     missing: Missing = "raise",
-    family: Family = "gaussian",
+    family: FamilyName = "gaussian",
 ) -> xr.DataTree:
     """Parameters drawn from the prior, and a data set drawn with each: what the prior expects of data of this scale.
 
@@ -78,7 +76,7 @@ def prior_predictive(
     scaled = read_prior(prior, data, covariance, family)
     w, mu = rng.dirichlet(np.full(k, scaled.alpha), draws), _means(scaled, k, draws, rng)
     of_spread, factors = _spread(scaled, covariance, k, draws, rng)
-    nu = _freedom(k, draws, rng) if family == "t" else None
+    nu = family_of(family).draw_nu(k, draws, rng)
     drawn = Draws(w=w, mu=mu, factors=factors, n_chains=1, n_draws=draws, nu=nu)
     dims, one = parameter_dims(data.n_features), data.n_features == 1
     named = {"w": w, "mu": mu[..., 0] if one else mu}
@@ -144,9 +142,3 @@ def _spread(
 def _for_each(C0: FloatArray, blocks: tuple[int, ...]) -> FloatArray:
     """One C0 of each draw (S, ...) for all covariances of it (S, K, ...), if there are several."""
     return np.broadcast_to(C0[:, None], (len(C0), *blocks, *C0.shape[1:])) if blocks else C0
-
-
-def _freedom(k: int, draws: int, rng: np.random.Generator) -> FloatArray:
-    """Degrees of freedom (S, K)."""
-    of_nu = stats.gamma(OF_NU[0], scale=1 / OF_NU[1])
-    return np.asarray(of_nu.isf(rng.uniform(size=(draws, k)) * of_nu.sf(LEAST)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bayesgmm.choices import Covariance, Engine, Family, Missing, Scale
+from bayesgmm.choices import Covariance, Engine, FamilyName, Missing, Scale
 from bayesgmm.cli.folders import ResultFolder, keep_input, whole_folder
 from bayesgmm.cli.inputs import ENDINGS, Format, Input
 from bayesgmm.cli.layout import TextOptions, column_names
@@ -152,9 +152,9 @@ class Settings:
     covariance: Annotated[
         Covariance, of_sampling(help="Own covariances, one for all, independent features, or one variance for all features.")
     ] = "full"
-    family: Annotated[Family, of_sampling(help="Gaussians, or Student's t distributions, whose tails let strays be.")] = (
-        "gaussian"
-    )
+    family: Annotated[
+        FamilyName, of_sampling(help="Gaussians, or Student's t distributions, whose tails let strays be.")
+    ] = "gaussian"
     prior: Annotated[
         Literal["hierarchical", "conjugate"],
         of_sampling(help="Scale of the variances learnt from the data, or fixed; both in units of their range."),
@@ -190,11 +190,12 @@ class Settings:
 
     def arguments(self, source: Source) -> dict[str, Any]:
         """As arguments of :func:`bayesgmm.fit`, with what is said of missing values and noise where the data are."""
+        from bayesgmm.families import family_of
         from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
 
         arguments = asdict(self)
         kind = HierarchicalPrior if self.prior == "hierarchical" else ConjugatePrior
-        usual: Scale = "core" if source.noise or self.family == "t" else "range"
+        usual: Scale = "core" if source.noise else family_of(self.family).scale
         prior = kind(scale=arguments.pop("prior_scale") or usual)
         known = {"missing": source.missing, "noise": source.noise}
         return arguments | {"prior": prior, "random_seed": arguments.pop("seed")} | known

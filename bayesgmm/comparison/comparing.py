@@ -20,7 +20,7 @@ from bayesgmm.analysis.contract import attribute
 from bayesgmm.analysis.diagnosis import diagnosis_of
 from bayesgmm.analysis.impropriety import OfData, forewarn, of_data
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.arguments import Covariance, Family, Method, Missing, Noise, read_count, read_seed
+from bayesgmm.arguments import Covariance, FamilyName, Method, Missing, Noise, read_count, read_seed
 from bayesgmm.comparison.cache import FitCache
 from bayesgmm.comparison.judging import Judged, judge, table_of
 from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS
@@ -68,7 +68,7 @@ def compare(
     sample_weight: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     noise: Noise = False,
-    family: Family = "gaussian",
+    family: FamilyName = "gaussian",
     **options: Any,
 ) -> Comparison:
     """Fit every k and compare: how well each predicts observations it has not seen, and how probable each is.

@@ -73,7 +73,7 @@ def points_of(own: LogPosterior, draws: Draws, units: Units) -> FloatArray:
     if own.noise:
         assert draws.noise is not None
         points[:, own.places[NOISE].start] = logit(draws.noise)
-    if own.student:
+    if own.n_nu:
         assert draws.nu is not None
-        points[:, own.places[NU]] = np.log(np.maximum(draws.nu - student.LEAST, student.SMALLEST))
+        points[:, own.places[NU]] = student.coordinates_of(draws.nu)
     return points

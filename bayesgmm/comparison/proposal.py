@@ -26,11 +26,10 @@ import numpy as np
 from scipy.special import betaln, digamma, gammaln, multigammaln
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.engines.sweeps import rows_of
 from bayesgmm.kernels.allocations import allocate_at, draw_parameters
 from bayesgmm.kernels.permanents import mixture_log_densities, subset_steps
 from bayesgmm.kernels.points import OF_NOISE
-from bayesgmm.kernels.student import LARGEST, LEAST, PRIOR, SMALLEST, Student
+from bayesgmm.kernels.student import LARGEST, LEAST, PRIOR, SMALLEST, Student, nu_of
 from bayesgmm.model import wishart
 from bayesgmm.posterior import LogPosterior, SummedPosterior
 
@@ -62,7 +61,7 @@ class Proposal:
         power = np.resize(_TEMPERS, t)
         counts, second = power[:, None] * counts, power[:, None, None, None] * second
         tails *= power[:, None, None]
-        of_nu = location_and_scale(counts[:, :k], tails[:, 1]) if own.student else np.empty((t, 0, 2))
+        of_nu = location_and_scale(counts[:, :k], tails[:, 1]) if own.n_nu else np.empty((t, 0, 2))
         within, n_per_block = second, counts[:, :k]
         if own.spread.structure.shared:
             within, n_per_block = second.sum(axis=1, keepdims=True), n_per_block.sum(axis=1, keepdims=True)
@@ -168,12 +167,11 @@ def _drawn(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> t
         shares = own.log_shares(points)
         log_w = np.hstack([log_w + shares[:, 1:], shares[:, :1]])
     counts, first, second = np.empty(log_w.shape), np.empty((t, k, d)), np.empty((t, k, d, d))
-    tails, nu = np.zeros((t, 2, k)), LEAST + np.exp(own.nu_coordinates(points))
-    known = own.rows if own.student else own.rows.for_allocation()
+    tails, nu = np.zeros((t, 2, k)), nu_of(own.nu_coordinates(points))
 
     def fill(each: tuple[int, np.random.Generator]) -> None:
         s, own_rng = each
-        rows = rows_of(own, nu[s]) if own.student else known
+        rows = own.distribution.rows(own.rows, nu[s])
         allocate_at(own_rng, rows, log_w[s], mu[s], factors[s], counts[s], first[s], second[s])
         tails[s, 0] = counts[s, :k]
         if isinstance(rows.known, Student):
@@ -194,7 +192,7 @@ def _expected(own: SummedPosterior, points: FloatArray) -> tuple[FloatArray, ...
     _, counts, first, second, tails = own.source.sums(*parameters, units=own.units)
     if second.ndim == first.ndim:  # of diagonal covariances
         second = second[..., None] * np.eye(own.n_features)
-    if not own.student:
+    if not own.n_nu:
         of_components = counts[:, : own.k]
         return counts, first, second, np.stack([of_components, np.zeros_like(of_components)], axis=1)
     half = parameters[-1] / 2

@@ -1,4 +1,4 @@
 """Any table that people have, read and checked once; ties among its values; the units in which it is standardised.
 
-It imports arguments, exceptions, kernels, words.
+It imports arguments, exceptions, families, kernels, words.
 """

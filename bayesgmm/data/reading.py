@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.arguments import TRAITS, Covariance, Family, FloatArray, Missing, Noise, read_choice, read_count, spoken
+from bayesgmm.arguments import TRAITS, Covariance, FamilyName, FloatArray, Missing, Noise, read_choice, read_count, spoken
 from bayesgmm.data.intervals import INTERVALS_ALONE
 from bayesgmm.data.known import require_components
 from bayesgmm.data.observations import EXACT_ALONE, Observations
 from bayesgmm.exceptions import PACKAGE, DataWarning
+from bayesgmm.families import family_of
 from bayesgmm.kernels.rows import EXACT
 from bayesgmm.words import Argument, Words, about, joined, said
 
@@ -33,7 +34,7 @@ def read_fit_data(
     sample_weight: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     noise: Noise = False,
-    family: Family = "gaussian",
+    family: FamilyName = "gaussian",
     of_any_rank: bool = False,
     frequencies: bool = True,
 ) -> tuple[Observations, int]:
@@ -43,7 +44,7 @@ def read_fit_data(
     """
     k = read_count(k, "k")
     read_choice(covariance, Covariance, "covariance")
-    read_choice(family, Family, "family")
+    read_choice(family, FamilyName, "family")
     data = Observations.read(x, missing=missing, weight=sample_weight, labels=labels, frequencies=frequencies)
     some = sample_weight is not None and not np.all(sample_weight)
     try:
@@ -53,7 +54,7 @@ def read_fit_data(
             raise
         subject = Words("of the observations with a positive ", Argument("sample_weight"), ": ")
         raise ValueError(Words(subject, said(error))) from None
-    if family == "t" and data.kind is not EXACT:
+    if family_of(family).exact_alone and data.kind is not EXACT:
         raise ValueError(about("x", EXACT_ALONE))
     return data.with_noise(noise), k
 

@@ -1,4 +1,4 @@
 """The point estimate by expectation-maximisation, which stands beside every posterior as its baseline.
 
-It imports arguments, data, exceptions, kernels, model, words.
+It imports arguments, data, exceptions, families, kernels, model, words.
 """

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import (
     Covariance,
-    Family,
+    FamilyName,
     FloatArray,
     Missing,
     Noise,
@@ -35,6 +35,7 @@ from bayesgmm.em.result import EMResult, are_one, order_within, sorted_within
 from bayesgmm.em.runs import Run, Settings, run_em
 from bayesgmm.em.starts import Start
 from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
+from bayesgmm.families import GAUSSIAN, family_of
 from bayesgmm.kernels.rows import EXACT
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure
@@ -61,7 +62,7 @@ def fit_em(
     variance_floor: float = 1e-12,
     missing: Missing = "raise",
     noise: Noise = False,
-    family: Family = "gaussian",
+    family: FamilyName = "gaussian",
 ) -> EMResult:
     r"""Maximise the likelihood of a Gaussian mixture by expectation-maximisation.
 
@@ -180,7 +181,7 @@ def fit_em(
         max_iter=max_iter,
         variance_floor=variance_floor,
         noise=data.known.noise is not None,
-        student=family == "t",
+        family=family_of(family),
     )
     reached = left_off(source, k, covariance, family)
     if start is None and reached.starts:
@@ -286,7 +287,7 @@ def _completed_again(z: Observations, settings: Settings, rng: np.random.Generat
     single = Mixture(np.ones(1), np.zeros((1, z.n_features)), np.eye(z.n_features)[None])
     unlabelled = Observations.made(z.x, replace(z.known, labels=None, noise=None))
     unit = Units(np.zeros(z.n_features), np.ones(z.n_features))
-    one_unit = replace(settings, units=unit, noise=False, student=False)
+    one_unit = replace(settings, units=unit, noise=False, family=GAUSSIAN)
     fitted = run_em(unlabelled, one_unit, Start("", single)).end.mixture
     while True:
         yield unlabelled.completed(fitted.parameters, rng)

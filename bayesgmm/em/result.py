@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import xlogy
 
-from bayesgmm.arguments import Covariance, Family, FloatArray
+from bayesgmm.arguments import Covariance, FamilyName, FloatArray
 from bayesgmm.data.known import Known, sorting
 from bayesgmm.data.observations import Observations, Source
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
 from bayesgmm.em.starts import Start
+from bayesgmm.families import name_of
 from bayesgmm.kernels.blocks import HALF_LOG_2PI
 from bayesgmm.kernels.estep import ESums, inverse_factors
 from bayesgmm.kernels.rows import EXACT
@@ -118,9 +119,9 @@ class EMResult:
         return tuple(found)
 
     @property
-    def family(self) -> Family:
+    def family(self) -> FamilyName:
         """Of the components' distributions."""
-        return "gaussian" if self.mixture.nu is None else "t"
+        return name_of(self.mixture.nu)
 
     @property
     def n_parameters(self) -> int:

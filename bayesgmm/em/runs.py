@@ -15,8 +15,9 @@ from bayesgmm.data.units import Units
 from bayesgmm.em.ascent import FREEDOM, Climb, Pairs, Parameters, ascend
 from bayesgmm.em.result import Restart
 from bayesgmm.em.starts import Start
+from bayesgmm.families import Family
 from bayesgmm.kernels.estep import ESums
-from bayesgmm.model.mixture import EXPECTED_NU, Mixture, with_share
+from bayesgmm.model.mixture import Mixture, with_share
 from bayesgmm.model.structures import Structure, per_component
 
 _STEPS = 5  # of EM, at the start and between climbs
@@ -36,7 +37,7 @@ class Settings:
     max_iter: int
     variance_floor: float
     noise: bool
-    student: bool
+    family: Family
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,9 @@ def _parameters(settings: Settings, start: Mixture) -> Parameters:
     share = _NOISE if start.noise is None and settings.noise else start.noise
     weights = with_share(start.weights, share if settings.noise else None)
     factors, _ = structure.factors(structure.of_mixture(start.weights, start.cov), settings.variance_floor)
-    if not settings.student:
+    if not settings.family.n_nu(start.n_components):
         return weights, start.mu, factors
-    nu = np.full(start.n_components, EXPECTED_NU) if start.nu is None else np.clip(start.nu, *FREEDOM)
+    nu = settings.family.expected_nu(start.n_components) if start.nu is None else np.clip(start.nu, *FREEDOM)
     return weights, start.mu, factors, nu
 
 

@@ -97,6 +97,6 @@ def mixture_dims(log_posterior: LogPosterior) -> dict[str, tuple[str, ...]]:
         dims["C0"] = several if log_posterior.spread.size > 1 else ()
     if log_posterior.noise:
         dims[NOISE] = ()
-    if log_posterior.student:
+    if log_posterior.n_nu:
         dims[NU] = (CLUSTER,)
     return dims

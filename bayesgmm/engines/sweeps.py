@@ -32,8 +32,6 @@ from numpy.typing import NDArray
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels import sweeps as kernels
 from bayesgmm.kernels.number import NumberTables
-from bayesgmm.kernels.rows import Rows
-from bayesgmm.kernels.student import Student
 from bayesgmm.posterior import LogPosterior
 
 _OPERATIONS = 1_000  # observations x components for each move before a sweep
@@ -100,14 +98,13 @@ def sweeps(own: LogPosterior) -> Sweeps:
     """A function (rng, state, thin, draws) that fills draws (S, n_dim), moving the state (n_dim) along."""
     prior = own.hyper
     hyper, given = np.array([prior.alpha, prior.c0, prior.g0]), (prior.b0, prior.precision_of_means, prior.rate)
-    can_move = own.n_features == 1 and own.spread.n_blocks > 1 and not own.student
+    can_move = own.n_features == 1 and own.spread.n_blocks > 1 and not own.n_nu
     moves = moves_before_a_sweep(own) if can_move else 0
     kind = own.classes, own.spread.compiled, own.hierarchical
-    known = own.rows if own.student else own.rows.for_allocation()
-    known = known.for_moves() if moves else known
+    known = own.rows.for_moves() if moves else own.rows
 
     def run(rng: np.random.Generator, *others: Any) -> None:
-        rows = rows_of(own, np.ones(own.k)) if own.student else known
+        rows = own.distribution.rows(known, np.ones(own.n_nu))
         kernels.sweep(rng, rows, *kind, hyper, *given, moves, *others)
 
     return run
@@ -116,11 +113,6 @@ def sweeps(own: LogPosterior) -> Sweeps:
 def compile_sweeps(own: LogPosterior, point: FloatArray) -> None:
     """Compile them, or load them, by a sweep from a point."""
     sweeps(own)(np.random.default_rng(0), point.copy(), 1, np.empty((1, own.n_dim)))
-
-
-def rows_of(own: LogPosterior, nu: FloatArray) -> Rows:
-    """The observations of t distributions, whose degrees of freedom, where a chain stands, are these."""
-    return own.rows._replace(known=Student(nu, np.zeros((2, len(nu)))))
 
 
 def moves_before_a_sweep(own: LogPosterior) -> int:
@@ -136,10 +128,9 @@ def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
     prior = own.hyper
     hyper, given = np.array([prior.c0, prior.g0]), (prior.b0, prior.precision_of_means, prior.rate)
     kind = own.spread.compiled, own.spread.structure.shared, own.hierarchical
-    known = own.rows if own.student else own.rows.for_allocation()
 
     def run(rng: np.random.Generator, components: Components, *others: Any) -> None:
-        rows = rows_of(own, components.nu) if own.student else known
+        rows = own.distribution.rows(own.rows, components.nu)
         kernels.telescope(rng, rows, *kind, hyper, *given, tables, components, *others)
 
     return run

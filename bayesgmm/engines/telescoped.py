@@ -112,7 +112,7 @@ class InDataUnits:
         mu, cov = np.where(beyond, mu[:, :1], mu), np.where(beyond[..., None], cov[:, :1], cov)
         mu, factors = self.units.shift + self.units.scale * mu, self.units.scale[:, None] * roots(cov)
         draws = Draws(np.nan_to_num(w), mu, factors, 1, len(w))
-        if not self.own.student:
+        if not self.own.n_nu:
             return draws
         nu = found[NU].reshape(w.shape)
         return replace(draws, nu=np.where(beyond[..., 0], nu[:, :1], nu))
@@ -131,7 +131,7 @@ class InDataUnits:
         names: dict[str, tuple[str, ...]] = {"z": (OBS,), **parameter_dims(self.own.n_features)}
         if self.own.noise:
             values[NOISE], names[NOISE] = found[NOISE], ()
-        if self.own.student:
+        if self.own.n_nu:
             values[NU], names[NU] = found[NU], (CLUSTER,)
         variables = {name: ((*dims, *names[name]), values[name]) for name in names}
         features = {FEATURE: self.data.features, FEATURE_BIS: self.data.features} if self.own.n_features > 1 else {}

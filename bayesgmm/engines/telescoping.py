@@ -17,7 +17,7 @@ from bayesgmm.engines.sweeps import Components, Draws, Kept, telescoping
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.kernels.number import NumberTables
 from bayesgmm.model import wishart
-from bayesgmm.model.mixture import EXPECTED_NU, NOISE, NU
+from bayesgmm.model.mixture import NOISE, NU
 from bayesgmm.posterior import LogPosterior
 
 TYPICAL = 8  # components, for guesses of the costs
@@ -96,7 +96,7 @@ def components_of(own: LogPosterior, kept: Kept) -> dict[str, FloatArray]:
     cov = np.where(np.isfinite(kept.w[..., :k, None, None]), cov, np.nan)
     found = {"w": kept.w[..., :k], "mu": kept.mu[..., :k, :], "cov": cov}
     found |= {NOISE: expit(kept.noise[..., 0])} if own.noise else {}
-    return found | ({NU: kept.nu[..., :k]} if own.student else {})
+    return found | ({NU: kept.nu[..., :k]} if own.n_nu else {})
 
 
 def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Components:
@@ -121,7 +121,7 @@ def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Com
     log_w, mu = np.zeros(most), np.zeros((most, n_features))
     log_w[:k], mu[:k] = np.log(values["w"]), values["mu"].reshape(k, n_features)
     noise = logit(np.atleast_1d(values[NOISE])) if own.noise else np.empty(0)
-    nu = np.full(most if own.student else 0, EXPECTED_NU)
+    nu = own.distribution.expected_nu(most)
     return Components(np.array([k]), log_w, noise, nu, mu, spread, scale)
 
 
@@ -145,7 +145,7 @@ def room_for(own: LogPosterior, most: int, n_points: int, n_draws: int, n_kept: 
         np.zeros((n_kept, len(own.x)), dtype=np.int16),
         np.full((n_kept, most), np.nan),
         np.full((n_kept, int(own.noise)), np.nan),
-        np.full((n_kept, most if own.student else 0), np.nan),
+        np.full((n_kept, own.distribution.n_nu(most)), np.nan),
         np.full((n_kept, most, n_features), np.nan),
         np.full((n_kept, blocks, *spread), np.nan),
     )

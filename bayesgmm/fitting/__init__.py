@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.analysis.impropriety import OfData
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.arguments import Covariance, Engine, Family, Method, Missing, Noise
+from bayesgmm.arguments import Covariance, Engine, FamilyName, Method, Missing, Noise
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.scan import Scan
 from bayesgmm.em.fitting import fit_em
@@ -56,7 +56,7 @@ def fit(
     sample_weight: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     noise: Noise = False,
-    family: Family = "gaussian",
+    family: FamilyName = "gaussian",
 ) -> xr.DataTree:
     """Posterior over the parameters of a Gaussian mixture with k components.
 

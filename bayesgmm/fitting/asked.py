@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.analysis import predictive
 from bayesgmm.analysis.impropriety import OfData, forewarn
-from bayesgmm.arguments import Covariance, Engine, Family, Missing, Noise, read_seed, require_memory
+from bayesgmm.arguments import Covariance, Engine, FamilyName, Missing, Noise, read_seed, require_memory
 from bayesgmm.data.known import NOTHING
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import require_full_rank
@@ -42,7 +42,7 @@ class Asked:
     prior: Prior | None
     model: pm.Model | None
     covariance: Covariance
-    family: Family
+    family: FamilyName
     options: Options
     engine: Engine | None
     without_nutpie: bool
@@ -81,7 +81,7 @@ def read_asked(
     prior: Prior | None,
     model: pm.Model | None,
     covariance: Covariance,
-    family: Family,
+    family: FamilyName,
     engine: Engine | None,
     missing: Missing,
     sample_weight: ArrayLike | None,

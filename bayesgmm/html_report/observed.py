@@ -11,6 +11,7 @@ from bayesgmm.analysis.tree import ERROR, FEATURE, LOG_NOISE, LOWER, UPPER, WEIG
 from bayesgmm.arguments import spoken
 from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations
+from bayesgmm.families import GAUSSIAN, family_of
 
 
 def observations(tree: xr.DataTree) -> Observations:
@@ -30,4 +31,4 @@ def feature_names(tree: xr.DataTree) -> list[str]:
 
 def kind_of(tree: xr.DataTree) -> str:
     """What the tree's components are, as an adjective."""
-    return "t-distributed" if tree.attrs.get("family") == "t" else "Gaussian"
+    return family_of(tree.attrs.get("family", GAUSSIAN.name)).adjective

@@ -14,6 +14,7 @@ from bayesgmm.analysis.tree import ERROR, LABEL, LOG_NOISE, LOWER, WEIGHT
 from bayesgmm.arguments import Scale
 from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.data.noise import as_asked
+from bayesgmm.families import GAUSSIAN, family_of
 from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, Prior, prior_of, read_prior
@@ -168,7 +169,7 @@ def _stated_prior(tree: xr.DataTree) -> dict[str, str]:
 
 def _usual_scale(tree: xr.DataTree) -> Scale:
     """That of the default prior."""
-    return "core" if LOG_NOISE in tree["observed_data"] or tree.attrs.get("family") == "t" else "range"
+    return "core" if LOG_NOISE in tree["observed_data"] else family_of(tree.attrs.get("family", GAUSSIAN.name)).scale
 
 
 def _constructed(module: str, stored: str) -> str:

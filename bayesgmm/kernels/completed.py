@@ -21,7 +21,7 @@ def rows_of_sums(sums: FloatArray, n_features: int, total: float, *, noise: bool
     """
     nothing, nobody, labels = given([]), given(np.empty((0, n_features))), given(np.empty((0, 0)))
     address = _address(student=student)
-    return Rows(nobody, given([total]), nothing, nothing, labels, int(noise), EXACT, address, 0, sums.ctypes.data)
+    return Rows(nobody, given([total]), nothing, nothing, labels, int(noise), EXACT, address, 0, 0, sums.ctypes.data)
 
 
 @cache

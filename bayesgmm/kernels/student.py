@@ -44,6 +44,7 @@ from bayesgmm.kernels.variates import log_gamma_variate
 
 type Nu = FloatArray | None  # degrees of freedom (K,), of t distributions
 LEAST = 1.0  # degrees of freedom, those of Cauchy's distribution
+EXPECTED = 10.0  # where nothing is known of it
 PRIOR = (2.0, 0.1)  # shape and rate of the prior of nu, Gamma, above that bound: see :func:`bayesgmm.fit`
 SMALLEST, LARGEST = 1e-9, 1e6  # of nu - LEAST, between which nu is told from its bound, and a t from a Gaussian
 _SUMMED = 1_000.0  # copies of a row from which on sums of their scales are as good as normal
@@ -91,6 +92,16 @@ def nu_at(coordinate):
 def coordinate_of(nu):
     """The other way round."""
     return math.log(max(nu - LEAST, SMALLEST))
+
+
+def nu_of(coordinates: FloatArray) -> FloatArray:
+    """The same of arrays."""
+    return LEAST + np.exp(coordinates)
+
+
+def coordinates_of(nu: FloatArray) -> FloatArray:
+    """The other way round."""
+    return np.log(np.maximum(nu - LEAST, SMALLEST))
 
 
 @compiled(fastmath=STRICT)

@@ -17,7 +17,6 @@ from bayesgmm.digits import with_digits
 from bayesgmm.words import about
 
 NOISE, NU = "w_noise", "nu"  # what the share of noise, and degrees of freedom, are called
-EXPECTED_NU = 10.0  # where nothing is known of it
 _LARGE, _SMALL = 1e8, 1e-3  # means and standard deviations beyond which NumPy's four decimals do not show a mean
 
 

@@ -16,10 +16,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.arguments import TRAITS, Covariance, Family, FloatArray, Scale, read_choice, read_positive
+from bayesgmm.arguments import TRAITS, Covariance, FamilyName, FloatArray, Scale, read_choice, read_positive
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
+from bayesgmm.families import family_of
 from bayesgmm.model.strays import core
 from bayesgmm.words import Argument, Words, about
 
@@ -269,13 +270,13 @@ def scaled_to_range(prior: Prior, x: FloatArray, covariance: Covariance) -> bool
     return any(np.allclose(getattr(prior, name), getattr(by_range, name), rtol=1e-9, atol=0) for name in names)
 
 
-def read_prior(prior: Prior | None, data: Observations, covariance: Covariance, family: Family = "gaussian") -> Prior:
+def read_prior(prior: Prior | None, data: Observations, covariance: Covariance, family: FamilyName = "gaussian") -> Prior:
     """The prior asked for, or the default, scaled to the data.
 
     The default is scaled to those that are no strays where there may be some: beside noise, and of t distributions.
     """
     if prior is None:
-        prior = HierarchicalPrior(scale="range" if data.known.noise is None and family == "gaussian" else "core")
+        prior = HierarchicalPrior(scale="core" if data.known.noise is not None else family_of(family).scale)
     if not isinstance(prior, HierarchicalPrior | ConjugatePrior):
         raise TypeError(
             f"prior must be a HierarchicalPrior or a ConjugatePrior, got {type(prior).__name__}; "

@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 from numpy.typing import ArrayLike
 from pymc.logprob.transforms import Transform
 
-from bayesgmm.arguments import TRAITS, Covariance, Family, Missing, Noise
+from bayesgmm.arguments import TRAITS, Covariance, FamilyName, Missing, Noise
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
 from bayesgmm.model import wishart
@@ -28,7 +28,7 @@ def build_model(
     sample_weight: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     noise: Noise = False,
-    family: Family = "gaussian",
+    family: FamilyName = "gaussian",
 ) -> pm.Model:
     r"""Gaussian mixture with the labels summed out, as a PyMC model in the data's units.
 

@@ -8,8 +8,9 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from bayesgmm.arguments import Family, FloatArray
+from bayesgmm.arguments import FamilyName, FloatArray
 from bayesgmm.data.observations import Observations
+from bayesgmm.families import family_of
 from bayesgmm.kernels.blocks import ROOT_HALF
 from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.kernels.rows import EXACT
@@ -18,12 +19,12 @@ from bayesgmm.kernels.student import PRIOR as OF_NU
 from bayesgmm.model.mixture import NOISE, NU
 
 
-def add_rows(model: pm.Model, mu: Any, spread: Any, data: Observations, family: Family) -> None:
+def add_rows(model: pm.Model, mu: Any, spread: Any, data: Observations, family: FamilyName) -> None:
     """Observe data of components with weights w and means mu; their spread is sigma (K), or factors (K, D, D)."""
     w, error, lower, upper = model["w"], data.known.error, data.known.lower, data.known.upper
     if data.known.noise is not None:
         pm.Beta(NOISE, *OF_NOISE)
-    if family == "t":
+    if family_of(family).n_nu(len(model.coords["cluster"])):
         nu = pm.Truncated(NU, pm.Gamma.dist(*OF_NU), lower=LEAST, dims="cluster")
         log_components = _of_students(w, mu, spread, nu, data.x, len(model.coords["cluster"]))
     elif lower is not None and upper is not None:

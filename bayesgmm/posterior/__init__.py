@@ -1,6 +1,6 @@
 """From a prior, a covariance structure and data to the log posterior: points, their values, and the mixtures they stand for.
 
-It imports arguments, data, kernels, model.
+It imports arguments, data, families, kernels, model.
 """
 
 from bayesgmm.posterior.log_posterior import LogPosterior, log_posterior, standardised_posterior

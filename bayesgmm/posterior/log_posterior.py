@@ -18,22 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaln, expit, gammaln, logit
 
-from bayesgmm.arguments import Covariance, Family, FloatArray
+from bayesgmm.arguments import Covariance, FamilyName, FloatArray
 from bayesgmm.data.known import NOTHING, Known
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.units import Units
+from bayesgmm.families import Family, family_of
 from bayesgmm.kernels import density, student
 from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.kernels.rows import Rows
 from bayesgmm.kernels.spread import Factors
-from bayesgmm.model.mixture import EXPECTED_NU, NOISE, NU, Mixture
+from bayesgmm.model.mixture import NOISE, NU, Mixture
 from bayesgmm.model.priors import Hyperparameters, Prior
 from bayesgmm.model.structures import Structure
 from bayesgmm.posterior.spread import Spread, spread_of
 
 Point = Mapping[str, FloatArray]
-_SCALED = 5  # Gaussian values that are looked at while the scale of one of a t distribution is drawn
 _EXPECTED = OF_NOISE[0] / sum(OF_NOISE)
 _LEAST_NU = student.LEAST + 0.01  # from which a chain can start
 _SHARES = np.finfo(float).tiny, 1 - np.finfo(float).epsneg
@@ -51,7 +51,7 @@ def log_posterior(
 
 
 def standardised_posterior(
-    rows: Observations, k: int, prior: Prior, covariance: Covariance, family: Family = "gaussian"
+    rows: Observations, k: int, prior: Prior, covariance: Covariance, family: FamilyName = "gaussian"
 ) -> tuple[LogPosterior, Units]:
     """The posterior of standardised data, under a prior in the data's units, and the units in which it is."""
     units = rows.units(one_unit=Structure(covariance, rows.n_features).one_unit)
@@ -80,7 +80,7 @@ class LogPosterior:
     k: int
     prior: Prior
     covariance: Covariance
-    family: Family = "gaussian"
+    family: FamilyName = "gaussian"
 
     @property
     def x(self) -> FloatArray:
@@ -90,7 +90,7 @@ class LogPosterior:
     @cached_property
     def rows(self) -> Rows:
         """The observations as compiled code takes them."""
-        return self.observations.rows(self.k, student=self.student)
+        return self.observations.rows(self.k, student=self.n_nu > 0)
 
     @cached_property
     def classes(self) -> NDArray[np.int64]:
@@ -118,14 +118,19 @@ class LogPosterior:
         return self.observations.known.noise is not None
 
     @property
-    def student(self) -> bool:
-        """Whether components are t distributions."""
-        return self.family == "t"
+    def distribution(self) -> Family:
+        """What depends on the family."""
+        return family_of(self.family)
+
+    @property
+    def n_nu(self) -> int:
+        """How many degrees of freedom there are: K of t distributions, else none."""
+        return self.distribution.n_nu(self.k)
 
     @property
     def work(self) -> int:
         """How many values a sweep of Gibbs sampling looks at or draws: see Observations."""
-        return _SCALED * self.observations.work if self.student else self.observations.work
+        return self.distribution.work * self.observations.work
 
     @property
     def n_features(self) -> int:
@@ -135,7 +140,7 @@ class LogPosterior:
     @property
     def sizes(self) -> dict[str, int]:
         """Number of coordinates of each variable, in their order."""
-        more = ({NOISE: 1} if self.noise else {}) | ({NU: self.k} if self.student else {})
+        more = ({NOISE: 1} if self.noise else {}) | ({NU: self.n_nu} if self.n_nu else {})
         return {"w": self.k - 1, "mu": self.k * self.n_features} | self.spread.sizes | more
 
     @property
@@ -153,8 +158,7 @@ class LogPosterior:
     def header(self) -> FloatArray:
         """What compiled code needs, with the addresses of x and weight."""
         constant = self._log_constants() + self.spread.log_constant
-        n_nu = self.k if self.student else 0
-        return density.header(self.rows, self.spread.compiled, self.hyper, constant, n_nu)
+        return density.header(self.rows, self.spread.compiled, self.hyper, constant, self.n_nu)
 
     @property
     def density(self) -> Any:
@@ -200,8 +204,8 @@ class LogPosterior:
             values |= self.spread.scale_values(points[..., self.places[self.spread.scale_name]])
         if self.noise:
             values[NOISE] = np.clip(expit(points[..., self.places[NOISE].start]), *_SHARES)
-        if self.student:
-            values[NU] = student.LEAST + np.exp(points[..., self.places[NU]])
+        if self.n_nu:
+            values[NU] = student.nu_of(points[..., self.places[NU]])
         return values | self.spread.values(points[..., self.places[self.spread.name]])
 
     def log_weights(self, points: FloatArray) -> FloatArray:
@@ -218,7 +222,7 @@ class LogPosterior:
 
     def nu_coordinates(self, points: FloatArray) -> FloatArray:
         """Log(nu - 1) at points (S, n_dim), (S, K); (S, 0) of Gaussians."""
-        return points[:, self.places[NU]] if self.student else points[:, :0]
+        return points[:, self.places[NU]] if self.n_nu else points[:, :0]
 
     def means(self, points: FloatArray) -> FloatArray:
         """Of points (S, n_dim), shape (S, K, D)."""
@@ -241,7 +245,7 @@ class LogPosterior:
         parts = [_weight_coordinates(values["w"]), np.ravel(values["mu"])]
         parts += [self.spread.coordinates(values[name]) for name in self.spread.sizes]
         parts += [np.atleast_1d(logit(values[NOISE]))] if self.noise else []
-        parts += [np.log(values[NU] - student.LEAST)] if self.student else []
+        parts += [student.coordinates_of(values[NU])] if self.n_nu else []
         return np.concatenate(parts)
 
     def values_at(self, mixture: Mixture) -> Point:
@@ -251,8 +255,9 @@ class LogPosterior:
         if self.noise:
             share = _EXPECTED if mixture.noise is None else np.clip(mixture.noise, 1e-6, 1 - 1e-6)
             values[NOISE] = np.array(share)
-        if self.student:
-            values[NU] = np.full(self.k, EXPECTED_NU) if mixture.nu is None else np.maximum(mixture.nu, _LEAST_NU)
+        if self.n_nu:
+            known = self.distribution.expected_nu(self.k) if mixture.nu is None else mixture.nu
+            values[NU] = np.maximum(known, _LEAST_NU)
         return values
 
     def with_exact_scale(self, points: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
@@ -266,9 +271,7 @@ class LogPosterior:
         """Normalising constants of the priors of weights, means, noise's share and nu, and of the simplex' Jacobian."""
         k, alpha = self.k, self.hyper.alpha
         means = k * (self.n_features * math.log(2 * math.pi) + np.linalg.slogdet(self.hyper.B0)[1]) / 2
-        more = -betaln(*OF_NOISE) if self.noise else 0.0
-        if self.student:
-            more += k * student.log_normaliser()
+        more = (-betaln(*OF_NOISE) if self.noise else 0.0) + self.distribution.log_normaliser(k)
         return float(gammaln(k * alpha) - k * gammaln(alpha) + math.log(k) - means + more)
 
 

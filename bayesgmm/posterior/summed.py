@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.arguments import Covariance, Family, FloatArray
+from bayesgmm.arguments import Covariance, FamilyName, FloatArray
 from bayesgmm.data.observations import Observations, Source
 from bayesgmm.data.units import Units
 from bayesgmm.kernels import student
@@ -38,13 +38,13 @@ class SummedPosterior(LogPosterior):
     @cached_property
     def rows(self) -> Rows:
         """What stands for the observations in compiled code."""
-        return rows_of_sums(self._sums, self.n_features, self.source.total, noise=self.noise, student=self.student)
+        return rows_of_sums(self._sums, self.n_features, self.source.total, noise=self.noise, student=self.n_nu > 0)
 
     @cached_property
     def _sums(self) -> FloatArray:
         """Room for the sums at a point."""
         entries = self.n_features if self.spread.structure.correlated else 1
-        of_component = 1 + self.n_features + self.n_features * entries + (2 if self.student else 0)
+        of_component = 1 + self.n_features + self.n_features * entries + (2 if self.n_nu else 0)
         return np.empty(1 + self.noise + self.k * of_component)
 
     def __call__(self, point: FloatArray) -> tuple[float, FloatArray]:
@@ -80,12 +80,12 @@ class SummedPosterior(LogPosterior):
         factors = np.broadcast_to(factors, (len(points), self.k, *factors.shape[2:]))
         if not spread.structure.correlated:
             factors = np.diagonal(factors, axis1=2, axis2=3)
-        nu = student.LEAST + np.exp(self.nu_coordinates(points)) if self.student else None
+        nu = student.nu_of(self.nu_coordinates(points)) if self.n_nu else None
         return np.exp(log_w), self.means(points), factors, nu
 
 
 def summed_posterior(
-    rows: Observations, source: Source, k: int, prior: Prior, covariance: Covariance, family: Family
+    rows: Observations, source: Source, k: int, prior: Prior, covariance: Covariance, family: FamilyName
 ) -> tuple[SummedPosterior, Units]:
     """The posterior of a source's observations, of which some rows are at hand, and the units in which it is."""
     units = source.units(one_unit=Structure(covariance, rows.n_features).one_unit)

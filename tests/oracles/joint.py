@@ -54,7 +54,7 @@ def prior_points(own, size, generator):
         )
         parts += [np.log(C0)] if own.hierarchical else []
         parts.append(np.log(C0[:, None] / generator.gamma(prior.c0, size=(size, m, v))).reshape(size, -1))
-    if own.student:
+    if own.n_nu:
         nu = stats.gamma(2, scale=10)
         parts.append(np.log(nu.isf(nu.sf(1) * generator.random((size, k))) - 1))
     return np.concatenate(parts, axis=1)
@@ -65,6 +65,6 @@ def draw_data(own, point, generator):
     values, mu = own.constrained(point), own.means(point[None])[0]
     z = generator.choice(own.k, len(own.x), p=values["w"])
     noise = generator.normal(size=own.x.shape)
-    if own.student:
+    if own.n_nu:
         noise /= np.sqrt(generator.chisquare(values["nu"][z]) / values["nu"][z])[:, None]
     return mu[z] + np.einsum("nij,nj->ni", np.linalg.cholesky(values["cov"])[z], noise)

@@ -162,7 +162,7 @@ def ranks(problem, sampler, size, n=20, believed=None, seen=exactly, family="gau
         observed, start = seen(draw_data(own, truth, generator), generator), prior_points(own, 1, generator)[0]
         if isinstance(observed, tuple):
             observed, share = observed
-            at = len(truth) - (k if own.student else 0)  # log(nu - 1) are the last
+            at = len(truth) - (k if own.n_nu else 0)  # log(nu - 1) are the last
             truth, start = np.insert(truth, at, logit(share)), np.insert(start, at, logit(0.1))
         posed = replace(own, observations=observed, prior=believed or own.prior, family=fitted or family)
         if fitted:
