@@ -63,9 +63,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         As in :class:`sklearn.mixture.GaussianMixture`. The functions of this package call the same thing ``covariance``:
         :func:`bayesgmm.fit`, :func:`bayesgmm.compare` and the others.
     method : {"nuts", "gibbs", "advi", "laplace"} or None
-        As in :func:`bayesgmm.fit`. None stands for its default, or with ``n_components="auto"`` for what
-        :func:`bayesgmm.compare` chooses for each number: Gibbs where data are few, for superfluous components leave NUTS in
-        several solutions.
+        As in :func:`bayesgmm.fit`. None stands for its default, the engine that suits the problem, and another one where its
+        draws have not converged.
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     draws, chains : int

@@ -61,7 +61,9 @@ def galaxies():
 @pytest.fixture(scope="session")
 def nuts_tree(galaxies):
     """Three clusters in the galaxies, by NUTS with the default settings."""
-    return bg.fit(galaxies, 3, random_seed=SEED, progressbar=False, log_likelihood=True, posterior_predictive=True)
+    return bg.fit(
+        galaxies, 3, method="nuts", random_seed=SEED, progressbar=False, log_likelihood=True, posterior_predictive=True
+    )
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,14 @@ def tree(d):
     """Two clusters apart, a few draws."""
     mixture = bg.Mixture([0.4, 0.6], np.outer([-3.0, 3.0], np.ones(d)), np.eye(d) if d > 1 else 1.0)
     x = mixture.sample(30, random_seed=1)[0].reshape(30, d) * 10.0 ** np.arange(d)  # features of different units
-    options = {"draws": 50, "random_seed": SEED, "progressbar": False, "log_likelihood": True, "posterior_predictive": True}
+    options = {
+        "method": "nuts",
+        "draws": 50,
+        "random_seed": SEED,
+        "progressbar": False,
+        "log_likelihood": True,
+        "posterior_predictive": True,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)
         return bg.fit(x, 2, **options)

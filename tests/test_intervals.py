@@ -438,8 +438,9 @@ def test_allocations_have_the_expected_sums(kind, many):
     wanted, times = rows.sums(np.array([0.3, 0.7]), means, sd), 400
     counts, first, second = np.empty((times, 2)), np.empty((times, 2, d)), np.empty((times, 2, d, d))
     factors = (1 / sd)[:, :, None] * np.eye(d)
+    observed = rows.rows(2).for_allocation()
     for t in range(times):
-        allocate_at(generator, rows.rows(2), np.log([0.3, 0.7]), means, factors, counts[t], first[t], second[t])
+        allocate_at(generator, observed, np.log([0.3, 0.7]), means, factors, counts[t], first[t], second[t])
     squares = np.diagonal(second, axis1=2, axis2=3)
     for found, expected in ((counts, wanted.counts), (first, wanted.first), (squares, wanted.second)):
         error = found.std(axis=0) / np.sqrt(times)

@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
+from bayesgmm.analysis.attempts import read_attempts
 from bayesgmm.analysis.contract import attribute, group_of
 from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, existence, of_data
@@ -169,10 +170,16 @@ def diagnose(tree: Tree) -> Diagnosis:
 
 
 @np.errstate(under="ignore")
+def summary_of_invariants(reading: Reading) -> pd.DataFrame:
+    """Of the label-invariant quantities: mean, sd, Monte Carlo error, effective sample sizes, R-hat."""
+    return summarise(iter(reading.ask(invariants_of).items()))
+
+
+@np.errstate(under="ignore")
 def diagnosis_of(reading: Reading) -> Diagnosis:
     """What there is to say of the draws of a tree."""
     tree, draws, x = reading.tree, reading.draws, reading.x
-    invariants = summarise(iter(reading.ask(invariants_of).items()))
+    invariants = reading.ask(summary_of_invariants)
     parameters, labels = reading.ask(labelled_summary), reading.ask(quality_of)
     found = reading.ask(existence)
     collapse: tuple[Finding, ...] = ()
@@ -197,6 +204,7 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     with_moves = draws.n_features == 1 and not TRAITS[tree.attrs.get("covariance", "full")].shared
     few = reading.whole is None and len(x) <= (_FEW_WITH_MOVES if with_moves else _FEW)
     gibbs = tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and few
+    gibbs = gibbs and not any(each.method == "gibbs" for each in read_attempts(tree))
     mixing = collapse + tuple(_mixing_findings(invariants, draws, apart, gibbs_would_help=gibbs))
     stats = group_of(tree, "sample_stats")
     sampler = _sampler_numbers(stats)
@@ -313,6 +321,12 @@ def _sampler_numbers(stats: xr.Dataset) -> dict[str, float]:
     if "reached_max_treedepth" in stats:
         sampler["draws at largest tree depth"] = int(stats["reached_max_treedepth"].sum())
     return sampler
+
+
+def sampler_trouble(tree: xr.DataTree) -> str:
+    """The kind of what NUTS had trouble with, the first of it; nothing if it had none."""
+    stats = group_of(tree, "sample_stats")
+    return next((each.kind for each in _sampler_findings(stats, _sampler_numbers(stats), gibbs_would_help=False)), "")
 
 
 def _sampler_findings(stats: xr.Dataset, sampler: Mapping[str, float], *, gibbs_would_help: bool) -> Iterator[Finding]:

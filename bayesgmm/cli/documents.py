@@ -9,6 +9,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -17,6 +18,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from bayesgmm.analysis.attempts import read_attempts
 from bayesgmm.analysis.clusters import probably_noise
 from bayesgmm.analysis.diagnosis import Diagnosis
 from bayesgmm.analysis.reading import Reading
@@ -35,7 +37,8 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
 
     ``document``: "fit"; ``data``: columns, n, and where they are: counted, the sum of the weights; missing, the number of
     values by column; intervals, how many values lie in one, by column; errors, the smallest and the largest by column;
-    ``settings``, with the seed; ``versions``; ``seconds`` by phase; ``interrupted``; ``ok``: whether nothing was found and
+    ``settings``, with the seed; ``engines``: those that drew where none was asked for, each with method, because, seconds,
+    r_hat, ess, converged, kept; ``versions``; ``seconds`` by phase; ``interrupted``; ``ok``: whether nothing was found and
     EM agrees; ``judgement`` on both: level ("good", "caution", "bad"), title, sentences; ``diagnosis``: ok, converged,
     findings (kind, problem, remedy, numbers), sampler, labels, invariants; ``parameters``: a row for each; ``noise``: null,
     or its share (mean and the ends of a 90 % interval) and the positions of the observations that are more probably noise
@@ -47,6 +50,7 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
         "document": "fit",
         "data": _data(tree, columns),
         "settings": _settings(tree),
+        "engines": [asdict(each) for each in read_attempts(tree)],
         "versions": _versions(),
         "seconds": {name.removeprefix(_SECONDS): each for name, each in _attrs(tree).items() if name.startswith(_SECONDS)},
         "interrupted": bool(tree.attrs.get("interrupted")),
@@ -136,7 +140,7 @@ def _noise(reading: Reading, strays: NDArray[np.int64]) -> dict[str, Any] | None
 
 def _settings(tree: xr.DataTree) -> dict[str, Any]:
     """What was asked for and what was chosen; the prior with its hyperparameters."""
-    left_out = ("version", "interrupted")
+    left_out = ("version", "interrupted", "engines")
     settings = {name: each for name, each in _attrs(tree).items() if not name.startswith((*left_out, _SECONDS))}
     sizes = tree["posterior"].sizes
     prior = settings.get("prior", "")

@@ -8,6 +8,7 @@ from textwrap import fill
 
 import pandas as pd
 
+from bayesgmm.analysis.attempts import in_words
 from bayesgmm.analysis.diagnosis import Diagnosis
 from bayesgmm.analysis.judgement import meaning, sentence
 from bayesgmm.analysis.quantities import as_text
@@ -34,6 +35,8 @@ def fit_text(fitted: Fitted, width: int | None = None, *, worst: bool = False) -
     fitted, diagnosis = replace(fitted, signs=PLAIN), fitted.diagnosis
     parts = [_filled(f"{fitted.data}, described by {fitted.model}. {fitted.describe()}", width)]
     parts += [_reliance(fitted, width), _clusters(fitted, width), _against_em(fitted, width)]
+    engines = in_words(fitted.tree)
+    parts += [_filled(engines, width)] if engines else []
     parts.append(_of_draws(diagnosis, width, worst=worst))
     if not worst:
         labels = _filled(f"labelled parameters ({in_shell(diagnosis.labels.in_words)})", width)

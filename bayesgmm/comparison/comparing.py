@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from bayesgmm.analysis.contract import attribute
-from bayesgmm.analysis.diagnosis import diagnosis_of
 from bayesgmm.analysis.impropriety import OfData, forewarn, of_data
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import Covariance, FamilyName, Method, Missing, Noise, read_count, read_seed
@@ -45,8 +44,6 @@ from bayesgmm.model.priors import Prior, read_prior
 from bayesgmm.words import Argument, Words, about
 
 _log = logging.getLogger(__name__)
-_SWEPT = 5_000  # observations x components x features, up to which Gibbs sweeps cost next to nothing,
-_AFFORDABLE = 150_000  # and up to which they are worth a try where NUTS's chains do not agree
 # the table says it, row by row, or it was said before
 _SAID = (ApproximationWarning, ConvergenceWarning, DataWarning, ImproperPosteriorWarning, InterruptedWarning)
 
@@ -80,10 +77,7 @@ def compare(
     k : iterable of int
         Numbers of components to try.
     method : {"nuts", "gibbs", "advi", "laplace"}, optional
-        As in :func:`bayesgmm.fit`, for every k. Default: Gibbs where its sweeps cost next to nothing (n k D up to 5 000),
-        for it passes between solutions. Elsewhere the default there, until a k has more components than the data support, so
-        that the chains of NUTS do not agree: then that k by Gibbs as well (n k D up to 150 000), of which the fit with the
-        smaller R-hat is kept, and larger k by Gibbs at once if it was that one.
+        As in :func:`bayesgmm.fit`, for every k; by default the engine that suits each.
     prior, covariance, draws, chains, missing, sample_weight, labels, noise, family
         As in :func:`bayesgmm.fit`, the same for every k.
     prior_k : PriorOnK or sequence of float, optional
@@ -205,34 +199,26 @@ class _Asked:
         """That of a fit does not depend on which others are compared."""
         return int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0] % 2**31)
 
-    def fit(self, k: int, engine: Method | None) -> Reading:
+    def fit(self, k: int) -> Reading:
         """One fit; what the table will say is not said before."""
         with warnings.catch_warnings():
             for category in _SAID:
                 warnings.simplefilter("ignore", category)
-            own = {"method": engine, "random_seed": self.seed_of(k)}
+            own = {"method": self.method, "random_seed": self.seed_of(k)}
             return judged_fit(self.source, k, self.known[k], **own, **self.of_every_fit)
 
 
 def _fits_of(asked: _Asked, kept: FitCache | None) -> dict[int, Reading]:
     """Fits for all k in turn, those from the cache that are there; after an interrupt, those finished by then."""
     fits: dict[int, Reading] = {}
-    gibbs_is_better = False
-    in_parts = isinstance(asked.source, Scan)
     for k in asked.ks:
-        operations = np.inf if in_parts else asked.data.work * k
-        few, affordable = operations <= _SWEPT, operations <= _AFFORDABLE
         stored = kept.get(k, asked.seed_of(k)) if kept else None
         if stored is not None:
             fits[k] = Reading(stored, {of_data: asked.known[k]})
-            gibbs_is_better = asked.method is None and not few and stored.attrs["method"] == "gibbs"
             continue
-        by_gibbs, interrupted = few or (gibbs_is_better and affordable), False
+        interrupted = False
         try:
-            fits[k] = asked.fit(k, asked.method or ("gibbs" if by_gibbs else None))
-            if asked.method is None and not by_gibbs and affordable:
-                fits[k] = _mended(fits[k], asked, k)
-                gibbs_is_better = fits[k].tree.attrs["method"] == "gibbs"
+            fits[k] = asked.fit(k)
         except KeyboardInterrupt:
             if not fits:
                 raise
@@ -257,17 +243,6 @@ def _read_ks(k: Any) -> list[int]:
     if not ks:
         raise ValueError(about("k", "must hold at least one number of components, got none"))
     return ks
-
-
-def _mended(by_nuts: Reading, asked: _Asked, k: int) -> Reading:
-    """The fit, or one by Gibbs if its chains do not agree and that one's agree better."""
-    if by_nuts.ask(diagnosis_of).converged or by_nuts.tree.attrs["interrupted"]:
-        return by_nuts
-    by_gibbs = asked.fit(k, "gibbs")
-    if by_gibbs.tree.attrs["interrupted"]:
-        raise KeyboardInterrupt
-    of_nuts, of_gibbs = (each.ask(diagnosis_of).invariants["r_hat"].max() for each in (by_nuts, by_gibbs))
-    return by_gibbs if of_gibbs < of_nuts else by_nuts
 
 
 def _given_trees(x: Any) -> list[xr.DataTree] | None:

@@ -19,10 +19,9 @@ from rich.progress import Progress
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.engines.interface import NOTHING_TO_KEEP, Sampled, Start, Target
-from bayesgmm.engines.laplace import departure, laplace
 from bayesgmm.engines.nutpie_interface import read_trace
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
-from bayesgmm.engines.starts import MOST_DIMENSIONS, NO_START, Optimum, about_mode, after_sweeps, deal
+from bayesgmm.engines.starts import NO_START, Nearness, Optimum, about_mode, after_sweeps, deal, nearness
 from bayesgmm.engines.sweeps import compile_sweeps
 from bayesgmm.posterior import LogPosterior
 from bayesgmm.words import Argument, Words
@@ -33,10 +32,7 @@ _NO_START_OF_MODEL = (
     "it, or use a smaller k"
 )
 _NUTPIE_ADAPTATION = {"low_rank": "low_rank", "diag": "diag", "whitened": "diag"}
-# distances from the Laplace approximation, in nats per square root of the number of parameters,
-_NEAR_GAUSSIAN = 0.25  # up to which knowing the correlations pays
-_ALL_BUT_GAUSSIAN = 0.1  # up to which longer steps cost no divergences
-_ALL_BUT_ONE = 0.9  # share of the posterior that makes a solution as good as the only one
+_ALL_BUT_GAUSSIAN = 0.1  # distance from Laplace's approximation up to which longer steps cost no divergences
 _FEW_DIMENSIONS = 20  # whose correlations low-rank adaptation learns by itself
 _FEWEST_FOR_BFMI = 4  # steps
 _OPERATIONS = 5_000  # observations x components x features, which the steps from draw to draw may take
@@ -279,8 +275,9 @@ class Geometry:
 
 
 def choose_geometry(
-    own: LogPosterior, optima: Sequence[Optimum], chains: int, seed: int, phases: Phases, *, can_whiten: bool = True
-) -> Geometry:
+    own: LogPosterior, optima: Sequence[Optimum], chains: int, seed: int, phases: Phases, *, can_whiten: bool = True,
+    known: Nearness | None = None,
+) -> Geometry:  # fmt: skip
     """Short tuning in fitting coordinates where the posterior is near its Laplace approximation; a diagonal scale elsewhere.
 
     Measured on many problems (benchmarks/settings.md): near a Gaussian the correlations are worth knowing, of few parameters
@@ -290,13 +287,11 @@ def choose_geometry(
     """
     begun = deal(optima, chains)
     rngs = [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(chains)]
-    distance, main = np.inf, optima[0].approximation
     with phases("geometry", None):
-        if own.n_dim <= MOST_DIMENSIONS and optima[0].mass >= _ALL_BUT_ONE:
-            main = main or laplace(own, optima[0].point)
-            distance = departure(own, main) / np.sqrt(own.n_dim)
+        known = known or nearness(own, optima)
+    distance, main = known
     most_thin = most_steps_between_draws(own.x.size * own.k)
-    if main is None or distance >= _NEAR_GAUSSIAN:
+    if main is None or not known.near:
         with phases("compile", None):
             compile_sweeps(own, optima[0].point)
         with phases("geometry", None):

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.em.result import are_one
 from bayesgmm.engines.interface import Gaussian
-from bayesgmm.engines.laplace import laplace, log_mass
+from bayesgmm.engines.laplace import departure, laplace, log_mass
 from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.posterior import LogPosterior
 from bayesgmm.words import Argument, Words
 
 MOST_DIMENSIONS = 3_000  # of which a Laplace approximation takes half a minute
+_NEAR_GAUSSIAN = 0.25  # nats per square root of the number of parameters, up to which knowing the correlations pays
+_ALL_BUT_ONE = 0.9  # share of the posterior that makes a solution as good as the only one
 _MOST_OPTIMA = 4  # that are weighed, those of the highest likelihood
 _NO_WEIGHT = 1e-6
 _JITTER = 0.1  # on the unconstrained scale of standardised data
@@ -66,6 +69,30 @@ def weigh(own: LogPosterior, points: Sequence[FloatArray]) -> list[Optimum]:
     masses /= masses.sum()
     order = np.argsort(-masses, kind="stable")
     return [Optimum(found[i][0], points[found[i][0]], found[i][1], float(masses[i])) for i in order]
+
+
+class Nearness(NamedTuple):
+    """How far the posterior is from Laplace's approximation at its main mode, in nats per square root of its dimension.
+
+    Infinite where it has several solutions, and of very many parameters, of which it is not measured.
+    """
+
+    distance: float
+    approximation: Gaussian | None
+
+    @property
+    def near(self) -> bool:
+        """Whether the approximation is one."""
+        return self.approximation is not None and self.distance < _NEAR_GAUSSIAN
+
+
+def nearness(own: LogPosterior, optima: Sequence[Optimum]) -> Nearness:
+    """That of a posterior whose optima are weighed."""
+    main = optima[0].approximation
+    if own.n_dim > MOST_DIMENSIONS or optima[0].mass < _ALL_BUT_ONE:
+        return Nearness(np.inf, main)
+    main = main or laplace(own, optima[0].point)
+    return Nearness(departure(own, main) / np.sqrt(own.n_dim), main)
 
 
 def deal(optima: Sequence[Optimum], chains: int) -> list[int]:

@@ -18,8 +18,9 @@ from bayesgmm.em.fitting import fit_em
 from bayesgmm.em.left_off import left_off
 from bayesgmm.engines.phases import Phases
 from bayesgmm.fitting.asked import first_pass, read_asked
-from bayesgmm.fitting.drawing import posed, sampled_by
-from bayesgmm.fitting.finishing import assembled, finished, with_optima
+from bayesgmm.fitting.choosing import drawn
+from bayesgmm.fitting.drawing import posed
+from bayesgmm.fitting.finishing import finished, with_optima
 from bayesgmm.model.priors import Prior
 
 if TYPE_CHECKING:
@@ -75,12 +76,18 @@ def fit(
         Number of components.
     method : {"nuts", "gibbs", "advi", "laplace"}, optional
         NUTS or Gibbs (exact up to Monte Carlo error), or ADVI (a Gaussian approximation on the unconstrained space). Gibbs
-        draws the labels too, and forgets them: it may pass between solutions that NUTS is slow to leave, and suits small
-        data; NUTS is faster by far where observations are many. "laplace" draws from Gaussians at the modes, weighs the
-        draws by importance and draws from these again: exact up to Monte Carlo error where the tail of the weights, k-hat,
-        and their efficiency say so (at most 0.7, at least 0.4), and k - 1 components do not describe the data as well;
-        elsewhere NUTS takes over. Default: "laplace" where observations are many (n k D from 300 000 on, and rows that are
-        read in passes), unless options of NUTS are given; else "nuts".
+        draws the labels too, and forgets them: it passes between solutions that NUTS is slow to leave. NUTS is faster by far
+        where the posterior is near a Gaussian. "laplace" draws from Gaussians at the modes, weighs the draws by importance
+        and draws from these again: exact up to Monte Carlo error where the tail of the weights, k-hat, and their efficiency
+        say so (at most 0.7, at least 0.4), and k - 1 components do not describe the data as well; elsewhere NUTS takes over.
+        Default: the engine that suits the problem, and another one where its draws have not converged. "laplace" comes
+        first where observations are many (n k D from 300 000 on, and rows that are read in passes). Else, or where that is
+        no good, NUTS where the posterior is near a Gaussian, and Gibbs where it is not or has several solutions (n k D up to
+        1 500 000). If R-hat and effective sample sizes (:func:`bayesgmm.diagnose`) say that the draws have not converged,
+        Gibbs takes over, then Gibbs with 4 to 16 times as many sweeps, and on few data (up to 20 000) NUTS. The first draws
+        that have converged are kept, or else the best; ``tree.attrs["engines"]`` tells which engines ran and for how long
+        (JSON). Fewer than 1 000 draws, or a single chain, are too few to be judged: they stay those of the first engine.
+        With ``tune``, ``thin``, ``target_accept``, ``target_ess``, ``model`` or ``engine="pymc"`` it is "nuts".
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}
@@ -234,8 +241,8 @@ def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None 
     with left_off(asked.source, asked.k, asked.covariance, asked.family) as reached:
         reached.starts = list(em.ends)
         problem, optima = posed(asked, em, phases)
-        sampled, settings = sampled_by(asked, em, problem, optima, phases)
-    tree = assembled(asked, em, problem, sampled, settings | {f"seconds_{name}": s for name, s in phases.seconds.items()})
+        reading, sampled = drawn(asked, em, problem, optima, phases)
+    reading.tree.attrs |= {f"seconds_{name}": s for name, s in phases.seconds.items()}
     if optima is not None and len(optima) > 1:
-        tree = with_optima(asked, tree, em, optima)
-    return finished(asked, tree, problem, sampled, phases)
+        reading = reading.beside(with_optima(asked, reading.tree, em, optima))
+    return finished(asked, reading, problem, sampled, phases)

@@ -55,6 +55,8 @@ class Asked:
     posterior_predictive: bool
     progressbar: bool
     known: OfData | None
+    chooses: bool
+    """Whether the engine is ours to choose."""
 
 
 def first_pass(x: Any, options: dict[str, Any], phases: Phases) -> Any:
@@ -107,10 +109,12 @@ def read_asked(
         rule = "must be exact, complete rows without weights, labels and noise beside model, which states its own likelihood"
         raise ValueError(about("x", f"{rule}; state what else is known there"))
     as_they_are = {name: others.pop(name) for name in _AS_THEY_ARE}
+    chooses = (
+        others["method"] is None and model is None and engine != "pymc" and all(others[name] is None for name in _OF_NUTS)
+    )
     if others["method"] is None:
         many = in_parts or data.x.size * k >= _MANY
-        as_is = model is None and engine != "pymc" and all(others[name] is None for name in _OF_NUTS)
-        others["method"] = "laplace" if many and as_is else "nuts"
+        others["method"] = "laplace" if many and chooses else "nuts"
     others["draws"] = (250 if in_parts else 1000) if others["draws"] is None else others["draws"]
     options = read_options(engine=engine, custom=model is not None, **others)
     seed = read_seed(random_seed)
@@ -138,6 +142,7 @@ def read_asked(
         em_seed=em_seed,
         engine_seed=engine_seed,
         known=known,
+        chooses=chooses,
         **as_they_are,
     )
     _require_room(asked)

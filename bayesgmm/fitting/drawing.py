@@ -18,12 +18,14 @@ from bayesgmm.engines.compiled_target import CompiledTarget
 from bayesgmm.engines.interface import Sampled
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.engines.problem import Problem, custom_problem, own_problem
-from bayesgmm.engines.starts import Optimum, deal, weigh
+from bayesgmm.engines.starts import Nearness, Optimum, deal, weigh
 from bayesgmm.fitting.asked import Asked
 from bayesgmm.posterior import SummedPosterior
 
 if TYPE_CHECKING:
     from bayesgmm.engines.nuts import NutsSettings
+
+type Drawn = tuple[Sampled, dict[str, Any]]  # with the settings under which it was drawn
 
 _PLENTY = 3 * MIN_ESS_PER_CHAIN  # with which R-hat of chains that agree stays clear of its limit
 
@@ -42,50 +44,65 @@ def posed(asked: Asked, em: EMResult, phases: Phases) -> tuple[Problem, list[Opt
         return problem, weigh(own, problem.starts)
 
 
-def sampled_by(
-    asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases
-) -> tuple[Sampled, dict[str, Any]]:
-    """Draws, and the settings under which they were made."""
-    options, seed = asked.options, asked.engine_seed
-    if options.method == "laplace" and problem.own is not None:
-        from bayesgmm.engines.importance import sample_laplace
-
-        assert optima is not None
-        if has_rival(asked.source, em, asked.em_seed):
-            why = f"k = {asked.k} is hardly better than {asked.k - 1}, and a component may be empty"
-        else:
-            by_laplace, told = sample_laplace(problem, optima, options.draws, options.chains, seed, phases)
-            if by_laplace is not None:
-                return by_laplace, told
-            weights = f"k-hat {told['pareto_k']:.2f}, efficiency {told['importance_efficiency']:.2f}"
-            why = f"the posterior is too far from Laplace's approximation ({weights})"
-        phases.say(f"{why}: NUTS takes over")
-        by_nuts, settings = _by_nuts(asked, problem, optima, phases)
-        return by_nuts, settings | {"method": "nuts"}
-    if options.method == "advi":
+def sampled_by(asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases) -> Drawn:
+    """Draws by the engine that was asked for, and the settings under which they were made."""
+    method = asked.options.method
+    if method == "laplace" and optima is not None:
+        found = by_laplace(asked, em, problem, optima, phases)
+        if not isinstance(found, str):
+            return found
+        phases.say(f"{found}: NUTS takes over")
+    if method == "advi":
         from bayesgmm.engines.advi import sample_advi
 
-        start = optima[0].point if optima else problem.starts[0]
-        return sample_advi(problem.target, start, options, seed, phases, problem.own), {"max_iter": options.max_iter}
-    if options.method == "gibbs":
-        from bayesgmm.engines.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
-
-        assert problem.own is not None
+        options, start = asked.options, optima[0].point if optima else problem.starts[0]
+        drawn = sample_advi(problem.target, start, options, asked.engine_seed, phases, problem.own)
+        return drawn, {"method": "advi", "max_iter": options.max_iter}
+    if method == "gibbs":
         assert optima is not None
-        tune, thin = options.tune or 1000, options.thin or sweeps_between_draws(problem.own.work * asked.k)
-        gibbs = GibbsSettings(options.draws, tune, thin, options.chains, seed, asked.progressbar)
-        starts = [optima[i].point for i in deal(optima, options.chains)]
-        return sample_gibbs(problem.target, starts, gibbs, phases), {"tune": tune, "thin": thin}
-    return _by_nuts(asked, problem, optima, phases)
+        return by_gibbs(asked, problem, optima, phases)
+    return by_nuts(asked, problem, optima, phases)
 
 
-def _by_nuts(
-    asked: Asked, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases
-) -> tuple[Sampled, dict[str, Any]]:
+def by_laplace(asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Optimum], phases: Phases) -> Drawn | str:
+    """Draws from Laplace's approximations weighted by importance; or why they are not the posterior's."""
+    from bayesgmm.engines.importance import sample_laplace
+
+    options = asked.options
+    if has_rival(asked.source, em, asked.em_seed):
+        return f"k = {asked.k} is hardly better than {asked.k - 1}, and a component may be empty"
+    drawn, told = sample_laplace(problem, optima, options.draws, options.chains, asked.engine_seed, phases)
+    if drawn is not None:
+        return drawn, {"method": "laplace", **told}
+    weights = f"k-hat {told['pareto_k']:.2f}, efficiency {told['importance_efficiency']:.2f}"
+    return f"the posterior is too far from Laplace's approximation ({weights})"
+
+
+def by_gibbs(asked: Asked, problem: Problem, optima: Sequence[Optimum], phases: Phases, times: int = 1) -> Drawn:
+    """Draws by Gibbs, of ``times`` as many sweeps as usual; and the settings under which they were made."""
+    from bayesgmm.engines.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
+
+    options = asked.options
+    assert problem.own is not None
+    tune = options.tune or 1000 * times
+    thin = options.thin or times * sweeps_between_draws(problem.own.work * asked.k)
+    gibbs = GibbsSettings(options.draws, tune, thin, options.chains, asked.engine_seed, asked.progressbar)
+    starts = [optima[i].point for i in deal(optima, options.chains)]
+    return sample_gibbs(problem.target, starts, gibbs, phases), {"method": "gibbs", "tune": tune, "thin": thin}
+
+
+def by_nuts(
+    asked: Asked, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases, known: Nearness | None = None
+) -> Drawn:
     """Draws by NUTS, and the settings under which they were made."""
     options = asked.options
-    sampled, nuts = _sampled_by_nuts(asked, problem, optima, phases)
-    settings: dict[str, Any] = {"tune": nuts.tune, "thin": sampled.thin, "target_accept": nuts.target_accept}
+    sampled, nuts = _sampled_by_nuts(asked, problem, optima, phases, known)
+    settings: dict[str, Any] = {
+        "method": "nuts",
+        "tune": nuts.tune,
+        "thin": sampled.thin,
+        "target_accept": nuts.target_accept,
+    }
     if options.target_ess is not None:
         settings |= {"target_ess": options.target_ess, "max_draws": options.max_draws}
         settings |= {"stopped_by": sampled.stopped_by} if sampled.stopped_by else {}
@@ -95,7 +112,7 @@ def _by_nuts(
 
 
 def _sampled_by_nuts(
-    asked: Asked, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases
+    asked: Asked, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases, known: Nearness | None
 ) -> tuple[Sampled, NutsSettings]:
     """Draws, and the settings that were used: as asked for, or as the posterior's shape suggests."""
     from bayesgmm.engines.nuts import NutsSettings, choose_geometry, sample_by_pymc, sample_nuts
@@ -126,7 +143,7 @@ def _sampled_by_nuts(
         settings = replace(settings, adaptation=chosen.adaptation, tune=tune, target_accept=target_accept)
         return sample_nuts(problem.target, chosen.starts, settings, phases), settings
     can_whiten = isinstance(problem.target, CompiledTarget)
-    chosen = choose_geometry(problem.own, optima, options.chains, seed, phases, can_whiten=can_whiten)
+    chosen = choose_geometry(problem.own, optima, options.chains, seed, phases, can_whiten=can_whiten, known=known)
     tune, target_accept = options.tune or chosen.tune, options.target_accept or chosen.target_accept
     settings = replace(settings, adaptation=chosen.adaptation, tune=tune, target_accept=target_accept)
     if options.thin is None and options.target_ess is None and chosen.most_thin > 1:

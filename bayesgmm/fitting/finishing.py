@@ -11,7 +11,7 @@ import xarray as xr
 
 from bayesgmm.analysis import labels as labelling
 from bayesgmm.analysis import predictive
-from bayesgmm.analysis.diagnosis import Diagnosis, diagnosis_of
+from bayesgmm.analysis.diagnosis import Diagnosis, diagnosis_of, summary_of_invariants
 from bayesgmm.analysis.impropriety import of_data
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Whole, add_optima, build_tree
@@ -59,30 +59,30 @@ def assembled(asked: Asked, em: EMResult, problem: Problem, sampled: Sampled, se
 def with_optima(asked: Asked, tree: xr.DataTree, em: EMResult, optima: Sequence[Optimum]) -> xr.DataTree:
     """The tree with the several solutions that EM found."""
     options = asked.options
-    begun = [0] * options.chains if options.method == "advi" or asked.without_nutpie else deal(optima, options.chains)
+    begun = [0] * options.chains if tree.attrs["method"] == "advi" or asked.without_nutpie else deal(optima, options.chains)
     masses = [each.mass if each.approximation is not None else np.nan for each in optima]
     reached = {id(end.mixture): end.log_likelihood for end in em.restarts}
     mixtures = [em.optima()[each.which] for each in optima]
     return add_optima(tree, [(each, reached[id(each)], masses[i], begun.count(i)) for i, each in enumerate(mixtures)])
 
 
-def finished(asked: Asked, tree: xr.DataTree, problem: Problem, sampled: Sampled, phases: Phases) -> Reading:
+def finished(asked: Asked, reading: Reading, problem: Problem, sampled: Sampled, phases: Phases) -> Reading:
     """The tree relabelled and judged, with the groups that were asked for; what is the matter is said as warnings."""
-    reading = Reading(tree)
     try:
         if asked.relabel:
-            is_long = tree["posterior"]["w"].size * len(asked.data.x) > _LONG
+            is_long = reading.tree["posterior"]["w"].size * len(asked.data.x) > _LONG
             with phases("relabel", "relabelling" if is_long else None):
-                reading = labelling.relabelled(reading)
+                known = reading.ask(summary_of_invariants)
+                reading = labelling.relabelled(reading).knowing(summary_of_invariants, known)
         if asked.log_likelihood:
             reading = reading.beside(predictive.add_log_likelihood(reading))
         if asked.posterior_predictive:
             reading = reading.beside(predictive.add_posterior_predictive(reading, asked.engine_seed))
-        if isinstance(problem.own, SummedPosterior) and not ("log_evidence" in tree.attrs or sampled.interrupted):
+        if isinstance(problem.own, SummedPosterior) and not ("log_evidence" in reading.tree.attrs or sampled.interrupted):
             from bayesgmm.comparison.evidence import told_of_passes
 
             with phases("evidence", "log evidence, in four passes"):
-                reading.tree.attrs |= told_of_passes(reading, problem.own, asked.engine_seed)
+                reading.tree.attrs.update(told_of_passes(reading, problem.own, asked.engine_seed))
         if asked.known is not None:
             reading = reading.knowing(of_data, asked.known)
         diagnosis = reading.ask(diagnosis_of)

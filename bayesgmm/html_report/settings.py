@@ -10,6 +10,7 @@ from typing import Any
 
 import xarray as xr
 
+from bayesgmm.analysis.attempts import in_words
 from bayesgmm.analysis.tree import ERROR, LABEL, LOG_NOISE, LOWER, WEIGHT
 from bayesgmm.arguments import Scale
 from bayesgmm.comparison.result import ASKED, Comparison
@@ -37,6 +38,8 @@ def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) ->
     blocks: list[Block] = []
     attrs = tree.attrs
     custom = attrs.get("prior") == "custom model"
+    engines = in_words(tree)
+    blocks += [Text(engines)] if engines else []
     if attrs.get("interrupted"):
         blocks.append(Text("The run was interrupted: these calls make the draws again that it had made by then."))
     if custom:

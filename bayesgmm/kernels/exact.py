@@ -30,6 +30,8 @@ def allocate(rng, function, x, copies, log_labels, offsets, mu, h, z, counts, fi
 
     Where there are ``copies`` (n), z is that of the first copy of each observation.
     """
+    if function == 0:
+        raise ValueError("rows must be those of for_allocation")
     n, all_k, (k, n_features) = len(x), len(offsets), mu.shape
     weighted, width = len(copies) > 0, width_of_block(n_features, all_k)
     together = width if weighted else _TOGETHER

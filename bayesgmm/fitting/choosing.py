@@ -1,0 +1,148 @@
+"""Which engine draws where none was asked for, and which takes over where its draws have not converged.
+
+Near a Gaussian NUTS makes the most effective draws, by far where observations are many. Far from one, and between several
+solutions, its chains are slow to agree, and Gibbs sweeps, with moves that divide components anew where there is one feature,
+agree in less time as long as a sweep is quick (benchmarks/converge.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from bayesgmm.analysis.attempts import Attempt, Because, called, keep_attempts
+from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN, sampler_trouble, summary_of_invariants
+from bayesgmm.analysis.reading import Reading
+from bayesgmm.em.result import EMResult
+from bayesgmm.engines.interface import Sampled
+from bayesgmm.engines.phases import Phases
+from bayesgmm.engines.problem import Problem
+from bayesgmm.engines.starts import Optimum, nearness
+from bayesgmm.fitting.asked import Asked
+from bayesgmm.fitting.drawing import Drawn, by_gibbs, by_laplace, by_nuts, sampled_by
+from bayesgmm.fitting.finishing import assembled
+from bayesgmm.posterior import SummedPosterior
+
+_AFFORDABLE = 1_500_000  # observations x components x features, through which Gibbs sweeps in a minute or two
+_LONGER = 4, 16  # times as many sweeps, before the first draw and between two: at least, and at most
+_MARGIN = 2  # times the effective draws that are needed
+_FEW = 20_000  # the same product, up to which NUTS is tried where Gibbs has failed
+_FEWEST = 1_000  # draws, of which convergence can be told
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """An engine, why it is tried, and how it draws: draws with their settings, or why there are none."""
+
+    method: str
+    because: Because
+    draw: Callable[[], Drawn | str]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    attempt: Attempt
+    reading: Reading
+    sampled: Sampled
+
+
+def drawn(
+    asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases
+) -> tuple[Reading, Sampled]:
+    """Draws by the engine asked for, or by the first of those that suit the problem whose draws have converged.
+
+    If no engine's have, the best of them (:func:`_rank`). What was tried is in the tree's attributes.
+    """
+    if not asked.chooses or optima is None:
+        sampled, settings = sampled_by(asked, em, problem, optima, phases)
+        return Reading(assembled(asked, em, problem, sampled, settings)), sampled
+    attempts: list[Attempt] = []
+    best: _Kept | None = None
+    failure: ValueError | None = None
+    interrupted, can_tell = False, asked.options.chains > 1 and asked.options.chains * asked.options.draws >= _FEWEST
+    for turn in _in_turn(asked, em, problem, optima, attempts, phases):
+        if attempts:
+            phases.say(f"{attempts[-1].outcome}; next: {called(turn.method, turn.because)}")
+        began = time.perf_counter()
+        try:
+            found = turn.draw()
+        except KeyboardInterrupt:
+            if best is None:
+                raise
+            interrupted = True
+            break
+        except ValueError as error:  # it could not begin, or has collapsed
+            failure = failure or error
+            continue
+        if isinstance(found, str):
+            phases.say(found)
+            continue
+        sampled, settings = found
+        interrupted = sampled.interrupted
+        if interrupted and best is not None:
+            break
+        reading = Reading(assembled(asked, em, problem, sampled, settings))
+        attempts.append(_judged(turn, reading, time.perf_counter() - began))
+        if best is None or _rank(attempts[-1]) > _rank(best.attempt):
+            best = _Kept(attempts[-1], reading, sampled)
+        if attempts[-1].sound or interrupted or not can_tell:
+            break
+    if best is None:
+        assert failure is not None
+        raise failure
+    best.reading.tree.attrs["interrupted"] = int(interrupted)
+    keep_attempts(best.reading.tree, [replace(each, kept=each is best.attempt) for each in attempts])
+    return best.reading, replace(best.sampled, interrupted=interrupted)
+
+
+def _judged(turn: _Turn, reading: Reading, seconds: float) -> Attempt:
+    """What can be said of draws."""
+    if turn.method == "laplace":  # which are independent, and certified
+        return Attempt(turn.method, turn.because, seconds, 1.0, float(len(reading.draws.w)), converged=True)
+    found, chains = reading.ask(summary_of_invariants), reading.draws.n_chains
+    r_hat, ess = float(found["r_hat"].max()), float(found[["ess_bulk", "ess_tail"]].min(axis=None))
+    converged = chains > 1 and r_hat <= MAX_R_HAT and ess >= MIN_ESS_PER_CHAIN * chains
+    return Attempt(turn.method, turn.because, seconds, r_hat, ess, converged, sampler_trouble(reading.tree))
+
+
+def _rank(attempt: Attempt) -> tuple[bool, bool, bool, float]:
+    """The larger it is the better are the draws: of chains that agree, those with more effective draws."""
+    agree = attempt.r_hat <= MAX_R_HAT
+    return attempt.sound, attempt.converged, agree, attempt.ess if agree else -attempt.r_hat
+
+
+def _in_turn(
+    asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Optimum], attempts: Sequence[Attempt], phases: Phases
+) -> Iterator[_Turn]:
+    """The engines, one after another; how long one is to run depends on the attempts before."""
+    own = problem.own
+    assert own is not None
+    if asked.options.method == "laplace":
+        yield _Turn("laplace", "many", lambda: by_laplace(asked, em, problem, optima, phases))
+    if isinstance(own, SummedPosterior):
+        yield _Turn("nuts", "passes", lambda: by_nuts(asked, problem, optima, phases))
+        return
+    with phases("geometry", None):
+        known = nearness(own, optima)
+    nuts = partial(by_nuts, asked, problem, optima, phases, known)
+    gibbs = partial(by_gibbs, asked, problem, optima, phases)
+    operations = own.work * asked.k
+    shape: Because = "near" if known.near else "far" if known.approximation is not None and len(optima) == 1 else "several"
+    if known.near or operations > _AFFORDABLE:
+        yield _Turn("nuts", shape, nuts)
+        if operations > _AFFORDABLE:
+            return
+        yield _Turn("gibbs", "instead", gibbs)
+    else:
+        yield _Turn("gibbs", shape, gibbs)
+    least, most = _LONGER
+    if attempts and attempts[-1].method == "gibbs" and least * operations <= _AFFORDABLE:
+        wanted = _MARGIN * MIN_ESS_PER_CHAIN * asked.options.chains / max(attempts[-1].ess, 1.0)
+        times = min(int(np.clip(wanted, least, most)), _AFFORDABLE // operations)
+        yield _Turn("gibbs", "longer", partial(gibbs, times=times))
+    if not known.near and operations <= _FEW:
+        yield _Turn("nuts", "instead", nuts)
