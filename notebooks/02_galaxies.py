@@ -39,7 +39,8 @@ em = bg.fit_em(velocity, 3, random_seed=1)
 em.mixture
 
 # %% [markdown]
-# Then the posterior, by NUTS.
+# Then the posterior. It is far from a Gaussian here, so that `fit` takes Gibbs sampling; near one it takes NUTS, and
+# `method=` asks for either.
 
 # %%
 tree = bg.fit(velocity, 3, random_seed=1, progressbar=False)

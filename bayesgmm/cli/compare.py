@@ -34,7 +34,7 @@ def compare(
     k: Annotated[str, typer.Option("-k", "--k", help="Numbers of components: 1:8 (both ends count) or 2,3,5.")] = "1:8",
     method: Annotated[
         Method | None,
-        of_sampling(help="Sampler, or approximation.", show_default="gibbs where data are few, else nuts"),
+        of_sampling(help="Sampler, or approximation.", show_default="what suits each, another if not converged"),
     ] = None,
     settings: Settings,
     output: Output,

@@ -29,9 +29,7 @@ def fit(
     *,
     method: Annotated[
         Method | None,
-        of_sampling(
-            help="Sampler, approximation, or weighted draws.", show_default="laplace where data are many, else nuts"
-        ),
+        of_sampling(help="Sampler, approximation, or weighted draws.", show_default="what suits, another if not converged"),
     ] = None,
     settings: Settings,
     output: Output,

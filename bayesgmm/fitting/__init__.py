@@ -83,11 +83,11 @@ def fit(
         Default: the engine that suits the problem, and another one where its draws have not converged. "laplace" comes
         first where observations are many (n k D from 300 000 on, and rows that are read in passes). Else, or where that is
         no good, NUTS where the posterior is near a Gaussian, and Gibbs where it is not or has several solutions (n k D up to
-        1 500 000). If R-hat and effective sample sizes (:func:`bayesgmm.diagnose`) say that the draws have not converged,
-        Gibbs takes over, then Gibbs with 4 to 16 times as many sweeps, and on few data (up to 20 000) NUTS. The first draws
-        that have converged are kept, or else the best; ``tree.attrs["engines"]`` tells which engines ran and for how long
-        (JSON). Fewer than 1 000 draws, or a single chain, are too few to be judged: they stay those of the first engine.
-        With ``tune``, ``thin``, ``target_accept``, ``target_ess``, ``model`` or ``engine="pymc"`` it is "nuts".
+        1 500 000, beyond it NUTS). If R-hat and effective sample sizes (:func:`bayesgmm.diagnose`) say that the draws have
+        not converged, Gibbs takes over, then Gibbs with 4 to 16 times as many sweeps, and on few data (up to 20 000) NUTS.
+        The first draws that have converged are kept, or else the best; ``tree.attrs["engines"]`` tells which engines ran and
+        for how long (JSON). Fewer than 1 000 draws, or a single chain, are too few to be judged: they stay those of the
+        first engine. With ``tune``, ``thin``, ``target_accept``, ``target_ess``, ``model`` or ``engine="pymc"``: "nuts".
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}

@@ -128,11 +128,12 @@ def _in_turn(
         return
     with phases("geometry", None):
         known = nearness(own, optima)
+    near = known.near and asked.options.method != "laplace"  # which has been tried, and is too far
     nuts = partial(by_nuts, asked, problem, optima, phases, known)
     gibbs = partial(by_gibbs, asked, problem, optima, phases)
     operations = own.work * asked.k
-    shape: Because = "near" if known.near else "far" if known.approximation is not None and len(optima) == 1 else "several"
-    if known.near or operations > _AFFORDABLE:
+    shape: Because = "near" if near else "far" if known.approximation is not None and len(optima) == 1 else "several"
+    if near or operations > _AFFORDABLE:
         yield _Turn("nuts", shape, nuts)
         if operations > _AFFORDABLE:
             return
@@ -144,5 +145,5 @@ def _in_turn(
         wanted = _MARGIN * MIN_ESS_PER_CHAIN * asked.options.chains / max(attempts[-1].ess, 1.0)
         times = min(int(np.clip(wanted, least, most)), _AFFORDABLE // operations)
         yield _Turn("gibbs", "longer", partial(gibbs, times=times))
-    if not known.near and operations <= _FEW:
+    if not near and operations <= _FEW:
         yield _Turn("nuts", "instead", nuts)
