@@ -128,6 +128,7 @@ def test_an_engine_that_fails_gives_way(monkeypatch):
     Engines(monkeypatch, [ValueError("collapsed"), "fine"])
     tree = bg.fit(GALAXIES, 3, **QUIET)
     assert methods_of(tree) == [("nuts", "instead")]
+    assert "because another engine could not begin" in in_words(tree)
 
 
 def test_if_all_fail_the_first_says_why(monkeypatch):
@@ -157,6 +158,27 @@ def test_what_was_tried_survives_a_file(tmp_path):
     tree.to_netcdf(path, engine="h5netcdf")
     again = xr.open_datatree(path, engine="h5netcdf").load()
     assert read_attempts(again) == read_attempts(tree)
+
+
+@pytest.mark.parametrize("told", ["nonsense", "[1]", '[{"method": "nuts"}]', 3])
+def test_a_record_that_is_none_is_refused(told):
+    tree = bg.fit(OVERLAP, 2, method="gibbs", draws=100, **QUIET)
+    tree.attrs["engines"] = told
+    with pytest.raises(ValueError, match="tree must tell its engines as fit does"):
+        read_attempts(tree)
+
+
+@pytest.mark.slow
+def test_the_settings_kept_repeat_the_draws():
+    """Of an engine that ran longer, too: iris with a component to spare."""
+    from sklearn.datasets import load_iris
+
+    x = load_iris().data
+    tree = bg.fit(x, 4, **QUIET)
+    assert ("gibbs", "longer") in methods_of(tree)
+    settings = {name: tree.attrs[name] for name in ("method", "tune", "thin")}
+    again = bg.fit(x, 4, **settings, **QUIET)
+    np.testing.assert_array_equal(again["posterior"]["mu"], tree["posterior"]["mu"])
 
 
 def test_compare_and_the_estimator_take_the_same_engines():

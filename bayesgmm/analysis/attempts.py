@@ -19,8 +19,8 @@ _REASONS: dict[str, str] = {
     "near": "the posterior is near a Gaussian",
     "far": "the posterior is far from a Gaussian",
     "several": "the posterior has several solutions",
+    "instead": "another engine could not begin",
 }
-
 _TROUBLE = {
     "divergences": ", with divergent transitions",
     "energy": ", but its energy moved slowly",
@@ -87,7 +87,11 @@ def keep_attempts(tree: xr.DataTree, attempts: list[Attempt]) -> None:
 
 def read_attempts(tree: xr.DataTree) -> tuple[Attempt, ...]:
     """What was tried for a tree, in its order; nothing where its engine was asked for."""
-    return tuple(Attempt(**each) for each in json.loads(tree.attrs.get(_ATTRIBUTE, "[]")))
+    told = tree.attrs.get(_ATTRIBUTE, "[]")
+    try:
+        return tuple(Attempt(**each) for each in json.loads(told))
+    except (TypeError, ValueError):
+        raise ValueError(f"tree must tell its {_ATTRIBUTE} as fit does, got {told!r}; pass what fit returned") from None
 
 
 def in_words(tree: xr.DataTree) -> str:
@@ -96,7 +100,7 @@ def in_words(tree: xr.DataTree) -> str:
     if not attempts:
         return ""
     first, last = attempts[0], attempts[-1]
-    why = f"{first.name} was chosen, because {_REASONS.get(first.because, '')}"
+    why = f"{first.name} was chosen, because {_REASONS[first.because]}"
     if len(attempts) == 1:
         return f"{why}; it took {first.seconds:.1f} s."
     told = f"{why}. {joined([each.outcome for each in attempts], '; ')}"

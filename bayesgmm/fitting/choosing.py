@@ -76,6 +76,7 @@ def drawn(
             interrupted = True
             break
         except ValueError as error:  # it could not begin, or has collapsed
+            phases.say(f"{called(turn.method, turn.because)} failed: {error}")
             failure = failure or error
             continue
         if isinstance(found, str):
@@ -102,7 +103,8 @@ def drawn(
 def _judged(turn: _Turn, reading: Reading, seconds: float) -> Attempt:
     """What can be said of draws."""
     if turn.method == "laplace":  # which are independent, and certified
-        return Attempt(turn.method, turn.because, seconds, 1.0, float(len(reading.draws.w)), converged=True)
+        worth = float(reading.tree.attrs["importance_efficiency"] * len(reading.draws.w))
+        return Attempt(turn.method, turn.because, seconds, 1.0, worth, converged=True)
     found, chains = reading.ask(summary_of_invariants), reading.draws.n_chains
     r_hat, ess = float(found["r_hat"].max()), float(found[["ess_bulk", "ess_tail"]].min(axis=None))
     converged = chains > 1 and r_hat <= MAX_R_HAT and ess >= MIN_ESS_PER_CHAIN * chains
