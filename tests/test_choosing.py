@@ -162,13 +162,14 @@ def test_what_was_tried_survives_a_file(tmp_path):
 
 @pytest.mark.parametrize("told", ["nonsense", "[1]", '[{"method": "nuts"}]', 3])
 def test_a_record_that_is_none_is_refused(told):
-    tree = bg.fit(OVERLAP, 2, method="gibbs", draws=100, **QUIET)
+    tree = unwarned(OVERLAP, 2, method="gibbs", draws=100)
     tree.attrs["engines"] = told
     with pytest.raises(ValueError, match="tree must tell its engines as fit does"):
         read_attempts(tree)
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ImproperPosteriorWarning")  # of values rounded to a millimetre
 def test_the_settings_kept_repeat_the_draws():
     """Of an engine that ran longer, too: iris with a component to spare."""
     from sklearn.datasets import load_iris

@@ -366,7 +366,7 @@ def test_a_custom_model_whose_priors_exclude_the_em_estimate_starts_elsewhere(ga
 def test_chains_start_at_different_optima_and_show_that_they_disagree(two_small):
     """Data that look the same in a mirror have two solutions of equal mass."""
     with pytest.warns(ConvergenceWarning, match="the chains sit in different solutions"):
-        tree = bg.fit(np.concatenate([two_small, -two_small]), 3, random_seed=SEED, progressbar=False)
+        tree = bg.fit(np.concatenate([two_small, -two_small]), 3, method="nuts", random_seed=SEED, progressbar=False)
     sides = np.sign(tree["posterior"]["mu"].median("cluster").mean("draw").values)
     assert set(sides) == {-1, 1}
     assert bg.check_against_em(tree).unjudged
@@ -447,7 +447,7 @@ def test_the_tree_says_where_chains_began(galaxies, monkeypatch):
 
 @pytest.mark.slow
 def test_draws_take_as_many_steps_as_it_takes_unless_the_posterior_is_all_but_a_gaussian(two_small, galaxies):
-    few, some, many = (quick(galaxies, 3, draws=draws, thin=None).attrs["thin"] for draws in (5, 500, 8000))
+    few, some, many = (quick(galaxies, 3, method="nuts", draws=draws, thin=None).attrs["thin"] for draws in (5, 500, 8000))
     assert few == 8  # which are not enough
     assert 1 < some <= 8
     assert many <= min(2, some)

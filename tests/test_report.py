@@ -22,7 +22,7 @@ from bayesgmm.cli.folders import whole_folder
 from bayesgmm.cli.results import _write_clusters, keep_draws, write_comparison, write_fit
 from bayesgmm.comparison.verdict import smallest_left
 from bayesgmm.html_report import blocks, figures
-from bayesgmm.html_report.calibration import band, calibrations
+from bayesgmm.html_report.calibration import band, calibrations, smooth_test
 from bayesgmm.html_report.fit_sections import fit_sections
 from bayesgmm.html_report.fitted import Fitted, as_logarithm
 from bayesgmm.html_report.settings import settings_section
@@ -958,3 +958,39 @@ def test_a_report_of_k_beside_noise(tmp_path):
     assert f"{n} observations are more probably noise than not" in page.text()
     assert f"noise {n}" in page.text().partition("Groups of the partition")[2]
     assert "noise=True" in page.all("code")[0][2]
+
+
+def test_the_smooth_test_is_calibrated_and_sees_waves():
+    generator = rng(6)
+    p = np.array([smooth_test(generator.uniform(size=200)) for _ in range(2_000)])
+    assert_same_means((p < 0.05).mean(), np.sqrt(0.05 * 0.95 / 2_000), 0.05, 0.0, "below 5 %")
+    even = (np.arange(400) + 0.5) / 400
+    assert smooth_test(even) > 0.999  # the control
+    assert smooth_test(even + 0.02 * np.sin(6 * np.pi * even)) < 0.05
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_two_clusters_in_the_place_of_one_are_seen(d):
+    """Three by two; a curved cluster, whose features depend on each other; right ones. So many that power is near one."""
+    generator, n = rng(7), 800
+    if d == 1:
+        wrong = bg.Mixture([1 / 3] * 3, [0.0, 3.0, 8.0], sigma=[1.0] * 3).sample(n, generator)[0]
+        right = bg.Mixture([1 / 3, 2 / 3], [0.0, 8.0], sigma=[1.0, 2.0]).sample(n, generator)[0]
+    else:
+        x = generator.normal(size=n)
+        wrong = np.column_stack([x, x**2 + 0.3 * generator.normal(size=n)])
+        right = bg.Mixture([0.4, 0.6], [[0, 0], [3, 2]], np.stack([np.eye(2)] * 2)).sample(n, generator)[0]
+    by_wrong, by_right = (Fitted.of(_quick(x, 2)) for x in (wrong, right))
+    assert by_wrong.adequacy().title == "Data and model conflict"
+    assert by_right.adequacy().title == "No conflict between data and model was found where it was looked for"
+    assert ("along axes across them" in by_right.adequacy().text) == (d == 2)
+    assert len(by_right.along_axes) == (2 if d == 2 else 0)
+
+
+def test_draws_along_an_axis_are_those_of_the_weighted_sum():
+    tree = _quick(rng(8).normal(size=(50, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0.3], [0, 0, 2.0]]), 1, draws=250)
+    draws, axis = Reading(tree).draws, np.array([0.5, -1.0, 2.0])
+    along = draws.along(axis)
+    cov = draws.factors @ draws.factors.swapaxes(-1, -2)
+    np.testing.assert_allclose(along.mu[..., 0], draws.mu @ axis)
+    np.testing.assert_allclose(along.sd[..., 0] ** 2, np.einsum("d,skde,e->sk", axis, cov, axis))

@@ -123,6 +123,11 @@ class Draws:
             return self
         return replace(self, mu=self.mu[..., [feature]], factors=self.sd[..., [feature], None])
 
+    def along(self, axis: FloatArray) -> Draws:
+        """What the draws say of the features' weighted sum, by weights (D,)."""
+        sd = np.sqrt(((axis @ self.factors) ** 2).sum(axis=-1))
+        return replace(self, mu=(self.mu @ axis)[..., None], factors=sd[..., None, None])
+
 
 def read_draws(tree: xr.DataTree) -> Draws:
     """The draws of the mixture's parameters, which are possible ones."""

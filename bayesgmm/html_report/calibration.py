@@ -1,4 +1,18 @@
-"""Whether the model describes the data: where observations fall in what the fit without them predicts."""
+"""Whether data and model conflict: where observations fall in what the fit without them predicts.
+
+The probability of a smaller value, given all other observations (LOO-PIT), is uniform where the model is right, of each
+feature, and along any axis. Whether it is uniform is told by a band around its distribution function, which sees what goes
+on far out, and by Neyman's smooth test, which looks at the first eight Legendre polynomials and sees what the band does
+not: two clusters that a single component stands for (benchmarks/model_check.md).
+
+References
+----------
+Neyman (1937), Smooth test for goodness of fit, Skandinavisk Aktuarietidskrift 20, 149-199.
+doi:10.1080/03461238.1937.10404821
+
+Vehtari, Gelman & Gabry (2017), Practical Bayesian model evaluation using leave-one-out cross-validation and WAIC,
+Statistics and Computing 27, 1413-1432. doi:10.1007/s11222-016-9696-4
+"""
 
 from __future__ import annotations
 
@@ -8,8 +22,8 @@ from functools import cache
 
 import numpy as np
 from arviz_stats.base import array_stats
-from scipy.special import softmax
-from scipy.stats import binom
+from scipy.special import eval_legendre, softmax
+from scipy.stats import binom, chi2
 
 from bayesgmm.analysis.densities import distribution_function, log_density
 from bayesgmm.analysis.draws import Draws
@@ -17,11 +31,14 @@ from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.noise import uniform_on
 from bayesgmm.data.observations import Observations
+from bayesgmm.data.units import Units
 
 PROBABILITY = 0.95  # with which the whole curve of a model that is right stays in the band
 MOST_OBSERVATIONS, _MOST_DRAWS = 2_000, 2_000
 _POINTS = 200  # at which curve and band are compared
 _SIMULATED = 4_000  # curves of uniform numbers, from which the band is made
+_POLYNOMIALS = 8  # four do not see two clusters in the place of one; twelve have less power
+_MOST_AXES = 6
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,7 @@ class Calibration:
     lower: FloatArray  # the shares of independent uniform numbers lie between lower
     upper: FloatArray  # and upper at all points at once, with probability 0.95
     values: FloatArray  # of the feature, of which the model says that a share of points lies below; with errors, about
+    p_smooth: float  # of the smooth test
 
     @property
     def inside(self) -> bool:
@@ -43,8 +61,15 @@ class Calibration:
 
     @property
     def worst(self) -> int:
-        """The point that is least like a uniform number's."""
-        return int(np.argmax(np.maximum(self.lower - self.shares, self.shares - self.upper)))
+        """The point that is farthest outside the band, or else that of the largest difference."""
+        outside = np.maximum(self.lower - self.shares, self.shares - self.upper)
+        return int(np.argmax(np.abs(self.shares - self.points) if self.inside else outside))
+
+
+def smooth_test(values: FloatArray) -> float:
+    """Probability that so many uniform numbers (n,) are as uneven as these, by Neyman's smooth test."""
+    sums = [np.sqrt(2 * j + 1) * eval_legendre(j, 2 * values - 1).sum() for j in range(1, _POLYNOMIALS + 1)]
+    return float(chi2.sf(np.square(sums).sum() / max(len(values), 1), _POLYNOMIALS))
 
 
 def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
@@ -71,11 +96,39 @@ def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
         share, column = weights[:, ~np.isnan(rows.x[:, place])], rows.of_feature(place)
         ends = None if box is None else (float(box[0][place]), float(box[1][place]))
         pit = _probabilities(few.marginal(place), column, share, generator, ends)
-        points, lower, upper = band(len(pit))
-        shares = np.searchsorted(np.sort(pit), points, side="right") / len(pit)
-        values = np.interp(points, np.sort(pit), np.sort(column.x[:, 0]))
-        found.append(Calibration(name, len(pit), points, shares, lower, upper, values))
+        found.append(_judged(name, pit, column.x[:, 0]))
     return found
+
+
+def along_axes(reading: Reading) -> list[Calibration]:
+    """The same along principal axes of the standardised features, in units of these: how features depend on each other.
+
+    Of two features these are their sum and their difference. Nothing of one feature, of values that are not known as they
+    are, or that may be noise.
+    """
+    rows, x = reading.observations, reading.x
+    partly = rows.known.error is not None or rows.bounded.any() or bool(np.isnan(x).any())
+    if x.shape[1] == 1 or partly or rows.known.noise is not None or rows.known.weight is not None:
+        return []
+    few, units = reading.draws.thinned(_MOST_DRAWS), Units.of(x, one_unit=False)
+    z = units.standardised(x)
+    axes = np.linalg.eigh(z.T @ z)[1][:, ::-1][:, :_MOST_AXES]
+    some = np.random.default_rng(0).permutation(len(x))[:MOST_OBSERVATIONS]
+    weights, generator = _leave_one_out_weights(few, rows.of(some)), np.random.default_rng(1)
+    found = []
+    for place, axis in enumerate(axes.T, start=1):
+        values = z[some] @ axis
+        pit = _probabilities(few.standardised(units).along(axis), Observations.made(values[:, None]), weights, generator)
+        found.append(_judged(f"axis {place}", pit, values))
+    return found
+
+
+def _judged(name: str, pit: FloatArray, values: FloatArray) -> Calibration:
+    """Of the probabilities (n,) of a feature's values (n,)."""
+    points, lower, upper = band(len(pit))
+    shares = np.searchsorted(np.sort(pit), points, side="right") / len(pit)
+    at = np.interp(points, np.sort(pit), np.sort(values))
+    return Calibration(name, len(pit), points, shares, lower, upper, at, smooth_test(pit))
 
 
 def _probabilities(

@@ -35,7 +35,7 @@ from bayesgmm.html_report.blocks import (
     number,
     percents,
 )
-from bayesgmm.html_report.calibration import Calibration, calibrations
+from bayesgmm.html_report.calibration import PROBABILITY, Calibration, along_axes, calibrations
 from bayesgmm.plots.canvas import known
 
 INTERVAL = 0.9  # probability of the intervals that are told
@@ -76,6 +76,11 @@ class Fitted:
     def calibrations(self) -> list[Calibration]:
         """Where the observations of each feature fall in what is predicted of them."""
         return calibrations(self.reading, self.features)
+
+    @cached_property
+    def along_axes(self) -> list[Calibration]:
+        """The same along axes across several features."""
+        return along_axes(self.reading)
 
     @cached_property
     def judgement(self) -> Judgement:
@@ -240,21 +245,28 @@ class Fitted:
         return Verdict(judgement.level, judgement.title, f"{' '.join(judgement.sentences)}{remedies}")
 
     def adequacy(self) -> Verdict:
-        """Whether data and model conflict, as far as single features tell."""
-        strange = [each for each in self.calibrations if not each.inside]
+        """Whether data and model conflict, as far as what is looked at can tell."""
         several = len(self.features) > 1
+        level = (1 - PROBABILITY) / max(len(self.calibrations) + len(self.along_axes), 1)
+        strange, along = (
+            [each for each in some if not each.inside or each.p_smooth < level]
+            for some in (self.calibrations, self.along_axes)
+        )
         if not self.calibrations:
             return Verdict(
                 "plain",
                 "Whether data and model conflict was not looked at",
                 "Of noise with log densities that were given it is not known where more of it would lie.",
             )
-        if not strange:
+        if not (strange or along):
+            looked = "where each observation falls in what the fit without it predicts"
+            looked += ", feature by feature" if several else ""
+            looked += " and along axes across them" if self.along_axes else ""
             return Verdict(
                 "plain",
                 "No conflict between data and model was found where it was looked for",
-                "Looked at was where each observation falls in what the fit without it predicts"
-                + (", one feature at a time. How features depend on one another was not looked at." if several else ".")
+                f"Looked at was {looked}."
+                + (" How features depend on one another was not looked at." if several and not self.along_axes else "")
                 + " That does not show that the model is right: a component too few can pass this check.",
             )
         said, logarithms = [], []
@@ -268,6 +280,11 @@ class Fitted:
             where = f"lie below {'' if exact else 'about '}{place}{of}{given}"
             said.append(f"{found} of the observations {where}, where the model expects {expected}")
             logarithms.append(as_logarithm(each.feature, column, self.k) if exact else "")
+        if along and not strange:
+            worst = min(along, key=lambda each: each.p_smooth)
+            found, expected = percents(float(worst.shares[worst.worst]), float(worst.points[worst.worst]))
+            axis = f"along {worst.feature} across the features, of those along which they vary most"
+            said.append(f"{axis}, {found} of the observations lie where the model expects the lowest {expected}")
         more = f"; {len(strange) - _TOLD} more features stray" if len(strange) > _TOLD else ""
         structure = ", another covariance structure" if several else ""
         of_strays = "" if self.reading.draws.noise is not None else "outliers, noise=True (--noise in a shell), for "

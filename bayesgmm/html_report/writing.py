@@ -72,8 +72,9 @@ def report(
     of more than 2 000, as many are drawn one by one and compared with what is predicted of them. The report says so.
 
     Whether data and model conflict is looked for by LOO-PIT: where each observation falls in what the fit without it
-    predicts, one feature at a time, beside the simultaneous band of uniform numbers. That no conflict is found does not
-    show that the model is right. Beside noise with log densities that were given the check is not made.
+    predicts, feature by feature and, of complete and exact rows, along axes across the features; by the simultaneous band of
+    uniform numbers and by Neyman's smooth test (benchmarks/model_check.md). That no conflict is found does not show that the
+    model is right. Beside noise with log densities that were given the check is not made.
 
     References
     ----------
