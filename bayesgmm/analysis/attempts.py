@@ -45,7 +45,8 @@ class Attempt:
         with "several" solutions; or that it was tried "instead" of one that had not converged, or for "longer".
     seconds : float
     r_hat, ess : float
-        The largest R-hat, and the smallest effective sample size, bulk or tail, of label-invariant quantities.
+        The largest R-hat (None of independent draws), and the smallest effective sample size, bulk or tail, of
+        label-invariant quantities.
     converged : bool
     trouble : str
         What the sampler had trouble with, as a kind of :class:`bayesgmm.Finding` ("divergences", "energy", "tree depth").
@@ -56,7 +57,7 @@ class Attempt:
     method: str
     because: Because
     seconds: float
-    r_hat: float
+    r_hat: float | None
     ess: float
     converged: bool
     trouble: str = ""

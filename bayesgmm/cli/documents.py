@@ -38,8 +38,9 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
     ``document``: "fit"; ``data``: columns, n, and where they are: counted, the sum of the weights; missing, the number of
     values by column; intervals, how many values lie in one, by column; errors, the smallest and the largest by column;
     ``settings``, with the seed; ``engines``: those that drew where none was asked for, each with method, because, seconds,
-    r_hat, ess, converged, kept; ``versions``; ``seconds`` by phase; ``interrupted``; ``ok``: whether nothing was found and
-    EM agrees; ``judgement`` on both: level ("good", "caution", "bad"), title, sentences; ``diagnosis``: ok, converged,
+    r_hat (null of independent draws), ess, converged, trouble, kept; ``versions``; ``seconds`` by phase; ``interrupted``;
+    ``ok``: whether nothing was found and EM agrees; ``judgement`` on both: level ("good", "caution", "bad"), title,
+    sentences; ``diagnosis``: ok, converged,
     findings (kind, problem, remedy, numbers), sampler, labels, invariants; ``parameters``: a row for each; ``noise``: null,
     or its share (mean and the ends of a 90 % interval) and the positions of the observations that are more probably noise
     than not; ``em``: ok, verdict, reasons, unjudged, log_likelihood, posterior_log_likelihood, total_variation with its

@@ -104,7 +104,7 @@ def _judged(turn: _Turn, reading: Reading, seconds: float) -> Attempt:
     """What can be said of draws."""
     if turn.method == "laplace":  # which are independent, and certified
         worth = float(reading.tree.attrs["importance_efficiency"] * len(reading.draws.w))
-        return Attempt(turn.method, turn.because, seconds, 1.0, worth, converged=True)
+        return Attempt(turn.method, turn.because, seconds, None, worth, converged=True)
     found, chains = reading.ask(summary_of_invariants), reading.draws.n_chains
     r_hat, ess = float(found["r_hat"].max()), float(found[["ess_bulk", "ess_tail"]].min(axis=None))
     converged = chains > 1 and r_hat <= MAX_R_HAT and ess >= MIN_ESS_PER_CHAIN * chains
@@ -113,8 +113,9 @@ def _judged(turn: _Turn, reading: Reading, seconds: float) -> Attempt:
 
 def _rank(attempt: Attempt) -> tuple[bool, bool, bool, float]:
     """The larger it is the better are the draws: of chains that agree, those with more effective draws."""
-    agree = attempt.r_hat <= MAX_R_HAT
-    return attempt.sound, attempt.converged, agree, attempt.ess if agree else -attempt.r_hat
+    r_hat = 1.0 if attempt.r_hat is None else attempt.r_hat
+    agree = r_hat <= MAX_R_HAT
+    return attempt.sound, attempt.converged, agree, attempt.ess if agree else -r_hat
 
 
 def _in_turn(

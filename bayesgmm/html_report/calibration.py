@@ -80,17 +80,10 @@ def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
     often as that says, as far as that can be. Where observations may be noise, its distribution function is known if it is
     uniform on a box; else nothing is looked at.
     """
-    few, rows = reading.draws.thinned(_MOST_DRAWS), reading.observations
-    box = uniform_on(rows)
-    if few.noise is not None and box is None:
+    box = uniform_on(reading.observations)
+    if reading.draws.noise is not None and box is None:
         return []
-    some = np.random.default_rng(0).permutation(len(rows))
-    if rows.known.weight is not None:
-        counted = np.cumsum(rows.known.weight[some])
-        size = max(1, min(MOST_OBSERVATIONS, int(counted[-1])))
-        some = some[np.searchsorted(counted, (np.arange(size) + 0.5) * counted[-1] / size)]
-    rows = rows.of(some[:MOST_OBSERVATIONS])
-    weights = _leave_one_out_weights(few, rows)
+    few, rows, weights = reading.ask(_looked_at)
     found, generator = [], np.random.default_rng(1)
     for place, name in enumerate(features):
         share, column = weights[:, ~np.isnan(rows.x[:, place])], rows.of_feature(place)
@@ -110,17 +103,27 @@ def along_axes(reading: Reading) -> list[Calibration]:
     partly = rows.known.error is not None or rows.bounded.any() or bool(np.isnan(x).any())
     if x.shape[1] == 1 or partly or rows.known.noise is not None or rows.known.weight is not None:
         return []
-    few, units = reading.draws.thinned(_MOST_DRAWS), Units.of(x, one_unit=False)
+    units, (few, rows, weights) = Units.of(x, one_unit=False), reading.ask(_looked_at)
     z = units.standardised(x)
     axes = np.linalg.eigh(z.T @ z)[1][:, ::-1][:, :_MOST_AXES]
-    some = np.random.default_rng(0).permutation(len(x))[:MOST_OBSERVATIONS]
-    weights, generator = _leave_one_out_weights(few, rows.of(some)), np.random.default_rng(1)
-    found = []
+    found, generator = [], np.random.default_rng(1)
     for place, axis in enumerate(axes.T, start=1):
-        values = z[some] @ axis
+        values = units.standardised(rows.x) @ axis
         pit = _probabilities(few.standardised(units).along(axis), Observations.made(values[:, None]), weights, generator)
-        found.append(_judged(f"axis {place}", pit, values))
+        found.append(_judged(f"principal axis {place} of the standardised features", pit, values))
     return found
+
+
+def _looked_at(reading: Reading) -> tuple[Draws, Observations, FloatArray]:
+    """Some draws and observations, and the shares (S, n) of the draws in the posterior without each of these."""
+    few, rows = reading.draws.thinned(_MOST_DRAWS), reading.observations
+    some = np.random.default_rng(0).permutation(len(rows))
+    if rows.known.weight is not None:
+        counted = np.cumsum(rows.known.weight[some])
+        size = max(1, min(MOST_OBSERVATIONS, int(counted[-1])))
+        some = some[np.searchsorted(counted, (np.arange(size) + 0.5) * counted[-1] / size)]
+    rows = rows.of(some[:MOST_OBSERVATIONS])
+    return few, rows, _leave_one_out_weights(few, rows)
 
 
 def _judged(name: str, pit: FloatArray, values: FloatArray) -> Calibration:

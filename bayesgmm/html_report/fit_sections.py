@@ -153,7 +153,8 @@ def _adequacy(fitted: Fitted) -> list[Block]:
     words = [
         "Where the line rises there are more observations than predicted, where it falls fewer. The model was fitted to "
         "these data, so that the line of a model that is right strays less than the band allows: a line that leaves it is a "
-        "clear sign, one that stays inside is no proof."
+        "clear sign, one that stays inside is no proof. Waves of the line are judged by a smooth test, too, which may find "
+        "a conflict where it stays inside."
     ]
     if total > MOST_OBSERVATIONS:
         words.append(f"A sample of {count(MOST_OBSERVATIONS)} observations is looked at.")

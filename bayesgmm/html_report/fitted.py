@@ -283,8 +283,9 @@ class Fitted:
         if along and not strange:
             worst = min(along, key=lambda each: each.p_smooth)
             found, expected = percents(float(worst.shares[worst.worst]), float(worst.points[worst.worst]))
-            axis = f"along {worst.feature} across the features, of those along which they vary most"
-            said.append(f"{axis}, {found} of the observations lie where the model expects the lowest {expected}")
+            said.append(
+                f"along {worst.feature}, {found} of the observations lie where the model expects the lowest {expected}"
+            )
         more = f"; {len(strange) - _TOLD} more features stray" if len(strange) > _TOLD else ""
         structure = ", another covariance structure" if several else ""
         of_strays = "" if self.reading.draws.noise is not None else "outliers, noise=True (--noise in a shell), for "
