@@ -1,5 +1,6 @@
 """The engine that suits the problem, and those that take over: which ran, whose draws are kept, and what is told of them."""
 
+import json
 import warnings
 
 import numpy as np
@@ -52,6 +53,17 @@ def test_gibbs_takes_over_where_nuts_has_not_converged():
     assert bg.diagnose(tree).converged
     assert "NUTS was chosen, because the posterior is near a Gaussian" in in_words(tree)
     assert "Its draws are kept." in in_words(tree)
+
+
+def test_one_seed_has_one_text():
+    """Seconds, which differ from run to run, are kept in the tree but not told in what is printed."""
+    tree = unwarned(OVERLAP, 2, draws=500)
+    told = in_words(tree)
+    attempts = json.loads(tree.attrs["engines"])
+    assert len(attempts) > 1
+    assert all(each["seconds"] > 0 for each in attempts)
+    tree.attrs["engines"] = json.dumps([each | {"seconds": each["seconds"] + 100} for each in attempts])
+    assert in_words(tree) == told
 
 
 def unwarned(*arguments, **options):

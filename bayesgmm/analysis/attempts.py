@@ -75,10 +75,10 @@ class Attempt:
 
     @property
     def outcome(self) -> str:
-        """What became of it, in words."""
+        """What became of it, in words; without its seconds, so that one seed has one text."""
         if self.converged:
-            return f"{self.name} ({self.seconds:.1f} s) converged{_TROUBLE.get(self.trouble, '')}"
-        return f"{self.name} ({self.seconds:.1f} s) did not converge: R-hat {self.r_hat:.3f}, {self.ess:.0f} effective draws"
+            return f"{self.name} converged{_TROUBLE.get(self.trouble, '')}"
+        return f"{self.name} did not converge: R-hat {self.r_hat:.3f}, {self.ess:.0f} effective draws"
 
 
 def keep_attempts(tree: xr.DataTree, attempts: list[Attempt]) -> None:
@@ -96,14 +96,14 @@ def read_attempts(tree: xr.DataTree) -> tuple[Attempt, ...]:
 
 
 def in_words(tree: xr.DataTree) -> str:
-    """Which engines ran, for how long, and whose draws were kept; nothing where the engine was asked for."""
+    """Which engines ran, why, and whose draws were kept; nothing where the engine was asked for."""
     attempts = read_attempts(tree)
     if not attempts:
         return ""
     first, last = attempts[0], attempts[-1]
     why = f"{first.name} was chosen, because {_REASONS[first.because]}"
     if len(attempts) == 1:
-        return f"{why}; it took {first.seconds:.1f} s."
+        return f"{why}."
     told = f"{why}. {joined([each.outcome for each in attempts], '; ')}"
     if last.kept:
         return f"{told}. Its draws are kept."

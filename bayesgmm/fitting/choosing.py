@@ -66,7 +66,7 @@ def drawn(
     interrupted, can_tell = False, asked.options.chains > 1 and asked.options.chains * asked.options.draws >= _FEWEST
     for turn in _in_turn(asked, em, problem, optima, attempts, phases):
         if attempts:
-            phases.say(f"{attempts[-1].outcome}; next: {called(turn.method, turn.because)}")
+            phases.say(f"{attempts[-1].outcome} ({attempts[-1].seconds:.1f} s); next: {called(turn.method, turn.because)}")
         began = time.perf_counter()
         try:
             found = turn.draw()
