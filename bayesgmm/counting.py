@@ -186,7 +186,8 @@ def posterior_k(
     seed = read_seed(random_seed)
     k = np.arange(1, len(p) + 1)
     concentrations = alpha / k if weights == "dynamic" else np.full(len(p), alpha)
-    tables = number_tables(p, concentrations, int(own.rows.copies.sum()) or len(own.x), noise=own.noise)
+    copies = own.rows.copies
+    tables = number_tables(p, concentrations, len(own.x) if copies is None else int(copies.sum()), noise=own.noise)
     phases, settings = Phases(announce=progressbar), GibbsSettings(draws, tune, thin, chains, seed, progressbar)
     points = followed(data.x)
     sampled = sample_telescoping(own, tables, units.standardised(points), settings, phases)

@@ -31,6 +31,11 @@ def prepare(spread, log_w, blocks, inverse, offsets):
 
 
 @kernels.compiled(fastmath=set())
+def one_after_the_other(generator, spread, rows, offsets, mu, blocks, scratch, z, sums):
+    kernels._allocate_each(generator, spread, rows, rows.copies, offsets, mu, blocks, scratch, z, sums)
+
+
+@kernels.compiled(fastmath=set())
 def in_blocks(generator, spread, rows, offsets, mu, blocks, scratch, z, sums):
     kernels.allocate(generator, rows.known, spread, rows, offsets, mu, blocks, scratch, z, sums)
 
@@ -65,7 +70,7 @@ def test_blocks_draw_what_is_drawn_one_after_the_other(structure, known):
     rows, spread, blocks, log_w, mu = problem(structure, **known)
     arguments = blocks, log_w, mu
     z, sums = drawn(in_blocks, rows, spread, rng(1), *arguments)
-    expected, expected_sums = drawn(kernels._allocate_each, rows, spread, rng(1), *arguments)
+    expected, expected_sums = drawn(one_after_the_other, rows, spread, rng(1), *arguments)
     np.testing.assert_array_equal(z, expected)  # of one stream of random numbers
     assert len(np.unique(z)) == K + known.get("noise", 0)
     for ours, theirs in zip(sums, expected_sums, strict=True):

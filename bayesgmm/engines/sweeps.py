@@ -105,7 +105,7 @@ def sweeps(own: LogPosterior) -> Sweeps:
 
     def run(rng: np.random.Generator, *others: Any) -> None:
         rows = own.distribution.rows(known, np.ones(own.n_nu))
-        kernels.sweep(rng, rows, *kind, hyper, *given, moves, *others)
+        kernels.sweep(rng, rows, rows.rest, *kind, hyper, *given, moves, *others)
 
     return run
 
@@ -131,6 +131,6 @@ def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
 
     def run(rng: np.random.Generator, components: Components, *others: Any) -> None:
         rows = own.distribution.rows(own.rows, components.nu)
-        kernels.telescope(rng, rows, *kind, hyper, *given, tables, components, *others)
+        kernels.telescope(rng, rows, rows.rest, *kind, hyper, *given, tables, components, *others)
 
     return run

@@ -25,7 +25,7 @@ def _as_they_are(rng, known, spread, rows, offsets, mu, blocks, scratch, z, sums
 
 
 def _each_of_them(rng, known, spread, rows, offsets, mu, blocks, scratch, z, sums):
-    _allocate_each(rng, spread, rows, offsets, mu, blocks, scratch, z, sums)
+    _allocate_each(rng, spread, rows, rows.copies, offsets, mu, blocks, scratch, z, sums)
 
 
 @compiled(fastmath=STRICT)
@@ -39,12 +39,12 @@ def _allocate_together(rng, spread, rows, offsets, mu, blocks, z, sums):
 
 
 @compiled(fastmath=STRICT)
-def _allocate_each(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
+def _allocate_each(rng, spread, rows, copies, offsets, mu, blocks, scratch, z, sums):
     """Of observations behind which there are others, one after the other."""
     inverse, difference, log_densities, cumulated = scratch
     all_k, n, of_all = len(offsets), len(rows.x), log_densities[: len(offsets)]
     k = all_k - rows.noise
-    weighted, known, of_components = len(rows.copies) > 0, rows.known, of_all[:k]
+    known, of_components = rows.known, of_all[:k]
     more_is_known = rows.noise > 0 or len(rows.log_labels) > 0
     _clear(*sums, k, all_k)
     room = latent.begin(known, spread, offsets[:k], blocks)
@@ -57,11 +57,11 @@ def _allocate_each(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
         chosen = choose(rng, of_all, cumulated) if all_k > 1 else 0
         z[latent.place_of(known, spread, i)] = chosen if chosen < k else -1
         begin, end, many = chosen, chosen + 1, cumulated
-        if weighted and rows.copies[i] != 1.0:
-            begin, end = 0, all_k
-            exact.divide_copies(rng, rows.copies[i], chosen, many[:end])
-        else:
+        if copies is None or copies[i] == 1.0:
             many[chosen] = 1.0
+        else:
+            begin, end = 0, all_k
+            exact.divide_copies(rng, copies[i], chosen, many[:end])
         if end > k:
             _count_noise(many[k], k, sums)
         for j in range(begin, min(end, k)):

@@ -19,9 +19,9 @@ def rows_of_sums(sums: FloatArray, n_features: int, total: float, *, noise: bool
     ``sums`` hold, one after the other, log-likelihood, N, S1, S2 and, of t distributions, the sums for nu; they may be
     filled anew for each point. The observations count ``total`` together.
     """
-    nothing, nobody, labels = given([]), given(np.empty((0, n_features))), given(np.empty((0, 0)))
+    nobody, labels = given(np.empty((0, n_features))), given(np.empty((0, 0)))
     address = _address(student=student)
-    return Rows(nobody, given([total]), nothing, nothing, labels, int(noise), EXACT, address, 0, 0, sums.ctypes.data)
+    return Rows(nobody, given([total]), None, None, labels, int(noise), EXACT, address, 0, 0, sums.ctypes.data)
 
 
 @cache

@@ -10,7 +10,7 @@ from numba import carray, types
 from bayesgmm.kernels.blocks import no_unit
 from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
 from bayesgmm.kernels.multivariate import add_moments, deviate, fill_joint, standardise, width_of_block
-from bayesgmm.kernels.pointers import FLOATS, at, call, pointer
+from bayesgmm.kernels.pointers import FLOATS, at, call, held, pointer
 from bayesgmm.kernels.sums import address_of
 
 _DRAW, _SUM = 1, 2  # what the compiled function is asked for; 3 for both
@@ -28,13 +28,13 @@ def address_of_allocation() -> int:
 def allocate(rng, function, x, copies, log_labels, offsets, mu, h, z, counts, first, second):
     """Draw z (n) given the components, and add to their counts, and to first and second moments about their means.
 
-    Where there are ``copies`` (n), z is that of the first copy of each observation.
+    Where there are ``copies`` (n), and not None, z is that of the first copy of each observation.
     """
     if function == 0:
         raise ValueError("rows must be those of for_allocation")
     n, all_k, (k, n_features) = len(x), len(offsets), mu.shape
-    weighted, width = len(copies) > 0, width_of_block(n_features, all_k)
-    together = width if weighted else _TOGETHER
+    width = width_of_block(n_features, all_k)
+    together = _TOGETHER if copies is None else width
     shares, chosen, many = np.empty((all_k, width)), np.zeros(together), np.empty(all_k)
     sizes = n, all_k, k, n_features, h.shape[2], len(log_labels)
     arrays = at(offsets), at(mu), at(h), at(shares), at(chosen), at(counts), at(first), at(second)
@@ -43,10 +43,10 @@ def allocate(rng, function, x, copies, log_labels, offsets, mu, h, z, counts, fi
         rows = begin, m, address_of(x), address_of(log_labels)
         for i in range(m if all_k > 1 else 0):
             chosen[i] = rng.random()
-        call(function, (_DRAW if weighted else _DRAW + _SUM, *rows, *sizes, *arrays))
+        call(function, (_DRAW + _SUM if copies is None else _DRAW, *rows, *sizes, *arrays))
         for i in range(m):
             z[begin + i] = np.int16(chosen[i]) if chosen[i] < k else -1
-        if weighted:
+        if copies is not None:
             for i in range(m):
                 for j in range(all_k):
                     many[j] = shares[j, i]
@@ -54,6 +54,7 @@ def allocate(rng, function, x, copies, log_labels, offsets, mu, h, z, counts, fi
                 for j in range(all_k):
                     shares[j, i] = many[j]
             call(function, (_SUM, *rows, *sizes, *arrays))
+    held(shares)
 
 
 @compiled(fastmath=STRICT)

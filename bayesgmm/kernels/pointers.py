@@ -25,8 +25,13 @@ def pointer(_context: Any, _address: Any) -> Any:  # pragma: no cover - runs in 
 
 @compiled(fastmath=STRICT)
 def at(array):
-    """Where an array begins."""
+    """Where an array begins; of one made in the same function see :func:`held`."""
     return pointer(numba.int64(array.ctypes.data))
+
+
+@compiled(fastmath=STRICT)
+def held(array):
+    """Nothing: numba frees an array where it is mentioned for the last time, whoever still has its address."""
 
 
 @compiled(fastmath=STRICT)

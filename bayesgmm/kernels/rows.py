@@ -32,14 +32,16 @@ EXACT = Exact()
 class Rows(NamedTuple):
     """Observations, and what is known of them; an array that is not needed is empty.
 
+    What is None is not compiled for, either.
+
     Attributes
     ----------
     x : (n, D) array
     weight : (n,) or (0,) array
         How often each observation counts.
-    copies : (n,) or (0,) array
+    copies : (n,) array or None
         Whole numbers near the weights, of which allocations are drawn.
-    rest : (n,) or (0,) array
+    rest : (n,) array or None
         Weights less copies, if any of them is not zero.
     log_labels : (K, n) or (0, n) array, or (K + 1, n) or (1, n)
         Logarithms of what is known of each observation's component; where it may be noise, in the last row noise's log
@@ -59,8 +61,8 @@ class Rows(NamedTuple):
 
     x: FloatArray
     weight: FloatArray
-    copies: FloatArray
-    rest: FloatArray
+    copies: FloatArray | None
+    rest: FloatArray | None
     log_labels: FloatArray
     noise: int
     known: Kind
@@ -83,12 +85,11 @@ def rows_of(
     student: bool = False,
 ) -> Rows:  # fmt: skip
     """Observations (n, D) as sweeps take them, of Gaussians or of t distributions."""
-    nothing = given([])
-    weights, copies, rest = nothing, nothing, nothing
+    weights, copies, rest = given([]), None, None
     labels = given(np.empty((0, len(x))) if log_labels is None else log_labels)
     if weight is not None:
         weights, copies = given(weight), given(whole_counts(x, weight))
-        rest = given(weights - copies) if (copies != weights).any() else nothing
+        rest = given(weights - copies) if (copies != weights).any() else None
     sums = address_of_sums(known, one_feature=x.shape[1] == 1, student=student)
     return Rows(given(x), weights, copies, rest, labels, int(noise), known, sums, 0, 0, known.address)
 

@@ -51,18 +51,18 @@ _WIDEST = 2.0  # the scale of delta and rho where a part is so small that the da
 def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
     """Move a state, then draw C0 given the variances."""
     at_factors = 2 * k if hierarchical else 2 * k - 1
-    log_w, mu, log_variances = np.empty(k), state[k - 1 : 2 * k - 1], state[at_factors : at_factors + k]
-    of_noise = state[at_factors + k :]
+    now, proposed, of_noise = np.empty((3, k)), np.empty((3, k)), state[at_factors + k :]
+    log_w, mu, log_variances = now[0], now[1], now[2]
     log_weights(state, log_w)
-    proposed = np.empty((3, k))
+    copy(state[k - 1 : 2 * k - 1], mu)
+    copy(state[at_factors : at_factors + k], log_variances)
     offsets, scales = np.empty(k + len(of_noise)), np.empty(k)
     whole, division, other = np.empty(3), np.empty(3), np.empty(3)
     n = float(len(rows.x)) if len(rows.weight) == 0 else rows.weight.sum()
     value = log_density(rows, log_w, of_noise, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales)
     for _ in range(moves):
         a, b, d = _choose_three(rng, k)
-        for v, part in enumerate((log_w, mu, log_variances)):
-            copy(part, proposed[v])
+        copy(now, proposed)
         merge(log_w, mu, log_variances, a, b, whole, division)
         log_ratio = -log_jacobian(whole, division)
         kind = rng.random()
@@ -76,8 +76,8 @@ def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
         else:
             log_ratio += log_proposal(division, n * math.exp(whole[0]))
             if kind < _STEPS + _EXCHANGES and d >= 0:
-                for v, part in enumerate((log_w, mu, log_variances)):
-                    proposed[v, a], whole[v] = whole[v], part[d]
+                for v in range(3):
+                    proposed[v, a], whole[v] = whole[v], now[v, d]
             else:
                 d = a
             visible = n * math.exp(whole[0])
@@ -91,14 +91,15 @@ def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
         )
         if -rng.standard_exponential() < new - value + log_ratio:
             value = new
-            for v, part in enumerate((log_w, mu, log_variances)):
-                copy(proposed[v], part)
+            copy(proposed, now)
 
     mean = 0.0
     for j in range(k):
         mean += log_w[j] / k
     for j in range(k - 1):
         state[j] = log_w[j] - mean
+    copy(mu, state[k - 1 : 2 * k - 1])
+    copy(log_variances, state[at_factors : at_factors + k])
     if hierarchical:
         total = rate[0]
         for j in range(k):

@@ -7,7 +7,9 @@ log variances (m, V), or factors F (m, D, D) with F'F the precisions; C0 is (V,)
 An observation of weight c has c copies, each allocated by itself. Where weights c_i are no integers there are whole numbers
 m_i of copies near them, and with p(x_i) the density of the mixture the posterior is that of the copies times
 prod_i p(x_i)^(c_i - m_i). Each step is drawn from its full conditional given the copies, and accepted with the ratio of the
-second factor after and before it (Metropolis & Hastings), so that the draws are those of the posterior itself.
+second factor after and before it (Metropolis & Hastings), so that the draws are those of the posterior itself. These
+``rest`` c_i - m_i are an argument of their own beside the rows, and None where weights are integers: what needs them is not
+compiled then, because numba leaves out branches on an argument that is None.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from bayesgmm.kernels.variates import (
 
 
 @compiled(fastmath=STRICT)
-def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves, state, thin, draws):
+def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves, state, thin, draws):
     """Fill the draws (S, n_dim), each ``thin`` sweeps after the one before, from a state, which moves along.
 
     ``hyper`` holds alpha, c0 and g0; before each sweep there are so many moves of :mod:`bayesgmm.kernels.split_merge`. The
@@ -62,7 +64,7 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
     counts, first, second = np.empty(k + noise), np.empty((k, n_features)), steps.room_for(spread, k, n_features)
     scratch, sums = (inverse, difference, log_densities, cumulated), (counts, first, second)
     rates, shapes = steps.room_for(spread, spread.n_blocks, spread.size), np.empty(spread.n_blocks)
-    order, z, fractional = np.empty(k, np.int64), np.empty(n, np.int16), len(rows.rest) > 0
+    order, z = np.empty(k, np.int64), np.empty(n, np.int16)
     old_w, old_noise, old_blocks, old_coordinates = np.empty(k - 1), of_noise.copy(), blocks.copy(), coordinates.copy()
     of_rest = 0.0
     for s in range(len(draws)):
@@ -71,17 +73,17 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
             log_weights(state, log_w)
             _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
             allocate(rng, rows.known, spread, rows, offsets, mu, blocks, scratch, z, sums)
-            if fractional:
-                of_rest = _log_density_of_rest(spread, rows, offsets, mu, blocks)
+            if rest is not None:
+                of_rest = _log_density_of_rest(spread, rows, rest, offsets, mu, blocks)
                 copy(state[: k - 1], old_w)
                 copy(of_noise, old_noise)
             draw_weights(rng, counts[:k], alpha, state, log_densities)
             if noise:
                 of_noise[0] = draw_share(rng, counts, k)
-            if fractional:
+            if rest is not None:
                 log_weights(state, log_w)
                 _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
-                proposed = _log_density_of_rest(spread, rows, offsets, mu, blocks)
+                proposed = _log_density_of_rest(spread, rows, rest, offsets, mu, blocks)
                 if _is_accepted(rng, proposed - of_rest):
                     of_rest = proposed
                 else:
@@ -91,8 +93,8 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
                     _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
             scales = latent.scales_of(rows.known, spread, counts)
             steps.draw_means(rng, spread, 0, k, scales, first, blocks, inverse, b0, inverse_B0, mu, moved)
-            if fractional:
-                proposed = _log_density_of_rest(spread, rows, offsets, moved, blocks)
+            if rest is not None:
+                proposed = _log_density_of_rest(spread, rows, rest, offsets, moved, blocks)
                 if _is_accepted(rng, proposed - of_rest):
                     of_rest = proposed
                 else:
@@ -102,9 +104,9 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
             _begin_blocks(0, spread.n_blocks, c0, C0, rates, shapes)
             steps.move_means(spread, 0, k, counts, scales, first, second, moved, mu, rates, shapes)
             steps.draw_blocks(rng, spread, 0, spread.n_blocks, rates, shapes, blocks, coordinates)
-            if fractional:
+            if rest is not None:
                 _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
-                proposed = _log_density_of_rest(spread, rows, offsets, mu, blocks)
+                proposed = _log_density_of_rest(spread, rows, rest, offsets, mu, blocks)
                 if _is_accepted(rng, proposed - of_rest):
                     of_rest = proposed
                 else:
@@ -112,9 +114,9 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
                     copy(old_coordinates, coordinates)
                 copy(nu, old_nu)
             latent.draw_nu(rng, rows.known, spread, counts[:k])
-            if fractional and len(nu) > 0:
+            if rest is not None and len(nu) > 0:
                 _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
-                if not _is_accepted(rng, _log_density_of_rest(spread, rows, offsets, mu, blocks) - of_rest):
+                if not _is_accepted(rng, _log_density_of_rest(spread, rows, rest, offsets, mu, blocks) - of_rest):
                     copy(old_nu, nu)
             if learnt:
                 steps.draw_scale(rng, spread, blocks[: spread.n_blocks], c0, g0, rate, C0, scale)
@@ -125,7 +127,7 @@ def sweep(rng, rows, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves
 
 
 @compiled(fastmath=STRICT)
-def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tables, state, points, thin, draws, kept):
+def telescope(rng, rows, rest, spread, tied, learnt, hyper, b0, inverse_B0, rate, tables, state, points, thin, draws, kept):
     """Fill the draws, each ``thin`` sweeps after the one before, from a state, which moves along: ``Draws`` says which.
 
     ``hyper`` holds c0 and g0. Components that are occupied stand first; those that are not are drawn from the prior once K
@@ -145,7 +147,7 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
     scratch, sums = (inverse, difference, log_densities, cumulated), (counts, first, second)
     coordinates, scale = np.empty((len(blocks), spread.size)), np.empty(spread.size)
     places, z, occupied = np.empty(most, np.int64), np.empty(n, np.int16), 0
-    fractional, of_rest = len(rows.rest) > 0, 0.0
+    of_rest = 0.0
     old_w, old_mu, old_blocks, old_C0, old_k = log_w.copy(), mu.copy(), blocks.copy(), C0.copy(), k
     old_noise, old_nu, allocated = of_noise.copy(), nu.copy(), np.empty(1 + noise)
     for s in range(len(draws.n_components)):
@@ -155,8 +157,8 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             occupied = bring_forward(counts[:k], places)
             if noise:
                 allocated[0], allocated[1] = counts[:k].sum(), counts[k]
-            if fractional:  # what is not occupied says something of the rest
-                of_rest = _of_rest(spread, rows, log_w[:k], of_noise, mu, blocks, inverse, offsets)
+            if rest is not None:  # what is not occupied says something of the rest
+                of_rest = _of_rest(spread, rows, rest, log_w[:k], of_noise, mu, blocks, inverse, offsets)
                 _copy_components(log_w, mu, blocks, old_w, old_mu, old_blocks)
                 copy(nu, old_nu)
                 for j in range(k):
@@ -174,7 +176,7 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
                     copy(first[j], first[to])
                     copy(second[j], second[to])
                     latent.move_scales(rows.known, spread, j, to)
-                    if not fractional:
+                    if rest is None:
                         if len(nu) > 0:
                             nu[to] = nu[j]
                         copy(mu[j], mu[to])
@@ -183,10 +185,10 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             m = 1 if tied else occupied
             scales = latent.scales_of(rows.known, spread, counts)
             steps.draw_means(rng, spread, 0, occupied, scales, first, blocks, inverse, b0, inverse_B0, mu, moved)
-            if fractional:
+            if rest is not None:
                 copy(mu[occupied:k], moved[occupied:k])
                 copy(blocks, old_blocks)
-                proposed = _of_rest(spread, rows, log_w[:k], of_noise, moved, blocks, inverse, offsets)
+                proposed = _of_rest(spread, rows, rest, log_w[:k], of_noise, moved, blocks, inverse, offsets)
                 if _is_accepted(rng, proposed - of_rest):
                     of_rest = proposed
                 else:
@@ -194,17 +196,17 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             _begin_blocks(0, m, c0, C0, rates, shapes)
             steps.move_means(spread, 0, occupied, counts, scales, first, second, moved, mu, rates, shapes)
             steps.draw_blocks(rng, spread, 0, m, rates, shapes, blocks, coordinates)
-            if fractional:
-                proposed = _of_rest(spread, rows, log_w[:k], of_noise, mu, blocks, inverse, offsets)
+            if rest is not None:
+                proposed = _of_rest(spread, rows, rest, log_w[:k], of_noise, mu, blocks, inverse, offsets)
                 if _is_accepted(rng, proposed - of_rest):
                     of_rest = proposed
                 else:
                     copy(old_blocks[:m], blocks[:m])
                 copy(nu, old_nu)
             latent.draw_nu(rng, rows.known, spread, counts[:occupied])
-            if fractional:
+            if rest is not None:
                 if len(nu) > 0:
-                    proposed = _of_rest(spread, rows, log_w[:k], of_noise, mu, blocks, inverse, offsets)
+                    proposed = _of_rest(spread, rows, rest, log_w[:k], of_noise, mu, blocks, inverse, offsets)
                     if _is_accepted(rng, proposed - of_rest):
                         of_rest = proposed
                     else:
@@ -228,8 +230,8 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             draw_log_gammas(rng, counts[:k], tables.concentrations[k - 1], log_w[:k])
             if noise:
                 of_noise[0] = draw_share(rng, allocated, 1)
-            if fractional:
-                proposed = _of_rest(spread, rows, log_w[:k], of_noise, mu, blocks, inverse, offsets)
+            if rest is not None:
+                proposed = _of_rest(spread, rows, rest, log_w[:k], of_noise, mu, blocks, inverse, offsets)
                 if not _is_accepted(rng, proposed - of_rest):
                     k = old_k
                     copy(old_noise, of_noise)
@@ -253,11 +255,11 @@ def telescope(rng, rows, spread, tied, learnt, hyper, b0, inverse_B0, rate, tabl
             draws.log_density[s, i] = log_sum_exp(log_densities[:k]) - log_total
         if (s + done) % every == 0:
             a = (s + done) // every
-            if fractional:  # of an observation that has no copy, too, among the components as they are now
+            if rest is not None:  # of an observation that has no copy, too, among the components as they are now
                 _fill_offsets(spread, log_w[:k], of_noise, blocks, inverse, offsets)
                 allocate(rng, rows.known, spread, rows, offsets[: k + noise], mu, blocks, scratch, z, sums)
             for i in range(n):
-                kept_z[a, i] = z[i] if fractional or z[i] < 0 else places[z[i]]
+                kept_z[a, i] = z[i] if rest is not None or z[i] < 0 else places[z[i]]
             copy(of_noise, kept_noise[a])
             for j in range(k):
                 kept_w[a, j] = math.exp(log_w[j] - log_total)
@@ -287,7 +289,7 @@ def _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets):
 
 
 @compiled(fastmath=STRICT)
-def _log_density_of_rest(spread, rows, offsets, mu, blocks):
+def _log_density_of_rest(spread, rows, rest, offsets, mu, blocks):
     """What is left of the likelihood when whole counts have been allocated, up to a constant."""
     k, n_features = len(offsets) - rows.noise, rows.x.shape[1]
     h, unit, nu = steps.whiteners_of(spread, k, blocks), no_unit(n_features), latent.nu_of(rows.known, spread, k)
@@ -295,16 +297,16 @@ def _log_density_of_rest(spread, rows, offsets, mu, blocks):
     for j in range(len(nu)):
         c[j] += log_constant(nu[j], n_features)
     tails = np.empty((2, len(nu)))
-    return fill_sums_of(rows.sums, rows.x, rows.rest, rows.log_labels, rows.at_known, *unit, c, mu[:k], h, nu, *sums, tails)
+    return fill_sums_of(rows.sums, rows.x, rest, rows.log_labels, rows.at_known, *unit, c, mu[:k], h, nu, *sums, tails)
 
 
 @compiled(fastmath=STRICT)
-def _of_rest(spread, rows, log_w, of_noise, mu, blocks, inverse, offsets):
+def _of_rest(spread, rows, rest, log_w, of_noise, mu, blocks, inverse, offsets):
     """The same of components whose weights are known up to a constant."""
     k = len(log_w)
     _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
-    value = _log_density_of_rest(spread, rows, offsets[: k + len(of_noise)], mu, blocks)
-    return value if len(of_noise) > 0 else value - log_sum_exp(log_w) * rows.rest.sum()
+    value = _log_density_of_rest(spread, rows, rest, offsets[: k + len(of_noise)], mu, blocks)
+    return value if len(of_noise) > 0 else value - log_sum_exp(log_w) * rest.sum()
 
 
 @compiled(fastmath=STRICT, inline=True)
