@@ -33,6 +33,7 @@ from bayesgmm.em import starts as em_starts
 from bayesgmm.em.left_off import left_off
 from bayesgmm.em.result import EMResult, are_one, order_within, sorted_within
 from bayesgmm.em.runs import Run, Settings, run_em
+from bayesgmm.em.split_merge import rearrange
 from bayesgmm.em.starts import Start
 from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.families import GAUSSIAN, family_of
@@ -81,10 +82,11 @@ def fit_em(
         A covariance for each component; one for all; independent features; or, for each component, one variance for all
         features. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
     n_init : int
-        Number of starts: k-means++ and random ones in turn. The best run that did not collapse is kept. On more than
-        16 384 observations the starts first run on a weighted sample of about that many, in which rare and far groups are
-        present; of those that end in the same place only one goes on, and none that ends more than 100 units of
-        log-likelihood below the best.
+        Number of starts: k-means++ and random ones in turn. From the best of several two components are merged and another
+        is split, as long as that leads higher without components that few observations make narrow (Ueda et al. 2000). The
+        best run that did not collapse is kept. On more than 16 384 observations all this is first done on a weighted sample
+        of about that many, in which rare and far groups are present; of runs that end in the same place only one goes on,
+        and none that ends more than 100 units of log-likelihood below the best.
     sample_weight : (n,) array-like, optional
         Frequency weights, not negative: an observation of weight c counts as c observations, one of weight 0 is left out.
     labels : (n,) array-like of int, or (n, K) array-like, optional
@@ -144,6 +146,9 @@ def fit_em(
 
     Arthur & Vassilvitskii (2007), k-means++: the advantages of careful seeding, Proceedings of SODA, 1027-1035.
 
+    Ueda, Nakano, Ghahramani & Hinton (2000), SMEM algorithm for mixture models, Neural Computation 12, 2109-2128.
+    doi:10.1162/089976600300015088
+
     Peel & McLachlan (2000), Robust mixture modelling using the t distribution, Statistics and Computing 10, 339-348.
     doi:10.1023/A:1008981510081
 
@@ -189,7 +194,7 @@ def fit_em(
     elif start is None:
         starts = _chosen_starts(data, settings, k, n_init if k > 1 else 1, rng)
         if isinstance(source, Scan):
-            starts = _ends(data, settings, starts)
+            starts = _ends([run_em(data, settings, each) for each in starts], settings) or starts
     else:
         given = em_starts.read(start, k, data.n_features)
         starts = [Start("given", units.standardised_mixture(mixture)) for mixture in given]
@@ -200,6 +205,8 @@ def fit_em(
     else:
         summed = by_cores(source, k)
         runs = [run_em(summed, settings, each) for each in starts]
+        if start is None and len(data) <= _ENOUGH_TO_START:
+            runs += rearrange(data, data.total, settings, runs)
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
 
@@ -263,7 +270,9 @@ def _chosen_starts(rows: Observations, settings: Settings, k: int, n_init: int, 
         few, weight = em_starts.sample(rows.filled, rows.known.weight, settings.units.scale, k, _ENOUGH_TO_START, rng)
         if count_distinct(rows.x[few], k) >= k:
             sample = rows.of(few).weighing(weight)
-            return _ends(sample, replace(settings, tol=_ON_SAMPLE), _near_data(sample, settings, k, n_init, rng))
+            starts, settings = _near_data(sample, settings, k, n_init, rng), replace(settings, tol=_ON_SAMPLE)
+            runs = [run_em(sample, settings, each) for each in starts]
+            return _ends(runs + rearrange(sample, rows.total, settings, runs), settings) or starts
     return _near_data(rows, settings, k, n_init, rng)
 
 
@@ -293,19 +302,20 @@ def _completed_again(z: Observations, settings: Settings, rng: np.random.Generat
         yield unlabelled.completed(fitted.parameters, rng)
 
 
-def _ends(source: Source, settings: Settings, starts: list[Start]) -> list[Start]:
-    """Where EM ends from each start: one for each place, without those that are out of the race."""
-    runs = [run_em(source, settings, each) for each in starts]
+def _ends(runs: Sequence[Run], settings: Settings) -> list[Start]:
+    """Where runs would go on: one for each place, without those that have collapsed, or are out of the race."""
     sound = [run for run in runs if not run.end.collapsed]
-    if not sound:
-        return starts
-    best = max(run.end.log_likelihood for run in sound)
+    best = max((run.end.log_likelihood for run in sound), default=-np.inf)
     places: list[Mixture] = []
     kept: list[Start] = []
     for run in sound:
         mixture = sorted_within(settings.classes, run.end.mixture)
-        new = not any(are_one(mixture, other, settings.classes) for other in places)
-        if new and run.end.log_likelihood > best - _HOPELESS:
+        if run.end.log_likelihood <= best - _HOPELESS:
+            continue
+        same = next((i for i, other in enumerate(places) if are_one(mixture, other, settings.classes)), None)
+        if same is None:
             places.append(mixture)
             kept.append(run.where)
+        else:
+            kept[same] = kept[same]._replace(found=kept[same].found + run.end.found)
     return kept

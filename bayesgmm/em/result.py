@@ -25,12 +25,16 @@ from bayesgmm.model.structures import Structure, per_component
 
 # solutions that differ by less in every weight, and in every mean and sd in units of the sd within clusters, are one
 _SAME_WEIGHT, _SAME_PLACE = 0.05, 0.15
+_AS_HIGH = 0.01  # log-likelihood
 _SINGULAR = 1e-12  # variance, in units of the data's, of labelled observations that do not determine a covariance
 
 
 @dataclass(frozen=True)
 class Restart:
-    """How one run of EM from one start ended; ``mixture`` is in the data's units, sorted by means."""
+    """How one run of EM from one start ended; ``mixture`` is in the data's units, sorted by means.
+
+    ``found`` is how many starts it stands for: those that on a sample of many observations ended in one place.
+    """
 
     start: str
     log_likelihood: float
@@ -38,6 +42,7 @@ class Restart:
     converged: bool
     collapsed: bool
     mixture: Mixture = field(repr=False, compare=False)
+    found: int = 1
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,12 @@ class EMResult:
     def sample_weight(self) -> FloatArray | None:
         """The weight of each observation fitted, (n,); None where none was given."""
         return self.known.weight
+
+    @property
+    def n_found(self) -> int:
+        """How many of the starts led to the estimate, or as high within 0.01: one is a reason for a larger ``n_init``."""
+        as_high = (end for end in self.restarts if self.log_likelihood - end.log_likelihood <= _AS_HIGH)
+        return sum(end.found for end in as_high if end.collapsed == self.collapsed)
 
     def optima(self, within: float = 5.0) -> tuple[Mixture, ...]:
         """Distinct solutions that the restarts found, the best first.

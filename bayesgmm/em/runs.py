@@ -52,7 +52,7 @@ class Run:
     @property
     def where(self) -> Start:
         """Where another run would go on."""
-        return Start(self.end.start, self.end.mixture, self.pairs)
+        return Start(self.end.start, self.end.mixture, self.pairs, self.end.found)
 
 
 def run_em(source: Summable, settings: Settings, start: Start, keep: Callable[[Start], None] | None = None) -> Run:
@@ -63,7 +63,7 @@ def run_em(source: Summable, settings: Settings, start: Start, keep: Callable[[S
 
     def told(climb: Climb) -> None:
         if keep is not None:
-            keep(Start(start.name, _mixture(settings, climb.now), climb.pairs))
+            keep(start._replace(mixture=_mixture(settings, climb.now), pairs=climb.pairs))
 
     climb = Climb(source, settings.units, _parameters(settings, start.mixture), start.pairs, told)
     tol, max_iter = settings.tol, settings.max_iter
@@ -82,7 +82,7 @@ def run_em(source: Summable, settings: Settings, start: Start, keep: Callable[[S
         if not converged:
             steps, climb.pairs = _STEPS, ()
     mixture = _mixture(settings, climb.now)
-    end = Restart(start.name, climb.history[-1], climb.passes, converged, bool(fallen.any()), mixture)
+    end = Restart(start.name, climb.history[-1], climb.passes, converged, bool(fallen.any()), mixture, start.found)
     return Run(end, climb.history, fallen, climb.pairs)
 
 

@@ -24,11 +24,12 @@ _RIDGE = 1e-3  # added to the standardised features' variances where a start may
 
 
 class Start(NamedTuple):
-    """Where a run begins: how that was found, a mixture, and what a climb to it told of the curvature there."""
+    """Where a run begins: how that was found, a mixture, what a climb to it told of the curvature, how many led there."""
 
     name: str
     mixture: Mixture
     pairs: Sequence[tuple[FloatArray, FloatArray]] = ()
+    found: int = 1
 
     def rescaled(self, shift: float | FloatArray, scale: float | FloatArray) -> Start:
         """That of x scale + shift; the curvature has no unit."""
