@@ -22,7 +22,7 @@ from bayesgmm.cli.folders import whole_folder
 from bayesgmm.cli.results import _write_clusters, keep_draws, write_comparison, write_fit
 from bayesgmm.comparison.verdict import smallest_left
 from bayesgmm.html_report import blocks, figures
-from bayesgmm.html_report.calibration import band, calibrations, smooth_test
+from bayesgmm.html_report.calibration import _scores, band, calibrations, smooth_test
 from bayesgmm.html_report.fit_sections import fit_sections
 from bayesgmm.html_report.fitted import Fitted, as_logarithm
 from bayesgmm.html_report.settings import settings_section
@@ -961,12 +961,49 @@ def test_a_report_of_k_beside_noise(tmp_path):
 
 
 def test_the_smooth_test_is_calibrated_and_sees_waves():
+    """Of known parameters, which have no scores."""
     generator = rng(6)
-    p = np.array([smooth_test(generator.uniform(size=200)) for _ in range(2_000)])
+    p = np.array([smooth_test(generator.uniform(size=200), np.empty((200, 0))) for _ in range(2_000)])
     assert_same_means((p < 0.05).mean(), np.sqrt(0.05 * 0.95 / 2_000), 0.05, 0.0, "below 5 %")
-    even = (np.arange(400) + 0.5) / 400
-    assert smooth_test(even) > 0.999  # the control
-    assert smooth_test(even + 0.02 * np.sin(6 * np.pi * even)) < 0.05
+    even, known = (np.arange(400) + 0.5) / 400, np.empty((400, 0))
+    assert smooth_test(even, known) > 0.999  # the control
+    assert smooth_test(even + 0.02 * np.sin(6 * np.pi * even), known) < 0.05
+
+
+def test_the_smooth_test_is_calibrated_where_parameters_were_fitted():
+    """A Gaussian's mean and sd; taken for known, they would hide half of the alarms."""
+    generator, n, sets = rng(8), 400, 2_000
+    p = {"fitted": np.empty(sets), "a tenth of what was fitted": np.empty(sets), "taken for known": np.empty(sets)}
+    for i in range(sets):
+        x = generator.normal(size=n)
+        z = (x - x.mean()) / x.std()
+        scores = np.column_stack([z, z**2 - 1])
+        p["fitted"][i] = smooth_test(norm.cdf(z), scores)
+        p["taken for known"][i] = smooth_test(norm.cdf(z), np.empty((n, 0)))
+        more = np.concatenate([x, generator.normal(size=9 * n)])
+        z = (x - more.mean()) / more.std()
+        p["a tenth of what was fitted"][i] = smooth_test(norm.cdf(z), np.column_stack([z, z**2 - 1]), 0.1)
+    error = np.sqrt(0.05 * 0.95 / sets)
+    shares = {name: (each < 0.05).mean() for name, each in p.items()}
+    assert_same_means(shares["a tenth of what was fitted"], error, 0.05, 0.0, "a tenth")
+    assert 0.05 - 4 * error < shares["fitted"] < 0.065  # of a covariance that is estimated
+    assert shares["taken for known"] < 0.05 - 4 * error  # the control
+
+
+def test_draws_span_the_scores_of_the_parameters():
+    """Those of a Gaussian's mean and sd, and no more."""
+    generator, n = rng(9), 300
+    x = generator.normal(size=n)
+    mean = x.mean() + x.std() * generator.normal(size=(1_000, 1)) / np.sqrt(n)
+    sd = x.std() * np.exp(generator.normal(size=(1_000, 1)) / np.sqrt(2 * n))
+    scores = _scores(norm.logpdf(x, mean, sd), 1.0)
+    assert scores.shape == (n, 2)
+    z = (x - x.mean()) / x.std()
+    expected = np.column_stack([z, z**2 - 1])
+    left = expected - scores @ np.linalg.lstsq(scores, expected)[0]
+    assert (left**2).sum() < 0.02 * (expected**2).sum()
+    few = _scores(norm.logpdf(x[:30], mean, sd), 0.1)
+    assert few.shape == (30, 2)
 
 
 @pytest.mark.parametrize("d", [1, 2])

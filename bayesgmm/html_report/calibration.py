@@ -10,6 +10,9 @@ References
 Neyman (1937), Smooth test for goodness of fit, Skandinavisk Aktuarietidskrift 20, 149-199.
 doi:10.1080/03461238.1937.10404821
 
+Thomas & Pierce (1979), Neyman's smooth goodness-of-fit test when the hypothesis is composite, Journal of the American
+Statistical Association 74, 441-445. doi:10.1080/01621459.1979.10482534
+
 Vehtari, Gelman & Gabry (2017), Practical Bayesian model evaluation using leave-one-out cross-validation and WAIC,
 Statistics and Computing 27, 1413-1432. doi:10.1007/s11222-016-9696-4
 """
@@ -39,6 +42,9 @@ _POINTS = 200  # at which curve and band are compared
 _SIMULATED = 4_000  # curves of uniform numbers, from which the band is made
 _POLYNOMIALS = 8  # four do not see two clusters in the place of one; twelve have less power
 _MOST_AXES = 6
+_FITTED = 0.3  # of the variance of a sum: with less left of it, it tells of the parameters and hardly of the model
+_MOST_SPANNING = 400  # draws that span the scores
+_DETERMINED = 0.5  # of the variance of a parameter, that the observations account for
 
 
 @dataclass(frozen=True)
@@ -66,10 +72,37 @@ class Calibration:
         return int(np.argmax(np.abs(self.shares - self.points) if self.inside else outside))
 
 
-def smooth_test(values: FloatArray) -> float:
-    """Probability that so many uniform numbers (n,) are as uneven as these, by Neyman's smooth test."""
-    sums = [np.sqrt(2 * j + 1) * eval_legendre(j, 2 * values - 1).sum() for j in range(1, _POLYNOMIALS + 1)]
-    return float(chi2.sf(np.square(sums).sum() / max(len(values), 1), _POLYNOMIALS))
+def smooth_test(values: FloatArray, scores: FloatArray, part: float = 1.0) -> float:
+    """Probability that LOO-PIT (n,) of a model that is right is as uneven as these values, by Neyman's smooth test.
+
+    Parameters that fit the observations make the polynomials' sums smaller. Their covariance is that for known parameters
+    less C I^-1 C', with I the information and C the covariances of polynomials and scores (Thomas & Pierce 1979): what of
+    the polynomials the ``scores`` (n, P) explain. If the values are but a part of what was fitted, so is that.
+    """
+    n, x = max(len(values), 1), 2 * values - 1
+    polynomials = np.stack([np.sqrt(2 * j + 1) * eval_legendre(j, x) for j in range(1, _POLYNOMIALS + 1)], axis=1)
+    covariance = np.eye(_POLYNOMIALS)
+    if n > 2 * (_POLYNOMIALS + scores.shape[1]):  # else as if parameters were known, which makes it too large
+        sizes, axes = np.linalg.eigh(polynomials.T @ polynomials / n)
+        explained = np.linalg.qr(scores)[0].T @ polynomials @ (axes / np.sqrt(sizes)) @ axes.T
+        covariance -= part * explained.T @ explained / n
+    left, directions = np.linalg.eigh(covariance)
+    told = left > _FITTED
+    squares = (directions.T @ polynomials.sum(axis=0))[told] ** 2 / left[told]
+    return float(chi2.sf(squares.sum() / n, told.sum()))
+
+
+def _scores(log_likelihood: FloatArray, part: float) -> FloatArray:
+    """What spans the scores (n, P) of parameters, from log-likelihoods (S, n) of a part of the observations fitted.
+
+    To first order their deviations from their means are scores times steps of the draws, and their covariance has an
+    eigenvalue of one for each parameter that the observations determine, times that part.
+    """
+    few = log_likelihood[:: max(1, len(log_likelihood) // _MOST_SPANNING)]
+    few = few - few.mean(axis=0)
+    sizes, directions = np.linalg.eigh(few @ few.T / len(few))
+    spanning = directions[:, sizes > _DETERMINED * part]
+    return few.T @ spanning
 
 
 def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
@@ -83,13 +116,14 @@ def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
     box = uniform_on(reading.observations)
     if reading.draws.noise is not None and box is None:
         return []
-    few, rows, weights = reading.ask(_looked_at)
-    found, generator = [], np.random.default_rng(1)
+    few, rows, scores, weights = reading.ask(_looked_at)
+    found, generator, part = [], np.random.default_rng(1), _part(rows, reading)
     for place, name in enumerate(features):
-        share, column = weights[:, ~np.isnan(rows.x[:, place])], rows.of_feature(place)
+        known, column = ~np.isnan(rows.x[:, place]), rows.of_feature(place)
+        share = weights[:, known]
         ends = None if box is None else (float(box[0][place]), float(box[1][place]))
         pit = _probabilities(few.marginal(place), column, share, generator, ends)
-        found.append(_judged(name, pit, column.x[:, 0]))
+        found.append(_judged(name, pit, column.x[:, 0], scores[known], part))
     return found
 
 
@@ -103,19 +137,20 @@ def along_axes(reading: Reading) -> list[Calibration]:
     partly = rows.known.error is not None or rows.bounded.any() or bool(np.isnan(x).any())
     if x.shape[1] == 1 or partly or rows.known.noise is not None or rows.known.weight is not None:
         return []
-    units, (few, rows, weights) = Units.of(x, one_unit=False), reading.ask(_looked_at)
+    units = Units.of(x, one_unit=False)
+    few, rows, scores, weights = reading.ask(_looked_at)
     z = units.standardised(x)
     axes = np.linalg.eigh(z.T @ z)[1][:, ::-1][:, :_MOST_AXES]
-    found, generator = [], np.random.default_rng(1)
+    found, generator, part = [], np.random.default_rng(1), _part(rows, reading)
     for place, axis in enumerate(axes.T, start=1):
         values = units.standardised(rows.x) @ axis
         pit = _probabilities(few.standardised(units).along(axis), Observations.made(values[:, None]), weights, generator)
-        found.append(_judged(f"principal axis {place} of the standardised features", pit, values))
+        found.append(_judged(f"principal axis {place} of the standardised features", pit, values, scores, part))
     return found
 
 
-def _looked_at(reading: Reading) -> tuple[Draws, Observations, FloatArray]:
-    """Some draws and observations, and the shares (S, n) of the draws in the posterior without each of these."""
+def _looked_at(reading: Reading) -> tuple[Draws, Observations, FloatArray, FloatArray]:
+    """Some draws and observations, their scores (n, P), and the draws' shares in the posterior without each, (S, n)."""
     few, rows = reading.draws.thinned(_MOST_DRAWS), reading.observations
     some = np.random.default_rng(0).permutation(len(rows))
     if rows.known.weight is not None:
@@ -123,15 +158,21 @@ def _looked_at(reading: Reading) -> tuple[Draws, Observations, FloatArray]:
         size = max(1, min(MOST_OBSERVATIONS, int(counted[-1])))
         some = some[np.searchsorted(counted, (np.arange(size) + 0.5) * counted[-1] / size)]
     rows = rows.of(some[:MOST_OBSERVATIONS])
-    return few, rows, _leave_one_out_weights(few, rows)
+    log_likelihood = log_density(few, rows)
+    return few, rows, _scores(log_likelihood, _part(rows, reading)), _leave_one_out_weights(log_likelihood)
 
 
-def _judged(name: str, pit: FloatArray, values: FloatArray) -> Calibration:
+def _part(rows: Observations, reading: Reading) -> float:
+    """Of the observations fitted, that are looked at."""
+    return min(1.0, len(rows) / reading.observations.total)
+
+
+def _judged(name: str, pit: FloatArray, values: FloatArray, scores: FloatArray, part: float) -> Calibration:
     """Of the probabilities (n,) of a feature's values (n,)."""
     points, lower, upper = band(len(pit))
     shares = np.searchsorted(np.sort(pit), points, side="right") / len(pit)
     at = np.interp(points, np.sort(pit), np.sort(values))
-    return Calibration(name, len(pit), points, shares, lower, upper, at, smooth_test(pit))
+    return Calibration(name, len(pit), points, shares, lower, upper, at, smooth_test(pit, scores, part))
 
 
 def _probabilities(
@@ -167,9 +208,9 @@ def band(n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     return points, binom.ppf(level / 2, n, points) / n, binom.isf(level / 2, n, points) / n
 
 
-def _leave_one_out_weights(draws: Draws, rows: Observations) -> FloatArray:
+def _leave_one_out_weights(log_likelihood: FloatArray) -> FloatArray:
     """Share of each draw in the posterior without an observation, by Pareto-smoothed importance sampling, (S, n)."""
-    log_likelihood = np.ascontiguousarray(log_density(draws, rows).T)
+    log_likelihood = np.ascontiguousarray(log_likelihood.T)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of single observations, which do not move the curve
         try:
