@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.colors import to_rgb
+from scipy.special import eval_legendre
 from scipy.stats import norm
 
 import bayesgmm as bg
@@ -988,6 +989,16 @@ def test_the_smooth_test_is_calibrated_where_parameters_were_fitted():
     assert_same_means(shares["a tenth of what was fitted"], error, 0.05, 0.0, "a tenth")
     assert 0.05 - 4 * error < shares["fitted"] < 0.065  # of a covariance that is estimated
     assert shares["taken for known"] < 0.05 - 4 * error  # the control
+
+
+def test_the_smooth_test_of_equal_values_and_of_as_many_parameters_as_can_be():
+    generator = rng(10)
+    assert smooth_test(np.full(100, 0.3), generator.normal(size=(100, 2))) < 1e-6
+    assert 0 <= smooth_test(generator.uniform(size=100), generator.normal(size=(100, 40))) <= 1
+    some = generator.uniform(size=60)
+    every = np.stack([eval_legendre(j, 2 * some - 1) for j in range(1, 9)], axis=1)
+    assert smooth_test(some, every) == 1.0  # nothing is left to be looked at
+    assert _scores(np.full((10, 5), -np.inf), 1.0).shape == (5, 0)
 
 
 def test_draws_span_the_scores_of_the_parameters():

@@ -20,7 +20,7 @@ from bayesgmm.analysis.contract import attribute, group_of
 from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, existence, of_data
 from bayesgmm.analysis.labels import WITHOUT_LABELS, LabelQuality, quality_of
-from bayesgmm.analysis.quantities import as_text, invariants_of, labelled_summary, summarise
+from bayesgmm.analysis.quantities import as_text, invariant_summary, labelled_summary
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.solutions import Solutions, missed_optima, solutions
 from bayesgmm.analysis.tree import is_relabelled
@@ -170,16 +170,11 @@ def diagnose(tree: Tree) -> Diagnosis:
 
 
 @np.errstate(under="ignore")
-def summary_of_invariants(reading: Reading) -> pd.DataFrame:
-    """Of the label-invariant quantities: mean, sd, Monte Carlo error, effective sample sizes, R-hat."""
-    return summarise(iter(reading.ask(invariants_of).items()))
-
-
 @np.errstate(under="ignore")
 def diagnosis_of(reading: Reading) -> Diagnosis:
     """What there is to say of the draws of a tree."""
     tree, draws, x = reading.tree, reading.draws, reading.x
-    invariants = reading.ask(summary_of_invariants)
+    invariants = reading.ask(invariant_summary)
     parameters, labels = reading.ask(labelled_summary), reading.ask(quality_of)
     found = reading.ask(existence)
     collapse: tuple[Finding, ...] = ()

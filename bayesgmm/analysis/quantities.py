@@ -94,6 +94,11 @@ def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
                 yield label, np.moveaxis(values.values, (0, 1), (-2, -1))[index]
 
 
+def invariant_summary(reading: Reading) -> pd.DataFrame:
+    """Of the label-invariant quantities: mean, sd, Monte Carlo error, effective sample sizes, R-hat."""
+    return summarise(iter(reading.ask(invariants_of).items()))
+
+
 def labelled_summary(reading: Reading) -> pd.DataFrame:
     """Mean, sd, Monte Carlo error and convergence of each single parameter that varies."""
     return summarise(labelled_quantities(reading.tree))

@@ -15,7 +15,8 @@ from functools import partial
 import numpy as np
 
 from bayesgmm.analysis.attempts import Attempt, Because, called, keep_attempts
-from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN, sampler_trouble, summary_of_invariants
+from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN, sampler_trouble
+from bayesgmm.analysis.quantities import invariant_summary
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.em.result import EMResult
 from bayesgmm.engines.interface import Sampled
@@ -105,7 +106,7 @@ def _judged(turn: _Turn, reading: Reading, seconds: float) -> Attempt:
     if turn.method == "laplace":  # which are independent, and certified
         worth = float(reading.tree.attrs["importance_efficiency"] * len(reading.draws.w))
         return Attempt(turn.method, turn.because, seconds, None, worth, converged=True)
-    found, chains = reading.ask(summary_of_invariants), reading.draws.n_chains
+    found, chains = reading.ask(invariant_summary), reading.draws.n_chains
     r_hat, ess = float(found["r_hat"].max()), float(found[["ess_bulk", "ess_tail"]].min(axis=None))
     converged = chains > 1 and r_hat <= MAX_R_HAT and ess >= MIN_ESS_PER_CHAIN * chains
     return Attempt(turn.method, turn.because, seconds, r_hat, ess, converged, sampler_trouble(reading.tree))

@@ -11,8 +11,9 @@ import xarray as xr
 
 from bayesgmm.analysis import labels as labelling
 from bayesgmm.analysis import predictive
-from bayesgmm.analysis.diagnosis import Diagnosis, diagnosis_of, summary_of_invariants
+from bayesgmm.analysis.diagnosis import Diagnosis, diagnosis_of
 from bayesgmm.analysis.impropriety import of_data
+from bayesgmm.analysis.quantities import invariant_summary
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Whole, add_optima, build_tree
 from bayesgmm.em.result import EMResult
@@ -72,8 +73,8 @@ def finished(asked: Asked, reading: Reading, problem: Problem, sampled: Sampled,
         if asked.relabel:
             is_long = reading.tree["posterior"]["w"].size * len(asked.data.x) > _LONG
             with phases("relabel", "relabelling" if is_long else None):
-                known = reading.ask(summary_of_invariants)
-                reading = labelling.relabelled(reading).knowing(summary_of_invariants, known)
+                known = reading.ask(invariant_summary)
+                reading = labelling.relabelled(reading).knowing(invariant_summary, known)
         if asked.log_likelihood:
             reading = reading.beside(predictive.add_log_likelihood(reading))
         if asked.posterior_predictive:

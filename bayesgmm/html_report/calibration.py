@@ -44,6 +44,7 @@ _POLYNOMIALS = 8  # four do not see two clusters in the place of one; twelve hav
 _MOST_AXES = 6
 _FITTED = 0.3  # of the variance of a sum: with less left of it, it tells of the parameters and hardly of the model
 _MOST_SPANNING = 400  # draws that span the scores
+_SMALLEST = 1e-6  # variance of a polynomial, in many equal values
 _DETERMINED = 0.5  # of the variance of a parameter, that the observations account for
 
 
@@ -84,12 +85,12 @@ def smooth_test(values: FloatArray, scores: FloatArray, part: float = 1.0) -> fl
     covariance = np.eye(_POLYNOMIALS)
     if n > 2 * (_POLYNOMIALS + scores.shape[1]):  # else as if parameters were known, which makes it too large
         sizes, axes = np.linalg.eigh(polynomials.T @ polynomials / n)
-        explained = np.linalg.qr(scores)[0].T @ polynomials @ (axes / np.sqrt(sizes)) @ axes.T
+        explained = np.linalg.qr(scores)[0].T @ polynomials @ (axes / np.sqrt(np.maximum(sizes, _SMALLEST))) @ axes.T
         covariance -= part * explained.T @ explained / n
     left, directions = np.linalg.eigh(covariance)
     told = left > _FITTED
     squares = (directions.T @ polynomials.sum(axis=0))[told] ** 2 / left[told]
-    return float(chi2.sf(squares.sum() / n, told.sum()))
+    return float(chi2.sf(squares.sum() / n, told.sum())) if told.any() else 1.0
 
 
 def _scores(log_likelihood: FloatArray, part: float) -> FloatArray:
@@ -99,6 +100,8 @@ def _scores(log_likelihood: FloatArray, part: float) -> FloatArray:
     eigenvalue of one for each parameter that the observations determine, times that part.
     """
     few = log_likelihood[:: max(1, len(log_likelihood) // _MOST_SPANNING)]
+    if not np.isfinite(few).all():  # of components that have collapsed
+        return np.empty((few.shape[1], 0))
     few = few - few.mean(axis=0)
     sizes, directions = np.linalg.eigh(few @ few.T / len(few))
     spanning = directions[:, sizes > _DETERMINED * part]
