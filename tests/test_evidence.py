@@ -15,7 +15,7 @@ from bayesgmm.analysis import tree as trees
 from bayesgmm.comparison.bridge import bridge
 from bayesgmm.comparison.joint import log_joint
 from bayesgmm.comparison.proposal import Proposal
-from bayesgmm.kernels.permanents import log_permanent, subset_steps
+from bayesgmm.kernels.permanents import log_permanent, log_permanent_by_blocks, room_for_blocks, subset_steps
 from bayesgmm.posterior.log_posterior import LogPosterior
 from tests.families import COVARIANCES, KINDS, STRUCTURES
 from tests.oracles.joint import prior_points, small_posterior
@@ -209,6 +209,59 @@ def test_what_is_drawn_has_the_density(covariance, n_features, kind):
     points = proposal.draw(1_000, rng(3))
     h = stats.multivariate_normal(np.median(points[:, keep], axis=0), 0.2 * np.cov(points[:, keep].T))
     assert_mean(np.exp(h.logpdf(points[:, keep]) - proposal.log_density(points)), 1.0)
+
+
+@pytest.mark.slow
+def test_many_components_against_all_partitions():
+    """More of them than relabellings are summed of one by one, most without observations."""
+    prior, x = one_feature("conjugate"), np.append(X, [-2.0, 0.7, 1.2, 3.1])
+    few = [independent_features(X[:4, None], 3, prior, by_partitions=each) for each in (False, True)]
+    assert few[0] == pytest.approx(few[1], rel=1e-12)
+    exact = independent_features(x[:, None], 9, prior, by_partitions=True)
+    assert_evidence(bg.log_evidence(posterior_tree(x, 9, prior), random_seed=1), exact)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 6, 9])
+@pytest.mark.parametrize("spread", [0.1, 10, 60, 3_000])
+def test_permanents_by_blocks_are_those_of_the_whole(k, spread):
+    for seed in range(20):
+        log_f = rng(seed).normal(0, spread, (k, k))
+        log_f[0] += rng(seed).choice([0.0, -1e6])
+        if k > 4:  # clusters without observations
+            log_f[:, 3] = log_f[:, 1] = log_f[:, 0]
+        exact = log_permanent(log_f, -np.inf, subset_steps(k), np.empty(k * k), np.empty(1 << k))
+        scratch = room_for_blocks(k), np.empty(1 << k)
+        assert log_permanent_by_blocks(log_f, -np.inf, *scratch) == pytest.approx(exact, rel=1e-12, abs=1e-8)
+        assert log_permanent_by_blocks(log_f, exact - 1, *scratch) == pytest.approx(exact, rel=1e-12, abs=1e-8)
+        assert log_permanent_by_blocks(log_f, exact + k * np.log(k + 1), *scratch) == -np.inf
+
+
+def test_a_permanent_of_twenty_components_in_two_blocks():
+    """Whose rows and columns are in any order; and one of a single block, of clusters that have all the same density."""
+    generator, k = rng(3), 20
+    blocks = generator.normal(0, 2, (2, 10, 10))
+    log_f = np.full((k, k), -500.0)
+    log_f[:10, :10], log_f[10:, 10:] = blocks
+    scratch = subset_steps(10), np.empty(100), np.empty(1 << 10)
+    exact = sum(log_permanent(each, -np.inf, *scratch) for each in blocks)
+    mixed = log_f[generator.permutation(k)][:, generator.permutation(k)] + generator.normal(0, 100, (k, 1))
+    shift = np.median(mixed, axis=1).sum() - np.median(log_f, axis=1).sum()
+    room = room_for_blocks(k), np.empty(1 << k)
+    assert log_permanent_by_blocks(mixed, -np.inf, *room) - shift == pytest.approx(exact, abs=1e-8)
+    alike = np.repeat(generator.normal(size=(k, 1)), k, axis=1)
+    exact = alike[:, 0].sum() + np.log(np.arange(1, k + 1)).sum()
+    assert log_permanent_by_blocks(alike, -np.inf, *room) == pytest.approx(exact, rel=1e-12)
+
+
+def test_a_permanent_by_blocks_of_labelled_components():
+    """What no relabelling may exchange is apart; where nothing may stand anywhere there is nothing."""
+    log_f = np.full((4, 4), -np.inf)
+    log_f[:2, :2], log_f[2:, 2:] = [[0.0, 1.0], [2.0, 0.5]], [[-1.0, 0.0], [0.0, 3.0]]
+    scratch = room_for_blocks(4), np.empty(16)
+    exact = logsumexp([0.5, 3.0]) + logsumexp([2.0, 0.0])
+    assert log_permanent_by_blocks(log_f, -np.inf, *scratch) == pytest.approx(exact, rel=1e-12)
+    log_f[:, 1] = -np.inf
+    assert log_permanent_by_blocks(log_f, -np.inf, *scratch) == -np.inf
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 6])

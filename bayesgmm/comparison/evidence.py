@@ -19,7 +19,7 @@ from bayesgmm.posterior import LogPosterior, SummedPosterior
 
 __all__ = ["Evidence", "log_evidence"]
 
-MOST_COMPONENTS = 12  # of which relabellings are summed
+MOST_COMPONENTS = 20  # of which relabellings are summed
 _LEAST = 40  # draws of a chain, half of which are for the kernels
 _KERNELS = (50, 300)  # at least, and where they cost little
 _POINTS = (250, 1_000)  # the same of the draws on either side of the bridge
@@ -78,16 +78,17 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
     ------
     TypeError, ValueError
         If the tree is none of fit's, if its draws are an approximation's, if its model is a user's own, if it has fewer than
-        40 draws in a chain or more than 12 components. Also if equal observations make the posterior improper, or draws have
+        40 draws in a chain or more than 20 components. Also if equal observations make the posterior improper, or draws have
         collapsed onto them.
 
     Notes
     -----
     The proposal is a mixture of full conditionals given allocations that are drawn at some draws of the posterior, summed
     over all K! relabellings by permanents (see ``proposal``); so is the estimate over all K! mirror images
-    of the posterior's modes, however many of them the chains have seen. The halves of all chains take turns, one giving the
-    kernels and the other the draws to be looked at, and the two estimates are averaged; if they differ by more than their
-    standard errors tell, the difference is the standard error.
+    of the posterior's modes, however many of them the chains have seen. What that costs depends on how many clusters that
+    hold observations overlap: seconds for K = 12, a minute or so for K = 20. The halves of all chains take turns, one giving
+    the kernels and the other the draws to be looked at, and the two estimates are averaged; if they differ by more than
+    their standard errors tell, the difference is the standard error.
 
     It is the evidence of where the chains have been: a solution that no chain has found is missing from it. Chains that
     disagree make a large standard error.

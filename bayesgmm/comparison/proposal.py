@@ -27,7 +27,7 @@ from scipy.special import betaln, digamma, gammaln, multigammaln
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.allocations import allocate_at, draw_parameters
-from bayesgmm.kernels.permanents import mixture_log_densities, subset_steps
+from bayesgmm.kernels.permanents import MOST_AT_ONCE, mixture_log_densities, subset_steps
 from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.kernels.student import LARGEST, LEAST, PRIOR, SMALLEST, Student, nu_of
 from bayesgmm.model import wishart
@@ -95,7 +95,8 @@ class Proposal:
 
     def log_density(self, points: FloatArray) -> FloatArray:
         """Log density of the coordinates but C0 at points (S, n_dim), averaged over relabellings within classes."""
-        result, steps = np.empty(len(points)), subset_steps(self.own.k)
+        result, k = np.empty(len(points)), self.own.k
+        steps = subset_steps(k) if k <= MOST_AT_ONCE else None
 
         def fill(part: slice) -> None:
             sides, jacobian = self._of_points(points[part])

@@ -41,7 +41,7 @@ class Comparison:
         Monte Carlo error elpd_mcse (NaN where LOO cannot be trusted), elpd_diff to the best with its standard error dse
         (both standard errors by n - 1), p_loo, bad_pareto_k (observations at which LOO cannot be trusted), refitted (those
         that were left out by a refit instead), stacking weight; log_evidence with its Monte Carlo standard error mcse (NaN
-        of more than 12 components), p_k, the posterior probability of k among those compared; EM's bic, aic, icl and
+        of more than 20 components), p_k, the posterior probability of k among those compared; EM's bic, aic, icl and
         log_likelihood, and em_spurious, how many of EM's components hold hardly more observations than determine them
         (:attr:`EMResult.spurious`); occupied, the posterior mean of the number of clusters that hold an observation;
         converged, finding (the first of :func:`bayesgmm.diagnose`), divergences, seconds (compiling included).

@@ -4,6 +4,10 @@ A kernel t is a product over clusters j. Of a point with components i its densit
 to clusters, is the permanent of the matrix f_ij, the density of component i under cluster j. The permanent over the first
 r rows and a set of r columns is the sum over these columns of the last row's entry times the permanent without both: K 2^K
 products of positive numbers in all, and no cancellation. Rows, then columns, are divided by their largest entries.
+
+Of more components than :data:`MOST_AT_ONCE` most entries count for nothing. Divided by the duals of the best assignment,
+whose entries are one then and no other is larger, what is left falls into blocks that no relabelling leaves, and the
+permanent is the product of theirs.
 """
 
 from __future__ import annotations
@@ -12,9 +16,12 @@ import math
 
 import numpy as np
 
+from bayesgmm.kernels.assignments import _assign, _scratch
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.variates import log_heavy
 
+MOST_AT_ONCE = 8  # components, of which blocks are not looked for
+_LOST = 1e-8  # of a permanent, at most, by the entries that are taken for none
 _NEGLIGIBLE = 20.0  # in logarithms: a kernel that cannot add more than exp(-20) of what there is
 _SMALL = 1e-250  # a permanent that has lost some of its terms to underflow
 _LARGE = 1e200  # of a product, beyond which its logarithm is taken
@@ -101,6 +108,106 @@ def _by_logarithms(log_f, steps, table):
 
 
 @compiled(fastmath=STRICT)
+def log_permanent_by_blocks(log_f, least, scratch, table):
+    """The same of a matrix that may fall into blocks; scratch is that of :func:`room_for_blocks`, and of size 2^K.
+
+    What is taken for none is so small that all permutations with such an entry are less than ``_LOST`` of the permanent.
+    """
+    cost, shares, order, reached, members, of_assignment = scratch
+    k = len(log_f)
+    for i in range(k):
+        for j in range(k):
+            cost[i, j] = -log_f[i, j]
+    _assign(cost, order, of_assignment)
+    of_row, of_column = of_assignment[0][0], of_assignment[0][1]
+    value, largest = 0.0, 0.0
+    for i in range(k):
+        if log_f[i, order[i]] == -np.inf:
+            return -np.inf
+        value -= of_row[i] + of_column[i]
+    for i in range(k):
+        of_all = 0.0
+        for j in range(k):
+            shares[i, j] = math.exp(min(log_f[i, order[j]] + of_row[i] + of_column[order[j]], 0.0))
+            of_all += shares[i, j]
+        largest += math.log(of_all)
+    if value + largest < least:
+        return -np.inf
+    negligible = _LOST * math.exp(-largest) / (k * k)
+    for i in range(k):
+        reached[i] = 0
+        for j in range(k):
+            if shares[i, j] > negligible:
+                reached[i] |= 1 << j
+    for through in range(k):
+        for i in range(k):
+            if reached[i] >> through & 1:
+                reached[i] |= reached[through]
+    for i in range(k):
+        size = 0
+        for j in range(k):
+            if reached[i] >> j & 1 and reached[j] >> i & 1:
+                members[0, size] = j
+                size += 1
+        if members[0, 0] == i and size > 1:  # a block, looked at when its first comes
+            value += math.log(_permanent(log_f, shares, order, members, size, table))
+    return value
+
+
+@compiled(fastmath=STRICT)
+def _permanent(log_f, shares, order, members, size, table):
+    """Of the rows and columns that are named; none of the entries is larger than one, and those of the diagonal are one.
+
+    Clusters without observations have equal columns. It does not matter which of them are in a set, but how many.
+    """
+    rows, columns, copies, strides, chosen = members
+    groups = 0
+    for j in range(size):
+        group = 0
+        while group < groups and not _are_equal(log_f, order[rows[j]], order[columns[group]]):
+            group += 1
+        if group == groups:
+            columns[group], copies[group], chosen[group] = rows[j], 0, 0
+            groups += 1
+        copies[group] += 1
+    states = 1
+    for group in range(groups):
+        strides[group] = states
+        states *= copies[group] + 1
+    table[0] = 1.0
+    for state in range(1, states):
+        group = 0
+        while chosen[group] == copies[group]:
+            chosen[group] = 0
+            group += 1
+        chosen[group] += 1
+        row = -1
+        for group in range(groups):
+            row += chosen[group]
+        total = 0.0
+        for group in range(groups):
+            if chosen[group] > 0:
+                total += chosen[group] * table[state - strides[group]] * shares[rows[row], columns[group]]
+        table[state] = total
+    return table[states - 1]
+
+
+@compiled(fastmath=STRICT)
+def _are_equal(matrix, one, other):
+    different = 0
+    for i in range(len(matrix)):
+        different += matrix[i, one] != matrix[i, other]
+    return different == 0
+
+
+@compiled(fastmath=STRICT)
+def room_for_blocks(k):
+    """Costs, entries, their order, who is reached from each, a block and its columns, and room for an assignment."""
+    order, reached, members = np.empty(k, np.int64), np.empty(k, np.int64), np.empty((5, k), np.int64)
+    return np.empty((k, k)), np.empty((k, k)), order, reached, members, _scratch(k)
+
+
+@compiled(fastmath=STRICT)
 def fill_log_densities(s, t, points, kernels, log_f):
     """Fill log f_ij of point s and kernel t, up to what all pairs share; see :mod:`bayesgmm.comparison.proposal`."""
     log_w, nu, log_determinants, precisions, eigenvalues, rotations, _, log_freedom = points
@@ -135,15 +242,21 @@ def fill_log_densities(s, t, points, kernels, log_f):
 
 @compiled(fastmath=STRICT)
 def mixture_log_densities(points, kernels, classes, steps, out):
-    """Log mean over kernels of their densities at each point, each summed over all relabellings within the classes."""
+    """Log mean over kernels of their densities at each point, each summed over all relabellings within the classes.
+
+    ``steps`` are those of :func:`subset_steps`, or None where blocks are to be looked for.
+    """
     log_w, _, log_determinants, precisions = points[0], points[1], points[2], points[3]
     powers, rates, common = kernels[3], kernels[4], kernels[6]
     shares, share_powers = points[6], kernels[7]
     size, k = log_w.shape
     n_kernels = len(powers)
     tied = log_determinants.shape[1] < k or powers.shape[1] < k
-    log_f, scaled = np.empty((k, k)), np.empty(k * k)
-    table = np.empty(1 << k)
+    log_f, table = np.empty((k, k)), np.empty(1 << k)
+    if steps is None:
+        scratch = room_for_blocks(k)
+    else:
+        scaled = np.empty(k * k)
     for s in range(size):
         largest, total = -np.inf, 0.0
         for t in range(n_kernels):
@@ -159,7 +272,11 @@ def mixture_log_densities(points, kernels, classes, steps, out):
                 for j in range(k):
                     if classes[i] != classes[j]:
                         log_f[i, j] = -np.inf
-            value = shared + log_permanent(log_f, largest - _NEGLIGIBLE - shared, steps, scaled, table)
+            least = largest - _NEGLIGIBLE - shared
+            if steps is None:
+                value = shared + log_permanent_by_blocks(log_f, least, scratch, table)
+            else:
+                value = shared + log_permanent(log_f, least, steps, scaled, table)
             if value > largest:
                 total = total * math.exp(largest - value) + 1.0 if total > 0.0 else 1.0
                 largest = value

@@ -1,5 +1,6 @@
 """Marginal likelihoods by brute force: all allocations of a few observations, and grids over what is not conjugate."""
 
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -21,6 +22,22 @@ def log_allocations(n, k, alpha, possible=None):
         log_p = gammaln(k * alpha) - gammaln(n + k * alpha) + (gammaln(alpha + counts) - gammaln(alpha)).sum()
         if by_labels > 0:
             yield np.array(z), log_p + np.log(by_labels)
+
+
+def log_partitions(n, k, alpha):
+    """One allocation for each way to part n observations into at most k groups, with log probability of all that do so."""
+
+    def parts(z):
+        if len(z) == n:
+            yield z
+            return
+        for j in range(min(max(z, default=-1) + 2, k)):
+            yield from parts([*z, j])
+
+    for z in parts([]):
+        counts = np.bincount(z, minlength=k)
+        log_p = gammaln(k * alpha) - gammaln(n + k * alpha) + (gammaln(alpha + counts) - gammaln(alpha)).sum()
+        yield np.array(z), log_p + gammaln(k + 1) - gammaln(k - (counts > 0).sum() + 1)
 
 
 def log_given_covariances(x, b0, B0, sigma):
@@ -48,7 +65,7 @@ def integral(log_values, axis=-1):
     return logsumexp(log_values, axis=axis) + np.log(GRID[1] - GRID[0])
 
 
-def independent_features(x, k, prior, *, tied=False, spherical=False, possible=None):
+def independent_features(x, k, prior, *, tied=False, spherical=False, possible=None, by_partitions=False):
     """Log marginal likelihood of data (n, D) with variances that are each cluster's and feature's own, tied, or spherical."""
     n, d = x.shape
     hierarchical = hasattr(prior, "G0")
@@ -64,22 +81,26 @@ def independent_features(x, k, prior, *, tied=False, spherical=False, possible=N
             ]
             given[subset, v] = sum(each)  # over the grid of variances
 
+    def log_prior(v):
+        return log_inverse_gamma(GRID, prior.c0, scales[:, None] if hierarchical else np.atleast_1d(prior.C0)[v])
+
+    @cache
+    def of_cluster(subset, v):
+        return integral(log_prior(v) + given[subset, v])
+
     def of_feature(z, v):
-        C0 = scales[:, None] if hierarchical else np.atleast_1d(prior.C0)[v]
-        log_prior = log_inverse_gamma(GRID, prior.c0, C0)
-        of_clusters = [given[tuple(z == j), v] for j in range(k)]
-        value = integral(log_prior + sum(of_clusters)) if tied else sum(integral(log_prior + each) for each in of_clusters)
+        clusters = [tuple(z == j) for j in range(k)]
+        if tied:
+            value = integral(log_prior(v) + sum(given[each, v] for each in clusters))
+        else:
+            value = sum(of_cluster(each, v) for each in clusters)
         if not hierarchical:
             return value
         g0, G0 = prior.g0, np.atleast_1d(prior.G0)[v]
         return integral(value + g0 * (np.log(G0) + GRID) - gammaln(g0) - G0 * np.exp(GRID))
 
-    return logsumexp(
-        [
-            log_p + sum(of_feature(z, v) for v in range(len(blocks)))
-            for z, log_p in log_allocations(n, k, prior.alpha, possible)
-        ]
-    )
+    every = log_partitions(n, k, prior.alpha) if by_partitions else log_allocations(n, k, prior.alpha, possible)
+    return logsumexp([log_p + sum(of_feature(z, v) for v in range(len(blocks))) for z, log_p in every])
 
 
 def correlated_features(x, k, prior, *, tied=False, size=45, possible=None):
