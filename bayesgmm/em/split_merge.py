@@ -37,6 +37,7 @@ _FEW = 5.0  # and of what determines a covariance, below which observations are 
 _LARGEST = 300.0  # logarithm of a ratio of densities
 
 
+@np.errstate(under="ignore")
 def rearrange(rows: Observations, total: float, settings: Settings, runs: list[Run]) -> list[Run]:
     """Further runs, each from the best solution of several so far with two components merged and one split.
 
