@@ -18,6 +18,12 @@ import bayesgmm as bg
 from bayesgmm.html_report.fitted import Fitted
 
 OUTPUT = Path(__file__).parent / "calibration.md"
+HEADING = """# Calibration
+
+Share of 90 % intervals that hold the truth, and share of right fits in which a check finds fault. Scales of t distributions
+hang on their degrees of freedom, whose prior has a mean of 20: of a truth of 5 they are too large, by 5 to 7 % in the mean
+where that was looked at, and of a truth of 20 their intervals held it in 89 %.
+"""
 INTERVAL = 0.9
 QUANTILES = np.linspace(0.05, 0.95, 19)  # of the data, or points in their number, at which the density's band is looked at
 TRUTHS = {
@@ -77,10 +83,8 @@ def main():
         print(rows[-1], flush=True)
     rows.append(f"| **all {len(every)}** | {' | '.join(shares(every))} |")
     head = ["data", *(f"interval: {each}" for each in every[0][0]), *(f"fault: {each}" for each in every[0][1])]
-    OUTPUT.write_text(
-        "# Calibration\n\nShare of 90 % intervals that hold the truth, and share of right fits in which a check finds "
-        f"fault.\n\n| {' | '.join(head)} |\n|---{'|---:' * (len(head) - 1)}|\n" + "\n".join(rows) + "\n"
-    )
+    ruler = f"|---{'|---:' * (len(head) - 1)}|"
+    OUTPUT.write_text("\n".join([HEADING, f"| {' | '.join(head)} |", ruler, *rows, ""]))
     print(rows[-1])
 
 
