@@ -12,9 +12,9 @@ _BLOCK = 256  # observations that are looked at for all pairs before the next
 @compiled(fastmath=STRICT)
 def assign_each(costs, orders):
     """For each of many square matrices (S, K, K) the column of each row, (S, K), that makes the sum of costs least."""
-    scratch = _scratch(costs.shape[1])
+    scratch = room_for_assignment(costs.shape[1])
     for s in range(len(costs)):
-        _assign(costs[s], orders[s], scratch)
+        assign(costs[s], orders[s], scratch)
 
 
 @compiled(fastmath=STRICT)
@@ -47,11 +47,11 @@ def add_in_order(membership, target, forbidden, orders, total):
         Is added to.
     """
     k = orders.shape[1]
-    costs, scratch = np.empty((k, k)), _scratch(k)
+    costs, scratch = np.empty((k, k)), room_for_assignment(k)
     for s in range(len(membership)):
         if len(target):
             _fill_costs(membership[s], target, forbidden, costs)
-            _assign(costs, orders[s], scratch)
+            assign(costs, orders[s], scratch)
         for i in range(len(total)):
             for j in range(k):
                 total[i, j] += membership[s, i, orders[s, j]]
@@ -73,13 +73,16 @@ def _fill_costs(membership, target, forbidden, costs):
 
 
 @compiled(fastmath=STRICT)
-def _scratch(k):
+def room_for_assignment(k):
+    """Duals of rows and of columns, and lengths of paths; four lists of columns."""
     return np.empty((3, k)), np.empty((4, k), np.int64)
 
 
 @compiled(fastmath=STRICT)
-def _assign(cost, order, scratch):
-    """One row after the other by the shortest augmenting path (Crouse 2016, doi:10.1109/TAES.2016.140952).
+def assign(cost, order, scratch):
+    """Fill the column of each row, (K,), that makes the sum of costs least; the first of the scratch holds the duals.
+
+    One row after the other by the shortest augmenting path (Crouse 2016, doi:10.1109/TAES.2016.140952).
 
     Of equally near columns a free one comes first, the last of those: so ties are settled as scipy settles them.
     """

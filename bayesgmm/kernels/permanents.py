@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels.assignments import _assign, _scratch
+from bayesgmm.kernels.assignments import assign, room_for_assignment
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.variates import log_heavy
 
@@ -118,7 +118,7 @@ def log_permanent_by_blocks(log_f, least, scratch, table):
     for i in range(k):
         for j in range(k):
             cost[i, j] = -log_f[i, j]
-    _assign(cost, order, of_assignment)
+    assign(cost, order, of_assignment)
     of_row, of_column = of_assignment[0][0], of_assignment[0][1]
     value, largest = 0.0, 0.0
     for i in range(k):
@@ -204,7 +204,7 @@ def _are_equal(matrix, one, other):
 def room_for_blocks(k):
     """Costs, entries, their order, who is reached from each, a block and its columns, and room for an assignment."""
     order, reached, members = np.empty(k, np.int64), np.empty(k, np.int64), np.empty((5, k), np.int64)
-    return np.empty((k, k)), np.empty((k, k)), order, reached, members, _scratch(k)
+    return np.empty((k, k)), np.empty((k, k)), order, reached, members, room_for_assignment(k)
 
 
 @compiled(fastmath=STRICT)
