@@ -28,7 +28,6 @@ from bayesgmm.data.observations import Observations, Source
 from bayesgmm.data.reading import count_distinct, warn_of_unlike_scales
 from bayesgmm.data.scan import Scan
 from bayesgmm.data.sources import read_fit_source
-from bayesgmm.data.units import Units
 from bayesgmm.em import starts as em_starts
 from bayesgmm.em.left_off import left_off
 from bayesgmm.em.result import EMResult, are_one, order_within, sorted_within
@@ -295,9 +294,8 @@ def _completed_again(z: Observations, settings: Settings, rng: np.random.Generat
         yield from repeat(z.x)
     single = Mixture(np.ones(1), np.zeros((1, z.n_features)), np.eye(z.n_features)[None])
     unlabelled = Observations.made(z.x, replace(z.known, labels=None, noise=None))
-    unit = Units(np.zeros(z.n_features), np.ones(z.n_features))
-    one_unit = replace(settings, units=unit, noise=False, family=GAUSSIAN)
-    fitted = run_em(unlabelled, one_unit, Start("", single)).end.mixture
+    gaussian = replace(settings.for_standardised(), family=GAUSSIAN)
+    fitted = run_em(unlabelled, gaussian, Start("", single)).end.mixture
     while True:
         yield unlabelled.completed(fitted.parameters, rng)
 

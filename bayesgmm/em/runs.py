@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,11 @@ class Settings:
     variance_floor: float
     noise: bool
     family: Family
+
+    def for_standardised(self) -> Settings:
+        """The same for data that have been standardised, of which none is noise."""
+        d = self.structure.n_features
+        return replace(self, units=Units(np.zeros(d), np.ones(d)), noise=False)
 
 
 @dataclass(frozen=True)

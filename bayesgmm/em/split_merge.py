@@ -16,7 +16,6 @@ import numpy as np
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
-from bayesgmm.data.units import Units
 from bayesgmm.em.result import are_one, spurious
 from bayesgmm.em.runs import Run, Settings, run_em
 from bayesgmm.em.starts import Start
@@ -125,8 +124,7 @@ def _splits(z: Observations, settings: Settings, whole: Mixture, share: FloatArr
         return
     known = replace(z.known, labels=None, noise=None)
     rows = Observations.made(z.x, known).weighing(z.counts * share).of(own)
-    unit = Units(np.zeros(z.n_features), np.ones(z.n_features))
-    local = replace(settings, units=unit, noise=False, classes=np.zeros(2, np.int64), max_iter=_PASSES)
+    local = replace(settings.for_standardised(), classes=np.zeros(2, np.int64), max_iter=_PASSES)
     mean, cov, nu = whole.mu[0], whole.cov[0], None if whole.nu is None else np.repeat(whole.nu, 2)
     sizes, axes = np.linalg.eigh(cov)
     step = _APART * np.sqrt(sizes[-1]) * axes[:, -1]
