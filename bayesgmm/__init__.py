@@ -15,7 +15,8 @@ Fitting
     numbers of components, :func:`posterior_k` for k as one more unknown. :class:`BayesianGMM` is all this for scikit-learn.
 Before fitting
     :class:`Observations` are rows with weights, labels, gaps or errors of measurement, taken by all that takes data;
-    :func:`impute` says what was lost. Rounded data have ties, onto which components can shrink: :func:`jitter` spreads them.
+    :func:`impute` says what was lost. Rounded data have ties, onto which components can shrink: :func:`rounded` says what
+    they are known to, as :func:`fit` does by itself where it must; :func:`jitter` spreads them.
 Can it be trusted?
     :func:`diagnose` judges the draws, :func:`check_against_em` sets EM beside them, :func:`label_quality` says whether
     single clusters can be told apart, :func:`solutions` where the chains sit if they disagree.

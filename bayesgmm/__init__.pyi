@@ -39,6 +39,7 @@ from .comparison.result import Comparison as Comparison
 from .counting import posterior_k as posterior_k
 from .data.observations import Observations as Observations
 from .data.parquet import scan_parquet as scan_parquet
+from .data.rounding import rounded as rounded
 from .data.scan import Scan as Scan
 from .data.ties import jitter as jitter
 from .em.fitting import fit_em as fit_em

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numbers
 import os
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import psutil
@@ -24,6 +24,7 @@ from bayesgmm.choices import Scale as Scale
 from bayesgmm.words import Words, about
 
 type Noise = bool | float | ArrayLike  # whether observations may be noise; the log density of those that are
+type Rounding = Literal["auto"] | ArrayLike | None  # the step to which values are rounded
 FloatArray = NDArray[np.float64]
 
 
@@ -121,6 +122,11 @@ def require_memory(n_bytes: int, what: str, remedy: str) -> None:
 def spoken(name: Any) -> str:
     """A column's name in a sentence; an empty one in quotation marks."""
     return str(name) if str(name).strip() else f'"{name}"'
+
+
+def named(feature: Any) -> str:
+    """What to call a feature in a sentence: by its name, or by its number."""
+    return f"column {feature}" if isinstance(feature, numbers.Integral) else str(feature)
 
 
 def _shown(value: Any) -> str:

@@ -12,13 +12,24 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
-from bayesgmm.analysis.impropriety import existence_of, look_at, warn_of_strays
+from bayesgmm.analysis.impropriety import as_proper, existence_of, look_at, warn_of_strays
 from bayesgmm.analysis.partitions import partition_of
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.tree import OBS, observed
-from bayesgmm.arguments import Covariance, FamilyName, Missing, Noise, read_choice, read_count, read_positive, read_seed
+from bayesgmm.arguments import (
+    Covariance,
+    FamilyName,
+    Missing,
+    Noise,
+    Rounding,
+    read_choice,
+    read_count,
+    read_positive,
+    read_seed,
+)
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data, warn_of_unlike_scales
+from bayesgmm.data.rounding import is_auto
 from bayesgmm.engines.gibbs import GibbsSettings, sweeps_between_draws
 from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.telescoped import InDataUnits, convergence_of, probabilities, verdict
@@ -53,6 +64,7 @@ def posterior_k(
     missing: Missing = "raise",
     sample_weight: ArrayLike | None = None,
     noise: Noise = False,
+    rounding: Rounding = "auto",
     family: FamilyName = "gaussian",
 ) -> xr.DataTree:
     r"""Posterior of the number of components k, and of how many of them the data occupy, by the telescoping sampler.
@@ -108,6 +120,8 @@ def posterior_k(
     noise : bool, float, or (n,) array-like
         Whether observations may be of no component, and the density of those: see :func:`bayesgmm.fit`.
         Its share does not depend on k, and is ``w_noise``; noise is -1 in ``z`` and in the partition.
+    rounding : "auto", float, (D,) array-like, or None
+        The step to which values are rounded: see :func:`bayesgmm.fit`. "auto" looks at the largest k.
     family : {"gaussian", "t"}
         As in :func:`bayesgmm.fit`; ``components`` holds the degrees of freedom ``nu``, too.
 
@@ -162,6 +176,7 @@ def posterior_k(
     array([0. , 0.2, 0.2, 0. ])
     """
     known: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "noise": noise, "family": family}
+    known["rounding"] = rounding
     data, _ = read_fit_data(x, 1, covariance=covariance, **known)
     if data.known.labels is not None:
         rule = "cannot be given to posterior_k, in which the number of components is unknown; fit a k that they fit"
@@ -172,6 +187,8 @@ def posterior_k(
     own_prior = read_prior(prior, data, covariance, family)
     alpha = _read_alpha(alpha, prior)
     largest = int(np.flatnonzero(p)[-1]) + 1
+    if is_auto(rounding):
+        data = as_proper(data, [largest], own_prior, covariance, family)
     of_data = look_at(data, [largest], own_prior, covariance, family)[largest]
     if of_data.improper is not None:
         raise ValueError(Words("p(k | x) cannot be computed: ", of_data.improper.sentence))

@@ -30,7 +30,17 @@ from bayesgmm.analysis.in_parts import OfRows, most_probable_of
 from bayesgmm.analysis.predictive import read_points, require_features
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import read_em
-from bayesgmm.arguments import TRAITS, Covariance, FamilyName, FloatArray, Method, read_choice, read_count, read_seed
+from bayesgmm.arguments import (
+    TRAITS,
+    Covariance,
+    FamilyName,
+    FloatArray,
+    Method,
+    Rounding,
+    read_choice,
+    read_count,
+    read_seed,
+)
 from bayesgmm.comparison.comparing import compare
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.comparison.verdict import Criterion, choose
@@ -87,6 +97,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     noise : bool or float
         Whether observations may be strays of no component, as in :func:`bayesgmm.fit`: True, uniformly distributed over the
         range of X and a tenth beyond either end, or the log density that noise has.
+    rounding : "auto", float, array-like of shape (n_features,), or None
+        The step to which values are rounded, as in :func:`bayesgmm.fit`: found by default, where it is needed.
     family : {"gaussian", "t"}
         Of the components, as in :func:`bayesgmm.fit`; ``covariances_`` of t distributions are their scale matrices.
     random_state : int, RandomState or None
@@ -163,6 +175,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         criterion: Criterion = "loo",
         fit_options: Mapping[str, Any] | None = None,
         noise: bool | float = False,
+        rounding: Rounding = "auto",
         family: FamilyName = "gaussian",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
@@ -179,6 +192,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         self.criterion = criterion
         self.fit_options = fit_options
         self.noise = noise
+        self.rounding = rounding
         self.family = family
         self.random_state = random_state
         self.verbose = verbose
@@ -227,6 +241,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             "chains": self.chains,
             "n_init": self.n_init,
             "noise": self._read_noise(),
+            "rounding": self.rounding,
             "family": self.family,
             "random_seed": self._seed(),
             "progressbar": bool(self.verbose),

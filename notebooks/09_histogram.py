@@ -198,14 +198,25 @@ by_width.round(5)
 # deviation beside it is as small as before.
 #
 # For two Gaussians middles are worse: many crabs have the same value, onto which a component can shrink without limit. There
-# is no proper posterior then, and `fit` warns of it:
+# is no proper posterior then. Told that values are exact, `fit` warns of it:
 
 # %%
 many, ends = wider(4)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    bg.fit((ends[1:] + ends[:-1]) / 2, 2, sample_weight=many, random_seed=1, progressbar=False)
+    bg.fit((ends[1:] + ends[:-1]) / 2, 2, sample_weight=many, rounding=None, random_seed=1, progressbar=False)
 print(fill(str(caught[0].message), 100))
+
+# %% [markdown]
+# Told nothing, it sees that the values lie on a grid, takes each for its bin, and says so. That is the histogram again:
+
+# %%
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    seen = bg.fit((ends[1:] + ends[:-1]) / 2, 2, sample_weight=many, random_seed=1, progressbar=False)
+print(fill(str(said[0].message), 100))
+means = {name: fit["posterior"]["mu"].mean(("chain", "draw")).values for name, fit in (("seen", seen), ("bins", coarse[2]))}
+print({name: each.round(4) for name, each in means.items()})
 
 # %% [markdown]
 # ## What was said above, checked
@@ -239,3 +250,5 @@ assert np.ptp(by_width["by bins"]) < by_width["sd"].min()
 assert (abs(by_width["by middles"] - by_width["as Sheppard says"]) < 1e-4).all()
 assert by_width.loc[4, "by middles"] - by_width.loc[29, "by bins"] > 4 * by_width.loc[4, "sd of it"]
 assert caught[0].category is bg.exceptions.ImproperPosteriorWarning
+assert said[0].category is bg.exceptions.DataWarning
+np.testing.assert_allclose(means["seen"], means["bins"], atol=0.1 * coarse[2]["posterior"]["mu"].std().item())

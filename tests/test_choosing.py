@@ -181,7 +181,7 @@ def test_a_record_that_is_none_is_refused(told):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ImproperPosteriorWarning")  # of values rounded to a millimetre
+@pytest.mark.filterwarnings("ignore:.* rounded:bayesgmm.exceptions.DataWarning")  # to a millimetre
 def test_the_settings_kept_repeat_the_draws():
     """Of an engine that ran longer, too: iris with a component to spare."""
     from sklearn.datasets import load_iris

@@ -98,7 +98,7 @@ OF_K = {"plot_k": bg.plots.plot_k, "report": READERS["report"]}
 NO_TREES = {  # of the public names: data and settings, attacked elsewhere; by_feature arranges data, whatever the draws are
     "BayesianGMM", "Comparison", "ConjugatePrior", "Diagnosis", "EMCheck", "EMResult", "Evidence", "by_feature", "HierarchicalPrior",
     "LabelQuality", "Mixture", "Observations", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "jitter", "plots",
-    "posterior_k", "prior_predictive", "priors", "Scan", "scan_parquet", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
+    "posterior_k", "prior_predictive", "priors", "rounded", "Scan", "scan_parquet", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
 }  # fmt: skip
 
 

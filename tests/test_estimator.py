@@ -39,7 +39,7 @@ _NOT_OURS = {"check_sample_weight_equivalence_on_dense_data": "see tests/test_we
 @parametrize_with_checks([bg.BayesianGMM(2, method="gibbs", **SHORT)], expected_failed_checks=lambda _: _NOT_OURS)
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # 20 draws of noise
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning")
-@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ImproperPosteriorWarning")  # a check takes iris, which is rounded
+@pytest.mark.filterwarnings("ignore:.* rounded:bayesgmm.exceptions.DataWarning")  # iris, and integers
 def test_scikit_learn_takes_it_for_an_estimator(estimator, check):
     check(estimator)
 
@@ -48,7 +48,7 @@ def test_scikit_learn_takes_it_for_an_estimator(estimator, check):
 @parametrize_with_checks([bg.BayesianGMM(2, **SHORT)], expected_failed_checks=lambda _: _NOT_OURS)
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning")
-@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ImproperPosteriorWarning")
+@pytest.mark.filterwarnings("ignore:.* rounded:bayesgmm.exceptions.DataWarning")
 def test_scikit_learn_takes_it_for_an_estimator_by_nuts(estimator, check):
     check(estimator)
 

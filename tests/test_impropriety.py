@@ -260,14 +260,14 @@ def rounded():
 def improper_comparison(rounded):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return bg.compare(rounded, [1, 2, 3], draws=50, thin=1, **QUIET)
+        return bg.compare(rounded, [1, 2, 3], rounding=None, draws=50, thin=1, **QUIET)
 
 
 def test_fit_names_an_improper_posterior_before_sampling(rounded):
     with warnings.catch_warnings():
         warnings.simplefilter("error", bg.exceptions.ImproperPosteriorWarning)
         with pytest.raises(bg.exceptions.ImproperPosteriorWarning, match=r"observations have x = .* rounded to 0.1"):
-            bg.fit(rounded, 2, **QUIET)
+            bg.fit(rounded, 2, rounding=None, **QUIET)
 
 
 def test_what_does_not_exist_is_refused(improper_comparison, rounded):
@@ -276,7 +276,7 @@ def test_what_does_not_exist_is_refused(improper_comparison, rounded):
         with pytest.raises(ValueError, match=r"cannot be computed: the posterior is improper: .*bayesgmm\.jitter\(x\)"):
             function(tree)
     with pytest.raises(ValueError, match=r"p\(k \| x\) cannot be computed: the posterior is improper"):
-        bg.posterior_k(rounded, **QUIET)
+        bg.posterior_k(rounded, rounding=None, **QUIET)
     assert "improper" in {each.kind for each in bg.diagnose(tree).findings}
     assert not bg.diagnose(tree).ok
 
@@ -295,7 +295,7 @@ def test_a_comparison_leaves_out_what_does_not_exist_and_says_so_first(improper_
 def test_a_comparison_of_nothing_but_improper_posteriors_has_em_alone(rounded):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        comparison = bg.compare(rounded, [2, 3], draws=50, thin=1, **QUIET)
+        comparison = bg.compare(rounded, [2, 3], rounding=None, draws=50, thin=1, **QUIET)
     assert comparison.table["elpd_loo"].isna().all()
     assert "elpd_loo" not in comparison.best
     assert comparison.verdict.startswith("k = 2, 3 left out")

@@ -101,6 +101,7 @@ CALLS = {
     "for_pymc": lambda d: bg.for_pymc(tree(d)),
     "impute": lambda d: bg.impute(tree(d), measured(d), draws=5, random_seed=1),
     "jitter": lambda d: bg.jitter(bg.datasets.old_faithful(), random_seed=1),
+    "rounded": lambda d: bg.fit_em(bg.rounded(bg.datasets.old_faithful()), 2, random_seed=1),
     "label_quality": lambda d: bg.label_quality(tree(d)),
     "log_evidence": lambda d: bg.log_evidence(tree(d), random_seed=1),
     "loo": lambda d: bg.loo(tree(d)),

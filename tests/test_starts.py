@@ -71,7 +71,7 @@ def test_nuts_on_an_improper_posterior_does_not_panic(seed):
     x = np.random.default_rng(seed).integers(0, 3, 10).astype(float)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        tree = bg.fit(x, 3, draws=25, tune=25, chains=2, thin=1, random_seed=seed, progressbar=False)
+        tree = bg.fit(x, 3, rounding=None, draws=25, tune=25, chains=2, thin=1, random_seed=seed, progressbar=False)
     assert np.isfinite(tree["posterior"]["mu"]).all()
 
 

@@ -18,6 +18,7 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
         raise RuntimeError(str(diagnosis))
     measured = bg.Observations(velocity, error=np.full(len(velocity), 0.1))
     r: xr.Dataset = bg.responsibilities(tree, measured)
+    tree = bg.fit(bg.rounded(velocity, 0.1), 3, rounding=None)
     behind: xr.Dataset = bg.impute(bg.fit(measured, 3, random_seed=1))
     strays: xr.DataArray = bg.responsibilities(bg.fit(velocity, 3, noise=True, random_seed=1))["noise"]
     density: xr.DataArray = bg.predictive_density(tree, np.linspace(0.0, 40.0, 100))

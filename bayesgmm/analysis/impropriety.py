@@ -34,15 +34,16 @@ from scipy.spatial import KDTree
 from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import features_of
-from bayesgmm.arguments import TRAITS, Covariance, FamilyName, FloatArray
+from bayesgmm.arguments import TRAITS, Covariance, FamilyName, FloatArray, named
 from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations
+from bayesgmm.data.rounding import as_detected
 from bayesgmm.data.ties import Ties, directions
 from bayesgmm.exceptions import DataWarning, ImproperPosteriorWarning, warn
 from bayesgmm.families import family_of
 from bayesgmm.model.priors import HierarchicalPrior, Prior, prior_of, scaled_to_range
 from bayesgmm.model.strays import Strays, strays
-from bayesgmm.words import Argument, Either, Sentence, Words
+from bayesgmm.words import Argument, Either, Sentence, Words, joined
 
 _JITTER, _TIED = Either("bayesgmm.jitter(x)", "--jitter"), Argument("covariance", "tied")
 COLLAPSE_REMEDY = Words("spread rounded data again: ", _JITTER, ", or use ", _TIED, " or a smaller k")
@@ -122,6 +123,28 @@ def forewarn(
         warn(Words(of, last.sentence), ImproperPosteriorWarning)
     warn_of_strays(found[ks[0]])
     return found
+
+
+def as_proper(
+    data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance, family: FamilyName = "gaussian"
+) -> Observations:
+    """The data; taken for rounded, where values taken as exact make the posterior of some k improper, which is said."""
+    if family_of(family).exact_alone:
+        return data
+    found = look_at(data, ks, prior, covariance, family)
+    improper = [k for k, each in found.items() if each.improper is not None]
+    result = as_detected(data, covariance) if improper else data
+    steps = result.steps
+    if result is data or steps is None:
+        return data
+    features = joined([f"{named(name)} ({step:g})" for name, step in zip(data.called, steps, strict=True) if step], ", ")
+    of, looks = ", ".join(map(str, improper)), "look" if np.count_nonzero(steps) > 1 else "looks"
+    why = f" {looks} rounded, and values taken as exact would make the posterior of k = {of} improper; "
+    stands = "each stands for the interval of that width around it ("
+    if result.known.lower is None:
+        stands = "rounding is taken for a measurement error of that width ("
+    warn(Words(features, why, stands, Argument("rounding", "auto"), ")"), DataWarning)
+    return result
 
 
 def warn_of_strays(found: OfData) -> list[str]:

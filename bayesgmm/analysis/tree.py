@@ -11,7 +11,8 @@ Every engine ends in :func:`build_tree`, every analysis begins with :func:`bayes
   ``permutation`` (chain, draw, cluster), the relabelling
 * ``observed_data``: ``x`` (obs) or (obs, feature); the name of a single feature is its attribute ``long_name``; where they
   were given, ``weight`` (obs), ``label`` (obs) or (obs, cluster), ``error``, standard deviations like ``x`` or
-  covariances (obs, feature, feature_bis), and ``lower`` and ``upper`` like ``x``
+  covariances (obs, feature, feature_bis), ``lower`` and ``upper`` like ``x``, and ``width`` likewise, the step to which
+  values are rounded
 * of t distributions, ``nu`` (chain, draw, cluster) in the posterior, and ``nu`` (cluster) in ``em_baseline``; ``sigma`` and
   ``cov`` are then those of the Gaussians that they come near to as nu grows
 * where observations may be noise, ``w_noise`` (chain, draw) in the posterior, its share, of which ``w`` are the weights of
@@ -57,7 +58,7 @@ from bayesgmm.em.result import EMResult
 from bayesgmm.model.mixture import NOISE, NU, Mixture
 
 OBS = "obs"
-WEIGHT, LABEL, ERROR, LOWER, UPPER = "weight", "label", "error", "lower", "upper"
+WEIGHT, LABEL, ERROR, LOWER, UPPER, WIDTH = "weight", "label", "error", "lower", "upper", "width"
 LOG_NOISE = "log_noise"
 OPTIMUM = "optimum"
 PAIR = "pair"  # of different features
@@ -139,7 +140,7 @@ def observed(data: Observations) -> xr.Dataset:
     if data.known.error is not None:
         error = as_shown(data.known.error)
         result[ERROR] = ((OBS, FEATURE, FEATURE_BIS)[: error.ndim], np.array(error))
-    for name, ends in ((LOWER, data.known.lower), (UPPER, data.known.upper)):
+    for name, ends in ((LOWER, data.known.lower), (UPPER, data.known.upper), (WIDTH, data.known.width)):
         if ends is not None:
             result[name] = (result["x"].dims, np.array(as_shown(ends)))
     if data.known.noise is not None:
@@ -216,7 +217,7 @@ def read_known(tree: xr.DataTree) -> Known:
         raise ValueError(
             f"tree must hold {NOISE} in its posterior and {LOG_NOISE} in observed_data, or neither; pass what fit returned"
         )
-    if not {WEIGHT, LABEL, ERROR, LOWER, UPPER, LOG_NOISE} & set(observed):
+    if not {WEIGHT, LABEL, ERROR, LOWER, UPPER, WIDTH, LOG_NOISE} & set(observed):
         return NOTHING
     x, names = read_observations(tree), (WEIGHT, LABEL, ERROR)
     n = len(x)
@@ -235,12 +236,15 @@ def read_known(tree: xr.DataTree) -> Known:
         raise ValueError(
             "lower and upper in observed_data of tree must be ends of intervals around x; pass what fit returned"
         )
+    width = read_numbers(observed[WIDTH].values, WIDTH).reshape(n, -1) if WIDTH in observed else None
+    if width is not None and not (width.shape == x.shape and (width >= 0).all() and _is_width(width, *ends)):
+        raise ValueError("width in observed_data of tree must be that of its intervals, or 0; pass what fit returned")
     of_noise = f"{LOG_NOISE} in observed_data of tree"
     noise = read_numbers(observed[LOG_NOISE].values, of_noise) if LOG_NOISE in observed else None
     if noise is not None and (noise.shape != (n,) or not np.isfinite(noise).all()):
         raise ValueError(f"{of_noise} must be a finite log density for every observation; pass what fit returned")
     try:
-        return replace(Known(weight, labels, read_error(error, None, x), *ends), noise=noise)
+        return replace(Known(weight, labels, read_error(error, None, x), *ends), noise=noise, width=width)
     except ValueError as wrong:
         raise ValueError(f"error in observed_data of tree must fit x: {wrong}; pass what fit returned") from None
 
@@ -248,6 +252,13 @@ def read_known(tree: xr.DataTree) -> Known:
 def _is_around(x: FloatArray, lower: FloatArray, upper: FloatArray) -> Iterator[bool]:
     yield lower.shape == x.shape == upper.shape
     yield bool(((lower <= x) & (x <= upper) | np.isnan(x) & (lower == -np.inf) & (upper == np.inf)).all())
+
+
+def _is_width(width: FloatArray, lower: FloatArray | None = None, upper: FloatArray | None = None) -> bool:
+    if lower is None or upper is None:
+        return True
+    used = width > 0
+    return bool(np.allclose(width[used], (upper - lower)[used], rtol=1e-6, atol=1e-12 * abs(lower[used]).max(initial=0.0)))
 
 
 def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:

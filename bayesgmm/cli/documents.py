@@ -37,8 +37,9 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
 
     ``document``: "fit"; ``data``: columns, n, and where they are: counted, the sum of the weights; missing, the number of
     values by column; intervals, how many values lie in one, by column; errors, the smallest and the largest by column;
-    ``settings``, with the seed; ``engines``: those that drew where none was asked for, each with method, because, seconds,
-    r_hat (null of independent draws), ess, converged, trouble, kept; ``versions``; ``seconds`` by phase; ``interrupted``;
+    rounding, the step by column; ``settings``, with the seed; ``engines``: those that drew where none was asked for, each
+    with method, because, seconds, r_hat (null of independent draws), ess, converged, trouble, kept; ``versions``;
+    ``seconds`` by phase; ``interrupted``;
     ``ok``: whether nothing was found and EM agrees; ``judgement`` on both: level ("good", "caution", "bad"), title,
     sentences; ``diagnosis``: ok, converged,
     findings (kind, problem, remedy, numbers), sampler, labels, invariants; ``parameters``: a row for each; ``noise``: null,
@@ -125,10 +126,11 @@ def _data(tree: xr.DataTree, columns: Sequence[str]) -> dict[str, Any]:
     gaps |= {"intervals": dict(zip(columns, bounded, strict=True))} if bounded.any() else {}
     ranges = (
         {}
-        if sd is None
+        if sd is None or not rows.has_errors
         else {"errors": dict(zip(columns, zip(np.nanmin(sd, 0), np.nanmax(sd, 0), strict=True), strict=True))}
     )
-    return {"columns": list(columns), "n": observed.sizes[OBS]} | counted | gaps | ranges
+    steps = {} if rows.steps is None else {"rounding": dict(zip(columns, rows.steps, strict=True))}
+    return {"columns": list(columns), "n": observed.sizes[OBS]} | counted | gaps | ranges | steps
 
 
 def _noise(reading: Reading, strays: NDArray[np.int64]) -> dict[str, Any] | None:

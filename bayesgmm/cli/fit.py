@@ -16,7 +16,7 @@ Examples:
 
 bayesgmm fit galaxies.csv --column velocity -k 3
 
-bayesgmm fit geyser.csv --columns eruptions waiting -k 2 --jitter --out results/
+bayesgmm fit geyser.csv --columns eruptions waiting -k 2 --out results/
 
 bayesgmm simulate --seed 1 | bayesgmm fit - --column x -k 2 --json --quiet
 """

@@ -12,7 +12,8 @@ from bayesgmm.words import Argument, Either, Piece, Words, said
 
 type Tell = Callable[[str], object]  # takes a line that is said
 _OF_SAMPLING = "method|chains|engine|draws|tune|thin|target_accept|target_ess|max_draws|max_iter|n_init|seed"
-_OPTIONS = frozenset(f"k|missing|weight|error|noise|family|covariance|cache|weights|means|sigma|{_OF_SAMPLING}".split("|"))
+_OF_DATA = "k|missing|weight|error|noise|rounding|family|covariance|cache|weights|means|sigma"
+_OPTIONS = frozenset(f"{_OF_DATA}|{_OF_SAMPLING}".split("|"))
 _CALLED = {"random_seed": "--seed", "n": "-n", "x": "the data", "covariances": "--covariance"}
 
 

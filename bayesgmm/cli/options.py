@@ -107,12 +107,33 @@ class Source:
             help="Observations may be strays of no cluster, uniform over the data's range and a tenth beyond either end.",
         ),
     ] = False
+    rounding: Annotated[
+        list[str] | None,
+        _data(
+            metavar="WIDTH ...",
+            help="Step to which values are rounded, for all columns or for each (0: not rounded); none: values are exact; "
+            "auto: the step that is found, where equal values taken as exact would make the posterior improper.",
+            show_default="auto",
+        ),
+    ] = None
     jitter: Annotated[
         bool,
         _data(
             "--jitter", help="Spread rounded columns over the intervals that they were rounded from, the same in every run."
         ),
     ] = False
+
+    @property
+    def steps(self) -> Literal["auto"] | list[float] | None:
+        """The argument ``rounding``."""
+        words = [each.lower() for each in self.rounding or ["auto"]]
+        if words in (["auto"], ["none"]):
+            return "auto" if words == ["auto"] else None
+        try:
+            return [float(each) for each in words]
+        except ValueError:
+            rule = "must be auto, none, or numbers: the width of the step for all columns, or for each"
+            raise ValueError(f"--rounding {rule}, got {' '.join(self.rounding or [])}") from None
 
     def read(self, output: Output) -> FileRows:
         """The columns to fit, and what names their rows."""
@@ -135,6 +156,7 @@ class Source:
             text=TextOptions(self.separator, self.decimal, self.thousands, self.encoding, self.comment),
             announce=output.announce,
         )
+        _ = self.steps  # refuses what is none
         if self.jitter and rows.lower is not None:
             raise ValueError("--jitter must not be given beside --lower and --upper, which say where values lie; choose one")
         if self.jitter:
@@ -189,7 +211,7 @@ class Settings:
     engine: Annotated[Engine | None, of_sampling(help="What computes the posterior.", show_default="compiled")] = None
 
     def arguments(self, source: Source) -> dict[str, Any]:
-        """As arguments of :func:`bayesgmm.fit`, with what is said of missing values and noise where the data are."""
+        """As arguments of :func:`bayesgmm.fit`, with what is said of the data."""
         from bayesgmm.families import family_of
         from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
 
@@ -197,7 +219,7 @@ class Settings:
         kind = HierarchicalPrior if self.prior == "hierarchical" else ConjugatePrior
         usual: Scale = "core" if source.noise else family_of(self.family).scale
         prior = kind(scale=arguments.pop("prior_scale") or usual)
-        known = {"missing": source.missing, "noise": source.noise}
+        known = {"missing": source.missing, "noise": source.noise, "rounding": source.steps}
         return arguments | {"prior": prior, "random_seed": arguments.pop("seed")} | known
 
 
@@ -245,7 +267,7 @@ def unfolded(command: Callable[..., None]) -> Callable[..., None]:
     return with_options
 
 
-_LISTS = ("--columns", "--error", "--lower", "--upper")
+_LISTS = ("--columns", "--error", "--lower", "--upper", "--rounding")
 
 
 def spread_out(arguments: list[str]) -> list[str]:

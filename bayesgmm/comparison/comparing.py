@@ -17,15 +17,16 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from bayesgmm.analysis.contract import attribute
-from bayesgmm.analysis.impropriety import OfData, forewarn, of_data
+from bayesgmm.analysis.impropriety import OfData, as_proper, forewarn, of_data
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.arguments import Covariance, FamilyName, Method, Missing, Noise, read_count, read_seed
+from bayesgmm.arguments import Covariance, FamilyName, Method, Missing, Noise, Rounding, read_count, read_seed
 from bayesgmm.comparison.cache import FitCache
 from bayesgmm.comparison.judging import Judged, judge, table_of
 from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS
 from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
+from bayesgmm.data.rounding import is_auto
 from bayesgmm.data.scan import Scan
 from bayesgmm.data.sources import read_fit_source
 from bayesgmm.engines.phases import Phases
@@ -65,6 +66,7 @@ def compare(
     sample_weight: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     noise: Noise = False,
+    rounding: Rounding = "auto",
     family: FamilyName = "gaussian",
     **options: Any,
 ) -> Comparison:
@@ -78,8 +80,8 @@ def compare(
         Numbers of components to try.
     method : {"nuts", "gibbs", "advi", "laplace"}, optional
         As in :func:`bayesgmm.fit`, for every k; by default the engine that suits each.
-    prior, covariance, draws, chains, missing, sample_weight, labels, noise, family
-        As in :func:`bayesgmm.fit`, the same for every k.
+    prior, covariance, draws, chains, missing, sample_weight, labels, noise, rounding, family
+        As in :func:`bayesgmm.fit`, the same for every k: values are taken for rounded for all k if they must be for one.
     prior_k : PriorOnK or sequence of float, optional
         Prior on k (:mod:`bayesgmm.priors`), restricted to those compared. Default: all of them equally probable.
     cache : path, optional
@@ -145,6 +147,7 @@ def compare(
         raise TypeError("model states one k and cannot be compared over k; fit each model and pass the trees to az.compare")
     ks = _read_ks(k)
     given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels, "noise": noise}
+    given["rounding"] = rounding
     x = first_pass(x, given, Phases(announce=progressbar))
     data, source, _ = read_fit_source(x, ks[0], covariance=covariance, family=family, **given)  # type: ignore[arg-type]
     for each in ks[1:]:
@@ -160,12 +163,14 @@ def compare(
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
     settings |= {} if family == "gaussian" else {"family": family}
     own_prior = read_prior(prior, data, covariance, family)
+    if is_auto(rounding) and source is data:
+        data = source = as_proper(data, ks, own_prior, covariance, family)
     asked = _Asked(
         data=data,
         source=source,
         ks=ks,
         method=method,
-        of_every_fit=settings | {"prior": prior, "missing": missing, "progressbar": progressbar},
+        of_every_fit=settings | {"prior": prior, "missing": missing, "progressbar": progressbar, "rounding": rounding},
         known=forewarn(data, ks, own_prior, covariance, family),
         seed=seed,
     )

@@ -122,7 +122,8 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
         return _as_told(reading)
     own, points, units = reading.ask(read_posterior)
     require_existence(reading, "the evidence")
-    return _bridged(own, points, units.log_volume(own.observations.counts_known), effort, rng)
+    log_unit = units.log_volume(own.observations.counts_known) + own.observations.sum_log_widths
+    return _bridged(own, points, log_unit, effort, rng)
 
 
 def told_of_passes(reading: Reading, own: SummedPosterior, seed: int) -> dict[str, float]:

@@ -36,6 +36,9 @@ class Known:
         bounds it.
     noise : (n,) array, or None
         Log density of each observation, of what is known of it, if it is noise; None where none is.
+    width : (n, D) array, or None
+        Step to which each value is rounded, 0 where it is not. Its interval is as wide, and its probability is divided by
+        it, which makes a density of it; or its error has that part of the variance, width^2 / 12.
     """
 
     weight: FloatArray | None = None
@@ -44,6 +47,7 @@ class Known:
     lower: FloatArray | None = None
     upper: FloatArray | None = None
     noise: FloatArray | None = None
+    width: FloatArray | None = None
     _log_labels: dict[int, FloatArray] = field(default_factory=dict, init=False, repr=False)  # of the k asked for last
 
     def of(self, rows: Any) -> Known:
@@ -56,9 +60,16 @@ class Known:
         return all(one is other if one is None or other is None else np.array_equal(one, other) for one, other in pairs)
 
     @property
+    def log_widths(self) -> FloatArray | float:
+        """What divides each observation's probability, so that it is a density, its logarithm, (n,); or 0."""
+        if self.width is None or self.lower is None:
+            return 0.0
+        return np.asarray(np.log(np.where(self.width > 0, self.width, 1.0)).sum(axis=1))
+
+    @property
     def arrays(self) -> tuple[NDArray[Any] | None, ...]:
         """All that is known, in the order above."""
-        return self.weight, self.labels, self.error, self.lower, self.upper, self.noise
+        return self.weight, self.labels, self.error, self.lower, self.upper, self.noise, self.width
 
     def total(self, n: int) -> float:
         """The number of observations, each counted as often as it counts."""

@@ -55,8 +55,8 @@ def uniform(rows: Observations, box: tuple[FloatArray, FloatArray] | None = None
     low, high = box_of(rows) if box is None else box
     known = np.where(np.isnan(rows.x), 0.0, -np.log(high - low))
     if rows.known.lower is not None and rows.known.upper is not None:
-        width = rows.known.upper - rows.known.lower
-        known[rows.bounded] += np.log(width[rows.bounded])
+        width, within = rows.known.upper - rows.known.lower, rows.bounded
+        known[within] += np.log(width[within])
     return np.asarray(known.sum(axis=1))
 
 

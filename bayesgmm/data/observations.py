@@ -35,6 +35,7 @@ EXACT_ALONE = Words(
     Argument("family", "gaussian"),
 )
 _ROWS = 2**16  # handled together
+_ROUNDED = 1e-9  # of a rounding error, which another one beside it exceeds
 _DRAWN = 5  # exact values that are looked at while one behind another is drawn
 
 
@@ -304,6 +305,7 @@ class Observations:
         many = [
             (np.isnan(self.x).sum(), "value missing", "values missing"),
             (np.count_nonzero(self.bounded), "value in an interval", "values in intervals"),
+            (np.count_nonzero(self.rounded), "value rounded", "values rounded"),
         ]
         features = f"{self.n_features} feature{'s' if self.n_features > 1 else ''}"
         said = [f"n = {len(self)}", features, *(f"{n} {one if n == 1 else more}" for n, one, more in many if n)]
@@ -352,7 +354,7 @@ class Observations:
 
     @property
     def counts_known(self) -> FloatArray:
-        """How many values of each feature have a density, not a probability: those not in intervals, weighted, (D,)."""
+        """How many values of each feature have a density, not a probability, weighted, (D,)."""
         if self.known.lower is None and (self.kind is EXACT or self.n_features == 1):
             return np.full(self.n_features, self.total)
         return self.counts @ self.has_density
@@ -374,15 +376,33 @@ class Observations:
     @property
     def exact(self) -> FloatArray:
         """Rows with NaN where a value is missing, has an error, or lies in an interval."""
-        known = np.where(self.bounded, np.nan, self.x) if self.known.lower is not None else self.x
+        known = np.where(self.known.lower == self.known.upper, self.x, np.nan) if self.known.lower is not None else self.x
         return known if self.error_sd is None else np.where(self.error_sd > 0, np.nan, known)
 
     @property
     def bounded(self) -> NDArray[np.bool_]:
-        """Which values lie in an interval that is not everywhere, (n, D)."""
+        """Which values lie in an interval that is neither everywhere nor that of a rounded value, (n, D)."""
         if self.known.lower is None or self.known.upper is None:
             return np.zeros(self.x.shape, dtype=bool)
-        return (self.known.lower < self.known.upper) & ~np.isnan(self.x)
+        return (self.known.lower < self.known.upper) & ~np.isnan(self.x) & ~self.rounded
+
+    @property
+    def rounded(self) -> NDArray[np.bool_]:
+        """Which values are known to have been rounded, (n, D)."""
+        return np.zeros(self.x.shape, dtype=bool) if self.known.width is None else self.known.width > 0
+
+    @property
+    def steps(self) -> FloatArray | None:
+        """To which each feature is rounded, 0 where it is not, (D,); None if none is."""
+        return None if self.known.width is None else self.known.width.max(axis=0)
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether values have errors beside that of rounding."""
+        error, width = self.known.error, self.known.width
+        if error is None or width is None or error.ndim == 3:
+            return error is not None
+        return bool((error > (1 + _ROUNDED) * width / np.sqrt(12)).any())
 
     @property
     def error_sd(self) -> FloatArray | None:
@@ -411,6 +431,7 @@ class Observations:
             error=None if sd is None else sd[:, [place]],
             lower=None if self.known.lower is None else self.known.lower[:, [place]],
             upper=None if self.known.upper is None else self.known.upper[:, [place]],
+            width=None if self.known.width is None else self.known.width[:, [place]],
             noise=None,
         )
         return Observations.made(self.x[rows][:, [place]], known.of(rows))
@@ -461,7 +482,8 @@ class Observations:
         if error is not None:
             error = error / (units.scale if error.ndim == 2 else np.outer(units.scale, units.scale))
         lower, upper = (None if end is None else units.standardised(end) for end in (self.known.lower, self.known.upper))
-        known = replace(self.known, error=error, lower=lower, upper=upper, noise=self._noise_in(units))
+        width = None if self.known.width is None else self.known.width / units.scale
+        known = replace(self.known, error=error, lower=lower, upper=upper, width=width, noise=self._noise_in(units))
         return Observations.made(units.standardised(self.x), known)
 
     @cached_property
@@ -479,9 +501,9 @@ class Observations:
 
     @property
     def has_density(self) -> NDArray[np.bool_]:
-        """Which values (n, D) have a density: those that are known, if with errors, and not in intervals."""
+        """Which values (n, D) have a density: those that are known, if with errors or rounded, and not in intervals."""
         if self.known.lower is not None:
-            return np.asarray(self.known.lower == self.known.upper)
+            return np.asarray(self.known.lower == self.known.upper) | self.rounded
         return ~np.isnan(self.x)
 
     def _noise_in(self, units: Units | None) -> FloatArray | None:
@@ -490,6 +512,17 @@ class Observations:
             return self.known.noise
         return self.known.noise + self.has_density @ np.log(units.scale)
 
+    def _log_widths(self, units: Units | None = None) -> FloatArray | float:
+        """What divides each row's probability, so that it is a density in these units, its logarithm."""
+        known = self.known.log_widths
+        return known if units is None or isinstance(known, float) else known - self.rounded @ np.log(units.scale)
+
+    @property
+    def sum_log_widths(self) -> float:
+        """What the log-likelihood has to be less that compiled code finds, for it knows of no widths."""
+        widths = self.known.log_widths
+        return 0.0 if isinstance(widths, float) else float(self.counts @ widths)
+
     def _in_order(
         self, k: int, *, noise: bool = True, units: Units | None = None
     ) -> tuple[FloatArray | None, FloatArray | None]:
@@ -497,6 +530,7 @@ class Observations:
         weight, log_labels = self.known.weight, self.known.log_labels(k)
         of_noise = self._noise_in(units) if noise else None
         if of_noise is not None:
+            of_noise = of_noise + self._log_widths(units)  # compiled code has the intervals' probabilities
             if log_labels is None:
                 log_labels = of_noise[None]
             else:  # what is of a known component is not noise
@@ -543,7 +577,8 @@ class Observations:
         self._require_exact(nu)
         weights, noise = self._shares(weights, means)
         known = self._in_order(means.shape[-2], noise=noise)[1]
-        return estep.log_density(self.x, weights, means, self._separable(means, factors), known, self.kind, nu)
+        found = estep.log_density(self.x, weights, means, self._separable(means, factors), known, self.kind, nu)
+        return found - self.known.log_widths
 
     def responsibilities(self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None) -> FloatArray:
         """Probability of each component given each of them and its label, (n, K), or (S, n, K) of S mixtures.
@@ -569,7 +604,9 @@ class Observations:
         standardise: Any = {} if units is None else {"shift": units.shift, "scale": units.scale}
         weights, noise = self._shares(weights, means)
         known = self._in_order(means.shape[-2], noise=noise, units=units)
-        return estep.e_step(self.x, weights, means, self._separable(means, factors), *known, self.kind, nu, **standardise)
+        found = estep.e_step(self.x, weights, means, self._separable(means, factors), *known, self.kind, nu, **standardise)
+        widths = self._log_widths(units)
+        return found if isinstance(widths, float) else found._replace(log_likelihood=found[0] - float(self.counts @ widths))
 
     def units(self, *, one_unit: bool) -> Units:
         """Those in which they are standardised."""

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import numbers
 import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.arguments import TRAITS, Covariance, FamilyName, FloatArray, Missing, Noise, read_choice, read_count, spoken
+from bayesgmm.arguments import (
+    TRAITS,
+    Covariance,
+    FamilyName,
+    FloatArray,
+    Missing,
+    Noise,
+    Rounding,
+    read_choice,
+    read_count,
+    spoken,
+)
 from bayesgmm.data.intervals import INTERVALS_ALONE
 from bayesgmm.data.known import require_components
 from bayesgmm.data.observations import EXACT_ALONE, Observations
+from bayesgmm.data.rounding import as_asked
 from bayesgmm.exceptions import PACKAGE, DataWarning
 from bayesgmm.families import family_of
 from bayesgmm.kernels.rows import EXACT
@@ -34,6 +45,7 @@ def read_fit_data(
     sample_weight: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     noise: Noise = False,
+    rounding: Rounding = None,
     family: FamilyName = "gaussian",
     of_any_rank: bool = False,
     frequencies: bool = True,
@@ -54,6 +66,7 @@ def read_fit_data(
             raise
         subject = Words("of the observations with a positive ", Argument("sample_weight"), ": ")
         raise ValueError(Words(subject, said(error))) from None
+    data = as_asked(data, rounding, covariance)
     if family_of(family).exact_alone and data.kind is not EXACT:
         raise ValueError(about("x", EXACT_ALONE))
     return data.with_noise(noise), k
@@ -178,8 +191,3 @@ def _count_apart(columns: FloatArray, gaps: FloatArray) -> int:
 def as_shown(values: FloatArray) -> FloatArray:
     """Values (..., D) as users see them: (...) for one feature."""
     return values[..., 0] if values.shape[-1] == 1 else values
-
-
-def named(feature: Any) -> str:
-    """What to call a feature in a sentence: by its name, or by its number."""
-    return f"column {feature}" if isinstance(feature, numbers.Integral) else str(feature)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm.arguments import Missing, Noise
+from bayesgmm.arguments import Missing, Noise, Rounding
 from bayesgmm.data.dask_rows import scan_dask
 from bayesgmm.data.first_pass import Block
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
+from bayesgmm.data.rounding import is_auto
 from bayesgmm.data.scan import Scan, left_off_of
 from bayesgmm.data.tables import is_dask, read_numbers
 from bayesgmm.words import about
@@ -30,6 +31,7 @@ def read_fit_source(
     sample_weight: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     noise: Noise = False,
+    rounding: Rounding = None,
     **others: Any,
 ) -> tuple[Observations, Observations | Scan, int]:
     """Rows in memory, where all rows are, and the number of components; see :func:`read_fit_data`.
@@ -39,7 +41,7 @@ def read_fit_source(
     scan = scan_of(x, missing=missing, sample_weight=sample_weight)
     if scan is None:
         given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels, "noise": noise}
-        data, k = read_fit_data(x, k, **given, **others)  # type: ignore[arg-type]
+        data, k = read_fit_data(x, k, rounding=rounding, **given, **others)  # type: ignore[arg-type]
         return data, data, k
     if labels is not None:
         raise ValueError(about("labels", "cannot be given of rows that are read in parts; read them into memory"))
@@ -47,8 +49,10 @@ def read_fit_source(
         scan.announce("a first pass, and then those of EM,")
     scan = scan if noise is False else scan.with_noise(noise)
     if scan.is_small:
-        data, k = read_fit_data(scan.read(), k, **others)
+        data, k = read_fit_data(scan.read(), k, rounding=rounding, **others)
         return data, data, k
+    if rounding is not None and not is_auto(rounding):
+        raise ValueError(about("rounding", "cannot be given of rows that are read in parts; read them into memory"))
     data, k = read_fit_data(scan.sample, k, **others)
     return data, scan, k
 

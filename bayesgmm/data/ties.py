@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm.arguments import TRAITS, Covariance, FloatArray, read_seed
+from bayesgmm.arguments import TRAITS, Covariance, FloatArray, named, read_seed
 from bayesgmm.data.observations import Observations
-from bayesgmm.data.reading import named
 from bayesgmm.data.tables import column_names, read_numbers
-from bayesgmm.words import about
+from bayesgmm.words import Argument, Words, about
 
 _EQUAL = 4 * np.finfo(float).eps  # of the largest value: a smaller difference is rounding of floats
 _OFF_GRID = 1e-3  # steps, by which a rounded value may miss a multiple of the step
@@ -73,7 +72,7 @@ class Ties:
         if self.of_rows or len(self.values) < 2 or not self.any:
             return None
         gaps = np.diff(self.values)
-        step = float(gaps.min())
+        step = float(f"{gaps.min():.9g}")  # 0.1, and not 0.09999999999999964
         steps = (self.values - self.values[0]) / step
         on_grid = bool((abs(steps - np.round(steps)) < _OFF_GRID).all())
         return step if on_grid and np.median(gaps) <= _WIDE * step else None
@@ -174,7 +173,7 @@ def jitter(
     if array.ndim not in (1, 2) or not np.isfinite(array).any():
         Observations.read(x, missing="drop")  # which says what is wrong
     known = np.where(np.isfinite(array), array, np.nan).reshape(len(array), -1)
-    steps = _steps(known, column_names(x) or range(known.shape[1]), resolution)
+    steps = read_steps(known, column_names(x) or range(known.shape[1]), resolution, "resolution")
     noise = np.random.default_rng(read_seed(random_seed)).uniform(-0.5, 0.5, size=known.shape) * steps
     if hasattr(x, "iloc"):
         table: Any = x
@@ -183,29 +182,36 @@ def jitter(
     return values + noise.reshape(values.shape)
 
 
-def _steps(columns: FloatArray, names: Sequence[Any], given: ArrayLike | None) -> FloatArray:
-    """The resolution of each feature, 0 where there is nothing to spread."""
-    if given is not None:
-        array = np.asarray(given, dtype=float)
-        if array.ndim > 1 or array.size not in (1, columns.shape[1]):
-            raise ValueError(
-                f"resolution must be a number, or one number for each of the {columns.shape[1]} feature(s), "
-                f"got shape {array.shape}"
-            )
-        if not np.isfinite(array).all() or (array < 0).any():
-            raise ValueError(f"resolution must be finite and not negative, got {array.tolist()}")
-        return np.broadcast_to(array, columns.shape[1:]).copy()
-    found = np.zeros(columns.shape[1])
-    for j, column in enumerate(columns.T):
-        each = ties_of(column, named(names[j]))
-        step = each.resolution
-        if step is None and each.any:
-            at = each.largest(1)[0]
-            got = f"{each.counts[at]} observations equal to {each.values[at]:g} among values on no coarse grid"
-            remedy = "leave these out, or pass resolution= (0 leaves a feature as it is)"
-            raise ValueError(about("x", f"must be rounded to be spread, got {got}; {remedy}"))
-        found[j] = step or 0.0
-    return found
+def read_steps(
+    columns: FloatArray, names: Sequence[Any], given: ArrayLike | None, argument: str, weight: FloatArray | None = None
+) -> FloatArray:
+    """The step to which each feature is rounded, as an argument says, or as it is found; 0 where there is none."""
+    if given is None:
+        for column, name in zip(columns.T, names, strict=True):
+            _require_grid(ties_of(column, named(name), weight=weight), argument)
+        return steps_of(columns, names, weight)
+    array = read_numbers(given, argument)
+    if array.ndim > 1 or array.size not in (1, columns.shape[1]):
+        rule = f"must be a number, or one number for each of the {columns.shape[1]} feature(s)"
+        raise ValueError(about(argument, f"{rule}, got shape {array.shape}"))
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise ValueError(about(argument, f"must be finite and not negative, got {array.tolist()}"))
+    return np.broadcast_to(array, columns.shape[1:]).copy()
+
+
+def steps_of(columns: FloatArray, names: Sequence[Any], weight: FloatArray | None = None) -> FloatArray:
+    """The step to which each feature looks rounded, (D,); 0 where it does not."""
+    found = [ties_of(column, named(name), weight=weight).resolution for column, name in zip(columns.T, names, strict=True)]
+    return np.array([step or 0.0 for step in found])
+
+
+def _require_grid(ties: Ties, argument: str) -> None:
+    """Refuse ties that are no rounding."""
+    if ties.any and ties.resolution is None:
+        at = ties.largest(1)[0]
+        got = f"{ties.counts[at]:g} observations equal to {ties.values[at]:g} among values on no coarse grid"
+        remedy = Words("leave these out, or pass ", Argument(argument), "= (0 leaves a feature as it is)")
+        raise ValueError(about("x", f"must be rounded, got {got}; ", remedy))
 
 
 def _in_units(name: Any, step: float) -> str:

@@ -66,7 +66,7 @@ def own_problem(data: Observations, em: EMResult, prior: Prior, engine: Engine |
         start_values=own.values_at(optima[0]),
         as_contract=lambda posterior: posterior[names],
         in_data_units=lambda posterior: rescaled(posterior, units),
-        log_unit=units.log_volume(em.source.counts_known),
+        log_unit=units.log_volume(em.source.counts_known) + own.observations.sum_log_widths,
         own=own,
     )
 

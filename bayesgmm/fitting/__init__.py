@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.analysis.impropriety import OfData
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.arguments import Covariance, Engine, FamilyName, Method, Missing, Noise
+from bayesgmm.arguments import Covariance, Engine, FamilyName, Method, Missing, Noise, Rounding
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.scan import Scan
 from bayesgmm.em.fitting import fit_em
@@ -57,6 +57,7 @@ def fit(
     sample_weight: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     noise: Noise = False,
+    rounding: Rounding = "auto",
     family: FamilyName = "gaussian",
 ) -> xr.DataTree:
     """Posterior over the parameters of a Gaussian mixture with k components.
@@ -152,6 +153,11 @@ def fit(
         data's range beyond either end; or the log density that noise has, the same everywhere or for each observation (in
         the data's units). Its share ``w_noise`` has the prior Beta(1, 9); ``w`` are the weights of what is not noise. The
         default prior is then scaled to the data without strays (``HierarchicalPrior(scale="core")``).
+    rounding : "auto", float, (D,) array-like, or None
+        The step to which values are rounded, in their units, 0 for a feature that is not: each value then stands for the
+        interval that is rounded to it, or, with full and tied covariances of several features, has an error of the variance
+        width^2 / 12 (:func:`bayesgmm.rounded`). "auto": the step that is found, where equal values taken as exact would make
+        the posterior improper, which is said. None: values are exact.
     family : {"gaussian", "t"}
         Gaussians, or Student's t distributions, whose tails let strays be: each with its own degrees of freedom ``nu``,
         under the prior Gamma(2, rate 0.1) (Juárez & Steel 2010), above 1; ``sigma`` and ``cov`` are then those of the
@@ -178,7 +184,7 @@ def fit(
     ImproperPosteriorWarning
         If so many observations are equal that the posterior is improper; said before anything is sampled.
     DataWarning
-        If a few observations far from all others set the scale of the prior.
+        If a few observations far from all others set the scale of the prior, or if values are taken for rounded.
     EngineWarning
         If the installed sampler does not take the compiled density, and PyMC's engine was used instead.
 

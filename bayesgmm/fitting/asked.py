@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm.analysis import predictive
-from bayesgmm.analysis.impropriety import OfData, forewarn
-from bayesgmm.arguments import Covariance, Engine, FamilyName, Missing, Noise, read_seed, require_memory
+from bayesgmm.analysis.impropriety import OfData, as_proper, forewarn
+from bayesgmm.arguments import Covariance, Engine, FamilyName, Missing, Noise, Rounding, read_seed, require_memory
 from bayesgmm.data.known import NOTHING
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import require_full_rank
+from bayesgmm.data.rounding import is_auto
 from bayesgmm.data.scan import Scan
 from bayesgmm.data.sources import read_fit_source, scan_of
 from bayesgmm.engines.nutpie_interface import interface_problem
@@ -50,6 +51,7 @@ class Asked:
     seed: int
     em_seed: int
     engine_seed: int
+    rounding: Rounding
     relabel: bool
     log_likelihood: bool
     posterior_predictive: bool
@@ -89,6 +91,7 @@ def read_asked(
     sample_weight: ArrayLike | None,
     labels: ArrayLike | None,
     noise: Noise,
+    rounding: Rounding,
     random_seed: int | np.random.Generator | None,
     **others: Any,
 ) -> Asked:
@@ -97,7 +100,9 @@ def read_asked(
     for name, value in known_of_rows.items():
         if model is not None and value is not None and value is not False:
             raise ValueError(about(name, "cannot be used beside model, which states its own likelihood; state it there"))
-    given: dict[str, Any] = known_of_rows | {"missing": missing}
+    if model is not None and rounding is not None and not is_auto(rounding):
+        raise ValueError(about("rounding", "cannot be used beside model, which states its own likelihood; state it there"))
+    given: dict[str, Any] = known_of_rows | {"missing": missing, "rounding": rounding}
     if model is not None and family != "gaussian":
         raise ValueError(about("family", "cannot be used beside model, which states its own likelihood; state it there"))
     data, source, k = read_fit_source(x, k, covariance=covariance, family=family, of_any_rank=model is not None, **given)
@@ -121,6 +126,8 @@ def read_asked(
     em_seed, engine_seed = (int(each) for each in np.random.SeedSequence(seed).generate_state(2) % 2**31)
     if model is None:
         prior = read_prior(prior, data, covariance, family)
+        if known is None and is_auto(rounding) and source is data:
+            data = source = as_proper(data, [k], prior, covariance, family)
         known = known or forewarn(data, [k], prior, covariance, family)[k]
     else:
         from bayesgmm.engines.custom import read_model
@@ -141,6 +148,7 @@ def read_asked(
         seed=seed,
         em_seed=em_seed,
         engine_seed=engine_seed,
+        rounding=rounding,
         known=known,
         chooses=chooses,
         **as_they_are,

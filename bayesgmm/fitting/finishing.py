@@ -45,6 +45,7 @@ def assembled(asked: Asked, em: EMResult, problem: Problem, sampled: Sampled, se
         "missing": asked.data.missing,
         "engine": "compiled" if isinstance(problem.target, CompiledTarget) else "pymc",
         "interrupted": int(sampled.interrupted),
+        **({"rounding": "none"} if asked.rounding is None else {}),
         **settings,
     }
     _log.debug("%s", ", ".join(f"{name} = {value}" for name, value in attrs.items()))

@@ -181,11 +181,13 @@ def counting_as(weight: FloatArray | None, signs: Signs = TYPESET) -> str:
 
 
 def known_in_part(rows: Observations, signs: Signs = TYPESET) -> str:
-    """How many values are missing or lie in intervals, and whether they have errors."""
+    """How many values are missing or lie in intervals, to what they are rounded, and whether they have errors."""
     gaps, bounded = int(np.isnan(rows.x).sum()), int(rows.bounded.sum())
     missing = f", {count(gaps, signs)} value{'s' if gaps > 1 else ''} missing" if gaps else ""
     within = f", {count(bounded, signs)} value{'s in intervals' if bounded > 1 else ' in an interval'}" if bounded else ""
-    return missing + within + ("" if rows.known.error is None else ", measured with errors")
+    steps = [] if rows.steps is None else sorted({signs.set(f"{step:g}") for step in rows.steps if step})
+    rounded = f", rounded to {listed(steps)}" if steps else ""
+    return missing + within + rounded + (", measured with errors" if rows.has_errors else "")
 
 
 def percent(share: float) -> str:

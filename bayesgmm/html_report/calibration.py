@@ -137,7 +137,7 @@ def along_axes(reading: Reading) -> list[Calibration]:
     are, or that may be noise.
     """
     rows, x = reading.observations, reading.x
-    partly = rows.known.error is not None or rows.bounded.any() or bool(np.isnan(x).any())
+    partly = rows.known.error is not None or rows.known.lower is not None or bool(np.isnan(x).any())
     if x.shape[1] == 1 or partly or rows.known.noise is not None or rows.known.weight is not None:
         return []
     units = Units.of(x, one_unit=False)

@@ -115,7 +115,7 @@ def _strays_are(fitted: Fitted) -> str:
 
 def _without_errors(fitted: Fitted) -> str:
     """What tells densities from histograms where the data have errors."""
-    if fitted.reading.known.error is None:
+    if not fitted.reading.observations.has_errors:
         return ""
     return " Densities are of values without errors: the histogram, of values with them, is wider."
 
@@ -127,7 +127,7 @@ def _marks(fitted: Fitted, n_features: int) -> str:
     rows = fitted.reading.observations
     if len(rows) > MOST_ERRORS:
         return gaps
-    bars = " Bars are one standard deviation of the error." if rows.known.error is not None else ""
+    bars = " Bars are one standard deviation of the error." if rows.has_errors else ""
     return (
         gaps
         + bars
@@ -152,7 +152,7 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
     n = len(fitted.reading.x)
     if len(fitted.features) == 1:
         rows = fitted.reading.observations
-        exact = "" if rows.known.error is None and not rows.bounded.any() else ", for a value known as it is"
+        exact = "" if not rows.has_errors and not rows.bounded.any() else ", for a value known as it is"
         words = (
             f"Probability of each cluster along the data{exact}, with {percent(INTERVAL)} bands; the data are marked below."
         )
@@ -194,7 +194,7 @@ def calibration_picture(fitted: Fitted) -> Picture:
     omitted = f" The first {len(shown)} of {len(fitted.features)} features." if len(fitted.features) > len(shown) else ""
     if np.isnan(fitted.reading.x).any():
         omitted += " Missing values are left out."
-    if fitted.reading.known.error is not None:
+    if fitted.reading.observations.has_errors:
         omitted += " What is predicted are values with their errors."
     if fitted.reading.observations.bounded.any():
         omitted += " Of an interval it is a number drawn evenly between the predictions for its ends."

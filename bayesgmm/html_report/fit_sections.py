@@ -103,7 +103,7 @@ def data_section(tree: xr.DataTree, clusters: Sequence[Clusters] = ()) -> Sectio
 
 def _known_in_part(rows: Observations, features: list[str]) -> list[Block]:
     """What missing values, errors and intervals are taken for."""
-    words, error = [], rows.error_sd
+    words, error = [], rows.error_sd if rows.has_errors else None
     if np.isnan(rows.x).any():
         words.append(
             "Missing values are taken as missing at random: whether a value is missing does not depend on it, given the "
@@ -119,6 +119,13 @@ def _known_in_part(rows: Observations, features: list[str]) -> list[Block]:
             f"Values were measured with errors, whose standard deviations were given: {listed(each)}. Means, standard "
             "deviations and densities of clusters are those of the values without errors; the table above and the "
             "histograms are of the values as measured."
+        )
+    if rows.steps is not None:
+        steps = listed([f"{name} to {number(float(step))}" for name, step in zip(features, rows.steps, strict=True) if step])
+        of = "lies in an interval of that width" if rows.known.lower is not None else "has a rounding error of that width"
+        words.append(
+            f"Values are rounded: {steps}. Each {of} around it; means and standard deviations of clusters are those before "
+            "rounding."
         )
     if rows.bounded.any():
         words.append(

@@ -272,11 +272,11 @@ class Fitted:
         said, logarithms = [], []
         for each in strange[:_TOLD]:
             column, rows = known(self.reading.x[:, self.features.index(each.feature)]), self.reading.observations
-            exact = rows.known.error is None and not rows.bounded.any()
+            exact = not rows.has_errors and not rows.bounded.any()
             place = as_recorded(column)(float(each.values[each.worst]))
             of = f" in {each.feature}" if several else ""
             found, expected = percents(float(each.shares[each.worst]), float(each.points[each.worst]))
-            given = "" if exact else f", given their {'intervals' if rows.known.error is None else 'errors'}"
+            given = "" if exact else f", given their {'errors' if rows.has_errors else 'intervals'}"
             where = f"lie below {'' if exact else 'about '}{place}{of}{given}"
             said.append(f"{found} of the observations {where}, where the model expects {expected}")
             logarithms.append(as_logarithm(each.feature, column, self.k) if exact else "")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesgmm.analysis.tree import ERROR, FEATURE, LOG_NOISE, LOWER, UPPER, WEIGHT
+from bayesgmm.analysis.tree import ERROR, FEATURE, LOG_NOISE, LOWER, UPPER, WEIGHT, WIDTH
 from bayesgmm.arguments import spoken
 from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations
@@ -17,7 +17,7 @@ from bayesgmm.families import GAUSSIAN, family_of
 def observations(tree: xr.DataTree) -> Observations:
     """The data without their labels."""
     x, group = np.asarray(tree["observed_data"]["x"].values, dtype=float), tree["observed_data"]
-    known: dict[str, Any] = {name: group[name].to_numpy() for name in (WEIGHT, ERROR, LOWER, UPPER) if name in group}
+    known: dict[str, Any] = {name: group[name].to_numpy() for name in (WEIGHT, ERROR, LOWER, UPPER, WIDTH) if name in group}
     known |= {name: each[:, None] for name, each in known.items() if name != WEIGHT and each.ndim == 1}
     noise = group[LOG_NOISE].to_numpy() if LOG_NOISE in group else None
     return Observations.made(x.reshape(len(x), -1), Known(**known, noise=noise))

@@ -11,7 +11,7 @@ from typing import Any
 import xarray as xr
 
 from bayesgmm.analysis.attempts import in_words
-from bayesgmm.analysis.tree import ERROR, LABEL, LOG_NOISE, LOWER, WEIGHT
+from bayesgmm.analysis.tree import ERROR, LABEL, LOG_NOISE, LOWER, UPPER, WEIGHT
 from bayesgmm.arguments import Scale
 from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.data.noise import as_asked
@@ -128,13 +128,26 @@ def _rows(tree: xr.DataTree) -> tuple[str, dict[str, str]]:
     arguments = {"sample_weight": (WEIGHT, "weight"), "labels": (LABEL, "labels")}
     known = {name: called for name, (kept, called) in arguments.items() if kept in tree["observed_data"]}
     known |= _sources(_missing(tree))
-    of_noise = _noise(tree)
-    held = ["error=error"] if ERROR in tree["observed_data"] else []
-    held += ["lower=lower", "upper=upper"] if LOWER in tree["observed_data"] else []
+    further = _noise(tree) | _rounding(tree)
+    held = [f"{name}={name}" for name in _held(tree)]
     if not held:
-        return "x", known | of_noise
+        return "x", known | further
     held += [f"{name.removeprefix('sample_')}={value}" for name, value in known.items()]
-    return f"bg.Observations({', '.join((['x'] if _has_values(tree) else []) + held)})", of_noise
+    return f"bg.Observations({', '.join((['x'] if _has_values(tree) else []) + held)})", further
+
+
+def _held(tree: xr.DataTree) -> list[str]:
+    """What is known of values beside these, but for their rounding."""
+    rows = observations(tree)
+    return [ERROR] * rows.has_errors + [LOWER, UPPER] * bool(rows.bounded.any())
+
+
+def _rounding(tree: xr.DataTree) -> dict[str, str]:
+    """The argument rounding, where values are rounded, or might have been taken for it."""
+    steps = observations(tree).steps
+    if steps is None:
+        return {"rounding": "None"} if tree.attrs.get("rounding") == "none" else {}
+    return _sources({"rounding": steps.tolist() if len(steps) > 1 else float(steps[0])})
 
 
 def _noise(tree: xr.DataTree) -> dict[str, str]:
@@ -222,10 +235,13 @@ def _plain(value: Any) -> Any:
 def _columns(tree: xr.DataTree) -> str:
     names = feature_names(tree)
     known = " --weight NAME" if WEIGHT in tree["observed_data"] else ""
-    for option in ("error", "lower", "upper"):
-        known += f" --{option}{' NAME' * len(names)}" if option in tree["observed_data"] else ""
+    for option in _held(tree):
+        known += f" --{option}{' NAME' * len(names)}"
+    steps = observations(tree).steps
+    known += "" if steps is None else f" --rounding {' '.join(f'{step:g}' for step in steps)}"
+    known += " --rounding none" if tree.attrs.get("rounding") == "none" else ""
     known += " --noise" if LOG_NOISE in tree["observed_data"] else ""
-    if LOWER in tree["observed_data"] and not _has_values(tree):
+    if LOWER in _held(tree) and not _has_values(tree):
         return known
     if len(names) == 1:
         named = "long_name" in tree["observed_data"]["x"].attrs

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.arguments import FloatArray
-from bayesgmm.data.reading import named
+from bayesgmm.arguments import FloatArray, named
 from bayesgmm.words import Either, Sentence, Words
 
 _SHARE = 100  # observations for each one that may be a stray

@@ -91,7 +91,7 @@ def draw_known_in_part(ax: Axes, rows: Observations, pair: list[int]) -> list[st
     if len(rows) > MOST_ERRORS:
         return []
     style: dict[str, Any] = {"fmt": "none", "ecolor": "#999999", "elinewidth": 0.5, "alpha": 0.5, "zorder": 0}
-    if sd is not None:
+    if sd is not None and rows.has_errors:
         ax.errorbar(points[:, 0], points[:, 1], yerr=sd[:, pair[1]], xerr=sd[:, pair[0]], **style)
         return ["bars: one standard deviation of the error"]
     if rows.known.lower is None or rows.known.upper is None or not rows.bounded[:, pair].any():

@@ -113,7 +113,7 @@ def plot_solutions(
         name_axes(panel, x=name)
         panel.set(ylabel="density", ylim=(0, None))
         panel.margins(x=0)
-        if reading.known.error is not None:
+        if reading.observations.has_errors:
             panel.plot([], [], " ", label=WITHOUT_ERRORS)
     if len(axes) > 1:
         legend(figure, axes)

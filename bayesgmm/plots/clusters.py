@@ -65,7 +65,7 @@ def plot_responsibilities(
     if len(names) == 1:
         _along(ax, reading, interval)
         name_axes(ax, x=names[0])
-        of = "" if reading.known.error is None else " of a value without error"
+        of = "" if not reading.observations.has_errors else " of a value without error"
         ax.set_ylabel(f"probability of the cluster{of}")
     else:
         (first, i), (second, j) = chosen
@@ -98,7 +98,7 @@ def _along(ax: Axes, reading: Reading, interval: float) -> None:
     values = x[~bounded & ~strays]
     ax.plot(values, np.full(len(values), -0.04), "|", color="#555555", markersize=7, label=f"data (n = {len(x)})")
     draw_strays(ax, np.column_stack([x[strays & ~bounded], np.full((strays & ~bounded).sum(), -0.04)]))
-    if observed.known.lower is not None and observed.known.upper is not None:
+    if bounded.any() and observed.known.lower is not None and observed.known.upper is not None:
         ends = np.unique(np.hstack([observed.known.lower, observed.known.upper])[bounded], axis=0)
         low, high = np.clip(ends, points[0], points[-1]).T
         ax.plot(ends, np.full(ends.shape, -0.04), "|", color="#999999", markersize=7)

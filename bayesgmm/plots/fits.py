@@ -100,7 +100,7 @@ def plot_fit(
         at = known(strays[:, place])
         draw_strays(panel, np.column_stack([at, np.full(len(at), 0.02)]), transform=panel.get_xaxis_transform())
         name_axes(panel, x=name)
-        if reading.known.error is not None:
+        if reading.observations.has_errors:
             panel.plot([], [], " ", label=WITHOUT_ERRORS)
     legend(figure, axes)
     return figure
@@ -191,7 +191,7 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
 def _said_of(rows: Observations, chosen: list[int]) -> list[str]:
     """What marks mean of values that are missing or have errors."""
     said = ["ticks at an axis: the other value is missing"] if np.isnan(rows.x[:, chosen]).any() else []
-    return said if rows.known.error is None else [*said, "densities and ellipses: of values without errors"]
+    return said if not rows.has_errors else [*said, "densities and ellipses: of values without errors"]
 
 
 def _reach(x: FloatArray) -> tuple[float, float]:
