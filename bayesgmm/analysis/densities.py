@@ -44,7 +44,7 @@ def log_likelihood(draws: Draws, rows: Observations) -> FloatArray:
     def of_some(begin: int) -> FloatArray:
         some = [each[begin : begin + few] for each in draws.parameters]
         if few == 1 and rows.n_features == 1:  # sums in one pass, without a logarithm for each observation
-            return np.asarray(rows.sums(*some).log_likelihood)
+            return np.asarray(rows.sums(*some, by_nodes=True).log_likelihood)
         return rows.log_density(*some) @ counts
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

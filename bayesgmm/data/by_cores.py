@@ -1,4 +1,4 @@
-"""Sums over many rows in memory, which all cores take together."""
+"""Sums over many rows in memory: over nodes that stand for them, or by all cores together."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.student import Nu
 
 _PARTS = 8  # on however many cores, so that sums are the same to the last bit
+_FEW = 50_000  # values times components, up to which neither is
 _ENOUGH = 5_000_000  # values times components, from which on threads are worth their while
 
 
@@ -35,8 +36,17 @@ class _ByCores:
             return reduce(ESums.plus, pool.map(of, self._parts))
 
 
+class _ByNodes:
+    """Rows of one feature with nodes."""
+
+    def __init__(self, rows: Observations) -> None:
+        self.sums = partial(rows.sums, by_nodes=True)
+
+
 def by_cores(source: Source, k: int) -> Summable:
     """The source itself where that is quick, or where it has workers of its own."""
-    if isinstance(source, Observations) and source.x.size * k >= _ENOUGH:
-        return _ByCores(source)
-    return source
+    if not isinstance(source, Observations) or source.x.size * k < _FEW:
+        return source
+    if source.nodes is not None:
+        return _ByNodes(source)
+    return _ByCores(source) if source.x.size * k >= _ENOUGH else source

@@ -25,6 +25,7 @@ from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.groups import Groups, groups_of
 from bayesgmm.kernels.intervals import Intervals, intervals_of
 from bayesgmm.kernels.latent import SUMMED
+from bayesgmm.kernels.quadrature import Nodes, nodes_of
 from bayesgmm.kernels.rows import EXACT, Kind, Rows, rows_of
 from bayesgmm.kernels.student import Nu
 from bayesgmm.words import Argument, Words, about
@@ -499,6 +500,15 @@ class Observations:
             error = error[:, :, None] ** 2 * np.eye(self.n_features)
         return groups_of(self.x, error) if error is None or self.n_features > 1 else Errors(given(error[:, 0, 0]))
 
+    @cached_property
+    def nodes(self) -> Nodes | None:
+        """What stands for many values of one feature in sums, if it may."""
+        known, noise = self.known, self.known.noise
+        plain = self.kind is EXACT and known.weight is None and known.labels is None
+        if not plain or self.n_features > 1 or (noise is not None and (noise != noise[0]).any()):
+            return None
+        return nodes_of(self.x[:, 0])
+
     @property
     def has_density(self) -> NDArray[np.bool_]:
         """Which values (n, D) have a density: those that are known, if with errors or rounded, and not in intervals."""
@@ -544,7 +554,8 @@ class Observations:
     def rows(self, k: int, *, student: bool = False) -> Rows:
         """As compiled code takes them, for K components, which are Gaussians or t distributions."""
         x = self.x[self.kind.order] if isinstance(self.kind, Groups | Intervals) else self.x
-        return rows_of(x, *self._in_order(k), self.kind, noise=self.known.noise is not None, student=student)
+        nodes, noise = None if student else self.nodes, self.known.noise is not None
+        return rows_of(x, *self._in_order(k), self.kind, noise=noise, student=student, nodes=nodes)
 
     def _shares(self, weights: FloatArray, means: FloatArray) -> tuple[FloatArray, bool]:
         """Weights of K components, and, behind them, of noise if these rows may be noise: whether one is."""
@@ -595,16 +606,22 @@ class Observations:
         return float(self.counts @ self.log_density(weights, means, factors, nu))
 
     def sums(
-        self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
-    ) -> ESums:
-        """Completed sums for a mixture, or for S of them, in whose units the rows are standardised in passing."""
+        self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None,
+        by_nodes: bool = False,
+    ) -> ESums:  # fmt: skip
+        """Completed sums for a mixture, or for S of them, in whose units the rows are standardised in passing.
+
+        They may be formed over nodes in place of many values, which are kept for the next time.
+        """
         if means.ndim == 3:
             given: Any = [weights, means, factors, repeat(None, len(means)) if nu is None else nu]
-            return ESums.stacked(self.sums(*each, units=units) for each in zip(*given, strict=True))
+            return ESums.stacked(self.sums(*each, units=units, by_nodes=by_nodes) for each in zip(*given, strict=True))
         standardise: Any = {} if units is None else {"shift": units.shift, "scale": units.scale}
         weights, noise = self._shares(weights, means)
         known = self._in_order(means.shape[-2], noise=noise, units=units)
-        found = estep.e_step(self.x, weights, means, self._separable(means, factors), *known, self.kind, nu, **standardise)
+        nodes = self.nodes if by_nodes and nu is None else None
+        kind = self.kind if nodes is None else nodes
+        found = estep.e_step(self.x, weights, means, self._separable(means, factors), *known, kind, nu, **standardise)
         widths = self._log_widths(units)
         return found if isinstance(widths, float) else found._replace(log_likelihood=found[0] - float(self.counts @ widths))
 

@@ -37,6 +37,7 @@ from bayesgmm.posterior import LogPosterior
 _OPERATIONS = 1_000  # observations x components for each move before a sweep
 _FEWEST_MOVES = 2
 _MOST_MOVES = 20
+_MOST_BY_NODES = 600
 
 Sweeps = Callable[[np.random.Generator, FloatArray, int, FloatArray], None]
 
@@ -116,8 +117,13 @@ def compile_sweeps(own: LogPosterior, point: FloatArray) -> None:
 
 
 def moves_before_a_sweep(own: LogPosterior) -> int:
-    """Two on a hundred observations, twenty on ten thousand, where each is as long as a third of a sweep."""
-    return int(np.clip(own.x.size * own.k // _OPERATIONS, _FEWEST_MOVES, _MOST_MOVES))
+    """Two on a hundred observations, twenty on ten thousand; where nodes stand for many values, as much longer as these are.
+
+    Each move takes as long as a pass over the values, or the nodes: a third of a sweep, or next to nothing.
+    """
+    nodes = own.observations.nodes
+    moves = int(np.clip(own.x.size * own.k // _OPERATIONS, _FEWEST_MOVES, _MOST_MOVES))
+    return moves if nodes is None else min(moves * len(own.x) // len(nodes.x), _MOST_BY_NODES)
 
 
 def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bayesgmm.kernels import exact, latent, steps
+import numpy as np
+
+from bayesgmm.kernels import behind, exact, groups, latent, steps
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.variates import choose
 
@@ -26,6 +28,46 @@ def _as_they_are(rng, known, spread, rows, offsets, mu, blocks, scratch, z, sums
 
 def _each_of_them(rng, known, spread, rows, offsets, mu, blocks, scratch, z, sums):
     _allocate_each(rng, spread, rows, rows.copies, offsets, mu, blocks, scratch, z, sums)
+
+
+def _of_groups(rng, known, spread, rows, offsets, mu, blocks, scratch, z, sums):
+    in_groups(rng, spread, rows, offsets, mu, blocks, scratch, z, sums)
+
+
+def in_groups(rng: Any, spread: Any, rows: Any, offsets: Any, mu: Any, blocks: Any, scratch: Any, z: Any, sums: Any) -> Any:
+    """Of rows in groups."""
+
+
+def _in_groups_of_variances(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
+    _allocate_each(rng, spread, rows, rows.copies, offsets, mu, blocks, scratch, z, sums)
+
+
+def _in_groups_of_factors(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
+    if rows.allocation != 0:
+        _allocate_with_one_error(rng, spread, rows, offsets, mu, blocks, z, sums)
+    else:
+        _allocate_each(rng, spread, rows, rows.copies, offsets, mu, blocks, scratch, z, sums)
+
+
+@compiled(fastmath=STRICT)
+def _allocate_with_one_error(rng, spread, rows, offsets, mu, blocks, z, sums):
+    """Of complete rows that were all measured with the same error."""
+    counts, first, second = sums
+    size, all_k = rows.x.shape[1], len(offsets)
+    k = all_k - rows.noise
+    _clear(counts, first, second, k, all_k)
+    group, unit, log_w = rows.known.table[0], np.ones(size), np.empty(k)
+    covariances, inverse, marginal = np.empty((k, size, size)), np.empty((k, size, size)), np.empty((size, size))
+    measured, means, whiteners = np.empty(all_k), np.empty((k, size)), np.empty((k, size, size))
+    groups.fill_coefficients(offsets[:k], steps.whiteners_of(spread, k, blocks), inverse, covariances, log_w)
+    groups.fill_of_group(group, unit, offsets, log_w, mu, covariances, marginal, inverse, measured, means, whiteners)
+    exact.allocate(
+        rng, rows.allocation, rows.x, rows.copies, rows.log_labels, measured, means, whiteners, z, counts, first, second
+    )
+    for j in range(k):
+        if counts[j] > 0.0:
+            groups.fill_gain(covariances[j], group, inverse[j], marginal)
+            behind.draw_sums(rng, counts[j], inverse[j], marginal, covariances[j], first[j], second[j])
 
 
 @compiled(fastmath=STRICT)
@@ -91,4 +133,5 @@ def _count_noise(many, k, sums):
     sums[0][k] += many
 
 
-latent.for_each_kind(allocate, _as_they_are, _as_they_are, _each_of_them, _each_of_them, _each_of_them, _each_of_them)
+steps.for_each_kind(in_groups, _in_groups_of_variances, _in_groups_of_factors)
+latent.for_each_kind(allocate, _as_they_are, _as_they_are, _each_of_them, _of_groups, _each_of_them, _each_of_them)

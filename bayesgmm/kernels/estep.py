@@ -21,6 +21,7 @@ from bayesgmm.kernels.compiled import given
 from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.groups import Groups
 from bayesgmm.kernels.intervals import Intervals
+from bayesgmm.kernels.quadrature import Nodes
 from bayesgmm.kernels.rows import EXACT, Kind
 from bayesgmm.kernels.sums import address_of_sums, fill_sums_of
 
@@ -73,7 +74,7 @@ def e_step(
     factors: FloatArray,
     sample_weight: FloatArray | None = None,
     log_labels: FloatArray | None = None,
-    known: Kind = EXACT,
+    known: Kind | Nodes = EXACT,
     nu: FloatArray | None = None,
     *,
     shift: float | FloatArray = 0.0,
@@ -93,8 +94,8 @@ def e_step(
         Observation weights, not negative.
     log_labels : (K, n) array, optional
         Logarithms of what is known of each observation's component; if of fewer components, of the last ones.
-    known : Exact, Errors, Groups or Intervals
-        What is known of the values. Weights and labels of groups and intervals are in their order.
+    known : Exact, Errors, Groups, Intervals or Nodes
+        What is known of the values, or nodes in their place. Weights and labels of groups and intervals are in their order.
     nu : (K,) array, optional
         Degrees of freedom, of t distributions; their values must be known as they are.
     shift, scale : float or (D,) array

@@ -62,6 +62,10 @@ class Groups(NamedTuple):
         """Where the head begins."""
         return int(self.head.ctypes.data)
 
+    def is_one(self, n_features: int) -> bool:
+        """Whether all rows are complete and have the same error."""
+        return len(self.table) == 1 and int(self.table[0, 2]) == n_features and int(self.table[0, 4]) != 0
+
 
 def groups_of(x: FloatArray, error: FloatArray | None) -> Groups:
     """Groups of observations (n, D), NaN where nothing is known, of which errors have the covariances (n, D, D)."""
@@ -207,7 +211,7 @@ def fill_coefficients(c, h, roots, covariances, log_w):
 
 
 @compiled(fastmath=SUMS)
-def _fill_of_group(group, unit, c, log_w, mu, covariances, marginal, inverse, offsets, means, whiteners):
+def fill_of_group(group, unit, c, log_w, mu, covariances, marginal, inverse, offsets, means, whiteners):
     """The E-step's coefficients of what is known of a group: as of exact rows of O features."""
     size = group[2]
     offsets[len(log_w) :] = c[len(log_w) :]
@@ -242,7 +246,7 @@ def accumulate(address, weight, log_labels, shift, inverse_scale, c, mu, h, coun
         centre, factor = np.empty(size), np.empty(size)
         for a in range(size):
             centre[a], factor[a] = shift[group[AHEAD + a]], inverse_scale[group[AHEAD + a]]
-        _fill_of_group(group, inverse_scale, c, log_w, mu, covariances, marginal, inverse, offsets, means, whiteners)
+        fill_of_group(group, inverse_scale, c, log_w, mu, covariances, marginal, inverse, offsets, means, whiteners)
         values = carray(pointer(group[3]), (end - begin, size))
         log_likelihood += multivariate.accumulate(
             values, weight[begin:end], log_labels[:, begin:end], centre, factor, offsets, means, whiteners,
@@ -311,7 +315,7 @@ def log_densities(address, order, log_labels, c, mu, h, out, shares):
         for group in table:
             begin, end, size = group[0], group[1], group[2]
             means, whiteners = np.empty((1, k, size)), np.empty((1, k, size, size))
-            _fill_of_group(
+            fill_of_group(
                 group, unit, c[s], log_w, mu[s], covariances, marginal, inverse, offsets[0], means[0], whiteners[0]
             )
             values, found = carray(pointer(group[3]), (end - begin, size)), np.empty((1, end - begin))

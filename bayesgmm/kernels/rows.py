@@ -12,6 +12,7 @@ from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.exact import address_of_allocation
 from bayesgmm.kernels.groups import Groups
 from bayesgmm.kernels.intervals import Intervals
+from bayesgmm.kernels.quadrature import Nodes
 from bayesgmm.kernels.student import Student
 from bayesgmm.kernels.sums import address_of_log_likelihood, address_of_sums
 
@@ -56,7 +57,7 @@ class Rows(NamedTuple):
     allocation : int
         That of :mod:`bayesgmm.kernels.exact`, or 0 (:meth:`for_allocation`).
     at_known : int
-        The address of what is known, which these functions take.
+        The address of what is known, or of nodes in place of values known as they are, which these functions take.
     """
 
     x: FloatArray
@@ -72,26 +73,29 @@ class Rows(NamedTuple):
     at_known: int
 
     def for_allocation(self) -> Rows:
-        """With what allocates values known as they are, compiled if it has not been."""
-        return self._replace(allocation=address_of_allocation()) if isinstance(self.known, Exact) else self
+        """With what allocates values known as they are, or with one error, compiled if it has not been."""
+        together = isinstance(self.known, Exact) or (isinstance(self.known, Groups) and self.known.is_one(self.x.shape[1]))
+        return self._replace(allocation=address_of_allocation()) if together else self
 
     def for_moves(self) -> Rows:
         """With the log-likelihood of one feature, compiled if it has not been."""
-        return self._replace(log_likelihood=address_of_log_likelihood(self.known))
+        by_nodes = self.at_known != 0 and isinstance(self.known, Exact)
+        return self._replace(log_likelihood=address_of_log_likelihood("Nodes" if by_nodes else type(self.known).__name__))
 
 
 def rows_of(
     x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | None, known: Kind = EXACT, *, noise: bool = False,
-    student: bool = False,
+    student: bool = False, nodes: Nodes | None = None,
 ) -> Rows:  # fmt: skip
-    """Observations (n, D) as sweeps take them, of Gaussians or of t distributions."""
+    """Observations (n, D) as sweeps take them, of Gaussians or of t distributions; nodes may stand for them in sums."""
     weights, copies, rest = given([]), None, None
     labels = given(np.empty((0, len(x))) if log_labels is None else log_labels)
     if weight is not None:
         weights, copies = given(weight), given(whole_counts(x, weight))
         rest = given(weights - copies) if (copies != weights).any() else None
-    sums = address_of_sums(known, one_feature=x.shape[1] == 1, student=student)
-    return Rows(given(x), weights, copies, rest, labels, int(noise), known, sums, 0, 0, known.address)
+    summed = known if nodes is None else nodes
+    sums = address_of_sums(summed, one_feature=x.shape[1] == 1, student=student)
+    return Rows(given(x), weights, copies, rest, labels, int(noise), known, sums, 0, 0, summed.address)
 
 
 def whole_counts(x: FloatArray, weight: FloatArray) -> FloatArray:

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numba import carray, types
 
-from bayesgmm.kernels import errors, groups, intervals, multivariate, student, univariate
+from bayesgmm.kernels import errors, groups, intervals, multivariate, quadrature, student, univariate
 from bayesgmm.kernels.blocks import no_unit
 from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
 from bayesgmm.kernels.pointers import FLOATS, at, call, pointer
@@ -27,21 +27,17 @@ def address_of_sums(known: Any, *, one_feature: bool, student: bool = False) -> 
 def _compiled_sums(kind: str, one_feature: bool) -> int:
     signature = types.float64(*[types.int64] * 10, *[FLOATS] * 10)
     exact = _of_one_feature if one_feature else _of_several
-    function = {"Errors": _of_errors, "Groups": _of_groups, "Intervals": _of_intervals, "Student": _of_student}.get(
-        kind, exact
-    )
+    others = {"Errors": _of_errors, "Groups": _of_groups, "Intervals": _of_intervals, "Student": _of_student}
+    function = (others | {"Nodes": _of_nodes}).get(kind, exact)
     return int(c_callback(signature, function, fastmath=SUMS).address)
 
 
-def address_of_log_likelihood(known: Any) -> int:
-    """The address of the compiled function that :func:`log_likelihood` calls: one feature."""
-    return _compiled_log_likelihood(type(known).__name__)
-
-
 @cache
-def _compiled_log_likelihood(kind: str) -> int:
+def address_of_log_likelihood(kind: str) -> int:
+    """The address of the compiled function that :func:`log_likelihood` calls for a kind of rows by its name: one feature."""
     signature = types.float64(*[types.int64] * 8, *[FLOATS] * 3)
-    of_kind = {"Errors": _log_likelihood_of_errors, "Intervals": _log_likelihood_of_intervals}
+    of_kind: dict[str, Any] = {"Errors": _log_likelihood_of_errors, "Intervals": _log_likelihood_of_intervals}
+    of_kind["Nodes"] = _log_likelihood_of_nodes
     function = of_kind.get(kind, _log_likelihood)
     return int(c_callback(signature, function, fastmath=SUMS).address)
 
@@ -110,6 +106,27 @@ def _of_one_feature(
     )
 
 
+def _of_nodes(
+    n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, nu, counts,
+    first, second, tails,
+):  # fmt: skip
+    scale, whiteners = carray(inverse_scale, (1,))[0], carray(h, (k,))
+    values, weights, labels = quadrature.take(known, n, n_labels, x, log_labels, whiteners, scale)
+    return univariate.accumulate(
+        values,
+        weights,
+        labels,
+        carray(shift, (1,))[0],
+        scale,
+        carray(c, (n_c,)),
+        carray(mu, (k,)),
+        whiteners,
+        carray(counts, (n_c,)),
+        carray(first, (k,)),
+        carray(second, (k,)),
+    )
+
+
 def _of_several(
     n, k, n_features, width, n_c, n_labels, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, nu, counts,
     first, second, tails,
@@ -127,6 +144,12 @@ def _of_several(
         carray(first, (k, n_features)),
         carray(second, (k, n_features, width)),
     )
+
+
+def _log_likelihood_of_nodes(n, k, n_c, n_labels, x, weight, log_labels, known, c, mu, h):
+    whiteners = carray(h, (k,))
+    values, weights, labels = quadrature.take(known, n, n_labels, x, log_labels, whiteners, 1.0)
+    return univariate.log_likelihood(values, weights, labels, carray(c, (n_c,)), carray(mu, (k,)), whiteners)
 
 
 def _log_likelihood_of_errors(n, k, n_c, n_labels, x, weight, log_labels, known, c, mu, h):
