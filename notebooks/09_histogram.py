@@ -215,8 +215,10 @@ with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     seen = bg.fit((ends[1:] + ends[:-1]) / 2, 2, sample_weight=many, random_seed=1, progressbar=False)
 print(fill(str(said[0].message), 100))
-means = {name: fit["posterior"]["mu"].mean(("chain", "draw")).values for name, fit in (("seen", seen), ("bins", coarse[2]))}
-print({name: each.round(4) for name, each in means.items()})
+of_seen = {
+    name: fit["posterior"]["mu"].mean(("chain", "draw")).values for name, fit in (("seen", seen), ("bins", coarse[2]))
+}
+print({name: each.round(4) for name, each in of_seen.items()})
 
 # %% [markdown]
 # ## What was said above, checked
@@ -251,4 +253,4 @@ assert (abs(by_width["by middles"] - by_width["as Sheppard says"]) < 1e-4).all()
 assert by_width.loc[4, "by middles"] - by_width.loc[29, "by bins"] > 4 * by_width.loc[4, "sd of it"]
 assert caught[0].category is bg.exceptions.ImproperPosteriorWarning
 assert said[0].category is bg.exceptions.DataWarning
-np.testing.assert_allclose(means["seen"], means["bins"], atol=0.1 * coarse[2]["posterior"]["mu"].std().item())
+np.testing.assert_allclose(of_seen["seen"], of_seen["bins"], atol=0.1 * coarse[2]["posterior"]["mu"].std().item())

@@ -168,7 +168,9 @@ def test_moves_go_places():
 def test_how_many_moves():
     assert moves_before_a_sweep(small_posterior("full", 1, "conjugate", k=3, n=100)) == 2
     assert moves_before_a_sweep(small_posterior("full", 1, "conjugate", k=3, n=3_000)) == 9
-    assert moves_before_a_sweep(small_posterior("full", 1, "conjugate", k=3, n=10_000)) == 20
+    by_nodes = small_posterior("full", 1, "conjugate", k=3, n=10_000)
+    assert moves_before_a_sweep(by_nodes) == 20 * 10_000 // len(by_nodes.observations.nodes.x)
+    assert moves_before_a_sweep(small_posterior("full", 1, "conjugate", k=3, n=1_000_000)) == 600
 
 
 def test_a_superfluous_component_is_now_a_part_of_one_now_of_another():

@@ -16,7 +16,7 @@ from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.student import Nu
 
 _PARTS = 8  # on however many cores, so that sums are the same to the last bit
-_FEW = 50_000  # values times components, up to which neither is
+_FEW = 10_000  # values times components, from which on nodes are worth theirs
 _ENOUGH = 5_000_000  # values times components, from which on threads are worth their while
 
 
@@ -45,8 +45,9 @@ class _ByNodes:
 
 def by_cores(source: Source, k: int) -> Summable:
     """The source itself where that is quick, or where it has workers of its own."""
-    if not isinstance(source, Observations) or source.x.size * k < _FEW:
+    if not isinstance(source, Observations):
         return source
-    if source.nodes is not None:
+    operations = source.x.size * k
+    if operations >= _FEW and source.nodes is not None:
         return _ByNodes(source)
-    return _ByCores(source) if source.x.size * k >= _ENOUGH else source
+    return _ByCores(source) if operations >= _ENOUGH else source
