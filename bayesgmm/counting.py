@@ -19,6 +19,7 @@ from bayesgmm.analysis.tree import OBS, observed
 from bayesgmm.arguments import (
     Covariance,
     FamilyName,
+    FloatArray,
     Missing,
     Noise,
     Rounding,
@@ -35,15 +36,18 @@ from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.telescoped import InDataUnits, convergence_of, probabilities, verdict
 from bayesgmm.engines.telescoping import OPERATIONS, TYPICAL, Telescoped, sample_telescoping
 from bayesgmm.exceptions import ConvergenceWarning, InterruptedWarning, warn
-from bayesgmm.kernels.number import number_tables
+from bayesgmm.kernels.number import NumberTables, number_tables
 from bayesgmm.model.number_priors import PriorOnK, read_prior_k
 from bayesgmm.model.priors import Prior, read_prior
 from bayesgmm.model.structures import Structure
-from bayesgmm.posterior import standardised_posterior
+from bayesgmm.posterior import LogPosterior, standardised_posterior
 from bayesgmm.words import Argument, Words, about
 
 Weights = Literal["static", "dynamic"]
 
+_LONGER = 4  # times as many sweeps, if the draws do not suffice
+_AFFORDABLE = 5e9  # values that all these sweeps look at, which takes a minute or so
+_FEWEST = 1_000  # draws of all chains, by which it can be told whether they do
 _LEAST_SWEEPS = 1_000  # before the first draw
 
 
@@ -105,7 +109,8 @@ def posterior_k(
     tune : int, optional
         Sweeps before the first draw. Default: a tenth of those that follow, at least 1000.
     thin : int, optional
-        Sweeps from one draw to the next. Default: up to 50, where data are few.
+        Sweeps from one draw to the next. Default: up to 50, where data are few; and four times as many, from the beginning,
+        where chains do not agree or effective draws are too few, and that takes no more than a minute or so.
     chains : int
         They begin with different numbers of components.
     random_seed : int, Generator or None
@@ -197,8 +202,9 @@ def posterior_k(
     if Structure(covariance, data.n_features).one_unit:
         warn_of_unlike_scales(data, covariance)
     own, units = standardised_posterior(data, 1, own_prior, covariance, family)
-    most = sweeps_between_draws(own.work * TYPICAL, OPERATIONS)
-    thin = most if thin is None else read_count(thin, "thin")
+    usual = sweeps_between_draws(own.work * TYPICAL, OPERATIONS)
+    longer = _LONGER * usual if thin is None and draws * chains * _LONGER * usual * own.work <= _AFFORDABLE else None
+    thin = usual if thin is None else read_count(thin, "thin")
     tune = max(_LEAST_SWEEPS, draws * thin // 10) if tune is None else read_count(tune, "tune")
     seed = read_seed(random_seed)
     k = np.arange(1, len(p) + 1)
@@ -207,7 +213,7 @@ def posterior_k(
     tables = number_tables(p, concentrations, len(own.x) if copies is None else int(copies.sum()), noise=own.noise)
     phases, settings = Phases(announce=progressbar), GibbsSettings(draws, tune, thin, chains, seed, progressbar)
     points = followed(data.x)
-    sampled = sample_telescoping(own, tables, units.standardised(points), settings, phases)
+    sampled, thin = _sampled(own, tables, units.standardised(points), settings, longer, phases)
     with phases("partition", "the partition with the smallest expected loss"):
         kept_z = sampled.kept.z.reshape(-1, len(data))
         labels, of_partition = partition_of(kept_z, "vi", np.random.default_rng(seed), data.known.weight)
@@ -240,6 +246,25 @@ def posterior_k(
         version=version("bayesgmm"),
     )
     return tree
+
+
+def _sampled(
+    own: LogPosterior, tables: NumberTables, points: FloatArray, settings: GibbsSettings, longer: int | None, phases: Phases
+) -> tuple[Telescoped, int]:
+    """Draws, and how many sweeps are between two of them: more where the first do not suffice, if that can be afforded."""
+    sampled = sample_telescoping(own, tables, points, settings, phases)
+    can_tell = settings.chains > 1 and settings.chains * settings.draws >= _FEWEST and not sampled.interrupted
+    trouble = _trouble(convergence_of(sampled), settings.chains) if longer is not None and can_tell else ""
+    if longer is None or not trouble:
+        return sampled, settings.thin
+    phases.say(f"{trouble}; once more, {longer} sweeps apart")
+    try:
+        again = sample_telescoping(own, tables, points, replace(settings, thin=longer), phases)
+    except KeyboardInterrupt:
+        return sampled._replace(interrupted=True), settings.thin
+    if again.interrupted:
+        return sampled._replace(interrupted=True), settings.thin
+    return again, longer
 
 
 def _verdict(tree: xr.DataTree, sampled: Telescoped, refused: Words | None, of_strays: list[str]) -> str:

@@ -44,14 +44,14 @@ def draw_sums(rng, count, inverse, gain, cov, first, second):
             root[a, b] = cov[a, b]
             for e in range(size):
                 root[a, b] -= gain[e, a] * gain[e, b]
-    _factorise(root)
+    _factorise(root, size)
     of_rows = np.empty((size + 1, size + 1))  # R'
     of_rows[0, 0] = count
     for a in range(size):
         of_rows[a + 1, 0] = first[a]
         for b in range(a + 1):
             of_rows[a + 1, b + 1] = second[a, b]
-    rank = _factorise(of_rows)
+    rank = _factorise(of_rows, int(count))
     z, squares = np.zeros((size, size + 1)), np.zeros((size, size))
     for b in range(size + 1):
         for a in range(size if of_rows[b, b] > 0.0 else 0):
@@ -79,14 +79,14 @@ def draw_sums(rng, count, inverse, gain, cov, first, second):
 
 
 @compiled(fastmath=STRICT)
-def _factorise(matrix):
-    """Put the lower factor in place of a matrix that may be singular; its rank."""
+def _factorise(matrix, most):
+    """Put the lower factor in place of a matrix that may be singular; its rank, at most what is known of it."""
     size, rank = len(matrix), 0
     for b in range(size):
         left, whole = matrix[b, b], matrix[b, b]
         for e in range(b):
             left -= matrix[b, e] * matrix[b, e]
-        pivot = math.sqrt(left) if left > _FLAT * whole else 0.0
+        pivot = math.sqrt(left) if left > _FLAT * whole and rank < most else 0.0
         rank += pivot > 0.0
         for a in range(b + 1, size):
             rest = matrix[a, b]
