@@ -20,6 +20,7 @@ from numba import carray
 from numba.extending import overload
 
 from bayesgmm.kernels import errors, groups, intervals, steps, student
+from bayesgmm.kernels import regroup as _regrouping
 from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.errors import Errors
@@ -101,6 +102,27 @@ def kind_of_points(known: Any, spread: Any) -> Any:
 
 def nu_of(known: Any, spread: Any, k: Any) -> Any:
     """Degrees of freedom of K components; none of Gaussians."""
+
+
+def regroup(
+    rng: Any, known: Any, spread: Any, tied: Any, rows: Any, k: Any, c0: Any, b0: Any, inverse_B0: Any, C0: Any, tables: Any,
+    z: Any, mu: Any, blocks: Any, inverse: Any, sums: Any,
+) -> Any:  # fmt: skip
+    """A move that splits or merges clusters, of values known as they are, each of which counts once; the new k."""
+
+
+def _regroup_exact(
+    rng, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
+):  # fmt: skip
+    if rows.copies is None and len(rows.x) > 1:
+        return _regrouping.regroup(rng, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums)
+    return k
+
+
+def _regroup_nothing(
+    rng, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
+):  # fmt: skip
+    return k
 
 
 def _begin_exact(known, spread, offsets, blocks):
@@ -498,6 +520,7 @@ def _add_moments_of_group(table, room, j, mu, share, mean, square):
 
 
 for_each_kind(begin, _begin_exact, _begin_exact, _begin_exact, _begin_groups, _begin_intervals, _begin_student)
+for_each_kind(regroup, *[_regroup_exact] * 2, *[_regroup_nothing] * 4)
 for_each_kind(scales_of, *[_scales_as_counted] * 5, _scales_as_drawn)
 for_each_kind(draw_nu, *[_draw_no_nu] * 5, _draw_nu)
 for_each_kind(move_scales, *[_move_no_scales] * 5, _move_scales)

@@ -31,11 +31,15 @@ class NumberTables(NamedTuple):
     Attributes
     ----------
     of_occupied : (R, M) array
-        Row K+ - 1, column K - 1. Where all gamma_K are one, p(K | K+); else the logarithm of all factors but the product.
+        Row K+ - 1, column K - 1. Where all gamma_K are the same, p(K | K+); else the logarithm of all factors but the
+        product.
     rising : (n' + 1, M) or (0, M) array
-        log Gamma(m + gamma_K) / Gamma(gamma_K) for m = 0, ..., n', none where all gamma_K are one.
+        log Gamma(m + gamma_K) / Gamma(gamma_K) for m = 0, ..., n', none where all gamma_K are the same.
     concentrations : (M,) array
         gamma_K.
+    log_v : (R,) array
+        The logarithm of V(K+) = sum_K p(K) K! / (K - K+)! Gamma(gamma K) / Gamma(n + gamma K), where all gamma_K are gamma
+        and n does not vary; else empty.
     noise : int
         1 where observations may be noise, so that n, the number of those that are not, varies. ``of_occupied`` is then
         without the factor that depends on n, and begins with a row for K+ = 0. Else 0.
@@ -44,6 +48,7 @@ class NumberTables(NamedTuple):
     of_occupied: FloatArray
     rising: FloatArray
     concentrations: FloatArray
+    log_v: FloatArray
     noise: int
 
 
@@ -57,11 +62,12 @@ def number_tables(prior: FloatArray, concentrations: FloatArray, n: int, *, nois
     if not noise:
         logs = logs + log_normaliser(concentrations * k, n)
     if (concentrations == concentrations[0]).all():
-        table = logs if noise else np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
-        return NumberTables(table, np.empty((0, most)), concentrations, int(noise))
+        log_v = np.empty(0) if noise else logsumexp(logs, axis=1)
+        table = logs if noise else np.exp(logs - log_v[:, None])
+        return NumberTables(table, np.empty((0, most)), concentrations, log_v, int(noise))
     sizes = np.arange(min(n, max(1, _NUMBERS // most)) + 1)[:, None]
     rising = gammaln(sizes + concentrations) - gammaln(concentrations)
-    return NumberTables(logs, rising, concentrations, int(noise))
+    return NumberTables(logs, rising, concentrations, np.empty(0), int(noise))
 
 
 def log_arrangements(occupied: NDArray[np.int64], k: NDArray[np.int64]) -> FloatArray:
@@ -77,7 +83,7 @@ def log_normaliser(total: FloatArray, n: int) -> FloatArray:
 @compiled(fastmath=STRICT)
 def draw_number(rng, counts, tables, probabilities):
     """K given the sizes of the occupied components; the probabilities of K = 1, ..., M are filled in."""
-    of_occupied, rising, concentrations, noise = tables
+    of_occupied, rising, concentrations, _, noise = tables
     occupied, most = len(counts), len(probabilities)
     copy(of_occupied[occupied - 1 + noise], probabilities)
     if noise > 0:
@@ -110,6 +116,40 @@ def draw_number(rng, counts, tables, probabilities):
             if at < 0.0:
                 break
     return k
+
+
+@compiled(fastmath=STRICT)
+def log_partition(counts, tables):
+    """Log prior probability of a partition with these sizes, some of them zero, the number of components summed out."""
+    of_occupied, _, concentrations, log_v, noise = tables
+    occupied, n, most = 0, 0.0, len(concentrations)
+    for j in range(len(counts)):
+        occupied += counts[j] > 0.0
+        n += counts[j]
+    if len(log_v) > 0:
+        if occupied > len(log_v):
+            return -np.inf
+        value, gamma = log_v[occupied - 1], concentrations[0]
+        for j in range(len(counts)):
+            if counts[j] > 0.0:
+                value += math.lgamma(counts[j] + gamma) - math.lgamma(gamma)
+        return value
+    if occupied - 1 + noise >= len(of_occupied):
+        return -np.inf
+    log_p, largest, total = np.empty(most), -np.inf, 0.0
+    for b in range(most):
+        gamma = concentrations[b]
+        log_p[b] = of_occupied[occupied - 1 + noise, b]
+        if log_p[b] > -np.inf:
+            for j in range(len(counts)):
+                if counts[j] > 0.0:
+                    log_p[b] += math.lgamma(counts[j] + gamma) - math.lgamma(gamma)
+            if noise > 0:
+                log_p[b] += math.lgamma(gamma * (b + 1.0)) - math.lgamma(n + gamma * (b + 1.0))
+        largest = max(largest, log_p[b])
+    for b in range(most):
+        total += math.exp(log_p[b] - largest)
+    return largest + math.log(total)
 
 
 @compiled(fastmath=STRICT)

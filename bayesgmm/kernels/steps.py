@@ -49,6 +49,14 @@ def divide_anew(
     """So many moves that divide components anew: of one feature, with own variances."""
 
 
+def fill_inverse(spread: Any, blocks: Any, j: Any, inverse: Any) -> Any:
+    """Fill, of variances, the inverses of component j, as :func:`prepare` does."""
+
+
+def fill_sums(spread: Any, n: Any, mean: Any, scatter: Any, centre: Any, j: Any, first: Any, second: Any) -> Any:
+    """Fill the sums of component j over n observations with this mean and scatter about it, about a centre."""
+
+
 def draw_means(
     rng: Any, spread: Any, begin: Any, end: Any, counts: Any, first: Any, blocks: Any, inverse: Any, b0: Any,
     inverse_B0: Any, mu: Any, moved: Any,
@@ -158,6 +166,28 @@ def _divide_anew(rng, spread, rows, learnt, hyper, b0, inverse_B0, rate, moves, 
             C0[0] = math.exp(scale[0])
 
 
+def _fill_inverse_of_variances(spread, blocks, j, inverse):
+    for d in range(spread.n_features):
+        inverse[j, d] = math.exp(-blocks[j if len(blocks) > 1 else 0, d if spread.size > 1 else 0])
+
+
+def _fill_inverse_of_factors(spread, blocks, j, inverse):
+    inverse[j, 0] = blocks[j if len(blocks) > 1 else 0, 0, 0] ** 2
+
+
+def _fill_sums_of_variances(spread, n, mean, scatter, centre, j, first, second):
+    for d in range(spread.n_features):
+        step = mean[d] - centre[d]
+        first[j, d], second[j, d] = n * step, scatter[d, d] + n * step * step
+
+
+def _fill_sums_of_factors(spread, n, mean, scatter, centre, j, first, second):
+    for a in range(spread.n_features):
+        first[j, a] = n * (mean[a] - centre[a])
+        for b in range(a + 1):
+            second[j, a, b] = scatter[a, b] + n * (mean[a] - centre[a]) * (mean[b] - centre[b])
+
+
 def _divide_nothing(rng, spread, rows, learnt, hyper, b0, inverse_B0, rate, moves, state, scale, C0):
     return
 
@@ -252,6 +282,8 @@ for_each_kind(fill_scale, _fill_scale_of_variances, _fill_scale_of_factors)
 for_each_kind(keep_scale, _keep_scale_of_variances, _keep_scale_of_factors)
 for_each_kind(prepare, _prepare_variances, _prepare_factors)
 for_each_kind(divide_anew, _divide_anew, _divide_nothing, inline=True)
+for_each_kind(fill_inverse, _fill_inverse_of_variances, _fill_inverse_of_factors)
+for_each_kind(fill_sums, _fill_sums_of_variances, _fill_sums_of_factors)
 for_each_kind(move_means, _move_means_and_variances, _move_means_and_factors)
 for_each_kind(draw_means, _draw_means_given_variances, _draw_means_given_factors)
 for_each_kind(draw_blocks, _draw_variances, _draw_factors)

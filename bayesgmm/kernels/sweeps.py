@@ -154,9 +154,15 @@ def telescope(rng, rows, rest, spread, tied, learnt, hyper, b0, inverse_B0, rate
         for _ in range(thin):
             _fill_offsets(spread, log_w[:k], of_noise, blocks, inverse, offsets)
             allocate(rng, rows.known, spread, rows, offsets[: k + noise], mu, blocks, scratch, z, sums)
+            if noise:
+                allocated[1] = counts[k]
+            if rest is None:
+                k = latent.regroup(
+                    rng, rows.known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
+                )
             occupied = bring_forward(counts[:k], places)
             if noise:
-                allocated[0], allocated[1] = counts[:k].sum(), counts[k]
+                allocated[0] = counts[:k].sum()
             if rest is not None:  # what is not occupied says something of the rest
                 of_rest = _of_rest(spread, rows, rest, log_w[:k], of_noise, mu, blocks, inverse, offsets)
                 _copy_components(log_w, mu, blocks, old_w, old_mu, old_blocks)
