@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,13 +14,14 @@ import pytest
 import xarray as xr
 from arviz_stats.base import array_stats
 from scipy import integrate, stats
+from scipy.special import gammaln
 
 import bayesgmm as bg
-from bayesgmm import priors
+from bayesgmm import counting, priors
 from bayesgmm.analysis.quantities import followed
-from bayesgmm.exceptions import ConvergenceWarning, DataWarning
+from bayesgmm.exceptions import ConvergenceWarning, DataWarning, InterruptedWarning
 from bayesgmm.kernels.compiled import STRICT, compiled
-from bayesgmm.kernels.number import draw_number, number_tables
+from bayesgmm.kernels.number import draw_number, log_partition, number_tables
 from bayesgmm.model.mixture import Mixture
 from tests.families import COVARIANCES, KINDS, STRUCTURES
 from tests.oracles.unknown_k import AXES, PRIOR, Problem, concentrations_of, summary
@@ -466,3 +468,59 @@ def test_an_interrupt_keeps_what_there_is():
     assert program.returncode == 0, err
     assert "InterruptedWarning" in out, out + err
     assert out.rstrip().endswith("1")
+
+
+def test_draws_that_do_not_suffice_are_made_again_with_more_sweeps_between_them(monkeypatch, galaxies):
+    """Four times as many, where none were asked for; an interrupt of the second run leaves the first as it is."""
+    made, sample = [], counting.sample_telescoping
+
+    def sampled(own, tables, points, settings, phases):
+        made.append(settings.thin)
+        return sample(own, tables, points, replace(settings, thin=1, tune=20), phases)
+
+    monkeypatch.setattr(counting, "sample_telescoping", sampled)
+    monkeypatch.setattr(counting, "_trouble", lambda *_: "too few effective draws")
+    with pytest.warns(ConvergenceWarning):
+        tree = run(galaxies, draws=500, chains=2)
+    assert made == [50, 200]
+    assert (tree.attrs["thin"], tree.attrs["interrupted"]) == (200, 0)
+    made.clear()
+    with pytest.warns(ConvergenceWarning):
+        assert run(galaxies, draws=500, chains=2, thin=7).attrs["thin"] == 7
+    assert made == [7]
+
+    def interrupted(own, tables, points, settings, phases):
+        if settings.thin == 200:
+            raise KeyboardInterrupt
+        return sampled(own, tables, points, settings, phases)
+
+    monkeypatch.setattr(counting, "sample_telescoping", interrupted)
+    with pytest.warns(InterruptedWarning, match="2 x 500"), pytest.warns(ConvergenceWarning):
+        tree = run(galaxies, draws=500, chains=2)
+    assert (tree.attrs["thin"], tree.attrs["interrupted"]) == (50, 1)
+    assert tree["posterior"].sizes["draw"] == 500
+
+
+def test_the_prior_of_a_partition_is_a_sum_over_k():
+    """With the same or other concentrations, and beside noise, where n varies."""
+    p = np.array([0.4, 0.3, 0.2, 0.1])
+    for dynamic, noise in itertools.product([False, True], repeat=2):
+        gamma = 0.7 / np.arange(1, 5) if dynamic else np.full(4, 0.7)
+        tables = number_tables(p, gamma, 9, noise=noise)
+        for sizes in ([9], [4, 5], [1, 2, 6], [2, 2, 2, 3], [3, 4]):
+            if sum(sizes) < 9 and not noise:
+                continue
+            t, n = len(sizes), sum(sizes)
+            total = sum(
+                p[k - 1]
+                * np.exp(
+                    gammaln(k + 1)
+                    - gammaln(k - t + 1)
+                    + gammaln(gamma[k - 1] * k)
+                    - gammaln(n + gamma[k - 1] * k)
+                    + sum(gammaln(size + gamma[k - 1]) - gammaln(gamma[k - 1]) for size in sizes)
+                )
+                for k in range(t, 5)
+            )
+            assert log_partition(np.array([*sizes, 0.0]), tables) == pytest.approx(np.log(total), rel=1e-12)
+        assert log_partition(np.array([1.0, 2, 2, 2, 2]), tables) == -np.inf

@@ -5,7 +5,8 @@ given the means, and C0 given the covariances. Of the allocations only the sums 
 points of :mod:`bayesgmm.posterior`, their components in a random order. For one feature with own variances there are moves
 before each sweep that divide components anew (:mod:`bayesgmm.kernels.split_merge`), which sweeps by themselves hardly do.
 
-A telescoping sweep (:func:`telescoping`) draws the number of components too. After z only the components that are occupied
+A telescoping sweep (:func:`telescoping`) draws the number of components too. After z, of values known as they are, a cluster
+may be split, or two merged (:mod:`bayesgmm.kernels.regroup`). Then only the components that are occupied
 are kept and updated, then C0, given these; then K given the partition (:mod:`bayesgmm.kernels.number`); then K - K+
 empty components, from the prior given C0, and the weights.
 

@@ -1,0 +1,161 @@
+"""Moves that split and merge clusters: the joint distribution of parameters and data is left as it is (Geweke 2004).
+
+From parameters, allocations and data drawn together the moves lead to others that have the same distribution, whatever the
+data are: of every quantity the mean change is zero.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numba import njit
+
+from bayesgmm.data.observations import Observations
+from bayesgmm.kernels import number, steps
+from bayesgmm.kernels.number import number_tables
+from bayesgmm.kernels.regroup import regroup
+from bayesgmm.kernels.rows import rows_of
+from bayesgmm.model.priors import ConjugatePrior
+from bayesgmm.model.wishart import draw_factors
+from bayesgmm.posterior import LogPosterior
+from tests.statistics import assert_mean, rng
+
+P_OF_K = np.array([0.3, 0.3, 0.2, 0.2])
+MOST, N, MANY = len(P_OF_K), 10, 40
+SIZE = 3_000
+
+
+@njit
+def moves(generator, many, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums):
+    for _ in range(many):
+        k = regroup(generator, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums)
+    return k
+
+
+@njit
+def prepared(spread, blocks, inverse):
+    offsets = np.empty(len(inverse))
+    steps.prepare(spread, np.zeros(len(inverse)), blocks, inverse, offsets)
+
+
+class Joint:
+    """Parameters, allocations and data of D features that are drawn together, as arrays that the moves take."""
+
+    def __init__(self, covariance, d, gamma=1.0, dynamic=False):
+        self.d, self.tied = d, covariance == "tied"
+        prior = ConjugatePrior(c0=d + 2.0).scaled_to(rng(0).normal(0.5, 0.4, size=(50, d)), covariance)
+        near = replace(prior, B0=prior.B0 / 10)  # so that clusters overlap, and many are split and merged
+        own = LogPosterior(Observations(np.zeros((N, d))), MOST, near, covariance)
+        self.spread, self.hyper = own.spread.compiled, own.hyper
+        self.C0 = np.ascontiguousarray(self.hyper.rate)
+        self.concentrations = gamma / np.arange(1, MOST + 1) if dynamic else np.full(MOST, gamma)
+
+    @property
+    def tables(self):
+        return number_tables(P_OF_K, self.concentrations, N)
+
+    def draw_blocks(self, many, generator):
+        c0 = self.hyper.c0
+        if self.C0.ndim == 1:
+            return np.log(self.C0) - np.log(generator.gamma(c0, size=(many, len(self.C0))))
+        return draw_factors(c0, np.broadcast_to(self.C0, (many, *self.C0.shape)), generator)
+
+    def draw(self, generator):
+        k = generator.choice(MOST, p=P_OF_K) + 1
+        w = generator.dirichlet(np.full(k, self.concentrations[k - 1]))
+        mu, blocks = (
+            np.zeros((MOST, self.d)),
+            np.zeros((1 if self.tied else MOST, *self.draw_blocks(1, generator).shape[1:])),
+        )
+        root = np.linalg.cholesky(np.linalg.inv(self.hyper.precision_of_means))
+        mu[:k] = self.hyper.b0 + generator.normal(size=(k, self.d)) @ root.T
+        blocks[: 1 if self.tied else k] = self.draw_blocks(1 if self.tied else k, generator)
+        z = generator.choice(k, p=w, size=N).astype(np.int16)
+        noise, x = generator.normal(size=(N, self.d)), np.empty((N, self.d))
+        for i, j in enumerate(z):
+            block = blocks[0 if self.tied else j]
+            x[i] = mu[j] + (noise[i] * np.exp(block / 2) if block.ndim == 1 else np.linalg.solve(block, noise[i]))
+        return k, z, x, mu, blocks
+
+    def sums(self, z, x, mu):
+        counts, first = np.zeros(MOST), np.zeros((MOST, self.d))
+        second = np.zeros((MOST, self.d) if self.C0.ndim == 1 else (MOST, self.d, self.d))
+        for i, j in enumerate(z):
+            away = x[i] - mu[j]
+            counts[j] += 1
+            first[j] += away
+            second[j] += away**2 if self.C0.ndim == 1 else np.tril(np.outer(away, away))
+        return counts, first, second
+
+    def moved(self, generator):
+        """Quantities before and after some moves."""
+        k, z, x, mu, blocks = self.draw(generator)
+        sums, inverse = self.sums(z, x, mu), np.zeros((MOST, self.d))
+        prepared(self.spread, blocks, inverse)
+        before = self.quantities(z, mu, blocks)
+        given = self.hyper.c0, self.hyper.b0, self.hyper.precision_of_means, self.C0, self.tables
+        moves(generator, MANY, self.spread, self.tied, rows_of(x, None, None), k, *given, z, mu, blocks, inverse, sums)
+        expected = self.sums(z, x, mu)
+        np.testing.assert_array_equal(sums[0], expected[0])
+        used = expected[0] > 0
+        np.testing.assert_allclose(sums[1][used], expected[1][used], atol=1e-9)
+        np.testing.assert_allclose(
+            np.tril(sums[2][used]) if sums[2].ndim == 3 else sums[2][used], expected[2][used], atol=1e-9
+        )
+        again = inverse.copy()
+        prepared(self.spread, blocks, again)
+        np.testing.assert_array_equal(again[used], inverse[used])
+        return before, self.quantities(z, mu, blocks)
+
+    def quantities(self, z, mu, blocks):
+        """How many clusters, how even their sizes, and how far apart and how wide they are."""
+        counts = np.bincount(z, minlength=MOST)
+        used = counts > 0
+        found = [used.sum(), (counts**2).sum(), counts.max(), (counts[:, None] * mu**2).sum(), (counts @ mu).sum()]
+        if not self.tied:
+            of_used = blocks[used]
+            widths = (of_used if self.C0.ndim == 1 else -2 * np.log(np.diagonal(of_used, axis1=1, axis2=2))).sum(axis=1)
+            found += [(counts[used] * widths).sum(), widths.max(), widths.min()]
+        return np.array(found, dtype=float)
+
+
+def assert_unchanged(joint):
+    """In the mean; the share of data sets with another number of clusters."""
+    generator = rng(5)
+    pairs = [joint.moved(generator) for _ in range(SIZE)]
+    found = np.array([after - before for before, after in pairs])
+    for i, each in enumerate(found.T):
+        assert_mean(each, 0, f"quantity {i}")
+    return np.mean(found[:, 0] != 0)
+
+
+@pytest.mark.parametrize(
+    ("covariance", "d", "dynamic"),
+    [("full", 2, False), ("full", 1, True), ("tied", 2, True), ("diag", 2, False), ("spherical", 3, False)],
+)
+def test_the_joint_distribution_is_left_as_it_is(covariance, d, dynamic):
+    assert assert_unchanged(Joint(covariance, d, dynamic=dynamic)) > 0.05  # of them have clusters that were split or merged
+
+
+@pytest.mark.parametrize("wrong", ["the prior of partitions", "the prior of precisions", "the prior of means"])
+def test_control_another_prior_is_noticed(wrong, monkeypatch):
+    joint = Joint("full", 2)
+    if wrong == "the prior of partitions":
+        monkeypatch.setattr(number, "log_normaliser", lambda total, n: 0 * total)
+    elif wrong == "the prior of precisions":
+        draw = joint.draw_blocks
+        joint.draw_blocks = lambda many, generator: 1.5 * draw(many, generator)
+    else:
+        joint.draw = with_other_means(joint)
+    with pytest.raises(AssertionError, match="seed"):
+        assert_unchanged(joint)
+
+
+def with_other_means(joint):
+    draw = joint.draw
+
+    def drawn(generator):
+        k, z, x, mu, blocks = draw(generator)
+        return k, z, x + 1.5, mu + 1.5, blocks
+
+    return drawn
