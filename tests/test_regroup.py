@@ -21,7 +21,7 @@ from bayesgmm.posterior import LogPosterior
 from tests.statistics import assert_mean, rng
 
 P_OF_K = np.array([0.3, 0.3, 0.2, 0.2])
-MOST, N, MANY = len(P_OF_K), 10, 40
+MOST, N, MANY = len(P_OF_K), 10, 10
 SIZE = 3_000
 
 

@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels import sweeps as kernels
-from bayesgmm.kernels.number import NumberTables
+from bayesgmm.kernels.number import NumberTables, number_tables
+from bayesgmm.kernels.rows import EXACT
 from bayesgmm.posterior import LogPosterior
 
 _OPERATIONS = 1_000  # observations x components for each move before a sweep
@@ -103,13 +104,23 @@ def sweeps(own: LogPosterior) -> Sweeps:
     can_move = own.n_features == 1 and own.spread.n_blocks > 1 and not own.n_nu
     moves = moves_before_a_sweep(own) if can_move else 0
     kind = own.classes, own.spread.compiled, own.hierarchical
+    tables = _tables_of(own) if own.n_features > 1 and own.spread.n_blocks > 1 else None
     known = own.rows.for_moves() if moves else own.rows
 
     def run(rng: np.random.Generator, *others: Any) -> None:
         rows = own.distribution.rows(known, np.ones(own.n_nu))
-        kernels.sweep(rng, rows, rows.rest, *kind, hyper, *given, moves, *others)
+        kernels.sweep(rng, rows, rows.rest, *kind, hyper, *given, moves, tables, *others)
 
     return run
+
+
+def _tables_of(own: LogPosterior) -> NumberTables | None:
+    """Those of a number of components that is known; None where clusters are not split and merged."""
+    observed = own.observations
+    if observed.kind is not EXACT or own.n_nu or observed.known.weight is not None or observed.known.labels is not None:
+        return None
+    known_k = (np.arange(1, own.k + 1) == own.k).astype(float)
+    return number_tables(known_k, np.full(own.k, own.hyper.alpha), len(own.x), noise=own.noise)
 
 
 def compile_sweeps(own: LogPosterior, point: FloatArray) -> None:

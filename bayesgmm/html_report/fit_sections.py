@@ -121,7 +121,7 @@ def _known_in_part(rows: Observations, features: list[str]) -> list[Block]:
             "histograms are of the values as measured."
         )
     if rows.steps is not None:
-        steps = listed([f"{name} to {number(float(step))}" for name, step in zip(features, rows.steps, strict=True) if step])
+        steps = listed([f"{name} to {step:g}" for name, step in zip(features, rows.steps, strict=True) if step])
         of = "lies in an interval of that width" if rows.known.lower is not None else "has a rounding error of that width"
         words.append(
             f"Values are rounded: {steps}. Each {of} around it; means and standard deviations of clusters are those before "

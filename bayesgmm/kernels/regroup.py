@@ -42,7 +42,6 @@ from bayesgmm.kernels.spread import for_each_kind
 from bayesgmm.kernels.variates import draw_normal, factorise
 
 _STEPS = 5  # of EM
-_SHARE = 0.25  # of the sweeps that have a move, which takes as long as one to four sweeps
 
 
 def fill_precision(spread: Any, block: Any, precision: Any) -> Any:
@@ -65,11 +64,9 @@ def log_constant(spread: Any, n: Any, scatter: Any, c0: Any, C0: Any, precision:
 
 @compiled(fastmath=STRICT)
 def regroup(rng, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums):
-    """Perhaps a move of an allocation z of values known as they are, their clusters' sums and parameters; the new k."""
+    """One move of an allocation z of values known as they are, with the sums and parameters of its clusters; the new k."""
     counts, first, second = sums
     (n, size), most = rows.x.shape, len(mu)
-    if rng.random() >= _SHARE:
-        return k
     i, j = int(rng.random() * n), int(rng.random() * (n - 1))
     j += j >= i
     a, b = int(z[i]), int(z[j])

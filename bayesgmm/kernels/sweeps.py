@@ -36,13 +36,17 @@ from bayesgmm.kernels.variates import (
     shuffle,
 )
 
+_REGROUPED = 0.25  # share of telescoping sweeps with a move of a partition, which takes as long as one to four of them
+_REGROUPED_OF_K = 0.2  # the same of a K that is known, where a cluster must be empty before another can be split
+
 
 @compiled(fastmath=STRICT)
-def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves, state, thin, draws):
+def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves, tables, state, thin, draws):
     """Fill the draws (S, n_dim), each ``thin`` sweeps after the one before, from a state, which moves along.
 
-    ``hyper`` holds alpha, c0 and g0; before each sweep there are so many moves of :mod:`bayesgmm.kernels.split_merge`. The
-    components of a draw stand in a random order within their classes.
+    ``hyper`` holds alpha, c0 and g0; before each sweep there are so many moves of :mod:`bayesgmm.kernels.split_merge`, and,
+    given the tables of a K that is known, within it those of :mod:`bayesgmm.kernels.regroup`. The components of a draw stand
+    in a random order within their classes.
     """
     k, (n, n_features) = spread.k, rows.x.shape
     alpha, c0, g0 = hyper[0], hyper[1], hyper[2]
@@ -73,6 +77,10 @@ def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate,
             log_weights(state, log_w)
             _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
             allocate(rng, rows.known, spread, rows, offsets, mu, blocks, scratch, z, sums)
+            if tables is not None and rng.random() < _REGROUPED_OF_K:
+                latent.regroup(
+                    rng, rows.known, spread, False, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
+                )
             if rest is not None:
                 of_rest = _log_density_of_rest(spread, rows, rest, offsets, mu, blocks)
                 copy(state[: k - 1], old_w)
@@ -156,7 +164,7 @@ def telescope(rng, rows, rest, spread, tied, learnt, hyper, b0, inverse_B0, rate
             allocate(rng, rows.known, spread, rows, offsets[: k + noise], mu, blocks, scratch, z, sums)
             if noise:
                 allocated[1] = counts[k]
-            if rest is None:
+            if rest is None and rng.random() < _REGROUPED:
                 k = latent.regroup(
                     rng, rows.known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
                 )
