@@ -110,6 +110,18 @@ def test_the_posterior_and_its_gradient_are_those_of_all_values():
         np.testing.assert_allclose(slopes, of_values, rtol=1e-8, atol=1e-6)
 
 
+def test_standardised_values_have_the_same_nodes():
+    """They are moved along, where there are any already."""
+    rows = Observations(values("as they are"))
+    units, made_anew = rows.units(one_unit=False), Observations(values("as they are"))
+    nodes = rows.nodes
+    moved = rows.standardised(units).__dict__["nodes"]
+    np.testing.assert_allclose(moved.x, (nodes.x - units.shift) / units.scale)
+    assert narrowest(moved) == pytest.approx(narrowest(nodes) / units.scale[0])
+    assert "nodes" not in made_anew.standardised(units).__dict__
+    np.testing.assert_allclose(made_anew.standardised(units).nodes.x, moved.x, atol=1e-6)
+
+
 def test_em_ends_where_it_would_with_all_values(monkeypatch):
     x = values("as they are")
     by_nodes = bg.fit_em(x, 3, random_seed=1)

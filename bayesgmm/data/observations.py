@@ -25,7 +25,7 @@ from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.groups import Groups, groups_of
 from bayesgmm.kernels.intervals import Intervals, intervals_of
 from bayesgmm.kernels.latent import SUMMED
-from bayesgmm.kernels.quadrature import Nodes, nodes_of
+from bayesgmm.kernels.quadrature import Nodes, nodes_of, rescaled
 from bayesgmm.kernels.rows import EXACT, Kind, Rows, rows_of
 from bayesgmm.kernels.student import Nu
 from bayesgmm.words import Argument, Words, about
@@ -485,7 +485,11 @@ class Observations:
         lower, upper = (None if end is None else units.standardised(end) for end in (self.known.lower, self.known.upper))
         width = None if self.known.width is None else self.known.width / units.scale
         known = replace(self.known, error=error, lower=lower, upper=upper, width=width, noise=self._noise_in(units))
-        return Observations.made(units.standardised(self.x), known)
+        result = Observations.made(units.standardised(self.x), known)
+        nodes = self.__dict__.get("nodes")  # which take as long as a sort of the values
+        if nodes is not None:
+            result.__dict__["nodes"] = rescaled(nodes, units.shift[0], units.scale[0])
+        return result
 
     @cached_property
     @np.errstate(under="ignore")

@@ -61,21 +61,33 @@ class Nodes(NamedTuple):
 
 def nodes_of(x: FloatArray) -> Nodes | None:
     """Nodes for values (n,), if they are many, and far fewer nodes will do."""
-    if len(x) < _LEAST:
-        return None
-    low, high = np.quantile(x, [0.01, 0.99])
-    width = (high - low) / _BINS
-    if not width > 0:
+    n = len(x)
+    if n < _LEAST:
         return None
     ordered = np.sort(x)
-    bins = np.floor((ordered - low) / width)
-    begins = np.flatnonzero(np.diff(bins, prepend=-np.inf))
-    ends = np.append(begins[1:], len(ordered))
-    if np.minimum(ends - begins, _NODES).sum() * _WORTH > len(x):
+    low = ordered[n // 100]
+    width = (ordered[-(n // 100)] - low) / _BINS
+    if not width > 0:
         return None
-    parts = [_of_bin(ordered[begin:end], width) for begin, end in zip(begins, ends, strict=True)]
+    parts, begin, many = [], 0, 0
+    while begin < n:
+        upper = low + width * (np.floor((ordered[begin] - low) / width) + 1)
+        end = max(begin + 1, int(np.searchsorted(ordered, upper)))
+        parts.append(_of_bin(ordered[begin:end], width))
+        begin, many = end, many + len(parts[-1][0])
+        if many * _WORTH > n:
+            return None
     places, weights = (np.concatenate(each) for each in zip(*parts, strict=True))
-    arrays = given(places), given(weights), given([ROOT_HALF / (_NARROWEST * width)])
+    return _held(places, weights, ROOT_HALF / (_NARROWEST * width))
+
+
+def rescaled(nodes: Nodes, shift: float, scale: float) -> Nodes:
+    """Those of values less a shift, divided by a scale."""
+    return _held((nodes.x - shift) / scale, nodes.weight, nodes.widest[0] * scale)
+
+
+def _held(places: FloatArray, weights: FloatArray, widest: float) -> Nodes:
+    arrays = given(places), given(weights), given([widest])
     return Nodes(*arrays, np.array([len(places), *(each.ctypes.data for each in arrays)]))
 
 
