@@ -541,8 +541,8 @@ def test_what_is_no_comparison_is_refused(draw):
 def noisy():
     """Of one feature and of two, two clusters among twenty strays."""
     x = np.concatenate([rng(1).normal(0, 1, (150, 2)), rng(2).normal(6, 1, (100, 2)), rng(3).uniform(-40, 60, (20, 2))])
-    options = {"method": "gibbs", "draws": 200, "random_seed": 1, "progressbar": False}
-    return bg.fit(x[:, 0], 2, noise=True, **options), bg.fit(x, 2, noise=True, **options)
+    options = {"noise": True, "method": "gibbs", "random_seed": 1, "progressbar": False}
+    return bg.fit(x[:, 0], 2, draws=200, **options), bg.fit(x, 2, draws=600, **options)  # of the former all draws are drawn
 
 
 def crosses(ax):
