@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
-from bayesgmm.analysis.impropriety import as_proper, existence_of, look_at, warn_of_strays
+from bayesgmm.analysis.impropriety import existence_of, settled, warn_of_strays
 from bayesgmm.analysis.partitions import partition_of
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.tree import OBS, observed
@@ -30,7 +30,6 @@ from bayesgmm.arguments import (
 )
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data, warn_of_unlike_scales
-from bayesgmm.data.rounding import is_auto
 from bayesgmm.engines.gibbs import GibbsSettings, sweeps_between_draws
 from bayesgmm.engines.phases import Phases
 from bayesgmm.engines.telescoped import InDataUnits, convergence_of, probabilities, verdict
@@ -192,9 +191,8 @@ def posterior_k(
     own_prior = read_prior(prior, data, covariance, family)
     alpha = _read_alpha(alpha, prior)
     largest = int(np.flatnonzero(p)[-1]) + 1
-    if is_auto(rounding):
-        data = as_proper(data, [largest], own_prior, covariance, family)
-    of_data = look_at(data, [largest], own_prior, covariance, family)[largest]
+    data, of_ks = settled(data, [largest], own_prior, covariance, family, rounding)
+    of_data = of_ks[largest]
     if of_data.improper is not None:
         raise ValueError(Words("p(k | x) cannot be computed: ", of_data.improper.sentence))
     of_strays = warn_of_strays(of_data)

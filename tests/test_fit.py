@@ -628,7 +628,7 @@ print([w.category.__name__ for w in caught], dict(tree["posterior"].sizes), tree
     [
         ("draws=1_000_000", 1_000, "sampling", 2, None),
         ("target_ess=1e7, max_draws=1_000_000", 1_000, "sampling", 2, None),
-        ("method='advi'", 200_000, "maximising", 1, 1000),
+        ("method='advi', family='t'", 200_000, "maximising", 1, 1000),
     ],
 )
 def test_an_interrupt_keeps_what_there_is(options, n, phase, seconds, draws):

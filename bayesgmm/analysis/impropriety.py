@@ -37,7 +37,7 @@ from bayesgmm.analysis.tree import features_of
 from bayesgmm.arguments import TRAITS, Covariance, FamilyName, FloatArray, named
 from bayesgmm.data.known import Known
 from bayesgmm.data.observations import Observations
-from bayesgmm.data.rounding import as_detected
+from bayesgmm.data.rounding import as_detected, is_auto
 from bayesgmm.data.ties import Ties, directions
 from bayesgmm.exceptions import DataWarning, ImproperPosteriorWarning, warn
 from bayesgmm.families import family_of
@@ -111,40 +111,46 @@ def look_at(
     return _look_at(data.x, data.known, data.called, positions, ks, prior, covariance, family)
 
 
-def forewarn(
-    data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance, family: FamilyName = "gaussian"
-) -> dict[int, OfData]:
-    """Name ties that make the posterior of some k improper, and strays that set the prior's scale; what was found, by k."""
-    found = look_at(data, ks, prior, covariance, family)
-    improper = {k: each.improper for k, each in found.items() if each.improper is not None}
-    if improper:
-        of = f"k = {', '.join(map(str, improper))}: " if len(ks) > 1 else ""
-        last = improper[max(improper)]
-        warn(Words(of, last.sentence), ImproperPosteriorWarning)
-    warn_of_strays(found[ks[0]])
-    return found
+def settled(
+    data: Observations,
+    ks: Sequence[int],
+    prior: Prior,
+    covariance: Covariance,
+    family: FamilyName = "gaussian",
+    rounding: Any = None,
+) -> tuple[Observations, dict[int, OfData]]:
+    """The data, and what they do to the posterior of each k.
 
-
-def as_proper(
-    data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance, family: FamilyName = "gaussian"
-) -> Observations:
-    """The data; taken for rounded, where values taken as exact make the posterior of some k improper, which is said."""
-    if family_of(family).exact_alone:
-        return data
+    With ``rounding="auto"`` they are taken for rounded where values taken as exact make the posterior of some k improper,
+    which is said.
+    """
     found = look_at(data, ks, prior, covariance, family)
     improper = [k for k, each in found.items() if each.improper is not None]
-    result = as_detected(data, covariance) if improper else data
-    steps = result.steps
-    if result is data or steps is None:
-        return data
-    features = joined([f"{named(name)} ({step:g})" for name, step in zip(data.called, steps, strict=True) if step], ", ")
-    of, looks = ", ".join(map(str, improper)), "look" if np.count_nonzero(steps) > 1 else "looks"
+    if not improper or not is_auto(rounding) or family_of(family).exact_alone:
+        return data, found
+    result = as_detected(data, covariance)
+    if result is data or result.steps is None:
+        return data, found
+    steps = zip(data.called, result.steps, strict=True)
+    features = [f"{named(name)} ({step:g})" for name, step in steps if step]
+    of, looks = ", ".join(map(str, improper)), "look" if len(features) > 1 else "looks"
     why = f" {looks} rounded, and values taken as exact would make the posterior of k = {of} improper; "
     stands = "each stands for the interval of that width around it ("
     if result.known.lower is None:
         stands = "rounding is taken for a measurement error of that width ("
-    warn(Words(features, why, stands, Argument("rounding", "auto"), ")"), DataWarning)
-    return result
+    warn(Words(joined(features, ", "), why, stands, Argument("rounding", "auto"), ")"), DataWarning)
+    return result, look_at(result, ks, prior, covariance, family)
+
+
+def forewarn(found: dict[int, OfData]) -> dict[int, OfData]:
+    """Name ties that make the posterior of some k improper, and strays that set the prior's scale."""
+    improper = {k: each.improper for k, each in found.items() if each.improper is not None}
+    if improper:
+        of = f"k = {', '.join(map(str, improper))}: " if len(found) > 1 else ""
+        last = improper[max(improper)]
+        warn(Words(of, last.sentence), ImproperPosteriorWarning)
+    warn_of_strays(found[min(found)])
+    return found
 
 
 def warn_of_strays(found: OfData) -> list[str]:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from bayesgmm.analysis.contract import attribute
-from bayesgmm.analysis.impropriety import OfData, as_proper, forewarn, of_data
+from bayesgmm.analysis.impropriety import OfData, forewarn, of_data, settled
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import Covariance, FamilyName, Method, Missing, Noise, Rounding, read_count, read_seed
 from bayesgmm.comparison.cache import FitCache
@@ -26,7 +26,6 @@ from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS
 from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
-from bayesgmm.data.rounding import is_auto
 from bayesgmm.data.scan import Scan
 from bayesgmm.data.sources import read_fit_source
 from bayesgmm.engines.phases import Phases
@@ -163,15 +162,15 @@ def compare(
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
     settings |= {} if family == "gaussian" else {"family": family}
     own_prior = read_prior(prior, data, covariance, family)
-    if is_auto(rounding) and source is data:
-        data = source = as_proper(data, ks, own_prior, covariance, family)
+    in_parts = isinstance(source, Scan)
+    data, found = settled(data, ks, own_prior, covariance, family, None if in_parts else rounding)
     asked = _Asked(
         data=data,
-        source=source,
+        source=source if in_parts else data,
         ks=ks,
         method=method,
         of_every_fit=settings | {"prior": prior, "missing": missing, "progressbar": progressbar, "rounding": rounding},
-        known=forewarn(data, ks, own_prior, covariance, family),
+        known=forewarn(found),
         seed=seed,
     )
     kept = None

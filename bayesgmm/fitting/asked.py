@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm.analysis import predictive
-from bayesgmm.analysis.impropriety import OfData, as_proper, forewarn
+from bayesgmm.analysis.impropriety import OfData, forewarn, settled
 from bayesgmm.arguments import Covariance, Engine, FamilyName, Missing, Noise, Rounding, read_seed, require_memory
 from bayesgmm.data.known import NOTHING
 from bayesgmm.data.observations import Observations
@@ -126,9 +126,11 @@ def read_asked(
     em_seed, engine_seed = (int(each) for each in np.random.SeedSequence(seed).generate_state(2) % 2**31)
     if model is None:
         prior = read_prior(prior, data, covariance, family)
-        if known is None and is_auto(rounding) and source is data:
-            data = source = as_proper(data, [k], prior, covariance, family)
-        known = known or forewarn(data, [k], prior, covariance, family)[k]
+        if known is None:
+            given_prior = [k], prior, covariance, family
+            seen, found = settled(data, *given_prior, None if in_parts else rounding)
+            data, source = seen, source if in_parts else seen
+            known = forewarn(found)[k]
     else:
         from bayesgmm.engines.custom import read_model
 
