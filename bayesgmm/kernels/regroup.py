@@ -1,10 +1,10 @@
 """Moves of a partition that split a cluster in two or merge two, where sweeps would have to go by single observations.
 
 Two observations i and j are chosen at random. If they are of one cluster it is split, so that each is of another part; else
-their clusters are merged. The parts are proposed from i, j, the members and C0 alone: a mixture of two is fitted to the
-members by a few steps of EM that begin at i and j, and each member then falls to its parts with the probabilities that it
-has (the way back from a merger has the probability of the parts that there were). Means and covariances of what is new are
-drawn given its members: precisions from
+their clusters are merged. The parts are proposed from i, j, the members and C0 alone (or from the covariance that all share,
+which stays): a mixture of two is fitted to the members by a few steps of EM that begin at i and j, and each member then
+falls to its parts with the probabilities that it has (the way back from a merger has the probability of the parts that there
+were). Means and covariances of what is new are drawn given its members: precisions from
 
     q = Wishart(c0 + (n - 1) / 2, C0 + S / 2),    S the members' products about their mean,
 
@@ -179,15 +179,10 @@ def _fill_shares(spread, tied, x, members, i, j, c0, C0, sizes, means, scatters,
                 shares[s] = 1.0 if members[s] == j else 0.0
         if step == _STEPS:
             return
-        for part in range(2):
-            if part == 1:
-                _fill_moments(x, members, shares, sizes, means, scatters, 1)
-            else:
-                for s in range(len(members)):
-                    shares[s] = 1.0 - shares[s]
-                _fill_moments(x, members, shares, sizes, means, scatters, 0)
-                for s in range(len(members)):
-                    shares[s] = 1.0 - shares[s]
+        for part in range(1, -1, -1):
+            _fill_moments(x, members, shares, sizes, means, scatters, part)
+            for s in range(len(members)):  # those of the first part, before they are found anew
+                shares[s] = 1.0 - shares[s]
             if not tied:
                 fill_expected(spread, sizes[part], scatters[part], c0, C0, precisions[part])
             weights[part] = math.log(sizes[part]) + 0.5 * _log_determinant(precisions[part])
