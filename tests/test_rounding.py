@@ -151,6 +151,8 @@ def test_all_doors_take_the_same_rows():
     assert Reading.of(estimator.posterior_).known.equals(by_hand.known)
     of_k = unwarned(bg.posterior_k, PETALS, draws=50, thin=1, **QUIET)
     np.testing.assert_allclose(of_k["observed_data"]["width"], 0.1)
+    with pytest.raises(ValueError, match="rounding belongs to data; trees hold"):
+        bg.compare(comparison.fits, rounding=0.1)
     direct = unwarned(bg.fit, by_hand, 2, **FEW)
     again = unwarned(bg.fit, PETALS, 2, rounding=0.1, **FEW)
     np.testing.assert_array_equal(direct["posterior"]["mu"], again["posterior"]["mu"])

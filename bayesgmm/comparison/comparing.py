@@ -26,6 +26,7 @@ from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS
 from bayesgmm.comparison.result import ASKED, Comparison
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
+from bayesgmm.data.rounding import is_auto
 from bayesgmm.data.scan import Scan
 from bayesgmm.data.sources import read_fit_source
 from bayesgmm.engines.phases import Phases
@@ -139,6 +140,8 @@ def compare(
         for name, value in (("sample_weight", sample_weight), ("labels", labels), ("noise", noise)):
             if value is not None and value is not False:
                 raise ValueError(about(name, "belongs to data; trees hold what is known of theirs"))
+        if not is_auto(rounding):
+            raise ValueError(about("rounding", "belongs to data; trees hold what is known of theirs"))
         if family != "gaussian":
             raise ValueError(about("family", "belongs to a fit; trees tell theirs"))
         return _compared(_read_fits(trees), None, prior_k)
