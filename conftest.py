@@ -1,16 +1,18 @@
-"""Examples: those in docstrings that fit the same data in the same way share the tree, and the README's are slow."""
+"""Examples: those in docstrings that fit the same data in the same way share the tree, and those of whole pages are slow."""
 
 import pickle
 
 import pytest
 
+collect_ignore = ["docs/conf.py"]  # which is Sphinx's, and holds no examples
+
 _TREES = {}
 
 
 def pytest_collection_modifyitems(items):
-    """The functions that the README calls have examples of their own, which are quick."""
+    """The functions that the README and the guides call have examples of their own, which are quick."""
     for item in items:
-        if item.name == "README.md":
+        if item.path.suffix == ".md":
             item.add_marker(pytest.mark.slow)
 
 

@@ -67,8 +67,12 @@ def test_best_and_verdict(comparison):
     for k in table.index[~table["converged"]]:
         assert str(k) in comparison.verdict.split("not converged (see the column converged)")[1]
     assert comparison.seed == SEED
-    assert " ".join(comparison.verdict.split("; ")) in " ".join(repr(comparison).split())
-    assert repr(comparison.best).split("\n")[0] in repr(comparison)
+    assert comparison.best.as_text(110) in repr(comparison)
+    printed = " ".join(repr(comparison).split())
+    assert all(" ".join(each.split()) in printed for some in comparison.caveats for each in some)
+    assert all(
+        each in comparison.verdict for each in (*comparison.best.sentences, *comparison.caveats[0], *comparison.caveats[1])
+    )
 
 
 def test_probabilities_of_k(comparison, galaxies):

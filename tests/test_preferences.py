@@ -90,7 +90,25 @@ def test_no_choice_by_an_evidence_that_is_missing():
         choose(missing, "evidence")
 
 
+@pytest.mark.parametrize("width", [50, 80, 110])
+def test_answers_come_as_lines(width):
+    text = preferences(table()).as_text(width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    said = " ".join(text.split())
+    assert said.startswith("Recommended: k = 2, the smallest k that neither prediction")
+    for part in (
+        "observations best? (LOO) 2 cannot be told apart from k = 3",
+        "averaged predictions? 2 stacking weight 0.70",
+        "data most probable? 2 is ahead of k = 3 by a log Bayes factor of 1.5",
+        "k is most probable? 2 p(k | x) = 0.80",
+        "BIC, AIC, ICL? 2, 3, 2 the BIC of k = 3 is nearly as good",
+    ):
+        assert part in said
+
+
 def test_one_k_stands_alone():
     alone = preferences(table().loc[[2]])
     assert alone["elpd_loo"] == 2
     assert " ".join(alone.sentences).count("stands alone") == 2
+    assert "Recommended" not in alone.as_text(110)

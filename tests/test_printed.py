@@ -15,7 +15,8 @@ def apart(two_small):
 
 
 def test_the_answer_comes_first(good):
-    parts = ["400 observations, described by", "can be relied on", "The clusters:", "The posterior agrees with EM", "log p("]
+    parts = ["2 clusters in x: ", "can be relied on", "The clusters:", "400 observations, described by"]
+    parts += ["The posterior agrees with EM", "log p("]
     text = fit_text(Fitted.of(good), worst=True)
     assert sorted(parts, key=text.index) == parts
     assert "labelled parameters" not in text

@@ -59,8 +59,11 @@ def impute(
 
     Notes
     -----
-    Mean and variance are averaged over the posterior's draws in closed form (Rao-Blackwell):
-    E[x_i | k] = mu_k + A_ik (x_o - mu_o), Var = Sigma_k - A_ik Sigma_o., with A_ik = Sigma_.o (Sigma_oo + E_i)^-1.
+    Mean and variance are averaged over the posterior's draws in closed form (Rao-Blackwellised). With o the known features,
+
+    .. math::
+        E[x_i \mid k] = \mu_k + A_{ik} (x_o - \mu_o), \quad \mathrm{Var}[x_i \mid k] = \Sigma_k - A_{ik} \Sigma_{o \cdot},
+        \quad A_{ik} = \Sigma_{\cdot o} (\Sigma_{oo} + E_i)^{-1}.
 
     References
     ----------

@@ -11,7 +11,7 @@ import typer
 from bayesgmm.choices import Method
 from bayesgmm.cli.ending import at_once
 from bayesgmm.cli.folders import first_free, whole_folder
-from bayesgmm.cli.messages import answer, heading, in_shell, say, silence, terminal_width
+from bayesgmm.cli.messages import answer, heading, say, silence, terminal_width
 from bayesgmm.cli.options import ForceOption, JsonOption, QuietOption
 
 _COLUMNS = ["velocity"]
@@ -67,7 +67,7 @@ def demo(
                     fitted = Fitted.of(reading)
                     tell(fit_text(fitted, terminal_width(), worst=True))
                     document["fits"][method] = fit_document(fitted, _COLUMNS)
-                    verdicts.append(f"{method.upper()}: {in_shell(fitted.check.verdict)}.")
+                    verdicts.append(f"{method.upper()}: {fitted.judgement.title}. {fitted.headline}")
                     left_out += [f"{method}: {each}" for each in write_fit(fitted, part.folder, _COLUMNS, announce)]
             if reading.tree.attrs["interrupted"]:
                 raise KeyboardInterrupt
@@ -81,7 +81,8 @@ def demo(
             raise KeyboardInterrupt
         for each in left_out:
             say(each)
-        tell(heading("The answer"), *(fill(each, 110) for each in [*verdicts, f"Over k: {in_shell(comparison.verdict)}."]))
+        tell(heading("The answer"), *(fill(each, 110, subsequent_indent="  ") for each in verdicts))
+        tell(f"How many: {comparison.best.as_text(110)}")
     if json:
         answer(to_json(document))
     (say if json else answer)(f"Posteriors, tables and pictures are in {results.place}")

@@ -18,7 +18,7 @@ from bayesgmm.html_report.blocks import PLAIN
 from bayesgmm.html_report.fitted import Fitted
 
 _WIDEST = 110  # a line of words
-_WORST = 5  # rows of what does not depend on labels
+_WORST = 5  # rows of label-invariant quantities
 _OF_CHAINS = ("ess_bulk", "ess_tail", "r_hat")
 # columns that a narrow terminal can do without, the least needed first
 _OF_DRAWS = ("mcse_mean", "ess_tail", "sd", "ess_bulk")
@@ -27,14 +27,14 @@ _OF_COMPARISON = ("seconds", "se", "mcse", "occupied", "weight", "icl", "dse", "
 
 
 def fit_text(fitted: Fitted, width: int | None = None, *, worst: bool = False) -> str:
-    """The answer, whether it can be relied on, the clusters, the check against EM, and the draws.
+    """The answer, whether it can be relied on, the clusters, what was fitted, the check against EM, and the draws.
 
-    Tables leave out what does not fit into the ``width`` of a terminal, if there is one. With ``worst`` only the worst rows
-    are shown of what does not depend on labels, and no convergence of single parameters.
+    Tables leave out what does not fit into the ``width`` of a terminal, if there is one. With ``worst`` the table of
+    label-invariant quantities has only its worst rows, and single parameters have none.
     """
     fitted, diagnosis = replace(fitted, signs=PLAIN), fitted.diagnosis
-    parts = [_filled(f"{fitted.data}, described by {fitted.model}. {fitted.describe()}", width)]
-    parts += [_reliance(fitted, width), _clusters(fitted, width), _against_em(fitted, width)]
+    parts = [f"{_filled(fitted.headline, width, '  ')}\n{_reliance(fitted, width)}", _clusters(fitted, width)]
+    parts += [_filled(f"{fitted.data}, described by {fitted.model}. {fitted.of_noise()}", width), _against_em(fitted, width)]
     engines = in_words(fitted.tree)
     parts += [_filled(engines, width)] if engines else []
     parts.append(_of_draws(diagnosis, width, worst=worst))
@@ -45,9 +45,11 @@ def fit_text(fitted: Fitted, width: int | None = None, *, worst: bool = False) -
 
 
 def comparison_text(comparison: Comparison, width: int | None = None) -> str:
-    """The table over k, and what each criterion prefers and how decided that is."""
-    sentences = [_filled(in_shell(each), width, "  ") for each in comparison.sentences]
-    return "\n".join([_fitted_in(as_printed(comparison.table), width, _OF_COMPARISON, pd.DataFrame.to_string), *sentences])
+    """One k to go on with, each question with its answer and how sure that is, the table over k, and the caveats."""
+    before, after = ([_filled(in_shell(each), width, "  ") for each in some] for some in comparison.caveats)
+    answers = comparison.best.as_text(_WIDEST if width is None else min(width, _WIDEST))
+    table = _fitted_in(as_printed(comparison.table), width, _OF_COMPARISON, pd.DataFrame.to_string)
+    return "\n".join([*before, answers, "", table, *after])
 
 
 def _reliance(fitted: Fitted, width: int | None) -> str:

@@ -96,13 +96,19 @@ class Comparison:
     @property
     def sentences(self) -> tuple[str, ...]:
         """The same, sentence by sentence."""
+        before, after = self.caveats
+        return (*before, *self.best.sentences, *after)
+
+    @property
+    def caveats(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What must be known before the answers, and what limits them."""
         by_k = self.table.set_index("k")
-        first = next(iter(self.diagnoses.values()))  # strays set the scale of the prior, which is the same for every k
-        strays = [text for each in first.findings if each.kind == "stray" for text in (each.problem, each.remedy)]
-        sentences: list[str] = [*self._left_out(), *self.best.sentences, *strays]
+        before: list[str] = [*self._left_out()]
         if self.unfinished:
             ks = ", ".join(map(str, self.unfinished))
-            sentences.insert(0, f"interrupted, so that this is provisional: k = {ks} cut short or not compared at all")
+            before.insert(0, f"interrupted, so that this is provisional: k = {ks} cut short or not compared at all")
+        first = next(iter(self.diagnoses.values()))  # strays set the scale of the prior, which is the same for every k
+        sentences = [text for each in first.findings if each.kind == "stray" for text in (each.problem, each.remedy)]
         samples = {each.subsample_size for each in self.loo.values() if hasattr(each, "subsample_size")}
         if samples:
             sentences.append(f"LOO is estimated from a sample of {max(samples)} observations")
@@ -122,7 +128,7 @@ class Comparison:
         ):
             if condition.any():
                 sentences.append(f"{trouble}: k = {', '.join(map(str, by_k.index[condition]))}")
-        return tuple(sentences)
+        return tuple(before), tuple(sentences)
 
     def _left_out(self) -> Iterator[str]:
         """The k whose posterior is improper or has collapsed."""
@@ -136,8 +142,9 @@ class Comparison:
                 yield last.remedy
 
     def __repr__(self) -> str:
+        before, after = ([fill(each, 110, subsequent_indent="  ") for each in some] for some in self.caveats)
         table = as_printed(self.table).to_string(line_width=max(60, get_terminal_size((140, 24)).columns))
-        return "\n".join([table, *(fill(each, 110, subsequent_indent="  ") for each in self.sentences)])
+        return "\n".join([*before, self.best.as_text(110), "", table, *after])
 
 
 def as_printed(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from textwrap import fill
+from dataclasses import dataclass
+from textwrap import fill, wrap
 from typing import Literal
 
 import numpy as np
@@ -17,12 +18,42 @@ SPURIOUS = "EM has a component on hardly more observations than determine it, wh
 _CRITERION = 2.0  # difference of BIC, AIC or ICL, which is twice a log Bayes factor, below which the same holds
 
 
+_LEAST_ROOM = 30  # characters for how sure an answer is; with fewer it begins on a line of its own
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question about k, the k that answers it, and how sure that is."""
+
+    question: str
+    k: str
+    how_sure: str
+
+
 class Best(dict[str, int]):
     """The k that each criterion prefers, by the criterion's name; prints as sentences that say how decided that is."""
 
-    def __init__(self, preferred: dict[str, int], sentences: tuple[str, ...]) -> None:
+    def __init__(
+        self, preferred: dict[str, int], sentences: tuple[str, ...], answers: tuple[Answer, ...], recommended: str
+    ) -> None:
         super().__init__(preferred)
-        self.sentences = sentences
+        self.sentences, self.answers, self.recommended = sentences, answers, recommended
+
+    def as_text(self, width: int) -> str:
+        """One k to go on with, then a table of questions, answers, and how sure they are."""
+        lines = [fill(f"Recommended: {self.recommended}.", width, subsequent_indent="  "), ""] if self.recommended else []
+        rows = [Answer("question", "k", "how sure"), *self.answers]
+        question, k = (max(len(getattr(each, name)) for each in rows) for name in ("question", "k"))
+        beside = width - question - k - 4  # characters for how sure an answer is
+        for each in rows:
+            head = f"{each.question:<{question}}  {each.k:<{k}}"
+            told = wrap(each.how_sure, beside if beside >= _LEAST_ROOM else width - 4)
+            if beside >= _LEAST_ROOM:
+                first, *told = told or [""]
+                lines += [f"{head}  {first}".rstrip(), *(" " * (question + k + 4) + line for line in told)]
+            else:
+                lines += [head.rstrip(), *("    " + line for line in told)]
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         return "\n".join(fill(each, 110, subsequent_indent="  ") for each in self.sentences)
@@ -31,22 +62,37 @@ class Best(dict[str, int]):
 def preferences(by_k: pd.DataFrame) -> Best:
     """What a comparison's table, indexed by k, prefers; of prediction and evidence among those k that have them."""
     every, by_k = by_k, by_k[by_k["elpd_loo"].notna()]
-    preferred, sentences = {}, []
+    preferred: dict[str, int] = {}
+    sentences, answers, recommended = [], [], ""
     if len(by_k):
         preferred = {"elpd_loo": int(by_k["elpd_loo"].idxmax()), "weight": int(by_k["weight"].idxmax())}
-        best = preferred["weight"]
-        stacking = f"stacking gives k = {best} a weight of {by_k.loc[best, 'weight']:.2f}"
-        sentences = [_of_loo(by_k, preferred["elpd_loo"]), stacking]
+        loo, best = preferred["elpd_loo"], preferred["weight"]
+        weight = f"{by_k.loc[best, 'weight']:.2f}"
+        sentences = [_of_loo(by_k, loo), f"stacking gives k = {best} a weight of {weight}"]
+        answers = [
+            Answer("Which k predicts new observations best? (LOO)", str(loo), _decided_by_loo(by_k, loo)),
+            Answer("Which k counts most in averaged predictions?", str(best), f"stacking weight {weight}"),
+        ]
     if by_k["log_evidence"].notna().any():
         preferred |= {name: int(by_k[name].idxmax()) for name in ("log_evidence", "p_k") if by_k[name].notna().any()}
-        sentences.append(_of_evidence(by_k, preferred["log_evidence"], preferred.get("p_k")))
+        best, probable = preferred["log_evidence"], preferred.get("p_k")
+        sentences.append(_of_evidence(by_k, best, probable))
+        answers.append(Answer("Under which k are the data most probable?", str(best), _decided_by_evidence(by_k, best)))
+        if probable is not None:
+            p_k = f"p(k | x) = {by_k.loc[probable, 'p_k']:.2f} among those compared"
+            answers.append(Answer("Which k is most probable?", str(probable), p_k))
     if every["bic"].notna().any():
         preferred |= {name: int(every[name].idxmin()) for name in ("bic", "aic", "icl")}
         sentences.append(_of_em(every, preferred))
+        ks, near = ", ".join(str(preferred[name]) for name in ("bic", "aic", "icl")), _near(every, preferred["bic"])
+        answers.append(
+            Answer("Which k has EM's best BIC, AIC, ICL?", ks, f"the BIC of k = {near} is nearly as good" if near else "")
+        )
     if len(by_k) > 1:
         k, why = smallest_left(by_k)
         sentences.append(f"k = {k} is {why}")
-    return Best(preferred, tuple(sentences))
+        recommended = f"k = {k}, {why}"
+    return Best(preferred, tuple(sentences), tuple(answers), recommended)
 
 
 def choose(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
@@ -115,15 +161,24 @@ def _behind(by_k: pd.DataFrame, best: int) -> tuple[pd.Series, pd.Series]:
 
 
 def _of_loo(by_k: pd.DataFrame, best: int) -> str:
+    return f"by LOO k = {best} predicts best and {_decided_by_loo(by_k, best)}"
+
+
+def _decided_by_loo(by_k: pd.DataFrame, best: int) -> str:
     close = close_by_loo(by_k, best)
     if close:
-        decided = f"cannot be told apart from k = {_listed(close)} (less than two standard errors)"
-    else:
-        decided = "is better than every other k by more than two standard errors" if len(by_k) > 1 else "stands alone"
-    return f"by LOO k = {best} predicts best and {decided}"
+        return f"cannot be told apart from k = {_listed(close)} (less than two standard errors)"
+    return "is better than every other k by more than two standard errors" if len(by_k) > 1 else "stands alone"
 
 
 def _of_evidence(by_k: pd.DataFrame, best: int, most_probable: int | None) -> str:
+    probable = "p(k | x) is unknown"
+    if most_probable is not None:
+        probable = f"k = {most_probable} has p(k | x) = {by_k.loc[most_probable, 'p_k']:.2f} among those compared"
+    return f"the evidence prefers k = {best}, which {_decided_by_evidence(by_k, best)}, and {probable}"
+
+
+def _decided_by_evidence(by_k: pd.DataFrame, best: int) -> str:
     behind, error = _behind(by_k, best)
     close = by_k.index[(behind < np.maximum(_BAYES_FACTOR, _DECIDED * error)) & (by_k.index != best)].tolist()
     if close:
@@ -134,18 +189,19 @@ def _of_evidence(by_k: pd.DataFrame, best: int, most_probable: int | None) -> st
     else:
         decided = "stands alone"
     unsure = by_k.index[~(by_k["mcse"] <= _UNKNOWN)].tolist()
-    missing = f" (that of k = {_listed(unsure)} is as good as unknown)" if unsure else ""
-    probable = "p(k | x) is unknown"
-    if most_probable is not None:
-        probable = f"k = {most_probable} has p(k | x) = {by_k.loc[most_probable, 'p_k']:.2f} among those compared"
-    return f"the evidence prefers k = {best}, which {decided}{missing}, and {probable}"
+    return decided + (f" (that of k = {_listed(unsure)} is as good as unknown)" if unsure else "")
 
 
 def _of_em(by_k: pd.DataFrame, preferred: dict[str, int]) -> str:
     best = preferred["bic"]
-    close = by_k.index[(by_k["bic"] - by_k.loc[best, "bic"] < _CRITERION) & (by_k.index != best)].tolist()
-    hardly = f" (k = {_listed(close)} within {_CRITERION:g})" if close else ""
+    near = _near(by_k, best)
+    hardly = f" (k = {near} within {_CRITERION:g})" if near else ""
     return f"EM's BIC prefers k = {best}{hardly}, AIC k = {preferred['aic']}, ICL k = {preferred['icl']}"
+
+
+def _near(by_k: pd.DataFrame, best: int) -> str:
+    """Those k whose BIC is nearly as good as that of the best."""
+    return _listed(by_k.index[(by_k["bic"] - by_k.loc[best, "bic"] < _CRITERION) & (by_k.index != best)].tolist())
 
 
 def _listed(ks: list[int]) -> str:

@@ -42,6 +42,7 @@ INTERVAL = 0.9  # probability of the intervals that are told
 _MOST_ACROSS = 2  # features whose means and standard deviations stand side by side
 _NAMED = 5  # observations that a sentence can hold
 _TOLD = 4  # clusters times features that a paragraph can hold
+_IN_A_LINE = 12  # clusters times features that a line can hold
 _MOST_TRANSFORMED = 2_000  # observations whose logarithms are looked at
 _DECIDED = 5.0  # by which a log-likelihood with as many parameters must be higher: a factor of 150 (Kass & Raftery 1995)
 METHODS = {
@@ -159,12 +160,36 @@ class Fitted:
             return f"{count(reading.whole.rows, signs)} observations{of} ({shown}){in_part}"
         return f"{count(len(reading.x), signs)} observations{of}{counting_as(reading.known.weight, signs)}{in_part}"
 
+    @property
+    def headline(self) -> str:
+        """The answer in a line: how many clusters, how large, and where."""
+        kind = "Gaussian" if self.reading.draws.nu is None else "t distribution"
+        names = listed(self.features) if len(self.features) <= _TOLD else f"{len(self.features)} features"
+        if self.k > 1 and self.doubt:
+            return f"{self.k} components in {names}; they cannot be described one by one, because {self.doubt}."
+        shares = [f"{self._mean(100 * w)}%" for w in self.reading.draws.w.T]
+        noise = self.reading.draws.noise
+        strays = "" if noise is None else f"; noise holds {self._mean(100 * noise)}% of the observations"
+        if self.k * len(self.features) > _IN_A_LINE:
+            what = f"{self.k} clusters in {names}, with {listed(shares)}" if self.k > 1 else f"One {kind} in {names}"
+            return f"{what}{strays}."
+        places = [", ".join(self._mean(mean) for _, mean, _ in self._features_of(j)) for j in range(self.k)]
+        places = [f"around ({place})" if len(self.features) > 1 else f"around {place}" for place in places]
+        if self.k == 1:
+            return f"One {kind} in {names}, {places[0]}{strays}."
+        told = [f"{share} {place}" for share, place in zip(shares, places, strict=True)]
+        return f"{self.k} clusters in {names}: {', '.join(told)}{strays}."
+
+    def _mean(self, values: FloatArray) -> str:
+        """The mean, with the digits that a sentence needs."""
+        return number(float(values.mean()), 10 * float(values.std()), self.signs)
+
     def describe(self) -> str:
         """Noise in words, and the clusters, where they are few and can be told apart."""
-        said = [each for each in (self._of_noise(), self._of_clusters()) if each]
+        said = [each for each in (self.of_noise(), self._of_clusters()) if each]
         return " ".join([*said, f"In brackets, {INTERVAL:.0%} intervals."]) if said else ""
 
-    def _of_noise(self) -> str:
+    def of_noise(self) -> str:
         """The share of noise, and how many observations are noise more probably than not; nothing where none may be."""
         if self.reading.draws.noise is None:
             return ""
