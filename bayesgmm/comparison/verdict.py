@@ -52,7 +52,7 @@ class Best(dict[str, int]):
                 first, *told = told or [""]
                 lines += [f"{head}  {first}".rstrip(), *(" " * (question + k + 4) + line for line in told)]
             else:
-                lines += [head.rstrip(), *("    " + line for line in told)]
+                lines += [*wrap(head, width), *("    " + line for line in told)]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
