@@ -37,7 +37,7 @@ def test_label_switching_alone_leaves_the_density_converged(two_small):
     diagnosis = diagnose(make_tree(two_small, change=first_chain_turned))
     assert diagnosis.converged
     assert kinds(diagnosis) == {"labels"}
-    assert "in 25% another order of labels is nearly as plausible" in diagnosis.findings[0].problem
+    assert "in 25% another numbering is nearly as plausible" in diagnosis.findings[0].problem
     assert "bayesgmm.relabel" in diagnosis.findings[0].remedy
     assert diagnose(bg.relabel(make_tree(two_small, change=first_chain_turned))).ok
 

@@ -488,17 +488,18 @@ def test_the_prior_is_typed_as_it_was_asked_for(two_small, prior, python, shell)
 def test_a_comparison_tells_its_choice(comparison, tmp_path):
     page = written(comparison, tmp_path)
     k, why = smallest_left(comparison.table.set_index("k"))
-    assert page.text().startswith(f"The answer The answer is k = {k}, {why}. 82 observations")
-    assert f"k = {k} is told in detail here." in page.text()
-    for sentence in comparison.verdict.split("; "):
-        assert sentence[1:] in page.text()
+    assert f"The answer is k = {k}, {why}. 82 observations" in page.text()
+    assert next(attrs["id"] for _, attrs, _ in page.all("figure")) == "figure-fits"  # which comes first
+    assert f"This report describes k = {k} in detail." in page.text()
+    for each in (*comparison.caveats[0], *comparison.caveats[1], *(each.how_sure for each in comparison.best.answers)):
+        assert each[1:] in page.text()
     assert "K = " not in page.text()
     assert ".diagnoses" not in page.text()
     marked = [text for _, attrs, text in page.all("tr") if attrs.get("class") == "marked"]
     assert len(marked) == 1
     assert marked[0].startswith(str(k))
     other = written(comparison, tmp_path, k=2, force=True)
-    assert "k = 2 is told in detail here, which was asked for." in other.text()
+    assert "This report describes k = 2 in detail, as asked." in other.text()
     assert "described by a mixture of 2 Gaussians" in other.text()
 
 

@@ -265,15 +265,15 @@ def _mixing_findings(
                 f"the chains sit in different solutions and have not converged ({found.in_words()}): {evidence}",
                 Words(
                     gibbs,
-                    "do not average them, their shares of the chains come from where these began: look at ",
+                    "do not average over them, because how many chains sit in each depends on where they began; look at ",
                     Either("plots.plot_solutions, weigh them by solutions(tree, weigh='stacking')", "trace.png in --out"),
                     ", or use a smaller k",
                 ),
                 numbers,
             )
         else:
-            one = "none of them sits apart from the others, but they pass too rarely between places"
-            how = one if len(found) == 1 else "they move about too slowly to have been everywhere"
+            one = "no chain sits apart from the others, but they move too rarely from place to place"
+            how = one if len(found) == 1 else "they move too slowly to have explored the posterior"
             yield Finding(
                 "r_hat",
                 f"the chains have not converged: {how}, {evidence}",
@@ -300,8 +300,8 @@ def _missed_findings(reading: Reading) -> Iterator[Finding]:
         yield Finding(
             "missed",
             f"EM found another solution (log-likelihood {log_likelihood:.2f}) with some {mass:.0%} of the posterior by "
-            f"Laplace's method, in which no chain began and near which {share:.1%} of the draws lie",
-            "if a share as small as that matters, run more chains: they begin at the solutions in proportion to their mass",
+            f"Laplace's method; no chain began there, and {share:.1%} of the draws lie near it",
+            "if so small a share matters, run more chains: they begin at the solutions in proportion to their mass",
             {"log_likelihood": log_likelihood, "mass": mass, "share": share},
         )
 
@@ -380,10 +380,10 @@ def _label_findings(parameters: pd.DataFrame, draws: Draws, labels: LabelQuality
         yield Finding(
             "labels",
             f"single clusters cannot be told apart: in {labels.non_permutation_rate:.0%} of the draws the components do not "
-            f"fall one by one into the clusters, in {labels.ambiguous:.0%} another order of labels is nearly as plausible",
+            f"match the clusters one to one, in {labels.ambiguous:.0%} another numbering is nearly as plausible",
             Words(
                 "" if relabelled else Either("bayesgmm.relabel, if the labels are still the sampler's; else ", ""),
-                "use what does not depend on labels ",
+                "use answers that need no labels ",
                 WITHOUT_LABELS,
                 ", or a smaller k",
             ),
@@ -398,7 +398,7 @@ def _label_findings(parameters: pd.DataFrame, draws: Draws, labels: LabelQuality
             f"the density has converged but single clusters have not: R-hat of {worst} is {parameters['r_hat'].max():.3f}, "
             f"smallest ess_bulk {parameters['ess_bulk'].min():.0f}",
             Words(
-                "use what does not depend on labels ",
+                "use answers that need no labels ",
                 Either("(predictive_density, partition)", WITHOUT_LABELS.shell),
                 "; draw more, or use a smaller k, before describing single clusters",
             ),

@@ -25,12 +25,12 @@ _TITLES = {  # where all that was found is of these kinds
 }
 _MEANINGS = {
     "missed": "The draws may lack a part of the posterior. With that probability the clusters are those of EM's other "
-    "solution, and not those told here; all intervals are too narrow by as much.",
-    EM: "EM gives the point of the highest likelihood, the draws all that data and prior leave. The two may differ without "
-    "a fault where the prior is strong, observations are few, or EM's solution is a narrow one that has hardly a share of "
-    "the posterior. The clusters told here are those of the draws, not EM's.",
-    "labels": "The draws agree on the density. What is said of a cluster by its number means little; densities, partitions "
-    "and co-clustering hold.",
+    "solution, not those shown here, and all intervals are too narrow.",
+    EM: "EM gives the point of highest likelihood. The draws show all that data and prior leave possible. The two may "
+    "differ without a fault if the prior is strong, if observations are few, or if EM's solution is narrow and holds hardly "
+    "any of the posterior. The clusters shown here are those of the draws, not EM's.",
+    "labels": "The draws agree on the density. Statements about a cluster by its number mean little; densities, partitions "
+    "and co-clustering are fine.",
 }
 
 

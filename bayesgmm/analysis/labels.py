@@ -67,8 +67,8 @@ class LabelQuality:
         if self.trusted:
             return Words(numbers)
         return Words(
-            f"{numbers}: clusters cannot be told apart, statements about single ones are not meaningful; use what does not "
-            "depend on labels ",
+            f"{numbers}: clusters cannot be told apart, so statements about single ones mean nothing; use answers that need "
+            "no labels ",
             WITHOUT_LABELS,
         )
 

@@ -1,4 +1,4 @@
-"""Which observations belong together: co-clustering, and one partition that loses least, from the posterior's draws."""
+"""Which observations belong together: co-clustering, and the partition of least expected loss, from draws."""
 
 from __future__ import annotations
 

@@ -14,7 +14,9 @@ def report(
     results: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote with --out, or a posterior.nc.")],
     k: Annotated[
         int | None,
-        typer.Option("-k", "--k", help="Of a comparison, the k told in detail.  [default: the smallest not ruled out]"),
+        typer.Option(
+            "-k", "--k", help="Of a comparison, the k to describe in detail.  [default: the smallest not ruled out]"
+        ),
     ] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
     out: Annotated[Path | None, typer.Option(help="HTML file to write.  [default: report.html in the folder]")] = None,

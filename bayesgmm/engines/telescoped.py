@@ -42,7 +42,7 @@ def probabilities(sampled: Telescoped, prior: FloatArray) -> xr.Dataset:
 
 
 def convergence_of(sampled: Telescoped) -> pd.DataFrame:
-    """Mean, Monte Carlo error, effective sample size and R-hat of what does not depend on labels."""
+    """Mean, Monte Carlo error, effective sample size and R-hat of label-invariant quantities."""
     draws = sampled.draws
     quantities = [("k", draws.n_components.astype(float)), ("the number occupied", draws.occupied.astype(float))]
     quantities += [
@@ -59,9 +59,8 @@ def verdict(root: xr.Dataset, convergence: pd.DataFrame, n_clusters: int, troubl
     named = ", ".join(f"p(k = {k[i]} | x) = {p[i]:.3f} +- {mcse[i]:.3f}" for i in best if p[i] > 0)
     low, high = (int(k[min(int(np.searchsorted(p.cumsum(), q)), len(k) - 1)]) for q in (0.05, 0.95))
     sentence = (
-        f"{named}; 90 % of the posterior of k lies on {low} to {high}; most often {k[occupied.argmax()]} components are "
-        f"occupied (probability {occupied.max():.2f}); the partition of smallest expected loss has "
-        f"{n_clusters} clusters"
+        f"{named}; 90 % of the posterior of k lies on {low} to {high}; most probably {k[occupied.argmax()]} components hold "
+        f"data (probability {occupied.max():.2f}); the partition of least expected loss has {n_clusters} clusters"
     )
     if len(k) > 1 and p[-1] > _AT_THE_END:
         sentence += f"; p({k[-1]} | x) = {p[-1]:.2f} is at the end of the prior: let k be larger"

@@ -43,20 +43,20 @@ _MOST_PARTITIONED = 2_000  # observations that are divided without labels
 _UNSURE, _LISTED = 0.9, 10
 _LONGEST = 30  # rows of a table of parameters
 OF_CHAINS = {
-    "R-hat": "compares the spread between chains with that within them: 1 where all chains tell the same, above 1.01 they "
-    "do not; then run longer, or look for several solutions.",
-    "ESS, bulk and tail": "how many independent draws these are worth, for averages and for the ends of intervals; at least "
-    "100 for each chain. Too few: raise draws.",
+    "R-hat": "Compares the spread between chains with the spread within them. It is 1 if all chains agree. Above 1.01 they "
+    "do not: run longer, or look for several solutions.",
+    "ESS, bulk and tail": "Effective sample size: how many independent draws the draws are worth, for averages (bulk) and "
+    "for the ends of intervals (tail). At least 100 per chain are needed. If there are fewer, raise draws.",
 }
 _MEANINGS = OF_CHAINS | {
-    "Divergences": "steps of NUTS that went astray where the posterior bends sharply: it may be missed there. Remedy: a "
-    "larger target_accept, or Gibbs.",
-    "BFMI": "how freely the energy moves from draw to draw; below 0.3 the tails are visited too rarely. Remedy: more "
+    "Divergences": "Steps of NUTS that failed where the posterior bends sharply. That region may be missing from the "
+    "draws. Remedy: a larger target_accept, or Gibbs.",
+    "BFMI": "How freely the energy moves from draw to draw. Below 0.3 the tails are visited too rarely. Remedy: more "
     "tuning, or a more informative prior.",
-    "k-hat": "how heavy the tail of importance weights is: of ADVI, above 0.7 the approximation misses part of the "
-    "posterior; of LOO, above its limit an observation's estimate cannot be trusted, and is found by a refit.",
-    "Label quality": "whether clusters keep their identity from draw to draw. Non-permutation rate or ambiguous draws above "
-    "10%: speak of densities and partitions, not of single clusters.",
+    "k-hat": "How heavy the tail of the importance weights is. ADVI: above 0.7 the approximation misses part of the "
+    "posterior. LOO: above its limit an observation's estimate cannot be trusted, and a refit replaces it.",
+    "Label quality": "Whether clusters keep their identity from draw to draw. If the non-permutation rate or the share of "
+    "ambiguous draws exceeds 10%, speak of densities and partitions, not of single clusters.",
 }
 
 
@@ -106,8 +106,8 @@ def _known_in_part(rows: Observations, features: list[str]) -> list[Block]:
     words, error = [], rows.error_sd if rows.has_errors else None
     if np.isnan(rows.x).any():
         words.append(
-            "Missing values are taken as missing at random: whether a value is missing does not depend on it, given the "
-            "values of its row that are known."
+            "Missing values are taken as missing at random: whether a value is missing does not depend on the value itself, "
+            "given the known values of its row."
         )
     if error is not None:
         each = []
@@ -116,21 +116,23 @@ def _known_in_part(rows: Observations, features: list[str]) -> list[Block]:
             least, most = told(float(np.nanmin(sd))), told(float(np.nanmax(sd)))
             each.append(f"{name} {f'{least} to {most}' if least != most else least}")
         words.append(
-            f"Values were measured with errors, whose standard deviations were given: {listed(each)}. Means, standard "
-            "deviations and densities of clusters are those of the values without errors; the table above and the "
-            "histograms are of the values as measured."
+            f"Values were measured with errors, whose standard deviations were given: {listed(each)}. The means, standard "
+            "deviations and densities of the clusters describe the values without errors. The table above and the "
+            "histograms show the values as measured."
         )
     if rows.steps is not None:
         steps = listed([f"{name} to {step:g}" for name, step in zip(features, rows.steps, strict=True) if step])
-        of = "lies in an interval of that width" if rows.known.lower is not None else "has a rounding error of that width"
+        of = "is treated as the interval of that width around it"
+        if rows.known.lower is None:
+            of = "is treated as a measurement with an error of that width"
         words.append(
-            f"Values are rounded: {steps}. Each {of} around it; means and standard deviations of clusters are those before "
-            "rounding."
+            f"Values are rounded: {steps}. Each {of}. The means and standard deviations of the clusters describe the values "
+            "before rounding."
         )
     if rows.bounded.any():
         words.append(
-            "Values in intervals are taken for what is known of them: that they lie there. In the table above stands "
-            "for each the value that is expected there under one Gaussian for all values of the feature."
+            "Of some values only an interval is known. The table above shows the expected value within the interval, under "
+            "a single Gaussian for the feature."
         )
     return [Text(" ".join(words))] if words else []
 
@@ -158,10 +160,10 @@ def _adequacy(fitted: Fitted) -> list[Block]:
     ]
     n, total = len(fitted.reading.x), int(fitted.reading.observations.total)
     words = [
-        "Where the line rises there are more observations than predicted, where it falls fewer. The model was fitted to "
-        "these data, so that the line of a model that is right strays less than the band allows: a line that leaves it is a "
-        "clear sign, one that stays inside is no proof. Waves of the line are judged by a smooth test, too, which may find "
-        "a conflict where it stays inside."
+        "Where the line rises there are more observations than predicted; where it falls there are fewer. The model was "
+        "fitted to these data, so the line of a correct model varies less than the band allows. A line that leaves the band "
+        "is a clear sign of a conflict. A line that stays inside proves nothing. A smooth test also looks for waves of the "
+        "line, and may find a conflict inside the band."
     ]
     if total > MOST_OBSERVATIONS:
         words.append(f"A sample of {count(MOST_OBSERVATIONS)} observations is looked at.")
@@ -313,16 +315,16 @@ def _diagnostics(fitted: Fitted) -> list[Block]:
     diagnosis = fitted.diagnosis
     blocks: list[Block] = []
     if diagnosis.ok:
-        but = "" if fitted.check.ok else " What the check against EM has to say stands above."
+        but = "" if fitted.check.ok else " See the check against EM above."
         within = f"Every diagnostic of the draws is within its limits.{but}"
-        blocks.append(Verdict("good" if fitted.check.ok else "plain", "No findings", within))
+        blocks.append(Verdict("good" if fitted.check.ok else "plain", "All diagnostics passed", within))
     blocks += [Finding(sentence(each.problem), sentence(each.remedy)) for each in diagnosis.findings]
     if diagnosis.sampler:
         rows = [
             [name, number(float(value)) if value % 1 else count(int(value))] for name, value in diagnosis.sampler.items()
         ]
         blocks.append(Table("The sampler", ["", "value"], rows))
-    blocks.append(draws_table("What does not depend on labels", diagnosis.invariants))
+    blocks.append(draws_table("Label-invariant quantities", diagnosis.invariants))
     blocks.append(draws_table("Parameters, by label", diagnosis.parameters, fitted.caveat))
     return [*blocks, Terms(_MEANINGS)]
 

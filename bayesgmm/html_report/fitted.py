@@ -281,18 +281,18 @@ class Fitted:
             return Verdict(
                 "plain",
                 "Whether data and model conflict was not looked at",
-                "Of noise with log densities that were given it is not known where more of it would lie.",
+                "The log densities of the noise were given for these observations only, so new noise cannot be predicted.",
             )
         if not (strange or along):
-            looked = "where each observation falls in what the fit without it predicts"
+            looked = "where each observation falls in the prediction of a fit without it"
             looked += ", feature by feature" if several else ""
             looked += " and along axes across them" if self.along_axes else ""
             return Verdict(
                 "plain",
                 "No conflict between data and model was found where it was looked for",
-                f"Looked at was {looked}."
-                + (" How features depend on one another was not looked at." if several and not self.along_axes else "")
-                + " That does not show that the model is right: a component too few can pass this check.",
+                f"The check looked at {looked}."
+                + (" It did not look at how features depend on one another." if several and not self.along_axes else "")
+                + " This does not show that the model is right: one component too few can pass the check.",
             )
         said, logarithms = [], []
         for each in strange[:_TOLD]:

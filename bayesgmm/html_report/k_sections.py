@@ -37,24 +37,35 @@ from bayesgmm.plots.canvas import Clusters, known
 from bayesgmm.plots.numbers import probable
 
 _ASKED = {
-    "LOO (elpd)": "how well one more observation is predicted. Differences within two of their standard errors decide "
-    "nothing; a component too many costs little here, so this says how many are needed at the least.",
-    "Stacking weight": "in which shares to average over k to predict best; not which k is true.",
-    "Evidence, p(k | x)": "how probable the data are under the prior; it depends on the prior of means and variances, by "
-    "design. Below a Bayes factor of 3 nothing is decided.",
-    "BIC, AIC, ICL": "which point estimate has the best penalised likelihood; ICL also asks that clusters be well apart.",
-    "Occupied": "how many clusters hold data; where it stays below k, more components are not used.",
+    "LOO (elpd)": "How well one more observation is predicted. A difference within two standard errors decides nothing. A "
+    "superfluous component costs little, so this gives a lower bound on k.",
+    "Stacking weight": "In which shares to average over k to predict best. It does not say which k is true.",
+    "Evidence, p(k | x)": "How probable the data are under model and prior. It depends on the prior of means and variances, "
+    "by definition. A Bayes factor below 3 decides nothing.",
+    "BIC, AIC, ICL": "Which point estimate has the best penalised likelihood. ICL also asks that clusters be well apart.",
+    "Occupied": "How many clusters hold data. If it stays below k, some components are superfluous.",
 }
 
 
 def comparison_section(comparison: Comparison, k: int) -> Section:
-    """Criteria over k, with what each of them asks."""
-    sentences = " ".join(map(sentence, comparison.sentences))
-    blocks: list[Block] = [Text(sentences), figures.compare_picture(comparison), _criteria(comparison, k)]
-    names = features_of(next(iter(comparison.fits.values())))
-    blocks.append(figures.fits_picture(comparison, names[0] if len(names) > 1 else None))
-    blocks.append(Terms(_ASKED))
+    """The questions about k with their answers, the criteria over k, and what each of them asks."""
+    before, after = (" ".join(map(sentence, some)) for some in comparison.caveats)
+    best = comparison.best
+    answers = [[each.question, each.k, each.how_sure] for each in best.answers]
+    recommended = f" Recommended: {best.recommended}." if best.recommended else ""
+    blocks: list[Block] = [Text(text) for text in (before + recommended,) if text]
+    blocks.append(
+        Table("Each question, the k that answers it, and how sure that is", ["question", "k", "how sure"], answers)
+    )
+    blocks += [Text(text) for text in (after,) if text]
+    blocks += [figures.compare_picture(comparison), _criteria(comparison, k), Terms(_ASKED)]
     return Section("number", "How many components", blocks)
+
+
+def fits_pictures(comparison: Comparison) -> list[Block]:
+    """The fit of every k, with which a report of a comparison opens."""
+    names = features_of(next(iter(comparison.fits.values())))
+    return [figures.fits_picture(comparison, names[0] if len(names) > 1 else None)]
 
 
 def _criteria(comparison: Comparison, k: int) -> Table:
@@ -79,8 +90,8 @@ def _criteria(comparison: Comparison, k: int) -> Table:
         }
         rows.append(list(cells.values()))
     caption = (
-        f"Criteria for each k; k = {k} is told in detail. SE: standard errors, which more observations make smaller; MCSE: "
-        "Monte Carlo errors, which more draws do"
+        f"Criteria for each k; the report describes k = {k} in detail. SE: standard error, which shrinks with more "
+        "observations; MCSE: Monte Carlo standard error, which shrinks with more draws"
     )
     return Table(caption, list(cells), rows, marked=ks.index(k))
 
@@ -114,7 +125,7 @@ def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
         f"(expected variation of information {float(group.attrs['expected_loss']):.2f})."
     )
     yield Section("clusters", "Clusters", [Text(words), Table("Groups of the partition", heads, of_groups)])
-    blocks = [draws_table("What does not depend on labels", _convergence(tree), folded=False), Terms(OF_CHAINS)]
+    blocks = [draws_table("Label-invariant quantities", _convergence(tree), folded=False), Terms(OF_CHAINS)]
     yield Section("diagnostics", "Diagnostics", blocks)
 
 

@@ -20,7 +20,13 @@ from bayesgmm.files import whole_file
 from bayesgmm.html_report.blocks import Block, Section, Text, count, counted, listed
 from bayesgmm.html_report.fit_sections import data_section, fit_sections
 from bayesgmm.html_report.fitted import METHODS, Fitted
-from bayesgmm.html_report.k_sections import comparison_section, groups, posterior_answer, posterior_sections
+from bayesgmm.html_report.k_sections import (
+    comparison_section,
+    fits_pictures,
+    groups,
+    posterior_answer,
+    posterior_sections,
+)
 from bayesgmm.html_report.observed import feature_names, kind_of, observations
 from bayesgmm.html_report.settings import settings_section
 from bayesgmm.plots.canvas import clusters_of_em
@@ -46,7 +52,7 @@ def report(
     path : path
         The file to write; its folder is made if there is none.
     k : int, optional
-        Of a comparison, the fit that is told in detail. Default: the smallest k that neither prediction nor evidence rules
+        Of a comparison, the fit to describe in detail. Default: the smallest k that neither prediction nor evidence rules
         out: the former by two standard errors of the difference to the best, the latter by a Bayes factor of 20 ("strong",
         Kass & Raftery 1995) and two Monte Carlo errors.
     title : str, optional
@@ -144,7 +150,8 @@ def _of_fit(
         f"The posterior is known by {count(sizes['chain'] * sizes['draw'])} draws of {method}, in {sizes['chain']} "
         f"chain{'s' if sizes['chain'] > 1 else ''}."
     )
-    answer: list[Block] = [Text(re.sub(" +", " ", words)), fitted.trust()]
+    answer: list[Block] = [*([] if comparison is None else fits_pictures(comparison))]
+    answer += [Text(re.sub(" +", " ", words)), fitted.trust()]
     answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), *fitted.table().parts(_MOST_COLUMNS)]
     sections = [
         Section("answer", "The answer", answer),
@@ -175,7 +182,7 @@ def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, lis
     if k not in ks:
         raise ValueError(about("k", f"must be one of those compared, {', '.join(map(str, ks))}, got {k!r}"))
     fitted = Fitted.of(comparison.reading(k))
-    detail = f"k = {k} is told in detail here{'' if k == left else ', which was asked for'}."
+    detail = f"This report describes k = {k} in detail{'' if k == left else ', as asked'}."
     _, lead, sections = _of_fit(fitted, f" {_criteria(comparison, ks)} {detail}", answer, comparison)
     return f"How many {kind_of(fitted.tree)} clusters{_of(fitted.features)}?", lead, sections
 

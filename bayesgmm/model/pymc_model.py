@@ -30,7 +30,7 @@ def build_model(
     noise: Noise = False,
     family: FamilyName = "gaussian",
 ) -> pm.Model:
-    r"""Gaussian mixture with the labels summed out, as a PyMC model in the data's units.
+    r"""Gaussian mixture, marginalised over the labels, as a PyMC model in the units of the data.
 
     .. math::
         p(x \mid w, \mu, \Sigma) = \prod_i \sum_k w_k N(x_i; \mu_k, \Sigma_k)

@@ -77,7 +77,7 @@ def plot_compare(comparison: Comparison) -> Figure:
         if name in best:
             _ring(axes[2], best[name], 0.0)
     _shorten(axes[2], behind, 2 * _SHOWN, EM)
-    axes[2].set(title="point estimates: EM", ylabel="smallest BIC or ICL less that of k")
+    axes[2].set(title="EM: BIC and ICL", ylabel="difference to the smallest, downwards")
     axes[2].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     unsure = by_k.index[~by_k["converged"]]
     for ax in axes:
