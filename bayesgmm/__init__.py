@@ -7,31 +7,32 @@
 (True, True)
 
 The model
-    z_i ~ Categorical(w), x_i | z_i = k ~ Normal(mu_k, Sigma_k), with z summed out. :class:`Mixture` is this story with known
-    parameters, :func:`build_model` states it in PyMC with a prior (:mod:`bayesgmm.priors`), :func:`prior_predictive` draws
-    from that.
+    z_i ~ Categorical(w), x_i | z_i = k ~ Normal(mu_k, Sigma_k), marginalised over z. :class:`Mixture` is it with known
+    parameters. :func:`build_model` states it in PyMC with a prior (:mod:`bayesgmm.priors`), and :func:`prior_predictive`
+    draws from that.
 Fitting
-    :func:`fit_em` for the point estimate; :func:`fit` for the posterior by NUTS, Gibbs or ADVI; :func:`compare` for several
-    numbers of components, :func:`posterior_k` for k as one more unknown. :class:`BayesianGMM` is all this for scikit-learn.
+    :func:`fit_em` for the point estimate; :func:`fit` for the posterior by NUTS, Gibbs sampling or ADVI; :func:`compare` for
+    several numbers of components; :func:`posterior_k` for the posterior of that number. :class:`BayesianGMM` is a
+    scikit-learn estimator.
 Before fitting
-    :class:`Observations` are rows with weights, labels, gaps or errors of measurement, taken by all that takes data;
-    :func:`impute` says what was lost. Rounded data have ties, onto which components can shrink: :func:`rounded` says what
-    they are known to, as :func:`fit` does by itself where it must; :func:`jitter` spreads them.
+    :class:`Observations` are rows with weights, labels, missing values, measurement errors or intervals. Every function that
+    takes data takes them. :func:`impute` estimates the values behind them. Components can shrink onto ties in rounded
+    data: :func:`fit` then treats values as rounded, :func:`rounded` does so on request, and :func:`jitter` spreads them.
 Can it be trusted?
-    :func:`diagnose` judges the draws, :func:`check_against_em` sets EM beside them, :func:`label_quality` says whether
-    single clusters can be told apart, :func:`solutions` where the chains sit if they disagree.
-What it says
-    Of the density: :func:`predictive_density`, :func:`predictive_cdf`, :func:`predictive_quantiles`. Of the observations:
-    :func:`responsibilities`, :func:`partition`, :func:`coclustering`, :func:`occupied_clusters`. Of single clusters:
+    :func:`diagnose` judges the draws, :func:`check_against_em` compares them with EM, :func:`label_quality` says whether
+    single clusters can be told apart, and :func:`solutions` describes chains that disagree.
+Answers
+    Density: :func:`predictive_density`, :func:`predictive_cdf`, :func:`predictive_quantiles`. Membership of observations:
+    :func:`responsibilities`, :func:`partition`, :func:`coclustering`, :func:`occupied_clusters`. Single clusters:
     ``tree["posterior"]``, relabelled (:func:`relabel`, :func:`raw_order`), with :func:`add_correlations`.
-Which k?
-    ``print(compare(x))`` in words; :func:`loo` and :func:`log_evidence` of one fit.
-To look at and to hand on
-    :mod:`bayesgmm.plots`, ArviZ's plots on the same tree, and :func:`report`, one HTML file.
+How many components?
+    ``print(compare(x))`` answers in words; :func:`loo` and :func:`log_evidence` judge a single fit.
+Pictures and reports
+    :mod:`bayesgmm.plots`, ArviZ's plots of the same tree, and :func:`report`, one HTML file.
 
-Every function takes data as a list, array, Series, DataFrame or DataArray of shape (n,) or (n, D), or as Observations, works
-in its units, and answers a wrong argument with one sentence (ValueError, TypeError). Warnings have categories, in
-:mod:`bayesgmm.exceptions`; phases and their seconds go to the logger ``bayesgmm``.
+Every function takes data as a list, array, Series, DataFrame or DataArray of shape (n,) or (n, D), or as Observations. It
+works in the units of the data, and answers a wrong argument with one sentence (ValueError, TypeError). The categories of
+warnings are in :mod:`bayesgmm.exceptions`. Phases and their seconds go to the logger ``bayesgmm``.
 """
 
 from __future__ import annotations

@@ -70,60 +70,61 @@ def posterior_k(
     rounding: Rounding = "auto",
     family: FamilyName = "gaussian",
 ) -> xr.DataTree:
-    r"""Posterior of the number of components k, and of how many of them the data occupy, by the telescoping sampler.
+    r"""Posterior of the number of components k, and of the number that hold data, by telescoping sampling.
 
-    The mixture has k components, with k as unknown as all else:
+    The number of components k is unknown, like all other parameters:
 
     .. math::
         k \sim p(k), \quad w \mid k \sim \mathrm{Dirichlet}(\gamma_k, \dots, \gamma_k), \quad
         \gamma_k = \alpha \text{ (static) or } \alpha / k \text{ (dynamic)}
 
-    A sweep draws the allocations given the components, the parameters of the components that are occupied, then
+    A sweep draws the allocations given the components, then the parameters of the components that hold data, and then k from
 
     .. math::
         p(k \mid \text{partition}) \propto p(k) \frac{k!}{(k - k_+)!} \frac{\Gamma(\gamma_k k)}{\Gamma(n + \gamma_k k)}
         \prod_{j=1}^{k_+} \frac{\Gamma(n_j + \gamma_k)}{\Gamma(\gamma_k)}, \quad k \geq k_+
 
-    and with it the empty components, from their prior. Nothing is proposed or rejected, and k may exceed n.
+    together with the parameters of the empty components, from their prior. No proposal is rejected, and k may exceed n.
 
     Parameters
     ----------
     x : (n,) or (n, D) array-like, or Observations
     prior_k : prior on k, or sequence of float, optional
         One of :mod:`bayesgmm.priors`: ``Uniform``, ``Geometric``, ``Poisson``, ``NegativeBinomial``,
-        ``BetaNegativeBinomial``; or the probabilities of k = 1, ..., m. Default: ``Uniform(30)``. One without a bound ends
-        at k = 200, or before, where all larger k together have a probability below 1e-12.
+        ``BetaNegativeBinomial``; or the probabilities of k = 1, ..., m. Default: ``Uniform(30)``. A prior without an upper
+        bound is truncated at k = 200, or earlier if all larger k together have a probability below 1e-12.
     alpha : float, optional
         Concentration of the weights. Default: the prior's ``alpha``, which is 1 unless it was given.
     weights : {"static", "dynamic"}
-        Whether the concentration is the same for all k, or is shared out among them. With static weights of alpha = 1 most
-        components are occupied; with dynamic ones k may grow and few be occupied, as in a Dirichlet process, which is their
-        limit.
+        Whether the concentration is alpha for every k ("static") or alpha / k ("dynamic"). With static weights and alpha = 1
+        most components hold data. With dynamic weights k may grow while few components hold data; the limit is a Dirichlet
+        process.
     prior : HierarchicalPrior or ConjugatePrior, optional
-        On means and covariances, the same for all k. Default: ``HierarchicalPrior()``, scaled to the data.
+        Prior of means and covariances, the same for all k. Default: ``HierarchicalPrior()``, scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}
-        What scikit-learn, and :class:`bayesgmm.BayesianGMM` with it, call ``covariance_type``.
+        As in :func:`bayesgmm.fit`. scikit-learn and :class:`bayesgmm.BayesianGMM` call it ``covariance_type``.
     draws : int
-        Draws of each chain that are kept. The probabilities are averages over all sweeps.
+        Draws kept in each chain. The probabilities are averages over all sweeps.
     tune : int, optional
-        Sweeps before the first draw. Default: a tenth of those that follow, at least 1000.
+        Burn-in sweeps. Default: a tenth of the sweeps that follow, at least 1000.
     thin : int, optional
-        Sweeps from one draw to the next. Default: up to 50, where data are few; and four times as many, from the beginning,
-        where chains do not agree or effective draws are too few, and that takes no more than a minute or so.
+        Sweeps from one draw to the next. Default: up to 50 for small data. If the chains do not agree, or have too few
+        effective draws, the run is repeated with four times as many, provided that this takes about a minute at most.
     chains : int
-        They begin with different numbers of components.
+        Number of chains. They begin with different numbers of components.
     random_seed : int, Generator or None
         The seed used is recorded in ``tree.attrs["seed"]``.
     progressbar : bool
         Announce phases and show progress on standard error.
     missing : {"raise", "drop", "at_random"}
-        What to do with NaN: refuse it, leave its row out, or take what is known of the row (:class:`bayesgmm.Observations`).
+        What to do with NaN: refuse it, leave out its row, or use the known values of the row
+        (:class:`bayesgmm.Observations`).
     sample_weight : (n,) array-like, optional
-        Frequency weights, as in :func:`bayesgmm.fit`. An allocation ``z`` is that of one count of an observation, and the
+        Frequency weights, as in :func:`bayesgmm.fit`. An allocation ``z`` belongs to one count of an observation; the
         partition keeps its counts together.
     noise : bool, float, or (n,) array-like
-        Whether observations may be of no component, and the density of those: see :func:`bayesgmm.fit`.
-        Its share does not depend on k, and is ``w_noise``; noise is -1 in ``z`` and in the partition.
+        Whether observations may belong to no component, and the density of noise: see :func:`bayesgmm.fit`. The share of
+        noise, ``w_noise``, does not depend on k. Noise is -1 in ``z`` and in the partition.
     rounding : "auto", float, (D,) array-like, or None
         The step to which values are rounded: see :func:`bayesgmm.fit`. "auto" looks at the largest k.
     family : {"gaussian", "t"}
@@ -132,13 +133,15 @@ def posterior_k(
     Returns
     -------
     DataTree
-        Over ``k``: ``p_k`` and ``p_occupied``, their Monte Carlo standard errors ``p_k_mcse`` and ``p_occupied_mcse``, and
-        ``prior_k``. Group ``posterior``: ``n_components`` and ``occupied`` (chain, draw), ``C0`` if it is learnt,
-        ``log_density`` (chain, draw, point), that of the mixture at points of the data. Group ``components``, of some of the
-        draws: allocations ``z`` (chain, kept, obs), and ``w``, ``mu``, ``sigma`` or ``cov`` (chain, kept, cluster), occupied
-        components first, NaN beyond k. Group ``partition``: ``partition`` (obs), the partition with the smallest expected
-        variation of information among those tried (:func:`bayesgmm.partition`). ``observed_data``. Settings, seconds and a
-        ``verdict`` are attributes.
+        * Over ``k``: ``p_k`` and ``p_occupied``, the probabilities that there are k components, and that k components hold
+          data; their Monte Carlo standard errors ``p_k_mcse`` and ``p_occupied_mcse``; and ``prior_k``.
+        * Group ``posterior``: ``n_components`` and ``occupied`` (chain, draw); ``C0`` if it is learnt; ``log_density``
+          (chain, draw, point) of the mixture at points of the data.
+        * Group ``components``, for some of the draws: allocations ``z`` (chain, kept, obs), and ``w``, ``mu``, ``sigma`` or
+          ``cov`` (chain, kept, cluster), occupied components first, NaN beyond k.
+        * Group ``partition``: ``partition`` (obs), the partition with the smallest expected variation of information among
+          those tried (:func:`bayesgmm.partition`).
+        * ``observed_data``. Settings, seconds and a ``verdict`` are attributes.
 
     Warns
     -----
@@ -154,15 +157,16 @@ def posterior_k(
     ------
     ValueError, TypeError
         For arguments that break a rule, among them a prior on k whose probabilities do not add to one; the message names it.
-        Also if so many observations are equal that the posterior is improper for the largest k.
+        Also if so many observations are equal that the posterior of the largest k is improper.
     MemoryError
         If the draws would not fit into memory.
 
     Notes
     -----
-    p(k | x) is averaged over p(k | partition) of the sweeps, with less Monte Carlo error than by counting k (Rao-Blackwell).
-    Tested properties: on a few observations it is the sum over all allocations; on the galaxies that of Richardson & Green;
-    data from the prior give calibrated probabilities; neither the order of the observations nor their unit matters.
+    p(k | x) is the average of p(k | partition) over the sweeps, which has less Monte Carlo error than counting k
+    (Rao-Blackwellised). Tested properties: for a few observations it equals the sum over all allocations; for the galaxies
+    it equals that of Richardson & Green; data from the prior give calibrated probabilities; neither the order of the
+    observations nor their unit matters.
 
     References
     ----------

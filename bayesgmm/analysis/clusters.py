@@ -37,31 +37,29 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | Scan | None = Non
     tree : DataTree
         From :func:`bayesgmm.fit`, relabelled.
     x : (n,) or (n, D) array-like, Scan, memory map or Dask collection, optional
-        Further observations, each on its own; default: those that were fitted. Of a Dask collection the result is lazy; for
+        New observations, each treated separately. Default: the fitted ones. For a Dask collection the result is lazy. For
         rows that do not fit into memory see :func:`bayesgmm.write_responsibilities`.
 
     Returns
     -------
     Dataset
-        ``mean`` and ``sd`` (obs, cluster), obs being the position in what was given: of
-        r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over the posterior, with j among the components
-        that a label allows; where observations may be noise, ``noise`` (obs), the probability that it is. The means of an
-        observation, and that, add to one and are the probabilities of z_i given all that is known:
-        the fitted data, and of a further observation also where it lies,
-        p(z_i | x_i, data) = E[w_k N(x_i; ...)] / E[sum_j w_j N(x_i; ...)]. To that end each draw has a share in proportion
-        to the density that it gives x_i.
+        ``mean`` and ``sd`` (obs, cluster) of r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over the
+        posterior, with j among the components that a label allows; obs is the position in the input. If observations may be
+        noise, ``noise`` (obs) is the probability of that. For each observation the means (and ``noise``) add to one. They
+        are the probabilities of z_i given the fitted data and, for a new observation, its own value: p(z_i | x_i, data) =
+        E[w_k N(x_i; ...)] / E[sum_j w_j N(x_i; ...)], which weights each draw by the density that it gives to x_i.
 
     Raises
     ------
     ValueError
-        If x is not finite or has not the data's features.
+        If x is not finite or has other features than the data.
 
     Notes
     -----
-    Each observation is averaged over as many draws, spread over all of them, as make the Monte Carlo standard error of each
-    of its probabilities 0.005 at most: 128, 512 or 2048, or all there are. Draws and observations are streamed: memory is
-    that of the result. Tested property: the mean is the frequency of labels drawn by :func:`sample_assignments`; of a
-    further observation, Bayes' theorem with the predictive density.
+    Each observation is averaged over as many evenly spaced draws as it takes for a Monte Carlo standard error of at most
+    0.005: 128, 512, 2048, or all. Draws and observations are processed in blocks, so that memory is that of the result.
+    Tested properties: the mean is the frequency of labels drawn by :func:`sample_assignments`; for a new observation, Bayes'
+    theorem with the predictive density.
 
     Examples
     --------
@@ -92,20 +90,20 @@ def write_responsibilities(tree: Tree, x: ArrayLike | Scan, path: str | Path, *,
     tree : DataTree
         From :func:`bayesgmm.fit`, relabelled.
     x : Scan, memory map or Dask collection
-        Rows, of any number: see :func:`bayesgmm.scan_parquet`. A few parts of them are in memory at once.
+        Rows, of any number: see :func:`bayesgmm.scan_parquet`. Only a few parts are in memory at a time.
     path : str or path
-        File to be written: the rows in their order, in columns ``cluster`` (-1 of noise, and of rows that are left out),
-        ``mean_0``, ..., ``sd_0``, ..., and ``noise``, as by :func:`bayesgmm.responsibilities`. It has its name when it is
-        whole.
+        The file to write. It holds the rows in their order, with columns ``cluster`` (-1 for noise and for rows that were
+        left out), ``mean_0``, ..., ``sd_0``, ..., and ``noise``, as in :func:`bayesgmm.responsibilities`. The file gets its
+        name when it is complete.
     force : bool
-        Replace a file of that name.
+        Whether to replace an existing file.
 
     Raises
     ------
     FileExistsError, OSError
-        If there is such a file, or it cannot be written; nothing is left of it then.
+        If the file exists, or cannot be written; then nothing is left of it.
     ValueError, TypeError
-        If x has not the data's features, or is not read in parts.
+        If x has other features than the data, or is not read in parts.
     """
     scan = scan_of(x)
     if scan is None:
@@ -146,7 +144,8 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
     Returns
     -------
     DataArray
-        z (chain, draw, obs), integers 0, ..., K - 1, or -1 of noise; of an observation with a weight that of one count.
+        z (chain, draw, obs): integers 0, ..., K - 1, or -1 for noise. For an observation with a weight it is the label of
+        one count.
 
     Raises
     ------

@@ -31,7 +31,7 @@ _OF_DATA = ("observed_data", "posterior_predictive", "prior_predictive", "log_li
 
 
 def add_log_likelihood(tree: Tree) -> xr.DataTree:
-    """The tree with a group ``log_likelihood``: log p(x_i | parameters) for every draw, as ``az.loo`` wants it.
+    """Add a group ``log_likelihood`` to the tree: log p(x_i | parameters) for every draw, as ``az.loo`` expects it.
 
     Parameters
     ----------
@@ -41,7 +41,8 @@ def add_log_likelihood(tree: Tree) -> xr.DataTree:
     Returns
     -------
     DataTree
-        A new tree; ``log_likelihood`` holds ``x`` (chain, draw, obs), of an observation with a weight that of one count.
+        A new tree; ``log_likelihood`` holds ``x`` (chain, draw, obs). For an observation with a weight it is that of one
+        count.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def add_log_likelihood(tree: Tree) -> xr.DataTree:
 
 @np.errstate(under="ignore")
 def add_posterior_predictive(tree: Tree, random_seed: int | np.random.Generator | None = None) -> xr.DataTree:
-    """The tree with a group ``posterior_predictive``: one replicated data set for every draw.
+    """Add a group ``posterior_predictive`` to the tree: one replicated data set for every draw.
 
     Parameters
     ----------
@@ -74,9 +75,9 @@ def add_posterior_predictive(tree: Tree, random_seed: int | np.random.Generator 
     Returns
     -------
     DataTree
-        A new tree; ``posterior_predictive`` holds ``x`` (chain, draw, obs) or (chain, draw, obs, feature), measured with the
-        errors of the data, if they have any. Noise is replicated where it is uniform on a box; else each is of a cluster.
-        For ArviZ's predictive checks of several features see :func:`by_feature`.
+        A new tree; ``posterior_predictive`` holds ``x`` (chain, draw, obs) or (chain, draw, obs, feature). If the data have
+        measurement errors, the replicates have them too. Uniform noise is replicated; noise with given densities is not. For
+        ArviZ's predictive checks of several features see :func:`by_feature`.
 
     Raises
     ------
@@ -105,10 +106,10 @@ def add_posterior_predictive(tree: Tree, random_seed: int | np.random.Generator 
 
 
 def by_feature(tree: xr.DataTree) -> xr.DataTree:
-    """The tree with a variable for each feature, so that ArviZ's predictive checks show each by itself, in its own units.
+    """Give each feature a variable of its own, so that ArviZ's predictive checks show it separately and in its own units.
 
-    ArviZ pools all that a variable holds: ``az.plot_ppc_dist(bg.by_feature(tree))`` has a panel for each feature, and so
-    have ``az.plot_ppc_pit`` and ``az.plot_loo_pit``.
+    ArviZ pools all values of a variable. ``az.plot_ppc_dist(bg.by_feature(tree))`` has a panel for each feature, as do
+    ``az.plot_ppc_pit`` and ``az.plot_loo_pit``.
 
     Parameters
     ----------
@@ -119,9 +120,9 @@ def by_feature(tree: xr.DataTree) -> xr.DataTree:
     Returns
     -------
     DataTree
-        A new tree. In the groups of data, observed, replicated, or drawn from the prior, ``x[NAME]`` (..., obs) holds each
-        feature. ``log_likelihood`` has under each of these names that of the whole observation, which LOO leaves out. A tree
-        of one feature stays as it is.
+        A new tree. In every group with data (observed, replicated, drawn from the prior) ``x[NAME]`` (..., obs) holds a
+        feature. ``log_likelihood`` has under each of these names the log-likelihood of the whole observation, which LOO
+        leaves out. A tree with one feature is returned as it is.
 
     Raises
     ------
@@ -158,12 +159,12 @@ def predictive_density(
     tree : DataTree
         From :func:`bayesgmm.fit`.
     grid : (G,) or (G, D) array-like
-        Points in the data's units.
+        Points in the units of the data.
     interval : float
         Probability of the equal-tailed band, between 0 and 1.
     observed : float, (D,) or (D, D) array-like, optional
-        The density of measurements with errors of this standard deviation (of each feature), or covariance. Default: that of
-        the values themselves, without errors. What is noise (:func:`bayesgmm.fit`) has no part in either.
+        Standard deviation (for each feature) or covariance of measurement errors: the density is then that of measured
+        values. Default: the density of the values without errors. Noise (:func:`bayesgmm.fit`) is not included.
 
     Returns
     -------
@@ -174,7 +175,7 @@ def predictive_density(
     Raises
     ------
     ValueError
-        If the grid is not finite or has not the data's features, or ``interval`` is not between 0 and 1.
+        If the grid is not finite or has other features than the data, or ``interval`` is not between 0 and 1.
 
     Notes
     -----

@@ -70,34 +70,35 @@ def compare(
     family: FamilyName = "gaussian",
     **options: Any,
 ) -> Comparison:
-    """Fit every k and compare: how well each predicts observations it has not seen, and how probable each is.
+    """Fit every k, and compare how well each predicts new observations and how probable each is.
 
     Parameters
     ----------
     x : (n,) or (n, D) array-like; or several DataTrees
-        The data; or fits made before, of the same data under the same settings, which are then compared as they are.
+        The data; or finished fits of the same data with the same settings, which are compared as they are.
     k : iterable of int
         Numbers of components to try.
     method : {"nuts", "gibbs", "advi", "laplace"}, optional
-        As in :func:`bayesgmm.fit`, for every k; by default the engine that suits each.
+        As in :func:`bayesgmm.fit`, for every k. Default: the engine that suits each k.
     prior, covariance, draws, chains, missing, sample_weight, labels, noise, rounding, family
-        As in :func:`bayesgmm.fit`, the same for every k: values are taken for rounded for all k if they must be for one.
+        As in :func:`bayesgmm.fit`, the same for every k. If values must be treated as rounded for one k, they are for all.
     prior_k : PriorOnK or sequence of float, optional
-        Prior on k (:mod:`bayesgmm.priors`), restricted to those compared. Default: all of them equally probable.
+        Prior on k (:mod:`bayesgmm.priors`), restricted to the k compared. Default: all are equally probable.
     cache : path, optional
-        A folder that keeps each finished fit, so that an interrupted comparison goes on where it stopped. A fit is
-        taken from it if data and settings are the same, and the seed if one is given.
+        A folder that keeps each finished fit, so that an interrupted comparison goes on where it stopped. A fit is read
+        from it if data and settings are the same, and so is the seed if one is given.
     random_seed : int, Generator or None
-        One seed for the whole comparison. That of a k does not depend on which others are compared.
+        One seed for the whole comparison. The seed of a k does not depend on which others are compared.
     progressbar : bool
-        Announce phases and show progress on standard error.
+        Whether to announce phases and show progress on standard error.
     **options
         Further options of :func:`bayesgmm.fit`.
 
     Returns
     -------
     Comparison
-        Prints as a table with a verdict; ``.fits``, ``.best``, ``.weights``.
+        Prints one recommended k, a table of questions and answers, and a row for each k. See ``.table``, ``.best``,
+        ``.fits``, ``.weights``.
 
     Warns
     -----
@@ -113,9 +114,9 @@ def compare(
     Notes
     -----
     Prediction and evidence ask different questions. LOO (:func:`bayesgmm.loo`) asks how well the fitted mixture predicts one
-    more observation; components that do little harm it little. The evidence (:func:`bayesgmm.log_evidence`) asks how well
-    mixtures drawn from the prior predict all the data, and depends on that prior. ADVI's draws are taken for the
-    posterior's in LOO, and have no evidence. Chains of one fit run on all cores, so the k are fitted one after another.
+    more observation; a superfluous component costs it little. The evidence (:func:`bayesgmm.log_evidence`) asks how well
+    mixtures drawn from the prior predict all the data, and depends on that prior. LOO treats ADVI's draws as draws of the
+    posterior; they have no evidence. The k are fitted one after another, because the chains of one fit use all cores.
 
     References
     ----------

@@ -68,44 +68,44 @@ class Source(Summable, Protocol):
 
 
 class Observations:
-    """Rows, and what is known of them.
+    """Rows of data with what is known of each: weights, labels, errors, intervals, missing values.
 
-    Every function that takes data takes them.
+    Every function that takes data takes Observations.
 
     Parameters
     ----------
     x : (n,) or (n, D) array-like, optional
-        One row for each observation; the columns' names become coordinates. It may be left out where ``lower`` and ``upper``
-        say all that is known.
+        One row for each observation. The names of the columns become coordinates. May be omitted if ``lower`` and ``upper``
+        say everything.
     weight : (n,) array-like, optional
-        Frequency weights, not negative: an observation of weight c counts as c observations, one of weight 0 is left out.
+        Frequency weights, not negative. An observation of weight c counts as c observations; weight 0 leaves it out.
     error : (n,), (n, D) or (n, D, D) array-like, optional
-        What the values were measured with: standard deviations of independent errors with mean zero, in the units of x, or
-        covariances of the errors of each row. The mixture is then that of the values without errors. Zero says that a value
-        is exact; a missing value is one with an infinite error.
+        Measurement errors: standard deviations of independent errors with mean zero, in the units of x, or a covariance
+        matrix for each row. The mixture then describes the values without errors. Zero means that a value is exact. A
+        missing value has an infinite error.
     lower, upper : (n,) or (n, D) array-like, optional
-        Ends of the intervals in which values lie that are NaN in x. An end that is infinite, NaN or not given bounds
-        nothing; where both are the same the value is known as it is. Features must then be independent within a component
-        (one feature, or ``covariance="diag"`` or ``"spherical"``), and there can be no errors beside.
+        Ends of the intervals in which those values lie that are NaN in x. An end that is infinite, NaN or omitted is no
+        bound. If both ends are equal the value is exact. Features must be independent within a component (one feature, or
+        ``covariance="diag"`` or ``"spherical"``), and errors cannot be given as well.
     labels : (n,) array-like of int, or (n, K) array-like, optional
-        What is known of the components: of each observation the number of its component, or -1 where that is unknown; or
+        What is known of the components: for each observation the number of its component, or -1 if that is unknown; or
         probabilities of all components.
     missing : {"raise", "drop", "at_random"}
-        What to do with NaN: refuse it, leave its row out, or take what is known of the row. The last is right where whether
-        a value is missing does not depend on the value, given those of the row that are known. Of one feature a missing
-        value says nothing; its row is left out.
+        What to do with NaN: refuse it, leave out its row, or use the known values of the row. "at_random" is right if the
+        chance that a value is missing does not depend on the value itself, given the known values of its row. With one
+        feature a missing value says nothing, and its row is left out.
 
     Attributes
     ----------
     x : (n, D) array
-        The rows that count; NaN where nothing is known, of an interval the value that is expected there under one Gaussian
-        for all values of the feature. From these the prior takes its scale.
+        The rows that count. NaN where nothing is known; for an interval the expected value within it, under a single
+        Gaussian for the feature. The prior takes its scale from these.
     known : Known
-        Weights, labels, errors and intervals of these, and their log densities as noise.
+        Weights, labels, errors and intervals of these rows, and their log densities as noise.
     kept : (n_input,) array of bool, or None
-        Which of the rows given these are; None if all.
+        Which of the input rows these are; None if all.
     names : tuple of str, tuple of int, or None
-        The columns' names (of one feature, its name), where x had some other than 0, ..., D - 1.
+        Names of the columns, if x had names other than 0, ..., D - 1.
     missing : {"raise", "drop", "at_random"}
         What was done with NaN.
 

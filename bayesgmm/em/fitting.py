@@ -77,35 +77,35 @@ def fit_em(
     k : int
         Number of components.
     covariance : {"full", "tied", "diag", "spherical"}
-        What scikit-learn, and :class:`bayesgmm.BayesianGMM` with it, call ``covariance_type``.
-        A covariance for each component; one for all; independent features; or, for each component, one variance for all
-        features. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
+        A covariance matrix for each component; one for all components; independent features; or one variance for all
+        features of a component. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
+        scikit-learn and :class:`bayesgmm.BayesianGMM` call it ``covariance_type``.
     n_init : int
-        Number of starts: k-means++ and random ones in turn. From the best of several two components are merged and another
-        is split, as long as that leads higher without components that few observations make narrow (Ueda et al. 2000). The
-        best run that did not collapse is kept. On more than 16 384 observations all this is first done on a weighted sample
-        of about that many, in which rare and far groups are present; of runs that end in the same place only one goes on,
-        and none that ends more than 100 units of log-likelihood below the best.
+        Number of starts: k-means++ and random ones in turn. The best result is then improved by merging two components and
+        splitting another, as long as the likelihood rises without components that sit on few observations (Ueda et al.
+        2000). The best run that did not collapse is kept. For more than 16 384 observations all this happens first on a
+        weighted sample of about that many, which contains rare and distant groups. Of runs that end in the same place only
+        one continues on all observations, and none that ends more than 100 units of log-likelihood below the best.
     sample_weight : (n,) array-like, optional
-        Frequency weights, not negative: an observation of weight c counts as c observations, one of weight 0 is left out.
+        Frequency weights, not negative. An observation of weight c counts as c observations; weight 0 leaves it out.
     labels : (n,) array-like of int, or (n, K) array-like, optional
-        What is known of the components: of each observation the number of its component, or -1; or probabilities of all
-        components. A component that labels name keeps its number; those that they do not tell apart are sorted.
+        What is known of the components: for each observation the number of its component, or -1; or probabilities of all
+        components. Components that labels tell apart keep their numbers; the others are sorted.
     random_seed : int, Generator or None
     start : Mixture or sequence of Mixture, optional
-        Start here instead of at ``n_init`` chosen points, with covariances pooled as the structure wants them.
+        Start here instead of at ``n_init`` chosen points. Covariances are pooled as the structure requires.
     tol : float
-        Converged when a Newton step promises to raise the log-likelihood by no more than this, or by less than its rounding,
-        1e-14 of it. Weights that are below one on average count as if their mean were one.
+        EM has converged when a Newton step would raise the log-likelihood by no more than this, or by less than its rounding
+        error (1e-14 of it). Weights with a mean below one are scaled to a mean of one for this purpose.
     max_iter : int
-        How often a run looks at the data.
+        Maximum number of passes over the data in a run.
     variance_floor : float
-        Smallest variance of a component, in any direction, where every feature is measured in standard deviations of the
-        data.
+        Smallest variance of a component, in any direction, with every feature in units of its standard deviation.
     missing : {"raise", "drop", "at_random"}
-        What to do with NaN: refuse it, leave its row out, or take what is known of the row (:class:`bayesgmm.Observations`).
+        What to do with NaN: refuse it, leave out its row, or use the known values of the row
+        (:class:`bayesgmm.Observations`).
     noise : bool, float, or (n,) array-like
-        Whether observations may be of no component, and the density of those: see :func:`bayesgmm.fit`.
+        Whether observations may belong to no component, and the density of noise: see :func:`bayesgmm.fit`.
     family : {"gaussian", "t"}
         Gaussians, or Student's t distributions, each with its own degrees of freedom nu between 1 and 200.
 
@@ -127,16 +127,17 @@ def fit_em(
 
     Notes
     -----
-    Rows that are read in passes (:func:`bayesgmm.scan_parquet`, memory maps, Dask) are not held in memory: starts are tried
-    on a sample of them, and the distinct ends are polished on all. An interrupt, or a worker or disk that fails, leaves
-    EM's last state behind: the same call goes on from there.
+    Rows that are read in passes (:func:`bayesgmm.scan_parquet`, memory maps, Dask) are not held in memory. Starts are tried
+    on a sample of them, and the distinct results are refined on all rows. After an interrupt, or the failure of a worker or
+    disk, the same call goes on from EM's last state.
 
-    The likelihood of a mixture with own variances is unbounded (Kiefer & Wolfowitz 1956): a component that shrinks on
-    one observation sends it to infinity. The estimate sought is the best local maximum away from that edge.
+    The likelihood of a mixture with own variances is unbounded (Kiefer & Wolfowitz 1956): a component that shrinks onto one
+    observation makes it infinite. The estimate sought is the best local maximum away from that boundary.
 
-    EM crawls where components overlap: an iteration gains a thousandth of what is left, and looks converged. A run takes
-    five EM steps and goes on by quasi-Newton steps (Jamshidian & Jennrich 1997) whose slope comes from the same sums, each
-    of which has to raise the likelihood; where none does, or a component nears the edge, EM's steps follow again.
+    EM is slow where components overlap: an iteration gains a thousandth of what is left, and seems to have converged. A run
+    therefore takes five EM steps and continues with quasi-Newton steps (Jamshidian & Jennrich 1997), whose gradient comes
+    from the same sums. Each step must raise the likelihood. If none does, or a component comes close to the boundary, EM
+    steps follow again.
 
     References
     ----------

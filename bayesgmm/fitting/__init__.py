@@ -62,114 +62,115 @@ def fit(
 ) -> xr.DataTree:
     """Posterior over the parameters of a Gaussian mixture with k components.
 
-    EM gives the start, the data are standardised inside, and the draws come back in the data's units, relabelled to
-    match the EM estimate that is stored beside them. Chains begin at the distinct optima that EM's restarts found within
-    five units of log-likelihood of the best, at most four, in proportion to their share of the posterior as Laplace's method
-    roughly tells it; a short Gibbs run from there gives each chain of NUTS its start. Several solutions show as chains that
-    disagree.
+    EM provides the starting points and is stored beside the draws for comparison. The draws are in the units of the data,
+    and relabelled, so that a cluster keeps its number from draw to draw. If EM found several solutions within five units
+    of log-likelihood of the best, chains begin at up to four of them, in proportion to their share of the posterior.
 
     Parameters
     ----------
     x : (n,) or (n, D) array-like, Observations, or Scan
-        One row for each observation; the columns' names become coordinates. Rows on disk (:func:`bayesgmm.scan_parquet`, a
-        memory map) are read in passes, any number of them; the tree then holds a sample of the rows.
+        One row for each observation. The names of the columns become coordinates. Any number of rows on disk
+        (:func:`bayesgmm.scan_parquet`, a memory map) are read in passes; the tree then holds a sample of the rows.
     k : int
         Number of components.
     method : {"nuts", "gibbs", "advi", "laplace"}, optional
-        NUTS or Gibbs (exact up to Monte Carlo error), or ADVI (a Gaussian approximation on the unconstrained space). Gibbs
-        draws the labels too, and forgets them: it passes between solutions that NUTS is slow to leave. NUTS is faster by far
-        where the posterior is near a Gaussian. "laplace" draws from Gaussians at the modes, weighs the draws by importance
-        and draws from these again: exact up to Monte Carlo error where the tail of the weights, k-hat, and their efficiency
-        say so (at most 0.7, at least 0.4), and k - 1 components do not describe the data as well; elsewhere NUTS takes over.
-        Default: the engine that suits the problem, and another one where its draws have not converged. "laplace" comes
-        first where observations are many (n k D from 300 000 on, and rows that are read in passes). Else, or where that is
-        no good, NUTS where the posterior is near a Gaussian, and Gibbs where it is not or has several solutions (n k D up to
-        1 500 000, beyond it NUTS). If R-hat and effective sample sizes (:func:`bayesgmm.diagnose`) say that the draws have
-        not converged, Gibbs takes over, then Gibbs with 4 to 16 times as many sweeps, and on few data (up to 20 000) NUTS.
-        The first draws that have converged are kept, or else the best; ``tree.attrs["engines"]`` tells which engines ran and
-        for how long (JSON). Fewer than 1 000 draws, or a single chain, are too few to be judged: they stay those of the
-        first engine. With ``tune``, ``thin``, ``target_accept``, ``target_ess``, ``model`` or ``engine="pymc"``: "nuts".
+        The engine. "nuts" and "gibbs" are exact up to Monte Carlo error. "nuts" is much faster where the posterior is near a
+        Gaussian; "gibbs" moves between solutions that NUTS is slow to leave. "laplace" draws from Gaussians at the modes
+        and resamples the draws by their importance weights. It is exact up to Monte Carlo error if the tail of the
+        weights (k-hat, at most 0.7) and their efficiency (at least 0.4) say so, and if k - 1 components do not describe the
+        data as well; otherwise NUTS takes over. "advi" fits a Gaussian approximation on the unconstrained space.
+
+        By default the engine is chosen to suit the problem, and replaced if its draws have not converged. "laplace" comes
+        first for many observations (n k D of 300 000 or more, and rows that are read in passes). Otherwise "nuts" is chosen
+        if the posterior is near a Gaussian, and "gibbs" if it is not or has several solutions (up to n k D = 1 500 000). If
+        R-hat or effective sample sizes (:func:`bayesgmm.diagnose`) show that the draws have not converged, "gibbs" takes
+        over, then "gibbs" with 4 to 16 times as many sweeps, and for up to 20 000 values "nuts". The first draws that have
+        converged are kept, or else the best. ``tree.attrs["engines"]`` tells which engines ran and for how long (JSON).
+        Fewer than 1 000 draws, or a single chain, cannot be judged, and no other engine is tried. With ``tune``, ``thin``,
+        ``target_accept``, ``target_ess``, ``model`` or ``engine="pymc"`` the default is "nuts".
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}
-        What scikit-learn, and :class:`bayesgmm.BayesianGMM` with it, call ``covariance_type``.
-        A covariance for each component; one for all; independent features; or, for each component, one variance for all
-        features. For one feature "full", "diag" and "spherical" are the same: a variance for each component. ``model``
-        settles it by its ``sigma`` or ``cov``.
+        A covariance matrix for each component; one for all components; independent features; or one variance for all
+        features of a component. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
+        scikit-learn and :class:`bayesgmm.BayesianGMM` call it ``covariance_type``. A custom ``model`` determines it by its
+        ``sigma`` or ``cov``.
     draws, chains : int
-        Draws kept in each chain, and chains; by default 4 chains of 1000, or of 250 where rows are read in passes. Draws of
-        ADVI and "laplace" are independent and fill the same shape.
+        Draws kept in each chain, and number of chains: by default 4 chains of 1000, or of 250 if rows are read in passes.
+        The draws of ADVI and "laplace" are independent, and have the same shape.
     tune : int, optional
-        NUTS: adaptation steps of each chain, which are not kept. Default 200 where the posterior is near a Gaussian, else
-        400; 800 for a custom model. Gibbs: sweeps before the first draw, default 1000.
+        NUTS: adaptation steps of each chain, which are not kept. Default: 200 if the posterior is near a Gaussian, 400 if
+        not, 800 for a custom model. Gibbs: burn-in sweeps, default 1000.
     thin : int, optional
-        Sweeps (Gibbs) or steps (NUTS) from one draw to the next. Default: more than one where data are so few that they cost
-        next to nothing: up to 50 sweeps; as many steps, up to 8, as it takes for an effective sample size of 300 for each
-        chain unless the posterior is all but a Gaussian (and without ``target_ess``).
+        Sweeps (Gibbs) or steps (NUTS) from one draw to the next. By default small data are thinned, because their steps cost
+        next to nothing: up to 50 sweeps; up to 8 steps, until each chain has an effective sample size of 300.
     random_seed : int, Generator or None
-        The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on one machine. (Under
-        ``engine="pymc"`` the first run of a model, freshly compiled, may round otherwise than its cached code later.)
+        The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on the same machine. (With
+        ``engine="pymc"`` the first run of a model, freshly compiled, may differ in rounding from later ones.)
     relabel : bool
-        Undo label switching (:func:`bayesgmm.relabel`, by its default method).
+        Whether to undo label switching (:func:`bayesgmm.relabel`, by its default method).
     progressbar : bool
-        Announce phases and show progress on standard error.
+        Whether to announce phases and show progress on standard error.
     model : pm.Model, optional
-        Your own model of ``x``, under any priors: a Gaussian mixture in variables ``w``, ``mu``, ``sigma``; for several
-        features ``w`` (K), ``mu`` (K, D) and ``cov``, or its lower Cholesky factor ``chol``, (K, D, D) or one (D, D). It is
-        sampled as it stands, in its own units. Where its priors tell the components apart, pass ``relabel=False``.
+        Your own model of ``x`` with any priors. It must be a Gaussian mixture in variables ``w``, ``mu`` and ``sigma``; for
+        several features ``w`` (K), ``mu`` (K, D) and ``cov``, or its lower Cholesky factor ``chol``, with shape (K, D, D)
+        or (D, D). It is sampled as it stands, in its own units. If its priors tell the components apart, pass
+        ``relabel=False``.
     n_init : int
         Starts of EM.
     target_accept : float, optional
-        NUTS: acceptance rate sought, between 0 and 1. Default 0.8 where the posterior is all but a Gaussian, 0.95
-        where it is near one, 0.9 elsewhere.
+        NUTS: target acceptance rate, between 0 and 1. Default: 0.8, 0.95 or 0.9, where the posterior is very near a
+        Gaussian, near one, or far from one.
     approximation : {"fullrank", "meanfield"}, optional
-        ADVI: with or without correlations. Default "fullrank".
+        ADVI: with or without correlations. Default: "fullrank".
     max_iter : int, optional
-        ADVI: iterations at most. Default 40 000.
+        ADVI: maximum number of iterations. Default: 40 000.
     log_likelihood, posterior_predictive : bool
-        Add these groups to the tree (draws x observations numbers each).
+        Whether to add these groups to the tree. Each holds draws x observations numbers.
     missing : {"raise", "drop", "at_random"}
-        What to do with NaN: refuse it, leave its row out, or take what is known of the row (:class:`bayesgmm.Observations`).
+        What to do with NaN: refuse it, leave out its row, or use the known values of the row
+        (:class:`bayesgmm.Observations`).
     engine : {"compiled", "pymc"}, optional
-        What computes the posterior: the package's compiled density (the default), or PyMC, which needs longer and is what
-        the compiled one is tested against. A custom model is always PyMC's.
+        What computes the posterior density: the package's compiled code (default), or PyMC, which takes longer and is what
+        the compiled code is tested against. A custom model always uses PyMC.
     target_ess : float, optional
-        NUTS: go on until the smallest bulk effective sample size of the label-invariant quantities reaches this and
-        their R-hat is at most 1.01. ``draws`` is then the shortest run. (``pm.sample``, which a custom model needs, cannot
-        go on where it stopped and begins anew for each length.)
+        NUTS: sample until the smallest bulk effective sample size of the label-invariant quantities reaches this number and
+        their R-hat is at most 1.01. ``draws`` is then the shortest run. (A custom model starts anew for each length,
+        because ``pm.sample`` cannot continue a run.)
     max_draws : int, optional
-        NUTS with ``target_ess``: draws of each chain at most. Default ``20 * draws``. ``tree.attrs["stopped_by"]`` says
-        which of the two ended the run.
+        NUTS with ``target_ess``: maximum number of draws per chain. Default: ``20 * draws``. ``tree.attrs["stopped_by"]``
+        says which of the two ended the run.
     sample_weight : (n,) array-like, optional
-        Frequency weights, not negative: an observation of weight c counts as c observations (c need not be an integer), one
-        of weight 0 is left out. The posterior is that of repeated rows, and as narrow: weights that only say how much of a
-        population a row stands for should be divided by their mean.
+        Frequency weights, not negative. An observation of weight c counts as c observations; c need not be an integer, and
+        weight 0 leaves the observation out. The posterior is as narrow as that of repeated rows. Divide weights by their
+        mean if they only say how much of a population a row stands for.
     labels : (n,) array-like of int, or (n, K) array-like, optional
-        What is known of the components: of each observation the number of its component, or -1 where that is unknown; or
+        What is known of the components: for each observation the number of its component, or -1 if that is unknown; or
         probabilities of all components, in rows that add to one, of which only the ratios within a row matter. Components
         that labels tell apart keep their numbers.
     noise : bool, float, or (n,) array-like
-        Whether observations may be strays of no component: True, uniformly distributed on a box that goes a tenth of the
-        data's range beyond either end; or the log density that noise has, the same everywhere or for each observation (in
-        the data's units). Its share ``w_noise`` has the prior Beta(1, 9); ``w`` are the weights of what is not noise. The
-        default prior is then scaled to the data without strays (``HierarchicalPrior(scale="core")``).
+        Whether observations may belong to no component. True: noise is uniform on a box that exceeds the range of the data
+        by a tenth at either end. A number, or one for each observation: the log density of the noise, in the units of the
+        data. The share of noise, ``w_noise``, has the prior Beta(1, 9); ``w`` are the weights of the components among the
+        rest. The default prior is then scaled to the data without strays (``HierarchicalPrior(scale="core")``).
     rounding : "auto", float, (D,) array-like, or None
-        The step to which values are rounded, in their units, 0 for a feature that is not: each value then stands for the
-        interval that is rounded to it, or, with full and tied covariances of several features, has an error of the variance
-        width^2 / 12 (:func:`bayesgmm.rounded`). "auto": the step that is found, where equal values taken as exact would make
-        the posterior improper, which is said. None: values are exact.
+        The step to which values are rounded, in their units; 0 for a feature that is not rounded. Each value then stands for
+        the interval that is rounded to it. With full and tied covariances of several features it has an error of
+        variance width^2 / 12 instead (:func:`bayesgmm.rounded`). "auto": values are exact, unless equal values would make
+        the posterior improper; then the step is found from the data, and a warning says so. None: values are exact.
     family : {"gaussian", "t"}
-        Gaussians, or Student's t distributions, whose tails let strays be: each with its own degrees of freedom ``nu``,
-        under the prior Gamma(2, rate 0.1) (Juárez & Steel 2010), above 1; ``sigma`` and ``cov`` are then those of the
-        Gaussians that the t distributions come near to as nu grows. The rows must be exact and complete. The default prior
-        is scaled as beside noise.
+        Distribution of the components. "t": Student's t distributions, each with its own degrees of freedom ``nu`` above 1,
+        with the prior Gamma(2, rate 0.1) (Juárez & Steel 2010). ``sigma`` and ``cov`` are then their scales, to which
+        standard deviations and covariances come close as nu grows. Rows must be exact and complete. The default prior is
+        scaled as with noise.
 
     Returns
     -------
     DataTree
-        Groups ``posterior`` (``w``, ``mu``, ``sigma`` over chain, draw, cluster, or for several features ``mu`` and ``cov``
-        over feature, feature_bis as well; ``w_noise``, ``nu``), ``hyperparameters`` (``C0``, if the prior has any),
-        ``sample_stats``, ``observed_data``, ``em_baseline``, for ADVI ``approximation``; settings and seconds as attributes.
+        Its groups: ``posterior`` with ``w``, ``mu`` and ``sigma`` (chain, draw, cluster), or for several features ``mu``
+        (chain, draw, cluster, feature) and ``cov`` (chain, draw, cluster, feature, feature_bis), and where they apply
+        ``w_noise`` and ``nu``; ``hyperparameters`` (``C0``, if the prior learns it); ``sample_stats``; ``observed_data``;
+        ``em_baseline``; for ADVI ``approximation``. Settings and seconds are attributes.
 
     Warns
     -----
@@ -179,12 +180,11 @@ def fit(
     ApproximationWarning
         If ADVI's PSIS k-hat exceeds 0.7.
     InterruptedWarning
-        If the run was interrupted, or an error ended it after sampling; the tree holds the draws made by then, and what had
-        been made of them.
+        If the run was interrupted, or an error ended it after sampling. The tree holds the draws made by then.
     ImproperPosteriorWarning
-        If so many observations are equal that the posterior is improper; said before anything is sampled.
+        If so many observations are equal that the posterior is improper. The warning comes before sampling.
     DataWarning
-        If a few observations far from all others set the scale of the prior, or if values are taken for rounded.
+        If a few observations far from all others set the scale of the prior, or if values are treated as rounded.
     EngineWarning
         If the installed sampler does not take the compiled density, and PyMC's engine was used instead.
 
@@ -193,11 +193,11 @@ def fit(
     ValueError, TypeError
         For arguments that break a rule; the message names it.
     MemoryError
-        If a group asked for would not fit into memory; said before anything is sampled.
+        If a requested group would not fit into memory. The error comes before sampling.
 
     Notes
     -----
-    Tested property: the posterior is equivariant, rescaled or shifted data give the rescaled or shifted posterior.
+    Tested property: the posterior is equivariant. Rescaled or shifted data give the rescaled or shifted posterior.
 
     References
     ----------
