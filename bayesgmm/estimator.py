@@ -61,20 +61,19 @@ _FURTHER = ("approximation", "engine", "max_draws", "max_iter", "target_accept",
 class BayesianGMM(DensityMixin, BaseEstimator):
     r"""Bayesian Gaussian mixture as a scikit-learn estimator.
 
-    Its answers are expectations over the posterior: ``score_samples`` is the log of the posterior predictive density,
-    ``predict_proba`` the probability of each component given where the observation lies. ``posterior_`` is the tree of
-    :func:`bayesgmm.fit`, which every function of this package takes.
+    Its answers are averages over the posterior: ``score_samples`` is the log of the posterior predictive density,
+    ``predict_proba`` the posterior probability of each component. ``posterior_`` is the tree of :func:`bayesgmm.fit`, which
+    every function of this package takes.
 
     Parameters
     ----------
     n_components : int or "auto"
         Number of components, or "auto" to choose it among ``candidates`` by ``criterion``.
     covariance_type : {"full", "tied", "diag", "spherical"}
-        As in :class:`sklearn.mixture.GaussianMixture`. The functions of this package call the same thing ``covariance``:
-        :func:`bayesgmm.fit`, :func:`bayesgmm.compare` and the others.
+        As in :class:`sklearn.mixture.GaussianMixture`. The functions of this package call it ``covariance``.
     method : {"nuts", "gibbs", "advi", "laplace"} or None
-        As in :func:`bayesgmm.fit`. None stands for its default, the engine that suits the problem, and another one where its
-        draws have not converged.
+        As in :func:`bayesgmm.fit`. None: the engine that suits the problem, replaced by another one if its draws have not
+        converged.
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     draws, chains : int
@@ -86,21 +85,21 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     candidates : sequence or array of int
         The numbers of components that ``n_components="auto"`` fits and compares.
     criterion : {"loo", "evidence", "bic", "icl"}
-        How "auto" chooses. "loo": the smallest number whose predictions of observations left out are within two standard
-        errors of the best's, which goes with ``score`` and hardly depends on the prior. "evidence": the most probable one,
-        each being equally probable beforehand, which depends on the prior of weights, means and
-        variances. "bic", "icl": by EM's estimates alone. In 50 simulated data sets of 200 observations they found the truth
-        in 76, 64, 80 and 76 % of cases (give or take 6); "loo", "bic" and "icl" missed it by too few components, "evidence"
-        by too many.
+        How "auto" chooses. "loo": the smallest number whose leave-one-out predictions are within two standard errors of the
+        best; this matches ``score`` and hardly depends on the prior. "evidence": the most probable number, with all equally
+        probable a priori; this depends on the prior of weights, means and variances. "bic", "icl": by EM's estimates alone.
+        In 50 simulated data sets of 200 observations they found the truth in 76, 64, 80 and 76 % of cases (standard error
+        6). "loo", "bic" and "icl" erred towards too few components, "evidence" towards too many.
     fit_options : mapping, optional
         Further options of :func:`bayesgmm.fit`: approximation, engine, max_draws, max_iter, target_accept, target_ess, thin.
     noise : bool or float
-        Whether observations may be strays of no component, as in :func:`bayesgmm.fit`: True, uniformly distributed over the
-        range of X and a tenth beyond either end, or the log density that noise has.
+        Whether observations may belong to no component, as in :func:`bayesgmm.fit`. True: noise is uniform over the range of
+        X and a tenth beyond either end. A number: the log density of the noise.
     rounding : "auto", float, array-like of shape (n_features,), or None
-        The step to which values are rounded, as in :func:`bayesgmm.fit`: found by default, where it is needed.
+        The step to which values are rounded, as in :func:`bayesgmm.fit`. By default it is found from the data if it is
+        needed.
     family : {"gaussian", "t"}
-        Of the components, as in :func:`bayesgmm.fit`; ``covariances_`` of t distributions are their scale matrices.
+        Distribution of the components, as in :func:`bayesgmm.fit`. For t distributions ``covariances_`` are scale matrices.
     random_state : int, RandomState or None
         An integer is :func:`bayesgmm.fit`'s or :func:`bayesgmm.compare`'s ``random_seed``; ``sample`` then repeats itself.
     verbose : bool
@@ -114,8 +113,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         Posterior means of the relabelled draws, as are
     means_ : (K, D) array
     covariances_ : array
-        (K, D, D) "full", (D, D) "tied", (K, D) "diag", (K,) "spherical". Where :func:`bayesgmm.label_quality` does not trust
-        the labels, means over single components mean little; densities and scores are not affected.
+        (K, D, D) "full", (D, D) "tied", (K, D) "diag", (K,) "spherical". If :func:`bayesgmm.label_quality` does not trust
+        the labels, averages for single components mean little; densities and scores are not affected.
     precisions_, precisions_cholesky_ : array
         The inverse of ``covariances_``, in the same shape, and its factors: U with U U' the precision, upper triangular, or
         for "diag" and "spherical" the roots of the precisions.
@@ -138,7 +137,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
 
     Notes
     -----
-    Arrays are returned whatever ``set_output`` says, as by every scikit-learn estimator that does not transform.
+    Arrays are returned regardless of ``set_output``, as by every scikit-learn estimator that does not transform.
 
     Tested properties: ``check_estimator`` passes; ``predict_proba`` is :func:`bayesgmm.responsibilities`; ``score_samples``
     is the log of the mean of all draws' densities.

@@ -75,7 +75,8 @@ class Diagnosis:
     solutions : Solutions or None
         Where the chains disagree, the solutions in which they sit; see :func:`bayesgmm.solutions`.
     converged : bool
-        Whether the label-invariant quantities have converged (for ADVI: the optimisation has, to a usable k-hat).
+        Whether the label-invariant quantities have converged. For ADVI: whether the optimisation has converged to a usable
+        k-hat.
     """
 
     invariants: pd.DataFrame
@@ -125,13 +126,13 @@ class Diagnosis:
 
 
 def diagnose(tree: Tree) -> Diagnosis:
-    """Judge whether the draws can be used, and say what to do where they cannot.
+    """Judge whether the draws can be used, and say what to do if they cannot.
 
-    Label-invariant quantities come first: the log density at nine quantiles of the data (for several features: at the
-    observations that stand at these quantiles along each of the two principal axes of the standardised data), the log
-    posterior, and the sorted weights. Labelled parameters can fail where these are fine, when labels switch. Limits:
-    R-hat 1.01, 100 effective draws (bulk and tail) for each chain, no divergences, BFMI 0.3, 1 % of draws at the largest
-    tree depth; for ADVI, convergence and a PSIS k-hat of 0.7.
+    Label-invariant quantities decide: the log density at nine quantiles of the data (for several features, at the
+    observations at these quantiles along the two principal axes of the standardised data), the log posterior, and the sorted
+    weights. When labels switch, labelled parameters may fail although these are fine. The limits are R-hat 1.01, 100
+    effective draws (bulk and tail) per chain, no divergences, BFMI 0.3, and 1 % of draws at the largest tree depth; for
+    ADVI, convergence and a PSIS k-hat of 0.7.
 
     Parameters
     ----------
@@ -150,9 +151,9 @@ def diagnose(tree: Tree) -> Diagnosis:
 
     Notes
     -----
-    Chains can only be compared where they have been. They start at the distinct optima that EM's restarts found within
-    five units of log-likelihood of the best; a solution that neither EM nor a chain found is not noticed. One that EM found
-    and in which no chain began, nor draws lie, is named if it has one per cent of the posterior by Laplace's method.
+    Chains can be compared only where they have been. They start at the distinct optima that EM found within five units of
+    log-likelihood of the best. A solution that neither EM nor a chain found goes unnoticed. A solution that EM found, but
+    that no chain visited, is named if it holds at least one per cent of the posterior by Laplace's method.
 
     References
     ----------

@@ -52,10 +52,10 @@ class EMCheck:
     reasons : tuple of str
         Why they do not agree.
     unjudged : tuple of str
-        Why it cannot be judged, or not cluster by cluster: draws, labels (:func:`bayesgmm.diagnose`) or EM itself are in
-        trouble.
+        Why agreement cannot be judged, or not for single clusters: problems of the draws, the labels
+        (:func:`bayesgmm.diagnose`) or EM itself.
     labels : LabelQuality
-        Whether single clusters, of which the table speaks, can be told apart.
+        Whether the single clusters of the table can be told apart.
     """
 
     table: pd.DataFrame
@@ -111,7 +111,7 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     tree : DataTree
         From :func:`bayesgmm.fit`.
     em : EMResult or Mixture, optional
-        Compare with this estimate, of the same data, in place of the one stored in the tree.
+        An estimate for the same data, to compare with instead of the one stored in the tree.
 
     Returns
     -------
@@ -125,15 +125,15 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
 
     Notes
     -----
-    They agree if EM has the same number of components, every EM estimate lies in the joint 95 % interval of its
-    parameter (Bonferroni: a two-sided tail probability of at least 0.05 / number of free parameters), the draws carry EM's
-    labels, no draw beats EM's log-likelihood by more than rounding, EM's density lies no further from the posterior
-    predictive density than the draws' own densities do (99 % quantile of the total variation distance), and the chains
-    and EM have converged. Where single clusters cannot be told apart (:func:`bayesgmm.label_quality`), the comparison
-    parameter by parameter means nothing: likelihoods and densities alone are compared, and ``unjudged`` says so. EM
-    maximises the likelihood, so the draws' log-likelihood lies below it, by half the number of parameters on average where
-    the posterior is normal and the prior weak. Of rows that are read in passes the likelihoods are those of the tree's
-    sample, which EM has not maximised.
+    Posterior and EM agree if all of these hold: EM has the same number of components; every EM estimate lies in the joint 95
+    % interval of its parameter (Bonferroni: a two-sided tail probability of at least 0.05 / number of free parameters); the
+    draws have EM's labels; no draw has a higher log-likelihood than EM, apart from rounding; EM's density is no further from
+    the posterior predictive density than the densities of single draws (99 % quantile of the total variation distance); the
+    chains and EM have converged. If single clusters cannot be told apart (:func:`bayesgmm.label_quality`), comparing single
+    parameters means nothing. Only likelihoods and densities are then compared, and ``unjudged`` says so. EM maximises the
+    likelihood, so the log-likelihoods of the draws are lower: by half the number of parameters on average, if the posterior
+    is normal and the prior weak. For rows that are read in passes the likelihoods are those of the tree's sample, which EM
+    has not maximised.
 
     Examples
     --------

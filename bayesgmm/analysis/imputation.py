@@ -36,24 +36,24 @@ def impute(
     tree : DataTree
         From :func:`bayesgmm.fit`.
     x : Observations or array-like, optional
-        Further observations, each on its own; default: those that were fitted.
+        New observations, each treated separately. Default: the fitted ones.
     draws : int, optional
-        Draw as many complete data sets, too, each with the parameters of one draw of the posterior, for the analyses of
-        multiple imputation.
+        Also draw this many complete data sets, each with the parameters of one draw of the posterior, for multiple
+        imputation.
     random_seed : int, Generator or None
         For these.
 
     Returns
     -------
     Dataset
-        ``mean`` and ``sd`` like x, (obs) or (obs, feature), in the data's units: of the distribution of the value behind an
-        entry given its row, the errors and the fitted data. Of an entry known as it is they are the value and 0. With
-        ``draws``, ``draws`` (draw, obs[, feature]).
+        ``mean`` and ``sd``, with the shape of x, (obs) or (obs, feature), in the units of the data: the distribution of the
+        true value of an entry, given its row, the errors and the fitted data. For an exact entry they are the value and 0.
+        With ``draws`` also ``draws`` (draw, obs[, feature]).
 
     Raises
     ------
     ValueError
-        If x has not the data's features, or is infinite.
+        If x has other features than the data, or is infinite.
     MemoryError
         If the draws would not fit into memory.
 

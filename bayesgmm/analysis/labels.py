@@ -45,11 +45,11 @@ class LabelQuality:
     Attributes
     ----------
     non_permutation_rate : float
-        Share of draws whose K components do not fall one by one into the K groups into which k-means divides all draws'
-        components, in the space of means, log standard deviations and, by Fisher's z, correlations.
+        Share of draws whose K components do not match the K groups one to one. The groups are found by k-means among the
+        components of all draws, in the space of means, log standard deviations and (by Fisher's z) correlations.
     ambiguous : float
-        Share of draws in which some exchange of two labels is nearly as plausible as the order given: under a normal
-        distribution of each cluster's parameters that order has a probability below 0.95.
+        Share of draws in which exchanging two labels is nearly as plausible as the order given: under a normal distribution
+        of each cluster's parameters the given order has a probability below 0.95.
     """
 
     non_permutation_rate: float
@@ -78,7 +78,7 @@ class LabelQuality:
 
 @np.errstate(under="ignore")
 def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
-    r"""Undo label switching: give every draw's clusters the order in which they mean the same.
+    r"""Undo label switching: renumber the clusters of every draw, so that a number means the same cluster in all draws.
 
     * "stephens": the permutations that minimise the Kullback-Leibler divergence of each draw's membership probabilities from
       their mean over the draws, in turn with that mean (Stephens 2000, algorithm 2).
@@ -90,8 +90,8 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
       :math:`\sigma` is the Cholesky factor of the covariance and squares are squared Frobenius norms, which bound that
       distance from above; each feature is measured in EM's standard deviations within clusters.
 
-    The iterative two begin with the order of "pivot", and end with the clusters that belong most to EM's in EM's order. The
-    default is what recovers known permutations best; "pivot" fails first where clusters overlap in several features.
+    The two iterative methods begin with the order of "pivot", and end in the order of the EM clusters that they match best.
+    The default recovers known permutations best; "pivot" fails first if clusters overlap in several features.
 
     Parameters
     ----------
@@ -102,19 +102,19 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
     Returns
     -------
     DataTree
-        A new tree: ``w``, ``mu``, ``sigma`` (and every other variable over ``cluster``) permuted together, the
-        permutation from the raw order in ``sample_stats``. Hyperparameters stay as they are.
+        A new tree. ``w``, ``mu``, ``sigma`` and every other variable over ``cluster`` are permuted together;
+        ``sample_stats`` holds the permutation from the raw order. Hyperparameters do not change.
 
     Raises
     ------
     ValueError
-        For an unknown method, or if the tree does not hold draws and an EM baseline, and data for the iterative ones.
+        For an unknown method, or if the tree has no draws, no EM baseline or (for the iterative methods) no data.
 
     Notes
     -----
-    Of more than 4 000 observations membership is that of 2 000, as many of every component of EM, each counted as often as
-    it stands for; it is computed anew for each draw in each round, so that memory is that of observations x clusters.
-    Tested properties: idempotent; the result does not depend on the labels it was given; densities do not change.
+    With more than 4 000 observations, membership is that of 2 000 of them, equally many from every component of EM, with
+    weights. It is computed anew for each draw in each round, so that memory is that of observations x clusters. Tested
+    properties: idempotent; the result does not depend on the labels of the input; densities do not change.
 
     References
     ----------
@@ -148,7 +148,7 @@ def relabelled(reading: Reading, method: Relabelling = "stephens") -> Reading:
 
 @np.errstate(under="ignore")
 def label_quality(tree: xr.DataTree) -> LabelQuality:
-    """Non-permutation rate and share of ambiguous draws, of the labels as they stand in the tree.
+    """Whether single clusters can be told apart: non-permutation rate and share of ambiguous draws.
 
     Parameters
     ----------

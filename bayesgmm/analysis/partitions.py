@@ -38,13 +38,13 @@ def coclustering(tree: Tree, x: ArrayLike | Observations | None = None) -> xr.Da
     tree : DataTree
         From :func:`bayesgmm.fit`; its labels do not matter.
     x : (n,) or (n, D) array-like, optional
-        Those of the fitted observations that are to be compared; default: all.
+        Fitted observations to compare. Default: all.
 
     Returns
     -------
     DataArray
-        (obs, obs_bis), symmetric, with ones on the diagonal; ``attrs["draws"]`` says how many draws were used, which are
-        fewer than all where observations are many.
+        (obs, obs_bis), symmetric, with ones on the diagonal. ``attrs["draws"]`` is the number of draws used, which is
+        smaller for many observations.
 
     Raises
     ------
@@ -80,14 +80,14 @@ def partition(
     draws: int = 1000,
     random_seed: int | np.random.Generator | None = 0,
 ) -> xr.DataArray:
-    r"""The partition of the observations with the smallest posterior expected loss that was found.
+    r"""The partition of the observations with the smallest expected loss, among those tried.
 
-    With n_a the sizes of its clusters, m_b those of a draw's and n_ab of their intersections, the loss is
+    Let n_a be the sizes of its clusters, m_b those of a draw's clusters, and n_ab those of their intersections. The loss is
     :math:`(\sum_a f(n_a) + \sum_b f(m_b) - 2 \sum_{ab} f(n_{ab})) / s`: the variation of information in bits for
-    f(n) = n log2 n and s = n, Binder's loss for f(n) = n^2 and s = n^2. Candidates are the draws' own partitions, the most
-    probable labels, and cuts of the hierarchical clustering of :func:`coclustering`; from the best of them, in random
-    orders, single observations move to where the expected loss is smallest, into clusters of their own too: at most 100, or
-    2 K of them. One with a weight counts as often as that says, in one cluster, and in one of each draw.
+    f(n) = n log2 n and s = n, Binder's loss for f(n) = n^2 and s = n^2. Candidates are the partitions of the draws, the most
+    probable labels, and cuts of a hierarchical clustering of :func:`coclustering`. From the best candidate, single
+    observations move in random order to where the expected loss is smallest, including clusters of their own (at most 100,
+    or 2 K clusters). An observation with a weight stays in one cluster and counts as often as its weight says.
 
     Parameters
     ----------
@@ -95,15 +95,15 @@ def partition(
         From :func:`bayesgmm.fit`; its labels do not matter.
     loss : {"vi", "binder"}
     draws : int
-        Draws of the labels, at most, over which the loss is averaged.
+        Maximum number of draws of the labels over which the loss is averaged.
     random_seed : int, Generator or None
 
     Returns
     -------
     DataArray
-        Labels (obs), 0 for the largest cluster, which need not be ``cluster`` 0 of the tree, with attributes ``loss``,
-        ``expected_loss``, ``n_clusters`` and ``draws``. What is more probably noise than not has the label -1, and no part
-        in the loss.
+        Labels (obs), 0 for the largest cluster (which need not be ``cluster`` 0 of the tree), with attributes ``loss``,
+        ``expected_loss``, ``n_clusters`` and ``draws``. Observations that are more probably noise than not have the label
+        -1, and do not count in the loss.
 
     Raises
     ------

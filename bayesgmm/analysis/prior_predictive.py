@@ -34,24 +34,25 @@ def prior_predictive(
     missing: Missing = "raise",
     family: FamilyName = "gaussian",
 ) -> xr.DataTree:
-    """Parameters drawn from the prior, and a data set drawn with each: what the prior expects of data of this scale.
+    """Draw parameters from the prior, and a data set with each: what the prior expects of data of this scale.
 
     Parameters
     ----------
     x : (n,) or (n, D) array-like, or Observations
-        The data that the prior is scaled to, and as many as which are drawn, measured with their errors.
+        The data to which the prior is scaled. As many observations are drawn, with the same measurement errors.
     k, prior, covariance, missing, family
         As in :func:`build_model`.
     draws : int
-        Data sets.
+        Number of data sets.
     random_seed : int, Generator or None
 
     Returns
     -------
     DataTree
         Groups ``prior``, ``prior_predictive`` (``x`` over chain, draw, obs and, for several features, feature) and
-        ``observed_data``, as ``pm.sample_prior_predictive`` gives them of :func:`build_model`, without compiling it:
-        ``az.plot_ppc_dist(tree, group="prior_predictive")``, for several features of :func:`bayesgmm.by_feature`.
+        ``observed_data``, like those of ``pm.sample_prior_predictive`` for :func:`build_model`, without compiling it. Plot
+        it by ``az.plot_ppc_dist(tree, group="prior_predictive")``; for several features pass it through
+        :func:`bayesgmm.by_feature` first.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def prior_predictive(
 
     Notes
     -----
-    Tested property: of every variable the draws are distributed as PyMC's.
+    Tested property: the draws of every variable have the same distribution as PyMC's.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from bayesgmm.model import wishart
 
 
 def for_pymc(tree: xr.DataTree) -> xr.DataTree:
-    r"""The tree with what the model draws in its posterior, as PyMC's functions want it beside :func:`build_model`.
+    r"""Add the model's own variables to the posterior, so that PyMC's functions accept the tree.
 
     Parameters
     ----------
@@ -26,21 +26,21 @@ def for_pymc(tree: xr.DataTree) -> xr.DataTree:
     Returns
     -------
     DataTree
-        A new tree, whose posterior holds too: ``C0`` (hierarchical prior), the variances ``sigma2`` (one feature, diag,
+        A new tree. Its posterior also holds ``C0`` (hierarchical prior), the variances ``sigma2`` (one feature, diag,
         spherical), or ``precision_factor``, F with :math:`F'F = \Sigma^{-1}`, and ``C0_factor``, F with :math:`F'F = C_0`
         (full, tied), the entries of these lower triangles row by row.
 
     Raises
     ------
     ValueError
-        If the tree does not keep the contract, or is of a model of your own, which holds all that it draws.
+        If the tree does not keep the contract, or comes from a model of your own, which already holds its variables.
 
     Notes
     -----
     Then ``pm.stats.compute_log_likelihood(bg.for_pymc(tree), model=model)``, ``pm.sample_posterior_predictive``,
-    ``pm.stats.compute_log_prior`` and the like find all that they look for. A test compares the log-likelihood so
-    computed with that of :func:`bayesgmm.add_log_likelihood`. Where rows have weights or labels, or may be noise, it is that
-    of the plain mixture, and what PyMC replicates is of the clusters.
+    ``pm.stats.compute_log_prior`` and similar functions work. A test compares the log-likelihood computed this way with that
+    of :func:`bayesgmm.add_log_likelihood`. For rows with weights, labels or noise it is that of the plain mixture, and
+    PyMC's replicates come from the clusters.
 
     Examples
     --------

@@ -34,14 +34,14 @@ _NOISE = 10.0  # over the number of draws, what is added to it, for R-hat of sho
 
 @dataclass(frozen=True)
 class Solutions:
-    """The solutions in which the chains of a posterior sit.
+    """The solutions in which the chains of a fit sit.
 
     Attributes
     ----------
     table : DataFrame
-        A row for each solution, that of the most chains first: its ``chains``, their ``share`` of the draws, whether they
-        are ``steady`` (or move about: the halves of a chain disagree), mean and sd of the log posterior, mean
-        log-likelihood, mean weights from the largest to the smallest; ``weight``, where asked for.
+        A row for each solution, the one with most chains first: its ``chains``; their ``share`` of the draws; whether they
+        are ``steady`` (the halves of each chain agree); mean and sd of the log posterior; mean log-likelihood; mean weights
+        from the largest to the smallest; and the stacking ``weight``, if requested.
     of_chain : (chain,) array of int
         Which solution each chain sits in.
     """
@@ -69,19 +69,19 @@ class Solutions:
 
 @np.errstate(under="ignore")
 def solutions(tree: Tree, *, weigh: Literal["stacking"] | None = None) -> Solutions:
-    r"""Group the chains into solutions: those that no label-invariant quantity tells apart.
+    r"""Group the chains into solutions: chains that no label-invariant quantity tells apart.
 
     Two chains are linked if R-hat of the two alone is at most 1.1 + 10 / draws for every label-invariant quantity of
-    :func:`bayesgmm.diagnose`; a solution is what links hold together. How many chains sit in a solution depends on where
-    they began: their share of the draws is not its share of the posterior. Stacking weighs solutions by how well they
-    predict together: the weights a maximise :math:`\sum_i \log \sum_m a_m p_m(x_i | x_{-i})`, the densities by PSIS-LOO.
+    :func:`bayesgmm.diagnose`. Linked chains form a solution. How many chains sit in a solution depends on where they began,
+    so their share of the draws is not its share of the posterior. Stacking weights solutions by how well they predict
+    together: the weights a maximise :math:`\sum_i \log \sum_m a_m p_m(x_i | x_{-i})`, with densities by PSIS-LOO.
 
     Parameters
     ----------
     tree : DataTree
         From :func:`bayesgmm.fit`, by NUTS or Gibbs.
     weigh : {"stacking"}, optional
-        Add the solutions' stacking weights.
+        Add the stacking weights of the solutions.
 
     Returns
     -------

@@ -284,7 +284,7 @@ def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
 
 
 def add_correlations(tree: xr.DataTree) -> xr.DataTree:
-    """The tree with the clusters' standard deviations and correlations beside their covariances.
+    """Add the standard deviations and correlations within each cluster to the tree.
 
     Parameters
     ----------
@@ -294,13 +294,13 @@ def add_correlations(tree: xr.DataTree) -> xr.DataTree:
     Returns
     -------
     DataTree
-        A new tree whose posterior, and whose EM baseline, holds ``sigma`` (..., cluster, feature), in the features'
-        units, and ``corr`` (..., cluster, pair) too. A pair is called by both features, as in ``"eruptions, waiting"``.
+        A new tree. Its posterior and its EM baseline also hold ``sigma`` (..., cluster, feature), in the units of the
+        features, and ``corr`` (..., cluster, pair). A pair is named after both features, as in ``"eruptions, waiting"``.
 
     Raises
     ------
     ValueError
-        If the tree is of one feature, or does not keep the contract.
+        If the tree has one feature, or does not keep the contract.
 
     Examples
     --------

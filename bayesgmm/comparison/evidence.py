@@ -35,13 +35,13 @@ class Evidence:
     Attributes
     ----------
     value : float
-        Log marginal likelihood, log p(x | k), in the data's units.
+        Log marginal likelihood, log p(x | k), in the units of the data.
     mcse : float
         Its Monte Carlo standard error.
     ess : float
         Effective sample size of the draws it was computed from.
     overlap : float
-        Of the posterior and the proposal: 1 if they are the same, 0 if they have nothing in common.
+        Overlap of the posterior and the proposal: 1 if they are equal, 0 if they have nothing in common.
     """
 
     value: float
@@ -66,7 +66,7 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
     tree : DataTree
         From :func:`bayesgmm.fit` by NUTS or Gibbs, under one of the package's own priors.
     effort : float
-        Factor on the work: kernels and draws that are looked at.
+        Factor on the amount of work: the number of kernels of the proposal and of draws used.
     random_seed : int, Generator or None
 
     Returns
@@ -77,28 +77,28 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
     Raises
     ------
     TypeError, ValueError
-        If the tree is none of fit's, if its draws are an approximation's, if its model is a user's own, if it has fewer than
-        40 draws in a chain or more than 20 components. Also if equal observations make the posterior improper, or draws have
-        collapsed onto them.
+        If the tree is not from fit, if its draws are from an approximation, if its model is your own, if a chain has fewer
+        than 40 draws, or if there are more than 20 components. Also if equal observations make the posterior improper, or
+        draws have collapsed onto them.
 
     Notes
     -----
-    The proposal is a mixture of full conditionals given allocations that are drawn at some draws of the posterior, summed
-    over all K! relabellings by permanents (see ``proposal``); so is the estimate over all K! mirror images
-    of the posterior's modes, however many of them the chains have seen. What that costs depends on how many clusters that
-    hold observations overlap: seconds for K = 12, a minute or so for K = 20. The halves of all chains take turns, one giving
-    the kernels and the other the draws to be looked at, and the two estimates are averaged; if they differ by more than
-    their standard errors tell, the difference is the standard error.
+    The proposal is a mixture of full conditional distributions, given allocations drawn at some draws of the posterior. Its
+    density is summed over all K! relabellings by permanents (see ``proposal``). The estimate therefore includes all K!
+    mirror images of the posterior's modes, however many of them the chains have visited. The cost depends on how many
+    clusters with observations overlap: seconds for K = 12, about a minute for K = 20. Each half of the chains provides in
+    turn the kernels of the proposal, and the other half the draws. The two estimates are averaged. If they differ by more
+    than their standard errors suggest, the difference is the standard error.
 
-    It is the evidence of where the chains have been: a solution that no chain has found is missing from it. Chains that
-    disagree make a large standard error.
+    The estimate is based on where the chains have been. A solution that no chain has found is missing from it. Chains that
+    disagree lead to a large standard error.
 
-    Of rows that are read in passes (:func:`bayesgmm.scan_parquet`) it is what the fit found while it could read them, by
-    importance sampling or, of draws by NUTS, by bridge sampling with a quarter of the work; ``effort`` and ``random_seed``
-    have then no part in it.
+    For rows that are read in passes (:func:`bayesgmm.scan_parquet`) the fit itself computed the evidence while it could read
+    them: by importance sampling, or for draws by NUTS by bridge sampling with a quarter of the work. ``effort`` and
+    ``random_seed`` then have no effect.
 
     Tested properties: it agrees with quadrature, and with the sum over all allocations of a few observations; it does not
-    depend on labels; data multiplied by s have it lowered by n log s for each feature.
+    depend on labels; multiplying the data by s lowers it by n log s for each feature.
 
     References
     ----------

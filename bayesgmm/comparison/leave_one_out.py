@@ -98,34 +98,34 @@ def loo(
     .. math::
         \mathrm{elpd} = \sum_i \log \int p(x_i \mid \theta) \, p(\theta \mid x_{-i}) \, d\theta
 
-    by Pareto-smoothed importance sampling. Of an observation of weight c one count is left out, or all of it if c is less
-    than one, and what that tells counts c times; of one with a label, it and its label are predicted together. Where the
-    Pareto k-hat of an observation says that this cannot be trusted, the posterior without it is sampled, under the same
-    prior, and the integral, a ratio of the normalising constants of the two posteriors, is found by bridge sampling from the
-    draws of both.
+    by Pareto-smoothed importance sampling. If the Pareto k-hat of an observation shows that this cannot be trusted, the
+    posterior without that observation is sampled, under the same prior. The integral is the ratio of the two posteriors'
+    normalising constants, and is found by bridge sampling from the draws of both. For an observation of weight c one count
+    is left out (or all of it if c is less than one), and the result counts c times. An observation with a label is predicted
+    together with its label.
 
     Parameters
     ----------
     tree : DataTree
         From :func:`bayesgmm.fit`.
     refit : bool
-        Sample again without each observation of a bad k-hat: at most 30 of them, the worst first. Where that costs next to
-        nothing (n k D up to 1 000), also without those above 0.5, at most 10 more. Only NUTS's and Gibbs's posteriors under
-        the package's own priors can be.
+        Whether to sample again without each observation of a bad k-hat: at most 30 of them, the worst first. If refits cost
+        next to nothing (n k D up to 1 000), up to 10 observations with a k-hat above 0.5 are refitted too. Refits need a
+        posterior by NUTS or Gibbs under one of the package's own priors.
     sample : int, optional
-        Leave out so many observations only, chosen at random, and correct an approximation at all others by what they tell
-        (the difference estimator). Default: all up to 20 000 observations, 2 000 of more.
+        Leave out only this many observations, chosen at random, and use them to correct an approximation for all others (the
+        difference estimator). Default: all of up to 20 000 observations, and 2 000 of more.
     random_seed : int, Generator or None
-        Of the sample and the refits.
+        For the sample and the refits.
 
     Returns
     -------
     LOO
-        An ELPDDataLOO as from ``az.loo(..., pointwise=True)``, for ``az.compare`` to take (which knows of no weights: see
-        :func:`bayesgmm.compare`); in ``pareto_k`` refitted observations have 0, in ``influence_pareto_k`` what they had.
-        ``elpd_i`` is what an observation adds to elpd, with all its counts. ``se`` is elpd's standard error as an estimate
-        for new data, ``elpd_mcse`` what the draws add to it, NaN where a k-hat is still bad. Of a sample of the observations
-        an ELPDDataLOOSubsample, with ``subsampling_se``.
+        An ELPDDataLOO like that of ``az.loo(..., pointwise=True)``, which ``az.compare`` accepts (it does not know of
+        weights: see :func:`bayesgmm.compare`). Refitted observations have 0 in ``pareto_k`` and their original value in
+        ``influence_pareto_k``. ``elpd_i`` is the contribution of an observation, with all its counts. ``se`` is the standard
+        error of elpd as an estimate for new data. ``elpd_mcse`` is its Monte Carlo standard error, NaN if a k-hat is still
+        bad. For a sample of the observations: an ELPDDataLOOSubsample, with ``subsampling_se``.
 
     Raises
     ------
@@ -135,11 +135,11 @@ def loo(
 
     Notes
     -----
-    Of rows that are read in passes the tree holds a sample. The approximation at all others is then EM's log-likelihood,
-    which is known of all rows; ``subsampling_se`` is what the sample adds to the error.
+    For rows that are read in passes the tree holds a sample. The approximation for all others is then EM's log-likelihood,
+    which is known for all rows; ``subsampling_se`` is the error due to the sample.
 
-    Observations are handled in chunks: draws x observations are never in memory together. Tested property: equal to
-    leaving out every observation by refits, within Monte Carlo error.
+    Observations are processed in blocks, so that draws x observations numbers are never in memory together. Tested property:
+    equal to leaving out every observation by a refit, within Monte Carlo error.
 
     References
     ----------

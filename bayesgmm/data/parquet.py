@@ -26,10 +26,10 @@ def scan_parquet(
     *,
     missing: Missing = "raise",
 ) -> Scan:
-    """Rows of Parquet files, of any number, read in passes.
+    """Rows of Parquet files, of any number, to be read in passes.
 
-    Only what the files say of themselves is read now. A fit makes a first pass, for the range, mean and standard deviation
-    of each column and a sample of the rows, and then passes for the sums that EM and the posterior are made of.
+    Only the metadata of the files are read now. A fit makes a first pass for the range, mean and standard deviation of each
+    column and for a sample of the rows. Further passes compute the sums that EM and the posterior need.
 
     Parameters
     ----------
@@ -40,20 +40,20 @@ def scan_parquet(
     weight : str, optional
         Column of frequency weights: see ``sample_weight`` of :func:`bayesgmm.fit`.
     missing : {"raise", "drop", "at_random"}
-        What to do with NaN and nulls: refuse them, leave their rows out, or take what is known of a row.
+        What to do with NaN and nulls: refuse them, leave out their rows, or use the known values of a row.
 
     Returns
     -------
     Scan
-        To be passed to :func:`bayesgmm.fit_em`, :func:`bayesgmm.fit`, :func:`bayesgmm.compare`,
-        :func:`bayesgmm.responsibilities` or :class:`bayesgmm.BayesianGMM` in the place of an array.
+        Pass it to :func:`bayesgmm.fit_em`, :func:`bayesgmm.fit`, :func:`bayesgmm.compare`, :func:`bayesgmm.responsibilities`
+        or :class:`bayesgmm.BayesianGMM` instead of an array.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file, or none that a pattern or folder names.
+        If a file does not exist, or no file matches a pattern or folder.
     ValueError, TypeError
-        If a file is no Parquet file or cut short, lacks a column, or has a column that does not hold numbers.
+        If a file is not a Parquet file or is truncated, lacks a column, or has a column that does not hold numbers.
     ModuleNotFoundError
         If pyarrow is not installed (the extra ``parquet``).
 

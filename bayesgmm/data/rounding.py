@@ -23,24 +23,24 @@ def rounded(
     covariance: Covariance = "full",
     missing: Missing = "raise",
 ) -> Observations:
-    """Observations that are known up to their rounding.
+    """Treat values as rounded: known to within half a step.
 
-    A component of a mixture can shrink onto equal values without limit. Taken for what they are, values known to within half
-    a step, they leave no component less spread than the step, and the default posterior is proper.
+    A component of a mixture can shrink onto equal values without limit. If values are known only to within half a step,
+    components cannot be narrower than the step, and the default posterior is proper.
 
     Parameters
     ----------
     x : (n,) or (n, D) array-like, or Observations
-        Values that have an error or an interval already stay as they are.
+        Values that already have an error or an interval stay as they are.
     width : float or (D,) array-like, optional
         The step to which each feature is rounded, in its units; 0 leaves a feature as it is. Default: the smallest step
         between the values of a feature with ties that lie on a grid.
     covariance : {"full", "tied", "diag", "spherical"}
-        The structure that is to be fitted. Where features are independent within a component, and for one feature, a value
-        is the interval of that width around it. Else, and where values have errors already, its rounding is a measurement
-        error with the variance width^2 / 12.
+        The structure to be fitted. If features are independent within a component, and for one feature, a value becomes the
+        interval of that width around it. Otherwise, and if values already have errors, rounding becomes a measurement error
+        with variance width^2 / 12.
     missing : {"raise", "drop", "at_random"}
-        As of :class:`bayesgmm.Observations`.
+        As in :class:`bayesgmm.Observations`.
 
     Returns
     -------
@@ -49,13 +49,14 @@ def rounded(
     Raises
     ------
     ValueError, TypeError
-        For data or widths that break a rule; and, without a width, if ties are no rounding (zeros among continuous values).
+        For data or widths that break a rule. Without a width also if ties do not come from rounding, such as zeros among
+        continuous values.
 
     Notes
     -----
-    The likelihood of an interval is its probability over its width, the mean of the density there: it is that of the values
-    as the width goes to zero, so that log-likelihoods and evidences can be compared with those of values taken as exact.
-    Mean and standard deviation of a component are those of the values before they were rounded.
+    The likelihood of an interval is its probability divided by its width, the mean of the density within it. It tends to the
+    density of exact values as the width goes to zero, so that log-likelihoods and evidences can be compared with those of
+    exact values. The mean and standard deviation of a component describe the values before rounding.
 
     References
     ----------

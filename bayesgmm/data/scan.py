@@ -59,10 +59,10 @@ def on_threads[T](work: Work[T], parts: Sequence[Any], merge: Callable[[list[T]]
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """Rows on disk or with workers, which are read in passes and never held together.
+    """Rows on disk or on workers, which are read in passes and never held in memory together.
 
-    From :func:`bayesgmm.scan_parquet`, or made of a memory map or a Dask collection where one is passed for data. Every
-    function that fits takes it in the place of an array.
+    Made by :func:`bayesgmm.scan_parquet`, or from a memory map or a Dask collection that is passed as data. Every function
+    that fits accepts it instead of an array.
 
     Attributes
     ----------

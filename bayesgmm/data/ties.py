@@ -136,18 +136,18 @@ def directions(
 def jitter(
     x: ArrayLike, *, resolution: ArrayLike | None = None, random_seed: int | np.random.Generator | None = None
 ) -> Any:
-    """Rounded observations, each spread uniformly over the interval that it was rounded from.
+    """Spread rounded observations uniformly over the intervals that they were rounded from.
 
-    A component of a mixture can shrink onto equal observations without limit. Spread again, the data have no ties, and the
-    default posterior is proper.
+    A component of a mixture can shrink onto equal observations without limit. After spreading, the data have no ties, and
+    the default posterior is proper.
 
     Parameters
     ----------
     x : (n,) or (n, D) array-like
         NaN stays NaN.
     resolution : float or (D,) array-like, optional
-        What each feature is rounded to, in its units; 0 leaves a feature as it is. Default: the smallest step between the
-        values of a feature with ties that lie on a grid.
+        The step to which each feature is rounded, in its units; 0 leaves a feature as it is. Default: the smallest step
+        between the values of a feature with ties that lie on a grid.
     random_seed : int, Generator or None
 
     Returns
@@ -158,8 +158,8 @@ def jitter(
     Raises
     ------
     ValueError, TypeError
-        For data or a resolution that break a rule; and if ties are no rounding, as zeros among continuous values: state then
-        what a tie means, in a model of your own or by leaving these observations out.
+        For data or a resolution that break a rule. Also if ties do not come from rounding, such as zeros among continuous
+        values: then say what a tie means, in a model of your own, or leave these observations out.
 
     Examples
     --------

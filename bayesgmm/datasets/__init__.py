@@ -82,8 +82,8 @@ def galaxies() -> pd.Series:
 def old_faithful() -> pd.DataFrame:
     """272 eruptions of the Old Faithful geyser: columns ``eruptions`` and ``waiting``, both in minutes.
 
-    Waiting times are whole minutes, so that many are equal. The default prior is improper on such ties:
-    :func:`bayesgmm.jitter` spreads them again.
+    Waiting times are whole minutes, so many are equal. :func:`bayesgmm.fit` treats them as rounded; :func:`bayesgmm.jitter`
+    spreads them.
 
     References
     ----------

@@ -52,9 +52,9 @@ class EMResult:
     Attributes
     ----------
     mixture : Mixture
-        Estimate in the data's units, components in increasing order of their means.
+        The estimate in the units of the data, with components in increasing order of their means.
     log_likelihood : float
-        At the estimate (natural log, data's units; weighted by ``sample_weight`` where given).
+        Log-likelihood at the estimate (natural logarithm, units of the data; weighted by ``sample_weight`` if given).
     history : (n_iter + 1,) array
         Log-likelihood before each iteration and at the end; it never decreases.
     converged, n_iter : bool, int
@@ -67,13 +67,13 @@ class EMResult:
     n_observations : float
         n, or the sum of the weights.
     rows : (n, D) array
-        What was fitted, in a copy that cannot be written to.
+        The data that were fitted, as a read-only copy.
     known : Known
         Its weights and labels.
     source : Source
-        Where the observations are; of those that are read in parts, ``rows`` are a sample.
+        Where the observations are. If they are read in parts, ``rows`` is a sample of them.
     ends : tuple of Start
-        Where runs would go on, for those who are interrupted later on.
+        Where the runs ended, from which an interrupted call continues.
     """
 
     mixture: Mixture

@@ -42,15 +42,15 @@ def report(
 ) -> Path:
     """Write a report of a fit, of a comparison over k, or of the posterior of k, as one HTML file.
 
-    The file needs nothing else: pictures are inside, as SVG, and it loads nothing from anywhere. It follows the reader's
-    light or dark theme, and prints.
+    The file is self-contained: it holds its pictures as SVG and needs no network. It follows the reader's light or dark
+    theme, and can be printed.
 
     Parameters
     ----------
     result : DataTree or Comparison
         From :func:`bayesgmm.fit`, :func:`bayesgmm.compare` or :func:`bayesgmm.posterior_k`.
     path : path
-        The file to write; its folder is made if there is none.
+        The file to write. Its folder is created if it does not exist.
     k : int, optional
         Of a comparison, the fit to describe in detail. Default: the smallest k that neither prediction nor evidence rules
         out: the former by two standard errors of the difference to the best, the latter by a Bayes factor of 20 ("strong",
@@ -63,24 +63,24 @@ def report(
     Returns
     -------
     Path
-        The file, which is written whole or not at all.
+        The file. It is written completely or not at all.
 
     Raises
     ------
     TypeError, ValueError
-        If ``result`` is something else, or a tree that does not keep the contract, or k is not among those compared.
+        If ``result`` is something else, or a tree that does not keep the contract, or if k was not compared.
     FileExistsError
         If the file exists and ``force`` is not given.
 
     Notes
     -----
-    The same result gives the same file. Of more than 20 000 observations, memberships are told from a sample of that size;
-    of more than 2 000, as many are drawn one by one and compared with what is predicted of them. The report says so.
+    The same result gives the same file. With more than 20 000 observations, memberships come from a sample of that size.
+    With more than 2 000, a sample of that size is drawn one by one and compared with predictions. The report says so.
 
-    Whether data and model conflict is looked for by LOO-PIT: where each observation falls in what the fit without it
-    predicts, feature by feature and, of complete and exact rows, along axes across the features; by the simultaneous band of
-    uniform numbers and by Neyman's smooth test (benchmarks/model_check.md). That no conflict is found does not show that the
-    model is right. Beside noise with log densities that were given the check is not made.
+    The check of the model uses LOO-PIT: where each observation falls in the prediction of the fit without it. This is done
+    feature by feature and, for complete and exact rows, along axes across the features. Uniformity is judged by a
+    simultaneous band and by Neyman's smooth test (benchmarks/model_check.md). Finding no conflict does not show that the
+    model is right. The check is not made for noise with given log densities.
 
     References
     ----------

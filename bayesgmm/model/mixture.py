@@ -32,14 +32,14 @@ class Mixture:
     covariances : (K,) array of variances for one feature, (K, D, D) array of covariance matrices for D features
         Give these or ``sigma``. A scalar or one (D, D) matrix stands for all components.
     sigma : (K,) array or scalar, optional
-        Standard deviations, for one feature only, in place of ``covariances``.
+        Standard deviations, for one feature only, instead of ``covariances``.
     noise : float, optional
-        Share of the observations that are of no component, but noise, where some are: the weights are those of the
-        others. What is drawn from the mixture is not noise, and the density of observations is that of the components
-        unless these :class:`bayesgmm.Observations` may be noise.
+        Share of the observations that are noise and belong to no component; the weights are those among the others.
+        ``sample`` draws no noise. Densities are those of the components, unless the :class:`bayesgmm.Observations` may be
+        noise.
     nu : (K,) array or scalar, optional
-        Degrees of freedom of Student's t distributions, of which the components then are; their covariances, or sigma, are
-        those of the Gaussians that the t distributions come near to as nu grows.
+        Degrees of freedom, if the components are Student's t distributions. ``covariances`` or ``sigma`` are then their
+        scales, to which covariances and standard deviations come close as nu grows.
 
     Attributes
     ----------

@@ -123,17 +123,17 @@ class _Prior:
 
 @dataclass(frozen=True, eq=False)
 class HierarchicalPrior(_Prior):
-    r"""The default: proper, weakly informative, and with a scale of the covariances that is learnt from the data.
+    r"""The default prior: proper, weakly informative, with a scale of the covariances that is learnt from the data.
 
     .. math::
         w \sim \mathrm{Dirichlet}(\alpha, \dots, \alpha), \quad \mu_k \sim N(b_0, B_0), \quad
         \sigma_k^2 \mid C_0 \sim \mathrm{InvGamma}(c_0, C_0), \quad C_0 \sim \mathrm{Gamma}(g_0, \text{rate } G_0)
 
-    With R the range and m the midrange of one feature, the open hyperparameters become b0 = m, B0 = R^2, c0 = 2,
-    g0 = 0.2, G0 = 50 g0 / R^2. For D >= 2 features: b0 = m, B0 = diag(R^2), and for full and tied covariances
-    c0 = 2.5 + (D - 1) / 2, g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2); diagonal covariances have the values of
-    one feature for each feature, spherical ones those of one feature with the mean of the R^2. Where observations may be
-    noise g0 is larger by c0: noise can hold all observations but a few equal ones, and clusters must not shrink onto these.
+    With R the range and m the midrange of one feature, the open hyperparameters become b0 = m, B0 = R^2, c0 = 2, g0 = 0.2,
+    G0 = 50 g0 / R^2. For D >= 2 features: b0 = m, B0 = diag(R^2), and for full and tied covariances c0 = 2.5 + (D - 1) / 2,
+    g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2); diagonal covariances have the values of one feature for each
+    feature, spherical ones those of one feature with the mean of the R^2. If observations may be noise, g0 is larger by c0:
+    noise could hold all observations but a few equal ones, onto which clusters must not shrink.
 
     Parameters
     ----------
@@ -188,13 +188,13 @@ class HierarchicalPrior(_Prior):
 
 @dataclass(frozen=True, eq=False)
 class ConjugatePrior(_Prior):
-    r"""Fixed scale of the covariances: given the labels, every conditional is conjugate.
+    r"""A prior with a fixed scale of the covariances; given the labels, every full conditional is conjugate.
 
     .. math::
         w \sim \mathrm{Dirichlet}(\alpha, \dots, \alpha), \quad \mu_k \sim N(b_0, B_0), \quad
         \sigma_k^2 \sim \mathrm{InvGamma}(c_0, C_0)
 
-    Open hyperparameters are those of :class:`HierarchicalPrior`, with C0 at its prior mean g0 G0^-1: 0.02 R^2 for one
+    Open hyperparameters are set as in :class:`HierarchicalPrior`, with C0 at its prior mean g0 G0^-1: 0.02 R^2 for one
     feature and for each feature of a diagonal covariance, (c0 / 100) diag(R^2) for full and tied covariances.
 
     Parameters

@@ -43,15 +43,16 @@ def build_model(
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}
-        A covariance for each component; one for all; independent features; or, for each component, one variance for all
-        features. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
+        A covariance matrix for each component; one for all components; independent features; or one variance for all
+        features of a component. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
     missing : {"raise", "drop", "at_random"}
-        What to do with NaN: refuse it, leave its row out, or take what is known of the row (:class:`bayesgmm.Observations`).
+        What to do with NaN: refuse it, leave out its row, or use the known values of the row
+        (:class:`bayesgmm.Observations`).
     sample_weight, labels, noise
-        As in :func:`bayesgmm.fit`. The observed ``x`` stays the plain mixture; what they add to its log density is the
-        potential ``known``. ``w_noise`` is the share of noise.
+        As in :func:`bayesgmm.fit`. The observed ``x`` has the density of the plain mixture; the potential ``known`` adds
+        what these arguments change. ``w_noise`` is the share of noise.
     family : {"gaussian", "t"}
-        As in :func:`bayesgmm.fit`; ``nu`` (cluster) are degrees of freedom.
+        As in :func:`bayesgmm.fit`. ``nu`` (cluster) are the degrees of freedom.
 
     Returns
     -------
@@ -71,11 +72,12 @@ def build_model(
 
     Notes
     -----
-    PyMC's functions take a tree from :func:`bayesgmm.fit` beside the model by way of :func:`bayesgmm.for_pymc`:
+    To use PyMC's functions on a tree from :func:`bayesgmm.fit`, pass it through :func:`bayesgmm.for_pymc`:
     ``pm.sample_posterior_predictive(bg.for_pymc(tree), model=model)``.
 
-    Tested properties: the log-likelihood so computed is that of :func:`bayesgmm.add_log_likelihood`; the log density equals
-    the sum over all K^N allocations of the labels; prior draws of a covariance follow scipy's inverse-Wishart distribution.
+    Tested properties: the log-likelihood computed this way equals that of :func:`bayesgmm.add_log_likelihood`; the log
+    density equals the sum over all K^N allocations of the labels; prior draws of a covariance follow scipy's inverse-Wishart
+    distribution.
 
     Examples
     --------

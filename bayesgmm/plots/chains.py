@@ -39,7 +39,7 @@ _MOST_POINTS = 4_000  # of a trace
 def plot_relabelling(tree: xr.DataTree, feature: Any = None) -> Figure:
     """Traces of the clusters' means side by side: as the sampler labelled them, and as they stand in the tree.
 
-    Chains follow one another, set apart by lines; of long ones every so manieth draw is drawn.
+    The chains follow one another, separated by lines. Long chains are thinned.
 
     Parameters
     ----------

@@ -34,18 +34,18 @@ def plot_responsibilities(
 ) -> Figure:
     """Membership probabilities and how uncertain they are.
 
-    Of one feature: each cluster's probability for a further observation along x, with a band; the data are marked below. Of
-    several: a scatter of two features, each point in the colour of its most probable cluster, the larger and darker the less
-    probable that is; a tick at an axis where the other value is missing, and for up to 300 points bars of one standard
-    deviation of the error, or of the intervals in which values lie. Where observations may be noise, its probability is a
-    line of its own, and crosses are those that are more probably noise than not.
+    One feature: the probability of each cluster for a new observation at x, with a band; ticks below mark the data. Several
+    features: a scatter plot of two, with each point in the colour of its most probable cluster, larger and darker if that is
+    less probable. A tick stands at an axis if the other value is missing. With up to 300 points, bars show one standard
+    deviation of the errors, or intervals. If observations may be noise, the probability of noise has a line of its own, and
+    crosses mark observations that are more probably noise than not.
 
     Parameters
     ----------
     tree : DataTree
         From :func:`bayesgmm.fit`, relabelled.
     features : pair, optional
-        Which two of several features, by name; default: the first two.
+        The two features to draw, by name. Default: the first two.
     ax : Axes, optional
         Draw here instead of in a new figure.
     interval : float
@@ -137,8 +137,8 @@ def _uncertainty(ax: Axes, reading: Reading, pair: list[int]) -> None:
 def plot_coclustering(tree: xr.DataTree, *, loss: Any = "vi", ax: Axes | None = None) -> Figure:
     """Heat map of the probabilities that two observations belong to one cluster, ordered by the partition.
 
-    Observations are sorted by their cluster in :func:`bayesgmm.partition`, lines between clusters, and within it by how much
-    they belong to it. Of more than 1 000 observations as many, evenly spaced in that order, are drawn.
+    Observations are sorted by their cluster in :func:`bayesgmm.partition`, and within a cluster by how surely they belong to
+    it. Lines separate the clusters. With more than 1 000 observations that many are drawn, evenly spaced in this order.
 
     Parameters
     ----------

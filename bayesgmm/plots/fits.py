@@ -62,23 +62,22 @@ def plot_fit(
 ) -> Figure:
     """Histogram of each feature, posterior mean of its density with a band, its clusters, and the EM density.
 
-    The histogram holds the values that are known. Where these were measured with errors, the densities are of the values
-    without errors, and the histogram is wider than they are. Of values in intervals these are its bins. Where observations
-    may be noise, the densities are those of the clusters with their share of all observations, and crosses are those that
-    are more probably noise than not.
+    The histogram shows the known values. If they were measured with errors, the densities are those of the values without
+    errors, and the histogram is wider. Intervals become bins of the histogram. If observations may be noise, the clusters
+    are drawn with their share of all observations, and crosses mark observations that are more probably noise than not.
 
     Parameters
     ----------
     tree : DataTree
         From :func:`bayesgmm.fit`.
     feature : optional
-        Which of several features, by its name in ``tree["posterior"]["feature"]``; default: the first six, a panel each.
+        The feature to draw, by its name in ``tree["posterior"]["feature"]``. Default: the first six, a panel each.
     ax : Axes, optional
         Draw a single feature here instead of in a new figure.
     grid : (G,) array-like, optional
-        Points at which the densities are drawn, in the feature's units.
+        Points at which the densities are drawn, in the units of the feature.
     bins : optional
-        Of the histogram, as in ``numpy.histogram``; "auto" heeds the narrowest cluster too.
+        Bins of the histogram, as in ``numpy.histogram``. "auto" also considers the narrowest cluster.
     interval : float
         Probability of the pointwise band.
 
@@ -127,22 +126,22 @@ def _density(ax: Axes, x: FloatArray, draws: Draws, em: Mixture, points: FloatAr
 def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: float = 0.9) -> Figure:
     """Scatter matrix of the data with the clusters' ellipses, in the posterior and by EM.
 
-    Each point has the colour of its most probable cluster, the paler the less probable that is, and an area in proportion to
-    its weight; a ring marks points whose most probable cluster has a posterior probability below 0.9. Of more than 3 000
-    points that many, chosen at random, are drawn. Each cluster is drawn as the ellipse of its posterior mean, over thin
-    ellipses of single draws that show how uncertain it is, and as EM's ellipse, dashed. On the diagonal stand the densities
-    of single features (:func:`plot_fit`). Where one of two values is missing, a tick stands at the axis of the other. Of up
-    to 300 points, bars are one standard deviation of their errors, or the intervals in which values lie; densities and
-    ellipses are of values without errors. Crosses are observations that are more probably noise than not.
+    Each point has the colour of its most probable cluster, paler if that is less probable, and an area in proportion to its
+    weight. A ring marks points whose most probable cluster has a posterior probability below 0.9. With more than 3 000
+    points a random sample of that size is drawn. Each cluster has a thick ellipse for its posterior mean, thin ellipses for
+    single draws, which show its uncertainty, and a dashed ellipse for EM. The diagonal shows the densities of single
+    features (:func:`plot_fit`). If one of two values is missing, a tick stands at the axis of the other. With up to 300
+    points, bars show one standard deviation of the errors, or intervals. Densities and ellipses describe values without
+    errors. Crosses mark observations that are more probably noise than not.
 
     Parameters
     ----------
     tree : DataTree
         From :func:`bayesgmm.fit`, of two features or more, relabelled.
     features : sequence, optional
-        Which features, by name; default: the first six.
+        The features to draw, by name. Default: the first six.
     level : float
-        Probability that each ellipse encloses under its normal distribution.
+        Probability that an ellipse encloses, under a normal distribution.
 
     Returns
     -------
@@ -260,7 +259,7 @@ def _legend(figure: Figure, k: int, level: float, said: list[str], *, strays: bo
 def plot_em_history(em: EMResult, *, ax: Axes | None = None) -> Figure:
     """Log-likelihood of the best EM run over its iterations, and where the other restarts ended.
 
-    The vertical axis shows how far the log-likelihood is below the best, on a logarithmic scale; 1e-8 and less is
+    The vertical axis shows how far the log-likelihood is below the best, on a logarithmic scale. Differences below 1e-8 are
     drawn as 1e-8.
 
     Parameters

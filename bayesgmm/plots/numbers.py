@@ -40,9 +40,9 @@ def _by_k(comparison: Comparison) -> pd.DataFrame:
 def plot_compare(comparison: Comparison) -> Figure:
     """What prediction, evidence and EM's criteria say of each k, one panel each, the best k ringed.
 
-    LOO and the evidence are drawn as differences to the best k, the former with two standard errors of the difference, the
-    latter with two Monte Carlo standard errors; BIC and ICL as differences to the smallest, downwards, so that up is better
-    in every panel. What is some 5 or more behind the best, or 10 by BIC, is an arrow with its number.
+    LOO and the evidence are drawn as differences to the best k: LOO with two standard errors of the difference, the evidence
+    with two Monte Carlo standard errors. BIC and ICL are drawn as differences to the smallest, downwards, so that up is
+    better in every panel. An arrow with a number stands for a value that is far behind the best (some 5, or 10 for BIC).
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def _side_by_side(comparison: Comparison, by_k: pd.DataFrame, name: Any, axes: l
 def plot_k(tree: xr.DataTree) -> Figure:
     """Posterior probabilities of the number of components, and of how many of them are occupied, over the prior's.
 
-    Bars with two Monte Carlo standard errors; k less probable than 0.001 at either end are left out.
+    Error bars are two Monte Carlo standard errors. At either end k with a probability below 0.001 are left out.
 
     Parameters
     ----------
