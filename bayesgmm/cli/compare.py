@@ -34,19 +34,20 @@ def compare(
     k: Annotated[str, typer.Option("-k", "--k", help="Numbers of components: 1:8 (both ends count) or 2,3,5.")] = "1:8",
     method: Annotated[
         Method | None,
-        of_sampling(help="Sampler, or approximation.", show_default="what suits each, another if not converged"),
+        of_sampling(help="Sampler or approximation.", show_default="what suits each, another if not converged"),
     ] = None,
     settings: Settings,
     output: Output,
     cache: Annotated[
-        Path | None, of_output(help="Folder that keeps finished fits, from which an interrupted comparison goes on.")
+        Path | None,
+        of_output(help="Folder that keeps finished fits, so that an interrupted comparison goes on where it stopped."),
     ] = None,
 ) -> None:
-    """Fit several numbers of components; compare how well they predict, their evidence, and EM's criteria.
+    """Fit several numbers of components, and compare them by prediction, by evidence, and by EM's criteria.
 
-    Prints a row for each k, and what each criterion prefers and how decided that is.
+    Prints one recommended number, a table of questions with their answers, and a row for each k.
 
-    --out keeps the tables, pictures, and for each k a folder like that of fit.
+    --out keeps the tables, pictures, a report, and for each k a folder like that of fit.
     """
     rows = source.read(output)
     observations = rows.observations(source.missing)

@@ -29,16 +29,17 @@ def fit(
     *,
     method: Annotated[
         Method | None,
-        of_sampling(help="Sampler, approximation, or weighted draws.", show_default="what suits, another if not converged"),
+        of_sampling(help="Sampler or approximation.", show_default="what suits, another if not converged"),
     ] = None,
     settings: Settings,
     output: Output,
 ) -> None:
     """Posterior of a mixture of K Gaussians in one or several columns of a file.
 
-    Prints the clusters with their intervals, whether they can be relied on, and whether they agree with EM.
+    Prints the answer, whether it can be relied on, the clusters with their intervals, and the check against EM.
 
-    --out keeps posterior.nc, the tables, each observation's cluster probabilities (clusters.csv) and pictures.
+    --out keeps the draws (posterior.nc), tables, each observation's cluster probabilities (clusters.csv), pictures and a
+    report.
     """
     rows = source.read(output)
     observations = rows.observations(source.missing)

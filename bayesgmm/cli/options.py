@@ -52,74 +52,78 @@ class Source:
             "--columns",
             "--column",
             metavar="NAME ...",
-            help="Columns to fit, one or several; not needed if the file has only one.",
+            help="Columns to fit. Not needed if the file has only one.",
         ),
     ] = None
-    format: Annotated[
-        Format | None, _data(help="How to read the file.", show_default="by its ending, or its first bytes")
-    ] = None
-    separator: Annotated[
-        str | None, _data(metavar="CHARACTER", help="What parts the columns of text: a character, or tab or space.")
-    ] = None
-    decimal: Annotated[str | None, _data(metavar="CHARACTER", help="What numbers' decimals begin with.")] = None
-    thousands: Annotated[str | None, _data(metavar="CHARACTER", help="What parts the thousands in numbers.")] = None
-    encoding: Annotated[str | None, _data(metavar="NAME", help="Encoding of text, such as latin-1 or utf-16.")] = None
-    comment: Annotated[str | None, _data(metavar="TEXT", help="What lines begin with that are not data; '' if none do.")] = (
+    format: Annotated[Format | None, _data(help="Format of the file.", show_default="by its ending, or its first bytes")] = (
         None
     )
+    separator: Annotated[
+        str | None, _data(metavar="CHARACTER", help="Separator between columns of text: a character, or tab or space.")
+    ] = None
+    decimal: Annotated[str | None, _data(metavar="CHARACTER", help="Decimal mark of numbers.")] = None
+    thousands: Annotated[str | None, _data(metavar="CHARACTER", help="Separator of thousands in numbers.")] = None
+    encoding: Annotated[str | None, _data(metavar="NAME", help="Encoding of text, such as latin-1 or utf-16.")] = None
+    comment: Annotated[
+        str | None, _data(metavar="TEXT", help="Mark at the beginning of comment lines; '' if there are none.")
+    ] = None
     missing: Annotated[
         Missing,
-        _data(help="Refuse missing values, leave their rows out, or take what is known of these (missing at random)."),
+        _data(help="Refuse missing values, leave out their rows, or use the known values of the row (missing at random)."),
     ] = "raise"
     missing_values: Annotated[
         str | None,
         _data(
             metavar="VALUES",
-            help="What else stands for a missing value, separated by commas: -99,-999,na",
+            help="Further codes for a missing value, separated by commas: -99,-999,na",
             show_default="empty, NA, NaN, null, ...",
         ),
     ] = None
-    id: Annotated[str | None, _column(help="Column that names each observation in clusters.csv; may hold text.")] = None
+    id: Annotated[str | None, _column(help="Column with the name of each observation, for clusters.csv. May hold text.")] = (
+        None
+    )
     weight: Annotated[
         str | None,
-        _column("--weight", "--counts", help="Column that says how many observations a row, or a bin, stands for."),
+        _column(
+            "--weight", "--counts", help="Column with frequency weights: how many observations a row or bin stands for."
+        ),
     ] = None
     error: Annotated[
         list[str] | None,
         _column(
             metavar="NAME ...",
-            help="Columns with the standard deviations of the measurement errors, one for each of --columns.",
+            help="Columns with standard deviations of measurement errors, one for each of --columns.",
         ),
     ] = None
     lower: Annotated[
         list[str] | None,
         _column(
             metavar="NAME ...",
-            help="Columns with the lower ends of intervals in which values lie (bins, or limits of what can be measured), "
-            "empty where there is none. In place of --columns; or beside it, which then holds what is known as it is.",
+            help="Columns with the lower ends of intervals (bins, detection limits), empty for no limit. Instead of "
+            "--columns, or beside it if some values are known exactly.",
         ),
     ] = None
-    upper: Annotated[list[str] | None, _column(metavar="NAME ...", help="Columns with the upper ends.")] = None
+    upper: Annotated[list[str] | None, _column(metavar="NAME ...", help="Columns with the upper ends of intervals.")] = None
     noise: Annotated[
         bool,
         _data(
             "--noise",
-            help="Observations may be strays of no cluster, uniform over the data's range and a tenth beyond either end.",
+            help="Observations may belong to no cluster. Noise is uniform over the range of the data and a tenth beyond.",
         ),
     ] = False
     rounding: Annotated[
         list[str] | None,
         _data(
             metavar="WIDTH ...",
-            help="Step to which values are rounded, for all columns or for each (0: not rounded); none: values are exact; "
-            "auto: the step that is found, where equal values taken as exact would make the posterior improper.",
+            help="Step to which values are rounded, one for all columns or one for each (0: not rounded). none: values are "
+            "exact. auto: exact, unless equal values would make the posterior improper; then the step is found.",
             show_default="auto",
         ),
     ] = None
     jitter: Annotated[
         bool,
         _data(
-            "--jitter", help="Spread rounded columns over the intervals that they were rounded from, the same in every run."
+            "--jitter", help="Spread rounded values over the intervals that they were rounded from, equally in every run."
         ),
     ] = False
 
@@ -172,43 +176,48 @@ class Settings:
     """How each posterior is computed."""
 
     covariance: Annotated[
-        Covariance, of_sampling(help="Own covariances, one for all, independent features, or one variance for all features.")
+        Covariance,
+        of_sampling(
+            help="A covariance for each cluster, one for all clusters, independent features, or one variance per cluster."
+        ),
     ] = "full"
-    family: Annotated[
-        FamilyName, of_sampling(help="Gaussians, or Student's t distributions, whose tails let strays be.")
-    ] = "gaussian"
+    family: Annotated[FamilyName, of_sampling(help="Gaussians, or Student's t distributions with heavy tails.")] = "gaussian"
     prior: Annotated[
         Literal["hierarchical", "conjugate"],
-        of_sampling(help="Scale of the variances learnt from the data, or fixed; both in units of their range."),
+        of_sampling(help="Whether the scale of the variances is learnt from the data, or fixed."),
     ] = "hierarchical"
     prior_scale: Annotated[
         Scale | None,
         of_sampling(
-            help="That range: of all observations, or of the core, without those far from all others.",
+            help="What sets the scale of the prior: the range of all observations, or of the core without strays.",
             show_default="range; with --noise or --family t core",
         ),
     ] = None
     draws: Annotated[int, of_sampling(help="Draws kept in each chain.")] = 1000
     chains: Annotated[int, of_sampling(help="Number of chains.")] = 4
-    seed: Annotated[int | None, of_sampling(help="Random seed; the one used is printed and recorded.")] = None
+    seed: Annotated[int | None, of_sampling(help="Random seed. The one used is printed and recorded.")] = None
     tune: Annotated[
         int | None,
-        of_sampling(help="NUTS: adaptation steps of each chain; Gibbs: first sweeps.", show_default="200 or 400; 1000"),
+        of_sampling(help="NUTS: adaptation steps of each chain. Gibbs: burn-in sweeps.", show_default="200 or 400; 1000"),
     ] = None
-    thin: Annotated[int | None, of_sampling(help="Sweeps or steps from draw to draw.", show_default="1 to 50")] = None
+    thin: Annotated[
+        int | None, of_sampling(help="Thinning: sweeps or steps from one draw to the next.", show_default="1 to 50")
+    ] = None
     target_ess: Annotated[
         float | None,
-        of_sampling(help="NUTS: go on until the smallest effective sample size is this; --draws is the least."),
+        of_sampling(help="NUTS: sample until the smallest effective sample size reaches this; --draws is the minimum."),
     ] = None
     max_draws: Annotated[
-        int | None, of_sampling(help="NUTS: the most draws, with --target-ess.", show_default="20 x draws")
+        int | None, of_sampling(help="NUTS with --target-ess: maximum number of draws per chain.", show_default="20 x draws")
     ] = None
-    target_accept: Annotated[float | None, of_sampling(help="NUTS: acceptance rate sought.", show_default="0.8 to 0.95")] = (
+    target_accept: Annotated[float | None, of_sampling(help="NUTS: target acceptance rate.", show_default="0.8 to 0.95")] = (
         None
     )
-    max_iter: Annotated[int | None, of_sampling(help="ADVI: iterations at most.", show_default="40000")] = None
+    max_iter: Annotated[int | None, of_sampling(help="ADVI: maximum number of iterations.", show_default="40000")] = None
     n_init: Annotated[int, of_sampling(help="Starts of EM.")] = 10
-    engine: Annotated[Engine | None, of_sampling(help="What computes the posterior.", show_default="compiled")] = None
+    engine: Annotated[Engine | None, of_sampling(help="What computes the posterior density.", show_default="compiled")] = (
+        None
+    )
 
     def arguments(self, source: Source) -> dict[str, Any]:
         """As arguments of :func:`bayesgmm.fit`, with what is said of the data."""
@@ -225,7 +234,7 @@ class Settings:
 
 OutOption = of_output(help="Folder for posteriors, tables and pictures.")
 ForceOption = of_output("--force", help="Replace earlier results in the folder; other files in it stay.")
-JsonOption = of_output("--json", help="One JSON document on standard output in place of tables.")
+JsonOption = of_output("--json", help="Print one JSON document instead of tables.")
 QuietOption = of_output("--quiet", "-q", help="No progress on standard error.")
 
 
@@ -236,7 +245,7 @@ class Output:
     out: Annotated[Path | None, OutOption] = None
     force: Annotated[bool, ForceOption] = False
     json: Annotated[bool, JsonOption] = False
-    strict: Annotated[bool, of_output("--strict", help="End with exit code 3 where draws cannot be trusted.")] = False
+    strict: Annotated[bool, of_output("--strict", help="End with exit code 3 if the draws cannot be trusted.")] = False
     quiet: Annotated[bool, QuietOption] = False
 
     @property

@@ -40,14 +40,19 @@ def simulate(
     weights: Annotated[str | None, _numerals(help="Probabilities, separated by commas.", show_default=_WEIGHTS)] = None,
     means: Annotated[
         list[str] | None,
-        _numerals(help="Means of one feature; of several, --means for each component.", show_default=_MEANS[0]),
+        _numerals(
+            help="Means of the components, for one feature. For several features, one --means for each component.",
+            show_default=_MEANS[0],
+        ),
     ] = None,
     sigma: Annotated[
         list[str] | None,
-        _numerals(help="Standard deviations, likewise; one --sigma for all will do.", show_default=_SIGMA[0]),
+        _numerals(
+            help="Standard deviations, in the same way. One --sigma may stand for all components.", show_default=_SIGMA[0]
+        ),
     ] = None,
     covariance: Annotated[
-        list[str] | None, _numerals(help="Covariance matrix, row by row, of each component or of all, in place of --sigma.")
+        list[str] | None, _numerals(help="Covariance matrix, row by row, for each component or for all, instead of --sigma.")
     ] = None,
     dataset: Annotated[
         Literal["galaxies", "old_faithful", "two_gaussians", "three_gaussians"] | None,
@@ -55,8 +60,8 @@ def simulate(
             metavar="NAME", help="A data set of the package: galaxies, old_faithful, two_gaussians or three_gaussians."
         ),
     ] = None,
-    n: Annotated[int | None, typer.Option("-n", help="How many observations.", show_default=str(_N))] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed; if none is given, the one used is said.")] = None,
+    n: Annotated[int | None, typer.Option("-n", help="Number of observations.", show_default=str(_N))] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed. If it is omitted, the one used is printed.")] = None,
     out: Annotated[Path | None, typer.Option(help="CSV or TSV file to write.", show_default="standard output")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
