@@ -220,3 +220,76 @@ def test_it_prints_in_black_on_white(show, name):
     pdf = base64.b64decode(printed["data"])
     assert pdf.startswith(b"%PDF")
     assert 2 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") <= 20
+
+
+def shown(browser, selector):
+    """Elements of the density's picture, once it stands in the middle of the window."""
+    from selenium.webdriver.common.by import By
+
+    script = "arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })"
+    browser.execute_script(script, browser.find_element(By.ID, "figure-density"))
+    return browser.find_elements(By.CSS_SELECTOR, f"#figure-density {selector}")
+
+
+def test_the_pointer_tells_values_and_an_observation_is_seen_in_every_picture(show, faithful_tree):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+
+    browser = show("two features")
+    points = shown(browser, "[data-obs]")
+    assert len(points) == len(faithful_tree["observed_data"]["x"])
+    ActionChains(browser).move_to_element(points[5]).click().perform()
+    position = browser.find_element(By.CLASS_NAME, "picked").get_attribute("data-obs")
+    eruptions, waiting = faithful_tree["observed_data"]["x"].values[int(position)]
+    told = browser.find_element(By.CLASS_NAME, "tip").text
+    assert told.startswith(f"observation {position}: eruptions {eruptions:.2f}"[:-1])
+    assert f"waiting {waiting:.1f}"[:-1] in told
+    script = "return new Set([...document.querySelectorAll('.picked')].map(e => e.closest('figure').id)).size"
+    assert browser.execute_script(script) >= 2
+    (svg,) = shown(browser, "svg")
+    corner = {"xoffset": -svg.size["width"] // 2 + 90, "yoffset": -svg.size["height"] // 2 + 30}
+    ActionChains(browser).move_to_element_with_offset(svg, *corner.values()).perform()
+    assert browser.find_element(By.CLASS_NAME, "tip").text.startswith("eruptions ")
+
+
+def test_one_cluster_is_shown_in_every_picture(show):
+    from selenium.webdriver.common.by import By
+
+    browser = show("two features")
+    buttons = browser.find_elements(By.CSS_SELECTOR, ".picker button")
+    assert [each.text for each in buttons] == ["0", "1"]
+    aside = "return [...document.querySelectorAll('.aside')].map(each => each.dataset.cluster)"
+    buttons[1].click()
+    assert set(browser.execute_script(aside)) == {"0"}
+    figures = "return new Set([...document.querySelectorAll('.aside')].map(e => e.closest('figure').id)).size"
+    assert browser.execute_script(figures) >= 3
+    assert buttons[1].get_attribute("aria-pressed") == "true"
+    buttons[1].click()
+    assert browser.execute_script(aside) == []
+
+
+def test_an_enlarged_picture_can_be_zoomed(show):
+    from selenium.webdriver.common.by import By
+
+    browser = show("one feature")
+    figure = browser.find_element(By.ID, "figure-density")
+    wheel = (
+        "arguments[0].dispatchEvent(new WheelEvent('wheel', { deltaY: -1, clientX: 500, clientY: 400, cancelable: true }))"
+    )
+    (svg,) = shown(browser, "svg")
+    whole = svg.get_dom_attribute("viewBox")
+    browser.execute_script(wheel, svg)
+    assert svg.get_dom_attribute("viewBox") == whole  # the page scrolls
+    figure.find_element(By.CLASS_NAME, "enlarge").click()
+    browser.execute_script(wheel, svg)
+    width, before = (float(each.split()[2]) for each in (svg.get_dom_attribute("viewBox"), whole))
+    assert width == pytest.approx(before / 1.2)
+    browser.execute_script("arguments[0].dispatchEvent(new MouseEvent('dblclick'))", svg)
+    assert svg.get_dom_attribute("viewBox") == whole
+
+
+def test_without_a_script_there_is_nothing_that_does_not_work(show):
+    from selenium.webdriver.common.by import By
+
+    browser = show("two features", script=False)
+    assert not browser.find_elements(By.CSS_SELECTOR, ".picker, .tip")

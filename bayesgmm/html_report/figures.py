@@ -11,6 +11,7 @@ import xarray as xr
 from arviz_stats.base import array_stats
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from bayesgmm import plots
 from bayesgmm.analysis.reading import Reading
@@ -32,7 +33,20 @@ from bayesgmm.html_report.calibration import PROBABILITY
 from bayesgmm.html_report.fitted import INTERVAL, Fitted
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.html_report.svg import drawn, shaded
-from bayesgmm.plots.canvas import ACROSS, EM, MOST_ERRORS, NOISE, POSTERIOR, Clusters, colour, histogram, panel_grid, panels
+from bayesgmm.plots.canvas import (
+    ACROSS,
+    EM,
+    MOST_ERRORS,
+    NOISE,
+    POSTERIOR,
+    Clusters,
+    Mark,
+    colour,
+    histogram,
+    mark,
+    panel_grid,
+    panels,
+)
 
 MOST_POINTS = 2_000  # observations drawn one by one
 _MOST_FEATURES = 4  # in a scatter matrix
@@ -249,9 +263,11 @@ def plot_traces(fitted: Fitted) -> Figure:
         for j in range(values.shape[-1]):
             for place, chain in enumerate(values[..., j]):
                 shade = shaded(NOISE if name == _SHARE else colour(j), place, len(values))
-                _chain_density(left, chain, shade)
                 at = np.arange(0, len(chain), step)
-                right.plot(at, chain[::step], color=shade, linewidth=0.5, alpha=0.7, rasterized=len(at) > 100)
+                trace = right.plot(at, chain[::step], color=shade, linewidth=0.5, alpha=0.7, rasterized=len(at) > 100)
+                lines = [*_chain_density(left, chain, shade), *trace]
+                if name != _SHARE:
+                    mark(Mark(j), *lines)
         left.set(yticks=[], ylim=(0, None))
         left.set_title(short(name), loc="left")
         right.margins(x=0.01)
@@ -264,13 +280,12 @@ def plot_traces(fitted: Fitted) -> Figure:
     return figure
 
 
-def _chain_density(ax: Axes, chain: FloatArray, line: str) -> None:
+def _chain_density(ax: Axes, chain: FloatArray, line: str) -> list[Line2D]:
     if len(chain) < _FEWEST_DRAWS or np.ptp(chain) == 0:
-        ax.plot(chain, np.zeros(len(chain)), "|", color=line, markersize=12)
-        return
+        return ax.plot(chain, np.zeros(len(chain)), "|", color=line, markersize=12)
     middle, unit = chain.mean(), chain.std()  # densities of very small or large numbers would overflow
     grid, density, _ = array_stats.kde((chain - middle) / unit, circular=False, grid_len=200)
-    ax.plot(middle + unit * grid, density / unit if unit > 1e-100 else density, color=line, linewidth=1)
+    return ax.plot(middle + unit * grid, density / unit if unit > 1e-100 else density, color=line, linewidth=1)
 
 
 def _trace_rows(fitted: Fitted) -> list[tuple[str, FloatArray]]:

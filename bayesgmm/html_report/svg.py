@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Callable
@@ -13,12 +14,13 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.collections import Collection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bayesgmm.plots.canvas import CLUSTERS, DATA, EM, POSTERIOR
+from bayesgmm.plots.canvas import CLUSTERS, DATA, EM, POSTERIOR, Mark, marks
 
 _INK, _AXIS = "#1b2430", "#8b95a1"
 _STYLE: dict[Any, Any] = {
@@ -39,6 +41,7 @@ _TONES = (-0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45)  # shares of black, or of wh
 _MOST_VERTICES = 30_000  # of a figure, beyond which its heavy parts become pixels
 _HEAVY = 400  # vertices of one part
 _FAINT = 0.2  # opacity of parts that are many
+_ALIGNED = 1e-3  # of a figure
 _NAMESPACES = {"svg": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}
 
 
@@ -54,13 +57,15 @@ def drawn(name: str, draw: Callable[[], Figure], description: str) -> Markup:
         try:
             figure = draw()
             _lighten(figure)
+            marked = {f"mark-{place}": mark for place, (artist, mark) in enumerate(marks(figure)) if _called(artist, place)}
             figure.savefig(file, format="svg", transparent=True, dpi=150, metadata={"Date": None, "Creator": None})
+            places = [panel for ax in figure.axes if ax.axison for panel in _panel(figure, ax)]
         except Exception as error:  # the rest of the report is worth having
             return Markup("<p>This picture is left out, for it cannot be drawn: {}</p>").format(error)
         finally:
             for number in set(plt.get_fignums()) - set(before):
                 plt.close(number)
-    return Markup(_for_a_page(file.getvalue(), name, description))
+    return Markup(_for_a_page(file.getvalue(), name, description, marked, places))
 
 
 def shaded(colour: str, chain: int, n_chains: int) -> str:
@@ -91,7 +96,45 @@ def _vertices(part: Line2D | Collection) -> int:
     return max(np.size(part.get_offsets()) // 2, sum(np.size(path.vertices) // 2 for path in part.get_paths()))
 
 
-def _for_a_page(source: bytes, name: str, description: str) -> str:
+def _called(artist: Any, place: int) -> bool:
+    """Give an artist that stays paths an id, by which it is found again among them."""
+    if artist.get_rasterized():
+        return False
+    artist.set_gid(f"mark-{place}")
+    return True
+
+
+def _panel(figure: Figure, ax: Axes) -> list[dict[str, Any]]:
+    """Where an axes is in the picture, and what its ends are in the units of the data; nothing unless both are linear."""
+    if {ax.get_xscale(), ax.get_yscale()} != {"linear"}:
+        return []
+    width, height = 72 * figure.get_figwidth(), 72 * figure.get_figheight()
+    box, (left, right), (bottom, top) = ax.get_position(), ax.get_xlim(), ax.get_ylim()
+    at = (box.x0 * width, (1 - box.y1) * height, box.x1 * width, (1 - box.y0) * height)
+    same = [(each, each.get_position()) for each in figure.axes if each.axison]  # one label serves a column, or a row
+    x = [ax.get_xlabel(), *(each.get_xlabel() for each, other in same if abs(other.x0 - box.x0) < _ALIGNED), "x"]
+    y = [ax.get_ylabel(), *(each.get_ylabel() for each, other in same if abs(other.y0 - box.y0) < _ALIGNED), "y"]
+    ends, names = (left, right, bottom, top), [next(filter(None, each)) for each in (x, y)]
+    return [{"at": [round(each, 1) for each in at], "ends": [float(f"{each:.6g}") for each in ends], "names": names}]
+
+
+def _show(element: ElementTree.Element, mark: Mark) -> None:
+    """Tell on an element, or on its parts, what they show."""
+    if mark.cluster is not None:
+        element.set("data-cluster", str(mark.cluster))
+        return
+    assert mark.obs is not None
+    aside = {part for each in element.iter(f"{{{_NAMESPACES['svg']}}}defs") for part in each.iter()}
+    parts = [part for part in element.iter() if part.tag.endswith(("}path", "}use")) and part not in aside]
+    if len(parts) != len(mark.obs):  # some lie outside
+        return
+    for place, part in enumerate(parts):
+        part.set("data-obs", str(mark.obs[place]))
+        if mark.of_obs is not None:
+            part.set("data-cluster", str(mark.of_obs[place]))
+
+
+def _for_a_page(source: bytes, name: str, description: str, marked: dict[str, Mark], places: list[dict[str, Any]]) -> str:
     for prefix, address in _NAMESPACES.items():
         ElementTree.register_namespace("" if prefix == "svg" else prefix, address)
     svg, xlink = (f"{{{address}}}" for address in _NAMESPACES.values())
@@ -102,6 +145,8 @@ def _for_a_page(source: bytes, name: str, description: str) -> str:
         link = element.attrib.pop(f"{xlink}href", None)
         if link is not None:
             element.set("href", link)
+        if element.get("id") in marked:
+            _show(element, marked[element.attrib.pop("id")])
     text = " ".join(value for element in root.iter() for value in element.attrib.values() if len(value) < 1_000)
     used = set(re.findall(r"#([\w-]+)", text))
     for element in root.iter():
@@ -116,6 +161,8 @@ def _for_a_page(source: bytes, name: str, description: str) -> str:
     root.set("viewBox", f"0 0 {width:g} {height:g}")
     root.set("style", f"--width:{width / 72:.3g}")
     root.set("role", "img")
+    if places:
+        root.set("data-panels", json.dumps(places, separators=(",", ":")))
     root.set("aria-labelledby", f"{name}-title")
     title = ElementTree.Element(f"{svg}title", {"id": f"{name}-title"})
     title.text = description

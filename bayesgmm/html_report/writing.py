@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from bayesgmm.arguments import read_path
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.comparison.verdict import smallest_left
 from bayesgmm.files import whole_file
-from bayesgmm.html_report.blocks import Block, Section, Text, count, counted, listed
+from bayesgmm.html_report.blocks import Block, Picture, Section, Text, as_recorded, count, counted, listed
 from bayesgmm.html_report.fit_sections import data_section, fit_sections
 from bayesgmm.html_report.fitted import METHODS, Fitted
 from bayesgmm.html_report.k_sections import (
@@ -111,15 +112,18 @@ def report(
 
 
 def _page(result: Any, k: int | None, title: str | None) -> str:
+    reading: Reading | None = None
     if isinstance(result, Comparison):
         heading, lead, sections = _of_comparison(result, k)
+        reading = result.reading(min(result.fits))
     elif k is not None:
         got = Words("got ", Argument("k", k), " with a single result; leave it out")
         raise ValueError(about("k", "chooses among the fits of a comparison, ", got))
     elif isinstance(result, xr.DataTree) and "p_k" in result:
         heading, lead, sections = _of_posterior_k(require_posterior_k(result))
     elif isinstance(result, xr.DataTree | Reading):
-        heading, lead, sections = _of_fit(Fitted.of(result))
+        reading = Reading.of(result)
+        heading, lead, sections = _of_fit(Fitted.of(reading))
     else:
         raise TypeError(f"result must be a DataTree or a Comparison, got {type(result).__name__}; pass what fit returned")
     environment = Environment(
@@ -129,9 +133,28 @@ def _page(result: Any, k: int | None, title: str | None) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    style, *_ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
+    style, script = (
+        Markup(environment.loader.get_source(environment, name)[0])  # type: ignore[union-attr]
+        for name in ("style.css", "looking.js")
+    )
+    told = "" if reading is None else _observations(reading, sections)
     template = environment.get_template("template.html")
-    return template.render(title=title or heading, lead=lead, sections=sections, style=Markup(style))
+    return template.render(
+        title=title or heading, lead=lead, sections=sections, style=style, script=script, observations=told
+    )
+
+
+def _observations(reading: Reading, sections: Sequence[Section]) -> str:
+    """A line for each observation in the pictures: its position, and its values."""
+    pictures = [block.svg for section in sections for block in section.blocks if isinstance(block, Picture)]
+    drawn = {int(position) for svg in pictures for position in re.findall(r'data-obs="(\d+)"', svg)}
+    names = feature_names(reading.tree)
+    columns = [(name, column, as_recorded(column)) for name, column in zip(names, reading.x.T, strict=True)]
+    lines = []
+    for row in np.flatnonzero(np.isin(reading.positions, list(drawn))):
+        values = [f"{name} {told(float(column[row]))}" for name, column, told in columns if np.isfinite(column[row])]
+        lines.append(f"{reading.positions[row]} {', '.join(values[:_MOST_COLUMNS])}")
+    return "\n".join(lines)
 
 
 def _of_fit(

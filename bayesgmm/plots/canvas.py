@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.markers import CARETDOWNBASE, CARETLEFTBASE, CARETRIGHTBASE, CARETUPBASE
+from numpy.typing import NDArray
 
 from bayesgmm.analysis.predictive import read_feature
 from bayesgmm.analysis.reading import Reading
@@ -26,6 +28,28 @@ _MOST_BINS, _FINEST, _MANY_BARS = 200, 800, 150
 NOISE, OF_NOISE = "#555555", "more probably noise than not"
 MOST_ERRORS = 300  # observations with bars for their errors or intervals
 WITHOUT_ERRORS = "densities: of values without errors"
+
+
+_MARK = "_bayesgmm_mark"
+
+
+class Mark(NamedTuple):
+    """What a part of a picture shows: a cluster; or observations, by their positions, with their most probable clusters."""
+
+    cluster: int | None = None
+    obs: NDArray[np.int64] | None = None
+    of_obs: NDArray[np.int64] | None = None
+
+
+def mark(shown: Mark, *artists: Artist) -> None:
+    """Tell what artists show, for pages on which a cluster or an observation can be picked."""
+    for each in artists:
+        setattr(each, _MARK, shown)
+
+
+def marks(figure: Figure) -> list[tuple[Artist, Mark]]:
+    """The artists of a figure that tell what they show."""
+    return [(each, getattr(each, _MARK)) for each in figure.findobj(lambda each: hasattr(each, _MARK))]
 
 
 def chosen_features(tree: xr.DataTree, wanted: Any, argument: str, *, ax: Axes | None = None) -> list[tuple[str, int]]:

@@ -20,7 +20,7 @@ from bayesgmm.analysis.tree import OBS, features_of
 from bayesgmm.arguments import read_probability
 from bayesgmm.data.noise import as_asked, as_in
 from bayesgmm.data.observations import Observations
-from bayesgmm.plots.canvas import NOISE, colour, draw_incomplete, draw_known_in_part, draw_strays, panels
+from bayesgmm.plots.canvas import NOISE, Mark, colour, draw_incomplete, draw_known_in_part, draw_strays, mark, panels
 from bayesgmm.plots.names import name_axes
 
 _DRAWS = 2_000  # over which bands are taken
@@ -90,13 +90,14 @@ def _along(ax: Axes, reading: Reading, interval: float) -> None:
     lower, upper = np.quantile(r, tails, axis=0, weights=shares, method="inverted_cdf")
     mean = (shares * r).sum(axis=0)
     for j in range(draws.n_components):
-        ax.fill_between(points, lower[:, j], upper[:, j], color=colour(j), alpha=0.2, linewidth=0)
-        ax.plot(points, mean[:, j], color=colour(j), linewidth=1.8, label=f"cluster {j}")
+        mark(Mark(j), ax.fill_between(points, lower[:, j], upper[:, j], color=colour(j), alpha=0.2, linewidth=0))
+        mark(Mark(j), *ax.plot(points, mean[:, j], color=colour(j), linewidth=1.8, label=f"cluster {j}"))
     if mean.shape[1] > draws.n_components:
         ax.plot(points, mean[:, -1], color=NOISE, linewidth=1.8, linestyle="--", label="noise")
     bounded, strays = observed.bounded[:, 0], reading.ask(probably_noise)
-    values = x[~bounded & ~strays]
-    ax.plot(values, np.full(len(values), -0.04), "|", color="#555555", markersize=7, label=f"data (n = {len(x)})")
+    exact = ~bounded & ~strays
+    style: dict[str, Any] = {"color": "#555555", "markersize": 7, "label": f"data (n = {len(x)})"}
+    mark(Mark(obs=reading.positions[exact]), *ax.plot(x[exact], np.full(exact.sum(), -0.04), "|", **style))
     draw_strays(ax, np.column_stack([x[strays & ~bounded], np.full((strays & ~bounded).sum(), -0.04)]))
     if bounded.any() and observed.known.lower is not None and observed.known.upper is not None:
         ends = np.unique(np.hstack([observed.known.lower, observed.known.upper])[bounded], axis=0)
@@ -118,7 +119,9 @@ def _uncertainty(ax: Axes, reading: Reading, pair: list[int]) -> None:
     doubts = doubt / largest
     colours = np.array([to_rgb(colour(j)) for j in range(mean.shape[1])])[best]
     shades = np.column_stack([colours, 0.5 + 0.5 * doubts])
-    ax.scatter(points[:, 0], points[:, 1], s=_SMALLEST + 120 * doubts, color=shades, linewidth=0)
+    drawn = ax.scatter(points[:, 0], points[:, 1], s=_SMALLEST + 120 * doubts, color=shades, linewidth=0)
+    whole = ~np.isnan(points).any(axis=1)
+    mark(Mark(obs=reading.positions[~strays][whole], of_obs=best[whole]), drawn)
     draw_incomplete(ax, points, shades)
     if np.isnan(points).any():
         ax.plot([], [], "|", color="#555555", label="the other value is missing")

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import f as f_distribution
 
 from bayesgmm.analysis.clusters import probably_noise
@@ -30,6 +30,7 @@ from bayesgmm.plots.canvas import (
     OF_NOISE,
     POSTERIOR,
     WITHOUT_ERRORS,
+    Mark,
     chosen_features,
     clusters_of_em,
     colour,
@@ -40,6 +41,7 @@ from bayesgmm.plots.canvas import (
     histogram,
     known,
     legend,
+    mark,
     panels,
 )
 from bayesgmm.plots.names import name_axes
@@ -114,7 +116,8 @@ def _density(ax: Axes, x: FloatArray, draws: Draws, em: Mixture, points: FloatAr
     ax.fill_between(points, lower, upper, color=POSTERIOR, alpha=0.25, linewidth=0, label=f"{interval:.0%} band")
     for j in range(draws.n_components if draws.n_components > 1 else 0):
         cluster = np.exp(log_density(few.thinned(500).cluster(j), rows)).mean(axis=0)
-        ax.plot(points, cluster, color=POSTERIOR, linewidth=1, linestyle=":", label="its clusters" if j == 0 else None)
+        label = "its clusters" if j == 0 else None
+        mark(Mark(j), *ax.plot(points, cluster, color=POSTERIOR, linewidth=1, linestyle=":", label=label))
     ax.plot(points, densities.mean(axis=0), color=POSTERIOR, linewidth=2, label="posterior mean density")
     of_em = (1 - (em.noise or 0.0)) * np.exp(em.log_density(points))
     ax.plot(points, of_em, color=EM, linewidth=1.5, linestyle="--", label="EM")
@@ -161,7 +164,7 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
     shown = np.random.default_rng(0).permutation(len(x))[:_POINTS]
     rows = reading.observations.of(shown)
     members = np.mean([rows.responsibilities(*parameters)[:, : draws.n_components] for parameters in few.each()], axis=0)
-    counts, strays = rows.counts, reading.ask(probably_noise)[shown]
+    counts, strays, positions = rows.counts, reading.ask(probably_noise)[shown], reading.positions[shown]
     size, said = len(chosen), _said_of(rows, chosen)
     figure, axes = plt.subplots(size, size, figsize=(2.6 * size + 1, 2.6 * size), squeeze=False, layout="constrained")
     for row, i in enumerate(chosen):
@@ -176,7 +179,8 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
                 ax.get_legend().remove()
                 ax.set_xlabel("")
             else:
-                _scatter(ax, rows.x[~strays][:, [j, i]], members[~strays], (counts / counts.mean())[~strays])
+                sizes = (counts / counts.mean())[~strays]
+                _scatter(ax, rows.x[~strays][:, [j, i]], members[~strays], sizes, positions[~strays])
                 draw_strays(ax, rows.x[strays][:, [j, i]])
                 said += draw_known_in_part(ax, rows, [j, i])
                 _ellipses(ax, draws, em, [j, i], level)
@@ -199,7 +203,7 @@ def _reach(x: FloatArray) -> tuple[float, float]:
     return float(x.min() - margin), float(x.max() + margin)
 
 
-def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray, sizes: np.ndarray) -> None:
+def _scatter(ax: Axes, points: FloatArray, members: FloatArray, sizes: FloatArray, positions: NDArray[np.int64]) -> None:
     """Points in their clusters' colours, pale where the cluster is uncertain, with a ring below a probability of 0.9.
 
     Their areas are in proportion to how often they count.
@@ -208,7 +212,9 @@ def _scatter(ax: Axes, points: np.ndarray, members: np.ndarray, sizes: np.ndarra
     colours = np.array([to_rgb(colour(j)) for j in range(members.shape[1])])[best]
     least = 1 / members.shape[1]
     strength = 0.25 + 0.6 * (np.maximum(sure - least, 0) / (1 - least) if least < 1 else np.ones_like(sure))
-    ax.scatter(points[:, 0], points[:, 1], s=10 * sizes, color=np.column_stack([colours, strength]), linewidth=0)
+    drawn = ax.scatter(points[:, 0], points[:, 1], s=10 * sizes, color=np.column_stack([colours, strength]), linewidth=0)
+    whole = ~np.isnan(points).any(axis=1)
+    mark(Mark(obs=positions[whole], of_obs=best[whole]), drawn)
     draw_incomplete(ax, points, np.column_stack([colours, strength]))
     unsure = sure < _SURE
     ax.scatter(
@@ -221,10 +227,11 @@ def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], level: float
     angle = np.linspace(0, 2 * np.pi, 100)
     circle = np.stack([np.cos(angle), np.sin(angle)])
 
-    def ellipse(mean: FloatArray, covariance: FloatArray, nu: float, **style: Any) -> None:
+    def ellipse(j: int, mean: FloatArray, covariance: FloatArray, nu: float, **style: Any) -> None:
         """Draw the points at the Mahalanobis distance within which two features are with this probability."""
         radius = np.sqrt(2 * f_distribution.ppf(level, 2, nu))
-        ax.plot(*mean[pair, None] + radius * np.linalg.cholesky(covariance[np.ix_(pair, pair)]) @ circle, **style)
+        points = mean[pair, None] + radius * np.linalg.cholesky(covariance[np.ix_(pair, pair)]) @ circle
+        mark(Mark(j), *ax.plot(*points, **style))
 
     few = draws.thinned(_ELLIPSES)
     covariances, single = (each.factors @ each.factors.swapaxes(-1, -2) for each in (draws, few))
@@ -233,11 +240,10 @@ def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], level: float
     )
     for j in range(draws.n_components):
         for mean, covariance, freedom in zip(few.mu[:, j], single[:, j], of_few[:, j], strict=True):
-            ellipse(mean, covariance, freedom, color=colour(j), linewidth=0.5, alpha=0.15)
-        ellipse(
-            draws.mu[:, j].mean(axis=0), covariances[:, j].mean(axis=0), np.median(nu[:, j]), color=colour(j), linewidth=2
-        )
-        ellipse(em.mu[j], em.cov[j], of_em[j], color=EM, linewidth=1.3, linestyle="--")
+            ellipse(j, mean, covariance, freedom, color=colour(j), linewidth=0.5, alpha=0.15)
+        mean, covariance, freedom = draws.mu[:, j].mean(axis=0), covariances[:, j].mean(axis=0), float(np.median(nu[:, j]))
+        ellipse(j, mean, covariance, freedom, color=colour(j), linewidth=2)
+        ellipse(j, em.mu[j], em.cov[j], of_em[j], color=EM, linewidth=1.3, linestyle="--")
 
 
 def _legend(figure: Figure, k: int, level: float, said: list[str], *, strays: bool) -> None:
