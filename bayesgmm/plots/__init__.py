@@ -1,6 +1,6 @@
 """Pictures. Every function takes an axis or makes a figure, and returns the figure; traces are ``az.plot_trace``'s.
 
-It imports analysis, arguments, comparison, data, em, exceptions, model.
+It imports analysis, arguments, comparison, data, em, exceptions, model, words.
 """
 
 from bayesgmm.plots.chains import plot_relabelling, plot_solutions

@@ -52,6 +52,11 @@ def marks(figure: Figure) -> list[tuple[Artist, Mark]]:
     return [(each, getattr(each, _MARK)) for each in figure.findobj(lambda each: hasattr(each, _MARK))]
 
 
+def mark_of(artist: Artist) -> Mark | None:
+    """What an artist tells of what it shows."""
+    return getattr(artist, _MARK, None)
+
+
 def chosen_features(tree: xr.DataTree, wanted: Any, argument: str, *, ax: Axes | None = None) -> list[tuple[str, int]]:
     """Names and places of the features that are drawn: one or several named ones, else the first six."""
     names = features_of(tree)

@@ -18,6 +18,7 @@ from bayesgmm.analysis.solutions import Solutions, solutions
 from bayesgmm.analysis.tree import is_relabelled
 from bayesgmm.arguments import read_probability
 from bayesgmm.data.observations import Observations
+from bayesgmm.plots.backends import Backend, drawn_by, read_backend
 from bayesgmm.plots.canvas import (
     WITHOUT_ERRORS,
     chosen_features,
@@ -36,7 +37,7 @@ _MOST_POINTS = 4_000  # of a trace
 
 
 @np.errstate(under="ignore")
-def plot_relabelling(tree: xr.DataTree, feature: Any = None) -> Figure:
+def plot_relabelling(tree: xr.DataTree, feature: Any = None, *, backend: Backend = "matplotlib") -> Figure | Any:
     """Traces of the clusters' means side by side: as the sampler labelled them, and as they stand in the tree.
 
     The chains follow one another, separated by lines. Long chains are thinned.
@@ -47,11 +48,15 @@ def plot_relabelling(tree: xr.DataTree, feature: Any = None) -> Figure:
         From :func:`bayesgmm.fit`.
     feature : optional
         Which of several features, by its name; default: the first six, a row each.
+    backend : {"matplotlib", "plotly"}
+        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
+        Of the library that draws.
     """
+    backend = read_backend(backend)
     chosen = chosen_features(tree, feature, "feature")
     figure, axes = panel_grid(len(chosen), 2, (10, max(4.0, 0.4 + 2.6 * len(chosen))), sharex=True, sharey="row")
     for column, each in enumerate((raw_order(tree), tree)):
@@ -65,7 +70,7 @@ def plot_relabelling(tree: xr.DataTree, feature: Any = None) -> Figure:
     for cluster in range(read_draws(tree).n_components):
         axes[0, 1].scatter([], [], s=20, color=colour(cluster), label=f"cluster {cluster}")
     axes[0, 1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
+    return drawn_by(backend, figure)
 
 
 def _means(ax: Axes, draws: Draws) -> None:
@@ -83,8 +88,13 @@ def _means(ax: Axes, draws: Draws) -> None:
 
 @np.errstate(under="ignore")
 def plot_solutions(
-    tree: Tree, features: Sequence[Any] | None = None, *, interval: float = 0.9, ax: Axes | None = None
-) -> Figure:
+    tree: Tree,
+    features: Sequence[Any] | None = None,
+    *,
+    interval: float = 0.9,
+    ax: Axes | None = None,
+    backend: Backend = "matplotlib",
+) -> Figure | Any:
     """The density of each solution in which chains sit (:func:`bayesgmm.solutions`), with its band, over the data.
 
     Parameters
@@ -97,11 +107,15 @@ def plot_solutions(
         Probability of the pointwise bands.
     ax : Axes, optional
         Draw a single feature here instead of in a new figure.
+    backend : {"matplotlib", "plotly"}
+        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
+        Of the library that draws.
     """
+    backend = read_backend(backend, ax)
     reading = Reading.of(tree)
     chosen = chosen_features(reading.tree, features, "features", ax=ax)
     interval = read_probability(interval, "interval")
@@ -119,7 +133,7 @@ def plot_solutions(
         legend(figure, axes)
     else:  # its labels are long
         axes[0].legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
-    return figure
+    return drawn_by(backend, figure)
 
 
 @np.errstate(under="ignore")

@@ -20,6 +20,7 @@ from bayesgmm.analysis.tree import OBS, features_of
 from bayesgmm.arguments import read_probability
 from bayesgmm.data.noise import as_asked, as_in
 from bayesgmm.data.observations import Observations
+from bayesgmm.plots.backends import Backend, drawn_by, read_backend
 from bayesgmm.plots.canvas import NOISE, Mark, colour, draw_incomplete, draw_known_in_part, draw_strays, mark, panels
 from bayesgmm.plots.names import name_axes
 
@@ -30,8 +31,13 @@ _MOST = 1_000  # observations of a heat map
 
 @np.errstate(under="ignore")
 def plot_responsibilities(
-    tree: Tree, features: tuple[Any, Any] | None = None, *, ax: Axes | None = None, interval: float = 0.9
-) -> Figure:
+    tree: Tree,
+    features: tuple[Any, Any] | None = None,
+    *,
+    ax: Axes | None = None,
+    interval: float = 0.9,
+    backend: Backend = "matplotlib",
+) -> Figure | Any:
     """Membership probabilities and how uncertain they are.
 
     One feature: the probability of each cluster for a new observation at x, with a band; ticks below mark the data. Several
@@ -50,11 +56,15 @@ def plot_responsibilities(
         Draw here instead of in a new figure.
     interval : float
         Probability of the pointwise bands.
+    backend : {"matplotlib", "plotly"}
+        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
+        Of the library that draws.
     """
+    backend = read_backend(backend, ax)
     reading = Reading.of(tree)
     tree, names, interval = reading.tree, features_of(reading.tree), read_probability(interval, "interval")
     pair = names[:2] if features is None else list(features)
@@ -74,7 +84,7 @@ def plot_responsibilities(
     if not reading.ask(quality_of).trusted:
         ax.set_title("the clusters cannot be told apart: see label_quality", fontsize="medium", color="#c8501e")
     ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
+    return drawn_by(backend, figure)
 
 
 def _along(ax: Axes, reading: Reading, interval: float) -> None:
@@ -137,7 +147,9 @@ def _uncertainty(ax: Axes, reading: Reading, pair: list[int]) -> None:
 
 
 @np.errstate(under="ignore")
-def plot_coclustering(tree: xr.DataTree, *, loss: Any = "vi", ax: Axes | None = None) -> Figure:
+def plot_coclustering(
+    tree: xr.DataTree, *, loss: Any = "vi", ax: Axes | None = None, backend: Backend = "matplotlib"
+) -> Figure | Any:
     """Heat map of the probabilities that two observations belong to one cluster, ordered by the partition.
 
     Observations are sorted by their cluster in :func:`bayesgmm.partition`, and within a cluster by how surely they belong to
@@ -151,11 +163,15 @@ def plot_coclustering(tree: xr.DataTree, *, loss: Any = "vi", ax: Axes | None = 
         Of the partition.
     ax : Axes, optional
         Draw here instead of in a new figure.
+    backend : {"matplotlib", "plotly"}
+        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
+        Of the library that draws.
     """
+    backend = read_backend(backend, ax)
     labels = partition(tree, loss).values
     order = np.argsort(labels, kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(len(order), _MOST)).astype(int)]
@@ -171,4 +187,4 @@ def plot_coclustering(tree: xr.DataTree, *, loss: Any = "vi", ax: Axes | None = 
     ax.set(xlabel="observations, by cluster", ylabel="observations, by cluster", xticks=[], yticks=[])
     ax.set_title(f"partition of {len(labels)} observations into {labels.max() + 1}{noise}", fontsize="medium")
     figure.colorbar(image, ax=ax, label="probability of one cluster")
-    return figure
+    return drawn_by(backend, figure)

@@ -24,6 +24,7 @@ from bayesgmm.arguments import FloatArray, read_probability
 from bayesgmm.data.observations import Observations
 from bayesgmm.em.result import EMResult
 from bayesgmm.model.mixture import Mixture
+from bayesgmm.plots.backends import Backend, drawn_by, read_backend
 from bayesgmm.plots.canvas import (
     EM,
     NOISE,
@@ -61,7 +62,8 @@ def plot_fit(
     grid: ArrayLike | None = None,
     bins: Any = "auto",
     interval: float = 0.9,
-) -> Figure:
+    backend: Backend = "matplotlib",
+) -> Figure | Any:
     """Histogram of each feature, posterior mean of its density with a band, its clusters, and the EM density.
 
     The histogram shows the known values. If they were measured with errors, the densities are those of the values without
@@ -82,11 +84,15 @@ def plot_fit(
         Bins of the histogram, as in ``numpy.histogram``. "auto" also considers the narrowest cluster.
     interval : float
         Probability of the pointwise band.
+    backend : {"matplotlib", "plotly"}
+        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
+        Of the library that draws.
     """
+    backend = read_backend(backend, ax)
     reading = Reading.of(tree)
     chosen = chosen_features(reading.tree, feature, "feature", ax=ax)
     figure, axes = panels(ax, len(chosen))
@@ -104,7 +110,7 @@ def plot_fit(
         if reading.observations.has_errors:
             panel.plot([], [], " ", label=WITHOUT_ERRORS)
     legend(figure, axes)
-    return figure
+    return drawn_by(backend, figure)
 
 
 def _density(ax: Axes, x: FloatArray, draws: Draws, em: Mixture, points: FloatArray | None, interval: float) -> None:
@@ -126,7 +132,9 @@ def _density(ax: Axes, x: FloatArray, draws: Draws, em: Mixture, points: FloatAr
 
 
 @np.errstate(under="ignore")
-def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: float = 0.9) -> Figure:
+def plot_pairs(
+    tree: Tree, features: Sequence[Any] | None = None, *, level: float = 0.9, backend: Backend = "matplotlib"
+) -> Figure | Any:
     """Scatter matrix of the data with the clusters' ellipses, in the posterior and by EM.
 
     Each point has the colour of its most probable cluster, paler if that is less probable, and an area in proportion to its
@@ -145,11 +153,15 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
         The features to draw, by name. Default: the first six.
     level : float
         Probability that an ellipse encloses, under a normal distribution.
+    backend : {"matplotlib", "plotly"}
+        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
+        Of the library that draws.
     """
+    backend = read_backend(backend)
     reading = Reading.of(tree)
     tree, names = reading.tree, features_of(reading.tree)
     if len(names) == 1:
@@ -188,7 +200,7 @@ def plot_pairs(tree: Tree, features: Sequence[Any] | None = None, *, level: floa
             ax.set_xlim(_reach(known(x[:, j])))  # however far components reach that hold no observation
             name_axes(ax, x=names[j] if row == size - 1 else None, y=names[i] if column == 0 < row else None)
     _legend(figure, draws.n_components, level, list(dict.fromkeys(said)), strays=bool(strays.any()))
-    return figure
+    return drawn_by(backend, figure)
 
 
 def _said_of(rows: Observations, chosen: list[int]) -> list[str]:
@@ -262,7 +274,7 @@ def _legend(figure: Figure, k: int, level: float, said: list[str], *, strays: bo
 
 
 @np.errstate(under="ignore")
-def plot_em_history(em: EMResult, *, ax: Axes | None = None) -> Figure:
+def plot_em_history(em: EMResult, *, ax: Axes | None = None, backend: Backend = "matplotlib") -> Figure | Any:
     """Log-likelihood of the best EM run over its iterations, and where the other restarts ended.
 
     The vertical axis shows how far the log-likelihood is below the best, on a logarithmic scale. Differences below 1e-8 are
@@ -274,11 +286,15 @@ def plot_em_history(em: EMResult, *, ax: Axes | None = None) -> Figure:
         From :func:`bayesgmm.fit_em`.
     ax : Axes, optional
         Draw here instead of in a new figure.
+    backend : {"matplotlib", "plotly"}
+        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
+        Of the library that draws.
     """
+    backend = read_backend(backend, ax)
     if not isinstance(em, EMResult):
         raise TypeError(f"em must be the EMResult that fit_em returns, got {type(em).__name__}")
     figure, (ax,) = panels(ax, 1, (7, 4))
@@ -294,4 +310,4 @@ def plot_em_history(em: EMResult, *, ax: Axes | None = None) -> Figure:
     ax.set(xscale="log", yscale="log", xlabel="EM iteration", ylabel="log-likelihood below the best")
     ax.set_title(f"k = {em.mixture.n_components}, log-likelihood {em.log_likelihood:.3f}", fontsize="medium")
     ax.legend(frameon=False, fontsize="small", loc="upper right")
-    return figure
+    return drawn_by(backend, figure)

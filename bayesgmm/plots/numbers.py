@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from bayesgmm.analysis.contract import require_posterior_k
 from bayesgmm.comparison.result import Comparison
+from bayesgmm.plots.backends import Backend, drawn_by, read_backend
 from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features, legend, panel_grid
 from bayesgmm.plots.fits import plot_fit
 
@@ -37,7 +38,7 @@ def _by_k(comparison: Comparison) -> pd.DataFrame:
 
 
 @np.errstate(under="ignore")
-def plot_compare(comparison: Comparison) -> Figure:
+def plot_compare(comparison: Comparison, *, backend: Backend = "matplotlib") -> Figure | Any:
     """What prediction, evidence and EM's criteria say of each k, one panel each, the best k ringed.
 
     LOO and the evidence are drawn as differences to the best k: LOO with two standard errors of the difference, the evidence
@@ -48,11 +49,15 @@ def plot_compare(comparison: Comparison) -> Figure:
     ----------
     comparison : Comparison
         From :func:`bayesgmm.compare`.
+    backend : {"matplotlib", "plotly"}
+        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
+        Of the library that draws.
     """
+    backend = read_backend(backend)
     by_k = _by_k(comparison)
     figure, (axes,) = panel_grid(1, 3, (12, 4))
     best = comparison.best
@@ -85,7 +90,7 @@ def plot_compare(comparison: Comparison) -> Figure:
         ax.set_xticks(by_k.index)
     if len(unsure):
         figure.supxlabel(f"not converged: k = {', '.join(map(str, unsure))}", fontsize="small", color=_GREY)
-    return figure
+    return drawn_by(backend, figure)
 
 
 def _shorten(ax: Axes, behind: Mapping[str, pd.Series], most: float, color: str, errors: Any = 0.0) -> None:
@@ -110,7 +115,7 @@ def _ring(ax: Axes, k: int, value: float) -> None:
 
 
 @np.errstate(under="ignore")
-def plot_fits(comparison: Comparison, feature: Any = None) -> Figure:
+def plot_fits(comparison: Comparison, feature: Any = None, *, backend: Backend = "matplotlib") -> Figure | Any:
     """The fit of every k, a panel each (:func:`plot_fit`), on the same axes.
 
     Parameters
@@ -119,11 +124,15 @@ def plot_fits(comparison: Comparison, feature: Any = None) -> Figure:
         From :func:`bayesgmm.compare`.
     feature : optional
         Which of several features, by its name; default: the first six, a row each.
+    backend : {"matplotlib", "plotly"}
+        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
+        Of the library that draws.
     """
+    backend = read_backend(backend)
     by_k = _by_k(comparison)
     chosen = chosen_features(next(iter(comparison.fits.values())), feature, "feature")
     columns = min(_COLUMNS, len(by_k)) if len(chosen) == 1 else len(by_k)
@@ -134,7 +143,7 @@ def plot_fits(comparison: Comparison, feature: Any = None) -> Figure:
         _side_by_side(comparison, by_k, name, list(row))
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize="small")
-    return figure
+    return drawn_by(backend, figure)
 
 
 def _side_by_side(comparison: Comparison, by_k: pd.DataFrame, name: Any, axes: list[Axes]) -> None:
@@ -152,7 +161,7 @@ def _side_by_side(comparison: Comparison, by_k: pd.DataFrame, name: Any, axes: l
     axes[0].set_ylim(0, 1.05 * max(float(np.asarray(path.vertices)[:, 1].max()) for path in paths))
 
 
-def plot_k(tree: xr.DataTree) -> Figure:
+def plot_k(tree: xr.DataTree, *, backend: Backend = "matplotlib") -> Figure | Any:
     """Posterior probabilities of the number of components, and of how many of them are occupied, over the prior's.
 
     Error bars are two Monte Carlo standard errors. At either end k with a probability below 0.001 are left out.
@@ -161,11 +170,15 @@ def plot_k(tree: xr.DataTree) -> Figure:
     ----------
     tree : DataTree
         From :func:`bayesgmm.posterior_k`.
+    backend : {"matplotlib", "plotly"}
+        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
+        Of the library that draws.
     """
+    backend = read_backend(backend)
     part = probable(require_posterior_k(tree))
     figure, (axes,) = panel_grid(1, 2, (10, 4), sharey=True, sharex=True)
     for ax, name, title in zip(axes, ("p_k", "p_occupied"), ("components", "clusters that hold data"), strict=True):
@@ -176,4 +189,4 @@ def plot_k(tree: xr.DataTree) -> Figure:
     axes[0].plot(part["k"], part["prior_k"], color=EM, marker="o", linestyle="--", label="prior")
     axes[0].set(ylabel="probability")
     legend(figure, axes)
-    return figure
+    return drawn_by(backend, figure)
