@@ -37,6 +37,7 @@ def by_sums(distances, sigma, error, generator):
     for a in range(DRAWS):
         first[a], second[a] = s, squares
         draw_sums(generator, float(len(distances)), inverse, inverse @ sigma, sigma, first[a], second[a])
+    assert not np.triu(second, 1).any()  # where others add what is missing
     return first, second
 
 
@@ -78,3 +79,16 @@ def test_gibbs_with_one_error_has_the_posterior_of_rows_taken_one_by_one():
     )
     assert len(z) > 10
     assert abs(z).max() < 4.5
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+def test_evidence_of_rows_with_a_small_error_is_that_of_exact_rows(covariance):
+    x = np.concatenate([rng(3).normal(size=(30, 2)), rng(4).normal(4, 1, (30, 2))]) @ [[1.0, 0.6], [0.0, 1.0]]
+    options = {"covariance": covariance, "method": "gibbs", "draws": 300, "random_seed": 1, "progressbar": False}
+    exact, measured = (
+        bg.log_evidence(bg.fit(data, 2, **options), random_seed=1)
+        for data in (x, bg.Observations(x, error=np.full((60, 2), 1e-3)))
+    )
+    assert exact.mcse < 0.05
+    assert measured.mcse < 0.05
+    assert measured.value == pytest.approx(exact.value, abs=5 * np.hypot(exact.mcse, measured.mcse))

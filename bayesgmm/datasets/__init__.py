@@ -1,4 +1,4 @@
-"""Data for examples and tests: two worked examples with known truth, and five real data sets.
+"""Data for examples and tests: simulated examples with known truth, and nine real data sets.
 
 It imports model.
 """
@@ -20,9 +20,14 @@ __all__ = [
     "Simulated",
     "air_quality",
     "crabs",
+    "diabetes",
+    "diamonds",
+    "expression",
     "galaxies",
+    "iris",
     "neutron_stars",
     "old_faithful",
+    "penguins",
     "three_gaussians",
     "two_gaussians",
 ]
@@ -155,13 +160,119 @@ def neutron_stars() -> pd.DataFrame:
     return _read_csv("neutron_stars")
 
 
+def penguins() -> pd.DataFrame:
+    """344 penguins of three species on the Palmer Archipelago, Antarctica; two of them could not be measured.
+
+    Columns ``species``, ``island``, ``bill_length``, ``bill_depth`` and ``flipper_length`` in millimetres, ``body_mass`` in
+    grams.
+
+    References
+    ----------
+    Gorman, Williams & Fraser (2014), Ecological sexual dimorphism and environmental variability within a community of
+    Antarctic penguins (genus Pygoscelis), PLoS ONE 9, e90081. doi:10.1371/journal.pone.0090081
+
+    Horst, Presmanes Hill & Gorman (2020), palmerpenguins: Palmer Archipelago (Antarctica) penguin data.
+    doi:10.5281/zenodo.3960218
+
+    Examples
+    --------
+    >>> penguins()["species"].value_counts().to_dict()
+    {'Adelie': 152, 'Gentoo': 124, 'Chinstrap': 68}
+    """
+    return _read_csv("penguins")
+
+
+def iris() -> pd.DataFrame:
+    """Sepals and petals of 150 irises of three species, in centimetres.
+
+    Columns ``sepal_length``, ``sepal_width``, ``petal_length``, ``petal_width`` and ``species``. Values are rounded to a
+    tenth.
+
+    References
+    ----------
+    Anderson (1935), The irises of the Gaspe Peninsula, Bulletin of the American Iris Society 59, 2-5.
+
+    Fisher (1936), The use of multiple measurements in taxonomic problems, Annals of Eugenics 7, 179-188.
+    doi:10.1111/j.1469-1809.1936.tb02137.x
+
+    Examples
+    --------
+    >>> iris().groupby("species")["petal_length"].mean().round(2).to_dict()
+    {'setosa': 1.46, 'versicolor': 4.26, 'virginica': 5.55}
+    """
+    return _read_csv("iris")
+
+
+def diabetes() -> pd.DataFrame:
+    """Glucose tolerance of 145 adults, with a clinical diagnosis.
+
+    Columns ``glucose`` and ``insulin``, the areas under their curves in a test of three hours, ``sspg``, the steady-state
+    plasma glucose, and ``diagnosis``: normal, chemical or overt diabetes.
+
+    References
+    ----------
+    Reaven & Miller (1979), An attempt to define the nature of chemical diabetes using a multidimensional analysis,
+    Diabetologia 16, 17-24. doi:10.1007/BF00423145
+
+    Examples
+    --------
+    >>> diabetes()["diagnosis"].value_counts().to_dict()
+    {'normal': 76, 'chemical': 36, 'overt': 33}
+    """
+    return _read_csv("diabetes")
+
+
+def diamonds() -> pd.DataFrame:
+    """Weights and prices of 53 940 round-cut diamonds, in carats and US dollars of 2008.
+
+    References
+    ----------
+    Wickham (2016), ggplot2: Elegant Graphics for Data Analysis, Springer. doi:10.1007/978-3-319-24277-4
+
+    Examples
+    --------
+    >>> diamonds().median().to_dict()
+    {'carat': 0.7, 'price': 2401.0}
+    """
+    return _read_csv("diamonds", ".csv.gz")
+
+
+def expression(
+    n_genes: int = 1_000, n_samples: int = 100, share: float = 0.1, random_seed: int | np.random.Generator | None = 0
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """A simulated expression matrix, in logarithms, and which of its genes are switched on in some of the samples only.
+
+    Most genes vary about a level of their own: N(level, sd 0.5 to 1), with levels N(6, sd 2). The ``share`` of switched
+    genes lies 2 to 5 higher in 10 to 50 % of the samples.
+
+    Returns
+    -------
+    expression : (n_genes, n_samples) array
+    switched : (n_genes,) array of bool
+
+    Examples
+    --------
+    >>> values, switched = expression(n_genes=50)
+    >>> values.shape, int(switched.sum())
+    ((50, 100), 5)
+    """
+    rng = np.random.default_rng(random_seed)
+    switched = np.arange(n_genes) < round(share * n_genes)
+    level, sd = rng.normal(6, 2, n_genes), rng.uniform(0.5, 1.0, n_genes)
+    step, on = rng.uniform(2, 5, n_genes), rng.uniform(0.1, 0.5, n_genes)
+    is_on = switched[:, None] & (rng.random((n_genes, n_samples)) < on[:, None])
+    values = level[:, None] + step[:, None] * is_on + sd[:, None] * rng.standard_normal((n_genes, n_samples))
+    order = rng.permutation(n_genes)
+    return values[order], switched[order]
+
+
 def _simulate(mixture: Mixture, n: int, random_seed: int | np.random.Generator | None) -> Simulated:
     x, z = mixture.sample(n, random_seed)
     return Simulated(x, z, mixture)
 
 
-def _read_csv(name: str) -> pd.DataFrame:
+def _read_csv(name: str, ending: str = ".csv") -> pd.DataFrame:
     import pandas as pd
 
-    with files("bayesgmm.datasets").joinpath(f"{name}.csv").open() as file:
-        return pd.read_csv(file)
+    with files("bayesgmm.datasets").joinpath(f"{name}{ending}").open("rb") as file:
+        return pd.read_csv(file, compression="gzip" if ending.endswith(".gz") else None)

@@ -63,13 +63,11 @@ def draw_sums(rng, count, inverse, gain, cov, first, second):
                 squares[a, b] += z[a, e] * z[b, e]
     of_errors = root @ z @ of_rows.T  # M Z R, (D, 1 + D)
     crossed = np.ascontiguousarray(of_errors[:, 1:]) @ towards.T
-    for a in range(size):
-        for b in range(a):
-            second[b, a], squares[b, a] = second[a, b], squares[a, b]
     known = np.empty((size, size))
     for a in range(size):
-        for b in range(size):
-            known[a, b] = second[a, b]
+        for b in range(a + 1):
+            known[a, b] = known[b, a] = second[a, b]
+            squares[b, a] = squares[a, b]
     total = towards @ known @ towards.T + root @ squares @ root.T
     behind = towards @ first
     for a in range(size):
