@@ -16,7 +16,7 @@
 # **You will learn** what a mixture is, what EM does, what a posterior adds to it, and how to see that draws can be
 # trusted. EM is what scikit-learn's `GaussianMixture` does; nothing about Bayesian statistics is taken for granted.
 #
-# *Notebook 1 of 10. Next: [the galaxies](02_galaxies.ipynb), the same on real data.*
+# *Notebook 1 of 15. Next: [the galaxies](02_galaxies.ipynb), the same on real data.*
 
 # %%
 import arviz as az

@@ -17,7 +17,7 @@
 # **You will learn** to read a posterior on few data: traces, intervals, where it departs from EM and why, whether the
 # model could have produced the data, and how to ask the draws a question of your own.
 #
-# *Notebook 2 of 10. Before: [two and three Gaussians](01_two_and_three_gaussians.ipynb), where the words are explained.
+# *Notebook 2 of 15. Before: [two and three Gaussians](01_two_and_three_gaussians.ipynb), where the words are explained.
 # Next: [Old Faithful](03_old_faithful.ipynb), several features.*
 
 # %%

@@ -17,7 +17,7 @@
 # **You will learn** that several features go through the same calls, how to get from covariances to correlations with
 # their uncertainty, and how to choose among structures of covariances by prediction.
 #
-# *Notebook 3 of 10. Before: [the galaxies](02_galaxies.ipynb). Next:
+# *Notebook 3 of 15. Before: [the galaxies](02_galaxies.ipynb). Next:
 # [label switching and several solutions](04_label_switching_and_several_solutions.ipynb), when chains disagree.*
 
 # %%

@@ -17,7 +17,7 @@
 # **You will learn** what predictive comparison, evidence, BIC and the posterior of k each answer, how decided each answer
 # is, and what to report.
 #
-# *Notebook 5 of 10. Before: [label switching and several solutions](04_label_switching_and_several_solutions.ipynb). Next:
+# *Notebook 5 of 15. Before: [label switching and several solutions](04_label_switching_and_several_solutions.ipynb). Next:
 # [your own model](06_your_own_model.ipynb).*
 
 # %%

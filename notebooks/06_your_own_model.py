@@ -18,7 +18,7 @@
 # to take it through the same analysis as the package's own, and to compare it with others, even with one that is no
 # Gaussian mixture at all.
 #
-# *Notebook 6 of 10. Before: [how many components](05_how_many_components.ipynb). It helps to have seen some PyMC.*
+# *Notebook 6 of 15. Before: [how many components](05_how_many_components.ipynb). It helps to have seen some PyMC.*
 
 # %%
 import arviz as az

@@ -17,7 +17,7 @@
 # **You will learn** to fit rows with gaps as they are, what is gained over leaving them out, to ask for the missing values
 # with their uncertainty, and to check such answers against values that you hid yourself.
 #
-# *Notebook 7 of 10. Before: [Old Faithful](03_old_faithful.ipynb), for several features.*
+# *Notebook 7 of 15. Before: [Old Faithful](03_old_faithful.ipynb), for several features.*
 
 # %%
 import matplotlib.pyplot as plt

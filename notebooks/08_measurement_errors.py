@@ -17,7 +17,7 @@
 # **You will learn** to fit values with errors, what goes wrong if the errors are ignored, to go from the density of values
 # to that of measurements, and to ask for the value behind a bad measurement.
 #
-# *Notebook 8 of 10. Before: [the galaxies](02_galaxies.ipynb). Next: [a histogram](09_histogram.ipynb), where only bins are
+# *Notebook 8 of 15. Before: [the galaxies](02_galaxies.ipynb). Next: [a histogram](09_histogram.ipynb), where only bins are
 # known.*
 
 # %%

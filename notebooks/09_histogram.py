@@ -18,7 +18,7 @@
 # **You will learn** to fit bins as bins, what a posterior adds to a point estimate, what two Gaussians prove and what they
 # do not, what wide bins cost, and why the middles of bins are no values.
 #
-# *Notebook 9 of 10. Before: [the galaxies](02_galaxies.ipynb), and [errors of measurement](08_measurement_errors.ipynb).*
+# *Notebook 9 of 15. Before: [the galaxies](02_galaxies.ipynb), and [errors of measurement](08_measurement_errors.ipynb).*
 
 # %%
 import warnings

@@ -17,7 +17,7 @@
 # **You will learn** to scan Parquet files and to fit what is in them, what certifies draws that no Markov chain has made and
 # what this certificate cannot say, how to compare numbers of components, and how to have every row's cluster in a file.
 #
-# *Notebook 10 of 10. Before: [Old Faithful](03_old_faithful.ipynb), for several features, and [how many
+# *Notebook 10 of 15. Before: [Old Faithful](03_old_faithful.ipynb), for several features, and [how many
 # components](05_how_many_components.ipynb).*
 
 # %%

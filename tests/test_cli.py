@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from typing import get_args
 
 import arviz as az
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm import cli, fitting
+from bayesgmm.cli.simulate import Dataset
 from bayesgmm.model.priors import prior_of
 
 COMPILING = re.compile(r"bayesgmm: (compiling|another process compiles) ")  # which the first of all commands says
@@ -93,6 +95,14 @@ def test_simulate_writes_the_story(run, tmp_path):
     assert (code, err) == (1, "error: x.csv exists; choose another --out, or replace a file with --force\n")
     assert run("simulate", "-n", 3, "--out", "x.csv", "--force")[0] == 0
     assert len(pd.read_csv("x.csv")) == 3
+
+
+@pytest.mark.parametrize("name", get_args(Dataset))
+def test_every_data_set_of_the_package_can_be_written(run, name):
+    code, out, err = run("simulate", "--dataset", name)
+    data = getattr(bg.datasets, name)()
+    assert code == 0, err
+    assert len(out.splitlines()) == 1 + len(data.x if isinstance(data, bg.datasets.Simulated) else data)
 
 
 def test_fit_writes_a_folder(run, csv, two_small):

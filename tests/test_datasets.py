@@ -58,6 +58,48 @@ def test_neutron_stars_have_masses_and_errors():
     assert (hulse_and_taylor["mass"], hulse_and_taylor["error"]) == (1.4398, 0.0002)
 
 
+def test_penguins_are_gormans_with_two_that_were_not_measured():
+    data = datasets.penguins()
+    assert list(data.columns) == ["species", "island", "bill_length", "bill_depth", "flipper_length", "body_mass"]
+    assert data.shape == (344, 6)
+    measured = data[["bill_length", "bill_depth", "flipper_length", "body_mass"]]
+    assert np.flatnonzero(measured.isna().all(axis=1)).tolist() == [3, 271]
+    assert measured.isna().sum().tolist() == [2, 2, 2, 2]
+    assert measured.mean().to_list() == pytest.approx([43.921930, 17.151170, 200.915205, 4201.754386], abs=1e-6)
+
+
+def test_irises_are_fishers():
+    data = datasets.iris()
+    assert data.shape == (150, 5)
+    assert data["species"].value_counts().to_dict() == {"setosa": 50, "versicolor": 50, "virginica": 50}
+    assert data.iloc[:, :4].mean().to_list() == pytest.approx([5.843333, 3.057333, 3.758000, 1.199333], abs=1e-6)
+
+
+def test_diabetes_is_reaven_and_millers():
+    data = datasets.diabetes()
+    assert data["diagnosis"].value_counts().to_dict() == {"normal": 76, "chemical": 36, "overt": 33}
+    assert data[["glucose", "insulin", "sspg"]].mean().to_list() == pytest.approx(
+        [543.613793, 186.117241, 184.206897], abs=1e-6
+    )
+
+
+def test_diamonds_are_wickhams():
+    data = datasets.diamonds()
+    assert data.shape == (53_940, 2)
+    assert data.mean().to_list() == pytest.approx([0.797940, 3932.799722], abs=1e-6)
+
+
+def test_switched_genes_have_two_levels():
+    values, switched = datasets.expression(n_genes=200, n_samples=400)
+    assert values.shape == (200, 400)
+    assert switched.sum() == 20
+    sd = values.std(axis=1)
+    assert sd[~switched].max() < 1.2
+    assert np.median(sd[switched]) > 1.4
+    np.testing.assert_array_equal(values, datasets.expression(n_genes=200, n_samples=400)[0])
+    assert not np.array_equal(values, datasets.expression(n_genes=200, n_samples=400, random_seed=1)[0])
+
+
 @pytest.mark.parametrize(
     ("name", "weights", "means", "sigma"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
@@ -30,6 +30,11 @@ bayesgmm simulate --weights 0.5,0.5 --means 0,0 --means 3,3 --covariance 1,0.8,0
 bayesgmm simulate --dataset old_faithful --out geyser.csv
 """
 
+_SIMULATED = ("two_gaussians", "three_gaussians")
+Dataset = Literal[
+    "air_quality", "crabs", "diabetes", "diamonds", "galaxies", "iris", "neutron_stars", "old_faithful", "penguins",
+    "two_gaussians", "three_gaussians",
+]  # fmt: skip
 _WEIGHTS, _MEANS, _SIGMA, _N = "0.25,0.75", ["5,10"], ["1.5,2"], 10_000
 _ROWS = 2**16  # written together
 _numerals = partial(typer.Option, metavar="NUMBERS")
@@ -55,10 +60,8 @@ def simulate(
         list[str] | None, _numerals(help="Covariance matrix, row by row, for each component or for all, instead of --sigma.")
     ] = None,
     dataset: Annotated[
-        Literal["galaxies", "old_faithful", "two_gaussians", "three_gaussians"] | None,
-        typer.Option(
-            metavar="NAME", help="A data set of the package: galaxies, old_faithful, two_gaussians or three_gaussians."
-        ),
+        Dataset | None,
+        typer.Option(metavar="NAME", help=f"A data set of the package: {', '.join(get_args(Dataset))}."),
     ] = None,
     n: Annotated[int | None, typer.Option("-n", help="Number of observations.", show_default=str(_N))] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed. If it is omitted, the one used is printed.")] = None,
@@ -139,12 +142,14 @@ def _mixture(weights: str, means: list[str], sigma: list[str], covariance: list[
 def _packaged(name: str, n: int | None, seed: int | None) -> pd.DataFrame:
     from bayesgmm import datasets
 
-    if name in ("galaxies", "old_faithful"):
-        if n is not None or seed is not None:
-            raise ValueError(f"-n and --seed are for simulated data, and {name} is not; leave them out")
-        return datasets.galaxies().to_frame() if name == "galaxies" else datasets.old_faithful()
-    simulated = getattr(datasets, name)(_N if n is None else n, 0 if seed is None else seed)
-    return _as_frame(simulated.x, simulated.z)
+    make = getattr(datasets, name)
+    if name in _SIMULATED:
+        simulated = make(_N if n is None else n, 0 if seed is None else seed)
+        return _as_frame(simulated.x, simulated.z)
+    if n is not None or seed is not None:
+        raise ValueError(f"-n and --seed are for simulated data, and {name} is not; leave them out")
+    data = make()
+    return data if data.ndim == 2 else data.to_frame()
 
 
 def _as_frame(x: np.ndarray, z: np.ndarray) -> pd.DataFrame:
