@@ -40,7 +40,8 @@ def bayesgmm(x, k, prior, start, draws, tune, seed):
 
     with Clock() as call:
         tree = bg.fit(x, k, draws=draws, random_seed=seed, relabel=False, progressbar=False)
-    sampling = tree.attrs["seconds_geometry"] + tree.attrs["seconds_sampling"]
+    phases = ("geometry", "sampling", "draws")  # the last of draws that are weighted by importance
+    sampling = sum(tree.attrs.get(f"seconds_{name}", 0.0) for name in phases)
     return Run(*_arrays(tree), tree.attrs["seconds_compile"], sampling, call=call.seconds)
 
 

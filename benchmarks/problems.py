@@ -40,7 +40,7 @@ def problems(smoke=False):
         "three Gaussians, n = 1 000 000": Problem(bg.datasets.three_gaussians(n=1_000_000).x, 3, 500, 500, peers=False),
         "three Gaussians, n = 10 000": Problem(bg.datasets.three_gaussians().x, 3, 500, 500, limit=120),
         "Old Faithful, D = 2, K = 2": Problem(bg.jitter(bg.datasets.old_faithful(), random_seed=0).to_numpy(), 2),
-        "iris, D = 4, K = 3": Problem(load_iris().data, 3),
+        "iris, D = 4, K = 3": Problem(bg.jitter(load_iris().data, random_seed=0), 3),
         "simulated, D = 10, K = 5, n = 10 000": Problem(ten_features(), 5, 500, 500, limit=300),
     }
 
