@@ -144,7 +144,7 @@ def table(results):
                 for name in ("compiling", "call", "fresh_process")
             }
             is_point = finished and "ess" not in finished[0]
-            ratio = f"{ours / rate:,.0f} x" if ours and rate and peer != "bayesgmm" else ""
+            ratio = f"{number(ours / rate)} x" if ours and rate and peer != "bayesgmm" else ""
             first = found.get("first_use", {"failed": ""})
             memory = found.get("check", first)
             cells = [

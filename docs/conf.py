@@ -13,6 +13,8 @@ from latex2mathml.converter import convert
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 
+_HERE = {"benchmarks": "benchmarks", "notebooks": "gallery"}  # where parts of the repository are in the site
+
 project = "bayesgmm"
 author = "the bayesgmm maintainers"
 release = version = version_of("bayesgmm")
@@ -99,9 +101,11 @@ def bring_together(app):
         index.write("\n".join(["", ":::{toctree}", ":hidden:", "", *others, ":::", ""]))
 
 
-def without_last_line(app, docname, source):
-    """Leave out the empty line after an example, which only doctest needs."""
-    source[0] = re.sub(r"\n\n```$", "\n```", source[0], flags=re.MULTILINE) if docname != "changelog" else source[0]
+def for_the_site(app, docname, source):
+    """No empty line after an example, which only doctest needs; links to notebooks and benchmarks stay in the site."""
+    text = re.sub(r"\n\n```$", "\n```", source[0], flags=re.MULTILINE)
+    text = re.sub(r"\]\((?:\.\./)+benchmarks/README\.md", "](/benchmarks/index.md", text)
+    source[0] = re.sub(r"\]\((?:\.\./)+(benchmarks|notebooks)/", lambda found: f"](/{_HERE[found[1]]}/", text)
 
 
 def draw(translator, node):
@@ -115,5 +119,5 @@ def draw(translator, node):
 def setup(app):
     """Called by Sphinx."""
     app.connect("builder-inited", bring_together)
-    app.connect("source-read", without_last_line)
+    app.connect("source-read", for_the_site)
     app.add_html_math_renderer("mathml", inline_renderers=(draw, None), block_renderers=(draw, None))

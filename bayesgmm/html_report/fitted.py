@@ -314,9 +314,10 @@ class Fitted:
         more = f"; {len(strange) - _TOLD} more features stray" if len(strange) > _TOLD else ""
         structure = ", another covariance structure" if several else ""
         of_strays = "" if self.reading.draws.noise is not None else "outliers, noise=True (--noise in a shell), for "
+        tails = 'family="t" (--family t)' if self.reading.draws.nu is None else "noise"
         remedy = (
             f"{'Else try' if any(logarithms) else 'Try'} more components (bg.compare weighs them){structure}, or, for "
-            f"{of_strays}heavy tails, a model of your own (model=)."
+            f"{of_strays}heavy tails, {tails}."
         )
         sentences = [sentence("; ".join(said) + more), *filter(None, logarithms), remedy]
         return Verdict("caution", "Data and model conflict", " ".join(sentences))
