@@ -39,11 +39,13 @@ def shares_given(draws: Draws, rows: Observations) -> FloatArray:
 
 def log_likelihood(draws: Draws, rows: Observations) -> FloatArray:
     """Log-likelihood of all data for every draw, (S,), on all cores."""
-    few, counts = max(1, _ON_A_CORE // len(rows)), rows.counts
+    few = max(1, _ON_A_CORE // len(rows))
+    in_one_pass = few == 1 and rows.n_features == 1  # without a logarithm for each observation
+    counts = np.empty(0) if in_one_pass else rows.counts
 
     def of_some(begin: int) -> FloatArray:
         some = [each[begin : begin + few] for each in draws.parameters]
-        if few == 1 and rows.n_features == 1:  # sums in one pass, without a logarithm for each observation
+        if in_one_pass:
             return np.asarray(rows.sums(*some, by_nodes=True).log_likelihood)
         return rows.log_density(*some) @ counts
 

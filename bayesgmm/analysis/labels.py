@@ -245,12 +245,21 @@ def _judges(rows: Observations, em: Mixture) -> Observations:
     """The rows, or some of them, of every component of EM as many as of any other, weighted for all."""
     if len(rows) <= 2 * _JUDGES:
         return rows
-    members = rows.responsibilities(*em.parameters) * rows.counts[:, None]
-    chance = (members / np.maximum(members.sum(axis=0), 1e-300)).sum(axis=1)
-    chance /= chance.sum()
-    drawn = np.searchsorted(np.cumsum(chance), (np.arange(_JUDGES) + 0.5) / _JUDGES)
+
+    def members(block: Observations) -> FloatArray:
+        return block.responsibilities(*em.parameters) * block.counts[:, None]
+
+    totals = np.maximum(sum(each.sum(axis=0) for each in rows.over_blocks(members)), 1e-300)
+    cumulated, begin = np.empty(len(rows) + 1), 1  # chances; one array in place of several of the size of the data
+    for each in rows.over_blocks(members):
+        cumulated[begin : begin + len(each)] = (each / totals).sum(axis=1)
+        begin += len(each)
+    cumulated[0] = 0.0
+    np.cumsum(cumulated, out=cumulated)
+    drawn = np.searchsorted(cumulated[1:], cumulated[-1] * (np.arange(_JUDGES) + 0.5) / _JUDGES)
     few, times = np.unique(np.minimum(drawn, len(rows) - 1), return_counts=True)
-    return rows.of(few).weighing(rows.counts[few] * times / (_JUDGES * chance[few]))
+    chance, chosen = cumulated[few + 1] - cumulated[few], rows.of(few)
+    return chosen.weighing(chosen.counts * times * cumulated[-1] / (_JUDGES * chance))
 
 
 def _refined(draws: Draws, rows: Observations, order: NDArray[np.int64], em: Mixture, *, hard: bool) -> NDArray[np.int64]:

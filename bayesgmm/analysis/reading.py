@@ -99,6 +99,11 @@ class Reading:
         kept = (read_observations, read_known, read_em, read_whole, _observations_of)
         return {question: self._known[question] for question in kept if question in self._known}
 
+    def of_data(self, data: Observations) -> Reading:
+        """The same reading, of a tree that holds these data: what has been found of them is not found again."""
+        self.observations.take_from(data)
+        return self
+
     def beside(self, tree: xr.DataTree) -> Reading:
         """The same draws, data and answers in a tree with another group beside them."""
         return Reading(tree, self._known)

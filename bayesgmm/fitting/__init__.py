@@ -22,6 +22,7 @@ from bayesgmm.fitting.choosing import drawn
 from bayesgmm.fitting.drawing import posed
 from bayesgmm.fitting.finishing import finished, with_optima
 from bayesgmm.model.priors import Prior
+from bayesgmm.posterior import SummedPosterior
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -251,4 +252,7 @@ def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None 
     reading.tree.attrs |= {f"seconds_{name}": s for name, s in phases.seconds.items()}
     if optima is not None and len(optima) > 1:
         reading = reading.beside(with_optima(asked, reading.tree, em, optima))
-    return finished(asked, reading, problem, sampled, phases)
+    summed = problem.own if isinstance(problem.own, SummedPosterior) else None
+    interrupted = sampled.interrupted
+    del problem, optima, sampled  # and the standardised copy of the data with them
+    return finished(asked, reading, summed, interrupted=interrupted, phases=phases)

@@ -60,7 +60,7 @@ def drawn(
     """
     if not asked.chooses or optima is None:
         sampled, settings = sampled_by(asked, em, problem, optima, phases)
-        return Reading(assembled(asked, em, problem, sampled, settings)), sampled
+        return Reading(assembled(asked, em, problem, sampled, settings)).of_data(asked.data), sampled
     attempts: list[Attempt] = []
     best: _Kept | None = None
     failure: ValueError | None = None
@@ -87,7 +87,7 @@ def drawn(
         interrupted = sampled.interrupted
         if interrupted and best is not None:
             break
-        reading = Reading(assembled(asked, em, problem, sampled, settings))
+        reading = Reading(assembled(asked, em, problem, sampled, settings)).of_data(asked.data)
         attempts.append(_judged(turn, reading, time.perf_counter() - began))
         if best is None or _rank(attempts[-1]) > _rank(best.attempt):
             best = _Kept(attempts[-1], reading, sampled)

@@ -68,8 +68,11 @@ def with_optima(asked: Asked, tree: xr.DataTree, em: EMResult, optima: Sequence[
     return add_optima(tree, [(each, reached[id(each)], masses[i], begun.count(i)) for i, each in enumerate(mixtures)])
 
 
-def finished(asked: Asked, reading: Reading, problem: Problem, sampled: Sampled, phases: Phases) -> Reading:
-    """The tree relabelled and judged, with the groups that were asked for; what is the matter is said as warnings."""
+def finished(asked: Asked, reading: Reading, own: SummedPosterior | None, *, interrupted: bool, phases: Phases) -> Reading:
+    """The tree relabelled and judged, with the groups that were asked for; what is the matter is said as warnings.
+
+    ``own`` is the posterior of rows that are read in passes, which no one can ask later.
+    """
     try:
         if asked.relabel:
             is_long = reading.tree["posterior"]["w"].size * len(asked.data.x) > _LONG
@@ -80,30 +83,30 @@ def finished(asked: Asked, reading: Reading, problem: Problem, sampled: Sampled,
             reading = reading.beside(predictive.add_log_likelihood(reading))
         if asked.posterior_predictive:
             reading = reading.beside(predictive.add_posterior_predictive(reading, asked.engine_seed))
-        if isinstance(problem.own, SummedPosterior) and not ("log_evidence" in reading.tree.attrs or sampled.interrupted):
+        if own is not None and not ("log_evidence" in reading.tree.attrs or interrupted):
             from bayesgmm.comparison.evidence import told_of_passes
 
             with phases("evidence", "log evidence, in four passes"):
-                reading.tree.attrs.update(told_of_passes(reading, problem.own, asked.engine_seed))
+                reading.tree.attrs.update(told_of_passes(reading, own, asked.engine_seed))
         if asked.known is not None:
             reading = reading.knowing(of_data, asked.known)
         diagnosis = reading.ask(diagnosis_of)
     except (KeyboardInterrupt, Exception) as error:  # no draws are lost by what is made of them
-        interrupted = isinstance(error, KeyboardInterrupt)
-        reading.tree.attrs["interrupted"] = int(interrupted or sampled.interrupted)
+        by_user = isinstance(error, KeyboardInterrupt)
+        reading.tree.attrs["interrupted"] = int(by_user or interrupted)
         text = said(error)
         why = text if isinstance(text, Words) else " ".join(text.split()) or type(error).__name__
-        what = "interrupted after sampling" if interrupted else Words("an error after sampling (", why, ")")
+        what = "interrupted after sampling" if by_user else Words("an error after sampling (", why, ")")
         left = "bayesgmm.relabel, add_log_likelihood and add_posterior_predictive do what is left"
         kept = Words(what, ": the tree keeps all draws; ", Either("", "in Python "), left)
         warn(kept, InterruptedWarning)
         return reading
-    _warn_of_trouble(reading.tree, diagnosis, sampled)
+    _warn_of_trouble(reading.tree, diagnosis, interrupted=interrupted)
     return reading
 
 
-def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, sampled: Sampled) -> None:
-    if sampled.interrupted:
+def _warn_of_trouble(tree: xr.DataTree, diagnosis: Diagnosis, *, interrupted: bool) -> None:
+    if interrupted:
         chains, draws = tree["posterior"].sizes["chain"], tree["posterior"].sizes["draw"]
         warn(
             f"interrupted: the tree keeps the {chains} x {draws} draws (chains x draws) made by then",
