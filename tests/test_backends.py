@@ -34,6 +34,7 @@ def fits(galaxies, faithful_tree, comparison, k_tree):
 
 @pytest.fixture(autouse=True)
 def closed():
+    plt.close("all")  # what other tests have left open
     yield
     plt.close("all")
 

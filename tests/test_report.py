@@ -311,7 +311,7 @@ def test_a_model_that_is_right_is_not_blamed_and_one_that_is_wrong_is(tmp_path):
     wrong = rng(3).exponential(size=400)
     text = written(_quick(right, 2), tmp_path).text()
     assert "No conflict between data and model was found where it was looked for." in text
-    assert "That does not show that the model is right" in text
+    assert "This does not show that the model is right" in text
     assert "Data and model conflict." not in text
     text = written(_quick(wrong, 1), tmp_path, force=True).text()
     assert "Data and model conflict." in text
@@ -844,7 +844,7 @@ def test_a_report_of_intervals(tmp_path):
     text = " ".join(page.text().split())
     assert "left out, for it cannot be written" not in text
     assert "90 observations, 90 values in intervals" in text
-    assert "taken for what is known of them: that they lie there" in text
+    assert "Of some values only an interval is known" in text
     assert "drawn evenly between the predictions for its ends" in text
     python, shell = (each[2] for each in page.all("code"))
     assert "data.csv --lower NAME --upper NAME -k 2" in shell
