@@ -81,8 +81,8 @@ def demo(
             raise KeyboardInterrupt
         for each in left_out:
             say(each)
+        verdicts.append(f"How many clusters? {comparison.best.recommended}.")
         tell(heading("The answer"), *(fill(each, 110, subsequent_indent="  ") for each in verdicts))
-        tell(f"How many: {comparison.best.as_text(110)}")
     if json:
         answer(to_json(document))
     (say if json else answer)(f"Posteriors, tables and pictures are in {results.place}")
