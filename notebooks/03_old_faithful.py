@@ -30,7 +30,7 @@ published.describe().round(2)
 
 # %% [markdown]
 # Waiting times were written down in whole minutes, and fifteen of them are 78. Onto equal observations a component can
-# shrink without limit, so that the posterior of the default prior does not exist (`fit` says so). What was rounded is
+# shrink without limit, so that the posterior of the default prior does not exist (`fit` takes that into account). What was rounded is
 # spread again, each observation uniformly over the minute that it stands for.
 
 # %%
