@@ -30,8 +30,8 @@ published.describe().round(2)
 
 # %% [markdown]
 # Waiting times were written down in whole minutes, and fifteen of them are 78. Onto equal observations a component can
-# shrink without limit, so that the posterior of the default prior does not exist (`fit` takes that into account). What was rounded is
-# spread again, each observation uniformly over the minute that it stands for.
+# shrink without limit, so that the posterior of the default prior does not exist (`fit` takes that into account). What was
+# rounded is spread again, each observation uniformly over the minute that it stands for.
 
 # %%
 eruptions = bg.jitter(published, random_seed=1)
