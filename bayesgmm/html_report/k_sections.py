@@ -38,7 +38,7 @@ from bayesgmm.plots.numbers import probable
 
 _ASKED = {
     "LOO (elpd)": "How well one more observation is predicted. A difference within two standard errors decides nothing. A "
-    "superfluous component costs little, so this gives a lower bound on k.",
+    "superfluous component costs little: the smallest k within two standard errors says how many are needed at least.",
     "Stacking weight": "In which shares to average over k to predict best. It does not say which k is true.",
     "Evidence, p(k | x)": "How probable the data are under model and prior. It depends on the prior of means and variances, "
     "by definition. A Bayes factor below 3 decides nothing.",
@@ -53,11 +53,14 @@ def comparison_section(comparison: Comparison, k: int) -> Section:
     best = comparison.best
     answers = [[each.question, each.k, each.how_sure] for each in best.answers]
     recommended = f" Recommended: {best.recommended}." if best.recommended else ""
-    blocks: list[Block] = [Text(text) for text in (before + recommended,) if text]
+    blocks: list[Block] = []
+    if before or recommended:
+        blocks.append(Text(before + recommended))
     blocks.append(
         Table("Each question, the k that answers it, and how sure that is", ["question", "k", "how sure"], answers)
     )
-    blocks += [Text(text) for text in (after,) if text]
+    if after:
+        blocks.append(Text(after))
     blocks += [figures.compare_picture(comparison), _criteria(comparison, k), Terms(_ASKED)]
     return Section("number", "How many components", blocks)
 

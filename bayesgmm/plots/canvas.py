@@ -49,7 +49,7 @@ def mark(shown: Mark, *artists: Artist) -> None:
 
 def marks(figure: Figure) -> list[tuple[Artist, Mark]]:
     """The artists of a figure that tell what they show."""
-    return [(each, getattr(each, _MARK)) for each in figure.findobj(lambda each: hasattr(each, _MARK))]
+    return [(each, told) for each in figure.findobj() if (told := mark_of(each)) is not None]
 
 
 def mark_of(artist: Artist) -> Mark | None:
