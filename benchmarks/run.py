@@ -57,21 +57,49 @@ def run(peer, path, seed, limit, caches=None, *, memory=False):
 
 
 def converged(result):
+    """Whether the chains agree, and on the solution on which most runs agree."""
+    return has_converged(result) and not result.get("elsewhere")
+
+
+def has_converged(result):
     return "ess" in result and result["r_hat"] <= MAX_R_HAT and result["ess"] >= MIN_ESS
 
 
-def assert_same_answers(ours, theirs, peer):
-    """Means of the label-invariant quantities of all converged runs agree within Monte Carlo error."""
-    (one, one_error), (other, other_error) = pooled(ours), pooled(theirs)
-    for name in one.keys() & other.keys():
-        z = (one[name] - other[name]) / (one_error[name] ** 2 + other_error[name] ** 2) ** 0.5
-        assert abs(z) < Z, f"{peer}: {name} is {other[name]:.6g}, and {one[name]:.6g} for bayesgmm (z = {z:.1f})"
+def mark_other_answers(results):
+    """Mark the converged runs in which the mean of a label-invariant quantity differs from bayesgmm's beyond the errors.
+
+    That all chains agree on another solution happens where the posterior has several. Such a run is no quicker a way to the
+    same answer: its speed is not counted, and the table says how many there were.
+    """
+    for found in results.values():
+        for run in runs_of(found):
+            run["elsewhere"] = has_converged(run) and largest_z(pooled(results["bayesgmm"]), (run["mean"], run["mcse"])) >= Z
+
+
+def assert_same_answers(results):
+    """Most of each peer's converged runs agree with bayesgmm's, and so does the mean of those that do."""
+    for peer, found in results.items():
+        agreeing = [not run["elsewhere"] for run in runs_of(found) if has_converged(run)]
+        assert 2 * sum(agreeing) >= len(agreeing), f"{peer}: {sum(agreeing)} of {len(agreeing)} runs agree with bayesgmm"
+        assert largest_z(pooled(results["bayesgmm"]), pooled(found)) < Z, f"{peer} and bayesgmm differ in their means"
+
+
+def largest_z(one, other):
+    """The largest difference of two sets of means in its own standard errors; 0 where there is nothing to compare."""
+    (means, errors), (others, other_errors) = one, other
+    shared = means.keys() & others.keys()
+    return max(
+        (abs(means[at] - others[at]) / (errors[at] ** 2 + other_errors[at] ** 2) ** 0.5 for at in shared), default=0.0
+    )
+
+
+def runs_of(found):
+    return [found[name] for name in ("first_use", "check") if name in found] + found["runs"]
 
 
 def pooled(found):
     """Means of the quantities over the converged runs, and their Monte Carlo errors."""
-    runs = [found[name] for name in ("first_use", "check") if name in found] + found["runs"]
-    runs = [each for each in runs if converged(each)]
+    runs = [each for each in runs_of(found) if converged(each)]
     names = runs[0]["mean"] if runs else ()
     means = {name: statistics.fmean(each["mean"][name] for each in runs) for name in names}
     errors = {name: sum(each["mcse"][name] ** 2 for each in runs) ** 0.5 / len(runs) for name in names}
@@ -79,7 +107,7 @@ def pooled(found):
 
 
 def measure(problem, peers, seeds, say, first_use=False):
-    """For each peer its runs over the seeds, before them its first use if asked; different answers end everything.
+    """For each peer its runs over the seeds, before them its first use if asked; no figures if answers differ.
 
     Without seeds the run by which answers are checked stands for them.
     """
@@ -94,7 +122,7 @@ def measure(problem, peers, seeds, say, first_use=False):
             first = run(peer, path, 0, problem.limit, caches, memory=True)
             results[peer]["first_use" if first_use else "check"] = first
             say(f"  {peer}, {'first use' if first_use else 'check'}: {brief(first)}")
-            assert_same_answers(results["bayesgmm"], results[peer], peer)
+            mark_other_answers(results)
         if not seeds:
             for found in results.values():
                 found["runs"].append(found["check"])
@@ -105,7 +133,8 @@ def measure(problem, peers, seeds, say, first_use=False):
                 too_slow = last.get("failed", "").startswith("not finished")
                 runs.append(last if too_slow else run(peer, path, seed, problem.limit))
                 say(f"  {peer}, seed {seed}: {brief(runs[-1])}")
-                assert_same_answers(results["bayesgmm"], results[peer], peer)
+                mark_other_answers(results)
+    assert_same_answers(results)
     return results
 
 
@@ -120,6 +149,12 @@ def brief(result):
 def median(runs, figure):
     good = [figure(each) for each in runs if converged(each)]
     return statistics.median(good) if len(good) > len(runs) / 2 else None
+
+
+def shares(runs):
+    """How many runs converged, and how many of the others did so on another solution."""
+    elsewhere = sum(run.get("elsewhere", False) for run in runs)
+    return f"{sum(map(converged, runs))} of {len(runs)}" + (f" ({elsewhere} on another solution)" if elsewhere else "")
 
 
 def number(value):
@@ -149,7 +184,7 @@ def table(results):
             memory = found.get("check", first)
             cells = [
                 problem, peer, "a point estimate" if is_point else number(rate), ratio,
-                "" if is_point else f"{sum(map(converged, runs))} of {len(runs)}", middle["compiling"], middle["call"],
+                "" if is_point else shares(runs), middle["compiling"], middle["call"],
                 middle["fresh_process"], number(first["fresh_process"]) if "failed" not in first else first["failed"],
                 number(memory["peak_mb"]) if "failed" not in memory else memory["failed"],
             ]  # fmt: skip
