@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 import resource
 import subprocess
 import sys
@@ -108,6 +109,23 @@ def test_a_folder_is_no_file(folder):
         read_columns(str(folder))
 
 
+def documented(heading):
+    """The names in the first columns of the tables under a heading of the page on JSON."""
+    page = (Path(__file__).parents[1] / "docs/guides/json.md").read_text()
+    section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return {name for row in re.findall(r"^\|(.*?)\|", section, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)}
+
+
+def kinds_of_findings():
+    """All that the package's source makes."""
+    source = "".join(file.read_text() for file in Path(bg.__file__).parent.glob("analysis/*.py"))
+    return set(re.findall(r'Finding\(\s*"([a-z_ ]+)"', source)) | {"ess_bulk", "ess_tail"}
+
+
+def test_the_page_on_json_knows_every_finding():
+    assert kinds_of_findings() == documented("Kinds of findings")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of few draws
 def test_json_is_one_document_and_the_pipe_carries_it(folder, two_small):
@@ -116,6 +134,8 @@ def test_json_is_one_document_and_the_pipe_carries_it(folder, two_small):
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["document"] == "fit"
+    assert set(document) == documented("A fit")
+    assert set(document["diagnosis"]) == documented("The diagnosis")
     assert document["data"] == {"columns": ["speed"], "n": 400}
     assert document["settings"]["seed"] == 1
     tree = bg.fit(two_small, 2, draws=100, random_seed=1, progressbar=False)
@@ -131,6 +151,7 @@ def test_a_comparison_as_json(folder, command):
     assert [row["k"] for row in document["table"]] == [1, 2]
     assert document["best"]["log_evidence"] == 2
     assert [fit["k"] for fit in document["fits"]] == [1, 2]
+    assert set(document) == documented("A comparison")
 
 
 @pytest.mark.slow
