@@ -11,10 +11,10 @@
 # %% [markdown]
 # # Two and three Gaussians: from the story to the posterior
 #
-# **Question.** Draw 10 000 numbers from a mixture that we know. Do EM, NUTS and ADVI find it again, and do they agree?
+# **Question.** Draw 10 000 numbers from a mixture that we know. Do EM, NUTS and ADVI recover it, and do they agree?
 #
-# **You will learn** what a mixture is, what EM does, what a posterior adds to it, and how to see that draws can be
-# trusted. EM is what scikit-learn's `GaussianMixture` does; nothing about Bayesian statistics is taken for granted.
+# **You will learn** what a mixture is, what EM does, what a posterior adds to it, and how to check that draws can be
+# trusted. EM is the algorithm behind scikit-learn's `GaussianMixture`. No knowledge of Bayesian statistics is assumed.
 #
 # *Notebook 1 of 15. Next: [the galaxies](02_galaxies.ipynb), the same on real data.*
 
@@ -29,20 +29,20 @@ import bayesgmm as bg
 # %% [markdown]
 # ## The story
 #
-# First a label, then an observation given the label:
+# First a label is drawn, then an observation given the label:
 #
 # $$z_i \sim \mathrm{Categorical}(w), \qquad x_i \mid z_i = k \sim N(\mu_k, \sigma_k^2).$$
 #
-# With two components the label is a coin. Here it falls on the first component in a quarter of the throws; the components
-# are N(5, sd 1.5) and N(10, sd 2).
+# With two components the label is a coin flip. Here the coin chooses the first component in a quarter of the flips.
+# The components are N(5, sd 1.5) and N(10, sd 2).
 
 # %%
 x, z, truth = bg.datasets.two_gaussians()
 truth
 
 # %% [markdown]
-# What is observed is the outline of the histogram below. That the grey observations come from one component and the blue
-# ones from the other is known here only because the data are simulated.
+# We observe only the outline of the histogram below. The grey observations come from one component, the blue ones from
+# the other. We know this only because the data are simulated.
 
 # %%
 figure, ax = plt.subplots(figsize=(8, 3.5), layout="constrained")
@@ -58,16 +58,17 @@ _ = ax.legend(frameon=False)
 # %% [markdown]
 # ## EM, and three slips to avoid
 #
-# Whoever fits the mixture sees `x` but not `z`. Summing the label out of each observation gives the likelihood
+# In practice we see `x` but not `z`. Marginalising over the label of each observation gives the likelihood
 #
 # $$L(w, \mu, \sigma) = \prod_{i=1}^n \sum_{k=1}^K w_k\, N(x_i; \mu_k, \sigma_k),$$
 #
-# and EM climbs it by turns. Handwritten derivations slip in three places; this is how they go right.
+# and EM increases it by alternating between responsibilities and parameters. Handwritten derivations often go wrong in
+# three places. These are the correct versions:
 #
-# 1. The likelihood is a **product over the observations**, of sums over the components. (Its logarithm is a sum over i, and
-#    the logarithm does not reach inside the sum over k: that is why there is no closed form.)
-# 2. The responsibility of a component is its **weighted** density over the sum of the **weighted** densities: the
-#    denominator carries every $w_j$,
+# 1. The likelihood is a **product over the observations** of sums over the components. Its logarithm is a sum over i,
+#    but the logarithm does not reach inside the sum over k. That is why there is no closed form.
+# 2. The responsibility of a component is its **weighted** density divided by the sum of the **weighted** densities.
+#    The denominator contains every $w_j$:
 #    $$r_{ik} = \frac{w_k\, N(x_i; \mu_k, \sigma_k)}{\sum_j w_j\, N(x_i; \mu_j, \sigma_j)}.$$
 # 3. With $N_k = \sum_i r_{ik}$ the new parameters are
 #    $$w_k = \frac{N_k}{n}, \qquad \mu_k = \frac{1}{N_k} \sum_i r_{ik} x_i, \qquad
@@ -75,7 +76,8 @@ _ = ax.legend(frameon=False)
 #    the variance is taken about the **new** mean and divided by $N_k$, **not by n**. ($w_k = N_k / n$ comes from a Lagrange
 #    multiplier for $\sum_k w_k = 1$.)
 #
-# One iteration in four lines, from a rough start, and the same by the package:
+# Here is one iteration in four lines, from a rough start. The package's first iteration gives the same mixture, as the
+# last cell checks:
 
 # %%
 start = bg.Mixture([0.5, 0.5], [4, 12], sigma=[2, 2])
@@ -86,8 +88,8 @@ by_hand = bg.Mixture(counts / len(x), means, (r * (x[:, None] - means) ** 2).sum
 by_hand
 
 # %% [markdown]
-# `fit_em` starts from ten places (k-means++ and random ones in turn), goes on until the log-likelihood stands still, and
-# keeps the best run.
+# `fit_em` starts from ten points, alternating between k-means++ and random ones. Each run goes on until the
+# log-likelihood no longer changes, and the best run is kept.
 
 # %%
 em = bg.fit_em(x, 2, random_seed=1)
@@ -97,62 +99,65 @@ em
 _ = bg.plots.plot_em_history(bg.fit_em(x, 2, start=start))
 
 # %% [markdown]
-# The picture shows what is still missing to the highest log-likelihood, on logarithmic axes: less at every step, and
-# little less for a long time, because the two components overlap. The more information the hidden labels hold, the slower
-# EM is.
+# The figure shows how far the log-likelihood still is from its maximum, on logarithmic axes. The distance shrinks at
+# every step, but only slowly for a long time, because the two components overlap. The more information the hidden
+# labels hold, the slower EM is.
 #
 # ## The posterior
 #
-# EM ends with one mixture. But other mixtures explain these numbers nearly as well: how far may they be from it? Bayes'
-# rule gives each mixture a probability, the **posterior**: in proportion to the likelihood, and to the **prior**, what was
-# held plausible before. By default the prior is weak: any weights, means anywhere about the range of the data, standard
-# deviations of a size that is learnt. `build_model` states it in PyMC, the labels summed out.
+# EM ends with one mixture. But other mixtures explain these numbers nearly as well. How far from EM's may they be?
+# Bayes' rule gives each mixture a probability, the **posterior**. It is proportional to the likelihood times the
+# **prior**, which states what was plausible before seeing the data. By default the prior is weak: any weights, means
+# anywhere around the range of the data, and standard deviations whose scale is learnt. `build_model` writes the model
+# in PyMC, marginalised over the labels.
 
 # %%
 bg.build_model(x, 2)
 
 # %% [markdown]
-# There is no formula for this posterior, so it is sampled. NUTS walks through it in four independent **chains** and keeps
-# 1 000 **draws** of each. A draw is a whole mixture: weights, means and standard deviations. The mean over the draws is an
-# estimate, their standard deviation says how uncertain it is. `fit` returns them in a tree with the names and dims of
-# ArviZ.
+# There is no formula for this posterior, so we sample from it. NUTS runs four independent **chains** and keeps 1 000
+# **draws** of each. Each draw is a whole mixture: weights, means and standard deviations. The mean of the draws is an
+# estimate, and their standard deviation says how uncertain it is. `fit` returns the draws as a tree, with the names
+# and dimensions that ArviZ uses.
 
 # %%
 nuts = bg.fit(x, 2, random_seed=1, progressbar=False)
 nuts["posterior"].to_dataset()
 
 # %% [markdown]
-# Have the chains been everywhere? `diagnose` judges that.
+# Have the chains explored the whole posterior? `diagnose` judges that.
 #
-# * `r_hat` compares the chains with one another: 1 if all have seen the same, too much above 1.01.
-# * `ess_bulk` and `ess_tail`, effective sample sizes: successive draws are alike; as many independent ones would tell as
-#   much about the middle and about the tails. 100 for each chain are enough.
-# * A divergence is a step at which NUTS lost its way; there should be none.
+# * `r_hat` compares the chains with one another. It is 1 if they all agree. Above 1.01 is too much.
+# * `ess_bulk` and `ess_tail` are effective sample sizes. Successive draws are alike, so they say less than independent
+#   ones. The effective sample size is the number of independent draws that would say as much about the bulk or the
+#   tails. 100 per chain are enough.
+# * A divergence is a step at which NUTS went astray. There should be none.
 #
-# The first table is about what does not depend on which component is called 0, such as the density at some points.
+# The first table shows quantities that do not depend on how the components are numbered, such as the density at some
+# points.
 
 # %%
 bg.diagnose(nuts)
 
 # %% [markdown]
-# Nothing to complain of. Traces that look like this can be believed: every chain on top of every other. (Left: the
-# density of each parameter, a line for each chain; right: draw after draw. From top to bottom: weights, means, standard
-# deviations.)
+# All diagnostics passed. The traces below look as they should: all chains lie on top of one another. The left column
+# shows the density of each parameter, with one line per chain. The right column shows the draws in order. The rows are
+# weights, means and standard deviations.
 
 # %%
 _ = az.plot_trace_dist(nuts, var_names=["w", "mu", "sigma"], backend="matplotlib", figure_kwargs={"figsize": (10, 6)})
 
 # %% [markdown]
-# With 10 000 observations and a weak prior, posterior mean and EM estimate should be all but the same, and they are: `z`,
-# their difference in posterior standard deviations, is small everywhere. What EM does not give is the column `sd`, and the
-# interval from `lower` to `upper`, which holds the parameter with a probability of 95 %.
+# With 10 000 observations and a weak prior, the posterior mean and EM's estimate should be nearly the same, and they
+# are. The column `z` is their difference in posterior standard deviations; it is small everywhere. EM does not give
+# the column `sd`, nor the 95 % credible interval from `lower` to `upper`.
 
 # %%
 check = bg.check_against_em(nuts)
 check
 
 # %% [markdown]
-# The band around the density is as narrow as 10 000 observations make it; EM's density, dashed, runs within it.
+# The band around the density is narrow, because there are 10 000 observations. EM's density (dashed) lies within it.
 
 # %%
 _ = bg.plots.plot_fit(nuts)
@@ -160,9 +165,9 @@ _ = bg.plots.plot_fit(nuts)
 # %% [markdown]
 # ## ADVI
 #
-# NUTS is exact up to the number of draws. ADVI is an approximation: the Gaussian that comes closest to the posterior, on a
-# scale where all parameters are free. (By default it keeps their correlations.) PSIS k-hat says how close that is: usable
-# below 0.7, as here.
+# NUTS is exact up to Monte Carlo error. ADVI is an approximation. It transforms all parameters to an unconstrained
+# scale and finds the Gaussian closest to the posterior there. (By default it keeps their correlations.) PSIS k-hat
+# says how close that Gaussian is. Below 0.7, as here, it is usable.
 
 # %%
 advi = bg.fit(x, 2, method="advi", random_seed=1, progressbar=False)
@@ -176,8 +181,8 @@ both.round(3)
 # %% [markdown]
 # ## Three Gaussians
 #
-# The same road for 0.3 N(0, sd 1) + 0.5 N(10, sd 1) + 0.2 N(3, sd 1). The package numbers clusters by increasing mean, so
-# the true mixture is sorted to be compared.
+# We repeat the analysis for 0.3 N(0, sd 1) + 0.5 N(10, sd 1) + 0.2 N(3, sd 1). The package numbers clusters by
+# increasing mean, so we sort the true mixture before comparing.
 
 # %%
 x3, _, truth3 = bg.datasets.three_gaussians()
@@ -196,22 +201,22 @@ table3[["truth", "em", "mean", "sd", "lower", "upper"]].round(3)
 # %% [markdown]
 # ## The answer
 #
-# All three find both mixtures: every true parameter is within three posterior standard deviations of the posterior mean,
-# EM's estimates within a third of one, and ADVI's standard deviations within 15 % of those by NUTS. Real data are fewer,
-# and then the ways part: see [the galaxies](02_galaxies.ipynb).
+# All three methods find both mixtures. Every true parameter is within three posterior standard deviations of the
+# posterior mean. EM's estimates are within a third of one. ADVI's standard deviations are within 15 % of those by
+# NUTS. Real data sets are smaller, and then the methods differ: see [the galaxies](02_galaxies.ipynb).
 #
 # ## What was said above, checked
 
 # %%
 one_step = bg.Mixture(by_hand.weights, by_hand.means, sigma=by_hand.sigma)
 history = bg.fit_em(x, 2, start=start).history
-assert np.isclose(history[1], one_step.log_density(x).sum())  # the iteration by hand is the package's first
+assert np.isclose(history[1], one_step.log_density(x).sum())  # the iteration by hand equals the package's first
 assert (np.diff(history) > -1e-8).all()
 assert dict(nuts["posterior"]["mu"].sizes) == {"chain": 4, "draw": 1000, "cluster": 2}
 for tree, verdict in ((nuts, check), (nuts3, check3), (advi, bg.check_against_em(advi))):
     assert bg.diagnose(tree).ok
     assert verdict.ok
-    assert verdict.table["z"].abs().max() < 0.3  # all but the same as EM
+    assert verdict.table["z"].abs().max() < 0.3  # nearly the same as EM
 assert advi["approximation"].attrs["pareto_k"] < 0.7
 true2 = np.concatenate([truth.weights, truth.means, truth.sigma])
 assert (np.abs(check.table["mean"] - true2) < 3 * check.table["sd"]).all()

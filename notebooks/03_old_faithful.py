@@ -11,27 +11,27 @@
 # %% [markdown]
 # # Old Faithful: two features, two kinds of eruptions
 #
-# **Question.** A geyser's eruptions are short or long, and the wait for the next one is short or long with them. Within a
-# kind of eruption, does a longer one still mean a longer wait, and how sure can one be?
+# **Question.** A geyser's eruptions are short or long. After a short one the wait for the next is short, after a long
+# one it is long. Within one kind, does a longer eruption still mean a longer wait, and how sure is that?
 #
-# **You will learn** that several features go through the same calls, how to get from covariances to correlations with
-# their uncertainty, and how to choose among structures of covariances by prediction.
+# **You will learn** that the same calls work for several features. You also learn to get from covariances to
+# correlations with their uncertainty, and to choose a covariance structure by how well it predicts.
 #
-# *Notebook 3 of 15. Before: [the galaxies](02_galaxies.ipynb). Next:
-# [label switching and several solutions](04_label_switching_and_several_solutions.ipynb), when chains disagree.*
+# *Notebook 3 of 15. Before: [the galaxies](02_galaxies.ipynb). Next: [label switching and several
+# solutions](04_label_switching_and_several_solutions.ipynb), when chains disagree.*
 
 # %%
 import arviz as az
 
 import bayesgmm as bg
 
-published = bg.datasets.old_faithful()  # minutes: how long it lasted, how long until the next one
+published = bg.datasets.old_faithful()  # in minutes: how long it lasted, how long until the next
 published.describe().round(2)
 
 # %% [markdown]
-# Waiting times were written down in whole minutes, and fifteen of them are 78. Onto equal observations a component can
-# shrink without limit, so that the posterior of the default prior does not exist (`fit` takes that into account). What was
-# rounded is spread again, each observation uniformly over the minute that it stands for.
+# Waiting times were recorded in whole minutes, and fifteen of them are 78. A component can shrink onto equal
+# observations without limit. Under the default prior the posterior then does not exist (`fit` takes that into
+# account). Here `jitter` spreads the rounded values again, each uniformly over the minute that it stands for.
 
 # %%
 eruptions = bg.jitter(published, random_seed=1)
@@ -41,16 +41,16 @@ for name, table in (("as published", published), ("spread again", eruptions)):
 # %% [markdown]
 # ## The same calls as for one feature
 #
-# `fit` takes the table as it is; the columns' names become coordinates. Each cluster has a mean vector `mu` and a
-# covariance matrix `cov`. (The scale of the covariances, `C0`, is learnt too; it has a group of its own,
-# `hyperparameters`.) The posterior means:
+# `fit` takes the table as it is, and column names become coordinates. Each cluster has a mean vector `mu` and a
+# covariance matrix `cov`. (The scale of the covariances, `C0`, is learnt too. It is in a group of its own,
+# `hyperparameters`.) These are the posterior means:
 
 # %%
 tree = bg.fit(eruptions, 2, random_seed=1, progressbar=False)
 tree["posterior"].to_dataset().mean(("chain", "draw"))
 
 # %% [markdown]
-# Can the draws be trusted, and do they agree with EM? Both verdicts stand in the first line.
+# Can the draws be trusted, and do they agree with EM? The first line of each output gives the verdict.
 
 # %%
 bg.diagnose(tree)
@@ -62,9 +62,9 @@ check
 # %% [markdown]
 # ## The picture
 #
-# Thick ellipses hold 90 % of a cluster at its posterior mean, thin ones are single draws, dashed ones EM's. A ring marks
-# an eruption of which it is less than 90 % sure to which kind it belongs: there is one. On the diagonal stand the
-# densities of each feature, as in the notebooks before.
+# Thick ellipses hold 90 % of a cluster at its posterior mean. Thin ellipses are single draws, and dashed ones are
+# EM's. A ring marks an eruption whose kind is less than 90 % sure; there is one. The diagonal shows the density of
+# each feature, as in the earlier notebooks.
 
 # %%
 _ = bg.plots.plot_pairs(tree)
@@ -72,8 +72,8 @@ _ = bg.plots.plot_pairs(tree)
 # %% [markdown]
 # ## The answer
 #
-# The ellipses lean: within both kinds longer eruptions come with longer waits. Correlations and standard deviations are
-# functions of `cov`, so every draw has its own; `add_correlations` puts them beside it.
+# The ellipses are tilted: within both kinds longer eruptions come with longer waits. Correlations and standard
+# deviations are functions of `cov`, so each draw has its own values. `add_correlations` stores them beside `cov`.
 
 # %%
 within = bg.add_correlations(tree)
@@ -81,9 +81,10 @@ correlation = within["posterior"]["corr"].sel(pair="eruptions, waiting").rename(
 az.summary(correlation.to_dataset(), kind="stats", ci_prob=0.9, ci_kind="eti", round_to="none").round(2)
 
 # %% [markdown]
-# Over all eruptions the correlation is 0.90, but that is mostly the difference between the two kinds. Within a kind it is
-# about 0.3 for the short ones and 0.4 for the long ones. That both are positive is all but certain. That the second is
-# larger is not: its probability is about 0.8. To get such probabilities, count draws.
+# Over all eruptions the correlation is 0.90, but that is mostly the difference between the two kinds. Within a kind it
+# is about 0.3 for the short eruptions and 0.4 for the long ones. Both are almost certainly positive. Whether the
+# second is larger is not certain: the probability is about 0.8. Such a probability is the share of the draws in which
+# the statement is true.
 
 # %%
 positive = (correlation > 0).mean(("chain", "draw"))
@@ -94,10 +95,10 @@ print("probability that that of the long eruptions is larger:", round(float(larg
 # %% [markdown]
 # ## Simpler covariances
 #
-# Did the answer need a covariance matrix for each kind? Four structures can be asked for (scikit-learn calls them
-# `covariance_type`). Leave-one-out cross-validation (LOO) tells how well each predicts an eruption that it has not seen:
-# `elpd` is the log density that it gives to such eruptions, summed, higher is better; `dse` is the standard error of the
-# difference to the best.
+# Did the answer need a covariance matrix for each kind? There are four structures to choose from (scikit-learn calls
+# them `covariance_type`). Leave-one-out cross-validation (LOO) says how well each one predicts an eruption that it has
+# not seen. `elpd` is the log density of such eruptions, summed; higher is better. `dse` is the standard error of the
+# difference from the best.
 
 # %%
 structures = {
@@ -108,9 +109,9 @@ comparison = az.compare({name: az.loo(each, pointwise=True) for name, each in st
 comparison[["elpd", "elpd_diff", "dse"]].round(1)
 
 # %% [markdown]
-# A covariance for each kind predicts best, but whether one common covariance does any worse cannot be told: the difference
-# is below two standard errors. Features that are independent within a cluster predict worse by more than that: the
-# correlation is real. Spheres, which measure both features in one unit, are out of the question.
+# A covariance matrix for each kind predicts best. But one common matrix may predict equally well: the difference is
+# below two standard errors. Assuming independent features within a cluster predicts worse by more than that, so the
+# correlation is real. Spherical covariances measure both features in one unit, and are ruled out.
 #
 # ## What was said above, checked
 
