@@ -11,15 +11,15 @@
 # %% [markdown]
 # # Label switching, and several solutions
 #
-# **Question.** The chains of a mixture disagree. Is that a matter of names, which can be mended, or of substance, which
-# must be told? The velocities of the 82 galaxies have both: several solutions with two components, exchangeable names
-# with six.
+# **Question.** The chains of a mixture disagree. Do they differ only in how the clusters are numbered, which can be
+# repaired? Or have they found different solutions, which must be reported? The velocities of the 82 galaxies show
+# both: several solutions with two components, exchangeable labels with six.
 #
-# **You will learn** to tell the two apart, what to do in each case, and what can be said of clusters whose names mean
-# nothing.
+# **You will learn** to tell the two cases apart, what to do in each, and what can be said about clusters whose labels
+# mean nothing.
 #
 # *Notebook 4 of 15. Before: [Old Faithful](03_old_faithful.ipynb), and [the galaxies](02_galaxies.ipynb) with three
-# components, where neither trouble arises. Next: [how many components](05_how_many_components.ipynb).*
+# components, where neither problem arises. Next: [how many components](05_how_many_components.ipynb).*
 
 # %%
 import warnings
@@ -34,28 +34,28 @@ velocity = bg.datasets.galaxies()  # in 1000 km/s
 # %% [markdown]
 # ## Two components: several solutions
 #
-# EM's restarts find two optima whose log-likelihoods differ by 0.2. In one a small cluster holds the seven galaxies
-# near 10; in the other a narrow cluster near 21 stands on a broad one. Which of them is the answer? What counts is not how
-# high the posterior is at its top, but how much of it lies there: a low broad hill may hold more than a narrow peak. `fit`
-# estimates that roughly, by putting a Gaussian on each top (Laplace's method), and has its chains begin in proportion: see
-# `mass` and `chains`.
+# EM's restarts find two optima whose log-likelihoods differ by 0.2. In one, a small cluster holds the seven galaxies
+# near 10. In the other, a narrow cluster near 21 lies on top of a broad one. Which of them is the answer? The height
+# of the posterior at its peak does not decide that, but the probability around the peak does. A low, broad hill may
+# hold more of it than a narrow peak. `fit` estimates this probability roughly, by a Gaussian at each optimum
+# (Laplace's method). It starts its chains at the optima in the same proportions: see `mass` and `chains`.
 
 # %%
 few = bg.fit(velocity, 2, random_seed=1, progressbar=False)
 few["optima"].to_dataset()
 
 # %% [markdown]
-# The likelier optimum has about 2 % of the posterior: of four chains none begins there. The four agree, and `diagnose`
-# says what they leave out.
+# The optimum with the higher likelihood has about 2 % of the posterior, and none of the four chains starts there. The
+# four chains agree, and `diagnose` says which solution they leave out.
 
 # %%
 diagnosis = bg.diagnose(few)
 diagnosis
 
 # %% [markdown]
-# Is 2 % right? NUTS cannot say: from the large solution it does not find the way to the small one. The other sampler,
-# Gibbs, draws labels and parameters in turn (a sweep); for one feature it can say, because between its sweeps it divides
-# components anew. Counting the draws whose lower mean is below 11:
+# Is 2 % right? NUTS cannot say, because it does not find the way from the large solution to the small one. The other
+# sampler, Gibbs, draws labels and parameters in turn; one such round is a sweep. For one feature it can answer,
+# because it makes split-merge moves between its sweeps. We count the draws whose lower mean is below 11:
 
 # %%
 passing = bg.fit(velocity, 2, method="gibbs", random_seed=1, progressbar=False)
@@ -64,26 +64,27 @@ print("in each chain", share.values.round(3), "in all", float(share.mean().round
 print("largest R-hat", bg.diagnose(passing).invariants["r_hat"].max().round(3))
 
 # %% [markdown]
-# All four chains pass back and forth, and agree with one another. The rough weight by Laplace's method was about right.
+# All four chains move back and forth between the solutions, and they agree with one another. The rough estimate by
+# Laplace's method was about right.
 #
 # ## When chains sit apart
 #
-# Between other solutions no sampler passes. Four groups at the corners of a square can be taken for two in two ways, side
-# by side or one above the other, and there is nothing in between.
+# Other solutions are so far apart that no sampler moves between them. Take four groups at the corners of a square. Two
+# components can describe them in two ways, side by side or one above the other, and there is nothing in between.
 
 # %%
 corners = bg.Mixture([0.25] * 4, [[0, 0], [0, 4], [4, 0], [4, 4]], np.broadcast_to(np.eye(2), (4, 2, 2)))
 points, _ = corners.sample(120, random_seed=4)
 square = pd.DataFrame(points, columns=["east", "north"])
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)  # which says what is printed next
+    warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)  # it says what is printed next
     apart = bg.fit(square, 2, method="nuts", random_seed=1, progressbar=False)
 [finding.problem for finding in bg.diagnose(apart).findings]
 
 # %% [markdown]
-# So the finding is not just "not converged", but which solutions there are. `solutions` groups the chains by what does not
-# depend on names, and can weigh the groups by how well they predict. (The log posterior is that of the standardised data
-# with the prior's share; the log-likelihood is that of the data.)
+# So the finding is not just "not converged". It also says which solutions there are. `solutions` groups the chains by
+# quantities that do not depend on labels. It can also weigh the groups by how well they predict. (The log posterior is
+# for the standardised data and includes the prior. The log-likelihood is for the data themselves.)
 
 # %%
 solutions = bg.solutions(apart, weigh="stacking")
@@ -96,25 +97,25 @@ solutions
 _ = bg.plots.plot_solutions(apart)
 
 # %% [markdown]
-# The share of the chains is that of the starts, which were dealt in proportion to Laplace's weights. Stacking (`weight`)
-# asks for the mixture of the two solutions that best predicts an observation that was left out, and not for the posterior
-# probability: it takes some of each. That two components are best mixed with two others shows that two are too few for
-# these data.
+# The chains' share of a solution only repeats how many chains started there, in proportion to Laplace's weights.
+# Stacking (`weight`) looks for the mixture of the two solutions that best predicts a left-out observation. This is not
+# the posterior probability of a solution. Here stacking takes some of each. Two components predict best when mixed
+# with two others, which shows that two are too few for these data.
 #
 # ## Six components: exchangeable names
 #
-# Nothing in the model says which cluster is number 0. With six components the sampler changes the names within a chain;
-# by Gibbs, which deals names anew in every sweep, it does so all the time. `relabel` (which `fit` does by default)
-# looks for the order in which the names mean the same. Below is the mean of each cluster in every draw, before and after.
-# (Points far outside the data are clusters that are empty in that draw: nothing but the prior holds their means.)
+# Nothing in the model says which cluster is number 0. With six components the labels switch within a chain. With Gibbs
+# they switch all the time, because every sweep permutes them anew. `relabel` looks for the order in which each label
+# keeps its meaning; `fit` does this by default. The figure shows the mean of each cluster in every draw, before and
+# after. (Points far outside the data are clusters that are empty in that draw: only the prior determines their means.)
 
 # %%
 tree = bg.fit(velocity, 6, method="gibbs", random_seed=1, progressbar=False)
 _ = bg.plots.plot_relabelling(tree)
 
 # %% [markdown]
-# The picture on the right is tidier, and still it would be wrong to describe its clusters one by one. `diagnose` judges
-# the two things apart: what does not depend on names has converged, and names cannot be trusted.
+# The panel on the right is tidier. It would still be wrong to describe its clusters one by one. `diagnose` judges two
+# things separately: quantities without labels have converged, and labels cannot be trusted.
 
 # %%
 six = bg.diagnose(tree)
@@ -125,27 +126,28 @@ quality = bg.label_quality(tree)
 quality
 
 # %% [markdown]
-# In most draws the six components do not fall one by one into six groups: some clusters are split in one draw and
-# joined in the next, others are empty. Relabelling cannot mend that, since there is nothing to name. What can be said
-# is what does not need names: the density, the number of clusters that hold a galaxy, and which galaxies belong
-# together. Here is the posterior of the number of clusters that hold a galaxy:
+# In most draws the six components do not fall into six groups, one in each. Some clusters are split in one draw and
+# joined in the next. Others are empty. Relabelling cannot repair that, since there is nothing to label. Some answers
+# need no labels: the density, the number of clusters that hold a galaxy, and which galaxies belong together. Here is
+# the posterior of the number of clusters that hold a galaxy:
 
 # %%
 occupied = bg.occupied_clusters(tree, random_seed=1)
 occupied.to_series().value_counts(normalize=True).sort_index().round(2)
 
 # %% [markdown]
-# And here, for every pair of galaxies, is the probability that they belong to one cluster, dark if they do for sure. Lines
-# divide the groups of `partition`, which loses least, in expectation, against the draws' own partitions. (The loss is the
-# variation of information.)
+# The next figure shows, for every pair of galaxies, the probability that they belong to one cluster. Dark means
+# certain. Lines separate the groups of `partition`. This is the partition with the smallest expected distance to the
+# partitions of the draws. (The distance is the variation of information.)
 
 # %%
 partition = bg.partition(tree)
 _ = bg.plots.plot_coclustering(tree)
 
 # %% [markdown]
-# It has five groups, although six components were fitted: seven galaxies near 10, two near 16, three near 33, and two
-# groups of some 35 that touch near 21. The three small groups are sharp; the border between the large ones is not.
+# The partition has five groups, although six components were fitted. Seven galaxies are near 10, two near 16, and
+# three near 33. Two groups of some 35 touch near 21. The three small groups are sharp; the border between the large
+# ones is not.
 
 # %%
 velocity.groupby(partition.values).agg(["count", "min", "max"])
@@ -153,13 +155,14 @@ velocity.groupby(partition.values).agg(["count", "min", "max"])
 # %% [markdown]
 # ## NUTS or Gibbs?
 #
-# Both sample the same posterior. On data as small as these Gibbs passes with ease between solutions that NUTS is slow to
-# leave: see the effective sample sizes. Where NUTS has trouble, `diagnose` recommends Gibbs, and `fit` without a `method`
-# takes it. At five places, one of them in the gap near 16, their densities differ by less than a fifth.
+# Both sample the same posterior. On data as small as these Gibbs moves easily between solutions that NUTS is slow to
+# leave: compare the effective sample sizes. Where NUTS has trouble, `diagnose` recommends Gibbs, and `fit` without a
+# `method` chooses it. We compare the two densities at five places, one of them in the gap near 16. They differ by less
+# than a fifth.
 
 # %%
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)  # of a few divergences
+    warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)  # about a few divergences
     nuts = bg.fit(velocity, 6, method="nuts", random_seed=2, progressbar=False)
 by_nuts = bg.diagnose(nuts)
 print("smallest ESS: Gibbs", six.invariants["ess_bulk"].min().round(), "NUTS", by_nuts.invariants["ess_bulk"].min().round())
@@ -174,9 +177,10 @@ densities = [bg.predictive_density(each, grid).sel(statistic="mean") for each in
 # %% [markdown]
 # ## The answer
 #
-# Chains that disagree about what has no names sit in different solutions: weigh them, or use another number of components,
-# but do not average in silence. Chains that disagree about names alone are mended by `relabel`, as far as the names mean
-# something; where `label_quality` says that they do not, ask for densities, pairs and partitions.
+# Do the chains disagree about quantities without labels? Then they sit in different solutions. Weigh the solutions, or
+# use another number of components, but do not average them without saying so. Do the chains disagree about labels
+# alone? Then `relabel` repairs that, as far as the labels mean something. Where `label_quality` says that they do not,
+# ask for densities, pairs and partitions.
 #
 # ## What was said above, checked
 

@@ -11,14 +11,15 @@
 # %% [markdown]
 # # How many components?
 #
-# **Question.** How many groups are there among the velocities of 82 galaxies? Published answers run from three to nine.
-# This notebook asks in several ways, shows that they agree where they ask the same, and why they differ where they do not.
+# **Question.** How many groups are there among the velocities of 82 galaxies? Published answers run from three to
+# nine. This notebook asks in several ways. The ways agree where they ask the same question, and it shows why they
+# differ where they do not.
 #
-# **You will learn** what predictive comparison, evidence, BIC and the posterior of k each answer, how decided each answer
-# is, and what to report.
+# **You will learn** which question predictive comparison, evidence, BIC and the posterior of k each answer, how
+# decisive each answer is, and what to report.
 #
-# *Notebook 5 of 15. Before: [label switching and several solutions](04_label_switching_and_several_solutions.ipynb). Next:
-# [your own model](06_your_own_model.ipynb).*
+# *Notebook 5 of 15. Before: [label switching and several solutions](04_label_switching_and_several_solutions.ipynb).
+# Next: [your own model](06_your_own_model.ipynb).*
 
 # %%
 import numpy as np
@@ -30,14 +31,14 @@ velocity = bg.datasets.galaxies()  # in 1000 km/s
 # %% [markdown]
 # ## One call
 #
-# `compare` fits every k and sets side by side
+# `compare` fits every k and answers three questions side by side:
 #
-# * how well it predicts a galaxy that was left out (LOO): `elpd_loo`, higher is better, with its distance to the best,
-#   `elpd_diff`, and that distance's standard error, `dse`. Leaving out is done by weighting the draws anew; where that
-#   cannot be trusted, the galaxy is left out in earnest and the model fitted again;
-# * how probable the data are, averaged over all mixtures that the prior allows: `log_evidence`, higher is better, with its
-#   numerical error, `mcse`; from it follows `p_k`, the posterior of k if all k compared are as probable beforehand;
-# * what EM's criteria say: `bic`, lower is better.
+# * How well is a left-out galaxy predicted (LOO)? `elpd_loo`, higher is better. `elpd_diff` is the difference from the
+#   best, and `dse` its standard error. LOO reweights the draws instead of refitting. Where the weights cannot be
+#   trusted, the galaxy is really left out and the model refitted.
+# * How probable are the data, averaged over all mixtures that the prior allows? `log_evidence`, higher is better, with
+#   its numerical error, `mcse`. It gives `p_k`, the posterior of k if all k compared are equally probable beforehand.
+# * What do EM's criteria say? `bic`, lower is better.
 
 # %%
 comparison = bg.compare(velocity, range(1, 9), random_seed=1, progressbar=False)
@@ -47,20 +48,23 @@ comparison
 _ = bg.plots.plot_compare(comparison)
 
 # %% [markdown]
-# Each is drawn as its distance to the best, which has a ring.
+# Each criterion is drawn as its distance from the best value, which has a ring.
 #
-# **Prediction** (left). One and two components predict clearly worse. From three on every difference is within its
-# uncertainty: a component too many does little harm, since the posterior gives it little weight or lets it split a group.
-# LOO says how many are needed, and hardly ever that there are too many.
+# **Prediction** (left). One and two components predict clearly worse. From three on, every difference is within its
+# uncertainty. A component too many does little harm: the posterior gives it little weight or lets it split a group.
+# LOO says how many components are needed, and hardly ever that there are too many.
 #
-# **Evidence** (middle). It rises to five or six, then begins to fall: each further component brings a prior that must be
-# paid for. From four to seven no two differ by a factor of three, below which nothing is decided.
+# **Evidence** (middle). It rises to five or six, then begins to fall. Each further component brings parameters with a
+# prior of their own, and the evidence charges for that. From four to seven, no two differ by a factor of three. A
+# smaller factor than that decides nothing.
 #
-# **Point estimates** (right). BIC takes one maximum of the likelihood and a penalty that is right for long data with
-# regular parameters. Mixtures with more components than needed are not regular, and 82 galaxies are not many.
+# **Point estimates** (right). BIC combines one maximum of the likelihood with a penalty. The penalty is right for
+# large samples and regular models. Mixtures with more components than needed are not regular, and 82 galaxies are not
+# many.
 #
-# The fits themselves: from five on the posterior's density (solid) hardly changes, while EM (dashed) puts peaks on single
-# pairs of galaxies. That is why BIC turns to six, and what the last line under the table warns of.
+# The next figure shows the fits themselves. From five on, the posterior's density (solid) hardly changes, while EM
+# (dashed) puts peaks on single pairs of galaxies. That is why BIC prefers six. The last line under the table warns of
+# it.
 
 # %%
 _ = bg.plots.plot_fits(comparison)
@@ -68,8 +72,9 @@ _ = bg.plots.plot_fits(comparison)
 # %% [markdown]
 # ## The posterior of k
 #
-# k is unknown, so Bayes' answer is its posterior. `posterior_k` samples k along with everything else (the telescoping
-# sampler), under the priors of Richardson and Green (1997): k uniform on 1 to 30, weights uniform on the simplex.
+# k is unknown, so the Bayesian answer is its posterior. `posterior_k` samples k along with everything else (the
+# telescoping sampler). The priors are those of Richardson and Green (1997): k uniform on 1 to 30, weights uniform on
+# the simplex.
 
 # %%
 telescoped = bg.posterior_k(velocity, prior_k=bg.priors.Uniform(30), random_seed=1, progressbar=False)
@@ -82,15 +87,15 @@ table.round(3)
 _ = bg.plots.plot_k(telescoped)
 
 # %% [markdown]
-# The probabilities are those that were published, whose own Monte Carlo error is not known. The two pictures answer two
-# questions. On the left: of how many Gaussians is the population that the galaxies were drawn from a mixture? On the
-# right: how many of these have a galaxy among the 82? Under weights that are uniform on the simplex few components are
-# empty, so the two differ little, and the left one reaches further.
+# The probabilities agree with the published ones, whose own Monte Carlo error is not known. The two panels answer two
+# questions. Left: the galaxies were drawn from a population; how many Gaussians does it have? Right: how many of these
+# have a galaxy among the 82? With weights uniform on the simplex, few components are empty. So the two differ little,
+# and the left one reaches further.
 #
 # ## Do the two ways agree?
 #
-# Bayes' theorem turns the evidence of each k, found by bridge sampling, into p(k | x). It must be what the sampler over k
-# finds by counting, once both are restricted to the same k.
+# Bayes' theorem turns the evidence of each k, computed by bridge sampling, into p(k | x). The sampler over k gets p(k
+# | x) by counting draws. The two must agree, once both are restricted to the same k.
 
 # %%
 by_evidence = comparison.table.set_index("k")[["p_k", "mcse"]]
@@ -101,10 +106,10 @@ both.round(3)
 # %% [markdown]
 # ## What the prior has to do with it
 #
-# Prediction barely notices the prior; evidence answers to it, because it asks how well mixtures *drawn from the prior*
-# predict the data. A prior on k that prefers few, with weights that leave components empty as k grows (the dynamic prior
-# of Frühwirth-Schnatter, Malsiner-Walli and Grün), moves the posterior of k: three is now the most probable number, of
-# components and of occupied clusters alike.
+# Prediction hardly depends on the prior. The evidence does, because it asks how well mixtures *drawn from the prior*
+# predict the data. Here is a prior on k that prefers few components, with weights that leave components empty as k
+# grows. (It is the dynamic prior of Frühwirth-Schnatter, Malsiner-Walli and Grün.) It changes the posterior of k:
+# three is now the most probable number, both of components and of occupied clusters.
 
 # %%
 sparse = bg.posterior_k(
@@ -113,9 +118,9 @@ sparse = bg.posterior_k(
 _ = bg.plots.plot_k(sparse)
 
 # %% [markdown]
-# And the means: let their prior standard deviation be a fifth of the data's range instead of the whole of it. A component
-# more then costs less, since its mean is not looked for where nothing is. The log evidence of six components rises by more
-# than three, elpd changes by less than one from four on.
+# The prior of the means matters, too. Let its standard deviation be a fifth of the data's range instead of the whole
+# range. An additional component then costs less, since its mean is not looked for where there are no data. The log
+# evidence of six components rises by more than three. From four components on, elpd changes by less than one.
 
 # %%
 spread = np.ptp(velocity)
@@ -130,9 +135,10 @@ beside.round(1)
 # %% [markdown]
 # ## What to report
 #
-# *At least three groups*: every way agrees on that. For prediction average over k instead of choosing, with the stacking
-# weights or over the posterior of k. If one number must be named, name the prior with it. And if the question is which
-# galaxies belong together, answer that one: the partition that loses least in expectation, averaged over k.
+# *At least three groups*: all methods agree on that. For prediction, average over k instead of choosing, with the
+# stacking weights or over the posterior of k. If you must name one number, name the prior with it. If the question is
+# which galaxies belong together, answer that question. Report the partition that minimises the expected loss, averaged
+# over k.
 
 # %%
 velocity.groupby(telescoped["partition"]["partition"].values).agg(["count", "min", "max"])

@@ -11,12 +11,12 @@
 # %% [markdown]
 # # Your own model: a group of three galaxies, or strays?
 #
-# **Question.** Three of the 82 galaxies move at 32 to 34 thousand km/s, far from all others. Are they a supercluster of
-# their own, or strays between the superclusters? And how much of the answer is the prior's?
+# **Question.** Three of the 82 galaxies move at 32 to 34 thousand km/s, far from all others. Are they a supercluster
+# of their own, or strays between the superclusters? And how much of the answer comes from the prior?
 #
-# **You will learn** to state a model of your own in PyMC, with priors that say what you know and a component for outliers,
-# to take it through the same analysis as the package's own, and to compare it with others, even with one that is no
-# Gaussian mixture at all.
+# **You will learn** to write a model of your own in PyMC, with priors that say what you know and a component for
+# outliers. You also learn to analyse it like the package's own model, and to compare it with others, even with one
+# that is not a Gaussian mixture.
 #
 # *Notebook 6 of 15. Before: [how many components](05_how_many_components.ipynb). It helps to have seen some PyMC.*
 
@@ -34,18 +34,18 @@ velocity = bg.datasets.galaxies()  # in 1000 km/s
 # %% [markdown]
 # ## What you know
 #
-# The package's own model knows nothing but the range of the data, and all its components are alike. Suppose that
-# astronomers told you more:
+# The package's own model knows only the range of the data, and treats all components alike. Suppose that astronomers
+# told you more:
 #
-# * superclusters have been suspected near 10, 20, 23 and 33, give or take one: a normal prior of the centres, which
-#   differs from one to the next;
-# * within a supercluster velocities scatter by about one: a lognormal prior of the standard deviations;
-# * between superclusters there are single galaxies, at any velocity that the survey reaches, say as N(20, sd 10). That is
-#   not estimated but *known*, and holds the outliers of all clusters;
-# * one galaxy in ten is such a stray, more or less: a beta prior of the field's weight.
+# * Superclusters have been suspected near 10, 20, 23 and 33, give or take one. This becomes a normal prior for each
+#   centre.
+# * Within a supercluster, velocities scatter by about one. This becomes a lognormal prior for the standard deviations.
+# * Between superclusters there are single galaxies, at any velocity that the survey reaches, say as N(20, sd 10). This
+#   component, the field, is not estimated but *known*. It holds the outliers of all clusters.
+# * About one galaxy in ten is such a stray. This becomes a beta prior for the field's weight.
 #
-# `fit` takes any `pm.Model` whose data are a Gaussian mixture in variables `w`, `mu` and `sigma`; how these come about is
-# your affair. Here four clusters are drawn, and the field is put behind them as a fifth component.
+# `fit` takes any `pm.Model` whose data are a Gaussian mixture in variables `w`, `mu` and `sigma`. How you define these
+# is up to you. Here four clusters are drawn, and the field is appended as a fifth component.
 
 # %%
 with pm.Model() as model:
@@ -59,9 +59,10 @@ with pm.Model() as model:
     pm.NormalMixture("x", w=w, mu=mu, sigma=sigma, observed=velocity.to_numpy())
 
 # %% [markdown]
-# Before any fit: do data that these priors would produce look possible? Each line below is a data set drawn from the
-# prior: the share of galaxies up to each velocity (in 1000 km/s). They have a sensible range, and leave the sizes of the
-# clusters open, as they should. (For the package's own priors `bg.prior_predictive` draws them.)
+# Before any fit: do data drawn from these priors look plausible? This is a prior predictive check. Each line below is
+# a data set drawn from the prior: the share of galaxies up to each velocity (in 1000 km/s). The data sets have a
+# sensible range, and leave the sizes of the clusters open, as they should. (For the package's own priors,
+# `bg.prior_predictive` draws them.)
 
 # %%
 prior = pm.sample_prior_predictive(500, model=model, random_seed=1)
@@ -70,17 +71,18 @@ _ = az.plot_ppc_dist(prior, group="prior_predictive", backend="matplotlib")
 # %% [markdown]
 # ## The same analysis
 #
-# `relabel=False`, since these components have names already: the priors tell them apart.
+# We set `relabel=False`, because these components need no relabelling: the priors tell them apart.
 
 # %%
 tree = bg.fit(velocity, 5, model=model, relabel=False, random_seed=1, progressbar=False)
 bg.diagnose(tree)
 
 # %% [markdown]
-# It has converged, and the labels can be trusted. The tree is like any other, with your variables in it too.
+# The sampler has converged, and the labels can be trusted. The tree is like any other, and also contains your
+# variables.
 #
-# EM, which `check_against_em` sets beside the posterior, knows nothing of your priors. With five free components it spends
-# one on the two galaxies near 16, with a standard deviation of 0.04, and has none for a field.
+# `check_against_em` compares the posterior with EM, which knows nothing of your priors. EM fits five free components.
+# It spends one on the two galaxies near 16, with a standard deviation of 0.04, and has none left for a field.
 
 # %%
 check = bg.check_against_em(tree)
@@ -88,9 +90,9 @@ print(check.verdict)
 tree["em_baseline"].to_dataset().to_dataframe().round(2)
 
 # %% [markdown]
-# So here the verdict is no verdict on your model. It says, parameter by parameter, how much your priors matter, and that
-# components go by your names and not by EM's. As densities the two differ by less than single draws may differ from their
-# mean: a total variation of 0.10, where 0.19 is the limit.
+# So here the verdict does not judge your model. It says, parameter by parameter, how much your priors matter. It also
+# says that components follow your labels and not EM's. As densities the two differ less than single draws may differ
+# from their mean: the total variation is 0.10, and the limit is 0.19.
 
 # %%
 figure = bg.plots.plot_fit(tree)
@@ -99,21 +101,21 @@ _ = figure.axes[0].set_xlabel("velocity (1000 km/s)")
 # %% [markdown]
 # ## The answer: who is a stray?
 #
-# The probability that a galaxy is of the field, the last component, is its responsibility. Every draw gives another:
-# `mean` is the probability, all told, and `sd` says how far the draws disagree. These are the galaxies with more than 10
-# %:
+# The probability that a galaxy belongs to the field, the last component, is its responsibility. Every draw gives
+# another value. `mean` is the overall probability, and `sd` says how far the draws disagree. These galaxies have more
+# than 10 %:
 
 # %%
 of_field = bg.responsibilities(tree).sel(cluster=4, drop=True).to_dataframe().assign(velocity=velocity)
 of_field[of_field["mean"] > 0.1].round(2)
 
 # %% [markdown]
-# The two near 16 are probably strays, five to one; of the two near 27 nothing can be said. The three beyond 32 are more
-# probably a cluster than strays, about four to one.
+# The two near 16 are probably strays, five to one. For the two near 27 nothing can be said. The three beyond 32 are
+# more probably a cluster than strays, about four to one.
 #
-# The picture asks the same of one more galaxy, at any velocity (which would itself say something of the clusters: one
-# more at 33 would make that cluster surer). Cluster 4, the field, has what lies between the clusters, and everything far
-# outside.
+# The next figure asks the same about one more galaxy, at any velocity. (Such a galaxy would itself say something about
+# the clusters: one more at 33 would make that cluster more certain.) Cluster 4, the field, has what lies between the
+# clusters, and everything far outside.
 
 # %%
 figure = bg.plots.plot_responsibilities(tree)
@@ -122,9 +124,9 @@ _ = figure.axes[0].set_xlabel("velocity (1000 km/s)")
 # %% [markdown]
 # ## How much of it is the prior's?
 #
-# Take one number, the probability that a galaxy at 33 is a stray, in every draw. Then raise the prior to a power a little
-# off 1, and the likelihood in turn, and see how far the posterior of that number moves; less than 0.05 counts as
-# insensitive. ArviZ does this without a new fit, from each draw's log prior and log-likelihood.
+# Take one number: the probability, in every draw, that a galaxy at 33 is a stray. Now raise the prior to a power
+# slightly different from 1, then do the same with the likelihood. How far does the posterior of that number move? Less
+# than 0.05 counts as insensitive. ArviZ does this without a new fit, from each draw's log prior and log-likelihood.
 
 # %%
 posterior = tree["posterior"].to_dataset()
@@ -137,17 +139,17 @@ sensitivity = az.psense_summary(weighed, var_names=["stray_at_33", "stray", "cen
 sensitivity[["prior", "likelihood"]]
 
 # %% [markdown]
-# The answer about the three, `stray_at_33`, owes something to both: it would be another under another prior. The last row
-# says why. The scatter of a cluster of three galaxies is nearly all the prior's: three numbers say little about it, while
-# those of the first two clusters come from the data in the main. (ArviZ's notice points to rows in which both numbers
-# exceed 0.05.) So whoever reports the four to one reports the priors with it.
+# The answer about the three, `stray_at_33`, depends on both: with another prior it would be different. The last row
+# says why. The prior almost alone determines the scatter of a cluster of three galaxies, because three numbers say
+# little about it. The scatter of the first two clusters comes mainly from the data. (ArviZ's notice points to rows in
+# which both numbers exceed 0.05.) So if you report the four to one, report the priors with it.
 
 # %% [markdown]
 # ## Does it predict any better?
 #
-# Three rivals: the package's own model with four and with five components, and clusters with heavy tails in place of a
-# field. That last one is a mixture of Student t distributions. `fit` does not take it, because everything that it would be
-# handed on to computes with Gaussians:
+# There are three rivals. Two are the package's own model with four and with five components. The third has clusters
+# with heavy tails instead of a field, and is a mixture of Student t distributions. `fit` does not take it, because all
+# further functions compute with Gaussians:
 
 # %%
 with pm.Model() as heavy:
@@ -176,10 +178,11 @@ comparison = az.compare(elpd, round_to="none")
 comparison[["elpd", "elpd_diff", "dse", "diag_diff"]].round(1)
 
 # %% [markdown]
-# Heavy tails predict a little better than a field, and both a little better than components of which nothing is known; but
-# all lie within four, and differences so small are not to be built on. ArviZ says so too: with fewer than 100 observations
-# (`N < 100`) the standard errors are not reliable. What you know did no harm to prediction, and the field names the
-# strays, which tails do not. That is a reason to use it; the comparison is none against it.
+# Heavy tails predict a little better than a field. Both predict a little better than components about which nothing is
+# known. But all lie within four, and differences as small as that decide nothing. ArviZ says so, too: with fewer than
+# 100 observations (`N < 100`) the standard errors are not reliable. What you know did no harm to prediction. The field
+# also identifies the strays, which heavy tails do not. That is a reason to use it, and the comparison gives no reason
+# against it.
 #
 # ## What was said above, checked
 
