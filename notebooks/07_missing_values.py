@@ -11,11 +11,11 @@
 # %% [markdown]
 # # Missing values: what was the ozone on the days without a measurement?
 #
-# **Question.** In the summer of 1973 New York's air was watched on 153 days. Ozone is missing on 37 of them, radiation on 7.
-# Which kinds of days were there, and what was the ozone on the days when nobody measured it?
+# **Question.** In the summer of 1973 New York's air was observed on 153 days. Ozone is missing on 37 of them,
+# radiation on 7. Which kinds of days were there, and what was the ozone on the days without a measurement?
 #
-# **You will learn** to fit rows with gaps as they are, what is gained over leaving them out, to ask for the missing values
-# with their uncertainty, and to check such answers against values that you hid yourself.
+# **You will learn** to fit rows with gaps as they are, and what is gained over leaving them out. You also learn to
+# impute missing values with their uncertainty, and to check the imputations against values that you hid yourself.
 #
 # *Notebook 7 of 15. Before: [Old Faithful](03_old_faithful.ipynb), for several features.*
 
@@ -30,8 +30,9 @@ air = bg.datasets.air_quality()
 air.isna().sum()
 
 # %% [markdown]
-# All four columns are rounded, which makes ties, onto which a component could shrink: `jitter` spreads the values again over
-# what they were rounded from, and leaves gaps as they are. Ozone is skew, as concentrations are; its logarithm is not.
+# All four columns are rounded, which makes ties, and a component could shrink onto them. `jitter` spreads the values
+# again over the intervals that they were rounded from. It leaves gaps as they are. Ozone is skewed, as concentrations
+# are; its logarithm is not.
 
 # %%
 days = bg.jitter(air, random_seed=1)
@@ -40,13 +41,13 @@ seen = bg.Observations(days, missing="at_random")
 seen
 
 # %% [markdown]
-# `missing="at_random"` is a statement: whether a value is missing does not depend on what it would have been, *given what is
-# known of the day*. A monitor that stands still for repairs is fine, even if repairs are made in June. A monitor that fails
-# when there is much ozone is not, unless radiation, wind and temperature tell such days.
+# `missing="at_random"` is an assumption: whether a value is missing does not depend on what it would have been, *given
+# what is known of the day*. A monitor that is switched off for repairs is fine, even if repairs are made in June. A
+# monitor that fails when ozone is high is not fine, unless radiation, wind and temperature identify such days.
 #
 # ## Two kinds of days
 #
-# Every function takes `seen` as it would take a table. A day counts with what is known of it.
+# Every function accepts `seen` in place of a table. Each day contributes what is known of it.
 
 # %%
 tree = bg.fit(seen, 2, random_seed=1, progressbar=False)
@@ -56,8 +57,9 @@ bg.diagnose(tree).ok
 tree["posterior"]["mu"].mean(("chain", "draw")).to_pandas().round(1)
 
 # %% [markdown]
-# Dull days with less ozone, and bright, warm ones with more. (Ozone is a logarithm here: 2.9 are 18 parts per billion, 3.7
-# are 41.) Within both kinds warm days and days without wind have more of it, more clearly so on bright days:
+# One kind is dull days with less ozone, the other bright, warm days with more. (Ozone is a logarithm here: 2.9 is 18
+# parts per billion, 3.7 is 41.) Within both kinds there is more ozone on warm days and on days without wind. This is
+# clearer on bright days:
 
 # %%
 corr = bg.add_correlations(tree)["posterior"]["corr"].mean(("chain", "draw"))
@@ -66,8 +68,8 @@ corr.sel(pair=["ozone, wind", "ozone, temperature"]).to_pandas().round(2)
 # %% [markdown]
 # ## What the incomplete days are worth
 #
-# Dropping incomplete rows leaves 111 days of 153. By how many times are the standard deviations of the clusters' means
-# larger then?
+# Dropping incomplete rows leaves 111 days of 153. By what factor does this increase the standard deviations of the
+# clusters' means?
 
 # %%
 complete = bg.fit(days, 2, missing="drop", random_seed=1, progressbar=False)
@@ -77,14 +79,14 @@ sd = {
 (sd["complete"] / sd["all"]).round(2)
 
 # %% [markdown]
-# By up to a sixth, as if a quarter of the days had been missed. Ozone itself gains least: on most days that are dropped it
-# is what is missing.
+# By up to a sixth, as if a quarter of the days had been missed. Ozone itself gains least, because on most of the
+# dropped days ozone is the missing value.
 #
 # ## The ozone of the other days
 #
-# `impute` gives, for each entry that is missing, mean and standard deviation of its distribution given the rest of its row
-# and all other days; with `draws=`, whole data sets for whoever wants to go on with each of them (multiple imputation).
-# Intervals are those of the draws, brought back from the logarithm.
+# `impute` gives the mean and standard deviation of each missing value, given the rest of its row and all other days.
+# With `draws=` it returns complete data sets, for multiple imputation. The intervals below are quantiles of these
+# draws, transformed back from the logarithm.
 
 # %%
 lost = np.isnan(days["ozone"].to_numpy())
@@ -108,8 +110,8 @@ plt.show()
 # %% [markdown]
 # ## Is it true?
 #
-# Nobody knows the ozone of those days. But we can hide values that are known, and ask for them: every fourth measured one,
-# in an order drawn at random. Of their 90 % intervals about 90 % should hold what was hidden.
+# Nobody knows the ozone of those days. But we can hide known values and impute them. We hide a quarter of the measured
+# values, chosen at random. About 90 % of their 90 % intervals should contain the hidden value.
 
 # %%
 known = np.flatnonzero(~lost)
@@ -126,7 +128,7 @@ print(f"{inside.sum()} of {len(hidden)} intervals hold what was hidden")
 print(f"off by {np.sqrt(np.mean(off**2)):.2f} on average; the mean of all days would be off by {np.std(truth):.2f}")
 
 # %% [markdown]
-# The rest of a day takes a third off the error, and the intervals say honestly what is left of it.
+# The other values of a day reduce the error by a third, and the intervals describe honestly the error that is left.
 #
 # ## What was said above, checked
 

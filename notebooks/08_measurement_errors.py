@@ -11,14 +11,14 @@
 # %% [markdown]
 # # Errors of measurement: how many kinds of neutron stars are there?
 #
-# **Question.** The masses of 54 neutron stars have been measured, some to four digits, some hardly at all. How many kinds of
-# them are there, once the errors are taken away?
+# **Question.** The masses of 54 neutron stars have been measured, some to four digits, some very poorly. How many
+# kinds of them are there, once the measurement errors are removed?
 #
-# **You will learn** to fit values with errors, what goes wrong if the errors are ignored, to go from the density of values
-# to that of measurements, and to ask for the value behind a bad measurement.
+# **You will learn** to fit values with errors, and what goes wrong if the errors are ignored. You also learn to get
+# from the density of values to that of measurements, and to estimate the value behind a bad measurement.
 #
-# *Notebook 8 of 15. Before: [the galaxies](02_galaxies.ipynb). Next: [a histogram](09_histogram.ipynb), where only bins are
-# known.*
+# *Notebook 8 of 15. Before: [the galaxies](02_galaxies.ipynb). Next: [a histogram](09_histogram.ipynb), where only
+# bins are known.*
 
 # %%
 import matplotlib.pyplot as plt
@@ -28,7 +28,7 @@ import pandas as pd
 import bayesgmm as bg
 
 stars = bg.datasets.neutron_stars()
-mass, error = stars["mass"], stars["error"]  # in masses of the sun
+mass, error = stars["mass"], stars["error"]  # in solar masses
 stars.groupby("companion")[["mass", "error"]].agg(["count", "median"])
 
 # %%
@@ -41,8 +41,8 @@ ax.legend(title="companion", loc="upper left")
 plt.show()
 
 # %% [markdown]
-# The smallest and the largest masses are among those with large errors. How much of the width is the stars', and how much
-# is the errors'?
+# The smallest and the largest masses are among those with large errors. How much of the spread comes from the stars,
+# and how much from the errors?
 #
 # ## If the errors are ignored
 
@@ -52,12 +52,12 @@ em = {"ignored": bg.fit_em(mass, 2, random_seed=1).mixture}
 em["ignored"]
 
 # %% [markdown]
-# EM takes the numbers at their word: half of all stars are of a broad kind, with a standard deviation of 0.32 about 1.64.
-# It holds the heavy stars, and whatever was measured badly.
+# EM treats the measurements as exact. It assigns half of all stars to a broad kind, with mean 1.64 and standard
+# deviation 0.32. This kind holds the heavy stars, and whatever was measured badly.
 #
 # ## Values with errors
 #
-# `error=` says the standard deviation of each star's error. The mixture is then that of the masses themselves, without
+# `error=` gives the standard deviation of each star's error. The mixture then describes the masses themselves, without
 # errors.
 
 # %%
@@ -77,8 +77,8 @@ means = {
 pd.concat(means, names=["errors"]).round(2)
 
 # %% [markdown]
-# Three of four stars are near 1.35, one of four is near 1.84, and both kinds are narrow: what made them broad were errors.
-# Of the second kind, of which there are few, the posterior is more careful than EM, with the errors and without.
+# Three of four stars are near 1.35, and one of four is near 1.84. Both kinds are narrow: the errors made them look
+# broad. The second kind has few stars. The posterior is more cautious about it than EM, with the errors and without.
 
 # %%
 grid = np.linspace(0.8, 2.5, 400)
@@ -101,18 +101,18 @@ comparison = bg.compare(measured, range(1, 5), method="nuts", random_seed=1, pro
 comparison
 
 # %% [markdown]
-# One kind is ruled out: it predicts worse by more than two standard errors, and its probability is about one in a thousand.
-# Two are enough to predict a star that was left out. That there are exactly two is not known: three are about half as
-# probable as two, and four are possible. Such odds answer to the prior, too: see [how many
+# One kind is ruled out. It predicts worse by more than two standard errors, and its probability is about one in a
+# thousand. Two are enough to predict a left-out star. Whether there are exactly two is not known: three are about half
+# as probable as two, and four are possible. Such odds also depend on the prior: see [how many
 # components](05_how_many_components.ipynb).
 #
-# Nor is a component always a kind: two Gaussians may also be needed for a single kind that is skew. A gap would tell. In how
-# many of the draws has the density two peaks, with fewer stars between them?
+# A component is not always a kind, either: one skewed kind may also need two Gaussians. A gap would speak for two
+# kinds. In how many of the draws does the density have two peaks, with fewer stars between them?
 
 
 # %%
 def peaks(fit):
-    """How many the density of each draw has."""
+    """The number of peaks in each draw's density."""
     x = np.linspace(0.5, 3, 1001)
     w, mu, sigma = (fit["posterior"][name].values[..., None] for name in ("w", "mu", "sigma"))
     density = sum(w[:, :, j] / sigma[:, :, j] * np.exp(-0.5 * ((x - mu[:, :, j]) / sigma[:, :, j]) ** 2) for j in range(2))
@@ -126,8 +126,8 @@ print(f"two peaks with a probability of {two_peaks['known']:.0%}; if errors are 
 # %% [markdown]
 # ## From values to measurements
 #
-# Errors make a density wider. `predictive_density(..., observed=)` gives the density of measurements with an error of that
-# size: here, of 0.225, which is the median of the stars in X-ray binaries.
+# Errors make a density wider. `predictive_density(..., observed=)` gives the density of measurements with an error of
+# that size. Here we use 0.225, the median of the stars in X-ray binaries.
 
 # %%
 typical = error[stars["companion"] == "X-ray binary"].median()
@@ -141,13 +141,14 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# The gap is gone. However many stars were measured so, their histogram would have one peak: the two kinds are known from the
-# stars that were measured well.
+# The gap is gone. However many stars were measured with that error, their histogram would have one peak. We know the
+# two kinds from the stars that were measured well.
 #
 # ## The mass behind a bad measurement
 #
-# `impute` gives mean and standard deviation of each star's own mass, given its measurement and all other stars;
-# `responsibilities` the probability that it is of the heavier kind. The ten with the largest errors:
+# `impute` gives the mean and standard deviation of each star's true mass, given its measurement and all other stars.
+# `responsibilities` gives the probability that it is of the heavier kind. These are the ten stars with the largest
+# errors:
 
 # %%
 imputed = bg.impute(tree, draws=2000, random_seed=1)
@@ -168,21 +169,23 @@ fig.colorbar(points, ax=axes, label="probability of the heavier kind")
 plt.show()
 
 # %% [markdown]
-# The worse a measurement, the nearer its star is moved to the others. The one measured as 2.3 with an error of 0.7 may be of
-# either kind; the two below 1.1 are most probably of the lighter kind, near 1.3. What was measured well stays where it was.
+# The worse a measurement, the further its star is shrunk towards the others. The one measured as 2.3 with an error of
+# 0.7 may be of either kind. The two below 1.1 are most probably of the lighter kind, near 1.3. Well-measured stars
+# stay where they were.
 #
-# By companion, how many are expected to be of the heavier kind?
+# For each type of companion, how many stars are expected to be of the heavier kind?
 
 # %%
 table.groupby("companion")["heavier"].agg(["count", "sum"]).round(1)
 
 # %% [markdown]
-# Beside another neutron star hardly any, beside a white dwarf or in an X-ray binary about three of ten.
+# Beside another neutron star, hardly any are. Beside a white dwarf or in an X-ray binary, about three of ten are.
 #
 # ## Is it true?
 #
-# Nobody knows the mass behind a bad measurement. But well-measured stars can be measured badly again, by adding errors of
-# 0.3: a hundred times each, with the star itself left out of the fit (a third of them at a time).
+# Nobody knows the mass behind a bad measurement. But we can turn good measurements into bad ones, by adding errors of
+# 0.3, a hundred times for each star. The star itself is left out of the fit. (A third of these stars are left out at a
+# time.)
 
 # %%
 rng = np.random.default_rng(7)
@@ -204,16 +207,17 @@ print(f"{again['inside'].mean():.0%} of the 90 % intervals hold the mass")
 print(f"off by {off['mean']:.2f} on average; the measurements are off by {off['bad']:.2f}")
 
 # %% [markdown]
-# About as many intervals as should hold the truth, and an error little more than half as large. That is true of the stars
-# together. Those at the ends are drawn to the others, too, and more often missed:
+# About as many intervals contain the truth as should. The error is little more than half as large. That is true of the
+# stars together. The stars at the two ends are shrunk towards the others, too, and their intervals miss the truth more
+# often:
 
 # %%
 of_star.iloc[[0, 1, 2, -3, -2, -1]]
 
 # %% [markdown]
-# What was left out: errors were taken to be normal and independent, and only stars whose published errors are symmetric are
-# in this table. And which stars have been weighed at all is no random choice: the shares of the two kinds are those among
-# them.
+# This analysis has limits. It takes errors as normal and independent, and the table contains only stars whose
+# published errors are symmetric. Nor were the weighed stars chosen at random: the shares of the two kinds hold for
+# these stars only.
 #
 # ## What was said above, checked
 
