@@ -11,14 +11,15 @@
 # %% [markdown]
 # # A histogram: one kind of crab or two?
 #
-# **Question.** W. F. R. Weldon measured a thousand shore crabs from Naples. The histogram of one ratio, the breadth of the
-# forehead to the length of the body, was not symmetric. In 1894 Karl Pearson asked whether two kinds were mixed in it, and
-# invented the fitting of mixtures to answer. Here is the histogram. Is it one kind or two?
+# **Question.** W. F. R. Weldon measured a thousand shore crabs from Naples. The histogram of one ratio, the breadth of
+# the forehead to the length of the body, was not symmetric. In 1894 Karl Pearson asked whether it mixed two kinds of
+# crab. To answer, he invented the fitting of mixtures. Here is the histogram. Is it one kind or two?
 #
-# **You will learn** to fit bins as bins, what a posterior adds to a point estimate, what two Gaussians prove and what they
-# do not, what wide bins cost, and why the middles of bins are no values.
+# **You will learn** to fit bins as bins, and what a posterior adds to a point estimate. You also learn what two
+# Gaussians prove and what they do not, what wide bins cost, and why the middles of bins are not values.
 #
-# *Notebook 9 of 15. Before: [the galaxies](02_galaxies.ipynb), and [errors of measurement](08_measurement_errors.ipynb).*
+# *Notebook 9 of 15. Before: [the galaxies](02_galaxies.ipynb), and [errors of
+# measurement](08_measurement_errors.ipynb).*
 
 # %%
 import warnings
@@ -38,8 +39,8 @@ crabs.iloc[[0, 1, 2, -3, -2, -1]]
 # %% [markdown]
 # ## Bins as bins
 #
-# A crab in a bin lies anywhere between its ends. `Observations.binned` takes counts and edges, as `numpy.histogram` returns
-# them, and a bin's probability under the mixture takes the place of a density.
+# A crab in a bin lies anywhere between the bin's edges. `Observations.binned` takes counts and edges, as
+# `numpy.histogram` returns them. In the likelihood, a bin's probability under the mixture replaces the density.
 
 # %%
 counts, edges = crabs["crabs"].to_numpy(), np.append(crabs["lower"], crabs["upper"].iloc[-1])
@@ -58,16 +59,17 @@ for ax, (k, fit) in zip(axes, fits.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The crabs have their peak to the right of the middle, and fall off more slowly to the left than to the right. One Gaussian
-# cannot do so, two can.
+# The peak is to the right of the middle, and the histogram falls off more slowly to the left than to the right. One
+# Gaussian cannot do that, two can.
 
 # %%
 comparison = bg.compare(binned, range(1, 4), method="nuts", random_seed=1, progressbar=False)
 comparison
 
 # %% [markdown]
-# One Gaussian is out, by prediction, by the evidence and by BIC. (ICL, which asks for clusters that do not overlap, differs:
-# more of that below.) Two are enough to predict. Three are not excluded: the evidence is for two, by about three to one.
+# Prediction, evidence and BIC rule out one Gaussian. (ICL asks for clusters that do not overlap. It disagrees, and we
+# return to that below.) Two are enough to predict. Three are not excluded: the evidence prefers two by about three to
+# one.
 #
 # ## What the posterior adds
 #
@@ -94,15 +96,15 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# The curve is known well: its band in the first picture is narrow. Its parts are not: with a probability of 95 % the left
-# kind has between a fifth and three fifths of the crabs. And share and means go together: the more crabs
-# the left kind has, the further to the right lie both. Five numbers with an error each would not say so. What depends on
-# several of them is asked of the draws.
+# The density is known well: its band in the first figure is narrow. Its parts are not. With a probability of 95 % the
+# left kind has between a fifth and three fifths of the crabs. The share and the means are also correlated: the more
+# crabs the left kind has, the further right both means lie. Five numbers with one error each would not show that. To
+# learn about a quantity that depends on several of them, compute it from the draws.
 #
 # ## Are there two kinds?
 #
-# Two Gaussians are better than one. That there are two kinds of crab follows only if a kind is a Gaussian. Is there a gap
-# between the two, so that the density has two peaks?
+# Two Gaussians fit better than one. Two kinds of crab follow from that only if each kind is Gaussian. Is there a gap
+# between the two, which gives the density two peaks?
 
 # %%
 x = np.linspace(edges[0], edges[-1], 500)
@@ -113,8 +115,8 @@ one_peak = np.mean((np.diff(rising) < 0).sum(axis=-1) == 1)
 print(f"one peak in {one_peak:.1%} of the draws")
 
 # %% [markdown]
-# There is not. So one kind might do as well, if it may be skew. The skew normal distribution has three numbers, where two
-# Gaussians have five. Its likelihood of the same bins:
+# There is no gap. So one kind may be enough, if it can be skewed. The skew normal distribution has three parameters,
+# where two Gaussians have five. We compute its likelihood for the same bins:
 
 
 # %%
@@ -137,17 +139,18 @@ table["BIC"] = -2 * table["log-likelihood"] + table["numbers"] * np.log(counts.s
 table.round(1)
 
 # %% [markdown]
-# It describes the crabs nearly as well with two numbers less, and BIC prefers it. So the histogram says that one *Gaussian*
-# kind is not enough. Whether there are two kinds or a skew one it does not say: for that, more must be known of each crab.
+# The skew normal describes the crabs nearly as well with two parameters fewer, and BIC prefers it. So the histogram
+# says that one *Gaussian* kind is not enough. It does not say whether there are two kinds or one skewed kind. To
+# decide, we would have to know more about each crab.
 #
 # ## What wide bins cost
 #
-# The same crabs, with four bins made into one:
+# We merge every four bins into one:
 
 
 # %%
 def wider(times):
-    """Counts and edges with so many bins made into one; beyond the last there are no crabs."""
+    """Counts and edges with so many bins merged into one; there are no crabs beyond the last bin."""
     padded = np.pad(counts, (0, -len(counts) % times)).reshape(-1, times)
     return padded.sum(axis=1), edges[0] + 0.004 * times * np.arange(len(padded) + 1)
 
@@ -169,16 +172,16 @@ bayes_factor = {
 print({name: f"{value:.1f}" for name, value in bayes_factor.items()})
 
 # %% [markdown]
-# Of one Gaussian, wide bins cost hardly anything. Of two, the left one suffers: what told it apart was the finer shape of
-# the histogram, and the standard deviations of its mean and its sigma are half as large again. The log Bayes factor for two
-# Gaussians against one falls from 20 to 15, and still leaves no doubt. Nothing becomes wrong: less is known, and the
-# posterior says so.
+# With one Gaussian, wide bins cost hardly anything. With two, the left one suffers, because the finer shape of the
+# histogram had told it apart. The standard deviations of its mean and its sigma are half as large again. The log Bayes
+# factor for two Gaussians against one falls from 20 to 15, and still leaves no doubt. Nothing becomes wrong: less is
+# known, and the posterior says so.
 #
 # ## Middles are no values
 #
-# It is tempting to take each crab for the middle of its bin, and to fit these values. The standard deviation is then too
-# large, for rounding adds an error of its own: in the variance about h²/12, if h is the width of the bins (Sheppard's
-# correction). For one Gaussian, with wider and wider bins:
+# It is tempting to replace each crab by the middle of its bin and to fit these values. The standard deviation is then
+# too large, because rounding adds an error of its own. It increases the variance by about h²/12, where h is the width
+# of the bins (Sheppard's correction). Here is one Gaussian with wider and wider bins:
 
 # %%
 rows = {}
@@ -194,11 +197,11 @@ by_width = pd.DataFrame.from_dict(rows, orient="index", columns=names).rename_ax
 by_width.round(5)
 
 # %% [markdown]
-# By bins the answer stays where it was, even with four of them. By middles it goes wrong, and does not know it: the standard
-# deviation beside it is as small as before.
+# The fit by bins hardly changes, even with four bins. The fit by middles becomes wrong, and nothing shows it: its
+# standard deviation is as small as before.
 #
-# For two Gaussians middles are worse: many crabs have the same value, onto which a component can shrink without limit. There
-# is no proper posterior then. Told that values are exact, `fit` warns of it:
+# With two Gaussians, middles are worse. Many crabs have the same value, and a component can shrink onto it without
+# limit. There is no proper posterior then. If we say that values are exact, `fit` warns:
 
 # %%
 many, ends = wider(4)
@@ -208,7 +211,8 @@ with warnings.catch_warnings(record=True) as caught:
 print(fill(str(caught[0].message), 100))
 
 # %% [markdown]
-# Told nothing, it sees that the values lie on a grid, takes each for its bin, and says so. That is the histogram again:
+# If we say nothing, `fit` sees that the values lie on a grid. It takes each value for its bin, and says so. That is
+# the histogram again:
 
 # %%
 with warnings.catch_warnings(record=True) as said:

@@ -11,11 +11,12 @@
 # %% [markdown]
 # # Larger than memory: ten million rows, read in passes
 #
-# **Question.** A table has more rows than this process may hold in memory. One row of a hundred is of a kind that matters.
-# Can one have its posterior, all the same, and know that it is right?
+# **Question.** A table has more rows than this process may hold in memory. One row in a hundred is of a kind that
+# matters. Can we still have the posterior, and know that it is right?
 #
-# **You will learn** to scan Parquet files and to fit what is in them, what certifies draws that no Markov chain has made and
-# what this certificate cannot say, how to compare numbers of components, and how to have every row's cluster in a file.
+# **You will learn** to scan Parquet files and to fit what is in them. You also learn what certifies draws that come
+# from no Markov chain, and what this certificate cannot say. At the end you compare numbers of components, and write
+# every row's cluster to a file.
 #
 # *Notebook 10 of 15. Before: [Old Faithful](03_old_faithful.ipynb), for several features, and [how many
 # components](05_how_many_components.ipynb).*
@@ -38,9 +39,9 @@ import bayesgmm as bg
 # %% [markdown]
 # ## The table
 #
-# Pumps report their vibration (in decibels) and their temperature (in degrees Celsius). A pump rests, or works, or is about
-# to fail; which of these it does is not in the table. We invent it, so that the truth is known: of all rows 59 % are of
-# pumps at rest, 40 % of pumps at work, and 1 % of pumps that fail.
+# Pumps report their vibration (in decibels) and their temperature (in degrees Celsius). A pump rests, works, or is
+# about to fail; the table does not say which. We simulate the table, so the truth is known: 59 % of the rows are from
+# pumps at rest, 40 % from pumps at work, and 1 % from pumps that fail.
 
 # %%
 columns = ["vibration", "temperature"]
@@ -50,10 +51,11 @@ truth = bg.Mixture([0.59, 0.40, 0.01], [[62.0, 41.0], [70.0, 58.0], [80.0, 78.0]
 truth
 
 # %% [markdown]
-# Ten files, one for each day, of a million rows each. They lie in a temporary folder, which is removed at the end.
+# There are ten files, one for each day, with a million rows each. They are in a temporary folder, which is removed at
+# the end.
 
 # %%
-pa.set_memory_pool(pa.system_memory_pool())  # pyarrow's own takes much beforehand, which would hide what is used
+pa.set_memory_pool(pa.system_memory_pool())  # pyarrow's own reserves much in advance and would hide what is used
 rng = np.random.default_rng(10)
 temporary = TemporaryDirectory()
 days, few = Path(temporary.name, "days"), Path(temporary.name, "few.parquet")
@@ -64,7 +66,7 @@ def rows_of(n):
     """Rows as the pumps send them."""
     x, _ = truth.sample(n, rng)
     pump, second = rng.integers(0, 500, n, dtype=np.int16), np.sort(rng.integers(0, 86_400, n, dtype=np.int32))
-    others = {name: rng.normal(size=n) for name in ("voltage", "flow")}  # of which nobody asks here
+    others = {name: rng.normal(size=n) for name in ("voltage", "flow")}  # not used here
     return pa.table({"pump": pump, "second": second, **others, **dict(zip(columns, x.T.copy(), strict=True))})
 
 
@@ -76,11 +78,11 @@ print({file.name: f"{file.stat().st_size / 1e6:.0f} MB" for file in sorted(days.
 # %% [markdown]
 # ## A limit on memory
 #
-# The table has 380 MB. Its two columns are 160 MB, and to make an array of them takes three times as much, some 500 MB: what
-# pyarrow reads, a copy in NumPy, and the array. We allow this process 350 MB more than it has now. (Linux can set such a
-# limit to the memory that a process writes to. It is so low only to keep this notebook short. A fit in passes takes some
-# 200 MB on two cores, which depends on their number and not on that of the rows.) Before, a small file goes through all
-# steps, so that everything is loaded and compiled.
+# The table has 380 MB. Its two columns are 160 MB. Turning them into an array takes three times as much, some 500 MB:
+# what pyarrow reads, a copy in NumPy, and the array. We allow this process 350 MB more than it has now. (Linux can
+# limit the memory that a process writes to. The limit is so low only to keep this notebook short. A fit in passes
+# takes some 200 MB on two cores. That depends on the number of cores, not on the number of rows.) First, a small file
+# goes through all steps, which loads and compiles everything.
 
 # %%
 pq.read_table(few, columns=columns)
@@ -99,8 +101,8 @@ resource.setrlimit(resource.RLIMIT_DATA, (in_use() + 350_000_000, hard))
 # %% [markdown]
 # ## From files to a posterior
 #
-# `scan_parquet` reads only what the files say of themselves. The scan takes the place of an array: EM passes over the files,
-# and so does the posterior.
+# `scan_parquet` reads only the files' metadata. The scan takes the place of an array. EM reads the files in passes,
+# and so does the computation of the posterior.
 
 # %%
 scan = bg.scan_parquet(days, columns)
@@ -114,14 +116,14 @@ print(f"{seconds:.0f} seconds, by {tree.attrs['method']}")
 print({name: round(tree.attrs[name], 3) for name in ("pareto_k", "importance_efficiency")})
 
 # %% [markdown]
-# As an array, the two columns cannot be had under the same limit:
+# Under the same limit, the two columns do not fit into memory as an array:
 
 # %%
 refusal = None
 try:
     read = pq.read_table(days, columns=columns)
     x = np.column_stack([read[name] for name in columns])
-except MemoryError as error:  # pyarrow's is one, too
+except MemoryError as error:  # pyarrow's error is a MemoryError, too
     refusal = type(error)
 print(refusal.__name__)
 
@@ -141,35 +143,35 @@ table["z"] = (table["mean"] - table["truth"]) / table["sd"]
 table.round({"mean": 4, "sd": 5, "truth": 4, "z": 1})
 
 # %% [markdown]
-# Every number is where it should be, within a few of its standard deviations. The share of failing pumps is known to one
-# part in three hundred.
+# Every number is where it should be, within a few of its standard deviations. The share of failing pumps is known to
+# one part in three hundred.
 #
 # ## What certifies these draws
 #
-# No Markov chain has made them: each of its steps would be a pass. So many rows make the posterior all but a Gaussian. The
-# draws are from the Gaussian at the posterior's mode (Laplace's approximation). Each is then weighted by the ratio of the
-# posterior's density to the Gaussian's, and the posterior's draws are taken from them by these weights. That is exact up to
-# Monte Carlo error if the weights behave:
+# No Markov chain produced these draws, because each step of a chain would be a pass over the files. With so many rows
+# the posterior is nearly Gaussian. So `fit` draws from the Gaussian at the posterior's mode (Laplace's approximation).
+# It weights each draw by the ratio of the posterior's density to the Gaussian's (importance sampling). The posterior's
+# draws are then resampled by these weights. That is exact up to Monte Carlo error if the weights behave:
 #
-# * k-hat, which tells how heavy the tail of the weights is, must be at most 0.7;
-# * the efficiency, which is the share of the draws that are not lost by the weighting, must be at least 0.4.
+# * k-hat says how heavy the tail of the weights is. It must be at most 0.7.
+# * The efficiency is the share of the draws that the weighting does not lose. It must be at least 0.4.
 #
-# Here k-hat is far below, and hardly a draw is lost. Otherwise `fit` would have passed over to NUTS, whose chains ask for
-# their densities together, in one pass.
+# Here k-hat is far below its limit, and hardly a draw is lost. Otherwise `fit` would have switched to NUTS. Its chains
+# evaluate their densities together, in one pass.
 #
-# The certificate speaks of the places that draws have been to. A region where no mode is, and to which no draw comes, leaves
-# no trace in the weights. Two such regions are looked for:
+# The certificate covers only regions that the draws have reached. Suppose that a region has no mode and no draw
+# reaches it. Then it leaves no trace in the weights. `fit` looks for two such regions:
 #
-# * Fewer components. If k - 1 components described the rows about as well, a part of the posterior would have an empty
-#   component, and no mode there. `fit` compares EM's two likelihoods, and leaves such a k to NUTS.
-# * Several optima. EM begins ten times (`n_init`), and those of its optima that are near enough to the best have a Gaussian
-#   each. An optimum that no start has found is missing, here as with any other method.
+# * Fewer components. Suppose that k - 1 components described the rows about as well. Then a part of the posterior
+#   would have an empty component, and no mode there. `fit` compares EM's two likelihoods, and leaves such a k to NUTS.
+# * Several optima. EM starts ten times (`n_init`). Each of its optima that is near enough to the best gets its own
+#   Gaussian. An optimum that no start has found is missing, here as with any other method.
 #
-# Nor does it say that the model is right: rows that are no Gaussians get a narrow posterior, too.
+# The certificate does not say that the model is right: rows that are not Gaussian get a narrow posterior, too.
 #
 # ## A look at it
 #
-# The tree holds 20 000 rows, which stand for all, and says of how many.
+# The tree holds a sample of 20 000 rows, and states how many rows it stands for.
 
 # %%
 observed = tree["observed_data"].to_dataset()
@@ -180,10 +182,10 @@ bg.plots.plot_pairs(tree)
 plt.show()
 
 # %% [markdown]
-# *3 000 rows of the tree's sample of 20 000, not all ten million. The ellipses and densities are of the posterior of all
-# rows: they are known so well that those of single draws, and EM's, lie upon each other.*
+# *The figure shows 3 000 rows of the tree's sample of 20 000, not all ten million. The ellipses and densities are of
+# the posterior of all rows. They are known so well that those of single draws and of EM coincide with them.*
 #
-# The pink points, few as they are, have a place of their own.
+# The pink points are few, but they lie apart from the others.
 
 # %% [markdown]
 # ## How many components?
@@ -196,13 +198,13 @@ comparison = bg.compare(day, [2, 3], random_seed=1, progressbar=False)
 comparison
 
 # %% [markdown]
-# Although the third kind has one row of a hundred, two components are out of the question: a million rows decide. The
-# prediction (elpd) is of all rows, too: EM's log-likelihood is known of all of them, and what it lacks is estimated from the
-# sample. The evidence is what the importance weights add up to.
+# The third kind has only one row in a hundred. Still, two components are ruled out, because a million rows decide. The
+# prediction (elpd) is for all rows, too. EM's log-likelihood is known for all of them, and the correction to it is
+# estimated from the sample. The evidence is the sum of the importance weights.
 #
 # ## Every row's cluster
 #
-# A million rows have three million probabilities. They go to a file, a few row groups after the other.
+# A million rows have three million probabilities. They are written to a file, a few row groups at a time.
 
 # %%
 last = bg.scan_parquet(days / "day_10.parquet", columns)
@@ -221,7 +223,7 @@ print("share of the last day's rows:", shares.round(4))
 # %% [markdown]
 # ## A row that is not whole
 #
-# One sensor was silent once. The first pass finds it, and says where:
+# One sensor was silent once. The first pass finds the missing value, and says where it is:
 
 # %%
 broken = pq.read_table(few).to_pandas()
@@ -239,12 +241,12 @@ dropped = bg.fit_em(bg.scan_parquet(silent, columns, missing="drop"), 3, random_
 print(f"{dropped.n_observations:.0f} rows")
 
 # %% [markdown]
-# `missing="at_random"` would take what is known of the row: see [missing values](07_missing_values.ipynb).
+# `missing="at_random"` would use what is known of the row: see [missing values](07_missing_values.ipynb).
 #
 # ## Is it the same posterior?
 #
-# A hundred thousand rows fit into memory. On them NUTS can be asked as well. The differences of the means, in units of their
-# Monte Carlo error, should be of the order of one:
+# A hundred thousand rows fit into memory, and NUTS can sample their posterior as well. The differences of the means,
+# in units of their Monte Carlo error, should be of the order of one:
 
 # %%
 part = next(pq.ParquetFile(days / "day_1.parquet").iter_batches(100_000, columns=columns)).to_pandas()
@@ -261,8 +263,8 @@ agreement.round({"NUTS": 4, "sd": 4, "Laplace": 4, "sd of it": 4, "difference / 
 temporary.cleanup()
 
 # %% [markdown]
-# They agree in means and in standard deviations. The rows being independent, each of the hundred thousand is as good as any
-# other, so this is a random part of the table.
+# They agree in means and in standard deviations. The rows are independent, and any hundred thousand are as good as any
+# other. So this is a random part of the table.
 #
 # ## What was said above, checked
 
