@@ -102,7 +102,7 @@ _ = bg.plots.plot_solutions(apart)
 # the posterior probability of a solution. Here stacking takes some of each. Two components predict best when mixed
 # with two others, which shows that two are too few for these data.
 #
-# ## Six components: exchangeable names
+# ## Six components: exchangeable labels
 #
 # Nothing in the model says which cluster is number 0. With six components the labels switch within a chain. With Gibbs
 # they switch all the time, because every sweep permutes them anew. `relabel` looks for the order in which each label

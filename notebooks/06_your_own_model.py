@@ -122,7 +122,7 @@ figure = bg.plots.plot_responsibilities(tree)
 _ = figure.axes[0].set_xlabel("velocity (1000 km/s)")
 
 # %% [markdown]
-# ## How much of it is the prior's?
+# ## How much of it comes from the prior?
 #
 # Take one number: the probability, in every draw, that a galaxy at 33 is a stray. Now raise the prior to a power
 # slightly different from 1, then do the same with the likelihood. How far does the posterior of that number move? Less

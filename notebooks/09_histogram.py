@@ -177,7 +177,7 @@ print({name: f"{value:.1f}" for name, value in bayes_factor.items()})
 # factor for two Gaussians against one falls from 20 to 15, and still leaves no doubt. Nothing becomes wrong: less is
 # known, and the posterior says so.
 #
-# ## Middles are no values
+# ## Middles are not values
 #
 # It is tempting to replace each crab by the middle of its bin and to fit these values. The standard deviation is then
 # too large, because rounding adds an error of its own. It increases the variance by about h²/12, where h is the width

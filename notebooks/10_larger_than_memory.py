@@ -221,7 +221,7 @@ shares = np.bincount(cluster, minlength=3) / len(cluster)
 print("share of the last day's rows:", shares.round(4))
 
 # %% [markdown]
-# ## A row that is not whole
+# ## A row with a missing value
 #
 # One sensor was silent once. The first pass finds the missing value, and says where it is:
 
