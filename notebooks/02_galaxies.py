@@ -48,9 +48,9 @@ bg.diagnose(tree)
 
 # %% [markdown]
 # The quantities in the first block do not depend on how the clusters are numbered: the log density at fixed points,
-# the log posterior, the sorted weights. They have converged. The second block is about single clusters. It converges
-# more slowly, and the trace shows why. Now and then the cluster near 33 leaves its three galaxies and helps to
-# describe the group near 21. (It is the uppermost line in the middle row, which shows the means.)
+# the log posterior, the sorted weights. The second block is about single clusters. Both have converged. The trace shows
+# how far a single cluster can move. Now and then the cluster near 33 leaves its three galaxies and helps to describe
+# the group near 21. (It is the uppermost line in the middle row, which shows the means.)
 
 # %%
 _ = az.plot_trace_dist(tree, var_names=["w", "mu", "sigma"], backend="matplotlib", figure_kwargs={"figsize": (10, 6)})
@@ -103,7 +103,7 @@ print(f"EM: {float(in_void['em_baseline']):.1%}")
 print(f"posterior: {float(in_void['posterior'].mean()):.1%}, with a probability of 90 % between {lower:.1%} and {upper:.1%}")
 
 # %% [markdown]
-# EM says 0.6 %. The posterior says 1.4 % on average, and that anything from 0.4 to 3.5 % is plausible. An empty
+# EM says 0.6 %. The posterior says 1.5 % on average, and that anything from 0.4 to 3.5 % is plausible. An empty
 # stretch among 82 galaxies does not prove that the void is empty. The point estimate is near the lower end, because
 # its groups are as narrow as the galaxies that happened to be seen.
 #

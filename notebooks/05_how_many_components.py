@@ -63,8 +63,7 @@ _ = bg.plots.plot_compare(comparison)
 # many.
 #
 # The next figure shows the fits themselves. From five on, the posterior's density (solid) hardly changes, while EM
-# (dashed) puts peaks on single pairs of galaxies. That is why BIC prefers six. The last line under the table warns of
-# it.
+# (dashed) puts peaks on single pairs of galaxies. That is why BIC prefers six. A line under the table warns of it.
 
 # %%
 _ = bg.plots.plot_fits(comparison)

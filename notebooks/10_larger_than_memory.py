@@ -200,7 +200,7 @@ comparison
 # %% [markdown]
 # The third kind has only one row in a hundred. Still, two components are ruled out, because a million rows decide. The
 # prediction (elpd) is for all rows, too. EM's log-likelihood is known for all of them, and the correction to it is
-# estimated from the sample. The evidence is the sum of the importance weights.
+# estimated from the sample. The evidence is the mean of the importance weights.
 #
 # ## Every row's cluster
 #
