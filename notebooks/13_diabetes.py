@@ -17,7 +17,7 @@
 # **You will learn** to give an index of agreement its uncertainty, and to name those observations about which the model
 # is in doubt.
 #
-# *Notebook 13 of 15. Before: [Old Faithful](03_old_faithful.ipynb).*
+# *Notebook 13 of 16. Before: [Old Faithful](03_old_faithful.ipynb).*
 
 # %%
 import numpy as np

@@ -17,7 +17,7 @@
 # **You will learn** to screen many columns by EM, where that goes wrong, and to let the evidence decide about those that
 # remain.
 #
-# *Notebook 15 of 15. Before: [how many components](05_how_many_components.ipynb).*
+# *Notebook 15 of 16. Before: [how many components](05_how_many_components.ipynb).*
 
 # %%
 import warnings

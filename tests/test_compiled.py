@@ -9,6 +9,7 @@ import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numba
 import pytest
@@ -73,6 +74,26 @@ def test_the_first_process_compiles_and_says_so_and_the_second_does_not_until_so
     second, said = run(EM, **where)
     assert said == []
     assert first == second
+
+
+def test_the_seconds_told_are_those_of_compiling(monkeypatch):
+    """Not what a process did between one function and the next."""
+    now, said = [0.0], []
+    monkeypatch.setattr(compiled_functions, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(compiled_functions, "_print", said.append)
+    announcer = compiled_functions._Announcer()
+    started = SimpleNamespace(data={"dispatcher": SimpleNamespace(py_func=compiled_functions._sources)})
+    for begin, end in ((10, 13), (500, 510), (1000, 1001)):
+        now[0] = begin
+        announcer.on_start(started)
+        announcer.on_start(started)  # which the first calls
+        announcer.on_end(started)
+        now[0] = end
+        announcer.on_end(started)
+    assert [re.sub(".*function", "function", each) for each in said[1:]] == [
+        "functions (3 s so far)",
+        "functions (13 s so far)",
+    ]
 
 
 def test_processes_that_start_at_once_compile_each_function_once(tmp_path):

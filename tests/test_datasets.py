@@ -58,6 +58,14 @@ def test_neutron_stars_have_masses_and_errors():
     assert (hulse_and_taylor["mass"], hulse_and_taylor["error"]) == (1.4398, 0.0002)
 
 
+def test_lakes_are_crawfords():
+    x = datasets.acidity()
+    assert len(x) == 155
+    assert x.mean() == pytest.approx(5.105096, abs=1e-6)
+    anc = np.exp(x) - 50
+    np.testing.assert_allclose(anc, anc.round(1), atol=2e-3)  # measured to a tenth
+
+
 def test_penguins_are_gormans_with_two_that_were_not_measured():
     data = datasets.penguins()
     assert list(data.columns) == ["species", "island", "bill_length", "bill_depth", "flipper_length", "body_mass"]

@@ -184,7 +184,7 @@ def test_zero_errors_are_none(covariance, d):
     one = standardised_posterior(Observations(x), 2, bg.HierarchicalPrior().scaled_to(x, covariance), covariance)[0]
     zeros = [np.zeros_like(x), np.zeros((len(x), d, d))]
     for error in zeros:
-        other = LogPosterior(Observations.made(one.x, Known(error=error)), 2, one.prior, covariance)
+        other = LogPosterior(Observations.made(one.standardised.x, Known(error=error)), 2, one.prior, covariance)
         point = rng(1).normal(size=one.n_dim)
         assert other(point)[0] == pytest.approx(one(point)[0], rel=1e-12)
         np.testing.assert_allclose(other(point)[1], one(point)[1], rtol=1e-9, atol=1e-9)

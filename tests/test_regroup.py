@@ -11,9 +11,9 @@ import pytest
 from numba import njit
 
 from bayesgmm.data.observations import Observations
-from bayesgmm.kernels import number, steps
+from bayesgmm.kernels import latent, number, steps
+from bayesgmm.kernels.groups import groups_of
 from bayesgmm.kernels.number import number_tables
-from bayesgmm.kernels.regroup import regroup
 from bayesgmm.kernels.rows import rows_of
 from bayesgmm.model.priors import ConjugatePrior
 from bayesgmm.model.wishart import draw_factors
@@ -26,9 +26,11 @@ SIZE = 3_000
 
 
 @njit
-def moves(generator, many, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums):
+def moves(generator, many, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums):
     for _ in range(many):
-        k = regroup(generator, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums)
+        k = latent.regroup(
+            generator, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
+        )
     return k
 
 
@@ -41,8 +43,8 @@ def prepared(spread, blocks, inverse):
 class Joint:
     """Parameters, allocations and data of D features that are drawn together, as arrays that the moves take."""
 
-    def __init__(self, covariance, d, gamma=1.0, dynamic=False):
-        self.d, self.tied = d, covariance == "tied"
+    def __init__(self, covariance, d, gamma=1.0, dynamic=False, known=None):
+        self.d, self.tied, self.known = d, covariance == "tied", known
         prior = ConjugatePrior(c0=d + 2.0).scaled_to(rng(0).normal(0.5, 0.4, size=(50, d)), covariance)
         near = replace(prior, B0=prior.B0 / 10)  # so that clusters overlap, and many are split and merged
         own = LogPosterior(Observations(np.zeros((N, d))), MOST, near, covariance)
@@ -94,18 +96,23 @@ class Joint:
         prepared(self.spread, blocks, inverse)
         before = self.quantities(z, mu, blocks)
         given = self.hyper.c0, self.hyper.b0, self.hyper.precision_of_means, self.C0, self.tables
-        moves(generator, MANY, self.spread, self.tied, rows_of(x, None, None), k, *given, z, mu, blocks, inverse, sums)
+        rows = rows_of(x, None, None) if self.known is None else rows_of(x, None, None, self.known(x, generator))
+        moves(generator, MANY, rows.known, self.spread, self.tied, rows, k, *given, z, mu, blocks, inverse, sums)
         expected = self.sums(z, x, mu)
         np.testing.assert_array_equal(sums[0], expected[0])
         used = expected[0] > 0
-        np.testing.assert_allclose(sums[1][used], expected[1][used], atol=1e-9)
-        np.testing.assert_allclose(
-            np.tril(sums[2][used]) if sums[2].ndim == 3 else sums[2][used], expected[2][used], atol=1e-9
-        )
+        if self.known is None:
+            self.assert_sums(sums, expected, used)
         again = inverse.copy()
         prepared(self.spread, blocks, again)
         np.testing.assert_array_equal(again[used], inverse[used])
         return before, self.quantities(z, mu, blocks)
+
+    def assert_sums(self, sums, expected, used):
+        np.testing.assert_allclose(sums[1][used], expected[1][used], atol=1e-9)
+        np.testing.assert_allclose(
+            np.tril(sums[2][used]) if sums[2].ndim == 3 else sums[2][used], expected[2][used], atol=1e-9
+        )
 
     def quantities(self, z, mu, blocks):
         """How many clusters, how even their sizes, and how far apart and how wide they are."""
@@ -135,6 +142,33 @@ def assert_unchanged(joint):
 )
 def test_the_joint_distribution_is_left_as_it_is(covariance, d, dynamic):
     assert assert_unchanged(Joint(covariance, d, dynamic=dynamic)) > 0.05  # of them have clusters that were split or merged
+
+
+def with_one_error(x, generator):
+    """Rounded values of correlated features are such."""
+    error = np.broadcast_to(0.2**2 * (0.5 + 0.5 * np.eye(x.shape[1])), (len(x), x.shape[1], x.shape[1]))
+    return groups_of(x + generator.multivariate_normal(np.zeros(x.shape[1]), error[0], len(x)), np.array(error))
+
+
+def with_gaps_and_errors(x, generator):
+    sd = np.where(np.arange(len(x)) % 3 == 0, 0.3, 0.0)[:, None]
+    gaps = (np.arange(len(x)) % 4 == 1)[:, None] & (np.arange(x.shape[1]) == 0)
+    error = sd[:, :, None] ** 2 * np.eye(x.shape[1])
+    return groups_of(np.where(gaps, np.nan, x + sd * generator.normal(size=x.shape)), error)
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag"])
+@pytest.mark.parametrize("known", [with_one_error, with_gaps_and_errors])
+def test_of_what_is_behind_gaps_and_errors_too(covariance, known):
+    assert assert_unchanged(Joint(covariance, 2, known=known)) > 0.05
+
+
+def test_control_an_error_that_is_not_there_is_noticed():
+    def believed(x, generator):
+        return groups_of(x, np.broadcast_to(0.8**2 * np.eye(2), (len(x), 2, 2)).copy())
+
+    with pytest.raises(AssertionError, match="seed"):
+        assert_unchanged(Joint("full", 2, known=believed))
 
 
 @pytest.mark.parametrize("wrong", ["the prior of partitions", "the prior of precisions", "the prior of means"])

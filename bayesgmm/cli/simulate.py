@@ -32,8 +32,8 @@ bayesgmm simulate --dataset old_faithful --out geyser.csv
 
 _SIMULATED = ("two_gaussians", "three_gaussians")
 Dataset = Literal[
-    "air_quality", "crabs", "diabetes", "diamonds", "galaxies", "iris", "neutron_stars", "old_faithful", "penguins",
-    "two_gaussians", "three_gaussians",
+    "acidity", "air_quality", "crabs", "diabetes", "diamonds", "galaxies", "iris", "neutron_stars", "old_faithful",
+    "penguins", "two_gaussians", "three_gaussians",
 ]  # fmt: skip
 _WEIGHTS, _MEANS, _SIGMA, _N = "0.25,0.75", ["5,10"], ["1.5,2"], 10_000
 _ROWS = 2**16  # written together

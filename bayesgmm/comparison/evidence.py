@@ -122,7 +122,7 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
         return _as_told(reading)
     own, points, units = reading.ask(read_posterior)
     require_existence(reading, "the evidence")
-    log_unit = units.log_volume(own.observations.counts_known) + own.observations.sum_log_widths
+    log_unit = units.log_volume(own.observations.counts_known) + own.observations.sum_log_widths(units)
     return _bridged(own, points, log_unit, effort, rng)
 
 

@@ -345,7 +345,7 @@ def _left_out(reading: Reading, places: NDArray[np.int64], rng: np.random.Genera
     if own.hierarchical:
         starts, _ = own.with_exact_scale(starts, rng)
     for i in places:
-        others, left_out = _without(own, i), own.observations.of([i])
+        others, left_out = _without(own, i), own.standardised.of([i])
         try:
             without = draws_of(_sampled(others, list(starts), int(rng.integers(2**31))))
             of_all, of_others = (each.by_chain(log_density(each, left_out)[:, 0]) for each in (draws, without))

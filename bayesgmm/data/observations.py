@@ -537,10 +537,9 @@ class Observations:
         known = self.known.log_widths
         return known if units is None or isinstance(known, float) else known - self.rounded @ np.log(units.scale)
 
-    @property
-    def sum_log_widths(self) -> float:
-        """What the log-likelihood has to be less that compiled code finds, for it knows of no widths."""
-        widths = self.known.log_widths
+    def sum_log_widths(self, units: Units | None = None) -> float:
+        """What the log-likelihood in these units has to be less that compiled code finds, for it knows of no widths."""
+        widths = self._log_widths(units)
         return 0.0 if isinstance(widths, float) else float(self.counts @ widths)
 
     def _in_order(
@@ -561,11 +560,14 @@ class Observations:
         order = self.kind.order
         return None if weight is None else weight[order], None if log_labels is None else log_labels[:, order]
 
-    def rows(self, k: int, *, student: bool = False) -> Rows:
-        """As compiled code takes them, for K components, which are Gaussians or t distributions."""
+    def rows(self, k: int, *, student: bool = False, units: Units | None = None) -> Rows:
+        """As compiled code takes them, for K components, which are Gaussians or t distributions.
+
+        If it standardises them in passing, densities as noise are those in these units.
+        """
         x = self.x[self.kind.order] if isinstance(self.kind, Groups | Intervals) else self.x
         nodes, noise = None if student else self.nodes, self.known.noise is not None
-        return rows_of(x, *self._in_order(k), self.kind, noise=noise, student=student, nodes=nodes)
+        return rows_of(x, *self._in_order(k, units=units), self.kind, noise=noise, student=student, nodes=nodes)
 
     def _shares(self, weights: FloatArray, means: FloatArray) -> tuple[FloatArray, bool]:
         """Weights of K components, and, behind them, of noise if these rows may be noise: whether one is."""

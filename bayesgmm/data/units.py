@@ -31,6 +31,11 @@ class Units:
         return cls.with_moments(shift, scale, one_unit=one_unit)
 
     @classmethod
+    def as_they_are(cls, n_features: int) -> Units:
+        """Those of the data."""
+        return cls(np.zeros(n_features), np.ones(n_features))
+
+    @classmethod
     def with_moments(cls, shift: FloatArray, scale: FloatArray, *, one_unit: bool) -> Units:
         """Those in which data with these means and standard deviations (D,) have mean zero and standard deviation one."""
         if one_unit and len(scale) > 1:

@@ -1,4 +1,4 @@
-"""Data for examples and tests: simulated examples with known truth, and nine real data sets.
+"""Data for examples and tests: simulated examples with known truth, and ten real data sets.
 
 It imports model.
 """
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Simulated",
+    "acidity",
     "air_quality",
     "crabs",
     "diabetes",
@@ -61,6 +62,28 @@ def three_gaussians(n: int = 10_000, random_seed: int | np.random.Generator | No
     3
     """
     return _simulate(Mixture([0.3, 0.5, 0.2], [0, 10, 3], sigma=1), n, random_seed)
+
+
+def acidity() -> pd.Series:
+    """An index of acidity of 155 lakes in north-central Wisconsin: log(ANC + 50).
+
+    ANC is the capacity of the water to neutralise acid, in microequivalents per litre. A lake with a low value has little
+    protection from acid rain.
+
+    References
+    ----------
+    Crawford, DeGroot, Kadane & Small (1992), Modeling lake-chemistry distributions: approximate Bayesian methods for
+    estimating a finite-mixture model, Technometrics 34, 441-453.
+
+    Richardson & Green (1997), On Bayesian analysis of mixtures with an unknown number of components, Journal of the Royal
+    Statistical Society: Series B 59, 731-792. doi:10.1111/1467-9868.00095
+
+    Examples
+    --------
+    >>> len(acidity())
+    155
+    """
+    return _read_csv("acidity")["acidity"]
 
 
 def galaxies() -> pd.Series:

@@ -29,7 +29,6 @@ class Problem:
     target: Any  # see :class:`bayesgmm.engines.interface.Target`
     starts: list[FloatArray]  # points on the unconstrained space, the best first
     start_values: Mapping[str, FloatArray]  # the best start as values of the model's variables
-    x: FloatArray  # the data in the posterior's units, (n, D)
     as_contract: Callable[[xr.Dataset], xr.Dataset]
     in_data_units: Callable[[xr.Dataset], xr.Dataset]
     log_unit: float = 0.0  # the log density of the data in the posterior's units less that in the data's
@@ -57,16 +56,15 @@ def own_problem(data: Observations, em: EMResult, prior: Prior, engine: Engine |
         from bayesgmm.engines.pymc_target import PyMCTarget
         from bayesgmm.model.pymc_model import build_model
 
-        rows: Any = own.observations
+        rows: Any = own.standardised
         target = PyMCTarget(build_model(rows, own.k, prior=own.prior, covariance=own.covariance, family=own.family))
     return Problem(
-        x=own.x,
         target=target,
         starts=[own.at(mixture) for mixture in optima],
         start_values=own.values_at(optima[0]),
         as_contract=lambda posterior: posterior[names],
         in_data_units=lambda posterior: rescaled(posterior, units),
-        log_unit=units.log_volume(em.source.counts_known) + own.observations.sum_log_widths,
+        log_unit=units.log_volume(em.source.counts_known) + own.observations.sum_log_widths(units),
         own=own,
     )
 
@@ -81,7 +79,6 @@ def custom_problem(model: Any, data: Observations, em: EMResult) -> Problem:
         target=PyMCTarget(model),
         starts=[unconstrained(model, start).data],
         start_values=start,
-        x=data.x,
         as_contract=lambda posterior: as_contract(posterior, em.mixture.n_components, data.n_features),
         in_data_units=lambda posterior: posterior,
     )

@@ -5,10 +5,10 @@ given the means, and C0 given the covariances. Of the allocations only the sums 
 points of :mod:`bayesgmm.posterior`, their components in a random order. For one feature with own variances there are moves
 before each sweep that divide components anew (:mod:`bayesgmm.kernels.split_merge`), which sweeps by themselves hardly do.
 
-A telescoping sweep (:func:`telescoping`) draws the number of components too. After z, of values known as they are, a cluster
-may be split, or two merged (:mod:`bayesgmm.kernels.regroup`). Then only the components that are occupied
-are kept and updated, then C0, given these; then K given the partition (:mod:`bayesgmm.kernels.number`); then K - K+
-empty components, from the prior given C0, and the weights.
+A telescoping sweep (:func:`telescoping`) draws the number of components too. After z a cluster may be split, or two merged
+(:mod:`bayesgmm.kernels.regroup`); of rows with gaps or errors those behind them are drawn for it. Then only the components
+that are occupied are kept and updated, then C0, given these; then K given the partition (:mod:`bayesgmm.kernels.number`);
+then K - K+ empty components, from the prior given C0, and the weights.
 
 References
 ----------
@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels import sweeps as kernels
+from bayesgmm.kernels.groups import Groups
 from bayesgmm.kernels.number import NumberTables, number_tables
-from bayesgmm.kernels.rows import EXACT
+from bayesgmm.kernels.rows import Exact
 from bayesgmm.posterior import LogPosterior
 
 _OPERATIONS = 1_000  # observations x components for each move before a sweep
@@ -117,7 +118,8 @@ def sweeps(own: LogPosterior) -> Sweeps:
 def _tables_of(own: LogPosterior) -> NumberTables | None:
     """Those of a number of components that is known; None where clusters are not split and merged."""
     observed = own.observations
-    if observed.kind is not EXACT or own.n_nu or observed.known.weight is not None or observed.known.labels is not None:
+    can_regroup = isinstance(observed.kind, Exact | Groups) and not own.n_nu
+    if not can_regroup or observed.known.weight is not None or observed.known.labels is not None:
         return None
     known_k = (np.arange(1, own.k + 1) == own.k).astype(float)
     return number_tables(known_k, np.full(own.k, own.hyper.alpha), len(own.x), noise=own.noise)

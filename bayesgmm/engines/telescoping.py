@@ -101,7 +101,7 @@ def components_of(own: LogPosterior, kept: Kept) -> dict[str, FloatArray]:
 
 def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Components:
     """K components about centres drawn by k-means++, in arrays with room for the largest K."""
-    given_of_rows: Any = [own.observations.filled], own.observations.counts, k, 1, rng
+    given_of_rows: Any = [own.standardised.filled], own.observations.counts, k, 1, rng
     if own.noise:
         one_unit = own.spread.structure.one_unit
         mixture = em_starts.choose_among_noise(*given_of_rows, one_unit=one_unit)[0].mixture

@@ -127,7 +127,7 @@ def _sampled_by_nuts(
         options.target_accept or 0.9,
         phases.announce,
         max_draws=options.max_draws,
-        enough=None if options.target_ess is None else _has_reached(options.target_ess, problem),
+        enough=None if options.target_ess is None else _has_reached(options.target_ess, asked, problem),
         thin=options.thin or 1,
     )
     if problem.own is None or optima is None:
@@ -147,21 +147,21 @@ def _sampled_by_nuts(
     tune, target_accept = options.tune or chosen.tune, options.target_accept or chosen.target_accept
     settings = replace(settings, adaptation=chosen.adaptation, tune=tune, target_accept=target_accept)
     if options.thin is None and options.target_ess is None and chosen.most_thin > 1:
-        plenty = _has_reached(_PLENTY * options.chains, problem)
+        plenty = _has_reached(_PLENTY * options.chains, asked, problem)
         settings = replace(settings, most_thin=chosen.most_thin, enough=plenty)
     return sample_nuts(problem.target, chosen.starts, settings, phases), settings
 
 
-def _has_reached(target_ess: float, problem: Problem) -> Callable[[xr.Dataset, FloatArray], bool]:
+def _has_reached(target_ess: float, asked: Asked, problem: Problem) -> Callable[[xr.Dataset, FloatArray], bool]:
     """Whether the label-invariant quantities have the effective sample size wanted, and an R-hat that gives it a meaning."""
 
     def enough(posterior: xr.Dataset, log_posterior: FloatArray) -> bool:
-        draws = draws_of(problem.as_contract(posterior))
+        draws = draws_of(problem.in_data_units(problem.as_contract(posterior)))
         if draws.n_chains == 1:  # halves of it stand for chains
             draws = draws.halves()
             log_posterior = log_posterior[:, : 2 * draws.n_draws].reshape(2, draws.n_draws)
         if draws.n_draws < 4:
             return False
-        return have_reached(invariant_quantities(draws, problem.x, log_posterior), target_ess, MAX_R_HAT)
+        return have_reached(invariant_quantities(draws, asked.data.x, log_posterior), target_ess, MAX_R_HAT)
 
     return enough

@@ -50,17 +50,10 @@ _ASKED = {
 def comparison_section(comparison: Comparison, k: int) -> Section:
     """The questions about k with their answers, the criteria over k, and what each of them asks."""
     before, after = (" ".join(map(sentence, some)) for some in comparison.caveats)
-    best = comparison.best
-    answers = [[each.question, each.k, each.how_sure] for each in best.answers]
-    recommended = f" Recommended: {best.recommended}." if best.recommended else ""
-    blocks: list[Block] = []
-    if before or recommended:
-        blocks.append(Text(before + recommended))
-    blocks.append(
-        Table("Each question, the k that answers it, and how sure that is", ["question", "k", "how sure"], answers)
-    )
-    if after:
-        blocks.append(Text(after))
+    answers = [[each.question, each.k, each.how_sure] for each in comparison.best.answers]
+    caption, columns = "Each question, the k that answers it, and how sure that is", ["question", "k", "how sure"]
+    blocks: list[Block] = [*([Text(before)] if before else []), Table(caption, columns, answers)]
+    blocks += [Text(after)] if after else []
     blocks += [figures.compare_picture(comparison), _criteria(comparison, k), Terms(_ASKED)]
     return Section("number", "How many components", blocks)
 

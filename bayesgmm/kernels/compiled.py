@@ -146,20 +146,23 @@ class _Announcer(event.Listener):
     """Says that compiling has begun, once for functions that follow each other; one calls for others while it compiles."""
 
     def __init__(self) -> None:
-        self.depth, self.ended, self.began = 0, -np.inf, 0.0
+        self.depth, self.began, self.ended, self.spent = 0, 0.0, -np.inf, 0.0
 
     def on_start(self, started: Any) -> None:
         ours = str(started.data["dispatcher"].py_func.__module__).startswith("bayesgmm.")
         now = time.monotonic()
         if ours and not self.depth and now - self.ended > _PAUSE:
             first = "for this machine (up to a minute, at first use only)"
-            _print(f"compiling {f'further functions ({now - self.began:.0f} s so far)' if self.began else first}")
-            self.began = self.began or now
+            _print(f"compiling {f'further functions ({self.spent:.0f} s so far)' if self.spent else first}")
+        if not self.depth:
+            self.began = now if ours else np.inf
         self.depth += 1
 
     def on_end(self, ended: Any) -> None:
         self.depth -= 1
         self.ended = time.monotonic()
+        if not self.depth:
+            self.spent += max(self.ended - self.began, 0.0)
 
 
 def _say_unsaved(error: Exception) -> None:

@@ -19,7 +19,6 @@ from numba import carray, types
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels import student
-from bayesgmm.kernels.blocks import no_unit
 from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
 from bayesgmm.kernels.pointers import FLOATS, at, copy
 from bayesgmm.kernels.points import (
@@ -39,22 +38,25 @@ from bayesgmm.kernels.sums import fill_sums
 # the header: lengths of header and whitener; n, D, K, m, the size of a block; whether C0 is learnt; alpha, c0, g0; the
 # constant; the weight of all observations; addresses of the function that sums over them, of the observations, of their
 # weights, labels and what is known of their values (0 where there are none); the number of labels' rows, and whether
-# observations may be noise; the number of nu, K or 0; then b0, B0^-1, and the rate G0, or C0 where that is given
+# observations may be noise; the number of nu, K or 0; then the shift and the inverse scale by which observations are
+# standardised in passing, b0, B0^-1, and the rate G0, or C0 where that is given
 _FIXED = 21
 _OF_SUMS, _OF_X = 13, 14
 
 
-def header(rows: Rows, spread: Variances | Factors, hyper: Any, constant: float, n_nu: int) -> FloatArray:
+def header(rows: Rows, units: Any, spread: Variances | Factors, hyper: Any, constant: float, n_nu: int) -> FloatArray:
     """What a density needs, in one array, without the observations: these must live as long as it is used.
 
-    ``hyper`` are :class:`bayesgmm.model.priors.Hyperparameters`.
+    ``units`` are :class:`bayesgmm.data.units.Units`, in which the density is, and the rows may not be; ``hyper`` are
+    :class:`bayesgmm.model.priors.Hyperparameters`.
     """
     x, total = rows.x, rows.weight.sum() if len(rows.weight) else len(rows.x)
     scalars = hyper.learnt, hyper.alpha, hyper.c0, hyper.g0, constant, total
     numbers = np.array(
         [0, 0, len(x), *_sizes(spread), *scalars, 0, 0, 0, 0, 0, len(rows.log_labels), rows.noise, n_nu], dtype=float
     )
-    result = np.concatenate([numbers, *map(np.ravel, (hyper.b0, hyper.precision_of_means, hyper.rate))])
+    arrays = units.shift, 1 / units.scale, hyper.b0, hyper.precision_of_means, hyper.rate
+    result = np.concatenate([numbers, *map(np.ravel, arrays)])
     result[0] = len(result)
     addresses = result.view(np.int64)
     addresses[_OF_SUMS] = rows.sums
@@ -141,9 +143,11 @@ def _log_posterior(point, own, spread, gradient):
     """Value at a point; the gradient is filled in."""
     k, n_features = spread.k, spread.n_features
     alpha, total = own[8], own[12]
-    at_B0 = _FIXED + n_features
+    at_b0 = _FIXED + 2 * n_features
+    at_B0 = at_b0 + n_features
     at_rate = at_B0 + n_features * n_features
-    b0, inverse_B0 = own[_FIXED:at_B0], own[at_B0:at_rate].reshape(n_features, n_features)
+    unit = own[_FIXED : _FIXED + n_features], own[_FIXED + n_features : at_b0]
+    b0, inverse_B0 = own[at_b0:at_B0], own[at_B0:at_rate].reshape(n_features, n_features)
     at_C0 = k - 1 + k * n_features
     at_spread = at_C0 + spread.size if own[7] != 0.0 else at_C0
     at_noise, noise = at_spread + spread.n_blocks * spread.size, int(own[19])
@@ -168,7 +172,6 @@ def _log_posterior(point, own, spread, gradient):
 
     addresses = own.view(np.int64)
     rows = addresses[_OF_X], addresses[_OF_X + 1], addresses[_OF_X + 2], addresses[_OF_X + 3]
-    unit = no_unit(n_features)
     sums = np.empty(k + noise), np.empty((k, n_features)), np.empty(h.shape)
     value = fill_sums(addresses[_OF_SUMS], int(own[2]), int(own[18]), rows, *unit, offsets, mu, h, nu, *sums, tails)
 

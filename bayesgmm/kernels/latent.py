@@ -108,15 +108,50 @@ def regroup(
     rng: Any, known: Any, spread: Any, tied: Any, rows: Any, k: Any, c0: Any, b0: Any, inverse_B0: Any, C0: Any, tables: Any,
     z: Any, mu: Any, blocks: Any, inverse: Any, sums: Any,
 ) -> Any:  # fmt: skip
-    """A move that splits or merges clusters, of values known as they are, each of which counts once; the new k."""
+    """A move that splits or merges clusters, of observations each of which counts once; the new k.
+
+    Of rows with gaps or errors those behind them are drawn given their components, and it is these that are regrouped.
+    """
 
 
 def _regroup_exact(
     rng, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
 ):  # fmt: skip
     if rows.copies is None and len(rows.x) > 1:
-        return _regrouping.regroup(rng, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums)
+        return _regrouping.regroup(
+            rng, spread, tied, rows.x, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
+        )
     return k
+
+
+def _regroup_of_groups(
+    rng, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
+):  # fmt: skip
+    if rows.copies is None and len(rows.x) > 1:
+        room = begin(known, spread, np.zeros(k), blocks)
+        x = _draw_behind(rng, known.table, known.order, room, z, mu, sums)
+        return _regrouping.regroup(rng, spread, tied, x, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums)
+    return k
+
+
+@compiled(fastmath=STRICT)
+def _draw_behind(rng, table, order, room, z, mu, sums):
+    """Draw the rows (n, D) behind those in groups given their components, and put their sums in place of those there are."""
+    (k, n_features), (_, first, second) = (len(room[2]), mu.shape[1]), sums
+    x, current = np.zeros((len(z), n_features)), room[3]
+    first[:k], second[:k] = 0.0, 0.0
+    for i in range(len(z)):
+        _enter_group(table, i, room)
+        row, group = order[i], table[current[0]]
+        j = z[row]
+        if j < 0:
+            continue
+        _fill_white(group, i, mu, room, j)
+        behind = _draw_of_group(rng, table, room, j)
+        _add_row(behind, first[j], second[j])
+        for d in range(n_features):
+            x[row, d] = mu[j, d] + behind[d]
+    return x
 
 
 def _regroup_nothing(
@@ -231,7 +266,18 @@ def _fill_of_groups(known, spread, x, i, offsets, mu, blocks, inverse, room, dif
 
 @compiled(fastmath=STRICT)
 def _fill_of_one(table, i, mu, room, out):
-    _, covariances, log_w, current, matrices, log_determinants, vectors, of_errors, unit = room
+    log_w, current, log_determinants = room[2], room[3], room[5]
+    _enter_group(table, i, room)
+    group = table[current[0]]
+    for j in range(len(log_w)):
+        distance = _fill_white(group, i, mu, room, j)
+        out[j] = log_w[j] - group[2] * HALF_LOG_2PI - log_determinants[j] - 0.5 * distance
+
+
+@compiled(fastmath=STRICT)
+def _enter_group(table, i, room):
+    """Make the group of the i-th observation the current one: observations are asked for in their order."""
+    _, covariances, log_w, current, matrices, log_determinants, _, of_errors, unit = room
     if current[0] + 1 < len(table) and i == table[current[0] + 1, 0]:
         current[0] += 1
         group = table[current[0]]
@@ -239,18 +285,20 @@ def _fill_of_one(table, i, mu, room, out):
             log_determinants[j] = groups.fill_marginal(covariances[j], group, unit, matrices[0, j], matrices[1, j])
             groups.fill_gain(covariances[j], group, matrices[1, j], matrices[2, j])
         groups.fill_root_of_errors(group, of_errors)
-    group = table[current[0]]
-    size = group[2]
-    values = carray(pointer(group[3]), (group[1] - group[0], size))[i - group[0]]
-    for j in range(len(log_w)):
-        distance = 0.0
-        for a in range(size):
-            white = 0.0
-            for b in range(a + 1):
-                white += matrices[1, j, a, b] * (values[b] - mu[j, group[groups.AHEAD + b]])
-            vectors[j, a] = white
-            distance += white * white
-        out[j] = log_w[j] - size * HALF_LOG_2PI - log_determinants[j] - 0.5 * distance
+
+
+@compiled(fastmath=STRICT)
+def _fill_white(group, i, mu, room, j):
+    """Fill C^-1 d of component j for the i-th observation, of the current group; the square of its length."""
+    matrices, vectors, size = room[4], room[6], group[2]
+    values, distance = carray(pointer(group[3]), (group[1] - group[0], size))[i - group[0]], 0.0
+    for a in range(size):
+        white = 0.0
+        for b in range(a + 1):
+            white += matrices[1, j, a, b] * (values[b] - mu[j, group[groups.AHEAD + b]])
+        vectors[j, a] = white
+        distance += white * white
+    return distance
 
 
 def _add_to_variances(rng, known, spread, i, many, inverse, room, difference, j, sums):
@@ -520,7 +568,7 @@ def _add_moments_of_group(table, room, j, mu, share, mean, square):
 
 
 for_each_kind(begin, _begin_exact, _begin_exact, _begin_exact, _begin_groups, _begin_intervals, _begin_student)
-for_each_kind(regroup, *[_regroup_exact] * 2, *[_regroup_nothing] * 4)
+for_each_kind(regroup, *[_regroup_exact] * 2, _regroup_nothing, _regroup_of_groups, *[_regroup_nothing] * 2)
 for_each_kind(scales_of, *[_scales_as_counted] * 5, _scales_as_drawn)
 for_each_kind(draw_nu, *[_draw_no_nu] * 5, _draw_nu)
 for_each_kind(move_scales, *[_move_no_scales] * 5, _move_scales)

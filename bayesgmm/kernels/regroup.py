@@ -63,10 +63,10 @@ def log_constant(spread: Any, n: Any, scatter: Any, c0: Any, C0: Any, precision:
 
 
 @compiled(fastmath=STRICT)
-def regroup(rng, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums):
-    """One move of an allocation z of values known as they are, with the sums and parameters of its clusters; the new k."""
+def regroup(rng, spread, tied, x, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums):
+    """One move of the allocation z of rows x (n, D), with the sums and parameters of its clusters; the new k."""
     counts, first, second = sums
-    (n, size), most = rows.x.shape, len(mu)
+    (n, size), most = x.shape, len(mu)
     i, j = int(rng.random() * n), int(rng.random() * (n - 1))
     j += j >= i
     a, b = int(z[i]), int(z[j])
@@ -93,7 +93,7 @@ def regroup(rng, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, b
     if tied:
         for part in range(3):
             fill_precision(spread, blocks[0], precisions[part])
-    _fill_shares(spread, tied, rows.x, members, i, j, c0, C0, sizes, means, scatters, precisions, shares)
+    _fill_shares(spread, tied, x, members, i, j, c0, C0, sizes, means, scatters, precisions, shares)
     log_q = 0.0
     for s in range(m):
         row, share = members[s], shares[s]
@@ -108,7 +108,7 @@ def regroup(rng, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, b
     for part in range(3):  # the first, the second, and both
         for s in range(m):
             shares[s] = 1.0 if part == 2 or is_second[s] == (part == 1) else 0.0
-        _fill_moments(rows.x, members, shares, sizes, means, scatters, part)
+        _fill_moments(x, members, shares, sizes, means, scatters, part)
     before = log_partition(counts[:end], tables)
     n_first, n_second = counts[a], counts[b]
     counts[a], counts[b] = sizes[0] if splits else sizes[2], sizes[1] if splits else 0.0

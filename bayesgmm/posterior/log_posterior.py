@@ -26,7 +26,7 @@ from bayesgmm.data.units import Units
 from bayesgmm.families import Family, family_of
 from bayesgmm.kernels import density, student
 from bayesgmm.kernels.points import OF_NOISE
-from bayesgmm.kernels.rows import Rows
+from bayesgmm.kernels.rows import EXACT, Rows
 from bayesgmm.kernels.spread import Factors
 from bayesgmm.model.mixture import NOISE, NU, Mixture
 from bayesgmm.model.priors import Hyperparameters, Prior
@@ -55,7 +55,7 @@ def standardised_posterior(
 ) -> tuple[LogPosterior, Units]:
     """The posterior of standardised data, under a prior in the data's units, and the units in which it is."""
     units = rows.units(one_unit=Structure(covariance, rows.n_features).one_unit)
-    return LogPosterior(rows.standardised(units), k, prior.rescaled(units.shift, units.scale), covariance, family), units
+    return LogPosterior(rows, k, prior.rescaled(units.shift, units.scale), covariance, family, units), units
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +71,12 @@ class LogPosterior:
         Contiguous: compiled code finds them by their address.
     k : int
     prior : HierarchicalPrior or ConjugatePrior
-        Scaled to the data.
+        Scaled to the data, in the posterior's units.
     covariance : {"full", "tied", "diag", "spherical"}
     family : {"gaussian", "t"}
+    units : Units or None
+        Those in which the posterior is; None if the observations are in them. The density standardises values known as they
+        are in passing, and makes no copy.
     """
 
     observations: Observations
@@ -81,16 +84,29 @@ class LogPosterior:
     prior: Prior
     covariance: Covariance
     family: FamilyName = "gaussian"
+    units: Units | None = None
 
     @property
     def x(self) -> FloatArray:
-        """The observations' values, (n, D)."""
+        """The observations' values in their own units, (n, D)."""
         return self.observations.x
 
     @cached_property
+    def standardised(self) -> Observations:
+        """The observations in the posterior's units, a copy."""
+        return self.observations if self.units is None else self.observations.standardised(self.units)
+
+    @cached_property
     def rows(self) -> Rows:
-        """The observations as compiled code takes them."""
-        return self.observations.rows(self.k, student=self.n_nu > 0)
+        """The observations in the posterior's units, as sweeps take them."""
+        return self.standardised.rows(self.k, student=self.n_nu > 0)
+
+    @cached_property
+    def summed(self) -> tuple[Rows, Units]:
+        """What the density sums over, and the units in which it does: squares of errors may need others than the data's."""
+        if self.units is None or self.observations.kind is not EXACT:
+            return self.rows, Units.as_they_are(self.n_features)
+        return self.observations.rows(self.k, student=self.n_nu > 0, units=self.units), self.units
 
     @cached_property
     def classes(self) -> NDArray[np.int64]:
@@ -158,7 +174,7 @@ class LogPosterior:
     def header(self) -> FloatArray:
         """What compiled code needs, with the addresses of x and weight."""
         constant = self._log_constants() + self.spread.log_constant
-        return density.header(self.rows, self.spread.compiled, self.hyper, constant, self.n_nu)
+        return density.header(*self.summed, self.spread.compiled, self.hyper, constant, self.n_nu)
 
     @property
     def density(self) -> Any:

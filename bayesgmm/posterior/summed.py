@@ -22,7 +22,7 @@ from bayesgmm.posterior.log_posterior import LogPosterior
 
 @dataclass(frozen=True, eq=False)
 class SummedPosterior(LogPosterior):
-    """The posterior of all observations that a source has; those that it holds itself, in its units, are some of them.
+    """The posterior of all observations that a source has; those that it holds itself are some of them.
 
     Attributes
     ----------
@@ -36,9 +36,10 @@ class SummedPosterior(LogPosterior):
     units: Units = field(kw_only=True)
 
     @cached_property
-    def rows(self) -> Rows:
-        """What stands for the observations in compiled code."""
-        return rows_of_sums(self._sums, self.n_features, self.source.total, noise=self.noise, student=self.n_nu > 0)
+    def summed(self) -> tuple[Rows, Units]:
+        """What stands for the observations in the density."""
+        rows = rows_of_sums(self._sums, self.n_features, self.source.total, noise=self.noise, student=self.n_nu > 0)
+        return rows, Units.as_they_are(self.n_features)
 
     @cached_property
     def _sums(self) -> FloatArray:
@@ -89,5 +90,5 @@ def summed_posterior(
 ) -> tuple[SummedPosterior, Units]:
     """The posterior of a source's observations, of which some rows are at hand, and the units in which it is."""
     units = source.units(one_unit=Structure(covariance, rows.n_features).one_unit)
-    given = rows.standardised(units), k, prior.rescaled(units.shift, units.scale), covariance, family
+    given = rows, k, prior.rescaled(units.shift, units.scale), covariance, family
     return SummedPosterior(*given, source=source, units=units), units
