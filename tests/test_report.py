@@ -804,9 +804,12 @@ def test_many_numbers_stand_below_one_another(four_features):
     table = fitted.table()
     assert list(table.columns) == ["", "cluster 0", "cluster 1", "cluster 2"]
     assert [row[0] for row in table.rows][:3] == ["weight in %", f"mean of {names[0]}", f"sd of {names[0]}"]
-    one, other = table.parts(2)
+    label, *widths = (2 + max(map(len, cells)) for cells in zip(table.columns, *table.rows, strict=True))
+    one, other = table.parts(label + sum(sorted(widths)[1:]))  # two of three columns fit
     assert (list(one.columns), list(other.columns)) == (["", "cluster 0", "cluster 1"], ["", "cluster 2"])
     assert [row[0] for row in other.rows] == [row[0] for row in table.rows]
+    assert table.parts(label + sum(widths)) == [table]
+    assert [part.columns[1:] for part in table.parts(1)] == [["cluster 0"], ["cluster 1"], ["cluster 2"]]
 
 
 @pytest.mark.slow

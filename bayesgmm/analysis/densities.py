@@ -55,11 +55,20 @@ def log_likelihood(draws: Draws, rows: Observations) -> FloatArray:
 
 @np.errstate(under="ignore")
 def distribution_function(draws: Draws, x: FloatArray, error: FloatArray | float = 0.0) -> FloatArray:
-    """P(x[s, g] or less) under draw s, (S, G), for values with errors of these standard deviations (G,)."""
+    """P(x[s, g] or less) under draw s, (S, G), for values with errors of these standard deviations (G,), on all cores."""
     total = np.zeros(x.shape)
-    with np.errstate(over="ignore"):  # what lies beyond a float's range of deviations is certain
+
+    @np.errstate(over="ignore", under="ignore")  # what lies beyond a float's range of deviations is certain
+    def fill(some: slice) -> None:
         for j in range(draws.n_components):  # one after another, to save memory
-            deviations = (x - draws.mu[:, j]) / np.hypot(draws.factors[:, j, 0], error)
-            below = ndtr(deviations) if draws.nu is None else stdtr(draws.nu[:, [j]], deviations)
-            total += draws.w[:, j, None] * below
+            deviations = (x[some] - draws.mu[some, j]) / np.hypot(draws.factors[some, j, 0], error)
+            below = ndtr(deviations) if draws.nu is None else stdtr(draws.nu[some, j, None], deviations)
+            total[some] += draws.w[some, j, None] * below
+
+    few = max(1, _ON_A_CORE // x.shape[1])
+    if few >= len(x):
+        fill(slice(None))
+        return total
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(fill, (slice(begin, begin + few) for begin in range(0, len(x), few))))
     return total

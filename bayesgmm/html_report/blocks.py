@@ -13,6 +13,7 @@ from bayesgmm.analysis.tree import Whole
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 
+_GAP = 2  # characters between the columns of a table
 _LONGEST = 40  # letters of a name in a picture
 NONE = "\N{EN DASH}"
 
@@ -67,9 +68,12 @@ class Table:
     folded: bool = False
     marked: int | None = None  # row that stands out
 
-    def parts(self, most: int) -> list[Table]:
-        """The table in parts of at most so many columns, each with the names of the rows."""
-        n = len(self.columns) - 1
+    def parts(self, width: int) -> list[Table]:
+        """The table in parts at most so many characters wide, with about as many columns and the names of the rows each."""
+        names, *widths = (_GAP + max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True))
+        n = len(widths)
+        most = next((m for m in range(n, 1, -1) if all(names + sum(widths[i : i + m]) <= width for i in range(0, n, m))), 1)
+        most = -(-n // -(-n // most))
         cuts = [slice(1 + begin, 1 + begin + most) for begin in range(0, n, most)]
         if len(cuts) == 1:
             return [self]

@@ -80,12 +80,17 @@ def smooth_test(values: FloatArray, scores: FloatArray, part: float = 1.0) -> fl
     less C I^-1 C', with I the information and C the covariances of polynomials and scores (Thomas & Pierce 1979): what of
     the polynomials the ``scores`` (n, P) explain. If the values are but a part of what was fitted, so is that.
     """
+    return _smooth_test(values, np.linalg.qr(scores)[0], part)
+
+
+def _smooth_test(values: FloatArray, basis: FloatArray, part: float) -> float:
+    """The same, given an orthonormal basis (n, P) of what the scores span."""
     n, x = max(len(values), 1), 2 * values - 1
     polynomials = np.stack([np.sqrt(2 * j + 1) * eval_legendre(j, x) for j in range(1, _POLYNOMIALS + 1)], axis=1)
     covariance = np.eye(_POLYNOMIALS)
-    if n > 2 * (_POLYNOMIALS + scores.shape[1]):  # else as if parameters were known, which makes it too large
+    if n > 2 * (_POLYNOMIALS + basis.shape[1]):  # else as if parameters were known, which makes it too large
         sizes, axes = np.linalg.eigh(polynomials.T @ polynomials / n)
-        explained = np.linalg.qr(scores)[0].T @ polynomials @ (axes / np.sqrt(np.maximum(sizes, _SMALLEST))) @ axes.T
+        explained = basis.T @ polynomials @ (axes / np.sqrt(np.maximum(sizes, _SMALLEST))) @ axes.T
         covariance -= part * explained.T @ explained / n
     left, directions = np.linalg.eigh(covariance)
     told = left > _FITTED
@@ -119,14 +124,15 @@ def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
     box = uniform_on(reading.observations)
     if reading.draws.noise is not None and box is None:
         return []
-    few, rows, scores, weights = reading.ask(_looked_at)
+    few, rows, basis, weights = reading.ask(_looked_at)
     found, generator, part = [], np.random.default_rng(1), _part(rows, reading)
     for place, name in enumerate(features):
         known, column = ~np.isnan(rows.x[:, place]), rows.of_feature(place)
         share = weights[:, known]
         ends = None if box is None else (float(box[0][place]), float(box[1][place]))
         pit = _probabilities(few.marginal(place), column, share, generator, ends)
-        found.append(_judged(name, pit, column.x[:, 0], scores[known], part))
+        of_known = basis if known.all() else np.linalg.qr(basis[known])[0]
+        found.append(_judged(name, pit, column.x[:, 0], of_known, part))
     return found
 
 
@@ -141,19 +147,19 @@ def along_axes(reading: Reading) -> list[Calibration]:
     if x.shape[1] == 1 or partly or rows.known.noise is not None or rows.known.weight is not None:
         return []
     units = Units.of(x, one_unit=False)
-    few, rows, scores, weights = reading.ask(_looked_at)
+    few, rows, basis, weights = reading.ask(_looked_at)
     z = units.standardised(x)
     axes = np.linalg.eigh(z.T @ z)[1][:, ::-1][:, :_MOST_AXES]
     found, generator, part = [], np.random.default_rng(1), _part(rows, reading)
     for place, axis in enumerate(axes.T, start=1):
         values = units.standardised(rows.x) @ axis
         pit = _probabilities(few.standardised(units).along(axis), Observations.made(values[:, None]), weights, generator)
-        found.append(_judged(f"principal axis {place} of the standardised features", pit, values, scores, part))
+        found.append(_judged(f"principal axis {place} of the standardised features", pit, values, basis, part))
     return found
 
 
 def _looked_at(reading: Reading) -> tuple[Draws, Observations, FloatArray, FloatArray]:
-    """Some draws and observations, their scores (n, P), and the draws' shares in the posterior without each, (S, n)."""
+    """Some draws and rows, what spans the scores of these (n, P), and draws' shares in the posterior without each (S, n)."""
     few, rows = reading.draws.thinned(_MOST_DRAWS), reading.observations
     some = np.random.default_rng(0).permutation(len(rows))
     if rows.known.weight is not None:
@@ -162,7 +168,8 @@ def _looked_at(reading: Reading) -> tuple[Draws, Observations, FloatArray, Float
         some = some[np.searchsorted(counted, (np.arange(size) + 0.5) * counted[-1] / size)]
     rows = rows.of(some[:MOST_OBSERVATIONS])
     log_likelihood = log_density(few, rows)
-    return few, rows, _scores(log_likelihood, _part(rows, reading)), _leave_one_out_weights(log_likelihood)
+    basis = np.linalg.qr(_scores(log_likelihood, _part(rows, reading)))[0]
+    return few, rows, basis, _leave_one_out_weights(log_likelihood)
 
 
 def _part(rows: Observations, reading: Reading) -> float:
@@ -170,12 +177,12 @@ def _part(rows: Observations, reading: Reading) -> float:
     return min(1.0, len(rows) / reading.observations.total)
 
 
-def _judged(name: str, pit: FloatArray, values: FloatArray, scores: FloatArray, part: float) -> Calibration:
+def _judged(name: str, pit: FloatArray, values: FloatArray, basis: FloatArray, part: float) -> Calibration:
     """Of the probabilities (n,) of a feature's values (n,)."""
     points, lower, upper = band(len(pit))
     shares = np.searchsorted(np.sort(pit), points, side="right") / len(pit)
     at = np.interp(points, np.sort(pit), np.sort(values))
-    return Calibration(name, len(pit), points, shares, lower, upper, at, smooth_test(pit, scores, part))
+    return Calibration(name, len(pit), points, shares, lower, upper, at, _smooth_test(pit, basis, part))
 
 
 def _probabilities(
@@ -195,7 +202,9 @@ def _probabilities(
         return np.asarray((share * found).sum(axis=0))
 
     ends = column.known.lower, column.known.upper
-    low, high = (below(values[:, 0]) for values in (column.x if end is None else end for end in ends))
+    if ends[0] is None or ends[1] is None:
+        return below(column.x[:, 0])
+    low, high = (below(values[:, 0]) for values in ends)
     found: FloatArray = low + rng.uniform(size=len(column)) * (high - low)
     return found
 

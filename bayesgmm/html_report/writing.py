@@ -35,7 +35,8 @@ from bayesgmm.words import Argument, Words, about
 
 __all__ = ["report"]
 
-_MOST_COLUMNS = 5  # of numbers with their intervals, which fit a screen
+_MOST_COLUMNS = 5  # of an observation, which are told
+_WIDTH = 120  # characters of a table that fit a screen
 
 
 def report(
@@ -175,7 +176,7 @@ def _of_fit(
     )
     answer: list[Block] = [*([] if comparison is None else fits_pictures(comparison))]
     answer += [Text(re.sub(" +", " ", words)), fitted.trust()]
-    answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), *fitted.table().parts(_MOST_COLUMNS)]
+    answer += [*([fitted.adequacy()] if fitted.diagnosis.converged else []), *fitted.table().parts(_WIDTH)]
     sections = [
         Section("answer", "The answer", answer),
         data_section(tree, clusters_of_em(fitted.reading)),
