@@ -203,7 +203,8 @@ table3[["truth", "em", "mean", "sd", "lower", "upper"]].round(3)
 #
 # EM and NUTS find both mixtures, and ADVI finds the one that it was asked for. Every true parameter is within three
 # posterior standard deviations of the posterior mean. EM's estimates are within a third of one. ADVI's standard
-# deviations are within 15 % of those by NUTS. Real data sets are smaller, and then the methods differ: see [the galaxies](02_galaxies.ipynb).
+# deviations are within 15 % of those by NUTS. Real data sets are smaller, and then the methods differ: see
+# [the galaxies](02_galaxies.ipynb).
 #
 # ## What was said above, checked
 
