@@ -176,7 +176,7 @@ def test_what_was_tried_survives_a_file(tmp_path):
 def test_a_record_that_is_none_is_refused(told):
     tree = unwarned(OVERLAP, 2, method="gibbs", draws=100)
     tree.attrs["engines"] = told
-    with pytest.raises(ValueError, match="tree must tell its engines as fit does"):
+    with pytest.raises(ValueError, match="attribute engines of tree must be a record as fit writes it"):
         read_attempts(tree)
 
 

@@ -408,9 +408,9 @@ def test_rounded_columns_are_spread_again_on_request(tmp_path):
 def test_remedies_for_ties_and_strays_are_options_in_the_shell():
     x = np.append(np.repeat([1.0, 2.0, 3.0], 40), 50.0)
     found = look_at(Observations.read(x), [2], HierarchicalPrior().scaled_to(x), "full")[2]
-    assert "spread them again: --jitter, or use --covariance tied" in in_shell(found.improper.sentence)
+    assert "jitter them: --jitter, or use --covariance tied" in in_shell(found.improper.sentence)
     assert in_shell(found.strays[0].sentence).endswith(
-        "leave them out of the file, take them for noise, --noise, or scale the prior to the others, --prior-scale core"
+        "leave them out of the file, treat them as noise (--noise), or scale the prior to the others (--prior-scale core)"
     )
 
 

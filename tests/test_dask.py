@@ -108,7 +108,7 @@ def test_results_of_single_rows_are_lazy(three, monkeypatch):
 def test_lengths_must_be_known_where_they_are_needed(one):
     gmm = bg.BayesianGMM(3, random_state=1).fit(da.from_array(one, chunks=7_000))
     made = da.from_array(one[:500], chunks=200)
-    with pytest.raises(ValueError, match=r"must tell how long its chunks are.*compute_chunk_sizes\(\)"):
+    with pytest.raises(ValueError, match=r"must have chunks of known length, .*; call compute_chunk_sizes\(\)"):
         bg.responsibilities(gmm.posterior_, made[made > 0])
     assert len(gmm.predict(made[made > 0]).compute()) == (one[:500] > 0).sum()
 

@@ -384,7 +384,7 @@ def test_bad_input_gets_a_sentence(galaxies):
         bg.log_evidence(other)
     other = tree.copy()
     del other.attrs["prior"]
-    with pytest.raises(ValueError, match="tree must tell its prior in its attributes, got none; pass what fit returned"):
+    with pytest.raises(ValueError, match="tree must have an attribute prior, got none; pass what fit returned"):
         bg.log_evidence(other)
 
 

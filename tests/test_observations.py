@@ -423,7 +423,7 @@ def test_imputed_values_are_those_that_were_lost():
 
 
 WRONG_ERRORS = [
-    ([1.0, 2.0], r"observed must be a number, as an error of the data, got shape \(2,\)"),
+    ([1.0, 2.0], r"observed must be one error for all points: a number, got shape \(2,\)"),
     (-1.0, "observed must hold"),
 ]
 

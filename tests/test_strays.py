@@ -121,7 +121,7 @@ def test_what_may_be_noise_is_no_stray_unless_it_scales_the_prior(two_clusters):
         warnings.simplefilter("error", bg.exceptions.DataWarning)
         tree = bg.fit(x, 2, noise=True, **options)
     assert bg.diagnose(tree).finding("stray") is None
-    with pytest.warns(bg.exceptions.DataWarning, match="observation 200 .* take them for noise, noise=True, or"):
+    with pytest.warns(bg.exceptions.DataWarning, match=r"observation 200 .* treat them as noise \(noise=True\), or"):
         bg.fit(x, 2, **options)
     with pytest.warns(bg.exceptions.DataWarning, match="leave them out of the data, or scale the prior to the others"):
         bg.fit(x, 2, noise=True, prior=bg.HierarchicalPrior(), **options)

@@ -23,8 +23,8 @@ _REASONS: dict[str, str] = {
 }
 _TROUBLE = {
     "divergences": ", with divergent transitions",
-    "energy": ", but its energy moved slowly",
-    "tree depth": ", but its steps were too fine",
+    "energy": ", but its energy moved slowly (low BFMI)",
+    "tree depth": ", but draws reached the largest tree depth",
 }
 
 
@@ -92,7 +92,9 @@ def read_attempts(tree: xr.DataTree) -> tuple[Attempt, ...]:
     try:
         return tuple(Attempt(**each) for each in json.loads(told))
     except (TypeError, ValueError):
-        raise ValueError(f"tree must tell its {_ATTRIBUTE} as fit does, got {told!r}; pass what fit returned") from None
+        raise ValueError(
+            f"attribute {_ATTRIBUTE} of tree must be a record as fit writes it, got {told!r}; pass what fit returned"
+        ) from None
 
 
 def in_words(tree: xr.DataTree) -> str:

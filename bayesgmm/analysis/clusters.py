@@ -108,7 +108,7 @@ def write_responsibilities(tree: Tree, x: ArrayLike | Scan, path: str | Path, *,
     scan = scan_of(x)
     if scan is None:
         rule = "must be rows that are read in parts: a scan, a memory map or a Dask collection"
-        raise TypeError(about("x", f"{rule}, got {type(x).__name__}; call responsibilities"))
+        raise TypeError(about("x", f"{rule}, got {type(x).__name__}; for rows in memory call responsibilities"))
     write_in_parts(Reading.of(tree), scan, responsibilities, path, force=force)
 
 

@@ -46,7 +46,7 @@ def read_tree(tree: Any) -> xr.DataTree:
     if "p_k" in tree.data_vars or tree.attrs.get("method") == "telescoping":
         raise ValueError(
             "tree must be of one k, as fit returns it, got one from posterior_k; look at tree['p_k'], tree['partition'] and "
-            "tree['components'], plots.plot_k or report, or fit the k that you want"
+            "tree['components'], call plots.plot_k or report, or fit one k"
         )
     if "posterior" not in tree.children:
         raise ValueError(f"tree must have a group posterior, got {sorted(tree.children) or 'no groups'}; {_REMEDY}")
@@ -56,7 +56,7 @@ def read_tree(tree: Any) -> xr.DataTree:
             found = {str(key): value.dims for key, value in posterior.data_vars.items()}
             raise ValueError(
                 f"tree must hold posterior variables w, mu, sigma with dims (chain, draw, {CLUSTER}), or w, mu, cov with "
-                f"{FEATURE} and {FEATURE_BIS} behind, got {found}; {_REMEDY}"
+                f"further dims {FEATURE} and {FEATURE_BIS}, got {found}; {_REMEDY}"
             )
     _require_known(tree)
     return tree
@@ -88,7 +88,7 @@ def _require_known(tree: xr.DataTree) -> None:
 def attribute(tree: xr.DataTree, name: str) -> Any:
     """An attribute without which there is no answer."""
     if name not in tree.attrs:
-        raise ValueError(f"tree must tell its {name} in its attributes, got none; {_REMEDY}")
+        raise ValueError(f"tree must have an attribute {name}, got none; {_REMEDY}")
     return tree.attrs[name]
 
 
@@ -111,7 +111,7 @@ def require_draws(posterior: xr.Dataset, covariance: str | None) -> None:
         share = _numbers(posterior, NOISE)
         if posterior[NOISE].dims != ("chain", "draw"):
             raise ValueError(f"tree must hold {NOISE} with dims (chain, draw), got {posterior[NOISE].dims}; {_REMEDY}")
-        _require((share > 0) & (share < 1), f"shares {NOISE} of noise between zero and one")
+        _require((share > 0) & (share < 1), f"shares of noise ({NOISE}) between zero and one")
     if n_features == 1:
         _require(spread > 0, "standard deviations sigma above zero")
     else:  # whether they are positive definite shows when they are factorised
@@ -137,8 +137,8 @@ def _require(holds: NDArray[np.bool_], rule: str) -> None:
     wrong = ~holds.reshape(*holds.shape[:2], -1).all(axis=2)
     chain, draw = np.argwhere(wrong)[0]
     raise ValueError(
-        f"tree must hold {rule} in every draw, got {wrong.sum()} of {wrong.size} draws without (the first is draw {draw} of "
-        f"chain {chain}, counted from 0); {_REMEDY}"
+        f"tree must hold {rule} in every draw, got {wrong.sum()} of {wrong.size} draws where that fails (the first is draw "
+        f"{draw} of chain {chain}, counted from 0); {_REMEDY}"
     )
 
 
@@ -181,7 +181,7 @@ def require_posterior_k(tree: Any) -> xr.DataTree:
     missing = [name for name in _OF_K if name not in root or root[name].dims != ("k",)]
     missing += [f"group {name}" for name in ("posterior", "components", "partition", "observed_data") if name not in tree]
     if missing:
-        raise ValueError(f"tree must hold what posterior_k returns, got none of {', '.join(missing)}; {remedy}")
+        raise ValueError(f"tree must hold what posterior_k returns, got one without {', '.join(missing)}; {remedy}")
     for name in ("p_k", "prior_k", "p_occupied"):
         p = root[name].values
         if p.dtype.kind not in "fiu" or not np.isfinite(p).all() or (p < 0).any() or p.sum() > 1 + _ROUNDED or not p.any():
@@ -189,7 +189,9 @@ def require_posterior_k(tree: Any) -> xr.DataTree:
     posterior = tree["posterior"].to_dataset()
     for name in ("n_components", "occupied", "log_density"):
         if name not in posterior or posterior[name].dtype.kind not in "fiu" or not np.isfinite(posterior[name]).all():
-            raise ValueError(f"tree must hold finite numbers in {name} of its posterior, got others or none; {remedy}")
+            raise ValueError(
+                f"tree must hold finite numbers in {name} of its posterior, got none, or some that are not finite; {remedy}"
+            )
     for name in ("prior", "prior_k", "alpha", "weights", "covariance", "seed"):
         attribute(tree, name)
     prior_of(tree.attrs["prior"])

@@ -227,8 +227,8 @@ def _of_weighted(
     trouble, worth, needed = list(collapse), efficiency * len(draws.w), MIN_ESS_PER_CHAIN * draws.n_chains
     if worth < needed:
         enough = int(np.ceil(draws.n_draws * needed / worth / 100)) * 100
-        remedy = Words("raise ", Argument("draws"), f" to some {enough}, or use ", Argument("method", "nuts"))
-        problem = f"too few effective draws: importance weights leave {worth:.0f} of {len(draws.w)} (< {needed})"
+        remedy = Words("raise ", Argument("draws"), f" to about {enough}, or use ", Argument("method", "nuts"))
+        problem = f"too few effective draws: by their importance weights {len(draws.w)} are worth {worth:.0f} (< {needed})"
         trouble.append(Finding("ess_bulk", problem, remedy, {"ess_bulk": worth, "draws": enough}))
     findings = [*trouble, *about_data, *_missed_findings(reading)]
     if not trouble and not labels.trusted:
@@ -257,7 +257,7 @@ def _mixing_findings(
         return
     if found is not None:
         worst = invariants["r_hat"].idxmax()
-        by_gibbs = Words("try ", Argument("method", "gibbs"), ", which may pass where NUTS is slow to; ")
+        by_gibbs = Words("try ", Argument("method", "gibbs"), ", which may mix faster than NUTS here; ")
         gibbs, numbers = by_gibbs if gibbs_would_help else "", {"r_hat": float(invariants["r_hat"].max())}
         evidence = f"R-hat of {worst} is {invariants['r_hat'].max():.4f} (> {MAX_R_HAT})"
         if found.table["steady"].sum() > 1:
@@ -273,7 +273,7 @@ def _mixing_findings(
                 numbers,
             )
         else:
-            one = "no chain sits apart from the others, but they move too rarely from place to place"
+            one = "no chain sits apart from the others, but they mix too slowly"
             how = one if len(found) == 1 else "they move too slowly to have explored the posterior"
             yield Finding(
                 "r_hat",
@@ -290,7 +290,7 @@ def _mixing_findings(
             yield Finding(
                 kind,
                 f"too few effective draws: {kind} of {invariants[kind].idxmin()} is {ess:.0f} (< {needed})",
-                Words("raise ", Argument("draws"), f" to some {enough}"),
+                Words("raise ", Argument("draws"), f" to about {enough}"),
                 {kind: ess, "draws": enough},
             )
 
@@ -358,7 +358,9 @@ def _sampler_findings(stats: xr.Dataset, sampler: Mapping[str, float], *, gibbs_
 def _advi_findings(attrs: Mapping[Any, Any]) -> Iterator[Finding]:
     missing = [name for name in ("converged", "pareto_k", "importance_efficiency") if name not in attrs]
     if missing:
-        raise ValueError(f"approximation of tree must tell its {', '.join(missing)}, got none; pass what fit returned")
+        raise ValueError(
+            f"group approximation of tree must have the attributes {', '.join(missing)}, got none; pass what fit returned"
+        )
     if not attrs["converged"]:
         yield Finding(
             "elbo",
@@ -383,7 +385,7 @@ def _label_findings(parameters: pd.DataFrame, draws: Draws, labels: LabelQuality
             f"single clusters cannot be told apart: in {labels.non_permutation_rate:.0%} of the draws the components do not "
             f"match the clusters one to one, in {labels.ambiguous:.0%} another numbering is nearly as plausible",
             Words(
-                "" if relabelled else Either("bayesgmm.relabel, if the labels are still the sampler's; else ", ""),
+                "" if relabelled else Either("call bayesgmm.relabel if the labels are still the sampler's; else ", ""),
                 "use answers that need no labels ",
                 WITHOUT_LABELS,
                 ", or a smaller k",

@@ -46,7 +46,7 @@ from bayesgmm.model.strays import Strays, strays
 from bayesgmm.words import Argument, Either, Sentence, Words, joined
 
 _JITTER, _TIED = Either("bayesgmm.jitter(x)", "--jitter"), Argument("covariance", "tied")
-COLLAPSE_REMEDY = Words("spread rounded data again: ", _JITTER, ", or use ", _TIED, " or a smaller k")
+COLLAPSE_REMEDY = Words("jitter rounded data: ", _JITTER, ", or use ", _TIED, " or a smaller k")
 _SHRUNK = 1e-3  # standard deviation of a component, over the gap around the value that it sits on
 _ROUNDING = 1e-12  # of the largest value, by which a centre may miss what it sits on
 _NAMED = 3  # groups of equal observations that are spelled out
@@ -83,14 +83,14 @@ class Impropriety(Sentence):
         if len(self.groups) == len(self.ties.values):
             tied += f", or let k be below {len(self.groups)}, the number of distinct values"
         if self.ties.of_rows:
-            return Words("leave repeated rows out, or spread rounded ones again: ", _JITTER, tied)
+            return Words("leave repeated rows out, or jitter rounded ones: ", _JITTER, tied)
         if self.ties.weighted:
             what = "an observation of weight c is c equal ones: divide weights that are no counts by their mean, or fix the "
             prior = Either("prior's scale, prior=ConjugatePrior()", "prior's scale, --prior conjugate")
             return Words(what, prior, tied)
         if self.ties.resolution is None:
-            return Words("leave these observations out and describe them apart", tied)
-        rounded = f"the values of {self.ties.name} look rounded to {self.ties.resolution:g}; spread them again: "
+            return Words("leave these observations out and describe them separately", tied)
+        rounded = f"the values of {self.ties.name} look rounded to {self.ties.resolution:g}; jitter them: "
         return Words(rounded, _JITTER, tied)
 
 
@@ -274,7 +274,7 @@ class Existence:
         """What the collapse is."""
         return (
             f"in {self.collapsed:.0%} of the draws a component has shrunk onto equal observations (its standard deviation "
-            f"is below {_SHRUNK:g} of the gap around them): these draws describe ties and no clusters"
+            f"is below {_SHRUNK:g} of the gap around them): these draws describe ties, not clusters"
         )
 
     @property

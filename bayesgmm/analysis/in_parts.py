@@ -60,7 +60,7 @@ def in_parts(reading: Reading, scan: Scan, answer: Answer) -> xr.Dataset:
         columns = lazily(scan, work, width, float)
         n = columns.shape[0]
         if np.isnan(n):
-            rule = "must tell how long its chunks are, of which the result is made; call compute_chunk_sizes() on it"
+            rule = "must have chunks of known length, which the result shares; call compute_chunk_sizes() on it"
             raise ValueError(about("x", f"{rule}, or to_dask_array(lengths=True) on a DataFrame"))
     else:
         remedy = "write them to a file, by write_responsibilities"
@@ -94,7 +94,7 @@ def write_in_parts(reading: Reading, scan: Scan, answer: Answer, path: Any, *, f
                 arrays = [pa.array(most_probable_of(columns, k), pa.int32()), *map(pa.array, columns.T)]
                 out.write_table(pa.table(arrays, schema=schema))
     except OSError as error:
-        full = "; make room, and write it again: nothing is left of it" if is_of_full_disk(error) else ""
+        full = "; free some space, and write it again: no part of it was kept" if is_of_full_disk(error) else ""
         raise OSError(f"{file} cannot be written: {error.strerror or error}{full}") from None
 
 

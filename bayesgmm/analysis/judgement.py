@@ -76,7 +76,7 @@ def judgement_of(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck) -> Jud
     elif tree.attrs.get("method") == "laplace":
         why = "k-hat says that the weights of the draws can be trusted, and posterior and EM agree"
     elif tree["posterior"].sizes[CLUSTER] == 1:
-        why = "what was followed has converged, and posterior and EM agree"
+        why = "all monitored quantities have converged, and posterior and EM agree"
     else:
         why = "the chains agree, the clusters can be told apart, and posterior and EM agree"
     return Judgement("good", "The sampling can be relied on", (), f"All diagnostics passed: {why}.")

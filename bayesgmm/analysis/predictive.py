@@ -204,8 +204,8 @@ def _error_of_each(observed: ArrayLike, rows: Observations) -> FloatArray | None
     """One error for all points."""
     error, n_features = read_numbers(observed, "observed"), rows.n_features
     if error.shape not in ((), (n_features,), (n_features, n_features)) or (n_features == 1 and error.ndim == 2):
-        shapes = "" if n_features == 1 else f", or have shape ({n_features},) or ({n_features}, {n_features})"
-        raise ValueError(about("observed", f"must be a number{shapes}, as an error of the data, got shape {error.shape}"))
+        shapes = "" if n_features == 1 else f" or an array of shape ({n_features},) or ({n_features}, {n_features})"
+        raise ValueError(about("observed", f"must be one error for all points: a number{shapes}, got shape {error.shape}"))
     return read_error(np.broadcast_to(error, (len(rows), *(error.shape or (n_features,)))), None, rows.x, name="observed")
 
 

@@ -53,7 +53,7 @@ def for_pymc(tree: xr.DataTree) -> xr.DataTree:
     if covariance is None or not tree.attrs.get("prior", "").startswith("{"):
         raise ValueError(
             f"tree must come from one of the package's own priors, got a {tree.attrs.get('prior', 'tree without a prior')}; "
-            "pass the tree itself beside a model of your own"
+            "the tree of a model of your own already holds that model's variables: use it as it is"
         )
     result, posterior = tree.copy(), tree["posterior"].to_dataset().merge(group_of(tree, HYPERPARAMETERS))
     traits, several = TRAITS[covariance], draws.n_features > 1

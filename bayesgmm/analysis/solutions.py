@@ -57,7 +57,7 @@ class Solutions:
         words = []
         for solution, row in self.table.iterrows():
             log_posterior = f", log posterior {row['log_posterior']:.1f}" if "log_posterior" in row else ""
-            moving = "" if row["steady"] else ", moving about"
+            moving = "" if row["steady"] else ", not steady"
             words.append(f"solution {solution}: {row['share']:.0%} of the draws{log_posterior}{moving}")
         return "; ".join(words)
 

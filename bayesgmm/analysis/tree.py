@@ -191,7 +191,7 @@ def read_observations(tree: xr.DataTree) -> FloatArray:
     known = np.isfinite(values)
     if not (known | np.isnan(values)).all() or not known.any(axis=1).all():
         raise ValueError(
-            "tree must hold observations x of which something is known, and nothing infinite, got "
+            "x in observed_data of tree must have a known value in every row, and no infinite one, got "
             f"{(~known).sum()} of {values.size} numbers that are NaN or infinite; pass what fit returned"
         )
     return values
@@ -205,7 +205,7 @@ def read_whole(tree: xr.DataTree) -> Whole | None:
     rows, total = attrs.get("rows"), attrs.get("total")
     n = len(read_observations(tree))
     if not (isinstance(rows, Integral) and isinstance(total, Real) and int(rows) >= n and 0 < float(total) < np.inf):
-        rule = "must tell rows, at least as many as it holds, and their total weight, a positive number"
+        rule = "must have attributes rows (at least as many as it holds) and total (their weight, a positive number)"
         raise ValueError(f"observed_data of tree {rule}, got {rows!r} and {total!r}; pass what fit returned")
     return Whole(int(rows), float(total))
 
@@ -272,8 +272,8 @@ def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
     numbers = {name: group.attrs.get(name) for name in ("log_likelihood", "bic", "aic", "icl")}
     unknown = [name for name, value in numbers.items() if not isinstance(value, Real) or not np.isfinite(float(value))]
     if wrong or unknown:
-        what = f"{', '.join(wrong)} shaped as in its draws" if wrong else f"the numbers {', '.join(unknown)}"
-        raise ValueError(f"em_baseline of tree must hold EM's estimate, got none of {what}; pass what fit returned")
+        what = f"{', '.join(wrong)} shaped as in its draws" if wrong else f"finite {', '.join(unknown)}"
+        raise ValueError(f"em_baseline of tree must hold EM's estimate, got one without {what}; pass what fit returned")
     spread = {"covariances" if "cov" in dims else "sigma": group["cov" if "cov" in dims else "sigma"].values}
     try:
         noise, nu = float(group[NOISE]) if NOISE in group else None, group[NU].values if NU in group else None

@@ -38,15 +38,15 @@ class Strays(Sentence):
         lie = "lies" if len(self.positions) == 1 else "lie"
         return (
             f"{listed}{more} {lie} far from all others, and the prior takes its scale from the data's range, which is "
-            f"{self.factor:.3g} times that of the others: fewer clusters may be found, and evidence and p(k | x) move"
+            f"{self.factor:.3g} times that of the others: fewer clusters may be found, and evidence and p(k | x) change"
         )
 
     @property
     def remedy(self) -> Words:
         """What to do about it."""
         prior, data = Either('prior=HierarchicalPrior(scale="core")', "--prior-scale core"), Either("data", "file")
-        noise = "" if self.may_be_noise else Words(", take them for noise, ", Either("noise=True", "--noise"))
-        return Words("leave them out of the ", data, noise, ", or scale the prior to the others, ", prior)
+        noise = "" if self.may_be_noise else Words(", treat them as noise (", Either("noise=True", "--noise"), ")")
+        return Words("leave them out of the ", data, noise, ", or scale the prior to the others (", prior, ")")
 
 
 def strays(
