@@ -67,7 +67,7 @@ def test_force_replaces_nothing_but_results(run, csv, tmp_path):
     (tmp_path / "precious" / "thesis.tex").touch()
     code, _, err = run("fit", csv, "--column", "velocity", "-k", 1, "--out", "precious", "--force")
     assert code == 1
-    assert "only a folder of earlier results is replaced" in err
+    assert "--force replaces only a folder of earlier results, and never the working directory" in err
     assert (tmp_path / "precious" / "thesis.tex").exists()
 
 
@@ -212,8 +212,8 @@ def test_compare_goes_on_from_its_cache(run, csv):
         (("fit", "nothing.csv", "-k", 2), "nothing.csv is not a file; give one that exists, or - for standard input"),
         (("fit", "data.csv", "-k", 2), "--columns must name one or several of 'Unnamed: 0', 'velocity', 'name', 'gap', got none"),
         (("fit", "data.csv", "-k", 2, "--column", "speed"), "--columns must name one or several of 'Unnamed: 0', 'velocity', 'name', 'gap', got 'speed'"),
-        (("fit", "data.csv", "-k", 2, "--column", "name"), "column name of data.csv must hold numbers, got 'a' (line 2); mend it"),
-        (("fit", "data.csv", "-k", 2, "--column", "gap"), "gap of data.csv must have no gaps, got 1 of 400 observations with missing or infinite values (line 9); mend them, or leave these observations out by --missing drop"),
+        (("fit", "data.csv", "-k", 2, "--column", "name"), "column name of data.csv must hold numbers, got 'a' (line 2); correct it"),
+        (("fit", "data.csv", "-k", 2, "--column", "gap"), "gap of data.csv must have no gaps, got 1 of 400 observations with missing or infinite values (line 9); correct them, or leave these observations out with --missing drop"),
         (("fit", "data.csv", "-k", 0, "--column", "velocity"), "k must be an integer of at least 1, got 0"),
         (("fit", "data.csv", "-k", 2, "--column", "velocity", "--max-draws", 5), "--max-draws is the budget of --target-ess, got it alone"),
         (("fit", "data.csv", "-k", 2, "--column", "velocity", "--method", "advi", "--tune", 5), "tune is an option of --method nuts and --method gibbs, got --method advi; leave it out"),
@@ -229,8 +229,8 @@ def test_compare_goes_on_from_its_cache(run, csv):
         (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", "data.csv/sub"), "data.csv"),
         (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", ".", "--force"), "--out must name a folder of its own, got .; add a name, such as results"),
         (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", "b" * 250), "cannot be written: File name too long; choose another --out"),
-        (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", "data.csv", "--force"), "only a folder of earlier results is replaced"),
-        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--id", "name"), "--id names observations in clusters.csv, which --out writes, got it alone; give --out too"),
+        (("fit", "blank.csv", "-k", 2, "--missing", "drop", "--out", "data.csv", "--force"), "--force replaces only a folder of earlier results, and never the working directory"),
+        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--id", "name"), "--id names observations in clusters.csv, which only --out writes, got no --out; give it too"),
         (("fit", "data.csv", "-k", 2, "--column", "velocity", "--id", "nam", "--out", "new"), "got 'nam'; did you mean 'name'?"),
         (("fit", "data.csv", "-k", 2, "--column", "velocity", "--separator", "::"), "--separator must be a character"),
         (("fit", "data.csv", "-k", 2, "--column", "velocity", "--encoding", "klingon"), "--encoding must be one such as utf-8, latin-1 or utf-16, got 'klingon'"),
@@ -291,7 +291,9 @@ def test_a_picture_that_fails_is_left_out_and_named(run, csv, monkeypatch, tmp_p
     monkeypatch.setattr(importlib.import_module("bayesgmm.html_report.fit_sections"), "_worst", fails)  # of EM's table
     code, _, err = run("fit", csv, "--column", "velocity", "-k", 1, "--draws", 200, "--quiet", "--out", "results")
     assert code == 0, err
-    assert err.splitlines()[-1] == "fit.png is left out, for it cannot be written: zero-size array to reduction operation"
+    assert (
+        err.splitlines()[-1] == "fit.png is left out, because it cannot be written: zero-size array to reduction operation"
+    )
     assert {"posterior.nc", "trace.png", "clusters.csv", "report.html"} <= set(os.listdir("results"))
     assert "fit.png" not in os.listdir("results")
     report = (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
@@ -481,12 +483,12 @@ def test_bins_and_limits_go_through_every_command(run, tmp_path):
             ("--lower", "a", "--upper", "b"),
             "a, b of data.csv must not cross, got 1 of 2 .* (line 3)",
         ),
-        ({"a": [1, 3], "b": [2, 2]}, ("--lower", "a"), "--lower and --upper must name a column each .* got 1 and 0"),
+        ({"a": [1, 3], "b": [2, 2]}, ("--lower", "a"), "--lower and --upper must name equally many columns .* got 1 and 0"),
         ({"a": [1, 3], "b": [2, 2]}, ("--column", "b", "--upper", "a"), "must hold a value or an interval, got 2 of 2"),
         (
             {"a": [1, None], "b": [2, None], "c": 1},
             ("--lower", "a", "--upper", "b"),
-            "must say something in every row, got 1 of 2",
+            "must have a value or an interval in every row, got 1 of 2",
         ),
         ({"a": [1, 3], "b": [2, 2]}, ("--column", "a", "--upper", "b", "--error", "b"), "--error must not be given beside"),
         (

@@ -205,7 +205,7 @@ def test_a_full_disk_leaves_nothing(folder):
     before = sorted(os.listdir())
     done = process("fit", "geyser.csv", "--column", "waiting", *FIT, "--out", "results", preexec_fn=small_files)
     assert done.returncode == 1, done.stderr
-    assert "results could not be written, there is no space left on its disk" in done.stderr
+    assert "results could not be written: there is no space left on its disk" in done.stderr
     assert "Traceback" not in done.stderr
     assert "ignored" not in done.stderr
     assert sorted(os.listdir()) == before

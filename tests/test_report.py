@@ -367,7 +367,7 @@ def test_a_report_of_what_is_known_in_part(in_part, tmp_path):
     tree = _quick(known, 2, draws=100, thin=2)
     page = written(tree, tmp_path)
     text = " ".join(page.text().split())
-    assert "left out, for it cannot be written" not in text
+    assert "left out, because it cannot be written" not in text
     assert "20 values missing, measured with errors" in text
     assert "feature n missing mean sd" in text
     assert re.search(r"standard deviations were given: a 0\.1\d+ to 0\.[34]\d+ and b 0\.1\d+ to", text)
@@ -845,7 +845,7 @@ def test_a_report_of_intervals(tmp_path):
     tree = _quick(bg.Observations(**scope), 2, draws=100, thin=2)
     page = written(tree, tmp_path)
     text = " ".join(page.text().split())
-    assert "left out, for it cannot be written" not in text
+    assert "left out, because it cannot be written" not in text
     assert "90 observations, 90 values in intervals" in text
     assert "Of some values only an interval is known" in text
     assert "drawn evenly between the predictions for its ends" in text
@@ -895,7 +895,7 @@ def test_a_report_of_noise(noise, python, said, shell, tmp_path):
     tree = _quick(x, 2, draws=100, thin=2, noise=noise)
     page = written(tree, tmp_path)
     text = page.text()
-    assert "left out, for it cannot be written" not in text
+    assert "left out, because it cannot be written" not in text
     assert said in text
     count = int((bg.responsibilities(tree)["noise"] > 0.5).sum())
     assert f"{count} observations are more probably noise than not" in text

@@ -12,6 +12,7 @@ from bayesgmm.cli.folders import DIGESTS, first_free, require_undamaged, whole_f
 from bayesgmm.files import digest_of, publish_file
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
+ONLY_RESULTS = "because --force replaces only a folder of earlier results, and never the working directory"
 # a run in a process of its own: it begins, says so, waits for a line, and writes its draws
 RUN = """
 import sys
@@ -132,7 +133,7 @@ def test_force_removes_what_bayesgmm_wrote_and_nothing_else(folder, listed):
     (out / "link").symlink_to("notes.txt")
     place, said = write(out, force=True)
     assert place == out
-    assert said == [f"not of earlier results, and kept: {', '.join(f'results/{each}' for each in ('empty', 'fits_mine.png', 'k1', 'link', 'notes.txt', 'own'))}"]  # fmt: skip
+    assert said == [f"kept, because they are not part of the earlier results: {', '.join(f'results/{each}' for each in ('empty', 'fits_mine.png', 'k1', 'link', 'notes.txt', 'own'))}"]  # fmt: skip
     left = {str(each.relative_to(out)) for each in out.rglob("*") if each.is_file()}
     assert left == {"posterior.nc", DIGESTS, "link", *foreign}
     assert all((out / name).read_text() == name for name in foreign)
@@ -146,7 +147,7 @@ def test_a_folder_that_only_looks_like_results_is_not_replaced(folder, content):
     (folder / "results").mkdir()
     for name, each in content.items():
         (folder / "results" / name).write_bytes(each)
-    with pytest.raises(FileExistsError, match="only a folder of earlier results is replaced"):
+    with pytest.raises(FileExistsError, match=ONLY_RESULTS):
         write(folder / "results", force=True)
     assert sorted(os.listdir("results")) == sorted(content)
 
@@ -187,9 +188,9 @@ def test_an_error_keeps_draws_and_leaves_nothing_else(folder):
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("dangling", "dangling is a link that leads nowhere; mend it, or choose another --out"),
-        ("loop", "loop is a link that leads nowhere; mend it, or choose another --out"),
-        ("dangling/results", "dangling is a link that leads nowhere"),
+        ("dangling", "dangling is a broken symbolic link; repair it, or choose another --out"),
+        ("loop", "loop is a broken symbolic link; repair it, or choose another --out"),
+        ("dangling/results", "dangling is a broken symbolic link"),
         ("..", r"--out must name a folder of its own, got \.\.; add a name, such as \.\./results"),
         (".", r"--out must name a folder of its own, got \.; add a name, such as results"),
         ("", "--out must name a folder of its own"),
@@ -197,8 +198,8 @@ def test_an_error_keeps_draws_and_leaves_nothing_else(folder):
         ("a" * 250, "cannot be written: File name too long; choose another --out"),
         ("ä" * 125, "cannot be written: File name too long; choose another --out"),
         ("a" * 300, "cannot be written: File name too long; choose another --out"),
-        ("file/results", "file is no folder; choose another --out"),
-        ("here", "here exists; choose another --out, only a folder of earlier results is replaced"),
+        ("file/results", "file is a file, not a folder; choose another --out"),
+        ("here", f"here exists; choose another --out, {ONLY_RESULTS}"),
     ],
 )
 @pytest.mark.parametrize("force", [False, True])
@@ -208,7 +209,7 @@ def test_names_that_cannot_be_given_are_refused_beforehand(folder, out, message,
     (folder / "file").touch()
     (folder / "here").symlink_to(folder)
     before = sorted(os.listdir())
-    message = message if force else message.replace("only a folder of earlier results is replaced", "or replace")
+    message = message if force else message.replace(ONLY_RESULTS, "or replace")
     with pytest.raises((OSError, ValueError), match=message), whole_folder(type(folder)(out), force):
         pytest.fail("it began")
     assert sorted(os.listdir()) == before

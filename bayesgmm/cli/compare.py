@@ -34,7 +34,9 @@ def compare(
     k: Annotated[str, typer.Option("-k", "--k", help="Numbers of components: 1:8 (both ends count) or 2,3,5.")] = "1:8",
     method: Annotated[
         Method | None,
-        of_sampling(help="Sampler or approximation.", show_default="what suits each, another if not converged"),
+        of_sampling(
+            help="Sampler or approximation.", show_default="for each k the one that suits; another if it does not converge"
+        ),
     ] = None,
     settings: Settings,
     output: Output,

@@ -29,7 +29,7 @@ def fit(
     *,
     method: Annotated[
         Method | None,
-        of_sampling(help="Sampler or approximation.", show_default="what suits, another if not converged"),
+        of_sampling(help="Sampler or approximation.", show_default="the one that suits; another if it does not converge"),
     ] = None,
     settings: Settings,
     output: Output,

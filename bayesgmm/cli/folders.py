@@ -102,7 +102,7 @@ class ResultFolder:
             self.tell(f"the earlier results could not be removed, {error.strerror}: what is left of them is in {aside}")
             return
         if stayed:
-            self.tell(f"not of earlier results, and kept: {', '.join(stayed)}")
+            self.tell(f"kept, because they are not part of the earlier results: {', '.join(stayed)}")
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def whole_folder(out: Path, force: bool = False, tell: Tell = silence) -> Iterat
                 raise KeyboardInterrupt(kept) from None
             if isinstance(error, Exception) and is_of_full_disk(error):
                 remedy = f"; {kept}" if kept else "; free some, or choose another --out"
-                raise FullDiskError(f"{out} could not be written, there is no space left on its disk{remedy}") from None
+                raise FullDiskError(f"{out} could not be written: there is no space left on its disk{remedy}") from None
             if kept:
                 error.add_note(kept)
             raise
@@ -164,9 +164,9 @@ def _begun(asked: Path, force: bool, tell: Tell) -> ResultFolder:
     try:
         for each in (asked, *asked.parents):
             if each.is_symlink() and not each.exists():
-                raise FileNotFoundError(f"{each} is a link that leads nowhere; mend it, or choose another --out")
+                raise FileNotFoundError(f"{each} is a broken symbolic link; repair it, or choose another --out")
             if each != asked and each.is_file():
-                raise NotADirectoryError(f"{each} is no folder; choose another --out")
+                raise NotADirectoryError(f"{each} is a file, not a folder; choose another --out")
         out = asked.resolve()
         if os.path.lexists(out):
             _require_replaceable(asked, out, force)
@@ -184,9 +184,14 @@ def _require_replaceable(asked: Path, out: Path, force: bool) -> None:
     if not force:
         raise FileExistsError(f"{asked} exists; choose another --out, or replace earlier results with --force")
     if not _is_of_results(out) or Path.cwd().is_relative_to(out):
-        raise FileExistsError(f"{asked} exists; choose another --out, only a folder of earlier results is replaced")
+        raise FileExistsError(
+            f"{asked} exists; choose another --out, because --force replaces only a folder of earlier results, and never "
+            "the working directory"
+        )
     if not os.access(out, os.W_OK | os.X_OK):
-        raise PermissionError(f"{asked} cannot be written, its files may not be removed; choose another --out")
+        raise PermissionError(
+            f"{asked} cannot be replaced: you have no permission to remove its files; choose another --out"
+        )
 
 
 def _tell_of_left_behind(asked: Path, out: Path, tell: Tell) -> None:

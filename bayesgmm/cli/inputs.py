@@ -129,5 +129,5 @@ class _Kept(io.RawIOBase):
         from bayesgmm.arguments import require_memory
 
         require_memory(
-            size, f"{self._name} holds more than {size / 1e9:.1f} GB, and to read on", "give a file, or fewer observations"
+            size, f"{self._name} holds more than {size / 1e9:.1f} GB, and reading on", "give a file, or fewer observations"
         )

@@ -19,7 +19,7 @@ from bayesgmm.cli.numerals import Style, is_numeral
 WHITESPACE = r"\s+"  # as pandas calls it
 ROW_NAMES = "row.names"  # as R calls them
 FALLBACK = "cp1252"  # of text that is not in UTF-8
-IN_FALLBACK = "Windows-1252, which includes latin-1, as it is not in UTF-8 (else say --encoding)"
+IN_FALLBACK = "Windows-1252, which includes latin-1, because it is not in UTF-8 (if that is wrong, say --encoding)"
 _DELIMITERS = "\t,;|"
 _NO_SEPARATOR = "\x1f"  # of a single column
 _CALLED = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -146,13 +146,13 @@ def _decoded(name: str, content: bytes, options: TextOptions) -> tuple[str, str]
         else:
             if not {"\0", "\ufeff"} & set(text):
                 return encoding, text
-            wrong = "characters that no text has"
+            wrong = "characters that do not occur in text"
     if not options.encoding and len(content.translate(None, _CONTROL)) == len(content):
         return FALLBACK, content.decode(FALLBACK, errors="replace")
     asked = options.encoding or "UTF-8"
     raise ValueError(
         f"{name} must be text in {asked}, got {wrong}; "
-        "say its encoding by --encoding (utf-16-le, say), or its format by --format"
+        "give its encoding with --encoding (such as utf-16-le), or its format with --format"
     )
 
 
@@ -223,7 +223,9 @@ class _Finder:
             fits.append(fit)
         if len(fits) > 1:
             one, other = (_SHOWN.get(fit.separator, fit.separator) for fit in fits[:2])
-            raise ValueError(f"the columns of {self._name} may be parted by {one} or by {other}; say which by --separator")
+            raise ValueError(
+                f"the columns of {self._name} may be separated by {one} or by {other}; say which with --separator"
+            )
         if fits:
             return fits[0]
         parted = [each for each in _DELIMITERS if each in header]

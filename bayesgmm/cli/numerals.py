@@ -43,7 +43,7 @@ class Style:
 
     def __str__(self) -> str:
         parts = [] if self.decimal == "." else ["decimal commas"]
-        return " and ".join([*parts, *([f"thousands parted by {self.thousands!r}"] if self.thousands else [])])
+        return " and ".join([*parts, *([f"thousands separated by {self.thousands!r}"] if self.thousands else [])])
 
 
 def is_numeral(text: str) -> bool:

@@ -100,7 +100,7 @@ class Source:
         _column(
             metavar="NAME ...",
             help="Columns with the lower ends of intervals (bins, detection limits), empty for no limit. Instead of "
-            "--columns, or beside it if some values are known exactly.",
+            "--columns, or with it if some values are known exactly.",
         ),
     ] = None
     upper: Annotated[list[str] | None, _column(metavar="NAME ...", help="Columns with the upper ends of intervals.")] = None
@@ -122,9 +122,7 @@ class Source:
     ] = None
     jitter: Annotated[
         bool,
-        _data(
-            "--jitter", help="Spread rounded values over the intervals that they were rounded from, equally in every run."
-        ),
+        _data("--jitter", help="Spread rounded values evenly over their rounding intervals, in the same way in every run."),
     ] = False
 
     @property
@@ -142,7 +140,7 @@ class Source:
     def read(self, output: Output) -> FileRows:
         """The columns to fit, and what names their rows."""
         if self.id is not None and output.out is None:
-            raise ValueError("--id names observations in clusters.csv, which --out writes, got it alone; give --out too")
+            raise ValueError("--id names observations in clusters.csv, which only --out writes, got no --out; give it too")
         Input(self.file, output.announce).require_there()
         from bayesgmm.cli.reading import read_observations  # which takes its time
 
@@ -190,7 +188,7 @@ class Settings:
         Scale | None,
         of_sampling(
             help="What sets the scale of the prior: the range of all observations, or of the core without strays.",
-            show_default="range; with --noise or --family t core",
+            show_default="range; core with --noise or --family t",
         ),
     ] = None
     draws: Annotated[int, of_sampling(help="Draws kept in each chain.")] = 1000
@@ -198,7 +196,9 @@ class Settings:
     seed: Annotated[int | None, of_sampling(help="Random seed. The one used is printed and recorded.")] = None
     tune: Annotated[
         int | None,
-        of_sampling(help="NUTS: adaptation steps of each chain. Gibbs: burn-in sweeps.", show_default="200 or 400; 1000"),
+        of_sampling(
+            help="NUTS: adaptation steps of each chain. Gibbs: burn-in sweeps.", show_default="NUTS 200 or 400; Gibbs 1000"
+        ),
     ] = None
     thin: Annotated[
         int | None, of_sampling(help="Thinning: sweeps or steps from one draw to the next.", show_default="1 to 50")

@@ -30,18 +30,22 @@ _SHORT = 10  # characters of what stands for a missing value
 _LISTED = 20  # of the columns that could have been named
 _COMPARED = 10_000  # columns among which the nearest name is sought
 # what columns must, what is found instead, and the remedy
-_DROP = "leave these observations out by --missing drop"
-_GAPS = "have no gaps", "with missing or infinite values", f"mend them, or {_DROP}"
+_DROP = "leave these observations out with --missing drop"
+_GAPS = "have no gaps", "with missing or infinite values", f"correct them, or {_DROP}"
 _INFINITE = "be finite", "with infinite values", "replace what is not known by an empty field"
-_NOTHING = "say something in every row", "without any value", "leave these rows out of the file"
+_NOTHING = "have a value in every row", "without any value", "leave these rows out of the file"
 _NEGATIVE = "be standard deviations", "with a negative error", "0 says that a value is exact"
-_WITHOUT_ERROR = "be known where a value is", "with a missing or infinite error", f"0 says that a value is exact; or {_DROP}"
+_WITHOUT_ERROR = (
+    "have an error for every value",
+    "with a missing or infinite error",
+    f"0 says that a value is exact; or {_DROP}",
+)
 _UNBOUNDED = (
-    "say something in every row",
-    "with neither a value nor an end of its interval",
+    "have a value or an interval in every row",
+    "with neither a value nor an end of an interval",
     f"leave these rows out of the file, or {_DROP.removeprefix('leave these observations out ')}",
 )
-_CROSSED = "not cross", "with a lower end above the upper one", "mend them"
+_CROSSED = "not cross", "with a lower end above the upper one", "correct them"
 _BOTH = (
     "hold a value or an interval",
     "with both",
@@ -109,10 +113,12 @@ def read_observations(
             "--error must not be given beside --lower and --upper: an interval is known, or a value with an error"
         )
     if bounded and not chosen and len(below) != len(above):
-        got = f"got {len(below)} and {len(above)}; a column of empty fields is one without limits"
-        raise ValueError(f"--lower and --upper must name a column each for every feature where --columns names none, {got}")
+        got = f"got {len(below)} and {len(above)}; where there is no limit, give a column of empty fields"
+        raise ValueError(f"--lower and --upper must name equally many columns if --columns names none, {got}")
     if any(map(_CLUSTERS.fullmatch, ids)):
-        raise ValueError(f"--id must not be called as one of the columns of clusters.csv, got {id!r}; rename it in the file")
+        raise ValueError(
+            f"--id must not have the name of a column that clusters.csv has already, got {id!r}; rename it in the file"
+        )
     named = list(dict.fromkeys([*chosen, *weights, *errors, *below, *above]))
     read = table.columns(named, ids)
     lengths = {len(each) for each in read.values()}
@@ -136,7 +142,7 @@ def read_observations(
         return replace(rows, ids=read[ids[0]].rename(ids[0]) if ids else None, weight=counts)
     if missing == "raise":
         rule, found, remedy = _GAPS
-        in_part = "; --missing at_random takes what is known of them" if len(chosen) > 1 else ""
+        in_part = "; --missing at_random uses their known values" if len(chosen) > 1 else ""
         _refuse(table, [*chosen, *weights], unknown | ~np.isfinite(x).all(axis=1), rule, found, remedy + in_part)
     if missing == "at_random":
         _require_parts(table, chosen, x)
@@ -233,7 +239,7 @@ def _got(table: Table, wrong: Sequence[str]) -> str:
     near = [like for each in wrong for like in get_close_matches(each.strip().lower(), lowered, n=1)]
     remedy = f"; did you mean {' and '.join(repr(lowered[each]) for each in dict.fromkeys(near))}?" if near else ""
     if not near and len(table.names) == 1 and not table.names[0].isidentifier():
-        remedy = "; if that line is a comment, or its columns are parted otherwise, say so by --comment or --separator"
+        remedy = "; if that line is a comment, or its columns are separated otherwise, say --comment or --separator"
     return f"got {', '.join(map(repr, wrong))}{remedy}"
 
 
@@ -247,7 +253,7 @@ def _require_numbers(table: Table, name: str, column: pd.Series) -> None:
     got = str(column.iloc[row])
     raise ValueError(
         f"column {name or '(without a name)'} of {table.name} must hold numbers, got {got!r} ({table.place(row)}); "
-        f"{_remedy(got, float(bad.mean()))}mend it, or choose other columns with --columns"
+        f"{_remedy(got, float(bad.mean()))}correct it, or choose other columns with --columns"
     )
 
 

@@ -15,7 +15,7 @@ def report(
     k: Annotated[
         int | None,
         typer.Option(
-            "-k", "--k", help="Of a comparison, the k to describe in detail.  [default: the smallest not ruled out]"
+            "-k", "--k", help="For a comparison: the k to describe in detail.  [default: the smallest not ruled out]"
         ),
     ] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,

@@ -131,7 +131,9 @@ class _Parts:
             if is_of_full_disk(error):
                 raise
             _log.debug("%s cannot be written", name, exc_info=True)
-            self.left_out.append(f"{name} is left out, for it cannot be written: {in_shell(error) or type(error).__name__}")
+            self.left_out.append(
+                f"{name} is left out, because it cannot be written: {in_shell(error) or type(error).__name__}"
+            )
 
     def write(self, name: str, write: Callable[[Path], object]) -> None:
         """A part, by what writes it into a file."""

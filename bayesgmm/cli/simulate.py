@@ -125,7 +125,7 @@ def _mixture(weights: str, means: list[str], sigma: list[str], covariance: list[
     n_features = len(centres[0])
     if any(len(each) != n_features for each in centres):
         got = ", ".join(str(len(each)) for each in centres)
-        raise ValueError(f"--means must have as many numbers for each component, got {got}")
+        raise ValueError(f"--means must hold the same number of values for every component, got {got}")
     if bool(sigma) == bool(covariance):
         raise ValueError("give either --sigma or --covariance with means of several features, once or for each component")
     name, size = ("sigma", n_features) if sigma else ("covariance", n_features**2)
@@ -147,7 +147,7 @@ def _packaged(name: str, n: int | None, seed: int | None) -> pd.DataFrame:
         simulated = make(_N if n is None else n, 0 if seed is None else seed)
         return _as_frame(simulated.x, simulated.z)
     if n is not None or seed is not None:
-        raise ValueError(f"-n and --seed are for simulated data, and {name} is not; leave them out")
+        raise ValueError(f"-n and --seed are for simulated data, and {name} is not simulated; leave them out")
     data = make()
     return data if data.ndim == 2 else data.to_frame()
 

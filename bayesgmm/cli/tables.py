@@ -59,7 +59,7 @@ def _kind_of(source: Input) -> str:
     if kind is None:
         raise ValueError(
             f"{source.file} must end in .csv, .tsv, .txt, .parquet or .nc for its format to be known; "
-            "rename it, or say which it is by --format"
+            "rename it, or give the format with --format"
         )
     if kind not in ENDINGS.values():
         raise ValueError(f"{source.name} must be a table in text, Parquet or NetCDF, got {kind}")
@@ -77,7 +77,7 @@ def _read_text(source: Input, kind: str, options: TextOptions, missing_values: S
             read |= text.columns(ids, "as it stands") if ids else {}
         assumed = [*text.layout.assumed, *styles]
         if assumed:
-            say(f"{source.name} is read so: {'; '.join(assumed)}")
+            say(f"{source.name} is read as follows: {'; '.join(assumed)}")
         return read
 
     fitted = [each for each in layout.names if not (layout.has_row_names and each == ROW_NAMES)]
@@ -116,7 +116,7 @@ def _unclear(text: Text, name: str, column: pd.Series, numeral: str) -> str:
     mark = next(each for each in numeral if each in ".,")
     called = {".": "point", ",": "comma"}[mark]
     return (
-        f"column {name} of {text.source.name} must not be open to two readings, got {numeral!r} ({text.place(row)}), "
+        f"column {name} of {text.source.name} must not be ambiguous, got {numeral!r} ({text.place(row)}), "
         f"which may have a decimal {called} or a {called} between thousands; say --decimal {mark} or --thousands {mark}"
     )
 
@@ -130,7 +130,7 @@ def _understood(source: Input, kind: str, text: Text | None = None) -> Iterator[
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{source.name} must be text in {error.encoding}, got the byte 0x{error.object[error.start]:02x}; "
-            "say its encoding by --encoding"
+            "give its encoding with --encoding"
         ) from None
     except (csv.Error, *BROKEN) as error:
         raise ValueError(f"{broken}: {_first_sentence(error)}") from None

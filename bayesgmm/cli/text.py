@@ -53,7 +53,7 @@ class Text:
                 fields = 0 if self._is_comment(line) else sum(map(len, fields_of([line], self.layout.separator)))
                 if fields > self.layout.width:
                     first = "; if the first one names the row, say --separator" if fields == self.layout.width + 1 else ""
-                    return f"line {number} has {fields} fields, its header line {len(self.layout.names)}{first}"
+                    return f"line {number} has {fields} fields, the header line has {len(self.layout.names)}{first}"
         return ""
 
     def _columns(self, names: Sequence[str], kind: Kind) -> dict[str, pd.Series]:

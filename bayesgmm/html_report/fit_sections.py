@@ -76,7 +76,7 @@ def fit_sections(fitted: Fitted) -> Iterator[Section]:
         try:
             yield Section(name, title, make(fitted))
         except Exception as error:  # the other sections are worth having
-            yield Section(name, title, [Text(f"This section is left out, for it cannot be written: {error}")])
+            yield Section(name, title, [Text(f"This section is left out, because it cannot be written: {error}")])
 
 
 def data_section(tree: xr.DataTree, clusters: Sequence[Clusters] = ()) -> Section:

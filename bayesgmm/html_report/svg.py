@@ -61,7 +61,7 @@ def drawn(name: str, draw: Callable[[], Figure], description: str) -> Markup:
             figure.savefig(file, format="svg", transparent=True, dpi=150, metadata={"Date": None, "Creator": None})
             places = [panel for ax in figure.axes if ax.axison for panel in _panel(figure, ax)]
         except Exception as error:  # the rest of the report is worth having
-            return Markup("<p>This picture is left out, for it cannot be drawn: {}</p>").format(error)
+            return Markup("<p>This picture is left out, because it cannot be drawn: {}</p>").format(error)
         finally:
             for number in set(plt.get_fignums()) - set(before):
                 plt.close(number)
