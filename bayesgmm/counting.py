@@ -187,7 +187,7 @@ def posterior_k(
     known["rounding"] = rounding
     data, _ = read_fit_data(x, 1, covariance=covariance, **known)
     if data.known.labels is not None:
-        rule = "cannot be given to posterior_k, in which the number of components is unknown; fit a k that they fit"
+        rule = "cannot be given to posterior_k, where k is unknown; use fit with the k that the labels refer to"
         raise ValueError(about("labels", rule))
     of_k = read_prior_k(prior_k)
     p = of_k.probabilities()
@@ -259,7 +259,7 @@ def _sampled(
     trouble = _trouble(convergence_of(sampled), settings.chains) if longer is not None and can_tell else ""
     if longer is None or not trouble:
         return sampled, settings.thin
-    phases.say(f"{trouble}; once more, {longer} sweeps apart")
+    phases.say(f"{trouble}; sampling again, {longer} sweeps apart")
     try:
         again = sample_telescoping(own, tables, points, replace(settings, thin=longer), phases)
     except KeyboardInterrupt:

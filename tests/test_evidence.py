@@ -367,7 +367,7 @@ def test_bad_input_gets_a_sentence(galaxies):
         ({"method": "advi"}, "tree must have a group approximation for method 'advi' and for no other, got method 'advi'"),
         (
             {"prior": "custom model"},
-            "whose constants are known, got a custom model; fit again with prior= in place of model=",
+            "whose normalising constants are known, got a custom model; fit again with prior= in place of model=",
         ),
         ({"k": 3}, "tree must hold all of its 3 clusters, got 2; pass what fit returned"),
     ):
@@ -411,11 +411,11 @@ def test_the_bridge_stands_whatever_the_ratios(exponents, seed, zero, stratified
 @pytest.mark.parametrize(
     ("of_p", "of_q", "sentence"),
     [
-        (np.inf, 0.0, "densities that a float can hold, got 1 of 20 points beyond"),
-        (-np.inf, 0.0, "densities that a float can hold, got 1 of 20 points beyond"),
-        (np.nan, 0.0, "densities that a float can hold, got 1 of 20 points beyond"),
-        (0.0, np.nan, "densities that a float can hold, got 10 of 20 points beyond"),
-        (0.0, -np.inf, "a proposal that overlaps the posterior, got none of its points"),
+        (np.inf, 0.0, "densities within the range of a float, got 1 of 20 points where they are not"),
+        (-np.inf, 0.0, "densities within the range of a float, got 1 of 20 points where they are not"),
+        (np.nan, 0.0, "densities within the range of a float, got 1 of 20 points where they are not"),
+        (0.0, np.nan, "densities within the range of a float, got 10 of 20 points where they are not"),
+        (0.0, -np.inf, "a proposal that overlaps the posterior, got one with no point where"),
     ],
 )
 def test_the_bridge_refuses_ratios_that_say_nothing(of_p, of_q, sentence):

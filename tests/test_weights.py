@@ -418,7 +418,7 @@ def test_combinations_that_have_no_meaning_are_refused(pair):
 
     with pytest.raises(ValueError, match="sample_weight cannot be used beside model"):
         bg.fit(data(1), 2, model=pm.Model(), sample_weight=np.ones(60))
-    with pytest.raises(ValueError, match="labels belongs to data; trees hold what is known of theirs"):
+    with pytest.raises(ValueError, match="labels cannot be given with trees, which hold their own; leave it out"):
         bg.compare(list(pair), labels=np.zeros(60))
 
 

@@ -72,13 +72,13 @@ def _require_common_ground(of_p: FloatArray, of_q: FloatArray) -> None:
     """Refuse ratios that leave nothing to solve: zero or infinite where p has been, or zero wherever q has been."""
     lost = int(np.count_nonzero(~np.isfinite(of_p)) + np.count_nonzero(~(of_q < np.inf)))
     if lost:
-        got = f"{lost} of {of_p.size + of_q.size} points beyond its range; a component has all but collapsed"
-        rule = f"bridge sampling needs densities that a float can hold, got {got}: fit a smaller k or "
+        got = f"{lost} of {of_p.size + of_q.size} points where they are not, because a component has nearly collapsed"
+        rule = f"bridge sampling needs densities within the range of a float, got {got}; fit a smaller k or "
         raise ValueError(Words(rule, Argument("covariance", "tied")))
     if not (of_q > -np.inf).any():
         raise ValueError(
-            "bridge sampling needs a proposal that overlaps the posterior, got none of its points where the posterior has a "
-            "density; fit with more draws, or a smaller k"
+            "bridge sampling needs a proposal that overlaps the posterior, got one with no point where the posterior "
+            "density is positive; fit with more draws, or a smaller k"
         )
 
 

@@ -79,8 +79,8 @@ class FitCache:
                 each.unlink(missing_ok=True)
         except OSError as error:
             warn(
-                f"the fit of k = {k} cannot be kept in the cache {self.folder} ({error.strerror or error}): should the "
-                "comparison be interrupted, it will be fitted again",
+                f"the fit of k = {k} cannot be kept in the cache {self.folder} ({error.strerror or error}): if the "
+                "comparison is interrupted, that k must be fitted again",
                 CacheWarning,
             )
 

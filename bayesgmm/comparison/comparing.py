@@ -140,11 +140,11 @@ def compare(
     if trees is not None:
         for name, value in (("sample_weight", sample_weight), ("labels", labels), ("noise", noise)):
             if value is not None and value is not False:
-                raise ValueError(about(name, "belongs to data; trees hold what is known of theirs"))
+                raise ValueError(about(name, "cannot be given with trees, which hold their own; leave it out"))
         if not is_auto(rounding):
-            raise ValueError(about("rounding", "belongs to data; trees hold what is known of theirs"))
+            raise ValueError(about("rounding", "cannot be given with trees, which hold their own; leave it out"))
         if family != "gaussian":
-            raise ValueError(about("family", "belongs to a fit; trees tell theirs"))
+            raise ValueError(about("family", "cannot be given with trees, which hold their own; leave it out"))
         return _compared(_read_fits(trees), None, prior_k)
     if options.get("model") is not None:
         raise TypeError("model states one k and cannot be compared over k; fit each model and pass the trees to az.compare")
@@ -257,7 +257,7 @@ def _given_trees(x: Any) -> list[xr.DataTree] | None:
     """The trees, if x is several of them and not data."""
     if isinstance(x, xr.DataTree):
         rule = "must be data or several trees of different k"
-        raise TypeError(about("x", f"{rule}, got one DataTree; its own k has nothing beside it"))
+        raise TypeError(about("x", f"{rule}, got one DataTree; add trees of other k"))
     given = x.values() if isinstance(x, Mapping) else x if isinstance(x, list | tuple) else ()
     return list(given) if len(given) and all(isinstance(each, xr.DataTree) for each in given) else None
 

@@ -33,11 +33,11 @@ def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, Units]:
         got = Words("got those of ", advi, "; fit again with ", nuts, " or ", gibbs)
         raise ValueError(Words("tree must hold draws from the posterior itself, ", got))
     if reading.whole is not None:
-        raise ValueError("tree must hold all rows, got a sample of those that were read in passes")
+        raise ValueError("tree must hold all rows, got a sample of those that were read in passes; fit rows in memory")
     if prior is None:
         raise ValueError(
-            f"tree must come from one of the package's own priors, whose constants are known, got a {CUSTOM_MODEL}; fit "
-            "again with prior= in place of model="
+            "tree must come from one of the package's own priors, whose normalising constants are known, got a "
+            f"{CUSTOM_MODEL}; fit again with prior= in place of model="
         )
     rows, draws, covariance = reading.observations, reading.draws, attribute(reading.tree, "covariance")
     prior = prior.scaled_to(rows.x, covariance)  # nothing is left open: this asks whether it fits the data

@@ -63,7 +63,7 @@ class _WithMcse:
         fair = int(((elpd.pareto_k.values > _FAIR_K) & (elpd.pareto_k.values <= elpd.good_k)).sum())
         said = f"\nMonte Carlo standard error of elpd: {self.elpd_mcse:.2g}\n" if self.elpd_mcse >= 0 else "\n"
         if fair:
-            said += f"Pareto k above {_FAIR_K} and not refitted: {fair}. Of few observations their estimates may be off.\n"
+            said += f"Pareto k above {_FAIR_K} and not refitted: {fair}. If data are few, these estimates may be off.\n"
         return said + str(super()._footer())  # type: ignore[misc]
 
 
@@ -177,8 +177,8 @@ def loo(
         variance = _mend(found, reading, chosen, good_k, relative, rng)
     if not np.isfinite(found.elpd).all():
         at = f"{np.count_nonzero(~np.isfinite(found.elpd))} of {len(found.elpd)} observations"
-        got = f"none that a float can hold at {at}; a component has all but collapsed, fit a smaller k or "
-        rule = "LOO needs a density of each observation under every draw"
+        got = f"others at {at}, because a component has nearly collapsed; fit a smaller k or "
+        rule = "LOO needs densities within the range of a float for all observations under all draws"
         raise NoDensityError(Words(f"{rule}, got {got}", Argument("covariance", "tied")))
     trusted = bool((found.k_hat <= good_k).all())
     error = draws.by_chain(found.error)

@@ -117,7 +117,7 @@ class Comparison:
                 by_k["elpd_loo"].isna() & pd.Series({k: each.exists for k, each in self.diagnoses.items()}),
                 "left out of prediction and evidence, because some draws give an observation no density",
             ),
-            (by_k["bic"].isna(), "EM has collapsed onto equal observations, where its likelihood has no largest value"),
+            (by_k["bic"].isna(), "EM has collapsed onto equal observations, where the likelihood is unbounded"),
             (by_k["em_spurious"] > 0, SPURIOUS),
             (~by_k["converged"], "not converged (see the column converged)"),
             (

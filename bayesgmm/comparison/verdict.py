@@ -101,7 +101,7 @@ def choose(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
     if without and criterion in ("loo", "evidence"):
         raise ValueError(
             f"criterion={criterion!r} needs a proper posterior of every k, got none of k = {_listed(without)}; print "
-            "the comparison for the reason, spread rounded data again (bayesgmm.jitter), or use criterion='bic' or 'icl'"
+            "the comparison for the reason, jitter rounded data (bayesgmm.jitter), or use criterion='bic' or 'icl'"
         )
     k, how = _chosen(by_k, criterion)
     unsettled = by_k.index[~by_k["converged"]].tolist()
@@ -122,7 +122,8 @@ def _chosen(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
         if by_k["log_evidence"].isna().any():
             none = _listed(by_k.index[by_k["log_evidence"].isna()].tolist())
             raise ValueError(
-                f"criterion='evidence' needs the evidence of every k, got none of k = {none}; use more draws, or another one"
+                f"criterion='evidence' needs the evidence of every k, got none of k = {none}; use more draws, or another "
+                "criterion"
             )
         best, k = int(by_k["log_evidence"].idxmax()), int(by_k["p_k"].idxmax())
         return k, f"{_of_evidence(by_k, best, k)}; k = {k} is the most probable"
@@ -189,7 +190,7 @@ def _decided_by_evidence(by_k: pd.DataFrame, best: int) -> str:
     else:
         decided = "stands alone"
     unsure = by_k.index[~(by_k["mcse"] <= _UNKNOWN)].tolist()
-    return decided + (f" (that of k = {_listed(unsure)} is as good as unknown)" if unsure else "")
+    return decided + (f" (the evidence of k = {_listed(unsure)} is as good as unknown)" if unsure else "")
 
 
 def _of_em(by_k: pd.DataFrame, preferred: dict[str, int]) -> str:

@@ -63,7 +63,7 @@ def verdict(root: xr.Dataset, convergence: pd.DataFrame, n_clusters: int, troubl
         f"data (probability {occupied.max():.2f}); the partition of least expected loss has {n_clusters} clusters"
     )
     if len(k) > 1 and p[-1] > _AT_THE_END:
-        sentence += f"; p({k[-1]} | x) = {p[-1]:.2f} is at the end of the prior: let k be larger"
+        sentence += f"; p({k[-1]} | x) = {p[-1]:.2f} at the largest k of the prior: allow a larger one"
     r_hat, ess = convergence["r_hat"].max(), convergence["ess_bulk"].min()
     if np.isfinite(r_hat):
         sentence += f"; largest R-hat {r_hat:.3f}, smallest bulk ESS {ess:.0f}"
