@@ -182,7 +182,7 @@ def test_a_worker_that_dies_again_and_again_is_named(one):
         Client(made),
     ):
         x = da.from_array(one, chunks=10_000).map_blocks(dies, dtype=float, meta=np.empty(0))
-        with pytest.raises(RuntimeError, match="workers died again and again at one partition"):
+        with pytest.raises(RuntimeError, match="workers died repeatedly at one partition"):
             bg.fit_em(x, 3, random_seed=1)
 
 

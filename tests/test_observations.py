@@ -275,17 +275,20 @@ def test_a_table_with_gaps_makes_observations():
 
 WRONG = [
     ({"x": [1.0, 2.0], "error": [1.0]}, r"error must be standard deviations of shape \(2,\) like x, got shape \(1,\)"),
-    ({"x": [1.0, 2.0], "error": [1.0, -1.0]}, "error must hold finite standard deviations, not negative.*in row 1"),
+    (
+        {"x": [1.0, 2.0], "error": [1.0, -1.0]},
+        "error must hold finite, non-negative standard deviations for all known values.*in row 1",
+    ),
     ({"x": [1.0, 2.0], "error": [np.nan, 1.0]}, "error must hold finite standard deviations.*in row 0"),
     ({"x": [1.0, 2.0], "error": [np.inf, 1.0]}, "error must hold finite standard deviations.*in row 0"),
     ({"x": [[1.0, 2.0]] * 2, "error": [1.0, 1.0]}, r"shape \(2, 2\), or covariances \(2, 2, 2\) like x, got shape \(2,\)"),
-    ({"x": [[1.0, 2.0]], "error": [[[1.0, 2.0], [2.0, 1.0]]]}, "error must hold covariances, symmetric and without a neg"),
-    ({"x": [[1.0, 2.0]], "error": [[[1.0, 0.5], [0.2, 1.0]]]}, "error must hold covariances, symmetric"),
+    ({"x": [[1.0, 2.0]], "error": [[[1.0, 2.0], [2.0, 1.0]]]}, "error must hold symmetric covariances without a neg"),
+    ({"x": [[1.0, 2.0]], "error": [[[1.0, 0.5], [0.2, 1.0]]]}, "error must hold symmetric covariances"),
     ({"x": [[1.0, np.nan]]}, r"x must be finite, got 1 of 1 observations with NaN or infinity"),
     ({"x": [[1.0, np.inf]], "missing": "at_random"}, "x must be finite, got 1 of 1 observations with infinity"),
     (
         {"x": [[1.0, 2.0], [np.nan, np.nan]], "missing": "at_random"},
-        r"x must say something in every row.*\(at positions 1\)",
+        r"x must have a value in every row.*\(at positions 1\)",
     ),
     ({"x": [1.0], "missing": "maybe"}, "missing must be one of"),
     ({"x": [1.0, 2.0], "weight": [1.0]}, "weight must hold one weight for each observation"),
@@ -332,7 +335,7 @@ def test_a_model_of_ones_own_takes_plain_rows():
 
 
 def test_values_are_spread_before_more_is_known_of_them():
-    with pytest.raises(TypeError, match="x must be the values themselves, got Observations"):
+    with pytest.raises(TypeError, match="x must be values, got Observations; pass values"):
         bg.jitter(Observations([1.0, 1.0, 2.0]))
 
 

@@ -153,7 +153,7 @@ def test_all_doors_take_the_same_rows():
     assert Reading.of(estimator.posterior_).known.equals(by_hand.known)
     of_k = unwarned(bg.posterior_k, PETALS, draws=50, thin=1, **QUIET)
     np.testing.assert_allclose(of_k["observed_data"]["width"], 0.1)
-    with pytest.raises(ValueError, match="rounding belongs to data; trees hold"):
+    with pytest.raises(ValueError, match="rounding cannot be given with trees, which hold their own; leave it out"):
         bg.compare(comparison.fits, rounding=0.1)
     direct = unwarned(bg.fit, by_hand, 2, **FEW)
     again = unwarned(bg.fit, PETALS, 2, rounding=0.1, **FEW)
@@ -212,9 +212,11 @@ def test_what_cannot_be_rounded_is_refused(tmp_path):
         bg.fit(PETALS, 2, rounding=0.1, model=model)
     stored = np.memmap(tmp_path / "x", dtype=float, mode="w+", shape=(60_000,))
     stored[:] = np.round(two_groups(60_000), 1)
-    with pytest.raises(ValueError, match="rounding cannot be given of rows that are read in parts"):
+    with pytest.raises(ValueError, match="rounding cannot be given for rows that are read in parts"):
         bg.fit(stored, 2, rounding=0.1, progressbar=False)
-    with pytest.raises(ValueError, match="x must be rounded, got 40 observations equal to 0 among values on no coarse grid"):
+    with pytest.raises(
+        ValueError, match="x must be rounded, got 40 observations equal to 0 among values with no common step"
+    ):
         bg.rounded(np.concatenate([np.zeros(40), two_groups()]))
 
 

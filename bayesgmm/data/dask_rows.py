@@ -55,7 +55,7 @@ class _Partition:
         x = _as_array(self.x)
         weight = None if self.weight is None else _as_array(self.weight)
         if weight is not None and len(weight) != len(x):
-            rule = f"must have the partitions of x, got {len(weight)} weights for {len(x)} rows in partition {self.number}"
+            rule = f"must be partitioned as x is, got {len(weight)} weights for {len(x)} rows in partition {self.number}"
             raise ValueError(about("sample_weight", rule))
         for begin in range(0, len(x), _ROWS):
             rows = slice(begin, begin + _ROWS)
@@ -146,9 +146,9 @@ def _named_failures() -> Iterator[None]:
         name, said = type(error).__name__, " ".join(str(error).split())[:200]
         if name == "KilledWorker":
             remedy = "give workers more memory, or smaller partitions"
-            raise RuntimeError(f"Dask's workers died again and again at one partition ({said}); {remedy}") from None
+            raise RuntimeError(f"Dask's workers died repeatedly at one partition ({said}); {remedy}") from None
         if name in ("CancelledError", "FutureCancelledError", "CommClosedError", "ClosedClientError"):
-            remedy = "open a client again, and repeat the call, which goes on from where EM was"
+            remedy = "open a client again, and repeat the call, which resumes EM where it stopped"
             raise RuntimeError(f"Dask's client was closed or lost its cluster ({said or name}); {remedy}") from None
         raise
 
@@ -164,14 +164,14 @@ def _shape(x: Any) -> tuple[int, Any]:
         raise ValueError(about("x", f"{rule}, got {x.ndim} dimensions; pass one row for each observation"))
     n_features = 1 if x.ndim == 1 else len(x.columns) if hasattr(x, "columns") else x.shape[1]
     if not n_features or np.isnan(n_features):
-        raise ValueError(about("x", "must have columns, and tell how many, got a Dask array of unknown width"))
+        raise ValueError(about("x", "must have a known number of columns, at least one, got none or an unknown number"))
     return int(n_features), x._meta
 
 
 def _weights(given: Any, x: Any, n_parts: int) -> list[Any]:
     """A weight collection's partitions beside those of the rows."""
     if not is_dask(given):
-        rule = "must be a Dask array or Series with the partitions of x beside a Dask collection"
+        rule = "must be a Dask array or Series, partitioned as x is, if x is a Dask collection"
         raise TypeError(about("sample_weight", f"{rule}, got {type(given).__name__}; use dask.array.from_array"))
     if given.ndim != 1:
         raise ValueError(about("sample_weight", f"must hold one weight for each observation, got {given.ndim} dimensions"))

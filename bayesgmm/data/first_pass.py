@@ -149,7 +149,7 @@ class FirstPass:
             return
         at_random = self.missing == "at_random"
         if at_random and x.shape[1] > 1 and (nothing := np.isnan(x).all(axis=1)).any():
-            refuse("must say something in every row", nothing, "nothing but NaN", "x", "; leave it out")
+            refuse("must have a value in every row", nothing, "nothing but NaN", "x", "; leave it out")
         sound = ~np.isinf(x) if at_random else np.isfinite(x)
         if sound.all():
             return

@@ -169,7 +169,7 @@ def read_error(
     if given.ndim < 3:
         given = np.where(known, given.reshape(len(values), -1), 0.0)
         wrong = ~(np.isfinite(given) & (given >= 0)).all(axis=1)
-        what = "finite standard deviations, not negative"
+        what = "finite, non-negative standard deviations"
     else:
         given = np.where(known[:, :, None] & known[:, None, :], given, 0.0)
         wrong = ~np.isfinite(given).all(axis=(1, 2))
@@ -178,11 +178,11 @@ def read_error(
         sound = np.where(wrong[:, None, None], 0.0, given)
         unit = np.sqrt(np.where(np.diagonal(sound, axis1=1, axis2=2) > 0, np.diagonal(sound, axis1=1, axis2=2), 1.0))
         wrong |= np.linalg.eigvalsh(sound / (unit[:, :, None] * unit[:, None, :])).min(axis=1) < -_ROUNDED
-        what = "covariances, symmetric and without a negative eigenvalue"
+        what = "symmetric covariances without a negative eigenvalue"
     if wrong.any():
         row = np.flatnonzero(wrong)[0] if kept is None else np.flatnonzero(kept)[np.flatnonzero(wrong)[0]]
-        got = f"got {np.count_nonzero(wrong)} that are not, the first in row {row}; 0 says that a value is exact"
-        raise ValueError(about(name, f"must hold {what} of every value that is known, {got}"))
+        got = f"got others in {np.count_nonzero(wrong)} row(s), the first in row {row}; 0 says that a value is exact"
+        raise ValueError(about(name, f"must hold {what} for all known values, {got}"))
     return given[:, 0] ** 0.5 if given.shape[1:] == (1, 1) else np.ascontiguousarray(given)
 
 
@@ -201,7 +201,7 @@ def read_labels(labels: ArrayLike | None, kept: NDArray[np.bool_] | None, n: int
     if not np.isfinite(given).all() or (given < 0).any():
         impossible = np.count_nonzero(~(given >= 0) | np.isinf(given))
         got = f"got {impossible} of {given.size} that are negative, NaN or infinite"
-        raise ValueError(about(_LABELS, f"must be probabilities where they are a matrix, {got}"))
+        raise ValueError(about(_LABELS, f"must be probabilities if they form a matrix, {got}"))
     off = np.flatnonzero(abs(given.sum(axis=1) - 1) > _ADDS_UP)
     if len(off):
         row = off[0] if kept is None else np.flatnonzero(kept)[off[0]]
@@ -229,5 +229,5 @@ def require_components(known: Known, k: int) -> None:
         return
     without = np.flatnonzero(~np.isfinite(log_labels).any(axis=1))
     if len(without):
-        got = f"must leave every component possible for some observation, got none for component {without[0]}"
+        got = f"must allow every component for at least one observation, got none for component {without[0]}"
         raise ValueError(about(_LABELS, f"{got}; use a smaller k"))

@@ -41,8 +41,8 @@ def read_noise(noise: Any, rows: Observations) -> FloatArray | None:
 
 
 _OF_LABELS = (
-    "must be numbers of components, or -1, beside noise: probabilities of components do not say how probable noise is; give "
-    "one or the other"
+    "must be numbers of components, or -1, beside noise, because probabilities of components do not say how probable noise "
+    "is; give such numbers, or leave noise out"
 )
 
 
@@ -82,9 +82,9 @@ def _ends(rows: Observations) -> tuple[FloatArray, FloatArray]:
 
 _OPEN = Words(
     Either("must be a log density", "must not be given"),
-    " beside intervals with an open end: the box that holds the data has none; ",
-    Either("give noise=-log(width)", "say to bayesgmm.fit in Python, by noise=-log(width), the width"),
-    " of the range in which noise may lie",
+    " beside intervals with an open end, because no finite box then holds the data; ",
+    Either("give noise=-log(width)", "use bayesgmm.fit in Python with noise=-log(width)"),
+    ", where width is that of the range in which noise may lie",
 )
 
 
@@ -117,5 +117,5 @@ def as_in(fitted: Observations, rows: Observations) -> Observations:
         return rows.with_noise(uniform(rows, box))
     if (noise == noise[0]).all() and fitted.has_density.all() and rows.has_density.all():
         return rows.with_noise(noise[0])
-    rule = "must be Observations that may be noise, for the fitted ones have log densities of noise of their own"
+    rule = "must be Observations with log densities of noise of their own, as the fitted ones have"
     raise ValueError(about("x", f"{rule}; pass Observations(x).with_noise(log_density)"))

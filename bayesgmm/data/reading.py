@@ -99,7 +99,7 @@ def _require_fit(data: Observations, k: int, covariance: Covariance, *, of_any_r
         raise ValueError(about("x", INTERVALS_ALONE))
     distinct = count_distinct(data.x, k)
     if distinct < k:
-        rounding = "" if len(np.unique(data.x, axis=0)) < k else " (to the accuracy of numbers as large as their range)"
+        rounding = "" if len(np.unique(data.x, axis=0)) < k else " (values within rounding error count as equal)"
         got = f"got k = {k} for {distinct} distinct values{rounding}"
         raise ValueError(about("k", f"must be at most the number of distinct observations, {got}; use a smaller k"))
     if not of_any_rank:
@@ -113,8 +113,8 @@ def _require_apart(seen: Observations, name: Words) -> None:
     low, high = seen.known.lower.max(), seen.known.upper.min()
     if low <= high:
         where = f"from {low:g} to {high:g}" if low < high else f"{low:g}"
-        got = f"got {len(seen)} value(s) that may all be equal ({where}); their spread is unknown"
-        raise ValueError(about(name, f"must not lie in intervals that have a value in common, {got}"))
+        got = f"got {len(seen)} value(s) that may all be equal ({where}); without narrower intervals their spread is unknown"
+        raise ValueError(about(name, f"must not lie in intervals that all overlap, {got}"))
 
 
 def _require_errors(data: Observations) -> None:
@@ -164,7 +164,7 @@ def require_full_rank(data: Observations, covariance: Covariance) -> None:
     if values[0] <= _SINGULAR:
         involved = np.flatnonzero(abs(vectors[:, 0]) > 1e-3)
         named = ", ".join(map(repr, data.features[involved].tolist()))
-        got = f", got columns {named}, of which each follows from the others; leave one out, or use "
+        got = f", got columns {named}, each a linear combination of the others; leave one out, or use "
         asked, simpler = Argument("covariance", covariance), Argument("covariance", "diag")
         raise ValueError(about("x", "must not have collinear columns for ", asked, got, simpler))
 

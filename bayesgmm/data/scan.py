@@ -182,7 +182,7 @@ class Scan:
     def with_noise(self, noise: Noise) -> Scan:
         """The same rows, each of which may be noise."""
         if np.ndim(noise):
-            rule = "must be True, False or one log density of rows that are read in parts, got an array"
+            rule = "must be True, False or one log density for rows that are read in parts, got an array"
             raise ValueError(about("noise", f"{rule}; read them into memory, or give one number"))
         return self._but(noise=noise if isinstance(noise, bool) else float(np.asarray(noise)))
 

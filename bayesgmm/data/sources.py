@@ -44,7 +44,7 @@ def read_fit_source(
         data, k = read_fit_data(x, k, rounding=rounding, **given, **others)  # type: ignore[arg-type]
         return data, data, k
     if labels is not None:
-        raise ValueError(about("labels", "cannot be given of rows that are read in parts; read them into memory"))
+        raise ValueError(about("labels", "cannot be given for rows that are read in parts; read them into memory"))
     if not scan.has_been_read:  # which fit has said
         scan.announce("a first pass, and then those of EM,")
     scan = scan if noise is False else scan.with_noise(noise)
@@ -52,7 +52,7 @@ def read_fit_source(
         data, k = read_fit_data(scan.read(), k, rounding=rounding, **others)
         return data, data, k
     if rounding is not None and not is_auto(rounding):
-        raise ValueError(about("rounding", "cannot be given of rows that are read in parts; read them into memory"))
+        raise ValueError(about("rounding", "cannot be given for rows that are read in parts; read them into memory"))
     data, k = read_fit_data(scan.sample, k, **others)
     return data, scan, k
 

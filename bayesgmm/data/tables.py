@@ -27,7 +27,7 @@ def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
     if hasattr(x, "collect") and not hasattr(x, "to_numpy"):
         raise TypeError(about(name, f"must be a table in memory, got a {type(x).__name__}; call its collect() first"))
     if is_dask(x) or hasattr(x, "over_blocks"):  # a scan
-        call = "its compute()" if is_dask(x) else "its read(), or take a part of its rows, its sample"
+        call = "its compute()" if is_dask(x) else "its read(), or pass its attribute sample, a part of its rows"
         raise TypeError(about(name, f"must be in memory here, got a {type(x).__name__}; call {call}"))
     columns = _arrow_columns(x)
     if columns is not None:
@@ -89,9 +89,9 @@ def _known_rows(array: FloatArray, name: str) -> NDArray[np.bool_]:
     nothing = np.isnan(array).all(axis=1)
     if nothing.any() and array.shape[1] > 1:
         got = f"got {_describe(nothing, 'nothing but NaN')}; leave these out"
-        raise ValueError(about(name, f"must say something in every row, {got}"))
+        raise ValueError(about(name, f"must have a value in every row, {got}"))
     if nothing.any():
-        text = f": {_describe(nothing, 'NaN')} are left out, because of one feature a missing value says nothing"
+        text = f": {_describe(nothing, 'NaN')} are left out, because a missing value of the only feature says nothing"
         warnings.warn(Words(Argument(name), text), DataWarning, skip_file_prefixes=PACKAGE)
     return ~nothing
 

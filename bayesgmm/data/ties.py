@@ -168,7 +168,7 @@ def jitter(
     [1.0, 1.0, 1.0, 2.0, 2.0, 4.0]
     """
     if isinstance(x, Observations):
-        raise TypeError(about("x", "must be the values themselves, got Observations; make these of what jitter returns"))
+        raise TypeError(about("x", "must be values, got Observations; pass values, and make Observations of the result"))
     array = read_numbers(x, "x", copy=False)
     if array.ndim not in (1, 2) or not np.isfinite(array).any():
         Observations.read(x, missing="drop")  # which says what is wrong
@@ -209,7 +209,7 @@ def _require_grid(ties: Ties, argument: str) -> None:
     """Refuse ties that are no rounding."""
     if ties.any and ties.resolution is None:
         at = ties.largest(1)[0]
-        got = f"{ties.counts[at]:g} observations equal to {ties.values[at]:g} among values on no coarse grid"
+        got = f"{ties.counts[at]:g} observations equal to {ties.values[at]:g} among values with no common step"
         remedy = Words("leave these out, or pass ", Argument(argument), "= (0 leaves a feature as it is)")
         raise ValueError(about("x", f"must be rounded, got {got}; ", remedy))
 
