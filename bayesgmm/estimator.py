@@ -264,7 +264,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         self._warn(diagnosis)
         self._set_means()
         if self.posterior_.attrs["interrupted"] or (self.comparison_ is not None and self.comparison_.unfinished):
-            raise KeyboardInterrupt("what had been drawn by then is kept: posterior_, means_ and the others")
+            raise KeyboardInterrupt("the draws made by then are kept in posterior_, means_ and the other attributes")
         return self
 
     @property
@@ -459,20 +459,20 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             warn(text, category)
         if self.comparison_ is None and self.posterior_["em_baseline"].attrs["collapsed"]:
             warn(
-                "EM's best estimate has a component without a variance of its own, or without observations; use fewer "
-                "components, or a simpler covariance_type",
+                "EM's best estimate has a component whose variance sits on its floor, or that holds no observation; use "
+                "fewer components, or a simpler covariance_type",
                 CollapsedComponentWarning,
             )
         if self.posterior_.attrs.get("stopped_by") == "max_draws":
             warn(
-                "max_draws ended the run before target_ess was reached; raise max_draws, or ask for less",
+                "max_draws ended the run before target_ess was reached; raise max_draws, or lower target_ess",
                 ConvergenceWarning,
             )
         others = () if self.comparison_ is None else self.comparison_.diagnoses.values()
         if not all(each.converged for each in others if each is not diagnosis):
             warn(
-                "candidates have not converged, so that the choice of n_components is provisional: selection_ names them; "
-                "raise draws, or leave them out",
+                "some candidates have not converged, so that the choice of n_components is provisional; raise draws, or "
+                "leave out those that selection_ names",
                 ConvergenceWarning,
             )
 

@@ -215,7 +215,7 @@ def test_compare_goes_on_from_its_cache(run, csv):
         (("fit", "data.csv", "-k", 2, "--column", "name"), "column name of data.csv must hold numbers, got 'a' (line 2); correct it"),
         (("fit", "data.csv", "-k", 2, "--column", "gap"), "gap of data.csv must have no gaps, got 1 of 400 observations with missing or infinite values (line 9); correct them, or leave these observations out with --missing drop"),
         (("fit", "data.csv", "-k", 0, "--column", "velocity"), "k must be an integer of at least 1, got 0"),
-        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--max-draws", 5), "--max-draws is the budget of --target-ess, got it alone"),
+        (("fit", "data.csv", "-k", 2, "--column", "velocity", "--max-draws", 5), "--max-draws limits a run with --target-ess, got it alone"),
         (("fit", "data.csv", "-k", 2, "--column", "velocity", "--method", "advi", "--tune", 5), "tune is an option of --method nuts and --method gibbs, got --method advi; leave it out"),
         (("compare", "data.csv", "--column", "velocity", "--k", "3-5"), "--k must be a range such as 1:6 or a list such as 2,3,5, got '3-5'"),
         (("compare", "data.csv", "--column", "velocity", "--k", "5:2"), "--k must be a range"),

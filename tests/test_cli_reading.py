@@ -92,7 +92,7 @@ def test_what_cannot_be_mistaken_is_read(tmp_path, content, column, values):
         ("x;y\n1.234;2\n5.678;4\n", "x", r"got '1.234' \(line 2\).*--decimal \. or --thousands \."),
         ("x;y\n1,5;1.234\n2,5;5.678\n", "y", r"got '1.234' \(line 2\).*--decimal \. or --thousands \."),
         ("x\n1,5\n2,7\n", None, "say --separator , or --decimal ,"),
-        ("x,y\n1,5,2\n2,5,3\n3,5,9\n", "x", "line 2 has 3 fields, the header line has 2; if the first one names the row, say --separator"),
+        ("x,y\n1,5,2\n2,5,3\n3,5,9\n", "x", "line 2 has 3 fields, the header line has 2; if the first field names the row, say --separator"),
         ("x\n1 500\n2 700\n", None, "say --separator space or --thousands ' '"),
         ("v\n4 982,1\n", None, "say --separator space or --thousands ' '"),
         ("v,\n100,1.5,\n93,2.5,\n", "v", "line 2 has 3 fields"),

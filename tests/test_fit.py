@@ -535,7 +535,7 @@ def test_a_custom_model_of_something_else_is_refused(two_small, make, options, e
         ({"method": "advi", "approximation": "flow"}, ValueError, "approximation must be one of 'fullrank', 'meanfield'"),
         ({"engine": "stan"}, ValueError, "engine must be one of 'compiled', 'pymc', got 'stan'"),
         ({"target_ess": 0}, ValueError, "target_ess must be a positive finite number, got 0"),
-        ({"max_draws": 5_000}, TypeError, "max_draws is the budget of target_ess, got it alone"),
+        ({"max_draws": 5_000}, TypeError, "max_draws limits a run with target_ess, got it alone"),
         ({"target_ess": 400, "max_draws": 10}, ValueError, "max_draws must be at least draws, got 10 with draws = 1000"),
         ({"target_ess": True}, TypeError, "target_ess must be a positive number, got True"),
         ({"method": "advi", "target_ess": 400}, TypeError, "target_ess is an option of method='nuts'"),
@@ -597,7 +597,8 @@ def test_an_interrupt_after_sampling_keeps_the_draws(galaxies, monkeypatch, modu
     with monkeypatch.context() as patched:
         patched.setattr(getattr(finishing, module), function, interrupted)
         with pytest.warns(
-            InterruptedWarning, match="interrupted after sampling: the tree keeps all draws; bayesgmm.relabel, "
+            InterruptedWarning,
+            match="interrupted after sampling: the tree keeps all draws; finish it with bayesgmm.relabel, ",
         ):
             kept = bg.fit(galaxies, 3, **options)
     assert kept.attrs["interrupted"] == 1

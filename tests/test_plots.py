@@ -176,7 +176,9 @@ def test_responsibilities_of_two_features(faithful_tree):
     np.testing.assert_allclose(points.get_facecolors()[:, 3], 0.5 + 0.5 * doubt / 0.5)
     expected = [to_rgba(CLUSTERS[j])[:3] for j in mean.argmax(axis=1)]
     np.testing.assert_allclose(points.get_facecolors()[:, :3], expected)
-    with pytest.raises(ValueError, match=r"features must name two features of several, none of one, got \['waiting'\]"):
+    with pytest.raises(
+        ValueError, match=r"features must name two features, or one if the data have only one, got \['waiting'\]"
+    ):
         bg.plots.plot_responsibilities(faithful_tree, ("waiting",))
 
 

@@ -372,7 +372,7 @@ def test_a_report_of_what_is_known_in_part(in_part, tmp_path):
     assert "feature n missing mean sd" in text
     assert re.search(r"standard deviations were given: a 0\.1\d+ to 0\.[34]\d+ and b 0\.1\d+ to", text)
     assert "A tick at an axis is an observation whose other value is missing. Bars are one standard deviation" in text
-    assert "What is predicted are values with their errors." in text
+    assert "The predictions are of values with their errors." in text
     assert "Fit the logarithm" not in text
     python, shell = (each[2] for each in page.all("code"))
     assert "--columns a b --weight NAME --error NAME NAME" in shell

@@ -123,7 +123,7 @@ def read_observations(
     read = table.columns(named, ids)
     lengths = {len(each) for each in read.values()}
     if len(lengths) > 1:
-        raise ValueError(f"all columns must be of one length, got {', '.join(read)} of {table.name}")
+        raise ValueError(f"all columns must have the same length, got {', '.join(read)} of {table.name}")
     if lengths == {0}:
         raise ValueError(f"{table.name} must hold at least one observation under its header line, got none")
     for name in named:

@@ -47,7 +47,7 @@ def keep_draws(tree: xr.DataTree, folder: Path) -> None:
     # through memory: of a full disk HDF5 would print its own tracebacks
     with whole_file(folder / POSTERIOR) as file, tree.to_netcdf(engine="h5netcdf") as content, file.open("wb") as opened:
         opened.write(content)
-    (folder / VERDICT).write_text("not judged: the run ended before that\n", encoding="utf-8")
+    (folder / VERDICT).write_text("not judged: the run ended before the fit was judged\n", encoding="utf-8")
 
 
 def write_comparison_parts(comparison: Comparison, folder: Path) -> None:

@@ -52,7 +52,7 @@ class Text:
             for number, line in enumerate(text, self.layout.begin + 1):
                 fields = 0 if self._is_comment(line) else sum(map(len, fields_of([line], self.layout.separator)))
                 if fields > self.layout.width:
-                    first = "; if the first one names the row, say --separator" if fields == self.layout.width + 1 else ""
+                    first = "; if the first field names the row, say --separator" if fields == self.layout.width + 1 else ""
                     return f"line {number} has {fields} fields, the header line has {len(self.layout.names)}{first}"
         return ""
 

@@ -21,8 +21,8 @@ from bayesgmm.engines.sweeps import compile_sweeps, sweeps
 from bayesgmm.words import Words
 
 COLLAPSED = Words(
-    "the posterior has collapsed: a component has shrunk onto equal or collinear observations until its covariance was "
-    "lost; ",
+    "the posterior has collapsed: a component has shrunk onto equal or collinear observations until its covariance "
+    "became singular; ",
     COLLAPSE_REMEDY,
 )
 _MOST_SWEEPS = 50  # between two draws

@@ -28,8 +28,8 @@ from bayesgmm.words import Argument, Words
 
 _log = logging.getLogger(__name__)
 _NO_START_OF_MODEL = (
-    "pm.sample cannot begin: the density of model, or its slope, is not finite at EM's estimate; let the priors allow for "
-    "it, or use a smaller k"
+    "pm.sample cannot begin: the log density of model, or its gradient, is not finite at EM's estimate; choose priors that "
+    "allow for this estimate, or use a smaller k"
 )
 _NUTPIE_ADAPTATION = {"low_rank": "low_rank", "diag": "diag", "whitened": "diag"}
 _ALL_BUT_GAUSSIAN = 0.1  # distance from Laplace's approximation up to which longer steps cost no divergences

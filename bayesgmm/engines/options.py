@@ -54,15 +54,15 @@ def read_options(*, method: Any, draws: Any, chains: Any, engine: Any, custom: b
         read_choice(engine, Engine, "engine")
     if method in _OF_OWN and (custom or engine == "pymc"):
         owner = "model" if custom else Argument("engine", "pymc")
-        raise TypeError(Words(Argument("method", method), _OF_OWN[method], ", got it with ", owner, "; leave it out"))
+        raise TypeError(Words(Argument("method", method), _OF_OWN[method], ", got it with ", owner, "; leave one out"))
     if custom and engine == "compiled":
-        what = " is for the package's own priors, got it with model; leave it out"
+        what = " is for the package's own priors, got it with model; leave one out"
         raise TypeError(Words(Argument("engine", "compiled"), what))
     if target_ess is not None:
         target_ess = read_positive(target_ess, "target_ess")
     elif max_draws is not None:
         remedy = Words("give ", Argument("target_ess"), ", or raise ", Argument("draws"), " instead")
-        raise TypeError(about("max_draws", "is the budget of ", Argument("target_ess"), ", got it alone; ", remedy))
+        raise TypeError(about("max_draws", "limits a run with ", Argument("target_ess"), ", got it alone; ", remedy))
     max_draws = _BUDGET * draws if max_draws is None else read_count(max_draws, "max_draws")
     if max_draws < draws:
         least = Argument("draws")

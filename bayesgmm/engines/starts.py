@@ -31,8 +31,8 @@ _ROUNDING = 1e-3  # of the log density where NUTS begins, by the rounding of a c
 _MOST_SWEEPS = 1_000
 _OPERATIONS = 200_000  # observations x components x features, which the sweeps before a start may take together
 NO_START = Words(
-    "NUTS cannot begin: the posterior's density or its slope is not finite, or flat, at the starts, as where a component "
-    "has shrunk onto equal observations; use ",
+    "NUTS cannot begin: at the starting points the log posterior density or its gradient is not finite, or the gradient is "
+    "zero, perhaps because a component has shrunk onto equal observations; use ",
     Words(Argument("method", "gibbs"), ", ", Argument("covariance", "tied"), ", or a smaller k"),
 )
 

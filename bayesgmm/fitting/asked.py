@@ -163,11 +163,11 @@ def _require_for_scan(method: Any, engine: Any, model: Any) -> None:
     """Refuse what would need all rows at once, or one pass after the other for very long."""
     others = Words(Argument("method", "laplace"), " or ", Argument("method", "nuts"))
     if method in ("gibbs", "advi"):
-        rule = Words(" cannot be used on rows that are read in passes, of which it would take thousands; use ", others)
+        rule = Words(" cannot be used on rows that are read in passes: it takes thousands of passes; use ", others)
         raise ValueError(Words(Argument("method", method), rule))
     if engine == "pymc" or model is not None:
         name = Argument("engine", "pymc") if model is None else Argument("model")
-        needs = " cannot be used on rows that are read in passes, for PyMC needs them in memory; leave it out, or read them"
+        needs = " cannot be used on rows that are read in passes: PyMC needs them in memory; leave it out, or read them"
         raise ValueError(Words(name, needs))
 
 

@@ -97,8 +97,8 @@ def finished(asked: Asked, reading: Reading, own: SummedPosterior | None, *, int
         text = said(error)
         why = text if isinstance(text, Words) else " ".join(text.split()) or type(error).__name__
         what = "interrupted after sampling" if by_user else Words("an error after sampling (", why, ")")
-        left = "bayesgmm.relabel, add_log_likelihood and add_posterior_predictive do what is left"
-        kept = Words(what, ": the tree keeps all draws; ", Either("", "in Python "), left)
+        left = "with bayesgmm.relabel, add_log_likelihood and add_posterior_predictive"
+        kept = Words(what, ": the tree keeps all draws; finish it ", Either("", "in Python "), left)
         warn(kept, InterruptedWarning)
         return reading
     _warn_of_trouble(reading.tree, diagnosis, interrupted=interrupted)

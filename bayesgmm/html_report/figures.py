@@ -209,9 +209,9 @@ def calibration_picture(fitted: Fitted) -> Picture:
     if np.isnan(fitted.reading.x).any():
         omitted += " Missing values are left out."
     if fitted.reading.observations.has_errors:
-        omitted += " What is predicted are values with their errors."
+        omitted += " The predictions are of values with their errors."
     if fitted.reading.observations.bounded.any():
-        omitted += " Of an interval it is a number drawn evenly between the predictions for its ends."
+        omitted += " For an interval it is a number drawn uniformly between the predictions for its ends."
     words = (
         "Which share of the observations lies where the model, fitted without each of them, predicts a share of 0 to 1 "
         "(LOO-PIT): the difference of the two (line), and the band in which the whole line of independent observations lies "

@@ -180,7 +180,7 @@ def _adequacy(fitted: Fitted) -> list[Block]:
 def _doubt(fitted: Fitted) -> list[Block]:
     if not fitted.doubt or fitted.k == 1:
         return []
-    return [Text(f"What is drawn of single clusters is not to be relied on: {fitted.doubt}.")]
+    return [Text(f"The pictures of single clusters are not to be relied on: {fitted.doubt}.")]
 
 
 def _clusters(fitted: Fitted) -> list[Block]:

@@ -156,7 +156,7 @@ class Fitted:
             of = f" of {listed(self.features) if len(self.features) <= _TOLD else f'{len(self.features)} features'}"
         in_part, signs = known_in_part(reading.observations, self.signs), self.signs
         if reading.whole is not None:
-            shown = f"of which single ones are told by a sample of {count(len(reading.x), signs)}"
+            shown = f"where single ones are shown, a sample of {count(len(reading.x), signs)}"
             return f"{count(reading.whole.rows, signs)} observations{of} ({shown}){in_part}"
         return f"{count(len(reading.x), signs)} observations{of}{counting_as(reading.known.weight, signs)}{in_part}"
 

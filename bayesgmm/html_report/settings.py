@@ -41,13 +41,11 @@ def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) ->
     engines = in_words(tree)
     blocks += [Text(engines)] if engines else []
     if attrs.get("interrupted"):
-        blocks.append(Text("The run was interrupted: these calls make the draws again that it had made by then."))
+        blocks.append(Text("The run was interrupted: these calls reproduce the draws that it had made by then."))
     if custom:
-        blocks.append(
-            Text("The model is a user's own pm.Model, which stands where model is; it is not part of this report.")
-        )
+        blocks.append(Text("The model is a user's own pm.Model, written as model below; it is not part of this report."))
     if "seed" not in attrs or attrs.get("method") not in _OF_METHOD or not ("k" in attrs or "p_k" in tree):
-        blocks.append(Text("The tree does not hold a seed and the settings of a run, so its call cannot be told."))
+        blocks.append(Text("The tree does not hold a seed and the settings of a run, so its call cannot be shown."))
     elif comparison is not None:
         blocks += _of_comparison(tree, comparison)
     else:

@@ -69,7 +69,7 @@ def plot_responsibilities(
     tree, names, interval = reading.tree, features_of(reading.tree), read_probability(interval, "interval")
     pair = names[:2] if features is None else list(features)
     if len(pair) != min(len(names), 2):
-        raise ValueError(f"features must name two features of several, none of one, got {pair}")
+        raise ValueError(f"features must name two features, or one if the data have only one, got {pair}")
     chosen = [read_feature(tree, name) for name in pair]
     figure, (ax,) = panels(ax, 1, (8, 4.5))
     if len(names) == 1:
