@@ -298,7 +298,7 @@ def test_a_picture_that_fails_is_left_out_and_named(run, csv, monkeypatch, tmp_p
     assert "fit.png" not in os.listdir("results")
     report = (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
     for what, why in (("picture", "drawn"), ("section", "written")):
-        assert f"This {what} is left out, for it cannot be {why}: zero-size array to reduction operation" in report
+        assert f"This {what} is left out, because it cannot be {why}: zero-size array to reduction operation" in report
 
 
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a run of 200 draws

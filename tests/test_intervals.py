@@ -339,7 +339,7 @@ WRONG = [
     ),
     (
         lambda: bg.fit_em(Observations(lower=[0.0] * 9, upper=[1.0] * 9), 1),
-        "x must not lie in intervals that have a value in",
+        "x must not lie in intervals that all overlap",
     ),
     (
         lambda: bg.fit_em(Observations.censored(np.ones(9), above=1.0), 1),

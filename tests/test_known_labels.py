@@ -230,11 +230,11 @@ def test_kernels_with_labels_are_those_without_where_all_is_possible():
         ([0, 1, 1e300, -1], r"labels must hold the number.*got 1e\+300"),
         ([0, 1], "labels must hold one label for each observation, shape .4,"),
         (["a", "b", "a", "b"], "labels must hold numbers"),
-        ([0, 0, 0, 0], "labels must leave every component possible.*component 1"),
+        ([0, 0, 0, 0], "labels must allow every component for at least one observation.*component 1"),
         (np.full((4, 3), 1 / 3), "labels must have a column for each of k = 2 components, got 3"),
         (np.full((4, 2), 0.4), "labels must have rows that add to one, got 0.8 in row 0"),
         ([[2.0, -1.0]] * 4, "labels must be .*negative"),
-        ([[1.0, 0.0]] * 4, "labels must leave every component possible"),
+        ([[1.0, 0.0]] * 4, "labels must allow every component for at least one observation"),
         ([[np.nan, 1.0]] * 4, "labels must be .*NaN"),
     ],
 )

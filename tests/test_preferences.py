@@ -33,8 +33,8 @@ def test_every_criterion_names_its_k():
         ({}, "prefers k = 2, which is ahead of k = 3 by a log Bayes factor of 1.5"),
         ({"log_evidence": [-120, -110, -110.9]}, "prefers k = 2, which cannot be told apart from k = 3"),
         ({"mcse": [0.01, 0.02, 0.9]}, "prefers k = 2, which cannot be told apart from k = 3"),
-        ({"log_evidence": [np.nan, -110, -112], "mcse": [np.nan, 0.1, 0.1]}, "factor of 2.0 (that of k = 1 is as good as unknown)"),
-        ({"mcse": [0.01, 0.02, 3.0]}, "cannot be told apart from k = 3 (Bayes factors below 3) (that of k = 3 is as good as unknown)"),
+        ({"log_evidence": [np.nan, -110, -112], "mcse": [np.nan, 0.1, 0.1]}, "factor of 2.0 (the evidence of k = 1 is as good as unknown)"),
+        ({"mcse": [0.01, 0.02, 3.0]}, "cannot be told apart from k = 3 (Bayes factors below 3) (the evidence of k = 3 is as good as unknown)"),
         ({}, "BIC prefers k = 2 (k = 3 within 2)"),
         ({"bic": [230.0, 210.0, 213.0]}, "BIC prefers k = 2, AIC"),
     ],
@@ -53,7 +53,7 @@ def test_evidence_of_some_k_only_leaves_p_k_unknown():
     best = preferences(table(log_evidence=[np.nan, -110, np.nan], mcse=[np.nan, 0.1, np.nan], p_k=[np.nan] * 3))
     assert best["log_evidence"] == 2
     assert "p_k" not in best
-    assert "stands alone (that of k = 1, 3 is as good as unknown), and p(k | x) is unknown" in best.sentences[2]
+    assert "stands alone (the evidence of k = 1, 3 is as good as unknown), and p(k | x) is unknown" in best.sentences[2]
 
 
 @pytest.mark.parametrize(

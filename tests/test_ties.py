@@ -80,7 +80,9 @@ def test_jitter_keeps_what_it_is_given():
 
 def test_jitter_refuses_ties_that_are_no_rounding():
     x = np.concatenate([np.zeros(50), rng(0).normal(size=150)])
-    with pytest.raises(ValueError, match=r"x must be rounded, got 50 observations equal to 0 among values on no"):
+    with pytest.raises(
+        ValueError, match=r"x must be rounded, got 50 observations equal to 0 among values with no common step"
+    ):
         bg.jitter(x)
     assert len(np.unique(bg.jitter(x, resolution=0.01, random_seed=1))) == 200
 
