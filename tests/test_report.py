@@ -848,7 +848,7 @@ def test_a_report_of_intervals(tmp_path):
     assert "left out, because it cannot be written" not in text
     assert "90 observations, 90 values in intervals" in text
     assert "Of some values only an interval is known" in text
-    assert "drawn evenly between the predictions for its ends" in text
+    assert "drawn uniformly between the predictions for its ends" in text
     python, shell = (each[2] for each in page.all("code"))
     assert "data.csv --lower NAME --upper NAME -k 2" in shell
     exec(python, scope)
