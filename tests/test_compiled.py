@@ -33,7 +33,7 @@ for method in ("nuts", "gibbs", "advi"):
 """
 ANNOUNCED = "bayesgmm: compiling for this machine (up to a minute, at first use only) ..."
 FURTHER = re.compile(r"bayesgmm: compiling further functions \(\d+ s so far\) \.\.\.")
-WAITING = "bayesgmm: another process compiles the same; waiting for it ..."
+WAITING = "bayesgmm: another process is compiling the same functions; waiting for it ..."
 
 
 def run(program=EM, **environment):
@@ -167,7 +167,7 @@ def test_without_locks_nothing_is_saved_that_could_be_confused(tmp_path, monkeyp
         assert compiled_functions.compiled(fastmath=set())(tripled)(2.0) == 6.0
     assert not list(tmp_path.rglob("*.nbi"))
     said = capsys.readouterr().err.splitlines()
-    assert "bayesgmm: compiled code cannot be saved (no locks here): every process compiles ..." in said
+    assert "bayesgmm: compiled code cannot be saved (no locks here), so every process compiles it again ..." in said
 
 
 def test_without_a_place_for_a_cache_it_compiles_in_memory(tmp_path):

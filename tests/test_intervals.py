@@ -305,7 +305,7 @@ def test_bins_and_limits_are_read_as_they_are_given():
 
 
 WRONG = [
-    (lambda: Observations(), "x must be given, or lower and upper"),
+    (lambda: Observations(), "x must be given, unless lower or upper is"),
     (
         lambda: Observations(lower=[1.0, 3.0], upper=[2.0, 2.5]),
         "lower must not be above upper, got 1 of 2, the first in row 1",
@@ -316,11 +316,11 @@ WRONG = [
     (lambda: Observations([5.0], lower=[0.0], upper=[2.0]), "x must lie between lower and upper"),
     (
         lambda: Observations(lower=[0.0, -np.inf], upper=[1.0, np.inf]),
-        "lower and upper must say of every value that is not known where it lies, got 1 row",
+        "lower and upper must give an interval for every unknown value, got 1 row",
     ),
     (lambda: Observations(lower=[0.0], upper=[1.0], error=[0.1]), "error must not be given beside lower and upper"),
     (lambda: Observations.binned([1, -2], [0, 1, 2]), "counts must be finite and not negative .* may be fractional"),
-    (lambda: Observations.binned([1, 2], [0, 1]), "edges must be one more than the 2 bins of counts"),
+    (lambda: Observations.binned([1, 2], [0, 1]), "edges must hold one number more than the 2 bins of counts"),
     (lambda: Observations.binned([1, 2], [0, 1, 1]), "edges must increase, got 1 before 1 at position 1"),
     (lambda: Observations.binned([[1, 2]], [0, 1, 2]), "edges must hold those of each of the 2 features"),
     (lambda: Observations.binned([], [0]), "counts must have a number for each bin"),
@@ -349,7 +349,7 @@ WRONG = [
         lambda: Observations.censored([1.0, np.inf], below=0.0),
         "x must be finite; a value beyond what can be measured is at its",
     ),
-    (lambda: Observations.binned([3], [-np.inf, np.inf]), "lower and upper must say of every value that is not known"),
+    (lambda: Observations.binned([3], [-np.inf, np.inf]), "lower and upper must give an interval for every unknown value"),
     (
         lambda: Observations(lower=pd.DataFrame({"a": [1.0], "b": [2.0]}), upper=pd.DataFrame({"b": [3.0], "a": [3.0]})),
         "upper must have its columns in the order of lower, a, b",

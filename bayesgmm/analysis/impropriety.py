@@ -89,7 +89,9 @@ class Impropriety(Sentence):
             prior = Either("prior's scale, prior=ConjugatePrior()", "prior's scale, --prior conjugate")
             return Words(what, prior, tied)
         if self.ties.resolution is None:
-            return Words("leave these observations out and describe them separately", tied)
+            ends = Either("Observations(lower=, upper=)", "--lower, --upper")
+            rounded_before = Words("if values were rounded before a transformation, give the limits of each (", ends, "); ")
+            return Words(rounded_before, "else leave these observations out and describe them separately", tied)
         rounded = f"the values of {self.ties.name} look rounded to {self.ties.resolution:g}; jitter them: "
         return Words(rounded, _JITTER, tied)
 

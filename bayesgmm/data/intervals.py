@@ -20,7 +20,7 @@ _ENOUGH = 2_000  # values in intervals, to which one Gaussian is fitted
 _STEPS, _ROUGHLY = 2_000, 1e-5  # of EM then, and the change in standard deviations at which it ends
 _NARROWEST = 1e-6  # standard deviation, in the ends' quartiles
 INTERVALS_ALONE = Words(
-    "must have no intervals where features are correlated within a component, for then the probability of a box has no "
+    "must have no intervals where features are correlated within a component, because the probability of a box then has no "
     "closed form; use ",
     Argument("covariance", "diag", "spherical"),
 )
@@ -57,7 +57,7 @@ def read_intervals(
         (
             ~np.isnan(values) & (low < high) & (np.isfinite(low) | np.isfinite(high)),
             "x",
-            "must be NaN where an interval is given: a value is known as it is, or lies in an interval",
+            "must be NaN where an interval is given, because a value is either known exactly or lies in an interval",
         ),
     ):
         if wrong.any():
@@ -74,8 +74,8 @@ def read_intervals(
     nowhere = np.isnan(within).any(axis=1)
     called = "lower and upper" if x is None else name
     if missing == "raise" and nowhere.any():
-        rule = "must say of every value that is not known where it lies"
-        got = f"got {nowhere.sum()} row(s) where nothing does, the first is {np.flatnonzero(nowhere)[0]}"
+        rule = "must give an interval for every unknown value"
+        got = f"got {nowhere.sum()} row(s) without one, the first is {np.flatnonzero(nowhere)[0]}"
         raise ValueError(about(called, f"{rule}, {got}; leave these out"))
     within, kept, _ = read_rows(within, missing=missing, name=called)
     low, high = (each if kept is None else each[kept] for each in (low, high))
@@ -137,12 +137,12 @@ def read_bins(counts: ArrayLike, edges: Any) -> tuple[FloatArray, FloatArray, Fl
         rule = "must be finite and not negative (they are weights, and may be fractional)"
         raise ValueError(about("counts", f"{rule}, got {counted[wrong][0]:g}"))
     if counted.ndim > 1 and (not hasattr(edges, "__len__") or len(edges) != counted.ndim):
-        raise ValueError(about("edges", f"must hold those of each of the {counted.ndim} features of counts"))
+        raise ValueError(about("edges", f"must hold one array of edges for each of the {counted.ndim} features of counts"))
     listed = counted.ndim > 1 or (isinstance(edges, list | tuple) and len(edges) == 1 and np.ndim(edges[0]) == 1)
     read = [read_numbers(each, "edges") for each in (edges if listed else [edges])]
     for each, many in zip(read, counted.shape, strict=True):
         if each.shape != (many + 1,):
-            raise ValueError(about("edges", f"must be one more than the {many} bins of counts, got shape {each.shape}"))
+            raise ValueError(about("edges", f"must hold one number more than the {many} bins of counts, got shape {each.shape}"))
         falling = np.flatnonzero(~(each[1:] > each[:-1]))
         if len(falling):
             got = f"got {each[falling[0]]:g} before {each[falling[0] + 1]:g} at position {falling[0]}"
@@ -158,11 +158,11 @@ def read_limits(x: ArrayLike, below: ArrayLike | None, above: ArrayLike | None) 
     """Lower and upper ends, of the shape of x, where values at a limit or beyond it lie anywhere beyond."""
     values, limits = read_numbers(x, "x"), []
     if np.isinf(values).any():
-        raise ValueError(about("x", "must be finite; a value beyond what can be measured is at its limit, or further out"))
+        raise ValueError(about("x", "must be finite; give a value beyond a limit as that limit"))
     for name, asked, nowhere in (("below", below, -np.inf), ("above", above, np.inf)):
         limit = np.array(nowhere) if asked is None else read_numbers(asked, name)
         if np.isnan(limit).any():
-            raise ValueError(about(name, f"must hold numbers, got NaN; {nowhere} is no limit"))
+            raise ValueError(about(name, f"must hold numbers, got NaN; {nowhere} means no limit"))
         if limit.shape not in ((), values.shape, values.shape[1:]):
             shapes = f"{values.shape} or {values.shape[1:]}" if values.ndim > 1 else values.shape
             raise ValueError(about(name, f"must be a number, or of shape {shapes}, got shape {limit.shape}"))

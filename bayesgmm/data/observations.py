@@ -31,8 +31,8 @@ from bayesgmm.kernels.student import Nu
 from bayesgmm.words import Argument, Words, about
 
 EXACT_ALONE = Words(
-    "must be exact, complete rows for a mixture of t distributions: beside errors and intervals these have no closed form, "
-    "and gaps are not supported; use ",
+    "must be exact, complete rows for a mixture of t distributions: with errors or intervals their density has no closed "
+    "form, and missing values are not supported; use ",
     Argument("family", "gaussian"),
 )
 _ROWS = 2**16  # handled together
@@ -273,13 +273,13 @@ class Observations:
                         about(other, "must not be given beside Observations, which hold their own; give it there")
                     )
             if missing not in (None, "raise", x.missing):
-                rule = "must not be given beside Observations, of which gaps have been dealt with; give it there"
+                rule = "must not be given beside Observations, which have settled their missing values; give it there"
                 raise ValueError(about("missing", rule))
             return x
         ends: Any = ()
         if lower is None and upper is None:
             if x is None:
-                raise ValueError(about(name, "must be given, or lower and upper"))
+                raise ValueError(about(name, "must be given, unless lower or upper is"))
             values, kept, names = read_rows(x, missing=missing, name=name)
         else:
             if error is not None:

@@ -60,7 +60,7 @@ def _with_cache(target: Any, function: Callable[..., Any]) -> Any:
     try:
         target._cache = saved = _Cache(function)
     except RuntimeError:  # numba found no directory to write to
-        _say("no directory for compiled code can be written (NUMBA_CACHE_DIR names one): every process compiles")
+        _say("compiled code cannot be saved, so every process compiles it again (NUMBA_CACHE_DIR may name a directory)")
         return target
     compile_now = target.compile
 
@@ -116,7 +116,7 @@ class _Cache(FunctionCache):
             try:
                 turn.acquire(timeout=_PAUSE)
             except Timeout:
-                _print("another process compiles the same; waiting for it")
+                _print("another process is compiling the same functions; waiting for it")
                 turn.acquire(timeout=_PATIENCE)
         except Timeout:  # it hangs, or has been stopped
             self._saves = False
@@ -166,7 +166,7 @@ class _Announcer(event.Listener):
 
 
 def _say_unsaved(error: Exception) -> None:
-    _say(f"compiled code cannot be saved ({getattr(error, 'strerror', None) or error}): every process compiles")
+    _say(f"compiled code cannot be saved ({getattr(error, 'strerror', None) or error}), so every process compiles it again")
 
 
 @cache
