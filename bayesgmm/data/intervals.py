@@ -142,7 +142,8 @@ def read_bins(counts: ArrayLike, edges: Any) -> tuple[FloatArray, FloatArray, Fl
     read = [read_numbers(each, "edges") for each in (edges if listed else [edges])]
     for each, many in zip(read, counted.shape, strict=True):
         if each.shape != (many + 1,):
-            raise ValueError(about("edges", f"must hold one number more than the {many} bins of counts, got shape {each.shape}"))
+            rule = f"must hold one number more than the {many} bins of counts"
+            raise ValueError(about("edges", f"{rule}, got shape {each.shape}"))
         falling = np.flatnonzero(~(each[1:] > each[:-1]))
         if len(falling):
             got = f"got {each[falling[0]]:g} before {each[falling[0] + 1]:g} at position {falling[0]}"

@@ -201,10 +201,10 @@ def _probabilities(
             found += draws.noise[:, None] * np.clip((values - noise[0]) / (noise[1] - noise[0]), 0.0, 1.0)
         return np.asarray((share * found).sum(axis=0))
 
-    ends = column.known.lower, column.known.upper
-    if ends[0] is None or ends[1] is None:
+    lower, upper = column.known.lower, column.known.upper
+    if lower is None or upper is None:
         return below(column.x[:, 0])
-    low, high = (below(values[:, 0]) for values in ends)
+    low, high = below(lower[:, 0]), below(upper[:, 0])
     found: FloatArray = low + rng.uniform(size=len(column)) * (high - low)
     return found
 
