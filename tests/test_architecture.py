@@ -176,6 +176,20 @@ def test_without_scikit_learn_everything_else_is_there():
     )
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "kernels").glob("*.py")), ids=lambda path: path.stem)
+def test_compiled_code_has_a_test_of_its_own_for_finite_numbers(path):
+    """Numba's subtracts a sum from itself, which is zero if sums may be reordered: then infinity is taken for finite."""
+    compiled = [
+        each for each in ast.walk(ast.parse(path.read_text())) if isinstance(each, ast.FunctionDef) and is_compiled(each)
+    ]
+    called = {each.attr for function in compiled for each in ast.walk(function) if isinstance(each, ast.Attribute)}
+    assert not called & {"isfinite", "isnan", "isinf"}
+
+
+def is_compiled(function):
+    return any("compiled" in ast.unparse(each) for each in function.decorator_list)
+
+
 def test_public_names_are_there_and_described():
     for name in bayesgmm.__all__:
         assert getattr(bayesgmm, name).__doc__

@@ -162,3 +162,13 @@ def test_sums_add_up_over_chunks():
     parts = [e_step(part, *parameters) for part in np.array_split(x, 7)]
     for i, value in enumerate(whole):
         np.testing.assert_allclose(value, sum(part[i] for part in parts), rtol=1e-11)
+
+
+@pytest.mark.parametrize("value", [0.0, -1e308, 5e-324, np.finfo(float).max])
+def test_finite_numbers_are_finite(value):
+    assert blocks.is_finite(value)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_others_are_not(value):
+    assert not blocks.is_finite(value)

@@ -322,7 +322,7 @@ WRONG = [
     (lambda: Observations.binned([1, -2], [0, 1, 2]), "counts must be finite and not negative .* may be fractional"),
     (lambda: Observations.binned([1, 2], [0, 1]), "edges must hold one number more than the 2 bins of counts"),
     (lambda: Observations.binned([1, 2], [0, 1, 1]), "edges must increase, got 1 before 1 at position 1"),
-    (lambda: Observations.binned([[1, 2]], [0, 1, 2]), "edges must hold those of each of the 2 features"),
+    (lambda: Observations.binned([[1, 2]], [0, 1, 2]), "edges must hold one array of edges for each of the 2 features"),
     (lambda: Observations.binned([], [0]), "counts must have a number for each bin"),
     (lambda: Observations.binned([0, 0], [0, 1, 2]), "weight must hold at least one positive weight"),
     (lambda: Observations.censored([1.0, 2.0], below=[1.0]), r"below must be a number, or of shape \(2,\)"),
@@ -347,7 +347,7 @@ WRONG = [
     ),
     (
         lambda: Observations.censored([1.0, np.inf], below=0.0),
-        "x must be finite; a value beyond what can be measured is at its",
+        "x must be finite; give a value beyond a limit as that",
     ),
     (lambda: Observations.binned([3], [-np.inf, np.inf]), "lower and upper must give an interval for every unknown value"),
     (

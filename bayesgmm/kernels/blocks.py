@@ -16,6 +16,7 @@ from bayesgmm.kernels.pointers import at
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 ROOT_HALF = math.sqrt(0.5)
 FAR = 1e150  # standard deviations; beyond it squares overflow
+_LARGEST = float(np.finfo(float).max)
 
 
 @intrinsic
@@ -95,6 +96,12 @@ def log1p(v):
     log_m = 2.0 * f + (2.0 * f) * s * q
     rounded = (v - (y - 1.0)) / y
     return n * 6.93147180369123816490e-01 + (log_m + (n * 1.90821492927058770002e-10 + rounded))
+
+
+@compiled(fastmath=STRICT, inline=True)
+def is_finite(value):
+    """Whether a number is finite: numba's own test subtracts it from itself, which is zero where sums may be reordered."""
+    return abs(value) <= _LARGEST
 
 
 @compiled(fastmath=SUMS)

@@ -19,6 +19,7 @@ from numba import carray, types
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels import student
+from bayesgmm.kernels.blocks import is_finite
 from bayesgmm.kernels.compiled import STRICT, SUMS, c_callback, compiled
 from bayesgmm.kernels.pointers import FLOATS, at, copy
 from bayesgmm.kernels.points import (
@@ -135,7 +136,7 @@ def _evaluate(noise, gradient, value, own, whitener, spread):
     _to_whitened(slopes, whitener, gradient)
     if is_beyond(gradient, np.inf):
         return 3
-    return 0 if np.isfinite(value[0]) else 4
+    return 0 if is_finite(value[0]) else 4
 
 
 @compiled(fastmath=STRICT, inline=True)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm.arguments import FloatArray
-from bayesgmm.kernels.blocks import FAR, add_labels, add_noise, begin_sums, exp, fill_noise, fill_shares, has_nan
+from bayesgmm.kernels.blocks import FAR, add_labels, add_noise, begin_sums, exp, fill_noise, fill_shares, has_nan, is_finite
 from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
 
 _BLOCK = 64  # observations handled together: 2 K rows of them stay in the first-level cache
@@ -63,7 +63,7 @@ def _joint(z, variance, log_labels, c, mu, h, kept, joint, top, total):
         add_labels(log_labels, joint, top, m)
     for i in range(m):
         lowest += top[i]
-    if not np.isfinite(lowest):  # a point out of reach of every component: the farthest that a float can tell
+    if not is_finite(lowest):  # a point out of reach of every component: the farthest that a float can tell
         for j in range(k):
             for i in range(m):
                 kept[j, i] = 1.0 / (1.0 + 2.0 * h[j] * h[j] * variance[i])
@@ -128,7 +128,7 @@ def _add_single(x, variances, shift, inverse_scale, c, mu, h, counts, first, sec
         squares += behind * deviation
         first_0 += behind
         second_0 += behind * behind + q * variance
-    if not np.isfinite(squares) or product < _LEAST:
+    if not is_finite(squares) or product < _LEAST:
         return np.nan
     counts[0] += len(x)
     first[0] += first_0
@@ -167,7 +167,7 @@ def _add_pair(x, variances, shift, inverse_scale, c, mu, h, counts, first, secon
         zeroth_1 += r_1
         first_1 += r_1 * behind_1
         second_1 += r_1 * (behind_1 * behind_1 + q_1 * variance)
-    if not np.isfinite(top) or product < _LEAST:
+    if not is_finite(top) or product < _LEAST:
         return np.nan
     counts[0] += zeroth_0
     first[0] += first_0

@@ -22,6 +22,7 @@ from bayesgmm.kernels.blocks import (
     fill_noise,
     fill_shares,
     has_nan,
+    is_finite,
     no_unit,
 )
 from bayesgmm.kernels.compiled import SUMS, compiled
@@ -130,7 +131,7 @@ def fill_joint(z, log_labels, c, mu, h, deviation, y, joint, top, total, m):
     check = 0.0
     for i in range(m):
         check += top[i] + total[i]
-    if not np.isfinite(check):  # a point out of reach of every component: the farthest that a float can tell
+    if not is_finite(check):  # a point out of reach of every component: the farthest that a float can tell
         _far_joint(z, c, mu, h, joint, top, m)
         if len(log_labels) > 0:
             fill_noise(c, k, joint, m)

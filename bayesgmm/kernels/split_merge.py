@@ -33,7 +33,7 @@ import math
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF
+from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF, is_finite
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import log_weights, share_out
@@ -84,7 +84,7 @@ def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
             propose(rng, visible, other)
             split(whole, other, proposed, d, b)
             log_ratio += log_jacobian(whole, other) - log_proposal(other, visible)
-        if not np.isfinite(log_ratio):  # no such pair, or none that the way back would come from
+        if not is_finite(log_ratio):  # no such pair, or none that the way back would come from
             continue
         new = log_density(
             rows, proposed[0], of_noise, proposed[1], proposed[2], hyper, b0, inverse_B0, rate, hierarchical, offsets, scales

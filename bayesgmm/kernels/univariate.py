@@ -22,6 +22,7 @@ from bayesgmm.kernels.blocks import (
     fill_noise,
     fill_shares,
     has_nan,
+    is_finite,
 )
 from bayesgmm.kernels.compiled import SUMS, compiled
 
@@ -86,7 +87,7 @@ def _add_pair(x, shift, inverse_scale, c, mu, h, counts, first, second):
         zeroth_1 += r_1
         first_1 += r_1 * deviation_1
         second_1 += r_1 * deviation_1 * deviation_1
-    if not np.isfinite(top):
+    if not is_finite(top):
         return np.nan
     counts[0] += zeroth_0
     first[0] += first_0
