@@ -79,7 +79,7 @@ sd = {
 (sd["complete"] / sd["all"]).round(2)
 
 # %% [markdown]
-# By up to a sixth, as if a quarter of the days had been missed. Ozone itself gains least, because on most of the
+# By up to a seventh, as if a quarter of the days had been missed. Ozone itself gains little, because on most of the
 # dropped days ozone is the missing value.
 #
 # ## The ozone of the other days
