@@ -109,7 +109,7 @@ def posterior_k(
         Burn-in sweeps. Default: a tenth of the sweeps that follow, at least 1000.
     thin : int, optional
         Sweeps from one draw to the next. Default: up to 50 for small data. If the chains do not agree, or have too few
-        effective draws, the run is repeated with four times as many, provided that this takes about a minute at most.
+        effective draws, the run is repeated with four times as many sweeps, if that takes about a minute at most.
     chains : int
         Number of chains. They begin with different numbers of components.
     random_seed : int, Generator or None

@@ -101,7 +101,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     family : {"gaussian", "t"}
         Distribution of the components, as in :func:`bayesgmm.fit`. For t distributions ``covariances_`` are scale matrices.
     random_state : int, RandomState or None
-        An integer is :func:`bayesgmm.fit`'s or :func:`bayesgmm.compare`'s ``random_seed``; ``sample`` then repeats itself.
+        An integer is passed to :func:`bayesgmm.fit` or :func:`bayesgmm.compare` as ``random_seed``. ``sample`` then returns
+        the same observations at every call.
     verbose : bool
         Announce phases and show progress on standard error.
 
@@ -110,30 +111,33 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     posterior_ : DataTree
         From :func:`bayesgmm.fit`, relabelled; names of columns are kept.
     weights_ : (K,) array
-        Posterior means of the relabelled draws, as are
+        Posterior means of the weights, from the relabelled draws.
     means_ : (K, D) array
+        Posterior means of the means.
     covariances_ : array
-        (K, D, D) "full", (D, D) "tied", (K, D) "diag", (K,) "spherical". If :func:`bayesgmm.label_quality` does not trust
-        the labels, averages for single components mean little; densities and scores are not affected.
+        Posterior means of the covariances: (K, D, D) "full", (D, D) "tied", (K, D) "diag", (K,) "spherical". If
+        :func:`bayesgmm.label_quality` does not trust the labels, averages for single components mean little; densities and
+        scores are not affected.
     precisions_, precisions_cholesky_ : array
         The inverse of ``covariances_``, in the same shape, and its factors: U with U U' the precision, upper triangular, or
         for "diag" and "spherical" the roots of the precisions.
     lower_bound_ : float
-        The largest log-likelihood that EM reached, divided by the number of observations; and
+        The largest log-likelihood that EM reached, divided by the number of observations. Like ``n_iter_``, ``bic`` and
+        ``aic`` it belongs to the EM estimate that is stored with the posterior.
     n_iter_ : int
-        the iterations of EM that led there. Both are those of the estimate beside the posterior, as are ``bic`` and ``aic``.
+        The number of iterations that EM took.
     n_components_ : int
         K.
     converged_ : bool
-        Of :func:`bayesgmm.diagnose`.
+        Whether the draws have converged, by :func:`bayesgmm.diagnose`.
     comparison_ : Comparison or None
         What "auto" compared; its ``fits`` holds every posterior.
     selection_ : str or None
-        How "auto" chose, in a sentence; which candidates have not converged, and for "bic" and "icl" where EM has
-        spurious components (:attr:`bayesgmm.EMResult.spurious`).
+        How "auto" chose, in a sentence. It also names candidates that have not converged and, for "bic" and "icl",
+        candidates with spurious components of EM (:attr:`bayesgmm.EMResult.spurious`).
     n_features_in_ : int
     feature_names_in_ : (D,) array of str
-        Of X with names of columns that are all text.
+        Names of the columns of X, if all of them are text.
 
     Notes
     -----
@@ -215,16 +219,16 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         Warns
         -----
         ConvergenceWarning, ApproximationWarning
-            As :func:`bayesgmm.fit`, but in words without numbers, so that many fits of a search say the same; of several
-            candidates, for the one that was chosen, and one if others have not converged.
+            As in :func:`bayesgmm.fit`, but in words without numbers, so that the many fits of a search give one warning.
+            With several candidates there is a warning for the chosen one, and one more if others have not converged.
 
         Raises
         ------
         ValueError, TypeError
             For data or parameters that break a rule; the message names it.
         KeyboardInterrupt
-            If interrupted, so that a search or pipeline ends too; once sampling had begun, the estimator has been fitted to
-            the draws made by then.
+            If interrupted, so that a search or pipeline ends, too. If sampling had begun, the estimator is fitted to the
+            draws made until then.
         """
         data = self._read_fitted(X, sample_weight)
         ks = self._read_components(data)
@@ -269,20 +273,20 @@ class BayesianGMM(DensityMixin, BaseEstimator):
 
     @property
     def labels_(self) -> Any:
-        """The most probable component of each fitted row, (n,); -1 of noise. Of a Dask collection it is lazy."""
+        """The most probable component of each fitted row, (n,); -1 for noise. For a Dask collection it is lazy."""
         check_is_fitted(self)
         if self._scanned is not None:
             return self.predict(self._scanned)
         return most_probable(responsibilities(self.posterior_))
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> NDArray[np.int64]:
-        """Fit, and the most probable component of each observation, (n,); -1 where noise is more probable."""
+        """Fit, then return the most probable component of each observation, (n,); -1 if noise is more probable."""
         return self.fit(X, y, sample_weight).predict(X)
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """The component of the largest ``predict_proba`` of each observation, (n,); -1 where noise is more probable.
+        """Most probable component of each observation by ``predict_proba``, (n,); -1 if noise is more probable.
 
-        Of a Dask collection it is a lazy Dask array, as are ``predict_proba`` and ``score_samples``.
+        For a Dask collection it is a lazy Dask array, as are ``predict_proba`` and ``score_samples``.
         """
         columns = self._lazy_columns(X)
         if columns is not None:
@@ -290,12 +294,12 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return most_probable(self._responsibilities(X))
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """Probability of each component for a further observation at X, (n, K).
+        """Probability of each component for new observations X, (n, K).
 
-        Rows sum to one, or, with ``noise``, to one less the probability that the observation is noise.
+        Rows sum to one, or, with ``noise``, to one minus the probability that the observation is noise.
 
-        That is p(z | X, fitted data), :func:`bayesgmm.responsibilities` of X. Of the observations that were fitted, which
-        would count twice, ask ``bayesgmm.responsibilities(posterior_)``; the difference is seldom to be seen.
+        The probabilities are p(z | X, fitted data), as in :func:`bayesgmm.responsibilities` of X. For observations that were
+        fitted, use ``bayesgmm.responsibilities(posterior_)``: here they would count twice. The difference is seldom visible.
         """
         columns = self._lazy_columns(X)
         if columns is not None:
@@ -305,8 +309,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     def score_samples(self, X: Any) -> FloatArray:
         """Log of the posterior predictive density of each observation, averaged over all draws, (n,).
 
-        With ``noise`` it is that of the components and noise together; noise is as dense beyond the range of the fitted data
-        as within it.
+        With ``noise`` it is the density of the components and noise together. Noise is then taken to be as dense outside the
+        range of the fitted data as inside.
         """
         points = self._read(X)
         if isinstance(points, Scan):
@@ -315,11 +319,11 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return log_predictive(read_draws(self.posterior_), points)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Mean of ``score_samples``: how well an observation is predicted, if X was not fitted; higher is better."""
+        """Mean of ``score_samples``; higher is better. For X that was not fitted it says how well X is predicted."""
         return float(self.score_samples(X).mean())
 
     def sample(self, n_samples: int = 1) -> tuple[FloatArray, NDArray[np.int64]]:
-        """Draw from the posterior predictive distribution, each observation from a posterior draw of its own; none is noise.
+        """Draw from the posterior predictive distribution: every observation uses its own posterior draw; none is noise.
 
         Parameters
         ----------
@@ -343,16 +347,16 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return draws.mu[s, z] + np.einsum("nij,nj->ni", draws.factors[s, z], noise), z
 
     def bic(self, X: Any) -> float:
-        """Bayesian information criterion of the EM estimate beside the posterior, on X; lower is better.
+        """Bayesian information criterion on X, of the EM estimate stored with the posterior; lower is better.
 
         The criterion belongs to the maximum of the likelihood, which is EM's estimate and not the posterior mean.
-        The theory behind it asks for the data that were fitted, and for regular models, which mixtures are not.
+        Its theory assumes that X are the fitted data and that the model is regular. Mixtures are not regular.
         """
         n, log_likelihood, parameters = self._at_em(X)
         return -2 * log_likelihood + parameters * float(np.log(n))
 
     def aic(self, X: Any) -> float:
-        """Akaike information criterion of the EM estimate beside the posterior, on X; lower is better.
+        """Akaike information criterion on X, of the EM estimate stored with the posterior; lower is better.
 
         It penalises the maximum of the likelihood, as ``bic`` does, with the same reservations.
         """

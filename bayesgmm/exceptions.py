@@ -12,11 +12,11 @@ def warn(text: str, category: type[Warning]) -> None:
 
 
 class CollapsedComponentWarning(UserWarning):
-    """The best EM solution has a component whose variance sits on the floor."""
+    """The best EM solution has collapsed: the variance of a component is at its lower limit, ``variance_floor``."""
 
 
 class DataWarning(UserWarning):
-    """The data are legal, but not what the chosen model was made for."""
+    """The data are valid, but the chosen model may not suit them, as with outliers or rounded values."""
 
 
 class ImproperPosteriorWarning(UserWarning):
@@ -32,12 +32,12 @@ class ApproximationWarning(UserWarning):
 
 
 class EngineWarning(UserWarning):
-    """The compiled engine cannot be used here; PyMC's, which gives the same posterior more slowly, takes over."""
+    """The compiled engine cannot be used. PyMC's engine takes over: it is slower and gives the same posterior."""
 
 
 class CacheWarning(UserWarning):
-    """A finished fit could not be kept in the cache of a comparison; the comparison goes on all the same."""
+    """A finished fit could not be stored in the cache of a comparison. The comparison continues."""
 
 
 class InterruptedWarning(UserWarning):
-    """The run was interrupted, or ended by an error after sampling; what had been finished by then is kept."""
+    """The run was interrupted, or an error ended it after sampling. Whatever was finished by then is kept."""

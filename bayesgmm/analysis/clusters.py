@@ -57,7 +57,8 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | Scan | None = Non
     Notes
     -----
     Each observation is averaged over as many evenly spaced draws as it takes for a Monte Carlo standard error of at most
-    0.005: 128, 512, 2048, or all. Draws and observations are processed in blocks, so that memory is that of the result.
+    0.005: 128, 512, 2048, or all. Draws and observations are processed in blocks, so little more than the result is in
+    memory.
     Tested properties: the mean is the frequency of labels drawn by :func:`sample_assignments`; for a new observation, Bayes'
     theorem with the predictive density.
 
@@ -133,7 +134,7 @@ def probably_noise(reading: Reading) -> NDArray[np.bool_]:
 
 @np.errstate(under="ignore")
 def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataArray:
-    """A label for each observation and draw, from its distribution given the draw's parameters.
+    """Sample a cluster label for each observation and draw, given the parameters of that draw.
 
     Parameters
     ----------
@@ -168,7 +169,9 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
 
 @np.errstate(under="ignore")
 def occupied_clusters(tree: xr.DataTree, random_seed: int | np.random.Generator | None = None) -> xr.DataArray:
-    """How many clusters hold an observation, (chain, draw), by labels drawn as in :func:`sample_assignments`.
+    """Number of clusters that hold at least one observation, in each draw (chain, draw).
+
+    Labels are drawn as in :func:`sample_assignments`.
 
     Examples
     --------

@@ -89,12 +89,12 @@ class Diagnosis:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no finding at all."""
+        """True if there are no findings."""
         return not self.findings
 
     @property
     def exists(self) -> bool:
-        """Whether evidence and LOO exist: not of an improper posterior, nor of draws that have collapsed onto ties."""
+        """True if evidence and LOO exist: the posterior is proper, and no draw has collapsed onto equal observations."""
         return self.finding("improper") is None and self.finding("collapse") is None
 
     def finding(self, kind: str) -> Finding | None:
@@ -102,7 +102,7 @@ class Diagnosis:
         return next((each for each in self.findings if each.kind == kind), None)
 
     def warn(self) -> None:
-        """Say as warnings what keeps the draws from being used, of the line outside the package that asked."""
+        """Warn of every finding that keeps the draws from being used."""
         for each in self.findings:
             if each.kind not in USABLE:
                 category = ApproximationWarning if each.kind == "k_hat" else ConvergenceWarning

@@ -57,12 +57,12 @@ class LabelQuality:
 
     @property
     def trusted(self) -> bool:
-        """Whether both are at most 0.1."""
+        """True if both rates are at most 0.1: single clusters can then be told apart."""
         return max(self.non_permutation_rate, self.ambiguous) <= MAX_CONFUSED
 
     @property
     def in_words(self) -> Words:
-        """What it is, and what that means."""
+        """The two rates, and what they mean, in a sentence."""
         numbers = f"non-permutation rate {self.non_permutation_rate:.1%}, ambiguous draws {self.ambiguous:.1%}"
         if self.trusted:
             return Words(numbers)
@@ -80,11 +80,11 @@ class LabelQuality:
 def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
     r"""Undo label switching: renumber the clusters of every draw, so that a number means the same cluster in all draws.
 
-    * "stephens": the permutations that minimise the Kullback-Leibler divergence of each draw's membership probabilities from
-      their mean over the draws, in turn with that mean (Stephens 2000, algorithm 2).
-    * "ecr": equivalence classes representatives (Papastamoulis & Iliopoulos 2010), iterated: each draw's most probable
-      labels agree with the pivot's for as many observations as they can; the pivot is each observation's most frequent
-      label.
+    * "stephens": alternately compute the mean of the membership probabilities over the draws, and the permutation of each
+      draw that minimises the Kullback-Leibler divergence from that mean (Stephens 2000, algorithm 2).
+    * "ecr": equivalence classes representatives (Papastamoulis & Iliopoulos 2010), iterated. The pivot is each observation's
+      most frequent label. Each draw is permuted so that its most probable labels agree with the pivot for as many
+      observations as possible.
     * "pivot": the permutation that minimises the sum over clusters of the squared 2-Wasserstein distance to the EM estimate,
       :math:`(\mu_j - \hat\mu_k)^2 + (\sigma_j - \hat\sigma_k)^2` (an assignment problem). For several features
       :math:`\sigma` is the Cholesky factor of the covariance and squares are squared Frobenius norms, which bound that
@@ -112,8 +112,8 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
 
     Notes
     -----
-    With more than 4 000 observations, membership is that of 2 000 of them, equally many from every component of EM, with
-    weights. It is computed anew for each draw in each round, so that memory is that of observations x clusters. Tested
+    With more than 4 000 observations, a weighted sample of 2 000 is used, equally many from every component of EM.
+    Membership is computed again for each draw in each round, so only observations x clusters numbers are in memory. Tested
     properties: idempotent; the result does not depend on the labels of the input; densities do not change.
 
     References
@@ -215,7 +215,7 @@ def _ambiguous(parameters: FloatArray) -> float:
 
 
 def raw_order(tree: xr.DataTree) -> xr.DataTree:
-    """The tree with every draw's clusters in the order in which the sampler had them."""
+    """Undo relabelling: return a tree whose clusters are numbered as the sampler numbered them."""
     read_draws(tree)
     return permute(tree, np.argsort(read_permutation(tree), axis=2))
 

@@ -83,11 +83,11 @@ def partition(
     r"""The partition of the observations with the smallest expected loss, among those tried.
 
     Let n_a be the sizes of its clusters, m_b those of a draw's clusters, and n_ab those of their intersections. The loss is
-    :math:`(\sum_a f(n_a) + \sum_b f(m_b) - 2 \sum_{ab} f(n_{ab})) / s`: the variation of information in bits for
-    f(n) = n log2 n and s = n, Binder's loss for f(n) = n^2 and s = n^2. Candidates are the partitions of the draws, the most
-    probable labels, and cuts of a hierarchical clustering of :func:`coclustering`. From the best candidate, single
-    observations move in random order to where the expected loss is smallest, including clusters of their own (at most 100,
-    or 2 K clusters). An observation with a weight stays in one cluster and counts as often as its weight says.
+    :math:`(\sum_a f(n_a) + \sum_b f(m_b) - 2 \sum_{ab} f(n_{ab})) / s`. With f(n) = n log2 n and s = n it is the variation
+    of information in bits; with f(n) = n^2 and s = n^2 it is Binder's loss. Candidates are the partitions of the draws, the
+    most probable labels, and cuts of a hierarchical clustering of :func:`coclustering`. The best candidate is then improved:
+    single observations move, in random order, to where the expected loss is smallest. They may found clusters of their own
+    (up to 100 clusters, or 2 K if that is more). An observation with a weight stays in one cluster and counts as often as its weight says.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def partition_of(
 
 
 def adjusted_rand(one: ArrayLike, other: ArrayLike) -> float:
-    """Adjusted Rand index of two partitions of the same observations: 1 if they are one, 0 on average by chance.
+    """Adjusted Rand index of two partitions of the same observations: 1 if they are equal, 0 on average by chance.
 
     References
     ----------

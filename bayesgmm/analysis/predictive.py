@@ -41,8 +41,8 @@ def add_log_likelihood(tree: Tree) -> xr.DataTree:
     Returns
     -------
     DataTree
-        A new tree; ``log_likelihood`` holds ``x`` (chain, draw, obs). For an observation with a weight it is that of one
-        count.
+        A new tree; ``log_likelihood`` holds ``x`` (chain, draw, obs). An observation with a weight has the log-likelihood of
+        one count, not multiplied by the weight.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def _error_of_each(observed: ArrayLike, rows: Observations) -> FloatArray | None
 
 
 def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, interval: float = 0.9) -> xr.DataArray:
-    r"""Posterior predictive distribution function of a feature, :math:`P(x \leq g)`, with a pointwise credible band.
+    r"""Posterior predictive cumulative distribution function of a feature, :math:`P(x \leq g)`, with a pointwise band.
 
     Parameters
     ----------
@@ -226,8 +226,8 @@ def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, i
     Returns
     -------
     DataArray
-        Dims (statistic, grid), with statistics ``mean``, ``lower`` and ``upper``: of sum_k w_k Phi((g - mu_k) / sigma_k)
-        over the draws, at most 2 000 of them.
+        Dims (statistic, grid), with statistics ``mean``, ``lower`` and ``upper``. They summarise
+        sum_k w_k Phi((g - mu_k) / sigma_k) over at most 2 000 draws.
 
     Raises
     ------
@@ -267,9 +267,9 @@ def predictive_quantiles(
     Returns
     -------
     DataArray
-        Dims (statistic, probability), in the feature's units: ``predictive``, where the posterior mean of the distribution
-        function (:func:`predictive_cdf`) takes that probability, and ``lower`` and ``upper``, the band of the single
-        draws' quantiles, at most 2 000 of them.
+        Dims (statistic, probability), in the feature's units. ``predictive`` is the quantile of the posterior predictive
+        distribution (:func:`predictive_cdf`). ``lower`` and ``upper`` are the band of the quantiles of at most 2 000 single
+        draws.
 
     Raises
     ------

@@ -34,7 +34,7 @@ def prior_predictive(
     missing: Missing = "raise",
     family: FamilyName = "gaussian",
 ) -> xr.DataTree:
-    """Draw parameters from the prior, and a data set with each: what the prior expects of data of this scale.
+    """Draw parameters from the prior, and a data set from each: what data the prior expects before it has seen any.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def prior_predictive(
     -------
     DataTree
         Groups ``prior``, ``prior_predictive`` (``x`` over chain, draw, obs and, for several features, feature) and
-        ``observed_data``, like those of ``pm.sample_prior_predictive`` for :func:`build_model`, without compiling it. Plot
-        it by ``az.plot_ppc_dist(tree, group="prior_predictive")``; for several features pass it through
+        ``observed_data``, like those of ``pm.sample_prior_predictive`` for :func:`build_model`, but nothing is compiled.
+        ``az.plot_ppc_dist(tree, group="prior_predictive")`` plots them. For several features pass the tree through
         :func:`bayesgmm.by_feature` first.
 
     Raises

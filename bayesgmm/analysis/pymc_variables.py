@@ -38,9 +38,9 @@ def for_pymc(tree: xr.DataTree) -> xr.DataTree:
     Notes
     -----
     Then ``pm.stats.compute_log_likelihood(bg.for_pymc(tree), model=model)``, ``pm.sample_posterior_predictive``,
-    ``pm.stats.compute_log_prior`` and similar functions work. A test compares the log-likelihood computed this way with that
-    of :func:`bayesgmm.add_log_likelihood`. For rows with weights, labels or noise it is that of the plain mixture, and
-    PyMC's replicates come from the clusters.
+    ``pm.stats.compute_log_prior`` and similar functions work. Tested property: the log-likelihood computed this way equals
+    that of :func:`bayesgmm.add_log_likelihood`. For rows with weights, labels or noise, PyMC's functions see the plain
+    mixture: the log-likelihood leaves these out, and replicates come from the clusters.
 
     Examples
     --------

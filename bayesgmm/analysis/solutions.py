@@ -53,7 +53,7 @@ class Solutions:
         return len(self.table)
 
     def in_words(self) -> str:
-        """The solutions in a line."""
+        """The solutions, in a sentence."""
         words = []
         for solution, row in self.table.iterrows():
             log_posterior = f", log posterior {row['log_posterior']:.1f}" if "log_posterior" in row else ""
@@ -69,7 +69,7 @@ class Solutions:
 
 @np.errstate(under="ignore")
 def solutions(tree: Tree, *, weigh: Literal["stacking"] | None = None) -> Solutions:
-    r"""Group the chains into solutions: chains that no label-invariant quantity tells apart.
+    r"""Group the chains into solutions. Chains belong to one solution if no label-invariant quantity tells them apart.
 
     Two chains are linked if R-hat of the two alone is at most 1.1 + 10 / draws for every label-invariant quantity of
     :func:`bayesgmm.diagnose`. Linked chains form a solution. How many chains sit in a solution depends on where they began,

@@ -70,7 +70,7 @@ def compare(
     family: FamilyName = "gaussian",
     **options: Any,
 ) -> Comparison:
-    """Fit every k, and compare how well each predicts new observations and how probable each is.
+    """Fit a mixture for every k, and compare how well each predicts new observations and how probable each k is.
 
     Parameters
     ----------
@@ -85,8 +85,8 @@ def compare(
     prior_k : PriorOnK or sequence of float, optional
         Prior on k (:mod:`bayesgmm.priors`), restricted to the k compared. Default: all are equally probable.
     cache : path, optional
-        A folder that keeps each finished fit, so that an interrupted comparison goes on where it stopped. A fit is read
-        from it if data and settings are the same, and so is the seed if one is given.
+        A folder in which every finished fit is stored. An interrupted comparison then continues where it stopped. A stored
+        fit is used if data and settings are the same, and also the seed, if one is given.
     random_seed : int, Generator or None
         One seed for the whole comparison. The seed of a k does not depend on which others are compared.
     progressbar : bool
@@ -115,8 +115,9 @@ def compare(
     -----
     Prediction and evidence ask different questions. LOO (:func:`bayesgmm.loo`) asks how well the fitted mixture predicts one
     more observation; a superfluous component costs it little. The evidence (:func:`bayesgmm.log_evidence`) asks how well
-    mixtures drawn from the prior predict all the data, and depends on that prior. LOO treats ADVI's draws as draws of the
-    posterior; they have no evidence. The k are fitted one after another, because the chains of one fit use all cores.
+    mixtures drawn from the prior predict all the data, and depends on that prior. LOO treats ADVI's draws as if they came
+    from the posterior. The evidence is not computed from them. The k are fitted one after another, because the chains of one
+    fit use all cores.
 
     References
     ----------

@@ -36,21 +36,28 @@ class Comparison:
     Attributes
     ----------
     table : DataFrame
-        One row per k, in order of k. Of a k whose posterior is improper or has collapsed, all that LOO and the evidence say
-        is NaN; of one on which EM has collapsed, EM's criteria. The columns: k; elpd_loo with its standard error se and its
-        Monte Carlo error elpd_mcse (NaN where LOO cannot be trusted), elpd_diff to the best with its standard error dse
-        (both standard errors by n - 1), p_loo, bad_pareto_k (observations at which LOO cannot be trusted), refitted (those
-        that were left out by a refit instead), stacking weight; log_evidence with its Monte Carlo standard error mcse (NaN
-        of more than 20 components), p_k, the posterior probability of k among those compared; EM's bic, aic, icl and
-        log_likelihood, and em_spurious, how many of EM's components hold hardly more observations than determine them
-        (:attr:`EMResult.spurious`); occupied, the posterior mean of the number of clusters that hold an observation;
-        converged, finding (the first of :func:`bayesgmm.diagnose`), divergences, seconds (compiling included).
+        One row per k, in order of k. The columns:
+
+        * ``k``;
+        * prediction: ``elpd_loo`` with its standard error ``se`` and its Monte Carlo error ``elpd_mcse`` (NaN if LOO cannot
+          be trusted); ``elpd_diff``, the difference to the best k, with its standard error ``dse`` (both standard errors
+          divide by n - 1); ``p_loo``; ``bad_pareto_k``, the number of observations for which LOO cannot be trusted;
+          ``refitted``, the number of observations left out by a refit; ``weight``, the stacking weight;
+        * evidence: ``log_evidence`` with its Monte Carlo standard error ``mcse`` (NaN for more than 20 components); ``p_k``,
+          the posterior probability of k among those compared;
+        * EM: ``bic``, ``aic``, ``icl``, ``log_likelihood``; ``em_spurious``, the number of components that hold hardly more
+          observations than are needed to determine them (:attr:`EMResult.spurious`);
+        * draws: ``occupied``, the posterior mean of the number of clusters that hold an observation; ``converged``;
+          ``finding``, the first of :func:`bayesgmm.diagnose`; ``divergences``; ``seconds``, compiling included.
+
+        If the posterior of a k is improper or has collapsed, its prediction and evidence are NaN. If EM has collapsed, its
+        criteria are NaN.
     fits : dict of int to DataTree
     loo : dict of str to ELPDData
         LOO results, ready for ``az.compare``.
     diagnoses : dict of int to Diagnosis
     seed : int or None
-        Of the whole comparison; None of fits that were given.
+        The seed of the whole comparison; None if finished fits were passed.
     prior_k : Series
         The prior probabilities of the k compared, which add to one.
     best : Best
@@ -58,9 +65,9 @@ class Comparison:
     weights : Series
         Stacking weights, by k.
     unfinished : tuple of int
-        The k that were asked for and, because of an interrupt, have not been fitted, or compared, with all their draws.
+        The k that an interrupt kept from being fitted or compared with all their draws.
     readings : dict of int to Reading
-        The fits with what was learnt of them on the way, which the report does not compute again.
+        The fits, with results computed on the way that the report uses again.
     """
 
     table: pd.DataFrame
@@ -73,7 +80,7 @@ class Comparison:
     readings: dict[int, Reading] = field(default_factory=dict, repr=False, compare=False)
 
     def reading(self, k: int) -> Reading:
-        """The fit of one k with what has been learnt of it."""
+        """The fit of one k, with results that were computed on the way."""
         if k not in self.readings or self.readings[k].tree is not self.fits[k]:
             self.readings[k] = Reading(self.fits[k])
         return self.readings[k]
@@ -101,7 +108,7 @@ class Comparison:
 
     @property
     def caveats(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """What must be known before the answers, and what limits them."""
+        """What a reader should know before the answers, and what limits them."""
         by_k = self.table.set_index("k")
         before: list[str] = [*self._left_out()]
         if self.unfinished:

@@ -26,7 +26,7 @@ def scan_parquet(
     *,
     missing: Missing = "raise",
 ) -> Scan:
-    """Rows of Parquet files, of any number, to be read in passes.
+    """Read Parquet files in passes, as data for a fit: they may hold more rows than fit into memory.
 
     Only the metadata of the files are read now. A fit makes a first pass for the range, mean and standard deviation of each
     column and for a sample of the rows. Further passes compute the sums that EM and the posterior need.

@@ -148,8 +148,8 @@ def air_quality() -> pd.DataFrame:
 def crabs() -> pd.DataFrame:
     """1000 shore crabs from Naples as a histogram: the breadth of the forehead as a share of the body's length.
 
-    Columns ``lower`` and ``upper``, the ends of 29 bins of one width, and ``crabs``, how many were counted in each, in one
-    of them none. W. F. R. Weldon measured them; Pearson invented the fitting of mixtures to describe them.
+    Columns: ``lower`` and ``upper``, the ends of 29 bins of equal width, and ``crabs``, the count in each bin (zero in one
+    of them). W. F. R. Weldon measured the crabs. Pearson invented the fitting of mixtures to describe them.
 
     References
     ----------
@@ -165,10 +165,10 @@ def crabs() -> pd.DataFrame:
 
 
 def neutron_stars() -> pd.DataFrame:
-    """Masses of 54 neutron stars in binary systems, with their errors: from four digits to hardly one.
+    """Masses of 54 neutron stars in binary systems, with errors: some are known to four digits, some hardly to one.
 
-    Columns ``star``, ``companion`` (neutron star, white dwarf or X-ray binary), ``mass`` and ``error``, both in masses of
-    the sun; errors hold 68 %, as one standard deviation does, and are those that were published as symmetric.
+    Columns: ``star``, ``companion`` (neutron star, white dwarf or X-ray binary), ``mass`` and ``error``, both in solar
+    masses. An error is one standard deviation (68 %), as published: stars with asymmetric errors are not included.
 
     References
     ----------
@@ -229,8 +229,8 @@ def iris() -> pd.DataFrame:
 def diabetes() -> pd.DataFrame:
     """Glucose tolerance of 145 adults, with a clinical diagnosis.
 
-    Columns ``glucose`` and ``insulin``, the areas under their curves in a test of three hours, ``sspg``, the steady-state
-    plasma glucose, and ``diagnosis``: normal, chemical or overt diabetes.
+    Columns: ``glucose`` and ``insulin``, the areas under their curves in a test of three hours; ``sspg``, the steady-state
+    plasma glucose; and ``diagnosis``: normal, chemical or overt diabetes.
 
     References
     ----------
@@ -263,10 +263,10 @@ def diamonds() -> pd.DataFrame:
 def expression(
     n_genes: int = 1_000, n_samples: int = 100, share: float = 0.1, random_seed: int | np.random.Generator | None = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """A simulated expression matrix, in logarithms, and which of its genes are switched on in some of the samples only.
+    """A simulated expression matrix, in logarithms, and which of its genes are switched on in only some of the samples.
 
-    Most genes vary about a level of their own: N(level, sd 0.5 to 1), with levels N(6, sd 2). The ``share`` of switched
-    genes lies 2 to 5 higher in 10 to 50 % of the samples.
+    Each gene varies around its own level: N(level, sd 0.5 to 1), with levels N(6, sd 2). A ``share`` of the genes is
+    switched: their level is higher by 2 to 5 in 10 to 50 % of the samples.
 
     Returns
     -------

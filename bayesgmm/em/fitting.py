@@ -84,8 +84,9 @@ def fit_em(
         Number of starts: k-means++ and random ones in turn. The best result is then improved by merging two components and
         splitting another, as long as the likelihood rises without components that sit on few observations (Ueda et al.
         2000). The best run that did not collapse is kept. For more than 16 384 observations all this happens first on a
-        weighted sample of about that many, which contains rare and distant groups. Of runs that end in the same place only
-        one continues on all observations, and none that ends more than 100 units of log-likelihood below the best.
+        weighted sample of about that many, which contains rare and distant groups. If several runs end in the same place,
+        only one of them continues on all observations. Runs that end more than 100 units of log-likelihood below the best
+        do not continue.
     sample_weight : (n,) array-like, optional
         Frequency weights, not negative. An observation of weight c counts as c observations; weight 0 leaves it out.
     labels : (n,) array-like of int, or (n, K) array-like, optional
@@ -131,13 +132,13 @@ def fit_em(
     on a sample of them, and the distinct results are refined on all rows. After an interrupt, or the failure of a worker or
     disk, the same call goes on from EM's last state.
 
-    The likelihood of a mixture with own variances is unbounded (Kiefer & Wolfowitz 1956): a component that shrinks onto one
-    observation makes it infinite. The estimate sought is the best local maximum away from that boundary.
+    If every component has its own variance, the likelihood is unbounded (Kiefer & Wolfowitz 1956): a component that shrinks
+    onto one observation makes it infinite. ``fit_em`` looks for the best local maximum away from that boundary.
 
-    EM is slow where components overlap: an iteration gains a thousandth of what is left, and seems to have converged. A run
-    therefore takes five EM steps and continues with quasi-Newton steps (Jamshidian & Jennrich 1997), whose gradient comes
-    from the same sums. Each step must raise the likelihood. If none does, or a component comes close to the boundary, EM
-    steps follow again.
+    EM is slow if components overlap: an iteration may gain only a thousandth of the remaining distance, and EM then seems to
+    have converged. A run therefore takes five EM steps and continues with quasi-Newton steps (Jamshidian & Jennrich 1997).
+    Their gradient comes from the same sums. Each step must raise the likelihood. If none does, or a component comes close to
+    the boundary, EM steps follow again.
 
     References
     ----------

@@ -58,7 +58,7 @@ class EMResult:
     history : (n_iter + 1,) array
         Log-likelihood before each iteration and at the end; it never decreases.
     converged, n_iter : bool, int
-        Of the best run.
+        Whether the best run converged, and its number of iterations.
     collapsed : bool
         Whether a component of the estimate sits on the variance floor.
     restarts : tuple of Restart
@@ -92,17 +92,17 @@ class EMResult:
 
     @property
     def x(self) -> FloatArray:
-        """What was fitted: (n,) for one feature, (n, D) otherwise."""
+        """The data that were fitted: (n,) for one feature, (n, D) otherwise."""
         return as_shown(self.rows)
 
     @property
     def sample_weight(self) -> FloatArray | None:
-        """The weight of each observation fitted, (n,); None where none was given."""
+        """The weight of each observation, (n,); None if no weights were given."""
         return self.known.weight
 
     @property
     def n_found(self) -> int:
-        """How many of the starts led to the estimate, or as high within 0.01: one is a reason for a larger ``n_init``."""
+        """How many starts reached the estimate, within 0.01 of its log-likelihood. If only one did, raise ``n_init``."""
         as_high = (end for end in self.restarts if self.log_likelihood - end.log_likelihood <= _AS_HIGH)
         return sum(end.found for end in as_high if end.collapsed == self.collapsed)
 
@@ -117,9 +117,9 @@ class EMResult:
         Returns
         -------
         tuple of Mixture
-            None collapsed (unless every run did); two of them differ, in any order of their components, by more than 0.05 in
-            some weight, or by more than 0.15 standard deviations within clusters in some mean or entry of a covariance's
-            Cholesky factor (the standard deviation).
+            Collapsed solutions are left out, unless every run collapsed. Two solutions are distinct if, in any order of
+            their components, some weight differs by more than 0.05, or some mean or entry of a covariance's Cholesky factor
+            (the standard deviation) differs by more than 0.15 standard deviations within clusters.
         """
         found: list[Mixture] = []
         classes = self.known.classes(self.mixture.n_components)
@@ -136,7 +136,7 @@ class EMResult:
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters: K - 1 weights, K x D means, those of the covariances, noise's share, and K nu."""
+        """Number of free parameters: K - 1 weights, K x D means, the covariances, the share of noise, and K nu."""
         return n_parameters(self.mixture, self.covariance)
 
     def bic(self) -> float:
@@ -151,16 +151,16 @@ class EMResult:
         r"""Integrated completed likelihood; lower is better.
 
         It is :math:`-2 \max_\theta \log p(x, z \mid \theta) + p \log n` with z the most probable label of each observation.
-        The parameters are those that maximise the likelihood of observations and labels together, as the approximation of
-        the integral asks for; mclust puts EM's estimate in their place (BIC - 2 sum_i log max_k r_ik), which makes it
-        larger, the more so the more observations lie where components overlap. For observations with gaps or errors, or
-        that may be noise, and for t distributions it is mclust's.
+        The parameters maximise the likelihood of observations and labels together, as the approximation of the integral
+        requires. mclust uses EM's estimate instead (BIC - 2 sum_i log max_k r_ik). That gives a larger number, especially if
+        many observations lie where components overlap. For observations with gaps or errors, or that may be noise, and for
+        t distributions, mclust's formula is used here, too.
 
         Notes
         -----
-        Tested property: from the integral under conjugate priors (Bertoletti, Friel & Rastelli 2015) it differs by a number
-        that does not grow with n, as mclust's difference does. A component without enough observations to determine its
-        covariance keeps EM's.
+        Tested property: it differs from the exact integral under conjugate priors (Bertoletti, Friel & Rastelli 2015) by a
+        number that does not grow with n. The difference of mclust's formula does grow. A component without enough
+        observations to determine its covariance keeps the covariance of EM.
 
         References
         ----------
@@ -198,9 +198,10 @@ class EMResult:
 
     @property
     def spurious(self) -> tuple[int, ...]:
-        """Components that hold hardly more observations than determine their covariances.
+        """Components that hold hardly more observations than are needed to determine their covariances.
 
-        The likelihood of so narrow a component says little of the data, and every criterion rewards it.
+        Such a component is narrow. It raises the likelihood, and so every criterion rewards it, but it says little about the
+        data.
 
         References
         ----------
@@ -210,7 +211,7 @@ class EMResult:
 
     @cached_property
     def responsibilities(self) -> FloatArray:
-        """Probability of each component given each observation and its label, (n, K); of noise, if there is, in one more."""
+        """Probability of each component given each observation and its label, (n, K); noise, if any, is one more column."""
         return Observations.made(self.rows, self.known).responsibilities(*self.mixture.parameters)
 
 

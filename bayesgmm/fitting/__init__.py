@@ -103,8 +103,9 @@ def fit(
         NUTS: adaptation steps of each chain, which are not kept. Default: 200 if the posterior is near a Gaussian, 400 if
         not, 800 for a custom model. Gibbs: burn-in sweeps, default 1000.
     thin : int, optional
-        Sweeps (Gibbs) or steps (NUTS) from one draw to the next. By default small data are thinned, because their steps cost
-        next to nothing: up to 50 sweeps; up to 8 steps, until each chain has an effective sample size of 300.
+        Sweeps (Gibbs) or steps (NUTS) from one draw to the next. By default the chains of small data are thinned, because
+        their steps cost next to nothing. Gibbs takes up to 50 sweeps; NUTS takes up to 8 steps, until each chain has an
+        effective sample size of 300.
     random_seed : int, Generator or None
         The seed used is recorded in ``tree.attrs["seed"]``. It repeats a run to the last digit on the same machine. (With
         ``engine="pymc"`` the first run of a model, freshly compiled, may differ in rounding from later ones.)
@@ -115,13 +116,13 @@ def fit(
     model : pm.Model, optional
         Your own model of ``x`` with any priors. It must be a Gaussian mixture in variables ``w``, ``mu`` and ``sigma``; for
         several features ``w`` (K), ``mu`` (K, D) and ``cov``, or its lower Cholesky factor ``chol``, with shape (K, D, D)
-        or (D, D). It is sampled as it stands, in its own units. If its priors tell the components apart, pass
+        or (D, D). It is sampled as it is, in its own units. If its priors tell the components apart, pass
         ``relabel=False``.
     n_init : int
         Starts of EM.
     target_accept : float, optional
-        NUTS: target acceptance rate, between 0 and 1. Default: 0.8, 0.95 or 0.9, where the posterior is very near a
-        Gaussian, near one, or far from one.
+        NUTS: target acceptance rate, between 0 and 1. Default: 0.8 if the posterior is very near a Gaussian, 0.95 if it is
+        near one, 0.9 if it is far from one.
     approximation : {"fullrank", "meanfield"}, optional
         ADVI: with or without correlations. Default: "fullrank".
     max_iter : int, optional
@@ -136,8 +137,8 @@ def fit(
         the compiled code is tested against. A custom model always uses PyMC.
     target_ess : float, optional
         NUTS: sample until the smallest bulk effective sample size of the label-invariant quantities reaches this number and
-        their R-hat is at most 1.01. ``draws`` is then the shortest run. (A custom model starts anew for each length,
-        because ``pm.sample`` cannot continue a run.)
+        their R-hat is at most 1.01. ``draws`` is then the minimum. (A custom model starts again for each length, because
+        ``pm.sample`` cannot continue a run.)
     max_draws : int, optional
         NUTS with ``target_ess``: maximum number of draws per chain. Default: ``20 * draws``. ``tree.attrs["stopped_by"]``
         says which of the two ended the run.
@@ -155,15 +156,15 @@ def fit(
         data. The share of noise, ``w_noise``, has the prior Beta(1, 9); ``w`` are the weights of the components among the
         rest. The default prior is then scaled to the data without strays (``HierarchicalPrior(scale="core")``).
     rounding : "auto", float, (D,) array-like, or None
-        The step to which values are rounded, in their units; 0 for a feature that is not rounded. Each value then stands for
-        the interval that is rounded to it. With full and tied covariances of several features it has an error of
-        variance width^2 / 12 instead (:func:`bayesgmm.rounded`). "auto": values are exact, unless equal values would make
+        The step to which values are rounded, in their units; 0 for a feature that is not rounded. A value then means that
+        the true value lies within half a step of it. With full and tied covariances of several features it gets an error of
+        variance step^2 / 12 instead (:func:`bayesgmm.rounded`). "auto": values are exact, unless equal values would make
         the posterior improper; then the step is found from the data, and a warning says so. None: values are exact.
     family : {"gaussian", "t"}
         Distribution of the components. "t": Student's t distributions, each with its own degrees of freedom ``nu`` above 1,
-        with the prior Gamma(2, rate 0.1) (Juárez & Steel 2010). ``sigma`` and ``cov`` are then their scales, to which
-        standard deviations and covariances come close as nu grows. Rows must be exact and complete. The default prior is
-        scaled as with noise.
+        with the prior Gamma(2, rate 0.1) (Juárez & Steel 2010). ``sigma`` and ``cov`` are then scales, which are close to
+        standard deviations and covariances if nu is large. Rows must be exact and complete. The default prior is scaled as
+        with noise.
 
     Returns
     -------

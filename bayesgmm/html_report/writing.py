@@ -54,9 +54,9 @@ def report(
     path : path
         The file to write. Its folder is created if it does not exist.
     k : int, optional
-        Of a comparison, the fit to describe in detail. Default: the smallest k that neither prediction nor evidence rules
-        out: the former by two standard errors of the difference to the best, the latter by a Bayes factor of 20 ("strong",
-        Kass & Raftery 1995) and two Monte Carlo errors.
+        For a comparison: the fit to describe in detail. Default: the smallest k that neither prediction nor evidence rules
+        out. Prediction rules out a k by two standard errors of the difference to the best. Evidence rules it out by a Bayes
+        factor of 20 ("strong", Kass & Raftery 1995) and two Monte Carlo standard errors.
     title : str, optional
         Heading of the report.
     force : bool

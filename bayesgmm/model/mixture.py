@@ -30,16 +30,16 @@ class Mixture:
         Probabilities; not negative, summing to one.
     means : (K,) array for one feature, (K, D) array for D features
     covariances : (K,) array of variances for one feature, (K, D, D) array of covariance matrices for D features
-        Give these or ``sigma``. A scalar or one (D, D) matrix stands for all components.
+        Give these or ``sigma``. A scalar or one (D, D) matrix is used for all components.
     sigma : (K,) array or scalar, optional
         Standard deviations, for one feature only, instead of ``covariances``.
     noise : float, optional
-        Share of the observations that are noise and belong to no component; the weights are those among the others.
-        ``sample`` draws no noise. Densities are those of the components, unless the :class:`bayesgmm.Observations` may be
-        noise.
+        Share of the observations that are noise and belong to no component. The weights are shares of all other
+        observations. ``sample`` draws no noise. Densities are those of the components, unless the
+        :class:`bayesgmm.Observations` may be noise.
     nu : (K,) array or scalar, optional
-        Degrees of freedom, if the components are Student's t distributions. ``covariances`` or ``sigma`` are then their
-        scales, to which covariances and standard deviations come close as nu grows.
+        Degrees of freedom, if the components are Student's t distributions. ``covariances`` or ``sigma`` are then scales,
+        which are close to covariances and standard deviations if nu is large.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ class Mixture:
         return np.linalg.cholesky(self.cov)
 
     def sample(self, n: int, random_seed: int | np.random.Generator | None = None) -> tuple[FloatArray, NDArray[np.int64]]:
-        """Draw z from the weights, then x from the component that z names.
+        """Draw labels z from the weights, then observations x from the components with these labels.
 
         Parameters
         ----------

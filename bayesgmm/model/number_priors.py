@@ -42,8 +42,8 @@ class PriorOnK(ABC):
     def probabilities(self) -> FloatArray:
         """P(k) of k = 1, ..., m, which add to one: m is the largest k with p(k) > 0.
 
-        A prior without a bound ends where the probability of all larger k is below 1e-12, at k = 200 at most, and is
-        divided by what is left. A prior of which this would take more than 1e-4 is refused.
+        A prior without a bound is truncated where the probability of all larger k is below 1e-12, or at k = 200, and
+        normalised. It is refused if truncation would remove a probability of more than 1e-4.
         """
         p = np.exp(self.log_pmf(np.arange(1, LARGEST_K + 1)))
         beyond = 1 - p.cumsum()
@@ -103,12 +103,12 @@ class Probabilities(PriorOnK):
 
 @dataclass(frozen=True, eq=False)
 class Uniform(PriorOnK):
-    """The same probability for k = 1, ..., most; Richardson & Green (1997) chose 30.
+    """The same probability for every k = 1, ..., most; Richardson & Green (1997) chose 30.
 
     Parameters
     ----------
     most : int
-        At most 1000.
+        Largest k, up to 1000.
 
     Examples
     --------

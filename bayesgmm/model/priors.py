@@ -132,8 +132,8 @@ class HierarchicalPrior(_Prior):
     With R the range and m the midrange of one feature, the open hyperparameters become b0 = m, B0 = R^2, c0 = 2, g0 = 0.2,
     G0 = 50 g0 / R^2. For D >= 2 features: b0 = m, B0 = diag(R^2), and for full and tied covariances c0 = 2.5 + (D - 1) / 2,
     g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2); diagonal covariances have the values of one feature for each
-    feature, spherical ones those of one feature with the mean of the R^2. If observations may be noise, g0 is larger by c0:
-    noise could hold all observations but a few equal ones, onto which clusters must not shrink.
+    feature, spherical ones those of one feature with the mean of the R^2. If observations may be noise, g0 is larger by c0.
+    The reason: noise could hold nearly all observations, and clusters must then not shrink onto a few equal ones.
 
     Parameters
     ----------

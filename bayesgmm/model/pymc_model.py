@@ -57,13 +57,13 @@ def build_model(
     Returns
     -------
     pm.Model
-        For one feature: ``w``, ``mu``, ``sigma`` with dim ``cluster``, the variances ``sigma2`` under ``sigma`` (one of them
-        if tied), ``C0`` under the hierarchical prior, and the observed ``x`` with dim ``obs``.
+        For one feature: ``w``, ``mu``, ``sigma`` with dim ``cluster``; the variances ``sigma2`` (one if tied), from which
+        ``sigma`` is computed; ``C0`` for the hierarchical prior; and the observed ``x`` with dim ``obs``.
 
         For D >= 2 features: ``w`` (cluster), ``mu`` (cluster, feature), ``cov`` (cluster, feature, feature_bis), ``C0``, the
-        observed ``x`` (obs, feature). Under ``cov`` lie the variances ``sigma2`` (diag, spherical), or the triangular
-        factors of the precisions, row by row, ``precision_factor`` (full, tied), and ``C0_factor`` of C0: see
-        :mod:`bayesgmm.model.wishart`.
+        observed ``x`` (obs, feature). ``cov`` is computed from the variances ``sigma2`` (diag, spherical), or from
+        ``precision_factor`` (full, tied), the triangular factors of the precisions, row by row. ``C0`` is then computed
+        from ``C0_factor`` in the same way: see :mod:`bayesgmm.model.wishart`.
 
     Raises
     ------

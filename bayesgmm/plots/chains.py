@@ -38,7 +38,7 @@ _MOST_POINTS = 4_000  # of a trace
 
 @np.errstate(under="ignore")
 def plot_relabelling(tree: xr.DataTree, feature: Any = None, *, backend: Backend = "matplotlib") -> Figure | Any:
-    """Traces of the clusters' means side by side: as the sampler labelled them, and as they stand in the tree.
+    """Traces of the clusters' means side by side: as the sampler labelled them, and relabelled as in the tree.
 
     The chains follow one another, separated by lines. Long chains are thinned.
 

@@ -43,7 +43,7 @@ def plot_compare(comparison: Comparison, *, backend: Backend = "matplotlib") -> 
 
     LOO and the evidence are drawn as differences to the best k: LOO with two standard errors of the difference, the evidence
     with two Monte Carlo standard errors. BIC and ICL are drawn as differences to the smallest, downwards, so that up is
-    better in every panel. An arrow with a number stands for a value that is far behind the best (some 5, or 10 for BIC).
+    better in every panel. An arrow with a number marks a value that is far behind the best (some 5, or 10 for BIC).
 
     Parameters
     ----------
