@@ -87,7 +87,8 @@ def partition(
     of information in bits; with f(n) = n^2 and s = n^2 it is Binder's loss. Candidates are the partitions of the draws, the
     most probable labels, and cuts of a hierarchical clustering of :func:`coclustering`. The best candidate is then improved:
     single observations move, in random order, to where the expected loss is smallest. They may found clusters of their own
-    (up to 100 clusters, or 2 K if that is more). An observation with a weight stays in one cluster and counts as often as its weight says.
+    (up to 100 clusters, or 2 K if that is more). An observation with a weight stays in one cluster and counts as often as
+    its weight says.
 
     Parameters
     ----------

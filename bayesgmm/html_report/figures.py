@@ -124,14 +124,14 @@ def _strays_are(fitted: Fitted) -> str:
     """What tells noise in pictures."""
     if fitted.reading.draws.noise is None:
         return ""
-    return " Crosses are observations that are more probably noise than not; densities are without their share."
+    return " Crosses are observations that are more probably noise than not. The densities leave out the noise."
 
 
 def _without_errors(fitted: Fitted) -> str:
     """What tells densities from histograms where the data have errors."""
     if not fitted.reading.observations.has_errors:
         return ""
-    return " Densities are of values without errors: the histogram, of values with them, is wider."
+    return " Densities describe the values without errors. The histogram shows the measured values, so it is wider."
 
 
 def _marks(fitted: Fitted, n_features: int) -> str:
@@ -166,7 +166,7 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
     n = len(fitted.reading.x)
     if len(fitted.features) == 1:
         rows = fitted.reading.observations
-        exact = "" if not rows.has_errors and not rows.bounded.any() else ", for a value known as it is"
+        exact = "" if not rows.has_errors and not rows.bounded.any() else ", for a value known exactly"
         words = (
             f"Probability of each cluster along the data{exact}, with {percent(INTERVAL)} bands; the data are marked below."
         )
@@ -209,13 +209,13 @@ def calibration_picture(fitted: Fitted) -> Picture:
     if np.isnan(fitted.reading.x).any():
         omitted += " Missing values are left out."
     if fitted.reading.observations.has_errors:
-        omitted += " The predictions are of values with their errors."
+        omitted += " The predictions include the measurement errors."
     if fitted.reading.observations.bounded.any():
-        omitted += " For an interval it is a number drawn uniformly between the predictions for its ends."
+        omitted += " For an interval, a number between the predictions for its two ends is drawn at random."
     words = (
-        "Which share of the observations lies where the model, fitted without each of them, predicts a share of 0 to 1 "
-        "(LOO-PIT): the difference of the two (line), and the band in which the whole line of independent observations lies "
-        f"with a probability of {percent(PROBABILITY)} if the model is right.{omitted}"
+        "LOO-PIT: where each observation falls in the prediction of the model fitted without it. The line shows, for every "
+        "predicted share from 0 to 1, the observed share less the predicted share. If the model is right, the whole line of "
+        f"independent observations lies in the band with a probability of {percent(PROBABILITY)}.{omitted}"
     )
     about = "; ".join(
         f"{each.feature}: {'inside' if each.inside else 'outside'} the band, largest difference "
@@ -241,7 +241,7 @@ def traces_picture(fitted: Fitted) -> Picture:
     chains = f"{sizes['chain']} chains" if sizes["chain"] > 1 else "one chain"
     words = f"Densities (left) and {count(sizes['draw'])} draws in their order (right{thinned}), in each of {chains}."
     if sizes["chain"] > 1:
-        words += " Chains go from dark, the first, to light, the last."
+        words += " The first chain is the darkest, the last one the lightest."
     if len(fitted.features) > 1:
         words += " Covariances are in the tables of the diagnostics."
     r_hat = fitted.diagnosis.parameters.get("r_hat")
@@ -305,8 +305,8 @@ def _trace_rows(fitted: Fitted) -> list[tuple[str, FloatArray]]:
 def compare_picture(comparison: Comparison) -> Picture:
     """Criteria over k."""
     words = (
-        "What prediction, evidence and EM's criteria say of each k, as differences to the best, which is ringed; up is "
-        "better in every panel. Arrows with numbers stand for values further down."
+        "What prediction, evidence and EM's criteria say of each k, as differences to the best k, which is ringed. Up is "
+        "better in every panel. Arrows with numbers mark values further down."
     )
     return _picture("criteria", lambda: plots.plot_compare(comparison), words, repr(comparison.best))
 

@@ -166,14 +166,14 @@ def _adequacy(fitted: Fitted) -> list[Block]:
         "line, and may find a conflict inside the band."
     ]
     if total > MOST_OBSERVATIONS:
-        words.append(f"A sample of {count(MOST_OBSERVATIONS)} observations is looked at.")
+        words.append(f"Only a sample of {count(MOST_OBSERVATIONS)} observations is checked.")
     tied = [
         f"{name} has {count(distinct)}"
         for name, column in zip(fitted.features, fitted.reading.x.T, strict=True)
         if (distinct := len(np.unique(known(column)))) < len(known(column)) / 2
     ]
     if tied:
-        words.append(f"Rounded data move the line too: of {count(n)} observations {listed(tied[:4])} distinct values.")
+        words.append(f"Rounding moves the line, too: of {count(n)} observations {listed(tied[:4])} distinct values.")
     return [*blocks, Text(" ".join(words))]
 
 
@@ -280,7 +280,7 @@ def _em(fitted: Fitted) -> list[Block]:
         Text(
             f"The log-likelihood is {number(check.em_log_likelihood, 1.0)} at EM's estimate, and "
             f"{number(likelihood['mean'], 1.0)} on average over the posterior (sd {number(likelihood['sd'], 1.0)}). "
-            "EM's is the larger by construction."
+            "EM maximises the likelihood, so its value is usually the larger one."
         ),
     ]
     if len(check.table):
@@ -364,8 +364,8 @@ def _solutions(fitted: Fitted) -> list[Block]:
         rows.append(cells)
     blocks: list[Block] = [
         Text(
-            "Chains that no label-invariant quantity tells apart sit in one solution. How many chains sit in a solution "
-            "depends on where they began: that is not its probability."
+            "Chains that no label-invariant quantity tells apart sit in one solution. The number of chains in a solution "
+            "depends on where they began. It does not say how probable the solution is."
         ),
         Table("The solutions", heads, rows),
     ]

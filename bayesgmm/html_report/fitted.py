@@ -266,11 +266,11 @@ class Fitted:
     def trust(self) -> Verdict:
         """The judgement in a box."""
         judgement = self.judgement
-        remedies = " What to do about it stands under Diagnostics." if self.diagnosis.findings else ""
+        remedies = " The section Diagnostics says what to do about it." if self.diagnosis.findings else ""
         return Verdict(judgement.level, judgement.title, f"{' '.join(judgement.sentences)}{remedies}")
 
     def adequacy(self) -> Verdict:
-        """Whether data and model conflict, as far as what is looked at can tell."""
+        """Whether the check of the model finds a conflict between data and model."""
         several = len(self.features) > 1
         level = (1 - PROBABILITY) / max(len(self.calibrations) + len(self.along_axes), 1)
         strange, along = (
@@ -280,7 +280,7 @@ class Fitted:
         if not self.calibrations:
             return Verdict(
                 "plain",
-                "Whether data and model conflict was not looked at",
+                "Whether data and model conflict was not checked",
                 "The log densities of the noise were given for these observations only, so new noise cannot be predicted.",
             )
         if not (strange or along):
@@ -289,7 +289,7 @@ class Fitted:
             looked += " and along axes across them" if self.along_axes else ""
             return Verdict(
                 "plain",
-                "No conflict between data and model was found where it was looked for",
+                "The check found no conflict between data and model",
                 f"The check looked at {looked}."
                 + (" It did not look at how features depend on one another." if several and not self.along_axes else "")
                 + " This does not show that the model is right: one component too few can pass the check.",
@@ -311,12 +311,12 @@ class Fitted:
             said.append(
                 f"along {worst.feature}, {found} of the observations lie where the model expects the lowest {expected}"
             )
-        more = f"; {len(strange) - _TOLD} more features stray" if len(strange) > _TOLD else ""
+        more = f"; {len(strange) - _TOLD} more features deviate" if len(strange) > _TOLD else ""
         structure = ", another covariance structure" if several else ""
         of_strays = "" if self.reading.draws.noise is not None else "outliers, noise=True (--noise in a shell), for "
         tails = 'family="t" (--family t)' if self.reading.draws.nu is None else "noise"
         remedy = (
-            f"{'Else try' if any(logarithms) else 'Try'} more components (bg.compare weighs them){structure}, or, for "
+            f"{'Else try' if any(logarithms) else 'Try'} more components (see bg.compare){structure}, or, for "
             f"{of_strays}heavy tails, {tails}."
         )
         sentences = [sentence("; ".join(said) + more), *filter(None, logarithms), remedy]
@@ -334,8 +334,9 @@ def as_logarithm(name: str, column: FloatArray, k: int) -> str:
     as_many = "one Gaussian describes" if k == 1 else f"as many Gaussians, {k}, describe"
     before, after = number(float(skew(x)), 1.0), number(float(skew(np.log(x))), 1.0)
     return (
-        f"All values of {name} are positive, and {as_many} their logarithm better: its log-likelihood is higher by "
-        f"{number(gain, max(gain, 1.0))}, its skewness is {after}, that of the values {before}. Fit the logarithm of {name}."
+        f"All values of {name} are positive, and {as_many} their logarithms better: the log-likelihood is higher by "
+        f"{number(gain, max(gain, 1.0))}. The skewness is {after} for the logarithms and {before} for the values. "
+        f"Fit the logarithm of {name}."
     )
 
 

@@ -38,11 +38,12 @@ from bayesgmm.plots.numbers import probable
 
 _ASKED = {
     "LOO (elpd)": "How well one more observation is predicted. A difference within two standard errors decides nothing. A "
-    "superfluous component costs little: the smallest k within two standard errors says how many are needed at least.",
-    "Stacking weight": "In which shares to average over k to predict best. It does not say which k is true.",
+    "superfluous component costs little, so the smallest k within two standard errors is a lower bound.",
+    "Stacking weight": "The weights with which an average over k predicts best. They do not say which k is true.",
     "Evidence, p(k | x)": "How probable the data are under model and prior. It depends on the prior of means and variances, "
     "by definition. A Bayes factor below 3 decides nothing.",
-    "BIC, AIC, ICL": "Which point estimate has the best penalised likelihood. ICL also asks that clusters be well apart.",
+    "BIC, AIC, ICL": "Which point estimate has the best penalised likelihood; smaller is better. ICL also prefers clusters "
+    "that are well apart.",
     "Occupied": "How many clusters hold data. If it stays below k, some components are superfluous.",
 }
 
@@ -145,11 +146,11 @@ def posterior_answer(tree: xr.DataTree) -> list[Block]:
     known_of = f"{counted(len(data), data.known.weight)}{known_in_part(data)}"
     ks, cumulative = tree["k"].to_numpy(), np.cumsum(p_occupied.to_numpy())
     lower, upper = (int(ks[np.argmax(cumulative >= share)]) for share in (0.05, 0.95))
-    between = f"; with a probability of 90% or more they are {lower} to {upper}" if lower < upper else ""
+    between = f"; with a probability of 90% or more, {lower} to {upper} clusters do" if lower < upper else ""
     components = "Gaussians" if kind_of(tree) == "Gaussian" else "Student's t distributions"
     words = (
-        f"The answer is {int(p_occupied.idxmax())}: most probably as many clusters hold data (probability "
-        f"{float(p_occupied.max()):.2f}){between}. Known are {known_of}, as a mixture of "
+        f"The answer is {int(p_occupied.idxmax())}: most probably that many clusters hold data (probability "
+        f"{float(p_occupied.max()):.2f}){between}. The data are {known_of}. The model is a mixture of "
         f"{components} whose number is unknown. The most probable number of components, with or without data, is "
         f"{int(p_k.idxmax())} (probability {float(p_k.max()):.2f}). The best single partition has "
         f"{tree['partition'].attrs['n_clusters']} groups.{_of_noise(tree)}"

@@ -57,7 +57,7 @@ def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) ->
             blocks.append(Code("In a shell", _options(tree, command, stated, attrs["seed"])))
     versions = ", ".join([*(f"{name} {version(name)}" for name in _PACKAGES), f"Python {platform.python_version()}"])
     by = f"; the fit itself was made by bayesgmm {attrs['version']}" if attrs.get("version") else ""
-    blocks += [_settings(tree), Text(f"Versions at the writing of this report: {versions}{by}.")]
+    blocks += [_settings(tree), Text(f"Versions when this report was written: {versions}{by}.")]
     return Section("settings", "Settings, to reproduce it", blocks)
 
 

@@ -164,14 +164,14 @@ def _of_fit(
     """The heading, the lead and the sections; ``how`` k was chosen, among which others."""
     tree = fitted.tree
     how = how or (
-        f" The number of components, k = {fitted.k}, was given, others were not examined: bg.compare does that, or "
-        "bayesgmm compare in a shell."
+        f" The number of components, k = {fitted.k}, was given; others were not examined. To compare several, use "
+        "bg.compare, or bayesgmm compare in a shell."
     )
     method = METHODS.get(str(tree.attrs.get("method")), "draws")
     sizes = tree["posterior"].sizes
     words = (
         f"{first}{fitted.data[0].upper()}{fitted.data[1:]}, described by {fitted.model}.{how} {fitted.describe()} "
-        f"The posterior is known by {count(sizes['chain'] * sizes['draw'])} draws of {method}, in {sizes['chain']} "
+        f"The posterior is represented by {count(sizes['chain'] * sizes['draw'])} draws of {method}, in {sizes['chain']} "
         f"chain{'s' if sizes['chain'] > 1 else ''}."
     )
     answer: list[Block] = [*([] if comparison is None else fits_pictures(comparison))]
@@ -200,7 +200,7 @@ def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, lis
     exists = by_k["elpd_loo"].notna()  # not of posteriors that are improper
     if exists.any():
         left, why = smallest_left(by_k[exists])
-        but = "" if exists.all() else f"; k = {listed(by_k.index[~exists].tolist())} could not be weighed"
+        but = "" if exists.all() else f"; k = {listed(by_k.index[~exists].tolist())} could not be compared"
         answer = f"The answer is k = {left}, {why}{but}. "
     k = left if k is None else k
     if k not in ks:
