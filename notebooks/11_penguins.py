@@ -15,7 +15,7 @@
 # and do these kinds agree with the species?
 #
 # **You will learn** what to do about birds that could not be measured, how to compare numbers of components, and how to
-# say which kind a bird belongs to of which only a part is known.
+# classify a bird with only some measurements.
 #
 # *Notebook 11 of 16. Before: [Old Faithful](03_old_faithful.ipynb), for several features, and [how many
 # components](05_how_many_components.ipynb).*
@@ -31,7 +31,7 @@ features = ["bill_length", "bill_depth", "flipper_length", "body_mass"]
 penguins[features].describe().loc[["count", "mean", "min", "max"]].round(1)
 
 # %% [markdown]
-# Two birds have no measurements at all. A missing value is refused, unless one says what to do with it:
+# Two birds have no measurements at all. A missing value is refused until you say what to do with it:
 
 # %%
 try:
@@ -40,9 +40,9 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# A row without any known value says nothing, so these two are left out. The values are rounded: bills to a tenth of a
-# millimetre, flippers to a millimetre, weights to 25 grams. Stating the steps keeps components from shrinking onto equal
-# values.
+# A row without any known value carries no information, so these two are left out. The values are rounded: bills to a
+# tenth of a millimetre, flippers to a millimetre, weights to 25 grams. If you pass these steps as `rounding`,
+# components cannot shrink onto equal values.
 #
 # ## How many kinds?
 
@@ -52,11 +52,12 @@ comparison = bg.compare(penguins[features], range(1, 5), **settings)
 comparison
 
 # %% [markdown]
-# Three. Prediction cannot tell three from four, and the evidence prefers three.
+# The numbers show three kinds. Prediction cannot tell three from four, and the evidence prefers three.
 #
 # ## Are they the species?
 #
-# The partition of the birds uses no names. Beside it stand the species, which the model has not seen.
+# The partition of the birds uses only the measurements. The table compares it with the species, which the model has not
+# seen.
 
 # %%
 tree = comparison.fits[3]
@@ -68,8 +69,8 @@ pd.crosstab(species, groups.to_numpy(), colnames=["group"])
 _ = bg.plots.plot_pairs(tree, ["bill_length", "bill_depth", "flipper_length"])
 
 # %% [markdown]
-# The Gentoos are recognised without error. Adelies and Chinstraps are mistaken for one another in six birds. The adjusted
-# Rand index would be 1 if groups and species were the same, and 0 on average if they had nothing to do with one another:
+# The Gentoos are recognised without error. Six birds are confused between Adelies and Chinstraps. The adjusted Rand
+# index would be 1 if groups and species were the same, and 0 on average if they had nothing to do with one another:
 
 # %%
 agreement = bg.adjusted_rand(species, groups.to_numpy())
@@ -94,8 +95,8 @@ pd.DataFrame(probability, columns=of_cluster, index=["flipper and depth", "and l
 #
 # ## The answer
 #
-# Three kinds, which agree with the three species but for six birds. That there are males and females, which differ in
-# weight, does not show as further kinds: within a species they overlap.
+# There are three kinds, and they agree with the three species except for six birds. Males and females differ in weight,
+# but they overlap within a species, so they do not show as further kinds.
 #
 # ## What was said above, checked
 

@@ -29,9 +29,9 @@ measured = iris.drop(columns="species")
 measured.nunique()
 
 # %% [markdown]
-# There are 150 flowers, but only 22 different widths of petals: everything was rounded to a tenth of a centimetre. As
-# exact values they have no proper posterior, because a component can shrink onto equal values without limit.
-# `rounding=0.1` says what they are. (`compare` would find that out by itself, with a warning.)
+# There are 150 flowers, but only 22 different widths of petals: everything was rounded to a tenth of a centimetre. If
+# the values were treated as exact, the posterior would not be proper, because a component can shrink onto equal values
+# without limit. `rounding=0.1` says that they are rounded. (`compare` would find that out by itself, with a warning.)
 
 # %%
 comparison = bg.compare(measured, range(1, 5), rounding=0.1, random_seed=1, progressbar=False)
@@ -45,7 +45,7 @@ _ = bg.plots.plot_compare(comparison)
 #
 # * **BIC and ICL say two.** They judge point estimates. The second and the third species overlap, and BIC charges 15
 #   parameters for telling them apart.
-# * **The evidence says three**, but not loudly: four are possible.
+# * **The evidence says three**, but not clearly: four are possible.
 # * **Prediction** cannot tell three from four. It rules out one and two.
 #
 # ## Three groups, and the species
@@ -56,8 +56,8 @@ groups = bg.partition(tree)
 pd.crosstab(iris["species"], groups.to_numpy(), colnames=["group"])
 
 # %% [markdown]
-# Setosa stands alone. Of versicolor, a few flowers are counted among virginica. How sure is that? Each flower has a
-# probability of each cluster, with its uncertainty:
+# Setosa is a group of its own. A few versicolor flowers are assigned to the group of virginica. How sure is that? Each
+# flower has a probability for each cluster, with its uncertainty:
 
 # %%
 probability = bg.responsibilities(tree)
@@ -67,8 +67,9 @@ iris[unsure].assign(largest=probability["mean"].max("cluster").to_numpy()[unsure
 # %% [markdown]
 # ## The answer
 #
-# Three, by evidence and prediction, with two of them touching. Whoever reports two reports what BIC says of a point
-# estimate. All of this is said without the names: with them one would not need a mixture.
+# The measurements show three groups, by evidence and prediction, and two of them overlap. The answer "two" comes from
+# BIC, which judges only a point estimate. The species were used only for the comparison. If they are known, no mixture
+# is needed.
 #
 # ## What was said above, checked
 

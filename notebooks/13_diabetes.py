@@ -11,11 +11,11 @@
 # %% [markdown]
 # # Diabetes: does a mixture find the diagnosis?
 #
-# **Question.** Glucose, insulin and resistance to insulin were measured in 145 adults. Do the numbers fall into the
-# clinical groups by themselves, and for how many patients is that sure?
+# **Question.** Glucose, insulin and resistance to insulin were measured in 145 adults. Does a mixture of these numbers
+# find the clinical groups, and for how many patients is the group certain?
 #
-# **You will learn** to give an index of agreement its uncertainty, and to name those observations about which the model
-# is in doubt.
+# **You will learn** how to compute the uncertainty of an index of agreement, and how to find the observations whose
+# cluster is uncertain.
 #
 # *Notebook 13 of 16. Before: [Old Faithful](03_old_faithful.ipynb).*
 
@@ -37,8 +37,8 @@ bg.diagnose(tree).converged, bg.label_quality(tree)
 _ = bg.plots.plot_pairs(tree)
 
 # %% [markdown]
-# One cluster is small and round, two reach away from it in different directions, like wings. That is what Reaven and
-# Miller saw.
+# One cluster is small and round. The two others extend from it in different directions, like wings. Reaven and Miller
+# saw the same shape.
 #
 # ## Groups and diagnoses
 
@@ -47,11 +47,11 @@ groups = bg.partition(tree)
 pd.crosstab(patients["diagnosis"], groups.to_numpy(), colnames=["group"])
 
 # %% [markdown]
-# Overt diabetes is nearly a group of its own. Normal and chemical diabetes run into one another, and a quarter of the
-# patients with chemical diabetes are counted as normal.
+# Overt diabetes is nearly a group of its own. The normal group and chemical diabetes overlap: a quarter of the patients
+# with chemical diabetes are in the normal group.
 #
-# How well do groups and diagnoses agree, and how sure is that number? Every draw of the posterior has a partition of its
-# own, so the adjusted Rand index has a distribution:
+# How well do groups and diagnoses agree, and how sure is that number? Every posterior draw gives a partition of the
+# patients, so the adjusted Rand index has a posterior distribution:
 
 # %%
 labels = bg.sample_assignments(tree, random_seed=1).stack(sample=("chain", "draw")).transpose("sample", "obs").to_numpy()
@@ -67,13 +67,13 @@ doubtful = patients.assign(largest=probability.round(2))[probability < 0.9]
 doubtful["diagnosis"].value_counts()
 
 # %% [markdown]
-# For a fifth of the patients no cluster has a probability of 90 %. Most of them have, or border on, chemical diabetes:
-# the diagnosis between the other two.
+# For a fifth of the patients no cluster has a probability of 90 %. Most of them have chemical diabetes, or are close to
+# it. It is the diagnosis between the other two.
 #
 # ## The answer
 #
-# The numbers show three groups that resemble the diagnoses, without being them. Overt diabetes could be diagnosed from
-# the mixture; chemical diabetes could not.
+# The numbers show three groups that resemble the diagnoses but do not equal them. The mixture could diagnose overt
+# diabetes, but not chemical diabetes.
 #
 # ## What was said above, checked
 

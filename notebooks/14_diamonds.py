@@ -11,8 +11,8 @@
 # %% [markdown]
 # # Diamonds: where is the gap in the prices?
 #
-# **Question.** The prices of 53 940 diamonds are skewed, and on a logarithmic axis they have two humps. At how many
-# dollars is the gap between them, and how sure is that?
+# **Question.** The prices of 53 940 diamonds are skewed, and on a logarithmic axis they have two humps. At which price
+# is the gap between them, and how certain is that?
 #
 # **You will learn** to fit many observations in seconds, to answer a question that does not depend on the number of
 # components, and to carry the posterior through a computation of your own.
@@ -29,8 +29,8 @@ price = bg.datasets.diamonds()["price"]
 price.describe().round(0)
 
 # %% [markdown]
-# Prices are whole dollars, and many are equal. They are spread over the dollar before the logarithm is taken, so that no
-# component can shrink onto a price.
+# Prices are whole dollars, and many are equal. `jitter` spreads them over the dollar before the logarithm is taken.
+# Otherwise a component could shrink onto a single price.
 
 # %%
 x = np.log10(bg.jitter(price, random_seed=1)).rename("log10 of the price")
@@ -41,14 +41,14 @@ pd.DataFrame({k: {"method": fit.attrs["method"], "converged": bg.diagnose(fit).c
 _ = bg.plots.plot_fit(fits[3])
 
 # %% [markdown]
-# Two components miss the shoulder on the right, three follow the histogram. With so many observations every criterion
-# would go on asking for more: a skewed hump takes several Gaussians. So the number of components is not the question
-# here.
+# Two components miss the shoulder on the right; three follow the histogram. With so many observations every criterion
+# would ask for more and more components, because a skewed hump needs several Gaussians. So the number of components is
+# not the question here.
 #
 # ## The gap
 #
-# The gap is where the density is smallest between the two humps. Each draw of the posterior is a density, so each has a
-# gap of its own:
+# The gap is where the density is smallest between the two humps. Each draw of the posterior is a density, so each draw
+# gives a price of the gap:
 
 # %%
 grid = np.linspace(np.log10(1_000), np.log10(2_500), 400)
@@ -69,8 +69,9 @@ table.round(0)
 # %% [markdown]
 # ## The answer
 #
-# At some 1 500 dollars. Within a model the gap is known to a few dollars; between models it moves by more than that. The
-# interval that counts is the one over the models that fit: here, those with three and four components.
+# The gap is at some 1 500 dollars. For a given number of components it is known to a few dollars, but it differs by
+# more than that between numbers of components. So report an interval that covers all models that fit well: here, those
+# with three and four components.
 #
 # ## What was said above, checked
 

@@ -14,8 +14,8 @@
 # **Question.** The expression of 400 genes was measured in 100 samples. Which genes are on in some samples and off in
 # others?
 #
-# **You will learn** to screen many columns by EM, where that goes wrong, and to let the evidence decide about those that
-# remain.
+# **You will learn** how to screen many columns by EM, where that goes wrong, and how the evidence decides about the
+# remaining columns.
 #
 # *Notebook 15 of 16. Before: [how many components](05_how_many_components.ipynb).*
 
@@ -31,11 +31,12 @@ genes, switched = bg.datasets.expression(n_genes=400)
 genes.shape, int(switched.sum())
 
 # %% [markdown]
-# The data are simulated, so the truth is known: 40 genes are switched. It is used at the end only.
+# The data are simulated, so the truth is known: 40 genes are switched. The analysis does not use it, except to judge
+# the results.
 #
 # ## Screening by BIC
 #
-# A gene that is switched has two levels. EM with one and with two components takes milliseconds for each gene:
+# A switched gene has two levels of expression. Fitting one and two components by EM takes milliseconds for each gene:
 
 # %%
 with warnings.catch_warnings():
@@ -49,13 +50,13 @@ found = pd.Series(switched[candidates]).map({True: "switched", False: "not switc
 found
 
 # %% [markdown]
-# BIC finds most switched genes, and calls a good number of others switched. The likelihood of two components can always
-# be raised by a narrow one on two or three samples that happen to lie close together; BIC rewards that.
+# BIC finds most switched genes, but it also calls a good number of other genes switched. A narrow component on two or
+# three samples that happen to lie close together always raises the likelihood, and BIC rewards that.
 #
 # ## The evidence decides
 #
-# The evidence averages over all mixtures that the prior holds possible, and a narrow component on three samples is a tiny
-# part of them. One gene in ten was expected to be switched, so that is the prior.
+# The evidence averages over all mixtures that are possible under the prior. Mixtures with a narrow component on three
+# samples are a tiny part of these. We expect one gene in ten to be switched, so that is the prior probability.
 
 # %%
 options = {"method": "gibbs", "draws": 250, "tune": 200, "random_seed": 1, "progressbar": False}
@@ -69,8 +70,7 @@ table = pd.crosstab(pd.Series(switched[candidates], name="switched"), called)
 table
 
 # %% [markdown]
-# The probabilities can be taken at their word. Of the genes with a probability between two values, about that share is
-# switched:
+# The probabilities are calibrated: among genes with similar probabilities, about that share is switched:
 
 # %%
 bins = pd.cut(probability, [0, 0.1, 0.5, 0.9, 1])
@@ -88,8 +88,8 @@ _ = bg.plots.plot_fit(tree)
 # %% [markdown]
 # ## The answer
 #
-# Screen by EM, decide by the evidence. What is missed are genes whose step is hardly larger than their noise: no method
-# could call those.
+# Screen by EM, and decide by the evidence. The genes that are missed have a step hardly larger than their noise. No
+# method could find those.
 #
 # ## What was said above, checked
 

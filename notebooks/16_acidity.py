@@ -11,8 +11,8 @@
 # %% [markdown]
 # # Acidity: two kinds of lakes, or three?
 #
-# **Question.** How well 155 lakes in Wisconsin can neutralise acid was measured to a tenth of a unit, and published as a
-# logarithm. How many kinds of lakes are there?
+# **Question.** For 155 lakes in Wisconsin, the capacity to neutralise acid was measured to a tenth of a unit, and
+# published as a logarithm. How many kinds of lakes are there?
 #
 # **You will learn** what to do with values that were rounded first and transformed afterwards, and how to read a
 # posterior of k that does not settle on one number.
@@ -43,15 +43,15 @@ except ValueError as error:
 print(refusal)
 
 # %% [markdown]
-# Values on a grid are recognised as rounded, and treated as such. These are logarithms, which lie on no grid. The capacity
-# itself does: it was measured to a tenth.
+# Values on a grid are recognised as rounded, and treated as such. These values are logarithms, and lie on no grid. The
+# capacities themselves do: they were measured to a tenth.
 
 # %%
 capacity = np.exp(published) - 50
 np.abs(capacity - capacity.round(1)).max()
 
 # %% [markdown]
-# So each value is known to lie between the logarithms of two limits. `Observations` takes the limits:
+# So each value is known to lie between the logarithms of two limits. Pass these limits to `Observations`:
 
 # %%
 measured = capacity.round(1)
@@ -69,12 +69,12 @@ print(numbers.attrs["verdict"])
 _ = bg.plots.plot_k(numbers)
 
 # %% [markdown]
-# One kind is out of the question. Three and four components are equally probable. Together with two, five and six they
-# have 85 % of the posterior. More draws would not change that: 155 lakes do not determine the number.
+# One component is ruled out. Three and four components are equally probable. Two to six components together have 85 %
+# of the posterior probability. More draws would not change that: 155 lakes do not determine the number.
 #
-# Does that depend on the priors? The one of k is uniform. Another one needs no new draws: multiply the probabilities by the
-# ratio of the two priors, here a geometric one that prefers few components. Another prior of the variances needs draws of
-# its own; the conjugate one fixes their scale.
+# Does that depend on the priors? The prior of k is uniform. Another prior of k needs no new draws: multiply the
+# probabilities by the ratio of the two priors. Here it is a geometric prior, which prefers few components. Another
+# prior of the variances needs new draws. Here it is the conjugate prior, which fixes their scale.
 
 # %%
 uniform = numbers["p_k"].to_series()
@@ -90,12 +90,13 @@ table = pd.DataFrame(
 table.loc[1:7].T.round(2)
 
 # %% [markdown]
-# The most probable number moves between three and four, and no number reaches one half. No prior settles the question.
+# The most probable number moves between three and four, and no number reaches one half. No prior tried here settles the
+# question.
 #
 # ## Which lakes belong together?
 #
-# The number of components is uncertain because the shape of the groups is. The groups themselves are not: the partition
-# with the smallest expected loss has two.
+# The number of components is uncertain because the shape of the groups is uncertain. The groups themselves are clearer:
+# the partition with the smallest expected loss has two.
 
 # %%
 groups = numbers["partition"]["partition"].to_series()
@@ -105,8 +106,8 @@ by_group
 # %% [markdown]
 # ## The answer
 #
-# There are two groups of lakes: one with little protection from acid, one with much. Whether the groups are Gaussian, or
-# each is a mixture of several kinds, these lakes do not tell. A statement such as "there are three kinds" would be a
+# There are two groups of lakes: one with little protection from acid, one with much. These data cannot decide whether
+# each group is Gaussian, or a mixture of several kinds. A statement such as "there are three kinds" would be a
 # statement about the prior.
 #
 # ## What was said above, checked
