@@ -34,15 +34,13 @@ def compare(
     k: Annotated[str, typer.Option("-k", "--k", help="Numbers of components: 1:8 (both ends count) or 2,3,5.")] = "1:8",
     method: Annotated[
         Method | None,
-        of_sampling(
-            help="Sampler or approximation.", show_default="for each k the one that suits; another if it does not converge"
-        ),
+        of_sampling(help="Sampler or approximation.", show_default="chosen for each k; another one if it does not converge"),
     ] = None,
     settings: Settings,
     output: Output,
     cache: Annotated[
         Path | None,
-        of_output(help="Folder that keeps finished fits, so that an interrupted comparison goes on where it stopped."),
+        of_output(help="Folder that stores finished fits. An interrupted comparison then continues where it stopped."),
     ] = None,
 ) -> None:
     """Fit several numbers of components, and compare them by prediction, by evidence, and by EM's criteria.

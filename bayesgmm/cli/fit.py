@@ -29,7 +29,9 @@ def fit(
     *,
     method: Annotated[
         Method | None,
-        of_sampling(help="Sampler or approximation.", show_default="the one that suits; another if it does not converge"),
+        of_sampling(
+            help="Sampler or approximation.", show_default="chosen to suit the data; another if it does not converge"
+        ),
     ] = None,
     settings: Settings,
     output: Output,

@@ -108,7 +108,8 @@ class Source:
         bool,
         _data(
             "--noise",
-            help="Observations may belong to no cluster. Noise is uniform over the range of the data and a tenth beyond.",
+            help="Observations may belong to no cluster. Noise is uniform over the range of the data and a tenth beyond "
+            "either end.",
         ),
     ] = False
     rounding: Annotated[
@@ -176,7 +177,8 @@ class Settings:
     covariance: Annotated[
         Covariance,
         of_sampling(
-            help="A covariance for each cluster, one for all clusters, independent features, or one variance per cluster."
+            help="full: a covariance matrix for each cluster. tied: one for all clusters. diag: independent features. "
+            "spherical: one variance for all features of a cluster."
         ),
     ] = "full"
     family: Annotated[FamilyName, of_sampling(help="Gaussians, or Student's t distributions with heavy tails.")] = "gaussian"
@@ -214,10 +216,10 @@ class Settings:
         None
     )
     max_iter: Annotated[int | None, of_sampling(help="ADVI: maximum number of iterations.", show_default="40000")] = None
-    n_init: Annotated[int, of_sampling(help="Starts of EM.")] = 10
-    engine: Annotated[Engine | None, of_sampling(help="What computes the posterior density.", show_default="compiled")] = (
-        None
-    )
+    n_init: Annotated[int, of_sampling(help="Number of starts of EM.")] = 10
+    engine: Annotated[
+        Engine | None, of_sampling(help="Code for the posterior density; pymc is slower.", show_default="compiled")
+    ] = None
 
     def arguments(self, source: Source) -> dict[str, Any]:
         """As arguments of :func:`bayesgmm.fit`, with what is said of the data."""

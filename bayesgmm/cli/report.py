@@ -22,7 +22,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="HTML file to write.  [default: report.html in the folder]")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write one HTML file to hand on: the answer, the pictures behind it, and how to get it again."""
+    """Write one HTML file to pass on: the answer, the pictures behind it, and how to reproduce it."""
     from bayesgmm.cli.stored_results import read_results
     from bayesgmm.html_report.writing import report as write
 

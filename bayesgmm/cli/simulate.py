@@ -53,7 +53,8 @@ def simulate(
     sigma: Annotated[
         list[str] | None,
         _numerals(
-            help="Standard deviations, in the same way. One --sigma may stand for all components.", show_default=_SIGMA[0]
+            help="Standard deviations, given like the means. One --sigma may be given for all components.",
+            show_default=_SIGMA[0],
         ),
     ] = None,
     covariance: Annotated[
@@ -70,7 +71,7 @@ def simulate(
 ) -> None:
     """Draw from a mixture, or write a data set, to try the other commands on.
 
-    Columns: x (of several features x1, x2, ...), the observation, and z, the component it was drawn from.
+    Columns: x, the observation (for several features x1, x2, ...), and z, the component it was drawn from.
     """
     from bayesgmm.arguments import read_seed
 
