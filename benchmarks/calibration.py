@@ -20,9 +20,9 @@ from bayesgmm.html_report.fitted import Fitted
 OUTPUT = Path(__file__).parent / "calibration.md"
 HEADING = """# Calibration
 
-Share of 90 % intervals that hold the truth, and share of right fits in which a check finds fault. Scales of t distributions
-hang on their degrees of freedom, whose prior has a mean of 20: of a truth of 5 they are too large, by 5 to 7 % in the mean
-where that was looked at, and of a truth of 20 their intervals held it in 89 %.
+How often do 90 % intervals contain the truth, and how often does a check find fault with a correct fit? The scales of t
+distributions depend on the degrees of freedom, whose prior has a mean of 20. If the true value is 5, the scales are too
+large, by 5 to 7 % on average in the cases examined. If it is 20, their intervals contained the truth in 89 % of cases.
 """
 INTERVAL = 0.9
 QUANTILES = np.linspace(0.05, 0.95, 19)  # of the data, or points in their number, at which the density's band is looked at

@@ -19,8 +19,8 @@ from problems import prior_of
 import bayesgmm as bg
 
 NOTE = """
-PyMC by its own sampler on all cores, from az.loo as it comes. On the galaxies with two components its chains do not find the
-second solution: refits without each of the 82 observations in turn give -226.8.
+PyMC used its own sampler on all cores, and az.loo with its defaults. On the galaxies with two components its chains do not
+find the second solution. Refits without each of the 82 observations in turn give -226.8.
 """
 LIMIT = 150  # seconds for one k by PyMC: with this spent, larger k are not asked
 

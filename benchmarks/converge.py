@@ -122,10 +122,11 @@ def main():
         told.append(f"{'by default' if method == 'default' else 'by NUTS'} {share:.1%} of {len(runs)} fits")
     both = "both where NUTS alone was sound: " + "default {:.2f} s, NUTS {:.2f} s".format(*_medians(everything))
     text = (
-        "# Fits that converge\n\nSound: R-hat and effective sample sizes within their limits (`bg.diagnose`), no divergent "
-        "transitions. Seconds of a whole call in a warm process, two cores; medians over the seeds, of which each has data "
-        "of its own where these are simulated. NUTS alone is `method=\"nuts\"`, not asked where n k D is above "
-        f"{MANY:,}.\n\n{'; '.join(told)}. Median seconds of a call, {both}.\n\n"
+        "# Fits that converge\n\nHow many fits are sound? Sound means: R-hat and effective sample sizes within their limits "
+        "(`bg.diagnose`), and no divergent transitions. Seconds are those of a whole call in a warm process on two cores. "
+        "The table shows medians over the seeds; each seed has its own data if these are simulated. NUTS alone is "
+        "`method=\"nuts\"`; it was not run if n k D is above "
+        f"{MANY:,}.\n\nSound are {'; '.join(told)}. Median seconds of a call, {both}.\n\n"
         "| data | k | sound | seconds | ESS | engine kept | took over in | NUTS alone: sound | seconds | ESS |\n"
         "|---|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )  # fmt: skip

@@ -67,10 +67,10 @@ def main():
             print(rows[-1], flush=True)
     by_band, by_all = np.mean(alarms, axis=0)
     OUTPUT.write_text(
-        "# The check of the model\n\nShare of data sets in which the report finds a conflict between data and model: by "
-        "the band around LOO-PIT alone, and by the band and the smooth test together, which are also asked along axes "
-        "across several features. "
-        f"Of {len(alarms)} right models {by_band:.1%} and {by_all:.1%}.\n\n"
+        "# The check of the model\n\nIn which share of data sets does the report find a conflict between data and model? "
+        "The first column uses the band around LOO-PIT alone. The second uses the band and the smooth test together, with "
+        "several features also along axes across them. "
+        f"For {len(alarms)} right models the shares are {by_band:.1%} and {by_all:.1%}.\n\n"
         "| data | model | band alone | all |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )  # fmt: skip
 

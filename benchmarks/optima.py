@@ -21,8 +21,8 @@ import numpy as np
 OUTPUT = Path(__file__).parent / "optima.md"
 HEADING = """# EM: how often the best maximum known is found
 
-{} seeds for each problem. `found` counts the seeds that ended within .01 of the best; `worst` is how far below it the worst
-seed ended, inf if it found nothing but maxima whose components are narrow because they hold few observations.
+{} seeds for each problem. `found` counts the seeds that ended within .01 of the best maximum. `worst` is how far below it
+the worst seed ended. It is inf if that seed found only maxima with a narrow component on few observations.
 
 """
 SAME = 0.01  # units of log-likelihood

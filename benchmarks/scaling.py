@@ -536,11 +536,11 @@ uv run --extra tests python benchmarks/scaling.py --data FOLDER --part workers
 uv run --extra tests python benchmarks/scaling.py --render
 ```
 
-The machine: two cores of one virtual machine, with no other work of weight beside it; when the parts of this began, {loads}
+The machine: two cores of one virtual machine, with hardly any other work. When the parts of this began, {loads}
 processes wanted a core on an average of the minute before. {cores}
 
 Files had just been written or read: they came from the page cache, not from a disk. Peak memory is that of a process and
-all that it begins, shared pages counted once, looked at every quarter of a second.
+all that it begins, shared pages counted once, measured every quarter of a second.
 
 Versions: {versions}.
 
@@ -578,21 +578,21 @@ Processor time is that of the workers.
 ## A model of latency and throughput
 
 A pass at P mixtures over R rows in B partitions by W workers takes latency and, divided by W, work. Work is fitted to the
-workers' processor time, with one worker and with two; latency to the least time of one worker with small partitions, less
-its processor time. Both by least squares of relative errors; no cost is negative; BIC chooses the terms, of which that of
-each pass is always one.
+workers' processor time, with one worker and with two. Latency is fitted to the least time of one worker with small
+partitions, less its processor time. Both are fitted by least squares
+of relative errors, with costs that are not negative. BIC chooses the terms; the cost of each pass is always among them.
 
-The table of workers tells how nearly work divides by W: on two free cores, of which scheduler and client want a part, two
-workers are 1.5 to 1.9 times as fast as one on large partitions at 1 to 100 mixtures, and no faster on tiny ones, which are
-all latency. The model misses the latency of the smallest passes by far, so that of its two forms the simpler one, in the
-last column of the extrapolation, is the more cautious where partitions are many and rows are few.
+Does work divide by W? In the table of workers, two workers share two cores with scheduler and client. They are 1.5 to 1.9
+times as fast as one on large partitions at 1 to 100 mixtures. On tiny partitions, which are all latency, they are no faster.
+The model is far off for the latency of the smallest passes. So the simpler of its two forms, in the last column of the
+extrapolation, is the more cautious one if partitions are many and rows are few.
 
 {model}
 
 A partition has a task of its own; {together} results are merged by one task, level after level.
 
-This form was chosen after a look at the residuals of others, fitted to the clock with one worker and with two alike. The
-simplest of those, a + b B + c R P / W + d depth, gives: {clock}. What it extrapolates to stands in the last column.
+This form was chosen after comparing the residuals of other forms, fitted to the clock times of one and of two workers. The
+simplest of those, a + b B + c R P / W + d depth, gives: {clock}. The last column shows what it extrapolates to.
 
 ### Extrapolated by the model, not measured
 
@@ -600,34 +600,34 @@ D = 1, K = 3; a first pass and {em_passes} passes of EM, {n_mode} passes in sear
 mixtures each (d = {n_dim}), and {points} mixtures for the importance weights.
 
 {extrapolation}
-Where a pass is all latency, more workers with more partitions make it slower: one scheduler hands out all tasks.
+If a pass is all latency, more workers with more partitions make it slower, because one scheduler hands out all tasks.
 
-What this takes for granted:
+The extrapolation assumes:
 
-- Work divides by the number of workers, of which two were measured. Where all is latency the last two columns differ by up
-  to thirty times: so much hangs on the model alone.
-- Every worker has a core like the ones measured, alone; here two workers, scheduler and client had two cores between them.
+- Work divides by the number of workers. This was measured for two workers. Where all is latency, the last two columns differ
+  by up to thirty times: so much depends on the model alone.
+- Every worker has a core like those measured, to itself. Here two workers, scheduler and client had two cores between them.
 - The rows stay in the workers' memory. Where the fifth column says more than a machine has, more workers are needed.
 - There are four partitions for each worker, or more, so that none has over 10^8 rows. All are alike; no worker is lost.
-- One scheduler serves a thousand workers at the cost for each task that it has with two. This was not measured.
-- The network is free: all was measured on one machine. At {points} mixtures a partition's result is {result:.0f} KB (D = 1,
-  K = 3), and with 4 000 partitions {results:.0f} MB pass through the first level of merges.
+- With a thousand workers the scheduler needs no more time for each task than with two. This was not measured.
+- The network costs nothing: all was measured on one machine. At {points} mixtures a partition's result is {result:.0f} KB
+  (D = 1, K = 3), and with 4 000 partitions {results:.0f} MB pass through the first level of merges.
 - The first pass costs as much as one at a single mixture, and EM needs no more passes than a fit on fewer rows does.
 
 ## Peers
 
 scikit-learn holds the rows in memory and starts at the same mixture as bayesgmm: the means 0.4 off the truth, the variances
-half as large again. Spark's MLlib (`local[2]`, the rows cached, 8 GB for its heap) cannot be told a start and takes random
+half as large again. Spark's MLlib (`local[2]`, the rows cached, 8 GB for its heap) takes no given start, only random
 ones. An iteration is the difference between 12 and 2 iterations, divided by ten. The optimum is where each stops by its own
 defaults (bayesgmm: a relative change of 1e-10; scikit-learn: a change of 0.001 of the mean log-likelihood; Spark: a change
 of 0.01 of the log-likelihood, or 100 iterations). bayesgmm in memory works on one core. Its time in passes includes the
-first pass; the time to read rows into memory counts for nobody. All log-likelihoods were computed by the same code.
+first pass; the time to read rows into memory is not counted for anyone. All log-likelihoods were computed by the same code.
 {without}
 
 {peers}"""
 
 
-SPARK = """Spark was asked for 10^6 rows alone, because a fit of 10^7 would take it minutes on these cores. It ran
+SPARK = """Spark ran only on 10^6 rows, because a fit of 10^7 would take minutes on these cores. It ran
 without a native BLAS."""
 
 
