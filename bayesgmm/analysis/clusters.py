@@ -44,10 +44,11 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | Scan | None = Non
     -------
     Dataset
         ``mean`` and ``sd`` (obs, cluster) of r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over the
-        posterior, with j among the components that a label allows; obs is the position in the input. If observations may be
-        noise, ``noise`` (obs) is the probability of that. For each observation the means (and ``noise``) add to one. They
-        are the probabilities of z_i given the fitted data and, for a new observation, its own value: p(z_i | x_i, data) =
-        E[w_k N(x_i; ...)] / E[sum_j w_j N(x_i; ...)], which weights each draw by the density that it gives to x_i.
+        posterior. If an observation has a label, j runs over the components that it allows. obs is the position in the
+        input. If observations may be noise, ``noise`` (obs) is the probability of noise. For each observation the means (and
+        ``noise``) add to one. They are the probabilities of z_i given the fitted data and, for a new observation, its own
+        value: p(z_i | x_i, data) = E[w_k N(x_i; ...)] / E[sum_j w_j N(x_i; ...)]. So each draw is weighted by the density
+        that it gives to x_i.
 
     Raises
     ------

@@ -73,7 +73,7 @@ class Diagnosis:
     labels : LabelQuality
         Whether single clusters can be told apart: non-permutation rate and share of ambiguous draws.
     solutions : Solutions or None
-        Where the chains disagree, the solutions in which they sit; see :func:`bayesgmm.solutions`.
+        If the chains disagree: the solutions in which they sit; see :func:`bayesgmm.solutions`.
     converged : bool
         Whether the label-invariant quantities have converged. For ADVI: whether the optimisation has converged to a usable
         k-hat.

@@ -42,15 +42,15 @@ class EMCheck:
         (two-sided posterior probability beyond EM's value), mcse_mean, ess_bulk, ess_tail, r_hat.
         Empty if EM has another number of components.
     em_log_likelihood : float
-        Of the EM estimate.
+        Log-likelihood at the EM estimate.
     log_likelihood : dict
         Mean, sd and maximum of the log-likelihood over the draws.
     total_variation : float
-        Between EM's density and the posterior predictive density; 0 = equal, 1 = disjoint.
+        Distance between EM's density and the posterior predictive density; 0 = equal, 1 = disjoint.
     total_variation_limit : float
-        The 99 % quantile of the same distance for the draws' own densities.
+        The 99 % quantile of this distance for the densities of single draws. Posterior and EM differ beyond it.
     reasons : tuple of str
-        Why they do not agree.
+        Why posterior and EM do not agree.
     unjudged : tuple of str
         Why agreement cannot be judged, or not for single clusters: problems of the draws, the labels
         (:func:`bayesgmm.diagnose`) or EM itself.

@@ -67,7 +67,7 @@ class Scan:
     Attributes
     ----------
     parts : sequence
-        Of :class:`Part`, or of what the workers make one of.
+        The parts that are read one by one: each a :class:`Part`, or what the workers turn into one.
     n_features : int
         D.
     names : tuple, or None
@@ -77,13 +77,13 @@ class Scan:
     weighted : bool
         Whether the rows have weights.
     n_stored, n_bytes : int or None
-        How many rows there are, of whatever use, and what a pass reads, where that is known beforehand.
+        How many rows are stored, used or not, and how many bytes a pass reads; None if not known beforehand.
     lengths : tuple of int, or None
-        Rows of each part, where results for single rows are made of parts and that is known.
+        Number of rows in each part, for results of single rows; None if not known.
     noise : bool or float
-        Whether rows may be noise, as of :meth:`bayesgmm.Observations.with_noise`.
+        Whether rows may be noise, as in :meth:`bayesgmm.Observations.with_noise`.
     workers : Workers
-        Who works on the parts.
+        The threads or Dask workers that read the parts.
     advice : str
         What would make passes faster.
     left_off : dict

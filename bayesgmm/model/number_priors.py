@@ -23,7 +23,7 @@ _CUT_OFF = 1e-4  # the same, beyond which cutting it off is another prior
 
 @dataclass(frozen=True, eq=False)
 class PriorOnK(ABC):
-    """Probabilities p(k) of k = 1, 2, ...; what is called p is a probability, all else is positive."""
+    """A prior on the number of components, k = 1, 2, ..., with probabilities p(k)."""
 
     def __post_init__(self) -> None:
         for name in (each.name for each in fields(self)):
