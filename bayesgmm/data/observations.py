@@ -179,8 +179,8 @@ class Observations:
 
         Notes
         -----
-        Each bin costs as much as one observation, whatever it counts; by Gibbs, as many as 1 000. The sum of more values in
-        a bin is drawn there from the normal distribution with its mean and covariance.
+        Each bin costs as much as one observation, however many it counts. For Gibbs it costs as much as its observations, up
+        to 1 000. The sum of more values in a bin is then drawn from the normal distribution with its mean and covariance.
 
         Examples
         --------
@@ -206,7 +206,7 @@ class Observations:
         Parameters
         ----------
         x : (n,) or (n, D) array-like
-            Values; one at a limit or beyond it lies anywhere beyond.
+            Values. One at a limit, or beyond it, is known only to lie beyond the limit.
         below, above : float, (D,), or array-like of the shape of x, optional
             Lower and upper limits of what can be measured, in the units of x; of one feature (n,) says it for each row.
         weight, labels, missing
@@ -240,7 +240,7 @@ class Observations:
         names: tuple[str, ...] | tuple[int, ...] | None = None,
         missing: Missing = "raise",
     ) -> Observations:
-        """Of rows (n, D) that are in order."""
+        """Observations of rows (n, D) that have been checked."""
         result = object.__new__(cls)
         result.__dict__.update(x=x, known=known, kept=kept, names=names, missing=missing)
         return result
@@ -350,7 +350,7 @@ class Observations:
 
     @property
     def counts(self) -> FloatArray:
-        """How often each counts, (n,)."""
+        """The weight of each row, (n,); 1 without weights."""
         return self.known.counts(len(self))
 
     @property
@@ -421,7 +421,7 @@ class Observations:
             return np.nanmax(self.x, axis=0) - np.nanmin(self.x, axis=0)
 
     def of(self, rows: Any) -> Observations:
-        """Some of them."""
+        """The rows at these positions."""
         return Observations.made(self.x[rows], self.known.of(rows))
 
     def of_feature(self, place: int) -> Observations:
@@ -438,7 +438,7 @@ class Observations:
         return Observations.made(self.x[rows][:, [place]], known.of(rows))
 
     def weighing(self, weight: FloatArray | None) -> Observations:
-        """The same with other weights."""
+        """The same rows with other weights."""
         return Observations.made(self.x, replace(self.known, weight=weight))
 
     def copied(self) -> Observations:
@@ -478,7 +478,7 @@ class Observations:
         return Observations.made(self.x, replace(self.known, noise=found), self.kept, self.names, self.missing)
 
     def standardised(self, units: Units) -> Observations:
-        """The same in these units."""
+        """A copy in these units."""
         error = self.known.error
         if error is not None:
             error = error / (units.scale if error.ndim == 2 else np.outer(units.scale, units.scale))
@@ -538,7 +538,7 @@ class Observations:
         return known if units is None or isinstance(known, float) else known - self.rounded @ np.log(units.scale)
 
     def sum_log_widths(self, units: Units | None = None) -> float:
-        """What the log-likelihood in these units has to be less that compiled code finds, for it knows of no widths."""
+        """What to subtract from the log-likelihood in these units, because compiled code ignores widths."""
         widths = self._log_widths(units)
         return 0.0 if isinstance(widths, float) else float(self.counts @ widths)
 
@@ -642,7 +642,7 @@ class Observations:
         return Units.of(self.x, self.known.weight, one_unit=one_unit)
 
     def over_blocks[T](self, work: Callable[[Observations], T]) -> Iterator[T]:
-        """What comes of them in blocks."""
+        """Apply a function block by block."""
         for begin in range(0, len(self), _ROWS):
             yield work(self.of(slice(begin, begin + _ROWS)))
 
