@@ -36,7 +36,7 @@ def test_lines_keep_to_the_width(good, apart, width):
 
 def test_remedies_and_signs_are_those_of_a_shell(apart):
     text = fit_text(apart)
-    assert "remedy: try --method gibbs" in text
+    assert "remedy: leave --method out" in text
     assert "method=" not in text
     assert "2 solutions, in which different chains sit" in text
     assert "cluster 0" in text

@@ -201,7 +201,8 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     few = reading.whole is None and len(x) <= (_FEW_WITH_MOVES if with_moves else _FEW)
     gibbs = tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and few
     gibbs = gibbs and not any(each.method == "gibbs" for each in read_attempts(tree))
-    mixing = collapse + tuple(_mixing_findings(invariants, draws, apart, gibbs_would_help=gibbs))
+    better = _other_engine(reading, gibbs_would_help=gibbs)
+    mixing = collapse + tuple(_mixing_findings(invariants, draws, apart, better))
     stats = group_of(tree, "sample_stats")
     sampler = _sampler_numbers(stats)
     findings = mixing + tuple(_sampler_findings(stats, sampler, gibbs_would_help=gibbs)) + about_data
@@ -212,6 +213,17 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     if not mixing:
         findings += tuple(_label_findings(parameters, draws, labels, relabelled=is_relabelled(tree)))
     return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not mixing, solutions=apart)
+
+
+def _other_engine(reading: Reading, *, gibbs_would_help: bool) -> Words | str:
+    """The engine that may do better, as the beginning of a remedy."""
+    attrs = reading.tree.attrs
+    is_own = attrs.get("method") in ("nuts", "gibbs") and attrs.get("prior") != "custom model"
+    if is_own and reading.whole is None and not read_attempts(reading.tree):  # the engine was chosen by hand
+        return Words("leave ", Argument("method"), " out, and fit changes the engine, or runs longer, by itself; ")
+    if gibbs_would_help:
+        return Words("try ", Argument("method", "gibbs"), ", which may mix faster than NUTS here; ")
+    return ""
 
 
 def _of_weighted(
@@ -244,8 +256,9 @@ def _of_independent(table: pd.DataFrame, efficiency: float = 1.0) -> pd.DataFram
 
 
 def _mixing_findings(
-    invariants: pd.DataFrame, draws: Draws, found: Solutions | None, *, gibbs_would_help: bool
+    invariants: pd.DataFrame, draws: Draws, found: Solutions | None, better: Words | str
 ) -> Iterator[Finding]:
+    """What is the matter with the chains; ``better`` is an engine that may do better, as a remedy."""
     if draws.n_chains < 2:
         yield Finding(
             "chains", "one chain cannot show whether it has converged", Words("run several: ", Argument("chains", 4))
@@ -257,15 +270,14 @@ def _mixing_findings(
         return
     if found is not None:
         worst = invariants["r_hat"].idxmax()
-        by_gibbs = Words("try ", Argument("method", "gibbs"), ", which may mix faster than NUTS here; ")
-        gibbs, numbers = by_gibbs if gibbs_would_help else "", {"r_hat": float(invariants["r_hat"].max())}
+        numbers = {"r_hat": float(invariants["r_hat"].max())}
         evidence = f"R-hat of {worst} is {invariants['r_hat'].max():.4f} (> {MAX_R_HAT})"
         if found.table["steady"].sum() > 1:
             yield Finding(
                 "solutions",
                 f"the chains sit in different solutions and have not converged ({found.in_words()}): {evidence}",
                 Words(
-                    gibbs,
+                    better,
                     "do not average over them, because how many chains sit in each depends on where they began; look at ",
                     Either("plots.plot_solutions, weigh them by solutions(tree, weigh='stacking')", "trace.png in --out"),
                     ", or use a smaller k",
@@ -278,7 +290,7 @@ def _mixing_findings(
             yield Finding(
                 "r_hat",
                 f"the chains have not converged: {how}, {evidence}",
-                Words(gibbs, "run longer (raise ", Argument("draws"), " and ", Argument("tune"), "), or use a smaller k"),
+                Words(better, "run longer (raise ", Argument("draws"), " and ", Argument("tune"), "), or use a smaller k"),
                 numbers,
             )
     if invariants["r_hat"].max() > _HOPELESS_R_HAT:

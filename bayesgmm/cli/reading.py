@@ -33,7 +33,7 @@ _COMPARED = 10_000  # columns among which the nearest name is sought
 _DROP = "leave these observations out with --missing drop"
 _GAPS = "have no gaps", "with missing or infinite values", f"correct them, or {_DROP}"
 _INFINITE = "be finite", "with infinite values", "replace what is not known by an empty field"
-_NOTHING = "have a value in every row", "without any value", "leave these rows out of the file"
+_NOTHING = "have a value in every row", "without any value", "leave these rows out of the file, or use --missing drop"
 _NEGATIVE = "be standard deviations", "with a negative error", "0 says that a value is exact"
 _WITHOUT_ERROR = (
     "have an error for every value",

@@ -70,7 +70,8 @@ def read_rows(
     sound = ~np.isinf(array).any(axis=1) if at_random else np.isfinite(array).all(axis=1)
     if not sound.all() and missing != "drop":
         what = "NaN or infinity"
-        remedy = Words(" or pass ", Argument("missing", "drop"), " to leave these observations out") if missing else ""
+        drop = Words(Argument("missing", "drop"), " to leave these observations out")
+        remedy = Words(" or pass ", drop) if missing else f", or pass bayesgmm.Observations({name}, missing='drop')"
         if at_random:
             what, remedy = "infinity", Words(", or replace what is not known by NaN")
         raise ValueError(about(name, f"must be finite, got {_describe(~sound, what)}; clean the data", remedy))
