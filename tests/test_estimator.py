@@ -346,7 +346,7 @@ WRONG = {
     "seed": ({"random_state": -1}, GOOD, ValueError, "random_seed must be an integer of at least 0, got -1"),
     "constant": ({}, GOOD * [1, 0], ValueError, "column 1 of x must vary"),
     "one dimension": ({}, GOOD[:, 0], ValueError, "Reshape your data"),
-    "nan": ({}, np.where(GOOD > 7, np.nan, GOOD), ValueError, r"X must be finite, got 2 of 6 observations with NaN or infinity .at positions 3, 4.; clean the data, or pass bayesgmm.Observations(X, missing=.drop.)$"),
+    "nan": ({}, np.where(GOOD > 7, np.nan, GOOD), ValueError, r"X must be finite, got 2 of 6 observations with NaN or infinity .at positions 3, 4.; clean the data, or pass bayesgmm.Observations.X, missing='drop'.$"),
 }  # fmt: skip
 
 

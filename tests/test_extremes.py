@@ -78,7 +78,10 @@ def test_a_missing_group_is_named(two_small, group, function):
         (lambda tree: bg.predictive_quantiles(tree, [0.5, 1.0]), "probabilities must lie between 0 and 1, got 1.0"),
         (lambda tree: bg.predictive_quantiles(tree, 0.5, interval=2), "interval must lie between 0 and 1, got 2"),
         (lambda tree: bg.responsibilities(tree, [[1.0, 2.0]]), r"x must have 1 feature\(s\) like the data, got 2"),
-        (lambda tree: bg.responsibilities(tree, [1.0, np.inf]), r"clean the data, or pass bayesgmm.Observations\(x, missing='drop'\)$"),
+        (
+            lambda tree: bg.responsibilities(tree, [1.0, np.inf]),
+            r"clean the data, or pass bayesgmm.Observations\(x, missing='drop'\)$",
+        ),
         (lambda tree: bg.predictive_density(tree, [np.nan]), "grid must be finite"),
     ],
 )
