@@ -95,7 +95,7 @@ def test_an_interrupt_is_named(good):
     cut.attrs = {**good.attrs, "interrupted": 1}
     found = diagnose(cut)
     assert kinds(found) == {"interrupted"}
-    assert found.findings[0].problem == "the run was interrupted after 4 x 200 draws"
+    assert found.findings[0].problem == "the run was interrupted; 4 x 200 draws were kept"
     assert found.converged
     assert check_against_em(cut).ok
 

@@ -207,8 +207,8 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     sampler = _sampler_numbers(stats)
     findings = mixing + tuple(_sampler_findings(stats, sampler, gibbs_would_help=gibbs)) + about_data
     if tree.attrs.get("interrupted"):
-        after = " x ".join(str(tree["posterior"].sizes[name]) for name in ("chain", "draw"))
-        findings += (Finding("interrupted", f"the run was interrupted after {after} draws", "run it again for all draws"),)
+        kept = " x ".join(str(tree["posterior"].sizes[name]) for name in ("chain", "draw"))
+        findings += (Finding("interrupted", f"the run was interrupted; {kept} draws were kept", "let it run to its end"),)
     findings += tuple(_missed_findings(reading))
     if not mixing:
         findings += tuple(_label_findings(parameters, draws, labels, relabelled=is_relabelled(tree)))

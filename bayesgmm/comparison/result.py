@@ -126,7 +126,7 @@ class Comparison:
             ),
             (by_k["bic"].isna(), "EM has collapsed onto equal observations, where the likelihood is unbounded"),
             (by_k["em_spurious"] > 0, SPURIOUS),
-            (~by_k["converged"], "not converged (see the column converged)"),
+            (~by_k["converged"], "not converged (see the column converged, and for remedies the diagnosis of these fits)"),
             (
                 pd.Series({k: each.converged and not each.labels.trusted for k, each in self.diagnoses.items()}),
                 "single clusters cannot be told apart, though densities have converged",
