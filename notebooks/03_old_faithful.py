@@ -111,7 +111,7 @@ comparison[["elpd", "elpd_diff", "dse"]].round(1)
 # %% [markdown]
 # A covariance matrix for each kind predicts best. But one common matrix may predict equally well: the difference is
 # below two standard errors. Assuming independent features within a cluster predicts worse by more than that, so the
-# correlation is real. Spherical covariances measure both features in one unit, and are ruled out.
+# correlation is real. Spherical covariances assume the same variance for both features, and are ruled out.
 #
 # ## What was said above, checked
 

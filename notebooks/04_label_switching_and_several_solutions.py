@@ -99,8 +99,8 @@ _ = bg.plots.plot_solutions(apart)
 # %% [markdown]
 # The chains' share of a solution only repeats how many chains started there, in proportion to Laplace's weights.
 # Stacking (`weight`) looks for the mixture of the two solutions that best predicts a left-out observation. This is not
-# the posterior probability of a solution. Here stacking takes some of each. Two components predict best when mixed
-# with two others, which shows that two are too few for these data.
+# the posterior probability of a solution. Here stacking takes some of each. The best prediction mixes both
+# solutions, four components in all. So two are too few for these data.
 #
 # ## Six components: exchangeable labels
 #
@@ -156,7 +156,7 @@ velocity.groupby(partition.values).agg(["count", "min", "max"])
 # ## NUTS or Gibbs?
 #
 # Both sample the same posterior. On data as small as these Gibbs moves easily between solutions that NUTS is slow to
-# leave: compare the effective sample sizes. Where NUTS has trouble, `diagnose` recommends Gibbs, and `fit` without a
+# leave: compare the effective sample sizes. Where NUTS has trouble, Gibbs may not, and `fit` without a
 # `method` chooses it. We compare the two densities at five places, one of them in the gap near 16. They differ by less
 # than a fifth.
 

@@ -12,8 +12,8 @@
 # # How many components?
 #
 # **Question.** How many groups are there among the velocities of 82 galaxies? Published answers run from three to
-# nine. This notebook asks in several ways. The ways agree where they ask the same question, and it shows why they
-# differ where they do not.
+# nine. This notebook asks in several ways. The ways agree where they ask the same question. The notebook
+# shows why the others differ.
 #
 # **You will learn** which question predictive comparison, evidence, BIC and the posterior of k each answer, how
 # decisive each answer is, and what to report.
@@ -106,9 +106,9 @@ both.round(3)
 # ## What the prior has to do with it
 #
 # Prediction hardly depends on the prior. The evidence does, because it asks how well mixtures *drawn from the prior*
-# predict the data. Here is a prior on k that prefers few components, with weights that leave components empty as k
-# grows. (It is the dynamic prior of Frühwirth-Schnatter, Malsiner-Walli and Grün.) It changes the posterior of k:
-# three is now the most probable number, both of components and of occupied clusters.
+# predict the data. Here is a prior on k that prefers few components, with a prior of the weights that leaves more
+# components empty as k grows. (It is the dynamic prior of Frühwirth-Schnatter, Malsiner-Walli and Grün.) It changes
+# the posterior of k: three is now the most probable number, both of components and of occupied clusters.
 
 # %%
 sparse = bg.posterior_k(

@@ -91,8 +91,8 @@ tree["em_baseline"].to_dataset().to_dataframe().round(2)
 
 # %% [markdown]
 # So here the verdict does not judge your model. It says, parameter by parameter, how much your priors matter. It also
-# says that components follow your labels and not EM's. As densities the two differ less than single draws may differ
-# from their mean: the total variation is 0.10, and the limit is 0.19.
+# says that components follow your labels and not EM's. The densities differ by 0.10 in total variation. The limit is
+# 0.19: that far a single draw may lie from the posterior mean.
 
 # %%
 figure = bg.plots.plot_fit(tree)
@@ -178,11 +178,11 @@ comparison = az.compare(elpd, round_to="none")
 comparison[["elpd", "elpd_diff", "dse", "diag_diff"]].round(1)
 
 # %% [markdown]
-# Heavy tails predict a little better than a field. Both predict a little better than components about which nothing is
-# known. But all lie within four, and differences as small as that decide nothing. ArviZ says so, too: with fewer than
-# 100 observations (`N < 100`) the standard errors are not reliable. What you know did no harm to prediction. The field
-# also identifies the strays, which heavy tails do not. That is a reason to use it, and the comparison gives no reason
-# against it.
+# Heavy tails predict a little better than a field. Both predict a little better than components about which nothing
+# is known. But all lie within four units of elpd, and differences as small as that decide nothing. ArviZ says so,
+# too: with fewer than 100 observations (`N < 100`) the standard errors are not reliable. What you know did no harm
+# to prediction. The field also identifies the strays, which heavy tails do not. That is a reason to use it, and the
+# comparison gives no reason against it.
 #
 # ## What was said above, checked
 

@@ -79,8 +79,8 @@ sd = {
 (sd["complete"] / sd["all"]).round(2)
 
 # %% [markdown]
-# By up to a seventh, as if a quarter of the days had been missed. Ozone itself gains little, because on most of the
-# dropped days ozone is the missing value.
+# They grow by up to a seventh, as if a quarter of the days had not been observed. Ozone itself gains little, because
+# on most of the dropped days ozone is the missing value.
 #
 # ## The ozone of the other days
 #

@@ -172,10 +172,10 @@ bayes_factor = {
 print({name: f"{value:.1f}" for name, value in bayes_factor.items()})
 
 # %% [markdown]
-# With one Gaussian, wide bins cost hardly anything. With two, the left one suffers, because the finer shape of the
-# histogram had told it apart. The standard deviations of its mean and its sigma are half as large again. The log Bayes
-# factor for two Gaussians against one falls from 20 to 15, and still leaves no doubt. Nothing becomes wrong: less is
-# known, and the posterior says so.
+# With one Gaussian, wide bins cost hardly anything. With two, the left one suffers, because only the finer shape of
+# the histogram separates it from the right one. The standard deviations of its mean and its sigma grow by half. The
+# log Bayes factor for two Gaussians against one falls from 20 to 15, and still leaves no doubt. Nothing becomes
+# wrong: less is known, and the posterior says so.
 #
 # ## Middles are not values
 #

@@ -154,7 +154,7 @@ table.round({"mean": 4, "sd": 5, "truth": 4, "z": 1})
 # draws are then resampled by these weights. That is exact up to Monte Carlo error if the weights behave:
 #
 # * k-hat says how heavy the tail of the weights is. It must be at most 0.7.
-# * The efficiency is the share of the draws that the weighting does not lose. It must be at least 0.4.
+# * The efficiency is the effective number of weighted draws, as a share of all draws. It must be at least 0.4.
 #
 # Here k-hat is far below its limit, and hardly a draw is lost. Otherwise `fit` would have switched to NUTS. Its chains
 # evaluate their densities together, in one pass.

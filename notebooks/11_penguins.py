@@ -11,8 +11,8 @@
 # %% [markdown]
 # # Penguins: how many kinds does a tape measure see?
 #
-# **Question.** Bills, flippers and weights of 344 penguins were measured. How many kinds of penguins do the numbers show,
-# and do these kinds agree with the species?
+# **Question.** Bills, flippers and weights of 344 penguins were measured. How many kinds of penguins do the numbers
+# show, and do these kinds agree with the species?
 #
 # **You will learn** what to do about birds that could not be measured, how to compare numbers of components, and how to
 # classify a bird with only some measurements.

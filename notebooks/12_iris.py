@@ -11,8 +11,8 @@
 # %% [markdown]
 # # Iris: two groups or three?
 #
-# **Question.** Fisher's 150 irises belong to three species. Without their names, do the four measurements show two groups
-# or three?
+# **Question.** Fisher's 150 irises belong to three species. Without their names, do the four measurements show two
+# groups or three?
 #
 # **You will learn** why rounded values must be treated as rounded, and what it means when BIC, evidence and prediction
 # disagree.

@@ -31,8 +31,8 @@ published.describe().round(2)
 # %% [markdown]
 # ## Equal values that lie on no grid
 #
-# Some of the lakes have the same value. A component can shrink onto equal observations without limit, so the evidence and
-# p(k | x) of the published numbers do not exist. `posterior_k` says so:
+# Some of the lakes have the same value. A component can shrink onto equal observations without limit, so the evidence
+# and p(k | x) of the published numbers do not exist. `posterior_k` says so:
 
 # %%
 try:
@@ -44,7 +44,7 @@ print(refusal)
 
 # %% [markdown]
 # Values on a grid are recognised as rounded, and treated as such. These values are logarithms, and lie on no grid. The
-# capacities themselves do: they were measured to a tenth.
+# capacities themselves lie on a grid: they were measured to a tenth.
 
 # %%
 capacity = np.exp(published) - 50

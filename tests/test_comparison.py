@@ -399,4 +399,4 @@ def test_a_fit_whose_draws_give_no_density_is_left_out(two_small, monkeypatch):
     found = bg.compare([make_tree(two_small, 1), make_tree(two_small, 2)])
     assert found.table["elpd_loo"].isna().tolist() == [False, True]
     assert found.best["elpd_loo"] == 1
-    assert "some draws give an observation no density: k = 2" in found.verdict
+    assert "under some draws an observation has density zero: k = 2" in found.verdict

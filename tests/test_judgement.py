@@ -88,7 +88,7 @@ def test_what_another_solution_means_stands_in_the_answer(cases, name, tmp_path)
     if name != "EM":
         assert "EM found another solution (log-likelihood" in answer
         assert "some 30% of the posterior" in answer
-        assert "With that probability the clusters are those of EM&#39;s other solution" in answer
+        assert "In that part the clusters are those of EM&#39;s other solution" in answer
     if name != "another solution":
         assert "EM lies outside the joint 95% interval of mu[1]" in answer
 

@@ -420,7 +420,7 @@ def test_every_table_by_label_says_that_labels_mean_nothing(pages, name, doubt):
     by_label = re.compile("The clusters|Sizes of the clusters|The least certain|EM beside|Parameters, by label")
     about = [caption for caption in captions if by_label.match(caption)]
     assert len(about) >= 3
-    assert all(caption.endswith(f"; not to be relied on, {doubt}") for caption in about)
+    assert all(caption.endswith(f"; not to be relied on, because {doubt}") for caption in about)
     sound = page_of(pages["one feature"])
     assert "not to be relied on" not in sound.text()
 
@@ -882,7 +882,7 @@ def test_a_model_with_noise_is_not_blamed_and_without_it_is(d):
         (
             True,
             "noise=True",
-            "beside noise spread evenly over the range of the data and a tenth more at either end",
+            "beside noise spread evenly over the range of the data, extended by a tenth of it at either end",
             "--column NAME --noise -k 2",
         ),
         (-4.0, "noise=-4.0", "beside noise whose density was given", None),

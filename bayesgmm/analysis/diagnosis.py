@@ -240,7 +240,9 @@ def _of_weighted(
     if worth < needed:
         enough = int(np.ceil(draws.n_draws * needed / worth / 100)) * 100
         remedy = Words("raise ", Argument("draws"), f" to about {enough}, or use ", Argument("method", "nuts"))
-        problem = f"too few effective draws: by their importance weights {len(draws.w)} are worth {worth:.0f} (< {needed})"
+        problem = (
+            f"too few effective draws: {len(draws.w)} weighted draws are worth {worth:.0f} independent ones (< {needed})"
+        )
         trouble.append(Finding("ess_bulk", problem, remedy, {"ess_bulk": worth, "draws": enough}))
     findings = [*trouble, *about_data, *_missed_findings(reading)]
     if not trouble and not labels.trusted:

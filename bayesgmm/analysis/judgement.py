@@ -24,8 +24,8 @@ _TITLES = {  # where all that was found is of these kinds
     ("missed", EM): "The draws agree with one another, but EM found another solution",
 }
 _MEANINGS = {
-    "missed": "The draws may lack a part of the posterior. With that probability the clusters are those of EM's other "
-    "solution, not those shown here, and all intervals are too narrow.",
+    "missed": "The draws may lack a part of the posterior, as large as the finding says. In that part the clusters are "
+    "those of EM's other solution, not those shown here. All intervals are too narrow.",
     EM: "EM gives the point of highest likelihood. The draws show all that data and prior leave possible. The two may "
     "differ without a fault if the prior is strong, if observations are few, or if EM's solution is narrow and holds hardly "
     "any of the posterior. The clusters shown here are those of the draws, not EM's.",
@@ -66,7 +66,7 @@ def judgement_of(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck) -> Jud
     elif check.unjudged and not grounds:
         problem = Words("whether the posterior agrees with EM cannot be judged: ", joined(check.unjudged))
     if problem:
-        remedy = "compare the two cluster by cluster, in the check against EM, before either is used"
+        remedy = "before you use either, compare their clusters in the check against EM"
         grounds += (Finding(EM, problem, remedy),)
     if grounds:
         kinds = tuple(dict.fromkeys(each.kind for each in grounds))

@@ -72,7 +72,7 @@ app.command(cls=_Command)(report.report)
 
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    """Bayesian Gaussian mixture models: the posterior by NUTS, Gibbs or ADVI, checked against EM."""
+    """Bayesian Gaussian mixture models: the posterior by NUTS, Gibbs, Laplace or ADVI, checked against EM."""
     if show:
         from bayesgmm import __version__
 

@@ -99,8 +99,8 @@ class Source:
         list[str] | None,
         _column(
             metavar="NAME ...",
-            help="Columns with the lower ends of intervals (bins, detection limits), empty for no limit. Instead of "
-            "--columns, or with it if some values are known exactly.",
+            help="Columns with the lower ends of intervals (bins, detection limits), empty for no limit. They replace "
+            "--columns. Give both if some values are known exactly.",
         ),
     ] = None
     upper: Annotated[list[str] | None, _column(metavar="NAME ...", help="Columns with the upper ends of intervals.")] = None
@@ -108,8 +108,8 @@ class Source:
         bool,
         _data(
             "--noise",
-            help="Observations may belong to no cluster. Noise is uniform over the range of the data and a tenth beyond "
-            "either end.",
+            help="Observations may belong to no cluster. Noise is uniform over the range of the data, extended by a tenth "
+            "of it at either end.",
         ),
     ] = False
     rounding: Annotated[

@@ -122,7 +122,7 @@ class Comparison:
         for condition, trouble in (
             (
                 by_k["elpd_loo"].isna() & pd.Series({k: each.exists for k, each in self.diagnoses.items()}),
-                "left out of prediction and evidence, because some draws give an observation no density",
+                "left out of prediction and evidence, because under some draws an observation has density zero",
             ),
             (by_k["bic"].isna(), "EM has collapsed onto equal observations, where the likelihood is unbounded"),
             (by_k["em_spurious"] > 0, SPURIOUS),

@@ -148,7 +148,10 @@ def smallest_left(by_k: pd.DataFrame) -> tuple[int, str]:
             f"the smallest k that neither {predicts} nor the evidence (Bayes factors above {_STRONG} and two Monte Carlo "
             "errors) rules out"
         )
-    return best, f"the k of the largest evidence; {predicts} rules it out"
+    return (
+        best,
+        f"the k of the largest evidence, because every k is ruled out by one criterion; {predicts} rules out this one",
+    )
 
 
 def close_by_loo(by_k: pd.DataFrame, best: int) -> list[int]:

@@ -173,14 +173,14 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
     else:
         first, second = fitted.features[:2]
         words = (
-            f"Observations by {first} and {second}, in the colour of their most probable cluster: the larger and darker, "
-            f"the less probable that is.{_marks(fitted, 2)}"
+            f"Observations by {first} and {second}, in the colour of their most probable cluster: the larger and darker "
+            f"a point, the less certain its cluster.{_marks(fitted, 2)}"
         )
     if n > MOST_POINTS:
         words += f" A sample of {count(MOST_POINTS)} observations is drawn."
     words += "" if fitted.reading.draws.noise is None else " Crosses are observations that are more probably noise than not."
-    nor = "" if fitted.reading.draws.noise is None else ", nor noise,"
-    about = f"Of {count(of)} observations {count(unsure)} have no cluster{nor} with a probability of 90% or more."
+    nor = "" if fitted.reading.draws.noise is None else ", nor the noise,"
+    about = f"For {count(unsure)} of {count(of)} observations no cluster{nor} has a probability of 90% or more."
     some = sample(fitted.reading, MOST_POINTS)
     return _picture("responsibilities", lambda: plots.plot_responsibilities(some), words, about)
 
@@ -211,11 +211,11 @@ def calibration_picture(fitted: Fitted) -> Picture:
     if fitted.reading.observations.has_errors:
         omitted += " The predictions include the measurement errors."
     if fitted.reading.observations.bounded.any():
-        omitted += " For an interval, a number between the predictions for its two ends is drawn at random."
+        omitted += " For an interval, the predicted share is drawn at random between those of its two ends."
     words = (
         "LOO-PIT: where each observation falls in the prediction of the model fitted without it. The line shows, for every "
-        "predicted share from 0 to 1, the observed share less the predicted share. If the model is right, the whole line of "
-        f"independent observations lies in the band with a probability of {percent(PROBABILITY)}.{omitted}"
+        "predicted share from 0 to 1, the observed share less the predicted share. If the model is right and observations "
+        f"are independent, the whole line lies in the band with a probability of {percent(PROBABILITY)}.{omitted}"
     )
     about = "; ".join(
         f"{each.feature}: {'inside' if each.inside else 'outside'} the band, largest difference "
@@ -305,7 +305,7 @@ def _trace_rows(fitted: Fitted) -> list[tuple[str, FloatArray]]:
 def compare_picture(comparison: Comparison) -> Picture:
     """Criteria over k."""
     words = (
-        "What prediction, evidence and EM's criteria say of each k, as differences to the best k, which is ringed. Up is "
+        "Prediction, evidence and EM's criteria of each k, as differences from the best k. The best k has a ring. Up is "
         "better in every panel. Arrows with numbers mark values further down."
     )
     return _picture("criteria", lambda: plots.plot_compare(comparison), words, repr(comparison.best))

@@ -173,7 +173,7 @@ def _adequacy(fitted: Fitted) -> list[Block]:
         if (distinct := len(np.unique(known(column)))) < len(known(column)) / 2
     ]
     if tied:
-        words.append(f"Rounding moves the line, too: of {count(n)} observations {listed(tied[:4])} distinct values.")
+        words.append(f"Rounding moves the line, too: among {count(n)} observations, {listed(tied[:4])} distinct values.")
     return [*blocks, Text(" ".join(words))]
 
 
@@ -208,8 +208,8 @@ def _clusters(fitted: Fitted) -> list[Block]:
     elif n <= _MOST_PARTITIONED:
         blocks += _partition(fitted)
     blocks.append(figures.responsibilities_picture(fitted, unsure, judged))
-    nor = ", nor to noise," if of_noise else ""
-    some = f"{count(unsure)} of {count(judged)} observations ({percent(unsure / judged)}) belong to no cluster{nor} with"
+    nor = ", nor the noise," if of_noise else ""
+    some = f"For {count(unsure)} of {count(judged)} observations ({percent(unsure / judged)}) no cluster{nor} has"
     all_sure = f"Every observation belongs to its cluster{', or to noise,' if of_noise else ''} with"
     blocks.append(Text(f"{some if unsure else all_sure} a probability of 90% or more{sampled}."))
     if unsure and fitted.diagnosis.labels.trusted:

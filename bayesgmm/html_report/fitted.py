@@ -112,7 +112,7 @@ class Fitted:
     @property
     def caveat(self) -> str:
         """What the caption of everything that speaks of single clusters ends with."""
-        return f"; not to be relied on, {self.doubt}" if self.doubt else ""
+        return f"; not to be relied on, because {self.doubt}" if self.doubt else ""
 
     @property
     def model(self) -> str:
@@ -132,7 +132,7 @@ class Fitted:
         noise = as_asked(self.reading.observations)
         if noise is False:
             return ""
-        over = "spread evenly over the range of the data and a tenth more at either end"
+        over = "spread evenly over the range of the data, extended by a tenth of it at either end"
         return f", beside noise {over if noise is True else 'whose density was given'}"
 
     @cached_property
@@ -156,7 +156,7 @@ class Fitted:
             of = f" of {listed(self.features) if len(self.features) <= _TOLD else f'{len(self.features)} features'}"
         in_part, signs = known_in_part(reading.observations, self.signs), self.signs
         if reading.whole is not None:
-            shown = f"where single ones are shown, a sample of {count(len(reading.x), signs)}"
+            shown = f"single observations are shown for a sample of {count(len(reading.x), signs)}"
             return f"{count(reading.whole.rows, signs)} observations{of} ({shown}){in_part}"
         return f"{count(len(reading.x), signs)} observations{of}{counting_as(reading.known.weight, signs)}{in_part}"
 
@@ -308,9 +308,7 @@ class Fitted:
         if along and not strange:
             worst = min(along, key=lambda each: each.p_smooth)
             found, expected = percents(float(worst.shares[worst.worst]), float(worst.points[worst.worst]))
-            said.append(
-                f"along {worst.feature}, {found} of the observations lie where the model expects the lowest {expected}"
-            )
+            said.append(f"along {worst.feature}, {found} of the observations lie below the model's {expected} quantile")
         more = f"; {len(strange) - _TOLD} more features deviate" if len(strange) > _TOLD else ""
         structure = ", another covariance structure" if several else ""
         of_strays = "" if self.reading.draws.noise is not None else "outliers, noise=True (--noise in a shell), for "
@@ -331,7 +329,7 @@ def as_logarithm(name: str, column: FloatArray, k: int) -> str:
     gain = _log_likelihood(np.log(x), k) - float(np.log(x).sum()) - _log_likelihood(x, k)
     if not gain > _DECIDED:
         return ""
-    as_many = "one Gaussian describes" if k == 1 else f"as many Gaussians, {k}, describe"
+    as_many = "one Gaussian describes" if k == 1 else f"{k} Gaussians describe"
     before, after = number(float(skew(x)), 1.0), number(float(skew(np.log(x))), 1.0)
     return (
         f"All values of {name} are positive, and {as_many} their logarithms better: the log-likelihood is higher by "

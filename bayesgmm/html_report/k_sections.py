@@ -146,7 +146,7 @@ def posterior_answer(tree: xr.DataTree) -> list[Block]:
     known_of = f"{counted(len(data), data.known.weight)}{known_in_part(data)}"
     ks, cumulative = tree["k"].to_numpy(), np.cumsum(p_occupied.to_numpy())
     lower, upper = (int(ks[np.argmax(cumulative >= share)]) for share in (0.05, 0.95))
-    between = f"; with a probability of 90% or more, {lower} to {upper} clusters do" if lower < upper else ""
+    between = f"; a 90% interval is {lower} to {upper} clusters" if lower < upper else ""
     components = "Gaussians" if kind_of(tree) == "Gaussian" else "Student's t distributions"
     words = (
         f"The answer is {int(p_occupied.idxmax())}: most probably that many clusters hold data (probability "
