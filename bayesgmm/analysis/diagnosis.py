@@ -292,7 +292,7 @@ def _mixing_findings(
             yield Finding(
                 "r_hat",
                 f"the chains have not converged: {how}, {evidence}",
-                Words(better, "run longer (raise ", Argument("draws"), " and ", Argument("tune"), "), or use a smaller k"),
+                Words(better, "run longer (raise ", Argument("draws"), "), or use a smaller k"),
                 numbers,
             )
     if invariants["r_hat"].max() > _HOPELESS_R_HAT:
