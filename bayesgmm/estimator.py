@@ -473,7 +473,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
                 ConvergenceWarning,
             )
         others = () if self.comparison_ is None else self.comparison_.diagnoses.values()
-        if not all(each.converged for each in others if each is not diagnosis):
+        of_draws = self.criterion in ("loo", "evidence")  # the others are of EM's estimates
+        if of_draws and not all(each.converged for each in others if each is not diagnosis):
             warn(
                 "some candidates have not converged, so that the choice of n_components is provisional; raise draws, or "
                 "leave out those that selection_ names",

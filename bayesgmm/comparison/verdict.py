@@ -106,7 +106,9 @@ def choose(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
     k, how = _chosen(by_k, criterion)
     unsettled = by_k.index[~by_k["converged"]].tolist()
     if unsettled:
-        how += f"; the draws of k = {_listed(unsettled)} have not converged, so this is provisional"
+        of_draws = criterion in ("loo", "evidence")
+        but = "so this is provisional" if of_draws else f"but {criterion.upper()} is of EM's estimates"
+        how += f"; the draws of k = {_listed(unsettled)} have not converged, {but}"
     spurious = by_k.index[by_k["em_spurious"] > 0].tolist()
     if spurious and criterion in ("bic", "icl"):
         how += f"; {SPURIOUS}: k = {_listed(spurious)}"
