@@ -848,7 +848,7 @@ def test_a_report_of_intervals(tmp_path):
     assert "left out, because it cannot be written" not in text
     assert "90 observations, 90 values in intervals" in text
     assert "Of some values only an interval is known" in text
-    assert "drawn uniformly between the predictions for its ends" in text
+    assert "the predicted share is drawn at random between those of its two ends" in text
     python, shell = (each[2] for each in page.all("code"))
     assert "data.csv --lower NAME --upper NAME -k 2" in shell
     exec(python, scope)
@@ -900,7 +900,7 @@ def test_a_report_of_noise(noise, python, said, shell, tmp_path):
     count = int((bg.responsibilities(tree)["noise"] > 0.5).sum())
     assert f"{count} observations are more probably noise than not" in text
     assert ("Whether data and model conflict was not checked" in text) == (noise is not True)
-    assert ("share of the observations lies where the model" in text) == (noise is True)
+    assert ("where each observation falls in the prediction of the model fitted without it" in text) == (noise is True)
     codes = [each[2] for each in page.all("code")]
     assert python in codes[0]
     assert "prior" not in codes[0]

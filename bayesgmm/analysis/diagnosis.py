@@ -218,7 +218,7 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
 def _other_engine(reading: Reading, *, gibbs_would_help: bool) -> Words | str:
     """The engine that may do better, as the beginning of a remedy."""
     attrs = reading.tree.attrs
-    is_own = attrs.get("method") in ("nuts", "gibbs") and attrs.get("prior") != "custom model"
+    is_own = attrs.get("method", "nuts") in ("nuts", "gibbs") and attrs.get("prior") != "custom model"
     if is_own and reading.whole is None and not read_attempts(reading.tree):  # the engine was chosen by hand
         return Words("leave ", Argument("method"), " out, and fit changes the engine, or runs longer, by itself; ")
     if gibbs_would_help:

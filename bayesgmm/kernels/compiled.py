@@ -146,14 +146,15 @@ class _Announcer(event.Listener):
     """Says that compiling has begun, once for functions that follow each other; one calls for others while it compiles."""
 
     def __init__(self) -> None:
-        self.depth, self.began, self.ended, self.spent = 0, 0.0, -np.inf, 0.0
+        self.announced, self.depth, self.began, self.ended, self.spent = False, 0, 0.0, -np.inf, 0.0
 
     def on_start(self, started: Any) -> None:
         ours = str(started.data["dispatcher"].py_func.__module__).startswith("bayesgmm.")
         now = time.monotonic()
-        if ours and not self.depth and now - self.ended > _PAUSE:
+        if ours and not self.depth and (not self.announced or now - self.ended > _PAUSE):
             first = "for this machine (up to a minute, at first use only)"
-            _print(f"compiling {f'further functions ({self.spent:.0f} s so far)' if self.spent else first}")
+            _print(f"compiling {f'further functions ({self.spent:.0f} s so far)' if self.announced else first}")
+            self.announced = True
         if not self.depth:
             self.began = now if ours else np.inf
         self.depth += 1
