@@ -72,8 +72,8 @@ class Table:
         """The table in parts at most so many characters wide, with about as many columns and the names of the rows each."""
         names, *widths = (_GAP + max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True))
         n = len(widths)
-        most = next((m for m in range(n, 1, -1) if all(names + sum(widths[i : i + m]) <= width for i in range(0, n, m))), 1)
-        most = -(-n // -(-n // most))
+        sizes = (-(-n // parts) for parts in range(1, n + 1))
+        most = next((m for m in sizes if all(names + sum(widths[i : i + m]) <= width for i in range(0, n, m))), 1)
         cuts = [slice(1 + begin, 1 + begin + most) for begin in range(0, n, most)]
         if len(cuts) == 1:
             return [self]
