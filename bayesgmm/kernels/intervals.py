@@ -5,8 +5,13 @@ from mu, a = (l - mu) / sigma and b = (u - mu) / sigma, an interval's factor is
 
     P = Phi(b) - Phi(a),    E[t | a < t < b] = (phi(a) - phi(b)) / P,    E[t^2 | a < t < b] = 1 + (a phi(a) - b phi(b)) / P,
 
-for t = (x - mu) / sigma. Ends that are equal are a value known as it is, with its density. Both tails are looked at as upper
-ones; there all is divided by phi(a), which leaves Mills' ratios. Over a short interval phi is integrated by quadrature.
+for t = (x - mu) / sigma. Ends that are equal are a value known as it is, with its density. A lower tail is mirrored into an
+upper one; there all is divided by phi(a), which leaves Mills' ratios. Over a short interval of width w about m phi is
+integrated as a series in the Hermite polynomials He_n that its Taylor expansion consists of,
+
+    P = w phi(m) sum_k w^2k He_2k(m) / (4^k (2k + 1)!),
+
+and the moments are its derivatives by m.
 
 References
 ----------
@@ -32,12 +37,24 @@ from bayesgmm.kernels.pointers import copy
 _ROOT_HALF_PI = math.sqrt(0.5 * math.pi)
 _ROOT_2PI = math.sqrt(2.0 * math.pi)
 _ASYMPTOTIC = 36.0  # standard deviations, from which on five terms of Mills' ratio have all digits
-_SHORT = 1.0  # the change of log phi, and the standard deviations, up to which the quadrature has all digits
+_SHORT = 1.0  # the change of log phi, and the standard deviations, up to which an interval is short
 _LAST = 9.0  # standard deviations, or what tails fall by in as many, beyond which there is nothing to sum
 _PANELS = 128
 _TAIL = 0.5  # standard deviations from which on exponential proposals are accepted more often than normal ones
-_NODES = tuple(np.polynomial.legendre.leggauss(8)[0])
-_NODE_WEIGHTS = tuple(np.polynomial.legendre.leggauss(8)[1])
+
+
+def _reach(k: int) -> float:
+    """The largest width, and change of log phi, at which the k-th term of the series is below the rounding error of P.
+
+    With m w and w at most r it is at most r^2k times a number, as w^n He_n(m) / n! is the sum of
+    (m w)^(n - 2j) / (n - 2j)! (-w^2 / 2)^j / j!.
+    """
+    each = ((2 * k - 2 * j, j) for j in range(k + 1))
+    largest = sum(0.5**i / math.factorial(i) * 0.125**j / math.factorial(j) for i, j in each)
+    return float((2.0**-54 * (2 * k + 1) / largest) ** (0.5 / k))
+
+
+_REACHES = (0.0, *map(_reach, range(1, 16)))  # the last ones are beyond what is short
 
 
 class Intervals(NamedTuple):
@@ -85,45 +102,82 @@ def mills(a):
 
 
 @compiled(fastmath=STRICT)
-def moments(a, b, width):
-    """Log P(a < t < b), E[t] and E[t^2] of a standard normal t in there; the width is given for its digits."""
-    mirrored = a + b < 0.0
-    lower, upper = (-b, -a) if mirrored else (a, b)
+def log_probability(a, b, width):
+    """Log P(a < t < b) of a standard normal t; the width b - a is given for its digits."""
+    lower, upper, width = _as_upper(a, b, width)
     if lower == -np.inf:
-        return 0.0, 0.0, 1.0
-    if lower > FAR:
-        lower, upper, width = FAR, np.inf, np.inf
+        return 0.0
     middle = lower + 0.5 * width
     if width <= _SHORT and middle * width <= _SHORT:
-        log_p, first, second = _of_short(middle, width)
+        return math.log(width * _of_short(middle, width)[0]) - 0.5 * middle * middle - HALF_LOG_2PI
+    if lower > 0.0:
+        return math.log(_of_tail(lower, upper, width * middle)[0]) - 0.5 * lower * lower - HALF_LOG_2PI
+    return math.log1p(-_outside(lower, upper))
+
+
+@compiled(fastmath=STRICT)
+def moments(a, b, width):
+    """Log P(a < t < b), E[t] and E[t^2] of a standard normal t in there; see :func:`log_probability`."""
+    lower, upper, width = _as_upper(a, b, width)
+    if lower == -np.inf:
+        return 0.0, 0.0, 1.0
+    middle = lower + 0.5 * width
+    if width <= _SHORT and middle * width <= _SHORT:
+        p, first, second = _of_short(middle, width)
+        log_p = math.log(width * p) - 0.5 * middle * middle - HALF_LOG_2PI
+        first, second = first / p, second / p  # about the middle
+        first, second = middle + first, middle * middle + 2.0 * middle * first + second
     elif lower > 0.0:
-        decay = math.exp(-width * middle)  # phi(upper) / phi(lower)
-        of_upper = mills(upper) if decay > 0.0 else 0.0
-        scaled = mills(lower) - decay * of_upper
+        scaled, decay = _of_tail(lower, upper, width * middle)
         log_p = math.log(scaled) - 0.5 * lower * lower - HALF_LOG_2PI
         first = (1.0 - decay) / scaled
         second = 1.0 + (lower - (upper * decay if decay > 0.0 else 0.0)) / scaled
     else:
         at_lower, at_upper = math.exp(-0.5 * lower * lower) / _ROOT_2PI, math.exp(-0.5 * upper * upper) / _ROOT_2PI
-        outside = 0.5 * (math.erfc(-ROOT_HALF * lower) + math.erfc(ROOT_HALF * upper))
+        outside = _outside(lower, upper)
         log_p, p = math.log1p(-outside), 1.0 - outside
         first = (at_lower - at_upper) / p
         second = 1.0 + (lower * at_lower - (upper * at_upper if at_upper > 0.0 else 0.0)) / p
-    return log_p, -first if mirrored else first, second
+    return log_p, -first if a + b < 0.0 else first, second
+
+
+@compiled(fastmath=STRICT)
+def _as_upper(a, b, width):
+    """The ends and the width, mirrored where most of the interval is below zero, and as near as a float can follow."""
+    lower, upper = (-b, -a) if a + b < 0.0 else (a, b)
+    return (FAR, np.inf, np.inf) if lower > FAR else (lower, upper, width)
+
+
+@compiled(fastmath=STRICT)
+def _of_tail(lower, upper, change):
+    """P / phi(lower), of an interval above zero, and phi(upper) / phi(lower), given the change of log phi."""
+    decay = math.exp(-change)
+    of_upper = mills(upper) if decay > 0.0 else 0.0
+    return mills(lower) - decay * of_upper, decay
+
+
+@compiled(fastmath=STRICT)
+def _outside(lower, upper):
+    """1 - P."""
+    return 0.5 * (math.erfc(-ROOT_HALF * lower) + math.erfc(ROOT_HALF * upper))
 
 
 @compiled(fastmath=STRICT)
 def _of_short(middle, width):
-    half, p, first, second = 0.5 * width, 0.0, 0.0, 0.0
-    for i in range(len(_NODES)):
-        from_middle = half * _NODES[i]
-        density = _NODE_WEIGHTS[i] * math.exp(-from_middle * (middle + 0.5 * from_middle))
-        p += density
-        first += density * from_middle
-        second += density * from_middle * from_middle
-    first, second = first / p, second / p
-    log_p = math.log(half * p) - 0.5 * middle * middle - HALF_LOG_2PI
-    return log_p, middle + first, middle * middle + 2.0 * middle * first + second
+    """The integrals of phi, of phi s and of phi s^2, divided by width phi(middle), with s the distance from the middle."""
+    change, square, terms = middle * width, width * width, 1
+    while max(change, width) > _REACHES[terms]:
+        terms += 1
+    even, odd, share = 1.0, change, 1.0  # width^n He_n(middle) for n = 2k, 2k + 1, and 1 / (4^k (2k + 1)!)
+    p, first, second = 1.0, 0.0, 0.0
+    for k in range(1, terms + 1):
+        share /= 8.0 * k * (2.0 * k + 1.0)
+        first -= share * 2.0 * k * odd
+        second += share * 2.0 * k * (2.0 * k - 1.0) * even
+        even = change * odd - (2.0 * k - 1.0) * square * even
+        odd = change * even - 2.0 * k * square * odd
+        p += share * even
+    return p, width * first, square * second
 
 
 @compiled(fastmath=STRICT)
@@ -199,7 +253,7 @@ def fill_scales(h, log_scale):
 def fill_row(lower, upper, shift, inverse_scale, c, mu, h, log_scale, joint, first, second):
     """Log joint densities of one row, and mean and mean square (K, D) of the distance of what is behind from mu.
 
-    ``h`` is (K, D), and ``log_scale`` of :func:`fill_scales`.
+    ``h`` is (K, D), and ``log_scale`` of :func:`fill_scales`. Where there is no room for moments, (0, D), there are none.
     """
     for j in range(len(c)):
         joint[j] = c[j]
@@ -210,13 +264,17 @@ def fill_row(lower, upper, shift, inverse_scale, c, mu, h, log_scale, joint, fir
             if lower[d] == upper[d]:
                 u = min(max(h[j, d] * low, -FAR), FAR)
                 joint[j] -= u * u
-                first[j, d], second[j, d] = low, low * low
-            else:
-                high = (upper[d] - shift[d]) * inverse_scale[d] - centre
-                width = (upper[d] - lower[d]) * inverse_scale[d] / sd
+                if len(first) > 0:
+                    first[j, d], second[j, d] = low, low * low
+                continue
+            high = (upper[d] - shift[d]) * inverse_scale[d] - centre
+            width = (upper[d] - lower[d]) * inverse_scale[d] / sd
+            if len(first) > 0:
                 log_p, mean, square = moments(low / sd, high / sd, width)
-                joint[j] += log_p + log_scale[j, d]
                 first[j, d], second[j, d] = sd * mean, sd * sd * square
+            else:
+                log_p = log_probability(low / sd, high / sd, width)
+            joint[j] += log_p + log_scale[j, d]
 
 
 @compiled(fastmath=STRICT)
@@ -272,7 +330,7 @@ def log_densities(ends, order, log_labels, c, mu, h, out, shares):
     Labels are in the order of the ends, results in that of the rows.
     """
     n_sets, k, n_features = len(c), c.shape[1], mu.shape[2]
-    joint, mean, square, log_scale = np.empty(k), np.empty(mu[0].shape), np.empty(mu[0].shape), np.empty(mu[0].shape)
+    joint, log_scale, no_moments = np.empty(k), np.empty(mu[0].shape), np.empty((0, n_features))
     shift, inverse_scale = np.zeros(n_features), np.ones(n_features)
     for s in range(n_sets):
         if has_nan(c[s], mu[s], h[s]):
@@ -283,7 +341,8 @@ def log_densities(ends, order, log_labels, c, mu, h, out, shares):
         log_total = 0.0
         for i in range(ends.shape[1]):
             if i == 0 or len(log_labels) > 0 or not are_alike(ends, i - 1, i):
-                fill_row(ends[0, i], ends[1, i], shift, inverse_scale, c[s], mu[s], h[s], log_scale, joint, mean, square)
+                row = ends[0, i], ends[1, i]
+                fill_row(*row, shift, inverse_scale, c[s], mu[s], h[s], log_scale, joint, no_moments, no_moments)
                 log_total = _log_total(joint, log_labels, i)
             out[s, order[i]] = log_total
             if len(shares) > 0:

@@ -192,13 +192,13 @@ def _begin_groups(known, spread, offsets, blocks):
 def _begin_intervals(known, spread, offsets, blocks):
     k, size = len(offsets), spread.n_features
     whiteners = steps.whiteners_of(spread, k, blocks)
-    h, log_scale, unit = np.empty((k, size)), np.empty((k, size)), np.empty((2, size))
+    h, log_scale, unit, no_moments = np.empty((k, size)), np.empty((k, size)), np.empty((2, size)), np.empty((0, size))
     for j in range(k):
         for d in range(size):
             h[j, d] = whiteners[j, d, d if whiteners.shape[2] > 1 else 0]
     intervals.fill_scales(h, log_scale)
     unit[0], unit[1] = 0.0, 1.0
-    return h, log_scale, unit, np.empty((k, size)), np.empty((k, size)), np.empty(size), np.empty(k)
+    return h, log_scale, unit, no_moments, np.empty(size), np.empty(k)
 
 
 def _place_as_it_is(known, spread, i):
@@ -251,10 +251,10 @@ def _fill_of_errors(known, spread, x, i, offsets, mu, blocks, inverse, room, dif
 
 
 def _fill_of_intervals(known, spread, x, i, offsets, mu, blocks, inverse, room, difference, out):
-    h, log_scale, unit, first, second, _, kept = room
+    h, log_scale, unit, no_moments, _, kept = room
     if i == 0 or not intervals.are_alike(known.ends, i - 1, i):
         low, high = known.ends[0, i], known.ends[1, i]
-        intervals.fill_row(low, high, unit[0], unit[1], offsets, mu, h, log_scale, kept, first, second)
+        intervals.fill_row(low, high, unit[0], unit[1], offsets, mu, h, log_scale, kept, no_moments, no_moments)
         for j in range(len(offsets)):
             copy(mu[j], difference[j])
     copy(kept, out)
@@ -413,7 +413,7 @@ def _add_measured(rng, mean, variance, many, j, sums):
 
 
 def _add_of_intervals(rng, known, spread, i, many, inverse, room, difference, j, sums):
-    _add_bounded(rng, known.ends, i, many, room[0][j], room[5], difference[j], j, sums)
+    _add_bounded(rng, known.ends, i, many, room[0][j], room[4], difference[j], j, sums)
 
 
 @compiled(fastmath=STRICT)
@@ -544,10 +544,20 @@ def _add_moments_of_errors(known, spread, i, inverse, room, difference, j, mu, s
 
 
 def _add_moments_of_intervals(known, spread, i, inverse, room, difference, j, mu, share, mean, square):
-    first, second = room[3], room[4]
     for d in range(len(mean)):
-        mean[d] += share * (mu[j, d] + first[j, d])
-        square[d] += share * (mu[j, d] * (mu[j, d] + 2.0 * first[j, d]) + second[j, d])
+        first, second = _moments_between(known.ends[0, i, d], known.ends[1, i, d], mu[j, d], room[0][j, d])
+        mean[d] += share * (mu[j, d] + first)
+        square[d] += share * (mu[j, d] * (mu[j, d] + 2.0 * first) + second)
+
+
+@compiled(fastmath=STRICT)
+def _moments_between(lower, upper, mu, h):
+    """Mean and mean square of the distance from mu of the value between two ends, if it is of that component."""
+    distance, sd = lower - mu, ROOT_HALF / h
+    if lower == upper:
+        return distance, distance * distance
+    _, first, second = intervals.moments(distance / sd, (upper - mu) / sd, (upper - lower) / sd)
+    return sd * first, sd * sd * second
 
 
 def _add_moments_of_groups(known, spread, i, inverse, room, difference, j, mu, share, mean, square):
