@@ -1,4 +1,4 @@
-"""Allocations drawn given the components, of which the sums are kept that sweeps and evidence ask for."""
+"""Draw allocations given the components, and sum over each component what sweeps and evidence need."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bayesgmm.kernels.variates import choose
 def allocate(
     rng: Any, known: Any, spread: Any, rows: Any, offsets: Any, mu: Any, blocks: Any, scratch: Any, z: Any, sums: Any
 ) -> Any:  # fmt: skip
-    """Draw z given the components; fill their counts and the sums of distances from their means, and of the products.
+    """Draw z given the components; fill their counts, and first and second moments about their means.
 
-    The copies of an observation are allocated independently; z is that of the first of them. Of values that are not known
-    as they are the sums are of those behind them, which are drawn, too. Where observations may be noise, the last of the
-    offsets is the logarithm of its share, and z is -1 of one that is.
+    The copies of an observation are allocated independently; z holds the component of the first copy. If values are not
+    exact, the true values are drawn too, and the moments are those of the true values. If observations may be noise, the
+    last offset is the log share of noise, and z = -1 marks noise.
     """
 
 
@@ -35,7 +35,7 @@ def _of_groups(rng, known, spread, rows, offsets, mu, blocks, scratch, z, sums):
 
 
 def in_groups(rng: Any, spread: Any, rows: Any, offsets: Any, mu: Any, blocks: Any, scratch: Any, z: Any, sums: Any) -> Any:
-    """Of rows in groups."""
+    """Allocate rows in groups: see :func:`allocate`."""
 
 
 def _in_groups_of_variances(rng, spread, rows, offsets, mu, blocks, scratch, z, sums):
@@ -51,7 +51,7 @@ def _in_groups_of_factors(rng, spread, rows, offsets, mu, blocks, scratch, z, su
 
 @compiled(fastmath=STRICT)
 def _allocate_with_one_error(rng, spread, rows, offsets, mu, blocks, z, sums):
-    """Of complete rows that were all measured with the same error."""
+    """Allocate complete rows that all have the same measurement error."""
     counts, first, second = sums
     size, all_k = rows.x.shape[1], len(offsets)
     k = all_k - rows.noise
@@ -72,7 +72,7 @@ def _allocate_with_one_error(rng, spread, rows, offsets, mu, blocks, z, sums):
 
 @compiled(fastmath=STRICT)
 def _allocate_together(rng, spread, rows, offsets, mu, blocks, z, sums):
-    """Of observations known as they are."""
+    """Allocate exact observations."""
     all_k = len(offsets)
     k = all_k - rows.noise
     _clear(*sums, k, all_k)
@@ -82,7 +82,7 @@ def _allocate_together(rng, spread, rows, offsets, mu, blocks, z, sums):
 
 @compiled(fastmath=STRICT)
 def _allocate_each(rng, spread, rows, copies, offsets, mu, blocks, scratch, z, sums):
-    """Of observations behind which there are others, one after the other."""
+    """Allocate one observation at a time, and draw its true values or its latent scale."""
     inverse, difference, log_densities, cumulated = scratch
     all_k, n, of_all = len(offsets), len(rows.x), log_densities[: len(offsets)]
     k = all_k - rows.noise
@@ -113,7 +113,7 @@ def _allocate_each(rng, spread, rows, copies, offsets, mu, blocks, scratch, z, s
 
 @compiled(fastmath=STRICT)
 def add_known(rows, i, offsets, log_densities):
-    """Add what the i-th observation's label says, and put in noise's log density, to those of all components."""
+    """Add the log label probabilities of observation i to the components' log densities, and set that of noise."""
     all_k = len(offsets)
     for j in range(all_k - rows.noise, all_k):
         log_densities[j] = offsets[j]
@@ -124,7 +124,7 @@ def add_known(rows, i, offsets, log_densities):
 
 @compiled(fastmath=STRICT)
 def _clear(counts, first, second, k, all_k):
-    """A function of its own, because numba (0.68) takes what is assigned beside inlined functions only for of no use."""
+    """Set all sums to zero. Beside inlined functions, numba (0.68) may drop plain assignments as dead code."""
     counts[:all_k], first[:k], second[:k] = 0.0, 0.0, 0.0
 
 

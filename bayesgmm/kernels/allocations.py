@@ -1,4 +1,4 @@
-"""Allocations given a draw, of which only sums are kept, and new parameters given these sums."""
+"""Allocations given one draw, kept as sums over components, and new parameters given these sums."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from bayesgmm.kernels.variates import choose, draw_heavy, draw_weights, log_sum_
 def allocate_at(rng, rows, log_w, mu, factors, counts, first, second):
     """Draw z given one draw's parameters; fill the sums of 1, x - mu_k, (x - mu_k)(x - mu_k)' (lower) over each component.
 
-    ``factors`` (m, D, D) are lower, F'F the precisions of the components, or of all if m = 1. Where observations may be
-    noise, its log weight is the last, and so is its count.
+    ``factors`` F (m, D, D) are lower triangular, and F'F are the precisions; m = 1 if all components share one. If
+    observations may be noise, the last log weight and the last count are those of noise.
     """
     all_k, (n, size) = len(log_w), rows.x.shape
     k = all_k - rows.noise
@@ -34,10 +34,7 @@ def allocate_at(rng, rows, log_w, mu, factors, counts, first, second):
 
 @compiled(fastmath=STRICT)
 def complete_at(rng, rows, log_w, mu, factors, out):
-    """Fill rows (n, D) drawn from the distribution of those behind observations, given parameters as above.
-
-    They are rows that are not noise.
-    """
+    """Draw the true rows (n, D), given that they are not noise; parameters as in :func:`allocate_at`."""
     k, (n, size) = len(log_w) - rows.noise, rows.x.shape
     spread, scratch, room = _begin(rows, log_w, factors)
     cumulated, distance = np.empty(k), np.empty(size)
@@ -51,7 +48,7 @@ def complete_at(rng, rows, log_w, mu, factors, out):
 
 @compiled(fastmath=STRICT)
 def expect_at(rows, log_w, mu, factors, mean, square):
-    """Fill mean and mean square (n, D) of the rows behind observations, if they are not noise, given parameters as above."""
+    """Fill mean and mean square (n, D) of the true rows, given that they are not noise; see :func:`allocate_at`."""
     spread, scratch, room = _begin(rows, log_w, factors)
     for i in range(len(rows.x)):
         log_densities = _log_densities(rows, spread, i, mu, factors, scratch, room)[: spread.k]
@@ -64,7 +61,7 @@ def expect_at(rows, log_w, mu, factors, mean, square):
 
 @compiled(fastmath=STRICT)
 def _begin(rows, log_w, factors):
-    """What is found once: the spread; offsets, inverse variances and scratch; what values partly known need."""
+    """Return the spread; offsets, inverse variances and scratch; the state of :func:`bayesgmm.kernels.latent.begin`."""
     all_k, size = len(log_w), rows.x.shape[1]
     k = all_k - rows.noise
     spread = Factors(k, size, len(factors), size * (size + 1) // 2)
@@ -76,7 +73,7 @@ def _begin(rows, log_w, factors):
 
 @compiled(fastmath=STRICT)
 def _log_densities(rows, spread, i, mu, factors, scratch, room):
-    """Of all components at the i-th observation and its label, (K,), or (K + 1,) where it may be noise."""
+    """Log joint densities of observation i and its label, (K,), or (K + 1,) if it may be noise."""
     offsets, inverse, difference, found = scratch
     k = spread.k
     latent.fill_log_densities(rows.known, spread, rows.x, i, offsets[:k], mu, factors, inverse, room, difference, found[:k])
@@ -86,14 +83,15 @@ def _log_densities(rows, spread, i, mu, factors, scratch, room):
 
 @compiled(fastmath=STRICT)
 def draw_parameters(rng, spread, counts, scales, means, shapes, rates, of_nu, alpha, b0, inverse_B0, at_spread, out):
-    """Fill points (R, n_dim) given one kernel's sums: w, then the covariances, then the means given these; the rest.
+    """Draw points (R, n_dim) from one kernel of :mod:`bayesgmm.comparison.proposal`, given its sums.
 
-    That are noise's share, and log(nu - 1) from Student's t with four degrees of freedom.
+    The weights, the share of noise and the covariances come from their conditionals, then the means given the covariances.
+    log(nu - 1) comes from a scaled Student's t with four degrees of freedom.
     """
     k, n_features = means.shape
     at_noise = at_spread + spread.n_blocks * spread.size
     scratch, offsets, inverse = np.empty(k), np.zeros(k), np.empty((k, n_features))
-    log_w, first = np.zeros(k), np.zeros((k, n_features))  # means are those of the observations: no distances from them
+    log_w, first = np.zeros(k), np.zeros((k, n_features))  # zero, because ``means`` are the observations' own
     for r in range(len(out)):
         draw_weights(rng, counts[:k], alpha, out[r], scratch)
         if len(counts) > k:

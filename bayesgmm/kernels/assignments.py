@@ -1,4 +1,4 @@
-"""Which component of a draw is which cluster: assignments, exact ones, and what is summed under them."""
+"""Relabelling: optimal assignment of a draw's components to clusters, and sums of memberships under it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
 
-_BLOCK = 256  # observations that are looked at for all pairs before the next
+_BLOCK = 256  # observations per block, so that they stay in the cache for all pairs
 
 
 @compiled(fastmath=STRICT)
 def assign_each(costs, orders):
-    """For each of many square matrices (S, K, K) the column of each row, (S, K), that makes the sum of costs least."""
+    """Fill the assignment (S, K), the column of each row, that minimises the total cost in each matrix (S, K, K)."""
     scratch = room_for_assignment(costs.shape[1])
     for s in range(len(costs)):
         assign(costs[s], orders[s], scratch)
@@ -19,7 +19,7 @@ def assign_each(costs, orders):
 
 @compiled(fastmath=STRICT)
 def harden(shares):
-    """Turn probabilities (S, n, K) of components into one for the most probable, all that are so, and zero."""
+    """Replace probabilities (S, n, K) by 1 for the most probable component, or several if tied, and 0 for the others."""
     for s in range(len(shares)):
         for i in range(shares.shape[1]):
             most = shares[s, i, 0]
@@ -31,20 +31,20 @@ def harden(shares):
 
 @compiled(fastmath=STRICT)
 def add_in_order(membership, target, forbidden, orders, total):
-    """Add the membership (S, n, K) of observations over draws, in the orders that fit a target.
+    """Sum the observations' membership over draws, with components reordered to fit a target.
 
     Parameters
     ----------
     membership : (S, n, K) array, or (S, n, K + 1)
-        Of components, and of noise.
+        Membership in the components; the last column is noise, which is ignored.
     target : (n, K) array, or (0, K)
-        The orders are those in which the sum of target times membership is largest; without a target those given.
+        Each order maximises the sum of target times membership. With an empty target, ``orders`` are used as given.
     forbidden : (K, K) array
-        Added to that sum for each cluster and component that are paired.
+        Added to that sum for each pair of cluster and component; large negative entries forbid a pair.
     orders : (S, K) array
-        The component of each draw that comes at each place; filled where there is a target.
+        The component of each draw that becomes each cluster; overwritten if there is a target.
     total : (n, K) array
-        Is added to.
+        Incremented by the reordered membership.
     """
     k = orders.shape[1]
     costs, scratch = np.empty((k, k)), room_for_assignment(k)
@@ -59,7 +59,7 @@ def add_in_order(membership, target, forbidden, orders, total):
 
 @compiled(fastmath=SUMS)
 def _fill_costs(membership, target, forbidden, costs):
-    for j in range(len(costs)):  # to assign an array to a slice compiles numba's message on shapes, which takes seconds
+    for j in range(len(costs)):  # a slice assignment would compile numba's shape errors, which takes seconds
         for m in range(len(costs)):
             costs[j, m] = -forbidden[j, m]
     for begin in range(0, len(target), _BLOCK):
@@ -74,23 +74,22 @@ def _fill_costs(membership, target, forbidden, costs):
 
 @compiled(fastmath=STRICT)
 def room_for_assignment(k):
-    """Duals of rows and of columns, and lengths of paths; four lists of columns."""
+    """Scratch for :func:`assign`: duals of rows and columns and path lengths (3, K), and four integer arrays (4, K)."""
     return np.empty((3, k)), np.empty((4, k), np.int64)
 
 
 @compiled(fastmath=STRICT)
 def assign(cost, order, scratch):
-    """Fill the column of each row, (K,), that makes the sum of costs least; the first of the scratch holds the duals.
+    """Fill the column of each row, (K,), that minimises the total cost; ``scratch[0][:2]`` then holds the duals.
 
-    One row after the other by the shortest augmenting path (Crouse 2016, doi:10.1109/TAES.2016.140952).
-
-    Of equally near columns a free one comes first, the last of those: so ties are settled as scipy settles them.
+    Shortest augmenting paths (Crouse 2016, doi:10.1109/TAES.2016.140952). Ties are broken as in scipy: among equally near
+    columns, the last free one is taken.
     """
     (of_row, of_column, length), (row_of, reached_from, left, seen) = scratch
     k = len(cost)
     of_row[:], of_column[:], order[:], row_of[:] = 0.0, 0.0, -1, -1
     for added in range(k):
-        length[:], seen[:] = np.inf, 0  # seen: 1 for a column that a path has come through
+        length[:], seen[:] = np.inf, 0  # seen: 1 for a column on the shortest-path tree
         for place in range(k):
             left[place] = k - 1 - place
         row, so_far, n_left = added, 0.0, k
@@ -103,7 +102,7 @@ def assign(cost, order, scratch):
                     length[column], reached_from[column] = reached, row
                 if length[column] < shortest or (length[column] == shortest and row_of[column] < 0):
                     best, shortest = place, length[column]
-            if not shortest < np.inf:  # no numbers: whatever is left
+            if not shortest < np.inf:  # NaN or infinite costs: take any column
                 reached_from[left[best]] = row
             column, so_far = left[best], shortest
             seen[column] = 1

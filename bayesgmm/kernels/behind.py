@@ -1,16 +1,16 @@
-"""What is behind rows that were all measured with the same error: sums of it, drawn from sums of what was measured.
+"""Draw the sums of true rows from the sums of measured rows, if all rows have the same measurement error.
 
-Of the rows of one component, d_i is the distance of what was measured from mu, and that of what is behind
+Let d_i be the deviation of a measured row from the mean mu of its component. The true row deviates from mu by
 
     A d_i + e_i,    e_i ~ N(0, M M'),    M M' = Sigma - A Sigma,    A = Sigma T^-1,    T = Sigma + E = C C'
 
-(:mod:`.groups`). Their N distances d (N, D) make the sums s = d'1 and S = d'd. With [1, d] = Q R, of rank r, rows e (N, D)
-have e'Q = M Z with Z (D, r) standard normal, and independently of it e'(I - QQ')e = M W M' with W a Wishart matrix of N - r
-degrees of freedom. So the sums of what is behind are
+(:mod:`.groups`). The N deviations d (N, D) of a component have the sums s = d'1 and S = d'd. Let [1, d] = Q R with rank r
+and R = [R_1, R_d]. The rows e (N, D) have e'Q = M Z with Z (D, r) standard normal. Independently, e'(I - QQ')e = M W M',
+where W is a Wishart matrix with N - r degrees of freedom. The sums of the true rows are therefore
 
-    A s + M Z R_1,    A S A' + (M Z R_d) A' + A (M Z R_d)' + M (Z Z' + W) M',
+    A s + M Z R_1,    A S A' + (M Z R_d) A' + A (M Z R_d)' + M (Z Z' + W) M'.
 
-and R'R is the matrix of N, s and S: no row is looked at again.
+R'R is the matrix of N, s and S, so the rows are not needed again.
 
 References
 ----------
@@ -25,14 +25,14 @@ import numpy as np
 
 from bayesgmm.kernels.compiled import STRICT, compiled
 
-_FLAT = 1e-12  # of a square, below which what is left of it is rounding
+_FLAT = 1e-12  # a pivot below this part of its diagonal entry is rounding error
 
 
 @compiled(fastmath=STRICT)
 def draw_sums(rng, count, inverse, gain, cov, first, second):
-    """Replace S1 (D) and the lower triangle of S2 (D, D) of what was measured, of one component, by those of what is behind.
+    """Replace one component's S1 (D) and S2 (D, D) (lower triangle) of measured rows by those of true rows.
 
-    ``inverse`` is C^-1, ``gain`` W' = C^-1 Sigma, so that A = (C^-T W')', and ``cov`` Sigma.
+    ``inverse`` is C^-1, ``gain`` is G = C^-1 Sigma, so that A = G' C^-1, and ``cov`` is Sigma.
     """
     size = len(first)
     towards, root = np.empty((size, size)), np.empty((size, size))  # A, M
@@ -78,7 +78,7 @@ def draw_sums(rng, count, inverse, gain, cov, first, second):
 
 @compiled(fastmath=STRICT)
 def _factorise(matrix, most):
-    """Put the lower factor in place of a matrix that may be singular; its rank, at most what is known of it."""
+    """Replace a matrix that may be singular by its lower Cholesky factor; return its rank, at most ``most``."""
     size, rank = len(matrix), 0
     for b in range(size):
         left, whole = matrix[b, b], matrix[b, b]
@@ -98,9 +98,9 @@ def _factorise(matrix, most):
 
 @compiled(fastmath=STRICT)
 def _add_wishart(rng, degrees, out):
-    """Add a Wishart matrix of whole degrees of freedom, which may be fewer than there are features, to a lower triangle."""
+    """Add a Wishart matrix to a lower triangle; its integer degrees of freedom may be fewer than D."""
     size = len(out)
-    factor = np.zeros((size, min(size, degrees)))  # of Bartlett
+    factor = np.zeros((size, min(size, degrees)))  # Bartlett's decomposition
     for a in range(size):
         for b in range(min(a + 1, degrees)):
             if a == b:

@@ -1,4 +1,4 @@
-"""What the kernels for one and for several features share: a block of log joint densities becomes responsibilities."""
+"""Steps that all E-step kernels share: from a block of log joint densities to responsibilities."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def _from_bits(_context: Any, _value: Any) -> Any:  # pragma: no cover - runs in
 
 @compiled(fastmath=STRICT)
 def exp(v):
-    """Exp of v <= 0 to the last bits, in operations that exist for vectors; zero below -708.
+    """Exp(v) for v <= 0, accurate to the last bits and vectorisable; zero below -708.
 
-    v = n log 2 + r with |r| <= log(2) / 2: adding 1.5 * 2^52 rounds v / log 2 to an integer in the low bits of the sum,
-    which are shifted into the exponent of exp(r) = 1 + r + r^2 q(r), q near-minimax of degree 9 (error 1.6e-17).
+    v = n log 2 + r with |r| <= log(2) / 2. Adding 1.5 * 2^52 rounds v / log 2 to the integer n in the low bits of the sum.
+    These bits are shifted into the exponent of exp(r) = 1 + r + r^2 q(r), q near-minimax of degree 9 (error 1.6e-17).
     """
     clipped = max(v, -708.0)
     shifted = clipped * 1.4426950408889634 + 6755399441055744.0
@@ -69,10 +69,10 @@ def exp(v):
 
 @compiled(fastmath=STRICT)
 def log1p(v):
-    """Log(1 + v) of v >= 0 to the last bits, in operations that exist for vectors.
+    """Log(1 + v) for v >= 0, accurate to the last bits and vectorisable.
 
-    1 + v = 2^n m with m between the roots of 1/2 and 2, and log m = 2 artanh(f), f = (m - 1) / (m + 1), as a series in f^2.
-    The exponent becomes a number in the low bits of 2^52; what 1 + v rounds away is added.
+    1 + v = 2^n m with m between the square roots of 1/2 and 2. log m = 2 artanh(f), f = (m - 1) / (m + 1), is a series in
+    f^2. The exponent's bits, put into the low bits of 2^52, give n as a float. The rounding error of 1 + v is added.
     """
     y = 1.0 + v
     bits = _bits(y)
@@ -100,7 +100,7 @@ def log1p(v):
 
 @compiled(fastmath=STRICT, inline=True)
 def is_finite(value):
-    """Whether a number is finite: numba's own test subtracts it from itself, which is zero where sums may be reordered."""
+    """Whether a number is finite. numba's test, value - value, is optimised to zero if sums may be reordered."""
     return abs(value) <= _LARGEST
 
 
@@ -119,9 +119,9 @@ def exponentiate(joint, top, total, m):
 
 @compiled(fastmath=SUMS, inline=True)
 def add_log_totals(top, total, weight, m):
-    """Log-likelihood of a block; total_i becomes what joint_ki is multiplied by to give c_i r_ik.
+    """Return the log-likelihood of a block; replace total_i by the factor that turns joint_ki into c_i r_ik.
 
-    Without observation weights the sum of log total_i is the log of one product (:func:`block_width`).
+    Without observation weights, sum_i log total_i is the log of one product (:func:`block_width`).
     """
     log_likelihood = 0.0
     if len(weight) == 0:
@@ -139,7 +139,7 @@ def add_log_totals(top, total, weight, m):
 
 @compiled(fastmath=SUMS, inline=True)
 def fill_shares(joint, total, m, shares):
-    """Responsibilities (m, K) of a block that is exponentiated."""
+    """Fill the responsibilities (m, K) of a block after :func:`exponentiate`."""
     for i in range(m):
         total[i] = 1.0 / total[i]
     for i in range(m):
@@ -149,9 +149,9 @@ def fill_shares(joint, total, m, shares):
 
 @compiled(fastmath=SUMS)
 def add_labels(log_labels, joint, top, m):
-    """Add what labels say of a block, (K, m), to its log joint densities; top_i is found anew.
+    """Add log label probabilities to a block's log joint densities (K, m), and recompute top_i.
 
-    Labels of fewer components than there are are of the last of them.
+    If there are fewer rows of labels than components, they belong to the last components.
     """
     first = len(joint) - len(log_labels)
     for i in range(m):
@@ -168,7 +168,7 @@ def add_labels(log_labels, joint, top, m):
 
 @compiled(fastmath=SUMS)
 def fill_noise(c, k, joint, m):
-    """Log joint densities of the components behind the K Gaussians, to which the labels add what varies."""
+    """Fill noise's row, after the K components, with its log weight; its log densities are added with the labels."""
     for j in range(k, len(c)):
         row, offset = joint[j], c[j]
         for i in range(m):
@@ -177,7 +177,7 @@ def fill_noise(c, k, joint, m):
 
 @compiled(fastmath=SUMS)
 def add_noise(joint, total, k, m, counts):
-    """Add to the counts of the components behind the K Gaussians."""
+    """Add the responsibilities of noise to its count; its row follows the K components."""
     for j in range(k, len(joint)):
         row, zeroth = joint[j], 0.0
         for i in range(m):
@@ -187,7 +187,7 @@ def add_noise(joint, total, k, m, counts):
 
 @compiled(fastmath=STRICT)
 def no_unit(n_features):
-    """Shift and inverse scale of observations that are standardised."""
+    """Shift and inverse scale that change nothing, for observations that are already standardised."""
     unit = np.empty((2, n_features))
     unit[0], unit[1] = 0.0, 1.0
     return unit[0], unit[1]
@@ -195,13 +195,13 @@ def no_unit(n_features):
 
 @compiled(fastmath=STRICT, inline=True)
 def block_width(k):
-    """The most observations in a block for which the product of all total_i, each at most K, is within a float."""
+    """Largest block for which the product of all total_i, each at most K, cannot overflow."""
     return int(1000 / math.log2(k + 1))
 
 
 @compiled(fastmath=STRICT)
 def begin_sums(c, mu, h, counts, first, second):
-    """Set all sums to zero, or to NaN if a parameter is not a number; whether there is anything to sum."""
+    """Set all sums to zero, or to NaN if a parameter is NaN; return whether no parameter is."""
     value = np.nan if has_nan(c, mu, h) else 0.0
     counts[:] = value
     first[:] = value
@@ -211,7 +211,7 @@ def begin_sums(c, mu, h, counts, first, second):
 
 @compiled(fastmath=STRICT)
 def has_nan(c, mu, h):
-    """Whether a parameter is not a number, which comparisons would pass over."""
+    """Whether a parameter is NaN, which the comparisons in the kernels would not notice."""
     return _any_nan(c) or _any_nan(mu) or _any_nan(h)
 
 

@@ -1,4 +1,4 @@
-"""Compilation by numba: cached on disk, in memory where no cache can be written, and announced when it happens."""
+"""Compilation by numba: announced when it happens, and cached on disk, or only in memory if the disk is not writable."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from bayesgmm.arguments import FloatArray
 
-STRICT = {"contract"}  # a product and a sum may become one fused operation, and nothing else
-SUMS = {"contract", "reassoc", "nsz"}  # sums may be reordered, which is what makes them vectors
-_PAUSE = 0.3  # seconds after which compiling is announced anew
+STRICT = {"contract"}  # allows fused multiply-add, nothing else
+SUMS = {"contract", "reassoc", "nsz"}  # allows reordered sums, so that they are vectorised
+_PAUSE = 0.3  # seconds without compilation after which it is announced again
 _PATIENCE = 120.0  # seconds to wait for another process that compiles the same function
 
 
 def compiled(*, fastmath: set[str], inline: bool = False, forceinline: bool = False) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function when it is first called, without the GIL; with ``inline`` as a part of its caller, under its flags.
+    """Compile a function at its first call, without the GIL; ``inline`` puts it into its caller, under the caller's flags.
 
-    A sum in a function that stands alone may round otherwise in code just compiled than in the same code from the cache: of
-    its versions, each optimised beside another caller, the linker takes the one that it meets first. With ``forceinline`` it
-    is a part of its caller under its own flags.
+    A sum in a separate function may round differently in new code than in the same code from the cache. Each caller brings
+    its own optimised version, and the linker takes the first that it meets. ``forceinline`` avoids this: the function
+    becomes a part of its caller, under its own flags.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -42,7 +42,7 @@ def compiled(*, fastmath: set[str], inline: bool = False, forceinline: bool = Fa
 
 
 def c_callback(signature: Any, function: Callable[..., Any], *, fastmath: set[str]) -> Any:
-    """Compile a C callback, now; its machine code is at ``.address``."""
+    """Compile a C callback immediately; its machine code is at ``.address``."""
     options = {"fastmath": fastmath, "error_model": "numpy"}
     callback = CFunc(function, sigutils.normalize_signature(signature), {}, options)
     _with_cache(callback, function).compile()
@@ -50,7 +50,7 @@ def c_callback(signature: Any, function: Callable[..., Any], *, fastmath: set[st
 
 
 def given(array: Any) -> FloatArray:
-    """A contiguous, read-only view, so that whatever array a user has runs through the same compiled code."""
+    """A contiguous, read-only view, so that every array of a user has the type that the code is compiled for."""
     view = np.ascontiguousarray(array, dtype=float).view()
     view.flags.writeable = False
     return view
@@ -68,7 +68,7 @@ def _with_cache(target: Any, function: Callable[..., Any]) -> Any:
         with global_compiler_lock:
             try:
                 return compile_now(*signature)
-            finally:  # of an interrupted compilation too
+            finally:  # also if compilation is interrupted
                 saved.end_turn()
 
     target.compile = compile_once
@@ -76,11 +76,12 @@ def _with_cache(target: Any, function: Callable[..., Any]) -> Any:
 
 
 class _Cache(FunctionCache):
-    """numba's cache on disk, and two things that it does not do.
+    """numba's cache on disk, with two problems solved.
 
-    It looks at the file of a function but not at those of the functions it calls. And of processes that compile the same
-    function at once, for different arguments, one may leave its code under the other's name; here they take turns, from when
-    a function is not found until it is saved, so that each is compiled once.
+    numba checks the source file of a function, but not those of the functions that it calls. Here all of them are checked.
+
+    If two processes compile the same function for different arguments, one may save its code under the other's name. Here
+    processes take turns: a lock is held from the failed look-up until the code is saved. So each function is compiled once.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -107,8 +108,8 @@ class _Cache(FunctionCache):
             _say_unsaved(error)
 
     def _begin_turn(self) -> None:
-        """Wait for the lock; without it nothing is saved, because what others save at once could be confused with it."""
-        from filelock import FileLock, Timeout  # takes its time, which a process that finds everything need not wait for
+        """Wait for the lock; without it nothing is saved, because two processes could mix up their code."""
+        from filelock import FileLock, Timeout  # a slow import, not needed if everything is cached
 
         turn = FileLock(self._lock_file, thread_local=False)
         try:
@@ -118,7 +119,7 @@ class _Cache(FunctionCache):
             except Timeout:
                 _print("another process is compiling the same functions; waiting for it")
                 turn.acquire(timeout=_PATIENCE)
-        except Timeout:  # it hangs, or has been stopped
+        except Timeout:  # the other process hangs, or has been stopped
             self._saves = False
         except (OSError, NotImplementedError) as error:  # a full disk, or a file system without locks
             self._saves = False
@@ -127,7 +128,7 @@ class _Cache(FunctionCache):
             self._turn = turn
 
     def end_turn(self) -> None:
-        """Let others look."""
+        """Release the lock, if it is held."""
         if self._turn is not None:
             self._turn.release()
             self._turn = None
@@ -135,7 +136,7 @@ class _Cache(FunctionCache):
 
 @cache
 def _sources() -> str:
-    """Digest of all modules with functions that are compiled, which those of the kernels may be without saying so."""
+    """Digest of all modules with compiled functions: those in ``kernels``, and others that mention this module."""
     kernels = Path(__file__).parent
     sources = [(path, path.read_bytes()) for path in sorted(kernels.parent.rglob("*.py"))]
     ours = (text for path, text in sources if path.parent == kernels or b"bayesgmm.kernels.compiled" in text)
@@ -143,7 +144,7 @@ def _sources() -> str:
 
 
 class _Announcer(event.Listener):
-    """Says that compiling has begun, once for functions that follow each other; one calls for others while it compiles."""
+    """Announce compilation, once for functions that follow each other; one compilation may start others (``depth``)."""
 
     def __init__(self) -> None:
         self.announced, self.depth, self.began, self.ended, self.spent = False, 0, 0.0, -np.inf, 0.0
@@ -172,7 +173,7 @@ def _say_unsaved(error: Exception) -> None:
 
 @cache
 def _say(text: str) -> None:
-    """Say it once in a process."""
+    """Print a text at most once in a process."""
     _print(text)
 
 

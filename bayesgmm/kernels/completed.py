@@ -1,4 +1,4 @@
-"""Sums that are known already, in the place of observations: where these are elsewhere, they have been summed there."""
+"""Completed sums in place of observations, for data that are stored elsewhere and have been summed there."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bayesgmm.kernels.rows import EXACT, Rows
 
 
 def rows_of_sums(sums: FloatArray, n_features: int, total: float, *, noise: bool, student: bool) -> Rows:
-    """Rows that a density takes, and that answer with these sums at whatever point they are asked.
+    """Rows for a density that return the given sums at any point.
 
-    ``sums`` hold, one after the other, log-likelihood, N, S1, S2 and, of t distributions, the sums for nu; they may be
-    filled anew for each point. The observations count ``total`` together.
+    ``sums`` holds the log-likelihood, N, S1, S2 and, for t distributions, the sums for nu, in this order. The caller may
+    overwrite it for each point. ``total`` is the sum of the observations' weights.
     """
     nobody, labels = given(np.empty((0, n_features))), given(np.empty((0, 0)))
     address = _address(student=student)
@@ -53,7 +53,7 @@ def _copied_with_tails(
 
 @compiled(fastmath=STRICT)
 def _fill(known, begin, target, length):
-    """Fill what follows from a place on in the sums at an address; where the next begin."""
+    """Copy ``length`` numbers, from index ``begin`` of the sums at an address; return the index after them."""
     end = begin + length
     copy(carray(pointer(known), (end,))[begin:end], carray(target, (length,)))
     return end

@@ -1,12 +1,12 @@
-"""The log posterior on the unconstrained space with its gradient, compiled once for each kind of spread.
+"""The log posterior on the unconstrained space and its gradient, compiled once for each kind of spread.
 
-A point holds K - 1 coordinates of the weights, the means (K, D), C0's coordinates if it is learnt, those of the covariances,
-where observations may be noise the logit of noise's share, and of t distributions log(nu - 1) (K).
-:func:`bayesgmm.kernels.spread.prepare` turns it into what the E-step takes, the E-step's sums over the observations follow,
-and :func:`~bayesgmm.kernels.spread.assemble` makes the slopes of them and of the prior.
+A point holds, in this order: K - 1 coordinates of the weights, the means (K, D), the coordinates of C0 if it is learnt, and
+those of the covariances. If observations may be noise, the logit of the share of noise follows. For t distributions,
+log(nu - 1) (K) comes last. :func:`bayesgmm.kernels.spread.prepare` turns a point into the coefficients of the E-step. The
+E-step sums over the observations. :func:`~bayesgmm.kernels.spread.assemble` computes the gradient from the sums and prior.
 
-The compiled function is the C callback that a sampler calls, in whitened coordinates; :func:`value` and :func:`values` call
-it by its address. The observations are found by their address in the header, so that all chains share them.
+The compiled function is the C callback that a sampler calls, in whitened coordinates. :func:`value` and :func:`values` call
+it by its address. It finds the observations by an address in the header, so that all chains share them.
 """
 
 from __future__ import annotations
@@ -36,19 +36,18 @@ from bayesgmm.kernels.rows import Rows
 from bayesgmm.kernels.spread import LARGEST, Factors, Variances, assemble, is_out_of_range, prepare, whiteners
 from bayesgmm.kernels.sums import fill_sums
 
-# the header: lengths of header and whitener; n, D, K, m, the size of a block; whether C0 is learnt; alpha, c0, g0; the
-# constant; the weight of all observations; addresses of the function that sums over them, of the observations, of their
-# weights, labels and what is known of their values (0 where there are none); the number of labels' rows, and whether
-# observations may be noise; the number of nu, K or 0; then the shift and the inverse scale by which observations are
-# standardised in passing, b0, B0^-1, and the rate G0, or C0 where that is given
+# the header: lengths of header and whitener; n, D, K, m, coordinates in a covariance block; whether C0 is learnt; alpha, c0,
+# g0; the constant; the total weight; five addresses, 0 for none: the summing function, x, weights, labels, known values;
+# the number of label rows; whether observations may be noise; the number of nu, K or 0. These are _FIXED numbers. Then:
+# shift and inverse scale that standardise the observations, b0, B0^-1, and the rate: G0, or C0 if it is given
 _FIXED = 21
 _OF_SUMS, _OF_X = 13, 14
 
 
 def header(rows: Rows, units: Any, spread: Variances | Factors, hyper: Any, constant: float, n_nu: int) -> FloatArray:
-    """What a density needs, in one array, without the observations: these must live as long as it is used.
+    """All that a density needs in one array. It holds only addresses of the observations, so these must be kept alive.
 
-    ``units`` are :class:`bayesgmm.data.units.Units`, in which the density is, and the rows may not be; ``hyper`` are
+    ``units`` (:class:`bayesgmm.data.units.Units`) standardise the rows to the units of the density. ``hyper`` are
     :class:`bayesgmm.model.priors.Hyperparameters`.
     """
     x, total = rows.x, rows.weight.sum() if len(rows.weight) else len(rows.x)
@@ -71,7 +70,7 @@ def _sizes(spread: Variances | Factors) -> tuple[int, int, int, int]:
 
 
 def with_whitener(header: FloatArray, *whitener: FloatArray) -> FloatArray:
-    """A header for coordinates centre + factor noise: the centre, then the packed triangular factor."""
+    """Append a whitener, centre and packed triangular factor, to a header: point = centre + factor noise."""
     result = np.concatenate([header, *whitener])
     result[1] = len(result) - len(header)
     return result
@@ -79,20 +78,20 @@ def with_whitener(header: FloatArray, *whitener: FloatArray) -> FloatArray:
 
 @cache
 def density(*, correlated: bool) -> Any:
-    """The compiled density in variances or factors; its code is at ``.address``."""
+    """The compiled density for variances or factors; its machine code is at ``.address``."""
     function = _of_factors if correlated else _of_variances
     return c_callback(types.int64(types.uint64, FLOATS, FLOATS, FLOATS, FLOATS), function, fastmath=STRICT)
 
 
 @cache
 def draw_callback() -> Any:
-    """The C callback that keeps a draw: the unconstrained point."""
+    """The C callback that stores a draw as its unconstrained point."""
     return c_callback(types.int64(types.uint64, types.uint64, FLOATS, FLOATS, FLOATS), _keep, fastmath=STRICT)
 
 
 @compiled(fastmath=STRICT)
 def value(function, point, data, gradient):
-    """Value at a point; the gradient is filled in."""
+    """Return the log posterior at a point; fill the gradient."""
     result = np.empty(1)
     function(np.uint64(len(point)), at(point), at(gradient), at(result), at(data))
     return result[0]
@@ -100,7 +99,7 @@ def value(function, point, data, gradient):
 
 @compiled(fastmath=STRICT)
 def values(function, points, data, places, out):
-    """Values at points (S, n_dim), written to their places among all values."""
+    """Log posterior at points (S, n_dim), written to ``out[places]``."""
     gradient, result = np.empty(points.shape[1]), np.empty(1)
     for s in range(len(points)):
         function(np.uint64(points.shape[1]), at(points[s]), at(gradient), at(result), at(data))
@@ -121,7 +120,7 @@ def _of_factors(dim, noise, gradient, value, data):
 
 @compiled(fastmath=STRICT, inline=True)
 def _split(data):
-    """The header, and the whitener behind it."""
+    """Split data into the header and the whitener that follows it."""
     lengths = carray(data, (2,))
     whole = carray(data, (int(lengths[0]) + int(lengths[1]),))
     return whole[: int(lengths[0])], whole[int(lengths[0]) :]
@@ -129,7 +128,7 @@ def _split(data):
 
 @compiled(fastmath=STRICT, inline=True)
 def _evaluate(noise, gradient, value, own, whitener, spread):
-    """Fill value and gradient; returns what nutpie is told: 0 if all is well, 3 or 4 where one of them is not finite."""
+    """Fill value and gradient; return nutpie's code: 0, or 3 if the gradient, 4 if the value is not finite."""
     point, slopes = np.empty(len(noise)), np.empty(len(noise))
     _from_whitened(noise, whitener, point)
     value[0] = _log_posterior(point, own, spread, slopes)
@@ -141,7 +140,7 @@ def _evaluate(noise, gradient, value, own, whitener, spread):
 
 @compiled(fastmath=STRICT, inline=True)
 def _log_posterior(point, own, spread, gradient):
-    """Value at a point; the gradient is filled in."""
+    """Return the log posterior at a point; fill the gradient."""
     k, n_features = spread.k, spread.n_features
     alpha, total = own[8], own[12]
     at_b0 = _FIXED + 2 * n_features
@@ -198,7 +197,7 @@ def _log_posterior(point, own, spread, gradient):
 
 @compiled(fastmath=SUMS)
 def _from_whitened(noise, whitener, point):
-    """Fill point = centre + factor noise; a whitener is centre and packed triangular factor, or empty for the identity."""
+    """Fill point = centre + factor noise. An empty whitener is the identity."""
     dim = len(noise)
     if len(whitener) == 0:
         copy(noise, point)
@@ -214,7 +213,7 @@ def _from_whitened(noise, whitener, point):
 
 @compiled(fastmath=STRICT)
 def _to_whitened(slopes, whitener, gradient):
-    """Fill gradient = factor' slopes, the slopes of the noise."""
+    """Fill gradient = factor' slopes: the chain rule for point = centre + factor noise."""
     dim = len(slopes)
     if len(whitener) == 0:
         copy(slopes, gradient)

@@ -1,11 +1,11 @@
-"""Measurements of one feature with errors: x_i is N(xi_i, e_i^2) given the value xi_i that the mixture is of.
+"""E-step for one feature measured with errors: x_i ~ N(xi_i, e_i^2), and the true values xi_i follow the mixture.
 
 With the E-step's coefficients of component k (:mod:`.univariate`) and q = sigma^2 / (sigma^2 + e^2) = 1 / (1 + 2 h^2 e^2),
 
-    log w_k p(x | k) = c + log(q) / 2 - q h^2 (x - mu)^2,
+    log w_k p(x | k) = c + log(q) / 2 - q h^2 (x - mu)^2.
 
-and given x and k the distance xi - mu has mean q (x - mu) and variance q e^2. The root of q is multiplied into the block
-after its exponentials are taken: no logarithm for each component.
+Given x and k, xi - mu has mean q (x - mu) and variance q e^2. The square root of q multiplies the exponentials of a block,
+which saves a logarithm for each component.
 
 References
 ----------
@@ -24,26 +24,29 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.blocks import FAR, add_labels, add_noise, begin_sums, exp, fill_noise, fill_shares, has_nan, is_finite
 from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
 
-_BLOCK = 64  # observations handled together: 2 K rows of them stay in the first-level cache
-_TOGETHER = 8  # totals whose product is within a float as long as none is below the next number
+_BLOCK = 64  # observations per block: 2 K rows of them stay in the L1 cache
+_TOGETHER = 8  # totals in one product, which cannot underflow if all are at least _SMALL
 _SMALL = 1e-30
-_LEAST = 1e-270  # a block's product of totals, each at most 2, no part of which has lost digits
+_LEAST = 1e-270  # a block's product of totals (each at most 2) from here on has not lost digits to underflow
 
 
 class Errors(NamedTuple):
-    """The variances (n,) of measurements' errors."""
+    """Variances (n,) of the measurement errors."""
 
     variances: FloatArray
 
     @property
     def address(self) -> int:
-        """Where they begin."""
+        """Address of the variances."""
         return int(self.variances.ctypes.data)
 
 
 @compiled(fastmath=SUMS, inline=True)
 def _joint(z, variance, log_labels, c, mu, h, kept, joint, top, total):
-    """For one block: joint_ki = exp(log_joint_ki - top_i) up to rounding of top_i, their sums total_i, and kept_ki = q."""
+    """Fill one block: joint_ki = exp(log_joint_ki - top_i), total_i = sum_k joint_ki, and kept_ki = q.
+
+    top_i = max_k (log_joint_ki - log(q_ki) / 2).
+    """
     k, m = len(mu), len(z)
     lowest = 0.0
     for i in range(m):
@@ -63,7 +66,7 @@ def _joint(z, variance, log_labels, c, mu, h, kept, joint, top, total):
         add_labels(log_labels, joint, top, m)
     for i in range(m):
         lowest += top[i]
-    if not is_finite(lowest):  # a point out of reach of every component: the farthest that a float can tell
+    if not is_finite(lowest):  # squares overflow for a very distant point: clip its distances
         for j in range(k):
             for i in range(m):
                 kept[j, i] = 1.0 / (1.0 + 2.0 * h[j] * h[j] * variance[i])
@@ -85,7 +88,7 @@ def _joint(z, variance, log_labels, c, mu, h, kept, joint, top, total):
 
 @compiled(fastmath=SUMS)
 def _fill_noise(c, k, kept, joint, m):
-    """See :func:`bayesgmm.kernels.blocks.fill_noise`; noise is of what was measured."""
+    """As :func:`bayesgmm.kernels.blocks.fill_noise`, with q = 1: noise describes the measured values."""
     fill_noise(c, k, joint, m)
     for j in range(k, len(c)):
         row = kept[j]
@@ -95,7 +98,7 @@ def _fill_noise(c, k, kept, joint, m):
 
 @compiled(fastmath=SUMS, inline=True)
 def _add_log_totals(top, total, weight, m):
-    """Log-likelihood of a block; total_i becomes what joint_ki is multiplied by to give c_i r_ik."""
+    """Return the log-likelihood of a block; replace total_i by the factor that turns joint_ki into c_i r_ik."""
     log_likelihood, least = 0.0, np.inf
     for i in range(m):
         least = min(least, total[i])
@@ -117,7 +120,7 @@ def _add_log_totals(top, total, weight, m):
 
 @compiled(fastmath=SUMS)
 def _add_single(x, variances, shift, inverse_scale, c, mu, h, counts, first, second):
-    """A few observations for K = 1, without an exponential: as :func:`_add_pair`."""
+    """Add a block for K = 1, without exponentials; NaN as in :func:`_add_pair`."""
     first_0, second_0, squares, product = 0.0, 0.0, 0.0, 1.0
     twice, unit, mean = 2.0 * h[0] * h[0], inverse_scale * inverse_scale, mu[0]
     for i in range(len(x)):
@@ -138,9 +141,9 @@ def _add_single(x, variances, shift, inverse_scale, c, mu, h, counts, first, sec
 
 @compiled(fastmath=SUMS)
 def _add_pair(x, variances, shift, inverse_scale, c, mu, h, counts, first, second):
-    """A few observations for K = 2, with one exponential for each: see :func:`bayesgmm.kernels.univariate._add_pair`.
+    """Add a block for K = 2, with one exponential per observation: see :func:`bayesgmm.kernels.univariate._add_pair`.
 
-    NaN, and sums untouched, out of reach, or where a total is so small that their product might vanish.
+    If a square overflows or the product of totals may underflow, return NaN and leave the sums unchanged.
     """
     zeroth_0, first_0, second_0 = 0.0, 0.0, 0.0
     zeroth_1, first_1, second_1 = 0.0, 0.0, 0.0
@@ -180,7 +183,7 @@ def _add_pair(x, variances, shift, inverse_scale, c, mu, h, counts, first, secon
 
 @compiled(fastmath=SUMS, inline=True)
 def accumulate(x, variances, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
-    """Fill N, S1 and S2, each (K), of the values measured, and return the log-likelihood: see :mod:`.univariate`."""
+    """Fill N, S1 and S2, each (K), of the true values; return the log-likelihood: see :mod:`.univariate`."""
     if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
     k, n = len(mu), len(x)
@@ -221,7 +224,7 @@ def accumulate(x, variances, weight, log_labels, shift, inverse_scale, c, mu, h,
 
 @compiled(fastmath=SUMS, inline=True)
 def log_likelihood(x, variances, weight, log_labels, c, mu, h):
-    """The value alone that :func:`accumulate` returns for x as it stands."""
+    """Log-likelihood without the sums of :func:`accumulate`, for x that is not standardised."""
     if has_nan(c, mu, h):
         return np.nan
     k, n = len(c), len(x)
@@ -237,7 +240,7 @@ def log_likelihood(x, variances, weight, log_labels, c, mu, h):
 
 @compiled(fastmath=SUMS)
 def log_densities(x, variances, log_labels, c, mu, h, out, shares):
-    """Log density of every x for every row of parameters: see :func:`bayesgmm.kernels.univariate.log_densities`."""
+    """Log density of every x for every set of parameters: see :func:`bayesgmm.kernels.univariate.log_densities`."""
     k, n = c.shape[1], len(x)
     joint, kept, top, total = np.empty((k, _BLOCK)), np.empty((k, _BLOCK)), np.empty(_BLOCK), np.empty(_BLOCK)
     for s in range(len(c)):
@@ -258,5 +261,5 @@ def log_densities(x, variances, log_labels, c, mu, h, out, shares):
 
 @compiled(fastmath=STRICT, inline=True)
 def share(variance, inverse):
-    """q, given the variance of an error and the inverse of a component's."""
+    """q, given the variance of an error and the inverse variance of a component."""
     return 1.0 / (1.0 + inverse * variance)

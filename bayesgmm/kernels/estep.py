@@ -1,10 +1,10 @@
 """The E-step: one pass over the data gives the log-likelihood and its responsibility-weighted sums.
 
-EM needs them for its M-step, and the gradient of the log-likelihood is made of the same numbers. The same blocks give
-the pointwise log density and the responsibilities. Scratch is (K + D) x block, never n x K.
+The sums serve EM's M-step and the gradient of the log-likelihood. The same blocks give the pointwise log density and the
+responsibilities. Scratch memory grows with K and D, not with n.
 
-A covariance comes as its ``factor``: the standard deviations of all features, where it is diagonal, or the lower triangular
-Cholesky factor L with Sigma = L L'.
+A covariance is passed as its ``factor``: the standard deviations if it is diagonal, otherwise the lower Cholesky factor L
+with Sigma = L L'.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _NOTHING = given([])
 
 
 class ESums(NamedTuple):
-    """The four sums over observations, each weighted by ``c_i`` where observation weights are given.
+    """Sums over observations, weighted by the observation weights ``c_i`` if there are any.
 
-    Where observations may be noise, its count is the last. Of S mixtures each has S in front.
+    If observations may be noise, the last count is that of noise. For S mixtures each array has a leading axis S.
 
     Attributes
     ----------
@@ -44,10 +44,10 @@ class ESums(NamedTuple):
     first : (K, D) array
         S1_k = sum_i c_i r_ik (x_i - mu_k)
     second : (K, D) or (K, D, D) array
-        S2_k = sum_i c_i r_ik (x_i - mu_k)(x_i - mu_k)', of diagonal covariances the diagonals.
+        S2_k = sum_i c_i r_ik (x_i - mu_k)(x_i - mu_k)', only the diagonals for diagonal covariances.
     tails : (2, K) array, or (2, 0)
-        Of t distributions, in which S1 and S2 are weighted by u_ik: sum_i c_i r_ik u_ik, and sum_i c_i r_ik
-        log(1 + d_ik / nu_k). See :mod:`bayesgmm.kernels.student`.
+        For t distributions, sum_i c_i r_ik u_ik and sum_i c_i r_ik log(1 + d_ik / nu_k). S1 and S2 are then also weighted
+        by u_ik. See :mod:`bayesgmm.kernels.student`.
     """
 
     log_likelihood: float
@@ -58,12 +58,12 @@ class ESums(NamedTuple):
 
     @classmethod
     def stacked(cls, each: Iterable[ESums]) -> ESums:
-        """Those of several mixtures, one behind the other."""
+        """Stack the sums of several mixtures along a new first axis."""
         parts: Any = map(np.stack, zip(*each, strict=True))
         return cls(*parts)
 
     def plus(self, other: ESums) -> ESums:
-        """Those of further observations added."""
+        """Add the sums of further observations."""
         return ESums(*(np.add(one, more) for one, more in zip(self, other, strict=True)))  # type: ignore[call-overload]
 
 
@@ -80,26 +80,27 @@ def e_step(
     shift: float | FloatArray = 0.0,
     scale: float | FloatArray = 1.0,
 ) -> ESums:
-    """Sums of the E-step over z = (x - shift) / scale, which is the unit of means and factors.
+    """Sums of the E-step over z = (x - shift) / scale; means and factors are in the units of z.
 
     Parameters
     ----------
     x : (n, D) array
     weights : (K,) array, or (K + 1,)
-        One more is the share of noise, whose log densities are the last row of the labels.
+        With K + 1 weights, the last is the share of noise; its log densities are the last row of ``log_labels``.
     means : (K, D) array
     factors : (K, D) or (K, D, D) array
         Standard deviations, or lower Cholesky factors of the covariances.
     sample_weight : (n,) array, optional
-        Observation weights, not negative.
+        Frequency weights, not negative.
     log_labels : (K, n) array, optional
-        Logarithms of what is known of each observation's component; if of fewer components, of the last ones.
+        Log label probabilities. With fewer rows than components, they belong to the last components.
     known : Exact, Errors, Groups, Intervals or Nodes
-        What is known of the values, or nodes in their place. Weights and labels of groups and intervals are in their order.
+        What is known of the values, or quadrature nodes that replace them. For groups and intervals, weights and labels
+        must be in their ``order``.
     nu : (K,) array, optional
-        Degrees of freedom, of t distributions; their values must be known as they are.
+        Degrees of freedom, if components are t distributions; values must be exact.
     shift, scale : float or (D,) array
-        The data are standardised in passing, without a copy.
+        The data are standardised block by block, without a copy.
 
     Returns
     -------
@@ -136,7 +137,7 @@ def log_density(
     x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None,
     known: Kind = EXACT, nu: FloatArray | None = None,
 ) -> FloatArray:  # fmt: skip
-    """Log sum_k a_ik w_k N(x_i; mu_k, Sigma_k) of rows (n, D) for one set of parameters or many (S, ...): (n,) or (S, n)."""
+    """Log sum_k a_ik w_k N(x_i; mu_k, Sigma_k), with label probabilities a_ik: (n,), or (S, n) for S sets of parameters."""
     result = np.empty((*weights.shape[:-1], len(x)))
     none = np.empty((0, len(x), weights.shape[-1]))
     _fill_log_densities(x, weights, means, factors, log_labels, known, nu, result.reshape(-1, len(x)), none)
@@ -147,7 +148,7 @@ def responsibilities(
     x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None,
     known: Kind = EXACT, nu: FloatArray | None = None,
 ) -> FloatArray:  # fmt: skip
-    """Probability of each component given each observation for one set of parameters or many: (n, K) or (S, n, K)."""
+    """Probability of each component given each observation: (n, K), or (S, n, K) for S sets of parameters."""
     result = np.empty((*weights.shape[:-1], len(x), weights.shape[-1]))
     each = result.reshape(-1, *result.shape[-2:])
     _fill_log_densities(x, weights, means, factors, log_labels, known, nu, np.empty((len(each), len(x))), each)
@@ -181,7 +182,7 @@ def _labels(log_labels: FloatArray | None, x: FloatArray) -> FloatArray:
 
 
 def inverse_factors(factors: FloatArray) -> FloatArray:
-    """Inverses of lower triangular matrices (..., D, D), row after row by substitution."""
+    """Inverses of lower triangular matrices (..., D, D) by forward substitution."""
     size = factors.shape[-1]
     inverse = np.zeros(factors.shape)
     for d in range(size):
@@ -192,7 +193,7 @@ def inverse_factors(factors: FloatArray) -> FloatArray:
 
 
 def without_zeros(means: FloatArray, factors: FloatArray) -> FloatArray:
-    """Cholesky factors, or their diagonals where there is nothing else in any of them."""
+    """Cholesky factors, or only their diagonals if all factors are diagonal."""
     if factors.ndim == means.ndim:
         return factors
     matrices = factors.reshape(-1, *factors.shape[-2:])
@@ -206,7 +207,7 @@ def _coefficients(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """c, mu and H of the kernels: log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2; a diagonal H is (D, 1).
 
-    Of t distributions c_k is the log density at the centre, too.
+    For t distributions c_k is also the log joint density at x = mu_k.
     """
     are_matrices = factors.ndim > means.ndim
     scales = np.diagonal(factors, axis1=-2, axis2=-1) if are_matrices else factors

@@ -1,4 +1,4 @@
-"""Allocations of observations known as they are, a block at a time: compiled once, and called by address."""
+"""Allocations of exact observations, a block at a time: compiled once, and called by address."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bayesgmm.kernels.multivariate import add_moments, deviate, fill_joint, stan
 from bayesgmm.kernels.pointers import FLOATS, at, call, held, pointer
 from bayesgmm.kernels.sums import address_of
 
-_DRAW, _SUM = 1, 2  # what the compiled function is asked for; 3 for both
-_TOGETHER = 4_096  # observations of one call
+_DRAW, _SUM = 1, 2  # what the compiled function does; 3 for both
+_TOGETHER = 4_096  # observations per call
 
 
 @cache
@@ -26,9 +26,9 @@ def address_of_allocation() -> int:
 
 @compiled(fastmath=STRICT)
 def allocate(rng, function, x, copies, log_labels, offsets, mu, h, z, counts, first, second):
-    """Draw z (n) given the components, and add to their counts, and to first and second moments about their means.
+    """Draw z (n) given the components; add to their counts, and to first and second moments about their means.
 
-    Where there are ``copies`` (n), and not None, z is that of the first copy of each observation.
+    If ``copies`` (n) is not None, z holds the component of the first copy of each observation.
     """
     if function == 0:
         raise ValueError("rows must be those of for_allocation")
@@ -59,7 +59,7 @@ def allocate(rng, function, x, copies, log_labels, offsets, mu, h, z, counts, fi
 
 @compiled(fastmath=STRICT)
 def divide_copies(rng, copies, chosen, cumulated):
-    """Put in place of ``cumulated`` how many copies, the first of which is allocated, are of each component."""
+    """Replace cumulated weights by the number of copies in each component; the first copy is in component ``chosen``."""
     left = np.int64(copies) - 1
     if left < 0:
         cumulated[:] = 0.0
@@ -77,7 +77,10 @@ def _allocate(
     asked, begin, m, x, log_labels, n, all_k, k, n_features, width_of_h, n_labels, offsets, mu, h, shares, chosen, counts,
     first, second,
 ):  # fmt: skip
-    """Turn uniform numbers into components, and shares into cumulated ones, or into ones and zeros if sums follow."""
+    """Replace the uniform numbers in ``chosen`` by components, and add to the sums, as ``asked``.
+
+    If it only draws, ``shares`` become cumulated weights; if it also sums, indicators of the chosen component.
+    """
     width, (shift, inverse_scale) = width_of_block(n_features, all_k), no_unit(n_features)
     x_of_all, known = carray(pointer(x), (n, n_features)), carray(pointer(log_labels), (n_labels, n))
     c, mean, whiteners = carray(offsets, (all_k,)), carray(mu, (k, n_features)), carray(h, (k, n_features, width_of_h))

@@ -1,4 +1,4 @@
-"""Triangular factors F of precisions F'F, in the coordinates of :mod:`bayesgmm.model.wishart`: sums, traces and slopes."""
+"""Triangular factors F of precisions F'F in the coordinates of :mod:`bayesgmm.model.wishart`, and their gradients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bayesgmm.kernels.compiled import STRICT, compiled
 
 @compiled(fastmath=STRICT)
 def fill_factor(coordinates, factor):
-    """F (D, D) from coordinates; returns sum_i l_i."""
+    """Fill F (D, D) from its coordinates; return log det F = sum_i l_i."""
     log_determinant, at = 0.0, 0
     for i in range(len(factor)):
         diagonal = math.exp(coordinates[at + i])
@@ -35,7 +35,7 @@ def add_gram(factor, gram):
 
 @compiled(fastmath=STRICT)
 def add_slopes(factor, product, times, coordinates_slopes):
-    """Slopes of times * tr(S F'F) / 2 for symmetric S: d/dF = times * F S (lower part), carried to the coordinates."""
+    """Add the gradient of times * tr(S F'F) / 2, S symmetric, by the coordinates: d/dF = times * F S (lower part)."""
     size, at = len(factor), 0
     for i in range(size):
         for j in range(i + 1):
@@ -51,7 +51,7 @@ def add_slopes(factor, product, times, coordinates_slopes):
 
 @compiled(fastmath=STRICT)
 def trace(one, other):
-    """tr(A B) of symmetric matrices."""
+    """tr(A B) for symmetric matrices A and B."""
     result = 0.0
     for i in range(len(one)):
         for j in range(len(one)):
@@ -61,7 +61,7 @@ def trace(one, other):
 
 @compiled(fastmath=STRICT)
 def add_powers(coordinates, slopes, size, power):
-    """sum_i (power - D - 1 + 2i) l_i, i = 1..D; its slopes are added."""
+    """Return sum_i (power - D - 1 + 2i) l_i, i = 1..D; add its gradient."""
     value, at = 0.0, 0
     for i in range(size):
         exponent = power - size - 1 + 2 * (i + 1)

@@ -1,13 +1,13 @@
-"""Observations of several features of which some entries are missing at random, or measured with errors.
+"""E-step for several features, with entries that are missing at random or measured with errors.
 
-Where the entries o are known up to errors with the covariance E, with d = x_o - mu_o and T = Sigma_oo + E = C C',
+Let o be the observed entries of a row, E the covariance of their errors, d = x_o - mu_o and T = Sigma_oo + E = C C'. Then
 
-    log w_k p(x_o | k) = log w_k - sum_a log C_aa - |o| log(2 pi) / 2 - |C^-1 d|^2 / 2,
+    log w_k p(x_o | k) = log w_k - sum_a log C_aa - |o| log(2 pi) / 2 - |C^-1 d|^2 / 2.
 
-and given these and k the distance of the whole row from mu has mean A d and covariance Sigma - A Sigma_o., with
-A = Sigma_.o T^-1.
-Observations of which the same is known are a group. Its sums are formed in the entries known, by the kernel of exact rows,
-and taken to D features once for each component.
+Let A = Sigma_.o T^-1. Given x_o and k, the true row has covariance Sigma - A Sigma_o. and mean mu + A d.
+
+Observations with the same observed entries and the same E form a group. The kernel for exact rows computes a group's sums
+over the observed entries. They are extended to all D features once per component.
 
 References
 ----------
@@ -32,23 +32,23 @@ from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF, begin_sums, has_nan
 from bayesgmm.kernels.compiled import SUMS, compiled
 from bayesgmm.kernels.pointers import pointer
 
-AHEAD = 5  # numbers of a group before its features
+AHEAD = 5  # numbers before the features in a row of the table
 
 
 class Groups(NamedTuple):
-    """Observations (n, D) in groups of which the same entries are known up to the same errors.
+    """Observations (n, D) in groups with the same observed entries and the same error covariance.
 
     Attributes
     ----------
     table : (G, 5 + D) array of int
-        Of each group where its observations begin and end in the order of groups, the number O of entries known, the
-        addresses of their values (m, O) and of the errors' covariance (O, O), 0 if there is none, and the O features.
+        A row for each group: begin and end of its observations in the order of groups; the number O of observed entries;
+        the address of their values (m, O); that of the error covariance (O, O), or 0 if there is none; the O features.
     order : (n,) array of int
-        Which observation stands where in the order of groups.
+        Index of the observation at each position in the order of groups.
     head : (2,) array of int
         G, and the address of the table.
     values, errors : arrays
-        What is at the other addresses.
+        The memory at the addresses in the table.
     """
 
     table: NDArray[np.int64]
@@ -59,7 +59,7 @@ class Groups(NamedTuple):
 
     @property
     def address(self) -> int:
-        """Where the head begins."""
+        """Address of the head."""
         return int(self.head.ctypes.data)
 
     def is_one(self, n_features: int) -> bool:
@@ -68,7 +68,7 @@ class Groups(NamedTuple):
 
 
 def groups_of(x: FloatArray, error: FloatArray | None) -> Groups:
-    """Groups of observations (n, D), NaN where nothing is known, of which errors have the covariances (n, D, D)."""
+    """Group observations (n, D), NaN where missing, with error covariances (n, D, D) or None."""
     n, n_features = x.shape
     known = ~np.isnan(x)
     same = _alike(np.packbits(known, axis=1))
@@ -80,8 +80,8 @@ def groups_of(x: FloatArray, error: FloatArray | None) -> Groups:
     ends = np.append(begins[1:], n)
     table, values, errors = np.zeros((len(begins), AHEAD + n_features), dtype=np.int64), [], []
     of_pattern = _alike(np.packbits(known[order[begins]], axis=1))
-    at, at_error = 0, 0  # of what comes next among all values, and all errors
-    for pattern in range(of_pattern.max() + 1):  # the groups of one follow each other, as `same` goes by the pattern first
+    at, at_error = 0, 0  # offsets of the next block within values and errors
+    for pattern in range(of_pattern.max() + 1):  # its groups are adjacent, since `same` sorts by pattern first
         mine = np.flatnonzero(of_pattern == pattern)
         members, observed = order[begins[mine[0]] : ends[mine[-1]]], np.flatnonzero(known[order[begins[mine[0]]]])
         size = len(observed)
@@ -104,7 +104,7 @@ def groups_of(x: FloatArray, error: FloatArray | None) -> Groups:
 
 
 def _alike(rows: NDArray[Any]) -> NDArray[np.int64]:
-    """A number for each row, the same for rows that are the same."""
+    """Integer labels of the rows, equal for equal rows."""
     contiguous = np.ascontiguousarray(rows)
     whole = contiguous.view(np.dtype((np.void, contiguous.itemsize * contiguous.shape[1])))
     return np.unique(whole.reshape(-1), return_inverse=True)[1]
@@ -119,7 +119,7 @@ def table_at(address, n_features):
 
 @compiled(fastmath=SUMS)
 def fill_inverse(factor, inverse):
-    """The inverse of a lower triangular matrix, row after row."""
+    """Fill the inverse of a lower triangular matrix."""
     for a in range(len(factor)):
         for b in range(len(factor)):
             total = 1.0 if a == b else 0.0
@@ -130,9 +130,9 @@ def fill_inverse(factor, inverse):
 
 @compiled(fastmath=SUMS)
 def fill_marginal(cov, group, unit, marginal, inverse):
-    """Fill T's lower factor C and its inverse, (O, O), of one component; returns log det C.
+    """Fill the Cholesky factor C of T, and C^-1, both (O, O), for one component; return log det C.
 
-    ``unit`` (D) is what errors are multiplied by.
+    The errors of each feature are multiplied by ``unit`` (D).
     """
     size = group[2]
     features = group[AHEAD : AHEAD + size]
@@ -153,7 +153,7 @@ def fill_marginal(cov, group, unit, marginal, inverse):
 
 @compiled(fastmath=SUMS)
 def fill_root_of_errors(group, root):
-    """Fill the lower factor (O, O) of the errors' covariance, which may be singular."""
+    """Fill the Cholesky factor (O, O) of the error covariance, which may be singular."""
     size = group[2]
     errors = carray(pointer(group[4]), (size if group[4] != 0 else 0, size))
     for a in range(len(errors)):
@@ -169,7 +169,7 @@ def fill_root_of_errors(group, root):
 
 @compiled(fastmath=SUMS)
 def fill_gain(cov, group, inverse, gain):
-    """Fill W = C^-1 Sigma_o. (O, D) of one component: A = W' C^-1, A Sigma_o. = W' W."""
+    """Fill W = C^-1 Sigma_o. (O, D) for one component, so that A = W' C^-1 and A Sigma_o. = W' W."""
     size = group[2]
     for a in range(size):
         for d in range(len(cov)):
@@ -181,7 +181,7 @@ def fill_gain(cov, group, inverse, gain):
 
 @compiled(fastmath=SUMS)
 def _fill_covariance(h, root, cov):
-    """Sigma (D, D) of the E-step's H, and its lower factor; returns log |Sigma| / 2."""
+    """Fill Sigma (D, D) and its Cholesky factor from the E-step's H; return log |Sigma| / 2."""
     size, log_determinant = len(h), 0.0
     if h.shape[1] == 1:
         root[:] = 0.0
@@ -205,14 +205,14 @@ def _fill_covariance(h, root, cov):
 
 @compiled(fastmath=SUMS)
 def fill_coefficients(c, h, roots, covariances, log_w):
-    """Covariances (K, D, D), their factors and log weights of components as the E-step takes them."""
+    """Fill covariances (K, D, D), their Cholesky factors and the log weights from the E-step's coefficients."""
     for j in range(len(h)):
         log_w[j] = c[j] + _fill_covariance(h[j], roots[j], covariances[j]) + h.shape[1] * HALF_LOG_2PI
 
 
 @compiled(fastmath=SUMS)
 def fill_of_group(group, unit, c, log_w, mu, covariances, marginal, inverse, offsets, means, whiteners):
-    """The E-step's coefficients of what is known of a group: as of exact rows of O features."""
+    """Fill the E-step's coefficients for a group's observed entries, as for exact rows with O features."""
     size = group[2]
     offsets[len(log_w) :] = c[len(log_w) :]
     for j in range(len(log_w)):
@@ -226,7 +226,7 @@ def fill_of_group(group, unit, c, log_w, mu, covariances, marginal, inverse, off
 
 @compiled(fastmath=SUMS, inline=True)
 def accumulate(address, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
-    """Fill N (K), S1 (K, D) and S2, of the shape of h, of the rows behind what is known; return the log-likelihood.
+    """Fill N (K), S1 (K, D) and S2 (shape of h) of the true rows; return the log-likelihood.
 
     Weights and labels are in the order of groups.
     """
@@ -298,9 +298,9 @@ def _add_completed(group, count, first_known, second_known, inverse, gain, cov, 
 
 @compiled(fastmath=SUMS)
 def log_densities(address, order, log_labels, c, mu, h, out, shares):
-    """Log density of what is known of every row for every set of parameters: see :mod:`.univariate`.
+    """Log density of the observed entries of every row for every set of parameters: see :mod:`.univariate`.
 
-    Labels are in the order of groups, results in that of the rows.
+    Labels are in the order of groups, results in the order of the rows.
     """
     n_sets, k, n_features = mu.shape
     table, unit = table_at(address, n_features), no_unit(n_features)[1]

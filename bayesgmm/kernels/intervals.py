@@ -1,17 +1,16 @@
-"""Values of which only an interval is known: bins, rounding, censoring; independent features, diagonal covariances.
+"""E-step for values known only to lie in intervals (bins, rounding, censoring); diagonal covariances.
 
-With the E-step's coefficients of component k (:mod:`.multivariate`) and the ends l, u of an interval in standard deviations
-from mu, a = (l - mu) / sigma and b = (u - mu) / sigma, an interval's factor is
+Let t = (x - mu) / sigma, and a < t < b the interval in standard deviations. Its probability and moments are
 
-    P = Phi(b) - Phi(a),    E[t | a < t < b] = (phi(a) - phi(b)) / P,    E[t^2 | a < t < b] = 1 + (a phi(a) - b phi(b)) / P,
+    P = Phi(b) - Phi(a),    E[t | a < t < b] = (phi(a) - phi(b)) / P,    E[t^2 | a < t < b] = 1 + (a phi(a) - b phi(b)) / P.
 
-for t = (x - mu) / sigma. Ends that are equal are a value known as it is, with its density. A lower tail is mirrored into an
-upper one; there all is divided by phi(a), which leaves Mills' ratios. Over a short interval of width w about m phi is
-integrated as a series in the Hermite polynomials He_n that its Taylor expansion consists of,
+Equal ends mean an exact value, which contributes its density. Lower tails are mirrored into upper tails. In a tail
+everything is divided by phi(a), which leaves Mills' ratios. Over a short interval of width w about m, the Taylor series of
+phi is integrated. It consists of the Hermite polynomials He_n,
 
     P = w phi(m) sum_k w^2k He_2k(m) / (4^k (2k + 1)!),
 
-and the moments are its derivatives by m.
+and derivatives with respect to m give the moments.
 
 References
 ----------
@@ -36,36 +35,36 @@ from bayesgmm.kernels.pointers import copy
 
 _ROOT_HALF_PI = math.sqrt(0.5 * math.pi)
 _ROOT_2PI = math.sqrt(2.0 * math.pi)
-_ASYMPTOTIC = 36.0  # standard deviations, from which on five terms of Mills' ratio have all digits
-_SHORT = 1.0  # the change of log phi, and the standard deviations, up to which an interval is short
-_LAST = 9.0  # standard deviations, or what tails fall by in as many, beyond which there is nothing to sum
-_PANELS = 128
-_TAIL = 0.5  # standard deviations from which on exponential proposals are accepted more often than normal ones
+_ASYMPTOTIC = 36.0  # standard deviations from which the asymptotic series of Mills' ratio is exact to rounding
+_SHORT = 1.0  # the series serves up to this width, and up to this change of log phi over the interval
+_LAST = 9.0  # integration stops 9 standard deviations from 0, or, in a tail, where the density has fallen as much
+_PANELS = 128  # of Simpson's rule
+_TAIL = 0.5  # standard deviations from which exponential proposals are accepted more often than normal ones
 
 
 def _reach(k: int) -> float:
     """The largest width, and change of log phi, at which the k-th term of the series is below the rounding error of P.
 
-    With m w and w at most r it is at most r^2k times a number, as w^n He_n(m) / n! is the sum of
-    (m w)^(n - 2j) / (n - 2j)! (-w^2 / 2)^j / j!.
+    w^n He_n(m) / n! is the sum over j of (m w)^(n - 2j) / (n - 2j)! (-w^2 / 2)^j / j!. With m w and w at most r, it is at
+    most r^n times a number.
     """
     each = ((2 * k - 2 * j, j) for j in range(k + 1))
     largest = sum(0.5**i / math.factorial(i) * 0.125**j / math.factorial(j) for i, j in each)
     return float((2.0**-54 * (2 * k + 1) / largest) ** (0.5 / k))
 
 
-_REACHES = (0.0, *map(_reach, range(1, 16)))  # the last ones are beyond what is short
+_REACHES = (0.0, *map(_reach, range(1, 16)))  # the last ones exceed _SHORT
 
 
 class Intervals(NamedTuple):
-    """Observations (n, D) of which intervals are known, in the order of their ends: the same are computed once.
+    """Intervals of observations (n, D), sorted by their ends, so that equal intervals are adjacent and computed once.
 
     Attributes
     ----------
     ends : (2, n, D) array
-        Lower and upper; the same where a value is known as it is, infinite where nothing bounds it.
+        Lower and upper ends; equal for an exact value, infinite where there is no bound.
     order : (n,) array of int
-        Which observation stands where.
+        Index of the observation at each position.
     """
 
     ends: FloatArray
@@ -73,19 +72,19 @@ class Intervals(NamedTuple):
 
     @property
     def address(self) -> int:
-        """Where they begin."""
+        """Address of the ends."""
         return int(self.ends.ctypes.data)
 
 
 def intervals_of(lower: FloatArray, upper: FloatArray) -> Intervals:
-    """Of ends (n, D)."""
+    """Sort intervals with these ends (n, D)."""
     order = np.lexsort((*upper.T, *lower.T))
     return Intervals(given(np.stack([lower[order], upper[order]])), order)
 
 
 @compiled(fastmath=STRICT)
 def are_alike(ends, i, j):
-    """Whether of two rows the same is known."""
+    """Whether two rows have the same intervals."""
     for d in range(ends.shape[2]):  # noqa: SIM110
         if ends[0, i, d] != ends[0, j, d] or ends[1, i, d] != ends[1, j, d]:
             return False
@@ -94,7 +93,7 @@ def are_alike(ends, i, j):
 
 @compiled(fastmath=STRICT)
 def mills(a):
-    """Q(a) / phi(a) of a >= 0, with Q the upper tail's probability."""
+    """Mills' ratio Q(a) / phi(a) for a >= 0, with Q the upper tail probability."""
     if a < _ASYMPTOTIC:
         return _ROOT_HALF_PI * math.exp(0.5 * a * a) * math.erfc(ROOT_HALF * a)
     v = 1.0 / a / a
@@ -103,7 +102,7 @@ def mills(a):
 
 @compiled(fastmath=STRICT)
 def log_probability(a, b, width):
-    """Log P(a < t < b) of a standard normal t; the width b - a is given for its digits."""
+    """Log P(a < t < b) for t standard normal; ``width`` is b - a to full precision."""
     lower, upper, width = _as_upper(a, b, width)
     if lower == -np.inf:
         return 0.0
@@ -117,7 +116,7 @@ def log_probability(a, b, width):
 
 @compiled(fastmath=STRICT)
 def moments(a, b, width):
-    """Log P(a < t < b), E[t] and E[t^2] of a standard normal t in there; see :func:`log_probability`."""
+    """Log P(a < t < b), and E[t], E[t^2] given a < t < b, for t standard normal; see :func:`log_probability`."""
     lower, upper, width = _as_upper(a, b, width)
     if lower == -np.inf:
         return 0.0, 0.0, 1.0
@@ -182,8 +181,8 @@ def _of_short(middle, width):
 
 @compiled(fastmath=STRICT)
 def draw_between(rng, a, b):
-    """A standard normal t with a < t < b, by rejection."""
-    if not a < b:  # of a component that has collapsed, or ends that a float cannot tell apart
+    """Draw a standard normal t with a < t < b, by rejection."""
+    if not a < b:  # a collapsed component, or ends equal to rounding
         return a
     mirrored = a + b < 0.0
     lower, upper = (-b, -a) if mirrored else (a, b)
@@ -209,9 +208,9 @@ def draw_between(rng, a, b):
 
 @compiled(fastmath=STRICT)
 def draw_sums(rng, a, b, many):
-    """Sums of t and t^2 over many independent standard normals t with a < t < b.
+    """Draw the sums of t and t^2 over many independent standard normals t with a < t < b.
 
-    They are drawn from the normal distribution that they tend to, with their means and covariance: of s = t - a.
+    The sums come from their normal limit. Its means and covariance are computed for t less its lower bound.
     """
     mirrored = a + b < 0.0
     lower, upper = (-b, -a) if mirrored else (a, b)
@@ -243,7 +242,7 @@ def draw_sums(rng, a, b, many):
 
 @compiled(fastmath=STRICT)
 def fill_scales(h, log_scale):
-    """What log densities (K, D) are less, log sigma + log(2 pi) / 2, if a probability stands in place of a density."""
+    """Fill log sigma + log(2 pi) / 2, (K, D), to add to c_k where a probability replaces a density."""
     for j in range(len(h)):
         for d in range(h.shape[1]):
             log_scale[j, d] = HALF_LOG_2PI + math.log(ROOT_HALF / h[j, d])
@@ -251,9 +250,9 @@ def fill_scales(h, log_scale):
 
 @compiled(fastmath=STRICT)
 def fill_row(lower, upper, shift, inverse_scale, c, mu, h, log_scale, joint, first, second):
-    """Log joint densities of one row, and mean and mean square (K, D) of the distance of what is behind from mu.
+    """Fill log joint densities of one row, and mean and mean square (K, D) of the true row's deviation from mu.
 
-    ``h`` is (K, D), and ``log_scale`` of :func:`fill_scales`. Where there is no room for moments, (0, D), there are none.
+    ``h`` is (K, D), and ``log_scale`` comes from :func:`fill_scales`. Moments are left out where their arrays are (0, D).
     """
     for j in range(len(c)):
         joint[j] = c[j]
@@ -279,7 +278,7 @@ def fill_row(lower, upper, shift, inverse_scale, c, mu, h, log_scale, joint, fir
 
 @compiled(fastmath=STRICT)
 def _log_total(joint, log_labels, i):
-    """The log density of the i-th row; its joint ones become responsibilities."""
+    """Return the log density of row i; replace its log joint densities by responsibilities."""
     top, total, first = -np.inf, 0.0, len(joint) - len(log_labels)
     for j in range(len(joint)):
         if j >= first:
@@ -295,7 +294,7 @@ def _log_total(joint, log_labels, i):
 
 @compiled(fastmath=STRICT)
 def accumulate(ends, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
-    """Fill N (K), S1 and S2, both (K, D), of the rows behind; return the log-likelihood: see :mod:`.multivariate`."""
+    """Fill N (K), S1 and S2, both (K, D), of the true rows; return the log-likelihood: see :mod:`.multivariate`."""
     if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
     k, n_features = mu.shape
@@ -327,7 +326,7 @@ def accumulate(ends, weight, log_labels, shift, inverse_scale, c, mu, h, counts,
 def log_densities(ends, order, log_labels, c, mu, h, out, shares):
     """Log density of every row for every set of parameters: see :func:`bayesgmm.kernels.multivariate.log_densities`.
 
-    Labels are in the order of the ends, results in that of the rows.
+    Labels are in the order of the ends, results in the order of the rows.
     """
     n_sets, k, n_features = len(c), c.shape[1], mu.shape[2]
     joint, log_scale, no_moments = np.empty(k), np.empty(mu[0].shape), np.empty((0, n_features))

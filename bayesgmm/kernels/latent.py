@@ -1,8 +1,8 @@
-"""The steps of an allocation that depend on what is known of the values: as they are, with errors, in groups, in intervals.
+"""The steps of an allocation that depend on the kind of values: exact, with errors, in groups, in intervals, Student's t.
 
-Of values that are not known exactly those behind them are drawn given the component and added to its sums. In groups
-(:mod:`.groups`) they are drawn by conditioning by simulation: with x* ~ N(0, Sigma) and e* ~ N(0, E), the distance from mu
-x* + A (d - x*_o - e*) has mean A d and covariance Sigma - A Sigma_o.
+If values are not exact, the true values are drawn given the component and added to its sums. Groups (:mod:`.groups`) use
+conditioning by simulation: with x* ~ N(0, Sigma) and e* ~ N(0, E), the true row is mu + x* + A (d - x*_o - e*). Its
+deviation from mu has mean A d and covariance Sigma - A Sigma_o.
 
 References
 ----------
@@ -31,15 +31,15 @@ from bayesgmm.kernels.rows import Exact
 from bayesgmm.kernels.spread import Variances
 from bayesgmm.kernels.student import Student
 
-SUMMED = 1_000.0  # copies of a row from which on their sum is as good as normal: its skewness is at most .06
+SUMMED = 1_000.0  # copies of a row beyond which their sum is drawn as normal: its skewness is at most .06
 
 
 def for_each_kind(
     step: Any, of_variances: Any, of_factors: Any, of_errors: Any, of_groups: Any, of_intervals: Any, of_student: Any = None
 ) -> None:
-    """Give a step, which is a signature with a docstring, its version for each type of its argument ``known``.
+    """Overload a step, declared as a signature with a docstring, for each type of its argument ``known``.
 
-    That for values known as they are depends on the type of ``spread``; of t distributions it is another one where given.
+    For exact values the version depends on the type of ``spread``. t distributions use ``of_student`` if it is given.
     """
     names = list(signature(step).parameters)
     options: Any = {"fastmath": STRICT, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
@@ -53,64 +53,65 @@ def for_each_kind(
 
 
 def begin(known: Any, spread: Any, offsets: Any, blocks: Any) -> Any:
-    """What an allocation needs of the components, whose log weights are within ``offsets``."""
+    """State of an allocation, computed once from the components; ``offsets`` contain their log weights."""
 
 
 def place_of(known: Any, spread: Any, i: Any) -> Any:
-    """Which observation is the i-th."""
+    """Index of the observation at position i."""
 
 
 def fill_log_densities(
     known: Any, spread: Any, x: Any, i: Any, offsets: Any, mu: Any, blocks: Any, inverse: Any, room: Any, difference: Any,
     out: Any,
 ) -> Any:  # fmt: skip
-    """Fill each component's log density at what is known of the i-th observation, and its distances."""
+    """Fill each component's log joint density at observation i; keep intermediate results for :func:`add`."""
 
 
 def add(
     rng: Any, known: Any, spread: Any, i: Any, many: Any, inverse: Any, room: Any, difference: Any, j: Any, sums: Any
 ) -> Any:
-    """Add so many copies of the i-th observation to the sums of component j."""
+    """Add ``many`` copies of observation i to the sums of component j, with true values or scales drawn."""
 
 
 def draw(rng: Any, known: Any, spread: Any, i: Any, inverse: Any, room: Any, difference: Any, j: Any, out: Any) -> Any:
-    """Fill the distance of the row behind the i-th observation from the mean of component j."""
+    """Draw the true row of observation i, as its deviation from the mean of component j."""
 
 
 def add_moments(
     known: Any, spread: Any, i: Any, inverse: Any, room: Any, difference: Any, j: Any, mu: Any, share: Any, mean: Any,
     square: Any,
 ) -> Any:  # fmt: skip
-    """Add, times a share, mean and mean square of the row behind the i-th observation if it is of component j."""
+    """Add mean and mean square of the true row of observation i given component j, times ``share``."""
 
 
 def scales_of(known: Any, spread: Any, counts: Any) -> Any:
-    """How much what is allocated to each component (K) says of its mean: how many, or the sums of their scales."""
+    """Weights (K) of the sample means in the conditionals of the means: counts, or sums of latent scales for t."""
 
 
 def draw_nu(rng: Any, known: Any, spread: Any, counts: Any) -> Any:
-    """Draw the degrees of freedom of components (K) given the scales of what is allocated to them."""
+    """Draw the degrees of freedom of components (K) given the latent scales; nothing for Gaussians."""
 
 
 def move_scales(known: Any, spread: Any, j: Any, to: Any) -> Any:
-    """Give what is summed of the scales of component j to another."""
+    """Copy the sums of latent scales of component j to component ``to``; nothing for Gaussians."""
 
 
 def kind_of_points(known: Any, spread: Any) -> Any:
-    """The kind of values known as they are, of which components have the same distributions."""
+    """The kind of exact values under the same components: Student for t distributions, otherwise Exact."""
 
 
 def nu_of(known: Any, spread: Any, k: Any) -> Any:
-    """Degrees of freedom of K components; none of Gaussians."""
+    """Degrees of freedom of K components; an empty array for Gaussians."""
 
 
 def regroup(
     rng: Any, known: Any, spread: Any, tied: Any, rows: Any, k: Any, c0: Any, b0: Any, inverse_B0: Any, C0: Any, tables: Any,
     z: Any, mu: Any, blocks: Any, inverse: Any, sums: Any,
 ) -> Any:  # fmt: skip
-    """A move that splits or merges clusters, of observations each of which counts once; the new k.
+    """Make a split-merge move; return the new k.
 
-    Of rows with gaps or errors those behind them are drawn given their components, and it is these that are regrouped.
+    With weights, errors of one feature, intervals or t distributions there is no move. For rows in groups, the true rows
+    are drawn given their components, and the move is made on these.
     """
 
 
@@ -136,7 +137,7 @@ def _regroup_of_groups(
 
 @compiled(fastmath=STRICT)
 def _draw_behind(rng, table, order, room, z, mu, sums):
-    """Draw the rows (n, D) behind those in groups given their components, and put their sums in place of those there are."""
+    """Draw the true rows (n, D) of rows in groups, given their components; replace the sums by those of the new rows."""
     (k, n_features), (_, first, second) = (len(room[2]), mu.shape[1]), sums
     x, current = np.zeros((len(z), n_features)), room[3]
     first[:k], second[:k] = 0.0, 0.0
@@ -165,7 +166,7 @@ def _begin_exact(known, spread, offsets, blocks):
 
 
 def _begin_student(known, spread, offsets, blocks):
-    """Log constants, powers, and room for squared distances."""
+    """Log constants of the t distributions and scratch for squared distances, (2, K); clear the sums of scales."""
     room = np.empty((2, len(offsets)))
     _begin_sums_of_scales(known.nu, known.tails, spread.n_features, room)
     return room
@@ -184,7 +185,7 @@ def _begin_groups(known, spread, offsets, blocks):
     groups.fill_coefficients(offsets, steps.whiteners_of(spread, k, blocks), roots, covariances, log_w)
     current = np.empty(1, np.int64)
     current[0] = -1
-    matrices = np.empty((3, k, size, size))  # C, its inverse, and W, of the current group
+    matrices = np.empty((3, k, size, size))  # C, C^-1 and W of the current group
     vectors = np.empty((k + 3, size))  # C^-1 d of each component, and scratch
     return roots, covariances, log_w, current, matrices, np.empty(k), vectors, np.empty((size, size)), np.ones(size)
 
@@ -237,7 +238,7 @@ def _fill_of_students(known, spread, x, i, offsets, mu, blocks, inverse, room, d
 
 @compiled(fastmath=STRICT)
 def _put_tails(nu, offsets, room, n_features, out):
-    """Log densities of t distributions in place of Gaussians'; squared distances are kept."""
+    """Replace Gaussian log densities by those of t distributions, and keep the squared Mahalanobis distances."""
     for j in range(len(offsets)):
         room[1, j] = 2.0 * (offsets[j] - out[j])
         out[j] = offsets[j] + room[0, j] - 0.5 * (nu[j] + n_features) * math.log1p(room[1, j] / nu[j])
@@ -276,7 +277,7 @@ def _fill_of_one(table, i, mu, room, out):
 
 @compiled(fastmath=STRICT)
 def _enter_group(table, i, room):
-    """Make the group of the i-th observation the current one: observations are asked for in their order."""
+    """If observation i begins the next group, make that the current one; i must increase in steps of one."""
     _, covariances, log_w, current, matrices, log_determinants, _, of_errors, unit = room
     if current[0] + 1 < len(table) and i == table[current[0] + 1, 0]:
         current[0] += 1
@@ -289,7 +290,7 @@ def _enter_group(table, i, room):
 
 @compiled(fastmath=STRICT)
 def _fill_white(group, i, mu, room, j):
-    """Fill C^-1 d of component j for the i-th observation, of the current group; the square of its length."""
+    """Fill C^-1 d of component j for observation i of the current group; return its squared length."""
     matrices, vectors, size = room[4], room[6], group[2]
     values, distance = carray(pointer(group[3]), (group[1] - group[0], size))[i - group[0]], 0.0
     for a in range(size):
@@ -324,7 +325,7 @@ def _add_of_students(rng, known, spread, i, many, inverse, room, difference, j, 
 
 @compiled(fastmath=STRICT)
 def _add_scaled(rng, nu, tails, many, room, behind, j, sums):
-    """Add as many rows times their scales, which are drawn: see :func:`_add_measured`."""
+    """Draw latent scales of ``many`` copies; add the copies, times their scales. Compiled as :func:`_add_measured` is."""
     counts, first, second = sums
     scale, of_logs = student.draw_scale(rng, nu[j], room[1, j], len(behind), many)
     counts[j] += many
@@ -398,12 +399,12 @@ def _add_of_errors(rng, known, spread, i, many, inverse, room, difference, j, su
 
 @compiled(fastmath=STRICT)
 def _add_measured(rng, mean, variance, many, j, sums):
-    """Add the sums of as many values of one feature behind a measurement, whose scatter is a chi-squared variate.
+    """Add the sums of ``many`` true values of one measurement, drawn as their mean and a chi-squared scatter.
 
-    A function of its own, as :func:`bayesgmm.kernels.sweeps._clear` is.
+    Compiled separately, as :func:`bayesgmm.kernels.allocate._clear` is.
     """
     counts, first, second = sums
-    behind = mean + math.sqrt(variance / many) * rng.standard_normal()  # the mean of all copies
+    behind = mean + math.sqrt(variance / many) * rng.standard_normal()  # mean of the copies' true values
     counts[j] += many
     first[j, 0] += many * behind
     squares = carray(at(second[j]), (1,))
@@ -418,7 +419,7 @@ def _add_of_intervals(rng, known, spread, i, many, inverse, room, difference, j,
 
 @compiled(fastmath=STRICT)
 def _add_bounded(rng, ends, i, many, h, behind, mu, j, sums):
-    """Add as many rows behind the i-th: see :func:`_add_measured`."""
+    """Draw and add ``many`` true rows of row i. Compiled separately, as :func:`_add_measured` is."""
     counts, first, second = sums
     counts[j] += many
     if many > SUMMED:
@@ -431,7 +432,7 @@ def _add_bounded(rng, ends, i, many, h, behind, mu, j, sums):
 
 @compiled(fastmath=STRICT)
 def _add_many(rng, lower, upper, many, mu, h, sums, first, second):
-    """Add as many rows behind one of intervals, of which sums alone are drawn; products of different features by means."""
+    """Add ``many`` true rows of one row of intervals, drawing only their sums; cross products are those of the means."""
     size = len(mu)
     for a in range(size):
         sd, distance = ROOT_HALF / h[a], lower[a] - mu[a]
@@ -450,7 +451,7 @@ def _add_many(rng, lower, upper, many, mu, h, sums, first, second):
 
 @compiled(fastmath=STRICT)
 def _draw_of_row(rng, lower, upper, mu, h, behind):
-    """Fill the distance from the mean of a component of the row behind intervals."""
+    """Draw a true row within one row of intervals, as its deviation from the mean of its component."""
     for d in range(len(behind)):
         behind[d] = lower[d] - mu[d]
         if lower[d] != upper[d]:
@@ -464,7 +465,7 @@ def _add_of_groups(rng, known, spread, i, many, inverse, room, difference, j, su
 
 @compiled(fastmath=STRICT)
 def _add_in_group(rng, table, many, room, j, sums):
-    """Add as many rows behind the one last looked at: see :func:`_add_measured`."""
+    """Draw and add ``many`` true rows of the current observation. Compiled separately, as :func:`_add_measured` is."""
     counts, first, second = sums
     counts[j] += many
     for _ in range(int(many)):
@@ -473,7 +474,7 @@ def _add_in_group(rng, table, many, room, j, sums):
 
 @compiled(fastmath=STRICT)
 def _add_row(behind, first, second):
-    """Add a row to the sums of its component, the second of which are squares, or products in a lower triangle."""
+    """Add a deviation to the first and second moments of its component: squares, or the lower triangle of products."""
     size = len(behind)
     for a in range(size):
         first[a] += behind[a]
@@ -486,7 +487,7 @@ def _add_row(behind, first, second):
 
 @compiled(fastmath=STRICT)
 def _draw_of_group(rng, table, room, j):
-    """The distance from the mean of component j of the row behind the one last looked at."""
+    """Draw the true row of the current observation, as its deviation from the mean of component j."""
     roots, _, log_w, current, matrices, _, vectors, of_errors, _ = room
     group, k = table[current[0]], len(log_w)
     size, n_features = group[2], roots.shape[1]

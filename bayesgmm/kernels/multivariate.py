@@ -1,8 +1,8 @@
 """The E-step kernel for several features.
 
-Component k is (c_k, mu_k, H_k) with log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2, where H_k is lower triangular,
-(D, D), or diagonal and given as (D, 1); noise is as in :mod:`.univariate`. Inside a block features come first, so that
-neighbours in memory are neighbouring observations.
+Component k is (c_k, mu_k, H_k) with log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2. H_k is lower triangular, (D, D),
+or diagonal and stored as (D, 1). Noise is as in :mod:`.univariate`. A block is stored as (D, m), so that operations on
+neighbouring observations are vectorised.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from bayesgmm.kernels.blocks import (
 )
 from bayesgmm.kernels.compiled import SUMS, compiled
 
-_BLOCK = 128  # observations handled together
-_SCRATCH = 2_048  # numbers of one such block of all features, which with another one stay in the first-level cache
+_BLOCK = 128  # largest number of observations in a block
+_SCRATCH = 2_048  # numbers in a block of all features: two such blocks stay in the L1 cache
 
 
 @compiled(fastmath=SUMS)
 def width_of_block(n_features, k):
-    """How many observations are handled together."""
+    """Number of observations in a block."""
     return max(8, min(_BLOCK, _SCRATCH // n_features, block_width(k)))
 
 
 @compiled(fastmath=SUMS)
 def standardise(block, shift, inverse_scale, z):
-    """Observations (m, D) into z (D, m)."""
+    """Standardise observations (m, D) into z (D, m)."""
     for d in range(block.shape[1]):
         centre, factor, row = shift[d], inverse_scale[d], z[d]
         for i in range(len(block)):
@@ -48,7 +48,7 @@ def standardise(block, shift, inverse_scale, z):
 
 @compiled(fastmath=SUMS)
 def deviate(z, mean, deviation, m):
-    """Fill z - mean, features first."""
+    """Fill deviation (D, m) = z - mean."""
     for d in range(len(mean)):
         centre, source, row = mean[d], z[d], deviation[d]
         for i in range(m):
@@ -57,7 +57,7 @@ def deviate(z, mean, deviation, m):
 
 @compiled(fastmath=SUMS, inline=True)
 def whiten(deviation, h, out, m):
-    """out_i = sum_d h_d deviation_di over the len(h) first features, four of them at a time."""
+    """Fill out_i = sum_d h_d deviation_di over the first len(h) features, four at a time."""
     for i in range(m):
         out[i] = 0.0
     d = 0
@@ -76,7 +76,7 @@ def whiten(deviation, h, out, m):
 
 @compiled(fastmath=SUMS, inline=True)
 def add_products(one, deviation, sums, m):
-    """sums_d += sum_i one_i deviation_di over the len(sums) first features, four of them at a time."""
+    """Add sum_i one_i deviation_di to sums_d over the first len(sums) features, four at a time."""
     d = 0
     while d + 4 <= len(sums):
         row0, row1, row2, row3 = deviation[d], deviation[d + 1], deviation[d + 2], deviation[d + 3]
@@ -101,7 +101,7 @@ def add_products(one, deviation, sums, m):
 
 @compiled(fastmath=SUMS, inline=True)
 def fill_joint(z, log_labels, c, mu, h, deviation, y, joint, top, total, m):
-    """For one block: joint_ki = exp(log_joint_ki - top_i), top_i = max_k log_joint_ki, total_i = sum_k joint_ki."""
+    """Fill one block: joint_ki = exp(log_joint_ki - top_i), top_i = max_k log_joint_ki, total_i = sum_k joint_ki."""
     k, n_features = mu.shape
     triangular = h.shape[2] > 1
     for i in range(m):
@@ -131,7 +131,7 @@ def fill_joint(z, log_labels, c, mu, h, deviation, y, joint, top, total, m):
     check = 0.0
     for i in range(m):
         check += top[i] + total[i]
-    if not is_finite(check):  # a point out of reach of every component: the farthest that a float can tell
+    if not is_finite(check):  # squares overflow for a very distant point: clip its distances
         _far_joint(z, c, mu, h, joint, top, m)
         if len(log_labels) > 0:
             fill_noise(c, k, joint, m)
@@ -141,7 +141,7 @@ def fill_joint(z, log_labels, c, mu, h, deviation, y, joint, top, total, m):
 
 @compiled(fastmath=SUMS)
 def _far_joint(z, c, mu, h, joint, top, m):
-    """Log joint densities with distances no larger than what can be squared."""
+    """Fill log joint densities, with distances clipped so that their squares do not overflow."""
     k, n_features = mu.shape
     for i in range(m):
         top[i] = -np.inf
@@ -167,7 +167,7 @@ def _far_joint(z, c, mu, h, joint, top, m):
 
 @compiled(fastmath=SUMS, inline=True)
 def add_moments(r, deviation, y, first, second, m):
-    """Add one component's moments of a block, weighted by r, to S1 (D) and to S2, of a matrix the lower triangle."""
+    """Add one component's moments of a block, weighted by r, to S1 (D) and S2: diagonal (D, 1) or lower triangle (D, D)."""
     triangular = second.shape[1] > 1
     for d in range(len(first)):
         row, s1, s2 = deviation[d], 0.0, 0.0
@@ -185,7 +185,7 @@ def add_moments(r, deviation, y, first, second, m):
 
 @compiled(fastmath=SUMS)
 def fill_upper(second):
-    """Make matrices (K, D, D) of their lower triangles; diagonals (K, D, 1) stay."""
+    """Symmetrise matrices (K, D, D) from their lower triangles; leave diagonals (K, D, 1) unchanged."""
     for j in range(len(second)):
         for d in range(second.shape[2]):
             for e in range(d):
@@ -194,7 +194,7 @@ def fill_upper(second):
 
 @compiled(fastmath=SUMS, inline=True)
 def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
-    """Fill N (K), S1 (K, D) and S2, of the shape of h, over standardised x (n, D); return the log-likelihood."""
+    """Fill N (K), S1 (K, D) and S2 (shape of h) over standardised x (n, D); return the log-likelihood."""
     if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
     n, (k, n_features) = len(x), mu.shape
@@ -223,7 +223,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
 
 @compiled(fastmath=SUMS)
 def log_densities(x, log_labels, c, mu, h, out, shares):
-    """Log density of every x (n, D) for every set of parameters c (S, K), mu, h, into out (S, n); see :mod:`.univariate`."""
+    """Log density of every x (n, D) for every set of parameters c (S, K), mu, h: see :mod:`.univariate`."""
     n, k, n_features = len(x), c.shape[1], mu.shape[2]
     width = width_of_block(n_features, k)
     z, deviation = np.empty((n_features, width)), np.empty((n_features, width))

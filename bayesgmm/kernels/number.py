@@ -1,12 +1,12 @@
-"""The number of components K given a partition of the observations: the step that makes a sampler telescope.
+"""The telescoping step: draw the number of components K given a partition of the observations.
 
-With n_1, ..., n_K+ the sizes of the occupied components and gamma_K the concentration of the weights
+Let n_1, ..., n_K+ be the sizes of the occupied components, and gamma_K the concentration of the weights. Then
 
     p(K | partition)  ~  p(K)  K! / (K - K+)!  Gamma(gamma_K K) / Gamma(n + gamma_K K)
                          prod_j Gamma(n_j + gamma_K) / Gamma(gamma_K)
 
-for K >= K+ (Frühwirth-Schnatter, Malsiner-Walli & Grün 2021, the third step of their sampler). Where gamma_K is the same for
-all K the product does not matter, and the probabilities depend on the partition by K+ only.
+for K >= K+ (Frühwirth-Schnatter, Malsiner-Walli & Grün 2021, the third step of their sampler). If gamma_K does not depend
+on K, the product cancels, and the probabilities depend on the partition only through K+ and n.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.pointers import copy
 
-_NUMBERS = 2_000_000  # of a table
+_NUMBERS = 2_000_000  # largest number of entries in a table
 
 
 class NumberTables(NamedTuple):
-    """What the step looks up.
+    """Look-up tables for K = 1, ..., M.
 
     Attributes
     ----------
     of_occupied : (R, M) array
-        Row K+ - 1, column K - 1. Where all gamma_K are the same, p(K | K+); else the logarithm of all factors but the
-        product.
+        Row K+ - 1, column K - 1. It holds p(K | K+) if all gamma_K are equal and ``noise`` is 0. Otherwise it holds the
+        logarithm of p(K | partition), up to a constant, without the product.
     rising : (n' + 1, M) or (0, M) array
-        log Gamma(m + gamma_K) / Gamma(gamma_K) for m = 0, ..., n', none where all gamma_K are the same.
+        log Gamma(m + gamma_K) / Gamma(gamma_K) for m = 0, ..., n'; empty if all gamma_K are equal.
     concentrations : (M,) array
         gamma_K.
     log_v : (R,) array
-        The logarithm of V(K+) = sum_K p(K) K! / (K - K+)! Gamma(gamma K) / Gamma(n + gamma K), where all gamma_K are gamma
-        and n does not vary; else empty.
+        Logarithm of V(K+) = sum_K p(K) K! / (K - K+)! Gamma(gamma K) / Gamma(n + gamma K), if all gamma_K equal gamma and
+        ``noise`` is 0; otherwise empty.
     noise : int
-        1 where observations may be noise, so that n, the number of those that are not, varies. ``of_occupied`` is then
-        without the factor that depends on n, and begins with a row for K+ = 0. Else 0.
+        1 if observations may be noise, otherwise 0. With noise, n is the number of observations that are not noise, and
+        varies. ``of_occupied`` then leaves out the factor that depends on n, and begins with a row for K+ = 0.
     """
 
     of_occupied: FloatArray
@@ -53,7 +53,7 @@ class NumberTables(NamedTuple):
 
 
 def number_tables(prior: FloatArray, concentrations: FloatArray, n: int, *, noise: bool = False) -> NumberTables:
-    """Tables for a prior p(K) and concentrations gamma_K, K = 1, ..., M, and n observations, which may be noise."""
+    """Tables for a prior p(K), concentrations gamma_K, K = 1, ..., M, and n observations, which may be noise."""
     with np.errstate(divide="ignore"):
         log_prior = np.log(prior)
     most = len(prior)
@@ -71,18 +71,18 @@ def number_tables(prior: FloatArray, concentrations: FloatArray, n: int, *, nois
 
 
 def log_arrangements(occupied: NDArray[np.int64], k: NDArray[np.int64]) -> FloatArray:
-    """Log K! / (K - K+)!, in how many ways the components that are occupied can be labelled; minus infinity for K < K+."""
+    """Log K! / (K - K+)!, the number of ways to label the occupied components; minus infinity for K < K+."""
     return np.where(k >= occupied, gammaln(k + 1) - gammaln(np.maximum(k - occupied, 0) + 1), -np.inf)
 
 
 def log_normaliser(total: FloatArray, n: int) -> FloatArray:
-    """Log Gamma(total) / Gamma(n + total) of a total concentration gamma_K K."""
+    """Log Gamma(total) / Gamma(n + total), with total = gamma_K K."""
     return gammaln(total) - gammaln(n + total)
 
 
 @compiled(fastmath=STRICT)
 def draw_number(rng, counts, tables, probabilities):
-    """K given the sizes of the occupied components; the probabilities of K = 1, ..., M are filled in."""
+    """Draw K given the sizes of the occupied components; fill the probabilities of K = 1, ..., M."""
     of_occupied, rising, concentrations, _, noise = tables
     occupied, most = len(counts), len(probabilities)
     copy(of_occupied[occupied - 1 + noise], probabilities)
@@ -120,7 +120,7 @@ def draw_number(rng, counts, tables, probabilities):
 
 @compiled(fastmath=STRICT)
 def log_partition(counts, tables):
-    """Log prior probability of a partition with these sizes, some of them zero, the number of components summed out."""
+    """Log prior probability of a partition with these cluster sizes (zeros allowed), with K summed out."""
     of_occupied, _, concentrations, log_v, noise = tables
     occupied, n, most = 0, 0.0, len(concentrations)
     for j in range(len(counts)):
@@ -154,7 +154,7 @@ def log_partition(counts, tables):
 
 @compiled(fastmath=STRICT)
 def bring_forward(counts, places):
-    """Number of occupied components; ``places`` says for each component at which place, occupied ones first, it goes."""
+    """Return the number of occupied components; fill each component's new index, occupied ones first."""
     occupied = 0
     for j in range(len(counts)):
         if counts[j] > 0.0:

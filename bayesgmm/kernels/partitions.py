@@ -1,4 +1,4 @@
-"""Expected losses of partitions under draws of allocations, and the search for smaller ones."""
+"""Expected losses of partitions under draws of allocations, and a greedy search that reduces them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bayesgmm.kernels.compiled import STRICT, compiled
 
 @compiled(fastmath=STRICT)
 def _of(f, entropic, size):
-    """F of a size: looked up, or n log2 n, or n^2."""
+    """F(size): looked up in ``f``, or n log2 n, or n^2 (:func:`bayesgmm.partition`)."""
     if len(f) > 0:
         return f[int(size)]
     if entropic:
@@ -21,9 +21,9 @@ def _of(f, entropic, size):
 
 @compiled(fastmath=STRICT)
 def expected_loss(labels, z, counts, f, entropic, most):
-    """Sum f(n_a) + mean over draws of (sum f(m_b) - 2 sum f(n_ab)), not divided by the unit.
+    """Sum f(n_a) + mean over draws of (sum f(m_b) - 2 sum f(n_ab)), not normalised: see :func:`bayesgmm.partition`.
 
-    An observation counts ``counts`` (n) times.
+    ``counts`` (n) are the weights of the observations.
     """
     n_draws, n = z.shape
     k = int(z.max()) + 1
@@ -48,7 +48,7 @@ def expected_loss(labels, z, counts, f, entropic, most):
 
 @compiled(fastmath=STRICT)
 def sweep(labels, z, counts, f, entropic, most, rng):
-    """Move single observations to where the expected loss is smallest, in random orders, until none moves."""
+    """Move single observations, in random order, to where the expected loss is smallest; at most 100 rounds."""
     n_draws, n = z.shape
     k = int(z.max()) + 1
     own, members = np.zeros(most, counts.dtype), np.zeros(most, np.int64)
@@ -74,7 +74,7 @@ def sweep(labels, z, counts, f, entropic, most, rng):
             for a in range(most):
                 if members[a] == 0 and a != old:
                     if emptied or members[old] == 0:
-                        continue  # one empty cluster is like another
+                        continue  # all empty clusters are equivalent
                     emptied = True
                 gain = 0.0
                 for s in range(n_draws):

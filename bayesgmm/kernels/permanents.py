@@ -1,13 +1,14 @@
-"""Densities of mixtures of products over clusters, summed over all relabellings: permanents by dynamic programming.
+"""Mixture densities summed over all relabellings: permanents by dynamic programming.
 
-A kernel t is a product over clusters j. Of a point with components i its density, summed over the K! ways to give components
-to clusters, is the permanent of the matrix f_ij, the density of component i under cluster j. The permanent over the first
-r rows and a set of r columns is the sum over these columns of the last row's entry times the permanent without both: K 2^K
-products of positive numbers in all, and no cancellation. Rows, then columns, are divided by their largest entries.
+A kernel t is a product of densities over clusters j. Let f_ij be the density of component i under cluster j. The kernel's
+density, summed over the K! ways to assign components to clusters, is the permanent of the matrix f. It is found by expansion
+along rows: the permanent of the first r rows and a set of r columns is a sum over these columns. Each term is the entry in
+row r times the permanent without this row and column. All K 2^K products are of positive numbers, so nothing cancels. Rows,
+then columns, are divided by their largest entries.
 
-Of more components than :data:`MOST_AT_ONCE` most entries count for nothing. Divided by the duals of the best assignment,
-whose entries are one then and no other is larger, what is left falls into blocks that no relabelling leaves, and the
-permanent is the product of theirs.
+With more than :data:`MOST_AT_ONCE` components most entries are negligible. The matrix is first scaled by the duals of the
+best assignment, so that the entries of this assignment are one and no entry is larger. Without its negligible entries the
+matrix is block triangular up to a permutation. Its permanent is the product of the permanents of the diagonal blocks.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from bayesgmm.kernels.assignments import assign, room_for_assignment
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.variates import log_heavy
 
-MOST_AT_ONCE = 8  # components, of which blocks are not looked for
-_LOST = 1e-8  # of a permanent, at most, by the entries that are taken for none
-_NEGLIGIBLE = 20.0  # in logarithms: a kernel that cannot add more than exp(-20) of what there is
-_SMALL = 1e-250  # a permanent that has lost some of its terms to underflow
-_LARGE = 1e200  # of a product, beyond which its logarithm is taken
+MOST_AT_ONCE = 8  # components up to which the permanent is computed without a search for blocks
+_LOST = 1e-8  # largest relative error of a permanent because of neglected entries
+_NEGLIGIBLE = 20.0  # a kernel is skipped if its density is less than exp(-20) of the largest so far
+_SMALL = 1e-250  # below it, a permanent may have lost terms to underflow
+_LARGE = 1e200  # beyond it, a product is replaced by its logarithm
 
 
 @compiled(fastmath=STRICT)
 def subset_steps(k):
-    """For each set of columns in turn, for each of its columns: the set without it, and its entry in the set's last row."""
+    """For each set of r columns and each of its columns: the set without it, and the index of its entry in the r-th row."""
     steps = np.empty((k << (k - 1), 2), np.int32)
     at = 0
     for columns in range(1, 1 << k):
@@ -45,7 +46,7 @@ def subset_steps(k):
 
 @compiled(fastmath=STRICT)
 def log_permanent(log_f, least, steps, scaled, table):
-    """Log permanent of exp(log_f), (K, K), or -inf if it is below ``least``; scratch of sizes K^2 and 2^K."""
+    """Log permanent of exp(log_f), (K, K), or -inf if bounded below ``least``; scratch of sizes K^2 and 2^K."""
     k = len(log_f)
     scale, log_factorial = 0.0, 0.0
     for i in range(k):
@@ -87,7 +88,7 @@ def log_permanent(log_f, least, steps, scaled, table):
 
 @compiled(fastmath=STRICT)
 def _by_logarithms(log_f, steps, table):
-    """The same where no relabelling has all its entries near the largest of their rows and columns."""
+    """Log permanent of exp(log_f) by sums of logarithms: slower, but without underflow."""
     k = len(log_f)
     table[0] = 0.0
     at = 0
@@ -109,9 +110,10 @@ def _by_logarithms(log_f, steps, table):
 
 @compiled(fastmath=STRICT)
 def log_permanent_by_blocks(log_f, least, scratch, table):
-    """The same of a matrix that may fall into blocks; scratch is that of :func:`room_for_blocks`, and of size 2^K.
+    """Log permanent of exp(log_f), (K, K), by blocks, or -inf if bounded below ``least``.
 
-    What is taken for none is so small that all permutations with such an entry are less than ``_LOST`` of the permanent.
+    ``scratch`` comes from :func:`room_for_blocks`, and ``table`` has size 2^K. Entries are neglected only if all
+    permutations that contain one are together less than ``_LOST`` of the permanent.
     """
     cost, shares, order, reached, members, of_assignment = scratch
     k = len(log_f)
@@ -149,16 +151,17 @@ def log_permanent_by_blocks(log_f, least, scratch, table):
             if reached[i] >> j & 1 and reached[j] >> i & 1:
                 members[0, size] = j
                 size += 1
-        if members[0, 0] == i and size > 1:  # a block, looked at when its first comes
+        if members[0, 0] == i and size > 1:  # a block, when its first row comes
             value += math.log(_permanent(log_f, shares, order, members, size, table))
     return value
 
 
 @compiled(fastmath=STRICT)
 def _permanent(log_f, shares, order, members, size, table):
-    """Of the rows and columns that are named; none of the entries is larger than one, and those of the diagonal are one.
+    """Permanent of the block with rows and columns ``members[0, :size]``, with ones on the diagonal and no larger entry.
 
-    Clusters without observations have equal columns. It does not matter which of them are in a set, but how many.
+    Clusters without observations have equal columns. Only the number of such columns in a set matters, so that sets with
+    the same numbers are computed once.
     """
     rows, columns, copies, strides, chosen = members
     groups = 0
@@ -202,14 +205,14 @@ def _are_equal(matrix, one, other):
 
 @compiled(fastmath=STRICT)
 def room_for_blocks(k):
-    """Costs, entries, their order, who is reached from each, a block and its columns, and room for an assignment."""
+    """Scratch for :func:`log_permanent_by_blocks`: costs, scaled entries, assignment, reachability, block, duals."""
     order, reached, members = np.empty(k, np.int64), np.empty(k, np.int64), np.empty((5, k), np.int64)
     return np.empty((k, k)), np.empty((k, k)), order, reached, members, room_for_assignment(k)
 
 
 @compiled(fastmath=STRICT)
 def fill_log_densities(s, t, points, kernels, log_f):
-    """Fill log f_ij of point s and kernel t, up to what all pairs share; see :mod:`bayesgmm.comparison.proposal`."""
+    """Fill log f_ij of point s and kernel t, without terms common to all pairs: see :mod:`bayesgmm.comparison.proposal`."""
     log_w, nu, log_determinants, precisions, eigenvalues, rotations, _, log_freedom = points
     counts, weight_powers, constants, powers, rates, centres, _, _, of_freedom = kernels
     k, n_features = nu.shape[1], nu.shape[2]
@@ -242,9 +245,9 @@ def fill_log_densities(s, t, points, kernels, log_f):
 
 @compiled(fastmath=STRICT)
 def mixture_log_densities(points, kernels, classes, steps, out):
-    """Log mean over kernels of their densities at each point, each summed over all relabellings within the classes.
+    """Fill the log mean over kernels of their densities at each point, summed over relabellings within the classes.
 
-    ``steps`` are those of :func:`subset_steps`, or None where blocks are to be looked for.
+    ``steps`` come from :func:`subset_steps`; with None, permanents are computed by blocks.
     """
     log_w, _, log_determinants, precisions = points[0], points[1], points[2], points[3]
     powers, rates, common = kernels[3], kernels[4], kernels[6]
@@ -261,7 +264,7 @@ def mixture_log_densities(points, kernels, classes, steps, out):
         largest, total = -np.inf, 0.0
         for t in range(n_kernels):
             shared = common[t]
-            for e in range(shares.shape[1]):  # noise and the rest
+            for e in range(shares.shape[1]):  # log shares of noise and of the rest
                 shared += share_powers[t, e] * shares[s, e]
             if tied:
                 shared += powers[t, 0] * log_determinants[s, 0]

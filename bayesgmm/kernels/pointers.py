@@ -1,4 +1,4 @@
-"""Arrays and functions by their addresses, so that compiled code shares the one and is not compiled again with the other."""
+"""Arrays and functions by address: chains share the arrays, and callers do not compile the functions again."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def pointer(_context: Any, _address: Any) -> Any:  # pragma: no cover - runs in 
 
 @compiled(fastmath=STRICT)
 def at(array):
-    """Where an array begins; of one made in the same function see :func:`held`."""
+    """Address of an array; for an array made in the calling function see :func:`held`."""
     return pointer(numba.int64(array.ctypes.data))
 
 
 @compiled(fastmath=STRICT)
 def held(array):
-    """Nothing: numba frees an array where it is mentioned for the last time, whoever still has its address."""
+    """Do nothing, but keep an array alive up to this call: numba frees it after its last use, even if addresses remain."""
 
 
 @compiled(fastmath=STRICT)
 def copy(source, target):
-    """Copy an array into another of its size, both contiguous: an assignment of slices compiles its error's text, too."""
+    """Copy a contiguous array into another of the same size. A slice assignment would also compile numba's shape errors."""
     given, result = carray(at(source), (source.size,)), carray(at(target), (target.size,))
     for i in range(source.size):
         result[i] = given[i]
@@ -44,7 +44,7 @@ def copy(source, target):
 
 @intrinsic
 def call(_context: Any, _address: Any, arguments: Any) -> Any:  # pragma: no cover - runs in the compiler
-    """Call the function at an address, which returns a float, with a tuple of arguments."""
+    """Call the function at an address with a tuple of arguments; it returns a float."""
     from llvmlite import ir
     from numba.core import cgutils
 

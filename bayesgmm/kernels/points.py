@@ -1,4 +1,4 @@
-"""The coordinates of weights and means: their prior, and their slopes, which are the same for every kind of covariance."""
+"""Coordinates of weights, share of noise and means: log priors and gradients, the same for all covariance structures."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from bayesgmm.kernels.compiled import STRICT, compiled
 
-OF_NOISE = (1.0, 9.0)  # shapes of the prior of noise's share, Beta: 0.1 on average
-FARTHEST = 1e100  # a mean, or a coordinate of the weights, beyond which a float cannot follow
+OF_NOISE = (1.0, 9.0)  # Beta prior of the share of noise, with mean 0.1
+FARTHEST = 1e100  # bound on means and on coordinates of weights and factors, beyond which results overflow
 
 
 @compiled(fastmath=STRICT)
 def is_beyond(point, limit):
-    """Whether any coordinate is not a number within the limit."""
+    """Whether any coordinate is NaN, or not smaller than the limit in absolute value."""
     for i in range(len(point)):  # noqa: SIM110
         if not abs(point[i]) < limit:
             return True
@@ -23,7 +23,7 @@ def is_beyond(point, limit):
 
 @compiled(fastmath=STRICT)
 def log_weights(point, log_w):
-    """Fill log w = a - logsumexp(a) of logits a = (y, -sum y); return their sum, which times alpha is their prior."""
+    """Fill log w = a - logsumexp(a) for logits a = (y, -sum y); return sum log w, which times alpha is their log prior."""
     k, largest, total = len(log_w), -np.inf, 0.0
     log_w[k - 1] = 0.0
     for j in range(k - 1):
@@ -43,14 +43,14 @@ def log_weights(point, log_w):
 
 @compiled(fastmath=STRICT)
 def log_shares(logit):
-    """Logarithms of noise's share and of the rest, given the logit of the share."""
+    """Logarithms of the share of noise and of the rest, given the logit of the share."""
     smaller = math.log1p(math.exp(-abs(logit)))
     return min(logit, 0.0) - smaller, -max(logit, 0.0) - smaller
 
 
 @compiled(fastmath=STRICT)
 def share_out(logit, k, offsets):
-    """Put noise, whose component follows K others, into coefficients that hold these others' weights alone."""
+    """Set the log weight of noise, after those of the K components, and add the log share of the rest to theirs."""
     offsets[k], of_rest = log_shares(logit)
     for j in range(k):
         offsets[j] += of_rest
@@ -58,20 +58,20 @@ def share_out(logit, k, offsets):
 
 @compiled(fastmath=STRICT)
 def log_prior_of_noise(logit):
-    """Log prior of noise's share with its Jacobian, up to its constant."""
+    """Log prior of the share of noise, with the Jacobian of its logit, up to a constant."""
     of_noise, of_rest = log_shares(logit)
     return OF_NOISE[0] * of_noise + OF_NOISE[1] * of_rest
 
 
 @compiled(fastmath=STRICT)
 def noise_slope(logit, count, n):
-    """Slope of the logit of noise's share, of likelihood, prior and Jacobian."""
+    """Derivative of the log posterior by the logit of the share of noise, given the count of noise and total n."""
     return count + OF_NOISE[0] - math.exp(log_shares(logit)[0]) * (n + OF_NOISE[0] + OF_NOISE[1])
 
 
 @compiled(fastmath=STRICT, inline=True)
 def weight_slopes(log_w, counts, alpha, n, gradient):
-    """Slopes of y, of likelihood, prior and Jacobian, with n observations that are of the K components."""
+    """Fill the gradient of the log posterior by y; n observations are not noise."""
     k = len(log_w)
     last = counts[k - 1] + alpha - math.exp(log_w[k - 1]) * (n + k * alpha)
     for j in range(k - 1):
@@ -80,7 +80,7 @@ def weight_slopes(log_w, counts, alpha, n, gradient):
 
 @compiled(fastmath=STRICT, inline=True)
 def add_means(mu, b0, inverse_B0, slopes):
-    """Log prior of the means (K, D) up to its constant; its slopes are added."""
+    """Return the log prior of the means (K, D) up to a constant; add its gradient to ``slopes``."""
     value = 0.0
     k, n_features = mu.shape
     for j in range(k):

@@ -1,12 +1,12 @@
-"""Many values of one feature by few nodes: sums over them that have all the digits a float has.
+"""Gaussian quadrature of the empirical distribution: sums over many values of one feature by few nodes.
 
-The values within a bin are a measure, and the Gaussian quadrature of that measure with five nodes integrates polynomials up
-to degree nine as the values themselves do. Log density and responsibilities of a mixture are smooth on the scale of its
-narrowest component: where that is at least as wide as two bins, sums over nodes with their weights differ from those over
-all values by no more than rounding. Where a component is narrower, all values are looked at.
+The values in a bin define a discrete measure. Its Gaussian quadrature with five nodes integrates polynomials up to degree
+nine exactly. Log density and responsibilities of a mixture are smooth on the scale of its narrowest component. If that has a
+standard deviation of at least two bins, weighted sums over nodes equal those over all values up to rounding. If a component
+is narrower, all values are used.
 
-Nodes and weights are eigenvalues, and squared first entries of eigenvectors, of the tridiagonal matrix that Lanczos' process
-makes of a bin's values.
+The Lanczos process turns a bin's values into a tridiagonal matrix. Its eigenvalues are the nodes, and the squared first
+entries of its eigenvectors are the weights.
 
 References
 ----------
@@ -27,25 +27,25 @@ from bayesgmm.kernels.blocks import ROOT_HALF
 from bayesgmm.kernels.compiled import STRICT, compiled, given
 from bayesgmm.kernels.pointers import pointer
 
-_LEAST = 5_000  # values from which on nodes are worth their while
-_NODES = 5  # of a bin
+_LEAST = 5_000  # values below which nodes do not pay
+_NODES = 5  # per bin
 _BINS = 200  # between the 1 % and the 99 % quantiles
-_NARROWEST = 2.0  # bins, standard deviation of a component from which on nodes stand for all values
-_WORTH = 4  # times fewer nodes than values
-_EXHAUSTED = 1e-12  # of a bin's width, which is left of values that are as many as the nodes before
+_NARROWEST = 2.0  # smallest standard deviation of a component, in bins, for which nodes are used
+_WORTH = 4  # values per node below which nodes do not pay
+_EXHAUSTED = 1e-12  # residual, in bin widths, at which the Lanczos process has found all distinct values of a bin
 
 
 class Nodes(NamedTuple):
-    """Weighted nodes that stand for many values.
+    """Weighted nodes that replace many values.
 
     Attributes
     ----------
     x, weight : (m,) array
-        Where the nodes are, and how many values each stands for.
+        The nodes, and the number of values that each replaces.
     widest : (1,) array
-        What the E-step's H (:mod:`.univariate`) may be for the nodes to do, in units of x.
+        Largest h of the E-step (:mod:`.univariate`), an inverse width in units of 1 / x, for which nodes may be used.
     head : (4,) array of int
-        m, and the addresses of these.
+        m, and the addresses of x, weight and widest.
     """
 
     x: FloatArray
@@ -55,12 +55,12 @@ class Nodes(NamedTuple):
 
     @property
     def address(self) -> int:
-        """Where the head begins."""
+        """Address of the head."""
         return int(self.head.ctypes.data)
 
 
 def nodes_of(x: FloatArray) -> Nodes | None:
-    """Nodes for values (n,), if they are many, and far fewer nodes will do."""
+    """Nodes for values (n,); None if there are few values, or too many nodes would be needed."""
     n = len(x)
     if n < _LEAST:
         return None
@@ -82,7 +82,7 @@ def nodes_of(x: FloatArray) -> Nodes | None:
 
 
 def rescaled(nodes: Nodes, shift: float, scale: float) -> Nodes:
-    """Those of values less a shift, divided by a scale."""
+    """Nodes of the values (x - shift) / scale."""
     return _held((nodes.x - shift) / scale, nodes.weight, nodes.widest[0] * scale)
 
 
@@ -114,10 +114,10 @@ def _of_bin(x: FloatArray, width: float) -> tuple[FloatArray, FloatArray]:
 
 @compiled(fastmath=STRICT)
 def take(known, n, n_labels, x, log_labels, h, inverse_scale):
-    """What the sums are to be formed over: how many, and arrays of values, weights and labels.
+    """Values, weights and labels to sum over: those of the nodes, or of all n values if a component is too narrow.
 
-    These are nodes, or all values if a component is too narrow, by the address of the nodes' head and those of n values and
-    labels. Labels tell nothing but the density of noise, the same for all.
+    ``known`` is the address of the nodes' head. The only possible label row is the log density of noise, which is the same
+    for all values.
     """
     head = carray(pointer(known), (4,)).view(np.int64)
     widest = 0.0

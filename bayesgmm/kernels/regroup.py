@@ -1,21 +1,22 @@
-"""Moves of a partition that split a cluster in two or merge two, where sweeps would have to go by single observations.
+"""Split-merge moves of a partition, which reach in one step what sweeps reach only by moving single observations.
 
-Two observations i and j are chosen at random. If they are of one cluster it is split, so that each is of another part; else
-their clusters are merged. The parts are proposed from i, j, the members and C0 alone (or from the covariance that all share,
-which stays): a mixture of two is fitted to the members by a few steps of EM that begin at i and j, and each member then
-falls to its parts with the probabilities that it has (the way back from a merger has the probability of the parts that there
-were). Means and covariances of what is new are drawn given its members: precisions from
+Two observations i and j are chosen at random. If they are in one cluster, it is split so that they are in different parts.
+Otherwise their clusters are merged. The proposal depends only on i, j, the members and C0 (or on the covariance, if all
+components share one; it does not change). A few steps of EM that start at i and j fit a mixture of two components to the
+members. Each member is then assigned to a part by its responsibilities. For a merger, the reverse move has the probability
+of the existing parts. Precisions of new clusters are drawn given their members from
 
-    q = Wishart(c0 + (n - 1) / 2, C0 + S / 2),    S the members' products about their mean,
+    q = Wishart(c0 + (n - 1) / 2, C0 + S / 2),    S the scatter matrix of the members about their mean.
 
-which is their full conditional if the prior of means is flat, then means from their full conditional. Weights, and the
-number of components K, are summed out, so that with n_j the sizes of t clusters a partition has the prior probability
+This would be their conditional, with the mean integrated out, under a flat prior for the mean. Means are drawn from their
+full conditional. Weights and the number of components K are summed out. With sizes n_j of t clusters, a partition then has
+the prior probability
 
     V(t) prod_j Gamma(n_j + gamma) / Gamma(gamma),    V(t) = sum_K p(K) K! / (K - t)! Gamma(gamma K) / Gamma(n + gamma K)
 
-(:mod:`.number`), and a move is accepted with the ratio of posterior and proposals after and before it. What a cluster adds
-to that, its members' density with the mean integrated out, times prior over q, hardly depends on what was drawn: of q there
-is left
+(:mod:`.number`). A move is accepted by the Metropolis-Hastings ratio. A cluster enters it with the factor (density of its
+members, mean integrated out) x prior / q, which hardly depends on the drawn precision Lambda = Sigma^-1. Up to powers of
+2 pi, which cancel, this factor is
 
     m = |C0|^c0 / |R|^s  Gamma_D(s) / Gamma_D(c0)  |Lambda|^(1/2)  |B0^-1|^(1/2) / |B0^-1 + n Lambda|^(1/2)
         exp(-(xbar - b0)' (B0 + Sigma / n)^-1 (xbar - b0) / 2),    s = c0 + (n - 1) / 2,  R = C0 + S / 2.
@@ -49,22 +50,22 @@ def fill_precision(spread: Any, block: Any, precision: Any) -> Any:
 
 
 def fill_expected(spread: Any, n: Any, scatter: Any, c0: Any, C0: Any, precision: Any) -> Any:
-    """Fill the precision (D, D) expected of n observations with this scatter (D, D) about their mean."""
+    """Fill the expected precision (D, D), used by EM, given n observations with this scatter about their mean."""
 
 
 def draw_block(
     rng: Any, spread: Any, n: Any, scatter: Any, c0: Any, C0: Any, shapes: Any, rates: Any, blocks: Any, coordinates: Any
 ) -> Any:
-    """Draw the first of some blocks from q; the others, of shapes, rates and coordinates as well, are scratch."""
+    """Draw ``blocks[0]`` from q; shapes, rates and coordinates are scratch."""
 
 
 def log_constant(spread: Any, n: Any, scatter: Any, c0: Any, C0: Any, precision: Any) -> Any:
-    """The logarithm of what of m does not depend on the mean."""
+    """Log of the factors of m that depend on neither the mean nor B0."""
 
 
 @compiled(fastmath=STRICT)
 def regroup(rng, spread, tied, x, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums):
-    """One move of the allocation z of rows x (n, D), with the sums and parameters of its clusters; the new k."""
+    """Make one move of the allocation z of rows x (n, D); update sums and parameters of its clusters; return the new k."""
     counts, first, second = sums
     (n, size), most = x.shape, len(mu)
     i, j = int(rng.random() * n), int(rng.random() * (n - 1))
@@ -151,7 +152,7 @@ def regroup(rng, spread, tied, x, k, c0, b0, inverse_B0, C0, tables, z, mu, bloc
 
 @compiled(fastmath=STRICT)
 def _fill_shares(spread, tied, x, members, i, j, c0, C0, sizes, means, scatters, precisions, shares):
-    """Probabilities that members fall to the second part, by a few steps of EM that begin at two of them."""
+    """Fill the members' responsibilities of the second part, after a few steps of EM that start at members i and j."""
     size = x.shape[1]
     weights = np.zeros(2)
     shares[:] = 1.0
@@ -181,7 +182,7 @@ def _fill_shares(spread, tied, x, members, i, j, c0, C0, sizes, means, scatters,
             return
         for part in range(1, -1, -1):
             _fill_moments(x, members, shares, sizes, means, scatters, part)
-            for s in range(len(members)):  # those of the first part, before they are found anew
+            for s in range(len(members)):  # responsibilities of the other part
                 shares[s] = 1.0 - shares[s]
             if not tied:
                 fill_expected(spread, sizes[part], scatters[part], c0, C0, precisions[part])
@@ -190,7 +191,7 @@ def _fill_shares(spread, tied, x, members, i, j, c0, C0, sizes, means, scatters,
 
 @compiled(fastmath=STRICT)
 def _fill_moments(x, members, shares, sizes, means, scatters, part):
-    """How many members there are in a part, their mean, and the products about it."""
+    """Fill size, mean and scatter of a part, with members weighted by ``shares``."""
     size = x.shape[1]
     total = 0.0
     means[part] = 0.0
@@ -233,7 +234,7 @@ def _draw_mean(rng, n, mean, precision, b0, inverse_B0, out):
 
 @compiled(fastmath=STRICT)
 def _log_of_mean(n, mean, precision, b0, inverse_B0):
-    """What of log m the mean of a cluster makes, integrated out."""
+    """Log of the factors of m that come from the mean of a cluster, integrated out."""
     size = len(mean)
     matrix, of_data, of_prior, known = np.empty((size, size)), np.zeros(size), np.zeros(size), inverse_B0.copy()
     for d in range(size):
@@ -265,7 +266,7 @@ def _log_determinant(matrix):
 
 @compiled(fastmath=STRICT)
 def _log_of_tied(n, scatter, precision):
-    """Of a covariance that all share and that a move leaves alone: the members' density about their mean."""
+    """Log density of the members about their mean, up to a constant, if all components share one covariance."""
     value = 0.5 * n * _log_determinant(precision)
     for d in range(len(scatter)):
         for e in range(len(scatter)):

@@ -1,4 +1,4 @@
-"""Observations as compiled code takes them: their values, how often each counts, and what is known of each."""
+"""Observations prepared for compiled code: values, weights, labels and what is known of the values."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bayesgmm.kernels.sums import address_of_log_likelihood, address_of_sums
 
 
 class Exact(NamedTuple):
-    """The values are known as they are."""
+    """The values are exact."""
 
     @property
     def address(self) -> int:
-        """None."""
+        """0: exact values need no further array."""
         return 0
 
 
@@ -31,33 +31,32 @@ EXACT = Exact()
 
 
 class Rows(NamedTuple):
-    """Observations, and what is known of them; an array that is not needed is empty.
+    """Observations, and what is known of them.
 
-    What is None is not compiled for, either.
+    Arrays that are not needed are empty, or None if code for them should not be compiled either.
 
     Attributes
     ----------
     x : (n, D) array
     weight : (n,) or (0,) array
-        How often each observation counts.
+        Frequency weights.
     copies : (n,) array or None
-        Whole numbers near the weights, of which allocations are drawn.
+        Integers near the weights: the number of copies that are allocated.
     rest : (n,) array or None
-        Weights less copies, if any of them is not zero.
+        Weights minus copies; None if all are zero.
     log_labels : (K, n) or (0, n) array, or (K + 1, n) or (1, n)
-        Logarithms of what is known of each observation's component; where it may be noise, in the last row noise's log
-        density.
+        Log label probabilities. If observations may be noise, the last row is their log density as noise.
     noise : int
-        1 where observations may be noise, else 0.
+        1 if observations may be noise, otherwise 0.
     known : Exact, Errors, Groups, Intervals or Student
-        What is known of the values; all is in the order of groups or intervals.
+        What is known of the values. For groups and intervals, all arrays are in their ``order``.
     sums, log_likelihood : int
-        Addresses of the functions of :mod:`bayesgmm.kernels.sums` for these rows; 0 as the second, which only moves of a
-        sweep take (:meth:`for_moves`).
+        Addresses of the functions of :mod:`bayesgmm.kernels.sums` for these rows. ``log_likelihood`` is 0 unless
+        :meth:`for_moves` sets it.
     allocation : int
-        That of :mod:`bayesgmm.kernels.exact`, or 0 (:meth:`for_allocation`).
+        Address of the function of :mod:`bayesgmm.kernels.exact`; 0 unless :meth:`for_allocation` sets it.
     at_known : int
-        The address of what is known, or of nodes in place of values known as they are, which these functions take.
+        Address of ``known``, or of nodes that replace exact values; an argument of these functions.
     """
 
     x: FloatArray
@@ -73,12 +72,12 @@ class Rows(NamedTuple):
     at_known: int
 
     def for_allocation(self) -> Rows:
-        """With what allocates values known as they are, or with one error, compiled if it has not been."""
+        """Set ``allocation``, compiled if necessary, for exact values and for complete rows with one error covariance."""
         together = isinstance(self.known, Exact) or (isinstance(self.known, Groups) and self.known.is_one(self.x.shape[1]))
         return self._replace(allocation=address_of_allocation()) if together else self
 
     def for_moves(self) -> Rows:
-        """With the log-likelihood of one feature, compiled if it has not been."""
+        """Set ``log_likelihood``, compiled if necessary; for one feature."""
         by_nodes = self.at_known != 0 and isinstance(self.known, Exact)
         return self._replace(log_likelihood=address_of_log_likelihood("Nodes" if by_nodes else type(self.known).__name__))
 
@@ -87,7 +86,7 @@ def rows_of(
     x: FloatArray, weight: FloatArray | None, log_labels: FloatArray | None, known: Kind = EXACT, *, noise: bool = False,
     student: bool = False, nodes: Nodes | None = None,
 ) -> Rows:  # fmt: skip
-    """Observations (n, D) as sweeps take them, of Gaussians or of t distributions; nodes may stand for them in sums."""
+    """Rows for observations (n, D) and Gaussians or t distributions; nodes may replace the values in sums."""
     weights, copies, rest = given([]), None, None
     labels = given(np.empty((0, len(x))) if log_labels is None else log_labels)
     if weight is not None:
@@ -99,9 +98,9 @@ def rows_of(
 
 
 def whole_counts(x: FloatArray, weight: FloatArray) -> FloatArray:
-    """Whole numbers (n,) near the weights of observations (n, D), with nearly their sum wherever one looks.
+    """Integers (n,) near the weights of observations (n, D), with nearly the same sum in any region.
 
-    Along the first feature their sums are those of the weights, rounded.
+    In the order of the first feature, their cumulative sums are those of the weights, rounded.
     """
     order = np.argsort(x[:, 0], kind="stable")
     result = np.empty(len(x))

@@ -1,25 +1,26 @@
-"""Moves that divide two components anew, or make one of two and two of another: one feature, own variances.
+"""Split-merge moves with a fixed number of components, for one feature and a variance for each component.
 
-Where a mixture has more components than the data support, a superfluous one may be a part of any of the others, and no
-path of high density leads from one of these places to the next. Two components a and b are their sum (its weight T, mean m
-and variance V) and its division, z = log(w_b / w_a), delta = (mu_b - mu_a) / sqrt(V), rho = log(sigma_b^2 / sigma_a^2). The
-data know the sum of parts that they cannot tell from a Gaussian well, and its division badly. So a move keeps the sums:
+If a mixture has more components than the data support, a superfluous one may be a part of any other component. No path of
+high density connects these modes. Two components a and b are described by their sum and its division. The sum has weight T,
+mean m and variance V. The division is z = log(w_b / w_a), delta = (mu_b - mu_a) / sqrt(V), rho = log(sigma_b^2 / sigma_a^2).
+If the sum of two parts is nearly Gaussian, the data determine the sum well and the division poorly. The moves therefore keep
+the sums:
 
-* a step away from a division,
-* a division that does not depend on the one before, from a density g that knows how many observations there are,
-* of three components a, b, d: a and b become one component, their sum; d becomes the sum of two, its division drawn from g.
+* a random-walk step of a division,
+* a new division, independent of the current one, from a density g that depends on the number of observations,
+* for three components a, b, d: a and b are merged into their sum, and d is split by a division drawn from g.
 
-They are moves of Metropolis and Hastings on the posterior with the allocations and C0 summed out. Its density p is of
-(w, mu, log sigma^2); that of (T, m, log V, z, delta, rho) is J p with the Jacobian
+They are Metropolis-Hastings moves on the posterior with the allocations and C0 summed out. Its density p is a density of
+(w, mu, log sigma^2). The density of (T, m, log V, z, delta, rho) is J p with the Jacobian
 
     J = T r (1 - r) sqrt(V) / (1 - q),    r = 1 / (1 + exp(-z)),    q = r (1 - r) delta^2 < 1.
 
-The components are chosen at random. To the third move the way back, for which they are d, b, a, is as probable, so that
-division u of a sum S is exchanged for division u' of d with probability min(1, ratio), where
+The components are chosen at random, so the reverse of the third move, with d, b, a, is chosen with the same probability. The
+third move replaces division u of a sum S by division u' of d. It is accepted with probability min(1, ratio), where
 
-    ratio = [p' J(d, u') g(u | S)] / [p J(S, u) g(u' | d)];
+    ratio = [p' J(d, u') g(u | S)] / [p J(S, u) g(u' | d)].
 
-to the second the same applies with d = S; in a step, which is symmetric, there is no g.
+The second move has the same ratio with d = S. A step is symmetric, so its ratio has no g.
 
 References
 ----------
@@ -40,16 +41,16 @@ from bayesgmm.kernels.points import log_weights, share_out
 from bayesgmm.kernels.sums import log_likelihood
 from bayesgmm.kernels.variates import draw_heavy, log_gamma_variate, log_heavy
 
-_STEPS = 0.5  # share of the moves
-_EXCHANGES = 0.25  # the same, where there are three components
-_LONGEST = 4.0  # steps are from exp(-4) to 1 long
-_EVEN = 0.4  # share of proposals whose r is uniform; for the others its logit is
-_WIDEST = 2.0  # the scale of delta and rho where a part is so small that the data do not see it
+_STEPS = 0.5  # fraction of moves that are random-walk steps
+_EXCHANGES = 0.25  # fraction of moves that merge and split, if K >= 3
+_LONGEST = 4.0  # step sizes are between exp(-4) and 1
+_EVEN = 0.4  # fraction of proposals with uniform r; the others have uniform z
+_WIDEST = 2.0  # largest proposal scale of delta and rho, for a part with too few observations
 
 
 @compiled(fastmath=STRICT)
 def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
-    """Move a state, then draw C0 given the variances."""
+    """Make ``moves`` moves of a state, then draw C0 given the variances."""
     at_factors = 2 * k if hierarchical else 2 * k - 1
     now, proposed, of_noise = np.empty((3, k)), np.empty((3, k)), state[at_factors + k :]
     log_w, mu, log_variances = now[0], now[1], now[2]
@@ -84,7 +85,7 @@ def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
             propose(rng, visible, other)
             split(whole, other, proposed, d, b)
             log_ratio += log_jacobian(whole, other) - log_proposal(other, visible)
-        if not is_finite(log_ratio):  # no such pair, or none that the way back would come from
+        if not is_finite(log_ratio):  # an impossible division, or one that the reverse move cannot propose
             continue
         new = log_density(
             rows, proposed[0], of_noise, proposed[1], proposed[2], hyper, b0, inverse_B0, rate, hierarchical, offsets, scales
@@ -109,7 +110,7 @@ def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
 
 @compiled(fastmath=STRICT, inline=True)
 def _choose_three(rng, k):
-    """Three components in a random order, the last -1 if there are but two."""
+    """Choose three different components at random; the third is -1 if K = 2."""
     a, b = int(rng.random() * k), int(rng.random() * (k - 1))
     b += b >= a
     if k == 2:
@@ -136,7 +137,7 @@ def merge(log_w, mu, log_variances, a, b, whole, division):
 
 @compiled(fastmath=STRICT)
 def split(whole, division, components, a, b):
-    """The other way round, into columns of components (3, K); NaN if they were farther apart than the variance allows."""
+    """Invert :func:`merge` into columns a, b of components (3, K); NaN if the variance V is too small for delta."""
     z, delta, rho = division
     r, rest = 1.0 / (1.0 + math.exp(-z)), 1.0 / (1.0 + math.exp(z))
     distance = delta * math.exp(0.5 * whole[2])
@@ -149,29 +150,29 @@ def split(whole, division, components, a, b):
 
 @compiled(fastmath=STRICT, inline=True)
 def _log_shares(z):
-    """Of the two parts, added: log r (1 - r)."""
+    """Log r (1 - r), the log product of the two parts' relative weights."""
     return -abs(z) - 2.0 * math.log1p(math.exp(-abs(z)))
 
 
 @compiled(fastmath=STRICT, inline=True)
 def log_jacobian(whole, division):
-    """Of (w, mu, log sigma^2) of two components by (T, m, log V, z, delta, rho)."""
+    """Log J: Jacobian of (w, mu, log sigma^2) of two components by (T, m, log V, z, delta, rho)."""
     log_shares = _log_shares(division[0])
     return whole[0] + log_shares + 0.5 * whole[2] - math.log1p(-math.exp(log_shares) * division[1] ** 2)
 
 
 @compiled(fastmath=STRICT, inline=True)
 def _spread(z, visible):
-    """The scale of delta and rho up to which so many observations hardly tell two parts from one Gaussian.
+    """Scale of delta and rho at which ``visible`` observations hardly distinguish two parts from one Gaussian.
 
-    Parts that far apart change skewness and kurtosis of their sum by about these moments' standard errors.
+    Such parts change skewness and kurtosis of their sum by about one standard error.
     """
     return min(_WIDEST, math.exp(-0.5 * _log_shares(z)) / math.sqrt(math.sqrt(visible)))
 
 
 @compiled(fastmath=STRICT)
 def propose(rng, visible, division):
-    """Fill a division: z from a mixture, delta and rho from Student's t with four degrees of freedom."""
+    """Draw a division from g: z from a mixture, delta and rho from scaled Student's t with four degrees of freedom."""
     if rng.random() < _EVEN:
         r = rng.random()
         division[0] = math.log(r) - math.log1p(-r)
@@ -184,7 +185,7 @@ def propose(rng, visible, division):
 
 @compiled(fastmath=STRICT)
 def log_proposal(division, visible):
-    """Log density of what :func:`propose` fills in."""
+    """Log g of a division: see :func:`propose`."""
     z, farthest = division[0], _farthest(visible)
     density = _EVEN * math.exp(_log_shares(z))
     if abs(z) < farthest:
@@ -198,13 +199,13 @@ def log_proposal(division, visible):
 
 @compiled(fastmath=STRICT, inline=True)
 def _farthest(visible):
-    """The logit of a part with less than one observation."""
+    """Bound on abs(z), beyond which the smaller part has less than one observation."""
     return 2.0 + math.log1p(visible)
 
 
 @compiled(fastmath=STRICT)
 def log_density(rows, log_w, of_noise, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales):
-    """Of the data and of (w, mu, log sigma^2), up to a constant, without C0; the last two are scratch."""
+    """Log density of the data and (w, mu, log sigma^2), C0 summed out, up to a constant; the last two are scratch."""
     alpha, c0, g0 = hyper[0], hyper[1], hyper[2]
     value, total = 0.0, 0.0
     k = len(mu)

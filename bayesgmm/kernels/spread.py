@@ -1,16 +1,16 @@
-"""What a point holds of the covariances: prepared for the E-step, and the slopes assembled from its sums and the prior.
+"""Coordinates of the covariances in a point: coefficients for the E-step, and the gradient from its sums and the prior.
 
-Two kinds of coordinates make all covariance structures; the type of a spread says for which of them code is compiled.
+Two kinds of coordinates serve all covariance structures. The type of ``spread`` selects the compiled code.
 
 :class:`Variances`
-    Log variances (m, V) of features that are independent within a component: one feature (V = 1), diagonal covariances
-    (V = D) and spherical ones (V = 1). d/d log sigma_kv^2 = (S2_kv / sigma_kv^2 - N_k) / 2, summed over the features that
-    share a variance; d/d mu_kd = S1_kd / sigma_kd^2.
+    Log variances (m, V): one feature (V = 1), diagonal covariances (V = D) and spherical ones (V = 1). The gradient is
+    d/d log sigma_kv^2 = (S2_kv / sigma_kv^2 - N_k) / 2, summed over features that share a variance, and
+    d/d mu_kd = S1_kd / sigma_kd^2.
 :class:`Factors`
     Coordinates (m, T) of triangular factors F of the precisions F'F (:mod:`bayesgmm.model.wishart`): full and tied
-    covariances. d/d F = N_k diag(1 / F_ii) - F S2_k (lower part); d/d mu_k = F'F S1_k.
+    covariances. The gradient is d/d F = N_k diag(1 / F_ii) - F S2_k (lower part), and d/d mu_k = F'F S1_k.
 
-m is the number of components, or one where all share one covariance.
+m is the number of components, or one if all components share a covariance.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bayesgmm.kernels.factors import add_gram, add_powers, add_slopes, fill_fact
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import FARTHEST, is_beyond
 
-LARGEST = 600.0  # the logarithm of a variance beyond which a float cannot follow
+LARGEST = 600.0  # bound on log variances and log(nu - 1), beyond which results overflow
 
 
 class Variances(NamedTuple):
@@ -50,7 +50,7 @@ class Factors(NamedTuple):
 
 
 def for_each_kind(step: Any, of_variances: Any, of_factors: Any, *, inline: bool = False) -> None:
-    """Give a step, which is a signature with a docstring, its version for either type of its argument ``spread``."""
+    """Overload a step, declared as a signature with a docstring, for both types of its argument ``spread``."""
     place = list(signature(step).parameters).index("spread")
     options: Any = {"fastmath": STRICT, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
 
@@ -60,29 +60,30 @@ def for_each_kind(step: Any, of_variances: Any, of_factors: Any, *, inline: bool
 
 
 def whiteners(spread: Any) -> Any:
-    """Room for H of every component, as the E-step takes it: (K, D, 1) for a diagonal H, else (K, D, D)."""
+    """Uninitialised array for H of the E-step: (K, D, 1) for a diagonal H, otherwise (K, D, D)."""
 
 
 def is_out_of_range(spread: Any, coordinates: Any) -> Any:
-    """Whether any of the coordinates (..., size) is beyond a float."""
+    """Whether any of the flat ``coordinates`` is so large that results overflow."""
 
 
 def prepare(spread: Any, coordinates: Any, log_w: Any, offsets: Any, h: Any) -> Any:
-    """Fill the E-step's coefficients, log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2."""
+    """Fill the E-step's coefficients c (``offsets``) and H: log w_k N(x; mu_k, Sigma_k) = c_k - |H_k (x - mu_k)|^2."""
 
 
 def assemble(
     spread: Any, coordinates: Any, scale: Any, prior: Any, h: Any, sums: Any, slopes: Any, scale_slopes: Any, mu_slopes: Any
 ) -> Any:
-    """Log prior of the covariances (m, size), and of C0 unless ``scale`` is empty, up to constants; fill all slopes.
+    """Return the log prior of the covariances (m, size), and of C0 unless ``scale`` is empty, up to constants.
 
-    ``prior`` holds c0, g0 and the rate: G0, or C0 if that is given. ``sums`` are N, S1 and S2.
+    Fill ``mu_slopes`` with the gradient of the likelihood; add the gradient of the posterior to ``slopes`` and
+    ``scale_slopes``. ``prior`` holds c0, g0 and the rate: G0, or C0 if it is given. ``sums`` are N, S1 and S2.
     """
 
 
 @compiled(fastmath=STRICT, inline=True)
 def block_of(spread, j):
-    """The covariance of component j."""
+    """Index of the covariance block of component j."""
     return j if spread.n_blocks > 1 else 0
 
 
@@ -99,7 +100,7 @@ def _variances_out_of_range(spread, coordinates):
 
 
 def _factors_out_of_range(spread, coordinates):
-    """The diagonal of a factor holds half the logarithm of a precision."""
+    """Diagonal coordinates of a factor are half a log precision, so their bound is LARGEST / 2."""
     for begin in range(0, len(coordinates), spread.size):
         at = begin
         for i in range(spread.n_features):

@@ -1,6 +1,6 @@
-"""The steps of a sweep that differ between variances and factors, chosen by the type of the spread.
+"""The steps of a sweep that differ between variances and factors, selected by the type of ``spread``.
 
-Blocks are log variances (m, V), or factors F (m, D, D) with F'F the precisions; C0 is (V,), or (D, D).
+Blocks are log variances (m, V), or factors F (m, D, D) with precisions F'F. C0 is (V,) or (D, D).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from bayesgmm.kernels.variates import draw_normal, draw_wishart_factor, log_gamm
 
 
 def blocks_of(spread: Any, coordinates: Any) -> Any:
-    """The blocks whose coordinates these are; of variances the same array."""
+    """Blocks from their coordinates; for variances, the array itself and not a copy."""
 
 
 def room_for(spread: Any, m: Any, size: Any) -> Any:
-    """Room for m rows of so many variances, or for m matrices: second moments, and what is added to C0 in the rates."""
+    """Uninitialised array for second moments or rates: (m, size) for variances, (m, D, D) for factors."""
 
 
 def whiteners_of(spread: Any, k: Any, blocks: Any) -> Any:
-    """H of K components, as the E-step takes it."""
+    """H of K components for the E-step."""
 
 
 def fill_scale(spread: Any, scale: Any, C0: Any) -> Any:
@@ -35,47 +35,48 @@ def fill_scale(spread: Any, scale: Any, C0: Any) -> Any:
 
 
 def keep_scale(spread: Any, C0: Any, out: Any) -> Any:
-    """C0 in a row: of a matrix the lower triangle."""
+    """Store C0 as a flat array; a matrix as its lower triangle."""
 
 
 def prepare(spread: Any, log_w: Any, blocks: Any, inverse: Any, offsets: Any) -> Any:
-    """Fill each component's log density at its mean; of variances the inverses, too."""
+    """Fill log joint densities at the means (``offsets``), and inverse variances as :func:`fill_inverse` does."""
 
 
 def divide_anew(
     rng: Any, spread: Any, rows: Any, learnt: Any, hyper: Any, b0: Any, inverse_B0: Any, rate: Any, moves: Any, state: Any,
     scale: Any, C0: Any,
 ) -> Any:  # fmt: skip
-    """So many moves that divide components anew: of one feature, with own variances."""
+    """Make ``moves`` moves of :mod:`bayesgmm.kernels.split_merge`; there are none for factors."""
 
 
 def fill_inverse(spread: Any, blocks: Any, j: Any, inverse: Any) -> Any:
-    """Fill, of variances, the inverses of component j, as :func:`prepare` does."""
+    """Fill the inverse variances of component j; for factors only the first, which is right for one feature."""
 
 
 def fill_sums(spread: Any, n: Any, mean: Any, scatter: Any, centre: Any, j: Any, first: Any, second: Any) -> Any:
-    """Fill the sums of component j over n observations with this mean and scatter about it, about a centre."""
+    """Fill the moments of component j about ``centre``, from n observations with this mean and scatter about it."""
 
 
 def draw_means(
     rng: Any, spread: Any, begin: Any, end: Any, counts: Any, first: Any, blocks: Any, inverse: Any, b0: Any,
     inverse_B0: Any, mu: Any, moved: Any,
 ) -> Any:  # fmt: skip
-    """Draw the means of components begin, ..., end - 1, to be found in ``moved``."""
+    """Draw the means of components begin, ..., end - 1 into ``moved``."""
 
 
 def move_means(
     spread: Any, begin: Any, end: Any, counts: Any, scales: Any, first: Any, second: Any, moved: Any, mu: Any, rates: Any,
     shapes: Any,
 ) -> Any:  # fmt: skip
-    """Replace the means by those moved; to their blocks' rates and shapes the observations' about these are added.
+    """Replace the means by ``moved``, and add the observations' terms, about the new means, to rates and shapes.
 
-    ``scales`` are the counts, or the sums of scales of t distributions that ``first`` and ``second`` are weighted by.
+    ``scales`` (K) are the counts, or for t distributions the sums of latent scales, which also weight ``first`` and
+    ``second``.
     """
 
 
 def draw_blocks(rng: Any, spread: Any, begin: Any, end: Any, rates: Any, shapes: Any, blocks: Any, coordinates: Any) -> Any:
-    """Draw blocks begin, ..., end - 1, whose coordinates are filled, too."""
+    """Draw blocks begin, ..., end - 1; for factors, also fill their coordinates."""
 
 
 def draw_scale(rng: Any, spread: Any, blocks: Any, c0: Any, g0: Any, rate: Any, C0: Any, scale: Any) -> Any:
@@ -154,7 +155,7 @@ def _prepare_variances(spread, log_w, blocks, inverse, offsets):
 def _prepare_factors(spread, log_w, blocks, inverse, offsets):
     for j in range(len(log_w)):
         offsets[j] = log_w[j] - spread.n_features * HALF_LOG_2PI
-        inverse[j, 0] = blocks[j if len(blocks) > 1 else 0, 0, 0] ** 2  # of one feature
+        inverse[j, 0] = blocks[j if len(blocks) > 1 else 0, 0, 0] ** 2  # right for one feature, the only case that needs it
         for a in range(spread.n_features):
             offsets[j] += math.log(blocks[j if len(blocks) > 1 else 0, a, a])
 

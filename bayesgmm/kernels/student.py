@@ -4,10 +4,11 @@ With the coefficients of :mod:`.multivariate`, d = 2 |H_k (x - mu_k)|^2 and nu d
 
     log w_k t(x; nu_k, mu_k, Sigma_k) = c_k - (nu_k + D) / 2 log(1 + d / nu_k),
 
-with a constant within c that :func:`log_constant` adds to a Gaussian's. Behind it is a Gaussian with covariance Sigma_k / u,
-u a Gamma(nu / 2, nu / 2) variate of mean u_k = (nu_k + D) / (nu_k + d) given x: the moments S1 and S2 are weighted by it.
-For nu there are two more sums, of u_k and of log(1 + d / nu_k). Points hold log(nu - LEAST): were nu free to go to zero, the
-hierarchical priors would let a t shrink onto two equal observations without limit (:mod:`bayesgmm.analysis.impropriety`).
+where c_k is that of a Gaussian plus :func:`log_constant`. A t distribution is a scale mixture of Gaussians: given a latent
+scale u ~ Gamma(nu / 2, nu / 2), x is Gaussian with covariance Sigma_k / u. Given x, u has the mean
+u_k = (nu_k + D) / (nu_k + d), which weights the moments S1 and S2. Two further sums, of u_k and of log(1 + d / nu_k), are
+needed for nu. Points hold log(nu - LEAST). Without a lower bound on nu, a component could shrink onto two equal observations
+without limit under the hierarchical priors (:mod:`bayesgmm.analysis.impropriety`).
 
 References
 ----------
@@ -42,20 +43,20 @@ from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
 from bayesgmm.kernels.multivariate import add_moments, deviate, fill_upper, standardise, whiten
 from bayesgmm.kernels.variates import log_gamma_variate
 
-type Nu = FloatArray | None  # degrees of freedom (K,), of t distributions
-LEAST = 1.0  # degrees of freedom, those of Cauchy's distribution
-EXPECTED = 10.0  # where nothing is known of it
-PRIOR = (2.0, 0.1)  # shape and rate of the prior of nu, Gamma, above that bound: see :func:`bayesgmm.fit`
-SMALLEST, LARGEST = 1e-9, 1e6  # of nu - LEAST, between which nu is told from its bound, and a t from a Gaussian
-_SUMMED = 1_000.0  # copies of a row from which on sums of their scales are as good as normal
-_LOWEST, _HIGHEST, _TINY = math.log(SMALLEST), math.log(LARGEST), 1e-12  # of the coordinate
-_BLOCK = 64  # observations handled together
-_ASYMPTOTIC = 10.0  # from which on a few terms of the expansions have all digits
+type Nu = FloatArray | None  # degrees of freedom (K,) of t distributions; None for Gaussians
+LEAST = 1.0  # lower bound of nu: the Cauchy distribution
+EXPECTED = 10.0  # nu for a start without other information
+PRIOR = (2.0, 0.1)  # shape and rate of the Gamma prior of nu, truncated below at LEAST: see :func:`bayesgmm.fit`
+SMALLEST, LARGEST = 1e-9, 1e6  # nu - LEAST below SMALLEST is practically 0, and a t above LARGEST practically a Gaussian
+_SUMMED = 1_000.0  # copies of a row beyond which the sums of their latent scales are drawn as normal
+_LOWEST, _HIGHEST, _TINY = math.log(SMALLEST), math.log(LARGEST), 1e-12  # bounds and resolution of the coordinate
+_BLOCK = 64  # largest number of observations in a block
+_ASYMPTOTIC = 10.0  # argument from which the asymptotic expansions are exact to rounding
 
 
 @compiled(fastmath=STRICT)
 def log_constant(nu, n_features):
-    """What a t's log density has more at its centre than a Gaussian's with its scale matrix as covariance."""
+    """Log density of a t at its centre, minus that of a Gaussian with its scale matrix as covariance."""
     half = 0.5 * n_features
     if nu > LARGEST:
         return half * (half - 1.0) / nu
@@ -63,7 +64,7 @@ def log_constant(nu, n_features):
 
 
 def log_constants(nu: FloatArray, n_features: int) -> FloatArray:
-    """The same of arrays."""
+    """:func:`log_constant` for arrays."""
     half = 0.5 * n_features
     with np.errstate(invalid="ignore"):
         near = gammaln(0.5 * nu + half) - gammaln(0.5 * nu) - half * np.log(0.5 * nu)
@@ -72,7 +73,7 @@ def log_constants(nu: FloatArray, n_features: int) -> FloatArray:
 
 @compiled(fastmath=STRICT)
 def digamma(x):
-    """Psi(x) of x > 0: upwards by its recurrence, then its asymptotic expansion."""
+    """Psi(x) for x > 0, by recurrence to large x and the asymptotic expansion there."""
     value = 0.0
     while x < _ASYMPTOTIC:
         value -= 1.0 / x
@@ -90,36 +91,36 @@ def nu_at(coordinate):
 
 @compiled(fastmath=STRICT)
 def coordinate_of(nu):
-    """The other way round."""
+    """Coordinate log(nu - LEAST), with nu - LEAST at least SMALLEST."""
     return math.log(max(nu - LEAST, SMALLEST))
 
 
 def nu_of(coordinates: FloatArray) -> FloatArray:
-    """The same of arrays."""
+    """:func:`nu_at` for arrays."""
     return LEAST + np.exp(coordinates)
 
 
 def coordinates_of(nu: FloatArray) -> FloatArray:
-    """The other way round."""
+    """:func:`coordinate_of` for arrays."""
     return np.log(np.maximum(nu - LEAST, SMALLEST))
 
 
 @compiled(fastmath=STRICT)
 def log_prior(coordinate):
-    """Log prior of nu with the Jacobian of its coordinate, up to its constant."""
+    """Log prior of nu with the Jacobian of its coordinate, without :func:`log_normaliser`."""
     nu = nu_at(coordinate)
     return (PRIOR[0] - 1.0) * math.log(nu) - PRIOR[1] * nu + coordinate
 
 
 def log_normaliser() -> float:
-    """That constant."""
+    """Log normalising constant of the prior of one nu."""
     shape, rate = PRIOR
     return float(shape * math.log(rate) - gammaln(shape) - math.log(gammaincc(shape, rate * LEAST)))
 
 
 @compiled(fastmath=STRICT)
 def slope(nu, n_features, count, of_scale, of_log):
-    """Slope of nu's coordinate, of likelihood, prior and Jacobian, given N and the two sums."""
+    """Derivative of the log posterior by the coordinate of nu, given N and the two sums for nu."""
     rise = digamma(0.5 * (nu + n_features)) - digamma(0.5 * nu) + 1.0
     of_nu = 0.5 * (count * rise - of_log - of_scale) + (PRIOR[0] - 1.0) / nu - PRIOR[1]
     return (nu - LEAST) * of_nu + 1.0
@@ -127,7 +128,7 @@ def slope(nu, n_features, count, of_scale, of_log):
 
 @compiled(fastmath=STRICT)
 def draw_prior(rng):
-    """Nu drawn from its prior."""
+    """Draw nu from its prior."""
     while True:
         nu = math.exp(log_gamma_variate(rng, PRIOR[0])) / PRIOR[1]
         if nu > LEAST:
@@ -135,14 +136,14 @@ def draw_prior(rng):
 
 
 class Student(NamedTuple):
-    """Values known as they are, of t distributions, as sweeps take them.
+    """Exact values with t distributions, for sweeps.
 
     Attributes
     ----------
     nu : (K,) array
-        Where the chain stands.
+        Current degrees of freedom of the chain.
     tails : (2, K) array
-        Sums over what is allocated to each component: of the scales u drawn, and of log u - u.
+        Sums over the observations allocated to each component: of the latent scales u drawn, and of log u - u.
     """
 
     nu: FloatArray
@@ -150,20 +151,20 @@ class Student(NamedTuple):
 
     @property
     def address(self) -> int:
-        """None: what compiled sums take is given beside."""
+        """0: compiled sums take nu as an argument."""
         return 0
 
 
 @compiled(fastmath=STRICT)
 def draw_scale(rng, nu, distance, n_features, many):
-    """Sums of u and of log u - u over as many copies of a row at a squared distance from the centre."""
+    """Draw sums of u and of log u - u over ``many`` copies of a row; ``distance`` is its squared Mahalanobis distance."""
     shape, rate = 0.5 * (nu + n_features), 0.5 * (nu + distance)
     total, of_logs = 0.0, 0.0
-    if many > _SUMMED:  # as good as normal
+    if many > _SUMMED:  # nearly normal
         sd = math.sqrt(many * shape)
         off = rng.standard_normal()
         total = (many * shape + sd * off) / rate
-        left = max(trigamma(shape) - 1.0 / shape, 0.0)  # of log u, given u
+        left = max(trigamma(shape) - 1.0 / shape, 0.0)  # variance of log u that is not explained by u
         of_logs = many * (digamma(shape) - math.log(rate)) + sd * off / shape
         of_logs += math.sqrt(many * left) * rng.standard_normal()
         return total, of_logs - total
@@ -176,14 +177,14 @@ def draw_scale(rng, nu, distance, n_features, many):
 
 @compiled(fastmath=STRICT)
 def _log_conditional(coordinate, count, of_logs):
-    """Log density of nu's coordinate given the scales of so many rows, of which log u - u adds to so much."""
+    """Log density, up to a constant, of nu's coordinate given ``count`` latent scales; ``of_logs`` sums log u - u."""
     half = 0.5 * nu_at(coordinate)
     return log_prior(coordinate) + count * (half * math.log(half) - math.lgamma(half)) + half * of_logs
 
 
 @compiled(fastmath=STRICT)
 def draw_nu(rng, nu, count, of_logs):
-    """Nu drawn given the scales: a slice (Neal 2003, doi:10.1214/aos/1056562461), stepped out and shrunk."""
+    """Draw nu given the latent scales by slice sampling (Neal 2003, doi:10.1214/aos/1056562461): step out, then shrink."""
     now = coordinate_of(nu)
     level = _log_conditional(now, count, of_logs) - rng.standard_exponential()
     width = 1.0 / math.sqrt(1.0 + 0.1 * count)
@@ -216,7 +217,7 @@ def trigamma(x):
 
 @compiled(fastmath=SUMS, inline=True)
 def _joint(z, log_labels, c, mu, h, nu, deviation, y, tails, joint, top, total, m):
-    """As :func:`bayesgmm.kernels.multivariate._joint`; ``tails`` (2, K, m) holds 1 + d / nu and its logarithm."""
+    """As :func:`bayesgmm.kernels.multivariate.fill_joint`; also fill ``tails`` (2, K, m) with 1 + d / nu and its log."""
     k, n_features = mu.shape
     triangular = h.shape[2] > 1
     for j in range(k):
@@ -248,7 +249,7 @@ def _joint(z, log_labels, c, mu, h, nu, deviation, y, tails, joint, top, total, 
 
 @compiled(fastmath=SUMS, inline=True)
 def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, nu, counts, first, second, tails):
-    """Fill N, S1 and S2 as :func:`bayesgmm.kernels.multivariate.accumulate` does, and the sums for nu (2, K)."""
+    """As :func:`bayesgmm.kernels.multivariate.accumulate`; also fill ``tails`` (2, K), the sums for nu."""
     tails[:] = 0.0
     if not begin_sums(c, mu, h, counts, first, second):
         return np.nan

@@ -1,6 +1,6 @@
-"""The completed sums over observations, compiled once for one feature and once for several, and called by address.
+"""The completed sums over observations, compiled once for each kind of rows, and called by address.
 
-EM and the log posterior ask for the same sums. What calls a compiled function by its address is compiled without it.
+EM and the log posterior need the same sums. A caller that has only an address is compiled without the function itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bayesgmm.kernels.pointers import FLOATS, at, call, pointer
 
 
 def address_of_sums(known: Any, *, one_feature: bool, student: bool = False) -> int:
-    """The address of the compiled function that :func:`fill_sums` calls for rows of which such a thing is known."""
+    """Address of the compiled function that :func:`fill_sums` calls, by the type of ``known``."""
     return _compiled_sums("Student" if student else type(known).__name__, one_feature)
 
 
@@ -34,7 +34,7 @@ def _compiled_sums(kind: str, one_feature: bool) -> int:
 
 @cache
 def address_of_log_likelihood(kind: str) -> int:
-    """The address of the compiled function that :func:`log_likelihood` calls for a kind of rows by its name: one feature."""
+    """Address of the compiled function that :func:`log_likelihood` calls, by the name of the kind; for one feature."""
     signature = types.float64(*[types.int64] * 8, *[FLOATS] * 3)
     of_kind: dict[str, Any] = {"Errors": _log_likelihood_of_errors, "Intervals": _log_likelihood_of_intervals}
     of_kind["Nodes"] = _log_likelihood_of_nodes
@@ -44,12 +44,11 @@ def address_of_log_likelihood(kind: str) -> int:
 
 @compiled(fastmath=STRICT)
 def fill_sums(function, n, n_labels, rows, shift, inverse_scale, c, mu, h, nu, counts, first, second, tails):
-    """Fill N (K), S1 (K, D) and S2, of the shape of h, over standardised observations; return their log-likelihood.
+    """Fill N (K), S1 (K, D) and S2 (shape of h) over standardised observations; return their log-likelihood.
 
-    ``function`` is an address, and ``rows`` are those of x (n, D), of the weights (n), of the logarithms of the labels'
-    probabilities, of so many components that are the last, and of what is known of the values, 0 where there are none.
-    Where observations may be noise, c and N have one entry more. Of t distributions there are nu (K) and its sums (2, K), of
-    Gaussians these are empty.
+    ``function`` is an address. ``rows`` are the addresses of x (n, D), weights (n), log label probabilities (n_labels, n) of
+    the last components, and the known values; 0 if there are none. If observations may be noise, c and N have one more
+    entry. nu (K) and ``tails`` (2, K), its sums, are empty for Gaussians.
     """
     arrays = at(shift), at(inverse_scale), at(c), at(mu), at(h), at(nu), at(counts), at(first), at(second), at(tails)
     return call(function, (n, *h.shape, len(c), n_labels, *rows, *arrays))
@@ -57,7 +56,7 @@ def fill_sums(function, n, n_labels, rows, shift, inverse_scale, c, mu, h, nu, c
 
 @compiled(fastmath=STRICT)
 def fill_sums_of(function, x, weight, log_labels, known, shift, inverse_scale, c, mu, h, nu, counts, first, second, tails):
-    """The same of arrays, those empty of which nothing is given; ``known`` is an address."""
+    """As :func:`fill_sums`, but with arrays, empty if there are none; ``known`` is an address."""
     rows = address_of(x), address_of(weight), address_of(log_labels), known
     rest = shift, inverse_scale, c, mu, h, nu, counts, first, second, tails
     return fill_sums(function, len(x), len(log_labels), rows, *rest)
@@ -65,14 +64,14 @@ def fill_sums_of(function, x, weight, log_labels, known, shift, inverse_scale, c
 
 @compiled(fastmath=STRICT)
 def log_likelihood(function, x, weight, log_labels, known, c, mu, h):
-    """The log-likelihood alone, of one feature."""
+    """Log-likelihood without the sums, for one feature."""
     rows = address_of(x), address_of(weight), address_of(log_labels), known
     return call(function, (len(x), len(mu), len(c), len(log_labels), *rows, at(c), at(mu), at(h)))
 
 
 @compiled(fastmath=STRICT)
 def address_of(array):
-    """Where an array begins; 0 if it is empty."""
+    """Address of an array; 0 if it is empty."""
     return numba.int64(array.ctypes.data) if array.size > 0 else 0
 
 

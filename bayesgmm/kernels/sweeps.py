@@ -1,15 +1,14 @@
-"""Sweeps of Gibbs sampling, for every kind of spread: :func:`sweep` keeps K, :func:`telescope` draws it too.
+"""Gibbs sweeps for every kind of spread: :func:`sweep` keeps K fixed, :func:`telescope` also draws K.
 
-Of the allocations only the sums over each component are kept: counts, first and second moments about the means. What differs
-between variances and factors are a few steps, chosen by the type of the spread (:mod:`bayesgmm.kernels.steps`). Blocks are
-log variances (m, V), or factors F (m, D, D) with F'F the precisions; C0 is (V,), or (D, D).
+Only sums of the allocations are kept for each component: counts, first and second moments about the means. The few steps
+that differ between variances and factors are selected by the type of ``spread`` (:mod:`bayesgmm.kernels.steps`). Blocks are
+log variances (m, V), or factors F (m, D, D) with precisions F'F. C0 is (V,) or (D, D).
 
-An observation of weight c has c copies, each allocated by itself. Where weights c_i are no integers there are whole numbers
-m_i of copies near them, and with p(x_i) the density of the mixture the posterior is that of the copies times
-prod_i p(x_i)^(c_i - m_i). Each step is drawn from its full conditional given the copies, and accepted with the ratio of the
-second factor after and before it (Metropolis & Hastings), so that the draws are those of the posterior itself. These
-``rest`` c_i - m_i are an argument of their own beside the rows, and None where weights are integers: what needs them is not
-compiled then, because numba leaves out branches on an argument that is None.
+An observation of weight c has c copies, which are allocated independently. If the weights c_i are not integers, the numbers
+of copies m_i are integers near them. With p(x_i) the mixture density, the posterior is then that of the copies times
+prod_i p(x_i)^(c_i - m_i). Each step is drawn from its full conditional given the copies, and accepted by the
+Metropolis-Hastings ratio of this product. The draws therefore have the exact posterior. ``rest``, c_i - m_i, is None if the
+weights are integers. It is a separate argument because numba does not compile branches on an argument that is None.
 """
 
 from __future__ import annotations
@@ -36,17 +35,17 @@ from bayesgmm.kernels.variates import (
     shuffle,
 )
 
-_REGROUPED = 0.25  # share of telescoping sweeps with a move of a partition, which takes as long as one to four of them
-_REGROUPED_OF_K = 0.2  # the same of a K that is known, where a cluster must be empty before another can be split
+_REGROUPED = 0.25  # fraction of telescoping sweeps with a split-merge move, which takes as long as one to four sweeps
+_REGROUPED_OF_K = 0.2  # the same fraction for fixed K, where a split needs an empty component
 
 
 @compiled(fastmath=STRICT)
 def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves, tables, state, thin, draws):
-    """Fill the draws (S, n_dim), each ``thin`` sweeps after the one before, from a state, which moves along.
+    """Fill the draws (S, n_dim), one every ``thin`` sweeps, starting from ``state``, which is updated.
 
-    ``hyper`` holds alpha, c0 and g0; before each sweep there are so many moves of :mod:`bayesgmm.kernels.split_merge`, and,
-    given the tables of a K that is known, within it those of :mod:`bayesgmm.kernels.regroup`. The components of a draw stand
-    in a random order within their classes.
+    ``hyper`` holds alpha, c0 and g0. Each sweep begins with ``moves`` moves of :mod:`bayesgmm.kernels.split_merge`. If
+    ``tables`` are given, for fixed K, some sweeps also make a move of :mod:`bayesgmm.kernels.regroup`. The components of a
+    draw are in random order within their classes.
     """
     k, (n, n_features) = spread.k, rows.x.shape
     alpha, c0, g0 = hyper[0], hyper[1], hyper[2]
@@ -136,10 +135,10 @@ def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate,
 
 @compiled(fastmath=STRICT)
 def telescope(rng, rows, rest, spread, tied, learnt, hyper, b0, inverse_B0, rate, tables, state, points, thin, draws, kept):
-    """Fill the draws, each ``thin`` sweeps after the one before, from a state, which moves along: ``Draws`` says which.
+    """Fill ``draws``, one every ``thin`` sweeps, and ``kept``, starting from ``state``, which is updated.
 
-    ``hyper`` holds c0 and g0. Components that are occupied stand first; those that are not are drawn from the prior once K
-    is known.
+    These three are described in :mod:`bayesgmm.engines.sweeps`. ``hyper`` holds c0 and g0. Occupied components come first.
+    Empty ones are drawn from the prior after K.
     """
     (n, n_features), exact = rows.x.shape, latent.kind_of_points(rows.known, spread)
     c0, g0 = hyper[0], hyper[1]
@@ -171,7 +170,7 @@ def telescope(rng, rows, rest, spread, tied, learnt, hyper, b0, inverse_B0, rate
             occupied = bring_forward(counts[:k], places)
             if noise:
                 allocated[0] = counts[:k].sum()
-            if rest is not None:  # what is not occupied says something of the rest
+            if rest is not None:  # empty components, too, contribute to the density of the rest
                 of_rest = _of_rest(spread, rows, rest, log_w[:k], of_noise, mu, blocks, inverse, offsets)
                 _copy_components(log_w, mu, blocks, old_w, old_mu, old_blocks)
                 copy(nu, old_nu)
@@ -269,7 +268,7 @@ def telescope(rng, rows, rest, spread, tied, learnt, hyper, b0, inverse_B0, rate
             draws.log_density[s, i] = log_sum_exp(log_densities[:k]) - log_total
         if (s + done) % every == 0:
             a = (s + done) // every
-            if rest is not None:  # of an observation that has no copy, too, among the components as they are now
+            if rest is not None:  # z given the new components, also of observations without a copy
                 _fill_offsets(spread, log_w[:k], of_noise, blocks, inverse, offsets)
                 allocate(rng, rows.known, spread, rows, offsets[: k + noise], mu, blocks, scratch, z, sums)
             for i in range(n):
@@ -286,13 +285,13 @@ def telescope(rng, rows, rest, spread, tied, learnt, hyper, b0, inverse_B0, rate
 
 @compiled(fastmath=STRICT)
 def draw_share(rng, counts, k):
-    """The logit of noise's share given what is allocated to K components and, behind them, to noise."""
+    """Draw the logit of the share of noise, given the counts of K components and, last, of noise."""
     return draw_logit(rng, OF_NOISE[0] + counts[k], OF_NOISE[1] + counts[:k].sum())
 
 
 @compiled(fastmath=STRICT)
 def _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets):
-    """See :func:`bayesgmm.kernels.steps.prepare`; with noise's share, if it has a logit, behind the components."""
+    """As :func:`bayesgmm.kernels.steps.prepare`; ``of_noise``, unless empty, holds the logit of the share of noise."""
     k = len(log_w)
     steps.prepare(spread, log_w, blocks, inverse, offsets)
     if len(of_noise) > 0:
@@ -304,7 +303,7 @@ def _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets):
 
 @compiled(fastmath=STRICT)
 def _log_density_of_rest(spread, rows, rest, offsets, mu, blocks):
-    """What is left of the likelihood when whole counts have been allocated, up to a constant."""
+    """Log of prod_i p(x_i)^(c_i - m_i), up to a constant: the likelihood divided by that of the copies."""
     k, n_features = len(offsets) - rows.noise, rows.x.shape[1]
     h, unit, nu = steps.whiteners_of(spread, k, blocks), no_unit(n_features), latent.nu_of(rows.known, spread, k)
     sums, c = (np.empty(len(offsets)), np.empty((k, n_features)), np.empty(h.shape)), offsets.copy()
@@ -316,7 +315,7 @@ def _log_density_of_rest(spread, rows, rest, offsets, mu, blocks):
 
 @compiled(fastmath=STRICT)
 def _of_rest(spread, rows, rest, log_w, of_noise, mu, blocks, inverse, offsets):
-    """The same of components whose weights are known up to a constant."""
+    """As :func:`_log_density_of_rest`, from log weights that are known up to a constant."""
     k = len(log_w)
     _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
     value = _log_density_of_rest(spread, rows, rest, offsets[: k + len(of_noise)], mu, blocks)
@@ -337,7 +336,7 @@ def _is_accepted(rng, log_ratio):
 
 @compiled(fastmath=STRICT, inline=True)
 def _begin_blocks(begin, end, c0, C0, rates, shapes):
-    """The prior's part of shapes and rates of blocks begin, ..., end - 1."""
+    """Fill shapes and rates of blocks begin, ..., end - 1 with those of the prior."""
     for block in range(begin, end):
         copy(C0, rates[block])
         shapes[block] = c0

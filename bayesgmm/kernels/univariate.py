@@ -1,7 +1,7 @@
 """The E-step kernel for one feature.
 
-Component k is (c_k, mu_k, h_k) with log w_k N(x; mu_k, sigma_k) = c_k - (h_k (x - mu_k))^2. Where observations may be noise,
-there is one more c, the logarithm of its share, and the last row of the labels holds its log densities.
+Component k is (c_k, mu_k, h_k) with log w_k N(x; mu_k, sigma_k) = c_k - (h_k (x - mu_k))^2. If observations may be noise, c
+has one more entry, the log share of noise, and the last row of labels holds its log densities.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from bayesgmm.kernels.blocks import (
 )
 from bayesgmm.kernels.compiled import SUMS, compiled
 
-BLOCK = 128  # observations handled together: K rows of them stay in the first-level cache
+BLOCK = 128  # observations per block: K rows of them stay in the L1 cache
 
 
 @compiled(fastmath=SUMS, inline=True)
 def _joint(z, log_labels, c, mu, h, joint, top, total):
-    """For one block: joint_ki = exp(log_joint_ki - top_i), top_i = max_k log_joint_ki, total_i = sum_k joint_ki."""
+    """Fill one block: joint_ki = exp(log_joint_ki - top_i), top_i = max_k log_joint_ki, total_i = sum_k joint_ki."""
     k, m = len(mu), len(z)
     lowest = 0.0
     for i in range(m):
@@ -49,7 +49,7 @@ def _joint(z, log_labels, c, mu, h, joint, top, total):
         add_labels(log_labels, joint, top, m)
     for i in range(m):
         lowest += top[i]
-    if lowest == -np.inf:  # a point out of reach of every component: the farthest that a float can tell
+    if lowest == -np.inf:  # squares overflow for a very distant point: clip its distances
         for j in range(k):
             for i in range(m):
                 u = min(max(h[j] * (z[i] - mu[j]), -FAR), FAR)
@@ -63,7 +63,7 @@ def _joint(z, log_labels, c, mu, h, joint, top, total):
 
 @compiled(fastmath=SUMS)
 def _add_pair(x, shift, inverse_scale, c, mu, h, counts, first, second):
-    """One block for K = 2, with one exponential for each point and no scratch; NaN, and sums untouched, out of reach."""
+    """Add a block for K = 2, with one exponential per point and no scratch; if a square overflows, only return NaN."""
     zeroth_0, first_0, second_0 = 0.0, 0.0, 0.0
     zeroth_1, first_1, second_1 = 0.0, 0.0, 0.0
     top, product = 0.0, 1.0
@@ -100,9 +100,9 @@ def _add_pair(x, shift, inverse_scale, c, mu, h, counts, first, second):
 
 @compiled(fastmath=SUMS, inline=True)
 def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, first, second):
-    """Fill N, S1 and S2, each (K), over z = (x - shift) * inverse_scale, and return the log-likelihood of z.
+    """Fill N, S1 and S2, each (K), over z = (x - shift) * inverse_scale; return the log-likelihood of z.
 
-    N ends with the count of noise, where there is any.
+    If observations may be noise, N has one more entry, the count of noise.
     """
     if not begin_sums(c, mu, h, counts, first, second):
         return np.nan
@@ -113,7 +113,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
     log_likelihood = 0.0
     for begin in range(0, n, width):
         m = min(width, n - begin)
-        block = x[begin : begin + m]  # a slice, because an index that may be negative is no vector
+        block = x[begin : begin + m]  # a slice, because indices that may be negative prevent vectorisation
         if k == 2 and len(weight) == 0 and len(log_labels) == 0:
             part = _add_pair(block, shift, inverse_scale, c, mu, h, counts, first, second)
             if part == part:
@@ -141,7 +141,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
 
 @compiled(fastmath=SUMS, inline=True)
 def log_likelihood(x, weight, log_labels, c, mu, h):
-    """The value alone that :func:`accumulate` returns for x as it stands."""
+    """Log-likelihood without the sums of :func:`accumulate`, for x that is not standardised."""
     if has_nan(c, mu, h):
         return np.nan
     n, width = len(x), min(BLOCK, block_width(len(c)))
@@ -164,9 +164,9 @@ def log_likelihood(x, weight, log_labels, c, mu, h):
 
 @compiled(fastmath=SUMS)
 def log_densities(x, log_labels, c, mu, h, out, shares):
-    """Log density of every x for every row of parameters (S, K), into out (S, n), or responsibilities.
+    """Fill ``out`` (S, n) with the log density of every x for every set of parameters (S, K), or fill responsibilities.
 
-    These are asked for by ``shares`` (S, n, K); without them it is (0, n, K).
+    Responsibilities are computed instead if ``shares`` is (S, n, K); otherwise it must be (0, n, K).
     """
     k, n = c.shape[1], len(x)
     joint = np.empty((k, BLOCK))

@@ -13,7 +13,7 @@ from bayesgmm.kernels.pointers import copy
 
 @compiled(fastmath=STRICT)
 def log_gamma_variate(rng, shape):
-    """Logarithm of a Gamma(shape, 1) variate, finite however small the shape is."""
+    """Draw the logarithm of a Gamma(shape, 1) variate, finite for any small shape."""
     if shape >= 1.0:
         return math.log(rng.standard_gamma(shape))
     return math.log(rng.standard_gamma(shape + 1.0)) - rng.standard_exponential() / shape
@@ -21,7 +21,7 @@ def log_gamma_variate(rng, shape):
 
 @compiled(fastmath=STRICT)
 def choose(rng, log_densities, cumulated):
-    """An index with probability proportional to exp(log_densities); ``cumulated`` is scratch."""
+    """Draw an index with probability proportional to exp(log_densities); fill the cumulated weights."""
     k, largest = len(log_densities), log_densities[0]
     for j in range(1, k):
         largest = max(largest, log_densities[j])
@@ -40,7 +40,7 @@ def choose(rng, log_densities, cumulated):
 
 @compiled(fastmath=STRICT)
 def draw_weights(rng, counts, alpha, coordinates, log_gammas):
-    """Fill the coordinates of w ~ Dirichlet(alpha + counts); ``log_gammas`` is scratch."""
+    """Draw the coordinates of w ~ Dirichlet(alpha + counts); ``log_gammas`` is scratch."""
     k = len(counts)
     mean = draw_log_gammas(rng, counts, alpha, log_gammas)
     for j in range(k - 1):
@@ -49,7 +49,7 @@ def draw_weights(rng, counts, alpha, coordinates, log_gammas):
 
 @compiled(fastmath=STRICT, inline=True)
 def draw_log_gammas(rng, counts, alpha, log_gammas):
-    """Fill log Gamma(alpha + counts) variates, which are log w ~ Dirichlet(alpha + counts) up to a constant; their mean."""
+    """Draw logarithms of Gamma(alpha + counts) variates, log Dirichlet weights up to a constant; return their mean."""
     k = len(counts)
     mean = 0.0
     for j in range(k):
@@ -60,19 +60,19 @@ def draw_log_gammas(rng, counts, alpha, log_gammas):
 
 @compiled(fastmath=STRICT)
 def draw_logit(rng, of_one, of_other):
-    """The logit of a Beta(of_one, of_other) variate."""
+    """Draw the logit of a Beta(of_one, of_other) variate."""
     return log_gamma_variate(rng, of_one) - log_gamma_variate(rng, of_other)
 
 
 @compiled(fastmath=STRICT)
 def draw_heavy(rng):
-    """A variate of Student's t with four degrees of freedom, in whose tails proposals reach far."""
+    """Draw from Student's t with four degrees of freedom, for heavy-tailed proposals."""
     return rng.standard_normal() / math.sqrt(0.5 * rng.standard_gamma(2.0))
 
 
 @compiled(fastmath=STRICT)
 def log_heavy(value):
-    """Its log density."""
+    """Log density of :func:`draw_heavy`."""
     return math.log(0.375) - 2.5 * math.log1p(0.25 * value * value)
 
 
@@ -101,9 +101,9 @@ def factorise(matrix):
 
 @compiled(fastmath=STRICT)
 def draw_normal(rng, precision, pull, result):
-    """Fill a draw from N(precision^-1 pull, precision^-1); the precision is overwritten by its factor L, the pull by noise.
+    """Draw from N(precision^-1 pull, precision^-1) into ``result``; precision and pull are overwritten.
 
-    With L L' the precision, L'^-1 (L^-1 pull + noise) is that draw.
+    With precision = L L', the draw is L'^-1 (L^-1 pull + noise), noise standard normal.
     """
     size = len(pull)
     factorise(precision)
@@ -122,7 +122,7 @@ def draw_normal(rng, precision, pull, result):
 
 @compiled(fastmath=STRICT)
 def draw_wishart_factor(rng, shape, rate, factor, coordinates):
-    """Fill F (lower) with F'F ~ Wishart(shape, rate), and its coordinates (:mod:`bayesgmm.model.wishart`).
+    """Draw F (lower) with F'F ~ Wishart(shape, rate), and its coordinates (:mod:`bayesgmm.model.wishart`).
 
     F = V C^-1 with 2 rate = C C' and V as in :func:`bayesgmm.model.wishart.draw_factors`; the rate is overwritten.
     """
@@ -149,7 +149,7 @@ def draw_wishart_factor(rng, shape, rate, factor, coordinates):
 
 @compiled(fastmath=STRICT)
 def shuffle(rng, order, classes):
-    """Put 0, ..., K - 1 in a random order, in which only those of one class change places."""
+    """Fill ``order`` with a random permutation of 0, ..., K - 1 within classes."""
     for j in range(len(order)):
         order[j] = j
     for j in range(len(order) - 1, 0, -1):
@@ -166,10 +166,10 @@ def shuffle(rng, order, classes):
 
 @compiled(fastmath=STRICT)
 def reorder(point, order, k, n_features, at_factors, n_blocks, entries, at_nu, result):
-    """Fill a point with the components of another in this order; what is not of a component is copied.
+    """Fill ``result`` with a point whose components are reordered; the other coordinates are copied.
 
-    A point holds K - 1 coordinates of the weights, K x D means, C0, from ``at_factors`` on a block of ``entries`` for each
-    component, or one block for all, and from ``at_nu`` on one coordinate for each component, or none.
+    A point holds K - 1 coordinates of the weights, K x D means, and C0. From ``at_factors`` there is a block of ``entries``
+    coordinates for each component, or one block for all. From ``at_nu`` there is one coordinate for each component, or none.
     """
     copy(point, result)
     last = 0.0
