@@ -1,4 +1,4 @@
-"""From a prior, a covariance structure and data to the log posterior: points, their values, and the mixtures they stand for.
+"""The log posterior of data under a prior and a covariance structure: points, their values, and their mixtures.
 
 It imports arguments, data, families, kernels, model.
 """

@@ -1,7 +1,7 @@
 """The log posterior on the unconstrained space, with its gradient, compiled once for any data, K, D and prior.
 
-It states what :func:`bayesgmm.build_model` states, in the same coordinates and with the same constants; the tests hold
-the two against each other.
+It is the density of :func:`bayesgmm.build_model`, in the same coordinates and with the same constants. The tests compare
+the two.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from bayesgmm.posterior.spread import Spread, spread_of
 
 Point = Mapping[str, FloatArray]
 _EXPECTED = OF_NOISE[0] / sum(OF_NOISE)
-_LEAST_NU = student.LEAST + 0.01  # from which a chain can start
+_LEAST_NU = student.LEAST + 0.01  # smallest nu at which a chain can start
 _SHARES = np.finfo(float).tiny, 1 - np.finfo(float).epsneg
 
 
@@ -46,14 +46,14 @@ def log_posterior(
     covariance: Covariance,
     known: Known = NOTHING,
 ) -> LogPosterior:
-    """The posterior of k components for data (n, D), under a prior that is scaled to them."""
+    """The posterior of k components for data (n, D), under a prior in the data's units."""
     return LogPosterior(Observations.made(np.ascontiguousarray(x, dtype=float), known), k, prior, covariance)
 
 
 def standardised_posterior(
     rows: Observations, k: int, prior: Prior, covariance: Covariance, family: FamilyName = "gaussian"
 ) -> tuple[LogPosterior, Units]:
-    """The posterior of standardised data, under a prior in the data's units, and the units in which it is."""
+    """The posterior of standardised data, under a prior given in the data's units, and the standardised units."""
     units = rows.units(one_unit=Structure(covariance, rows.n_features).one_unit)
     return LogPosterior(rows, k, prior.rescaled(units.shift, units.scale), covariance, family, units), units
 
@@ -62,21 +62,22 @@ def standardised_posterior(
 class LogPosterior:
     """Log density of data and parameters plus the log Jacobian of the transformation to the unconstrained space.
 
-    A point holds K - 1 coordinates of the weights, the means (K, D), those of C0 if it is learnt, and of the covariances;
-    where observations may be noise, the logit of its share; of t distributions last log(nu - 1) (K).
+    A point holds, in this order: K - 1 coordinates of the weights, the means (K, D), the coordinates of C0 if it is learnt,
+    and those of the covariances. If observations may be noise, the logit of the share of noise follows. For t distributions,
+    log(nu - 1) (K) comes last.
 
     Attributes
     ----------
     observations : Observations
-        Contiguous: compiled code finds them by their address.
+        Their arrays must be contiguous, because compiled code finds them by address.
     k : int
     prior : HierarchicalPrior or ConjugatePrior
-        Scaled to the data, in the posterior's units.
+        In the posterior's units.
     covariance : {"full", "tied", "diag", "spherical"}
     family : {"gaussian", "t"}
     units : Units or None
-        Those in which the posterior is; None if the observations are in them. The density standardises values known as they
-        are in passing, and makes no copy.
+        The posterior's units; None if they are those of the observations. The density standardises exact values block by
+        block, without a copy.
     """
 
     observations: Observations
@@ -93,17 +94,20 @@ class LogPosterior:
 
     @cached_property
     def standardised(self) -> Observations:
-        """The observations in the posterior's units, a copy."""
+        """The observations in the posterior's units: a copy, unless ``units`` is None."""
         return self.observations if self.units is None else self.observations.standardised(self.units)
 
     @cached_property
     def rows(self) -> Rows:
-        """The observations in the posterior's units, as sweeps take them."""
+        """The observations in the posterior's units, prepared for compiled code."""
         return self.standardised.rows(self.k, student=self.n_nu > 0)
 
     @cached_property
     def summed(self) -> tuple[Rows, Units]:
-        """What the density sums over, and the units in which it does: squares of errors may need others than the data's."""
+        """Rows that the density sums over, and the units that standardise them.
+
+        Only exact rows stay in the data's units, because squares of errors could overflow in them.
+        """
         if self.units is None or self.observations.kind is not EXACT:
             return self.rows, Units.as_they_are(self.n_features)
         return self.observations.rows(self.k, student=self.n_nu > 0, units=self.units), self.units
@@ -115,12 +119,12 @@ class LogPosterior:
 
     @cached_property
     def hyper(self) -> Hyperparameters:
-        """Those of the prior."""
+        """The hyperparameters of the prior."""
         return Hyperparameters.of(self.prior)
 
     @cached_property
     def spread(self) -> Spread:
-        """Of the components."""
+        """The covariances of the components, in the coordinates of a point."""
         return spread_of(self.k, Structure(self.covariance, self.n_features), self.hyper)
 
     @property
@@ -135,27 +139,27 @@ class LogPosterior:
 
     @property
     def distribution(self) -> Family:
-        """What depends on the family."""
+        """All that depends on the family."""
         return family_of(self.family)
 
     @property
     def n_nu(self) -> int:
-        """How many degrees of freedom there are: K of t distributions, else none."""
+        """Number of degrees-of-freedom parameters: K for t distributions, 0 for Gaussians."""
         return self.distribution.n_nu(self.k)
 
     @property
     def work(self) -> int:
-        """How many values a sweep of Gibbs sampling looks at or draws: see Observations."""
+        """Cost of a Gibbs sweep, in exact values that it reads: ``Observations.work``, times a factor for the family."""
         return self.distribution.work * self.observations.work
 
     @property
     def n_features(self) -> int:
-        """D."""
+        """Number of features, D."""
         return self.x.shape[1]
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Number of coordinates of each variable, in their order."""
+        """Number of coordinates of each variable, in the order of a point."""
         more = ({NOISE: 1} if self.noise else {}) | ({NU: self.n_nu} if self.n_nu else {})
         return {"w": self.k - 1, "mu": self.k * self.n_features} | self.spread.sizes | more
 
@@ -166,28 +170,28 @@ class LogPosterior:
 
     @cached_property
     def places(self) -> dict[str, slice]:
-        """Where in a point the coordinates of each variable stand."""
+        """The slice of a point that holds each variable."""
         ends = np.cumsum(list(self.sizes.values()))
         return {name: slice(int(end) - size, int(end)) for (name, size), end in zip(self.sizes.items(), ends, strict=True)}
 
     @cached_property
     def header(self) -> FloatArray:
-        """What compiled code needs, with the addresses of x and weight."""
+        """The array that compiled code needs: see :func:`bayesgmm.kernels.density.header`."""
         constant = self._log_constants() + self.spread.log_constant
         return density.header(*self.summed, self.spread.compiled, self.hyper, constant, self.n_nu)
 
     @property
     def density(self) -> Any:
-        """The compiled function, of which there is one for each kind of spread."""
+        """The compiled density; there is one for each kind of spread."""
         return density.density(correlated=self.spread.kind is Factors)
 
     def __call__(self, point: FloatArray) -> tuple[float, FloatArray]:
-        """Log posterior and its gradient; NaN where it is beyond the range of a float."""
+        """Log posterior and its gradient; NaN if they would overflow."""
         gradient = np.empty(self.n_dim)
         return density.value(self.density, np.ascontiguousarray(point, dtype=float), self.header, gradient), gradient
 
     def gradients(self, points: FloatArray) -> FloatArray:
-        """Of the log posterior at many points (S, n_dim)."""
+        """Gradients of the log posterior at many points, (S, n_dim)."""
         return np.array([self(point)[1] for point in points])
 
     def values(self, points: FloatArray) -> FloatArray:
@@ -204,17 +208,17 @@ class LogPosterior:
         return self.unconstrained(self.values_at(mixture))
 
     def mixture_at(self, point: FloatArray) -> Mixture:
-        """The mixture at a point, the other way round."""
+        """The mixture that a point represents, the inverse of :meth:`at`."""
         values = self.constrained(point)
         noise = float(values[NOISE]) if self.noise else None
         return Mixture(values["w"], values["mu"], values["cov"], noise=noise, nu=values.get(NU))
 
     def constrained(self, points: FloatArray) -> dict[str, FloatArray]:
-        """The model's variables at points (..., n_dim), and ``cov`` and ``C0`` made of them; those tied repeated K times."""
+        """The model's variables at points (..., n_dim), with ``cov``, repeated K times if tied, and ``C0`` if learnt."""
         y, mu = points[..., self.places["w"]], points[..., self.places["mu"]]
         logits = np.concatenate([y, -y.sum(axis=-1, keepdims=True)], axis=-1)
         w = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        w = np.maximum(w / w.sum(axis=-1, keepdims=True), np.finfo(float).tiny)  # that of a component as good as empty
+        w = np.maximum(w / w.sum(axis=-1, keepdims=True), np.finfo(float).tiny)  # a weight may underflow
         values = {"w": w, "mu": as_shown(mu.reshape(*mu.shape[:-1], self.k, self.n_features))}
         if self.hierarchical:
             values |= self.spread.scale_values(points[..., self.places[self.spread.scale_name]])
@@ -225,31 +229,31 @@ class LogPosterior:
         return values | self.spread.values(points[..., self.places[self.spread.name]])
 
     def log_weights(self, points: FloatArray) -> FloatArray:
-        """Of points (S, n_dim), shape (S, K)."""
+        """Log weights (S, K) at points (S, n_dim)."""
         y = points[:, self.places["w"]]
         logits = np.concatenate([y, -y.sum(axis=1, keepdims=True)], axis=1)
         logits -= logits.max(axis=1, keepdims=True)
         return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
     def log_shares(self, points: FloatArray) -> FloatArray:
-        """Logarithms of the share of noise and of the rest at points (S, n_dim), (S, 2); (S, 0) where there is no noise."""
+        """Log shares (S, 2) of noise and of the rest at points (S, n_dim); (S, 0) if no observation may be noise."""
         logits = points[:, self.places[NOISE]] if self.noise else points[:, :0]
         return np.hstack([-np.logaddexp(0, -logits), -np.logaddexp(0, logits)])
 
     def nu_coordinates(self, points: FloatArray) -> FloatArray:
-        """Log(nu - 1) at points (S, n_dim), (S, K); (S, 0) of Gaussians."""
+        """Log(nu - 1), (S, K), at points (S, n_dim); (S, 0) for Gaussians."""
         return points[:, self.places[NU]] if self.n_nu else points[:, :0]
 
     def means(self, points: FloatArray) -> FloatArray:
-        """Of points (S, n_dim), shape (S, K, D)."""
+        """Means (S, K, D) at points (S, n_dim)."""
         return points[:, self.places["mu"]].reshape(len(points), self.k, self.n_features)
 
     def coordinates(self, points: FloatArray) -> FloatArray:
-        """Of the covariances at points (S, n_dim), shape (S, m, size)."""
+        """Coordinates (S, m, size) of the covariances at points (S, n_dim)."""
         return self.spread.blocks(points[:, self.places[self.spread.name]])
 
     def scales(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """C0 given the covariances at points (S, n_dim), drawn anew or as it is given: (S, V) or (S, D, D)."""
+        """C0 for points (S, n_dim), (S, V) or (S, D, D): drawn given the covariances, or the prior's C0 if it is fixed."""
         rate = self.hyper.rate
         if not self.hierarchical:
             return np.broadcast_to(rate, (len(points), *rate.shape))
@@ -265,8 +269,8 @@ class LogPosterior:
         return np.concatenate(parts)
 
     def values_at(self, mixture: Mixture) -> Point:
-        """A mixture as values of the model's free variables, C0 at its conditional mean given the covariances."""
-        w = np.maximum(mixture.weights, 1e-6)  # none of them zero
+        """Values of the model's free variables for a mixture, with C0 at its conditional mean given the covariances."""
+        w = np.maximum(mixture.weights, 1e-6)  # zero has no logarithm
         values = {"w": w / w.sum(), "mu": mixture.means} | self.spread.of_mixture(mixture)
         if self.noise:
             share = _EXPECTED if mixture.noise is None else np.clip(mixture.noise, 1e-6, 1 - 1e-6)
@@ -277,14 +281,14 @@ class LogPosterior:
         return values
 
     def with_exact_scale(self, points: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        """Points with C0 drawn anew from its conditional given the covariances, and that conditional's log density."""
+        """Points with C0 redrawn from its conditional given the covariances, and the log density of the redrawn C0."""
         drawn, log_q = self.spread.draw_scale(self.coordinates(points), rng)
         points = points.copy()
         points[:, self.places[self.spread.scale_name]] = drawn
         return points, log_q
 
     def _log_constants(self) -> float:
-        """Normalising constants of the priors of weights, means, noise's share and nu, and of the simplex' Jacobian."""
+        """Log normalising constants of the priors of weights, means, share of noise and nu, and of the simplex Jacobian."""
         k, alpha = self.k, self.hyper.alpha
         means = k * (self.n_features * math.log(2 * math.pi) + np.linalg.slogdet(self.hyper.B0)[1]) / 2
         more = (-betaln(*OF_NOISE) if self.noise else 0.0) + self.distribution.log_normaliser(k)

@@ -1,4 +1,4 @@
-"""The covariances of a posterior: as coordinates of a point, as the model's variables, as those of a mixture; and C0."""
+"""Covariances and C0 of a posterior: conversion between coordinates of a point, model variables and mixtures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bayesgmm.model.structures import Structure
 
 @dataclass(frozen=True)
 class Spread(ABC):
-    """The m covariances of K components, and their scale C0, in one kind of coordinates.
+    """The m covariances of K components, and their scale C0, in coordinates of one kind.
 
     Attributes
     ----------
@@ -34,18 +34,18 @@ class Spread(ABC):
     structure: Structure
     hyper: Hyperparameters
 
-    name = ""  # of the variable that the model draws for the covariances
-    scale_name = ""  # of the one that C0 is made of
+    name = ""  # the model's variable for the covariances
+    scale_name = ""  # the model's variable from which C0 is computed
     kind: ClassVar[type[kernels.Variances | kernels.Factors]]
 
     @property
     def n_features(self) -> int:
-        """D."""
+        """Number of features, D."""
         return self.structure.n_features
 
     @property
     def n_blocks(self) -> int:
-        """m: K, or one where all components share a covariance."""
+        """Number of covariances, m: K, or one if all components share a covariance."""
         return self.structure.n_blocks(self.k)
 
     @property
@@ -55,46 +55,46 @@ class Spread(ABC):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Number of coordinates of each variable, in their order."""
+        """Number of coordinates of each variable, in the order of a point."""
         return ({self.scale_name: self.size} if self.hyper.learnt else {}) | {self.name: self.n_blocks * self.size}
 
     @property
     def compiled(self) -> kernels.Variances | kernels.Factors:
-        """The same for compiled code."""
+        """The sizes, in the type that selects the compiled code."""
         return self.kind(self.k, self.n_features, self.n_blocks, self.size)
 
     def blocks(self, coordinates: FloatArray) -> FloatArray:
-        """Coordinates (..., m size) as (..., m, size)."""
+        """Reshape coordinates (..., m size) to (..., m, size)."""
         return coordinates.reshape(*coordinates.shape[:-1], self.n_blocks, self.size)
 
     @property
     @abstractmethod
     def log_constant(self) -> float:
-        """Normalising constants of the priors of the covariances and of C0."""
+        """Log normalising constants of the priors of the covariances and of C0."""
 
     @abstractmethod
     def values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
-        """The model's variable, and ``cov`` (..., K, D, D), at coordinates (..., m size)."""
+        """The model's variable for the covariances, and ``cov`` (..., K, D, D), at coordinates (..., m size)."""
 
     @abstractmethod
     def scale_values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
-        """C0, and what it is made of, at coordinates (..., size)."""
+        """C0, and the model's variable from which it is computed, at coordinates (..., size)."""
 
     @abstractmethod
     def of_mixture(self, mixture: Mixture) -> dict[str, Any]:
-        """The model's variables for a mixture, C0 at its conditional mean given the covariances."""
+        """The model's variables for a mixture, with C0 at its conditional mean given the covariances."""
 
     @abstractmethod
     def coordinates(self, values: FloatArray) -> FloatArray:
-        """Coordinates of the model's variable, in a row; those of C0 are found in the same way."""
+        """Flat coordinates of the model's variable for the covariances, or of that for C0."""
 
     @abstractmethod
     def precision_factors(self, coordinates: FloatArray) -> FloatArray:
-        """F (..., m, D, D), lower triangular with F'F the precisions, at coordinates (..., m, size)."""
+        """Lower triangular F (..., m, D, D), with precisions F'F, at coordinates (..., m, size)."""
 
     @abstractmethod
     def draw_scale(self, coordinates: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        """C0's coordinates (S, size) drawn given covariances (S, m, size), and their log density."""
+        """Draw coordinates (S, size) of C0 given covariances (S, m, size); return them and their log density."""
 
 
 class VarianceSpread(Spread):
@@ -104,12 +104,12 @@ class VarianceSpread(Spread):
 
     @property
     def size(self) -> int:
-        """V: D, or one where all features share a variance."""
+        """Number of variances in a covariance, V: D, or one if all features share a variance."""
         return self.structure.n_variances
 
     @property
     def log_constant(self) -> float:
-        """Of InvGamma(c0, C0) for each variance, and of Gamma(g0, G0)."""
+        """Log normalising constants of InvGamma(c0, C0) for each variance, and of Gamma(g0, G0)."""
         m, hyper, rate = self.n_blocks, self.hyper, self.hyper.rate
         constant = -len(rate) * m * gammaln(hyper.c0)
         if hyper.learnt:
@@ -117,7 +117,7 @@ class VarianceSpread(Spread):
         return float(constant + m * hyper.c0 * np.log(rate).sum())
 
     def values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
-        """sigma2 (..., K) or (..., K, D), without K if all components share it; cov (..., K, D, D)."""
+        """``sigma2`` (..., K) or (..., K, D), without K if all components share it; ``cov`` (..., K, D, D)."""
         sigma2 = self.blocks(np.exp(coordinates))
         own = sigma2[..., 0, :] if self.structure.shared else sigma2
         variances = np.broadcast_to(sigma2, (*sigma2.shape[:-2], self.k, self.n_features))
@@ -128,7 +128,7 @@ class VarianceSpread(Spread):
         return {"C0": as_shown(np.exp(coordinates))}
 
     def of_mixture(self, mixture: Mixture) -> dict[str, Any]:
-        """sigma2, and C0 at (g0 + m c0) / (G0 + sum 1 / sigma2)."""
+        """``sigma2``, and C0 = (g0 + m c0) / (G0 + sum 1 / sigma2)."""
         sigma2 = self.structure.of_mixture(mixture.weights, mixture.cov)[: self.n_blocks, : self.size]
         values = {"sigma2": as_shown(sigma2[0] if self.structure.shared else sigma2)}
         if self.hyper.learnt:
@@ -137,19 +137,19 @@ class VarianceSpread(Spread):
         return values
 
     def coordinates(self, values: FloatArray) -> FloatArray:
-        """Logarithms."""
+        """Logarithms of ``sigma2``, or of C0, as a flat array."""
         return np.log(np.ravel(values))
 
     def precision_factors(self, coordinates: FloatArray) -> FloatArray:
-        """Diagonal ones."""
+        """Diagonal F (..., m, D, D), with precisions F'F, at coordinates (..., m, size)."""
         inverse = np.exp(-0.5 * coordinates)
         return np.broadcast_to(inverse, (*inverse.shape[:-1], self.n_features))[..., None] * np.eye(self.n_features)
 
     def draw_scale(self, coordinates: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        """Each from Gamma(g0 + m c0, G0 + sum 1 / sigma2)."""
+        """Draw the coordinates of each C0 ~ Gamma(g0 + m c0, G0 + sum 1 / sigma2); return them and their log density."""
         shape, rate = self.hyper.scale_given(self.n_blocks, np.exp(-coordinates).sum(axis=1))
         log_scale = np.log(rng.gamma(shape, 1 / rate))
-        log_q = shape * (np.log(rate) + log_scale) - rate * np.exp(log_scale) - gammaln(shape)  # the Jacobian of log, too
+        log_q = shape * (np.log(rate) + log_scale) - rate * np.exp(log_scale) - gammaln(shape)  # with the Jacobian of log
         return log_scale, log_q.sum(axis=1)
 
 
@@ -160,12 +160,12 @@ class FactorSpread(Spread):
 
     @property
     def size(self) -> int:
-        """T, entries of a triangle."""
+        """Number of entries of a triangular factor, T = D (D + 1) / 2."""
         return wishart.n_entries(self.n_features)
 
     @property
     def log_constant(self) -> float:
-        """Of Wishart(c0, C0) for each precision, and of Wishart(g0, G0)."""
+        """Log normalising constants of Wishart(c0, C0) for each precision, and of Wishart(g0, G0)."""
         m, hyper, log_determinant = self.n_blocks, self.hyper, np.linalg.slogdet(self.hyper.rate)[1]
         constant = m * wishart.log_constant(hyper.c0, self.n_features)
         if hyper.learnt:
@@ -173,7 +173,7 @@ class FactorSpread(Spread):
         return float(constant + m * hyper.c0 * log_determinant)
 
     def values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
-        """The packed factors (..., K, T), or (..., T) if tied; cov (..., K, D, D)."""
+        """Packed factors (..., K, T), or (..., T) if tied, and ``cov`` (..., K, D, D)."""
         factors = wishart.from_coordinates(self.blocks(coordinates), self.n_features)
         packed, roots = wishart.pack(factors), inverse_factors(factors)
         cov = roots @ roots.swapaxes(-1, -2)
@@ -188,7 +188,7 @@ class FactorSpread(Spread):
         return {"C0_factor": wishart.pack(factors), "C0": factors.swapaxes(-1, -2) @ factors}
 
     def of_mixture(self, mixture: Mixture) -> dict[str, Any]:
-        """The packed factors, and that of C0 at (g0 + m c0) (G0 + sum of precisions)^-1."""
+        """Packed factors of the precisions, and of C0 = (g0 + m c0) (G0 + sum of precisions)^-1."""
         covariances = self.structure.of_mixture(mixture.weights, mixture.cov)[: self.n_blocks]
         factors = wishart.factors_of_inverse(covariances)
         packed = wishart.pack(factors)
@@ -199,15 +199,15 @@ class FactorSpread(Spread):
         return values
 
     def coordinates(self, values: FloatArray) -> FloatArray:
-        """Of packed factors (..., T)."""
+        """Flat coordinates of packed factors (..., T)."""
         return np.ravel(wishart.to_coordinates(wishart.unpack(np.asarray(values), self.n_features)))
 
     def precision_factors(self, coordinates: FloatArray) -> FloatArray:
-        """From the coordinates of their entries."""
+        """Lower triangular F (..., m, D, D), with precisions F'F, at coordinates (..., m, size)."""
         return wishart.from_coordinates(coordinates, self.n_features)
 
     def draw_scale(self, coordinates: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        """From Wishart(g0 + m c0, G0 + sum of precisions)."""
+        """Draw coordinates of C0 ~ Wishart(g0 + m c0, G0 + sum of precisions); return them and their log density."""
         shape, rates = self._scale_given(wishart.from_coordinates(coordinates, self.n_features))
         drawn = wishart.to_coordinates(wishart.draw_factors(shape, rates, rng))
         return drawn, wishart.log_density(drawn, shape, rates)
@@ -218,5 +218,5 @@ class FactorSpread(Spread):
 
 
 def spread_of(k: int, structure: Structure, hyper: Hyperparameters) -> Spread:
-    """In the coordinates that suit the structure."""
+    """The covariances in the coordinates for the structure: factors if features are correlated, otherwise variances."""
     return (FactorSpread if structure.correlated else VarianceSpread)(k, structure, hyper)

@@ -1,4 +1,4 @@
-"""The log posterior of observations that are elsewhere: whoever has them is asked for their completed sums."""
+"""The log posterior of observations that are stored elsewhere: a source computes their completed sums."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from bayesgmm.posterior.log_posterior import LogPosterior
 
 @dataclass(frozen=True, eq=False)
 class SummedPosterior(LogPosterior):
-    """The posterior of all observations that a source has; those that it holds itself are some of them.
+    """The posterior of all observations of a source; ``observations`` holds only some of them.
 
     Attributes
     ----------
     source : Source
-        It is asked once for any number of points.
+        Computes the sums, in one pass for any number of points.
     units : Units
-        In which the posterior is, and the source's observations are not.
+        The posterior's units; the source's observations are not standardised.
     """
 
     source: Source = field(kw_only=True)
@@ -37,24 +37,24 @@ class SummedPosterior(LogPosterior):
 
     @cached_property
     def summed(self) -> tuple[Rows, Units]:
-        """What stands for the observations in the density."""
+        """Rows that hold the sums at a point in place of observations, and units that change nothing."""
         rows = rows_of_sums(self._sums, self.n_features, self.source.total, noise=self.noise, student=self.n_nu > 0)
         return rows, Units.as_they_are(self.n_features)
 
     @cached_property
     def _sums(self) -> FloatArray:
-        """Room for the sums at a point."""
+        """Buffer for the sums at one point."""
         entries = self.n_features if self.spread.structure.correlated else 1
         of_component = 1 + self.n_features + self.n_features * entries + (2 if self.n_nu else 0)
         return np.empty(1 + self.noise + self.k * of_component)
 
     def __call__(self, point: FloatArray) -> tuple[float, FloatArray]:
-        """Log posterior and its gradient; NaN where it is beyond the range of a float."""
+        """Log posterior and its gradient; NaN if they would overflow."""
         values, gradients = self.evaluated(point[None])
         return float(values[0]), gradients[0]
 
     def gradients(self, points: FloatArray) -> FloatArray:
-        """Of the log posterior at many points (S, n_dim)."""
+        """Gradients of the log posterior at many points, (S, n_dim)."""
         return self.evaluated(points)[1]
 
     def values(self, points: FloatArray) -> FloatArray:
@@ -70,9 +70,9 @@ class SummedPosterior(LogPosterior):
             values[s], gradients[s] = super().__call__(point)
         return values, gradients
 
-    @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # far away, where the density is NaN whatever the sums
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # at distant points, where the density is NaN anyway
     def parameters(self, points: FloatArray) -> tuple[Any, ...]:
-        """Weights, means, factors and nu of the mixtures at points (S, n_dim), as the E-step takes them."""
+        """Weights, means, factors and nu of the mixtures at points (S, n_dim), as arguments of the E-step."""
         log_w, spread = self.log_weights(points), self.spread
         if self.noise:
             shares = self.log_shares(points)
@@ -88,7 +88,7 @@ class SummedPosterior(LogPosterior):
 def summed_posterior(
     rows: Observations, source: Source, k: int, prior: Prior, covariance: Covariance, family: FamilyName
 ) -> tuple[SummedPosterior, Units]:
-    """The posterior of a source's observations, of which some rows are at hand, and the units in which it is."""
+    """The posterior of a source's observations, and its units; ``rows`` are some of the observations."""
     units = source.units(one_unit=Structure(covariance, rows.n_features).one_unit)
     given = rows, k, prior.rescaled(units.shift, units.scale), covariance, family
     return SummedPosterior(*given, source=source, units=units), units
