@@ -14,7 +14,7 @@ from bayesgmm.comparison.cache import FitCache
 from bayesgmm.data.observations import Observations
 from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.kernels.allocations import allocate_at
-from bayesgmm.kernels.intervals import draw_between, draw_sums, moments
+from bayesgmm.kernels.intervals import draw_between, draw_sums, log_probability, moments
 from bayesgmm.posterior import LogPosterior
 from tests.families import prior_of
 from tests.oracles.intervals import interval_moments, row_by_row
@@ -67,6 +67,19 @@ def a_mixture(k, d, generator):
     return generator.dirichlet(np.ones(k)), generator.normal(0, 2, (k, d)), np.exp(generator.normal(size=(k, d)) / 2)
 
 
+@pytest.mark.parametrize("width", [1e-6, 0.01, 0.1, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("change", [0.0, 1e-3, 0.1, 0.5, 1.0])
+def test_short_intervals_have_their_digits(width, change):
+    """Whatever the number of terms that the series needs."""
+    a = change / width - width / 2
+    b = a + width
+    log_p, first, second = interval_moments(a, b)
+    found = moments(a, b, b - a)
+    assert abs(found[0] - log_p) <= 1e-14 * max(1, abs(log_p))
+    assert abs(found[1] - first) <= 1e-14 * second**0.5
+    assert abs(found[2] - second) <= 1e-14 * second
+
+
 @pytest.mark.parametrize("far", [0.0, 3.0, 40.0])
 def test_probabilities_and_moments_have_their_digits(far):
     generator = rng(1)
@@ -77,6 +90,7 @@ def test_probabilities_and_moments_have_their_digits(far):
         log_p, first, second = interval_moments(a, b)
         found = moments(a, b, float(b - a))
         assert abs(found[0] - log_p) <= 1e-12 * max(1, abs(log_p))
+        assert log_probability(a, b, float(b - a)) == found[0]
         assert abs(found[1] - first) <= 1e-11 * second**0.5
         assert abs(found[2] - second) <= 1e-11 * second
 

@@ -23,8 +23,8 @@ from bayesgmm.kernels.compiled import given
 from bayesgmm.kernels.errors import Errors
 from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.groups import Groups, groups_of
+from bayesgmm.kernels.interval_steps import SUMMED
 from bayesgmm.kernels.intervals import Intervals, intervals_of
-from bayesgmm.kernels.latent import SUMMED
 from bayesgmm.kernels.quadrature import Nodes, nodes_of, rescaled
 from bayesgmm.kernels.rows import EXACT, Kind, Rows, rows_of
 from bayesgmm.kernels.student import Nu
