@@ -140,7 +140,7 @@ def test_an_engine_that_fails_gives_way(monkeypatch):
     Engines(monkeypatch, [ValueError("collapsed"), "fine"])
     tree = bg.fit(GALAXIES, 3, **QUIET)
     assert methods_of(tree) == [("nuts", "instead")]
-    assert "because another engine could not begin" in in_words(tree)
+    assert "because another engine failed" in in_words(tree)
 
 
 def test_if_all_fail_the_first_says_why(monkeypatch):

@@ -337,7 +337,7 @@ def test_what_appears_under_the_name_is_kept_beside_the_results(run, csv, monkey
     monkeypatch.setattr("bayesgmm.fitting.judged_fit", fit)
     code, out, err = run("fit", csv, "--column", "velocity", "-k", 1, "--draws", 200, "--quiet", "--out", "results")
     assert code == 0, err
-    assert err.splitlines()[-1] == "results has been taken by something else meanwhile: the results are in results-2"
+    assert err.splitlines()[-1] == "the name results has been taken meanwhile: the results are in results-2"
     assert out.splitlines()[-1] == "Posteriors, tables and pictures are in results-2"
     assert os.listdir("results") == ["thesis.tex"]
     assert "posterior.nc" in os.listdir("results-2")

@@ -322,7 +322,7 @@ WRONG = [
     (lambda: Observations(), "x must be given, unless lower or upper is"),
     (
         lambda: Observations(lower=[1.0, 3.0], upper=[2.0, 2.5]),
-        "lower must not be above upper, got 1 of 2, the first in row 1",
+        "lower must not be above upper, got 1 of 2 wrong, the first in row 1",
     ),
     (lambda: Observations(lower=[1.0, 2.0], upper=[2.0]), r"upper must have shape \(2,\) like lower, got \(1,\)"),
     (lambda: Observations(lower=[np.inf], upper=[np.inf]), "lower must be below infinity"),

@@ -96,7 +96,7 @@ def test_diagnose_says_what_is_going_on(two_small):
     (finding,) = (each for each in diagnosis.findings if each.kind == "solutions")
     assert "solution 0: 75% of the draws" in finding.problem
     assert "solution 1: 25% of the draws" in finding.problem
-    assert "do not average over them" in finding.remedy
+    assert "do not average over the solutions" in finding.remedy
     assert "2 solutions" in repr(diagnosis)
     assert not diagnosis.converged
 

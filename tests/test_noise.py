@@ -279,7 +279,7 @@ def test_data_and_noise_that_have_no_meaning_are_refused():
     with pytest.raises(ValueError, match="k"):
         bg.fit_em(x, 0, noise=True)
     tree = bg.fit(x, 2, noise=np.linspace(-5, -4, 60), method="gibbs", draws=20, tune=20, random_seed=1, progressbar=False)
-    with pytest.raises(ValueError, match="log densities of noise of their own"):
+    with pytest.raises(ValueError, match="must be Observations that hold log densities of noise"):
         bg.responsibilities(tree, [1.0])
     assert bg.responsibilities(tree, Observations([1.0]).with_noise(-4.0))["noise"].shape == (1,)
 

@@ -518,9 +518,11 @@ def test_intervals_are_drawn_as_bins_bars_and_arrows():
     bars = ax.containers[0]
     np.testing.assert_allclose([bar.get_x() for bar in bars], edges[1:-1])
     np.testing.assert_allclose([bar.get_height() * bar.get_width() for bar in bars], counts[1:] / counts.sum())
-    assert [text.get_text() for text in ax.texts] == [f"{counts[0]} anywhere below"]
+    assert [text.get_text() for text in ax.texts] == [f"{counts[0]} without a lower limit"]
     figure = bg.plots.plot_pairs(two)
-    assert {"bars: the intervals in which values lie", "arrows: the value lies anywhere there"} <= set(texts(figure))
+    assert {"bars: the intervals in which values lie", "arrows: intervals that are open in that direction"} <= set(
+        texts(figure)
+    )
     order, places = np.random.default_rng(0).permutation(90), two["observed_data"]["x"].values
     _, along = figure.axes[2].containers[0].lines[2]
     np.testing.assert_allclose(

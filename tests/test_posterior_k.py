@@ -87,7 +87,7 @@ def test_probabilities_may_be_given():
         (5, TypeError, "prior_k must be one of"),
         (priors.Uniform, TypeError, "prior_k must be one of"),
         (lambda k: 1 / k, TypeError, "prior_k must be one of"),
-        (priors.Geometric(0.001), ValueError, r"all but 0.0001 of its probability on k = 1, ..., 200, got 0.82 beyond under Geo"),
+        (priors.Geometric(0.001), ValueError, r"all but 0.0001 of its probability on k = 1, ..., 200, got 0.82 on larger k under Geo"),
         (priors.BetaNegativeBinomial(1, 0.1, 1), ValueError, "give probabilities of k = 1, ..., m as a sequence"),
     ],
 )  # fmt: skip
@@ -419,7 +419,7 @@ def test_chains_that_disagree_and_short_ones_are_told(galaxies):
         ({"x": [1.0]}, ValueError, r"x must vary, got 1 observation\(s\) all equal to 1"),
         ({"x": [2.0, 2.0]}, ValueError, r"x must vary, got 2 observation\(s\) all equal to 2"),
         ({"x": [1.0, np.nan]}, ValueError, "x must be finite, got 1 of 2 observations"),
-        ({"draws": 10**9}, MemoryError, "draws of the probabilities of 30 numbers of components would take"),
+        ({"draws": 10**9}, MemoryError, "draws of the probabilities of k = 1, ..., 30 would take"),
     ],
     ids=str,
 )  # fmt: skip

@@ -79,7 +79,11 @@ def test_one_k_is_chosen_and_said_why(criterion, columns, k, said):
 @pytest.mark.parametrize("criterion", ["loo", "evidence", "bic", "icl"])
 def test_a_choice_says_what_stands_against_it(criterion):
     _, sentence = choose(table(converged=[True, False, False], em_spurious=[0, 0, 1]), criterion)
-    but = "so this is provisional" if criterion in ("loo", "evidence") else f"but {criterion.upper()} is of EM's estimates"
+    but = (
+        "so this is provisional"
+        if criterion in ("loo", "evidence")
+        else f"but {criterion.upper()} is computed from EM's estimates"
+    )
     assert f"; the draws of k = 2, 3 have not converged, {but}" in sentence
     spurious = "; EM has a component on hardly more observations than determine it, which BIC, AIC and ICL reward: k = 3"
     assert sentence.endswith(spurious) == (criterion in ("bic", "icl"))
@@ -87,7 +91,7 @@ def test_a_choice_says_what_stands_against_it(criterion):
 
 def test_no_choice_by_an_evidence_that_is_missing():
     missing = table(log_evidence=[-120, -110, np.nan], p_k=[np.nan] * 3)
-    with pytest.raises(ValueError, match="criterion='evidence' needs the evidence of every k, got none of k = 3; use more"):
+    with pytest.raises(ValueError, match="criterion='evidence' needs the evidence of every k, got none for k = 3; use more"):
         choose(missing, "evidence")
 
 

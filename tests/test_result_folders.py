@@ -65,7 +65,7 @@ def test_two_runs_of_one_name_both_survive(folder, force):
     assert [run.returncode for run in runs] == [0, 0]
     assert said == [
         ["results"],
-        ["results has been taken by something else meanwhile: the results are in results-2", "results-2"],
+        ["the name results has been taken meanwhile: the results are in results-2", "results-2"],
     ]
     assert (folder / "results" / "posterior.nc").read_text() == "first"
     assert (folder / "results-2" / "posterior.nc").read_text() == "second"
@@ -105,7 +105,7 @@ def test_what_appears_during_the_run_is_not_replaced(folder, appears, force):
     out = folder / "results"
     place, said = write(out, force, meanwhile=lambda: appears(out))
     assert place == folder / "results-2"
-    assert said == [f"{out} has been taken by something else meanwhile: the results are in {place}"]
+    assert said == [f"the name {out} has been taken meanwhile: the results are in {place}"]
     assert (place / "posterior.nc").read_text() == "draws"
     before = folder / "expected"
     appears(before)
@@ -257,7 +257,7 @@ def test_results_that_cannot_be_named_are_left_where_they_are(folder, monkeypatc
         monkeypatch.setattr("bayesgmm.cli.folders._rename", refused)
 
     place, said = write(folder / "results", meanwhile=meanwhile)
-    assert said == [f"the results cannot be named {folder / 'results'}, Permission denied: they are in {place}"]
+    assert said == [f"the results are in {place}: it cannot be renamed to {folder / 'results'} (Permission denied)"]
     assert (place / "posterior.nc").read_text() == "draws"
 
 

@@ -128,7 +128,8 @@ def test_the_unit_does_not_matter():
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a hundred draws
 def test_values_are_taken_for_rounded_where_they_must_be_and_it_is_said():
     expected = (
-        r"x \(0\.1\) looks rounded; as exact values they would make the posterior of k = 2 improper, so each is treated"
+        r"x \(0\.1\) looks rounded, and values taken as exact would make the posterior of k = 2 improper; each value is "
+        "treated as an interval around it"
     )
     with pytest.warns(bg.exceptions.DataWarning, match=expected):
         tree = bg.fit(PETALS, 2, **FEW)

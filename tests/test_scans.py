@@ -552,7 +552,7 @@ def test_a_scan_of_other_columns_is_refused(tmp_path, scanned, three):
 def test_a_tree_whose_rows_have_been_miscounted_is_refused(scanned, attrs):
     tree = scanned[0].copy()
     tree["observed_data"].attrs |= attrs
-    with pytest.raises(ValueError, match="observed_data of tree must have attributes rows "):
+    with pytest.raises(ValueError, match="observed_data of tree must have the attributes rows "):
         bg.loo(tree)
 
 
@@ -710,6 +710,6 @@ def test_draws_of_nuts_in_passes_that_were_interrupted_tell_no_evidence(scanned)
         del tree.attrs[name]
     tree.attrs["method"] = "nuts"
     with pytest.raises(
-        ValueError, match=r"tree must hold the evidence of rows that are read in passes, .* uninterrupted run .*; fit again"
+        ValueError, match=r"tree must hold the evidence, got none; for rows that are read in passes, .* run .*; fit again"
     ):
         bg.log_evidence(tree)

@@ -19,7 +19,7 @@ _REASONS: dict[str, str] = {
     "near": "the posterior is near a Gaussian",
     "far": "the posterior is far from a Gaussian",
     "several": "the posterior has several solutions",
-    "instead": "another engine could not begin",
+    "instead": "another engine failed",
 }
 _TROUBLE = {
     "divergences": ", with divergent transitions",

@@ -76,10 +76,10 @@ def _require_known(tree: xr.DataTree) -> None:
         raise ValueError(f"tree must hold all of its {attrs['k']} clusters, got {k}; {_REMEDY}")
     is_approximation = "approximation" in tree.children
     if "method" in attrs and (attrs["method"] == "advi") != is_approximation:
-        has = "has" if is_approximation else "has no"
+        has = "has such a" if is_approximation else "has no such"
         raise ValueError(
             f"tree must have a group approximation for method 'advi' and for no other, got method {attrs['method']!r} in a "
-            f"tree that {has} such group; {_REMEDY}"
+            f"tree that {has} group; {_REMEDY}"
         )
     if prior_of(attrs.get("prior")) is not None:
         attribute(tree, "covariance")  # without which a prior says nothing

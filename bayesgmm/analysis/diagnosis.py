@@ -280,8 +280,12 @@ def _mixing_findings(
                 f"the chains sit in different solutions and have not converged ({found.in_words()}): {evidence}",
                 Words(
                     better,
-                    "do not average over them, because how many chains sit in each depends on where they began; look at ",
-                    Either("plots.plot_solutions, weigh them by solutions(tree, weigh='stacking')", "trace.png in --out"),
+                    "do not average over the solutions, because the number of chains in each depends on where the chains "
+                    "began; look at ",
+                    Either(
+                        "plots.plot_solutions, weigh the solutions by solutions(tree, weigh='stacking')",
+                        "trace.png in --out",
+                    ),
                     ", or use a smaller k",
                 ),
                 numbers,
@@ -399,7 +403,7 @@ def _label_findings(parameters: pd.DataFrame, draws: Draws, labels: LabelQuality
             f"single clusters cannot be told apart: in {labels.non_permutation_rate:.0%} of the draws the components do not "
             f"match the clusters one to one, in {labels.ambiguous:.0%} another numbering is nearly as plausible",
             Words(
-                "" if relabelled else Either("call bayesgmm.relabel if the labels are still the sampler's; else ", ""),
+                "" if relabelled else Either("if the draws have not been relabelled, call bayesgmm.relabel; else ", ""),
                 "use answers that need no labels ",
                 WITHOUT_LABELS,
                 ", or a smaller k",

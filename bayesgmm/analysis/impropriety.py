@@ -136,10 +136,10 @@ def settled(
     steps = zip(data.called, result.steps, strict=True)
     features = [f"{named(name)} ({step:g})" for name, step in steps if step]
     of, looks = ", ".join(map(str, improper)), "look" if len(features) > 1 else "looks"
-    why = f" {looks} rounded; as exact values they would make the posterior of k = {of} improper, so "
-    stands = "each is treated as the interval of that width around it ("
+    why = f" {looks} rounded, and values taken as exact would make the posterior of k = {of} improper; "
+    stands = "each value is treated as an interval around it, of the width in brackets ("
     if result.known.lower is None:
-        stands = "rounding is treated as a measurement error of that width ("
+        stands = "rounding is treated as a measurement error of the width in brackets ("
     warn(Words(joined(features, ", "), why, stands, Argument("rounding", "auto"), ")"), DataWarning)
     return result, look_at(result, ks, prior, covariance, family)
 

@@ -24,8 +24,8 @@ _TITLES = {  # where all that was found is of these kinds
     ("missed", EM): "The draws agree with one another, but EM found another solution",
 }
 _MEANINGS = {
-    "missed": "The draws may lack a part of the posterior, as large as the finding says. In that part the clusters are "
-    "those of EM's other solution, not those shown here. All intervals are too narrow.",
+    "missed": "The draws may lack a part of the posterior. The finding says how large that part is. In that part the "
+    "clusters are those of EM's other solution, not those shown here. Intervals may be too narrow.",
     EM: "EM gives the point of highest likelihood. The draws show all that data and prior leave possible. The two may "
     "differ without a fault if the prior is strong, if observations are few, or if EM's solution is narrow and holds hardly "
     "any of the posterior. The clusters shown here are those of the draws, not EM's.",
@@ -66,13 +66,16 @@ def judgement_of(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck) -> Jud
     elif check.unjudged and not grounds:
         problem = Words("whether the posterior agrees with EM cannot be judged: ", joined(check.unjudged))
     if problem:
-        remedy = "before you use either, compare their clusters in the check against EM"
+        remedy = "before you use the posterior or EM's estimate, compare their clusters in the check against EM"
         grounds += (Finding(EM, problem, remedy),)
     if grounds:
         kinds = tuple(dict.fromkeys(each.kind for each in grounds))
         return Judgement("caution", _TITLES.get(kinds, "To be used with reservations"), grounds)
     if tree.attrs.get("method") == "advi":
-        why = "the approximation has converged to a usable k-hat, and agrees with EM. It is an approximation all the same"
+        why = (
+            "the approximation has converged, its k-hat is within the limit, and it agrees with EM. It is still an "
+            "approximation"
+        )
     elif tree.attrs.get("method") == "laplace":
         why = "k-hat says that the weights of the draws can be trusted, and posterior and EM agree"
     elif tree["posterior"].sizes[CLUSTER] == 1:

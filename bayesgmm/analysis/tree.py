@@ -205,7 +205,7 @@ def read_whole(tree: xr.DataTree) -> Whole | None:
     rows, total = attrs.get("rows"), attrs.get("total")
     n = len(read_observations(tree))
     if not (isinstance(rows, Integral) and isinstance(total, Real) and int(rows) >= n and 0 < float(total) < np.inf):
-        rule = "must have attributes rows (at least as many as it holds) and total (their weight, a positive number)"
+        rule = "must have the attributes rows (at least its number of rows) and total (the positive sum of all weights)"
         raise ValueError(f"observed_data of tree {rule}, got {rows!r} and {total!r}; pass what fit returned")
     return Whole(int(rows), float(total))
 
@@ -238,7 +238,7 @@ def read_known(tree: xr.DataTree) -> Known:
         )
     width = read_numbers(observed[WIDTH].values, WIDTH).reshape(n, -1) if WIDTH in observed else None
     if width is not None and not (width.shape == x.shape and (width >= 0).all() and _is_width(width, *ends)):
-        raise ValueError("width in observed_data of tree must be that of its intervals, or 0; pass what fit returned")
+        raise ValueError("width in observed_data of tree must be the width of its intervals, or 0; pass what fit returned")
     of_noise = f"{LOG_NOISE} in observed_data of tree"
     noise = read_numbers(observed[LOG_NOISE].values, of_noise) if LOG_NOISE in observed else None
     if noise is not None and (noise.shape != (n,) or not np.isfinite(noise).all()):
@@ -272,7 +272,7 @@ def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
     numbers = {name: group.attrs.get(name) for name in ("log_likelihood", "bic", "aic", "icl")}
     unknown = [name for name, value in numbers.items() if not isinstance(value, Real) or not np.isfinite(float(value))]
     if wrong or unknown:
-        what = f"{', '.join(wrong)} shaped as in its draws" if wrong else f"finite {', '.join(unknown)}"
+        what = f"{', '.join(wrong)} of the same shape as in the draws" if wrong else f"finite {', '.join(unknown)}"
         raise ValueError(f"em_baseline of tree must hold EM's estimate, got one without {what}; pass what fit returned")
     spread = {"covariances" if "cov" in dims else "sigma": group["cov" if "cov" in dims else "sigma"].values}
     try:

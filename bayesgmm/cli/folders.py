@@ -51,13 +51,13 @@ class ResultFolder:
             taken = _take_first_free(self.folder, self.out)
         except OSError as error:
             self.place = self.folder
-            self.tell(f"the results cannot be named {self.asked}, {error.strerror}: they are in {self.folder}")
+            self.tell(f"the results are in {self.folder}: it cannot be renamed to {self.asked} ({error.strerror})")
             if aside is not None:
                 self.tell(f"the earlier results are in {aside}")
             return
         if taken != self.out:
             self.place = self.asked.with_name(taken.name) if self.asked.name == self.out.name else taken
-            self.tell(f"{self.asked} has been taken by something else meanwhile: the results are in {self.place}")
+            self.tell(f"the name {self.asked} has been taken meanwhile: the results are in {self.place}")
         if aside is not None:
             self._bring_over(aside, taken)
 
@@ -152,7 +152,7 @@ def require_undamaged(file: Path) -> None:
             if digest_of(file) != expected:
                 raise ValueError(
                     f"{file} has been damaged or changed since it was written; run the command again, or delete "
-                    f"{folder / DIGESTS} to have it read as it is"
+                    f"{folder / DIGESTS} to read the file as it is"
                 )
             return
 

@@ -239,7 +239,7 @@ def _got(table: Table, wrong: Sequence[str]) -> str:
     near = [like for each in wrong for like in get_close_matches(each.strip().lower(), lowered, n=1)]
     remedy = f"; did you mean {' and '.join(repr(lowered[each]) for each in dict.fromkeys(near))}?" if near else ""
     if not near and len(table.names) == 1 and not table.names[0].isidentifier():
-        remedy = "; if that line is a comment, or its columns are separated otherwise, say --comment or --separator"
+        remedy = "; if the header line is a comment, or its columns are separated otherwise, say --comment or --separator"
     return f"got {', '.join(map(repr, wrong))}{remedy}"
 
 

@@ -161,10 +161,10 @@ def _as_told(reading: Reading) -> Evidence:
     """What the fit of rows that are read in passes found, while it could read them."""
     require_existence(reading, "the evidence")
     if "log_evidence" not in reading.tree.attrs:
-        rule = f"{_LEAST} draws in each chain, at most {MOST_COMPONENTS} components, none collapsed"
+        rule = f"{_LEAST} draws in each chain and at most {MOST_COMPONENTS} components, none of them collapsed"
         raise ValueError(
-            "tree must hold the evidence of rows that are read in passes, which is computed only after an uninterrupted run "
-            f"with at least {rule}; fit again, or a smaller k"
+            "tree must hold the evidence, got none; for rows that are read in passes, fit computes it only in an "
+            f"uninterrupted run with at least {rule}; fit again, or a smaller k"
         )
     return Evidence(*(float(attribute(reading.tree, name)) for name in _TOLD))
 

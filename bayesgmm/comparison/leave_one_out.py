@@ -63,7 +63,8 @@ class _WithMcse:
         fair = int(((elpd.pareto_k.values > _FAIR_K) & (elpd.pareto_k.values <= elpd.good_k)).sum())
         said = f"\nMonte Carlo standard error of elpd: {self.elpd_mcse:.2g}\n" if self.elpd_mcse >= 0 else "\n"
         if fair:
-            said += f"Pareto k above {_FAIR_K} and not refitted: {fair}. If data are few, these estimates may be off.\n"
+            said += f"Pareto k is above {_FAIR_K}, but within its limit, at {fair} observation(s) without a refit. "
+            said += "If data are few, their estimates may be off.\n"
         return said + str(super()._footer())  # type: ignore[misc]
 
 
@@ -177,7 +178,7 @@ def loo(
         variance = _mend(found, reading, chosen, good_k, relative, rng)
     if not np.isfinite(found.elpd).all():
         at = f"{np.count_nonzero(~np.isfinite(found.elpd))} of {len(found.elpd)} observations"
-        got = f"others at {at}, because a component has nearly collapsed; fit a smaller k or "
+        got = f"densities beyond it at {at}, because a component has nearly collapsed; fit a smaller k or "
         rule = "LOO needs densities within the range of a float for all observations under all draws"
         raise NoDensityError(Words(f"{rule}, got {got}", Argument("covariance", "tied")))
     trusted = bool((found.k_hat <= good_k).all())

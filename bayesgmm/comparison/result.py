@@ -124,7 +124,11 @@ class Comparison:
                 by_k["elpd_loo"].isna() & pd.Series({k: each.exists for k, each in self.diagnoses.items()}),
                 "left out of prediction and evidence, because under some draws an observation has density zero",
             ),
-            (by_k["bic"].isna(), "EM has collapsed onto equal observations, where the likelihood is unbounded"),
+            (
+                by_k["bic"].isna(),
+                "left out of BIC, AIC and ICL, because a component of EM's estimate sits on the variance floor or holds no "
+                "observation",
+            ),
             (by_k["em_spurious"] > 0, SPURIOUS),
             (~by_k["converged"], "not converged (see the column converged, and for remedies the diagnosis of these fits)"),
             (

@@ -100,14 +100,14 @@ def choose(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
     without = by_k.index[by_k["elpd_loo"].isna()].tolist()
     if without and criterion in ("loo", "evidence"):
         raise ValueError(
-            f"criterion={criterion!r} needs a proper posterior of every k, got none of k = {_listed(without)}; print "
-            "the comparison for the reason, jitter rounded data (bayesgmm.jitter), or use criterion='bic' or 'icl'"
+            f"criterion={criterion!r} cannot be computed for k = {_listed(without)}; print the comparison for the reason, "
+            "jitter rounded data (bayesgmm.jitter), or use criterion='bic' or 'icl'"
         )
     k, how = _chosen(by_k, criterion)
     unsettled = by_k.index[~by_k["converged"]].tolist()
     if unsettled:
         of_draws = criterion in ("loo", "evidence")
-        but = "so this is provisional" if of_draws else f"but {criterion.upper()} is of EM's estimates"
+        but = "so this is provisional" if of_draws else f"but {criterion.upper()} is computed from EM's estimates"
         how += f"; the draws of k = {_listed(unsettled)} have not converged, {but}"
     spurious = by_k.index[by_k["em_spurious"] > 0].tolist()
     if spurious and criterion in ("bic", "icl"):
@@ -124,7 +124,7 @@ def _chosen(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
         if by_k["log_evidence"].isna().any():
             none = _listed(by_k.index[by_k["log_evidence"].isna()].tolist())
             raise ValueError(
-                f"criterion='evidence' needs the evidence of every k, got none of k = {none}; use more draws, or another "
+                f"criterion='evidence' needs the evidence of every k, got none for k = {none}; use more draws, or another "
                 "criterion"
             )
         best, k = int(by_k["log_evidence"].idxmax()), int(by_k["p_k"].idxmax())
@@ -152,7 +152,7 @@ def smallest_left(by_k: pd.DataFrame) -> tuple[int, str]:
         )
     return (
         best,
-        f"the k of the largest evidence, because every k is ruled out by one criterion; {predicts} rules out this one",
+        f"the k of the largest evidence, because prediction or evidence rules out every k; {predicts} rules out this one",
     )
 
 

@@ -49,9 +49,9 @@ def read_intervals(
     )
     low, high = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
     for wrong, argument, rule in (
-        (np.isinf(values), "x", "must be finite, where ends of intervals may be infinite"),
-        (low == np.inf, "lower", "must be below infinity; -inf says that nothing bounds a value from below"),
-        (high == -np.inf, "upper", "must be above -infinity; inf says that nothing bounds a value from above"),
+        (np.isinf(values), "x", "must be finite, unlike the ends of intervals"),
+        (low == np.inf, "lower", "must be below infinity (-inf means no lower limit)"),
+        (high == -np.inf, "upper", "must be above -infinity (inf means no upper limit)"),
         (low > high, "lower", "must not be above upper"),
         ((low > values) | (values > high), "x", "must lie between lower and upper"),
         (
@@ -63,7 +63,7 @@ def read_intervals(
         if wrong.any():
             row = np.flatnonzero(wrong.any(axis=1))[0]
             raise ValueError(
-                about(argument, f"{rule}, got {np.count_nonzero(wrong)} of {wrong.size}, the first in row {row}")
+                about(argument, f"{rule}, got {np.count_nonzero(wrong)} of {wrong.size} wrong, the first in row {row}")
             )
     low, high = np.where(np.isnan(values), low, values), np.where(np.isnan(values), high, values)
     tables = [columns for columns in map(column_names, (lower, upper)) if columns is not None]

@@ -41,8 +41,8 @@ def read_noise(noise: Any, rows: Observations) -> FloatArray | None:
 
 
 _OF_LABELS = (
-    "must be numbers of components, or -1, beside noise, because probabilities of components do not say how probable noise "
-    "is; give such numbers, or leave noise out"
+    "must be component numbers (0, 1, ..., or -1) beside noise, because probabilities of components do not say how probable "
+    "noise is; give component numbers, or leave noise out"
 )
 
 
@@ -117,5 +117,5 @@ def as_in(fitted: Observations, rows: Observations) -> Observations:
         return rows.with_noise(uniform(rows, box))
     if (noise == noise[0]).all() and fitted.has_density.all() and rows.has_density.all():
         return rows.with_noise(noise[0])
-    rule = "must be Observations with log densities of noise of their own, as the fitted ones have"
+    rule = "must be Observations that hold log densities of noise, as the fitted ones do"
     raise ValueError(about("x", f"{rule}; pass Observations(x).with_noise(log_density)"))

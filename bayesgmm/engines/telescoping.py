@@ -42,8 +42,8 @@ def sample_telescoping(
     most = len(tables.concentrations)
     require_memory(
         2 * 8 * settings.chains * settings.draws * (2 * most + len(points) + own.spread.size + 2),
-        f"{settings.chains} x {settings.draws} draws of the probabilities of {most} numbers of components",
-        "ask for fewer draws and a larger thin: the sweeps between two draws count as well",
+        f"{settings.chains} x {settings.draws} draws of the probabilities of k = 1, ..., {most}",
+        "ask for fewer draws and a larger thin: the probabilities are averaged over all sweeps between two draws",
     )
     run, points = telescoping(own, tables), np.ascontiguousarray(points)
     rngs = [np.random.default_rng(seed) for seed in np.random.SeedSequence(settings.seed).spawn(settings.chains)]

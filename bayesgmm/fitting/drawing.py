@@ -70,7 +70,7 @@ def by_laplace(asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Op
 
     options = asked.options
     if has_rival(asked.source, em, asked.em_seed):
-        return f"k = {asked.k} is hardly better than {asked.k - 1}, and a component may be empty"
+        return f"EM with k = {asked.k} is hardly better than with k = {asked.k - 1}, and a component may be empty"
     drawn, told = sample_laplace(problem, optima, options.draws, options.chains, asked.engine_seed, phases)
     if drawn is not None:
         return drawn, {"method": "laplace", **told}

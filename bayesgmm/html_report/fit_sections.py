@@ -54,7 +54,7 @@ _MEANINGS = OF_CHAINS | {
     "BFMI": "How freely the energy moves from draw to draw. Below 0.3 the tails are visited too rarely. Remedy: more "
     "tuning, or a more informative prior.",
     "k-hat": "How heavy the tail of the importance weights is. ADVI: above 0.7 the approximation misses part of the "
-    "posterior. LOO: above its limit an observation's estimate cannot be trusted, and a refit replaces it.",
+    "posterior. LOO: above its limit an observation's estimate cannot be trusted. Where possible, a refit replaces it.",
     "Label quality": "Whether clusters keep their identity from draw to draw. If the non-permutation rate or the share of "
     "ambiguous draws exceeds 10%, speak of densities and partitions, not of single clusters.",
 }
@@ -274,7 +274,7 @@ def _em(fitted: Fitted) -> list[Block]:
     if check.unjudged and not check.reasons:
         title = "It cannot be judged whether posterior and EM agree"
         if fitted.diagnosis.converged:
-            title = "As densities posterior and EM agree; single clusters cannot be compared"
+            title = "As densities posterior and EM agree; more cannot be judged"
     blocks: list[Block] = [
         Verdict("good" if check.ok else "caution", title, sentence(check.verdict)),
         Text(

@@ -75,7 +75,7 @@ def _of_comparison(tree: xr.DataTree, comparison: Comparison) -> list[Block]:
     x, known = _rows(tree)
     stated = known | _stated_prior(tree) | _sources(asked | prior_k | {"random_seed": comparison.seed})
     methods = {str(each.attrs.get("method")) for each in comparison.fits.values()}
-    chosen = "" if "method" in asked else f"# chooses the method: {' and '.join(sorted(methods))}\n"
+    chosen = "" if "method" in asked else f"# the method is chosen for each k: {' and '.join(sorted(methods))}\n"
     call = f"comparison = bg.compare({_call([x, numbers], stated)})"
     python = Code("In Python", f"import bayesgmm as bg\n\n{chosen}{call}")
     if prior_k or asked.keys() & _ONLY_PYTHON or _unknown_to_shell(tree):

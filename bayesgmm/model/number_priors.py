@@ -50,8 +50,8 @@ class PriorOnK(ABC):
         if beyond[-1] > _CUT_OFF:
             raise ValueError(
                 f"prior_k must have all but {_CUT_OFF:g} of its probability on k = 1, ..., {LARGEST_K}, "
-                f"got {beyond[-1]:.2g} beyond under {self}; choose smaller values, or give probabilities of "
-                "k = 1, ..., m as a sequence"
+                f"got {beyond[-1]:.2g} on larger k under {self}; choose parameters that favour smaller k, or give "
+                "probabilities of k = 1, ..., m as a sequence"
             )
         enough = np.flatnonzero(beyond <= _NOTHING)
         p = p[: enough[0] + 1] if len(enough) else p

@@ -75,8 +75,8 @@ def factors_of_inverse(matrices: FloatArray) -> FloatArray:
         return inverse_factors(np.linalg.cholesky(matrices))
     except np.linalg.LinAlgError:
         text = (
-            "the posterior has collapsed: in some draws a covariance, or the scale of all of them, is numerically singular, "
-            "probably because a component has shrunk onto equal or collinear observations; use "
+            "the posterior has collapsed: in some draws a covariance matrix, or the prior's scale of these matrices, is "
+            "numerically singular, probably because a component has shrunk onto equal or collinear observations; use "
         )
         raise ValueError(Words(text, Argument("covariance", "tied", "diag"), ", or a smaller k")) from None
 

@@ -136,7 +136,7 @@ def draw_known_in_part(ax: Axes, rows: Observations, pair: list[int]) -> list[st
         for place, marker in enumerate(markers):
             beyond = points[np.isinf(end[:, place]) & ~np.isnan(points).any(axis=1)]
             ax.scatter(beyond[:, 0], beyond[:, 1], marker=marker, s=60, color="#999999", linewidth=0, zorder=0)
-    return [*said, "arrows: the value lies anywhere there"] if (rows.bounded[:, pair] & ~shut).any() else said
+    return [*said, "arrows: intervals that are open in that direction"] if (rows.bounded[:, pair] & ~shut).any() else said
 
 
 class Clusters(NamedTuple):
@@ -198,10 +198,10 @@ def _absent(rows: Observations, seen: Observations) -> str:
     missing, said = len(rows) - len(seen), []
     if missing:
         said.append(f"{missing} missing")
-    for end, where in ((seen.known.lower, "below"), (seen.known.upper, "above")):
+    for end, where in ((seen.known.lower, "a lower limit"), (seen.known.upper, "an upper limit")):
         open_there = 0.0 if end is None else seen.counts[np.isinf(end[:, 0])].sum()
         if open_there:
-            said.append(f"{open_there:.7g} anywhere {where}")
+            said.append(f"{open_there:.7g} without {where}")
     return ", ".join(said)
 
 

@@ -302,7 +302,7 @@ def plot_em_history(em: EMResult, *, ax: Axes | None = None, backend: Backend = 
     gaps = np.maximum(em.log_likelihood - em.history[:-1], floor)
     ax.plot(np.arange(1, len(gaps) + 1), gaps, color=EM, linewidth=2, label="best run")
     others = em.restarts[1:]
-    for ended, marker, name in ((False, "o", "end of another restart"), (True, "x", "the same, collapsed")):
+    for ended, marker, name in ((False, "o", "end of another restart"), (True, "x", "end of another restart, collapsed")):
         chosen = [each for each in others if each.collapsed is ended]
         if chosen:
             ends = [max(abs(em.log_likelihood - each.log_likelihood), floor) for each in chosen]

@@ -63,8 +63,8 @@ def _write(label: Text, name: str, before: str) -> None:
         drawn = "".join(each if fonts_for(each) is not None else "?" for each in name)
         label.set_text(f"{before}{drawn}")
         warn(
-            f"no installed font has all letters of the feature {name!r}, so that its axis is called {drawn!r}; install one "
-            "that has, such as Noto Sans CJK",
+            f"no installed font has all letters of the feature {name!r}, so that its axis is called {drawn!r}; install a "
+            "font that has them, such as Noto Sans CJK",
             DataWarning,
         )
         return
