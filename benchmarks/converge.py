@@ -119,14 +119,14 @@ def main():
     told = []
     for method, runs in everything.items():
         share = statistics.fmean(each["sound"] for each in runs)
-        told.append(f"{'by default' if method == 'default' else 'by NUTS'} {share:.1%} of {len(runs)} fits")
-    both = "both where NUTS alone was sound: " + "default {:.2f} s, NUTS {:.2f} s".format(*_medians(everything))
+        told.append(f"By {'default' if method == 'default' else 'NUTS alone'} {share:.1%} of {len(runs)} fits are sound.")
+    both = "the median time of a call was {:.2f} s by default and {:.2f} s by NUTS alone".format(*_medians(everything))
     text = (
         "# Fits that converge\n\nHow many fits are sound? Sound means: R-hat and effective sample sizes within their limits "
         "(`bg.diagnose`), and no divergent transitions. Seconds are those of a whole call in a warm process on two cores. "
         "The table shows medians over the seeds; each seed has its own data if these are simulated. NUTS alone is "
         "`method=\"nuts\"`; it was not run if n k D is above "
-        f"{MANY:,}.\n\nSound are {'; '.join(told)}. Median seconds of a call, {both}.\n\n"
+        f"{MANY:,}.\n\n{' '.join(told)} Where NUTS alone was sound, {both}.\n\n"
         "| data | k | sound | seconds | ESS | engine kept | took over in | NUTS alone: sound | seconds | ESS |\n"
         "|---|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )  # fmt: skip

@@ -83,7 +83,8 @@ def main():
     seeds, n_live = (1, 100) if smoke else (SEEDS, 1_000)
     heads = ["problem", "bayesgmm: posterior and evidence, s", "log evidence", "nested sampling, s", "log evidence"]
     lines = ["| " + " | ".join([*heads, "bayesgmm is faster by"]) + " |", "|---" * (len(heads) + 1) + "|"]
-    note = f"Medians over {SEEDS} seeds; {n_live} live points, and their compiling, which comes each time, included."
+    note = f"Medians over {SEEDS} seeds. Nested sampling uses {n_live} live points. Its seconds include compiling, "
+    note += "which every run does again."
     for name, (x, k) in problems(smoke).items():
         by_bayesgmm(x, k, 0)  # compiles, at first use only
         runs = [(*by_bayesgmm(x, k, seed), *by_nested_sampling(x, k, seed, n_live)) for seed in range(1, seeds + 1)]

@@ -68,8 +68,8 @@ def main():
     by_band, by_all = np.mean(alarms, axis=0)
     OUTPUT.write_text(
         "# The check of the model\n\nIn which share of data sets does the report find a conflict between data and model? "
-        "The first column uses the band around LOO-PIT alone. The second uses the band and the smooth test together, with "
-        "several features also along axes across them. "
+        "The first column uses the band around LOO-PIT alone. The second uses the band and the smooth test together. With "
+        "several features both also look along the principal axes of the standardised features. "
         f"For {len(alarms)} right models the shares are {by_band:.1%} and {by_all:.1%}.\n\n"
         "| data | model | band alone | all |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )  # fmt: skip

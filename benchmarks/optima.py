@@ -170,17 +170,18 @@ def table(found):
             good[name] += np.mean(below <= SAME) >= WANTED
             line += [f"{np.sum(below <= SAME)}", f"{below.max():.2f}", f"{np.median(each['seconds']):.3f}"]
         lines.append("| " + " | ".join(line) + " |")
-    totals = [f"{good[name]} of {len(lines) - 2} problems in 19 of 20 seeds or more" for name in names]
+    totals = [f"in {good[name]} of {len(lines) - 2} problems {name}" for name in names]
     ratio = (
         [np.median(each["seconds"]) for each in found[names[-1]]],
         [np.median(each["seconds"]) for each in found[names[0]]],
     )
     ratios = np.divide(*ratio)
-    spent = f"Median CPU time {np.median(ratios):.2f} times that before, at most {ratios.max():.2f} times." * (
-        len(names) > 1
-    )
-    said = "; ".join(f"{name}: {each}" for name, each in zip(names, totals, strict=True))
-    return "\n".join([*lines, "", f"Found by {said}. {spent}".strip(), ""])
+    spent = (
+        f'"Before" is an earlier commit. CPU time is {np.median(ratios):.2f} times that before in the median over the '
+        f"problems, and {ratios.max():.2f} times at most."
+    ) * (len(names) > 1)
+    said = " and ".join(totals)
+    return "\n".join([*lines, "", f"At least 19 of 20 seeds found the best maximum {said}. {spent}".strip(), ""])
 
 
 def _of(names):

@@ -536,8 +536,8 @@ uv run --extra tests python benchmarks/scaling.py --data FOLDER --part workers
 uv run --extra tests python benchmarks/scaling.py --render
 ```
 
-The machine: two cores of one virtual machine, with hardly any other work. When the parts of this began, {loads}
-processes wanted a core on an average of the minute before. {cores}
+The machine: two cores of one virtual machine, with hardly any other work. Before each part, the load average of
+the last minute was {loads}. {cores}
 
 Files had just been written or read: they came from the page cache, not from a disk. Peak memory is that of a process and
 all that it begins, shared pages counted once, measured every quarter of a second.
@@ -546,7 +546,7 @@ Versions: {versions}.
 
 ## Against peers
 
-EM on the same rows, by the clock. The base is bayesgmm that reads Parquet in passes, on both cores.
+EM on the same rows, by the clock. Factors are relative to bayesgmm, which reads Parquet in passes on both cores.
 What a peer calls its optimum is where it stops by its own defaults: see the last column, and [below](#peers).
 
 {ratios}
@@ -577,10 +577,10 @@ Processor time is that of the workers.
 {workers}
 ## A model of latency and throughput
 
-A pass at P mixtures over R rows in B partitions by W workers takes latency and, divided by W, work. Work is fitted to the
-workers' processor time, with one worker and with two. Latency is fitted to the least time of one worker with small
-partitions, less its processor time. Both are fitted by least squares
-of relative errors, with costs that are not negative. BIC chooses the terms; the cost of each pass is always among them.
+A pass evaluates P mixtures at R rows in B partitions, with W workers. Its time is latency, plus work divided by W. Work
+is fitted to the workers' processor time, with one worker and with two. Latency is fitted to the least time of one worker
+with small partitions, less its processor time. Both are fitted by least squares of relative errors, with
+costs that are not negative. BIC chooses the terms; the cost of each pass is always among them.
 
 Does work divide by W? In the table of workers, two workers share two cores with scheduler and client. They are 1.5 to 1.9
 times as fast as one on large partitions at 1 to 100 mixtures. On tiny partitions, which are all latency, they are no faster.
@@ -605,7 +605,7 @@ If a pass is all latency, more workers with more partitions make it slower, beca
 The extrapolation assumes:
 
 - Work divides by the number of workers. This was measured for two workers. Where all is latency, the last two columns differ
-  by up to thirty times: so much depends on the model alone.
+  by a factor of up to 32: so much depends on the model alone.
 - Every worker has a core like those measured, to itself. Here two workers, scheduler and client had two cores between them.
 - The rows stay in the workers' memory. Where the fifth column says more than a machine has, more workers are needed.
 - There are four partitions for each worker, or more, so that none has over 10^8 rows. All are alike; no worker is lost.
@@ -805,8 +805,8 @@ def of_cores(cores):
 
 
 CORES = """/proc/cpuinfo says {cores} cores and {siblings} siblings; a virtual machine does not
-tell whether they are hyperthreads of one core. Two processes at once did {together:.2f} times what one does alone by the
-clock, and each {used:.2f} times as much in a second of processor time."""
+tell whether they are hyperthreads of one core. In a second of clock time two processes together did {together:.2f} times
+the work of one alone. In a second of processor time each of them did {used:.2f} times as much as one alone."""
 
 
 def render(report):

@@ -1,4 +1,4 @@
-"""How long one waits, and for what: processes, whole calls beside their sampling, EM where clusters overlap, prediction.
+"""How long does one wait for a process, a whole call, EM of overlapping clusters, or a prediction?
 
 uv run --extra tests python benchmarks/time_to_answer.py                      three minutes; writes time_to_answer.md
 uv run --extra tests python benchmarks/time_to_answer.py --before CHECKOUT      another commit beside it, in turns
@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+NOTE = """"Of which processor" is processor
+time, added over the cores. "Over EM and sampling" is the time of the call, divided by that of its EM and its sampling."""
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 SEEDS = range(5)
@@ -143,7 +145,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         found = measure(checkouts | {"now": ROOT}, folder)
     (HERE / "time_to_answer.json").write_text(json.dumps(found, indent=1) + "\n")
-    text = f"# Time to answer\n\n{__doc__.splitlines()[0]} Medians over {len(SEEDS)} seeds.\n\n{table(found)}\n"
+    text = f"# Time to answer\n\n{__doc__.splitlines()[0]} Medians over {len(SEEDS)} seeds. {NOTE}\n\n{table(found)}\n"
     (HERE / "time_to_answer.md").write_text(text)
     print(text)
 

@@ -202,9 +202,9 @@ table3[["truth", "em", "mean", "sd", "lower", "upper"]].round(3)
 # ## The answer
 #
 # EM and NUTS find both mixtures, and ADVI finds the first, the only one it was run on. Every true parameter is within
-# three posterior standard deviations of the posterior mean. EM's estimates are within a third of one. ADVI's standard
-# deviations are within 15 % of those by NUTS. Real data sets are smaller, and then the methods differ: see
-# [the galaxies](02_galaxies.ipynb).
+# three posterior standard deviations of the posterior mean. EM's estimates are within a third of a standard deviation
+# of the posterior mean. ADVI's standard deviations are within 15 % of those by NUTS. Real data sets are smaller, and
+# then the methods differ: see [the galaxies](02_galaxies.ipynb).
 #
 # ## What was said above, checked
 

@@ -97,9 +97,9 @@ solutions
 _ = bg.plots.plot_solutions(apart)
 
 # %% [markdown]
-# The chains' share of a solution only repeats how many chains started there, in proportion to Laplace's weights.
-# Stacking (`weight`) looks for the mixture of the two solutions that best predicts a left-out observation. This is not
-# the posterior probability of a solution. Here stacking takes some of each. The best prediction mixes both
+# The share of chains in a solution says only how many chains started there. That number was in proportion to Laplace's
+# weights. Stacking (`weight`) looks for the mixture of the two solutions that best predicts a left-out observation.
+# This is not the posterior probability of a solution. Here stacking takes some of each. The best prediction mixes both
 # solutions, four components in all. So two are too few for these data.
 #
 # ## Six components: exchangeable labels
@@ -115,7 +115,7 @@ _ = bg.plots.plot_relabelling(tree)
 
 # %% [markdown]
 # The panel on the right is tidier. It would still be wrong to describe its clusters one by one. `diagnose` judges two
-# things separately: quantities without labels have converged, and labels cannot be trusted.
+# things separately. Here the quantities without labels have converged, but the labels cannot be trusted.
 
 # %%
 six = bg.diagnose(tree)
@@ -145,9 +145,9 @@ partition = bg.partition(tree)
 _ = bg.plots.plot_coclustering(tree)
 
 # %% [markdown]
-# The partition has five groups, although six components were fitted. Seven galaxies are near 10, two near 16, and
-# three near 33. Two groups of some 35 touch near 21. The three small groups are sharp; the border between the large
-# ones is not.
+# The partition has five groups, although six components were fitted. Seven galaxies are near 10, two near 16, and three
+# near 33. Two groups of some 35 galaxies each touch near 21. The three small groups are sharp; the border between the
+# large ones is not.
 
 # %%
 velocity.groupby(partition.values).agg(["count", "min", "max"])

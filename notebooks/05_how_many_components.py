@@ -11,9 +11,9 @@
 # %% [markdown]
 # # How many components?
 #
-# **Question.** How many groups are there among the velocities of 82 galaxies? Published answers run from three to
-# nine. This notebook asks in several ways. The ways agree where they ask the same question. The notebook
-# shows why the others differ.
+# **Question.** How many groups are there among the velocities of 82 galaxies? Published answers run from three to nine.
+# This notebook asks in several ways. Methods that ask the same question agree. The notebook shows why methods that ask
+# different questions differ.
 #
 # **You will learn** which question predictive comparison, evidence, BIC and the posterior of k each answer, how
 # decisive each answer is, and what to report.
@@ -89,7 +89,7 @@ _ = bg.plots.plot_k(telescoped)
 # The probabilities agree with the published ones, whose own Monte Carlo error is not known. The two panels answer two
 # questions. Left: the galaxies were drawn from a population; how many Gaussians does it have? Right: how many of these
 # have a galaxy among the 82? With weights uniform on the simplex, few components are empty. So the two differ little,
-# and the left one reaches further.
+# and the left one reaches to larger k.
 #
 # ## Do the two ways agree?
 #
@@ -118,8 +118,9 @@ _ = bg.plots.plot_k(sparse)
 
 # %% [markdown]
 # The prior of the means matters, too. Let its standard deviation be a fifth of the data's range instead of the whole
-# range. An additional component then costs less, since its mean is not looked for where there are no data. The log
-# evidence of six components rises by more than three. From four components on, elpd changes by less than one.
+# range. An additional component then costs less, because the prior of its mean puts less probability where there are no
+# data. The log evidence of six components rises by more than three. From four components on, elpd changes by less than
+# one.
 
 # %%
 spread = np.ptp(velocity)
@@ -134,10 +135,10 @@ beside.round(1)
 # %% [markdown]
 # ## What to report
 #
-# *At least three groups*: all methods agree on that. For prediction, average over k instead of choosing, with the
-# stacking weights or over the posterior of k. If you must name one number, name the prior with it. If the question is
-# which galaxies belong together, answer that question. Report the partition that minimises the expected loss, averaged
-# over k.
+# *At least three groups*: all methods agree on that. For prediction, do not choose a k. Average over k, either with the
+# stacking weights or with the posterior probabilities of k. If you must name one number, name the prior with it. If the
+# question is which galaxies belong together, answer that question. Report the partition that minimises the expected
+# loss, averaged over k.
 
 # %%
 velocity.groupby(telescoped["partition"]["partition"].values).agg(["count", "min", "max"])

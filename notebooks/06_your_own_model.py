@@ -91,8 +91,8 @@ tree["em_baseline"].to_dataset().to_dataframe().round(2)
 
 # %% [markdown]
 # So here the verdict does not judge your model. It says, parameter by parameter, how much your priors matter. It also
-# says that components follow your labels and not EM's. The densities differ by 0.10 in total variation. The limit is
-# 0.19: that far a single draw may lie from the posterior mean.
+# says that your priors number the components in another way than EM. The densities differ by 0.10 in total variation.
+# The limit is 0.19, the distance that a single draw may have from the posterior mean.
 
 # %%
 figure = bg.plots.plot_fit(tree)
@@ -114,8 +114,8 @@ of_field[of_field["mean"] > 0.1].round(2)
 # more probably a cluster than strays, about four to one.
 #
 # The next figure asks the same about one more galaxy, at any velocity. (Such a galaxy would itself say something about
-# the clusters: one more at 33 would make that cluster more certain.) Cluster 4, the field, has what lies between the
-# clusters, and everything far outside.
+# the clusters: one more at 33 would make that cluster more certain. The figure takes this into account.) Cluster 4, the
+# field, has what lies between the clusters, and everything far outside.
 
 # %%
 figure = bg.plots.plot_responsibilities(tree)
@@ -148,8 +148,8 @@ sensitivity[["prior", "likelihood"]]
 # ## Does it predict any better?
 #
 # There are three rivals. Two are the package's own model with four and with five components. The third has clusters
-# with heavy tails instead of a field, and is a mixture of Student t distributions. `fit` does not take it, because all
-# further functions compute with Gaussians:
+# with heavy tails instead of a field, and is a mixture of Student t distributions. (With the package's own priors,
+# `family="t"` fits such mixtures.) `fit` refuses it, because a model of your own must be a Gaussian mixture:
 
 # %%
 with pm.Model() as heavy:
@@ -178,11 +178,11 @@ comparison = az.compare(elpd, round_to="none")
 comparison[["elpd", "elpd_diff", "dse", "diag_diff"]].round(1)
 
 # %% [markdown]
-# Heavy tails predict a little better than a field. Both predict a little better than components about which nothing
-# is known. But all lie within four units of elpd, and differences as small as that decide nothing. ArviZ says so,
-# too: with fewer than 100 observations (`N < 100`) the standard errors are not reliable. What you know did no harm
-# to prediction. The field also identifies the strays, which heavy tails do not. That is a reason to use it, and the
-# comparison gives no reason against it.
+# Heavy tails predict a little better than a field. Both predict a little better than the package's own model, whose
+# prior knows only the range of the data. But all lie within four units of elpd, and differences as small as that decide
+# nothing. ArviZ says so, too: with fewer than 100 observations (`N < 100`) the standard errors are not reliable. What
+# you know did no harm to prediction. The field also identifies the strays, which heavy tails do not. That is a reason
+# to use it, and the comparison gives no reason against it.
 #
 # ## What was said above, checked
 

@@ -78,7 +78,8 @@ pd.concat(means, names=["errors"]).round(2)
 
 # %% [markdown]
 # Three of four stars are near 1.35, and one of four is near 1.84. Both kinds are narrow: the errors made them look
-# broad. The second kind has few stars. The posterior is more cautious about it than EM, with the errors and without.
+# broad. The second kind has few stars, so its standard deviation is uncertain. The posterior takes that into account:
+# its estimate is larger than EM's.
 
 # %%
 grid = np.linspace(0.8, 2.5, 400)
@@ -126,8 +127,8 @@ print(f"two peaks with a probability of {two_peaks['known']:.0%}; if errors are 
 # %% [markdown]
 # ## From values to measurements
 #
-# Errors make a density wider. `predictive_density(..., observed=)` gives the density of measurements with an error of
-# that size. Here we use 0.225, the median of the stars in X-ray binaries.
+# Errors make a density wider. `predictive_density(..., observed=)` gives the density of measurements with a given
+# error. Here we use 0.225, the median error of the stars in X-ray binaries.
 
 # %%
 typical = error[stars["companion"] == "X-ray binary"].median()

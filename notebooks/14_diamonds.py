@@ -69,9 +69,9 @@ table.round(0)
 # %% [markdown]
 # ## The answer
 #
-# The gap is at some 1 500 dollars. For a given number of components it is known to a few dollars, but it differs by
-# more than that between numbers of components. So report an interval that covers all models that fit well: here, those
-# with three and four components.
+# The gap is at some 1 400 to 1 500 dollars. For a given number of components its interval is narrow. But from three to
+# four components the gap moves by far more than the width of that interval. So report an interval that covers all
+# models that fit well: here, those with three and four components.
 #
 # ## What was said above, checked
 
