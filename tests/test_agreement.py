@@ -64,7 +64,7 @@ def test_likelihood_and_distance_are_what_they_say(good, two_small):
     ("change", "reason"),
     [
         (shifted, r"EM lies outside the joint 95% interval of mu\[1\] \(-4"),
-        (turned, "100% of the draws carry other labels than EM's components \\(which bayesgmm.relabel mends"),
+        (turned, "100% of the draws carry other labels than EM's components \\(bayesgmm.relabel mends this"),
     ],
 )
 def test_says_no_to_spoilt_draws(two_small, change, reason):
@@ -82,8 +82,8 @@ def test_labels_that_mean_nothing_are_no_disagreement(two_small, change):
     assert not check.ok
     assert not check.reasons
     assert check.unjudged == (
-        "the labels are still the sampler's, so that only likelihoods and densities were compared (which bayesgmm.relabel "
-        "mends, unless the clusters cannot be told apart)",
+        "the labels are still the sampler's, so that only likelihoods and densities were compared (bayesgmm.relabel "
+        "mends this, unless the clusters cannot be told apart)",
     )
     order = np.broadcast_to(np.arange(2), raw["posterior"]["w"].shape)
     relabelled = check_against_em(permute(raw, order[..., ::-1]))

@@ -357,7 +357,7 @@ def test_settings_are_on_record(galaxies):
         20,
     )
     assert '"alpha": 0.5' in attrs["prior"]
-    assert "90 % of the posterior of k lies on" in " ".join(attrs["verdict"].split())
+    assert "with a probability of at least 90 %" in " ".join(attrs["verdict"].split())
     assert dict(tree["posterior"].sizes) == {"chain": 2, "draw": 50, "point": 9, "k": tree.sizes["k"]}
     assert "verdict" in repr(tree)
     default = run_short(galaxies, draws=4, tune=None, thin=None)

@@ -320,7 +320,8 @@ def _missed_findings(reading: Reading) -> Iterator[Finding]:
             "missed",
             f"EM found another solution (log-likelihood {log_likelihood:.2f}) with some {mass:.0%} of the posterior by "
             f"Laplace's method; no chain began there, and {share:.1%} of the draws lie near it",
-            "if so small a share matters, run more chains: they begin at the solutions in proportion to their mass",
+            "if so small a part of the posterior matters, run more chains: each begins at a solution, chosen in proportion "
+            "to its mass",
             {"log_likelihood": log_likelihood, "mass": mass, "share": share},
         )
 

@@ -82,7 +82,7 @@ class EMCheck:
         if self.ok:
             outside, but = ", ".join(self.table.index[~self.table["inside"].astype(bool)]), ""
             if outside:
-                but = f" ({outside} outside the single {INTERVAL:.0%} interval, as one of {len(self.table)} may be)"
+                but = f" ({outside} outside the interval of that parameter alone, by chance among {len(self.table)})"
             within = f"the estimates lie in the joint {INTERVAL:.0%} interval{but}"
             return Words(f"the posterior agrees with EM: {within}, and {apart}")
         if self.reasons:
@@ -162,7 +162,7 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     harmless = (*USABLE, "divergences") if few else USABLE
     unjudged = [finding.problem for finding in diagnosis.findings if finding.kind not in harmless]
     as_sampled = not is_relabelled(tree)
-    remedy = Either(" (which bayesgmm.relabel mends, unless the clusters cannot be told apart)" if as_sampled else "", "")
+    remedy = Either(" (bayesgmm.relabel mends this, unless the clusters cannot be told apart)" if as_sampled else "", "")
     reasons: list[str] = []
     if not same_k:
         reasons.append(f"EM has {mixture.n_components} components, the posterior {draws.n_components}")

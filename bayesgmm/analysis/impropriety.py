@@ -73,7 +73,8 @@ class Impropriety(Sentence):
         equal = ", ".join(parts) + (f", and so on for {more} more values" if more > 0 else "")
         return (
             f"the posterior is improper: {equal}, and components can shrink onto equal observations without limit, "
-            "so that evidence, LOO and p(k | x) do not exist; draws away from there describe the rest of the posterior"
+            "so that evidence, LOO and p(k | x) do not exist; draws in which no component has shrunk describe the rest of "
+            "the posterior"
         )
 
     @property
@@ -85,7 +86,7 @@ class Impropriety(Sentence):
         if self.ties.of_rows:
             return Words("leave repeated rows out, or jitter rounded ones: ", _JITTER, tied)
         if self.ties.weighted:
-            what = "an observation of weight c is c equal ones: divide weights that are no counts by their mean, or fix the "
+            what = "a weight c counts as c equal observations: divide weights that are no counts by their mean, or fix the "
             prior = Either("prior's scale, prior=ConjugatePrior()", "prior's scale, --prior conjugate")
             return Words(what, prior, tied)
         if self.ties.resolution is None:

@@ -14,7 +14,7 @@ _DECIDED = 2.0  # standard errors of a difference
 _BAYES_FACTOR = np.log(3.0)  # below which evidence is "not worth more than a bare mention" (Kass & Raftery 1995)
 _STRONG = 20  # Bayes factor that is strong evidence (Kass & Raftery 1995)
 _UNKNOWN = 1.0  # standard error of a log evidence that leaves it as good as unknown
-SPURIOUS = "EM has a component on hardly more observations than determine it, which BIC, AIC and ICL reward"
+SPURIOUS = "BIC, AIC and ICL favour components with hardly enough observations to determine them, and EM has such components"
 _CRITERION = 2.0  # difference of BIC, AIC or ICL, which is twice a log Bayes factor, below which the same holds
 
 
@@ -188,7 +188,7 @@ def _decided_by_evidence(by_k: pd.DataFrame, best: int) -> str:
     behind, error = _behind(by_k, best)
     close = by_k.index[(behind < np.maximum(_BAYES_FACTOR, _DECIDED * error)) & (by_k.index != best)].tolist()
     if close:
-        decided = f"cannot be told apart from k = {_listed(close)} (Bayes factors below 3)"
+        decided = f"cannot be told apart from k = {_listed(close)} (Bayes factors below 3, or within two Monte Carlo errors)"
     elif behind.drop(best).notna().any():
         second = int(behind.drop(best).idxmin())
         decided = f"is ahead of k = {second} by a log Bayes factor of {behind[second]:.1f}"
