@@ -1,4 +1,4 @@
-"""Answers as functions of a tree, whichever engine filled it.
+"""Analyses: functions of a tree, independent of the engine that filled it.
 
 It imports arguments, data, digits, em, exceptions, families, files, kernels, model, words.
 """

@@ -1,4 +1,4 @@
-"""Which engines drew where none was asked for: what the tree keeps of them, and in words."""
+"""Record of the engines that fit tried when the user chose none: in the tree, and in words."""
 
 from __future__ import annotations
 
@@ -29,29 +29,31 @@ _TROUBLE = {
 
 
 def called(method: str, because: Because) -> str:
-    """An engine in words."""
+    """The engine's name in a message."""
     return _NAMES[method] + (" with more sweeps" if because == "longer" else "")
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """An engine that drew, why it and for how many seconds, and what can be said of its draws.
+    """One run of an engine: why it ran, how long it took, and whether its draws converged.
 
     Attributes
     ----------
     method : {"nuts", "gibbs", "laplace"}
     because : str
-        Why it was the first: "many" observations, rows read in "passes", the posterior "near" or "far" from a Gaussian, or
-        with "several" solutions; or that it was tried "instead" of one that had not converged, or for "longer".
+        Why it ran. The first engine: "many" observations, rows read in "passes", a posterior "near" or "far" from a
+        Gaussian, or one with "several" solutions. A later engine: "instead" of one that failed or did not converge, or the
+        same engine for "longer".
     seconds : float
     r_hat, ess : float
-        The largest R-hat (None of independent draws), and the smallest effective sample size, bulk or tail, of
-        label-invariant quantities.
+        Largest R-hat (None for independent draws) and smallest effective sample size (bulk or tail) of the label-invariant
+        quantities.
     converged : bool
     trouble : str
-        What the sampler had trouble with, as a kind of :class:`bayesgmm.Finding` ("divergences", "energy", "tree depth").
+        The sampler's first problem, as the kind of a :class:`bayesgmm.Finding` ("divergences", "energy", "tree depth");
+        empty if it had none.
     kept : bool
-        Whether the draws of the tree are its.
+        Whether the tree holds the draws of this run.
     """
 
     method: str
@@ -65,29 +67,29 @@ class Attempt:
 
     @property
     def sound(self) -> bool:
-        """Whether no other engine need be tried."""
+        """Whether the draws are good enough that no other engine is tried."""
         return self.converged and not self.trouble
 
     @property
     def name(self) -> str:
-        """The engine's, in words."""
+        """The engine's name in a message."""
         return called(self.method, self.because)
 
     @property
     def outcome(self) -> str:
-        """What became of it, in words; without its seconds, so that one seed has one text."""
+        """The result of the run, in words. It leaves out the seconds, so that a seed always gives the same text."""
         if self.converged:
             return f"{self.name} converged{_TROUBLE.get(self.trouble, '')}"
         return f"{self.name} did not converge: R-hat {self.r_hat:.3f}, {self.ess:.0f} effective draws"
 
 
 def keep_attempts(tree: xr.DataTree, attempts: list[Attempt]) -> None:
-    """Write down in a tree what was tried, in its order."""
+    """Record the attempts in a tree, in their order."""
     tree.attrs[_ATTRIBUTE] = json.dumps([asdict(each) for each in attempts])
 
 
 def read_attempts(tree: xr.DataTree) -> tuple[Attempt, ...]:
-    """What was tried for a tree, in its order; nothing where its engine was asked for."""
+    """The attempts recorded in a tree, in their order; none if the user chose the engine."""
     told = tree.attrs.get(_ATTRIBUTE, "[]")
     try:
         return tuple(Attempt(**each) for each in json.loads(told))
@@ -98,7 +100,7 @@ def read_attempts(tree: xr.DataTree) -> tuple[Attempt, ...]:
 
 
 def in_words(tree: xr.DataTree) -> str:
-    """Which engines ran, why, and whose draws were kept; nothing where the engine was asked for."""
+    """Which engines ran and why, and which draws were kept; empty if the user chose the engine."""
     attempts = read_attempts(tree)
     if not attempts:
         return ""

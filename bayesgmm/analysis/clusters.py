@@ -1,7 +1,8 @@
-"""Which cluster each observation belongs to, from the posterior's draws: probabilities, and labels that are drawn.
+"""Cluster membership of the observations under the posterior: probabilities, and sampled labels.
 
-The labels z are summed out of the posterior that is sampled. Given a draw of the parameters they are independent, with the
-probabilities r_ik of the E-step, so what follows from them is computed in expectation wherever that is possible.
+A tree holds draws of the parameters, not of the labels z. Given a draw, the labels are independent, and their probabilities
+are the E-step's responsibilities r_ik. Functions of the labels are computed as expectations where possible
+(Rao-Blackwellised).
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | Scan | None = Non
         ``mean`` and ``sd`` (obs, cluster) of r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over the
         posterior. If an observation has a label, j runs over the components that it allows. obs is the position in the
         input. If observations may be noise, ``noise`` (obs) is the probability of noise. For each observation the means (and
-        ``noise``) add to one. They are the probabilities of z_i given the fitted data and, for a new observation, its own
-        value: p(z_i | x_i, data) = E[w_k N(x_i; ...)] / E[sum_j w_j N(x_i; ...)]. So each draw is weighted by the density
-        that it gives to x_i.
+        ``noise``) add to one. They are the probabilities of z_i given the fitted data. For a new observation its value is
+        given too: p(z_i | x_i, data) = E[w_k N(x_i; ...)] / E[sum_j w_j N(x_i; ...)]. Each draw is then weighted by its
+        density at x_i.
 
     Raises
     ------
@@ -57,11 +58,10 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | Scan | None = Non
 
     Notes
     -----
-    Each observation is averaged over as many evenly spaced draws as it takes for a Monte Carlo standard error of at most
-    0.005: 128, 512, 2048, or all. Draws and observations are processed in blocks, so little more than the result is in
-    memory.
-    Tested properties: the mean is the frequency of labels drawn by :func:`sample_assignments`; for a new observation, Bayes'
-    theorem with the predictive density.
+    For each observation 128, 512, 2048 or all draws are averaged, evenly spaced, until the Monte Carlo standard error is at
+    most 0.005. Draws and observations are processed in blocks, so little more than the result is in memory.
+    Tested properties: the mean equals the frequency of labels drawn by :func:`sample_assignments`. For a new observation it
+    satisfies Bayes' theorem with the predictive density.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | Scan | None = Non
     scan = None if x is None else scan_of(x)
     if scan is not None:
         return in_parts(reading, scan, responsibilities)
-    draws, rows, coords = asked(reading, x)  # type: ignore[arg-type]  # it is no scan
+    draws, rows, coords = asked(reading, x)  # type: ignore[arg-type]  # not a scan here
     k = draws.n_components
     mean, sd = averaged(draws, rows, further=x is not None)
     dims, coords = (OBS, CLUSTER), coords | {CLUSTER: reading.tree["posterior"][CLUSTER].to_numpy()}
@@ -92,18 +92,18 @@ def write_responsibilities(tree: Tree, x: ArrayLike | Scan, path: str | Path, *,
     tree : DataTree
         From :func:`bayesgmm.fit`, relabelled.
     x : Scan, memory map or Dask collection
-        Rows, of any number: see :func:`bayesgmm.scan_parquet`. Only a few parts are in memory at a time.
+        Any number of rows: see :func:`bayesgmm.scan_parquet`. Only a few parts are in memory at a time.
     path : str or path
         The file to write. It holds the rows in their order, with columns ``cluster`` (-1 for noise and for rows that were
-        left out), ``mean_0``, ..., ``sd_0``, ..., and ``noise``, as in :func:`bayesgmm.responsibilities`. The file gets its
-        name when it is complete.
+        left out), ``mean_0``, ..., ``sd_0``, ..., and ``noise``, as in :func:`bayesgmm.responsibilities`. A file of this
+        name appears only when it is complete.
     force : bool
         Whether to replace an existing file.
 
     Raises
     ------
     FileExistsError, OSError
-        If the file exists, or cannot be written; then nothing is left of it.
+        If the file exists, or cannot be written. No incomplete file remains.
     ValueError, TypeError
         If x has other features than the data, or is not read in parts.
     """
@@ -115,13 +115,13 @@ def write_responsibilities(tree: Tree, x: ArrayLike | Scan, path: str | Path, *,
 
 
 def membership(found: xr.Dataset) -> FloatArray:
-    """Probabilities of the clusters, by :func:`responsibilities`, (n, K); where there is noise, its own last, (n, K + 1)."""
+    """Membership probabilities from :func:`responsibilities`, (n, K), or (n, K + 1) with noise as the last column."""
     mean = found["mean"].to_numpy()
     return np.column_stack([mean, found["noise"]]) if "noise" in found else mean
 
 
 def most_probable(found: xr.Dataset) -> NDArray[np.int64]:
-    """The most probable cluster of each observation, by :func:`responsibilities`; -1 where noise is more probable, (n,)."""
+    """Most probable cluster of each observation, (n,), from :func:`responsibilities`; -1 if noise is more probable."""
     best = membership(found).argmax(axis=1)
     return np.where(best == found.sizes[CLUSTER], -1, best)
 
@@ -146,8 +146,8 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
     Returns
     -------
     DataArray
-        z (chain, draw, obs): integers 0, ..., K - 1, or -1 for noise. For an observation with a weight it is the label of
-        one count.
+        z (chain, draw, obs): integers 0, ..., K - 1, or -1 for noise. For an observation with a frequency weight, it is the
+        label of a single count.
 
     Raises
     ------
@@ -188,10 +188,10 @@ def occupied_clusters(tree: xr.DataTree, random_seed: int | np.random.Generator 
 
 
 def expected_occupied(reading: Reading) -> float:
-    """Posterior mean of the number of occupied clusters, sum_k 1 - prod_i (1 - r_ik)^c_i, over some draws."""
+    """Posterior mean of the number of occupied clusters, sum_k [1 - prod_i (1 - r_ik)^c_i], over at most 100 draws."""
     few, rows, total = reading.draws.thinned(_FEW), reading.observations, 0.0
     for parameters in few.each():
-        with np.errstate(divide="ignore"):  # of an observation that is sure to belong to one
+        with np.errstate(divide="ignore"):  # r = 1 makes log(1 - r) infinite
             r = rows.responsibilities(*parameters)[:, : few.n_components]
             log_empty = rows.counts @ np.log1p(-np.minimum(r, 1.0))
         total -= float(np.expm1(log_empty).sum())
@@ -199,13 +199,13 @@ def expected_occupied(reading: Reading) -> float:
 
 
 def asked(reading: Reading, x: ArrayLike | Observations | None) -> tuple[Draws, Observations, dict[str, NDArray[np.int64]]]:
-    """The draws, the observations that they are asked about, and where these stand."""
+    """The draws, the observations x (default: the fitted ones), and their positions in the input as a coordinate."""
     draws, (rows, positions) = reading.draws, read_points(reading, x, "x")
     return draws, rows, {OBS: positions}
 
 
 def draw_assignments(draws: Draws, rows: Observations, rng: np.random.Generator) -> NDArray[np.int16]:
-    """Labels (S, n)."""
+    """Sampled labels of every draw, (S, n); -1 for noise."""
     n = len(rows)
     require_memory(2 * len(draws.w) * n, f"labels of {len(draws.w)} draws x {n} observations", "keep fewer draws")
     z = np.empty((len(draws.w), n), dtype=np.int16)

@@ -1,6 +1,6 @@
-"""What a tree must keep for its numbers to mean something: draws of mixtures, and attributes that say of which.
+"""Checks of a tree's contents: the draws of the mixtures, and the attributes that describe the model.
 
-Everything that reads a tree passes through here, so a damaged one gets a sentence before anything is computed from it.
+Every function that reads a tree makes these checks first, so a damaged tree raises a clear error before any computation.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from bayesgmm.model.priors import prior_of
 CLUSTER = "cluster"
 FEATURE, FEATURE_BIS = "feature", "feature_bis"
 HYPERPARAMETERS = "hyperparameters"
-IMPOSSIBLE = -1e-5  # eigenvalue of a correlation matrix that rounding, be it to single precision, does not explain
-_ROUNDED = 1e-5  # of one, by which weights stored in single precision may miss it
-_UNLIKE = 1e-4  # relative difference between numbers that the structure of the covariances makes equal
+IMPOSSIBLE = -1e-5  # rounding, even to single precision, makes no eigenvalue of a correlation matrix smaller than this
+_ROUNDED = 1e-5  # tolerance for values stored in single precision
+_UNLIKE = 1e-4  # largest relative difference of variances that the covariance structure makes equal
 _OF_K = ("p_k", "p_k_mcse", "prior_k", "p_occupied", "p_occupied_mcse")
 _REMEDY = "pass what fit returned"
 
 
 def parameter_dims(n_features: int) -> dict[str, tuple[str, ...]]:
-    """The mixture's parameters and their dims after chain and draw."""
+    """Names of the mixture's parameters, with their dims after chain and draw."""
     if n_features == 1:
         return {"w": (CLUSTER,), "mu": (CLUSTER,), "sigma": (CLUSTER,)}
     return {"w": (CLUSTER,), "mu": (CLUSTER, FEATURE), "cov": (CLUSTER, FEATURE, FEATURE_BIS)}
 
 
 def group_of(tree: xr.DataTree, name: str) -> xr.Dataset:
-    """A group of a tree; an empty one if it has none of that name."""
+    """A group of a tree; an empty dataset if the tree has no such group."""
     return tree[name].to_dataset() if name in tree.children else xr.Dataset()
 
 
 def read_tree(tree: Any) -> xr.DataTree:
-    """Check that a tree keeps the contract: refuse the posterior of k too, whose draws are not mixtures of one k."""
+    """Check that a tree holds what fit writes. Trees of posterior_k are refused, because their draws differ in k."""
     if not isinstance(tree, xr.DataTree):
         raise TypeError(f"tree must be the DataTree that fit returns, got {type(tree).__name__}")
     if "p_k" in tree.data_vars or tree.attrs.get("method") == "telescoping":
@@ -63,7 +63,7 @@ def read_tree(tree: Any) -> xr.DataTree:
 
 
 def _require_known(tree: xr.DataTree) -> None:
-    """Refuse attributes that are no longer what a fit wrote; those that are missing are asked for where they are needed."""
+    """Refuse attributes with values that fit never writes. Missing attributes are refused only where they are needed."""
     attrs = tree.attrs
     for name, choices in (("method", Method), ("covariance", Covariance)):
         if name in attrs:
@@ -82,18 +82,18 @@ def _require_known(tree: xr.DataTree) -> None:
             f"tree that {has} group; {_REMEDY}"
         )
     if prior_of(attrs.get("prior")) is not None:
-        attribute(tree, "covariance")  # without which a prior says nothing
+        attribute(tree, "covariance")  # the prior's meaning depends on it
 
 
 def attribute(tree: xr.DataTree, name: str) -> Any:
-    """An attribute without which there is no answer."""
+    """A required attribute of the tree."""
     if name not in tree.attrs:
         raise ValueError(f"tree must have an attribute {name}, got none; {_REMEDY}")
     return tree.attrs[name]
 
 
 def require_draws(posterior: xr.Dataset, covariance: str | None) -> None:
-    """Refuse draws that no mixture has, and covariances that have not the structure that the tree tells of."""
+    """Refuse draws that are not parameters of a mixture, and covariances without the tree's covariance structure."""
     if not posterior["w"].size:
         raise ValueError(f"tree must hold draws, got {dict(posterior['w'].sizes)}; {_REMEDY}")
     n_features = 1 if posterior["mu"].ndim == 3 else posterior["mu"].shape[3]
@@ -114,7 +114,7 @@ def require_draws(posterior: xr.Dataset, covariance: str | None) -> None:
         _require((share > 0) & (share < 1), f"shares of noise ({NOISE}) between zero and one")
     if n_features == 1:
         _require(spread > 0, "standard deviations sigma above zero")
-    else:  # whether they are positive definite shows when they are factorised
+    else:  # the Cholesky factorisation checks positive definiteness
         variances = np.diagonal(spread, axis1=-2, axis2=-1)
         _require(variances > 0, "variances above zero in cov")
         sd = np.sqrt(variances)
@@ -131,7 +131,7 @@ def _numbers(posterior: xr.Dataset, name: str) -> FloatArray:
 
 
 def _require(holds: NDArray[np.bool_], rule: str) -> None:
-    """Say in how many draws (chain, draw, ...) something does not hold."""
+    """Raise an error with the number of draws in which ``holds`` (chain, draw, ...) is false."""
     if holds.all():
         return
     wrong = ~holds.reshape(*holds.shape[:2], -1).all(axis=2)
@@ -143,7 +143,7 @@ def _require(holds: NDArray[np.bool_], rule: str) -> None:
 
 
 def require_hyperparameters(drawn: xr.Dataset) -> None:
-    """Refuse scales C0 that are none: not finite, not above zero, or no covariance matrices beyond rounding."""
+    """Refuse hyperparameters C0 that are not finite, not positive, or (beyond rounding) not positive definite."""
     if "C0" not in drawn:
         return
     C0 = _numbers(drawn, "C0")
@@ -157,7 +157,7 @@ def require_hyperparameters(drawn: xr.Dataset) -> None:
 
 
 def _require_structure(spread: FloatArray, covariance: str) -> None:
-    """Equal clusters, no correlations, equal variances: what tied, diagonal and spherical covariances have."""
+    """Refuse tied covariances that differ, diagonal ones with correlations, and spherical ones with unequal variances."""
     traits = TRAITS[covariance]
     holds = _alike(spread, spread[:, :, :1]) if traits.shared else np.ones(spread.shape, dtype=bool)
     if spread.ndim > 3 and not traits.matrix:
@@ -173,7 +173,7 @@ def _alike(values: FloatArray, others: FloatArray) -> NDArray[np.bool_]:
 
 
 def require_posterior_k(tree: Any) -> xr.DataTree:
-    """Check that a tree is what posterior_k returns: probabilities of k, and the groups that belong to them."""
+    """Check that a tree holds what posterior_k writes: probabilities of k, and the groups beside them."""
     if not isinstance(tree, xr.DataTree) or "p_k" not in tree.data_vars:
         raise ValueError("tree must come from posterior_k, got one without p_k; for several fits use plot_compare")
     remedy = "pass what posterior_k returned"

@@ -1,4 +1,4 @@
-"""R-hat and effective sample sizes of many quantities at once: ArviZ's, which takes one after another.
+"""R-hat and effective sample sizes as in ArviZ, computed for many quantities at once.
 
 References
 ----------
@@ -17,13 +17,13 @@ from bayesgmm.arguments import FloatArray
 
 _TAILS = 0.05, 0.95
 _NO_SPREAD = 1e-15
-FEWEST_DRAWS = 4  # of a chain, whose halves need two
+FEWEST_DRAWS = 4  # in a chain, two for each half
 
 
 def of_ranks(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Bulk effective sample sizes and R-hats, (P,) each, of (P, chain, draw): of the rank-normalised halves of chains.
+    """Rank-normalised split-chain bulk effective sample sizes and R-hats, (P,) each, of quantities (P, chain, draw).
 
-    R-hat is the larger of that and of the distances from the median; of a single chain it is undefined.
+    R-hat is the larger of those of the draws and of their distances from the median (folded). It is NaN for a single chain.
     """
     split = _split(values)
     scores = _normal_scores(split)
@@ -34,18 +34,18 @@ def of_ranks(values: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def ess_tail(values: FloatArray) -> FloatArray:
-    """The smaller of those of the 5 % and the 95 % quantile, (P,), of (P, chain, draw)."""
+    """Tail effective sample sizes, (P,), of quantities (P, chain, draw): the smaller of the 5 % and 95 % quantiles'."""
     below = [values <= np.quantile(values, tail, axis=(1, 2), keepdims=True) for tail in _TAILS]
     return _or_nan(values, np.minimum(*(_ess(_split(each.astype(float))) for each in below)))
 
 
 def ess_mean(values: FloatArray) -> FloatArray:
-    """Of the mean, (P,), of (P, chain, draw)."""
+    """Effective sample sizes for the mean, (P,), of quantities (P, chain, draw)."""
     return _or_nan(values, _ess(_split(values)))
 
 
 def mcse_mean(values: FloatArray) -> FloatArray:
-    """The mean's Monte Carlo standard error, (P,), of (P, chain, draw)."""
+    """Monte Carlo standard errors of the mean, (P,), of quantities (P, chain, draw)."""
     return values.std(axis=(1, 2), ddof=1) / np.sqrt(ess_mean(values))
 
 
@@ -54,13 +54,13 @@ def _or_nan(values: FloatArray, found: FloatArray) -> FloatArray:
 
 
 def _split(values: FloatArray) -> FloatArray:
-    """Halves of chains."""
+    """Split each chain into halves."""
     half = values.shape[2] // 2
     return np.concatenate([values[:, :, :half], values[:, :, -half:]], axis=1)
 
 
 def _normal_scores(values: FloatArray) -> FloatArray:
-    """Of the ranks among all of a quantity (Blom)."""
+    """Normal scores (Blom) of the ranks among all draws of a quantity."""
     flat = values.reshape(len(values), -1)
     order = flat.argsort(axis=1)
     in_order = np.take_along_axis(flat, order, axis=1)
@@ -79,7 +79,7 @@ def _r_hat(values: FloatArray) -> FloatArray:
 
 
 def _ess(values: FloatArray) -> FloatArray:
-    """By Geyer's initial monotone sequence."""
+    """Effective sample sizes by Geyer's initial monotone sequence."""
     n_chains, n_draws = values.shape[1:]
     rho = _autocorrelations(values)
     n_pairs = max(1, (n_draws - 1) // 2)
@@ -97,7 +97,7 @@ def _ess(values: FloatArray) -> FloatArray:
 
 
 def _autocorrelations(values: FloatArray) -> FloatArray:
-    """Of all chains together at each lag, (P, draw)."""
+    """Autocorrelations at each lag, combined over chains, (P, draw)."""
     n_draws = values.shape[2]
     deviations = values - values.mean(axis=2, keepdims=True)
     transformed = rfft(deviations, next_fast_len(2 * n_draws, real=True), axis=2)

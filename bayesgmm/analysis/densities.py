@@ -1,4 +1,4 @@
-"""Densities under the posterior's draws, of observations with what is known of them."""
+"""Densities of observations under the draws of the posterior."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 
 _TOGETHER = 2**22  # densities of draws x points in memory at once
-_ON_A_CORE = 2**16  # that its cache holds
+_ON_A_CORE = 2**16  # densities that fit into a core's cache
 
 
 def log_density(draws: Draws, rows: Observations) -> FloatArray:
-    """Log sum_k w_k N(x_i; mu_k, Sigma_k) for every draw, (S, n), over the components that labels allow."""
+    """Log density under every draw, (S, n): log sum_k w_k N(x_i; mu_k, Sigma_k) over the components that labels allow."""
     return rows.log_density(*draws.parameters)
 
 
 @np.errstate(under="ignore")
 def log_predictive(draws: Draws, rows: Observations) -> FloatArray:
-    """Log of the posterior predictive density, the mean of the density over all draws, of each observation, (n,)."""
+    """Log posterior predictive density of each observation, (n,): the log of its mean density over all draws."""
     result, step = np.empty(len(rows)), max(1, _TOGETHER // len(draws.w))
     for begin in range(0, len(rows), step):
         part = slice(begin, begin + step)
@@ -33,14 +33,14 @@ def log_predictive(draws: Draws, rows: Observations) -> FloatArray:
 
 @np.errstate(under="ignore")
 def shares_given(draws: Draws, rows: Observations) -> FloatArray:
-    """Each draw's share in the posterior given one further observation, (S, n); they add to one for each of them."""
+    """Weights of the draws given one further observation, (S, n). They add to one for each observation."""
     return np.asarray(softmax(log_density(draws, rows), axis=0))
 
 
 def log_likelihood(draws: Draws, rows: Observations) -> FloatArray:
     """Log-likelihood of all data for every draw, (S,), on all cores."""
     few = max(1, _ON_A_CORE // len(rows))
-    in_one_pass = few == 1 and rows.n_features == 1  # without a logarithm for each observation
+    in_one_pass = few == 1 and rows.n_features == 1  # saves a logarithm for each observation
     counts = np.empty(0) if in_one_pass else rows.counts
 
     def of_some(begin: int) -> FloatArray:
@@ -55,10 +55,10 @@ def log_likelihood(draws: Draws, rows: Observations) -> FloatArray:
 
 @np.errstate(under="ignore")
 def distribution_function(draws: Draws, x: FloatArray, error: FloatArray | float = 0.0) -> FloatArray:
-    """P(x[s, g] or less) under draw s, (S, G), for values with errors of these standard deviations (G,), on all cores."""
+    """Distribution function of draw s at x[s, g], (S, G). ``error`` (G,) holds standard deviations of measurement errors."""
     total = np.zeros(x.shape)
 
-    @np.errstate(over="ignore", under="ignore")  # what lies beyond a float's range of deviations is certain
+    @np.errstate(over="ignore", under="ignore")  # infinite deviations give exactly 0 or 1
     def fill(some: slice) -> None:
         for j in range(draws.n_components):  # one after another, to save memory
             deviations = (x[some] - draws.mu[some, j]) / np.hypot(draws.factors[some, j, 0], error)

@@ -1,6 +1,6 @@
-"""Whether the draws can be trusted, and what to do where they cannot.
+"""Whether the draws can be trusted, and what to do if they cannot.
 
-Convergence is judged on quantities that do not depend on the labels of the clusters; labelled parameters come second.
+Convergence is judged on label-invariant quantities. Labelled parameters are judged only if these have converged.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from bayesgmm.words import Argument, Either, Sentence, Words
 
 MAX_R_HAT = 1.01  # Vehtari et al. (2021)
 _HOPELESS_R_HAT = 1.05  # above this, more draws are no remedy and an effective sample size means little
-MIN_ESS_PER_CHAIN = 100  # the same
+MIN_ESS_PER_CHAIN = 100  # Vehtari et al. (2021)
 MIN_BFMI = 0.3  # Betancourt (2016)
 MAX_K_HAT = 0.7  # Yao et al. (2018)
-_FEW = 2_000  # observations, through which Gibbs sweeps thousands of times in a second,
-_FEW_WITH_MOVES = 20_000  # and of one feature, where it also moves superfluous components from one place to another
-USABLE = ("improper", "stray", "labels", "missed", "interrupted")  # kinds of findings that leave the draws to be used
+_FEW = 2_000  # observations up to which Gibbs makes thousands of sweeps per second
+_FEW_WITH_MOVES = 20_000  # observations up to which Gibbs is suggested where it has split-merge moves
+USABLE = ("improper", "stray", "labels", "missed", "interrupted")  # kinds of findings with which draws can still be used
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Finding(Sentence):
     ----------
     kind : str
     problem, remedy : str
-        In Python's words; made of pieces (:class:`bayesgmm.words.Words`), of which the shell makes its own.
+        Texts that name Python arguments. The command line replaces these by its options (:class:`bayesgmm.words.Words`).
     numbers : dict of str to float
-        What the problem rests on.
+        The values that led to the finding.
     """
 
     kind: str
@@ -59,14 +59,14 @@ class Finding(Sentence):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What :func:`diagnose` found.
+    """Result of :func:`diagnose`.
 
     Attributes
     ----------
     invariants : DataFrame
         Label-invariant quantities: mean, sd, mcse_mean, ess_bulk, ess_tail, r_hat.
     parameters : DataFrame
-        The same for labelled parameters and hyperparameters.
+        Labelled parameters and hyperparameters, with the columns of ``invariants``.
     sampler : dict
         Divergences, smallest BFMI and draws at the largest tree depth (NUTS); k-hat (ADVI).
     findings : tuple of Finding
@@ -128,11 +128,11 @@ class Diagnosis:
 def diagnose(tree: Tree) -> Diagnosis:
     """Judge whether the draws can be used, and say what to do if they cannot.
 
-    Label-invariant quantities decide: the log density at nine quantiles of the data (for several features, at the
-    observations at these quantiles along the two principal axes of the standardised data), the log posterior, and the sorted
-    weights. When labels switch, labelled parameters may fail although these are fine. The limits are R-hat 1.01, 100
-    effective draws (bulk and tail) per chain, no divergences, BFMI 0.3, and 1 % of draws at the largest tree depth; for
-    ADVI, convergence and a PSIS k-hat of 0.7.
+    Convergence is judged on label-invariant quantities: log densities, the log posterior, the share of noise and the sorted
+    weights. The log density is taken at nine quantiles of the data; for several features, at the observations at these
+    quantiles along the two principal axes of the standardised data. When labels switch, these quantities may converge
+    although labelled parameters do not. The limits are R-hat 1.01, 100 effective draws (bulk and tail) per chain, no
+    divergences, BFMI 0.3, and 1 % of draws at the largest tree depth; for ADVI, convergence and a PSIS k-hat of 0.7.
 
     Parameters
     ----------
@@ -147,13 +147,13 @@ def diagnose(tree: Tree) -> Diagnosis:
     Raises
     ------
     TypeError, ValueError
-        If the tree does not keep the contract.
+        If the tree is incomplete or damaged.
 
     Notes
     -----
-    Chains can be compared only where they have been. They start at the distinct optima that EM found within five units of
-    log-likelihood of the best. A solution that neither EM nor a chain found goes unnoticed. A solution that EM found, but
-    that no chain visited, is named if it holds at least one per cent of the posterior by Laplace's method.
+    The chains start at the distinct optima that EM found within five units of log-likelihood of the best. A solution that
+    neither EM nor a chain found goes unnoticed. A solution that EM found but no chain visited is reported if it holds at
+    least one per cent of the posterior by Laplace's method.
 
     References
     ----------
@@ -173,7 +173,7 @@ def diagnose(tree: Tree) -> Diagnosis:
 @np.errstate(under="ignore")
 @np.errstate(under="ignore")
 def diagnosis_of(reading: Reading) -> Diagnosis:
-    """What there is to say of the draws of a tree."""
+    """The diagnosis of a tree."""
     tree, draws, x = reading.tree, reading.draws, reading.x
     invariants = reading.ask(invariant_summary)
     parameters, labels = reading.ask(labelled_summary), reading.ask(quality_of)
@@ -196,7 +196,7 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
         return _of_weighted(reading, invariants, parameters, collapse, about_data)
     disagree = draws.n_draws >= 4 and invariants["r_hat"].max() > MAX_R_HAT
     apart = reading.ask(solutions) if disagree else None
-    # chains of NUTS, of the package's own posterior, and observations few enough for many sweeps
+    # Gibbs may help if NUTS sampled the package's own model, and the data are few enough for many sweeps
     with_moves = draws.n_features == 1 and not TRAITS[tree.attrs.get("covariance", "full")].shared
     few = reading.whole is None and len(x) <= (_FEW_WITH_MOVES if with_moves else _FEW)
     gibbs = tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and few
@@ -216,7 +216,7 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
 
 
 def _other_engine(reading: Reading, *, gibbs_would_help: bool) -> Words | str:
-    """The engine that may do better, as the beginning of a remedy."""
+    """The beginning of a remedy that names an engine which may do better; empty if there is none."""
     attrs = reading.tree.attrs
     is_own = attrs.get("method", "nuts") in ("nuts", "gibbs") and attrs.get("prior") != "custom model"
     if is_own and reading.whole is None and not read_attempts(reading.tree):  # the engine was chosen by hand
@@ -233,7 +233,7 @@ def _of_weighted(
     collapse: tuple[Finding, ...],
     about_data: tuple[Finding, ...],
 ) -> Diagnosis:
-    """Of draws that were weighted by importance and drawn again: independent but for those drawn several times."""
+    """Diagnosis of draws from importance resampling, which are independent except for repeated ones."""
     draws, labels = reading.draws, reading.ask(quality_of)
     k_hat, efficiency = (float(attribute(reading.tree, name)) for name in ("pareto_k", "importance_efficiency"))
     trouble, worth, needed = list(collapse), efficiency * len(draws.w), MIN_ESS_PER_CHAIN * draws.n_chains
@@ -253,14 +253,14 @@ def _of_weighted(
 
 
 def _of_independent(table: pd.DataFrame, efficiency: float = 1.0) -> pd.DataFrame:
-    """Without what is said of chains, and with the errors of draws that are worth so much each."""
+    """A summary of independent draws: no columns about chains, standard errors for this sampling efficiency."""
     return table.drop(columns=["ess_bulk", "ess_tail", "r_hat"]).assign(mcse_mean=table["mcse_mean"] / np.sqrt(efficiency))
 
 
 def _mixing_findings(
     invariants: pd.DataFrame, draws: Draws, found: Solutions | None, better: Words | str
 ) -> Iterator[Finding]:
-    """What is the matter with the chains; ``better`` is an engine that may do better, as a remedy."""
+    """Findings about convergence and effective sample size. ``better`` begins a remedy and names another engine."""
     if draws.n_chains < 2:
         yield Finding(
             "chains", "one chain cannot show whether it has converged", Words("run several: ", Argument("chains", 4))
@@ -314,7 +314,7 @@ def _mixing_findings(
 
 
 def _missed_findings(reading: Reading) -> Iterator[Finding]:
-    """Optima of EM that have a share of the posterior, but none of the draws."""
+    """Findings about optima of EM that have a share of the posterior but too few draws."""
     for log_likelihood, mass, share in missed_optima(reading):
         yield Finding(
             "missed",
@@ -339,7 +339,7 @@ def _sampler_numbers(stats: xr.Dataset) -> dict[str, float]:
 
 
 def sampler_trouble(tree: xr.DataTree) -> str:
-    """The kind of what NUTS had trouble with, the first of it; nothing if it had none."""
+    """Kind of the first finding about NUTS itself; empty if there is none."""
     stats = group_of(tree, "sample_stats")
     return next((each.kind for each in _sampler_findings(stats, _sampler_numbers(stats), gibbs_would_help=False)), "")
 

@@ -24,43 +24,43 @@ from bayesgmm.data.units import Units
 from bayesgmm.families import name_of
 from bayesgmm.model.mixture import NOISE, NU, with_share
 
-_COLLAPSED = 1e-13  # eigenvalue of a correlation matrix that is as good as none
+_COLLAPSED = 1e-13  # floor for the eigenvalues of a correlation matrix that is singular to rounding
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The mixture's parameters in a tree as arrays, chains one after another: S = chains x draws."""
+    """Draws of the mixture's parameters as arrays, with the chains concatenated: S = chains x draws."""
 
     w: FloatArray  # (S, K)
     mu: FloatArray  # (S, K, D)
     factors: FloatArray  # (S, K, D, D), lower Cholesky factors of the covariances
     n_chains: int
     n_draws: int
-    noise: FloatArray | None = None  # (S,), its share, where observations may be noise; w are the weights of the rest
+    noise: FloatArray | None = None  # (S,), share of noise, if the model has noise; w are the weights within the rest
     nu: FloatArray | None = None  # (S, K), degrees of freedom of t distributions
 
     @property
     def parameters(self) -> tuple[FloatArray, ...]:
-        """Weights, means, factors and nu of all draws, as the E-step takes them: noise's share is the last weight."""
+        """Weights, means, Cholesky factors and nu, as the E-step takes them. With noise, its share is the last weight."""
         return with_share(self.w, self.noise), self.mu, self.factors, *(() if self.nu is None else (self.nu,))
 
     @property
     def family(self) -> FamilyName:
-        """Of the components' distributions."""
+        """Family of the components' distributions."""
         return name_of(self.nu)
 
     def each(self) -> Iterator[tuple[FloatArray, ...]]:
-        """Those of one draw after another."""
+        """Iterate over the draws: the parameters of one draw at a time."""
         return zip(*self.parameters, strict=True)
 
     @property
     def n_components(self) -> int:
-        """K."""
+        """Number of components, K."""
         return self.w.shape[1]
 
     @property
     def n_features(self) -> int:
-        """D."""
+        """Number of features, D."""
         return self.mu.shape[2]
 
     def by_chain(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -68,13 +68,13 @@ class Draws:
         return values.reshape(self.n_chains, self.n_draws, *values.shape[1:])
 
     def reordered(self, order: NDArray[np.int64]) -> Draws:
-        """The clusters of each draw in the order (S, K)."""
+        """Draws with the clusters of each draw in the given order (S, K)."""
         rows = np.arange(len(order))[:, None]
         nu = None if self.nu is None else self.nu[rows, order]
         return replace(self, w=self.w[rows, order], mu=self.mu[rows, order], factors=self.factors[rows, order], nu=nu)
 
     def of(self, rows: Any, n_chains: int, n_draws: int) -> Draws:
-        """Some of the draws, as so many chains of so many."""
+        """The selected draws, as ``n_chains`` chains of ``n_draws`` draws."""
         noise, nu = (None if each is None else each[rows] for each in (self.noise, self.nu))
         return Draws(self.w[rows], self.mu[rows], self.factors[rows], n_chains, n_draws, noise, nu)
 
@@ -84,17 +84,17 @@ class Draws:
         return self.of(keep, 1, len(keep))
 
     def standardised(self, units: Units) -> Draws:
-        """The same mixtures in other units."""
+        """The draws in standardised units."""
         mu, factors = units.standardised(self.mu), self.factors / units.scale[:, None]
         return replace(self, mu=mu, factors=factors)
 
     def halves(self) -> Draws:
-        """The halves of one chain as two."""
+        """A single chain split into halves, as two chains."""
         half = self.n_draws // 2
         return self.of(slice(2 * half), 2, half)
 
     def sample(self, s: int, n: int, rng: np.random.Generator) -> FloatArray:
-        """Observations (n, D) from the mixture of draw s, none of them noise."""
+        """Sample observations (n, D) from the clusters of draw s, without noise."""
         z = rng.choice(self.n_components, size=n, p=self.w[s] / self.w[s].sum())
         noise = rng.standard_normal((n, self.n_features))
         if self.nu is not None:
@@ -103,7 +103,7 @@ class Draws:
 
     @property
     def among_all(self) -> Draws:
-        """The clusters with their shares of all observations, of which noise has the rest."""
+        """The draws with weights as shares of all observations. With noise the weights add to less than one."""
         return replace(self, w=self.parameters[0][:, : self.n_components], noise=None)
 
     def cluster(self, j: int) -> Draws:
@@ -118,19 +118,19 @@ class Draws:
         return np.sqrt((self.factors**2).sum(axis=-1))
 
     def marginal(self, feature: int) -> Draws:
-        """What the draws say of one feature alone."""
+        """The marginal mixtures of one feature."""
         if self.n_features == 1:
             return self
         return replace(self, mu=self.mu[..., [feature]], factors=self.sd[..., [feature], None])
 
     def along(self, axis: FloatArray) -> Draws:
-        """What the draws say of the features' weighted sum, by weights (D,)."""
+        """The mixtures of a weighted sum of the features, with weights ``axis`` (D,)."""
         sd = np.sqrt(((axis @ self.factors) ** 2).sum(axis=-1))
         return replace(self, mu=(self.mu @ axis)[..., None], factors=sd[..., None, None])
 
 
 def read_draws(tree: xr.DataTree) -> Draws:
-    """The draws of the mixture's parameters, which are possible ones."""
+    """Read and check the draws of the mixture's parameters."""
     posterior = read_tree(tree)["posterior"].to_dataset()
     require_draws(posterior, tree.attrs.get("covariance"))
     require_hyperparameters(group_of(tree, HYPERPARAMETERS))
@@ -150,7 +150,7 @@ def draws_of(posterior: xr.Dataset) -> Draws:
 
 
 def roots(cov: FloatArray) -> FloatArray:
-    """Cholesky factors; of covariances that have collapsed beyond what a float can invert, of the nearest that have not."""
+    """Cholesky factors. Covariances that are singular to rounding get larger eigenvalues before they are factorised."""
     try:
         return np.linalg.cholesky(cov)
     except np.linalg.LinAlgError:

@@ -1,4 +1,4 @@
-"""The check against EM: parameter by parameter, and as densities."""
+"""The check of the posterior against the EM estimate: single parameters, and densities."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from bayesgmm.em.result import EMResult
 from bayesgmm.model.mixture import NU, Mixture
 from bayesgmm.words import Argument, Either, Words, joined
 
-MAX_MISMATCH = 0.05  # share of draws that EM's components would label otherwise
+MAX_MISMATCH = 0.05  # share of draws with other labels than EM's components
 INTERVAL = 0.95
-_FEW_DIVERGENCES = 0.01  # share of draws up to which they do not keep the estimates from being compared
-_POINTS = 10_000  # at which densities of several features are compared
-_NAMED = 4  # parameters in a sentence
-_SPREAD_DRAWS = 400  # draws whose densities tell how far from their mean a posterior density lies
+_FEW_DIVERGENCES = 0.01  # share of divergent draws up to which estimates are compared
+_POINTS = 10_000  # points at which densities of several features are compared
+_NAMED = 4  # parameters named in a sentence
+_SPREAD_DRAWS = 400  # draws for the total variation distances of single draws from their mean density
 
 
 @dataclass(frozen=True)
 class EMCheck:
-    """What :func:`check_against_em` found.
+    """Result of :func:`check_against_em`.
 
     Attributes
     ----------
@@ -52,8 +52,8 @@ class EMCheck:
     reasons : tuple of str
         Why posterior and EM do not agree.
     unjudged : tuple of str
-        Why agreement cannot be judged, or not for single clusters: problems of the draws, the labels
-        (:func:`bayesgmm.diagnose`) or EM itself.
+        Why agreement cannot be judged, in general or for single clusters: problems of the draws, of the labels
+        (:func:`bayesgmm.diagnose`) or of EM itself.
     labels : LabelQuality
         Whether the single clusters of the table can be told apart.
     """
@@ -74,7 +74,7 @@ class EMCheck:
 
     @property
     def verdict(self) -> Words:
-        """The answer in a sentence."""
+        """The result in a sentence."""
         apart = (
             f"the densities differ by {self.total_variation:.3f} in total variation, within the posterior's own spread "
             f"({self.total_variation_limit:.3f})"
@@ -121,19 +121,27 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     Raises
     ------
     TypeError, ValueError
-        If the tree does not keep the contract, or ``em`` is something else or was fitted to other data.
+        If the tree is incomplete or damaged, or ``em`` has another type or was fitted to other data.
 
     Notes
     -----
-    Posterior and EM agree if all of these hold: EM has the same number of components; every EM estimate lies in the joint 95
-    % interval of its parameter (Bonferroni: a two-sided tail probability of at least 0.05 / number of free parameters); the
-    draws have EM's labels; no draw has a higher log-likelihood than EM, apart from rounding; EM's density is no further from
-    the posterior predictive density than the densities of single draws (99 % quantile of the total variation distance); the
-    chains and EM have converged. If single clusters cannot be told apart (:func:`bayesgmm.label_quality`), comparing single
-    parameters means nothing. Only likelihoods and densities are then compared, and ``unjudged`` says so. EM maximises the
-    likelihood, so the log-likelihoods of the draws are lower: by half the number of parameters on average, if the posterior
-    is normal and the prior weak. For rows that are read in passes the likelihoods are those of the tree's sample, which EM
-    has not maximised.
+    Posterior and EM agree if all of these hold:
+
+    * EM has the same number of components.
+    * Every EM estimate lies in the joint 95 % interval of its parameter (Bonferroni: a two-sided tail probability of at
+      least 0.05 / number of free parameters).
+    * At least 95 % of the draws have EM's labels.
+    * No draw has a higher log-likelihood than EM, apart from rounding.
+    * EM's density is no further from the posterior predictive density than the densities of single draws (99 % quantile of
+      the total variation distance).
+    * The chains and EM have converged.
+
+    If single clusters cannot be told apart (:func:`bayesgmm.label_quality`), only likelihoods and densities are compared,
+    and ``unjudged`` says so.
+
+    EM maximises the likelihood, so the log-likelihoods of the draws are lower: by half the number of parameters on average,
+    if the posterior is normal and the prior weak. For rows that are read in passes, likelihoods are computed on the tree's
+    sample, where EM's need not be the highest.
 
     Examples
     --------
@@ -199,16 +207,16 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
 
 
 def _n_free(table: pd.DataFrame) -> int:
-    """Rows that say something new: the last weight follows from the others, a common sigma is listed once for each."""
+    """Number of free parameters: the weights add to one, and the table lists a shared sigma once for each cluster."""
     repeated = table.duplicated(subset=["em", "mean", "sd"]).sum()
     return max(1, len(table) - int(repeated) - int("w[0]" in table.index))
 
 
 def _em_table(reading: Reading, mixture: Mixture) -> pd.DataFrame:
     tree, summary = reading.tree, reading.ask(labelled_summary)
-    estimates: dict[str, float] = {}  # each number under the name that its posterior has
+    estimates: dict[str, float] = {}  # by the names of the posterior's parameters
     for name, values in parameters_of(mixture).items():
-        if name == NU:  # of which the likelihood says so little that the prior decides
+        if name == NU:  # the likelihood is nearly flat in nu, so its posterior depends on the prior
             continue
         labels = [range(mixture.n_components), *[features_of(tree)] * 2][: values.ndim]
         dims = parameter_dims(mixture.n_features).get(name, ())
@@ -228,16 +236,16 @@ def _em_table(reading: Reading, mixture: Mixture) -> pd.DataFrame:
 
 
 def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[float, float]:
-    """Distance between EM's density and the mean density of the draws, and the 99 % quantile of the draws' own distances."""
+    """Distance of EM's density from the draws' mean density, and the 99 % quantile of this distance for single draws."""
     few = draws.thinned(_SPREAD_DRAWS)
     if x.shape[1] == 1:
-        # the trapezoidal rule, five standard deviations past the data, with closer points where EM's components are
+        # trapezoidal rule up to five standard deviations beyond the data, with a finer grid around EM's components
         _, spread = location_and_scale(x[:, 0])
         near = [np.linspace(m - 6 * s, m + 6 * s, 200) for m, s in zip(mixture.means, mixture.sigma, strict=True)]
         grid = np.unique(np.concatenate([np.linspace(x.min() - 5 * spread, x.max() + 5 * spread, 1_000), *near]))
         steps = np.diff(grid) / 2
         points, weights = grid[:, None], np.append(steps, 0) + np.append(0, steps)
-    else:  # half of the points drawn from the estimate and half from the draws, as many from each, of equal weights
+    else:  # importance sampling: half of the points from EM's mixture, half from the draws, equally many from each
         rng = np.random.default_rng(0)
         each = int(np.ceil(_POINTS / 2 / len(few.w)))
         parts = [mixture.sample(each * len(few.w), rng)[0], *(few.sample(s, each, rng) for s in range(len(few.w)))]
@@ -245,7 +253,7 @@ def _total_variation(draws: Draws, mixture: Mixture, x: FloatArray) -> tuple[flo
         weights = np.full(len(points), 1 / len(points))
     single, em = log_density(few, Observations.made(points)), mixture.log_density(points)
     mean = np.logaddexp.reduce(single, axis=0) - np.log(len(single))
-    if x.shape[1] > 1:  # the points were drawn from (mean + em) / 2, relative to which densities are taken
+    if x.shape[1] > 1:  # densities relative to the points' own, (mean + em) / 2
         sampled = np.logaddexp(mean, em) - np.log(2)
         single, mean, em = single - sampled, mean - sampled, em - sampled
     own = 0.5 * (np.abs(np.exp(single) - np.exp(mean)) * weights).sum(axis=1)

@@ -1,21 +1,25 @@
-r"""Whether the posterior exists: the hierarchical priors let a component shrink onto equal observations without limit.
+r"""Whether the posterior is proper: hierarchical priors let components shrink onto equal observations without limit.
 
-Let C0 shrink by a factor eps along one direction u of the feature space. A component that shrinks with it onto m
-observations with equal u'x contributes eps^(-(m - 1)/2) to the integrated likelihood, one that does not eps^c0, an empty one
-nothing, and the prior of C0 eps^g0. So, of Gaussians, the posterior is improper if, and for a given direction only if, for
-some allocation of the observations
+Let C0 shrink by a factor eps along one direction u of the feature space. The integrated likelihood then has these factors:
+
+* eps^(-(m - 1)/2) for a component that shrinks onto m observations with equal u'x;
+* eps^c0 for a component that does not shrink, and 1 for an empty one;
+* eps^g0 for the prior of C0.
+
+For Gaussian components, the posterior is therefore improper if some allocation of the observations satisfies
 
 .. math::
-    \sum_j (m_j - 1) / 2 \ge g_0 + B c_0,
+    \sum_j (m_j - 1) / 2 \ge g_0 + B c_0.
 
-with the sum over the shrunk components and B the components that stay. One that stays is enough to hold all other
-observations, and where u'x has no more distinct values than there are components, none need stay. Nor need any, B = 0, where
-something else holds the observations on which none has shrunk: noise does that for nothing, and the tail of a shrunk t
-distribution for eps^((nu + D - 1) / 2) each, in which nu is at its bound.
+The sum is over the components that shrink, and B is the number of those that do not. For a given direction the condition is
+also necessary. One component that does not shrink can hold all other observations. None is needed, B = 0, if u'x has no more
+distinct values than there are components. None is needed either if something else holds the other observations. Noise does
+so at no cost. The tail of a shrunk t distribution does so for a factor eps^((nu + D - 1) / 2) per observation, where nu is
+at its lower bound.
 
-For one feature, and for each feature of diagonal covariances, u is that feature. Spheres shrink in all D features at once,
-onto equal rows, and each m_j - 1 counts D times (in a tail are then eps^(nu / 2)). A full covariance can shrink along any
-direction. A tied one shrinks only if all components do.
+For one feature, and for each feature of diagonal covariances, u is that feature. Spherical covariances shrink in all D
+features at once, onto equal rows: each m_j - 1 counts D times, and an observation in a tail costs eps^(nu / 2). A full
+covariance can shrink along any direction. A tied one shrinks only if all components do.
 Fixed scales (:class:`bayesgmm.priors.ConjugatePrior`) make every posterior proper.
 
 The condition is derived here and tested against quadrature (tests/test_impropriety.py).
@@ -47,9 +51,9 @@ from bayesgmm.words import Argument, Either, Sentence, Words, joined
 
 _JITTER, _TIED = Either("bayesgmm.jitter(x)", "--jitter"), Argument("covariance", "tied")
 COLLAPSE_REMEDY = Words("jitter rounded data: ", _JITTER, ", or use ", _TIED, " or a smaller k")
-_SHRUNK = 1e-3  # standard deviation of a component, over the gap around the value that it sits on
-_ROUNDING = 1e-12  # of the largest value, by which a centre may miss what it sits on
-_NAMED = 3  # groups of equal observations that are spelled out
+_SHRUNK = 1e-3  # collapsed: ratio of a component's standard deviation to the gap around the value that it sits on
+_ROUNDING = 1e-12  # tolerance for a component's centre, relative to the largest value
+_NAMED = 3  # groups of equal observations that a message lists
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,13 @@ class Impropriety(Sentence):
     """Ties onto which components can shrink without limit."""
 
     ties: Ties  # along the direction in which they shrink
-    groups: NDArray[np.int64]  # which of its values the shrunk components sit on
+    groups: NDArray[np.int64]  # indices of the tied values onto which components shrink
     covariance: Covariance
     tied_is_proper: bool  # whether covariance="tied" would have a proper posterior
 
     @property
     def problem(self) -> str:
-        """What is the matter."""
+        """The problem, in words."""
         ties, named = self.ties, self.groups[:_NAMED]  # the largest
         if ties.of_rows:
             parts = [f"{ties.counts[at]:g} rows are equal" for at in named]
@@ -79,7 +83,7 @@ class Impropriety(Sentence):
 
     @property
     def remedy(self) -> Words:
-        """What to do about it."""
+        """The remedy, in words."""
         tied = Words(", or use ", _TIED) if self.tied_is_proper else ""
         if len(self.groups) == len(self.ties.values):
             tied += f", or let k be below {len(self.groups)}, the number of distinct values"
@@ -99,17 +103,17 @@ class Impropriety(Sentence):
 
 @dataclass(frozen=True, eq=False)
 class OfData:
-    """What data do to the posterior of k components under a prior."""
+    """What the data imply for the posterior of k components: ties, impropriety, strays."""
 
     ties: tuple[Ties, ...]  # directions along which some observations are equal
-    improper: Impropriety | None  # none where the posterior is proper, or the prior is not known
-    strays: tuple[Strays, ...]  # those that set the scale of the prior
+    improper: Impropriety | None  # None if the posterior is proper or the prior unknown
+    strays: tuple[Strays, ...]  # outlying observations that determine the prior's scale
 
 
 def look_at(
     data: Observations, ks: Sequence[int], prior: Prior, covariance: Covariance, family: FamilyName = "gaussian"
 ) -> dict[int, OfData]:
-    """What data as read do to the posterior of each k."""
+    """Ties, impropriety and strays for each k, with the data as they were read."""
     positions = None if data.kept is None else data.positions
     return _look_at(data.x, data.known, data.called, positions, ks, prior, covariance, family)
 
@@ -122,10 +126,9 @@ def settled(
     family: FamilyName = "gaussian",
     rounding: Any = None,
 ) -> tuple[Observations, dict[int, OfData]]:
-    """The data, and what they do to the posterior of each k.
+    """The data, and their :class:`OfData` for each k.
 
-    With ``rounding="auto"`` they are taken for rounded where values taken as exact make the posterior of some k improper,
-    which is said.
+    If exact values would make the posterior of some k improper, ``rounding="auto"`` treats them as rounded and warns.
     """
     found = look_at(data, ks, prior, covariance, family)
     improper = [k for k, each in found.items() if each.improper is not None]
@@ -146,7 +149,7 @@ def settled(
 
 
 def forewarn(found: dict[int, OfData]) -> dict[int, OfData]:
-    """Name ties that make the posterior of some k improper, and strays that set the prior's scale."""
+    """Warn of ties that make the posterior of some k improper, and of strays that determine the prior's scale."""
     improper = {k: each.improper for k, each in found.items() if each.improper is not None}
     if improper:
         of = f"k = {', '.join(map(str, improper))}: " if len(found) > 1 else ""
@@ -157,14 +160,14 @@ def forewarn(found: dict[int, OfData]) -> dict[int, OfData]:
 
 
 def warn_of_strays(found: OfData) -> list[str]:
-    """Name the observations that make the range from which the prior took its scale, and return what was said."""
+    """Warn of strays that determine the prior's scale, and return the warnings' texts."""
     for each in found.strays:
         warn(each.sentence, DataWarning)
     return [each.sentence for each in found.strays]
 
 
 def of_data(reading: Reading) -> OfData:
-    """What the data of a tree do to its posterior."""
+    """The :class:`OfData` of a tree."""
     tree, k, covariance = reading.tree, reading.draws.n_components, reading.tree.attrs.get("covariance", "full")
     prior = prior_of(tree.attrs.get("prior"))
     of_family = covariance, reading.draws.family
@@ -181,7 +184,7 @@ def _look_at(
     covariance: Covariance,
     family: FamilyName,
 ) -> dict[int, OfData]:
-    exact = Observations.made(x, known).exact  # a component cannot shrink without limit onto what has an error
+    exact = Observations.made(x, known).exact  # a component cannot shrink without limit onto values with errors
     along = tuple(each for each in directions(exact, names, covariance, known.weight) if each.any)
     if prior is None:
         return {k: OfData(along, None, ()) for k in ks}
@@ -204,8 +207,8 @@ def impropriety(
 ) -> Impropriety | None:
     """Why the posterior of k components under a prior scaled to the data is improper; None if it is proper.
 
-    For full covariances of D >= 2 features every direction is one in which ties may lie. Those of
-    :func:`bayesgmm.data.ties.directions` are looked at.
+    With full covariances of D >= 2 features, ties may lie along any direction. Only those of
+    :func:`bayesgmm.data.ties.directions` are checked.
     """
     along = directions(x, names, covariance, weight)
     return _found(along, x, k, prior, covariance, weight=weight, noise=noise, family=family)
@@ -237,14 +240,14 @@ def _found(
 
 
 def _cost_of_rest(ties: Ties, n_features: int, noise: bool, family: FamilyName) -> float:
-    """The power of eps that each observation costs on which nothing has shrunk, when all components have."""
+    """Power of eps for each observation away from the ties, when all components have shrunk onto ties."""
     if noise:
         return 0.0
     return family_of(family).cost_of_rest(0 if ties.of_rows else n_features - 1)
 
 
 def _shrinking(ties: Ties, k: int, c0: float, g0: float, covariance: Covariance, cost_of_rest: float) -> NDArray[np.int64]:
-    """The groups onto which components shrink without limit along one direction, if they do."""
+    """The tied values onto which components shrink without limit along one direction; empty if they do not."""
     gains = (ties.values.shape[1] if ties.of_rows else 1) * (ties.counts - 1) / 2
     some, all_of_them = ties.largest(k - 1), ties.largest(k)
     if not TRAITS[covariance].shared and gains[some].sum() >= c0 + g0:
@@ -257,24 +260,24 @@ def _shrinking(ties: Ties, k: int, c0: float, g0: float, covariance: Covariance,
 
 
 def _fewest(groups: NDArray[np.int64], gains: FloatArray, needed: float) -> NDArray[np.int64]:
-    """The first groups, whose gains add to what is needed."""
+    """The fewest first groups with a total gain of at least ``needed``."""
     return groups[: int((np.cumsum(gains[groups]) >= needed).argmax()) + 1]
 
 
 @dataclass(frozen=True)
 class Existence:
-    """Whether what is computed from a tree's posterior exists.
+    """Whether a posterior is proper, and how many of its draws have collapsed.
 
-    Draws have collapsed in which a component sits on equal observations: along some direction its centre is at their value,
-    and its standard deviation is below a thousandth of the gap around them.
+    A draw has collapsed if a component sits on equal observations along some direction: its centre is at their value, and
+    its standard deviation is below a thousandth of the gap around them.
     """
 
-    improper: Impropriety | None  # none where the posterior is proper, or the tree does not tell its prior
+    improper: Impropriety | None  # None if the posterior is proper, or the tree does not record its prior
     collapsed: float  # share of the draws
 
     @property
     def collapse(self) -> str:
-        """What the collapse is."""
+        """The collapse, in words."""
         return (
             f"in {self.collapsed:.0%} of the draws a component has shrunk onto equal observations (its standard deviation "
             f"is below {_SHRUNK:g} of the gap around them): these draws describe ties, not clusters"
@@ -289,13 +292,13 @@ class Existence:
 
 
 def existence(tree: Tree) -> Existence:
-    """Look at a tree's prior, data and draws."""
+    """The :class:`Existence` of a tree, from its prior, data and draws."""
     reading = Reading.of(tree)
     return existence_of(reading.draws, reading.ask(of_data))
 
 
 def existence_of(draws: Draws, data: OfData) -> Existence:
-    """Look at draws beside what the data do to their prior."""
+    """The :class:`Existence` of a posterior, from its draws and the :class:`OfData` of its data."""
     shrunk = np.zeros(len(draws.w), dtype=bool)
     for ties in data.ties:
         shrunk |= _shrunk(draws, ties)
@@ -303,14 +306,14 @@ def existence_of(draws: Draws, data: OfData) -> Existence:
 
 
 def require_existence(reading: Reading, what: str) -> None:
-    """Refuse what does not exist of an improper or collapsed posterior."""
+    """Raise an error if the posterior is improper or has collapsed; ``what`` names the quantity that does not exist."""
     reason = reading.ask(existence).refusal
     if reason:
         raise ValueError(Words(f"{what} cannot be computed: ", reason))
 
 
 def _shrunk(draws: Draws, ties: Ties) -> NDArray[np.bool_]:
-    """In which draws some component sits on a tie, (S,)."""
+    """Whether each draw has a component that has collapsed onto a tie, (S,)."""
     values = ties.values
     if ties.of_rows:
         rows = KDTree(values)

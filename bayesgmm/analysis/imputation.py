@@ -1,4 +1,4 @@
-"""The exact and complete rows behind observations with gaps or errors, given all that is known."""
+"""Imputation: the true values of observations that are missing or were measured with errors."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ def impute(
         Also draw this many complete data sets, each with the parameters of one draw of the posterior, for multiple
         imputation.
     random_seed : int, Generator or None
-        For these.
+        Seed for the complete data sets.
 
     Returns
     -------
     Dataset
-        ``mean`` and ``sd``, with the shape of x, (obs) or (obs, feature), in the units of the data: the distribution of the
-        true value of an entry, given its row, the errors and the fitted data. For an exact entry they are the value and 0.
+        ``mean`` and ``sd``, with the shape of x, (obs) or (obs, feature), in the units of the data. They describe the
+        distribution of an entry's true value, given its row, the errors and the fitted data. For an exact entry they are the
+        value and 0.
         With ``draws`` also ``draws`` (draw, obs[, feature]).
 
     Raises
@@ -83,7 +84,7 @@ def impute(
     parameters = reading.draws
     observed, positions = read_points(reading, x, "x")
     units = Units(parameters.mu.mean(axis=(0, 1)), parameters.sd.mean(axis=(0, 1)))
-    rows = observed.standardised(units)  # squares of what is far from zero would cancel
+    rows = observed.standardised(units)  # avoids cancellation for values far from zero
     parameters = parameters.standardised(units)
     mean, square = np.zeros(rows.x.shape), np.zeros(rows.x.shape)
 

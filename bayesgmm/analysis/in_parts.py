@@ -22,12 +22,12 @@ from bayesgmm.data.scan import Scan
 from bayesgmm.files import is_of_full_disk, whole_file
 from bayesgmm.words import about
 
-Answer = Callable[[Reading, Observations], xr.Dataset]  # of rows in memory
+Answer = Callable[[Reading, Observations], xr.Dataset]  # the answer for rows in memory
 
 
 @dataclass(frozen=True)
 class OfRows:
-    """Mean, sd and noise of rows side by side, (m, 2 K) or (m, 2 K + 1); NaN of rows that are left out."""
+    """Columns of means, sds and noise for a block of rows, (m, 2 K) or (m, 2 K + 1); NaN for rows that are left out."""
 
     tree: xr.DataTree
     answer: Answer
@@ -35,12 +35,12 @@ class OfRows:
 
     @classmethod
     def of(cls, reading: Reading, scan: Scan, answer: Answer) -> OfRows:
-        """For rows that have the data's features."""
+        """Check that a scan has the data's features, and prepare its columns."""
         require_features(reading, scan, "x")
         return cls(reading.tree, answer, 2 * reading.draws.n_components + (reading.draws.noise is not None))
 
     def __call__(self, rows: Observations) -> FloatArray:
-        """Of one block."""
+        """The columns for one block."""
         columns = np.empty((0, self.width))
         if len(rows):
             found = self.answer(Reading(self.tree), Observations.made(rows.x, names=rows.names))
@@ -53,7 +53,7 @@ class OfRows:
 
 
 def in_parts(reading: Reading, scan: Scan, answer: Answer) -> xr.Dataset:
-    """An answer for all rows that are read in parts; of a Dask collection a lazy one."""
+    """The answer for all rows of a scan; lazy for a Dask collection."""
     k, work = reading.draws.n_components, OfRows.of(reading, scan, answer)
     width = work.width
     if scan.lazy:
@@ -77,7 +77,7 @@ def in_parts(reading: Reading, scan: Scan, answer: Answer) -> xr.Dataset:
 
 
 def write_in_parts(reading: Reading, scan: Scan, answer: Answer, path: Any, *, force: bool) -> None:
-    """Write the answer for all rows to a Parquet file, a few parts after the other."""
+    """Write the answer for all rows to a Parquet file, a few parts at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -99,7 +99,7 @@ def write_in_parts(reading: Reading, scan: Scan, answer: Answer, path: Any, *, f
 
 
 def most_probable_of(columns: FloatArray, k: int) -> NDArray[np.int64]:
-    """The most probable cluster of rows of :class:`OfRows`; -1 where that is noise, or nothing is known."""
+    """Most probable cluster of each row, from the columns of :class:`OfRows`; -1 for noise and for rows left out."""
     mean = np.column_stack([columns[:, :k], columns[:, 2 * k :]])
     best = np.nan_to_num(mean, nan=-1.0).argmax(axis=1)
     return np.where((best == k) | np.isnan(columns[:, 0]), -1, best)

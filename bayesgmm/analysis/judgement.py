@@ -1,4 +1,4 @@
-"""One judgement of a fit, from its diagnosis and its check against EM: what every page, text and document says of it."""
+"""The judgement of a fit, from its diagnosis and its check against EM. Every output shows the same judgement."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bayesgmm.analysis.tree import CLUSTER
 from bayesgmm.words import Words, joined
 
 Level = Literal["good", "caution", "bad"]
-EM = "em"  # kind of what the check against EM has to say
-_TITLES = {  # where all that was found is of these kinds
+EM = "em"  # kind of the finding from the check against EM
+_TITLES = {  # for fits with findings of these kinds only
     ("labels",): "The sampling can be relied on, single clusters cannot",
     ("improper",): "The draws agree with one another, but the posterior is improper",
     (EM,): "The draws agree with one another, but not with EM",
@@ -40,16 +40,16 @@ class Judgement:
 
     level: Level  # "good" if and only if nothing was found and EM agrees
     title: str
-    grounds: tuple[Finding, ...]  # what speaks against it; what EM has to say is of the kind "em"
-    praise: str = ""  # what it rests on, where nothing speaks against it
+    grounds: tuple[Finding, ...]  # findings against the fit, including that of the check against EM
+    praise: str = ""  # why the fit can be relied on, if there are no findings
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What was found, each followed by what it means."""
+        """The findings, each followed by its meaning."""
         return self.told(str)
 
     def told(self, speak: Callable[[str], str]) -> tuple[str, ...]:
-        """The sentences by someone who puts them into words of another language, such as the shell's."""
+        """The sentences, after ``speak`` has translated each problem, for example into the words of the shell."""
         if not self.grounds:
             return (self.praise,)
         told = (text for each in self.grounds for text in (sentence(speak(each.problem)), meaning(each)))
@@ -57,7 +57,7 @@ class Judgement:
 
 
 def judgement_of(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck) -> Judgement:
-    """The judgement on a tree that has been diagnosed and checked against EM."""
+    """The judgement of a tree, given its diagnosis and its check against EM."""
     grounds, problem = diagnosis.findings, ""
     if not diagnosis.converged:
         return Judgement("bad", "Not to be relied on as it stands", grounds)
@@ -86,12 +86,12 @@ def judgement_of(tree: xr.DataTree, diagnosis: Diagnosis, check: EMCheck) -> Jud
 
 
 def meaning(found: Finding) -> str:
-    """What a finding means for the answer; nothing where its problem says so."""
+    """What a finding means for the results; empty if its problem already says so."""
     return _MEANINGS.get(found.kind, "")
 
 
 def sentence(text: str) -> str:
-    """The text with a capital letter, unless it begins with a symbol, and a full stop."""
+    """The text with a full stop, and with a capital letter unless it begins with a symbol."""
     text = text.strip()
     symbol = re.match(r"(?!a )[a-z]\b(?!')", text)  # as in k = 3, k-hat
     return (text if symbol else text[:1].upper() + text[1:]) + ("" if text.endswith((".", "?", "!")) else ".")

@@ -1,4 +1,4 @@
-"""Label switching: the posterior does not know which cluster is called 0, the reader must."""
+"""Label switching: relabelling of the draws, and whether single clusters can be told apart."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from bayesgmm.model.mixture import Mixture
 from bayesgmm.words import Either, Words
 
 Relabelling = Literal["stephens", "ecr", "pivot"]
-_JUDGES = 2_000  # observations whose membership is looked at, of more than twice as many
-_TOGETHER = 2**17  # probabilities that are computed at once, which a processor's cache holds
-_REMEMBERED = 2**22  # of them (32 MB) that are computed once for all rounds
-_ROUNDS = 50  # after which an iterative algorithm is not waited for
-_FORBIDDEN = 1e3  # times the largest cost: an exchange of clusters that labels tell apart
-_LEAST = 1e-300  # a probability that counts as none
-_CERTAIN = 1 - 1e-12  # a correlation beyond which Fisher's z is not followed
-_SURE = 0.95  # probability of a draw's order of labels below which it is ambiguous
+_JUDGES = 2_000  # observations used for relabelling, if there are more than twice as many
+_TOGETHER = 2**17  # responsibilities that fit into a core's cache
+_REMEMBERED = 2**22  # responsibilities (32 MB) up to which they are computed only once
+_ROUNDS = 50  # largest number of iterations
+_FORBIDDEN = 1e3  # cost of exchanging clusters that known labels tell apart, relative to the largest cost
+_LEAST = 1e-300  # floor for probabilities, so that their logarithms are finite
+_CERTAIN = 1 - 1e-12  # largest correlation, so that Fisher's z is finite
+_SURE = 0.95  # a draw is ambiguous if its order of labels is less probable
 WITHOUT_LABELS = Either("(predictive_density, partition, coclustering)", "(the density of all clusters together)")
-MAX_CONFUSED = 0.1  # non-permutation rate, and share of ambiguous draws, up to which labels are trusted
+MAX_CONFUSED = 0.1  # largest non-permutation rate and share of ambiguous draws for labels that are trusted
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,8 +48,8 @@ class LabelQuality:
         Share of draws whose K components do not match the K groups one to one. The groups are found by k-means among the
         components of all draws, in the space of means, log standard deviations and (by Fisher's z) correlations.
     ambiguous : float
-        Share of draws in which exchanging two labels is nearly as plausible as the order given: under a normal distribution
-        of each cluster's parameters the given order has a probability below 0.95.
+        Share of draws in which exchanging two labels is nearly as plausible as the given order. Under a normal distribution
+        of each cluster's parameters, the given order then has a probability below 0.95.
     """
 
     non_permutation_rate: float
@@ -86,11 +86,12 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
       most frequent label. Each draw is permuted so that its most probable labels agree with the pivot for as many
       observations as possible.
     * "pivot": the permutation that minimises the sum over clusters of the squared 2-Wasserstein distance to the EM estimate,
-      :math:`(\mu_j - \hat\mu_k)^2 + (\sigma_j - \hat\sigma_k)^2` (an assignment problem). For several features
-      :math:`\sigma` is the Cholesky factor of the covariance and squares are squared Frobenius norms, which bound that
-      distance from above; each feature is measured in EM's standard deviations within clusters.
+      :math:`(\mu_j - \hat\mu_k)^2 + (\sigma_j - \hat\sigma_k)^2` (an assignment problem). For several features,
+      :math:`\sigma` is the Cholesky factor of the covariance, and squares are squared Frobenius norms. This bounds the
+      distance from above. Each feature is measured in EM's standard deviations within clusters.
 
-    The two iterative methods begin with the order of "pivot", and end in the order of the EM clusters that they match best.
+    The two iterative methods start from the order of "pivot". At the end, clusters take the numbers of the EM clusters that
+    they match best.
     The default recovers known permutations best; "pivot" fails first if clusters overlap in several features.
 
     Parameters
@@ -113,8 +114,9 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
     Notes
     -----
     With more than 4 000 observations, a weighted sample of 2 000 is used, equally many from every component of EM.
-    Membership is computed again for each draw in each round, so only observations x clusters numbers are in memory. Tested
-    properties: idempotent; the result does not depend on the labels of the input; densities do not change.
+    If there are more than 4 million membership probabilities (draws x observations x clusters), every iteration computes
+    them again instead of keeping them in memory. Tested properties: relabelling is idempotent; the result does not depend on
+    the labels of the input; densities do not change.
 
     References
     ----------
@@ -138,7 +140,7 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
 
 
 def relabelled(reading: Reading, method: Relabelling = "stephens") -> Reading:
-    """A reading of the tree with its clusters in the order in which they mean the same."""
+    """A reading of the relabelled tree."""
     draws, (em, _) = reading.draws, reading.em
     order = match(draws, em, reading.classes)
     if method != "pivot" and draws.n_components > 1:
@@ -176,7 +178,7 @@ def label_quality(tree: xr.DataTree) -> LabelQuality:
 
 
 def quality_of(reading: Reading) -> LabelQuality:
-    """How well the labels of a tree can be told apart."""
+    """The :class:`LabelQuality` of a tree."""
     draws = reading.draws
     k = draws.n_components
     if k == 1:
@@ -190,22 +192,22 @@ def quality_of(reading: Reading) -> LabelQuality:
 
 
 def _places(draws: Draws) -> FloatArray:
-    """Means, log standard deviations and, by Fisher's z, correlations, (S, K, P), relative to where the clusters are."""
+    """Standardised means, log standard deviations and (by Fisher's z) correlations of the clusters, (S, K, P)."""
     sd = draws.sd
-    unit = np.median(sd, axis=(0, 1))  # of each feature
-    centre = np.median(draws.mu, axis=(0, 1))  # squares of means far from zero would leave no digit
-    rows = draws.factors / sd[..., None]  # of a Cholesky factor of the correlations
+    unit = np.median(sd, axis=(0, 1))  # for each feature
+    centre = np.median(draws.mu, axis=(0, 1))  # avoids cancellation for means far from zero
+    rows = draws.factors / sd[..., None]  # Cholesky factors of the correlations
     correlations = (rows @ rows.swapaxes(-1, -2))[..., *np.triu_indices(draws.n_features, 1)]
     fisher_z = np.arctanh(np.clip(correlations, -_CERTAIN, _CERTAIN))
     return np.concatenate([(draws.mu - centre) / unit, np.log(sd / unit), fisher_z], axis=-1)
 
 
 def _ambiguous(parameters: FloatArray) -> float:
-    """Share of draws (S, K, P) whose order is less than sure against the exchanges of two labels."""
+    """Share of draws (S, K, P) with a probability of their order below 0.95, against all exchanges of two labels."""
     k = parameters.shape[1]
     means, spread = parameters.mean(axis=0), parameters.std(axis=0)
-    spread = np.maximum(spread, 1e-9 * np.abs(parameters).max())  # of a single draw
-    log_p = np.empty((len(parameters), k, k))  # of component i under the distribution of cluster j
+    spread = np.maximum(spread, 1e-9 * np.abs(parameters).max())  # not zero, even for a single draw
+    log_p = np.empty((len(parameters), k, k))  # [s, i, j]: component i under the distribution of cluster j
     for j in range(k):
         log_p[:, :, j] = (-0.5 * ((parameters - means[j]) / spread[j]) ** 2 - np.log(spread[j])).sum(axis=-1)
     own = np.diagonal(log_p, axis1=1, axis2=2)
@@ -215,18 +217,18 @@ def _ambiguous(parameters: FloatArray) -> float:
 
 
 def raw_order(tree: xr.DataTree) -> xr.DataTree:
-    """Undo relabelling: return a tree whose clusters are numbered as the sampler numbered them."""
+    """Undo relabelling: return a tree with the sampler's numbering of the clusters."""
     read_draws(tree)
     return permute(tree, np.argsort(read_permutation(tree), axis=2))
 
 
 def match(draws: Draws, reference: Mixture, classes: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """For each draw the order of its clusters, within their classes if any, that fits the reference best, (S, K)."""
-    unit = np.sqrt(np.average(reference.sd**2, axis=0, weights=reference.weights))  # of each feature
+    """Order of each draw's clusters that fits the reference best, (S, K). Only clusters of one class are exchanged."""
+    unit = np.sqrt(np.average(reference.sd**2, axis=0, weights=reference.weights))  # for each feature
     cost = (((draws.mu[:, :, None] - reference.mu) / unit) ** 2).sum(axis=-1)
     for j, factor in enumerate(reference.factors):  # one after another, to save memory
         cost[:, :, j] += (((draws.factors - factor) / unit[:, None]) ** 2).sum(axis=(-2, -1))
-    # divided by the size of its draw: a data set in other units must not change the assignment, nor overflow
+    # relative to the draw's largest cost, so that the units of the data neither matter nor overflow
     largest = cost.max(axis=(1, 2), keepdims=True)
     cost /= np.where(largest > 0, largest, 1)
     if classes is not None:
@@ -235,14 +237,14 @@ def match(draws: Draws, reference: Mixture, classes: NDArray[np.int64] | None = 
 
 
 def _orders(costs: FloatArray) -> NDArray[np.int64]:
-    """Of each matrix (S, K, K) of costs the column of each row, (S, K)."""
+    """Optimal assignments for cost matrices (S, K, K): the column of each row, (S, K)."""
     orders = np.empty(costs.shape[:2], dtype=np.int64)
     assign_each(np.ascontiguousarray(costs), orders)
     return orders
 
 
 def _judges(rows: Observations, em: Mixture) -> Observations:
-    """The rows, or some of them, of every component of EM as many as of any other, weighted for all."""
+    """The rows, or a weighted sample with equally many from each of EM's components."""
     if len(rows) <= 2 * _JUDGES:
         return rows
 
@@ -250,7 +252,7 @@ def _judges(rows: Observations, em: Mixture) -> Observations:
         return block.responsibilities(*em.parameters) * block.counts[:, None]
 
     totals = np.maximum(sum(each.sum(axis=0) for each in rows.over_blocks(members)), 1e-300)
-    cumulated, begin = np.empty(len(rows) + 1), 1  # chances; one array in place of several of the size of the data
+    cumulated, begin = np.empty(len(rows) + 1), 1  # sampling probabilities, in one array to save memory
     for each in rows.over_blocks(members):
         cumulated[begin : begin + len(each)] = (each / totals).sum(axis=1)
         begin += len(each)
@@ -263,13 +265,13 @@ def _judges(rows: Observations, em: Mixture) -> Observations:
 
 
 def _refined(draws: Draws, rows: Observations, order: NDArray[np.int64], em: Mixture, *, hard: bool) -> NDArray[np.int64]:
-    """Orders (S, K) that agree with their own average membership, from those given; most probable labels if ``hard``."""
+    """Orders (S, K) by Stephens' algorithm, or by ECR if ``hard``, starting from the given ones."""
     k, parameters = draws.n_components, draws.parameters
     classes, counts = rows.known.classes(k), rows.counts[:, None]
     forbidden = np.where(classes[:, None] != classes, -_FORBIDDEN * counts.sum(), 0.0)
 
     def membership(begin: int, end: int) -> FloatArray:
-        """Of each observation in some draws."""
+        """Responsibilities under draws ``begin`` to ``end``, or most probable labels for ECR."""
         shares = rows.responsibilities(*(each[begin:end] for each in parameters))
         if hard:
             harden(shares)
@@ -287,7 +289,7 @@ def _refined(draws: Draws, rows: Observations, order: NDArray[np.int64], em: Mix
         else:
             target = np.log(np.maximum(total / len(order), _LEAST))
         last, (order, total) = order, summed(target * counts, order)
-        before, agreement = agreement, float((target * counts * total).sum())  # which never falls
+        before, agreement = agreement, float((target * counts * total).sum())  # never decreases
         if (order == last).all() or agreement <= before + 1e-9 * abs(before):
             break
     of_em = rows.responsibilities(*em.parameters)[:, :k]
@@ -301,9 +303,9 @@ def _reordered_sum(
     target: FloatArray,
     order: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], FloatArray]:
-    """The orders that fit a target best, if there is one, and the sum over draws of their membership in that order.
+    """The orders that fit the target best, and the membership summed over the draws in these orders.
 
-    On all cores, each of which takes a few draws at a time.
+    With an empty target the given orders are kept. Each core processes a few draws at a time.
     """
 
     def of_part(part: tuple[int, int]) -> tuple[NDArray[np.int64], FloatArray | float]:

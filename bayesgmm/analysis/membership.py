@@ -1,4 +1,4 @@
-"""Membership probabilities averaged over draws: of each observation over as many draws as its error asks for."""
+"""Membership probabilities averaged over draws: as many for each observation as its standard error requires."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from bayesgmm.analysis.draws import Draws
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 
-ERROR = 0.005  # Monte Carlo standard error of a probability that is small enough
-_ROUNDS = 128, 512, 2_048  # draws that are looked at, while it is larger
+ERROR = 0.005  # largest Monte Carlo standard error of a probability
+_ROUNDS = 128, 512, 2_048  # numbers of draws after which the standard error is checked
 _BLOCK = 8_192  # observations handled together
-_TOGETHER = 16  # draws, whatever the observations: sums over draws round in the same way for each
+_TOGETHER = 16  # draws summed at once: a constant, so that rounding does not depend on the other observations
 
 
 def averaged(draws: Draws, rows: Observations, *, further: bool) -> tuple[FloatArray, FloatArray]:
     """Mean and standard deviation over draws of each observation's probabilities, (n, K), or with noise (n, K + 1).
 
-    Observations that are ``further`` than the fitted ones tell of the parameters, too: each draw has a share in proportion
-    to the density that it gives one.
+    New observations (``further``) also inform the parameters, so each draw is weighted by its density at the observation.
     """
     n_columns = draws.n_components + (draws.noise is not None)
     mean, sd = np.empty((2, len(rows), n_columns))
@@ -55,7 +54,7 @@ def averaged(draws: Draws, rows: Observations, *, further: bool) -> tuple[FloatA
 
 
 def _spread_out(n: int) -> NDArray[np.int64]:
-    """The numbers below n in an order of which every beginning is spread over them evenly: by their bits, the last first."""
+    """The numbers below n in bit-reversed order, so that the first m are evenly spread for every m."""
     numbers, bits = np.arange(n), max(1, (n - 1).bit_length())
     reversed_bits = sum(((numbers >> place) & 1) << (bits - 1 - place) for place in range(bits))
     return np.argsort(reversed_bits)
@@ -63,9 +62,9 @@ def _spread_out(n: int) -> NDArray[np.int64]:
 
 @dataclass
 class _Sums:
-    """Over draws, of their shares s in what is known of each of n observations, and of its probabilities r.
+    """Sums over draws for n observations: of the draws' weights s, and of the membership probabilities r.
 
-    Shares are in units of the largest so far, whose logarithm is ``top`` (n,).
+    Weights are relative to the largest so far, which has the logarithm ``top`` (n,).
     """
 
     top: FloatArray
@@ -75,15 +74,15 @@ class _Sums:
 
     @classmethod
     def zeros(cls, n: int, n_columns: int) -> _Sums:
-        """Of no draws."""
+        """Sums over no draws."""
         return cls(np.full(n, -np.inf), np.zeros((2, n)), np.zeros((2, n, n_columns)), np.zeros((2, n, n_columns)))
 
     def of(self, chosen: NDArray[np.bool_]) -> _Sums:
-        """Those of some observations."""
+        """The sums for the chosen observations."""
         return _Sums(self.top[chosen], *(each[:, chosen] for each in (self.of_shares, self.of_r, self.of_squares)))
 
     def add(self, r: FloatArray, log_shares: FloatArray | None) -> None:
-        """Those of further draws: probabilities (S, n, K), which are overwritten, and log shares (S, n), or equal ones."""
+        """Add draws: probabilities (S, n, K), which are overwritten, and log weights (S, n), or None for equal ones."""
         if log_shares is None:
             self.of_shares += len(r)
             self.of_r += r.sum(axis=0)
@@ -104,17 +103,17 @@ class _Sums:
 
     @property
     def mean(self) -> FloatArray:
-        """Of the probabilities."""
+        """Weighted mean of the probabilities."""
         return np.asarray(self.of_r[0] / self.of_shares[0][:, None])
 
     @property
     def sd(self) -> FloatArray:
-        """Of the probabilities."""
+        """Weighted standard deviation of the probabilities."""
         return np.sqrt(np.maximum(self.of_squares[0] / self.of_shares[0][:, None] - self.mean**2, 0))
 
     @property
     def error(self) -> FloatArray:
-        """Standard error of the mean by so many draws, if they were independent."""
+        """Standard error of the mean, as for independent draws."""
         mean, (total, of_squares) = self.mean, self.of_shares
         variance = self.of_squares[1] - 2 * mean * self.of_r[1] + mean**2 * of_squares[:, None]
         return np.sqrt(np.maximum(variance, 0)) / total[:, None]

@@ -1,4 +1,4 @@
-"""Which observations belong together: co-clustering, and the partition of least expected loss, from draws."""
+"""Co-clustering probabilities, and the partition with the smallest expected loss."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from bayesgmm.arguments import FloatArray, read_choice, read_count, read_seed, r
 from bayesgmm.data.observations import Observations
 from bayesgmm.kernels import partitions
 
-_OPERATIONS = 2e11  # of the products of co-clustering, about which many draws are used
-_FEWEST = 100  # draws, however many the observations
-_FEW = 200  # draws of allocations that are enough for a clustering to begin with
-_MOST_LINKED = 2_000  # observations of which hierarchical clustering takes no time
+_OPERATIONS = 2e11  # about as many multiplications for co-clustering: they limit the draws
+_FEWEST = 100  # draws for co-clustering, however many the observations
+_FEW = 200  # draws for the hierarchical clustering that provides candidates
+_MOST_LINKED = 2_000  # observations up to which hierarchical clustering is fast
 _MOST_CLUSTERS = 100  # of a partition
-_LOOKED_UP = 2**20  # observations, up to which the loss of every size is computed beforehand
-_ORDERS = 8  # random orders in which greedy sweeps visit the observations
+_LOOKED_UP = 2**20  # observations up to which f(n) is tabulated
+_ORDERS = 8  # best candidates that are improved by greedy sweeps
 
 
 @np.errstate(under="ignore")
@@ -82,13 +82,13 @@ def partition(
 ) -> xr.DataArray:
     r"""The partition of the observations with the smallest expected loss, among those tried.
 
-    Let n_a be the sizes of its clusters, m_b those of a draw's clusters, and n_ab those of their intersections. The loss is
+    Let n_a be the cluster sizes of the partition, m_b those of a draw, and n_ab the sizes of the intersections. The loss is
     :math:`(\sum_a f(n_a) + \sum_b f(m_b) - 2 \sum_{ab} f(n_{ab})) / s`. With f(n) = n log2 n and s = n it is the variation
     of information in bits; with f(n) = n^2 and s = n^2 it is Binder's loss. Candidates are the partitions of the draws, the
-    most probable labels, and cuts of a hierarchical clustering of :func:`coclustering`. The best candidate is then improved:
-    single observations move, in random order, to where the expected loss is smallest. They may found clusters of their own
-    (up to 100 clusters, or 2 K if that is more). An observation with a weight stays in one cluster and counts as often as
-    its weight says.
+    most probable labels, and cuts of a hierarchical clustering of :func:`coclustering`. Greedy sweeps then improve the eight
+    best candidates: single observations move, in random order, to where the expected loss is smallest. They may form new
+    clusters (up to 100 clusters, or 2 K if that is more). An observation with a frequency weight stays in one cluster and
+    counts with its weight.
 
     Parameters
     ----------
@@ -127,12 +127,11 @@ def partition(
     3
     """
     read_choice(loss, ("vi", "binder"), "loss")
-    tree = relabelled(Reading.of(tree))  # labels, and with them the labels drawn, that do not depend on the order given
+    tree = relabelled(Reading.of(tree))  # so that the sampled labels do not depend on the tree's numbering
     all_draws, rows, coords = asked(tree, None)
     rng = np.random.default_rng(read_seed(random_seed))
     few = all_draws.thinned(read_count(draws, "draws"))
     z = draw_assignments(few, rows, rng)
-    # some of the draws, the most probable labels, cuts of a hierarchical clustering
     candidates = [*_own(z), responsibilities(tree)["mean"].values.argmax(axis=1)]
     if 1 < len(rows) <= _MOST_LINKED:
         candidates += _cuts(1 - coclustering(tree).values, few.n_components)
@@ -144,7 +143,7 @@ def partition(
 def partition_of(
     z: NDArray[np.int16], loss: Literal["vi", "binder"], rng: np.random.Generator, weight: FloatArray | None = None
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    """The same as :func:`partition` of allocations (S, n), each draw of which may have clusters of its own number."""
+    """Like :func:`partition`, from sampled labels (S, n). The number of clusters may differ between draws."""
     candidates, k = _own(z), int(z.max()) + 1
     if 1 < z.shape[1] <= _MOST_LINKED:
         together = np.zeros((z.shape[1], z.shape[1]))
@@ -179,12 +178,12 @@ def adjusted_rand(one: ArrayLike, other: ArrayLike) -> float:
 
 
 def _own(z: NDArray[np.int16]) -> list[NDArray[np.int64]]:
-    """Some of the draws' own partitions."""
+    """The partitions of at most 100 draws."""
     return [z[row].astype(np.int64) for row in np.linspace(0, len(z) - 1, min(len(z), 100)).astype(int)]
 
 
 def _cuts(apart: FloatArray, k: int) -> list[NDArray[np.int64]]:
-    """The hierarchical clustering of distances (n, n) into 1, ..., 2 K clusters."""
+    """Cuts of a hierarchical clustering by distances (n, n) into 1, ..., 2 K clusters."""
     merged = linkage(squareform((apart + apart.T) / 2, checks=False), "average")
     return [fcluster(merged, size, "maxclust").astype(np.int64) - 1 for size in range(1, 2 * k + 1)]
 
@@ -197,9 +196,9 @@ def _least_loss(
     rng: np.random.Generator,
     weight: FloatArray | None,
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    """Labels (n), 0 for the largest cluster, of the best partition found, and what there is to say of it.
+    """Labels (n,) of the best partition found, 0 for the largest cluster, and the attributes of the result.
 
-    An observation that is noise (-1) in more than half of the draws is noise; where others are it counts as one cluster.
+    An observation that is noise (-1) in more than half of the draws is noise. For the others, noise counts as one cluster.
     """
     n, entropic = z.shape[1], loss == "vi"
     if (z < 0).any():
@@ -218,7 +217,7 @@ def _least_loss(
     unit = total if entropic else total**2
     most = min(n, max(_MOST_CLUSTERS, 2 * k))
     if n <= most:
-        candidates.append(np.arange(n))  # each on its own, where Binder's loss of too many components leads
+        candidates.append(np.arange(n))  # all singletons: with superfluous components Binder's loss leads there
     losses = np.array([partitions.expected_loss(each, z, counts, f, entropic, most) for each in candidates])
     best, lowest = candidates[losses.argmin()], losses.min()
     for i in np.argsort(losses, kind="stable")[:_ORDERS]:

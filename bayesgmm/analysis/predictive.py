@@ -1,4 +1,4 @@
-"""What the posterior says of the data: pointwise log-likelihood, predictive density, replicated data."""
+"""Posterior predictive quantities: pointwise log-likelihood, densities and quantiles, replicated data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bayesgmm.data.tables import read_numbers
 from bayesgmm.words import about
 
 _MOST_DRAWS = 2_000  # over which predictive distributions are averaged
-_HALVINGS = 60  # of the interval in which a quantile lies
+_HALVINGS = 60  # bisection steps for a quantile
 _OF_DATA = ("observed_data", "posterior_predictive", "prior_predictive", "log_likelihood")  # groups that hold x
 
 
@@ -106,9 +106,9 @@ def add_posterior_predictive(tree: Tree, random_seed: int | np.random.Generator 
 
 
 def by_feature(tree: xr.DataTree) -> xr.DataTree:
-    """Give each feature a variable of its own, so that ArviZ's predictive checks show it separately and in its own units.
+    """Give each feature a separate variable, so that ArviZ's predictive checks have one panel per feature, in its units.
 
-    ArviZ pools all values of a variable. ``az.plot_ppc_dist(bg.by_feature(tree))`` has a panel for each feature, as do
+    ArviZ pools all values of a variable. ``az.plot_ppc_dist(bg.by_feature(tree))`` has a panel for each feature, and so have
     ``az.plot_ppc_pit`` and ``az.plot_loo_pit``.
 
     Parameters
@@ -121,8 +121,8 @@ def by_feature(tree: xr.DataTree) -> xr.DataTree:
     -------
     DataTree
         A new tree. In every group with data (observed, replicated, drawn from the prior) ``x[NAME]`` (..., obs) holds a
-        feature. ``log_likelihood`` has under each of these names the log-likelihood of the whole observation, which LOO
-        leaves out. A tree with one feature is returned as it is.
+        feature. In ``log_likelihood`` each of these variables is the log-likelihood of the whole observation, because LOO
+        leaves out whole observations. A tree with one feature is returned as it is.
 
     Raises
     ------
@@ -201,7 +201,7 @@ def predictive_density(
 
 
 def _error_of_each(observed: ArrayLike, rows: Observations) -> FloatArray | None:
-    """One error for all points."""
+    """Measurement errors for the points, from one error that applies to all of them."""
     error, n_features = read_numbers(observed, "observed"), rows.n_features
     if error.shape not in ((), (n_features,), (n_features, n_features)) or (n_features == 1 and error.ndim == 2):
         shapes = "" if n_features == 1 else f" or an array of shape ({n_features},) or ({n_features}, {n_features})"
@@ -232,8 +232,8 @@ def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, i
     Raises
     ------
     ValueError
-        If the grid is not finite or not of one feature, the feature is none of the tree's, or ``interval`` is not between 0
-        and 1.
+        If the grid is not finite or not of one feature, the tree has no such feature, or ``interval`` is not between 0 and
+        1.
 
     Examples
     --------
@@ -274,7 +274,7 @@ def predictive_quantiles(
     Raises
     ------
     ValueError
-        If a probability is not between 0 and 1, or the feature is none of the tree's.
+        If a probability is not between 0 and 1, or the tree has no such feature.
 
     Examples
     --------
@@ -315,7 +315,7 @@ def read_grid(grid: ArrayLike) -> FloatArray:
 def _with_band(
     name: str, middle: dict[str, FloatArray], values: FloatArray, interval: float, dim: str, coords: dict[Any, Any]
 ) -> xr.DataArray:
-    """A statistic along a dim, and the band of the draws' values (S, ...)."""
+    """A statistic along a dim, with an equal-tailed band from the draws' values (S, ...)."""
     tail = (1 - read_probability(interval, "interval")) / 2
     statistics = np.stack([*middle.values(), *np.quantile(values, [tail, 1 - tail], axis=0)])
     called = {"statistic": [*middle, "lower", "upper"]}
@@ -323,7 +323,7 @@ def _with_band(
 
 
 def _bisect(is_below: Callable[[FloatArray], NDArray[np.bool_]], lower: FloatArray, upper: FloatArray) -> FloatArray:
-    """Where, between these bounds, points cease to be below."""
+    """Bisection for the points between the bounds where ``is_below`` turns false."""
     for _ in range(_HALVINGS):
         middle = (lower + upper) / 2
         below = is_below(middle)
@@ -332,7 +332,7 @@ def _bisect(is_below: Callable[[FloatArray], NDArray[np.bool_]], lower: FloatArr
 
 
 def read_feature(tree: xr.DataTree, feature: Any) -> tuple[str, int]:
-    """A feature's name and place; of several one must be named."""
+    """Name and index of a feature, which must be given if there are several."""
     names = features_of(tree)
     if feature is None and len(names) == 1:
         return str(names[0]), 0
@@ -344,9 +344,9 @@ def read_feature(tree: xr.DataTree, feature: Any) -> tuple[str, int]:
 def read_points(
     reading: Reading, x: ArrayLike | Observations | None, name: str, *, may_be_noise: bool = True
 ) -> tuple[Observations, NDArray[np.int64]]:
-    """Points with the data's features, by default the data themselves, and their positions in what the user gave.
+    """Points with the data's features (default: the data), and their positions in the user's input.
 
-    They may be noise if the data may, unless that is out of the question.
+    If the model has noise, the points may be noise too, unless ``may_be_noise`` is false.
     """
     if x is None:
         return reading.observations, reading.positions
@@ -358,7 +358,7 @@ def read_points(
 
 
 def require_features(reading: Reading, points: Observations | Scan, name: str) -> None:
-    """Refuse points that have not the data's features."""
+    """Refuse points without the data's features."""
     features = features_of(reading.tree)
     if points.n_features != len(features):
         raise ValueError(f"{name} must have {len(features)} feature(s) like the data, got {points.n_features} column(s)")

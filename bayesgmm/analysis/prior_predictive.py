@@ -1,4 +1,4 @@
-"""What the prior expects: parameters drawn from it, and data drawn with them."""
+"""Prior predictive distribution: parameters drawn from the prior, and data drawn with them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def prior_predictive(
     missing: Missing = "raise",
     family: FamilyName = "gaussian",
 ) -> xr.DataTree:
-    """Draw parameters from the prior, and a data set from each: what data the prior expects before it has seen any.
+    """Draw from the prior predictive distribution: parameters from the prior, and a data set with each of them.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def prior_predictive(
 
 
 def _means(prior: Any, k: int, draws: int, rng: np.random.Generator) -> FloatArray:
-    """Means (S, K, D)."""
+    """Means drawn from the prior, (S, K, D)."""
     root = np.linalg.cholesky(np.atleast_2d(prior.B0))
     return prior.b0 + rng.standard_normal((draws, k, len(root))) @ root.T
 
@@ -112,7 +112,7 @@ def _means(prior: Any, k: int, draws: int, rng: np.random.Generator) -> FloatArr
 def _spread(
     prior: Any, covariance: Covariance, k: int, draws: int, rng: np.random.Generator
 ) -> tuple[dict[str, Variable], FloatArray]:
-    """What is under the covariances, by its name in the PyMC model, and their Cholesky factors (S, K, D, D)."""
+    """Draws of the PyMC model's variables for the covariances, by name, and the Cholesky factors (S, K, D, D)."""
     d, traits = np.size(prior.b0), TRAITS[covariance]
     blocks, clusters = ((), ()) if traits.shared else ((k,), (CLUSTER,))
     learnt = isinstance(prior, HierarchicalPrior)
@@ -141,5 +141,5 @@ def _spread(
 
 
 def _for_each(C0: FloatArray, blocks: tuple[int, ...]) -> FloatArray:
-    """One C0 of each draw (S, ...) for all covariances of it (S, K, ...), if there are several."""
+    """Repeat the C0 of each draw (S, ...) for its K covariances (S, K, ...), unless they are shared."""
     return np.broadcast_to(C0[:, None], (len(C0), *blocks, *C0.shape[1:])) if blocks else C0

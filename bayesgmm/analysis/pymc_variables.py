@@ -1,4 +1,4 @@
-"""What PyMC's functions want beside the model: the tree with all that the model draws."""
+"""The tree with all variables of the PyMC model, as PyMC's functions need it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bayesgmm.model import wishart
 
 
 def for_pymc(tree: xr.DataTree) -> xr.DataTree:
-    r"""Add the model's own variables to the posterior, so that PyMC's functions accept the tree.
+    r"""Add the variables of the PyMC model to the posterior, so that PyMC's functions accept the tree.
 
     Parameters
     ----------
@@ -26,21 +26,21 @@ def for_pymc(tree: xr.DataTree) -> xr.DataTree:
     Returns
     -------
     DataTree
-        A new tree. Its posterior also holds ``C0`` (hierarchical prior), the variances ``sigma2`` (one feature, diag,
-        spherical), or ``precision_factor``, F with :math:`F'F = \Sigma^{-1}`, and ``C0_factor``, F with :math:`F'F = C_0`
-        (full, tied), the entries of these lower triangles row by row.
+        A new tree. Its posterior also holds ``C0`` (hierarchical prior). One feature, diag, spherical: the variances
+        ``sigma2``. Full, tied: ``precision_factor``, F with :math:`F'F = \Sigma^{-1}`, and ``C0_factor``, F with
+        :math:`F'F = C_0`. Both F are lower triangular, and stored row by row.
 
     Raises
     ------
     ValueError
-        If the tree does not keep the contract, or comes from a model of your own, which already holds its variables.
+        If the tree is incomplete or damaged, or comes from a custom model. Its tree already holds the model's variables.
 
     Notes
     -----
-    Then ``pm.stats.compute_log_likelihood(bg.for_pymc(tree), model=model)``, ``pm.sample_posterior_predictive``,
-    ``pm.stats.compute_log_prior`` and similar functions work. Tested property: the log-likelihood computed this way equals
-    that of :func:`bayesgmm.add_log_likelihood`. For rows with weights, labels or noise, PyMC's functions see the plain
-    mixture: the log-likelihood leaves these out, and replicates come from the clusters.
+    ``pm.stats.compute_log_likelihood(bg.for_pymc(tree), model=model)``, ``pm.sample_posterior_predictive``,
+    ``pm.stats.compute_log_prior`` and similar functions accept the result. Tested property: the log-likelihood computed this
+    way equals that of :func:`bayesgmm.add_log_likelihood`. For rows with weights, labels or noise, PyMC's functions see the
+    plain mixture: the log-likelihood ignores these, and replicates come from the clusters.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Quantities of the draws by their names, those that do not depend on labels first, and tables of their summaries."""
+"""Named quantities of the draws, label-invariant and labelled, and tables of their summaries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bayesgmm.data.units import Units, location_and_scale
 from bayesgmm.digits import with_digits
 from bayesgmm.model.mixture import NOISE
 
-_LONGEST = 40  # rows of a table that are printed
+_LONGEST = 40  # rows up to which a table is printed in full
 _FORMATS = {
     **dict.fromkeys(("ess_bulk", "ess_tail"), "{:.0f}"),
     "r_hat": "{:.3f}",
@@ -31,24 +31,24 @@ _FORMATS = {
     "mcse_mean": "{:.2g}",
     "tail": "{:.3f}",
 }
-_LOCATED = ("em", "mean", "lower", "upper", "log_posterior", "log_likelihood")  # columns beside which sd says how exact
+_LOCATED = ("em", "mean", "lower", "upper", "log_posterior", "log_likelihood")  # columns rounded by their sd
 _COLUMNS = ["mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"]
 _TOGETHER = 64  # quantities that are summarised at once
-_POINTS = np.linspace(0.05, 0.95, 9)  # quantiles of the data at which densities are followed
+_POINTS = np.linspace(0.05, 0.95, 9)  # quantiles of the data at which densities are monitored
 
 
 def invariants_of(reading: Reading) -> dict[str, FloatArray]:
     """The label-invariant quantities of a tree, (chain, draw) each."""
-    positions = reading.positions if reading.draws.n_features > 1 else None  # of one feature nobody asks for them
+    positions = reading.positions if reading.draws.n_features > 1 else None  # with one feature they are not needed
     return dict(invariant_quantities(reading.draws, reading.x, read_log_posterior(reading.tree), positions))
 
 
 def invariant_quantities(
     draws: Draws, x: FloatArray, log_posterior: FloatArray | None = None, positions: NDArray[Any] | None = None
 ) -> Iterator[tuple[str, FloatArray]]:
-    """Draws (chain, draw) of what does not depend on the labels: densities, log posterior, sorted weights.
+    """Draws (chain, draw) of label-invariant quantities: densities, log posterior, share of noise, sorted weights.
 
-    Of several features observations are called by their positions, which are 0, ..., n - 1 unless given.
+    With several features, densities are named after the observations' ``positions`` (default 0, ..., n - 1).
     """
     names, points = _named_points(x, positions)
     for name, values in zip(names, log_density(draws, Observations.made(points)).T, strict=True):
@@ -62,7 +62,7 @@ def invariant_quantities(
 
 
 def followed(x: FloatArray) -> FloatArray:
-    """Where densities are followed: at quantiles of one feature, at observations along the data's two principal axes."""
+    """Points at which densities are monitored: quantiles of one feature, or observations along two principal axes."""
     return _named_points(x, None)[1]
 
 
@@ -75,7 +75,7 @@ def _named_points(x: FloatArray, positions: NDArray[Any] | None) -> tuple[list[s
         return [f"log p({point}), {quantile:.0%}" for quantile, point in zip(_POINTS, called, strict=True)], points
     z = units.standardised(x)
     axes = np.linalg.eigh(z.T @ z)[1][:, :-3:-1]
-    axes *= np.sign(axes[abs(axes).round(6).argmax(axis=0), [0, 1]])  # of two features both are as large, up to rounding
+    axes *= np.sign(axes[abs(axes).round(6).argmax(axis=0), [0, 1]])  # two features have equal entries up to rounding
     places = np.round(_POINTS * (len(x) - 1)).astype(int)
     chosen = np.unique(np.argsort(z @ axes, axis=0, kind="stable")[places])
     known_as = chosen if positions is None else positions[chosen]
@@ -83,7 +83,7 @@ def _named_points(x: FloatArray, positions: NDArray[Any] | None) -> tuple[list[s
 
 
 def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
-    """Draws (chain, draw) of each single parameter, by its name."""
+    """Name and draws (chain, draw) of each single parameter."""
     posterior = tree["posterior"].to_dataset().merge(group_of(tree, HYPERPARAMETERS))
     parameters = [name for name in ("w", "mu", "sigma", "cov", "corr") if name in posterior]
     for name in [*parameters, *(str(each) for each in posterior.data_vars if each not in (*parameters, *DRAWN))]:
@@ -95,17 +95,17 @@ def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
 
 
 def invariant_summary(reading: Reading) -> pd.DataFrame:
-    """Of the label-invariant quantities: mean, sd, Monte Carlo error, effective sample sizes, R-hat."""
+    """Mean, sd, Monte Carlo standard error, effective sample sizes and R-hat of the label-invariant quantities."""
     return summarise(iter(reading.ask(invariants_of).items()))
 
 
 def labelled_summary(reading: Reading) -> pd.DataFrame:
-    """Mean, sd, Monte Carlo error and convergence of each single parameter that varies."""
+    """Mean, sd, Monte Carlo standard error, effective sample sizes and R-hat of each single parameter that varies."""
     return summarise(labelled_quantities(reading.tree))
 
 
 def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]) -> Iterator[tuple[tuple[int, ...], str]]:
-    """Index and name of every entry of a variable over clusters and features; of symmetric matrices the upper half."""
+    """Index and name of every entry of a variable over clusters and features; upper triangles of symmetric matrices."""
     symmetric = name in ("cov", "C0") and FEATURE_BIS in dims
     for index in np.ndindex(*map(len, labels)):
         if not symmetric or index[-2] <= index[-1]:
@@ -114,12 +114,12 @@ def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]
 
 
 def summarise(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
-    """Mean, sd, Monte Carlo error and convergence of each quantity; a constant one (the weight for k = 1) is left out."""
+    """Table of mean, sd, Monte Carlo standard error, effective sample sizes and R-hat, without constant quantities."""
     tables = [pd.DataFrame(columns=_COLUMNS, dtype=float)]
     for names, standard, mean, sd in _standardised(quantities):
         found = {"mean": mean, "sd": sd}
         if standard.shape[2] >= convergence.FEWEST_DRAWS:
-            with np.errstate(invalid="ignore", divide="ignore"):  # of a chain that stands still
+            with np.errstate(invalid="ignore", divide="ignore"):  # constant chains
                 found["mcse_mean"] = sd * convergence.mcse_mean(standard)
                 found["ess_bulk"], found["r_hat"] = convergence.of_ranks(standard)
                 found["ess_tail"] = convergence.ess_tail(standard)
@@ -128,7 +128,7 @@ def summarise(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
 
 
 def have_reached(quantities: Iterator[tuple[str, FloatArray]], ess: float, r_hat: float) -> bool:
-    """Whether all have this bulk effective sample size and at most this R-hat; the first that have not end the question."""
+    """Whether all quantities have at least this bulk effective sample size and at most this R-hat."""
     with np.errstate(invalid="ignore", divide="ignore"):
         for _, standard, *_ in _standardised(quantities):
             found, worst = convergence.of_ranks(standard)
@@ -140,7 +140,10 @@ def have_reached(quantities: Iterator[tuple[str, FloatArray]], ess: float, r_hat
 def _standardised(
     quantities: Iterator[tuple[str, FloatArray]],
 ) -> Iterator[tuple[list[str], FloatArray, FloatArray, FloatArray]]:
-    """What varies, some at a time: less its mean, over its sd, and these two; squares in the data's units could overflow."""
+    """Names, standardised draws, means and sds of varying quantities, in batches.
+
+    Squares in the data's units could overflow.
+    """
     varying = ((name, values) for name, values in quantities if np.ptp(values) != 0)
     for some in batched(varying, _TOGETHER):
         names, values = zip(*some, strict=True)
@@ -150,12 +153,12 @@ def _standardised(
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """A table of draws' summaries with as many digits as they deserve; of a long one the rows that are worst."""
+    """A summary table as text, rounded by the sds; only the worst rows of a long one."""
     if len(table) > _LONGEST:
         key = "tail" if "tail" in table else "ess_bulk" if "ess_bulk" in table else "sd"
         shown = table.sort_values(key, kind="stable").head(_LONGEST // 2)
         return f"{as_text(shown)}\n({len(table) - len(shown)} more rows, with a larger {key})"
     texts = {name: table[name].map(_FORMATS.get(name, "{:.4g}").format) for name in table.select_dtypes("number")}
-    for name in set(_LOCATED) & set(texts) if "sd" in table else ():  # within a spread, with the digits that it leaves
+    for name in set(_LOCATED) & set(texts) if "sd" in table else ():  # as many digits as the sd justifies
         texts[name] = [with_digits(value, sd) for value, sd in zip(table[name], table["sd"], strict=True)]
     return table.assign(**texts).to_string()

@@ -1,4 +1,4 @@
-"""A tree with what has been learnt of it: whoever passes it on asks nothing twice."""
+"""A tree with a cache of what was computed from it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from bayesgmm.model.mixture import Mixture
 
 
 class Reading:
-    """A tree, and the answers to the questions that have been asked about it.
+    """A tree with a cache of answers.
 
-    A question is a function of a reading. Its answer is computed when it is first asked for, and kept as long as the reading
-    lives.
+    A question is a function of a reading. :meth:`ask` computes its answer once, and keeps it as long as the reading lives.
 
     Parameters
     ----------
     tree : DataTree
-        It must not change any more.
+        Must not be changed afterwards.
     known : mapping, optional
-        Answers that are known already, by their question.
+        Answers that are already known, by question.
     """
 
     def __init__(self, tree: xr.DataTree, known: Mapping[Callable[..., Any], Any] | None = None) -> None:
@@ -37,11 +36,11 @@ class Reading:
 
     @classmethod
     def of(cls, tree: Tree) -> Reading:
-        """A new reading of a tree, or the reading that was passed on."""
+        """A new reading of a tree. A reading is returned as it is."""
         return tree if isinstance(tree, Reading) else cls(read_tree(tree))
 
     def ask[T](self, question: Callable[..., T], of: Any = None) -> T:
-        """The answer to a question, of the reading unless it is one of its tree."""
+        """The answer to a question about this reading, or about ``of``."""
         if question not in self._known:
             self._known[question] = question(self if of is None else of)
         answer: T = self._known[question]
@@ -59,22 +58,22 @@ class Reading:
 
     @property
     def observations(self) -> Observations:
-        """The data, and what is known of them."""
+        """The data with weights, labels, errors and intervals."""
         return self.ask(_observations_of)
 
     @property
     def known(self) -> Known:
-        """Weights and labels of the data."""
+        """Weights, labels, errors and intervals of the data, and their log densities as noise."""
         return self.ask(read_known, self.tree)
 
     @property
     def classes(self) -> NDArray[np.int64]:
-        """Which clusters labels do not tell apart, (K,)."""
+        """Class of each cluster, (K,). Known labels do not tell clusters of one class apart."""
         return self.known.classes(self.draws.n_components)
 
     @property
     def whole(self) -> Whole | None:
-        """How many rows there are, where the data are a sample of them."""
+        """Number and total weight of all rows, if the tree holds only a sample of them."""
         return self.ask(read_whole, self.tree)
 
     @property
@@ -84,8 +83,8 @@ class Reading:
 
     @property
     def positions(self) -> NDArray[np.int64]:
-        """Which observations of those that were given the data are, (n,)."""
-        _ = self.x  # which is read and checked first
+        """Positions of the data in the user's input, (n,)."""
+        _ = self.x  # checks that the group is complete
         return np.asarray(self.tree["observed_data"].to_dataset()["x"][OBS].values)
 
     @property
@@ -95,34 +94,34 @@ class Reading:
 
     @property
     def _of_data(self) -> dict[Callable[..., Any], Any]:
-        """What is known of data and EM, whatever the draws are."""
+        """Answers about data and EM, which do not depend on the draws."""
         kept = (read_observations, read_known, read_em, read_whole, _observations_of)
         return {question: self._known[question] for question in kept if question in self._known}
 
     def of_data(self, data: Observations) -> Reading:
-        """The same reading, of a tree that holds these data: what has been found of them is not found again."""
+        """Take over what was computed for these data before the fit, and return this reading."""
         self.observations.take_from(data)
         return self
 
     def beside(self, tree: xr.DataTree) -> Reading:
-        """The same draws, data and answers in a tree with another group beside them."""
+        """A reading of this tree with another group added; all answers are kept."""
         return Reading(tree, self._known)
 
     def reordered(self, order: NDArray[np.int64]) -> Reading:
-        """The tree with the clusters of each draw in another order, (S, K), of which nothing else has been asked."""
+        """A reading with the clusters of each draw in the order (S, K). Only answers about data and EM are kept."""
         known = {**self._of_data, read_draws: self.draws.reordered(order)}
         return Reading(permute(self.tree, self.draws.by_chain(order)), known)
 
     def of_others(self, tree: xr.DataTree) -> Reading:
-        """The same draws in a tree with other observations."""
+        """A reading of a tree with these draws and other observations."""
         return Reading(tree, {read_draws: self.draws})
 
     def drawing(self, draws: Draws) -> Reading:
-        """The same data with other draws, such as some of them, of which nothing else has been asked."""
+        """A reading of the same data with other draws, such as a subset. Only answers about data and EM are kept."""
         return Reading(self.tree, {**self._of_data, read_draws: draws})
 
     def knowing[T](self, question: Callable[[Reading], T], answer: T) -> Reading:
-        """The reading with an answer that is known from elsewhere."""
+        """A reading with a further answer, which was computed elsewhere."""
         return Reading(self.tree, self._known | {question: answer})
 
 

@@ -1,4 +1,4 @@
-"""Several solutions: which chains agree with one another, and how much each group of them is worth."""
+"""Several solutions: groups of chains that agree with one another, and their stacking weights."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from bayesgmm.arguments import FloatArray, read_choice
 from bayesgmm.data.observations import Observations
 from bayesgmm.words import Argument, Words
 
-_LEAST_MASS = 0.01  # of a solution that is worth a word
-_FEW = 500  # draws that tell where the chains have been
-_APART = 1.1  # R-hat above which chains are in different places (Gelman & Rubin 1992), and
-_NOISE = 10.0  # over the number of draws, what is added to it, for R-hat of short chains is above 1 by chance
+_LEAST_MASS = 0.01  # of a solution that is reported
+_FEW = 500  # draws from which missed solutions are found
+_APART = 1.1  # R-hat above which chains are in different places (Gelman & Rubin 1992)
+_NOISE = 10.0  # divided by the number of draws it is added to the limit, because R-hat of short chains exceeds 1 by chance
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Solutions:
     Attributes
     ----------
     table : DataFrame
-        A row for each solution, the one with most chains first: its ``chains``; their ``share`` of the draws; whether they
+        A row for each solution, sorted by the number of chains: its ``chains``; their ``share`` of the draws; whether they
         are ``steady`` (the halves of each chain agree); mean and sd of the log posterior; mean log-likelihood; mean weights
         from the largest to the smallest; and the stacking ``weight``, if requested.
     of_chain : (chain,) array of int
-        Which solution each chain sits in.
+        Number of each chain's solution.
     """
 
     table: pd.DataFrame
@@ -71,10 +71,10 @@ class Solutions:
 def solutions(tree: Tree, *, weigh: Literal["stacking"] | None = None) -> Solutions:
     r"""Group the chains into solutions. Chains belong to one solution if no label-invariant quantity tells them apart.
 
-    Two chains are linked if R-hat of the two alone is at most 1.1 + 10 / draws for every label-invariant quantity of
-    :func:`bayesgmm.diagnose`. Linked chains form a solution. How many chains sit in a solution depends on where they began,
-    so their share of the draws is not its share of the posterior. Stacking weights solutions by how well they predict
-    together: the weights a maximise :math:`\sum_i \log \sum_m a_m p_m(x_i | x_{-i})`, with densities by PSIS-LOO.
+    Two chains are linked if R-hat of these two is at most 1.1 + 10 / draws for every label-invariant quantity of
+    :func:`bayesgmm.diagnose`. Linked chains form a solution. How many chains sit in a solution depends on where they began.
+    A solution's share of the draws is therefore not its share of the posterior. Stacking weights solutions by how well they
+    predict together: the weights a maximise :math:`\sum_i \log \sum_m a_m p_m(x_i | x_{-i})`, with densities by PSIS-LOO.
 
     Parameters
     ----------
@@ -86,12 +86,12 @@ def solutions(tree: Tree, *, weigh: Literal["stacking"] | None = None) -> Soluti
     Returns
     -------
     Solutions
-        Prints as a table. ``tree.isel(chain=[...], missing_dims="ignore")`` is the posterior of some chains alone.
+        Prints as a table. ``tree.isel(chain=[...], missing_dims="ignore")`` selects chains of a tree.
 
     Raises
     ------
     ValueError
-        If the tree does not keep the contract, or has fewer than four draws in each chain.
+        If the tree is incomplete or damaged, or has fewer than four draws in each chain.
 
     References
     ----------
@@ -143,13 +143,13 @@ def solutions(tree: Tree, *, weigh: Literal["stacking"] | None = None) -> Soluti
 
 
 def _in_ranges(numbers: NDArray[np.int64]) -> str:
-    """As in "0-2, 5"."""
+    """Sorted numbers as ranges, such as "0-2, 5"."""
     runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
     return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def group(invariants: Mapping[str, FloatArray]) -> NDArray[np.int64]:
-    """Which solution each chain belongs to, solutions numbered from the one of the most chains."""
+    """Solution of each chain, (chain,). Solutions are numbered by their number of chains, the largest first."""
     moving = [values for values in invariants.values() if np.ptp(values) > 0]
     n_chains = len(next(iter(invariants.values())))
     linked = np.eye(n_chains, dtype=bool)
@@ -162,10 +162,11 @@ def group(invariants: Mapping[str, FloatArray]) -> NDArray[np.int64]:
 
 
 def missed_optima(reading: Reading) -> list[tuple[float, float, float]]:
-    """EM's optima that have a share of the posterior, but no chain and few draws, if any: log-likelihood, mass, their share.
+    """Optima of EM with some posterior mass that the draws miss: log-likelihood, mass, and share of the draws near each.
 
-    A draw may be an optimum's if it is as near to it as half of the draws are to their nearest, or half as far again: by the
-    mean absolute difference of log densities at the points at which :func:`bayesgmm.diagnose` follows them.
+    No chain began at them, and the share of draws is below a third of their mass. Distances are mean absolute differences of
+    the log densities that :func:`bayesgmm.diagnose` monitors. A draw is near an optimum within 1.5 times the median distance
+    of the draws to their nearest optimum.
     """
     if "optima" not in reading.tree.children:
         return []
@@ -181,7 +182,7 @@ def missed_optima(reading: Reading) -> list[tuple[float, float, float]]:
 
 
 def _apart(values: FloatArray) -> bool:
-    """Whether chains (chain, draw) are in different places; those that stand still are, unless they stand in one."""
+    """Whether chains (chain, draw) are in different places. Constant chains are, unless their values are equal."""
     if np.ptp(values) == 0 or values.shape[1] < convergence.FEWEST_DRAWS:
         return False
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -197,14 +198,14 @@ def _stacked(reading: Reading, of_chain: NDArray[np.int64]) -> FloatArray:
         return np.ones(1)
     parts = [tree.isel(chain=np.flatnonzero(of_chain == i), missing_dims="ignore") for i in range(n_solutions)]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of large Pareto k-hats, which a poor solution may well have
+        warnings.simplefilter("ignore", UserWarning)  # a poor solution may have large Pareto k-hats
         elpds = [loo(add_log_likelihood(part), pointwise=True).elpd_i.values for part in parts]
     return stacking(np.stack(elpds, axis=1), counts)
 
 
 @np.errstate(under="ignore")
 def stacking(elpd: FloatArray, counts: FloatArray) -> FloatArray:
-    """Weights (M,) that maximise sum_i c_i log sum_m w_m exp(elpd_im), of pointwise log densities (n, M) and counts (n,).
+    """Stacking weights (M,): they maximise sum_i c_i log sum_m w_m exp(elpd_im), with elpd (n, M) and counts c (n,).
 
     References
     ----------

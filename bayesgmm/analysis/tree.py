@@ -1,29 +1,29 @@
-"""The tree: the one contract between inference and analysis.
+"""The tree: the interface between engines and analysis.
 
-Every engine ends in :func:`build_tree`, every analysis begins with :func:`bayesgmm.analysis.draws.read_draws`.
+Every engine ends with :func:`build_tree`, and every analysis begins with :func:`bayesgmm.analysis.draws.read_draws`.
 
-* ``posterior``: ``w`` over (chain, draw, cluster); for one feature ``mu`` and ``sigma`` likewise, for several ``mu`` with
-  ``feature`` and ``cov`` with ``feature`` and ``feature_bis`` behind; of a custom model all else that it holds
+* ``posterior``: ``w`` (chain, draw, cluster). One feature: ``mu`` and ``sigma`` (chain, draw, cluster). Several features:
+  ``mu`` (chain, draw, cluster, feature) and ``cov`` (chain, draw, cluster, feature, feature_bis). The posterior of a custom
+  model also holds all its other variables.
 * ``hyperparameters``, under a hierarchical prior: ``C0`` (chain, draw), (chain, draw, feature) or (chain, draw, feature,
-  feature_bis). What else :func:`bayesgmm.build_model` draws follows from this and the posterior: :func:`bayesgmm.for_pymc`
-* ``sample_stats``: ``lp`` (the log posterior on the unconstrained space; for the package's own priors that of the
-  standardised data) and what the sampler reports; ``bfmi`` (chain), of all steps, where several make a draw;
-  ``permutation`` (chain, draw, cluster), the relabelling
-* ``observed_data``: ``x`` (obs) or (obs, feature); the name of a single feature is its attribute ``long_name``; where they
-  were given, ``weight`` (obs), ``label`` (obs) or (obs, cluster), ``error``, standard deviations like ``x`` or
-  covariances (obs, feature, feature_bis), ``lower`` and ``upper`` like ``x``, and ``width`` likewise, the step to which
-  values are rounded
-* of t distributions, ``nu`` (chain, draw, cluster) in the posterior, and ``nu`` (cluster) in ``em_baseline``; ``sigma`` and
-  ``cov`` are then those of the Gaussians that they come near to as nu grows
-* where observations may be noise, ``w_noise`` (chain, draw) in the posterior, its share, of which ``w`` are the weights of
-  the rest; ``w_noise`` in ``em_baseline``; in ``observed_data`` ``log_noise`` (obs), the log density that each has as noise
-* of rows that are read in passes ``observed_data`` holds a sample; its attributes ``rows`` and ``total`` tell how many there
-  are, and the sum of their weights
-* ``em_baseline``: ``w``, ``mu``, ``sigma`` or ``cov`` as in the posterior, the EM estimate; its criteria are attributes
-* ``optima``, where EM found several: ``w``, ``mu``, ``sigma`` or ``cov`` over (optimum, cluster, ...), their
-  ``log_likelihood``, ``mass`` (share of the posterior by Laplace's method) and ``chains`` (how many began there)
-* ``approximation`` (ADVI): ``elbo`` (iteration); k-hat and convergence are attributes
-* ``log_likelihood``, ``posterior_predictive``: on request, see :mod:`bayesgmm.analysis.predictive`
+  feature_bis). :func:`bayesgmm.for_pymc` computes the other variables of :func:`bayesgmm.build_model`.
+* ``sample_stats``: ``lp``, the log posterior on the unconstrained space (for the package's priors, of the standardised
+  data), and the sampler's statistics; ``bfmi`` (chain), over all steps, if a draw takes several; ``permutation``
+  (chain, draw, cluster), the relabelling.
+* ``observed_data``: ``x`` (obs) or (obs, feature). The name of a single feature is the attribute ``long_name``. If given:
+  ``weight`` (obs), ``label`` (obs) or (obs, cluster), ``error`` (standard deviations with the dims of ``x``, or covariances
+  (obs, feature, feature_bis)), and, with the dims of ``x``, ``lower``, ``upper`` and ``width`` (the rounding step).
+* t distributions: ``nu`` (chain, draw, cluster) in the posterior and ``nu`` (cluster) in ``em_baseline``. ``sigma`` and
+  ``cov`` are scale parameters: those of the Gaussian limit for large nu.
+* Noise: its share ``w_noise`` (chain, draw) in the posterior, where ``w`` are the weights within the rest; ``w_noise`` in
+  ``em_baseline``; ``log_noise`` (obs), each observation's log density as noise, in ``observed_data``.
+* Rows that are read in passes: ``observed_data`` holds a sample. Its attributes ``rows`` and ``total`` are the number of all
+  rows and the sum of their weights.
+* ``em_baseline``: the EM estimate, with the variables of the posterior. Its criteria are attributes.
+* ``optima``, if EM found several: ``w``, ``mu``, ``sigma`` or ``cov`` (optimum, cluster, ...), ``log_likelihood``, ``mass``
+  (share of the posterior by Laplace's method) and ``chains`` (how many began there).
+* ``approximation`` (ADVI): ``elbo`` (iteration). k-hat and convergence are attributes.
+* ``log_likelihood``, ``posterior_predictive``: on request, see :mod:`bayesgmm.analysis.predictive`.
 """
 
 from __future__ import annotations
@@ -61,20 +61,20 @@ OBS = "obs"
 WEIGHT, LABEL, ERROR, LOWER, UPPER, WIDTH = "weight", "label", "error", "lower", "upper", "width"
 LOG_NOISE = "log_noise"
 OPTIMUM = "optimum"
-PAIR = "pair"  # of different features
-ENTRY = "entry"  # of a packed triangular factor
-DRAWN = ("sigma2", "precision_factor", "C0_factor")  # by the model; trees of earlier versions hold them in their posterior
+PAIR = "pair"  # dim: pairs of features
+ENTRY = "entry"  # dim: entries of a triangular matrix
+DRAWN = ("sigma2", "precision_factor", "C0_factor")  # in the posterior of trees from earlier versions
 
 
 class Whole(NamedTuple):
-    """How many rows there are of which a tree holds a sample, and the sum of their weights."""
+    """Number and total weight of all rows, if a tree holds only a sample of them."""
 
     rows: int
     total: float
 
 
 def parameters_of(mixture: Mixture) -> dict[str, FloatArray]:
-    """A mixture's parameters under the names that they have in a tree."""
+    """A mixture's parameters under their names in a tree."""
     spread = mixture.sigma if mixture.n_features == 1 else mixture.covariances
     values = dict(zip(parameter_dims(mixture.n_features), (mixture.weights, mixture.means, spread), strict=True))
     values |= {} if mixture.nu is None else {NU: mixture.nu}
@@ -91,7 +91,7 @@ def build_tree(
     apart: Sequence[str] = (),
     whole: Whole | None = None,
 ) -> xr.DataTree:
-    """Assemble the tree from what an engine produced, in the data's units; hyperparameters, named in ``apart``, aside."""
+    """Assemble the tree from an engine's output, in the data's units. ``apart`` names the hyperparameters."""
     k, dims = em.mixture.n_components, parameter_dims(em.mixture.n_features) | {NU: (CLUSTER,)}
     baseline = xr.Dataset(
         {name: (dims.get(name, ()), np.array(value)) for name, value in parameters_of(em.mixture).items()},
@@ -149,7 +149,7 @@ def observed(data: Observations) -> xr.Dataset:
 
 
 def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, float, int]]) -> xr.DataTree:
-    """The tree with a group of the solutions that EM found: mixture, log-likelihood, mass, and chains that began there."""
+    """Add a group of EM's optima to the tree: mixture, log-likelihood, mass, and number of chains that began there."""
     mixtures, likelihoods, mass, chains = zip(*optima, strict=True)
     dims = parameter_dims(mixtures[0].n_features) | {NU: (CLUSTER,)}
     values = [parameters_of(mixture) for mixture in mixtures]
@@ -166,7 +166,7 @@ def add_optima(tree: xr.DataTree, optima: Sequence[tuple[Mixture, float, float, 
 
 
 def features_of(tree: xr.DataTree) -> list[Any]:
-    """What the features are called; a single one without a name is x."""
+    """Names of the features; a single feature without a name is called x."""
     posterior = read_tree(tree)["posterior"].to_dataset()
     if FEATURE in posterior["mu"].dims:
         return list(posterior[FEATURE].values.tolist())
@@ -198,7 +198,7 @@ def read_observations(tree: xr.DataTree) -> FloatArray:
 
 
 def read_whole(tree: xr.DataTree) -> Whole | None:
-    """How many rows there are, if the tree holds only a sample of them."""
+    """Number and total weight of all rows, if the tree holds only a sample of them."""
     attrs = group_of(tree, "observed_data").attrs
     if "rows" not in attrs and "total" not in attrs:
         return None
@@ -262,7 +262,7 @@ def _is_width(width: FloatArray, lower: FloatArray | None = None, upper: FloatAr
 
 
 def read_em(tree: xr.DataTree) -> tuple[Mixture, float]:
-    """The EM estimate beside the posterior, and its log-likelihood."""
+    """The EM estimate stored in the tree, and its log-likelihood."""
     if "em_baseline" not in read_tree(tree).children:
         raise ValueError("tree must have a group em_baseline; pass what fit returned, or an EMResult as em=")
     group, posterior = tree["em_baseline"].to_dataset(), tree["posterior"]
@@ -300,7 +300,7 @@ def add_correlations(tree: xr.DataTree) -> xr.DataTree:
     Raises
     ------
     ValueError
-        If the tree has one feature, or does not keep the contract.
+        If the tree has one feature, or is incomplete or damaged.
 
     Examples
     --------
@@ -327,9 +327,9 @@ def add_correlations(tree: xr.DataTree) -> xr.DataTree:
 
 
 def permute(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
-    """Give cluster ``j`` of each draw to what was cluster ``permutation[chain, draw, j]``, in every variable at once.
+    """Renumber the clusters in every variable: cluster ``j`` of a draw was cluster ``permutation[chain, draw, j]`` before.
 
-    The permutation from the raw order is kept in ``sample_stats``.
+    ``sample_stats`` records the permutation from the raw order.
     """
     posterior = tree["posterior"].to_dataset()
     reordered = {}
@@ -345,7 +345,7 @@ def permute(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
 
 
 def read_permutation(tree: xr.DataTree) -> NDArray[np.int64]:
-    """Which raw cluster stands in each place, (chain, draw, cluster)."""
+    """The sampler's number of each cluster, (chain, draw, cluster)."""
     shape = tree["posterior"]["w"].shape
     identity = np.broadcast_to(np.arange(shape[-1]), shape)
     stats = group_of(tree, "sample_stats")
@@ -361,7 +361,7 @@ def read_permutation(tree: xr.DataTree) -> NDArray[np.int64]:
 
 
 def read_log_posterior(tree: xr.DataTree) -> FloatArray | None:
-    """The log posterior of each draw, (chain, draw), where it was recorded."""
+    """The log posterior of each draw, (chain, draw), if it was recorded."""
     stats = group_of(tree, "sample_stats")
     if "lp" not in stats:
         return None
@@ -374,7 +374,7 @@ def read_log_posterior(tree: xr.DataTree) -> FloatArray | None:
 
 
 def is_relabelled(tree: xr.DataTree) -> bool:
-    """Whether some draw's clusters stand in another order than the sampler's."""
+    """Whether the clusters of any draw are in another order than the sampler's."""
     permutation = read_permutation(tree)
     return bool((permutation != np.arange(permutation.shape[-1])).any())
 
