@@ -1,7 +1,7 @@
 """The command line: ``bayesgmm demo | simulate | fit | compare | report``.
 
-Answers go to standard output, as tables or as JSON; progress and warnings to standard error. An output folder is written
-whole or not at all. Exit codes are those of :mod:`bayesgmm.cli.ending`.
+Answers go to standard output, as tables or as JSON; progress and warnings to standard error. An output folder appears under
+its name only when the run has ended. :mod:`bayesgmm.cli.ending` lists the exit codes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
         make_safe()
         _listen()
         warnings.showwarning = show_warning  # type: ignore[assignment]
-        from bayesgmm.cli.commands import app  # takes its time, in which an interrupt is no accident
+        from bayesgmm.cli.commands import app  # slow, so within try: Ctrl-C may come here
         from bayesgmm.cli.options import spread_out, spread_out_completion
 
         if {"COMP_WORDS", "COMP_CWORD"} <= os.environ.keys():
@@ -43,26 +43,26 @@ def main() -> None:
             _end_answered()
         if end.code != INTERRUPTED:
             raise
-        _end_interrupted(getattr(end.__context__, "__cause__", None))  # of which typer makes an exit without a word
+        _end_interrupted(getattr(end.__context__, "__cause__", None))  # typer makes a silent exit of an interrupt
 
 
 def _listen() -> None:
-    """A request to terminate, or a closed terminal, ends the run as Ctrl-C does, unless it is ignored; none is lost."""
+    """Handle SIGTERM and SIGHUP like Ctrl-C, unless they are ignored, and repeat interrupts that Python drops."""
     for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # there is no hang-up on every system
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as it is under nohup
+        number = getattr(signal, name, None)  # not every system has SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
             signal.signal(number, _as_interrupt)
     sys.unraisablehook = _again
 
 
 def _as_interrupt(_: int, frame: Any) -> None:
-    """To be told to terminate is Ctrl-C, whoever listens to that at the moment."""
+    """Pass a signal on to the current handler of Ctrl-C."""
     listener = signal.getsignal(signal.SIGINT)
     (listener if callable(listener) else signal.default_int_handler)(signal.SIGINT, frame)
 
 
 def _again(ignored: Any) -> None:
-    """Send an interrupt again that came where Python cannot raise it, as while something is collected that is not used."""
+    """Repeat an interrupt that came where Python cannot raise it, such as in garbage collection."""
     if ignored.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(ignored)
         return
@@ -70,7 +70,7 @@ def _again(ignored: Any) -> None:
 
 
 def _end_answered() -> None:
-    """An answer that could not be printed is an error, unless its reader has gone away, as ``head`` does."""
+    """Exit with an error if the answer could not be printed, unless its reader has closed the pipe, as ``head`` does."""
     error = output_error()
     if error is not None and not isinstance(error, BrokenPipeError):
         say(f"error: the answer could not be printed: {error.strerror}")
@@ -80,7 +80,7 @@ def _end_answered() -> None:
 def _end_interrupted(interrupt: BaseException | None) -> None:
     reason = f": {interrupt}" if isinstance(interrupt, KeyboardInterrupt) and str(interrupt) else ""
     say(f"interrupted{reason}")
-    exec("")  # an interrupt within exec, as dataclasses have it, leaves a mark that ends Python by the signal all the same
+    exec("")  # clears the flag of an interrupt within exec (dataclasses use it), with which Python would end by the signal
     raise SystemExit(INTERRUPTED) from None
 
 

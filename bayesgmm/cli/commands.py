@@ -1,4 +1,4 @@
-"""The commands and what they share; a new one is a module here and a line below."""
+"""The commands and their common settings. A new command needs a module in this package and a line below."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bayesgmm.cli.messages import answer
 
 _EXIT_CODES = "Exit codes: 0 done, 1 bad input, 2 wrong options, 3 draws not to be trusted (with --strict), 130 interrupted."
 _COLUMNS = get_terminal_size().columns
-_BOXED = 60  # columns of a terminal in whose boxes the names of options find room
+_BOXED = 60  # columns of a terminal that rich's boxes need for the names of options
 
 
 class _OwnWords:
@@ -33,7 +33,7 @@ class _Command(_OwnWords, TyperCommand): ...
 
 @contextmanager
 def _in_own_words() -> Iterator[None]:
-    """Say which values an option can have; of an option that does not exist, suggest the one most like it."""
+    """Make errors list an option's possible values, or suggest the most similar option."""
     try:
         yield
     except Exception as error:
@@ -48,7 +48,7 @@ def _in_own_words() -> Iterator[None]:
 
 
 def _rule(option: Any, fault: str) -> str | None:
-    """What the values of an option are, as far as the validator's kind of fault tells."""
+    """The values that an option accepts, from its choices or from the kind of validation error."""
     choices = getattr(getattr(option, "type_descriptor", None), "choices", None)
     if choices:
         return f"one of {', '.join(map(str, choices))}"

@@ -24,7 +24,7 @@ bayesgmm compare long.csv --column x --cache fits/      (goes on where it was in
 """
 
 
-_FITS = "fits"  # a cache in the folder of results, until these have been written: no error loses a finished fit
+_FITS = "fits"  # cache in the folder of results until these are written, so that an error loses no finished fit
 
 
 @unfolded

@@ -1,6 +1,6 @@
-"""What a fit or a comparison found as one document of plain values, for programs to read.
+"""The results of a fit or a comparison as one JSON document, for programs to read.
 
-Keys are only ever added. NaN and infinity, for which JSON has no word, are None; tables are lists of rows.
+Keys may be added, but are never removed. NaN and infinity, which JSON lacks, become null. Tables are lists of rows.
 """
 
 from __future__ import annotations
@@ -33,19 +33,23 @@ _SECONDS = "seconds_"
 
 
 def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
-    """The document of a fit to columns of these names, in the shell's words.
+    """The document of a fit to columns of these names. Messages name command-line options.
 
-    ``document``: "fit"; ``data``: columns, n, and where they are: counted, the sum of the weights; missing, the number of
-    values by column; intervals, how many values lie in one, by column; errors, the smallest and the largest by column;
-    rounding, the step by column; ``settings``, with the seed; ``engines``: those that drew where none was asked for, each
-    with method, because, seconds, r_hat (null of independent draws), ess, converged, trouble, kept; ``versions``;
-    ``seconds`` by phase; ``interrupted``;
-    ``ok``: whether nothing was found and EM agrees; ``judgement`` on both: level ("good", "caution", "bad"), title,
-    sentences; ``diagnosis``: ok, converged,
-    findings (kind, problem, remedy, numbers), sampler, labels, invariants; ``parameters``: a row for each; ``noise``: null,
-    or its share (mean and the ends of a 90 % interval) and the positions of the observations that are more probably noise
-    than not; ``em``: ok, verdict, reasons, unjudged, log_likelihood, posterior_log_likelihood, total_variation with its
-    limit, and EM's ``parameters``.
+    * ``document``: "fit".
+    * ``data``: columns, n and, if there are any: counted (sum of the weights), missing (values by column), intervals (values
+      by column), errors (smallest and largest by column), rounding (step by column).
+    * ``settings``: the settings, including the seed.
+    * ``engines``: those that ran, if the user chose none, each with method, because, seconds, r_hat (null for independent
+      draws), ess, converged, trouble, kept.
+    * ``versions``; ``seconds`` by phase; ``interrupted``.
+    * ``ok``: whether there are no findings and EM agrees.
+    * ``judgement``: level ("good", "caution", "bad"), title, sentences.
+    * ``diagnosis``: ok, converged, findings (kind, problem, remedy, numbers), sampler, labels, invariants.
+    * ``parameters``: a row for each.
+    * ``noise``: null, or the share of noise (mean and the ends of a 90 % interval), and the positions of the observations
+      that are more probably noise than not.
+    * ``em``: ok, verdict, reasons, unjudged, log_likelihood, posterior_log_likelihood, total_variation,
+      total_variation_limit, and EM's ``parameters``.
     """
     tree, diagnosis, check, judgement = fitted.tree, fitted.diagnosis, fitted.check, fitted.judgement
     return {
@@ -76,11 +80,17 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
 
 
 def comparison_document(comparison: Comparison, columns: Sequence[str]) -> dict[str, Any]:
-    """The document of a comparison over k, of data whose columns have these names, in the shell's words.
+    """The document of a comparison over k, for columns of these names. Messages name command-line options.
 
-    ``document``: "comparison"; ``data`` as of a fit; ``seed``; ``versions``; ``interrupted``; ``ok``: whether every fit has
-    converged; ``verdict`` and its ``sentences``; ``best``: the k of each criterion; ``table``: a row for each k, with the
-    columns of ``Comparison.table``; ``prior_k``: by k; ``fits``: of each k its k, settings, diagnosis, parameters and noise.
+    * ``document``: "comparison".
+    * ``data``: as in :func:`fit_document`.
+    * ``seed``; ``versions``; ``interrupted``.
+    * ``ok``: whether every fit has converged.
+    * ``verdict`` and its ``sentences``.
+    * ``best``: the k of each criterion.
+    * ``table``: a row for each k, with the columns of ``Comparison.table``.
+    * ``prior_k``: by k.
+    * ``fits``: k, settings, diagnosis, parameters and noise of each fit.
     """
     return {
         "document": "comparison",
@@ -104,7 +114,7 @@ def comparison_document(comparison: Comparison, columns: Sequence[str]) -> dict[
 
 
 def to_json(document: Mapping[str, Any]) -> str:
-    """The document as text that any JSON parser takes.
+    """The document as standard JSON text.
 
     Examples
     --------
@@ -142,7 +152,7 @@ def _noise(reading: Reading, strays: NDArray[np.int64]) -> dict[str, Any] | None
 
 
 def _settings(tree: xr.DataTree) -> dict[str, Any]:
-    """What was asked for and what was chosen; the prior with its hyperparameters."""
+    """The settings of a fit, both given and chosen by default, with the prior's hyperparameters."""
     left_out = ("version", "interrupted", "engines")
     settings = {name: each for name, each in _attrs(tree).items() if not name.startswith((*left_out, _SECONDS))}
     sizes = tree["posterior"].sizes

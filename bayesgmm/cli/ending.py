@@ -1,7 +1,7 @@
-"""How a command ends: its exit code, and where the results are.
+"""The end of a command: its exit code, and a line that says where the results are.
 
-0: done, whatever was found; 1: bad input or a full disk, in one sentence; 2: wrong options; 3: with ``--strict``, draws that
-cannot be trusted; 130: interrupted, what had been finished is kept.
+0: done, whatever the findings. 1: bad input or a full disk. 2: wrong options. 3: with ``--strict``, draws that cannot be
+trusted. 130: interrupted; finished parts are kept.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 1
 UNTRUSTED = 3
-INTERRUPTED = 130  # what shells call a program that Ctrl-C has ended
+INTERRUPTED = 130  # as shells report a program that Ctrl-C has ended
 
 
 def end(output: Output, results: ResultFolder | None, *, interrupted: bool, trusted: bool) -> None:
-    """Say where the results are; leave with the exit code that fits them."""
+    """Print where the results are, and exit with the matching code."""
     if results is not None:
         (say if output.json else answer)(f"Posteriors, tables and pictures are in {results.place}")
     if interrupted:
@@ -37,9 +37,9 @@ def end(output: Output, results: ResultFolder | None, *, interrupted: bool, trus
 
 @contextmanager
 def at_once(results: ResultFolder | None, part: ResultFolder | None = None) -> Iterator[None]:
-    """Within it Ctrl-C ends the process without waiting for threads; what has been finished by then is kept.
+    """Context in which Ctrl-C ends the process without waiting for threads. Finished parts are kept.
 
-    Of results that are made of several folders, ``part`` is the one that is being written.
+    ``part`` is the folder within ``results`` that is being written, if there is one.
     """
 
     def stop(*_: object) -> None:
@@ -47,7 +47,7 @@ def at_once(results: ResultFolder | None, part: ResultFolder | None = None) -> I
             if part is not None:
                 part.publish_unfinished()
             kept = f": {results.publish_unfinished()}" if results is not None else ""
-            os.write(sys.stderr.fileno(), f"interrupted{kept}\n".encode())  # in the middle of whatever else is being printed
+            os.write(sys.stderr.fileno(), f"interrupted{kept}\n".encode())  # the signal may have interrupted a print
         finally:
             os._exit(INTERRUPTED)
 

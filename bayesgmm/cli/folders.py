@@ -1,4 +1,4 @@
-"""Folders of results: complete before they have their name, never in the place of anything else, and never lost."""
+"""Folders of results: written under a temporary name, then renamed. Nothing else is overwritten, and no draws are lost."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from bayesgmm.files import FullDiskError, digest_of, is_of_full_disk, whole_file
 
 try:
     import fcntl
-except ImportError:  # where there is none, no folder counts as left behind
+except ImportError:  # without locks, no folder counts as abandoned
     fcntl = None  # type: ignore[assignment]
 
-DIGESTS = "digests.json"  # of every file of a folder of results: it is recognised by them, and damage is found
+DIGESTS = "digests.json"  # of every file: they identify a folder of results, and reveal damage
 _FIT = (
     *("verdict.txt", "summary.json", "posterior.nc", "parameters.csv", "check_against_em.csv", "clusters.csv", "fit.png"),
     *("pairs.png", "trace.png", "report.html"),
@@ -33,17 +33,17 @@ _COMPARISON = ("comparison.csv", "comparison.json", "loo.nc", "compare.png", "fi
 
 @dataclass
 class ResultFolder:
-    """A folder of results in the making."""
+    """A folder of results that is being written."""
 
-    folder: Path  # where the files are written
-    asked: Path  # the name it is to have, as it was given
-    out: Path  # the same in full
-    earlier: tuple[int, int] | None  # which folder of that name may be replaced
-    tell: Tell  # takes what must be said
-    place: Path  # the name it has been given, as people write it
+    folder: Path  # temporary, for the files
+    asked: Path  # final path, as the user gave it
+    out: Path  # final path, resolved
+    earlier: tuple[int, int] | None  # identity of the folder at the final path that may be replaced
+    tell: Tell  # prints a message
+    place: Path  # path for messages: the final one, or where the folder is instead
 
     def publish(self) -> None:
-        """Give the folder its name, or the next one that is free if something else has taken that; says which."""
+        """Rename the folder to its final path, or to the next free one if that is taken, and print a message then."""
         self._close()
         aside = None
         try:
@@ -62,35 +62,35 @@ class ResultFolder:
             self._bring_over(aside, taken)
 
     def publish_unfinished(self) -> str:
-        """The same before everything has been written; says that."""
+        """Publish an incomplete folder, and return a message that says where it is."""
         self.publish()
         return f"what had been finished is in {self.place}"
 
     def _close(self) -> None:
-        """Remove what has only been begun, and list the rest."""
+        """Remove incomplete files, and record the digests of the others."""
         for begun in list(self.folder.rglob(".*")):
             shutil.rmtree(begun, ignore_errors=True) if begun.is_dir() else begun.unlink(missing_ok=True)
         names = sorted(each.relative_to(self.folder).as_posix() for each in self.folder.rglob("*") if each.is_file())
         listed = {"written_by": f"bayesgmm {version('bayesgmm')}", "sha256": {}}
         listed["sha256"] = {name: digest_of(self.folder / name) for name in names if name != DIGESTS}
-        with suppress(OSError), whole_file(self.folder / DIGESTS) as file:  # of a full disk the results stay all the same
+        with suppress(OSError), whole_file(self.folder / DIGESTS) as file:  # a full disk must not lose results
             file.write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
         self.folder.chmod(0o755)
 
     def _set_aside(self) -> Path | None:
-        """Move the earlier results out of the way, if they still are what has their name."""
+        """Move the earlier results aside, if they are still at the final path."""
         if self.earlier is None or _identity(self.out) != self.earlier:
             return None
         aside = Path(tempfile.mkdtemp(prefix=f".{self.out.name}-", dir=self.out.parent)) / self.out.name
         self.out.rename(aside)
         if _identity(aside) == self.earlier:
             return aside
-        _take_first_free(aside, self.out)  # another run's, which came in between
+        _take_first_free(aside, self.out)  # another run published its results in between
         aside.parent.rmdir()
         return None
 
     def _bring_over(self, aside: Path, taken: Path) -> None:
-        """Remove the earlier results, but not what others have put there, which is moved into the new ones."""
+        """Remove the earlier results, and move all other files beside them into the new folder."""
         try:
             files = _files_of(aside)
             for file in files:
@@ -107,11 +107,10 @@ class ResultFolder:
 
 @contextmanager
 def whole_folder(out: Path, force: bool = False, tell: Tell = silence) -> Iterator[ResultFolder]:
-    """Write into a folder beside ``out`` that takes its name when everything has been written.
+    """Write into a temporary folder beside ``out``, which is renamed to ``out`` at the end.
 
-    Whether that will be possible is found out first. Draws are never lost: if an error or an interrupt ends the writing, the
-    folder takes the name with what had been finished. Without draws an error leaves nothing. With ``force`` earlier results
-    are replaced: files that are not of them stay.
+    The path is checked first. If an error or an interrupt ends the writing, a folder that holds draws is renamed all the
+    same, and a folder without draws is removed. ``force`` replaces earlier results; other files in their folder are kept.
     """
     making = _begun(out, force, tell)
     with _locked(making.folder):
@@ -133,7 +132,7 @@ def whole_folder(out: Path, force: bool = False, tell: Tell = silence) -> Iterat
 
 
 def keep_input(file: str | Path, out: Path | None) -> None:
-    """Refuse to replace a folder that the data lie in."""
+    """Refuse to replace a folder of results that contains the data."""
     of_results = out is not None and any((out / name).is_file() for name in ("verdict.txt", DIGESTS))
     if out is not None and of_results and Path(file).resolve().is_relative_to(out.resolve()):
         raise FileExistsError(f"{out} holds the data {file}; choose another --out")
@@ -145,7 +144,7 @@ def first_free(folder: Path) -> Path:
 
 
 def require_undamaged(file: Path) -> None:
-    """Refuse a file of a folder of results that is no longer what was written; without a digest nothing is known."""
+    """Refuse a file of results that does not match its recorded digest. Files without a digest are accepted."""
     for folder in list(file.absolute().parents)[:3]:
         expected = (_listed(folder) or {}).get(file.absolute().relative_to(folder).as_posix())
         if expected is not None:
@@ -158,7 +157,7 @@ def require_undamaged(file: Path) -> None:
 
 
 def _begun(asked: Path, force: bool, tell: Tell) -> ResultFolder:
-    """A folder in the making, if its name can be given to it."""
+    """Check the final path, and create the temporary folder."""
     if asked.name in ("", ".."):
         raise ValueError(f"--out must name a folder of its own, got {asked}; add a name, such as {asked / 'results'}")
     try:
@@ -195,7 +194,7 @@ def _require_replaceable(asked: Path, out: Path, force: bool) -> None:
 
 
 def _tell_of_left_behind(asked: Path, out: Path, tell: Tell) -> None:
-    """Name what runs that were killed left beside the folder they had been writing for."""
+    """Report the temporary folders that killed runs left beside the final path."""
     pattern = re.compile(rf"\.{re.escape(out.name)}-[a-z0-9_]{{8}}")
     for each in sorted(each for each in out.parent.iterdir() if pattern.fullmatch(each.name)):
         if not each.is_dir() or _is_in_use(each):
@@ -208,7 +207,7 @@ def _tell_of_left_behind(asked: Path, out: Path, tell: Tell) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder, which ends with this process however that ends."""
+    """Hold a lock on the folder. The system releases it even if this process is killed."""
     if fcntl is None:
         yield
         return
@@ -222,7 +221,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _is_in_use(folder: Path) -> bool:
-    """Whether a process that is alive writes into the folder, or it is someone else's."""
+    """Whether a running process writes into the folder, or this one may not open it."""
     if fcntl is None:
         return True
     try:
@@ -237,7 +236,7 @@ def _is_in_use(folder: Path) -> bool:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Which folder it is, whatever it is called; none if there is none."""
+    """Device and inode of a folder, which identify it under any name; None if it does not exist."""
     with suppress(OSError):
         found = folder.lstat()
         return found.st_dev, found.st_ino
@@ -249,7 +248,7 @@ def _names(folder: Path) -> Iterator[Path]:
 
 
 def _take_first_free(folder: Path, out: Path) -> Path:
-    """Give the folder the first name that nothing has."""
+    """Rename the folder to the first free name."""
     for place in _names(out):
         try:
             _rename(folder, place)
@@ -262,14 +261,14 @@ def _take_first_free(folder: Path, out: Path) -> Path:
 
 
 def _rename(folder: Path, place: Path) -> None:
-    """Rename without replacing: the system replaces an empty folder at the most, which is then the one made here."""
+    """Rename without overwriting. POSIX lets a folder replace only an empty one, which is created here first."""
     if os.name == "posix":
         place.mkdir()
     folder.rename(place)
 
 
 def _is_of_results(folder: Path) -> bool:
-    """Whether ``bayesgmm`` wrote the folder: it lists its files, or holds draws beside a verdict, as it did before."""
+    """Whether ``bayesgmm`` wrote the folder: it has digests or, from earlier versions, draws and a verdict."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     if _listed(folder) is not None:
@@ -281,7 +280,7 @@ def _is_of_results(folder: Path) -> bool:
 
 
 def _listed(folder: Path) -> dict[str, str] | None:
-    """Digests of the folder's files, by their names in it; none if there is no list."""
+    """Recorded digests of the folder's files, by relative path; None if there are none."""
     try:
         listed: Any = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
         written_by, digests = listed["written_by"], listed["sha256"]
@@ -298,7 +297,7 @@ def _files_of(folder: Path) -> list[Path]:
     names = [*_FIT, *_COMPARISON, DIGESTS, *(listed or ())]
     found = [folder / name for name in names] + [part / name for part in parts for name in _FIT]
     found = [each for each in dict.fromkeys(found) if os.path.lexists(each) and not _is_folder(each)]
-    return [each for each in found if each.parent.resolve().is_relative_to(folder.resolve())]  # where no link leads away
+    return [each for each in found if each.parent.resolve().is_relative_to(folder.resolve())]  # no links elsewhere
 
 
 def _is_folder(each: Path) -> bool:
@@ -306,7 +305,7 @@ def _is_folder(each: Path) -> bool:
 
 
 def _draws_in(folder: Path) -> list[Path]:
-    """Files of draws that were written whole."""
+    """The complete files of draws in a folder."""
     return sorted(each for each in folder.rglob("*.nc") if not each.name.startswith("."))
 
 
@@ -317,7 +316,7 @@ def _remove_empty(*folders: Path) -> None:
 
 
 def _moved(source: Path, target: Path) -> list[str]:
-    """Move what a folder holds into another one; where there is something of that name it stays where it is."""
+    """Move a folder's content into another one, without overwriting, and return where each part is now."""
     stayed = []
     for each in sorted(source.iterdir()):
         new = target / each.name

@@ -1,4 +1,4 @@
-"""The bytes of a file or a stream, decompressed: as often as wanted, though a stream gives them but once; and its format."""
+"""Decompressed bytes of a file or a stream, which can be read again."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ STANDARD_INPUT = "-"
 BROKEN = (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _AT_ONCE = 2**20  # bytes
-_TOLD = 2**28  # bytes of a stream from which on is told how many there were so far, and again at each doubling
+_TOLD = 2**28  # bytes of a stream after which progress is first reported; then at each doubling
 
 
 @dataclass(frozen=True)
 class Input:
-    """Where bytes come from."""
+    """A file, or standard input."""
 
     file: str  # a path, or "-" for standard input
-    announce: Tell  # says that a stream is being read, and how much of it has been
+    announce: Tell  # reports the progress of reading a stream
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """Name for messages."""
         return "standard input" if self.file == STANDARD_INPUT else self.file
 
     def require_there(self) -> None:
-        """Refuse a name that no file has."""
+        """Refuse folders, and files that do not exist."""
         if self.file != STANDARD_INPUT and Path(self.file).is_dir():
             raise IsADirectoryError(f"{self.file} is a folder; give one file in it")
         if self.file != STANDARD_INPUT and not Path(self.file).exists():
@@ -48,7 +48,7 @@ class Input:
 
     @property
     def ending(self) -> str:
-        """The ending of its name, in lower case, under that of a compressed file."""
+        """File extension in lower case, ignoring one of compression."""
         suffixes = [each.lower() for each in Path(self.file).suffixes]
         if suffixes and suffixes[-1] in (".gz", ".bz2", ".xz"):
             return suffixes[-2] if len(suffixes) > 1 else ".txt"
@@ -56,12 +56,12 @@ class Input:
 
     @property
     def is_stream(self) -> bool:
-        """Standard input, or a pipe such as shells make for <(command)."""
+        """Whether it is standard input, or a pipe such as shells make for <(command)."""
         return self.file == STANDARD_INPUT or not Path(self.file).is_file()
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
-        """The bytes from the first one on, decompressed if they begin as compressed ones do."""
+        """Open at the first byte. Compressed content is recognised by its first bytes and decompressed."""
         with io.BufferedReader(self._stream) if self.is_stream else open(self.file, "rb") as file:
             begin = file.read(max(map(len, _COMPRESSED)))
             file.seek(0)
@@ -83,13 +83,13 @@ class Input:
 
 
 class _Kept(io.RawIOBase):
-    """A stream that can be read again: what has been read is kept, as long as it fits into memory."""
+    """A stream that can be read again, because its content is kept in memory."""
 
     def __init__(self, stream: IO[bytes], name: str, announce: Tell) -> None:
         self._stream, self._name, self._announce = stream, name, announce
         self._content = bytearray()
         self._at = 0
-        self._ended = False  # as a terminal's input may do but once
+        self._ended = False  # after Ctrl-D a terminal would wait for more input
         self._told = _TOLD // 2
 
     def readable(self) -> bool:

@@ -1,6 +1,6 @@
-"""How a text is laid out: its encoding, what parts its columns, which of its lines are data.
+"""The layout of a text file: its encoding, its separator, and which lines are data.
 
-What can be understood in two ways is refused, with the option that decides.
+An ambiguous layout is refused with a message that names the option to use.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from bayesgmm.cli.numerals import Style, is_numeral
 
 WHITESPACE = r"\s+"  # as pandas calls it
 ROW_NAMES = "row.names"  # as R calls them
-FALLBACK = "cp1252"  # of text that is not in UTF-8
+FALLBACK = "cp1252"  # encoding of text that is not in UTF-8
 IN_FALLBACK = "Windows-1252, which includes latin-1, because it is not in UTF-8 (if that is wrong, say --encoding)"
 _DELIMITERS = "\t,;|"
-_NO_SEPARATOR = "\x1f"  # of a single column
+_NO_SEPARATOR = "\x1f"  # for a single column
 _CALLED = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 _CALLED |= dict.fromkeys((" ", "space", "whitespace", WHITESPACE), WHITESPACE)
 _SHOWN = {"\t": "tab", WHITESPACE: "space"}
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",  # begins as the next one does
+    codecs.BOM_UTF32_LE: "utf-32",  # first, because it begins with the next mark
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _HASH = "#"
 _COMMAS, _COMMAS_APART = Style(","), Style(".", ",")
-_HEAD = 2**18  # bytes that are looked at, if they hold lines
-_LONGEST = 2**28  # bytes without a line's end
-_LEAST, _MOST = 3, 1000  # lines that are looked at
+_HEAD = 2**18  # bytes that are examined, or more if they hold too few lines
+_LONGEST = 2**28  # bytes of a line
+_LEAST, _MOST = 3, 1000  # lines that are examined
 csv.field_size_limit(_LONGEST)
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a"))
 
 
 @dataclass(frozen=True)
 class TextOptions:
-    """What is known of a text file; None where it is to be found out."""
+    """Options for a text file. Those that are None are detected."""
 
-    separator: str | None = None  # one character, or "tab" or "space"; kept as pandas calls it
-    decimal: str | None = None  # what parts the whole from its fraction
-    thousands: str | None = None  # what parts these
-    encoding: str | None = None  # as Python calls it
-    comment: str | None = None  # what lines that are no data begin with; empty if there are none
+    separator: str | None = None  # one character, or "tab" or "space"; stored under pandas' name
+    decimal: str | None = None  # decimal mark
+    thousands: str | None = None  # thousands separator
+    encoding: str | None = None  # Python's name
+    comment: str | None = None  # mark that begins comment lines; empty if there are none
 
     def __post_init__(self) -> None:
         if self.separator is not None:
@@ -75,27 +75,27 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where in a text its columns are."""
+    """The layout of a text file."""
 
     separator: str
     names: list[str]  # one for each column
-    width: int  # fields in a line of data: one more than names where lines end in a separator
+    width: int  # fields in a line of data: one more than names if lines end with a separator
     has_row_names: bool = False  # whether the first column has no name in the header line
     encoding: str = "utf-8-sig"
     begin: int = 1  # lines before the data
-    comment: str = ""  # what lines that are no data begin with; empty if there are none
-    commas: bool = False  # whether numbers may well have decimal commas
-    assumed: tuple[str, ...] = ()  # what is not obvious
+    comment: str = ""  # mark that begins comment lines; empty if there are none
+    commas: bool = False  # whether numbers may have decimal commas
+    assumed: tuple[str, ...] = ()  # assumptions that are reported to the user
 
     def assuming(self, *what: str) -> Layout:
-        """The layout, with more that is not obvious."""
+        """The layout with further assumptions."""
         return replace(self, assumed=(*self.assumed, *what))
 
 
 def layout_of(source: Input, kind: str, options: TextOptions) -> Layout:
-    """Find out from the first lines of a text how it is laid out; refuse what is no table, or can be understood in two ways.
+    """Detect the layout of a text from its first lines. Refuse text that is not a table, or is ambiguous.
 
-    ``kind`` is "csv", "tsv" or "text", by the file's ending or as asked for.
+    ``kind`` is "csv", "tsv" or "text", by the file's extension or the user's choice.
     """
     encoding, lines = _first_lines(source, options)
     begin = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
@@ -111,14 +111,14 @@ def layout_of(source: Input, kind: str, options: TextOptions) -> Layout:
 
 
 def column_names(file: str) -> list[str]:
-    """What the columns of a text file are called; nothing of other files."""
+    """Column names of a text file; empty for other files."""
     source = Input(file, silence)
     kind = TEXT.get(source.ending)
     return [] if source.is_stream or kind is None else layout_of(source, kind, TextOptions()).names
 
 
 def _first_lines(source: Input, options: TextOptions) -> tuple[str, list[str]]:
-    """The encoding, and the lines that are looked at, without their ends."""
+    """The encoding, and the lines to examine, without line ends."""
     size, content = _HEAD, b""
     with source.opened() as file:
         while True:
@@ -135,7 +135,7 @@ def _first_lines(source: Input, options: TextOptions) -> tuple[str, list[str]]:
 
 
 def _decoded(name: str, content: bytes, options: TextOptions) -> tuple[str, str]:
-    """The encoding that cannot be mistaken, and the text up to its last whole character."""
+    """The encoding, and the text up to its last complete character."""
     marked = next((encoding for mark, encoding in _MARKS.items() if content.startswith(mark)), "utf-8-sig")
     wrong = ""
     for encoding in [options.encoding] if options.encoding else [marked, "utf-8-sig"]:
@@ -157,7 +157,7 @@ def _decoded(name: str, content: bytes, options: TextOptions) -> tuple[str, str]
 
 
 class _Finder:
-    """What the lines of a text, from its header line on, say about its layout."""
+    """Detection of the layout from the lines of a text."""
 
     def __init__(self, name: str, preferred: str, options: TextOptions) -> None:
         self._name, self._preferred, self._options = name, preferred, options
@@ -186,7 +186,7 @@ class _Finder:
         return replace(layout, begin=at + 1, comment=comment, commas=commas).assuming(*assumed)
 
     def _header(self, lines: list[str]) -> tuple[int, str, tuple[str, ...]]:
-        """Where the header line is, what it says, and what is assumed with that."""
+        """Index and text of the header line, and the assumptions made."""
         mark = self._options.comment
         if mark == "":
             return 0, lines[0], ()
@@ -229,12 +229,12 @@ class _Finder:
         if fits:
             return fits[0]
         parted = [each for each in _DELIMITERS if each in header]
-        if parted:  # whose lines are not as long as the header line
+        if parted:  # the lines differ from the header line in length
             return _ragged(max(parted, key=header.count), header)
         return self._by_whitespace(header, data) or self._one_column(header, data)
 
     def _fit(self, separator: str, header: str, data: list[str], *, asked: bool = False) -> Layout | None:
-        """The columns if this is the separator; None if that cannot be."""
+        """The layout with this separator; None if it does not fit."""
         (names,), rows = fields_of([header], separator), fields_of(data, separator)
         if {len(row) for row in rows} <= {len(names)} and not (names[-1] == "" and all(row[-1] == "" for row in rows)):
             return Layout(separator, names, len(names))
@@ -251,7 +251,7 @@ class _Finder:
 
     @staticmethod
     def _are_row_names(separator: str, m: int, data: list[str], rows: list[list[str]]) -> bool:
-        """Whether the fields without a name are these; they may as well be the digits behind a decimal comma."""
+        """Whether lines have one field more because of row names. Decimal commas also add a field to a line."""
         names = [row[0] for row in rows]
         quoted = re.compile(rf'\s*"[^"]*"\s*{re.escape(separator) if separator != WHITESPACE else ""}')
         if all(map(quoted.match, data)) or not any(map(is_numeral, names)):
@@ -303,7 +303,7 @@ def fields_of(lines: Sequence[str], separator: str) -> list[list[str]]:
 
 
 def _words(line: str) -> list[str]:
-    """What stands between separators, whichever those are."""
+    """Parts of a line between separators of any kind."""
     return [each.strip("\"'") for each in re.split(r"[\s,;|]+", line.strip())]
 
 
@@ -316,7 +316,7 @@ def _count_up(names: Sequence[str]) -> bool:
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Names as pandas gives them: of columns without one, and of the second of two that are called the same."""
+    """Distinct column names. Missing and repeated names are replaced as pandas replaces them."""
     result: dict[str, None] = {}
     for position, given in enumerate(names):
         name = given or f"Unnamed: {position}"

@@ -1,4 +1,4 @@
-"""What the command line says: answers on standard output, all else on standard error."""
+"""Output of the command line: answers on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from bayesgmm.cli.streams import output_error
 from bayesgmm.words import Argument, Either, Piece, Words, said
 
-type Tell = Callable[[str], object]  # takes a line that is said
+type Tell = Callable[[str], object]  # prints a line
 _OF_SAMPLING = "method|chains|engine|draws|tune|thin|target_accept|target_ess|max_draws|max_iter|n_init|seed"
 _OF_DATA = "k|missing|weight|error|noise|rounding|family|covariance|cache|weights|means|sigma"
 _OPTIONS = frozenset(f"{_OF_DATA}|{_OF_SAMPLING}".split("|"))
@@ -18,31 +18,31 @@ _CALLED = {"random_seed": "--seed", "n": "-n", "x": "the data", "covariances": "
 
 
 def answer(text: object, end: str = "\n") -> bool:
-    """Print a part of the answer; whether anyone still reads.
+    """Print a part of the answer. Returns whether standard output still accepts text.
 
-    What cannot be printed, because its reader has gone away as ``head`` does or for another reason, goes nowhere; what is
-    still to be written into files is written.
+    Text that cannot be printed is dropped, for example because its reader has closed the pipe, as ``head`` does. Files are
+    still written.
     """
     print(text, end=end)
     return output_error() is None
 
 
 def heading(text: str) -> str:
-    """A line that begins a part of the answer."""
+    """Heading of a part of the answer."""
     return f"\n== {text} =="
 
 
 def say(text: str) -> None:
-    """A line on standard error."""
+    """Print a line on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def silence(_: str) -> None:
-    """In place of :func:`say`, with ``--quiet``."""
+    """Print nothing: replaces :func:`say` with ``--quiet``."""
 
 
 def what_was_read(reading: Any, given: Any) -> str:
-    """The columns given, how many observations of them were used, what is known of these, and how many were not."""
+    """A line about the data: columns, numbers of observations used and left out, weights, errors, gaps and intervals."""
     from bayesgmm.arguments import spoken
     from bayesgmm.html_report.blocks import PLAIN, known_in_part
 
@@ -55,7 +55,7 @@ def what_was_read(reading: Any, given: Any) -> str:
 
 
 def in_shell(message: object) -> str:
-    """What is said, or what an error or a warning says, in one line that names options where Python has arguments.
+    """A message, error or warning as one line that names command-line options instead of Python arguments.
 
     Examples
     --------
@@ -73,15 +73,15 @@ def _in_shell(piece: Piece) -> str:
 
 
 def _option(name: str) -> str:
-    """The option for an argument; an argument that is none keeps its name."""
+    """The option for an argument; an argument without an option keeps its name."""
     return _CALLED.get(name, f"--{name.replace('_', '-')}" if name in _OPTIONS else name)
 
 
 def terminal_width() -> int | None:
-    """Columns of the terminal that answers go to; of a file or a pipe nothing."""
+    """Width of the terminal in columns; None if answers go to a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
-    """In place of :func:`warnings.showwarning`: one line, without the place in the source."""
+    """Replaces :func:`warnings.showwarning`: prints one line, without the place in the source."""
     say(f"{category.__name__}: {in_shell(message)}")

@@ -1,4 +1,4 @@
-"""Numbers as people write them, with decimal commas and thousands apart; where two readings are possible, none is taken."""
+"""Numbers as people write them, with decimal commas and thousands separators. Ambiguous numbers are refused."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _THOUSANDS = ".,' \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}\N{RI
 
 @dataclass(frozen=True)
 class Style:
-    """How numbers are written."""
+    """Notation of numbers: decimal mark and thousands separator."""
 
-    decimal: str = "."  # what parts the whole from its fraction
-    thousands: str = ""  # what parts the thousands; empty where nothing does
+    decimal: str = "."
+    thousands: str = ""  # empty if thousands are not separated
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        """What a number looks like; where thousands are parted, all are."""
+        """Pattern of a number. With a thousands separator, all thousands must be separated."""
         whole = rf"(?:0|[1-9]\d{{0,2}}(?:{re.escape(self.thousands)}\d{{3}})*)" if self.thousands else r"\d+"
         mark, digits = re.escape(self.decimal), r"\d*" if self.decimal == "." else r"\d+"
         number = rf"(?:{whole}(?:{mark}{digits})?|{mark}\d+)(?:e[+-]?\d+)?"
         return re.compile(rf"[+-]?(?:{number}|inf(?:inity)?)|nan", re.ASCII | re.IGNORECASE)
 
     def fits(self, text: str) -> bool:
-        """Whether a number is written like this."""
+        """Whether the text is a number in this style."""
         return self.pattern.fullmatch(text) is not None
 
     def as_point(self, text: str) -> str:
-        """The same number in Python's style."""
+        """The number in Python's notation."""
         return (text.replace(self.thousands, "") if self.thousands else text).replace(self.decimal, ".")
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Style:
 
 
 def is_numeral(text: str) -> bool:
-    """Whether it is a number, in whatever style."""
+    """Whether the text is a number in any style."""
     return any(style.fits(text.strip()) for style in _ALL_STYLES)
 
 
@@ -59,16 +59,16 @@ _ALL_STYLES = _styles(_DECIMALS, ["", *_THOUSANDS])
 
 
 class UnclearNumeralsError(ValueError):
-    """Numerals that can be read in two ways."""
+    """Ambiguous numerals: two styles give different numbers."""
 
 
 def read_numerals(
     texts: pd.Series, *, decimal: str | None = None, thousands: str | None = None, commas: bool = False
 ) -> tuple[pd.Series, Style]:
-    """Numbers of texts, NaN where there is none; in the only style that all of the texts have.
+    """Convert texts to numbers, in the only style that fits all of them. Missing texts become NaN.
 
-    ``decimal`` and ``thousands`` are what is known of the style. With ``commas`` decimal commas are thought of even where
-    points would do. An UnclearNumeralsError says that two styles give different numbers, a ValueError that none fits.
+    ``decimal`` and ``thousands`` restrict the style. ``commas`` also tries decimal commas if decimal points fit. Raises
+    UnclearNumeralsError if two styles give different numbers, and ValueError if none fits.
     """
     import numpy as np
     import pandas as pd
@@ -79,11 +79,12 @@ def read_numerals(
         plain = pd.to_numeric(pd.Series(written, dtype=object), errors="coerce").to_numpy(dtype=float)
         if not np.isnan(plain).any():
             return _spread(plain, codes, texts), Style()
-    parted = ["", *(each for each in _THOUSANDS if any(each in text for text in written))]  # others would make no difference
+    parted = ["", *(each for each in _THOUSANDS if any(each in text for text in written))]  # others change nothing
     found: dict[tuple[float, ...], Style] = {}
     for style in _styles(decimal or _DECIMALS, parted if thousands is None else [thousands]):
         if all(map(style.fits, written)):
-            numbers = (float(style.as_point(each)) for each in written)  # one and the same NaN, else unequal to itself
+            numbers = (float(style.as_point(each)) for each in written)
+            # math.nan is a single object, so tuples that hold it compare equal
             found.setdefault(tuple(math.nan if math.isnan(each) else each for each in numbers), style)
     if not found:
         raise ValueError("no numbers")

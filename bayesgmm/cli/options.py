@@ -1,4 +1,4 @@
-"""The options that several commands have, as dataclasses of which each field is an option."""
+"""Options that several commands share: dataclasses with a field for each option."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _columns_beginning(context: typer.Context, incomplete: str) -> list[str]:
-    file = context.params.get("file") or next(iter(context.args), "")  # not yet an argument before an option is complete
+    file = context.params.get("file") or next(iter(context.args), "")  # not parsed yet while an option is incomplete
     try:
         return [each for each in column_names(file) if each.startswith(incomplete)]
     except (OSError, ValueError, MemoryError):
@@ -128,7 +128,7 @@ class Source:
 
     @property
     def steps(self) -> Literal["auto"] | list[float] | None:
-        """The argument ``rounding``."""
+        """The argument ``rounding`` of :func:`bayesgmm.fit`."""
         words = [each.lower() for each in self.rounding or ["auto"]]
         if words in (["auto"], ["none"]):
             return "auto" if words == ["auto"] else None
@@ -139,11 +139,11 @@ class Source:
             raise ValueError(f"--rounding {rule}, got {' '.join(self.rounding or [])}") from None
 
     def read(self, output: Output) -> FileRows:
-        """The columns to fit, and what names their rows."""
+        """Read the columns to fit, with the names of the rows, weights, errors and intervals."""
         if self.id is not None and output.out is None:
             raise ValueError("--id names observations in clusters.csv, which only --out writes, got no --out; give it too")
         Input(self.file, output.announce).require_there()
-        from bayesgmm.cli.reading import read_observations  # which takes its time
+        from bayesgmm.cli.reading import read_observations  # slow
 
         rows = read_observations(
             self.file,
@@ -159,7 +159,7 @@ class Source:
             text=TextOptions(self.separator, self.decimal, self.thousands, self.encoding, self.comment),
             announce=output.announce,
         )
-        _ = self.steps  # refuses what is none
+        _ = self.steps  # raises an error if --rounding is wrong
         if self.jitter and rows.lower is not None:
             raise ValueError("--jitter must not be given beside --lower and --upper, which say where values lie; choose one")
         if self.jitter:
@@ -222,7 +222,7 @@ class Settings:
     ] = None
 
     def arguments(self, source: Source) -> dict[str, Any]:
-        """As arguments of :func:`bayesgmm.fit`, with what is said of the data."""
+        """The arguments of :func:`bayesgmm.fit`, including those about the data."""
         from bayesgmm.families import family_of
         from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
 
@@ -252,16 +252,16 @@ class Output:
 
     @property
     def announce(self) -> Callable[[str], None]:
-        """What says on standard error which phase begins."""
+        """Function that reports on standard error which phase begins."""
         return silence if self.quiet else say
 
     def folder(self) -> AbstractContextManager[ResultFolder | None]:
-        """The folder of results in the making, if one is wanted."""
+        """Context with the folder of results to write, or None without ``--out``."""
         return nullcontext() if self.out is None else whole_folder(self.out, self.force, say)
 
 
 def unfolded(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for each field of those of its parameters that are dataclasses."""
+    """Decorate a command: each parameter that is a dataclass becomes one option per field."""
     given = inspect.signature(command, eval_str=True).parameters.values()
     parts: dict[str, Any] = {each.name: each.annotation for each in given if is_dataclass(each.annotation)}
     own = {name: inspect.signature(part, eval_str=True).parameters.values() for name, part in parts.items()}
@@ -272,7 +272,7 @@ def unfolded(command: Callable[..., None]) -> Callable[..., None]:
         folded = {name: part(**{each.name: values.pop(each.name) for each in fields(part)}) for name, part in parts.items()}
         command(**folded, **values)
 
-    del with_options.__wrapped__  # whose parameters are not these
+    del with_options.__wrapped__  # else its signature would be used
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {each.name: each.annotation for each in parameters}
     return with_options
@@ -282,12 +282,12 @@ _LISTS = ("--columns", "--error", "--lower", "--upper", "--rounding")
 
 
 def spread_out(arguments: list[str]) -> list[str]:
-    """``--columns a b`` as ``--columns a --columns b``, which is how an option takes several values; others likewise.
+    """Rewrite ``--columns a b`` as ``--columns a --columns b``, as typer expects, and other list options likewise.
 
-    The list ends at the next option, or at the name of a file behind the first column.
+    A list ends at the next option, or at the name of a file after the first value.
     """
     result: list[str] = []
-    listing, columns = "", 0  # within a list its option, and how many have been read
+    listing, columns = "", 0  # within a list: its option, and the number of values so far
     for each in arguments:
         option, equals, value = each.partition("=")
         if option in _LISTS:
@@ -303,7 +303,7 @@ def spread_out(arguments: list[str]) -> list[str]:
 
 
 def spread_out_completion(environment: MutableMapping[str, str]) -> None:
-    """The same of a line that bash asks to be completed: its words, and the place of the one that is not finished."""
+    """Apply :func:`spread_out` to a command line that bash completes: its words, and the index of the unfinished one."""
     words, at = environment["COMP_WORDS"].split("\n"), int(environment["COMP_CWORD"])
     unfinished = words[at : at + 1] or [""]
     if unfinished[0].startswith("-"):

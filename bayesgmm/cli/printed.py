@@ -1,4 +1,4 @@
-"""What a fit or a comparison found as text in the shell's words: the answer first, then what it rests on."""
+"""The results of a fit or a comparison as text that names command-line options: the answer first, then the details."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bayesgmm.comparison.result import Comparison, as_printed
 from bayesgmm.html_report.blocks import PLAIN
 from bayesgmm.html_report.fitted import Fitted
 
-_WIDEST = 110  # a line of words
+_WIDEST = 110  # columns of a line of prose
 _WORST = 5  # rows of label-invariant quantities
 _OF_CHAINS = ("ess_bulk", "ess_tail", "r_hat")
 # columns that a narrow terminal can do without, the least needed first
@@ -27,10 +27,10 @@ _OF_COMPARISON = ("seconds", "se", "mcse", "occupied", "weight", "icl", "dse", "
 
 
 def fit_text(fitted: Fitted, width: int | None = None, *, worst: bool = False) -> str:
-    """The answer, whether it can be relied on, the clusters, what was fitted, the check against EM, and the draws.
+    """Text of a fit: the answer, its judgement, the clusters, data and model, the check against EM, and the draws.
 
-    Tables leave out what does not fit into the ``width`` of a terminal, if there is one. With ``worst`` the table of
-    label-invariant quantities has only its worst rows, and single parameters have none.
+    Tables leave out columns that do not fit into ``width``. With ``worst`` only the worst rows of the label-invariant
+    quantities are listed, and no labelled parameters.
     """
     fitted, diagnosis = replace(fitted, signs=PLAIN), fitted.diagnosis
     parts = [f"{_filled(fitted.headline, width, '  ')}\n{_reliance(fitted, width)}", _clusters(fitted, width)]
@@ -45,7 +45,7 @@ def fit_text(fitted: Fitted, width: int | None = None, *, worst: bool = False) -
 
 
 def comparison_text(comparison: Comparison, width: int | None = None) -> str:
-    """One k to go on with, each question with its answer and how sure that is, the table over k, and the caveats."""
+    """Text of a comparison: the recommended k, the questions with their answers, the table over k, and the caveats."""
     before, after = ([_filled(in_shell(each), width, "  ") for each in some] for some in comparison.caveats)
     answers = comparison.best.as_text(_WIDEST if width is None else min(width, _WIDEST))
     table = _fitted_in(as_printed(comparison.table), width, _OF_COMPARISON, pd.DataFrame.to_string)
@@ -53,7 +53,7 @@ def comparison_text(comparison: Comparison, width: int | None = None) -> str:
 
 
 def _reliance(fitted: Fitted, width: int | None) -> str:
-    """The verdict with its ground, or with what was found and its remedies."""
+    """The judgement with its reason, or with the findings and their remedies."""
     judgement = fitted.judgement
     if not judgement.grounds:
         return _filled(f"{judgement.title}. {judgement.praise}", width)
@@ -72,7 +72,7 @@ def _reliance(fitted: Fitted, width: int | None) -> str:
 
 
 def _clusters(fitted: Fitted, width: int | None) -> str:
-    """A row for each cluster, or a column where that takes fewer lines of the terminal."""
+    """Table with a row for each cluster, or with a column for each if that takes fewer lines."""
     table = fitted.table()
     frame = pd.DataFrame([row[1:] for row in table.rows], columns=table.columns[1:], index=[row[0] for row in table.rows])
     lines = min((each.to_string(line_width=width).splitlines() for each in (frame, frame.T)), key=len)
@@ -89,7 +89,7 @@ def _against_em(fitted: Fitted, width: int | None) -> str:
     if len(check.table):
         lines.append(_filled(f"labels: {in_shell(check.labels.in_words)}", width))
         of_chains = [name for name in _OF_CHAINS if name not in fitted.diagnosis.parameters]
-        # its interval has another probability than those above
+        # its interval is of another probability than those of the clusters above
         table = check.table.drop(columns=["lower", "upper", "inside", *of_chains])
         lines.append(_fitted_in(table, width, _OF_EM, as_text))
     return "\n".join(lines)
@@ -110,7 +110,7 @@ def _of_draws(diagnosis: Diagnosis, width: int | None, *, worst: bool) -> str:
 def _fitted_in(
     table: pd.DataFrame, width: int | None, dispensable: Sequence[str], text: Callable[[pd.DataFrame], str]
 ) -> str:
-    """A table as text, without the columns that find no room."""
+    """A table as text, without dispensable columns that do not fit into the width."""
     left_out: list[str] = []
     for each in [name for name in dispensable if name in table]:
         if width is None or max(map(len, text(table.drop(columns=left_out)).splitlines())) <= width:

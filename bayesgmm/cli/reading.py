@@ -1,6 +1,6 @@
-"""The observations in a file: columns are chosen, and hold nothing but numbers.
+"""Reading of observations from a file: columns are chosen, and must hold numbers.
 
-Whatever is wrong is said in one sentence, in which rows are counted as the file counts them.
+Every error is one sentence, with rows numbered as in the file.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from bayesgmm.cli.tables import Table, read_table
 if TYPE_CHECKING:
     from bayesgmm.data.observations import Observations
 
-_SHOWN = 5  # of the places that are wrong
-_SHORT = 10  # characters of what stands for a missing value
-_LISTED = 20  # of the columns that could have been named
-_COMPARED = 10_000  # columns among which the nearest name is sought
-# what columns must, what is found instead, and the remedy
+_SHOWN = 5  # wrong places in a message
+_SHORT = 10  # characters of a code for missing values
+_LISTED = 20  # columns in a message
+_COMPARED = 10_000  # columns among which similar names are sought
+# rules: what columns must do, what was found instead, and the remedy
 _DROP = "leave these observations out with --missing drop"
 _GAPS = "have no gaps", "with missing or infinite values", f"correct them, or {_DROP}"
 _INFINITE = "be finite", "with infinite values", "replace what is not known by an empty field"
@@ -56,18 +56,18 @@ _CLUSTERS = re.compile(r"obs|cluster|(p|sd)\[\d+\]|p\[noise\]")  # columns of cl
 
 @dataclass(frozen=True)
 class FileRows:
-    """What is read of a file."""
+    """Columns that were read from a file."""
 
     x: pd.DataFrame  # a column for each feature
-    ids: pd.Series | None = None  # what else names each row of x
-    weight: pd.Series | None = None  # how many observations each row of x stands for
+    ids: pd.Series | None = None  # names of the rows of x
+    weight: pd.Series | None = None  # frequency weights
     error: FloatArray | None = None  # standard deviations of the errors in x
-    lower: FloatArray | None = None  # ends of the intervals in which values lie that x does not hold
+    lower: FloatArray | None = None  # ends of the intervals for values that are missing in x
     upper: FloatArray | None = None
 
     def observations(self, missing: Missing) -> Observations:
-        """What is fitted."""
-        from bayesgmm.data.observations import Observations  # which takes its time
+        """The observations to fit."""
+        from bayesgmm.data.observations import Observations  # slow
 
         known = {"weight": self.weight, "error": self.error, "lower": self.lower, "upper": self.upper}
         return Observations(self.x, **known, missing=missing)
@@ -88,17 +88,17 @@ def read_observations(
     text: TextOptions = TextOptions(),  # noqa: B008
     announce: Tell = silence,
 ) -> FileRows:
-    """The columns to fit, and what names each row; the arguments are the options of :class:`bayesgmm.cli.options.Source`.
+    """Read the columns to fit, and the names of the rows. Arguments are options of :class:`bayesgmm.cli.options.Source`.
 
-    What was assumed of a text, and is not obvious, is said on standard error. Missing and infinite values are refused here
-    unless they are to be dropped or are missing at random, for the file's own count of rows is known here.
+    Assumptions about a text are reported on standard error. Missing and infinite values are refused here, where the file's
+    row numbers are known, unless they are to be dropped or are missing at random.
 
     Raises
     ------
     ValueError, OSError
         One sentence that says what is wrong with which file, and what to do.
     MemoryError
-        If what is read does not fit into memory.
+        If the data do not fit into memory.
     """
     table = read_table(Input(file, announce), format, text, missing_values)
     bounded = bool(lower or upper)
@@ -154,7 +154,7 @@ def read_observations(
         if missing != "drop":
             _refuse(table, errors, without, *_WITHOUT_ERROR)
         unknown |= without
-    if missing == "drop":  # a weight or an error that is missing leaves its row out, as a value does
+    if missing == "drop":  # a missing weight or error leaves its row out, like a missing value
         frame[chosen] = frame[chosen].mask(np.broadcast_to(unknown[:, None], x.shape))
         frame[weights] = frame[weights].fillna(0.0)
     return FileRows(
@@ -178,7 +178,7 @@ def _chosen(table: Table, columns: list[str] | None) -> list[str]:
 
 
 def _beside(table: Table, option: str, name: str | None, chosen: Sequence[str]) -> list[str]:
-    """The column that an option names, if it is given."""
+    """The column that an option names, as a list; empty if the option is not given."""
     if name is None:
         return []
     if name not in set(table.names):
@@ -189,7 +189,7 @@ def _beside(table: Table, option: str, name: str | None, chosen: Sequence[str]) 
 
 
 def _for_each(table: Table, option: str, names: Sequence[str], chosen: Sequence[str]) -> list[str]:
-    """The columns with the errors, or with ends of intervals, of those that are chosen."""
+    """The columns of errors, or of ends of intervals, that belong to the chosen columns."""
     found = [
         column
         for name in names
@@ -210,7 +210,7 @@ def _in_intervals(
     values: tuple[FloatArray, FloatArray, FloatArray],
     missing: Missing,
 ) -> FileRows:
-    """Rows of which values are known, or intervals in which they lie; an end that is not given is infinite."""
+    """Rows of values or intervals. An end that is not given is infinite."""
     (chosen, below, above), (x, low, high) = names, values
     named, size = [*chosen, *below, *above], max(map(len, names))
     x, low, high = (each if each.shape[1] else np.full((len(frame), size), np.nan) for each in (x, low, high))
@@ -232,7 +232,7 @@ def _listed(table: Table) -> str:
 
 
 def _got(table: Table, wrong: Sequence[str]) -> str:
-    """What was got in place of the columns' names, and what may have been meant."""
+    """End of a message about wrong column names: what was given, and the most similar names."""
     if not wrong:
         return "got none"
     lowered = {each.strip().lower(): each for each in table.names[:_COMPARED]}
@@ -258,7 +258,7 @@ def _require_numbers(table: Table, name: str, column: pd.Series) -> None:
 
 
 def _remedy(got: str, share: float) -> str:
-    """What the text in place of a number may be, and the option that says so."""
+    """What a text in place of a number may mean, and the option for it; empty if nothing is likely."""
     text = got.strip()
     if text.startswith(("#", "%", "//", "!")):
         return f"if such lines are comments, say --comment '{text[0]}'; else "
@@ -274,9 +274,9 @@ def _values(frame: pd.DataFrame) -> FloatArray:
 
 
 def _require_parts(table: Table, chosen: Sequence[str], x: FloatArray) -> None:
-    """Refuse rows of which nothing is known, and values that are neither numbers nor missing."""
+    """Refuse infinite values, and rows without a known value."""
     _refuse(table, chosen, np.isinf(x).any(axis=1), *_INFINITE)
-    if len(chosen) > 1:  # of one column they are left out, with a warning
+    if len(chosen) > 1:  # rows of one column are left out, with a warning
         _refuse(table, chosen, np.isnan(x).all(axis=1), *_NOTHING)
 
 

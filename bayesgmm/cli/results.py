@@ -1,4 +1,4 @@
-"""What folders of results hold: draws first, then verdicts, tables, pictures and the report, as far as they can be had."""
+"""Writing of result folders: draws first, then verdict, tables, pictures and report. Parts that fail are left out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from bayesgmm.model.mixture import NOISE
 from bayesgmm.plots.names import drawable, name_axes
 
 _REPORT = "report.html"
-_ROWS = 2**16  # of a table written together
+_ROWS = 2**16  # of a table, written at once
 
 _log = logging.getLogger(__name__)
 
@@ -47,9 +47,9 @@ def write_fit(
     report: bool = True,
     ids: pd.Series | None = None,
 ) -> list[str]:
-    """Beside its draws a fit's verdicts and tables, each observation's clusters, two pictures, and the report.
+    """Write a fit's verdict, tables, cluster probabilities, two pictures and report into the folder with its draws.
 
-    ``ids`` names each row of the data that were given. What could not be written is returned, and why.
+    ``ids`` are names for the rows of the input. Returns a message for each part that could not be written.
     """
     columns = list(map(str, features_of(fitted.tree) if columns is None else columns))
     reading, several = fitted.reading, len(fitted.features) > 1
@@ -64,7 +64,7 @@ def write_fit(
         parts.draw("pairs.png", lambda: plots.plot_pairs(reading), columns, dpi=150)
     else:
         parts.draw("fit.png", lambda: _density(reading, columns[0]), columns, dpi=150)
-    names = [*(["w"] if fitted.k > 1 else []), "mu", *([] if several else ["sigma"])]  # one weight is always 1
+    names = [*(["w"] if fitted.k > 1 else []), "mu", *([] if several else ["sigma"])]  # a single weight is always 1
     names += [NOISE] if reading.draws.noise is not None else []
     parts.draw("trace.png", lambda: az.plot_trace_dist(fitted.tree, var_names=names, backend="matplotlib"), columns)
     if report:
@@ -87,7 +87,7 @@ def write_comparison(
     *,
     ids: pd.Series | None = None,
 ) -> list[str]:
-    """The table over k, its pictures, a folder for each k, and the report; what could not be written is returned."""
+    """Write the table over k, pictures, a folder for each k, and the report. Returns a message for each part left out."""
     names = features_of(next(iter(comparison.fits.values())))
     columns = list(map(str, names if columns is None else columns))
     parts = _Parts(folder)
@@ -117,14 +117,14 @@ def write_comparison(
 
 @dataclass(frozen=True)
 class _Parts:
-    """Parts of a folder of results, each written whole or left out; which have been, and why."""
+    """Writes parts of a folder of results. ``left_out`` has a message for each part that could not be written."""
 
     folder: Path
     left_out: list[str] = field(default_factory=list)
 
     @contextmanager
     def or_left_out(self, name: str) -> Iterator[None]:
-        """Whatever error keeps a part from being written, the others are; of a full disk nothing more is tried."""
+        """Record an error in a part, so that the other parts are still written. A full disk ends the writing."""
         try:
             yield
         except Exception as error:
@@ -136,12 +136,12 @@ class _Parts:
             )
 
     def write(self, name: str, write: Callable[[Path], object]) -> None:
-        """A part, by what writes it into a file."""
+        """Write a part by calling ``write`` with a file."""
         with self.or_left_out(name), whole_file(self.folder / name) as file:
             write(file)
 
     def draw(self, name: str, draw: Callable[[], Any], features: Sequence[Any] = (), **options: Any) -> None:
-        """A picture, in which features may have any name, by what draws it."""
+        """Save the picture that ``draw`` returns. Features may have any name."""
         mpl.use("agg")
         try:
             with self.or_left_out(name), drawable(features), whole_file(self.folder / name) as file:
@@ -155,9 +155,9 @@ def _write_text(file: Path, text: str) -> None:
 
 
 def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], ids: pd.Series | None) -> None:
-    """A row for each observation: its position in the input, its name, data, most probable cluster, probabilities.
+    """Write a row for each observation: position in the input, name, data, most probable cluster (-1: noise), probabilities.
 
-    That of noise is called -1. Where an interval is known, and no value, its ends follow the data.
+    If only an interval is known, the value is empty, and the interval's ends are in columns after the data.
     """
     observed, bounded = reading.observations, reading.observations.bounded
     x = np.where(bounded, np.nan, observed.x)
@@ -190,5 +190,5 @@ def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], ids: p
 
 
 def _unlike(name: str, others: Sequence[str]) -> str:
-    """The name of a column of data, with a mark where another column has it."""
+    """The name of a data column, with a suffix if another column has that name."""
     return _unlike(f"{name} (data)", others) if name in others else name

@@ -108,7 +108,10 @@ def _require_free(out: Path | None, force: bool) -> None:
 
 
 def _mixture(weights: str, means: list[str], sigma: list[str], covariance: list[str], *, given: bool) -> Mixture:
-    """One list of means is of one feature, unless there is one component; several are of a component each."""
+    """The mixture that the options describe.
+
+    A single list of means is for one feature, unless there is one component. Several lists are for one component each.
+    """
     import numpy as np
 
     from bayesgmm.model.mixture import Mixture

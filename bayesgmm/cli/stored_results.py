@@ -1,4 +1,4 @@
-"""What ``bayesgmm fit`` and ``bayesgmm compare`` wrote, read again as what it was."""
+"""Draws and comparisons in folders of results: writing and reading."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _LOO, _REST = "loo.nc", "comparison.json"
 
 
 def read_results(place: str | Path) -> xr.DataTree | Comparison:
-    """The fit, the posterior of k or the comparison in a folder of results, or the tree in a NetCDF file.
+    """Read the fit, posterior of k or comparison in a folder of results, or the tree in a NetCDF file.
 
-    What is there is refused in one sentence if it is none of these, or not as it was written.
+    Other content, and files that were damaged or changed, are refused.
     """
     folder = Path(place)
     if not folder.exists():
@@ -43,19 +43,19 @@ def read_results(place: str | Path) -> xr.DataTree | Comparison:
 
 
 def keep_draws(tree: xr.DataTree, folder: Path) -> None:
-    """The posterior, before it is judged, so that it is kept whatever happens then."""
-    # through memory: of a full disk HDF5 would print its own tracebacks
+    """Write the posterior before it is judged, so that no later error loses it."""
+    # through memory, because HDF5 prints its own tracebacks if the disk is full
     with whole_file(folder / POSTERIOR) as file, tree.to_netcdf(engine="h5netcdf") as content, file.open("wb") as opened:
         opened.write(content)
     (folder / VERDICT).write_text("not judged: the run ended before the fit was judged\n", encoding="utf-8")
 
 
 def write_comparison_parts(comparison: Comparison, folder: Path) -> None:
-    """LOO, table and settings of a comparison, beside which the fits are kept as k*/posterior.nc."""
+    """Write LOO, table and settings of a comparison. The fits are in k*/posterior.nc."""
     groups = {f"k{k}": _loo_as_dataset(elpd) for k, elpd in comparison.loo.items()}
     (folder / _LOO).write_bytes(bytes(xr.DataTree.from_dict(groups).to_netcdf(engine="h5netcdf")))
     probabilities = {str(k): float(p) for k, p in comparison.prior_k.items()}
-    table = comparison.table.to_dict("list")  # to the last digit, which a CSV file would not keep
+    table = comparison.table.to_dict("list")  # keeps all digits, unlike a CSV file
     rest = {"seed": comparison.seed, "prior_k": probabilities, "k": list(map(int, comparison.fits)), "table": table}
     rest["unfinished"] = list(comparison.unfinished)
     (folder / _REST).write_text(json.dumps(rest, indent=1) + "\n", encoding="utf-8")
@@ -71,11 +71,11 @@ def _read_tree(file: Path) -> xr.DataTree:
 
 
 def _read_netcdf(file: Path) -> xr.DataTree:
-    require_undamaged(file)  # before HDF5 opens it, which may not return from what is damaged
+    require_undamaged(file)  # first, because HDF5 may hang on a damaged file
     try:
         with xr.open_datatree(file, engine="h5netcdf") as stored:
             return stored.load()
-    except Exception as error:  # whatever h5py makes of it
+    except Exception as error:  # h5py raises errors of many types
         raise ValueError(f"{file} must be a tree in NetCDF, got something that cannot be read: {_first(error)}") from None
 
 
@@ -112,7 +112,7 @@ def _changed(place: Path, got: str) -> ValueError:
 
 
 def _loo_as_dataset(elpd: Any) -> xr.Dataset:
-    """What LOO found: arrays over the observations as variables, numbers as attributes."""
+    """A LOO result as a dataset: arrays over the observations as variables, numbers as attributes."""
     values = {name: value for name, value in vars(elpd).items() if value is not None}
     arrays = {name: value for name, value in values.items() if isinstance(value, xr.DataArray)}
     lists = {name: ("chosen", value) for name, value in values.items() if isinstance(value, np.ndarray)}

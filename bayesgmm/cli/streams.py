@@ -1,4 +1,4 @@
-"""Standard streams that never fail: what cannot be printed costs no results and traces nothing back."""
+"""Standard streams that never fail. Text that cannot be printed raises no error, so no results are lost."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 from typing import Any, TextIO
 
 _ESCAPED = "bayesgmm-escaped"
-_BYTES = range(0xDC80, 0xDD00)  # how Python writes bytes of a command line that are no text
+_BYTES = range(0xDC80, 0xDD00)  # Python's surrogates for undecodable bytes of a command line
 
 
 class _Stream(io.FileIO):
-    """A descriptor that takes everything, and after its first error keeps nothing."""
+    """A descriptor that accepts all output, and discards it after the first error."""
 
     error: OSError | None = None
 
@@ -30,9 +30,9 @@ class _Stream(io.FileIO):
 
 
 def make_safe() -> None:
-    """Open streams that are closed, and have both outputs take any text, whatever becomes of it.
+    """Open standard streams that are closed, and make both outputs accept any text.
 
-    A closed descriptor would be given to the next file that is opened, and messages be written into that.
+    Otherwise the next file to be opened would get a closed stream's descriptor, and messages would be written into it.
     """
     codecs.register_error(_ESCAPED, _escaped)
     while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
@@ -45,7 +45,7 @@ def make_safe() -> None:
 
 
 def output_error() -> OSError | None:
-    """Why the answer could not be printed, if it could not."""
+    """The error that kept the answer from being printed; None if there was none."""
     sys.stdout.flush()
     return getattr(sys.stdout.buffer, "error", None)
 
@@ -58,7 +58,7 @@ def _made_safe(stream: TextIO | None, original: TextIO | None, number: int) -> T
 
 
 def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
-    """In place of what an encoding lacks, an escape that JSON and Python read alike; bytes as they came."""
+    """Replace characters that the encoding lacks by escapes that JSON and Python read. Undecodable bytes are kept."""
     assert isinstance(error, UnicodeEncodeError)
     parts = b""
     for each in error.object[error.start : error.end]:

@@ -32,25 +32,25 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class Table:
-    """What a file holds."""
+    """A table in a file."""
 
-    name: str  # what to call the file
-    names: Sequence[str]  # of its columns
-    columns: Columns  # the columns of some names; of others, text as it stands there
-    place: Callable[[int], str]  # what the file calls its row 0, 1, ...
-    only: str | None  # the column, or group of columns, that is meant if none is named
+    name: str  # name of the file in messages
+    names: Sequence[str]  # names of the columns
+    columns: Columns  # reads columns: the first names for numbers, the second for text as it stands
+    place: Callable[[int], str]  # description of row 0, 1, ... in messages
+    only: str | None  # the column, or group of columns, to use if none is named
     groups: Mapping[str, list[str]] = field(default_factory=dict)  # names that stand for several columns
 
 
 def read_table(source: Input, format: Format | None, text: TextOptions, missing_values: Sequence[str]) -> Table:
-    """What a file holds, of which only as much is read yet as tells its columns."""
+    """The table in a file. Only the layout of a text is read at once, its columns later."""
     source.require_there()
     kind = format or _kind_of(source)
     return _BINARY[kind](source) if kind in _BINARY else _read_text(source, kind, text, missing_values)
 
 
 def _kind_of(source: Input) -> str:
-    """By the ending; of what is no text, whatever it is called, by the first bytes."""
+    """Format of a source, by its extension, unless its first bytes are those of a binary format."""
     kind = "text" if source.is_stream else ENDINGS.get(source.ending)
     if kind not in _BINARY:
         with _understood(source, "text"), source.opened() as file:
@@ -87,7 +87,7 @@ def _read_text(source: Input, kind: str, options: TextOptions, missing_values: S
 def _numbers(
     text: Text, names: Sequence[str], options: TextOptions, missing_values: Sequence[str]
 ) -> tuple[dict[str, pd.Series], list[str]]:
-    """Columns of a text, as numbers where that is what they are; and how those are written, if not as usual."""
+    """Columns of a text, as numbers where possible, and descriptions of styles that differ from Python's notation."""
     read: dict[str, pd.Series] = {}
     unusual = text.layout.commas or options.decimal is not None or options.thousands is not None
     if not unusual:
@@ -123,7 +123,7 @@ def _unclear(text: Text, name: str, column: pd.Series, numeral: str) -> str:
 
 @contextmanager
 def _understood(source: Input, kind: str, text: Text | None = None) -> Iterator[None]:
-    """Other libraries' errors on what is no table, as sentences."""
+    """Replace other libraries' errors about unreadable tables by one-sentence errors."""
     broken = f"{source.name} cannot be read as {'text' if kind == 'text' else kind.upper()}"
     try:
         yield
@@ -147,14 +147,14 @@ def _read_parquet(source: Input) -> Table:
         raise ValueError(
             f"{name} cannot be read without pyarrow; install it (pip install pyarrow, or bayesgmm with its extra parquet)"
         ) from None
-    except (ValueError, OSError) as error:  # pyarrow's own errors are of these kinds
+    except (ValueError, OSError) as error:  # base classes of pyarrow's errors
         raise ValueError(f"{name} cannot be read as Parquet: {_first_sentence(error)}") from None
     frame.columns = frame.columns.map(str)
     return Table(name, list(frame.columns), _picked_from(frame), lambda row: f"row {row + 1}", _only(frame))
 
 
 def _read_netcdf(source: Input) -> Table:
-    """Variables of one dimension are columns; of two, columns along the second, called by its labels."""
+    """Variables with one dimension are columns. Those with two give a column for each label of the second dimension."""
     name = source.name
     try:
         with xr.open_dataset(_binary_source(source)) as opened:

@@ -1,4 +1,4 @@
-"""Columns of a text whose layout is known: only those that are asked for, read by pandas part by part."""
+"""Reading of selected columns from a text of known layout, by pandas and in parts."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from bayesgmm.cli.layout import FALLBACK, IN_FALLBACK, WHITESPACE, Layout, field
 type Kind = Literal["numbers", "text", "as it stands"]
 _CELLS = 2**23  # read together
 _CHARACTERS = 2**18  # decoded together
-_COPIES = 3  # of the numbers, on their way to a fit
-_TOLD = 2**24  # lines from which on is told how many there were so far, and again at each doubling
+_COPIES = 3  # of the numbers in memory before a fit
+_TOLD = 2**24  # lines after which progress is first reported; then at each doubling
 
 
 @dataclass
 class Text:
-    """A text and its layout, which is mended if a later part of the text is in another encoding."""
+    """A text and its layout. The encoding is corrected if a later part of the text is not in UTF-8."""
 
     source: Input
     layout: Layout
 
     def columns(self, names: Sequence[str], kind: Kind = "numbers") -> dict[str, pd.Series]:
-        """Columns by name: as numbers where pandas finds nothing else; as text; or as it stands, with nothing missing."""
+        """Columns by name: numbers where pandas finds nothing else, text, or text as it stands (no missing values)."""
         try:
             return self._columns(names, kind)
         except UnicodeDecodeError:
@@ -43,11 +43,11 @@ class Text:
             return self._columns(names, kind)
 
     def place(self, row: int) -> str:
-        """The line of a row, as editors count; if fields go over several lines, the row."""
+        """Line number of a row, or the row's number if fields span several lines."""
         return f"line {self._lines[row]}" if row < len(self._lines) == self._n else f"row {row + 1}"
 
     def too_long(self) -> str:
-        """Which line has more fields than the header line; nothing if none has."""
+        """Message about the first line with more fields than the header line; empty if there is none."""
         with self._opened() as text:
             for number, line in enumerate(text, self.layout.begin + 1):
                 fields = 0 if self._is_comment(line) else sum(map(len, fields_of([line], self.layout.separator)))
@@ -74,9 +74,9 @@ class Text:
         return {name: frame[position] for name, position in zip(names, positions, strict=True)}
 
     def _parts(self, positions: Sequence[int], kind: Kind) -> Iterator[pd.DataFrame]:
-        beyond = self.layout.width  # the field behind the last one, which must be empty
+        beyond = self.layout.width  # an extra field, which must be empty
         with self._opened() as text, warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than the header line names
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # about extra fields
             try:
                 reader = pd.read_csv(
                     cast(IO[str], _Pieces(self._data(text))),
@@ -88,7 +88,7 @@ class Text:
                     na_filter=kind != "as it stands",
                     index_col=False,
                     skipinitialspace=True,
-                    skip_blank_lines=self.layout.width > 1,  # of one column a blank line is an observation that is missing
+                    skip_blank_lines=self.layout.width > 1,  # in one column, they are missing values
                     low_memory=False,
                     chunksize=max(1, _CELLS // self.layout.width),
                 )
@@ -103,7 +103,7 @@ class Text:
 
     @contextmanager
     def _opened(self) -> Iterator[IO[str]]:
-        """The text behind its header line."""
+        """Open the text after its header line."""
         encoding = self.layout.encoding
         errors = "replace" if encoding == FALLBACK else "strict"
         with self.source.opened() as file, io.TextIOWrapper(file, encoding, errors) as text:
@@ -112,8 +112,8 @@ class Text:
             yield text
 
     def _data(self, text: IO[str]) -> Iterator[str]:
-        """The text without comments, and without what is blank at its end."""
-        # a header line of one field more than there should be, for pandas to find fields that should not be there
+        """The text without comments, and without blank lines at its end."""
+        # a header line with an extra field, so that pandas reports lines with too many fields
         separator = " " if self.layout.separator == WHITESPACE else self.layout.separator
         yield separator.join(map(str, range(self.layout.width + 1))) + "\n"
         held: list[str] = []
@@ -141,7 +141,7 @@ class Text:
 
     @cached_property
     def _lines(self) -> np.ndarray:
-        """The line of each row, counted as pandas counts rows."""
+        """Line number of each row, with rows counted as pandas counts them."""
         with self._opened() as text:
             found = [
                 (number, line.strip(self._blank) != "")
@@ -154,7 +154,7 @@ class Text:
 
 
 class _Pieces:
-    """What pandas reads of: pieces of text, none of them empty before the end."""
+    """File-like object for pandas, which takes an empty piece of text for the end."""
 
     def __init__(self, pieces: Iterator[str]) -> None:
         self._pieces = (each for each in pieces if each)
