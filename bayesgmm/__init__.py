@@ -7,17 +7,17 @@
 (True, True)
 
 The model
-    z_i ~ Categorical(w), x_i | z_i = k ~ Normal(mu_k, Sigma_k), marginalised over z. :class:`Mixture` is it with known
-    parameters. :func:`build_model` states it in PyMC with a prior (:mod:`bayesgmm.priors`), and :func:`prior_predictive`
-    draws from that.
+    z_i ~ Categorical(w), x_i | z_i = k ~ Normal(mu_k, Sigma_k), marginalised over z. :class:`Mixture` holds known
+    parameters. :func:`build_model` is the model in PyMC with a prior (:mod:`bayesgmm.priors`), and :func:`prior_predictive`
+    draws from the prior.
 Fitting
-    :func:`fit_em` for the point estimate; :func:`fit` for the posterior by NUTS, Gibbs sampling or ADVI; :func:`compare` for
-    several numbers of components; :func:`posterior_k` for the posterior of that number. :class:`BayesianGMM` is a
-    scikit-learn estimator.
+    :func:`fit_em` for the point estimate; :func:`fit` for the posterior by NUTS, Gibbs sampling, Laplace's approximation or
+    ADVI; :func:`compare` for several numbers of components; :func:`posterior_k` for the posterior of that number.
+    :class:`BayesianGMM` is a scikit-learn estimator.
 Before fitting
     :class:`Observations` are rows with weights, labels, missing values, measurement errors or intervals. Every function that
-    takes data takes them. :func:`impute` estimates the values behind them. Components can shrink onto ties in rounded
-    data: :func:`fit` then treats values as rounded, :func:`rounded` does so on request, and :func:`jitter` spreads them.
+    takes data takes them. :func:`impute` estimates the true values. Components can shrink onto ties in rounded data:
+    :func:`fit` then treats values as rounded, :func:`rounded` does so on request, and :func:`jitter` spreads them.
 Can it be trusted?
     :func:`diagnose` judges the draws, :func:`check_against_em` compares them with EM, :func:`label_quality` says whether
     single clusters can be told apart, and :func:`solutions` describes chains that disagree.
@@ -60,7 +60,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'bayesgmm' has no attribute {name!r}")
     import numpy as np
 
-    with np.errstate(under="ignore"):  # libraries, too, underflow when they are imported
+    with np.errstate(under="ignore"):  # some libraries underflow during import
         globals()[name] = value = _import(name)
     return value
 

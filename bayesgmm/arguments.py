@@ -1,7 +1,7 @@
-"""Argument rules: what counts as a number of components, as a choice, as a file; and the types that arguments have.
+"""Checks and types of arguments.
 
-Every public function reads its arguments through these functions, so a wrong argument gets the same sentence everywhere:
-the argument, the rule, what was got, and the remedy.
+Every public function reads its arguments through these functions, so messages about a wrong argument are the same
+everywhere: argument, rule, value, remedy.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from bayesgmm.choices import Missing as Missing
 from bayesgmm.choices import Scale as Scale
 from bayesgmm.words import Words, about
 
-type Noise = bool | float | ArrayLike  # whether observations may be noise; the log density of those that are
+type Noise = bool | float | ArrayLike  # whether observations may be noise, or the log density of noise
 type Rounding = Literal["auto"] | ArrayLike | None  # the step to which values are rounded
 FloatArray = NDArray[np.float64]
 
 
 class Traits(NamedTuple):
-    """What a covariance structure is made of: all code that asks about structures asks this."""
+    """Properties of a covariance structure, for all code that depends on it."""
 
-    shared: bool  # whether one covariance serves all components
+    shared: bool  # whether all components share one covariance
     matrix: bool  # whether features are correlated within a component
-    per_feature: bool  # whether each feature has a variance of its own
-    words: str  # how components of several features are spread
+    per_feature: bool  # whether each feature has a separate variance
+    words: str  # description, for several features
 
 
 TRAITS: dict[str, Traits] = {
@@ -43,7 +43,7 @@ TRAITS: dict[str, Traits] = {
     "diag": Traits(False, False, True, "each with independent features"),
     "spherical": Traits(False, False, False, "each with independent features of one variance"),
 }
-_LONGEST = 80  # letters of a value that a sentence repeats
+_LONGEST = 80  # characters of a value in a message
 _LARGEST = 2**63 - 1  # integer
 
 
@@ -54,13 +54,13 @@ def read_count(value: Any, name: str, *, minimum: int = 1) -> int:
         raise TypeError(about(name, f"must be an integer of at least {minimum}, got {got}"))
     if value < minimum:
         raise ValueError(about(name, f"must be an integer of at least {minimum}, got {value}"))
-    if int(value) > _LARGEST:  # neither compiled code nor a file takes it
+    if int(value) > _LARGEST:  # too large for compiled code and for files
         raise ValueError(about(name, f"must be an integer below 2**63, got {value}"))
     return int(value)
 
 
 def read_choice(value: Any, choices: Any, name: str) -> str:
-    """Check a value that must be one of a few words: a sequence of them, or a ``Literal`` type."""
+    """Check a value that must be one of ``choices``, a sequence of words or a ``Literal`` type."""
     choices = get_args(choices) or choices
     if not isinstance(value, str) or value not in choices:
         raise ValueError(about(name, f"must be one of {', '.join(map(repr, choices))}, got {_shown(value)}"))
@@ -112,7 +112,7 @@ def read_seed(random_seed: int | np.random.Generator | None) -> int:
 
 
 def require_memory(n_bytes: int, what: str, remedy: str) -> None:
-    """Refuse, before anything is allocated, what would not fit into the memory that is free."""
+    """Raise an error, before the allocation, if ``n_bytes`` exceed the available memory."""
     available = psutil.virtual_memory().available
     if n_bytes > available:
         size = f"{what} would take {n_bytes / 1e9:.1f} GB, more than the {available / 1e9:.1f} GB available; "
@@ -120,16 +120,16 @@ def require_memory(n_bytes: int, what: str, remedy: str) -> None:
 
 
 def spoken(name: Any) -> str:
-    """A column's name in a sentence; an empty one in quotation marks."""
+    """A column's name for a sentence, in quotation marks if it is blank."""
     return str(name) if str(name).strip() else f'"{name}"'
 
 
 def named(feature: Any) -> str:
-    """What to call a feature in a sentence: by its name, or by its number."""
+    """A feature's name for a sentence; a number becomes "column" with the number."""
     return f"column {feature}" if isinstance(feature, numbers.Integral) else str(feature)
 
 
 def _shown(value: Any) -> str:
-    """A value in a line."""
+    """A value in one line, shortened if it is long."""
     words = " ".join(repr(value).split())
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."

@@ -1,4 +1,4 @@
-"""What arguments choose among; apart from :mod:`.arguments`, because the help of a command does not wait for NumPy."""
+"""Choices for arguments. They are not in :mod:`.arguments`, so that the help of commands does not import NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The posterior of the number of components; :func:`posterior_k` is the door."""
+"""The posterior of the number of components, by :func:`posterior_k`."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ from bayesgmm.words import Argument, Words, about
 
 Weights = Literal["static", "dynamic"]
 
-_LONGER = 4  # times as many sweeps, if the draws do not suffice
-_AFFORDABLE = 5e9  # values that all these sweeps look at, which takes a minute or so
-_FEWEST = 1_000  # draws of all chains, by which it can be told whether they do
+_LONGER = 4  # times as many sweeps in a second run
+_AFFORDABLE = 5e9  # operations of a second run, which take about a minute
+_FEWEST = 1_000  # draws of all chains from which convergence can be judged
 _LEAST_SWEEPS = 1_000  # before the first draw
 
 
@@ -156,8 +156,8 @@ def posterior_k(
     Raises
     ------
     ValueError, TypeError
-        For arguments that break a rule, among them a prior on k whose probabilities do not add to one; the message names it.
-        Also if so many observations are equal that the posterior of the largest k is improper.
+        For arguments that break a rule, such as probabilities of k that do not add to one; the message names the rule. Also
+        if so many observations are equal that the posterior of the largest k is improper.
     MemoryError
         If the draws would not fit into memory.
 
@@ -253,7 +253,7 @@ def posterior_k(
 def _sampled(
     own: LogPosterior, tables: NumberTables, points: FloatArray, settings: GibbsSettings, longer: int | None, phases: Phases
 ) -> tuple[Telescoped, int]:
-    """Draws, and how many sweeps are between two of them: more where the first do not suffice, if that can be afforded."""
+    """Draws, and their thinning. If the draws do not suffice, a second run with more sweeps replaces them if affordable."""
     sampled = sample_telescoping(own, tables, points, settings, phases)
     can_tell = settings.chains > 1 and settings.chains * settings.draws >= _FEWEST and not sampled.interrupted
     trouble = _trouble(convergence_of(sampled), settings.chains) if longer is not None and can_tell else ""
@@ -270,7 +270,7 @@ def _sampled(
 
 
 def _verdict(tree: xr.DataTree, sampled: Telescoped, refused: Words | None, of_strays: list[str]) -> str:
-    """The answer in a sentence, after warnings of what keeps it from being relied on."""
+    """The answer in a sentence. Warns first if it cannot be relied on."""
     convergence = convergence_of(sampled)
     trouble = _trouble(convergence, sampled.draws.n_components.shape[0])
     longer = Words("; raise ", Argument("draws"), ", ", Argument("thin"), " or ", Argument("tune"))
@@ -286,7 +286,7 @@ def _verdict(tree: xr.DataTree, sampled: Telescoped, refused: Words | None, of_s
 
 
 def _read_alpha(alpha: float | None, prior: Prior | None) -> float:
-    """The concentration asked for: by the argument, by the prior, or by both alike."""
+    """The concentration, from the argument or from the prior. If both give one, they must be equal."""
     by_prior = 1.0 if prior is None else prior.alpha
     if alpha is None:
         return by_prior
@@ -300,7 +300,7 @@ def _read_alpha(alpha: float | None, prior: Prior | None) -> float:
 
 
 def _trouble(convergence: pd.DataFrame, n_chains: int) -> str:
-    """Why the draws do not suffice, if they do not."""
+    """Why the draws do not suffice; empty if they do."""
     if not len(convergence):
         return ""
     r_hat, ess = convergence["r_hat"], convergence["ess_bulk"]

@@ -1,14 +1,14 @@
-"""How many digits of a number are printed: as many as its spread leaves."""
+"""Rounding of printed numbers by their spread."""
 
 from __future__ import annotations
 
 import math
 
-_MOST = 16  # that a float has
+_MOST = 16  # significant digits of a float
 
 
 def with_digits(value: float, spread: float, least: int = 4) -> str:
-    """A number down to the second digit of its spread, and with so many significant digits at least.
+    """A number rounded to the second digit of its spread, but with at least ``least`` significant digits.
 
     Examples
     --------

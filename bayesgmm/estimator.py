@@ -1,4 +1,4 @@
-"""The scikit-learn face of the package: a posterior fitted by ``fit`` and asked by ``predict``, ``score`` and ``sample``."""
+"""The scikit-learn estimator: ``fit`` samples the posterior; ``predict``, ``score`` and ``sample`` use its draws."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     r"""Bayesian Gaussian mixture as a scikit-learn estimator.
 
     Its answers are averages over the posterior: ``score_samples`` is the log of the posterior predictive density,
-    ``predict_proba`` the posterior probability of each component. ``posterior_`` is the tree of :func:`bayesgmm.fit`, which
-    every function of this package takes.
+    ``predict_proba`` the posterior probability of each component. ``posterior_`` is the tree of :func:`bayesgmm.fit`, for
+    the other functions of this package.
 
     Parameters
     ----------
@@ -119,15 +119,15 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         :func:`bayesgmm.label_quality` does not trust the labels, averages for single components mean little; densities and
         scores are not affected.
     precisions_, precisions_cholesky_ : array
-        The inverse of ``covariances_``, in the same shape, and its factors: U with U U' the precision, upper triangular, or
-        for "diag" and "spherical" the roots of the precisions.
+        Inverses of ``covariances_``, in the same shape, and their Cholesky factors: upper triangular U with precision U U'.
+        For "diag" and "spherical" these are the square roots of the precisions.
     lower_bound_ : float
         The largest log-likelihood that EM reached, divided by the number of observations. Like ``n_iter_``, ``bic`` and
         ``aic`` it belongs to the EM estimate that is stored with the posterior.
     n_iter_ : int
         The number of iterations that EM took.
     n_components_ : int
-        K.
+        Number of components, K.
     converged_ : bool
         Whether the draws have converged, by :func:`bayesgmm.diagnose`.
     comparison_ : Comparison or None
@@ -206,7 +206,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         Parameters
         ----------
         X : (n, D) array-like, or Observations
-            One row for each observation; ``predict`` and the others take the same.
+            One row for each observation. The other methods take the same types.
         y : ignored
         sample_weight : (n,) array-like, optional
             Frequency weights, as in :func:`bayesgmm.fit`.
@@ -260,11 +260,11 @@ class BayesianGMM(DensityMixin, BaseEstimator):
             self.comparison_ = self.selection_ = None
             with warnings.catch_warnings():
                 for category in (ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning):
-                    warnings.simplefilter("ignore", category)  # whose texts hold numbers
+                    warnings.simplefilter("ignore", category)  # their texts hold numbers; _warn replaces them
                 reading = judged_fit(data, ks[0], method=self.method, **settings)
             self.posterior_, diagnosis = reading.tree, reading.ask(diagnosis_of)
         self.converged_, self._counted = diagnosis.converged, data.total
-        self._scanned = X if isinstance(data, Scan) else None  # in memory the tree has them
+        self._scanned = X if isinstance(data, Scan) else None  # the tree holds rows that are in memory
         self._warn(diagnosis)
         self._set_means()
         if self.posterior_.attrs["interrupted"] or (self.comparison_ is not None and self.comparison_.unfinished):
@@ -286,7 +286,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Most probable component of each observation by ``predict_proba``, (n,); -1 if noise is more probable.
 
-        For a Dask collection it is a lazy Dask array, as are ``predict_proba`` and ``score_samples``.
+        For a Dask collection ``predict``, ``predict_proba`` and ``score_samples`` return lazy Dask arrays.
         """
         columns = self._lazy_columns(X)
         if columns is not None:
@@ -323,7 +323,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return float(self.score_samples(X).mean())
 
     def sample(self, n_samples: int = 1) -> tuple[FloatArray, NDArray[np.int64]]:
-        """Draw from the posterior predictive distribution: every observation uses its own posterior draw; none is noise.
+        """Draw from the posterior predictive distribution, without noise. Each observation uses a random posterior draw.
 
         Parameters
         ----------
@@ -333,7 +333,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         -------
         X : (n_samples, D) array
         labels : (n_samples,) array of int
-            The component each came from.
+            Component of each observation.
         """
         check_is_fitted(self)
         n = read_count(n_samples, "n_samples")
@@ -358,13 +358,13 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     def aic(self, X: Any) -> float:
         """Akaike information criterion on X, of the EM estimate stored with the posterior; lower is better.
 
-        It penalises the maximum of the likelihood, as ``bic`` does, with the same reservations.
+        The remarks on :meth:`bic` apply.
         """
         _, log_likelihood, parameters = self._at_em(X)
         return -2 * log_likelihood + 2 * parameters
 
     def _at_em(self, X: Any) -> tuple[int, float, int]:
-        """Observations, their log-likelihood under EM's estimate, and its free parameters."""
+        """Number of observations, log-likelihood at EM's estimate, and number of free parameters."""
         points = self._read(X)
         mixture, _ = read_em(self.posterior_)
         return (
@@ -378,7 +378,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return responsibilities(self.posterior_, points)
 
     def _lazy_columns(self, X: Any) -> Any:
-        """Membership probabilities of a Dask collection, as :class:`bayesgmm.analysis.in_parts.OfRows` has them."""
+        """Columns of :class:`bayesgmm.analysis.in_parts.OfRows` for a Dask collection; None for other data."""
         if not is_dask(X):
             return None
         scan, reading = self._read(X), Reading(self.posterior_)
@@ -386,7 +386,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return lazily(scan, work, work.width, float)
 
     def _read_noise(self) -> bool | float:
-        """What the parameter says."""
+        """The parameter ``noise``, checked."""
         if isinstance(self.noise, bool | np.bool_):
             return bool(self.noise)
         if not isinstance(self.noise, numbers.Real) or not np.isfinite(float(self.noise)):
@@ -394,7 +394,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return float(self.noise)
 
     def _read_fitted(self, X: Any, sample_weight: Any) -> Observations | Scan:
-        """The rows to be fitted, whose features are noted."""
+        """Read the rows to fit, and set ``n_features_in_`` and ``feature_names_in_``."""
         scan = scan_of(X, sample_weight=sample_weight)
         if scan is not None:
             self.__dict__.pop("feature_names_in_", None)
@@ -413,7 +413,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return Observations.made(read.x, read.known, read.kept, None if names is None else tuple(map(str, names)))
 
     def _read(self, X: Any) -> Any:
-        """Points with the features of the tree's data: Observations, or a Scan of those that are read in parts."""
+        """Points with the features of the tree's data: Observations, or a Scan if they are read in parts."""
         check_is_fitted(self)
         scan = scan_of(X)
         if scan is not None:
@@ -455,7 +455,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _warn(self, diagnosis: Diagnosis) -> None:
-        """Say by kind what keeps the draws from being used, in texts that are the same in every fit."""
+        """Warn of findings by their kind, in texts that are the same for every fit."""
         kinds = {each.kind for each in diagnosis.findings if each.kind not in USABLE}
         for kind in sorted(kinds):
             category = ApproximationWarning if kind == "k_hat" else ConvergenceWarning
@@ -473,7 +473,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
                 ConvergenceWarning,
             )
         others = () if self.comparison_ is None else self.comparison_.diagnoses.values()
-        of_draws = self.criterion in ("loo", "evidence")  # the others are of EM's estimates
+        of_draws = self.criterion in ("loo", "evidence")  # the other criteria use EM's estimates
         if of_draws and not all(each.converged for each in others if each is not diagnosis):
             warn(
                 "some candidates have not converged, so that the choice of n_components is provisional; raise draws, or "
@@ -494,7 +494,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         variances = np.diagonal(matrices, axis1=1, axis2=2)
         of_components = matrices if traits.matrix else (variances if traits.per_feature else variances[:, 0]).copy()
         self.covariances_ = of_components[0] if traits.shared else of_components
-        # upper triangular U with U U' the inverse of each covariance matrix; of variances, the roots of their inverses
+        # as in scikit-learn: upper triangular U with precision U U', or square roots of precisions
         if traits.matrix:
             factors = np.linalg.inv(np.linalg.cholesky(self.covariances_)).swapaxes(-1, -2)
             self.precisions_cholesky_, self.precisions_ = factors, factors @ factors.swapaxes(-1, -2)
@@ -507,7 +507,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
 
 
 def _scores(tree: xr.DataTree, rows: Observations) -> FloatArray:
-    """Log predictive densities of a block of rows; NaN of those that are left out."""
+    """Log predictive densities of a block of rows; NaN for rows that are left out."""
     result = np.full(len(rows) if rows.kept is None else len(rows.kept), np.nan)
     if len(rows):
         points, _ = read_points(Reading(tree), Observations.made(rows.x), "X")

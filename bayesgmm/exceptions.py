@@ -3,16 +3,16 @@
 import warnings
 from pathlib import Path
 
-PACKAGE = (str(Path(__file__).parent),)  # whose own frames a warning passes over: it names the line of its user
+PACKAGE = (str(Path(__file__).parent),)  # warnings skip these frames, and name the user's line
 
 
 def warn(text: str, category: type[Warning]) -> None:
-    """Warn of the line outside the package that asked."""
+    """Warn, naming the line outside the package that made the call."""
     warnings.warn(text, category, skip_file_prefixes=PACKAGE)
 
 
 class CollapsedComponentWarning(UserWarning):
-    """The best EM solution has collapsed: the variance of a component is at its lower limit, ``variance_floor``."""
+    """The best EM solution has collapsed: a component has its variance at ``variance_floor``, or holds no observation."""
 
 
 class DataWarning(UserWarning):

@@ -1,8 +1,8 @@
-"""Families of the components' distributions, and all that depends on which of them it is.
+"""Families of the components' distributions, Gaussian and Student's t, and everything that differs between them.
 
-A t distribution has degrees of freedom nu beside its mean and covariance, one of each component. A Gaussian has none: where
-an array holds them, its own is empty. How observations of either are summed is in :mod:`bayesgmm.kernels`; how PyMC states
-them, in :mod:`bayesgmm.model.pymc_rows`.
+Each component of a t mixture has degrees of freedom nu, beside its mean and covariance. Gaussians have none, and an array of
+their nu is empty. The sums over observations are in :mod:`bayesgmm.kernels`, the PyMC models in
+:mod:`bayesgmm.model.pymc_rows`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bayesgmm.kernels.student import EXPECTED, LEAST, PRIOR, Student
 
 
 class Family(Protocol):
-    """What the rest of the package asks of a family."""
+    """Interface of a family for the rest of the package."""
 
     name: FamilyName
     adjective: str
@@ -31,29 +31,29 @@ class Family(Protocol):
     """How many times as long a sweep of Gibbs sampling takes as with Gaussians."""
 
     def n_nu(self, k: int) -> int:
-        """Degrees of freedom of K components: how many numbers these are."""
+        """Number of degrees-of-freedom parameters of K components."""
         ...
 
     def expected_nu(self, k: int) -> FloatArray:
-        """Those of K components of which nothing is known, (K,) or (0,)."""
+        """Degrees of freedom to start from for K components, (K,) or (0,)."""
         ...
 
     def draw_nu(self, k: int, draws: int, rng: np.random.Generator) -> FloatArray | None:
-        """Those of K components drawn from the prior, (S, K)."""
+        """Draws of the degrees of freedom of K components from the prior, (S, K); None if there are none."""
         ...
 
     def log_normaliser(self, k: int) -> float:
-        """Log of the constant of the prior of those of K components."""
+        """Log normalising constant of the prior on the degrees of freedom of K components."""
         ...
 
     def rows(self, rows: Rows, nu: FloatArray) -> Rows:
-        """Observations as sweeps take them, with the degrees of freedom at which a chain stands."""
+        """Rows for Gibbs sweeps, with the current degrees of freedom of a chain."""
         ...
 
     def cost_of_rest(self, n_other: int) -> float:
-        """The power of eps by which an observation's density falls while all components shrink elsewhere, like eps.
+        """Power of eps with which an observation's density falls, if all components shrink elsewhere in proportion to eps.
 
-        There are so many features in which they do not.
+        ``n_other`` is the number of features in which they do not shrink.
         """
         ...
 
@@ -68,32 +68,32 @@ class Gaussian:
     work = 1
 
     def n_nu(self, k: int) -> int:
-        """None."""
+        """Zero: Gaussians have no degrees of freedom."""
         return 0
 
     def expected_nu(self, k: int) -> FloatArray:
-        """None."""
+        """An empty array: Gaussians have no degrees of freedom."""
         return np.empty(0)
 
     def draw_nu(self, k: int, draws: int, rng: np.random.Generator) -> FloatArray | None:
-        """None."""
+        """None: Gaussians have no degrees of freedom."""
         return None
 
     def log_normaliser(self, k: int) -> float:
-        """Of no prior."""
+        """Zero: there is no prior on degrees of freedom."""
         return 0.0
 
     def rows(self, rows: Rows, nu: FloatArray) -> Rows:
-        """With what allocates them."""
+        """Rows prepared for drawing allocations."""
         return rows.for_allocation()
 
     def cost_of_rest(self, n_other: int) -> float:
-        """Faster than any power."""
+        """Infinite: the density falls faster than any power."""
         return np.inf
 
 
 class T:
-    """Student's t distributions, whose tails let strays be: see :mod:`bayesgmm.kernels.student`."""
+    """Student's t distributions, with heavy tails for outlying observations: see :mod:`bayesgmm.kernels.student`."""
 
     name: FamilyName = "t"
     adjective = "t-distributed"
@@ -102,28 +102,28 @@ class T:
     work = 5
 
     def n_nu(self, k: int) -> int:
-        """One of each component."""
+        """One for each component."""
         return k
 
     def expected_nu(self, k: int) -> FloatArray:
-        """A number between a heavy tail and a Gaussian's."""
+        """A value between heavy tails and a Gaussian, for each component."""
         return np.full(k, EXPECTED)
 
     def draw_nu(self, k: int, draws: int, rng: np.random.Generator) -> FloatArray | None:
-        """By the inverse of its distribution function above its bound."""
+        """Draw from the truncated Gamma prior, by inversion of its distribution function."""
         of_nu = stats.gamma(PRIOR[0], scale=1 / PRIOR[1])
         return np.asarray(of_nu.isf(rng.uniform(size=(draws, k)) * of_nu.sf(LEAST)))
 
     def log_normaliser(self, k: int) -> float:
-        """Of a truncated Gamma distribution."""
+        """Log normalising constant of K truncated Gamma distributions."""
         return k * student.log_normaliser()
 
     def rows(self, rows: Rows, nu: FloatArray) -> Rows:
-        """With nu, and room for the sums by which it is drawn."""
+        """Rows with nu, and with an array for the sums from which nu is drawn."""
         return rows._replace(known=Student(nu, np.zeros((2, len(nu)))))
 
     def cost_of_rest(self, n_other: int) -> float:
-        """By the heaviest tail that there may be."""
+        """Power for the heaviest tail, with nu at its lower bound."""
         return (LEAST + n_other) / 2
 
 
@@ -132,10 +132,10 @@ _FAMILIES: dict[str, Family] = {each.name: each for each in (GAUSSIAN, T_DISTRIB
 
 
 def family_of(name: str) -> Family:
-    """The family that is called so."""
+    """The family with this name."""
     return _FAMILIES[name]
 
 
 def name_of(nu: FloatArray | None) -> FamilyName:
-    """What the family is called whose components have these degrees of freedom, or none."""
+    """Name of the family, from its components' degrees of freedom (None for Gaussians)."""
     return GAUSSIAN.name if nu is None else T_DISTRIBUTED.name

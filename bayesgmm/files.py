@@ -1,4 +1,4 @@
-"""Files that are whole before they have their name; their digests; and how a full disk is recognised."""
+"""Atomic writing of files, digests, and detection of a full disk."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class FullDiskError(OSError):
-    """What had been begun is gone again, or is named."""
+    """The disk is full. Incomplete output has been removed, or the message says where it is."""
 
 
 @contextmanager
 def whole_file(file: Path, *, force: bool = True) -> Iterator[Path]:
-    """A file that takes its name when everything has been written; without ``force`` nothing else may have that."""
+    """Write a temporary file, and rename it to ``file`` when it is complete. Without ``force``, ``file`` must not exist."""
     part = file.with_name(f".part-{token_hex(4)}{file.suffix}")
     try:
         yield part
@@ -29,7 +29,7 @@ def whole_file(file: Path, *, force: bool = True) -> Iterator[Path]:
 
 
 def publish_file(part: Path, file: Path, *, force: bool) -> None:
-    """Give a file its name, which nothing else may have unless it is to be replaced."""
+    """Rename a complete temporary file to ``file``. Without ``force``, ``file`` must not exist."""
     if not force:
         try:
             file.touch(exist_ok=False)
@@ -39,7 +39,7 @@ def publish_file(part: Path, file: Path, *, force: bool) -> None:
 
 
 def is_of_full_disk(error: Exception) -> bool:
-    """Whether the disk, or a quota, is full: as the system says it, or as HDF5 repeats it in errors of its own."""
+    """Whether an error means that the disk or a quota is full. HDF5 only quotes the system's message."""
     named = any(os.strerror(number) in str(error) for number in _FULL)
     return isinstance(error, FullDiskError) or getattr(error, "errno", None) in _FULL or named
 

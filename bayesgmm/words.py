@@ -1,4 +1,4 @@
-"""What is said to users: pieces of text and of arguments, which Python and the shell put into words of their own."""
+"""Messages to users, made of pieces: text, and arguments that Python and the shell write differently."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, init=False)
 class Argument:
-    """An argument of a function, which in the shell is an option; alone, or with the values that it may be given.
+    """An argument of a function, which is an option in the shell, alone or with its possible values.
 
     Examples
     --------
@@ -30,7 +30,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Either:
-    """What is one thing in Python, and another in the shell or nothing there."""
+    """A piece of text that differs between Python and the shell."""
 
     python: str
     shell: str
@@ -44,7 +44,7 @@ EQUALS = Either(" = ", " ")  # between an argument and its value
 
 
 class Words(str):
-    """A sentence in Python's words that remembers the pieces it is made of.
+    """A message for Python that keeps its pieces, so that the shell can write it differently.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class Words(str):
     pieces: tuple[Piece, ...]
 
     def __new__(cls, *pieces: Piece) -> Words:
-        """Put the pieces together; words among them stay what they are made of."""
+        """Join the pieces. Words among them contribute their pieces."""
         flat = [part for each in pieces for part in (each.pieces if isinstance(each, Words) else (each,))]
         words = super().__new__(cls, "".join(map(str, flat)))
         words.pieces = tuple(flat)
@@ -63,25 +63,25 @@ class Words(str):
 
 
 class Sentence:
-    """What has a problem and a remedy."""
+    """Base class of findings, with a problem and a remedy."""
 
     @property
     def sentence(self: Any) -> Words:
-        """Problem and remedy."""
+        """Problem and remedy in one sentence."""
         return Words(self.problem, "; ", self.remedy)
 
 
 def about(argument: str, *pieces: Piece) -> Words:
-    """What is said of an argument, or of what words name, with which the sentence begins."""
+    """A message that begins with an argument, or with Words in its place."""
     return Words(argument if isinstance(argument, Words) else Argument(argument), " ", *pieces)
 
 
 def said(by: object) -> str:
-    """What an error or a warning says, in words if it was made of them; what is neither, as text."""
+    """The text of an error or a warning, as Words if it was made of them. Other objects are converted to text."""
     text = by.args[0] if isinstance(by, BaseException) and len(by.args) == 1 else by
     return text if isinstance(text, Words) else str(by)
 
 
 def joined(parts: Iterable[Piece], between: str = "; ") -> Words:
-    """Several as one, with something between them."""
+    """Join pieces, with ``between`` between them."""
     return Words(*[each for part in parts for each in (between, part)][1:])

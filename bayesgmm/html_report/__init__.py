@@ -1,4 +1,4 @@
-"""A report to hand on: one HTML file with the answer, the pictures behind it, and what to type to get it again.
+"""The report: one HTML file with the answer, the pictures, and the code that reproduces it.
 
 It imports analysis, arguments, comparison, data, digits, em, families, files, model, plots, words.
 """

@@ -1,4 +1,4 @@
-"""What a report is made of, before it has a look: sections of text, tables, pictures, code."""
+"""The content of a report without its appearance: sections of text, tables, pictures, code."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ NONE = "\N{EN DASH}"
 
 
 class Signs(NamedTuple):
-    """What stands before a negative number, and between its thousands."""
+    """Minus sign and thousands separator of printed numbers."""
 
     minus: str = "\N{MINUS SIGN}"
     thousands: str = "\N{NARROW NO-BREAK SPACE}"
 
     def set(self, text: str) -> str:
-        """A number as Python formats it, with these signs."""
+        """Put these signs into a number that Python formatted."""
         return text.replace("-", self.minus).replace(",", self.thousands)
 
 
 TYPESET, PLAIN = Signs(), Signs("-", " ")
-_FEW_DIGITS = 9  # with which a recorded value is shown whole
-Level = Literal["good", "plain", "caution", "bad"]  # plain: what was looked at, without praise or blame
+_FEW_DIGITS = 9  # up to which a recorded value is shown in full
+Level = Literal["good", "plain", "caution", "bad"]  # plain: neutral
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judgement that stands out: its level is said in words too, never by colour alone."""
+    """A highlighted judgement. The text also states its level, never the colour alone."""
 
     level: Level
     title: str
@@ -60,7 +60,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names its rows; ``folded`` ones open on request."""
+    """A table. The first column holds the names of the rows. ``folded`` tables open on request."""
 
     caption: str
     columns: Sequence[str]
@@ -69,7 +69,10 @@ class Table:
     marked: int | None = None  # row that stands out
 
     def parts(self, width: int) -> list[Table]:
-        """The table in parts at most so many characters wide, with about as many columns and the names of the rows each."""
+        """Split the table into parts with about equally many columns, at most ``width`` characters wide if possible.
+
+        Every part repeats the names of the rows.
+        """
         names, *widths = (_GAP + max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True))
         n = len(widths)
         sizes = (-(-n // parts) for parts in range(1, n + 1))
@@ -90,7 +93,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG with what it shows in words, for those who do not see it."""
+    """An SVG picture with its caption."""
 
     name: str
     svg: Markup
@@ -99,14 +102,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Terms:
-    """Words and what they mean."""
+    """Terms and their meanings."""
 
     entries: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Code:
-    """Something to type."""
+    """Code to copy."""
 
     label: str
     text: str
@@ -125,7 +128,7 @@ class Section:
 
 
 def number(value: float, spread: float | None = None, signs: Signs = TYPESET) -> str:
-    """A number with the digits that its spread leaves: two of the spread's own; without a spread four in all."""
+    """A number rounded to two significant digits of its spread, or to four of the number if there is no spread."""
     if not np.isfinite(value):
         return NONE
     scale = abs(value) if spread is None or not np.isfinite(spread) or spread <= 0 else spread
@@ -136,7 +139,7 @@ def number(value: float, spread: float | None = None, signs: Signs = TYPESET) ->
 
 
 def as_recorded(column: FloatArray) -> Callable[[float], str]:
-    """How to show values of a column: with the digits that it has itself; of endless ones four, of value and spread."""
+    """Formatter for values of a column: with its decimals or, if these are too many, four digits of value and spread."""
     column = column[~np.isnan(column)]
     size, spread = float(np.abs(column).max()), float(column.std())
     with np.errstate(over="ignore", invalid="ignore"):
@@ -145,7 +148,7 @@ def as_recorded(column: FloatArray) -> Callable[[float], str]:
     def told(value: float) -> str:
         if np.isnan(value):
             return NONE
-        between = own is not None and abs(round(value, own) - value) > 1e-12 * size  # as a quantile may be
+        between = own is not None and abs(round(value, own) - value) > 1e-12 * size  # for example a quantile
         decimals = max((3 - _exponent(each) for each in (value, spread) if each), default=0)
         if own is not None:
             few = own + _exponent(size) < _FEW_DIGITS
@@ -160,19 +163,19 @@ def _exponent(value: float) -> int:
 
 
 def _set(value: float, decimals: int, largest: float, beyond: float, signs: Signs = TYPESET) -> str:
-    """With so many decimals; as a power of ten where the largest number of its kind is very small or large."""
+    """Format with this many decimals, or in scientific notation if the largest number is very small or large."""
     if largest and not 1e-4 <= largest < beyond:
         return signs.set(f"{value:.{min(max(decimals + _exponent(largest), 1), 15)}e}")
     return signs.set(f"{round(value, decimals):,.{max(decimals, 0)}f}")
 
 
 def count(value: int, signs: Signs = TYPESET) -> str:
-    """An integer with its thousands apart."""
+    """An integer with thousands separators."""
     return signs.set(f"{value:,}")
 
 
 def counted(n: int, weight: FloatArray | None, whole: Whole | None = None, signs: Signs = TYPESET) -> str:
-    """How many observations, and how many they stand for, of how many they are a sample."""
+    """Number of observations in words, with the sum of the weights; of a sample, also the number of all rows."""
     if whole is not None:
         standing_for = "" if whole.total == whole.rows else f", counting as {signs.set(f'{whole.total:,.7g}')}"
         return f"a sample of {count(n, signs)} of {count(whole.rows, signs)} observations{standing_for}"
@@ -180,12 +183,12 @@ def counted(n: int, weight: FloatArray | None, whole: Whole | None = None, signs
 
 
 def counting_as(weight: FloatArray | None, signs: Signs = TYPESET) -> str:
-    """What their weights add to, if they have any."""
+    """Sum of the weights in words; empty without weights."""
     return "" if weight is None else f", counting as {signs.set(f'{weight.sum():,.7g}')}"
 
 
 def known_in_part(rows: Observations, signs: Signs = TYPESET) -> str:
-    """How many values are missing or lie in intervals, to what they are rounded, and whether they have errors."""
+    """Missing values, intervals, rounding and measurement errors in words; empty if there are none."""
     gaps, bounded = int(np.isnan(rows.x).sum()), int(rows.bounded.sum())
     missing = f", {count(gaps, signs)} value{'s' if gaps > 1 else ''} missing" if gaps else ""
     within = f", {count(bounded, signs)} value{'s in intervals' if bounded > 1 else ' in an interval'}" if bounded else ""
@@ -195,7 +198,7 @@ def known_in_part(rows: Observations, signs: Signs = TYPESET) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in per cent; one that rounds to 0 or 100 but is neither says so."""
+    """A share in per cent: "below 1%" or "above 99%" if it would wrongly round to 0 or 100."""
     if 0 < share < 0.005:
         return "below 1%"
     if 0.995 <= share < 1:
@@ -204,7 +207,7 @@ def percent(share: float) -> str:
 
 
 def percents(share: float, other: float) -> tuple[str, str]:
-    """Two shares in per cent, with the digits that tell them from one another, and what is not none or all from these."""
+    """Two shares in per cent, with up to two decimals so that they differ and do not wrongly round to 0 or 100."""
     for digits in range(3):
         told = f"{share:.{digits}%}", f"{other:.{digits}%}"
         rounded = [float(text[:-1]) in (0, 100) and 0 < each < 1 for text, each in zip(told, (share, other), strict=True)]
@@ -214,11 +217,11 @@ def percents(share: float, other: float) -> tuple[str, str]:
 
 
 def listed(names: Sequence[object]) -> str:
-    """As in "a, b and c"."""
+    """Names in a list such as "a, b and c"."""
     *front, last = map(str, names)
     return f"{', '.join(front)} and {last}" if front else last
 
 
 def short(name: str) -> str:
-    """A name that fits beside an axis."""
+    """A name, shortened to fit beside an axis."""
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

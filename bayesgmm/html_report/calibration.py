@@ -1,9 +1,9 @@
-"""Whether data and model conflict: where observations fall in what the fit without them predicts.
+"""Model check by LOO-PIT: where each observation falls in the predictive distribution of a fit without it.
 
-The probability of a smaller value, given all other observations (LOO-PIT), is uniform where the model is right, of each
-feature, and along any axis. Whether it is uniform is told by a band around its distribution function, which sees what goes
-on far out, and by Neyman's smooth test, which looks at the first eight Legendre polynomials and sees what the band does
-not: two clusters that a single component stands for (benchmarks/model_check.md).
+LOO-PIT is the probability of a smaller value, given all other observations. If the model is right it is uniform, for each
+feature and along any axis. Two tests of uniformity are made. A simultaneous band around the distribution function detects
+deviations in the tails. Neyman's smooth test with the first eight Legendre polynomials detects what the band misses: two
+clusters that share one component (benchmarks/model_check.md).
 
 References
 ----------
@@ -36,30 +36,30 @@ from bayesgmm.data.noise import uniform_on
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.units import Units
 
-PROBABILITY = 0.95  # with which the whole curve of a model that is right stays in the band
+PROBABILITY = 0.95  # that the whole curve stays in the band if the model is right
 MOST_OBSERVATIONS, _MOST_DRAWS = 2_000, 2_000
 _POINTS = 200  # at which curve and band are compared
-_SIMULATED = 4_000  # curves of uniform numbers, from which the band is made
-_POLYNOMIALS = 8  # four do not see two clusters in the place of one; twelve have less power
+_SIMULATED = 4_000  # curves of uniform numbers for the band
+_POLYNOMIALS = 8  # four miss two clusters that share a component; twelve have less power
 _MOST_AXES = 6
-_FITTED = 0.3  # of the variance of a sum: with less left of it, it tells of the parameters and hardly of the model
+_FITTED = 0.3  # share of a sum's variance; if fitting leaves less, the sum says little about the model
 _MOST_SPANNING = 400  # draws that span the scores
-_SMALLEST = 1e-6  # variance of a polynomial, in many equal values
-_DETERMINED = 0.5  # of the variance of a parameter, that the observations account for
+_SMALLEST = 1e-6  # floor for a polynomial's variance, which may vanish if values are equal
+_DETERMINED = 0.5  # share of a parameter's variance: above it the observations determine the parameter
 
 
 @dataclass(frozen=True)
 class Calibration:
-    r"""LOO-PIT of a feature: :math:`p_i = P(X_i \leq x_i \mid x_{-i})`, uniform where the model is right; arrays (P,)."""
+    r"""LOO-PIT of a feature, :math:`p_i = P(X_i \leq x_i \mid x_{-i})`, compared with uniform numbers; arrays (P,)."""
 
     feature: str
-    n: int  # observations that were looked at
-    points: FloatArray  # probabilities at which the share of the p_i up to there is compared with the probability itself
-    shares: FloatArray
-    lower: FloatArray  # the shares of independent uniform numbers lie between lower
-    upper: FloatArray  # and upper at all points at once, with probability 0.95
-    values: FloatArray  # of the feature, of which the model says that a share of points lies below; with errors, about
-    p_smooth: float  # of the smooth test
+    n: int  # observations that were checked
+    points: FloatArray  # probabilities
+    shares: FloatArray  # distribution function of the p_i at the points
+    lower: FloatArray  # simultaneous 95 % band for the distribution function of independent uniform numbers
+    upper: FloatArray
+    values: FloatArray  # predicted quantiles of the feature at the points; approximate if values have errors
+    p_smooth: float  # p-value of the smooth test
 
     @property
     def inside(self) -> bool:
@@ -68,27 +68,28 @@ class Calibration:
 
     @property
     def worst(self) -> int:
-        """The point that is farthest outside the band, or else that of the largest difference."""
+        """Index of the point farthest outside the band, or of the largest difference if the curve stays inside."""
         outside = np.maximum(self.lower - self.shares, self.shares - self.upper)
         return int(np.argmax(np.abs(self.shares - self.points) if self.inside else outside))
 
 
 def smooth_test(values: FloatArray, scores: FloatArray, part: float = 1.0) -> float:
-    """Probability that LOO-PIT (n,) of a model that is right is as uneven as these values, by Neyman's smooth test.
+    """p-value of Neyman's smooth test for the uniformity of LOO-PIT ``values`` (n,).
 
-    Parameters that fit the observations make the polynomials' sums smaller. Their covariance is that for known parameters
-    less C I^-1 C', with I the information and C the covariances of polynomials and scores (Thomas & Pierce 1979): what of
-    the polynomials the ``scores`` (n, P) explain. If the values are but a part of what was fitted, so is that.
+    Fitted parameters make the sums of the polynomials smaller. The covariance of these sums is that for known parameters
+    minus C I^-1 C', where I is the information matrix and C holds the covariances of polynomials and scores (Thomas & Pierce
+    1979). C I^-1 C' is the part of the polynomials that the ``scores`` (n, P) explain. It is multiplied by ``part``, the
+    share of the fitted observations that is tested.
     """
     return _smooth_test(values, np.linalg.qr(scores)[0], part)
 
 
 def _smooth_test(values: FloatArray, basis: FloatArray, part: float) -> float:
-    """The same, given an orthonormal basis (n, P) of what the scores span."""
+    """The p-value of :func:`smooth_test`, given an orthonormal basis (n, P) of the span of the scores."""
     n, x = max(len(values), 1), 2 * values - 1
     polynomials = np.stack([np.sqrt(2 * j + 1) * eval_legendre(j, x) for j in range(1, _POLYNOMIALS + 1)], axis=1)
     covariance = np.eye(_POLYNOMIALS)
-    if n > 2 * (_POLYNOMIALS + basis.shape[1]):  # else as if parameters were known, which makes it too large
+    if n > 2 * (_POLYNOMIALS + basis.shape[1]):  # else as for known parameters, which is too large
         sizes, axes = np.linalg.eigh(polynomials.T @ polynomials / n)
         explained = basis.T @ polynomials @ (axes / np.sqrt(np.maximum(sizes, _SMALLEST))) @ axes.T
         covariance -= part * explained.T @ explained / n
@@ -99,13 +100,14 @@ def _smooth_test(values: FloatArray, basis: FloatArray, part: float) -> float:
 
 
 def _scores(log_likelihood: FloatArray, part: float) -> FloatArray:
-    """What spans the scores (n, P) of parameters, from log-likelihoods (S, n) of a part of the observations fitted.
+    """Vectors (n, P) that span the scores of the parameters, from pointwise log-likelihoods (S, n).
 
-    To first order their deviations from their means are scores times steps of the draws, and their covariance has an
-    eigenvalue of one for each parameter that the observations determine, times that part.
+    ``part`` is the share of the fitted observations that these n are. To first order, the deviations of the log-likelihoods
+    from their means are the scores times the deviations of the draws. Their covariance has an eigenvalue of ``part`` for
+    each parameter that the observations determine.
     """
     few = log_likelihood[:: max(1, len(log_likelihood) // _MOST_SPANNING)]
-    if not np.isfinite(few).all():  # of components that have collapsed
+    if not np.isfinite(few).all():  # collapsed components
         return np.empty((few.shape[1], 0))
     few = few - few.mean(axis=0)
     sizes, directions = np.linalg.eigh(few @ few.T / len(few))
@@ -114,12 +116,11 @@ def _scores(log_likelihood: FloatArray, part: float) -> FloatArray:
 
 
 def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
-    """The check of each feature, by its marginal predictive distribution; of many observations, of a sample.
+    """LOO-PIT of each feature, by its marginal predictive distribution, for at most 2 000 observations.
 
-    Values that are missing are left out; of those with errors, what is predicted is the value with its error; of those in
-    an interval p_i is drawn evenly between the probabilities of its ends. An observation with a weight is looked at as
-    often as that says, as far as that can be. Where observations may be noise, its distribution function is known if it is
-    uniform on a box; else nothing is looked at.
+    Missing values are left out. Predictions include the measurement errors. For an interval, p_i is drawn uniformly between
+    the probabilities of its ends. Observations with frequency weights are sampled in proportion to these. Noise that is
+    uniform on a box is included. The distribution function of other noise is unknown, and the result is then empty.
     """
     box = uniform_on(reading.observations)
     if reading.draws.noise is not None and box is None:
@@ -137,10 +138,10 @@ def calibrations(reading: Reading, features: list[str]) -> list[Calibration]:
 
 
 def along_axes(reading: Reading) -> list[Calibration]:
-    """The same along principal axes of the standardised features, in units of these: how features depend on each other.
+    """LOO-PIT along principal axes of the standardised features, which shows how features depend on one another.
 
-    Of two features these are their sum and their difference. Nothing of one feature, of values that are not known as they
-    are, or that may be noise.
+    For two features the axes are their sum and their difference. The result is empty for one feature, and for data with
+    errors, intervals, missing values, weights or noise.
     """
     rows, x = reading.observations, reading.x
     partly = rows.known.error is not None or rows.known.lower is not None or bool(np.isnan(x).any())
@@ -159,7 +160,7 @@ def along_axes(reading: Reading) -> list[Calibration]:
 
 
 def _looked_at(reading: Reading) -> tuple[Draws, Observations, FloatArray, FloatArray]:
-    """Some draws and rows, what spans the scores of these (n, P), and draws' shares in the posterior without each (S, n)."""
+    """Some draws and rows, an orthonormal basis (n, P) of the rows' scores, and leave-one-out weights of draws (S, n)."""
     few, rows = reading.draws.thinned(_MOST_DRAWS), reading.observations
     some = np.random.default_rng(0).permutation(len(rows))
     if rows.known.weight is not None:
@@ -173,12 +174,12 @@ def _looked_at(reading: Reading) -> tuple[Draws, Observations, FloatArray, Float
 
 
 def _part(rows: Observations, reading: Reading) -> float:
-    """Of the observations fitted, that are looked at."""
+    """Share of the fitted observations that is checked."""
     return min(1.0, len(rows) / reading.observations.total)
 
 
 def _judged(name: str, pit: FloatArray, values: FloatArray, basis: FloatArray, part: float) -> Calibration:
-    """Of the probabilities (n,) of a feature's values (n,)."""
+    """The :class:`Calibration` of a feature, from its LOO-PIT (n,) and values (n,)."""
     points, lower, upper = band(len(pit))
     shares = np.searchsorted(np.sort(pit), points, side="right") / len(pit)
     at = np.interp(points, np.sort(pit), np.sort(values))
@@ -192,7 +193,7 @@ def _probabilities(
     rng: np.random.Generator,
     noise: tuple[float, float] | None = None,
 ) -> FloatArray:
-    """P(X_i <= x_i) of one feature, (n,), with shares (S, n) of the draws; noise is uniform between two ends."""
+    """P(X_i <= x_i) of one feature, (n,), with weights (S, n) of the draws. Noise is uniform between its two ends."""
     sd = 0.0 if column.error_sd is None else column.error_sd[:, 0]
 
     def below(values: FloatArray) -> FloatArray:
@@ -211,7 +212,7 @@ def _probabilities(
 
 @cache
 def band(n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Points, and bounds between which the shares of n uniform numbers lie at all of them (Säilynoja et al. 2022)."""
+    """Points, and a simultaneous band for the distribution function of n uniform numbers (Säilynoja et al. 2022)."""
     parts = min(n, _POINTS) + 1
     points = np.arange(1, parts) / parts
     counts = np.random.default_rng(0).multinomial(n, np.full(parts, 1 / parts), size=_SIMULATED).cumsum(axis=1)[:, :-1]
@@ -221,10 +222,10 @@ def band(n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def _leave_one_out_weights(log_likelihood: FloatArray) -> FloatArray:
-    """Share of each draw in the posterior without an observation, by Pareto-smoothed importance sampling, (S, n)."""
+    """Weights of the draws (S, n) for the posterior without each observation, by Pareto-smoothed importance sampling."""
     log_likelihood = np.ascontiguousarray(log_likelihood.T)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of single observations, which do not move the curve
+        warnings.simplefilter("ignore", UserWarning)  # about single observations, which hardly move the curve
         try:
             log_weights, _ = array_stats.psislw(log_likelihood)
         except ValueError:  # too few draws to be smoothed

@@ -1,4 +1,4 @@
-"""The pictures of a report, each with what it shows in words and numbers."""
+"""The pictures of a report, with their captions and descriptions."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ MOST_POINTS = 2_000  # observations drawn one by one
 _MOST_FEATURES = 4  # in a scatter matrix
 _MOST_PANELS = 6
 _SHARE = "share of noise"
-_MOST_DRAWS = 20_000  # of all chains, that are drawn; of more every so manieth
-_FEWEST_DRAWS = 20  # of a chain of which a density is drawn
+_MOST_DRAWS = 20_000  # of all chains; more are thinned for plotting
+_FEWEST_DRAWS = 20  # of a chain, for a density to be plotted
 
 
 def sample(reading: Reading, most: int) -> Reading:
-    """The tree with a random part of its observations, always the same, if they are more than that."""
+    """A reading with a random sample of at most ``most`` observations, which is always the same."""
     n = len(reading.x)
     if n <= most:
         return reading
@@ -100,7 +100,7 @@ def _panels(n: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
 
 
 def density_picture(fitted: Fitted) -> Picture:
-    """Densities over the data: of one feature with bands, of several in pairs."""
+    """Densities over the data: of one feature with its band, or of pairs of features."""
     if len(fitted.features) == 1:
         clusters = f" the {fitted.k} clusters it is made of (dotted)," if fitted.k > 1 else ""
         words = (
@@ -121,21 +121,21 @@ def density_picture(fitted: Fitted) -> Picture:
 
 
 def _strays_are(fitted: Fitted) -> str:
-    """What tells noise in pictures."""
+    """Words about noise in pictures; empty without noise."""
     if fitted.reading.draws.noise is None:
         return ""
     return " Crosses are observations that are more probably noise than not. The densities leave out the noise."
 
 
 def _without_errors(fitted: Fitted) -> str:
-    """What tells densities from histograms where the data have errors."""
+    """Words about densities and histograms of data with errors; empty without errors."""
     if not fitted.reading.observations.has_errors:
         return ""
     return " Densities describe the values without errors. The histogram shows the measured values, so it is wider."
 
 
 def _marks(fitted: Fitted, n_features: int) -> str:
-    """What stands for missing values and errors in scatters of the first features."""
+    """Words about the marks for missing values, errors and intervals in scatter plots of the first features."""
     missing = np.isnan(fitted.reading.x[:, :n_features]).any()
     gaps = " A tick at an axis is an observation whose other value is missing." if missing else ""
     rows = fitted.reading.observations
@@ -150,7 +150,7 @@ def _marks(fitted: Fitted, n_features: int) -> str:
 
 
 def _where(fitted: Fitted) -> str:
-    """Where the clusters are, as far as they can be told apart."""
+    """Where the clusters are, in words, or why they cannot be described."""
     if fitted.doubt:
         return f"Single clusters are not to be relied on: {fitted.doubt}."
     draws, clusters = fitted.reading.draws, []
@@ -186,7 +186,7 @@ def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
 
 
 def calibration_picture(fitted: Fitted) -> Picture:
-    """LOO-PIT of each feature: how far its distribution function is from a uniform one's."""
+    """LOO-PIT of each feature: the difference of its distribution function from the uniform one."""
     shown = fitted.calibrations[:_MOST_PANELS]
 
     def draw() -> Figure:
@@ -199,7 +199,7 @@ def calibration_picture(fitted: Fitted) -> Picture:
             ax.set(xlim=(0, 1))
             if len(shown) > 1:
                 ax.set_title(short(each.feature))
-        for ax in axes[-ACROSS:]:  # with nothing beneath
+        for ax in axes[-ACROSS:]:  # the lowest of each column
             ax.set_xlabel("predicted share below")
         for ax in axes[::ACROSS]:
             ax.set_ylabel("observed share less predicted")
@@ -250,7 +250,7 @@ def traces_picture(fitted: Fitted) -> Picture:
 
 
 def _shown_step(fitted: Fitted) -> int:
-    """Every how manieth draw is drawn."""
+    """Thinning of the draws for plotting."""
     return max(1, len(fitted.reading.draws.w) // _MOST_DRAWS)
 
 
@@ -289,7 +289,7 @@ def _chain_density(ax: Axes, chain: FloatArray, line: str) -> list[Line2D]:
 
 
 def _trace_rows(fitted: Fitted) -> list[tuple[str, FloatArray]]:
-    """Names and draws (chain, draw, cluster)."""
+    """Names and draws (chain, draw, cluster) of the parameters to plot."""
     draws = fitted.reading.draws
     rows = [] if fitted.k == 1 else [("weight", draws.by_chain(draws.w))]
     rows += [] if draws.noise is None else [(_SHARE, draws.by_chain(draws.noise[:, None]))]
@@ -330,5 +330,5 @@ def numbers_picture(tree: xr.DataTree) -> Picture:
 
 
 def _picture(name: str, draw: Callable[[], Figure], words: str, about: str = "") -> Picture:
-    """The figure that ``draw`` makes, with its caption, to which the description adds what it is ``about``."""
+    """The figure that ``draw`` makes. The caption is ``words``; the description for screen readers adds ``about``."""
     return Picture(name, drawn(name, draw, f"{words} {about}" if about else words), words)

@@ -38,8 +38,8 @@ from bayesgmm.html_report.fitted import Fitted
 from bayesgmm.html_report.observed import feature_names, observations
 from bayesgmm.plots.canvas import Clusters, known
 
-_MOST_JUDGED = 20_000  # observations whose membership is looked at
-_MOST_PARTITIONED = 2_000  # observations that are divided without labels
+_MOST_JUDGED = 20_000  # observations for which membership is computed
+_MOST_PARTITIONED = 2_000  # observations up to which a partition is computed
 _UNSURE, _LISTED = 0.9, 10
 _LONGEST = 30  # rows of a table of parameters
 OF_CHAINS = {
@@ -61,7 +61,7 @@ _MEANINGS = OF_CHAINS | {
 
 
 def fit_sections(fitted: Fitted) -> Iterator[Section]:
-    """All that is told of one fit, after the data and the choice of k."""
+    """The sections on one fit, which follow those on the data and the choice of k."""
     found = fitted.diagnosis.solutions
     of_solutions = "Several solutions" if found is not None and len(found) > 1 else "How the chains move"
     for name, title, make in (
@@ -75,12 +75,12 @@ def fit_sections(fitted: Fitted) -> Iterator[Section]:
     ):
         try:
             yield Section(name, title, make(fitted))
-        except Exception as error:  # the other sections are worth having
+        except Exception as error:  # the other sections are still useful
             yield Section(name, title, [Text(f"This section is left out, because it cannot be written: {error}")])
 
 
 def data_section(tree: xr.DataTree, clusters: Sequence[Clusters] = ()) -> Section:
-    """A summary of the data, and their histograms, with bins for what is known of clusters in each feature."""
+    """The section with a summary and histograms of the data. ``clusters``, one for each feature, influence the bins."""
     seen, features = observations(tree), feature_names(tree)
     x, weight = seen.x, seen.known.weight
     summary = pd.DataFrame(x, columns=features).describe() if weight is None else _weighted(x, features, weight)
@@ -102,7 +102,7 @@ def data_section(tree: xr.DataTree, clusters: Sequence[Clusters] = ()) -> Sectio
 
 
 def _known_in_part(rows: Observations, features: list[str]) -> list[Block]:
-    """What missing values, errors and intervals are taken for."""
+    """How missing values, errors, rounding and intervals are treated, in words."""
     words, error = [], rows.error_sd if rows.has_errors else None
     if np.isnan(rows.x).any():
         words.append(
@@ -138,7 +138,7 @@ def _known_in_part(rows: Observations, features: list[str]) -> list[Block]:
 
 
 def _weighted(columns: FloatArray, features: list[str], weight: FloatArray) -> pd.DataFrame:
-    """What ``describe`` of a data frame tells, each row counted as often as its weight says."""
+    """``DataFrame.describe`` with frequency weights."""
     told, probabilities = [], [0, 0.25, 0.5, 0.75, 1]
     for column in columns.T:
         x, c = known(column), weight[~np.isnan(column)]
@@ -220,7 +220,7 @@ def _clusters(fitted: Fitted) -> list[Block]:
 
 
 def _size(share: float, judged: float, n: float) -> str:
-    """A share of n observations; one of a sample with the digits that the sample leaves."""
+    """A share of n observations as their number; estimates from a sample are rounded by their standard error."""
     if judged == n:
         return count(round(n * share))
     return number(n * share, n * max(np.sqrt(share * (1 - share) / judged), 1 / judged))
@@ -228,7 +228,7 @@ def _size(share: float, judged: float, n: float) -> str:
 
 def _partition(fitted: Fitted) -> list[Block]:
     labels = partition(fitted.reading)
-    sizes = np.bincount(labels.values + 1, fitted.reading.known.weight)  # those of noise first
+    sizes = np.bincount(labels.values + 1, fitted.reading.known.weight)  # noise first
     rows = [[f"group {j}", count(round(float(size)))] for j, size in enumerate(sizes[1:])]
     rows += [["noise", count(round(float(sizes[0])))]] if sizes[0] else []
     words = (
@@ -239,7 +239,7 @@ def _partition(fitted: Fitted) -> list[Block]:
 
 
 def _strays_table(fitted: Fitted, looked_at: Reading, noise: FloatArray) -> Table:
-    """Those that are noise most surely."""
+    """The observations that are most probably noise."""
     order = np.argsort(-noise, kind="stable")
     order = order[noise[order] > 0.5]
     rows = [[*row, f"{noise[at]:.2f}"] for at, row in zip(order, _listed(looked_at, order), strict=False)]
@@ -249,7 +249,7 @@ def _strays_table(fitted: Fitted, looked_at: Reading, noise: FloatArray) -> Tabl
 
 
 def _listed(looked_at: Reading, order: NDArray[np.int64]) -> list[list[str]]:
-    """Positions and values of the first observations in an order."""
+    """Table rows with positions and values of the first observations in an order."""
     tellers = [as_recorded(column) for column in looked_at.x.T[:4]]
     return [
         [str(looked_at.positions[at]), *(told(float(each)) for told, each in zip(tellers, looked_at.x[at], strict=False))]
@@ -304,7 +304,7 @@ def _em(fitted: Fitted) -> list[Block]:
 
 
 def _worst(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The rows that are worst, of a long table, and what its caption says of that."""
+    """The worst rows of a long table, and words about that for its caption."""
     if len(table) <= _LONGEST:
         return table, ""
     by = next(name for name in ("tail", "ess_bulk", "sd") if name in table)
@@ -330,7 +330,7 @@ def _diagnostics(fitted: Fitted) -> list[Block]:
 
 
 def draws_table(caption: str, table: pd.DataFrame, caveat: str = "", *, folded: bool = True) -> Table:
-    """Summaries of draws, with their convergence."""
+    """Table of the draws' summaries, with convergence diagnostics."""
     heads = {"mean": "mean", "sd": "sd", "mcse_mean": "MCSE"}
     heads |= {"ess_bulk": "ESS, bulk", "ess_tail": "ESS, tail", "r_hat": "R-hat"}
     columns = [name for name in heads if name in table and table[name].notna().any()]

@@ -1,4 +1,4 @@
-"""One fit with what is said of it, and the answer it gives."""
+"""A fit with its judgements, and its answer in words."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from bayesgmm.html_report.blocks import (
 from bayesgmm.html_report.calibration import PROBABILITY, Calibration, along_axes, calibrations
 from bayesgmm.plots.canvas import known
 
-INTERVAL = 0.9  # probability of the intervals that are told
-_MOST_ACROSS = 2  # features whose means and standard deviations stand side by side
-_NAMED = 5  # observations that a sentence can hold
-_TOLD = 4  # clusters times features that a paragraph can hold
-_IN_A_LINE = 12  # clusters times features that a line can hold
-_MOST_TRANSFORMED = 2_000  # observations whose logarithms are looked at
-_DECIDED = 5.0  # by which a log-likelihood with as many parameters must be higher: a factor of 150 (Kass & Raftery 1995)
+INTERVAL = 0.9  # probability of reported intervals
+_MOST_ACROSS = 2  # features up to which the table has a row for each cluster
+_NAMED = 5  # observations that a sentence lists
+_TOLD = 4  # clusters times features that a paragraph describes
+_IN_A_LINE = 12  # clusters times features that the headline describes
+_MOST_TRANSFORMED = 2_000  # observations for which logarithms are tried
+_DECIDED = 5.0  # required gain in log-likelihood: a factor of 150 (Kass & Raftery 1995)
 METHODS = {
     "nuts": "NUTS",
     "gibbs": "Gibbs sampling",
@@ -55,7 +55,7 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Fitted:
-    """A tree with its verdicts."""
+    """A fit with its diagnosis and its check against EM."""
 
     reading: Reading
     diagnosis: Diagnosis
@@ -64,23 +64,23 @@ class Fitted:
 
     @classmethod
     def of(cls, tree: Tree) -> Fitted:
-        """Judge a tree, as far as that has not been done."""
+        """Judge a tree. Answers that a reading already holds are used again."""
         reading = Reading.of(tree)
         return cls(reading, reading.ask(diagnosis_of), reading.ask(check_against_em))
 
     @property
     def tree(self) -> xr.DataTree:
-        """The draws, and what was fitted."""
+        """The tree of the fit."""
         return self.reading.tree
 
     @cached_property
     def calibrations(self) -> list[Calibration]:
-        """Where the observations of each feature fall in what is predicted of them."""
+        """LOO-PIT of each feature."""
         return calibrations(self.reading, self.features)
 
     @cached_property
     def along_axes(self) -> list[Calibration]:
-        """The same along axes across several features."""
+        """LOO-PIT along principal axes of several features."""
         return along_axes(self.reading)
 
     @cached_property
@@ -90,17 +90,17 @@ class Fitted:
 
     @property
     def k(self) -> int:
-        """How many components."""
+        """Number of components."""
         return self.reading.draws.n_components
 
     @property
     def features(self) -> list[str]:
-        """What the features are called."""
+        """Names of the features."""
         return list(map(spoken, features_of(self.tree)))
 
     @property
     def doubt(self) -> str:
-        """Why single clusters cannot be spoken of; nothing where they can."""
+        """Why single clusters cannot be described; empty if they can."""
         if not self.diagnosis.converged:
             apart = any(each.kind in ("r_hat", "solutions") for each in self.diagnosis.findings)
             return "the chains do not agree" if apart else "the draws do not suffice"
@@ -111,12 +111,12 @@ class Fitted:
 
     @property
     def caveat(self) -> str:
-        """What the caption of everything that speaks of single clusters ends with."""
+        """End of captions about single clusters; empty if these can be described."""
         return f"; not to be relied on, because {self.doubt}" if self.doubt else ""
 
     @property
     def model(self) -> str:
-        """What was fitted, in words."""
+        """The model, in words."""
         if self.k == 1:
             return f"a single {'Gaussian' if self.reading.draws.nu is None else 't distribution'}{self._beside_noise}"
         traits = TRAITS.get(str(self.tree.attrs.get("covariance")))
@@ -128,7 +128,7 @@ class Fitted:
 
     @property
     def _beside_noise(self) -> str:
-        """What the model says of noise."""
+        """The model of the noise, in words; empty without noise."""
         noise = as_asked(self.reading.observations)
         if noise is False:
             return ""
@@ -137,12 +137,12 @@ class Fitted:
 
     @cached_property
     def strays(self) -> NDArray[np.int64]:
-        """The positions of those that are more probably noise than not."""
+        """Positions of the observations that are more probably noise than not."""
         return self.reading.positions[self.reading.ask(probably_noise)]
 
     @property
     def observations(self) -> str:
-        """How many observations the model was fitted to."""
+        """Number of observations, in words."""
         whole = self.reading.whole
         if whole is not None:
             return f"{count(whole.rows, self.signs)} observations"
@@ -150,7 +150,7 @@ class Fitted:
 
     @property
     def data(self) -> str:
-        """What the model was fitted to, in words."""
+        """The data, in words."""
         of, reading = "", self.reading
         if len(self.features) > 1:
             of = f" of {listed(self.features) if len(self.features) <= _TOLD else f'{len(self.features)} features'}"
@@ -181,16 +181,16 @@ class Fitted:
         return f"{self.k} clusters in {names}: {', '.join(told)}{strays}."
 
     def _mean(self, values: FloatArray) -> str:
-        """The mean, with the digits that a sentence needs."""
+        """The mean, rounded for a sentence."""
         return number(float(values.mean()), 10 * float(values.std()), self.signs)
 
     def describe(self) -> str:
-        """Noise in words, and the clusters, where they are few and can be told apart."""
+        """The noise in words, and the clusters if they are few and can be told apart."""
         said = [each for each in (self.of_noise(), self._of_clusters()) if each]
         return " ".join([*said, f"In brackets, {INTERVAL:.0%} intervals."]) if said else ""
 
     def of_noise(self) -> str:
-        """The share of noise, and how many observations are noise more probably than not; nothing where none may be."""
+        """The share of noise, and how many observations are more probably noise than not; empty without noise."""
         if self.reading.draws.noise is None:
             return ""
         n = len(self.strays)
@@ -218,7 +218,7 @@ class Fitted:
 
     @property
     def _spread(self) -> str:
-        """What the draws' sd are: of t distributions the scale, which is less than the standard deviation."""
+        """Term for the draws' sd. For t distributions it is the scale, which is less than the standard deviation."""
         return "standard deviation" if self.reading.draws.nu is None else "scale"
 
     def _features_of(self, j: int) -> list[tuple[str, FloatArray, FloatArray]]:
@@ -227,7 +227,7 @@ class Fitted:
         return [(name, mu[:, place], sd[:, place]) for place, name in enumerate(self.features)]
 
     def table(self) -> Table:
-        """Weights, means and standard deviations with their intervals, clusters as rows or, of many numbers, as columns."""
+        """Weights, means and standard deviations with intervals. Clusters are rows, or columns if there are many numbers."""
         several, nu = len(self.features) > 1, self.reading.draws.nu
         rows = []
         for j in range(self.k):
@@ -251,7 +251,7 @@ class Fitted:
         return Table(caption, columns, rows)
 
     def _with_interval(self, values: FloatArray) -> str:
-        """Mean and central interval, with the digits that the spread leaves."""
+        """Mean and central interval, rounded by the spread."""
         lower, upper = np.quantile(values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
         spread = float(upper - lower) / 4 or None
         mean, low, high = (number(float(each), spread, self.signs) for each in (values.mean(), lower, upper))
@@ -264,7 +264,7 @@ class Fitted:
         return f"{mean}{unit} ({low} to {high})" if low != high else f"{mean}{unit}"
 
     def trust(self) -> Verdict:
-        """The judgement in a box."""
+        """The judgement, as a block of the report."""
         judgement = self.judgement
         remedies = " The section Diagnostics says what to do about it." if self.diagnosis.findings else ""
         return Verdict(judgement.level, judgement.title, f"{' '.join(judgement.sentences)}{remedies}")
@@ -322,7 +322,7 @@ class Fitted:
 
 
 def as_logarithm(name: str, column: FloatArray, k: int) -> str:
-    """What speaks for the logarithm of a column, as a sentence; nothing where nothing does."""
+    """A recommendation to fit the logarithm of a column; empty if it is not clearly better."""
     x = column[np.random.default_rng(0).permutation(len(column))[:_MOST_TRANSFORMED]]
     if x.min() <= 0 or min(len(np.unique(x)), len(np.unique(np.log(x)))) <= 2 * k:
         return ""
@@ -339,7 +339,7 @@ def as_logarithm(name: str, column: FloatArray, k: int) -> str:
 
 
 def _log_likelihood(x: FloatArray, k: int) -> float:
-    """The largest that EM finds; a spike on equal values has none that can be compared."""
+    """The largest log-likelihood that EM finds; NaN for a collapsed solution, which cannot be compared."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         em = fit_em(x, k, random_seed=0)

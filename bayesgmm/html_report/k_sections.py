@@ -49,7 +49,7 @@ _ASKED = {
 
 
 def comparison_section(comparison: Comparison, k: int) -> Section:
-    """The questions about k with their answers, the criteria over k, and what each of them asks."""
+    """The section on the questions about k and their answers, and on the criteria over k and their meanings."""
     before, after = (" ".join(map(sentence, some)) for some in comparison.caveats)
     answers = [[each.question, each.k, each.how_sure] for each in comparison.best.answers]
     caption, columns = "Each question, the k that answers it, and how sure that is", ["question", "k", "how sure"]
@@ -60,7 +60,7 @@ def comparison_section(comparison: Comparison, k: int) -> Section:
 
 
 def fits_pictures(comparison: Comparison) -> list[Block]:
-    """The fit of every k, with which a report of a comparison opens."""
+    """The picture with the fit of every k, for the beginning of a comparison's report."""
     names = features_of(next(iter(comparison.fits.values())))
     return [figures.fits_picture(comparison, names[0] if len(names) > 1 else None)]
 
@@ -94,7 +94,7 @@ def _criteria(comparison: Comparison, k: int) -> Table:
 
 
 def posterior_sections(tree: xr.DataTree) -> Iterator[Section]:
-    """p(k | x), how many clusters hold data, and the partition."""
+    """Sections on p(k | x) and the number of occupied clusters, on the partition, and on convergence."""
     rows = []
     for k, row in probable(tree).to_dataframe().iterrows():
         cells = [f"{row[name]:.3f} ± {row[f'{name}_mcse']:.3f}" for name in ("p_k", "p_occupied")]
@@ -135,7 +135,7 @@ def groups(tree: xr.DataTree) -> list[Clusters]:
 
 
 def _sd(rows: Observations) -> float:
-    """The standard deviation of one feature, each row counted as often as it counts."""
+    """Standard deviation of one feature, with frequency weights."""
     return float(np.sqrt(np.cov(rows.x[:, 0], aweights=rows.counts, ddof=0))) if len(rows) else 0.0
 
 
@@ -166,7 +166,7 @@ def posterior_answer(tree: xr.DataTree) -> list[Block]:
 
 
 def _of_noise(tree: xr.DataTree) -> str:
-    """The share of noise, where observations may be noise, and how many of them are in the best single partition."""
+    """The share of noise, and the number of noise observations in the best single partition; empty without noise."""
     if NOISE not in tree["components"]:
         return ""
     share, n = tree["components"][NOISE].to_numpy(), int((tree["partition"]["partition"] < 0).sum())
@@ -176,7 +176,7 @@ def _of_noise(tree: xr.DataTree) -> str:
 
 
 def _convergence(tree: xr.DataTree) -> pd.DataFrame:
-    """Convergence of the numbers of components and of densities."""
+    """Summary of the numbers of components and occupied clusters and of log densities, with convergence diagnostics."""
     posterior = tree["posterior"].to_dataset()
     quantities = [(name, posterior[name].values.astype(float)) for name in ("n_components", "occupied")]
     points = posterior["point"].values

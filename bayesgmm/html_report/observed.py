@@ -1,4 +1,4 @@
-"""The data in any tree of the package, whatever its posterior holds."""
+"""The data in a tree of fit or posterior_k."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def observations(tree: xr.DataTree) -> Observations:
 
 
 def feature_names(tree: xr.DataTree) -> list[str]:
-    """What the features are called; a single one without a name is x."""
+    """Names of the features; a single feature without a name is called x."""
     x = tree["observed_data"]["x"]
     return [spoken(each) for each in (x[FEATURE].to_numpy() if FEATURE in x.dims else [x.attrs.get("long_name", "x")])]
 
 
 def kind_of(tree: xr.DataTree) -> str:
-    """What the tree's components are, as an adjective."""
+    """Adjective for the family of the tree's components."""
     return family_of(tree.attrs.get("family", GAUSSIAN.name)).adjective

@@ -1,4 +1,4 @@
-"""What to type to get the same fit again, and with which versions."""
+"""The settings of a run: calls that reproduce it, and versions of packages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, Prior, prio
 
 _WIDTH = 76
 _PACKAGES = ("bayesgmm", "arviz", "matplotlib", "numba", "numpy", "nutpie", "pymc", "scipy", "xarray")
-_DEFAULTS = ("covariance", "full"), ("family", "gaussian")  # that need not be stated
+_DEFAULTS = ("covariance", "full"), ("family", "gaussian")  # not stated in calls
 _ONLY_PYTHON = {"approximation", "relabel", "log_likelihood", "posterior_predictive"}  # options that the shell lacks
 _OF_METHOD = {
     "nuts": ("tune", "thin", "target_accept", "target_ess", "max_draws"),
@@ -34,7 +34,7 @@ _OF_METHOD = {
 
 
 def settings_section(tree: xr.DataTree, comparison: Comparison | None = None) -> Section:
-    """Calls that repeat the run, its settings, and the versions of what was used."""
+    """The section with calls that reproduce the run, its settings, and versions of packages."""
     blocks: list[Block] = []
     attrs = tree.attrs
     custom = attrs.get("prior") == "custom model"
@@ -98,12 +98,12 @@ def _python(tree: xr.DataTree) -> str:
 
 
 def _stated(tree: xr.DataTree) -> dict[str, Any]:
-    """The options of a fit, in Python and in the shell, but method, prior, seed and what to do with missing values."""
+    """The options that a call must state, except method, prior, seed, missing and those about the data."""
     attrs, sizes = tree.attrs, tree["posterior"].sizes
     stated = {name: attrs.get(name, usual) for name, usual in _DEFAULTS} | {"draws": sizes["draw"], "chains": sizes["chain"]}
     stated |= {name: attrs[name] for name in (*_OF_METHOD[attrs["method"]], "n_init") if name in attrs}
     if "target_ess" in attrs:
-        stated.pop("draws")  # which was the least, not what it came to
+        stated.pop("draws")  # the argument was the minimum; the tree holds more
     if _is_mean_field(tree):
         stated["approximation"] = "meanfield"
     if attrs.get("engine") == "pymc" and attrs.get("prior") != "custom model":
@@ -116,13 +116,16 @@ def _is_mean_field(tree: xr.DataTree) -> bool:
 
 
 def _missing(tree: xr.DataTree) -> dict[str, str]:
-    """What to do with missing values, unless they are refused."""
+    """The argument ``missing``, unless it has its default."""
     missing = tree.attrs.get("missing", "raise")
     return {} if missing == "raise" else {"missing": missing}
 
 
 def _rows(tree: xr.DataTree) -> tuple[str, dict[str, str]]:
-    """The first argument, and those for what is known of it; one noun holds values with errors and all the rest."""
+    """The first argument of a call, and further arguments about the data.
+
+    With errors or intervals, the first argument is an Observations, which also takes weights, labels and ``missing``.
+    """
     arguments = {"sample_weight": (WEIGHT, "weight"), "labels": (LABEL, "labels")}
     known = {name: called for name, (kept, called) in arguments.items() if kept in tree["observed_data"]}
     known |= _sources(_missing(tree))
@@ -135,13 +138,13 @@ def _rows(tree: xr.DataTree) -> tuple[str, dict[str, str]]:
 
 
 def _held(tree: xr.DataTree) -> list[str]:
-    """What is known of values beside these, but for their rounding."""
+    """Names of the arguments for errors and intervals that the data need."""
     rows = observations(tree)
     return [ERROR] * rows.has_errors + [LOWER, UPPER] * bool(rows.bounded.any())
 
 
 def _rounding(tree: xr.DataTree) -> dict[str, str]:
-    """The argument rounding, where values are rounded, or might have been taken for it."""
+    """The argument ``rounding``, if values are rounded, or if the user turned its detection off."""
     steps = observations(tree).steps
     if steps is None:
         return {"rounding": "None"} if tree.attrs.get("rounding") == "none" else {}
@@ -149,27 +152,27 @@ def _rounding(tree: xr.DataTree) -> dict[str, str]:
 
 
 def _noise(tree: xr.DataTree) -> dict[str, str]:
-    """The argument noise, where observations may be noise."""
+    """The argument ``noise``, if the model has noise."""
     noise = as_asked(observations(tree))
     if noise is None:
-        return {"noise": LOG_NOISE}  # each has a log density of its own
+        return {"noise": LOG_NOISE}  # given as log densities
     return {} if noise is False else _sources({"noise": noise})
 
 
 def _has_values(tree: xr.DataTree) -> bool:
-    """Whether any value is known otherwise than by an interval."""
+    """Whether any value is known by more than an interval."""
     return bool(observations(tree).counts_known.any())
 
 
 def _unknown_to_shell(tree: xr.DataTree) -> bool:
-    """Whether the rows have labels, covariances of errors, or log densities of noise, for which the shell has no option."""
+    """Whether the data have labels, covariances of errors or log densities of noise, which the shell has no options for."""
     observed = tree["observed_data"]
     of_errors = ERROR in observed and observed[ERROR].ndim > observed["x"].ndim
     return LABEL in observed or of_errors or not isinstance(as_asked(observations(tree)), bool)
 
 
 def _stated_prior(tree: xr.DataTree) -> dict[str, str]:
-    """The argument prior, or model; nothing for the default prior."""
+    """The argument ``prior`` or ``model``; empty for the default prior."""
     if tree.attrs.get("prior") == "custom model":
         return {"model": "model"}
     prior = _unscaled(tree)
@@ -182,7 +185,7 @@ def _stated_prior(tree: xr.DataTree) -> dict[str, str]:
 
 
 def _usual_scale(tree: xr.DataTree) -> Scale:
-    """That of the default prior."""
+    """The scale of the default prior."""
     return "core" if LOG_NOISE in tree["observed_data"] else family_of(tree.attrs.get("family", GAUSSIAN.name)).scale
 
 
@@ -194,7 +197,7 @@ def _constructed(module: str, stored: str) -> str:
 
 
 def _unscaled(tree: xr.DataTree) -> Prior | None:
-    """The prior before it was scaled to the data; None where hyperparameters were given."""
+    """The prior before it was scaled to the data; None if the user gave hyperparameters."""
     stored = tree.attrs.get("prior")
     recorded = prior_of(stored)
     if recorded is None:
@@ -211,7 +214,7 @@ def _call(positional: list[str], stated: dict[str, str]) -> str:
 
 
 def _packed(words: list[str], between: str, end: str = "") -> str:
-    """Words in lines that a page can hold, which a break never divides."""
+    """Words in lines of limited width, without breaks inside a word."""
     lines = [""]
     for word in words:
         if lines[-1] and len(lines[-1]) + len(word) > _WIDTH:
@@ -221,7 +224,7 @@ def _packed(words: list[str], between: str, end: str = "") -> str:
 
 
 def _sources(values: dict[str, Any]) -> dict[str, str]:
-    """Values as they stand in Python's source."""
+    """Values as Python source code."""
     return {name: json.dumps(each) if type(each) is str else repr(_plain(each)) for name, each in values.items()}
 
 
@@ -261,7 +264,7 @@ def _options(tree: xr.DataTree, command: str, stated: dict[str, Any], seed: Any)
 
 
 def _settings(tree: xr.DataTree) -> Table:
-    """All that the tree records of its run."""
+    """Table of all settings that the tree records."""
     rows = []
     for name, value in tree.attrs.items():
         if str(name).startswith("seconds_"):

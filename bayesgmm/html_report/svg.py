@@ -1,4 +1,4 @@
-"""Matplotlib's figures as SVG that lives in a page: its text is text, its colours follow the page's theme."""
+"""Matplotlib's figures as SVG for a page: text stays text, and colours follow the page's theme."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bayesgmm.plots.canvas import CLUSTERS, DATA, EM, POSTERIOR, Mark, marks
 
 _INK, _AXIS = "#1b2430", "#8b95a1"
 _STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # a feature may be called anything
+    "text.parse_math": False,  # a feature may have any name
     "svg.fonttype": "none",
     "svg.hashsalt": "bayesgmm",
     "path.simplify_threshold": 0.2,
@@ -34,25 +34,25 @@ _STYLE: dict[Any, Any] = {
     "axes.titlesize": 10.5,
     "legend.frameon": False,
 }
-# colours of the pictures that the style sheet has under other names, for either theme; all others stay as they are
+# colours that the style sheet defines for both themes, by its names; all others stay as they are
 _THEMED = {_INK: "ink", _AXIS: "axis", "#000000": "ink", "#555555": "muted", "#666666": "muted", "#ffffff": "paper"}
 _THEMED |= {DATA: "data", POSTERIOR: "posterior", EM: "em"} | {each: f"cluster-{j}" for j, each in enumerate(CLUSTERS)}
 _TONES = (-0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45)  # shares of black, or of white
-_MOST_VERTICES = 30_000  # of a figure, beyond which its heavy parts become pixels
-_HEAVY = 400  # vertices of one part
-_FAINT = 0.2  # opacity of parts that are many
-_ALIGNED = 1e-3  # of a figure
+_MOST_VERTICES = 30_000  # of a figure; if it has more, its heavy parts are rasterised
+_HEAVY = 400  # vertices above which a part is heavy
+_FAINT = 0.2  # opacity up to which a part is heavy
+_ALIGNED = 1e-3  # tolerance for the alignment of panels, as a share of the figure
 _NAMESPACES = {"svg": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}
 
 
 def drawn(name: str, draw: Callable[[], Figure], description: str) -> Markup:
     """The figure that ``draw`` makes, as an SVG element with a description; the same input gives the same bytes.
 
-    In place of a figure that cannot be drawn stands a sentence that says so.
+    If drawing fails, the result is a sentence that says so.
     """
     file = BytesIO()
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # letters stay text, the browser has fonts
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # text stays text, and browsers have fonts
         before = plt.get_fignums()
         try:
             figure = draw()
@@ -60,7 +60,7 @@ def drawn(name: str, draw: Callable[[], Figure], description: str) -> Markup:
             marked = {f"mark-{place}": mark for place, (artist, mark) in enumerate(marks(figure)) if _called(artist, place)}
             figure.savefig(file, format="svg", transparent=True, dpi=150, metadata={"Date": None, "Creator": None})
             places = [panel for ax in figure.axes if ax.axison for panel in _panel(figure, ax)]
-        except Exception as error:  # the rest of the report is worth having
+        except Exception as error:  # the rest of the report is still useful
             return Markup("<p>This picture is left out, because it cannot be drawn: {}</p>").format(error)
         finally:
             for number in set(plt.get_fignums()) - set(before):
@@ -69,7 +69,7 @@ def drawn(name: str, draw: Callable[[], Figure], description: str) -> Markup:
 
 
 def shaded(colour: str, chain: int, n_chains: int) -> str:
-    """The colour of a cluster in a chain: from dark, of the first, to light, of the last."""
+    """The colour of a cluster in a chain: dark for the first chain, light for the last."""
     return _mixed(colour, _TONES[round((len(_TONES) - 1) * (chain / (n_chains - 1) if n_chains > 1 else 0.5))])
 
 
@@ -80,7 +80,7 @@ def _mixed(colour: str, share: float) -> str:
 
 
 def _lighten(figure: Figure) -> None:
-    """Make pixels of what would be too many paths."""
+    """Rasterise the heavy parts of a figure that has too many vertices."""
     parts: list[Any] = [part for ax in figure.axes for part in (*ax.lines, *ax.collections)]
     if sum(map(_vertices, parts)) <= _MOST_VERTICES:
         return
@@ -97,7 +97,7 @@ def _vertices(part: Line2D | Collection) -> int:
 
 
 def _called(artist: Any, place: int) -> bool:
-    """Give an artist that stays paths an id, by which it is found again among them."""
+    """Give an artist an id that identifies it in the SVG, unless it is rasterised."""
     if artist.get_rasterized():
         return False
     artist.set_gid(f"mark-{place}")
@@ -105,13 +105,13 @@ def _called(artist: Any, place: int) -> bool:
 
 
 def _panel(figure: Figure, ax: Axes) -> list[dict[str, Any]]:
-    """Where an axes is in the picture, and what its ends are in the units of the data; nothing unless both are linear."""
+    """Place of an axes in the picture, and its limits in data units; empty unless both scales are linear."""
     if {ax.get_xscale(), ax.get_yscale()} != {"linear"}:
         return []
     width, height = 72 * figure.get_figwidth(), 72 * figure.get_figheight()
     box, (left, right), (bottom, top) = ax.get_position(), ax.get_xlim(), ax.get_ylim()
     at = (box.x0 * width, (1 - box.y1) * height, box.x1 * width, (1 - box.y0) * height)
-    same = [(each, each.get_position()) for each in figure.axes if each.axison]  # one label serves a column, or a row
+    same = [(each, each.get_position()) for each in figure.axes if each.axison]  # panels of a row or column share a label
     x = [ax.get_xlabel(), *(each.get_xlabel() for each, other in same if abs(other.x0 - box.x0) < _ALIGNED), "x"]
     y = [ax.get_ylabel(), *(each.get_ylabel() for each, other in same if abs(other.y0 - box.y0) < _ALIGNED), "y"]
     ends, names = (left, right, bottom, top), [next(filter(None, each)) for each in (x, y)]
@@ -119,14 +119,14 @@ def _panel(figure: Figure, ax: Axes) -> list[dict[str, Any]]:
 
 
 def _show(element: ElementTree.Element, mark: Mark) -> None:
-    """Tell on an element, or on its parts, what they show."""
+    """Record in an element, or in its parts, which cluster or observation they show."""
     if mark.cluster is not None:
         element.set("data-cluster", str(mark.cluster))
         return
     assert mark.obs is not None
     aside = {part for each in element.iter(f"{{{_NAMESPACES['svg']}}}defs") for part in each.iter()}
     parts = [part for part in element.iter() if part.tag.endswith(("}path", "}use")) and part not in aside]
-    if len(parts) != len(mark.obs):  # some lie outside
+    if len(parts) != len(mark.obs):  # some points lie outside the axes
         return
     for place, part in enumerate(parts):
         part.set("data-obs", str(mark.obs[place]))
@@ -171,7 +171,7 @@ def _for_a_page(source: bytes, name: str, description: str, marked: dict[str, Ma
 
 
 def _rewritten(key: str, value: str, name: str) -> str:
-    """An attribute with its ids made the figure's own, its colours the page's, and digits that can be seen."""
+    """An attribute with ids that are unique to the figure, with the page's colours, and with at most two decimals."""
     if key == "id":
         return f"{name}-{value}"
     value = re.sub(r"url\(#([\w-]+)\)", rf"url(#{name}-\1)", value)

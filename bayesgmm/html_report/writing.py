@@ -1,4 +1,4 @@
-"""A report to hand on: one HTML file with the answer, the pictures behind it, and what to type to get it again."""
+"""The report: one HTML file with the answer, the pictures, and the code that reproduces it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from bayesgmm.words import Argument, Words, about
 
 __all__ = ["report"]
 
-_MOST_COLUMNS = 5  # of an observation, which are told
+_MOST_COLUMNS = 5  # values shown for an observation
 _WIDTH = 120  # characters of a table that fit a screen
 
 
@@ -70,14 +70,15 @@ def report(
     Raises
     ------
     TypeError, ValueError
-        If ``result`` is something else, or a tree that does not keep the contract, or if k was not compared.
+        If ``result`` has another type or is an incomplete or damaged tree, or if k was not compared.
     FileExistsError
         If the file exists and ``force`` is not given.
 
     Notes
     -----
     The same result gives the same file. With more than 20 000 observations, memberships come from a sample of that size.
-    With more than 2 000, a sample of that size is drawn one by one and compared with predictions. The report says so.
+    With more than 2 000, single points are plotted, and compared with predictions, for a sample of that size. The report
+    says so.
 
     The check of the model uses LOO-PIT: where each observation falls in the prediction of the fit without it. This is done
     feature by feature and, for complete and exact rows, along axes across the features. Uniformity is judged by a
@@ -161,7 +162,7 @@ def _observations(reading: Reading, sections: Sequence[Section]) -> str:
 def _of_fit(
     fitted: Fitted, how: str | None = None, first: str = "", comparison: Comparison | None = None
 ) -> tuple[str, str, list[Section]]:
-    """The heading, the lead and the sections; ``how`` k was chosen, among which others."""
+    """Heading, lead and sections of a fit. ``how`` says how k was chosen; ``comparison`` has the other k."""
     tree = fitted.tree
     how = how or (
         f" The number of components, k = {fitted.k}, was given; others were not examined. To compare several, use "
@@ -197,7 +198,7 @@ def _of_fit(
 def _of_comparison(comparison: Comparison, k: int | None) -> tuple[str, str, list[Section]]:
     by_k, ks = comparison.table.set_index("k"), comparison.table["k"].tolist()
     left, answer = int(by_k.index.min()), "There is no answer: prediction and evidence exist for no k. "
-    exists = by_k["elpd_loo"].notna()  # not of posteriors that are improper
+    exists = by_k["elpd_loo"].notna()  # not for improper posteriors
     if exists.any():
         left, why = smallest_left(by_k[exists])
         but = "" if exists.all() else f"; k = {listed(by_k.index[~exists].tolist())} could not be compared"

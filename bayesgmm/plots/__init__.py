@@ -1,4 +1,4 @@
-"""Pictures. Every function takes an axis or makes a figure, and returns the figure; traces are ``az.plot_trace``'s.
+"""Pictures. Every function returns a figure; many can draw into a given axis. For traces use ``az.plot_trace``.
 
 It imports analysis, arguments, comparison, data, em, exceptions, model, words.
 """

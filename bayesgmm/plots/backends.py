@@ -1,4 +1,4 @@
-"""The library that draws: matplotlib, or plotly, whose figures show values under the pointer and can be zoomed."""
+"""Plotting libraries: matplotlib, or plotly for figures that show values under the pointer and can be zoomed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from bayesgmm.words import about
 
 Backend = Literal["matplotlib", "plotly"]
 
-_PIXELS = 96.0  # of an inch
+_PIXELS = 96.0  # per inch
 _DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 _SYMBOLS = {"o": "circle", "s": "square", "v": "triangle-down", "x": "x-thin-open", "|": "line-ns-open", "_": "line-ew-open"}
 _AXIS, _COLORBAR = "#8b95a1", "<colorbar>"
 
 
 def read_backend(backend: Any, ax: Axes | None = None) -> Backend:
-    """The library asked for, if it is installed and nothing speaks against it."""
+    """Check ``backend``: plotly must be installed, and cannot draw into an axis of matplotlib."""
     chosen = read_choice(backend, Backend, "backend")
     if chosen == "plotly" and ax is not None:
         raise ValueError(about("ax", "belongs to matplotlib, got it with backend='plotly'; leave one of them out"))
@@ -39,7 +39,7 @@ def read_backend(backend: Any, ax: Axes | None = None) -> Backend:
 
 
 def drawn_by(backend: Backend, figure: Figure) -> Any:
-    """A figure of matplotlib as it is, or as one of plotly."""
+    """The figure of matplotlib, or its conversion to plotly."""
     if backend == "matplotlib":
         return figure
     try:
@@ -49,13 +49,13 @@ def drawn_by(backend: Backend, figure: Figure) -> Any:
 
 
 def _as_plotly(figure: Figure) -> Any:
-    """A figure of plotly with the same panels, lines, bands, bars, points, texts and legend."""
+    """The figure as one of plotly: panels, lines, bands, bars, points, texts and legend."""
     from plotly import graph_objects as go
 
-    figure.draw_without_rendering()  # which finds room for everything
+    figure.draw_without_rendering()  # computes the layout
     result = go.Figure()
     width, height = _PIXELS * figure.get_size_inches()
-    panels = [ax for ax in figure.axes if ax.axison and ax.get_label() != _COLORBAR]  # of which plotly draws its own
+    panels = [ax for ax in figure.axes if ax.axison and ax.get_label() != _COLORBAR]  # plotly adds colour bars itself
     for place, ax in enumerate(panels, start=1):
         axes = {"xaxis": f"x{_number(place)}", "yaxis": f"y{_number(place)}"}
         for trace in _traces(ax, go):
@@ -77,7 +77,7 @@ def _as_plotly(figure: Figure) -> Any:
 
 
 def _lay_out(result: Any, ax: Axes, place: int, panels: list[Axes]) -> None:
-    """Where a panel is, and its axes; panels that share an axis in matplotlib are moved together."""
+    """Set the place of a panel, and its axes. Panels that share an axis in matplotlib also do so in plotly."""
     box, of = ax.get_position(), _number(place)
     for name, low, high, axis, (begin, end), scale, label in (
         ("x", box.x0, box.x1, ax.xaxis, ax.get_xlim(), ax.get_xscale(), ax.get_xlabel()),
@@ -112,7 +112,7 @@ def _lay_out(result: Any, ax: Axes, place: int, panels: list[Axes]) -> None:
 
 
 def _write(result: Any, text: Any, figure: Any) -> None:
-    """A text where it is."""
+    """Add a text at its place."""
     if text.get_text():
         x, y = figure.transFigure.inverted().transform(text.get_transform().transform(text.get_position()))
         anchors = {
@@ -124,7 +124,7 @@ def _write(result: Any, text: Any, figure: Any) -> None:
 
 
 def _number(place: int) -> str:
-    """What plotly calls an axis by: the first has no number."""
+    """Suffix in plotly's name of an axis; the first axis has none."""
     return "" if place == 1 else str(place)
 
 
@@ -155,7 +155,7 @@ def _traces(ax: Axes, go: Any) -> Iterator[Any]:
 
 
 def _of_collection(collection: Any, ax: Axes, go: Any) -> Iterator[Any]:
-    """Bands, segments, or points."""
+    """Traces of a collection: bands, segments, or points."""
     drawn: Any = collection
     if isinstance(collection, LineCollection):
         pieces = [_in_data(collection.get_transform(), each, ax) for each in collection.get_segments()]
@@ -177,7 +177,7 @@ def _of_collection(collection: Any, ax: Axes, go: Any) -> Iterator[Any]:
 
 
 def _markers(points: Any) -> dict[str, Any]:
-    """Sizes in pixels, colours, and rings where there is no colour inside."""
+    """Style of markers: sizes in pixels, colours, and rings for points without a face colour."""
     path = points.get_paths()[0]
     across, down = np.ptp(path.vertices, axis=0)
     symbol = "line-ns-open" if across == 0 else "line-ew-open" if down == 0 else "circle"
@@ -222,7 +222,7 @@ def _legend(figure: Figure) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _told(artist: Any) -> dict[str, Any]:
-    """What is said under the pointer beside the place: which cluster, or which observation."""
+    """Text under the pointer: coordinates, and the cluster or the observation."""
     shown = mark_of(artist)
     if shown is None:
         return {}
@@ -237,7 +237,7 @@ def _told(artist: Any) -> dict[str, Any]:
 
 
 def _in_data(transform: Any, points: Any, ax: Axes) -> FloatArray:
-    """Points (n, 2) in the units of the axes, whatever an artist has them in, such as shares of the axes."""
+    """Points (n, 2) of an artist, transformed to data coordinates."""
     points = np.asarray(points, dtype=float).reshape(-1, 2)
     return (
         points if transform is ax.transData else np.asarray(ax.transData.inverted().transform(transform.transform(points)))

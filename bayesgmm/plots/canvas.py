@@ -1,4 +1,4 @@
-"""What the pictures have in common: colours, axes, the data's histogram, bands."""
+"""Common parts of the pictures: colours, axes, histograms, and marks on artists."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
 
 POSTERIOR, EM, DATA = "#1f4e79", "#c8501e", "#c9ced6"
-CLUSTERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#7f6000", "#8c564b", "#6a3d9a", "#333333")  # clusters in pairs
-_MOST_FEATURES, ACROSS = 6, 3  # panels, and how many of them side by side
-_FEWEST = 10  # observations of a cluster that has bins of its own
+CLUSTERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#7f6000", "#8c564b", "#6a3d9a", "#333333")
+_MOST_FEATURES, ACROSS = 6, 3  # panels, and panels in a row
+_FEWEST = 10  # observations that a cluster needs to influence the width of bins
 _MOST_BINS, _FINEST, _MANY_BARS = 200, 800, 150
 NOISE, OF_NOISE = "#555555", "more probably noise than not"
-MOST_ERRORS = 300  # observations with bars for their errors or intervals
+MOST_ERRORS = 300  # observations up to which errors or intervals have bars
 WITHOUT_ERRORS = "densities: of values without errors"
 
 
@@ -34,7 +34,7 @@ _MARK = "_bayesgmm_mark"
 
 
 class Mark(NamedTuple):
-    """What a part of a picture shows: a cluster; or observations, by their positions, with their most probable clusters."""
+    """What an artist shows: a cluster, or observations (positions and most probable clusters)."""
 
     cluster: int | None = None
     obs: NDArray[np.int64] | None = None
@@ -42,23 +42,23 @@ class Mark(NamedTuple):
 
 
 def mark(shown: Mark, *artists: Artist) -> None:
-    """Tell what artists show, for pages on which a cluster or an observation can be picked."""
+    """Mark artists with what they show, so that a page can highlight a cluster or an observation."""
     for each in artists:
         setattr(each, _MARK, shown)
 
 
 def marks(figure: Figure) -> list[tuple[Artist, Mark]]:
-    """The artists of a figure that tell what they show."""
+    """The marked artists of a figure, with their marks."""
     return [(each, told) for each in figure.findobj() if (told := mark_of(each)) is not None]
 
 
 def mark_of(artist: Artist) -> Mark | None:
-    """What an artist tells of what it shows."""
+    """The mark of an artist, or None."""
     return getattr(artist, _MARK, None)
 
 
 def chosen_features(tree: xr.DataTree, wanted: Any, argument: str, *, ax: Axes | None = None) -> list[tuple[str, int]]:
-    """Names and places of the features that are drawn: one or several named ones, else the first six."""
+    """Names and indices of the features to draw: those named, or the first six."""
     names = features_of(tree)
     given = names[:_MOST_FEATURES] if wanted is None else list(wanted) if isinstance(wanted, list | tuple) else [wanted]
     chosen = [read_feature(tree, each) for each in given]
@@ -68,7 +68,7 @@ def chosen_features(tree: xr.DataTree, wanted: Any, argument: str, *, ax: Axes |
 
 
 def panel_grid(down: int, across: int, size: tuple[float, float], **shared: Any) -> tuple[Figure, np.ndarray]:
-    """A new figure with panels (down, across), whose frames are open at the top and on the right."""
+    """A new figure with panels (down, across), without spines at the top and on the right."""
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained", **shared)
     for each in axes.ravel():
         each.spines[["top", "right"]].set_visible(False)
@@ -76,7 +76,7 @@ def panel_grid(down: int, across: int, size: tuple[float, float], **shared: Any)
 
 
 def panels(ax: Axes | None, n: int, size: tuple[float, float] | None = None, **shared: Any) -> tuple[Figure, list[Axes]]:
-    """The axes given, or those of a new figure, a panel for each feature."""
+    """The given axes, or the axes of a new figure with a panel for each feature."""
     if ax is not None:
         return ax.figure, [ax]  # type: ignore[return-value]
     across = min(n, ACROSS)
@@ -89,7 +89,7 @@ def panels(ax: Axes | None, n: int, size: tuple[float, float] | None = None, **s
 
 
 def legend(figure: Figure, axes: list[Axes]) -> None:
-    """What lines mean: in a single panel, of several beneath them."""
+    """Add a legend: beside a single panel, or below several panels."""
     if len(axes) == 1:
         axes[0].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
         return
@@ -99,12 +99,12 @@ def legend(figure: Figure, axes: list[Axes]) -> None:
 
 
 def known(column: FloatArray) -> FloatArray:
-    """The values of a feature that are known."""
+    """The values of a feature that are not missing."""
     return column[~np.isnan(column)]
 
 
 def draw_incomplete(ax: Axes, points: FloatArray, colours: FloatArray) -> None:
-    """Points (n, 2) of which one value is missing, as ticks at the margin where the other one is."""
+    """Draw points (n, 2) with one missing value as ticks, at the axis of the known value."""
     gaps = np.isnan(points)
     style: dict[str, Any] = {"s": 60, "linewidth": 0.8, "clip_on": False}
     for place, marker, transform in ((0, "|", ax.get_xaxis_transform()), (1, "_", ax.get_yaxis_transform())):
@@ -115,7 +115,7 @@ def draw_incomplete(ax: Axes, points: FloatArray, colours: FloatArray) -> None:
 
 
 def draw_known_in_part(ax: Axes, rows: Observations, pair: list[int]) -> list[str]:
-    """Bars for the errors and the intervals of two features, where observations are few; what they mean."""
+    """Draw bars for errors or intervals of two features, if observations are few. Returns words for the legend."""
     points, sd = rows.x[:, pair], rows.error_sd
     if len(rows) > MOST_ERRORS:
         return []
@@ -140,7 +140,7 @@ def draw_known_in_part(ax: Axes, rows: Observations, pair: list[int]) -> list[st
 
 
 class Clusters(NamedTuple):
-    """What is known of the clusters in a feature: how many observations each holds, and its standard deviation."""
+    """Numbers of observations and standard deviations of the clusters, in one feature."""
 
     sizes: FloatArray
     sigma: FloatArray
@@ -156,9 +156,10 @@ def clusters_of_em(reading: Reading) -> list[Clusters]:
 def histogram(
     ax: Axes, rows: Observations, place: int, bins: Any = "auto", clusters: Clusters | None = None, **options: Any
 ) -> None:
-    """What is known of a feature, as a density unless ``options`` say otherwise; automatic bins heed every cluster.
+    """Draw a histogram of a feature, as a density unless ``options`` say otherwise. Automatic bins resolve each cluster.
 
-    Where values lie in intervals these are the bins, or an interval is spread evenly over the bins that it meets.
+    If values are known as intervals, the ends of these are the edges of bins, or each interval is spread evenly over the
+    bins that it overlaps.
     """
     seen = rows.of_feature(place)
     x, weight = seen.x[:, 0], seen.known.weight
@@ -182,7 +183,7 @@ def histogram(
         heights = np.array([count for _, count in lefts], dtype=float)
         if options.pop("density"):
             heights /= heights.sum() * width
-        if np.ptp(x) > _MANY_BARS * width:  # borders would be all that is seen
+        if np.ptp(x) > _MANY_BARS * width:  # borders would hide the bars
             options["edgecolor"] = "none"
         label = options.pop("label")
         ax.bar([left for left, _ in lefts], heights, width, align="edge", **options)[0].set_label(label)
@@ -194,7 +195,7 @@ def histogram(
 
 
 def _absent(rows: Observations, seen: Observations) -> str:
-    """What a histogram of one feature cannot show."""
+    """Words about observations that a histogram of one feature cannot show."""
     missing, said = len(rows) - len(seen), []
     if missing:
         said.append(f"{missing} missing")
@@ -206,7 +207,7 @@ def _absent(rows: Observations, seen: Observations) -> str:
 
 
 def _bars_of_intervals(ax: Axes, seen: Observations, bins: Any, clusters: Clusters | None, options: dict[str, Any]) -> None:
-    """Bars of one feature of which intervals are known; what lies in open ones is counted, but not drawn."""
+    """Draw the histogram of a feature with intervals. Open intervals count for the density, but are not drawn."""
     assert seen.known.lower is not None
     assert seen.known.upper is not None
     x, lower, upper, counts = seen.x[:, 0], seen.known.lower[:, 0], seen.known.upper[:, 0], seen.counts
@@ -230,10 +231,10 @@ def _bars_of_intervals(ax: Axes, seen: Observations, bins: Any, clusters: Cluste
 def bars(
     x: np.ndarray, clusters: Clusters | None = None, weight: FloatArray | None = None
 ) -> tuple[list[tuple[float, float]], float]:
-    """The left ends of even bins that hold observations, with their numbers, and their width.
+    """Left ends and counts of the nonempty bins of a histogram, and the common width of the bins.
 
-    The width is the smaller of Sturges' and Freedman and Diaconis', or what Scott's rule gives within the narrowest cluster
-    that holds ten observations, whichever is less. Rounded data get bins of whole steps.
+    The width is the smallest that the rules of Sturges, of Freedman and Diaconis, and of Scott give. Scott's rule is applied
+    within each cluster of at least ten observations. For rounded data the width is a multiple of the rounding step.
     """
     reach = float(np.ptp(x))
     width = reach / (np.log2(len(x)) + 1)
@@ -257,14 +258,14 @@ def bars(
 
 
 def draw_strays(ax: Axes, points: FloatArray, **where: Any) -> None:
-    """Crosses at points (n, 2) that are more probably noise than not, where there are any."""
+    """Draw crosses at points (n, 2) that are more probably noise than not."""
     if len(points):
         ax.plot(*points.T, "x", color=NOISE, markersize=4.5, markeredgewidth=0.9, label=OF_NOISE, **where)
         draw_incomplete(ax, points, np.tile(to_rgb(NOISE), (len(points), 1)))
 
 
 def grid_for(x: np.ndarray, means: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Even points over the data's range and a margin, and closer ones where components are narrow."""
+    """Even points over the data's range and a margin, and closer points around the components."""
     margin = 0.1 * np.ptp(x)
     low, high = x.min() - margin, x.max() + margin
     near = [np.linspace(m - 4 * s, m + 4 * s, 80) for m, s in zip(means, sigma, strict=True)]

@@ -1,4 +1,4 @@
-"""What the chains did: labels before and after relabelling, and the solutions in which chains sit."""
+"""Pictures of the chains: labels before and after relabelling, and solutions in which chains sit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MOST_POINTS = 4_000  # of a trace
 
 @np.errstate(under="ignore")
 def plot_relabelling(tree: xr.DataTree, feature: Any = None, *, backend: Backend = "matplotlib") -> Figure | Any:
-    """Traces of the clusters' means side by side: as the sampler labelled them, and relabelled as in the tree.
+    """Traces of the clusters' means, with the sampler's labels on the left and the tree's labels on the right.
 
     The chains follow one another, separated by lines. Long chains are thinned.
 
@@ -47,14 +47,14 @@ def plot_relabelling(tree: xr.DataTree, feature: Any = None, *, backend: Backend
     tree : DataTree
         From :func:`bayesgmm.fit`.
     feature : optional
-        Which of several features, by its name; default: the first six, a row each.
+        Name of a feature. Default: the first six, in a row each.
     backend : {"matplotlib", "plotly"}
-        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
+        Plotting library. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
-        Of the library that draws.
+        A figure of the chosen library.
     """
     backend = read_backend(backend)
     chosen = chosen_features(tree, feature, "feature")
@@ -95,25 +95,25 @@ def plot_solutions(
     ax: Axes | None = None,
     backend: Backend = "matplotlib",
 ) -> Figure | Any:
-    """The density of each solution in which chains sit (:func:`bayesgmm.solutions`), with its band, over the data.
+    """Density of each solution in which chains sit (:func:`bayesgmm.solutions`), with a band, over the data.
 
     Parameters
     ----------
     tree : DataTree
         From :func:`bayesgmm.fit`.
     features : sequence, optional
-        Which of several features, by name; default: the first six, a panel each.
+        Names of features. Default: the first six, in a panel each.
     interval : float
         Probability of the pointwise bands.
     ax : Axes, optional
         Draw a single feature here instead of in a new figure.
     backend : {"matplotlib", "plotly"}
-        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
+        Plotting library. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
-        Of the library that draws.
+        A figure of the chosen library.
     """
     backend = read_backend(backend, ax)
     reading = Reading.of(tree)
@@ -131,7 +131,7 @@ def plot_solutions(
             panel.plot([], [], " ", label=WITHOUT_ERRORS)
     if len(axes) > 1:
         legend(figure, axes)
-    else:  # its labels are long
+    else:  # labels are long
         axes[0].legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
     return drawn_by(backend, figure)
 

@@ -1,4 +1,4 @@
-"""Which observations belong together, and how surely."""
+"""Pictures of cluster membership: responsibilities and co-clustering."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from bayesgmm.plots.backends import Backend, drawn_by, read_backend
 from bayesgmm.plots.canvas import NOISE, Mark, colour, draw_incomplete, draw_known_in_part, draw_strays, mark, panels
 from bayesgmm.plots.names import name_axes
 
-_DRAWS = 2_000  # over which bands are taken
-_SMALLEST = 16  # area of a point whose cluster is sure
+_DRAWS = 2_000  # for the bands
+_SMALLEST = 16  # area of a point if its cluster has probability one
 _MOST = 1_000  # observations of a heat map
 
 
@@ -41,10 +41,10 @@ def plot_responsibilities(
     """Membership probabilities and how uncertain they are.
 
     One feature: the probability of each cluster for a new observation at x, with a band; ticks below mark the data. Several
-    features: a scatter plot of two, with each point in the colour of its most probable cluster, larger and darker if that is
-    less probable. A tick stands at an axis if the other value is missing. With up to 300 points, bars show one standard
-    deviation of the errors, or intervals. If observations may be noise, the probability of noise has a line of its own, and
-    crosses mark observations that are more probably noise than not.
+    features: a scatter plot of two. Points have the colour of their most probable cluster. They are larger and darker if it
+    is less certain. A point with a missing value is a tick at the axis of the known value. With up to 300 points, bars show
+    one standard deviation of the errors, or intervals. If observations may be noise, there is a line for the probability of
+    noise, and crosses mark observations that are more probably noise than not.
 
     Parameters
     ----------
@@ -57,12 +57,12 @@ def plot_responsibilities(
     interval : float
         Probability of the pointwise bands.
     backend : {"matplotlib", "plotly"}
-        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
+        Plotting library. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
-        Of the library that draws.
+        A figure of the chosen library.
     """
     backend = read_backend(backend, ax)
     reading = Reading.of(tree)
@@ -153,23 +153,23 @@ def plot_coclustering(
     """Heat map of the probabilities that two observations belong to one cluster, ordered by the partition.
 
     Observations are sorted by their cluster in :func:`bayesgmm.partition`, and within a cluster by how surely they belong to
-    it. Lines separate the clusters. With more than 1 000 observations that many are drawn, evenly spaced in this order.
+    it. Lines separate the clusters. Of more than 1 000 observations, 1 000 are drawn, evenly spaced in this order.
 
     Parameters
     ----------
     tree : DataTree
         From :func:`bayesgmm.fit`.
     loss : {"vi", "binder"}
-        Of the partition.
+        Loss function for the partition.
     ax : Axes, optional
         Draw here instead of in a new figure.
     backend : {"matplotlib", "plotly"}
-        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
+        Plotting library. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
-        Of the library that draws.
+        A figure of the chosen library.
     """
     backend = read_backend(backend, ax)
     labels = partition(tree, loss).values

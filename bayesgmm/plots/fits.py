@@ -1,4 +1,4 @@
-"""The data and the density that was fitted to them; and the ascent of EM."""
+"""Pictures of a fit: the data with the fitted density, scatter matrices, and the history of EM."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from bayesgmm.plots.names import name_axes
 
 _ELLIPSES = 40  # draws shown one by one
 _POINTS = 3_000  # observations shown at most
-_GAUSSIAN = 1e9  # degrees of freedom that are as good as infinite
+_GAUSSIAN = 1e9  # degrees of freedom that stand for a Gaussian
 _SURE = 0.9
 
 
@@ -75,7 +75,7 @@ def plot_fit(
     tree : DataTree
         From :func:`bayesgmm.fit`.
     feature : optional
-        The feature to draw, by its name in ``tree["posterior"]["feature"]``. Default: the first six, a panel each.
+        Name of a feature, as in ``tree["posterior"]["feature"]``. Default: the first six, in a panel each.
     ax : Axes, optional
         Draw a single feature here instead of in a new figure.
     grid : (G,) array-like, optional
@@ -85,12 +85,12 @@ def plot_fit(
     interval : float
         Probability of the pointwise band.
     backend : {"matplotlib", "plotly"}
-        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
+        Plotting library. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
-        Of the library that draws.
+        A figure of the chosen library.
     """
     backend = read_backend(backend, ax)
     reading = Reading.of(tree)
@@ -137,11 +137,11 @@ def plot_pairs(
 ) -> Figure | Any:
     """Scatter matrix of the data with the clusters' ellipses, in the posterior and by EM.
 
-    Each point has the colour of its most probable cluster, paler if that is less probable, and an area in proportion to its
-    weight. A ring marks points whose most probable cluster has a posterior probability below 0.9. With more than 3 000
+    Each point has the colour of its most probable cluster, paler if that is less probable. Its area is proportional to its
+    weight. A ring marks points if the most probable cluster has a posterior probability below 0.9. With more than 3 000
     points a random sample of that size is drawn. Each cluster has a thick ellipse for its posterior mean, thin ellipses for
     single draws, which show its uncertainty, and a dashed ellipse for EM. The diagonal shows the densities of single
-    features (:func:`plot_fit`). If one of two values is missing, a tick stands at the axis of the other. With up to 300
+    features (:func:`plot_fit`). A point with a missing value is a tick at the axis of the known value. With up to 300
     points, bars show one standard deviation of the errors, or intervals. Densities and ellipses describe values without
     errors. Crosses mark observations that are more probably noise than not.
 
@@ -154,12 +154,12 @@ def plot_pairs(
     level : float
         Probability that an ellipse encloses, under a normal distribution.
     backend : {"matplotlib", "plotly"}
-        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
+        Plotting library. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
-        Of the library that draws.
+        A figure of the chosen library.
     """
     backend = read_backend(backend)
     reading = Reading.of(tree)
@@ -197,14 +197,14 @@ def plot_pairs(
                 said += draw_known_in_part(ax, rows, [j, i])
                 _ellipses(ax, draws, em, [j, i], level)
                 ax.set_ylim(_reach(known(x[:, i])))
-            ax.set_xlim(_reach(known(x[:, j])))  # however far components reach that hold no observation
+            ax.set_xlim(_reach(known(x[:, j])))  # components without observations may reach far beyond
             name_axes(ax, x=names[j] if row == size - 1 else None, y=names[i] if column == 0 < row else None)
     _legend(figure, draws.n_components, level, list(dict.fromkeys(said)), strays=bool(strays.any()))
     return drawn_by(backend, figure)
 
 
 def _said_of(rows: Observations, chosen: list[int]) -> list[str]:
-    """What marks mean of values that are missing or have errors."""
+    """Words for the legend about missing values and errors."""
     said = ["ticks at an axis: the other value is missing"] if np.isnan(rows.x[:, chosen]).any() else []
     return said if not rows.has_errors else [*said, "densities and ellipses: of values without errors"]
 
@@ -218,7 +218,7 @@ def _reach(x: FloatArray) -> tuple[float, float]:
 def _scatter(ax: Axes, points: FloatArray, members: FloatArray, sizes: FloatArray, positions: NDArray[np.int64]) -> None:
     """Points in their clusters' colours, pale where the cluster is uncertain, with a ring below a probability of 0.9.
 
-    Their areas are in proportion to how often they count.
+    Areas are proportional to the frequency weights.
     """
     best, sure = members.argmax(axis=1), members.max(axis=1)
     colours = np.array([to_rgb(colour(j)) for j in range(members.shape[1])])[best]
@@ -235,12 +235,12 @@ def _scatter(ax: Axes, points: FloatArray, members: FloatArray, sizes: FloatArra
 
 
 def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], level: float) -> None:
-    """Of each cluster: single draws, posterior mean, EM."""
+    """Draw ellipses of each cluster: single draws, posterior mean, EM."""
     angle = np.linspace(0, 2 * np.pi, 100)
     circle = np.stack([np.cos(angle), np.sin(angle)])
 
     def ellipse(j: int, mean: FloatArray, covariance: FloatArray, nu: float, **style: Any) -> None:
-        """Draw the points at the Mahalanobis distance within which two features are with this probability."""
+        """Draw the ellipse that two features lie in with probability ``level``."""
         radius = np.sqrt(2 * f_distribution.ppf(level, 2, nu))
         points = mean[pair, None] + radius * np.linalg.cholesky(covariance[np.ix_(pair, pair)]) @ circle
         mark(Mark(j), *ax.plot(*points, **style))
@@ -287,12 +287,12 @@ def plot_em_history(em: EMResult, *, ax: Axes | None = None, backend: Backend = 
     ax : Axes, optional
         Draw here instead of in a new figure.
     backend : {"matplotlib", "plotly"}
-        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
+        Plotting library. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
-        Of the library that draws.
+        A figure of the chosen library.
     """
     backend = read_backend(backend, ax)
     if not isinstance(em, EMResult):

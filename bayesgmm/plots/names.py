@@ -1,4 +1,4 @@
-"""Names of features in pictures: as they are, whatever letters they have."""
+"""Names of features in pictures, unchanged and with any letters."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from matplotlib.text import Text
 from bayesgmm.arguments import spoken
 from bayesgmm.exceptions import DataWarning, warn
 
-_LAST_RESORT = "Last Resort"  # matplotlib's own, which has a box for every letter
+_LAST_RESORT = "Last Resort"  # matplotlib's fallback font: a box for every letter
 _USUAL = (400, "normal", "regular")  # weights
 _GLYPH = "Glyph .* missing from"
 
 
 def name_axes(ax: Axes, *, x: Any = None, y: Any = None, before: str = "") -> None:
-    """Name axes after features, with words ``before``: no mathematics, in fonts that have the letters."""
+    """Label axes with names of features, after the words ``before``.
+
+    Names are not parsed as mathematics. Fonts are chosen that have the letters.
+    """
     for name, label in ((x, ax.xaxis.label), (y, ax.yaxis.label)):
         if name is not None:
             _write(label, spoken(name), before)
@@ -30,7 +33,7 @@ def name_axes(ax: Axes, *, x: Any = None, y: Any = None, before: str = "") -> No
 
 @contextmanager
 def drawable(names: Iterable[Any]) -> Iterator[None]:
-    """Draw text that holds these names, by whatever function, without mathematics and without a flood of warnings."""
+    """Context in which any function can draw these names: no mathematics is parsed, and missing glyphs do not warn."""
     fonts = fonts_for("".join(map(str, names)))
     style: dict[Any, Any] = {"text.parse_math": False} | ({"font.family": fonts} if fonts else {})
     with mpl.rc_context(style), warnings.catch_warnings():
@@ -39,7 +42,10 @@ def drawable(names: Iterable[Any]) -> Iterator[None]:
 
 
 def fonts_for(text: str) -> list[str] | None:
-    """The font in use and those installed that have the letters it lacks; nothing if it lacks none, None if all do."""
+    """The current font, and installed fonts with the letters that it lacks.
+
+    The result is empty if the current font has all letters, and None if no font has some letter.
+    """
     given: dict[Any, Any] = dict(mpl.rcParams)
     families = [each for family in given["font.family"] for each in given.get(f"font.{family}", [family])]
     used = next(((family, path) for family in families if (path := _found(family))), None)
@@ -59,7 +65,7 @@ def fonts_for(text: str) -> list[str] | None:
 def _write(label: Text, name: str, before: str) -> None:
     label.set_parse_math(False)
     fonts = fonts_for(name)
-    if fonts is None and mpl.rcParams["svg.fonttype"] != "none":  # else whoever shows the text has fonts of his own
+    if fonts is None and mpl.rcParams["svg.fonttype"] != "none":  # else the viewer's fonts are used
         drawn = "".join(each if fonts_for(each) is not None else "?" for each in name)
         label.set_text(f"{before}{drawn}")
         warn(
@@ -85,13 +91,13 @@ def _found(family: str) -> str | None:
 def _letters(path: str) -> frozenset[int]:
     try:
         return frozenset(font_manager.get_font(path).get_charmap())
-    except (OSError, RuntimeError):  # a file that is no font
+    except (OSError, RuntimeError):  # the file is not a font
         return frozenset()
 
 
 @cache
 def _installed() -> tuple[tuple[str, str], ...]:
-    """Names and files of the upright fonts that are not bold, those of usual weight and without serifs first."""
+    """Names and files of upright fonts that are not bold; regular weights first, then sans-serif fonts first."""
     fonts = {
         (each.weight not in _USUAL, "Sans" not in each.name, each.name): each.fname
         for each in font_manager.fontManager.ttflist

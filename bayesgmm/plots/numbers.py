@@ -1,4 +1,4 @@
-"""How many components: criteria over k, the fits side by side, the posterior of k."""
+"""Pictures on the number of components: criteria over k, the fits side by side, the posterior of k."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from bayesgmm.plots.canvas import EM, POSTERIOR, chosen_features, legend, panel_
 from bayesgmm.plots.fits import plot_fit
 
 _GREY = "#666666"
-_SHOWN = 5.0  # nats behind the best that matter: a Bayes factor of 150 (Kass & Raftery 1995)
-_LEAST = 1e-3  # probability of a k that is worth showing
+_SHOWN = 5.0  # nats behind the best that are drawn to scale: a Bayes factor of 150 (Kass & Raftery 1995)
+_LEAST = 1e-3  # smallest probability of a k that is drawn
 _COLUMNS = 3
 
 
 def probable(tree: xr.DataTree) -> xr.Dataset:
-    """What a posterior of k says of the k that are worth showing, and of those between."""
+    """The posterior of k, from the first to the last k with a probability of at least 0.001."""
     values = tree.to_dataset()
     shown = np.flatnonzero((values["p_k"].values >= _LEAST) | (values["p_occupied"].values >= _LEAST))
     return values.isel(k=slice(int(shown[0]), int(shown[-1]) + 1))
 
 
 def _by_k(comparison: Comparison) -> pd.DataFrame:
-    """The table of a comparison, which is one."""
+    """The table of a comparison, indexed by k, after a check of the type."""
     if not isinstance(comparison, Comparison):
         raise TypeError(f"comparison must be what bayesgmm.compare returns, got {type(comparison).__name__}")
     return comparison.table.set_index("k")
@@ -39,23 +39,23 @@ def _by_k(comparison: Comparison) -> pd.DataFrame:
 
 @np.errstate(under="ignore")
 def plot_compare(comparison: Comparison, *, backend: Backend = "matplotlib") -> Figure | Any:
-    """What prediction, evidence and EM's criteria say of each k, one panel each, the best k ringed.
+    """Prediction, evidence and EM's criteria over k, in a panel each. The best k have rings.
 
     LOO and the evidence are drawn as differences to the best k: LOO with two standard errors of the difference, the evidence
     with two Monte Carlo standard errors. BIC and ICL are drawn as differences to the smallest, downwards, so that up is
-    better in every panel. An arrow with a number marks a value that is far behind the best (some 5, or 10 for BIC).
+    better in every panel. An arrow with a number marks a value far behind the best (about 5, or 10 for BIC and ICL).
 
     Parameters
     ----------
     comparison : Comparison
         From :func:`bayesgmm.compare`.
     backend : {"matplotlib", "plotly"}
-        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
+        Plotting library. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
-        Of the library that draws.
+        A figure of the chosen library.
     """
     backend = read_backend(backend)
     by_k = _by_k(comparison)
@@ -94,11 +94,11 @@ def plot_compare(comparison: Comparison, *, backend: Backend = "matplotlib") -> 
 
 
 def _shorten(ax: Axes, behind: Mapping[str, pd.Series], most: float, color: str, errors: Any = 0.0) -> None:
-    """End the axis below what is near the best; arrows with numbers for what lies further down, by its name."""
+    """End the axis below the values near the best, and mark values further down by arrows with numbers."""
     near = [(each - errors)[each >= -most].min() for each in behind.values()]
-    low = max(float(pd.Series(near).min()), -2 * most)  # leaves out what is unknown
+    low = max(float(pd.Series(near).min()), -2 * most)  # pandas skips NaN
     bottom = 1.25 * min(low, -most / 4)
-    if not any((each < bottom).any() for each in behind.values()):  # nor where nothing is known
+    if not any((each < bottom).any() for each in behind.values()):  # also true if all values are NaN
         return
     top = float(pd.Series([(each + errors)[each >= -most].max() for each in behind.values()]).max())
     ax.set_ylim(bottom, max(-0.1 * bottom, 1.1 * top))
@@ -116,21 +116,21 @@ def _ring(ax: Axes, k: int, value: float) -> None:
 
 @np.errstate(under="ignore")
 def plot_fits(comparison: Comparison, feature: Any = None, *, backend: Backend = "matplotlib") -> Figure | Any:
-    """The fit of every k, a panel each (:func:`plot_fit`), on the same axes.
+    """The fit of every k (:func:`plot_fit`), in a panel each, with common axes.
 
     Parameters
     ----------
     comparison : Comparison
         From :func:`bayesgmm.compare`.
     feature : optional
-        Which of several features, by its name; default: the first six, a row each.
+        Name of a feature. Default: the first six, in a row each.
     backend : {"matplotlib", "plotly"}
-        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
+        Plotting library. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
-        Of the library that draws.
+        A figure of the chosen library.
     """
     backend = read_backend(backend)
     by_k = _by_k(comparison)
@@ -162,21 +162,21 @@ def _side_by_side(comparison: Comparison, by_k: pd.DataFrame, name: Any, axes: l
 
 
 def plot_k(tree: xr.DataTree, *, backend: Backend = "matplotlib") -> Figure | Any:
-    """Posterior probabilities of the number of components, and of how many of them are occupied, over the prior's.
+    """Posterior of the number of components, with its prior, and posterior of the number of occupied clusters.
 
-    Error bars are two Monte Carlo standard errors. At either end k with a probability below 0.001 are left out.
+    Error bars are two Monte Carlo standard errors. At both ends, k with probabilities below 0.001 are left out.
 
     Parameters
     ----------
     tree : DataTree
         From :func:`bayesgmm.posterior_k`.
     backend : {"matplotlib", "plotly"}
-        The library that draws. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
+        Plotting library. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
     Returns
     -------
     Figure
-        Of the library that draws.
+        A figure of the chosen library.
     """
     backend = read_backend(backend)
     part = probable(require_posterior_k(tree))
