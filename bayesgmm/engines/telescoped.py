@@ -60,8 +60,8 @@ def verdict(root: xr.Dataset, convergence: pd.DataFrame, n_clusters: int, troubl
     low, high = (int(k[min(int(np.searchsorted(p.cumsum(), q)), len(k) - 1)]) for q in (0.05, 0.95))
     sentence = (
         f"{named}; k is between {low} and {high} with a probability of at least 90 %; most probably "
-        f"{k[occupied.argmax()]} components hold data (probability {occupied.max():.2f}); the partition of least expected loss "
-        f"has {n_clusters} clusters"
+        f"{k[occupied.argmax()]} components hold data (probability {occupied.max():.2f}); the partition of least expected "
+        f"loss has {n_clusters} clusters"
     )
     if len(k) > 1 and p[-1] > _AT_THE_END:
         sentence += f"; p({k[-1]} | x) = {p[-1]:.2f} at the largest k of the prior: allow a larger one"
