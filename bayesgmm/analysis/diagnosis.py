@@ -171,7 +171,6 @@ def diagnose(tree: Tree) -> Diagnosis:
 
 
 @np.errstate(under="ignore")
-@np.errstate(under="ignore")
 def diagnosis_of(reading: Reading) -> Diagnosis:
     """The diagnosis of a tree."""
     tree, draws, x = reading.tree, reading.draws, reading.x
