@@ -1,4 +1,4 @@
-"""Sums over many rows in memory: over nodes that stand for them, or by all cores together."""
+"""Sums over many rows in memory: over quadrature nodes, or on all cores."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bayesgmm.data.units import Units
 from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.student import Nu
 
-_PARTS = 8  # on however many cores, so that sums are the same to the last bit
-_FEW = 10_000  # values times components, from which on nodes are worth theirs
-_ENOUGH = 5_000_000  # values times components, from which on threads are worth their while
+_PARTS = 8  # a fixed number, so that the number of cores does not change a bit of the sums
+_FEW = 10_000  # values x components from which quadrature nodes are quicker
+_ENOUGH = 5_000_000  # values x components from which threads are quicker
 
 
 class _ByCores:
-    """Rows in parts."""
+    """Rows in parts, which are summed in parallel."""
 
     def __init__(self, rows: Observations) -> None:
         ends = np.linspace(0, len(rows), _PARTS + 1).astype(int)
@@ -30,21 +30,24 @@ class _ByCores:
     def sums(
         self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
     ) -> ESums:
-        """Those of all parts, added in their order."""
+        """Expected sufficient statistics of all parts, added in a fixed order."""
         of = partial(Observations.sums, weights=weights, means=means, factors=factors, nu=nu, units=units)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return reduce(ESums.plus, pool.map(of, self._parts))
 
 
 class _ByNodes:
-    """Rows of one feature with nodes."""
+    """Rows of one feature, summed over quadrature nodes."""
 
     def __init__(self, rows: Observations) -> None:
         self.sums = partial(rows.sums, by_nodes=True)
 
 
 def by_cores(source: Source, k: int) -> Summable:
-    """The source itself where that is quick, or where it has workers of its own."""
+    """Choose how to sum: over quadrature nodes, on all cores, or by the source itself.
+
+    The source itself is returned if it is small or not in memory.
+    """
     if not isinstance(source, Observations):
         return source
     operations = source.x.size * k

@@ -1,4 +1,4 @@
-"""Dask arrays and DataFrames, whose partitions are summed where they are."""
+"""Dask arrays and DataFrames: the workers sum their partitions."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bayesgmm.data.scan import Reader, Scan, Work, left_off_of
 from bayesgmm.data.tables import column_names, is_dask, read_numbers
 from bayesgmm.words import about
 
-_ROWS = 2**17  # of a block
-_TOGETHER = 8  # results that are merged by one task
+_ROWS = 2**17  # rows in a block
+_TOGETHER = 8  # results that one task merges
 PERSIST = "Dask computes the partitions anew in every pass: call .persist() on them if they fit into the workers' memory"
 
 
 def scan_dask(x: Any, *, missing: Missing = "raise", sample_weight: Any = None) -> Scan:
-    """A Dask array (n,) or (n, D), Series or DataFrame, whose chunks may have any sizes, known or not."""
+    """A scan of a Dask array (n,) or (n, D), Series or DataFrame. Sizes of chunks may be unknown."""
     names, n_features, meta = column_names(x), *_shape(x)
-    read_numbers(meta, "x", copy=False)  # refuses what are no numbers
+    read_numbers(meta, "x", copy=False)  # refuses what is not numeric
     if x.ndim == 2 and hasattr(x, "chunks") and len(x.chunks[1]) > 1:
         x = x.rechunk({1: -1})  # whole rows
     blocks = list(np.ravel(x.to_delayed()))
@@ -63,15 +63,15 @@ class _Partition:
             yield Block(values.reshape(len(values), -1), None if weight is None else weight[rows].astype(np.float64))
 
     def where(self, row: int) -> str:
-        """By its number in the partition."""
+        """Name of a row for messages: its number in the partition."""
         return f"row {row} of partition {self.number}"
 
 
 def by_dask[T](work: Work[T], parts: Sequence[Any], merge: Callable[[list[T]], T]) -> T | None:
-    """By the workers of the client that there is, or on threads of this process: one graph, whose results merge in a tree.
+    """Process all parts on the workers of the open client, or on threads of this process, and merge the results in a tree.
 
-    The work, with the model in it, is one key of the graph, which goes to each worker once. A worker that is lost costs what
-    it had to do.
+    All parts form one graph. The work includes the model and is one key of the graph, so each worker receives it once. If a
+    worker is lost, only its tasks are repeated.
     """
     import dask
 
@@ -90,7 +90,7 @@ def by_dask[T](work: Work[T], parts: Sequence[Any], merge: Callable[[list[T]], T
 
 
 def lazily(scan: Scan, work: Callable[[Observations], NDArray[Any]], width: int | None, dtype: Any) -> Any:
-    """A Dask array of what comes of the rows of a Dask collection, (n, width) or (n,), computed when it is asked for."""
+    """A lazy Dask array, (n, width) or (n,), of a function of the rows of a Dask collection."""
     import dask
     import dask.array as da
 
@@ -124,7 +124,7 @@ def _merged(merge: Any, parts: list[Any]) -> Any:
 
 
 def _client() -> Any:
-    """The client that is open, if distributed is in use at all."""
+    """The open client, if distributed is in use; else None."""
     import sys
 
     if "distributed" not in sys.modules:
@@ -139,7 +139,7 @@ def _client() -> Any:
 
 @contextmanager
 def _named_failures() -> Iterator[None]:
-    """What Dask says of workers and clients as a sentence."""
+    """Replace Dask's errors about workers and clients by sentences with a remedy."""
     try:
         yield
     except Exception as error:
@@ -169,7 +169,7 @@ def _shape(x: Any) -> tuple[int, Any]:
 
 
 def _weights(given: Any, x: Any, n_parts: int) -> list[Any]:
-    """A weight collection's partitions beside those of the rows."""
+    """Partitions of the weights, one for each partition of the rows."""
     if not is_dask(given):
         rule = "must be a Dask array or Series, partitioned as x is, if x is a Dask collection"
         raise TypeError(about("sample_weight", f"{rule}, got {type(given).__name__}; use dask.array.from_array"))

@@ -1,4 +1,4 @@
-"""The first pass over rows that are read in parts: their moments, a sample of them, and what is refused."""
+"""The first pass over rows that are read in parts: it checks them, and finds their moments and a sample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bayesgmm.data.known import NOTHING, Known
 from bayesgmm.data.observations import Observations
 from bayesgmm.words import Argument, Words, about
 
-_SEED = 0  # of the sample, which is the same for whoever scans the same rows
+_SEED = 0  # of the sample: the same rows give the same sample
 
 
 class Block(NamedTuple):
@@ -26,31 +26,31 @@ class Block(NamedTuple):
 
 
 class Part(Protocol):
-    """Some of the rows, read when they are asked for, in blocks."""
+    """Some of the rows, read on demand in blocks."""
 
     def blocks(self) -> Iterator[Block]:
         """The rows, in their order."""
 
     def where(self, row: int) -> str:
-        """What to call one of them in a message."""
+        """Name of a row for messages."""
 
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """What a first pass tells; a feature's numbers are those of its values that are known.
+    """Results of a first pass. Moments and range of a feature are those of its known values.
 
     Attributes
     ----------
     n : int
-        Rows that count.
+        Number of rows that count.
     total : float
         The sum of their weights.
     known, mean, spread, low, high : (D,) array
-        Weight of the values, their mean, root of the weighted sum of squares about it, and range.
+        Weight and mean of the values, root of the weighted sum of squares about the mean, and range.
     keys, x, weight : (m,), (m, D) and (m,) arrays
-        The rows of the sample, those with the smallest of random numbers, in the order of these; their weights.
+        The sample: the rows with the smallest random keys, in the order of the keys, and their weights.
     extreme_x, extreme_weight : (2 D, D) and (2 D,) arrays
-        Rows in which features are at their ends.
+        The row with the smallest value of each feature, then the row with the largest of each; and their weights.
     """
 
     n: int
@@ -68,14 +68,17 @@ class Summary:
 
     @classmethod
     def of(cls, rows: Observations, keys: FloatArray, share: float) -> Summary:
-        """Of a block, whose rows have been given numbers between 0 and 1; those below the share may come into a sample."""
+        """Summary of a block.
+
+        Each row has a random key between 0 and 1. Rows with a key up to ``share`` may enter the sample.
+        """
         x, weight = rows.x, rows.counts
         least = keys <= share
         present = ~np.isnan(x)
         counted, filled = weight[:, None] * present, np.where(present, x, 0.0)
         known = counted.sum(axis=0)
         mean = (np.divide(counted, known, out=np.zeros_like(counted), where=known > 0) * filled).sum(axis=0)
-        unit = abs(filled - mean).max(axis=0)  # whose square may be beyond a float's range
+        unit = abs(filled - mean).max(axis=0)  # its square may exceed the range of a float
         unit[unit == 0] = 1.0
         spread = unit * np.sqrt((counted * ((filled - mean) / unit) ** 2).sum(axis=0))
         low, high = np.where(present, x, np.inf), np.where(present, x, -np.inf)
@@ -87,7 +90,7 @@ class Summary:
 
     @classmethod
     def of_all(cls, parts: Sequence[Summary], size: int) -> Summary:
-        """Of several together, with a sample of so many rows."""
+        """Summary of several parts together, with a sample of at most ``size`` rows."""
         keys = np.concatenate([each.keys for each in parts])
         least = np.argsort(keys)[:size]
         x, weight = (np.concatenate(each)[least] for each in zip(*((one.x, one.weight) for one in parts), strict=True))
@@ -95,7 +98,7 @@ class Summary:
         return replace(moments, keys=keys[least], x=x, weight=weight)
 
     def _plus(self, other: Summary) -> Summary:
-        """Of both but for the sample."""
+        """Summary of both, but with the sample of the first."""
         known = self.known + other.known
         share = np.divide(other.known, known, out=np.zeros_like(known), where=known > 0)
         apart = other.mean - self.mean
@@ -116,15 +119,15 @@ class Summary:
 
 @dataclass(frozen=True)
 class FirstPass:
-    """The summary of a part; whatever must not be among data is named."""
+    """Summarises a part. Invalid values are refused with a message that names the first."""
 
     missing: Missing
     names: Sequence[Any] | None
     size: int
-    share: float  # of the rows that may come into the sample
+    share: float  # largest key of a row that may enter the sample
 
     def __call__(self, number: int, part: Part) -> Summary | None:
-        """Of a part, by its number; None of one without rows."""
+        """Summary of a part; None if it has no rows. The number seeds the random keys."""
         rng, begin = np.random.default_rng([_SEED, number]), 0
         found: list[Summary] = []
         for block in part.blocks():
@@ -161,7 +164,7 @@ class FirstPass:
 
 
 def in_order(block: Block, missing: Missing) -> Observations:
-    """The rows of a block that count."""
+    """Rows of a block that have a positive weight and pass the rule for missing values."""
     x, weight = block
     used = np.ones(len(x), dtype=bool) if weight is None else weight > 0
     if missing == "drop":

@@ -1,4 +1,4 @@
-"""What is given of intervals in which values lie: their ends, bins, or limits of what can be measured."""
+"""Intervals in which values lie, given by their ends, as bins, or as limits of measurement."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from bayesgmm.kernels.intervals import intervals_of
 from bayesgmm.kernels.rows import rows_of
 from bayesgmm.words import Argument, Words, about
 
-_ENOUGH = 2_000  # values in intervals, to which one Gaussian is fitted
-_STEPS, _ROUGHLY = 2_000, 1e-5  # of EM then, and the change in standard deviations at which it ends
-_NARROWEST = 1e-6  # standard deviation, in the ends' quartiles
+_ENOUGH = 2_000  # values in intervals that a Gaussian is fitted to, at most
+_STEPS, _ROUGHLY = 2_000, 1e-5  # EM steps of that fit, and the change in standard deviations that ends it
+_NARROWEST = 1e-6  # standard deviation, in interquartile ranges of the ends
 INTERVALS_ALONE = Words(
     "must have no intervals where features are correlated within a component, because the probability of a box then has no "
     "closed form; use ",
@@ -31,9 +31,10 @@ def read_intervals(
 ) -> tuple[
     FloatArray, NDArray[np.bool_] | None, tuple[str, ...] | tuple[int, ...] | None, FloatArray | None, FloatArray | None
 ]:
-    """Values (n, D) with an end of each interval in place of what is not known; as of :func:`.tables.read_rows`; both ends.
+    """Check values and intervals; return values (n, D), the rows kept, names, and lower and upper ends.
 
-    The ends are None if no value is in an interval.
+    An unknown value is replaced by a finite end of its interval. Rows kept and names are as in :func:`.tables.read_rows`.
+    The ends are None if no value lies in an interval.
     """
     asked = {argument: each for argument, each in (("x", x), ("lower", lower), ("upper", upper)) if each is not None}
     arrays = {argument: read_numbers(each, argument) for argument, each in asked.items()}
@@ -85,9 +86,9 @@ def read_intervals(
 
 
 def expected_within(lower: FloatArray, upper: FloatArray, weight: FloatArray | None) -> FloatArray:
-    """What is expected of values (n, D) in intervals, in each feature under one Gaussian that EM fits to all its values.
+    """Expected values (n, D) given their intervals, under one Gaussian for each feature that EM fits to all its values.
 
-    Where nothing is known it is NaN.
+    The result is NaN where nothing is known.
     """
     result = np.full(lower.shape, np.nan)
     for place in range(lower.shape[1]):
@@ -102,7 +103,7 @@ def expected_within(lower: FloatArray, upper: FloatArray, weight: FloatArray | N
 
 
 def _expected_of_one(lower: FloatArray, upper: FloatArray, weight: FloatArray | None) -> FloatArray:
-    """Of one feature, (n,)."""
+    """Expected values (n,) of one feature given their intervals."""
     ends = np.concatenate([lower, upper])
     first, middle, third = np.quantile(ends[np.isfinite(ends)], [0.25, 0.5, 0.75])
     scale = third - first or abs(middle) or 1.0
@@ -156,7 +157,7 @@ def read_bins(counts: ArrayLike, edges: Any) -> tuple[FloatArray, FloatArray, Fl
 
 
 def read_limits(x: ArrayLike, below: ArrayLike | None, above: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
-    """Lower and upper ends, of the shape of x, where values at a limit or beyond it lie anywhere beyond."""
+    """Lower and upper ends, shaped like x. A value at or beyond a limit may lie anywhere beyond it."""
     values, limits = read_numbers(x, "x"), []
     if np.isinf(values).any():
         raise ValueError(about("x", "must be finite; give a value beyond a limit as that limit"))

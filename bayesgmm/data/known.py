@@ -1,4 +1,4 @@
-"""What is known of observations beside their values: how often each counts, its component, errors, and intervals."""
+"""What is known about observations besides their values: weights, labels, errors and intervals."""
 
 from __future__ import annotations
 
@@ -13,32 +13,31 @@ from bayesgmm.data.tables import read_numbers
 from bayesgmm.words import about
 
 _LABELS = "labels"
-_COUNTED = 2.0**53  # the most observations that a float counts one by one
-_ROUNDED = 1e-10  # of an error's variance, by which an eigenvalue may miss zero
-_ADDS_UP = 1e-6  # by how much probabilities may miss one
+_COUNTED = 2.0**53  # up to this number a float holds every count exactly
+_ROUNDED = 1e-10  # an eigenvalue of an error's correlation matrix above minus this counts as zero
+_ADDS_UP = 1e-6  # by how much a sum of probabilities may differ from one
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Frequency weights, labels, errors and intervals of n observations, and what they would be as noise.
+    """Frequency weights, labels, errors and intervals of n observations, and their densities as noise.
 
     Attributes
     ----------
     weight : (n,) array, or None
         Positive; an observation of weight c counts as c observations.
     labels : (n,) array of int, or (n, K) array, or None
-        Each observation's component, -1 where it is unknown; or probabilities of the components, of which only ratios
-        within an observation matter.
+        Each observation's component, -1 if unknown; or probabilities of the components. Only their ratios within an
+        observation matter.
     error : (n, D) or (n, D, D) array, or None
-        Standard deviations or covariances of the errors that the values were measured with.
+        Standard deviations or covariances of the measurement errors.
     lower, upper : (n, D) array, or None
-        Ends of the intervals in which values lie: the same where a value is known as it is, infinite where nothing
-        bounds it.
+        Ends of the intervals in which values lie. They are equal for an exact value, and infinite where there is no bound.
     noise : (n,) array, or None
-        Log density of each observation, of what is known of it, if it is noise; None where none is.
+        Log density, as noise, of what is known of each observation; None if no observation may be noise.
     width : (n, D) array, or None
-        Step to which each value is rounded, 0 where it is not. Its interval is as wide, and its probability is divided by
-        it, which makes a density of it; or its error has that part of the variance, width^2 / 12.
+        Step to which each value is rounded; 0 if it is not rounded. Either the value's interval has this width, and its
+        probability is divided by the width to give a density. Or the variance of its error includes width^2 / 12.
     """
 
     weight: FloatArray | None = None
@@ -48,39 +47,42 @@ class Known:
     upper: FloatArray | None = None
     noise: FloatArray | None = None
     width: FloatArray | None = None
-    _log_labels: dict[int, FloatArray] = field(default_factory=dict, init=False, repr=False)  # of the k asked for last
+    _log_labels: dict[int, FloatArray] = field(default_factory=dict, init=False, repr=False)  # cache for one k
 
     def of(self, rows: Any) -> Known:
         """What is known of some of the observations."""
         return Known(*(None if each is None else each[rows] for each in self.arrays))
 
     def equals(self, other: Known) -> bool:
-        """Whether the same is known."""
+        """Whether both hold the same arrays."""
         pairs = zip(self.arrays, other.arrays, strict=True)
         return all(one is other if one is None or other is None else np.array_equal(one, other) for one, other in pairs)
 
     @property
     def log_widths(self) -> FloatArray | float:
-        """What divides each observation's probability, so that it is a density, its logarithm, (n,); or 0."""
+        """Log of the product of each observation's rounding widths, (n,); 0 without rounding intervals.
+
+        Divided by this product, the probability of an observation is a density.
+        """
         if self.width is None or self.lower is None:
             return 0.0
         return np.asarray(np.log(np.where(self.width > 0, self.width, 1.0)).sum(axis=1))
 
     @property
     def arrays(self) -> tuple[NDArray[Any] | None, ...]:
-        """All that is known, in the order above."""
+        """All arrays, in the order of the attributes."""
         return self.weight, self.labels, self.error, self.lower, self.upper, self.noise, self.width
 
     def total(self, n: int) -> float:
-        """The number of observations, each counted as often as it counts."""
+        """The sum of the weights; n without weights."""
         return float(n if self.weight is None else self.weight.sum())
 
     def counts(self, n: int) -> FloatArray:
-        """How often each observation counts, (n,)."""
+        """The weight of each observation, (n,); ones without weights."""
         return np.broadcast_to(1.0, n) if self.weight is None else self.weight
 
     def log_labels(self, k: int) -> FloatArray | None:
-        """Logarithms (K, n) of what labels say of K components: 0 where they say nothing, -inf where they forbid."""
+        """Log label probabilities (K, n), scaled to a maximum of 0; -inf where a label excludes a component."""
         if self.labels is None:
             return None
         found = self._log_labels.get(k)
@@ -96,7 +98,10 @@ class Known:
         return found
 
     def classes(self, k: int) -> NDArray[np.int64]:
-        """For each component the first of those that labels do not tell it from, (K,): these are exchangeable."""
+        """Class of each component, (K,): the first component that labels do not distinguish from it.
+
+        Components of a class are exchangeable.
+        """
         log_labels = self.log_labels(k)
         if log_labels is None:
             return np.zeros(k, dtype=np.int64)
@@ -108,9 +113,9 @@ NOTHING = Known()
 
 
 def sorting(classes: NDArray[np.int64], *keys: FloatArray) -> NDArray[np.int64]:
-    """The order of components (..., K) in which those of a class stand in the places of that class, sorted by the keys.
+    """The order (..., K) that sorts the components of each class by the keys, within the places of that class.
 
-    Keys are as in ``np.lexsort``, the last one first.
+    As in ``np.lexsort``, the last key is the primary one.
     """
     by_keys = np.lexsort((*keys, np.broadcast_to(classes, keys[0].shape)), axis=-1)
     order = np.empty_like(by_keys)
@@ -119,7 +124,7 @@ def sorting(classes: NDArray[np.int64], *keys: FloatArray) -> NDArray[np.int64]:
 
 
 def _of_rows(given: Any, name: str, kept: NDArray[np.bool_] | None, n: int, ndim: tuple[int, ...]) -> FloatArray:
-    """What was given of each row, of the n that are kept."""
+    """Values given for all input rows, reduced to the n rows that are kept."""
     values, expected = read_numbers(given, name), n if kept is None else len(kept)
     if values.ndim not in ndim or len(values) != expected:
         shapes = " or ".join(f"({expected},)" if each == 1 else f"({expected}, K)" for each in ndim)
@@ -131,7 +136,10 @@ def _of_rows(given: Any, name: str, kept: NDArray[np.bool_] | None, n: int, ndim
 def read_weight(
     weight: ArrayLike | None, kept: NDArray[np.bool_] | None, n: int, *, frequencies: bool, name: str
 ) -> FloatArray | None:
-    """Check the weights of n observations, which are ``kept`` of those given; ones that are no frequencies have no unit."""
+    """Check weights given for all input rows; return those of the n rows that are kept.
+
+    Weights that are not ``frequencies`` have no unit, so their sum may exceed 2**53.
+    """
     if weight is None:
         return None
     weights = _of_rows(weight, name, kept, n, (1,))
@@ -152,9 +160,9 @@ def read_weight(
 def read_error(
     error: ArrayLike | None, kept: NDArray[np.bool_] | None, values: FloatArray, name: str = "error"
 ) -> FloatArray | None:
-    """Check the errors of n observations, which are ``kept`` of those given, where values (n, D) are known.
+    """Check errors given for all input rows; return those of the rows that are kept, 0 for missing values.
 
-    Standard deviations become (n, D); covariances (n, D, D) of several features stay.
+    Standard deviations are returned as (n, D), covariances of several features as (n, D, D).
     """
     if error is None:
         return None
@@ -187,7 +195,7 @@ def read_error(
 
 
 def read_labels(labels: ArrayLike | None, kept: NDArray[np.bool_] | None, n: int) -> NDArray[Any] | None:
-    """Check the labels of n observations, which are ``kept`` of those given: integers (n,), or probabilities (n, K)."""
+    """Check labels given for all input rows; return those of the n rows kept: integers (n,) or probabilities (n, K)."""
     if labels is None:
         return None
     given = _of_rows(labels, _LABELS, kept, n, (1, 2))
@@ -211,7 +219,7 @@ def read_labels(labels: ArrayLike | None, kept: NDArray[np.bool_] | None, n: int
 
 
 def require_labels_of(known: Known, k: int) -> None:
-    """Refuse labels of other components than k."""
+    """Refuse labels that do not fit k components."""
     labels = known.labels
     if labels is None:
         return
@@ -222,7 +230,7 @@ def require_labels_of(known: Known, k: int) -> None:
 
 
 def require_components(known: Known, k: int) -> None:
-    """Refuse labels that are not of k components, or leave one without any observation."""
+    """Refuse labels that do not fit k components, or that allow some component no observation."""
     require_labels_of(known, k)
     log_labels = known.log_labels(k)
     if log_labels is None:

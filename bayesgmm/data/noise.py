@@ -1,4 +1,4 @@
-"""Noise: observations that are of no component, but of a density that is fixed beforehand."""
+"""Noise: observations that belong to no component, but have a fixed density."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from bayesgmm.words import Either, Words, about
 if TYPE_CHECKING:
     from bayesgmm.data.observations import Observations
 
-_BEYOND = 0.1  # of the range, by which the box goes beyond either end
+_BEYOND = 0.1  # share of the range by which the box extends beyond either end
 
 
 def read_noise(noise: Any, rows: Observations) -> FloatArray | None:
-    """Log densities (n,) of rows, of what is known of each, if they are noise; None where none is.
+    """Log densities (n,) of rows as noise; None if ``noise`` is False.
 
-    ``noise`` is False; or True, uniform on a box about the data; or a log density, the same everywhere or (n,).
+    True means uniform on a box around the data. A number is a log density that is the same everywhere. An array holds the
+    log density of each row.
     """
     if noise is False:
         return None
@@ -47,10 +48,10 @@ _OF_LABELS = (
 
 
 def uniform(rows: Observations, box: tuple[FloatArray, FloatArray] | None = None) -> FloatArray:
-    """Log densities of rows under the uniform distribution on a box, by default the one about them.
+    """Log densities of rows under the uniform distribution on a box, by default the box around these rows.
 
-    Of a row with gaps it is that of the values that are known, of an interval the logarithm of its share of the width. A
-    value beyond the box has the density that it has inside: it is no less noise.
+    Missing values are left out. An interval contributes the logarithm of its share of the box's width. A value beyond the
+    box has the density inside it, because it is no less likely to be noise.
     """
     low, high = box_of(rows) if box is None else box
     known = np.where(np.isnan(rows.x), 0.0, -np.log(high - low))
@@ -61,10 +62,10 @@ def uniform(rows: Observations, box: tuple[FloatArray, FloatArray] | None = None
 
 
 def box_of(rows: Observations) -> tuple[FloatArray, FloatArray]:
-    """Ends (D,) of a box that holds all that is known of rows, and a tenth of the range beyond either end.
+    """Ends (D,) of a box that exceeds the range of the data by a tenth at either end.
 
-    On a box that ends where the data do the extremes would make noise of themselves: of 2 000 observations without any, two
-    per cent are taken for noise there, and less than one in a thousand on this one.
+    Without this margin extreme observations would be taken for noise: two per cent of 2 000 observations without noise. With
+    it, less than one in a thousand is.
     """
     low, high = _ends(rows)
     margin = _BEYOND * (high - low)
@@ -89,7 +90,7 @@ _OPEN = Words(
 
 
 def as_asked(rows: Observations) -> bool | float | None:
-    """What the argument noise was: False, True, or one log density; None where each row has one of its own."""
+    """The argument ``noise`` of these rows: False, True, or one log density; None if the log density varies by row."""
     noise = rows.known.noise
     if noise is None or uniform_on(rows) is not None:
         return noise is not None
@@ -97,18 +98,18 @@ def as_asked(rows: Observations) -> bool | float | None:
 
 
 def uniform_on(rows: Observations) -> tuple[FloatArray, FloatArray] | None:
-    """The box on which noise is uniform, if it is."""
+    """The box on which noise is uniform; None if it is not uniform."""
     if rows.known.noise is None:
         return None
     try:
         box = box_of(rows)
-    except ValueError:  # it has open ends
+    except ValueError:  # an interval has an open end
         return None
     return box if np.allclose(uniform(rows, box), rows.known.noise, rtol=0, atol=1e-9) else None
 
 
 def as_in(fitted: Observations, rows: Observations) -> Observations:
-    """Further rows that may be noise as those that were fitted may: uniformly, or of one log density."""
+    """Further rows with the noise of the fitted rows: uniform on the same box, or with the same log density."""
     noise = fitted.known.noise
     if noise is None or rows.known.noise is not None:
         return rows

@@ -1,4 +1,4 @@
-"""Observations: any table as rows with what is known of them, and the sums and densities for which they answer."""
+"""Observations: rows of data with what is known of them, their densities, and their expected sufficient statistics."""
 
 from __future__ import annotations
 
@@ -35,36 +35,36 @@ EXACT_ALONE = Words(
     "form, and missing values are not supported; use ",
     Argument("family", "gaussian"),
 )
-_ROWS = 2**16  # handled together
-_ROUNDED = 1e-9  # of a rounding error, which another one beside it exceeds
-_DRAWN = 5  # exact values that are looked at while one behind another is drawn
+_ROWS = 2**16  # rows in a block
+_ROUNDED = 1e-9  # relative excess over a rounding error that reveals another error
+_DRAWN = 5  # cost of drawing one latent value, in exact values
 
 
 class Summable(Protocol):
-    """All that EM's iterations ask of observations."""
+    """What EM's iterations need of observations."""
 
     def sums(
         self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
     ) -> ESums:
-        """Completed sums for a mixture with K components, or for S of them: :func:`bayesgmm.kernels.estep.e_step`."""
+        """Expected sufficient statistics under a mixture, or under S mixtures: see :func:`bayesgmm.kernels.estep.e_step`."""
 
 
 class Source(Summable, Protocol):
-    """Where observations are does not matter to those who ask for no more than this."""
+    """Observations in memory, on disk or on workers: what can be computed wherever they are."""
 
     @property
     def total(self) -> float:
-        """How many there are, each counted as often as it counts."""
+        """n, or the sum of the weights."""
 
     @property
     def counts_known(self) -> FloatArray:
-        """How many values of each feature have a density, weighted, (D,)."""
+        """Weighted number of values of each feature that have a density, (D,)."""
 
     def units(self, *, one_unit: bool) -> Units:
-        """Those in which they are standardised."""
+        """Units in which the observations are standardised."""
 
     def over_blocks[T](self, work: Callable[[Observations], T]) -> Iterator[T]:
-        """What comes of them in blocks."""
+        """Results of a function of each block of rows."""
 
 
 class Observations:
@@ -84,7 +84,7 @@ class Observations:
         matrix for each row. The mixture then describes the values without errors. Zero means that a value is exact. A
         missing value has an infinite error.
     lower, upper : (n,) or (n, D) array-like, optional
-        Ends of the intervals in which those values lie that are NaN in x. An end that is infinite, NaN or omitted is no
+        Ends of the intervals of values that are NaN in x. An end that is infinite, NaN or omitted is no
         bound. If both ends are equal the value is exact. Features must be independent within a component (one feature, or
         ``covariance="diag"`` or ``"spherical"``), and errors cannot be given as well.
     labels : (n,) array-like of int, or (n, K) array-like, optional
@@ -155,17 +155,17 @@ class Observations:
 
     @classmethod
     def binned(cls, counts: ArrayLike, edges: Any, *, labels: ArrayLike | None = None) -> Observations:
-        """A histogram: bins, each as many observations as were counted there.
+        """A histogram: each bin stands for the observations counted in it.
 
         Parameters
         ----------
         counts : (B,) or (B_1, ..., B_D) array-like
             How many observations lie in each bin, not negative; they are weights, and may be fractional.
         edges : (B + 1,) array-like, or D of them
-            Between bins, increasing; the first and the last may be infinite. What ``numpy.histogram`` or
-            ``numpy.histogramdd`` returns are counts and edges.
+            Edges of the bins, increasing; the first and the last may be infinite. ``numpy.histogram`` and
+            ``numpy.histogramdd`` return counts and edges in this form.
         labels : (B,) or (B, K) array-like, optional
-            As of :class:`Observations`, of all bins, those of several features in the order of ``counts.ravel()``.
+            As in :class:`Observations`, for all bins; with several features in the order of ``counts.ravel()``.
 
         Returns
         -------
@@ -179,8 +179,8 @@ class Observations:
 
         Notes
         -----
-        Each bin costs as much as one observation, however many it counts. For Gibbs it costs as much as its observations, up
-        to 1 000. The sum of more values in a bin is then drawn from the normal distribution with its mean and covariance.
+        A bin costs as much as one observation, whatever its count. With Gibbs sampling it costs as much as its observations,
+        up to 1 000. The sum of more values is drawn from the normal distribution with the same mean and covariance.
 
         Examples
         --------
@@ -201,16 +201,16 @@ class Observations:
         labels: ArrayLike | None = None,
         missing: Missing = "raise",
     ) -> Observations:
-        """Values that are only known to lie below, or above, what can be measured.
+        """Censored values: some are known only to lie below or above a limit of measurement.
 
         Parameters
         ----------
         x : (n,) or (n, D) array-like
-            Values. One at a limit, or beyond it, is known only to lie beyond the limit.
+            Values. A value at or beyond a limit is known only to lie beyond it.
         below, above : float, (D,), or array-like of the shape of x, optional
-            Lower and upper limits of what can be measured, in the units of x; of one feature (n,) says it for each row.
+            Lower and upper limits of measurement, in the units of x. For one feature (n,) is a limit for each row.
         weight, labels, missing
-            As of :class:`Observations`.
+            As in :class:`Observations`.
 
         Returns
         -------
@@ -240,7 +240,7 @@ class Observations:
         names: tuple[str, ...] | tuple[int, ...] | None = None,
         missing: Missing = "raise",
     ) -> Observations:
-        """Observations of rows (n, D) that have been checked."""
+        """Observations from rows (n, D) that have been checked."""
         result = object.__new__(cls)
         result.__dict__.update(x=x, known=known, kept=kept, names=names, missing=missing)
         return result
@@ -260,10 +260,10 @@ class Observations:
         weight_name: str = "sample_weight",
         frequencies: bool = True,
     ) -> Observations:
-        """Check rows and bring them to shape (n, D); what is in order already is not copied, what was read is kept.
+        """Check rows and bring them to shape (n, D), without a copy if possible. Observations are returned as they are.
 
-        ``missing=None`` is for a caller that has no such option to recommend; weights that are no ``frequencies`` have no
-        unit.
+        ``missing=None`` is for callers without such an option, which messages then do not recommend. Weights that are not
+        ``frequencies`` have no unit.
         """
         if isinstance(x, Observations):
             beside = {weight_name: weight, "error": error, "lower": lower, "upper": upper, "labels": labels}
@@ -320,27 +320,27 @@ class Observations:
         return len(self.x)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is cached, which holds addresses of one process."""
+        """Attributes without cached values, because those hold addresses of one process."""
         return {name: self.__dict__[name] for name in ("x", "known", "kept", "names", "missing")}
 
     @property
     def n_features(self) -> int:
-        """D."""
+        """D, the number of features."""
         return self.x.shape[1]
 
     @property
     def positions(self) -> NDArray[np.int64]:
-        """Where each observation stood in the user's input, (n,)."""
+        """Row of each observation in the user's input, (n,)."""
         return np.arange(len(self)) if self.kept is None else np.flatnonzero(self.kept)
 
     @property
     def features(self) -> NDArray[Any]:
-        """What the features are called: their names, or their numbers."""
+        """Names of the features, or their numbers."""
         return np.arange(self.n_features) if self.names is None else np.array(self.names)
 
     @property
     def called(self) -> list[Any]:
-        """What to call each feature: its name or its number; a single one without a name is x."""
+        """Name or number of each feature for messages; x for a single feature without a name."""
         return ["x"] if self.n_features == 1 and self.names is None else self.features.tolist()
 
     @property
@@ -355,14 +355,14 @@ class Observations:
 
     @property
     def counts_known(self) -> FloatArray:
-        """How many values of each feature have a density, not a probability, weighted, (D,)."""
+        """Weighted number of values of each feature that have a density, not a probability, (D,)."""
         if self.known.lower is None and (self.kind is EXACT or self.n_features == 1):
             return np.full(self.n_features, self.total)
         return self.counts @ self.has_density
 
     @property
     def work(self) -> int:
-        """How many values a sweep of Gibbs sampling looks at or draws, in those that are known as they are."""
+        """Cost of a Gibbs sweep for each component, in exact values that it reads."""
         if self.known.weight is None or self.kind is EXACT or isinstance(self.kind, Errors):
             return self.x.size
         drawn = self.counts if isinstance(self.kind, Groups) else np.minimum(self.counts, SUMMED)
@@ -370,7 +370,7 @@ class Observations:
 
     @property
     def filled(self) -> FloatArray:
-        """Rows with the mean of what is known of a feature where a value is missing."""
+        """Rows with missing values replaced by the mean of the known values of the feature."""
         gaps = np.isnan(self.x)
         return np.where(gaps, np.nanmean(self.x, axis=0), self.x) if gaps.any() else self.x
 
@@ -382,7 +382,7 @@ class Observations:
 
     @property
     def bounded(self) -> NDArray[np.bool_]:
-        """Which values lie in an interval that is neither everywhere nor that of a rounded value, (n, D)."""
+        """Which values lie in an interval, (n, D). It must have a bound, and not come from rounding."""
         if self.known.lower is None or self.known.upper is None:
             return np.zeros(self.x.shape, dtype=bool)
         return (self.known.lower < self.known.upper) & ~np.isnan(self.x) & ~self.rounded
@@ -394,12 +394,12 @@ class Observations:
 
     @property
     def steps(self) -> FloatArray | None:
-        """To which each feature is rounded, 0 where it is not, (D,); None if none is."""
+        """Step to which each feature is rounded, (D,), 0 if it is not; None if no feature is."""
         return None if self.known.width is None else self.known.width.max(axis=0)
 
     @property
     def has_errors(self) -> bool:
-        """Whether values have errors beside that of rounding."""
+        """Whether values have errors other than rounding errors."""
         error, width = self.known.error, self.known.width
         if error is None or width is None or error.ndim == 3:
             return error is not None
@@ -416,7 +416,7 @@ class Observations:
 
     @property
     def ranges(self) -> FloatArray:
-        """The range of what is known of each feature, (D,)."""
+        """Range of the known values of each feature, (D,)."""
         with np.errstate(over="ignore"):
             return np.nanmax(self.x, axis=0) - np.nanmin(self.x, axis=0)
 
@@ -425,7 +425,7 @@ class Observations:
         return Observations.made(self.x[rows], self.known.of(rows))
 
     def of_feature(self, place: int) -> Observations:
-        """What is known of one feature alone, of the rows of which something is."""
+        """Observations of one feature, in the rows in which something is known of it."""
         rows, sd = np.flatnonzero(~np.isnan(self.x[:, place])), self.error_sd
         known = replace(
             self.known,
@@ -438,25 +438,25 @@ class Observations:
         return Observations.made(self.x[rows][:, [place]], known.of(rows))
 
     def weighing(self, weight: FloatArray | None) -> Observations:
-        """The same rows with other weights."""
+        """These rows with other weights."""
         return Observations.made(self.x, replace(self.known, weight=weight))
 
     def copied(self) -> Observations:
-        """The same values in an array of their own that nobody changes."""
+        """These observations with a read-only copy of the values."""
         x = self.x.copy()
         x.flags.writeable = False
         return Observations.made(x, self.known, self.kept, self.names, self.missing)
 
     def with_noise(self, noise: Noise = True) -> Observations:
-        """The same rows, each of which may be noise: of no component, but of a density that is fixed beforehand.
+        """These rows, each of which may be noise: not from a component, but from a fixed density.
 
         Parameters
         ----------
         noise : bool, float, or (n,) array-like
-            True: uniform on the box that goes a tenth of the data's range beyond either end. A number: a log density that
-            is the same everywhere, in the data's units, as minus the logarithm of the volume in which noise may lie. An
-            array: the log density of each row. False leaves the rows as they are. Of an interval the density is a
-            probability, of a row with gaps that of the values that are known.
+            True: uniform on a box that exceeds the range of the data by a tenth at either end. A number: a log density that
+            is the same everywhere, in the data's units, for example minus the logarithm of the volume in which noise may
+            lie. An array: the log density of each row. For an interval it is a log probability; for a row with missing
+            values it is the log density of the known values. False leaves the rows as they are.
 
         Returns
         -------
@@ -465,7 +465,8 @@ class Observations:
         Raises
         ------
         ValueError
-            If a log density is not finite, or if there is no such box for intervals with an open end.
+            If a log density is not finite, if labels are probabilities, or if ``noise`` is True and an interval has an open
+            end.
 
         Examples
         --------
@@ -486,13 +487,13 @@ class Observations:
         width = None if self.known.width is None else self.known.width / units.scale
         known = replace(self.known, error=error, lower=lower, upper=upper, width=width, noise=self._noise_in(units))
         result = Observations.made(units.standardised(self.x), known)
-        nodes = self.__dict__.get("nodes")  # which take as long as a sort of the values
+        nodes = self.__dict__.get("nodes")  # finding them again would cost a sort of the values
         if nodes is not None:
             result.__dict__["nodes"] = rescaled(nodes, units.shift[0], units.scale[0])
         return result
 
     def take_from(self, same: Observations) -> None:
-        """Nodes that have been found of the same observations take as long as a sort of the values, and as much memory."""
+        """Reuse quadrature nodes found for the same observations: finding them costs time and memory for a sort."""
         nodes = same.__dict__.get("nodes")
         if nodes is not None:
             self.__dict__["nodes"] = nodes
@@ -500,7 +501,7 @@ class Observations:
     @cached_property
     @np.errstate(under="ignore")
     def kind(self) -> Kind:
-        """What is known of the values, as compiled code takes it."""
+        """What is known of the values, in the form that compiled code takes."""
         error = self.known.error
         if self.known.lower is not None and self.known.upper is not None:
             return intervals_of(self.known.lower, self.known.upper)
@@ -512,7 +513,7 @@ class Observations:
 
     @cached_property
     def nodes(self) -> Nodes | None:
-        """What stands for many values of one feature in sums, if it may."""
+        """Quadrature nodes that replace many exact values of one feature in sums; None if they cannot."""
         known, noise = self.known, self.known.noise
         plain = self.kind is EXACT and known.weight is None and known.labels is None
         if not plain or self.n_features > 1 or (noise is not None and (noise != noise[0]).any()):
@@ -521,38 +522,38 @@ class Observations:
 
     @property
     def has_density(self) -> NDArray[np.bool_]:
-        """Which values (n, D) have a density: those that are known, if with errors or rounded, and not in intervals."""
+        """Which values (n, D) have a density: known ones, also with errors or rounded, but not those in intervals."""
         if self.known.lower is not None:
             return np.asarray(self.known.lower == self.known.upper) | self.rounded
         return ~np.isnan(self.x)
 
     def _noise_in(self, units: Units | None) -> FloatArray | None:
-        """Log densities of all if they are noise, in these units."""
+        """Log densities of the rows as noise, in these units."""
         if self.known.noise is None or units is None:
             return self.known.noise
         return self.known.noise + self.has_density @ np.log(units.scale)
 
     def _log_widths(self, units: Units | None = None) -> FloatArray | float:
-        """What divides each row's probability, so that it is a density in these units, its logarithm."""
+        """Log of the product of each row's rounding widths, in these units; 0 without rounding intervals."""
         known = self.known.log_widths
         return known if units is None or isinstance(known, float) else known - self.rounded @ np.log(units.scale)
 
     def sum_log_widths(self, units: Units | None = None) -> float:
-        """What to subtract from the log-likelihood in these units, because compiled code ignores widths."""
+        """Number to subtract from the log-likelihood in these units, because compiled code ignores rounding widths."""
         widths = self._log_widths(units)
         return 0.0 if isinstance(widths, float) else float(self.counts @ widths)
 
     def _in_order(
         self, k: int, *, noise: bool = True, units: Units | None = None
     ) -> tuple[FloatArray | None, FloatArray | None]:
-        """Weights and logarithms of labels, noise's densities behind them, in the order in which code takes the rows."""
+        """Weights and log labels in compiled code's order of rows. The last row of log labels has the densities of noise."""
         weight, log_labels = self.known.weight, self.known.log_labels(k)
         of_noise = self._noise_in(units) if noise else None
         if of_noise is not None:
-            of_noise = of_noise + self._log_widths(units)  # compiled code has the intervals' probabilities
+            of_noise = of_noise + self._log_widths(units)  # compiled code has probabilities of intervals
             if log_labels is None:
                 log_labels = of_noise[None]
-            else:  # what is of a known component is not noise
+            else:  # an observation of a known component is not noise
                 unknown = np.isfinite(log_labels).all(axis=0)
                 log_labels = np.concatenate([log_labels, np.where(unknown, of_noise, -np.inf)[None]])
         if not isinstance(self.kind, Groups | Intervals):
@@ -561,16 +562,19 @@ class Observations:
         return None if weight is None else weight[order], None if log_labels is None else log_labels[:, order]
 
     def rows(self, k: int, *, student: bool = False, units: Units | None = None) -> Rows:
-        """As compiled code takes them, for K components, which are Gaussians or t distributions.
+        """The rows in the form that compiled code takes, for K Gaussians or t distributions.
 
-        If it standardises them in passing, densities as noise are those in these units.
+        If compiled code standardises the rows, give its units: log densities of noise are then in these units.
         """
         x = self.x[self.kind.order] if isinstance(self.kind, Groups | Intervals) else self.x
         nodes, noise = None if student else self.nodes, self.known.noise is not None
         return rows_of(x, *self._in_order(k, units=units), self.kind, noise=noise, student=student, nodes=nodes)
 
     def _shares(self, weights: FloatArray, means: FloatArray) -> tuple[FloatArray, bool]:
-        """Weights of K components, and, behind them, of noise if these rows may be noise: whether one is."""
+        """Weights for these rows, and whether the last is the share of noise.
+
+        That share is dropped if these rows cannot be noise.
+        """
         k = means.shape[-2]
         if weights.shape[-1] == k or self.known.noise is not None:
             return weights, weights.shape[-1] > k
@@ -578,12 +582,12 @@ class Observations:
         return weights / weights.sum(axis=-1, keepdims=True), False
 
     def _require_exact(self, nu: Nu) -> None:
-        """Refuse rows of which less is known beside t distributions."""
+        """Refuse t distributions unless all rows are exact and complete."""
         if nu is not None and self.kind is not EXACT:
             raise ValueError(about("x", EXACT_ALONE))
 
     def _separable(self, means: FloatArray, factors: FloatArray) -> FloatArray:
-        """Factors of covariances; of intervals of several features the standard deviations, for nothing else is possible."""
+        """Factors of covariances. Intervals of several features need standard deviations: correlations are refused."""
         if not isinstance(self.kind, Intervals) or self.n_features == 1:
             return factors
         sd = estep.without_zeros(means, factors)
@@ -592,10 +596,10 @@ class Observations:
         return sd
 
     def log_density(self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None) -> FloatArray:
-        """Log density of each, (n,), or (S, n) of S mixtures, over the components that its label allows.
+        """Log density of each row, (n,), or (S, n) for S mixtures, over the components that its label allows.
 
-        Where there is noise, its share is the last of the weights; of rows that are not said to be noise, perhaps, the
-        density is that of the other components.
+        The share of noise, if any, is the last weight. If these rows cannot be noise, it is ignored, and the density is that
+        of the components.
         """
         self._require_exact(nu)
         weights, noise = self._shares(weights, means)
@@ -604,9 +608,9 @@ class Observations:
         return found - self.known.log_widths
 
     def responsibilities(self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None) -> FloatArray:
-        """Probability of each component given each of them and its label, (n, K), or (S, n, K) of S mixtures.
+        """Probability of each component given each row and its label, (n, K), or (S, n, K) for S mixtures.
 
-        That of noise, if it is possible, is the last.
+        If rows may be noise, its probability is one more column, the last.
         """
         self._require_exact(nu)
         weights, noise = self._shares(weights, means)
@@ -614,16 +618,16 @@ class Observations:
         return estep.responsibilities(self.x, weights, means, self._separable(means, factors), known, self.kind, nu)
 
     def log_likelihood(self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None) -> float:
-        """Log density of all, each counted as often as it counts."""
+        """Log-likelihood: the weighted sum of the log densities."""
         return float(self.counts @ self.log_density(weights, means, factors, nu))
 
     def sums(
         self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None,
         by_nodes: bool = False,
     ) -> ESums:  # fmt: skip
-        """Completed sums for a mixture, or for S of them, in whose units the rows are standardised in passing.
+        """Expected sufficient statistics under a mixture, or under S mixtures, with parameters in these units.
 
-        They may be formed over nodes in place of many values, which are kept for the next time.
+        With ``by_nodes`` they are sums over quadrature nodes, if there are any. The nodes are kept for the next call.
         """
         if means.ndim == 3:
             given: Any = [weights, means, factors, repeat(None, len(means)) if nu is None else nu]
@@ -638,16 +642,16 @@ class Observations:
         return found if isinstance(widths, float) else found._replace(log_likelihood=found[0] - float(self.counts @ widths))
 
     def units(self, *, one_unit: bool) -> Units:
-        """Those in which they are standardised."""
+        """Units in which the rows are standardised."""
         return Units.of(self.x, self.known.weight, one_unit=one_unit)
 
     def over_blocks[T](self, work: Callable[[Observations], T]) -> Iterator[T]:
-        """Apply a function block by block."""
+        """Results of a function of each block of rows."""
         for begin in range(0, len(self), _ROWS):
             yield work(self.of(slice(begin, begin + _ROWS)))
 
     def completed(self, parameters: tuple[FloatArray, ...], rng: np.random.Generator) -> FloatArray:
-        """Rows (n, D) drawn from the distribution, under a mixture, of the exact and complete ones behind these."""
+        """Exact, complete rows (n, D), drawn given these observations under a mixture."""
         if self.kind is EXACT:
             return self.x
         weights, means, factors = parameters
@@ -656,7 +660,7 @@ class Observations:
         return result
 
     def measured(self, x: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """Other exact rows (n, D) with errors drawn as these have them."""
+        """Other exact rows (n, D) with random errors added, which have the distributions of the errors of these rows."""
         error = self.known.error
         if error is None:
             return x
@@ -667,7 +671,7 @@ class Observations:
         return x + np.einsum("nij,nj->ni", vectors, noise)
 
     def expected(self, parameters: tuple[FloatArray, ...]) -> tuple[FloatArray, FloatArray]:
-        """Mean and mean square (n, D) of the rows behind these under a mixture."""
+        """Mean and mean square (n, D) of the exact, complete rows given these observations, under a mixture."""
         if self.kind is EXACT:
             return self.x, self.x**2
         weights, means, factors = parameters
@@ -677,7 +681,7 @@ class Observations:
 
 
 def _as_drawn(weights: FloatArray, means: FloatArray, factors: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Log weights, means and factors of precisions, as what draws allocations takes them."""
+    """Log weights, means and factors of precisions, as :mod:`bayesgmm.kernels.allocations` takes them."""
     matrices = factors if factors.ndim == 3 else factors[..., None] * np.eye(means.shape[1])
     with np.errstate(divide="ignore"):
         return given(np.log(weights)), given(means), given(estep.inverse_factors(matrices))

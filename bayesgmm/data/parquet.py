@@ -1,4 +1,4 @@
-"""Parquet files, read by pyarrow one row group after the other: only the columns asked for."""
+"""Parquet files, read by pyarrow one row group after the other: only the columns needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bayesgmm.data.first_pass import Block
 from bayesgmm.data.scan import Scan
 from bayesgmm.words import about
 
-_ROWS = 2**17  # of a block
+_ROWS = 2**17  # rows in a block
 
 
 def scan_parquet(
@@ -93,8 +93,8 @@ class _RowGroup:
     fragment: Any
     columns: tuple[str, ...]
     weight: str | None
-    begin: int  # its first row, among all
-    in_file: int  # and in its file
+    begin: int  # number of its first row among all rows
+    in_file: int  # number of its first row in the file
 
     def blocks(self) -> Iterator[Block]:
         """The rows as floats, in their order."""
@@ -110,7 +110,7 @@ class _RowGroup:
             raise ValueError(f"{self.fragment.path} cannot be read to its end: {said}; write it again") from None
 
     def where(self, row: int) -> str:
-        """By its number among all rows, and in its file."""
+        """Name of a row for messages: its number among all rows, and in its file."""
         return f"row {self.begin + row} (row {self.in_file + row} of {self.fragment.path})"
 
     def _block(self, batch: Any) -> Block:
@@ -165,7 +165,7 @@ def _files(paths: Any) -> list[str]:
         elif path.exists():
             found = [str(path)]
         else:
-            found = sorted(glob(str(path), recursive=True))  # noqa: PTH207 - of an absolute pattern, too
+            found = sorted(glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob refuses absolute patterns
         if not found:
             what = "there are no files *.parquet in the folder" if path.is_dir() else "there is no file"
             raise FileNotFoundError(f"{what} {path}; check the name")
@@ -184,7 +184,7 @@ def _read_columns(columns: Any) -> list[str]:
 
 
 def _require_columns(fragment: Any, columns: Sequence[str]) -> None:
-    """Refuse a file that lacks a column, or in which it holds no numbers."""
+    """Refuse a file that lacks a column, or has one that does not hold numbers."""
     import pyarrow as pa
     import pyarrow.types as types
 
@@ -205,7 +205,7 @@ def _require_columns(fragment: Any, columns: Sequence[str]) -> None:
 
 
 def _stored_bytes(group: Any, columns: Sequence[str]) -> int:
-    """What is read from disk of these columns of a row group."""
+    """Bytes on disk of these columns of a row group."""
     information = group.metadata.row_group(group.row_groups[0].id)
     each = (information.column(i) for i in range(information.num_columns))
     return sum(column.total_compressed_size for column in each if column.path_in_schema.split(".")[0] in columns)

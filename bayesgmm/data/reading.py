@@ -1,4 +1,4 @@
-"""What is refused of observations to which a mixture is to be fitted."""
+"""Checks of the data before a mixture is fitted to them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from bayesgmm.families import family_of
 from bayesgmm.kernels.rows import EXACT
 from bayesgmm.words import Argument, Words, about, joined, said
 
-_SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that counts as one
-_UNLIKE = 1e3  # ratio of ranges from which on a sphere does not see the smaller one
-_ROUNDED = 2.0**-50  # of the range, below which standardised values need not differ
+_SINGULAR = 1e-12  # a correlation matrix with an eigenvalue up to this counts as singular
+_UNLIKE = 1e3  # ratio of ranges above which a spherical covariance hardly depends on the smaller one
+_ROUNDED = 2.0**-50  # share of the range: values closer than this may be equal once standardised
 _LARGEST_ERROR = 1e50  # ranges of a feature
 _ROWS = 2**16  # observations handled together
 
@@ -50,9 +50,9 @@ def read_fit_data(
     of_any_rank: bool = False,
     frequencies: bool = True,
 ) -> tuple[Observations, int]:
-    """Check data, and the number of components of a given structure to be fitted to them.
+    """Check the data and the number of components for a fit with a given structure; return observations and k.
 
-    A weight of 0 leaves a row out; weights that are no ``frequencies`` have no unit.
+    A weight of 0 leaves a row out. Weights that are not ``frequencies`` have no unit.
     """
     k = read_count(k, "k")
     read_choice(covariance, Covariance, "covariance")
@@ -107,7 +107,7 @@ def _require_fit(data: Observations, k: int, covariance: Covariance, *, of_any_r
 
 
 def _require_apart(seen: Observations, name: Words) -> None:
-    """Refuse intervals of one feature that a single value could explain: they say nothing of its spread."""
+    """Refuse intervals of one feature that a single value could explain: they say nothing about its spread."""
     assert seen.known.lower is not None
     assert seen.known.upper is not None
     low, high = seen.known.lower.max(), seen.known.upper.min()
@@ -118,7 +118,7 @@ def _require_apart(seen: Observations, name: Words) -> None:
 
 
 def _require_errors(data: Observations) -> None:
-    """Refuse errors beside which a value says nothing that a float could hold."""
+    """Refuse errors so large that floating-point numbers could not hold what a value says."""
     sd = data.error_sd
     if sd is None:
         return
@@ -129,7 +129,7 @@ def _require_errors(data: Observations) -> None:
 
 
 def warn_of_unlike_scales(data: Observations, covariance: Covariance) -> None:
-    """Say that a sphere sees next to nothing of features whose range is much smaller than that of others."""
+    """Warn that a spherical covariance hardly depends on features with a much smaller range than others."""
     spreads = data.ranges
     if spreads.max() > _UNLIKE * spreads.min():
         called, what = _called(data), " measures all features in one unit, but their ranges go from "
@@ -140,7 +140,7 @@ def warn_of_unlike_scales(data: Observations, covariance: Covariance) -> None:
 
 
 def _called(data: Observations) -> list[Words]:
-    """What to call each column in a message."""
+    """Name of each column for messages."""
     x = Words(Argument("x"))
     return [x] if data.n_features == 1 else [Words(f"column {each!r} of ", x) for each in data.features.tolist()]
 
@@ -170,9 +170,9 @@ def require_full_rank(data: Observations, covariance: Covariance) -> None:
 
 
 def count_distinct(values: FloatArray, enough: int) -> int:
-    """How many distinct rows (n, D) there are once each feature is measured by its range.
+    """Number of distinct rows (n, D), where values closer than rounding error, relative to the range, are equal.
 
-    Of long data only the beginning is looked at if that holds enough.
+    If the first ``100 * enough`` rows have enough distinct ones, the others are not counted.
     """
     gaps = _ROUNDED * (np.nanmax(values, axis=0) - np.nanmin(values, axis=0))
     distinct = _count_apart(values[: 100 * enough], gaps)
@@ -180,7 +180,7 @@ def count_distinct(values: FloatArray, enough: int) -> int:
 
 
 def _count_apart(columns: FloatArray, gaps: FloatArray) -> int:
-    """Rows that differ, in some column, by a gap that is larger than these in the sorted values."""
+    """Number of distinct rows. Sorted values of a column are distinct if a gap larger than this separates them."""
     places = np.empty(columns.shape, dtype=np.int64)
     for place, column, gap in zip(places.T, columns.T, gaps, strict=True):
         order = np.argsort(column, kind="stable")

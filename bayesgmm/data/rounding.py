@@ -1,4 +1,4 @@
-"""Rounded values: each is known to lie within half a step of what it was rounded to."""
+"""Rounded values: each true value lies within half a step of the rounded one."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def rounded(
 
     Notes
     -----
-    The likelihood of an interval is its probability divided by its width, the mean of the density within it. It tends to the
-    density of exact values as the width goes to zero, so that log-likelihoods and evidences can be compared with those of
-    exact values. The mean and standard deviation of a component describe the values before rounding.
+    The likelihood of an interval is its probability divided by its width, which is the mean density within it. It tends to
+    the density of the exact value as the width goes to zero. Log-likelihoods and evidences are therefore comparable with
+    those of exact values. The mean and standard deviation of a component describe the values before rounding.
 
     References
     ----------
@@ -74,12 +74,12 @@ def rounded(
 
 
 def is_auto(rounding: Any) -> bool:
-    """Whether values are to be taken for rounded only where they must not be taken for exact."""
+    """Whether ``rounding`` is "auto": values are exact unless that would make the posterior improper."""
     return isinstance(rounding, str) and rounding == "auto"
 
 
 def as_asked(data: Observations, rounding: Any, covariance: Covariance) -> Observations:
-    """Data that are rounded to what an argument says; as they are, if it says nothing of a width."""
+    """Data rounded to the width that ``rounding`` gives; unchanged if it is None or "auto"."""
     if rounding is None or is_auto(rounding):
         return data
     if isinstance(rounding, str):
@@ -88,12 +88,12 @@ def as_asked(data: Observations, rounding: Any, covariance: Covariance) -> Obser
 
 
 def as_detected(data: Observations, covariance: Covariance) -> Observations:
-    """Data that are rounded to what each feature looks rounded to."""
+    """Data rounded to the step that is detected in each feature."""
     return with_rounding(data, steps_of(data.exact, data.called, data.known.weight), covariance)
 
 
 def with_rounding(data: Observations, width: FloatArray, covariance: Covariance) -> Observations:
-    """The same, of which exact values are known to within half a step, (D,)."""
+    """The data with exact values known only to within half a step; ``width`` (D,) holds the steps."""
     is_rounded = ~np.isnan(data.exact) & (width > 0)
     if not is_rounded.any():
         return data
@@ -110,7 +110,7 @@ def with_rounding(data: Observations, width: FloatArray, covariance: Covariance)
 
 
 def _with_variance(error: FloatArray | None, width: FloatArray) -> FloatArray:
-    """Errors to which that of rounding is added."""
+    """Errors with the variance of rounding added."""
     sd = width / math.sqrt(12)
     if error is None:
         return sd

@@ -1,4 +1,4 @@
-"""Rows that stay where they are, and are read in parts: passes over them, what one learns first, and a sample."""
+"""Rows on disk or on workers, read in parts: passes over them, a first summary, and a sample."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.student import Nu
 from bayesgmm.words import about
 
-_SAMPLE = 2**20, 2**23  # rows of the sample, and values, at most
-_SHOWN = 20_000  # rows that stand for all in a tree; so few are read as a whole
+_SAMPLE = 2**20, 2**23  # rows and values in the sample, at most
+_SHOWN = 20_000  # rows that represent all others in a tree; up to this number all are read into memory
 _LEFT_OFF: dict[Any, dict[Any, Any]] = {}
 
 
 def left_off_of(rows: Any) -> dict[Any, Any]:
-    """Where EM was interrupted on rows of which each call makes a scan of its own, by what these rows are called."""
+    """States of interrupted EM on these rows. They outlive a scan, because each call makes a new scan."""
     return _LEFT_OFF.setdefault(rows, {})
 
 
 class Workers(Protocol):
-    """Who works on all parts."""
+    """The threads or workers that process all parts."""
 
     def __call__[T](self, work: Work[T], parts: Sequence[Any], merge: Callable[[list[T]], T]) -> T | None:
-        """What comes of all parts, merged in their order; None if nothing does."""
+        """Results of all parts, merged in order; None if no part has a result."""
 
 
 class Work[T](Protocol):
-    """What is to be done with a part and its number; it may be sent to another process."""
+    """A function of a part and its number, which may be sent to another process."""
 
     def __call__(self, number: int, part: Part) -> T | None:
-        """What comes of it; None of a part without rows."""
+        """Result for the part; None if it has no rows."""
 
 
 def on_threads[T](work: Work[T], parts: Sequence[Any], merge: Callable[[list[T]], T]) -> T | None:
-    """On all cores of this machine."""
+    """Process all parts on threads, one for each core of this machine."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             found = [each for each in pool.map(work, range(len(parts)), parts) if each is not None]
@@ -73,13 +73,13 @@ class Scan:
     names : tuple, or None
         The columns' names.
     missing : {"raise", "drop", "at_random"}
-        What to do with NaN, as of :class:`bayesgmm.Observations`.
+        What to do with NaN, as in :class:`bayesgmm.Observations`.
     weighted : bool
         Whether the rows have weights.
     n_stored, n_bytes : int or None
         How many rows are stored, used or not, and how many bytes a pass reads; None if not known beforehand.
     lengths : tuple of int, or None
-        Number of rows in each part, for results of single rows; None if not known.
+        Number of rows in each part, needed for results of single rows; None if not known.
     noise : bool or float
         Whether rows may be noise, as in :meth:`bayesgmm.Observations.with_noise`.
     workers : Workers
@@ -101,7 +101,7 @@ class Scan:
     noise: bool | float = False
     workers: Workers = field(default=on_threads, repr=False)
     advice: str = ""
-    left_off: dict[Any, Any] = field(default_factory=dict, repr=False)  # by what was asked
+    left_off: dict[Any, Any] = field(default_factory=dict, repr=False)  # by k, covariance, family and noise
 
     def __post_init__(self) -> None:
         read_choice(self.missing, Missing, "missing")
@@ -112,7 +112,7 @@ class Scan:
         return f"Scan(n = {n}, {features}{', with weights' if self.weighted else ''})"
 
     def __len__(self) -> int:
-        """The number of rows that count, which the first pass tells."""
+        """The number of rows that count, known from the first pass."""
         return self.summary.n
 
     @property
@@ -122,22 +122,22 @@ class Scan:
 
     @property
     def pass_words(self) -> str:
-        """What a pass reads, to be announced."""
+        """Rows and bytes that a pass reads, in words."""
         n = self.summary.n if self.has_been_read else self.n_stored
         rows = "an unknown number of rows" if n is None else f"{n} rows"
         return rows if self.n_bytes is None else f"{rows}, {self.n_bytes / 1e9:.2g} GB"
 
     def announce(self, what: str) -> None:
-        """Say on standard error what is going to be done with all rows; of functions that have no progress to be shown."""
+        """Announce a pass on standard error, for functions that show no progress."""
         print(f"bayesgmm: {what} over {self.pass_words}", file=sys.stderr, flush=True)
 
     @cached_property
     def summary(self) -> Summary:
-        """What a first pass tells."""
+        """Results of the first pass."""
         size = self._size
         share = 1.0
         if self.n_stored is not None and self.n_stored > size:
-            share = min(1.0, (size + 10 * np.sqrt(size)) / self.n_stored)  # so that enough numbers are below it
+            share = min(1.0, (size + 10 * np.sqrt(size)) / self.n_stored)  # with a margin, so that enough keys are below it
         found = self.workers(FirstPass(self.missing, self.names, size, share), self.parts, partial(_summarised, size))
         if found is None:
             raise ValueError(about("x", "must hold at least one observation, got none"))
@@ -150,37 +150,37 @@ class Scan:
 
     @property
     def counts_known(self) -> FloatArray:
-        """How many values of each feature are known, weighted, (D,)."""
+        """Weighted number of known values of each feature, (D,)."""
         return np.full(self.n_features, self.total) if self.n_features == 1 else self.summary.known
 
     def units(self, *, one_unit: bool) -> Units:
-        """Those in which all rows are standardised."""
+        """Units in which all rows are standardised."""
         return Units.with_moments(self.summary.mean, self.summary.spread / np.sqrt(self.summary.known), one_unit=one_unit)
 
     @cached_property
     def sample(self) -> Observations:
-        """Rows chosen at random, up to a million of them, and behind them those in which features are at their ends."""
+        """Up to a million rows chosen at random, followed by the rows with the extremes of each feature."""
         return self._chosen(len(self.summary.x))
 
     @cached_property
     def shown(self) -> Observations:
-        """The same, twenty thousand: what stands for all in a tree."""
+        """Twenty thousand rows that represent all rows in a tree: random ones, then the extremes of each feature."""
         return self._chosen(max(1, _SHOWN - len(self.summary.extreme_x)))
 
     @property
     def is_small(self) -> bool:
-        """Whether there are so few rows that they may as well be read as a whole."""
+        """Whether all rows are few enough to be read into memory."""
         return self.summary.n <= _SHOWN
 
     def read(self) -> Observations:
-        """All rows."""
+        """Read all rows into memory."""
         blocks = list(self.over_blocks(_as_it_is))
         weight = np.concatenate([rows.counts for rows in blocks]) if self.weighted else None
         x = np.concatenate([rows.x for rows in blocks])
         return Observations.made(x, Known(weight), None, self.names, self.missing).with_noise(self.noise)
 
     def with_noise(self, noise: Noise) -> Scan:
-        """The same rows, each of which may be noise."""
+        """A scan of these rows, each of which may be noise."""
         if np.ndim(noise):
             rule = "must be True, False or one log density for rows that are read in parts, got an array"
             raise ValueError(about("noise", f"{rule}; read them into memory, or give one number"))
@@ -189,22 +189,22 @@ class Scan:
     def sums(
         self, weights: FloatArray, means: FloatArray, factors: FloatArray, nu: Nu = None, *, units: Units | None = None
     ) -> ESums:
-        """Completed sums for a mixture, or for S of them, in one pass."""
+        """Expected sufficient statistics under a mixture, or under S mixtures, in one pass."""
         work = _Summing(self.reader, weights, means, factors, nu, units)
         found = self.workers(work, self.parts, _sum_of)
         assert found is not None  # the first pass has seen rows
         return found
 
     def over_blocks[T](self, work: Callable[[Observations], T]) -> Iterator[T]:
-        """What comes of all rows in blocks, in one pass."""
+        """Results of a function of each block of rows, in one pass."""
         yield from self.workers(_OfBlocks(self.reader, work), self.parts, _chained) or ()
 
     def of_parts(self, parts: Sequence[Any]) -> Scan:
-        """Some of the parts."""
+        """A scan of some of the parts."""
         return self._but(parts=parts)
 
     def _but(self, **other: Any) -> Scan:
-        """The same rows otherwise, with what a first pass has told of them."""
+        """A copy with other attributes, and with the summary of the first pass."""
         result = replace(self, **other)
         if self.has_been_read:
             result.__dict__["summary"] = self.summary
@@ -212,12 +212,12 @@ class Scan:
 
     @property
     def lazy(self) -> bool:
-        """Whether answers for single rows wait until they are asked for."""
+        """Whether results for single rows are computed lazily."""
         return self.workers is not on_threads
 
     @property
     def reader(self) -> Reader:
-        """How a part is read, without anything large: it goes to every worker."""
+        """How to read a part. It is sent to every worker, so it holds nothing large."""
         if self.noise is True:
             return Reader(self.missing, box_of(self._chosen(_SHOWN, noise=False)))
         return Reader(self.missing, None if self.noise is False else self.noise)
@@ -236,13 +236,13 @@ class Scan:
 
 @dataclass(frozen=True)
 class Reader:
-    """How parts are read: what to do with NaN, and the box on which noise is uniform, or its log density."""
+    """How to read a part: the rule for NaN, and the box on which noise is uniform, or its log density."""
 
     missing: Missing
     noise: tuple[FloatArray, FloatArray] | float | None
 
     def rows_of(self, part: Part) -> Iterator[Observations]:
-        """The rows of a part that count, in blocks, of which some may hold none that does."""
+        """The rows of a part that count, in blocks. A block may be empty."""
         for block in part.blocks():
             rows = in_order(block, self.missing)
             if self.noise is None:
@@ -254,7 +254,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class _Summing:
-    """The sums of a part; None of one without rows."""
+    """Computes the expected sufficient statistics of a part; None if it has no rows."""
 
     reader: Reader
     weights: FloatArray
@@ -273,7 +273,7 @@ class _Summing:
 
 @dataclass(frozen=True)
 class _OfBlocks[T]:
-    """What comes of the blocks of a part."""
+    """Computes the results of a function of each block of a part."""
 
     reader: Reader
     work: Callable[[Observations], T]

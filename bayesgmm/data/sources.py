@@ -1,4 +1,4 @@
-"""Where the rows are: in memory, on disk, or with Dask; what each function takes for data."""
+"""Rows in memory, on disk or with Dask: what functions accept as data."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from bayesgmm.data.scan import Scan, left_off_of
 from bayesgmm.data.tables import is_dask, read_numbers
 from bayesgmm.words import about
 
-_ROWS = 2**17  # of a block
-_BLOCKS = 8  # of a part
+_ROWS = 2**17  # rows in a block
+_BLOCKS = 8  # blocks in a part
 
 
 def read_fit_source(
@@ -34,9 +34,9 @@ def read_fit_source(
     rounding: Rounding = None,
     **others: Any,
 ) -> tuple[Observations, Observations | Scan, int]:
-    """Rows in memory, where all rows are, and the number of components; see :func:`read_fit_data`.
+    """Check data for a fit; return rows in memory, the source of all rows, and k: see :func:`read_fit_data`.
 
-    Of rows that are read in parts those in memory are a sample; where they are few, all.
+    If rows are read in parts, a sample of them is in memory. If they are few, all of them are.
     """
     scan = scan_of(x, missing=missing, sample_weight=sample_weight)
     if scan is None:
@@ -45,7 +45,7 @@ def read_fit_source(
         return data, data, k
     if labels is not None:
         raise ValueError(about("labels", "cannot be given for rows that are read in parts; read them into memory"))
-    if not scan.has_been_read:  # which fit has said
+    if not scan.has_been_read:  # fit announces its first pass before
         scan.announce("a first pass, and then those of EM,")
     scan = scan if noise is False else scan.with_noise(noise)
     if scan.is_small:
@@ -58,7 +58,7 @@ def read_fit_source(
 
 
 def scan_of(x: Any, *, missing: Missing = "raise", sample_weight: ArrayLike | None = None) -> Scan | None:
-    """The rows, if they are read in parts: a scan, a memory map, or a Dask collection."""
+    """A scan of rows that are read in parts (a scan, memory map or Dask collection); None for other data."""
     if isinstance(x, Scan):
         if sample_weight is not None:
             raise ValueError(about("sample_weight", "must not be given beside a scan, which has its own; give it there"))
@@ -90,13 +90,13 @@ class _Slices:
             yield Block(values.reshape(len(values), -1), weight)
 
     def where(self, row: int) -> str:
-        """By its number."""
+        """Name of a row for messages: its number."""
         return f"row {self.begin + row}"
 
 
 def scan_memmap(x: NDArray[Any], *, missing: Missing, sample_weight: ArrayLike | None = None) -> Scan:
-    """A memory map, which is read in slices."""
-    read_numbers(x[:1], "x", copy=False)  # refuses what are no numbers
+    """A scan of a memory map, which is read in slices."""
+    read_numbers(x[:1], "x", copy=False)  # refuses what is not numeric
     if x.ndim not in (1, 2):
         rule = "must have shape (n,) or (n, D)"
         raise ValueError(about("x", f"{rule}, got {x.ndim} dimensions; pass one row for each observation"))

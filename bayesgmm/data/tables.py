@@ -1,4 +1,4 @@
-"""Any array or table as an array of floats, and what its columns are called."""
+"""Any array or table as an array of floats, and the names of its columns."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bayesgmm.arguments import FloatArray, Missing, read_choice, spoken
 from bayesgmm.exceptions import PACKAGE, DataWarning
 from bayesgmm.words import Argument, Words, about
 
-_HIDING = (str, bytes, date, timedelta, np.datetime64, np.timedelta64)  # what float() or NumPy might take for a number
+_HIDING = (str, bytes, date, timedelta, np.datetime64, np.timedelta64)  # types that float() or NumPy may convert to a number
 
 
 def read_numbers(x: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
-    """Any array of real numbers, as floats, in an array of its own if ``copy``."""
+    """Any array or table of real numbers as floats; a new array if ``copy``."""
     if isinstance(x, np.ma.MaskedArray):
         x = _without_masked(x)
     if hasattr(x, "data_vars"):
@@ -52,9 +52,9 @@ def is_dask(x: Any) -> bool:
 def read_rows(
     x: Any, *, missing: Missing | None, name: str
 ) -> tuple[FloatArray, NDArray[np.bool_] | None, tuple[str, ...] | tuple[int, ...] | None]:
-    """Rows (n, D), which of those given they are (n_input,), or None if all, and what the columns are called, if anything.
+    """Check rows; return rows (n, D), which input rows they are (n_input,) or None if all, and the names of columns or None.
 
-    Values that are ``missing`` at random are NaN.
+    Under ``missing="at_random"`` missing values stay NaN.
     """
     if missing is not None:
         read_choice(missing, Missing, "missing")
@@ -86,7 +86,7 @@ def read_rows(
 
 
 def _known_rows(array: FloatArray, name: str) -> NDArray[np.bool_]:
-    """The rows of which something is known; of several features these must be all."""
+    """Which rows hold a known value. With several features every row must."""
     nothing = np.isnan(array).all(axis=1)
     if nothing.any() and array.shape[1] > 1:
         got = f"got {_describe(nothing, 'nothing but NaN')}; leave these out"
@@ -104,7 +104,7 @@ def _describe(wrong: NDArray[np.bool_], what: str) -> str:
 
 
 def refuse_hidden_numbers(x: Any, name: str) -> Any:
-    """What another library is to read, with NaN for what is masked, unless it holds dates or text, which that would take."""
+    """Refuse dates and text, which another library would convert to numbers; return x, with NaN for masked values."""
     if isinstance(x, np.ma.MaskedArray):
         return _without_masked(x)
     if hasattr(x, "to_numpy") and hasattr(x, "dtypes"):
@@ -112,7 +112,7 @@ def refuse_hidden_numbers(x: Any, name: str) -> Any:
         return x
     try:
         array = np.asarray(x)
-    except ValueError:  # of rows of different lengths, which that has a sentence for
+    except ValueError:  # rows of different lengths: the other library has a message for this
         return x
     if array.dtype.kind in "SUMm" or (array.dtype.kind == "O" and any(isinstance(each, _HIDING) for each in array.flat)):
         _require_numeric(array, name)
@@ -120,7 +120,7 @@ def refuse_hidden_numbers(x: Any, name: str) -> Any:
 
 
 def _without_masked(x: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
-    """Floats with NaN in the masked places; anything but numbers as it is."""
+    """Numbers as floats, with NaN for masked values; other types unchanged."""
     return np.ma.filled(x.astype(float), np.nan) if x.dtype.kind in "fiub" else np.asarray(x)
 
 
@@ -150,7 +150,7 @@ def _from_pandas(x: Any, name: str) -> NDArray[Any]:
 
 
 def _arrow_columns(x: Any) -> list[Any] | None:
-    """The columns of a table of polars or pyarrow; None of anything else."""
+    """The columns of a polars or pyarrow table; None for anything else."""
     if hasattr(x, "get_columns") and hasattr(x, "schema"):
         return list(x.get_columns())
     return list(x.itercolumns()) if hasattr(x, "column_names") and hasattr(x, "itercolumns") else None
@@ -175,7 +175,7 @@ def _are_numbers_and_nulls(array: NDArray[Any]) -> bool:
 
 
 def column_names(x: Any) -> tuple[str, ...] | tuple[int, ...] | None:
-    """What the columns are called: by a table, by the coordinate of a labelled array, by the name of a single column."""
+    """Names of the columns of a table, of a labelled array (from its coordinate), or of a single named column."""
     columns = getattr(x, "column_names", getattr(x, "columns", None))
     if columns is None and hasattr(x, "to_numpy"):
         dims: tuple[Any, ...] = getattr(x, "dims", ())

@@ -1,7 +1,7 @@
-"""Equal observations: where they are, what the data are rounded to, and spreading them again.
+"""Ties: finding equal observations, detecting the step to which data are rounded, and spreading rounded data.
 
-Rounded data are the rule. A component that shrinks onto equal observations makes the likelihood as large as one likes, so
-what the ties are decides whether a posterior is proper (:mod:`bayesgmm.analysis.impropriety`).
+Most data are rounded. A component that shrinks onto equal observations makes the likelihood arbitrarily large. Ties
+therefore decide whether a posterior is proper (:mod:`bayesgmm.analysis.impropriety`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.data.tables import column_names, read_numbers
 from bayesgmm.words import Argument, Words, about
 
-_EQUAL = 4 * np.finfo(float).eps  # of the largest value: a smaller difference is rounding of floats
-_OFF_GRID = 1e-3  # steps, by which a rounded value may miss a multiple of the step
-_WIDE = 100.0  # steps between neighbouring values, beyond which the grid is too fine to have made ties
+_EQUAL = 4 * np.finfo(float).eps  # times the largest value: smaller differences are floating-point rounding
+_OFF_GRID = 1e-3  # steps by which a rounded value may differ from a multiple of the step
+_WIDE = 100.0  # steps: with a larger median gap the grid is too fine to have caused the ties
 _ROWS = 2**16  # observations handled together
-_PAIRED = 2**25  # observations x pairs of features, up to which sums and differences of features are looked at
+_PAIRED = 2**25  # n D (D - 1) up to which sums and differences of features are examined
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +33,13 @@ class Ties:
     Attributes
     ----------
     name : str
-        What the direction is called: a feature, the sum or difference of two, or nothing where whole rows are meant.
+        Name of the direction: a feature, or a sum or difference of two; empty for whole rows.
     along : (D,) array, or None
-        The direction; None where whole rows are meant.
+        The direction; None for whole rows.
     values : (m,) array, or (m, D) array of rows
         Distinct values in order.
     counts : (m,) array
-        How many observations have each: the sum of their weights.
+        Number of observations with each value, or the sum of their weights.
     """
 
     name: str
@@ -49,12 +49,12 @@ class Ties:
 
     @property
     def of_rows(self) -> bool:
-        """Whether whole rows are equal, and not values along a direction."""
+        """Whether the ties are whole rows, not values along a direction."""
         return self.values.ndim == 2
 
     @property
     def weighted(self) -> bool:
-        """Whether observations count by weights."""
+        """Whether observations have weights."""
         return self.counts.dtype.kind == "f"
 
     @property
@@ -64,10 +64,10 @@ class Ties:
 
     @property
     def resolution(self) -> float | None:
-        """What one feature is rounded to: the smallest step between its values; None if it does not look rounded.
+        """Step to which the values are rounded, the smallest gap between them; None if they do not look rounded.
 
-        Rounded values are multiples of that step, and mostly a few steps apart. Ties among others are no rounding: zeros
-        among continuous values, or repeated rows.
+        Rounded values lie on a grid with this step, and are mostly a few steps apart. Other ties do not come from rounding:
+        for example zeros among continuous values, or repeated rows.
         """
         if self.of_rows or len(self.values) < 2 or not self.any:
             return None
@@ -78,12 +78,12 @@ class Ties:
         return step if on_grid and np.median(gaps) <= _WIDE * step else None
 
     def largest(self, groups: int) -> NDArray[np.int64]:
-        """Where the groups with most observations stand, the largest first."""
+        """Positions of the groups with most observations, the largest first."""
         return np.argsort(-self.counts, kind="stable")[:groups]
 
 
 def ties_of(values: FloatArray, name: str, along: Any = None, weight: FloatArray | None = None) -> Ties:
-    """The ties of values (n,) along a direction, or of rows (n, D), each of which may count more or less than once."""
+    """The ties of values (n,) along a direction, or of rows (n, D), with weights (n,) if given."""
     known = ~np.isnan(values) if values.ndim == 1 else ~np.isnan(values).any(axis=1)
     if not known.all():
         values, weight = values[known], None if weight is None else weight[known]
@@ -109,11 +109,11 @@ def ties_of(values: FloatArray, name: str, along: Any = None, weight: FloatArray
 def directions(
     x: FloatArray, names: Sequence[Any], covariance: Covariance, weight: FloatArray | None = None
 ) -> Iterator[Ties]:
-    """Ties along every direction in which a component of this structure can shrink alone, as far as they are looked for.
+    """Ties along directions in which a component of this structure can shrink alone.
 
-    These are each feature, or whole rows for spheres. For full and tied covariances they are also the sums and differences
-    of two rounded features in units of their resolutions. Ties could lie in any other direction too; rounded data have most
-    of theirs in these.
+    The directions are each feature, or whole rows for spherical covariances. For full and tied covariances they are also the
+    sums and differences of two rounded features, in units of their resolutions. Ties may lie in other directions too, but
+    most ties of rounded data lie in these.
     """
     n, n_features = x.shape
     if n_features > 1 and not TRAITS[covariance].per_feature:
@@ -171,7 +171,7 @@ def jitter(
         raise TypeError(about("x", "must be values, got Observations; pass values, and make Observations of the result"))
     array = read_numbers(x, "x", copy=False)
     if array.ndim not in (1, 2) or not np.isfinite(array).any():
-        Observations.read(x, missing="drop")  # which says what is wrong
+        Observations.read(x, missing="drop")  # raises an error that says what is wrong
     known = np.where(np.isfinite(array), array, np.nan).reshape(len(array), -1)
     steps = read_steps(known, column_names(x) or range(known.shape[1]), resolution, "resolution")
     noise = np.random.default_rng(read_seed(random_seed)).uniform(-0.5, 0.5, size=known.shape) * steps
@@ -185,7 +185,7 @@ def jitter(
 def read_steps(
     columns: FloatArray, names: Sequence[Any], given: ArrayLike | None, argument: str, weight: FloatArray | None = None
 ) -> FloatArray:
-    """The step to which each feature is rounded, as an argument says, or as it is found; 0 where there is none."""
+    """The step to which each feature is rounded, given by an argument or detected; 0 if there is none."""
     if given is None:
         for column, name in zip(columns.T, names, strict=True):
             _require_grid(ties_of(column, named(name), weight=weight), argument)
@@ -206,7 +206,7 @@ def steps_of(columns: FloatArray, names: Sequence[Any], weight: FloatArray | Non
 
 
 def _require_grid(ties: Ties, argument: str) -> None:
-    """Refuse ties that are no rounding."""
+    """Refuse ties that do not come from rounding."""
     if ties.any and ties.resolution is None:
         at = ties.largest(1)[0]
         got = f"{ties.counts[at]:g} observations equal to {ties.values[at]:g} among values with no common step"

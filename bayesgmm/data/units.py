@@ -1,4 +1,4 @@
-"""Where data are moved, and what they are divided by, before anything is computed."""
+"""Standardisation: shift and scale of the data before anything is computed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bayesgmm.arguments import FloatArray
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """Data are shift + scale times what is computed with.
+    """Units of standardised data z: data = shift + scale * z.
 
     Attributes
     ----------
     shift, scale : (D,) array
-        Mean and standard deviation of each feature; where all are measured in one unit, the same scale for each.
+        Mean and standard deviation of each feature. If all features share one unit, they have the same scale.
     """
 
     shift: FloatArray
@@ -26,18 +26,18 @@ class Units:
 
     @classmethod
     def of(cls, x: FloatArray, weight: FloatArray | None = None, *, one_unit: bool) -> Units:
-        """Those in which what is known of data (n, D) has mean zero and standard deviation one."""
+        """Units in which the known values of data (n, D) have mean zero and standard deviation one."""
         shift, scale = np.array([_of_known(column, weight) for column in x.T]).T
         return cls.with_moments(shift, scale, one_unit=one_unit)
 
     @classmethod
     def as_they_are(cls, n_features: int) -> Units:
-        """Those of the data."""
+        """The units of the data: no shift, and a scale of one."""
         return cls(np.zeros(n_features), np.ones(n_features))
 
     @classmethod
     def with_moments(cls, shift: FloatArray, scale: FloatArray, *, one_unit: bool) -> Units:
-        """Those in which data with these means and standard deviations (D,) have mean zero and standard deviation one."""
+        """Units in which data with these means and standard deviations (D,) have mean zero and standard deviation one."""
         if one_unit and len(scale) > 1:
             largest = scale.max()
             scale = np.full_like(scale, largest * np.sqrt(np.mean((scale / largest) ** 2)))
@@ -54,7 +54,10 @@ class Units:
         return mixture.rescaled(-self.shift / self.scale, 1 / self.scale)
 
     def log_volume(self, counts: float | FloatArray) -> float:
-        """Log density of data in these units, less that in the data's: so many values, of all features or of each (D,)."""
+        """Log density of data in these units minus that in the data's units.
+
+        ``counts`` is the number of values of every feature, or (D,) of each.
+        """
         return float(np.sum(counts * np.log(self.scale)))
 
 
@@ -67,7 +70,7 @@ def _of_known(column: FloatArray, weight: FloatArray | None) -> tuple[float, flo
 
 @np.errstate(under="ignore")
 def location_and_scale(x: FloatArray, weight: FloatArray | None = None) -> tuple[float, float]:
-    """Mean and standard deviation of one feature, safe for any legal scale and offset."""
+    """Mean and standard deviation of one feature, without overflow for any allowed scale and offset."""
     low, high = float(x.min()), float(x.max())
     middle, half = low + (high - low) / 2, (high - low) / 2
     z = np.subtract(x, middle, dtype=float)
