@@ -1,4 +1,4 @@
-"""The point estimate by expectation-maximisation, which stands beside every posterior as its baseline.
+"""The point estimate by expectation-maximisation, the baseline of every posterior.
 
 It imports arguments, data, exceptions, families, kernels, model, words.
 """

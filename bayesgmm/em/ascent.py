@@ -1,4 +1,4 @@
-"""Quasi-Newton steps between those of EM, which crawls where components overlap."""
+"""Quasi-Newton steps between EM steps, because EM is slow if components overlap."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.student import LEAST
 from bayesgmm.model.structures import Structure
 
-Parameters = tuple[FloatArray, ...]  # weights, of noise last; means; factors; nu of t distributions
-Pairs = Sequence[tuple[FloatArray, FloatArray]]  # steps and changes of the slope, which tell of the curvature
+Parameters = tuple[FloatArray, ...]  # weights (noise last), means, factors, nu of t distributions
+Pairs = Sequence[tuple[FloatArray, FloatArray]]  # curvature pairs: steps and the changes of the gradient
 
-FREEDOM = LEAST, 200.0  # degrees of freedom, between which EM looks for them
-_ROUNDED = 1e-14  # of the log-likelihood: what the sum over observations is known to
-_PAIRS = 40  # that are remembered
-_FEW = 3  # with fewer of them little is known of it,
-_UNKNOWN = 1e-4  # and the gain may be so much larger than EM's next step promises
-_LONGEST = 1.0  # step: a standard deviation, or a factor of e
-_FAR = 3.0  # from the middle of the coordinates, where they are no longer the right ones
-_TRIALS = 6  # of ever shorter steps
-_RISES = 1e-4  # part of what the slope promises, that a step has to bring
-_BENT = 1e-8  # least cosine between a step and the change of the slope, where both are told apart from rounding
-_EMPTY = 1e-12  # share of a component that is gone
+FREEDOM = LEAST, 200.0  # bounds of the degrees of freedom
+_ROUNDED = 1e-14  # relative rounding error of the log-likelihood
+_PAIRS = 40  # curvature pairs that are kept
+_FEW = 3  # pairs needed to know the curvature
+_UNKNOWN = 1e-4  # factor on tol without them: the gain may be far larger than one EM step
+_LONGEST = 1.0  # longest step: one standard deviation, or a factor of e
+_FAR = 3.0  # distance from the origin at which the coordinates no longer suit
+_TRIALS = 6  # step lengths that backtracking tries
+_RISES = 1e-4  # share of the promised gain that a step must bring (Armijo)
+_BENT = 1e-8  # least cosine between a step and the change of the gradient: smaller ones may be rounding
+_EMPTY = 1e-12  # weight of a component that counts as empty
 
 
 class Climb:
-    """The way up the likelihood: where it has come to, and how high after each pass over the observations.
+    """State of the maximisation: current parameters, and the log-likelihood after each pass over the observations.
 
     Attributes
     ----------
     now : tuple of arrays
         Parameters of the standardised data.
     sums : ESums
-        There.
+        Expected sufficient statistics at these parameters.
     history : list of float
         The highest log-likelihood so far, at the start and after each pass.
     pairs : sequence of pairs of arrays
-        What is known of the curvature, in coordinates of a :class:`Chart`.
+        Curvature pairs of BFGS, in coordinates of a :class:`Chart`.
     """
 
     def __init__(
@@ -61,36 +61,37 @@ class Climb:
 
     @property
     def passes(self) -> int:
-        """How many there were after the first."""
+        """Number of passes after the first."""
         return len(self.history) - 1
 
     @property
     def rounding(self) -> float:
-        """A difference of log-likelihoods that is none."""
+        """Rounding error of the log-likelihood."""
         return _ROUNDED * abs(self.history[-1])
 
     def look(self, there: Parameters) -> ESums:
-        """What the observations say of other parameters: a pass over them."""
+        """Expected sufficient statistics at other parameters, by one pass over the observations."""
         sums = self._source.sums(*there, units=self._units)
         self.history.append(float(np.fmax(self.history[-1], sums.log_likelihood)))
         return sums
 
     def go(self, there: Parameters, sums: ESums) -> None:
-        """On from these parameters."""
+        """Move to these parameters."""
         self.now, self.sums = there, sums
         if self._told is not None:
             self._told(self)
 
     def near_enough(self, gain: float, tol: float, *, bent: bool) -> bool:
-        """Whether so little is to be gained, where the curvature is known, that this is the maximum."""
+        """Whether the gain still expected is small enough to stop. ``bent`` says that the curvature is known."""
         return bool(gain <= max(tol if bent else _UNKNOWN * tol, self.rounding))
 
 
 def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, floor: float) -> bool:
-    """Climb by limited-memory BFGS; whether the maximum is reached, within ``tol`` of log-likelihood.
+    """Climb by limited-memory BFGS; return whether the maximum is reached, within ``tol`` of log-likelihood.
 
-    What is still to be gained is half the slope along the Newton step. The steps end, without the maximum, where their
-    coordinates are no longer right, where one leads onto the variance floor, and where none leads up: EM goes on from there.
+    The gain still expected is half the gradient's product with the Newton step. The climb ends before the maximum if the
+    coordinates no longer suit, if a step leads onto the variance floor or empties a component, or if no step leads up. EM
+    then goes on.
 
     References
     ----------
@@ -105,7 +106,7 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
     while climb.passes < max_iter:
         step = _newton_step(slope, climb.pairs)
         promised = float(slope @ step)
-        if promised <= 0 and climb.pairs:  # rounding has bent what they tell
+        if promised <= 0 and climb.pairs:  # the pairs are spoilt by rounding
             climb.pairs = ()
             continue
         if climb.near_enough(promised / 2, tol, bent=len(climb.pairs) >= _FEW):
@@ -119,7 +120,7 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
             gain = sums.log_likelihood - climb.sums.log_likelihood
             if gain >= _RISES * length * promised:
                 break
-            short = length * promised  # of a parabola through both, where this one has its top
+            short = length * promised  # a parabola through both points gives the next length
             length *= float(np.clip(short / (2 * (short - gain)), 0.1, 0.5)) if np.isfinite(gain) else 0.1
         else:
             if not climb.pairs:
@@ -138,7 +139,7 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
 
 
 def _newton_step(slope: FloatArray, pairs: Pairs) -> FloatArray:
-    """The slope times the inverse of the curvature, as the pairs tell it; EM's step where there are none.
+    """The gradient times the inverse Hessian that the pairs define; without pairs the gradient, which is EM's step.
 
     References
     ----------
@@ -157,10 +158,11 @@ def _newton_step(slope: FloatArray, pairs: Pairs) -> FloatArray:
 
 
 class Chart:
-    """Coordinates around parameters, in which the information of observations and allocations together is 1 there.
+    """Coordinates around given parameters, in which the complete-data information there is the identity.
 
-    These are logarithms of the weights, steps of the means in standard deviations of their components, factors as multiples
-    of what they are, L T with T lower triangular, of positive numbers the logarithms. So EM's step is the slope itself.
+    They hold the logarithms of the weights and of nu, and steps of the means in standard deviations of their components.
+    Cholesky factors become L T with T lower triangular and the logarithms of its diagonal as coordinates; standard
+    deviations become logarithms. EM's step is then the gradient itself.
     """
 
     def __init__(self, structure: Structure, middle: Parameters, sums: ESums) -> None:
@@ -173,14 +175,14 @@ class Chart:
         spreads = own[:, :, None] * (1 + np.eye(n_features)) if self._matrices else np.repeat(2 * own, n_features, axis=1)
         freedoms = [counts[:k] * nu**2 / 4 * (polygamma(1, nu / 2) - 2 / nu) for nu in self._nu]
         parts = [counts, np.repeat(own, n_features, axis=1).ravel(), self._packed(spreads), *freedoms]
-        self._held = self._weights <= _EMPTY  # noise of which there is none is let be
+        self._held = self._weights <= _EMPTY  # an empty share of noise is held fixed
         parts[0] = np.where(self._held, np.inf, counts)
         self._roots = np.sqrt(np.concatenate(parts))
         self._places = list(pairwise([0, *np.cumsum([len(part) for part in parts])]))
 
     @property
     def size(self) -> int:
-        """How many coordinates there are."""
+        """Number of coordinates."""
         return len(self._roots)
 
     @property
@@ -189,17 +191,17 @@ class Chart:
         return self._factors.ndim > self._means.ndim
 
     def reaches(self, parameters: Parameters, floor: float) -> bool:
-        """Whether the coordinates serve there: no component is empty, or on the variance floor, or not finite."""
+        """Whether the coordinates suit these parameters: no component is empty, on the variance floor or not finite."""
         weights, _, factors, *_ = parameters
         scales = np.diagonal(factors, axis1=-2, axis2=-1) if self._matrices else factors
         return bool(((weights > _EMPTY) | self._held).all() and scales.min() ** 2 > floor)
 
     def extent(self, coordinates: FloatArray) -> float:
-        """The farthest that anything moves, in standard deviations and logarithms."""
+        """Largest change of any parameter, in standard deviations and logarithms."""
         return float(np.abs(coordinates / self._roots).max())
 
     def parameters(self, at: FloatArray) -> Parameters:
-        """Those at the coordinates."""
+        """Parameters at these coordinates."""
         values = at / self._roots
         logs, steps, spreads, *nu = (values[begin:end] for begin, end in self._places)
         k, n_features = self._means.shape
@@ -217,7 +219,7 @@ class Chart:
         return weights / weights.sum(), means, factors, *(np.clip(self._nu[0] * np.exp(each), *FREEDOM) for each in nu)
 
     def slope(self, there: Parameters, sums: ESums) -> FloatArray:
-        """Of the log-likelihood, where parameters and sums are these (Fisher's identity)."""
+        """Gradient of the log-likelihood at these parameters, from their sums (Fisher's identity)."""
         weights, means, factors, *nu = there
         k, n_features = means.shape
         counts = sums.counts[:k]
@@ -237,7 +239,7 @@ class Chart:
         return np.concatenate([logs, steps.ravel(), self._packed(spreads), *freedoms]) / self._roots
 
     def _packed(self, spreads: FloatArray) -> FloatArray:
-        """Of all factors what the structure leaves free, summed over what it makes one."""
+        """Entries of the factors that the structure leaves free, summed over those that it makes equal."""
         if self._matrices:
             spreads = spreads[:, *self._entries]
         elif self._structure.n_variances < spreads.shape[1]:
@@ -245,7 +247,7 @@ class Chart:
         return (spreads.sum(axis=0) if self._structure.shared else spreads).ravel()
 
     def _slope_of_freedom(self, sums: ESums, nu: FloatArray, n_features: int) -> FloatArray:
-        """By log nu, none where a bound stands in its way."""
+        """Derivative by log nu; 0 where it points beyond a bound."""
         half, share = (nu + n_features) / 2, (nu + n_features) / nu
         known = sums.counts[: len(nu)] * (digamma(half) - digamma(nu / 2) - n_features / nu + share)
         slope = nu / 2 * (known - sums.tails[0] - sums.tails[1])

@@ -1,4 +1,4 @@
-"""EM: the point estimate that stands beside every posterior."""
+"""EM: the point estimate that is the baseline of every posterior."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ from bayesgmm.model.structures import Structure
 from bayesgmm.words import Argument, Words
 
 _ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
-_OF_START = 3_000  # bytes at the least, of a start and how it ended
-_ON_SAMPLE = 1e-4  # log-likelihood within which a maximum is good enough to start from
-_HOPELESS = 100.0  # log-likelihood below the best, on that sample, which more data cannot make good
+_OF_START = 3_000  # bytes, at least, for a start and its result
+_ON_SAMPLE = 1e-4  # tolerance of log-likelihood for runs on the sample
+_HOPELESS = 100.0  # log-likelihood below the best, on the sample, at which a run does not continue
 
 
 def fit_em(
@@ -183,7 +183,7 @@ def fit_em(
         classes=classes,
         units=units,
         structure=structure,
-        tol=tol * min(1.0, source.total / len(source)),  # where weights have no unit, as if the mean were one
+        tol=tol * min(1.0, source.total / len(source)),  # weights with a mean below one count as if it were one
         max_iter=max_iter,
         variance_floor=variance_floor,
         noise=data.known.noise is not None,
@@ -223,7 +223,7 @@ def fit_em(
 
 
 def _in_data_units(runs: Sequence[Run], shown: Observations, source: Source, settings: Settings) -> EMResult:
-    """What the runs found, the best of them first."""
+    """The result in the data's units, from runs with the best one first."""
     units, best = settings.units, runs[0].end
     unit = units.log_volume(source.counts_known)
     restarts = tuple(
@@ -252,7 +252,7 @@ def _in_data_units(runs: Sequence[Run], shown: Observations, source: Source, set
 
 
 def _warn_of_collapse(run: Run, data: Observations, classes: NDArray[np.int64], scale: Any, floor: float) -> None:
-    """Say which components sit on the floor, by what they are called in the result, and what to do."""
+    """Warn which components, by their number in the result, sit on the floor or are empty, and how to avoid it."""
     k, order = run.end.mixture.n_components, order_within(classes, run.end.mixture)
     which = ", ".join(str(j) for j in np.flatnonzero(run.fallen[order]))
     floors = ", ".join(f"{each:.3g}" for each in np.atleast_1d(scale * floor))
@@ -266,7 +266,7 @@ def _warn_of_collapse(run: Run, data: Observations, classes: NDArray[np.int64], 
 
 
 def _chosen_starts(rows: Observations, settings: Settings, k: int, n_init: int, rng: np.random.Generator) -> list[Start]:
-    """Starts from the standardised data; for long data, where EM ends on a weighted sample of them."""
+    """Starts from the standardised data. For many observations, the ends of EM on a weighted sample of them."""
     if len(rows.x) > _ENOUGH_TO_START and rows.known.labels is None:
         few, weight = em_starts.sample(rows.filled, rows.known.weight, settings.units.scale, k, _ENOUGH_TO_START, rng)
         if count_distinct(rows.x[few], k) >= k:
@@ -291,7 +291,7 @@ def _near_data(rows: Observations, settings: Settings, k: int, n_init: int, rng:
 
 
 def _completed_again(z: Observations, settings: Settings, rng: np.random.Generator) -> Iterator[FloatArray]:
-    """The standardised data for each start; where they are not known as they are, drawn anew given a single component."""
+    """Standardised data for each start. Values that are not exact are drawn anew each time, under a single Gaussian."""
     if z.kind is EXACT:
         yield from repeat(z.x)
     single = Mixture(np.ones(1), np.zeros((1, z.n_features)), np.eye(z.n_features)[None])
@@ -303,7 +303,7 @@ def _completed_again(z: Observations, settings: Settings, rng: np.random.Generat
 
 
 def _ends(runs: Sequence[Run], settings: Settings) -> list[Start]:
-    """Where runs would go on: one for each place, without those that have collapsed, or are out of the race."""
+    """Starts at which runs continue: one for each distinct result, without collapsed and hopeless ones."""
     sound = [run for run in runs if not run.end.collapsed]
     best = max((run.end.log_likelihood for run in sound), default=-np.inf)
     places: list[Mixture] = []

@@ -1,4 +1,4 @@
-"""Where EM was when a long run ended before its time: the same call goes on from there."""
+"""The state of an interrupted EM run, from which the same call continues."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bayesgmm.em.starts import Start
 
 
 class LeftOff:
-    """Where EM is from each of its starts: kept if what is done within is cut short, and forgotten if it is not.
+    """State of EM from each of its starts, as a context: kept if the block ends by an error or interrupt, else dropped.
 
     Attributes
     ----------
     starts : list of Start
-        In the data's units; at first where an earlier run was, if one was cut short.
+        In the data's units. At first the state of an earlier run, if one was interrupted.
     """
 
     def __init__(self, kept: dict[Any, Sequence[Start]], key: Any) -> None:
@@ -26,12 +26,12 @@ class LeftOff:
         self.starts = list(kept.get(key, ()))
 
     def begin(self, starts: Sequence[Start], units: Units) -> None:
-        """Runs are to begin here, at standardised mixtures."""
+        """Record the starts of the runs, which are standardised mixtures."""
         self._units = units
         self.starts = [self._in_data_units(start) for start in starts]
 
     def at(self, i: int, start: Start) -> None:
-        """EM has come from its i-th start to where one would go on from here."""
+        """Record how far EM has come from its i-th start."""
         self.starts[i] = self._in_data_units(start)
 
     def _in_data_units(self, start: Start) -> Start:
@@ -47,7 +47,7 @@ class LeftOff:
 
 
 def left_off(source: Source, k: int, covariance: str, family: str) -> LeftOff:
-    """Of rows that are read in passes; nothing is kept of others, which are fitted quickly."""
+    """The kept state of EM for rows that are read in passes. Fits of rows in memory are quick and keep none."""
     if isinstance(source, Scan):
         return LeftOff(source.left_off, (k, covariance, family, source.noise))
     return LeftOff({}, None)

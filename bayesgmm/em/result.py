@@ -1,4 +1,4 @@
-"""What EM found: the estimate, how every run ended, and the criteria that compare estimates over k."""
+"""The result of EM: the estimate, the end of every run, and criteria that compare estimates over k."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from bayesgmm.kernels.rows import EXACT
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure, per_component
 
-# solutions that differ by less in every weight, and in every mean and sd in units of the sd within clusters, are one
+# two solutions are the same if weights, and means and sds in units of the sd within clusters, differ by less
 _SAME_WEIGHT, _SAME_PLACE = 0.05, 0.15
-_AS_HIGH = 0.01  # log-likelihood
-_SINGULAR = 1e-12  # variance, in units of the data's, of labelled observations that do not determine a covariance
+_AS_HIGH = 0.01  # log-likelihood by which a run that reached the estimate may differ
+_SINGULAR = 1e-12  # standardised variance up to which the observations of a cluster do not determine its covariance
 
 
 @dataclass(frozen=True)
 class Restart:
     """How one run of EM from one start ended; ``mixture`` is in the data's units, sorted by means.
 
-    ``found`` is how many starts it stands for: those that on a sample of many observations ended in one place.
+    ``found`` is the number of starts that this run continues: on a sample of the observations they ended in one place.
     """
 
     start: str
@@ -67,9 +67,9 @@ class EMResult:
     n_observations : float
         n, or the sum of the weights.
     rows : (n, D) array
-        The data that were fitted, as a read-only copy.
+        The data that were fitted: a read-only copy, or the rows of the Observations that were passed.
     known : Known
-        Its weights and labels.
+        What else is known of these rows: weights, labels, errors, intervals, noise.
     source : Source
         Where the observations are. If they are read in parts, ``rows`` is a sample of them.
     ends : tuple of Start
@@ -112,7 +112,7 @@ class EMResult:
         Parameters
         ----------
         within : float
-            Leave out solutions whose log-likelihood lies further below the best.
+            Leave out solutions with a log-likelihood further below the best.
 
         Returns
         -------
@@ -131,7 +131,7 @@ class EMResult:
 
     @property
     def family(self) -> FamilyName:
-        """Of the components' distributions."""
+        """Family of the components' distributions."""
         return name_of(self.mixture.nu)
 
     @property
@@ -216,12 +216,12 @@ class EMResult:
 
 
 def _log_certainty(mixture: Mixture, rows: Observations) -> float:
-    """Logarithms of the probabilities of the likeliest components, summed."""
+    """Weighted sum of the log responsibilities of each observation's most probable component."""
     return float(rows.counts @ np.log(rows.responsibilities(*mixture.parameters).max(axis=1)))
 
 
 def _hard_sums(mixture: Mixture, units: Units, rows: Observations) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Counts, first and second moments about the means of a standardised mixture, each observation at its likeliest."""
+    """Counts, first and second moments about the means, with each observation in its most probable component."""
     k, n_features = mixture.mu.shape
     counts, first, second = np.zeros(k), np.zeros((k, n_features)), np.zeros((k, n_features, n_features))
     part = rows.standardised(units)
@@ -235,31 +235,31 @@ def _hard_sums(mixture: Mixture, units: Units, rows: Observations) -> tuple[Floa
 
 
 def n_parameters(mixture: Mixture, covariance: Covariance) -> int:
-    """Free parameters of a mixture with covariances of a given structure."""
+    """Number of free parameters of a mixture with covariances of a given structure."""
     k, n_features = mixture.n_components, mixture.n_features
     more = (mixture.noise is not None) + (0 if mixture.nu is None else k)
     return k - 1 + k * n_features + Structure(covariance, n_features).n_parameters(k) + more
 
 
 def spurious(mixture: Mixture, covariance: Covariance, n_observations: float) -> tuple[int, ...]:
-    """Components that hold at most half an observation more than determine a covariance of this structure."""
+    """Components with less than half an observation more than are needed to determine their covariances."""
     fewest = Structure(covariance, mixture.n_features).determined_by
     held = mixture.weights * n_observations * (1 - (mixture.noise or 0.0))
     return tuple(np.flatnonzero(held < fewest + 0.5).tolist()) if fewest else ()
 
 
 def order_within(classes: NDArray[np.int64], mixture: Mixture) -> NDArray[np.int64]:
-    """The order (K,) in which the components of a class stand, in its places, by increasing means."""
+    """The order (K,) that sorts the components of each class by their means, within the places of that class."""
     return sorting(classes, *mixture.mu.T[::-1])
 
 
 def sorted_within(classes: NDArray[np.int64], mixture: Mixture) -> Mixture:
-    """The mixture with its components in that order."""
+    """The mixture with the components of each class sorted by their means."""
     return mixture.reordered(order_within(classes, mixture))
 
 
 def are_one(one: Mixture, other: Mixture, classes: NDArray[np.int64] | None = None) -> bool:
-    """Whether two estimates, the components of a class (by default, all) in some order, differ by little in one's units."""
+    """Whether two estimates differ by little, up to the order of the components of each class (by default one class)."""
     k = one.n_components
     unit = np.sqrt(np.average(one.sd**2, axis=0, weights=one.weights))
     apart = np.abs(one.weights[:, None] - other.weights) > _SAME_WEIGHT

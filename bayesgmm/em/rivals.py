@@ -1,4 +1,4 @@
-"""Whether fewer components describe the data next to as well."""
+"""Whether fewer components describe the data nearly as well."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from bayesgmm.em.fitting import fit_em
 from bayesgmm.em.result import EMResult, n_parameters
 from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning
 
-_CLEAR = 10.0  # log-likelihood beyond what BIC asks for, from which on fewer components have no share of the posterior
-_FEW = 20_000  # observations that are looked at first
+_CLEAR = 10.0  # log-likelihood beyond BIC's penalty at which fewer components have no share of the posterior
+_FEW = 20_000  # observations that are compared first
 
 
 def has_rival(source: Observations | Scan, em: EMResult, seed: int) -> bool:
-    """Whether k - 1 components come so near to EM's k that the posterior may leave one empty.
+    """Whether k - 1 components describe the data so well that the posterior of k may leave a component empty.
 
-    That share of the posterior is K (K - 1) / (n + K - 1) p(x | k - 1) / p(x | k) (Nobile 2004, for uniform weights), of
-    which BIC tells the order; no mode lies there, and no draws from Gaussians at the modes go there. Where a part of the
-    observations is enough to rule k - 1 out, all are.
+    Under uniform weights a component is empty with probability K (K - 1) / (n + K - 1) p(x | k - 1) / p(x | k) (Nobile
+    2004). BIC gives the order of magnitude of the ratio. No mode lies there, so Gaussians at the modes miss this part of the
+    posterior. If a part of the observations rules k - 1 out, all observations do.
 
     References
     ----------
@@ -46,7 +46,7 @@ def has_rival(source: Observations | Scan, em: EMResult, seed: int) -> bool:
 
 
 def _some(rows: Observations, seed: int) -> Observations:
-    """The rows, or a random part of very many."""
+    """The rows, or a random sample if they are very many."""
     if len(rows) <= _FEW:
         return rows
     return rows.of(np.sort(np.random.default_rng(seed).choice(len(rows), _FEW, replace=False)))

@@ -1,4 +1,4 @@
-"""EM from one start to the maximum of the likelihood that it leads to."""
+"""EM from one start to a local maximum of the likelihood."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from bayesgmm.kernels.estep import ESums
 from bayesgmm.model.mixture import Mixture, with_share
 from bayesgmm.model.structures import Structure, per_component
 
-_STEPS = 5  # of EM, at the start and between climbs
-_NOISE = 0.1  # its share at the start
-_HALVINGS = 50  # of the interval in which the logarithm of nu is
-_SHARES = 1e-300, 1 - 1e-15  # of noise, between which it is one
+_STEPS = 5  # EM steps at the start and between quasi-Newton climbs
+_NOISE = 0.1  # share of noise at the start
+_HALVINGS = 50  # bisections of the interval for log nu
+_SHARES = 1e-300, 1 - 1e-15  # bounds of the share of noise, which must lie strictly between 0 and 1
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Settings:
     family: Family
 
     def for_standardised(self) -> Settings:
-        """The same for data that have been standardised, of which none is noise."""
+        """These settings for data that have been standardised and hold no noise."""
         d = self.structure.n_features
         return replace(self, units=Units(np.zeros(d), np.ones(d)), noise=False)
 
 
 @dataclass(frozen=True)
 class Run:
-    """How a run ended, its log-likelihoods, who is on the floor or empty, and what it learnt of the curvature."""
+    """A finished run: its end, log-likelihoods, which components are on the floor or empty, and curvature pairs."""
 
     end: Restart
     history: list[float]
@@ -56,14 +56,14 @@ class Run:
 
     @property
     def where(self) -> Start:
-        """Where another run would go on."""
+        """The start at which another run continues."""
         return Start(self.end.start, self.end.mixture, self.pairs, self.end.found)
 
 
 def run_em(source: Summable, settings: Settings, start: Start, keep: Callable[[Start], None] | None = None) -> Run:
-    """A few E and M steps and a climb in turn until nothing more is to be gained; who keeps where it is, is told.
+    """Alternate a few EM steps with a quasi-Newton climb until convergence.
 
-    Where something is known of the curvature, the climb comes first.
+    ``keep`` is called with the current state after each step. If the start has curvature pairs, the climb comes first.
     """
 
     def told(climb: Climb) -> None:
@@ -92,7 +92,7 @@ def run_em(source: Summable, settings: Settings, start: Start, keep: Callable[[S
 
 
 def _parameters(settings: Settings, start: Mixture) -> Parameters:
-    """Of a mixture, those that EM begins with."""
+    """The parameters at which EM begins, from a mixture."""
     structure = settings.structure
     share = _NOISE if start.noise is None and settings.noise else start.noise
     weights = with_share(start.weights, share if settings.noise else None)
@@ -104,7 +104,7 @@ def _parameters(settings: Settings, start: Mixture) -> Parameters:
 
 
 def _mixture(settings: Settings, parameters: Parameters) -> Mixture:
-    """Of the parameters of an iteration."""
+    """The mixture with these parameters."""
     weights, means, factors, *tails = parameters
     k = len(means)
     share = float(np.clip(weights[k], *_SHARES)) if settings.noise else None
@@ -119,7 +119,7 @@ def _m_step(settings: Settings, sums: ESums, now: Parameters) -> tuple[Parameter
     sums = sums._replace(counts=all_counts[: len(means)])
     alive = sums.counts > 1e-12 * total
     steps = per_component(sums.first, np.where(alive, sums.tails[0] if tails else sums.counts, np.inf))
-    if tails:  # about the new means, in which rows count as often as their scales say
+    if tails:  # second moments about the new means, with the weights u of the t distribution
         squares = steps[:, :, None] * steps[:, None, :] if sums.second.ndim == 3 else steps**2
         excess = (sums.tails[0] - sums.counts).reshape((-1,) + (1,) * (squares.ndim - 1))
         second = sums.second - excess * squares
@@ -130,7 +130,7 @@ def _m_step(settings: Settings, sums: ESums, now: Parameters) -> tuple[Parameter
 
 
 def _freedom(sums: ESums, old: FloatArray, n_features: int) -> FloatArray:
-    """New degrees of freedom (K,), where the expected complete-data likelihood has its maximum (Peel & McLachlan 2000)."""
+    """Degrees of freedom (K,) that maximise the expected complete-data likelihood (Peel & McLachlan 2000)."""
     half, count = (old + n_features) / 2, np.maximum(sums.counts, 1e-300)
     known = 1 + np.log((old + n_features) / old) + digamma(half) - np.log(half) - (sums.tails[0] + sums.tails[1]) / count
     low, high = (np.full(len(old), np.log(end)) for end in FREEDOM)

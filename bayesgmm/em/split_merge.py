@@ -1,4 +1,4 @@
-"""Another look at EM's solution: two of its components made one, and one made two, where that may lead higher.
+"""Split-merge moves of EM's solution: merge two components, split another, and run EM again.
 
 References
 ----------
@@ -23,25 +23,25 @@ from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure
 
 _NAME = "split and merged"
-_TRIED, _BRIEFLY, _FINISHED = 8, 15, 3  # rearrangements that begin, for so many passes, and how many of them go on
-_MERGED = 3  # pairs of components that are divided anew
-_ROUNDS = 10  # of solutions, each better than the one before
-_PASSES = 10  # over the observations of a component, to divide it
-_OWN = 0.01  # responsibility below which an observation is not looked at for that
-_APART = 0.8  # standard deviations from the middle, of the halves of a component
-_SMALL = 0.1  # share of a part that begins at the farthest observation
-_GAINED = 1e-3  # units of log-likelihood, by which a solution is better
-_NARROW = 0.1  # times the standard deviation of another component, below which one is narrow,
-_FEW = 5.0  # and of what determines a covariance, below which observations are few for that
-_LARGEST = 300.0  # logarithm of a ratio of densities
+_TRIED, _BRIEFLY, _FINISHED = 8, 15, 3  # moves that are tried, passes of each trial, and trials that continue
+_MERGED = 3  # pairs of components that are merged and split again
+_ROUNDS = 10  # rounds at most, each from a better solution than the one before
+_PASSES = 10  # passes of the EM run that splits a component
+_OWN = 0.01  # responsibility below which an observation is left out of that run
+_APART = 0.8  # standard deviations from the centre at which the halves of a component start
+_SMALL = 0.1  # share of a part that starts at the farthest observation
+_GAINED = 1e-3  # gain of log-likelihood that makes a solution better
+_NARROW = 0.1  # a component is narrow if its smallest sd is below this share of the largest of these sds
+_FEW = 5.0  # observations are few below this multiple of those that determine a covariance
+_LARGEST = 300.0  # bound on logarithms of ratios of densities
 
 
 @np.errstate(under="ignore")
 def rearrange(rows: Observations, total: float, settings: Settings, runs: list[Run]) -> list[Run]:
-    """Further runs, each from the best solution of several so far with two components merged and one split.
+    """Further runs, each from the best solution so far with two components merged and one split.
 
-    Those that end where others have ended are not kept, nor those with components that few observations make narrow: the
-    likelihood has many such maxima. There are none where labels name components. The rows stand for a ``total`` of
+    Runs that end where others have ended are dropped. So are runs with narrow components on few observations, because the
+    likelihood has many such maxima. There are no further runs if labels are given. The rows represent ``total``
     observations.
     """
     found: list[Run] = []
@@ -71,7 +71,7 @@ def _is_higher(run: Run, other: Run) -> bool:
 
 
 def _is_credible(run: Run, settings: Settings, total: float) -> bool:
-    """Whether no component is on the floor, or hardly determined, or narrow because it holds few observations."""
+    """Whether no component is on the floor, spurious, or narrow with few observations."""
     mixture, covariance = run.end.mixture, settings.structure.covariance
     narrowest = np.sqrt(np.linalg.eigvalsh(mixture.cov)[:, 0])
     held = mixture.weights * total * (1 - (mixture.noise or 0.0))
@@ -80,7 +80,7 @@ def _is_credible(run: Run, settings: Settings, total: float) -> bool:
 
 
 def _rearranged(rows: Observations, settings: Settings, mixture: Mixture) -> list[Start]:
-    """Where splits promise most beyond what the merger costs."""
+    """Starts for the moves with the largest gain by the split, less the loss by the merger."""
     k, weights = mixture.n_components, mixture.weights
     z = rows.standardised(settings.units)
     shares = z.responsibilities(*mixture.parameters)[:, :k]
@@ -103,7 +103,7 @@ def _rearranged(rows: Observations, settings: Settings, mixture: Mixture) -> lis
 def _mergers(
     z: Observations, structure: Structure, mixture: Mixture, shares: FloatArray
 ) -> list[tuple[float, tuple[int, int], Mixture]]:
-    """Log-likelihood lost when two components are one with their moments, which two, and that one; the least loss first."""
+    """Mergers of two components, the least loss first: loss of log-likelihood, the pair, one component with its moments."""
     log_p, found = z.log_density(*mixture.parameters), []
     of_all = 1 - (mixture.noise or 0.0)
     for a, b in combinations(range(mixture.n_components), 2):
@@ -115,9 +115,9 @@ def _mergers(
 
 
 def _splits(z: Observations, settings: Settings, whole: Mixture, share: FloatArray) -> Iterator[tuple[float, Mixture]]:
-    """A component as two: from halves along its longest axis, and from a small part at its farthest observation.
+    """Splits of a component: one from halves along its longest axis, one from a small part at its farthest observation.
 
-    With each comes what it gains of the log-likelihood of the component's share of the observations.
+    Each comes with its gain of log-likelihood, over observations weighted by the component's responsibilities.
     """
     own = np.flatnonzero(share > _OWN)
     if len(own) <= 2 * (z.n_features + 1):
@@ -139,7 +139,7 @@ def _splits(z: Observations, settings: Settings, whole: Mixture, share: FloatArr
 
 
 def _as_one(structure: Structure, mixture: Mixture, which: list[int]) -> Mixture:
-    """Components as one with their moments, as far as a structure has them."""
+    """One component with the moments of several, as far as the structure allows."""
     weights = mixture.weights[which] / mixture.weights[which].sum()
     mean = weights @ mixture.mu[which]
     apart = mixture.mu[which] - mean
@@ -150,7 +150,7 @@ def _as_one(structure: Structure, mixture: Mixture, which: list[int]) -> Mixture
 
 
 def _placed(mixture: Mixture, placed: dict[int, tuple[float, Mixture, int]]) -> Mixture:
-    """The mixture with components in the places of its own: the weight of each, and which it is of another mixture."""
+    """The mixture with some components replaced: by place a weight, another mixture, and one of its components."""
     weights, mu, cov = mixture.weights.copy(), mixture.mu.copy(), mixture.cov.copy()
     nu = None if mixture.nu is None else mixture.nu.copy()
     for place, (weight, of, i) in placed.items():

@@ -1,4 +1,4 @@
-"""Where EM starts: mixtures that the user gives, or that are chosen from standardised data."""
+"""Starts of EM: mixtures that the user gives, or that are chosen from standardised data."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from bayesgmm.data.units import Units
 from bayesgmm.model.mixture import Mixture
 
 _LLOYD_STEPS = 10
-_DENSEST = 0.75, 0.5, 1.0  # shares of the rows that a start is chosen from where rows may be noise
-_NEIGHBOUR = 10  # whose distance tells how dense the rows are
-_BLOCK = 2**16  # rows whose distances are taken together
-_IMPOSSIBLE = -30.0  # logarithm of a probability that counts as none
+_DENSEST = 0.75, 0.5, 1.0  # shares of the rows, the densest ones, that starts are chosen from if rows may be noise
+_NEIGHBOUR = 10  # neighbours: the distance to the last one measures density
+_BLOCK = 2**16  # rows in a block of distances
+_IMPOSSIBLE = -30.0  # log probability that counts as zero
 _RIDGE = 1e-3  # added to the standardised features' variances where a start may need it
 
 
 class Start(NamedTuple):
-    """Where a run begins: how that was found, a mixture, what a climb to it told of the curvature, how many led there."""
+    """Start of a run: how it was found, a mixture, curvature pairs of a climb to it, and how many starts led there."""
 
     name: str
     mixture: Mixture
@@ -32,7 +32,7 @@ class Start(NamedTuple):
     found: int = 1
 
     def rescaled(self, shift: float | FloatArray, scale: float | FloatArray) -> Start:
-        """That of x scale + shift; the curvature has no unit."""
+        """The start for data ``scale * x + shift``. Curvature pairs have no unit."""
         return self._replace(mixture=self.mixture.rescaled(shift, scale))
 
 
@@ -53,16 +53,16 @@ def read(start: Mixture | Sequence[Mixture], k: int, n_features: int) -> list[Mi
 
 
 def choose(rows: Iterable[FloatArray], weight: FloatArray, k: int, n_init: int, rng: np.random.Generator) -> list[Start]:
-    """Starts by name, k-means++ and random ones in turn, each from the next of the rows (n, D)."""
+    """Starts by k-means++ and at random in turn, each from the next array (n, D) of ``rows``."""
     return [_one(i, x, weight, k, rng) for i, x in zip(range(n_init), rows, strict=False)]
 
 
 def choose_among_noise(
     rows: Iterable[FloatArray], weight: FloatArray, k: int, n_init: int, rng: np.random.Generator, *, one_unit: bool
 ) -> list[Start]:
-    """The same where rows may be noise: each start is chosen from the rows in the densest places, another share in turn.
+    """Starts by k-means++ and at random for rows that may be noise: from the densest rows, with different shares in turn.
 
-    How dense rows are is told by the distance from the tenth neighbour (Byers & Raftery 1998).
+    Density is measured by the distance to the tenth neighbour (Byers & Raftery 1998).
 
     References
     ----------
@@ -90,19 +90,20 @@ def _one(i: int, x: FloatArray, weight: FloatArray, k: int, rng: np.random.Gener
 def sample(
     x: FloatArray, weight: FloatArray | None, unit: Any, k: int, size: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], FloatArray]:
-    """Some ``size`` rows that stand for all, and the weight of each, one on average: a coreset.
+    """A coreset: about ``size`` rows that represent all rows, and their weights, with a mean of one.
 
-    K centres are drawn as in k-means++. The chance of a row is made of three parts: the same for all, in proportion to the
-    squared distance from the nearest centre, and the same for each centre's rows together. So a group that is rare, but far
-    from all others, is in it, though it would be missing from a random sample. A row's weight is the inverse of its chance.
+    K centres are drawn as in k-means++. The probability that a row is included is the mean of three parts: equal for all
+    rows, proportional to the squared distance from the nearest centre, and equal in total for the rows of each centre. A
+    rare group far from all others is thus included, though a random sample may miss it. A row's weight is divided by its
+    probability.
     """
     blocks = [slice(begin, min(begin + _BLOCK, len(x))) for begin in range(0, len(x), _BLOCK)]
     mass = np.broadcast_to(1.0, len(x)) if weight is None else weight / weight.max()
     distances, nearest = np.full(len(x), np.inf), np.zeros(len(x), dtype=np.int16)
 
     def chance(part: slice) -> FloatArray:
-        """In proportion to which a centre is drawn."""
-        with np.errstate(invalid="ignore"):  # far out, among rows without weight
+        """Unnormalised probabilities of the next centre."""
+        with np.errstate(invalid="ignore"):  # zero weight times an infinite distance
             return np.where(mass[part] > 0, mass[part] * distances[part], 0.0)
 
     totals = np.array([mass[part].sum() for part in blocks])
@@ -133,7 +134,7 @@ def sample(
 
 
 def led_by_labels(start: Mixture, x: FloatArray, counts: FloatArray, log_labels: FloatArray) -> Mixture:
-    """A start in the order that suits labels best, components that some observations are sure of at the mean of these."""
+    """A start in the order that suits labels best. A component with certain observations starts at their mean."""
     shares = counts[:, None] * start.responsibilities(x)
     order = linear_sum_assignment(-np.maximum(log_labels, _IMPOSSIBLE) @ shares)[1]
     mixture, possible = start.reordered(order), np.isfinite(log_labels)
@@ -147,8 +148,8 @@ def led_by_labels(start: Mixture, x: FloatArray, counts: FloatArray, log_labels:
 def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
     """Centres drawn with probability proportional to the squared distance from those drawn before (k-means++).
 
-    Of several features, where this is often poor, each centre is the best of some that are drawn, and in the end they
-    take some steps of k-means.
+    With several features this is often poor. Each centre is then the best of several candidates, and some steps of k-means
+    follow.
     """
     n_features = x.shape[1]
     n_candidates = 1 if n_features == 1 else 2 + int(np.log(k))
@@ -171,17 +172,17 @@ def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generat
     counts = np.maximum(found, 1e-3 * weight.sum() / k)
     if n_features == 1:
         variances = (members * (x - centres[:, 0]) ** 2).sum(axis=0) / counts
-        # a group of one or two points has next to no variance of its own: start no narrower than a K-th of the data
+        # one or two points have next to no variance: start at no less than 0.1 / K^2 of that of the data
         return Mixture(counts / counts.sum(), centres, np.maximum(variances, 0.1 / k**2))
     scatters = np.array([(x - c).T @ (members[:, [j]] * (x - c)) for j, c in enumerate(centres)])
     pooled = scatters.sum(axis=0) / found.sum() + _RIDGE * np.eye(n_features)
-    prior_size = n_features + 1  # a group of few points leans on the others
+    prior_size = n_features + 1  # shrinks the covariance of a small group towards the pooled one
     covariances = (scatters + prior_size * pooled) / (found + prior_size)[:, None, None]
     return Mixture(counts / counts.sum(), centres, covariances)
 
 
 def _at_random(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:
-    """Means at random distinct observations, equal weights, the variance of the data."""
+    """Means at random distinct observations, equal weights, and the covariance of the data."""
     if x.shape[1] == 1:
         distinct, covariance = np.unique(x)[:, None], np.ones(k)
     else:
@@ -195,5 +196,5 @@ def _squared_distances(points: FloatArray, centres: FloatArray) -> FloatArray:
 
 
 def _members(points: FloatArray, centres: FloatArray) -> FloatArray:
-    """One for the nearest centre of each point, else zero, (n, K)."""
+    """Indicators (n, K) of the nearest centre of each point."""
     return np.eye(len(centres))[_squared_distances(points, centres).argmin(axis=1)]

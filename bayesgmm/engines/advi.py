@@ -20,7 +20,7 @@ from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.posterior import LogPosterior
 
 _WINDOW = 500  # iterations of the first window; each following one is twice as long
-_LONG_ENOUGH = 2_000  # shortest window whose average is accepted
+_LONG_ENOUGH = 2_000  # iterations of the shortest window with an average that is accepted
 _STEP = 0.02  # Adam's step in whitened coordinates (standard deviations) in the first window
 _SMALLEST = 0.05  # a diagonal entry of the factor never falls below this share of its Laplace value
 _MEAN_TOL, _SD_TOL = 0.05, 0.05  # windows agree: means within 0.05 sd, standard deviations within 5 %
@@ -29,9 +29,9 @@ _MEAN_TOL, _SD_TOL = 0.05, 0.05  # windows agree: means within 0.05 sd, standard
 def sample_advi(
     target: Target, start: FloatArray, options: Options, seed: int, phases: Phases, own: LogPosterior | None = None
 ) -> Sampled:
-    """Fit the approximation from a start, and draw from it.
+    """Fit the Gaussian approximation from a start, and draw from it.
 
-    Of the package's ``own`` posterior C0 is drawn from its exact conditional: see ``importance.weighted``.
+    If the posterior is the package's (``own``), C0 is drawn from its exact conditional: see ``importance.weighted``.
     """
     fit_seed, draw_seed = np.random.SeedSequence(seed).spawn(2)
     family, chains, size = options.approximation, options.chains, options.chains * options.draws
@@ -45,7 +45,7 @@ def sample_advi(
         with phases("draws", "drawing from the approximation and computing its k-hat"):
             rng = np.random.default_rng(draw_seed)
             approximation = [(1.0, Gaussian(mean, factor))]
-            # PSIS k-hat of the importance ratios p/q (Yao, Vehtari, Simpson & Gelman 2018), and their effective share
+            # PSIS k-hat of the importance ratios p/q (Yao, Vehtari, Simpson & Gelman 2018), and their efficiency
             found = weighted(target.log_densities, approximation, max(size, FEWEST_POINTS), rng, own)
             posterior = target.constrained(found.points[:size].reshape(chains, options.draws, -1))
     kept = {"lp": found.log_p, "log_q": found.log_q}
@@ -67,9 +67,9 @@ def _maximise(
 ) -> tuple[Gaussian, FloatArray, bool]:
     """Adam (Kingma & Ba 2015) with iterate averaging over windows of doubling length.
 
-    In whitened coordinates mean = start + W d and factor = W B, so that at the start d = 0 and B = I; gradients are
-    W' g_mean and W' g_factor. A step is measured in posterior standard deviations whatever the data's n or units. Returned
-    are the Gaussian, the history of the objective, and whether it has converged.
+    In whitened coordinates mean = start + W d and factor = W B, with d = 0 and B = I at the start. Gradients are W' g_mean
+    and W' g_factor. Steps are in posterior standard deviations, whatever n and the units of the data. Returns the Gaussian,
+    the history of the objective, and whether it has converged.
     """
     (mean, whitener), size, max_iter = start, len(start.mean), options.max_iter
     entries = np.tril_indices(size) if options.approximation == "fullrank" else np.diag_indices(size)
@@ -94,7 +94,7 @@ def _maximise(
                 losses.append(loss)
                 progress.update(task, advance=1)
                 gradient = np.concatenate([whitener.T @ mean_gradient, (whitener.T @ factor_gradient)[entries]])
-                if np.isfinite(gradient).all():  # else a draw far out, where the density overflows: no information
+                if np.isfinite(gradient).all():  # else skip a draw so far out that the density overflows
                     updates += 1
                     first = 0.9 * first + 0.1 * gradient
                     second = 0.999 * second + 0.001 * gradient**2

@@ -1,4 +1,4 @@
-"""The package's own compiled posterior as the engines see it: nothing of PyMC, nothing to compile."""
+"""The package's compiled posterior as a target of the engines, without PyMC."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bayesgmm.kernels.density import draw_callback, with_whitener
 from bayesgmm.model.mixture import NOISE, NU
 from bayesgmm.posterior import LogPosterior
 
-POINT = "point"  # the one variable that nutpie is told of
+POINT = "point"  # the only variable of the nutpie model
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,10 @@ class CompiledTarget:
     compiling: None = None
 
     def for_advi(self, family: str, seed: int) -> tuple[LogDensity, Loss]:
-        """The log density, and the negative evidence lower bound estimated from a pair of opposite draws.
+        """The log density, and the negative evidence lower bound estimated from a pair of antithetic draws.
 
-        What is odd in the noise cancels within a pair: near a Gaussian posterior the gradient for the mean has none.
+        Odd terms of the noise cancel within a pair. If the posterior is nearly Gaussian, the gradient for the mean is thus
+        nearly free of noise.
         """
         rng = np.random.default_rng(seed)
         log_density, size = self.log_posterior, self.log_posterior.n_dim
@@ -47,7 +48,7 @@ class CompiledTarget:
         return log_density, loss
 
     def for_nuts(self, start: Start) -> Any:
-        """A nutpie model around the compiled density; what it keeps of a draw is the unconstrained point."""
+        """A nutpie model around the compiled density. Its draws are unconstrained points."""
         from nutpie.compile_pymc import CompiledPyMCModel
 
         size, whitening = self.log_posterior.n_dim, start.whitening
@@ -80,16 +81,16 @@ class CompiledTarget:
     def constrained(self, points: FloatArray) -> xr.Dataset:
         """The mixture's variables at points (chain, draw, n_dim)."""
         values = self.log_posterior.constrained(points)
-        values["sigma"] = np.sqrt(values["cov"][..., 0, 0])  # of one feature
+        values["sigma"] = np.sqrt(values["cov"][..., 0, 0])  # used for one feature only
         variables = mixture_dims(self.log_posterior)
         dims, coords = ("chain", "draw"), {"chain": np.arange(len(points)), "draw": np.arange(points.shape[1])}
         return xr.Dataset({name: ((*dims, *own), values[name]) for name, own in variables.items()}, coords=coords)
 
 
 def mixture_dims(log_posterior: LogPosterior) -> dict[str, tuple[str, ...]]:
-    """The variables of the package's own posterior that the tree keeps, and their dims after chain and draw.
+    """The variables of the package's posterior that the tree keeps, and their dims after chain and draw.
 
-    What the model draws to make them follows from them: see :func:`bayesgmm.for_pymc`.
+    The free variables of the model follow from these: see :func:`bayesgmm.for_pymc`.
     """
     dims = parameter_dims(log_posterior.n_features)
     if log_posterior.hierarchical:

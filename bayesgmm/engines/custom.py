@@ -1,4 +1,4 @@
-"""A user's own ``pm.Model``: what it must be, and its draws brought to the tree's names."""
+"""A user's ``pm.Model``: checks of the model, and its draws under the tree's names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bayesgmm.words import about
 def read_model(model: Any, x: FloatArray, k: int, prior: Any, covariance: Any) -> Covariance:
     """Check that the model is a Gaussian mixture of these data in w, mu and sigma or cov; return its structure.
 
-    ``covariance`` is what the user asked for, or the default "full", which asks for nothing.
+    ``covariance`` is the user's argument. The default "full" accepts any structure.
     """
     if not isinstance(model, pm.Model):
         raise TypeError(f"model must be a pm.Model, got {type(model).__name__}")
@@ -52,7 +52,7 @@ def read_model(model: Any, x: FloatArray, k: int, prior: Any, covariance: Any) -
 
 
 def start_values(model: pm.Model, mixture: Mixture) -> dict[str, FloatArray]:
-    """The EM estimate as values of those parameters that the model draws itself; one common sigma as the mean."""
+    """The EM estimate as values of the model's free parameters. A tied one gets the mean over components."""
     weights = np.maximum(mixture.weights, 1e-6)
     estimates = {"w": weights / weights.sum(), "mu": mixture.means, "sigma": mixture.sigma}
     if mixture.n_features > 1:
@@ -69,18 +69,18 @@ def start_values(model: pm.Model, mixture: Mixture) -> dict[str, FloatArray]:
         own, ours = (log_posterior(DictToArrayBijection.rmap(unconstrained(model, each))) for each in ({}, start))
     if not np.isfinite(own) and not np.isfinite(ours):
         raise ValueError("model must have a finite log density at its initial point or at the EM estimate, got neither")
-    return start if np.isfinite(ours) else {}  # EM's estimate may lie where the model's priors allow nothing
+    return start if np.isfinite(ours) else {}  # the model's priors may exclude EM's estimate
 
 
 def as_contract(posterior: xr.Dataset, k: int, n_features: int) -> xr.Dataset:
-    """Draws of a user's model with its parameters under the tree's names and dims, what is tied repeated."""
+    """Draws of a user's model under the tree's names and dims. Tied parameters are repeated for each component."""
     names = _names(posterior.data_vars, n_features)
     contract: dict[str, Any] = {}
     renamed: dict[Any, str] = {}
     for name, dims in parameter_dims(n_features).items():
         source = posterior[names[name]]
         values = source.values
-        own = dims[len(dims) - (source.ndim - 2) :]  # without the cluster, if it is tied
+        own = dims[len(dims) - (source.ndim - 2) :]  # without the cluster dim if tied
         renamed |= {old: new for old, new in zip(source.dims[2:], own, strict=True) if new == CLUSTER}
         if names[name] == "chol":
             values = values @ values.swapaxes(-1, -2)
@@ -91,7 +91,7 @@ def as_contract(posterior: xr.Dataset, k: int, n_features: int) -> xr.Dataset:
     for other, variable in posterior.data_vars.items():
         if other in contract or other == names.get("cov"):
             continue
-        # a variable of the user's own over the clusters, dims not named, that cannot be one over features or their pairs
+        # a further variable with an unnamed dim of length K is over the clusters, unless features or their pairs fit too
         unlike_features = n_features == 1 or k not in (n_features, n_features * (n_features + 1) // 2)
         over_clusters = variable.ndim == 3 or variable.shape[3:] in ((n_features,), (n_features, n_features))
         if unlike_features and over_clusters and variable.dims[2] == f"{other}_dim_0" and variable.shape[2] == k:
@@ -104,7 +104,7 @@ def as_contract(posterior: xr.Dataset, k: int, n_features: int) -> xr.Dataset:
 
 
 def _names(available: Any, n_features: int) -> dict[str, str]:
-    """The tree's parameters and what the model calls them: a Cholesky factor may stand for the covariance."""
+    """The model's name of each parameter of the tree: a Cholesky factor may replace the covariance."""
     names = {name: name for name in parameter_dims(n_features)}
     if n_features > 1 and "cov" not in available and "chol" in available:
         names["cov"] = "chol"
@@ -140,7 +140,7 @@ def _check_likelihood(model: pm.Model, observed: Any, x: FloatArray, k: int, nam
             spread = spread @ spread.swapaxes(-1, -2)
         try:
             mixture = Mixture(w, mu, **({"covariances": spread} if several else {"sigma": spread}))
-        except ValueError:  # out of bounds, as such a point may be
+        except ValueError:  # a random point may be out of bounds
             continue
         if not np.isfinite(stated).all():
             continue
@@ -167,7 +167,7 @@ def _check_likelihood(model: pm.Model, observed: Any, x: FloatArray, k: int, nam
 
 
 def _structure(spread: FloatArray, *, tied: bool) -> Covariance:
-    """Which of the four structures covariances have."""
+    """The structure of covariances."""
     if tied or spread.ndim < 3:
         return "tied" if tied else "full"
     variances = np.diagonal(spread, axis1=1, axis2=2)

@@ -1,4 +1,4 @@
-"""Blocked Gibbs sampling of the package's own posterior: chains of sweeps through the full conditionals."""
+"""Blocked Gibbs sampling of the package's posterior: chains of sweeps through the full conditionals."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ COLLAPSED = Words(
     "became singular; ",
     COLLAPSE_REMEDY,
 )
-_MOST_SWEEPS = 50  # between two draws
-_OPERATIONS = 150_000  # observations x components x features, which sweeps between two draws may take together
-STRETCH = 5_000_000  # the same, between two looks at whether an interrupt has come
+_MOST_SWEEPS = 50  # largest number of sweeps from one draw to the next
+_OPERATIONS = 150_000  # observations x components x features for all sweeps from one draw to the next
+STRETCH = 5_000_000  # observations x components x features between two checks for an interrupt
 
 
 @dataclass(frozen=True)
 class GibbsSettings:
-    """How many draws, how many sweeps before the first and between two of them, and from which seed."""
+    """Draws, burn-in sweeps (``tune``), thinning, chains and seed of a Gibbs run."""
 
     draws: int
     tune: int
@@ -43,15 +43,16 @@ class GibbsSettings:
 
 
 def sweeps_between_draws(operations: int, budget: int = _OPERATIONS) -> int:
-    """Of so many operations each.
+    """Thinning for sweeps of this many operations.
 
-    Fifty on a hundred observations, where they cost next to nothing; a few on ten thousand, where each takes two ms.
+    It is fifty on a hundred observations, because a sweep costs next to nothing, and a few on ten thousand, because a sweep
+    takes two ms.
     """
     return int(np.clip(budget // operations, 1, _MOST_SWEEPS))
 
 
 def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: GibbsSettings, phases: Phases) -> Sampled:
-    """Sample by Gibbs sweeps, one chain from each start, side by side."""
+    """Sample by Gibbs sweeps, one chain from each start, in parallel."""
     own = target.log_posterior
     run, stretch = sweeps(own), max(1, STRETCH // (own.work * own.k))
     draws = np.empty((settings.chains, settings.draws, own.n_dim))
@@ -81,9 +82,9 @@ def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: Gib
 
 @dataclass
 class Chain:
-    """A chain that looks, after stretches of so many sweeps, whether an interrupt has come.
+    """A chain that checks for an interrupt after every ``stretch`` sweeps.
 
-    ``discard`` makes sweeps that leave no draw, ``fill`` the draws between two places.
+    ``discard`` makes sweeps without draws. ``fill`` makes the draws of a slice.
     """
 
     settings: GibbsSettings
@@ -93,7 +94,7 @@ class Chain:
     done: int = 0
 
     def go(self, interrupt: DeferredInterrupt) -> None:
-        """Tune, and make all draws, or as many as there are when an interrupt comes."""
+        """Make the burn-in and all draws, or fewer draws if an interrupt comes."""
         for begin in range(0, self.settings.tune, self.stretch):
             if interrupt.requested:
                 return
@@ -106,7 +107,7 @@ class Chain:
 
 
 def run_side_by_side(chains: Sequence[Chain], interrupt: DeferredInterrupt, name: str) -> int:
-    """Run chains in a thread each, with a bar of the draws done; how many of these all have."""
+    """Run each chain in a thread, with a progress bar; return the number of draws that all chains have made."""
     settings = chains[0].settings
     with (
         Progress(console=Console(stderr=True), disable=not settings.progressbar) as bar,

@@ -1,4 +1,4 @@
-"""Draws from Gaussians on the unconstrained space, weighted by importance: how far they are the posterior's."""
+"""Importance sampling from Gaussians on the unconstrained space, and how well it represents the posterior."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from bayesgmm.engines.problem import Problem
 from bayesgmm.engines.starts import Optimum
 from bayesgmm.posterior import LogPosterior, SummedPosterior
 
-MAX_K_HAT = 0.7  # above which importance weights tell nothing
-MIN_EFFICIENCY = 0.4  # below which there may be places that no draw has been to, which the weights do not tell
-FEWEST_POINTS = 1_000  # that k-hat is estimated from
+MAX_K_HAT = 0.7  # above it importance weights are unreliable
+MIN_EFFICIENCY = 0.4  # below it draws may miss a part of the posterior, and the weights do not show it
+FEWEST_POINTS = 1_000  # draws from which k-hat is estimated, at least
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """Points (S, n_dim), log densities there of the posterior and of what they were drawn from, smoothed log weights.
+    """Points (S, n_dim), their log densities under posterior (p) and proposal (q), and smoothed log weights.
 
-    The weights add to one. ``k_hat`` is the shape of the tail of the raw ones (Vehtari, Simpson, Gelman, Yao & Gabry 2024).
+    The weights add to one. ``k_hat`` is the tail shape of the raw weights (Vehtari, Simpson, Gelman, Yao & Gabry 2024).
     """
 
     points: FloatArray
@@ -40,17 +40,17 @@ class Weighted:
 
     @property
     def efficiency(self) -> float:
-        """How many draws from the posterior each is worth."""
+        """Effective sample size divided by the number of points."""
         return float(1 / np.exp(2 * self.log_weights).sum() / len(self.log_weights))
 
     def log_mass(self) -> tuple[float, float]:
-        """Logarithm of the integral of the density, and its standard error."""
+        """Log of the integral of the density, and its standard error."""
         ratios = self.log_p - self.log_q
         value = float(logsumexp(ratios) - np.log(len(ratios)))
         return value, float(np.exp(ratios - value).std() / np.sqrt(len(ratios)))
 
     def resampled(self, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Which points to take so many draws from, in a random order: each as often as its weight says, but for rounding."""
+        """Indices of ``size`` points chosen by systematic resampling, in random order."""
         ends = np.cumsum(np.exp(self.log_weights))
         at = (np.arange(size) + rng.random()) / size * ends[-1]
         return rng.permutation(np.minimum(np.searchsorted(ends, at), len(ends) - 1))
@@ -63,10 +63,10 @@ def weighted(
     rng: np.random.Generator,
     own: LogPosterior | None = None,
 ) -> Weighted:
-    """Draws from a mixture of Gaussians, given with their shares.
+    """Importance-weighted draws from a mixture of Gaussians, given with their shares.
 
-    Of the package's ``own`` posterior under the hierarchical prior, C0 is drawn from its exact conditional given the drawn
-    variances instead: that can only bring the draws nearer to the posterior, and log C0 has a tail no Gaussian has.
+    For the package's posterior (``own``) under the hierarchical prior, C0 is drawn from its exact conditional given the
+    drawn variances. This can only bring the draws closer to the posterior, because the tail of log C0 is not Gaussian.
     """
     shares = np.array([share for share, _ in proposals])
     chosen = rng.choice(len(shares), size, p=shares) if len(shares) > 1 else np.zeros(size, dtype=int)
@@ -94,7 +94,7 @@ def weighted(
 
 
 def _log_density(points: FloatArray, mean: FloatArray, factor: FloatArray) -> FloatArray:
-    """Of N(mean, factor factor') for some rows of a triangular factor."""
+    """Log density of N(mean, factor factor'), for some rows of a triangular factor."""
     if factor.shape[0] < factor.shape[1]:
         factor = np.linalg.qr(factor.T, mode="r").T  # triangular again, up to signs
     return log_normal(solve_triangular(factor, (points - mean).T, lower=True).T, factor)
@@ -103,9 +103,9 @@ def _log_density(points: FloatArray, mean: FloatArray, factor: FloatArray) -> Fl
 def sample_laplace(
     problem: Problem, optima: Sequence[Optimum], draws: int, chains: int, seed: int, phases: Phases
 ) -> tuple[Sampled | None, dict[str, float]]:
-    """Draws from Laplace's approximation at each solution, weighted and resampled, and what the weights tell.
+    """Draws from Laplace's approximation at each solution, weighted and resampled, and diagnostics of the weights.
 
-    None where they tell that the posterior is something else.
+    The draws are None if the diagnostics show that the approximation is poor.
     """
     own, rng = problem.own, np.random.default_rng(seed)
     assert own is not None
@@ -124,7 +124,7 @@ def sample_laplace(
     stats = {name: values[chosen].reshape(chains, draws) for name, values in (("lp", found.log_p), ("log_q", found.log_q))}
     sample_stats = xr.Dataset({name: (("chain", "draw"), each) for name, each in stats.items()}, coords=posterior.coords)
     log_mass, mcse = found.log_mass()
-    images = float(gammaln(np.bincount(own.classes) + 1).sum())  # mirror images of the solutions, by their labels
+    images = float(gammaln(np.bincount(own.classes) + 1).sum())  # relabellings of the solutions
     told |= {"log_evidence": log_mass + images - problem.log_unit, "log_evidence_mcse": mcse}
     told |= {"log_evidence_ess": found.efficiency * size, "log_evidence_overlap": found.efficiency}
     return Sampled(posterior, sample_stats), told

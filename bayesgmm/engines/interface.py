@@ -1,4 +1,4 @@
-"""What stands between ``fit`` and its engines: the posterior that goes in, the draws that come out."""
+"""The interface between ``fit`` and its engines: a posterior goes in, draws come out."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Loss = Callable[[FloatArray, FloatArray], tuple[float, FloatArray, FloatArray]] 
 
 
 class Gaussian(NamedTuple):
-    """N(mean, factor factor'), with a triangular factor; and the coordinates of noise, for mean + factor noise."""
+    """N(mean, factor factor') with a triangular factor."""
 
     mean: FloatArray
     factor: FloatArray
 
     def noise(self, point: FloatArray) -> FloatArray:
-        """A point in these coordinates."""
+        """The standardised coordinates z of a point = mean + factor z."""
         return np.asarray(solve_triangular(self.factor, point - self.mean, lower=True))
 
 
 class Start(NamedTuple):
-    """Where a chain of NUTS begins, and the coordinates, if any but its own, in which it moves."""
+    """The start of a NUTS chain, and the Gaussian that whitens its coordinates, if any."""
 
     point: FloatArray
     whitening: Gaussian | None = None
 
     def initial(self, seed: Any) -> FloatArray:
-        """The point in the chain's coordinates, which a sampler's seed does not change."""
+        """The start in the chain's coordinates. The seed, which the sampler passes, has no effect."""
         return self.point.copy() if self.whitening is None else self.whitening.noise(self.point)
 
 
@@ -44,16 +44,16 @@ class Target(Protocol):
 
     @property
     def compiling(self) -> str | None:
-        """What to announce before it is compiled, if that takes long."""
+        """The announcement of its compilation, if that takes long."""
 
     def for_advi(self, family: str, seed: int) -> tuple[LogDensity, Loss]:
-        """The log density, and the noisy negative evidence lower bound of a Gaussian."""
+        """The log density, and a noisy negative evidence lower bound of a Gaussian."""
 
     def log_densities(self, points: FloatArray) -> FloatArray:
         """The log density at points (S, n_dim), once :meth:`for_advi` has been called."""
 
     def for_nuts(self, start: Start) -> Any:
-        """A nutpie model whose chains begin at a start."""
+        """A nutpie model for a chain that begins at this start."""
 
     def sampled(self, posterior: xr.Dataset) -> xr.Dataset:
         """The variables of the mixture from the posterior group that nutpie returns."""
@@ -64,9 +64,9 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Sampled:
-    """What an engine hands over: draws, what it says of itself, and whether it was cut short.
+    """What an engine returns: draws, its statistics, and whether it was interrupted.
 
-    ``stopped_by`` says what ended an adaptive run, "target_ess" or "max_draws"; ``thin`` how many steps made a draw.
+    ``stopped_by`` says what ended an adaptive run: "target_ess" or "max_draws". ``thin`` is the thinning.
     """
 
     posterior: xr.Dataset

@@ -1,4 +1,4 @@
-"""The Laplace approximation on the unconstrained space: ADVI's start, NUTS's coordinates, and the distance from it."""
+"""The Laplace approximation on the unconstrained space: ADVI's start, NUTS's coordinates, and how good it is."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.engines.interface import Gaussian, LogDensity
 from bayesgmm.posterior import LogPosterior
 
-_DRAWS = 500  # which tell how near to a Gaussian the posterior is
-_ROUNDS = 4  # of looking for the mode, at most
-_NEAR_IDENTITY = 2.0  # a Hessian whose eigenvalues are within this factor of 1 is not improved upon
-_FLATTEST = 1e-2  # curvature that a flat direction counts as having: a round makes it at most 10 times wider,
-_WIDEST = 10.0  # and no coordinate has a larger standard deviation than this
+_DRAWS = 500  # draws that measure how near the posterior is to a Gaussian
+_ROUNDS = 4  # rounds of the search for the mode, at most
+_NEAR_IDENTITY = 2.0  # rounds end if all eigenvalues of the whitened Hessian are within this factor of 1
+_FLATTEST = 1e-2  # least curvature of a direction: a round makes it at most 10 times wider
+_WIDEST = 10.0  # largest standard deviation of a coordinate
 
 
 def laplace(log_density: LogDensity, start: FloatArray, *, mean_field: bool = False) -> Gaussian:
     """Mode near the start, and the triangular factor of the inverse negative Hessian there.
 
     The mode is sought in the coordinates that the Hessian whitens, in rounds, until the Hessian there is near the identity.
-    For the mean-field family the factor is diagonal with the conditional standard deviations, which is what the optimum of a
-    mean-field approximation to a Gaussian is. A standard deviation above 10 is taken for 10.
+    For the mean-field family the factor is diagonal and holds the conditional standard deviations, as the best mean-field
+    approximation to a Gaussian does. Standard deviations are at most 10.
     """
     found = _settled(log_density, start)
     if mean_field:
@@ -32,7 +32,7 @@ def laplace(log_density: LogDensity, start: FloatArray, *, mean_field: bool = Fa
 
 
 def _settled(log_density: LogDensity, start: FloatArray) -> Gaussian:
-    """Mode and factor after as many rounds as it takes; where there is no mode to settle at, those of the first round."""
+    """Mode and factor once the rounds have converged; those of the first round if they do not converge."""
     mode, factor = start, np.eye(len(start))
     rounds: list[Gaussian] = []
     for _ in range(_ROUNDS):
@@ -49,7 +49,7 @@ def _settled(log_density: LogDensity, start: FloatArray) -> Gaussian:
 
 
 def _curvature(log_density: LogDensity, point: FloatArray, factor: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Eigenvalues, none flat or negative, and eigenvectors of the negative Hessian of noise, for point + factor noise."""
+    """Eigenvalues, at least ``_FLATTEST``, and eigenvectors of the negative Hessian by z, with point + factor z."""
     step = 1e-5
     below, above = np.split(_gradients(log_density, point + step * np.concatenate([-factor.T, factor.T])), 2)
     hessian = np.nan_to_num((below - above) @ factor / (2 * step), posinf=0.0, neginf=0.0)
@@ -58,14 +58,14 @@ def _curvature(log_density: LogDensity, point: FloatArray, factor: FloatArray) -
 
 
 def _gradients(log_density: LogDensity, points: FloatArray) -> FloatArray:
-    """At many points; of the package's own posterior all at once."""
+    """Gradients at many points. The package's posterior computes them in one call."""
     if isinstance(log_density, LogPosterior):
         return log_density.gradients(points)
     return np.array([log_density(point)[1] for point in points])
 
 
 def _mode(log_density: LogDensity, start: FloatArray, factor: FloatArray) -> FloatArray:
-    """The mode near a start, sought in the coordinates of noise, for start + factor noise."""
+    """The mode near a start, found by optimising over z, with start + factor z."""
 
     def negative(noise: FloatArray) -> tuple[float, FloatArray]:
         value, gradient = log_density(start + factor @ noise)
@@ -78,7 +78,7 @@ def _mode(log_density: LogDensity, start: FloatArray, factor: FloatArray) -> Flo
 
 
 def log_mass(log_density: LogDensity, approximation: Gaussian) -> float:
-    """Logarithm of the integral of the density that is approximated."""
+    """Log of the integral of the density, by its Laplace approximation."""
     nowhere = np.zeros((1, len(approximation.mean)))
     return log_density(approximation.mean)[0] - float(log_normal(nowhere, approximation.factor)[0])
 
@@ -90,9 +90,9 @@ def log_normal(noise: FloatArray, factor: FloatArray) -> FloatArray:
 
 
 def departure(log_posterior: LogPosterior, approximation: Gaussian) -> float:
-    """How far the posterior is from its Laplace approximation q, in nats: the spread of log p - log q over draws from q.
+    """Distance of the posterior from its Laplace approximation q, in nats: the spread of log p - log q over draws from q.
 
-    The spread is the interquartile range over that of a unit normal, which a few far draws do not move.
+    The spread is the interquartile range divided by that of a standard normal. A few far draws do not change it.
     """
     mode, factor = approximation
     noise = np.random.default_rng(0).standard_normal((_DRAWS, len(mode)))

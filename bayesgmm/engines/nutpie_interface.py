@@ -1,4 +1,4 @@
-"""What is relied on of nutpie beyond its public interface, and whether the installed one still has it."""
+"""Parts of nutpie beyond its public interface, and whether the installed version has them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _METHODS = ("wait", "inspect", "abort", "cancel", "is_finished")
 
 
 def _load_when_used(name: str) -> None:
-    """Let a package that nutpie imports, and does not need here, be loaded by whoever uses it first.
+    """Defer loading a package, which nutpie imports but does not need here, to its first use.
 
-    ``importlib.util.LazyLoader`` would load it at once, for the statement that imports a module looks at its ``__spec__``.
+    ``importlib.util.LazyLoader`` would load it at once, because an import statement reads the module's ``__spec__``.
     """
     spec = None if name in sys.modules else find_spec(name)
     if spec is None or spec.loader is None:
@@ -52,7 +52,7 @@ def _load_when_used(name: str) -> None:
 
 
 def interface_problem() -> str | None:
-    """Why the installed nutpie cannot be used, if it cannot."""
+    """The reason why the installed nutpie cannot be used; None if it can."""
     _load_when_used("arviz")
     try:
         from nutpie import _lib, sample
@@ -70,9 +70,9 @@ def interface_problem() -> str | None:
 
 
 def read_trace(trace: Any, statistics: Container[str]) -> xr.DataTree:
-    """Draws and these statistics of one chain behind its tuning, out of the raw trace of a sampler of one chain.
+    """Draws and these statistics of one chain after tuning, from the raw trace of a sampler with one chain.
 
-    Nutpie's own conversion takes some 15 ms for a chain, which is longer than an easy posterior takes to be sampled.
+    Nutpie's conversion takes about 15 ms for a chain, longer than the sampling of an easy posterior.
     """
     draws, stats = (batches[0] for batches in trace.get_arrow_trace())
     tuning = int(np.sum(_column(stats, "tuning")[1]))
@@ -86,7 +86,7 @@ def read_trace(trace: Any, statistics: Container[str]) -> xr.DataTree:
 
 
 def _column(batch: Any, name: str) -> tuple[list[str], Any]:
-    """The names of a column's dims behind the draw's, and its values, one row for each draw."""
+    """The names of a column's dims after the draw, and its values, one row for each draw."""
     import pyarrow
 
     column = batch.column(name)

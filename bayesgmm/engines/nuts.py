@@ -32,24 +32,24 @@ _NO_START_OF_MODEL = (
     "allow for this estimate, or use a smaller k"
 )
 _NUTPIE_ADAPTATION = {"low_rank": "low_rank", "diag": "diag", "whitened": "diag"}
-_ALL_BUT_GAUSSIAN = 0.1  # distance from Laplace's approximation up to which longer steps cost no divergences
-_FEW_DIMENSIONS = 20  # whose correlations low-rank adaptation learns by itself
+_ALL_BUT_GAUSSIAN = 0.1  # distance from Laplace's approximation up to which longer steps cause no divergences
+_FEW_DIMENSIONS = 20  # dimensions up to which low-rank adaptation learns the correlations by itself
 _FEWEST_FOR_BFMI = 4  # steps
-_OPERATIONS = 5_000  # observations x components x features, which the steps from draw to draw may take
+_OPERATIONS = 5_000  # observations x components x features for all steps from one draw to the next
 _MOST_STEPS = 8
-_PROGRESS = 10  # ms from one report of a chain to the next
+_PROGRESS = 10  # ms between two reports of a chain
 _GROWTH = 1.5  # an adaptive run is judged at lengths that grow by this factor
 _STATS = {"logp": "lp", "depth": "tree_depth", "maxdepth_reached": "reached_max_treedepth"}
 _STATS |= {"mean_tree_accept": "acceptance_rate"}
 _STATS |= {name: name for name in ("energy", "energy_error", "diverging", "n_steps", "step_size", *_STATS.values())}
-# what the samplers report, under the names that ArviZ reads; what of it is told of all steps that make a draw
+# above: the samplers' statistics under ArviZ's names; below: those that are combined over all steps of a draw
 _ON_THE_WAY = {"diverging": "max", "reached_max_treedepth": "max", "n_steps": "sum"}
 
 Adaptation = Literal["low_rank", "diag", "whitened"]
 
 
 class Stop(NamedTuple):
-    """Where a run may end: after so many steps of each chain, of which every ``thin``-th is a draw."""
+    """A point at which a run may end: after ``steps`` steps of each chain, with every ``thin``-th as a draw."""
 
     steps: int
     thin: int
@@ -57,10 +57,10 @@ class Stop(NamedTuple):
 
 @dataclass(frozen=True)
 class NutsSettings:
-    """How to sample, how long, and from which seed.
+    """Settings of a NUTS run.
 
-    With ``enough`` the run goes on until the posterior and its log density satisfy it: from ``draws`` to ``max_draws``, or,
-    where ``most_thin`` allows for it, from one to that many steps for each of the draws.
+    With ``enough`` the run continues until this function accepts the posterior and its log density. The number of draws then
+    grows from ``draws`` to ``max_draws``; or, if ``most_thin`` is above 1, the thinning grows from 1 to ``most_thin``.
     """
 
     draws: int
@@ -77,7 +77,7 @@ class NutsSettings:
 
     @property
     def stops(self) -> list[Stop]:
-        """Where the run may end; fixed beforehand, so that a seed repeats the run."""
+        """The stops of the run, fixed beforehand, so that a seed reproduces it."""
         if self.enough is None:
             return [Stop(self.draws * self.thin, self.thin)]
         if self.most_thin > 1:
@@ -85,7 +85,7 @@ class NutsSettings:
         return [Stop(draws * self.thin, self.thin) for draws in _growing(self.draws, _GROWTH, self.max_draws)]
 
     def stop_at(self, steps: int) -> Stop:
-        """Where a run ends that has been cut short, or has come to its end without satisfying anything."""
+        """The stop of a run that was interrupted, or that used all its steps."""
         return Stop(steps, min(max(1, steps // self.draws), self.most_thin) if self.most_thin > 1 else self.thin)
 
 
@@ -97,7 +97,7 @@ def _growing(first: int, factor: float, last: int) -> list[int]:
 
 
 def sample_nuts(target: Target, starts: Sequence[Start], settings: NutsSettings, phases: Phases) -> Sampled:
-    """Sample a target, one chain from each start, side by side."""
+    """Sample a target, one chain from each start, in parallel."""
     with phases("compile", target.compiling), DeferredInterrupt(raise_at_end=True):
         models = [target.for_nuts(start) for start in starts]
     steps = " to ".join(str(stop.steps) for stop in (settings.stops[0], *settings.stops[1:][-1:]))
@@ -110,7 +110,7 @@ def sample_nuts(target: Target, starts: Sequence[Start], settings: NutsSettings,
 
 
 class _Run:
-    """One chain for each start, sampling in the background, watched from the calling thread."""
+    """Chains, one for each start, that sample in the background while the calling thread watches them."""
 
     def __init__(self, target: Target, models: Sequence[Any], settings: NutsSettings) -> None:
         import nutpie
@@ -122,7 +122,7 @@ class _Run:
                 model,
                 draws=settings.stops[-1].steps,
                 tune=settings.tune,
-                chains=1,  # all at once: an adaptive or an interrupted run ends with chains of like lengths
+                chains=1,  # all run at once, so that after an early end they have similar lengths
                 cores=1,
                 seed=settings.seed + i,
                 adaptation=_NUTPIE_ADAPTATION[settings.adaptation],
@@ -138,9 +138,9 @@ class _Run:
         self.stops, self.interrupted = settings.stops if settings.enough else [], False
 
     def until_done(self) -> tuple[list[xr.DataTree], Stop | None]:
-        """What the chains made, and the stop at which it was enough, if that was asked and reached."""
+        """What the chains have drawn, and the stop at which that was enough, if there is one."""
         try:
-            # what has been drawn is kept, without ArviZ's advice on more chains than draws, which a short run may have
+            # keep all draws, and silence ArviZ's warning about more chains than draws, which a short run may have
             with DeferredInterrupt(raise_at_end=False) as interrupt, warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Found chain dimension to be longer", category=UserWarning)
                 found = self._watch(interrupt)
@@ -154,12 +154,12 @@ class _Run:
                 return parts, self._stop_enough(parts)
         except BaseException:
             for sampler in self.samplers:  # no thread may outlive the compiled code that it runs
-                with suppress(BaseException):  # one that has handed over its draws is done, one that failed panics
+                with suppress(BaseException):  # a sampler that has finished or failed raises
                     sampler.cancel()
             raise
 
     def _watch(self, interrupt: DeferredInterrupt) -> tuple[list[xr.DataTree], Stop] | None:
-        """Wait until the chains are done, an interrupt comes, or they are long enough: then what they made, and the stop."""
+        """Wait until chains end, an interrupt comes, or draws are enough; return draws and stop in the last case only."""
         total = self.settings.chains * (self.settings.tune + self.settings.stops[-1].steps)
         with Progress(console=Console(stderr=True), disable=not self.settings.progressbar) as bar:
             task = bar.add_task("NUTS", total=total)
@@ -173,7 +173,7 @@ class _Run:
                 bar.update(task, completed=sum(done), description=f"NUTS, {diverged} divergences")
                 shortest = min(done) if len(done) == self.settings.chains else 0
                 if self.stops and shortest >= self.settings.tune + self.stops[0].steps:
-                    for sampler in self.samplers:  # what follows is in no hurry to share the cores
+                    for sampler in self.samplers:  # the chains should not compete with the judgement for the cores
                         sampler.pause()
                     parts = [read_trace(sampler.inspect(), _STATS) for sampler in self.samplers]
                     stop = self._stop_enough(parts)
@@ -184,7 +184,7 @@ class _Run:
         return None
 
     def _stop_enough(self, parts: Sequence[xr.DataTree]) -> Stop | None:
-        """The first of the stops still to be judged that is enough; those that are not are struck off."""
+        """The first remaining stop at which the draws are enough. Stops at which they are not are removed."""
         if not self.stops:
             return None
         shortest = min(part["sample_stats"].sizes["draw"] for part in parts)
@@ -200,7 +200,7 @@ class _Run:
 
 @contextmanager
 def _named_failures(no_start: str) -> Iterator[None]:
-    """A sampler's failure as a sentence; a panic of its thread is not even an ``Exception``."""
+    """Turn a sampler's failure into a ValueError. A panic of its thread is only a ``BaseException``."""
     try:
         yield
     except BaseException as error:
@@ -217,7 +217,7 @@ def _named_failures(no_start: str) -> Iterator[None]:
 def _is_finished(sampler: Any) -> bool:
     try:
         return bool(sampler.is_finished)
-    except TimeoutError:  # nutpie 0.16's way of saying no
+    except TimeoutError:  # nutpie 0.16 raises this until it has finished
         return False
 
 
@@ -233,9 +233,9 @@ def sample_by_pymc(
     phases: Phases,
     nuts_sampler: str | None = None,
 ) -> Sampled:
-    """Sample a PyMC model by ``pm.sample``, which takes nutpie where it can unless told otherwise.
+    """Sample a PyMC model by ``pm.sample``, which uses nutpie if it can, unless ``nuts_sampler`` is given.
 
-    It cannot go on where it stopped, so an adaptive run begins anew for each length.
+    ``pm.sample`` cannot continue a run, so an adaptive run starts again for each length.
     """
     import pymc as pm
 
@@ -265,7 +265,7 @@ def sample_by_pymc(
 
 @dataclass(frozen=True)
 class Geometry:
-    """What NUTS adapts, in how many steps, to which acceptance rate; how many steps a draw may take; each chain's start."""
+    """NUTS's adaptation, tuning steps, target acceptance rate, largest thinning, and the start of each chain."""
 
     adaptation: Adaptation
     tune: int
@@ -278,12 +278,13 @@ def choose_geometry(
     own: LogPosterior, optima: Sequence[Optimum], chains: int, seed: int, phases: Phases, *, can_whiten: bool = True,
     known: Nearness | None = None,
 ) -> Geometry:  # fmt: skip
-    """Short tuning in fitting coordinates where the posterior is near its Laplace approximation; a diagonal scale elsewhere.
+    """Choose NUTS's adaptation, tuning, acceptance rate, thinning and starts by the posterior's distance from a Gaussian.
 
-    Measured on many problems (benchmarks/settings.md): near a Gaussian the correlations are worth knowing, of few parameters
-    by low-rank adaptation, of many by the Laplace approximation where the chain begins; far from one, or between several
-    solutions, some such chains get stuck. Where the posterior is not all but a Gaussian, and steps cost next to nothing,
-    several of them may make a draw. Of very many parameters the distance is not measured.
+    The rules were measured on many problems (benchmarks/settings.md). Near a Gaussian it pays to know the correlations: for
+    few parameters by low-rank adaptation, for many by the Laplace approximation at the chain's start. Far from a Gaussian,
+    or with several solutions, some such chains get stuck, so that a diagonal scale is adapted. Unless the posterior is very
+    near a Gaussian, chains are thinned if steps cost next to nothing. With very many parameters the distance is not measured
+    and counts as far.
     """
     begun = deal(optima, chains)
     rngs = [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(chains)]
@@ -307,7 +308,7 @@ def choose_geometry(
 
 
 def most_steps_between_draws(operations: int) -> int:
-    """How many steps a draw may take where each takes so many operations, far from a Gaussian."""
+    """Largest thinning for steps of this many operations, unless the posterior is very near a Gaussian."""
     return int(np.clip(_OPERATIONS // operations, 1, _MOST_STEPS))
 
 
@@ -317,7 +318,7 @@ def _with_variables(target: Target, part: xr.DataTree) -> xr.DataTree:
 
 
 def _thinned(posterior: xr.Dataset, stats: xr.Dataset, stop: Stop) -> tuple[xr.Dataset, xr.Dataset]:
-    """Of the steps before the stop the last of each ``thin``, with what happened on the way to it."""
+    """Every ``thin``-th step before the stop, with statistics combined over the steps that lead to it."""
     last = {"draw": slice(stop.thin - 1, stop.steps, stop.thin)}
     kept = stats.isel(last)
     if stop.thin > 1:
@@ -341,7 +342,7 @@ def _join(parts: Sequence[xr.DataTree]) -> tuple[xr.Dataset, xr.Dataset]:
 
 
 def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings, enough: Stop | None = None) -> Sampled:
-    """Join chains and drop what does not save; cut where it was enough, or to the largest rectangle if interrupted."""
+    """Join chains; cut them at the stop that was enough, or after an interrupt to the largest rectangle."""
     posterior, stats = _join(parts if enough is None else [part.isel(draw=slice(0, enough.steps)) for part in parts])
     first = parts[0]["sample_stats"].to_dataset()
     dtypes = {_STATS[str(name)]: values.dtype for name, values in first.data_vars.items() if name in _STATS}
@@ -356,15 +357,15 @@ def _as_sampled(parts: Sequence[xr.DataTree], settings: NutsSettings, enough: St
         raise KeyboardInterrupt(NOTHING_TO_KEEP)
     renumbered = {"chain": np.arange(len(chains)), "draw": np.arange(posterior.sizes["draw"])}
     posterior, stats = (part.assign_coords(renumbered) for part in (posterior, stats))
-    stats = stats.assign({name: stats[name].astype(dtype) for name, dtype in dtypes.items()})  # gaps had changed them
-    if stop.thin > 1 and stop.steps >= _FEWEST_FOR_BFMI:  # of all steps
+    stats = stats.assign({name: stats[name].astype(dtype) for name, dtype in dtypes.items()})  # types that NaN has changed
+    if stop.thin > 1 and stop.steps >= _FEWEST_FOR_BFMI:  # from all steps, before thinning
         stats["bfmi"] = ("chain", array_stats.bfmi(whole["energy"].isel(draw=slice(0, stop.steps)).values))
     stopped_by = None if settings.enough is None or interrupted else "max_draws" if enough is None else "target_ess"
     return Sampled(posterior, stats, interrupted, stopped_by=stopped_by, thin=stop.thin)
 
 
 def _largest_rectangle(done: np.ndarray) -> tuple[list[int], int]:
-    """The chains, and the length common to them, that keep the most draws."""
+    """The chains and the common length that keep the most draws."""
     order = np.argsort(-done, kind="stable")
     kept = done[order] * np.arange(1, len(done) + 1)
     best = int(np.argmax(kept))

@@ -1,4 +1,4 @@
-"""The options of ``fit`` that do not depend on the data: read once, complete."""
+"""The options of ``fit`` that do not depend on the data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from bayesgmm.arguments import Engine, Method, read_choice, read_count, read_positive, read_probability
 from bayesgmm.words import EQUALS, Argument, Words, about, joined
 
-_BUDGET = 20  # times ``draws``, the longest that an adaptive run may take
+_BUDGET = 20  # times ``draws``: default for the longest adaptive run
 _OF_OWN = {
     "gibbs": " draws from the conditionals of the package's own priors",
     "laplace": " weighs draws by the package's own density",
@@ -22,7 +22,7 @@ _OWNERS = {  # options, and the methods that have them
 
 @dataclass(frozen=True)
 class Options:
-    """See :func:`bayesgmm.fit`; None is what only the posterior itself can settle."""
+    """Options of :func:`bayesgmm.fit`. None means that the posterior decides."""
 
     method: str
     draws: int
@@ -37,7 +37,7 @@ class Options:
 
     @property
     def longest(self) -> int:
-        """Draws of a chain at most."""
+        """Largest number of draws of a chain."""
         return self.draws if self.target_ess is None else self.max_draws
 
 

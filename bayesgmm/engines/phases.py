@@ -1,4 +1,4 @@
-"""Phases of a long run: announced while they last, timed for the record, logged, and how an interrupt reaches them."""
+"""Phases of a long run, which are announced, timed and logged; and deferred interrupts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Phases:
 
     @contextmanager
     def __call__(self, name: str, text: str | None) -> Iterator[None]:
-        """Announce a phase, unless there is no text, and time what is done within; details have no text."""
+        """Time a phase, and announce it if there is a text. Details have no text."""
         begin = time.perf_counter()
         self.say(f"{text} ..." if text else None)
         yield
@@ -33,21 +33,21 @@ class Phases:
         _log.log(logging.INFO if text else logging.DEBUG, "%s: %.2f s", text or name, seconds)
 
     def say(self, text: str | None) -> None:
-        """A line on standard error."""
+        """Print a line on standard error, if phases are announced."""
         if self.announce and text:
             print(text, file=sys.stderr, flush=True)
 
 
 class DeferredInterrupt:
-    """Within it a first Ctrl-C is noted in ``requested`` instead of raised; a second one is raised as always.
+    """A context in which a first Ctrl-C only sets ``requested``. A second one raises KeyboardInterrupt as usual.
 
-    An interrupt raised inside a compiled callback becomes an error of the compiler's own, or is lost. Outside the main
-    thread signals cannot be redirected, and nothing changes.
+    An interrupt raised inside a compiled callback would become another error, or be lost. Outside the main thread signals
+    cannot be redirected, and nothing changes.
 
     Parameters
     ----------
     raise_at_end : bool
-        Raise the interrupt on leaving, for work that has nothing to keep.
+        Whether to raise the interrupt on leaving, for work without partial results.
     """
 
     def __init__(self, *, raise_at_end: bool) -> None:

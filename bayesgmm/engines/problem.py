@@ -1,4 +1,4 @@
-"""What is sampled: a posterior in its own units, where its chains start, and how its draws become those of the tree."""
+"""A sampling problem: a posterior, the starts of its chains, and the conversion of its draws for the tree."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from bayesgmm.posterior import LogPosterior, standardised_posterior, summed_post
 class Problem:
     """A posterior to be sampled.
 
-    ``as_contract`` leads from the engine's posterior group to the tree's variables, in the posterior's units, and
-    ``in_data_units`` from there to the data's units.
+    ``as_contract`` turns the engine's posterior group into the tree's variables, in the posterior's units.
+    ``in_data_units`` then converts them to the data's units.
     """
 
     target: Any  # see :class:`bayesgmm.engines.interface.Target`
@@ -31,14 +31,14 @@ class Problem:
     start_values: Mapping[str, FloatArray]  # the best start as values of the model's variables
     as_contract: Callable[[xr.Dataset], xr.Dataset]
     in_data_units: Callable[[xr.Dataset], xr.Dataset]
-    log_unit: float = 0.0  # the log density of the data in the posterior's units less that in the data's
-    own: LogPosterior | None = None  # the compiled density, if the posterior is the package's own
+    log_unit: float = 0.0  # log density of the data in the posterior's units minus that in the data's units
+    own: LogPosterior | None = None  # the compiled density, if the posterior is the package's
 
 
 def own_problem(data: Observations, em: EMResult, prior: Prior, engine: Engine | None, chains: int) -> Problem:
-    """The package's own posterior of standardised data, started at the distinct optima of EM.
+    """The package's posterior of standardised data, with starts at the distinct optima of EM.
 
-    Where EM's source has more than these data, the posterior is that of all that it has.
+    If EM's source is read in passes, ``data`` is a sample of it, and the posterior is that of all its rows.
     """
     target: Any
     own: LogPosterior
@@ -70,7 +70,7 @@ def own_problem(data: Observations, em: EMResult, prior: Prior, engine: Engine |
 
 
 def custom_problem(model: Any, data: Observations, em: EMResult) -> Problem:
-    """A user's model as it stands."""
+    """The posterior of a user's model, in the model's units."""
     from bayesgmm.engines.custom import as_contract, start_values
     from bayesgmm.engines.pymc_target import PyMCTarget, unconstrained
 
@@ -99,5 +99,5 @@ def rescaled(posterior: xr.Dataset, units: Units) -> xr.Dataset:
 
 
 def _along(dim: str, values: FloatArray) -> xr.DataArray:
-    """A number for each feature; for one feature, which has no dim in the tree, that number."""
+    """Values along the dim of features; a scalar for one feature, because the tree has no such dim then."""
     return xr.DataArray(values, dims=dim) if len(values) > 1 else xr.DataArray(values[0])

@@ -1,4 +1,4 @@
-"""A PyMC model as the engines see it: the oracle of the compiled posterior, and the way of a user's own model."""
+"""A PyMC model as a target of the engines: a user's model, or the reference for the compiled posterior."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PyMCTarget:
         self.model = model
 
     def for_advi(self, family: str, seed: int) -> tuple[LogDensity, Loss]:
-        """PyMC's log density and its own objective, one draw at a time."""
+        """PyMC's log density and its ADVI objective, with one draw in each evaluation."""
         self._compiled = self.model.logp_dlogp_function(ravel_inputs=True)
         self._compiled.set_extra_values({})
         return self._log_density, _objective(self.model, family, seed)
@@ -44,7 +44,7 @@ class PyMCTarget:
         return np.array([self._log_density(point)[0] for point in points])
 
     def for_nuts(self, start: Start) -> Any:
-        """The model as nutpie compiles it, once."""
+        """The model as nutpie compiles it, compiled only once."""
         if start.whitening is not None:
             raise ValueError("a model that PyMC states is sampled in its own coordinates")
         return replace(self._nutpie_model, initial_point_func=start.initial)
@@ -78,7 +78,7 @@ class PyMCTarget:
 
 
 def unconstrained(model: pm.Model, start: Mapping[str, FloatArray]) -> RaveledVars:
-    """One vector of the model's value variables; a variable without a start gets the model's own initial value."""
+    """One vector of the model's value variables; a variable without a start gets the model's initial value."""
     with without_blas_advice():
         point = make_initial_point_fn(model=model, overrides=dict(start), jitter_rvs=set(), return_transformed=True)(0)
     return DictToArrayBijection.map({value.name: point[value.name] for value in model.value_vars})
@@ -86,7 +86,7 @@ def unconstrained(model: pm.Model, start: Mapping[str, FloatArray]) -> RaveledVa
 
 @contextmanager
 def without_blas_advice() -> Iterator[None]:
-    """Without PyTensor's advice to install BLAS, which a model that is compiled for a few evaluations does not need."""
+    """Silence PyTensor's advice to install BLAS, which a model does not need for a few evaluations."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS installation", category=UserWarning)
         yield

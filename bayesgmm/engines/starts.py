@@ -1,6 +1,7 @@
-"""Where chains begin: at the optima that EM found, in proportion to their mass.
+"""Starts of the chains: at EM's optima, in proportion to their mass.
 
-Near a Gaussian each is drawn from Laplace's approximation; elsewhere a short Gibbs run leaves the optimum.
+If the posterior is near a Gaussian, each start is drawn from Laplace's approximation. Otherwise a short Gibbs run leads away
+from the optimum.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from bayesgmm.model.mixture import Mixture
 from bayesgmm.posterior import LogPosterior
 from bayesgmm.words import Argument, Words
 
-MOST_DIMENSIONS = 3_000  # of which a Laplace approximation takes half a minute
-_NEAR_GAUSSIAN = 0.25  # nats per square root of the number of parameters, up to which knowing the correlations pays
-_ALL_BUT_ONE = 0.9  # share of the posterior that makes a solution as good as the only one
-_MOST_OPTIMA = 4  # that are weighed, those of the highest likelihood
+MOST_DIMENSIONS = 3_000  # parameters for which a Laplace approximation takes half a minute
+_NEAR_GAUSSIAN = 0.25  # nats per square root of the number of parameters: up to here knowing the correlations pays
+_ALL_BUT_ONE = 0.9  # share of the posterior at which a solution counts as the only one
+_MOST_OPTIMA = 4  # optima that are weighed, those of the highest likelihood
 _NO_WEIGHT = 1e-6
 _JITTER = 0.1  # on the unconstrained scale of standardised data
 _TRIES = 20
-_ROUNDING = 1e-3  # of the log density where NUTS begins, by the rounding of a coordinate of standardised data
+_ROUNDING = 1e-3  # largest change of the log density at a start of NUTS by the rounding of a coordinate
 _MOST_SWEEPS = 1_000
-_OPERATIONS = 200_000  # observations x components x features, which the sweeps before a start may take together
+_OPERATIONS = 200_000  # observations x components x features for all sweeps before a start
 NO_START = Words(
     "NUTS cannot begin: at the starting points the log posterior density or its gradient is not finite, or the gradient is "
     "zero, perhaps because a component has shrunk onto equal observations; use ",
@@ -41,8 +42,8 @@ NO_START = Words(
 class Optimum:
     """A solution to begin at: an optimum of EM.
 
-    Its ``mass`` is its share of the posterior, among the optima, by Laplace's approximation near it, which is a rough one;
-    equal shares where that is not needed, or where there are too many parameters for it.
+    Its ``mass`` is its share of the posterior among the optima, roughly, by Laplace's approximation near it. Shares are
+    equal if there is only one optimum, or if there are too many parameters for the approximation.
     """
 
     which: int  # place among EM's optima
@@ -52,9 +53,9 @@ class Optimum:
 
 
 def weigh(own: LogPosterior, points: Sequence[FloatArray]) -> list[Optimum]:
-    """The solutions near these points with their shares of the posterior, the largest first; each mode once.
+    """The solutions near these points, each mode once, with their shares of the posterior, the largest first.
 
-    The mass of a mode is that of its Laplace approximation. All have as many mirror images by their labels.
+    The mass of a mode is that of its Laplace approximation. All modes have the same number of relabellings.
     """
     if len(points) == 1 or own.n_dim > MOST_DIMENSIONS:
         return [Optimum(i, point, None, 1 / len(points)) for i, point in enumerate(points)]
@@ -72,9 +73,9 @@ def weigh(own: LogPosterior, points: Sequence[FloatArray]) -> list[Optimum]:
 
 
 class Nearness(NamedTuple):
-    """How far the posterior is from Laplace's approximation at its main mode, in nats per square root of its dimension.
+    """Distance of the posterior from Laplace's approximation at its main mode, in nats per square root of its dimension.
 
-    Infinite where it has several solutions, and of very many parameters, of which it is not measured.
+    The distance is infinite if there are several solutions, or too many parameters to measure it.
     """
 
     distance: float
@@ -82,12 +83,12 @@ class Nearness(NamedTuple):
 
     @property
     def near(self) -> bool:
-        """Whether the approximation is one."""
+        """Whether the posterior is near the approximation."""
         return self.approximation is not None and self.distance < _NEAR_GAUSSIAN
 
 
 def nearness(own: LogPosterior, optima: Sequence[Optimum]) -> Nearness:
-    """That of a posterior whose optima are weighed."""
+    """Distance of a posterior from its Laplace approximation, given its weighed optima."""
     main = optima[0].approximation
     if own.n_dim > MOST_DIMENSIONS or optima[0].mass < _ALL_BUT_ONE:
         return Nearness(np.inf, main)
@@ -96,7 +97,7 @@ def nearness(own: LogPosterior, optima: Sequence[Optimum]) -> Nearness:
 
 
 def deal(optima: Sequence[Optimum], chains: int) -> list[int]:
-    """Which optimum each chain begins at: as many chains as its share demands, what is left by the largest remainders."""
+    """The optimum at which each chain begins, in proportion to the masses, by the largest remainders."""
     wanted = np.array([each.mass for each in optima]) * chains
     counts = np.floor(wanted + 1e-9).astype(int)
     for i in np.argsort(counts - wanted, kind="stable")[: chains - counts.sum()]:
@@ -105,9 +106,9 @@ def deal(optima: Sequence[Optimum], chains: int) -> list[int]:
 
 
 def after_sweeps(own: LogPosterior, point: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Where a short Gibbs run from a point ends; the labels are the point's, as far as the run does not exchange them.
+    """The end of a short Gibbs run from a point. It keeps the labels of the point unless the run exchanges them.
 
-    A run that ends where NUTS cannot begin gives way to a place near the point.
+    If NUTS cannot begin there, the result is a random place near the point instead.
     """
     many = int(np.clip(_OPERATIONS // (own.work * own.k), 1, _MOST_SWEEPS))
     state = point.copy()
@@ -118,13 +119,13 @@ def after_sweeps(own: LogPosterior, point: FloatArray, rng: np.random.Generator)
 
 
 def about_mode(own: LogPosterior, mode: Gaussian, spread: float, rng: np.random.Generator) -> FloatArray:
-    """A draw from a Laplace approximation, ``spread`` times as wide; a place near its mode if NUTS cannot begin there."""
+    """A draw from a Laplace approximation, widened by ``spread``; a place near its mode if NUTS cannot begin at the draw."""
     point = mode.mean + spread * mode.factor @ rng.standard_normal(own.n_dim)
     return point if can_begin(own, point) else near(own, mode.mean, rng)
 
 
 def near(own: LogPosterior, point: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """A place near the point where NUTS can begin."""
+    """A random place near the point at which NUTS can begin."""
     for _ in range(_TRIES):
         place = point + rng.uniform(-_JITTER, _JITTER, own.n_dim)
         if can_begin(own, place):
@@ -133,10 +134,10 @@ def near(own: LogPosterior, point: FloatArray, rng: np.random.Generator) -> Floa
 
 
 def can_begin(own: LogPosterior, point: FloatArray) -> bool:
-    """Whether NUTS can begin at a point: nutpie wants every slope finite and none exactly zero.
+    """Whether NUTS can begin at a point: nutpie needs a gradient with finite entries, none exactly zero.
 
-    A component without weight has no slopes. Of one that has shrunk onto equal observations they are so steep that the
-    rounding of a mean decides them.
+    The gradient is zero for a component without weight. For a component on equal observations it is so steep that the
+    rounding of a mean decides it.
     """
     value, slopes = own(point)
     with np.errstate(invalid="ignore", over="ignore"):

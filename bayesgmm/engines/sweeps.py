@@ -1,14 +1,16 @@
 """Blocked Gibbs sweeps through the full conditionals of a posterior, compiled once for any data, K, D and prior.
 
 A sweep draws the allocations z given the parameters, then the weights, the means given the covariances, the covariances
-given the means, and C0 given the covariances. Of the allocations only the sums over each component are kept. Draws are
-points of :mod:`bayesgmm.posterior`, their components in a random order. For one feature with own variances there are moves
-before each sweep that divide components anew (:mod:`bayesgmm.kernels.split_merge`), which sweeps by themselves hardly do.
+given the means, and C0 given the covariances. Only the allocations' sufficient statistics are kept for each component. Draws
+are points of :mod:`bayesgmm.posterior`, with their components in random order. Sweeps alone rarely move a superfluous
+component to another place, so split-merge moves help. If covariances are not tied, one feature has such moves before each
+sweep (:mod:`bayesgmm.kernels.split_merge`). Several features have them after z in some sweeps
+(:mod:`bayesgmm.kernels.regroup`), unless rows have weights or labels. For t distributions there are none.
 
-A telescoping sweep (:func:`telescoping`) draws the number of components too. After z a cluster may be split, or two merged
-(:mod:`bayesgmm.kernels.regroup`); of rows with gaps or errors those behind them are drawn for it. Then only the components
-that are occupied are kept and updated, then C0, given these; then K given the partition (:mod:`bayesgmm.kernels.number`);
-then K - K+ empty components, from the prior given C0, and the weights.
+A telescoping sweep (:func:`telescoping`) also draws the number of components. After z a cluster may be split, or two merged
+(:mod:`bayesgmm.kernels.regroup`); rows with gaps or errors are first completed by random draws. Only the occupied components
+are then kept and updated, and C0 is drawn given them. K follows given the partition (:mod:`bayesgmm.kernels.number`). Last
+come K - K+ empty components, from the prior given C0, and the weights.
 
 References
 ----------
@@ -37,7 +39,7 @@ from bayesgmm.kernels.number import NumberTables, number_tables
 from bayesgmm.kernels.rows import Exact
 from bayesgmm.posterior import LogPosterior
 
-_OPERATIONS = 1_000  # observations x components for each move before a sweep
+_OPERATIONS = 1_000  # observations x components for each split-merge move before a sweep
 _FEWEST_MOVES = 2
 _MOST_MOVES = 20
 _MOST_BY_NODES = 600
@@ -46,11 +48,11 @@ Sweeps = Callable[[np.random.Generator, FloatArray, int, FloatArray], None]
 
 
 class Components(NamedTuple):
-    """Where a telescoping chain stands, in arrays with room for the largest K; those of the first ``size[0]`` count.
+    """State of a telescoping chain, in arrays with room for the largest K. The first ``size[0]`` components count.
 
-    ``log_w`` is defined up to a constant; ``noise`` is the logit of its share (1), or empty, and so may be ``nu`` (K).
-    ``spread`` holds log variances (K, V), or the precisions' factors F (K, D, D) with Sigma^-1 = F'F, of one component if
-    they are tied; ``scale`` C0 (V) or (D, D).
+    ``log_w`` is defined up to a constant. ``noise`` (1,) is the logit of the share of noise, ``nu`` (K,) the degrees of
+    freedom; both may be empty. ``spread`` holds log variances (K, V), or factors F (K, D, D) of the precisions F'F; only one
+    if covariances are tied. ``scale`` is C0, (V,) or (D, D).
     """
 
     size: NDArray[np.int64]
@@ -63,11 +65,12 @@ class Components(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """What is kept of each of S draws of a telescoping chain.
+    """S draws of a telescoping chain, without allocations and components.
 
-    ``p_k`` (S, M) holds p(K | partition), ``p_occupied`` how often K+ components were occupied, averaged over the sweeps
-    that led to the draw, which add to the zeros found here; ``scale`` C0 (S, V) or its lower triangle (S, T);
-    ``log_density`` (S, P) that of the mixture at the points followed.
+    ``p_k`` (S, M) holds the Rao-Blackwellised p(K | partition), or an indicator of K if weights are not integers.
+    ``p_occupied`` (S, M) holds the share of sweeps with K+ occupied components. Sweeps add both to initial zeros, averaged
+    over the sweeps from one draw to the next. ``scale`` is C0, (S, V), or its lower triangle (S, T). ``log_density`` (S, P)
+    is the log density of the mixture at given points.
     """
 
     n_components: NDArray[np.int64]
@@ -79,10 +82,10 @@ class Draws(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What is kept of every ``every``-th draw, counted from the chain's first, of which ``done`` have been made.
+    """Allocations and components of every ``every``-th draw of a chain, after ``done`` draws.
 
-    These are the allocations (A, n), the weights, the logit of noise's share (A, 1) or (A, 0), nu (A, K) or (A, 0), the
-    means and the spreads; what is not of a component stays as it is. Noise is allocated to -1.
+    The arrays are the allocations (A, n), the weights, the logit of the share of noise (A, 1) or (A, 0), nu (A, K) or
+    (A, 0), the means and the spreads. Entries beyond the K of a draw stay as they are. Noise is allocated to -1.
     """
 
     every: int
@@ -99,7 +102,7 @@ Telescoping = Callable[[np.random.Generator, Components, FloatArray, int, Draws,
 
 
 def sweeps(own: LogPosterior) -> Sweeps:
-    """A function (rng, state, thin, draws) that fills draws (S, n_dim), moving the state (n_dim) along."""
+    """A function (rng, state, thin, draws) that fills draws (S, n_dim) and updates the state (n_dim,) in place."""
     prior = own.hyper
     hyper, given = np.array([prior.alpha, prior.c0, prior.g0]), (prior.b0, prior.precision_of_means, prior.rate)
     can_move = own.n_features == 1 and own.spread.n_blocks > 1 and not own.n_nu
@@ -116,7 +119,7 @@ def sweeps(own: LogPosterior) -> Sweeps:
 
 
 def _tables_of(own: LogPosterior) -> NumberTables | None:
-    """Those of a number of components that is known; None where clusters are not split and merged."""
+    """Tables of split-merge moves with a fixed number of components; None if there are no such moves."""
     observed = own.observations
     can_regroup = isinstance(observed.kind, Exact | Groups) and not own.n_nu
     if not can_regroup or observed.known.weight is not None or observed.known.labels is not None:
@@ -126,14 +129,15 @@ def _tables_of(own: LogPosterior) -> NumberTables | None:
 
 
 def compile_sweeps(own: LogPosterior, point: FloatArray) -> None:
-    """Compile them, or load them, by a sweep from a point."""
+    """Compile or load the sweeps, by one sweep from a point."""
     sweeps(own)(np.random.default_rng(0), point.copy(), 1, np.empty((1, own.n_dim)))
 
 
 def moves_before_a_sweep(own: LogPosterior) -> int:
-    """Two on a hundred observations, twenty on ten thousand; where nodes stand for many values, as much longer as these are.
+    """Number of split-merge moves: 2 on a hundred observations, 20 on ten thousand, more with quadrature nodes.
 
-    Each move takes as long as a pass over the values, or the nodes: a third of a sweep, or next to nothing.
+    A move takes a pass over the values, a third of a sweep. With nodes it takes next to nothing, and the number grows by the
+    ratio of values to nodes.
     """
     nodes = own.observations.nodes
     moves = int(np.clip(own.x.size * own.k // _OPERATIONS, _FEWEST_MOVES, _MOST_MOVES))
@@ -141,9 +145,9 @@ def moves_before_a_sweep(own: LogPosterior) -> int:
 
 
 def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
-    """A function (rng, components, points, thin, draws, kept) that fills draws, moving the components along.
+    """A function (rng, components, points, thin, draws, kept) that fills draws and updates the components in place.
 
-    The posterior's k and the prior's alpha do not matter: the tables say what there is to know of K and of the weights.
+    The posterior's k and the prior's alpha have no effect: the tables hold the priors of K and of the weights.
     """
     prior = own.hyper
     hyper, given = np.array([prior.c0, prior.g0]), (prior.b0, prior.precision_of_means, prior.rate)

@@ -1,4 +1,4 @@
-"""What a telescoping run becomes: probabilities with their errors, groups of the tree in the data's units, a verdict."""
+"""Results of a telescoping run: probabilities with their errors, groups of the tree in the data's units, a verdict."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from bayesgmm.engines.telescoping import Telescoped, components_of
 from bayesgmm.model.mixture import NOISE, NU
 from bayesgmm.posterior import LogPosterior
 
-_NEGLIGIBLE = 1e-8  # probability of k, a priori and a posteriori, that is not listed at the end
+_NEGLIGIBLE = 1e-8  # prior and posterior probability below which the largest k are not listed
 _AT_THE_END = 0.05  # probability of the largest k that calls for larger ones
 
 
 def probabilities(sampled: Telescoped, prior: FloatArray) -> xr.Dataset:
-    """p(k | x) and p(K+ | x) with their Monte Carlo errors, as far as they are worth listing."""
+    """p(k | x) and p(K+ | x) with their Monte Carlo standard errors, up to the largest k that is not negligible."""
     draws, variables = sampled.draws, {"prior_k": prior}
     for name, values in (("p_k", draws.p_k), ("p_occupied", draws.p_occupied)):
         mean = values.mean(axis=(0, 1))
@@ -42,7 +42,7 @@ def probabilities(sampled: Telescoped, prior: FloatArray) -> xr.Dataset:
 
 
 def convergence_of(sampled: Telescoped) -> pd.DataFrame:
-    """Mean, Monte Carlo error, effective sample size and R-hat of label-invariant quantities."""
+    """Mean, Monte Carlo standard error, effective sample size and R-hat of label-invariant quantities."""
     draws = sampled.draws
     quantities = [("k", draws.n_components.astype(float)), ("the number occupied", draws.occupied.astype(float))]
     quantities += [
@@ -53,7 +53,7 @@ def convergence_of(sampled: Telescoped) -> pd.DataFrame:
 
 
 def verdict(root: xr.Dataset, convergence: pd.DataFrame, n_clusters: int, trouble: str, of_strays: list[str]) -> str:
-    """What was found, in a sentence, and why it is not to be relied on, if it is not."""
+    """The result in a sentence, and the reason if it cannot be relied on."""
     k, p, mcse, occupied = (root[name].values for name in ("k", "p_k", "p_k_mcse", "p_occupied"))
     best = np.argsort(-p, kind="stable")[:3]
     named = ", ".join(f"p(k = {k[i]} | x) = {p[i]:.3f} +- {mcse[i]:.3f}" for i in best if p[i] > 0)
@@ -76,14 +76,14 @@ def verdict(root: xr.Dataset, convergence: pd.DataFrame, n_clusters: int, troubl
 
 @dataclass(frozen=True)
 class InDataUnits:
-    """What was drawn, in the data's units."""
+    """Conversion of draws to the data's units."""
 
     own: LogPosterior
     units: Units
     data: Observations
 
     def posterior(self, sampled: Telescoped, points: FloatArray) -> xr.Dataset:
-        """The draws of what every mixture has; the densities are those at the points, which are in the data's units."""
+        """Draws of K, K+, C0 and the log densities at the points, which are in the data's units."""
         draws, dims = sampled.draws, ("chain", "draw")
         coords: dict[str, Any] = {name: np.arange(size) for name, size in zip(dims, draws.n_components.shape, strict=True)}
         coords["point"] = points[:, 0] if points.shape[1] == 1 else np.arange(len(points))
@@ -105,7 +105,7 @@ class InDataUnits:
         return found.assign_coords(dict.fromkeys(of_C0, self.data.features))
 
     def mixtures(self, sampled: Telescoped) -> Draws:
-        """The components that are kept as draws, those beyond k in the place of the first."""
+        """The kept components as draws. Components beyond K have weight zero, and repeat the first one."""
         found = components_of(self.own, sampled.kept)
         w, mu, cov = (found[name].reshape(-1, *found[name].shape[2:]) for name in ("w", "mu", "cov"))
         beyond = np.isnan(w)[..., None]
@@ -118,7 +118,7 @@ class InDataUnits:
         return replace(draws, nu=np.where(beyond[..., 0], nu[:, :1], nu))
 
     def components(self, sampled: Telescoped) -> xr.Dataset:
-        """Allocations and components of the draws that are kept."""
+        """The kept allocations and components."""
         kept, found, dims = sampled.kept, components_of(self.own, sampled.kept), ("chain", "kept")
         coords: dict[str, Any] = {
             "chain": np.arange(len(kept.z)),
@@ -127,7 +127,7 @@ class InDataUnits:
             OBS: self.data.positions,
         }
         values = {"z": kept.z, "w": found["w"], "mu": as_shown(found["mu"]), "cov": found["cov"]}
-        values["sigma"] = np.sqrt(found["cov"][..., 0, 0])  # of one feature
+        values["sigma"] = np.sqrt(found["cov"][..., 0, 0])  # used for one feature only
         names: dict[str, tuple[str, ...]] = {"z": (OBS,), **parameter_dims(self.own.n_features)}
         if self.own.noise:
             values[NOISE], names[NOISE] = found[NOISE], ()
@@ -139,10 +139,10 @@ class InDataUnits:
 
 
 def _mcse(values: FloatArray) -> float:
-    """Monte Carlo standard error of the mean of draws (chain, draw); none of what never varies."""
+    """Monte Carlo standard error of the mean of draws (chain, draw); 0 if they never vary."""
     if np.ptp(values) == 0:
         return 0.0
     if values.shape[1] < 4:
         return np.nan
-    largest = values.max()  # squares of very small probabilities would vanish
+    largest = values.max()  # squares of very small probabilities would underflow
     return float(largest * array_stats.mcse(values / largest, chain_axis=0, draw_axis=1))

@@ -1,4 +1,4 @@
-"""Telescoping sampling: chains of sweeps through the full conditionals, the number of components among what is drawn."""
+"""Telescoping sampling: chains of Gibbs sweeps that also draw the number of components."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from bayesgmm.model import wishart
 from bayesgmm.model.mixture import NOISE, NU
 from bayesgmm.posterior import LogPosterior
 
-TYPICAL = 8  # components, for guesses of the costs
+TYPICAL = 8  # components assumed in estimates of costs
 _FEWEST_AT_START, _MOST_AT_START = 3, 20
-OPERATIONS = 400_000  # observations x components x features, which sweeps between two draws may take together
-_MOST_KEPT = 1_000  # draws, of all chains, whose allocations and components are kept
-_NUMBERS = 20_000_000  # in all that is kept of them
+OPERATIONS = 400_000  # observations x components x features for all sweeps from one draw to the next
+_MOST_KEPT = 1_000  # draws of all chains with allocations and components that are kept
+_NUMBERS = 20_000_000  # numbers kept in these allocations and components, at most
 
 
 class Telescoped(NamedTuple):
-    """Draws of all chains, each with (chain, draw) or (chain, kept) in front; see :class:`bayesgmm.engines.sweeps.Draws`."""
+    """Draws of all chains, with leading axes (chain, draw) or (chain, kept): see :class:`bayesgmm.engines.sweeps.Draws`."""
 
     draws: Draws
     kept: Kept
@@ -38,7 +38,7 @@ class Telescoped(NamedTuple):
 def sample_telescoping(
     own: LogPosterior, tables: NumberTables, points: FloatArray, settings: GibbsSettings, phases: Phases
 ) -> Telescoped:
-    """Sample by telescoping sweeps, chains side by side, the log density followed at points in the posterior's units."""
+    """Sample by telescoping sweeps, with chains in parallel; record log densities at points in the posterior's units."""
     most = len(tables.concentrations)
     require_memory(
         2 * 8 * settings.chains * settings.draws * (2 * most + len(points) + own.spread.size + 2),
@@ -63,7 +63,7 @@ def sample_telescoping(
 
         return Chain(settings, max(1, STRETCH // (own.work * TYPICAL)), discard, fill)
 
-    # far apart but rather many: too many components go sooner than too few grow
+    # dispersed starts, rather with too many components: these vanish sooner than missing ones appear
     top = min(most, _MOST_AT_START, count_distinct(own.x, _MOST_AT_START))
     sizes = np.geomspace(min(_FEWEST_AT_START, top), top, 2 * settings.chains + 1)[1::2]
     chains = list(map(chain, [round(k) for k in sizes.tolist()], rngs, made))
@@ -86,7 +86,7 @@ def sample_telescoping(
 
 
 def components_of(own: LogPosterior, kept: Kept) -> dict[str, FloatArray]:
-    """W (..., K), mu (..., K, D) and cov (..., K, D, D) of what is kept, up to the largest K in it, NaN beyond each K."""
+    """The kept w (..., K), mu (..., K, D) and cov (..., K, D, D), up to the largest K; NaN beyond the K of a draw."""
     k = int(np.isfinite(kept.w).sum(axis=-1).max())
     if own.spread.structure.correlated:
         roots = inverse_factors(kept.spread[..., :k, :, :])
@@ -100,7 +100,7 @@ def components_of(own: LogPosterior, kept: Kept) -> dict[str, FloatArray]:
 
 
 def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Components:
-    """K components about centres drawn by k-means++, in arrays with room for the largest K."""
+    """A state with K components around centres drawn by k-means++, in arrays with room for the largest K."""
     given_of_rows: Any = [own.standardised.filled], own.observations.counts, k, 1, rng
     if own.noise:
         one_unit = own.spread.structure.one_unit
@@ -126,7 +126,7 @@ def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Com
 
 
 def room_for(own: LogPosterior, most: int, n_points: int, n_draws: int, n_kept: int) -> tuple[Draws, Kept]:
-    """Arrays for the draws of one chain; probabilities are zero, and what is not of a component is NaN."""
+    """Arrays for the draws of one chain. Probabilities begin at zero, components at NaN."""
     blocks, size, n_features = own.spread.structure.n_blocks(most), own.spread.size, own.n_features
     spread = (n_features, n_features) if own.spread.structure.correlated else (size,)
     draws = Draws(

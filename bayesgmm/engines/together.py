@@ -1,4 +1,4 @@
-"""NUTS on observations that are read in passes: chains ask together, and one pass answers all of them."""
+"""NUTS on observations that are read in passes: one pass evaluates the density for all chains."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bayesgmm.engines.nuts import Geometry
 from bayesgmm.engines.starts import Optimum, about_mode, deal
 from bayesgmm.posterior import SummedPosterior
 
-_GRACE = 0.02, 0.002  # share of a pass, and seconds at the least, that the first to ask waits for the others
-_SPREAD = 0.5  # of the starts about a mode, in standard deviations of Laplace's approximation
-_STEPS = 8  # of a draw, or so, in whitened coordinates
+_GRACE = 0.02, 0.002  # time that the first chain waits for the others: share of a pass, and seconds at least
+_SPREAD = 0.5  # spread of starts around a mode, in standard deviations of Laplace's approximation
+_STEPS = 8  # leapfrog steps of a draw, roughly, in whitened coordinates
 
 Answer = tuple[float, FloatArray]
 
@@ -32,10 +32,10 @@ class _Question:
 
 
 class Together:
-    """Answers the questions that several threads ask at about the same time at once.
+    """Evaluates in one call the points that several threads pass at about the same time.
 
-    Whoever asks first waits a little for the others, for those that are still sampling ask again next to at once, and then
-    answers for all that have asked.
+    The first thread waits a little for the others, because chains that are still sampling pass their next point almost at
+    once. It then evaluates all points.
     """
 
     def __init__(self, answers: Callable[[FloatArray], tuple[FloatArray, FloatArray]], askers: int) -> None:
@@ -63,14 +63,14 @@ class Together:
         return mine.answer
 
     def _answer(self) -> None:
-        """All that have asked."""
+        """Evaluate the points of all threads that wait."""
         with self._changed:
             questions, self._asked = self._asked, []
         begin = time.perf_counter()
         answers: Sequence[Answer | BaseException]
         try:
             answers = list(zip(*self._answers(np.array([each.point for each in questions])), strict=True))
-        except BaseException as error:  # each of them is to raise it
+        except BaseException as error:  # every thread raises it
             answers = [error] * len(questions)
         with self._changed:
             for question, answer in zip(questions, answers, strict=True):
@@ -81,7 +81,7 @@ class Together:
 
 @dataclass(frozen=True)
 class SummedTarget(CompiledTarget):
-    """The posterior of observations that are elsewhere, whose chains ask together."""
+    """The posterior of observations that are read in passes, with one pass for all chains."""
 
     log_posterior: SummedPosterior
     chains: int = field(kw_only=True)
@@ -90,7 +90,7 @@ class SummedTarget(CompiledTarget):
         object.__setattr__(self, "_together", Together(self.log_posterior.evaluated, self.chains))
 
     def for_nuts(self, start: Start) -> Any:
-        """A nutpie model around the questions of a chain that begins at a start."""
+        """A nutpie model for a chain that begins at this start and shares its passes with the others."""
         from nutpie.compiled_pyfunc import from_pyfunc
 
         whitening, together, size = start.whitening, self.__dict__["_together"], self.log_posterior.n_dim
@@ -114,7 +114,7 @@ class SummedTarget(CompiledTarget):
 
 
 def geometry_in_passes(own: SummedPosterior, optima: Sequence[Optimum], chains: int, seed: int) -> Geometry:
-    """Chains that begin about the modes, in the coordinates of Laplace's approximations there."""
+    """Starts around the modes, in coordinates that Laplace's approximations there whiten."""
     rng, starts = np.random.default_rng(seed), []
     approximations = {i: optima[i].approximation or laplace(own, optima[i].point) for i in set(deal(optima, chains))}
     for i in deal(optima, chains):
@@ -123,5 +123,5 @@ def geometry_in_passes(own: SummedPosterior, optima: Sequence[Optimum], chains: 
 
 
 def passes_of(steps: int) -> str:
-    """What to announce of a run of so many steps of each chain."""
+    """The number of passes of a run with this many steps of each chain, in words."""
     return f"some {_STEPS * steps} passes, one for a step of all chains"
