@@ -77,15 +77,15 @@ def fit(
     method : {"nuts", "gibbs", "advi", "laplace"}, optional
         The engine. "nuts" and "gibbs" are exact up to Monte Carlo error. "nuts" is much faster where the posterior is near a
         Gaussian; "gibbs" moves between solutions that NUTS is slow to leave. "laplace" draws from Gaussians at the modes
-        and resamples the draws by their importance weights. It is exact up to Monte Carlo error if the tail of the
-        weights (k-hat, at most 0.7) and their efficiency (at least 0.4) say so, and if k - 1 components do not describe the
-        data as well; otherwise NUTS takes over. "advi" fits a Gaussian approximation on the unconstrained space.
+        and resamples the draws by their importance weights. It is exact up to Monte Carlo error if the tail of the weights
+        (k-hat at most 0.7) and their efficiency (at least 0.4) are good, and k - 1 components describe the data clearly
+        worse. Otherwise NUTS takes over. "advi" fits a Gaussian approximation on the unconstrained space.
 
         By default the engine is chosen to suit the problem, and replaced if its draws have not converged. "laplace" comes
         first for many observations (n k D of 300 000 or more, and rows that are read in passes). Otherwise "nuts" is chosen
         if the posterior is near a Gaussian, and "gibbs" if it is not or has several solutions (up to n k D = 1 500 000). If
         R-hat or effective sample sizes (:func:`bayesgmm.diagnose`) show that the draws have not converged, "gibbs" takes
-        over, then "gibbs" with 4 to 16 times as many sweeps, and for up to 20 000 values "nuts". The first draws that have
+        over, then "gibbs" with 4 to 16 times as many sweeps, and up to n k D = 20 000 "nuts". The first draws that have
         converged are kept, or else the best. ``tree.attrs["engines"]`` tells which engines ran and for how long (JSON).
         Fewer than 1 000 draws, or a single chain, cannot be judged, and no other engine is tried. With ``tune``, ``thin``,
         ``target_accept``, ``target_ess``, ``model`` or ``engine="pymc"`` the default is "nuts".
@@ -148,8 +148,8 @@ def fit(
         mean if they only say how much of a population a row stands for.
     labels : (n,) array-like of int, or (n, K) array-like, optional
         What is known of the components: for each observation the number of its component, or -1 if that is unknown; or
-        probabilities of all components, in rows that add to one, of which only the ratios within a row matter. Components
-        that labels tell apart keep their numbers.
+        probabilities of all components, in rows that add to one. Only the ratios within a row matter. Components that labels
+        tell apart keep their numbers.
     noise : bool, float, or (n,) array-like
         Whether observations may belong to no component. True: noise is uniform on a box that exceeds the range of the data
         by a tenth at either end. A number, or one for each observation: the log density of the noise, in the units of the
@@ -228,9 +228,9 @@ def fit(
 
 
 def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None = None, **options: Any) -> Reading:
-    """The tree that :func:`fit` returns, with what has been learnt of it, its diagnosis in particular.
+    """The tree of :func:`fit`, with results computed on the way, in particular its diagnosis.
 
-    ``known`` is what data and prior are known to do to the posterior, if a warning has said so.
+    ``known`` holds problems of data and prior that were found, and warned of, before.
     """
     defaults = dict(fit.__kwdefaults__ or {})
     unknown = options.keys() - defaults.keys()
@@ -255,5 +255,5 @@ def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None 
         reading = reading.beside(with_optima(asked, reading.tree, em, optima))
     summed = problem.own if isinstance(problem.own, SummedPosterior) else None
     interrupted = sampled.interrupted
-    del problem, optima, sampled  # and the standardised copy of the data with them
+    del problem, optima, sampled  # frees the standardised copy of the data
     return finished(asked, reading, summed, interrupted=interrupted, phases=phases)

@@ -1,4 +1,4 @@
-"""What is to be fitted and how: every argument of ``fit`` read, checked and refused before anything is computed."""
+"""The arguments of ``fit``, all checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     import pymc as pm
 
 _AS_THEY_ARE = ("n_init", "relabel", "log_likelihood", "posterior_predictive", "progressbar")  # options that others check
-_OF_NUTS = ("tune", "thin", "target_accept", "target_ess", "max_draws")  # options that tell which method is meant
-_MANY = 300_000  # observations x components x features, from which on importance sampling is quicker than NUTS by far
+_OF_NUTS = ("tune", "thin", "target_accept", "target_ess", "max_draws")  # with any of these the default is NUTS
+_MANY = 300_000  # observations x components x features from which importance sampling is far quicker than NUTS
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be fitted and how, read and checked; ``prior`` is None beside a user's own model."""
+    """The checked arguments of a fit. ``prior`` is None for a user's model."""
 
     data: Observations
     source: Observations | Scan
@@ -58,13 +58,13 @@ class Asked:
     progressbar: bool
     known: OfData | None
     chooses: bool
-    """Whether the engine is ours to choose."""
+    """Whether the engine is chosen automatically."""
 
 
 def first_pass(x: Any, options: dict[str, Any], phases: Phases) -> Any:
-    """Rows that are read in parts as a scan that has been read once, which is announced; anything else as it is.
+    """A scan with its first pass made and announced, for rows that are read in parts; other data as they are.
 
-    The scan has to do with weights and gaps, which are taken out of the options.
+    The scan takes over ``missing`` and ``sample_weight``, so the options are reset.
     """
     scan = scan_of(x, missing=options["missing"], sample_weight=options["sample_weight"])
     if scan is None:
@@ -95,7 +95,7 @@ def read_asked(
     random_seed: int | np.random.Generator | None,
     **others: Any,
 ) -> Asked:
-    """Check all arguments, and say what data do to the prior."""
+    """Check all arguments, and warn of problems of data and prior."""
     known_of_rows = {"sample_weight": sample_weight, "labels": labels, "noise": noise}
     for name, value in known_of_rows.items():
         if model is not None and value is not None and value is not False:
@@ -160,7 +160,7 @@ def read_asked(
 
 
 def _require_for_scan(method: Any, engine: Any, model: Any) -> None:
-    """Refuse what would need all rows at once, or one pass after the other for very long."""
+    """Refuse options that need all rows in memory, or thousands of passes."""
     others = Words(Argument("method", "laplace"), " or ", Argument("method", "nuts"))
     if method in ("gibbs", "advi"):
         rule = Words(" cannot be used on rows that are read in passes: it takes thousands of passes; use ", others)
@@ -172,11 +172,11 @@ def _require_for_scan(method: Any, engine: Any, model: Any) -> None:
 
 
 def _require_room(asked: Asked) -> None:
-    """Refuse beforehand what memory would not hold: parameters, sampler statistics, groups of draws x observations."""
+    """Refuse results that memory would not hold: parameters, sampler statistics, groups of draws x observations."""
     data, k, options = asked.data, asked.k, asked.options
     n, n_features, draws = len(data), data.n_features, options.longest * options.chains
     steps, what, remedy = options.longest, f"{options.longest} draws", "ask for fewer draws"
-    if options.method == "nuts":  # which holds every step of a chain, those of its tuning as well
+    if options.method == "nuts":  # NUTS holds every step of a chain, tuning included
         from bayesgmm.engines.nuts import most_steps_between_draws
 
         few = 1 if options.target_ess is not None else most_steps_between_draws(data.x.size * k)
@@ -198,7 +198,7 @@ def _require_room(asked: Asked) -> None:
 
 
 def _lacks_nutpie() -> bool:
-    """Whether nutpie cannot be used; why is said as a warning."""
+    """Whether nutpie cannot be used. A warning then says why."""
     problem = interface_problem()
     if problem:
         warn(

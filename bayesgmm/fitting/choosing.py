@@ -1,8 +1,8 @@
-"""Which engine draws where none was asked for, and which takes over where its draws have not converged.
+"""The automatic choice of an engine, and of the next one if draws have not converged.
 
-Near a Gaussian NUTS makes the most effective draws, by far where observations are many. Far from one, and between several
-solutions, its chains are slow to agree, and Gibbs sweeps, with moves that divide components anew where there is one feature,
-agree in less time as long as a sweep is quick (benchmarks/converge.md).
+If the posterior is near a Gaussian, NUTS is the most efficient engine, by far if there are many observations. If it is not,
+or has several solutions, chains of NUTS are slow to agree. Chains of Gibbs sweeps with split-merge moves then agree in less
+time, as long as a sweep is quick (benchmarks/converge.md).
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from bayesgmm.fitting.drawing import Drawn, by_gibbs, by_laplace, by_nuts, sampl
 from bayesgmm.fitting.finishing import assembled
 from bayesgmm.posterior import SummedPosterior
 
-_AFFORDABLE = 1_500_000  # observations x components x features, through which Gibbs sweeps in a minute or two
-_LONGER = 4, 16  # times as many sweeps, before the first draw and between two: at least, and at most
-_MARGIN = 2  # times the effective draws that are needed
-_FEW = 20_000  # the same product, up to which NUTS is tried where Gibbs has failed
-_FEWEST = 1_000  # draws, of which convergence can be told
+_AFFORDABLE = 1_500_000  # observations x components x features up to which Gibbs sampling takes a minute or two
+_LONGER = 4, 16  # factors on burn-in and thinning of a longer Gibbs run: least and largest
+_MARGIN = 2  # times the effective sample size that is needed
+_FEW = 20_000  # observations x components x features up to which NUTS is tried if Gibbs has failed
+_FEWEST = 1_000  # draws needed to judge convergence
 
 
 @dataclass(frozen=True)
 class _Turn:
-    """An engine, why it is tried, and how it draws: draws with their settings, or why there are none."""
+    """An engine, why it is tried, and a function that returns draws with their settings, or why there are none."""
 
     method: str
     because: Because
@@ -54,9 +54,9 @@ class _Kept:
 def drawn(
     asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases
 ) -> tuple[Reading, Sampled]:
-    """Draws by the engine asked for, or by the first of those that suit the problem whose draws have converged.
+    """Draws by the engine that the user chose, or by the first suitable engine with draws that have converged.
 
-    If no engine's have, the best of them (:func:`_rank`). What was tried is in the tree's attributes.
+    If none have converged, the best draws are kept (:func:`_rank`). The tree's attributes record what was tried.
     """
     if not asked.chooses or optima is None:
         sampled, settings = sampled_by(asked, em, problem, optima, phases)
@@ -102,8 +102,8 @@ def drawn(
 
 
 def _judged(turn: _Turn, reading: Reading, seconds: float) -> Attempt:
-    """What can be said of draws."""
-    if turn.method == "laplace":  # which are independent, and certified
+    """The record of an attempt: R-hat, effective sample size, convergence and trouble of its draws."""
+    if turn.method == "laplace":  # independent draws, certified by their weights
         worth = float(reading.tree.attrs["importance_efficiency"] * len(reading.draws.w))
         return Attempt(turn.method, turn.because, seconds, None, worth, converged=True)
     found, chains = reading.ask(invariant_summary), reading.draws.n_chains
@@ -113,7 +113,7 @@ def _judged(turn: _Turn, reading: Reading, seconds: float) -> Attempt:
 
 
 def _rank(attempt: Attempt) -> tuple[bool, bool, bool, float]:
-    """The larger it is the better are the draws: of chains that agree, those with more effective draws."""
+    """Sort key, larger for better draws. If chains agree, the effective sample size decides, else R-hat."""
     r_hat = 1.0 if attempt.r_hat is None else attempt.r_hat
     agree = r_hat <= MAX_R_HAT
     return attempt.sound, attempt.converged, agree, attempt.ess if agree else -r_hat
@@ -122,7 +122,7 @@ def _rank(attempt: Attempt) -> tuple[bool, bool, bool, float]:
 def _in_turn(
     asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Optimum], attempts: Sequence[Attempt], phases: Phases
 ) -> Iterator[_Turn]:
-    """The engines, one after another; how long one is to run depends on the attempts before."""
+    """The engines in turn. The length of a run depends on the attempts before."""
     own = problem.own
     assert own is not None
     if asked.options.method == "laplace":
@@ -132,7 +132,7 @@ def _in_turn(
         return
     with phases("geometry", None):
         known = nearness(own, optima)
-    near = known.near and asked.options.method != "laplace"  # which has been tried, and is too far
+    near = known.near and asked.options.method != "laplace"  # else it has failed, and is not near
     nuts = partial(by_nuts, asked, problem, optima, phases, known)
     gibbs = partial(by_gibbs, asked, problem, optima, phases)
     operations = own.work * asked.k

@@ -1,4 +1,4 @@
-"""From what was asked to draws: the posterior posed, and the engine that draws from it."""
+"""From checked arguments to draws: the posterior, and the engine that draws from it."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from bayesgmm.posterior import SummedPosterior
 if TYPE_CHECKING:
     from bayesgmm.engines.nuts import NutsSettings
 
-type Drawn = tuple[Sampled, dict[str, Any]]  # with the settings under which it was drawn
+type Drawn = tuple[Sampled, dict[str, Any]]  # draws and the settings that were used
 
-_PLENTY = 3 * MIN_ESS_PER_CHAIN  # with which R-hat of chains that agree stays clear of its limit
+_PLENTY = 3 * MIN_ESS_PER_CHAIN  # effective sample size of each chain at which R-hat stays clear of its limit
 
 
 def posed(asked: Asked, em: EMResult, phases: Phases) -> tuple[Problem, list[Optimum] | None]:
-    """The posterior, compiled, and of the package's own EM's optima with their shares of it."""
+    """The compiled posterior, and, unless it is a user's model, EM's optima with their shares of it."""
     if asked.prior is None:
         return custom_problem(asked.model, asked.data, em), None
     engine: Engine | None = "pymc" if asked.without_nutpie else asked.engine
     problem = own_problem(asked.data, em, asked.prior, engine, asked.options.chains)
     assert problem.own is not None
     with phases("compile", None), DeferredInterrupt(raise_at_end=True):
-        own = problem.own  # whose density takes long at first use only
+        own = problem.own  # the first evaluation compiles or loads its density
         own(problem.starts[0])
     with phases("geometry", None):
         return problem, weigh(own, problem.starts)
 
 
 def sampled_by(asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases) -> Drawn:
-    """Draws by the engine that was asked for, and the settings under which they were made."""
+    """Draws by the engine that the user chose, and the settings that were used."""
     method = asked.options.method
     if method == "laplace" and optima is not None:
         found = by_laplace(asked, em, problem, optima, phases)
@@ -65,7 +65,7 @@ def sampled_by(asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Op
 
 
 def by_laplace(asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Optimum], phases: Phases) -> Drawn | str:
-    """Draws from Laplace's approximations weighted by importance; or why they are not the posterior's."""
+    """Draws from Laplace's approximations, weighted by importance; or why they do not represent the posterior."""
     from bayesgmm.engines.importance import sample_laplace
 
     options = asked.options
@@ -79,7 +79,7 @@ def by_laplace(asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Op
 
 
 def by_gibbs(asked: Asked, problem: Problem, optima: Sequence[Optimum], phases: Phases, times: int = 1) -> Drawn:
-    """Draws by Gibbs, of ``times`` as many sweeps as usual; and the settings under which they were made."""
+    """Draws by Gibbs sampling, with ``times`` as many sweeps as usual, and the settings that were used."""
     from bayesgmm.engines.gibbs import GibbsSettings, sample_gibbs, sweeps_between_draws
 
     options = asked.options
@@ -94,7 +94,7 @@ def by_gibbs(asked: Asked, problem: Problem, optima: Sequence[Optimum], phases: 
 def by_nuts(
     asked: Asked, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases, known: Nearness | None = None
 ) -> Drawn:
-    """Draws by NUTS, and the settings under which they were made."""
+    """Draws by NUTS, and a record of its settings."""
     options = asked.options
     sampled, nuts = _sampled_by_nuts(asked, problem, optima, phases, known)
     settings: dict[str, Any] = {
@@ -114,7 +114,7 @@ def by_nuts(
 def _sampled_by_nuts(
     asked: Asked, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases, known: Nearness | None
 ) -> tuple[Sampled, NutsSettings]:
-    """Draws, and the settings that were used: as asked for, or as the posterior's shape suggests."""
+    """Draws by NUTS, and its settings: those of the user, or those that suit the posterior's shape."""
     from bayesgmm.engines.nuts import NutsSettings, choose_geometry, sample_by_pymc, sample_nuts
     from bayesgmm.engines.together import geometry_in_passes, passes_of
 
@@ -153,11 +153,11 @@ def _sampled_by_nuts(
 
 
 def _has_reached(target_ess: float, asked: Asked, problem: Problem) -> Callable[[xr.Dataset, FloatArray], bool]:
-    """Whether the label-invariant quantities have the effective sample size wanted, and an R-hat that gives it a meaning."""
+    """A test whether label-invariant quantities have reached this effective sample size, with R-hat within its limit."""
 
     def enough(posterior: xr.Dataset, log_posterior: FloatArray) -> bool:
         draws = draws_of(problem.in_data_units(problem.as_contract(posterior)))
-        if draws.n_chains == 1:  # halves of it stand for chains
+        if draws.n_chains == 1:  # its halves count as chains
             draws = draws.halves()
             log_posterior = log_posterior[:, : 2 * draws.n_draws].reshape(2, draws.n_draws)
         if draws.n_draws < 4:

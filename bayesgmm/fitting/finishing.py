@@ -1,4 +1,4 @@
-"""From draws to a tree: in the data's units, relabelled, judged, and with what is the matter said as warnings."""
+"""From draws to a tree: in the data's units, relabelled and judged, with warnings of any problem."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from bayesgmm.posterior import SummedPosterior
 from bayesgmm.words import EQUALS, Argument, Either, Words, said
 
 _log = logging.getLogger(__name__)
-_LONG = 50_000_000  # draws x clusters x observations whose relabelling takes more than a second
+_LONG = 50_000_000  # draws x clusters x observations above which relabelling takes more than a second
 
 
 def assembled(asked: Asked, em: EMResult, problem: Problem, sampled: Sampled, settings: dict[str, Any]) -> xr.DataTree:
@@ -69,9 +69,9 @@ def with_optima(asked: Asked, tree: xr.DataTree, em: EMResult, optima: Sequence[
 
 
 def finished(asked: Asked, reading: Reading, own: SummedPosterior | None, *, interrupted: bool, phases: Phases) -> Reading:
-    """The tree relabelled and judged, with the groups that were asked for; what is the matter is said as warnings.
+    """The tree, relabelled and judged, with the groups that the user wants. Problems are reported as warnings.
 
-    ``own`` is the posterior of rows that are read in passes, which no one can ask later.
+    ``own`` is the posterior of rows that are read in passes, which cannot be evaluated later.
     """
     try:
         if asked.relabel:
@@ -91,7 +91,7 @@ def finished(asked: Asked, reading: Reading, own: SummedPosterior | None, *, int
         if asked.known is not None:
             reading = reading.knowing(of_data, asked.known)
         diagnosis = reading.ask(diagnosis_of)
-    except (KeyboardInterrupt, Exception) as error:  # no draws are lost by what is made of them
+    except (KeyboardInterrupt, Exception) as error:  # an error after sampling must not lose the draws
         by_user = isinstance(error, KeyboardInterrupt)
         reading.tree.attrs["interrupted"] = int(by_user or interrupted)
         text = said(error)

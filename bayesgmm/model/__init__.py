@@ -1,4 +1,4 @@
-"""What is stated before any data are fitted: the mixture, its covariance structures, its priors, and the model in PyMC.
+"""The statistical model: the mixture, its covariance structures, its priors, and the model in PyMC.
 
 It imports arguments, data, digits, families, kernels, words.
 """

@@ -16,8 +16,8 @@ from bayesgmm.data.tables import read_numbers
 from bayesgmm.digits import with_digits
 from bayesgmm.words import about
 
-NOISE, NU = "w_noise", "nu"  # what the share of noise, and degrees of freedom, are called
-_LARGE, _SMALL = 1e8, 1e-3  # means and standard deviations beyond which NumPy's four decimals do not show a mean
+NOISE, NU = "w_noise", "nu"  # names of the share of noise and of the degrees of freedom
+_LARGE, _SMALL = 1e8, 1e-3  # larger means, or smaller standard deviations, need more than NumPy's four decimals
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -122,9 +122,9 @@ class Mixture:
 
     @property
     def parameters(self) -> tuple[FloatArray, ...]:
-        """Weights (K,), means (K, D), factors (K, D, D) and nu (K,), of t distributions, as the E-step takes them.
+        """Weights (K,), means (K, D), Cholesky factors (K, D, D) and nu (K,) (t distributions), as the E-step takes them.
 
-        Noise's share is the last weight.
+        With noise the weights are (K + 1,), and its share is the last.
         """
         nu = () if self.nu is None else (self.nu,)
         return with_share(self.weights, self.noise), self.mu, self.factors, *nu
@@ -177,7 +177,7 @@ class Mixture:
         return Mixture(self.weights[order], self.mu[order], self.cov[order], noise=self.noise, nu=nu)
 
     def rescaled(self, shift: float | FloatArray, scale: float | FloatArray) -> Mixture:
-        """The mixture of ``shift + scale * x``; for D features shift and scale may hold a number for each."""
+        """The distribution of ``shift + scale * x``. Shift and scale may hold a number for each feature."""
         scales = np.broadcast_to(scale, (self.n_features,))
         cov = self.cov * np.outer(scales, scales)
         return Mixture(self.weights, shift + scale * self.mu, cov, noise=self.noise, nu=self.nu)
@@ -197,7 +197,7 @@ class Mixture:
 
 
 def with_share(weights: FloatArray, noise: float | FloatArray | None) -> FloatArray:
-    """Weights (..., K) of what is not noise as (..., K + 1), noise's share (...) the last."""
+    """Weights (..., K + 1) with noise's share (...) last, from the components' weights (..., K); unchanged without noise."""
     if noise is None:
         return weights
     share = np.asarray(noise)[..., None]
@@ -249,7 +249,7 @@ def _read_covariances(covariances: ArrayLike | None, sigma: ArrayLike | None, me
         raise ValueError(about("covariances", f"must have shape {shape} for these means, got shape {array.shape}"))
     array = np.array(np.broadcast_to(array, shape))
     sd = np.sqrt(np.maximum(np.diagonal(array, axis1=1, axis2=2), 0))
-    with np.errstate(all="ignore"):  # what is not finite, and variances of zero, are refused
+    with np.errstate(all="ignore"):  # entries that are not finite and zero variances are refused below
         scaled = array / sd[:, :, None] / sd[:, None, :]
         symmetric = abs(array - array.transpose(0, 2, 1)) <= 1e-8 * sd[:, :, None] * sd[:, None, :]
     if not np.isfinite(array).all() or not symmetric.all():
@@ -280,7 +280,7 @@ def _has_factor(covariance: FloatArray) -> bool:
 
 
 def _located(means: FloatArray, sigma: FloatArray) -> str:
-    """Means with the digits that their standard deviations leave, where four decimals do not show them."""
+    """Means as text, with more digits than four decimals if their standard deviations require it."""
     if abs(means).max() < _LARGE and sigma.min() > _SMALL:
         return _short(means)
     texts = [with_digits(*each, least=5) for each in zip(means.ravel(), sigma.ravel(), strict=True)]

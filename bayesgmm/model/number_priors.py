@@ -15,10 +15,10 @@ from scipy.special import betaln, gammaln, xlog1py, xlogy
 from bayesgmm.arguments import FloatArray, read_count, read_positive, read_probability
 from bayesgmm.data.tables import read_numbers
 
-LARGEST_K = 200  # at which a prior without a bound is cut off
-_LONGEST = 1_000  # largest k of a prior with one
-_NOTHING = 1e-12  # probability of all larger k that is as good as none
-_CUT_OFF = 1e-4  # the same, beyond which cutting it off is another prior
+LARGEST_K = 200  # largest k of a prior without a bound, which is truncated there
+_LONGEST = 1_000  # largest k of a prior with a bound
+_NOTHING = 1e-12  # negligible probability of all larger k
+_CUT_OFF = 1e-4  # largest probability that truncation may remove
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class PriorOnK(ABC):
         """Log p(m + 1), for m = 0, 1, ..."""
 
     def probabilities(self) -> FloatArray:
-        """P(k) of k = 1, ..., m, which add to one: m is the largest k with p(k) > 0.
+        """P(k) for k = 1, ..., m, adding to one, where m is the largest k with p(k) > 0.
 
         A prior without a bound is truncated where the probability of all larger k is below 1e-12, or at k = 200, and
         normalised. It is refused if truncation would remove a probability of more than 1e-4.
@@ -97,7 +97,7 @@ class Probabilities(PriorOnK):
             return np.log(np.append(self.values, 0.0)[np.minimum(m, len(self.values)).astype(int)])
 
     def probabilities(self) -> FloatArray:
-        """P(k) of k = 1, ..., m, the largest k with p(k) > 0."""
+        """P(k) for k = 1, ..., m, where m is the largest k with p(k) > 0."""
         return np.array(self.values)[: np.flatnonzero(self.values)[-1] + 1]
 
 
@@ -126,7 +126,7 @@ class Uniform(PriorOnK):
         return np.where(m < self.most, -np.log(self.most), -np.inf)
 
     def probabilities(self) -> FloatArray:
-        """P(k) of k = 1, ..., most."""
+        """P(k) for k = 1, ..., most."""
         return np.full(self.most, 1 / self.most)
 
 
@@ -202,7 +202,7 @@ class NegativeBinomial(PriorOnK):
 
 @dataclass(frozen=True, eq=False)
 class BetaNegativeBinomial(PriorOnK):
-    r"""k - 1 ~ BNB(a_lambda, a_pi, b_pi), a negative binomial distribution whose p ~ Beta(a_pi, b_pi).
+    r"""k - 1 ~ BNB(a_lambda, a_pi, b_pi), a negative binomial distribution with p ~ Beta(a_pi, b_pi).
 
     .. math::
         p(k) = \frac{\Gamma(a_\lambda + k - 1)}{\Gamma(a_\lambda) (k - 1)!}
@@ -234,7 +234,7 @@ class BetaNegativeBinomial(PriorOnK):
 
 
 def read_prior_k(prior_k: PriorOnK | ArrayLike | None) -> PriorOnK:
-    """The prior asked for, or the default; a sequence is one of probabilities."""
+    """The prior that is given, or the default. A sequence holds probabilities."""
     if prior_k is None:
         return Uniform(30)
     if isinstance(prior_k, PriorOnK):

@@ -1,9 +1,9 @@
-"""Priors on the mixture's parameters: frozen, validated once, scaled to the data where the user left them open.
+"""Priors on the mixture's parameters: frozen, validated once; hyperparameters left open are scaled to the data.
 
 Notation: w ~ Dirichlet(alpha, ..., alpha), mu_k ~ N(b0, B0), Sigma_k | C0 ~ InvWishart(c0, C0), C0 ~ Wishart(g0, G0).
 c0 and g0 count half the degrees of freedom, so for one feature these are sigma_k^2 | C0 ~ InvGamma(c0, C0) and
-C0 ~ Gamma(shape g0, rate G0). Diagonal covariances have these for each of their features, spherical ones for their one
-variance; a tied covariance has the prior of a full one.
+C0 ~ Gamma(shape g0, rate G0). Diagonal covariances have these two for each feature, spherical ones for their variance. A
+tied covariance has the prior of a full one.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class _Prior:
         ----------
         x : (n,) or (n, D) array
         covariance : {"full", "tied", "diag", "spherical"}
-            The structure that the covariances are to have.
+            Structure of the covariances.
         sample_weight : (n,) array, optional
-            Positive; an observation of weight c is c observations, which are no strays if they are many.
+            Positive frequency weights. An observation with a large weight is not a stray.
         noise : bool
-            Whether observations may be noise, beside which the default of g0 is larger.
+            Whether observations may be noise. The default of g0 is then larger.
 
         Returns
         -------
@@ -98,7 +98,7 @@ class _Prior:
         return prior
 
     def rescaled(self, shift: Value, scale: Value) -> Self:
-        """The prior of ``(parameters - shift) / scale``: what standardising the data makes of it."""
+        """The prior of ``(parameters - shift) / scale``, for standardised data."""
         scales = {"B0": scale, "C0": scale, "G0": 1 / scale}
         squares: Any = {name: getattr(self, name) for name in scales if hasattr(self, name)}
         if self.b0 is None or any(value is None for value in squares.values()):
@@ -131,9 +131,9 @@ class HierarchicalPrior(_Prior):
 
     With R the range and m the midrange of one feature, the open hyperparameters become b0 = m, B0 = R^2, c0 = 2, g0 = 0.2,
     G0 = 50 g0 / R^2. For D >= 2 features: b0 = m, B0 = diag(R^2), and for full and tied covariances c0 = 2.5 + (D - 1) / 2,
-    g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2); diagonal covariances have the values of one feature for each
-    feature, spherical ones those of one feature with the mean of the R^2. If observations may be noise, g0 is larger by c0.
-    The reason: noise could hold nearly all observations, and clusters must then not shrink onto a few equal ones.
+    g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2). Diagonal covariances have the values of one feature for each
+    feature. Spherical covariances have the values of one feature with the mean of R^2. If observations may be noise, g0 is
+    larger by c0: noise could hold nearly all observations, and clusters must then not shrink onto a few equal ones.
 
     Parameters
     ----------
@@ -195,7 +195,8 @@ class ConjugatePrior(_Prior):
         \sigma_k^2 \sim \mathrm{InvGamma}(c_0, C_0)
 
     Open hyperparameters are set as in :class:`HierarchicalPrior`, with C0 at its prior mean g0 G0^-1: 0.02 R^2 for one
-    feature and for each feature of a diagonal covariance, (c0 / 100) diag(R^2) for full and tied covariances.
+    feature and for each feature of a diagonal covariance, 0.02 times the mean of R^2 for spherical covariances, and
+    (c0 / 100) diag(R^2) for full and tied ones.
 
     Parameters
     ----------
@@ -233,19 +234,19 @@ Prior = HierarchicalPrior | ConjugatePrior
 
 @dataclass(frozen=True, eq=False)
 class Hyperparameters:
-    """A prior that is scaled to data: nothing is left open, and shapes are the same for one feature and for several."""
+    """A prior scaled to data, without open hyperparameters. Arrays have as many axes for one feature as for several."""
 
     alpha: float
     b0: FloatArray  # (D,)
     B0: FloatArray  # (D, D)
     c0: float
     learnt: bool  # whether C0 is drawn, from a Wishart or Gamma distribution
-    g0: float  # 0 where C0 is given
-    rate: FloatArray  # G0, or C0 where that is given, (V,) or (D, D)
+    g0: float  # 0 if C0 is fixed
+    rate: FloatArray  # G0, or C0 if it is fixed, (V,) or (D, D)
 
     @classmethod
     def of(cls, prior: Prior) -> Hyperparameters:
-        """Those of a prior that is scaled to data."""
+        """The hyperparameters of a prior that is scaled to data."""
         values: Any = prior
         learnt = isinstance(prior, HierarchicalPrior)
         g0, rate = (values.g0, values.G0) if learnt else (0.0, values.C0)
@@ -258,12 +259,12 @@ class Hyperparameters:
         return np.linalg.inv(self.B0)
 
     def scale_given(self, n_blocks: int, sum_of_precisions: FloatArray) -> tuple[float, FloatArray]:
-        """Shape and rate of C0's conditional given the precisions of so many covariances."""
+        """Shape and rate of C0's full conditional, given the sum of ``n_blocks`` precisions."""
         return self.g0 + n_blocks * self.c0, self.rate + sum_of_precisions
 
 
 def scaled_to_range(prior: Prior, x: FloatArray, covariance: Covariance) -> bool:
-    """Whether a prior took some scale from the range of the data."""
+    """Whether a prior has a scale that comes from the range of the data."""
     names = [name for name in ("B0", "C0", "G0") if hasattr(prior, name)]
     opened: Any = dict.fromkeys(names)
     by_range = replace(prior, scale="range", **opened).scaled_to(x, covariance)
@@ -271,9 +272,9 @@ def scaled_to_range(prior: Prior, x: FloatArray, covariance: Covariance) -> bool
 
 
 def read_prior(prior: Prior | None, data: Observations, covariance: Covariance, family: FamilyName = "gaussian") -> Prior:
-    """The prior asked for, or the default, scaled to the data.
+    """The prior that is given, or the default, scaled to the data.
 
-    The default is scaled to those that are no strays where there may be some: beside noise, and of t distributions.
+    With noise or t distributions the default is scaled to the data without strays.
     """
     if prior is None:
         prior = HierarchicalPrior(scale="core" if data.known.noise is not None else family_of(family).scale)
@@ -286,7 +287,7 @@ def read_prior(prior: Prior | None, data: Observations, covariance: Covariance, 
 
 
 def prior_of(record: Any) -> Prior | None:
-    """The prior that :meth:`to_json` wrote, with every hyperparameter; None of no record and of a user's own model."""
+    """The prior that :meth:`to_json` wrote, with every hyperparameter; None without a record or for a user's model."""
     if record is None or record == CUSTOM_MODEL:
         return None
     kinds = {kind.__name__: kind for kind in (HierarchicalPrior, ConjugatePrior)}
@@ -306,7 +307,7 @@ def prior_of(record: Any) -> Prior | None:
 
 
 def _read_hyperparameter(name: str, value: ArrayLike) -> Value:
-    """Check one given hyperparameter: shapes and rates are positive numbers, B0, C0, G0 may be matrices, b0 a vector."""
+    """Check a hyperparameter. b0 may be a vector, B0 a matrix, C0 and G0 vectors or matrices; others are numbers."""
     if name in ("alpha", "c0", "g0"):
         return read_positive(value, name)
     array = read_numbers(value, name)
@@ -328,26 +329,26 @@ def _read_hyperparameter(name: str, value: ArrayLike) -> Value:
         raise ValueError(f"{name} must be a positive number or a (D, D) matrix, got shape {array.shape}")
     sd = np.sqrt(np.maximum(np.diagonal(array), 0))
     with np.errstate(all="ignore"):
-        scaled = array / sd[:, None] / sd  # free of units
+        scaled = array / sd[:, None] / sd  # without units
     if not (sd > 0).all() or not (abs(scaled - scaled.T) <= 1e-8).all() or np.linalg.eigvalsh(scaled).min() <= 0:
         raise ValueError(f"{name} must be symmetric and positive definite")
     return array
 
 
 def _is_matrix(spread: FloatArray, covariance: Covariance) -> bool:
-    """Whether C0 is one, as for covariances with correlations."""
+    """Whether C0 is a matrix, as for covariances with correlations."""
     return spread.ndim > 0 and TRAITS[covariance].matrix
 
 
 def _squared_ranges(spread: FloatArray, covariance: Covariance) -> Any:
-    """Of one feature; of each, if each has variances of its own; their mean for spheres."""
+    """R^2 of one feature, or of each feature for diagonal covariances; the mean of R^2 for spherical ones."""
     if spread.ndim == 0:
         return float(spread) ** 2
     return spread**2 if TRAITS[covariance].per_feature else float(np.mean(spread**2))
 
 
 def _per_unit_square(covariance: Value, scale: Value) -> Value:
-    """A (co)variance after division of every feature by its scale; one number for several features has one scale."""
+    """A (co)variance after division of every feature by its scale. A single number has the scale shared by all features."""
     if np.ndim(covariance) == 2:
         return covariance / np.outer(scale, scale)
     if np.ndim(covariance) == 0:

@@ -110,7 +110,7 @@ def build_model(
 
 
 def _variances(prior: Any, covariance: Covariance, per_feature: tuple[str, ...]) -> Any:
-    """The variances that are drawn, and C0 if it is."""
+    """The variable ``sigma2`` of variances, and the variable ``C0`` of the hierarchical prior."""
     hierarchical, clusters = isinstance(prior, HierarchicalPrior), () if TRAITS[covariance].shared else ("cluster",)
     C0 = pm.Gamma("C0", alpha=prior.g0, beta=prior.G0, dims=per_feature or None) if hierarchical else prior.C0
     return pm.InverseGamma("sigma2", alpha=prior.c0, beta=C0, dims=(*clusters, *per_feature) or None)
@@ -140,7 +140,7 @@ def _triangular_roots(prior: Any, k: int, n_features: int, covariance: Covarianc
 
 
 def _wishart_factor(name: str, shape: float, rate: Any, n_features: int, clusters: tuple[int, ...]) -> Any:
-    """Packed F with F'F ~ Wishart(shape, rate)."""
+    """A variable of packed factors F with F'F ~ Wishart(shape, rate)."""
     diagonal, _ = wishart.diagonal_entries(n_features)
     entries = wishart.n_entries(n_features)
     constant = wishart.log_constant(shape, n_features)

@@ -1,4 +1,4 @@
-"""Observations of a mixture in PyMC: a distribution, or a potential, for each kind of what is known of them."""
+"""Observations of a mixture in PyMC: a distribution or a potential for each kind of observation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bayesgmm.model.mixture import NOISE, NU
 
 
 def add_rows(model: pm.Model, mu: Any, spread: Any, data: Observations, family: FamilyName) -> None:
-    """Observe data of components with weights w and means mu; their spread is sigma (K), or factors (K, D, D)."""
+    """Add the observed data to a model. The components have means ``mu``, and as spread sigma (K,) or factors (K, D, D)."""
     w, error, lower, upper = model["w"], data.known.error, data.known.lower, data.known.upper
     if data.known.noise is not None:
         pm.Beta(NOISE, *OF_NOISE)
@@ -43,7 +43,7 @@ def add_rows(model: pm.Model, mu: Any, spread: Any, data: Observations, family: 
 
 
 def _of_students(w: Any, mu: Any, spread: Any, nu: Any, x: FloatArray, k: int) -> Any:
-    """A variable of t distributions, and the log densities (n, K) of all components."""
+    """Add an observed variable of t distributions; return the log densities (n, K) of all components."""
     if x.shape[1] == 1:
         components = pm.StudentT.dist(nu=nu, mu=mu, sigma=spread)
         pm.Mixture("x", w=w, comp_dists=components, observed=x[:, 0].copy(), dims="obs")
@@ -54,7 +54,7 @@ def _of_students(w: Any, mu: Any, spread: Any, nu: Any, x: FloatArray, k: int) -
 
 
 def _of_patterns(w: Any, mu: Any, roots: Any, data: Observations) -> Any:
-    """A variable for the rows of which the same features are known, and the log densities (n, K) of all components."""
+    """Add an observed variable for each pattern of known features; return the log densities (n, K) of all components."""
     cov, error, parts, order = roots @ roots.mT, data.known.error, [], []
     patterns, which = np.unique(~np.isnan(data.x), axis=0, return_inverse=True)
     for place, pattern in enumerate(patterns):
@@ -72,7 +72,7 @@ def _of_patterns(w: Any, mu: Any, roots: Any, data: Observations) -> Any:
 
 
 def _add_known(model: pm.Model, log_components: Any, data: Observations) -> None:
-    """What weights, labels and noise add to the log density of the mixture, of log densities (n, K) of the components."""
+    """Add what weights, labels and noise change in the log density, from the components' log densities (n, K)."""
     weight, log_labels = data.known.weight, data.known.log_labels(len(model.coords["cluster"]))
     if weight is None and log_labels is None and data.known.noise is None:
         return
@@ -88,9 +88,9 @@ def _add_known(model: pm.Model, log_components: Any, data: Observations) -> None
 
 
 def _of_intervals(w: Any, mu: Any, spread: Any, x: FloatArray, lower: FloatArray, upper: FloatArray) -> Any:
-    """A variable whose log density is that of values and intervals, and the log densities (n, K) of all components.
+    """Add an observed variable of values and intervals; return the log densities (n, K) of all components.
 
-    What it draws are the values behind.
+    Random draws of this variable are exact values.
     """
     one_feature = mu.ndim == 1
 
@@ -113,7 +113,7 @@ def _of_intervals(w: Any, mu: Any, spread: Any, x: FloatArray, lower: FloatArray
         logp=logp,
         dist=dist,
         signature="(k),(k),(k)->()" if one_feature else "(k),(k,d),(k,d,d)->(d)",
-        observed=np.nan_to_num(x[:, 0] if one_feature else x),  # in place of NaN PyMC would draw a value
+        observed=np.nan_to_num(x[:, 0] if one_feature else x),  # PyMC would impute NaN
         dims="obs" if one_feature else ("obs", "feature"),
         class_name="MixtureInIntervals",
     )
@@ -121,9 +121,9 @@ def _of_intervals(w: Any, mu: Any, spread: Any, x: FloatArray, lower: FloatArray
 
 
 def log_probability_of_intervals(mu: Any, sd: Any, lower: FloatArray, upper: FloatArray) -> Any:
-    """Log probabilities (n, K, D) of intervals with ends (n, D) under normals (K, D); log densities where the ends are one.
+    """Log probabilities (n, K, D) of intervals with ends (n, D) under normals (K, D); log densities for equal ends.
 
-    Of both ends the tails are looked at on the side where they are small: Q(a) - Q(b) = Q(a) (1 - Q(b) / Q(a)).
+    The tails beyond both ends are taken on the side where they are small: Q(a) - Q(b) = Q(a) (1 - Q(b) / Q(a)).
     """
     below, above = (np.where(np.isfinite(end), end, 0.0)[:, None] for end in (lower, upper))
     bounded_below, bounded_above = np.isfinite(lower)[:, None], np.isfinite(upper)[:, None]
@@ -140,7 +140,7 @@ def log_probability_of_intervals(mu: Any, sd: Any, lower: FloatArray, upper: Flo
 
 
 def _log_upper_tail(a: Any) -> Any:
-    """Log Q(a), which ``pm.logcdf`` knows to eight digits: it takes the root of two in single precision."""
-    above = pt.maximum(a, 0.0)  # so that the branch not taken has a slope that is a number
+    """Log Q(a) with full precision. ``pm.logcdf`` has only eight digits, because its root of two is in single precision."""
+    above = pt.maximum(a, 0.0)  # so that the gradient of the branch not taken is finite
     in_tail = pt.log(0.5 * pt.erfcx(above * ROOT_HALF)) - 0.5 * above**2
     return pt.where(a > 0, in_tail, pt.log1p(-0.5 * pt.erfc(pt.maximum(-a, 0.0) * ROOT_HALF)))

@@ -1,4 +1,4 @@
-"""Observations far from all others: they make the data's range, and so the scale of a prior that is taken from it."""
+"""Strays: observations far from all others, which determine the range of the data and thus the scale of the prior."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from bayesgmm.arguments import FloatArray, named
 from bayesgmm.words import Either, Sentence, Words
 
-_SHARE = 100  # observations for each one that may be a stray
+_SHARE = 100  # observations for each possible stray
 _NAMED = 5  # strays that are listed
-_LEAST = 30  # observations, fewer of which have no shape that one could lie outside of
+_LEAST = 30  # observations needed for strays: fewer show no shape of the others
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Strays(Sentence):
     positions: tuple[int, ...]  # which observations they are, as numbered by the user
     values: tuple[float, ...]
     factor: float  # the range of all observations over that of the others
-    may_be_noise: bool = False  # which is then no remedy
+    may_be_noise: bool = False  # if so, noise is no remedy
 
     @property
     def problem(self) -> str:
-        """What is the matter."""
+        """The problem, in words."""
         listed = ", ".join(
             f"observation {position} ({self.feature} = {value:g})"
             for position, value in list(zip(self.positions, self.values, strict=True))[:_NAMED]
@@ -43,7 +43,7 @@ class Strays(Sentence):
 
     @property
     def remedy(self) -> Words:
-        """What to do about it."""
+        """The remedy, in words."""
         prior, data = Either('prior=HierarchicalPrior(scale="core")', "--prior-scale core"), Either("data", "file")
         noise = "" if self.may_be_noise else Words(", treat them as noise (", Either("noise=True", "--noise"), ")")
         return Words("leave them out of the ", data, noise, ", or scale the prior to the others (", prior, ")")
@@ -52,9 +52,9 @@ class Strays(Sentence):
 def strays(
     x: FloatArray, names: Sequence[Any], positions: NDArray[np.int64] | None = None, weight: FloatArray | None = None
 ) -> Iterator[Strays]:
-    """The strays of each feature, at either end at most one observation in a hundred, or one.
+    """The strays of each feature: at either end at most max(1, n // 100) observations.
 
-    Observations stand in the user's data at 0, ..., n - 1 unless positions are given.
+    ``positions`` are those in the user's data, by default 0, ..., n - 1.
     """
     for name, column in zip(names, x.T, strict=True):
         low, high = core(column, weight)
@@ -66,7 +66,7 @@ def strays(
 
 
 def core(column: FloatArray, weight: FloatArray | None = None) -> tuple[float, float]:
-    """The range of all but the strays: from the inner observations outwards until a gap is wider than the range so far."""
+    """The range without strays: it grows from the inner observations until a gap is wider than the range so far."""
     known = ~np.isnan(column)
     if not known.all():
         column, weight = column[known], None if weight is None else weight[known]
@@ -75,7 +75,7 @@ def core(column: FloatArray, weight: FloatArray | None = None) -> tuple[float, f
     if weight is None:
         first = max(1, len(column) // _SHARE)
         last = len(column) - 1 - first
-        ordered = np.partition(column, [first, last])  # in place, its ends are not in order
+        ordered = np.partition(column, [first, last])  # only these two are in their places
     else:
         order = np.argsort(column, kind="stable")
         ordered, counted, most = column[order], np.cumsum(weight[order]), max(1.0, weight.sum() // _SHARE)

@@ -1,4 +1,4 @@
-"""The covariance structures: what EM estimates in each of them, and how many numbers that is."""
+"""The covariance structures: EM's estimates, and the number of parameters, under each of them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray
 from bayesgmm.kernels.estep import ESums
 
-_ROUNDED = 1e-13  # of the largest variance of a component: a smaller one in another direction is lost in rounding
+_ROUNDED = 1e-13  # times the largest variance of a component: smaller variances are lost in rounding
 
 
 @dataclass(frozen=True)
 class Structure:
-    """One of the four families of covariances for D features.
+    """One of the four covariance structures for D features.
 
-    Its *factors* are what the E-step takes: standard deviations (K, D) where covariances are diagonal, else lower Cholesky
+    Its *factors*, which the E-step takes, are standard deviations (K, D) for diagonal covariances, else lower Cholesky
     factors (K, D, D).
     """
 
@@ -26,51 +26,51 @@ class Structure:
 
     @property
     def shared(self) -> bool:
-        """Whether one covariance serves all components."""
+        """Whether all components share one covariance."""
         return TRAITS[self.covariance].shared
 
     @property
     def correlated(self) -> bool:
-        """Whether a covariance is a matrix that is not diagonal."""
+        """Whether covariances have correlations."""
         return self.n_features > 1 and TRAITS[self.covariance].matrix
 
     @property
     def one_unit(self) -> bool:
-        """Whether all features must be measured in the same unit, because a sphere is to stay one."""
+        """Whether all features must have the same unit, so that spherical covariances stay spherical."""
         return self.n_features > 1 and not TRAITS[self.covariance].per_feature
 
     @property
     def n_variances(self) -> int:
-        """V: the variances of a component without correlations."""
+        """V, the number of variances of a component without correlations."""
         return self.n_features if TRAITS[self.covariance].per_feature and not TRAITS[self.covariance].matrix else 1
 
     def n_blocks(self, k: int) -> int:
-        """m: the covariances of K components."""
+        """m, the number of covariances of K components."""
         return 1 if self.shared else k
 
     def n_parameters(self, k: int) -> int:
-        """Free numbers in the covariances of K components."""
+        """Number of free parameters in the covariances of K components."""
         entries = self.n_features * (self.n_features + 1) // 2
         return self.n_blocks(k) * (entries if self.correlated else self.n_variances)
 
     @property
     def determined_by(self) -> int:
-        """How many observations determine the covariance of a component on its own; none where all share one."""
+        """Number of observations that determine the covariance of one component; 0 if all components share one."""
         return 0 if self.shared else self.n_features + 1 if self.correlated else 2
 
     def second_moments(self, factors: FloatArray) -> FloatArray:
-        """Covariances from factors, or variances where those are all there is."""
+        """Covariances from Cholesky factors, or variances from standard deviations."""
         return factors @ factors.swapaxes(-1, -2) if factors.ndim == 3 else factors**2
 
     def estimate(self, sums: ESums, steps: FloatArray, old: FloatArray, alive: NDArray[np.bool_]) -> FloatArray:
-        """The M-step's second moments, S2/N - steps steps' with steps S1/N, pooled; ``old`` of components that are dead."""
+        """The M-step's second moments, S2/N - steps steps' with steps = S1/N, pooled. Empty components keep ``old``."""
         squares = steps[:, :, None] * steps[:, None, :] if sums.second.ndim == 3 else steps**2
         moments = per_component(sums.second, np.where(alive, sums.counts, 1.0)) - squares
         moments = np.where(alive.reshape((-1,) + (1,) * (moments.ndim - 1)), moments, old)
         return self.pooled(moments, sums.counts / sums.counts.sum())
 
     def pooled(self, moments: FloatArray, shares: FloatArray) -> FloatArray:
-        """Moments made equal over components of these shares if they are tied; variances (K, D) over features of spheres."""
+        """Moments averaged over components with these shares if tied; variances (K, D) over features if spherical."""
         if self.shared:
             moments = np.broadcast_to(np.tensordot(shares, moments, axes=1), moments.shape)
         if self.one_unit:
@@ -78,7 +78,7 @@ class Structure:
         return moments
 
     def factors(self, moments: FloatArray, floor: float) -> tuple[FloatArray, NDArray[np.bool_]]:
-        """Factors of second moments whose smallest variance, in any direction, is held at the floor; and who needed it."""
+        """Factors of second moments, with a floor on the variance in any direction, and the components that needed it."""
         if moments.ndim < 3:
             below = moments <= floor
             return np.sqrt(np.maximum(moments, floor)), below.any(axis=1)
@@ -87,7 +87,7 @@ class Structure:
         below = values[:, 0] <= floors
         factors = np.empty_like(moments)
         factors[~below] = np.linalg.cholesky(moments[~below])
-        if below.any():  # by way of the roots, because a sum of squares would round the floor away
+        if below.any():  # by QR of the roots, because a sum of squares would round the floor away
             roots = np.sqrt(np.maximum(values, floors[:, None]))[below, :, None] * vectors[below].swapaxes(-1, -2)
             upper = np.linalg.qr(roots, mode="r")
             signs = np.sign(np.diagonal(upper, axis1=1, axis2=2))
@@ -100,7 +100,7 @@ class Structure:
         return self.pooled(moments, weights)
 
     def matrices(self, factors: FloatArray) -> FloatArray:
-        """Covariances (K, D, D)."""
+        """Covariances (K, D, D) from factors."""
         moments = self.second_moments(factors)
         return moments if moments.ndim == 3 else moments[:, :, None] * np.eye(self.n_features)
 

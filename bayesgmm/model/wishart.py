@@ -1,7 +1,7 @@
-"""Wishart matrices by their triangular factors, in smooth coordinates without bounds.
+"""Wishart matrices by their triangular factors, in smooth unconstrained coordinates.
 
-A precision (or C0) is M = F'F with F lower triangular and positive on its diagonal. Row i of F says how feature i depends
-on those before it: F_ii = exp(l_i) is one over the standard deviation that they leave, and b_ij = F_ij / F_ii = -(regression
+A precision (or C0) is M = F'F with F lower triangular and positive on its diagonal. Row i of F is the regression of feature
+i on those before it: F_ii = exp(l_i) is one over the residual standard deviation, and b_ij = F_ij / F_ii = -(regression
 coefficient on feature j). The coordinates are l and b, packed row by row like the lower triangle.
 
 M ~ Wishart(a, B) has density |B|^a / Gamma_D(a) |M|^(a - (D+1)/2) exp(-tr B M), that is 2a degrees of freedom and scale
@@ -34,7 +34,7 @@ def n_entries(n_features: int) -> int:
 
 
 def diagonal_entries(n_features: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the diagonal stands in a packed triangle, (D,), and for every entry where that of its row stands, (T,)."""
+    """Places of the diagonal in a packed triangle, (D,), and for every entry the place of the diagonal of its row, (T,)."""
     rows, columns = np.tril_indices(n_features)
     on_diagonal = np.flatnonzero(rows == columns)
     return on_diagonal, on_diagonal[rows]
@@ -110,5 +110,5 @@ def log_density(coordinates: FloatArray, shape: float, rates: FloatArray) -> Flo
 
 
 def log_constant(shape: float, n_features: int) -> float:
-    """What in the log density depends on neither coordinates nor rate."""
+    """The part of the log density that depends on neither coordinates nor rate."""
     return float(n_features * np.log(2) - multigammaln(shape, n_features))
