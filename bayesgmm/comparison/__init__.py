@@ -1,4 +1,4 @@
-"""Several numbers of components: prediction, evidence, and the verdict. The only analysis that may fit again.
+"""Comparison of several numbers of components: prediction, evidence, and the verdict. No other analysis may run fits.
 
 It imports analysis, arguments, data, em, engines, exceptions, files, fitting, kernels, model, posterior, words.
 """

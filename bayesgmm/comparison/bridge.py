@@ -13,18 +13,18 @@ from scipy.special import expit
 from bayesgmm.arguments import FloatArray
 from bayesgmm.words import Argument, Words
 
-_BEYOND = 50.0  # further out than all the ratios is no normalising constant
-_STEPS = 10_000  # of bisection at most: ratios may lie anywhere within a float's range
-_FEWEST = 4  # draws of a chain that tell anything of its autocorrelation
-_ROUNDS = 3  # in which the effective sample size settles
+_BEYOND = 50.0  # the root lies no further than this beyond the log ratios
+_STEPS = 10_000  # iterations at most: ratios may lie anywhere within a float's range
+_FEWEST = 4  # draws of a chain needed to estimate its autocorrelation
+_ROUNDS = 3  # iterations in which the effective sample size settles
 
 
 @dataclass(frozen=True)
 class Bridge:
-    """An estimate of log Z, Z the integral of g, from draws of p = g / Z and of a proposal q.
+    """An estimate of log Z, where Z is the integral of g, from draws of p = g / Z and of a proposal q.
 
-    ``overlap`` is the integral of pq / (s1 p + s2 q), between 0 and 1, where it is the same distribution; s1 and s2 are the
-    shares of the two effective sample sizes.
+    ``overlap`` is the integral of p q / (s1 p + s2 q), where s1 and s2 are the shares of the two effective sample sizes. It
+    is 1 if p = q, and 0 if they have nothing in common.
     """
 
     log_ratio: float  # log Z
@@ -34,15 +34,15 @@ class Bridge:
 
 
 def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> Bridge:
-    r"""Meng and Wong's (1996) optimal bridge between log g - log q at draws of p and of q, (chain, draw) both.
+    r"""Meng and Wong's (1996) optimal bridge estimate, from log g - log q at draws of p and of q, both (chain, draw).
 
     With n1 and n2 (effective) draws, c = log Z solves
 
     .. math:: \sum_q \frac{n_1 g}{n_1 g + n_2 q e^c} = \sum_p \frac{n_2 q e^c}{n_1 g + n_2 q e^c}
 
-    and its variance is the sum of the two sides' relative ones (Frühwirth-Schnatter 2004, equation 18), that of chains by
-    their effective sample size. A ``stratified`` q is a mixture of which each row holds independent draws of one component,
-    and its variance is what varies within them. The references: :func:`bayesgmm.loo` and :func:`bayesgmm.log_evidence`.
+    Its variance is the sum of the relative variances of the two sides (Frühwirth-Schnatter 2004, equation 18), with
+    effective sample sizes for chains. A ``stratified`` q is a mixture: each row holds independent draws of one component,
+    and only the variance within rows counts. References are in :func:`bayesgmm.loo` and :func:`bayesgmm.log_evidence`.
     """
     _require_common_ground(of_p, of_q)
     n1, n2 = float(of_p.size), float(of_q.size)
@@ -58,8 +58,8 @@ def bridge(of_p: FloatArray, of_q: FloatArray, *, stratified: bool = False) -> B
 
 
 def _root(of_p: FloatArray, of_q: FloatArray, n1: float, n2: float) -> float:
-    """The one c at which both sides are equal: what is left of one falls, of the other rises."""
-    finite = np.concatenate([of_p, of_q[of_q > -np.inf]])  # q may draw where g is 0
+    """The c at which both sides are equal. It is unique: one side falls with c, the other rises."""
+    finite = np.concatenate([of_p, of_q[of_q > -np.inf]])  # g may be 0 at a draw of q
     log_odds = np.log(n1 / n2)
 
     def excess(c: float) -> float:
@@ -69,7 +69,7 @@ def _root(of_p: FloatArray, of_q: FloatArray, n1: float, n2: float) -> float:
 
 
 def _require_common_ground(of_p: FloatArray, of_q: FloatArray) -> None:
-    """Refuse ratios that leave nothing to solve: zero or infinite where p has been, or zero wherever q has been."""
+    """Refuse ratios g / q without a root: zero at a draw of p, infinite at any draw, or zero at all draws of q."""
     lost = int(np.count_nonzero(~np.isfinite(of_p)) + np.count_nonzero(~(of_q < np.inf)))
     if lost:
         got = f"{lost} of {of_p.size + of_q.size} points where they are not, because a component has nearly collapsed"
@@ -83,7 +83,7 @@ def _require_common_ground(of_p: FloatArray, of_q: FloatArray) -> None:
 
 
 def effective_size(values: FloatArray) -> float:
-    """Of a mean over chains (chain, draw), which knows of chains that disagree; at most their number of draws."""
+    """Effective sample size of a mean over (chain, draw), at most their number. It is small if chains disagree."""
     if np.ptp(values) == 0 or values.shape[1] < _FEWEST:
         return float(values.size)
     return min(float(array_stats.ess(values, method="mean")), float(values.size))

@@ -1,4 +1,4 @@
-"""Finished fits in a folder, from which an interrupted comparison goes on; recognised by data and settings, not by name."""
+"""Finished fits in a folder, so that an interrupted comparison can continue. Data and settings identify a fit."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _KEY = "cache_key"
 class FitCache:
     """Fits of the same data under the same settings, one file for each k.
 
-    A file's name ends with a digest of its content: one that has been damaged is not even opened.
+    A file's name ends with a digest of its content, so that a damaged file is not opened.
     """
 
     folder: Path
-    key: str  # digest of all that a fit depends on but k and the seed
-    seed: int | None  # the seed that a fit must have; any will do if None
+    key: str  # digest of all that a fit depends on, except k and the seed
+    seed: int | None  # seed of the comparison; None accepts fits with any seed
 
     @classmethod
     def of(cls, folder: str | Path, data: Observations, settings: Mapping[str, Any], seed: int | None) -> FitCache:
-        """The cache of these data and settings; the folder is made if there is none."""
+        """The cache of these data and settings; a missing folder is created."""
         place = read_path(folder, "cache")
         if place.exists() and not place.is_dir():
             raise ValueError(about("cache", f"must be a folder, got the file {place}"))
@@ -50,14 +50,14 @@ class FitCache:
         return cls(place, digest.hexdigest(), seed)
 
     def get(self, k: int, seed: int) -> xr.DataTree | None:
-        """The finished fit of k components, if there is one; with a seed, of that seed only."""
+        """The finished fit of k components, if there is one. If the comparison has a seed, that of the fit must match."""
         for path in self._paths(k):
             try:
-                if digest_of(path) != path.stem.rsplit("-", 1)[-1]:  # HDF5 may not return from what is damaged
+                if digest_of(path) != path.stem.rsplit("-", 1)[-1]:  # HDF5 may hang on a damaged file
                     continue
                 with xr.open_datatree(path, engine="h5netcdf") as stored:
                     tree = stored.load()
-            except Exception:  # what cannot be read is fitted again
+            except Exception:  # an unreadable fit is made again
                 continue
             fits = tree.attrs.get(_KEY) == self.key and tree.attrs.get("k") == k
             if fits and (self.seed is None or tree.attrs["seed"] == seed):
@@ -65,12 +65,12 @@ class FitCache:
         return None
 
     def put(self, tree: xr.DataTree) -> None:
-        """Keep a finished fit in place of an earlier one; if it cannot be written, a warning says so, and it is not lost."""
+        """Store a finished fit in place of an earlier one. If it cannot be written, a warning says so."""
         k = int(tree.attrs["k"])
         kept, earlier = tree.copy(), self._paths(k)
         kept.attrs[_KEY] = self.key
         try:
-            # through memory: of a full disk HDF5 would print its own tracebacks
+            # through memory, because HDF5 prints tracebacks if the disk is full
             with kept.to_netcdf(engine="h5netcdf") as content:
                 path = self.folder / f"{self._begin(k)}{hashlib.sha256(content).hexdigest()}.nc"
                 with whole_file(path) as part:

@@ -1,4 +1,4 @@
-"""How many components: fits for several k side by side, by prediction, by evidence, and by EM's criteria."""
+"""Comparison of fits with several k, by prediction, by evidence, and by EM's criteria."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from bayesgmm.model.priors import Prior, read_prior
 from bayesgmm.words import Argument, Words, about
 
 _log = logging.getLogger(__name__)
-# the table says it, row by row, or it was said before
+# warnings that the table repeats by row, or that were given before
 _SAID = (ApproximationWarning, ConvergenceWarning, DataWarning, ImproperPosteriorWarning, InterruptedWarning)
 
 
@@ -88,7 +88,7 @@ def compare(
         A folder in which every finished fit is stored. An interrupted comparison then continues where it stopped. A stored
         fit is used if data and settings are the same, and also the seed, if one is given.
     random_seed : int, Generator or None
-        One seed for the whole comparison. The seed of a k does not depend on which others are compared.
+        One seed for the whole comparison. The seed of the fit for one k does not depend on which others are compared.
     progressbar : bool
         Whether to announce phases and show progress on standard error.
     **options
@@ -194,7 +194,7 @@ def compare(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is to be fitted for every k, read and checked."""
+    """The checked arguments for the fits of all k."""
 
     data: Observations
     source: Observations | Scan
@@ -205,11 +205,11 @@ class _Asked:
     seed: int
 
     def seed_of(self, k: int) -> int:
-        """That of a fit does not depend on which others are compared."""
+        """The seed of the fit for k. It does not depend on which others are compared."""
         return int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0] % 2**31)
 
     def fit(self, k: int) -> Reading:
-        """One fit; what the table will say is not said before."""
+        """Fit k components, without warnings that the table repeats."""
         with warnings.catch_warnings():
             for category in _SAID:
                 warnings.simplefilter("ignore", category)
@@ -218,7 +218,7 @@ class _Asked:
 
 
 def _fits_of(asked: _Asked, kept: FitCache | None) -> dict[int, Reading]:
-    """Fits for all k in turn, those from the cache that are there; after an interrupt, those finished by then."""
+    """Fits for all k in turn, from the cache if possible. After an interrupt, the fits finished by then."""
     fits: dict[int, Reading] = {}
     for k in asked.ks:
         stored = kept.get(k, asked.seed_of(k)) if kept else None
@@ -234,7 +234,7 @@ def _fits_of(asked: _Asked, kept: FitCache | None) -> dict[int, Reading]:
             interrupted = True
         if interrupted or fits[k].tree.attrs["interrupted"]:
             if not interrupted and fits[k].draws.n_draws * asked.of_every_fit["chains"] < FEWEST_DRAWS:
-                del fits[k]  # of which nothing could be said
+                del fits[k]  # too few draws to be judged
             if not fits:
                 raise KeyboardInterrupt
             _warn_of_interrupt(f"at k = {k}", fits)
@@ -264,7 +264,7 @@ def _given_trees(x: Any) -> list[xr.DataTree] | None:
 
 
 def _read_fits(trees: list[xr.DataTree]) -> dict[int, Reading]:
-    """Trees by their k, all of the same data and settings."""
+    """Readings of trees by their k. All must have the same data and settings."""
     fits: dict[int, Reading] = {}
     for reading in map(Reading.of, trees):
         k, _ = reading.draws.n_components, reading.em
@@ -300,7 +300,7 @@ def _weights_of(prior_k: Any, ks: list[int]) -> pd.Series:
 
 
 def _compared(fits: dict[int, Reading], seed: int | None, prior_k: Any, ks: Sequence[int] = ()) -> Comparison:
-    """The comparison of all fits; after an interrupt, of those that had been judged by then, at least of the first."""
+    """The comparison of all fits; after an interrupt, of those judged by then, and at least of the first."""
     judged: dict[int, Judged] = {}
     try:
         for k, reading in fits.items():

@@ -1,4 +1,4 @@
-"""The marginal likelihood of a mixture, with all its constants: what Bayes factors and p(k | x) are made of."""
+"""The marginal likelihood of a mixture, with all its constants, for Bayes factors and p(k | x)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from bayesgmm.posterior import LogPosterior, SummedPosterior
 
 __all__ = ["Evidence", "log_evidence"]
 
-MOST_COMPONENTS = 20  # of which relabellings are summed
-_LEAST = 40  # draws of a chain, half of which are for the kernels
-_KERNELS = (50, 300)  # at least, and where they cost little
-_POINTS = (250, 1_000)  # the same of the draws on either side of the bridge
+MOST_COMPONENTS = 20  # largest k: the density sums over all relabellings
+_LEAST = 40  # draws of a chain, at least: half of them provide kernels
+_KERNELS = (50, 300)  # number of kernels: at least, and if they cost little
+_POINTS = (250, 1_000)  # draws on either side of the bridge: at least, and if they cost little
 _EFFORT_IN_PASSES = 0.25
 _TOLD = ("log_evidence", "log_evidence_mcse", "log_evidence_ess", "log_evidence_overlap")
-_OPERATIONS = 250_000_000  # to be spent on the densities of kernels
+_OPERATIONS = 250_000_000  # operations to spend on the densities of kernels
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,7 +64,7 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
     Parameters
     ----------
     tree : DataTree
-        From :func:`bayesgmm.fit` by NUTS or Gibbs, under one of the package's own priors.
+        From :func:`bayesgmm.fit` by NUTS, Gibbs or "laplace", under one of the package's own priors.
     effort : float
         Factor on the amount of work: the number of kernels of the proposal and of draws used.
     random_seed : int, Generator or None
@@ -77,7 +77,7 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
     Raises
     ------
     TypeError, ValueError
-        If the tree is not from fit, if its draws are from an approximation, if its model is your own, if a chain has fewer
+        If the tree is not from fit, if its draws are by ADVI, if its model is your own, if a chain has fewer
         than 40 draws, or if there are more than 20 components. Also if equal observations make the posterior improper, or
         draws have collapsed onto them.
 
@@ -127,7 +127,7 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
 
 
 def told_of_passes(reading: Reading, own: SummedPosterior, seed: int) -> dict[str, float]:
-    """What the draws of rows that are read in passes tell, as attributes of their tree; it takes four passes more."""
+    """The evidence from draws for rows that are read in passes, as attributes of their tree. It takes four more passes."""
     points = reading.draws.by_chain(points_of(own, reading.draws, own.units))
     try:
         log_unit = own.units.log_volume(own.source.counts_known)
@@ -138,7 +138,7 @@ def told_of_passes(reading: Reading, own: SummedPosterior, seed: int) -> dict[st
 
 
 def _bridged(own: LogPosterior, points: FloatArray, log_unit: float, effort: float, rng: np.random.Generator) -> Evidence:
-    """From points (chain, draw, n_dim) that are drawn from a posterior, whose data have a unit of this log volume."""
+    """The evidence in the data's units, from posterior draws as points (chain, draw, n_dim)."""
     n_draws = points.shape[1]
     if n_draws < _LEAST:
         raise ValueError(f"tree must have at least {_LEAST} draws in each chain, got {n_draws}; fit with more draws")
@@ -158,7 +158,7 @@ def _bridged(own: LogPosterior, points: FloatArray, log_unit: float, effort: flo
 
 
 def _as_told(reading: Reading) -> Evidence:
-    """What the fit of rows that are read in passes found, while it could read them."""
+    """The evidence that a fit of rows read in passes has recorded in its tree."""
     require_existence(reading, "the evidence")
     if "log_evidence" not in reading.tree.attrs:
         rule = f"{_LEAST} draws in each chain and at most {MOST_COMPONENTS} components, none of them collapsed"
@@ -170,7 +170,7 @@ def _as_told(reading: Reading) -> Evidence:
 
 
 def _estimate(own: LogPosterior, kernels: FloatArray, draws: FloatArray, effort: float, rng: np.random.Generator) -> Bridge:
-    """With kernels at some points (chain, draw, n_dim), seen from others."""
+    """Bridge estimate with kernels at some draws (chain, draw, n_dim) and densities at others."""
     n_kernels, size = _sizes(own, effort)
     flat = kernels.reshape(-1, own.n_dim)
     proposal = Proposal.at(own, flat[_evenly(len(flat), n_kernels)], rng)
@@ -182,7 +182,7 @@ def _estimate(own: LogPosterior, kernels: FloatArray, draws: FloatArray, effort:
 
 
 def _sizes(own: LogPosterior, effort: float) -> tuple[int, int]:
-    """Kernels, and draws on either side: as many as the work on pairs of them allows, within limits."""
+    """Numbers of kernels and of draws on either side, as the budget for pairs of them allows, within limits."""
     k, d = own.k, own.n_features
     of_pair = k**2 * (6 + 1.5 * d**2) + k * 2 ** (k - 1)
     most = effort * _OPERATIONS / (4 * of_pair)

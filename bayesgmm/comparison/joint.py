@@ -18,14 +18,13 @@ from bayesgmm.model.priors import CUSTOM_MODEL, prior_of
 from bayesgmm.posterior import LogPosterior, standardised_posterior
 from bayesgmm.words import Argument, Words
 
-EXACT = ("nuts", "gibbs", "laplace")  # engines whose draws are those of the posterior
+EXACT = ("nuts", "gibbs", "laplace")  # engines that draw from the posterior itself
 
 
 def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, Units]:
-    """The posterior of standardised data, its draws as points (chain, draw, n_dim), and the units in which it is.
+    """The posterior of standardised data, its draws as points (chain, draw, n_dim), and its units.
 
-    A draw's clusters are put in order, as far as they are exchangeable, so that nothing depends on their labels; C0 is left
-    at zero.
+    Exchangeable clusters of a draw are sorted, so that nothing depends on their labels. C0 is left at zero.
     """
     prior = prior_of(attribute(reading.tree, "prior"))
     if "approximation" in reading.tree.children:
@@ -40,15 +39,15 @@ def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, Units]:
             f"{CUSTOM_MODEL}; fit again with prior= in place of model="
         )
     rows, draws, covariance = reading.observations, reading.draws, attribute(reading.tree, "covariance")
-    prior = prior.scaled_to(rows.x, covariance)  # nothing is left open: this asks whether it fits the data
+    prior = prior.scaled_to(rows.x, covariance)  # no hyperparameter is open: this checks that the prior suits the data
     own, units = standardised_posterior(rows, draws.n_components, prior, covariance, draws.family)
     return own, draws.by_chain(points_of(own, draws, units)), units
 
 
 def log_joint(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Log p(x, parameters) at points (S, n_dim) whatever their C0, which is integrated out; -inf beyond a float's range.
+    """Log p(x, parameters) at points (S, n_dim) with C0 integrated out; -inf beyond a float's range.
 
-    p(x, theta) = p(x, theta, C0) / p(C0 | theta) for any C0, here one drawn from that conditional.
+    p(x, theta) = p(x, theta, C0) / p(C0 | theta) holds for any C0. Here C0 is drawn from its conditional.
     """
     points, log_q = own.with_exact_scale(points, rng) if own.hierarchical else (points, 0.0)
     values = own.values(points) - log_q
@@ -56,7 +55,7 @@ def log_joint(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -
 
 
 def points_of(own: LogPosterior, draws: Draws, units: Units) -> FloatArray:
-    """Points (S, n_dim) of draws in the data's units, whose exchangeable clusters are put in order; C0 is left at zero."""
+    """Points (S, n_dim) of draws in the data's units, with exchangeable clusters sorted. C0 is left at zero."""
     size, spread = len(draws.w), own.spread
     draws = draws.reordered(sorting(own.classes, draws.w, draws.mu[..., 0]))
     log_w = np.log(np.maximum(draws.w, np.finfo(float).tiny))

@@ -1,4 +1,4 @@
-"""What is said of each fit of a comparison: prediction, evidence, diagnosis, and the row that they make of the table."""
+"""Judgement of each fit in a comparison: prediction, evidence, diagnosis, and its row in the table."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from bayesgmm.comparison.evidence import log_evidence
 from bayesgmm.comparison.leave_one_out import NoDensityError, bad_k_hats, error_of_sum, loo, refitted
 from bayesgmm.em.result import spurious
 
-_LARGE_ERROR = 0.15  # of a log evidence, beyond which more effort is made for it
+_LARGE_ERROR = 0.15  # standard error of a log evidence above which more effort is made
 _MORE_EFFORT = 8.0
 
 
 class Judged(NamedTuple):
-    """What is said of one fit; no elpd where the posterior is improper or has collapsed."""
+    """Judgement of one fit. elpd is None if the posterior is improper or has collapsed."""
 
     elpd: Any
     diagnosis: Diagnosis
@@ -33,7 +33,7 @@ class Judged(NamedTuple):
 
 
 def judge(reading: Reading, *, quickly: bool = False) -> Judged:
-    """One fit; quickly without refits of LOO and without evidence."""
+    """Judge one fit. ``quickly`` skips the refits of LOO and the evidence."""
     diagnosis = reading.ask(diagnosis_of)
     try:
         elpd = loo(reading, refit=not quickly) if diagnosis.exists else None
@@ -87,7 +87,7 @@ def table_of(fits: Mapping[int, Reading], judged: Mapping[int, Judged], prior_k:
 def _beside_the_best(elpds: Mapping[int, Any], reading: Reading) -> pd.DataFrame:
     """By k: elpd_diff to the best, its standard error dse, and the stacking weight.
 
-    Of rows of which the trees hold a sample the error holds that of sampling, too.
+    If the trees hold a sample of the rows, dse includes the sampling error.
     """
     counts, whole = reading.observations.counts, reading.whole
     if len(elpds) < 2:
@@ -114,7 +114,7 @@ def _beside_the_best(elpds: Mapping[int, Any], reading: Reading) -> pd.DataFrame
 
 
 def _evidence(reading: Reading) -> tuple[float, float]:
-    """Log evidence and its error; none of an approximation, nor of too few draws."""
+    """Log evidence and its standard error; NaN for ADVI, a custom model, too few draws or too many components."""
     if reading.tree.attrs.get("method") == "advi" or reading.tree.attrs.get("prior") == "custom model":
         return np.nan, np.nan
     try:

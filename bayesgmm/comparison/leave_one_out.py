@@ -1,4 +1,4 @@
-"""Leave-one-out cross-validation that can be trusted: by PSIS, and by exact refits where that fails."""
+"""Leave-one-out cross-validation: by PSIS, and by exact refits where PSIS fails."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from bayesgmm.engines.starts import can_begin, near
 from bayesgmm.posterior import LogPosterior
 from bayesgmm.words import Argument, Words
 
-FEWEST_DRAWS = 25  # of which a fifth is the tail that is smoothed
-_NUMBERS = 2**24  # draws x observations that are worked on at once, 128 MB
-_MOST_EXACT = 20_000  # observations that are all left out in turn; of more a sample is
+FEWEST_DRAWS = 25  # PSIS smooths a fifth of them, the tail
+_NUMBERS = 2**24  # draws x observations in a block, 128 MB
+_MOST_EXACT = 20_000  # largest number of observations that are all left out in turn, not only a sample
 _SAMPLE = 2_000
-_FEW_DRAWS = 400  # for the approximation at the observations that are not in the sample
+_FEW_DRAWS = 400  # draws for the approximation at observations outside the sample
 _MOST_REFITS = 30
-_FAIR_K = 0.5  # up to which the approximation is near on few observations as well
-_CHEAP, _MOST_CHEAP = 1_000, 10  # observations x components x features up to which so many are refitted from there
+_FAIR_K = 0.5  # k-hat up to which PSIS is accurate on few observations, too
+_CHEAP, _MOST_CHEAP = 1_000, 10  # observations x components x features up to which this many k-hats above 0.5 are refitted
 _REFIT_CHAINS, _REFIT_TUNE, _REFIT_DRAWS = 4, 300, 1000
-_MOST_SWEEPS = 10  # between two draws of a refit
-_FEW_OPERATIONS = 20_000  # observations x components x features, up to which Gibbs sweeps refit, above NUTS
-_LARGEST_ERROR = 0.3  # of a refit's log predictive density, beyond which it is not believed
+_MOST_SWEEPS = 10  # largest thinning of a refit
+_FEW_OPERATIONS = 20_000  # observations x components x features up to which Gibbs refits, else NUTS
+_LARGEST_ERROR = 0.3  # standard error of a refit's log predictive density above which it is not used
 
 
 class NoDensityError(ValueError):
-    """Draws give observations no density that a float can hold."""
+    """Some draws give an observation a density beyond the range of a float."""
 
 
 @dataclass(kw_only=True, repr=False)
@@ -70,19 +70,20 @@ class _WithMcse:
 
 @dataclass(kw_only=True, repr=False)
 class LOO(_WithMcse, ELPDDataLOO):
-    """ArviZ's result, and the Monte Carlo standard error of elpd; NaN where a k-hat says that none can be told."""
+    """ArviZ's result with the Monte Carlo standard error of elpd, which is NaN if a k-hat is too large."""
 
 
 @dataclass(kw_only=True, repr=False)
 class SampledLOO(_WithMcse, ELPDDataLOOSubsample):
-    """The same from a sample of the observations."""
+    """ArviZ's result from a sample of the observations, with the Monte Carlo standard error of elpd."""
 
 
 class _Pointwise(NamedTuple):
-    """Of one count of some observations: elpd, log posterior predictive density, Pareto k-hat; each draw's part in an error.
+    """Results for one count of each observation: elpd, log posterior predictive density, Pareto k-hat, and errors.
 
-    The error of elpd_i is the mean over draws of S w_s (p_s / exp(elpd_i) - 1), with weights w_s that add to one. It is
-    summed over all counts of the observations before anything is squared, for they share the draws.
+    The Monte Carlo error of elpd_i is the mean over draws of S w_s (p_s / exp(elpd_i) - 1), with weights w_s that add to
+    one. ``error`` holds each draw's term, summed over all counts of the observations. They share the draws, so their errors
+    must be added before they are squared.
     """
 
     elpd: FloatArray
@@ -112,7 +113,7 @@ def loo(
     refit : bool
         Whether to sample again without each observation of a bad k-hat: at most 30 of them, the worst first. If refits cost
         next to nothing (n k D up to 1 000), up to 10 observations with a k-hat above 0.5 are refitted too. Refits need a
-        posterior by NUTS or Gibbs under one of the package's own priors.
+        posterior by NUTS, Gibbs or "laplace" under one of the package's own priors.
     sample : int, optional
         Leave out only this many observations, chosen at random, and use them to correct an approximation for all others (the
         difference estimator). Default: all of up to 20 000 observations, and 2 000 of more.
@@ -230,7 +231,7 @@ def loo(
 
 
 def _of_whole(found: LOO | SampledLOO, reading: Reading, whole: Whole, counts: FloatArray) -> SampledLOO:
-    """LOO of all rows, of which the tree holds a sample: EM's log-likelihood, less what the sample tells of the rest."""
+    """LOO of all rows if the tree holds a sample: EM's log-likelihood, corrected by the sample's mean difference."""
     mixture, of_em = reading.em
     approximate = xr.zeros_like(found.elpd_i) + counts * reading.observations.log_density(*mixture.parameters)
     chosen = np.flatnonzero(np.isfinite(found.elpd_i.values))
@@ -254,7 +255,7 @@ def _of_whole(found: LOO | SampledLOO, reading: Reading, whole: Whole, counts: F
 def _mend(
     found: _Pointwise, reading: Reading, chosen: NDArray[np.int64], good_k: float, relative: float, rng: np.random.Generator
 ) -> float:
-    """Put what refits tell in the place of the approximation, where that is bad; the variance of all these together."""
+    """Replace bad approximations by refits, in place; return the variance of the sum of the refits' results."""
     draws, x, counts = reading.draws, reading.x, reading.observations.counts
     worst, variance = _to_refit(found.k_hat, good_k, draws.n_components * x.size), 0.0
     worst = worst[counts[chosen[worst]] >= 1]
@@ -267,25 +268,25 @@ def _mend(
 
 
 def error_of_sum(values: FloatArray, counts: FloatArray) -> float:
-    """Standard error of a sum over observations, of which each counts so often."""
+    """Standard error of a sum over observations with these counts."""
     total = counts.sum()
     deviations = values - counts @ values / total
     return float(np.sqrt(total * (counts @ deviations**2) / (total - 1))) if total > 1 else np.nan
 
 
 def bad_k_hats(elpd: ELPDDataLOO) -> int:
-    """Observations at which the estimate cannot be trusted."""
+    """Number of observations at which the estimate cannot be trusted."""
     k_hats = elpd.pareto_k.values
     return int((k_hats[~np.isnan(k_hats)] > elpd.good_k).sum())
 
 
 def refitted(elpd: ELPDDataLOO) -> int:
-    """Observations that were left out by a refit."""
+    """Number of observations that were left out by a refit."""
     return int(((elpd.pareto_k.values == 0) & (elpd.influence_pareto_k.values > 0)).sum())
 
 
 def _to_refit(k_hat: FloatArray, good_k: float, operations: int) -> NDArray[np.int64]:
-    """Which observations are left out by a refit, the worst first."""
+    """Places of the observations to leave out by a refit, the worst first."""
     worst = np.argsort(-k_hat, kind="stable")
     bad = int(np.count_nonzero(k_hat > good_k))
     fair = int(np.count_nonzero(k_hat > _FAIR_K)) - bad if operations <= _CHEAP else 0
@@ -293,7 +294,7 @@ def _to_refit(k_hat: FloatArray, good_k: float, operations: int) -> NDArray[np.i
 
 
 def _by_importance(reading: Reading, places: NDArray[np.int64], relative: float) -> _Pointwise:
-    """PSIS-LOO of some observations, chunk by chunk: one count of each is left out, or all of it if that is less."""
+    """PSIS-LOO of some observations, in blocks. One count of each is left out, or all of it if its weight is below one."""
     draws, rows, size, n = reading.draws, reading.observations.of(places), len(reading.draws.w), len(places)
     counts = rows.counts
     left_out = np.minimum(counts, 1.0)[:, None]
@@ -312,9 +313,9 @@ def _by_importance(reading: Reading, places: NDArray[np.int64], relative: float)
 
 
 def _smoothed(values: FloatArray, relative: float) -> tuple[FloatArray, FloatArray]:
-    """Log weights (observations, draws) and Pareto k-hats; raw ones, with an infinite k-hat, where no tail can be fitted."""
+    """Log weights (observations, draws) and Pareto k-hats; raw weights and an infinite k-hat if no tail can be fitted."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", UserWarning)  # of few draws: the k-hats say it
+        warnings.simplefilter("ignore", UserWarning)  # a warning of few draws: the k-hats show it
         try:
             log_weights, k_hat = array_stats.psislw(values, r_eff=relative)
         except ValueError:  # a tail of equal values
@@ -326,7 +327,7 @@ def _smoothed(values: FloatArray, relative: float) -> tuple[FloatArray, FloatArr
 
 
 def _relative_efficiency(draws: Draws, x: FloatArray) -> float:
-    """Effective over actual draws, of log densities, which do not depend on labels; at most one."""
+    """Effective over actual sample size of log densities, which are label-invariant; at most one."""
     if draws.n_draws < 4:
         return 1.0
     values = log_density(draws, Observations.made(followed(x)))
@@ -337,7 +338,7 @@ def _relative_efficiency(draws: Draws, x: FloatArray) -> float:
 
 
 def _left_out(reading: Reading, places: NDArray[np.int64], rng: np.random.Generator) -> Iterator[Bridge | None]:
-    """Log predictive densities of observations given all others, from draws without each; None if unsure."""
+    """Log predictive densities of observations given all others, by refits and bridge sampling; None if uncertain."""
     if not len(places):
         return
     own, points, units = reading.ask(read_posterior)

@@ -1,17 +1,19 @@
-r"""A proposal that looks like the posterior and has a known density: a mixture of full conditionals, over all relabellings.
+r"""A proposal close to the posterior with a known density: a mixture of full conditionals, over all relabellings.
 
-Given one draw of the parameters, allocations z are drawn, and kept are their sums over each cluster: counts n_j, means, and
-scatter about the draw's means. The kernel is what a Gibbs sweep would do next,
+Given one draw of the parameters, allocations z are drawn. Their sufficient statistics are kept for each cluster: counts n_j,
+means, and scatter about the draw's means. The kernel is the next step of a Gibbs sweep,
 
 .. math::
     w \sim \mathrm{Dirichlet}(\alpha + n_j), \quad \Sigma_j \sim p(\Sigma \mid \mu_t, z, C_{0t}), \quad
-    \mu_j \sim p(\mu \mid \Sigma_j, z),
+    \mu_j \sim p(\mu \mid \Sigma_j, z).
 
-with the likelihood given z raised to a power of at most 1, because z leaves less open of the parameters than the posterior
-does. It is a product over clusters but for constants and, if covariances are tied, their one factor. Densities are those of
-the unconstrained coordinates of :mod:`bayesgmm.posterior` without C0. In the basis in which B0 is the identity and the
-precision of component i is diagonal, with eigenvalues lambda_id, the mean's conditional under counts n_j has precisions
-1 + n_j lambda_id: no matrix is factorised for a pair of component and cluster. The reference: :func:`bayesgmm.log_evidence`.
+The likelihood given z is raised to a power of at most 1, because the parameters vary less given z than under the posterior.
+The kernel is a product over clusters, apart from constants and the factor of a tied covariance. Densities are those of the
+unconstrained coordinates of :mod:`bayesgmm.posterior` without C0.
+
+In a certain basis B0 is the identity and the precision of component i is diagonal, with eigenvalues lambda_id. There the
+mean's conditional under counts n_j has precisions 1 + n_j lambda_id, so that no matrix is factorised for a pair of component
+and cluster. References are in :func:`bayesgmm.log_evidence`.
 """
 
 from __future__ import annotations
@@ -40,19 +42,19 @@ _CHUNK = 64  # points handled together
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """Kernels at some points (T, n_dim) of the posterior, each as probable as another."""
+    """Kernels at some points (T, n_dim) of the posterior, in a mixture with equal weights."""
 
     own: LogPosterior
-    counts: FloatArray  # (T, K), or (T, K + 1): where observations may be noise, those that are come last
+    counts: FloatArray  # (T, K), or (T, K + 1) with the count of noise last
     means: FloatArray  # (T, K, D), of the observations allocated; zero where there are none
     shapes: FloatArray  # (T, m), of the precisions
     rates: FloatArray  # (T, m, D, D) or (T, m, V)
-    scales: FloatArray  # (T, K), counts that say how much is known of the means
+    scales: FloatArray  # (T, K), effective counts for the means
     of_nu: FloatArray  # (T, K, 2), location and scale of log(nu - 1), or (T, 0, 2)
 
     @classmethod
     def at(cls, own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> Proposal:
-        """Kernels given allocations that are drawn at these points, or expected where observations are elsewhere."""
+        """Kernels given allocations drawn at these points, or expected ones if rows are read in passes."""
         t, k, d, mu = len(points), own.k, own.n_features, own.means(points)
         sums = _expected(own, points) if isinstance(own, SummedPosterior) else _drawn(own, points, rng)
         counts, first, second, tails = sums
@@ -77,7 +79,7 @@ class Proposal:
         return cls(own, counts, means, shapes, rates, tails[:, 0].copy(), of_nu)
 
     def draw(self, times: int, rng: np.random.Generator) -> FloatArray:
-        """Points (T times, n_dim), equally many from each kernel, as their mixture has them; C0 is left at zero."""
+        """Stratified draws (T times, n_dim) of the mixture, equally many from each kernel. C0 is left at zero."""
         hyper, spread = self.own.hyper, self.own.spread
         n_kernels = len(self.counts)
         result = np.zeros((n_kernels, times, self.own.n_dim))
@@ -94,7 +96,7 @@ class Proposal:
         return result.reshape(-1, self.own.n_dim)
 
     def log_density(self, points: FloatArray) -> FloatArray:
-        """Log density of the coordinates but C0 at points (S, n_dim), averaged over relabellings within classes."""
+        """Log density of all coordinates except C0 at points (S, n_dim), averaged over relabellings within classes."""
         result, k = np.empty(len(points)), self.own.k
         steps = subset_steps(k) if k <= MOST_AT_ONCE else None
 
@@ -108,7 +110,11 @@ class Proposal:
         return result - gammaln(np.bincount(self.own.classes) + 1).sum()
 
     def _of_points(self, points: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray]:
-        """Log weights, means in B0's basis, log determinants, entries, eigenvalues, vectors of precisions; log shares."""
+        """What kernel densities need of points, and log Jacobians.
+
+        These are log weights, means in the basis of B0, the precisions' log determinants, entries, eigenvalues and
+        eigenvectors, log shares of noise and the rest, and log(nu - 1).
+        """
         own, coordinates = self.own, self.own.coordinates(points)
         factors = own.spread.precision_factors(coordinates)
         root = np.linalg.cholesky(own.hyper.B0)
@@ -131,7 +137,11 @@ class Proposal:
 
     @cached_property
     def _of_kernels(self) -> tuple[FloatArray, ...]:
-        """Counts, powers of weights, constants of each cluster, shapes, rates, centres, constants of all, noise's powers."""
+        """What densities need of kernels.
+
+        These are effective counts, Dirichlet parameters, constants of each cluster, shapes, rates, centres, common
+        constants, Beta parameters of noise's share, and location and scale of log(nu - 1).
+        """
         hyper, spread, (_, k, d) = self.own.hyper, self.own.spread, self.means.shape
         root = np.linalg.cholesky(hyper.B0)
         centres = (self.means - hyper.b0) @ np.linalg.inv(root).T
@@ -141,7 +151,7 @@ class Proposal:
         if spread.structure.correlated:
             of_precisions = d * np.log(2) - multigammaln(self.shapes.ravel(), d).reshape(self.shapes.shape)
             of_precisions += self.shapes * np.linalg.slogdet(self.rates)[1]
-            doubled = self.rates * (2 - np.eye(d))  # an entry beside the diagonal stands for two
+            doubled = self.rates * (2 - np.eye(d))  # an off-diagonal entry counts twice
             rates = wishart.pack(doubled)
         else:
             rates = self.rates
@@ -160,7 +170,7 @@ class Proposal:
 
 
 def _drawn(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, ...]:
-    """Counts, first and second sums about the means, and sums for nu, (T, ...) each, of allocations drawn at points."""
+    """Sufficient statistics of allocations drawn at points: counts, first and second moments, sums for nu; (T, ...) each."""
     t, k, d = len(points), own.k, own.n_features
     mu, log_w = own.means(points), own.log_weights(points)
     factors = own.spread.precision_factors(own.coordinates(points))
@@ -184,14 +194,14 @@ def _drawn(own: LogPosterior, points: FloatArray, rng: np.random.Generator) -> t
 
 
 def _expected(own: SummedPosterior, points: FloatArray) -> tuple[FloatArray, ...]:
-    """What is expected of the same sums, found in one pass.
+    """Expected values of the statistics that :func:`_drawn` draws, found in one pass.
 
-    Kernels lie a little closer together then: with a share f of missing information the variance of their mixture is
-    1 - f + f^2 of the posterior's, at the least three quarters.
+    Kernels then lie a little closer together. With a fraction f of missing information the variance of their mixture is
+    1 - f + f^2 times that of the posterior, at least three quarters of it.
     """
     parameters = own.parameters(points)
     _, counts, first, second, tails = own.source.sums(*parameters, units=own.units)
-    if second.ndim == first.ndim:  # of diagonal covariances
+    if second.ndim == first.ndim:  # only diagonals, for diagonal covariances
         second = second[..., None] * np.eye(own.n_features)
     if not own.n_nu:
         of_components = counts[:, : own.k]
@@ -216,6 +226,6 @@ def location_and_scale(counts: FloatArray, of_logs: FloatArray) -> FloatArray:
 
 
 def on_all_cores(function: Any, parts: list[Any]) -> None:
-    """Call a function that lets go of the GIL with each part."""
+    """Call a function that releases the GIL with each part, on all cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(function, parts))

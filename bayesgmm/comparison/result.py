@@ -1,4 +1,4 @@
-"""What a comparison of several k found: the table, the fits, and in words what each criterion prefers."""
+"""The result of a comparison of several k: the table, the fits, and the preferences of each criterion in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bayesgmm.analysis.reading import Reading
 from bayesgmm.comparison.verdict import SPURIOUS, Best, preferences
 from bayesgmm.words import Words, joined
 
-_PRINTED = {  # columns that people read, and how
+_PRINTED = {  # columns that are printed, and their formats
     **dict.fromkeys(("elpd_loo", "se"), "{:.1f}"),
     "elpd_mcse": "{:.2f}",
     **dict.fromkeys(("elpd_diff", "dse"), "{:.1f}"),
@@ -26,7 +26,7 @@ _PRINTED = {  # columns that people read, and how
     **dict.fromkeys(("mcse", "p_k"), "{:.3f}"),
     **dict.fromkeys(("bic", "icl", "occupied", "seconds"), "{:.1f}"),
 }
-ASKED = "asked_of_compare"  # attribute of its trees: the options, but prior and seed, which trees record anyway
+ASKED = "asked_of_compare"  # attribute of its trees: the options, without prior and seed, which trees record anyway
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Comparison:
     readings: dict[int, Reading] = field(default_factory=dict, repr=False, compare=False)
 
     def reading(self, k: int) -> Reading:
-        """The fit of one k, with results that were computed on the way."""
+        """The fit of one k, with results that were computed before."""
         if k not in self.readings or self.readings[k].tree is not self.fits[k]:
             self.readings[k] = Reading(self.fits[k])
         return self.readings[k]
@@ -102,13 +102,13 @@ class Comparison:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The same, sentence by sentence."""
+        """The sentences of the verdict."""
         before, after = self.caveats
         return (*before, *self.best.sentences, *after)
 
     @property
     def caveats(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """What a reader should know before the answers, and what limits them."""
+        """Sentences to read before the answers, and sentences on their limits."""
         by_k = self.table.set_index("k")
         before: list[str] = [*self._left_out()]
         if self.unfinished:
@@ -142,7 +142,7 @@ class Comparison:
         return tuple(before), tuple(sentences)
 
     def _left_out(self) -> Iterator[str]:
-        """The k whose posterior is improper or has collapsed."""
+        """Sentences on the k with an improper or collapsed posterior, and the remedy."""
         for kind in ("improper", "collapse"):
             of_k = {k: each.finding(kind) for k, each in self.diagnoses.items()}
             found = {k: each for k, each in of_k.items() if each is not None}
@@ -159,7 +159,7 @@ class Comparison:
 
 
 def as_printed(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a comparison's table that people read, as text, by k."""
+    """The printed columns of a comparison's table, as text, by k."""
     by_k = table.set_index("k").rename_axis(index=None, columns="k")
     shown = pd.DataFrame({name: by_k[name].map(text.format) for name, text in _PRINTED.items()}).rename_axis(columns="k")
     return shown.assign(converged=np.where(by_k["converged"], "yes", "no: " + by_k["finding"]))

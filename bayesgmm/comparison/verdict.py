@@ -1,4 +1,4 @@
-"""Which k each criterion prefers, how decided that is, and one k to go on with."""
+"""Which k each criterion prefers, how decided that is, and one recommended k."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Criterion = Literal["loo", "evidence", "bic", "icl"]
 _DECIDED = 2.0  # standard errors of a difference
 _BAYES_FACTOR = np.log(3.0)  # below which evidence is "not worth more than a bare mention" (Kass & Raftery 1995)
 _STRONG = 20  # Bayes factor that is strong evidence (Kass & Raftery 1995)
-_UNKNOWN = 1.0  # standard error of a log evidence that leaves it as good as unknown
+_UNKNOWN = 1.0  # standard error above which a log evidence is as good as unknown
 SPURIOUS = "BIC, AIC and ICL favour components with hardly enough observations to determine them, and EM has such components"
-_CRITERION = 2.0  # difference of BIC, AIC or ICL, which is twice a log Bayes factor, below which the same holds
+_CRITERION = 2.0  # difference of BIC, roughly twice a log Bayes factor, not worth more than a mention
 
 
-_LEAST_ROOM = 30  # characters for how sure an answer is; with fewer it begins on a line of its own
+_LEAST_ROOM = 30  # characters for how sure an answer is; with fewer it goes on lines below
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Best(dict[str, int]):
         self.sentences, self.answers, self.recommended = sentences, answers, recommended
 
     def as_text(self, width: int) -> str:
-        """One k to go on with, then a table of questions, answers, and how sure they are."""
+        """The recommended k, then a table of questions, answers, and how sure they are."""
         lines = [fill(f"Recommended: {self.recommended}.", width, subsequent_indent="  "), ""] if self.recommended else []
         rows = [Answer("question", "k", "how sure"), *self.answers]
         question, k = (max(len(getattr(each, name)) for each in rows) for name in ("question", "k"))
@@ -60,7 +60,7 @@ class Best(dict[str, int]):
 
 
 def preferences(by_k: pd.DataFrame) -> Best:
-    """What a comparison's table, indexed by k, prefers; of prediction and evidence among those k that have them."""
+    """The k that each criterion prefers, from a table indexed by k. Prediction and evidence are compared where defined."""
     every, by_k = by_k, by_k[by_k["elpd_loo"].notna()]
     preferred: dict[str, int] = {}
     sentences, answers, recommended = [], [], ""
@@ -96,7 +96,7 @@ def preferences(by_k: pd.DataFrame) -> Best:
 
 
 def choose(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
-    """One k by one criterion, and the sentences that say how it was chosen and what to hold against it."""
+    """One k by one criterion, and sentences on how it was chosen and on what speaks against it."""
     without = by_k.index[by_k["elpd_loo"].isna()].tolist()
     if without and criterion in ("loo", "evidence"):
         raise ValueError(
@@ -134,7 +134,7 @@ def _chosen(by_k: pd.DataFrame, criterion: Criterion) -> tuple[int, str]:
 
 
 def smallest_left(by_k: pd.DataFrame) -> tuple[int, str]:
-    """The smallest k that neither prediction nor evidence rules out, and in words why it is that."""
+    """The smallest k that neither prediction nor evidence rules out, and the reason in words."""
     if len(by_k) == 1:
         return int(by_k.index[0]), "the only one compared"
     best = int(by_k["elpd_loo"].idxmax())
@@ -157,12 +157,12 @@ def smallest_left(by_k: pd.DataFrame) -> tuple[int, str]:
 
 
 def close_by_loo(by_k: pd.DataFrame, best: int) -> list[int]:
-    """Those k whose prediction cannot be told apart from that of the best."""
+    """The k with a prediction that cannot be told apart from that of the best."""
     return by_k.index[(by_k["elpd_diff"].abs() < _DECIDED * by_k["dse"]) & (by_k.index != best)].tolist()
 
 
 def _behind(by_k: pd.DataFrame, best: int) -> tuple[pd.Series, pd.Series]:
-    """How far the evidence of each k is behind that of the best, and the standard error of that."""
+    """Log evidence of the best k minus that of each k, and the standard error of this difference."""
     return by_k.loc[best, "log_evidence"] - by_k["log_evidence"], np.hypot(by_k.loc[best, "mcse"], by_k["mcse"])
 
 
@@ -206,7 +206,7 @@ def _of_em(by_k: pd.DataFrame, preferred: dict[str, int]) -> str:
 
 
 def _near(by_k: pd.DataFrame, best: int) -> str:
-    """Those k whose BIC is nearly as good as that of the best."""
+    """The k with a BIC nearly as good as that of the best, as text."""
     return _listed(by_k.index[(by_k["bic"] - by_k.loc[best, "bic"] < _CRITERION) & (by_k.index != best)].tolist())
 
 

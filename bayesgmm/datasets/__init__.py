@@ -89,7 +89,7 @@ def acidity() -> pd.Series:
 def galaxies() -> pd.Series:
     """Velocities of 82 galaxies in the Corona Borealis region, in 1000 km/s.
 
-    Observation 78 is 26.960 as in the literature; the copy in R's MASS has 26.690, which its help page calls a typo.
+    Observation 78 is 26.960 as in the literature; the copy in R's MASS has 26.690, a typo according to its help page.
 
     References
     ----------
@@ -165,10 +165,10 @@ def crabs() -> pd.DataFrame:
 
 
 def neutron_stars() -> pd.DataFrame:
-    """Masses of 54 neutron stars in binary systems, with errors: some are known to four digits, some hardly to one.
+    """Masses of 54 neutron stars in binary systems, with errors. Some masses are known to four digits, some hardly to one.
 
     Columns: ``star``, ``companion`` (neutron star, white dwarf or X-ray binary), ``mass`` and ``error``, both in solar
-    masses. An error is one standard deviation (68 %), as published: stars with asymmetric errors are not included.
+    masses. An error is one standard deviation (68 %), as published. Stars with asymmetric errors are not included.
 
     References
     ----------
@@ -263,7 +263,7 @@ def diamonds() -> pd.DataFrame:
 def expression(
     n_genes: int = 1_000, n_samples: int = 100, share: float = 0.1, random_seed: int | np.random.Generator | None = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """A simulated expression matrix, in logarithms, and which of its genes are switched on in only some of the samples.
+    """A simulated matrix of log expression, and which of its genes are switched on in only some of the samples.
 
     Each gene varies around its own level: N(level, sd 0.5 to 1), with levels N(6, sd 2). A ``share`` of the genes is
     switched: their level is higher by 2 to 5 in 10 to 50 % of the samples.
