@@ -132,7 +132,7 @@ def loo(
     Raises
     ------
     ValueError, TypeError
-        If the tree does not keep the contract or has fewer than 25 draws, or ``sample`` is not a count. Also if equal
+        If the tree is incomplete or damaged, or has fewer than 25 draws, or ``sample`` is not a count. Also if equal
         observations make the posterior improper, if draws have collapsed onto them, or give an observation no density.
 
     Notes

@@ -60,7 +60,7 @@ class EMResult:
     converged, n_iter : bool, int
         Whether the best run converged, and its number of iterations.
     collapsed : bool
-        Whether a component of the estimate sits on the variance floor.
+        Whether a component of the estimate sits on the variance floor or holds no observation.
     restarts : tuple of Restart
         How every run ended, the best one first.
     covariance : {"full", "tied", "diag", "spherical"}
