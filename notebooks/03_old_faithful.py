@@ -25,7 +25,7 @@ import arviz as az
 
 import bayesgmm as bg
 
-published = bg.datasets.old_faithful()  # in minutes: how long it lasted, how long until the next
+published = bg.datasets.old_faithful()  # in minutes: how long an eruption lasts, and the wait for the next
 published.describe().round(2)
 
 # %% [markdown]

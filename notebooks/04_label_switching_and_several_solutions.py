@@ -77,7 +77,7 @@ corners = bg.Mixture([0.25] * 4, [[0, 0], [0, 4], [4, 0], [4, 4]], np.broadcast_
 points, _ = corners.sample(120, random_seed=4)
 square = pd.DataFrame(points, columns=["east", "north"])
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)  # it says what is printed next
+    warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)  # the warning says what is printed next
     apart = bg.fit(square, 2, method="nuts", random_seed=1, progressbar=False)
 [finding.problem for finding in bg.diagnose(apart).findings]
 

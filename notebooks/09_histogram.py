@@ -150,7 +150,7 @@ table.round(1)
 
 # %%
 def wider(times):
-    """Counts and edges with so many bins merged into one; there are no crabs beyond the last bin."""
+    """Counts and edges after every ``times`` bins are merged. Empty bins are added at the end; no crab lies there."""
     padded = np.pad(counts, (0, -len(counts) % times)).reshape(-1, times)
     return padded.sum(axis=1), edges[0] + 0.004 * times * np.arange(len(padded) + 1)
 

@@ -55,7 +55,7 @@ truth
 # the end.
 
 # %%
-pa.set_memory_pool(pa.system_memory_pool())  # pyarrow's own reserves much in advance and would hide what is used
+pa.set_memory_pool(pa.system_memory_pool())  # pyarrow's own pool reserves memory in advance, and hides what is used
 rng = np.random.default_rng(10)
 temporary = TemporaryDirectory()
 days, few = Path(temporary.name, "days"), Path(temporary.name, "few.parquet")

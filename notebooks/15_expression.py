@@ -40,7 +40,7 @@ genes.shape, int(switched.sum())
 
 # %%
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # components that collapse onto two samples, which is the point of what follows
+    warnings.simplefilter("ignore")  # about components that collapse onto two samples; see below
     one, two = (np.array([bg.fit_em(gene, k, n_init=3, random_seed=1).bic() for gene in genes]) for k in (1, 2))
 candidates = np.flatnonzero(one > two)
 len(candidates)

@@ -1,4 +1,4 @@
-"""What is learnt of a tree is passed on: counts of what costs time, door by door."""
+"""Expensive results about a tree are computed once and passed on: calls are counted for each entry point."""
 
 import importlib
 import sys
@@ -14,7 +14,7 @@ COUNTED = {
     "labelled_summary": "bayesgmm.analysis.quantities",
     "read_draws": "bayesgmm.analysis.tree",
     "read_em": "bayesgmm.analysis.tree",
-    "directions": "bayesgmm.data.ties",  # along which the data are sorted, for ties
+    "directions": "bayesgmm.data.ties",  # sorts the data along each direction to find ties
     "read_posterior": "bayesgmm.comparison.joint",
 }
 FEW = {"draws": 100, "random_seed": 1, "progressbar": False}

@@ -1,4 +1,4 @@
-"""One judgement of a fit: a law, and that page, text and document say the same."""
+"""The judgement of a fit: what follows from each problem, and that report, text and JSON say the same."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def with_another_solution(tree):
 
 @pytest.fixture(scope="module")
 def cases(two_small):
-    """Fits by what is wrong with them."""
+    """Fits by name. The name says what is wrong."""
     sound, em_differs = make_tree(two_small), make_tree(two_small, change=shifted)
     fitted = Fitted.of(sound)
     return {
@@ -72,7 +72,7 @@ def test_every_place_tells_the_same_judgement(cases, name):
         assert said in box.text
         assert said in document["judgement"]["sentences"]
     for each in judgement.grounds:
-        assert f"- {each.problem.split(' (')[0][:40]}" in text  # remedies in brackets are in other words there
+        assert f"- {each.problem.split(' (')[0][:40]}" in text  # text in brackets is worded for the shell there
         assert "remedy: " in text
 
 

@@ -1,4 +1,4 @@
-"""Labels: what is known of the components, through every door, against all allocations that they allow."""
+"""Known labels at every entry point. Exact answers are sums over all allocations that the labels allow."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_the_evidence_is_the_sum_over_the_allocations_that_labels_allow(name, co
 
 @pytest.mark.slow
 def test_control_the_evidence_counts_no_symmetry_that_labels_have_broken():
-    """Both known: without their classes, the proposal would count K! mirror images of which one exists."""
+    """With both components labelled, only one of K! mirror images exists. Without classes the proposal would count all."""
     prior, labels = bg.ConjugatePrior(**SHARED, C0=1.5), LABELS["both known"]
     exact = independent_features(X[:, None], 2, prior, possible=possible(labels, 2))
     unlabelled = independent_features(X[:, None], 2, prior)
@@ -106,7 +106,7 @@ def test_the_density_of_what_is_known_is_the_pymc_models(covariance, d, matrix):
 
 
 def labelled_data(n=150):
-    """Three groups, a third of whose members are labelled, against the order of the means."""
+    """Three groups with about a third of the members labelled. Labels are not in the order of the means."""
     generator = rng(3)
     z = generator.integers(0, 3, n)
     x = np.array([6.0, 0.0, 3.0])[z] + generator.normal(size=n)
@@ -166,7 +166,7 @@ def test_what_labels_do_not_tell_apart_is_relabelled_and_nothing_else():
     tree = bg.fit(x, 3, method="gibbs", thin=10, labels=only_one, random_seed=1, progressbar=False)
     permutation = tree["sample_stats"]["permutation"].values
     assert (permutation[..., 0] == 0).all()
-    assert 0.4 < (permutation[..., 1] == 1).mean() < 0.6  # raw draws stand in a random order
+    assert 0.4 < (permutation[..., 1] == 1).mean() < 0.6  # raw draws number the other two components at random
     assert tree["posterior"]["mu"].mean(("chain", "draw")).values.round().tolist() == [6.0, 0.0, 3.0]
     again = bg.relabel(bg.raw_order(tree), "ecr")
     np.testing.assert_allclose(again["posterior"]["mu"].mean(("chain", "draw")), [6.0, 0.0, 3.0], atol=0.5)

@@ -25,7 +25,7 @@ def tree():
 
 
 def shuffled(tree, seed=0):
-    """The same draws with every draw's clusters in random order, and the permutation that made it."""
+    """The tree with the clusters of each draw in random order, and the permutations."""
     shape = tree["posterior"]["w"].shape
     permutation = rng(seed).permuted(np.broadcast_to(np.arange(shape[-1]), shape), axis=2)
     return permute(tree, permutation), permutation
@@ -63,7 +63,7 @@ def test_labels_of_clusters_far_apart_are_trusted(tree):
     assert quality.trusted
     assert bg.label_quality(make_tree(bg.datasets.galaxies(), 1)) == bg.LabelQuality(0.0, 0.0)
     mixed = bg.label_quality(shuffled(tree)[0])
-    assert mixed.ambiguous > 0.95  # any order is as good as that given, although the components are far apart
+    assert mixed.ambiguous > 0.95  # every order is equally plausible, although the components are far apart
     assert not mixed.trusted
 
 
@@ -78,7 +78,7 @@ def test_labels_of_clusters_that_cannot_be_told_apart_are_not_trusted(two_small)
 
     tree = make_tree(two_small, change=one_place)
     quality = bg.label_quality(tree)
-    assert 0.3 < quality.non_permutation_rate < 0.7  # two components of one place fall into two halves of it by chance
+    assert 0.3 < quality.non_permutation_rate < 0.7  # one cloud: half of the draws have both components in one half
     assert "clusters cannot be told apart" in str(quality)
     diagnosis = bg.diagnose(tree)
     assert [finding.kind for finding in diagnosis.findings] == ["labels"]
@@ -88,14 +88,14 @@ def test_labels_of_clusters_that_cannot_be_told_apart_are_not_trusted(two_small)
 
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
 def test_labels_of_clusters_that_cross_are_trusted():
-    """Two clusters with one mean and the same standard deviations, told apart by their correlations alone."""
+    """Two clusters with equal means and standard deviations, told apart by their correlations alone."""
     mixture = Mixture([0.5, 0.5], np.zeros((2, 2)), [[[1, 0.95], [0.95, 1]], [[1, -0.95], [-0.95, 1]]])
     tree = bg.fit(mixture.sample(600, random_seed=1)[0], 2, draws=300, random_seed=1, progressbar=False)
     assert bg.label_quality(tree).trusted
 
 
 def test_ambiguous_draws_are_those_whose_exchange_is_plausible(two_small):
-    """Of two clusters there is one exchange: its odds by scipy's normal density."""
+    """Two clusters allow one exchange. Its odds follow from scipy's normal density."""
 
     def near(w, mu, sigma):
         return (
@@ -140,12 +140,12 @@ def test_does_not_change_its_argument(tree):
 
 
 def overlapping_tree():
-    """Draws around the truth of three clusters in five dimensions that lie within each other; no label has switched."""
+    """Draws around the true parameters of three overlapping clusters in five dimensions, without label switching."""
     generator = rng(5)
     truth = Mixture([0.3, 0.3, 0.4], generator.normal(0, 0.9, (3, 5)), [np.eye(5) * s for s in (0.6, 1.0, 1.5)])
     x, _ = truth.sample(400, generator)
     far = Mixture([0.3, 0.3, 0.4], truth.means + generator.normal(0, 1.2, (3, 5)), truth.covariances)
-    em = replace(bg.fit_em(x, 3, random_seed=1), mixture=far)  # an estimate with an error, as overlap gives one
+    em = replace(bg.fit_em(x, 3, random_seed=1), mixture=far)  # a poor estimate, as overlap may cause
     shape, dims = (2, 200, 3), ("chain", "draw", "cluster", "feature", "feature_bis")
     coords = {"chain": [0, 1], "draw": np.arange(200)}
     posterior = xr.Dataset(
@@ -162,13 +162,13 @@ def overlapping_tree():
 
 
 def test_overlapping_clusters_are_told_apart_by_whom_they_hold():
-    """Which is why the pivot is not the default: its few points of reference fail where the observations do not."""
+    """This is why "pivot" is not the default: it compares with one poor estimate, the others with all observations."""
     tree = overlapping_tree()
     wrong = {}
     for method in ("stephens", "ecr", "pivot"):
         order = read_permutation(bg.relabel(shuffled(tree)[0], method)).reshape(-1, 3)
         _, counts = np.unique(order, axis=0, return_counts=True)
-        wrong[method] = 1 - counts.max() / len(order)  # but for one order of all, that of EM's estimate
+        wrong[method] = 1 - counts.max() / len(order)  # one order common to all draws is no error
     assert wrong["stephens"] == 0
     assert wrong["ecr"] < 0.02
     assert wrong["pivot"] > wrong["stephens"]
@@ -189,14 +189,14 @@ def test_of_many_draws_few_observations_tell_the_order(monkeypatch):
 
 
 def test_judges_are_of_all_components_and_stand_for_all():
-    """One in 500 is of a third cluster: a third of the judges are; weighted they sum to what all do."""
+    """One row in 500 is from the third cluster, and most of these are judges. Their weighted sums are those of all rows."""
     generator = rng(2)
     x = np.concatenate([generator.normal(0, 1, 10_000), generator.normal(6, 1, 10_000), generator.normal(12, 0.3, 40)])
     for weight in (None, generator.uniform(0, 3, len(x))):
         rows = Observations(x, weight=weight)
         em = bg.Mixture([0.499, 0.499, 0.002], [0.0, 6.0, 12.0], sigma=[1.0, 1.0, 0.3])
         judges = labels._judges(rows, em)
-        assert 30 < (judges.x > 10).sum() <= 40  # all there are
+        assert 30 < (judges.x > 10).sum() <= 40  # of the 40 that exist
         assert judges.counts.sum() == pytest.approx(rows.total, rel=0.02)
         np.testing.assert_allclose(
             judges.counts @ judges.responsibilities(*em.parameters),

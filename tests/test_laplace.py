@@ -1,4 +1,4 @@
-"""The Laplace approximation: exact for a Gaussian, whatever its scales below ten; and of a posterior, its mode and its curvature."""
+"""The Laplace approximation: exact for a Gaussian with scales below ten; for a posterior, its mode and curvature."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.statistics import rng
 
 
 def gaussian(scales):
-    """A log density with its mean and covariance: standard deviations as given, correlated."""
+    """Log density, mean and covariance of a correlated Gaussian. Its standard deviations are of the order of ``scales``."""
     size = len(scales)
     factor = np.asarray(scales)[:, None] * (np.eye(size) + np.tril(rng(1).normal(0, 0.5, (size, size)), -1))
     mean, cov = rng(2).normal(size=size) * scales, factor @ factor.T
@@ -47,8 +47,8 @@ def test_of_a_posterior_it_is_the_mode_with_its_curvature():
     own = log_posterior(x, 2, bg.HierarchicalPrior().scaled_to(x), "full")
     found = laplace(own, own.at(bg.fit_em(x, 2, random_seed=1).mixture))
     slopes = own(found.mean)[1]
-    assert np.abs(found.factor.T @ slopes).max() < 1e-3  # in standard deviations
-    for direction in found.factor.T:  # one standard deviation along each is half a nat
+    assert np.abs(found.factor.T @ slopes).max() < 1e-3  # distance from the mode, in standard deviations
+    for direction in found.factor.T:  # one standard deviation lowers the log density by half a nat
         drop = own(found.mean)[0] - 0.5 * (own(found.mean + 0.01 * direction)[0] + own(found.mean - 0.01 * direction)[0])
         assert drop == pytest.approx(0.5e-4, rel=1e-3)
     assert departure(own, found) < departure(own, found._replace(factor=1.5 * found.factor))

@@ -1,4 +1,4 @@
-"""LOO: equal to ArviZ's where that can be trusted, to refits where it cannot, in chunks and from a sample."""
+"""LOO: equal to ArviZ's where PSIS can be trusted, to refits where it cannot; also in chunks and from a sample."""
 
 import warnings
 
@@ -25,7 +25,7 @@ def tree(two_small):
 
 @pytest.fixture(scope="module")
 def with_outlier():
-    """Thirty points and a thirty-first far off, without which the posterior is another."""
+    """Thirty points and an outlier. Without the outlier the posterior is very different."""
     x = np.append(rng(1).normal(size=30), 9.0)
     with pytest.warns(DataWarning, match="observation 30"):
         return x, bg.fit(x, 1, method="gibbs", random_seed=SEED, progressbar=False)
@@ -60,7 +60,7 @@ def test_bad_points_are_refitted(with_outlier):
     worst = int(before.pareto_k.values.argmax())
     assert worst == 30
     assert after.influence_pareto_k.values[worst] == before.pareto_k.values[worst]
-    # the posterior of all others under the same prior, by another way
+    # a separate fit of the other observations under the same prior
     prior = bg.HierarchicalPrior().scaled_to(x)
     others = bg.fit(x[:-1], 1, prior=prior, method="gibbs", random_seed=2, draws=5000, progressbar=False)
     draws, _ = _parts(others)
@@ -94,7 +94,7 @@ def test_a_refit_of_too_large_an_error_is_not_believed(with_outlier, monkeypatch
 
 @pytest.fixture(scope="module")
 def with_stray():
-    """Few observations, one of them astray, more components than they tell of."""
+    """Few observations with a stray, and more components than they support."""
     x = np.append(rng(3).normal(size=29), 6.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapsedComponentWarning)  # EM's
@@ -104,7 +104,7 @@ def with_stray():
 
 @pytest.mark.slow
 def test_few_observations_are_refitted_from_one_half(with_stray, monkeypatch):
-    """Between 0.5 and 0.7 the approximation is off where observations are few: refits of all of them tell."""
+    """With few observations PSIS is inaccurate even for k-hat from 0.5 to 0.7. Here refits begin at 0.3."""
     _, tree = with_stray
     monkeypatch.setattr(leave_one_out, "_FAIR_K", 0.3)
     before, after = bg.loo(tree, refit=False), bg.loo(tree)
@@ -131,7 +131,7 @@ def test_what_is_not_refitted_is_mentioned(with_stray, monkeypatch):
     assert fair > 0
     assert f"Pareto k is above 0.3, but within its limit, at {fair} observation(s) without a refit." in str(found)
     assert "Monte Carlo standard error of elpd: 0." in str(found)
-    assert "Monte Carlo" not in str(bg.loo(with_stray[1], refit=False))  # a bad k-hat: none can be told
+    assert "Monte Carlo" not in str(bg.loo(with_stray[1], refit=False))  # a bad k-hat: the error is unknown
 
 
 @pytest.mark.slow
@@ -162,7 +162,7 @@ def test_no_density_is_a_sentence(tree, monkeypatch, value):
 
 
 def test_a_tail_of_equal_values_is_no_error(tree, monkeypatch):
-    """As of draws that stand still: no tail can be fitted, which counts as the worst of k-hats."""
+    """Draws that do not move give equal values. No tail can be fitted then, and k-hat counts as infinite."""
 
     def still(draws, rows):
         densities = log_density(draws, rows)

@@ -1,4 +1,4 @@
-"""Membership probabilities averaged over as many draws as their error asks for are those of all draws, within that error."""
+"""Membership probabilities from as many draws as their error requires agree with those from all, within that error."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.statistics import SEED, rng
 
 @pytest.fixture(scope="module")
 def draws():
-    """Four thousand, of clusters that overlap and are known badly."""
+    """Four thousand draws of two overlapping clusters that few observations determine."""
     x = np.append(bg.Mixture([0.5, 0.5], [0.0, 2.5], sigma=[1.0, 1.0]).sample(60, rng(1))[0], [9.0, -7.0])
     return Reading.of(bg.fit(x, 2, method="gibbs", noise=True, random_seed=SEED, progressbar=False)).draws
 
@@ -26,7 +26,7 @@ def test_so_many_draws_are_enough(draws, further):
     assert np.sqrt(np.mean((mean - exact) ** 2)) < ERROR
     assert abs(sd - exact_sd).max() < 0.05
     np.testing.assert_allclose(mean.sum(axis=1), 1, rtol=1e-12)
-    assert exact_sd.max() > 0.1  # which asks for more draws than the first ones
+    assert exact_sd.max() > 0.1  # so the first round of draws does not suffice
 
 
 @pytest.mark.parametrize("further", [False, True])

@@ -1,4 +1,4 @@
-"""The story: sampling, densities and responsibilities against scipy, loops and Bayes' rule."""
+"""Mixtures: sampling, densities and responsibilities against scipy, loops and Bayes' rule."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The PyMC model is the specification: here it is held against scipy, label by label."""
+"""The PyMC model is the specification. Here it is compared with scipy, by sums over all allocations."""
 
 import itertools
 import warnings
@@ -20,12 +20,12 @@ PRIORS = [HierarchicalPrior(alpha=1.5), ConjugatePrior(alpha=0.5)]
 
 
 def of(options):
-    """Options with the index of a prior among them, which a test is called by."""
+    """Parameters of a test. Each option begins with the index of a prior, whose kind also names the test."""
     return [pytest.param(PRIORS[i], *others, id=f"{KINDS[i]}-{'-'.join(map(str, others))}") for i, *others in options]
 
 
 def over_allocations(joint):
-    """Log p(x, z | parameters) of all z = z_1, ..., z_n, from log p(x_i, z_i | parameters)."""
+    """Log p(x, z | parameters) for each z = (z_1, ..., z_n), from log p(x_i, z_i | parameters)."""
     return [
         sum(of[z] for z, of in zip(allocation, joint, strict=True))
         for allocation in itertools.product(range(len(joint[0])), repeat=len(joint))
@@ -86,7 +86,7 @@ def test_a_change_of_units_changes_only_the_constant():
             "C0_log__": log_C0 + 2 * np.log(scale),
         }
         differences.append(standard(inside) - own(outside))
-    np.testing.assert_allclose(differences, (len(X) + 2) * np.log(scale), rtol=1e-9)  # of n observations and 2 means
+    np.testing.assert_allclose(differences, (len(X) + 2) * np.log(scale), rtol=1e-9)  # Jacobian: n observations, 2 means
 
 
 def test_names_and_dims():

@@ -1,4 +1,4 @@
-"""Chains are grouped by what does not depend on labels, and the groups are described, weighed and reported."""
+"""Chains are grouped by quantities that do not depend on labels. Groups are described, weighed and reported."""
 
 import arviz as az
 import numpy as np
@@ -60,7 +60,7 @@ def test_a_chain_that_moves_about_is_called_so(two_small):
 @pytest.mark.slow
 @pytest.mark.parametrize("n_draws", [10, 20, 50, 100, 400])
 def test_chains_that_differ_by_chance_are_not_told_apart(n_draws):
-    """Of thirteen independent quantities and four chains, as of a posterior that mixes perfectly."""
+    """Thirteen independent quantities and four chains, as from a sampler that mixes perfectly."""
     for seed in range(20):
         invariants = {str(i): values for i, values in enumerate(rng(seed).normal(size=(13, 4, n_draws)))}
         assert group(invariants).tolist() == [0, 0, 0, 0]

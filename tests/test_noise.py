@@ -1,4 +1,4 @@
-"""Rows that may be noise: laws for every kind of rows, and agreement of everything that computes with them."""
+"""Rows that may be noise: laws for every kind of row, and agreement of densities, engines and evidence."""
 
 import numpy as np
 import pymc as pm
@@ -41,12 +41,12 @@ def values(d, n=60, strays=6):
 
 
 def bare(kind, d, **others):
-    """Rows of a kind."""
+    """Rows of this kind, without noise."""
     x, generator = values(d, **others), rng(9)
     if kind == "labels":
         return Observations(x, labels=generator.integers(-1, 2, len(x)))
     if kind == "weights":
-        return Observations(x, weight=generator.integers(1, 6, len(x)) / 2)  # of which no two make the posterior improper
+        return Observations(x, weight=generator.integers(1, 6, len(x)) / 2)  # no two of these make the posterior improper
     if kind == "errors":
         return Observations(x, error=generator.choice([0.0, 0.3, 2.0], x.shape))
     if kind == "gaps":
@@ -64,7 +64,7 @@ def noisy(kind, d, **others):
 
 
 def a_mixture(k, d, kind):
-    """Weights with noise's share at the end, means, and factors that the kind allows."""
+    """Weights, of which the last is noise's; means; and factors, diagonal for intervals."""
     generator = rng(4)
     shares, means = generator.dirichlet(np.ones(k)), generator.normal(0, 2, (k, d))
     factors = np.tril(0.3 * generator.normal(size=(k, d, d)), -1) + np.eye(d) * generator.uniform(0.5, 2, (k, d, 1))
@@ -86,7 +86,7 @@ def test_density_and_sums_are_those_of_the_rest_and_of_a_constant(kind, d):
     r = np.exp(of_rest - total)[:, None] * plain.responsibilities(weights[:2] / 0.8, means, factors)
     got = observed.responsibilities(weights, means, factors)
     np.testing.assert_allclose(got, np.hstack([r, np.exp(of_noise - total)[:, None]]), atol=1e-12)
-    # sums of the rest: as of rows that count as often as they are not noise
+    # sums of the components: each row is weighted by its probability of not being noise
     share = observed.counts * np.exp(of_rest - total)
     wanted = plain.weighing(share).sums(weights[:2] / 0.8, means, factors)
     sums = observed.sums(weights, means, factors)
@@ -97,7 +97,7 @@ def test_density_and_sums_are_those_of_the_rest_and_of_a_constant(kind, d):
 
 
 def test_data_without_strays_have_next_to_no_noise():
-    """On a box that ended where the data do, noise had two per cent of these."""
+    """With a box that ended at the extreme observations, two per cent of the data would be taken for noise."""
     found = []
     for seed in range(10):
         x = bg.datasets.two_gaussians(n=2_000, random_seed=seed).x
@@ -128,7 +128,7 @@ def test_of_a_bin_noise_is_its_share_of_the_range():
 
 
 def structures_of(kind, d):
-    """Of one feature there are two, and intervals are for those without correlations."""
+    """Structures for this kind of row. One feature has two; intervals need those without correlations."""
     if d == 1:
         return ("full", "tied")
     return ("diag", "spherical") if kind == "intervals" else ("full", "tied", "diag", "spherical")
@@ -176,7 +176,7 @@ def test_noise_without_density_is_none():
 
 @pytest.mark.parametrize(("d", "share"), [(1, 0.1), (2, 0.3), (4, 0.3)])
 def test_em_finds_clusters_among_strays(d, share):
-    """Wide enough that k-means++ begins at strays alone."""
+    """The strays are spread so widely that k-means++ chooses only strays as centres."""
     generator, truth = rng(d), np.array([-10.0, 0.0, 10.0])
     found = 0
     for seed in range(10):
@@ -189,7 +189,7 @@ def test_em_finds_clusters_among_strays(d, share):
 
 
 def test_k_is_drawn_given_those_that_are_not_noise():
-    """The probabilities of the sum over labelled partitions, where there is nobody left too."""
+    """p(K | partition) depends only on the rows that are not noise. If all are noise, it is the prior."""
     prior, generator = np.array([0.2, 0.5, 0.3]), rng(1)
     for gamma in (np.ones(3), 0.7 / np.arange(1, 4)):
         noisy_tables = number_tables(prior, gamma, 9, noise=True)
@@ -233,7 +233,7 @@ def test_a_tree_keeps_its_noise(tmp_path):
 
 
 def test_further_points_are_as_dense_as_the_range_says():
-    """Of bins of one width the noise is a probability, the same for all; of a point it is a density."""
+    """For bins of equal width, noise has the same probability in each; for a point it has a density."""
     binned = Observations.binned(*np.histogram(values(1)[:, 0], 50)).with_noise()
     assert np.ptp(binned.known.noise) < 1e-9
     assert as_in(binned, Observations([0.0, 99.0])).known.noise == pytest.approx(-np.log(np.ptp(box_of(binned))))
@@ -293,7 +293,7 @@ def test_nuts_and_gibbs_agree(kind, d):
 
 @pytest.mark.slow
 def test_evidence_is_an_integral():
-    """Over mu and log variance; over noise's share beforehand, which the Beta prior weighs."""
+    """The likelihood is first averaged over noise's share under its Beta prior, then over mu and log variance."""
     x = values(1, n=12, strays=2)[:, 0]
     observed = Observations(x).with_noise()
     nodes, node_weights = np.polynomial.legendre.leggauss(20)

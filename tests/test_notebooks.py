@@ -1,4 +1,4 @@
-"""Every notebook's source runs from beginning to end, and its last cell holds its prose to its numbers."""
+"""Every notebook's source runs to the end, and its last cell checks the numbers in its text."""
 
 import json
 import os
@@ -14,7 +14,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 @pytest.mark.notebook
 @pytest.mark.parametrize("source", sorted(NOTEBOOKS.glob("*.py")), ids=lambda path: path.stem)
 def test_runs(source):
-    """In a process of its own, as a notebook does, whose limits of memory are its own, too."""
+    """Run in a separate process, as Jupyter does: one notebook limits the memory of its process."""
     environment = os.environ | {"MPLBACKEND": "agg"}
     run = subprocess.run([sys.executable, source], env=environment, capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stderr[-5_000:]

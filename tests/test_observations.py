@@ -1,4 +1,4 @@
-"""Rows of which something is known: laws of gaps and errors, through every door that takes data."""
+"""Rows with missing values or measurement errors: laws at every entry point that takes data."""
 
 import pickle
 import warnings
@@ -81,7 +81,7 @@ def test_sums_and_densities_are_those_row_by_row(kind, d, diagonal):
 @pytest.mark.parametrize("largest", [1.0, 1e3, 1e9])
 @pytest.mark.parametrize("k", [1, 2])
 def test_one_and_two_components_have_sums_of_their_own(k, largest):
-    """Without weights, as with weights of one; far from all components, and with errors beside which nothing is known."""
+    """Sums without weights equal those with unit weights, also far from all components and with huge errors."""
     generator = rng(k)
     x, error = 3 * generator.normal(size=(150, 1)), largest * generator.uniform(size=(150, 1))
     x[20], x[80] = 1e6, -1e160
@@ -103,7 +103,7 @@ def test_the_density_of_a_measurement_is_an_integral_over_the_value():
 
 @pytest.mark.parametrize("size", [0.0, 1e-200, 1e-3, 1e20, 1e49])
 def test_errors_of_any_size_and_points_out_of_reach(size):
-    """A narrow and a wide component, of which only one may be near: log densities as of normal distributions."""
+    """With a narrow and a wide component, log densities equal scipy's wherever the points lie."""
     x = np.array([-1e3, 0.0, 1.0, 50.0, 1e4])
     weights, means, sigma = np.array([0.4, 0.6]), np.array([[0.0], [50.0]]), np.array([[1e-6], [1e3]])
     found = Observations(x, error=np.full(5, size)).log_density(weights, means, sigma)
@@ -155,7 +155,7 @@ def started(d):
 
 
 def assert_same_steps(observed, found, steps):
-    """As many iterations of plain EM from the same start lead to the same place."""
+    """The same number of plain EM iterations from the same start gives the same mixture."""
     start = bg.Mixture(*started(observed.n_features))
     with pytest.warns(bg.exceptions.ConvergenceWarning, match="did not converge in 20 iterations"):
         em = bg.fit_em(observed, 2, start=start, tol=1e-15, max_iter=steps)
@@ -380,7 +380,7 @@ def test_evidence_of_one_component_is_an_integral():
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "d"), [("errors", 1), ("gaps", 2)])
 def test_the_number_of_components_agrees_with_evidence(kind, d):
-    """Of a single cluster, where one, two and three components are all possible."""
+    """The data are a single cluster, for which one, two and three components are all plausible."""
     x, error = rows(kind, d, n=30)
     x = x - 4.0 * (x > 0)
     observed = Observations(x, error=error, missing="at_random")
@@ -388,7 +388,7 @@ def test_the_number_of_components_agrees_with_evidence(kind, d):
 
 
 def test_what_is_imputed_moves_with_the_data():
-    """Far from zero, and in units so small that squares vanish, no digits are lost but those of the values themselves."""
+    """Data far from zero, or in units whose squares underflow, lose no digits beyond those of the values."""
     x = np.array([[0.0, 1.0], [1.0, np.nan], [3.0, 2.0], [2.0, 5.0], [5.0, 4.0], [np.nan, 3.0]])
     settings = {"method": "gibbs", "draws": 20, "tune": 20, "thin": 1, "chains": 1, "random_seed": 1, "progressbar": False}
     with warnings.catch_warnings():
@@ -405,7 +405,7 @@ def test_what_is_imputed_moves_with_the_data():
 
 @pytest.mark.slow
 def test_imputed_values_are_those_that_were_lost():
-    """Intervals of mean and sd, of gaps in rows of which the rest is known, hold as many as of a normal distribution."""
+    """Standardised by the imputed means and sds, the hidden values have mean zero and variance one."""
     x, _ = rows("exact", 3, n=400)
     gaps = rng(1).uniform(size=x.shape) < 0.15
     gaps[gaps.all(axis=1), 0] = False
@@ -421,7 +421,7 @@ def test_imputed_values_are_those_that_were_lost():
     assert abs((z**2).mean() - 1) < 5 * np.sqrt(2 / len(z))
     drawn = found["draws"].values
     assert (abs(drawn.mean(axis=0) - mean)[gaps] < 6 * sd[gaps] / 20).all()
-    again = bg.impute(tree, seen_of_x)  # as further observations each has its own share of the draws
+    again = bg.impute(tree, seen_of_x)  # new observations each weight the draws
     np.testing.assert_allclose(again["mean"].values[gaps], mean[gaps], atol=0.3)
 
 

@@ -1,4 +1,4 @@
-"""Pictures show what they say: curves are compared with the quantities they stand for."""
+"""Figures: curves, points and bars are compared with the quantities that they show."""
 
 import warnings
 from dataclasses import replace
@@ -130,7 +130,7 @@ def test_plot_pairs_draws_points_and_ellipses(faithful_tree, faithful):
     for line, mean, covariance in zip(dashed, em.means, em.covariances, strict=True):
         deviation = np.column_stack(line.get_data()) - mean
         distance = np.einsum("ni,ij,nj->n", deviation, np.linalg.inv(covariance), deviation)
-        np.testing.assert_allclose(distance, 2 * np.log(2), rtol=1e-2)  # the median of a chi-squared with 2 degrees
+        np.testing.assert_allclose(distance, 2 * np.log(2), rtol=1e-2)  # median of chi-squared, 2 degrees of freedom
     solid = [line for line in lower.lines if line.get_linewidth() == 2]
     posterior = faithful_tree["posterior"].to_dataset().mean(("chain", "draw"))
     for j, line in enumerate(solid):
@@ -237,7 +237,7 @@ def test_criteria_over_k(comparison):
 
 
 def test_what_is_far_behind_is_an_arrow_with_its_number(comparison):
-    """So that those k can be told apart which matter."""
+    """This leaves room to tell the relevant k apart."""
     evidence, elpd = [-247.6, -227.2, -226.0], [-33.0, -2.8, 0.0]
     table = comparison.table.assign(
         log_evidence=evidence, mcse=0.03, elpd_loo=elpd, elpd_diff=elpd, dse=[7.0, 2.0, 0.0], bic=[490.0, 442.0, 440.0]
@@ -310,7 +310,7 @@ def test_a_posterior_of_k_is_needed(tree):
 
 @pytest.fixture(scope="module")
 def nobodys_cluster(faithful_tree, galaxies):
-    """Trees of one feature and of two in which a cluster is no observation's most probable one."""
+    """Trees with one feature and with two. One cluster is not the most probable one of any observation."""
     trees = []
     for tree in (make_tree(galaxies, 2), faithful_tree.copy()):
         posterior = tree["posterior"].to_dataset().copy(deep=True)
@@ -345,7 +345,7 @@ def test_bars_are_as_high_as_the_density_of_clusters_far_apart():
     ax = bg.plots.plot_fit(make_tree(x, 8)).axes[0]
     _, density = curve(ax, "EM")
     heights = np.array([bar.get_height() for bar in ax.patches])
-    assert heights.max() == pytest.approx(density.max(), rel=0.4)  # ten bars over all: .006 beside .06
+    assert heights.max() == pytest.approx(density.max(), rel=0.4)  # ten bars over the whole range would be ten times too low
     assert sum(bar.get_width() * bar.get_height() for bar in ax.patches) == pytest.approx(1)
     assert max(bar.get_width() for bar in ax.patches) < 0.8
 
@@ -362,7 +362,7 @@ def test_bars_of_rounded_data_stand_on_whole_steps():
 
 def test_pairs_keep_to_the_data_where_components_are_empty(faithful_tree):
     tree = faithful_tree.copy(deep=True)
-    tree["posterior"]["mu"][:, ::2, 1] = 1e4  # half of the draws of a component that holds nothing
+    tree["posterior"]["mu"][:, ::2, 1] = 1e4  # as if the component were empty in every second draw
     for ax in bg.plots.plot_pairs(tree).axes:
         if ax.axison:
             assert ax.get_xlim()[1] < 120
@@ -400,7 +400,7 @@ def oddly_named():
 )
 def test_names_are_drawn_as_they_are(plot, oddly_named):
     figure = plot(oddly_named)
-    figure.draw_without_rendering()  # reads mathematics, where there is any
+    figure.draw_without_rendering()  # parses mathtext, if there is any
     labels = {label.get_text(): label for ax in figure.axes for label in (ax.xaxis.label, ax.yaxis.label)}
     for name in ("Ba$$in", "a$b_$"):
         assert any(text.endswith(name) and not label.get_parse_math() for text, label in labels.items())
@@ -414,10 +414,10 @@ def test_an_axis_that_was_there_takes_any_name(oddly_named):
 
 
 def test_letters_come_from_another_font_where_one_has_them():
-    with mpl.rc_context({"font.family": "cmr10", "axes.formatter.use_mathtext": True}):  # which has no Cyrillic letters
+    with mpl.rc_context({"font.family": "cmr10", "axes.formatter.use_mathtext": True}):  # cmr10 has no Cyrillic letters
         ax = plt.figure().subplots()
         name_axes(ax, x="Рост")
-        ax.figure.draw_without_rendering()  # warns of each letter that it lacks
+        ax.figure.draw_without_rendering()  # would warn of a missing letter
     assert ax.get_xlabel() == "Рост"
     assert fonts_for("length") == []
 
@@ -427,7 +427,7 @@ def test_letters_that_no_font_has_are_named_once(monkeypatch):
     ax = plt.figure().subplots()
     with pytest.warns(bg.exceptions.DataWarning, match="no installed font has all letters of the feature") as caught:
         name_axes(ax, x="\N{EGYPTIAN HIEROGLYPH A001}\N{EGYPTIAN HIEROGLYPH A002} (cm)")
-    ax.figure.draw_without_rendering()  # without another word
+    ax.figure.draw_without_rendering()  # without a further warning
     assert len(caught) == 1
     assert ax.get_xlabel() == "?? (cm)"
 
@@ -440,7 +440,7 @@ def test_an_empty_name_is_seen():
 
 @pytest.mark.parametrize("unknown", [[2], [1, 2, 3]])
 def test_k_of_which_nothing_is_known_are_left_out(comparison, unknown):
-    """As those of an improper posterior, on which EM has collapsed too."""
+    """An example is a k with an improper posterior, on which EM has collapsed too."""
     columns = ["elpd_loo", "se", "elpd_diff", "dse", "weight", "log_evidence", "mcse", "p_k", "bic", "aic", "icl"]
     table = comparison.table.copy()
     table.loc[table["k"].isin(unknown), columns] = np.nan
@@ -455,7 +455,7 @@ def test_k_of_which_nothing_is_known_are_left_out(comparison, unknown):
 
 @pytest.fixture(scope="module")
 def in_part():
-    """Two features with gaps and errors, and one with errors."""
+    """A fit of two features with gaps and errors, and a fit of one with errors."""
     generator, n = rng(7), 80
     x = np.where(generator.uniform(size=(n, 1)) < 0.5, -3.0, 3.0) + generator.normal(size=(n, 2))
     error = generator.uniform(0.1, 1.5, (n, 2))
@@ -476,7 +476,7 @@ def texts(figure):
 
 def test_what_is_known_in_part_is_drawn_in_part(in_part):
     two, _ = in_part
-    order = np.random.default_rng(0).permutation(two["observed_data"].sizes["obs"])  # in which they are drawn
+    order = np.random.default_rng(0).permutation(two["observed_data"].sizes["obs"])  # as they are drawn
     x, error = (two["observed_data"][name].values[order] for name in ("x", "error"))
     figure = bg.plots.plot_pairs(two)
     scatter, known = figure.axes[2], ~np.isnan(x)
@@ -543,10 +543,10 @@ def test_what_is_no_comparison_is_refused(draw):
 
 @pytest.fixture(scope="module")
 def noisy():
-    """Of one feature and of two, two clusters among twenty strays."""
+    """Fits of one feature and of two: two clusters among twenty strays."""
     x = np.concatenate([rng(1).normal(0, 1, (150, 2)), rng(2).normal(6, 1, (100, 2)), rng(3).uniform(-40, 60, (20, 2))])
     options = {"noise": True, "method": "gibbs", "random_seed": 1, "progressbar": False}
-    return bg.fit(x[:, 0], 2, draws=200, **options), bg.fit(x, 2, draws=600, **options)  # of the former all draws are drawn
+    return bg.fit(x[:, 0], 2, draws=200, **options), bg.fit(x, 2, draws=600, **options)  # plots use all draws of the first
 
 
 def crosses(ax):

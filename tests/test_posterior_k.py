@@ -1,4 +1,4 @@
-"""The number of components: its priors, the step that draws it, the sweeps, and the way to the tree."""
+"""The number of components: its priors, the telescoping step, the sweeps, and the tree."""
 
 import itertools
 import os
@@ -34,7 +34,7 @@ def run(x, **options):
 
 
 def run_short(x, **options):
-    """Too short to have converged."""
+    """A run that is too short to converge, without the warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return run(x, **{"draws": 50, "tune": 20, "thin": 2, "chains": 2} | options)
@@ -114,11 +114,11 @@ def test_a_wrong_parameter_gets_a_sentence(make, error, message):
         make()
 
 
-# the step
+# the telescoping step
 
 
 def probability_of(z, k, concentration):
-    """Of allocations one after another: each to a component in proportion to those before and the concentration."""
+    """p(z | k) by a Pólya urn: each observation goes to a component in proportion to its count plus the concentration."""
     p, counts = 1.0, np.zeros(k)
     for i, j in enumerate(z):
         p *= (counts[j] + concentration) / (i + k * concentration)
@@ -143,7 +143,7 @@ def test_the_number_given_the_partition_is_that_of_all_allocations(weights, alph
     n, most = 5, 4
     concentrations = concentrations_of(weights, alpha, most)
     tables = [number_tables(PRIOR, concentrations, n)]
-    if weights == "dynamic":  # sizes beyond the table
+    if weights == "dynamic":  # also with a table that ends below the largest size
         monkeypatch.setattr("bayesgmm.kernels.number._NUMBERS", 8)
         tables.append(number_tables(PRIOR, concentrations, n))
         assert len(tables[1].rising) == 3
@@ -170,7 +170,7 @@ def test_the_number_given_the_partition_is_that_of_all_allocations(weights, alph
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("covariance", "n_features"), STRUCTURES)
 def test_mixtures_and_data_drawn_in_turn_follow_the_prior(covariance, n_features, kind):
-    """Geweke (2004, doi:10.1198/016214504000001132): a sweep given data, data given the mixture; mixtures are the prior's."""
+    """Geweke (2004, doi:10.1198/016214504000001132): if sweeps and new data alternate, mixtures follow the prior."""
     weights = "static" if (kind == "hierarchical") == (covariance in ("full", "diag")) else "dynamic"
     problem, generator, length = Problem(covariance, n_features, kind, weights), rng(2), 12_000
     components, found = problem.begin(generator), []
@@ -198,7 +198,7 @@ def mcse(values):
 
 
 def exact(x, prior, p, concentrations):
-    """p(k | x) and p(K+ | x) as sums over all allocations; of a cluster the mean is integrated out, the variance by quadrature."""
+    """p(k | x) and p(K+ | x) as sums over all allocations. Means are integrated in closed form, variances by quadrature."""
 
     @cache
     def marginal(members):
@@ -260,7 +260,7 @@ def test_one_possible_number_is_the_sampler_of_that_number(galaxies):
 
 
 def test_the_galaxies_have_the_posterior_of_richardson_and_green(galaxies):
-    """Their table 1, of 200 000 sweeps: rounding, and an error as of some hundred independent sweeps in a thousand."""
+    """Their table 1 is from 200 000 sweeps. Its error is taken to be rounding, plus that of 5 000 independent sweeps."""
     published = np.array([0.061, 0.128, 0.182, 0.199, 0.160, 0.109, 0.071, 0.040, 0.023, 0.013, 0.006, 0.003])
     tree = run(galaxies)
     found, error = tree["p_k"].sel(k=slice(3, 14)).values, tree["p_k_mcse"].sel(k=slice(3, 14)).values
@@ -333,7 +333,7 @@ def test_the_tree_tells_one_story(faithful, covariance, kind, n_features, tmp_pa
 
 
 def test_the_components_are_those_of_the_allocations():
-    """Far apart, each cluster's mean is near that of the observations which are allocated to it."""
+    """If clusters are far apart, a component's mean is near that of the observations allocated to it."""
     x = np.concatenate([rng(6).normal(at, 1, 40) for at in (0, 100, 1000)])
     tree = run_short(x, draws=200, prior_k=priors.Poisson(2))
     components = tree["components"].to_dataset().stack(sample=("chain", "kept"))
@@ -378,7 +378,7 @@ def test_of_long_data_few_allocations_are_kept(monkeypatch, two_small):
     tree = run_short(two_small)
     assert dict(tree["components"].sizes)["kept"] == 5
     assert tree["components"]["kept"].values.tolist() == [0, 10, 20, 30, 40]
-    monkeypatch.setattr("bayesgmm.engines.telescoping.STRETCH", 1)  # a look at interrupts after every draw
+    monkeypatch.setattr("bayesgmm.engines.telescoping.STRETCH", 1)  # check for interrupts after every draw
     xr.testing.assert_identical(run_short(two_small)["components"].to_dataset(), tree["components"].to_dataset())
 
 
@@ -471,7 +471,7 @@ def test_an_interrupt_keeps_what_there_is():
 
 
 def test_draws_that_do_not_suffice_are_made_again_with_more_sweeps_between_them(monkeypatch, galaxies):
-    """Four times as many, where none were asked for; an interrupt of the second run leaves the first as it is."""
+    """Unless ``thin`` is given, a second run has four times as many sweeps. If it is interrupted, the first run is kept."""
     made, sample = [], counting.sample_telescoping
 
     def sampled(own, tables, points, settings, phases):
@@ -502,7 +502,7 @@ def test_draws_that_do_not_suffice_are_made_again_with_more_sweeps_between_them(
 
 
 def test_the_prior_of_a_partition_is_a_sum_over_k():
-    """With the same or other concentrations, and beside noise, where n varies."""
+    """This holds for static and dynamic concentrations, and also with noise, where n varies."""
     p = np.array([0.4, 0.3, 0.2, 0.1])
     for dynamic, noise in itertools.product([False, True], repeat=2):
         gamma = 0.7 / np.arange(1, 5) if dynamic else np.full(4, 0.7)

@@ -133,7 +133,7 @@ CONJUGATE_2 = bg.ConjugatePrior(
     ids=str,
 )
 def test_prior_draws_are_those_of_pymc(faithful_as_published, d, options):
-    """Every variable by its name and dimensions, and, entry by entry, its distribution; so are the data drawn."""
+    """Every variable has the same name, dimensions and, for each entry, distribution. So have the data."""
     x = faithful_as_published if d == 2 else faithful_as_published["eruptions"]
     mine = bg.prior_predictive(x, 3, draws=4_000, random_seed=SEED, **options)
     with bg.build_model(x, 3, **options):
@@ -162,7 +162,7 @@ def test_data_from_the_prior_have_the_errors_and_the_rows_of_the_data():
 
 
 def test_loo_pit_on_the_tree(nuts_tree):
-    """Of a density that fits, the observations' leave-one-out distribution values are uniform."""
+    """If the model fits, the LOO-PIT values of the observations are uniform."""
     loo_pit = az.loo_pit(nuts_tree)["x"].values
     assert stats.kstest(loo_pit, "uniform").pvalue > 1e-6
     az.plot_loo_pit(nuts_tree, backend="matplotlib")
@@ -175,7 +175,7 @@ def test_posterior_predictive_follows_the_predictive_density(tree):
     replicated = bg.add_posterior_predictive(tree, random_seed=SEED)["posterior_predictive"]["x"]
     grid = np.linspace(-20, 40, 6_001)
     density = bg.predictive_density(tree, grid).sel(statistic="mean").values
-    below = replicated.values.reshape(-1, replicated.sizes["obs"]) < 8  # rows are independent, their entries are not
+    below = replicated.values.reshape(-1, replicated.sizes["obs"]) < 8  # draws are independent, their entries are not
     assert_mean(below.mean(axis=1), np.trapezoid(np.where(grid < 8, density, 0), grid), "P(x < 8)")
     again = bg.add_posterior_predictive(tree, random_seed=SEED)["posterior_predictive"]["x"]
     np.testing.assert_array_equal(again, replicated)
@@ -202,7 +202,7 @@ def test_memory_is_guarded_beforehand(tree, two_small, monkeypatch):
 
 
 def test_loo_agrees_with_leaving_out(tree):
-    """Az.loo reads the group; its elpd is that of the pointwise predictive densities, less the optimism."""
+    """``az.loo`` reads the group. Its elpd is lower than the in-sample log predictive density, by about p."""
     with_group = bg.add_log_likelihood(tree)
     values = with_group["log_likelihood"]["x"].values.reshape(-1, 400)
     in_sample = np.log(np.exp(values).mean(axis=0)).sum()

@@ -1,4 +1,4 @@
-"""Which k is preferred and how decided that is, in sentences, on tables made by hand."""
+"""Sentences that say which k is preferred, and how clearly; from tables made by hand."""
 
 import numpy as np
 import pandas as pd

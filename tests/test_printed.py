@@ -1,4 +1,4 @@
-"""Findings as text: the answer first, in the shell's words, in the width that there is."""
+"""Fits as text: the answer comes first, remedies are worded for the shell, and lines fit the width."""
 
 import pytest
 import xarray as xr
@@ -10,7 +10,7 @@ from tests.conftest import make_tree, one_chain_elsewhere
 
 @pytest.fixture(scope="module")
 def apart(two_small):
-    """A fit whose chains sit in two solutions, of data below zero."""
+    """A fit of negative data whose chains sit in two solutions."""
     return Fitted.of(make_tree(two_small - 100, change=one_chain_elsewhere))
 
 

@@ -56,7 +56,7 @@ def assert_alike(one, other, rtol=1e-7):
 
 
 def two_features(n):
-    """Rows without tails, in two clusters, whose features differ in unit."""
+    """Two clusters without tails. The features differ in unit."""
     return rng(1).uniform(-1, 1, (n, 2)) * [2, 30] + rng(2).integers(0, 2, (n, 1)) * [6, 0]
 
 
@@ -89,7 +89,7 @@ def test_the_core_counts_weights():
         counts[-1] = last
         rows = prior.scaled_to(np.repeat(x, counts))
         assert_alike(prior.scaled_to(x, sample_weight=counts), rows, rtol=0)
-        assert (rows.B0 > 3000) == (last > 3)  # more than one in a hundred of some 300 are no strays
+        assert (rows.B0 > 3000) == (last > 3)  # of about 300, at most three can be strays
 
 
 def test_a_core_is_wider_than_equal_observations():
@@ -99,7 +99,7 @@ def test_a_core_is_wider_than_equal_observations():
 
 
 def test_few_observations_have_no_strays():
-    for n, far in ((28, True), (29, False)):  # and one more
+    for n, far in ((28, True), (29, False)):  # plus the far one
         prior = HierarchicalPrior(scale="core").scaled_to(np.append(np.linspace(0, 1, n), 100.0))
         assert (prior.B0 == 100**2) == far
 
@@ -112,7 +112,7 @@ def test_the_record_tells_the_scale(kind):
     assert again.scale == prior.rescaled(1, 2).scale == "core"
     assert_alike(again, prior, rtol=0)
     by_range = kind().scaled_to(x)
-    assert "scale" not in json.loads(by_range.to_json())  # as in records from before there was a choice
+    assert "scale" not in json.loads(by_range.to_json())  # as in records older than this choice
     assert prior_of(by_range.to_json()).scale == "range"
 
 

@@ -1,4 +1,4 @@
-"""Nodes that stand for many values: the same sums, density and gradient, and all values where a component is narrow."""
+"""Quadrature nodes give the same sums, density and gradient as all values. For narrow components all values are used."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_nodes_have_the_moments_of_the_values(kind):
 @pytest.mark.parametrize("wide", [1.001, 2.0, 5.0])
 @pytest.mark.parametrize("kind", KINDS)
 def test_sums_over_nodes_are_those_over_all_values(kind, wide, noise):
-    """The narrowest component is as narrow as it may be, or wider; also in units in passing."""
+    """The narrowest component is as narrow as nodes allow, or wider. Values are also standardised during the summation."""
     rows = Observations(values(kind)).with_noise(noise)
     least = narrowest(rows.nodes)
     centre = 1e9 if kind == "far away" else 0.0
@@ -64,7 +64,7 @@ def test_sums_over_nodes_are_those_over_all_values(kind, wide, noise):
         means, sd = (MEANS + centre - shift) / scale, np.array([wide * least, max(1.0, wide * least), 2.0]) / scale
         given = weights, means, sd[:, None, None]
         exact, by_nodes = (rows.sums(*given, units=units, by_nodes=each) for each in (False, True))
-        tolerance = 1e-6 if kind == "far away" else 1e-9  # of values that have no more digits
+        tolerance = 1e-6 if kind == "far away" else 1e-9  # values near 1e9 have no more digits
         assert by_nodes.log_likelihood == pytest.approx(exact.log_likelihood, rel=tolerance)
         np.testing.assert_allclose(by_nodes.counts, exact.counts, rtol=tolerance, atol=1e-9 * N)
         np.testing.assert_allclose(by_nodes.first, exact.first, rtol=tolerance, atol=1e-8 * N)
@@ -77,7 +77,7 @@ def test_a_narrow_component_has_all_values_looked_at():
     exact, by_nodes = (rows.sums(WEIGHTS, MEANS, sd, by_nodes=each) for each in (False, True))
     assert by_nodes.log_likelihood == exact.log_likelihood
     wrong = Observations(rows.nodes.x, weight=rows.nodes.weight).sums(WEIGHTS, MEANS, 0.05 * sd)
-    assert abs(wrong.log_likelihood - rows.sums(WEIGHTS, MEANS, 0.05 * sd).log_likelihood) > 1e-3  # what would be done else
+    assert abs(wrong.log_likelihood - rows.sums(WEIGHTS, MEANS, 0.05 * sd).log_likelihood) > 1e-3  # nodes would be wrong
 
 
 def test_few_values_and_others_than_plain_ones_have_none():
@@ -111,7 +111,7 @@ def test_the_posterior_and_its_gradient_are_those_of_all_values():
 
 
 def test_standardised_values_have_the_same_nodes():
-    """They are moved along, where there are any already."""
+    """Existing nodes are standardised with the values; none are made in advance."""
     rows = Observations(values("as they are"))
     units, made_anew = rows.units(one_unit=False), Observations(values("as they are"))
     nodes = rows.nodes

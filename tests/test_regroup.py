@@ -1,7 +1,7 @@
-"""Moves that split and merge clusters: the joint distribution of parameters and data is left as it is (Geweke 2004).
+"""Split-merge moves of clusters leave the joint distribution of parameters and data invariant (Geweke 2004).
 
-From parameters, allocations and data drawn together the moves lead to others that have the same distribution, whatever the
-data are: of every quantity the mean change is zero.
+Parameters, allocations and data are drawn from their joint distribution. Moves do not change this distribution, so the mean
+change of every quantity is zero.
 """
 
 from dataclasses import replace
@@ -41,7 +41,7 @@ def prepared(spread, blocks, inverse):
 
 
 class Joint:
-    """Parameters, allocations and data of D features that are drawn together, as arrays that the moves take."""
+    """Joint draws of parameters, allocations and data of D features, in the arrays that the moves need."""
 
     def __init__(self, covariance, d, gamma=1.0, dynamic=False, known=None):
         self.d, self.tied, self.known = d, covariance == "tied", known
@@ -115,7 +115,7 @@ class Joint:
         )
 
     def quantities(self, z, mu, blocks):
-        """How many clusters, how even their sizes, and how far apart and how wide they are."""
+        """Quantities that depend on the number, sizes, means and widths of the clusters."""
         counts = np.bincount(z, minlength=MOST)
         used = counts > 0
         found = [used.sum(), (counts**2).sum(), counts.max(), (counts[:, None] * mu**2).sum(), (counts @ mu).sum()]
@@ -127,7 +127,7 @@ class Joint:
 
 
 def assert_unchanged(joint):
-    """In the mean; the share of data sets with another number of clusters."""
+    """Check that no quantity changes in the mean; return the share of data sets whose number of clusters changed."""
     generator = rng(5)
     pairs = [joint.moved(generator) for _ in range(SIZE)]
     found = np.array([after - before for before, after in pairs])
@@ -141,11 +141,11 @@ def assert_unchanged(joint):
     [("full", 2, False), ("full", 1, True), ("tied", 2, True), ("diag", 2, False), ("spherical", 3, False)],
 )
 def test_the_joint_distribution_is_left_as_it_is(covariance, d, dynamic):
-    assert assert_unchanged(Joint(covariance, d, dynamic=dynamic)) > 0.05  # of them have clusters that were split or merged
+    assert assert_unchanged(Joint(covariance, d, dynamic=dynamic)) > 0.05  # the number of clusters does change
 
 
 def with_one_error(x, generator):
-    """Rounded values of correlated features are such."""
+    """Rows with the same error covariance, as rounded values of correlated features have."""
     error = np.broadcast_to(0.2**2 * (0.5 + 0.5 * np.eye(x.shape[1])), (len(x), x.shape[1], x.shape[1]))
     return groups_of(x + generator.multivariate_normal(np.zeros(x.shape[1]), error[0], len(x)), np.array(error))
 

@@ -1,4 +1,4 @@
-"""The report: what it says, that it stands alone, and that it can be written from what the command line wrote."""
+"""The report: what it says, that it needs no other file, and that the command line's results reproduce it."""
 
 import itertools
 import re
@@ -34,7 +34,7 @@ VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
 class Page(HTMLParser):
-    """Elements of a page in their order, with their attributes and text; ends that do not match are kept."""
+    """Elements of a page in order, with attributes and text. ``unmatched`` holds end tags without a start tag."""
 
     def __init__(self, source):
         super().__init__()
@@ -131,7 +131,7 @@ def cases(request, galaxies, nuts_tree, advi_tree, faithful, faithful_tree, comp
 
 @pytest.fixture(scope="module")
 def pages(cases, tmp_path_factory):
-    """The files of ``cases``, each written when it is first asked for."""
+    """The reports on ``cases``, each written when it is first asked for."""
     folder = tmp_path_factory.mktemp("pages")
 
     def write(name):
@@ -298,7 +298,7 @@ def test_where_observations_fall_equals_leaving_each_of_them_out(two_small):
     for i, value in enumerate(x):
         pit[i] = bg.predictive_cdf(_quick(np.delete(x, i), 2, thin=5), [value]).sel(statistic="mean").item()
     shares = np.searchsorted(np.sort(pit), found.points, side="right") / len(x)
-    np.testing.assert_allclose(found.shares, shares, rtol=0, atol=1.01 / len(x))  # one observation on either side
+    np.testing.assert_allclose(found.shares, shares, rtol=0, atol=1.01 / len(x))  # may differ by one observation
 
 
 def _quick(x, k, **options):
@@ -351,7 +351,7 @@ def test_values_with_errors_are_compared_with_what_is_predicted_of_these():
 
 @pytest.fixture(scope="module")
 def in_part():
-    """Two features with gaps and errors, one of them positive, and how often each row counts."""
+    """Two positive features with gaps and errors, and frequency weights."""
     generator, n = rng(6), 90
     x = np.exp(np.where(generator.uniform(size=(n, 1)) < 0.5, 0.0, 2.0) + 0.3 * generator.normal(size=(n, 2)))
     x[:12, 0], x[12:20, 1] = np.nan, np.nan
@@ -362,7 +362,7 @@ def in_part():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
 def test_a_report_of_what_is_known_in_part(in_part, tmp_path):
-    """It counts gaps, tells errors, and what is to be typed gives the fit again."""
+    """The report counts gaps and describes errors. The call that it shows repeats the fit."""
     known = bg.Observations(in_part["x"], error=in_part["error"], weight=in_part["weight"], missing="at_random")
     tree = _quick(known, 2, draws=100, thin=2)
     page = written(tree, tmp_path)
@@ -395,7 +395,7 @@ def test_a_report_of_k_where_values_are_known_in_part(in_part, tmp_path):
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("single", [True, False])
 def test_rows_are_typed_as_what_they_are(single):
-    """Covariances of errors have no option in the shell; what is to be done with gaps is said as it was."""
+    """Error covariances have no option in the shell. ``missing`` is shown as it was given."""
     x = rng(1).normal(size=(40, 2))
     covariances = np.broadcast_to(np.eye(2) * 0.1, (40, 2, 2))
     if single:
@@ -452,7 +452,7 @@ def test_names_are_escaped(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the approximation misses part")
 def test_what_is_to_be_typed_gives_the_fit_again(cases, two_small, tmp_path):
-    """The call in a report, run, gives the same draws."""
+    """The call that a report shows gives the same draws."""
     x = two_small
     options = {"prior": bg.ConjugatePrior(alpha=2), "covariance": "tied", "thin": 2, "random_seed": 3}
     tree = bg.fit(x, 2, method="gibbs", **options, progressbar=False)
@@ -489,7 +489,7 @@ def test_a_comparison_tells_its_choice(comparison, tmp_path):
     page = written(comparison, tmp_path)
     k, why = smallest_left(comparison.table.set_index("k"))
     assert f"The answer is k = {k}, {why}. 82 observations" in page.text()
-    assert next(attrs["id"] for _, attrs, _ in page.all("figure")) == "figure-fits"  # which comes first
+    assert next(attrs["id"] for _, attrs, _ in page.all("figure")) == "figure-fits"  # the first figure
     assert f"This report describes k = {k} in detail." in page.text()
     for each in (*comparison.caveats[0], *comparison.caveats[1], *(each.how_sure for each in comparison.best.answers)):
         assert each[1:] in page.text()
@@ -504,7 +504,7 @@ def test_a_comparison_tells_its_choice(comparison, tmp_path):
 
 
 def test_the_k_told_is_the_smallest_not_ruled_out(comparison):
-    """Against the criteria's definitions: two standard errors, a Bayes factor of 20 and two Monte Carlo errors."""
+    """The definitions are computed again: two standard errors; a Bayes factor of 20, plus two Monte Carlo errors."""
     by_k = comparison.table.set_index("k")
     open_by_loo = by_k.index[by_k["elpd_diff"].abs() <= 2 * by_k["dse"]]
     behind = by_k["log_evidence"].max() - by_k["log_evidence"]
@@ -800,7 +800,7 @@ def test_every_panel_of_the_check_and_of_the_traces_has_its_name(four_features, 
 
 @pytest.mark.parametrize("width", [40, 60, 61, 70, 111])
 def test_parts_of_a_table_keep_to_the_width(width):
-    """Columns of several widths, so that parts of as many columns are not equally wide."""
+    """Columns differ in width, so parts with equally many columns do, too."""
     table = blocks.Table("", ["", *("x" * letters for letters in (5, 5, 5, 20, 20, 20, 5, 5, 5))], [["r", *"123456789"]])
     parts = table.parts(width)
     assert all(
@@ -837,7 +837,7 @@ def test_how_many_is_answered_where_some_k_have_no_prediction(comparison, unknow
 
 @pytest.mark.slow
 def test_intervals_are_compared_with_what_is_predicted_of_these():
-    """Rounded so that most values are equal, and cut off; the control takes the middles for values."""
+    """Values are rounded down to integers, and censored below -1. The control treats the intervals as exact values."""
     x = np.floor(rng(5).normal(size=(600, 1)))
     lower, upper = np.where(x < -1, -np.inf, x), np.where(x < -1, -1.0, x + 1)
     tree = _quick(bg.Observations(lower=lower, upper=upper), 1, draws=250)
@@ -851,7 +851,7 @@ def test_intervals_are_compared_with_what_is_predicted_of_these():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
 def test_a_report_of_intervals(tmp_path):
-    """What is to be typed gives the fit again."""
+    """The call that the report shows repeats the fit."""
     x = np.where(rng(3).uniform(size=90) < 0.4, -3.0, 3.0) + rng(4).normal(size=90)
     scope = {"lower": np.where(x > 4, 4.0, np.floor(x)), "upper": np.where(x > 4, np.inf, np.floor(x) + 1)}
     tree = _quick(bg.Observations(**scope), 2, draws=100, thin=2)
@@ -868,15 +868,15 @@ def test_a_report_of_intervals(tmp_path):
 
 
 def _strays(n, d=1, many=3):
-    """A cluster of n observations and a stray for each ``many`` of them, at places that are known."""
+    """A cluster of n observations, and one stray for every ``many`` of them."""
     return np.concatenate([rng(1).normal(size=(n, d)), rng(2).uniform(-20, 30, (n // many, d))])
 
 
 @pytest.mark.parametrize("d", [1, 2])
 def test_a_model_with_noise_is_not_blamed_and_without_it_is(d):
-    """The control takes the same draws for those of all observations.
+    """The control leaves noise out of the same tree.
 
-    So few strays do not show that none lies in the tenth of the range that noise may lie in beyond either end.
+    Noise may lie beyond the data, by a tenth of the range. With so few strays the check does not see that none does.
     """
     tree = _quick(_strays(300, d, many=10), 1, noise=True)
     assert all(each.inside for each in calibrations(Reading(tree), list("ab")[:d]))
@@ -902,7 +902,7 @@ def test_a_model_with_noise_is_not_blamed_and_without_it_is(d):
     ],
 )
 def test_a_report_of_noise(noise, python, said, shell, tmp_path):
-    """What is to be typed gives the fit again."""
+    """The call that the report shows repeats the fit."""
     x = np.concatenate([rng(3).normal(-3, 1, 60), rng(4).normal(3, 1, 90), rng(5).uniform(-40, 40, 13)])
     tree = _quick(x, 2, draws=100, thin=2, noise=noise)
     page = written(tree, tmp_path)
@@ -978,7 +978,7 @@ def test_a_report_of_k_beside_noise(tmp_path):
 
 
 def test_the_smooth_test_is_calibrated_and_sees_waves():
-    """Of known parameters, which have no scores."""
+    """The parameters are known, so there are no scores."""
     generator = rng(6)
     p = np.array([smooth_test(generator.uniform(size=200), np.empty((200, 0))) for _ in range(2_000)])
     assert_same_means((p < 0.05).mean(), np.sqrt(0.05 * 0.95 / 2_000), 0.05, 0.0, "below 5 %")
@@ -988,7 +988,7 @@ def test_the_smooth_test_is_calibrated_and_sees_waves():
 
 
 def test_the_smooth_test_is_calibrated_where_parameters_were_fitted():
-    """A Gaussian's mean and sd; taken for known, they would hide half of the alarms."""
+    """Mean and sd of a Gaussian are fitted. If they counted as known, the test would reject too rarely."""
     generator, n, sets = rng(8), 400, 2_000
     p = {"fitted": np.empty(sets), "a tenth of what was fitted": np.empty(sets), "taken for known": np.empty(sets)}
     for i in range(sets):
@@ -1003,7 +1003,7 @@ def test_the_smooth_test_is_calibrated_where_parameters_were_fitted():
     error = np.sqrt(0.05 * 0.95 / sets)
     shares = {name: (each < 0.05).mean() for name, each in p.items()}
     assert_same_means(shares["a tenth of what was fitted"], error, 0.05, 0.0, "a tenth")
-    assert 0.05 - 4 * error < shares["fitted"] < 0.065  # of a covariance that is estimated
+    assert 0.05 - 4 * error < shares["fitted"] < 0.065  # may be larger, because the covariance is estimated
     assert shares["taken for known"] < 0.05 - 4 * error  # the control
 
 
@@ -1013,12 +1013,12 @@ def test_the_smooth_test_of_equal_values_and_of_as_many_parameters_as_can_be():
     assert 0 <= smooth_test(generator.uniform(size=100), generator.normal(size=(100, 40))) <= 1
     some = generator.uniform(size=60)
     every = np.stack([eval_legendre(j, 2 * some - 1) for j in range(1, 9)], axis=1)
-    assert smooth_test(some, every) == 1.0  # nothing is left to be looked at
+    assert smooth_test(some, every) == 1.0  # the scores explain all polynomials
     assert _scores(np.full((10, 5), -np.inf), 1.0).shape == (5, 0)
 
 
 def test_draws_span_the_scores_of_the_parameters():
-    """Those of a Gaussian's mean and sd, and no more."""
+    """They span the scores of a Gaussian's mean and sd, and no more."""
     generator, n = rng(9), 300
     x = generator.normal(size=n)
     mean = x.mean() + x.std() * generator.normal(size=(1_000, 1)) / np.sqrt(n)
@@ -1035,7 +1035,7 @@ def test_draws_span_the_scores_of_the_parameters():
 
 @pytest.mark.parametrize("d", [1, 2])
 def test_two_clusters_in_the_place_of_one_are_seen(d):
-    """Three by two; a curved cluster, whose features depend on each other; right ones. So many that power is near one."""
+    """Two components are wrong for three clusters, and for a curved one. With 800 observations power is near one."""
     generator, n = rng(7), 800
     if d == 1:
         wrong = bg.Mixture([1 / 3] * 3, [0.0, 3.0, 8.0], sigma=[1.0] * 3).sample(n, generator)[0]

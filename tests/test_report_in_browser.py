@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing is fetched, nothing fails, and it can be read in every light and on every screen."""
+"""The report in a real browser: it fetches nothing, nothing fails, and it is readable in light and dark, on every screen."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from tests.statistics import SEED, rng
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(  # where everything must be shown, a browser that is not there is a failure
+    pytest.mark.skipif(  # in CI a missing browser is a failure
         not (CHROMIUM and DRIVER) and "CI" not in os.environ, reason="chromium or chromedriver is not installed"
     ),
 ]
@@ -26,7 +26,7 @@ OPTIONS = (
 )  # fmt: skip
 NAMES = ["one feature", "two features", "comparison", "several solutions", "posterior of k"]
 
-# smallest contrast of an element's own text with what is behind it, by WCAG's definition
+# contrast of each element's own text with its background by WCAG's definition, the smallest first
 CONTRAST = """
 const luminance = c => { const [r, g, b] = c.slice(0, 3).map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
   return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
@@ -151,7 +151,7 @@ def test_tables_fit_a_screen_and_scroll_in_a_box_of_their_own_on_a_phone(show, n
 
 
 def heard(browser):
-    """Roles and names, once there is a picture among them."""
+    """Accessible roles and names; None before there is a picture."""
     nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     roles = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node.get("ignored")]
     return roles if any(role == "image" for role, _ in roles) else None
@@ -162,7 +162,7 @@ def test_pictures_and_headings_as_a_reader_hears_them(show, name):
     from selenium.webdriver.support.ui import WebDriverWait
 
     browser = show(name)
-    roles = WebDriverWait(browser, 30).until(heard)  # what is heard comes after what is seen
+    roles = WebDriverWait(browser, 30).until(heard)  # the accessibility tree is built after the page
     pictures = [said for role, said in roles if role in ("image", "img", "graphics-document")]
     assert len(pictures) == browser.execute_script("return document.querySelectorAll('svg').length") > 0
     assert all(len(said) > 20 for said in pictures)
@@ -223,7 +223,7 @@ def test_it_prints_in_black_on_white(show, name):
 
 
 def shown(browser, selector):
-    """Elements of the density's picture, once it stands in the middle of the window."""
+    """Elements of the density's picture, which is scrolled to the middle of the window."""
     from selenium.webdriver.common.by import By
 
     script = "arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })"
@@ -279,7 +279,7 @@ def test_an_enlarged_picture_can_be_zoomed(show):
     (svg,) = shown(browser, "svg")
     whole = svg.get_dom_attribute("viewBox")
     browser.execute_script(wheel, svg)
-    assert svg.get_dom_attribute("viewBox") == whole  # the page scrolls
+    assert svg.get_dom_attribute("viewBox") == whole  # the wheel scrolls the page instead
     figure.find_element(By.CLASS_NAME, "enlarge").click()
     browser.execute_script(wheel, svg)
     width, before = (float(each.split()[2]) for each in (svg.get_dom_attribute("viewBox"), whole))

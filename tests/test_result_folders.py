@@ -1,4 +1,4 @@
-"""Folders of results: nothing is replaced that is not theirs, nothing is lost, and what stands in the way is said before."""
+"""Folders of results: other files are never replaced, no results are lost, and obstacles are reported before a run."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from bayesgmm.files import digest_of, publish_file
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ONLY_RESULTS = "because --force replaces only a folder of earlier results, and never the working directory"
-# a run in a process of its own: it begins, says so, waits for a line, and writes its draws
+# a run in a separate process: it begins, says so, writes its draws, and waits for a line
 RUN = """
 import sys
 from pathlib import Path
@@ -123,7 +123,7 @@ def test_force_removes_what_bayesgmm_wrote_and_nothing_else(folder, listed):
         for name in ("posterior.nc", "verdict.txt", "fit.png", "k1/posterior.nc", "k1/verdict.txt", "k2/posterior.nc"):
             (results.folder / name).parent.mkdir(exist_ok=True)
             (results.folder / name).write_bytes(HDF5)
-    if not listed:  # as before there were digests
+    if not listed:  # as in folders older than digests
         (out / DIGESTS).unlink()
     foreign = ["notes.txt", "k1/notes.txt", "own/thesis.tex", "fits_mine.png"]
     for name in foreign:
@@ -219,7 +219,7 @@ def test_a_place_that_cannot_be_written_is_refused_beforehand(folder):
     (folder / "locked").mkdir()
     (folder / "locked").chmod(0o500)
     before = os.geteuid()
-    if before == 0:  # whom no permission stops
+    if before == 0:  # root may write anywhere
         os.seteuid(65534)
     try:
         with (

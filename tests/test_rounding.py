@@ -1,4 +1,4 @@
-"""Rounded values: what stands for them, that their likelihood is a density, and when fits take values for rounded."""
+"""Rounded values: their intervals or errors, their likelihood, and when fits treat values as rounded."""
 
 import warnings
 from statistics import NormalDist
@@ -48,7 +48,7 @@ def test_the_step_is_found(values, step):
 
 
 def test_a_value_is_the_interval_around_it():
-    """Of one feature, and of independent ones; what is missing, or has an interval already, stays as it is."""
+    """This holds for one feature and for independent ones. Missing values and given intervals stay as they are."""
     lower, upper = [np.nan, np.nan, 3.0, np.nan], [np.nan, np.nan, 5.0, np.nan]
     given = Observations([1.0, 2.0, np.nan, 2.5], lower=lower, upper=upper)
     rounded = bg.rounded(given, 0.5)
@@ -64,7 +64,7 @@ def test_a_value_is_the_interval_around_it():
 
 
 def test_features_that_are_correlated_have_an_error():
-    """Also where there are errors already, to which that of rounding is added."""
+    """If errors are given, one feature gets an error, too. Values that had an error keep it."""
     x = np.round(rng(0).normal(size=(20, 2)), 1)
     rounded = bg.rounded(x, [0.1, 0], covariance="full")
     np.testing.assert_allclose(rounded.known.error, np.broadcast_to([0.1 / np.sqrt(12), 0], x.shape))
@@ -90,7 +90,7 @@ def test_the_log_likelihood_is_that_of_probabilities_over_widths():
 
 
 def test_fine_rounding_is_none():
-    """Density, noise and evidence of values that are rounded finely are those of exact ones."""
+    """Finely rounded values have the density, noise and evidence of exact ones."""
     x = two_groups(60)
     for noise in (False, True, -2.0):
         exact, fine = (bg.Observations(x).with_noise(noise), bg.rounded(x, 1e-6).with_noise(noise))
@@ -115,7 +115,7 @@ def test_noise_beside_rounded_values_is_as_dense_as_it_was():
 
 
 def test_the_unit_does_not_matter():
-    """The evidence of rounded values in another unit is less by the logarithm of the unit, for each."""
+    """If values are 1 000 times larger, log evidence and elpd fall by log 1 000 for each of them."""
     found = []
     for unit in (1.0, 1000.0):
         tree = unwarned(bg.fit, unit * PETALS, 2, rounding=unit * 0.1, **FEW)
@@ -140,12 +140,12 @@ def test_values_are_taken_for_rounded_where_they_must_be_and_it_is_said():
     with pytest.warns(bg.exceptions.ImproperPosteriorWarning):
         exact = bg.fit(PETALS, 2, rounding=None, **FEW | {"draws": 20})
     assert Reading.of(exact).observations.steps is None
-    alone = unwarned(bg.fit, PETALS, 1, **FEW)  # of one component it is proper
+    alone = unwarned(bg.fit, PETALS, 1, **FEW)  # with one component the posterior is proper
     assert Reading.of(alone).observations.steps is None
 
 
 def test_all_doors_take_the_same_rows():
-    """And all k of a comparison, of which one would be improper."""
+    """So do all k of a comparison, even if only one of them would be improper."""
     by_hand = bg.rounded(PETALS)
     comparison = unwarned(bg.compare, PETALS, [1, 2], **FEW)
     for tree in comparison.fits.values():
@@ -230,7 +230,7 @@ def test_the_shell_reads_steps():
 
 @pytest.mark.statistical
 def test_coarse_rounding_does_not_bias_the_spread():
-    """Values rounded to one and a half standard deviations: sigma is that before rounding, of exact values it is not."""
+    """With a step of 1.5 standard deviations, sigma is that before rounding. If values count as exact, it is too large."""
     inside, n = [], 400
     for seed in range(40):
         x = np.round(rng(seed).normal(0.3, 1.0, n) / 1.5) * 1.5
@@ -244,7 +244,7 @@ def test_coarse_rounding_does_not_bias_the_spread():
 
 @pytest.mark.slow
 def test_rounding_half_as_finely_again_changes_little():
-    """What the data say of k, by evidence, hardly depends on how finely they were rounded."""
+    """p(k | x) by evidence hardly depends on how finely the data were rounded."""
     fine = rng(5).permutation(np.concatenate([rng(6).normal(4.3, 0.4, 90), rng(7).normal(6.2, 0.5, 60)]))
     p_k = []
     for step in (0.1, 0.15):

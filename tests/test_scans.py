@@ -1,4 +1,4 @@
-"""Rows that are read in passes: the same answers as in memory, whoever sums, and a sentence for whatever is wrong."""
+"""Rows that are read in passes: the same answers as in memory, whatever computes the sums, and messages for bad input."""
 
 import os
 import re
@@ -33,7 +33,7 @@ from tests.statistics import assert_same_means, rng
 
 
 def parquet(folder, x, *, weight=None, files=3, row_group_size=4_000, name="part"):
-    """Files with the rows of x in columns a, b, ..., and beside them text."""
+    """Files with the rows of x in columns a, b, ..., and a column of text."""
     x = x.reshape(len(x), -1)
     columns = dict(zip("abcdefgh", x.T, strict=False)) | {"text": np.repeat("t", len(x))}
     columns |= {} if weight is None else {"w": weight}
@@ -104,7 +104,7 @@ def test_the_first_pass_tells_what_the_rows_are(tmp_path, three):
     np.testing.assert_allclose(scan.summary.mean, mean, rtol=1e-12)
     spread = np.sqrt((counts[:, None] * (used - mean) ** 2).sum(axis=0))
     np.testing.assert_allclose(scan.summary.spread, spread, rtol=1e-10)
-    for sample in (scan.sample, scan.shown):  # holds the ends, from which the prior is scaled
+    for sample in (scan.sample, scan.shown):  # both hold the extremes, which scale the prior
         np.testing.assert_array_equal(sample.x.min(axis=0), used.min(axis=0))
         np.testing.assert_array_equal(sample.x.max(axis=0), used.max(axis=0))
         rows = {tuple(row) for row in used}
@@ -112,7 +112,7 @@ def test_the_first_pass_tells_what_the_rows_are(tmp_path, three):
     assert len(scan.shown) <= 20_000
 
 
-@pytest.mark.parametrize("unit", [1e-151, 5e150])  # the square of one times the weights is beyond a float's range
+@pytest.mark.parametrize("unit", [1e-151, 5e150])  # at 5e150, weights times squares overflow
 def test_the_unit_of_the_rows_does_not_matter(tmp_path, one, unit):
     given = {"sample_weight": np.full(N, 1e6), "random_seed": 1}
     em = bg.fit_em(memmap(tmp_path / "x.npy", one), 3, **given)
@@ -221,7 +221,7 @@ def test_few_rows_are_read_as_a_whole(tmp_path, one):
 @pytest.mark.parametrize(
     ("mixture", "k", "n"), [(ONE, 3, 60_000), (THREE, 2, 60_000)], ids=["one feature", "three features"]
 )
-@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # chains are short: their errors say so
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # short chains; the errors allow for that
 def test_three_ways_agree_on_many_rows(tmp_path, monkeypatch, mixture, k, n):
     """In memory, and in several parts of several blocks by importance sampling and by NUTS."""
     monkeypatch.setattr(sources, "_ROWS", 2**12)
@@ -237,7 +237,7 @@ def test_three_ways_agree_on_many_rows(tmp_path, monkeypatch, mixture, k, n):
 
 @dataclass(frozen=True, eq=False)
 class OnDevice(Scan):
-    """Rows that are somewhere else, where somebody else sums them; it counts how often it was asked, and of how many."""
+    """Rows whose sums are computed elsewhere. ``asked`` lists the number of mixtures in each call."""
 
     asked: list = field(default_factory=list)
 
@@ -247,13 +247,13 @@ class OnDevice(Scan):
 
 
 def test_whoever_sums_nothing_else_changes(tmp_path, one):
-    """A source on a device is one class that sums."""
+    """A source on a device needs only a method ``sums``."""
     scan = scan_of(memmap(tmp_path / "x.npy", one))
     device = OnDevice(scan.parts, scan.n_features, scan.names, n_stored=scan.n_stored)
     tree = bg.fit(device, 3, **QUIET)
     assert_same_posterior(tree, bg.fit(scan, 3, **QUIET))
-    assert device.asked.count(1_000) == 1  # all weights in one pass
-    assert device.asked.count(18) <= 4  # a Hessian of nine parameters, each
+    assert device.asked.count(1_000) == 1  # all importance weights in one pass
+    assert device.asked.count(18) <= 4  # each is a Hessian of nine parameters
     assert len(device.asked) < 100
 
 
@@ -272,7 +272,7 @@ def test_parts_are_worked_on_by_whoever_is_given(tmp_path, one):
 
 
 class Interrupted:
-    """Workers that are interrupted in their n-th pass, and that count passes."""
+    """Workers that count passes, and fail in pass ``at``."""
 
     def __init__(self, at, error=KeyboardInterrupt):
         self.at, self.passes, self.error = at, 0, error
@@ -329,7 +329,7 @@ def test_a_fit_goes_on_from_em(tmp_path, one):
 
 
 def test_a_superfluous_component_is_left_to_nuts(one):
-    """No mode tells that it may be empty, and no weight of draws around modes."""
+    """Neither the modes nor the importance weights show that the component may be empty."""
     few = one[:2_000]
     data = bg.Observations(few)
     assert [has_rival(data, bg.fit_em(few, k, random_seed=1), 1) for k in (1, 2, 3, 4)] == [False, False, False, True]
@@ -584,7 +584,7 @@ def test_questions_of_threads_are_answered_together():
             assert [value for value, _ in found] == [turn + i for i in range(4)]
             assert [gradient[1] for _, gradient in found] == [2 * i for i in range(4)]
     assert sum(asked) == 200
-    assert len(asked) < 120  # alone, each would have asked for itself
+    assert len(asked) < 120  # alone, there would be 200
     assert together(np.array([1.0, 2.0]))[0] == 3  # the others have finished
 
 
@@ -615,7 +615,7 @@ def test_nuts_in_passes_keeps_its_draws_when_interrupted(tmp_path, one, monkeypa
 
     def counted(own, points):
         passes.append(len(points))
-        if len(passes) == 2_000:  # behind the tuning
+        if len(passes) == 2_000:  # after tuning
             os.kill(os.getpid(), signal.SIGINT)
         return evaluated(own, points)
 
@@ -659,7 +659,7 @@ def test_weights_are_those_of_the_packages_own_density(options, one):
 
 
 def summed_from(tree):
-    """The posterior of a tree's data as one of sums, and as one of rows, and the draws as points of both."""
+    """The posterior of a tree's data, from sums and from rows, and the draws as unconstrained points."""
     reading = Reading.of(tree)
     own, points, units = reading.ask(read_posterior)
     given = own.k, own.prior, own.covariance, own.family
@@ -678,7 +678,7 @@ OF_EVIDENCE = {
 
 
 @pytest.mark.parametrize("kind", OF_EVIDENCE)
-@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a few draws, which are places like others
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # any few points will do
 def test_what_is_expected_of_allocations_is_the_mean_of_what_is_drawn(kind):
     x, k, options = OF_EVIDENCE[kind]()
     summed, own, points = summed_from(bg.fit(x, k, method="gibbs", draws=4, chains=1, tune=100, **QUIET, **options))
@@ -689,9 +689,9 @@ def test_what_is_expected_of_allocations_is_the_mean_of_what_is_drawn(kind):
         many = np.array(many)
         error = many.std(axis=0) / np.sqrt(len(many))
         assert each.shape == many.shape[1:]
-        if each.ndim == 4 and not own.spread.structure.correlated:  # only the squares are expected, and used
+        if each.ndim == 4 and not own.spread.structure.correlated:  # only the diagonal is computed and used
             each, many, error = (np.diagonal(part, axis1=-2, axis2=-1) for part in (each, many, error))
-        assert (abs(many.mean(axis=0) - each) < 5 * error + 1e-3 * abs(many).max()).all()  # which is of what hardly happens
+        assert (abs(many.mean(axis=0) - each) < 5 * error + 1e-3 * abs(many).max()).all()  # 1e-3: rare allocations
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Laws under shift: data far from zero, in units of their spread, change no answer and lose no digit that is printed."""
+"""Laws under shift: data far from zero, in units of their spread, give the same answers and lose no printed digit."""
 
 import json
 import warnings
@@ -21,12 +21,12 @@ GRID = np.linspace(-6, 6, 25)
 
 
 def rounded(values):
-    """To multiples of 2^-16, which such shifts keep to the last digit."""
+    """Round to multiples of 2^-16, to which such shifts can be added exactly."""
     return np.round(np.asarray(values) * 2**16) / 2**16
 
 
 def shifted(tree, by):
-    """The tree of the shifted data: observations, means, and EM's."""
+    """The tree of the shifted data: observations, means, EM's estimates and b0 are moved."""
     result = tree.copy()
     for group, name in (("posterior", "mu"), ("em_baseline", "mu"), ("observed_data", "x"), ("optima", "mu")):
         if group in tree.children:
@@ -39,7 +39,7 @@ def shifted(tree, by):
 
 @cache
 def near_zero(d):
-    """Two clusters that overlap, fitted near zero, with rounded data and means, their labels shuffled."""
+    """A fit of two overlapping clusters near zero, with rounded data and means, and shuffled labels."""
     means, covariances = ([-1.2, 1.2], [0.5, 0.7]) if d == 1 else ([[-1, 0], [1.2, 0.3]], [0.5 * np.eye(2), 0.8 * np.eye(2)])
     x = rounded(bg.Mixture([0.4, 0.6], means, covariances).sample(300, random_seed=1)[0])
     with warnings.catch_warnings():
@@ -139,7 +139,7 @@ def fit_of_two_apart(d, by):
 @pytest.mark.parametrize("by", [pytest.param(1e6, marks=pytest.mark.slow), 1e9])
 @pytest.mark.parametrize("d", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_fit_of_shifted_data(d, by):
-    """All the way: EM, sampling, labels, diagnosis, with a rounding error of 1e-7 sd at the most."""
+    """EM, sampling, labels and diagnosis are all repeated. Shifting rounds the data by at most 1e-7 standard deviations."""
     one, other = fit_of_two_apart(d, 0.0), fit_of_two_apart(d, by)
     np.testing.assert_allclose(
         other["posterior"]["mu"].mean(("chain", "draw")) - by, one["posterior"]["mu"].mean(("chain", "draw")), atol=0.1

@@ -1,4 +1,4 @@
-"""EM's solution with two components merged and one split: higher maxima, and none that few observations make narrow."""
+"""EM's split-merge moves find higher maxima, but none with a narrow component on few observations."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def x():
 
 
 def settings_of(x, options):
-    """Those that fit_em has, and its only run."""
+    """The arguments that fit_em passes to ``rearrange``."""
     found = {}
 
     def caught(rows, total, settings, runs):
@@ -53,7 +53,7 @@ def test_a_component_that_holds_two_clusters_is_split_and_two_that_share_one_are
 
 
 def test_a_rare_cluster_far_from_the_others_is_found_from_every_seed():
-    """Eight of 2 000 rows, where k-means++ and random starts alone miss it from some seeds."""
+    """It has eight of 2 000 rows. From some seeds, k-means++ and random starts alone miss it."""
     truth = bg.Mixture([0.996, 0.004], [[0.0, 0.0], [8.5, 8.5]], np.stack([np.eye(2)] * 2))
     x = truth.sample(2_000, random_seed=20261128)[0]
     best = bg.fit_em(x, 2, start=truth).log_likelihood

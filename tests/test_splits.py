@@ -1,4 +1,4 @@
-"""Moves that divide components anew: the algebra, and that they leave the posterior as it is."""
+"""Split-merge moves with a fixed number of components: their algebra, and that they leave the posterior invariant."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.statistics import assert_mean, assert_same_means, rng
 
 
 def arguments(own):
-    """What the compiled moves are told of a posterior of one feature."""
+    """Arguments of the compiled moves for a posterior of one feature."""
     prior = own.prior
     rate, g0 = (prior.G0, prior.g0) if own.hierarchical else (prior.C0, 0.0)
     hyper = np.array([prior.alpha, prior.c0, g0])
@@ -74,7 +74,7 @@ def test_the_jacobian_is_that_of_the_transformation():
 
 @pytest.mark.parametrize("visible", [0.01, 3.0, 5_000.0])
 def test_divisions_are_proposed_with_the_density_that_is_said(visible):
-    def density(z):  # where delta and rho are zero, over that of theirs there
+    def density(z):  # density of (z, 0, 0), divided by that of delta = rho = 0 given z
         spread = splits._spread(z, visible)
         return np.exp(splits.log_proposal(np.array([z, 0.0, 0.0]), visible)) / (stats.t(4).pdf(0) / spread) ** 2
 
@@ -116,7 +116,7 @@ def test_the_density_is_the_posteriors_without_C0(kind):
 
 
 def after_moves(own, size, moves, move=splits.move):
-    """Parameters from the prior, and where moves given data drawn with these leave them: if exact, at the prior's again."""
+    """Points from the prior after moves, given data drawn with them. If the moves are exact, the points follow the prior."""
     k, *others = arguments(own)
     generator = rng(9)
     points = prior_points(own, size, generator)
@@ -174,7 +174,7 @@ def test_how_many_moves():
 
 
 def test_a_superfluous_component_is_now_a_part_of_one_now_of_another():
-    """Two Gaussians far apart, three components: what the sweeps alone are stuck in for thousands of sweeps."""
+    """Three components for two Gaussians far apart: without moves, a chain is stuck for thousands of sweeps."""
     generator = rng(11)
     x = np.concatenate([generator.normal(-5, 1, 2_000), generator.normal(5, 1, 2_000)]) / 5
     own = small_posterior("full", 1, "conjugate", k=3)

@@ -1,4 +1,4 @@
-"""Where chains of NUTS begin, and a sampler's failures as sentences."""
+"""Where NUTS chains start, and messages for a sampler's failures."""
 
 import warnings
 
@@ -44,7 +44,7 @@ def test_nuts_does_not_begin_where_rounding_decides_the_slope(improper, sound):
         beyond[improper.places[at]] = value
         assert not can_begin(improper, beyond)
     flat = sound.copy()
-    flat[:2], flat[improper.places["mu"].start] = -2_000.0, improper.prior.b0  # no weight, and the prior's mode for its mean
+    flat[:2], flat[improper.places["mu"].start] = -2_000.0, improper.prior.b0  # no weight, and its mean at the prior's mode
     assert not can_begin(improper, flat)
 
 
@@ -54,7 +54,7 @@ def test_a_start_in_the_spike_is_replaced(improper, sound):
     shrunk[-3:] = -14.0
     place = after_sweeps(improper, shrunk, rng(1))
     assert can_begin(improper, place)
-    assert np.abs(place - shrunk).max() <= 0.1  # the sweeps ended in the spike
+    assert np.abs(place - shrunk).max() <= 0.1  # because the sweeps ended in the spike
 
 
 def test_no_start_is_a_sentence(improper, sound):
@@ -76,7 +76,7 @@ def test_nuts_on_an_improper_posterior_does_not_panic(seed):
 
 
 class PanicException(BaseException):
-    """As pyo3's, which is no ``Exception``."""
+    """Like that of pyo3, which is not a subclass of ``Exception``."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Observations that set the scale of a prior are named, with what they do and what to do about it."""
+"""Strays that set the scale of a prior are named, with their effect and a remedy."""
 
 import warnings
 
@@ -53,7 +53,7 @@ def test_a_cluster_of_two_in_a_hundred_is_no_stray(two_clusters):
 
 @pytest.mark.slow
 def test_fit_names_a_stray_and_its_remedy_mends_the_prior(two_clusters):
-    """Under the range of all, the conjugate prior merges clusters that it tells apart when scaled to the others."""
+    """Scaled to the range of all, the conjugate prior merges two clusters. Scaled to the others, it tells them apart."""
     x = np.append(two_clusters, 50.0)
     options = {"method": "gibbs", "draws": 500, "thin": 10, "random_seed": 1, "progressbar": False}
     factor = f"{np.ptp(x) / np.ptp(two_clusters):.3g}"
@@ -74,7 +74,7 @@ def test_fit_names_a_stray_and_its_remedy_mends_the_prior(two_clusters):
 @pytest.mark.slow
 @pytest.mark.parametrize("sd", [10, 50, 1000])
 def test_under_the_core_a_stray_leaves_the_posterior_of_the_others_alone(two_clusters, sd):
-    """Exactly so where C0 is fixed and the stray has a component of its own."""
+    """This is exact if C0 is fixed and the stray has a component of its own."""
     x = np.append(two_clusters, two_clusters.mean() + sd * two_clusters.std())
     labels = np.vstack([np.tile([0.5, 0.5, 0], (200, 1)), [0, 0, 1]])
     without = of_two_clusters(two_clusters, 2, bg.ConjugatePrior())

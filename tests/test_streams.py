@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or in another encoding: nothing is lost by them, and nothing traces back."""
+"""Standard streams that are closed, full or in another encoding: no results are lost, and there is no traceback."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def shell(line, **environment):
-    """A line of a shell, with ``$python`` for this one; returns its end."""
+    """Run a line in a shell, where ``$python`` is this interpreter; return the finished process."""
     return subprocess.run(
         ["sh", "-c", line], capture_output=True, env=os.environ | {"python": sys.executable} | environment, timeout=TIMEOUT
     )
@@ -120,7 +120,7 @@ cli.main()
 def test_an_interrupt_while_something_is_collected_is_not_lost():
     done = subprocess.run(
         [sys.executable, "-c", COLLECTING], capture_output=True, text=True, timeout=TIMEOUT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which is ignored in the background of a shell
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 

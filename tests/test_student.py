@@ -1,4 +1,4 @@
-"""Mixtures of t distributions: laws of the sums and the density, and agreement of everything that computes with them."""
+"""Mixtures of t distributions: laws of sums, densities and EM, and agreement of engines and evidence."""
 
 from typing import get_args
 
@@ -137,7 +137,7 @@ def test_em_never_decreases_and_moves_with_the_data(d, covariance):
 
 
 def test_em_is_the_maximum_of_the_likelihood():
-    """Of one component, found by a general optimiser."""
+    """For one component, a general optimiser finds the same maximum."""
     x = rng(3).standard_t(3, 400) * 2 + 5
 
     def minus_log_likelihood(point):
@@ -154,7 +154,7 @@ def test_em_is_the_maximum_of_the_likelihood():
 @pytest.mark.parametrize("d", [1, 3])
 @pytest.mark.parametrize("copies", [1.0, 3.0, 2000.0])
 def test_allocations_have_the_expected_sums(d, copies):
-    """Of what a sweep draws, averaged: N, S1 and S2, and the sums of u, whose mean is that of the E-step."""
+    """Averaged over draws, a sweep's N, S1, S2 and sums of u equal those of the E-step."""
     x, generator, times = values(d, 20), rng(8), 400
     weights, means, factors, nu = a_mixture(2, d)
     observed = Observations(x, weight=np.full(20, copies))
@@ -189,7 +189,7 @@ def test_sums_of_many_scales_have_their_means_and_covariance(nu, many):
 
 @pytest.mark.parametrize(("count", "of_logs"), [(0.0, 0.0), (5.0, -6.0), (400.0, -410.0), (400.0, -900.0)])
 def test_degrees_of_freedom_are_drawn_from_their_conditional(count, of_logs):
-    """By a chain of slices; its distribution function is found by quadrature."""
+    """The draws are from slice sampling. The exact distribution function is found by quadrature."""
     generator, nu, drawn = rng(6), 3.0, []
     for i in range(20_000):
         nu = student.draw_nu(generator, nu, count, of_logs)
@@ -261,7 +261,7 @@ def test_nuts_and_gibbs_agree_on_rows_with_weights():
 def test_evidence_is_an_integral():
     x = values(1, 12)[:, 0]
     nodes, node_weights = np.polynomial.legendre.leggauss(30)
-    above = np.exp(0.5 * (nodes + 1) * 15 - 10)  # 1, which nu is by its prior
+    above = np.exp(0.5 * (nodes + 1) * 15 - 10)  # nu - 1; the prior has nu > 1
     of_nu = node_weights * 7.5 * stats.gamma(2, scale=10).pdf(1 + above) / stats.gamma(2, scale=10).sf(1) * above
 
     def log_likelihood(mu, sigma):

@@ -1,4 +1,4 @@
-"""The command line in a terminal: how wide it prints, and what Ctrl-C does at which moment."""
+"""The command line in a terminal: the width of its output, and the effect of Ctrl-C at each stage."""
 
 import fcntl
 import os
@@ -20,12 +20,12 @@ import bayesgmm as bg
 
 CTRL_C = b"\x03"
 TIMEOUT = 120  # seconds
-DRAWN = r"NUTS.* ([5-9]|\d\d)%"  # every chain has draws: tuning takes less than one hundredth of the steps
+DRAWN = r"NUTS.* ([5-9]|\d\d)%"  # then every chain has draws: tuning takes less than one hundredth of the steps
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, galaxies, faithful):
-    """An empty working folder with data."""
+    """A working folder with nothing but data."""
     monkeypatch.chdir(tmp_path)
     galaxies.to_frame().to_csv("galaxies.csv", index=False)
     faithful.to_csv("geyser.csv", index=False)
@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch, galaxies, faithful):
 
 
 def in_terminal(*arguments, columns=80, keys=()):
-    """Exit code and what stands in a terminal; ``keys`` are pairs of a pattern to wait for and a key or signal."""
+    """Run in a terminal; return exit code and output. ``keys`` holds pairs: a pattern to wait for, and a key or signal."""
     main, side = pty.openpty()
     fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}  # xdist sets them
@@ -69,7 +69,7 @@ def test_a_fit_shows_its_progress_and_keeps_to_the_width(folder):
     arguments = ("fit", "geyser.csv", "--columns", "eruptions", "waiting", "-k", 2, "--draws", 300, "--seed", 1)
     code, shown = in_terminal(*arguments, columns=60)
     assert code == 0, shown
-    assert re.search("NUTS.*━", shown)  # the bar, however soon it was full
+    assert re.search("NUTS.*━", shown)  # the bar, even if the run was quick
     answer = shown[shown.index("eruptions, waiting: n = 272") :].splitlines()
     assert max(map(len, answer)) <= 60
     assert any(line.startswith("(no room for ess_tail") for line in answer)

@@ -1,4 +1,4 @@
-"""Frequency weights through every door: an observation of weight c is c observations, one of weight 0 is none."""
+"""Frequency weights at every entry point: an observation of weight c counts as c observations, one of weight 0 as none."""
 
 import json
 import sys
@@ -63,7 +63,7 @@ def test_the_density_is_that_of_repeated_rows(covariance, d, prior):
     given = (prior or prior_of(d, covariance)).scaled_to(x, covariance)
     one = log_posterior(x, 3, given, covariance, Known(weight))
     other = log_posterior(rows, 3, given, covariance)
-    zero = np.append(weight, 0.0)  # compiled code, too, gives no part to weight 0
+    zero = np.append(weight, 0.0)  # weight 0 has no effect in compiled code either
     with_zero = log_posterior(np.concatenate([x, x[:1] + 1]), 3, given, covariance, Known(zero))
     halves = log_posterior(np.concatenate([x, x]), 3, given, covariance, Known(np.concatenate([0.3 * weight, 0.7 * weight])))
     for _ in range(3):
@@ -92,7 +92,7 @@ def test_em_and_its_criteria_are_those_of_repeated_rows(covariance, d):
 
 
 def moments(chains, centre):
-    """Means over each chain of distances from a centre and of their squares, (chain, 2 n_dim)."""
+    """Each chain's mean of deviations from a centre, and of their squares, (chain, 2 n_dim)."""
     away = chains - centre
     return np.concatenate([away, away**2], axis=2).mean(axis=1)
 
@@ -105,7 +105,7 @@ def assert_same_distribution(one, other, name):
 
 
 def chains_of(own, many=60, draws=150, thin=3):
-    """Chains of Gibbs sweeps, with labels put in order by the weights."""
+    """Weights and means of the first feature in Gibbs chains, with the components sorted by these means."""
     result = np.empty((many, draws, own.n_dim))
     run = sweeps(own)
     start = own.at(bg.fit_em(own.x, own.k, covariance=own.covariance, random_seed=0).mixture)
@@ -145,7 +145,7 @@ LATER = [
     ],
 )
 def test_gibbs_draws_with_weights_that_are_no_integers(covariance, d, weight):
-    """Against importance weights: draws of the posterior of whole counts, weighted by what is left."""
+    """The reference: draws of the posterior with whole counts, importance-weighted to the given weights."""
     x = data(d, 40)
     c = rng(4).uniform(0.3, 2.2, len(x)) if weight == "between" else np.full(len(x), 0.45)
     own = log_posterior(x, 2, prior_of(d, covariance), covariance, Known(c))
@@ -172,7 +172,7 @@ def test_gibbs_draws_with_weights_that_are_no_integers(covariance, d, weight):
 
 
 def test_control_whole_counts_alone_are_noticed():
-    """Without the acceptance of what is left, weights of 1.45 would count as ones."""
+    """If fractions were ignored, weights of 1.45 would count as 1."""
     x, c = data(1, 40), np.full(40, 1.45)
     own = log_posterior(x, 2, OWN, "full", Known(c))
     right = chains_of(own)
@@ -193,7 +193,7 @@ def test_whole_counts_are_near_and_keep_the_sum_everywhere():
 
 @pytest.fixture(scope="module")
 def pair():
-    """The same fit of weighted and of repeated rows, by Gibbs."""
+    """Gibbs fits of weighted rows, and of the same rows repeated."""
     x = data(1)
     weight = counts_of(len(x))
     options = {"method": "gibbs", "thin": 10, "prior": OWN, "random_seed": 1, "progressbar": False}

@@ -1,4 +1,4 @@
-"""A user's program, which mypy checks under --strict: tests/test_ecosystem.py."""
+"""A user's program. tests/test_ecosystem.py checks it with mypy --strict."""
 
 import numpy as np
 import xarray as xr
