@@ -1,16 +1,16 @@
-"""Examples: those in docstrings that fit the same data in the same way share the tree, and those of whole pages are slow."""
+"""Doctests: docstring examples that make the same fit share its tree, and examples of whole pages are slow tests."""
 
 import pickle
 
 import pytest
 
-collect_ignore = ["docs/conf.py"]  # which is Sphinx's, and holds no examples
+collect_ignore = ["docs/conf.py"]  # Sphinx's configuration, without examples
 
 _TREES = {}
 
 
 def pytest_collection_modifyitems(items):
-    """The functions that the README and the guides call have examples of their own, which are quick."""
+    """Mark the examples of Markdown pages as slow. The functions that they call have quick examples of their own."""
     for item in items:
         if item.path.suffix == ".md":
             item.add_marker(pytest.mark.slow)

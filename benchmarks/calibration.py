@@ -1,10 +1,10 @@
-"""Whether intervals hold what they say, and how often right fits are found fault with; writes calibration.md.
+"""How often intervals contain the truth, and how often checks find fault with a correct fit; writes calibration.md.
 
 uv run --extra tests python benchmarks/calibration.py        some ten minutes on two cores
 
-Two hundred data sets, forty of each of five truths, are fitted with the right model. Their 90 % intervals should hold the
-truth in nine of ten. That is so in the long run where truths are drawn from the prior (tests/statistical/test_calibration.py
-shows it); of truths that are given, as these are, nearly.
+Two hundred data sets, forty from each of five truths, are fitted with the correct model. Their 90 % intervals should contain
+the truth in nine of ten cases. In the long run they do if truths are drawn from the prior
+(tests/statistical/test_calibration.py shows it). For fixed truths, as here, this holds approximately.
 """
 
 import argparse
@@ -25,7 +25,7 @@ distributions depend on the degrees of freedom, whose prior has a mean of 20. If
 large, by 5 to 7 % on average in the cases examined. If it is 20, their intervals contained the truth in 89 % of cases.
 """
 INTERVAL = 0.9
-QUANTILES = np.linspace(0.05, 0.95, 19)  # of the data, or points in their number, at which the density's band is looked at
+QUANTILES = np.linspace(0.05, 0.95, 19)  # of the data, where the density is checked; for D = 2, at as many observations
 TRUTHS = {
     "two, 4 sd apart, n = 300": (bg.Mixture([0.4, 0.6], [0.0, 4.0], sigma=[1.0, 1.5]), 300, {}),
     "two, 2.5 sd apart, n = 300": (bg.Mixture([0.4, 0.6], [0.0, 2.5], sigma=[1.0, 1.0]), 300, {}),
@@ -89,7 +89,7 @@ def main():
 
 
 def shares(results):
-    """Of intervals and of fits, in percent."""
+    """Shares of intervals that hold the truth, and of fits that a check finds fault with, in percent."""
     inside = [np.concatenate([found[kind] for found, _ in results]).mean() for kind in results[0][0]]
     at_fault = [np.mean([faults[check] for _, faults in results]) for check in results[0][1]]
     return [f"{each:.0%}" for each in inside] + [f"{each:.1%}" for each in at_fault]

@@ -1,4 +1,4 @@
-"""Choosing k: bayesgmm's compare beside the same in plain PyMC with az.compare; writes comparing.md.
+"""Choosing k by bayesgmm's compare, and by plain PyMC with az.compare; writes comparing.md.
 
 uv run --extra benchmarks python benchmarks/comparing.py             some half an hour on two cores
 uv run --extra benchmarks python benchmarks/comparing.py --smoke     two values of k, writes nothing
@@ -22,7 +22,7 @@ NOTE = """
 PyMC used its own sampler on all cores, and az.loo with its defaults. On the galaxies with two components its chains do not
 find the second solution. There exact leave-one-out, with a refit for each of the 82 observations, gives an elpd of -226.8.
 """
-LIMIT = 150  # seconds for one k by PyMC: with this spent, larger k are not asked
+LIMIT = 150  # seconds: if PyMC takes longer for one k, larger k are left out
 
 
 def by_bayesgmm(x, ks, seed):
@@ -33,7 +33,7 @@ def by_bayesgmm(x, ks, seed):
 
 
 def by_pymc(x, ks, seed):
-    """Seconds for each k, and elpd by k: 4 x 1000 draws after 1000 tuning steps from EM's estimate, PSIS-LOO, az.compare."""
+    """Seconds and PSIS-LOO for each k, from 4 x 1000 draws after 1000 tuning steps. az.compare follows, untimed."""
     elpds, seconds = {}, {}
     for k in ks:
         began = time.perf_counter()
@@ -54,14 +54,14 @@ def by_pymc(x, ks, seed):
 
 
 def sweeps_per_second(x):
-    """Of the telescoping sampler on one core, a thousand draws that are 200 sweeps apart."""
+    """Rate of the telescoping sampler on one core, for a thousand draws that are 200 sweeps apart."""
     began = time.perf_counter()
     bg.posterior_k(x, draws=1_000, tune=1_000, thin=200, chains=1, random_seed=1, progressbar=False)
     return 201_000 / (time.perf_counter() - began)
 
 
 def _geyser():
-    """Spread over the minutes that it was rounded to, so that the evidence exists."""
+    """Old Faithful, spread over the minutes that it was rounded to, so that the evidence exists."""
     return bg.jitter(bg.datasets.old_faithful(), random_seed=0).to_numpy()
 
 
@@ -90,7 +90,7 @@ def main():
         elpd = ", ".join(f"{each.elpd:.1f}" for each in elpds.values())
         lines.append(f"| {name} | PyMC and az.compare | {sum(theirs.values()):.0f}{done} | | {elpd} | |")
         print(lines[-1], flush=True)
-        sure = [k for k in (1, 3) if k in theirs and k in table["k"].to_list()]  # of two PyMC's chains miss a solution
+        sure = [k for k in (1, 3) if k in theirs and k in table["k"].to_list()]  # with k = 2 PyMC's chains miss a solution
         worst = max(abs(table.set_index("k").loc[k, "elpd_loo"] - elpds[str(k)].elpd) for k in sure)
         assert worst < 1, f"elpd of k = {sure} differ by {worst:.2f}"
     rates = {name: sweeps_per_second(x) for name, x in problems.items()} if not smoke else {}

@@ -1,4 +1,4 @@
-"""Whether fits converge by default, by which engine and in what time, beside NUTS alone; writes converge.md.
+"""How many fits converge by default, by which engine and in what time, compared with NUTS alone; writes converge.md.
 
 uv run --extra benchmarks python benchmarks/converge.py              an hour or two on two cores
 uv run --extra benchmarks python benchmarks/converge.py --seeds 1    a fifth of it
@@ -19,13 +19,11 @@ import bayesgmm as bg
 from bayesgmm.analysis.attempts import read_attempts
 
 OUTPUT = Path(__file__).parent / "converge.md"
-MANY = (
-    100_000  # observations x components x features, above which NUTS alone is not waited for where components are to spare
-)
+MANY = 100_000  # observations x components x features, above which NUTS alone is not run
 
 
 def sample(weights, means, *, n, **spread) -> Callable[[int], np.ndarray]:
-    """Data of a mixture, others for each seed."""
+    """A function that draws data of a mixture from a seed."""
     return lambda seed: bg.Mixture(weights, means, **spread).sample(n, random_seed=seed)[0]
 
 
@@ -71,7 +69,7 @@ def problems():
 
 
 def run(x, k, method, seed):
-    """Whether it converged, the seconds of the call, the engines that ran, the smallest effective sample size, R-hat."""
+    """Whether the fit is sound, the seconds of the call, the engine kept, how many were tried, and the smallest ESS."""
     begin = time.perf_counter()
     tree = bg.fit(x, k, method=method, random_seed=seed, progressbar=False)
     seconds = time.perf_counter() - begin
@@ -86,7 +84,7 @@ def run(x, k, method, seed):
 
 
 def cells(runs):
-    """Share that converged, median seconds, median effective sample size."""
+    """How many fits are sound, median seconds, median effective sample size."""
     sound = sum(each["sound"] for each in runs)
     middle = [statistics.median(each[name] for each in runs) for name in ("seconds", "ess")]
     return [f"{sound} of {len(runs)}", f"{middle[0]:.1f}", f"{middle[1]:,.0f}"]
@@ -134,7 +132,7 @@ def main():
 
 
 def _medians(everything):
-    """Seconds of the default and of NUTS on the problems and seeds where NUTS alone was sound."""
+    """Median seconds by default and by NUTS alone, for the problems and seeds where NUTS alone was sound."""
     asked = [each for each in everything["default"] if each["comparable"]]
     pairs = [
         (ours["seconds"], nuts["seconds"]) for ours, nuts in zip(asked, everything["nuts"], strict=True) if nuts["sound"]

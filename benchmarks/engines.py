@@ -1,4 +1,4 @@
-"""Gibbs beside NUTS, with the default settings, on the galaxies for K = 2 to 8 and where Gibbs is no use; writes engines.md.
+"""Gibbs and NUTS with their default settings: galaxies for K = 2 to 8, two Gaussians, Old Faithful; writes engines.md.
 
 uv run --extra benchmarks python benchmarks/engines.py       some five minutes
 """

@@ -1,9 +1,9 @@
-"""The evidence, by bridge sampling from Gibbs draws beside nested sampling by BlackJAX; writes evidence.md.
+"""The evidence by bridge sampling from Gibbs draws, and by nested sampling with BlackJAX; writes evidence.md.
 
 uv run --python 3.12 --extra benchmarks python benchmarks/evidence.py
 uv run --python 3.12 --extra benchmarks python benchmarks/evidence.py --smoke    one problem, few live points, writes nothing
 
-Both have the same prior and data, standardised by neither; nested sampling needs no start, and no draws made before.
+Both have the same prior and the same data, in their original units. Nested sampling needs neither a start nor earlier draws.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def problems(smoke):
 
 
 def by_bayesgmm(x, k, seed):
-    """Seconds of the posterior and its evidence together; the evidence and its standard error."""
+    """Seconds for the posterior and its evidence together; the log evidence and its standard error."""
     began = time.perf_counter()
     tree = bg.fit(x, k, method="gibbs", random_seed=seed, relabel=False, progressbar=False)
     found = bg.log_evidence(tree, random_seed=seed)
@@ -41,7 +41,10 @@ def by_bayesgmm(x, k, seed):
 
 
 def by_nested_sampling(x, k, seed, n_live):
-    """The same, compiling included: live points from the prior, replaced a tenth at a time by slice moves."""
+    """Seconds, including compilation; the log evidence and its standard error.
+
+    Live points are drawn from the prior, and a tenth of them is replaced at a time, by slice moves.
+    """
     began = time.perf_counter()
     model = numpyro_model(x, k, prior_of(x))
     import blackjax

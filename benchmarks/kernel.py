@@ -1,4 +1,4 @@
-"""The E-step inside: EM against scikit-learn, one gradient against PyTensor; and the memory of a fit."""
+"""EM against scikit-learn, a gradient against PyTensor, E-steps of rows partly known, and the memory of a fit."""
 
 import time
 import tracemalloc
@@ -34,7 +34,7 @@ def measure(smoke=False):
 
 
 def partly_known(n):
-    """Seconds of an E-step over rows with gaps or errors, and how many times those of exact rows: the two in turn."""
+    """Seconds of an E-step over rows with errors, intervals or gaps, and their ratio to exact rows, measured in turn."""
     rng, found = np.random.default_rng(1), {}
     for k in (1, 2, 3, 5):
         x = rng.normal(size=n)
@@ -53,7 +53,7 @@ def partly_known(n):
 
 
 def strays(n):
-    """The same of rows that may be noise, and of t distributions."""
+    """Seconds of an E-step with noise or t distributions, and their ratio to a Gaussian mixture, measured in turn."""
     rng, found = np.random.default_rng(1), {}
     for k, d in ((2, 1), (3, 1), (5, 1), (5, 10)):
         exact, shares = bg.Observations(rng.normal(size=(n, d))), np.full(k, 1 / k)
@@ -82,7 +82,7 @@ def em_per_iteration(x, start, covariance):
     """Seconds per iteration of plain EM from one start, and the memory it takes beside the data."""
     from sklearn.mixture import GaussianMixture
 
-    runs._STEPS = ITERATIONS + 1  # as many before its acceleration
+    runs._STEPS = ITERATIONS + 1  # no acceleration within these iterations
 
     n, k = len(x), start.n_components
     columns, means = x.reshape(n, -1), start.means.reshape(k, -1)
@@ -151,7 +151,7 @@ def gradient(n, k):
 
 
 def memory_of_fit(n):
-    """What four chains of NUTS on n observations take beside those on 1 000, over the memory of the data."""
+    """Memory of four NUTS chains on n observations, less that on 1 000, as a multiple of the memory of the data."""
     x, peaks = bg.datasets.two_gaussians(n=n).x, []
     for size in (1_000, 1_000, n):  # the first time imports and compiles
         tracemalloc.start()

@@ -28,7 +28,7 @@ class PeakMemory:
 
 
 def processes_of(session):
-    """The session's processes: those whose sixth field in /proc/PID/stat, the fourth after the name, is the session."""
+    """The session's processes. The session is the sixth field in /proc/PID/stat, the fourth after the name."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
@@ -39,7 +39,7 @@ def processes_of(session):
 
 
 def proportional_mb(folder):
-    """Memory in which every shared page counts for its share."""
+    """Proportional set size in MB: each process counts its share of shared pages."""
     try:
         lines = (folder / "smaps_rollup").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""How often the check of the model finds a conflict: where there is none, and where there is one; writes model_check.md.
+"""How often the check of the model finds a conflict, for correct and for wrong models; writes model_check.md.
 
 uv run --extra benchmarks python benchmarks/model_check.py       some ten minutes on two cores
 """

@@ -17,7 +17,7 @@ def main(path, peer, seed):
 
     call = done.compiling + done.sampling if done.call is None else done.call
     result = {"compiling": done.compiling, "sampling": done.sampling, "call": call, "fresh_process": whole}
-    if done.w is not None:  # of a point estimate there is nothing else to tell
+    if done.w is not None:  # a point estimate has no draws
         result |= told_by(done, given["x"])
     print("\nRESULT" + json.dumps(result))
 

@@ -1,10 +1,10 @@
-"""How often EM's starts find the best maximum of the likelihood that is known; writes optima.md.
+"""How often EM's starts find the best known maximum of the likelihood; writes optima.md.
 
 uv run --extra tests python benchmarks/optima.py                           some fifteen minutes
 uv run --extra tests python benchmarks/optima.py --before CHECKOUT         another commit beside it: twice that
 
-Forty problems, each fitted from twenty seeds. The best maximum known is the highest that any of the runs found, or that EM
-finds from the truth; those with components that are narrow because they hold few observations do not count.
+Forty problems, each fitted from twenty seeds. The best known maximum is the highest that any of the runs found, or that EM
+finds from the truth. Maxima with components that are narrow because they hold few observations do not count.
 """
 
 import argparse
@@ -27,26 +27,26 @@ the worst seed ended. It is inf if that seed found only maxima with a narrow com
 """
 SAME = 0.01  # units of log-likelihood
 WANTED = 0.95  # share of the seeds
-NARROW = 0.1  # times another component's standard deviation, if it holds
-FEW = 5  # times as many observations as determine a full covariance, or fewer
+NARROW = 0.1  # narrow: a least standard deviation below this part of the largest among the components
+FEW = 5  # few: below this multiple of the observations that determine a full covariance
 
 
 def mixture(weights, means, cov=None, sigma=None):
-    """A truth."""
+    """A mixture that rows are drawn from: a truth."""
     import bayesgmm as bg
 
     return bg.Mixture(weights, means, cov, sigma=sigma)
 
 
 def drawn(truth, n, k=None, **options):
-    """Rows of a truth, with EM's options; with its k, EM begins there, too."""
+    """Rows of a truth, k, and EM's options; and the truth as a further start, if it has k components."""
     x = truth.sample(n, random_seed=20261128)[0]
     k = truth.n_components if k is None else k
     return x, k, options, truth if k == truth.n_components else None
 
 
 def rare(d, n, few, distance):
-    """A cluster of so few rows beside one."""
+    """A cluster of few rows beside a large one."""
     means = np.zeros((2, d))
     means[1] = distance / np.sqrt(d)
     return mixture([1 - few / n, few / n], means, np.stack([np.eye(d)] * 2))
@@ -70,7 +70,7 @@ def informative(d, k):
 
 
 def many(d, k):
-    """Clusters of unlike sizes and spreads here and there."""
+    """Clusters of different sizes and spreads at random places."""
     rng = np.random.default_rng(100 * d + k)
     roots = rng.normal(0, 0.5, (k, d, d)) + np.eye(d)
     return mixture(
@@ -79,7 +79,7 @@ def many(d, k):
 
 
 def acidity_like():
-    """Rounded logarithms, one long cluster and one short."""
+    """Two clusters of rounded values, like the log acidities of lakes."""
     rng = np.random.default_rng(3)
     return np.round(np.concatenate([rng.normal(4.3, 0.37, 92), rng.normal(6.3, 0.53, 63)]), 2)
 
@@ -115,7 +115,7 @@ def problems():
 
 
 def highest(found, x):
-    """Of the maxima that EM found, the highest without components that are narrow because they hold few observations."""
+    """Log-likelihood of the highest maximum found without components that are narrow because of few observations."""
     from bayesgmm.em.result import spurious
 
     def credible(end):
@@ -128,7 +128,7 @@ def highest(found, x):
 
 
 def fitted(seeds):
-    """One line of JSON for each problem: log-likelihood and CPU seconds of each seed, and where EM ends from the truth."""
+    """Print a line of JSON for each problem: log-likelihood and CPU seconds by seed, and log-likelihood from the truth."""
     import bayesgmm as bg
 
     warnings.simplefilter("ignore")
@@ -145,19 +145,19 @@ def fitted(seeds):
 
 
 def asked(checkout, seeds):
-    """The same of the package in a checkout."""
+    """What ``fitted`` prints for the package in a checkout."""
     command = [sys.executable, str(Path(__file__).resolve()), "--fit", "--seeds", str(seeds)]
     done = subprocess.run(command, cwd=checkout, env=environment(checkout), stdout=subprocess.PIPE, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def environment(checkout):
-    """In which that package is found first."""
+    """The environment in which the package in a checkout is found first."""
     return os.environ | {"PYTHONPATH": str(checkout)}
 
 
 def table(found):
-    """Markdown: of each problem and commit, how many seeds found the best, how far below the worst is, and seconds."""
+    """A Markdown table: by problem and commit, how many seeds found the best, how far below the worst is, and seconds."""
     names = list(found)
     lines = ["| problem | " + " | ".join(f"found{of} | worst{of} | CPU seconds{of}" for of in _of(names)) + " |"]
     lines.append("|---|" + "---:|---:|---:|" * len(names))

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 
 class Run(NamedTuple):
-    """Draws (chain, draw, K, ...), seconds spent compiling and sampling, and seconds that no user would have spent.
+    """Draws (chain, draw, K, ...), seconds of compiling and sampling, and ``repeated``: seconds that no user would spend.
 
-    ``spread`` is sigma of one feature, cov of several. ``call`` are the seconds of all that a user calls once everything is
-    imported; where it is not given, compiling and sampling.
+    ``spread`` is sigma for one feature, cov for several. ``call`` is the time of all that a user calls after the imports. If
+    it is None, that is compiling and sampling.
     """
 
     w: Any
@@ -40,7 +40,7 @@ def bayesgmm(x, k, prior, start, draws, tune, seed):
 
     with Clock() as call:
         tree = bg.fit(x, k, draws=draws, random_seed=seed, relabel=False, progressbar=False)
-    phases = ("geometry", "sampling", "draws")  # the last of draws that are weighted by importance
+    phases = ("geometry", "sampling", "draws")  # "draws" is the phase of importance sampling
     sampling = sum(tree.attrs.get(f"seconds_{name}", 0.0) for name in phases)
     return Run(*_arrays(tree), tree.attrs["seconds_compile"], sampling, call=call.seconds)
 
@@ -54,7 +54,7 @@ def pymc_model(x, k, prior):
     import numpy as np
     import pymc as pm
 
-    if x.ndim == 2:  # PyMC has no inverse-Wishart to be sampled by NUTS: the package's own statement of one
+    if x.ndim == 2:  # PyMC has no inverse-Wishart that NUTS can sample, so the package's own model is used
         import bayesgmm as bg
 
         return bg.build_model(x, k, prior=bg.HierarchicalPrior(**prior))
@@ -95,7 +95,7 @@ def pymc_nutpie(x, k, prior, start, draws, tune, seed):
 
 
 def numpyro_model(x, k, prior):
-    """The model, a function of the data, in double precision; JAX takes what is set here when it is first imported."""
+    """The model in double precision, a function of the data. JAX reads what is set here at its first import."""
     import numpyro
 
     numpyro.set_host_device_count(4)
@@ -136,7 +136,7 @@ def numpyro(x, k, prior, start, draws, tune, seed):
     with Clock() as first:
         mcmc.run(jax.random.PRNGKey(seed), jnp.asarray(x))
         mcmc.get_samples()["mu"].block_until_ready()
-    with Clock() as second:  # compiled by now: the only way to see the two apart
+    with Clock() as second:  # already compiled: the only way to tell compiling from sampling
         mcmc.run(jax.random.PRNGKey(seed + 1_000), jnp.asarray(x))
         mcmc.get_samples()["mu"].block_until_ready()
     found = {name: np.asarray(value) for name, value in mcmc.get_samples(group_by_chain=True).items()}
@@ -183,7 +183,7 @@ def blackjax(x, k, prior, start, draws, tune, seed):
 
 
 def _for_numpyro(start):
-    """Its start, without what other packages name otherwise."""
+    """The start for NumPyro, without the variables that only other packages have."""
     import jax.numpy as jnp
 
     others = ("cov", "precision_factor", "C0_factor")
@@ -256,7 +256,7 @@ def stan(x, k, prior, start, draws, tune, seed):
 
 
 def sklearn_variational(x, k, prior, start, draws, tune, seed):
-    """What many would take instead: no draws, but the one mixture that its variational approximation ends at."""
+    """What many would use instead. It has no draws, only the mixture at which its variational approximation ends."""
     from sklearn.mixture import BayesianGaussianMixture
 
     model = BayesianGaussianMixture(

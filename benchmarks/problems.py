@@ -19,7 +19,7 @@ class Problem:
     limit: int = 600
     """Seconds that one run may take."""
     peers: bool = True
-    """Whether the others run too: with a million observations one of their gradients costs as much as our whole draw."""
+    """Whether peers run too. With a million observations, one gradient of theirs costs as much as a whole draw of ours."""
 
 
 def problems(smoke=False):

@@ -26,7 +26,7 @@ CRITERIA = {
 
 
 def simulated(rng):
-    """K from 1 to 4 and data: neighbours three to five standard deviations apart, weights of 1 / 5k or more."""
+    """K from 1 to 4 and data: neighbours three to five standard deviations apart, weights of 1 / (5 k) or more."""
     k = int(rng.integers(1, MOST + 1))
     sigma = rng.uniform(0.7, 1.3, k)
     gaps = rng.uniform(3, 5, k - 1) * (sigma[1:] + sigma[:-1]) / 2

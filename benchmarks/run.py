@@ -30,9 +30,9 @@ PACKAGES = "bayesgmm pymc pytensor nutpie numpyro blackjax jax pystan httpstan s
 
 
 def run(peer, path, seed, limit, caches=None, *, memory=False):
-    """The result of one fresh process, or why there is none; with ``caches`` a directory, all compilers start cold in it.
+    """The result of one fresh process, or why there is none. With a directory ``caches``, all compilers start cold in it.
 
-    With ``memory`` its peak memory too, which takes some looking at while it runs.
+    ``memory`` adds the peak memory. Measuring it slows the process a little.
     """
     environment = {**os.environ, "BENCHMARK_BEGAN": repr(time.time())}
     if caches:
@@ -57,7 +57,7 @@ def run(peer, path, seed, limit, caches=None, *, memory=False):
 
 
 def converged(result):
-    """Whether the chains agree, and on the solution on which most runs agree."""
+    """Whether the chains have converged, and to the same answer as bayesgmm's."""
     return has_converged(result) and not result.get("elsewhere")
 
 
@@ -68,8 +68,8 @@ def has_converged(result):
 def mark_other_answers(results):
     """Mark the converged runs in which the mean of a label-invariant quantity differs from bayesgmm's beyond the errors.
 
-    That all chains agree on another solution happens where the posterior has several. Such a run is no quicker a way to the
-    same answer: its speed is not counted, and the table says how many there were.
+    If the posterior has several solutions, all chains of a run may agree on another one. The speed of such a run is not
+    counted, because it is not a way to the same answer. The table says how many there were.
     """
     for found in results.values():
         for run in runs_of(found):
@@ -79,7 +79,7 @@ def mark_other_answers(results):
 def assert_same_answers(results):
     """Most of each peer's converged runs agree with bayesgmm's, and so does the mean of those that do.
 
-    A peer most of whose runs have not converged need not agree: it has no figure.
+    If most runs of a peer have not converged, they need not agree, because it has no figure.
     """
     for peer, found in results.items():
         runs = runs_of(found)
@@ -112,9 +112,9 @@ def pooled(found):
 
 
 def measure(problem, peers, seeds, say, first_use=False):
-    """For each peer its runs over the seeds, before them its first use if asked; no figures if answers differ.
+    """Runs of each peer over the seeds, after a first use or a check of its answers. An error if answers differ.
 
-    Without seeds the run by which answers are checked stands for them.
+    Without seeds, the run of the check stands for them.
     """
     given = {"x": problem.x, "k": problem.k, "prior": prior_of(problem.x), "start": start_of(problem.x, problem.k)}
     given |= {"draws": problem.draws, "tune": problem.tune}
@@ -157,7 +157,7 @@ def median(runs, figure):
 
 
 def shares(runs):
-    """How many runs converged, and how many of the others did so on another solution."""
+    """How many runs converged, and how many of the others converged to another solution."""
     elsewhere = sum(run.get("elsewhere", False) for run in runs)
     return f"{sum(map(converged, runs))} of {len(runs)}" + (f" ({elsewhere} on another solution)" if elsewhere else "")
 

@@ -35,7 +35,7 @@ PARTS = "fits", "passes", "cores", "workers", "peers"
 EVERY = 0.25  # seconds between two looks at memory, each of which takes some milliseconds
 SMALL = 1_000  # rows of small partitions, with which latency is measured
 MANY = 100  # mixtures in one pass
-TIMES = 5  # a pass is measured, of which the median counts
+TIMES = 5  # measurements of a pass, of which the median counts
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Problem:
         return np.size(self.means[0])
 
     def mixture(self, shift=0.0, wider=1.0):
-        """The one that rows are drawn from, or a start beside it."""
+        """The mixture that rows are drawn from, or a start near it."""
         import bayesgmm as bg
 
         means, spread = np.array(self.means) + shift, np.sqrt(wider) * np.array(self.spread)
@@ -83,7 +83,7 @@ PROBLEMS = {"one": ONE, "five": FIVE}
 
 
 def write(folder, name, smoke):
-    """The files of a problem, unless they are there: float64, not compressed."""
+    """Paths of a problem's files, which are written unless they are there: float64, not compressed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -146,7 +146,7 @@ def fit(files, name):
 
 
 def warm(files, name):
-    """Load what is compiled, which a first use of the package makes."""
+    """Load the compiled code, or compile it at a first use of the package."""
     import bayesgmm as bg
 
     x = PROBLEMS[name].mixture().sample(30_000, np.random.default_rng(0))[0]
@@ -168,7 +168,7 @@ def passes(files, name):
 
 
 def mixtures(name, points):
-    """Parameters of one mixture, or of several beside each other, as a pass takes them."""
+    """Parameters of one mixture, or of several stacked, as a pass takes them."""
     if points == 1:
         return PROBLEMS[name].mixture().parameters
     shifts = np.linspace(-0.1, 0.1, points)
@@ -178,7 +178,7 @@ def mixtures(name, points):
 
 
 def timed(scan, parameters, used=None, enough=5):
-    """Seconds of passes, of which there are five unless they take long: median, least, and median of processor time."""
+    """Seconds of a pass, measured five times unless it takes long: median, least, and median processor time."""
     used, seconds = used or processor, []
     scan.sums(*mixtures("one", 1))  # loads the code
     while len(seconds) < TIMES and sum(each for each, _ in seconds) < enough:
@@ -230,7 +230,7 @@ def _of_workers(client, n_workers, n, parts, points):
 
 
 def _drawn(size, block_info=None):
-    """Rows of a partition; a function of a worker, which has none of this file's but numpy."""
+    """Rows of a partition. It runs on a worker, without the rest of this file, so it imports NumPy itself."""
     import numpy as np
 
     rng = np.random.default_rng(block_info[None]["chunk-location"])
@@ -239,7 +239,7 @@ def _drawn(size, block_info=None):
 
 
 def em(files, name, in_memory):
-    """bayesgmm's EM from the same start: what an iteration adds, and all the way to the optimum."""
+    """EM by bayesgmm from a given start: what an iteration adds, and a whole run to the optimum."""
     import bayesgmm as bg
 
     x = _read(files) if in_memory else bg.scan_parquet(files)
@@ -273,7 +273,7 @@ def _read(files):
 
 
 def scikit(files, name):
-    """The same by scikit-learn."""
+    """EM by scikit-learn from the same start: what an iteration adds, and a whole run to the optimum."""
     from sklearn.mixture import GaussianMixture
 
     x, k, start = _read(files), PROBLEMS[name].k, PROBLEMS[name].start()
@@ -293,7 +293,7 @@ def scikit(files, name):
 
 
 def spark(files, k):
-    """The same by Spark's MLlib on both cores, which chooses its own start; by the interpreter that has pyspark."""
+    """EM by Spark's MLlib on two cores, from its own start. It runs in the interpreter that has pyspark."""
     from pyspark import __version__
     from pyspark.ml.clustering import GaussianMixture
     from pyspark.ml.feature import VectorAssembler
@@ -345,13 +345,13 @@ TASKS = {each.__name__: each for each in (fit, passes, busy, workers, em, scikit
 
 
 def processor():
-    """Seconds of processor time of this process and those that have ended."""
+    """Seconds of processor time of this process and of its children that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def processor_of(process):
-    """The same of another process, which goes on."""
+    """Seconds of processor time of another process, which is still running."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -372,7 +372,7 @@ def apart(task, python=sys.executable, **given):
 
 
 def at_once(task, **given):
-    """The same in this process, which is quicker."""
+    """The result of a task in this process, which is quicker."""
     return TASKS[task](**given) | {"peak_mb": 0.0}
 
 
@@ -386,7 +386,7 @@ def measured_passes(at, run, smoke, spark_python):
 
 
 def measured_cores(at, run, smoke, spark_python):
-    """What two processes do at the same time, of what one does alone."""
+    """Passes a second of one process alone, and of two at the same time."""
     found = {}
     for count in (1, 2):
         given = {"at": time.time() + 12, "seconds": 8}
@@ -405,7 +405,7 @@ def measured_workers(at, run, smoke, spark_python):
 
 
 def measured_peers(at, run, smoke, spark_python):
-    """EM by each on the same rows."""
+    """EM by bayesgmm and its peers on the same rows."""
     found = {}
     for name in ("one",) if smoke else PROBLEMS:
         files, small = at[name]
@@ -459,21 +459,21 @@ def depth(parts):
 
 
 def modelled(measured):
-    """What the workers do, by their processor time; and what passes of small partitions by one worker take beside that."""
+    """Work is the workers' processor time. Latency is the other time of one worker's passes over small partitions."""
     small = [m for m in measured if m["workers"] == 1 and m["rows"] // m["parts"] == SMALL]
     beside = [max(m["least"] - m["used"], 1e-3) for m in small]
     return {"latency": _fitted(small, beside, LATENCY), "work": _fitted(measured, [m["used"] for m in measured], WORK)}
 
 
 def modelled_by_clock(measured):
-    """The same by the clock alone, with one worker and with two: rows are those of a worker."""
+    """A model of clock time alone, with one worker and with two. Rows are counted by worker."""
     terms = "of each pass", "of each partition", "of each level of the tree of merges", "of each row and mixture"
     each = [m | {"rows": m["rows"] / m["workers"]} for m in measured]
     return {"clock": _fitted(each, [m["least"] for m in measured], terms)}
 
 
 def _fitted(measured, seconds, terms):
-    """Coefficients by least squares of relative errors, none negative, of the terms that BIC keeps, and of each pass."""
+    """Nonnegative coefficients by least squares of relative errors. BIC chooses the terms, but keeps that of each pass."""
     from scipy.optimize import nnls
 
     seconds, best = np.array(seconds), None
@@ -632,7 +632,7 @@ without a native BLAS."""
 
 
 def spent(found):
-    """Seconds of a fit by what they went to, and how many mixtures its passes were of."""
+    """The passes of a fit by their purpose, each with its number of mixtures and its seconds."""
     passes = found["passes"]
     begin = next(i for i, (points, _) in enumerate(passes) if points > 1)
     em, mode = passes[:begin], [each for each in passes[begin:] if each[0] == 1]
@@ -810,7 +810,7 @@ the work of one alone. In a second of processor time each of them did {used:.2f}
 
 
 def render(report):
-    """scaling.md."""
+    """Write scaling.md."""
     model = modelled(report["workers"])
     by_clock = modelled_by_clock(report["workers"])
     clock = ", ".join(f"{value:.3g} s {name}" for name, value in by_clock["clock"].items())

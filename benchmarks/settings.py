@@ -1,8 +1,8 @@
-"""How the settings of NUTS were chosen: every one of them on every problem; writes settings.md.
+"""How the settings of NUTS were chosen: a grid of them on every problem; writes settings.md.
 
 uv run --extra benchmarks python benchmarks/settings.py       some twenty minutes
 
-Of hundreds of parameters a run takes minutes: there is one of each kind.
+With hundreds of parameters a run takes minutes. Such problems are run with only a few settings and one seed.
 """
 
 from itertools import product
@@ -35,7 +35,7 @@ def overlapping():
     return mixture.sample(300, rng)[0]
 
 
-MORE = {  # beside the problems of the comparison, so that the rule is not judged by what it was made for alone
+MORE = {  # beside the problems of run.py, so that the rule is not judged only on those that it was made for
     "galaxies, K = 4": (np.asarray(bg.datasets.galaxies()), 4),
     "three, close together, n = 500": (bg.Mixture([0.3, 0.3, 0.4], [0, 2, 5], sigma=1.0).sample(500, random_seed=1)[0], 3),
     "two, half apart, n = 2 000": (bg.Mixture([0.5, 0.5], [0, 2.5], sigma=[1, 1.3]).sample(2_000, random_seed=1)[0], 2),

@@ -1,12 +1,13 @@
-"""Starts of EM on rows read in passes: from a sample of them, as ``fit_em`` has it, beside k-means|| on all of them.
+"""Starts of EM on rows read in passes: from a sample of them, as in ``fit_em``, and by k-means|| on all of them.
 
 uv run --extra tests python benchmarks/starts.py          some ten minutes on two cores; prints a table
 
-Two Gaussians, and a third with a share of the rows between them, so that it is not among the rows at the ends of the
-range, which every sample has. A million rows stand for many: the sample holds one of ten. k-means|| (Bahmani, Moseley,
-Vattani, Kumar & Vassilvitskii 2012, doi:10.14778/2180912.2180915) makes five passes, in each of which some 2 K rows are
-drawn in proportion to their squared distance from those drawn before; these, weighted by the rows nearest to them, go to
-K clusters by k-means++.
+The data are two Gaussians, with a rare third one between them. It does not lie at the ends of the range, because every
+sample contains the rows there. A million rows stand for many more: the sample holds one of ten.
+
+k-means|| (Bahmani, Moseley, Vattani, Kumar & Vassilvitskii 2012, doi:10.14778/2180912.2180915) makes five passes. Each draws
+some 2 K rows with probabilities proportional to the squared distance from the rows drawn before. All rows drawn, weighted
+by how many rows are nearest to each, are then clustered into K by k-means++.
 """
 
 import tempfile

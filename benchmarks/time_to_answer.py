@@ -95,7 +95,7 @@ def inside(seed):
 
 
 def measure(checkouts, folder):
-    """All of it, commits in turns."""
+    """All measurements, with commits in turn."""
     found = {name: [] for name in checkouts}
     warm = "import arviz, bayesgmm as bg; arviz.plot_trace; bg.fit(bg.datasets.galaxies(), 3, progressbar=False)"
     own = f"import json, sys; sys.path.append({str(HERE)!r}); import time_to_answer"

@@ -5,8 +5,8 @@ import sys
 import warnings
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a core for each worker of xdist, before NumPy is imported
-if sys.dont_write_bytecode:  # as in many containers: each process would compile the Python of every library
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one core for each xdist worker; set before NumPy is imported
+if sys.dont_write_bytecode:  # set in many containers: every process would compile all libraries to bytecode
     sys.dont_write_bytecode, sys.pycache_prefix = False, str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": sys.pycache_prefix}
 
@@ -27,7 +27,7 @@ mpl.use("agg")
 
 
 def make_tree(x, k=2, *, chains=4, draws=250, seed=0, change=None):
-    """A tree whose draws scatter around EM as a normal posterior would; ``change(w, mu, sigma)`` may spoil them."""
+    """A tree whose draws scatter around the EM estimate as a posterior's do. ``change(w, mu, sigma)`` may spoil them."""
     x = np.asarray(x, dtype=float)
     em = bg.fit_em(x, k, random_seed=seed)
     mixture, generator = em.mixture, np.random.default_rng(seed)
@@ -49,7 +49,7 @@ def make_tree(x, k=2, *, chains=4, draws=250, seed=0, change=None):
 
 @pytest.fixture
 def plain_em(monkeypatch):
-    """EM without a step of its acceleration."""
+    """EM without acceleration."""
     monkeypatch.setattr(runs, "_STEPS", 10**9)
 
 
@@ -68,7 +68,7 @@ def nuts_tree(galaxies):
 
 @pytest.fixture(scope="session")
 def advi_tree(galaxies):
-    """The same by ADVI."""
+    """Three clusters in the galaxies, by ADVI."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bg.exceptions.ApproximationWarning)  # its k-hat is near the limit on these data
         return bg.fit(galaxies, 3, method="advi", random_seed=SEED, progressbar=False)
@@ -90,13 +90,13 @@ def k_tree(galaxies):
 
 @pytest.fixture(scope="session")
 def faithful_as_published():
-    """With waiting times in whole minutes, on which the default posterior is improper."""
+    """Old Faithful with waiting times in whole minutes. With these ties the default posterior is improper."""
     return bg.datasets.old_faithful()
 
 
 @pytest.fixture(scope="session")
 def faithful(faithful_as_published):
-    """Spread over the intervals to which they were rounded."""
+    """Old Faithful, with each value spread over the interval to which it was rounded."""
     return bg.jitter(faithful_as_published, random_seed=SEED)
 
 
@@ -150,17 +150,17 @@ def slow(w, mu, sigma):
 
 
 def as_judged(fit):
-    """What stands in for ``fit``, as the package's own doors call it."""
+    """Turn a stand-in for ``fit`` into one for ``judged_fit``, which the package calls."""
     return lambda x, k, known=None, **options: Reading(fit(x, k, **options))
 
 
 @pytest.fixture(scope="session")
 def one():
-    """Rows of one feature, more than are read as a whole."""
+    """Rows of one feature, more than are read into memory."""
     return rows_of(ONE)
 
 
 @pytest.fixture(scope="session")
 def three():
-    """The same of three features."""
+    """Rows of three features, more than are read into memory."""
     return rows_of(THREE)

@@ -1,16 +1,16 @@
-"""The families to which laws are held: priors, structures of covariances, numbers of components and of features."""
+"""Models that every law is tested on: priors, covariance structures, and numbers of components and features."""
 
 import bayesgmm as bg
 from tests.statistics import rng
 
 COVARIANCES = ("full", "tied", "diag", "spherical")
 KINDS = ("hierarchical", "conjugate")
-STRUCTURES = [("full", 1), ("tied", 1), *((covariance, 3) for covariance in COVARIANCES)]  # with a number of features
+STRUCTURES = [("full", 1), ("tied", 1), *((covariance, 3) for covariance in COVARIANCES)]  # (covariance, number of features)
 PRIORS = ("hierarchical", "hierarchical, all given", "conjugate", "conjugate, all given")
 
 
 def in_pairs(*options):
-    """Combinations of four values each in which every pair of values of two options occurs, by sums in the field of four."""
+    """Combinations of options with four values each, by an orthogonal array over GF(4): every pair of values occurs."""
     twice = (0, 2, 3, 1)
     rows = ((i, j, i ^ j, i ^ twice[j], i ^ twice[twice[j]]) for i in range(4) for j in range(4))
     return [tuple(values[level] for values, level in zip(options, row, strict=False)) for row in rows]
@@ -24,7 +24,7 @@ OF_SEVERAL = in_pairs(PRIORS, COVARIANCES, (1, 2, 3, 10), (2, 3, 6, 3))
 
 
 def prior_of(name, covariance, n_features):
-    """One of ``PRIORS``; where every hyperparameter is given, no two features are alike."""
+    """One of ``PRIORS``. If all hyperparameters are given, they differ between features."""
     kind, _, given = name.partition(", ")
     if not given:
         return bg.HierarchicalPrior() if kind == "hierarchical" else bg.ConjugatePrior()

@@ -1,4 +1,4 @@
-"""What engines, evidence and p(k) must agree on, of rows of any kind."""
+"""Checks for rows of any kind: the density is PyMC's, engines agree, and so do evidence and p(k)."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.statistics import assert_same_means, rng
 
 
 def rows(kind, d, n=40, offset=0):
-    """Two clusters, seen as this kind of rows."""
+    """Rows of this kind (n, D) from two clusters, and their errors."""
     generator = rng(d + offset)
     mixing = generator.normal(size=(d, d)) / 2 + np.eye(d)
     x = np.where(generator.uniform(size=(n, 1)) < 0.4, -2.0, 2.0) + generator.normal(size=(n, d)) @ mixing.T
@@ -34,11 +34,11 @@ def rows(kind, d, n=40, offset=0):
 
 
 def assert_as_stated_by_pymc(observed, covariance, family="gaussian"):
-    """The compiled density of two components, with its slopes, is that of the PyMC model at random points."""
+    """The compiled log density of two components and its gradient are those of the PyMC model, at random points."""
     prior = prior_of("hierarchical, all given", covariance, observed.n_features)
     own = LogPosterior(observed, 2, prior.scaled_to(observed.x, covariance), covariance, family)
     function, generator = value_and_gradient(own, stated_by_pymc(own)), rng(5)
-    late = 1e-7 if own.noise else 0  # digits of PyMC's beta function, which has eight
+    late = 1e-7 if own.noise else 0  # PyMC's beta function has only eight digits
     for _ in range(2):
         point = generator.normal(0, 0.5, own.n_dim)
         value, slopes = own(point)
@@ -48,7 +48,7 @@ def assert_as_stated_by_pymc(observed, covariance, family="gaussian"):
 
 
 def assert_nuts_and_gibbs_agree(observed, covariance, names=("w", "mu"), **options):
-    """Means of weights, of components' means and of what else is named, within their Monte Carlo errors."""
+    """Posterior means of the variables ``names`` agree within their Monte Carlo errors."""
     settings = {"covariance": covariance, "draws": 500, "random_seed": 2, "progressbar": False} | options
     fits = [bg.fit(observed, 2, method=method, thin=thin, **settings) for method, thin in (("nuts", 5), ("gibbs", 10))]
     for name in names:
@@ -59,7 +59,7 @@ def assert_nuts_and_gibbs_agree(observed, covariance, names=("w", "mu"), **optio
 
 
 def assert_evidence_is_an_integral(observed, log_likelihood, **options):
-    """Of one component of one feature, by quadrature over mu and log variance, given its log-likelihood (mu, sigma)."""
+    """The evidence for K = 1, D = 1 equals a quadrature over mu and log variance, with ``log_likelihood(mu, sigma)``."""
     prior = bg.ConjugatePrior(b0=0.0, B0=9.0, c0=2.5, C0=1.0)
     tree = bg.fit(observed, 1, prior=prior, method="gibbs", random_seed=1, progressbar=False, **options)
     found = bg.log_evidence(tree, random_seed=1)
@@ -72,7 +72,7 @@ def assert_evidence_is_an_integral(observed, log_likelihood, **options):
 
 
 def assert_p_k_is_that_of_evidence(observed, **options):
-    """One, two and three components, equally probable beforehand."""
+    """p(k | x) agrees with evidence for one, two and three components, with a uniform prior on k."""
     prior = bg.ConjugatePrior(alpha=2.0).scaled_to(observed.x)
     settings = {"prior": prior, "draws": 500, "progressbar": False} | options
     p = bg.posterior_k(observed, prior_k=[1 / 3] * 3, random_seed=1, **settings)

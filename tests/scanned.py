@@ -1,4 +1,4 @@
-"""Rows that are read in passes and in memory, and what the two posteriors must agree on."""
+"""Rows to be read in passes or in memory, and a check that two posteriors agree."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from arviz_stats.base import array_stats
 import bayesgmm as bg
 from tests.statistics import assert_same_means, rng
 
-N = 30_000  # more than are read as a whole
+N = 30_000  # more than are read into memory
 QUIET = {"progressbar": False, "random_seed": 1}
 ONE = bg.Mixture([0.3, 0.5, 0.2], [0.0, 10.0, 3.0], sigma=[1.0, 1.0, 1.0])
 THREE = bg.Mixture([0.6, 0.4], [[0.0, 0.0, 0.0], [4.0, 2.0, 1.0]], np.array([np.eye(3), np.eye(3) + 0.5]))

@@ -28,7 +28,7 @@ def assert_same_means(a, a_error, b, b_error, name):
 
 
 def assert_uniform_ranks(ranks, n_draws, name="ranks", bins=20):
-    """Ranks among n_draws, from 0 to n_draws, are equally probable: their mean, and counts in bins at the level of Z."""
+    """Ranks from 0 to n_draws are uniform: their mean, and a chi-squared test of counts in bins at the level of Z."""
     z = (np.mean(ranks) - n_draws / 2) / np.sqrt(n_draws * (n_draws + 2) / 12 / len(ranks))
     assert abs(z) < Z, f"{name}: mean rank {np.mean(ranks):.1f} of {n_draws} (z = {z:.1f}, seed {SEED})"
     edges = np.linspace(0, n_draws + 1, bins + 1)

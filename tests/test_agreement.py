@@ -1,4 +1,4 @@
-"""The check against EM must say yes where all is well, and no, for the right reason, where something was spoilt."""
+"""The check against EM must pass on sound draws, and fail on spoilt ones for the right reason."""
 
 import re
 
@@ -76,7 +76,7 @@ def test_says_no_to_spoilt_draws(two_small, change, reason):
 
 @pytest.mark.parametrize("change", [first_chain_turned, half_turned])
 def test_labels_that_mean_nothing_are_no_disagreement(two_small, change):
-    """The sampler's own are to be relabelled; of draws that have been, only the densities can be compared."""
+    """Raw labels are to be relabelled first. If labels still switch afterwards, only densities are compared."""
     raw = make_tree(two_small, change=change)
     check = check_against_em(raw)
     assert not check.ok
@@ -136,7 +136,7 @@ def test_does_not_judge_by_an_estimate_that_has_not_converged(good):
 
 
 def test_an_offset_hides_nothing(two_small):
-    """A far offset must not make the points at which densities are followed look alike."""
+    """A large offset must not make the points at which densities are followed look equal."""
     spoilt = check_against_em(make_tree(two_small + 1e6, change=one_chain_elsewhere))
     assert not spoilt.ok
     assert check_against_em(make_tree(two_small + 1e6)).ok

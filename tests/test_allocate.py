@@ -1,4 +1,4 @@
-"""Allocations of observations a block at a time: as those drawn one after the other, and sums that are those of z."""
+"""Allocating observations a block at a time gives the same draws and sums as one observation after the other."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_blocks_draw_what_is_drawn_one_after_the_other(structure, known):
     arguments = blocks, log_w, mu
     z, sums = drawn(in_blocks, rows, spread, rng(1), *arguments)
     expected, expected_sums = drawn(one_after_the_other, rows, spread, rng(1), *arguments)
-    np.testing.assert_array_equal(z, expected)  # of one stream of random numbers
+    np.testing.assert_array_equal(z, expected)  # both use the same random numbers
     assert len(np.unique(z)) == K + known.get("noise", 0)
     for ours, theirs in zip(sums, expected_sums, strict=True):
         np.testing.assert_allclose(np.tril(ours), np.tril(theirs), rtol=1e-12, atol=1e-12)
@@ -80,7 +80,7 @@ def test_blocks_draw_what_is_drawn_one_after_the_other(structure, known):
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("noise", [False, True])
 def test_copies_are_allocated_independently(structure, noise):
-    """Counts and sums over many draws have the expectations that the probabilities of each row give; no copy is no row."""
+    """Mean counts and sums over many draws agree with the allocation probabilities. Rows without copies do not count."""
     weight = rng(2).choice([0.0, 1.0, 2.0, 7.0], N)
     rows, spread, blocks, log_w, mu = problem(structure, noise=noise, weight=weight)
     one, *_ = problem(structure, noise=noise)
@@ -94,7 +94,7 @@ def test_copies_are_allocated_independently(structure, noise):
     shares = np.zeros((N, K + noise))
     for _ in range(times):
         z, _ = drawn(in_blocks, one, spread, generator, blocks, log_w, mu)
-        shares[np.arange(N), z] += 1 / times  # noise, -1, is the last
+        shares[np.arange(N), z] += 1 / times  # noise is -1: the last column
     variance = weight @ (shares * (1 - shares)) / times + weight**2 @ (shares * (1 - shares)) / times
     assert (np.abs(counts - weight @ shares) < 5 * np.sqrt(variance) + 1e-9).all()
     distances = one.x[:, None, :] - mu

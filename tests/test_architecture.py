@@ -1,4 +1,4 @@
-"""The direction of dependence, read from the imports; what a bare import loads; and the names at the top."""
+"""The direction of dependence, read from the imports; what a bare import loads; and the public names."""
 
 import ast
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 import bayesgmm
 
 ROOT = Path(bayesgmm.__file__).parent
-DOORS = {"__init__", "__main__", "cli", "fitting", "counting", "estimator"}  # which may open everything
+DOORS = {"__init__", "__main__", "cli", "fitting", "counting", "estimator"}  # which may import everything
 SMALL = {
     "arguments": {"choices", "words"}, "choices": set(), "exceptions": set(), "digits": set(),
     "families": {"arguments", "kernels"}, "files": set(), "priors": {"model"}, "words": set(),
@@ -20,7 +20,7 @@ SKLEARN_MAY = {"estimator"}
 
 
 def warnings_of(path):
-    """The categories of a file's warnings, by line; of a choice both; of a name what it was given."""
+    """Line and category of a file's warnings. A conditional expression gives both; a variable is resolved first."""
     tree = ast.parse(path.read_text())
     given = {
         target.id: node.value
@@ -75,7 +75,7 @@ def test_a_module_outside_the_packages_imports_little(name):
 
 
 def test_dependence_has_one_direction():
-    """No package is imported by what it imports, however far away."""
+    """No package imports itself, not even through others."""
     reached = {package.name: sentence_of(package) for package in packages()}
     for _ in reached:
         reached = {name: seen | set().union(*(reached.get(each, set()) for each in seen)) for name, seen in reached.items()}
@@ -116,7 +116,7 @@ def test_a_warning_without_a_category_is_noticed(tmp_path):
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_legend_has_its_place(path):
-    """Where matplotlib seeks one, among many observations, it warns the user that this is slow."""
+    """Without a place, matplotlib searches for one, and warns that this is slow if observations are many."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "legend":
             assert "loc" in {keyword.arg for keyword in node.keywords}, f"line {node.lineno}"
@@ -178,7 +178,7 @@ def test_without_scikit_learn_everything_else_is_there():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "kernels").glob("*.py")), ids=lambda path: path.stem)
 def test_compiled_code_has_a_test_of_its_own_for_finite_numbers(path):
-    """Numba's subtracts a sum from itself, which is zero if sums may be reordered: then infinity is taken for finite."""
+    """Numba tests value - value, which is optimised to zero if sums may be reordered. Infinity then counts as finite."""
     compiled = [
         each for each in ast.walk(ast.parse(path.read_text())) if isinstance(each, ast.FunctionDef) and is_compiled(each)
     ]

@@ -31,14 +31,14 @@ OF_DRAWS = [name for name in PLOTS if name not in PREDICTIVE]
 
 
 def with_features(names):
-    """Each plot with one feature and with two, and some with four, which are more panels of the same."""
+    """Each plot with one feature and with two, and some with four, which only adds panels."""
     pairs = [*((name, d) for name in names for d in (1, 2)), *((name, 4) for name in names[::4])]
     return [pytest.param(name, d, marks=[] if d == 2 else SLOW) for name, d in pairs]
 
 
 @cache
 def tree(d):
-    """Two clusters apart, a few draws."""
+    """A fit of two separate clusters, with few draws."""
     mixture = bg.Mixture([0.4, 0.6], np.outer([-3.0, 3.0], np.ones(d)), np.eye(d) if d > 1 else 1.0)
     x = mixture.sample(30, random_seed=1)[0].reshape(30, d) * 10.0 ** np.arange(d)  # features of different units
     options = {
@@ -93,14 +93,14 @@ def test_each_feature_has_its_own_variable():
     for group in ("observed_data", "posterior_predictive"):
         for i in range(4):
             np.testing.assert_array_equal(by[group][f"x[{i}]"], four[group]["x"].sel(feature=i))
-    for i in range(4):  # what is left out is the whole observation
+    for i in range(4):  # LOO leaves out whole observations
         np.testing.assert_array_equal(by["log_likelihood"][f"x[{i}]"], four["log_likelihood"]["x"])
     with pytest.raises(ValueError, match="tree must have a group observed_data with x"):
         bg.by_feature({})
 
 
 def test_loo_pit_of_each_feature_is_that_of_its_margin():
-    """By hand: the share of replicates below, each draw with the weight that PSIS gives it once the observation is left out."""
+    """LOO-PIT is the share of replicates below the observation, with draws weighted by PSIS for leaving it out."""
     two = tree(2)
     found = az.loo_pit(bg.by_feature(two))
     log_weights, _ = two["log_likelihood"]["x"].azstats.psislw()
@@ -112,7 +112,7 @@ def test_loo_pit_of_each_feature_is_that_of_its_margin():
 
 @pytest.mark.slow
 def test_prior_sensitivity():
-    """A log prior by PyMC, which finds in the tree what the model draws."""
+    """PyMC computes the log prior, with all variables of the model from ``for_pymc``."""
     two = tree(2)
     with bg.build_model(two["observed_data"]["x"], 2):
         full = pm.stats.compute_log_prior(bg.for_pymc(two), progressbar=False)

@@ -1,4 +1,4 @@
-"""The climb of EM: its slope, where it ends, and how many passes over the data that takes."""
+"""The quasi-Newton climb of EM: its gradient, where it ends, and how many passes over the data it takes."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def overlapping(n, means, seed=0):
 
 
 def place(structure, k, generator, *, noise=False, nu=None):
-    """Parameters somewhere, of standardised data."""
+    """Arbitrary parameters for standardised data."""
     d = structure.n_features
     spread = generator.standard_normal((k, d, d)) / 3 + np.eye(d)
     moments = spread @ spread.swapaxes(1, 2)
@@ -43,7 +43,7 @@ CASES = [
 
 @pytest.mark.parametrize(("covariance", "d", "more"), CASES)
 def test_slope_is_that_of_the_log_likelihood(covariance, d, more):
-    """In the middle and away from it, by differences of the log-likelihood."""
+    """At the origin of the chart and elsewhere, by finite differences of the log-likelihood."""
     generator, structure, k = rng(d), Structure(covariance, d), 3
     x = generator.standard_normal((60, d))
     data = Observations.read(x)
@@ -83,7 +83,7 @@ def test_no_slope_where_a_bound_stands_in_the_way_of_nu():
     x = rng(0).uniform(-np.sqrt(3), np.sqrt(3), (500, 1))
     structure, data = Structure("full", 1), Observations.read(x)
     units = data.units(one_unit=False)
-    for nu, still in ((FREEDOM[1], True), (FREEDOM[0], False)):  # without tails they want more freedom
+    for nu, still in ((FREEDOM[1], True), (FREEDOM[0], False)):  # uniform data have no tails, so nu would grow
         there = np.ones(1), np.zeros((1, 1)), np.ones((1, 1)), np.array([nu])
         sums = data.sums(*there, units=units)
         chart = Chart(structure, there, sums)
@@ -91,7 +91,7 @@ def test_no_slope_where_a_bound_stands_in_the_way_of_nu():
 
 
 def maximum(x, start):
-    """Of the likelihood of two Gaussians, by SciPy's densities and a general optimiser."""
+    """The maximum of the log-likelihood of two Gaussians, by SciPy's densities and a general optimiser."""
 
     def minus(at):
         weight = 1 / (1 + np.exp(-at[0]))
@@ -106,7 +106,7 @@ def maximum(x, start):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_reaches_the_maximum_where_clusters_overlap(seed):
-    """One standard deviation apart: from a k-means++ start plain EM took 2 757 iterations, and stopped 0.18 below."""
+    """Means are one sd apart. From a k-means++ start, plain EM took 2 757 iterations and stopped 0.18 below the maximum."""
     x = overlapping(10_000, [0.0, 1.0], seed)
     em = bg.fit_em(x, 2, random_seed=seed)
     assert em.converged
@@ -115,7 +115,7 @@ def test_reaches_the_maximum_where_clusters_overlap(seed):
 
 
 def test_ends_where_plain_em_ends(monkeypatch):
-    """A component too many makes EM crawl: the climbs never lower the likelihood and lead to the same place."""
+    """Plain EM is slow with a component too many. Climbs never lower the likelihood and end at the same optimum."""
     x, _, _ = bg.datasets.three_gaussians(n=2_000)
     with pytest.warns(ConvergenceWarning):
         start = bg.fit_em(x, 4, random_seed=SEED, n_init=1, max_iter=4, tol=1e-16).mixture
@@ -132,7 +132,7 @@ def test_ends_where_plain_em_ends(monkeypatch):
 
 
 def test_what_is_promised_at_the_end_is_what_is_left():
-    """A climb ends as far below the maximum as it may, or nearer."""
+    """A climb ends below the maximum by a few times its tolerance at most."""
     x = overlapping(2_000, [0.0, 1.5], 3)
     data = Observations.read(x)
     units = data.units(one_unit=False)
@@ -148,7 +148,7 @@ def test_what_is_promised_at_the_end_is_what_is_left():
 
 
 def test_a_curvature_that_cannot_be_is_forgotten():
-    """As pairs tell it that rounding has spoilt, the way up leads down: that is no maximum."""
+    """Curvature pairs spoilt by rounding give a direction that leads down. It must not be taken for a maximum."""
     x = overlapping(2_000, [0.0, 3.0])
     data, structure = Observations.read(x), Structure("full", 1)
     units = data.units(one_unit=False)
@@ -167,7 +167,7 @@ def test_a_curvature_that_cannot_be_is_forgotten():
 
 
 def test_gives_way_to_em_at_the_floor():
-    """A climb that a component on the variance floor cuts short says that it is not at the maximum, and nothing is lost."""
+    """A climb stopped by a component at the variance floor reports that it is not at the maximum, and keeps its progress."""
     x = np.r_[rng(0).standard_normal(50), [3.0, 3.0 + 1e-9]]
     data = Observations.read(x)
     units = data.units(one_unit=False)

@@ -1,4 +1,4 @@
-"""Assignments of many draws at once are scipy's, ties included, and so are the sums under them."""
+"""Assignments of many draws at once equal SciPy's, also with ties, and so do sums of membership in their order."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every way in which data or k can be wrong has its own sentence, the same at every door."""
+"""Every kind of wrong data or k has its own sentence, the same from every function that takes data."""
 
 import ast
 import re
@@ -109,7 +109,7 @@ def test_the_shell_names_options(case):
 
 
 def test_no_sentence_writes_out_an_option():
-    """What names an option is an argument among the pieces of words, or the shell would say it as Python does."""
+    """Messages must name options by ``Argument``. Otherwise the shell could not put its own options in their place."""
     root = Path(bg.__file__).parent
     for path in sorted({*root.rglob("*.py")} - {root / "estimator.py", *(root / "html_report").iterdir()}):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -124,7 +124,7 @@ def test_no_sentence_writes_out_an_option():
 
 
 def test_observations_that_rounding_leaves_apart_are_fitted():
-    """[0, 1e-3, 1, 1e20] are two places, which is what k may be."""
+    """Within rounding error, [0, 1e-3, 1, 1e20] has two distinct values, so k may be 2."""
     with pytest.warns(bg.exceptions.CollapsedComponentWarning):
         mixture = bg.fit_em([0, 1e-3, 1, 1e20], 2, random_seed=1).mixture
     np.testing.assert_allclose(mixture.weights, [0.75, 0.25], rtol=1e-6)
@@ -217,7 +217,7 @@ TIES = np.array(
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning")
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # there is one for each trouble
 def test_a_posterior_that_collapses_on_ties_is_named():
-    """Enough equal observations, and the default prior, which learns C0, does not keep a component from shrinking on them."""
+    """With enough ties, the default prior, which learns C0, does not keep a component from collapsing onto them."""
     options = {"rounding": None, "draws": 100, "chains": 2, "random_seed": 1, "progressbar": False}
     with pytest.warns(bg.exceptions.ConvergenceWarning, match="in 100% of the draws a component has shrunk onto equal"):  # noqa: SIM117
         with pytest.warns(bg.exceptions.ImproperPosteriorWarning, match="10 observations have column 0 = 1"):

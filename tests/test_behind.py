@@ -1,4 +1,4 @@
-"""Sums of what is behind rows with one error: their distribution is that of rows drawn one by one."""
+"""Sums of true rows with a common measurement error have the distribution of sums of rows drawn one by one."""
 
 import numpy as np
 import pytest
@@ -16,13 +16,13 @@ def rows(n, kind, d):
     generator = rng(n)
     if kind == "equal":
         return np.tile(generator.normal(size=d), (n, 1))
-    if kind == "nearly equal":  # of which rounding makes more than there are
+    if kind == "nearly equal":  # rounding may raise the rank of their sums
         return generator.normal(size=d) + 1e-5 * generator.normal(size=(n, d))
     return generator.normal(size=(n, d))
 
 
 def by_rows(distances, sigma, error, generator):
-    """First and second moments (S, D) and (S, D (D + 1) / 2) of what is behind, drawn row by row."""
+    """Sums (S, D) and sums of squares (S, D, D) of true rows, drawn row by row."""
     towards = sigma @ np.linalg.inv(sigma + error)
     root = np.linalg.cholesky(sigma - towards @ sigma)
     behind = distances @ towards.T + generator.normal(size=(DRAWS, *distances.shape)) @ root.T
@@ -37,7 +37,7 @@ def by_sums(distances, sigma, error, generator):
     for a in range(DRAWS):
         first[a], second[a] = s, squares
         draw_sums(generator, float(len(distances)), inverse, inverse @ sigma, sigma, first[a], second[a])
-    assert not np.triu(second, 1).any()  # where others add what is missing
+    assert not np.triu(second, 1).any()  # only the lower triangle is filled
     return first, second
 
 
@@ -45,7 +45,7 @@ def by_sums(distances, sigma, error, generator):
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 30])
 @pytest.mark.parametrize("d", [1, 3])
 def test_sums_have_the_distribution_of_rows_drawn_one_by_one(n, kind, d):
-    """Means and covariances of all moments, and their third moments about the mean."""
+    """Compare the means, covariances and third central moments of all sums."""
     distances, sigma, error = rows(n, kind, d), SIGMA[:d, :d], ERROR[:d, :d]
     found = []
     for draw in (by_rows, by_sums):
@@ -64,7 +64,7 @@ def test_sums_have_the_distribution_of_rows_drawn_one_by_one(n, kind, d):
 
 
 def test_gibbs_with_one_error_has_the_posterior_of_rows_taken_one_by_one():
-    """An error that differs in one row by next to nothing makes two groups, whose rows are drawn one by one."""
+    """If the error of one row differs by 1e-9, rows form two groups and are drawn one by one."""
     generator = rng(3)
     x = np.concatenate([generator.normal(0, 1, (60, 2)), generator.normal(5, 1, (60, 2))])
     error = np.full(x.shape, 0.7)

@@ -1,4 +1,4 @@
-"""Sums that cores take together are those of one, and the same on any machine."""
+"""Sums on several cores equal those on one core, and are the same on any machine."""
 
 import os
 

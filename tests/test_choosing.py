@@ -1,4 +1,4 @@
-"""The engine that suits the problem, and those that take over: which ran, whose draws are kept, and what is told of them."""
+"""The engine chosen by default, and engines that take over: which ran, whose draws are kept, and what is reported."""
 
 import json
 import warnings
@@ -45,7 +45,7 @@ def test_between_several_solutions_gibbs_draws():
 
 
 def test_gibbs_takes_over_where_nuts_has_not_converged():
-    """A pair that overlaps, near a Gaussian in its middle but not in its tails."""
+    """The posterior of an overlapping pair is near a Gaussian in its middle but not in its tails."""
     assert not bg.diagnose(unwarned(OVERLAP, 2, method="nuts")).converged
     tree = bg.fit(OVERLAP, 2, **QUIET)
     assert methods_of(tree) == [("nuts", "near"), ("gibbs", "instead")]
@@ -56,7 +56,7 @@ def test_gibbs_takes_over_where_nuts_has_not_converged():
 
 
 def test_one_seed_has_one_text():
-    """Seconds, which differ from run to run, are kept in the tree but not told in what is printed."""
+    """Seconds differ from run to run, so they are kept in the tree but not printed."""
     tree = unwarned(OVERLAP, 2, draws=500)
     told = in_words(tree)
     attempts = json.loads(tree.attrs["engines"])
@@ -95,7 +95,7 @@ def test_too_few_draws_are_not_judged(few):
 
 
 class Engines:
-    """Engines whose draws converge or not, as they are told, of independent numbers."""
+    """The engines with given outcomes: an exception, an interrupt, chains shifted apart, or the draws as they are."""
 
     def __init__(self, monkeypatch, outcomes):
         self.outcomes, self.calls = outcomes, []
@@ -183,7 +183,7 @@ def test_a_record_that_is_none_is_refused(told):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.* rounded:bayesgmm.exceptions.DataWarning")  # to a millimetre
 def test_the_settings_kept_repeat_the_draws():
-    """Of an engine that ran longer, too: iris with a component to spare."""
+    """The settings also repeat an engine that ran longer, as on iris with a component to spare."""
     from sklearn.datasets import load_iris
 
     x = load_iris().data

@@ -19,7 +19,7 @@ from bayesgmm import cli, fitting
 from bayesgmm.cli.simulate import Dataset
 from bayesgmm.model.priors import prior_of
 
-COMPILING = re.compile(r"bayesgmm: (compiling|another process compiles) ")  # which the first of all commands says
+COMPILING = re.compile(r"bayesgmm: (compiling|another process compiles) ")  # said by the first command that has to compile
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_compare_writes_a_folder_that_report_reads(run, csv, tmp_path):
 
 
 def test_compare_goes_on_from_its_cache(run, csv):
-    csv.write_text("".join(csv.read_text().splitlines(keepends=True)[:61]))  # of which a comparison is quicker
+    csv.write_text("".join(csv.read_text().splitlines(keepends=True)[:61]))  # fewer rows, for a quicker comparison
     again = ("compare", csv, "--column", "velocity", "--seed", 1, "--cache", "fits", "--draws", 100, "--quiet")
     first, second = run(*again, "--k", "1"), run(*again, "--k", "1:2")
     assert first[0] == second[0] == 0, second
@@ -288,7 +288,7 @@ def fails(*_, **__):
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # of a run of 200 draws
 def test_a_picture_that_fails_is_left_out_and_named(run, csv, monkeypatch, tmp_path):
     monkeypatch.setattr(bg.plots, "plot_fit", fails)
-    monkeypatch.setattr(importlib.import_module("bayesgmm.html_report.fit_sections"), "_worst", fails)  # of EM's table
+    monkeypatch.setattr(importlib.import_module("bayesgmm.html_report.fit_sections"), "_worst", fails)  # in EM's table
     code, _, err = run("fit", csv, "--column", "velocity", "-k", 1, "--draws", 200, "--quiet", "--out", "results")
     assert code == 0, err
     assert (
@@ -351,7 +351,7 @@ def test_python_m_is_the_same_command():
     assert done.stdout.startswith("x,z\n")
 
 
-STAGES = {  # which line on which stream comes before the interrupt, and what has been finished by then
+STAGES = {  # stream and line that come before the interrupt, and what is finished by then
     "sampling": ("stdout", "The posterior by ADVI", {"nuts", "gibbs"}),
     "writing": ("stderr", "writing each observation's clusters", {"nuts"}),
     "comparing": ("stderr", "EM: k = 2", {"nuts", "gibbs", "advi"}),
@@ -387,7 +387,7 @@ def test_fits_several_columns(run, tmp_path, faithful):
     assert code == 0, err
     assert out.startswith("eruptions, waiting: n = 272, k = 2, seed 1\n")
     assert "cov[0, eruptions, waiting]" in out
-    assert "no room" not in out  # which is for terminals
+    assert "no room" not in out  # said on terminals only
     assert {path.name for path in (tmp_path / "results").iterdir()} == {
         "posterior.nc", "verdict.txt", "parameters.csv", "check_against_em.csv", "clusters.csv", "digests.json", "pairs.png", "report.html",
         "summary.json", "trace.png",

@@ -32,7 +32,7 @@ def read_columns(file, columns=None, **options):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, faithful):
-    """An empty working folder with the eruptions in every format."""
+    """A working folder that holds Old Faithful in every format."""
     monkeypatch.chdir(tmp_path)
     faithful.to_csv("geyser.csv", index=False)
     faithful.to_csv("geyser.tsv", index=False, sep="\t")
@@ -97,7 +97,7 @@ def test_a_format_overrules_the_ending(folder, faithful):
 )
 def test_broken_files_get_a_sentence(folder, name, content, message):
     (folder / name).write_bytes(content)
-    if name == "twice.csv":  # the second of two columns of one name is another column
+    if name == "twice.csv":  # of two columns with the same name, the first is read
         assert read_columns(name, ["a"])["a"].tolist() == [1, 3]
         return
     with pytest.raises(ValueError, match=message):
@@ -117,7 +117,7 @@ def documented(heading):
 
 
 def kinds_of_findings():
-    """All that the package's source makes."""
+    """All kinds of findings in the package's source."""
     source = "".join(file.read_text() for file in Path(bg.__file__).parent.glob("analysis/*.py"))
     return set(re.findall(r'Finding\(\s*"([a-z_ ]+)"', source)) | {"ess_bulk", "ess_tail"}
 
@@ -203,7 +203,7 @@ def test_a_full_disk_leaves_nothing(folder):
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
     before = sorted(os.listdir())
-    # bytecode would be cut as well, and stay so
+    # truncated bytecode would remain in the cache
     without_bytecode = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     asked = "fit", "geyser.csv", "--column", "waiting", *FIT, "--out", "results"
     done = process(*asked, preexec_fn=small_files, env=without_bytecode)

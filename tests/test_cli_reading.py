@@ -1,4 +1,4 @@
-"""Tables as people have them: read where they cannot be mistaken, else refused with the option that decides."""
+"""Tables in many layouts: read if they are unambiguous, else refused with the option that decides."""
 
 import bz2
 import gzip
@@ -233,13 +233,13 @@ def test_every_layout_of_a_table_gives_the_same(tmp_path, faithful):
 
 
 def written(rng):
-    """A table in some style of some country and program, its column, and the numbers in that."""
+    """A table in the style of some country and program, the name of its last column, and the numbers in it."""
     n, m = rng.integers(1, 8), rng.integers(1, 4)
     sep, decimal = rng.choice([",", ";", "\t", "|", " "]), rng.choice([".", ","])
     digits, thousands = rng.integers(0, 4), rng.choice(["", "", " ", "'", ".", ","])
     if thousands in (decimal, sep) or (
         thousands == "." and digits == 0 and sep != ";"
-    ):  # which all programs take for decimals
+    ):  # all programs take these for decimals
         thousands = ""
     quote = '"' if sep in (decimal, thousands) or rng.random() < 0.3 else ""
     values = np.round(rng.normal(0, 1, (n, m)) * 10.0 ** rng.integers(0, 6), digits)
@@ -267,7 +267,7 @@ def test_nothing_is_misread_in_any_style(tmp_path):
         text, column, values = written(np.random.default_rng(seed))
         try:
             found = read(tmp_path, text, [column]).x[column].to_numpy()
-        except ValueError:  # where it could be mistaken
+        except ValueError:  # ambiguous
             continue
         np.testing.assert_allclose(found, values, err_msg=f"seed {seed}: {text}")
         right += 1
@@ -313,7 +313,7 @@ def test_a_column_without_a_name_is_not_quoted_as_nothing(tmp_path):
 
 
 def test_columns_that_are_not_named_are_not_read(tmp_path):
-    """Not even where their number alone would take pandas a minute, or where they hold anything."""
+    """One of 100 000 columns is read without the others. Reading all would take pandas a minute."""
     n = 100_000
     lines = [[f"c{i}" for i in range(n)], *([f"{row}.{i}" for i in range(n)] for row in (1, 2))]
     found = read(tmp_path, "".join(f"{','.join(line)}\n" for line in lines), ["c7"]).x
@@ -372,7 +372,7 @@ def test_endless_input_ends_with_a_sentence(monkeypatch, begin, repeated, column
 
 
 def test_a_stream_ends_but_once(monkeypatch):
-    """What is typed at a terminal ends with Ctrl-D, and is asked for no second one."""
+    """Input typed at a terminal ends with one Ctrl-D. A second one must not be needed."""
 
     class Typed(io.BytesIO):
         ends = 0

@@ -1,4 +1,4 @@
-"""Membership in expectation, co-clustering, and the partition that loses least, against enumeration and drawn labels."""
+"""Membership probabilities, co-clustering, and the partition of least loss, against enumeration and drawn labels."""
 
 import warnings
 
@@ -19,7 +19,7 @@ from tests.statistics import SEED, Z
 
 @pytest.fixture(scope="module")
 def overlapping():
-    """The posterior of an overlapping pair, few draws: everything can be counted."""
+    """The posterior of an overlapping pair, with so few draws that everything can be computed by hand."""
     x, _ = bg.Mixture([0.4, 0.6], [0, 2.5], sigma=1.0).sample(40, random_seed=3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -62,7 +62,7 @@ def test_probabilities_are_the_frequencies_of_what_is_predicted(overlapping):
     rng, x = np.random.default_rng(SEED), overlapping["observed_data"]["x"].values
     points = np.linspace(x.min(), x.max(), 200)
     apart = bg.responsibilities(overlapping, points)["mean"].values[:, 1] - by_hand(overlapping, points).mean(axis=0)[:, 1]
-    at = points[np.abs(apart).argmax()]  # where it matters most how draws are weighed
+    at = points[np.abs(apart).argmax()]  # where the weights of draws matter most
     draws = overlapping["posterior"].to_dataset().stack(s=("chain", "draw")).transpose("s", ...)
     s = rng.integers(draws.sizes["s"], size=1_000_000)
     z = (rng.random(len(s)) > draws["w"].values[s, 0]).astype(int)
@@ -95,7 +95,7 @@ def test_coclustering_is_the_chance_of_equal_labels(overlapping):
 
 
 def expected_loss(labels, z, loss):
-    """By the definitions: the variation of information by entropies, Binder's loss by pairs."""
+    """Expected loss by definition: the variation of information by entropies, Binder's loss by pairs."""
     n = len(labels)
     if loss == "binder":
         return ((labels[:, None] == labels) != (z[:, :, None] == z[:, None])).mean()
@@ -106,7 +106,7 @@ def expected_loss(labels, z, loss):
 
 
 def partitions(n):
-    """All of them, as labels in order of first appearance."""
+    """All partitions of n observations, as labels in order of first appearance."""
     found = [[0]]
     for _ in range(n - 1):
         found = [[*head, label] for head in found for label in range(max(head) + 2)]
@@ -118,7 +118,7 @@ def test_the_partition_is_the_best_of_all(loss, overlapping):
     few = overlapping.isel(obs=np.arange(0, 40, 6))
     found = bg.partition(few, loss, draws=100, random_seed=1)
     draws, x = read_draws(bg.relabel(few)).thinned(100), read_observations(few)
-    z = clusters.draw_assignments(draws, Observations.made(x), np.random.default_rng(1))  # the labels that it drew
+    z = clusters.draw_assignments(draws, Observations.made(x), np.random.default_rng(1))  # the labels that partition drew
     losses = [expected_loss(each, z, loss) for each in partitions(7)]
     assert found.attrs["expected_loss"] == pytest.approx(min(losses), rel=1e-9)
     assert expected_loss(found.values, z, loss) == pytest.approx(min(losses), rel=1e-9)

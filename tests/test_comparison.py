@@ -37,7 +37,7 @@ def test_table(comparison, galaxies):
         occupied = bg.occupied_clusters(comparison.fits[k], random_seed=SEED)
         assert table.loc[k, "occupied"] == pytest.approx(float(occupied.mean()), abs=0.1)
         assert table.loc[k, "converged"] == bg.diagnose(comparison.fits[k]).converged
-    # the single Gaussian's elpd against its own leave-one-out, refitted in closed form (a flat prior, nearly)
+    # elpd of a single Gaussian against exact leave-one-out, in closed form because the prior is nearly flat
     x, n = galaxies.to_numpy(), len(galaxies)
     from scipy import stats
 
@@ -76,7 +76,7 @@ def test_best_and_verdict(comparison):
 
 
 def test_probabilities_of_k(comparison, galaxies):
-    """By Bayes' theorem from the evidence, under a uniform prior on those compared."""
+    """Probabilities of k follow from the evidence by Bayes' theorem, with a uniform prior on the k compared."""
     table = comparison.table.set_index("k")
     joint = np.exp(table["log_evidence"] - table["log_evidence"].max())
     np.testing.assert_allclose(table["p_k"], joint / joint.sum())
@@ -137,7 +137,7 @@ def test_one_tree_is_not_a_comparison(two_small):
 
 @pytest.mark.parametrize("method", [None, "nuts"])
 def test_every_k_is_fitted_as_fit_does_it(two_small, monkeypatch, method):
-    """By the engine that suits it, or by the one asked for."""
+    """The method is passed on; None lets ``fit`` choose the engine."""
     asked = []
 
     def by_hand(x, k, method, **options):
@@ -245,13 +245,13 @@ def test_arviz_compares_the_same_fits(comparison):
     theirs = az.compare(dict(comparison.loo), round_to="none")
     np.testing.assert_allclose(theirs.loc["3", "elpd_diff"], 0)
     weights, others = comparison.table["weight"].to_numpy(), theirs["weight"].loc[list(comparison.loo)].to_numpy()
-    np.testing.assert_allclose(weights, others, atol=1e-4)  # near the largest sum, which is flat, a float tells no more
+    np.testing.assert_allclose(weights, others, atol=1e-4)  # the sum is flat near its maximum
     density = np.exp(np.stack([each.elpd_i.values for each in comparison.loo.values()], axis=1))
     assert np.log(density @ weights).sum() > np.log(density @ others).sum() - 1e-9
 
 
 def test_one_rule_for_both_standard_errors(comparison):
-    """Both by n - 1, as of a mean."""
+    """Both standard errors divide by n - 1, as for a mean."""
     by_k, best = comparison.table.set_index("k"), comparison.best["elpd_loo"]
     for k, row in by_k.iterrows():
         values = comparison.loo[str(k)].elpd_i.values

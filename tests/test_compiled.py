@@ -1,4 +1,4 @@
-"""Compilation: nothing twice, announced when it begins, and where no cache can be written as well."""
+"""Compilation: nothing is compiled twice, it is announced, and it also works without a cache."""
 
 import hashlib
 import os
@@ -77,7 +77,7 @@ def test_the_first_process_compiles_and_says_so_and_the_second_does_not_until_so
 
 
 def test_the_seconds_told_are_those_of_compiling(monkeypatch):
-    """Not what a process did between one function and the next."""
+    """The time between two compilations does not count."""
     now, said = [0.0], []
     monkeypatch.setattr(compiled_functions, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(compiled_functions, "_print", said.append)
@@ -86,7 +86,7 @@ def test_the_seconds_told_are_those_of_compiling(monkeypatch):
     for begin, end in ((10, 13), (500, 510), (1000, 1001)):
         now[0] = begin
         announcer.on_start(started)
-        announcer.on_start(started)  # which the first calls
+        announcer.on_start(started)  # a function that the first one calls
         announcer.on_end(started)
         now[0] = end
         announcer.on_end(started)

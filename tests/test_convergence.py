@@ -12,7 +12,7 @@ AXES = {"chain_axis": 1, "draw_axis": 2}
 
 
 def chains(n_chains, n_draws, memory):
-    """Series that move freely, in steps, in different places, between two values, in one place; and one that breaks off."""
+    """Six series: autocorrelated, rounded, with chains apart, binary, constant, and with a NaN at the end of a chain."""
     x = rng(n_draws).standard_normal((6, n_chains, n_draws))
     for t in range(1, n_draws):
         x[:, :, t] += memory * x[:, :, t - 1]

@@ -1,4 +1,4 @@
-"""Whatever reads a tree refuses a damaged one by a sentence, or gives the right answer, which does not need what is damaged."""
+"""Functions refuse a damaged tree with a sentence, or give the right answer if they do not need the damaged part."""
 
 import json
 import tempfile
@@ -23,7 +23,7 @@ SHORT = {"draws": 20, "chains": 2, "n_init": 2, "random_seed": SEED, "progressba
 
 @pytest.fixture(scope="module")
 def trees(galaxies, faithful):
-    """Of every kind, by name."""
+    """Trees of every kind, by name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         galaxies, faithful = galaxies[::3], faithful[::10]
@@ -53,7 +53,7 @@ def points(tree):
 
 
 def _written(tree):
-    """Probabilities of points that are read in parts."""
+    """Membership probabilities of points that are read in parts."""
     with tempfile.TemporaryDirectory() as folder:
         np.save(f"{folder}/x.npy", np.array(points(tree)))
         scanned = np.load(f"{folder}/x.npy", mmap_mode="r")
@@ -95,7 +95,7 @@ READERS = {
     "solutions": bg.solutions,
 }
 OF_K = {"plot_k": bg.plots.plot_k, "report": READERS["report"]}
-NO_TREES = {  # of the public names: data and settings, attacked elsewhere; by_feature arranges data, whatever the draws are
+NO_TREES = {  # public names that take data or settings, tested elsewhere; by_feature does not depend on the draws
     "BayesianGMM", "Comparison", "ConjugatePrior", "Diagnosis", "EMCheck", "EMResult", "Evidence", "by_feature", "HierarchicalPrior",
     "LabelQuality", "Mixture", "Observations", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "jitter", "plots",
     "posterior_k", "prior_predictive", "priors", "rounded", "Scan", "scan_parquet", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
@@ -129,7 +129,7 @@ def put(value, where=(0, 3)):
 
 
 def spread(change):
-    """The same change of sigma or cov, whichever there is."""
+    """Apply a change to sigma or cov, whichever there is."""
 
     def damage(tree):
         return changed("posterior", "cov", change)(changed("posterior", "sigma", change)(tree))
@@ -186,7 +186,7 @@ def indefinite(values):
     return values
 
 
-IMPOSSIBLE = {  # draws of no mixture: nothing can be said of them by anything
+IMPOSSIBLE = {  # damage that every function must refuse
     "negative w": changed("posterior", "w", put(-0.1)),
     "NaN w": changed("posterior", "w", put(np.nan)),
     "zero w": changed("posterior", "w", put((0.0, 1.0))),
@@ -273,7 +273,7 @@ def copied(tree):
 
 
 def a_sentence(call, tree):
-    """Whether the call ends in one; anything else that is raised fails the test."""
+    """Whether the call ends in a sentence of the package. Any other exception fails the test."""
     try:
         call(tree)
     except (ValueError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Dask collections: the same answers as in memory, lazily where they are of single rows, and workers that may be lost."""
+"""Dask collections: answers are those in memory, results for single rows are lazy, and workers may be lost."""
 
 import os
 import signal

@@ -26,7 +26,7 @@ def pair(*family):
     return own, value_and_gradient(own, stated_by_pymc(own))
 
 
-# one in three has every prior and every structure
+# every third case: together they cover all priors and structures
 EACH = [family if i % 3 == 1 else pytest.param(family, marks=pytest.mark.slow) for i, family in enumerate(OF_ONE_FEATURE)]
 
 
@@ -93,7 +93,7 @@ def test_points_beyond_a_float_are_refused_and_harm_nothing(bad, covariance):
         finite = np.isfinite(value).all() and np.isfinite(gradient).all()
         assert code == (0 if finite else 3 if not np.isfinite(gradient).all() else 4)
         is_logarithm = any(place in range(own.n_dim)[own.places[name]] for name in ("C0", "sigma2"))
-        assert finite == (abs(bad) == 1e4 and not is_logarithm)  # a mean far off, an empty component are only improbable
+        assert finite == (abs(bad) == 1e4 and not is_logarithm)  # a distant mean or an empty component is only improbable
 
 
 def test_components_may_be_as_empty_as_a_sparse_prior_wants_them():

@@ -36,7 +36,7 @@ def model_of(*family):
     return stated_by_pymc(posterior(*family))
 
 
-# one in three has every prior and every structure
+# every third case: together they cover all priors and structures
 EACH = [family if i % 3 == 1 else pytest.param(family, marks=pytest.mark.slow) for i, family in enumerate(OF_SEVERAL)]
 
 
@@ -103,7 +103,7 @@ def test_the_labels_do_not_matter(covariance):
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_simpler_structures_are_special_cases_of_the_full_likelihood(covariance):
-    """Two posteriors with weak priors differ by their priors alone, so ratios of likelihoods are the same in both."""
+    """Log posteriors of all rows and of the first row differ by the log-likelihood of the other rows: the prior cancels."""
     own, full = posterior("conjugate", covariance, 2, 2), posterior("conjugate", "full", 2, 2)
     values = own.constrained(rng(3).normal(0, 0.3, own.n_dim))
     mixture = bg.Mixture(values["w"], values["mu"], values["cov"])
@@ -117,7 +117,7 @@ def test_simpler_structures_are_special_cases_of_the_full_likelihood(covariance)
 @pytest.mark.parametrize("covariance", ["full", "tied"])
 @pytest.mark.parametrize("kind", ["hierarchical", "conjugate"])
 def test_one_feature_by_the_route_for_several_is_the_posterior_of_one_feature(covariance, kind):
-    """D = 1 as a matrix of one entry: the coordinates differ (log 1/sigma, log sqrt C0), the density only by their Jacobian."""
+    """With 1 x 1 matrices, the coordinates are log 1/sigma and log sqrt C0, so the density differs only by the Jacobian."""
     x = data(2)[:, 0].copy()
     prior = bg.HierarchicalPrior() if kind == "hierarchical" else bg.ConjugatePrior()
     one = log_posterior(x[:, None], 3, prior.scaled_to(x), covariance)
@@ -188,7 +188,7 @@ def test_many_points_at_once(covariance):
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_the_scale_is_drawn_from_its_conditional(covariance):
-    """Log q of C0 differs from the log posterior along C0 by a constant: both are the conditional given the rest."""
+    """As functions of C0, log q and the log posterior differ by a constant, because q is the full conditional."""
     own = posterior("hierarchical, all given", covariance, 2, 3)
     points = np.repeat(rng(6).normal(0, 0.5, (1, own.n_dim)), 6, axis=0)
     drawn, log_q = own.with_exact_scale(points, rng(7))
@@ -211,7 +211,7 @@ def test_no_new_compilation_for_another_k_d_or_data():
 
 
 def test_prior_of_the_precision_alone_is_a_wishart():
-    """One component and two observations whose likelihood is taken off again: what is left is the prior, normalised."""
+    """With one component, the log posterior is the log-likelihood plus the normalised log prior."""
     x = data(2)[:3]
     own = log_posterior(x, 1, prior_of("conjugate, all given", "full", 2), "full")
     point = rng(1).normal(0, 0.5, own.n_dim)

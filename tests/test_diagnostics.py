@@ -1,4 +1,4 @@
-"""The verdicts must say yes where all is well, and no, for the right reason, where something was spoilt."""
+"""The verdicts must be good for sound draws, and bad for spoilt ones for the right reason."""
 
 import numpy as np
 import pytest

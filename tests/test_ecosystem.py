@@ -234,11 +234,11 @@ def test_phases_are_logged(galaxies, caplog, capfd):
     said = capfd.readouterr().err.splitlines()
     assert [
         line for line in said if not line.startswith(("bayesgmm: compiling ", "bayesgmm: another process compiles "))
-    ] == []  # which the first fit may have to
+    ] == []  # the first fit may compile
 
 
 def test_nothing_is_said_twice(galaxies, capfd):
-    """Without a handler of the user's the log is silent, warnings of logging's last resort included."""
+    """Without a handler of the user, the log prints nothing, not even by logging's handler of last resort."""
     bg.fit(galaxies, 1, method="gibbs", draws=500, random_seed=SEED, progressbar=True)
     assert capfd.readouterr().err.count("EM: k = 1") == 1
     assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("bayesgmm").handlers)
@@ -247,7 +247,7 @@ def test_nothing_is_said_twice(galaxies, capfd):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # kulprit's calls of bambi
 def test_kulprit_takes_a_tree_as_its_reference(faithful):
-    data = faithful.rename(columns={"waiting": "x"})  # what kulprit predicts must be called as the tree calls it
+    data = faithful.rename(columns={"waiting": "x"})  # kulprit needs the tree's name of the observed variable
     tree = bg.fit(
         data["x"],
         2,
@@ -268,7 +268,7 @@ def test_kulprit_takes_a_tree_as_its_reference(faithful):
 
 
 def checked(path, *options):
-    """What mypy says of a file, the package's own modules read but not judged."""
+    """What mypy says of a file. The package's own modules are read but not checked."""
     root = str(Path(bg.__file__).parents[1])
     out, err, _ = mypy.run(
         ["--strict", "--follow-imports=silent", "--ignore-missing-imports", "--config-file=", *options, str(path)]

@@ -59,7 +59,7 @@ def test_iterations_are_those_on_paper(two_small, covariance):
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # both stop after 300 iterations
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_agrees_with_scikit_learn_on_the_same_start(galaxies, k, covariance):
-    """Iteration for iteration, without acceleration."""
+    """Both run the same iterations, without acceleration."""
     x = galaxies.to_numpy()
     start = Mixture(np.full(k, 1 / k), np.quantile(x, (np.arange(k) + 0.5) / k), sigma=x.std())
     precision = np.full((k, 1, 1), 1 / x.var()) if covariance == "full" else np.full((1, 1), 1 / x.var())
@@ -98,7 +98,7 @@ def test_log_likelihood_never_decreases(galaxies, k, covariance):
 def test_units_do_not_matter(galaxies, scale, shift):
     plain = fit_em(galaxies, 3, random_seed=SEED)
     moved = fit_em(scale * (galaxies.to_numpy() + shift), 3, random_seed=SEED)
-    rtol = max(1e-8, 1e-14 * abs(shift))  # an offset takes its digits from the data
+    rtol = max(1e-8, 1e-14 * abs(shift))  # an offset costs the data digits
     np.testing.assert_allclose(moved.mixture.weights, plain.mixture.weights, rtol=rtol)
     np.testing.assert_allclose(moved.mixture.means / scale - shift, plain.mixture.means, rtol=rtol)
     np.testing.assert_allclose(moved.mixture.sigma / scale, plain.mixture.sigma, rtol=rtol)
@@ -154,7 +154,7 @@ def test_solutions_are_the_same_in_any_order_of_their_components():
 
 
 def test_solutions_beside_an_outlying_group_are_told_apart():
-    """Which is far enough for all others to lie close together in units of the data's standard deviation."""
+    """The outlying group is so far away that all others lie close together in units of the data's standard deviation."""
     generator = rng(11)
     x = np.concatenate([generator.normal(at, 0.05, 30) for at in (0, 1.05, 2.1, 112)])
     low = fit_em(x, 3, start=Mixture([0.5, 0.25, 0.25], [0.5, 2.1, 112], sigma=[0.5, 0.05, 0.05]))
@@ -216,7 +216,7 @@ def test_icl_differs_from_the_integral_that_it_approximates_by_a_constant(prior)
         exact = exact_icl(x, result.responsibilities.argmax(axis=1), 3, prior)
         differences.append(result.icl() - exact)
         plugged_in.append(result.bic() - 2 * np.log(result.responsibilities.max(axis=1)).sum() - exact)
-    assert abs(differences[1] - differences[0]) < 2  # of -2 log: the prior's density where the estimates lie
+    assert abs(differences[1] - differences[0]) < 2  # the constant is -2 log of the prior density at the estimates
     assert abs(plugged_in[1] - plugged_in[0]) > 20  # the control grows with n
 
 
@@ -265,7 +265,7 @@ def test_recovers_the_worked_examples():
 
 
 def test_a_collapsing_component_is_caught_at_the_floor_marked_and_warned_of():
-    x = np.concatenate([rng(3).normal(0, 1, 100), np.full(8, 4.0)])  # eight equal points: a bottomless pit
+    x = np.concatenate([rng(3).normal(0, 1, 100), np.full(8, 4.0)])  # eight equal points: the likelihood is unbounded
     spike = Mixture([0.9, 0.1], [0, 4], sigma=[1, 0.01])
     for floor in (1e-12, 1e-6):
         with pytest.warns(
@@ -357,7 +357,7 @@ def test_observations_without_weight_do_not_count_at_all(galaxies):
 def test_long_data_start_where_em_ends_on_a_sample_of_them():
     x, _, truth = bg.datasets.three_gaussians(n=40_000)
     em = fit_em(x, 3, random_seed=1)
-    assert len(em.restarts) < 10  # starts that end in the same place go on once
+    assert len(em.restarts) < 10  # starts that end in the same place are continued only once
     assert 5 <= em.n_found <= 10
     np.testing.assert_allclose(em.mixture.means, np.sort(truth.means), atol=0.1)
     weighted = fit_em(x, 3, random_seed=1, sample_weight=np.ones(len(x)))
@@ -384,7 +384,7 @@ def three_and_a_rare_one(n=60_000, rare=10, where=50.0):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_rare_cluster_far_away_is_found(seed):
-    """Ten of sixty thousand, of which a random sample of 16 384 has too few to start from."""
+    """The cluster has ten of 60 010 rows, and a random sample of 16 384 rows would hold too few of them to start from."""
     em = fit_em(three_and_a_rare_one(), 4, random_seed=seed)
     np.testing.assert_allclose(em.mixture.means[-1], [50, 50], atol=Z / np.sqrt(10))
     assert em.mixture.weights[-1] == pytest.approx(10 / 60_010, rel=1e-6)

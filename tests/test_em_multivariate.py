@@ -92,7 +92,7 @@ def test_agrees_with_scikit_learn_on_the_same_start(faithful, k, covariance):
 
 
 def test_reaches_what_mclust_reports_on_old_faithful(faithful_as_published):
-    """mclust: tied K = 3 converges to -1126.316 (stopped at -1126.326), full K = 2 has BIC -2322.19 in its sign."""
+    """In mclust tied K = 3 converges to -1126.316 (it stops at -1126.326). Full K = 2 has BIC -2322.19 (opposite sign)."""
     tied = fit_em(faithful_as_published, 3, covariance="tied", random_seed=1)
     assert tied.log_likelihood == pytest.approx(-1126.316, abs=1e-3)
     full = fit_em(faithful_as_published, 2, random_seed=1)
@@ -208,7 +208,7 @@ def test_a_start_of_another_width_gets_a_sentence(faithful):
 
 @pytest.mark.slow
 def test_two_points_far_off_do_not_break_the_floor():
-    """A component of two points on a line, whose other variance is rounded away beside the one along it."""
+    """A component holds only the two points. Its variance across their line is rounded away beside the one along it."""
     x = np.concatenate([rng(1).normal(size=(2_000, 2)), [[1e3, 1e3], [-1e3, -1e3]]])
     for seed in range(4):
         with warnings.catch_warnings():

@@ -14,7 +14,7 @@ PRECISE = np.longdouble
 
 
 def exactly(x, weights, means, sigma, sample_weight=None, shift=0.0, scale=1.0):
-    """Pointwise log density (n,), responsibilities (n, K), and the four sums with the sums of their absolute values."""
+    """Log density (n,), responsibilities (n, K), the four sums, and the sums of their terms' absolute values."""
     weights, means, sigma = (np.asarray(v, dtype=PRECISE) for v in (weights, means, sigma))
     z = (x.astype(PRECISE) - PRECISE(shift)) / PRECISE(scale)
     c = np.ones(len(x), dtype=PRECISE) if sample_weight is None else sample_weight.astype(PRECISE)
@@ -31,7 +31,7 @@ def exactly(x, weights, means, sigma, sample_weight=None, shift=0.0, scale=1.0):
 
 
 def in_columns(x, weights, means, sigma):
-    """Of one feature, as the E-step takes it."""
+    """Rows and parameters of one feature, in the shapes of the E-step."""
     return x[:, None], weights, means[..., None], sigma[..., None]
 
 

@@ -21,7 +21,7 @@ def substituted(factors, deviation):
 
 
 def exactly(x, weights, means, factors, sample_weight=None, shift=0.0, scale=1.0):
-    """Pointwise log density, responsibilities, and the sums with the sums of absolute values, in extended precision."""
+    """Log density, responsibilities, sums, and sums of their terms' absolute values, in extended precision."""
     z = (x.astype(PRECISE) - np.asarray(shift, PRECISE)) / np.asarray(scale, PRECISE)
     c = np.ones(len(x), PRECISE) if sample_weight is None else sample_weight.astype(PRECISE)
     n_features = x.shape[1]
@@ -53,7 +53,7 @@ def exactly(x, weights, means, factors, sample_weight=None, shift=0.0, scale=1.0
 def assert_exact(x, *parameters, sample_weight=None, shift=0.0, scale=1.0, within=1e-11):
     _, _, wanted, sizes = exactly(x, *parameters, sample_weight, shift, scale)
     got = e_step(x, *parameters, sample_weight, shift=shift, scale=scale)
-    underflow = np.finfo(float).tiny * max(1, (abs(x - shift) / scale).max() ** 2)  # what the smallest responsibilities add
+    underflow = np.finfo(float).tiny * max(1, (abs(x - shift) / scale).max() ** 2)  # from the smallest responsibilities
     for mine, exact, size in zip(got[:4], wanted, sizes, strict=True):
         assert np.all(abs(mine - exact) <= within * size + underflow)
 

@@ -32,7 +32,7 @@ SMALL = {"draws": 50, "tune": 100, "chains": 2, "n_init": 2, "random_state": SEE
 SHORT = SMALL | {"draws": 20, "fit_options": {"thin": 1}}
 
 
-# its repeated rows are fewer than its 30 features; and draws of weighted and of repeated rows are equal in distribution only
+# its repeated rows are fewer than its 30 features; and draws for weighted and repeated rows agree only in distribution
 _NOT_OURS = {"check_sample_weight_equivalence_on_dense_data": "see tests/test_weights.py"}
 
 
@@ -54,7 +54,7 @@ def test_scikit_learn_takes_it_for_an_estimator_by_nuts(estimator, check):
 
 
 def fitted(x, k=2, sample_weight=None, **options):
-    """An estimator that is not asked whether it has converged."""
+    """A fitted estimator, without warnings of convergence."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bg.exceptions.ConvergenceWarning)
         return bg.BayesianGMM(k, **SMALL | {"method": "gibbs"} | options).fit(x, sample_weight=sample_weight)
@@ -105,7 +105,7 @@ def test_many_points_are_scored_in_parts(faithful_gmm, faithful, monkeypatch):
 
 
 def test_the_score_is_near_that_of_the_maximum(faithful_gmm, faithful):
-    """The posterior predictive loses to the maximum of the likelihood by about half a parameter each, on what was fitted."""
+    """On the data fitted, the log predictive density is below the maximum by about half the number of parameters."""
     theirs = GaussianMixture(2, n_init=5, tol=1e-8, max_iter=1000, random_state=0).fit(faithful)
     behind = (theirs.score(faithful) - faithful_gmm.score(faithful)) * len(faithful)
     assert 0 < behind < 11
@@ -121,7 +121,7 @@ def test_shapes_and_counts_are_scikit_learns(iris_like, covariance):
     sd = np.asarray(ours.posterior_["posterior"]["mu"].std(("chain", "draw")))
     assert (abs(ours.means_[np.argsort(ours.means_[:, 0])] - theirs.means_[order]) < 4 * sd.max()).all()
     assert ours.weights_.sum() == pytest.approx(1, rel=1e-12)
-    # EM is the point of both criteria, and the parameters are counted alike
+    # both criteria are computed at the EM estimate, with the same number of parameters
     assert ours.bic(iris_like) == pytest.approx(theirs.bic(iris_like), rel=1e-6)
     assert ours.aic(iris_like) == pytest.approx(theirs.aic(iris_like), rel=1e-6)
     em = bg.fit_em(iris_like, 3, covariance=covariance, random_seed=0)
@@ -191,7 +191,7 @@ def test_random_states(two_small):
     assert not np.array_equal(first, second)
     again = fitted(x)
     np.testing.assert_array_equal(again.sample(3)[0], again.sample(3)[0])
-    np.random.seed(SEED)  # noqa: NPY002 - which None stands for in scikit-learn
+    np.random.seed(SEED)  # noqa: NPY002 - None means this generator in scikit-learn
     third = fitted(x, random_state=None).posterior_.attrs["seed"]
     np.random.seed(SEED)  # noqa: NPY002
     assert fitted(x, random_state=None).posterior_.attrs["seed"] == third
@@ -253,7 +253,7 @@ def test_pipelines_and_searches(faithful):
         )
     assert search.best_params_ == {"n_components": 2}
     held_out = search.cv_results_["mean_test_score"]
-    assert held_out[1] - held_out[0] > 0.3  # log densities of an observation: elpd differs by 147 over 272 of them
+    assert held_out[1] - held_out[0] > 0.3  # per observation; elpd differs by 147 for all 272
 
 
 @pytest.fixture(scope="module")
@@ -386,7 +386,7 @@ def test_precisions_and_em_are_scikit_learns(iris_like, covariance):
     assert isinstance(ours.n_iter_, int)
     assert ours.n_iter_ >= 1
     assert ours.lower_bound_ == pytest.approx(theirs.score(iris_like), rel=1e-6)
-    # scikit-learn itself, given these parameters, takes the same factors from them
+    # scikit-learn computes the same precisions from these parameters
     other = GaussianMixture(3, covariance_type=covariance)
     other.weights_, other.means_, other.covariances_ = ours.weights_, ours.means_, ours.covariances_
     other._set_parameters((ours.weights_, ours.means_, ours.covariances_, ours.precisions_cholesky_))
@@ -435,7 +435,7 @@ def test_auto_says_that_candidates_have_not_converged(two_small):
 
 @pytest.mark.slow
 def test_warnings_of_many_fits_are_alike(iris_like):
-    """A text for each kind of finding, without numbers: what differs from fit to fit is told by ``diagnose``."""
+    """Warnings have one text for each kind of finding. Numbers that differ between fits are left to ``diagnose``."""
     texts = set()
     for seed in range(3):
         with warnings.catch_warnings(record=True) as said:
@@ -447,7 +447,7 @@ def test_warnings_of_many_fits_are_alike(iris_like):
 
 
 def test_strays_are_noise():
-    """Labels as DBSCAN gives them, probabilities that leave room for noise, densities of all, criteria that count its share."""
+    """Noise has label -1, as in DBSCAN, and the remaining probability. Densities and criteria include it."""
     x = np.concatenate([np.random.default_rng(1).normal(size=(80, 2)), np.random.default_rng(2).uniform(-40, 60, (8, 2))])
     gmm = fitted(x, 1, noise=True)
     found = bg.responsibilities(gmm.posterior_, x)

@@ -30,7 +30,7 @@ from tests.oracles.marginal import (
 )
 from tests.statistics import SEED, Z, assert_mean, rng
 
-# of five observations, or of forty draws, nothing converges to the engines' liking
+# with five observations or forty draws, convergence diagnostics fail
 pytestmark = [
     pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.CollapsedComponentWarning"),
@@ -144,7 +144,7 @@ def test_controls_lost_constants_are_noticed(monkeypatch):
 
 @pytest.mark.parametrize(("covariance", "n_features"), [("full", 1), ("tied", 1), ("diag", 3), ("spherical", 3)])
 def test_the_scale_is_integrated_out(covariance, n_features):
-    """Against a grid over log C0 of the posterior that has it; of several scales the others stand still."""
+    """Against a grid over log C0 of the posterior with C0. If there are several scales, the others are held fixed."""
     own = small_posterior(covariance, n_features, "hierarchical")
     point, place = prior_points(own, 1, rng(1))[0], own.places["C0"]
     grid, others = np.linspace(-12, 8, 2_001), 0.0
@@ -159,7 +159,7 @@ def test_the_scale_is_integrated_out(covariance, n_features):
 
 
 def log_kernel(own, proposal, t, parts):
-    """A kernel's density by scipy at (w, mu, precisions) in a certain order, with the Jacobian of their coordinates."""
+    """Log density of kernel t by SciPy at ordered components (w, mu, precisions), with the Jacobian of the coordinates."""
     w, mu, precisions = parts
     prior, d = own.prior, own.n_features
     counts, b0, B0 = proposal.counts[t], np.atleast_1d(prior.b0), np.atleast_2d(prior.B0)
@@ -202,7 +202,7 @@ def test_kernels_are_the_full_conditionals_over_all_relabellings(covariance, n_f
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("covariance", "n_features"), STRUCTURES)
 def test_what_is_drawn_has_the_density(covariance, n_features, kind):
-    """E_q[h / q] = 1 for a density h, the narrow normal that is fitted to draws; symmetric as q is."""
+    """E_q[h / q] = 1 for any density h. Here h is a narrow normal density, fitted to the draws."""
     own = small_posterior(covariance, n_features, kind, k=1)
     proposal = Proposal.at(own, prior_points(own, 20, rng(1)), rng(2))
     keep = np.delete(np.arange(own.n_dim), np.r_[own.places[own.spread.scale_name]] if own.hierarchical else [])
@@ -213,7 +213,7 @@ def test_what_is_drawn_has_the_density(covariance, n_features, kind):
 
 @pytest.mark.slow
 def test_many_components_against_all_partitions():
-    """More of them than relabellings are summed of one by one, most without observations."""
+    """With nine components, permanents are computed by blocks. Many components are without observations."""
     prior, x = one_feature("conjugate"), np.append(X, [-2.0, 0.7, 1.2, 3.1])
     few = [independent_features(X[:4, None], 3, prior, by_partitions=each) for each in (False, True)]
     assert few[0] == pytest.approx(few[1], rel=1e-12)
@@ -237,7 +237,7 @@ def test_permanents_by_blocks_are_those_of_the_whole(k, spread):
 
 
 def test_a_permanent_of_twenty_components_in_two_blocks():
-    """Whose rows and columns are in any order; and one of a single block, of clusters that have all the same density."""
+    """Rows and columns of the blocks are in random order. Another has a single block: all clusters have the same density."""
     generator, k = rng(3), 20
     blocks = generator.normal(0, 2, (2, 10, 10))
     log_f = np.full((k, k), -500.0)
@@ -254,7 +254,7 @@ def test_a_permanent_of_twenty_components_in_two_blocks():
 
 
 def test_a_permanent_by_blocks_of_labelled_components():
-    """What no relabelling may exchange is apart; where nothing may stand anywhere there is nothing."""
+    """Components that no relabelling may exchange are in different blocks. A cluster that fits no component gives zero."""
     log_f = np.full((4, 4), -np.inf)
     log_f[:2, :2], log_f[2:, 2:] = [[0.0, 1.0], [2.0, 0.5]], [[-1.0, 0.0], [0.0, 3.0]]
     scratch = room_for_blocks(4), np.empty(16)
@@ -269,7 +269,7 @@ def test_a_permanent_by_blocks_of_labelled_components():
 def test_permanents_against_the_sum_over_permutations(k, spread):
     for seed in range(20):
         log_f = rng(seed).normal(0, spread, (k, k))
-        log_f[0] += rng(seed).choice([0.0, -1e6])  # rows and columns of any scale
+        log_f[0] += rng(seed).choice([0.0, -1e6])  # a row of another scale
         exact = logsumexp([log_f[np.arange(k), order].sum() for order in map(list, permutations(range(k)))])
         scratch = subset_steps(k), np.empty(k * k), np.empty(1 << k)
         assert log_permanent(log_f, -np.inf, *scratch) == pytest.approx(exact, rel=1e-12)
@@ -396,7 +396,7 @@ def test_bad_input_gets_a_sentence(galaxies):
     stratified=st.booleans(),
 )
 def test_the_bridge_stands_whatever_the_ratios(exponents, seed, zero, stratified):
-    """A collapsed posterior's log ratios are as large as floats allow: the root lies between them, within 50."""
+    """Log ratios of a collapsed posterior may be as large as floats allow. The root lies within 50 of their range."""
     generator = np.random.default_rng(seed)
     of_p, of_q = (generator.normal(size=(2, 20)) * 10.0**exponent for exponent in exponents)
     of_q[generator.random(of_q.shape) < zero] = -np.inf

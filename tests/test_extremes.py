@@ -1,4 +1,4 @@
-"""One component, one chain, ten draws: everything still works, and is dull; trees that lack a group are named."""
+"""With one component, one chain and ten draws everything still works. A group that a tree lacks is named."""
 
 import matplotlib.pyplot as plt
 import numpy as np

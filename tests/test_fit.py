@@ -1,4 +1,4 @@
-"""The door: the tree it returns, what ArviZ makes of it, repetition, units, custom models, interrupts."""
+"""``fit``: the tree it returns, ArviZ's use of it, repetition, units, custom models, interrupts."""
 
 import os
 import signal
@@ -173,8 +173,8 @@ def test_advi_records_its_approximation(advi_tree):
     log_ratios = (advi_tree["sample_stats"]["lp"] - advi_tree["sample_stats"]["log_q"]).values.ravel()
     weights = np.exp(log_ratios - log_ratios.max())
     efficiency = weights.sum() ** 2 / (weights**2).sum() / len(weights)
-    assert approximation.attrs["importance_efficiency"] == pytest.approx(efficiency, rel=0.2)  # there it is smoothed
-    # the bound is the mean log ratio, in the data's units; C0 from its exact conditional can only raise it
+    assert approximation.attrs["importance_efficiency"] == pytest.approx(efficiency, rel=0.2)  # there it is smoothed by PSIS
+    # the ELBO is the mean log ratio, in the data's units; drawing C0 from its exact conditional can only raise it
     scale = np.log(bg.datasets.galaxies().std(ddof=0))
     noise = elbo[-2000:].std() / np.sqrt(2000) + log_ratios.std() / np.sqrt(len(log_ratios))
     gain = log_ratios.mean() - 82 * scale - elbo[-2000:].mean()
@@ -210,7 +210,7 @@ def test_phases_are_announced_on_standard_error(two_small, capfd):
     out, err = capfd.readouterr()
     assert "EM: k = 2, n = 400" in err
     assert "compiling the posterior" not in err
-    assert "sampling 2 chains x (20 + 20 to 120) draws" in err  # clusters overlap: as many steps as it takes
+    assert "sampling 2 chains x (20 + 20 to 120) draws" in err  # clusters overlap, so thinning grows as needed
     assert out == ""
 
 
@@ -258,7 +258,7 @@ def test_sampling_goes_on_until_the_target_is_reached(galaxies):
     assert 100 < length < tree.attrs["max_draws"] == 2_000
     again = bg.fit(galaxies, 3, draws=100, target_ess=600, random_seed=SEED, progressbar=False)
     np.testing.assert_array_equal(tree["posterior"]["mu"], again["posterior"]["mu"])
-    shorter = tree.isel(draw=slice(0, int(length / 1.5) - 1))  # where it was judged before, it was not enough
+    shorter = tree.isel(draw=slice(0, int(length / 1.5) - 1))  # at the previous check it was too short
     assert bg.diagnose(shorter).invariants["ess_bulk"].min() < 600
 
 
@@ -342,7 +342,7 @@ def test_a_custom_model_gives_the_same_tree(two_small):
 
 @pytest.mark.slow
 def test_the_packages_own_model_handed_in_as_custom_gives_the_same_posterior(two_small):
-    """Standardised data and the EM starts of one door against the data's units and pm.sample of the other."""
+    """One fit samples standardised data by Gibbs; the other samples the model in the data's units by ``pm.sample``."""
     own = bg.fit(two_small, 2, method="gibbs", random_seed=SEED, progressbar=False)
     handed = bg.fit(two_small, 2, model=bg.build_model(two_small, 2), random_seed=SEED + 1, progressbar=False)
     one, two = bg.check_against_em(own).table, bg.check_against_em(handed).table
@@ -364,7 +364,7 @@ def test_a_custom_model_whose_priors_exclude_the_em_estimate_starts_elsewhere(ga
 
 @pytest.mark.slow
 def test_chains_start_at_different_optima_and_show_that_they_disagree(two_small):
-    """Data that look the same in a mirror have two solutions of equal mass."""
+    """Symmetric data have two mirrored solutions of equal mass."""
     with pytest.warns(ConvergenceWarning, match="the chains sit in different solutions"):
         tree = bg.fit(np.concatenate([two_small, -two_small]), 3, method="nuts", random_seed=SEED, progressbar=False)
     sides = np.sign(tree["posterior"]["mu"].median("cluster").mean("draw").values)
@@ -397,7 +397,7 @@ def test_the_tree_says_which_optima_em_found(galaxies):
     assert dict(optima.sizes) == {"optimum": 2, "cluster": 2}
     assert optima["mass"].sum() == pytest.approx(1)
     assert optima["chains"].values.tolist() == [4, 0]
-    assert optima["log_likelihood"][1] > optima["log_likelihood"][0]  # the likelier one is the narrower
+    assert optima["log_likelihood"][1] > optima["log_likelihood"][0]  # the higher one has less mass, because it is narrower
     assert optima["log_likelihood"].max() == pytest.approx(tree["em_baseline"].attrs["log_likelihood"])
     assert "optima" not in quick(two_lumps(), draws=10).children
 
@@ -448,7 +448,7 @@ def test_the_tree_says_where_chains_began(galaxies, monkeypatch):
 @pytest.mark.slow
 def test_draws_take_as_many_steps_as_it_takes_unless_the_posterior_is_all_but_a_gaussian(two_small, galaxies):
     few, some, many = (quick(galaxies, 3, method="nuts", draws=draws, thin=None).attrs["thin"] for draws in (5, 500, 8000))
-    assert few == 8  # which are not enough
+    assert few == 8  # the most: five draws are never enough
     assert 1 < some <= 8
     assert many <= min(2, some)
     nearer = quick(two_small, 2, draws=5)

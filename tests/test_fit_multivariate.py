@@ -1,4 +1,4 @@
-"""The road for several features: tree, relabelling, checks, units, custom models, bad input."""
+"""``fit`` with several features: tree, relabelling, checks, units, custom models, bad input."""
 
 import warnings
 
@@ -111,7 +111,7 @@ def test_advi_goes_the_same_way(faithful, covariance):
     ids=lambda each: type(each).__name__ if isinstance(each, bg.HierarchicalPrior | bg.ConjugatePrior) else str(each),
 )
 def test_the_functions_of_pymc_take_a_tree_beside_the_model(faithful, prior, covariance, n_features):
-    """What the model draws follows from the tree, in the data's units and under the same labels."""
+    """``for_pymc`` computes all variables of the model from the tree, in the data's units and with the same labels."""
     x = faithful if n_features == 2 else faithful["waiting"].to_numpy()
     tree = quick(x, covariance=covariance, prior=prior, draws=10, tune=50, chains=2)
     full = bg.for_pymc(tree)
@@ -130,7 +130,7 @@ def test_the_functions_of_pymc_take_a_tree_beside_the_model(faithful, prior, cov
             squares = factors.swapaxes(-1, -2) @ factors
             expected = np.linalg.inv(posterior[of].values) if of == "cov" else posterior[of].values
             np.testing.assert_allclose(squares, expected[:, :, 0] if squares.ndim < expected.ndim else expected, rtol=1e-9)
-    old = full.copy()  # as trees were before, with all this in their posterior
+    old = full.copy()  # earlier versions kept all these variables in the posterior
     assert repr(bg.diagnose(old)) == repr(bg.diagnose(tree))
     xr.testing.assert_equal(
         bg.for_pymc(bg.relabel(old))["posterior"].to_dataset(), bg.for_pymc(bg.relabel(tree))["posterior"].to_dataset()
@@ -138,7 +138,7 @@ def test_the_functions_of_pymc_take_a_tree_beside_the_model(faithful, prior, cov
 
 
 def test_units_of_each_feature_do_not_matter(faithful):
-    """In units that are powers of two, in which nothing is rounded, not a digit changes."""
+    """Powers of two as units cause no rounding, so not a digit changes."""
     scale = np.array([2.0**-300, 2.0**160])
     plain, moved = quick(faithful), quick(scale * faithful.to_numpy())
     one, other = plain["posterior"], moved["posterior"]
@@ -217,7 +217,7 @@ def test_a_model_of_the_users_own(faithful, faithful_tree):
 
 @pytest.mark.slow
 def test_one_common_covariance_of_the_users_own(faithful):
-    """PyMC draws the Cholesky factor packed, which is no start; its standard deviations are as many as the clusters here."""
+    """PyMC's packed Cholesky factor has no start from EM. Its two standard deviations must not pass for one per cluster."""
     x = faithful.to_numpy()
     with pm.Model() as model:
         w = pm.Dirichlet("w", a=np.ones(2))
@@ -271,7 +271,7 @@ def diagonal_model(x):
 
 @pytest.mark.slow
 def test_a_model_states_its_own_structure():
-    x = X[["waiting", "twice"]].to_numpy()  # collinear, which independent features may be
+    x = X[["waiting", "twice"]].to_numpy()  # collinear, which is legal for independent features
     tree = quick(x, model=diagonal_model(x), draws=20, tune=200, chains=2, covariance="diag")
     assert tree.attrs["covariance"] == "diag"
     cov = tree["posterior"]["cov"]
@@ -284,7 +284,7 @@ def test_a_model_states_its_own_structure():
 
 
 def test_variables_over_clusters_and_features_are_known_by_their_shape():
-    """Those of the user's own, without named dims, are relabelled with the rest."""
+    """A user's own variables, without named dims, are relabelled with the others."""
     front = ("chain", "draw")
     draws = {
         "w": ((*front, "w_dim_0"), np.full((1, 3, 4), 0.25)),
@@ -417,7 +417,7 @@ def test_standard_deviations_and_correlations_on_request(faithful_tree):
     np.testing.assert_allclose(one["sigma"], np.sqrt(np.diag(one["cov"])))
     np.testing.assert_allclose(one["corr"] * one["sigma"].prod(), one["cov"].values[[0], [1]])
     assert tree["em_baseline"]["corr"].sel(pair="eruptions, waiting").dims == ("cluster",)
-    assert not az.summary(tree, round_to="none").isna().any(axis=None)  # of nothing that is constant
+    assert not az.summary(tree, round_to="none").isna().any(axis=None)  # no variable is constant
     table = bg.diagnose(tree).parameters
     assert {"sigma[0, eruptions]", "corr[0, eruptions, waiting]"} <= set(table.index)
     assert bg.check_against_em(tree).ok

@@ -1,4 +1,4 @@
-"""Small and awkward data through fit, loo, log_evidence and diagnose: an answer, or a sentence, and nothing of a library's."""
+"""fit, loo, log_evidence and diagnose on small, awkward data: an answer or a sentence, never an error of a library."""
 
 import traceback
 import warnings

@@ -1,4 +1,4 @@
-"""Mixtures, priors, grids and new observations of any kind: an answer that keeps its law, or one sentence."""
+"""Mixtures, priors, grids and new observations of any kind give a valid answer, or one sentence."""
 
 import numpy as np
 import pandas as pd

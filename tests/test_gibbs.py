@@ -1,4 +1,4 @@
-"""Gibbs: the sweeps leave the joint distribution of parameters and data as it is; and the way to the tree."""
+"""Gibbs: sweeps leave the joint distribution of parameters and data invariant; fits and their trees."""
 
 import arviz as az
 import numpy as np
@@ -18,12 +18,15 @@ from tests.statistics import SEED, assert_counts, assert_same_means, rng
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("covariance", "n_features"), STRUCTURES)
 def test_parameters_and_data_drawn_in_turn_follow_the_prior(covariance, n_features, kind):
-    """Geweke (2004, doi:10.1198/016214504000001132): sweeps given data, data given parameters; the parameters are the prior's."""
+    """The test of Geweke (2004, doi:10.1198/016214504000001132).
+
+    Sweeps given data alternate with data given parameters. The parameters must then follow the prior.
+    """
     own = small_posterior(covariance, n_features, kind)
     run, generator, length = sweeps(own), rng(2), 15_000
     state = prior_points(own, 1, generator)[0]
     draws = np.empty((length, own.n_dim))
-    x = own.x  # which the sweeps look at
+    x = own.x  # the sweeps read this array
     for s in range(length):
         x[:] = draw_data(own, state, generator)
         run(generator, state, 1, draws[s : s + 1])

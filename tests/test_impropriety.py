@@ -1,4 +1,4 @@
-"""When ties make the posterior improper: the condition against quadrature, and what is refused of such a posterior."""
+"""When ties make the posterior improper: the condition against quadrature, and the results that are refused then."""
 
 import itertools
 import math
@@ -27,9 +27,9 @@ def is_improper(x, k, covariance="full", prior=None, *, noise=False, family="gau
 
 
 def log_evidence_cut(x, k, cuts, c0=2.0, g0=0.2, step=0.5, noise=False):
-    """Log evidence under the default prior of one feature with every variance above e^-cut: over all allocations, exactly.
+    """Exact log evidence for one feature under the default prior, with all variances restricted to above e^-cut.
 
-    What is noise has density 0.1.
+    It is a sum over all allocations. The density of noise is 0.1.
     """
     values, counts = np.unique(x, return_counts=True)
     spread, n = float(np.ptp(values)), len(x)
@@ -59,7 +59,7 @@ def log_evidence_cut(x, k, cuts, c0=2.0, g0=0.2, step=0.5, noise=False):
         memo = {}
 
         def over_allocations(left, components, of_group=of_group, memo=memo):
-            """Log sum over the ways to share out what is left, weights integrated out but for a constant."""
+            """Log sum over the allocations of what is left, with weights integrated out, up to a constant."""
             if components == 1:
                 return of_group[left] + gammaln(sum(left) + 1)
             if (left, components) not in memo:
@@ -106,7 +106,7 @@ def test_the_condition_for_one_feature_is_that_of_quadrature(k, ties, improper):
     [(1, (2,), 0.2, True), (1, (5,), 2.2, False), (1, (6,), 2.2, True), (2, (3, 3), 2.2, False), (2, (4, 3), 2.2, True)],
 )
 def test_beside_noise_no_component_needs_to_stay(k, ties, g0, improper):
-    """The rest is noise; the default of g0 there is 2.2."""
+    """All other rows may be noise, so that every component can collapse. The default of g0 is then 2.2."""
     x = np.concatenate([np.repeat([2.0, 5.0][: len(ties)], ties), DISTINCT])[:8]
     rises = np.diff(log_evidence_cut(x, k, [40, 80, 160], g0=g0, noise=True))
     for covariance in ("full", "tied", "diag"):
@@ -121,7 +121,7 @@ def test_beside_noise_no_component_needs_to_stay(k, ties, g0, improper):
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "ties", "improper"), [(5, 3, False), (6, 3, False), (6, 4, True), (8, 5, True)])
 def test_a_t_distribution_shrinks_onto_more_than_half_of_the_observations(n, ties, improper):
-    """K = 1: mean, variance, nu and C0 are integrated out; the mean over distances from the ties in standard deviations."""
+    """K = 1. Mean, variance, nu and C0 are integrated out; the mean on a grid of (mu - ties) / sd."""
     x = np.concatenate([np.full(ties, 2.0), DISTINCT])[:n]
     spread = np.ptp(x)
     log_v, u, log_C0 = np.arange(-170, 8, 1.0), np.arange(-100, 100, 0.125), np.arange(-180, 6, 0.5)
@@ -142,7 +142,7 @@ def test_a_t_distribution_shrinks_onto_more_than_half_of_the_observations(n, tie
     joint = of_C0[:, None] + prior + by_v
     rises = np.diff([logsumexp(joint[:, log_v >= -cut]) for cut in (40, 80, 160)])
     assert is_improper(x, 1, family="t") is improper
-    if improper:  # by a power of the cut-off's variance, but for what the integral over nu adds
+    if improper:  # grows as a power of the cut-off variance, apart from what the integral over nu adds
         gain = (ties - 1) / 2 - (n - ties) / 2 - 0.2
         np.testing.assert_allclose(rises, gain * np.array([40, 80]), atol=1.5)
     else:
@@ -151,7 +151,7 @@ def test_a_t_distribution_shrinks_onto_more_than_half_of_the_observations(n, tie
 
 @pytest.mark.slow
 def test_all_observations_on_as_many_values_as_components():
-    """Then no component needs to stay: less than the ties of one value is enough."""
+    """With so few values every component can collapse, and fewer ties of each value are enough."""
     x = np.repeat([1.0, 2.0], [2, 2])
     assert is_improper(x, 2)
     assert is_improper(x, 2, "tied")
@@ -161,9 +161,9 @@ def test_all_observations_on_as_many_values_as_components():
 
 
 def integrand_over_scale(groups, c0=3.0, g0=1.0):
-    """Log of the joint density of two-dimensional groups of rows, each with a full covariance of its own, over log d.
+    """Log joint density of groups of rows with two features, as a function of log d. Each group has its own full covariance.
 
-    C0 = [[A, A b], [A b, d + A b^2]]: d is what the second feature has left given the first. Means, covariances, A and b are
+    C0 = [[A, A b], [A b, d + A b^2]], so d is the second feature's scale given the first. Means, covariances, A and b are
     integrated out.
     """
     x = np.vstack(groups)
@@ -200,7 +200,7 @@ def integrand_over_scale(groups, c0=3.0, g0=1.0):
 @pytest.mark.slow
 @pytest.mark.parametrize("ties", [6, 8, 9, 12])
 def test_the_condition_for_full_covariances_is_that_of_quadrature(ties):
-    """Rows with one and the same second feature: at nine of them the integrand over log d no longer falls towards zero."""
+    """Some rows share their second feature. If they are nine, the integrand over log d no longer vanishes as d goes to 0."""
     on_a_line = np.column_stack([rng(0).normal(size=ties), np.zeros(ties)])
     others = rng(1).normal(size=(5, 2)) + [0, 3]
     log_d, value = integrand_over_scale([on_a_line, others])
@@ -214,7 +214,7 @@ def test_the_condition_for_full_covariances_is_that_of_quadrature(ties):
 
 
 def test_ties_across_features_are_seen_by_full_covariances():
-    """Rows whose two features differ by one and the same number lie on a line that is no feature's."""
+    """Rows with the same difference between their two features lie on a line that is not parallel to an axis."""
     a = np.arange(12.0)
     x = np.vstack([np.column_stack([a, a + 3]), np.column_stack([np.arange(12.0), rng(0).permutation(12) * 1.0])])
     found = impropriety(x, ["a", "b"], 2, HierarchicalPrior().scaled_to(x), "full")
@@ -303,7 +303,7 @@ def test_a_comparison_of_nothing_but_improper_posteriors_has_em_alone(rounded):
 
 
 def test_posterior_k_knows_draws_that_sit_on_ties():
-    """Under a fixed scale the posterior is proper, and may describe nothing but ties all the same."""
+    """With a fixed scale the posterior is proper, but it may still describe nothing but ties."""
     x = np.concatenate([np.repeat(2.0, 20), rng(0).normal(6, 1, 40)])
     with pytest.warns(bg.exceptions.ConvergenceWarning, match="a component has shrunk onto equal observations"):
         tree = bg.posterior_k(x, prior=bg.ConjugatePrior(C0=1e-9), draws=100, **QUIET)
@@ -313,7 +313,7 @@ def test_posterior_k_knows_draws_that_sit_on_ties():
 @pytest.mark.slow
 @pytest.mark.parametrize("remedy", ["jitter", "tied"])
 def test_the_remedies_work(rounded, remedy):
-    """The data spread again, and a common variance, have a posterior whose evidence and p(k | x) exist."""
+    """With jittered data, or a common variance, evidence and p(k | x) exist."""
     x, covariance = (bg.jitter(rounded, random_seed=1), "full") if remedy == "jitter" else (rounded, "tied")
     comparison = bg.compare(x, [1, 2], covariance=covariance, method="gibbs", draws=500, **QUIET)
     assert comparison.table["converged"].all()
@@ -345,7 +345,7 @@ def test_draws_on_ties_have_collapsed(sd, share):
 
 
 def test_a_narrow_cluster_is_no_collapse():
-    """Log-normal values whose smallest component is honestly a ten-millionth of the range; and clusters beside far strays."""
+    """Components may be narrow compared with the range: with log-normal values, and beside far strays."""
     x = np.exp(rng(0).normal(0, 3, 2_000))
     assert existence(collapsed_tree(x, 1e-7 * np.ptp(x))).collapsed == 0
     y = np.concatenate([rng(0).normal(size=300), [1e6, 1.01e6]])

@@ -1,4 +1,4 @@
-"""Values of which an interval is known: laws of bins, rounding and censoring, through every door that takes data."""
+"""Values known only as intervals: laws of bins, rounding and censoring, in every function that takes data."""
 
 import pickle
 
@@ -42,7 +42,7 @@ def values(d, n=40, offset=0):
 
 
 def ends(kind, d, **others):
-    """Lower and upper ends (n, D) of two clusters, seen as this kind of rows."""
+    """Lower and upper ends (n, D) of this kind of intervals, for rows of two clusters."""
     x = values(d, **others)
     generator = rng(7)
     if kind == "bins":
@@ -70,7 +70,7 @@ def a_mixture(k, d, generator):
 @pytest.mark.parametrize("width", [1e-6, 0.01, 0.1, 0.3, 0.6, 1.0])
 @pytest.mark.parametrize("change", [0.0, 1e-3, 0.1, 0.5, 1.0])
 def test_short_intervals_have_their_digits(width, change):
-    """Whatever the number of terms that the series needs."""
+    """Moments have full precision, however many terms the series needs."""
     a = change / width - width / 2
     b = a + width
     log_p, first, second = interval_moments(a, b)
@@ -204,7 +204,7 @@ def test_em_never_decreases_and_moves_with_the_data(kind, d, covariance):
 
 
 def test_em_of_a_histogram_is_the_maximum_of_its_likelihood():
-    """Found by a general optimiser from the same start, of probabilities of bins by differences of scipy's Phi."""
+    """The maximum is found by a general optimiser. Probabilities of bins are differences of SciPy's normal cdf."""
     counts, edges = np.histogram(values(1, n=500)[:, 0], np.arange(-6, 7))
 
     def minus_log_likelihood(point):
@@ -222,7 +222,7 @@ def test_em_of_a_histogram_is_the_maximum_of_its_likelihood():
 
 @pytest.mark.parametrize("covariance", ["diag", "spherical"])
 def test_ends_that_are_one_and_intervals_that_are_everywhere(covariance):
-    """Values given by their ends are exact; an interval that is everywhere is a gap; one that is short is a density."""
+    """An interval of width zero is an exact value; a very wide one is a gap; a very short one is a density."""
     x = values(3)
     assert repr(Observations(lower=x, upper=x)) == repr(Observations(x))
     gaps = np.where(rng(8).uniform(size=x.shape) < 0.2, np.nan, x)
@@ -401,7 +401,7 @@ def test_evidence_of_one_component_is_an_integral():
 
 @pytest.mark.slow
 def test_the_number_of_components_agrees_with_evidence():
-    """Of a single cluster in bins, where one, two and three components are all possible."""
+    """The data are a single cluster in bins, for which one, two and three components are all plausible."""
     observed = Observations.binned(*np.histogram(rng(3).normal(size=40), np.arange(-4, 5)))
     assert_p_k_is_that_of_evidence(observed)
 
@@ -420,7 +420,7 @@ def test_a_billion_events_in_bins_cost_as_many_rows_as_bins():
 
 
 def test_finished_fits_are_of_what_is_known(tmp_path):
-    """The same numbers as weights, as errors, or as other intervals are not the same data."""
+    """The cache must not take the same numbers as weights, as errors and as intervals for the same data."""
     x, numbers = np.arange(1.0, 9.0), np.linspace(0.5, 1.0, 8)
     known = [
         Observations(x),
@@ -436,9 +436,9 @@ def test_finished_fits_are_of_what_is_known(tmp_path):
 @pytest.mark.parametrize("many", [None, 3, 20_000])
 @pytest.mark.parametrize("kind", ["exact", "errors", "gaps", "bins"])
 def test_allocations_have_the_expected_sums(kind, many):
-    """Counts, first and second moments of rows drawn given one draw, against their expectations, with copies of each row."""
+    """Counts and first and second moments of allocated rows, with copies of each row, against their expectations."""
     if kind == "gaps" and many == 20_000:
-        many = 30  # which are drawn one by one
+        many = 30  # copies with gaps are drawn one by one
     d, generator = 2 if kind == "gaps" else 1, rng(11)
     x = 5 + generator.normal(size=(60, d))
     known = {"weight": None if many is None else np.full(60, float(many)), "missing": "at_random"}
@@ -467,7 +467,7 @@ def test_allocations_have_the_expected_sums(kind, many):
     [("errors", "full"), ("errors", "tied"), ("gaps", "full"), ("gaps", "diag"), ("bins", "full"), ("bins", "tied")],
 )
 def test_gibbs_sees_the_data(kind, covariance):
-    """One component: means and standard deviations of its draws are near the maximum and its standard error."""
+    """With one component, mean and sd of the draws of mu are near the EM estimate and its standard error."""
     d = 2 if kind == "gaps" else 1
     x = 5 + rng(12).normal(size=(400, d))
     rows = {
@@ -487,7 +487,7 @@ def test_gibbs_sees_the_data(kind, covariance):
 
 @pytest.mark.parametrize("top", [20.0, 1e4, 1e9, 1e150])
 def test_an_end_far_away_is_none(top):
-    """The prior's scale, EM's units and its starts do not depend on where nothing would lie anyway."""
+    """An end far beyond the data acts like an infinite one. The prior's scale, EM's units and its starts do not change."""
     x = np.concatenate([rng(1).normal(-3, 1, 100), rng(2).normal(3, 1, 100)])
     lower, ends = np.where(x > 4, 4.0, x), [np.where(x > 4, each, x) for each in (np.inf, top)]
     one, other = (Observations(lower=lower, upper=upper) for upper in ends)

@@ -1,4 +1,4 @@
-"""What is known of rows, by the definitions: sums row by row, and two textbook algorithms for a maximum of the likelihood.
+"""Rows with gaps and errors: moments row by row from the definitions, and two textbook algorithms for maximum likelihood.
 
 Little & Rubin (2019), Statistical Analysis with Missing Data, section 8.2; Ghahramani & Jordan (1994), Supervised learning
 from incomplete data via an EM approach; Bovy, Hogg & Roweis (2011), doi:10.1214/10-AOAS439, equations 16 and 17.
@@ -10,14 +10,14 @@ from scipy.special import logsumexp
 
 
 def covariances_of(error, n, d):
-    """Those of errors (n, D, D), given none, standard deviations (n, D) or themselves."""
+    """Error covariances (n, D, D), from None, standard deviations (n, D) or covariances."""
     if error is None:
         return np.zeros((n, d, d))
     return error if error.ndim == 3 else error[:, :, None] ** 2 * np.eye(d)
 
 
 def row_by_row(x, error, weights, means, covariances):
-    """Log joint densities (n, K), and mean (n, K, D) and covariance (n, K, D, D) of the exact rows' distance from mu."""
+    """Log joint densities (n, K), and mean (n, K, D) and covariance (n, K, D, D) of the true rows' deviation from mu."""
     (n, d), k = x.shape, len(weights)
     joint, mean, cov = np.empty((n, k)), np.empty((n, k, d)), np.empty((n, k, d, d))
     E = covariances_of(error, n, d)

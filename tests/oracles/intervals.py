@@ -5,7 +5,7 @@ import numpy as np
 
 
 def interval_moments(a, b):
-    """Log P(a < t < b), E[t] and E[t^2] of a standard normal t in there, as numbers of mpmath."""
+    """Log P(a < t < b), E[t | a < t < b] and E[t^2 | a < t < b] of a standard normal t, as mpmath numbers."""
     with mp.workdps(60):
         a, b = mp.mpf(float(a)), mp.mpf(float(b))
         of_a, of_b = (mp.exp(-t * t / 2) / mp.sqrt(2 * mp.pi) for t in (a, b))
@@ -16,7 +16,7 @@ def interval_moments(a, b):
 
 
 def row_by_row(lower, upper, weights, means, sd):
-    """Log joint densities (n, K), and mean and mean square (n, K, D) of the distance of the rows behind from mu."""
+    """Log joint densities (n, K), and mean and mean square (n, K, D) of the true rows' deviation from mu."""
     (n, d), k = lower.shape, len(weights)
     joint, first, second = np.log(weights) * np.ones((n, 1)), np.empty((n, k, d)), np.empty((n, k, d))
     for i, j, f in np.ndindex(n, k, d):

@@ -1,4 +1,4 @@
-"""The joint distribution of parameters and data: both drawn from the prior's side, independently of any sampler."""
+"""Draws of parameters from the prior and of data given parameters, without any sampler."""
 
 import numpy as np
 from scipy import stats
@@ -10,7 +10,7 @@ from tests.statistics import rng
 
 
 def small_posterior(covariance, n_features, kind, k=3, n=6):
-    """A posterior of few observations under a prior with moments, no two features alike; components may well be empty."""
+    """A posterior of few observations under a prior whose moments exist. Features differ, and components are often empty."""
     x = rng(1).normal(size=(n, n_features))
     mixed = np.array([[1.0, 0.6, -0.2], [0.6, 2.0, 0.3], [-0.2, 0.3, 0.5]])
     given = {"alpha": 0.3, "b0": 0.5, "B0": 1.0, "c0": 7.0}
@@ -61,7 +61,7 @@ def prior_points(own, size, generator):
 
 
 def draw_data(own, point, generator):
-    """As many observations as the posterior has, drawn with the parameters at a point."""
+    """As many observations as the posterior has, drawn given the parameters at a point."""
     values, mu = own.constrained(point), own.means(point[None])[0]
     z = generator.choice(own.k, len(own.x), p=values["w"])
     noise = generator.normal(size=own.x.shape)

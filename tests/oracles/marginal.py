@@ -11,11 +11,11 @@ X = np.array([-1.3, -0.4, 0.1, 1.8, 2.5])
 PAIRS = np.array([[-1.0, 0.3], [-0.2, -1.1], [0.4, 0.9], [2.1, 1.6], [0.8, -0.2]])
 SHARED = {"alpha": 1.5, "b0": 0.3, "B0": 2.0, "c0": 3.0}
 SHARED_2 = {"alpha": 1.5, "b0": np.array([0.3, -0.2]), "B0": np.diag([2.0, 1.0]), "c0": 3.0}
-GRID = np.linspace(-14, 14, 281)  # of the logarithm of a variance or of a scale
+GRID = np.linspace(-14, 14, 281)  # log variances, or log scales
 
 
 def log_allocations(n, k, alpha, possible=None):
-    """Every allocation, with its log probability under Dirichlet weights, times what labels say of it (n, K)."""
+    """Every allocation, with its log probability under Dirichlet weights and the factors ``possible`` (n, K) of labels."""
     possible = np.ones((n, k)) if possible is None else possible
     for z in product(range(k), repeat=n):
         counts, by_labels = np.bincount(z, minlength=k), possible[np.arange(n), z].prod()
@@ -25,7 +25,7 @@ def log_allocations(n, k, alpha, possible=None):
 
 
 def log_partitions(n, k, alpha):
-    """One allocation for each way to part n observations into at most k groups, with log probability of all that do so."""
+    """One allocation for each partition of n observations into at most k groups, with the partition's log probability."""
 
     def parts(z):
         if len(z) == n:
@@ -41,9 +41,9 @@ def log_partitions(n, k, alpha):
 
 
 def log_given_covariances(x, b0, B0, sigma):
-    """Log p(x, (n, D)) of one cluster given its covariances (..., D, D), the mean integrated out.
+    """Log density of the rows x (n, D) of one cluster given its covariances (..., D, D), with the mean integrated out.
 
-    The observations about their mean, times the density of their mean, N(b0, B0 + Sigma / n).
+    It is the density of the rows about their sample mean, times that of the sample mean, N(b0, B0 + Sigma / n).
     """
     n, d = x.shape
     if n == 0:
@@ -57,7 +57,7 @@ def log_given_covariances(x, b0, B0, sigma):
 
 
 def log_inverse_gamma(log_variance, c0, C0):
-    """Of the logarithm of a variance."""
+    """Log density of the log of an inverse gamma variance."""
     return c0 * np.log(C0) - gammaln(c0) - c0 * log_variance - C0 * np.exp(-log_variance)
 
 
@@ -66,7 +66,7 @@ def integral(log_values, axis=-1):
 
 
 def independent_features(x, k, prior, *, tied=False, spherical=False, possible=None, by_partitions=False):
-    """Log marginal likelihood of data (n, D) with variances that are each cluster's and feature's own, tied, or spherical."""
+    """Log marginal likelihood of data (n, D): a variance for each cluster and feature, or tied or spherical ones."""
     n, d = x.shape
     hierarchical = hasattr(prior, "G0")
     b0, B0 = np.atleast_1d(prior.b0), np.atleast_2d(prior.B0)
@@ -79,7 +79,7 @@ def independent_features(x, k, prior, *, tied=False, spherical=False, possible=N
                 log_given_covariances(x[list(subset)][:, [e]], b0[e], B0[e : e + 1, e : e + 1], np.exp(GRID)[:, None, None])
                 for e in block
             ]
-            given[subset, v] = sum(each)  # over the grid of variances
+            given[subset, v] = sum(each)  # on the grid of variances
 
     def log_prior(v):
         return log_inverse_gamma(GRID, prior.c0, scales[:, None] if hierarchical else np.atleast_1d(prior.C0)[v])
@@ -104,7 +104,7 @@ def independent_features(x, k, prior, *, tied=False, spherical=False, possible=N
 
 
 def correlated_features(x, k, prior, *, tied=False, size=45, possible=None):
-    """The same for D = 2 and full covariances, on a grid of the precisions' coordinates; C0 fixed, or learnt if K = 1 or tied."""
+    """Log marginal likelihood for D = 2 and full covariances, on a grid of precisions. C0 may be learnt if K = 1 or tied."""
     n, d = x.shape
     log_sd, steps = np.linspace(-3.5, 5, size), np.linspace(-4, 4, size)
     one, two, b = np.meshgrid(log_sd, log_sd, np.sinh(steps), indexing="ij")

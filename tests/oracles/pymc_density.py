@@ -1,4 +1,4 @@
-"""The log density that PyMC states: of the same model, at the same unconstrained points."""
+"""PyMC's log density of the same model at the same unconstrained points."""
 
 import numpy as np
 from pytensor.compile.mode import Mode
@@ -12,9 +12,9 @@ def stated_by_pymc(own):
 
 
 def value_and_gradient(own, model):
-    """PyMC's log density of a point with its gradient, in Python as the graph stands: rewriting it would take longest.
+    """PyMC's log density and gradient as a function of a point. The graph runs in Python: optimising it would take longest.
 
-    The layout of a point is that of ``own``, variable by variable; without it PyMC compiles a function that tells it.
+    The layout of a point is taken from ``own``. Otherwise PyMC compiles a function to find it.
     """
     layout = {}
     for variable, (name, place) in zip(model.value_vars, own.places.items(), strict=True):

@@ -1,4 +1,4 @@
-"""Mixtures of mixtures: what the tests of the telescoping sampler share, drawn from the prior's side without any sampler."""
+"""Mixtures of finite mixtures, for tests of telescoping: draws from the prior, and of data, without any sampler."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def concentrations_of(weights, alpha, most):
 
 
 class Problem:
-    """A posterior of few observations, of a random number of components."""
+    """A posterior of few observations, with a random number of components."""
 
     def __init__(self, covariance, n_features, kind, weights, n=6, alpha=0.3, prior=PRIOR):
         self.own = small_posterior(covariance, n_features, kind, 1, n)
@@ -31,7 +31,7 @@ class Problem:
         return replace(self.own, k=k, prior=prior)
 
     def mixtures(self, size, rng):
-        """Mixtures from the prior: C0 (or None), w, mu (k, D), cov (k, D, D) of each."""
+        """Mixtures from the prior: C0 (empty if it is fixed), w, mu (k, D), cov (k, D, D) of each."""
         numbers = rng.choice(np.arange(1, self.most + 1), p=self.prior, size=size)
         found = [None] * size
         for k in np.unique(numbers):
@@ -54,14 +54,14 @@ class Problem:
         return x.reshape(self.own.x.shape), len(np.unique(z))
 
     def sampler(self):
-        """The sweeps, for the observations in ``own.x`` as they stand."""
+        """Telescoping sweeps. They read the current observations in ``own.x``."""
         return telescoping(self.own, number_tables(self.prior, self.concentrations, self.n))
 
     def begin(self, rng):
         return start(self.own, min(2, self.most), self.most, rng)
 
     def mixture_at(self, components, kept, scale):
-        """Where a chain stands, as a mixture."""
+        """The state of a chain as a mixture."""
         values = {name: each[0] for name, each in components_of(self.own, kept).items()}
         C0 = np.zeros(0)
         if self.own.hierarchical:
@@ -73,7 +73,7 @@ class Problem:
 
 
 def summary(mixture):
-    """What does not depend on the labels of a mixture: k, and moments of its components."""
+    """Label-invariant quantities of a mixture: functions of k, of its components' moments, and C0."""
     C0, w, mu, cov = mixture
     variances = np.diagonal(cov, axis1=1, axis2=2)
     return np.concatenate([

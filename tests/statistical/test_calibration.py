@@ -1,11 +1,11 @@
-"""Simulation-based calibration: parameters from the prior, data given them; their rank among the draws is uniform.
+"""Simulation-based calibration: for parameters from the prior, and data given them, ranks among the draws are uniform.
 
 Talts, Betancourt, Simpson, Vehtari & Gelman (2018), Validating Bayesian inference algorithms with simulation-based
 calibration, arXiv:1804.06788. The log-likelihood is among the quantities, as Modrák et al. (2023, doi:10.1214/23-BA1404)
 advise; none depends on the labels.
 
-Power: ranks of n data sets are told from uniform ones, at five standard errors and with a probability of .98, where their mean
-is off by 7 / sqrt(12 n) of their range: by .09 for 500 data sets, .14 for 200, .26 for 60. That of a control is at its faults.
+Power: with n data sets, a mean rank that is off by 7 / sqrt(12 n) of the range is detected at five standard errors with
+probability .98. That is .09 for 500 data sets, .14 for 200, and .26 for 60. The power of controls is stated with them.
 """
 
 from dataclasses import replace
@@ -36,38 +36,38 @@ PROBLEMS += [("full", 3, "hierarchical", 2), ("diag", 3, "conjugate", 3)]
 
 
 def exactly(x, generator):
-    """Rows known as they are."""
+    """Exact rows."""
     return Observations.made(x)
 
 
 def with_errors(x, generator):
-    """Measured, half of the values precisely."""
+    """Rows with measurement errors, half of them small."""
     error = generator.choice([0.2, 2.0], x.shape)
     return Observations.made(x + error * generator.normal(size=x.shape), Known(error=error))
 
 
 def with_gaps(x, generator):
-    """A third of the values is lost, but one of each row."""
+    """Rows with a third of the values missing, but at least one value in each."""
     gaps = generator.uniform(size=x.shape) < 1 / 3
     gaps[gaps.all(axis=1), 0] = False
     return Observations.made(np.where(gaps, np.nan, x))
 
 
 def with_both(x, generator):
-    """Values lost, and the others measured with errors."""
+    """Rows with missing values, and measurement errors of the others."""
     measured = with_errors(x, generator)
     return Observations.made(with_gaps(measured.x, generator).x, measured.known)
 
 
 def in_intervals(x, generator):
-    """Two thirds of the values in wide bins, the first and the last of which are open."""
+    """Rows with two thirds of the values in wide bins. The outer bins are open."""
     edges = np.array([-np.inf, -3.0, -1.0, 1.0, 3.0, np.inf])
     bins, seen = np.searchsorted(edges, x) - 1, generator.uniform(size=x.shape) < 1 / 3
     return Observations(lower=np.where(seen, x, edges[bins]), upper=np.where(seen, x, edges[bins + 1]))
 
 
 def middles(x, generator):
-    """The middle of each bin, or its end, as if that were known."""
+    """The middle of each bin, or the end of an open one, taken for the exact value."""
     known = in_intervals(x, generator).known
     ends = [
         np.where(np.isfinite(one), one, other) for one, other in ((known.lower, known.upper), (known.upper, known.lower))
@@ -76,7 +76,7 @@ def middles(x, generator):
 
 
 def with_strays(x, generator):
-    """A share that the prior draws is noise, uniform on a wide box; observations, and the share."""
+    """Rows, a share of which is noise, uniform on a wide box; and this share, drawn from its prior."""
     share = generator.beta(1, 9)
     strays = generator.uniform(size=len(x)) < share
     x = np.where(strays[:, None], generator.uniform(-8, 8, x.shape), x)
@@ -84,17 +84,17 @@ def with_strays(x, generator):
 
 
 def without_strays(x, generator):
-    """Noise forgotten."""
+    """Rows with noise, taken for rows without."""
     return Observations.made(with_strays(x, generator)[0].x)
 
 
 def believed_exact(x, generator):
-    """Errors forgotten."""
+    """Rows with errors, taken for exact ones."""
     return Observations.made(with_errors(x, generator).x)
 
 
 def filled(x, generator):
-    """The mean in the place of what is lost, as if that were known."""
+    """Missing values replaced by means, which are taken for exact values."""
     return Observations.made(with_gaps(x, generator).filled)
 
 
@@ -112,7 +112,7 @@ def quantities(draws, rows):
 
 
 def of_family(draws):
-    """The share of noise; the smallest and the sum of log nu."""
+    """The share of noise, the smallest nu, and the sum of log nu."""
     of_noise = {} if draws.noise is None else {"noise": draws.noise}
     if draws.nu is None:
         return of_noise
@@ -151,9 +151,9 @@ def by_mean_field(own, start, generator):
 
 
 def ranks(problem, sampler, size, n=20, believed=None, seen=exactly, family="gaussian", fitted=None):
-    """Ranks of the true quantities among the draws', for data from as many draws of the prior; of a prior believed.
+    """Ranks of true quantities among the draws, for ``size`` data sets, each from a draw of the prior.
 
-    The data are seen in some way, and those of one family may be fitted by another.
+    The fit may have another prior, ``believed``, and another family, ``fitted``. ``seen`` makes observations of the data.
     """
     covariance, n_features, kind, k = problem
     own, generator = replace(small_posterior(covariance, n_features, kind, k, n), family=family), rng(7)
@@ -266,7 +266,7 @@ def test_mean_field_is_too_narrow():
 
 @pytest.mark.parametrize(("name", "factor"), [("alpha", 10), ("B0", 100), ("c0", 0.2), ("G0", 30)])
 def test_control_a_wrong_prior_is_noticed(name, factor):
-    """Faults that 200 data sets tell at 17, 8, 10 and 11 standard errors."""
+    """200 data sets detect these faults at 17, 8, 10 and 11 standard errors."""
     own = small_posterior(*PROBLEMS[0], 20)
     found = ranks(PROBLEMS[0], by_gibbs, 200, believed=replace(own.prior, **{name: factor * getattr(own.prior, name)}))
     with pytest.raises(AssertionError, match="seed"):

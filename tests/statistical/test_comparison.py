@@ -1,4 +1,4 @@
-"""Ways to compare k must agree where they ask the same: evidence with the sampler over k, LOO with leaving out in earnest."""
+"""Two ways to the same quantity must agree: evidence and the sampler over k, PSIS-LOO and exact leave-one-out."""
 
 import numpy as np
 import pytest
@@ -25,12 +25,12 @@ def by_counting(galaxies):
     tree = bg.posterior_k(galaxies, prior_k=bg.priors.Uniform(6), draws=4_000, random_seed=SEED, progressbar=False)
     p, error = (tree[name].sel(k=[3, 4, 5, 6]).values for name in ("p_k", "p_k_mcse"))
     relative = error / p
-    return np.log(p[1:] / p[0]), relative[1:] + relative[0]  # of dependent estimates
+    return np.log(p[1:] / p[0]), relative[1:] + relative[0]  # the estimates are dependent
 
 
 @pytest.fixture(scope="module")
 def by_evidence(galaxies):
-    """The same from bridge sampling of each k."""
+    """Log odds of each k against k = 3, and their errors, from bridge sampling for each k."""
     found = [bg.log_evidence(fitted(galaxies, k, None), random_seed=SEED) for k in (3, 4, 5, 6)]
     values, errors = np.array([each.value for each in found]), np.array([each.mcse for each in found])
     return values[1:] - values[0], np.hypot(errors[1:], errors[0])
@@ -43,7 +43,7 @@ def assert_same_odds(by_counting, by_evidence):
 
 def test_evidence_agrees_with_the_sampler_over_k(by_counting, by_evidence):
     assert_same_odds(by_counting, by_evidence)
-    assert max(by_counting[1].max(), by_evidence[1].max()) < 0.25  # errors that can tell something
+    assert max(by_counting[1].max(), by_evidence[1].max()) < 0.25  # errors small enough to show a difference
 
 
 def test_control_a_forgotten_factorial_is_noticed(by_counting, by_evidence):
@@ -61,7 +61,7 @@ def test_control_a_forgotten_constant_of_the_weights_prior_is_noticed(by_countin
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["D = 1", "D = 2"])
 def left_out(request):
-    """Fourteen observations in two groups: their LOO, and log predictive densities from fits without each, with errors."""
+    """A fit of 14 observations in two groups, and exact leave-one-out log densities from refits, with errors."""
     n_features, generator = request.param, rng(21)
     x = np.concatenate([generator.normal(0, 1, (9, n_features)), generator.normal(6, 1, (5, n_features))])
     prior = bg.HierarchicalPrior().scaled_to(x)
@@ -77,7 +77,7 @@ def left_out(request):
 
 
 def assert_same_elpd(elpd, exact, error, least):
-    """Sums over the observations agree; of PSIS the error is taken to be that of the refits, and at least this."""
+    """Sums over the observations agree. The error of PSIS is taken to be that of the refits, plus ``least``."""
     total, spread = np.sum(elpd), np.sqrt(np.sum(2 * error**2) + least**2)
     z = (total - exact.sum()) / spread
     assert abs(z) < Z, f"elpd {total:.3f} against {exact.sum():.3f} +- {spread:.2g} (z = {z:.1f}, seed {SEED})"

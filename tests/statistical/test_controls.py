@@ -1,4 +1,4 @@
-"""Laws of the clever parts, and the same laws on parts broken on purpose, which they must refuse."""
+"""Laws of the intricate parts. Each law must fail if its part is broken on purpose."""
 
 import numpy as np
 import pytest

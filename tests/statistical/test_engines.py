@@ -47,7 +47,7 @@ def test_nuts_converges_covers_the_truth_and_agrees_with_em(example):
     z = (check.table["mean"] - true) / check.table["sd"]
     assert z.abs().max() < Z, z
     assert check.table["z"].abs().max() < 0.5, "with n = 10 000 the posterior mean is nearly the EM estimate"
-    # half the number of parameters, as where the posterior is normal and the prior weak
+    # half the number of parameters, as it must be if the posterior is normal and the prior weak
     deficit = check.em_log_likelihood - check.log_likelihood["mean"]
     free = 3 * truth.n_components - 1
     assert deficit == pytest.approx(free / 2, rel=0.15)
@@ -129,7 +129,7 @@ def plain(galaxies):
 
 
 def assert_same_posterior(one, two, *, with_log_posterior=False):
-    """PyMC's log posterior is of the data in their own units; the package's engines have it of standardised data."""
+    """Means of label-invariant quantities agree. PyMC's log posterior is in the data's units, not in standardised ones."""
     a, b = bg.diagnose(one).invariants, bg.diagnose(two).invariants
     for name in a.index.intersection(b.index).drop([] if with_log_posterior else "log posterior"):
         assert_same_means(a.loc[name, "mean"], a.loc[name, "mcse_mean"], b.loc[name, "mean"], b.loc[name, "mcse_mean"], name)

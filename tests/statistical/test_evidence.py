@@ -1,4 +1,4 @@
-"""The evidence over many fits: its error is the one it tells, engines agree, and published probabilities of k come out."""
+"""The evidence over many fits: its stated error is right, engines agree, and published probabilities are reproduced."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def evidence(x, k, seed, **options):
 
 @pytest.mark.parametrize("k", [3, 5])
 def test_the_error_is_the_one_it_tells(galaxies, k):
-    """Scatter over independent fits: not beyond the error told, nor below half of it."""
+    """The scatter over independent fits is not above the stated error, nor below half of it."""
     found = [evidence(galaxies, k, SEED % 2**20 + seed, draws=500, thin=20, relabel=False) for seed in range(15)]
     values, errors = (np.array([getattr(each, name) for each in found]) for name in ("value", "mcse"))
     assert errors.max() < 0.15
@@ -39,7 +39,7 @@ def test_no_bias_against_all_allocations():
 
 
 def test_richardson_and_green(galaxies):
-    """Table 1 of Richardson & Green (1997), three digits from a chain: p(k | x) with k uniform, as ratios to k = 5."""
+    """Table 1 of Richardson & Green (1997) has p(k | x) under a uniform prior to three digits. Ratios to k = 5 agree."""
     published = {3: 0.061, 4: 0.128, 5: 0.182, 6: 0.199, 7: 0.160, 8: 0.109}
     found = {k: evidence(galaxies, k, SEED % 2**20 + k, relabel=False) for k in published}
     for k in (3, 4, 6, 7, 8):
@@ -55,10 +55,10 @@ def test_engines_agree(faithful, covariance):
     assert_same_means(one.value, one.mcse, other.value, other.mcse, covariance)
 
 
-@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # chains pass slowly where k is too large
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # chains mix slowly if k is too large
 @pytest.mark.parametrize("k", [2, 3])
 def test_many_observations(k):
-    """With as many clusters as there are, and with one too many, where z tells least of the parameters."""
+    """With the true number of clusters, and with one too many, where allocations tell least about the parameters."""
     x = bg.datasets.two_gaussians(n=2_000).x
     one, other = evidence(x, k, SEED % 2**20, method="nuts"), evidence(x, k, SEED % 2**20, thin=20, draws=500)
     assert_same_means(one.value, one.mcse, other.value, other.mcse, f"k = {k}")

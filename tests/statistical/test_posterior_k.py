@@ -1,10 +1,10 @@
-"""Calibration of p(k | x): for data from the prior, the probabilities given are those with which k is right.
+"""Calibration of p(k | x): for data from the prior, k is true with the stated probability.
 
-Of pairs (k, x) from the prior the indicator of k less p(k | x) has mean zero, and so has its product with anything that
-depends on x only, such as p(k | x) itself: a reliability diagram in two numbers for each k.
+For pairs (k, x) from the prior, the indicator of k minus p(k | x) has mean zero. So has its product with any function of x,
+such as p(k | x) itself. These means sum up a reliability diagram in a few numbers for each k.
 
-Power: 600 data sets tell, at five standard errors and with a probability of .98, a probability of k that is off by .14 or less
-on average (7 standard errors of at most .5 / sqrt(600)), and ranks whose mean is off by .08 of their range.
+Power: 600 data sets detect, at five standard errors and with probability .98, a p(k | x) that is off by .14 or more on
+average (7 standard errors of at most .5 / sqrt(600)), and ranks whose mean is off by .08 of their range.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ PROBLEMS = [
 
 
 def simulate(which, size, n=20, alpha=1.0):
-    """True k and p(k | x) of data from the prior, and ranks of true quantities among the draws'."""
+    """True k and occupied components for data from the prior, their posterior probabilities, and ranks of quantities."""
     problem, generator = Problem(*which, n=n, alpha=alpha), rng(11)
     d, truths, probabilities, ranks = problem.own.n_features, [], [], []
     for mixture in problem.mixtures(size, generator):
@@ -44,7 +44,7 @@ def simulate(which, size, n=20, alpha=1.0):
         for s in range(DRAWS):
             one = kept._replace(**{name: getattr(kept, name)[s : s + 1] for name in ("z", "w", "mu", "spread")})
             drawn.append(summary(problem.mixture_at(components, one, None))[2:])
-        last = 2 + 3 * d  # beyond these there is C0, which is that of the last draw
+        last = 2 + 3 * d  # C0 follows these, but only that of the last draw is known
         drawn = np.array(drawn)[:, :last]
         ranks.append((drawn < true[:last]).sum(axis=0))
         truths.append([len(mixture[1]), occupied])
@@ -65,7 +65,7 @@ def assert_calibrated(truths, probabilities, ranks, compared):
 
 
 def quantities(which):
-    """Sums over components, which vary under any structure, without exact ties where k = 1."""
+    """Indices of sums over components in a summary. They vary under any structure, without exact ties if k = 1."""
     d = which[1]
     return range(2, 2 + 3 * d)
 
@@ -80,9 +80,9 @@ def test_the_posterior_of_k_is_calibrated(which):
     [("log_arrangements", "static"), ("log_arrangements", "dynamic"), ("log_normaliser", "static")],
 )
 def test_control_a_forgotten_factor_is_noticed(forgotten, weights, monkeypatch):
-    """K! / (K - K+)!, and Gamma(gamma K) / Gamma(n + gamma K), which with dynamic weights is the same for all K.
+    """The factors K! / (K - K+)! and Gamma(gamma K) / Gamma(n + gamma K). With dynamic weights the latter is constant in K.
 
-    300 data sets tell these at 9, 8 and 23 standard errors, and another prior on k at 11.
+    300 data sets detect these faults at 9, 8 and 23 standard errors, and another prior on k at 11.
     """
     if forgotten == "log_arrangements":
         monkeypatch.setattr(number, forgotten, lambda occupied, k: np.where(k >= occupied, 0.0, -np.inf))
@@ -108,7 +108,7 @@ def long_run(galaxies):
 
 
 def test_a_long_run_on_the_galaxies_is_richardson_and_greens(long_run):
-    """Their table 1 once more, with less than half the error of the default run; what is left is theirs."""
+    """Table 1 of Richardson & Green (1997) again, with less than half the default run's error. The rest is the table's."""
     published = np.array([0.061, 0.128, 0.182, 0.199, 0.160, 0.109, 0.071, 0.040, 0.023, 0.013, 0.006, 0.003])
     theirs = np.sqrt(published * (1 - published) / 5_000) + 0.0005
     for k in range(3, 15):
@@ -119,7 +119,7 @@ def test_a_long_run_on_the_galaxies_is_richardson_and_greens(long_run):
 
 @pytest.mark.parametrize("weights", ["static", "dynamic"])
 def test_the_prior_on_k_enters_as_a_factor(galaxies, weights):
-    """p(k | x) / p(k) is the evidence, whatever the prior: two samplers that visit other k agree on it."""
+    """p(k | x) / p(k) is proportional to the evidence, whatever the prior. Two runs that prefer different k agree on it."""
     one = bg.posterior_k(galaxies, weights=weights, prior_k=priors.Uniform(8), random_seed=SEED, progressbar=False)
     p = np.array([1, 1, 2, 1, 2, 3, 4, 6]) / 20
     other = bg.posterior_k(galaxies, weights=weights, prior_k=p, random_seed=SEED + 1, progressbar=False)
@@ -133,7 +133,10 @@ def test_the_prior_on_k_enters_as_a_factor(galaxies, weights):
 
 
 def test_fixed_numbers_of_components_give_the_same_evidence(galaxies, long_run):
-    """Partitions into K clusters have one likelihood under K and K + 1 components: their frequencies tell the evidence."""
+    """The ratio of evidence for K and K + 1 components follows from how often partitions have K clusters under either.
+
+    Partitions into K clusters have the same likelihood under both.
+    """
     of_fixed = {}
     for k in (3, 4, 5):
         tree = bg.fit(galaxies, k, method="gibbs", draws=2_000, thin=20, random_seed=SEED, progressbar=False, relabel=False)
