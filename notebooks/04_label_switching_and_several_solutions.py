@@ -155,7 +155,7 @@ velocity.groupby(partition.values).agg(["count", "min", "max"])
 # %% [markdown]
 # ## NUTS or Gibbs?
 #
-# Both sample the same posterior. On data as small as these Gibbs moves easily between solutions that NUTS is slow to
+# Both sample the same posterior. On data as small as these, Gibbs moves easily between solutions that NUTS is slow to
 # leave: compare the effective sample sizes. Where NUTS has trouble, Gibbs may not, and `fit` without a
 # `method` chooses it. We compare the two densities at five places, one of them in the gap near 16. They differ by less
 # than a fifth.

@@ -211,7 +211,7 @@ with warnings.catch_warnings(record=True) as caught:
 print(fill(str(caught[0].message), 100))
 
 # %% [markdown]
-# If we say nothing, `fit` sees that the values lie on a grid. It takes each value for its bin, and says so. That is
+# If we say nothing, `fit` sees that the values lie on a grid. It replaces each value by its bin, and says so. That is
 # the histogram again:
 
 # %%

@@ -78,11 +78,11 @@ print({file.name: f"{file.stat().st_size / 1e6:.0f} MB" for file in sorted(days.
 # %% [markdown]
 # ## A limit on memory
 #
-# The table has 380 MB. Its two columns are 160 MB. Turning them into an array takes three times as much, some 500 MB:
-# what pyarrow reads, a copy in NumPy, and the array. We allow this process 350 MB more than it has now. (Linux can
-# limit the memory that a process writes to. The limit is so low only to keep this notebook short. A fit in passes
-# takes some 200 MB on two cores. That depends on the number of cores, not on the number of rows.) First, a small file
-# goes through all steps, which loads and compiles everything.
+# The table has 380 MB. The two columns that we fit have 160 MB. Turning them into an array takes three times as much,
+# some 500 MB: what pyarrow reads, a copy in NumPy, and the array. We allow this process 350 MB more than it has now.
+# (Linux can limit the memory that a process writes to. The limit is so low only to keep this notebook short. A fit in
+# passes takes some 200 MB on two cores. That depends on the number of cores, not on the number of rows.) First, a small
+# file goes through all steps, which loads and compiles everything.
 
 # %%
 pq.read_table(few, columns=columns)

@@ -428,7 +428,7 @@ def test_every_table_by_label_says_that_labels_mean_nothing(pages, name, doubt):
 @pytest.mark.slow
 def test_em_is_not_said_to_differ_where_labels_mean_nothing(pages):
     text = page_of(pages["five clusters"]).text()
-    assert "As densities posterior and EM agree; more cannot be judged." in text
+    assert "The densities of posterior and EM agree; more cannot be judged." in text
     assert "differ." not in text
 
 

@@ -111,4 +111,4 @@ def in_words(tree: xr.DataTree) -> str:
     told = f"{why}. {joined([each.outcome for each in attempts], '; ')}"
     if last.kept:
         return f"{told}. Its draws are kept."
-    return f"{told}. Best, and kept, are the draws of {next(each.name for each in attempts if each.kept)}."
+    return f"{told}. The best draws, by {next(each.name for each in attempts if each.kept)}, are kept."

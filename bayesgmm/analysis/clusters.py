@@ -47,9 +47,9 @@ def responsibilities(tree: Tree, x: ArrayLike | Observations | Scan | None = Non
         ``mean`` and ``sd`` (obs, cluster) of r_ik = w_k N(x_i; mu_k, Sigma_k) / sum_j w_j N(x_i; mu_j, Sigma_j) over the
         posterior. If an observation has a label, j runs over the components that it allows. obs is the position in the
         input. If observations may be noise, ``noise`` (obs) is the probability of noise. For each observation the means (and
-        ``noise``) add to one. They are the probabilities of z_i given the fitted data. For a new observation its value is
-        given too: p(z_i | x_i, data) = E[w_k N(x_i; ...)] / E[sum_j w_j N(x_i; ...)]. Each draw is then weighted by its
-        density at x_i.
+        ``noise``) add to one. For a fitted observation they are the probabilities of z_i given the fitted data. For a new
+        observation they are the probabilities given the fitted data and its own value:
+        p(z_i | x_i, data) = E[w_k N(x_i; ...)] / E[sum_j w_j N(x_i; ...)]. Each draw is then weighted by its density at x_i.
 
     Raises
     ------

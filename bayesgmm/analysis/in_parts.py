@@ -60,7 +60,7 @@ def in_parts(reading: Reading, scan: Scan, answer: Answer) -> xr.Dataset:
         columns = lazily(scan, work, width, float)
         n = columns.shape[0]
         if np.isnan(n):
-            rule = "must have chunks of known length, which the result shares; call compute_chunk_sizes() on it"
+            rule = "must have chunks of known length, because the result has the same ones; call compute_chunk_sizes() on it"
             raise ValueError(about("x", f"{rule}, or to_dask_array(lengths=True) on a DataFrame"))
     else:
         remedy = "write them to a file, by write_responsibilities"

@@ -33,7 +33,8 @@ def for_pymc(tree: xr.DataTree) -> xr.DataTree:
     Raises
     ------
     ValueError
-        If the tree is incomplete or damaged, or comes from a custom model. Its tree already holds the model's variables.
+        If the tree is incomplete or damaged, or comes from a custom model. The tree of a custom model already holds the
+        model's variables.
 
     Notes
     -----

@@ -73,8 +73,9 @@ def solutions(tree: Tree, *, weigh: Literal["stacking"] | None = None) -> Soluti
 
     Two chains are linked if R-hat of these two is at most 1.1 + 10 / draws for every label-invariant quantity of
     :func:`bayesgmm.diagnose`. Linked chains form a solution. How many chains sit in a solution depends on where they began.
-    A solution's share of the draws is therefore not its share of the posterior. Stacking weights solutions by how well they
-    predict together: the weights a maximise :math:`\sum_i \log \sum_m a_m p_m(x_i | x_{-i})`, with densities by PSIS-LOO.
+    A solution's share of the draws is therefore not its share of the posterior. Stacking gives each solution a weight, so
+    that the solutions together predict best: the weights a maximise :math:`\sum_i \log \sum_m a_m p_m(x_i | x_{-i})`, with
+    densities by PSIS-LOO.
 
     Parameters
     ----------

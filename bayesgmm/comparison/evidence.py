@@ -86,16 +86,16 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
     The proposal is a mixture of full conditional distributions, given allocations drawn at some draws of the posterior. Its
     density is summed over all K! relabellings by permanents (see ``proposal``). The estimate therefore includes all K!
     mirror images of the posterior's modes, however many of them the chains have visited. The cost depends on how many
-    clusters with observations overlap: seconds for K = 12, about a minute for K = 20. Each half of the chains provides in
-    turn the kernels of the proposal, and the other half the draws. The two estimates are averaged. If they differ by more
-    than their standard errors suggest, the difference is the standard error.
+    occupied clusters overlap: seconds for K = 12, about a minute for K = 20. The chains are divided into halves. One half
+    provides the kernels of the proposal, and the other half provides the draws. Then the halves change roles. The two
+    estimates are averaged. If they differ by more than their standard errors suggest, the difference is the standard error.
 
     The estimate is based on where the chains have been. A solution that no chain has found is missing from it. Chains that
     disagree lead to a large standard error.
 
     For rows that are read in passes (:func:`bayesgmm.scan_parquet`) the fit itself computed the evidence while it could read
-    them: by importance sampling, or for draws by NUTS by bridge sampling with a quarter of the work. ``effort`` and
-    ``random_seed`` then have no effect.
+    them. It used importance sampling. If NUTS made the draws, it used bridge sampling with a quarter of the work. ``effort``
+    and ``random_seed`` then have no effect.
 
     Tested properties: it agrees with quadrature, and with the sum over all allocations of a few observations; it does not
     depend on labels; multiplying the data by s lowers it by n log s for each feature.

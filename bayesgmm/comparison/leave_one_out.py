@@ -116,7 +116,7 @@ def loo(
         posterior by NUTS, Gibbs or "laplace" under one of the package's own priors.
     sample : int, optional
         Leave out only this many observations, chosen at random, and use them to correct an approximation for all others (the
-        difference estimator). Default: all of up to 20 000 observations, and 2 000 of more.
+        difference estimator). Default: all observations if there are at most 20 000, else 2 000.
     random_seed : int, Generator or None
         For the sample and the refits.
 
@@ -133,7 +133,8 @@ def loo(
     ------
     ValueError, TypeError
         If the tree is incomplete or damaged, or has fewer than 25 draws, or ``sample`` is not a count. Also if equal
-        observations make the posterior improper, if draws have collapsed onto them, or give an observation no density.
+        observations make the posterior improper, if draws have collapsed onto them, or if draws give an observation no
+        density.
 
     Notes
     -----

@@ -65,7 +65,7 @@ class Comparison:
     weights : Series
         Stacking weights, by k.
     unfinished : tuple of int
-        The k that an interrupt kept from being fitted or compared with all their draws.
+        The k that were not fitted, or not compared with all their draws, because the run was interrupted.
     readings : dict of int to Reading
         The fits, with results computed on the way that the report uses again.
     """

@@ -160,7 +160,7 @@ def read_limits(x: ArrayLike, below: ArrayLike | None, above: ArrayLike | None) 
     """Lower and upper ends, shaped like x. A value at or beyond a limit may lie anywhere beyond it."""
     values, limits = read_numbers(x, "x"), []
     if np.isinf(values).any():
-        raise ValueError(about("x", "must be finite; give a value beyond a limit as that limit"))
+        raise ValueError(about("x", "must be finite; for a value beyond a limit, give the limit itself"))
     for name, asked, nowhere in (("below", below, -np.inf), ("above", above, np.inf)):
         limit = np.array(nowhere) if asked is None else read_numbers(asked, name)
         if np.isnan(limit).any():

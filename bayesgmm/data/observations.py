@@ -180,7 +180,8 @@ class Observations:
         Notes
         -----
         A bin costs as much as one observation, whatever its count. With Gibbs sampling it costs as much as its observations,
-        up to 1 000. The sum of more values is drawn from the normal distribution with the same mean and covariance.
+        up to 1 000. If a bin holds more, the sum of its values is drawn from the normal distribution with the same mean and
+        covariance.
 
         Examples
         --------
@@ -262,7 +263,7 @@ class Observations:
     ) -> Observations:
         """Check rows and bring them to shape (n, D), without a copy if possible. Observations are returned as they are.
 
-        ``missing=None`` is for callers without such an option, which messages then do not recommend. Weights that are not
+        ``missing=None`` is for callers without such an option. Messages then do not recommend it. Weights that are not
         ``frequencies`` have no unit.
         """
         if isinstance(x, Observations):
@@ -362,7 +363,7 @@ class Observations:
 
     @property
     def work(self) -> int:
-        """Cost of a Gibbs sweep for each component, in exact values that it reads."""
+        """Cost of a Gibbs sweep for each component. The unit is the cost of one exact value."""
         if self.known.weight is None or self.kind is EXACT or isinstance(self.kind, Errors):
             return self.x.size
         drawn = self.counts if isinstance(self.kind, Groups) else np.minimum(self.counts, SUMMED)
@@ -660,7 +661,7 @@ class Observations:
         return result
 
     def measured(self, x: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """Other exact rows (n, D) with random errors added, which have the distributions of the errors of these rows."""
+        """Other exact rows (n, D), with random errors added. The errors are distributed like the errors of these rows."""
         error = self.known.error
         if error is None:
             return x

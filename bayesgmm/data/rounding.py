@@ -33,8 +33,8 @@ def rounded(
     x : (n,) or (n, D) array-like, or Observations
         Values that already have an error or an interval stay as they are.
     width : float or (D,) array-like, optional
-        The step to which each feature is rounded, in its units; 0 leaves a feature as it is. Default: the smallest step
-        between the values of a feature with ties that lie on a grid.
+        The step to which each feature is rounded, in its units; 0 leaves a feature as it is. Default: if a feature
+        has ties and its values lie on a grid, the smallest step between its values.
     covariance : {"full", "tied", "diag", "spherical"}
         The structure to be fitted. If features are independent within a component, and for one feature, a value becomes the
         interval of that width around it. Otherwise, and if values already have errors, rounding becomes a measurement error

@@ -146,8 +146,8 @@ def jitter(
     x : (n,) or (n, D) array-like
         NaN stays NaN.
     resolution : float or (D,) array-like, optional
-        The step to which each feature is rounded, in its units; 0 leaves a feature as it is. Default: the smallest step
-        between the values of a feature with ties that lie on a grid.
+        The step to which each feature is rounded, in its units; 0 leaves a feature as it is. Default: if a feature
+        has ties and its values lie on a grid, the smallest step between its values.
     random_seed : int, Generator or None
 
     Returns

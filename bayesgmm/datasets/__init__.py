@@ -266,7 +266,7 @@ def expression(
     """A simulated matrix of log expression, and which of its genes are switched on in only some of the samples.
 
     Each gene varies around its own level: N(level, sd 0.5 to 1), with levels N(6, sd 2). A ``share`` of the genes is
-    switched: their level is higher by 2 to 5 in 10 to 50 % of the samples.
+    switched. In 10 to 50 % of the samples, the level of such a gene is higher by 2 to 5.
 
     Returns
     -------

@@ -82,11 +82,11 @@ def fit_em(
         scikit-learn and :class:`bayesgmm.BayesianGMM` call it ``covariance_type``.
     n_init : int
         Number of starts: k-means++ and random ones in turn. The best result is then improved by merging two components and
-        splitting another, as long as the likelihood rises without components that sit on few observations (Ueda et al.
-        2000). The best run that did not collapse is kept. For more than 16 384 observations all this happens first on a
-        weighted sample of about that many, which contains rare and distant groups. If several runs end in the same place,
-        only one of them continues on all observations. Runs that end more than 100 units of log-likelihood below the best
-        do not continue.
+        splitting another (Ueda et al. 2000). This is repeated as long as the likelihood rises. Results with components that
+        sit on few observations do not count. The best run that did not collapse is kept. For more than 16 384 observations
+        all this happens first on a weighted sample of about that many, which contains rare and distant groups. If several
+        runs end in the same place, only one of them continues on all observations. Runs that end more than 100 units of
+        log-likelihood below the best do not continue.
     sample_weight : (n,) array-like, optional
         Frequency weights, not negative. An observation of weight c counts as c observations; weight 0 leaves it out.
     labels : (n,) array-like of int, or (n, K) array-like, optional

@@ -112,7 +112,7 @@ class EMResult:
         Parameters
         ----------
         within : float
-            Leave out solutions with a log-likelihood further below the best.
+            Leave out solutions whose log-likelihood is more than this below the best.
 
         Returns
         -------

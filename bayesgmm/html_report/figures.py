@@ -202,7 +202,7 @@ def calibration_picture(fitted: Fitted) -> Picture:
         for ax in axes[-ACROSS:]:  # the lowest of each column
             ax.set_xlabel("predicted share below")
         for ax in axes[::ACROSS]:
-            ax.set_ylabel("observed share less predicted")
+            ax.set_ylabel("observed share minus predicted")
         return figure
 
     omitted = f" The first {len(shown)} of {len(fitted.features)} features." if len(fitted.features) > len(shown) else ""
@@ -214,7 +214,7 @@ def calibration_picture(fitted: Fitted) -> Picture:
         omitted += " For an interval, the predicted share is drawn at random between those of its two ends."
     words = (
         "LOO-PIT: where each observation falls in the prediction of the model fitted without it. The line shows, for every "
-        "predicted share from 0 to 1, the observed share less the predicted share. If the model is right and observations "
+        "predicted share from 0 to 1, the observed share minus the predicted share. If the model is right and observations "
         f"are independent, the whole line lies in the band with a probability of {percent(PROBABILITY)}.{omitted}"
     )
     about = "; ".join(

@@ -274,7 +274,7 @@ def _em(fitted: Fitted) -> list[Block]:
     if check.unjudged and not check.reasons:
         title = "It cannot be judged whether posterior and EM agree"
         if fitted.diagnosis.converged:
-            title = "As densities posterior and EM agree; more cannot be judged"
+            title = "The densities of posterior and EM agree; more cannot be judged"
     blocks: list[Block] = [
         Verdict("good" if check.ok else "caution", title, sentence(check.verdict)),
         Text(

@@ -310,12 +310,12 @@ class Fitted:
             found, expected = percents(float(worst.shares[worst.worst]), float(worst.points[worst.worst]))
             said.append(f"along {worst.feature}, {found} of the observations lie below the model's {expected} quantile")
         more = f"; {len(strange) - _TOLD} more features deviate" if len(strange) > _TOLD else ""
-        structure = ", another covariance structure" if several else ""
-        of_strays = "" if self.reading.draws.noise is not None else "outliers, noise=True (--noise in a shell), for "
+        structure = " or another covariance structure" if several else ""
+        of_strays = "" if self.reading.draws.noise is not None else "For outliers try noise=True (--noise in a shell). "
         tails = 'family="t" (--family t)' if self.reading.draws.nu is None else "noise"
         remedy = (
-            f"{'Else try' if any(logarithms) else 'Try'} more components (see bg.compare){structure}, or, for "
-            f"{of_strays}heavy tails, {tails}."
+            f"{'Else try' if any(logarithms) else 'Try'} more components (see bg.compare){structure}. "
+            f"{of_strays}For heavy tails try {tails}."
         )
         sentences = [sentence("; ".join(said) + more), *filter(None, logarithms), remedy]
         return Verdict("caution", "Data and model conflict", " ".join(sentences))

@@ -131,9 +131,10 @@ class HierarchicalPrior(_Prior):
 
     With R the range and m the midrange of one feature, the open hyperparameters become b0 = m, B0 = R^2, c0 = 2, g0 = 0.2,
     G0 = 50 g0 / R^2. For D >= 2 features: b0 = m, B0 = diag(R^2), and for full and tied covariances c0 = 2.5 + (D - 1) / 2,
-    g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2). Diagonal covariances have the values of one feature for each
-    feature. Spherical covariances have the values of one feature with the mean of R^2. If observations may be noise, g0 is
-    larger by c0: noise could hold nearly all observations, and clusters must then not shrink onto a few equal ones.
+    g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2). For diagonal covariances each feature has the values given for
+    one feature. Spherical covariances have these values too, with the mean of R^2 over the features. If observations may be
+    noise, g0 is larger by c0: noise could hold nearly all observations, and clusters must then not shrink onto a few equal
+    ones.
 
     Parameters
     ----------
@@ -154,8 +155,9 @@ class HierarchicalPrior(_Prior):
         Where R and m come from: all observations, or their core, which leaves out strays. A stray lies beyond a gap that is
         wider than the range of the others. Each end of a feature may have one stray for every hundred observations, and at
         least one. Without strays, and with fewer than 30 observations, both choices give the same prior. Under the core a
-        stray that is very far away gets a wide component among the others. C0 learns from that component too, which makes
-        small clusters wider: to describe those, leave the stray out of the data.
+        stray that is very far away is covered by a wide component, which is centred among the other observations. C0 learns
+        from that component too, which makes small clusters wider. To describe small clusters, leave the stray out of the
+        data.
 
     References
     ----------
