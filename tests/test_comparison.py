@@ -52,7 +52,7 @@ def test_table(comparison, galaxies):
 def test_spurious_components_of_em_are_named(comparison):
     assert "hardly more" not in comparison.verdict
     spurious = replace(comparison, table=comparison.table.assign(em_spurious=[0, 1, 2]))
-    assert "which BIC, AIC and ICL reward: k = 2, 3" in spurious.verdict
+    assert "and EM has such components: k = 2, 3" in spurious.verdict
 
 
 def test_best_and_verdict(comparison):

@@ -361,7 +361,7 @@ WRONG = [
     ),
     (
         lambda: Observations.censored([1.0, np.inf], below=0.0),
-        "x must be finite; give a value beyond a limit as that",
+        "x must be finite; for a value beyond a limit, give the limit itself",
     ),
     (lambda: Observations.binned([3], [-np.inf, np.inf]), "lower and upper must give an interval for every unknown value"),
     (

@@ -14,6 +14,7 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.kernels import latent, number, steps
 from bayesgmm.kernels.groups import groups_of
 from bayesgmm.kernels.number import number_tables
+from bayesgmm.kernels.regroup import FITTED
 from bayesgmm.kernels.rows import rows_of
 from bayesgmm.model.priors import ConjugatePrior
 from bayesgmm.model.wishart import draw_factors
@@ -26,10 +27,12 @@ SIZE = 3_000
 
 
 @njit
-def moves(generator, many, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums):
+def moves(
+    generator, many, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
+):
     for _ in range(many):
         k = latent.regroup(
-            generator, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
+            generator, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
         )
     return k
 
@@ -43,8 +46,8 @@ def prepared(spread, blocks, inverse):
 class Joint:
     """Joint draws of parameters, allocations and data of D features, in the arrays that the moves need."""
 
-    def __init__(self, covariance, d, gamma=1.0, dynamic=False, known=None):
-        self.d, self.tied, self.known = d, covariance == "tied", known
+    def __init__(self, covariance, d, gamma=1.0, dynamic=False, known=None, fitted=FITTED):
+        self.d, self.tied, self.known, self.fitted = d, covariance == "tied", known, fitted
         prior = ConjugatePrior(c0=d + 2.0).scaled_to(rng(0).normal(0.5, 0.4, size=(50, d)), covariance)
         near = replace(prior, B0=prior.B0 / 10)  # so that clusters overlap, and many are split and merged
         own = LogPosterior(Observations(np.zeros((N, d))), MOST, near, covariance)
@@ -97,7 +100,8 @@ class Joint:
         before = self.quantities(z, mu, blocks)
         given = self.hyper.c0, self.hyper.b0, self.hyper.precision_of_means, self.C0, self.tables
         rows = rows_of(x, None, None) if self.known is None else rows_of(x, None, None, self.known(x, generator))
-        moves(generator, MANY, rows.known, self.spread, self.tied, rows, k, *given, z, mu, blocks, inverse, sums)
+        settings = rows.known, self.spread, self.tied, rows, k, *given
+        moves(generator, MANY, *settings, z, mu, blocks, inverse, sums, self.fitted)
         expected = self.sums(z, x, mu)
         np.testing.assert_array_equal(sums[0], expected[0])
         used = expected[0] > 0
@@ -142,6 +146,12 @@ def assert_unchanged(joint):
 )
 def test_the_joint_distribution_is_left_as_it_is(covariance, d, dynamic):
     assert assert_unchanged(Joint(covariance, d, dynamic=dynamic)) > 0.05  # the number of clusters does change
+
+
+@pytest.mark.parametrize(("covariance", "d", "fitted"), [("full", 2, 2), ("tied", 1, 1), ("diag", 2, 3)])
+def test_em_on_some_of_the_members_proposes_correctly(covariance, d, fitted):
+    """All steps but the last use every second to fifth member, and i and j."""
+    assert assert_unchanged(Joint(covariance, d, fitted=fitted)) > 0.05
 
 
 def with_one_error(x, generator):

@@ -199,7 +199,8 @@ class Settings:
     tune: Annotated[
         int | None,
         of_sampling(
-            help="NUTS: adaptation steps of each chain. Gibbs: burn-in sweeps.", show_default="NUTS 200 or 400; Gibbs 1000"
+            help="NUTS: adaptation steps of each chain. Gibbs: burn-in sweeps.",
+            show_default="NUTS 200 or 400; Gibbs up to 1000",
         ),
     ] = None
     thin: Annotated[

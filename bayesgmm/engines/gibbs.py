@@ -27,6 +27,8 @@ COLLAPSED = Words(
 )
 _MOST_SWEEPS = 50  # largest number of sweeps from one draw to the next
 _OPERATIONS = 150_000  # observations x components x features for all sweeps from one draw to the next
+_BURN_IN = 200, 1_000  # fewest and most burn-in sweeps
+_OF_BURN_IN = 150_000_000  # observations x components x features for all burn-in sweeps
 STRETCH = 5_000_000  # observations x components x features between two checks for an interrupt
 
 
@@ -49,6 +51,11 @@ def sweeps_between_draws(operations: int, budget: int = _OPERATIONS) -> int:
     takes two ms.
     """
     return int(np.clip(budget // operations, 1, _MOST_SWEEPS))
+
+
+def burn_in_sweeps(operations: int) -> int:
+    """Default number of burn-in sweeps of this many operations."""
+    return int(np.clip(_OF_BURN_IN // operations, *_BURN_IN))
 
 
 def sample_gibbs(target: CompiledTarget, starts: list[FloatArray], settings: GibbsSettings, phases: Phases) -> Sampled:

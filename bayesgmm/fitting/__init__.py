@@ -102,7 +102,7 @@ def fit(
         The draws of ADVI and "laplace" are independent, and have the same shape.
     tune : int, optional
         NUTS: adaptation steps of each chain, which are not kept. Default: 200 if the posterior is near a Gaussian, 400 if
-        not, 800 for a custom model. Gibbs: burn-in sweeps, default 1000.
+        not, 800 for a custom model. Gibbs: burn-in sweeps. Default: 1000; fewer if n k D exceeds 150 000, but at least 200.
     thin : int, optional
         Sweeps (Gibbs) or steps (NUTS) from one draw to the next. By default the chains of small data are thinned, because
         their steps cost next to nothing. Gibbs takes up to 50 sweeps; NUTS takes up to 8 steps, until each chain has an

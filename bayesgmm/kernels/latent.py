@@ -97,7 +97,7 @@ def nu_of(known: Any, spread: Any, k: Any) -> Any:
 
 def regroup(
     rng: Any, known: Any, spread: Any, tied: Any, rows: Any, k: Any, c0: Any, b0: Any, inverse_B0: Any, C0: Any, tables: Any,
-    z: Any, mu: Any, blocks: Any, inverse: Any, sums: Any,
+    z: Any, mu: Any, blocks: Any, inverse: Any, sums: Any, fitted: Any,
 ) -> Any:  # fmt: skip
     """Make a split-merge move; return the new k.
 
@@ -107,27 +107,29 @@ def regroup(
 
 
 def _regroup_exact(
-    rng, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
+    rng, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
 ):  # fmt: skip
     if rows.copies is None and len(rows.x) > 1:
         return _regrouping.regroup(
-            rng, spread, tied, rows.x, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
+            rng, spread, tied, rows.x, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
         )
     return k
 
 
 def _regroup_of_groups(
-    rng, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
+    rng, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
 ):  # fmt: skip
     if rows.copies is None and len(rows.x) > 1:
         room = begin(known, spread, np.zeros(k), blocks)
         x = group_steps.draw_behind(rng, known.table, known.order, room, z, mu, sums)
-        return _regrouping.regroup(rng, spread, tied, x, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums)
+        return _regrouping.regroup(
+            rng, spread, tied, x, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
+        )
     return k
 
 
 def _regroup_nothing(
-    rng, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
+    rng, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
 ):  # fmt: skip
     return k
 

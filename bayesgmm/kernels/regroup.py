@@ -3,8 +3,9 @@
 Two observations i and j are chosen at random. If they are in one cluster, it is split so that they are in different parts.
 Otherwise their clusters are merged. The proposal depends only on i, j, the members and C0 (or on the covariance, if all
 components share one; it does not change). A few steps of EM that start at i and j fit a mixture of two components to the
-members. Each member is then assigned to a part by its responsibilities. For a merger, the reverse move has the probability
-of the existing parts. Precisions of new clusters are drawn given their members from
+members; of large clusters, all steps but the last use some of the members only. Each member is then assigned to a part by
+its responsibilities. For a merger, the reverse move has the probability of the existing parts. Precisions of new clusters
+are drawn given their members from
 
     q = Wishart(c0 + (n - 1) / 2, C0 + S / 2),    S the scatter matrix of the members about their mean.
 
@@ -35,14 +36,17 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.kernels import steps
-from bayesgmm.kernels.compiled import STRICT, compiled
+from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
 from bayesgmm.kernels.factors import add_gram
+from bayesgmm.kernels.multivariate import add_products, deviate, whiten
 from bayesgmm.kernels.number import log_partition
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.spread import for_each_kind
 from bayesgmm.kernels.variates import draw_normal, factorise
 
 _STEPS = 5  # of EM
+_BLOCK = 128  # members handled together
+FITTED = 500  # members, or up to twice as many, on which all steps of EM but the last are made
 
 
 def fill_precision(spread: Any, block: Any, precision: Any) -> Any:
@@ -64,8 +68,11 @@ def log_constant(spread: Any, n: Any, scatter: Any, c0: Any, C0: Any, precision:
 
 
 @compiled(fastmath=STRICT)
-def regroup(rng, spread, tied, x, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums):
-    """Make one move of the allocation z of rows x (n, D); update sums and parameters of its clusters; return the new k."""
+def regroup(rng, spread, tied, x, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted):
+    """Make one move of the allocation z of rows x (n, D); update sums and parameters of its clusters; return the new k.
+
+    ``fitted`` is :data:`FITTED`, or smaller in tests.
+    """
     counts, first, second = sums
     (n, size), most = x.shape, len(mu)
     i, j = int(rng.random() * n), int(rng.random() * (n - 1))
@@ -94,7 +101,7 @@ def regroup(rng, spread, tied, x, k, c0, b0, inverse_B0, C0, tables, z, mu, bloc
     if tied:
         for part in range(3):
             fill_precision(spread, blocks[0], precisions[part])
-    _fill_shares(spread, tied, x, members, i, j, c0, C0, sizes, means, scatters, precisions, shares)
+    _fill_shares(spread, tied, x, members, fitted, i, j, c0, C0, sizes, means, scatters, precisions, shares)
     log_q = 0.0
     for s in range(m):
         row, share = members[s], shares[s]
@@ -106,10 +113,11 @@ def regroup(rng, spread, tied, x, k, c0, b0, inverse_B0, C0, tables, z, mu, bloc
         if probability == 0.0:
             return k
         log_q += math.log(probability)
-    for part in range(3):  # the first, the second, and both
+    for part in range(2):
         for s in range(m):
-            shares[s] = 1.0 if part == 2 or is_second[s] == (part == 1) else 0.0
+            shares[s] = 1.0 if is_second[s] == (part == 1) else 0.0
         _fill_moments(x, members, shares, sizes, means, scatters, part)
+    _join_moments(sizes, means, scatters)
     before = log_partition(counts[:end], tables)
     n_first, n_second = counts[a], counts[b]
     counts[a], counts[b] = sizes[0] if splits else sizes[2], sizes[1] if splits else 0.0
@@ -150,69 +158,132 @@ def regroup(rng, spread, tied, x, k, c0, b0, inverse_B0, C0, tables, z, mu, bloc
     return end
 
 
-@compiled(fastmath=STRICT)
-def _fill_shares(spread, tied, x, members, i, j, c0, C0, sizes, means, scatters, precisions, shares):
+@compiled(fastmath=SUMS)
+def _fill_shares(spread, tied, x, members, fitted, i, j, c0, C0, sizes, means, scatters, precisions, shares):
     """Fill the members' responsibilities of the second part, after a few steps of EM that start at members i and j."""
-    size = x.shape[1]
-    weights = np.zeros(2)
+    every = max(1, len(members) // fitted)
+    weights, few = np.zeros(2), _few_of(members, every, i, j)
     shares[:] = 1.0
     if not tied:
-        _fill_moments(x, members, shares, sizes, means, scatters, 0)
-        fill_expected(spread, sizes[0], scatters[0], c0, C0, precisions[0])
+        _fill_moments(x, few, shares, sizes, means, scatters, 0)
+        _fill_expected_of(spread, every, sizes, scatters, c0, C0, precisions, 0)
         copy(precisions[0], precisions[1])
     copy(x[i], means[0])
     copy(x[j], means[1])
-    difference = np.empty(size)
     for step in range(_STEPS + 1):
-        gap = weights[1] - weights[0]
-        for s in range(len(members)):
-            log_odds = gap
-            for part in range(2):
-                distance = 0.0
-                for d in range(size):
-                    difference[d] = x[members[s], d] - means[part, d]
-                for d in range(size):
-                    for e in range(size):
-                        distance += difference[d] * precisions[part, d, e] * difference[e]
-                log_odds += 0.5 * distance if part == 0 else -0.5 * distance
-            shares[s] = 1.0 / (1.0 + math.exp(-min(max(log_odds, -700.0), 700.0)))
-            if members[s] == i or members[s] == j:
-                shares[s] = 1.0 if members[s] == j else 0.0
+        used, times = (few, every) if step < _STEPS - 1 else (members, 1)
+        _fill_shares_given(x, used, weights[1] - weights[0], means, precisions, shares)
+        for s in range(len(used)):
+            if used[s] == i or used[s] == j:
+                shares[s] = 1.0 if used[s] == j else 0.0
         if step == _STEPS:
             return
         for part in range(1, -1, -1):
-            _fill_moments(x, members, shares, sizes, means, scatters, part)
-            for s in range(len(members)):  # responsibilities of the other part
+            _fill_moments(x, used, shares, sizes, means, scatters, part)
+            for s in range(len(used)):  # responsibilities of the other part
                 shares[s] = 1.0 - shares[s]
             if not tied:
-                fill_expected(spread, sizes[part], scatters[part], c0, C0, precisions[part])
+                _fill_expected_of(spread, times, sizes, scatters, c0, C0, precisions, part)
             weights[part] = math.log(sizes[part]) + 0.5 * _log_determinant(precisions[part])
 
 
 @compiled(fastmath=STRICT)
+def _few_of(members, every, i, j):
+    """One in ``every`` of the members, with i and j among them."""
+    if every == 1:
+        return members
+    few, m = np.empty(len(members) // every + 3, np.int64), 2
+    few[0], few[1] = i, j
+    for s in range(0, len(members), every):
+        if members[s] not in (i, j):
+            few[m] = members[s]
+            m += 1
+    return few[:m]
+
+
+@compiled(fastmath=STRICT)
+def _fill_expected_of(spread, times, sizes, scatters, c0, C0, precisions, part):
+    """Fill the expected precision of a part of which ``times`` as many members stand for those summed."""
+    scatter = scatters[part]
+    for d in range(len(scatter)):
+        for e in range(len(scatter)):
+            scatter[d, e] *= times
+    fill_expected(spread, times * sizes[part], scatter, c0, C0, precisions[part])
+
+
+@compiled(fastmath=STRICT)
+def _join_moments(sizes, means, scatters):
+    """Fill size, mean and scatter of both parts together, the third, from those of the parts."""
+    sizes[2] = sizes[0] + sizes[1]
+    share, joint = sizes[1] / sizes[2], sizes[0] * sizes[1] / sizes[2]
+    for d in range(means.shape[1]):
+        means[2, d] = means[0, d] + share * (means[1, d] - means[0, d])
+        for e in range(means.shape[1]):
+            between = (means[1, d] - means[0, d]) * (means[1, e] - means[0, e])
+            scatters[2, d, e] = scatters[0, d, e] + scatters[1, d, e] + joint * between
+
+
+@compiled(fastmath=SUMS)
+def _fill_shares_given(x, members, gap, means, precisions, shares):
+    """Fill responsibilities of the second part, given log odds at equal distances, means and precisions."""
+    size = x.shape[1]
+    z, deviation, y, log_odds = np.empty((size, _BLOCK)), np.empty((size, _BLOCK)), np.empty(_BLOCK), np.empty(_BLOCK)
+    for begin in range(0, len(members), _BLOCK):
+        m = _gather(x, members, begin, z)
+        for s in range(m):
+            log_odds[s] = gap
+        for part in range(2):
+            half = 0.5 - part
+            deviate(z, means[part], deviation, m)
+            for d in range(size):
+                whiten(deviation, precisions[part, d], y, m)
+                row = deviation[d]
+                for s in range(m):
+                    log_odds[s] += half * row[s] * y[s]
+        for s in range(m):
+            shares[begin + s] = 1.0 / (1.0 + math.exp(-min(max(log_odds[s], -700.0), 700.0)))
+
+
+@compiled(fastmath=SUMS)
 def _fill_moments(x, members, shares, sizes, means, scatters, part):
     """Fill size, mean and scatter of a part, with members weighted by ``shares``."""
     size = x.shape[1]
-    total = 0.0
-    means[part] = 0.0
-    scatters[part] = 0.0
-    for s in range(len(members)):
-        total += shares[s]
-        for d in range(size):
-            means[part, d] += shares[s] * x[members[s], d]
+    z, deviation, y = np.empty((size, _BLOCK)), np.empty((size, _BLOCK)), np.empty(_BLOCK)
+    mean, scatter, total = means[part], scatters[part], 0.0
+    mean[:] = 0.0
+    scatter[:] = 0.0
+    for begin in range(0, len(members), _BLOCK):
+        m = _gather(x, members, begin, z)
+        share = shares[begin : begin + m]
+        for s in range(m):
+            total += share[s]
+        add_products(share, z, mean, m)
     for d in range(size):
-        means[part, d] /= total
-    for s in range(len(members)):
-        if shares[s] > 0.0:
-            for d in range(size):
-                for e in range(d + 1):
-                    scatters[part, d, e] += (
-                        shares[s] * (x[members[s], d] - means[part, d]) * (x[members[s], e] - means[part, e])
-                    )
+        mean[d] /= total
+    for begin in range(0, len(members), _BLOCK):
+        m = _gather(x, members, begin, z)
+        share = shares[begin : begin + m]
+        deviate(z, mean, deviation, m)
+        for d in range(size):
+            row = deviation[d]
+            for s in range(m):
+                y[s] = share[s] * row[s]
+            add_products(y, deviation, scatter[d, : d + 1], m)
     for d in range(size):
         for e in range(d):
-            scatters[part, e, d] = scatters[part, d, e]
+            scatter[e, d] = scatter[d, e]
     sizes[part] = total
+
+
+@compiled(fastmath=STRICT)
+def _gather(x, members, begin, z):
+    """Fill features of members from ``begin`` on, features first; return how many."""
+    m = min(_BLOCK, len(members) - begin)
+    for s in range(m):
+        row = x[members[begin + s]]
+        for d in range(len(row)):
+            z[d, s] = row[d]
+    return m
 
 
 @compiled(fastmath=STRICT)

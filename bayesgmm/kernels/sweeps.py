@@ -24,6 +24,7 @@ from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.number import bring_forward, draw_number
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import OF_NOISE, log_weights, share_out
+from bayesgmm.kernels.regroup import FITTED
 from bayesgmm.kernels.student import coordinate_of, draw_prior, log_constant, nu_at
 from bayesgmm.kernels.sums import fill_sums_of
 from bayesgmm.kernels.variates import (
@@ -78,8 +79,9 @@ def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate,
             allocate(rng, rows.known, spread, rows, offsets, mu, blocks, scratch, z, sums)
             if tables is not None and rng.random() < _REGROUPED_OF_K:
                 latent.regroup(
-                    rng, rows.known, spread, False, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
-                )
+                    rng, rows.known, spread, False, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums,
+                    FITTED,
+                )  # fmt: skip
             if rest is not None:
                 of_rest = _log_density_of_rest(spread, rows, rest, offsets, mu, blocks)
                 copy(state[: k - 1], old_w)
@@ -165,8 +167,9 @@ def telescope(rng, rows, rest, spread, tied, learnt, hyper, b0, inverse_B0, rate
                 allocated[1] = counts[k]
             if rest is None and rng.random() < _REGROUPED:
                 k = latent.regroup(
-                    rng, rows.known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums
-                )
+                    rng, rows.known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums,
+                    FITTED,
+                )  # fmt: skip
             occupied = bring_forward(counts[:k], places)
             if noise:
                 allocated[0] = counts[:k].sum()
