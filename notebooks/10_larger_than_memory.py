@@ -190,16 +190,15 @@ plt.show()
 # %% [markdown]
 # ## How many components?
 #
-# The rows of one day are enough to tell two kinds from three:
+# The small file's forty thousand rows are enough to tell two kinds from three:
 
 # %%
-day = bg.scan_parquet(days / "day_1.parquet", columns)
-comparison = bg.compare(day, [2, 3], random_seed=1, progressbar=False)
+comparison = bg.compare(bg.scan_parquet(few, columns), [2, 3], random_seed=1, progressbar=False)
 comparison
 
 # %% [markdown]
-# The third kind has only one row in a hundred. Still, two components are ruled out, because a million rows decide. The
-# prediction (elpd) is for all rows, too. EM's log-likelihood is known for all of them, and the correction to it is
+# The third kind has only one row in a hundred. Still, two components are ruled out, because forty thousand
+# rows decide. The prediction (elpd) is for all rows, too. EM's log-likelihood is known for all of them, and the correction to it is
 # estimated from the sample. The evidence is the mean of the importance weights.
 #
 # ## Every row's cluster
@@ -245,11 +244,11 @@ print(f"{dropped.n_observations:.0f} rows")
 #
 # ## Is it the same posterior?
 #
-# A hundred thousand rows fit into memory, and NUTS can sample their posterior as well. The differences of the means,
+# Thirty thousand rows fit into memory, and NUTS can sample their posterior as well. The differences of the means,
 # in units of their Monte Carlo error, should be of the order of one:
 
 # %%
-part = next(pq.ParquetFile(days / "day_1.parquet").iter_batches(100_000, columns=columns)).to_pandas()
+part = next(pq.ParquetFile(days / "day_1.parquet").iter_batches(30_000, columns=columns)).to_pandas()
 given = {"random_seed": 1, "progressbar": False}
 fits = {method: bg.fit(part, 3, method=method, **given) for method in ("nuts", "laplace")}
 by_nuts, by_laplace = (bg.check_against_em(fit).table for fit in fits.values())
@@ -263,7 +262,7 @@ agreement.round({"NUTS": 4, "sd": 4, "Laplace": 4, "sd of it": 4, "difference / 
 temporary.cleanup()
 
 # %% [markdown]
-# They agree in means and in standard deviations. The rows are independent, and any hundred thousand are as good as any
+# They agree in means and in standard deviations. The rows are independent, and any thirty thousand are as good as any
 # other. So this is a random part of the table.
 #
 # ## What was said above, checked

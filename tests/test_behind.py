@@ -63,6 +63,7 @@ def test_sums_have_the_distribution_of_rows_drawn_one_by_one(n, kind, d):
     assert np.mean(z**2) < 2
 
 
+@pytest.mark.slow
 def test_gibbs_with_one_error_has_the_posterior_of_rows_taken_one_by_one():
     """If the error of one row differs by 1e-9, rows form two groups and are drawn one by one."""
     generator = rng(3)
@@ -82,6 +83,7 @@ def test_gibbs_with_one_error_has_the_posterior_of_rows_taken_one_by_one():
 
 
 @pytest.mark.parametrize("covariance", ["full", "tied"])
+@pytest.mark.slow
 def test_evidence_of_rows_with_a_small_error_is_that_of_exact_rows(covariance):
     x = np.concatenate([rng(3).normal(size=(30, 2)), rng(4).normal(4, 1, (30, 2))]) @ [[1.0, 0.6], [0.0, 1.0]]
     options = {"covariance": covariance, "method": "gibbs", "draws": 300, "random_seed": 1, "progressbar": False}

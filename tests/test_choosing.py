@@ -194,6 +194,7 @@ def test_the_settings_kept_repeat_the_draws():
     np.testing.assert_array_equal(again["posterior"]["mu"], tree["posterior"]["mu"])
 
 
+@pytest.mark.slow
 def test_compare_and_the_estimator_take_the_same_engines():
     x = rng(8).permutation(OVERLAP)
     fits = bg.compare(x, k=[1, 2], **QUIET).fits

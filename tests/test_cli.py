@@ -511,6 +511,7 @@ def test_ends_that_make_no_intervals_are_refused(run, table, arguments, message)
     assert re.search(message.replace("(", r"\(").replace(")", r"\)"), err)
 
 
+@pytest.mark.slow
 def test_noise_goes_through_every_command(run, tmp_path):
     generator = np.random.default_rng(3)
     x = np.concatenate([generator.normal(-3, 1, 80), generator.normal(3, 1, 120), generator.uniform(-50, 50, 12)])
@@ -541,6 +542,7 @@ def test_noise_goes_through_every_command(run, tmp_path):
     assert (code, json.loads(out)["noise"]) == (0, None)
 
 
+@pytest.mark.slow
 def test_t_distributions_go_through_every_command(run, tmp_path):
     generator = np.random.default_rng(3)
     x = np.concatenate([generator.standard_t(3, 80) - 6, 6 + generator.standard_t(3, 120)])

@@ -471,6 +471,7 @@ def test_strays_are_noise():
             fitted(x, 1, noise=wrong)
 
 
+@pytest.mark.slow
 def test_observations_are_fitted_and_asked_about_as_they_are(faithful):
     """Errors, gaps and weights: the answers are those of the functions."""
     x, generator = faithful.to_numpy()[:90], np.random.default_rng(1)
@@ -500,6 +501,7 @@ def test_observations_are_fitted_and_asked_about_as_they_are(faithful):
         gmm.predict(measured)
 
 
+@pytest.mark.slow
 def test_components_may_be_t_distributions():
     x = np.random.default_rng(1).standard_t(2, (150, 2))
     gmm = fitted(x, 1, family="t")

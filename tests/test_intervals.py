@@ -466,6 +466,7 @@ def test_allocations_have_the_expected_sums(kind, many):
     ("kind", "covariance"),
     [("errors", "full"), ("errors", "tied"), ("gaps", "full"), ("gaps", "diag"), ("bins", "full"), ("bins", "tied")],
 )
+@pytest.mark.slow
 def test_gibbs_sees_the_data(kind, covariance):
     """With one component, mean and sd of the draws of mu are near the EM estimate and its standard error."""
     d = 2 if kind == "gaps" else 1
@@ -506,6 +507,7 @@ def test_the_prior_has_room_for_what_is_censored():
     assert prior.B0 > whole.B0 / 4
 
 
+@pytest.mark.slow
 def test_ends_that_a_float_cannot_tell_apart_are_drawn():
     for a, b in ((1.0, 1.0), (1e160, np.inf), (-np.inf, -1e160), (1.0, np.nextafter(1.0, 2.0))):
         assert np.isfinite(draw_sums(rng(1), a, b, 2e4)).all()

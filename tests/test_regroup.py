@@ -169,6 +169,7 @@ def with_gaps_and_errors(x, generator):
 
 @pytest.mark.parametrize("covariance", ["full", "tied", "diag"])
 @pytest.mark.parametrize("known", [with_one_error, with_gaps_and_errors])
+@pytest.mark.slow
 def test_of_what_is_behind_gaps_and_errors_too(covariance, known):
     assert assert_unchanged(Joint(covariance, 2, known=known)) > 0.05
 

@@ -1034,6 +1034,7 @@ def test_draws_span_the_scores_of_the_parameters():
 
 
 @pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.slow
 def test_two_clusters_in_the_place_of_one_are_seen(d):
     """Two components are wrong for three clusters, and for a curved one. With 800 observations power is near one."""
     generator, n = rng(7), 800

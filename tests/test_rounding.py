@@ -144,6 +144,7 @@ def test_values_are_taken_for_rounded_where_they_must_be_and_it_is_said():
     assert Reading.of(alone).observations.steps is None
 
 
+@pytest.mark.slow
 def test_all_doors_take_the_same_rows():
     """So do all k of a comparison, even if only one of them would be improper."""
     by_hand = bg.rounded(PETALS)

@@ -185,6 +185,7 @@ def test_a_tree_tells_of_how_many_rows_it_holds_a_sample(scanned, one):
     assert set(observed["x"].values) <= set(one)
 
 
+@pytest.mark.slow
 def test_analyses_of_a_sample_speak_of_all_rows(scanned):
     tree, in_memory = scanned
     assert bg.diagnose(tree).ok

@@ -37,6 +37,7 @@ from bayesgmm.posterior import LogPosterior, SummedPosterior
 
 _TEMPERS = (1.0, 0.6, 0.3)  # powers to which the likelihood given z is raised, in turn
 _GRID = 2_000  # values of log(nu - 1)
+_BATCHES = 4  # for each core
 _CHUNK = 64  # points handled together
 
 
@@ -227,5 +228,11 @@ def location_and_scale(counts: FloatArray, of_logs: FloatArray) -> FloatArray:
 
 def on_all_cores(function: Any, parts: list[Any]) -> None:
     """Call a function that releases the GIL with each part, on all cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(function, parts))
+
+    def call_with_each(some: list[Any]) -> None:
+        for part in some:
+            function(part)
+
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool:  # in a few batches: handing over a part may take longer than the call
+        list(pool.map(call_with_each, [parts[i :: _BATCHES * cores] for i in range(_BATCHES * cores)]))
