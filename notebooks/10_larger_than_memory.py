@@ -197,9 +197,9 @@ comparison = bg.compare(bg.scan_parquet(few, columns), [2, 3], random_seed=1, pr
 comparison
 
 # %% [markdown]
-# The third kind has only one row in a hundred. Still, two components are ruled out, because forty thousand
-# rows decide. The prediction (elpd) is for all rows, too. EM's log-likelihood is known for all of them, and the correction to it is
-# estimated from the sample. The evidence is the mean of the importance weights.
+# The third kind has only one row in a hundred. Still, two components are ruled out, because forty thousand rows
+# decide. The prediction (elpd) is for all rows, too. EM's log-likelihood is known for all of them, and the correction
+# to it is estimated from the sample. The evidence is the mean of the importance weights.
 #
 # ## Every row's cluster
 #
