@@ -78,13 +78,14 @@ def posterior_k(
         k \sim p(k), \quad w \mid k \sim \mathrm{Dirichlet}(\gamma_k, \dots, \gamma_k), \quad
         \gamma_k = \alpha \text{ (static) or } \alpha / k \text{ (dynamic)}
 
-    A sweep draws the allocations given the components, then the parameters of the components that hold data, and then k from
+    A sweep draws the allocations given the components, and then the parameters of the components that hold data. Then it
+    draws k with probability
 
     .. math::
         p(k \mid \text{partition}) \propto p(k) \frac{k!}{(k - k_+)!} \frac{\Gamma(\gamma_k k)}{\Gamma(n + \gamma_k k)}
         \prod_{j=1}^{k_+} \frac{\Gamma(n_j + \gamma_k)}{\Gamma(\gamma_k)}, \quad k \geq k_+
 
-    together with the parameters of the empty components, from their prior. No proposal is rejected, and k may exceed n.
+    The parameters of the empty components are drawn from their prior. No proposal is rejected, and k may exceed n.
 
     Parameters
     ----------

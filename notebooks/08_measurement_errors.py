@@ -208,9 +208,9 @@ print(f"{again['inside'].mean():.0%} of the 90 % intervals hold the mass")
 print(f"off by {off['mean']:.2f} on average; the measurements are off by {off['bad']:.2f}")
 
 # %% [markdown]
-# About as many intervals contain the truth as should. The estimates are off by little more than half as much as the
-# bad measurements. Both hold on average over the stars. The stars at the two ends are shrunk towards the others, too,
-# and their intervals miss the truth more often:
+# About as many intervals contain the truth as should. The errors of the estimates are little more than half as large
+# as those of the bad measurements. Both hold on average over the stars. The stars at the two ends are shrunk towards
+# the others, too, and their intervals miss the truth more often:
 
 # %%
 of_star.iloc[[0, 1, 2, -3, -2, -1]]

@@ -82,7 +82,10 @@ class EMCheck:
         if self.ok:
             outside, but = ", ".join(self.table.index[~self.table["inside"].astype(bool)]), ""
             if outside:
-                but = f" (outside its own interval: {outside}; with {len(self.table)} parameters this can happen by chance)"
+                but = (
+                    f" (EM lies outside the single interval of {outside}; with {len(self.table)} parameters this can happen "
+                    "by chance)"
+                )
             within = f"the estimates lie in the joint {INTERVAL:.0%} interval{but}"
             return Words(f"the posterior agrees with EM: {within}, and {apart}")
         if self.reasons:

@@ -141,7 +141,7 @@ def loo(
     For rows that are read in passes the tree holds a sample. The approximation for all others is then EM's log-likelihood,
     which is known for all rows; ``subsampling_se`` is the error due to the sample.
 
-    Observations are processed in blocks, so that draws x observations numbers are never in memory together. Tested property:
+    Observations are processed in blocks. The matrix of draws x observations is never in memory as a whole. Tested property:
     equal to leaving out every observation by a refit, within Monte Carlo error.
 
     References

@@ -264,7 +264,7 @@ class Observations:
         """Check rows and bring them to shape (n, D), without a copy if possible. Observations are returned as they are.
 
         ``missing=None`` is for callers without such an option. Messages then do not recommend it. Weights that are not
-        ``frequencies`` have no unit.
+        ``frequencies`` may have any scale.
         """
         if isinstance(x, Observations):
             beside = {weight_name: weight, "error": error, "lower": lower, "upper": upper, "labels": labels}

@@ -129,7 +129,7 @@ def fit(
     max_iter : int, optional
         ADVI: maximum number of iterations. Default: 40 000.
     log_likelihood, posterior_predictive : bool
-        Whether to add these groups to the tree. Each holds draws x observations numbers.
+        Whether to add these groups to the tree. Each holds a number for each draw and observation.
     missing : {"raise", "drop", "at_random"}
         What to do with NaN: refuse it, leave out its row, or use the known values of the row
         (:class:`bayesgmm.Observations`).

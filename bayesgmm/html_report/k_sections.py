@@ -38,7 +38,8 @@ from bayesgmm.plots.numbers import probable
 
 _ASKED = {
     "LOO (elpd)": "How well one more observation is predicted. A difference within two standard errors decides nothing. A "
-    "superfluous component costs little, so the smallest k within two standard errors is a lower bound.",
+    "superfluous component costs little. Fewer components than the smallest k within two standard errors predict clearly "
+    "worse, so this k is a lower bound.",
     "Stacking weight": "The weights with which an average over k predicts best. They do not say which k is true.",
     "Evidence, p(k | x)": "How probable the data are under model and prior. It depends on the prior of means and variances, "
     "by definition. A Bayes factor below 3 decides nothing.",

@@ -53,7 +53,7 @@ class _Prior:
         *,
         noise: bool = False,
     ) -> Self:
-        """Fill every open hyperparameter from the range and midrange of the data, or of their core.
+        """Set every hyperparameter that was left out, by the range and midrange of the data, or of their core.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class _Prior:
         Returns
         -------
         prior
-            Without open hyperparameters, in the data's units.
+            With every hyperparameter set, in the data's units.
 
         Raises
         ------
@@ -129,12 +129,12 @@ class HierarchicalPrior(_Prior):
         w \sim \mathrm{Dirichlet}(\alpha, \dots, \alpha), \quad \mu_k \sim N(b_0, B_0), \quad
         \sigma_k^2 \mid C_0 \sim \mathrm{InvGamma}(c_0, C_0), \quad C_0 \sim \mathrm{Gamma}(g_0, \text{rate } G_0)
 
-    With R the range and m the midrange of one feature, the open hyperparameters become b0 = m, B0 = R^2, c0 = 2, g0 = 0.2,
-    G0 = 50 g0 / R^2. For D >= 2 features: b0 = m, B0 = diag(R^2), and for full and tied covariances c0 = 2.5 + (D - 1) / 2,
-    g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2). For diagonal covariances each feature has the values given for
-    one feature. Spherical covariances have these values too, with the mean of R^2 over the features. If observations may be
-    noise, g0 is larger by c0: noise could hold nearly all observations, and clusters must then not shrink onto a few equal
-    ones.
+    With R the range and m the midrange of one feature, hyperparameters that are left out become b0 = m, B0 = R^2,
+    c0 = 2, g0 = 0.2, G0 = 50 g0 / R^2. For D >= 2 features: b0 = m, B0 = diag(R^2), and for full and tied covariances
+    c0 = 2.5 + (D - 1) / 2, g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2). For diagonal covariances each
+    feature has the values given for one feature. Spherical covariances have these values too, with the mean of R^2 over
+    the features. If observations may be noise, g0 is larger by c0: noise could hold nearly all observations, and
+    clusters must then not shrink onto a few equal ones.
 
     Parameters
     ----------
@@ -196,9 +196,9 @@ class ConjugatePrior(_Prior):
         w \sim \mathrm{Dirichlet}(\alpha, \dots, \alpha), \quad \mu_k \sim N(b_0, B_0), \quad
         \sigma_k^2 \sim \mathrm{InvGamma}(c_0, C_0)
 
-    Open hyperparameters are set as in :class:`HierarchicalPrior`, with C0 at its prior mean g0 G0^-1: 0.02 R^2 for one
-    feature and for each feature of a diagonal covariance, 0.02 times the mean of R^2 for spherical covariances, and
-    (c0 / 100) diag(R^2) for full and tied ones.
+    Hyperparameters that are left out are set as in :class:`HierarchicalPrior`, with C0 at its prior mean g0 G0^-1:
+    0.02 R^2 for one feature and for each feature of a diagonal covariance, 0.02 times the mean of R^2 for spherical
+    covariances, and (c0 / 100) diag(R^2) for full and tied ones.
 
     Parameters
     ----------
