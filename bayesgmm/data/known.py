@@ -138,7 +138,7 @@ def read_weight(
 ) -> FloatArray | None:
     """Check weights given for all input rows; return those of the n rows that are kept.
 
-    Weights that are not ``frequencies`` have no unit, so their sum may exceed 2**53.
+    Weights that are not ``frequencies`` may have any scale, so their sum may exceed 2**53.
     """
     if weight is None:
         return None

@@ -52,7 +52,7 @@ def read_fit_data(
 ) -> tuple[Observations, int]:
     """Check the data and the number of components for a fit with a given structure; return observations and k.
 
-    A weight of 0 leaves a row out. Weights that are not ``frequencies`` have no unit.
+    A weight of 0 leaves a row out. Weights that are not ``frequencies`` may have any scale.
     """
     k = read_count(k, "k")
     read_choice(covariance, Covariance, "covariance")
