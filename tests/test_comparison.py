@@ -103,7 +103,7 @@ def test_fits_made_before_are_compared_as_they_are(comparison):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (lambda x: make_tree(x[1:], 3), "must be of the same data, got others for k = 3 than for k = 2"),
+        (lambda x: make_tree(x[1:], 3), "must be of the same data, got different data for k = 2 and 3"),
         (lambda x: make_tree(x, 2), "must be of different k, got two of k = 2"),
         (
             lambda x: _with(make_tree(x, 3), prior=_conjugate(x)),

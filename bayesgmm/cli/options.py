@@ -100,7 +100,7 @@ class Source:
         _column(
             metavar="NAME ...",
             help="Columns with the lower ends of intervals (bins, detection limits), empty for no limit. They replace "
-            "--columns. Give both if some values are known exactly.",
+            "--columns. Give --columns too if some values are known exactly.",
         ),
     ] = None
     upper: Annotated[list[str] | None, _column(metavar="NAME ...", help="Columns with the upper ends of intervals.")] = None

@@ -277,7 +277,7 @@ def _read_fits(trees: list[xr.DataTree]) -> dict[int, Reading]:
         if not (
             np.array_equal(fits[first].x, fits[other].x, equal_nan=True) and fits[first].known.equals(fits[other].known)
         ):
-            raise ValueError(f"the fits compared must be of the same data, got others for k = {other} than for k = {first}")
+            raise ValueError(f"the fits compared must be of the same data, got different data for k = {first} and {other}")
         for name in ("prior", "covariance"):
             values = [fits[each].tree.attrs.get(name) for each in (first, other)]
             if values[0] != values[1]:

@@ -37,8 +37,8 @@ def rounded(
         has ties and its values lie on a grid, the smallest step between its values.
     covariance : {"full", "tied", "diag", "spherical"}
         The structure to be fitted. If features are independent within a component, and for one feature, a value becomes the
-        interval of that width around it. Otherwise, and if values already have errors, rounding becomes a measurement error
-        with variance width^2 / 12.
+        interval of that width around it. Otherwise, and if other values in x have errors, it gets a measurement error with
+        variance width^2 / 12.
     missing : {"raise", "drop", "at_random"}
         As in :class:`bayesgmm.Observations`.
 

@@ -154,7 +154,7 @@ class HierarchicalPrior(_Prior):
     scale : {"range", "core"}
         Where R and m come from: all observations, or their core, which leaves out strays. A stray lies beyond a gap that is
         wider than the range of the others. Each end of a feature may have one stray for every hundred observations, and at
-        least one. Without strays, and with fewer than 30 observations, both choices give the same prior. Under the core a
+        least one. If there are no strays, or fewer than 30 observations, both choices give the same prior. Under the core a
         stray that is very far away is covered by a wide component, which is centred among the other observations. C0 learns
         from that component too, which makes small clusters wider. To describe small clusters, leave the stray out of the
         data.
