@@ -88,8 +88,9 @@ class BayesianGMM(DensityMixin, BaseEstimator):
         How "auto" chooses. "loo": the smallest number whose leave-one-out predictions are within two standard errors of the
         best; this matches ``score`` and hardly depends on the prior. "evidence": the most probable number, with all equally
         probable a priori; this depends on the prior of weights, means and variances. "bic", "icl": by EM's estimates alone.
-        In 50 simulated data sets of 200 observations they found the truth in 76, 64, 80 and 76 % of cases (standard error
-        6). "loo", "bic" and "icl" erred towards too few components, "evidence" towards too many.
+        In 50 simulated data sets of 200 observations the four criteria, in this order, found the truth in 76, 64, 80 and
+        76 % of cases (standard error 6). "loo", "bic" and "icl" erred towards too few components, "evidence" towards too
+        many.
     fit_options : mapping, optional
         Further options of :func:`bayesgmm.fit`: approximation, engine, max_draws, max_iter, target_accept, target_ess, thin.
     noise : bool or float

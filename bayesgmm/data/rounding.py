@@ -36,9 +36,9 @@ def rounded(
         The step to which each feature is rounded, in its units; 0 leaves a feature as it is. Default: if a feature
         has ties and its values lie on a grid, the smallest step between its values.
     covariance : {"full", "tied", "diag", "spherical"}
-        The structure to be fitted. If features are independent within a component, and for one feature, a value becomes the
-        interval of that width around it. Otherwise, and if other values in x have errors, it gets a measurement error with
-        variance width^2 / 12.
+        The structure to be fitted. If there is only one feature, or features are independent within a component, a value
+        becomes the interval of that width around it. Otherwise, and if other values in x have errors, it gets a
+        measurement error with variance width^2 / 12.
     missing : {"raise", "drop", "at_random"}
         As in :class:`bayesgmm.Observations`.
 

@@ -134,7 +134,7 @@ class HierarchicalPrior(_Prior):
     c0 = 2.5 + (D - 1) / 2, g0 = 0.5 + (D - 1) / 2, G0 = (100 g0 / c0) diag(1 / R^2). For diagonal covariances each
     feature has the values given for one feature. Spherical covariances have these values too, with the mean of R^2 over
     the features. If observations may be noise, g0 is larger by c0: noise could hold nearly all observations, and
-    clusters must then not shrink onto a few equal ones.
+    clusters must then not shrink onto a few equal observations.
 
     Parameters
     ----------
@@ -153,11 +153,11 @@ class HierarchicalPrior(_Prior):
         ones, one number for spherical ones.
     scale : {"range", "core"}
         Where R and m come from: all observations, or their core, which leaves out strays. A stray lies beyond a gap that is
-        wider than the range of the others. Each end of a feature may have one stray for every hundred observations, and at
-        least one. If there are no strays, or fewer than 30 observations, both choices give the same prior. Under the core a
-        stray that is very far away is covered by a wide component, which is centred among the other observations. C0 learns
-        from that component too, which makes small clusters wider. To describe small clusters, leave the stray out of the
-        data.
+        wider than the range of the others. Each end of a feature may have at most one stray for every hundred observations;
+        with fewer than a hundred observations it may have one. If there are no strays, or fewer than 30 observations, both
+        choices give the same prior. Under the core a stray that is very far away is covered by a wide component, which is
+        centred among the other observations. C0 learns from that component too, which makes small clusters wider. To
+        describe small clusters, leave the stray out of the data.
 
     References
     ----------
