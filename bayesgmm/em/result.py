@@ -31,7 +31,7 @@ _SINGULAR = 1e-12  # standardised variance up to which the observations of a clu
 
 @dataclass(frozen=True)
 class Restart:
-    """How one run of EM from one start ended; ``mixture`` is in the data's units, sorted by means.
+    """How one run of EM from one start ended; in an EMResult ``mixture`` is in the data's units, sorted by means.
 
     ``found`` is the number of starts that this run continues: on a sample of the observations they ended in one place.
     """
@@ -52,7 +52,8 @@ class EMResult:
     Attributes
     ----------
     mixture : Mixture
-        The estimate in the units of the data, with components in increasing order of their means.
+        The estimate in the units of the data, with components in increasing order of their means; those that labels tell
+        apart keep their numbers.
     log_likelihood : float
         Log-likelihood at the estimate (natural logarithm, units of the data; weighted by ``sample_weight`` if given).
     history : (n_iter + 1,) array
@@ -117,9 +118,9 @@ class EMResult:
         Returns
         -------
         tuple of Mixture
-            Collapsed solutions are left out, unless every run collapsed. Two solutions are distinct if, in any order of
+            Collapsed solutions are left out, unless every run collapsed. Two solutions are distinct if, in every order of
             their components, some weight differs by more than 0.05, or some mean or entry of a covariance's Cholesky factor
-            (the standard deviation) differs by more than 0.15 standard deviations within clusters.
+            (for one feature, the standard deviation) differs by more than 0.15 standard deviations within clusters.
         """
         found: list[Mixture] = []
         classes = self.known.classes(self.mixture.n_components)
@@ -153,8 +154,8 @@ class EMResult:
         It is :math:`-2 \max_\theta \log p(x, z \mid \theta) + p \log n` with z the most probable label of each observation.
         The parameters maximise the likelihood of observations and labels together, as the approximation of the integral
         requires. mclust uses EM's estimate instead (BIC - 2 sum_i log max_k r_ik). That gives a larger number, especially if
-        many observations lie where components overlap. For observations with gaps or errors, or that may be noise, and for
-        t distributions, mclust's formula is used here, too.
+        many observations lie where components overlap. For observations with gaps, errors or intervals, or that may be
+        noise, and for t distributions, mclust's formula is used here, too.
 
         Notes
         -----

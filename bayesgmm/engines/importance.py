@@ -66,7 +66,8 @@ def weighted(
     """Importance-weighted draws from a mixture of Gaussians, given with their shares.
 
     For the package's posterior (``own``) under the hierarchical prior, C0 is drawn from its exact conditional given the
-    drawn variances. This can only bring the draws closer to the posterior, because the tail of log C0 is not Gaussian.
+    drawn covariances. The tail of log C0 is not Gaussian, and the exact conditional can only bring the draws closer to the
+    posterior.
     """
     shares = np.array([share for share, _ in proposals])
     chosen = rng.choice(len(shares), size, p=shares) if len(shares) > 1 else np.zeros(size, dtype=int)

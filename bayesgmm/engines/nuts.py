@@ -122,7 +122,7 @@ class _Run:
                 model,
                 draws=settings.stops[-1].steps,
                 tune=settings.tune,
-                chains=1,  # all run at once, so that after an early end they have similar lengths
+                chains=1,  # one in each sampler: all samplers run at once, so an early end leaves similar lengths
                 cores=1,
                 seed=settings.seed + i,
                 adaptation=_NUTPIE_ADAPTATION[settings.adaptation],

@@ -119,7 +119,10 @@ def after_sweeps(own: LogPosterior, point: FloatArray, rng: np.random.Generator)
 
 
 def about_mode(own: LogPosterior, mode: Gaussian, spread: float, rng: np.random.Generator) -> FloatArray:
-    """A draw from a Laplace approximation, widened by ``spread``; a place near its mode if NUTS cannot begin at the draw."""
+    """A draw from a Laplace approximation with its standard deviations times ``spread``.
+
+    If NUTS cannot begin at the draw, the result is a place near the mode instead.
+    """
     point = mode.mean + spread * mode.factor @ rng.standard_normal(own.n_dim)
     return point if can_begin(own, point) else near(own, mode.mean, rng)
 

@@ -5,7 +5,7 @@ given the means, and C0 given the covariances. Only the allocations' sufficient 
 are points of :mod:`bayesgmm.posterior`, with their components in random order. Sweeps alone rarely move a superfluous
 component to another place, so split-merge moves help. If covariances are not tied, one feature has such moves before each
 sweep (:mod:`bayesgmm.kernels.split_merge`). Several features have them after z in some sweeps
-(:mod:`bayesgmm.kernels.regroup`), unless rows have weights or labels. For t distributions there are none.
+(:mod:`bayesgmm.kernels.regroup`), unless rows have weights, labels or intervals. For t distributions there are none.
 
 A telescoping sweep (:func:`telescoping`) also draws the number of components. After z a cluster may be split, or two merged
 (:mod:`bayesgmm.kernels.regroup`); rows with gaps or errors are first completed by random draws. Only the occupied components
@@ -68,9 +68,9 @@ class Draws(NamedTuple):
     """S draws of a telescoping chain, without allocations and components.
 
     ``p_k`` (S, M) holds the Rao-Blackwellised p(K | partition), or an indicator of K if weights are not integers.
-    ``p_occupied`` (S, M) holds the share of sweeps with K+ occupied components. Sweeps add both to initial zeros, averaged
-    over the sweeps from one draw to the next. ``scale`` is C0, (S, V), or its lower triangle (S, T). ``log_density`` (S, P)
-    is the log density of the mixture at given points.
+    ``p_occupied`` (S, M) holds the share of sweeps with K+ occupied components. Both are averages over the sweeps from one
+    draw to the next: they must begin at zero, and each sweep adds its part. ``scale`` is C0, (S, V), or its lower triangle
+    (S, T). ``log_density`` (S, P) is the log density of the mixture at given points.
     """
 
     n_components: NDArray[np.int64]

@@ -195,7 +195,7 @@ def no_unit(n_features):
 
 @compiled(fastmath=STRICT, inline=True)
 def block_width(k):
-    """Largest block for which the product of all total_i, each at most K, cannot overflow."""
+    """A block width for which the product of all total_i, each at most K, cannot overflow."""
     return int(1000 / math.log2(k + 1))
 
 

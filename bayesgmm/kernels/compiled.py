@@ -26,7 +26,9 @@ _PATIENCE = 120.0  # seconds to wait for another process that compiles the same 
 
 
 def compiled(*, fastmath: set[str], inline: bool = False, forceinline: bool = False) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function at its first call, without the GIL; ``inline`` puts it into its caller, under the caller's flags.
+    """Compile a function at its first call. It runs without the GIL.
+
+    ``inline`` puts it into its caller, under the caller's flags.
 
     A sum in a separate function may round differently in new code than in the same code from the cache. Each caller brings
     its own optimised version, and the linker takes the first that it meets. ``forceinline`` avoids this: the function

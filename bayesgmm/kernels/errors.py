@@ -27,7 +27,7 @@ from bayesgmm.kernels.compiled import STRICT, SUMS, compiled
 _BLOCK = 64  # observations per block: 2 K rows of them stay in the L1 cache
 _TOGETHER = 8  # totals in one product, which cannot underflow if all are at least _SMALL
 _SMALL = 1e-30
-_LEAST = 1e-270  # a block's product of totals (each at most 2) from here on has not lost digits to underflow
+_LEAST = 1e-270  # a block's product of totals, each at most 2, has lost digits to underflow only if it is below this
 
 
 class Errors(NamedTuple):
@@ -224,7 +224,7 @@ def accumulate(x, variances, weight, log_labels, shift, inverse_scale, c, mu, h,
 
 @compiled(fastmath=SUMS, inline=True)
 def log_likelihood(x, variances, weight, log_labels, c, mu, h):
-    """Log-likelihood without the sums of :func:`accumulate`, for x that is not standardised."""
+    """Log-likelihood without the sums of :func:`accumulate`; x is used as it is, without shift and scale."""
     if has_nan(c, mu, h):
         return np.nan
     k, n = len(c), len(x)

@@ -1,4 +1,4 @@
-"""The E-step: one pass over the data gives the log-likelihood and its responsibility-weighted sums.
+"""The E-step: one pass over the data gives the log-likelihood and responsibility-weighted sums.
 
 The sums serve EM's M-step and the gradient of the log-likelihood. The same blocks give the pointwise log density and the
 responsibilities. Scratch memory grows with K and D, not with n.

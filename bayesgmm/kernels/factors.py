@@ -35,7 +35,10 @@ def add_gram(factor, gram):
 
 @compiled(fastmath=STRICT)
 def add_slopes(factor, product, times, coordinates_slopes):
-    """Add the gradient of times * tr(S F'F) / 2, S symmetric, by the coordinates: d/dF = times * F S (lower part)."""
+    """Add the gradient of times * tr(S F'F) / 2 by the coordinates: d/dF = times * F S (lower part).
+
+    S, which is symmetric, is ``product``.
+    """
     size, at = len(factor), 0
     for i in range(size):
         for j in range(i + 1):

@@ -1,8 +1,10 @@
 """The steps of :mod:`bayesgmm.kernels.latent` for rows in groups, which have gaps, errors or both.
 
-True rows are drawn by conditioning by simulation: with x* ~ N(0, Sigma) and e* ~ N(0, E), the true row is
-mu + x* + A (d - x*_o - e*). Its deviation from mu has mean A d and covariance Sigma - A Sigma_o. Functions that add to sums
-are compiled separately, as :func:`bayesgmm.kernels.latent._add_measured` is.
+True rows are drawn by "conditioning by simulation". In the notation of :mod:`.groups`, with x* ~ N(0, Sigma) and
+e* ~ N(0, E), the true row is mu + x* + A (d - x*_o - e*). Its deviation from mu has covariance Sigma - A Sigma_o. and mean
+A d.
+
+Functions that add to sums are compiled separately, as :func:`bayesgmm.kernels.latent._add_measured` is.
 
 References
 ----------

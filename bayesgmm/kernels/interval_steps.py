@@ -103,7 +103,7 @@ def add_moments(known, spread, i, inverse, room, difference, j, mu, share, mean,
 
 @compiled(fastmath=STRICT)
 def _moments_between(lower, upper, mu, h):
-    """Mean and mean square of the distance from mu of the value between two ends, if it is of that component."""
+    """Mean and mean square of the deviation from mu of a value between two ends, given the component (mu, h)."""
     distance, sd = lower - mu, ROOT_HALF / h
     if lower == upper:
         return distance, distance * distance

@@ -142,7 +142,7 @@ def moments(a, b, width):
 
 @compiled(fastmath=STRICT)
 def _as_upper(a, b, width):
-    """The ends and the width, mirrored where most of the interval is below zero, and as near as a float can follow."""
+    """The ends and the width, mirrored if most of the interval is below zero; (FAR, inf, inf) if it lies beyond FAR."""
     lower, upper = (-b, -a) if a + b < 0.0 else (a, b)
     return (FAR, np.inf, np.inf) if lower > FAR else (lower, upper, width)
 

@@ -3,8 +3,8 @@
 A kernel t is a product of densities over clusters j. Let f_ij be the density of component i under cluster j. The kernel's
 density, summed over the K! ways to assign components to clusters, is the permanent of the matrix f. It is found by expansion
 along rows: the permanent of the first r rows and a set of r columns is a sum over these columns. Each term is the entry in
-row r times the permanent without this row and column. All K 2^K products are of positive numbers, so nothing cancels. Rows,
-then columns, are divided by their largest entries.
+row r times the permanent without this row and column. All K 2^(K - 1) products are of positive numbers, so nothing cancels.
+Rows, then columns, are divided by their largest entries.
 
 With more than :data:`MOST_AT_ONCE` components most entries are negligible. The matrix is first scaled by the duals of the
 best assignment, so that the entries of this assignment are one and no entry is larger. Without its negligible entries the
@@ -46,7 +46,7 @@ def subset_steps(k):
 
 @compiled(fastmath=STRICT)
 def log_permanent(log_f, least, steps, scaled, table):
-    """Log permanent of exp(log_f), (K, K), or -inf if bounded below ``least``; scratch of sizes K^2 and 2^K."""
+    """Log permanent of exp(log_f), (K, K), or -inf if an upper bound is below ``least``; scratch of sizes K^2 and 2^K."""
     k = len(log_f)
     scale, log_factorial = 0.0, 0.0
     for i in range(k):
@@ -110,7 +110,7 @@ def _by_logarithms(log_f, steps, table):
 
 @compiled(fastmath=STRICT)
 def log_permanent_by_blocks(log_f, least, scratch, table):
-    """Log permanent of exp(log_f), (K, K), by blocks, or -inf if bounded below ``least``.
+    """Log permanent of exp(log_f), (K, K), by blocks, or -inf if an upper bound is below ``least``.
 
     ``scratch`` comes from :func:`room_for_blocks`, and ``table`` has size 2^K. Entries are neglected only if all
     permutations that contain one are together less than ``_LOST`` of the permanent.

@@ -23,7 +23,10 @@ def is_beyond(point, limit):
 
 @compiled(fastmath=STRICT)
 def log_weights(point, log_w):
-    """Fill log w = a - logsumexp(a) for logits a = (y, -sum y); return sum log w, which times alpha is their log prior."""
+    """Fill log w = a - logsumexp(a) for logits a = (y, -sum y); return sum log w.
+
+    Times alpha, this sum is the log prior of y up to a constant: that of w with the Jacobian.
+    """
     k, largest, total = len(log_w), -np.inf, 0.0
     log_w[k - 1] = 0.0
     for j in range(k - 1):

@@ -203,7 +203,7 @@ def _few_of(members, every, i, j):
 
 @compiled(fastmath=STRICT)
 def _fill_expected_of(spread, times, sizes, scatters, c0, C0, precisions, part):
-    """Fill the expected precision of a part of which ``times`` as many members stand for those summed."""
+    """Fill the expected precision of a part, of which the members summed are one in ``times``."""
     scatter = scatters[part]
     for d in range(len(scatter)):
         for e in range(len(scatter)):
@@ -213,7 +213,7 @@ def _fill_expected_of(spread, times, sizes, scatters, c0, C0, precisions, part):
 
 @compiled(fastmath=STRICT)
 def _join_moments(sizes, means, scatters):
-    """Fill size, mean and scatter of both parts together, the third, from those of the parts."""
+    """Fill size, mean and scatter of both parts together, at index 2, from those of the parts, at 0 and 1."""
     sizes[2] = sizes[0] + sizes[1]
     share, joint = sizes[1] / sizes[2], sizes[0] * sizes[1] / sizes[2]
     for d in range(means.shape[1]):

@@ -141,7 +141,7 @@ def accumulate(x, weight, log_labels, shift, inverse_scale, c, mu, h, counts, fi
 
 @compiled(fastmath=SUMS, inline=True)
 def log_likelihood(x, weight, log_labels, c, mu, h):
-    """Log-likelihood without the sums of :func:`accumulate`, for x that is not standardised."""
+    """Log-likelihood without the sums of :func:`accumulate`; x is used as it is, without shift and scale."""
     if has_nan(c, mu, h):
         return np.nan
     n, width = len(x), min(BLOCK, block_width(len(c)))

@@ -41,7 +41,8 @@ def build_model(
     k : int
         Number of components.
     prior : HierarchicalPrior or ConjugatePrior, optional
-        Default: ``HierarchicalPrior()``, scaled to the data.
+        Default: ``HierarchicalPrior()``, or with noise or t distributions ``HierarchicalPrior(scale="core")``, scaled to the
+        data.
     covariance : {"full", "tied", "diag", "spherical"}
         A covariance matrix for each component; one for all components; independent features; or one variance for all
         features of a component. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
@@ -63,7 +64,7 @@ def build_model(
         For D >= 2 features: ``w`` (cluster), ``mu`` (cluster, feature), ``cov`` (cluster, feature, feature_bis), ``C0``, the
         observed ``x`` (obs, feature). ``cov`` is computed from the variances ``sigma2`` (diag, spherical), or from
         ``precision_factor`` (full, tied), the triangular factors of the precisions, row by row. ``C0`` is then computed
-        from ``C0_factor`` in the same way: see :mod:`bayesgmm.model.wishart`.
+        from ``C0_factor``, its own triangular factor: see :mod:`bayesgmm.model.wishart`.
 
     Raises
     ------
@@ -75,9 +76,9 @@ def build_model(
     To use PyMC's functions on a tree from :func:`bayesgmm.fit`, pass it through :func:`bayesgmm.for_pymc`:
     ``pm.sample_posterior_predictive(bg.for_pymc(tree), model=model)``.
 
-    Tested properties: the log-likelihood computed this way equals that of :func:`bayesgmm.add_log_likelihood`; the log
-    density equals the sum over all K^N allocations of the labels; prior draws of a covariance follow scipy's inverse-Wishart
-    distribution.
+    Tested properties: the log-likelihood that PyMC computes for such a tree equals that of
+    :func:`bayesgmm.add_log_likelihood`; the density equals the sum over all K^N allocations of the labels; prior draws of a
+    covariance follow scipy's inverse-Wishart distribution.
 
     Examples
     --------
