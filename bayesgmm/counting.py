@@ -107,7 +107,7 @@ def posterior_k(
     draws : int
         Draws kept in each chain. The probabilities are averages over all sweeps.
     tune : int, optional
-        Burn-in sweeps. Default: a tenth of the sweeps that follow, at least 1000.
+        Burn-in sweeps. Default: a tenth of the sweeps that follow in the first run (see ``thin``), at least 1000.
     thin : int, optional
         Sweeps from one draw to the next. Default: up to 50 for small data. If the chains do not agree, or have too few
         effective draws, the run is repeated with four times as many sweeps, if that takes about a minute at most.

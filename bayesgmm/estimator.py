@@ -265,7 +265,7 @@ class BayesianGMM(DensityMixin, BaseEstimator):
                 reading = judged_fit(data, ks[0], method=self.method, **settings)
             self.posterior_, diagnosis = reading.tree, reading.ask(diagnosis_of)
         self.converged_, self._counted = diagnosis.converged, data.total
-        self._scanned = X if isinstance(data, Scan) else None  # the tree holds rows that are in memory
+        self._scanned = X if isinstance(data, Scan) else None  # rows in memory are in the tree
         self._warn(diagnosis)
         self._set_means()
         if self.posterior_.attrs["interrupted"] or (self.comparison_ is not None and self.comparison_.unfinished):

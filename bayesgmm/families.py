@@ -51,7 +51,7 @@ class Family(Protocol):
         ...
 
     def cost_of_rest(self, n_other: int) -> float:
-        """Power of eps with which an observation's density falls, if all components shrink elsewhere in proportion to eps.
+        """Power of eps with which an observation's density falls, if all components shrink elsewhere to variances like eps.
 
         ``n_other`` is the number of features in which they do not shrink.
         """

@@ -34,7 +34,7 @@ MIN_ESS_PER_CHAIN = 100  # Vehtari et al. (2021)
 MIN_BFMI = 0.3  # Betancourt (2016)
 MAX_K_HAT = 0.7  # Yao et al. (2018)
 _FEW = 2_000  # observations up to which Gibbs makes thousands of sweeps per second
-_FEW_WITH_MOVES = 20_000  # observations up to which Gibbs is suggested where it has split-merge moves
+_FEW_WITH_MOVES = 20_000  # observations up to which Gibbs is suggested for one feature, unless variances are tied
 USABLE = ("improper", "stray", "labels", "missed", "interrupted")  # kinds of findings with which draws can still be used
 
 
@@ -68,7 +68,8 @@ class Diagnosis:
     parameters : DataFrame
         Labelled parameters and hyperparameters, with the columns of ``invariants``.
     sampler : dict
-        Divergences, smallest BFMI and draws at the largest tree depth (NUTS); k-hat (ADVI).
+        Divergences, smallest BFMI and draws at the largest tree depth (NUTS); k-hat and efficiency of importance sampling
+        (ADVI, "laplace").
     findings : tuple of Finding
     labels : LabelQuality
         Whether single clusters can be told apart: non-permutation rate and share of ambiguous draws.
@@ -151,7 +152,7 @@ def diagnose(tree: Tree) -> Diagnosis:
 
     Notes
     -----
-    The chains start at the distinct optima that EM found within five units of log-likelihood of the best. A solution that
+    The chains start at distinct optima that EM found within five units of log-likelihood of the best. A solution that
     neither EM nor a chain found goes unnoticed. A solution that EM found but no chain visited is reported if it holds at
     least one per cent of the posterior by Laplace's method.
 

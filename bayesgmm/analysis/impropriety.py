@@ -51,7 +51,7 @@ from bayesgmm.words import Argument, Either, Sentence, Words, joined
 
 _JITTER, _TIED = Either("bayesgmm.jitter(x)", "--jitter"), Argument("covariance", "tied")
 COLLAPSE_REMEDY = Words("jitter rounded data: ", _JITTER, ", or use ", _TIED, " or a smaller k")
-_SHRUNK = 1e-3  # collapsed: ratio of a component's standard deviation to the gap around the value that it sits on
+_SHRUNK = 1e-3  # largest ratio of a collapsed component's standard deviation to the gap around the value it sits on
 _ROUNDING = 1e-12  # tolerance for a component's centre, relative to the largest value
 _NAMED = 3  # groups of equal observations that a message lists
 

@@ -20,7 +20,7 @@ from bayesgmm.arguments import FloatArray, read_choice, read_count, read_seed, r
 from bayesgmm.data.observations import Observations
 from bayesgmm.kernels import partitions
 
-_OPERATIONS = 2e11  # about as many multiplications for co-clustering: they limit the draws
+_OPERATIONS = 2e11  # approximate number of multiplications for co-clustering, which limits the draws
 _FEWEST = 100  # draws for co-clustering, however many the observations
 _FEW = 200  # draws for the hierarchical clustering that provides candidates
 _MOST_LINKED = 2_000  # observations up to which hierarchical clustering is fast

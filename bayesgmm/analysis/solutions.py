@@ -29,7 +29,7 @@ from bayesgmm.words import Argument, Words
 _LEAST_MASS = 0.01  # of a solution that is reported
 _FEW = 500  # draws from which missed solutions are found
 _APART = 1.1  # R-hat above which chains are in different places (Gelman & Rubin 1992)
-_NOISE = 10.0  # divided by the number of draws it is added to the limit, because R-hat of short chains exceeds 1 by chance
+_NOISE = 10.0  # a limit is raised by this over the number of draws, because R-hat of short chains exceeds 1 by chance
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The tree: the interface between engines and analysis.
 
-Every engine ends with :func:`build_tree`, and every analysis begins with :func:`bayesgmm.analysis.draws.read_draws`.
+Every engine of :func:`bayesgmm.fit` ends with :func:`build_tree`, and every analysis begins with
+:func:`bayesgmm.analysis.draws.read_draws`.
 
 * ``posterior``: ``w`` (chain, draw, cluster). One feature: ``mu`` and ``sigma`` (chain, draw, cluster). Several features:
   ``mu`` (chain, draw, cluster, feature) and ``cov`` (chain, draw, cluster, feature, feature_bis). The posterior of a custom
@@ -63,7 +64,7 @@ LOG_NOISE = "log_noise"
 OPTIMUM = "optimum"
 PAIR = "pair"  # dim: pairs of features
 ENTRY = "entry"  # dim: entries of a triangular matrix
-DRAWN = ("sigma2", "precision_factor", "C0_factor")  # in the posterior of trees from earlier versions
+DRAWN = ("sigma2", "precision_factor", "C0_factor")  # in the posterior of trees from for_pymc or earlier versions
 
 
 class Whole(NamedTuple):

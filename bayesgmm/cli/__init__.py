@@ -80,7 +80,7 @@ def _end_answered() -> None:
 def _end_interrupted(interrupt: BaseException | None) -> None:
     reason = f": {interrupt}" if isinstance(interrupt, KeyboardInterrupt) and str(interrupt) else ""
     say(f"interrupted{reason}")
-    exec("")  # clears the flag of an interrupt within exec (dataclasses use it), with which Python would end by the signal
+    exec("")  # an interrupt within exec, which dataclasses use, leaves a flag that makes the signal end Python: clear it
     raise SystemExit(INTERRUPTED) from None
 
 

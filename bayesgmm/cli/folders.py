@@ -43,7 +43,7 @@ class ResultFolder:
     place: Path  # path for messages: the final one, or where the folder is instead
 
     def publish(self) -> None:
-        """Rename the folder to its final path, or to the next free one if that is taken, and print a message then."""
+        """Rename the folder to its final path. If that is taken, rename it to the next free one, and print a message."""
         self._close()
         aside = None
         try:

@@ -229,7 +229,7 @@ class _Finder:
         if fits:
             return fits[0]
         parted = [each for each in _DELIMITERS if each in header]
-        if parted:  # the lines differ from the header line in length
+        if parted:  # the lines differ from the header line in their number of fields
             return _ragged(max(parted, key=header.count), header)
         return self._by_whitespace(header, data) or self._one_column(header, data)
 

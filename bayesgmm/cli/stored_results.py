@@ -55,7 +55,7 @@ def write_comparison_parts(comparison: Comparison, folder: Path) -> None:
     groups = {f"k{k}": _loo_as_dataset(elpd) for k, elpd in comparison.loo.items()}
     (folder / _LOO).write_bytes(bytes(xr.DataTree.from_dict(groups).to_netcdf(engine="h5netcdf")))
     probabilities = {str(k): float(p) for k, p in comparison.prior_k.items()}
-    table = comparison.table.to_dict("list")  # keeps all digits, unlike a CSV file
+    table = comparison.table.to_dict("list")  # read back exactly, unlike a CSV file
     rest = {"seed": comparison.seed, "prior_k": probabilities, "k": list(map(int, comparison.fits)), "table": table}
     rest["unfinished"] = list(comparison.unfinished)
     (folder / _REST).write_text(json.dumps(rest, indent=1) + "\n", encoding="utf-8")

@@ -36,7 +36,7 @@ class Table:
 
     name: str  # name of the file in messages
     names: Sequence[str]  # names of the columns
-    columns: Columns  # reads columns: the first names for numbers, the second for text as it stands
+    columns: Columns  # reads columns, given the names of those for numbers, and of those for text as it stands
     place: Callable[[int], str]  # description of row 0, 1, ... in messages
     only: str | None  # the column, or group of columns, to use if none is named
     groups: Mapping[str, list[str]] = field(default_factory=dict)  # names that stand for several columns

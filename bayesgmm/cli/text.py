@@ -33,7 +33,11 @@ class Text:
     layout: Layout
 
     def columns(self, names: Sequence[str], kind: Kind = "numbers") -> dict[str, pd.Series]:
-        """Columns by name: numbers where pandas finds nothing else, text, or text as it stands (no missing values)."""
+        """Columns by name.
+
+        With "numbers", a column holds numbers unless pandas finds something else in it. With "text" it holds text, and with
+        "as it stands" text in which nothing counts as missing.
+        """
         try:
             return self._columns(names, kind)
         except UnicodeDecodeError:

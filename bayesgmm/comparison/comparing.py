@@ -103,7 +103,7 @@ def compare(
     Warns
     -----
     InterruptedWarning
-        If interrupted; the k finished by then are compared.
+        If interrupted; the k with enough draws by then are compared.
 
     Raises
     ------
@@ -218,7 +218,7 @@ class _Asked:
 
 
 def _fits_of(asked: _Asked, kept: FitCache | None) -> dict[int, Reading]:
-    """Fits for all k in turn, from the cache if possible. After an interrupt, the fits finished by then."""
+    """Fits for all k in turn, from the cache if possible. After an interrupt, those with enough draws."""
     fits: dict[int, Reading] = {}
     for k in asked.ks:
         stored = kept.get(k, asked.seed_of(k)) if kept else None

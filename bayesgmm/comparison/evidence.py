@@ -88,14 +88,15 @@ def log_evidence(tree: Tree, *, effort: float = 1.0, random_seed: int | np.rando
     mirror images of the posterior's modes, however many of them the chains have visited. The cost depends on how many
     occupied clusters overlap: seconds for K = 12, about a minute for K = 20. The chains are divided into halves. One half
     provides the kernels of the proposal, and the other half provides the draws. Then the halves change roles. The two
-    estimates are averaged. If they differ by more than their standard errors suggest, the difference is the standard error.
+    estimates are averaged. If they differ by more than their standard errors suggest, half the difference is the standard
+    error.
 
     The estimate is based on where the chains have been. A solution that no chain has found is missing from it. Chains that
     disagree lead to a large standard error.
 
     For rows that are read in passes (:func:`bayesgmm.scan_parquet`) the fit itself computed the evidence while it could read
-    them. It used importance sampling. If NUTS made the draws, it used bridge sampling with a quarter of the work. ``effort``
-    and ``random_seed`` then have no effect.
+    them: by importance sampling or, if NUTS made the draws, by bridge sampling with a quarter of the work. ``effort`` and
+    ``random_seed`` then have no effect.
 
     Tested properties: it agrees with quadrature, and with the sum over all allocations of a few observations; it does not
     depend on labels; multiplying the data by s lowers it by n log s for each feature.

@@ -80,7 +80,7 @@ class Proposal:
         return cls(own, counts, means, shapes, rates, tails[:, 0].copy(), of_nu)
 
     def draw(self, times: int, rng: np.random.Generator) -> FloatArray:
-        """Stratified draws (T times, n_dim) of the mixture, equally many from each kernel. C0 is left at zero."""
+        """Stratified draws (T x times, n_dim) of the mixture, ``times`` from each kernel. C0 is left at zero."""
         hyper, spread = self.own.hyper, self.own.spread
         n_kernels = len(self.counts)
         result = np.zeros((n_kernels, times, self.own.n_dim))

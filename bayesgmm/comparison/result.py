@@ -48,7 +48,8 @@ class Comparison:
         * EM: ``bic``, ``aic``, ``icl``, ``log_likelihood``; ``em_spurious``, the number of components that hold hardly more
           observations than are needed to determine them (:attr:`EMResult.spurious`);
         * draws: ``occupied``, the posterior mean of the number of clusters that hold an observation; ``converged``;
-          ``finding``, the first of :func:`bayesgmm.diagnose`; ``divergences``; ``seconds``, compiling included.
+          ``finding``, the kind of the first finding of :func:`bayesgmm.diagnose` that keeps the draws from being used;
+          ``divergences``; ``seconds``, compiling included.
 
         If the posterior of a k is improper or has collapsed, its prediction and evidence are NaN. If EM has collapsed, its
         criteria are NaN.

@@ -14,7 +14,7 @@ from bayesgmm.words import about
 
 _LABELS = "labels"
 _COUNTED = 2.0**53  # up to this number a float holds every count exactly
-_ROUNDED = 1e-10  # an eigenvalue of an error's correlation matrix above minus this counts as zero
+_ROUNDED = 1e-10  # a negative eigenvalue of an error's correlation matrix down to minus this counts as zero
 _ADDS_UP = 1e-6  # by how much a sum of probabilities may differ from one
 
 

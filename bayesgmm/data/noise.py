@@ -64,8 +64,8 @@ def uniform(rows: Observations, box: tuple[FloatArray, FloatArray] | None = None
 def box_of(rows: Observations) -> tuple[FloatArray, FloatArray]:
     """Ends (D,) of a box that exceeds the range of the data by a tenth at either end.
 
-    Without this margin extreme observations would be taken for noise: two per cent of 2 000 observations without noise. With
-    it, less than one in a thousand is.
+    Without this margin extreme observations would be taken for noise: two per cent of 2 000 observations, none of which is
+    noise. With it, less than one in a thousand is.
     """
     low, high = _ends(rows)
     margin = _BEYOND * (high - low)

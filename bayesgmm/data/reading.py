@@ -180,7 +180,7 @@ def count_distinct(values: FloatArray, enough: int) -> int:
 
 
 def _count_apart(columns: FloatArray, gaps: FloatArray) -> int:
-    """Number of distinct rows. Sorted values of a column are distinct if a gap larger than this separates them."""
+    """Number of distinct rows. Values of a column are distinct if a gap above its entry of ``gaps`` (D,) separates them."""
     places = np.empty(columns.shape, dtype=np.int64)
     for place, column, gap in zip(places.T, columns.T, gaps, strict=True):
         order = np.argsort(column, kind="stable")

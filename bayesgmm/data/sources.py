@@ -45,7 +45,7 @@ def read_fit_source(
         return data, data, k
     if labels is not None:
         raise ValueError(about("labels", "cannot be given for rows that are read in parts; read them into memory"))
-    if not scan.has_been_read:  # fit announces its first pass before
+    if not scan.has_been_read:  # fit has made and announced a first pass before this
         scan.announce("a first pass, and then those of EM,")
     scan = scan if noise is False else scan.with_noise(noise)
     if scan.is_small:

@@ -109,7 +109,7 @@ def ties_of(values: FloatArray, name: str, along: Any = None, weight: FloatArray
 def directions(
     x: FloatArray, names: Sequence[Any], covariance: Covariance, weight: FloatArray | None = None
 ) -> Iterator[Ties]:
-    """Ties along directions in which a component of this structure can shrink alone.
+    """Ties along directions in which a component of this structure can shrink.
 
     The directions are each feature, or whole rows for spherical covariances. For full and tied covariances they are also the
     sums and differences of two rounded features, in units of their resolutions. Ties may lie in other directions too, but

@@ -101,8 +101,9 @@ def fit(
         Draws kept in each chain, and number of chains: by default 4 chains of 1000, or of 250 if rows are read in passes.
         The draws of ADVI and "laplace" are independent, and have the same shape.
     tune : int, optional
-        NUTS: adaptation steps of each chain, which are not kept. Default: 200 if the posterior is near a Gaussian, 400 if
-        not, 800 for a custom model. Gibbs: burn-in sweeps. Default: 1000; fewer if n k D exceeds 150 000, but at least 200.
+        NUTS: adaptation steps of each chain, which are not kept. Default: 200 if the posterior is near a Gaussian or rows
+        are read in passes, 400 if not, 800 for a custom model. Gibbs: burn-in sweeps. Default: 1000; fewer if n k D exceeds
+        150 000, but at least 200.
     thin : int, optional
         Sweeps (Gibbs) or steps (NUTS) from one draw to the next. By default the chains of small data are thinned, because
         their steps cost next to nothing. Gibbs takes up to 50 sweeps; NUTS takes up to 8 steps, until each chain has an
@@ -122,14 +123,14 @@ def fit(
     n_init : int
         Starts of EM.
     target_accept : float, optional
-        NUTS: target acceptance rate, between 0 and 1. Default: 0.8 if the posterior is very near a Gaussian, 0.95 if it is
-        near one, 0.9 if it is far from one.
+        NUTS: target acceptance rate, between 0 and 1. Default: 0.8 if the posterior is very near a Gaussian or rows are read
+        in passes, 0.95 if it is near one, 0.9 if it is far from one and for a custom model.
     approximation : {"fullrank", "meanfield"}, optional
         ADVI: with or without correlations. Default: "fullrank".
     max_iter : int, optional
         ADVI: maximum number of iterations. Default: 40 000.
     log_likelihood, posterior_predictive : bool
-        Whether to add these groups to the tree. Each holds a number for each draw and observation.
+        Whether to add these groups to the tree. Each holds numbers for every draw and observation.
     missing : {"raise", "drop", "at_random"}
         What to do with NaN: refuse it, leave out its row, or use the known values of the row
         (:class:`bayesgmm.Observations`).

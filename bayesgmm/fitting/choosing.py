@@ -132,7 +132,7 @@ def _in_turn(
         return
     with phases("geometry", None):
         known = nearness(own, optima)
-    near = known.near and asked.options.method != "laplace"  # else it has failed, and is not near
+    near = known.near and asked.options.method != "laplace"  # a failure of "laplace" shows that it is not near
     nuts = partial(by_nuts, asked, problem, optima, phases, known)
     gibbs = partial(by_gibbs, asked, problem, optima, phases)
     operations = own.work * asked.k

@@ -89,7 +89,7 @@ def _smooth_test(values: FloatArray, basis: FloatArray, part: float) -> float:
     n, x = max(len(values), 1), 2 * values - 1
     polynomials = np.stack([np.sqrt(2 * j + 1) * eval_legendre(j, x) for j in range(1, _POLYNOMIALS + 1)], axis=1)
     covariance = np.eye(_POLYNOMIALS)
-    if n > 2 * (_POLYNOMIALS + basis.shape[1]):  # else as for known parameters, which is too large
+    if n > 2 * (_POLYNOMIALS + basis.shape[1]):  # else the covariance stays that for known parameters, which is too large
         sizes, axes = np.linalg.eigh(polynomials.T @ polynomials / n)
         explained = basis.T @ polynomials @ (axes / np.sqrt(np.maximum(sizes, _SMALLEST))) @ axes.T
         covariance -= part * explained.T @ explained / n

@@ -77,8 +77,8 @@ def report(
     Notes
     -----
     The same result gives the same file. With more than 20 000 observations, memberships come from a sample of that size.
-    With more than 2 000, a sample of that size is plotted as single points and compared with predictions. The report says
-    so.
+    With more than 2 000, a sample of that size is compared with predictions, and plotted as single points; a scatter matrix
+    shows up to 3 000. The report says so.
 
     The check of the model uses LOO-PIT: where each observation falls in the prediction of the fit without it. This is done
     feature by feature and, for complete and exact rows, along axes across the features. Uniformity is judged by a

@@ -153,7 +153,7 @@ def plot_coclustering(
     """Heat map of the probabilities that two observations belong to one cluster, ordered by the partition.
 
     Observations are sorted by their cluster in :func:`bayesgmm.partition`, and within a cluster by how surely they belong to
-    it. Lines separate the clusters. Of more than 1 000 observations, 1 000 are drawn, evenly spaced in this order.
+    it. Lines separate the clusters. Of more than 1 000 observations, 1 000 are drawn, in proportion to the clusters' sizes.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ def drawable(names: Iterable[Any]) -> Iterator[None]:
 def fonts_for(text: str) -> list[str] | None:
     """The current font, and installed fonts with the letters that it lacks.
 
-    The result is empty if the current font has all letters, and None if no font has some letter.
+    The result is empty if the current font has all letters, and None if some letter is in no font.
     """
     given: dict[Any, Any] = dict(mpl.rcParams)
     families = [each for family in given["font.family"] for each in given.get(f"font.{family}", [family])]
