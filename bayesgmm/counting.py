@@ -150,7 +150,8 @@ def posterior_k(
         If R-hat of k, of the number occupied or of a density exceeds 1.01, or there are fewer than 100 effective draws for
         each chain; or if a component has shrunk onto equal observations.
     DataWarning
-        If a few observations far from all others set the scale of the prior.
+        If a few observations far from all others set the scale of the prior, if values are treated as rounded, or if a
+        spherical covariance meets features with very different ranges.
     InterruptedWarning
         If the run was interrupted; the tree holds the draws made by then.
 

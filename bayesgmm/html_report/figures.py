@@ -47,6 +47,7 @@ from bayesgmm.plots.canvas import (
     panel_grid,
     panels,
 )
+from bayesgmm.plots.fits import MOST_IN_PAIRS
 
 MOST_POINTS = 2_000  # observations drawn one by one
 _MOST_FEATURES = 4  # in a scatter matrix
@@ -110,7 +111,8 @@ def density_picture(fitted: Fitted) -> Picture:
         return _picture("density", lambda: plots.plot_fit(fitted.reading), words, _where(fitted))
     shown = list(fitted.tree["posterior"]["feature"].to_numpy()[:_MOST_FEATURES])
     part = f" The first {len(shown)} of {len(fitted.features)} features." if len(fitted.features) > len(shown) else ""
-    some = f" A sample of {count(MOST_POINTS)} observations is drawn." if len(fitted.reading.x) > 3_000 else ""
+    sampled = len(fitted.reading.x) > MOST_IN_PAIRS
+    some = f" A sample of {count(MOST_IN_PAIRS)} observations is drawn." if sampled else ""
     marks = f"{_marks(fitted, len(shown))}{_without_errors(fitted)}{_strays_are(fitted)}"
     words = (
         "Observations in the colours of their most probable clusters, with the ellipses that hold 90% of each cluster: "

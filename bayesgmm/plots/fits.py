@@ -48,7 +48,7 @@ from bayesgmm.plots.canvas import (
 from bayesgmm.plots.names import name_axes
 
 _ELLIPSES = 40  # draws shown one by one
-_POINTS = 3_000  # observations shown at most
+MOST_IN_PAIRS = 3_000  # observations shown at most
 _GAUSSIAN = 1e9  # degrees of freedom that stand for a Gaussian
 _SURE = 0.9
 
@@ -173,7 +173,7 @@ def plot_pairs(
     level = read_probability(level, "level")
     x, draws, (em, _) = reading.x, reading.draws, reading.em
     few = draws.thinned(_ELLIPSES)
-    shown = np.random.default_rng(0).permutation(len(x))[:_POINTS]
+    shown = np.random.default_rng(0).permutation(len(x))[:MOST_IN_PAIRS]
     rows = reading.observations.of(shown)
     members = np.mean([rows.responsibilities(*parameters)[:, : draws.n_components] for parameters in few.each()], axis=0)
     counts, strays, positions = rows.counts, reading.ask(probably_noise)[shown], reading.positions[shown]
