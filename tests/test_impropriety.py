@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import betaln, gammaln, logsumexp, multigammaln
 
 import bayesgmm as bg
-from bayesgmm.analysis.impropriety import existence, impropriety
+from bayesgmm.analysis.impropriety import existence, impropriety, look_at
 from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
 from tests.conftest import make_tree
 from tests.statistics import rng
@@ -221,6 +221,15 @@ def test_ties_across_features_are_seen_by_full_covariances():
     assert found.ties.name == "a - b"
     assert "observations have a - b = -3" in found.problem
     assert not is_improper(x, 2, "diag")
+
+
+def test_ties_of_one_feature_are_seen_beside_another_without_an_exact_value():
+    x = np.column_stack([np.resize([1.0, 2.0, 3.0], 60), rng(1).normal(size=60)])
+    error = np.broadcast_to([0.0, 0.5], x.shape)
+    prior = HierarchicalPrior().scaled_to(x)
+    found = look_at(bg.Observations(x, error=error), [2], prior, "full")[2].improper
+    assert "20 observations have column 0 = 1" in found.problem
+    assert look_at(bg.Observations(x, error=np.maximum(error, 0.1)), [2], prior, "full")[2].improper is None
 
 
 def test_independent_features_are_improper_each_by_itself_and_spheres_by_whole_rows():

@@ -191,7 +191,7 @@ def _look_at(
     found = strays(x, names, positions, known.weight) if scaled_to_range(prior, x, covariance) else ()
     outside = tuple(replace(each, may_be_noise=known.noise is not None) for each in found)
     told: dict[str, Any] = {"weight": known.weight, "noise": known.noise is not None, "family": family}
-    return {k: OfData(along, _found(along, exact, k, prior, covariance, **told), outside) for k in ks}
+    return {k: OfData(along, _found(along, x, exact, k, prior, covariance, **told), outside) for k in ks}
 
 
 def impropriety(
@@ -211,12 +211,13 @@ def impropriety(
     :func:`bayesgmm.data.ties.directions` are checked.
     """
     along = directions(x, names, covariance, weight)
-    return _found(along, x, k, prior, covariance, weight=weight, noise=noise, family=family)
+    return _found(along, x, x, k, prior, covariance, weight=weight, noise=noise, family=family)
 
 
 def _found(
     along: Iterable[Ties],
     x: FloatArray,
+    exact: FloatArray,
     k: int,
     prior: Prior,
     covariance: Covariance,
@@ -234,7 +235,7 @@ def _found(
         if len(groups):
             tied = None if TRAITS[covariance].shared else HierarchicalPrior().scaled_to(x, "tied", noise=noise)
             told: dict[str, Any] = {"weight": weight, "noise": noise, "family": family}
-            by_tied = tied is not None and impropriety(x, range(x.shape[1]), k, tied, "tied", **told) is None
+            by_tied = tied is not None and impropriety(exact, range(x.shape[1]), k, tied, "tied", **told) is None
             return Impropriety(ties, groups, covariance, tied_is_proper=by_tied)
     return None
 
