@@ -7,6 +7,7 @@ from arviz_stats.base import array_stats
 from scipy import stats
 
 import bayesgmm as bg
+from bayesgmm.engines.gibbs import burn_in_sweeps, sweeps_between_draws
 from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.exceptions import ConvergenceWarning
 from tests.families import COVARIANCES, KINDS, STRUCTURES
@@ -87,6 +88,13 @@ def test_one_component_one_chain_ten_draws(faithful, covariance):
         tree = gibbs(x, 1, covariance=covariance, chains=1, draws=10, thin=1, tune=20)
         assert (tree["posterior"]["w"] == 1).all()
         assert np.isfinite(tree["sample_stats"]["lp"]).all()
+
+
+@pytest.mark.parametrize(
+    ("operations", "burn_in", "thin"), [(82 * 6, 1_000, 50), (20_000, 1_000, 7), (500_000, 300, 1), (10**9, 200, 1)]
+)
+def test_slow_sweeps_are_fewer(operations, burn_in, thin):
+    assert (burn_in_sweeps(operations), sweeps_between_draws(operations)) == (burn_in, thin)
 
 
 def test_options_belong_to_it(galaxies):
