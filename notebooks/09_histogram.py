@@ -96,10 +96,10 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# The density is known well: its band in the first figure is narrow. Its parts are not. With a probability of 95 % the
-# left kind has between a fifth and three fifths of the crabs. The share and the means are also correlated: the more
-# crabs the left kind has, the further right both means lie. Five numbers with one error each would not show that. To
-# learn about a quantity that depends on several of them, compute it from the draws.
+# The density is known well: its band in the first figure is narrow. The two Gaussians that make it up are not known
+# well. With a probability of 95 % the left kind has between a fifth and three fifths of the crabs. The share and the
+# means are also correlated: the more crabs the left kind has, the further right both means lie. Five numbers with one
+# error each would not show that. To learn about a quantity that depends on several of them, compute it from the draws.
 #
 # ## Are there two kinds?
 #

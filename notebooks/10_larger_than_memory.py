@@ -159,8 +159,8 @@ table.round({"mean": 4, "sd": 5, "truth": 4, "z": 1})
 # Here k-hat is far below its limit, and hardly a draw is lost. Otherwise `fit` would have switched to NUTS. Its chains
 # evaluate their densities together, in one pass.
 #
-# The certificate covers only regions that the draws have reached. Suppose that a region has no mode and no draw
-# reaches it. Then it leaves no trace in the weights. `fit` looks for two such regions:
+# The certificate covers only regions that the draws have reached. A region that no draw reaches leaves no trace in the
+# weights. `fit` guards against this in two cases:
 #
 # * Fewer components. Suppose that k - 1 components described the rows about as well. Then a part of the posterior
 #   would have an empty component, and no mode there. `fit` compares EM's two likelihoods, and leaves such a k to NUTS.

@@ -68,7 +68,7 @@ class Comparison:
     unfinished : tuple of int
         The k that were not fitted, or not compared with all their draws, because the run was interrupted.
     readings : dict of int to Reading
-        The fits, with results computed on the way that the report uses again.
+        The fits, with results that were computed on the way. The report uses these again.
     """
 
     table: pd.DataFrame

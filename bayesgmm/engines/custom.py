@@ -41,8 +41,8 @@ def read_model(model: Any, x: FloatArray, k: int, prior: Any, covariance: Any) -
     values = np.asarray(model.rvs_to_values[observed].eval(), dtype=float)
     if not np.array_equal(values, shown):
         raise ValueError(
-            f"model must observe the same data as x, got {values.shape} in {observed.name!r} against {shown.shape} or other "
-            "values; pass the same array to both"
+            f"model must observe the same data as x, got other shapes or other values: {observed.name!r} has shape "
+            f"{values.shape}, x has {shown.shape}; pass the same array to both"
         )
     found = _check_likelihood(model, observed, shown, k, names)
     if covariance not in ("full", found):

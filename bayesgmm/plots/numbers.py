@@ -43,7 +43,8 @@ def plot_compare(comparison: Comparison, *, backend: Backend = "matplotlib") -> 
 
     LOO and the evidence are drawn as differences to the best k: LOO with two standard errors of the difference, the evidence
     with two Monte Carlo standard errors. BIC and ICL are drawn as differences to the smallest, downwards, so that up is
-    better in every panel. An arrow with a number marks a value far behind the best (about 5, or 10 for BIC and ICL).
+    better in every panel. An arrow with a number marks a value that is behind the best by more than about 5
+    (for BIC and ICL, by more than about 10).
 
     Parameters
     ----------
