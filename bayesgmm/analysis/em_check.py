@@ -133,7 +133,7 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     * EM has the same number of components.
     * Every EM estimate, except of degrees of freedom, lies in the joint 95 % interval of its parameter (Bonferroni: a
       two-sided tail probability of at least 0.05 / number of free parameters).
-    * At least 95 % of the draws have EM's labels.
+    * In at least 95 % of the draws, every cluster has the number of the EM component that it matches.
     * No draw has a higher log-likelihood than EM, apart from rounding.
     * EM's density is no further from the posterior predictive density than the densities of single draws (99 % quantile of
       the total variation distance).
