@@ -198,7 +198,7 @@ by_width.round(5)
 
 # %% [markdown]
 # The fit by bins hardly changes, even with four bins. The fit by middles becomes wrong, and nothing shows it: its
-# standard deviation is as small as before.
+# posterior is as narrow as before.
 #
 # With two Gaussians, middles are worse. Many crabs have the same value, and a component can shrink onto it without
 # limit. There is no proper posterior then. If we say that values are exact, `fit` warns:
