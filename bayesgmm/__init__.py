@@ -15,9 +15,10 @@ Fitting
     ADVI; :func:`compare` for several numbers of components; :func:`posterior_k` for the posterior of that number.
     :class:`BayesianGMM` is a scikit-learn estimator.
 Before fitting
-    :class:`Observations` are rows with weights, labels, missing values, measurement errors or intervals. Every function that
-    takes data takes them. :func:`impute` estimates the true values. Components can shrink onto ties in rounded data:
-    :func:`fit` then treats values as rounded, :func:`rounded` does so on request, and :func:`jitter` spreads them.
+    :class:`Observations` are rows with weights, labels, missing values, measurement errors or intervals. They can be given
+    wherever an array of data can, except to :func:`jitter`. :func:`impute` estimates the true values. Components can shrink
+    onto ties in rounded data: :func:`fit` then treats values as rounded, :func:`rounded` does so on request, and
+    :func:`jitter` spreads them.
 Can it be trusted?
     :func:`diagnose` judges the draws, :func:`check_against_em` compares them with EM, :func:`label_quality` says whether
     single clusters can be told apart, and :func:`solutions` describes chains that disagree.
@@ -30,9 +31,9 @@ How many components?
 Pictures and reports
     :mod:`bayesgmm.plots`, ArviZ's plots of the same tree, and :func:`report`, one HTML file.
 
-Every function takes data as a list, array, Series, DataFrame or DataArray of shape (n,) or (n, D), or as Observations. It
-works in the units of the data, and answers a wrong argument with one sentence (ValueError, TypeError). The categories of
-warnings are in :mod:`bayesgmm.exceptions`. Phases and their seconds go to the logger ``bayesgmm``.
+Data are a list, array, Series, DataFrame or DataArray of shape (n,) or (n, D), or Observations. Every function works in the
+units of the data, and answers a wrong argument with one sentence (ValueError, TypeError). The categories of warnings are in
+:mod:`bayesgmm.exceptions`. Phases and their seconds go to the logger ``bayesgmm``.
 """
 
 from __future__ import annotations

@@ -84,11 +84,11 @@ def partition(
 
     Let n_a be the cluster sizes of the partition, m_b those of a draw, and n_ab the sizes of the intersections. The loss is
     :math:`(\sum_a f(n_a) + \sum_b f(m_b) - 2 \sum_{ab} f(n_{ab})) / s`. With f(n) = n log2 n and s = n it is the variation
-    of information in bits; with f(n) = n^2 and s = n^2 it is Binder's loss. Candidates are the partitions of the draws, the
-    most probable labels, and cuts of a hierarchical clustering of :func:`coclustering`. Greedy sweeps then improve the eight
-    best candidates: single observations move, in random order, to where the expected loss is smallest. They may form new
-    clusters (up to 100 clusters, or 2 K if that is more). An observation with a frequency weight stays in one cluster and
-    counts with its weight.
+    of information in bits; with f(n) = n^2 and s = n^2 it is Binder's loss. Candidates are the partitions of up to 100
+    draws, the most probable labels and, for up to 2 000 observations, cuts of a hierarchical clustering of
+    :func:`coclustering`. Greedy sweeps then improve the eight best candidates: single observations move, in random order, to
+    where the expected loss is smallest. They may form new clusters (up to 100 clusters, or 2 K if that is more). An
+    observation with a frequency weight stays in one cluster and counts with its weight.
 
     Parameters
     ----------

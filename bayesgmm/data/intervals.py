@@ -86,9 +86,9 @@ def read_intervals(
 
 
 def expected_within(lower: FloatArray, upper: FloatArray, weight: FloatArray | None) -> FloatArray:
-    """Expected values (n, D) given their intervals, under one Gaussian for each feature that EM fits to all its values.
+    """Expected values (n, D) given their intervals, under one Gaussian for each feature.
 
-    The result is NaN where nothing is known.
+    EM fits it to the feature's values, or to 2 000 of them if there are more. The result is NaN where nothing is known.
     """
     result = np.full(lower.shape, np.nan)
     for place in range(lower.shape[1]):

@@ -70,7 +70,7 @@ class Source(Summable, Protocol):
 class Observations:
     """Rows of data with what is known of each: weights, labels, errors, intervals, missing values.
 
-    Every function that takes data takes Observations.
+    They can be given wherever an array of data can, except to :func:`bayesgmm.jitter`.
 
     Parameters
     ----------

@@ -61,8 +61,9 @@ def on_threads[T](work: Work[T], parts: Sequence[Any], merge: Callable[[list[T]]
 class Scan:
     """Rows on disk or on workers, which are read in passes and never held in memory together.
 
-    Made by :func:`bayesgmm.scan_parquet`, or from a memory map or a Dask collection that is passed as data. Every function
-    that fits accepts it instead of an array.
+    Made by :func:`bayesgmm.scan_parquet`, or from a memory map or a Dask collection that is passed as data.
+    :func:`bayesgmm.fit_em`, :func:`bayesgmm.fit`, :func:`bayesgmm.compare` and :class:`bayesgmm.BayesianGMM` accept it
+    instead of an array.
 
     Attributes
     ----------

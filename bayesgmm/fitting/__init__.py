@@ -85,11 +85,11 @@ def fit(
         first for many observations (n k D of 300 000 or more, and rows that are read in passes). Otherwise "nuts" is chosen
         if the posterior is near a Gaussian, and "gibbs" if it is not or has several solutions. "gibbs" is used only if
         n k D is at most 1 500 000. If R-hat or effective sample sizes (:func:`bayesgmm.diagnose`) show that the draws have
-        not converged, "gibbs" takes over, then "gibbs" with 4 to 16 times as many sweeps. "nuts" comes last, if n k D is at
-        most 20 000. The first draws that have converged are kept, or else the best. ``tree.attrs["engines"]`` tells which
-        engines ran and for how long (JSON). Fewer than 1 000 draws, or a single chain, cannot be judged, and no other engine
-        is tried. With ``tune``, ``thin``, ``target_accept``, ``target_ess``, ``model`` or ``engine="pymc"`` the default is
-        "nuts".
+        not converged, or if NUTS had trouble such as divergences, "gibbs" takes over, then "gibbs" with 4 to 16 times as
+        many sweeps. "nuts" comes last, if n k D is at most 20 000. The first draws that have converged without trouble are
+        kept, or else the best. ``tree.attrs["engines"]`` tells which engines ran and for how long (JSON). Fewer than 1 000
+        draws, or a single chain, cannot be judged, and no other engine is tried. With ``tune``, ``thin``,
+        ``target_accept``, ``target_ess``, ``model`` or ``engine="pymc"`` the default is "nuts".
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, scaled to the data.
     covariance : {"full", "tied", "diag", "spherical"}

@@ -54,9 +54,9 @@ class _Kept:
 def drawn(
     asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Optimum] | None, phases: Phases
 ) -> tuple[Reading, Sampled]:
-    """Draws by the engine that the user chose, or by the first suitable engine with draws that have converged.
+    """Draws by the engine that the user chose, or by the first suitable engine whose draws have converged without trouble.
 
-    If none have converged, the best draws are kept (:func:`_rank`). The tree's attributes record what was tried.
+    If there is no such engine, the best draws are kept (:func:`_rank`). The tree's attributes record what was tried.
     """
     if not asked.chooses or optima is None:
         sampled, settings = sampled_by(asked, em, problem, optima, phases)

@@ -152,7 +152,7 @@ def plot_pairs(
     features : sequence, optional
         The features to draw, by name. Default: the first six.
     level : float
-        Probability that an ellipse encloses, under a normal distribution.
+        Probability that an ellipse encloses, under the cluster's normal or t distribution.
     backend : {"matplotlib", "plotly"}
         Plotting library. Figures of plotly (the extra ``plotly``) show values under the pointer and can be zoomed.
 
