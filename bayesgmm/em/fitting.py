@@ -81,12 +81,12 @@ def fit_em(
         features of a component. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
         scikit-learn and :class:`bayesgmm.BayesianGMM` call it ``covariance_type``.
     n_init : int
-        Number of starts: k-means++ and random ones in turn. Unless labels are given, the best result is then improved by
-        merging two components and splitting another (Ueda et al. 2000). This is repeated as long as the likelihood rises; a
-        move to components that sit on few observations does not count. The best run that did not collapse is kept. For more
-        than 16 384 observations without labels all this happens first on a weighted sample of about that many, which
-        contains rare and distant groups. If several runs end in the same place, only one of them continues on all
-        observations. Runs that end more than 100 units of log-likelihood below the best do not continue.
+        Number of starts: k-means++ and random ones in turn. Unless labels are given or there is only one start, the best
+        result is then improved by merging two components and splitting another (Ueda et al. 2000). This is repeated as long
+        as the likelihood rises; a move to components that sit on few observations does not count. The best run that did not
+        collapse is kept. For more than 16 384 observations without labels all this happens first on a weighted sample of
+        about that many, which contains rare and distant groups. If several runs end in the same place, only one of them
+        continues on all observations. Runs that end more than 100 units of log-likelihood below the best do not continue.
     sample_weight : (n,) array-like, optional
         Frequency weights, not negative. An observation of weight c counts as c observations; weight 0 leaves it out.
     labels : (n,) array-like of int, or (n, K) array-like, optional

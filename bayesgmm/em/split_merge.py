@@ -41,8 +41,8 @@ def rearrange(rows: Observations, total: float, settings: Settings, runs: list[R
     """Further runs, each from the best solution so far with two components merged and one split.
 
     Runs that end where others have ended are dropped. So are runs with narrow components on few observations, because the
-    likelihood has many such maxima. There are no further runs if labels are given. The rows represent ``total``
-    observations.
+    likelihood has many such maxima. There are no further runs if labels are given, or after a single run. The rows
+    represent ``total`` observations.
     """
     found: list[Run] = []
     if len(runs) == 1 or rows.known.labels is not None:

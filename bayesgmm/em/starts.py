@@ -93,9 +93,9 @@ def sample(
     """A coreset: about ``size`` rows that represent all rows, and their weights, with a mean of one.
 
     K centres are drawn as in k-means++. The probability that a row is included is the mean of three parts: equal for all
-    rows, proportional to the squared distance from the nearest centre, and equal in total for the rows of each centre. A
-    rare group far from all others is thus included, though a random sample may miss it. A row's weight is divided by its
-    probability.
+    rows, proportional to the squared distance from the nearest centre, and equal in total for the rows of each centre. In
+    each part, a row of weight c counts as c rows. A rare group far from all others is thus included, though a random sample
+    may miss it. A row's weight is divided by its probability.
     """
     blocks = [slice(begin, min(begin + _BLOCK, len(x))) for begin in range(0, len(x), _BLOCK)]
     mass = np.broadcast_to(1.0, len(x)) if weight is None else weight / weight.max()

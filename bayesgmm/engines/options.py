@@ -22,7 +22,7 @@ _OWNERS = {  # options, and the methods that have them
 
 @dataclass(frozen=True)
 class Options:
-    """Options of :func:`bayesgmm.fit`. None means that the posterior decides."""
+    """Options of :func:`bayesgmm.fit`. None means that the posterior decides; for ``target_ess``, that none is set."""
 
     method: str
     draws: int

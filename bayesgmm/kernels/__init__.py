@@ -1,4 +1,4 @@
-"""Compiled code, and nothing else: sums over observations, sweeps, variates.
+"""Compiled code, and what prepares its arguments: sums over observations, sweeps, variates.
 
 It imports arguments.
 """

@@ -1,7 +1,7 @@
 """The E-step: one pass over the data gives the log-likelihood and responsibility-weighted sums.
 
-The sums serve EM's M-step and the gradient of the log-likelihood. The same blocks give the pointwise log density and the
-responsibilities. Scratch memory grows with K and D, not with n.
+The sums serve EM's M-step and the gradient of the log-likelihood. Their scratch memory grows with K and D, not with n. The
+same blocks give the pointwise log density and the responsibilities.
 
 A covariance is passed as its ``factor``: the standard deviations if it is diagonal, otherwise the lower Cholesky factor L
 with Sigma = L L'.
@@ -148,7 +148,10 @@ def responsibilities(
     x: FloatArray, weights: FloatArray, means: FloatArray, factors: FloatArray, log_labels: FloatArray | None = None,
     known: Kind = EXACT, nu: FloatArray | None = None,
 ) -> FloatArray:  # fmt: skip
-    """Probability of each component given each observation: (n, K), or (S, n, K) for S sets of parameters."""
+    """Probability of each component given each observation: (n, K), or (S, n, K) for S sets of parameters.
+
+    With K + 1 weights, the last column is the probability of noise.
+    """
     result = np.empty((*weights.shape[:-1], len(x), weights.shape[-1]))
     each = result.reshape(-1, *result.shape[-2:])
     _fill_log_densities(x, weights, means, factors, log_labels, known, nu, np.empty((len(each), len(x))), each)

@@ -10,14 +10,14 @@ are drawn given their members from
     q = Wishart(c0 + (n - 1) / 2, C0 + S / 2),    S the scatter matrix of the members about their mean.
 
 This would be their conditional, with the mean integrated out, under a flat prior for the mean. Means are drawn from their
-full conditional. Weights and the number of components K are summed out. With sizes n_j of t clusters, a partition then has
-the prior probability
+full conditional. Weights and the number of components K are summed out. With sizes n_j of t clusters, and if gamma is the
+same for all K, a partition then has the prior probability
 
     V(t) prod_j Gamma(n_j + gamma) / Gamma(gamma),    V(t) = sum_K p(K) K! / (K - t)! Gamma(gamma K) / Gamma(n + gamma K)
 
-(:mod:`.number`). A move is accepted by the Metropolis-Hastings ratio. A cluster enters it with the factor (density of its
-members, mean integrated out) x prior / q, which hardly depends on the drawn precision Lambda = Sigma^-1. Up to powers of
-2 pi, which cancel, this factor is
+(:mod:`.number`); otherwise the product is inside the sum. A move is accepted by the Metropolis-Hastings ratio. A cluster
+enters it with the factor (density of its members, mean integrated out) x prior / q, which hardly depends on the drawn
+precision Lambda = Sigma^-1. Up to powers of 2 pi, which cancel, this factor is
 
     m = |C0|^c0 / |R|^s  Gamma_D(s) / Gamma_D(c0)  |Lambda|^(1/2)  |B0^-1|^(1/2) / |B0^-1 + n Lambda|^(1/2)
         exp(-(xbar - b0)' (B0 + Sigma / n)^-1 (xbar - b0) / 2),    s = c0 + (n - 1) / 2,  R = C0 + S / 2.
@@ -203,7 +203,7 @@ def _few_of(members, every, i, j):
 
 @compiled(fastmath=STRICT)
 def _fill_expected_of(spread, times, sizes, scatters, c0, C0, precisions, part):
-    """Fill the expected precision of a part, of which the members summed are one in ``times``."""
+    """Fill the expected precision of a part, given sums over one in ``times`` of its members."""
     scatter = scatters[part]
     for d in range(len(scatter)):
         for e in range(len(scatter)):

@@ -56,7 +56,7 @@ class Rows(NamedTuple):
     allocation : int
         Address of the function of :mod:`bayesgmm.kernels.exact`; 0 unless :meth:`for_allocation` sets it.
     at_known : int
-        Address of ``known``, or of nodes that replace exact values; an argument of these functions.
+        Address of ``known``, or of nodes that replace exact values; an argument of ``sums`` and ``log_likelihood``.
     """
 
     x: FloatArray

@@ -164,7 +164,10 @@ class Mixture:
         return self._read(x).log_density(*self.parameters)
 
     def responsibilities(self, x: ArrayLike | Observations) -> FloatArray:
-        """Probability of each component given each observation, shape (n, K); rows sum to one."""
+        """Probability of each component given each observation, shape (n, K); rows sum to one.
+
+        If the mixture has noise and the :class:`bayesgmm.Observations` may be noise, one more column, the last, is noise.
+        """
         return self._read(x).responsibilities(*self.parameters)
 
     def sorted(self) -> Mixture:

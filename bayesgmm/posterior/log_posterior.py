@@ -149,7 +149,7 @@ class LogPosterior:
 
     @property
     def work(self) -> int:
-        """Cost of a Gibbs sweep, in exact values that it reads: ``Observations.work``, times a factor for the family."""
+        """Cost of a Gibbs sweep for each component: ``Observations.work``, times a factor for the family."""
         return self.distribution.work * self.observations.work
 
     @property
