@@ -46,7 +46,8 @@ def bare(kind, d, **others):
     if kind == "labels":
         return Observations(x, labels=generator.integers(-1, 2, len(x)))
     if kind == "weights":
-        return Observations(x, weight=generator.integers(1, 6, len(x)) / 2)  # no two of these make the posterior improper
+        # weights so small that components which shrink onto two of the rows do not make the posterior improper
+        return Observations(x, weight=generator.integers(1, 6, len(x)) / 2)
     if kind == "errors":
         return Observations(x, error=generator.choice([0.0, 0.3, 2.0], x.shape))
     if kind == "gaps":

@@ -388,7 +388,7 @@ def test_the_number_of_components_agrees_with_evidence(kind, d):
 
 
 def test_what_is_imputed_moves_with_the_data():
-    """Data far from zero, or in units whose squares underflow, lose no digits beyond those of the values."""
+    """Data far from zero, or in units whose fourth powers underflow, lose no digits beyond those of the values."""
     x = np.array([[0.0, 1.0], [1.0, np.nan], [3.0, 2.0], [2.0, 5.0], [5.0, 4.0], [np.nan, 3.0]])
     settings = {"method": "gibbs", "draws": 20, "tune": 20, "thin": 1, "chains": 1, "random_seed": 1, "progressbar": False}
     with warnings.catch_warnings():
@@ -421,7 +421,7 @@ def test_imputed_values_are_those_that_were_lost():
     assert abs((z**2).mean() - 1) < 5 * np.sqrt(2 / len(z))
     drawn = found["draws"].values
     assert (abs(drawn.mean(axis=0) - mean)[gaps] < 6 * sd[gaps] / 20).all()
-    again = bg.impute(tree, seen_of_x)  # new observations each weight the draws
+    again = bg.impute(tree, seen_of_x)  # for new observations, draws are weighted by their density at each
     np.testing.assert_allclose(again["mean"].values[gaps], mean[gaps], atol=0.3)
 
 

@@ -150,7 +150,7 @@ def test_the_joint_distribution_is_left_as_it_is(covariance, d, dynamic):
 
 @pytest.mark.parametrize(("covariance", "d", "fitted"), [("full", 2, 2), ("tied", 1, 1), ("diag", 2, 3)])
 def test_em_on_some_of_the_members_proposes_correctly(covariance, d, fitted):
-    """All steps but the last use every second to fifth member, and i and j."""
+    """All steps but the last use i and j, and one in n // ``fitted`` of the n members."""
     assert assert_unchanged(Joint(covariance, d, fitted=fitted)) > 0.05
 
 

@@ -876,7 +876,8 @@ def _strays(n, d=1, many=3):
 def test_a_model_with_noise_is_not_blamed_and_without_it_is(d):
     """The control leaves noise out of the same tree.
 
-    Noise may lie beyond the data, by a tenth of the range. With so few strays the check does not see that none does.
+    In the model, noise also lies beyond the range of the data, by a tenth of it at either end. No observation does, but with
+    so few strays the check does not notice.
     """
     tree = _quick(_strays(300, d, many=10), 1, noise=True)
     assert all(each.inside for each in calibrations(Reading(tree), list("ab")[:d]))

@@ -53,7 +53,7 @@ def test_a_component_that_holds_two_clusters_is_split_and_two_that_share_one_are
 
 
 def test_a_rare_cluster_far_from_the_others_is_found_from_every_seed():
-    """It has eight of 2 000 rows. From some seeds, k-means++ and random starts alone miss it."""
+    """It has five of 2 000 rows. From some seeds, k-means++ and random starts alone miss it."""
     truth = bg.Mixture([0.996, 0.004], [[0.0, 0.0], [8.5, 8.5]], np.stack([np.eye(2)] * 2))
     x = truth.sample(2_000, random_seed=20261128)[0]
     best = bg.fit_em(x, 2, start=truth).log_likelihood

@@ -92,7 +92,7 @@ def test_em_and_its_criteria_are_those_of_repeated_rows(covariance, d):
 
 
 def moments(chains, centre):
-    """Each chain's mean of deviations from a centre, and of their squares, (chain, 2 n_dim)."""
+    """Each chain's mean of deviations from a centre, and of their squares: two columns for each quantity in ``chains``."""
     away = chains - centre
     return np.concatenate([away, away**2], axis=2).mean(axis=1)
 
