@@ -1,6 +1,6 @@
 """The same posterior as users of each package would write it.
 
-Every function imports its package itself and samples four chains on all cores.
+The function of each sampler imports the package itself and runs four chains on all cores.
 """
 
 import os
@@ -95,7 +95,7 @@ def pymc_nutpie(x, k, prior, start, draws, tune, seed):
 
 
 def numpyro_model(x, k, prior):
-    """The model in double precision, a function of the data. JAX reads what is set here at its first import."""
+    """The model in double precision, a function of the data. JAX reads the number of devices when it is first used."""
     import numpyro
 
     numpyro.set_host_device_count(4)

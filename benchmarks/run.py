@@ -167,7 +167,10 @@ def number(value):
 
 
 def table(results):
-    """One row for each problem and peer, medians over the seeds that converged, and the ratio to bayesgmm."""
+    """One row for each problem and peer: the median rate of the converged runs, its ratio to bayesgmm's, and median times.
+
+    Times are those of all runs that finished.
+    """
     lines = [
         "| problem | sampler | worst bulk ESS per second of sampling | bayesgmm is faster by | converged | compiling, s | "
         "whole call, s | fresh process to posterior, s | first use, s | peak memory, MB |",

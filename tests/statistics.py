@@ -1,4 +1,4 @@
-"""Every statistical tolerance of the suite: two-sided, in standard errors, with the seed in the failure message."""
+"""Statistical tolerances that tests share: two-sided, in standard errors, with the seed in the failure message."""
 
 import os
 

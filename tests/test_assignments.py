@@ -1,4 +1,4 @@
-"""Assignments of many draws at once equal SciPy's, also with ties, and so do sums of membership in their order."""
+"""Assignments of many draws at once equal SciPy's, also with ties, and membership reordered by them has the same sums."""
 
 import numpy as np
 import pytest

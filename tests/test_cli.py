@@ -24,7 +24,7 @@ COMPILING = re.compile(r"bayesgmm: (compiling|another process compiles) ")  # sa
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
-    """Run a command in an empty folder; returns exit code, standard output and standard error."""
+    """Run a command in a temporary folder; returns exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments):

@@ -268,7 +268,7 @@ def test_kulprit_takes_a_tree_as_its_reference(faithful):
 
 
 def checked(path, *options):
-    """What mypy says of a file. The package's own modules are read but not checked."""
+    """What mypy says of a file. Errors in the package's own modules are not reported."""
     root = str(Path(bg.__file__).parents[1])
     out, err, _ = mypy.run(
         ["--strict", "--follow-imports=silent", "--ignore-missing-imports", "--config-file=", *options, str(path)]

@@ -92,7 +92,7 @@ def test_agrees_with_scikit_learn_on_the_same_start(faithful, k, covariance):
 
 
 def test_reaches_what_mclust_reports_on_old_faithful(faithful_as_published):
-    """In mclust tied K = 3 converges to -1126.316 (it stops at -1126.326). Full K = 2 has BIC -2322.19 (opposite sign)."""
+    """For tied K = 3 mclust stops just below -1126.316, at -1126.326. Its BIC of full K = 2 is -2322.19 (opposite sign)."""
     tied = fit_em(faithful_as_published, 3, covariance="tied", random_seed=1)
     assert tied.log_likelihood == pytest.approx(-1126.316, abs=1e-3)
     full = fit_em(faithful_as_published, 2, random_seed=1)

@@ -32,7 +32,8 @@ SMALL = {"draws": 50, "tune": 100, "chains": 2, "n_init": 2, "random_state": SEE
 SHORT = SMALL | {"draws": 20, "fit_options": {"thin": 1}}
 
 
-# its repeated rows are fewer than its 30 features; and draws for weighted and repeated rows agree only in distribution
+# the repeated rows of this check are fewer than its 30 features; and draws for weighted and for repeated rows agree only in
+# distribution
 _NOT_OURS = {"check_sample_weight_equivalence_on_dense_data": "see tests/test_weights.py"}
 
 

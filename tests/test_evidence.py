@@ -237,7 +237,7 @@ def test_permanents_by_blocks_are_those_of_the_whole(k, spread):
 
 
 def test_a_permanent_of_twenty_components_in_two_blocks():
-    """Rows and columns of the blocks are in random order. Another has a single block: all clusters have the same density."""
+    """First with rows and columns in random order. Then with a single block, because all clusters have the same density."""
     generator, k = rng(3), 20
     blocks = generator.normal(0, 2, (2, 10, 10))
     log_f = np.full((k, k), -500.0)

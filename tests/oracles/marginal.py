@@ -112,7 +112,7 @@ def correlated_features(x, k, prior, *, tied=False, size=45, possible=None):
     factors[..., 0, 0], factors[..., 1, 1], factors[..., 1, 0] = np.exp(-one), np.exp(-two), b * np.exp(-two)
     precisions = factors.swapaxes(-1, -2) @ factors
     weights = np.cosh(steps) * (steps[1] - steps[0]) * (log_sd[1] - log_sd[0]) ** 2
-    # |d P / d (log sd_1, log sd_2, b)| = 4 F_11^2 F_22^4: P_11, P_12, P_22 of F_11^2 + F_21^2, F_21 F_22, F_22^2
+    # |d P / d (log sd_1, log sd_2, b)| = 4 F_11^2 F_22^4: P_11, P_12, P_22 are F_11^2 + F_21^2, F_21 F_22, F_22^2
     log_measure = np.log(weights) + np.log(4) - 2 * one - 4 * two
     c0, log_det = prior.c0, -2 * (one + two)
     if hasattr(prior, "G0"):  # the integral over C0 ~ Wishart(g0, G0) of |C0|^c0 exp(-tr C0 P)

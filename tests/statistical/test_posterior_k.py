@@ -44,7 +44,7 @@ def simulate(which, size, n=20, alpha=1.0):
         for s in range(DRAWS):
             one = kept._replace(**{name: getattr(kept, name)[s : s + 1] for name in ("z", "w", "mu", "spread")})
             drawn.append(summary(problem.mixture_at(components, one, None))[2:])
-        last = 2 + 3 * d  # C0 follows these, but only that of the last draw is known
+        last = 2 + 3 * d  # C0 comes later, and only that of the last draw is known
         drawn = np.array(drawn)[:, :last]
         ranks.append((drawn < true[:last]).sum(axis=0))
         truths.append([len(mixture[1]), occupied])
@@ -65,7 +65,7 @@ def assert_calibrated(truths, probabilities, ranks, compared):
 
 
 def quantities(which):
-    """Indices of sums over components in a summary. They vary under any structure, without exact ties if k = 1."""
+    """Indices, in the ranks, of sums over components. They vary under any structure, without exact ties if k = 1."""
     d = which[1]
     return range(2, 2 + 3 * d)
 
