@@ -255,7 +255,7 @@ def test_control_gaussians_in_place_of_t_distributions_are_noticed():
 
 def test_mean_field_is_too_narrow():
     """True values lie beyond most of its draws too often, at either end: the fault that ADVI is known for."""
-    found = ranks(PROBLEMS[0], by_mean_field, 60)
+    found = ranks(PROBLEMS[0], by_mean_field, 100)
     tails = {
         name: np.mean((np.array(each) < DRAWS * 0.05) | (np.array(each) > DRAWS * 0.95)) for name, each in found.items()
     }
