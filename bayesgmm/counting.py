@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
+from bayesgmm.analysis.findings import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.analysis.impropriety import existence_of, settled, warn_of_strays
 from bayesgmm.analysis.partitions import partition_of
 from bayesgmm.analysis.quantities import followed

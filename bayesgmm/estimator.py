@@ -24,8 +24,9 @@ except ImportError as error:
 
 from bayesgmm.analysis.clusters import most_probable, responsibilities
 from bayesgmm.analysis.densities import log_predictive
-from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
+from bayesgmm.analysis.diagnosis import Diagnosis, diagnosis_of
 from bayesgmm.analysis.draws import read_draws
+from bayesgmm.analysis.findings import USABLE
 from bayesgmm.analysis.in_parts import OfRows, most_probable_of
 from bayesgmm.analysis.predictive import read_points, require_features
 from bayesgmm.analysis.reading import Reading

@@ -47,6 +47,7 @@ html_context = {"default_mode": "auto"}
 html_title = "bayesgmm"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_copy_source = html_show_sourcelink = False
 html_sidebars = {"index": [], "start": [], "changelog": [], "references": [], "gallery/index": []}
 html_theme_options = {

@@ -74,7 +74,7 @@ def assert_evidence_is_an_integral(observed, log_likelihood, **options):
 def assert_p_k_is_that_of_evidence(observed, **options):
     """p(k | x) agrees with evidence for one, two and three components, with a uniform prior on k."""
     prior = bg.ConjugatePrior(alpha=2.0).scaled_to(observed.x)
-    settings = {"prior": prior, "draws": 500, "progressbar": False} | options
+    settings = {"prior": prior, "progressbar": False} | options
     p = bg.posterior_k(observed, prior_k=[1 / 3] * 3, random_seed=1, **settings)
     evidence = [
         bg.log_evidence(bg.fit(observed, k, method="gibbs", random_seed=k, **settings), random_seed=1) for k in (1, 2, 3)

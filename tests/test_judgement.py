@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.analysis.diagnosis import Finding
+from bayesgmm.analysis.findings import Finding
 from bayesgmm.analysis.judgement import sentence
 from bayesgmm.analysis.tree import add_optima, read_em
 from bayesgmm.cli.documents import fit_document

@@ -14,8 +14,8 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.kernels import latent, number, steps
 from bayesgmm.kernels.groups import groups_of
 from bayesgmm.kernels.number import number_tables
-from bayesgmm.kernels.regroup import FITTED
 from bayesgmm.kernels.rows import rows_of
+from bayesgmm.kernels.two_parts import FITTED
 from bayesgmm.model.priors import ConjugatePrior
 from bayesgmm.model.wishart import draw_factors
 from bayesgmm.posterior import LogPosterior

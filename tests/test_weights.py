@@ -243,7 +243,7 @@ def test_the_posterior_of_k_is_that_of_repeated_rows_and_of_the_evidences():
     x = data(1, 40)
     prior_k = np.full(3, 1 / 3)
     for weight in (counts_of(40), rng(4).uniform(0.3, 2.2, 40)):
-        options = {"prior": OWN, "draws": 500, "random_seed": 1, "progressbar": False}
+        options = {"prior": OWN, "random_seed": 1, "progressbar": False}
         found = bg.posterior_k(x, prior_k=prior_k, sample_weight=weight, **options)
         evidence = [
             bg.log_evidence(bg.fit(x, k, method="gibbs", sample_weight=weight, **options), random_seed=1) for k in (1, 2, 3)

@@ -5,56 +5,39 @@ Convergence is judged on label-invariant quantities. Labelled parameters are jud
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from textwrap import fill
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
-from arviz_stats.base import array_stats
 
 from bayesgmm.analysis.attempts import read_attempts
 from bayesgmm.analysis.contract import attribute, group_of
-from bayesgmm.analysis.draws import Draws
+from bayesgmm.analysis.findings import (
+    MAX_R_HAT,
+    MIN_ESS_PER_CHAIN,
+    USABLE,
+    Finding,
+    advi_findings,
+    label_findings,
+    missed_findings,
+    mixing_findings,
+    sampler_findings,
+    sampler_numbers,
+)
 from bayesgmm.analysis.impropriety import COLLAPSE_REMEDY, existence, of_data
-from bayesgmm.analysis.labels import WITHOUT_LABELS, LabelQuality, quality_of
+from bayesgmm.analysis.labels import LabelQuality, quality_of
 from bayesgmm.analysis.quantities import as_text, invariant_summary, labelled_summary
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.analysis.solutions import Solutions, missed_optima, solutions
+from bayesgmm.analysis.solutions import Solutions, solutions
 from bayesgmm.analysis.tree import is_relabelled
 from bayesgmm.arguments import TRAITS
 from bayesgmm.exceptions import ApproximationWarning, ConvergenceWarning, warn
-from bayesgmm.words import Argument, Either, Sentence, Words
+from bayesgmm.words import Argument, Words
 
-MAX_R_HAT = 1.01  # Vehtari et al. (2021)
-_HOPELESS_R_HAT = 1.05  # above this, more draws are no remedy and an effective sample size means little
-MIN_ESS_PER_CHAIN = 100  # Vehtari et al. (2021)
-MIN_BFMI = 0.3  # Betancourt (2016)
-MAX_K_HAT = 0.7  # Yao et al. (2018)
 _FEW = 2_000  # observations up to which Gibbs makes thousands of sweeps per second
 _FEW_WITH_MOVES = 20_000  # observations up to which Gibbs is suggested for one feature, unless variances are tied
-USABLE = ("improper", "stray", "labels", "missed", "interrupted")  # kinds of findings with which draws can still be used
-
-
-@dataclass(frozen=True)
-class Finding(Sentence):
-    """Something that limits what the posterior can be used for, and what to do about it.
-
-    Attributes
-    ----------
-    kind : str
-    problem, remedy : str
-        Texts that name Python arguments. The command line replaces these by its options (:class:`bayesgmm.words.Words`).
-    numbers : dict of str to float
-        The values that led to the finding.
-    """
-
-    kind: str
-    problem: str
-    remedy: str
-    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -188,7 +171,7 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     sampler: dict[str, float]
     if "approximation" in tree.children:
         attrs = tree["approximation"].attrs
-        trouble = collapse + tuple(_advi_findings(attrs))
+        trouble = collapse + tuple(advi_findings(attrs))
         sampler = {"PSIS k-hat": attrs["pareto_k"], "importance sampling efficiency": attrs["importance_efficiency"]}
         invariants, parameters = _of_independent(invariants), _of_independent(parameters)
         return Diagnosis(invariants, parameters, sampler, trouble + about_data, labels, converged=not trouble)
@@ -202,16 +185,16 @@ def diagnosis_of(reading: Reading) -> Diagnosis:
     gibbs = tree.attrs.get("method") == "nuts" and tree.attrs.get("prior") != "custom model" and few
     gibbs = gibbs and not any(each.method == "gibbs" for each in read_attempts(tree))
     better = _other_engine(reading, gibbs_would_help=gibbs)
-    mixing = collapse + tuple(_mixing_findings(invariants, draws, apart, better))
+    mixing = collapse + tuple(mixing_findings(invariants, draws, apart, better))
     stats = group_of(tree, "sample_stats")
-    sampler = _sampler_numbers(stats)
-    findings = mixing + tuple(_sampler_findings(stats, sampler, gibbs_would_help=gibbs)) + about_data
+    sampler = sampler_numbers(stats)
+    findings = mixing + tuple(sampler_findings(stats, sampler, gibbs_would_help=gibbs)) + about_data
     if tree.attrs.get("interrupted"):
         kept = " x ".join(str(tree["posterior"].sizes[name]) for name in ("chain", "draw"))
         findings += (Finding("interrupted", f"the run was interrupted; {kept} draws were kept", "let it run to its end"),)
-    findings += tuple(_missed_findings(reading))
+    findings += tuple(missed_findings(reading))
     if not mixing:
-        findings += tuple(_label_findings(parameters, draws, labels, relabelled=is_relabelled(tree)))
+        findings += tuple(label_findings(parameters, draws, labels, relabelled=is_relabelled(tree)))
     return Diagnosis(invariants, parameters, sampler, findings, labels, converged=not mixing, solutions=apart)
 
 
@@ -244,9 +227,9 @@ def _of_weighted(
             f"too few effective draws: {len(draws.w)} weighted draws are worth {worth:.0f} independent ones (< {needed})"
         )
         trouble.append(Finding("ess_bulk", problem, remedy, {"ess_bulk": worth, "draws": enough}))
-    findings = [*trouble, *about_data, *_missed_findings(reading)]
+    findings = [*trouble, *about_data, *missed_findings(reading)]
     if not trouble and not labels.trusted:
-        findings += _label_findings(parameters, draws, labels, relabelled=is_relabelled(reading.tree))
+        findings += label_findings(parameters, draws, labels, relabelled=is_relabelled(reading.tree))
     sampler = {"PSIS k-hat": k_hat, "importance sampling efficiency": efficiency}
     invariants, parameters = (_of_independent(table, efficiency) for table in (invariants, parameters))
     return Diagnosis(invariants, parameters, sampler, tuple(findings), labels, converged=not trouble)
@@ -255,174 +238,3 @@ def _of_weighted(
 def _of_independent(table: pd.DataFrame, efficiency: float = 1.0) -> pd.DataFrame:
     """A summary of independent draws: no columns about chains, standard errors for this sampling efficiency."""
     return table.drop(columns=["ess_bulk", "ess_tail", "r_hat"]).assign(mcse_mean=table["mcse_mean"] / np.sqrt(efficiency))
-
-
-def _mixing_findings(
-    invariants: pd.DataFrame, draws: Draws, found: Solutions | None, better: Words | str
-) -> Iterator[Finding]:
-    """Findings about convergence and effective sample size. ``better`` begins a remedy and names another engine."""
-    if draws.n_chains < 2:
-        yield Finding(
-            "chains", "one chain cannot show whether it has converged", Words("run several: ", Argument("chains", 4))
-        )
-    if draws.n_draws < 4:
-        yield Finding(
-            "draws", f"{draws.n_draws} draws in each chain are too few to be judged", Words("raise ", Argument("draws"))
-        )
-        return
-    if found is not None:
-        worst = invariants["r_hat"].idxmax()
-        numbers = {"r_hat": float(invariants["r_hat"].max())}
-        evidence = f"R-hat of {worst} is {invariants['r_hat'].max():.4f} (> {MAX_R_HAT})"
-        if found.table["steady"].sum() > 1:
-            yield Finding(
-                "solutions",
-                f"the chains sit in different solutions and have not converged ({found.in_words()}): {evidence}",
-                Words(
-                    better,
-                    "do not average over the solutions, because the number of chains in each depends on where the chains "
-                    "began; look at ",
-                    Either(
-                        "plots.plot_solutions, weigh the solutions by solutions(tree, weigh='stacking')",
-                        "trace.png in --out",
-                    ),
-                    ", or use a smaller k",
-                ),
-                numbers,
-            )
-        else:
-            one = "no chain sits apart from the others, but they mix too slowly"
-            how = one if len(found) == 1 else "they move too slowly to have explored the posterior"
-            yield Finding(
-                "r_hat",
-                f"the chains have not converged: {how}, {evidence}",
-                Words(better, "run longer (raise ", Argument("draws"), "), or use a smaller k"),
-                numbers,
-            )
-    if invariants["r_hat"].max() > _HOPELESS_R_HAT:
-        return
-    needed = MIN_ESS_PER_CHAIN * draws.n_chains
-    for kind in ("ess_bulk", "ess_tail"):
-        if (ess := float(invariants[kind].min())) < needed:
-            enough = int(np.ceil(draws.n_draws * needed / max(ess, 1) / 100)) * 100
-            yield Finding(
-                kind,
-                f"too few effective draws: {kind} of {invariants[kind].idxmin()} is {ess:.0f} (< {needed})",
-                Words("raise ", Argument("draws"), f" to about {enough}"),
-                {kind: ess, "draws": enough},
-            )
-
-
-def _missed_findings(reading: Reading) -> Iterator[Finding]:
-    """Findings about optima of EM that have a share of the posterior but too few draws."""
-    for log_likelihood, mass, share in missed_optima(reading):
-        yield Finding(
-            "missed",
-            f"EM found another solution (log-likelihood {log_likelihood:.2f}) with some {mass:.0%} of the posterior by "
-            f"Laplace's method; no chain began there, and {share:.1%} of the draws lie near it",
-            "if so small a part of the posterior matters, run more chains: each begins at a solution, chosen in proportion "
-            "to its mass",
-            {"log_likelihood": log_likelihood, "mass": mass, "share": share},
-        )
-
-
-def _sampler_numbers(stats: xr.Dataset) -> dict[str, float]:
-    sampler: dict[str, float] = {}
-    if "diverging" in stats:
-        sampler["divergences"] = int(stats["diverging"].sum())
-    if "energy" in stats and stats["energy"].sizes["draw"] >= 4:
-        bfmi = stats["bfmi"].values if "bfmi" in stats else array_stats.bfmi(stats["energy"].values)
-        sampler["smallest BFMI"] = float(bfmi.min())
-    if "reached_max_treedepth" in stats:
-        sampler["draws at largest tree depth"] = int(stats["reached_max_treedepth"].sum())
-    return sampler
-
-
-def sampler_trouble(tree: xr.DataTree) -> str:
-    """Kind of the first finding about NUTS itself; empty if there is none."""
-    stats = group_of(tree, "sample_stats")
-    return next((each.kind for each in _sampler_findings(stats, _sampler_numbers(stats), gibbs_would_help=False)), "")
-
-
-def _sampler_findings(stats: xr.Dataset, sampler: Mapping[str, float], *, gibbs_would_help: bool) -> Iterator[Finding]:
-    if count := sampler.get("divergences"):
-        yield Finding(
-            "divergences",
-            f"{count} divergent transition{'s' if count > 1 else ''}: parts of the posterior may be missed",
-            Words(
-                Words("compare with ", Argument("method", "gibbs"), ", ") if gibbs_would_help else "",
-                "raise ",
-                Argument("target_accept"),
-                " (to 0.99), or use a smaller k",
-            ),
-            {"divergences": count},
-        )
-    if (bfmi := sampler.get("smallest BFMI", MIN_BFMI)) < MIN_BFMI:
-        yield Finding(
-            "energy",
-            f"the energy moves too slowly: BFMI {bfmi:.2f} (< {MIN_BFMI})",
-            Words("raise ", Argument("tune"), " and ", Argument("draws"), ", or use a more informative prior"),
-            {"bfmi": bfmi},
-        )
-    count = sampler.get("draws at largest tree depth")
-    if count and count > 0.01 * stats["reached_max_treedepth"].size:
-        yield Finding(
-            "tree depth",
-            f"{count} draws reached the largest tree depth: sampling is slow",
-            Words("raise ", Argument("tune"), ", or use a smaller k"),
-            {"draws": count},
-        )
-
-
-def _advi_findings(attrs: Mapping[Any, Any]) -> Iterator[Finding]:
-    missing = [name for name in ("converged", "pareto_k", "importance_efficiency") if name not in attrs]
-    if missing:
-        raise ValueError(
-            f"group approximation of tree must have the attributes {', '.join(missing)}, got none; pass what fit returned"
-        )
-    if not attrs["converged"]:
-        yield Finding(
-            "elbo",
-            "ADVI did not converge: the averages of its last two windows still differ",
-            Words("raise ", Argument("max_iter"), ", or use ", Argument("method", "nuts")),
-        )
-    if not attrs["pareto_k"] <= MAX_K_HAT:
-        yield Finding(
-            "k_hat",
-            f"the approximation misses part of the posterior, at the least its tails: PSIS k-hat "
-            f"{attrs['pareto_k']:.2f} (> {MAX_K_HAT}), "
-            f"importance sampling efficiency {attrs['importance_efficiency']:.0%}",
-            Words("check it against ", Argument("method", "nuts")),
-            {"pareto_k": attrs["pareto_k"], "importance_efficiency": attrs["importance_efficiency"]},
-        )
-
-
-def _label_findings(parameters: pd.DataFrame, draws: Draws, labels: LabelQuality, *, relabelled: bool) -> Iterator[Finding]:
-    if not labels.trusted:
-        yield Finding(
-            "labels",
-            f"single clusters cannot be told apart: in {labels.non_permutation_rate:.0%} of the draws the components do not "
-            f"match the clusters one to one, in {labels.ambiguous:.0%} another numbering is nearly as plausible",
-            Words(
-                "" if relabelled else Either("if the draws have not been relabelled, call bayesgmm.relabel; else ", ""),
-                "use answers that need no labels ",
-                WITHOUT_LABELS,
-                ", or a smaller k",
-            ),
-            {"non_permutation_rate": labels.non_permutation_rate, "ambiguous": labels.ambiguous},
-        )
-        return
-    worst = parameters["r_hat"].idxmax()
-    needed = MIN_ESS_PER_CHAIN * draws.n_chains
-    if parameters["r_hat"].max() > MAX_R_HAT or parameters["ess_bulk"].min() < needed:
-        yield Finding(
-            "labels",
-            f"the density has converged but single clusters have not: R-hat of {worst} is {parameters['r_hat'].max():.3f}, "
-            f"smallest ess_bulk {parameters['ess_bulk'].min():.0f}",
-            Words(
-                "use answers that need no labels ",
-                Either("(predictive_density, partition)", WITHOUT_LABELS.shell),
-                "; draw more, or use a smaller k, before describing single clusters",
-            ),
-            {"r_hat": float(parameters["r_hat"].max()), "ess_bulk": float(parameters["ess_bulk"].min())},
-        )

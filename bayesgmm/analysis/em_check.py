@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.analysis.densities import log_density, log_likelihood
-from bayesgmm.analysis.diagnosis import USABLE, diagnosis_of
+from bayesgmm.analysis.diagnosis import diagnosis_of
 from bayesgmm.analysis.draws import Draws
+from bayesgmm.analysis.findings import USABLE
 from bayesgmm.analysis.labels import LabelQuality, match
 from bayesgmm.analysis.quantities import as_text, entries, labelled_quantities, labelled_summary
 from bayesgmm.analysis.reading import Reading, Tree

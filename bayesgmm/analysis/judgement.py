@@ -9,8 +9,9 @@ from typing import Literal
 
 import xarray as xr
 
-from bayesgmm.analysis.diagnosis import Diagnosis, Finding
+from bayesgmm.analysis.diagnosis import Diagnosis
 from bayesgmm.analysis.em_check import EMCheck
+from bayesgmm.analysis.findings import Finding
 from bayesgmm.analysis.tree import CLUSTER
 from bayesgmm.words import Words, joined
 

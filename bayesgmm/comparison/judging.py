@@ -12,7 +12,8 @@ import pandas as pd
 from scipy.special import logsumexp
 
 from bayesgmm.analysis.clusters import expected_occupied
-from bayesgmm.analysis.diagnosis import USABLE, Diagnosis, diagnosis_of
+from bayesgmm.analysis.diagnosis import Diagnosis, diagnosis_of
+from bayesgmm.analysis.findings import USABLE
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.solutions import stacking
 from bayesgmm.comparison.evidence import log_evidence

@@ -16,8 +16,8 @@ from scipy.special import logsumexp
 
 from bayesgmm.analysis.convergence import ess_mean
 from bayesgmm.analysis.densities import log_density, log_predictive
-from bayesgmm.analysis.diagnosis import MAX_K_HAT
 from bayesgmm.analysis.draws import Draws, draws_of
+from bayesgmm.analysis.findings import MAX_K_HAT
 from bayesgmm.analysis.impropriety import require_existence
 from bayesgmm.analysis.quantities import followed
 from bayesgmm.analysis.reading import Reading, Tree

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from bayesgmm.analysis.attempts import Attempt, Because, called, keep_attempts
-from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN, sampler_trouble
+from bayesgmm.analysis.findings import MAX_R_HAT, MIN_ESS_PER_CHAIN, sampler_trouble
 from bayesgmm.analysis.quantities import invariant_summary
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.em.result import EMResult

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.analysis.draws import draws_of
+from bayesgmm.analysis.findings import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.analysis.quantities import have_reached, invariant_quantities
 from bayesgmm.arguments import Engine, FloatArray
 from bayesgmm.em.result import EMResult

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm.analysis.diagnosis import MAX_R_HAT, MIN_ESS_PER_CHAIN
+from bayesgmm.analysis.findings import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.analysis.judgement import sentence
 from bayesgmm.analysis.quantities import summarise
 from bayesgmm.analysis.tree import features_of

@@ -24,9 +24,9 @@ from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.number import bring_forward, draw_number
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import OF_NOISE, log_weights, share_out
-from bayesgmm.kernels.regroup import FITTED
 from bayesgmm.kernels.student import coordinate_of, draw_prior, log_constant, nu_at
 from bayesgmm.kernels.sums import fill_sums_of
+from bayesgmm.kernels.two_parts import FITTED
 from bayesgmm.kernels.variates import (
     draw_log_gammas,
     draw_logit,

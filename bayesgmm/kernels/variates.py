@@ -100,6 +100,16 @@ def factorise(matrix):
 
 
 @compiled(fastmath=STRICT)
+def log_determinant(matrix):
+    """Log determinant of a positive definite matrix."""
+    factor, value = matrix.copy(), 0.0
+    factorise(factor)
+    for d in range(len(matrix)):
+        value += 2.0 * math.log(factor[d, d])
+    return value
+
+
+@compiled(fastmath=STRICT)
 def draw_normal(rng, precision, pull, result):
     """Draw from N(precision^-1 pull, precision^-1) into ``result``; precision and pull are overwritten.
 

@@ -219,7 +219,7 @@ def test_gibbs_of_rows_partly_known_is_calibrated(problem, seen):
 
 @pytest.mark.parametrize(("problem", "seen"), SEEN[:4], ids=name_of)
 def test_nuts_of_rows_partly_known_is_calibrated(problem, seen):
-    assert_calibrated(ranks(problem, by_nuts, 60, seen=seen))
+    assert_calibrated(ranks(problem, by_nuts, 100, seen=seen))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_gibbs_of_t_distributions_among_noise_is_calibrated():
 
 @pytest.mark.parametrize("problem", [PROBLEMS[0], PROBLEMS[3]], ids=str)
 def test_nuts_of_t_distributions_is_calibrated(problem):
-    assert_calibrated(ranks(problem, by_nuts, 60, family="t"))
+    assert_calibrated(ranks(problem, by_nuts, 100, family="t"))
 
 
 def test_control_gaussians_in_place_of_t_distributions_are_noticed():
