@@ -13,7 +13,7 @@ The model
 Fitting
     :func:`fit_em` for the point estimate; :func:`fit` for the posterior by NUTS, Gibbs sampling, Laplace's approximation or
     ADVI; :func:`compare` for several numbers of components; :func:`posterior_k` for the posterior of that number.
-    :class:`BayesianGMM` is a scikit-learn estimator.
+    :class:`BayesianGMM` and :class:`BayesianGMMRegressor` are scikit-learn estimators.
 Before fitting
     :class:`Observations` are rows with weights, labels, missing values, measurement errors or intervals. They can be given
     wherever an array of data can, except to :func:`jitter`. :func:`impute` estimates the true values. Components can shrink
@@ -24,7 +24,8 @@ Can it be trusted?
     single clusters can be told apart, and :func:`solutions` describes chains that disagree.
 Answers
     Density: :func:`predictive_density`, :func:`predictive_cdf`, :func:`predictive_quantiles`. Membership of observations:
-    :func:`responsibilities`, :func:`partition`, :func:`coclustering`, :func:`occupied_clusters`. Single clusters:
+    :func:`responsibilities`, :func:`partition`, :func:`coclustering`, :func:`occupied_clusters`. Features given others:
+    :func:`predict`, :func:`conditional`. Single clusters:
     ``tree["posterior"]``, relabelled (:func:`relabel`, :func:`raw_order`), with :func:`add_correlations`.
 How many components?
     ``print(compare(x))`` answers in words; :func:`loo` and :func:`log_evidence` judge a single fit.
@@ -44,9 +45,10 @@ from typing import Any
 
 import lazy_loader
 
+_FOR_SKLEARN = ("BayesianGMM", "BayesianGMMRegressor")
 _import, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
 if find_spec("sklearn") is None:  # what cannot be imported would break help() and import *
-    __all__.remove("BayesianGMM")
+    __all__ = [each for each in __all__ if each not in _FOR_SKLEARN]
 
 logging.getLogger("bayesgmm").addHandler(logging.NullHandler())
 
@@ -57,7 +59,7 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("bayesgmm")
-    if name not in __all__ and name != "BayesianGMM":
+    if name not in __all__ and name not in _FOR_SKLEARN:
         raise AttributeError(f"module 'bayesgmm' has no attribute {name!r}")
     import numpy as np
 

@@ -8,6 +8,8 @@ from .analysis.clusters import occupied_clusters as occupied_clusters
 from .analysis.clusters import responsibilities as responsibilities
 from .analysis.clusters import sample_assignments as sample_assignments
 from .analysis.clusters import write_responsibilities as write_responsibilities
+from .analysis.conditionals import conditional as conditional
+from .analysis.conditionals import predict as predict
 from .analysis.diagnosis import Diagnosis as Diagnosis
 from .analysis.diagnosis import diagnose as diagnose
 from .analysis.em_check import EMCheck as EMCheck
@@ -44,7 +46,8 @@ from .data.scan import Scan as Scan
 from .data.ties import jitter as jitter
 from .em.fitting import fit_em as fit_em
 from .em.result import EMResult as EMResult
-from .estimator import BayesianGMM as BayesianGMM
+from .estimators.mixture import BayesianGMM as BayesianGMM
+from .estimators.regressor import BayesianGMMRegressor as BayesianGMMRegressor
 from .fitting import fit as fit
 from .html_report.writing import report as report
 from .model.mixture import Mixture as Mixture

@@ -16,6 +16,8 @@ PLOTS = {
     "plot_pairs": lambda fits, **options: bg.plots.plot_pairs(fits["two"], **options),
     "plot_responsibilities": lambda fits, **options: bg.plots.plot_responsibilities(fits["one"], **options),
     "plot_responsibilities, two": lambda fits, **options: bg.plots.plot_responsibilities(fits["two"], **options),
+    "plot_regression": lambda fits, **options: bg.plots.plot_regression(fits["two"], **options),
+    "plot_conditional": lambda fits, **options: bg.plots.plot_conditional(fits["two"], {"eruptions": 3.0}, **options),
     "plot_coclustering": lambda fits, **options: bg.plots.plot_coclustering(fits["one"], **options),
     "plot_relabelling": lambda fits, **options: bg.plots.plot_relabelling(fits["one"], **options),
     "plot_solutions": lambda fits, **options: bg.plots.plot_solutions(fits["one"], **options),

@@ -68,6 +68,7 @@ READERS = {
     "check_against_em": bg.check_against_em,
     "coclustering": bg.coclustering,
     "compare": lambda tree: bg.compare([tree]),
+    "conditional": lambda tree: bg.conditional(tree, {first_feature(tree) or 0: 3.0}),
     "diagnose": bg.diagnose,
     "for_pymc": bg.for_pymc,
     "impute": bg.impute,
@@ -82,6 +83,9 @@ READERS = {
     "plot_relabelling": lambda tree: bg.plots.plot_relabelling(tree, first_feature(tree)),
     "plot_responsibilities": bg.plots.plot_responsibilities,
     "plot_solutions": bg.plots.plot_solutions,
+    "plot_conditional": lambda tree: bg.plots.plot_conditional(tree, {first_feature(tree) or 0: 3.0}),
+    "plot_regression": bg.plots.plot_regression,
+    "predict": lambda tree: bg.predict(tree, {first_feature(tree) or 0: [3.0, 4.0]}),
     "predictive_cdf": lambda tree: bg.predictive_cdf(tree, [20.0], first_feature(tree)),
     "predictive_density": lambda tree: bg.predictive_density(tree, points(tree)),
     "predictive_quantiles": lambda tree: bg.predictive_quantiles(tree, 0.5, first_feature(tree)),
@@ -96,7 +100,7 @@ READERS = {
 }
 OF_K = {"plot_k": bg.plots.plot_k, "report": READERS["report"]}
 NO_TREES = {  # public names that take data or settings, tested elsewhere; by_feature does not depend on the draws
-    "BayesianGMM", "Comparison", "ConjugatePrior", "Diagnosis", "EMCheck", "EMResult", "Evidence", "by_feature", "HierarchicalPrior",
+    "BayesianGMM", "BayesianGMMRegressor", "Comparison", "ConjugatePrior", "Diagnosis", "EMCheck", "EMResult", "Evidence", "by_feature", "HierarchicalPrior",
     "LabelQuality", "Mixture", "Observations", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "jitter", "plots",
     "posterior_k", "prior_predictive", "priors", "rounded", "Scan", "scan_parquet", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
 }  # fmt: skip

@@ -314,7 +314,7 @@ def test_an_interrupt_ends_a_search_and_leaves_the_draws(two_small, monkeypatch,
         tree.attrs["interrupted"] = int(k == 2)
         return tree
 
-    for module in ("estimator", "comparison.comparing"):
+    for module in ("estimators.mixture", "comparison.comparing"):
         monkeypatch.setattr(f"bayesgmm.{module}.judged_fit", as_judged(interrupted))
     gmm = bg.BayesianGMM(components, candidates=[1, 2, 3], method="gibbs", draws=200, random_state=SEED)
     with pytest.raises(

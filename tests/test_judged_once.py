@@ -27,7 +27,7 @@ def counts(monkeypatch):
     import bayesgmm.cli.commands
     import bayesgmm.cli.printed
     import bayesgmm.cli.stored_results
-    import bayesgmm.estimator
+    import bayesgmm.estimators.mixture
     import bayesgmm.html_report.writing
     import bayesgmm.plots  # noqa: F401
 

@@ -78,6 +78,9 @@ CALLS = {
         .fit(data(d).reshape(40, -1))
         .predict_proba(data(d).reshape(40, -1))
     ),
+    "BayesianGMMRegressor": lambda d: (
+        d == 1 or bg.BayesianGMMRegressor(2, draws=50, chains=1, random_state=1).fit(*np.hsplit(data(2), 2)).predict([[1e3]])
+    ),
     "Mixture": lambda d: [
         getattr(bg.fit_em(data(d), 2).mixture, name)(data(d)) for name in ("log_density", "responsibilities")
     ],
@@ -93,6 +96,7 @@ CALLS = {
     "coclustering": lambda d: bg.coclustering(tree(d)),
     "compare beside noise": lambda d: repr(bg.compare(data(d), [1, 2], noise=True, **SETTINGS)),
     "compare": lambda d: repr(bg.compare(data(d), [1, 2], **SETTINGS)),
+    "conditional": lambda d: d == 1 or bg.conditional(tree(2), {0: 100.0}),
     "diagnose": lambda d: repr(bg.diagnose(tree(d))),
     "fit by advi": lambda d: bg.fit(data(d), 2, method="advi", **SETTINGS),
     "fit by gibbs": lambda d: bg.fit(data(d), 3, method="gibbs", **SETTINGS),
@@ -110,6 +114,7 @@ CALLS = {
     "posterior_k": lambda d: bg.posterior_k(data(d), **SETTINGS),
     "posterior_k beside noise": lambda d: bg.posterior_k(data(d), noise=True, **SETTINGS),
     "prior_predictive": lambda d: bg.prior_predictive(data(d), 2, random_seed=1),
+    "predict": lambda d: d == 1 or bg.predict(tree(2), {0: [0.0, 1e3, np.nan]}),
     "predictive_cdf": lambda d: bg.predictive_cdf(tree(d), [0.0, 1e5], feature(d)),
     "predictive_density": lambda d: bg.predictive_density(tree(d), data(d)[:5] + 100),
     "predictive_quantiles": lambda d: bg.predictive_quantiles(tree(d), [0.1, 0.9], feature(d)),
@@ -121,6 +126,8 @@ CALLS = {
     "report": lambda d: bg.report(tree(d), Path(mkdtemp()) / "report.html"),
     "report beside noise": lambda d: bg.report(noisy(d), Path(mkdtemp()) / "report.html"),
     "report of k": lambda d: bg.report(of_k(d), Path(mkdtemp()) / "report.html"),
+    "plot_conditional": lambda d: d == 1 or bg.plots.plot_conditional(tree(2), {0: 100.0}),
+    "plot_regression": lambda d: d == 1 or bg.plots.plot_regression(tree(2)),
     "plot_coclustering": lambda d: bg.plots.plot_coclustering(tree(d)),
     "plot_em_history": lambda d: bg.plots.plot_em_history(bg.fit_em(data(d), 2)),
     "plot_fit": lambda d: bg.plots.plot_fit(tree(d), feature(d)),

@@ -605,3 +605,33 @@ def test_noise_that_is_not_known_elsewhere_has_no_line():
     [ax] = bg.plots.plot_responsibilities(tree).axes
     assert not [line for line in ax.lines if line.get_label() == "noise"]
     np.testing.assert_array_equal(np.sort(crosses(ax)[:, 0]), [-40.0, 30.0])
+
+
+def test_plot_regression_draws_the_predictions(faithful_tree):
+    figure = bg.plots.plot_regression(faithful_tree, grid=[4.0, 2.0, 3.0], interval=0.8)
+    [ax] = figure.axes
+    grid, mean = curve(ax, "posterior mean")
+    np.testing.assert_array_equal(grid, [2.0, 3.0, 4.0])
+    found = bg.predict(faithful_tree, {"eruptions": grid}, probabilities=[0.1, 0.9])
+    np.testing.assert_array_equal(mean, found["mean"].values[:, 0])
+    bands = {each.get_label(): each.get_paths()[0].vertices for each in ax.collections}
+    for label, name in (("80% band of observations", "quantile"), ("80% band of the mean", "quantile_of_mean")):
+        for at, ends in zip(grid, found[name].values[:, :, 0].T, strict=True):
+            assert {*ends} <= {y for x, y in bands[label].tolist() if x == at}
+    em, _ = Reading(faithful_tree).em
+    given = [em.conditional({0: value}) for value in grid]
+    np.testing.assert_allclose(curve(ax, "EM")[1], [each.weights @ each.means for each in given])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("eruptions", "waiting")
+    assert bg.plots.plot_regression(faithful_tree, "eruptions", "waiting").axes[0].get_ylabel() == "eruptions"
+    with pytest.raises(ValueError, match="of and along must be two features, got 'waiting' for both"):
+        bg.plots.plot_regression(faithful_tree, "waiting", "waiting")
+
+
+def test_plot_conditional_draws_the_density(faithful_tree):
+    figure = bg.plots.plot_conditional(faithful_tree, {"eruptions": 3.0})
+    [ax] = figure.axes
+    grid, mean = curve(ax, "posterior mean density")
+    np.testing.assert_array_equal(mean, bg.conditional(faithful_tree, {"eruptions": 3.0}).sel(statistic="mean"))
+    em, _ = Reading(faithful_tree).em
+    np.testing.assert_allclose(curve(ax, "EM")[1], np.exp(em.conditional({0: 3.0}).log_density(grid)))
+    assert ax.get_title() == "given eruptions = 3"

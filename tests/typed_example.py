@@ -22,6 +22,10 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
     behind: xr.Dataset = bg.impute(bg.fit(measured, 3, random_seed=1))
     strays: xr.DataArray = bg.responsibilities(bg.fit(velocity, 3, noise=True, random_seed=1))["noise"]
     density: xr.DataArray = bg.predictive_density(tree, np.linspace(0.0, 40.0, 100))
+    given: xr.DataArray = bg.conditional(tree, {"eruptions": 3.0}, of="waiting")
+    predicted: xr.Dataset = bg.predict(tree, {"eruptions": [2.0, 4.0]}, of="waiting", probabilities=[0.1, 0.9])
+    rest: Mixture = mixture.marginal([0, 1]).conditional({0: 2.0})
+    curve: np.ndarray = bg.BayesianGMMRegressor(2, family="t").fit(x[:, None], x).predict(x[:, None])
     labels: xr.DataArray = bg.partition(tree, loss="binder")
     evidence: Evidence = bg.log_evidence(tree, random_seed=1)
     comparison: Comparison = bg.compare(x, range(1, 4), random_seed=1)
@@ -36,6 +40,10 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
         strays.sizes,
         r["mean"].sizes,
         density.sizes,
+        given.sizes,
+        predicted.sizes,
+        rest.nu,
+        curve.shape,
         labels.attrs["n_clusters"],
         gmm.n_components_,
         share,

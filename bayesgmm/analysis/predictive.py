@@ -197,7 +197,7 @@ def predictive_density(
     density = np.exp(log_density(draws.thinned(_MOST_DRAWS), rows))
     names = ["grid"] if draws.n_features == 1 else features_of(tree)
     coords = {name: ("grid", column) for name, column in zip(names, rows.x.T, strict=True)}
-    return _with_band("density", {"mean": density.mean(axis=0)}, density, interval, "grid", coords)
+    return with_band("density", {"mean": density.mean(axis=0)}, density, interval, "grid", coords)
 
 
 def _error_of_each(observed: ArrayLike, rows: Observations) -> FloatArray | None:
@@ -245,7 +245,7 @@ def predictive_cdf(tree: xr.DataTree, grid: ArrayLike, feature: Any = None, *, i
     few = _few_of_feature(tree, feature)
     points = read_grid(grid)
     below = distribution_function(few, np.broadcast_to(points, (len(few.w), len(points))))
-    return _with_band("cdf", {"mean": below.mean(axis=0)}, below, interval, "grid", {"grid": points})
+    return with_band("cdf", {"mean": below.mean(axis=0)}, below, interval, "grid", {"grid": points})
 
 
 def predictive_quantiles(
@@ -297,7 +297,7 @@ def predictive_quantiles(
         lower.min(axis=0),
         upper.max(axis=0),
     )
-    return _with_band("quantile", {"predictive": overall}, of_draws, interval, "probability", {"probability": wanted})
+    return with_band("quantile", {"predictive": overall}, of_draws, interval, "probability", {"probability": wanted})
 
 
 def _few_of_feature(tree: xr.DataTree, feature: Any) -> Draws:
@@ -312,12 +312,20 @@ def read_grid(grid: ArrayLike) -> FloatArray:
     return points.x[:, 0]
 
 
-def _with_band(
-    name: str, middle: dict[str, FloatArray], values: FloatArray, interval: float, dim: str, coords: dict[Any, Any]
+def with_band(
+    name: str,
+    middle: dict[str, FloatArray],
+    values: FloatArray,
+    interval: float,
+    dim: str,
+    coords: dict[Any, Any],
+    weights: FloatArray | None = None,
 ) -> xr.DataArray:
-    """A statistic along a dim, with an equal-tailed band from the draws' values (S, ...)."""
+    """A statistic along a dim, with an equal-tailed band from the draws' values (S, ...), which may have weights (S,)."""
     tail = (1 - read_probability(interval, "interval")) / 2
-    statistics = np.stack([*middle.values(), *np.quantile(values, [tail, 1 - tail], axis=0)])
+    method: Any = {} if weights is None else {"weights": weights, "method": "inverted_cdf"}
+    ends = np.quantile(values, [tail, 1 - tail], axis=0, **method)
+    statistics = np.stack([*middle.values(), *ends])
     called = {"statistic": [*middle, "lower", "upper"]}
     return xr.DataArray(statistics, dims=("statistic", dim), coords=called | coords, name=name)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numbers
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
 
 from bayesgmm.arguments import FloatArray, read_count, read_probability, read_seed, require_memory
 from bayesgmm.data.known import require_labels_of
@@ -14,6 +18,7 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.digits import with_digits
+from bayesgmm.model.conditioning import Split
 from bayesgmm.words import about
 
 NOISE, NU = "w_noise", "nu"  # names of the share of noise and of the degrees of freedom
@@ -184,6 +189,94 @@ class Mixture:
         scales = np.broadcast_to(scale, (self.n_features,))
         cov = self.cov * np.outer(scales, scales)
         return Mixture(self.weights, shift + scale * self.mu, cov, noise=self.noise, nu=self.nu)
+
+    def marginal(self, features: int | Sequence[int]) -> Mixture:
+        """The distribution of some features alone.
+
+        Parameters
+        ----------
+        features : int or sequence of int
+            Positions of the features, from 0 to D - 1, in the order wanted.
+
+        Returns
+        -------
+        Mixture
+
+        Raises
+        ------
+        ValueError
+            If ``features`` are not different features of this mixture.
+
+        Examples
+        --------
+        >>> Mixture([0.5, 0.5], [[0, 5], [9, 7]], [[1, 0.5], [0.5, 4]]).marginal(1)
+        Mixture(weights=[0.5, 0.5], means=[5., 7.], sigma=[2., 2.])
+        """
+        chosen: list[Any] = [features] if isinstance(features, int | np.integer) else list(features)
+        places = [self._read_feature(each, "features") for each in chosen]
+        if not places or len(set(places)) < len(places):
+            raise ValueError(about("features", f"must name at least one feature, each of them once, got {chosen}"))
+        return Mixture(self.weights, self.mu[:, places], self.cov[:, places][:, :, places], noise=self.noise, nu=self.nu)
+
+    def conditional(self, given: Mapping[int, float]) -> Mixture:
+        r"""The distribution of the other features, if some are known, for observations that are not noise.
+
+        Parameters
+        ----------
+        given : mapping of int to float
+            Values of the known features, by their positions from 0 to D - 1.
+
+        Returns
+        -------
+        Mixture
+            Of the other features, in their order. Its weights are the probabilities of the components given the known
+            values. Components of t distributions have more degrees of freedom, and other scales, than in this mixture.
+
+        Raises
+        ------
+        ValueError
+            If the values are not finite, or are not those of some, but not all, features.
+
+        Notes
+        -----
+        For normal components, with 1 the known and 2 the other features,
+
+        .. math::
+            p(x_2 \mid x_1) = \sum_k \frac{w_k N(x_1; \mu_{k1}, \Sigma_{k11})}{\sum_l w_l N(x_1; \mu_{l1}, \Sigma_{l11})}
+            N(x_2;\ \mu_{k2} + \Sigma_{k21} \Sigma_{k11}^{-1} (x_1 - \mu_{k1}),\
+            \Sigma_{k22} - \Sigma_{k21} \Sigma_{k11}^{-1} \Sigma_{k12}).
+
+        Examples
+        --------
+        >>> Mixture([0.5, 0.5], [[0, 5], [9, 7]], [[1, 0.5], [0.5, 4]]).conditional({0: 1.0}).means
+        array([5.5, 3. ])
+        """
+        if not isinstance(given, Mapping):
+            raise TypeError(about("given", f"must map positions of features to values, got {type(given).__name__}"))
+        places = [self._read_feature(each, "given") for each in given]
+        if not 0 < len(places) < self.n_features:
+            rule = f"must hold some, but not all, of the {self.n_features} feature(s)"
+            raise ValueError(about("given", f"{rule}, got {list(given)}"))
+        values = read_numbers(list(given.values()), "given")
+        if values.ndim > 1 or not np.isfinite(values).all():
+            raise ValueError(about("given", f"must hold one finite value for each feature, got {values.tolist()}"))
+        split = Split(self.mu, self.factors, self.nu, places)
+        known = split.at(values)
+        if not np.isfinite(known.log_density).any():
+            raise ValueError(
+                about("given", f"must lie nearer to the means, where densities can be computed, got {values.tolist()}")
+            )
+        with np.errstate(divide="ignore", under="ignore"):
+            weights = softmax(known.log_density + np.log(self.weights))
+        factors = known.stretch[:, None, None] * split.factors
+        return Mixture(weights, known.mean, factors @ factors.swapaxes(-1, -2), nu=known.nu)
+
+    def _read_feature(self, feature: Any, name: str) -> int:
+        place = int(feature) if isinstance(feature, numbers.Integral) else -1
+        if not 0 <= place < self.n_features:
+            rule = f"must name features by their positions, from 0 to {self.n_features - 1}"
+            raise ValueError(about(name, f"{rule}, got {feature!r}"))
+        return place
 
     def _read(self, x: ArrayLike | Observations) -> Observations:
         data = Observations.read(x)

@@ -1,26 +1,19 @@
-"""The scikit-learn estimator: ``fit`` samples the posterior; ``predict``, ``score`` and ``sample`` use its draws."""
+"""A mixture as an estimator: ``fit`` samples the posterior; ``predict``, ``score`` and ``sample`` use its draws."""
 
 from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-
-try:
-    from sklearn.base import BaseEstimator, DensityMixin
-    from sklearn.utils import check_random_state
-    from sklearn.utils.validation import check_is_fitted, validate_data
-except ImportError as error:
-    raise ImportError(
-        "BayesianGMM needs scikit-learn 1.6 or newer, which is not installed; install it, or bayesgmm[sklearn]"
-    ) from error
+from sklearn.base import DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bayesgmm.analysis.clusters import most_probable, responsibilities
 from bayesgmm.analysis.densities import log_predictive
@@ -34,10 +27,7 @@ from bayesgmm.analysis.tree import read_em
 from bayesgmm.arguments import (
     TRAITS,
     Covariance,
-    FamilyName,
     FloatArray,
-    Method,
-    Rounding,
     read_choice,
     read_count,
     read_seed,
@@ -52,14 +42,14 @@ from bayesgmm.data.scan import Scan
 from bayesgmm.data.sources import scan_of
 from bayesgmm.data.tables import is_dask, refuse_hidden_numbers
 from bayesgmm.em.result import n_parameters
+from bayesgmm.estimators.settings import SettingsOfFit
 from bayesgmm.exceptions import ApproximationWarning, CollapsedComponentWarning, ConvergenceWarning, warn
 from bayesgmm.fitting import judged_fit
-from bayesgmm.model.priors import Prior
 
 _FURTHER = ("approximation", "engine", "max_draws", "max_iter", "target_accept", "target_ess", "thin")  # options of fit
 
 
-class BayesianGMM(DensityMixin, BaseEstimator):
+class BayesianGMM(DensityMixin, SettingsOfFit):
     r"""Bayesian Gaussian mixture as a scikit-learn estimator.
 
     Its answers are averages over the posterior: ``score_samples`` is the log of the posterior predictive density,
@@ -164,43 +154,6 @@ class BayesianGMM(DensityMixin, BaseEstimator):
     precisions_cholesky_: FloatArray
     comparison_: Comparison | None
     selection_: str | None
-
-    def __init__(
-        self,
-        n_components: int | Literal["auto"] = 3,
-        *,
-        covariance_type: Covariance = "full",
-        method: Method | None = None,
-        prior: Prior | None = None,
-        draws: int | None = None,
-        tune: int | None = None,
-        chains: int = 4,
-        n_init: int = 10,
-        candidates: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8),
-        criterion: Criterion = "loo",
-        fit_options: Mapping[str, Any] | None = None,
-        noise: bool | float = False,
-        rounding: Rounding = "auto",
-        family: FamilyName = "gaussian",
-        random_state: int | np.random.RandomState | None = None,
-        verbose: bool = False,
-    ) -> None:
-        self.n_components = n_components
-        self.covariance_type = covariance_type
-        self.method = method
-        self.prior = prior
-        self.draws = draws
-        self.tune = tune
-        self.chains = chains
-        self.n_init = n_init
-        self.candidates = candidates
-        self.criterion = criterion
-        self.fit_options = fit_options
-        self.noise = noise
-        self.rounding = rounding
-        self.family = family
-        self.random_state = random_state
-        self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Sample the posterior, for each candidate if ``n_components="auto"``.
