@@ -142,13 +142,20 @@ def assert_unchanged(joint):
 
 @pytest.mark.parametrize(
     ("covariance", "d", "dynamic"),
-    [("full", 2, False), ("full", 1, True), ("tied", 2, True), ("diag", 2, False), ("spherical", 3, False)],
+    [
+        pytest.param("full", 2, False, marks=pytest.mark.slow),
+        pytest.param("full", 1, True, marks=pytest.mark.slow),
+        ("tied", 2, True),
+        ("diag", 2, False),
+        ("spherical", 3, False),
+    ],
 )
 def test_the_joint_distribution_is_left_as_it_is(covariance, d, dynamic):
     assert assert_unchanged(Joint(covariance, d, dynamic=dynamic)) > 0.05  # the number of clusters does change
 
 
 @pytest.mark.parametrize(("covariance", "d", "fitted"), [("full", 2, 2), ("tied", 1, 1), ("diag", 2, 3)])
+@pytest.mark.slow
 def test_em_on_some_of_the_members_proposes_correctly(covariance, d, fitted):
     """All steps but the last use i and j, and one in n // ``fitted`` of the n members."""
     assert assert_unchanged(Joint(covariance, d, fitted=fitted)) > 0.05
@@ -174,6 +181,7 @@ def test_of_what_is_behind_gaps_and_errors_too(covariance, known):
     assert assert_unchanged(Joint(covariance, 2, known=known)) > 0.05
 
 
+@pytest.mark.slow
 def test_control_an_error_that_is_not_there_is_noticed():
     def believed(x, generator):
         return groups_of(x, np.broadcast_to(0.8**2 * np.eye(2), (len(x), 2, 2)).copy())
@@ -183,6 +191,7 @@ def test_control_an_error_that_is_not_there_is_noticed():
 
 
 @pytest.mark.parametrize("wrong", ["the prior of partitions", "the prior of precisions", "the prior of means"])
+@pytest.mark.slow
 def test_control_another_prior_is_noticed(wrong, monkeypatch):
     joint = Joint("full", 2)
     if wrong == "the prior of partitions":
