@@ -21,7 +21,8 @@ Before fitting
     :func:`jitter` spreads them.
 Can it be trusted?
     :func:`diagnose` judges the draws, :func:`check_against_em` compares them with EM, :func:`label_quality` says whether
-    single clusters can be told apart, and :func:`solutions` describes chains that disagree.
+    single clusters can be told apart, :func:`solutions` describes chains that disagree, and :func:`prior_sensitivity` says
+    which answers depend on the prior.
 Answers
     Density: :func:`predictive_density`, :func:`predictive_cdf`, :func:`predictive_quantiles`. Membership of observations:
     :func:`responsibilities`, :func:`partition`, :func:`coclustering`, :func:`occupied_clusters`. Features given others:

@@ -19,6 +19,7 @@ from .analysis.labels import LabelQuality as LabelQuality
 from .analysis.labels import label_quality as label_quality
 from .analysis.labels import raw_order as raw_order
 from .analysis.labels import relabel as relabel
+from .analysis.log_prior import add_log_prior as add_log_prior
 from .analysis.partitions import adjusted_rand as adjusted_rand
 from .analysis.partitions import coclustering as coclustering
 from .analysis.partitions import partition as partition
@@ -30,6 +31,8 @@ from .analysis.predictive import predictive_density as predictive_density
 from .analysis.predictive import predictive_quantiles as predictive_quantiles
 from .analysis.prior_predictive import prior_predictive as prior_predictive
 from .analysis.pymc_variables import for_pymc as for_pymc
+from .analysis.sensitivity import PriorSensitivity as PriorSensitivity
+from .analysis.sensitivity import prior_sensitivity as prior_sensitivity
 from .analysis.solutions import Solutions as Solutions
 from .analysis.solutions import solutions as solutions
 from .analysis.tree import add_correlations as add_correlations

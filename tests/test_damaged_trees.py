@@ -64,6 +64,7 @@ def _written(tree):
 READERS = {
     "add_correlations": bg.add_correlations,
     "add_log_likelihood": bg.add_log_likelihood,
+    "add_log_prior": bg.add_log_prior,
     "add_posterior_predictive": lambda tree: bg.add_posterior_predictive(tree, 1),
     "check_against_em": bg.check_against_em,
     "coclustering": bg.coclustering,
@@ -89,6 +90,7 @@ READERS = {
     "predictive_cdf": lambda tree: bg.predictive_cdf(tree, [20.0], first_feature(tree)),
     "predictive_density": lambda tree: bg.predictive_density(tree, points(tree)),
     "predictive_quantiles": lambda tree: bg.predictive_quantiles(tree, 0.5, first_feature(tree)),
+    "prior_sensitivity": bg.prior_sensitivity,
     "raw_order": bg.raw_order,
     "relabel": bg.relabel,
     "report": lambda tree: bg.report(tree, "report.html", force=True),
@@ -101,7 +103,7 @@ READERS = {
 OF_K = {"plot_k": bg.plots.plot_k, "report": READERS["report"]}
 NO_TREES = {  # public names that take data or settings, tested elsewhere; by_feature does not depend on the draws
     "BayesianGMM", "BayesianGMMRegressor", "Comparison", "ConjugatePrior", "Diagnosis", "EMCheck", "EMResult", "Evidence", "by_feature", "HierarchicalPrior",
-    "LabelQuality", "Mixture", "Observations", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "jitter", "plots",
+    "LabelQuality", "Mixture", "PriorSensitivity", "Observations", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "jitter", "plots",
     "posterior_k", "prior_predictive", "priors", "rounded", "Scan", "scan_parquet", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
 }  # fmt: skip
 

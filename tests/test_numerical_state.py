@@ -88,6 +88,7 @@ CALLS = {
     "Observations": lambda d: [bg.fit_em(measured(d), 2), bg.fit(measured(d), 2, **SETTINGS), repr(measured(d))],
     "add_correlations": lambda d: d == 1 or bg.add_correlations(tree(d)),
     "add_log_likelihood": lambda d: bg.add_log_likelihood(tree(d)),
+    "add_log_prior": lambda d: bg.add_log_prior(tree(d)),
     "add_posterior_predictive": lambda d: bg.add_posterior_predictive(tree(d), 1),
     "adjusted_rand": lambda d: bg.adjusted_rand([0, 0, 1], [1, 1, 0]),
     "build_model": lambda d: bg.build_model(data(d), 2),
@@ -113,6 +114,7 @@ CALLS = {
     "partition": lambda d: bg.partition(tree(d)),
     "posterior_k": lambda d: bg.posterior_k(data(d), **SETTINGS),
     "posterior_k beside noise": lambda d: bg.posterior_k(data(d), noise=True, **SETTINGS),
+    "prior_sensitivity": lambda d: repr(bg.prior_sensitivity(tree(d))),
     "prior_predictive": lambda d: bg.prior_predictive(data(d), 2, random_seed=1),
     "predict": lambda d: d == 1 or bg.predict(tree(2), {0: [0.0, 1e3, np.nan]}),
     "predictive_cdf": lambda d: bg.predictive_cdf(tree(d), [0.0, 1e5], feature(d)),
@@ -163,6 +165,7 @@ def test_all_public_functions_are_here():
         "Evidence",
         "HierarchicalPrior",
         "LabelQuality",
+        "PriorSensitivity",
         "Solutions",
     }
     other = {"fit_em"}  # which is part of other calls

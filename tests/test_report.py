@@ -1060,3 +1060,16 @@ def test_draws_along_an_axis_are_those_of_the_weighted_sum():
     cov = draws.factors @ draws.factors.swapaxes(-1, -2)
     np.testing.assert_allclose(along.mu[..., 0], draws.mu @ axis)
     np.testing.assert_allclose(along.sd[..., 0] ** 2, np.einsum("d,skde,e->sk", axis, cov, axis))
+
+
+@pytest.mark.slow
+def test_whether_answers_depend_on_the_prior_is_said(galaxies):
+    tree = bg.fit(galaxies, 3, method="gibbs", draws=300, random_seed=SEED, progressbar=False)
+    found = bg.prior_sensitivity(tree)
+    (section,) = [each for each in fit_sections(Fitted.of(tree)) if each.name == "prior"]
+    verdict, table, _ = section.blocks
+    assert verdict.title == "Some answers depend on the prior"
+    assert found.sentence in verdict.text
+    assert [row[0] for row in table.rows] == list(found.table.index[:10])
+    assert [row[1] for row in table.rows] == [f"{value:.3f}" for value in found.table["prior"][:10]]
+    assert table.caption == f"Sensitivity to prior and likelihood, the 10 largest of {len(found.table)} rows"

@@ -50,6 +50,7 @@ def fit(
     approximation: Literal["fullrank", "meanfield"] | None = None,
     max_iter: int | None = None,
     log_likelihood: bool = False,
+    log_prior: bool = False,
     posterior_predictive: bool = False,
     missing: Missing = "raise",
     engine: Engine | None = None,
@@ -131,6 +132,8 @@ def fit(
         ADVI: maximum number of iterations. Default: 40 000.
     log_likelihood, posterior_predictive : bool
         Whether to add these groups to the tree. Each holds numbers for every draw and observation.
+    log_prior : bool
+        Whether to add the log prior density of every draw (:func:`bayesgmm.add_log_prior`), for ArviZ's power-scaling.
     missing : {"raise", "drop", "at_random"}
         What to do with NaN: refuse it, leave out its row, or use the known values of the row
         (:class:`bayesgmm.Observations`).

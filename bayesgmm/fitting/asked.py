@@ -28,7 +28,9 @@ from bayesgmm.words import Argument, Words, about
 if TYPE_CHECKING:
     import pymc as pm
 
-_AS_THEY_ARE = ("n_init", "relabel", "log_likelihood", "posterior_predictive", "progressbar")  # options that others check
+_AS_THEY_ARE = (  # options that others check
+    "n_init", "relabel", "log_likelihood", "log_prior", "posterior_predictive", "progressbar",
+)  # fmt: skip
 _OF_NUTS = ("tune", "thin", "target_accept", "target_ess", "max_draws")  # with any of these the default is NUTS
 _MANY = 300_000  # observations x components x features from which importance sampling is far quicker than NUTS
 
@@ -54,6 +56,7 @@ class Asked:
     rounding: Rounding
     relabel: bool
     log_likelihood: bool
+    log_prior: bool
     posterior_predictive: bool
     progressbar: bool
     known: OfData | None
@@ -100,6 +103,8 @@ def read_asked(
     for name, value in known_of_rows.items():
         if model is not None and value is not None and value is not False:
             raise ValueError(about(name, "cannot be used beside model, which states its own likelihood; state it there"))
+    if model is not None and others["log_prior"]:
+        raise ValueError(about("log_prior", "cannot be used beside model; add the group by pymc.stats.compute_log_prior"))
     if model is not None and rounding is not None and not is_auto(rounding):
         raise ValueError(about("rounding", "cannot be used beside model, which states its own likelihood; state it there"))
     given: dict[str, Any] = known_of_rows | {"missing": missing, "rounding": rounding}

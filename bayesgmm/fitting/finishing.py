@@ -13,6 +13,7 @@ from bayesgmm.analysis import labels as labelling
 from bayesgmm.analysis import predictive
 from bayesgmm.analysis.diagnosis import Diagnosis, diagnosis_of
 from bayesgmm.analysis.impropriety import of_data
+from bayesgmm.analysis.log_prior import add_log_prior
 from bayesgmm.analysis.quantities import invariant_summary
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Whole, add_optima, build_tree
@@ -81,6 +82,8 @@ def finished(asked: Asked, reading: Reading, own: SummedPosterior | None, *, int
                 reading = labelling.relabelled(reading).knowing(invariant_summary, known)
         if asked.log_likelihood:
             reading = reading.beside(predictive.add_log_likelihood(reading))
+        if asked.log_prior:
+            reading = reading.beside(add_log_prior(reading))
         if asked.posterior_predictive:
             reading = reading.beside(predictive.add_posterior_predictive(reading, asked.engine_seed))
         if own is not None and not ("log_evidence" in reading.tree.attrs or interrupted):
@@ -97,7 +100,7 @@ def finished(asked: Asked, reading: Reading, own: SummedPosterior | None, *, int
         text = said(error)
         why = text if isinstance(text, Words) else " ".join(text.split()) or type(error).__name__
         what = "interrupted after sampling" if by_user else Words("an error after sampling (", why, ")")
-        left = "with bayesgmm.relabel, add_log_likelihood and add_posterior_predictive"
+        left = "with bayesgmm.relabel, add_log_likelihood, add_log_prior and add_posterior_predictive"
         kept = Words(what, ": the tree keeps all draws; finish it ", Either("", "in Python "), left)
         warn(kept, InterruptedWarning)
         return reading

@@ -13,6 +13,7 @@ from bayesgmm.analysis.clusters import membership, most_probable, responsibiliti
 from bayesgmm.analysis.judgement import sentence
 from bayesgmm.analysis.partitions import partition
 from bayesgmm.analysis.reading import Reading
+from bayesgmm.analysis.sensitivity import can_be_scaled, sensitivity_of
 from bayesgmm.analysis.tree import read_whole
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
@@ -69,6 +70,7 @@ def fit_sections(fitted: Fitted) -> Iterator[Section]:
         ("adequacy", "Do data and model conflict?", _adequacy),
         ("clusters", "Cluster probabilities", _clusters),
         ("em", "Check against EM", _em),
+        *([("prior", "Does the answer depend on the prior?", _prior)] if can_be_scaled(fitted.reading) else []),
         ("diagnostics", "Diagnostics", _diagnostics),
         *([] if found is None else [("solutions", of_solutions, _solutions)]),
         ("traces", "Traces", lambda each: [*_doubt(each), figures.traces_picture(each)]),
@@ -301,6 +303,24 @@ def _em(fitted: Fitted) -> list[Block]:
         caption = f"EM beside the posterior{more}{fitted.caveat}"
         blocks.append(Table(caption, heads, rows, folded=len(rows) > 12))
     return blocks
+
+
+def _prior(fitted: Fitted) -> list[Block]:
+    found = fitted.reading.ask(sensitivity_of)
+    title = "The prior matters little" if found.ok else "Some answers depend on the prior"
+    remedies = [sentence(each.remedy) for each in found.findings]
+    rows = [[str(name), *(f"{row[each]:.3f}" for each in ("prior", "likelihood"))] for name, row in found.table.iterrows()]
+    more = f", the {_LISTED} largest of {len(rows)} rows" if len(rows) > _LISTED else ""
+    heads = ["quantity", "prior", "likelihood"]
+    return [
+        Verdict("good" if found.ok else "plain", title, " ".join([sentence(found.sentence), *remedies])),
+        Table(f"Sensitivity to prior and likelihood{more}{fitted.caveat}", heads, rows[:_LISTED], folded=True),
+        Text(
+            "The sensitivity says how much the distribution of a quantity changes if the prior, or the likelihood, counts a "
+            "little more or less (is raised to a power near one). The scale that the prior takes from the range of the data "
+            "stays as it is."
+        ),
+    ]
 
 
 def _worst(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:

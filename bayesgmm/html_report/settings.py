@@ -23,7 +23,13 @@ from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, Prior, prio
 _WIDTH = 76
 _PACKAGES = ("bayesgmm", "arviz", "matplotlib", "numba", "numpy", "nutpie", "pymc", "scipy", "xarray")
 _DEFAULTS = ("covariance", "full"), ("family", "gaussian")  # not stated in calls
-_ONLY_PYTHON = {"approximation", "relabel", "log_likelihood", "posterior_predictive"}  # options that the shell lacks
+_ONLY_PYTHON = {
+    "approximation",
+    "relabel",
+    "log_likelihood",
+    "log_prior",
+    "posterior_predictive",
+}  # options that the shell lacks
 _OF_METHOD = {
     "nuts": ("tune", "thin", "target_accept", "target_ess", "max_draws"),
     "gibbs": ("tune", "thin"),
