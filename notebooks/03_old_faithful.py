@@ -93,6 +93,21 @@ print("probability that the correlation is positive:", positive.values.round(3))
 print("probability that that of the long eruptions is larger:", round(float(larger), 2))
 
 # %% [markdown]
+# ## When is the next eruption?
+#
+# The mixture also says what to expect of one feature, given the other. After an eruption of `eruptions` minutes, `predict`
+# gives the mean of the waiting time and its quantiles. The dark band in the picture says how well the curve is known, the pale
+# one where nine of ten waits lie. Between the two kinds the curve jumps, and few observations say where.
+
+# %%
+bg.plots.plot_regression(tree, of="waiting", along="eruptions")
+after = bg.predict(tree, {"eruptions": [2, 3, 4]}, of="waiting")
+wait = after["quantile"].isel(feature=0).to_pandas().T.set_axis(["2 minutes", "3 minutes", "4 minutes"])
+wait.assign(mean=after["mean"].values[:, 0]).round(1)
+
+# %% [markdown]
+# After three minutes both kinds are possible, and the interval is the widest.
+#
 # ## Simpler covariances
 #
 # Did the answer need a covariance matrix for each kind? There are four structures to choose from (scikit-learn calls
@@ -126,6 +141,8 @@ assert abs(mean[0] - 0.3) < 0.07
 assert abs(mean[1] - 0.4) < 0.07
 assert (positive > 0.99).all()
 assert 0.7 < larger < 0.87
+widths = after["quantile"].sel(probability=[0.05, 0.95]).diff("probability").values.ravel()
+assert widths.argmax() == 1
 assert comparison.index[0] == "full"
 assert -2 * comparison.loc["tied", "dse"] < comparison.loc["tied", "elpd_diff"] < 0
 assert comparison.loc["diag", "elpd_diff"] < -2 * comparison.loc["diag", "dse"]
