@@ -25,7 +25,8 @@ Can it be trusted?
     which answers depend on the prior.
 Answers
     Density: :func:`predictive_density`, :func:`predictive_cdf`, :func:`predictive_quantiles`. Membership of observations:
-    :func:`responsibilities`, :func:`partition`, :func:`coclustering`, :func:`occupied_clusters`. Features given others:
+    :func:`responsibilities`, :func:`partition`, :func:`coclustering`, :func:`occupied_clusters`. Clusters of several
+    components: :func:`merge_components`. Features given others:
     :func:`predict`, :func:`conditional`. Single clusters:
     ``tree["posterior"]``, relabelled (:func:`relabel`, :func:`raw_order`), with :func:`add_correlations`.
 How many components?

@@ -20,6 +20,8 @@ from .analysis.labels import label_quality as label_quality
 from .analysis.labels import raw_order as raw_order
 from .analysis.labels import relabel as relabel
 from .analysis.log_prior import add_log_prior as add_log_prior
+from .analysis.merging import MergedClusters as MergedClusters
+from .analysis.merging import merge_components as merge_components
 from .analysis.partitions import adjusted_rand as adjusted_rand
 from .analysis.partitions import coclustering as coclustering
 from .analysis.partitions import partition as partition

@@ -95,9 +95,10 @@ print("probability that that of the long eruptions is larger:", round(float(larg
 # %% [markdown]
 # ## When is the next eruption?
 #
-# The mixture also says what to expect of one feature, given the other. After an eruption of `eruptions` minutes, `predict`
-# gives the mean of the waiting time and its quantiles. The dark band in the picture says how well the curve is known, the pale
-# one where nine of ten waits lie. Between the two kinds the curve jumps, and few observations say where.
+# The mixture also says what to expect of one feature, given the other. After an eruption of `eruptions` minutes,
+# `predict` gives the mean of the waiting time and its quantiles. The dark band in the picture says how well the curve
+# is known, the pale one where nine of ten waits lie. Between the two kinds the curve jumps, and few observations say
+# where.
 
 # %%
 bg.plots.plot_regression(tree, of="waiting", along="eruptions")

@@ -76,6 +76,7 @@ READERS = {
     "label_quality": bg.label_quality,
     "log_evidence": lambda tree: bg.log_evidence(tree, random_seed=1),
     "loo": lambda tree: bg.loo(tree, refit=False),
+    "merge_components": lambda tree: bg.merge_components(tree, n_clusters=1),
     "occupied_clusters": lambda tree: bg.occupied_clusters(tree, 1),
     "partition": lambda tree: bg.partition(tree, random_seed=1),
     "plot_coclustering": bg.plots.plot_coclustering,
@@ -103,7 +104,7 @@ READERS = {
 OF_K = {"plot_k": bg.plots.plot_k, "report": READERS["report"]}
 NO_TREES = {  # public names that take data or settings, tested elsewhere; by_feature does not depend on the draws
     "BayesianGMM", "BayesianGMMRegressor", "Comparison", "ConjugatePrior", "Diagnosis", "EMCheck", "EMResult", "Evidence", "by_feature", "HierarchicalPrior",
-    "LabelQuality", "Mixture", "PriorSensitivity", "Observations", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "jitter", "plots",
+    "LabelQuality", "MergedClusters", "Mixture", "PriorSensitivity", "Observations", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "jitter", "plots",
     "posterior_k", "prior_predictive", "priors", "rounded", "Scan", "scan_parquet", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
 }  # fmt: skip
 

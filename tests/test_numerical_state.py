@@ -110,6 +110,7 @@ CALLS = {
     "label_quality": lambda d: bg.label_quality(tree(d)),
     "log_evidence": lambda d: bg.log_evidence(tree(d), random_seed=1),
     "loo": lambda d: bg.loo(tree(d)),
+    "merge_components": lambda d: [repr(bg.merge_components(tree(d), by)) for by in ("overlap", "entropy")],
     "occupied_clusters": lambda d: bg.occupied_clusters(tree(d), 1),
     "partition": lambda d: bg.partition(tree(d)),
     "posterior_k": lambda d: bg.posterior_k(data(d), **SETTINGS),
@@ -165,6 +166,7 @@ def test_all_public_functions_are_here():
         "Evidence",
         "HierarchicalPrior",
         "LabelQuality",
+        "MergedClusters",
         "PriorSensitivity",
         "Solutions",
     }

@@ -22,6 +22,7 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
     behind: xr.Dataset = bg.impute(bg.fit(measured, 3, random_seed=1))
     strays: xr.DataArray = bg.responsibilities(bg.fit(velocity, 3, noise=True, random_seed=1))["noise"]
     density: xr.DataArray = bg.predictive_density(tree, np.linspace(0.0, 40.0, 100))
+    merged: bg.MergedClusters = bg.merge_components(tree, "entropy", n_clusters=2)
     sensitivity: bg.PriorSensitivity = bg.prior_sensitivity(bg.add_log_prior(tree))
     given: xr.DataArray = bg.conditional(tree, {"eruptions": 3.0}, of="waiting")
     predicted: xr.Dataset = bg.predict(tree, {"eruptions": [2.0, 4.0]}, of="waiting", probabilities=[0.1, 0.9])
@@ -43,6 +44,7 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
         density.sizes,
         given.sizes,
         sensitivity.table.shape,
+        merged.density([1.0, 2.0]).sizes,
         predicted.sizes,
         rest.nu,
         curve.shape,
