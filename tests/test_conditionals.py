@@ -134,6 +134,11 @@ def test_each_row_is_predicted_from_what_is_known_of_it(tree):
     )
 
 
+def test_no_rows_have_no_predictions(tree):
+    found = bg.predict(tree, pd.DataFrame({"length": [], "width": []}, dtype=float))
+    assert dict(found.sizes) == {"obs": 0, "feature": 1, "probability": 3}
+
+
 def test_one_cluster_is_least_squares():
     generator = rng(5)
     x = generator.normal(size=(400, 2))

@@ -625,6 +625,8 @@ def test_plot_regression_draws_the_predictions(faithful_tree):
     assert bg.plots.plot_regression(faithful_tree, "eruptions", "waiting").axes[0].get_ylabel() == "eruptions"
     with pytest.raises(ValueError, match="of and along must be two features, got 'waiting' for both"):
         bg.plots.plot_regression(faithful_tree, "waiting", "waiting")
+    with pytest.raises(TypeError, match="given must map names of features to values, got list"):
+        bg.plots.plot_regression(faithful_tree, given=[1.0])
 
 
 def test_plot_conditional_draws_the_density(faithful_tree):

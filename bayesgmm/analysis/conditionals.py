@@ -172,7 +172,7 @@ def predict(
             mean[part, i], sd[part, i] = some.mean_and_sd()
             quantile[:, part, i], of_mean[:, part, i] = some.quantiles(wanted), some.quantiles_of_mean(wanted)
 
-    groups = [np.flatnonzero(which == i) for i in range(which.max() + 1)]
+    groups = [np.flatnonzero(which == i) for i in np.unique(which)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(fill, [each[i : i + few] for each in groups for i in range(0, len(each), few)]))
     dims = (OBS, FEATURE)

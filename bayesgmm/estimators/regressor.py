@@ -28,10 +28,11 @@ class BayesianGMMRegressor(RegressorMixin, SettingsOfFit):
 
     Parameters
     ----------
-    n_components, covariance_type, method, prior, draws, tune, chains, n_init, candidates, criterion, fit_options, noise, \
-rounding, family, random_state, verbose
+    n_components, covariance_type, method, prior, draws, tune, chains, n_init
         As in :class:`bayesgmm.BayesianGMM`, for the mixture of X and y. With ``covariance_type`` "diag" or "spherical" y
-        depends on X through the components alone. ``family="t"`` and ``noise=True`` make the regression robust.
+        depends on X through the components alone.
+    candidates, criterion, fit_options, noise, rounding, family, random_state, verbose
+        As in :class:`bayesgmm.BayesianGMM`. ``family="t"`` and ``noise=True`` make the regression robust.
 
     Attributes
     ----------

@@ -70,6 +70,8 @@ def plot_regression(
     """
     backend = read_backend(backend, ax)
     reading = Reading.of(tree)
+    if not isinstance(given, Mapping | None):
+        raise TypeError(f"given must map names of features to values, got {type(given).__name__}")
     names, others = features_of(reading.tree), dict(given or {})
     if len(names) == 1:
         raise ValueError("tree must have several features for a regression, got one; use plot_fit")
