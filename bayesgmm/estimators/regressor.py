@@ -47,9 +47,9 @@ class BayesianGMMRegressor(RegressorMixin, SettingsOfFit):
 
     Notes
     -----
-    ``predict`` is the mean of :func:`bayesgmm.predict`. ``check_estimator`` passes with ``covariance_type="diag"`` and
-    ``prior=ConjugatePrior()``. With "full" four of its checks do not, because their data are refused: columns that are
-    linear combinations of others, and fewer rows than columns.
+    ``predict`` is the mean of :func:`bayesgmm.predict`. ``check_estimator`` passes with ``covariance_type="diag"``,
+    ``prior=ConjugatePrior()`` and ``rounding=None``. With "full" four of its checks do not, because their data are refused:
+    columns that are linear combinations of others, and fewer rows than columns.
 
     References
     ----------
