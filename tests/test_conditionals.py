@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 from scipy.integrate import cumulative_trapezoid
-from scipy.special import logsumexp
 
 import bayesgmm as bg
 from bayesgmm import Mixture
@@ -82,13 +81,13 @@ def test_features_given_one_after_another_are_features_given_together():
         np.testing.assert_allclose(getattr(in_turn, name), getattr(together, name), rtol=1e-10)
 
 
-def test_the_mean_is_the_quotient_of_predictive_densities(tree):
+def test_the_mean_is_that_of_the_draws_joint_over_marginal(tree):
     grid = np.linspace(-40, 40, 4_001)
     density = bg.conditional(tree, {"width": 1.0, "length": 2.0}, grid).sel(statistic="mean").values
     points = np.column_stack([np.full(len(grid), 2.0), np.ones(len(grid)), grid])
-    joint = logsumexp(densities.log_density(read_draws(tree), Observations.made(points)), axis=0)
-    known = logsumexp([each.marginal([0, 1]).log_density([[2.0, 1.0]])[0] for each in mixtures(tree)])
-    np.testing.assert_allclose(density, np.exp(joint - known), rtol=1e-8, atol=1e-12)
+    joint = densities.log_density(read_draws(tree), Observations.made(points))
+    known = np.array([each.marginal([0, 1]).log_density([[2.0, 1.0]]) for each in mixtures(tree)])
+    np.testing.assert_allclose(density, np.exp(joint - known).mean(axis=0), rtol=1e-8, atol=1e-12)
 
 
 def test_predictions_are_those_of_the_density_by_quadrature(tree):
@@ -104,19 +103,14 @@ def test_predictions_are_those_of_the_density_by_quadrature(tree):
         assert found["sd"].item() == pytest.approx(np.sqrt(variance), rel=1e-5)
 
 
-def test_the_band_is_that_of_the_weighted_draws(tree):
-    each = mixtures(tree)
-    shares = np.exp([mixture.marginal(1).log_density([2.5])[0] for mixture in each])
-    means = np.array([(one.weights @ one.means)[0] for one in (mixture.conditional({1: 2.5}) for mixture in each)])
-    order = np.argsort(means)
-    reached = np.cumsum(shares[order]) / shares.sum()
+def test_the_band_is_that_of_the_draws(tree):
+    each = [mixture.conditional({1: 2.5}) for mixture in mixtures(tree)]
+    means = [(one.weights @ one.means)[0] for one in each]
     found = bg.predict(tree, {"width": 2.5}, of="length", probabilities=[0.1, 0.8])["quantile_of_mean"].values.ravel()
-    np.testing.assert_allclose(found, means[order][np.searchsorted(reached, [0.1, 0.8])], rtol=1e-8)
-    densities_there = [one.marginal(0).log_density([1.0])[0] for one in (mixture.conditional({1: 2.5}) for mixture in each)]
+    np.testing.assert_allclose(found, np.quantile(means, [0.1, 0.8]), rtol=1e-8)
+    there = np.exp([one.marginal(0).log_density([1.0])[0] for one in each])
     band = bg.conditional(tree, {"width": 2.5}, [1.0], of="length", interval=0.6)
-    lower, upper = (band.sel(statistic=name).item() for name in ("lower", "upper"))
-    inside = (np.exp(densities_there) >= lower * (1 - 1e-9)) & (np.exp(densities_there) <= upper * (1 + 1e-9))
-    assert shares[inside].sum() / shares.sum() == pytest.approx(0.6, abs=0.03)
+    np.testing.assert_allclose(band.values.ravel(), [there.mean(), *np.quantile(there, [0.2, 0.8])], rtol=1e-8)
 
 
 def test_each_row_is_predicted_from_what_is_known_of_it(tree):
@@ -146,13 +140,10 @@ def test_one_cluster_is_least_squares():
     tree = bg.fit(np.column_stack([x, y]), 1, method="gibbs", draws=250, random_seed=SEED, progressbar=False)
     design = np.column_stack([np.ones(400), x])
     slopes, (rest,), *_ = np.linalg.lstsq(design, y)
-    at = np.array([[0.0, 0.0], [1.0, 1.0], [-2.0, 0.5]])
+    at = np.array([[0.0, 0.0], [1.0, 1.0], [-2.0, 0.5], [20.0, -30.0]])  # the last is far from all data
+    rows = np.column_stack([np.ones(len(at)), at])
     found = bg.predict(tree, {0: at[:, 0], 1: at[:, 1]}, of=2)
-    error = np.sqrt(
-        rest
-        / 397
-        * np.diag(np.column_stack([np.ones(3), at]) @ np.linalg.inv(design.T @ design) @ np.column_stack([np.ones(3), at]).T)
-    )
+    error = np.sqrt(rest / 397 * (rows @ np.linalg.inv(design.T @ design) * rows).sum(axis=1))
     np.testing.assert_allclose(found["mean"].values[:, 0], slopes[0] + at @ slopes[1:], atol=0.3 * error.max())
     np.testing.assert_allclose(found["sd"].values[:, 0], np.hypot(np.sqrt(rest / 397), error), rtol=0.05)
     width = np.diff(found["quantile_of_mean"].values[[0, 2], :, 0], axis=0)[0]
@@ -175,6 +166,7 @@ def test_one_cluster_is_least_squares():
         (dict.fromkeys(NAMES, 1.0), {}, "given must leave at least one feature to be predicted"),
         ([1.0, 2.0], {}, "given must be a mapping or a table with named columns, got 1 dimension"),
         ({"length": 1.0}, {"of": "length"}, r"of must name features that are not given \('width', 'depth'\)"),
+        ({"length": 1.0}, {"of": 2.5}, "of must name features that are not given .* got 2.5"),
         ({"length": 1.0}, {"of": []}, "of must name features that are not given .* got none"),
         ({"length": 1.0}, {"probabilities": [1.0]}, "probabilities must lie between 0 and 1"),
     ],
@@ -184,9 +176,27 @@ def test_bad_arguments_get_a_sentence(tree, given, options, message):
         bg.predict(tree, given, **options)
 
 
+def test_arguments_of_the_wrong_type_get_a_sentence(tree):
+    for given in (None, "length", 3.0):
+        with pytest.raises(TypeError, match="given must be a mapping or a table with named columns, got "):
+            bg.predict(tree, given)
+    with pytest.raises(TypeError, match=r"of must name features, got \[\['depth'\]\]"):
+        bg.predict(tree, {"length": 1.0}, of=[["depth"]])
+    for probabilities in ("a", [[0.1], [0.2]]):
+        with pytest.raises(TypeError, match="probabilities must be numbers between 0 and 1"):
+            bg.predict(tree, {"length": 1.0}, probabilities=probabilities)
+
+
+def test_extreme_quantiles_are_numbers(tree):
+    found = bg.predict(tree, {"length": 1.0}, of="width", probabilities=[1e-300, 1e-9, 0.5, 1 - 1e-15])["quantile"].values
+    assert (np.diff(found, axis=0) > 0).all()
+
+
 def test_bad_arguments_of_a_density_get_a_sentence(tree):
-    with pytest.raises(ValueError, match="given must hold one finite value for each feature; use predict"):
+    with pytest.raises(ValueError, match="given must hold one finite value for each feature, got 2 rows; use predict"):
         bg.conditional(tree, {"length": [1.0, 2.0], "width": 1.0})
+    with pytest.raises(ValueError, match="given must hold one finite value for each feature, got NaN; leave out what is"):
+        bg.conditional(tree, {"length": np.nan}, of="width")
     with pytest.raises(ValueError, match="of must name one of the features that are not given: 'width', 'depth'"):
         bg.conditional(tree, {"length": 1.0})
     with pytest.raises(TypeError, match=r"given\['length'\] must hold numbers"):
@@ -203,6 +213,9 @@ def test_bad_arguments_of_a_density_get_a_sentence(tree):
         (lambda m: m.conditional({0: 1e200}), "given must lie nearer to the means"),
         (lambda m: m.marginal([1, 1]), "features must name at least one feature, each of them once"),
         (lambda m: m.marginal([]), "features must name at least one feature"),
+        (lambda m: m.marginal(None), "features must name features by their positions, from 0 to 3, got None"),
+        (lambda m: m.marginal(1.0), "features must name features by their positions, from 0 to 3, got 1.0"),
+        (lambda m: m.marginal(True), "features must name features by their positions, from 0 to 3, got True"),
         (lambda m: m.marginal("length"), "features must name features by their positions, from 0 to 3, got 'l'"),
     ],
 )

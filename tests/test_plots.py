@@ -623,17 +623,30 @@ def test_plot_regression_draws_the_predictions(faithful_tree):
     np.testing.assert_allclose(curve(ax, "EM")[1], [each.weights @ each.means for each in given])
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("eruptions", "waiting")
     assert bg.plots.plot_regression(faithful_tree, "eruptions", "waiting").axes[0].get_ylabel() == "eruptions"
-    with pytest.raises(ValueError, match="of and along must be two features, got 'waiting' for both"):
-        bg.plots.plot_regression(faithful_tree, "waiting", "waiting")
-    with pytest.raises(TypeError, match="given must map names of features to values, got list"):
-        bg.plots.plot_regression(faithful_tree, given=[1.0])
+    for options in ({"of": "waiting", "along": "waiting"}, {"given": {"eruptions": 2.0}}):
+        with pytest.raises(ValueError, match="of, along and given must name different features, got of='waiting'"):
+            bg.plots.plot_regression(faithful_tree, **options)
+    with pytest.raises(ValueError, match="along must be one of 'eruptions', 'waiting', got 'wait'"):
+        bg.plots.plot_regression(faithful_tree, along="wait")
+    for given in ([1.0], "abc", 3):
+        with pytest.raises(TypeError, match="given must map names of features to values, got "):
+            bg.plots.plot_regression(faithful_tree, given=given)
+    assert bg.plots.plot_regression(faithful_tree, "eruptions").axes[0].get_xlabel() == "waiting"
+
+
+def test_the_band_of_a_curve_does_not_vanish_beyond_the_data(faithful_tree):
+    found = bg.predict(faithful_tree, {"eruptions": [4.5, 8.0, 20.0]}, probabilities=[0.05, 0.95])
+    widths = np.diff(found["quantile_of_mean"].values[:, :, 0], axis=0)[0]
+    assert (np.diff(widths) > 3 * widths[:-1]).all()
 
 
 def test_plot_conditional_draws_the_density(faithful_tree):
-    figure = bg.plots.plot_conditional(faithful_tree, {"eruptions": 3.0})
+    figure = bg.plots.plot_conditional(faithful_tree, {"eruptions": [3.0]})
     [ax] = figure.axes
     grid, mean = curve(ax, "posterior mean density")
     np.testing.assert_array_equal(mean, bg.conditional(faithful_tree, {"eruptions": 3.0}).sel(statistic="mean"))
     em, _ = Reading(faithful_tree).em
     np.testing.assert_allclose(curve(ax, "EM")[1], np.exp(em.conditional({0: 3.0}).log_density(grid)))
     assert ax.get_title() == "given eruptions = 3"
+    with pytest.raises(ValueError, match=r"given must hold one finite value for each feature, got \{'eruptions': nan\}"):
+        bg.plots.plot_conditional(faithful_tree, {"eruptions": np.nan})

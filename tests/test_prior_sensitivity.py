@@ -144,6 +144,33 @@ def test_models_of_ones_own_bring_their_log_prior(two_small):
     pd.testing.assert_frame_equal(bg.prior_sensitivity(tree).table, bg.prior_sensitivity(fitted(two_small)).table)
 
 
+def test_a_log_prior_that_is_none_gets_a_sentence(two_small):
+    tree = fitted(two_small, log_prior=True)
+    for damage in (-np.inf, np.nan):
+        spoiled = tree.copy(deep=True)
+        spoiled["log_prior"]["w"].values[0, 0] = damage
+        with pytest.raises(ValueError, match=r"group log_prior of tree must hold finite numbers .* got others in w"):
+            bg.prior_sensitivity(spoiled)
+    for group in (xr.Dataset(), xr.Dataset({"w": ("draw", np.zeros(20))}), log_prior(tree).isel(draw=slice(5))):
+        spoiled = tree.copy()
+        spoiled["log_prior"] = xr.DataTree(group)
+        with pytest.raises(
+            ValueError, match="group log_prior of tree must hold finite numbers for each chain and draw, got"
+        ):
+            bg.prior_sensitivity(spoiled)
+
+
+def test_sparse_weights_are_not_scaled(galaxies):
+    """A power of 1.01 makes alpha = 0.01 a hundredth of it."""
+    found = bg.prior_sensitivity(fitted(galaxies, 6, draws=100, prior=bg.HierarchicalPrior(alpha=0.01))).table
+    assert found["prior"].max() < 1
+
+
+def test_relabelling_takes_it_along(galaxies):
+    tree = bg.relabel(fitted(galaxies, 3, relabel=False, log_prior=True))
+    xr.testing.assert_allclose(tree["log_prior"].to_dataset(), log_prior(tree))
+
+
 def test_few_draws_get_a_sentence(two_small):
     with pytest.raises(ValueError, match="tree must have at least 4 draws in each chain, got 3; raise draws"):
         bg.prior_sensitivity(fitted(two_small).isel(draw=slice(3)))

@@ -107,6 +107,9 @@ def test_a_target_with_the_name_of_a_feature_is_told_apart(curve):
     x, y = curve
     model = bg.BayesianGMMRegressor(2, **SMALL).fit(pd.DataFrame({"y": x[:, 0]}), y)
     assert model.posterior_["posterior"]["feature"].values.tolist() == ["y", "target y"]
+    targets = pd.DataFrame(np.column_stack([y, y + rng(6).normal(size=300)]), columns=["q", "q"])
+    model = bg.BayesianGMMRegressor(2, **SMALL).fit(pd.DataFrame({"target q": x[:, 0]}), targets)
+    assert model.posterior_["posterior"]["feature"].values.tolist() == ["target q", "q", "target target q"]
 
 
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")
@@ -134,6 +137,8 @@ def test_an_interrupt_leaves_the_draws(curve, monkeypatch):
 
 def test_bad_input_gets_a_sentence(curve):
     x, y = curve
+    with pytest.raises(AttributeError, match="posterior_ is there after fit"):
+        _ = bg.BayesianGMMRegressor(2).posterior_
     with pytest.raises(TypeError, match="y must hold numbers, got elements of type <U1"):
         bg.BayesianGMMRegressor(2, **SMALL).fit(x, np.full(300, "a"))
     with pytest.raises(ValueError, match="fit_options may hold"):

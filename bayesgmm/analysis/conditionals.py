@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,14 +71,14 @@ def conditional(
 
     Notes
     -----
-    With :math:`\theta_s` a draw and :math:`x_1` the given values, the mean is
+    With :math:`\theta_s` a draw and :math:`x_1` the given values, the mean is the average over the draws of
 
     .. math::
-        p(x_2 \mid x_1, \text{data}) = \sum_s q_s\, p(x_2 \mid x_1, \theta_s), \quad
-        q_s = \frac{p(x_1 \mid \theta_s)}{\sum_t p(x_1 \mid \theta_t)},
+        p(x_2 \mid x_1, \theta_s) = \frac{p(x_1, x_2 \mid \theta_s)}{p(x_1 \mid \theta_s)}.
 
-    the quotient of the posterior predictive densities of :math:`(x_1, x_2)` and :math:`x_1`. The band is that of the draws
-    with these weights. At most 2 000 draws are used. The observation is not noise, and values have no measurement errors.
+    As in regression the given values are taken as they are: the posterior is that of the fitted data, and :math:`x_1` tells
+    nothing more about :math:`\theta`. At most 2 000 draws are used. The observation is not noise, and values have no
+    measurement errors.
 
     Examples
     --------
@@ -92,13 +92,13 @@ def conditional(
     draws, names = read_draws(tree).thinned(_OF_DENSITY), features_of(tree)
     rows, known = _read_given(given, names)
     if len(rows) != 1 or np.isnan(rows).any():
-        raise ValueError(about("given", "must hold one finite value for each feature; use predict for several rows"))
+        got = f"{len(rows)} rows; use predict for several" if len(rows) != 1 else "NaN; leave out what is not known"
+        raise ValueError(about("given", f"must hold one finite value for each feature, got {got}"))
     (target,) = _read_of(of, names, known, most=1)
     row = _Rows.of(draws, known, rows, target)
     points = row.grid() if grid is None else read_grid(grid)
     density = np.exp(log_density(row.first, Observations.made(points[:, None])))
-    shares = row.shares[:, 0]
-    result = with_band("density", {"mean": shares @ density}, density, interval, "grid", {"grid": points}, shares)
+    result = with_band("density", {"mean": density.mean(axis=0)}, density, interval, "grid", {"grid": points})
     return result.assign_attrs(of=names[target])
 
 
@@ -127,8 +127,8 @@ def predict(
 
         - ``mean``, ``sd`` (obs, feature): of the posterior predictive distribution of the feature given the row.
         - ``quantile`` (probability, obs, feature): its quantiles.
-        - ``quantile_of_mean`` (probability, obs, feature): quantiles of the posterior distribution of the conditional mean,
-          which is the regression curve. They say how well the curve is known, not where observations lie.
+        - ``quantile_of_mean`` (probability, obs, feature): credible quantiles of the conditional mean, which is the
+          regression curve. They say how well the curve is known, not where observations lie.
 
     Raises
     ------
@@ -137,10 +137,12 @@ def predict(
 
     Notes
     -----
-    As in :func:`conditional`: draws are weighted by the density of what is given, at most 250 draws are used, and the
-    observations are not noise and have no measurement errors (for those see :func:`bayesgmm.impute`). Mean and standard
-    deviation are exact sums over draws and components, quantiles those of their mixture. Where the given values lie far
-    from all data, the prediction is that of the component with the heaviest tail there: an extrapolation.
+    As in :func:`conditional` the posterior is that of the fitted data, and the observations are not noise and have no
+    measurement errors (for those see :func:`bayesgmm.impute`). At most 250 draws are used, evenly spaced, which adds a 250th
+    to the variance that the posterior leaves. Mean and standard deviation are exact sums over draws and components, and the
+    quantiles are those of their mixture. A t distribution has no standard deviation if its nu, with the number of known
+    features added, is at most two: ``sd`` is then infinite. Far from all data the prediction is an extrapolation, by the
+    component that is the most probable there.
 
     References
     ----------
@@ -157,7 +159,9 @@ def predict(
     draws, names = read_draws(tree).thinned(_OF_PREDICTIONS), features_of(tree)
     rows, known = _read_given(given, names)
     targets = _read_of(of, names, known)
-    wanted = np.array([read_probability(each, "probabilities") for each in np.ravel(probabilities).tolist()])
+    if isinstance(probabilities, str) or np.ndim(np.asarray(probabilities, dtype=object)) > 1:
+        raise TypeError(about("probabilities", f"must be numbers between 0 and 1, got {probabilities!r}"))
+    wanted = np.array([read_probability(each, "probabilities") for each in np.atleast_1d(probabilities).tolist()])
     mean, sd = np.empty((2, len(rows), len(targets)))
     quantile, of_mean = np.empty((2, len(wanted), len(rows), len(targets)))
     unknown = np.isnan(rows)
@@ -192,7 +196,7 @@ def predict(
 class _Rows:
     """Distributions of one feature for m rows, each a mixture of the K components of all S draws."""
 
-    log_w: FloatArray  # (S, m, K), log weights without their normalising constants
+    of_draw: FloatArray  # (S, m, K), weights of the components under each draw
     mu: FloatArray  # (S, m, K)
     sigma: FloatArray  # (S, m, K)
     nu: FloatArray | None  # (S, m, K)
@@ -203,32 +207,24 @@ class _Rows:
         nu = None if draws.nu is None else draws.nu[:, None]
         split = Split(draws.mu[:, None], draws.factors[:, None], nu, known)
         given, place = split.at(values), split.others.index(target)
-        if not np.isfinite(given.log_density).any(axis=(0, 2)).all():
-            raise ValueError(about("given", "must lie nearer to the data, where densities can be computed"))
+        sound = np.isfinite(given.log_density).any(axis=2).all(axis=0)
+        if not sound.all():
+            far = values[np.flatnonzero(~sound)[0]].tolist()
+            raise ValueError(about("given", f"must lie nearer to the data, where densities can be computed, got {far}"))
         with np.errstate(divide="ignore"):
             log_w = np.log(draws.w)[:, None] + given.log_density
-        return cls(log_w, given.mean[..., place], given.stretch * split.sd[..., place], given.nu)
+        return cls(softmax(log_w, axis=2), given.mean[..., place], given.stretch * split.sd[..., place], given.nu)
 
     @cached_property
     def w(self) -> FloatArray:
         """Weights, which add to one over draws and components, (S, m, K)."""
-        return np.asarray(softmax(self.log_w, axis=(0, 2)))
-
-    @cached_property
-    def means(self) -> FloatArray:
-        """The mean under each draw, (S, m)."""
-        return np.asarray((softmax(self.log_w, axis=2) * self.mu).sum(axis=2))
-
-    @property
-    def shares(self) -> FloatArray:
-        """Weights of the draws, (S, m)."""
-        return np.asarray(self.w.sum(axis=2))
+        return self.of_draw / len(self.of_draw)
 
     @property
     def first(self) -> Draws:
         """The draws of the first row's distribution."""
         nu = None if self.nu is None else self.nu[:, 0]
-        w = np.asarray(softmax(self.log_w[:, 0], axis=1))
+        w = self.of_draw[:, 0]
         return Draws(w, self.mu[:, 0, :, None], self.sigma[:, 0, :, None, None], 1, len(w), nu=nu)
 
     def mean_and_sd(self) -> tuple[FloatArray, FloatArray]:
@@ -263,11 +259,12 @@ class _Rows:
         at, p = np.tile(np.arange(m), len(probabilities)), np.repeat(probabilities, m)
         bracket = (ends.min(axis=2).ravel() - _MARGIN, ends.max(axis=2).ravel() + _MARGIN)
         found = find_root(beyond, bracket, args=(at, p), tolerances={"xatol": _MARGIN, "xrtol": 0.0})
-        return shift + scale * found.x.reshape(len(probabilities), m)
+        x = np.where(found.success, found.x, np.where(p < 0.5, *bracket))  # the ends, where rounding leaves no root
+        return shift + scale * x.reshape(len(probabilities), m)
 
     def quantiles_of_mean(self, probabilities: FloatArray) -> FloatArray:
         """Quantiles of the mean over the draws, (P, m)."""
-        return np.quantile(self.means, probabilities, axis=0, weights=self.shares, method="inverted_cdf")
+        return np.asarray(np.quantile((self.of_draw * self.mu).sum(axis=2), probabilities, axis=0))
 
     def grid(self) -> FloatArray:
         """Points along the first row's distribution."""
@@ -281,6 +278,8 @@ def _read_given(given: Any, names: list[Any]) -> tuple[FloatArray, list[int]]:
         raise ValueError(
             "tree must have several features, got one, so that nothing else can be given; use predictive_density"
         )
+    if given is None or isinstance(given, str | numbers.Number):
+        raise TypeError(about("given", f"must be a mapping or a table with named columns, got {given!r}"))
     if isinstance(given, Mapping):
         columns = {name: read_numbers(value, f"given[{name!r}]") for name, value in given.items()}
         if any(each.ndim > 1 for each in columns.values()):
@@ -309,10 +308,13 @@ def _read_given(given: Any, names: list[Any]) -> tuple[FloatArray, list[int]]:
 def _read_of(of: Any, names: list[Any], known: list[int], most: int | None = None) -> list[int]:
     """Places of the features that are wanted."""
     others = [name for place, name in enumerate(names) if place not in known]
-    wanted = others if of is None else [of] if isinstance(of, str | numbers.Integral) else list(of)
+    wanted = others if of is None else list(of) if isinstance(of, list | tuple | np.ndarray) else [of]
+    if not all(isinstance(each, Hashable) for each in wanted):
+        raise TypeError(about("of", f"must name features, got {' '.join(repr(of).split())}"))
     if not wanted or len(set(wanted)) < len(wanted) or any(each not in others for each in wanted):
         if not others:
-            raise ValueError(about("given", "must leave at least one feature to be predicted, got all of them"))
+            rule = "must leave at least one feature to be predicted, got all of them"
+            raise ValueError(about("given", f"{rule}; leave out the columns to be predicted"))
         rule = f"must name features that are not given ({', '.join(map(repr, others))}), each of them once"
         raise ValueError(about("of", f"{rule}, got {', '.join(map(repr, wanted)) or 'none'}"))
     if most is not None and len(wanted) > most:

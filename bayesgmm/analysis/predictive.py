@@ -319,13 +319,10 @@ def with_band(
     interval: float,
     dim: str,
     coords: dict[Any, Any],
-    weights: FloatArray | None = None,
 ) -> xr.DataArray:
-    """A statistic along a dim, with an equal-tailed band from the draws' values (S, ...), which may have weights (S,)."""
+    """A statistic along a dim, with an equal-tailed band from the draws' values (S, ...)."""
     tail = (1 - read_probability(interval, "interval")) / 2
-    method: Any = {} if weights is None else {"weights": weights, "method": "inverted_cdf"}
-    ends = np.quantile(values, [tail, 1 - tail], axis=0, **method)
-    statistics = np.stack([*middle.values(), *ends])
+    statistics = np.stack([*middle.values(), *np.quantile(values, [tail, 1 - tail], axis=0)])
     called = {"statistic": [*middle, "lower", "upper"]}
     return xr.DataArray(statistics, dims=("statistic", dim), coords=called | coords, name=name)
 
@@ -339,13 +336,13 @@ def _bisect(is_below: Callable[[FloatArray], NDArray[np.bool_]], lower: FloatArr
     return (lower + upper) / 2
 
 
-def read_feature(tree: xr.DataTree, feature: Any) -> tuple[str, int]:
+def read_feature(tree: xr.DataTree, feature: Any, name: str = "feature") -> tuple[str, int]:
     """Name and index of a feature, which must be given if there are several."""
     names = features_of(tree)
     if feature is None and len(names) == 1:
         return str(names[0]), 0
     if not isinstance(feature, str | numbers.Integral) or feature not in names:
-        raise ValueError(f"feature must be one of {', '.join(map(repr, names))}, got {' '.join(repr(feature).split())}")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, names))}, got {' '.join(repr(feature).split())}")
     return str(feature), names.index(feature)
 
 

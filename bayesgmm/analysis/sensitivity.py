@@ -12,15 +12,17 @@ from arviz_stats import psense
 
 from bayesgmm.analysis.convergence import FEWEST_DRAWS
 from bayesgmm.analysis.densities import log_likelihood
+from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.findings import Finding
 from bayesgmm.analysis.labels import quality_of
 from bayesgmm.analysis.log_prior import log_prior_of
 from bayesgmm.analysis.quantities import invariants_of, labelled_quantities
 from bayesgmm.analysis.reading import Reading, Tree
-from bayesgmm.model.priors import CUSTOM_MODEL
+from bayesgmm.model.priors import CUSTOM_MODEL, prior_of
 from bayesgmm.words import Argument, Words
 
 LIMIT = 0.05  # Kallioinen et al. (2024)
+_SMALLEST_ALPHA = 0.1  # below it, powers from 0.99 to 1.01 change alpha by a tenth and more
 _NAMED = 4  # quantities that a sentence names
 _GIVEN_OTHERS = ("sigma", "cov")  # log priors given C0, which belong to the model where C0 is drawn
 
@@ -91,7 +93,8 @@ def prior_sensitivity(tree: Tree) -> PriorSensitivity:
     -----
     A sensitivity above 0.05 of the prior and of the likelihood is called a possible conflict between prior and data; of the
     prior alone, a strong prior or a weak likelihood. The defaults scale their prior to the data's range, which is not scaled
-    here.
+    here. If alpha is below 0.1, the prior of the weights is not scaled either: a power near one would make it quite another
+    prior, or an improper one.
 
     References
     ----------
@@ -123,7 +126,10 @@ def sensitivity_of(reading: Reading) -> PriorSensitivity:
     if draws.n_draws < FEWEST_DRAWS:
         raise ValueError(f"tree must have at least {FEWEST_DRAWS} draws in each chain, got {draws.n_draws}; raise draws")
     log_prior = tree["log_prior"].to_dataset() if "log_prior" in tree.children else reading.ask(log_prior_of)
-    scaled = [name for name in log_prior.data_vars if name not in _GIVEN_OTHERS or "C0" not in log_prior]
+    left = {"w"} if _is_sparse(reading) else set()
+    left |= set(_GIVEN_OTHERS) if "C0" in log_prior else set()
+    scaled = [str(name) for name in log_prior.data_vars if name not in left]
+    _require(log_prior, scaled, draws)
     quantities = {name: each for name, each in reading.ask(invariants_of).items() if name != "log posterior"}
     if reading.ask(quality_of).trusted:
         quantities |= {name: each for name, each in labelled_quantities(tree) if not name.startswith(("C0", "corr"))}
@@ -141,6 +147,25 @@ def sensitivity_of(reading: Reading) -> PriorSensitivity:
         {group: psense(made, group=group)["each"].values for group in ("prior", "likelihood")}, index=list(quantities)
     ).sort_values("prior", ascending=False, kind="stable")
     return PriorSensitivity(table, tuple(_findings(table)))
+
+
+def _is_sparse(reading: Reading) -> bool:
+    """Whether a power near one of the weights' prior is another prior altogether, or is improper."""
+    prior = prior_of(reading.tree.attrs.get("prior"))
+    return prior is not None and prior.alpha < _SMALLEST_ALPHA
+
+
+def _require(log_prior: xr.Dataset, scaled: list[str], draws: Draws) -> None:
+    """Refuse a user's log prior that does not belong to these draws."""
+    shape, rule = (draws.n_chains, draws.n_draws), "group log_prior of tree must hold finite numbers for each chain and draw"
+    for name in scaled:
+        values = log_prior[name]
+        if values.dims[:2] != ("chain", "draw") or values.shape[:2] != shape or values.dtype.kind not in "fiu":
+            raise ValueError(f"{rule}, got {name} with dims {values.dims} and shape {values.shape}")
+        if not np.isfinite(values.values).all():
+            raise ValueError(f"{rule}, got others in {name}")
+    if not scaled:
+        raise ValueError(f"{rule}, got no variable")
 
 
 def _findings(table: pd.DataFrame) -> list[Finding]:

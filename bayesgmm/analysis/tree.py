@@ -332,16 +332,17 @@ def permute(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
 
     ``sample_stats`` records the permutation from the raw order.
     """
-    posterior = tree["posterior"].to_dataset()
-    reordered = {}
-    for name, values in posterior.data_vars.items():
-        if CLUSTER in values.dims:
-            front = values.transpose("chain", "draw", CLUSTER, ...)
-            index = permutation.reshape(permutation.shape + (1,) * (front.ndim - 3))
-            moved = front.copy(data=np.take_along_axis(front.values, index, axis=2))
-            reordered[name] = moved.transpose(*values.dims)
     result = tree.copy()
-    result["posterior"] = xr.DataTree(posterior.assign(reordered))
+    for group in {"posterior", "log_prior"} & set(tree.children):
+        dataset = tree[group].to_dataset()
+        reordered = {}
+        for name, values in dataset.data_vars.items():
+            if CLUSTER in values.dims:
+                front = values.transpose("chain", "draw", CLUSTER, ...)
+                index = permutation.reshape(permutation.shape + (1,) * (front.ndim - 3))
+                moved = front.copy(data=np.take_along_axis(front.values, index, axis=2))
+                reordered[name] = moved.transpose(*values.dims)
+        result[group] = xr.DataTree(dataset.assign(reordered))
     return set_permutation(result, np.take_along_axis(read_permutation(tree), permutation, axis=2))
 
 

@@ -72,6 +72,7 @@ class BayesianGMMRegressor(RegressorMixin, SettingsOfFit):
         Parameters
         ----------
         X : (n, D) array-like
+            NaN is refused, here and in the other methods. :func:`bayesgmm.fit` and :func:`bayesgmm.predict` take it.
         y : (n,) or (n, M) array-like
             One target, or several.
         sample_weight : (n,) array-like, optional
@@ -96,15 +97,19 @@ class BayesianGMMRegressor(RegressorMixin, SettingsOfFit):
         """
         named = column_names(y)
         X, y = refuse_hidden_numbers(X, "X"), refuse_hidden_numbers(y, "y")
+        y = y.to_numpy() if hasattr(y, "to_numpy") else y  # whose columns may have the same name
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=2)
         targets = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
         self._single = np.ndim(y) == 1
         table: Any = np.column_stack([X, targets])
         if hasattr(self, "feature_names_in_"):
-            own = list(self.feature_names_in_)
+            names = list(map(str, self.feature_names_in_))
             several = [f"y{i}" for i in range(targets.shape[1])]
-            of_y = [str(name) for name in named or (["y"] if self._single else several)]
-            table = pd.DataFrame(table, columns=[*own, *(f"target {name}" if name in own else name for name in of_y)])
+            for name in map(str, named or (["y"] if self._single else several)):
+                while name in names:
+                    name = f"target {name}"
+                names.append(name)
+            table = pd.DataFrame(table, columns=names)
         self.mixture_ = BayesianGMM(**self.get_params(deep=False))
         self.mixture_.fit(table, sample_weight=sample_weight)
         return self
@@ -112,6 +117,8 @@ class BayesianGMMRegressor(RegressorMixin, SettingsOfFit):
     @property
     def posterior_(self) -> xr.DataTree:
         """The posterior of the mixture of X and y."""
+        if "mixture_" not in vars(self):
+            raise AttributeError("posterior_ is there after fit")
         return self.mixture_.posterior_
 
     def predict(self, X: Any, return_std: bool = False) -> Any:

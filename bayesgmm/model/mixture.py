@@ -212,7 +212,7 @@ class Mixture:
         >>> Mixture([0.5, 0.5], [[0, 5], [9, 7]], [[1, 0.5], [0.5, 4]]).marginal(1)
         Mixture(weights=[0.5, 0.5], means=[5., 7.], sigma=[2., 2.])
         """
-        chosen: list[Any] = [features] if isinstance(features, int | np.integer) else list(features)
+        chosen: list[Any] = list(features) if isinstance(features, Sequence | np.ndarray) else [features]
         places = [self._read_feature(each, "features") for each in chosen]
         if not places or len(set(places)) < len(places):
             raise ValueError(about("features", f"must name at least one feature, each of them once, got {chosen}"))
@@ -272,7 +272,8 @@ class Mixture:
         return Mixture(weights, known.mean, factors @ factors.swapaxes(-1, -2), nu=known.nu)
 
     def _read_feature(self, feature: Any, name: str) -> int:
-        place = int(feature) if isinstance(feature, numbers.Integral) else -1
+        is_place = isinstance(feature, numbers.Integral) and not isinstance(feature, bool)
+        place = int(feature) if is_place else -1
         if not 0 <= place < self.n_features:
             rule = f"must name features by their positions, from 0 to {self.n_features - 1}"
             raise ValueError(about(name, f"{rule}, got {feature!r}"))

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -17,6 +18,7 @@ from bayesgmm.arguments import spoken
 from bayesgmm.exceptions import DataWarning, warn
 
 _LAST_RESORT = "Last Resort"  # matplotlib's fallback font: a box for every letter
+_TITLE = 70  # letters in a line of a title
 _USUAL = (400, "normal", "regular")  # weights
 _GLYPH = "Glyph .* missing from"
 
@@ -29,6 +31,12 @@ def name_axes(ax: Axes, *, x: Any = None, y: Any = None, before: str = "") -> No
     for name, label in ((x, ax.xaxis.label), (y, ax.yaxis.label)):
         if name is not None:
             _write(label, spoken(name), before)
+
+
+def name_title(ax: Axes, text: str, *, before: str = "") -> None:
+    """Give axes a title with names of features, broken into lines, after the words ``before``."""
+    ax.set_title("", fontsize="medium")
+    _write(ax.title, fill(text, _TITLE), before)
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from bayesgmm.analysis.predictive import read_feature, read_grid
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import features_of
 from bayesgmm.arguments import FloatArray, read_probability
+from bayesgmm.data.tables import read_numbers
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.plots.backends import Backend, drawn_by, read_backend
 from bayesgmm.plots.canvas import EM, POSTERIOR, Mark, draw_incomplete, draw_known_in_part, known, legend, mark, panels
-from bayesgmm.plots.names import name_axes
+from bayesgmm.plots.names import name_axes, name_title
 
 _POINTS = 200  # of a curve
 _MOST_SHOWN = 3_000  # observations
@@ -51,7 +52,7 @@ def plot_regression(
     of : optional
         Name of the feature that is predicted. Default: the last.
     along : optional
-        Name of the feature on the horizontal axis. Default: the first.
+        Name of the feature on the horizontal axis. Default: the first that is not ``of``.
     given : mapping, optional
         Values of other features, by name.
     ax : Axes, optional
@@ -70,15 +71,14 @@ def plot_regression(
     """
     backend = read_backend(backend, ax)
     reading = Reading.of(tree)
-    if not isinstance(given, Mapping | None):
-        raise TypeError(f"given must map names of features to values, got {type(given).__name__}")
-    names, others = features_of(reading.tree), dict(given or {})
+    names, others = features_of(reading.tree), {} if given is None else _single_values(given)
     if len(names) == 1:
         raise ValueError("tree must have several features for a regression, got one; use plot_fit")
-    y, to = read_feature(reading.tree, names[-1] if of is None else of)
-    x, place = read_feature(reading.tree, names[0] if along is None else along)
-    if to == place:
-        raise ValueError(f"of and along must be two features, got {x!r} for both")
+    y, to = read_feature(reading.tree, names[-1] if of is None else of, "of")
+    x, place = read_feature(reading.tree, names[int(to == 0)] if along is None else along, "along")
+    if to == place or {names[to], names[place]} & set(others):
+        rule = "of, along and given must name different features"
+        raise ValueError(f"{rule}, got of={names[to]!r}, along={names[place]!r}, given for {list(others)}")
     tail = (1 - read_probability(interval, "interval")) / 2
     shown = np.random.default_rng(0).permutation(len(reading.x))[:_MOST_SHOWN]
     rows = reading.observations.of(shown)
@@ -143,6 +143,7 @@ def plot_conditional(
     """
     backend = read_backend(backend, ax)
     reading = Reading.of(tree)
+    given = _single_values(given)
     density = conditional(reading.tree, given, None if grid is None else np.sort(read_grid(grid)), of=of, interval=interval)
     names, points = features_of(reading.tree), density["grid"].values
     (target,) = [place for place, name in enumerate(names) if name == density.attrs["of"]]
@@ -153,12 +154,21 @@ def plot_conditional(
     of_em = np.exp(_of_em(reading, given, target).log_density(points))
     ax.plot(points, of_em, color=EM, linewidth=1.5, linestyle="--", label="EM")
     name_axes(ax, x=names[target])
-    at = ", ".join(f"{name} = {value:g}" for name, value in given.items())
+    name_title(ax, ", ".join(f"{name} = {value:g}" for name, value in given.items()), before="given ")
     ax.set(ylabel="density", ylim=(0, None))
-    ax.set_title(f"given {at}", fontsize="medium", parse_math=False)
     ax.margins(x=0)
     legend(figure, [ax])
     return drawn_by(backend, figure)
+
+
+def _single_values(given: Any) -> dict[Any, float]:
+    """Names of features and a finite value of each."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"given must map names of features to values, got {type(given).__name__}")
+    values = {name: read_numbers(value, f"given[{name!r}]") for name, value in given.items()}
+    if any(each.size != 1 or not np.isfinite(each).all() for each in values.values()):
+        raise ValueError(f"given must hold one finite value for each feature, got {dict(given)}")
+    return {name: each.item() for name, each in values.items()}
 
 
 def _of_em(reading: Reading, given: Mapping[Any, float], target: int) -> Mixture:
