@@ -194,7 +194,10 @@ def posterior_k(
     of_k = read_prior_k(prior_k)
     p = of_k.probabilities()
     read_choice(weights, Weights, "weights")
-    own_prior = read_prior(prior, data, covariance, family)
+    own_prior = read_prior(prior, data, covariance, family, [])
+    if own_prior.n_components(covariance) is not None:
+        rule = "must be the same for all components in posterior_k, where k is unknown; use fit with the k that it is for"
+        raise ValueError(about("prior", rule))
     alpha = _read_alpha(alpha, prior)
     largest = int(np.flatnonzero(p)[-1]) + 1
     data, of_ks = settled(data, [largest], own_prior, covariance, family, rounding)
@@ -289,7 +292,7 @@ def _verdict(tree: xr.DataTree, sampled: Telescoped, refused: Words | None, of_s
 
 def _read_alpha(alpha: float | None, prior: Prior | None) -> float:
     """The concentration, from the argument or from the prior. If both give one, they must be equal."""
-    by_prior = 1.0 if prior is None else prior.alpha
+    by_prior = 1.0 if prior is None else float(np.asarray(prior.alpha))
     if alpha is None:
         return by_prior
     alpha = read_positive(alpha, "alpha")

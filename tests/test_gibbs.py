@@ -10,24 +10,49 @@ import bayesgmm as bg
 from bayesgmm.engines.gibbs import burn_in_sweeps, sweeps_between_draws
 from bayesgmm.engines.sweeps import sweeps
 from bayesgmm.exceptions import ConvergenceWarning
-from tests.families import COVARIANCES, KINDS, STRUCTURES
+from bayesgmm.posterior import log_posterior
+from tests.families import COVARIANCES, STRUCTURES
 from tests.oracles.joint import draw_data, prior_points, small_posterior
 from tests.statistics import SEED, assert_counts, assert_same_means, rng
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "of_each"),
+    [("hierarchical", False), ("conjugate", False), ("conjugate", True)],
+    ids=["hierarchical", "conjugate", "of each"],
+)
 @pytest.mark.parametrize(("covariance", "n_features"), STRUCTURES)
-def test_parameters_and_data_drawn_in_turn_follow_the_prior(covariance, n_features, kind):
+def test_parameters_and_data_drawn_in_turn_follow_the_prior(covariance, n_features, kind, of_each):
+    assert_sweeps_leave_the_prior(small_posterior(covariance, n_features, kind, of_each=of_each))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("covariance", "n_features"), [("full", 1), ("full", 3)])
+def test_the_same_with_a_scale_that_is_learnt_from_components_with_their_own_priors(covariance, n_features):
+    assert_sweeps_leave_the_prior(small_posterior(covariance, n_features, "hierarchical", of_each=True))
+
+
+@pytest.mark.slow
+def test_control_the_prior_of_another_component_is_noticed():
+    own = small_posterior("full", 1, "conjugate", of_each=True)
+    names = ("alpha", "b0", "B0", "c0", "C0")
+    other = bg.ConjugatePrior(**{name: np.roll(getattr(own.prior, name), 1) for name in names})
+    with pytest.raises(AssertionError):
+        assert_sweeps_leave_the_prior(own, log_posterior(own.x, own.k, other, "full"))
+
+
+def assert_sweeps_leave_the_prior(own, swept=None):
     """The test of Geweke (2004, doi:10.1198/016214504000001132).
 
-    Sweeps given data alternate with data given parameters. The parameters must then follow the prior.
+    Sweeps given data alternate with data given parameters. The parameters must then follow the prior. A control sweeps
+    another posterior.
     """
-    own = small_posterior(covariance, n_features, kind)
-    run, generator, length = sweeps(own), rng(2), 15_000
+    swept = own if swept is None else swept
+    run, generator, length = sweeps(swept), rng(2), 15_000
     state = prior_points(own, 1, generator)[0]
     draws = np.empty((length, own.n_dim))
-    x = own.x  # the sweeps read this array
+    x = swept.x  # the sweeps read this array
     for s in range(length):
         x[:] = draw_data(own, state, generator)
         run(generator, state, 1, draws[s : s + 1])

@@ -14,6 +14,7 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.kernels import latent, number, steps
 from bayesgmm.kernels.groups import groups_of
 from bayesgmm.kernels.number import number_tables
+from bayesgmm.kernels.prior import compiled_prior
 from bayesgmm.kernels.rows import rows_of
 from bayesgmm.kernels.two_parts import FITTED
 from bayesgmm.model.priors import ConjugatePrior
@@ -27,13 +28,9 @@ SIZE = 3_000
 
 
 @njit
-def moves(
-    generator, many, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
-):
+def moves(generator, many, known, spread, tied, rows, k, prior, C0, tables, z, mu, blocks, inverse, sums, fitted):
     for _ in range(many):
-        k = latent.regroup(
-            generator, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
-        )
+        k = latent.regroup(generator, known, spread, tied, rows, k, prior, C0, tables, z, mu, blocks, inverse, sums, fitted)
     return k
 
 
@@ -52,7 +49,7 @@ class Joint:
         near = replace(prior, B0=prior.B0 / 10)  # so that clusters overlap, and many are split and merged
         own = LogPosterior(Observations(np.zeros((N, d))), MOST, near, covariance)
         self.spread, self.hyper = own.spread.compiled, own.hyper
-        self.C0 = np.ascontiguousarray(self.hyper.rate)
+        self.C0 = np.ascontiguousarray(self.hyper.rate[0])
         self.concentrations = gamma / np.arange(1, MOST + 1) if dynamic else np.full(MOST, gamma)
 
     @property
@@ -60,7 +57,7 @@ class Joint:
         return number_tables(P_OF_K, self.concentrations, N)
 
     def draw_blocks(self, many, generator):
-        c0 = self.hyper.c0
+        c0 = self.hyper.c0[0]
         if self.C0.ndim == 1:
             return np.log(self.C0) - np.log(generator.gamma(c0, size=(many, len(self.C0))))
         return draw_factors(c0, np.broadcast_to(self.C0, (many, *self.C0.shape)), generator)
@@ -72,8 +69,8 @@ class Joint:
             np.zeros((MOST, self.d)),
             np.zeros((1 if self.tied else MOST, *self.draw_blocks(1, generator).shape[1:])),
         )
-        root = np.linalg.cholesky(np.linalg.inv(self.hyper.precision_of_means))
-        mu[:k] = self.hyper.b0 + generator.normal(size=(k, self.d)) @ root.T
+        root = np.linalg.cholesky(self.hyper.B0[0])
+        mu[:k] = self.hyper.b0[0] + generator.normal(size=(k, self.d)) @ root.T
         blocks[: 1 if self.tied else k] = self.draw_blocks(1 if self.tied else k, generator)
         z = generator.choice(k, p=w, size=N).astype(np.int16)
         noise, x = generator.normal(size=(N, self.d)), np.empty((N, self.d))
@@ -98,7 +95,7 @@ class Joint:
         sums, inverse = self.sums(z, x, mu), np.zeros((MOST, self.d))
         prepared(self.spread, blocks, inverse)
         before = self.quantities(z, mu, blocks)
-        given = self.hyper.c0, self.hyper.b0, self.hyper.precision_of_means, self.C0, self.tables
+        given = compiled_prior(self.hyper), self.C0, self.tables
         rows = rows_of(x, None, None) if self.known is None else rows_of(x, None, None, self.known(x, generator))
         settings = rows.known, self.spread, self.tied, rows, k, *given
         moves(generator, MANY, *settings, z, mu, blocks, inverse, sums, self.fitted)

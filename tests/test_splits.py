@@ -6,6 +6,7 @@ from scipy import integrate, stats
 
 from bayesgmm.engines.sweeps import moves_before_a_sweep, sweeps
 from bayesgmm.kernels import split_merge as splits
+from bayesgmm.kernels.prior import compiled_prior
 from bayesgmm.kernels.rows import rows_of
 from bayesgmm.posterior import log_posterior
 from tests.families import KINDS
@@ -15,10 +16,7 @@ from tests.statistics import assert_mean, assert_same_means, rng
 
 def arguments(own):
     """Arguments of the compiled moves for a posterior of one feature."""
-    prior = own.prior
-    rate, g0 = (prior.G0, prior.g0) if own.hierarchical else (prior.C0, 0.0)
-    hyper = np.array([prior.alpha, prior.c0, g0])
-    return own.k, own.hierarchical, hyper, np.array([prior.b0]), np.array([[1 / prior.B0]]), np.array([rate], dtype=float)
+    return own.k, own.hierarchical, compiled_prior(own.hyper)
 
 
 def random_components(generator, k=3):
@@ -98,15 +96,14 @@ def test_divisions_are_proposed_with_the_density_that_is_said(visible):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_density_is_the_posteriors_without_C0(kind):
     own = small_posterior("full", 1, kind)
-    k, _, hyper, b0, inverse_B0, rate = arguments(own)
+    k, hierarchical, prior = arguments(own)
     differences, nothing = [], np.empty(0)
     for point in prior_points(own, 5, rng(6)):
         values = own.constrained(point)
         log_w, mu, log_variances = np.log(values["w"]), values["mu"], np.log(values["sigma2"])
         mine = splits.log_density(
-            own.rows.for_moves(), log_w, nothing, mu, log_variances, hyper, b0, inverse_B0, rate, own.hierarchical, np.empty(k),
-            np.empty(k),
-        )  # fmt: skip
+            own.rows.for_moves(), log_w, nothing, mu, log_variances, prior, hierarchical, np.empty(k), np.empty(k)
+        )
         theirs = own(point)[0]
         if own.hierarchical:
             shape, pace = own.prior.g0 + k * own.prior.c0, own.prior.G0 + np.exp(-log_variances).sum()

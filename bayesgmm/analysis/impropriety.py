@@ -231,7 +231,9 @@ def _found(
     assert prior.c0 is not None
     assert prior.g0 is not None
     for ties in along:
-        groups = _shrinking(ties, k, prior.c0, prior.g0, covariance, _cost_of_rest(ties, x.shape[1], noise, family))
+        groups = _shrinking(
+            ties, k, float(np.min(prior.c0)), prior.g0, covariance, _cost_of_rest(ties, x.shape[1], noise, family)
+        )
         if len(groups):
             tied = None if TRAITS[covariance].shared else HierarchicalPrior().scaled_to(x, "tied", noise=noise)
             told: dict[str, Any] = {"weight": weight, "noise": noise, "family": family}

@@ -144,7 +144,7 @@ def relabelled(reading: Reading, method: Relabelling = "stephens") -> Reading:
     draws, (em, _) = reading.draws, reading.em
     order = match(draws, em, reading.classes)
     if method != "pivot" and draws.n_components > 1:
-        order = _refined(draws, _judges(reading.observations, em), order, em, hard=method == "ecr")
+        order = _refined(draws, _judges(reading.observations, em), order, em, reading.classes, hard=method == "ecr")
     return reading.reordered(order)
 
 
@@ -264,10 +264,12 @@ def _judges(rows: Observations, em: Mixture) -> Observations:
     return chosen.weighing(chosen.counts * times * cumulated[-1] / (_JUDGES * chance))
 
 
-def _refined(draws: Draws, rows: Observations, order: NDArray[np.int64], em: Mixture, *, hard: bool) -> NDArray[np.int64]:
+def _refined(
+    draws: Draws, rows: Observations, order: NDArray[np.int64], em: Mixture, classes: NDArray[np.int64], *, hard: bool
+) -> NDArray[np.int64]:
     """Orders (S, K) by Stephens' algorithm, or by ECR if ``hard``, starting from the given ones."""
     k, parameters = draws.n_components, draws.parameters
-    classes, counts = rows.known.classes(k), rows.counts[:, None]
+    counts = rows.counts[:, None]
     forbidden = np.where(classes[:, None] != classes, -_FORBIDDEN * counts.sum(), 0.0)
 
     def membership(begin: int, end: int) -> FloatArray:

@@ -8,13 +8,17 @@ from scipy import stats
 from scipy.special import gammaln, multigammaln
 
 from bayesgmm.analysis.contract import attribute, group_of
+from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import CLUSTER, HYPERPARAMETERS
-from bayesgmm.arguments import TRAITS, FloatArray
+from bayesgmm.arguments import TRAITS, Covariance, FloatArray
 from bayesgmm.kernels import student
 from bayesgmm.kernels.points import OF_NOISE
+from bayesgmm.model.fixed import fixed_of
 from bayesgmm.model.mixture import NOISE, NU
-from bayesgmm.model.priors import CUSTOM_MODEL, Hyperparameters, prior_of
+from bayesgmm.model.priors import CUSTOM_MODEL, Hyperparameters, Prior, prior_of
+
+_TINY = np.finfo(float).tiny
 
 
 def add_log_prior(tree: Tree) -> xr.DataTree:
@@ -35,6 +39,8 @@ def add_log_prior(tree: Tree) -> xr.DataTree:
         (chain, draw, cluster). ``sigma`` (one feature) is the density of the variance, ``cov`` that of the matrix, given C0;
         if all clusters share it, ``cluster`` is missing. With noise there is ``w_noise`` (chain, draw), with t distributions
         ``nu`` (chain, draw, cluster). The densities are those of :class:`bayesgmm.HierarchicalPrior`, in the data's units.
+        Fixed parameters have no prior: ``mu``, ``sigma`` and ``cov`` are 0 for them, and ``w`` is the density of the free
+        weights as shares of what the fixed ones leave.
 
     Raises
     ------
@@ -63,25 +69,21 @@ def log_prior_of(reading: Reading) -> xr.Dataset:
             f"tree must come from one of the package's own priors, got a {CUSTOM_MODEL}; add its log prior by "
             "pymc.stats.compute_log_prior"
         )
-    hyper = Hyperparameters.of(prior.scaled_to(reading.x, covariance))
-    n_blocks = 1 if TRAITS[covariance].shared else draws.n_components
-    factors, drawn = draws.factors[:, :n_blocks], group_of(tree, HYPERPARAMETERS)
-    scale = (
-        np.asarray(drawn["C0"].values, float).reshape(len(draws.w), *hyper.rate.shape) if hyper.learnt else hyper.rate[None]
+    hyper, scale = hyper_and_scale(reading, prior.scaled_to(reading.x, covariance))
+    fixed, k = fixed_of(tree.attrs.get("fixed")), draws.n_components
+    free_w, free_cov, rest = np.ones(k, bool), np.ones(k, bool), 1.0
+    if fixed is not None:
+        free_w, free_cov, rest = fixed.free_w, fixed.free_cov, fixed.rest
+    given = hyper.given(fixed, k, len(hyper.c0))
+    _, of_means, _ = _of_places(given, draws, scale, covariance)
+    *_, of_spread = _of_places(hyper, draws, scale, covariance)
+    found = {"w": _of_weights(hyper.alpha[free_w], draws.w[:, free_w] / max(rest, _TINY)), "mu": _diagonal(of_means)}
+    of_spread = of_spread if of_spread.ndim == 1 else _diagonal(of_spread)
+    found["sigma" if draws.n_features == 1 else "cov"] = np.where(
+        free_cov if of_spread.ndim > 1 else free_cov[0], of_spread, 0.0
     )
-    root = np.linalg.cholesky(hyper.B0)
-    z = np.linalg.solve(root, (draws.mu - hyper.b0)[..., None])[..., 0]
-    of_means = -0.5 * (z**2).sum(axis=-1) - np.log(np.diagonal(root)).sum() - draws.n_features / 2 * np.log(2 * np.pi)
-    n, alpha = draws.n_components, hyper.alpha
-    found = {"w": gammaln(n * alpha) - n * gammaln(alpha) + (alpha - 1) * np.log(draws.w).sum(axis=1), "mu": of_means}
-    if TRAITS[covariance].matrix and draws.n_features > 1:
-        of_spread, of_scale = _of_matrices(factors, scale, hyper)
-    else:
-        size = hyper.rate.shape[0]
-        of_spread, of_scale = _of_variances(np.diagonal(factors, axis1=2, axis2=3)[..., :size] ** 2, scale, hyper)
-    found["sigma" if draws.n_features == 1 else "cov"] = of_spread[:, 0] if TRAITS[covariance].shared else of_spread
-    if hyper.learnt:
-        found["C0"] = of_scale
+    if given.learnt:
+        found["C0"] = _of_scale(hyper, scale)
     if draws.noise is not None:
         found[NOISE] = stats.beta.logpdf(draws.noise, *OF_NOISE)
     if draws.nu is not None:
@@ -93,23 +95,75 @@ def log_prior_of(reading: Reading) -> xr.Dataset:
     return xr.Dataset(variables, coords={dim: posterior[dim] for dim in dims if dim in posterior.coords})
 
 
-def _of_variances(variances: FloatArray, scale: FloatArray, hyper: Hyperparameters) -> tuple[FloatArray, FloatArray]:
-    """Log densities of variances (S, m, V) given C0 (S, V), by covariance (S, m), and of C0, (S,)."""
-    c0, g0, rate, scale_of = hyper.c0, hyper.g0, hyper.rate, scale[:, None]
-    each = c0 * np.log(scale_of) - gammaln(c0) - (c0 + 1) * np.log(variances) - scale_of / variances
-    of_scale = g0 * np.log(rate) - gammaln(g0) + (g0 - 1) * np.log(scale) - rate * scale if hyper.learnt else scale
-    return each.sum(axis=2), of_scale.sum(axis=1)
-
-
-def _of_matrices(factors: FloatArray, scale: FloatArray, hyper: Hyperparameters) -> tuple[FloatArray, FloatArray]:
-    """Log densities of covariances with factors (S, m, D, D) given C0 (S, D, D), (S, m), and of C0, (S,)."""
-    c0, g0, d = hyper.c0, hyper.g0, factors.shape[-1]
-    root, log_of_scale = np.linalg.cholesky(scale), np.linalg.slogdet(scale)[1]
-    trace = (np.linalg.solve(factors, root[:, None]) ** 2).sum(axis=(-2, -1))
-    log_determinant = 2 * np.log(np.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)
-    constant = c0 * log_of_scale - multigammaln(c0, d)
-    each = constant[:, None] - (c0 + (d + 1) / 2) * log_determinant - trace
+def hyper_and_scale(reading: Reading, prior: Prior) -> tuple[Hyperparameters, FloatArray]:
+    """Hyperparameters of each cluster; C0 of each draw, (S, p, V) or (S, p, D, D) with p = 1 if all clusters share it."""
+    draws, covariance = reading.draws, attribute(reading.tree, "covariance")
+    k, m = draws.n_components, 1 if TRAITS[covariance].shared else draws.n_components
+    hyper = Hyperparameters.of(prior, covariance).of_each(k, m)
     if not hyper.learnt:
-        return each, log_of_scale
-    constant = g0 * np.linalg.slogdet(hyper.rate)[1] - multigammaln(g0, d)
-    return each, constant + (g0 - (d + 1) / 2) * log_of_scale - np.einsum("ij,sji->s", hyper.rate, scale)
+        return hyper, hyper.rate[None]
+    drawn = group_of(reading.tree, HYPERPARAMETERS)["C0"]
+    return hyper, np.asarray(drawn.values, float).reshape(len(draws.w), *hyper.rate.shape)
+
+
+def log_prior_of_places(hyper: Hyperparameters, draws: Draws, scale: FloatArray, covariance: Covariance) -> FloatArray:
+    """Log prior of cluster i of each draw with the hyperparameters of cluster j, (S, K, K), up to a constant."""
+    of_weights, of_means, of_spread = _of_places(hyper, draws, scale, covariance)
+    return of_weights + of_means + (0.0 if of_spread.ndim == 1 else of_spread)
+
+
+def _of_places(hyper: Hyperparameters, draws: Draws, scale: FloatArray, covariance: Covariance) -> tuple[FloatArray, ...]:
+    """Log densities of weights, means and covariances of cluster i with hyperparameters of cluster j, (S, K, K) each.
+
+    That of a covariance that all clusters share is (S,).
+    """
+    shared = TRAITS[covariance].shared
+    z = (hyper.inverse_root @ (draws.mu[:, :, None] - hyper.b0)[..., None])[..., 0]
+    factors = draws.factors[:, :1] if shared else draws.factors
+    if TRAITS[covariance].matrix and draws.n_features > 1:
+        of_spread = _of_matrices(factors, scale, hyper)
+    else:
+        of_spread = _of_variances(np.diagonal(factors, axis1=2, axis2=3)[..., : hyper.rate.shape[1]] ** 2, scale, hyper)
+    of_weights = (hyper.alpha - 1) * np.log(draws.w)[:, :, None]
+    return (
+        of_weights,
+        -0.5 * (z**2).sum(axis=-1) + hyper.log_normaliser_of_means,
+        of_spread[:, 0, 0] if shared else of_spread,
+    )
+
+
+def _of_weights(alpha: FloatArray, shares: FloatArray) -> FloatArray:
+    """Log density of free weights as shares of what fixed ones leave, (S,)."""
+    if not len(alpha):
+        return np.zeros(len(shares))
+    return gammaln(alpha.sum()) - gammaln(alpha).sum() + ((alpha - 1) * np.log(shares)).sum(axis=1)
+
+
+def _diagonal(of_places: FloatArray) -> FloatArray:
+    return np.diagonal(of_places, axis1=1, axis2=2)
+
+
+def _of_variances(variances: FloatArray, scale: FloatArray, hyper: Hyperparameters) -> FloatArray:
+    """Log densities (S, m, m) of variances (S, m, V) given C0 (S, p, V)."""
+    c0, each, scale = hyper.c0[:, None], variances[:, :, None], scale[:, None]
+    return (c0 * np.log(scale) - gammaln(c0) - (c0 + 1) * np.log(each) - scale / each).sum(axis=-1)
+
+
+def _of_matrices(factors: FloatArray, scale: FloatArray, hyper: Hyperparameters) -> FloatArray:
+    """Log densities (S, m, m) of covariances with factors (S, m, D, D) given C0 (S, p, D, D)."""
+    c0, d = hyper.c0, factors.shape[-1]
+    roots, log_of_scale = np.linalg.cholesky(scale), np.linalg.slogdet(scale)[1][:, None]
+    trace = (np.linalg.solve(factors[:, :, None], roots[:, None]) ** 2).sum(axis=(-2, -1))
+    log_determinant = 2 * np.log(np.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)[:, :, None]
+    constant = c0 * log_of_scale - np.array([multigammaln(each, d) for each in c0])
+    return constant - (c0 + (d + 1) / 2) * log_determinant - trace
+
+
+def _of_scale(hyper: Hyperparameters, scale: FloatArray) -> FloatArray:
+    """Log density of C0, (S,)."""
+    g0, rate, drawn = hyper.g0, hyper.rate[0], scale[:, 0]
+    if rate.ndim == 1:
+        return (g0 * np.log(rate) - gammaln(g0) + (g0 - 1) * np.log(drawn) - rate * drawn).sum(axis=1)
+    d = len(rate)
+    constant = g0 * np.linalg.slogdet(rate)[1] - multigammaln(g0, d)
+    return constant + (g0 - (d + 1) / 2) * np.linalg.slogdet(drawn)[1] - np.einsum("ij,sji->s", rate, drawn)

@@ -18,7 +18,7 @@ from bayesgmm.families import family_of
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.model import wishart
 from bayesgmm.model.mixture import NU
-from bayesgmm.model.priors import HierarchicalPrior, Prior, read_prior
+from bayesgmm.model.priors import Hyperparameters, Prior, read_prior
 
 Variable = tuple[tuple[str, ...], FloatArray]  # dimensions after chain and draw, and draws
 
@@ -74,8 +74,8 @@ def prior_predictive(
     draws, rng = read_count(draws, "draws"), np.random.default_rng(read_seed(random_seed))
     data, k = read_fit_data(x, k, covariance=covariance, missing=missing, family=family)
     require_memory(8 * draws * data.x.size, f"{draws} data sets of {data.x.size} numbers", "ask for fewer draws")
-    scaled = read_prior(prior, data, covariance, family)
-    w, mu = rng.dirichlet(np.full(k, scaled.alpha), draws), _means(scaled, k, draws, rng)
+    scaled = read_prior(prior, data, covariance, family, [k])
+    w, mu = rng.dirichlet(np.broadcast_to(scaled.alpha, k), draws), _means(scaled, k, draws, rng)
     of_spread, factors = _spread(scaled, covariance, k, draws, rng)
     nu = family_of(family).draw_nu(k, draws, rng)
     drawn = Draws(w=w, mu=mu, factors=factors, n_chains=1, n_draws=draws, nu=nu)
@@ -105,41 +105,37 @@ def prior_predictive(
 
 def _means(prior: Any, k: int, draws: int, rng: np.random.Generator) -> FloatArray:
     """Means drawn from the prior, (S, K, D)."""
-    root = np.linalg.cholesky(np.atleast_2d(prior.B0))
-    return prior.b0 + rng.standard_normal((draws, k, len(root))) @ root.T
+    hyper = Hyperparameters.of(prior, "full")
+    noise = rng.standard_normal((draws, k, hyper.b0.shape[1], 1))
+    return hyper.b0 + (np.linalg.cholesky(hyper.B0) @ noise)[..., 0]
 
 
 def _spread(
     prior: Any, covariance: Covariance, k: int, draws: int, rng: np.random.Generator
 ) -> tuple[dict[str, Variable], FloatArray]:
     """Draws of the PyMC model's variables for the covariances, by name, and the Cholesky factors (S, K, D, D)."""
-    d, traits = np.size(prior.b0), TRAITS[covariance]
-    blocks, clusters = ((), ()) if traits.shared else ((k,), (CLUSTER,))
-    learnt = isinstance(prior, HierarchicalPrior)
+    d, traits = prior.n_features, TRAITS[covariance]
+    m, clusters = (1, ()) if traits.shared else (k, (CLUSTER,))
+    own = Hyperparameters.of(prior, covariance).of_each(k, m)
+    C0 = np.broadcast_to(own.rate, (draws, *own.rate.shape))  # (S, p, V) or (S, p, D, D)
     variables: dict[str, Variable] = {}
     if d > 1 and traits.matrix:
-        C0 = np.broadcast_to(prior.G0 if learnt else prior.C0, (draws, d, d))
-        if learnt:
-            factor = wishart.draw_factors(prior.g0, C0, rng)
+        if own.learnt:
+            factor = wishart.draw_factors(own.g0, C0, rng)
             C0 = factor.swapaxes(-1, -2) @ factor
-            variables |= {"C0": ((FEATURE, FEATURE_BIS), C0), "C0_factor": (("entry",), wishart.pack(factor))}
-        precision = wishart.draw_factors(prior.c0, _for_each(C0, blocks), rng)
-        variables["precision_factor"] = (*clusters, "entry"), wishart.pack(precision)
+            variables |= {"C0": ((FEATURE, FEATURE_BIS), C0[:, 0]), "C0_factor": (("entry",), wishart.pack(factor[:, 0]))}
+        precision = wishart.draw_factors(own.c0, np.broadcast_to(C0, (draws, m, d, d)), rng)
+        packed = wishart.pack(precision)
+        variables["precision_factor"] = (*clusters, "entry"), packed if clusters else packed[:, 0]
         factors = inverse_factors(precision)
     else:
-        several = d > 1 and traits.per_feature
-        per_feature: tuple[str, ...] = (FEATURE,) if several else ()
-        size = (draws, d) if several else (draws,)
-        C0 = rng.gamma(prior.g0, 1 / np.asarray(prior.G0), size) if learnt else np.broadcast_to(prior.C0, size)
-        if learnt:
-            variables["C0"] = per_feature, C0
-        rates = _for_each(C0, blocks)
-        sigma2 = rates / rng.gamma(prior.c0, size=rates.shape)
-        variables["sigma2"] = (*clusters, *per_feature), sigma2
-        factors = np.sqrt(sigma2 if several else sigma2[..., None])[..., None] * np.eye(d)
-    return variables, np.broadcast_to(factors if blocks else factors[:, None], (draws, k, d, d))
-
-
-def _for_each(C0: FloatArray, blocks: tuple[int, ...]) -> FloatArray:
-    """Repeat the C0 of each draw (S, ...) for its K covariances (S, K, ...), unless they are shared."""
-    return np.broadcast_to(C0[:, None], (len(C0), *blocks, *C0.shape[1:])) if blocks else C0
+        per_feature: tuple[str, ...] = (FEATURE,) if d > 1 and traits.per_feature else ()
+        if own.learnt:
+            C0 = rng.gamma(own.g0, 1 / C0)
+            variables["C0"] = per_feature, C0[:, 0] if per_feature else C0[:, 0, 0]
+        rates = np.broadcast_to(C0, (draws, m, C0.shape[-1]))
+        sigma2 = rates / rng.gamma(own.c0[:, None], size=rates.shape)
+        shown = sigma2 if per_feature else sigma2[..., 0]
+        variables["sigma2"] = (*clusters, *per_feature), shown if clusters else shown[:, 0]
+        factors = np.sqrt(sigma2)[..., None] * np.eye(d)
+    return variables, np.broadcast_to(factors, (draws, k, d, d))

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from bayesgmm.analysis.draws import Draws, read_draws
 from bayesgmm.analysis.tree import OBS, Whole, permute, read_em, read_known, read_observations, read_tree, read_whole
 from bayesgmm.arguments import FloatArray
-from bayesgmm.data.known import Known
+from bayesgmm.data.known import Known, both_classes
 from bayesgmm.data.observations import Observations
+from bayesgmm.model.fixed import classes_with, fixed_of
 from bayesgmm.model.mixture import Mixture
+from bayesgmm.model.priors import Hyperparameters, prior_of
 
 
 class Reading:
@@ -68,8 +70,8 @@ class Reading:
 
     @property
     def classes(self) -> NDArray[np.int64]:
-        """Class of each cluster, (K,). Known labels do not tell clusters of one class apart."""
-        return self.known.classes(self.draws.n_components)
+        """Class of each cluster, (K,). Neither known labels nor the prior tell clusters of one class apart."""
+        return self.ask(_classes_of)
 
     @property
     def whole(self) -> Whole | None:
@@ -127,6 +129,17 @@ class Reading:
 
 def _observations_of(reading: Reading) -> Observations:
     return Observations.made(reading.x, reading.known)
+
+
+def _classes_of(reading: Reading) -> NDArray[np.int64]:
+    attrs, k = reading.tree.attrs, reading.draws.n_components
+    if attrs.get("ordered"):
+        return np.arange(k)
+    prior, by_labels = prior_of(attrs.get("prior")), reading.known.classes(k)
+    if prior is None:
+        return by_labels
+    classes = both_classes(by_labels, Hyperparameters.of(prior, attrs.get("covariance", "full")).classes(k))
+    return classes_with(fixed_of(attrs.get("fixed")), classes)
 
 
 type Tree = xr.DataTree | Reading

@@ -152,7 +152,7 @@ def sensitivity_of(reading: Reading) -> PriorSensitivity:
 def _is_sparse(reading: Reading) -> bool:
     """Whether a power near one of the weights' prior is another prior altogether, or is improper."""
     prior = prior_of(reading.tree.attrs.get("prior"))
-    return prior is not None and prior.alpha < _SMALLEST_ALPHA
+    return prior is not None and float(np.min(prior.alpha)) < _SMALLEST_ALPHA
 
 
 def _require(log_prior: xr.Dataset, scaled: list[str], draws: Draws) -> None:

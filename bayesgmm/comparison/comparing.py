@@ -166,7 +166,7 @@ def compare(
     seed = read_seed(random_seed)
     settings: dict[str, Any] = {"covariance": covariance, "draws": draws, "chains": chains} | options
     settings |= {} if family == "gaussian" else {"family": family}
-    own_prior = read_prior(prior, data, covariance, family)
+    own_prior = read_prior(prior, data, covariance, family, ks)
     in_parts = isinstance(source, Scan)
     data, found = settled(data, ks, own_prior, covariance, family, None if in_parts else rounding)
     asked = _Asked(

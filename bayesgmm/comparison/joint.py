@@ -13,6 +13,7 @@ from bayesgmm.data.known import sorting
 from bayesgmm.data.units import Units
 from bayesgmm.kernels import student
 from bayesgmm.model import wishart
+from bayesgmm.model.fixed import fixed_of
 from bayesgmm.model.mixture import NOISE, NU
 from bayesgmm.model.priors import CUSTOM_MODEL, prior_of
 from bayesgmm.posterior import LogPosterior, standardised_posterior
@@ -40,7 +41,8 @@ def read_posterior(reading: Reading) -> tuple[LogPosterior, FloatArray, Units]:
         )
     rows, draws, covariance = reading.observations, reading.draws, attribute(reading.tree, "covariance")
     prior = prior.scaled_to(rows.x, covariance)  # no hyperparameter is open: this checks that the prior suits the data
-    own, units = standardised_posterior(rows, draws.n_components, prior, covariance, draws.family)
+    fixed = fixed_of(reading.tree.attrs.get("fixed"))
+    own, units = standardised_posterior(rows, draws.n_components, prior, covariance, draws.family, fixed)
     return own, draws.by_chain(points_of(own, draws, units)), units
 
 
@@ -61,8 +63,9 @@ def points_of(own: LogPosterior, draws: Draws, units: Units) -> FloatArray:
     log_w = np.log(np.maximum(draws.w, np.finfo(float).tiny))
     standardised = draws.standardised(units)
     mu, factors = standardised.mu, standardised.factors[:, : spread.n_blocks]
-    points = np.zeros((size, own.n_dim))
-    points[:, : own.k - 1] = (log_w - log_w.mean(axis=1, keepdims=True))[:, :-1]
+    points = np.zeros((size, sum(own.sizes.values())))
+    free = np.ones(own.k, bool) if own.fixed is None else own.fixed.free_w
+    points[:, : own.k - 1] = (log_w - log_w[:, free].mean(axis=1, keepdims=True))[:, :-1] if free.any() else 0.0
     points[:, own.places["mu"]] = mu.reshape(size, -1)
     if spread.structure.correlated:
         coordinates = wishart.to_coordinates(wishart.factors_of_inverse(factors @ factors.swapaxes(-1, -2)))
@@ -75,4 +78,4 @@ def points_of(own: LogPosterior, draws: Draws, units: Units) -> FloatArray:
     if own.n_nu:
         assert draws.nu is not None
         points[:, own.places[NU]] = student.coordinates_of(draws.nu)
-    return points
+    return own.reduced(points)

@@ -31,6 +31,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels.allocations import allocate_at, draw_parameters
 from bayesgmm.kernels.permanents import MOST_AT_ONCE, mixture_log_densities, subset_steps
 from bayesgmm.kernels.points import OF_NOISE
+from bayesgmm.kernels.prior import compiled_prior
 from bayesgmm.kernels.student import LARGEST, LEAST, PRIOR, SMALLEST, Student, nu_of
 from bayesgmm.model import wishart
 from bayesgmm.posterior import LogPosterior, SummedPosterior
@@ -68,33 +69,35 @@ class Proposal:
         within, n_per_block = second, counts[:, :k]
         if own.spread.structure.shared:
             within, n_per_block = second.sum(axis=1, keepdims=True), n_per_block.sum(axis=1, keepdims=True)
-        C0 = own.scales(points, rng)[:, None]
-        shapes = own.hyper.c0 + n_per_block / 2
+        C0, c0 = own.scales(points, rng), own.hyper.c0
+        free = c0 > 0  # other covariances are fixed
+        shapes = np.where(free, c0 + n_per_block / 2, 0.0)
         if own.spread.structure.correlated:
             rates = C0 + within / 2
         else:
             squares = np.diagonal(within, axis1=2, axis2=3)
             if own.spread.structure.one_unit:
-                squares, shapes = squares.sum(axis=2, keepdims=True), own.hyper.c0 + n_per_block * d / 2
+                squares, shapes = squares.sum(axis=2, keepdims=True), np.where(free, c0 + n_per_block * d / 2, 0.0)
             rates = C0 + squares / 2
+        rates = rates * free.reshape(-1, *(1,) * (rates.ndim - 2))
         return cls(own, counts, means, shapes, rates, tails[:, 0].copy(), of_nu)
 
     def draw(self, times: int, rng: np.random.Generator) -> FloatArray:
         """Stratified draws (T x times, n_dim) of the mixture, ``times`` from each kernel. C0 is left at zero."""
-        hyper, spread = self.own.hyper, self.own.spread
+        own, prior, spread = self.own, compiled_prior(self.own.hyper), self.own.spread
         n_kernels = len(self.counts)
-        result = np.zeros((n_kernels, times, self.own.n_dim))
+        result = np.zeros((n_kernels, times, sum(own.sizes.values())))
+        result[:] = 0.0 if own.held is None else own.held.base
 
         def fill(each: tuple[int, np.random.Generator]) -> None:
             t, own_rng = each
             draw_parameters(
                 own_rng, spread.compiled, self.counts[t], self.scales[t], self.means[t], self.shapes[t], self.rates[t],
-                self.of_nu[t],
-                hyper.alpha, hyper.b0, hyper.precision_of_means, self.own.places[spread.name].start, result[t],
+                self.of_nu[t], prior, own.places[spread.name].start, result[t],
             )  # fmt: skip
 
         on_all_cores(fill, list(enumerate(rng.spawn(n_kernels))))
-        return result.reshape(-1, self.own.n_dim)
+        return own.reduced(result.reshape(-1, result.shape[2]))
 
     def log_density(self, points: FloatArray) -> FloatArray:
         """Log density of all coordinates except C0 at points (S, n_dim), averaged over relabellings within classes."""
@@ -113,27 +116,28 @@ class Proposal:
     def _of_points(self, points: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray]:
         """What kernel densities need of points, and log Jacobians.
 
-        These are log weights, means in the basis of B0, the precisions' log determinants, entries, eigenvalues and
-        eigenvectors, log shares of noise and the rest, and log(nu - 1).
+        These are log weights; means in the eigenvectors of R'PR, with P the precisions and R the root of B0; the precisions'
+        log determinants and entries; eigenvalues, and eigenvectors times R'P; log shares of noise and the rest; log(nu - 1).
         """
         own, coordinates = self.own, self.own.coordinates(points)
         factors = own.spread.precision_factors(coordinates)
-        root = np.linalg.cholesky(own.hyper.B0)
-        scaled = factors @ root
+        scaled = factors @ own.hyper.root_of_B0
         eigenvalues, rotations = np.linalg.eigh(scaled.swapaxes(-1, -2) @ scaled)
-        nu = (own.means(points) - own.hyper.b0) @ np.linalg.inv(root).T
+        pulls = rotations.swapaxes(-1, -2) @ scaled.swapaxes(-1, -2) @ factors
+        inverse = np.broadcast_to(own.hyper.inverse_root, (own.k, own.n_features, own.n_features))
+        nu = np.einsum("kde,ske->skd", inverse, own.means(points) - own.hyper.b0)
         nu = np.einsum("skd,skde->ske", nu, np.broadcast_to(rotations, (*nu.shape, own.n_features)))
-        jacobian = np.zeros(len(points))
+        jacobian, free = np.zeros(len(points)), np.broadcast_to(own.hyper.c0 > 0, own.spread.n_blocks)
         if own.spread.structure.correlated:
             diagonal, _ = wishart.diagonal_entries(own.n_features)
             logs = coordinates[..., diagonal]
             log_determinants = 2 * logs.sum(axis=-1)
-            jacobian = (logs * (2 * np.arange(1, own.n_features + 1) - own.n_features - 1)).sum(axis=(1, 2))
+            jacobian = (logs * (2 * np.arange(1, own.n_features + 1) - own.n_features - 1))[:, free].sum(axis=(1, 2))
             entries = wishart.pack(factors.swapaxes(-1, -2) @ factors)
         else:
             log_determinants, entries = -coordinates.sum(axis=-1), np.exp(-coordinates)
         log_w, log_shares, eigenvalues = own.log_weights(points), own.log_shares(points), np.maximum(eigenvalues, 0.0)
-        sides = log_w, nu, log_determinants, entries, eigenvalues, rotations, log_shares, own.nu_coordinates(points)
+        sides = log_w, nu, log_determinants, entries, eigenvalues, pulls, log_shares, own.nu_coordinates(points)
         return tuple(np.ascontiguousarray(side) for side in sides), jacobian
 
     @cached_property
@@ -144,20 +148,29 @@ class Proposal:
         constants, Beta parameters of noise's share, and location and scale of log(nu - 1).
         """
         hyper, spread, (_, k, d) = self.own.hyper, self.own.spread, self.means.shape
-        root = np.linalg.cholesky(hyper.B0)
-        centres = (self.means - hyper.b0) @ np.linalg.inv(root).T
+        centres = self.means - hyper.b0
         counts, of_noise = self.counts[:, :k], self.counts[:, k:]
-        powers = hyper.alpha + counts
-        common = gammaln(powers.sum(axis=1)) + np.log(k) - k * (0.5 * d * np.log(2 * np.pi) + np.log(np.diag(root)).sum())
+        free = np.broadcast_to(hyper.alpha > 0, k)  # other weights are fixed
+        powers = np.where(free, hyper.alpha + counts, 0.0)
+        common = np.broadcast_to(hyper.log_normaliser_of_means, k).sum() + np.zeros(len(counts))
+        if free.any():
+            log_rest = 0.0 if self.own.held is None else self.own.held.log_w[-1]
+            totals = powers.sum(axis=1)
+            common += gammaln(totals) + np.log(free.sum()) - totals * log_rest
+        own_prior = self.shapes > 0
         if spread.structure.correlated:
-            of_precisions = d * np.log(2) - multigammaln(self.shapes.ravel(), d).reshape(self.shapes.shape)
-            of_precisions += self.shapes * np.linalg.slogdet(self.rates)[1]
+            some = np.where(own_prior, self.shapes, d)
+            of_precisions = d * np.log(2) - multigammaln(some.ravel(), d).reshape(some.shape)
+            of_precisions += some * np.linalg.slogdet(np.where(own_prior[..., None, None], self.rates, np.eye(d)))[1]
             doubled = self.rates * (2 - np.eye(d))  # an off-diagonal entry counts twice
             rates = wishart.pack(doubled)
         else:
             rates = self.rates
-            of_precisions = self.shapes * np.log(rates).sum(axis=-1) - rates.shape[-1] * gammaln(self.shapes)
-        constants = -gammaln(powers)
+            some = np.where(own_prior, self.shapes, 1.0)
+            of_precisions = some * np.log(np.where(own_prior[..., None], rates, 1.0)).sum(axis=-1)
+            of_precisions -= rates.shape[-1] * gammaln(some)
+        of_precisions = np.where(own_prior, of_precisions, 0.0)
+        constants = -gammaln(np.where(free, powers, 1.0))
         if spread.n_blocks == k:
             constants = constants + of_precisions
         else:

@@ -112,6 +112,12 @@ class Known:
 NOTHING = Known()
 
 
+def both_classes(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Class of each component, (K,), if components of a class must be of one class in both ways."""
+    alike = (one[:, None] == one) & (other[:, None] == other)
+    return np.argmax(alike, axis=1)
+
+
 def sorting(classes: NDArray[np.int64], *keys: FloatArray) -> NDArray[np.int64]:
     """The order (..., K) that sorts the components of each class by the keys, within the places of that class.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import repeat
@@ -37,6 +37,7 @@ from bayesgmm.em.starts import Start
 from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.families import GAUSSIAN, family_of
 from bayesgmm.kernels.rows import EXACT
+from bayesgmm.model.fixed import classes_with, read_fixed
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure
 from bayesgmm.words import Argument, Words
@@ -63,6 +64,7 @@ def fit_em(
     missing: Missing = "raise",
     noise: Noise = False,
     family: FamilyName = "gaussian",
+    fixed: Mapping[str, ArrayLike] | None = None,
 ) -> EMResult:
     r"""Maximise the likelihood of a Gaussian mixture by expectation-maximisation.
 
@@ -109,6 +111,8 @@ def fit_em(
         Whether observations may belong to no component, and the density of noise: see :func:`bayesgmm.fit`.
     family : {"gaussian", "t"}
         Gaussians, or Student's t distributions, each with its own degrees of freedom nu between 1 and 200.
+    fixed : mapping of str to array-like, optional
+        Parameters that are known: see :func:`bayesgmm.fit`. The likelihood is maximised over the others, by EM steps alone.
 
     Returns
     -------
@@ -178,7 +182,8 @@ def fit_em(
     if structure.one_unit:
         warn_of_unlike_scales(data, covariance)
     units = source.units(one_unit=structure.one_unit)
-    classes = data.known.classes(k)
+    held = read_fixed(fixed, k, data.n_features, covariance)
+    classes = classes_with(held, data.known.classes(k))
     settings = Settings(
         classes=classes,
         units=units,
@@ -188,6 +193,7 @@ def fit_em(
         variance_floor=variance_floor,
         noise=data.known.noise is not None,
         family=family_of(family),
+        fixed=None if held is None else units.standardised_mixture(held),
     )
     reached = left_off(source, k, covariance, family)
     if start is None and reached.starts:
@@ -206,7 +212,7 @@ def fit_em(
     else:
         summed = by_cores(source, k)
         runs = [run_em(summed, settings, each) for each in starts]
-        if start is None and len(data) <= _ENOUGH_TO_START:
+        if start is None and len(data) <= _ENOUGH_TO_START and held is None:
             runs += rearrange(data, data.total, settings, runs)
     runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
     best = runs[0].end
@@ -247,6 +253,7 @@ def _in_data_units(runs: Sequence[Run], shown: Observations, source: Source, set
         rows=shown.x,
         known=shown.known,
         source=source,
+        n_fixed=0 if settings.fixed is None else settings.fixed.count(settings.structure),
         ends=tuple(run.where.rescaled(units.shift, units.scale) for run in runs),
     )
 
@@ -273,7 +280,8 @@ def _chosen_starts(rows: Observations, settings: Settings, k: int, n_init: int, 
             sample = rows.of(few).weighing(weight)
             starts, settings = _near_data(sample, settings, k, n_init, rng), replace(settings, tol=_ON_SAMPLE)
             runs = [run_em(sample, settings, each) for each in starts]
-            return _ends(runs + rearrange(sample, rows.total, settings, runs), settings) or starts
+            runs += rearrange(sample, rows.total, settings, runs) if settings.fixed is None else []
+            return _ends(runs, settings) or starts
     return _near_data(rows, settings, k, n_init, rng)
 
 
@@ -285,9 +293,13 @@ def _near_data(rows: Observations, settings: Settings, k: int, n_init: int, rng:
         starts = em_starts.choose_among_noise(again, counts, k, n_init, rng, one_unit=one_unit)
     else:
         starts = em_starts.choose(again, counts, k, n_init, rng)
-    if log_labels is None:
-        return starts
-    return [each._replace(mixture=em_starts.led_by_labels(each.mixture, z.filled, counts, log_labels)) for each in starts]
+    if log_labels is not None:
+        lead = em_starts.led_by_labels
+        starts = [each._replace(mixture=lead(each.mixture, z.filled, counts, log_labels)) for each in starts]
+    if settings.fixed is not None:
+        by_labels = rows.known.classes(k)
+        starts = [each._replace(mixture=em_starts.led_by_fixed(each.mixture, settings.fixed, by_labels)) for each in starts]
+    return starts
 
 
 def _completed_again(z: Observations, settings: Settings, rng: np.random.Generator) -> Iterator[FloatArray]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -75,6 +76,8 @@ class EMResult:
         Where the observations are. If they are read in parts, ``rows`` is a sample of them.
     ends : tuple of Start
         Where the runs ended, from which an interrupted call continues.
+    n_fixed : int
+        Number of fixed parameters.
     """
 
     mixture: Mixture
@@ -90,6 +93,7 @@ class EMResult:
     known: Known = field(repr=False)
     source: Source = field(repr=False, compare=False)
     ends: tuple[Start, ...] = field(repr=False, compare=False)
+    n_fixed: int = field(default=0, repr=False)
 
     @property
     def x(self) -> FloatArray:
@@ -130,6 +134,11 @@ class EMResult:
                 found.append(end.mixture)
         return tuple(found)
 
+    def reordered(self, order_of: Callable[[Mixture], NDArray[np.int64]]) -> EMResult:
+        """The same result with the components of each solution in the order (K,) that the function gives for it."""
+        restarts = tuple(replace(end, mixture=end.mixture.reordered(order_of(end.mixture))) for end in self.restarts)
+        return replace(self, mixture=restarts[0].mixture, restarts=restarts)
+
     @property
     def family(self) -> FamilyName:
         """Family of the components' distributions."""
@@ -138,7 +147,7 @@ class EMResult:
     @property
     def n_parameters(self) -> int:
         """Number of free parameters: K - 1 weights, K x D means, the covariances, the share of noise, and K nu."""
-        return n_parameters(self.mixture, self.covariance)
+        return n_parameters(self.mixture, self.covariance) - self.n_fixed
 
     def bic(self) -> float:
         """Bayesian information criterion, -2 log L + p log n; lower is better (mclust's has the opposite sign)."""

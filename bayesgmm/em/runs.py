@@ -17,6 +17,7 @@ from bayesgmm.em.result import Restart
 from bayesgmm.em.starts import Start
 from bayesgmm.families import Family
 from bayesgmm.kernels.estep import ESums
+from bayesgmm.model.fixed import Fixed
 from bayesgmm.model.mixture import Mixture, with_share
 from bayesgmm.model.structures import Structure, per_component
 
@@ -38,11 +39,12 @@ class Settings:
     variance_floor: float
     noise: bool
     family: Family
+    fixed: Fixed | None = None
 
     def for_standardised(self) -> Settings:
-        """These settings for data that have been standardised and hold no noise."""
+        """These settings for data that have been standardised and hold no noise, without fixed parameters."""
         d = self.structure.n_features
-        return replace(self, units=Units(np.zeros(d), np.ones(d)), noise=False)
+        return replace(self, units=Units(np.zeros(d), np.ones(d)), noise=False, fixed=None)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def run_em(source: Summable, settings: Settings, start: Start, keep: Callable[[S
             converged = climb.near_enough(climb.sums.log_likelihood - before, tol, bent=False)
             if converged:
                 break
-        if not converged and not fallen.any():
+        if not converged and not fallen.any() and settings.fixed is None:
             converged = ascend(climb, settings.structure, tol=tol, max_iter=max_iter, floor=settings.variance_floor)
         if not converged:
             steps, climb.pairs = _STEPS, ()
@@ -94,6 +96,7 @@ def run_em(source: Summable, settings: Settings, start: Start, keep: Callable[[S
 def _parameters(settings: Settings, start: Mixture) -> Parameters:
     """The parameters at which EM begins, from a mixture."""
     structure = settings.structure
+    start = start if settings.fixed is None else settings.fixed.holding(start)
     share = _NOISE if start.noise is None and settings.noise else start.noise
     weights = with_share(start.weights, share if settings.noise else None)
     factors, _ = structure.factors(structure.of_mixture(start.weights, start.cov), settings.variance_floor)
@@ -119,14 +122,52 @@ def _m_step(settings: Settings, sums: ESums, now: Parameters) -> tuple[Parameter
     sums = sums._replace(counts=all_counts[: len(means)])
     alive = sums.counts > 1e-12 * total
     steps = per_component(sums.first, np.where(alive, sums.tails[0] if tails else sums.counts, np.inf))
+    scales = sums.tails[0] if tails else sums.counts
     if tails:  # second moments about the new means, with the weights u of the t distribution
         squares = steps[:, :, None] * steps[:, None, :] if sums.second.ndim == 3 else steps**2
         excess = (sums.tails[0] - sums.counts).reshape((-1,) + (1,) * (squares.ndim - 1))
         second = sums.second - excess * squares
         sums, tails = sums._replace(second=second), [_freedom(sums, tails[0], means.shape[1])]
+    if settings.fixed is not None:
+        return _with_fixed(
+            settings, sums._replace(counts=all_counts), steps, scales, alive, (now[0], means, factors, *tails)
+        )
     moments = structure.estimate(sums, steps, structure.second_moments(factors), alive)
     factors, on_floor = structure.factors(moments, settings.variance_floor)
     return (all_counts / total, means + steps, factors, *tails), on_floor | ~alive
+
+
+def _with_fixed(
+    settings: Settings, sums: ESums, steps: FloatArray, scales: FloatArray, alive: NDArray[np.bool_], now: Parameters
+) -> tuple[Parameters, NDArray[np.bool_]]:
+    """As :func:`_m_step`, with fixed parameters.
+
+    Free entries of a mean are maximised given the fixed ones and the old covariance, then the covariance given the mean
+    (Meng & Rubin 1993, doi:10.1093/biomet/80.2.267). ``steps`` lead to the means of the observations, which have the weight
+    ``scales`` (K,) in ``sums``.
+    """
+    fixed, structure, (_, means, factors, *tails) = settings.fixed, settings.structure, now
+    assert fixed is not None
+    k, moved = len(means), means + steps
+    for j in range(k):
+        free = fixed.free_mu[j]
+        if factors.ndim == 3 and free.any() and not free.all():
+            covariance = factors[j] @ factors[j].T
+            gain = np.linalg.solve(covariance[np.ix_(~free, ~free)], covariance[np.ix_(~free, free)]).T
+            moved[j, free] += gain @ (fixed.mu[j] - moved[j])[~free]
+        moved[j, ~free] = fixed.mu[j, ~free]
+    off = moved - means - steps
+    about = off[:, :, None] * off[:, None, :] if sums.second.ndim == 3 else off**2
+    second = sums.second + about * scales.reshape((-1,) + (1,) * (about.ndim - 1))
+    own = sums._replace(counts=sums.counts[:k], second=second)
+    moments = structure.estimate(own, steps, structure.second_moments(factors), alive)
+    held = ~fixed.free_cov
+    known = fixed.cov if moments.ndim == 3 else np.diagonal(fixed.cov, axis1=1, axis2=2)
+    moments = np.where(held.reshape((-1,) + (1,) * (moments.ndim - 1)), known, moments)
+    factors, on_floor = structure.factors(moments, settings.variance_floor)
+    share = sums.counts[k:] / sums.counts.sum()
+    w = fixed.weights(sums.counts[:k]) * (1 - share.sum())
+    return (np.append(w, share), moved, factors, *tails), (on_floor | ~alive) & (fixed.free_cov | fixed.free_w)
 
 
 def _freedom(sums: ESums, old: FloatArray, n_features: int) -> FloatArray:

@@ -13,6 +13,7 @@ from scipy.spatial.distance import cdist
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.units import Units
+from bayesgmm.model.fixed import Fixed
 from bayesgmm.model.mixture import Mixture
 
 _LLOYD_STEPS = 10
@@ -20,6 +21,7 @@ _DENSEST = 0.75, 0.5, 1.0  # shares of the rows, the densest ones, that starts a
 _NEIGHBOUR = 10  # neighbours: the distance to the last one measures density
 _BLOCK = 2**16  # rows in a block of distances
 _IMPOSSIBLE = -30.0  # log probability that counts as zero
+_FORBIDDEN = 1e100
 _RIDGE = 1e-3  # added to the standardised features' variances where a start may need it
 
 
@@ -143,6 +145,24 @@ def led_by_labels(start: Mixture, x: FloatArray, counts: FloatArray, log_labels:
         own = possible[j] & sure
         means[j] = np.average(x[own], axis=0, weights=counts[own])
     return Mixture(mixture.weights, means, mixture.cov, noise=mixture.noise, nu=mixture.nu)
+
+
+def led_by_fixed(start: Mixture, fixed: Fixed, classes: NDArray[np.int64]) -> Mixture:
+    """A start in the order that suits fixed parameters best, within ``classes`` that labels tell apart; it holds these.
+
+    The distance of a component from a place is measured by means, in standardised units, and logarithms of standard
+    deviations and weights.
+    """
+    given = np.sqrt(np.diagonal(fixed.cov, axis1=1, axis2=2))
+    with np.errstate(divide="ignore"):
+        pairs = (
+            (start.mu, fixed.mu),
+            (np.log(start.sd), np.log(given)),
+            (np.log(start.weights)[:, None], np.log(fixed.w)[:, None]),
+        )
+    cost = sum(np.nan_to_num((own[:, None] - other) ** 2).sum(axis=2) for own, other in pairs)
+    cost = np.where(classes[:, None] == classes, cost, _FORBIDDEN)
+    return fixed.holding(start.reordered(linear_sum_assignment(cost.T)[1]))
 
 
 def _by_kmeans(x: FloatArray, weight: FloatArray, k: int, rng: np.random.Generator) -> Mixture:

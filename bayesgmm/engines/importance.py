@@ -79,7 +79,7 @@ def weighted(
     rest = np.arange(points.shape[1])
     log_q = np.zeros(size)
     if own is not None and own.hierarchical:
-        rest = np.delete(rest, np.r_[own.places[own.spread.scale_name]])
+        rest = own.beside_scale
         points, log_q = own.with_exact_scale(points, rng)
     log_q = log_q + logsumexp(
         [

@@ -14,6 +14,7 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.data.units import Units
 from bayesgmm.em.result import EMResult
 from bayesgmm.engines.compiled_target import CompiledTarget, mixture_dims
+from bayesgmm.model.fixed import Fixed
 from bayesgmm.model.priors import Prior
 from bayesgmm.posterior import LogPosterior, standardised_posterior, summed_posterior
 
@@ -35,7 +36,9 @@ class Problem:
     own: LogPosterior | None = None  # the compiled density, if the posterior is the package's
 
 
-def own_problem(data: Observations, em: EMResult, prior: Prior, engine: Engine | None, chains: int) -> Problem:
+def own_problem(
+    data: Observations, em: EMResult, prior: Prior, engine: Engine | None, chains: int, fixed: Fixed | None
+) -> Problem:
     """The package's posterior of standardised data, with starts at the distinct optima of EM.
 
     If EM's source is read in passes, ``data`` is a sample of it, and the posterior is that of all its rows.
@@ -43,12 +46,12 @@ def own_problem(data: Observations, em: EMResult, prior: Prior, engine: Engine |
     target: Any
     own: LogPosterior
     if isinstance(em.source, Observations):
-        own, units = standardised_posterior(data, em.mixture.n_components, prior, em.covariance, em.family)
+        own, units = standardised_posterior(data, em.mixture.n_components, prior, em.covariance, em.family, fixed)
         target = CompiledTarget(own)
     else:
         from bayesgmm.engines.together import SummedTarget
 
-        own, units = summed_posterior(data, em.source, em.mixture.n_components, prior, em.covariance, em.family)
+        own, units = summed_posterior(data, em.source, em.mixture.n_components, prior, em.covariance, em.family, fixed)
         target = SummedTarget(own, chains=chains)
     optima = [units.standardised_mixture(each) for each in em.optima()]
     names = list(mixture_dims(own))
@@ -57,7 +60,9 @@ def own_problem(data: Observations, em: EMResult, prior: Prior, engine: Engine |
         from bayesgmm.model.pymc_model import build_model
 
         rows: Any = own.standardised
-        target = PyMCTarget(build_model(rows, own.k, prior=own.prior, covariance=own.covariance, family=own.family))
+        given: dict[str, Any] = {"prior": own.prior, "covariance": own.covariance, "family": own.family}
+        known = None if own.fixed is None else own.fixed.shown
+        target = PyMCTarget(build_model(rows, own.k, fixed=known, **given))
     return Problem(
         target=target,
         starts=[own.at(mixture) for mixture in optima],

@@ -5,7 +5,8 @@ given the means, and C0 given the covariances. Only the allocations' sufficient 
 are points of :mod:`bayesgmm.posterior`, with their components in random order. Sweeps alone rarely move a superfluous
 component to another place, so split-merge moves help. If covariances are not tied, one feature has such moves before each
 sweep (:mod:`bayesgmm.kernels.split_merge`). Several features have them after z in some sweeps
-(:mod:`bayesgmm.kernels.regroup`), unless rows have weights, labels or intervals. For t distributions there are none.
+(:mod:`bayesgmm.kernels.regroup`), unless rows have weights, labels or intervals, or components have priors of their own. For
+t distributions there are none.
 
 A telescoping sweep (:func:`telescoping`) also draws the number of components. After z a cluster may be split, or two merged
 (:mod:`bayesgmm.kernels.regroup`); rows with gaps or errors are first completed by random draws. Only the occupied components
@@ -36,6 +37,7 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels import sweeps as kernels
 from bayesgmm.kernels.groups import Groups
 from bayesgmm.kernels.number import NumberTables, number_tables
+from bayesgmm.kernels.prior import compiled_prior
 from bayesgmm.kernels.rows import Exact
 from bayesgmm.posterior import LogPosterior
 
@@ -103,17 +105,22 @@ Telescoping = Callable[[np.random.Generator, Components, FloatArray, int, Draws,
 
 def sweeps(own: LogPosterior) -> Sweeps:
     """A function (rng, state, thin, draws) that fills draws (S, n_dim) and updates the state (n_dim,) in place."""
-    prior = own.hyper
-    hyper, given = np.array([prior.alpha, prior.c0, prior.g0]), (prior.b0, prior.precision_of_means, prior.rate)
-    can_move = own.n_features == 1 and own.spread.n_blocks > 1 and not own.n_nu
+    held = own.held
+    prior = compiled_prior(own.hyper) if held is None else compiled_prior(own.hyper, held.log_w)
+    can_move = held is None and own.n_features == 1 and own.spread.n_blocks > 1 and not own.n_nu
     moves = moves_before_a_sweep(own) if can_move else 0
     kind = own.classes, own.spread.compiled, own.hierarchical
-    tables = _tables_of(own) if own.n_features > 1 and own.spread.n_blocks > 1 else None
+    can_regroup = held is None and own.n_features > 1 and own.spread.n_blocks > 1 and not own.classes.any()
+    tables = _tables_of(own) if can_regroup else None
     known = own.rows.for_moves() if moves else own.rows
 
-    def run(rng: np.random.Generator, *others: Any) -> None:
+    def run(rng: np.random.Generator, state: FloatArray, thin: int, draws: FloatArray) -> None:
         rows = own.distribution.rows(known, np.ones(own.n_nu))
-        kernels.sweep(rng, rows, rows.rest, *kind, hyper, *given, moves, tables, *others)
+        whole = own.expanded(state)
+        filled = draws if held is None else np.empty((len(draws), len(whole)))
+        kernels.sweep(rng, rows, rows.rest, *kind, prior, moves, tables, whole, thin, filled)
+        if held is not None:
+            state[:], draws[:] = own.reduced(whole), own.reduced(filled)
 
     return run
 
@@ -125,7 +132,7 @@ def _tables_of(own: LogPosterior) -> NumberTables | None:
     if not can_regroup or observed.known.weight is not None or observed.known.labels is not None:
         return None
     known_k = (np.arange(1, own.k + 1) == own.k).astype(float)
-    return number_tables(known_k, np.full(own.k, own.hyper.alpha), len(own.x), noise=own.noise)
+    return number_tables(known_k, np.full(own.k, own.hyper.alpha[0]), len(own.x), noise=own.noise)
 
 
 def compile_sweeps(own: LogPosterior, point: FloatArray) -> None:
@@ -149,12 +156,10 @@ def telescoping(own: LogPosterior, tables: NumberTables) -> Telescoping:
 
     The posterior's k and the prior's alpha have no effect: the tables hold the priors of K and of the weights.
     """
-    prior = own.hyper
-    hyper, given = np.array([prior.c0, prior.g0]), (prior.b0, prior.precision_of_means, prior.rate)
-    kind = own.spread.compiled, own.spread.structure.shared, own.hierarchical
+    prior, kind = compiled_prior(own.hyper), (own.spread.compiled, own.spread.structure.shared, own.hierarchical)
 
     def run(rng: np.random.Generator, components: Components, *others: Any) -> None:
         rows = own.distribution.rows(own.rows, components.nu)
-        kernels.telescope(rng, rows, rows.rest, *kind, hyper, *given, tables, components, *others)
+        kernels.telescope(rng, rows, rows.rest, *kind, prior, tables, components, *others)
 
     return run

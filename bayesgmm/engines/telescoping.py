@@ -115,7 +115,7 @@ def start(own: LogPosterior, k: int, most: int, rng: np.random.Generator) -> Com
         given = wishart.unpack(values["precision_factor"], n_features).reshape(-1, n_features, n_features)
     else:
         given = np.log(values["sigma2"]).reshape(-1, own.spread.size)
-    scale = np.array(values["C0"] if own.hierarchical else own.hyper.rate).reshape(own.hyper.rate.shape)
+    scale = np.array(values["C0"] if own.hierarchical else own.hyper.rate).reshape(own.hyper.rate.shape[1:])
     spread = np.zeros((blocks, *given.shape[1:]))
     spread[: len(given)] = given
     log_w, mu = np.zeros(most), np.zeros((most, n_features))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,6 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm.analysis.impropriety import OfData
+from bayesgmm.analysis.places import suited
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import Covariance, Engine, FamilyName, Method, Missing, Noise, Rounding
 from bayesgmm.data.observations import Observations
@@ -21,6 +24,7 @@ from bayesgmm.fitting.asked import first_pass, read_asked
 from bayesgmm.fitting.choosing import drawn
 from bayesgmm.fitting.drawing import posed
 from bayesgmm.fitting.finishing import finished, with_optima
+from bayesgmm.model.fixed import classes_with
 from bayesgmm.model.priors import Prior
 from bayesgmm.posterior import SummedPosterior
 
@@ -61,6 +65,8 @@ def fit(
     noise: Noise = False,
     rounding: Rounding = "auto",
     family: FamilyName = "gaussian",
+    fixed: Mapping[str, ArrayLike] | None = None,
+    ordered: bool = False,
 ) -> xr.DataTree:
     """Posterior over the parameters of a Gaussian mixture with k components.
 
@@ -92,7 +98,9 @@ def fit(
         draws, or a single chain, cannot be judged, and no other engine is tried. With ``tune``, ``thin``,
         ``target_accept``, ``target_ess``, ``model`` or ``engine="pymc"`` the default is "nuts".
     prior : HierarchicalPrior or ConjugatePrior, optional
-        Default: ``HierarchicalPrior()``, scaled to the data.
+        Default: ``HierarchicalPrior()``, scaled to the data. Its hyperparameters may be given for each component. A cluster
+        then has the number of the component whose prior describes it, as far as the posterior tells. Clusters with the same
+        prior are relabelled among themselves. EM's estimate does not use the prior; it is shown in the order that suits it.
     covariance : {"full", "tied", "diag", "spherical"}
         A covariance matrix for each component; one for all components; independent features; or one variance for all
         features of a component. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
@@ -170,6 +178,16 @@ def fit(
         with the prior Gamma(2, rate 0.1) (Juárez & Steel 2010). ``sigma`` and ``cov`` are then scales, which are close to
         standard deviations and covariances if nu is large. Rows must be exact and complete. The default prior is scaled as
         with noise.
+    fixed : mapping of str to array-like, optional
+        Parameters that are known: "w" (K,), "mu" (K,) or (K, D), and "sigma" (K,) for one feature or "cov" (K, D, D) for
+        several; NaN where a parameter is free. A covariance is fixed as a whole; covariances that all components share are
+        fixed for all. Free weights share what fixed ones leave. A fixed parameter has no prior and is constant in all draws;
+        in particular, a fixed covariance says nothing about the scale C0 of the others. Components with different fixed
+        values keep their numbers.
+    ordered : bool
+        Whether the means increase from component to component (one feature). The components of each draw are sorted by their
+        means, in place of being relabelled. This is the posterior under the prior that holds only increasing means. Density,
+        predictions and evidence are the same as without.
 
     Returns
     -------
@@ -250,7 +268,11 @@ def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None 
         warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so
         given: dict[str, Any] = {"covariance": asked.covariance, "n_init": asked.n_init, "random_seed": asked.em_seed}
         given["family"] = asked.family
+        given |= {} if asked.fixed is None else {"fixed": asked.fixed.shown}
         em = fit_em(asked.source, asked.k, **given)
+    if (of_each := asked.prior_of_each) is not None:
+        classes = classes_with(asked.fixed, asked.data.known.classes(asked.k))
+        em = em.reordered(partial(suited, of_each, asked.covariance, classes))
     with left_off(asked.source, asked.k, asked.covariance, asked.family) as reached:
         reached.starts = list(em.ends)
         problem, optima = posed(asked, em, phases)

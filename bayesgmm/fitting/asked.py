@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from bayesgmm.engines.options import Options, read_options
 from bayesgmm.engines.phases import Phases
 from bayesgmm.exceptions import EngineWarning, warn
 from bayesgmm.kernels.rows import EXACT
+from bayesgmm.model.fixed import Fixed, read_fixed, require_one_order
 from bayesgmm.model.priors import Prior, read_prior
 from bayesgmm.words import Argument, Words, about
 
@@ -60,8 +62,15 @@ class Asked:
     posterior_predictive: bool
     progressbar: bool
     known: OfData | None
+    fixed: Fixed | None
+    ordered: bool
     chooses: bool
     """Whether the engine is chosen automatically."""
+
+    @property
+    def prior_of_each(self) -> Prior | None:
+        """The prior if it holds hyperparameters for each component."""
+        return None if self.prior is None or self.prior.n_components(self.covariance) is None else self.prior
 
 
 def first_pass(x: Any, options: dict[str, Any], phases: Phases) -> Any:
@@ -95,6 +104,8 @@ def read_asked(
     labels: ArrayLike | None,
     noise: Noise,
     rounding: Rounding,
+    fixed: Mapping[str, ArrayLike] | None,
+    ordered: bool,
     random_seed: int | np.random.Generator | None,
     **others: Any,
 ) -> Asked:
@@ -118,6 +129,9 @@ def read_asked(
     if model is not None and not (data.kind is EXACT and data.known.equals(NOTHING)):
         rule = "must be exact, complete rows without weights, labels and noise beside model, which states its own likelihood"
         raise ValueError(about("x", f"{rule}; state what else is known there"))
+    if model is not None and fixed is not None:
+        raise ValueError(about("fixed", "cannot be used beside model; fix parameters there"))
+    held = read_fixed(fixed, k, data.n_features, covariance)
     as_they_are = {name: others.pop(name) for name in _AS_THEY_ARE}
     chooses = (
         others["method"] is None and model is None and engine != "pymc" and all(others[name] is None for name in _OF_NUTS)
@@ -130,7 +144,7 @@ def read_asked(
     seed = read_seed(random_seed)
     em_seed, engine_seed = (int(each) for each in np.random.SeedSequence(seed).generate_state(2) % 2**31)
     if model is None:
-        prior = read_prior(prior, data, covariance, family)
+        prior = read_prior(prior, data, covariance, family, [k])
         if known is None:
             given_prior = [k], prior, covariance, family
             seen, found = settled(data, *given_prior, None if in_parts else rounding)
@@ -157,9 +171,15 @@ def read_asked(
         engine_seed=engine_seed,
         rounding=rounding,
         known=known,
+        fixed=held,
+        ordered=bool(ordered),
         chooses=chooses,
         **as_they_are,
     )
+    if ordered:
+        if model is not None:
+            raise ValueError(about("ordered", "cannot be used beside model; order the means there"))
+        require_one_order(data, fixed=held is not None, of_each=asked.prior_of_each is not None)
     _require_room(asked)
     return asked
 

@@ -35,7 +35,7 @@ def posed(asked: Asked, em: EMResult, phases: Phases) -> tuple[Problem, list[Opt
     if asked.prior is None:
         return custom_problem(asked.model, asked.data, em), None
     engine: Engine | None = "pymc" if asked.without_nutpie else asked.engine
-    problem = own_problem(asked.data, em, asked.prior, engine, asked.options.chains)
+    problem = own_problem(asked.data, em, asked.prior, engine, asked.options.chains, asked.fixed)
     assert problem.own is not None
     with phases("compile", None), DeferredInterrupt(raise_at_end=True):
         own = problem.own  # the first evaluation compiles or loads its density

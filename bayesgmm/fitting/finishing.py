@@ -14,6 +14,7 @@ from bayesgmm.analysis import predictive
 from bayesgmm.analysis.diagnosis import Diagnosis, diagnosis_of
 from bayesgmm.analysis.impropriety import of_data
 from bayesgmm.analysis.log_prior import add_log_prior
+from bayesgmm.analysis.places import with_drawn_places
 from bayesgmm.analysis.quantities import invariant_summary
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import Whole, add_optima, build_tree
@@ -47,16 +48,23 @@ def assembled(asked: Asked, em: EMResult, problem: Problem, sampled: Sampled, se
         "engine": "compiled" if isinstance(problem.target, CompiledTarget) else "pymc",
         "interrupted": int(sampled.interrupted),
         **({"rounding": "none"} if asked.rounding is None else {}),
+        **({"ordered": 1} if asked.ordered else {}),
+        **({} if asked.fixed is None else {"fixed": asked.fixed.to_json()}),
         **settings,
     }
     _log.debug("%s", ", ".join(f"{name} = {value}" for name, value in attrs.items()))
     posterior = problem.in_data_units(problem.as_contract(sampled.posterior))
+    if asked.fixed is not None:  # exactly, without the rounding of units
+        held = {name: xr.DataArray(each, dims=posterior[name].dims[2:]) for name, each in asked.fixed.shown.items()}
+        posterior = posterior.assign({name: posterior[name].where(each.isnull(), each) for name, each in held.items()})
     approximation = sampled.approximation
     if approximation is not None:
         approximation = approximation.assign(elbo=approximation["elbo"] - problem.log_unit)
     apart = ["C0"] if problem.own is not None and problem.own.hierarchical else []
     whole = None if asked.source is asked.data else Whole(len(asked.source), asked.source.total)
-    return build_tree(posterior, sampled.sample_stats, asked.data, em, attrs, approximation, apart, whole)
+    tree = build_tree(posterior, sampled.sample_stats, asked.data, em, attrs, approximation, apart, whole)
+    of_each = asked.prior_of_each
+    return tree if of_each is None else with_drawn_places(tree, of_each, asked.engine_seed)
 
 
 def with_optima(asked: Asked, tree: xr.DataTree, em: EMResult, optima: Sequence[Optimum]) -> xr.DataTree:
@@ -75,7 +83,9 @@ def finished(asked: Asked, reading: Reading, own: SummedPosterior | None, *, int
     ``own`` is the posterior of rows that are read in passes, which cannot be evaluated later.
     """
     try:
-        if asked.relabel:
+        if asked.ordered:
+            reading = reading.reordered(np.argsort(reading.draws.mu[..., 0], axis=1))
+        elif asked.relabel:
             is_long = reading.tree["posterior"]["w"].size * len(asked.data.x) > _LONG
             with phases("relabel", "relabelling" if is_long else None):
                 known = reading.ask(invariant_summary)

@@ -209,7 +209,7 @@ def _unscaled(tree: xr.DataTree) -> Prior | None:
     if recorded is None:
         return HierarchicalPrior()
     prior = type(recorded)(scale=recorded.scale)
-    scaled = read_prior(prior, observations(tree), tree.attrs.get("covariance", "full"))
+    scaled = read_prior(prior, observations(tree), tree.attrs.get("covariance", "full"), GAUSSIAN.name, [])
     return prior if scaled.to_json() == stored else None
 
 

@@ -82,7 +82,7 @@ def _log_densities(rows, spread, i, mu, factors, scratch, room):
 
 
 @compiled(fastmath=STRICT)
-def draw_parameters(rng, spread, counts, scales, means, shapes, rates, of_nu, alpha, b0, inverse_B0, at_spread, out):
+def draw_parameters(rng, spread, counts, scales, means, shapes, rates, of_nu, prior, at_spread, out):
     """Draw points (R, n_dim) from one kernel of :mod:`bayesgmm.comparison.proposal`, given its sums.
 
     The weights, the share of noise and the covariances come from their conditionals, then the means given the covariances.
@@ -93,7 +93,7 @@ def draw_parameters(rng, spread, counts, scales, means, shapes, rates, of_nu, al
     scratch, offsets, inverse = np.empty(k), np.zeros(k), np.empty((k, n_features))
     log_w, first = np.zeros(k), np.zeros((k, n_features))  # zero, because ``means`` are the observations' own
     for r in range(len(out)):
-        draw_weights(rng, counts[:k], alpha, out[r], scratch)
+        draw_weights(rng, counts[:k], prior.alpha, out[r], scratch)
         if len(counts) > k:
             out[r, at_noise] = draw_share(rng, counts, k)
         for j in range(len(of_nu)):
@@ -103,4 +103,4 @@ def draw_parameters(rng, spread, counts, scales, means, shapes, rates, of_nu, al
         blocks = blocks_of(spread, coordinates)
         draw_blocks(rng, spread, 0, spread.n_blocks, rates.copy(), shapes, blocks, coordinates)
         prepare(spread, log_w, blocks, inverse, offsets)
-        draw_means(rng, spread, 0, k, scales, first, blocks, inverse, b0, inverse_B0, means, mu.reshape(k, n_features))
+        draw_means(rng, spread, 0, k, scales, first, blocks, inverse, prior, means, mu.reshape(k, n_features))

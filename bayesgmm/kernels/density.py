@@ -5,17 +5,19 @@ those of the covariances. If observations may be noise, the logit of the share o
 log(nu - 1) (K) comes last. :func:`bayesgmm.kernels.spread.prepare` turns a point into the coefficients of the E-step. The
 E-step sums over the observations. :func:`~bayesgmm.kernels.spread.assemble` computes the gradient from the sums and prior.
 
-The compiled function is the C callback that a sampler calls, in whitened coordinates. :func:`value` and :func:`values` call
-it by its address. It finds the observations by an address in the header, so that all chains share them.
+The compiled function is the C callback that a sampler calls, in whitened coordinates, without those of fixed parameters
+(:class:`Held`). :func:`value` and :func:`values` call it by its address. It finds the observations by an address in the
+header, so that all chains share them.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray, types
+from numpy.typing import NDArray
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.kernels import student
@@ -27,6 +29,7 @@ from bayesgmm.kernels.points import (
     add_means,
     is_beyond,
     log_prior_of_noise,
+    log_prior_of_weights,
     log_weights,
     noise_slope,
     share_out,
@@ -36,26 +39,60 @@ from bayesgmm.kernels.rows import Rows
 from bayesgmm.kernels.spread import LARGEST, Factors, Variances, assemble, is_out_of_range, prepare, whiteners
 from bayesgmm.kernels.sums import fill_sums
 
-# the header: lengths of header and whitener; n, D, K, m, coordinates in a covariance block; whether C0 is learnt; alpha, c0,
-# g0; the constant; the total weight; five addresses, 0 for none: the summing function, x, weights, labels, known values;
-# the number of label rows; whether observations may be noise; the number of nu, K or 0. These are _FIXED numbers. Then:
-# shift and inverse scale that standardise the observations, b0, B0^-1, and the rate: G0, or C0 if it is given
-_FIXED = 21
-_OF_SUMS, _OF_X = 13, 14
+# the header: lengths of header and whitener; n, D, K, m, coordinates in a covariance block; whether C0 is learnt; g0; the
+# constant; the total weight; five addresses, 0 for none: the summing function, x, weights, labels, known values; the number
+# of label rows; whether observations may be noise; the number of nu, K or 0; the place of what is held fixed, 0 if nothing
+# is; the length of a point; the place of the weights' coordinate that depends on the others, -1 if there is none; the
+# number of free ones. These are _FIXED numbers. Then: shift and inverse scale that standardise the observations; alpha (K,),
+# c0 (m,), b0 (K, D), B0^-1 (K, D, D); and G0, or the C0 of each covariance block if it is given. Last the fields of Held:
+# weights (K + 1,), a point with the fixed values, and the places of the free coordinates
+_FIXED = 23
+_OF_SUMS, _OF_X, _OF_HELD = 11, 12, 19
 
 
-def header(rows: Rows, units: Any, spread: Variances | Factors, hyper: Any, constant: float, n_nu: int) -> FloatArray:
+class Held(NamedTuple):
+    """Which coordinates of a point are fixed.
+
+    ``log_w`` (K + 1,) are the weights as :func:`bayesgmm.kernels.points.log_weights` takes them, ``base`` is a point that
+    holds the fixed values. ``free`` are the places of the free coordinates, the first ``n_weights`` of them of weights. The
+    weights' coordinate at ``dependent``, unless that is -1, is minus the sum of the free ones.
+    """
+
+    log_w: FloatArray
+    base: FloatArray
+    free: NDArray[np.int64]
+    n_weights: int
+    dependent: int
+
+    def expanded(self, points: FloatArray) -> FloatArray:
+        """Points with all coordinates, from points (..., n) with the free ones."""
+        result = np.empty((*points.shape[:-1], len(self.base)))
+        result[:] = self.base
+        result[..., self.free] = points
+        if self.dependent >= 0:
+            result[..., self.dependent] = -points[..., : self.n_weights].sum(axis=-1)
+        return result
+
+
+def header(
+    rows: Rows, units: Any, spread: Variances | Factors, hyper: Any, constant: float, n_nu: int, held: Held | None, size: int
+) -> FloatArray:
     """All that a density needs in one array. It holds only addresses of the observations, so these must be kept alive.
 
     ``units`` (:class:`bayesgmm.data.units.Units`) standardise the rows to the units of the density. ``hyper`` are
-    :class:`bayesgmm.model.priors.Hyperparameters`.
+    :class:`bayesgmm.model.priors.Hyperparameters`. ``size`` is the length of a point.
     """
     x, total = rows.x, rows.weight.sum() if len(rows.weight) else len(rows.x)
-    scalars = hyper.learnt, hyper.alpha, hyper.c0, hyper.g0, constant, total
-    numbers = np.array(
-        [0, 0, len(x), *_sizes(spread), *scalars, 0, 0, 0, 0, 0, len(rows.log_labels), rows.noise, n_nu], dtype=float
-    )
-    arrays = units.shift, 1 / units.scale, hyper.b0, hyper.precision_of_means, hyper.rate
+    scalars = hyper.learnt, hyper.g0, constant, total
+    of_held = (0, size, -1, 0) if held is None else (0, size, held.dependent, held.n_weights)
+    of_rows = 0, 0, 0, 0, 0, len(rows.log_labels), rows.noise, n_nu
+    numbers = np.array([0, 0, len(x), *_sizes(spread), *scalars, *of_rows, *of_held], dtype=float)
+    own = hyper.of_each(spread.k, spread.n_blocks)
+    rate = hyper.rate if hyper.learnt else own.rate
+    arrays: tuple[NDArray[Any], ...] = units.shift, 1 / units.scale, own.alpha, own.c0, own.b0, own.precision_of_means, rate
+    if held is not None:
+        numbers[_OF_HELD] = _FIXED + sum(each.size for each in arrays)
+        arrays += held.log_w, held.base, held.free
     result = np.concatenate([numbers, *map(np.ravel, arrays)])
     result[0] = len(result)
     addresses = result.view(np.int64)
@@ -129,29 +166,69 @@ def _split(data):
 @compiled(fastmath=STRICT, inline=True)
 def _evaluate(noise, gradient, value, own, whitener, spread):
     """Fill value and gradient; return nutpie's code: 0, or 3 if the gradient, 4 if the value is not finite."""
-    point, slopes = np.empty(len(noise)), np.empty(len(noise))
-    _from_whitened(noise, whitener, point)
+    free, free_slopes = np.empty(len(noise)), np.empty(len(noise))
+    point, slopes = np.empty(int(own[20])), np.empty(int(own[20]))
+    _from_whitened(noise, whitener, free)
+    _expand(free, own, point)
     value[0] = _log_posterior(point, own, spread, slopes)
-    _to_whitened(slopes, whitener, gradient)
+    _reduce(slopes, own, free_slopes)
+    _to_whitened(free_slopes, whitener, gradient)
     if is_beyond(gradient, np.inf):
         return 3
     return 0 if is_finite(value[0]) else 4
+
+
+@compiled(fastmath=STRICT)
+def _expand(free, own, point):
+    """Fill a point from its free coordinates."""
+    at, dependent, n_weights = int(own[_OF_HELD]), int(own[21]), int(own[22])
+    if at == 0:
+        copy(free, point)
+        return
+    at += int(own[4]) + 1
+    copy(own[at : at + len(point)], point)
+    at += len(point)
+    for i in range(len(free)):
+        point[int(own[at + i])] = free[i]
+    if dependent >= 0:
+        point[dependent] = 0.0
+        for i in range(n_weights):
+            point[dependent] -= free[i]
+
+
+@compiled(fastmath=STRICT)
+def _reduce(slopes, own, free):
+    """Fill the gradient by the free coordinates of a point from that by all: the chain rule for :func:`_expand`."""
+    at, dependent, n_weights = int(own[_OF_HELD]), int(own[21]), int(own[22])
+    if at == 0:
+        copy(slopes, free)
+        return
+    at += int(own[4]) + 1 + len(slopes)
+    for i in range(len(free)):
+        free[i] = slopes[int(own[at + i])]
+    if dependent >= 0:
+        for i in range(n_weights):
+            free[i] -= slopes[dependent]
 
 
 @compiled(fastmath=STRICT, inline=True)
 def _log_posterior(point, own, spread, gradient):
     """Return the log posterior at a point; fill the gradient."""
     k, n_features = spread.k, spread.n_features
-    alpha, total = own[8], own[12]
-    at_b0 = _FIXED + 2 * n_features
-    at_B0 = at_b0 + n_features
-    at_rate = at_B0 + n_features * n_features
-    unit = own[_FIXED : _FIXED + n_features], own[_FIXED + n_features : at_b0]
-    b0, inverse_B0 = own[at_b0:at_B0], own[at_B0:at_rate].reshape(n_features, n_features)
+    total = own[10]
+    at_alpha = _FIXED + 2 * n_features
+    at_b0 = at_alpha + k + spread.n_blocks
+    at_B0 = at_b0 + k * n_features
+    at_rate = at_B0 + k * n_features * n_features
+    unit = own[_FIXED : _FIXED + n_features], own[_FIXED + n_features : at_alpha]
+    alpha, c0 = own[at_alpha : at_alpha + k], own[at_alpha + k : at_b0]
+    b0, inverse_B0 = own[at_b0:at_B0].reshape(k, n_features), own[at_B0:at_rate].reshape(k, n_features, n_features)
+    at_held = int(own[_OF_HELD]) if own[_OF_HELD] > 0.0 else len(own)
+    held = own[at_held : at_held + k + 1]
     at_C0 = k - 1 + k * n_features
     at_spread = at_C0 + spread.size if own[7] != 0.0 else at_C0
-    at_noise, noise = at_spread + spread.n_blocks * spread.size, int(own[19])
-    at_nu, n_nu = at_noise + noise, int(own[20])
+    at_noise, noise = at_spread + spread.n_blocks * spread.size, int(own[17])
+    at_nu, n_nu = at_noise + noise, int(own[18])
     is_far = is_beyond(point[:at_C0], FARTHEST) or is_beyond(point[at_noise:at_nu], FARTHEST)
     is_far = is_far or is_beyond(point[at_nu:], LARGEST)
     if is_far or is_out_of_range(spread, point[at_C0:at_noise]):
@@ -159,7 +236,7 @@ def _log_posterior(point, own, spread, gradient):
         return np.nan
 
     log_w, offsets, h = np.empty(k), np.empty(k + noise), whiteners(spread)
-    sum_log_w = log_weights(point, log_w)
+    log_weights(point, log_w, held)
     mu = point[k - 1 : at_C0].reshape(k, n_features)
     coordinates = point[at_spread:at_noise].reshape(spread.n_blocks, spread.size)
     prepare(spread, coordinates, log_w, offsets, h)
@@ -173,7 +250,7 @@ def _log_posterior(point, own, spread, gradient):
     addresses = own.view(np.int64)
     rows = addresses[_OF_X], addresses[_OF_X + 1], addresses[_OF_X + 2], addresses[_OF_X + 3]
     sums = np.empty(k + noise), np.empty((k, n_features)), np.empty(h.shape)
-    value = fill_sums(addresses[_OF_SUMS], int(own[2]), int(own[18]), rows, *unit, offsets, mu, h, nu, *sums, tails)
+    value = fill_sums(addresses[_OF_SUMS], int(own[2]), int(own[16]), rows, *unit, offsets, mu, h, nu, *sums, tails)
 
     gradient[at_C0:] = 0.0
     of_noise = 0.0
@@ -184,11 +261,11 @@ def _log_posterior(point, own, spread, gradient):
     for j in range(n_nu):
         gradient[at_nu + j] = student.slope(nu[j], n_features, sums[0][j], tails[0, j], tails[1, j])
         value += student.log_prior(point[at_nu + j])
-    weight_slopes(log_w, sums[0], alpha, total - of_noise, gradient)
+    weight_slopes(log_w, sums[0], alpha, total - of_noise, held, gradient)
     mu_slopes = gradient[k - 1 : at_C0].reshape(k, n_features)
     slopes = gradient[at_spread:at_noise].reshape(spread.n_blocks, spread.size)
-    prior = own[9], own[10], own[at_rate:]
-    value += own[11] + alpha * sum_log_w
+    prior = c0, own[8], own[at_rate:at_held]
+    value += own[9] + log_prior_of_weights(log_w, alpha)
     value += assemble(
         spread, coordinates, point[at_C0:at_spread], prior, h, sums, slopes, gradient[at_C0:at_spread], mu_slopes
     )

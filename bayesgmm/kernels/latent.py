@@ -96,8 +96,8 @@ def nu_of(known: Any, spread: Any, k: Any) -> Any:
 
 
 def regroup(
-    rng: Any, known: Any, spread: Any, tied: Any, rows: Any, k: Any, c0: Any, b0: Any, inverse_B0: Any, C0: Any, tables: Any,
-    z: Any, mu: Any, blocks: Any, inverse: Any, sums: Any, fitted: Any,
+    rng: Any, known: Any, spread: Any, tied: Any, rows: Any, k: Any, prior: Any, C0: Any, tables: Any, z: Any, mu: Any,
+    blocks: Any, inverse: Any, sums: Any, fitted: Any,
 ) -> Any:  # fmt: skip
     """Make a split-merge move; return the new k.
 
@@ -106,31 +106,27 @@ def regroup(
     """
 
 
-def _regroup_exact(
-    rng, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
-):  # fmt: skip
+def _regroup_exact(rng, known, spread, tied, rows, k, prior, C0, tables, z, mu, blocks, inverse, sums, fitted):
     if rows.copies is None and len(rows.x) > 1:
         return _regrouping.regroup(
-            rng, spread, tied, rows.x, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
-        )
+            rng, spread, tied, rows.x, k, prior.c0[0], prior.b0[0], prior.precision[0], C0, tables, z, mu, blocks, inverse,
+            sums, fitted,
+        )  # fmt: skip
     return k
 
 
-def _regroup_of_groups(
-    rng, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
-):  # fmt: skip
+def _regroup_of_groups(rng, known, spread, tied, rows, k, prior, C0, tables, z, mu, blocks, inverse, sums, fitted):
     if rows.copies is None and len(rows.x) > 1:
         room = begin(known, spread, np.zeros(k), blocks)
         x = group_steps.draw_behind(rng, known.table, known.order, room, z, mu, sums)
         return _regrouping.regroup(
-            rng, spread, tied, x, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
-        )
+            rng, spread, tied, x, k, prior.c0[0], prior.b0[0], prior.precision[0], C0, tables, z, mu, blocks, inverse, sums,
+            fitted,
+        )  # fmt: skip
     return k
 
 
-def _regroup_nothing(
-    rng, known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums, fitted
-):  # fmt: skip
+def _regroup_nothing(rng, known, spread, tied, rows, k, prior, C0, tables, z, mu, blocks, inverse, sums, fitted):
     return k
 
 

@@ -213,12 +213,12 @@ def room_for_blocks(k):
 @compiled(fastmath=STRICT)
 def fill_log_densities(s, t, points, kernels, log_f):
     """Fill log f_ij of point s and kernel t, without terms common to all pairs: see :mod:`bayesgmm.comparison.proposal`."""
-    log_w, nu, log_determinants, precisions, eigenvalues, rotations, _, log_freedom = points
+    log_w, nu, log_determinants, precisions, eigenvalues, pulls, _, log_freedom = points
     counts, weight_powers, constants, powers, rates, centres, _, _, of_freedom = kernels
     k, n_features = nu.shape[1], nu.shape[2]
     own, entries = log_determinants.shape[1] == k, precisions.shape[2]
     for i in range(k):
-        block = i if own else 0
+        block = i if eigenvalues.shape[1] == k else 0
         for j in range(k):
             value = constants[t, j] + weight_powers[t, j] * log_w[s, i]
             if log_freedom.shape[1] > 0:
@@ -231,10 +231,10 @@ def fill_log_densities(s, t, points, kernels, log_f):
             product, distance = 1.0, 0.0
             for d in range(n_features):
                 gain = counts[t, j] * eigenvalues[s, block, d]
-                centre = 0.0
+                pull = 0.0
                 for e in range(n_features):
-                    centre += rotations[s, block, e, d] * centres[t, j, e]
-                step = nu[s, i, d] - gain / (1.0 + gain) * centre
+                    pull += pulls[s, block, d, e] * centres[t, j, e]
+                step = nu[s, i, d] - counts[t, j] / (1.0 + gain) * pull
                 distance += (1.0 + gain) * step * step
                 product *= 1.0 + gain
                 if product > _LARGE:

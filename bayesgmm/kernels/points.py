@@ -22,26 +22,43 @@ def is_beyond(point, limit):
 
 
 @compiled(fastmath=STRICT)
-def log_weights(point, log_w):
-    """Fill log w = a - logsumexp(a) for logits a = (y, -sum y); return sum log w.
+def log_weights(point, log_w, held):
+    """Fill log w = a - logsumexp(a) for logits a = (y, -sum y).
 
-    Times alpha, this sum is the log prior of y up to a constant: that of w with the Jacobian.
+    ``held`` is empty, or holds the logarithms of fixed weights, NaN for free ones, and of the sum of the free weights. The
+    logits of fixed weights are zero.
     """
     k, largest, total = len(log_w), -np.inf, 0.0
     log_w[k - 1] = 0.0
     for j in range(k - 1):
         log_w[j] = point[j]
         log_w[k - 1] -= point[j]
-        largest = max(largest, point[j])
-    largest = max(largest, log_w[k - 1])
     for j in range(k):
-        total += math.exp(log_w[j] - largest)
-    log_total = largest + math.log(total)
-    sum_log_w = 0.0
+        if is_free(held, j):
+            largest = max(largest, log_w[j])
     for j in range(k):
-        log_w[j] -= log_total
-        sum_log_w += log_w[j]
-    return sum_log_w
+        if is_free(held, j):
+            total += math.exp(log_w[j] - largest)
+    log_total = largest + math.log(total) if total > 0.0 else 0.0
+    if len(held) > 0:
+        log_total -= held[k]
+    for j in range(k):
+        log_w[j] = log_w[j] - log_total if is_free(held, j) else held[j]
+
+
+@compiled(fastmath=STRICT, inline=True)
+def is_free(held, j):
+    """Whether the weight of component j is free."""
+    return len(held) == 0 or held[j] != held[j]
+
+
+@compiled(fastmath=STRICT, inline=True)
+def log_prior_of_weights(log_w, alpha):
+    """Log prior of y up to a constant: that of w ~ Dirichlet(alpha), with the Jacobian."""
+    value = 0.0
+    for j in range(len(log_w)):
+        value += alpha[j] * log_w[j]
+    return value
 
 
 @compiled(fastmath=STRICT)
@@ -73,24 +90,36 @@ def noise_slope(logit, count, n):
 
 
 @compiled(fastmath=STRICT, inline=True)
-def weight_slopes(log_w, counts, alpha, n, gradient):
+def weight_slopes(log_w, counts, alpha, n, held, gradient):
     """Fill the gradient of the log posterior by y; n observations are not noise."""
-    k = len(log_w)
-    last = counts[k - 1] + alpha - math.exp(log_w[k - 1]) * (n + k * alpha)
+    k, total, log_rest = len(log_w), n + alpha.sum(), 0.0
+    if len(held) > 0:
+        log_rest = held[k]
+        for j in range(k):
+            if not is_free(held, j):
+                total -= counts[j]
+    last = 0.0
+    if is_free(held, k - 1):
+        last = counts[k - 1] + alpha[k - 1] - math.exp(log_w[k - 1] - log_rest) * total
     for j in range(k - 1):
-        gradient[j] = counts[j] + alpha - math.exp(log_w[j]) * (n + k * alpha) - last
+        gradient[j] = -last
+        if is_free(held, j):
+            gradient[j] += counts[j] + alpha[j] - math.exp(log_w[j] - log_rest) * total
 
 
 @compiled(fastmath=STRICT, inline=True)
 def add_means(mu, b0, inverse_B0, slopes):
-    """Return the log prior of the means (K, D) up to a constant; add its gradient to ``slopes``."""
+    """Return the log prior of the means (K, D) up to a constant; add its gradient to ``slopes``.
+
+    ``b0`` (K, D) and ``inverse_B0`` (K, D, D) are those of each component.
+    """
     value = 0.0
     k, n_features = mu.shape
     for j in range(k):
         for d in range(n_features):
             pull = 0.0
             for e in range(n_features):
-                pull += inverse_B0[d, e] * (mu[j, e] - b0[e])
-            value -= 0.5 * pull * (mu[j, d] - b0[d])
+                pull += inverse_B0[j, d, e] * (mu[j, e] - b0[j, e])
+            value -= 0.5 * pull * (mu[j, d] - b0[j, d])
             slopes[j, d] -= pull
     return value

@@ -38,6 +38,7 @@ from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF, is_finite
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import log_weights, share_out
+from bayesgmm.kernels.prior import of_component, sum_over
 from bayesgmm.kernels.sums import log_likelihood
 from bayesgmm.kernels.variates import draw_heavy, log_gamma_variate, log_heavy
 
@@ -49,18 +50,18 @@ _WIDEST = 2.0  # largest proposal scale of delta and rho, for a part with too fe
 
 
 @compiled(fastmath=STRICT)
-def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
+def move(rng, rows, k, hierarchical, prior, moves, state):
     """Make ``moves`` moves of a state, then draw C0 given the variances."""
     at_factors = 2 * k if hierarchical else 2 * k - 1
     now, proposed, of_noise = np.empty((3, k)), np.empty((3, k)), state[at_factors + k :]
     log_w, mu, log_variances = now[0], now[1], now[2]
-    log_weights(state, log_w)
+    log_weights(state, log_w, prior.held)
     copy(state[k - 1 : 2 * k - 1], mu)
     copy(state[at_factors : at_factors + k], log_variances)
     offsets, scales = np.empty(k + len(of_noise)), np.empty(k)
     whole, division, other = np.empty(3), np.empty(3), np.empty(3)
     n = float(len(rows.x)) if len(rows.weight) == 0 else rows.weight.sum()
-    value = log_density(rows, log_w, of_noise, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales)
+    value = log_density(rows, log_w, of_noise, mu, log_variances, prior, hierarchical, offsets, scales)
     for _ in range(moves):
         a, b, d = _choose_three(rng, k)
         copy(now, proposed)
@@ -87,9 +88,7 @@ def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
             log_ratio += log_jacobian(whole, other) - log_proposal(other, visible)
         if not is_finite(log_ratio):  # an impossible division, or one that the reverse move cannot propose
             continue
-        new = log_density(
-            rows, proposed[0], of_noise, proposed[1], proposed[2], hyper, b0, inverse_B0, rate, hierarchical, offsets, scales
-        )
+        new = log_density(rows, proposed[0], of_noise, proposed[1], proposed[2], prior, hierarchical, offsets, scales)
         if -rng.standard_exponential() < new - value + log_ratio:
             value = new
             copy(proposed, now)
@@ -102,10 +101,10 @@ def move(rng, rows, k, hierarchical, hyper, b0, inverse_B0, rate, moves, state):
     copy(mu, state[k - 1 : 2 * k - 1])
     copy(log_variances, state[at_factors : at_factors + k])
     if hierarchical:
-        total = rate[0]
+        total = prior.rate[0, 0]
         for j in range(k):
             total += math.exp(-log_variances[j])
-        state[2 * k - 1] = log_gamma_variate(rng, hyper[2] + k * hyper[1]) - math.log(total)
+        state[2 * k - 1] = log_gamma_variate(rng, prior.g0 + sum_over(prior.c0, k)) - math.log(total)
 
 
 @compiled(fastmath=STRICT, inline=True)
@@ -204,22 +203,23 @@ def _farthest(visible):
 
 
 @compiled(fastmath=STRICT)
-def log_density(rows, log_w, of_noise, mu, log_variances, hyper, b0, inverse_B0, rate, hierarchical, offsets, scales):
+def log_density(rows, log_w, of_noise, mu, log_variances, prior, hierarchical, offsets, scales):
     """Log density of the data and (w, mu, log sigma^2), C0 summed out, up to a constant; the last two are scratch."""
-    alpha, c0, g0 = hyper[0], hyper[1], hyper[2]
     value, total = 0.0, 0.0
     k = len(mu)
     for j in range(k):
         offsets[j] = log_w[j] - 0.5 * log_variances[j] - HALF_LOG_2PI
         scales[j] = ROOT_HALF * math.exp(-0.5 * log_variances[j])
-        total += math.exp(-log_variances[j])
-        value += (alpha - 1.0) * log_w[j] - 0.5 * inverse_B0[0, 0] * (mu[j] - b0[0]) ** 2 - c0 * log_variances[j]
+        inverse, step = math.exp(-log_variances[j]), mu[j] - of_component(prior.b0, j)[0]
+        value += (of_component(prior.alpha, j) - 1.0) * log_w[j] - of_component(prior.c0, j) * log_variances[j]
+        value -= 0.5 * of_component(prior.precision, j)[0, 0] * step**2
+        total += inverse if hierarchical else of_component(prior.rate, j)[0] * inverse
     if len(of_noise) > 0:
         share_out(of_noise[0], k, offsets)
     if hierarchical:
-        value -= (g0 + k * c0) * math.log(rate[0] + total)
+        value -= (prior.g0 + sum_over(prior.c0, k)) * math.log(prior.rate[0, 0] + total)
     else:
-        value -= rate[0] * total
+        value -= total
     return value + log_likelihood(
         rows.log_likelihood, rows.x, rows.weight, rows.log_labels, rows.at_known, offsets, mu, scales
     )

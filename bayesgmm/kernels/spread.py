@@ -77,7 +77,8 @@ def assemble(
     """Return the log prior of the covariances (m, size), and of C0 unless ``scale`` is empty, up to constants.
 
     Fill ``mu_slopes`` with the gradient of the likelihood; add the gradient of the posterior to ``slopes`` and
-    ``scale_slopes``. ``prior`` holds c0, g0 and the rate: G0, or C0 if it is given. ``sums`` are N, S1 and S2.
+    ``scale_slopes``. ``prior`` holds c0 (m,), 0 for a block without a prior, because it is fixed; g0; and, flat, G0, or the
+    C0 of each block if it is given. ``sums`` are N, S1 and S2.
     """
 
 
@@ -142,16 +143,17 @@ def _assemble_variances(spread, coordinates, scale, prior, h, sums, slopes, scal
             mu_slopes[j, d] = inverse * first[j, d]
             slopes[block, d if spread.size > 1 else 0] += 0.5 * (second[j, d, 0] * inverse - counts[j])
     value = 0.0
+    shape = g0 + c0.sum()
     for v in range(spread.size):
-        C0 = rate[v] if len(scale) == 0 else math.exp(scale[v])
-        sum_inverse = 0.0
+        C0, sum_inverse = math.exp(scale[v]) if len(scale) > 0 else 0.0, 0.0
         for block in range(spread.n_blocks):
-            inverse = math.exp(-coordinates[block, v])
+            if len(scale) == 0:
+                C0 = rate[block * spread.size + v]
+            inverse = math.exp(-coordinates[block, v]) if c0[block] > 0.0 else 0.0
             sum_inverse += inverse
-            value -= c0 * coordinates[block, v] + C0 * inverse
-            slopes[block, v] += C0 * inverse - c0
+            value -= c0[block] * coordinates[block, v] + C0 * inverse
+            slopes[block, v] += C0 * inverse - c0[block]
         if len(scale) > 0:
-            shape = g0 + spread.n_blocks * c0
             value += shape * scale[v] - rate[v] * C0
             scale_slopes[v] += shape - C0 * (rate[v] + sum_inverse)
     return value
@@ -161,12 +163,13 @@ def _assemble_factors(spread, coordinates, scale, prior, h, sums, slopes, scale_
     counts, first, second = sums
     c0, g0, flat_rate = prior
     size, m = spread.n_features, spread.n_blocks
-    rate = flat_rate.reshape(size, size)
+    rates = flat_rate.reshape(-1, size, size)
     factors, precisions, precision_sum = np.empty((m, size, size)), np.zeros((m, size, size)), np.zeros((size, size))
     for block in range(m):
         fill_factor(coordinates[block], factors[block])
         add_gram(factors[block], precisions[block])
-        precision_sum += precisions[block]
+        if c0[block] > 0.0:
+            precision_sum += precisions[block]
     for j in range(spread.k):
         block = block_of(spread, j)
         for a in range(size):
@@ -183,13 +186,14 @@ def _assemble_factors(spread, coordinates, scale, prior, h, sums, slopes, scale_
         C0_factor = np.empty((size, size))
         fill_factor(scale, C0_factor)
         add_gram(C0_factor, C0)
-        value += add_powers(scale, scale_slopes, size, 2.0 * (g0 + m * c0)) - trace(rate, C0)
-        add_slopes(C0_factor, rate + precision_sum, -2.0, scale_slopes)
-    else:
-        copy(rate, C0)
-    value -= trace(C0, precision_sum)
+        value += add_powers(scale, scale_slopes, size, 2.0 * (g0 + c0.sum())) - trace(rates[0], C0)
+        add_slopes(C0_factor, rates[0] + precision_sum, -2.0, scale_slopes)
     for block in range(m):
-        value += add_powers(coordinates[block], slopes[block], size, 2.0 * c0)
+        if c0[block] == 0.0:
+            continue
+        if len(scale) == 0:
+            copy(rates[block], C0)
+        value += add_powers(coordinates[block], slopes[block], size, 2.0 * c0[block]) - trace(C0, precisions[block])
         add_slopes(factors[block], C0, -2.0, slopes[block])
     return value
 

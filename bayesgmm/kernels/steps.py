@@ -12,8 +12,10 @@ import numpy as np
 
 from bayesgmm.kernels import split_merge
 from bayesgmm.kernels.blocks import HALF_LOG_2PI, ROOT_HALF
+from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.factors import add_gram, fill_factor
 from bayesgmm.kernels.pointers import copy
+from bayesgmm.kernels.prior import of_component, sum_over
 from bayesgmm.kernels.spread import for_each_kind
 from bayesgmm.kernels.variates import draw_normal, draw_wishart_factor, log_gamma_variate
 
@@ -43,8 +45,7 @@ def prepare(spread: Any, log_w: Any, blocks: Any, inverse: Any, offsets: Any) ->
 
 
 def divide_anew(
-    rng: Any, spread: Any, rows: Any, learnt: Any, hyper: Any, b0: Any, inverse_B0: Any, rate: Any, moves: Any, state: Any,
-    scale: Any, C0: Any,
+    rng: Any, spread: Any, rows: Any, learnt: Any, prior: Any, moves: Any, state: Any, scale: Any, C0: Any
 ) -> Any:  # fmt: skip
     """Make ``moves`` moves of :mod:`bayesgmm.kernels.split_merge`; there are none for factors."""
 
@@ -58,8 +59,8 @@ def fill_sums(spread: Any, n: Any, mean: Any, scatter: Any, centre: Any, j: Any,
 
 
 def draw_means(
-    rng: Any, spread: Any, begin: Any, end: Any, counts: Any, first: Any, blocks: Any, inverse: Any, b0: Any,
-    inverse_B0: Any, mu: Any, moved: Any,
+    rng: Any, spread: Any, begin: Any, end: Any, counts: Any, first: Any, blocks: Any, inverse: Any, prior: Any, mu: Any,
+    moved: Any,
 ) -> Any:  # fmt: skip
     """Draw the means of components begin, ..., end - 1 into ``moved``."""
 
@@ -76,11 +77,11 @@ def move_means(
 
 
 def draw_blocks(rng: Any, spread: Any, begin: Any, end: Any, rates: Any, shapes: Any, blocks: Any, coordinates: Any) -> Any:
-    """Draw blocks begin, ..., end - 1; for factors, also fill their coordinates."""
+    """Draw blocks begin, ..., end - 1; for factors, also fill their coordinates. A block of shape 0 is fixed."""
 
 
-def draw_scale(rng: Any, spread: Any, blocks: Any, c0: Any, g0: Any, rate: Any, C0: Any, scale: Any) -> Any:
-    """Draw C0 given the blocks, and fill its coordinates."""
+def draw_scale(rng: Any, spread: Any, blocks: Any, prior: Any, C0: Any, scale: Any) -> Any:
+    """Draw C0, of the shape of a block, given the blocks, and fill its coordinates."""
 
 
 def _blocks_of_variances(spread, coordinates):
@@ -160,9 +161,9 @@ def _prepare_factors(spread, log_w, blocks, inverse, offsets):
             offsets[j] += math.log(blocks[j if len(blocks) > 1 else 0, a, a])
 
 
-def _divide_anew(rng, spread, rows, learnt, hyper, b0, inverse_B0, rate, moves, state, scale, C0):
+def _divide_anew(rng, spread, rows, learnt, prior, moves, state, scale, C0):
     if moves > 0:
-        split_merge.move(rng, rows, spread.k, learnt, hyper, b0, inverse_B0, rate, moves, state)
+        split_merge.move(rng, rows, spread.k, learnt, prior, moves, state)
         if learnt:
             C0[0] = math.exp(scale[0])
 
@@ -189,27 +190,29 @@ def _fill_sums_of_factors(spread, n, mean, scatter, centre, j, first, second):
             second[j, a, b] = scatter[a, b] + n * (mean[a] - centre[a]) * (mean[b] - centre[b])
 
 
-def _divide_nothing(rng, spread, rows, learnt, hyper, b0, inverse_B0, rate, moves, state, scale, C0):
+def _divide_nothing(rng, spread, rows, learnt, prior, moves, state, scale, C0):
     return
 
 
-def _draw_means_given_variances(rng, spread, begin, end, counts, first, blocks, inverse, b0, inverse_B0, mu, moved):
+def _draw_means_given_variances(rng, spread, begin, end, counts, first, blocks, inverse, prior, mu, moved):
     n_features = mu.shape[1]
     precision, pull = np.empty((n_features, n_features)), np.empty(n_features)
     for j in range(begin, end):
+        b0, inverse_B0 = of_component(prior.b0, j), of_component(prior.precision, j)
         for d in range(n_features):
             pull[d] = inverse[j, d] * (first[j, d] + counts[j] * mu[j, d])
             for e in range(n_features):
                 precision[d, e] = inverse_B0[d, e]
                 pull[d] += inverse_B0[d, e] * b0[e]
             precision[d, d] += counts[j] * inverse[j, d]
-        draw_normal(rng, precision, pull, moved[j])
+        _draw_free(rng, precision, pull, b0, inverse_B0, moved[j])
 
 
-def _draw_means_given_factors(rng, spread, begin, end, counts, first, blocks, inverse, b0, inverse_B0, mu, moved):
+def _draw_means_given_factors(rng, spread, begin, end, counts, first, blocks, inverse, prior, mu, moved):
     m, size = len(blocks), mu.shape[1]
     own, precision, pull = np.empty((size, size)), np.empty((size, size)), np.empty(size)
     for j in range(begin, end):
+        b0, inverse_B0 = of_component(prior.b0, j), of_component(prior.precision, j)
         own[:] = 0.0
         add_gram(blocks[j if m > 1 else 0], own)
         for a in range(size):
@@ -217,7 +220,24 @@ def _draw_means_given_factors(rng, spread, begin, end, counts, first, blocks, in
             for b in range(size):
                 precision[a, b] = inverse_B0[a, b] + counts[j] * own[a, b]
                 pull[a] += inverse_B0[a, b] * b0[b] + own[a, b] * (first[j, b] + counts[j] * mu[j, b])
-        draw_normal(rng, precision, pull, moved[j])
+        _draw_free(rng, precision, pull, b0, inverse_B0, moved[j])
+
+
+@compiled(fastmath=STRICT)
+def _draw_free(rng, precision, pull, b0, inverse_B0, out):
+    """Draw a mean from N(precision^-1 pull, precision^-1), given its fixed entries: those without a prior precision."""
+    size, fixed = len(pull), 0
+    for d in range(size):
+        if inverse_B0[d, d] == 0.0:
+            fixed += 1
+            for e in range(size):
+                pull[e] -= precision[e, d] * b0[d]
+                precision[e, d], precision[d, e] = 0.0, 0.0
+            precision[d, d] = 1.0
+    draw_normal(rng, precision, pull, out)
+    for d in range(size if fixed > 0 else 0):
+        if inverse_B0[d, d] == 0.0:
+            out[d] = b0[d]
 
 
 def _move_means_and_variances(spread, begin, end, counts, scales, first, second, moved, mu, rates, shapes):
@@ -229,7 +249,7 @@ def _move_means_and_variances(spread, begin, end, counts, scales, first, second,
             about = second[j, d] - 2.0 * step * first[j, d] + scales[j] * step * step
             rates[block, d if spread.size > 1 else 0] += 0.5 * max(about, 0.0)
             mu[j, d] = moved[j, d]
-        shapes[block] += 0.5 * counts[j] * (n_features / spread.size)
+        shapes[block] += 0.5 * counts[j] * (n_features / spread.size) if shapes[block] > 0.0 else 0.0
 
 
 def _move_means_and_factors(spread, begin, end, counts, scales, first, second, moved, mu, rates, shapes):
@@ -244,34 +264,38 @@ def _move_means_and_factors(spread, begin, end, counts, scales, first, second, m
             for b in range(a + 1):
                 about = second[j, a, b] - step[a] * first[j, b] - first[j, a] * step[b] + scales[j] * step[a] * step[b]
                 rates[block, a, b] += 0.5 * about
-        shapes[block] += 0.5 * counts[j]
+        shapes[block] += 0.5 * counts[j] if shapes[block] > 0.0 else 0.0
 
 
 def _draw_variances(rng, spread, begin, end, rates, shapes, blocks, coordinates):
     for block in range(begin, end):
-        for v in range(spread.size):
+        for v in range(spread.size if shapes[block] > 0.0 else 0):
             blocks[block, v] = math.log(rates[block, v]) - log_gamma_variate(rng, shapes[block])
 
 
 def _draw_factors(rng, spread, begin, end, rates, shapes, blocks, coordinates):
     for block in range(begin, end):
-        draw_wishart_factor(rng, shapes[block], rates[block], blocks[block], coordinates[block])
+        if shapes[block] > 0.0:
+            draw_wishart_factor(rng, shapes[block], rates[block], blocks[block], coordinates[block])
 
 
-def _draw_scale_of_variances(rng, spread, blocks, c0, g0, rate, C0, scale):
+def _draw_scale_of_variances(rng, spread, blocks, prior, C0, scale):
+    shape = prior.g0 + sum_over(prior.c0, len(blocks))
     for v in range(spread.size):
         total = 0.0
         for block in range(len(blocks)):
-            total += math.exp(-blocks[block, v])
-        scale[v] = log_gamma_variate(rng, g0 + len(blocks) * c0) - math.log(rate[v] + total)
+            if of_component(prior.c0, block) > 0.0:
+                total += math.exp(-blocks[block, v])
+        scale[v] = log_gamma_variate(rng, shape) - math.log(prior.rate[0, v] + total)
         C0[v] = math.exp(scale[v])
 
 
-def _draw_scale_of_factors(rng, spread, blocks, c0, g0, rate, C0, scale):
-    total, factor = rate.copy(), np.empty(rate.shape)
+def _draw_scale_of_factors(rng, spread, blocks, prior, C0, scale):
+    total, factor = prior.rate[0].copy(), np.empty(C0.shape)
     for block in range(len(blocks)):
-        add_gram(blocks[block], total)
-    draw_wishart_factor(rng, g0 + len(blocks) * c0, total, factor, scale)
+        if of_component(prior.c0, block) > 0.0:
+            add_gram(blocks[block], total)
+    draw_wishart_factor(rng, prior.g0 + sum_over(prior.c0, len(blocks)), total, factor, scale)
     C0[:] = 0.0
     add_gram(factor, C0)
 

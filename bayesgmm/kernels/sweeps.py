@@ -24,6 +24,7 @@ from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.number import bring_forward, draw_number
 from bayesgmm.kernels.pointers import copy
 from bayesgmm.kernels.points import OF_NOISE, log_weights, share_out
+from bayesgmm.kernels.prior import of_component
 from bayesgmm.kernels.student import coordinate_of, draw_prior, log_constant, nu_at
 from bayesgmm.kernels.sums import fill_sums_of
 from bayesgmm.kernels.two_parts import FITTED
@@ -41,15 +42,14 @@ _REGROUPED_OF_K = 0.2  # the same fraction for fixed K, where a split needs an e
 
 
 @compiled(fastmath=STRICT)
-def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate, moves, tables, state, thin, draws):
+def sweep(rng, rows, rest, classes, spread, learnt, prior, moves, tables, state, thin, draws):
     """Fill the draws (S, n_dim), one every ``thin`` sweeps, starting from ``state``, which is updated.
 
-    ``hyper`` holds alpha, c0 and g0. Each sweep begins with ``moves`` moves of :mod:`bayesgmm.kernels.split_merge`. If
-    ``tables`` are given, for fixed K, some sweeps also make a move of :mod:`bayesgmm.kernels.regroup`. The components of a
-    draw are in random order within their classes.
+    Each sweep begins with ``moves`` moves of :mod:`bayesgmm.kernels.split_merge`. If ``tables`` are given, for fixed K and
+    components with the same prior, some sweeps also make a move of :mod:`bayesgmm.kernels.regroup`. The components of a draw
+    are in random order within their classes.
     """
     k, (n, n_features) = spread.k, rows.x.shape
-    alpha, c0, g0 = hyper[0], hyper[1], hyper[2]
     at_C0 = k - 1 + k * n_features
     at_spread = at_C0 + spread.size if learnt else at_C0
     at_noise, noise = at_spread + spread.n_blocks * spread.size, rows.noise
@@ -60,11 +60,11 @@ def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate,
     for j in range(len(nu)):
         nu[j] = nu_at(state[at_nu + j])
     old_nu = nu.copy()
-    scale, C0, blocks = state[at_C0:at_spread], rate.copy(), steps.blocks_of(spread, coordinates)
+    scale, C0, blocks = state[at_C0:at_spread], prior.rate.copy(), steps.blocks_of(spread, coordinates)
     log_w, offsets, log_densities, cumulated = np.empty(k), np.empty(k + noise), np.empty(k + noise), np.empty(k + noise)
     inverse, difference, moved = np.empty((k, n_features)), np.empty((k, n_features)), np.empty((k, n_features))
     if learnt:
-        steps.fill_scale(spread, scale, C0)
+        steps.fill_scale(spread, scale, C0[0])
     counts, first, second = np.empty(k + noise), np.empty((k, n_features)), steps.room_for(spread, k, n_features)
     scratch, sums = (inverse, difference, log_densities, cumulated), (counts, first, second)
     rates, shapes = steps.room_for(spread, spread.n_blocks, spread.size), np.empty(spread.n_blocks)
@@ -73,24 +73,23 @@ def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate,
     of_rest = 0.0
     for s in range(len(draws)):
         for _ in range(thin):
-            steps.divide_anew(rng, spread, rows, learnt, hyper, b0, inverse_B0, rate, moves, state, scale, C0)
-            log_weights(state, log_w)
+            steps.divide_anew(rng, spread, rows, learnt, prior, moves, state, scale, C0[0])
+            log_weights(state, log_w, prior.held)
             _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
             allocate(rng, rows.known, spread, rows, offsets, mu, blocks, scratch, z, sums)
             if tables is not None and rng.random() < _REGROUPED_OF_K:
                 latent.regroup(
-                    rng, rows.known, spread, False, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums,
-                    FITTED,
-                )  # fmt: skip
+                    rng, rows.known, spread, False, rows, k, prior, C0[0], tables, z, mu, blocks, inverse, sums, FITTED
+                )
             if rest is not None:
                 of_rest = _log_density_of_rest(spread, rows, rest, offsets, mu, blocks)
                 copy(state[: k - 1], old_w)
                 copy(of_noise, old_noise)
-            draw_weights(rng, counts[:k], alpha, state, log_densities)
+            draw_weights(rng, counts[:k], prior.alpha, state, log_densities)
             if noise:
                 of_noise[0] = draw_share(rng, counts, k)
             if rest is not None:
-                log_weights(state, log_w)
+                log_weights(state, log_w, prior.held)
                 _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
                 proposed = _log_density_of_rest(spread, rows, rest, offsets, mu, blocks)
                 if _is_accepted(rng, proposed - of_rest):
@@ -98,10 +97,10 @@ def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate,
                 else:
                     copy(old_w, state[: k - 1])
                     copy(old_noise, of_noise)
-                    log_weights(state, log_w)
+                    log_weights(state, log_w, prior.held)
                     _fill_offsets(spread, log_w, of_noise, blocks, inverse, offsets)
             scales = latent.scales_of(rows.known, spread, counts)
-            steps.draw_means(rng, spread, 0, k, scales, first, blocks, inverse, b0, inverse_B0, mu, moved)
+            steps.draw_means(rng, spread, 0, k, scales, first, blocks, inverse, prior, mu, moved)
             if rest is not None:
                 proposed = _log_density_of_rest(spread, rows, rest, offsets, moved, blocks)
                 if _is_accepted(rng, proposed - of_rest):
@@ -110,7 +109,7 @@ def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate,
                     copy(mu, moved)
                 copy(blocks, old_blocks)
                 copy(coordinates, old_coordinates)
-            _begin_blocks(0, spread.n_blocks, c0, C0, rates, shapes)
+            _begin_blocks(0, spread.n_blocks, prior.c0, C0, rates, shapes)
             steps.move_means(spread, 0, k, counts, scales, first, second, moved, mu, rates, shapes)
             steps.draw_blocks(rng, spread, 0, spread.n_blocks, rates, shapes, blocks, coordinates)
             if rest is not None:
@@ -128,7 +127,7 @@ def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate,
                 if not _is_accepted(rng, _log_density_of_rest(spread, rows, rest, offsets, mu, blocks) - of_rest):
                     copy(old_nu, nu)
             if learnt:
-                steps.draw_scale(rng, spread, blocks[: spread.n_blocks], c0, g0, rate, C0, scale)
+                steps.draw_scale(rng, spread, blocks[: spread.n_blocks], prior, C0[0], scale)
         for j in range(len(nu)):
             state[at_nu + j] = coordinate_of(nu[j])
         shuffle(rng, order, classes)
@@ -136,17 +135,16 @@ def sweep(rng, rows, rest, classes, spread, learnt, hyper, b0, inverse_B0, rate,
 
 
 @compiled(fastmath=STRICT)
-def telescope(rng, rows, rest, spread, tied, learnt, hyper, b0, inverse_B0, rate, tables, state, points, thin, draws, kept):
+def telescope(rng, rows, rest, spread, tied, learnt, prior, tables, state, points, thin, draws, kept):
     """Fill ``draws``, one every ``thin`` sweeps, and ``kept``, starting from ``state``, which is updated.
 
-    These three are described in :mod:`bayesgmm.engines.sweeps`. ``hyper`` holds c0 and g0. Occupied components come first.
-    Empty ones are drawn from the prior after K.
+    These three are described in :mod:`bayesgmm.engines.sweeps`. The ``prior`` is the same for all components. Occupied
+    components come first. Empty ones are drawn from the prior after K.
     """
     (n, n_features), exact = rows.x.shape, latent.kind_of_points(rows.known, spread)
-    c0, g0 = hyper[0], hyper[1]
     size, log_w, of_noise, nu, mu, blocks, C0 = state
     every, done, kept_z, kept_w, kept_noise, kept_nu, kept_mu, kept_blocks = kept
-    most, k, noise = len(log_w), size[0], rows.noise
+    most, k, noise, each_C0 = len(log_w), size[0], rows.noise, C0.reshape((1, *C0.shape))
     offsets, log_densities, cumulated = np.empty(most + noise), np.empty(most + noise), np.empty(most + noise)
     probabilities = np.empty(most)
     inverse, difference, moved = np.empty((most, n_features)), np.empty((most, n_features)), np.empty((most, n_features))
@@ -167,9 +165,8 @@ def telescope(rng, rows, rest, spread, tied, learnt, hyper, b0, inverse_B0, rate
                 allocated[1] = counts[k]
             if rest is None and rng.random() < _REGROUPED:
                 k = latent.regroup(
-                    rng, rows.known, spread, tied, rows, k, c0, b0, inverse_B0, C0, tables, z, mu, blocks, inverse, sums,
-                    FITTED,
-                )  # fmt: skip
+                    rng, rows.known, spread, tied, rows, k, prior, C0, tables, z, mu, blocks, inverse, sums, FITTED
+                )
             occupied = bring_forward(counts[:k], places)
             if noise:
                 allocated[0] = counts[:k].sum()
@@ -200,7 +197,7 @@ def telescope(rng, rows, rest, spread, tied, learnt, hyper, b0, inverse_B0, rate
                             copy(blocks[j], blocks[to])
             m = 1 if tied else occupied
             scales = latent.scales_of(rows.known, spread, counts)
-            steps.draw_means(rng, spread, 0, occupied, scales, first, blocks, inverse, b0, inverse_B0, mu, moved)
+            steps.draw_means(rng, spread, 0, occupied, scales, first, blocks, inverse, prior, mu, moved)
             if rest is not None:
                 copy(mu[occupied:k], moved[occupied:k])
                 copy(blocks, old_blocks)
@@ -209,7 +206,7 @@ def telescope(rng, rows, rest, spread, tied, learnt, hyper, b0, inverse_B0, rate
                     of_rest = proposed
                 else:
                     copy(mu[:occupied], moved[:occupied])
-            _begin_blocks(0, m, c0, C0, rates, shapes)
+            _begin_blocks(0, m, prior.c0, each_C0, rates, shapes)
             steps.move_means(spread, 0, occupied, counts, scales, first, second, moved, mu, rates, shapes)
             steps.draw_blocks(rng, spread, 0, m, rates, shapes, blocks, coordinates)
             if rest is not None:
@@ -233,14 +230,14 @@ def telescope(rng, rows, rest, spread, tied, learnt, hyper, b0, inverse_B0, rate
                 copy(C0, old_C0)
                 old_k = k
             if learnt:
-                steps.draw_scale(rng, spread, blocks[:m], c0, g0, rate, C0, scale)
+                steps.draw_scale(rng, spread, blocks[:m], prior, C0, scale)
 
             k = draw_number(rng, counts[:occupied], tables, probabilities)
             counts[occupied:k], inverse[occupied:k], first[occupied:k], second[occupied:k] = 0.0, 0.0, 0.0, 0.0
             end = occupied if tied else k
-            _begin_blocks(occupied, end, c0, C0, rates, shapes)
+            _begin_blocks(occupied, end, prior.c0, each_C0, rates, shapes)
             steps.draw_blocks(rng, spread, occupied, end, rates, shapes, blocks, coordinates)
-            steps.draw_means(rng, spread, occupied, k, counts, first, blocks, inverse, b0, inverse_B0, mu, mu)
+            steps.draw_means(rng, spread, occupied, k, counts, first, blocks, inverse, prior, mu, mu)
             for j in range(occupied, k if len(nu) > 0 else 0):
                 nu[j] = draw_prior(rng)
             draw_log_gammas(rng, counts[:k], tables.concentrations[k - 1], log_w[:k])
@@ -341,5 +338,5 @@ def _is_accepted(rng, log_ratio):
 def _begin_blocks(begin, end, c0, C0, rates, shapes):
     """Fill shapes and rates of blocks begin, ..., end - 1 with those of the prior."""
     for block in range(begin, end):
-        copy(C0, rates[block])
-        shapes[block] = c0
+        copy(of_component(C0, block), rates[block])
+        shapes[block] = of_component(c0, block)

@@ -9,6 +9,7 @@ import numpy as np
 from bayesgmm.kernels.blocks import exp
 from bayesgmm.kernels.compiled import STRICT, compiled
 from bayesgmm.kernels.pointers import copy
+from bayesgmm.kernels.prior import of_component
 
 
 @compiled(fastmath=STRICT)
@@ -40,22 +41,26 @@ def choose(rng, log_densities, cumulated):
 
 @compiled(fastmath=STRICT)
 def draw_weights(rng, counts, alpha, coordinates, log_gammas):
-    """Draw the coordinates of w ~ Dirichlet(alpha + counts); ``log_gammas`` is scratch."""
-    k = len(counts)
-    mean = draw_log_gammas(rng, counts, alpha, log_gammas)
+    """Draw the coordinates of w ~ Dirichlet(alpha + counts), alpha (K,) or (1,); ``log_gammas`` is scratch.
+
+    Those with alpha = 0 are fixed; their coordinates are 0.
+    """
+    k, total, free = len(counts), 0.0, 0
+    for j in range(k):
+        log_gammas[j] = 0.0
+        if of_component(alpha, j) > 0.0:
+            log_gammas[j] = log_gamma_variate(rng, of_component(alpha, j) + counts[j])
+            total += log_gammas[j]
+            free += 1
     for j in range(k - 1):
-        coordinates[j] = log_gammas[j] - mean
+        coordinates[j] = log_gammas[j] - total / free if of_component(alpha, j) > 0.0 else 0.0
 
 
 @compiled(fastmath=STRICT, inline=True)
 def draw_log_gammas(rng, counts, alpha, log_gammas):
-    """Draw logarithms of Gamma(alpha + counts) variates, log Dirichlet weights up to a constant; return their mean."""
-    k = len(counts)
-    mean = 0.0
-    for j in range(k):
+    """Draw logarithms of Gamma(alpha + counts) variates, log Dirichlet weights up to a constant."""
+    for j in range(len(counts)):
         log_gammas[j] = log_gamma_variate(rng, alpha + counts[j])
-        mean += log_gammas[j] / k
-    return mean
 
 
 @compiled(fastmath=STRICT)

@@ -4,38 +4,43 @@ Notation: w ~ Dirichlet(alpha, ..., alpha), mu_k ~ N(b0, B0), Sigma_k | C0 ~ Inv
 c0 and g0 count half the degrees of freedom, so for one feature these are sigma_k^2 | C0 ~ InvGamma(c0, C0) and
 C0 ~ Gamma(shape g0, rate G0). Diagonal covariances have these two for each feature, spherical ones for their variance. A
 tied covariance has the prior of a full one.
+
+alpha, b0, B0, c0 and C0 may be given for each component. Components with different hyperparameters are not exchangeable.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.arguments import TRAITS, Covariance, FamilyName, FloatArray, Scale, read_choice, read_positive
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import as_shown
 from bayesgmm.data.tables import read_numbers
 from bayesgmm.families import family_of
+from bayesgmm.model.fixed import Fixed
 from bayesgmm.model.strays import core
 from bayesgmm.words import Argument, Words, about
 
 Value = float | FloatArray
 CUSTOM_MODEL = "custom model"  # in place of a prior's record
+_OF_COMPONENTS = "alpha", "b0", "B0", "c0", "C0"  # hyperparameters that may be given for each component
 
 
 @dataclass(frozen=True, eq=False)
 class _Prior:
     """What the two priors share: the weights' and the means' hyperparameters, and the rules for a change of units."""
 
-    alpha: float = 1.0
+    alpha: Value = 1.0
     b0: Value | None = None
     B0: Value | None = None
-    c0: float | None = None
+    c0: Value | None = None
     scale: Scale = field(default="range", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -83,28 +88,67 @@ class _Prior:
         defaults = self._defaults(np.asarray(low + spread / 2, dtype=float), spread, covariance, noise)
         chosen: dict[str, Any] = {name: default for name, default in defaults.items() if getattr(self, name) is None}
         prior = replace(self, **chosen)
-        n_features, asked = 1 if x.ndim == 1 else x.shape[1], Argument("covariance", covariance)
-        for name in defaults:
-            given, wanted = np.shape(getattr(prior, name)), np.shape(defaults[name])
-            if given != wanted:
-                rule = f"must have shape {wanted} for data with {n_features} feature(s)"
-                if n_features > 1 and name in ("C0", "G0"):
-                    rule = Words(rule, " and ", asked)
-                raise ValueError(about(f"{type(self).__name__}.{name}", rule, f", got shape {given}"))
-            least = (n_features - 1) / 2
-            if name in ("c0", "g0") and TRAITS[covariance].matrix and getattr(prior, name) <= least:
-                rule, got = f"must be above {least:g} for {n_features} features and ", f", got {getattr(prior, name):g}"
-                raise ValueError(about(f"{type(self).__name__}.{name}", rule, asked, got))
+        n_features = 1 if x.ndim == 1 else x.shape[1]
+        for name in ("alpha", *defaults):
+            prior._require(name, n_features, covariance)
+        numbers = {name: len(getattr(prior, name)) for name in _OF_COMPONENTS if prior.is_of_each(name, covariance)}
+        if len(set(numbers.values())) > 1:
+            got = ", ".join(f"{number} of {name}" for name, number in numbers.items())
+            raise ValueError(
+                about(type(self).__name__, f"must hold hyperparameters for the same number of components, got {got}")
+            )
         return prior
 
-    def rescaled(self, shift: Value, scale: Value) -> Self:
-        """The prior of ``(parameters - shift) / scale``, for standardised data."""
+    def _require(self, name: str, n_features: int, covariance: Covariance) -> None:
+        """Refuse a hyperparameter that does not fit the number of features or the structure."""
+        value, called, asked = getattr(self, name), f"{type(self).__name__}.{name}", Argument("covariance", covariance)
+        wanted, given = (n_features,) * _axes(name, n_features, covariance), np.shape(value)
+        is_shared = TRAITS[covariance].shared and name in ("c0", "C0")
+        of_each = name in _OF_COMPONENTS and not is_shared and given[1:] == wanted and len(given) == len(wanted) + 1
+        if given != wanted and not of_each:
+            rule = f"must have shape {wanted} for data with {n_features} feature(s)"
+            if name in _OF_COMPONENTS and not is_shared:
+                rule = f"must have shape {wanted}, or {('K', *wanted)}".replace("'", "") + f" for {n_features} feature(s)"
+            if (n_features > 1 and name in ("C0", "G0")) or is_shared:
+                rule = Words(rule, " and ", asked)
+            raise ValueError(about(called, rule, f", got shape {given}"))
+        least = (n_features - 1) / 2
+        if name in ("c0", "g0") and TRAITS[covariance].matrix and np.min(value) <= least:
+            rule, got = f"must be above {least:g} for {n_features} features and ", f", got {np.min(value):g}"
+            raise ValueError(about(called, rule, asked, got))
+        if name == "C0" and len(wanted) == 2:
+            _require_definite(name, np.asarray(value))
+        elif name == "C0" and not np.all(np.asarray(value) > 0):
+            raise ValueError(f"{name} must hold positive numbers, got {np.asarray(value).tolist()}")
+
+    @property
+    def n_features(self) -> int:
+        """Number of features of a prior that is scaled to data."""
+        B0 = np.asarray(self.B0)
+        return 1 if B0.ndim < 2 else B0.shape[-1]
+
+    def is_of_each(self, name: str, covariance: Covariance) -> bool:
+        """Whether a hyperparameter of a prior that is scaled to data is given for each component."""
+        return np.asarray(getattr(self, name, None)).ndim > _axes(name, self.n_features, covariance)
+
+    def n_components(self, covariance: Covariance) -> int | None:
+        """Number of components for which a prior that is scaled to data has hyperparameters; None if they are for all."""
+        return next((len(getattr(self, name)) for name in _OF_COMPONENTS if self.is_of_each(name, covariance)), None)
+
+    def rescaled(self, shift: Value, scale: Value, covariance: Covariance | None = None) -> Self:
+        """The prior of ``(parameters - shift) / scale``, for standardised data.
+
+        Without ``covariance`` it must be the same for all components.
+        """
         scales = {"B0": scale, "C0": scale, "G0": 1 / scale}
         squares: Any = {name: getattr(self, name) for name in scales if hasattr(self, name)}
         if self.b0 is None or any(value is None for value in squares.values()):
             raise ValueError("a prior must be scaled to data (scaled_to) before it is rescaled")
-        b0 = (self.b0 - shift) / scale
-        squares = {name: _per_unit_square(value, scales[name]) for name, value in squares.items()}
+        b0, d = (self.b0 - shift) / scale, self.n_features
+        axes = {
+            name: np.ndim(value) if covariance is None else _axes(name, d, covariance) for name, value in squares.items()
+        }
+        squares = {name: _per_unit_square(value, scales[name], axes[name]) for name, value in squares.items()}
         return replace(self, b0=b0 if np.ndim(self.b0) else float(np.ravel(b0)[0]), **squares)
 
     def to_json(self) -> str:
@@ -138,14 +182,15 @@ class HierarchicalPrior(_Prior):
 
     Parameters
     ----------
-    alpha : float
-        Concentration of the weights; 1 is uniform on the simplex.
-    b0 : float, or (D,) array for D >= 2 features, optional
+    alpha : float or (K,) array
+        Concentration of the weights; 1 is uniform on the simplex. Like b0, B0 and c0 it may be given for each of K
+        components, along a first axis. Components with different values are not exchangeable: each keeps its number.
+    b0 : float, or (D,) array for D >= 2 features; or (K,) or (K, D) array; optional
         Mean of the means, in the data's units.
-    B0 : float, or (D, D) array for D >= 2 features, optional
+    B0 : float, or (D, D) array for D >= 2 features; or (K,) or (K, D, D) array; optional
         (Co)variance of the means, in squared units.
-    c0 : float, optional
-        Shape of the covariances (half the degrees of freedom).
+    c0 : float or (K,) array, optional
+        Shape of the covariances (half the degrees of freedom). One number if all components share a covariance.
     g0 : float, optional
         Shape of C0 (half the degrees of freedom).
     G0 : float, (D,) or (D, D) array, optional
@@ -181,11 +226,11 @@ class HierarchicalPrior(_Prior):
         shared = super()._defaults(middle, spread, covariance, noise)
         c0 = shared["c0"] if self.c0 is None else self.c0
         matrix = _is_matrix(spread, covariance)
-        g0 = (0.5 + (len(middle) - 1) / 2 if matrix else 0.2) + (c0 if noise else 0.0)
+        g0 = (0.5 + (len(middle) - 1) / 2 if matrix else 0.2) + (float(np.max(c0)) if noise else 0.0)
         g0 = g0 if self.g0 is None else self.g0
         if not matrix:
             return {**shared, "g0": g0, "G0": 50 * g0 / _squared_ranges(spread, covariance)}
-        return {**shared, "g0": g0, "G0": np.diag(100 * g0 / c0 / spread**2)}
+        return {**shared, "g0": g0, "G0": np.diag(100 * g0 / np.mean(c0) / spread**2)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,16 +247,18 @@ class ConjugatePrior(_Prior):
 
     Parameters
     ----------
-    alpha : float
-        Concentration of the weights; 1 is uniform on the simplex.
-    b0 : float, or (D,) array for D >= 2 features, optional
+    alpha : float or (K,) array
+        Concentration of the weights; 1 is uniform on the simplex. Like b0, B0, c0 and C0 it may be given for each of K
+        components, along a first axis. Components with different values are not exchangeable: each keeps its number.
+    b0 : float, or (D,) array for D >= 2 features; or (K,) or (K, D) array; optional
         Mean of the means, in the data's units.
-    B0 : float, or (D, D) array for D >= 2 features, optional
+    B0 : float, or (D, D) array for D >= 2 features; or (K,) or (K, D, D) array; optional
         (Co)variance of the means, in squared units.
-    c0 : float, optional
-        Shape of the covariances (half the degrees of freedom).
-    C0 : float, (D,) or (D, D) array, optional
-        Scale of the covariances, in squared units, shaped as G0 of :class:`HierarchicalPrior`.
+    c0 : float or (K,) array, optional
+        Shape of the covariances (half the degrees of freedom). One number if all components share a covariance.
+    C0 : float, (D,) or (D, D) array; or (K,), (K, D) or (K, D, D) array; optional
+        Scale of the covariances, in squared units, shaped as G0 of :class:`HierarchicalPrior`. One if all components share
+        a covariance.
     scale : {"range", "core"}
         As in :class:`HierarchicalPrior`.
 
@@ -228,7 +275,7 @@ class ConjugatePrior(_Prior):
         if not _is_matrix(spread, covariance):
             return {**shared, "C0": 0.02 * _squared_ranges(spread, covariance)}
         c0 = shared["c0"] if self.c0 is None else self.c0
-        return {**shared, "C0": np.diag(c0 / 100 * spread**2)}
+        return {**shared, "C0": np.multiply.outer(c0, np.diag(spread**2 / 100))}
 
 
 Prior = HierarchicalPrior | ConjugatePrior
@@ -236,33 +283,114 @@ Prior = HierarchicalPrior | ConjugatePrior
 
 @dataclass(frozen=True, eq=False)
 class Hyperparameters:
-    """A prior scaled to data, without open hyperparameters. Arrays have as many axes for one feature as for several."""
+    """A prior scaled to data, without open hyperparameters. Arrays have as many axes for one feature as for several.
 
-    alpha: float
-    b0: FloatArray  # (D,)
-    B0: FloatArray  # (D, D)
-    c0: float
+    Their first axis p has one entry for all components, or K for each of them.
+    """
+
+    alpha: FloatArray  # (p,)
+    b0: FloatArray  # (p, D)
+    B0: FloatArray  # (p, D, D)
+    c0: FloatArray  # (p,)
     learnt: bool  # whether C0 is drawn, from a Wishart or Gamma distribution
     g0: float  # 0 if C0 is fixed
-    rate: FloatArray  # G0, or C0 if it is fixed, (V,) or (D, D)
+    rate: FloatArray  # G0, with p = 1, or C0 if it is fixed; (p, V) or (p, D, D)
 
     @classmethod
-    def of(cls, prior: Prior) -> Hyperparameters:
+    def of(cls, prior: Prior, covariance: Covariance) -> Hyperparameters:
         """The hyperparameters of a prior that is scaled to data."""
         values: Any = prior
-        learnt = isinstance(prior, HierarchicalPrior)
-        g0, rate = (values.g0, values.G0) if learnt else (0.0, values.C0)
-        b0, B0, rate = (np.array(value, dtype=float, ndmin=1) for value in (values.b0, values.B0, rate))
-        return cls(values.alpha, b0, np.atleast_2d(B0), values.c0, learnt, g0, rate)
+        learnt, d = isinstance(prior, HierarchicalPrior), prior.n_features
+        of_rate = "G0" if learnt else "C0"
+        arrays = {}
+        for name in ("alpha", "b0", "B0", "c0", of_rate):
+            given, axes = np.asarray(getattr(values, name), dtype=float), _axes(name, d, covariance)
+            arrays[name] = given if given.ndim > axes else given[None]
+        b0, B0, rate = arrays["b0"], arrays["B0"], arrays[of_rate]
+        rate = rate[:, None] if rate.ndim == 1 else rate
+        return cls(
+            arrays["alpha"], b0.reshape(len(b0), d), B0.reshape(len(B0), d, d), arrays["c0"], learnt,
+            values.g0 if learnt else 0.0, rate,
+        )  # fmt: skip
+
+    @cached_property
+    def root_of_B0(self) -> FloatArray:  # noqa: N802
+        """Cholesky factor of B0, (p, D, D). Its rows and columns are zero for fixed entries of the means."""
+        return _on_free(np.linalg.cholesky, self.B0)
+
+    @cached_property
+    def inverse_root(self) -> FloatArray:
+        """Inverse of the Cholesky factor of B0, (p, D, D)."""
+        return _on_free(np.linalg.inv, self.root_of_B0)
 
     @cached_property
     def precision_of_means(self) -> FloatArray:
-        """Inverse of B0."""
-        return np.linalg.inv(self.B0)
+        """Inverse of B0, (p, D, D)."""
+        return _on_free(np.linalg.inv, self.B0)
+
+    @cached_property
+    def log_normaliser_of_means(self) -> FloatArray:
+        """Log normalising constants of the priors of the means, (p,)."""
+        diagonals = np.diagonal(self.root_of_B0, axis1=1, axis2=2)
+        free = diagonals > 0
+        return -np.log(np.where(free, diagonals, 1.0)).sum(axis=1) - free.sum(axis=1) / 2 * np.log(2 * np.pi)
+
+    def given(self, fixed: Fixed | None, k: int, n_blocks: int) -> Hyperparameters:
+        """The prior of the free parameters given the fixed ones.
+
+        It has values for each component: alpha and c0 are 0 for fixed weights and covariances, which have no prior. b0 and
+        B0 are mean and covariance of the free entries of a mean given its fixed ones; for a fixed entry b0 is its value, and
+        its row and column of B0 are 0. Fixed covariances say nothing about C0.
+        """
+        if fixed is None:
+            return self
+        own = self.of_each(k, n_blocks)
+        alpha, b0, B0, c0 = (each.copy() for each in (own.alpha, own.b0, own.B0, own.c0))
+        alpha[~fixed.free_w] = 0.0
+        held = ~fixed.free_cov[:n_blocks]
+        c0[held] = 0.0
+        rate = own.rate.copy()
+        learnt = own.learnt and not held.all()
+        if not own.learnt:
+            rate[held] = 0.0
+        elif not learnt:
+            rate = np.zeros_like(rate)
+        for j in range(k):
+            free = fixed.free_mu[j]
+            known = fixed.mu[j][~free]
+            gain = B0[j][np.ix_(free, ~free)] @ np.linalg.inv(B0[j][np.ix_(~free, ~free)])
+            b0[j][free] += gain @ (known - b0[j][~free])
+            inner = B0[j][np.ix_(free, free)] - gain @ B0[j][np.ix_(~free, free)]
+            b0[j][~free], B0[j] = known, 0.0
+            B0[j][np.ix_(free, free)] = inner
+        return replace(own, alpha=alpha, b0=b0, B0=B0, c0=c0, rate=rate, learnt=learnt)
+
+    def of_each(self, k: int, n_blocks: int) -> Hyperparameters:
+        """The same for each of K components and m covariances. G0 stays one."""
+        alpha, b0, B0 = (np.broadcast_to(each, (k, *each.shape[1:])) for each in (self.alpha, self.b0, self.B0))
+        rate = self.rate if self.learnt else np.broadcast_to(self.rate, (n_blocks, *self.rate.shape[1:]))
+        return replace(self, alpha=alpha, b0=b0, B0=B0, c0=np.broadcast_to(self.c0, n_blocks), rate=rate)
+
+    def classes(self, k: int) -> NDArray[np.int64]:
+        """Class of each component, (K,): the first component with the same prior."""
+        own = [each for each in (self.alpha, self.b0, self.B0, self.c0, self.rate) if len(each) > 1]
+        alike = [[all((each[i] == each[j]).all() for each in own) for j in range(k)] for i in range(k)]
+        return np.argmax(alike, axis=1)
 
     def scale_given(self, n_blocks: int, sum_of_precisions: FloatArray) -> tuple[float, FloatArray]:
         """Shape and rate of C0's full conditional, given the sum of ``n_blocks`` precisions."""
-        return self.g0 + n_blocks * self.c0, self.rate + sum_of_precisions
+        return self.g0 + float(np.broadcast_to(self.c0, n_blocks).sum()), self.rate[0] + sum_of_precisions
+
+
+def _on_free(function: Callable[[FloatArray], FloatArray], matrices: FloatArray) -> FloatArray:
+    """A function of matrices (p, D, D), applied to the rows and columns whose diagonal is not zero; the others stay zero."""
+    free = np.diagonal(matrices, axis1=1, axis2=2) > 0
+    if free.all():
+        return function(matrices)
+    result = np.zeros_like(matrices)
+    for matrix, out, some in zip(matrices, result, free, strict=True):
+        out[np.ix_(some, some)] = function(matrix[np.ix_(some, some)])
+    return result
 
 
 def scaled_to_range(prior: Prior, x: FloatArray, covariance: Covariance) -> bool:
@@ -273,10 +401,13 @@ def scaled_to_range(prior: Prior, x: FloatArray, covariance: Covariance) -> bool
     return any(np.allclose(getattr(prior, name), getattr(by_range, name), rtol=1e-9, atol=0) for name in names)
 
 
-def read_prior(prior: Prior | None, data: Observations, covariance: Covariance, family: FamilyName = "gaussian") -> Prior:
+def read_prior(
+    prior: Prior | None, data: Observations, covariance: Covariance, family: FamilyName, ks: Iterable[int]
+) -> Prior:
     """The prior that is given, or the default, scaled to the data.
 
-    With noise or t distributions the default is scaled to the data without strays.
+    With noise or t distributions the default is scaled to the data without strays. A prior for each component must suit the
+    numbers of components, ``ks``.
     """
     if prior is None:
         prior = HierarchicalPrior(scale="core" if data.known.noise is not None else family_of(family).scale)
@@ -285,7 +416,12 @@ def read_prior(prior: Prior | None, data: Observations, covariance: Covariance, 
             f"prior must be a HierarchicalPrior or a ConjugatePrior, got {type(prior).__name__}; "
             "for any other prior write a pm.Model and pass it as model="
         )
-    return prior.scaled_to(data.x, covariance, data.known.weight, noise=data.known.noise is not None)
+    scaled = prior.scaled_to(data.x, covariance, data.known.weight, noise=data.known.noise is not None)
+    of_each = scaled.n_components(covariance)
+    for k in ks:
+        if of_each not in (None, k):
+            raise ValueError(about("prior", f"must hold hyperparameters for k = {k} components, got those of {of_each}"))
+    return scaled
 
 
 def prior_of(record: Any) -> Prior | None:
@@ -308,33 +444,52 @@ def prior_of(record: Any) -> Prior | None:
         ) from None
 
 
+def _axes(name: str, n_features: int, covariance: Covariance) -> int:
+    """Number of axes of a hyperparameter that is the same for all components."""
+    traits = TRAITS[covariance]
+    if n_features == 1 or name in ("alpha", "c0", "g0"):
+        return 0
+    if name in ("C0", "G0"):
+        return 2 if traits.matrix else int(traits.per_feature)
+    return {"b0": 1, "B0": 2}[name]
+
+
 def _read_hyperparameter(name: str, value: ArrayLike) -> Value:
-    """Check a hyperparameter. b0 may be a vector, B0 a matrix, C0 and G0 vectors or matrices; others are numbers."""
-    if name in ("alpha", "c0", "g0"):
+    """Check a hyperparameter as far as is possible without the number of features and the structure.
+
+    ``scaled_to`` checks the rest.
+    """
+    if name == "g0" or (name in ("alpha", "c0") and np.ndim(value) == 0):
         return read_positive(value, name)
     array = read_numbers(value, name)
     if not array.size:
         raise ValueError(f"{name} must hold at least one number, got none")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {array.tolist()}")
+    most = {"b0": 2, "alpha": 1, "c0": 1, "G0": 2}.get(name, 3)
+    if array.ndim > most:
+        raise ValueError(about(name, f"must have at most {most} axes, got shape {array.shape}"))
     if name == "b0":
-        if array.ndim > 1:
-            raise ValueError(f"b0 must be a number or one number for each feature, got shape {array.shape}")
         return float(array) if array.ndim == 0 else array
     if array.ndim == 0:
         return read_positive(array, name)
-    if array.ndim == 1 and name in ("C0", "G0"):
-        if not (array > 0).all():
-            raise ValueError(f"{name} must hold positive numbers, got {array.tolist()}")
-        return array
-    if array.ndim != 2 or array.shape[0] != array.shape[1]:
-        raise ValueError(f"{name} must be a positive number or a (D, D) matrix, got shape {array.shape}")
-    sd = np.sqrt(np.maximum(np.diagonal(array), 0))
-    with np.errstate(all="ignore"):
-        scaled = array / sd[:, None] / sd  # without units
-    if not (sd > 0).all() or not (abs(scaled - scaled.T) <= 1e-8).all() or np.linalg.eigvalsh(scaled).min() <= 0:
-        raise ValueError(f"{name} must be symmetric and positive definite")
+    if array.ndim == 1 and not (array > 0).all():
+        raise ValueError(f"{name} must hold positive numbers, got {array.tolist()}")
+    if array.ndim == 3 or (array.ndim == 2 and (name != "C0" or not (array > 0).all())):  # C0 may be (K, D)
+        _require_definite(name, array)
     return array
+
+
+def _require_definite(name: str, array: FloatArray) -> None:
+    """Refuse matrices (..., D, D) that are not symmetric and positive definite."""
+    if array.shape[-1] != array.shape[-2]:
+        raise ValueError(f"{name} must be a positive number or a (D, D) matrix, got shape {array.shape}")
+    sd = np.sqrt(np.maximum(np.diagonal(array, axis1=-2, axis2=-1), 0))
+    with np.errstate(all="ignore"):
+        scaled = array / sd[..., :, None] / sd[..., None, :]  # without units
+    symmetric = abs(scaled - scaled.swapaxes(-1, -2)) <= 1e-8
+    if not (sd > 0).all() or not symmetric.all() or np.linalg.eigvalsh(scaled).min() <= 0:
+        raise ValueError(f"{name} must be symmetric and positive definite")
 
 
 def _is_matrix(spread: FloatArray, covariance: Covariance) -> bool:
@@ -349,10 +504,13 @@ def _squared_ranges(spread: FloatArray, covariance: Covariance) -> Any:
     return spread**2 if TRAITS[covariance].per_feature else float(np.mean(spread**2))
 
 
-def _per_unit_square(covariance: Value, scale: Value) -> Value:
-    """A (co)variance after division of every feature by its scale. A single number has the scale shared by all features."""
-    if np.ndim(covariance) == 2:
+def _per_unit_square(covariance: Value, scale: Value, axes: int) -> Value:
+    """A (co)variance after division of every feature by its scale. A single number has the scale shared by all features.
+
+    ``axes`` is the number of axes of one of them.
+    """
+    if axes == 2:
         return covariance / np.outer(scale, scale)
-    if np.ndim(covariance) == 0:
+    if axes == 0:
         scale = float(np.ravel(scale)[0])
     return covariance / scale / scale

@@ -20,7 +20,7 @@ doi:10.1017/S0370164600015637
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import multigammaln
 
 from bayesgmm.arguments import FloatArray
@@ -81,14 +81,14 @@ def factors_of_inverse(matrices: FloatArray) -> FloatArray:
         raise ValueError(Words(text, Argument("covariance", "tied", "diag"), ", or a smaller k")) from None
 
 
-def draw_factors(shape: float, rates: FloatArray, rng: np.random.Generator) -> FloatArray:
+def draw_factors(shape: ArrayLike, rates: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Factors (..., D, D) of Wishart(shape, rate) matrices, one for each of the rates (..., D, D).
 
     F = V C^-1 with 2B = C C', V_ii^2 ~ chi^2(2a - D + i), i = 1..D, and standard normal V_ij (Bartlett 1933).
     """
     n_features = rates.shape[-1]
     lower = np.tril(rng.standard_normal(rates.shape), -1)
-    freedom = 2 * shape - n_features + np.arange(1, n_features + 1)
+    freedom = 2 * np.asarray(shape)[..., None] - n_features + np.arange(1, n_features + 1)
     diagonal = np.arange(n_features)
     lower[..., diagonal, diagonal] = np.sqrt(rng.chisquare(freedom, size=rates.shape[:-1]))
     return lower @ factors_of_inverse(2 * rates)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from bayesgmm.arguments import FloatArray
@@ -68,6 +69,11 @@ class Spread(ABC):
         return coordinates.reshape(*coordinates.shape[:-1], self.n_blocks, self.size)
 
     @property
+    def _with_prior(self) -> NDArray[np.bool_]:
+        """Which covariances have a prior, (m,), because they are not fixed."""
+        return np.broadcast_to(self.hyper.c0 > 0, self.n_blocks)
+
+    @property
     @abstractmethod
     def log_constant(self) -> float:
         """Log normalising constants of the priors of the covariances and of C0."""
@@ -110,11 +116,12 @@ class VarianceSpread(Spread):
     @property
     def log_constant(self) -> float:
         """Log normalising constants of InvGamma(c0, C0) for each variance, and of Gamma(g0, G0)."""
-        m, hyper, rate = self.n_blocks, self.hyper, self.hyper.rate
-        constant = -len(rate) * m * gammaln(hyper.c0)
-        if hyper.learnt:
-            return float(constant + (hyper.g0 * np.log(rate) - gammaln(hyper.g0)).sum())
-        return float(constant + m * hyper.c0 * np.log(rate).sum())
+        own = self.hyper.of_each(self.k, self.n_blocks)
+        free = own.c0 > 0
+        constant = -self.size * gammaln(own.c0[free]).sum()
+        if own.learnt:
+            return float(constant + (own.g0 * np.log(own.rate) - gammaln(own.g0)).sum())
+        return float(constant + (own.c0[free] * np.log(own.rate[free]).sum(axis=1)).sum())
 
     def values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
         """``sigma2`` (..., K) or (..., K, D), without K if all components share it; ``cov`` (..., K, D, D)."""
@@ -132,7 +139,7 @@ class VarianceSpread(Spread):
         sigma2 = self.structure.of_mixture(mixture.weights, mixture.cov)[: self.n_blocks, : self.size]
         values = {"sigma2": as_shown(sigma2[0] if self.structure.shared else sigma2)}
         if self.hyper.learnt:
-            shape, rate = self.hyper.scale_given(self.n_blocks, (1 / sigma2).sum(axis=0))
+            shape, rate = self.hyper.scale_given(self.n_blocks, (1 / sigma2[self._with_prior]).sum(axis=0))
             values["C0"] = as_shown(shape / rate)
         return values
 
@@ -147,7 +154,7 @@ class VarianceSpread(Spread):
 
     def draw_scale(self, coordinates: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
         """Draw the coordinates of each C0 ~ Gamma(g0 + m c0, G0 + sum 1 / sigma2); return them and their log density."""
-        shape, rate = self.hyper.scale_given(self.n_blocks, np.exp(-coordinates).sum(axis=1))
+        shape, rate = self.hyper.scale_given(self.n_blocks, np.exp(-coordinates[:, self._with_prior]).sum(axis=1))
         log_scale = np.log(rng.gamma(shape, 1 / rate))
         log_q = shape * (np.log(rate) + log_scale) - rate * np.exp(log_scale) - gammaln(shape)  # with the Jacobian of log
         return log_scale, log_q.sum(axis=1)
@@ -166,11 +173,12 @@ class FactorSpread(Spread):
     @property
     def log_constant(self) -> float:
         """Log normalising constants of Wishart(c0, C0) for each precision, and of Wishart(g0, G0)."""
-        m, hyper, log_determinant = self.n_blocks, self.hyper, np.linalg.slogdet(self.hyper.rate)[1]
-        constant = m * wishart.log_constant(hyper.c0, self.n_features)
-        if hyper.learnt:
-            return float(constant + wishart.log_constant(hyper.g0, self.n_features) + hyper.g0 * log_determinant)
-        return float(constant + m * hyper.c0 * log_determinant)
+        own, d = self.hyper.of_each(self.k, self.n_blocks), self.n_features
+        free, rates = own.c0 > 0, own.rate.reshape(-1, d, d)
+        constant = sum(wishart.log_constant(c0, d) for c0 in own.c0[free])
+        if own.learnt:
+            return float(constant + wishart.log_constant(own.g0, d) + own.g0 * np.linalg.slogdet(rates[0])[1])
+        return float(constant + (own.c0[free] * np.linalg.slogdet(rates[free])[1]).sum())
 
     def values(self, coordinates: FloatArray) -> dict[str, FloatArray]:
         """Packed factors (..., K, T), or (..., T) if tied, and ``cov`` (..., K, D, D)."""
@@ -214,7 +222,8 @@ class FactorSpread(Spread):
 
     def _scale_given(self, factors: FloatArray) -> tuple[float, FloatArray]:
         """Shape and rate of C0's conditional given the precisions' factors (..., m, D, D)."""
-        return self.hyper.scale_given(self.n_blocks, (factors.swapaxes(-1, -2) @ factors).sum(axis=-3))
+        some = factors[..., self._with_prior, :, :]
+        return self.hyper.scale_given(self.n_blocks, (some.swapaxes(-1, -2) @ some).sum(axis=-3))
 
 
 def spread_of(k: int, structure: Structure, hyper: Hyperparameters) -> Spread:

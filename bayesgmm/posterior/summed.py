@@ -15,6 +15,7 @@ from bayesgmm.kernels import student
 from bayesgmm.kernels.completed import rows_of_sums
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.kernels.rows import Rows
+from bayesgmm.model.fixed import Fixed
 from bayesgmm.model.priors import Prior
 from bayesgmm.model.structures import Structure
 from bayesgmm.posterior.log_posterior import LogPosterior
@@ -86,9 +87,16 @@ class SummedPosterior(LogPosterior):
 
 
 def summed_posterior(
-    rows: Observations, source: Source, k: int, prior: Prior, covariance: Covariance, family: FamilyName
+    rows: Observations,
+    source: Source,
+    k: int,
+    prior: Prior,
+    covariance: Covariance,
+    family: FamilyName,
+    fixed: Fixed | None = None,
 ) -> tuple[SummedPosterior, Units]:
     """The posterior of a source's observations, and its units; ``rows`` are some of the observations."""
     units = source.units(one_unit=Structure(covariance, rows.n_features).one_unit)
-    given = rows, k, prior.rescaled(units.shift, units.scale), covariance, family
-    return SummedPosterior(*given, source=source, units=units), units
+    given = rows, k, prior.rescaled(units.shift, units.scale, covariance), covariance, family
+    held = None if fixed is None else units.standardised_mixture(fixed)
+    return SummedPosterior(*given, source=source, units=units, fixed=held), units

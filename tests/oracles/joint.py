@@ -9,8 +9,11 @@ from bayesgmm.posterior import log_posterior
 from tests.statistics import rng
 
 
-def small_posterior(covariance, n_features, kind, k=3, n=6):
-    """A posterior of few observations under a prior whose moments exist. Features differ, and components are often empty."""
+def small_posterior(covariance, n_features, kind, k=3, n=6, of_each=False):
+    """A posterior of few observations under a prior whose moments exist. Features differ, and components are often empty.
+
+    With ``of_each`` the components differ in all that may differ.
+    """
     x = rng(1).normal(size=(n, n_features))
     mixed = np.array([[1.0, 0.6, -0.2], [0.6, 2.0, 0.3], [-0.2, 0.3, 0.5]])
     given = {"alpha": 0.3, "b0": 0.5, "B0": 1.0, "c0": 7.0}
@@ -21,6 +24,13 @@ def small_posterior(covariance, n_features, kind, k=3, n=6):
         scale = 4 * mixed[::-1, ::-1]
     elif n_features > 1 and covariance == "diag":
         scale = np.array([2.0, 4.0, 7.0])
+    if of_each:
+        steps = np.arange(k)
+        given["alpha"] = 0.3 * (steps + 1)
+        given |= {name: np.add.outer(steps, given[name]) for name in ("b0", *(["c0"] if covariance != "tied" else []))}
+        given["B0"] = np.multiply.outer(1 + steps, given["B0"])
+        if kind == "conjugate" and covariance != "tied":
+            scale = np.multiply.outer(1 + steps, scale)
     if kind == "hierarchical":
         prior = bg.HierarchicalPrior(**given, g0=5.0, G0=scale)
     else:
@@ -30,30 +40,27 @@ def small_posterior(covariance, n_features, kind, k=3, n=6):
 
 def prior_points(own, size, generator):
     """Independent draws of the parameters from the prior, as points."""
-    prior, k, d = own.prior, own.k, own.n_features
-    w = generator.dirichlet(np.full(k, prior.alpha), size)
-    mu = generator.multivariate_normal(np.atleast_1d(prior.b0), np.atleast_2d(prior.B0), (size, k)).reshape(size, -1)
+    k, d, m = own.k, own.n_features, 1 if own.covariance == "tied" else own.k
+    hyper = own.hyper.of_each(k, m)
+    w = generator.dirichlet(hyper.alpha, size)
+    noise = generator.normal(size=(size, k, d, 1))
+    mu = (hyper.b0 + (np.linalg.cholesky(hyper.B0) @ noise)[..., 0]).reshape(size, -1)
     log_w = np.log(np.maximum(w, 1e-300))
     parts = [(log_w - log_w.mean(axis=1, keepdims=True))[:, :-1], mu]
-    m = 1 if own.covariance == "tied" else k
+    C0 = np.broadcast_to(hyper.rate, (size, *hyper.rate.shape))
     if d > 1 and own.covariance in ("full", "tied"):
         if own.hierarchical:
-            factors = wishart.draw_factors(prior.g0, np.broadcast_to(prior.G0, (size, d, d)), generator)
+            factors = wishart.draw_factors(hyper.g0, C0, generator)
             C0 = factors.swapaxes(-1, -2) @ factors
-            parts.append(wishart.to_coordinates(factors))
-        else:
-            C0 = np.broadcast_to(prior.C0, (size, d, d))
-        factors = wishart.draw_factors(prior.c0, np.repeat(C0[:, None], m, axis=1), generator)
+            parts.append(wishart.to_coordinates(factors).reshape(size, -1))
+        factors = wishart.draw_factors(hyper.c0, np.broadcast_to(C0, (size, m, d, d)), generator)
         parts.append(wishart.to_coordinates(factors).reshape(size, -1))
     else:
-        v = d if own.covariance == "diag" else 1
-        C0 = (
-            np.full((size, v), prior.C0)
-            if not own.hierarchical
-            else generator.gamma(prior.g0, 1 / np.full((size, v), prior.G0))
-        )
-        parts += [np.log(C0)] if own.hierarchical else []
-        parts.append(np.log(C0[:, None] / generator.gamma(prior.c0, size=(size, m, v))).reshape(size, -1))
+        if own.hierarchical:
+            C0 = generator.gamma(hyper.g0, 1 / C0)
+            parts.append(np.log(C0).reshape(size, -1))
+        C0 = np.broadcast_to(C0, (size, m, C0.shape[-1]))
+        parts.append(np.log(C0 / generator.gamma(hyper.c0[:, None], size=C0.shape)).reshape(size, -1))
     if own.n_nu:
         nu = stats.gamma(2, scale=10)
         parts.append(np.log(nu.isf(nu.sf(1) * generator.random((size, k))) - 1))

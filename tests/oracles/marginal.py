@@ -16,10 +16,11 @@ GRID = np.linspace(-14, 14, 281)  # log variances, or log scales
 
 def log_allocations(n, k, alpha, possible=None):
     """Every allocation, with its log probability under Dirichlet weights and the factors ``possible`` (n, K) of labels."""
-    possible = np.ones((n, k)) if possible is None else possible
+    possible, alpha = np.ones((n, k)) if possible is None else possible, np.broadcast_to(alpha, k)
+    total = alpha.sum()
     for z in product(range(k), repeat=n):
         counts, by_labels = np.bincount(z, minlength=k), possible[np.arange(n), z].prod()
-        log_p = gammaln(k * alpha) - gammaln(n + k * alpha) + (gammaln(alpha + counts) - gammaln(alpha)).sum()
+        log_p = gammaln(total) - gammaln(n + total) + (gammaln(alpha + counts) - gammaln(alpha)).sum()
         if by_labels > 0:
             yield np.array(z), log_p + np.log(by_labels)
 
@@ -135,3 +136,47 @@ def correlated_features(x, k, prior, *, tied=False, size=45, possible=None):
         value = sum(given[tuple(z == j)] for j in range(k))
         terms.append(log_p + (logsumexp(log_prior + value) if tied else value))
     return logsumexp(terms)
+
+
+def of_each_component(x, k, prior, fixed=None):
+    """Log marginal likelihood of one feature and E[w | x] (K,), with hyperparameters of each component, by brute force.
+
+    ``fixed`` parameters have no prior.
+    """
+    n, hierarchical = len(x), hasattr(prior, "G0")
+    alpha, b0, B0, c0 = (np.broadcast_to(each, k) for each in (prior.alpha, prior.b0, prior.B0, prior.c0))
+    known = {name: np.full(k, np.nan) for name in ("w", "mu", "sigma")} | {
+        name: np.array(each, dtype=float) for name, each in (fixed or {}).items()
+    }
+    scales = np.exp(GRID)[:, None] if hierarchical else np.broadcast_to(prior.C0, k)
+
+    @cache
+    def of_cluster(subset, j):
+        held, rows = not np.isnan(known["sigma"][j]), x[list(subset)][:, None]
+        variances = np.array([known["sigma"][j] ** 2]) if held else np.exp(GRID)
+        if np.isnan(known["mu"][j]):
+            given = log_given_covariances(rows, b0[[j]], B0[[j], None], variances[:, None, None])
+        else:
+            squares = ((rows - known["mu"][j]) ** 2).sum()
+            given = -0.5 * (len(rows) * np.log(2 * np.pi * variances) + squares / variances)
+        return given[0] if held else integral(log_inverse_gamma(GRID, c0[j], scales if hierarchical else scales[j]) + given)
+
+    free = np.isnan(known["w"])
+    rest = 1 - np.nansum(known["w"])
+    terms, weights = [], []
+    for z in map(np.array, product(range(k), repeat=n)):
+        counts = np.bincount(z, minlength=k)
+        some, total = counts[free], alpha[free].sum()
+        log_p = (counts[~free] * np.log(known["w"][~free])).sum()
+        w = known["w"].copy()
+        if free.any():
+            log_p += some.sum() * np.log(rest) + gammaln(total) - gammaln(some.sum() + total)
+            log_p += (gammaln(alpha[free] + some) - gammaln(alpha[free])).sum()
+            w[free] = rest * (alpha[free] + some) / (total + some.sum())
+        value = sum(of_cluster(tuple(z == j), j) for j in range(k))
+        if np.ndim(value):
+            value = integral(value + prior.g0 * (np.log(prior.G0) + GRID) - gammaln(prior.g0) - prior.G0 * np.exp(GRID))
+        terms.append(log_p + value)
+        weights.append(w)
+    total = logsumexp(terms)
+    return total, np.exp(np.array(terms) - total) @ np.array(weights)
