@@ -4,6 +4,8 @@ from . import datasets as datasets
 from . import exceptions as exceptions
 from . import plots as plots
 from . import priors as priors
+from .analysis.balls import CredibleBall as CredibleBall
+from .analysis.balls import credible_ball as credible_ball
 from .analysis.clusters import occupied_clusters as occupied_clusters
 from .analysis.clusters import responsibilities as responsibilities
 from .analysis.clusters import sample_assignments as sample_assignments

@@ -70,6 +70,7 @@ READERS = {
     "coclustering": bg.coclustering,
     "compare": lambda tree: bg.compare([tree]),
     "conditional": lambda tree: bg.conditional(tree, {first_feature(tree) or 0: 3.0}),
+    "credible_ball": lambda tree: bg.credible_ball(tree, draws=50),
     "diagnose": bg.diagnose,
     "for_pymc": bg.for_pymc,
     "impute": bg.impute,
@@ -101,9 +102,9 @@ READERS = {
     "sample_assignments": lambda tree: bg.sample_assignments(tree, 1),
     "solutions": bg.solutions,
 }
-OF_K = {"plot_k": bg.plots.plot_k, "report": READERS["report"]}
+OF_K = {"plot_k": bg.plots.plot_k, "report": READERS["report"], "credible_ball": READERS["credible_ball"]}
 NO_TREES = {  # public names that take data or settings, tested elsewhere; by_feature does not depend on the draws
-    "BayesianGMM", "BayesianGMMRegressor", "Comparison", "ConjugatePrior", "Diagnosis", "EMCheck", "EMResult", "Evidence", "by_feature", "HierarchicalPrior",
+    "BayesianGMM", "BayesianGMMRegressor", "Comparison", "ConjugatePrior", "CredibleBall", "Diagnosis", "EMCheck", "EMResult", "Evidence", "by_feature", "HierarchicalPrior",
     "LabelQuality", "MergedClusters", "Mixture", "PriorSensitivity", "Observations", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "jitter", "plots",
     "posterior_k", "prior_predictive", "priors", "rounded", "Scan", "scan_parquet", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
 }  # fmt: skip
@@ -225,9 +226,11 @@ IMPOSSIBLE = {  # damage that every function must refuse
     "another k": attrs(k=5),
     "k as text": attrs(k="2"),
 }
-OF_EM = ("check_against_em", "relabel", "partition", "plot_fit", "plot_pairs", "plot_coclustering", "report", "compare")
+OF_EM = (
+    "check_against_em", "relabel", "partition", "credible_ball", "plot_fit", "plot_pairs", "plot_coclustering", "report", "compare",
+)  # fmt: skip
 OF_DATA = (
-    "add_log_likelihood", "add_posterior_predictive", "check_against_em", "coclustering", "diagnose", "log_evidence", "loo",
+    "add_log_likelihood", "add_posterior_predictive", "check_against_em", "coclustering", "credible_ball", "diagnose", "log_evidence", "loo",
     "occupied_clusters", "partition", "plot_coclustering", "plot_fit", "plot_pairs", "plot_responsibilities",
     "plot_solutions", "relabel", "report", "responsibilities", "sample_assignments", "solutions", "compare",
 )  # fmt: skip

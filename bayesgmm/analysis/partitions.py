@@ -13,6 +13,7 @@ from scipy.spatial.distance import squareform
 from scipy.special import comb, xlogy
 
 from bayesgmm.analysis.clusters import asked, draw_assignments, responsibilities
+from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.labels import relabelled
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import OBS
@@ -20,6 +21,7 @@ from bayesgmm.arguments import FloatArray, read_choice, read_count, read_seed, r
 from bayesgmm.data.observations import Observations
 from bayesgmm.kernels import partitions
 
+Loss = Literal["vi", "binder"]
 _OPERATIONS = 2e11  # approximate number of multiplications for co-clustering, which limits the draws
 _FEWEST = 100  # draws for co-clustering, however many the observations
 _FEW = 200  # draws for the hierarchical clustering that provides candidates
@@ -75,7 +77,7 @@ def coclustering(tree: Tree, x: ArrayLike | Observations | None = None) -> xr.Da
 @np.errstate(under="ignore")
 def partition(
     tree: Tree,
-    loss: Literal["vi", "binder"] = "vi",
+    loss: Loss = "vi",
     *,
     draws: int = 1000,
     random_seed: int | np.random.Generator | None = 0,
@@ -126,22 +128,32 @@ def partition(
     >>> bg.partition(tree).attrs["n_clusters"]
     3
     """
-    read_choice(loss, ("vi", "binder"), "loss")
-    tree = relabelled(Reading.of(tree))  # so that the sampled labels do not depend on the tree's numbering
-    all_draws, rows, coords = asked(tree, None)
-    rng = np.random.default_rng(read_seed(random_seed))
-    few = all_draws.thinned(read_count(draws, "draws"))
-    z = draw_assignments(few, rows, rng)
-    candidates = [*_own(z), responsibilities(tree)["mean"].values.argmax(axis=1)]
+    return estimated(tree, loss, read_count(draws, "draws"), read_seed(random_seed))[0]
+
+
+def estimated(tree: Tree, loss: Loss, draws: int, seed: int) -> tuple[xr.DataArray, NDArray[np.int16]]:
+    """The :func:`partition`, and the sampled labels (S, n) over which its loss was averaged."""
+    read_choice(loss, Loss, "loss")
+    rng = np.random.default_rng(seed)
+    reading, few, z = sampled_labels(tree, draws, rng)
+    rows = reading.observations
+    candidates = [*_own(z), responsibilities(reading)["mean"].values.argmax(axis=1)]
     if 1 < len(rows) <= _MOST_LINKED:
-        candidates += _cuts(1 - coclustering(tree).values, few.n_components)
-    labels, attrs = _least_loss(z, candidates, few.n_components, loss, rng, tree.known.weight)
-    return xr.DataArray(labels, dims=(OBS,), coords=coords, attrs=attrs, name="partition")
+        candidates += _cuts(1 - coclustering(reading).values, few.n_components)
+    labels, attrs = _least_loss(z, candidates, few.n_components, loss, rng, reading.known.weight)
+    return xr.DataArray(labels, dims=(OBS,), coords={OBS: reading.positions}, attrs=attrs, name="partition"), z
+
+
+def sampled_labels(tree: Tree, draws: int, rng: np.random.Generator) -> tuple[Reading, Draws, NDArray[np.int16]]:
+    """The relabelled tree, at most so many of its draws, and sampled labels of these (S, n); -1 for noise."""
+    reading = relabelled(Reading.of(tree))  # so that the sampled labels do not depend on the tree's numbering
+    few = reading.draws.thinned(draws)
+    return reading, few, draw_assignments(few, reading.observations, rng)
 
 
 @np.errstate(under="ignore")
 def partition_of(
-    z: NDArray[np.int16], loss: Literal["vi", "binder"], rng: np.random.Generator, weight: FloatArray | None = None
+    z: NDArray[np.int16], loss: Loss, rng: np.random.Generator, weight: FloatArray | None = None
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """Like :func:`partition`, from sampled labels (S, n). The number of clusters may differ between draws."""
     candidates, k = _own(z), int(z.max()) + 1
@@ -177,6 +189,30 @@ def adjusted_rand(one: ArrayLike, other: ArrayLike) -> float:
     return 1.0 if len(labels[0]) == 1 or largest == expected else float((both - expected) / (largest - expected))
 
 
+@np.errstate(under="ignore")
+def distances(labels: NDArray[np.int64], z: NDArray[np.int16], loss: Loss, weight: FloatArray | None) -> FloatArray:
+    """Distance of a partition (n,) from each draw (S, n), (S,): its loss. Observations with the label -1 do not count.
+
+    For the others, noise in a draw (-1) counts as one cluster.
+    """
+    rest = labels >= 0
+    own = np.unique(labels[rest], return_inverse=True)[1]
+    counts, f, unit = _counted(len(own), None if weight is None else weight[rest], loss)
+    drawn = np.where(z < 0, z.max() + np.int16(1), z)[:, rest]
+    found = partitions.losses(own, np.ascontiguousarray(drawn), counts, f, loss == "vi", int(own.max()) + 1)
+    return np.maximum(found / unit, 0.0)
+
+
+def _counted(n: int, weight: FloatArray | None, loss: str) -> tuple[Any, FloatArray, float]:
+    """Weights of the observations (integers if possible), a table of f(n) (may be empty), and the unit of the loss."""
+    counts: Any = np.ones(n, dtype=np.int32) if weight is None else weight
+    total, f = float(counts.sum()), np.empty(0)
+    if total <= _LOOKED_UP and (counts == np.round(counts)).all():
+        counts, sizes = counts.astype(np.int32), np.arange(int(total) + 1, dtype=float)
+        f = xlogy(sizes, sizes) / np.log(2) if loss == "vi" else sizes**2
+    return counts, f, total if loss == "vi" else total**2
+
+
 def _own(z: NDArray[np.int16]) -> list[NDArray[np.int64]]:
     """The partitions of at most 100 draws."""
     return [z[row].astype(np.int64) for row in np.linspace(0, len(z) - 1, min(len(z), 100)).astype(int)]
@@ -209,21 +245,16 @@ def _least_loss(
         own = np.where(z < 0, np.int16(k), z)[:, rest]
         labels[rest], attrs = _least_loss(own, those, k + 1, loss, rng, None if weight is None else weight[rest])
         return labels, attrs
-    counts: Any = np.ones(n, dtype=np.int32) if weight is None else weight
-    total, f = float(counts.sum()), np.empty(0)
-    if total <= _LOOKED_UP and (counts == np.round(counts)).all():
-        counts, sizes = counts.astype(np.int32), np.arange(int(total) + 1, dtype=float)
-        f = xlogy(sizes, sizes) / np.log(2) if entropic else sizes**2
-    unit = total if entropic else total**2
+    counts, f, unit = _counted(n, weight, loss)
     most = min(n, max(_MOST_CLUSTERS, 2 * k))
     if n <= most:
         candidates.append(np.arange(n))  # all singletons: with superfluous components Binder's loss leads there
-    losses = np.array([partitions.expected_loss(each, z, counts, f, entropic, most) for each in candidates])
+    losses = np.array([partitions.losses(each, z, counts, f, entropic, most).mean() for each in candidates])
     best, lowest = candidates[losses.argmin()], losses.min()
     for i in np.argsort(losses, kind="stable")[:_ORDERS]:
         found = candidates[i].copy()
         partitions.sweep(found, z, counts, f, entropic, most, rng)
-        found_loss = partitions.expected_loss(found, z, counts, f, entropic, most)
+        found_loss = partitions.losses(found, z, counts, f, entropic, most).mean()
         if found_loss < lowest:
             best, lowest = found, found_loss
     _, labels = np.unique(best, return_inverse=True)

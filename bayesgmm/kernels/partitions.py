@@ -1,4 +1,4 @@
-"""Expected losses of partitions under draws of allocations, and a greedy search that reduces them."""
+"""Losses of partitions under draws of allocations, and a greedy search that reduces their mean."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ def _of(f, entropic, size):
 
 
 @compiled(fastmath=STRICT)
-def expected_loss(labels, z, counts, f, entropic, most):
-    """Sum f(n_a) + mean over draws of (sum f(m_b) - 2 sum f(n_ab)), not normalised: see :func:`bayesgmm.partition`.
+def losses(labels, z, counts, f, entropic, most):
+    """Sum f(n_a) + sum f(m_b) - 2 sum f(n_ab) for each draw z (S, n), not normalised: see :func:`bayesgmm.partition`.
 
-    ``counts`` (n) are the weights of the observations.
+    ``counts`` (n) are the weights of the observations. Labels are below ``most``.
     """
     n_draws, n = z.shape
     k = int(z.max()) + 1
     own, theirs, both = np.zeros(most, counts.dtype), np.empty(k, counts.dtype), np.empty((most, k), counts.dtype)
     for i in range(n):
         own[labels[i]] += counts[i]
-    value = 0.0
+    of_labels = 0.0
+    for a in range(most):
+        of_labels += _of(f, entropic, own[a])
+    result = np.full(n_draws, of_labels)
     for s in range(n_draws):
         theirs[:], both[:] = 0, 0
         for i in range(n):
             theirs[z[s, i]] += counts[i]
             both[labels[i], z[s, i]] += counts[i]
         for b in range(k):
-            value += _of(f, entropic, theirs[b])
+            result[s] += _of(f, entropic, theirs[b])
             for a in range(most):
-                value -= 2.0 * _of(f, entropic, both[a, b])
-    value /= n_draws
-    for a in range(most):
-        value += _of(f, entropic, own[a])
-    return value
+                result[s] -= 2.0 * _of(f, entropic, both[a, b])
+    return result
 
 
 @compiled(fastmath=STRICT)
