@@ -24,6 +24,7 @@ from .analysis.labels import relabel as relabel
 from .analysis.log_prior import add_log_prior as add_log_prior
 from .analysis.merging import MergedClusters as MergedClusters
 from .analysis.merging import merge_components as merge_components
+from .analysis.naming import rename_clusters as rename_clusters
 from .analysis.partitions import adjusted_rand as adjusted_rand
 from .analysis.partitions import coclustering as coclustering
 from .analysis.partitions import partition as partition

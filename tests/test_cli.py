@@ -567,3 +567,42 @@ def test_noise_that_has_no_range_is_refused(run):
     pd.DataFrame({"a": [0, np.nan, 2.0] * 9, "b": [1, 2, 3.0] * 9}).to_csv("data.csv", index=False)
     code, _, err = run("fit", "data.csv", "--lower", "a", "--upper", "b", "-k", 1, "--noise")
     assert (code, "error: --noise must not be given beside intervals with an open end" in err) == (1, True)
+
+
+def test_fit_and_report_take_names(run, galaxies, tmp_path):
+    names, x = ["near", "middle", "far & wide"], np.random.default_rng(1).normal(size=60) + np.repeat([0, 10, 40], 20)
+    pd.DataFrame({"velocity": x}).to_csv("data.csv", index=False)
+    few = ("--method", "gibbs", "--draws", "200", "--seed", "1", "--quiet")
+    code, out, err = run("fit", "data.csv", "-k", 3, "--names", *names, "--out", "results", *few)
+    assert (code, err) == (0, "")
+    assert re.search(r"near with 3\d%", out)
+    assert pd.read_csv("results/parameters.csv")["parameter"].tolist()[:3] == [f"w[{name}]" for name in names]
+    table = pd.read_csv("results/clusters.csv")
+    assert set(table["cluster"]) == set(names)
+    assert {f"p[{name}]" for name in names} <= set(table)
+    assert json.loads((tmp_path / "results/summary.json").read_text())["clusters"] == names
+    code, out, _ = run("report", "results", "--names", "a", "b", "c", "--force")
+    assert code == 0
+    page = (tmp_path / "results/report.html").read_text()
+    assert "a holds" in page
+    code, out, err = run("fit", "data.csv", "-k", 2, "--names", "a", "b", "c", *few)
+    assert (code, out) == (1, "")
+    assert "--names must be one for each of the 2 clusters, got 3" in err
+    code, out, err = run("fit", "data.csv", "-k", 2, "--names", "a", "noise", "--noise", *few)
+    assert (code, out) == (1, "")
+    assert "--names must not be noise for a cluster" in err
+    pd.DataFrame({"velocity": galaxies}).to_csv("galaxies.csv", index=False)
+    code, out, err = run("fit", "galaxies.csv", "-k", 6, "--names", *"abcdef", *few)
+    assert code == 0
+    assert "--names is left out: tree must have clusters that can be told apart, or they have no identity to name" in err
+    code, out, err = run("fit", "data.csv", "-k", 3, "--json", *few)
+    assert json.loads(out)["clusters"] is None
+
+
+def test_a_comparison_has_no_names(run, galaxies):
+    pd.DataFrame({"velocity": galaxies}).to_csv("data.csv", index=False)
+    run("compare", "data.csv", "-k", "1:2", "--draws", 50, "--method", "gibbs", "--quiet", "--out", "results")
+    code, _, err = run("report", "results", "--names", "a", "b", "--force")
+    assert code == 1
+    assert "--names must be for the results of fit, got a comparison; give the folder of one k in it" in err
+    assert run("report", "results/k2", "--names", "a", "b")[0] == 0

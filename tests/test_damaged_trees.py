@@ -95,6 +95,7 @@ READERS = {
     "prior_sensitivity": bg.prior_sensitivity,
     "raw_order": bg.raw_order,
     "relabel": bg.relabel,
+    "rename_clusters": lambda tree: bg.rename_clusters(tree, None),
     "report": lambda tree: bg.report(tree, "report.html", force=True),
     "responsibilities": bg.responsibilities,
     "write_responsibilities": lambda tree: _written(tree),
@@ -227,7 +228,7 @@ IMPOSSIBLE = {  # damage that every function must refuse
     "k as text": attrs(k="2"),
 }
 OF_EM = (
-    "check_against_em", "relabel", "partition", "credible_ball", "plot_fit", "plot_pairs", "plot_coclustering", "report", "compare",
+    "check_against_em", "relabel", "rename_clusters", "partition", "credible_ball", "plot_fit", "plot_pairs", "plot_coclustering", "report", "compare",
 )  # fmt: skip
 OF_DATA = (
     "add_log_likelihood", "add_posterior_predictive", "check_against_em", "coclustering", "credible_ball", "diagnose", "log_evidence", "loo",

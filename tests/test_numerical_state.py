@@ -124,6 +124,7 @@ CALLS = {
     "predictive_quantiles": lambda d: bg.predictive_quantiles(tree(d), [0.1, 0.9], feature(d)),
     "raw_order": lambda d: bg.raw_order(tree(d)),
     "relabel": lambda d: [bg.relabel(tree(d), method) for method in ("stephens", "ecr", "pivot")],
+    "rename_clusters": lambda d: bg.rename_clusters(tree(d), ["a", "b", "c"]),
     "responsibilities": lambda d: [bg.responsibilities(tree(d)), bg.responsibilities(tree(d), data(d)[:5] + 100)],
     "sample_assignments": lambda d: bg.sample_assignments(tree(d), 1),
     "solutions": lambda d: repr(bg.solutions(tree(d), weigh="stacking")),

@@ -426,7 +426,7 @@ def test_letters_come_from_another_font_where_one_has_them():
 def test_letters_that_no_font_has_are_named_once(monkeypatch):
     monkeypatch.setattr("bayesgmm.plots.names._installed", lambda: ())
     ax = plt.figure().subplots()
-    with pytest.warns(bg.exceptions.DataWarning, match="no installed font has all letters of the feature") as caught:
+    with pytest.warns(bg.exceptions.DataWarning, match="no installed font has all letters of the name") as caught:
         name_axes(ax, x="\N{EGYPTIAN HIEROGLYPH A001}\N{EGYPTIAN HIEROGLYPH A002} (cm)")
     ax.figure.draw_without_rendering()  # without a further warning
     assert len(caught) == 1

@@ -29,6 +29,7 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
     rest: Mixture = mixture.marginal([0, 1]).conditional({0: 2.0})
     curve: np.ndarray = bg.BayesianGMMRegressor(2, family="t").fit(x[:, None], x).predict(x[:, None])
     labels: xr.DataArray = bg.partition(tree, loss="binder")
+    tree = bg.rename_clusters(tree, {0: "near", 2: "far"})
     ball: bg.CredibleBall = bg.credible_ball(tree, labels, loss="binder", probability=0.9)
     evidence: Evidence = bg.log_evidence(tree, random_seed=1)
     comparison: Comparison = bg.compare(x, range(1, 4), random_seed=1)

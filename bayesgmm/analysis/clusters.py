@@ -96,7 +96,8 @@ def write_responsibilities(tree: Tree, x: ArrayLike | Scan, path: str | Path, *,
     path : str or path
         The file to write. It holds the rows in their order, with columns ``cluster`` (-1 for noise and for rows that were
         left out), ``mean_0``, ..., ``sd_0``, ..., and ``noise``, as in :func:`bayesgmm.responsibilities`. A file of this
-        name appears only when it is complete.
+        name appears only when it is complete. Clusters with names (:func:`bayesgmm.rename_clusters`) have these in the
+        column ``cluster`` ("noise" for noise, null for rows that were left out) and in the other columns' names.
     force : bool
         Whether to replace an existing file.
 
@@ -146,8 +147,8 @@ def sample_assignments(tree: xr.DataTree, random_seed: int | np.random.Generator
     Returns
     -------
     DataArray
-        z (chain, draw, obs): integers 0, ..., K - 1, or -1 for noise. For an observation with a frequency weight, it is the
-        label of a single count.
+        z (chain, draw, obs): integers 0, ..., K - 1, or -1 for noise, also for clusters with names. For an observation with
+        a frequency weight, it is the label of a single count.
 
     Raises
     ------

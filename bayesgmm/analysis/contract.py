@@ -59,7 +59,24 @@ def read_tree(tree: Any) -> xr.DataTree:
                 f"further dims {FEATURE} and {FEATURE_BIS}, got {found}; {_REMEDY}"
             )
     _require_known(tree)
+    cluster_names(tree)
     return tree
+
+
+def cluster_names(tree: xr.DataTree) -> list[str] | None:
+    """The names of the clusters (:func:`bayesgmm.rename_clusters`); None if they have numbers."""
+    posterior = tree["posterior"].to_dataset()
+    if CLUSTER not in posterior.coords or posterior[CLUSTER].dtype.kind in "iuf":
+        return None
+    names = posterior[CLUSTER].to_numpy().tolist()
+    if not all(isinstance(each, str) and each for each in names) or len({*names}) < len(names):
+        raise ValueError(f"tree must hold a different name for each of its clusters, got {names}; {_REMEDY}")
+    return list(names)
+
+
+def called(tree: xr.DataTree) -> list[str]:
+    """What the clusters are called in sentences and legends: "cluster 0", or the name that the user gave."""
+    return cluster_names(tree) or [f"cluster {j}" for j in range(tree["posterior"].sizes[CLUSTER])]
 
 
 def _require_known(tree: xr.DataTree) -> None:

@@ -9,6 +9,7 @@ from textwrap import fill
 import numpy as np
 import pandas as pd
 
+from bayesgmm.analysis.contract import cluster_names
 from bayesgmm.analysis.densities import log_density, log_likelihood
 from bayesgmm.analysis.diagnosis import diagnosis_of
 from bayesgmm.analysis.draws import Draws
@@ -213,7 +214,7 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
 def _n_free(table: pd.DataFrame) -> int:
     """Number of free parameters: the weights add to one, and the table lists a shared sigma once for each cluster."""
     repeated = table.duplicated(subset=["em", "mean", "sd"]).sum()
-    return max(1, len(table) - int(repeated) - int("w[0]" in table.index))
+    return max(1, len(table) - int(repeated) - int(table.index.str.startswith("w[").any()))
 
 
 def _em_table(reading: Reading, mixture: Mixture) -> pd.DataFrame:
@@ -222,7 +223,7 @@ def _em_table(reading: Reading, mixture: Mixture) -> pd.DataFrame:
     for name, values in parameters_of(mixture).items():
         if name == NU:  # the likelihood is nearly flat in nu, so its posterior depends on the prior
             continue
-        labels = [range(mixture.n_components), *[features_of(tree)] * 2][: values.ndim]
+        labels = [cluster_names(tree) or range(mixture.n_components), *[features_of(tree)] * 2][: values.ndim]
         dims = parameter_dims(mixture.n_features).get(name, ())
         estimates |= {label: float(values[index]) for index, label in entries(name, dims, labels)}
     labelled = {name: values for name, values in labelled_quantities(tree) if name in estimates and name in summary.index}

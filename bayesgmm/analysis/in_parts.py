@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from bayesgmm.analysis.contract import cluster_names
 from bayesgmm.analysis.predictive import require_features
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import CLUSTER, OBS
@@ -85,13 +86,19 @@ def write_in_parts(reading: Reading, scan: Scan, answer: Answer, path: Any, *, f
     if file.exists() and not force:
         raise FileExistsError(f"{file} exists; choose another name, or pass force=True to replace it")
     k, work = reading.draws.n_components, OfRows.of(reading, scan, answer)
-    called = [f"{name}_{j}" for name in ("mean", "sd") for j in range(k)] + ["noise"] * (work.width - 2 * k)
+    names = cluster_names(reading.tree)
+    called = [f"{name}_{j}" for name in ("mean", "sd") for j in names or range(k)] + ["noise"] * (work.width - 2 * k)
     scan.announce("one pass")
-    schema = pa.schema([("cluster", pa.int32()), *((name, pa.float64()) for name in called)])
+    kind = pa.int32() if names is None else pa.string()
+    schema = pa.schema([("cluster", kind), *((name, pa.float64()) for name in called)])
     try:
         with whole_file(file, force=force) as part, pq.ParquetWriter(part, schema) as out:
             for columns in _few_at_a_time(scan, work):
-                arrays = [pa.array(most_probable_of(columns, k), pa.int32()), *map(pa.array, columns.T)]
+                best = pa.array(most_probable_of(columns, k), pa.int32())
+                if names is not None:
+                    said = np.array([*names, "noise"])[most_probable_of(columns, k)]
+                    best = pa.array(said, kind, mask=np.isnan(columns[:, 0]))
+                arrays = [best, *map(pa.array, columns.T)]
                 out.write_table(pa.table(arrays, schema=schema))
     except OSError as error:
         full = "; free some space, and write it again: no part of it was kept" if is_of_full_disk(error) else ""

@@ -18,7 +18,7 @@ from scipy.cluster.vq import kmeans2
 
 from bayesgmm.analysis.draws import Draws, read_draws
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.analysis.tree import permute, read_permutation
+from bayesgmm.analysis.tree import CLUSTER, group_of, permute, read_permutation, with_names
 from bayesgmm.arguments import FloatArray, read_choice
 from bayesgmm.data.observations import Observations
 from bayesgmm.kernels.assignments import add_in_order, assign_each, harden
@@ -104,7 +104,8 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
     -------
     DataTree
         A new tree. ``w``, ``mu``, ``sigma`` and every other variable over ``cluster`` are permuted together;
-        ``sample_stats`` holds the permutation from the raw order. Hyperparameters do not change.
+        ``sample_stats`` holds the permutation from the raw order. Hyperparameters do not change. Names of clusters
+        (:func:`bayesgmm.rename_clusters`) move with them.
 
     Raises
     ------
@@ -145,7 +146,9 @@ def relabelled(reading: Reading, method: Relabelling = "stephens") -> Reading:
     order = match(draws, em, reading.classes)
     if method != "pivot" and draws.n_components > 1:
         order = _refined(draws, _judges(reading.observations, em), order, em, reading.classes, hard=method == "ecr")
-    return reading.reordered(order)
+    result = reading.reordered(order)
+    names = group_of(reading.tree, "em_baseline")[CLUSTER].values  # in the order of EM's components, as the clusters are now
+    return result if names.dtype.kind in "iuf" else result.named(with_names(result.tree, names.tolist()))
 
 
 @np.errstate(under="ignore")
@@ -217,7 +220,10 @@ def _ambiguous(parameters: FloatArray) -> float:
 
 
 def raw_order(tree: xr.DataTree) -> xr.DataTree:
-    """Undo relabelling: return a tree with the sampler's numbering of the clusters."""
+    """Undo relabelling: return a tree with the sampler's numbering of the clusters.
+
+    If labels switch in it, clusters that had names have numbers. :func:`relabel` brings the names back.
+    """
     read_draws(tree)
     return permute(tree, np.argsort(read_permutation(tree), axis=2))
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayesgmm.analysis.contract import group_of
 from bayesgmm.analysis.draws import read_draws
-from bayesgmm.analysis.tree import ENTRY, HYPERPARAMETERS
+from bayesgmm.analysis.tree import ENTRY, HYPERPARAMETERS, with_names
 from bayesgmm.arguments import TRAITS
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.model import wishart
@@ -56,7 +56,8 @@ def for_pymc(tree: xr.DataTree) -> xr.DataTree:
             f"tree must come from one of the package's own priors, got a {tree.attrs.get('prior', 'tree without a prior')}; "
             "the tree of a model of your own already holds that model's variables: use it as it is"
         )
-    result, posterior = tree.copy(), tree["posterior"].to_dataset().merge(group_of(tree, HYPERPARAMETERS))
+    result = with_names(tree, None)  # PyMC's model numbers the clusters
+    posterior = result["posterior"].to_dataset().merge(group_of(tree, HYPERPARAMETERS))
     traits, several = TRAITS[covariance], draws.n_features > 1
     drawn: dict[str, Any] = {}
     dims: tuple[str, ...] = ("chain", "draw") if traits.shared else ("chain", "draw", "cluster")

@@ -114,6 +114,10 @@ class Reading:
         known = {**self._of_data, read_draws: self.draws.reordered(order)}
         return Reading(permute(self.tree, self.draws.by_chain(order)), known)
 
+    def named(self, tree: xr.DataTree) -> Reading:
+        """A reading of this tree with other names of the clusters. Only answers that hold no names are kept."""
+        return Reading(tree, {**self._of_data, read_draws: self.draws})
+
     def of_others(self, tree: xr.DataTree) -> Reading:
         """A reading of a tree with these draws and other observations."""
         return Reading(tree, {read_draws: self.draws})

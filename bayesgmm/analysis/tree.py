@@ -5,7 +5,8 @@ Every engine of :func:`bayesgmm.fit` ends with :func:`build_tree`, and every ana
 
 * ``posterior``: ``w`` (chain, draw, cluster). One feature: ``mu`` and ``sigma`` (chain, draw, cluster). Several features:
   ``mu`` (chain, draw, cluster, feature) and ``cov`` (chain, draw, cluster, feature, feature_bis). The posterior of a custom
-  model also holds all its other variables.
+  model also holds all its other variables. The coordinate ``cluster`` holds numbers, or the names that the user gave
+  (:func:`bayesgmm.rename_clusters`), as it then does in ``sample_stats``, ``log_prior`` and ``em_baseline``.
 * ``hyperparameters``, under a hierarchical prior: ``C0`` (chain, draw), (chain, draw, feature) or (chain, draw, feature,
   feature_bis). :func:`bayesgmm.for_pymc` computes the other variables of :func:`bayesgmm.build_model`.
 * ``sample_stats``: ``lp``, the log posterior on the unconstrained space (for the package's priors, of the standardised
@@ -45,6 +46,7 @@ from bayesgmm.analysis.contract import (
     FEATURE,
     FEATURE_BIS,
     HYPERPARAMETERS,
+    cluster_names,
     group_of,
     parameter_dims,
     read_tree,
@@ -330,7 +332,8 @@ def add_correlations(tree: xr.DataTree) -> xr.DataTree:
 def permute(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
     """Renumber the clusters in every variable: cluster ``j`` of a draw was cluster ``permutation[chain, draw, j]`` before.
 
-    ``sample_stats`` records the permutation from the raw order.
+    ``sample_stats`` records the permutation from the raw order. Names move with the clusters if all draws are permuted in
+    the same way. Otherwise a place no longer belongs to one cluster, and places have numbers.
     """
     result = tree.copy()
     for group in {"posterior", "log_prior"} & set(tree.children):
@@ -343,7 +346,25 @@ def permute(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
                 moved = front.copy(data=np.take_along_axis(front.values, index, axis=2))
                 reordered[name] = moved.transpose(*values.dims)
         result[group] = xr.DataTree(dataset.assign(reordered))
+    names = cluster_names(tree)
+    if names is not None:
+        order = permutation[0, 0]
+        result = with_names(result, [names[j] for j in order] if (permutation == order).all() else None)
     return set_permutation(result, np.take_along_axis(read_permutation(tree), permutation, axis=2))
+
+
+def with_names(
+    tree: xr.DataTree, names: Sequence[str] | None, of_em: Sequence[str] | Sequence[int] | None = None
+) -> xr.DataTree:
+    """A tree whose clusters have these names, or numbers; those of the EM baseline, too, if ``of_em`` is given."""
+    result = tree.copy()
+    given = dict.fromkeys(("posterior", "sample_stats", "log_prior"), names)
+    for group, those in (given if of_em is None else given | {"em_baseline": of_em}).items():
+        dataset = group_of(tree, group)
+        if CLUSTER in dataset.dims:
+            coordinate = np.arange(dataset.sizes[CLUSTER]) if those is None else np.array(those)
+            result[group] = xr.DataTree(dataset.assign_coords({CLUSTER: coordinate}))
+    return result
 
 
 def read_permutation(tree: xr.DataTree) -> NDArray[np.int64]:

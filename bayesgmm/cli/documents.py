@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bayesgmm.analysis.attempts import read_attempts
 from bayesgmm.analysis.clusters import probably_noise
+from bayesgmm.analysis.contract import cluster_names
 from bayesgmm.analysis.diagnosis import Diagnosis
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import OBS
@@ -45,6 +46,7 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
     * ``ok``: whether there are no findings and EM agrees.
     * ``judgement``: level ("good", "caution", "bad"), title, sentences.
     * ``diagnosis``: ok, converged, findings (kind, problem, remedy, numbers), sampler, labels, invariants.
+    * ``clusters``: null, or the names that were given to the clusters.
     * ``parameters``: a row for each.
     * ``noise``: null, or the share of noise (mean and the ends of a 90 % interval), and the positions of the observations
       that are more probably noise than not.
@@ -63,6 +65,7 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
         "ok": judgement.level == "good",
         "judgement": {"level": judgement.level, "title": judgement.title, "sentences": list(judgement.told(in_shell))},
         "diagnosis": _diagnosis(diagnosis),
+        "clusters": cluster_names(tree),
         "parameters": _rows(diagnosis.parameters),
         "noise": _noise(fitted.reading, fitted.strays),
         "em": {

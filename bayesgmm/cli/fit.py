@@ -8,8 +8,8 @@ import typer
 
 from bayesgmm.choices import Method
 from bayesgmm.cli.ending import at_once, end
-from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
-from bayesgmm.cli.options import Output, Settings, Source, of_sampling, unfolded
+from bayesgmm.cli.messages import answer, in_shell, say, terminal_width, what_was_read
+from bayesgmm.cli.options import NamesOption, Output, Settings, Source, of_sampling, unfolded
 
 EXAMPLES = """
 Examples:
@@ -35,6 +35,7 @@ def fit(
     ] = None,
     settings: Settings,
     output: Output,
+    names: NamesOption = None,
 ) -> None:
     """Posterior of a mixture of K Gaussians in one or several columns of a file.
 
@@ -43,6 +44,10 @@ def fit(
     --out keeps the draws (posterior.nc), tables, each observation's cluster probabilities (clusters.csv), pictures and a
     report.
     """
+    if names is not None:
+        from bayesgmm.analysis.naming import read_names
+
+        read_names(names, k, beside_noise=source.noise)  # before the fit, which takes long
     rows = source.read(output)
     observations = rows.observations(source.missing)
     with output.folder() as results:
@@ -56,6 +61,13 @@ def fit(
             progressbar=not output.quiet,
             **settings.arguments(source),
         )
+        if names is not None:
+            from bayesgmm.analysis.naming import renamed
+
+            try:
+                reading = renamed(reading, names)
+            except ValueError as error:  # the fit has its numbers, and is kept
+                say(f"--names is left out: {in_shell(error)}")
         tree, columns, announce = reading.tree, list(rows.x), output.announce
         if results is not None:
             keep_draws(tree, results.folder)

@@ -170,6 +170,16 @@ class Source:
         return rows
 
 
+NamesOption = Annotated[
+    list[str] | None,
+    of_output(
+        metavar="NAME ...",
+        help="Names for the clusters, in their order: by increasing mean in the first column.",
+        show_default="numbers",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Settings:
     """How each posterior is computed."""
@@ -279,7 +289,7 @@ def unfolded(command: Callable[..., None]) -> Callable[..., None]:
     return with_options
 
 
-_LISTS = ("--columns", "--error", "--lower", "--upper", "--rounding")
+_LISTS = ("--columns", "--error", "--lower", "--upper", "--rounding", "--names")
 
 
 def spread_out(arguments: list[str]) -> list[str]:

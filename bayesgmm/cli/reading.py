@@ -51,7 +51,7 @@ _BOTH = (
     "with both",
     "leave the value out where only an interval is known, or the interval where the value is known",
 )
-_CLUSTERS = re.compile(r"obs|cluster|(p|sd)\[\d+\]|p\[noise\]")  # columns of clusters.csv
+_CLUSTERS = re.compile(r"obs|cluster|(p|sd)\[.*\]")  # columns of clusters.csv
 
 
 @dataclass(frozen=True)

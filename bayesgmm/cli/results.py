@@ -19,6 +19,7 @@ import pandas as pd
 
 from bayesgmm import plots
 from bayesgmm.analysis.clusters import most_probable, responsibilities
+from bayesgmm.analysis.contract import cluster_names
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import CLUSTER, OBS, features_of
 from bayesgmm.cli.documents import comparison_document, fit_document, to_json
@@ -157,6 +158,8 @@ def _write_text(file: Path, text: str) -> None:
 def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], ids: pd.Series | None) -> None:
     """Write a row for each observation: position in the input, name, data, most probable cluster (-1: noise), probabilities.
 
+    Clusters with names have these in the column ``cluster`` ("noise" for noise), and in the names of other columns.
+
     If only an interval is known, the value is empty, and the interval's ends are in columns after the data.
     """
     observed, bounded = reading.observations, reading.observations.bounded
@@ -168,7 +171,9 @@ def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], ids: p
         if end is not None
     ]
     of_obs = responsibilities(reading)
-    best, clusters = most_probable(of_obs), range(of_obs.sizes[CLUSTER])
+    names, best = cluster_names(reading.tree), most_probable(of_obs)
+    clusters = names or range(of_obs.sizes[CLUSTER])
+    said = best if names is None else np.array([*names, "noise"])[best]
     probabilities = [of_obs["mean"].values, of_obs["sd"].values]
     added = ["cluster", *(f"{name}[{j}]" for name in ("p", "sd") for j in clusters)]
     if "noise" in of_obs:
@@ -184,7 +189,7 @@ def _write_clusters(reading: Reading, file: Path, columns: Sequence[str], ids: p
                 part.insert(0, ids.name, ids.to_numpy()[part.index])
             for name, end in ends:
                 part[name] = end[rows]
-            part["cluster"] = best[rows]
+            part["cluster"] = said[rows]
             part[added[1:]] = np.hstack([each[rows] for each in probabilities])
             part.to_csv(text, index_label=OBS, header=begin == 0)
 

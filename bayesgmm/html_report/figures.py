@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bayesgmm import plots
+from bayesgmm.analysis.contract import cluster_names
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import OBS, read_whole
 from bayesgmm.arguments import FloatArray
@@ -44,10 +45,12 @@ from bayesgmm.plots.canvas import (
     colour,
     histogram,
     mark,
+    name_marks,
     panel_grid,
     panels,
 )
 from bayesgmm.plots.fits import MOST_IN_PAIRS
+from bayesgmm.plots.names import name_legend
 
 MOST_POINTS = 2_000  # observations drawn one by one
 _MOST_FEATURES = 4  # in a scatter matrix
@@ -159,8 +162,9 @@ def _where(fitted: Fitted) -> str:
     for j in range(min(fitted.k, 8)):
         means = [float(draws.marginal(i).mu[:, j].mean()) for i in range(min(len(fitted.features), _MOST_FEATURES))]
         place = listed([number(each) for each in means])
-        clusters.append(f"cluster {j} at {place} with weight {percent(float(draws.w[:, j].mean()))}")
-    return f"{listed(clusters).capitalize()}."
+        clusters.append(f"{fitted.clusters[j]} at {place} with weight {percent(float(draws.w[:, j].mean()))}")
+    text = listed(clusters)
+    return f"{text if cluster_names(fitted.tree) else text.capitalize()}."
 
 
 def responsibilities_picture(fitted: Fitted, unsure: int, of: int) -> Picture:
@@ -277,8 +281,10 @@ def plot_traces(fitted: Fitted) -> Figure:
         right.tick_params(labelbottom=left is axes[-1, 0])
     axes[-1, 1].set_xlabel("draw")
     if fitted.k > 1:
-        handles = [plt.Line2D([], [], color=colour(j), linewidth=2, label=f"cluster {j}") for j in range(fitted.k)]
-        figure.legend(handles=handles, loc="outside upper right", ncols=min(fitted.k, 8), fontsize="small")
+        handles = [plt.Line2D([], [], color=colour(j), linewidth=2, label=name) for j, name in enumerate(fitted.clusters)]
+        below: Any = {"loc": "outside upper right", "ncols": min(fitted.k, 8), "fontsize": "small"}
+        name_legend(figure.legend(handles=handles, **below))
+        name_marks(figure, fitted.tree)
     return figure
 
 

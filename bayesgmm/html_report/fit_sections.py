@@ -192,7 +192,7 @@ def _clusters(fitted: Fitted) -> list[Block]:
     blocks: list[Block] = [Text(f"Labels: {fitted.diagnosis.labels}."), *_doubt(fitted)]
     looked_at = figures.sample(fitted.reading, _MOST_JUDGED)
     found = responsibilities(looked_at)
-    mean, names = membership(found), [f"cluster {j}" for j in range(fitted.k)] + ["noise"] * of_noise
+    mean, names = membership(found), fitted.clusters + ["noise"] * of_noise
     judged, sure, whole = len(mean), mean.max(axis=1), fitted.reading.whole
     n = len(fitted.reading.x) if whole is None else whole.rows
     unsure = int((sure < _UNSURE).sum())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import skew
 
 from bayesgmm.analysis.clusters import probably_noise
+from bayesgmm.analysis.contract import called, cluster_names
 from bayesgmm.analysis.diagnosis import Diagnosis, diagnosis_of
 from bayesgmm.analysis.em_check import EMCheck, check_against_em
 from bayesgmm.analysis.judgement import Judgement, judgement_of, sentence
@@ -92,6 +93,11 @@ class Fitted:
     def k(self) -> int:
         """Number of components."""
         return self.reading.draws.n_components
+
+    @property
+    def clusters(self) -> list[str]:
+        """What the clusters are called."""
+        return called(self.tree)
 
     @property
     def features(self) -> list[str]:
@@ -177,7 +183,9 @@ class Fitted:
         places = [f"around ({place})" if len(self.features) > 1 else f"around {place}" for place in places]
         if self.k == 1:
             return f"One {kind} in {names}, {places[0]}{strays}."
-        told = [f"{share} {place}" for share, place in zip(shares, places, strict=True)]
+        given = cluster_names(self.tree)
+        names_of = [""] * self.k if given is None else [f"{name} with " for name in given]
+        told = [f"{name}{share} {place}" for name, share, place in zip(names_of, shares, places, strict=True)]
         return f"{self.k} clusters in {names}: {', '.join(told)}{strays}."
 
     def _mean(self, values: FloatArray) -> str:
@@ -205,7 +213,7 @@ class Fitted:
         for j in range(self.k):
             share = self._told(100 * self.reading.draws.w[:, j], "%")
             of, it = ("them", "it") if self.reading.draws.noise is None else ("the rest", "the component")
-            weight = f"cluster {j} holds {share} of {of}" if self.k > 1 else f"{it} has"
+            weight = f"{self.clusters[j]} holds {share} of {of}" if self.k > 1 else f"{it} has"
             places = [
                 f"{self._told(mean)} in {name}"
                 if len(self.features) > 1
@@ -214,7 +222,7 @@ class Fitted:
             ]
             said.append(f"{weight}{',' if self.k > 1 else ' its mass'} around {listed(places)}")
         text = "; ".join(said)
-        return f"{text[0].upper()}{text[1:]}."
+        return f"{text if cluster_names(self.tree) else text[0].upper() + text[1:]}."
 
     @property
     def _spread(self) -> str:
@@ -231,7 +239,7 @@ class Fitted:
         several, nu = len(self.features) > 1, self.reading.draws.nu
         rows = []
         for j in range(self.k):
-            row = [f"cluster {j}", self._with_interval(100 * self.reading.draws.w[:, j]) if self.k > 1 else "100"]
+            row = [self.clusters[j], self._with_interval(100 * self.reading.draws.w[:, j]) if self.k > 1 else "100"]
             for _, mean, sd in self._features_of(j):
                 row += [self._with_interval(mean), self._with_interval(sd)]
             row += [] if nu is None else [self._with_interval(nu[:, j])]

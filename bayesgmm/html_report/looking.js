@@ -71,13 +71,14 @@ for (const svg of all("svg[data-panels]")) {
 }
 
 const names = [...new Set(all("svg [data-cluster]").map(each => each.dataset.cluster))].sort((a, b) => a - b);
+const called = Object.fromEntries(all("svg [data-name]").map(each => [each.dataset.cluster, each.dataset.name]));
 if (names.length > 1) {
   const picker = Object.assign(document.createElement("div"), { className: "picker" });
   picker.setAttribute("role", "group");
   picker.setAttribute("aria-label", "Show one cluster in every picture");
   picker.append("Show cluster ");
   for (const name of names) {
-    const button = Object.assign(document.createElement("button"), { type: "button", value: name, textContent: name });
+    const button = Object.assign(document.createElement("button"), { type: "button", value: name, textContent: called[name] ?? name });
     button.setAttribute("aria-pressed", "false");
     button.addEventListener("click", () => pickCluster(name));
     picker.append(button);

@@ -122,6 +122,8 @@ def _show(element: ElementTree.Element, mark: Mark) -> None:
     """Record in an element, or in its parts, which cluster or observation they show."""
     if mark.cluster is not None:
         element.set("data-cluster", str(mark.cluster))
+        if mark.names:
+            element.set("data-name", mark.names[mark.cluster])
         return
     assert mark.obs is not None
     aside = {part for each in element.iter(f"{{{_NAMESPACES['svg']}}}defs") for part in each.iter()}

@@ -227,8 +227,11 @@ def _told(artist: Any) -> dict[str, Any]:
     if shown is None:
         return {}
     if shown.obs is None:
-        return {"hovertemplate": f"%{{x}}, %{{y}}<extra>cluster {shown.cluster}</extra>"}
-    clusters = [""] * len(shown.obs) if shown.of_obs is None else [f", cluster {each}" for each in shown.of_obs]
+        name = shown.names[shown.cluster] if shown.names and shown.cluster is not None else f"cluster {shown.cluster}"
+        return {"hovertemplate": f"%{{x}}, %{{y}}<extra>{name}</extra>"}
+    clusters = [""] * len(shown.obs)
+    if shown.of_obs is not None:
+        clusters = [f", {shown.names[each] if shown.names else f'cluster {each}'}" for each in shown.of_obs]
     said = [f"observation {position}{cluster}" for position, cluster in zip(shown.obs, clusters, strict=True)]
     points = artist.get_xydata() if isinstance(artist, Line2D) else np.ma.getdata(artist.get_offsets())
     whole = np.isfinite(points).all(axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.markers import CARETDOWNBASE, CARETLEFTBASE, CARETRIGHTBASE, CARETUPBASE
 from numpy.typing import NDArray
 
+from bayesgmm.analysis.contract import cluster_names
 from bayesgmm.analysis.predictive import read_feature
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import features_of
@@ -34,17 +36,26 @@ _MARK = "_bayesgmm_mark"
 
 
 class Mark(NamedTuple):
-    """What an artist shows: a cluster, or observations (positions and most probable clusters)."""
+    """What an artist shows: a cluster, or observations (positions and most probable clusters); the clusters' names."""
 
     cluster: int | None = None
     obs: NDArray[np.int64] | None = None
     of_obs: NDArray[np.int64] | None = None
+    names: Sequence[str] = ()
 
 
 def mark(shown: Mark, *artists: Artist) -> None:
     """Mark artists with what they show, so that a page can highlight a cluster or an observation."""
     for each in artists:
         setattr(each, _MARK, shown)
+
+
+def name_marks(figure: Figure, tree: xr.DataTree) -> None:
+    """Add the names that the user gave to the clusters to the marks of a figure."""
+    names = cluster_names(tree)
+    if names is not None:
+        for artist, told in marks(figure):
+            mark(told._replace(names=names), artist)
 
 
 def marks(figure: Figure) -> list[tuple[Artist, Mark]]:

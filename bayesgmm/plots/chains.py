@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bayesgmm.analysis.contract import called
 from bayesgmm.analysis.densities import log_density
 from bayesgmm.analysis.draws import Draws, read_draws
 from bayesgmm.analysis.labels import raw_order
@@ -31,7 +32,7 @@ from bayesgmm.plots.canvas import (
     panel_grid,
     panels,
 )
-from bayesgmm.plots.names import name_axes
+from bayesgmm.plots.names import name_axes, name_legend
 
 _MOST_POINTS = 4_000  # of a trace
 
@@ -67,9 +68,9 @@ def plot_relabelling(tree: xr.DataTree, feature: Any = None, *, backend: Backend
         axes[-1, column].set_xlabel(f"draw of {draws.n_chains} chains, one after another")
     axes[0, 0].set_title("labels as sampled")
     axes[0, 1].set_title("labels after relabelling" if is_relabelled(tree) else "labels in the tree: as sampled")
-    for cluster in range(read_draws(tree).n_components):
-        axes[0, 1].scatter([], [], s=20, color=colour(cluster), label=f"cluster {cluster}")
-    axes[0, 1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    for cluster, name in enumerate(called(tree)):
+        axes[0, 1].scatter([], [], s=20, color=colour(cluster), label=name)
+    name_legend(axes[0, 1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1)))
     return drawn_by(backend, figure)
 
 

@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from bayesgmm.analysis.clusters import membership, probably_noise, responsibilities
+from bayesgmm.analysis.contract import called
 from bayesgmm.analysis.densities import shares_given
 from bayesgmm.analysis.labels import quality_of
 from bayesgmm.analysis.partitions import coclustering, partition
@@ -21,8 +22,18 @@ from bayesgmm.arguments import read_probability
 from bayesgmm.data.noise import as_asked, as_in
 from bayesgmm.data.observations import Observations
 from bayesgmm.plots.backends import Backend, drawn_by, read_backend
-from bayesgmm.plots.canvas import NOISE, Mark, colour, draw_incomplete, draw_known_in_part, draw_strays, mark, panels
-from bayesgmm.plots.names import name_axes
+from bayesgmm.plots.canvas import (
+    NOISE,
+    Mark,
+    colour,
+    draw_incomplete,
+    draw_known_in_part,
+    draw_strays,
+    mark,
+    name_marks,
+    panels,
+)
+from bayesgmm.plots.names import name_axes, name_legend
 
 _DRAWS = 2_000  # for the bands
 _SMALLEST = 16  # area of a point if its cluster has probability one
@@ -83,7 +94,8 @@ def plot_responsibilities(
         name_axes(ax, x=first, y=second)
     if not reading.ask(quality_of).trusted:
         ax.set_title("the clusters cannot be told apart: see label_quality", fontsize="medium", color="#c8501e")
-    ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    name_legend(ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1)))
+    name_marks(figure, tree)
     return drawn_by(backend, figure)
 
 
@@ -99,9 +111,10 @@ def _along(ax: Axes, reading: Reading, interval: float) -> None:
     tails = [(1 - interval) / 2, (1 + interval) / 2]
     lower, upper = np.quantile(r, tails, axis=0, weights=shares, method="inverted_cdf")
     mean = (shares * r).sum(axis=0)
+    names = called(reading.tree)
     for j in range(draws.n_components):
         mark(Mark(j), ax.fill_between(points, lower[:, j], upper[:, j], color=colour(j), alpha=0.2, linewidth=0))
-        mark(Mark(j), *ax.plot(points, mean[:, j], color=colour(j), linewidth=1.8, label=f"cluster {j}"))
+        mark(Mark(j), *ax.plot(points, mean[:, j], color=colour(j), linewidth=1.8, label=names[j]))
     if mean.shape[1] > draws.n_components:
         ax.plot(points, mean[:, -1], color=NOISE, linewidth=1.8, linestyle="--", label="noise")
     bounded, strays = observed.bounded[:, 0], reading.ask(probably_noise)
@@ -137,8 +150,8 @@ def _uncertainty(ax: Axes, reading: Reading, pair: list[int]) -> None:
         ax.plot([], [], "|", color="#555555", label="the other value is missing")
     for said in draw_known_in_part(ax, reading.observations, pair):
         ax.plot([], [], color="#999999", linewidth=0.5, label=said)
-    for j in range(mean.shape[1]):
-        ax.scatter([], [], s=20, color=colour(j), label=f"cluster {j}")
+    for j, name in enumerate(called(reading.tree)):
+        ax.scatter([], [], s=20, color=colour(j), label=name)
     other = "of another cluster, or noise" if either > mean.shape[1] else "of another cluster"
     for share in (0.1, 0.5):
         if share < largest:

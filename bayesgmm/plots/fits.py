@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import f as f_distribution
 
 from bayesgmm.analysis.clusters import probably_noise
+from bayesgmm.analysis.contract import called
 from bayesgmm.analysis.densities import log_density
 from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.predictive import read_feature, read_grid
@@ -43,9 +44,10 @@ from bayesgmm.plots.canvas import (
     known,
     legend,
     mark,
+    name_marks,
     panels,
 )
-from bayesgmm.plots.names import name_axes
+from bayesgmm.plots.names import name_axes, name_legend
 
 _ELLIPSES = 40  # draws shown one by one
 MOST_IN_PAIRS = 3_000  # observations shown at most
@@ -110,6 +112,7 @@ def plot_fit(
         if reading.observations.has_errors:
             panel.plot([], [], " ", label=WITHOUT_ERRORS)
     legend(figure, axes)
+    name_marks(figure, reading.tree)
     return drawn_by(backend, figure)
 
 
@@ -199,7 +202,8 @@ def plot_pairs(
                 ax.set_ylim(_reach(known(x[:, i])))
             ax.set_xlim(_reach(known(x[:, j])))  # components without observations may reach far beyond
             name_axes(ax, x=names[j] if row == size - 1 else None, y=names[i] if column == 0 < row else None)
-    _legend(figure, draws.n_components, level, list(dict.fromkeys(said)), strays=bool(strays.any()))
+    _legend(figure, called(tree), level, list(dict.fromkeys(said)), strays=bool(strays.any()))
+    name_marks(figure, tree)
     return drawn_by(backend, figure)
 
 
@@ -258,9 +262,10 @@ def _ellipses(ax: Axes, draws: Draws, em: Mixture, pair: list[int], level: float
         ellipse(j, em.mu[j], em.cov[j], of_em[j], color=EM, linewidth=1.3, linestyle="--")
 
 
-def _legend(figure: Figure, k: int, level: float, said: list[str], *, strays: bool) -> None:
+def _legend(figure: Figure, names: list[str], level: float, said: list[str], *, strays: bool) -> None:
     lines = [
-        Line2D([], [], color=colour(j), linewidth=2, label=f"cluster {j}, posterior mean ({level:.0%})") for j in range(k)
+        Line2D([], [], color=colour(j), linewidth=2, label=f"{name}, posterior mean ({level:.0%})")
+        for j, name in enumerate(names)
     ]
     lines.append(Line2D([], [], color="#555555", linewidth=0.5, alpha=0.5, label="single draws"))
     lines.append(Line2D([], [], color=EM, linewidth=1.3, linestyle="--", label="EM"))
@@ -270,7 +275,7 @@ def _legend(figure: Figure, k: int, level: float, said: list[str], *, strays: bo
         cross: dict[str, Any] = {"color": NOISE, "marker": "x", "markersize": 4.5, "linestyle": ""}
         lines.append(Line2D([], [], label=OF_NOISE, **cross))
     lines += [Line2D([], [], linestyle="", label=each) for each in said]
-    figure.legend(handles=lines, loc="upper right", frameon=False, fontsize="small")
+    name_legend(figure.legend(handles=lines, loc="upper right", frameon=False, fontsize="small"))
 
 
 @np.errstate(under="ignore")

@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.legend import Legend
 from matplotlib.text import Text
 
 from bayesgmm.arguments import spoken
@@ -37,6 +38,12 @@ def name_title(ax: Axes, text: str, *, before: str = "") -> None:
     """Give axes a title with names of features, broken into lines, after the words ``before``."""
     ax.set_title("", fontsize="medium")
     _write(ax.title, fill(text, _TITLE), before)
+
+
+def name_legend(legend: Legend) -> None:
+    """Write the texts of a legend, in which clusters may have names, as they are: see :func:`name_axes`."""
+    for text in legend.get_texts():
+        _write(text, text.get_text(), "")
 
 
 @contextmanager
@@ -77,8 +84,8 @@ def _write(label: Text, name: str, before: str) -> None:
         drawn = "".join(each if fonts_for(each) is not None else "?" for each in name)
         label.set_text(f"{before}{drawn}")
         warn(
-            f"no installed font has all letters of the feature {name!r}, so that its axis is called {drawn!r}; install a "
-            "font that has them, such as Noto Sans CJK",
+            f"no installed font has all letters of the name {name!r}, so that it is drawn as {drawn!r}; install a font that "
+            "has them, such as Noto Sans CJK",
             DataWarning,
         )
         return
