@@ -572,7 +572,7 @@ def test_noise_that_has_no_range_is_refused(run):
 def test_fit_and_report_take_names(run, galaxies, tmp_path):
     names, x = ["near", "middle", "far & wide"], np.random.default_rng(1).normal(size=60) + np.repeat([0, 10, 40], 20)
     pd.DataFrame({"velocity": x}).to_csv("data.csv", index=False)
-    few = ("--method", "gibbs", "--draws", "200", "--seed", "1", "--quiet")
+    few = ("--method", "gibbs", "--seed", "1", "--quiet")
     code, out, err = run("fit", "data.csv", "-k", 3, "--names", *names, "--out", "results", *few)
     assert (code, err) == (0, "")
     assert re.search(r"near with 3\d%", out)
